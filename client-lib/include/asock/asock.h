@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_H
+#define ASOCK_H
+
+/*
+ * libasock: sockets whose network side lives in asockd.
+ *
+ * Return values. Unless a call says otherwise: 0 or a positive number on success, a negative errno
+ * when the *call* was wrong or could not be made. What happened to the *operation* is its result,
+ * an enum asock_error that asock_op_get_error() reads once the op has completed.
+ *
+ * Objects are reference-counted. A _new call gives one reference; _ref adds one and returns its
+ * argument; _unref takes one away, accepts NULL and returns NULL. A socket and an op hold a reference
+ * to their context; an op in flight is held by the library until its callback has returned.
+ *
+ * Threads. Without a dispatcher a context, with its sockets and ops, belongs to one thread at a time.
+ * With one (asock_context_start_dispatcher) every call may be made from any thread, but
+ * asock_context_process(), which returns -EBUSY. Callbacks run with no lock held.
+ *
+ * Fork. In the child only the _unref calls work, and send nothing; all others return -ECHILD.
+ *
+ * Times are milliseconds. A timeout of 0 is "no deadline" in an op, and "do not wait" where a call
+ * waits; -1 there is "for ever".
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ASOCK_EXPORT __attribute__((visibility("default")))
+#else
+#define ASOCK_EXPORT
+#endif
+
+typedef struct asock_context asock_context; /* a connection to the daemon */
+typedef struct asock_socket asock_socket;   /* a socket in it */
+typedef struct asock_op asock_op;           /* a reusable operation object */
+
+/* Names of .NET's SocketError; numbers of the protocol (asock.proto), stable. */
+enum asock_error {
+    ASOCK_SUCCESS = 0,
+    ASOCK_OPERATION_ABORTED = 1,
+    ASOCK_TIMED_OUT = 2,
+    ASOCK_CONNECTION_REFUSED = 3,
+    ASOCK_CONNECTION_RESET = 4,
+    ASOCK_CONNECTION_ABORTED = 5,
+    ASOCK_NETWORK_UNREACHABLE = 6,
+    ASOCK_HOST_UNREACHABLE = 7,
+    ASOCK_HOST_NOT_FOUND = 8,
+    ASOCK_NO_DATA = 9,
+    ASOCK_TRY_AGAIN = 10,
+    ASOCK_NO_RECOVERY = 11,
+    ASOCK_ACCESS_DENIED = 12,
+    ASOCK_IS_CONNECTED = 13,
+    ASOCK_ALREADY_IN_PROGRESS = 14,
+    ASOCK_NOT_CONNECTED = 15,
+    ASOCK_SHUTDOWN = 16,
+    ASOCK_INVALID_ARGUMENT = 17,
+    ASOCK_NOT_SOCKET = 18,
+    ASOCK_OPERATION_NOT_SUPPORTED = 19,
+    ASOCK_NO_BUFFER_SPACE = 20,
+    ASOCK_TOO_MANY_OPEN_SOCKETS = 21,
+    ASOCK_ADDRESS_NOT_AVAILABLE = 22,
+    ASOCK_ADDRESS_ALREADY_IN_USE = 23,
+    ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED = 24,
+    ASOCK_PROTOCOL_OPTION = 25,
+    ASOCK_PROTOCOL_NOT_SUPPORTED = 26,
+    ASOCK_SOCKET_NOT_SUPPORTED = 27,
+    ASOCK_NETWORK_DOWN = 28,
+    ASOCK_NETWORK_RESET = 29,
+    ASOCK_HOST_DOWN = 30,
+    ASOCK_MESSAGE_SIZE = 31,
+    ASOCK_FAULT = 32,
+    ASOCK_PROTOCOL_ERROR = 33,
+    ASOCK_VERSION_NOT_SUPPORTED = 34,
+    ASOCK_SOCKET_ERROR = 35,
+    ASOCK_NOT_FOUND = 36,
+};
+
+/* Static strings, never NULL, any number. Any thread. */
+ASOCK_EXPORT const char *asock_strerror(int error);   /* a text for people */
+ASOCK_EXPORT const char *asock_error_name(int error); /* SocketError's name, "ConnectionRefused" */
+ASOCK_EXPORT int asock_error_errno(int error);        /* the positive errno nearest to it */
+
+/* "MAJOR.MINOR.PATCH" of the library that runs; static. */
+ASOCK_EXPORT const char *asock_version(void);
+
+/* ---------------------------------------------------------------------------------- context */
+
+/*
+ * Connects to the daemon's socket at path; NULL: the environment's ASOCK_SOCKET, else the system's
+ * socket. Does not wait for the daemon's answer. Errors: those of connect(2), -ENAMETOOLONG, -ENOMEM.
+ */
+ASOCK_EXPORT int asock_context_new(const char *path, asock_context **ret);
+
+/* The same over a connected stream socket that the caller has; the context owns fd on success. */
+ASOCK_EXPORT int asock_context_new_fd(int fd, asock_context **ret);
+
+ASOCK_EXPORT asock_context *asock_context_ref(asock_context *context);
+/* The last reference ends the connection: ops in flight end without a callback, their sockets close. */
+ASOCK_EXPORT asock_context *asock_context_unref(asock_context *context);
+
+/*
+ * A label for people (asockctl list), at most 64 octets of UTF-8 without control characters. Only
+ * before the first op is submitted: -EBUSY later. -EINVAL for anything else.
+ */
+ASOCK_EXPORT int asock_context_set_name(asock_context *context, const char *name);
+
+/* Limits to ask the daemon for, before the first op (-EBUSY later), and to read. 0: the daemon's default. */
+enum asock_limit {
+    ASOCK_LIMIT_SOCKETS = 1,     /* sockets open at a time */
+    ASOCK_LIMIT_OPS = 2,         /* ops outstanding in the daemon; more wait in the library */
+    ASOCK_LIMIT_SOCKET_OPS = 3,  /* the same per socket; read only */
+    ASOCK_LIMIT_SEND_WINDOW = 4, /* octets outstanding in the daemon per socket */
+    ASOCK_LIMIT_QUEUED = 5,      /* octets outstanding in the daemon */
+    ASOCK_LIMIT_PAYLOAD = 6,     /* octets in a frame; read only */
+};
+ASOCK_EXPORT int asock_context_set_limit(asock_context *context, enum asock_limit limit,
+                                         uint64_t value);
+/* -EAGAIN until the daemon's welcome has been processed. */
+ASOCK_EXPORT int asock_context_get_limit(asock_context *context, enum asock_limit limit,
+                                         uint64_t *ret);
+
+/*
+ * In an event loop: poll get_fd() for get_events() (POLLIN, POLLOUT) for at most get_timeout()
+ * milliseconds (-1: no limit; 0: completions are queued), then call process(). Ask for both before
+ * every sleep. The descriptor stays the same until the context is reconnected.
+ */
+ASOCK_EXPORT int asock_context_get_fd(asock_context *context);
+ASOCK_EXPORT int asock_context_get_events(asock_context *context);
+ASOCK_EXPORT int asock_context_get_timeout(asock_context *context);
+/*
+ * Writes, reads and runs callbacks; never blocks. Returns the number of callbacks run. Loss of the
+ * daemon is no error here: every op ends with ASOCK_CONNECTION_ABORTED.
+ * -EBUSY with a dispatcher, -EDEADLK inside a callback.
+ */
+ASOCK_EXPORT int asock_context_process(asock_context *context);
+/* Writes what is queued as far as the daemon takes it; runs no callbacks. 0: all written; 1: some waits. */
+ASOCK_EXPORT int asock_context_flush(asock_context *context);
+
+/* A thread of the library's own that runs the callbacks; it blocks all signals. -EBUSY: runs already. */
+ASOCK_EXPORT int asock_context_start_dispatcher(asock_context *context);
+/* Ends it and waits for it; -EDEADLK inside a callback, -ENOENT when none runs. */
+ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
+
+/* Submitting never returns 0: every op completes through its callback or wait. Off by default. */
+ASOCK_EXPORT int asock_context_set_always_pending(asock_context *context, bool on);
+
+/* 0 while the session lives, else an enum asock_error that says why it ended. */
+ASOCK_EXPORT int asock_context_get_error(asock_context *context);
+
+/*
+ * After the daemon was lost: connects again, to the same path; ops may be submitted again, on new
+ * sockets: old ones stay dead. -EBUSY while the session lives or ops wait for their callbacks,
+ * -EOPNOTSUPP for a context made from a descriptor.
+ */
+ASOCK_EXPORT int asock_context_reconnect(asock_context *context);
+
+/* --------------------------------------------------------------------------------- inspection */
+
+/* A value of a record: text, or (text NULL) number. Valid during the callback. */
+struct asock_field {
+    const char *name;
+    const char *text;
+    int64_t number;
+};
+
+typedef void (*asock_record_fn)(const struct asock_field *fields, size_t count, void *userdata);
+
+/*
+ * Asks the daemon and calls record once per row; waits for at most timeout_ms (-1: for ever). No other
+ * callback runs. query: "list" (a row per socket), "show ID" (all about one row; "show" or "show 0":
+ * the own session), "stats". On a client's socket the answer is about the own session only; on the
+ * control socket about all. Returns the number of rows, -EINVAL for another query, -ETIMEDOUT,
+ * -ECONNABORTED, -ESRCH for an unknown ID, -EDEADLK inside a callback.
+ */
+ASOCK_EXPORT int asock_context_inspect(asock_context *context, const char *query,
+                                       asock_record_fn record, void *userdata, int timeout_ms);
+
+/* ------------------------------------------------------------------------------------- sockets */
+
+/*
+ * A TCP socket. family: AF_UNSPEC (what the address says), AF_INET, AF_INET6; else -EAFNOSUPPORT.
+ * -EMFILE: the session's limit of sockets is used up. -ENOMEM. -ENOTCONN: the session has ended.
+ * No round trip: what the daemon thinks of it is told by the first op.
+ */
+ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
+ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
+/* The last reference closes without linger (see asock_close). An op in flight holds one. */
+ASOCK_EXPORT asock_socket *asock_socket_unref(asock_socket *socket);
+ASOCK_EXPORT asock_context *asock_socket_get_context(asock_socket *socket); /* borrowed */
+/* The id in the protocol and in asockctl; 0 once closed. */
+ASOCK_EXPORT unsigned int asock_socket_get_id(asock_socket *socket);
+ASOCK_EXPORT int asock_socket_set_userdata(asock_socket *socket, void *userdata);
+ASOCK_EXPORT void *asock_socket_get_userdata(asock_socket *socket);
+
+/* ---------------------------------------------------------------------------- operation objects */
+
+typedef void (*asock_callback)(asock_op *op, void *userdata);
+
+ASOCK_EXPORT int asock_op_new(asock_context *context, asock_op **ret);
+ASOCK_EXPORT asock_op *asock_op_ref(asock_op *op);
+/* In flight: it completes, its callback runs, then it goes. */
+ASOCK_EXPORT asock_op *asock_op_unref(asock_op *op);
+
+/*
+ * Setters: -EBUSY while the op is in flight. Buffers belong to the op, and must stay as they are, until
+ * it has completed. set_buffer and set_buffers replace each other; the list (not the octets) is copied.
+ * Segments of length 0 are legal. -EINVAL: NULL with a length, a sum over SSIZE_MAX.
+ */
+ASOCK_EXPORT int asock_op_set_callback(asock_op *op, asock_callback callback, void *userdata);
+ASOCK_EXPORT int asock_op_set_buffer(asock_op *op, void *data, size_t len);
+ASOCK_EXPORT int asock_op_set_buffers(asock_op *op, const struct iovec *list, size_t count);
+/* Where to connect; set_endpoint and set_host replace each other. Both copy their arguments. */
+ASOCK_EXPORT int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len);
+/* host: a name or an address in text form, 1 to 253 octets; service: a decimal port or a name, 1 to 32 octets. */
+ASOCK_EXPORT int asock_op_set_host(asock_op *op, const char *host, const char *service);
+/* From submission; 0: none. Stays set until set again, like everything else here. */
+ASOCK_EXPORT int asock_op_set_timeout(asock_op *op, unsigned int timeout_ms);
+
+enum asock_op_flag {
+    ASOCK_PEEK = 1,        /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD octets */
+    ASOCK_WAIT_ALL = 2,    /* receive: complete only when full, or at end of stream, error, timeout */
+    ASOCK_ERRORS_ONLY = 4, /* send, set_option: success need not be told at once (S8) */
+};
+ASOCK_EXPORT int asock_op_set_flags(asock_op *op, unsigned int flags); /* -EINVAL: unknown bit */
+
+/* Results; of an op that is in flight or was never submitted: 0, NULL, -EINPROGRESS as fits the type. */
+enum asock_operation {
+    ASOCK_OPERATION_NONE = 0,
+    ASOCK_OPERATION_CONNECT = 1,
+    ASOCK_OPERATION_SEND = 2,
+    ASOCK_OPERATION_RECEIVE = 3,
+    ASOCK_OPERATION_SHUTDOWN = 4,
+    ASOCK_OPERATION_CLOSE = 5,
+    ASOCK_OPERATION_SET_OPTION = 6,
+    ASOCK_OPERATION_GET_OPTION = 7,
+    ASOCK_OPERATION_SYNC = 8,
+};
+ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
+ASOCK_EXPORT bool asock_op_is_pending(asock_op *op); /* until its callback is about to run */
+ASOCK_EXPORT int asock_op_get_error(asock_op *op);   /* enum asock_error; -EINPROGRESS while pending */
+ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
+
+enum asock_result_flag {
+    ASOCK_END_OF_STREAM = 1, /* receive: the peer sends no more */
+};
+ASOCK_EXPORT unsigned int asock_op_get_result_flags(asock_op *op);
+ASOCK_EXPORT asock_socket *asock_op_get_socket(asock_op *op); /* borrowed; of the last submission */
+ASOCK_EXPORT void *asock_op_get_userdata(asock_op *op);
+/* After a connect: own and peer's address. Returns its length; -ENODATA when there is none. */
+ASOCK_EXPORT int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret);
+ASOCK_EXPORT int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret);
+/* After a failed connect by name: the resolver's error or the last attempt's. */
+ASOCK_EXPORT int asock_op_get_connect_error(asock_op *op);
+/* After get_option: -ENODATA when there is none. */
+ASOCK_EXPORT int asock_op_get_value(asock_op *op, int64_t *ret);
+/* The daemon's text for people about a failure, or NULL. Valid until the op is submitted again. */
+ASOCK_EXPORT const char *asock_op_get_text(asock_op *op);
+
+/* ---------------------------------------------------------------------------------- submitting
+ *
+ * Each returns 1: pending, the callback (or wait) tells; 0: completed already, no callback runs, results
+ * are readable; negative errno: refused, nothing happened: -EBUSY (the op is in flight, or its callback
+ * has not returned and is not the caller), -EINVAL (missing or foreign argument), -ECHILD.
+ * What concerns the socket's state is the op's result.
+ * Submitting queues; octets leave in process, flush, wait, the dispatcher, or when 64 KiB are queued.
+ */
+/* With a buffer: its octets are sent first, and the op completes when the kernel has them all. */
+ASOCK_EXPORT int asock_connect(asock_socket *socket, asock_op *op);
+/* Completes when the kernel has taken all octets. */
+ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
+/* Completes with 1 octet or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
+ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
+
+enum asock_how {
+    ASOCK_SHUTDOWN_RECEIVE = 1,
+    ASOCK_SHUTDOWN_SEND = 2, /* FIN behind the last queued send */
+    ASOCK_SHUTDOWN_BOTH = 3,
+};
+ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how);
+
+/*
+ * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. linger_ms: 0, or the
+ * time in which queued sends may still go out; ASOCK_CLOSE_ABORT: the peer gets RST.
+ */
+#define ASOCK_CLOSE_ABORT (-1)
+ASOCK_EXPORT int asock_close(asock_socket *socket, asock_op *op, int linger_ms);
+
+enum asock_option {
+    ASOCK_OPTION_NO_DELAY = 1,            /* 0 or 1; 1 on a new socket */
+    ASOCK_OPTION_KEEP_ALIVE = 2,          /* 0 or 1 */
+    ASOCK_OPTION_KEEP_ALIVE_TIME = 3,     /* seconds, 1 to 32767 */
+    ASOCK_OPTION_KEEP_ALIVE_INTERVAL = 4, /* seconds, 1 to 32767 */
+    ASOCK_OPTION_KEEP_ALIVE_COUNT = 5,    /* 1 to 127 */
+    ASOCK_OPTION_SEND_BUFFER = 6,         /* octets; the kernel doubles it, see socket(7) */
+    ASOCK_OPTION_RECEIVE_BUFFER = 7,
+    ASOCK_OPTION_HOP_LIMIT = 8,      /* 1 to 255 */
+    ASOCK_OPTION_TRAFFIC_CLASS = 9,  /* 0 to 255 */
+    ASOCK_OPTION_REUSE_ADDRESS = 10, /* 0 or 1 */
+    ASOCK_OPTION_USER_TIMEOUT = 11,  /* milliseconds; 0: the system's default; tcp(7) */
+    ASOCK_OPTION_LINGER = 12,        /* milliseconds: linger of a close that names none; 0: none */
+};
+/* The result of a wrong option or value is ASOCK_PROTOCOL_OPTION or ASOCK_INVALID_ARGUMENT. */
+ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option,
+                                  int64_t value);
+ASOCK_EXPORT int asock_get_option(asock_socket *socket, asock_op *op, enum asock_option option);
+
+/* Completes when the daemon has processed every earlier request of the context. */
+ASOCK_EXPORT int asock_sync(asock_context *context, asock_op *op);
+
+/*
+ * Asks for an early end of an op in flight; the op completes as always, with ASOCK_OPERATION_ABORTED
+ * or with what it had reached before. 0; -ENOENT: it is not in flight.
+ */
+ASOCK_EXPORT int asock_cancel(asock_op *op);
+
+/*
+ * Waits until the op has completed, at most timeout_ms (-1: for ever). Runs no callback; that of this op,
+ * if it has one, runs in process or the dispatcher as always. 0; -ETIMEDOUT; -EINVAL: never submitted;
+ * -EDEADLK: in a callback of the dispatcher, or of process, for an op that only this thread could complete.
+ */
+ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
+
+/* -------------------------------------------------------------------------------- begin and end
+ *
+ * The same over ops that the library makes: begin gives one with a reference that end takes.
+ * callback may be NULL. A begin returns 1 or a negative errno (also -ENOMEM), never 0.
+ */
+ASOCK_EXPORT int asock_begin_connect(asock_socket *socket, const struct sockaddr *addr,
+                                     socklen_t len, asock_callback callback, void *userdata,
+                                     asock_op **ret);
+ASOCK_EXPORT int asock_begin_connect_host(asock_socket *socket, const char *host,
+                                          const char *service, asock_callback callback,
+                                          void *userdata, asock_op **ret);
+ASOCK_EXPORT int asock_begin_send(asock_socket *socket, const void *data, size_t len,
+                                  asock_callback callback, void *userdata, asock_op **ret);
+ASOCK_EXPORT int asock_begin_receive(asock_socket *socket, void *data, size_t len,
+                                     asock_callback callback, void *userdata, asock_op **ret);
+/*
+ * Waits if need be; returns the op's enum asock_error and its octets in *bytes (may be NULL). Once per
+ * begin: a second end of an op that is still referenced gives -EINVAL. -EDEADLK as asock_op_wait.
+ */
+ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
+
+/* ------------------------------------------------------------------------------ one-call helpers
+ *
+ * They wait; an asock_error comes back as its negative errno (asock_error_errno).
+ * timeout_ms: -1 for ever. -EDEADLK inside a callback.
+ */
+ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
+                            int timeout_ms, asock_socket **ret);
+/* 0: all octets were taken by the kernel. */
+ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeout_ms);
+/* Octets received, 0 at end of stream. */
+ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
+                                        int timeout_ms);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_PROTO_CODEC_H
+#define ASOCK_PROTO_CODEC_H
+
+/*
+ * Heads as plain structs. Decoding uses a bump allocator on the stack: a head costs no heap, however
+ * it is made, and one that would need more than the allocator has is a protocol error. Strings of a
+ * decoded struct point into the caller's scratch.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum verb {
+    VERB_NONE = 0,
+    VERB_HELLO = 1,
+    VERB_OPEN = 2,
+    VERB_CONNECT = 3,
+    VERB_SEND = 4,
+    VERB_RECEIVE = 5,
+    VERB_SHUTDOWN = 6,
+    VERB_CLOSE = 7,
+    VERB_CANCEL = 8,
+    VERB_SET_OPTION = 9,
+    VERB_GET_OPTION = 10,
+    VERB_SYNC = 11,
+    VERB_LIST = 32,
+    VERB_SHOW = 33,
+    VERB_STATS = 34,
+};
+
+enum { REQUEST_ERRORS_ONLY = 1 };
+enum { RECEIVE_PEEK = 1, RECEIVE_WAIT_ALL = 2 };
+enum { HOW_RECEIVE = 1, HOW_SEND = 2, HOW_BOTH = 3 };
+enum { FAMILY_ANY = 0, FAMILY_INET = 1, FAMILY_INET6 = 2 };
+enum { REPLY_MORE = 1, REPLY_END_OF_STREAM = 2, REPLY_FOUND = 4 };
+enum { KIND_WELCOME = 1, KIND_COMPLETION = 2, KIND_EVENT = 3 };
+enum { EVENT_SEND_ROOM = 1, EVENT_SESSION_ENDED = 2 };
+
+enum option {
+    OPTION_NO_DELAY = 1,
+    OPTION_KEEP_ALIVE = 2,
+    OPTION_KEEP_ALIVE_TIME = 3,
+    OPTION_KEEP_ALIVE_INTERVAL = 4,
+    OPTION_KEEP_ALIVE_COUNT = 5,
+    OPTION_SEND_BUFFER = 6,
+    OPTION_RECEIVE_BUFFER = 7,
+    OPTION_HOP_LIMIT = 8,
+    OPTION_TRAFFIC_CLASS = 9,
+    OPTION_REUSE_ADDRESS = 10,
+    OPTION_USER_TIMEOUT = 11,
+    OPTION_LINGER = 12,
+    OPTION_LOCAL_ENDPOINT = 32,
+    OPTION_REMOTE_ENDPOINT = 33,
+    OPTION_TCP_INFO = 34,
+};
+
+#define CODEC_NAME_MAX 64u     /* octets of Hello.name */
+#define CODEC_HOST_MAX 253u    /* octets of a name in its text form, RFC 1035 */
+#define CODEC_SERVICE_MAX 32u  /* octets; the longest name in /etc/services has 16 */
+#define CODEC_TEXT_MAX 512u    /* octets of an error's text */
+#define CODEC_FIELD_MAX 1024u  /* octets of a record field's text */
+#define CODEC_SCRATCH 4096u    /* holds every string of one head */
+
+struct endpoint {
+    uint8_t address[16];
+    uint8_t address_len; /* 4 or 16; 0: not set */
+    uint16_t port;
+    uint32_t scope_id;
+};
+
+struct option_value {
+    bool is_set;
+    int64_t number;
+    struct endpoint endpoint;
+};
+
+struct request {
+    uint32_t verb; /* enum verb, or a number this side does not know */
+    uint32_t socket;
+    uint64_t op;
+    uint32_t timeout_ms;
+    uint32_t flags;
+    union {
+        struct {
+            uint32_t version, sockets, ops;
+            uint64_t send_window, queued_max;
+            const char *name;
+        } hello;
+        struct {
+            uint32_t family, type;
+        } open;
+        struct {
+            struct endpoint endpoint;
+            const char *host, *service; /* NULL: not set */
+        } connect;
+        struct {
+            uint64_t total_len;
+            bool more, abandon;
+        } send;
+        struct {
+            uint64_t length;
+            uint32_t flags;
+        } receive;
+        struct {
+            uint32_t how;
+        } shutdown;
+        struct {
+            uint32_t linger_ms;
+            bool abort;
+        } close;
+        struct {
+            uint64_t target;
+        } cancel;
+        struct {
+            uint32_t option;
+            struct option_value value;
+        } option; /* SET_OPTION, GET_OPTION */
+        struct {
+            uint64_t id;
+        } show;
+    };
+};
+
+struct welcome {
+    uint32_t version, sockets, ops, socket_ops;
+    uint64_t send_window, queued_max;
+    uint32_t payload_max, head_max;
+};
+
+enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME };
+
+struct reply {
+    uint32_t kind;
+    uint32_t socket;
+    uint64_t op;
+    uint32_t error; /* enum asock_wire_error, or a number this side does not know */
+    uint32_t flags;
+    uint64_t bytes;
+    uint64_t send_freed;
+    uint32_t ops_freed;
+    uint32_t descriptors;
+    enum reply_body body;
+    union {
+        struct {
+            struct endpoint local, remote;
+            uint32_t connect_error;
+        } connected;
+        struct option_value value;
+        uint32_t event;
+        struct welcome welcome;
+    };
+};
+
+/* A value of a record: text, or (text NULL) a number. */
+struct field {
+    const char *name;
+    const char *text;
+    int64_t number;
+};
+
+/*
+ * Encoding writes prefix and head of a frame whose payload has payload_len octets; the payload is
+ * sent behind it by the caller. Returns the octets written, -ENOBUFS when cap is too small,
+ * -EINVAL when a string or the head is over its limit. CODEC_REPLY_MAX and CODEC_REQUEST_MAX always
+ * suffice.
+ */
+#define CODEC_REPLY_MAX 192u
+#define CODEC_REQUEST_MAX 512u
+long asock_codec_encode_request(const struct request *request, uint32_t payload_len, uint8_t *out,
+                                size_t cap);
+long asock_codec_encode_reply(const struct reply *reply, uint32_t payload_len, uint8_t *out,
+                              size_t cap);
+
+/*
+ * Decoding: 0, or -EPROTO with a text for people in *ret_why: malformed, too many unknown fields,
+ * a string over its limit or with control characters, an arm that is not its verb's. A verb this
+ * side does not know is no error: the caller answers it.
+ */
+int asock_codec_decode_request(const uint8_t *head, size_t len, char scratch[CODEC_SCRATCH],
+                               struct request *ret, const char **ret_why);
+int asock_codec_decode_reply(const uint8_t *head, size_t len, struct reply *ret,
+                             const char **ret_why);
+
+/* Records. Encoding: octets written or -ENOBUFS; decoding calls visit once with all fields. */
+long asock_codec_encode_record(const struct field *fields, size_t count, uint8_t *out, size_t cap);
+int asock_codec_decode_record(const uint8_t *buf, size_t len,
+                              void (*visit)(const struct field *fields, size_t count, void *data),
+                              void *data);
+
+#endif
