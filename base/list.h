@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_BASE_LIST_H
+#define ASOCK_BASE_LIST_H
+
+/*
+ * Intrusive doubly linked list. A node that is in no list points at itself, so that removing it
+ * again does nothing and list_is_linked() tells.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+
+struct list {
+    struct list *prev, *next;
+};
+
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+static inline void list_init(struct list *l)
+{
+    l->prev = l->next = l;
+}
+
+static inline bool list_is_empty(const struct list *l)
+{
+    return l->next == l;
+}
+
+static inline bool list_is_linked(const struct list *node)
+{
+    return node->next != node;
+}
+
+static inline void list_insert_before(struct list *at, struct list *node)
+{
+    node->prev = at->prev;
+    node->next = at;
+    at->prev->next = node;
+    at->prev = node;
+}
+
+static inline void list_append(struct list *l, struct list *node)
+{
+    list_insert_before(l, node);
+}
+
+static inline void list_prepend(struct list *l, struct list *node)
+{
+    list_insert_before(l->next, node);
+}
+
+static inline void list_remove(struct list *node)
+{
+    node->prev->next = node->next;
+    node->next->prev = node->prev;
+    list_init(node);
+}
+
+/* Moves everything of `from` behind the last node of `to`; `from` is empty afterwards. */
+static inline void list_splice(struct list *to, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    list_init(from);
+}
+
+#define list_first(l, type, member)                                                                \
+    (list_is_empty(l) ? NULL : container_of((l)->next, type, member))
+#define list_last(l, type, member)                                                                 \
+    (list_is_empty(l) ? NULL : container_of((l)->prev, type, member))
+
+#define list_for_each(l, it) for (struct list *it = (l)->next; it != (l); it = it->next)
+
+/* `it` may be removed inside the loop; no other node may. */
+#define list_for_each_safe(l, it)                                                                  \
+    for (struct list *it = (l)->next, *it##_next = it->next; it != (l);                            \
+         it = it##_next, it##_next = it->next)
+
+#endif

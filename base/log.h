@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_BASE_LOG_H
+#define ASOCK_BASE_LOG_H
+
+/*
+ * The daemon's log: a line per event on standard error, with the "<N>" prefix of sd-daemon(3) when
+ * standard error is the journal (JOURNAL_STREAM is set). Never blocks for longer than write(2) does;
+ * what does not fit into a line is cut. Control characters in the text are escaped.
+ */
+enum log_level {
+    LOG_LEVEL_ERROR = 3,
+    LOG_LEVEL_WARNING = 4,
+    LOG_LEVEL_NOTICE = 5,
+    LOG_LEVEL_INFO = 6,
+    LOG_LEVEL_DEBUG = 7,
+};
+
+/* For the whole process, once, at start; NOTICE unless set. */
+void asock_log_setup(enum log_level most);
+void asock_log(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#define log_error(...) asock_log(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) asock_log(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_notice(...) asock_log(LOG_LEVEL_NOTICE, __VA_ARGS__)
+#define log_info(...) asock_log(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...) asock_log(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+#endif
