@@ -55,12 +55,12 @@ enum option {
     OPTION_TCP_INFO = 34,
 };
 
-#define CODEC_NAME_MAX 64u     /* octets of Hello.name */
-#define CODEC_HOST_MAX 253u    /* octets of a name in its text form, RFC 1035 */
-#define CODEC_SERVICE_MAX 32u  /* octets; the longest name in /etc/services has 16 */
-#define CODEC_TEXT_MAX 512u    /* octets of an error's text */
-#define CODEC_FIELD_MAX 1024u  /* octets of a record field's text */
-#define CODEC_SCRATCH 4096u    /* holds every string of one head */
+#define CODEC_NAME_MAX 64u    /* octets of Hello.name */
+#define CODEC_HOST_MAX 253u   /* octets of a name in its text form, RFC 1035 */
+#define CODEC_SERVICE_MAX 32u /* octets; the longest name in /etc/services has 16 */
+#define CODEC_TEXT_MAX 512u   /* octets of an error's text */
+#define CODEC_FIELD_MAX 1024u /* octets of a record field's text */
+#define CODEC_SCRATCH 4096u   /* holds every string of one head */
 
 struct endpoint {
     uint8_t address[16];

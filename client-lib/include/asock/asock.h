@@ -227,8 +227,8 @@ ASOCK_EXPORT int asock_op_set_host(asock_op *op, const char *host, const char *s
 ASOCK_EXPORT int asock_op_set_timeout(asock_op *op, unsigned int timeout_ms);
 
 enum asock_op_flag {
-    ASOCK_PEEK = 1,        /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD octets */
-    ASOCK_WAIT_ALL = 2,    /* receive: complete only when full, or at end of stream, error, timeout */
+    ASOCK_PEEK = 1, /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD octets */
+    ASOCK_WAIT_ALL = 2, /* receive: complete only when full, or at end of stream, error, timeout */
     ASOCK_ERRORS_ONLY = 4, /* send, set_option: success need not be told at once (S8) */
 };
 ASOCK_EXPORT int asock_op_set_flags(asock_op *op, unsigned int flags); /* -EINVAL: unknown bit */
@@ -247,7 +247,8 @@ enum asock_operation {
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 ASOCK_EXPORT bool asock_op_is_pending(asock_op *op); /* until its callback is about to run */
-ASOCK_EXPORT int asock_op_get_error(asock_op *op);   /* enum asock_error; -EINPROGRESS while pending */
+/* An enum asock_error; -EINPROGRESS while pending. */
+ASOCK_EXPORT int asock_op_get_error(asock_op *op);
 ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
 
 enum asock_result_flag {

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# libproto: frames, codec and errors, for both ends of the wire.
+
+noinst_LTLIBRARIES += libproto.la
+libproto_la_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
+libproto_la_SOURCES = \
+	proto/codec.h \
+	proto/errors.c \
+	proto/errors.h \
+	proto/frame.c \
+	proto/frame.h
+nodist_libproto_la_SOURCES = \
+	proto/asock.pb-c.c \
+	proto/asock.pb-c.h
+
+EXTRA_DIST += proto/asock.proto
+
+# One compiler run makes both files, so a stamp stands for them: a rule with two
+# outputs could run twice at once in a parallel make.
+proto/asock.pb-c.stamp: $(srcdir)/proto/asock.proto
+	$(AM_V_GEN)$(MKDIR_P) proto && \
+	$(PROTO_COMPILE_C) --proto_path=$(srcdir)/proto --c_out=proto $(srcdir)/proto/asock.proto && \
+	touch $@
+proto/asock.pb-c.c proto/asock.pb-c.h: proto/asock.pb-c.stamp
+	@test -f $@ || { rm -f $<; $(MAKE) $(AM_MAKEFLAGS) $<; }
+
+BUILT_SOURCES += proto/asock.pb-c.h
+CLEANFILES += proto/asock.pb-c.c proto/asock.pb-c.h proto/asock.pb-c.stamp

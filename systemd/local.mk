@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Units, sysusers and tmpfiles. Each FILE is made from systemd/FILE.in.
+
+systemd_units =
+systemd_sysusers =
+systemd_tmpfiles =
+
+SUBST_FILES += $(systemd_units) $(systemd_sysusers) $(systemd_tmpfiles)
+
+if HAVE_SYSTEMD
+nodist_systemdsystemunit_DATA = $(systemd_units)
+nodist_sysusers_DATA = $(systemd_sysusers)
+nodist_tmpfiles_DATA = $(systemd_tmpfiles)
+endif

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Tests of the built daemon, library and tool.
+#   NAME.int  a libcheck program from tests/integration/NAME.c; needs
+#             tests_integration_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
+#             tests_integration_NAME_int_LDADD = $(INT_LIBS)
+#   NAME.py   a Python unittest module
+
+int_tests +=
+py_tests +=

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The suites. A test's extension says how it runs, its folder which suite it is in:
+#   .unit .int  libcheck programs       (result lines made TAP by tests/lib/run-check)
+#   .py         Python unittest modules (made TAP by tests/lib/tap.py)
+#   .gate       Python scripts that print TAP themselves
+#   .test       other executables that print TAP themselves
+# No two tests of a folder may differ in their extension only: they would share a log.
+
+gate_tests =
+unit_tests =
+int_tests =
+py_tests =
+script_tests =
+
+# What runs under ThreadSanitizer: all that uses the library's threads.
+tsan_tests =
+
+# Unit tests link the real objects of both sides.
+LDADD = $(TEST_SUPPORT) libasock-internal.la $(DAEMON_LIBS) $(CHECK_LIBS)
+# Everything else sees what a user sees: the shared library.
+INT_LINKFLAGS = $(AM_LDFLAGS) -no-install
+INT_LIBS = $(TEST_SUPPORT) libasock.la $(CHECK_LIBS)
+# tests/lib's C helpers, for both.
+TEST_SUPPORT =
+
+include tests/lib/local.mk
+include tests/unit/base.mk
+include tests/unit/proto.mk
+include tests/unit/client-lib.mk
+include tests/unit/daemon.mk
+include tests/unit/ctl.mk
+include tests/integration/local.mk
+include tests/conformance/local.mk
+include tests/system/local.mk
+
+if HAVE_CHECK
+check_PROGRAMS += $(unit_tests) $(int_tests)
+TESTS += $(unit_tests) $(int_tests)
+endif
+TESTS += $(gate_tests) $(py_tests) $(script_tests)
+EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
+	tests/allowed-skips \
+	tests/gates/long-files \
+	tests/gates/long-functions \
+	tests/lib/run-check \
+	tests/lib/skip.h \
+	tests/lib/tap.py
+
+TEST_EXTENSIONS = .unit .int .py .gate .test
+TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+# A test that hangs is killed and reported, it does not hang the run.
+LIMIT = timeout --kill-after=10 $${ASOCK_TEST_TIMEOUT:-600}
+if HAVE_PYTHON
+PY_RUN = $(LIMIT) $(PYTHON)
+else
+PY_RUN = sh -c 'echo "1..0 \# SKIP no python3"'
+endif
+UNIT_LOG_DRIVER = $(TAP_DRIVER)
+UNIT_LOG_COMPILER = $(LIMIT) $(top_srcdir)/tests/lib/run-check
+INT_LOG_DRIVER = $(TAP_DRIVER)
+INT_LOG_COMPILER = $(LIMIT) $(top_srcdir)/tests/lib/run-check
+PY_LOG_DRIVER = $(TAP_DRIVER)
+PY_LOG_COMPILER = $(PY_RUN) $(top_srcdir)/tests/lib/tap.py
+GATE_LOG_DRIVER = $(TAP_DRIVER)
+GATE_LOG_COMPILER = $(PY_RUN)
+TEST_LOG_DRIVER = $(TAP_DRIVER)
+TEST_LOG_COMPILER = $(LIMIT)
+
+AM_TESTS_ENVIRONMENT = \
+	ASOCK_TEST_SRCDIR='$(abs_top_srcdir)'; export ASOCK_TEST_SRCDIR; \
+	ASOCK_TEST_BUILDDIR='$(abs_top_builddir)'; export ASOCK_TEST_BUILDDIR; \
+	ASOCK_TEST_PYTHON='$(PYTHON)'; export ASOCK_TEST_PYTHON; \
+	ASOCK_TEST_SANITIZERS='$(enable_sanitizers)'; export ASOCK_TEST_SANITIZERS; \
+	ASOCK_TEST_SYSTEMD='$(enable_systemd)'; export ASOCK_TEST_SYSTEMD; \
+	ASOCK_HAVE_PYTHON_PROTOBUF='$(have_python_protobuf)'; export ASOCK_HAVE_PYTHON_PROTOBUF; \
+	PYTHONPATH='$(abs_top_builddir)/examples/python:$(abs_top_srcdir)/examples/python:$(abs_top_srcdir)/tests/lib:$(abs_top_srcdir)/tests/gates'; \
+	export PYTHONPATH; \
+	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE; \
+	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-60}; export CK_DEFAULT_TIMEOUT; \
+	UBSAN_OPTIONS=$${UBSAN_OPTIONS:-print_stacktrace=1}; export UBSAN_OPTIONS; \
+	TSAN_OPTIONS=$${TSAN_OPTIONS:-die_after_fork=0}; export TSAN_OPTIONS;
+
+# The schema in Python, for tests and examples.
+if HAVE_PYTHON_PROTOBUF
+noinst_DATA = examples/python/asock_pb2.py
+examples/python/asock_pb2.py: $(srcdir)/proto/asock.proto
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
+	$(PROTOC) --proto_path=$(srcdir)/proto --python_out=$(@D) $(srcdir)/proto/asock.proto
+endif
+CLEANFILES += examples/python/asock_pb2.py
+
+# One suite at a time: make check-unit, check-gates, ...
+.PHONY: check-unit check-gates check-integration check-conformance check-system check-tsan
+check-unit:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/unit/%,$(TESTS))'
+check-gates:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/gates/%,$(TESTS))'
+check-integration:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/integration/%,$(TESTS))'
+check-conformance:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/conformance/%,$(TESTS))'
+check-system:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/system/%,$(TESTS))'
+check-tsan:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)'
