@@ -14,7 +14,7 @@ struct list {
 };
 
 #define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *l)
 {
@@ -70,8 +70,7 @@ static inline void list_splice(struct list *to, struct list *from)
 
 #define list_first(l, type, member)                                                                \
     (list_is_empty(l) ? NULL : container_of((l)->next, type, member))
-#define list_last(l, type, member)                                                                 \
-    (list_is_empty(l) ? NULL : container_of((l)->prev, type, member))
+#define list_last(l, type, member) (list_is_empty(l) ? NULL : container_of((l)->prev, type, member))
 
 #define list_for_each(l, it) for (struct list *it = (l)->next; it != (l); it = it->next)
 

@@ -3,4 +3,10 @@
 # libbase: what daemon, library and tests share, on libc alone.
 
 noinst_LTLIBRARIES += libbase.la
-libbase_la_SOURCES =
+libbase_la_SOURCES = \
+	base/list.h \
+	base/log.c \
+	base/log.h \
+	base/time.h \
+	base/wheel.c \
+	base/wheel.h

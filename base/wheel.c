@@ -64,7 +64,8 @@ static uint64_t next_slot(const struct wheel *wheel)
 
     for (unsigned int level = 0; level < WHEEL_LEVELS; level++) {
         uint64_t present = wheel->now >> shift_of(level);
-        uint64_t bits = rotate_right(wheel->occupied[level], (unsigned int)(present + 1) & SLOT_MASK);
+        uint64_t bits = rotate_right(wheel->occupied[level],
+                                     (unsigned int)(present + 1) & SLOT_MASK);
         uint64_t start;
 
         if (bits == 0)
