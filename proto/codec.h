@@ -62,9 +62,15 @@ enum option {
 #define CODEC_FIELD_MAX 1024u /* octets of a record field's text */
 #define CODEC_SCRATCH 4096u   /* holds every string of one head */
 
+/*
+ * malformed: set by decoding alone, when an Endpoint came whose address has neither 4 nor 16 octets
+ * or whose port is over 65535; nothing else of it is set then. It is an argument of its op that is
+ * not valid, no protocol error.
+ */
 struct endpoint {
     uint8_t address[16];
-    uint8_t address_len; /* 4 or 16; 0: not set */
+    uint8_t address_len; /* 4 or 16; 0: not set, or malformed */
+    bool malformed;
     uint16_t port;
     uint32_t scope_id;
 };
@@ -85,14 +91,14 @@ struct request {
         struct {
             uint32_t version, sockets, ops;
             uint64_t send_window, queued_max;
-            const char *name;
+            const char *name; /* NULL: not set, as every string here */
         } hello;
         struct {
             uint32_t family, type;
         } open;
         struct {
             struct endpoint endpoint;
-            const char *host, *service; /* NULL: not set */
+            const char *host, *service;
         } connect;
         struct {
             uint64_t total_len;
@@ -160,10 +166,16 @@ struct field {
 };
 
 /*
+ * Whether these octets are UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F):
+ * what every string on the wire has to be.
+ */
+bool asock_codec_text_is_valid(const char *text, size_t len);
+
+/*
  * Encoding writes prefix and head of a frame whose payload has payload_len octets; the payload is
  * sent behind it by the caller. Returns the octets written, -ENOBUFS when cap is too small,
- * -EINVAL when a string or the head is over its limit. CODEC_REPLY_MAX and CODEC_REQUEST_MAX always
- * suffice.
+ * -EINVAL when a string is too long or not valid, a verb is not known or an endpoint's length wrong.
+ * CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
  */
 #define CODEC_REPLY_MAX 192u
 #define CODEC_REQUEST_MAX 512u
@@ -173,16 +185,24 @@ long asock_codec_encode_reply(const struct reply *reply, uint32_t payload_len, u
                               size_t cap);
 
 /*
- * Decoding: 0, or -EPROTO with a text for people in *ret_why: malformed, too many unknown fields,
- * a string over its limit or with control characters, an arm that is not its verb's. A verb this
- * side does not know is no error: the caller answers it.
+ * Decoding: 0, or -EPROTO with a static text for people in *ret_why: malformed, too many unknown
+ * fields (about a hundred are ignored, more do not fit into the allocator), a string over its limit
+ * or not valid, an arm that is not its verb's. Of a request also: verb 0, and token 0 but in HELLO.
+ * A verb (of a reply: a kind) this side does not know is no error: it comes with its number.
  */
 int asock_codec_decode_request(const uint8_t *head, size_t len, char scratch[CODEC_SCRATCH],
                                struct request *ret, const char **ret_why);
 int asock_codec_decode_reply(const uint8_t *head, size_t len, struct reply *ret,
                              const char **ret_why);
 
-/* Records. Encoding: octets written or -ENOBUFS; decoding calls visit once with all fields. */
+/*
+ * Records. Encoding returns octets written, -ENOBUFS, or -EINVAL for over CODEC_FIELDS_MAX fields.
+ * It takes texts from anywhere (a process's name is that process's to choose): a text is cut at
+ * CODEC_FIELD_MAX, and what is not valid in it becomes '?'. Decoding calls visit once with all
+ * fields, or returns -EPROTO.
+ */
+#define CODEC_FIELDS_MAX 128u   /* fields of one record; SHOW has about 40 */
+#define CODEC_RECORD_MAX 16384u /* octets of one record */
 long asock_codec_encode_record(const struct field *fields, size_t count, uint8_t *out, size_t cap);
 int asock_codec_decode_record(const uint8_t *buf, size_t len,
                               void (*visit)(const struct field *fields, size_t count, void *data),

@@ -5,7 +5,16 @@
 noinst_LTLIBRARIES += libproto.la
 libproto_la_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 libproto_la_SOURCES = \
+	proto/codec.c \
 	proto/codec.h \
+	proto/codec_arena.c \
+	proto/codec_arena.h \
+	proto/codec_message.c \
+	proto/codec_message.h \
+	proto/codec_record.c \
+	proto/codec_reply.c \
+	proto/codec_text.c \
+	proto/codec_text.h \
 	proto/errors.c \
 	proto/errors.h \
 	proto/frame.c \

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "proto/codec.h"
+#include "proto/codec_message.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <string.h>
+
+/*
+ * Requests. A row per verb says which arm it has and how the arm goes to and fro.
+ *
+ * Encoding: the arm's put fills one message of union arm, the head is packed right into the
+ * caller's buffer. Decoding: protobuf-c unpacks into an arena on the stack, the arm's get copies
+ * numbers into *ret and strings into the scratch. Failures, all -EPROTO: not protobuf, arena used
+ * up, no verb, no token, wrong or missing arm, bad string.
+ */
+
+/* One message of these stands behind Request.arm while it is packed. */
+union arm {
+    Asock__V1__Hello hello;
+    Asock__V1__Open open;
+    Asock__V1__Connect connect;
+    Asock__V1__Send send;
+    Asock__V1__Receive receive;
+    Asock__V1__Shutdown shutdown;
+    Asock__V1__Close close;
+    Asock__V1__Cancel cancel;
+    Asock__V1__SetOption set_option;
+    Asock__V1__GetOption get_option;
+    Asock__V1__Sync sync;
+    Asock__V1__List list;
+    Asock__V1__Show show;
+    Asock__V1__Stats stats;
+};
+
+struct encoder {
+    const struct request *request;
+    Asock__V1__Request *head;
+    union arm *arm;
+    Asock__V1__Endpoint endpoint;
+    Asock__V1__OptionValue value;
+};
+
+struct decoder {
+    const Asock__V1__Request *head;
+    const struct arena *arena;
+    char *scratch;
+    size_t scratch_used;
+    struct request *ret;
+    const char *why;
+};
+
+/* -------------------------------------------------------------------------------------- strings */
+
+static int put_string(const char *text, size_t max, char **ret)
+{
+    size_t len;
+
+    if (!text)
+        return 0;
+    len = strlen(text);
+    if (len > max || !asock_codec_text_is_valid(text, len))
+        return -EINVAL;
+    *ret = (char *)(uintptr_t)text; /* packing only reads */
+    return 0;
+}
+
+static int get_string(struct decoder *d, const char *text, size_t max, const char **ret)
+{
+    size_t len = asock_arena_string_len(d->arena, text);
+
+    *ret = NULL;
+    if (len == 0)
+        return 0;
+    if (len > max || len + 1 > CODEC_SCRATCH - d->scratch_used) {
+        d->why = "a string is too long";
+        return -EPROTO;
+    }
+    if (!asock_codec_text_is_valid(text, len)) {
+        d->why = "a string is not UTF-8 or has control characters";
+        return -EPROTO;
+    }
+    *ret = memcpy(d->scratch + d->scratch_used, text, len + 1);
+    d->scratch_used += len + 1;
+    return 0;
+}
+
+/* ----------------------------------------------------------------------------------------- arms */
+
+static int put_hello(struct encoder *e)
+{
+    Asock__V1__Hello *m = &e->arm->hello;
+
+    asock__v1__hello__init(m);
+    e->head->hello = m;
+    m->version = e->request->hello.version;
+    m->sockets = e->request->hello.sockets;
+    m->ops = e->request->hello.ops;
+    m->send_window = e->request->hello.send_window;
+    m->queued_max = e->request->hello.queued_max;
+    return put_string(e->request->hello.name, CODEC_NAME_MAX, &m->name);
+}
+
+static int get_hello(struct decoder *d)
+{
+    const Asock__V1__Hello *m = d->head->hello;
+
+    d->ret->hello.version = m->version;
+    d->ret->hello.sockets = m->sockets;
+    d->ret->hello.ops = m->ops;
+    d->ret->hello.send_window = m->send_window;
+    d->ret->hello.queued_max = m->queued_max;
+    return get_string(d, m->name, CODEC_NAME_MAX, &d->ret->hello.name);
+}
+
+static int put_open(struct encoder *e)
+{
+    Asock__V1__Open *m = &e->arm->open;
+
+    asock__v1__open__init(m);
+    e->head->open = m;
+    m->family = (Asock__V1__Family)e->request->open.family;
+    m->type = (Asock__V1__SocketType)e->request->open.type;
+    return 0;
+}
+
+static int get_open(struct decoder *d)
+{
+    d->ret->open.family = (uint32_t)d->head->open->family;
+    d->ret->open.type = (uint32_t)d->head->open->type;
+    return 0;
+}
+
+static int put_connect(struct encoder *e)
+{
+    Asock__V1__Connect *m = &e->arm->connect;
+    int r;
+
+    asock__v1__connect__init(m);
+    e->head->connect = m;
+    r = asock_codec_put_endpoint(&e->request->connect.endpoint, &e->endpoint);
+    if (r < 0)
+        return r;
+    if (r > 0)
+        m->endpoint = &e->endpoint;
+    r = put_string(e->request->connect.host, CODEC_HOST_MAX, &m->host);
+    if (r < 0)
+        return r;
+    return put_string(e->request->connect.service, CODEC_SERVICE_MAX, &m->service);
+}
+
+static int get_connect(struct decoder *d)
+{
+    const Asock__V1__Connect *m = d->head->connect;
+    int r;
+
+    asock_codec_get_endpoint(m->endpoint, &d->ret->connect.endpoint);
+    r = get_string(d, m->host, CODEC_HOST_MAX, &d->ret->connect.host);
+    if (r < 0)
+        return r;
+    return get_string(d, m->service, CODEC_SERVICE_MAX, &d->ret->connect.service);
+}
+
+static int put_send(struct encoder *e)
+{
+    Asock__V1__Send *m = &e->arm->send;
+
+    asock__v1__send__init(m);
+    e->head->send = m;
+    m->total_len = e->request->send.total_len;
+    m->more = e->request->send.more;
+    m->abandon = e->request->send.abandon;
+    return 0;
+}
+
+static int get_send(struct decoder *d)
+{
+    d->ret->send.total_len = d->head->send->total_len;
+    d->ret->send.more = d->head->send->more;
+    d->ret->send.abandon = d->head->send->abandon;
+    return 0;
+}
+
+static int put_receive(struct encoder *e)
+{
+    Asock__V1__Receive *m = &e->arm->receive;
+
+    asock__v1__receive__init(m);
+    e->head->receive = m;
+    m->length = e->request->receive.length;
+    m->flags = e->request->receive.flags;
+    return 0;
+}
+
+static int get_receive(struct decoder *d)
+{
+    d->ret->receive.length = d->head->receive->length;
+    d->ret->receive.flags = d->head->receive->flags;
+    return 0;
+}
+
+static int put_shutdown(struct encoder *e)
+{
+    asock__v1__shutdown__init(&e->arm->shutdown);
+    e->head->shutdown = &e->arm->shutdown;
+    e->head->shutdown->how = (Asock__V1__How)e->request->shutdown.how;
+    return 0;
+}
+
+static int get_shutdown(struct decoder *d)
+{
+    d->ret->shutdown.how = (uint32_t)d->head->shutdown->how;
+    return 0;
+}
+
+static int put_close(struct encoder *e)
+{
+    asock__v1__close__init(&e->arm->close);
+    e->head->close = &e->arm->close;
+    e->head->close->linger_ms = e->request->close.linger_ms;
+    e->head->close->abort = e->request->close.abort;
+    return 0;
+}
+
+static int get_close(struct decoder *d)
+{
+    d->ret->close.linger_ms = d->head->close->linger_ms;
+    d->ret->close.abort = d->head->close->abort;
+    return 0;
+}
+
+static int put_cancel(struct encoder *e)
+{
+    asock__v1__cancel__init(&e->arm->cancel);
+    e->head->cancel = &e->arm->cancel;
+    e->head->cancel->target = e->request->cancel.target;
+    return 0;
+}
+
+static int get_cancel(struct decoder *d)
+{
+    d->ret->cancel.target = d->head->cancel->target;
+    return 0;
+}
+
+static int put_set_option(struct encoder *e)
+{
+    const struct option_value *value = &e->request->option.value;
+    Asock__V1__SetOption *m = &e->arm->set_option;
+    int r;
+
+    asock__v1__set_option__init(m);
+    e->head->set_option = m;
+    m->option = (Asock__V1__Option)e->request->option.option;
+    if (!value->is_set)
+        return 0;
+    asock__v1__option_value__init(&e->value);
+    m->value = &e->value;
+    e->value.number = value->number;
+    r = asock_codec_put_endpoint(&value->endpoint, &e->endpoint);
+    if (r > 0)
+        e->value.endpoint = &e->endpoint;
+    return r < 0 ? r : 0;
+}
+
+static int get_set_option(struct decoder *d)
+{
+    struct option_value *value = &d->ret->option.value;
+    const Asock__V1__SetOption *m = d->head->set_option;
+
+    d->ret->option.option = (uint32_t)m->option;
+    if (!m->value)
+        return 0;
+    value->is_set = true;
+    value->number = m->value->number;
+    asock_codec_get_endpoint(m->value->endpoint, &value->endpoint);
+    return 0;
+}
+
+static int put_get_option(struct encoder *e)
+{
+    asock__v1__get_option__init(&e->arm->get_option);
+    e->head->get_option = &e->arm->get_option;
+    e->head->get_option->option = (Asock__V1__Option)e->request->option.option;
+    return 0;
+}
+
+static int get_get_option(struct decoder *d)
+{
+    d->ret->option.option = (uint32_t)d->head->get_option->option;
+    return 0;
+}
+
+static int put_sync(struct encoder *e)
+{
+    asock__v1__sync__init(&e->arm->sync);
+    e->head->sync = &e->arm->sync;
+    return 0;
+}
+
+static int put_list(struct encoder *e)
+{
+    asock__v1__list__init(&e->arm->list);
+    e->head->list = &e->arm->list;
+    return 0;
+}
+
+static int put_show(struct encoder *e)
+{
+    asock__v1__show__init(&e->arm->show);
+    e->head->show = &e->arm->show;
+    e->head->show->id = e->request->show.id;
+    return 0;
+}
+
+static int get_show(struct decoder *d)
+{
+    d->ret->show.id = d->head->show->id;
+    return 0;
+}
+
+static int put_stats(struct encoder *e)
+{
+    asock__v1__stats__init(&e->arm->stats);
+    e->head->stats = &e->arm->stats;
+    return 0;
+}
+
+/* An arm without fields. */
+static int get_nothing(struct decoder *d)
+{
+    (void)d;
+    return 0;
+}
+
+static const struct row {
+    Asock__V1__Request__ArmCase arm;
+    int (*put)(struct encoder *e);
+    int (*get)(struct decoder *d);
+} rows[] = {
+    [VERB_HELLO] = {ASOCK__V1__REQUEST__ARM_HELLO, put_hello, get_hello},
+    [VERB_OPEN] = {ASOCK__V1__REQUEST__ARM_OPEN, put_open, get_open},
+    [VERB_CONNECT] = {ASOCK__V1__REQUEST__ARM_CONNECT, put_connect, get_connect},
+    [VERB_SEND] = {ASOCK__V1__REQUEST__ARM_SEND, put_send, get_send},
+    [VERB_RECEIVE] = {ASOCK__V1__REQUEST__ARM_RECEIVE, put_receive, get_receive},
+    [VERB_SHUTDOWN] = {ASOCK__V1__REQUEST__ARM_SHUTDOWN, put_shutdown, get_shutdown},
+    [VERB_CLOSE] = {ASOCK__V1__REQUEST__ARM_CLOSE, put_close, get_close},
+    [VERB_CANCEL] = {ASOCK__V1__REQUEST__ARM_CANCEL, put_cancel, get_cancel},
+    [VERB_SET_OPTION] = {ASOCK__V1__REQUEST__ARM_SET_OPTION, put_set_option, get_set_option},
+    [VERB_GET_OPTION] = {ASOCK__V1__REQUEST__ARM_GET_OPTION, put_get_option, get_get_option},
+    [VERB_SYNC] = {ASOCK__V1__REQUEST__ARM_SYNC, put_sync, get_nothing},
+    [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
+    [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
+    [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},
+};
+
+/* NULL for a verb that this side does not know. */
+static const struct row *row_of(uint32_t verb)
+{
+    if (verb >= sizeof(rows) / sizeof(rows[0]) || !rows[verb].put)
+        return NULL;
+    return &rows[verb];
+}
+
+/* ----------------------------------------------------------------------------------- in and out */
+
+long asock_codec_encode_request(const struct request *request, uint32_t payload_len, uint8_t *out,
+                                size_t cap)
+{
+    Asock__V1__Request head = ASOCK__V1__REQUEST__INIT;
+    union arm arm;
+    struct encoder e;
+    const struct row *row = row_of(request->verb);
+    int r;
+
+    if (!row)
+        return -EINVAL;
+    e.request = request;
+    e.head = &head;
+    e.arm = &arm;
+    head.verb = (Asock__V1__Verb)request->verb;
+    head.op = request->op;
+    head.socket = request->socket;
+    head.timeout_ms = request->timeout_ms;
+    head.flags = request->flags;
+    head.arm_case = row->arm;
+    r = row->put(&e);
+    if (r < 0)
+        return r;
+    return asock_codec_pack(&head.base, CODEC_REQUEST_MAX, payload_len, out, cap);
+}
+
+static int get_request(struct decoder *d)
+{
+    const Asock__V1__Request *head = d->head;
+    const struct row *row = row_of((uint32_t)head->verb);
+
+    memset(d->ret, 0, sizeof(*d->ret));
+    d->ret->verb = (uint32_t)head->verb;
+    d->ret->op = head->op;
+    d->ret->socket = head->socket;
+    d->ret->timeout_ms = head->timeout_ms;
+    d->ret->flags = head->flags;
+    if (head->verb == 0) {
+        d->why = "no verb";
+        return -EPROTO;
+    }
+    if (head->op == 0 && (uint32_t)head->verb != VERB_HELLO) {
+        d->why = "token is 0";
+        return -EPROTO;
+    }
+    if (!row)
+        return 0;
+    if (head->arm_case != row->arm) {
+        d->why = "the arm is not the verb's";
+        return -EPROTO;
+    }
+    return row->get(d);
+}
+
+int asock_codec_decode_request(const uint8_t *head, size_t len, char scratch[CODEC_SCRATCH],
+                               struct request *ret, const char **ret_why)
+{
+    alignas(max_align_t) uint8_t memory[ARENA_SIZE];
+    struct arena arena;
+    struct decoder d = {.arena = &arena, .scratch = scratch, .ret = ret};
+    int r;
+
+    asock_arena_init(&arena, memory, sizeof(memory));
+    d.head = asock_codec_unpack(&asock__v1__request__descriptor, &arena, head, len, ret_why);
+    if (!d.head)
+        return -EPROTO;
+    r = get_request(&d);
+    if (r < 0)
+        *ret_why = d.why;
+    return r;
+}

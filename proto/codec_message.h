@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_PROTO_CODEC_MESSAGE_H
+#define ASOCK_PROTO_CODEC_MESSAGE_H
+
+/* What the codec of requests and that of replies share; of no use to anybody else. */
+#include "proto/asock.pb-c.h"
+#include "proto/codec.h"
+#include "proto/codec_arena.h"
+
+/*
+ * Prefix and head into out. most: what the head of such a message has at the very most, so that a
+ * buffer of that size needs no measuring first.
+ */
+long asock_codec_pack(const ProtobufCMessage *message, size_t most, uint32_t payload_len,
+                      uint8_t *out, size_t cap);
+
+/* NULL with a text in *ret_why. The message lives in the arena. */
+void *asock_codec_unpack(const ProtobufCMessageDescriptor *descriptor, struct arena *arena,
+                         const uint8_t *head, size_t len, const char **ret_why);
+
+/* An endpoint in both forms. message points into endpoint. put: 1 when there is one, 0, -EINVAL. */
+int asock_codec_put_endpoint(const struct endpoint *endpoint, Asock__V1__Endpoint *message);
+void asock_codec_get_endpoint(const Asock__V1__Endpoint *message, struct endpoint *ret);
+
+#endif

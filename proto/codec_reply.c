@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "proto/codec.h"
+#include "proto/codec_message.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <string.h>
+
+/* What may stand behind Reply.body while it is packed. */
+struct body {
+    union {
+        Asock__V1__Connected connected;
+        Asock__V1__OptionValue value;
+        Asock__V1__Event event;
+        Asock__V1__Welcome welcome;
+    };
+    Asock__V1__Endpoint local, remote;
+};
+
+static int put_connected(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    Asock__V1__Connected *m = &body->connected;
+    int local, remote;
+
+    asock__v1__connected__init(m);
+    head->body_case = ASOCK__V1__REPLY__BODY_CONNECTED;
+    head->connected = m;
+    m->connect_error = (Asock__V1__Error)reply->connected.connect_error;
+    local = asock_codec_put_endpoint(&reply->connected.local, &body->local);
+    remote = asock_codec_put_endpoint(&reply->connected.remote, &body->remote);
+    if (local < 0 || remote < 0)
+        return -EINVAL;
+    if (local > 0)
+        m->local = &body->local;
+    if (remote > 0)
+        m->remote = &body->remote;
+    return 0;
+}
+
+static int put_value(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    Asock__V1__OptionValue *m = &body->value;
+    int r;
+
+    asock__v1__option_value__init(m);
+    head->body_case = ASOCK__V1__REPLY__BODY_VALUE;
+    head->value = m;
+    m->number = reply->value.number;
+    r = asock_codec_put_endpoint(&reply->value.endpoint, &body->local);
+    if (r > 0)
+        m->endpoint = &body->local;
+    return r < 0 ? r : 0;
+}
+
+static int put_event(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    asock__v1__event__init(&body->event);
+    head->body_case = ASOCK__V1__REPLY__BODY_EVENT;
+    head->event = &body->event;
+    head->event->code = (Asock__V1__EventCode)reply->event;
+    return 0;
+}
+
+static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    Asock__V1__Welcome *m = &body->welcome;
+
+    asock__v1__welcome__init(m);
+    head->body_case = ASOCK__V1__REPLY__BODY_WELCOME;
+    head->welcome = m;
+    m->version = reply->welcome.version;
+    m->sockets = reply->welcome.sockets;
+    m->ops = reply->welcome.ops;
+    m->socket_ops = reply->welcome.socket_ops;
+    m->send_window = reply->welcome.send_window;
+    m->queued_max = reply->welcome.queued_max;
+    m->payload_max = reply->welcome.payload_max;
+    m->head_max = reply->welcome.head_max;
+    return 0;
+}
+
+static int put_body(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    switch (reply->body) {
+    case BODY_NONE:
+        return 0;
+    case BODY_CONNECTED:
+        return put_connected(reply, body, head);
+    case BODY_VALUE:
+        return put_value(reply, body, head);
+    case BODY_EVENT:
+        return put_event(reply, body, head);
+    case BODY_WELCOME:
+        return put_welcome(reply, body, head);
+    }
+    return -EINVAL;
+}
+
+long asock_codec_encode_reply(const struct reply *reply, uint32_t payload_len, uint8_t *out,
+                              size_t cap)
+{
+    Asock__V1__Reply head = ASOCK__V1__REPLY__INIT;
+    struct body body;
+    int r;
+
+    if (reply->kind == 0)
+        return -EINVAL;
+    head.kind = (Asock__V1__Kind)reply->kind;
+    head.op = reply->op;
+    head.socket = reply->socket;
+    head.error = (Asock__V1__Error)reply->error;
+    head.bytes = reply->bytes;
+    head.flags = reply->flags;
+    head.send_freed = reply->send_freed;
+    head.ops_freed = reply->ops_freed;
+    head.descriptors = reply->descriptors;
+    r = put_body(reply, &body, &head);
+    if (r < 0)
+        return r;
+    return asock_codec_pack(&head.base, CODEC_REPLY_MAX, payload_len, out, cap);
+}
+
+static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
+{
+    ret->body = BODY_WELCOME;
+    ret->welcome.version = m->version;
+    ret->welcome.sockets = m->sockets;
+    ret->welcome.ops = m->ops;
+    ret->welcome.socket_ops = m->socket_ops;
+    ret->welcome.send_window = m->send_window;
+    ret->welcome.queued_max = m->queued_max;
+    ret->welcome.payload_max = m->payload_max;
+    ret->welcome.head_max = m->head_max;
+}
+
+static void get_body(const Asock__V1__Reply *head, struct reply *ret)
+{
+    switch (head->body_case) {
+    case ASOCK__V1__REPLY__BODY_CONNECTED:
+        ret->body = BODY_CONNECTED;
+        asock_codec_get_endpoint(head->connected->local, &ret->connected.local);
+        asock_codec_get_endpoint(head->connected->remote, &ret->connected.remote);
+        ret->connected.connect_error = (uint32_t)head->connected->connect_error;
+        break;
+    case ASOCK__V1__REPLY__BODY_VALUE:
+        ret->body = BODY_VALUE;
+        ret->value.is_set = true;
+        ret->value.number = head->value->number;
+        asock_codec_get_endpoint(head->value->endpoint, &ret->value.endpoint);
+        break;
+    case ASOCK__V1__REPLY__BODY_EVENT:
+        ret->body = BODY_EVENT;
+        ret->event = (uint32_t)head->event->code;
+        break;
+    case ASOCK__V1__REPLY__BODY_WELCOME:
+        get_welcome(head->welcome, ret);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Of the kinds this side knows; BODY_NONE and an unknown kind fit everything.
+ */
+static bool body_fits(const struct reply *reply)
+{
+    switch (reply->kind) {
+    case KIND_WELCOME:
+        return reply->body == BODY_WELCOME;
+    case KIND_EVENT:
+        return reply->body == BODY_EVENT;
+    case KIND_COMPLETION:
+        return reply->body != BODY_WELCOME && reply->body != BODY_EVENT;
+    default:
+        return true;
+    }
+}
+
+int asock_codec_decode_reply(const uint8_t *head, size_t len, struct reply *ret,
+                             const char **ret_why)
+{
+    alignas(max_align_t) uint8_t memory[ARENA_SIZE];
+    struct arena arena;
+    const Asock__V1__Reply *m;
+
+    asock_arena_init(&arena, memory, sizeof(memory));
+    m = asock_codec_unpack(&asock__v1__reply__descriptor, &arena, head, len, ret_why);
+    if (!m)
+        return -EPROTO;
+    memset(ret, 0, sizeof(*ret));
+    ret->kind = (uint32_t)m->kind;
+    ret->op = m->op;
+    ret->socket = m->socket;
+    ret->error = (uint32_t)m->error;
+    ret->bytes = m->bytes;
+    ret->flags = m->flags;
+    ret->send_freed = m->send_freed;
+    ret->ops_freed = m->ops_freed;
+    ret->descriptors = m->descriptors;
+    get_body(m, ret);
+    if (ret->kind == 0 || !body_fits(ret)) {
+        *ret_why = ret->kind == 0 ? "no kind" : "the body is not the kind's";
+        return -EPROTO;
+    }
+    return 0;
+}
