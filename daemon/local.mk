@@ -4,7 +4,11 @@
 
 noinst_LTLIBRARIES += libasockd.la
 libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
-libasockd_la_SOURCES =
+libasockd_la_SOURCES = \
+	daemon/peer.c \
+	daemon/peer.h \
+	daemon/services.c \
+	daemon/services.h
 
 # What a program with the daemon's code in it links, in this order.
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_DAEMON_PEER_H
+#define ASOCK_DAEMON_PEER_H
+
+/*
+ * Who is at the other end of a Unix socket, as the kernel says it: credentials of the moment of
+ * connect(2), and what /proc says about that process while it is known to live. What cannot be
+ * established is unknown (an empty text, a false flag), never guessed and never cut short.
+ * The identity belongs to the connection: it stays when the process execs or passes the socket on.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PEER_GIDS_MAX 128   /* supplementary groups kept; a peer with more has unknown groups */
+#define PEER_UNIT_MAX 256   /* systemd's own limit of a unit's name, with the NUL */
+#define PEER_CGROUP_MAX 512 /* octets with the NUL; a longer path is unknown */
+#define PEER_COMM_MAX 16    /* TASK_COMM_LEN */
+
+enum peer_pidfd_source {
+    PEER_PIDFD_NONE,   /* the process is unknown */
+    PEER_PIDFD_SOCKET, /* SO_PEERPIDFD: exactly the process that connected */
+    PEER_PIDFD_OPENED, /* pidfd_open(2) of SO_PEERCRED's pid, on kernels before 6.5 */
+};
+
+struct peer {
+    uid_t uid;
+    gid_t gid;
+    pid_t pid; /* 0: not visible in this pid namespace; of a peer that has gone, its number then */
+    bool gids_known;
+    uint32_t gid_count;
+    gid_t gids[PEER_GIDS_MAX];
+    int pidfd; /* -1: none */
+    enum peer_pidfd_source pidfd_source;
+    char unit[PEER_UNIT_MAX];      /* systemd unit; "": unknown or none */
+    char user_unit[PEER_UNIT_MAX]; /* unit of the user's manager; "": unknown or none */
+    char cgroup[PEER_CGROUP_MAX];  /* path in the unified hierarchy; "": unknown */
+    char comm[PEER_COMM_MAX];      /* the process's own choice, for showing only; "": unknown */
+};
+
+/* 0, or -errno when fd is no connected Unix socket; *ret is then as after peer_deinit(). */
+int peer_read(int fd, struct peer *ret);
+
+/* Closes the pidfd; may be called twice. */
+void peer_deinit(struct peer *peer);
+
+/* False also when the process is unknown. */
+bool peer_is_alive(const struct peer *peer);
+
+const char *peer_pidfd_source_name(enum peer_pidfd_source source);
+
+#endif
