@@ -7,7 +7,13 @@
 #   .test       other executables that print TAP themselves
 # No two tests of a folder may differ in their extension only: they would share a log.
 
-gate_tests =
+gate_tests = \
+	tests/gates/includes.gate \
+	tests/gates/symbols.gate \
+	tests/gates/hardening.gate \
+	tests/gates/manpages.gate \
+	tests/gates/style.gate \
+	tests/gates/selftest.gate
 unit_tests =
 int_tests =
 py_tests =
@@ -41,6 +47,7 @@ endif
 TESTS += $(gate_tests) $(py_tests) $(script_tests)
 EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/allowed-skips \
+	tests/gates/gate.py \
 	tests/gates/long-files \
 	tests/gates/long-functions \
 	tests/lib/run-check \
