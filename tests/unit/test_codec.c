@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "proto/frame.h"
+#include "tests/unit/test_codec.h"
+
+#include <stdio.h>
+
+/* Every verb, every field, there and back; and what the sizes of codec.h promise. */
+
+#define NAME_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789\xc3\xa9\xc3\xa9\xc3\xa9"
+
+static const uint32_t verbs[] = {
+    VERB_HELLO,    VERB_OPEN,  VERB_CONNECT, VERB_SEND,       VERB_RECEIVE,
+    VERB_SHUTDOWN, VERB_CLOSE, VERB_CANCEL,  VERB_SET_OPTION, VERB_GET_OPTION,
+    VERB_SYNC,     VERB_LIST,  VERB_SHOW,    VERB_STATS,
+};
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+static char host_253[CODEC_HOST_MAX + 1], service_32[CODEC_SERVICE_MAX + 1];
+
+static void fill_endpoint(struct endpoint *ret)
+{
+    memset(ret->address, 0xff, sizeof(ret->address));
+    ret->address_len = 16;
+    ret->port = UINT16_MAX;
+    ret->scope_id = UINT32_MAX;
+}
+
+static void fill_strings(void)
+{
+    memset(host_253, 'h', CODEC_HOST_MAX);
+    memset(service_32, 's', CODEC_SERVICE_MAX);
+}
+
+static void fill_hello(struct request *ret)
+{
+    ret->hello.version = UINT32_MAX;
+    ret->hello.sockets = UINT32_MAX;
+    ret->hello.ops = UINT32_MAX;
+    ret->hello.send_window = UINT64_MAX;
+    ret->hello.queued_max = UINT64_MAX;
+    ret->hello.name = NAME_64;
+}
+
+static void fill_option(struct request *ret)
+{
+    ret->option.option = UINT32_MAX;
+    if (ret->verb == VERB_GET_OPTION)
+        return;
+    ret->option.value.is_set = true;
+    ret->option.value.number = INT64_MIN;
+    fill_endpoint(&ret->option.value.endpoint);
+}
+
+static void fill_arm(struct request *ret)
+{
+    switch (ret->verb) {
+    case VERB_HELLO:
+        fill_hello(ret);
+        break;
+    case VERB_OPEN:
+        ret->open.family = ret->open.type = UINT32_MAX;
+        break;
+    case VERB_CONNECT:
+        fill_endpoint(&ret->connect.endpoint);
+        ret->connect.host = host_253;
+        ret->connect.service = service_32;
+        break;
+    case VERB_SEND:
+        ret->send.total_len = UINT64_MAX;
+        ret->send.more = ret->send.abandon = true;
+        break;
+    case VERB_RECEIVE:
+        ret->receive.length = UINT64_MAX;
+        ret->receive.flags = UINT32_MAX;
+        break;
+    case VERB_SHUTDOWN:
+        ret->shutdown.how = UINT32_MAX;
+        break;
+    case VERB_CLOSE:
+        ret->close.linger_ms = UINT32_MAX;
+        ret->close.abort = true;
+        break;
+    case VERB_CANCEL:
+        ret->cancel.target = UINT64_MAX;
+        break;
+    case VERB_SET_OPTION:
+    case VERB_GET_OPTION:
+        fill_option(ret);
+        break;
+    case VERB_SHOW:
+        ret->show.id = UINT64_MAX;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Every field at its maximum. */
+static void fill_request(uint32_t verb, struct request *ret)
+{
+    fill_strings();
+    memset(ret, 0, sizeof(*ret));
+    ret->verb = verb;
+    ret->socket = UINT32_MAX;
+    ret->op = UINT64_MAX;
+    ret->timeout_ms = UINT32_MAX;
+    ret->flags = UINT32_MAX;
+    fill_arm(ret);
+}
+
+static void same_string(const char *a, const char **b)
+{
+    if (!a || !*b) {
+        ck_assert_ptr_eq(a, *b);
+        return;
+    }
+    ck_assert_str_eq(a, *b);
+    *b = a;
+}
+
+/* Both were zeroed as a whole, so they may be compared as a whole once the strings are. */
+static void same_request(const struct request *a, struct request *b)
+{
+    if (a->verb == VERB_HELLO)
+        same_string(a->hello.name, &b->hello.name);
+    if (a->verb == VERB_CONNECT) {
+        same_string(a->connect.host, &b->connect.host);
+        same_string(a->connect.service, &b->connect.service);
+    }
+    ck_assert_mem_eq(a, b, sizeof(*a));
+}
+
+static void there_and_back(const struct request *request)
+{
+    uint8_t buf[CODEC_REQUEST_MAX];
+    char scratch[CODEC_SCRATCH];
+    struct request back;
+    struct frame frame;
+    const char *why;
+    long n;
+
+    n = asock_codec_encode_request(request, 0, buf, sizeof(buf));
+    ck_assert_msg(n > 0, "verb %u: %ld", request->verb, n);
+    ck_assert_int_eq(asock_frame_parse(buf, (size_t)n, &frame), n);
+    ck_assert_int_eq(decode_exact(frame.head, frame.head_len, scratch, &back, &why), 0);
+    same_request(request, &back);
+}
+
+START_TEST(test_request_round_trip_max)
+{
+    struct request request;
+
+    fill_request(verbs[_i], &request);
+    there_and_back(&request);
+}
+END_TEST
+
+START_TEST(test_request_round_trip_empty)
+{
+    struct request request = {.verb = verbs[_i], .op = 1};
+
+    there_and_back(&request);
+}
+END_TEST
+
+/* The arm comes last, so there is no shorter head that is a request. */
+START_TEST(test_request_truncated)
+{
+    uint8_t buf[CODEC_REQUEST_MAX];
+    char scratch[CODEC_SCRATCH];
+    struct request request, back;
+    const char *why;
+    long n, i;
+
+    fill_request(verbs[_i], &request);
+    n = asock_codec_encode_request(&request, 0, buf, sizeof(buf));
+    ck_assert_int_gt(n, FRAME_PREFIX);
+    for (i = 0; i < n - FRAME_PREFIX; i++)
+        ck_assert_int_eq(decode_exact(buf + FRAME_PREFIX, (size_t)i, scratch, &back, &why),
+                         -EPROTO);
+}
+END_TEST
+
+START_TEST(test_request_small_buffer)
+{
+    uint8_t buf[CODEC_REQUEST_MAX], small[CODEC_REQUEST_MAX];
+    struct request request;
+    long n, i;
+
+    fill_request(verbs[_i], &request);
+    n = asock_codec_encode_request(&request, 9, buf, sizeof(buf));
+    for (i = 0; i < n; i++)
+        ck_assert_int_eq(asock_codec_encode_request(&request, 9, small, (size_t)i), -ENOBUFS);
+    ck_assert_int_eq(asock_codec_encode_request(&request, 9, small, (size_t)n), n);
+    ck_assert_mem_eq(buf, small, (size_t)n);
+}
+END_TEST
+
+START_TEST(test_request_refused_by_encoder)
+{
+    uint8_t buf[CODEC_REQUEST_MAX];
+    char long_name[CODEC_NAME_MAX + 2] = "";
+    struct request request = {.verb = VERB_HELLO};
+
+    memset(long_name, 'n', CODEC_NAME_MAX + 1);
+    request.hello.name = long_name;
+    ck_assert_int_eq(asock_codec_encode_request(&request, 0, buf, sizeof(buf)), -EINVAL);
+    request.hello.name = "a\nb";
+    ck_assert_int_eq(asock_codec_encode_request(&request, 0, buf, sizeof(buf)), -EINVAL);
+    request = (struct request){.verb = VERB_CONNECT, .op = 1};
+    request.connect.endpoint.address_len = 5;
+    ck_assert_int_eq(asock_codec_encode_request(&request, 0, buf, sizeof(buf)), -EINVAL);
+    request.verb = VERB_NONE;
+    ck_assert_int_eq(asock_codec_encode_request(&request, 0, buf, sizeof(buf)), -EINVAL);
+    request.verb = 12;
+    ck_assert_int_eq(asock_codec_encode_request(&request, 0, buf, sizeof(buf)), -EINVAL);
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------- replies */
+
+static void fill_welcome(struct welcome *ret)
+{
+    ret->version = ret->sockets = ret->ops = ret->socket_ops = UINT32_MAX;
+    ret->send_window = ret->queued_max = UINT64_MAX;
+    ret->payload_max = ret->head_max = UINT32_MAX;
+}
+
+static void fill_reply(int body, struct reply *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->kind = KIND_COMPLETION;
+    ret->socket = ret->error = ret->flags = ret->ops_freed = ret->descriptors = UINT32_MAX;
+    ret->op = ret->bytes = ret->send_freed = UINT64_MAX;
+    ret->body = (enum reply_body)body;
+    switch (ret->body) {
+    case BODY_CONNECTED:
+        fill_endpoint(&ret->connected.local);
+        fill_endpoint(&ret->connected.remote);
+        ret->connected.connect_error = UINT32_MAX;
+        break;
+    case BODY_VALUE:
+        ret->value.is_set = true;
+        ret->value.number = INT64_MIN;
+        fill_endpoint(&ret->value.endpoint);
+        break;
+    case BODY_EVENT:
+        ret->kind = KIND_EVENT;
+        ret->event = UINT32_MAX;
+        break;
+    case BODY_WELCOME:
+        ret->kind = KIND_WELCOME;
+        fill_welcome(&ret->welcome);
+        break;
+    case BODY_NONE:
+        break;
+    }
+}
+
+START_TEST(test_reply_round_trip_max)
+{
+    uint8_t buf[CODEC_REPLY_MAX];
+    struct reply reply, back;
+    struct frame frame;
+    const char *why;
+    long n;
+
+    fill_reply(_i, &reply);
+    n = asock_codec_encode_reply(&reply, 0, buf, sizeof(buf));
+    ck_assert_int_gt(n, 0);
+    ck_assert_int_eq(asock_frame_parse(buf, (size_t)n, &frame), n);
+    ck_assert_int_eq(asock_codec_decode_reply(frame.head, frame.head_len, &back, &why), 0);
+    ck_assert_mem_eq(&reply, &back, sizeof(reply));
+}
+END_TEST
+
+START_TEST(test_reply_round_trip_empty)
+{
+    uint8_t buf[CODEC_REPLY_MAX];
+    struct reply reply = {.kind = KIND_COMPLETION, .body = (enum reply_body)_i}, back;
+    const char *why;
+    long n;
+
+    if (_i == BODY_EVENT)
+        reply.kind = KIND_EVENT;
+    if (_i == BODY_WELCOME)
+        reply.kind = KIND_WELCOME;
+    reply.value.is_set = _i == BODY_VALUE;
+    n = asock_codec_encode_reply(&reply, 12345, buf, sizeof(buf));
+    ck_assert_int_gt(n, 0);
+    ck_assert_int_eq(asock_codec_decode_reply(buf + 8, (size_t)n - 8, &back, &why), 0);
+    ck_assert_mem_eq(&reply, &back, sizeof(reply));
+    ck_assert_int_eq(buf[4] | buf[5] << 8, 12345);
+}
+END_TEST
+
+START_TEST(test_reply_truncated)
+{
+    uint8_t buf[CODEC_REPLY_MAX], *exact;
+    struct reply reply, back;
+    const char *why;
+    long n, i;
+    int r;
+
+    fill_reply(_i, &reply);
+    n = asock_codec_encode_reply(&reply, 0, buf, sizeof(buf)) - FRAME_PREFIX;
+    for (i = 0; i < n; i++) {
+        exact = malloc((size_t)i + 1);
+        ck_assert_ptr_nonnull(exact);
+        memcpy(exact, buf + FRAME_PREFIX, (size_t)i);
+        r = asock_codec_decode_reply(exact, (size_t)i, &back, &why);
+        ck_assert(r == 0 || r == -EPROTO);
+        free(exact);
+    }
+}
+END_TEST
+
+START_TEST(test_reply_small_buffer)
+{
+    uint8_t buf[CODEC_REPLY_MAX], small[CODEC_REPLY_MAX];
+    struct reply reply;
+    long n, i;
+
+    fill_reply(_i, &reply);
+    n = asock_codec_encode_reply(&reply, 0, buf, sizeof(buf));
+    for (i = 0; i < n; i++)
+        ck_assert_int_eq(asock_codec_encode_reply(&reply, 0, small, (size_t)i), -ENOBUFS);
+    ck_assert_int_eq(asock_codec_encode_reply(&reply, 0, small, (size_t)n), n);
+    ck_assert_mem_eq(buf, small, (size_t)n);
+}
+END_TEST
+
+static int decode_reply(uint64_t kind, uint32_t body)
+{
+    struct wire w = {.len = 0};
+    struct reply reply;
+    const char *why;
+
+    if (kind > 0)
+        wire_number(&w, 1, kind);
+    if (body > 0)
+        wire_bytes(&w, body, NULL, 0);
+    return asock_codec_decode_reply(w.buf, w.len, &reply, &why);
+}
+
+START_TEST(test_reply_body_fits_kind)
+{
+    enum { CONNECTED = 10, VALUE = 11, EVENT = 12, WELCOME = 16, FUTURE = 99 };
+
+    ck_assert_int_eq(decode_reply(0, 0), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_WELCOME, 0), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_WELCOME, EVENT), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_EVENT, 0), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_EVENT, WELCOME), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_COMPLETION, EVENT), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_COMPLETION, WELCOME), -EPROTO);
+    ck_assert_int_eq(decode_reply(KIND_COMPLETION, 0), 0);
+    ck_assert_int_eq(decode_reply(KIND_COMPLETION, CONNECTED), 0);
+    ck_assert_int_eq(decode_reply(KIND_COMPLETION, VALUE), 0);
+    ck_assert_int_eq(decode_reply(KIND_COMPLETION, FUTURE), 0);
+    ck_assert_int_eq(decode_reply(77, EVENT), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("codec");
+    TCase *requests = tcase_create("requests"), *replies = tcase_create("replies");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_loop_test(requests, test_request_round_trip_max, 0, VERBS);
+    tcase_add_loop_test(requests, test_request_round_trip_empty, 0, VERBS);
+    tcase_add_loop_test(requests, test_request_truncated, 0, VERBS);
+    tcase_add_loop_test(requests, test_request_small_buffer, 0, VERBS);
+    tcase_add_test(requests, test_request_refused_by_encoder);
+    suite_add_tcase(suite, requests);
+    tcase_add_loop_test(replies, test_reply_round_trip_max, BODY_NONE, BODY_WELCOME + 1);
+    tcase_add_loop_test(replies, test_reply_round_trip_empty, BODY_NONE, BODY_WELCOME + 1);
+    tcase_add_loop_test(replies, test_reply_truncated, BODY_NONE, BODY_WELCOME + 1);
+    tcase_add_loop_test(replies, test_reply_small_buffer, BODY_NONE, BODY_WELCOME + 1);
+    tcase_add_test(replies, test_reply_body_fits_kind);
+    suite_add_tcase(suite, replies);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
