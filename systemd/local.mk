@@ -2,9 +2,12 @@
 #
 # Units, sysusers and tmpfiles. Each FILE is made from systemd/FILE.in.
 
-systemd_units =
-systemd_sysusers =
-systemd_tmpfiles =
+systemd_units = \
+	systemd/asockd-control.socket \
+	systemd/asockd.service \
+	systemd/asockd.socket
+systemd_sysusers = systemd/sysusers/asockd.conf
+systemd_tmpfiles = systemd/tmpfiles/asockd.conf
 
 SUBST_FILES += $(systemd_units) $(systemd_sysusers) $(systemd_tmpfiles)
 
