@@ -8,3 +8,5 @@
 
 int_tests +=
 py_tests +=
+
+EXTRA_DIST += tests/system/box
