@@ -5,8 +5,12 @@
 noinst_LTLIBRARIES += libasockd.la
 libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
+	daemon/host.c \
+	daemon/host.h \
 	daemon/peer.c \
 	daemon/peer.h \
+	daemon/resolver.c \
+	daemon/resolver.h \
 	daemon/services.c \
 	daemon/services.h
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_DAEMON_PEER_H
-#define ASOCK_DAEMON_PEER_H
+#ifndef ASOCKD_PEER_H
+#define ASOCKD_PEER_H
 
 /*
  * Who is at the other end of a Unix socket, as the kernel says it: credentials of the moment of

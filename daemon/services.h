@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_DAEMON_SERVICES_H
-#define ASOCK_DAEMON_SERVICES_H
+#ifndef ASOCKD_SERVICES_H
+#define ASOCKD_SERVICES_H
 
 #include <stdint.h>
 

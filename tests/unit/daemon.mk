@@ -3,7 +3,11 @@
 # Unit tests of daemon/: NAME.unit is built from tests/unit/NAME.c.
 
 unit_tests += \
+	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
+	tests/unit/test_resolver.unit \
 	tests/unit/test_services.unit
+tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
 tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c
+tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: resolver_start() makes a lookup and hands it to c-ares; c-ares tells of its sockets
+ * (on_socket) and gets their events (on_io) and the time (on_timeout); its answer (on_answer) moves
+ * the lookup to `finished`, and the next turn of the loop calls back (on_deliver).
+ * Failures: a cancelled lookup stays with c-ares, which cannot give up a single one, and is freed when
+ * it answers; when no other is left, all are given up at once.
+ */
+#include "daemon/resolver.h"
+
+#include <ares.h>
+#include <assert.h>
+#include <errno.h>
+#include <ev.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "daemon/host.h"
+
+struct resolver {
+    struct ev_loop *loop;
+    ares_channel channel;
+    struct ev_timer timeout;
+    struct ev_timer deliver;
+    struct list sockets;  /* struct resolver_socket: what c-ares has open */
+    struct list finished; /* struct resolver_lookup: to be delivered */
+    unsigned int wanted;  /* lookups that c-ares has and somebody waits for */
+    unsigned int lookups; /* all, wanted or not */
+};
+
+struct resolver_socket {
+    struct list node;
+    struct resolver *resolver;
+    struct ev_io io;
+};
+
+struct resolver_lookup {
+    struct list node; /* resolver->finished */
+    struct resolver *resolver;
+    struct resolver_query *query; /* NULL: cancelled */
+    int family;
+    struct resolver_result result;
+};
+
+void resolver_clean_environment(void)
+{
+    unsetenv("RES_OPTIONS");
+    unsetenv("LOCALDOMAIN");
+    unsetenv("HOSTALIASES");
+    unsetenv("CARES_HOSTS");
+}
+
+/* ---- c-ares on the loop ---- */
+
+static void update_timeout(struct resolver *resolver)
+{
+    struct timeval tv;
+
+    ev_timer_stop(resolver->loop, &resolver->timeout);
+    if (!ares_timeout(resolver->channel, NULL, &tv))
+        return;
+    ev_timer_set(&resolver->timeout, (ev_tstamp)tv.tv_sec + (ev_tstamp)tv.tv_usec / 1e6, 0.);
+    ev_timer_start(resolver->loop, &resolver->timeout);
+}
+
+static void on_timeout(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct resolver *resolver = timer->data;
+
+    (void)loop, (void)events;
+    ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    update_timeout(resolver);
+}
+
+static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct resolver *resolver = ((struct resolver_socket *)io->data)->resolver;
+    int fd = io->fd;
+
+    (void)loop;
+    /* `io` may be gone when this returns. */
+    ares_process_fd(resolver->channel, events & EV_READ ? fd : ARES_SOCKET_BAD,
+                    events & EV_WRITE ? fd : ARES_SOCKET_BAD);
+    update_timeout(resolver);
+}
+
+static struct resolver_socket *find_socket(struct resolver *resolver, int fd)
+{
+    list_for_each (&resolver->sockets, it) {
+        struct resolver_socket *socket = container_of(it, struct resolver_socket, node);
+
+        if (socket->io.fd == fd)
+            return socket;
+    }
+    return NULL;
+}
+
+static struct resolver_socket *add_socket(struct resolver *resolver, int fd)
+{
+    struct resolver_socket *socket = calloc(1, sizeof(*socket));
+
+    if (!socket)
+        return NULL;
+    socket->resolver = resolver;
+    ev_io_init(&socket->io, on_io, fd, EV_READ);
+    socket->io.data = socket;
+    list_append(&resolver->sockets, &socket->node);
+    return socket;
+}
+
+static void remove_socket(struct resolver_socket *socket)
+{
+    ev_io_stop(socket->resolver->loop, &socket->io);
+    list_remove(&socket->node);
+    free(socket);
+}
+
+/* c-ares says what it waits for; neither: it is about to close fd. */
+static void on_socket(void *data, int fd, int readable, int writable)
+{
+    struct resolver *resolver = data;
+    struct resolver_socket *socket = find_socket(resolver, fd);
+
+    if (!readable && !writable) {
+        if (socket)
+            remove_socket(socket);
+        return;
+    }
+    if (!socket)
+        socket = add_socket(resolver, fd);
+    if (!socket)
+        return; /* out of memory: nobody hears this socket, and c-ares' time-out tells */
+    ev_io_stop(resolver->loop, &socket->io);
+    ev_io_set(&socket->io, fd, (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
+    ev_io_start(resolver->loop, &socket->io);
+}
+
+/* ---- lookups ---- */
+
+static int lookup_new(struct resolver *resolver, struct resolver_query *query, int family,
+                      struct resolver_lookup **ret)
+{
+    struct resolver_lookup *lookup;
+
+    if (resolver->lookups >= RESOLVER_LOOKUPS_MAX)
+        return -ENOBUFS;
+    lookup = calloc(1, sizeof(*lookup));
+    if (!lookup)
+        return -ENOMEM;
+    list_init(&lookup->node);
+    lookup->resolver = resolver;
+    lookup->query = query;
+    lookup->family = family;
+    query->lookup = lookup;
+    resolver->lookups++;
+    *ret = lookup;
+    return 0;
+}
+
+static void lookup_free(struct resolver_lookup *lookup)
+{
+    list_remove(&lookup->node);
+    lookup->resolver->lookups--;
+    free(lookup);
+}
+
+static void finish(struct resolver_lookup *lookup)
+{
+    struct resolver *resolver = lookup->resolver;
+
+    list_append(&resolver->finished, &lookup->node);
+    ev_timer_start(resolver->loop, &resolver->deliver);
+}
+
+static void on_deliver(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct resolver *resolver = timer->data;
+    struct resolver_lookup *lookup;
+    struct resolver_query *query;
+    struct list batch;
+
+    (void)loop, (void)events;
+    /* What the callbacks start waits for the next turn; what they cancel leaves the batch. */
+    list_init(&batch);
+    list_splice(&batch, &resolver->finished);
+    while ((lookup = list_first(&batch, struct resolver_lookup, node)) != NULL) {
+        query = lookup->query;
+        query->lookup = NULL;
+        list_remove(&lookup->node);
+        query->done(query, &lookup->result);
+        lookup_free(lookup);
+    }
+}
+
+static void add_address(struct resolver_lookup *lookup, const struct sockaddr *addr)
+{
+    struct resolver_result *result = &lookup->result;
+    union resolver_address *to;
+
+    if (result->count == RESOLVER_ADDRESSES_MAX)
+        return;
+    if (lookup->family != AF_UNSPEC && lookup->family != addr->sa_family)
+        return;
+    to = &result->addresses[result->count];
+    if (addr->sa_family == AF_INET)
+        memcpy(&to->in, addr, sizeof(to->in));
+    else if (addr->sa_family == AF_INET6)
+        memcpy(&to->in6, addr, sizeof(to->in6));
+    else
+        return;
+    result->count++;
+}
+
+/* RFC 6724 prefers ::1. */
+static void add_loopback(struct resolver_lookup *lookup)
+{
+    union resolver_address in6 = {
+        .in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT}};
+    union resolver_address in = {
+        .in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+
+    add_address(lookup, &in6.any);
+    add_address(lookup, &in.any);
+}
+
+static enum asock_wire_error error_of(int status)
+{
+    switch (status) {
+    case ARES_SUCCESS:
+        return ERR_SUCCESS;
+    case ARES_ENOTFOUND:
+        return ERR_HOST_NOT_FOUND;
+    case ARES_ENODATA:
+        return ERR_NO_DATA;
+    case ARES_ETIMEOUT:
+    case ARES_ESERVFAIL:
+    case ARES_ECONNREFUSED:
+        return ERR_TRY_AGAIN;
+    case ARES_ENOMEM:
+        return ERR_NO_BUFFER_SPACE;
+    default:
+        return ERR_NO_RECOVERY;
+    }
+}
+
+static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo *info)
+{
+    struct resolver_lookup *lookup = data;
+
+    (void)timeouts;
+    if (!lookup->query) {
+        lookup_free(lookup);
+        if (info)
+            ares_freeaddrinfo(info);
+        return;
+    }
+    lookup->resolver->wanted--;
+    lookup->result.error = error_of(status);
+    if (status == ARES_SUCCESS) {
+        for (struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next)
+            add_address(lookup, n->ai_addr);
+        if (lookup->result.count == 0)
+            lookup->result.error = ERR_NO_DATA;
+    }
+    if (info)
+        ares_freeaddrinfo(info);
+    finish(lookup);
+}
+
+static void ask(struct resolver_lookup *lookup, const char *name)
+{
+    struct resolver *resolver = lookup->resolver;
+    struct ares_addrinfo_hints hints = {
+        .ai_family = lookup->family, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+
+    resolver->wanted++;
+    ares_getaddrinfo(resolver->channel, name, NULL, &hints, on_answer, lookup);
+    update_timeout(resolver);
+}
+
+int resolver_start(struct resolver *resolver, struct resolver_query *query, const char *host,
+                   int family, resolver_fn done)
+{
+    struct resolver_lookup *lookup;
+    struct host parsed;
+    int r;
+
+    assert(!query->lookup);
+    r = host_parse(host, &parsed);
+    if (r < 0)
+        return r;
+    if (parsed.kind == HOST_ADDRESS && family != AF_UNSPEC &&
+        family != parsed.address.any.sa_family)
+        return -EAFNOSUPPORT;
+    r = lookup_new(resolver, query, family, &lookup);
+    if (r < 0)
+        return r;
+    query->done = done;
+    if (parsed.kind == HOST_NAME) {
+        ask(lookup, parsed.name);
+        return 0;
+    }
+    if (parsed.kind == HOST_ADDRESS)
+        add_address(lookup, &parsed.address.any);
+    else
+        add_loopback(lookup);
+    finish(lookup);
+    return 0;
+}
+
+void resolver_cancel(struct resolver_query *query)
+{
+    struct resolver_lookup *lookup = query->lookup;
+    struct resolver *resolver;
+
+    if (!lookup)
+        return;
+    resolver = lookup->resolver;
+    query->lookup = NULL;
+    lookup->query = NULL;
+    if (list_is_linked(&lookup->node)) {
+        lookup_free(lookup);
+        return;
+    }
+    if (--resolver->wanted == 0) {
+        ares_cancel(resolver->channel); /* on_answer frees them all */
+        update_timeout(resolver);
+    }
+}
+
+/* ---- the resolver ---- */
+
+static int init_channel(struct resolver *resolver, const struct resolver_options *options)
+{
+    char lookups[] = "fb"; /* files, then DNS */
+    struct ares_options o = {
+        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .ndomains = 0,
+        .lookups = lookups,
+        .timeout = options->timeout_ms,
+        .tries = options->tries,
+        .sock_state_cb = on_socket,
+        .sock_state_cb_data = resolver,
+    };
+    int mask = ARES_OPT_FLAGS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB;
+    int status;
+
+    if (options->timeout_ms > 0)
+        mask |= ARES_OPT_TIMEOUTMS;
+    if (options->tries > 0)
+        mask |= ARES_OPT_TRIES;
+    status = ares_init_options(&resolver->channel, &o, mask);
+    if (status != ARES_SUCCESS) {
+        resolver->channel = NULL;
+        return status == ARES_ENOMEM ? -ENOMEM : -EIO;
+    }
+    if (!options->servers)
+        return 0;
+    status = ares_set_servers_ports_csv(resolver->channel, options->servers);
+    if (status != ARES_SUCCESS)
+        return status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
+    return 0;
+}
+
+int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
+                 struct resolver **ret)
+{
+    static const struct resolver_options none;
+    struct resolver *resolver;
+    int r;
+
+    if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
+        return -ENOMEM;
+    resolver = calloc(1, sizeof(*resolver));
+    if (!resolver) {
+        ares_library_cleanup();
+        return -ENOMEM;
+    }
+    resolver->loop = loop;
+    list_init(&resolver->sockets);
+    list_init(&resolver->finished);
+    ev_timer_init(&resolver->timeout, on_timeout, 0., 0.);
+    resolver->timeout.data = resolver;
+    ev_timer_init(&resolver->deliver, on_deliver, 0., 0.);
+    resolver->deliver.data = resolver;
+    r = init_channel(resolver, options ? options : &none);
+    if (r < 0) {
+        resolver_free(resolver);
+        return r;
+    }
+    *ret = resolver;
+    return 0;
+}
+
+struct resolver *resolver_free(struct resolver *resolver)
+{
+    if (!resolver)
+        return NULL;
+    assert(resolver->wanted == 0 && list_is_empty(&resolver->finished));
+    if (resolver->channel)
+        ares_destroy(resolver->channel);
+    assert(resolver->lookups == 0 && list_is_empty(&resolver->sockets));
+    ev_timer_stop(resolver->loop, &resolver->timeout);
+    ev_timer_stop(resolver->loop, &resolver->deliver);
+    free(resolver);
+    ares_library_cleanup();
+    return NULL;
+}
