@@ -12,6 +12,7 @@ gate_tests = \
 	tests/gates/symbols.gate \
 	tests/gates/hardening.gate \
 	tests/gates/manpages.gate \
+	tests/gates/manexamples.gate \
 	tests/gates/style.gate \
 	tests/gates/selftest.gate
 unit_tests =
