@@ -4,6 +4,8 @@
 
 noinst_LTLIBRARIES += libbase.la
 libbase_la_SOURCES = \
+	base/conf.c \
+	base/conf.h \
 	base/list.h \
 	base/log.c \
 	base/log.h \

@@ -2,4 +2,6 @@
 #
 # Unit tests of base/: NAME.unit is built from tests/unit/NAME.c.
 
-unit_tests +=
+unit_tests += \
+	tests/unit/test_conf.unit
+tests_unit_test_conf_unit_SOURCES = tests/unit/test_conf.c

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DIGITS "0123456789"
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+int asock_conf_refuse(struct conf_reader *reader, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    n = snprintf(reader->error, sizeof(reader->error), "%s:%u: ", reader->path, reader->line);
+    if (n > 0 && (size_t)n < sizeof(reader->error)) {
+        va_start(args, format);
+        vsnprintf(reader->error + n, sizeof(reader->error) - (size_t)n, format, args);
+        va_end(args);
+    }
+    reader->pos = reader->len;
+    return -EBADMSG;
+}
+
+/* Grows as the file turns out to be, not as stat(2) says: it may be a pipe, or written to. */
+static int read_all(struct conf_reader *reader, int fd)
+{
+    size_t cap = 0;
+    ssize_t n;
+
+    for (;;) {
+        if (reader->len == cap) {
+            char *text = realloc(reader->text, cap + 16384);
+
+            if (!text)
+                return -ENOMEM;
+            reader->text = text;
+            cap += 16384;
+        }
+        n = read(fd, reader->text + reader->len, cap - reader->len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : 0;
+        reader->len += (size_t)n;
+        if (reader->len > CONF_FILE_MAX)
+            return -EFBIG;
+    }
+}
+
+int asock_conf_open(struct conf_reader *reader, const char *path)
+{
+    int fd, r;
+
+    memset(reader, 0, sizeof(*reader));
+    reader->path = path;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    r = fd < 0 ? -errno : read_all(reader, fd);
+    if (fd >= 0)
+        close(fd);
+    if (r < 0) {
+        asock_conf_close(reader);
+        snprintf(reader->error, sizeof(reader->error), "%s: %s", path, strerror(-r));
+    }
+    return r;
+}
+
+void asock_conf_close(struct conf_reader *reader)
+{
+    free(reader->text);
+    reader->text = NULL;
+    reader->len = reader->pos = 0;
+}
+
+static bool has_control(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            return true;
+    }
+    return false;
+}
+
+/* The next line, without the newline and trailing spaces, in buf. */
+static int take_line(struct conf_reader *reader)
+{
+    const char *start = reader->text + reader->pos;
+    const char *end = memchr(start, '\n', reader->len - reader->pos);
+    size_t len;
+
+    reader->line++;
+    if (!end)
+        return asock_conf_refuse(reader, "no newline at the end of the file: is it cut short?");
+    len = (size_t)(end - start);
+    reader->pos += len + 1;
+    if (len > CONF_LINE_MAX)
+        return asock_conf_refuse(reader, "line over %u octets", CONF_LINE_MAX);
+    if (len > 0 && (*start == ' ' || *start == '\t'))
+        return asock_conf_refuse(reader, "indented line");
+    if (has_control(start, len))
+        return asock_conf_refuse(reader, "control character");
+    while (len > 0 && start[len - 1] == ' ')
+        len--;
+    memcpy(reader->buf, start, len);
+    reader->buf[len] = '\0';
+    return 0;
+}
+
+static bool is_name(const char *text)
+{
+    size_t len = strspn(text, LETTERS DIGITS);
+
+    return len > 0 && len <= CONF_NAME_MAX && text[len] == '\0';
+}
+
+static int parse_section(struct conf_reader *reader, struct conf_item *ret)
+{
+    char *name = reader->buf + 1;
+    size_t len = strlen(name);
+
+    if (len == 0 || name[len - 1] != ']')
+        return asock_conf_refuse(reader, "section without its ']'");
+    name[len - 1] = '\0';
+    if (!is_name(name))
+        return asock_conf_refuse(reader, "\"%s\" cannot be a section's name", name);
+    strcpy(reader->section, name);
+    *ret = (struct conf_item){.section = reader->section};
+    return 1;
+}
+
+static int parse_pair(struct conf_reader *reader, struct conf_item *ret)
+{
+    char *key = reader->buf, *value = strchr(key, '='), *end;
+
+    if (!value)
+        return asock_conf_refuse(reader, "neither [Section] nor Key=value");
+    for (end = value; end > key && end[-1] == ' '; end--)
+        ;
+    *value++ = '\0';
+    *end = '\0';
+    value += strspn(value, " ");
+    if (!is_name(key))
+        return asock_conf_refuse(reader, "\"%s\" cannot be a key", key);
+    if (!reader->section[0])
+        return asock_conf_refuse(reader, "%s= before the first [Section]", key);
+    *ret = (struct conf_item){.section = reader->section, .key = key, .value = value};
+    return 1;
+}
+
+int asock_conf_next(struct conf_reader *reader, struct conf_item *ret)
+{
+    int r;
+
+    while (reader->pos < reader->len) {
+        r = take_line(reader);
+        if (r < 0)
+            return r;
+        if (reader->buf[0] == '\0' || reader->buf[0] == '#' || reader->buf[0] == ';')
+            continue;
+        if (reader->buf[0] == '[')
+            return parse_section(reader, ret);
+        return parse_pair(reader, ret);
+    }
+    return 0;
+}
+
+static int parse_number(const char *text, uint64_t unit, uint64_t min, uint64_t max, uint64_t *ret)
+{
+    uint64_t n = 0;
+
+    for (; *text >= '0' && *text <= '9'; text++) {
+        if (n > (UINT64_MAX - 9) / 10)
+            return -ERANGE;
+        n = n * 10 + (uint64_t)(*text - '0');
+    }
+    if (n > UINT64_MAX / unit)
+        return -ERANGE;
+    n *= unit;
+    if (n < min || n > max)
+        return -ERANGE;
+    *ret = n;
+    return 0;
+}
+
+int asock_conf_number(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+{
+    size_t digits = strspn(text, DIGITS);
+
+    if (digits == 0 || text[digits] != '\0')
+        return -EINVAL;
+    return parse_number(text, 1, min, max, ret);
+}
+
+int asock_conf_size(const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+{
+    static const char suffixes[] = "KMG";
+    size_t digits = strspn(text, DIGITS);
+    const char *suffix;
+
+    if (text[digits] == '\0')
+        return asock_conf_number(text, min, max, ret);
+    suffix = strchr(suffixes, text[digits]);
+    if (digits == 0 || !suffix || text[digits + 1] != '\0')
+        return -EINVAL;
+    return parse_number(text, UINT64_C(1024) << (10 * (suffix - suffixes)), min, max, ret);
+}
