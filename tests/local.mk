@@ -51,6 +51,7 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/gates/gate.py \
 	tests/gates/long-files \
 	tests/gates/long-functions \
+	tests/lib/installed \
 	tests/lib/run-check \
 	tests/lib/skip.h \
 	tests/lib/tap.py
@@ -99,16 +100,22 @@ endif
 CLEANFILES += examples/python/asock_pb2.py
 
 # One suite at a time: make check-unit, check-gates, ...
-.PHONY: check-unit check-gates check-integration check-conformance check-system check-tsan
-check-unit:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/unit/%,$(TESTS))'
-check-gates:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/gates/%,$(TESTS))'
-check-integration:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/integration/%,$(TESTS))'
-check-conformance:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/conformance/%,$(TESTS))'
-check-system:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/system/%,$(TESTS))'
+SUITES = check-unit check-gates check-integration check-conformance check-system
+.PHONY: $(SUITES) check-sanitized check-tsan check-valgrind
+$(SUITES):
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
+check-sanitized:
+	$(MAKE) $(AM_MAKEFLAGS) check \
+	    TESTS='$(filter tests/unit/% tests/integration/% tests/conformance/%,$(TESTS))'
 check-tsan:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)'
+check-valgrind:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(unit_tests) $(int_tests)'
+
+# What was installed works; and distcheck, which removes its build, hands over its results.
+installcheck-local: $(srcdir)/tests/lib/installed
+	CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' \
+	    bash $(srcdir)/tests/lib/installed '$(DESTDIR)' '$(libdir)' '$(bindir)' '$(sbindir)'
+	@if test -n "$$ASOCK_RESULTS_DIR"; then \
+	    find tests \( -name '*.trs' -o -name '*.log' \) -exec cp --parents {} "$$ASOCK_RESULTS_DIR" ';'; \
+	fi
