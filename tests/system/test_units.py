@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The installed asockd under systemd. Runs as root inside tests/system/box, by units.test."""
+
+import glob
+import grp
+import json
+import os
+import pwd
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+import time
+import unittest
+
+LIVENESS = 30  # seconds until "never"
+CLIENT_SOCKET = "/run/asockd/default/asock.sock"
+CONTROL_SOCKET = "/run/asockd/control.sock"
+CLIENT_DIR = "/opt/asock-test"
+DROP_IN = "/run/systemd/system/asockd.service.d/test.conf"
+SANDBOX = ["DynamicUser=yes", "PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX",
+           "SupplementaryGroups=asock"]
+ABORTED = "ConnectionAborted"
+EXECUTABLE = ""
+client = None  # tests/system/client.py, which needs the installed library
+
+
+def run(*command, **options):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=LIVENESS, check=False, **options)
+
+
+def must(*command):
+    done = run(*command)
+    if done.returncode != 0:
+        log = run("journalctl", "--no-pager", "--lines=30", "--quiet").stdout
+        raise AssertionError(
+            f"{' '.join(command)}: status {done.returncode}\n{done.stdout}\n{log}")
+    return done.stdout
+
+
+def prop(unit, name):
+    return must("systemctl", "show", "--value", "--property", name, unit).strip()
+
+
+def await_true(what, condition):
+    deadline = time.monotonic() + LIVENESS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {LIVENESS} s: {what}")
+        time.sleep(0.02)
+
+
+def asockctl(*arguments):
+    return json.loads(must("asockctl", *arguments, "--json"))
+
+
+# ---- installation ---------------------------------------------------------------------
+
+def put_files():
+    """The staged tree goes where a package would put it.
+
+    A prefix of one's own may lie where the unit's ProtectHome= or PrivateTmp= hides it, and
+    where systemd looks for no units: what is in it goes to /usr/local then.
+    """
+    stage, prefix = os.environ["ASOCK_STAGE"], os.environ["ASOCK_PREFIX"]
+    if prefix in ("/usr", "/usr/local"):
+        shutil.copytree(stage, "/", dirs_exist_ok=True, symlinks=True)
+        return
+    shutil.copytree(stage + prefix, "/usr/local", dirs_exist_ok=True, symlinks=True)
+    for unit in glob.glob("/usr/local/lib/systemd/system/asockd*"):
+        with open(unit, encoding="utf-8") as file:
+            text = file.read()
+        with open(unit, "w", encoding="utf-8") as file:
+            file.write(text.replace(f"ExecStart={prefix}/", "ExecStart=/usr/local/"))
+
+
+class Setup:
+    """What systemd said while the package's scripts would run; empty when all is well."""
+    sysusers = tmpfiles = None
+
+
+def setUpModule():
+    global client, EXECUTABLE
+    put_files()
+    os.makedirs("/run/systemd/journald.conf.d")
+    with open("/run/systemd/journald.conf.d/test.conf", "w", encoding="utf-8") as file:
+        file.write("[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\n")
+    must("systemctl", "restart", "systemd-journald.service")
+    must("ldconfig")
+    Setup.sysusers = run("systemd-sysusers", "asockd.conf")
+    Setup.tmpfiles = run("systemd-tmpfiles", "--create", "asockd.conf")
+    must("systemctl", "daemon-reload")
+    must("systemctl", "start", "asockd.socket")
+    EXECUTABLE = prop("asockd.service", "ExecStart").split("path=")[1].split(" ;")[0]
+
+    # Where a client of any user can read it.
+    os.makedirs(CLIENT_DIR)
+    shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "client.py"), CLIENT_DIR)
+    os.chmod(CLIENT_DIR, 0o755)
+    import client as module
+    client = module
+
+
+# ---- a peer ---------------------------------------------------------------------------
+
+class Server:
+    """Accepts on loopback; replies to each connection by serve(connection)."""
+
+    def __init__(self, serve):
+        self.serve = serve
+        self.accepted = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.loop, daemon=True).start()
+
+    def loop(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.accepted.append(connection)
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def close(self):
+        self.listener.close()
+        for connection in self.accepted:
+            connection.close()
+
+
+def echo_once(connection):
+    connection.sendall(b"echo: " + connection.recv(65536))
+    connection.close()
+
+
+def say_nothing(connection):
+    """Keeps the connection, reads nothing."""
+
+
+# ---- the daemon, and clients in units of their own ------------------------------------
+
+def configure(*lines, arguments=None, executable=None):
+    """Restores the shipped unit, or adds to it: lines of [Service], arguments of the daemon."""
+    text = ["[Service]", *lines]
+    if arguments is not None or executable is not None:
+        text += ["ExecStart=", f"ExecStart={executable or EXECUTABLE} {arguments or ''}"]
+    if os.path.exists(DROP_IN):
+        os.unlink(DROP_IN)
+    if len(text) > 1:
+        os.makedirs(os.path.dirname(DROP_IN), exist_ok=True)
+        with open(DROP_IN, "w", encoding="utf-8") as file:
+            file.write("\n".join(text) + "\n")
+    must("systemctl", "daemon-reload")
+
+
+def journal(*matches):
+    must("journalctl", "--sync")
+    rows = must("journalctl", "--output=json", "--unit=asockd.service", *matches)
+    return [json.loads(row) for row in rows.splitlines()]
+
+
+def messages(*matches):
+    return [row["MESSAGE"] for row in journal(*matches) if row.get("_COMM") == "asockd"]
+
+
+class Unit:
+    """A transient unit; its output is in .output."""
+    count = 0
+
+    def __init__(self, kind, command, settings):
+        Unit.count += 1
+        self.name = f"client-{Unit.count}.service"
+        self.path = f"/run/client-{Unit.count}.out"
+        properties = [f"Type={kind}", *settings,
+                      f"StandardOutput=file:{self.path}", f"StandardError=file:{self.path}"]
+        self.started = run("systemd-run", "--quiet", "--unit", self.name,
+                           *[f"--property={item}" for item in properties], *command)
+        self.status = self.started.returncode
+
+    @property
+    def output(self):
+        with open(self.path, encoding="utf-8") as file:
+            return file.read().strip()
+
+
+def run_client(*arguments, settings=None):
+    command = ["/usr/bin/python3", CLIENT_DIR + "/client.py", *map(str, arguments)]
+    return Unit("oneshot", command, SANDBOX if settings is None else settings)
+
+
+def hold_client(settings=None):
+    command = ["/usr/bin/python3", CLIENT_DIR + "/client.py", "hold"]
+    unit = Unit("notify", command, [*(SANDBOX if settings is None else settings),
+                                    "NotifyAccess=all"])
+    if unit.status != 0:
+        raise AssertionError(unit.started.stdout + unit.output)
+    return unit
+
+
+class UnitsTest(unittest.TestCase):
+    """Each test begins with the shipped unit stopped and its sockets listening."""
+
+    def setUp(self):
+        run("systemctl", "stop", "asockd.service", "client-*.service")
+        run("systemctl", "reset-failed")
+        configure()
+        must("systemctl", "start", "asockd.socket", "asockd-control.socket")
+
+    def server(self, serve):
+        server = Server(serve)
+        self.addCleanup(server.close)
+        return server
+
+    def pending_receives(self, context, server, sockets, receives):
+        """Connects sockets, leaves receives pending on each; returns them and the sockets."""
+        socks = [client.Socket(context) for _ in range(sockets)]
+        for op in [sock.connect("127.0.0.1", server.port) for sock in socks]:
+            self.assertEqual(op.wait(), "Success")
+        ops = [sock.receive() for sock in socks for _ in range(receives)]
+        self.assertEqual(context.sync().wait(), "Success")
+        return ops, socks
+
+
+class Installed(UnitsTest):
+    def test_sysusers_and_tmpfiles_apply_cleanly(self):
+        self.assertEqual(Setup.sysusers.returncode, 0)
+        self.assertEqual(Setup.tmpfiles.returncode, 0)
+        self.assertEqual(Setup.tmpfiles.stdout, "")
+        for line in Setup.sysusers.stdout.splitlines():
+            self.assertRegex(line, r"^Creating (user|group) '(asockd|asock)' ")
+        user = pwd.getpwnam("asockd")
+        self.assertNotEqual(user.pw_uid, 0)
+        self.assertEqual(grp.getgrgid(user.pw_gid).gr_name, "asockd")
+        self.assertEqual(grp.getgrnam("asock").gr_mem, [])
+        again = run("systemd-tmpfiles", "--create", "asockd.conf")
+        self.assertEqual((again.returncode, again.stdout), (0, ""))
+
+    def test_systemd_has_nothing_to_say_about_the_units(self):
+        said = run("systemd-analyze", "verify", "--man=no", "asockd.service", "asockd.socket",
+                   "asockd-control.socket")
+        self.assertEqual((said.returncode, said.stdout), (0, ""))
+
+    def test_sockets_have_their_modes(self):
+        for path, group, mode in ((CLIENT_SOCKET, "asock", 0o660), (CONTROL_SOCKET, "root", 0)):
+            status = os.stat(path)
+            self.assertTrue(stat.S_ISSOCK(status.st_mode))
+            self.assertEqual(status.st_uid, 0)
+            self.assertEqual(grp.getgrgid(status.st_gid).gr_name, group)
+            self.assertEqual(stat.S_IMODE(status.st_mode), mode or 0o600)
+        for path in ("/run/asockd", "/run/asockd/default"):
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o755)
+
+    def test_exposure_is_at_most_one_and_a_half(self):
+        """Without the settings that would hide the clients."""
+        unit = prop("asockd.service", "FragmentPath")
+        text = must("systemd-analyze", "security", "--no-pager", "--offline=yes", unit)
+        last = text.strip().splitlines()[-1]
+        self.assertIn("Overall exposure level for asockd.service:", last)
+        figure = float(last.split(":", 1)[1].split()[0])
+        print(f"exposure level {figure}")
+        self.assertLessEqual(figure, 1.5)
+        for name, value in (("PrivateUsers", "no"), ("DynamicUser", "no"),
+                            ("ProtectProc", "default"), ("PrivateMounts", "yes")):
+            self.assertEqual(prop("asockd.service", name), value, name)
+
+    def test_daemon_runs_as_its_user_without_capabilities(self):
+        must("systemctl", "start", "asockd.service")
+        with open(f"/proc/{prop('asockd.service', 'MainPID')}/status", encoding="utf-8") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        user = pwd.getpwnam("asockd")
+        self.assertEqual(status["Uid"].split(), [str(user.pw_uid)] * 4)
+        self.assertEqual(status["Gid"].split(), [str(user.pw_gid)] * 4)
+        for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh"):
+            self.assertEqual(int(status[name], 16), 0, name)
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+
+
+class Clients(UnitsTest):
+    def test_a_client_starts_the_service(self):
+        self.assertEqual(prop("asockd.service", "ActiveState"), "inactive")
+        context = client.Context()
+        self.assertEqual(context.sync().wait(), "Success")
+        self.assertEqual(prop("asockd.service", "ActiveState"), "active")
+
+    def test_asockctl_starts_the_service(self):
+        self.assertEqual(prop("asockd.service", "ActiveState"), "inactive")
+        self.assertEqual(asockctl("list"), [])
+        self.assertEqual(prop("asockd.service", "ActiveState"), "active")
+
+    def test_sandboxed_client_reaches_a_server(self):
+        configure(arguments="--allow-any")
+        server = self.server(echo_once)
+        direct = run_client("direct", "127.0.0.1", server.port)
+        self.assertEqual((direct.status, direct.output), (1, "EAFNOSUPPORT"))
+        self.assertEqual(server.accepted, [])
+        through = run_client("exchange", "127.0.0.1", server.port, "hello")
+        self.assertEqual((through.status, through.output), (0, "echo: hello"))
+        self.assertEqual(len(server.accepted), 1)
+
+    def test_asockctl_connect_in_the_sandbox(self):
+        configure(arguments="--allow-any")
+        server = self.server(echo_once)
+        with open("/run/request", "w", encoding="utf-8") as file:
+            file.write("hello")
+        unit = Unit("oneshot", [shutil.which("asockctl"), "connect", "127.0.0.1",
+                                str(server.port)], [*SANDBOX, "StandardInput=file:/run/request"])
+        self.assertEqual((unit.status, unit.output), (0, "echo: hello"))
+
+    def test_the_shipped_unit_denies(self):
+        server = self.server(echo_once)
+        unit = run_client("exchange", "127.0.0.1", server.port, "hello")
+        self.assertEqual((unit.status, unit.output), (1, "AccessDenied"))
+        self.assertEqual(server.accepted, [])
+
+    def test_client_is_seen_as_what_it_is(self):
+        """uid, groups, unit and pid of a sandboxed client, by the shipped unit."""
+        unit = hold_client()
+        pid = int(prop(unit.name, "MainPID"))
+        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        row, = asockctl("list")
+        self.assertEqual(row["pid"], pid)
+        self.assertEqual(row["uid"], int(status["Uid"].split()[0]))
+        self.assertNotIn(row["uid"], (0, 65534))
+        self.assertEqual(row["unit"], unit.name)
+        shown = asockctl("show", str(row["id"]))
+        self.assertEqual(shown["unit"], unit.name)
+        self.assertEqual(shown["uid"], row["uid"])
+        self.assertEqual(shown["gid"], int(status["Gid"].split()[0]))
+        self.assertEqual({int(gid) for gid in shown["groups"].replace(",", " ").split()},
+                         {int(gid) for gid in status["Groups"].split()})
+        self.assertIn(grp.getgrnam("asock").gr_gid, map(int, status["Groups"].split()))
+
+    def test_outside_the_group_there_is_no_way_in(self):
+        settings = [item for item in SANDBOX if not item.startswith("SupplementaryGroups=")]
+        unit = run_client("unix", CLIENT_SOCKET, settings=settings)
+        self.assertEqual((unit.status, unit.output), (1, "EACCES"))
+        self.assertEqual(run_client("unix", CLIENT_SOCKET).status, 0)
+
+    def test_the_control_socket_is_root_only(self):
+        unit = run_client("unix", CONTROL_SOCKET)
+        self.assertEqual((unit.status, unit.output), (1, "EACCES"))
+        self.assertEqual(run_client("unix", CONTROL_SOCKET, settings=[]).status, 0)
+
+    def test_root_gains_nothing_on_the_clients_socket(self):
+        hold_client()
+        self.assertEqual(len(asockctl("list")), 1)
+        self.assertEqual(asockctl("list", "--socket", CLIENT_SOCKET), [])
+
+
+class Life(UnitsTest):
+    def test_stop_ends_pending_operations(self):
+        configure(arguments="--allow-any")
+        server = self.server(say_nothing)
+        context = client.Context()
+        receives, socks = self.pending_receives(context, server, sockets=8, receives=4)
+        # More than the kernel's buffers take: the peers do not read.
+        sends = [sock.send(bytes(8 << 20)) for sock in socks[:2]]
+        context.flush()
+        must("systemctl", "stop", "asockd.service")
+        results = [op.wait() for op in receives + sends]
+        self.assertEqual({name: results.count(name) for name in results}, {ABORTED: 34})
+        self.assertEqual(context.error(), ABORTED)
+        self.assertEqual(prop("asockd.service", "Result"), "success")
+        self.assertEqual(prop("asockd.service", "ExecMainStatus"), "0")
+        self.assertEqual(prop("asockd.service", "NRestarts"), "0")
+
+    def test_stop_and_start(self):
+        for _ in range(3):
+            must("systemctl", "start", "asockd.service")
+            self.assertEqual(client.Context().sync().wait(), "Success")
+            must("systemctl", "stop", "asockd.service")
+            self.assertEqual(prop("asockd.service", "ActiveState"), "inactive")
+            self.assertEqual(prop("asockd.socket", "ActiveState"), "active")
+
+    def test_restart_ends_sessions_and_serves_again(self):
+        configure(arguments="--allow-any")
+        server = self.server(say_nothing)
+        context = client.Context()
+        ops, _ = self.pending_receives(context, server, sockets=2, receives=2)
+        before = prop("asockd.service", "MainPID")
+        must("systemctl", "restart", "asockd.service")
+        self.assertEqual([op.wait() for op in ops], [ABORTED] * 4)
+        self.assertNotEqual(prop("asockd.service", "MainPID"), before)
+        context.reconnect()
+        ops, _ = self.pending_receives(context, server, sockets=1, receives=1)
+        self.assertEqual(len(asockctl("list")), 1)
+
+    def test_twelve_restarts_in_a_row(self):
+        """The start limit of systemd's default is five."""
+        for _ in range(12):
+            must("systemctl", "restart", "asockd.service")
+        self.assertEqual(prop("asockd.service", "ActiveState"), "active")
+
+    def test_a_killed_daemon_comes_back(self):
+        configure("RestartSec=0")
+        context = client.Context()
+        self.assertEqual(context.sync().wait(), "Success")
+        before = prop("asockd.service", "MainPID")
+        os.kill(int(before), 9)
+        await_true("restart", lambda: prop("asockd.service", "NRestarts") == "1"
+                   and prop("asockd.service", "ActiveState") == "active")
+        self.assertNotEqual(prop("asockd.service", "MainPID"), before)
+        self.assertEqual(client.Context().sync().wait(), "Success")
+
+    def test_the_journal_tells_start_and_stop(self):
+        must("systemctl", "start", "asockd.service")
+        invocation = prop("asockd.service", "InvocationID")
+        must("systemctl", "stop", "asockd.service")
+        said = messages(f"_SYSTEMD_INVOCATION_ID={invocation}")
+        print("\n".join(said))
+        self.assertEqual(len([line for line in said if "ready" in line]), 1, said)
+        self.assertEqual(len([line for line in said if "stop" in line]), 1, said)
+
+    def test_the_daemon_says_what_it_does(self):
+        must("systemctl", "start", "asockd.service")
+        self.assertNotEqual(prop("asockd.service", "StatusText"), "")
+
+
+class Watchdog(UnitsTest):
+    def start_hooks(self):
+        hooks = os.environ["ASOCK_HOOKS"]
+        if not os.path.exists(hooks):
+            self.skipTest("no asockd-hooks was built")
+        shutil.copy(hooks, "/usr/local/sbin/asockd-hooks")
+        configure("WatchdogSec=3", "RestartSec=0", executable="/usr/local/sbin/asockd-hooks")
+        self.context = client.Context()
+        self.assertEqual(self.context.sync().wait(), "Success")
+
+    def pings(self, count):
+        """Waits for count signs of life."""
+        seen = prop("asockd.service", "WatchdogTimestampMonotonic")
+        for _ in range(count):
+            await_true("a sign of life", lambda: prop(
+                "asockd.service", "WatchdogTimestampMonotonic") != seen)
+            seen = prop("asockd.service", "WatchdogTimestampMonotonic")
+
+    def test_a_callback_that_never_returns_is_restarted(self):
+        self.start_hooks()
+        self.pings(3)
+        self.assertEqual(prop("asockd.service", "NRestarts"), "0")
+        before = prop("asockd.service", "MainPID")
+        invocation = prop("asockd.service", "InvocationID")
+        os.kill(int(before), 12)  # SIGUSR2: the hook
+        await_true("restart", lambda: prop("asockd.service", "NRestarts") == "1"
+                   and prop("asockd.service", "ActiveState") == "active")
+        self.assertNotEqual(prop("asockd.service", "MainPID"), before)
+        rows = journal(f"INVOCATION_ID={invocation}")
+        self.assertIn("watchdog", [row.get("UNIT_RESULT") for row in rows])
+        self.assertEqual(self.context.sync().wait(), ABORTED)
+        self.context.reconnect()
+        self.assertEqual(self.context.sync().wait(), "Success")
+        self.pings(1)
