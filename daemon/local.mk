@@ -7,12 +7,23 @@ libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
 	daemon/host.c \
 	daemon/host.h \
+	daemon/limits.h \
+	daemon/loop.c \
+	daemon/loop.h \
+	daemon/netsock.c \
+	daemon/netsock.h \
+	daemon/netsock_option.c \
 	daemon/peer.c \
 	daemon/peer.h \
+	daemon/policy.c \
+	daemon/policy.h \
 	daemon/resolver.c \
 	daemon/resolver.h \
 	daemon/services.c \
-	daemon/services.h
+	daemon/services.h \
+	daemon/stats.h \
+	daemon/transport.c \
+	daemon/transport.h
 
 # What a program with the daemon's code in it links, in this order.
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \

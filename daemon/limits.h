@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_LIMITS_H
+#define ASOCKD_LIMITS_H
+
+/* Every limit and default of the daemon, each with its reason. */
+#include "proto/frame.h"
+
+/* What a session may count on before its welcome, and the least that is ever granted. */
+#define LIMIT_SOCKETS_LEAST 16u
+#define LIMIT_OPS_LEAST 64u
+#define LIMIT_WINDOW_LEAST (1024u * 1024u)
+
+/* Defaults: a busy service needs no configuration; a hundred such clients fit into a small host. */
+#define LIMIT_SOCKETS_DEFAULT 1024u
+#define LIMIT_OPS_DEFAULT 4096u
+#define LIMIT_SOCKET_OPS_DEFAULT 256u
+/* A window near the bandwidth-delay product of a fast path; more was slower on loopback. */
+#define LIMIT_WINDOW_DEFAULT (1024u * 1024u)
+#define LIMIT_QUEUED_DEFAULT (16u * 1024u * 1024u)
+
+/* The most that a configuration may allow a session. */
+#define LIMIT_SOCKETS_MOST 65536u
+#define LIMIT_OPS_MOST 262144u
+#define LIMIT_WINDOW_MOST (64u * 1024u * 1024u)
+#define LIMIT_QUEUED_MOST (1024u * 1024u * 1024u)
+
+#define LIMIT_CLIENTS_DEFAULT 256u
+#define LIMIT_CONTROL_SESSIONS 8u
+
+/* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
+#define LIMIT_SHUTDOWNS 4u
+
+/*
+ * One block of session input or output: a whole frame fits behind the rest of another one, and large
+ * reads carry several frames.
+ */
+#define IO_BLOCK (512u * 1024u)
+/* Blocks that the worker keeps for the next session that needs one. */
+#define IO_BLOCKS_KEPT 8u
+/* Input that waits in front of a pause fits here mostly: the block goes back to the worker. */
+#define IO_SMALL 4096u
+/* A request is taken only while its reply has this room: completion, text or TCP_INFO included. */
+#define REPLY_ROOM 1024u
+
+/* Work of one session per turn, before others get theirs. */
+#define TURN_REQUESTS 256u
+#define TURN_READS 2u
+/* Receives, and sends, of one socket per wake-up. */
+#define TURN_SOCKET_STEPS 16u
+
+/* After FIN: how long, and how much, input is discarded before the close may end in RST (S42). */
+#define DRAIN_MS 2000u
+#define DRAIN_OCTETS (1024u * 1024u)
+/* Sockets in that phase; the next one is closed at once. */
+#define DRAIN_SOCKETS 1024u
+
+/* Ops kept for reuse: the steady state of a busy worker allocates none. */
+#define LIMIT_OPS_SPARE 1024u
+/* After no memory for a session's next op. */
+#define RETRY_MS 20u
+
+/* Addresses tried for one name. */
+#define CONNECT_ADDRESSES 32u
+
+/* Descriptors kept from network sockets: listeners, epoll, resolver, control, accept, the spare one. */
+#define FDS_RESERVED 64u
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_NETSOCK_H
+#define ASOCKD_NETSOCK_H
+
+/*
+ * The kernel side of a socket: a descriptor, its watcher, its options. System calls are tried first; a
+ * watcher is armed for what answered EAGAIN. libev is level-triggered, so the owner disarms what has
+ * no work.
+ */
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "daemon/loop.h"
+#include "proto/codec.h"
+
+struct netsock {
+    struct ev_io io; /* io.data: the owner's */
+    int fd;          /* -1: none */
+};
+
+/* Options as a client sets them; kept over attempts (S20). */
+#define NETSOCK_OPTIONS 12
+struct netsock_options {
+    uint32_t set; /* a bit per enum option */
+    int32_t values[NETSOCK_OPTIONS + 1];
+};
+
+void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_io *, int),
+                  void *owner);
+/* A non-blocking TCP socket, charged to the worker. 0, -EMFILE, other -errno. */
+int netsock_open(struct netsock *ns, struct worker *w, int family);
+void netsock_close(struct netsock *ns, struct worker *w);
+/* The peer gets RST. */
+void netsock_abort(struct netsock *ns, struct worker *w);
+
+/* 0: connected, -EINPROGRESS, other -errno. */
+int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len);
+int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */
+ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count);
+ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags);
+/* Drops up to len octets of input. */
+ssize_t netsock_discard(struct netsock *ns, size_t len);
+int netsock_shutdown(struct netsock *ns, int how);
+
+/* events: EV_READ, EV_WRITE, both or 0. */
+void netsock_watch(struct netsock *ns, struct worker *w, int events);
+static inline int netsock_watched(const struct netsock *ns)
+{
+    return ev_is_active(&ns->io) ? ns->io.events & (EV_READ | EV_WRITE) : 0;
+}
+
+/* ERR_SUCCESS, ERR_PROTOCOL_OPTION, ERR_INVALID_ARGUMENT (range, read-only), or from the kernel. */
+int netsock_check_option(uint32_t option, int64_t value);
+int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);
+/* -errno */
+int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret);
+/* All that are set; the first error, -errno. */
+int netsock_apply_options(struct netsock *ns, const struct netsock_options *options);
+
+int netsock_local(const struct netsock *ns, struct endpoint *ret);
+int netsock_remote(const struct netsock *ns, struct endpoint *ret);
+int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len);
+
+/* ERR_INVALID_ARGUMENT where the endpoint is not one; ret_len 0 then. */
+int netsock_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret,
+                     socklen_t *ret_len);
+void netsock_endpoint(const struct sockaddr *addr, struct endpoint *ret);
+
+#endif

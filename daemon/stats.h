@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_STATS_H
+#define ASOCKD_STATS_H
+
+#include <stdint.h>
+
+/* Counters since start, of the worker; none ever goes back. */
+struct stats {
+    uint64_t turns;           /* of the loop */
+    uint64_t sessions;        /* accepted */
+    uint64_t sockets;         /* opened */
+    uint64_t requests;        /* dispatched */
+    uint64_t ops_done;        /* completed, whatever the error */
+    uint64_t ops_failed;      /* completed with an error */
+    uint64_t connects_denied; /* by policy */
+    uint64_t protocol_errors; /* sessions ended for one */
+    uint64_t accept_stalls;   /* accept found no descriptor */
+    uint64_t bytes_in;        /* from the network */
+    uint64_t bytes_out;       /* to the network */
+};
+
+#endif

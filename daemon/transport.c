@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: readable -> fill -> the session consumes frames -> replies are reserved and committed
+ * -> one write at the end of the turn.
+ * Failures: the client stops reading (EAGAIN: a write watcher, room runs out, the session pauses
+ * reading), the client dies (output is dropped, input is read to its end), no memory for a block
+ * (the small buffers go on).
+ */
+#include "daemon/transport.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+static void use_small_output(struct transport *t)
+{
+    t->out = t->out_small;
+    t->out_cap = IO_SMALL;
+    t->out_start = t->out_end = 0;
+}
+
+static void drop_output(struct transport *t)
+{
+    if (t->out != t->out_small)
+        worker_block_put(t->worker, t->out);
+    use_small_output(t);
+}
+
+/* 1: all written, 0: the rest waits, -errno: the other end is gone. */
+static int write_out(struct transport *t)
+{
+    while (t->out_start < t->out_end) {
+        ssize_t n = send(t->fd, t->out + t->out_start, t->out_end - t->out_start,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS ? 0 : -errno;
+        t->out_start += (size_t)n;
+        t->octets_out += (uint64_t)n;
+    }
+    drop_output(t);
+    return 1;
+}
+
+static void tell_drained(struct transport *t)
+{
+    if (!t->out_waits)
+        return;
+    t->out_waits = false;
+    t->ops->drained(t);
+}
+
+static void flush(struct transport *t)
+{
+    size_t before = t->out_start;
+    int r = write_out(t);
+
+    if (r == 0) {
+        ev_io_start(t->worker->loop, &t->write_io);
+        if (t->out_start == before)
+            return;
+    } else {
+        ev_io_stop(t->worker->loop, &t->write_io);
+    }
+    if (r < 0) {
+        t->out_lost = true;
+        drop_output(t);
+        t->ops->lost(t);
+    }
+    tell_drained(t);
+}
+
+static void on_flush(struct task *task)
+{
+    flush(container_of(task, struct transport, flush));
+}
+
+static void on_writable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    flush(io->data);
+}
+
+static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct transport *t = io->data;
+
+    (void)loop;
+    (void)events;
+    t->ops->readable(t);
+}
+
+int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops)
+{
+    memset(t, 0, sizeof(*t));
+    t->out_small = mem_alloc(IO_SMALL);
+    if (!t->out_small)
+        return -ENOMEM;
+    t->worker = w;
+    t->ops = ops;
+    t->fd = fd;
+    use_small_output(t);
+    task_init(&t->flush, on_flush);
+    ev_io_init(&t->read_io, on_readable, fd, EV_READ);
+    ev_io_init(&t->write_io, on_writable, fd, EV_WRITE);
+    t->read_io.data = t->write_io.data = t;
+    return 0;
+}
+
+static void drop_input(struct transport *t)
+{
+    if (t->in_cap == IO_BLOCK)
+        worker_block_put(t->worker, t->in);
+    else
+        mem_free(t->in);
+    t->in = NULL;
+    t->in_start = t->in_end = t->in_cap = 0;
+}
+
+void transport_deinit(struct transport *t)
+{
+    task_cancel(&t->flush);
+    ev_io_stop(t->worker->loop, &t->read_io);
+    ev_io_stop(t->worker->loop, &t->write_io);
+    drop_input(t);
+    drop_output(t);
+    t->out_small = t->out = mem_free(t->out_small);
+    close(t->fd);
+    t->fd = -1;
+}
+
+void transport_resume(struct transport *t)
+{
+    ev_io_start(t->worker->loop, &t->read_io);
+}
+
+void transport_pause(struct transport *t)
+{
+    ev_io_stop(t->worker->loop, &t->read_io);
+}
+
+/* Makes sure of a block with room behind the input. 0, -ENOBUFS, -ENOMEM. */
+static int prepare_input(struct transport *t)
+{
+    size_t len = t->in_end - t->in_start;
+    uint8_t *block;
+
+    if (t->in_cap == IO_BLOCK) {
+        if (t->in_start == t->in_end)
+            t->in_start = t->in_end = 0;
+        /* Moving costs; do it only where a whole frame might not fit behind. */
+        if (t->in_cap - t->in_end >= FRAME_MAX)
+            return 0;
+        if (t->in_start > 0) {
+            memmove(t->in, t->in + t->in_start, len);
+            t->in_start = 0;
+            t->in_end = len;
+        }
+        return t->in_end < t->in_cap ? 0 : -ENOBUFS;
+    }
+    block = worker_block_get(t->worker);
+    if (!block)
+        return -ENOMEM;
+    if (len > 0)
+        memcpy(block, t->in + t->in_start, len);
+    mem_free(t->in);
+    t->in = block;
+    t->in_cap = IO_BLOCK;
+    t->in_start = 0;
+    t->in_end = len;
+    return 0;
+}
+
+int transport_fill(struct transport *t)
+{
+    ssize_t n;
+    int r;
+
+    r = prepare_input(t);
+    if (r < 0)
+        return r;
+    do {
+        /* No control buffer: descriptors that a client sends are dropped by the kernel. */
+        n = recv(t->fd, t->in + t->in_end, t->in_cap - t->in_end, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    if (n == 0)
+        return -EPIPE;
+    t->in_end += (size_t)n;
+    t->octets_in += (uint64_t)n;
+    return 1;
+}
+
+void transport_trim_input(struct transport *t)
+{
+    size_t len = t->in_end - t->in_start;
+    uint8_t *small;
+
+    if (!t->in)
+        return;
+    if (len == 0) {
+        drop_input(t);
+        return;
+    }
+    if (len > IO_SMALL || t->in_cap != IO_BLOCK)
+        return;
+    small = mem_alloc(IO_SMALL);
+    if (!small)
+        return; /* the block serves as well */
+    memcpy(small, t->in + t->in_start, len);
+    drop_input(t);
+    t->in = small;
+    t->in_cap = IO_SMALL;
+    t->in_end = len;
+}
+
+static void compact_output(struct transport *t)
+{
+    size_t len = t->out_end - t->out_start;
+
+    memmove(t->out, t->out + t->out_start, len);
+    t->out_start = 0;
+    t->out_end = len;
+}
+
+static bool enlarge_output(struct transport *t)
+{
+    size_t len = t->out_end - t->out_start;
+    uint8_t *block;
+
+    if (t->out != t->out_small)
+        return false;
+    block = worker_block_get(t->worker);
+    if (!block)
+        return false;
+    memcpy(block, t->out + t->out_start, len);
+    t->out = block;
+    t->out_cap = IO_BLOCK;
+    t->out_start = 0;
+    t->out_end = len;
+    return true;
+}
+
+size_t transport_room(struct transport *t, size_t want)
+{
+    if (t->out_cap - t->out_end < want) {
+        /* A quarter at least: a client that reads in sips must not cost a move per sip. */
+        if (t->out_start >= t->out_cap / 4)
+            compact_output(t);
+        if (t->out_cap - t->out_end < want)
+            enlarge_output(t);
+    }
+    if (t->out_cap == t->out_end)
+        t->out_waits = true;
+    return t->out_cap - t->out_end;
+}
+
+uint8_t *transport_reserve(struct transport *t, size_t len)
+{
+    if (transport_room(t, len) < len) {
+        t->out_waits = true;
+        return NULL;
+    }
+    return t->out + t->out_end;
+}
+
+void transport_commit(struct transport *t, size_t len)
+{
+    assert(len <= t->out_cap - t->out_end);
+    if (t->out_lost)
+        return;
+    t->out_end += len;
+    /* With a write watcher armed the socket is known to be full. */
+    if (!ev_is_active(&t->write_io))
+        worker_flush_later(t->worker, &t->flush);
+}
+
+void transport_flush_now(struct transport *t)
+{
+    if (!t->out_lost)
+        (void)write_out(t);
+}
