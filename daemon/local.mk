@@ -5,14 +5,32 @@
 noinst_LTLIBRARIES += libasockd.la
 libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
+	daemon/complete.c \
+	daemon/complete.h \
+	daemon/dispatch.c \
+	daemon/dispatch.h \
 	daemon/host.c \
 	daemon/host.h \
+	daemon/inspect.h \
 	daemon/limits.h \
 	daemon/loop.c \
 	daemon/loop.h \
 	daemon/netsock.c \
 	daemon/netsock.h \
 	daemon/netsock_option.c \
+	daemon/op.c \
+	daemon/op.h \
+	daemon/op_cancel.c \
+	daemon/op_close.c \
+	daemon/op_connect.c \
+	daemon/op_hello.c \
+	daemon/op_inspect.c \
+	daemon/op_open.c \
+	daemon/op_option.c \
+	daemon/op_receive.c \
+	daemon/op_send.c \
+	daemon/op_shutdown.c \
+	daemon/op_sync.c \
 	daemon/peer.c \
 	daemon/peer.h \
 	daemon/policy.c \
@@ -21,9 +39,16 @@ libasockd_la_SOURCES = \
 	daemon/resolver.h \
 	daemon/services.c \
 	daemon/services.h \
+	daemon/session.c \
+	daemon/session.h \
+	daemon/session_reply.c \
+	daemon/sock.c \
+	daemon/sock.h \
+	daemon/sock_close.c \
 	daemon/stats.h \
 	daemon/transport.c \
-	daemon/transport.h
+	daemon/transport.h \
+	daemon/verbs.h
 
 # What a program with the daemon's code in it links, in this order.
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/complete.h"
+
+#include "daemon/session.h"
+#include "daemon/sock.h"
+#include "proto/errors.h"
+
+static bool is_send(const struct op *op)
+{
+    return op->verb == VERB_SEND || op->verb == VERB_CONNECT;
+}
+
+/* Octets that arrived and that the kernel has not taken: they are free again. */
+static void give_back_octets(struct op *op)
+{
+    uint64_t rest = op->send.received - op->bytes;
+
+    if (op->sock)
+        sock_uncharge(op->sock, rest);
+    else
+        op->send_freed += rest;
+    op->send.received = op->bytes;
+    op_drop_chunks(op);
+}
+
+static void give_back_count(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (op->session)
+        op->session->ops_done++;
+    if (!op->is_counted)
+        return;
+    op->session->op_count--;
+    if (sock) {
+        sock->op_count--;
+        session_report_later(op->session, sock, 0, 1);
+    } else {
+        op->ops_freed++;
+    }
+}
+
+/* The pieces of a chain that are still on their way belong to nothing any more. */
+static void leave_chain(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (!sock || sock->chain != op)
+        return;
+    sock->chain = NULL;
+    if (sock->id && op->session)
+        session_slot(op->session, sock->id)->dropping = op->token;
+}
+
+/* What the socket has not told yet travels with this reply. */
+static void take_unreported(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (!sock)
+        return;
+    op->send_freed += sock->send_freed;
+    op->ops_freed += sock->ops_freed;
+    op->session->unreported -= sock->send_freed;
+    op->session->unreported_ops -= sock->ops_freed;
+    sock->send_freed = 0;
+    sock->ops_freed = 0;
+    list_remove(&sock->report);
+}
+
+static void detach(struct op *op, uint32_t error)
+{
+    struct sock *sock = op->sock;
+    struct worker *w = op->session->worker;
+
+    op_move(op, OP_DONE);
+    list_remove(&op->node);
+    deadline_unset(&op->deadline);
+    session_unhash_op(op->session, op);
+    op->error = (uint8_t)error;
+    leave_chain(op);
+    if (is_send(op))
+        give_back_octets(op);
+    give_back_count(op);
+    if (sock && sock->connect == op)
+        sock->connect = NULL;
+    if (sock && sock->close == op)
+        sock->close = NULL;
+    w->stats.ops_done++;
+    if (error)
+        w->stats.ops_failed++;
+}
+
+static void reply(struct op *op)
+{
+    struct session *s = op->session;
+
+    if (op->errors_only && !op->error) {
+        op_free(s->worker, op);
+        return;
+    }
+    take_unreported(op);
+    op->sock = NULL;
+    session_reply_op(s, op);
+}
+
+void complete(struct op *op, uint32_t error)
+{
+    struct sock *sock = op->sock;
+    uint32_t verb = op->verb;
+    bool has_begun = op->has_begun;
+
+    detach(op, error);
+    reply(op);
+    if (sock)
+        sock_op_ended(sock, verb, error, has_begun);
+}
+
+void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)
+{
+    struct session *s = op->session;
+    struct reply head;
+
+    detach(op, ERR_SUCCESS);
+    take_unreported(op);
+    session_fill_reply(op, &head);
+    session_commit(s, &head, place, gap, len);
+    op_free(s->worker, op);
+}
+
+void complete_timed_out(struct deadline *deadline)
+{
+    struct op *op = container_of(deadline, struct op, deadline);
+
+    op->has_begun = true;
+    complete(op, ERR_TIMED_OUT);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_INSPECT_H
+#define ASOCKD_INSPECT_H
+
+/* How LIST, SHOW and STATS get their records: the op asks, admin answers. */
+#include <stddef.h>
+#include <stdint.h>
+
+struct session;
+
+/* Where a LIST goes on; zero at its beginning. */
+struct inspect_cursor {
+    uint64_t session; /* id */
+    uint64_t place;   /* among that session's sockets */
+};
+
+/* A record fits into a reply of the transport's small buffer. */
+#define INSPECT_RECORD_MAX 3584u
+
+struct inspect_ops {
+    /* The next row that `s` may see. Octets written; 0: no more rows. */
+    long (*list)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
+    /* Octets written; -ESRCH: no such id, or not one that `s` may see. */
+    long (*show)(struct session *s, uint64_t id, uint8_t *out, size_t cap);
+    long (*stats)(struct session *s, uint8_t *out, size_t cap);
+};
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_OP_H
+#define ASOCKD_OP_H
+
+/*
+ * One request in progress. It is in one queue of its socket (or of its session), has one owner, and
+ * ends in one place: complete().
+ *
+ *      FREE --take--> TAKEN --queue--> QUEUED --complete--> DONE --reply sent--> FREE
+ *                       |                                    ^
+ *                       +-------------complete---------------+
+ *
+ * step() is called when the op is first in its queue and something may go on; it completes the op, or
+ * returns 0 and leaves word what it waits for (sock_want_*).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/inspect.h"
+#include "daemon/loop.h"
+
+struct op;
+struct session;
+struct sock;
+struct connect;
+struct reply;
+
+enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
+
+struct op_class {
+    const char *name;
+    int (*step)(struct op *op);     /* 1: ended; 0: waits */
+    void (*cleanup)(struct op *op); /* gives back what the op holds; may be NULL */
+    /* What the reply holds beyond error, bytes and flags; may be NULL. */
+    void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);
+};
+
+/* Payload that the kernel has not taken yet. */
+struct chunk {
+    struct chunk *next;
+    uint32_t start, end;
+    uint8_t data[];
+};
+
+struct op {
+    struct list node;         /* queue of the socket or session; done list */
+    struct deadline deadline; /* set while QUEUED, if the client asked for one */
+    struct op *hash_next;     /* session's table of tokens */
+    const struct op_class *class;
+    struct session *session; /* NULL: nobody waits for the reply any more */
+    struct sock *sock;       /* NULL: none, or gone */
+    uint64_t token;
+    uint64_t bytes;      /* moved so far; the result */
+    uint64_t send_freed; /* told in the reply */
+    const char *text;    /* why it failed, for people; static or the cleanup's */
+    uint32_t ops_freed;  /* told in the reply */
+    uint32_t socket_id;  /* told in the reply */
+    uint8_t verb;
+    uint8_t state; /* enum op_state */
+    uint8_t error;
+    uint8_t reply_flags;
+    bool errors_only;
+    bool is_counted; /* against the limits of ops */
+    bool has_begun;  /* something of it may have reached the kernel, or its time is up (S30) */
+    union {
+        struct {
+            uint64_t total;    /* octets of the whole op */
+            uint64_t received; /* of them from the client so far */
+            struct chunk *first, *last;
+            struct connect *connect; /* of a CONNECT, whose data is a send too; else NULL */
+        } send;
+        struct {
+            uint64_t length;
+            uint32_t flags;
+        } receive;
+        struct {
+            int64_t number;
+            struct endpoint *endpoint; /* NULL: the number is the value */
+            struct octets *octets;     /* NULL: no payload */
+        } value;
+        struct {
+            struct inspect_cursor cursor; /* where the next record is looked for */
+        } inspect;
+    };
+};
+
+/* A reply's payload that was made when the op ran. */
+struct octets {
+    size_t len;
+    uint8_t data[];
+};
+
+/* Allowed moves of the state; asserts. */
+void op_move(struct op *op, enum op_state to);
+const char *op_state_name(enum op_state state);
+
+/* From, and back to, the worker's spare ones. op_new: NULL without memory. */
+struct op *op_new(struct worker *w);
+void op_free(struct worker *w, struct op *op);
+void op_free_spares(struct worker *w);
+
+/* The chunks of a send, or of a connect's data. */
+int op_append_chunk(struct op *op, const uint8_t *data, uint32_t len);
+void op_drop_chunks(struct op *op);
+void op_drop_chunk(struct chunk *chunk);
+
+#endif

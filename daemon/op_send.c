@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * SEND.
+ * Happy path: the first in the queue goes to the kernel straight from the session's input; what the
+ * kernel does not take is copied and goes when the socket is writable; complete when all has gone.
+ * A chain is one op whose octets arrive in several frames.
+ * Failures: not connected, shut down or broken (at once); over a limit, no memory for the copy, the
+ * peer's reset, the deadline: the sending side ends with it (S28).
+ */
+#include <errno.h>
+
+#include "daemon/complete.h"
+#include "daemon/session.h"
+#include "daemon/sock.h"
+#include "daemon/verbs.h"
+#include "proto/errors.h"
+
+#define SEND_IOV 16
+
+static const struct op_class send_class = {.name = "send", .step = send_step};
+
+/* EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. */
+static uint32_t send_error(ssize_t err)
+{
+    return err == -EPIPE ? ERR_CONNECTION_RESET : asock_error_from_errno((int)err);
+}
+
+static void took(struct op *op, uint64_t octets)
+{
+    struct sock *sock = op->sock;
+
+    if (octets == 0)
+        return;
+    op->has_begun = true;
+    op->bytes += octets;
+    sock->bytes_out += octets;
+    sock->worker->stats.bytes_out += octets;
+    sock_uncharge(sock, octets);
+}
+
+static int gather(const struct op *op, struct iovec *iov)
+{
+    int count = 0;
+
+    for (struct chunk *c = op->send.first; c && count < SEND_IOV; c = c->next)
+        iov[count++] = (struct iovec){c->data + c->start, c->end - c->start};
+    return count;
+}
+
+static void drop_taken(struct op *op, size_t octets)
+{
+    while (octets > 0) {
+        struct chunk *c = op->send.first;
+        uint32_t rest = c->end - c->start;
+
+        if (octets < rest) {
+            c->start += (uint32_t)octets;
+            return;
+        }
+        octets -= rest;
+        op->send.first = c->next;
+        if (!c->next)
+            op->send.last = NULL;
+        c->next = NULL;
+        op_drop_chunk(c);
+    }
+}
+
+int send_step(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    while (op->send.first) {
+        struct iovec iov[SEND_IOV];
+        ssize_t n = netsock_send(&sock->ns, iov, gather(op, iov));
+
+        if (n == -EAGAIN) {
+            sock->wants_write = true;
+            return 0;
+        }
+        if (n < 0) {
+            op->has_begun = true;
+            complete(op, send_error(n));
+            return 1;
+        }
+        drop_taken(op, (size_t)n);
+        took(op, (uint64_t)n);
+    }
+    if (op->bytes < op->send.total)
+        return 0; /* the client has more to say */
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static bool may_send_now(const struct op *op)
+{
+    const struct sock *sock = op->sock;
+    const struct list *first = sock->sends.next;
+
+    return sock->state == SOCK_CONNECTED && !sock->wants_write && !op->send.first &&
+           (list_is_empty(&sock->sends) || first == &op->node);
+}
+
+/* Octets that have just arrived: to the kernel at once if it is their turn, the rest is kept. */
+static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
+{
+    struct sock *sock = op->sock;
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    ssize_t n = 0;
+
+    if (len > 0 && may_send_now(op)) {
+        n = netsock_send(&sock->ns, &iov, 1);
+        if (n == -EAGAIN)
+            n = 0;
+        if (n < 0) {
+            op->has_begun = true;
+            return (int)send_error(n);
+        }
+        if ((uint32_t)n < len)
+            sock->wants_write = true;
+        took(op, (uint64_t)n);
+    }
+    if (op_append_chunk(op, data + n, len - (uint32_t)n) < 0)
+        return ERR_NO_BUFFER_SPACE;
+    return 0;
+}
+
+static int check_state(const struct sock *sock)
+{
+    if (sock->state == SOCK_OPEN)
+        return ERR_NOT_CONNECTED;
+    if (sock->state == SOCK_FAILED || sock->send_side == SIDE_BROKEN)
+        return ERR_OPERATION_ABORTED;
+    return sock->send_side == SIDE_SHUT ? ERR_SHUTDOWN : 0;
+}
+
+static int check_lengths(struct session *s, const struct call *call)
+{
+    const struct request *r = call->request;
+
+    if (r->send.abandon) {
+        s->why = "abandon without a chain";
+        return -EPROTO;
+    }
+    if (r->send.more && r->send.total_len <= call->payload_len) {
+        s->why = "a chain shorter than its first piece";
+        return -EPROTO;
+    }
+    if (!r->send.more && r->send.total_len != 0 && r->send.total_len != call->payload_len)
+        return ERR_INVALID_ARGUMENT;
+    return r->send.total_len > INT64_MAX ? ERR_INVALID_ARGUMENT : 0;
+}
+
+int verb_send(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct sock *sock = op->sock;
+    int err = check_lengths(op->session, call);
+
+    if (err == 0)
+        err = check_state(sock);
+    if (err != 0)
+        return err;
+    op->class = &send_class;
+    op->send.total = r->send.more ? r->send.total_len : call->payload_len;
+    err = take_octets(op, call->payload, call->payload_len);
+    if (err != 0)
+        return err;
+    if (r->send.more)
+        sock->chain = op;
+    sock_queue_send(sock, op, r->timeout_ms);
+    return 0;
+}
+
+/* A piece of a chain that has ended early: its octets are free at once. */
+static void drop_piece(struct session *s, struct session_slot *slot, const struct call *call)
+{
+    struct reply reply = {.kind = KIND_EVENT, .body = BODY_EVENT};
+
+    if (!call->request->send.more)
+        slot->dropping = 0;
+    if (call->payload_len == 0)
+        return;
+    if (slot->sock) {
+        session_report_later(s, slot->sock, call->payload_len, 0);
+        return;
+    }
+    reply.event = EVENT_SEND_ROOM;
+    reply.socket = call->request->socket;
+    reply.send_freed = call->payload_len;
+    session_send_reply(s, &reply, NULL, 0);
+}
+
+static int chain_broken(struct session *s, const char *why)
+{
+    s->why = why;
+    return -EPROTO;
+}
+
+static int check_piece(struct session *s, const struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    uint64_t rest = op->send.total - op->send.received;
+
+    if (r->send.abandon)
+        return call->payload_len > 0 || r->send.more
+                   ? chain_broken(s, "abandon is an empty last piece")
+                   : 0;
+    if (call->payload_len > rest || (r->send.more && call->payload_len == rest))
+        return chain_broken(s, "a chain longer than its total");
+    if (!r->send.more && call->payload_len < rest)
+        return chain_broken(s, "a chain shorter than its total");
+    return 0;
+}
+
+static void charge_piece(struct op *op, uint32_t len)
+{
+    op->send.received += len;
+    op->sock->queued += len;
+    op->session->queued += len;
+}
+
+static bool is_over_limit(const struct op *op)
+{
+    return op->sock->queued > op->session->limits.send_window ||
+           op->session->queued > op->session->limits.queued_max;
+}
+
+/* The next piece of an op that is in its queue. */
+static void continue_chain(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct sock *sock = op->sock;
+    int err;
+
+    charge_piece(op, call->payload_len);
+    err = is_over_limit(op) ? ERR_NO_BUFFER_SPACE
+                            : take_octets(op, call->payload, call->payload_len);
+    if (!r->send.more)
+        sock->chain = NULL;
+    if (r->send.abandon) {
+        op->has_begun = true;
+        err = ERR_OPERATION_ABORTED;
+    }
+    if (err != 0) {
+        op->has_begun = true;
+        complete(op, (uint32_t)err);
+        return;
+    }
+    if (!sock->wants_write)
+        sock_run_sends(sock);
+    else
+        sock_update_watch(sock);
+}
+
+int send_piece(struct session *s, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct session_slot *slot = session_slot(s, r->socket);
+    struct op *op;
+    int err;
+
+    if (!slot)
+        return 0;
+    if (slot->dropping == r->op) {
+        drop_piece(s, slot, call);
+        return 1;
+    }
+    if (!slot->sock || !slot->sock->chain)
+        return 0;
+    op = slot->sock->chain;
+    if (op->token != r->op)
+        return chain_broken(s, "another SEND before a chain's last piece");
+    err = check_piece(s, op, call);
+    if (err < 0)
+        return err;
+    continue_chain(op, call);
+    return 1;
+}

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: readable -> fill -> frame by frame to the dispatcher -> replies -> flush.
+ * Failures: no room for replies (reading pauses until the client reads), more input than a turn's
+ * share (the rest in the next turn), end of stream (every socket closes by S42), a broken rule (the
+ * client is told, then the same), no memory for an op (a little later again).
+ */
+#include "daemon/session.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "daemon/sock.h"
+#include "proto/errors.h"
+#include "proto/frame.h"
+
+static void resume_later(struct session *s)
+{
+    worker_defer(s->worker, &s->run);
+}
+
+/* May the next request be taken? If not, what it waits for will call. */
+static bool can_take(struct session *s)
+{
+    if (!list_is_empty(&s->done) || !transport_reserve(&s->transport, REPLY_ROOM)) {
+        transport_wait_room(&s->transport);
+        return false;
+    }
+    if (!s->spare)
+        s->spare = op_new(s->worker);
+    if (!s->spare) {
+        worker_set_deadline(s->worker, &s->retry, RETRY_MS);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * A frame that will never be whole may be the rest of a send: the stream it belongs to was cut, and
+ * must not look whole (S42). Where even its socket is unknown, that holds for all of them.
+ */
+static void note_cut_frame(struct session *s)
+{
+    size_t len;
+    const uint8_t *input = transport_input(&s->transport, &len);
+    char scratch[CODEC_SCRATCH];
+    struct request request = {0};
+    struct sock *sock;
+    uint32_t head, payload;
+    const char *why;
+
+    if (len == 0)
+        return;
+    if (asock_frame_lengths(input, len, &head, &payload) > 0 && len - FRAME_PREFIX >= head &&
+        asock_codec_decode_request(input + FRAME_PREFIX, head, scratch, &request, &why) == 0) {
+        sock = session_sock(s, request.socket);
+        if (sock && (request.verb == VERB_SEND || request.verb == VERB_CONNECT))
+            sock->is_incomplete = true;
+        return;
+    }
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock)
+            s->slots[id].sock->is_incomplete = true;
+}
+
+enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
+
+static enum consumed consume_frames(struct session *s, unsigned int *budget)
+{
+    while (*budget > 0) {
+        struct frame frame;
+        size_t len;
+        const uint8_t *input = transport_input(&s->transport, &len);
+        long n = asock_frame_parse(input, len, &frame);
+
+        if (n == 0)
+            return NEEDS_INPUT;
+        if (n < 0) {
+            session_end(s, ERR_PROTOCOL_ERROR, "frame lengths out of range");
+            return ENDED;
+        }
+        if (!can_take(s))
+            return NEEDS_ROOM;
+        if (s->dispatch(s, &frame) < 0) {
+            session_end(s, ERR_PROTOCOL_ERROR, s->why);
+            return ENDED;
+        }
+        if (s->has_ended)
+            return ENDED;
+        transport_consume(&s->transport, (size_t)n);
+        (*budget)--;
+    }
+    return SPENT;
+}
+
+static void end_of_input(struct session *s)
+{
+    note_cut_frame(s);
+    session_end(s, ERR_SUCCESS, NULL);
+}
+
+/* One session's share of a turn. */
+static void run_input(struct session *s)
+{
+    unsigned int requests = TURN_REQUESTS, reads = TURN_READS;
+    enum consumed c;
+
+    for (;;) {
+        int r;
+
+        c = consume_frames(s, &requests);
+        if (c == ENDED)
+            return;
+        if (c != NEEDS_INPUT || (reads == 0 && !s->input_ended))
+            break;
+        if (s->input_ended) {
+            end_of_input(s);
+            return;
+        }
+        reads--;
+        r = transport_fill(&s->transport);
+        if (r == 0)
+            break;
+        if (r == -ENOMEM) {
+            worker_set_deadline(s->worker, &s->retry, RETRY_MS);
+            c = NEEDS_ROOM;
+            break;
+        }
+        if (r < 0)
+            s->input_ended = true;
+    }
+    transport_trim_input(&s->transport);
+    if (c == NEEDS_ROOM) {
+        transport_pause(&s->transport);
+        return;
+    }
+    transport_resume(&s->transport);
+    if (c == SPENT)
+        resume_later(s);
+}
+
+static struct session *session_of(struct transport *t)
+{
+    return container_of(t, struct session, transport);
+}
+
+static void on_readable(struct transport *t)
+{
+    run_input(session_of(t));
+}
+
+static void on_drained(struct transport *t)
+{
+    session_pump(session_of(t));
+}
+
+/* The other end is gone: what it sent before is still read, then its end of stream is found. */
+static void on_lost(struct transport *t)
+{
+    transport_resume(t);
+}
+
+static const struct transport_ops transport_ops = {on_readable, on_drained, on_lost};
+
+static void on_run(struct task *task)
+{
+    struct session *s = container_of(task, struct session, run);
+
+    run_input(s);
+}
+
+static void on_retry(struct deadline *deadline)
+{
+    run_input(container_of(deadline, struct session, retry));
+}
+
+static void on_gone(struct task *task)
+{
+    struct session *s = container_of(task, struct session, gone);
+    struct worker *w = s->worker;
+
+    list_remove(&s->node);
+    if (s->on_gone)
+        s->on_gone(s);
+    op_free(w, s->spare);
+    peer_deinit(&s->peer);
+    mem_free(s->tokens);
+    mem_free(s->slots);
+    mem_free(s);
+}
+
+static void init_lists(struct session *s)
+{
+    list_init(&s->lingering);
+    list_init(&s->done);
+    list_init(&s->streams);
+    list_init(&s->report);
+    list_init(&s->room_waiters);
+    task_init(&s->run, on_run);
+    task_init(&s->gone, on_gone);
+    task_init(&s->report_task, session_run_reports);
+    deadline_init(&s->retry, on_retry);
+}
+
+int session_new(const struct session_config *config, int fd, struct peer *peer,
+                struct session **ret)
+{
+    static const struct limits least = {LIMIT_SOCKETS_LEAST, LIMIT_OPS_LEAST, LIMIT_OPS_LEAST,
+                                        LIMIT_WINDOW_LEAST, LIMIT_WINDOW_LEAST};
+    struct worker *w = config->worker;
+    struct session *s = mem_zalloc(1, sizeof(*s));
+
+    if (!s)
+        return -ENOMEM;
+    s->worker = w;
+    s->kind = config->kind;
+    s->dispatch = config->dispatch;
+    s->on_gone = config->on_gone;
+    s->on_gone_data = config->on_gone_data;
+    snprintf(s->listener, sizeof(s->listener), "%s", config->listener);
+    s->only_hello = true;
+    init_lists(s);
+    if (session_grant(s, &least) < 0 || transport_init(&s->transport, w, fd, &transport_ops) < 0) {
+        mem_free(s->slots);
+        mem_free(s->tokens);
+        mem_free(s);
+        return -ENOMEM;
+    }
+    s->peer = *peer;
+    s->id = w->next_id++;
+    s->created = w->clock();
+    list_append(&w->sessions, &s->node);
+    w->stats.sessions++;
+    transport_resume(&s->transport);
+    *ret = s;
+    return 0;
+}
+
+static uint32_t buckets_for(uint32_t ops)
+{
+    uint32_t n = 64;
+
+    while (n < ops && n < 65536)
+        n *= 2;
+    return n;
+}
+
+int session_grant(struct session *s, const struct limits *limits)
+{
+    uint32_t buckets = buckets_for(limits->ops);
+    struct session_slot *slots;
+    struct op **tokens;
+
+    assert(s->socket_count == 0 && s->op_count == 0);
+    slots = mem_zalloc((size_t)limits->sockets + 1, sizeof(*slots));
+    tokens = mem_zalloc(buckets, sizeof(struct op *));
+    if (!slots || !tokens) {
+        mem_free(slots);
+        mem_free(tokens);
+        return -ENOMEM;
+    }
+    mem_free(s->slots);
+    mem_free(s->tokens);
+    s->slots = slots;
+    s->slot_count = limits->sockets + 1;
+    s->tokens = tokens;
+    s->token_buckets = buckets;
+    s->limits = *limits;
+    return 0;
+}
+
+static void tell_end(struct session *s, uint32_t error, const char *text)
+{
+    struct reply reply = {.kind = KIND_EVENT, .error = error, .body = BODY_EVENT};
+
+    reply.event = EVENT_SESSION_ENDED;
+    if (!text)
+        text = asock_error_to_text(error);
+    session_send_reply(s, &reply, text, (uint32_t)strnlen(text, CODEC_TEXT_MAX));
+}
+
+/* Sockets whose close has been asked for go on lingering: that promise outlives the client. */
+static void close_sockets(struct session *s)
+{
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock)
+            sock_close(s->slots[id].sock, NULL, 0, false);
+}
+
+void session_socket_left(struct session *s)
+{
+    if (s->has_ended && list_is_empty(&s->lingering))
+        worker_defer(s->worker, &s->gone);
+}
+
+static void drop_ops(struct session *s, struct list *ops)
+{
+    struct op *op;
+
+    while ((op = list_first(ops, struct op, node))) {
+        list_remove(&op->node);
+        if (op->state == OP_QUEUED) {
+            session_unhash_op(s, op);
+            deadline_unset(&op->deadline);
+            op_move(op, OP_DONE);
+        }
+        op_free(s->worker, op);
+    }
+}
+
+void session_end(struct session *s, uint32_t error, const char *text)
+{
+    if (s->has_ended)
+        return;
+    if (error) {
+        log_notice("session %llu (pid %d, uid %u) ended: %s: %s", (unsigned long long)s->id,
+                   (int)s->peer.pid, (unsigned int)s->peer.uid, asock_error_to_name(error),
+                   text ? text : asock_error_to_text(error));
+        if (error == ERR_PROTOCOL_ERROR)
+            s->worker->stats.protocol_errors++;
+        tell_end(s, error, text);
+    }
+    s->has_ended = true;
+    close_sockets(s);
+    drop_ops(s, &s->done);
+    drop_ops(s, &s->streams);
+    transport_flush_now(&s->transport);
+    transport_deinit(&s->transport);
+    task_cancel(&s->run);
+    task_cancel(&s->report_task);
+    deadline_unset(&s->retry);
+    session_socket_left(s);
+}
+
+struct session_slot *session_slot(struct session *s, uint32_t id)
+{
+    return id > 0 && id < s->slot_count ? &s->slots[id] : NULL;
+}
+
+struct sock *session_sock(struct session *s, uint32_t id)
+{
+    struct session_slot *slot = session_slot(s, id);
+
+    return slot ? slot->sock : NULL;
+}
+
+struct op *session_take_op(struct session *s)
+{
+    struct op *op = s->spare;
+
+    assert(op);
+    s->spare = NULL;
+    op->session = s;
+    return op;
+}
+
+static struct op **bucket_of(struct session *s, uint64_t token)
+{
+    /* Fibonacci hashing: tokens are often small numbers or pointers. */
+    uint64_t hash = (token * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+
+    return &s->tokens[hash & (s->token_buckets - 1)];
+}
+
+struct op *session_find_op(struct session *s, uint64_t token)
+{
+    for (struct op *op = *bucket_of(s, token); op; op = op->hash_next)
+        if (op->token == token)
+            return op;
+    return NULL;
+}
+
+void session_hash_op(struct session *s, struct op *op)
+{
+    struct op **bucket = bucket_of(s, op->token);
+
+    op->hash_next = *bucket;
+    *bucket = op;
+}
+
+void session_unhash_op(struct session *s, struct op *op)
+{
+    for (struct op **at = bucket_of(s, op->token); *at; at = &(*at)->hash_next) {
+        if (*at != op)
+            continue;
+        *at = op->hash_next;
+        return;
+    }
+}

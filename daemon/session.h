@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SESSION_H
+#define ASOCKD_SESSION_H
+
+/*
+ * A client's connection: its identity, its limits, its sockets by id, its ops by token, and the way
+ * its replies go. Frames are handed to the dispatcher that the session was made with.
+ *
+ * Nothing grows without bound: a request is taken only while there is room for its reply, results
+ * that find no room wait in their ops, and ops are limited.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/loop.h"
+#include "daemon/op.h"
+#include "daemon/peer.h"
+#include "daemon/transport.h"
+#include "proto/codec.h"
+
+struct session;
+struct sock;
+struct frame;
+
+enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
+
+struct session_slot {
+    struct sock *sock;
+    uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
+};
+
+/* Where a session's frames go. 0, or -EPROTO with session->why set: the session ends. */
+typedef int (*dispatch_fn)(struct session *s, const struct frame *frame);
+
+struct session {
+    struct list node; /* worker->sessions */
+    struct worker *worker;
+    struct transport transport;
+    struct peer peer;
+    enum listener_kind kind;
+    char listener[32]; /* its name */
+    char name[CODEC_NAME_MAX + 1];
+    uint64_t id; /* never used twice */
+    uint64_t created;
+    dispatch_fn dispatch;
+    void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
+    void *on_gone_data;
+    struct task run; /* more input than one turn's share */
+    struct task gone;
+    struct task report_task; /* SEND_ROOM is due */
+    struct deadline retry;   /* no memory for the next op */
+
+    struct limits limits;
+    struct session_slot *slots; /* limits.sockets + 1 of them; [0] is unused */
+    uint32_t slot_count;
+    uint32_t socket_count;
+    struct list lingering; /* sockets without an id whose queued sends still go out */
+
+    struct op **tokens; /* hash table, token_buckets of them, a power of two */
+    uint32_t token_buckets;
+    uint32_t op_count;   /* counted ops in progress */
+    struct op *spare;    /* for the next request: no request fails for want of an op */
+    struct list done;    /* ops whose replies found no room */
+    struct list streams; /* LIST: ops that tell a record at a time */
+
+    uint64_t queued;     /* octets of sends that the kernel has not taken */
+    uint64_t unreported; /* of the freed octets and ops, not yet told */
+    uint64_t unreported_ops;
+    struct list report;       /* sockets with something unreported */
+    struct list room_waiters; /* sockets whose receive waits for room */
+
+    bool has_hello;   /* requests are allowed */
+    bool only_hello;  /* nothing but HELLO so far: it may be repeated */
+    bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */
+    bool input_ended; /* end of stream behind what is in the transport */
+    bool is_pumping;  /* session_pump() is on the stack */
+    const char *why;  /* text of a protocol error */
+    uint64_t bytes_in, bytes_out; /* of all its sockets, closed ones included */
+    uint64_t ops_done;
+};
+
+struct session_config {
+    struct worker *worker;
+    enum listener_kind kind;
+    const char *listener;
+    dispatch_fn dispatch;
+    void (*on_gone)(struct session *s); /* may be NULL */
+    void *on_gone_data;
+};
+
+/*
+ * Takes fd (non-blocking) and what peer holds, on success. -ENOMEM. The session frees itself when it
+ * has ended.
+ */
+int session_new(const struct session_config *config, int fd, struct peer *peer,
+                struct session **ret);
+
+/*
+ * Ends it: with an error the client is told why, as its last frame. Sockets close by S42. The
+ * memory goes in a later task.
+ */
+void session_end(struct session *s, uint32_t error, const char *text);
+
+/* A socket has left; the last lingering one lets a session that has ended go. */
+void session_socket_left(struct session *s);
+
+/* Slots and tables for the granted limits. -ENOMEM: as before. */
+int session_grant(struct session *s, const struct limits *limits);
+
+struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
+struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
+
+/* The op for the request being dispatched; there always is one. */
+struct op *session_take_op(struct session *s);
+struct op *session_find_op(struct session *s, uint64_t token);
+void session_hash_op(struct session *s, struct op *op);
+void session_unhash_op(struct session *s, struct op *op);
+
+/* The same place as transport_reserve() for a receive of up to `want` octets; NULL: wait for room. */
+uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret_len);
+/* A reply whose payload_len octets lie behind `gap` octets of the reserved place. */
+void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
+                    size_t payload_len);
+/* Sends now, or false: no room. Payload is copied. */
+bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
+                        uint32_t payload_len);
+/* What an op's completion says, whatever its verb. */
+void session_fill_reply(const struct op *op, struct reply *ret);
+/* The reply of an op in OP_DONE: now, or when there is room. */
+void session_reply_op(struct session *s, struct op *op);
+/* Room for replies, or for another receive, may be there: everything that waits for it goes on. */
+void session_pump(struct session *s);
+/* Some octets or ops of sock are free, and no reply says so yet. */
+void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops);
+void session_run_reports(struct task *task);
+
+#endif

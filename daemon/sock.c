@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The two queues of a socket. Each direction runs its first op until it waits for the kernel, for the
+ * client or for room; an event, more input or room lets it run again.
+ */
+#include "daemon/sock.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "daemon/complete.h"
+#include "daemon/session.h"
+#include "proto/errors.h"
+
+const char *sock_state_name(enum sock_state state)
+{
+    static const char *const names[] = {"open",      "connecting", "connected", "failed",
+                                        "lingering", "draining",   "closed"};
+
+    return names[state];
+}
+
+void sock_move(struct sock *sock, enum sock_state to)
+{
+    static const uint8_t allowed[] = {
+        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_CLOSED,
+        [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_CLOSED,
+        [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
+        [SOCK_FAILED] = 1 << SOCK_CONNECTING | 1 << SOCK_CLOSED,
+        [SOCK_LINGERING] = 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
+        [SOCK_DRAINING] = 1 << SOCK_CLOSED,
+    };
+
+    assert(allowed[sock->state] & 1 << to);
+    sock->state = (uint8_t)to;
+}
+
+static void run_readable(struct sock *sock)
+{
+    sock->wants_read = false;
+    /* Nobody asked: the data stays in the kernel, and the watcher must not fire for it again. */
+    if (!list_is_empty(&sock->receives))
+        sock_run_receives(sock);
+    else
+        sock_update_watch(sock);
+}
+
+static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct sock *sock = io->data;
+
+    (void)loop;
+    if (sock->state == SOCK_CONNECTING) {
+        sock->connect->class->step(sock->connect);
+        return;
+    }
+    if (sock->state == SOCK_DRAINING) {
+        sock_close_event(sock, events);
+        return;
+    }
+    if (events & EV_WRITE) {
+        sock->wants_write = false;
+        sock_run_sends(sock);
+    }
+    if (events & EV_READ && sock->state == SOCK_CONNECTED)
+        run_readable(sock);
+}
+
+static void on_gone(struct task *task)
+{
+    struct sock *sock = container_of(task, struct sock, gone);
+
+    assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
+    assert(!sock->connect && !sock->close && sock->ns.fd < 0);
+    mem_free(sock->options);
+    mem_free(sock);
+}
+
+int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
+{
+    struct sock *sock = mem_zalloc(1, sizeof(*sock));
+
+    if (!sock)
+        return -ENOMEM;
+    sock->session = s;
+    sock->worker = s->worker;
+    sock->id = id;
+    sock->family = (uint8_t)family;
+    sock->serial = s->worker->next_id++;
+    sock->created = s->worker->clock();
+    netsock_init(&sock->ns, on_event, sock);
+    list_init(&sock->node);
+    list_init(&sock->sends);
+    list_init(&sock->receives);
+    list_init(&sock->report);
+    list_init(&sock->room);
+    wheel_timer_init(&sock->close_deadline.timer);
+    task_init(&sock->gone, on_gone);
+    s->worker->stats.sockets++;
+    *ret = sock;
+    return 0;
+}
+
+void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    op_move(op, OP_QUEUED);
+    session_hash_op(sock->session, op);
+    if (timeout_ms > 0) {
+        deadline_init(&op->deadline, complete_timed_out);
+        worker_set_deadline(sock->worker, &op->deadline, timeout_ms);
+    }
+}
+
+void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    sock_hold_op(sock, op, timeout_ms);
+    list_append(&sock->sends, &op->node);
+    if (!sock->wants_write)
+        sock_run_sends(sock);
+    else
+        sock_update_watch(sock);
+}
+
+void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    sock_hold_op(sock, op, timeout_ms);
+    list_append(&sock->receives, &op->node);
+    if (!sock->wants_read && !list_is_linked(&sock->room))
+        sock_run_receives(sock);
+}
+
+static bool may_send(const struct sock *sock)
+{
+    return sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING;
+}
+
+void sock_run_sends(struct sock *sock)
+{
+    unsigned int budget = TURN_SOCKET_STEPS;
+    struct op *op;
+
+    while (may_send(sock) && (op = list_first(&sock->sends, struct op, node))) {
+        if (budget-- == 0) {
+            sock->wants_write = true; /* the watcher fires in the next turn */
+            break;
+        }
+        if (op->class->step(op) == 0)
+            break;
+    }
+    sock_update_watch(sock);
+}
+
+void sock_run_receives(struct sock *sock)
+{
+    unsigned int budget = TURN_SOCKET_STEPS;
+    struct op *op;
+
+    while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
+        if (budget-- == 0) {
+            sock->wants_read = true;
+            break;
+        }
+        if (op->class->step(op) == 0)
+            break;
+        /* A short read has emptied the kernel's queue: the watcher knows when there is more. */
+        if (sock->wants_read)
+            break;
+    }
+    sock_update_watch(sock);
+}
+
+void sock_update_watch(struct sock *sock)
+{
+    int events = (sock->wants_read ? EV_READ : 0) | (sock->wants_write ? EV_WRITE : 0);
+
+    if (sock->ns.fd >= 0)
+        netsock_watch(&sock->ns, sock->worker, events);
+}
+
+void sock_connect_succeeded(struct sock *sock)
+{
+    sock_move(sock, SOCK_CONNECTED);
+    sock->wants_write = false;
+}
+
+static void end_list(struct list *ops, uint32_t error)
+{
+    struct op *op;
+
+    while ((op = list_first(ops, struct op, node)))
+        complete(op, error);
+}
+
+void sock_end_receives(struct sock *sock, uint32_t error)
+{
+    end_list(&sock->receives, error);
+}
+
+void sock_connect_failed(struct sock *sock)
+{
+    netsock_close(&sock->ns, sock->worker);
+    sock->wants_read = sock->wants_write = false;
+    if (sock->state == SOCK_CONNECTING)
+        sock_move(sock, SOCK_FAILED);
+    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    sock_end_receives(sock, ERR_OPERATION_ABORTED);
+}
+
+void sock_break_sends(struct sock *sock)
+{
+    if (sock->send_side == SIDE_BROKEN)
+        return;
+    sock->send_side = SIDE_BROKEN;
+    sock->is_incomplete = true;
+    sock->wants_write = false;
+    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    sock_update_watch(sock);
+}
+
+/* Cancelled before it began: the stream does not miss it (S30). */
+static bool was_harmless(uint32_t error, bool has_begun)
+{
+    return error == ERR_SUCCESS || (error == ERR_OPERATION_ABORTED && !has_begun);
+}
+
+static bool has_queued_shutdown(const struct sock *sock)
+{
+    list_for_each (&sock->sends, it)
+        if (container_of(it, struct op, node)->verb == VERB_SHUTDOWN)
+            return true;
+    return false;
+}
+
+/* One that did not come to its turn leaves the sending side as it was. */
+static void shutdown_ended(struct sock *sock, uint32_t error)
+{
+    sock->shutdown_count--;
+    if (error && sock->send_side == SIDE_SHUT && !has_queued_shutdown(sock))
+        sock->send_side = SIDE_OPEN;
+}
+
+static bool has_open_sends(const struct sock *sock)
+{
+    return sock->send_side == SIDE_OPEN && (may_send(sock) || sock->state == SOCK_CONNECTING);
+}
+
+void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun)
+{
+    if (verb == VERB_SHUTDOWN && has_begun)
+        shutdown_ended(sock, error);
+    else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING)
+        sock_connect_failed(sock);
+    else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&
+             !was_harmless(error, has_begun) && has_open_sends(sock))
+        sock_break_sends(sock);
+    if (sock->state == SOCK_LINGERING)
+        sock_close_continue(sock);
+}
+
+void sock_end_ops(struct sock *sock, uint32_t error)
+{
+    if (sock->connect)
+        complete(sock->connect, error);
+    end_list(&sock->sends, error);
+    sock_end_receives(sock, error);
+}
+
+void sock_uncharge(struct sock *sock, uint64_t octets)
+{
+    if (octets == 0)
+        return;
+    sock->queued -= octets;
+    if (!sock->session)
+        return;
+    sock->session->queued -= octets;
+    session_report_later(sock->session, sock, octets, 0);
+}

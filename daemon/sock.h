@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SOCK_H
+#define ASOCKD_SOCK_H
+
+/*
+ * A client's socket.
+ *
+ *   OPEN --connect--> CONNECTING --ok--> CONNECTED --close--> LINGERING --sends out--> DRAINING --> CLOSED
+ *                        | ^                 |                                            ^
+ *                        v | connect         +-------------close without linger-----------+
+ *                       FAILED
+ *   every state --close or abort--> CLOSED
+ *
+ * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
+ * but a session; DRAINING has neither: FIN is sent, input is discarded (S42).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/loop.h"
+#include "daemon/netsock.h"
+#include "daemon/op.h"
+
+struct session;
+
+enum sock_state {
+    SOCK_OPEN,
+    SOCK_CONNECTING,
+    SOCK_CONNECTED,
+    SOCK_FAILED,
+    SOCK_LINGERING,
+    SOCK_DRAINING,
+    SOCK_CLOSED,
+};
+
+enum side {
+    SIDE_OPEN,
+    SIDE_SHUT,   /* shut down by the client; the receiving side also: end of stream was seen */
+    SIDE_BROKEN, /* ended by an error */
+};
+
+struct sock {
+    struct list node; /* session->lingering or worker->drains */
+    struct session *session;
+    struct worker *worker;
+    struct netsock ns;
+    struct list sends;               /* sends and shutdowns of the sending side, in order */
+    struct list receives;            /* in order */
+    struct op *connect;              /* in progress */
+    struct op *close;                /* waits for the lingering sends */
+    struct op *chain;                /* send whose pieces are still coming */
+    struct netsock_options *options; /* NULL: none set */
+    struct list report;              /* session->report */
+    struct list room;                /* session->room_waiters */
+    struct task gone;
+    struct deadline close_deadline;
+    uint64_t serial; /* for people; never used twice */
+    uint64_t created;
+    uint64_t bytes_in, bytes_out;
+    uint64_t queued;     /* octets of sends that the kernel has not taken */
+    uint64_t send_freed; /* not yet told */
+    uint64_t drained;    /* octets discarded after FIN */
+    uint32_t ops_freed;  /* not yet told */
+    uint32_t id;         /* 0: none any more */
+    uint32_t op_count;   /* counted ops in progress */
+    uint8_t shutdown_count;
+    uint8_t state;                   /* enum sock_state */
+    uint8_t family;                  /* FAMILY_* */
+    uint8_t send_side, receive_side; /* enum side */
+    uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
+    bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
+    bool has_seen_end;               /* the peer's FIN was read */
+    bool is_closing;                 /* its close is under way: what ends now ends because of it */
+    bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
+};
+
+const char *sock_state_name(enum sock_state state);
+void sock_move(struct sock *sock, enum sock_state to);
+
+/* -ENOMEM. The session's slot is the caller's to set. */
+int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
+
+/* Appends to the queue of its direction, arms its deadline, and lets the queue run. */
+void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms);
+void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
+/* The same for an op that is in no queue: a connect in progress, a close that waits. */
+void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
+void sock_run_sends(struct sock *sock);
+void sock_run_receives(struct sock *sock);
+/* The watcher follows wants_read, wants_write. */
+void sock_update_watch(struct sock *sock);
+
+/* What queues behind the connect may run; or ends. */
+void sock_connect_succeeded(struct sock *sock);
+void sock_connect_failed(struct sock *sock);
+
+/* complete() tells: an op of this socket has ended. */
+void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun);
+void sock_end_receives(struct sock *sock, uint32_t error);
+/* Nothing more is sent: everything behind ends with OPERATION_ABORTED (S28). */
+void sock_break_sends(struct sock *sock);
+/* Every op but a close ends with error. */
+void sock_end_ops(struct sock *sock, uint32_t error);
+
+/* Octets that the kernel has taken, or that were dropped: the client may send as many more. */
+void sock_uncharge(struct sock *sock, uint64_t octets);
+
+/*
+ * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now.
+ * `op` (may be NULL) completes when the last of the queued sends has gone. sock may be gone when it
+ * returns.
+ */
+void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
+/* A lingering close is given up: RST, its close ends with error. */
+void sock_abort_linger(struct sock *sock, uint32_t error);
+/* The daemon ends: RST at once, or nothing where all was said. */
+void sock_abort(struct sock *sock);
+
+/* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
+void sock_close_event(struct sock *sock, int events);
+void sock_close_continue(struct sock *sock);
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a socket (S42, S43).
+ *
+ * Happy path: pending ops end; every accepted send has been taken, so FIN is sent; the CLOSE
+ * completes; input that still comes is discarded, without a session, until the peer's FIN.
+ * With a linger time the queued sends go out first.
+ * Failures: a send was not wholly taken (RST: half a stream must not look whole), the linger time
+ * is over or the client gives it up (RST), the peer does not end (closed after 2 s or 1 MiB; input
+ * after that makes the kernel answer RST).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "daemon/complete.h"
+#include "daemon/session.h"
+#include "daemon/sock.h"
+#include "proto/errors.h"
+
+/* The session has nothing more to do with it. */
+static void leave_session(struct sock *sock)
+{
+    struct session *s = sock->session;
+
+    if (!s)
+        return;
+    if (sock->id) {
+        struct session_slot *slot = session_slot(s, sock->id);
+
+        slot->sock = NULL;
+        s->socket_count--;
+        sock->id = 0;
+    }
+    s->bytes_in += sock->bytes_in;
+    s->bytes_out += sock->bytes_out;
+    s->unreported -= sock->send_freed;
+    s->unreported_ops -= sock->ops_freed;
+    list_remove(&sock->report);
+    list_remove(&sock->room);
+    list_remove(&sock->node);
+    sock->session = NULL;
+    session_socket_left(s);
+}
+
+static void go(struct sock *sock)
+{
+    struct worker *w = sock->worker;
+
+    assert(!sock->session);
+    deadline_unset(&sock->close_deadline);
+    if (sock->state == SOCK_DRAINING) {
+        list_remove(&sock->node);
+        w->drain_count--;
+    }
+    sock_move(sock, SOCK_CLOSED);
+    worker_defer(w, &sock->gone);
+}
+
+static void close_now(struct sock *sock, bool abort)
+{
+    if (abort)
+        netsock_abort(&sock->ns, sock->worker);
+    else
+        netsock_close(&sock->ns, sock->worker);
+    go(sock);
+}
+
+static void drain_expired(struct deadline *deadline)
+{
+    close_now(container_of(deadline, struct sock, close_deadline), false);
+}
+
+void sock_close_event(struct sock *sock, int events)
+{
+    ssize_t n;
+
+    (void)events;
+    n = netsock_discard(&sock->ns, DRAIN_OCTETS - sock->drained);
+    if (n == -EAGAIN)
+        return;
+    if (n > 0)
+        sock->drained += (uint64_t)n;
+    if (n <= 0 || sock->drained >= DRAIN_OCTETS)
+        close_now(sock, false);
+}
+
+static void drain(struct sock *sock)
+{
+    struct worker *w = sock->worker;
+
+    sock_move(sock, SOCK_DRAINING);
+    list_append(&w->drains, &sock->node);
+    w->drain_count++;
+    deadline_init(&sock->close_deadline, drain_expired);
+    worker_set_deadline(w, &sock->close_deadline, DRAIN_MS);
+    netsock_watch(&sock->ns, w, EV_READ);
+}
+
+/* All sends have gone, or will never go: the kernel's side ends now. */
+static void finish(struct sock *sock, bool abort)
+{
+    struct worker *w = sock->worker;
+
+    leave_session(sock);
+    if (sock->ns.fd < 0 || abort || sock->is_incomplete) {
+        close_now(sock, true);
+        return;
+    }
+    netsock_shutdown(&sock->ns, SHUT_WR);
+    /* The peer's FIN was read, or there is no more place for patience: nothing to wait for. */
+    if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || w->drain_count >= DRAIN_SOCKETS)
+        close_now(sock, false);
+    else
+        drain(sock);
+}
+
+/* The close's own op is the socket's last completion. */
+static void end_close(struct sock *sock, uint32_t error)
+{
+    struct op *op = sock->close;
+
+    if (op)
+        complete(op, error);
+}
+
+static void finish_linger(struct sock *sock, uint32_t error)
+{
+    bool abort = error != ERR_SUCCESS || sock->is_incomplete;
+
+    if (abort && error == ERR_SUCCESS)
+        error = ERR_CONNECTION_RESET; /* a send failed: not all has gone */
+    sock_end_ops(sock, ERR_OPERATION_ABORTED);
+    sock->is_incomplete |= abort;
+    end_close(sock, error);
+    finish(sock, abort);
+}
+
+void sock_close_continue(struct sock *sock)
+{
+    if (list_is_empty(&sock->sends) && !sock->is_closing) {
+        sock->is_closing = true;
+        deadline_unset(&sock->close_deadline);
+        finish_linger(sock, ERR_SUCCESS);
+    }
+}
+
+void sock_abort_linger(struct sock *sock, uint32_t error)
+{
+    if (sock->is_closing)
+        return;
+    sock->is_closing = true;
+    deadline_unset(&sock->close_deadline);
+    finish_linger(sock, error);
+}
+
+static void linger_expired(struct deadline *deadline)
+{
+    sock_abort_linger(container_of(deadline, struct sock, close_deadline), ERR_TIMED_OUT);
+}
+
+static bool has_queued_send(const struct sock *sock)
+{
+    list_for_each (&sock->sends, it) {
+        const struct op *op = container_of(it, struct op, node);
+
+        if (op->verb != VERB_SHUTDOWN)
+            return true;
+    }
+    return false;
+}
+
+static void linger(struct sock *sock, uint32_t linger_ms)
+{
+    struct session *s = sock->session;
+
+    sock_end_receives(sock, ERR_OPERATION_ABORTED);
+    sock_move(sock, SOCK_LINGERING);
+    sock->wants_read = false;
+    sock_update_watch(sock);
+    if (sock->close)
+        sock_hold_op(sock, sock->close, 0);
+    session_slot(s, sock->id)->sock = NULL;
+    s->socket_count--;
+    sock->id = 0;
+    list_for_each (&sock->sends, it)
+        container_of(it, struct op, node)->socket_id = 0;
+    list_append(&s->lingering, &sock->node);
+    deadline_init(&sock->close_deadline, linger_expired);
+    worker_set_deadline(sock->worker, &sock->close_deadline, linger_ms);
+}
+
+void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
+{
+    bool incomplete = has_queued_send(sock) || sock->chain;
+
+    sock->close = op;
+    if (!abort && linger_ms > 0 && sock->state == SOCK_CONNECTED && incomplete && !sock->chain &&
+        !sock->is_incomplete) {
+        linger(sock, linger_ms);
+        return;
+    }
+    if (sock->state == SOCK_CONNECTED && incomplete)
+        sock->is_incomplete = true;
+    sock->is_closing = true;
+    sock_end_ops(sock, ERR_OPERATION_ABORTED);
+    end_close(sock, ERR_SUCCESS);
+    finish(sock, abort);
+}
+
+void sock_abort(struct sock *sock)
+{
+    assert(sock->state == SOCK_DRAINING);
+    close_now(sock, true);
+}
