@@ -39,9 +39,9 @@ static const struct verb_entry verbs[] = {
     [VERB_SET_OPTION] = {verb_set_option, ON_SOCKET | COUNTED | ERRORS_ONLY},
     [VERB_GET_OPTION] = {verb_get_option, ON_SOCKET | COUNTED},
     [VERB_SYNC] = {verb_sync, 0},
-    [VERB_LIST] = {verb_list, COUNTED},
-    [VERB_SHOW] = {verb_show, COUNTED},
-    [VERB_STATS] = {verb_stats, COUNTED},
+    [VERB_LIST] = {verb_list, 0},
+    [VERB_SHOW] = {verb_show, 0},
+    [VERB_STATS] = {verb_stats, 0},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)

@@ -30,6 +30,9 @@
 /* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
 #define LIMIT_SHUTDOWNS 4u
 
+/* LISTs at a time in a session: not counted as ops either. */
+#define LIMIT_STREAMS 16u
+
 /*
  * One block of session input or output: a whole frame fits behind the rest of another one, and large
  * reads carry several frames.

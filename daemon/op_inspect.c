@@ -3,7 +3,7 @@
  * LIST, SHOW, STATS.
  * Happy path: each record is made when there is room for its reply; a LIST tells one after the other
  * and ends with a reply without a record.
- * Failures: SHOW of an id that does not exist, or that the asking session may not see.
+ * Failures: too many LISTs at a time, SHOW of an id that does not exist, or that the asking session may not see.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,6 +26,7 @@ static int list_step(struct op *op)
         long n = s->worker->inspect->list(s, &op->inspect.cursor, record, sizeof(record));
 
         if (n <= 0) {
+            s->stream_count--;
             complete(op, n < 0 ? asock_error_from_errno((int)n) : ERR_SUCCESS);
             return 1;
         }
@@ -45,6 +46,9 @@ int verb_list(struct op *op, const struct call *call)
     struct session *s = op->session;
 
     (void)call;
+    if (s->stream_count >= LIMIT_STREAMS)
+        return ERR_NO_BUFFER_SPACE;
+    s->stream_count++;
     op->class = &list_class;
     op_move(op, OP_QUEUED);
     session_hash_op(s, op);

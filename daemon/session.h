@@ -63,6 +63,7 @@ struct session {
     struct op *spare;    /* for the next request: no request fails for want of an op */
     struct list done;    /* ops whose replies found no room */
     struct list streams; /* LIST: ops that tell a record at a time */
+    uint32_t stream_count;
 
     uint64_t queued;     /* octets of sends that the kernel has not taken */
     uint64_t unreported; /* of the freed octets and ops, not yet told */

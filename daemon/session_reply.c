@@ -132,10 +132,21 @@ static bool report(struct session *s, struct sock *sock)
     return true;
 }
 
+/*
+ * A client that shares its session's room among sockets gives each at most half of what is free, so it
+ * stops with a third of the room in use at the earliest. From a quarter on nothing freed stays untold
+ * while the client may be waiting for it.
+ */
+static bool is_tight(const struct session *s)
+{
+    return s->queued + s->unreported >= s->limits.queued_max / 4 ||
+           s->unreported_ops >= s->limits.ops / 4;
+}
+
 static bool is_due(const struct session *s, const struct sock *sock)
 {
     return sock->send_freed >= s->limits.send_window / 2 ||
-           sock->ops_freed >= s->limits.socket_ops / 2;
+           sock->ops_freed >= s->limits.socket_ops / 2 || (sock->queued == 0 && is_tight(s));
 }
 
 /* Many sockets, each below its half, must not use up what the session has. */
