@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Tests that need a real systemd or root.
-#   NAME.int  a libcheck program from tests/system/NAME.c; needs
-#             tests_system_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
-#             tests_system_NAME_int_LDADD = $(INT_LIBS)
-#   NAME.py   a Python unittest module
+#   box         boots a systemd for one command
+#   units.test  boots one box and runs test_units.py in it, clients are client.py
+#   NAME.int    a libcheck program from tests/system/NAME.c; needs
+#               tests_system_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
+#               tests_system_NAME_int_LDADD = $(INT_LIBS)
 
-int_tests +=
-py_tests +=
+script_tests += tests/system/box.test
 
-EXTRA_DIST += tests/system/box
+EXTRA_DIST += \
+	tests/system/box \
+	tests/system/client.py \
+	tests/system/test_units.py \
+	tests/system/units.test
