@@ -1,9 +1,58 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# libFuzzer programs, with --enable-fuzzers (clang).
+# Fuzz targets, fuzz/fuzz_NAME.c. Each is built twice from the same source: NAME.test replays the
+# kept corpus in every "make check"; fuzz_NAME, with --enable-fuzzers (clang), looks for more, and
+# campaign.test runs them all for a while.
+
+fuzz_replays = \
+	fuzz/codec.test \
+	fuzz/conf.test \
+	fuzz/frame.test \
+	fuzz/host.test
+
+check_PROGRAMS += $(fuzz_replays)
+TESTS += $(fuzz_replays)
+
+FUZZ_REPLAY = fuzz/replay.c fuzz/fuzz.h
+
+fuzz_codec_test_SOURCES = fuzz/fuzz_codec.c $(FUZZ_REPLAY)
+fuzz_codec_test_LDADD = libproto.la $(PROTOBUF_C_LIBS)
+fuzz_conf_test_SOURCES = fuzz/fuzz_conf.c $(FUZZ_REPLAY)
+fuzz_conf_test_LDADD = libbase.la
+fuzz_frame_test_SOURCES = fuzz/fuzz_frame.c $(FUZZ_REPLAY)
+fuzz_frame_test_LDADD = libproto.la
+fuzz_host_test_SOURCES = fuzz/fuzz_host.c $(FUZZ_REPLAY)
+fuzz_host_test_LDADD = $(DAEMON_LIBS)
 
 if ENABLE_FUZZERS
-#noinst_PROGRAMS += fuzz/NAME
-#fuzz_NAME_LDFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
-#fuzz_NAME_LDADD = $(DAEMON_LIBS)
+fuzzers = \
+	fuzz/fuzz_codec \
+	fuzz/fuzz_conf \
+	fuzz/fuzz_frame \
+	fuzz/fuzz_host
+noinst_PROGRAMS += $(fuzzers)
+TESTS += fuzz/campaign.test
+FUZZ_LINKFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
+
+fuzz_fuzz_codec_SOURCES = fuzz/fuzz_codec.c fuzz/fuzz.h
+fuzz_fuzz_codec_LDADD = $(fuzz_codec_test_LDADD)
+fuzz_fuzz_codec_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_conf_SOURCES = fuzz/fuzz_conf.c fuzz/fuzz.h
+fuzz_fuzz_conf_LDADD = $(fuzz_conf_test_LDADD)
+fuzz_fuzz_conf_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_frame_SOURCES = fuzz/fuzz_frame.c fuzz/fuzz.h
+fuzz_fuzz_frame_LDADD = $(fuzz_frame_test_LDADD)
+fuzz_fuzz_frame_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_host_SOURCES = fuzz/fuzz_host.c fuzz/fuzz.h
+fuzz_fuzz_host_LDADD = $(fuzz_host_test_LDADD)
+fuzz_fuzz_host_LDFLAGS = $(FUZZ_LINKFLAGS)
+
 endif
+
+check-fuzz: $(fuzzers)
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter fuzz/%,$(TESTS))'
+
+EXTRA_DIST += \
+	fuzz/README.md \
+	fuzz/campaign.test \
+	fuzz/corpus

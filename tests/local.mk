@@ -101,12 +101,12 @@ CLEANFILES += examples/python/asock_pb2.py
 
 # One suite at a time: make check-unit, check-gates, ...
 SUITES = check-unit check-gates check-integration check-conformance check-system
-.PHONY: $(SUITES) check-sanitized check-tsan check-valgrind
+.PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz
 $(SUITES):
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
 check-sanitized:
 	$(MAKE) $(AM_MAKEFLAGS) check \
-	    TESTS='$(filter tests/unit/% tests/integration/% tests/conformance/%,$(TESTS))'
+	    TESTS='$(filter tests/unit/% tests/integration/% tests/conformance/% fuzz/%,$(TESTS))'
 check-tsan:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)'
 check-valgrind:
@@ -117,5 +117,5 @@ installcheck-local: $(srcdir)/tests/lib/installed
 	CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' \
 	    bash $(srcdir)/tests/lib/installed '$(DESTDIR)' '$(libdir)' '$(bindir)' '$(sbindir)'
 	@if test -n "$$ASOCK_RESULTS_DIR"; then \
-	    find tests \( -name '*.trs' -o -name '*.log' \) -exec cp --parents {} "$$ASOCK_RESULTS_DIR" ';'; \
+	    find tests fuzz \( -name '*.trs' -o -name '*.log' \) -exec cp --parents {} "$$ASOCK_RESULTS_DIR" ';'; \
 	fi
