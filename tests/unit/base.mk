@@ -3,5 +3,7 @@
 # Unit tests of base/: NAME.unit is built from tests/unit/NAME.c.
 
 unit_tests += \
-	tests/unit/test_conf.unit
+	tests/unit/test_conf.unit \
+	tests/unit/test_wheel.unit
 tests_unit_test_conf_unit_SOURCES = tests/unit/test_conf.c
+tests_unit_test_wheel_unit_SOURCES = tests/unit/test_wheel.c

@@ -6,8 +6,13 @@ unit_tests += \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_resolver.unit \
-	tests/unit/test_services.unit
+	tests/unit/test_services.unit \
+	tests/unit/test_session_time.unit
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
 tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c
 tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
+
+# The core in the test's own process.
+daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
+tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Delays of the daemon, by a clock that the test turns: no test waits, none depends on the machine. */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon_session.h"
+#include "proto/errors.h"
+
+static struct core *core;
+
+static void setup(void)
+{
+    core = core_new();
+}
+
+static void teardown(void)
+{
+    core_free(core);
+}
+
+static bool has_completion(uint64_t token, struct reply *ret)
+{
+    const uint8_t *payload;
+    size_t len;
+
+    core_settle(core);
+    while (core_reply(core, ret, &payload, &len))
+        if (ret->op == token)
+            return true;
+    return false;
+}
+
+/* More than loopback's buffers hold: the last of it waits in the daemon. */
+static uint64_t send_more_than_fits(uint32_t id, uint32_t timeout_ms)
+{
+    static char block[256 * 1024];
+    uint64_t token;
+
+    for (int i = 0; i < 64; i++) {
+        struct reply reply;
+
+        token = core_send(core, id, block, sizeof(block), timeout_ms);
+        if (!has_completion(token, &reply))
+            return token;
+        ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    }
+    ck_abort_msg("the kernel took everything");
+    return 0;
+}
+
+static ssize_t read_all(int peer, int *ret_err)
+{
+    static char buf[65536];
+    ssize_t total = 0, n;
+
+    while ((n = read(peer, buf, sizeof(buf))) > 0) {
+        total += n;
+        core_settle(core);
+    }
+    *ret_err = n < 0 ? errno : 0;
+    return total;
+}
+
+START_TEST(test_s37_receive_times_out_at_its_deadline_not_before)
+{
+    int peer = core_connected(core, 1);
+    uint64_t token = core_receive(core, 1, 10, 0, 5000);
+    struct reply reply;
+
+    core_pass(core, 4999);
+    ck_assert(!has_completion(token, &reply));
+    core_pass(core, 1);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_TIMED_OUT);
+    ck_assert_uint_eq(reply.bytes, 0);
+
+    /* The connection is unharmed. */
+    token = core_receive(core, 1, 10, 0, 0);
+    ck_assert_int_eq(write(peer, "x", 1), 1);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    ck_assert_uint_eq(reply.bytes, 1);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s35_wait_all_that_times_out_tells_what_it_moved)
+{
+    int peer = core_connected(core, 1);
+    uint64_t token = core_receive(core, 1, 10, RECEIVE_WAIT_ALL, 1000);
+    struct reply reply;
+
+    ck_assert_int_eq(write(peer, "abc", 3), 3);
+    core_pass(core, 1000);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_TIMED_OUT);
+    ck_assert_uint_eq(reply.bytes, 3);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s28_send_that_times_out_closes_the_sending_side)
+{
+    int peer = core_connected(core, 1), err;
+    uint64_t token = send_more_than_fits(1, 3000), later;
+    struct reply reply;
+
+    later = core_send(core, 1, "later", 5, 0);
+    core_pass(core, 3000);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_TIMED_OUT);
+    reply = core_completion(core, later);
+    ck_assert_uint_eq(reply.error, ERR_OPERATION_ABORTED);
+    ck_assert_uint_eq(reply.bytes, 0);
+
+    /* Half a stream must not look like a whole one (S42). */
+    core_completion(core, core_close(core, 1, 0));
+    read_all(peer, &err);
+    ck_assert_int_eq(err, ECONNRESET);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s43_linger_that_expires_resets)
+{
+    int peer = core_connected(core, 1), err;
+    uint64_t token, close_token;
+    struct reply reply;
+
+    token = send_more_than_fits(1, 0);
+    close_token = core_close(core, 1, 4000);
+    core_pass(core, 3999);
+    ck_assert(!has_completion(close_token, &reply));
+    core_pass(core, 1);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_OPERATION_ABORTED);
+    ck_assert_uint_eq(core_completion(core, close_token).error, ERR_TIMED_OUT);
+    read_all(peer, &err);
+    ck_assert_int_eq(err, ECONNRESET);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s43_linger_that_drains_ends_with_fin)
+{
+    int peer = core_connected(core, 1), err;
+    uint64_t token, close_token;
+
+    token = send_more_than_fits(1, 0);
+    close_token = core_close(core, 1, 4000);
+    read_all(peer, &err);
+    ck_assert_int_eq(err, 0);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
+    ck_assert_uint_eq(core_completion(core, close_token).error, ERR_SUCCESS);
+    close(peer);
+}
+END_TEST
+
+/* A close that was asked for goes on when the client goes: it is what exit(3) would do. */
+START_TEST(test_s43_linger_outlives_its_client)
+{
+    int peer = core_connected(core, 1), err;
+
+    send_more_than_fits(1, 0);
+    core_close(core, 1, 4000);
+    core_settle(core);
+    close(core->client);
+    core->client = -1;
+    core_settle(core);
+    ck_assert_ptr_nonnull(core->session);
+    read_all(peer, &err);
+    ck_assert_int_eq(err, 0);
+    core_settle(core);
+    ck_assert_ptr_null(core->session);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s42_after_fin_input_is_discarded_for_two_seconds)
+{
+    int peer = core_connected(core, 1);
+    char octet;
+
+    ck_assert_int_eq(write(peer, "unread", 6), 6);
+    core_completion(core, core_close(core, 1, 0));
+    ck_assert_int_eq(read(peer, &octet, 1), 0); /* FIN, no RST for the unread input */
+    core_pass(core, 1999);
+    ck_assert_uint_eq(core->worker.fds_used, 1);
+    ck_assert_int_eq(write(peer, "more", 4), 4);
+    core_settle(core);
+    core_pass(core, 1);
+    ck_assert_uint_eq(core->worker.fds_used, 0);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s42_the_peers_fin_ends_the_discarding)
+{
+    int peer = core_connected(core, 1);
+
+    core_completion(core, core_close(core, 1, 0));
+    ck_assert_uint_eq(core->worker.fds_used, 1);
+    close(peer);
+    core_settle(core);
+    ck_assert_uint_eq(core->worker.fds_used, 0);
+}
+END_TEST
+
+START_TEST(test_s42_discarding_is_bounded)
+{
+    static char block[64 * 1024];
+    int peer = core_connected(core, 1);
+    size_t sent = 0;
+
+    core_completion(core, core_close(core, 1, 0));
+    while (core->worker.fds_used == 1 && sent < 8 * DRAIN_OCTETS) {
+        ssize_t n = send(peer, block, sizeof(block), MSG_NOSIGNAL);
+
+        if (n > 0)
+            sent += (size_t)n;
+        core_settle(core);
+    }
+    ck_assert_uint_eq(core->worker.fds_used, 0);
+    ck_assert_uint_ge(sent, DRAIN_OCTETS);
+    close(peer);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("session time");
+    TCase *tcase = tcase_create("session time");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, test_s37_receive_times_out_at_its_deadline_not_before);
+    tcase_add_test(tcase, test_s35_wait_all_that_times_out_tells_what_it_moved);
+    tcase_add_test(tcase, test_s28_send_that_times_out_closes_the_sending_side);
+    tcase_add_test(tcase, test_s43_linger_that_expires_resets);
+    tcase_add_test(tcase, test_s43_linger_that_drains_ends_with_fin);
+    tcase_add_test(tcase, test_s43_linger_outlives_its_client);
+    tcase_add_test(tcase, test_s42_after_fin_input_is_discarded_for_two_seconds);
+    tcase_add_test(tcase, test_s42_the_peers_fin_ends_the_discarding);
+    tcase_add_test(tcase, test_s42_discarding_is_bounded);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
