@@ -24,6 +24,8 @@ static long look(const uint8_t *data, size_t len, struct frame *ret)
     if (n > 0) {
         MUST((size_t)n <= len);
         MUST(frame.head == copy + FRAME_PREFIX && frame.payload == frame.head + frame.head_len);
+        MUST(frame.head_len >= 1 && frame.head_len <= FRAME_HEAD_MAX);
+        MUST(frame.payload_len <= FRAME_PAYLOAD_MAX);
         MUST((size_t)n == FRAME_PREFIX + (size_t)frame.head_len + frame.payload_len);
         *ret = frame;
     }
