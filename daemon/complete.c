@@ -78,6 +78,8 @@ static void detach(struct op *op, uint32_t error)
     deadline_unset(&op->deadline);
     session_unhash_op(op->session, op);
     op->error = (uint8_t)error;
+    if (op->class && op->class->stop)
+        op->class->stop(op);
     leave_chain(op);
     if (is_send(op))
         give_back_octets(op);

@@ -157,9 +157,13 @@ static int connect_step(struct op *op)
     return 1;
 }
 
-static void connect_cleanup(struct op *op)
+static void connect_stop(struct op *op)
 {
     resolver_cancel(&op->send.connect->query);
+}
+
+static void connect_cleanup(struct op *op)
+{
     op->send.connect = mem_free(op->send.connect);
 }
 
@@ -181,6 +185,7 @@ static void connect_fill(struct op *op, struct reply *reply, const void **payloa
 static const struct op_class connect_class = {
     .name = "connect",
     .step = connect_step,
+    .stop = connect_stop,
     .cleanup = connect_cleanup,
     .fill = connect_fill,
 };

@@ -80,7 +80,8 @@ uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret
         return NULL;
     }
     room = transport_room(&s->transport, want + gap);
-    if (room < gap + want && room < gap + RECEIVE_ROOM) {
+    /* Without memory for a block the small buffer has to do. */
+    if (room < gap + want && room < gap + RECEIVE_ROOM && !transport_is_idle(&s->transport)) {
         transport_wait_room(&s->transport);
         return NULL;
     }
@@ -145,6 +146,9 @@ static bool is_tight(const struct session *s)
 
 static bool is_due(const struct session *s, const struct sock *sock)
 {
+    /* One without an id sends no more: its last replies tell. */
+    if (sock->id == 0)
+        return false;
     return sock->send_freed >= s->limits.send_window / 2 ||
            sock->ops_freed >= s->limits.socket_ops / 2 || (sock->queued == 0 && is_tight(s));
 }
@@ -162,7 +166,7 @@ static bool flush_reports(struct session *s)
     list_for_each_safe (&s->report, it) {
         struct sock *sock = container_of(it, struct sock, report);
 
-        if ((all_are_due(s) || is_due(s, sock)) && !report(s, sock))
+        if (sock->id != 0 && (all_are_due(s) || is_due(s, sock)) && !report(s, sock))
             return false;
     }
     return true;

@@ -94,7 +94,9 @@ static void drain(struct sock *sock)
     w->drain_count++;
     deadline_init(&sock->close_deadline, drain_expired);
     worker_set_deadline(w, &sock->close_deadline, DRAIN_MS);
-    netsock_watch(&sock->ns, w, EV_READ);
+    sock->wants_read = true;
+    sock->wants_write = false;
+    sock_update_watch(sock);
 }
 
 /* All sends have gone, or will never go: the kernel's side ends now. */

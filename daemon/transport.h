@@ -55,7 +55,7 @@ int transport_fill(struct transport *t);
 static inline const uint8_t *transport_input(const struct transport *t, size_t *ret_len)
 {
     *ret_len = t->in_end - t->in_start;
-    return t->in + t->in_start;
+    return t->in ? t->in + t->in_start : NULL;
 }
 
 static inline void transport_consume(struct transport *t, size_t len)
@@ -73,6 +73,11 @@ void transport_trim_input(struct transport *t);
 uint8_t *transport_reserve(struct transport *t, size_t len);
 /* How much transport_reserve() would give now; memory is fetched for up to `want`. 0: drained() will tell. */
 size_t transport_room(struct transport *t, size_t want);
+/* Nothing waits to leave: drained() will not come. */
+static inline bool transport_is_idle(const struct transport *t)
+{
+    return t->out_start == t->out_end;
+}
 /* The caller could not use the room there is: drained() shall tell when there is more. */
 static inline void transport_wait_room(struct transport *t)
 {
