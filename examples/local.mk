@@ -9,3 +9,9 @@ EXAMPLE_LIBS = libasock.la
 #noinst_PROGRAMS += examples/NAME
 #examples_NAME_LDFLAGS = $(EXAMPLE_LINKFLAGS)
 #examples_NAME_LDADD = $(EXAMPLE_LIBS)
+
+# The client in Python; its classes are generated beside it in the build directory.
+EXTRA_DIST += \
+	examples/python/README.md \
+	examples/python/asock_client.py \
+	examples/python/fetch.py

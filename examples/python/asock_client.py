@@ -1,0 +1,406 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A small client of asockd, written from docs/PROTOCOL.md and proto/asock.proto alone.
+
+One Client is one session. It runs in the thread that waits: Op.result() and Client.run_once() read and
+write, always both, so that neither side ever waits for the other. Nothing here is fast; all of it is
+what the protocol asks for.
+
+    with Client() as client:
+        sock = client.socket()
+        sock.connect("www.example.org", 80)
+        sock.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
+        while data := sock.receive().result():
+            ...
+        sock.close().result()
+"""
+
+import collections
+import ipaddress
+import os
+import selectors
+import socket as unix
+import struct
+import time
+
+import asock_pb2 as pb
+
+SYSTEM_SOCKET = "/run/asockd/default/asock.sock"
+PREFIX = struct.Struct("<II")
+READ_SIZE = 512 * 1024
+OUTPUT_FULL = 64 * 1024  # no further piece of a send is made while so much waits to leave
+
+
+class AsockError(Exception):
+    """An op that failed. number is one of enum Error, partial what a failed receive had got."""
+
+    def __init__(self, number, text="", partial=b""):
+        try:
+            name = pb.Error.Name(number).removeprefix("ERROR_")
+        except ValueError:
+            name = f"error {number}"
+        super().__init__(f"{name}: {text}" if text else name)
+        self.number = number
+        self.partial = partial
+
+
+class Op:
+    """A request in progress, and then its result."""
+
+    def __init__(self, client, request, payload=b""):
+        self.client = client
+        self.request = request
+        self.rest = memoryview(payload)  # what no frame has carried yet
+        self.done = False
+        self.error = 0
+        self.text = ""
+        self.bytes = 0
+        self.flags = 0
+        self.body = None         # Connected of a connect, OptionValue of a get_option
+        self.pieces = []         # payload, as it came
+        self.on_done = None      # called with the op
+
+    @property
+    def data(self):
+        return b"".join(self.pieces)
+
+    @property
+    def end_of_stream(self):
+        return bool(self.flags & pb.REPLY_FLAG_END_OF_STREAM)
+
+    def result(self, timeout=None):
+        """Waits; what was received, else the number of octets. Raises AsockError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.done:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"op {self.request.op} goes on")
+            self.client.run_once(left)
+        if self.error:
+            raise AsockError(self.error, self.text, self.data)
+        return self.data if self.request.verb == pb.VERB_RECEIVE else self.bytes
+
+
+class Window:
+    """What may be outstanding: octets and ops. One per socket, one for the session."""
+
+    def __init__(self, octets, ops):
+        self.octets = octets
+        self.ops = ops
+
+    def take(self, octets, ops):
+        self.octets -= octets
+        self.ops -= ops
+
+
+class Socket:
+    """A socket in the daemon. Every call returns an Op at once."""
+
+    def __init__(self, client, number):
+        self.client = client
+        self.id = number
+        self.waiting = collections.deque()   # ops that a window holds back, in order
+        self.receives = collections.deque()  # the same; a stalled send must not hold them up
+        self.window = Window(client.limits.send_window, client.limits.socket_ops)
+
+    def _submit(self, verb, payload=b"", timeout_ms=0, **arm):
+        request = pb.Request(verb=verb, socket=self.id, timeout_ms=timeout_ms, **arm)
+        return self.client._submit(self, Op(self.client, request, payload))
+
+    def connect(self, host, port, data=b"", timeout_ms=0):
+        """host: an address is connected as it is, anything else is resolved by the daemon."""
+        arm = pb.Connect(host=host, service=str(port))
+        try:
+            address = ipaddress.ip_address(host)
+            arm = pb.Connect(endpoint=pb.Endpoint(address=address.packed, port=int(port)))
+        except ValueError:
+            pass
+        return self._submit(pb.VERB_CONNECT, data, timeout_ms, connect=arm)
+
+    def send(self, data, timeout_ms=0):
+        return self._submit(pb.VERB_SEND, data, timeout_ms, send=pb.Send())
+
+    def receive(self, length=256 * 1024, wait_all=False, timeout_ms=0):
+        flags = pb.RECEIVE_FLAG_WAIT_ALL if wait_all else 0
+        return self._submit(pb.VERB_RECEIVE, b"", timeout_ms,
+                            receive=pb.Receive(length=length, flags=flags))
+
+    def shutdown(self, how=pb.HOW_SEND):
+        return self._submit(pb.VERB_SHUTDOWN, shutdown=pb.Shutdown(how=how))
+
+    def set_option(self, option, number):
+        value = pb.OptionValue(number=number)
+        return self._submit(pb.VERB_SET_OPTION, set_option=pb.SetOption(option=option, value=value))
+
+    def get_option(self, option):
+        return self._submit(pb.VERB_GET_OPTION, get_option=pb.GetOption(option=option))
+
+    def cancel(self, op):
+        return self._submit(pb.VERB_CANCEL, cancel=pb.Cancel(target=op.request.op))
+
+    def close(self, linger_ms=0, abort=False):
+        return self._submit(pb.VERB_CLOSE, close=pb.Close(linger_ms=linger_ms, abort=abort))
+
+
+# Not counted against any window; all but SHUTDOWN also pass by what waits for one.
+UNCOUNTED = {pb.VERB_CANCEL, pb.VERB_CLOSE, pb.VERB_SHUTDOWN, pb.VERB_SYNC}
+HASTY = {pb.VERB_CANCEL, pb.VERB_CLOSE, pb.VERB_SYNC}
+WITH_DATA = {pb.VERB_SEND, pb.VERB_CONNECT}
+
+
+class Client:
+    """A session. path: the daemon's socket; fd: a connected one that was inherited."""
+
+    def __init__(self, path=None, fd=None, name=""):
+        if fd is not None:
+            self.wire = unix.socket(fileno=fd)
+        else:
+            self.wire = unix.socket(unix.AF_UNIX, unix.SOCK_STREAM)
+            self.wire.connect(path or os.environ.get("ASOCK_SOCKET") or SYSTEM_SOCKET)
+        self.wire.setblocking(False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.wire, selectors.EVENT_READ)
+        self.input = bytearray()
+        self.output = bytearray()
+        self.ended = None     # AsockError once the session is over
+        self.token = 0
+        self.ops = {}         # token: op that its last reply has not reached
+        self.sockets = {}     # id: Socket
+        self.ready = collections.deque()  # sockets with something waiting, in turn
+        # Until the welcome tells more, this much is certain.
+        self.limits = pb.Welcome(sockets=16, ops=64, socket_ops=64, send_window=1 << 20,
+                                 queued_max=1 << 20, payload_max=256 * 1024)
+        self.window = Window(self.limits.queued_max, self.limits.ops)
+        self._write_frame(pb.Request(verb=pb.VERB_HELLO, hello=pb.Hello(version=1, name=name)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.disconnect()
+
+    def disconnect(self):
+        self._end(AsockError(pb.ERROR_CONNECTION_ABORTED, "disconnected"))
+
+    # ------------------------------------------------------------------------------- asking
+
+    def socket(self, family=pb.FAMILY_UNSPECIFIED):
+        """A socket under the lowest free id. The daemon answers nothing unless it fails."""
+        number = next(n for n in range(1, self.limits.sockets + 2) if n not in self.sockets)
+        if number > self.limits.sockets:
+            raise AsockError(pb.ERROR_TOO_MANY_OPEN_SOCKETS)
+        sock = self.sockets[number] = Socket(self, number)
+        sock._submit(pb.VERB_OPEN, open=pb.Open(family=family))
+        return sock
+
+    def sync(self):
+        return self._submit(None, Op(self, pb.Request(verb=pb.VERB_SYNC, sync=pb.Sync())))
+
+    def inspect(self, **arm):
+        """inspect(list=pb.List()), inspect(show=pb.Show(id=7)), inspect(stats=pb.Stats()): records."""
+        verb = pb.Verb.Value("VERB_" + next(iter(arm)).upper())
+        op = self._submit(None, Op(self, pb.Request(verb=verb, **arm)))
+        op.result()
+        records = [pb.Record.FromString(piece) for piece in op.pieces]
+        return [{f.name: f.number if f.is_number else f.text for f in r.fields} for r in records]
+
+    def _submit(self, sock, op):
+        self.token += 1
+        op.request.op = self.token
+        if self.ended:
+            self._finish(op, self.ended.number, str(self.ended))
+            return op
+        self.ops[self.token] = op
+        if sock is None or op.request.verb in HASTY:
+            if op.request.verb == pb.VERB_CLOSE:
+                self._drop_waiting(sock)
+            self._start(sock, op)
+        else:
+            queue = sock.receives if op.request.verb == pb.VERB_RECEIVE else sock.waiting
+            queue.append(op)
+            if sock not in self.ready:
+                self.ready.append(sock)
+        return op
+
+    def _drop_waiting(self, sock):
+        """Nothing of a socket may follow its CLOSE. The daemon itself ends a chain that is half out."""
+        for op in [*sock.waiting, *sock.receives]:
+            if not op.request.send.more:
+                del self.ops[op.request.op]
+                self._finish(op, pb.ERROR_OPERATION_ABORTED, "")
+        sock.waiting.clear()
+        sock.receives.clear()
+
+    # ---------------------------------------------------------------------------- windows
+
+    def _start(self, sock, op):
+        """One frame of an op; True when it was the last one."""
+        counted = 0 if op.request.verb in UNCOUNTED or op.request.send.more else 1
+        room = self.limits.payload_max
+        if sock is not None and op.request.verb in WITH_DATA:
+            room = min(room, sock.window.octets, self.window.octets)
+        piece, rest = op.rest[:room], op.rest[room:]
+        request = pb.Request()
+        request.CopyFrom(op.request)
+        if op.request.verb == pb.VERB_SEND:
+            is_first = not op.request.send.more
+            request.send.total_len = len(op.rest) if is_first and len(rest) else 0
+            request.send.more = op.request.send.more = bool(len(rest))
+        self.window.take(len(piece), counted)
+        if sock is not None:
+            sock.window.take(len(piece), counted)
+        op.rest = rest
+        self._write_frame(request, piece)
+        return not len(rest)
+
+    def _may_start(self, sock, op):
+        if op.request.verb in UNCOUNTED:
+            return True
+        windows = (sock.window, self.window)
+        if not op.request.send.more and any(w.ops <= 0 for w in windows):
+            return False
+        if op.request.verb == pb.VERB_CONNECT:  # its data is one frame, or does not go at all
+            return all(w.octets >= len(op.rest) for w in windows)
+        # No crumbs: a piece leaves when it is a whole frame, or the rest.
+        wanted = min(len(op.rest), self.limits.payload_max)
+        return all(w.octets >= wanted for w in windows)
+
+    def _next(self, sock):
+        """The queue whose first op may leave, or None."""
+        while sock.waiting and sock.waiting[0].done:  # a chain that failed before its last piece
+            sock.waiting.popleft()
+        for queue in (sock.waiting, sock.receives):
+            if queue and self._may_start(sock, queue[0]):
+                return queue
+            if queue and queue[0].request.verb in (pb.VERB_OPEN, pb.VERB_CONNECT):
+                return None
+        return None
+
+    def _fill_output(self):
+        """A frame of each socket in turn, while windows and the output buffer allow."""
+        turns = len(self.ready)
+        while turns > 0 and len(self.output) < OUTPUT_FULL:
+            sock = self.ready.popleft()
+            turns -= 1
+            queue = self._next(sock)
+            if queue:
+                if self._start(sock, queue[0]):
+                    queue.popleft()
+                turns = len(self.ready) + 1
+            if sock.waiting or sock.receives:
+                self.ready.append(sock)
+
+    def _give_back(self, reply):
+        self.window.take(-reply.send_freed, -reply.ops_freed)
+        sock = self.sockets.get(reply.socket)
+        if sock is not None:
+            sock.window.take(-reply.send_freed, -reply.ops_freed)
+
+    def _welcome(self, welcome):
+        grown = (welcome.send_window - self.limits.send_window,
+                 welcome.socket_ops - self.limits.socket_ops)
+        self.window.take(self.limits.queued_max - welcome.queued_max,
+                         self.limits.ops - welcome.ops)
+        for sock in self.sockets.values():
+            sock.window.take(-grown[0], -grown[1])
+        self.limits.CopyFrom(welcome)
+
+    # ----------------------------------------------------------------------------- frames
+
+    def _write_frame(self, request, payload=b""):
+        head = request.SerializeToString()
+        self.output += PREFIX.pack(len(head), len(payload)) + head
+        self.output += payload
+
+    def _read_frames(self):
+        """Takes every whole frame out of what was read."""
+        start = 0
+        while len(self.input) - start >= PREFIX.size:
+            head_len, payload_len = PREFIX.unpack_from(self.input, start)
+            head_end = start + PREFIX.size + head_len
+            if len(self.input) < head_end + payload_len:
+                break
+            reply = pb.Reply.FromString(bytes(self.input[start + PREFIX.size:head_end]))
+            start = head_end + payload_len
+            self._on_reply(reply, bytes(self.input[head_end:start]))
+        del self.input[:start]
+
+    def _on_reply(self, reply, payload):
+        self._give_back(reply)
+        if reply.kind == pb.KIND_WELCOME:
+            self._welcome(reply.welcome)
+        elif reply.kind == pb.KIND_EVENT:
+            if reply.event.code == pb.EVENT_SESSION_ENDED:
+                self._end(AsockError(reply.error, payload.decode()))
+        elif reply.kind == pb.KIND_COMPLETION:
+            self._on_completion(reply, payload)
+
+    def _on_completion(self, reply, payload):
+        op = self.ops.get(reply.op)
+        if op is None:
+            return
+        if payload and not reply.error:
+            op.pieces.append(payload)
+        if reply.flags & pb.REPLY_FLAG_MORE:
+            return
+        del self.ops[reply.op]
+        op.bytes = reply.bytes
+        op.flags = reply.flags
+        body = reply.WhichOneof("body")
+        op.body = getattr(reply, body) if body else None
+        if op.request.verb == pb.VERB_CLOSE:
+            self.sockets.pop(op.request.socket, None)
+        if op.request.verb == pb.VERB_SEND and op.request.send.more:
+            self._write_abandon(op)
+        self._finish(op, reply.error, payload.decode() if reply.error else "")
+
+    def _write_abandon(self, op):
+        """The daemon has ended a chain early and drops its pieces up to the last: here is the last."""
+        if op.request.socket in self.sockets:
+            request = pb.Request(verb=pb.VERB_SEND, op=op.request.op, socket=op.request.socket,
+                                 send=pb.Send(abandon=True))
+            self._write_frame(request)
+
+    def _finish(self, op, error, text):
+        op.error = error
+        op.text = text
+        op.done = True
+        if op.on_done:
+            op.on_done(op)
+
+    def _end(self, error):
+        if self.ended:
+            return
+        self.ended = error
+        self.selector.close()
+        self.wire.close()
+        ops, self.ops = self.ops, {}
+        for op in ops.values():
+            self._finish(op, pb.ERROR_CONNECTION_ABORTED, str(error))
+
+    # ---------------------------------------------------------------------------- running
+
+    def run_once(self, timeout=None):
+        """Sleeps until the daemon says something or takes something, and deals with it."""
+        if self.ended:
+            raise self.ended
+        self._fill_output()
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.output else 0)
+        self.selector.modify(self.wire, events)
+        for _, ready in self.selector.select(timeout):
+            try:
+                if ready & selectors.EVENT_READ:
+                    self._read()
+                if ready & selectors.EVENT_WRITE and not self.ended:
+                    del self.output[:self.wire.send(self.output)]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._end(AsockError(pb.ERROR_CONNECTION_ABORTED, str(error)))
+
+    def _read(self):
+        data = self.wire.recv(READ_SIZE)
+        if not data:
+            self._end(AsockError(pb.ERROR_CONNECTION_ABORTED, "the daemon closed the session"))
+            return
+        self.input += data
+        self._read_frames()
