@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon_session.h"
+#include "tests/unit/daemon_session.h"
 
 #include <arpa/inet.h>
 #include <check.h>

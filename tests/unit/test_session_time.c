@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon_session.h"
+#include "tests/unit/daemon_session.h"
 #include "proto/errors.h"
 
 static struct core *core;
