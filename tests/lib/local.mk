@@ -1,6 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What tests share: a private daemon, peers. C helpers go into a check library:
-#check_LTLIBRARIES += libtestlib.la
-#libtestlib_la_SOURCES = tests/lib/NAME.c
-#TEST_SUPPORT += libtestlib.la
+# What tests share in C: a private daemon, peers, the fixture of the integration tests.
+
+if HAVE_CHECK
+check_LTLIBRARIES += libtestlib.la
+libtestlib_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+libtestlib_la_SOURCES = \
+	tests/lib/dns.c \
+	tests/lib/dns.h \
+	tests/lib/fixture.c \
+	tests/lib/fixture.h \
+	tests/lib/private_daemon.c \
+	tests/lib/private_daemon.h \
+	tests/lib/remote.c \
+	tests/lib/remote.h \
+	tests/lib/server.c \
+	tests/lib/wait.c \
+	tests/lib/wait.h
+TEST_SUPPORT += libtestlib.la
+endif
