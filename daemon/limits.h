@@ -25,6 +25,8 @@
 #define LIMIT_QUEUED_MOST (1024u * 1024u * 1024u)
 
 #define LIMIT_CLIENTS_DEFAULT 256u
+#define LIMIT_CLIENTS_MOST 65536u
+/* The administrator gets in however many clients there are; their descriptors are kept for them. */
 #define LIMIT_CONTROL_SESSIONS 8u
 
 /* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */

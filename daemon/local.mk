@@ -3,21 +3,32 @@
 # libasockd: all of the daemon but main(), so that tests link the real code.
 
 noinst_LTLIBRARIES += libasockd.la
-libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
+libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
+	daemon/admin.c \
+	daemon/admin.h \
+	daemon/admin_record.c \
+	daemon/admin_record.h \
 	daemon/complete.c \
 	daemon/complete.h \
+	daemon/config.c \
+	daemon/config.h \
 	daemon/dispatch.c \
 	daemon/dispatch.h \
 	daemon/host.c \
 	daemon/host.h \
 	daemon/inspect.h \
 	daemon/limits.h \
+	daemon/listener.c \
+	daemon/listener.h \
+	daemon/listener_open.c \
 	daemon/loop.c \
 	daemon/loop.h \
 	daemon/netsock.c \
 	daemon/netsock.h \
 	daemon/netsock_option.c \
+	daemon/notify.c \
+	daemon/notify.h \
 	daemon/op.c \
 	daemon/op.h \
 	daemon/op_cancel.c \
@@ -37,6 +48,8 @@ libasockd_la_SOURCES = \
 	daemon/policy.h \
 	daemon/resolver.c \
 	daemon/resolver.h \
+	daemon/server.c \
+	daemon/server.h \
 	daemon/services.c \
 	daemon/services.h \
 	daemon/session.c \
@@ -54,6 +67,13 @@ libasockd_la_SOURCES = \
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \
 	$(PROTOBUF_C_LIBS) $(CARES_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(PTHREAD_LIBS) -lm
 
-#sbin_PROGRAMS += asockd
-#asockd_SOURCES = daemon/main.c
-#asockd_LDADD = $(DAEMON_LIBS)
+sbin_PROGRAMS += asockd
+asockd_SOURCES = daemon/main.c
+asockd_CPPFLAGS = $(libasockd_la_CPPFLAGS)
+asockd_LDADD = $(DAEMON_LIBS)
+
+# The same with what only tests may ask of it: SIGUSR2 hangs it, for the watchdog.
+check_PROGRAMS += asockd-hooks
+asockd_hooks_SOURCES = daemon/main.c
+asockd_hooks_CPPFLAGS = $(libasockd_la_CPPFLAGS) -DASOCKD_TEST_HOOKS
+asockd_hooks_LDADD = $(DAEMON_LIBS)

@@ -3,11 +3,14 @@
 # Unit tests of daemon/: NAME.unit is built from tests/unit/NAME.c.
 
 unit_tests += \
+	tests/unit/test_config.unit \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_resolver.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_time.unit
+tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
+tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
 tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c
 tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c

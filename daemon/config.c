@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/limits.h"
+
+static const char help[] =
+    "Usage: asockd [OPTION]...\n"
+    "Owns network sockets for local programs that have none.\n"
+    "\n"
+    "      --runtime-dir DIR  make the sockets in DIR (default /run/asockd);\n"
+    "                         not used when the service manager hands them in\n"
+    "      --config FILE      read FILE instead of " CONFIG_FILE "\n"
+    "      --allow-any        let every client connect to every address;\n"
+    "                         without it nothing is allowed\n"
+    "      --log-level LEVEL  error, warning, notice (default), info or debug\n"
+    "      --help             print this and exit\n"
+    "      --version          print the version and exit\n"
+    "\n"
+    "Exit status: 0 after a stop, 1 after a failure, 2 for misuse.\n"
+    "asockd(8) and asockd.conf(5) say more.\n";
+
+void config_init(struct config *config)
+{
+    *config = (struct config){
+        .server.runtime_dir = "/run/asockd",
+        .server.clients = LIMIT_CLIENTS_DEFAULT,
+        .server.limits =
+            {
+                .sockets = LIMIT_SOCKETS_DEFAULT,
+                .ops = LIMIT_OPS_DEFAULT,
+                .socket_ops = LIMIT_SOCKET_OPS_DEFAULT,
+                .send_window = LIMIT_WINDOW_DEFAULT,
+                .queued_max = LIMIT_QUEUED_DEFAULT,
+            },
+        .log_level = LOG_LEVEL_NOTICE,
+    };
+}
+
+static int parse_level(const char *text, enum log_level *ret)
+{
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } levels[] = {
+        {"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"notice", LOG_LEVEL_NOTICE},
+        {"info", LOG_LEVEL_INFO},   {"debug", LOG_LEVEL_DEBUG},
+    };
+
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (strcmp(text, levels[i].name) == 0) {
+            *ret = levels[i].level;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+/* ---- command line ---- */
+
+static int misused(void)
+{
+    fputs("Try 'asockd --help'.\n", stderr);
+    return -EINVAL;
+}
+
+enum { OPT_RUNTIME_DIR = 256, OPT_CONFIG, OPT_ALLOW_ANY, OPT_LOG_LEVEL, OPT_HELP, OPT_VERSION };
+
+static int apply_option(struct config *config, int option, const char *argument)
+{
+    switch (option) {
+    case OPT_RUNTIME_DIR:
+        config->server.runtime_dir = argument;
+        if (*argument)
+            return 0;
+        fputs("asockd: --runtime-dir: empty\n", stderr);
+        return misused();
+    case OPT_CONFIG:
+        config->file = argument;
+        return 0;
+    case OPT_ALLOW_ANY:
+        config->server.allow_any = true;
+        return 0;
+    case OPT_LOG_LEVEL:
+        config->is_log_level_given = true;
+        if (parse_level(argument, &config->log_level) == 0)
+            return 0;
+        fprintf(stderr, "asockd: --log-level: \"%s\" is no level\n", argument);
+        return misused();
+    case OPT_HELP:
+        fputs(help, stdout);
+        return 1;
+    case OPT_VERSION:
+        puts("asockd " PACKAGE_VERSION);
+        return 1;
+    default:
+        return misused(); /* getopt_long has said why */
+    }
+}
+
+int config_read_arguments(struct config *config, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
+        {"config", required_argument, NULL, OPT_CONFIG},
+        {"allow-any", no_argument, NULL, OPT_ALLOW_ANY},
+        {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    int option, r;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        r = apply_option(config, option, optarg);
+        if (r != 0)
+            return r;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "asockd: unexpected argument \"%s\"\n", argv[optind]);
+        return misused();
+    }
+    return 0;
+}
+
+/* ---- file ---- */
+
+enum key_type { KEY_NUMBER, KEY_SIZE, KEY_SERVERS, KEY_LEVEL };
+
+struct key {
+    const char *section, *name;
+    enum key_type type;
+    uint64_t min, max;
+    size_t offset; /* of a number or size in struct config */
+    size_t width;  /* octets of it */
+};
+
+#define LIMIT_KEY(key_name, key_type, member, key_min, key_max)                                    \
+    {                                                                                              \
+        .section = "Limits", .name = key_name, .type = key_type, .min = key_min, .max = key_max,   \
+        .offset = offsetof(struct config, server.member),                                          \
+        .width = sizeof(((struct config *)0)->server.member)                                       \
+    }
+
+static const struct key keys[] = {
+    LIMIT_KEY("Clients", KEY_NUMBER, clients, 1, LIMIT_CLIENTS_MOST),
+    LIMIT_KEY("Sockets", KEY_NUMBER, limits.sockets, LIMIT_SOCKETS_LEAST, LIMIT_SOCKETS_MOST),
+    LIMIT_KEY("Ops", KEY_NUMBER, limits.ops, LIMIT_OPS_LEAST, LIMIT_OPS_MOST),
+    LIMIT_KEY("SocketOps", KEY_NUMBER, limits.socket_ops, 1, LIMIT_OPS_MOST),
+    LIMIT_KEY("SendWindow", KEY_SIZE, limits.send_window, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST),
+    LIMIT_KEY("Queued", KEY_SIZE, limits.queued_max, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST),
+    {.section = "Resolver", .name = "Servers", .type = KEY_SERVERS},
+    {.section = "Log", .name = "Level", .type = KEY_LEVEL},
+};
+
+#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+
+static bool has_section(const char *section)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        if (strcmp(keys[i].section, section) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const struct key *find_key(const struct conf_item *item)
+{
+    for (size_t i = 0; i < KEY_COUNT; i++) {
+        if (strcmp(keys[i].section, item->section) == 0 && strcmp(keys[i].name, item->key) == 0)
+            return &keys[i];
+    }
+    return NULL;
+}
+
+static void store(struct config *config, const struct key *key, uint64_t value)
+{
+    char *to = (char *)config + key->offset;
+    uint32_t narrow = (uint32_t)value;
+
+    if (key->width == sizeof(narrow))
+        memcpy(to, &narrow, sizeof(narrow));
+    else
+        memcpy(to, &value, sizeof(value));
+}
+
+static int apply_number(struct config *config, const struct key *key, struct conf_reader *reader,
+                        const char *text)
+{
+    uint64_t value = 0;
+    int r = key->type == KEY_SIZE ? asock_conf_size(text, key->min, key->max, &value)
+                                  : asock_conf_number(text, key->min, key->max, &value);
+
+    if (r == -ERANGE)
+        return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name, text,
+                                 key->min, key->max);
+    if (r < 0)
+        return asock_conf_refuse(reader, "%s=%s is no %s", key->name, text,
+                                 key->type == KEY_SIZE ? "size (digits, then K, M, G or nothing)"
+                                                       : "number");
+    store(config, key, value);
+    return 0;
+}
+
+static int apply_key(struct config *config, const struct key *key, struct conf_reader *reader,
+                     const char *value)
+{
+    enum log_level level;
+
+    switch (key->type) {
+    case KEY_SERVERS:
+        if (!*value)
+            return asock_conf_refuse(reader, "%s= is empty", key->name);
+        strcpy(config->servers, value);
+        config->server.servers = config->servers;
+        return 0;
+    case KEY_LEVEL:
+        if (parse_level(value, &level) < 0)
+            return asock_conf_refuse(reader, "%s=%s is no level", key->name, value);
+        if (!config->is_log_level_given)
+            config->log_level = level;
+        return 0;
+    case KEY_NUMBER:
+    case KEY_SIZE:
+        break;
+    }
+    return apply_number(config, key, reader, value);
+}
+
+static int apply_item(struct config *config, struct conf_reader *reader,
+                      const struct conf_item *item, bool seen[static KEY_COUNT])
+{
+    const struct key *key;
+
+    if (!has_section(item->section))
+        return asock_conf_refuse(reader, "unknown section [%s]", item->section);
+    if (!item->key)
+        return 0;
+    key = find_key(item);
+    if (!key)
+        return asock_conf_refuse(reader, "unknown key %s= in [%s]", item->key, item->section);
+    if (seen[key - keys])
+        return asock_conf_refuse(reader, "%s= for the second time", item->key);
+    seen[key - keys] = true;
+    return apply_key(config, key, reader, item->value);
+}
+
+/* A part cannot be more than the whole, whoever of both was set. */
+static void settle(struct limits *limits)
+{
+    if (limits->socket_ops > limits->ops)
+        limits->socket_ops = limits->ops;
+    if (limits->send_window > limits->queued_max)
+        limits->send_window = limits->queued_max;
+}
+
+int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX])
+{
+    bool seen[KEY_COUNT] = {false};
+    struct conf_reader reader;
+    struct conf_item item;
+    int r;
+
+    r = asock_conf_open(&reader, config->file ? config->file : CONFIG_FILE);
+    if (r == -ENOENT && !config->file)
+        return 0;
+    while (r >= 0 && (r = asock_conf_next(&reader, &item)) > 0)
+        r = apply_item(config, &reader, &item, seen);
+    memcpy(ret_error, reader.error, CONF_ERROR_MAX);
+    asock_conf_close(&reader);
+    if (r == 0)
+        settle(&config->server.limits);
+    return r;
+}

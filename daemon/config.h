@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_CONFIG_H
+#define ASOCKD_CONFIG_H
+
+/* What the administrator says: command line and asockd.conf(5). */
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/conf.h"
+#include "base/log.h"
+#include "daemon/server.h"
+
+struct config {
+    struct server_config server;
+    const char *file; /* --config; NULL: CONFIG_FILE, if there is one */
+    enum log_level log_level;
+    bool is_log_level_given; /* the command line wins */
+    char servers[CONF_LINE_MAX + 1];
+};
+
+#define CONFIG_FILE SYSCONFDIR "/asockd/asockd.conf"
+
+void config_init(struct config *config);
+
+/* 0: go on; 1: all that was asked for has been printed; -EINVAL: misuse, and a message was printed. */
+int config_read_arguments(struct config *config, int argc, char **argv);
+
+/* 0, or -errno with a message that names the file, and the line if there is one. */
+int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX]);
+
+#endif

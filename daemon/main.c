@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "daemon/config.h"
+#include "daemon/resolver.h"
+#include "daemon/server.h"
+
+#ifdef ASOCKD_TEST_HOOKS
+/* What the watchdog is there for: a callback that never returns. */
+static void hang(void)
+{
+    for (;;)
+        pause();
+}
+#endif
+
+int main(int argc, char **argv)
+{
+    char error[CONF_ERROR_MAX];
+    struct config config;
+    int r;
+
+    config_init(&config);
+    r = config_read_arguments(&config, argc, argv);
+    if (r != 0)
+        return r < 0 ? 2 : EXIT_SUCCESS;
+    r = config_read_file(&config, error);
+    if (r < 0) {
+        fprintf(stderr, "asockd: %s\n", error);
+        return EXIT_FAILURE;
+    }
+    asock_log_setup(config.log_level);
+    resolver_clean_environment();
+#ifdef ASOCKD_TEST_HOOKS
+    config.server.on_user_signal = hang;
+#endif
+    return server_run(&config.server) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: raise the descriptor limit, share it out, open the listeners, say READY, run; on a
+ * signal close the listeners, end the sessions, wait until their sockets have closed, return.
+ * Failures: whatever cannot be had at the start ends it with a message; sockets that are not closed
+ * STOP_PATIENCE after the signal, or at a second one, are reset.
+ */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "daemon/admin.h"
+#include "daemon/limits.h"
+#include "daemon/listener.h"
+#include "daemon/notify.h"
+#include "daemon/policy.h"
+#include "daemon/resolver.h"
+#include "daemon/session.h"
+#include "daemon/sock.h"
+#include "proto/errors.h"
+
+#define STOP_PATIENCE 0.7 /* seconds: the stop as a whole has one */
+#define STOP_PERIOD 0.01  /* between two looks at what is left */
+
+struct server {
+    const struct server_config *config;
+    struct worker worker;
+    struct listeners listeners;
+    struct policy policy;
+    struct notifier notifier;
+    struct ev_signal interrupt, terminate, hang_up, user;
+    struct ev_timer stop; /* looks whether all has gone */
+    ev_tstamp stop_until; /* then what is left is reset */
+};
+
+/* ---- stop ---- */
+
+static void abort_sockets(struct server *server)
+{
+    struct worker *w = &server->worker;
+
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        list_for_each_safe (&s->lingering, sock) {
+            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
+        }
+    }
+    list_for_each_safe (&w->drains, sock) {
+        sock_abort(container_of(sock, struct sock, node));
+    }
+}
+
+static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct server *server = timer->data;
+    struct worker *w = &server->worker;
+
+    (void)events;
+    if (ev_now(loop) >= server->stop_until)
+        abort_sockets(server);
+    if (list_is_empty(&w->sessions) && list_is_empty(&w->drains))
+        worker_stop(w);
+}
+
+static void begin_stop(struct server *server, int signal_number)
+{
+    struct worker *w = &server->worker;
+
+    log_notice("asockd stops: %s", strsignal(signal_number));
+    w->is_stopping = true;
+    server->stop_until = ev_now(w->loop) + STOP_PATIENCE;
+    notifier_stop(&server->notifier);
+    listeners_close(&server->listeners);
+    /* The memory of a session goes in a later task: the list stays as it is. */
+    list_for_each (&w->sessions, it) {
+        session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
+                    "the daemon stops");
+    }
+    ev_timer_set(&server->stop, STOP_PERIOD, STOP_PERIOD);
+    ev_timer_start(w->loop, &server->stop);
+}
+
+static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+
+    (void)events;
+    if (server->worker.is_stopping)
+        server->stop_until = ev_now(loop);
+    else
+        begin_stop(server, watcher->signum);
+}
+
+/* ---- other signals ---- */
+
+static void on_hang_up(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+    log_notice("SIGHUP is ignored: the configuration is read at the start only");
+}
+
+static void on_user_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+
+    (void)loop;
+    (void)events;
+    server->config->on_user_signal();
+}
+
+static void watch_signal(struct server *server, struct ev_signal *watcher, int number,
+                         void (*callback)(struct ev_loop *, struct ev_signal *, int))
+{
+    ev_signal_init(watcher, callback, number);
+    watcher->data = server;
+    ev_signal_start(server->worker.loop, watcher);
+}
+
+static void watch_signals(struct server *server)
+{
+    signal(SIGPIPE, SIG_IGN);
+    watch_signal(server, &server->interrupt, SIGINT, on_stop_signal);
+    watch_signal(server, &server->terminate, SIGTERM, on_stop_signal);
+    watch_signal(server, &server->hang_up, SIGHUP, on_hang_up);
+    if (server->config->on_user_signal)
+        watch_signal(server, &server->user, SIGUSR2, on_user_signal);
+}
+
+static void unwatch_signals(struct server *server)
+{
+    struct ev_loop *loop = server->worker.loop;
+
+    ev_signal_stop(loop, &server->interrupt);
+    ev_signal_stop(loop, &server->terminate);
+    ev_signal_stop(loop, &server->hang_up);
+    ev_signal_stop(loop, &server->user);
+}
+
+/* ---- descriptors ---- */
+
+int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
+{
+    uint64_t kept = FDS_RESERVED + FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS;
+
+    if (limit < kept + 4 * FDS_PER_SESSION)
+        return -EMFILE;
+    limit -= kept;
+    ret->clients = clients;
+    /* Sessions without a descriptor left for their sockets would be of no use. */
+    if (clients > limit / 2 / FDS_PER_SESSION)
+        ret->clients = (uint32_t)(limit / 2 / FDS_PER_SESSION);
+    limit -= (uint64_t)FDS_PER_SESSION * ret->clients;
+    ret->sockets = limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
+    return 0;
+}
+
+static uint64_t raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    if (limit.rlim_cur < limit.rlim_max) {
+        rlim_t before = limit.rlim_cur;
+
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+            log_warning("RLIMIT_NOFILE stays at %llu: %s", (unsigned long long)before,
+                        strerror(errno));
+            limit.rlim_cur = before;
+        }
+    }
+    return limit.rlim_cur;
+}
+
+static int plan_descriptors(const struct server_config *config, struct descriptor_shares *ret)
+{
+    uint64_t limit = raise_descriptor_limit();
+    int r = server_share_descriptors(limit, config->clients, ret);
+
+    if (r < 0) {
+        log_error("asockd: %llu descriptors (RLIMIT_NOFILE) are too few",
+                  (unsigned long long)limit);
+        return r;
+    }
+    if (ret->clients < config->clients)
+        log_notice("%llu descriptors (RLIMIT_NOFILE) suffice for %u clients only",
+                   (unsigned long long)limit, (unsigned int)ret->clients);
+    return 0;
+}
+
+/* ---- start ---- */
+
+static int init_worker(struct server *server, uint32_t fds_max)
+{
+    const struct server_config *config = server->config;
+    struct resolver_options options = {.servers = config->servers};
+    struct worker *w = &server->worker;
+    int r;
+
+    r = worker_init(w, NULL);
+    if (r < 0)
+        return r;
+    server->policy.allow_any = config->allow_any;
+    w->policy = &server->policy;
+    w->limits = config->limits;
+    w->fds_max = fds_max;
+    w->inspect = &admin_inspect_ops;
+    r = resolver_new(w->loop, &options, &w->resolver);
+    if (r == -EINVAL)
+        log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
+    return r;
+}
+
+static int open_listeners(struct server *server, uint32_t clients)
+{
+    struct listeners *ls = &server->listeners;
+    int r;
+
+    r = listeners_init(ls, &server->worker, clients);
+    if (r < 0)
+        return r;
+    r = listeners_take_activated(ls);
+    return r == 0 ? listeners_bind(ls, server->config->runtime_dir) : r;
+}
+
+static int server_init(struct server *server, const struct server_config *config)
+{
+    struct descriptor_shares shares;
+    int r;
+
+    memset(server, 0, sizeof(*server));
+    server->config = config;
+    ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
+    server->stop.data = server;
+    r = plan_descriptors(config, &shares);
+    if (r < 0)
+        return r;
+    r = init_worker(server, shares.sockets);
+    if (r < 0) {
+        log_error("asockd: %s", strerror(-r));
+        return r;
+    }
+    r = open_listeners(server, shares.clients);
+    if (r < 0)
+        return r;
+    watch_signals(server);
+    return 0;
+}
+
+static void server_deinit(struct server *server)
+{
+    struct worker *w = &server->worker;
+
+    if (!w->loop)
+        return;
+    notifier_deinit(&server->notifier);
+    unwatch_signals(server);
+    ev_timer_stop(w->loop, &server->stop);
+    listeners_deinit(&server->listeners);
+    w->resolver = resolver_free(w->resolver);
+    worker_deinit(w);
+}
+
+int server_run(const struct server_config *config)
+{
+    struct server server;
+    int r;
+
+    r = server_init(&server, config);
+    if (r >= 0) {
+        if (config->allow_any)
+            log_warning("--allow-any: every client may connect to every address");
+        log_notice("asockd " PACKAGE_VERSION " runs: %u listeners, %u clients, %u sockets",
+                   server.listeners.count, (unsigned int)server.listeners.clients_max,
+                   (unsigned int)server.worker.fds_max);
+        notifier_start(&server.notifier, &server.worker, &server.listeners);
+        worker_run(&server.worker);
+    }
+    server_deinit(&server);
+    return r;
+}

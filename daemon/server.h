@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SERVER_H
+#define ASOCKD_SERVER_H
+
+/* The daemon as a whole: a worker, listeners, signals, the service manager. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/loop.h"
+
+struct server_config {
+    const char
+        *runtime_dir; /* where the sockets are made, unless the service manager hands them in */
+    bool allow_any;
+    struct limits limits;         /* of a session */
+    uint32_t clients;             /* sessions on all client listeners */
+    const char *servers;          /* name servers instead of /etc/resolv.conf's; NULL: those */
+    void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
+};
+
+/* How RLIMIT_NOFILE is shared out. Session: its socket and its pidfd. */
+#define FDS_PER_SESSION 2u
+
+struct descriptor_shares {
+    uint32_t clients; /* sessions on client listeners */
+    uint32_t sockets; /* network sockets */
+};
+
+/* -EMFILE: too few for anything. */
+int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret);
+
+/*
+ * Runs until it is told to stop; 0 then, or -errno after a message to the log. One per process: it
+ * handles signals, takes the service manager's descriptors and raises RLIMIT_NOFILE.
+ */
+int server_run(const struct server_config *config);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/config.h"
+
+#include <check.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/limits.h"
+
+static char path[] = "/tmp/asock-config-XXXXXX";
+
+static void make_file(void)
+{
+    int fd = mkstemp(path);
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+}
+
+static void remove_file(void)
+{
+    unlink(path);
+}
+
+static void write_file(const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static int read_text(struct config *config, const char *text, char error[static CONF_ERROR_MAX])
+{
+    write_file(text);
+    config->file = path;
+    return config_read_file(config, error);
+}
+
+static const struct {
+    const char *text;
+    const char *error; /* what follows the path */
+} refused[] = {
+    {"[Nothing]\n", ":1: unknown section [Nothing]"},
+    {"[limits]\n", ":1: unknown section [limits]"},
+    {"[Limits]\nNothing=1\n", ":2: unknown key Nothing= in [Limits]"},
+    {"[Limits]\nsockets=16\n", ":2: unknown key sockets= in [Limits]"},
+    {"[Log]\nSockets=16\n", ":2: unknown key Sockets= in [Log]"},
+    {"[Limits]\nSockets=16\n[Limits]\nSockets=16\n", ":4: Sockets= for the second time"},
+    {"[Limits]\nSockets=15\n", ":2: Sockets=15 is not 16 to 65536"},
+    {"[Limits]\nSockets=65537\n", ":2: Sockets=65537 is not 16 to 65536"},
+    {"[Limits]\nSockets=4294967312\n", ":2: Sockets=4294967312 is not 16 to 65536"},
+    {"[Limits]\nSockets=1K\n", ":2: Sockets=1K is no number"},
+    {"[Limits]\nSockets=\n", ":2: Sockets= is no number"},
+    {"[Limits]\nOps=63\n", ":2: Ops=63 is not 64 to 262144"},
+    {"[Limits]\nSocketOps=0\n", ":2: SocketOps=0 is not 1 to 262144"},
+    {"[Limits]\nClients=0\n", ":2: Clients=0 is not 1 to 65536"},
+    {"[Limits]\nSendWindow=1023K\n", ":2: SendWindow=1023K is not 1048576 to 67108864"},
+    {"[Limits]\nQueued=2G\n", ":2: Queued=2G is not 1048576 to 1073741824"},
+    {"[Limits]\nQueued=1MB\n", ":2: Queued=1MB is no size (digits, then K, M, G or nothing)"},
+    {"[Log]\nLevel=loud\n", ":2: Level=loud is no level"},
+    {"[Log]\nLevel=\n", ":2: Level= is no level"},
+    {"[Resolver]\nServers=\n", ":2: Servers= is empty"},
+    {"[Log]\nLevel=info", ":2: no newline at the end of the file: is it cut short?"},
+};
+
+START_TEST(test_config_refuses_file)
+{
+    char error[CONF_ERROR_MAX], expected[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config, refused[_i].text, error), -EBADMSG);
+    snprintf(expected, sizeof(expected), "%s%s", path, refused[_i].error);
+    ck_assert_str_eq(error, expected);
+}
+END_TEST
+
+START_TEST(test_config_whole_file)
+{
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config,
+                               "# all of it\n"
+                               "[Limits]\n"
+                               "Clients=7\n"
+                               "Sockets=65536\n"
+                               "Ops=100\n"
+                               "SocketOps=99\n"
+                               "SendWindow=2M\n"
+                               "Queued=1G\n"
+                               "\n"
+                               "[Resolver]\n"
+                               "Servers=127.0.0.1:5353,[::1]:53\n"
+                               "[Log]\n"
+                               "Level=debug\n",
+                               error),
+                     0);
+    ck_assert_uint_eq(config.server.clients, 7);
+    ck_assert_uint_eq(config.server.limits.sockets, 65536);
+    ck_assert_uint_eq(config.server.limits.ops, 100);
+    ck_assert_uint_eq(config.server.limits.socket_ops, 99);
+    ck_assert_uint_eq(config.server.limits.send_window, 2 << 20);
+    ck_assert_uint_eq(config.server.limits.queued_max, 1 << 30);
+    ck_assert_str_eq(config.server.servers, "127.0.0.1:5353,[::1]:53");
+    ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+START_TEST(test_config_parts_fit_the_whole)
+{
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config, "[Limits]\nOps=64\nSendWindow=8M\nQueued=4M\n", error), 0);
+    ck_assert_uint_eq(config.server.limits.socket_ops, 64);
+    ck_assert_uint_eq(config.server.limits.send_window, 4 << 20);
+}
+END_TEST
+
+START_TEST(test_config_empty_file_is_default)
+{
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config, "", error), 0);
+    ck_assert_uint_eq(config.server.clients, LIMIT_CLIENTS_DEFAULT);
+    ck_assert_uint_eq(config.server.limits.sockets, LIMIT_SOCKETS_DEFAULT);
+    ck_assert_int_eq(config.log_level, LOG_LEVEL_NOTICE);
+    ck_assert_ptr_null(config.server.servers);
+}
+END_TEST
+
+START_TEST(test_config_missing_file)
+{
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    config.file = "/nonexistent/asockd.conf";
+    ck_assert_int_eq(config_read_file(&config, error), -ENOENT);
+    ck_assert_str_eq(error, "/nonexistent/asockd.conf: No such file or directory");
+}
+END_TEST
+
+static int read_arguments(struct config *config, const char *const *arguments)
+{
+    char *argv[16] = {(char[]){"asockd"}};
+    int argc = 1;
+
+    for (; arguments[argc - 1]; argc++)
+        argv[argc] = (char *)(uintptr_t)arguments[argc - 1]; /* nobody writes to it */
+    optind = 0;                                              /* glibc: start anew */
+    return config_read_arguments(config, argc, argv);
+}
+
+static const struct {
+    const char *arguments[8];
+    int r;
+} lines[] = {
+    {{NULL}, 0},
+    {{"--allow-any", "--log-level", "info", NULL}, 0},
+    {{"--runtime-dir=/x", "--config=/y", NULL}, 0},
+    {{"--help", NULL}, 1},
+    {{"--version", NULL}, 1},
+    {{"--version", "--nonsense", NULL}, 1},
+    {{"--nonsense", NULL}, -EINVAL},
+    {{"-x", NULL}, -EINVAL},
+    {{"--runtime-dir", NULL}, -EINVAL},
+    {{"--runtime-dir=", NULL}, -EINVAL},
+    {{"--allow-any=yes", NULL}, -EINVAL},
+    {{"--log-level=loud", NULL}, -EINVAL},
+    {{"word", NULL}, -EINVAL},
+    {{"--allow-any", "--", "word", NULL}, -EINVAL},
+};
+
+START_TEST(test_config_arguments)
+{
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_arguments(&config, lines[_i].arguments), lines[_i].r);
+}
+END_TEST
+
+START_TEST(test_config_arguments_are_taken)
+{
+    static const char *const arguments[] = {"--runtime-dir", "/run/x",      "--config", "/etc/x",
+                                            "--allow-any",   "--log-level", "debug",    NULL};
+    struct config config;
+
+    config_init(&config);
+    ck_assert_str_eq(config.server.runtime_dir, "/run/asockd");
+    ck_assert(!config.server.allow_any);
+    ck_assert_int_eq(read_arguments(&config, arguments), 0);
+    ck_assert_str_eq(config.server.runtime_dir, "/run/x");
+    ck_assert_str_eq(config.file, "/etc/x");
+    ck_assert(config.server.allow_any);
+    ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+START_TEST(test_config_argument_wins)
+{
+    static const char *const arguments[] = {"--log-level=error", NULL};
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_arguments(&config, arguments), 0);
+    ck_assert_int_eq(read_text(&config, "[Log]\nLevel=debug\n", error), 0);
+    ck_assert_int_eq(config.log_level, LOG_LEVEL_ERROR);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *tc = tcase_create("config");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_unchecked_fixture(tc, make_file, remove_file);
+    tcase_add_loop_test(tc, test_config_refuses_file, 0, sizeof(refused) / sizeof(refused[0]));
+    tcase_add_test(tc, test_config_whole_file);
+    tcase_add_test(tc, test_config_parts_fit_the_whole);
+    tcase_add_test(tc, test_config_empty_file_is_default);
+    tcase_add_test(tc, test_config_missing_file);
+    tcase_add_loop_test(tc, test_config_arguments, 0, sizeof(lines) / sizeof(lines[0]));
+    tcase_add_test(tc, test_config_arguments_are_taken);
+    tcase_add_test(tc, test_config_argument_wins);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
