@@ -3,7 +3,35 @@
 # libasock, and its twin for the tests: the same objects, nothing hidden by the
 # version script.
 
-libasock_sources =
+libasock_sources = \
+	client-lib/begin_end.c \
+	client-lib/cancel.c \
+	client-lib/close.c \
+	client-lib/complete.c \
+	client-lib/context.c \
+	client-lib/flow.c \
+	client-lib/helpers.c \
+	client-lib/input.c \
+	client-lib/inspect.c \
+	client-lib/internal.h \
+	client-lib/io.h \
+	client-lib/op.c \
+	client-lib/output.c \
+	client-lib/parts.h \
+	client-lib/reply.c \
+	client-lib/request.c \
+	client-lib/result.c \
+	client-lib/run.c \
+	client-lib/segments.c \
+	client-lib/session.c \
+	client-lib/settings.c \
+	client-lib/slots.c \
+	client-lib/socket.c \
+	client-lib/submit.c \
+	client-lib/thread.c \
+	client-lib/turn.c \
+	client-lib/version.c \
+	client-lib/wait.c
 
 asockincludedir = $(includedir)/asock
 asockinclude_HEADERS = client-lib/include/asock/asock.h

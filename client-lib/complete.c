@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The only way out of an op.
+ *
+ * Happy path: finish -> (a frame still refers to its buffers: held until that is written) -> done ->
+ * its callback, if it has one, from process or the dispatcher. In flight an op holds itself and uses
+ * its socket, until the callback has returned.
+ */
+#include "client-lib/parts.h"
+
+static void drop_flight(asock_op *op, asock_socket *socket)
+{
+    if (socket) {
+        asock_socket_unuse(socket);
+        asock_socket_unhold(socket);
+    }
+    asock_op_unhold(op);
+}
+
+static void conclude(asock_op *op)
+{
+    asock_context *context = op->context;
+
+    op->state = OP_DONE;
+    list_remove(&op->flight_node);
+    if (context->waiters > 0)
+        pthread_cond_broadcast(&context->changed);
+    if (op->callback && !context->is_ended) {
+        op->is_due = true;
+        list_append(&context->done, &op->done_node);
+        asock_thread_wake(context);
+        return;
+    }
+    if (op->socket)
+        asock_socket_hold(op->socket);
+    drop_flight(op, op->socket);
+}
+
+void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
+{
+    asock_socket *socket = op->socket;
+
+    if (op->state != OP_WAITING && socket) {
+        socket->connects -= op->operation == ASOCK_OPERATION_CONNECT;
+        socket->receives -= op->operation == ASOCK_OPERATION_RECEIVE;
+    }
+    if (socket && socket->barrier == op)
+        socket->barrier = NULL;
+    op->error = error;
+    op->bytes = bytes;
+    list_remove(&op->queue_node);
+    list_remove(&op->cancel_node);
+    wheel_timer_unset(&op->timer.timer);
+    if (op->wire_refs > 0)
+        op->state = OP_HELD;
+    else
+        conclude(op);
+}
+
+void asock_op_frame_written(asock_op *op)
+{
+    if (--op->wire_refs == 0 && op->state == OP_HELD)
+        conclude(op);
+}
+
+void asock_quiet_finish(struct list *quiet, const asock_op *before)
+{
+    asock_op *op;
+
+    while ((op = list_first(quiet, asock_op, queue_node))) {
+        if (before && op->seq >= before->seq)
+            return;
+        asock_op_finish(op, ERR_SUCCESS, op->operation == ASOCK_OPERATION_SEND ? op->total : 0);
+    }
+}
+
+void asock_complete_forget(asock_context *context)
+{
+    asock_op *op;
+
+    while ((op = list_first(&context->done, asock_op, done_node))) {
+        list_remove(&op->done_node);
+        op->is_due = false;
+        if (op->socket)
+            asock_socket_hold(op->socket);
+        drop_flight(op, op->socket);
+    }
+}
+
+/* The op may be submitted again in its callback, to another socket: what this flight held is kept. */
+static void run_callback(asock_context *context, asock_op *op)
+{
+    asock_socket *socket = op->socket;
+    asock_callback callback = op->callback;
+    void *userdata = op->userdata;
+    asock_op *outer = context->callback_op;
+
+    list_remove(&op->done_node);
+    op->is_due = false;
+    op->in_callback = true;
+    if (socket)
+        asock_socket_hold(socket);
+    context->callback_op = op;
+    asock_leave(context);
+    callback(op, userdata);
+    pthread_mutex_lock(&context->lock);
+    context->callback_op = outer;
+    op->in_callback = false;
+    drop_flight(op, socket);
+}
+
+int asock_complete_run(asock_context *context)
+{
+    asock_op *last = list_last(&context->done, asock_op, done_node), *op;
+    bool is_last = !last;
+    int count = 0;
+
+    context->in_callback = true;
+    context->callback_thread = pthread_self();
+    /* Up to the one that is the last now: what callbacks add waits for the next call. */
+    while (!is_last && (op = list_first(&context->done, asock_op, done_node))) {
+        is_last = op == last;
+        run_callback(context, op);
+        count++;
+    }
+    context->in_callback = false;
+    return count;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One call for a whole exchange, for programs that have nothing else to do meanwhile. They are made
+ * of public calls. A call whose time is over cancels its op and waits for its end: the caller's
+ * buffer is never in use once it has returned.
+ */
+#include "client-lib/parts.h"
+
+#include <errno.h>
+
+static int check_caller(asock_context *context)
+{
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    r = asock_is_in_callback(context) ? -EDEADLK : 0;
+    asock_leave(context);
+    return r;
+}
+
+/* The op is in flight (r is 1), or has ended: its end, as 0 or a negative errno. */
+static int finish(asock_op *op, int r, int timeout_ms)
+{
+    bool is_late = false;
+
+    if (r > 0)
+        r = asock_op_wait(op, timeout_ms);
+    if (r == -ETIMEDOUT) {
+        is_late = true;
+        asock_cancel(op);
+        r = asock_op_wait(op, -1);
+    }
+    if (r < 0)
+        return r;
+    r = asock_op_get_error(op);
+    if (is_late && r == ASOCK_OPERATION_ABORTED)
+        return -ETIMEDOUT;
+    return r < 0 ? r : -asock_error_errno(r);
+}
+
+static int dial(asock_context *context, asock_op *op, const char *host, const char *service,
+                int timeout_ms, asock_socket **ret)
+{
+    asock_socket *socket;
+    int r;
+
+    r = asock_op_set_host(op, host, service);
+    if (r == 0)
+        r = asock_socket_new(context, AF_UNSPEC, &socket);
+    if (r < 0)
+        return r;
+    r = finish(op, asock_connect(socket, op), timeout_ms);
+    if (r < 0)
+        asock_socket_unref(socket);
+    else
+        *ret = socket;
+    return r;
+}
+
+int asock_dial(asock_context *context, const char *host, const char *service, int timeout_ms,
+               asock_socket **ret)
+{
+    asock_op *op;
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = check_caller(context);
+    if (r == 0)
+        r = asock_op_new(context, &op);
+    if (r < 0)
+        return r;
+    r = dial(context, op, host, service, timeout_ms, ret);
+    asock_op_unref(op);
+    return r;
+}
+
+static int make_op(asock_socket *socket, const void *data, size_t len, asock_op **ret)
+{
+    int r = socket ? check_caller(socket->context) : -EINVAL;
+
+    if (r == 0)
+        r = asock_op_new(socket->context, ret);
+    if (r < 0)
+        return r;
+    r = asock_op_set_buffer(*ret, (void *)(uintptr_t)data, len);
+    if (r < 0)
+        asock_op_unref(*ret);
+    return r;
+}
+
+int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeout_ms)
+{
+    asock_op *op;
+    int r;
+
+    r = make_op(socket, data, len, &op);
+    if (r < 0)
+        return r;
+    r = finish(op, asock_send(socket, op), timeout_ms);
+    asock_op_unref(op);
+    return r;
+}
+
+ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len, int timeout_ms)
+{
+    ssize_t n;
+    asock_op *op;
+    int r;
+
+    r = make_op(socket, data, len, &op);
+    if (r < 0)
+        return r;
+    r = finish(op, asock_receive(socket, op), timeout_ms);
+    n = r < 0 ? r : (ssize_t)asock_op_get_bytes(op);
+    asock_op_unref(op);
+    return n;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Frames on their way into the Unix socket. Payload is never copied: the output holds heads and
+ * pointers into the program's segments, and an op that has ended stays until no frame refers to it.
+ */
+#include "client-lib/parts.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/* A frame needs its head and some segments. */
+#define FRAME_IOV 8
+
+bool asock_output_has_room(const struct output *out)
+{
+    return out->frame_count < OUT_FRAMES && out->iov_count + FRAME_IOV <= OUT_IOV &&
+           out->heads_len + CODEC_REQUEST_MAX <= OUT_HEADS && out->payload_len < OUT_PAYLOAD;
+}
+
+size_t asock_output_gather(struct output *out, asock_op *op, size_t want)
+{
+    unsigned int at = out->iov_count + 1;
+
+    asock_segments_take(op, &op->cursor, &want, out->iov + at, OUT_IOV - at);
+    return want;
+}
+
+int asock_output_add(struct output *out, const struct request *request, asock_op *op,
+                     size_t payload_len)
+{
+    uint8_t *head = out->heads + out->heads_len;
+    struct out_frame *frame = &out->frames[out->frame_count];
+    size_t left = payload_len;
+    long n;
+
+    n = asock_codec_encode_request(request, (uint32_t)payload_len, head,
+                                   OUT_HEADS - out->heads_len);
+    if (n < 0)
+        return (int)n;
+    out->iov[out->iov_count++] = (struct iovec){.iov_base = head, .iov_len = (size_t)n};
+    while (left > 0)
+        left -= out->iov[out->iov_count++].iov_len;
+    out->heads_len += (size_t)n;
+    out->payload_len += payload_len;
+    out->frame_count++;
+    frame->left = (size_t)n + payload_len;
+    frame->op = payload_len > 0 ? op : NULL;
+    if (frame->op)
+        frame->op->wire_refs++;
+    return 0;
+}
+
+static void advance_iov(struct output *out, size_t n)
+{
+    while (n > 0) {
+        struct iovec *iov = &out->iov[out->iov_at];
+        size_t part = n < iov->iov_len ? n : iov->iov_len;
+
+        iov->iov_base = (uint8_t *)iov->iov_base + part;
+        iov->iov_len -= part;
+        n -= part;
+        if (iov->iov_len == 0)
+            out->iov_at++;
+    }
+}
+
+static void written(struct output *out, size_t n)
+{
+    advance_iov(out, n);
+    while (n > 0) {
+        struct out_frame *frame = &out->frames[out->frame_at];
+        size_t part = n < frame->left ? n : frame->left;
+
+        frame->left -= part;
+        n -= part;
+        if (frame->left > 0)
+            continue;
+        out->frame_at++;
+        if (frame->op)
+            asock_op_frame_written(frame->op);
+    }
+}
+
+static void clear(struct output *out)
+{
+    out->iov_at = out->iov_count = out->frame_at = out->frame_count = 0;
+    out->heads_len = out->payload_len = 0;
+}
+
+static bool is_empty(const struct output *out)
+{
+    return out->frame_at == out->frame_count;
+}
+
+/* 1 progress, 0 the daemon takes no more for now, -errno. */
+static int write_some(asock_context *context)
+{
+    struct output *out = &context->out;
+    struct msghdr msg = {.msg_iov = out->iov + out->iov_at,
+                         .msg_iovlen = out->iov_count - out->iov_at};
+    ssize_t n;
+
+    do
+        n = sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+    written(out, (size_t)n);
+    return 1;
+}
+
+bool asock_output_is_wanted(asock_context *context)
+{
+    if (!context->is_alive || context->out.is_broken)
+        return false;
+    return !is_empty(&context->out) || context->hello == HELLO_WANTED || context->ids.sync_wanted ||
+           !list_is_empty(&context->ready) || !list_is_empty(&context->closes) ||
+           !list_is_empty(&context->cancels) || !list_is_empty(&context->inspections) ||
+           !list_is_empty(&context->syncs);
+}
+
+int asock_output_flush(asock_context *context)
+{
+    struct output *out = &context->out;
+
+    asock_run_timers(context);
+    context->queued = 0;
+    while (context->is_alive && !out->is_broken) {
+        int r;
+
+        if (is_empty(out)) {
+            clear(out);
+            asock_request_fill(context);
+            if (is_empty(out))
+                return 0;
+        }
+        r = write_some(context);
+        if (r == 0)
+            return 1;
+        /* What the daemon said before it closed is still to be read, and tells why. */
+        if (r < 0)
+            out->is_broken = true;
+    }
+    return 0;
+}

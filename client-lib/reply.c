@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the daemon says.
+ *
+ * A reply is handled in two steps: its head says whose it is and where its payload goes; when that
+ * is there, it takes effect. Nothing is believed: a token that is not live, more octets than were
+ * asked for, a success that cannot be, end the session with ASOCK_PROTOCOL_ERROR.
+ */
+#include "client-lib/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* More ids than this are not tracked, whatever the welcome says. */
+#define SOCKETS_MOST 65536u
+
+static uint64_t clamp(uint64_t value, uint64_t most)
+{
+    return value < most ? value : most;
+}
+
+static int welcome(asock_context *context, const struct welcome *said)
+{
+    struct welcome limits = *said;
+
+    if (limits.version != PROTOCOL_VERSION || limits.sockets < 1 || limits.ops < 1 ||
+        limits.socket_ops < 1 || limits.send_window < 1 || limits.queued_max < 1 ||
+        limits.payload_max < 1)
+        return -EPROTO;
+    limits.payload_max = (uint32_t)clamp(limits.payload_max, FRAME_PAYLOAD_MAX);
+    limits.sockets = (uint32_t)clamp(limits.sockets, SOCKETS_MOST);
+    if (asock_ids_grow(&context->ids, limits.sockets) < 0)
+        limits.sockets = context->ids.count;
+    context->is_welcome = true;
+    asock_flow_set_limits(context, &limits);
+    asock_sockets_give_ids(context);
+    while (context->open_sockets > limits.sockets && !list_is_empty(&context->idless))
+        asock_socket_refuse(list_last(&context->idless, asock_socket, place_node),
+                            ERR_TOO_MANY_OPEN_SOCKETS);
+    return 0;
+}
+
+static asock_op *op_of(const asock_context *context, uint64_t token)
+{
+    const struct slot *slot = asock_slot_find(&context->slots, token);
+    asock_op *op = slot && !slot->is_socket ? slot->object : NULL;
+
+    return op && op->token == token && asock_op_is_in_flight(op) ? op : NULL;
+}
+
+/* Of OPEN's token, or CLOSE's. */
+static asock_socket *socket_of(const asock_context *context, uint64_t token)
+{
+    const struct slot *slot = asock_slot_find(&context->slots, token);
+    asock_socket *socket = slot && slot->is_socket ? slot->object : NULL;
+
+    return socket && socket->token == (token & ~TOKEN_CLOSE) && !socket->is_closed ? socket : NULL;
+}
+
+/* Whose limits the reply frees: its op's, or else its id's (which is not used again too early). */
+static void give_back(asock_context *context, const struct reply *reply, const asock_op *op)
+{
+    asock_socket *socket = op ? op->socket : socket_of(context, reply->op);
+
+    if (!socket)
+        socket = asock_ids_owner(&context->ids, reply->socket);
+    if (socket && !socket->is_closed)
+        asock_flow_give(socket, reply->send_freed, reply->ops_freed);
+}
+
+static int text_head(asock_op *op, struct input *in)
+{
+    if (in->payload_left > CODEC_TEXT_MAX)
+        return -EPROTO;
+    if (in->payload_left == 0)
+        return 0;
+    free(op->text);
+    op->text = calloc(1, in->payload_left + 1);
+    if (op->text)
+        in->sink = SINK_TEXT;
+    return 0;
+}
+
+/* Where the payload of an op's reply goes. */
+static int op_head(asock_op *op, struct input *in)
+{
+    bool is_more = in->reply.flags & REPLY_MORE;
+
+    if (op->state != OP_SENT && op->state != OP_PARTLY)
+        return -EPROTO;
+    if (op->state == OP_PARTLY && (in->reply.error == 0 || is_more))
+        return -EPROTO;
+    in->op = op;
+    if (in->reply.error)
+        return is_more ? -EPROTO : text_head(op, in);
+    if (op->operation == ASOCK_OPERATION_RECEIVE) {
+        if (in->payload_left > op->total - op->moved)
+            return -EPROTO;
+        in->sink = SINK_SEGMENTS;
+    } else if (op->operation == OPERATION_INSPECT) {
+        in->sink = SINK_RECORD;
+        if (op->inspection && in->payload_left > 0)
+            asock_inspection_begin(op->inspection, in->payload_left);
+    } else if (is_more) {
+        return -EPROTO;
+    }
+    return 0;
+}
+
+/* Tokens that are no op's: OPEN, CLOSE without an op, CANCEL, the SYNC for ids. */
+static bool is_own_token(const asock_context *context, uint64_t token)
+{
+    return token == TOKEN_IDS || token & TOKEN_CANCEL || socket_of(context, token);
+}
+
+int asock_reply_head(asock_context *context)
+{
+    struct input *in = &context->in;
+    const struct reply *reply = &in->reply;
+    asock_op *op = NULL;
+
+    if (reply->descriptors > 0 || context->hello != HELLO_SENT)
+        return -EPROTO;
+    if (reply->kind == KIND_COMPLETION) {
+        op = op_of(context, reply->op);
+        if (!op && !is_own_token(context, reply->op))
+            return -EPROTO;
+    } else if (reply->kind == KIND_WELCOME ? reply->body != BODY_WELCOME
+                                           : reply->kind != KIND_EVENT) {
+        return -EPROTO;
+    }
+    give_back(context, reply, op);
+    return op ? op_head(op, in) : 0;
+}
+
+static void free_asked_ids(asock_context *context)
+{
+    context->ids.sync_sent = false;
+    list_for_each (&context->sockets, it) {
+        asock_socket *socket = container_of(it, asock_socket, context_node);
+
+        if (!socket->is_id_asked)
+            continue;
+        socket->is_id_asked = false;
+        asock_ids_release(&context->ids, socket->id);
+        socket->id = 0;
+    }
+    asock_sockets_give_ids(context);
+}
+
+/* What was not found had ended: well, if its failure was not told before. */
+static void cancel_answered(asock_context *context, const struct reply *reply)
+{
+    asock_op *op = op_of(context, reply->op & ~TOKEN_CANCEL);
+
+    if (op && op->is_quiet && op->state == OP_SENT && !reply->error &&
+        !(reply->flags & REPLY_FOUND))
+        asock_op_finish(op, ERR_SUCCESS, op->total);
+}
+
+static void own_answered(asock_context *context, const struct reply *reply)
+{
+    asock_socket *socket;
+
+    if (reply->op & TOKEN_CANCEL) {
+        cancel_answered(context, reply);
+        return;
+    }
+    if (reply->op == TOKEN_IDS) {
+        free_asked_ids(context);
+        return;
+    }
+    socket = socket_of(context, reply->op);
+    if (!socket)
+        return;
+    if (reply->op & TOKEN_CLOSE)
+        asock_close_answered(socket, reply->error);
+    else if (reply->error)
+        asock_socket_refuse(socket, reply->error);
+}
+
+static void event(asock_context *context, const struct reply *reply)
+{
+    if (reply->body == BODY_EVENT && reply->event == EVENT_SESSION_ENDED)
+        asock_session_end(context, reply->error);
+}
+
+static void sync_answered(asock_context *context, const asock_op *sync)
+{
+    list_for_each (&context->sockets, it)
+        asock_quiet_finish(&container_of(it, asock_socket, context_node)->quiet_options, sync);
+}
+
+/* What an op's end means for its socket, before the program hears of it. */
+static void note(asock_op *op, const struct reply *reply)
+{
+    asock_socket *socket = op->socket;
+
+    switch (op->operation) {
+    case ASOCK_OPERATION_CONNECT:
+        if (!reply->error)
+            socket->is_connected = true;
+        if (reply->body == BODY_CONNECTED) {
+            op->local = reply->connected.local;
+            op->remote = reply->connected.remote;
+            op->connect_error = reply->connected.connect_error;
+        }
+        break;
+    case ASOCK_OPERATION_SEND:
+        asock_quiet_finish(&socket->quiet_sends, op);
+        break;
+    case ASOCK_OPERATION_SHUTDOWN:
+        if (op->how & ASOCK_SHUTDOWN_SEND)
+            asock_quiet_finish(&socket->quiet_sends, op);
+        break;
+    case ASOCK_OPERATION_SET_OPTION:
+        if (!reply->error && op->option == ASOCK_OPTION_LINGER)
+            socket->linger_default = (uint32_t)op->argument;
+        asock_quiet_finish(&socket->quiet_options, op);
+        break;
+    case ASOCK_OPERATION_GET_OPTION:
+        asock_quiet_finish(&socket->quiet_options, op);
+        op->has_value = reply->body == BODY_VALUE && !reply->error;
+        op->value = op->has_value ? reply->value.number : 0;
+        break;
+    case ASOCK_OPERATION_SYNC:
+        sync_answered(op->context, op);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The octets an op has moved, or -EPROTO for what cannot be. */
+static int moved_by(const asock_op *op, const struct reply *reply, uint64_t *ret)
+{
+    switch (op->operation) {
+    case ASOCK_OPERATION_RECEIVE:
+        *ret = op->moved;
+        return 0;
+    case ASOCK_OPERATION_SEND:
+    case ASOCK_OPERATION_CONNECT:
+        *ret = reply->bytes;
+        return reply->bytes > op->total || (!reply->error && reply->bytes != op->total) ? -EPROTO
+                                                                                        : 0;
+    default:
+        *ret = 0;
+        return 0;
+    }
+}
+
+static void check_text(asock_op *op, size_t len)
+{
+    if (asock_codec_text_is_valid(op->text, len))
+        return;
+    free(op->text);
+    op->text = NULL;
+}
+
+static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
+{
+    uint32_t error = reply->error;
+    uint64_t bytes;
+    int r;
+
+    if (reply->flags & REPLY_MORE)
+        return 0;
+    r = moved_by(op, reply, &bytes);
+    if (r < 0)
+        return r;
+    if (op->text)
+        check_text(op, text_len);
+    if (reply->flags & REPLY_END_OF_STREAM)
+        op->result_flags |= ASOCK_END_OF_STREAM;
+    if (op->state == OP_PARTLY)
+        asock_op_abandon(op);
+    if (op->operation == ASOCK_OPERATION_CLOSE) {
+        asock_close_answered(op->socket, error);
+        return 0;
+    }
+    if (error == ERR_NOT_SOCKET && op->socket && op->socket->open_error)
+        error = op->socket->open_error;
+    note(op, reply);
+    asock_op_finish(op, error, bytes);
+    return 0;
+}
+
+int asock_reply_finish(asock_context *context)
+{
+    struct input *in = &context->in;
+    asock_op *op = in->op;
+
+    in->op = NULL;
+    switch (in->reply.kind) {
+    case KIND_WELCOME:
+        return welcome(context, &in->reply.welcome) < 0 ? -EPROTO : 1;
+    case KIND_EVENT:
+        event(context, &in->reply);
+        return 1;
+    default:
+        if (op)
+            return op_answered(op, &in->reply, in->text_len) < 0 ? -EPROTO : 1;
+        own_answered(context, &in->reply);
+        return 1;
+    }
+}

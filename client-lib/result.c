@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Results of an op, readable once it has ended. */
+#include "client-lib/parts.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+/* Locks: 0 when the op has results, 1 when it has none (yet), -errno without the lock. */
+static int enter_results(asock_op *op)
+{
+    int r = asock_enter(op ? op->context : NULL);
+
+    return r < 0 ? r : op->state != OP_DONE;
+}
+
+enum asock_operation asock_op_get_operation(asock_op *op)
+{
+    int operation = ASOCK_OPERATION_NONE;
+
+    if (!op || asock_enter(op->context) < 0)
+        return ASOCK_OPERATION_NONE;
+    operation = op->operation;
+    asock_leave(op->context);
+    return (enum asock_operation)operation;
+}
+
+bool asock_op_is_pending(asock_op *op)
+{
+    bool is_pending;
+
+    if (!op || asock_enter(op->context) < 0)
+        return false;
+    is_pending = asock_op_is_in_flight(op) || op->is_due;
+    asock_leave(op->context);
+    return is_pending;
+}
+
+int asock_op_get_error(asock_op *op)
+{
+    int r = enter_results(op);
+
+    if (r < 0)
+        return r;
+    r = r ? -EINPROGRESS : (int)op->error;
+    asock_leave(op->context);
+    return r;
+}
+
+uint64_t asock_op_get_bytes(asock_op *op)
+{
+    uint64_t bytes;
+    int r = enter_results(op);
+
+    if (r < 0)
+        return 0;
+    bytes = r ? 0 : op->bytes;
+    asock_leave(op->context);
+    return bytes;
+}
+
+unsigned int asock_op_get_result_flags(asock_op *op)
+{
+    unsigned int flags;
+    int r = enter_results(op);
+
+    if (r < 0)
+        return 0;
+    flags = r ? 0 : op->result_flags;
+    asock_leave(op->context);
+    return flags;
+}
+
+asock_socket *asock_op_get_socket(asock_op *op)
+{
+    asock_socket *socket;
+
+    if (!op || asock_enter(op->context) < 0)
+        return NULL;
+    socket = op->socket;
+    asock_leave(op->context);
+    return socket;
+}
+
+void *asock_op_get_userdata(asock_op *op)
+{
+    void *userdata;
+
+    if (!op || asock_enter(op->context) < 0)
+        return NULL;
+    userdata = op->userdata;
+    asock_leave(op->context);
+    return userdata;
+}
+
+static int to_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (endpoint->address_len == 4) {
+        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
+
+        memcpy(&in.sin_addr, endpoint->address, 4);
+        memcpy(ret, &in, sizeof(in));
+        return (int)sizeof(in);
+    }
+    if (endpoint->address_len == 16) {
+        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+                                   .sin6_port = htons(endpoint->port),
+                                   .sin6_scope_id = endpoint->scope_id};
+
+        memcpy(&in6.sin6_addr, endpoint->address, 16);
+        memcpy(ret, &in6, sizeof(in6));
+        return (int)sizeof(in6);
+    }
+    return -ENODATA;
+}
+
+static int get_endpoint(asock_op *op, bool is_local, struct sockaddr_storage *ret)
+{
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = enter_results(op);
+    if (r < 0)
+        return r;
+    r = r ? -ENODATA : to_sockaddr(is_local ? &op->local : &op->remote, ret);
+    asock_leave(op->context);
+    return r;
+}
+
+int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret)
+{
+    return get_endpoint(op, true, ret);
+}
+
+int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret)
+{
+    return get_endpoint(op, false, ret);
+}
+
+int asock_op_get_connect_error(asock_op *op)
+{
+    int r = enter_results(op);
+
+    if (r < 0)
+        return r;
+    r = r ? -EINPROGRESS : (int)op->connect_error;
+    asock_leave(op->context);
+    return r;
+}
+
+int asock_op_get_value(asock_op *op, int64_t *ret)
+{
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = enter_results(op);
+    if (r < 0)
+        return r;
+    r = r == 0 && op->has_value ? 0 : -ENODATA;
+    if (r == 0)
+        *ret = op->value;
+    asock_leave(op->context);
+    return r;
+}
+
+const char *asock_op_get_text(asock_op *op)
+{
+    const char *text;
+    int r = enter_results(op);
+
+    if (r < 0)
+        return NULL;
+    text = r ? NULL : op->text;
+    asock_leave(op->context);
+    return text;
+}

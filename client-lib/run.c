@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* In an event loop: what to wait for, and what to do then. */
+#include "client-lib/parts.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+
+void asock_run_timers(asock_context *context)
+{
+    uint64_t now = time_now_ms();
+    struct wheel_timer *timer;
+
+    while ((timer = asock_wheel_pop(&context->wheel, now))) {
+        struct deadline *deadline = container_of(timer, struct deadline, timer);
+
+        if (deadline->is_linger)
+            asock_close_abort(container_of(deadline, asock_socket, linger));
+        else
+            asock_op_end_waiting(container_of(deadline, asock_op, timer), ERR_TIMED_OUT);
+    }
+}
+
+int asock_run_timeout(asock_context *context)
+{
+    int64_t next = asock_wheel_next(&context->wheel, time_now_ms());
+
+    return next > INT_MAX ? INT_MAX : (int)next;
+}
+
+void asock_run_io(asock_context *context)
+{
+    asock_output_flush(context);
+    asock_input_run(context);
+    if (asock_output_is_wanted(context))
+        asock_output_flush(context);
+}
+
+int asock_context_get_fd(asock_context *context)
+{
+    int fd, r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    fd = context->fd;
+    asock_leave(context);
+    return fd;
+}
+
+static int events_of(asock_context *context)
+{
+    if (!context->is_alive)
+        return 0;
+    return asock_output_is_wanted(context) ? POLLIN | POLLOUT : POLLIN;
+}
+
+int asock_context_get_events(asock_context *context)
+{
+    int events, r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    events = events_of(context);
+    asock_leave(context);
+    return events;
+}
+
+int asock_context_get_timeout(asock_context *context)
+{
+    int timeout, r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    timeout = list_is_empty(&context->done) ? asock_run_timeout(context) : 0;
+    asock_leave(context);
+    return timeout;
+}
+
+int asock_context_process(asock_context *context)
+{
+    int count, r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    if (asock_is_in_callback(context))
+        r = -EDEADLK;
+    else if (context->has_dispatcher)
+        r = -EBUSY;
+    if (r < 0) {
+        asock_leave(context);
+        return r;
+    }
+    context->holds++;
+    asock_run_io(context);
+    count = asock_complete_run(context);
+    if (asock_output_is_wanted(context))
+        asock_output_flush(context);
+    asock_context_unhold(context);
+    return count;
+}
+
+int asock_context_flush(asock_context *context)
+{
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    r = asock_output_flush(context);
+    asock_leave(context);
+    return r;
+}

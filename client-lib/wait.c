@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Waiting for one op.
+ *
+ * Without a dispatcher the waiting thread does the writing and reading itself; with one it sleeps
+ * until the dispatcher has done it. Either way other ops end too, and no callback runs here.
+ */
+#include "client-lib/parts.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <time.h>
+
+static int sleep_on_fd(asock_context *context, int timeout)
+{
+    struct pollfd poll_fd = {.fd = context->is_alive ? context->fd : -1, .events = POLLIN};
+
+    if (asock_output_is_wanted(context))
+        poll_fd.events |= POLLOUT;
+    asock_leave(context);
+    poll(&poll_fd, 1, timeout);
+    pthread_mutex_lock(&context->lock);
+    return 0;
+}
+
+static void sleep_on_dispatcher(asock_context *context, uint64_t until)
+{
+    struct timespec ts = {.tv_sec = (time_t)(until / 1000),
+                          .tv_nsec = (long)(until % 1000) * 1000000};
+
+    context->waiters++;
+    if (until == UINT64_MAX)
+        pthread_cond_wait(&context->changed, &context->lock);
+    else
+        pthread_cond_timedwait(&context->changed, &context->lock, &ts);
+    context->waiters--;
+}
+
+static int shorter(int timer, uint64_t now, uint64_t until)
+{
+    uint64_t left = until - now;
+
+    if (until == UINT64_MAX)
+        return timer;
+    if (left > INT_MAX)
+        left = INT_MAX;
+    return timer >= 0 && (uint64_t)timer < left ? timer : (int)left;
+}
+
+int asock_run_until(asock_op *op, int timeout_ms)
+{
+    asock_context *context = op->context;
+    uint64_t now = time_now_ms();
+    uint64_t until = timeout_ms < 0 ? UINT64_MAX : now + (uint64_t)timeout_ms;
+
+    for (;;) {
+        if (!context->has_dispatcher)
+            asock_run_io(context);
+        if (op->state == OP_DONE)
+            return 0;
+        now = time_now_ms();
+        if (now >= until)
+            return -ETIMEDOUT;
+        if (context->has_dispatcher)
+            sleep_on_dispatcher(context, until);
+        else
+            sleep_on_fd(context, shorter(asock_run_timeout(context), now, until));
+        if (op->state == OP_DONE)
+            return 0;
+    }
+}
+
+/*
+ * An empty send behind the quiet ones: its end tells that they have ended (asock_quiet_finish). SYNC
+ * would not do: it tells that they were taken, not that the kernel has all their octets.
+ */
+static int ask_by_send(asock_socket *socket)
+{
+    asock_op *first = list_first(&socket->sends, asock_op, queue_node), *op;
+    int r;
+
+    if (socket->barrier || socket->is_closing)
+        return 0;
+    r = asock_submit_internal(socket->context, socket, ASOCK_OPERATION_SEND, &op);
+    if (r < 0)
+        return r;
+    op->seq = 0;
+    socket->barrier = op;
+    if (first && first->state == OP_PARTLY)
+        list_prepend(&first->queue_node, &op->queue_node);
+    else
+        list_prepend(&socket->sends, &op->queue_node);
+    asock_socket_kick(socket);
+    return 0;
+}
+
+static int ask_by_sync(asock_context *context)
+{
+    asock_op *op;
+    int r;
+
+    r = asock_submit_internal(context, NULL, ASOCK_OPERATION_SYNC, &op);
+    if (r == 0)
+        list_append(&context->syncs, &op->queue_node);
+    return r;
+}
+
+int asock_wait_ask(asock_op *op)
+{
+    bool may_be_quiet = op->flags & ASOCK_ERRORS_ONLY && asock_op_is_in_flight(op);
+    int r = 0;
+
+    if (!may_be_quiet || !op->socket)
+        return 0;
+    if (op->state == OP_WAITING)
+        op->is_told = true; /* it has not left: it will leave without the flag */
+    else if (op->is_quiet && op->operation == ASOCK_OPERATION_SEND)
+        r = ask_by_send(op->socket);
+    else if (op->is_quiet)
+        r = ask_by_sync(op->context);
+    asock_submit_wake(op->context);
+    return r;
+}
+
+int asock_op_wait(asock_op *op, int timeout_ms)
+{
+    asock_context *context = op ? op->context : NULL;
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    if (op->state == OP_IDLE)
+        r = -EINVAL;
+    else if (op->state != OP_DONE && asock_thread_is_self(context))
+        r = -EDEADLK;
+    else if (op->state != OP_DONE)
+        r = asock_wait_ask(op);
+    if (r < 0 || op->state == OP_DONE) {
+        asock_leave(context);
+        return r;
+    }
+    context->holds++;
+    op->holds++;
+    r = asock_run_until(op, timeout_ms);
+    asock_op_unhold(op);
+    asock_context_unhold(context);
+    return r;
+}
