@@ -161,7 +161,7 @@ static int read_some(asock_context *context)
         n = recvmsg(context->fd, &msg, MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
-        return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+        return errno == EAGAIN ? 0 : -errno;
     if (n == 0)
         return -ECONNABORTED;
     if ((size_t)n < direct)

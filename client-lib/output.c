@@ -104,7 +104,7 @@ static int write_some(asock_context *context)
         n = sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
-        return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+        return errno == EAGAIN ? 0 : -errno;
     written(out, (size_t)n);
     return 1;
 }
