@@ -18,6 +18,7 @@
 #include "daemon/limits.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
+#include "daemon/op.h"
 #include "daemon/policy.h"
 #include "daemon/resolver.h"
 #include "daemon/session.h"
@@ -267,6 +268,7 @@ static void server_deinit(struct server *server)
     ev_timer_stop(w->loop, &server->stop);
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
+    op_free_spares(w);
     worker_deinit(w);
 }
 
