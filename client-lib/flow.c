@@ -5,20 +5,22 @@
  * A socket's own limits come from the welcome. The session's are shared so that no number of stalled
  * sockets can stop another one: half of each is dealt out in equal shares, one for every socket the
  * session may have, and nobody else can use a share; the other half is a pool from which a socket
- * takes at most half of what the others have left, or all of it while it is the only one.
+ * takes at most two thirds of what the others have left, or all of it while it is the only one. So the
+ * session holds at least a third of its limit when a socket waits for its room, and the daemon tells
+ * what it has freed from a quarter on.
  */
 #include "client-lib/parts.h"
 
 /* A piece smaller than this waits for more room, unless it is the rest of its op. */
 #define FLOW_PIECE 16384u
+/* With less a socket could not send while it receives. */
+#define FLOW_OPS 2u
 /* Of its ops a socket leaves this part to others than receives, which may pend for ever. */
 #define FLOW_RECEIVES(ops) ((ops) - ((ops) + 3) / 4)
 
 static uint64_t share_of(uint64_t total, uint32_t sockets)
 {
-    uint64_t share = total / 2 / sockets;
-
-    return share ? share : 1;
+    return total / 2 / sockets;
 }
 
 static uint64_t rest_of(uint64_t total, uint64_t part)
@@ -26,16 +28,16 @@ static uint64_t rest_of(uint64_t total, uint64_t part)
     return total > part ? total - part : 0;
 }
 
-/* The most that one who holds `held` may hold. */
+/* The most that one who holds `held` may hold; never less than `least`, so that it can move at all. */
 static uint64_t allowed(uint64_t total, uint32_t sockets, uint64_t all_excess, uint64_t held,
-                        bool is_generous)
+                        uint64_t least, bool is_generous)
 {
     uint64_t share = share_of(total, sockets);
-    uint64_t dealt = share * sockets < total ? share * sockets : total;
     uint64_t others = all_excess - rest_of(held, share);
-    uint64_t pool = rest_of(total - dealt, others);
+    uint64_t pool = rest_of(total - share * sockets, others);
+    uint64_t most = share + (is_generous ? pool : pool / 3 * 2);
 
-    return share + (is_generous ? pool : pool / 2);
+    return most > least ? most : least;
 }
 
 static bool is_alone(const asock_context *context)
@@ -48,7 +50,7 @@ enum flow asock_flow_op(const asock_socket *socket, int operation)
     const asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
     uint64_t most = allowed(limits->ops, limits->sockets, context->excess_ops, socket->held_ops,
-                            is_alone(context));
+                            FLOW_OPS, is_alone(context));
 
     if (socket->held_ops >= limits->socket_ops)
         return FLOW_SOCKET;
@@ -56,7 +58,7 @@ enum flow asock_flow_op(const asock_socket *socket, int operation)
         return FLOW_SESSION;
     if (most > limits->socket_ops)
         most = limits->socket_ops;
-    if (most < 2)
+    if (most < FLOW_OPS)
         return FLOW_OK;
     if (operation == ASOCK_OPERATION_RECEIVE && socket->receives >= FLOW_RECEIVES(most))
         return most < limits->socket_ops ? FLOW_SESSION : FLOW_SOCKET;
@@ -71,16 +73,12 @@ enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_wh
     const asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
     uint64_t most = allowed(limits->queued_max, limits->sockets, context->excess_bytes,
-                            socket->held_bytes, is_whole || is_alone(context));
+                            socket->held_bytes, FLOW_PIECE, is_whole || is_alone(context));
     uint64_t window = rest_of(limits->send_window, socket->held_bytes);
     uint64_t session = rest_of(limits->queued_max, context->held_bytes);
-    uint64_t least = share_of(limits->queued_max, limits->sockets);
+    uint64_t least = is_whole || want < FLOW_PIECE ? want : FLOW_PIECE;
     uint64_t room = rest_of(most, socket->held_bytes);
 
-    if (least > FLOW_PIECE)
-        least = FLOW_PIECE;
-    if (is_whole || want < least)
-        least = want;
     if (room > session)
         room = session;
     if (window < least)
@@ -120,6 +118,11 @@ void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops)
     asock_context *context = socket->context;
     asock_socket *stalled;
 
+    /* OPEN is counted until the daemon has seen it: the first op that it frees is that. */
+    if (ops > 0 && socket->is_open_untold) {
+        socket->is_open_untold = false;
+        ops--;
+    }
     if (bytes > socket->held_bytes)
         bytes = socket->held_bytes;
     if (ops > socket->held_ops)

@@ -34,6 +34,7 @@
 #define PROTOCOL_VERSION 1
 #define SESSION_SOCKETS_LEAST 16u
 #define SESSION_OPS_LEAST 64u
+#define SESSION_SOCKET_OPS_LEAST 16u
 #define SESSION_WINDOW_LEAST (1024u * 1024u)
 
 struct slot {
@@ -134,8 +135,9 @@ struct asock_socket {
     int family;
     void *userdata;
 
-    bool is_opened;  /* OPEN has left */
-    bool is_closing; /* asock_close was called, or the last reference went */
+    bool is_opened;      /* OPEN has left */
+    bool is_open_untold; /* OPEN is still to be among the ops that the daemon says it freed */
+    bool is_closing;     /* asock_close was called, or the last reference went */
     bool is_close_sent;
     bool is_id_asked; /* a SYNC behind its CLOSE is on the way */
     bool is_closed;   /* the daemon has no such socket any more, or never had */

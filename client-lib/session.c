@@ -105,7 +105,7 @@ void asock_session_guess(asock_context *context)
         .version = PROTOCOL_VERSION,
         .sockets = SESSION_SOCKETS_LEAST,
         .ops = (uint32_t)asked_or(context, ASOCK_LIMIT_OPS, SESSION_OPS_LEAST),
-        .socket_ops = (uint32_t)asked_or(context, ASOCK_LIMIT_OPS, SESSION_OPS_LEAST),
+        .socket_ops = SESSION_SOCKET_OPS_LEAST,
         .send_window = asked_or(context, ASOCK_LIMIT_SEND_WINDOW, SESSION_WINDOW_LEAST),
         .queued_max = asked_or(context, ASOCK_LIMIT_QUEUED, SESSION_WINDOW_LEAST),
         .payload_max = FRAME_PAYLOAD_MAX,

@@ -159,6 +159,7 @@ void asock_socket_closed(asock_socket *socket)
     list_remove(&socket->context_node);
     wheel_timer_unset(&socket->linger.timer);
     socket->abandon_token = 0;
+    socket->is_open_untold = false;
     asock_flow_give(socket, socket->held_bytes, socket->held_ops);
     if (socket->id)
         asock_ids_release(&context->ids, socket->id);

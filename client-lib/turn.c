@@ -68,7 +68,7 @@ static void add_open(asock_socket *socket)
     request.open.family = socket->family == AF_INET    ? FAMILY_INET
                           : socket->family == AF_INET6 ? FAMILY_INET6
                                                        : FAMILY_ANY;
-    socket->is_opened = true;
+    socket->is_opened = socket->is_open_untold = true;
     asock_output_add(&socket->context->out, &request, NULL, 0);
 }
 
@@ -92,16 +92,12 @@ static void fill_connect(const asock_op *op, struct request *request)
 
 static void fill_receive(const asock_op *op, struct request *request)
 {
-    uint64_t most = op->context->limits.payload_max;
-
     request->verb = VERB_RECEIVE;
     request->receive.length = op->total;
     if (op->flags & ASOCK_PEEK)
         request->receive.flags |= RECEIVE_PEEK;
     if (op->flags & ASOCK_WAIT_ALL)
         request->receive.flags |= RECEIVE_WAIT_ALL;
-    if (op->flags & ASOCK_PEEK && op->total > most)
-        request->receive.length = most;
 }
 
 static void fill_option(const asock_op *op, struct request *request)

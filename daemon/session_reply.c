@@ -141,7 +141,7 @@ static bool report(struct session *s, struct sock *sock)
 static bool is_tight(const struct session *s)
 {
     return s->queued + s->unreported >= s->limits.queued_max / 4 ||
-           s->unreported_ops >= s->limits.ops / 4;
+           s->op_count + s->unreported_ops >= s->limits.ops / 4;
 }
 
 static bool is_due(const struct session *s, const struct sock *sock)
