@@ -6,9 +6,23 @@
 EXAMPLE_LINKFLAGS = $(AM_LDFLAGS) -no-install
 EXAMPLE_LIBS = libasock.la
 
-#noinst_PROGRAMS += examples/NAME
-#examples_NAME_LDFLAGS = $(EXAMPLE_LINKFLAGS)
-#examples_NAME_LDADD = $(EXAMPLE_LIBS)
+noinst_PROGRAMS += \
+	examples/async_client \
+	examples/begin_end_client \
+	examples/libev_client \
+	examples/op_pool
+examples_async_client_SOURCES = examples/async_client.c examples/request.h
+examples_async_client_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_async_client_LDADD = $(EXAMPLE_LIBS) $(PTHREAD_LIBS)
+examples_begin_end_client_SOURCES = examples/begin_end_client.c examples/request.h
+examples_begin_end_client_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_begin_end_client_LDADD = $(EXAMPLE_LIBS)
+examples_libev_client_SOURCES = examples/libev_client.c examples/request.h
+examples_libev_client_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_libev_client_LDADD = $(EXAMPLE_LIBS) $(EV_LIBS)
+examples_op_pool_SOURCES = examples/op_pool.c
+examples_op_pool_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_op_pool_LDADD = $(EXAMPLE_LIBS)
 
 # The client in Python; its classes are generated beside it in the build directory.
 EXTRA_DIST += \
