@@ -2,8 +2,29 @@
 #
 # asockctl: uses libasock and nothing else of this tree, so it proves the API.
 
-#bin_PROGRAMS += asockctl
-#asockctl_SOURCES = ctl/main.c
-#asockctl_LDADD = libasock.la
+asockctl_all_but_main = \
+	ctl/cmd_connect.c \
+	ctl/cmd_list.c \
+	ctl/cmd_show.c \
+	ctl/ctl.h \
+	ctl/json.c \
+	ctl/json.h \
+	ctl/record.c \
+	ctl/record.h \
+	ctl/relay.c \
+	ctl/relay.h \
+	ctl/report.c \
+	ctl/session.c \
+	ctl/session.h \
+	ctl/stream.c \
+	ctl/stream.h \
+	ctl/table.c \
+	ctl/table.h \
+	ctl/text.c \
+	ctl/text.h
 
-#dist_bashcompletion_DATA = ctl/completion/asockctl
+bin_PROGRAMS += asockctl
+asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
+asockctl_LDADD = libasock.la
+
+dist_bashcompletion_DATA = ctl/completion/asockctl

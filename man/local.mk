@@ -74,3 +74,6 @@ dist_man_MANS += \
 	man/asock_strerror.3 \
 	man/asock_sync.3 \
 	man/asock_version.3
+
+# The tool.
+dist_man_MANS += man/asockctl.1

@@ -8,3 +8,8 @@
 
 int_tests +=
 py_tests +=
+
+# asockctl
+py_tests += \
+	tests/integration/test_ctl_args.py
+EXTRA_DIST += tests/lib/asockctl.py

@@ -2,4 +2,7 @@
 #
 # Unit tests of ctl/: NAME.unit is built from tests/unit/NAME.c.
 
-unit_tests +=
+unit_tests += tests/unit/test_ctl.unit
+tests_unit_test_ctl_unit_SOURCES = tests/unit/test_ctl.c $(asockctl_all_but_main)
+tests_unit_test_ctl_unit_LDADD = libasock.la $(CHECK_LIBS)
+tests_unit_test_ctl_unit_LDFLAGS = $(AM_LDFLAGS) -no-install

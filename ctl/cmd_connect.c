@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ctl/ctl.h"
+#include "ctl/json.h"
+#include "ctl/relay.h"
+#include "ctl/session.h"
+#include "ctl/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOST_MAX 253u /* asock_op_set_host() */
+#define SERVICE_MAX 32u
+
+/* "[v6 address]:port" and its like. */
+#define ENDPOINT_MAX (INET6_ADDRSTRLEN + sizeof("[%4294967295]:65535"))
+#define MESSAGE_MAX 1024
+
+/* All that is said at the end. */
+struct outcome {
+    char local[ENDPOINT_MAX], remote[ENDPOINT_MAX]; /* empty: was never connected */
+    struct relay_result relay;
+    const char *error; /* SocketError's or errno's name; NULL: success */
+    char message[MESSAGE_MAX];
+};
+
+static void format_endpoint(const struct sockaddr_storage *addr, char buf[ENDPOINT_MAX])
+{
+    char text[INET6_ADDRSTRLEN] = "";
+
+    if (addr->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+
+        inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
+        if (in6->sin6_scope_id)
+            snprintf(buf, ENDPOINT_MAX, "[%s%%%u]:%u", text, in6->sin6_scope_id,
+                     ntohs(in6->sin6_port));
+        else
+            snprintf(buf, ENDPOINT_MAX, "[%s]:%u", text, ntohs(in6->sin6_port));
+    } else {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+
+        inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+        snprintf(buf, ENDPOINT_MAX, "%s:%u", text, ntohs(in->sin_port));
+    }
+}
+
+/* The arguments as the library wants them; what is not worth a round trip is refused here. */
+static int check_target(const char *host, const char *service)
+{
+    size_t digits = strspn(service, "0123456789");
+
+    if (!host[0] || strlen(host) > HOST_MAX)
+        return complain_usage("the host has 1 to %u characters", HOST_MAX);
+    if (!service[0] || strlen(service) > SERVICE_MAX)
+        return complain_usage("the port has 1 to %u characters", SERVICE_MAX);
+    if (!service[digits] && (strtoul(service, NULL, 10) < 1 || strtoul(service, NULL, 10) > 65535))
+        return complain_usage("port %s is not between 1 and 65535", service);
+    return 0;
+}
+
+static void set_errno(struct outcome *outcome, const char *where, int err)
+{
+    const char *name = strerrorname_np(err);
+
+    outcome->error = name ? name : "unknown";
+    snprintf(outcome->message, sizeof(outcome->message), "%s: %s", where, strerror(err));
+}
+
+/* The daemon's own text, if there is one, says more than the error's. */
+static void set_error(struct outcome *outcome, const char *where, int error, const char *text)
+{
+    outcome->error = asock_error_name(error);
+    snprintf(outcome->message, sizeof(outcome->message), "%s%s%s%s%s%s", where,
+             where[0] ? ": " : "", asock_strerror(error), text ? " (" : "", text ? text : "",
+             text ? ")" : "");
+}
+
+static void connect_socket(asock_socket *socket, asock_op *op, const struct settings *settings,
+                           struct outcome *outcome)
+{
+    struct sockaddr_storage addr;
+    int r = asock_op_set_host(op, settings->args[0], settings->args[1]);
+
+    if (r >= 0 && settings->timeout_ms > 0)
+        r = asock_op_set_timeout(op, (unsigned int)settings->timeout_ms);
+    if (r >= 0)
+        r = asock_connect(socket, op);
+    if (r > 0)
+        r = asock_op_wait(op, -1);
+    if (r < 0) {
+        set_errno(outcome, "connect", -r);
+        return;
+    }
+    if (asock_op_get_error(op)) {
+        set_error(outcome, "", asock_op_get_error(op), asock_op_get_text(op));
+        return;
+    }
+    if (asock_op_get_local(op, &addr) >= 0)
+        format_endpoint(&addr, outcome->local);
+    if (asock_op_get_remote(op, &addr) >= 0)
+        format_endpoint(&addr, outcome->remote);
+}
+
+static void judge_relay(struct outcome *outcome)
+{
+    const struct relay_result *relay = &outcome->relay;
+
+    switch (relay->place) {
+    case RELAY_NOWHERE:
+        break;
+    case RELAY_STDIN:
+        set_errno(outcome, "standard input", relay->error);
+        break;
+    case RELAY_STDOUT:
+        set_errno(outcome, "standard output", relay->error);
+        break;
+    case RELAY_SENDING:
+        set_error(outcome, "sending", relay->error, NULL);
+        break;
+    case RELAY_RECEIVING:
+        set_error(outcome, "receiving", relay->error, NULL);
+        break;
+    case RELAY_ITSELF:
+        set_errno(outcome, "asockctl", relay->error);
+        break;
+    }
+}
+
+/* Afterwards the context has no reference left but the session's. Returns the relay for relay_free(). */
+static struct relay *talk(asock_context *context, const struct settings *settings,
+                          struct outcome *outcome)
+{
+    struct relay *relay = NULL;
+    asock_socket *socket = NULL;
+    asock_op *op = NULL;
+    int r = asock_socket_new(context, AF_UNSPEC, &socket);
+
+    if (r >= 0)
+        r = asock_op_new(context, &op);
+    if (r >= 0)
+        connect_socket(socket, op, settings, outcome);
+    if (r >= 0 && !outcome->error)
+        r = relay_new(context, socket, &relay);
+    if (r < 0)
+        set_errno(outcome, "asockctl", -r);
+    if (relay) {
+        relay_run(relay, &outcome->relay);
+        judge_relay(outcome);
+        relay_release(relay);
+    }
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    return relay;
+}
+
+static void print_json(const struct settings *settings, const struct outcome *outcome)
+{
+    fputs("{\"host\": ", stderr);
+    json_print_string(stderr, settings->args[0]);
+    fputs(", \"port\": ", stderr);
+    json_print_string(stderr, settings->args[1]);
+    fputs(", \"local\": ", stderr);
+    json_print_string(stderr, outcome->local[0] ? outcome->local : NULL);
+    fputs(", \"remote\": ", stderr);
+    json_print_string(stderr, outcome->remote[0] ? outcome->remote : NULL);
+    fprintf(stderr, ", \"bytes_in\": %" PRIu64 ", \"bytes_out\": %" PRIu64 ", \"error\": ",
+            outcome->relay.bytes_in, outcome->relay.bytes_out);
+    json_print_string(stderr, outcome->error);
+    fputs(", \"message\": ", stderr);
+    json_print_string(stderr, outcome->error ? outcome->message : NULL);
+    fputs("}\n", stderr);
+}
+
+/* The names are the caller's and the text is the daemon's: neither may play with the terminal. */
+static void print_failure(const struct settings *settings, const struct outcome *outcome)
+{
+    fputs("asockctl: ", stderr);
+    text_print_escaped(stderr, settings->args[0], 0);
+    fputs(" port ", stderr);
+    text_print_escaped(stderr, settings->args[1], 0);
+    fputs(": ", stderr);
+    text_print_escaped(stderr, outcome->message, 0);
+    fputc('\n', stderr);
+}
+
+static int run_connect(const struct settings *settings)
+{
+    struct session session;
+    struct outcome outcome = {0};
+    struct relay *relay;
+    int status = check_target(settings->args[0], settings->args[1]);
+
+    if (status)
+        return status;
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || session_open_client(settings, &session) < 0)
+        return EXIT_FAILURE;
+    relay = talk(session.context, settings, &outcome);
+    session_close(&session);
+    relay_free(relay);
+    if (settings->json)
+        print_json(settings, &outcome);
+    else if (outcome.error)
+        print_failure(settings, &outcome);
+    return outcome.error ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+const struct command command_connect = {
+    .name = "connect",
+    .arguments = "HOST PORT",
+    .summary = "standard input and output through the daemon, like nc -N",
+    .help =
+        "Connects to HOST, a name or an address, at PORT, a number or a service, through asockd.\n"
+        "Standard input goes there, standard output comes from there; the end of the one is\n"
+        "passed on while the other goes on. Ends when both have ended.\n\n"
+        "  ssh -o ProxyCommand='asockctl connect %h %p' HOST\n\n"
+        "--timeout is for the connect; without it the system's own applies. --json prints a line\n"
+        "about what has been on standard error at the end, instead of a message.\n",
+    .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT,
+    .min_args = 2,
+    .max_args = 2,
+    .run = run_connect,
+};

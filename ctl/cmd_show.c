@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* show and stats: one record each. */
+#include "ctl/ctl.h"
+#include "ctl/json.h"
+#include "ctl/record.h"
+#include "ctl/session.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+static void print_all(const struct records *records, const struct settings *settings)
+{
+    for (size_t i = 0; i < records->count; i++) {
+        if (settings->json) {
+            json_print_record(stdout, &records->rows[i]);
+            fputc('\n', stdout);
+        } else {
+            record_print(&records->rows[i], settings->human);
+        }
+    }
+}
+
+static int run_query(const struct settings *settings, const char *query)
+{
+    struct session session;
+    struct records records = {0};
+    int status = EXIT_FAILURE;
+    int rows;
+
+    if (session_open_inspector(settings, &session) < 0)
+        return EXIT_FAILURE;
+    rows = session_inspect(&session, settings, query, records_add, &records);
+    if (rows == 0) {
+        complain("%s: asockd had nothing to say", query);
+    } else if (rows > 0) {
+        print_all(&records, settings);
+        status = finish_output();
+    }
+    records_free(&records);
+    session_close(&session);
+    return status;
+}
+
+static int parse_id(const char *text, uint64_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || errno)
+        return complain_usage("\"%s\" is not an ID of asockctl list", text);
+    return 0;
+}
+
+static int run_show(const struct settings *settings)
+{
+    char query[sizeof("show 18446744073709551615")];
+    uint64_t id = 0;
+    int status;
+
+    if (settings->arg_count > 0) {
+        status = parse_id(settings->args[0], &id);
+        if (status)
+            return status;
+    }
+    snprintf(query, sizeof(query), "show %" PRIu64, id);
+    return run_query(settings, query);
+}
+
+static int run_stats(const struct settings *settings)
+{
+    return run_query(settings, "stats");
+}
+
+const struct command command_show = {
+    .name = "show",
+    .arguments = "[ID]",
+    .summary = "everything about one socket of the list",
+    .help =
+        "Shows all that asockd knows of one socket, by its ID in \"asockctl list\"; without ID,\n"
+        "or with 0, of the session that asks: its limits and who it is to the daemon.\n",
+    .options = INSPECTOR_OPTIONS,
+    .max_args = 1,
+    .run = run_show,
+};
+
+const struct command command_stats = {
+    .name = "stats",
+    .arguments = "",
+    .summary = "counters",
+    .help = "Shows the daemon's counters; on a client socket those of the own session.\n",
+    .options = INSPECTOR_OPTIONS,
+    .run = run_stats,
+};

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTL_CTL_H
+#define CTL_CTL_H
+
+/* What every command is given, and the commands. */
+#include <stdbool.h>
+
+enum { EXIT_USAGE = 2 };
+
+struct settings {
+    const char *socket;  /* --socket, or NULL */
+    const char *control; /* --control, or NULL */
+    bool json;
+    bool human;
+    int timeout_ms; /* --timeout, or -1 */
+    char **args;    /* what follows the command */
+    int arg_count;
+};
+
+/* Bits of the options that a command takes beside --help and --version. */
+enum option_bit {
+    TAKES_SOCKET = 1,
+    TAKES_CONTROL = 2,
+    TAKES_JSON = 4,
+    TAKES_HUMAN = 8,
+    TAKES_TIMEOUT = 16,
+    INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
+};
+
+struct command {
+    const char *name;
+    const char *arguments; /* for the usage line */
+    const char *summary;   /* a line in the list of commands */
+    const char *help;      /* the rest of its own help */
+    unsigned int options;  /* enum option_bit */
+    int min_args, max_args;
+    int (*run)(const struct settings *settings); /* returns the exit status */
+};
+
+extern const struct command command_list;
+extern const struct command command_show;
+extern const struct command command_stats;
+extern const struct command command_connect;
+
+/* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A wrong call: the message, where to find help; returns EXIT_USAGE. */
+int complain_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Ends the program when p is NULL; else returns it. */
+void *need_memory(void *p);
+
+/* Writes out what standard output still holds. Returns the exit status. */
+int finish_output(void);
+
+#endif

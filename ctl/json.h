@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTL_JSON_H
+#define CTL_JSON_H
+
+/*
+ * A writer of RFC 8259. Objects of texts and numbers are all that is needed here: a library for it would be a
+ * dependency more than code less.
+ */
+#include <stdint.h>
+#include <stdio.h>
+
+struct record;
+
+/* A string with its quotes; NULL is null. What is not UTF-8 becomes U+FFFD; the output is safe on a terminal. */
+void json_print_string(FILE *file, const char *text);
+
+/* {"name": "text", "name": 1} on one line, without a newline. */
+void json_print_record(FILE *file, const struct record *record);
+
+#endif

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * asockctl: looks into asockd, and talks through it. Reads the arguments and hands over to a
+ * command; options may stand anywhere on the line.
+ */
+#include "ctl/ctl.h"
+
+#include <asock/asock.h>
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command *const commands[] = {
+    &command_list,
+    &command_show,
+    &command_stats,
+    &command_connect,
+};
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+enum {
+    OPTION_SOCKET = 256,
+    OPTION_CONTROL,
+    OPTION_JSON,
+    OPTION_HUMAN,
+    OPTION_TIMEOUT,
+    OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"socket", required_argument, NULL, OPTION_SOCKET},
+    {"control", required_argument, NULL, OPTION_CONTROL},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"human", no_argument, NULL, OPTION_HUMAN},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+struct parsed {
+    struct settings settings;
+    unsigned int given; /* enum option_bit */
+    bool help, version;
+};
+
+static const char *option_text(unsigned int bit)
+{
+    switch (bit) {
+    case TAKES_SOCKET:
+        return "  --socket PATH      the daemon's client socket (else ASOCK_SOCKET, else the system's)\n";
+    case TAKES_CONTROL:
+        return "  --control PATH     its control socket (else ASOCK_CONTROL, else, for root, the system's)\n";
+    case TAKES_JSON:
+        return "  --json             for programs\n";
+    case TAKES_HUMAN:
+        return "  --human            sizes and times in larger units\n";
+    default:
+        return "  --timeout SECONDS  do not wait longer; decimals are allowed\n";
+    }
+}
+
+static void print_options(unsigned int options)
+{
+    printf("\nOptions:\n");
+    for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_TIMEOUT; bit <<= 1) {
+        if (options & bit)
+            fputs(option_text(bit), stdout);
+    }
+    printf("  -h, --help         this text\n"
+           "  --version          the version\n");
+}
+
+static int print_help(const struct command *command)
+{
+    if (command) {
+        printf("Usage: asockctl %s%s%s [OPTION]...\n\n%s", command->name,
+               command->arguments[0] ? " " : "", command->arguments, command->help);
+        print_options(command->options);
+        return finish_output();
+    }
+
+    printf("Usage: asockctl COMMAND [ARGUMENT]... [OPTION]...\n\n"
+           "Looks into asockd, and talks through it.\n\nCommands:\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-7s %-10s %s\n", commands[i]->name, commands[i]->arguments,
+               commands[i]->summary);
+    print_options(~0u);
+    printf(
+        "\n\"asockctl COMMAND --help\" says more. Exit status: 0 success, 1 failure, 2 wrong call.\n");
+    return finish_output();
+}
+
+/* Seconds, with decimals, to milliseconds; 0 seconds is none of them. */
+static int parse_timeout(const char *text, int *ret)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (end == text || *end || !(seconds >= 0.001 && seconds <= INT_MAX / 1000))
+        return complain_usage("--timeout: \"%s\" is not a number of seconds from 0.001 to %d", text,
+                              INT_MAX / 1000);
+    *ret = (int)(seconds * 1000 + 0.5);
+    return 0;
+}
+
+static int parse_option(int option, struct parsed *parsed)
+{
+    switch (option) {
+    case OPTION_SOCKET:
+        parsed->given |= TAKES_SOCKET;
+        parsed->settings.socket = optarg;
+        return 0;
+    case OPTION_CONTROL:
+        parsed->given |= TAKES_CONTROL;
+        parsed->settings.control = optarg;
+        return 0;
+    case OPTION_JSON:
+        parsed->given |= TAKES_JSON;
+        parsed->settings.json = true;
+        return 0;
+    case OPTION_HUMAN:
+        parsed->given |= TAKES_HUMAN;
+        parsed->settings.human = true;
+        return 0;
+    case OPTION_TIMEOUT:
+        parsed->given |= TAKES_TIMEOUT;
+        return parse_timeout(optarg, &parsed->settings.timeout_ms);
+    case OPTION_VERSION:
+        parsed->version = true;
+        return 0;
+    case 'h':
+        parsed->help = true;
+        return 0;
+    default: /* getopt has said what is wrong */
+        fprintf(stderr, "\"asockctl --help\" lists commands and options.\n");
+        return EXIT_USAGE;
+    }
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    }
+    return NULL;
+}
+
+static int check_call(const struct command *command, const struct parsed *parsed)
+{
+    unsigned int surplus = parsed->given & ~command->options;
+    const struct settings *settings = &parsed->settings;
+
+    if (surplus & TAKES_CONTROL)
+        return complain_usage("%s goes through a client socket: --socket, not --control",
+                              command->name);
+    if (surplus)
+        return complain_usage("%s takes no --human", command->name);
+    if (settings->socket && settings->control)
+        return complain_usage("either --socket or --control");
+    if ((settings->socket && !settings->socket[0]) || (settings->control && !settings->control[0]))
+        return complain_usage("the path of a socket is empty");
+    if (settings->arg_count < command->min_args || settings->arg_count > command->max_args)
+        return complain_usage("usage: asockctl %s%s%s [OPTION]...", command->name,
+                              command->arguments[0] ? " " : "", command->arguments);
+    return 0;
+}
+
+/* Descriptors 0 to 2 exist afterwards, so that none of ours takes their place; using one fails. */
+static void occupy_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static char program_name[] = "asockctl";
+    struct parsed parsed = {.settings.timeout_ms = -1};
+    const struct command *command = NULL;
+    int option, status;
+
+    occupy_standard_descriptors();
+    (void)setlocale(LC_CTYPE, "");
+    if (argc < 1)
+        return EXIT_USAGE;
+    argv[0] = program_name; /* for getopt's messages */
+    while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+        status = parse_option(option, &parsed);
+        if (status)
+            return status;
+    }
+
+    if (optind < argc) {
+        command = find_command(argv[optind]);
+        if (!command)
+            return complain_usage("unknown command \"%s\"", argv[optind]);
+        optind++;
+    }
+    if (parsed.version) {
+        printf("asockctl %s (libasock %s)\n", VERSION, asock_version());
+        return finish_output();
+    }
+    if (parsed.help)
+        return print_help(command);
+    if (!command)
+        return complain_usage("no command");
+
+    parsed.settings.args = argv + optind;
+    parsed.settings.arg_count = argc - optind;
+    status = check_call(command, &parsed);
+    return status ? status : command->run(&parsed.settings);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTL_RELAY_H
+#define CTL_RELAY_H
+
+/* Standard input to a connected socket, the socket to standard output, until both have ended. */
+#include <asock/asock.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum relay_place {
+    RELAY_NOWHERE, /* nothing failed */
+    RELAY_STDIN,
+    RELAY_STDOUT,
+    RELAY_SENDING,
+    RELAY_RECEIVING,
+    RELAY_ITSELF, /* a call that was refused */
+};
+
+struct relay_result {
+    enum relay_place place; /* of the first failure */
+    int error;              /* SENDING, RECEIVING: enum asock_error; otherwise an errno */
+    uint64_t bytes_in;      /* from the network */
+    uint64_t bytes_out;     /* that the daemon's kernel has taken */
+};
+
+struct relay;
+
+/* Takes over standard input and output. 0, -ENOMEM. */
+int relay_new(asock_context *context, asock_socket *socket, struct relay **ret);
+
+/*
+ * The socket is closed afterwards, by RST when standard input was not read to its end: half a
+ * stream must not look like a whole one.
+ */
+void relay_run(struct relay *relay, struct relay_result *ret);
+
+/* Gives up what it has of the library, but for buffers. Accepts NULL. */
+void relay_release(struct relay *relay);
+/* The rest, once the context is gone: an op that the daemon never answered had its buffers till then. */
+struct relay *relay_free(struct relay *relay);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ctl/ctl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_complaint(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
+
+static void print_complaint(const char *format, va_list args)
+{
+    fputs("asockctl: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+void complain(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    print_complaint(format, args);
+    va_end(args);
+}
+
+int complain_usage(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    print_complaint(format, args);
+    va_end(args);
+    fprintf(stderr, "\"asockctl --help\" lists commands and options.\n");
+    return EXIT_USAGE;
+}
+
+void *need_memory(void *p)
+{
+    if (!p) {
+        complain("out of memory");
+        exit(EXIT_FAILURE);
+    }
+    return p;
+}
+
+int finish_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return EXIT_SUCCESS;
+    complain("standard output: %s", strerror(errno));
+    return EXIT_FAILURE;
+}

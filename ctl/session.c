@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "ctl/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* An answer that takes longer than this does not come: milliseconds. */
+#define ANSWER_TIMEOUT_MS 30000
+
+static const char *environment_path(const char *name)
+{
+    const char *path = getenv(name);
+
+    return path && path[0] ? path : NULL;
+}
+
+static void complain_unreachable(const struct session *session, int err)
+{
+    const char *path = session->path ? session->path : environment_path("ASOCK_SOCKET");
+
+    complain("cannot reach asockd at %s: %s", path ? path : "the system's socket", strerror(err));
+    if (err == ENOENT || err == ECONNREFUSED)
+        complain("is it running? Start it (systemctl start asockd.socket), or name the socket of "
+                 "another one: %s",
+                 session->is_control ? "--control or ASOCK_CONTROL" : "--socket or ASOCK_SOCKET");
+    else if ((err == EACCES || err == EPERM) && session->is_control)
+        complain("the control socket is for root and the daemon's own user");
+    else if (err == EACCES || err == EPERM)
+        complain("the socket is for the members of its group");
+}
+
+static int open_session(const char *path, bool is_control, struct session *ret)
+{
+    *ret = (struct session){.path = path, .is_control = is_control};
+    int r = asock_context_new(path, &ret->context);
+
+    if (r < 0) {
+        complain_unreachable(ret, -r);
+        return -1;
+    }
+    (void)asock_context_set_name(ret->context, "asockctl");
+    return 0;
+}
+
+int session_open_client(const struct settings *settings, struct session *ret)
+{
+    return open_session(settings->socket, false, ret);
+}
+
+int session_open_inspector(const struct settings *settings, struct session *ret)
+{
+    const char *control = environment_path("ASOCK_CONTROL");
+
+    if (settings->control)
+        return open_session(settings->control, true, ret);
+    if (settings->socket)
+        return open_session(settings->socket, false, ret);
+    if (control)
+        return open_session(control, true, ret);
+    if (environment_path("ASOCK_SOCKET") || geteuid() != 0)
+        return open_session(NULL, false, ret);
+    return open_session(CONTROL_SOCKET, true, ret);
+}
+
+int session_inspect(struct session *session, const struct settings *settings, const char *query,
+                    asock_record_fn record, void *userdata)
+{
+    int timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
+    int r = asock_context_inspect(session->context, query, record, userdata, timeout_ms);
+    int error;
+
+    if (r >= 0)
+        return r;
+    error = asock_context_get_error(session->context);
+    if (r == -ETIMEDOUT)
+        complain("asockd does not answer");
+    else if (r == -ESRCH)
+        complain("%s: there is no such id", query);
+    else if (r == -ECONNABORTED)
+        complain("asockd ended the session: %s", asock_strerror(error));
+    else
+        complain("%s: %s", query, strerror(-r));
+    return -1;
+}
+
+void session_close(struct session *session)
+{
+    session->context = asock_context_unref(session->context);
+}

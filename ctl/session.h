@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTL_SESSION_H
+#define CTL_SESSION_H
+
+/* Which of the daemon's sockets to talk to, and what to say when it does not answer. */
+#include "ctl/ctl.h"
+
+#include <asock/asock.h>
+
+#define CONTROL_SOCKET "/run/asockd/control.sock"
+
+struct session {
+    asock_context *context;
+    const char *path; /* NULL: the library's default */
+    bool is_control;
+};
+
+/* For connect: a client socket. Complains and returns -1 when there is no daemon. */
+int session_open_client(const struct settings *settings, struct session *ret);
+
+/*
+ * For list, show, stats: what the command line names, else what the environment names, else root
+ * gets the control socket and everybody else a client socket. Complains and returns -1 likewise.
+ */
+int session_open_inspector(const struct settings *settings, struct session *ret);
+
+/* Asks; complains when there is no answer. Returns the number of rows or -1. */
+int session_inspect(struct session *session, const struct settings *settings, const char *query,
+                    asock_record_fn record, void *userdata);
+
+void session_close(struct session *session);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTL_TEXT_H
+#define CTL_TEXT_H
+
+/* Text for terminals. What clients called themselves must neither move the cursor nor look like ours. */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define TEXT_INVALID UINT32_MAX
+
+/* The first code point of a string that is not empty: its octets; TEXT_INVALID and 1 for what is not UTF-8. */
+size_t text_decode(const char *text, uint32_t *ret);
+
+/*
+ * Prints text; what the terminal could not show as itself (controls, formatting characters, what is not
+ * UTF-8 or not of this locale) and backslashes as \n, \xHH, \u{HHHH}; with a quote also that one. Returns the columns it takes.
+ */
+size_t text_print_escaped(FILE *file, const char *text, char quote);
+
+/* "1536" as "1.5K": powers of 1024, at most four digits. Returns buf. */
+#define TEXT_NUMBER_MAX 32
+const char *text_human_size(int64_t octets, char buf[TEXT_NUMBER_MAX]);
+
+/* "61500" as "1m01s"; the two largest units. Returns buf. */
+const char *text_human_ms(int64_t ms, char buf[TEXT_NUMBER_MAX]);
+
+#endif

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asockctl's arguments, help, completion; and what it says when there is no daemon."""
+
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import asockctl
+
+DEADLINE = asockctl.DEADLINE
+
+COMMANDS = ("list", "show", "stats", "connect")
+
+
+class Arguments(unittest.TestCase):
+
+    def check_wrong(self, *args, message):
+        done = asockctl.run(*args)
+        text = done.stderr.decode()
+        self.assertEqual((done.returncode, done.stdout), (2, b""), (args, text))
+        self.assertIn(message, text, args)
+        self.assertTrue(text.startswith("asockctl: "), text)
+        self.assertIn("asockctl --help", text, args)
+
+    def test_wrong_calls(self):
+        self.check_wrong(message="no command")
+        self.check_wrong("--json", message="no command")
+        self.check_wrong("frobnicate", message='unknown command "frobnicate"')
+        self.check_wrong("", message='unknown command ""')
+        self.check_wrong("list", "extra", message="usage: asockctl list [OPTION]...")
+        self.check_wrong("stats", "extra", message="usage: asockctl stats")
+        self.check_wrong("show", "1", "2", message="usage: asockctl show [ID]")
+        self.check_wrong("connect", message="usage: asockctl connect HOST PORT")
+        self.check_wrong("connect", "host", message="usage: asockctl connect HOST PORT")
+        self.check_wrong("connect", "host", "1", "2", message="usage: asockctl connect HOST PORT")
+
+    def test_wrong_options(self):
+        self.check_wrong("list", "--frobnicate", message="unrecognized option")
+        self.check_wrong("list", "-x", message="invalid option")
+        self.check_wrong("list", "--socket", message="requires an argument")
+        self.check_wrong("list", "--json=yes", message="doesn't allow an argument")
+        self.check_wrong("list", "--socket", "", message="empty")
+        self.check_wrong("list", "--socket", "/a", "--control", "/b", message="either")
+        self.check_wrong("connect", "h", "1", "--control", "/a", message="client socket")
+        self.check_wrong("connect", "h", "1", "--human", message="--human")
+
+    def test_wrong_values(self):
+        for value in ("", "x", "1x", "0", "-1", "nan", "inf", "1e99", "99999999999"):
+            self.check_wrong("list", "--timeout", value, message="--timeout")
+        for value in ("", "x", "-1", "1x", " 1", "99999999999999999999"):
+            self.check_wrong("show", "--", value, message="not an ID")
+        for port in ("0", "65536", "99999999999999999999"):
+            self.check_wrong("connect", "host", port, message="between 1 and 65535")
+        self.check_wrong("connect", "", "1", message="host")
+        self.check_wrong("connect", "h" * 254, "1", message="host")
+        self.check_wrong("connect", "host", "", message="port")
+        self.check_wrong("connect", "host", "p" * 33, message="port")
+
+    def test_help(self):
+        done = asockctl.run("--help")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        for command in COMMANDS:
+            self.assertRegex(done.stdout.decode(), rf"(?m)^  {command} ")
+            for own in (asockctl.run(command, "--help"), asockctl.run("-h", command)):
+                self.assertEqual((own.returncode, own.stderr), (0, b""))
+                self.assertTrue(own.stdout.startswith(b"Usage: asockctl " + command.encode()))
+        self.assertIn(b"--control", asockctl.run("list", "-h").stdout)
+        self.assertNotIn(b"--control", asockctl.run("connect", "-h").stdout)
+
+    def test_version(self):
+        done = asockctl.run("--version")
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertRegex(done.stdout.decode(), r"^asockctl \d+\.\d+\.\d+ \(libasock \d+\.\d+\.\d+\)\n$")
+
+    def test_full_output_is_a_failure(self):
+        with open("/dev/full", "wb") as full:
+            done = asockctl.run("--help", stdout=full)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left", done.stderr)
+
+    def test_closed_output_is_a_failure(self):
+        tool = [asockctl.TOOL, "--help"]
+        done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *tool], env=asockctl.environment(),
+                              stderr=subprocess.PIPE, timeout=DEADLINE)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"standard output", done.stderr)
+
+
+class NoDaemon(unittest.TestCase):
+
+    def setUp(self):
+        self.dir = tempfile.TemporaryDirectory()
+        self.addCleanup(self.dir.cleanup)
+        self.path = os.path.join(self.dir.name, "sock")
+
+    def check(self, *args, says, **env):
+        done = asockctl.run(*args, env=asockctl.environment(**env))
+        text = done.stderr.decode()
+        self.assertEqual((done.returncode, done.stdout), (1, b""), (args, text))
+        for part in says:
+            self.assertIn(part, text, args)
+
+    def test_nothing_there(self):
+        for command in ("list", "show", "stats"):
+            self.check(command, "--control", self.path,
+                       says=(self.path, "No such file", "running", "systemctl start", "--control"))
+            self.check(command, "--socket", self.path, says=(self.path, "running", "--socket"))
+        self.check("connect", "host", "1", "--socket", self.path, says=(self.path, "running"))
+
+    def test_nobody_listens(self):
+        with socket.socket(socket.AF_UNIX) as left_behind:
+            left_behind.bind(self.path)
+        self.check("list", "--control", self.path, says=(self.path, "refused", "running"))
+
+    def test_environment_names_the_socket(self):
+        other = self.path + "-other"
+        self.check("list", ASOCK_CONTROL=self.path, says=(self.path, "ASOCK_CONTROL"))
+        self.check("list", ASOCK_SOCKET=self.path, says=(self.path, "ASOCK_SOCKET"))
+        self.check("list", ASOCK_SOCKET=other, ASOCK_CONTROL=self.path, says=(self.path + ":",))
+        self.check("list", "--socket", self.path, ASOCK_CONTROL=other, says=(self.path + ":",))
+        self.check("connect", "h", "1", ASOCK_CONTROL=other, ASOCK_SOCKET=self.path,
+                   says=(self.path + ":",))
+
+    def test_path_too_long(self):
+        self.check("list", "--control", "/" + "x" * 200, says=("too long",))
+
+    def test_a_peer_that_does_not_answer(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path)
+            listener.listen()
+            self.check("list", "--control", self.path, "--timeout", "0.1", says=("does not answer",))
+
+    def test_a_peer_that_hangs_up(self):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.path)
+            listener.listen()
+            listener.settimeout(DEADLINE)
+            tool = asockctl.start("stats", "--control", self.path, stderr=subprocess.PIPE)
+            connection, _ = listener.accept()
+            connection.close()
+            _, text = tool.communicate(timeout=DEADLINE)
+        self.assertEqual(tool.returncode, 1)
+        self.assertIn(b"asockd ended the session", text)
+
+
+class Completion(unittest.TestCase):
+
+    SCRIPT = os.path.join(asockctl.SRCDIR, "ctl/completion/asockctl")
+
+    def complete(self, *words):
+        program = (f'. "{self.SCRIPT}"; COMP_WORDS=(asockctl "$@"); COMP_CWORD=$#; _asockctl; '
+                   'printf "%s\\n" "${COMPREPLY[@]}"')
+        # A service or a host is whatever this machine has; the tool itself must not be asked.
+        done = subprocess.run(["bash", "-c", program, "bash", *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=DEADLINE, check=True,
+                              env=asockctl.environment(PATH="/usr/bin:/bin"))
+        self.assertEqual(done.stderr, b"")
+        return set(done.stdout.decode().split())
+
+    def test_words(self):
+        self.assertEqual(self.complete(""), set(COMMANDS))
+        self.assertEqual(self.complete("s"), {"show", "stats"})
+        self.assertEqual(self.complete("--control", "/x", "l"), {"list"})
+        self.assertEqual(self.complete("stats", "--h"), {"--human", "--help"})
+        self.assertEqual(self.complete("connect", "--h"), {"--help"})
+        self.assertEqual(self.complete("list", "--timeout", ""), set())
+
+    def test_every_option_of_the_help_is_offered(self):
+        for command in COMMANDS:
+            text = asockctl.run(command, "--help").stdout.decode()
+            told = set(re.findall(r"^  (?:-h, )?(--[a-z]+)", text, re.M))
+            self.assertEqual(self.complete(command, "--"), told, command)
+
+    def test_every_option_is_in_the_manual(self):
+        with open(os.path.join(asockctl.SRCDIR, "man/asockctl.1"), encoding="utf-8") as page:
+            manual = page.read().replace("\\-", "-")
+        for word in self.complete("list", "--") | set(COMMANDS):
+            self.assertIn(word, manual)
+
+
+if __name__ == "__main__":
+    unittest.main()

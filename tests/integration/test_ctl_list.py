@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asockctl list, show and stats: of a daemon at work, and of one that says odd things."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import asockctl
+import asockd
+
+DEADLINE = asockctl.DEADLINE
+NUMBERS = {"id", "pid", "uid", "socket", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
+TEXTS = {"unit", "command", "state", "local", "remote", "name"}
+
+
+class AtWork(unittest.TestCase):
+    """One connection that has received ten octets and sent five, and waits for more of both."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = asockd.Daemon("--allow-any")
+        cls.addClassCleanup(cls.daemon.stop)
+        listener = socket.create_server(("127.0.0.1", 0))
+        cls.addClassCleanup(listener.close)
+        cls.port = listener.getsockname()[1]
+        cls.tool = asockctl.start("connect", "127.0.0.1", str(cls.port),
+                                  "--socket", cls.daemon.path,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        cls.addClassCleanup(cls.end)
+        listener.settimeout(DEADLINE)
+        cls.peer, _ = listener.accept()
+        cls.peer.settimeout(DEADLINE)
+        cls.peer.sendall(b"0123456789")
+        cls.tool.stdout.read(10)
+        cls.tool.stdin.write(b"hello")
+        cls.tool.stdin.flush()
+        cls.peer.recv(5, socket.MSG_WAITALL)
+
+    @classmethod
+    def end(cls):
+        cls.tool.kill()
+        cls.tool.wait()
+        cls.tool.stdin.close()
+        cls.tool.stdout.close()
+        cls.peer.close()
+
+    def ask(self, *args, where=None):
+        done = asockctl.run(*args, *(where or ("--control", self.daemon.control_path)))
+        self.assertEqual((done.returncode, done.stderr), (0, b""), args)
+        return done.stdout.decode()
+
+    def row(self):
+        rows = json.loads(self.ask("list", "--json"))
+        self.assertEqual(len(rows), 1)
+        return rows[0]
+
+    def test_list_json(self):
+        row = self.row()
+        for name in NUMBERS:
+            self.assertIs(type(row.get(name)), int, name)
+        for name in TEXTS & set(row):
+            self.assertIs(type(row[name]), str, name)
+        self.assertEqual((row["pid"], row["uid"]), (self.tool_pid(), os.geteuid()))
+        self.assertEqual(row["remote"], f"127.0.0.1:{self.port}")
+        self.assertEqual(row["local"], "%s:%d" % self.peer.getpeername())
+        self.assertEqual((row["bytes_in"], row["bytes_out"], row["queued"]), (10, 5, 0))
+        self.assertEqual(row["name"], "asockctl")
+        self.assertGreater(row["ops"], 0)  # receives
+
+    def tool_pid(self):
+        return self.tool.pid
+
+    def test_list_table(self):
+        lines = self.ask("list").splitlines()
+        heads = lines[0].split()
+        self.assertEqual(heads, ["ID", "PID", "UNIT/COMMAND", "UID", "SOCKET", "STATE", "LOCAL",
+                                 "REMOTE", "OPS", "QUEUED", "IN", "OUT", "AGE", "NAME"])
+        self.assertEqual(len(lines), 2)
+        cells = dict(zip(heads, lines[1].split()))
+        self.assertEqual(cells["PID"], str(self.tool.pid))
+        self.assertEqual(cells["REMOTE"], f"127.0.0.1:{self.port}")
+        self.assertEqual((cells["IN"], cells["OUT"]), ("10", "5"))
+        self.assertEqual(cells["NAME"], '"asockctl"')
+        self.assertRegex(cells["AGE"], r"^\d+\.\d{3}$")
+        # Each cell begins, or if it is a number ends, where its head does.
+        for head, cell in cells.items():
+            first = re.search(rf"(?<!\S){re.escape(head)}(?!\S)", lines[0]).span()
+            self.assertTrue(lines[1][first[0]:].startswith(cell)
+                            or lines[1][:first[1]].endswith(cell), head)
+
+    def test_human(self):
+        cells = self.ask("list", "--human").splitlines()[1].split()
+        self.assertTrue(any(re.fullmatch(r"\d+\.\ds|\d+m\d\ds", cell) for cell in cells), cells)
+
+    def test_show(self):
+        row = self.row()
+        shown = json.loads(self.ask("show", str(row["id"]), "--json"))
+        for name in ("id", "pid", "uid", "socket", "remote", "bytes_in"):
+            self.assertEqual(shown[name], row[name], name)
+        lines = self.ask("show", str(row["id"])).splitlines()
+        told = dict(re.split(r" +", line, maxsplit=1) for line in lines)
+        self.assertEqual(set(told), set(shown))
+        self.assertEqual((told["remote"], told["name"]), (row["remote"], '"asockctl"'))
+
+    def test_show_own_session(self):
+        for args in ((), ("0",)):
+            shown = json.loads(self.ask("show", *args, "--json"))
+            self.assertEqual(shown["uid"], os.geteuid())
+
+    def test_show_unknown(self):
+        done = asockctl.run("show", "123456789", "--control", self.daemon.control_path)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"there is no such id", done.stderr)
+
+    def test_stats(self):
+        told = json.loads(self.ask("stats", "--json"))
+        self.assertTrue(told)
+        lines = self.ask("stats").splitlines()
+        self.assertEqual([line.split()[0] for line in lines], list(told))
+
+    def test_client_socket_tells_of_itself_only(self):
+        where = ("--socket", self.daemon.path)
+        self.assertEqual(self.ask("list", "--json", where=where), "[]\n")
+        done = asockctl.run("list", *where)
+        self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, 1))
+        self.assertIn(b"own session only", done.stderr)
+        done = asockctl.run("show", str(self.row()["id"]), *where)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+
+    def test_environment_leads_there(self):
+        env = asockctl.environment(ASOCK_CONTROL=self.daemon.control_path)
+        self.assertEqual(len(json.loads(asockctl.run("list", "--json", env=env).stdout)), 1)
+        env = asockctl.environment(ASOCK_SOCKET=self.daemon.path)
+        self.assertEqual(json.loads(asockctl.run("list", "--json", env=env).stdout), [])
+
+    def test_completion_knows_the_ids(self):
+        script = os.path.join(asockctl.SRCDIR, "ctl/completion/asockctl")
+        program = (f'. "{script}"; asockctl() {{ "{asockctl.TOOL}" "$@"; }}; '
+                   f'COMP_WORDS=(asockctl --control "{self.daemon.control_path}" show ""); '
+                   'COMP_CWORD=4; _asockctl; echo "${COMPREPLY[@]}"')
+        done = subprocess.run(["bash", "-c", program], stdout=subprocess.PIPE, check=True,
+                              timeout=DEADLINE, env=asockctl.environment())
+        self.assertEqual(done.stdout.decode().split(), [str(self.row()["id"])])
+
+
+class Says(unittest.TestCase):
+    """What the tool makes of records that no daemon of today sends."""
+
+    def setUp(self):
+        try:
+            import asock_pb2
+        except ImportError as error:
+            self.skipTest(f"no Python classes of the protocol: {error}")
+        self.pb = asock_pb2
+        self.dir = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.dir)
+
+    def frame(self, payload=b"", **fields):
+        head = self.pb.Reply(**fields).SerializeToString()
+        return struct.pack("<II", len(head), len(payload)) + head + payload
+
+    def record(self, fields):
+        record = self.pb.Record()
+        for name, value in fields:
+            if isinstance(value, int):
+                record.fields.add(name=name, number=value, is_number=True)
+            else:
+                record.fields.add(name=name, text=value)
+        return record.SerializeToString()
+
+    def serve(self, listener, rows):
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as stream:
+            while prefix := stream.read(8):
+                head_len, payload_len = struct.unpack("<II", prefix)
+                request = self.pb.Request.FromString(stream.read(head_len))
+                stream.read(payload_len)
+                if request.verb == self.pb.VERB_HELLO:
+                    welcome = self.pb.Welcome(version=1, sockets=16, ops=64, socket_ops=16,
+                                              send_window=1 << 20, queued_max=1 << 20,
+                                              payload_max=1 << 18, head_max=4096)
+                    connection.sendall(self.frame(kind=self.pb.KIND_WELCOME, welcome=welcome))
+                    continue
+                for row in rows:
+                    connection.sendall(self.frame(self.record(row), kind=self.pb.KIND_COMPLETION,
+                                                  op=request.op, flags=self.pb.REPLY_FLAG_MORE))
+                connection.sendall(self.frame(kind=self.pb.KIND_COMPLETION, op=request.op))
+
+    def ask(self, rows, *args):
+        path = os.path.join(self.dir, "sock")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            server = threading.Thread(target=self.serve, args=(listener, rows), daemon=True)
+            server.start()
+            done = asockctl.run(*args, "--control", path)
+            server.join(DEADLINE)
+        os.unlink(path)
+        return done
+
+    def check_ok(self, rows, *args):
+        done = self.ask(rows, *args)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        return done.stdout.decode()
+
+    def test_no_rows(self):
+        self.assertEqual(self.check_ok([], "list", "--json"), "[]\n")
+        self.assertRegex(self.check_ok([], "list"), r"^ID  PID  UNIT/COMMAND .*  NAME\n$")
+        done = self.ask([], "stats")
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"nothing to say", done.stderr)
+
+    def test_unknown_fields_are_told(self):
+        row = [("id", 1), ("shiny", "new"), ("more", -5)]
+        self.assertEqual(json.loads(self.check_ok([row], "list", "--json")), [dict(row)])
+        self.assertEqual(json.loads(self.check_ok([row], "show", "1", "--json")), dict(row))
+        self.assertEqual(self.check_ok([row], "show", "1"), "id     1\nshiny  new\nmore   -5\n")
+
+    def test_missing_fields_are_dashes(self):
+        cells = self.check_ok([[("id", 7), ("unit", "")]], "list").splitlines()[1].split()
+        self.assertEqual(cells, ["7"] + ["-"] * 13)
+
+    def test_command_where_there_is_no_unit(self):
+        rows = [[("unit", "a.service"), ("command", "x")], [("unit", ""), ("command", "y")]]
+        lines = self.check_ok(rows, "list").splitlines()
+        self.assertIn("a.service", lines[1])
+        self.assertIn(" y ", lines[2])
+
+    def test_hostile_text_is_escaped(self):
+        nasty = 'a"b\\c\u202e\u00e9'  # the protocol itself lets no control character through
+        row = [("id", 1), ("name", nasty), ("command", nasty)]
+        line = self.check_ok([row], "list").splitlines()[1]
+        self.assertIn('"a\\"b\\\\c\\u{202e}\u00e9"', line)
+        self.assertIn(' a"b\\\\c\\u{202e}\u00e9 ', line)
+        self.assertEqual(json.loads(self.check_ok([row], "list", "--json")), [dict(row)])
+
+    def test_many_rows(self):
+        rows = [[("id", i), ("name", "n" * (i % 60 + 1))] for i in range(1, 3001)]
+        self.assertEqual(json.loads(self.check_ok(rows, "list", "--json")), [dict(r) for r in rows])
+        self.assertEqual(len(self.check_ok(rows, "list").splitlines()), 3001)
+
+    def test_output_that_cannot_be_written(self):
+        path = os.path.join(self.dir, "sock")
+        with socket.socket(socket.AF_UNIX) as listener, open("/dev/full", "wb") as full:
+            listener.bind(path)
+            listener.listen()
+            threading.Thread(target=self.serve, args=(listener, []), daemon=True).start()
+            done = asockctl.run("list", "--control", path, stdout=full)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No space left", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
