@@ -39,6 +39,7 @@ include tests/unit/daemon.mk
 include tests/unit/ctl.mk
 include tests/integration/local.mk
 include tests/conformance/local.mk
+include tests/protocol/local.mk
 include tests/system/local.mk
 
 if HAVE_CHECK
@@ -100,7 +101,7 @@ endif
 CLEANFILES += examples/python/asock_pb2.py
 
 # One suite at a time: make check-unit, check-gates, ...
-SUITES = check-unit check-gates check-integration check-conformance check-system
+SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system
 .PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz
 $(SUITES):
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A private asockd for tests in Python, and a check that it is afterwards what it was before."""
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from wire import DEADLINE, Wire, pb
+
+NOBODY = 65534
+
+
+def binary():
+    return os.path.join(os.environ.get("ASOCK_TEST_BUILDDIR", "."), "asockd")
+
+
+def usable_by_nobody(path):
+    """A build directory may lie where only its owner may look."""
+    return subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", "test", "-x", path],
+                          check=False).returncode == 0
+
+
+class Daemon:
+    """asockd in a directory of its own; as another uid than the client's where that can be had."""
+
+    def __init__(self, *arguments):
+        self.directory = tempfile.mkdtemp(prefix="asockd-test-")
+        os.chmod(self.directory, 0o755)
+        self.path = os.path.join(self.directory, "run", "default", "asock.sock")
+        self.control_path = os.path.join(self.directory, "run", "control.sock")
+        run = os.path.join(self.directory, "run")
+        os.mkdir(run, 0o755)
+        self.log = open(os.path.join(self.directory, "log"), "w+b")
+        command = [binary(), "--runtime-dir", run, *arguments]
+        if os.getuid() == 0:
+            os.chown(run, NOBODY, NOBODY)
+            if not usable_by_nobody(command[0]):
+                command[0] = shutil.copy(command[0], self.directory)
+            command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+                       "--", *command]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log, cwd=self.directory)
+        self.pid = self.process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        self.control = None
+        try:
+            self._wait_ready()
+            self.control = Wire(self.control_path)
+            self.control.hello()
+            self.baseline = self.settle()
+        except BaseException:
+            self.stop(check=False)
+            raise
+
+    def _wait_ready(self):
+        limit = time.monotonic() + DEADLINE
+        for path in (self.path, self.control_path):
+            while True:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                    if probe.connect_ex(path) == 0:
+                        break
+                if select.select([self.pidfd], [], [], 0.01)[0] or time.monotonic() > limit:
+                    raise AssertionError(f"asockd does not come up: {self.output()}")
+
+    def output(self):
+        """The end of what it has logged."""
+        with open(self.log.name, "rb") as log:
+            return log.read()[-3000:].decode(errors="replace")
+
+    def stop(self, check=True, sig=signal.SIGTERM):
+        """Ends it by its pid; a sanitizer's complaint is an exit status too."""
+        if self.process is None:
+            return
+        if self.control:
+            self.control.disconnect()
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        status, output = self.process.returncode, self.output()
+        self.process = None
+        self.log.close()
+        os.close(self.pidfd)
+        shutil.rmtree(self.directory)
+        if check and status != 0:
+            raise AssertionError(f"asockd ended with {status}: {output}")
+
+    def is_alive(self):
+        return self.process.poll() is None
+
+    # --------------------------------------------------------------------------- what it holds
+
+    def fds(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def memory(self, field):
+        """VmRSS, VmHWM, ... in octets."""
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError(f"no {field}")
+
+    def stats(self):
+        return self.control.inspect(stats=pb.Stats())[0]
+
+    def holdings(self):
+        """What must return to what it was."""
+        stats = self.stats()
+        names = ("clients", "sockets", "draining")
+        return {"fds": self.fds(), **{name: stats[name] for name in names}}
+
+    def settle(self, expected=None):
+        """Until there is nothing but the control session, and all holdings are the expected ones."""
+        limit = time.monotonic() + DEADLINE
+        while True:
+            now = self.holdings()
+            idle = (now["clients"], now["sockets"], now["draining"]) == (1, 0, 0)
+            if idle and expected in (None, now):
+                return now
+            if time.monotonic() > limit:
+                raise AssertionError(f"holds {now}, expected {expected}: {self.output()}")
+            select.select([self.pidfd], [], [], 0.01)
+
+
+class DaemonTest(unittest.TestCase):
+    """One daemon per class; after each test it holds what it held before."""
+
+    arguments = ("--allow-any",)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(*cls.arguments)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.stop()
+
+    def setUp(self):
+        self.before = self.daemon.settle(self.daemon.baseline)
+        self.held = []
+
+    def tearDown(self):
+        for thing in reversed(self.held):
+            thing.close()
+        self.assertTrue(self.daemon.is_alive(), "the daemon has died")
+        self.daemon.settle(self.before)
+
+    def hold(self, thing):
+        """Closed after the test, before the check."""
+        self.held.append(thing)
+        return thing
+
+    def wire(self, hello=True):
+        wire = self.hold(Wire(self.daemon.path))
+        if hello:
+            wire.hello()
+        return wire
+
+    def listener(self, backlog=16, family=socket.AF_INET):
+        listener = self.hold(socket.socket(family))
+        listener.settimeout(DEADLINE)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        listener.listen(backlog)
+        return listener
+
+    def accept(self, listener):
+        peer, _ = listener.accept()
+        peer.settimeout(DEADLINE)
+        return self.hold(peer)
+
+    def pair(self, wire, number=1):
+        """A connected socket under this id, and its peer. Its ops have the tokens 1000 + 2 id and one more."""
+        listener = self.listener()
+        base = 1000 + 2 * number
+        wire.send(wire.open(base, number), wire.connect(base + 1, number, listener.getsockname()))
+        self.assertEqual(wire.completion(base).error, pb.ERROR_SUCCESS)
+        self.assertEqual(wire.completion(base + 1).error, pb.ERROR_SUCCESS)
+        return self.accept(listener)
+
+    def reset_by(self, peer):
+        """Reads to the end, which has to be RST; the octets that came before are returned."""
+        data = b""
+        try:
+            while piece := peer.recv(1 << 20):
+                data += piece
+        except ConnectionResetError:
+            return data
+        return self.fail(f"FIN after {len(data)} octets, not RST")
+
+    @staticmethod
+    def read_all(peer, count=None):
+        """All up to FIN, or so many octets."""
+        data = bytearray()
+        while count is None or len(data) < count:
+            piece = peer.recv(1 << 20 if count is None else count - len(data))
+            if not piece:
+                break
+            data += piece
+        return bytes(data)

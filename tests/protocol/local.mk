@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Tests of the protocol as it is on the wire, and of the client of examples/python: Python unittest modules against
+# the built daemon.
+
+py_tests += \
+	tests/protocol/test_document.py \
+	tests/protocol/test_ending.py \
+	tests/protocol/test_flow.py \
+	tests/protocol/test_python_client.py \
+	tests/protocol/test_session.py \
+	tests/protocol/test_sockets.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/wire.py

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""CANCEL, SHUTDOWN, CLOSE, and clients that go away in the middle."""
+
+import os
+import socket
+import unittest
+
+from asockd import DaemonTest
+from wire import Wire, pb
+
+PIECE = 256 * 1024
+
+
+class EndingTest(DaemonTest):
+
+    def stalled(self, wire, number=1):
+        """A pair whose peer reads nothing, and whose window is full of octets that the kernel refuses.
+
+        Returns the peer, what was sent, and the token of the last send, which has not begun.
+        """
+        peer = self.pair(wire, number)
+        sent, op = 0, 100
+        data = bytes(range(256)) * (PIECE // 256)
+        while True:
+            wire.send(wire.make_send(op, number, data))
+            sent += len(data)
+            op += 1
+            wire.settle()
+            if sent - wire.freed[number] > (1 << 20) - 2 * PIECE:
+                break
+        wire.send(wire.make_send(op, number, data))
+        return peer, sent + len(data), op
+
+    def leave(self, wire):
+        """Goes away, and returns when the daemon has seen it."""
+        clients = self.daemon.stats()["clients"]
+        wire.close()
+        while self.daemon.stats()["clients"] == clients:
+            pass
+
+    def forget(self, wire):
+        wire.settle()
+        wire.kept.clear()
+
+
+class Cancel(EndingTest):
+
+    def test_receive(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(*(wire.receive(op, 1, 10) for op in (1, 2, 3)), wire.cancel(4, 1, 2))
+        reply = wire.completion(4)
+        self.assertEqual((reply.error, reply.flags), (0, pb.REPLY_FLAG_FOUND))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
+        peer.sendall(b"first")
+        self.assertEqual(wire.whole(1)[1], b"first")
+        peer.sendall(b"third")
+        self.assertEqual(wire.whole(3)[1], b"third")
+
+    def test_what_has_ended(self):
+        wire = self.wire()
+        self.pair(wire)
+        wire.send(wire.cancel(1, 1, 4711), wire.cancel(2, 9, 4711), wire.cancel(3, 0, 3))
+        for op in (1, 2):
+            reply = wire.completion(op)
+            self.assertEqual((reply.error, reply.flags), (0, 0))
+        self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)
+        wire.settle()
+
+    def test_op_of_another_socket(self):
+        wire = self.wire()
+        peer = self.pair(wire, 1)
+        self.pair(wire, 2)
+        wire.send(wire.receive(1, 1, 10), wire.cancel(2, 2, 1))
+        self.assertEqual(wire.completion(2).flags, 0)
+        peer.sendall(b"alive")
+        self.assertEqual(wire.whole(1)[1], b"alive")
+
+    def test_send_that_has_not_begun(self):
+        wire = self.wire()
+        peer, sent, last = self.stalled(wire)
+        wire.send(wire.cancel(1, 1, last), wire.make_send(2, 1, b"the end"),
+                  wire.shutdown(3, 1, pb.HOW_SEND))
+        self.assertEqual(wire.completion(1).flags, pb.REPLY_FLAG_FOUND)
+        reply = wire.completion(last)
+        self.assertEqual((reply.error, reply.bytes), (pb.ERROR_OPERATION_ABORTED, 0))
+        data = self.read_all(peer)
+        self.assertEqual(len(data), sent - PIECE + 7)
+        self.assertTrue(data.endswith(b"the end"))
+        self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)
+
+    def test_send_that_has_begun(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        total = 64 << 20
+        wire.send(wire.make_send(1, 1, bytes(PIECE), more=True, total_len=total))
+        wire.send(wire.cancel(2, 1, 1))
+        reply = wire.completion(1)
+        self.assertEqual(reply.error, pb.ERROR_OPERATION_ABORTED)
+        self.assertLessEqual(reply.bytes, PIECE)
+        wire.send(wire.make_send(1, 1, b"", abandon=True), wire.make_send(3, 1, b"behind"),
+                  wire.shutdown(4, 1, pb.HOW_SEND))
+        for op in (3, 4):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
+        peer.sendall(b"receiving goes on")
+        wire.send(wire.receive(5, 1, 100))
+        self.assertEqual(wire.whole(5)[1], b"receiving goes on")
+        wire.send(wire.make_close(6, 1))
+        wire.completion(6)
+        self.assertEqual(len(self.reset_by(peer)), reply.bytes)
+
+    def test_connect(self):
+        wire = self.wire()
+        # A full backlog: the kernel drops what comes, the connect goes on.
+        listener = self.listener(backlog=0)
+        for _ in range(2):
+            filler = self.hold(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()),
+                  wire.make_send(3, 1, b"behind"))
+        wire.settle()
+        wire.send(wire.cancel(4, 1, 2))
+        self.assertEqual(wire.completion(4).flags, pb.REPLY_FLAG_FOUND)
+        self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(3).error, pb.ERROR_OPERATION_ABORTED)
+
+
+class Shutdown(EndingTest):
+
+    def test_send_side_drains(self):
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.shutdown(1, 1, pb.HOW_SEND), wire.make_send(2, 1, b"too late"))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SHUTDOWN)
+        self.assertEqual(len(self.read_all(peer)), sent)
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        peer.sendall(b"answer")
+        wire.send(wire.receive(3, 1, 100))
+        self.assertEqual(wire.whole(3)[1], b"answer")
+
+    def test_receive_side(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.receive(1, 1, 10), wire.shutdown(2, 1, pb.HOW_RECEIVE), wire.receive(3, 1, 10))
+        for op in (1, 3):
+            reply = wire.completion(op)
+            self.assertEqual((reply.error, reply.bytes), (0, 0))
+            self.assertTrue(reply.flags & pb.REPLY_FLAG_END_OF_STREAM)
+        wire.send(wire.make_send(4, 1, b"sending goes on"))
+        self.assertEqual(self.read_all(peer, 15), b"sending goes on")
+
+    def test_how_that_is_none(self):
+        wire = self.wire()
+        self.pair(wire)
+        for op, how in enumerate((0, 4, 99), 1):
+            wire.send(wire.shutdown(op, 1, how))
+            self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT)
+
+
+class Close(EndingTest):
+
+    def test_is_the_last_completion(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(*(wire.receive(op, 1, 10) for op in range(1, 6)), wire.make_close(6, 1))
+        order = [wire.next()[0].op for _ in range(6)]
+        self.assertEqual(order, [1, 2, 3, 4, 5, 6])
+        self.assertEqual(self.read_all(peer), b"")
+        wire.send(wire.make_close(7, 1), wire.receive(8, 1, 1))
+        for op in (7, 8):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_NOT_SOCKET)
+
+    def test_all_sent_is_fin(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        peer.sendall(b"nobody reads this")
+        wire.send(wire.make_send(1, 1, b"whole"), wire.make_close(2, 1))
+        self.assertEqual(self.read_all(peer), b"whole")
+
+    def test_half_sent_is_reset(self):
+        wire = self.wire()
+        peer, sent, last = self.stalled(wire)
+        wire.send(wire.make_close(1, 1))
+        self.assertEqual(wire.completion(last).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        self.assertLess(len(self.reset_by(peer)), sent)
+        self.assertEqual(wire.freed[1], sent)
+
+    def test_abort_is_reset(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"whole"), wire.make_close(2, 1, abort=True))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        self.reset_by(peer)
+
+    def test_open_chain_is_reset(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"begun", more=True, total_len=100), wire.make_close(2, 1))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, reply.bytes), (pb.ERROR_OPERATION_ABORTED, 5))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        self.reset_by(peer)
+
+    def test_id_is_free_at_once(self):
+        wire = self.wire()
+        first, second = self.listener(), self.listener()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, first.getsockname()),
+                  wire.make_send(3, 1, b"one"))
+        old = self.accept(first)
+        self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)
+        wire.send(wire.make_close(4, 1), wire.open(5, 1), wire.connect(6, 1, second.getsockname()),
+                  wire.make_send(7, 1, b"two"), wire.make_close(8, 1, linger_ms=30000))
+        self.assertEqual(self.read_all(self.accept(second)), b"two")
+        self.assertEqual(self.read_all(old), b"one")
+        for op in (4, 5, 6, 7, 8):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+
+    def test_hundred_times_the_same_id(self):
+        wire = self.wire()
+        listener = self.listener(backlog=128)
+        frames = []
+        for turn in range(100):
+            op = 10 * turn + 1
+            frames += [wire.open(op, 1), wire.make_close(op + 1, 1)]
+        wire.send(*frames)
+        wire.settle()
+        self.assertEqual(len(wire.kept), 200)
+        self.assertTrue(all(reply.error == 0 for reply, _ in wire.kept))
+        listener.close()
+
+    def test_linger_drains(self):
+        wire = self.wire()
+        peer, sent, last = self.stalled(wire)
+        wire.send(wire.receive(1, 1, 10), wire.make_close(2, 1, linger_ms=60000), wire.open(3, 1))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)  # the id is free meanwhile
+        self.forget(wire)
+        self.assertEqual(len(self.read_all(peer)), sent)
+        reply = wire.completion(last)
+        self.assertEqual((reply.error, reply.bytes, reply.socket), (0, PIECE, 0))
+        reply = wire.completion(2)
+        self.assertEqual((reply.error, reply.socket), (0, 0))
+        self.assertEqual(wire.freed[0] + wire.freed[1], sent)
+
+    def test_linger_runs_out(self):
+        wire = self.wire()
+        peer, sent, last = self.stalled(wire)
+        wire.send(wire.make_close(2, 1, linger_ms=100))
+        self.assertEqual(wire.completion(last).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(2).error, pb.ERROR_TIMED_OUT)
+        self.assertLess(len(self.reset_by(peer)), sent)
+        self.assertEqual(wire.freed[0] + wire.freed[1], sent)
+
+    def test_linger_cancelled(self):
+        wire = self.wire()
+        peer, sent, last = self.stalled(wire)
+        wire.send(wire.make_close(2, 1, linger_ms=60000))
+        wire.settle()
+        wire.send(wire.cancel(3, 0, 2))
+        self.assertEqual(wire.completion(3).flags, pb.REPLY_FLAG_FOUND)
+        self.assertEqual(wire.completion(last).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertLess(len(self.reset_by(peer)), sent)
+
+    def test_ops_freed_of_a_whole_life(self):
+        """Every counted request is told as freed once, with the CLOSE at the latest."""
+        wire = self.wire()
+        listener = self.listener()
+        flags = pb.REQUEST_FLAG_ERRORS_ONLY
+        frames = [wire.open(1, 1, flags=flags), wire.connect(2, 1, listener.getsockname())]
+        frames += [wire.make_send(op, 1, b"data", flags=flags) for op in range(3, 53)]
+        frames += [wire.receive(op, 1, 10) for op in range(53, 63)]
+        wire.send(*frames)
+        peer = self.accept(listener)
+        self.read_all(peer, 200)
+        wire.send(wire.make_close(100, 1))
+        wire.completion(100)
+        self.assertEqual(wire.freed[1], 200)
+        self.assertEqual(wire.ops_freed[1], 62)
+
+
+class Gone(EndingTest):
+    """A client that dies: its sockets close by S42, and nothing of it stays behind."""
+
+    def test_in_the_middle_of_a_frame(self):
+        """What was cut may have been the end of a stream: no peer may take it for whole."""
+        for length in (1, 8, 12):
+            wire = self.wire()
+            one, two = self.pair(wire, 1), self.pair(wire, 2)
+            wire.send(wire.receive(1, 1, 10)[:length])
+            wire.close()
+            self.reset_by(one)
+            self.reset_by(two)
+
+    def test_in_the_middle_of_a_send(self):
+        wire = self.wire()
+        one, two = self.pair(wire, 1), self.pair(wire, 2)
+        wire.send(wire.make_send(1, 1, b"x" * 1000)[:500])
+        wire.close()
+        self.reset_by(one)
+        self.assertEqual(self.read_all(two), b"")  # nothing of it was cut
+
+    def test_with_ops_pending(self):
+        wire = self.wire()
+        peers = [self.pair(wire, number) for number in range(1, 9)]
+        for number in range(1, 9):
+            wire.send(*(wire.receive(100 * number + op, number, 10) for op in range(20)))
+        wire.settle()
+        wire.close()
+        for peer in peers:
+            self.assertEqual(self.read_all(peer), b"")
+
+    def test_while_connecting(self):
+        listener = self.listener(backlog=0)
+        for _ in range(2):
+            filler = self.hold(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        wire = self.wire()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()))
+        wire.settle()
+        wire.close()
+
+    def test_with_sends_that_the_kernel_has(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"whole"))
+        wire.close()
+        self.assertEqual(self.read_all(peer), b"whole")
+
+    def test_with_half_a_send(self):
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        self.leave(wire)
+        self.assertLess(len(self.reset_by(peer)), sent)
+
+    def test_in_the_middle_of_a_chain(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"first piece", more=True, total_len=1 << 20))
+        wire.settle()
+        wire.close()
+        self.assertLessEqual(len(self.reset_by(peer)), 11)
+
+    def test_while_lingering(self):
+        wire = self.wire()
+        peer, sent, _ = self.stalled(wire)
+        wire.send(wire.make_close(1, 1, linger_ms=60000))
+        wire.settle()
+        self.leave(wire)
+        self.assertLess(len(self.reset_by(peer)), sent)
+
+    def test_with_replies_unread(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(*(wire.receive(op, 1, PIECE) for op in range(1, 65)))
+        peer.settimeout(None)
+        peer.setblocking(False)
+        try:
+            for _ in range(64):
+                peer.send(os.urandom(PIECE))
+        except BlockingIOError:
+            pass
+        wire.close()
+
+    def test_half_closed_wire(self):
+        """A client that only shuts its writing down has said goodbye as well."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"bye"))
+        wire.sock.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.read_all(peer), b"bye")
+
+    def test_another_client_does_not_notice(self):
+        other = self.wire()
+        peer = self.pair(other)
+        for turn in range(50):
+            wire = Wire(self.daemon.path)
+            wire.hello()
+            wire.send(wire.open(1, 1), wire.open(2, 2), wire.receive(3, 1, 5), b"\x08\0\0\0")
+            wire.close()
+            other.send(other.make_send(2 * turn + 1, 1, b"ping"), other.receive(2 * turn + 2, 1, 4))
+            self.assertEqual(self.read_all(peer, 4), b"ping")
+            peer.sendall(b"pong")
+            self.assertEqual(other.whole(2 * turn + 2)[1], b"pong")
+
+
+if __name__ == "__main__":
+    unittest.main()

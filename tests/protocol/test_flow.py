@@ -1,0 +1,559 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Windows, chains, errors_only, and clients and peers that do not keep up."""
+
+import os
+import selectors
+import socket
+import threading
+import unittest
+
+from asockd import DaemonTest
+from wire import Wire, pb, request
+
+PIECE = 256 * 1024
+ERRORS_ONLY = pb.REQUEST_FLAG_ERRORS_ONLY
+
+
+def chain(op, number, data, size=PIECE, **fields):
+    """The frames of one large send."""
+    pieces = [data[at:at + size] for at in range(0, len(data), size)]
+    frames = [Wire.make_send(op, number, pieces[0], more=True, total_len=len(data), **fields)]
+    frames += [Wire.make_send(op, number, piece, more=True) for piece in pieces[1:-1]]
+    return frames + [Wire.make_send(op, number, pieces[-1])]
+
+
+class Reader(threading.Thread):
+    """A peer that reads all there is."""
+
+    def __init__(self, peer):
+        super().__init__()
+        self.peer = peer
+        self.data = bytearray()
+        self.start()
+
+    def run(self):
+        try:
+            while piece := self.peer.recv(1 << 20):
+                self.data += piece
+        except OSError:
+            pass
+
+    def result(self):
+        self.join()
+        return bytes(self.data)
+
+
+class Echo(threading.Thread):
+    """A peer that sends back what it gets."""
+
+    def __init__(self, peer):
+        super().__init__()
+        self.peer = peer
+        self.start()
+
+    def run(self):
+        try:
+            while piece := self.peer.recv(1 << 16):
+                self.peer.sendall(piece)
+        except OSError:
+            pass
+
+
+class FlowTest(DaemonTest):
+
+    def feed(self, wire, number, frames):
+        """Sends frames of one socket within its window, reading while it does."""
+        taken = wire.freed[number]
+        outstanding = 0
+        for frame in frames:
+            size = int.from_bytes(frame[4:8], "little")
+            while outstanding + size > wire.welcome.send_window:
+                wire.kept.append(wire.read())
+                outstanding -= wire.freed[number] - taken
+                taken = wire.freed[number]
+            wire.send(frame)
+            outstanding += size
+
+    def ping(self, wire, number, op, count):
+        """Round trips over an echo; two ops each."""
+        for turn in range(count):
+            data = turn.to_bytes(4, "little")
+            wire.send(wire.make_send(op + 2 * turn, number, data),
+                      wire.receive(op + 2 * turn + 1, number, 4))
+            self.assertEqual(wire.whole(op + 2 * turn + 1)[1], data)
+            self.assertEqual(wire.completion(op + 2 * turn).bytes, 4)
+
+
+class Chains(FlowTest):
+
+    def test_large_send(self):
+        wire = self.wire()
+        reader = Reader(self.pair(wire))
+        data = os.urandom(20 << 20)
+        self.feed(wire, 1, chain(1, 1, data))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, reply.bytes), (0, len(data)))
+        wire.send(wire.make_close(2, 1))
+        wire.completion(2)
+        self.assertEqual(reader.result(), data)
+        self.assertEqual(wire.freed[1], len(data))
+
+    def test_pieces_of_any_size(self):
+        wire = self.wire()
+        reader = Reader(self.pair(wire))
+        data = os.urandom(10000)
+        wire.send(*chain(1, 1, data, size=7))
+        self.assertEqual(wire.completion(1).bytes, 10000)
+        wire.send(wire.make_close(2, 1))
+        wire.completion(2)
+        self.assertEqual(reader.result(), data)
+
+    def test_empty_pieces(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"", more=True, total_len=4),
+                  wire.make_send(1, 1, b"", more=True), wire.make_send(1, 1, b"ab", more=True),
+                  wire.make_send(1, 1, b"", more=True), wire.make_send(1, 1, b"cd"))
+        self.assertEqual(wire.completion(1).bytes, 4)
+        self.assertEqual(self.read_all(peer, 4), b"abcd")
+
+    def test_other_sockets_frames_between(self):
+        wire = self.wire()
+        one, two = Reader(self.pair(wire, 1)), Reader(self.pair(wire, 2))
+        first, second = os.urandom(500000), os.urandom(500000)
+        frames = [frame for both in zip(chain(1, 1, first, 50000), chain(2, 2, second, 50000))
+                  for frame in both]
+        wire.send(*frames)
+        self.assertEqual(wire.completion(1).bytes, 500000)
+        self.assertEqual(wire.completion(2).bytes, 500000)
+        wire.send(wire.make_close(3, 1), wire.make_close(4, 2))
+        self.assertEqual(one.result(), first)
+        self.assertEqual(two.result(), second)
+
+    def test_other_verbs_between(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        peer.sendall(b"hi")
+        frames = chain(1, 1, b"0123456789", 5)
+        wire.send(frames[0], wire.receive(2, 1, 10), wire.sync(3), frames[1])
+        self.assertEqual(wire.whole(2)[1], b"hi")
+        self.assertEqual(wire.completion(1).bytes, 10)
+        self.assertEqual(self.read_all(peer, 10), b"0123456789")
+
+    def broken(self, *frames):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(*frames)
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        return peer
+
+    def test_another_send_between(self):
+        make = Wire.make_send
+        self.reset_by(self.broken(make(1, 1, b"ab", more=True, total_len=4), make(2, 1, b"x")))
+
+    def test_longer_than_its_total(self):
+        make = Wire.make_send
+        self.broken(make(1, 1, b"ab", more=True, total_len=4), make(1, 1, b"cde"))
+        self.broken(make(1, 1, b"ab", more=True, total_len=4), make(1, 1, b"cd", more=True))
+
+    def test_shorter_than_its_total(self):
+        make = Wire.make_send
+        self.reset_by(self.broken(make(1, 1, b"ab", more=True, total_len=9), make(1, 1, b"cd")))
+
+    def test_without_a_total(self):
+        self.broken(Wire.make_send(1, 1, b"ab", more=True))
+
+    def test_abandon_without_a_chain(self):
+        self.broken(Wire.make_send(1, 1, b"", abandon=True))
+
+    def test_abandon_with_octets(self):
+        make = Wire.make_send
+        self.broken(make(1, 1, b"ab", more=True, total_len=9), make(1, 1, b"cd", abandon=True))
+
+    def test_abandon(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"ab", more=True, total_len=9),
+                  wire.make_send(1, 1, b"", abandon=True), wire.make_send(2, 1, b"behind"))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, reply.bytes), (pb.ERROR_OPERATION_ABORTED, 2))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
+        wire.send(wire.make_close(3, 1))
+        wire.completion(3)
+        self.assertEqual(wire.freed[1], 8)
+        self.reset_by(peer)
+
+    def test_rest_of_a_failed_chain_is_dropped(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        frames = chain(1, 1, bytes(100000), 10000)
+        wire.send(frames[0], wire.cancel(2, 1, 1))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_OPERATION_ABORTED)
+        wire.send(*frames[1:], wire.receive(3, 1, 10))  # nine pieces, no reply to any
+        peer.sendall(b"goes on")
+        self.assertEqual(wire.whole(3)[1], b"goes on")
+        wire.send(wire.make_close(4, 1))
+        wire.completion(4)
+        self.assertEqual(wire.freed[1], 100000)
+        self.assertEqual([reply for reply, _ in wire.kept if reply.op == 1], [])
+
+    def test_timeout_counts_from_the_first_piece(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"ab", timeout_ms=100, more=True, total_len=9))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, reply.bytes), (pb.ERROR_TIMED_OUT, 2))
+        wire.send(wire.make_send(1, 1, b"", abandon=True), wire.make_close(2, 1))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        self.reset_by(peer)
+
+    def test_token_again_after_an_abandoned_chain(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"ab", more=True, total_len=9), wire.cancel(2, 1, 1))
+        wire.completion(1)
+        wire.send(wire.make_send(1, 1, b"", abandon=True), wire.receive(1, 1, 5))
+        peer.sendall(b"fresh")
+        self.assertEqual(wire.whole(1)[1], b"fresh")
+
+
+class Windows(FlowTest):
+
+    def test_freed_is_what_was_sent(self):
+        wire = self.wire()
+        reader = Reader(self.pair(wire))
+        sizes = [0, 1, 2, 1000, 65536, PIECE, 3, PIECE, PIECE, 77]
+        self.feed(wire, 1, [wire.make_send(op, 1, bytes(size))
+                            for op, size in enumerate(sizes, 1)])
+        for op, size in enumerate(sizes, 1):
+            reply = wire.completion(op)
+            self.assertEqual((reply.error, reply.bytes), (0, size))
+        self.assertEqual(wire.freed[1], sum(sizes))
+        self.assertEqual(wire.ops_freed[1], len(sizes) + 2)
+        wire.send(wire.make_close(100, 1))
+        wire.completion(100)
+        self.assertEqual(wire.freed[1], sum(sizes))
+        self.assertEqual(len(reader.result()), sum(sizes))
+
+    def test_send_room_comes_unasked(self):
+        """A chain in progress has no reply of its own: events tell what is free."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        window = wire.welcome.send_window
+        frames = chain(1, 1, bytes(64 << 20))
+        wire.send(*frames[:window // PIECE])
+        reader = Reader(peer)
+        reply, _ = wire.take(lambda r: r.kind == pb.KIND_EVENT)
+        self.assertEqual(reply.event.code, pb.EVENT_SEND_ROOM)
+        self.assertEqual(reply.socket, 1)
+        self.assertGreaterEqual(reply.send_freed, window // 2)
+        while wire.freed[1] < window // 2:
+            wire.kept.append(wire.read())
+        wire.send(wire.make_close(2, 1))
+        wire.completion(2)
+        self.assertEqual(wire.freed[1], window)
+        reader.result()
+
+    def test_over_the_window(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        window = wire.welcome.send_window
+        op, refused = 1, None
+        while refused is None:
+            wire.send(wire.make_send(op, 1, bytes(PIECE)))
+            wire.settle()
+            refused = next((reply for reply, _ in wire.kept if reply.op == op and reply.error), None)
+            op += 1
+            self.assertLess(op, 1000, "the window has no end")
+        self.assertEqual(refused.error, pb.ERROR_NO_BUFFER_SPACE)
+        self.assertEqual(refused.bytes, 0)
+        # A failed send is a failed send: nothing goes out behind the hole (S49, S28).
+        wire.send(wire.make_send(op, 1, b"behind"))
+        self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
+        wire.send(wire.make_close(op + 1, 1))
+        wire.completion(op + 1)
+        self.assertEqual(wire.freed[1], (op - 1) * PIECE + 6)
+        self.assertLessEqual(window, (op - 1) * PIECE)
+        self.reset_by(peer)
+
+    def test_over_the_ops_of_a_socket(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        most = wire.welcome.socket_ops
+        wire.send(*(wire.receive(op, 1, 1) for op in range(1, most + 11)))
+        for op in range(most + 1, most + 11):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_NO_BUFFER_SPACE)
+        peer.sendall(b"x" * most)
+        for op in range(1, most + 1):
+            self.assertEqual(wire.whole(op)[1], b"x")
+        self.assertEqual(wire.ops_freed[1], most + 12)
+
+    def test_over_the_ops_of_the_session(self):
+        wire = self.wire(hello=False)
+        wire.hello(ops=64)
+        self.pair(wire, 1)
+        self.pair(wire, 2)
+        wire.send(*(wire.receive(op, 1 + op % 2, 1) for op in range(1, 75)))
+        refused = [wire.completion(op).error for op in range(65, 75)]
+        self.assertEqual(refused, [pb.ERROR_NO_BUFFER_SPACE] * 10)
+
+    def test_control_verbs_at_every_limit(self):
+        wire = self.wire(hello=False)
+        wire.hello(ops=64)
+        peer = self.pair(wire)
+        wire.send(*(wire.receive(op, 1, 1) for op in range(1, 65)))
+        wire.send(wire.receive(100, 1, 1), wire.sync(101), wire.cancel(102, 1, 64),
+                  wire.shutdown(103, 1, pb.HOW_SEND), wire.make_close(104, 1))
+        self.assertEqual(wire.completion(100).error, pb.ERROR_NO_BUFFER_SPACE)
+        for op in (101, 102, 103, 104):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.read_all(peer), b"")
+
+    def test_sockets_of_the_session(self):
+        wire = self.wire(hello=False)
+        wire.hello(sockets=16)
+        wire.send(*(wire.open(number, number) for number in range(1, 18)))
+        for number in range(1, 17):
+            self.assertEqual(wire.completion(number).error, pb.ERROR_SUCCESS)
+        self.assertEqual(wire.completion(17).error, pb.ERROR_TOO_MANY_OPEN_SOCKETS)
+
+
+class ErrorsOnly(FlowTest):
+
+    def test_success_is_not_told(self):
+        wire = self.wire()
+        listener = self.listener()
+        wire.send(wire.open(1, 1, flags=ERRORS_ONLY), wire.connect(2, 1, listener.getsockname()))
+        peer = self.accept(listener)
+        wire.send(*(wire.make_send(op, 1, b"abc", flags=ERRORS_ONLY) for op in range(3, 23)),
+                  wire.make_send(23, 1, b"end"))
+        self.assertEqual(wire.completion(23).error, pb.ERROR_SUCCESS)
+        wire.settle()
+        self.assertEqual({reply.op for reply, _ in wire.kept if reply.kind == pb.KIND_COMPLETION}, {2})
+        self.assertEqual(self.read_all(peer, 63), b"abc" * 20 + b"end")
+        self.assertEqual(wire.freed[1], 63)
+        self.assertEqual(wire.ops_freed[1], 23)
+
+    def test_failure_is_told(self):
+        wire = self.wire()
+        wire.send(wire.open(1, 1, flags=ERRORS_ONLY),
+                  wire.make_send(2, 1, b"x", flags=ERRORS_ONLY), wire.sync(3))
+        self.assertEqual(wire.next()[0].op, 2)
+        reply = wire.completion(3)
+        self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+
+    def test_sync_implies_what_was_processed(self):
+        wire = self.wire()
+        wire.send(*(wire.open(number, number, flags=ERRORS_ONLY) for number in range(1, 11)))
+        wire.settle()
+        self.assertFalse([reply for reply, _ in wire.kept if reply.kind == pb.KIND_COMPLETION])
+
+    def test_not_for_every_verb(self):
+        wire = self.wire()
+        self.pair(wire)
+        wire.send(request(pb.VERB_RECEIVE, 1, 1, flags=ERRORS_ONLY, receive=pb.Receive(length=1)),
+                  request(pb.VERB_CLOSE, 2, 1, flags=ERRORS_ONLY, close=pb.Close()))
+        for op in (1, 2):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT)
+
+    def test_ops_are_told_before_they_run_out(self):
+        """All ops errors_only and no reply in sight: the event says what is free."""
+        wire = self.wire(hello=False)
+        wire.hello(ops=64)
+        peer = self.pair(wire)
+        reader = Reader(peer)
+        outstanding, told = 0, wire.ops_freed[1]
+        for op in range(1, 2001):
+            while outstanding == 60:
+                wire.kept.append(wire.read())
+                outstanding -= wire.ops_freed[1] - told
+                told = wire.ops_freed[1]
+            wire.send(wire.make_send(op, 1, b"x", flags=ERRORS_ONLY))
+            outstanding += 1
+        wire.send(wire.shutdown(5000, 1, pb.HOW_SEND))
+        self.assertEqual(wire.completion(5000).error, pb.ERROR_SUCCESS)
+        self.assertEqual(len(reader.result()), 2000)
+        self.assertEqual({r.kind for r, _ in wire.kept}, {pb.KIND_EVENT})
+
+
+class Stalled(FlowTest):
+    """Who does not keep up holds up himself."""
+
+    def test_four_gigabytes_to_a_peer_that_stops(self):
+        wire = self.wire()
+        other = self.wire()
+        peer = self.pair(wire, 1)
+        Echo(self.pair(wire, 2))
+        Echo(self.pair(other, 1))
+        self.ping(wire, 2, 1 << 20, 50)
+        self.ping(other, 1, 1 << 20, 50)
+        window = wire.welcome.send_window
+        before = self.daemon.memory("VmHWM")
+        total = 4 << 30
+        piece = bytes(PIECE)
+        wire.send(wire.make_send(1, 1, piece, more=True, total_len=total))
+        wire.send(*[wire.make_send(1, 1, piece, more=True)] * (window // PIECE - 1))
+        sent = window
+        self.read_all(peer, 1 << 20)
+        quiet = 0
+        while quiet < 100:  # round trips without any room for another piece
+            if sent + PIECE - wire.freed[1] <= window:
+                wire.send(wire.make_send(1, 1, piece, more=True))
+                sent += PIECE
+                quiet = 0
+            wire.settle()
+            quiet += 1
+        self.assertGreater(sent, 1 << 20)
+        self.assertLess(sent, total // 4)
+        self.ping(wire, 2, 1 << 21, 500)  # 1,000 ops
+        self.ping(other, 1, 1 << 21, 500)
+        self.assertLess(self.daemon.memory("VmHWM") - before, window + (1 << 20))
+        wire.send(wire.cancel(2, 1, 1))
+        reply = wire.completion(1)
+        self.assertEqual(reply.error, pb.ERROR_OPERATION_ABORTED)
+        self.assertGreaterEqual(reply.bytes, 1 << 20)
+        wire.send(wire.make_send(1, 1, b"", abandon=True), wire.make_close(3, 1))
+        wire.completion(3)
+        self.assertEqual(wire.freed[1], sent)
+        self.assertEqual(len(self.reset_by(peer)) + (1 << 20) <= reply.bytes, True)
+
+    def fill(self, wire, other, number, frames):
+        """Writes until the daemon takes no more: a full descriptor over many turns of the daemon's loop."""
+        wire.sock.setblocking(False)
+        pending, sent, quiet = b"", 0, 0
+        while quiet < 50:
+            if not pending:
+                pending = next(frames)
+            try:
+                count = wire.sock.send(pending)
+                pending = pending[count:]
+                sent += count
+                quiet = 0
+                self.assertLess(sent, 64 << 20, "the daemon takes all there is")
+            except BlockingIOError:
+                self.ping(other, number, 1 << 30, 1)
+                quiet += 1
+        wire.sock.settimeout(30)
+        return pending, sent
+
+    def test_client_that_never_reads(self):
+        """Requests without end, replies unread: it is no longer read from."""
+        wire, other = self.wire(), self.wire()
+        Echo(self.pair(other))
+        self.ping(other, 1, 1, 50)
+        before = self.daemon.memory("VmRSS")
+        tokens = iter(range(1, 1 << 30))
+        count = 0
+
+        def frames():
+            nonlocal count
+            while True:
+                count += 1000
+                yield b"".join(wire.sync(next(tokens)) for _ in range(1000))
+
+        rest, _ = self.fill(wire, other, 1, frames())
+        self.ping(other, 1, 1 << 20, 500)
+        self.assertLess(self.daemon.memory("VmRSS") - before, 4 << 20)
+        # It reads again: every reply is there, in order.
+        writer = threading.Thread(target=wire.sock.sendall, args=(rest,))
+        writer.start()
+        for op in range(1, count + 1):
+            self.assertEqual(wire.read()[0].op, op)
+        writer.join()
+
+    def test_client_that_receives_and_never_reads(self):
+        """Its receives fill its own socket, then its peer is held up."""
+        wire, other = self.wire(), self.wire()
+        Echo(self.pair(other))
+        self.ping(other, 1, 1, 50)
+        peer = self.pair(wire)
+        before = self.daemon.memory("VmRSS")
+        wire.send(wire.receive(1, 1, 1 << 40, flags=pb.RECEIVE_FLAG_WAIT_ALL))
+        peer.setblocking(False)
+        sent, quiet = 0, 0
+        while quiet < 50:
+            try:
+                sent += peer.send(bytes(PIECE))
+                quiet = 0
+                self.assertLess(sent, 256 << 20, "the daemon takes all there is")
+            except BlockingIOError:
+                self.ping(other, 1, 1 << 20, 1)
+                quiet += 1
+        self.ping(other, 1, 1 << 21, 500)
+        self.assertLess(self.daemon.memory("VmRSS") - before, 4 << 20)
+        peer.shutdown(socket.SHUT_WR)
+        reply, data = wire.whole(1)
+        self.assertEqual((reply.error, reply.bytes, len(data)), (0, sent, sent))
+
+    def test_client_that_sends_without_reading(self):
+        """Data over every window, completions unread: errors on its ops, and nothing else."""
+        wire, other = self.wire(), self.wire()
+        Echo(self.pair(other))
+        self.ping(other, 1, 1, 50)
+        peer = self.pair(wire)
+        before = self.daemon.memory("VmRSS")
+        tokens = iter(range(1, 1 << 30))
+
+        def frames():
+            while True:
+                yield wire.make_send(next(tokens), 1, bytes(4096))
+
+        try:
+            self.fill(wire, other, 1, frames())
+        except AssertionError as error:
+            # Each such SEND costs one reply: 64 MiB of them may be too few to fill the way back.
+            self.assertIn("takes all there is", str(error))
+        self.ping(other, 1, 1 << 21, 500)
+        window = wire.welcome.send_window
+        self.assertLess(self.daemon.memory("VmRSS") - before, window + (4 << 20))
+        wire.close()
+        self.reset_by(peer)
+
+    def test_slow_reader_gets_everything(self):
+        """A client that reads an octet at a time is slow, not wrong."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        data = os.urandom(2000)
+        wire.send(*(wire.receive(op, 1, 10) for op in range(1, 201)))
+        peer.sendall(data)
+        got = b""
+        for op in range(1, 201):
+            while (reply := wire._parse()) is None:
+                wire.buffer += wire.sock.recv(1)
+            got += reply[1]
+        while len(got) < len(data):
+            wire.send(wire.receive(1000, 1, 2000))
+            got += wire.whole(1000)[1]
+        self.assertEqual(got, data)
+
+    def test_many_sockets_at_once(self):
+        """Sixty-four streams over one session, each its own octets."""
+        wire = self.wire()
+        readers, sent = {}, {}
+        for number in range(1, 65):
+            readers[number] = Reader(self.pair(wire, number))
+            sent[number] = os.urandom(100000 + number)
+        frames = [chain(number, number, data, 30000) for number, data in sent.items()]
+        selector = selectors.DefaultSelector()
+        selector.register(wire.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        output = b"".join(frame for step in zip(*frames) for frame in step)
+        output += b"".join(wire.make_close(1000 + number, number) for number in sent)
+        wire.sock.setblocking(False)
+        while output:
+            for _, events in selector.select():
+                if events & selectors.EVENT_READ:
+                    wire.buffer += wire.sock.recv(1 << 20)
+                if events & selectors.EVENT_WRITE:
+                    output = output[wire.sock.send(output):]
+        wire.sock.settimeout(30)
+        for number, data in sent.items():
+            reply = wire.completion(1000 + number)
+            self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+        selector.close()
+        for number, data in sent.items():
+            # Closed without linger: all of it, or RST and less.
+            self.assertTrue(data.startswith(readers[number].result()))
+
+
+if __name__ == "__main__":
+    unittest.main()
