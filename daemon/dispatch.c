@@ -21,6 +21,7 @@ enum verb_trait {
     COUNTED = 2,      /* against the limits of ops */
     WITH_PAYLOAD = 4, /* other verbs have none */
     ERRORS_ONLY = 8,  /* may be asked not to tell success */
+    ON_CONTROL = 16,  /* also on the control listener, which has no sockets of its own */
 };
 
 struct verb_entry {
@@ -35,13 +36,13 @@ static const struct verb_entry verbs[] = {
     [VERB_RECEIVE] = {verb_receive, ON_SOCKET | COUNTED},
     [VERB_SHUTDOWN] = {verb_shutdown, ON_SOCKET},
     [VERB_CLOSE] = {verb_close, ON_SOCKET},
-    [VERB_CANCEL] = {verb_cancel, 0},
+    [VERB_CANCEL] = {verb_cancel, ON_CONTROL},
     [VERB_SET_OPTION] = {verb_set_option, ON_SOCKET | COUNTED | ERRORS_ONLY},
     [VERB_GET_OPTION] = {verb_get_option, ON_SOCKET | COUNTED},
-    [VERB_SYNC] = {verb_sync, 0},
-    [VERB_LIST] = {verb_list, 0},
-    [VERB_SHOW] = {verb_show, 0},
-    [VERB_STATS] = {verb_stats, 0},
+    [VERB_SYNC] = {verb_sync, ON_CONTROL},
+    [VERB_LIST] = {verb_list, ON_CONTROL},
+    [VERB_SHOW] = {verb_show, ON_CONTROL},
+    [VERB_STATS] = {verb_stats, ON_CONTROL},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)
@@ -107,7 +108,7 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
 {
     uint32_t flags = call->request->flags;
 
-    if (!entry)
+    if (!entry || (op->session->kind == LISTENER_CONTROL && !(entry->traits & ON_CONTROL)))
         return ERR_OPERATION_NOT_SUPPORTED;
     if (entry->traits & ON_SOCKET && !op->sock)
         return ERR_NOT_SOCKET;

@@ -199,7 +199,8 @@ void sock_end_receives(struct sock *sock, uint32_t error)
 
 void sock_connect_failed(struct sock *sock)
 {
-    netsock_close(&sock->ns, sock->worker);
+    /* Given up just when it was answered: RST, the peer must not see an empty stream that looks whole. */
+    netsock_abort(&sock->ns, sock->worker);
     sock->wants_read = sock->wants_write = false;
     if (sock->state == SOCK_CONNECTING)
         sock_move(sock, SOCK_FAILED);

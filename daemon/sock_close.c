@@ -185,6 +185,8 @@ static void linger(struct sock *sock, uint32_t linger_ms)
     session_slot(s, sock->id)->sock = NULL;
     s->socket_count--;
     sock->id = 0;
+    if (sock->close)
+        sock->close->socket_id = 0;
     list_for_each (&sock->sends, it)
         container_of(it, struct op, node)->socket_id = 0;
     list_append(&s->lingering, &sock->node);
