@@ -152,7 +152,7 @@ static const struct key keys[] = {
     LIMIT_KEY("Clients", KEY_NUMBER, clients, 1, LIMIT_CLIENTS_MOST),
     LIMIT_KEY("Sockets", KEY_NUMBER, limits.sockets, LIMIT_SOCKETS_LEAST, LIMIT_SOCKETS_MOST),
     LIMIT_KEY("Ops", KEY_NUMBER, limits.ops, LIMIT_OPS_LEAST, LIMIT_OPS_MOST),
-    LIMIT_KEY("SocketOps", KEY_NUMBER, limits.socket_ops, 1, LIMIT_OPS_MOST),
+    LIMIT_KEY("SocketOps", KEY_NUMBER, limits.socket_ops, LIMIT_SOCKET_OPS_LEAST, LIMIT_OPS_MOST),
     LIMIT_KEY("SendWindow", KEY_SIZE, limits.send_window, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST),
     LIMIT_KEY("Queued", KEY_SIZE, limits.queued_max, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST),
     {.section = "Resolver", .name = "Servers", .type = KEY_SERVERS},

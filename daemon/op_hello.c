@@ -23,9 +23,9 @@ static uint64_t grant(uint64_t asked, uint64_t least, uint64_t most)
     return asked < least ? least : asked;
 }
 
-static void tell_welcome(struct session *s)
+static void tell_welcome(struct session *s, uint64_t token)
 {
-    struct reply reply = {.kind = KIND_WELCOME, .body = BODY_WELCOME};
+    struct reply reply = {.kind = KIND_WELCOME, .op = token, .body = BODY_WELCOME};
 
     reply.welcome = (struct welcome){
         .version = PROTOCOL_VERSION,
@@ -71,6 +71,6 @@ int hello(struct session *s, const struct request *request)
     if (request->hello.name)
         snprintf(s->name, sizeof(s->name), "%s", request->hello.name);
     s->has_hello = true;
-    tell_welcome(s);
+    tell_welcome(s, request->op);
     return 0;
 }

@@ -58,7 +58,7 @@ static const struct {
     {"[Limits]\nSockets=1K\n", ":2: Sockets=1K is no number"},
     {"[Limits]\nSockets=\n", ":2: Sockets= is no number"},
     {"[Limits]\nOps=63\n", ":2: Ops=63 is not 64 to 262144"},
-    {"[Limits]\nSocketOps=0\n", ":2: SocketOps=0 is not 1 to 262144"},
+    {"[Limits]\nSocketOps=0\n", ":2: SocketOps=0 is not 16 to 262144"},
     {"[Limits]\nClients=0\n", ":2: Clients=0 is not 1 to 65536"},
     {"[Limits]\nSendWindow=1023K\n", ":2: SendWindow=1023K is not 1048576 to 67108864"},
     {"[Limits]\nQueued=2G\n", ":2: Queued=2G is not 1048576 to 1073741824"},
