@@ -278,7 +278,7 @@ class Client:
     def _fill_output(self):
         """A frame of each socket in turn, while windows and the output buffer allow."""
         turns = len(self.ready)
-        while turns > 0 and len(self.output) < OUTPUT_FULL:
+        while self.ready and turns > 0 and len(self.output) < OUTPUT_FULL:
             sock = self.ready.popleft()
             turns -= 1
             queue = self._next(sock)

@@ -7,7 +7,9 @@
 #   NAME.py   a Python unittest module
 
 int_tests +=
-py_tests +=
+
+# asockd
+py_tests += tests/integration/test_server.py
 
 # asockctl
 py_tests += \
