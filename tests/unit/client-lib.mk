@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Unit tests of client-lib/: NAME.unit is built from tests/unit/NAME.c.
+# Unit tests of client-lib/: NAME.unit is built from tests/unit/NAME.c. The test is the daemon.
 
-unit_tests +=
+lib_unit_tests = \
+	tests/unit/test_lib_wire.unit
+unit_tests += $(lib_unit_tests)
+FAKE_DAEMON = tests/unit/fake_daemon.c tests/unit/fake_daemon.h
+LIB_TEST_LIBS = libasock-internal.la libproto.la libbase.la $(PROTOBUF_C_LIBS) $(CHECK_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_lib_wire_unit_SOURCES = tests/unit/test_lib_wire.c $(FAKE_DAEMON)
+tests_unit_test_lib_wire_unit_LDADD = $(LIB_TEST_LIBS)
