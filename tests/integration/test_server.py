@@ -211,13 +211,13 @@ class Program(ServerTest):
         self.assertIn("nowhere in particular", err)
 
     def test_configured_limits_are_the_welcomes(self):
-        path = self.write("[Limits]\nSockets=100\nOps=1000\nSocketOps=10\n"
+        path = self.write("[Limits]\nSockets=100\nOps=1000\nSocketOps=20\n"
                           "SendWindow=2M\nQueued=4M\n")
         self.start("--config", path)
         client = self.client()
         client.sync().result(DEADLINE)
         limits = client.limits
-        self.assertEqual((limits.sockets, limits.ops, limits.socket_ops), (100, 1000, 10))
+        self.assertEqual((limits.sockets, limits.ops, limits.socket_ops), (100, 1000, 20))
         self.assertEqual((limits.send_window, limits.queued_max), (2 << 20, 4 << 20))
 
     def test_without_allow_any_everything_is_denied(self):

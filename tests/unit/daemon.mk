@@ -7,6 +7,7 @@ unit_tests += \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_resolver.unit \
+	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_time.unit
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
@@ -14,6 +15,7 @@ tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
 tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c
 tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c
+tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 
 # The core in the test's own process.

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/server.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/limits.h"
+
+#define CONTROL (FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS)
+
+START_TEST(test_descriptors_for_everybody)
+{
+    struct descriptor_shares shares;
+
+    ck_assert_int_eq(server_share_descriptors(20000, 256, &shares), 0);
+    ck_assert_uint_eq(shares.clients, 256);
+    ck_assert_uint_eq(shares.sockets, 20000 - FDS_RESERVED - CONTROL - 256 * FDS_PER_SESSION);
+}
+END_TEST
+
+/* However few there are: nothing is shared out twice, and nobody is left without. */
+START_TEST(test_descriptors_never_suffice_twice)
+{
+    struct descriptor_shares shares;
+
+    for (uint64_t limit = 0; limit < 3000; limit++) {
+        if (server_share_descriptors(limit, 256, &shares) < 0) {
+            ck_assert_uint_lt(limit, 128);
+            continue;
+        }
+        ck_assert_uint_ge(shares.clients, 1);
+        ck_assert_uint_ge(shares.sockets, FDS_PER_SESSION * shares.clients);
+        ck_assert_uint_eq(
+            FDS_RESERVED + CONTROL + shares.clients * FDS_PER_SESSION + shares.sockets, limit);
+    }
+    ck_assert_uint_eq(shares.clients, 256);
+}
+END_TEST
+
+START_TEST(test_descriptors_without_limit)
+{
+    struct descriptor_shares shares;
+
+    ck_assert_int_eq(server_share_descriptors(UINT64_MAX, LIMIT_CLIENTS_MOST, &shares), 0);
+    ck_assert_uint_eq(shares.clients, LIMIT_CLIENTS_MOST);
+    ck_assert_uint_eq(shares.sockets, UINT32_MAX);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("server");
+    TCase *tc = tcase_create("server");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tc, test_descriptors_for_everybody);
+    tcase_add_test(tc, test_descriptors_never_suffice_twice);
+    tcase_add_test(tc, test_descriptors_without_limit);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
