@@ -112,6 +112,8 @@ void sock_uncharge(struct sock *sock, uint64_t octets);
  * returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
+/* Its client has gone: it has LINGER_ORPHAN_MS at most. */
+void sock_orphan_linger(struct sock *sock);
 /* A lingering close is given up: RST, its close ends with error. */
 void sock_abort_linger(struct sock *sock, uint32_t error);
 /* The daemon ends: RST at once, or nothing where all was said. */

@@ -161,6 +161,14 @@ static void linger_expired(struct deadline *deadline)
     sock_abort_linger(container_of(deadline, struct sock, close_deadline), ERR_TIMED_OUT);
 }
 
+void sock_orphan_linger(struct sock *sock)
+{
+    uint64_t latest = sock->worker->clock() + LINGER_ORPHAN_MS;
+
+    if (sock->close_deadline.timer.deadline > latest)
+        worker_set_deadline(sock->worker, &sock->close_deadline, LINGER_ORPHAN_MS);
+}
+
 static bool has_queued_send(const struct sock *sock)
 {
     list_for_each (&sock->sends, it) {
