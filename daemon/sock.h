@@ -12,7 +12,8 @@
  *   every state --close or abort--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
- * but a session; DRAINING has neither: FIN is sent, input is discarded (S42).
+ * but a session (so has CONNECTING with `lingers`: it goes on to LINGERING); DRAINING has neither:
+ * FIN is sent, input is discarded (S42).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -71,6 +72,7 @@ struct sock {
     uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
     bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end;               /* the peer's FIN was read */
+    bool lingers;                    /* closed by the client, with time for its queued sends */
     bool is_closing;                 /* its close is under way: what ends now ends because of it */
     bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
 };
