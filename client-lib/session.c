@@ -78,12 +78,8 @@ int asock_session_adopt(int fd)
     socklen_t len = sizeof(int);
     int type, flags;
 
-    if (fd < 0)
-        return -EBADF;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-        return -errno;
-    if (type != SOCK_STREAM)
-        return -EPROTOTYPE;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
+        return -EINVAL;
     flags = fcntl(fd, F_GETFD);
     if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0)
         return -errno;
