@@ -16,11 +16,14 @@
 
 static int shutdown_step(struct op *op)
 {
-    int r = netsock_shutdown(&op->sock->ns, SHUT_WR);
+    struct sock *sock = op->sock;
+    int r = netsock_shutdown(&sock->ns, SHUT_WR);
 
-    /* On a socket that was connected: its connection has been reset. */
+    /* On a socket that was connected: both ends are closed already, or it has been reset. */
     if (r == -ENOTCONN)
-        r = -ECONNRESET;
+        r = sock->has_sent_end ? 0 : -ECONNRESET;
+    if (r == 0)
+        sock->has_sent_end = true;
     complete(op, r < 0 ? asock_error_from_errno(r) : ERR_SUCCESS);
     return 1;
 }
