@@ -154,6 +154,8 @@ static int accept_one(struct listener *l)
 
     if (fd >= 0) {
         admit(l, fd);
+        /* A control session may have taken it in a time of need. */
+        open_spare(l->listeners);
         return 1;
     }
     switch (fd) {
