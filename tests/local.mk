@@ -14,7 +14,6 @@ gate_tests = \
 	tests/gates/manpages.gate \
 	tests/gates/manexamples.gate \
 	tests/gates/style.gate \
-	tests/gates/documents.gate \
 	tests/gates/selftest.gate
 unit_tests =
 int_tests =

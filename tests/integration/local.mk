@@ -7,6 +7,7 @@
 #   NAME.py   a Python unittest module
 
 int_tests +=
+include tests/integration/library.mk
 
 # asockd
 py_tests += tests/integration/test_server.py
@@ -15,6 +16,3 @@ py_tests += tests/integration/test_server.py
 py_tests += \
 	tests/integration/test_ctl_args.py
 EXTRA_DIST += tests/lib/asockctl.py
-
-# README.md
-py_tests += tests/integration/test_readme.py

@@ -19,9 +19,31 @@ void fixture_setup_nothing(void)
     fixture.fds = count_fds(getpid());
 }
 
+/* How many descriptors the daemon has once it serves a session. */
+static size_t fds_with_session(asock_context **ret)
+{
+    *ret = new_control();
+    sync_of(*ret);
+    return private_daemon_fds(fixture.daemon);
+}
+
+/*
+ * At rest it can not be told when the daemon has closed what it started with: in a turn that answers
+ * it has. So two sessions are counted, and what each of them takes is subtracted.
+ */
 void fixture_start(const struct private_daemon_options *options)
 {
+    asock_context *first, *second;
+    size_t with_one, with_two;
+
     fixture.daemon = private_daemon_start(options);
+    with_one = fds_with_session(&first);
+    with_two = fds_with_session(&second);
+    ck_assert_uint_gt(with_two, with_one);
+    fixture.daemon->baseline = with_one - (with_two - with_one);
+    asock_context_unref(first);
+    asock_context_unref(second);
+    private_daemon_wait_fds(fixture.daemon, fixture.daemon->baseline);
 }
 
 void fixture_setup_daemon(void)
@@ -44,14 +66,31 @@ void fixture_setup_dispatcher(void)
     ck_assert_int_eq(asock_context_start_dispatcher(fixture.context), 0);
 }
 
+static bool lists_nothing(void *userdata)
+{
+    return inspect_rows(userdata, "list") == 0;
+}
+
+/* No socket of any session, closing ones included. */
+static void assert_nothing_left(void)
+{
+    asock_context *control = new_control();
+
+    ck_assert_msg(wait_condition(lists_nothing, control), "the daemon still lists %d sockets",
+                  inspect_rows(control, "list"));
+    asock_context_unref(control);
+}
+
 void fixture_teardown(void)
 {
     if (fixture.context) {
         pump_remove(fixture.context);
         asock_context_unref(fixture.context);
     }
-    if (fixture.daemon)
+    if (fixture.daemon) {
+        assert_nothing_left();
         private_daemon_stop(fixture.daemon);
+    }
     ck_assert_uint_eq(count_fds(getpid()), fixture.fds);
 }
 

@@ -160,6 +160,15 @@ static uid_t daemon_uid(void)
     return geteuid() == 0 && !getenv("ASOCK_TEST_SAME_USER") ? DAEMON_UID : geteuid();
 }
 
+static int become_user(void)
+{
+    if (daemon_uid() == geteuid())
+        return 0;
+    if (setgroups(0, NULL) < 0 || setgid(DAEMON_UID) < 0)
+        return -1;
+    return setuid(DAEMON_UID);
+}
+
 static void become_daemon(const char *const *argv, const struct private_daemon_options *options,
                           int log, pid_t parent)
 {
@@ -177,8 +186,7 @@ static void become_daemon(const char *const *argv, const struct private_daemon_o
     binary = open(path, O_RDONLY | O_CLOEXEC);
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
-    if (daemon_uid() != geteuid() &&
-        (setgroups(0, NULL) < 0 || setgid(DAEMON_UID) < 0 || setuid(DAEMON_UID) < 0))
+    if (become_user() < 0)
         _exit(126);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
@@ -313,7 +321,6 @@ struct private_daemon *private_daemon_start(const struct private_daemon_options 
     wait_ready(daemon, notify);
     close(log);
     close(notify);
-    daemon->baseline = private_daemon_fds(daemon);
     return daemon;
 }
 
@@ -417,6 +424,22 @@ void private_daemon_wait_fds(struct private_daemon *daemon, size_t count)
 
     ck_assert_msg(wait_condition(has_fds, &wanted), "asockd has %zu descriptors instead of %zu",
                   private_daemon_fds(daemon), count);
+}
+
+void private_daemon_limit_fds(struct private_daemon *daemon, rlim_t limit)
+{
+    struct rlimit rlimit = {limit, limit};
+    int status;
+    pid_t pid = fork();
+
+    /* As the daemon's own user: root may be without the capability for another's limits. */
+    if (pid == 0) {
+        if (become_user() < 0)
+            _exit(1);
+        _exit(prlimit(daemon->pid, RLIMIT_NOFILE, &rlimit, NULL) < 0 ? 2 : 0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
 }
 
 long private_daemon_memory(struct private_daemon *daemon, const char *field)

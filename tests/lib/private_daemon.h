@@ -20,7 +20,7 @@ struct private_daemon {
     uid_t uid; /* the daemon's */
     int pidfd;
     int guard;         /* closing it is the sign for the guard */
-    size_t baseline;   /* descriptors of the daemon when it was ready */
+    size_t baseline;   /* descriptors of the daemon at rest; fixture_start() counts them */
     char dir[64];      /* --runtime-dir */
     char client[108];  /* the client listener's path */
     char control[108]; /* the control listener's path */
@@ -36,8 +36,8 @@ struct private_daemon_options {
 struct private_daemon *private_daemon_start(const struct private_daemon_options *options);
 
 /*
- * Waits until it has no more descriptors than at the start and lists no socket (what a test leaves
- * behind is a failure of that test), stops it with SIGTERM and asserts exit status 0. Returns NULL.
+ * Waits until it has as many descriptors as at the start (what a test leaves behind is a failure of
+ * that test), stops it with SIGTERM and asserts exit status 0. Returns NULL.
  */
 struct private_daemon *private_daemon_stop(struct private_daemon *daemon);
 
@@ -54,6 +54,8 @@ size_t private_daemon_log(struct private_daemon *daemon, char *buf, size_t size)
 size_t private_daemon_fds(struct private_daemon *daemon);
 /* Waits until it has count descriptors. */
 void private_daemon_wait_fds(struct private_daemon *daemon, size_t count);
+/* Lowers its RLIMIT_NOFILE while it runs. */
+void private_daemon_limit_fds(struct private_daemon *daemon, rlim_t limit);
 /* A field of /proc/PID/status in KiB: "VmHWM", "VmRSS". */
 long private_daemon_memory(struct private_daemon *daemon, const char *field);
 /* Stops it with SIGSTOP, and returns only once it stands still. */

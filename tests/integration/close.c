@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Shutdown and close, S39 to S45. */
+
+#include "tests/lib/fixture.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LARGE (16 * MIB)
+
+static void shutdown_now(asock_socket *socket, enum asock_how how, int error)
+{
+    asock_op *op = new_op();
+
+    submitted(asock_shutdown(socket, op, how));
+    expect(op, error);
+    asock_op_unref(op);
+}
+
+START_TEST(test_s39_shutdown_send_finishes_queued_sends_first)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = malloc(LARGE), back[4];
+    asock_op *shut = new_op(), *op;
+    uint64_t octets;
+
+    pattern_fill(data, 0, LARGE);
+    op = send_without_reader(pair.socket, data, LARGE);
+    pending(asock_shutdown(pair.socket, shut, ASOCK_SHUTDOWN_SEND));
+    sync_with_daemon();
+    ck_assert(asock_op_is_pending(op));
+    ck_assert(asock_op_is_pending(shut));
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
+    ck_assert_uint_eq(octets, LARGE);
+    expect_bytes(op, ASOCK_SUCCESS, LARGE);
+    expect(shut, ASOCK_SUCCESS);
+    /* Receiving goes on, until 0 octets. */
+    remote_write(pair.peer, "back", 4);
+    receive_now(pair.socket, back, 4);
+    remote_finish(pair.peer);
+    ck_assert_int_eq(asock_op_set_buffer(op, back, 4), 0);
+    submitted(asock_receive(pair.socket, op));
+    expect_bytes(op, ASOCK_SUCCESS, 0);
+    ck_assert_uint_eq(asock_op_get_result_flags(op), ASOCK_END_OF_STREAM);
+    asock_op_unref(op);
+    asock_op_unref(shut);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+static void assert_end_of_stream(asock_op *op)
+{
+    expect_bytes(op, ASOCK_SUCCESS, 0);
+    ck_assert_uint_eq(asock_op_get_result_flags(op), ASOCK_END_OF_STREAM);
+}
+
+START_TEST(test_s40_shutdown_receive_ends_pending_and_later_receives)
+{
+    struct pair pair = new_pair(AF_INET);
+    char buf[3];
+    asock_op *ops[3];
+
+    for (size_t i = 0; i < 2; i++) {
+        ops[i] = new_op_with(&buf[i], 1);
+        pending(asock_receive(pair.socket, ops[i]));
+    }
+    sync_with_daemon();
+    shutdown_now(pair.socket, ASOCK_SHUTDOWN_RECEIVE, ASOCK_SUCCESS);
+    ops[2] = new_op_with(&buf[2], 1);
+    submitted(asock_receive(pair.socket, ops[2]));
+    for (size_t i = 0; i < 3; i++) {
+        assert_end_of_stream(ops[i]);
+        asock_op_unref(ops[i]);
+    }
+    /* Sending goes on. */
+    send_now(pair.socket, "out", 3);
+    remote_read(pair.peer, buf, 3);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s40_shutdown_both_is_both)
+{
+    struct pair pair = new_pair(AF_INET);
+    char byte = 'x';
+    asock_op *op = new_op_with(&byte, 1), *send_op = new_op_with(&byte, 1);
+
+    pending(asock_receive(pair.socket, op));
+    shutdown_now(pair.socket, ASOCK_SHUTDOWN_BOTH, ASOCK_SUCCESS);
+    assert_end_of_stream(op);
+    submitted(asock_send(pair.socket, send_op));
+    expect_bytes(send_op, ASOCK_SHUTDOWN, 0);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    asock_op_unref(op);
+    asock_op_unref(send_op);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s41_shutdown_after_the_peer_closed_succeeds)
+{
+    struct pair pair = new_pair(AF_INET);
+    char byte;
+    asock_op *op = new_op_with(&byte, 1);
+
+    remote_finish(pair.peer);
+    submitted(asock_receive(pair.socket, op));
+    assert_end_of_stream(op);
+    shutdown_now(pair.socket, ASOCK_SHUTDOWN_SEND, ASOCK_SUCCESS);
+    shutdown_now(pair.socket, ASOCK_SHUTDOWN_SEND, ASOCK_SUCCESS);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    shutdown_now(pair.socket, ASOCK_SHUTDOWN_RECEIVE, ASOCK_SUCCESS);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s41_shutdown_of_unconnected_socket_is_not_connected)
+{
+    asock_socket *sock = new_socket(AF_INET);
+
+    shutdown_now(sock, ASOCK_SHUTDOWN_SEND, ASOCK_NOT_CONNECTED);
+    shutdown_now(sock, ASOCK_SHUTDOWN_RECEIVE, ASOCK_NOT_CONNECTED);
+    shutdown_now(sock, ASOCK_SHUTDOWN_BOTH, ASOCK_NOT_CONNECTED);
+    asock_socket_unref(sock);
+}
+END_TEST
+
+struct order {
+    int next;
+    int receive_at, send_at, close_at;
+    asock_op *receive, *send, *close;
+};
+
+static void note_order(asock_op *op, void *userdata)
+{
+    struct order *order = userdata;
+
+    order->next++;
+    if (op == order->receive)
+        order->receive_at = order->next;
+    else if (op == order->send)
+        order->send_at = order->next;
+    else
+        order->close_at = order->next;
+}
+
+START_TEST(test_s42_close_aborts_pending_ops_and_completes_last)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = calloc(1, LARGE), byte;
+    struct order order = {
+        .receive = new_op_with(&byte, 1), .send = new_op_with(data, LARGE), .close = new_op()};
+
+    asock_op_set_callback(order.receive, note_order, &order);
+    asock_op_set_callback(order.send, note_order, &order);
+    asock_op_set_callback(order.close, note_order, &order);
+    pending(asock_receive(pair.socket, order.receive));
+    pending(asock_send(pair.socket, order.send));
+    sync_with_daemon();
+    pending(asock_close(pair.socket, order.close, 0));
+    wait_count(&order.next, 3);
+    ck_assert_int_eq(order.close_at, 3);
+    ck_assert_int_eq(asock_op_get_error(order.receive), ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(asock_op_get_error(order.send), ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(asock_op_get_error(order.close), ASOCK_SUCCESS);
+    asock_op_unref(order.receive);
+    asock_op_unref(order.send);
+    asock_op_unref(order.close);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+/* Half a stream never looks like a whole one: the first send was not wholly taken. */
+START_TEST(test_s42_close_with_an_unfinished_send_resets)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = malloc(LARGE);
+    asock_op *op;
+    uint64_t octets;
+
+    pattern_fill(data, 0, LARGE);
+    op = send_without_reader(pair.socket, data, LARGE);
+    sync_with_daemon();
+    close_now(pair.socket, 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_RST);
+    ck_assert_uint_lt(octets, LARGE);
+    asock_op_unref(op);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s42_close_after_finished_sends_ends_with_fin)
+{
+    struct pair pair = new_pair(AF_INET);
+    char *data = malloc(100 * KIB);
+    uint64_t octets;
+
+    pattern_fill(data, 0, 100 * KIB);
+    send_now(pair.socket, data, 100 * KIB);
+    close_now(pair.socket, 0);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
+    ck_assert_uint_eq(octets, 100 * KIB);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+/* The kernel alone would reset: it does so when input is unread at close. */
+START_TEST(test_s42_close_with_unread_input_ends_with_fin)
+{
+    struct pair pair = new_pair(AF_INET);
+    char probe;
+    asock_op *op = new_op_with(&probe, 1);
+    uint64_t octets;
+
+    ck_assert_int_eq(asock_op_set_flags(op, ASOCK_PEEK), 0);
+    pending(asock_receive(pair.socket, op));
+    flush();
+    remote_write(pair.peer, "unread", 6);
+    expect_bytes(op, ASOCK_SUCCESS, 1);
+    send_now(pair.socket, "whole", 5);
+    close_now(pair.socket, 0);
+    /* It still discards what comes in before the peer's FIN. */
+    remote_write(pair.peer, "more", 4);
+    ck_assert_int_eq(remote_drain(pair.peer, &octets), REMOTE_FIN);
+    ck_assert_uint_eq(octets, 5);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s42_last_unref_is_a_close_without_linger)
+{
+    struct pair pair = new_pair(AF_INET);
+
+    send_now(pair.socket, "x", 1);
+    pair.socket = asock_socket_unref(pair.socket);
+    flush();
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    pair_close(&pair);
+}
+END_TEST
+
+/* A client that dies: a child with a context of its own, killed with its sends done or half done. */
+static void kill_client(size_t len, enum remote_end how)
+{
+    struct sockaddr_storage addr;
+    int listener = remote_listen_small(AF_INET, &addr), ready[2], peer;
+    char *data = malloc(len), byte;
+    uint64_t octets;
+    pid_t pid;
+
+    pattern_fill(data, 0, len);
+    ck_assert_int_eq(pipe(ready), 0);
+    pid = fork();
+    if (pid == 0) {
+        asock_context *context = new_context();
+        asock_socket *sock = new_connected(context, &addr);
+        asock_op *op = new_op_of(context);
+
+        asock_op_set_buffer(op, data, len);
+        asock_send(sock, op);
+        sync_of(context);
+        if (how == REMOTE_FIN)
+            asock_op_wait(op, LIVENESS_MS);
+        if (write(ready[1], "", 1) == 1)
+            pause();
+        _exit(1);
+    }
+    peer = remote_accept(listener);
+    wait_fd(ready[0], 1);
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    ck_assert_int_eq(remote_drain_pattern(peer, 0, &octets), how);
+    if (how == REMOTE_FIN)
+        ck_assert_uint_eq(octets, len);
+    free(data);
+    close(ready[0]);
+    close(ready[1]);
+    close(peer);
+    close(listener);
+}
+
+START_TEST(test_s42_client_that_dies_with_sends_done_ends_with_fin)
+{
+    kill_client(1000, REMOTE_FIN);
+}
+END_TEST
+
+START_TEST(test_s42_client_that_dies_with_a_send_half_done_resets)
+{
+    kill_client(LARGE, REMOTE_RST);
+}
+END_TEST
+
+START_TEST(test_s43_linger_drains_queued_sends)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = malloc(LARGE);
+    asock_op *op, *close_op = new_op();
+    uint64_t octets;
+
+    pattern_fill(data, 0, LARGE);
+    op = send_without_reader(pair.socket, data, LARGE);
+    pending(asock_close(pair.socket, close_op, 60000));
+    sync_with_daemon();
+    ck_assert(asock_op_is_pending(close_op));
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
+    ck_assert_uint_eq(octets, LARGE);
+    expect_bytes(op, ASOCK_SUCCESS, LARGE);
+    close(pair.peer);
+    pair.peer = -1;
+    expect(close_op, ASOCK_SUCCESS);
+    asock_op_unref(op);
+    asock_op_unref(close_op);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s43_linger_ends_after_its_time_with_reset)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = calloc(1, LARGE);
+    asock_op *op = send_without_reader(pair.socket, data, LARGE);
+
+    close_now(pair.socket, 100);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    asock_op_unref(op);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s43_draining_close_is_cancelled_with_reset)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = calloc(1, LARGE);
+    asock_op *op = send_without_reader(pair.socket, data, LARGE), *close_op = new_op();
+
+    pending(asock_close(pair.socket, close_op, 60000));
+    sync_with_daemon();
+    ck_assert_int_eq(asock_cancel(close_op), 0);
+    ck_assert_int_eq(asock_op_wait(close_op, LIVENESS_MS), 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    asock_op_unref(op);
+    asock_op_unref(close_op);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s43_close_with_abort_resets)
+{
+    struct pair pair = new_pair(AF_INET);
+
+    send_now(pair.socket, "all taken", 9);
+    close_now(pair.socket, ASOCK_CLOSE_ABORT);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s44_everything_after_close_is_a_clean_error)
+{
+    struct pair pair = new_pair(AF_INET);
+    char buf[4];
+    asock_op *op = new_op_with(buf, 4);
+
+    close_now(pair.socket, 0);
+    ck_assert_uint_eq(asock_socket_get_id(pair.socket), 0);
+    for (size_t i = 0; i < 6; i++) {
+        int r = i == 0   ? asock_send(pair.socket, op)
+                : i == 1 ? asock_receive(pair.socket, op)
+                : i == 2 ? asock_shutdown(pair.socket, op, ASOCK_SHUTDOWN_BOTH)
+                : i == 3 ? asock_set_option(pair.socket, op, ASOCK_OPTION_NO_DELAY, 1)
+                : i == 4 ? asock_get_option(pair.socket, op, ASOCK_OPTION_NO_DELAY)
+                         : asock_close(pair.socket, op, 0);
+
+        submitted(r);
+        expect_bytes(op, ASOCK_NOT_SOCKET, 0);
+    }
+    ck_assert_int_eq(asock_context_get_error(fixture.context), 0);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+/* More sockets, one after the other, than ids; closes and opens are pipelined. */
+START_TEST(test_s44_ids_are_used_again_at_once)
+{
+    struct server *server = server_start(SERVER_ECHO, AF_INET, 0);
+    uint64_t limit;
+
+    ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_SOCKETS, 16), 0);
+    sync_with_daemon();
+    ck_assert_int_eq(asock_context_get_limit(fixture.context, ASOCK_LIMIT_SOCKETS, &limit), 0);
+    ck_assert_uint_eq(limit, 16);
+    for (int round = 0; round < 10; round++) {
+        asock_socket *socks[16];
+        asock_op *ops[16];
+
+        for (int i = 0; i < 16; i++) {
+            socks[i] = new_socket(AF_INET);
+            ops[i] = new_connect_op(server_addr(server));
+            pending(asock_connect(socks[i], ops[i]));
+        }
+        for (int i = 0; i < 16; i++) {
+            expect(ops[i], ASOCK_SUCCESS);
+            asock_op_unref(ops[i]);
+            /* No wait: the next round's opens are behind these closes. */
+            asock_socket_unref(socks[i]);
+        }
+    }
+    sync_with_daemon();
+    server_wait_ended(server, 160);
+    ck_assert_uint_eq(server_stop(server).connections, 160);
+}
+END_TEST
+
+/* The others of the daemon do not notice: a second client's transfer goes on. */
+START_TEST(test_s45_client_gone_leaves_nothing_behind)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_context *control = new_control();
+    char buf[8];
+    size_t fds;
+
+    sync_of(control);
+    fds = private_daemon_fds(fixture.daemon);
+    for (int i = 0; i < 3; i++)
+        kill_client(i == 1 ? LARGE : 1000, i == 1 ? REMOTE_RST : REMOTE_FIN);
+    private_daemon_wait_fds(fixture.daemon, fds);
+    ck_assert_int_eq(inspect_rows(control, "list"), 1);
+    send_now(pair.socket, "fine", 4);
+    remote_read(pair.peer, buf, 4);
+    asock_context_unref(control);
+    pair_close(&pair);
+}
+END_TEST
+
+static const TTest **const tests[] = {
+    &test_s39_shutdown_send_finishes_queued_sends_first,
+    &test_s40_shutdown_receive_ends_pending_and_later_receives,
+    &test_s40_shutdown_both_is_both,
+    &test_s41_shutdown_after_the_peer_closed_succeeds,
+    &test_s41_shutdown_of_unconnected_socket_is_not_connected,
+    &test_s42_close_aborts_pending_ops_and_completes_last,
+    &test_s42_close_with_an_unfinished_send_resets,
+    &test_s42_close_after_finished_sends_ends_with_fin,
+    &test_s42_close_with_unread_input_ends_with_fin,
+    &test_s42_last_unref_is_a_close_without_linger,
+    &test_s42_client_that_dies_with_sends_done_ends_with_fin,
+    &test_s42_client_that_dies_with_a_send_half_done_resets,
+    &test_s43_linger_drains_queued_sends,
+    &test_s43_linger_ends_after_its_time_with_reset,
+    &test_s43_draining_close_is_cancelled_with_reset,
+    &test_s43_close_with_abort_resets,
+    &test_s44_everything_after_close_is_a_clean_error,
+    &test_s44_ids_are_used_again_at_once,
+    &test_s45_client_gone_leaves_nothing_behind,
+};
+
+int main(void)
+{
+    return RUN_SUITE("close", fixture_setup, tests);
+}

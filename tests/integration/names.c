@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Connect by name, S15, S17, S18, S21, S24, in a network of the test's own with a name server in it. */
+
+#include "tests/lib/dns.h"
+#include "tests/lib/fixture.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct dns_server *dns;
+
+static void setup_network(void)
+{
+    fixture_setup_nothing();
+    dns = dns_enter_network() ? dns_start() : NULL;
+}
+
+static void teardown_network(void)
+{
+    if (dns)
+        dns = dns_stop(dns);
+    fixture_teardown();
+}
+
+/* The daemon is started by the test: it reads resolv.conf in the network that setup has entered. */
+static bool start(const char *const *args)
+{
+    struct private_daemon_options options = {.args = args};
+
+    if (!dns)
+        return false;
+    fixture_start(&options);
+    fixture.context = new_context();
+    pump_add(fixture.context);
+    return true;
+}
+
+#define START(args)                                                                                \
+    do {                                                                                           \
+        if (!start(args))                                                                          \
+            TEST_SKIP("no right to make network and mount namespaces");                            \
+    } while (0)
+
+static asock_op *new_name_op(const char *host, const struct sockaddr_storage *addr)
+{
+    asock_op *op = new_op();
+    char service[8];
+
+    snprintf(service, sizeof(service), "%u", addr ? remote_port(addr) : 1);
+    ck_assert_int_eq(asock_op_set_host(op, host, service), 0);
+    return op;
+}
+
+static void connect_fails(const char *host, int error)
+{
+    asock_socket *sock = new_socket(AF_UNSPEC);
+    asock_op *op = new_name_op(host, NULL);
+
+    pending(asock_connect(sock, op));
+    expect(op, error);
+    ck_assert_int_eq(asock_op_get_connect_error(op), error);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+}
+
+static void connect_reaches(const char *host, int family)
+{
+    struct sockaddr_storage addr, remote;
+    int listener = remote_listen(family, &addr), peer;
+    asock_socket *sock = new_socket(AF_UNSPEC);
+    asock_op *op = new_name_op(host, &addr);
+
+    pending(asock_connect(sock, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
+    ck_assert_mem_eq(&remote, &addr, remote_addr_len(&addr));
+    peer = remote_accept(listener);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+    close(peer);
+    close(listener);
+}
+
+START_TEST(test_s15_names_are_resolved_by_the_daemon)
+{
+    START(NULL);
+    connect_reaches("one.test", AF_INET);
+    connect_reaches("six.test", AF_INET6);
+    connect_reaches("ONE.Test", AF_INET);
+    connect_reaches("localhost", AF_INET6);
+    connect_reaches("localhost", AF_INET);
+}
+END_TEST
+
+/* One address refuses, the next one answers; the completion names it. */
+START_TEST(test_s19_addresses_are_tried_in_turn)
+{
+    START(NULL);
+    connect_reaches("second.test", AF_INET);
+    connect_reaches("both.test", AF_INET);
+    connect_reaches("both.test", AF_INET6);
+}
+END_TEST
+
+START_TEST(test_s19_both_kinds_of_address_are_asked_for)
+{
+    struct dns_counts counts;
+
+    START(NULL);
+    connect_reaches("both.test", AF_INET6);
+    counts = dns_counts(dns);
+    ck_assert_uint_ge(counts.a, 1);
+    ck_assert_uint_ge(counts.aaaa, 1);
+    ck_assert_uint_eq(counts.other, 0);
+}
+END_TEST
+
+START_TEST(test_s18_unknown_name_is_host_not_found)
+{
+    START(NULL);
+    connect_fails("missing.test", ASOCK_HOST_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(test_s18_name_without_address_is_no_data)
+{
+    START(NULL);
+    connect_fails("empty.test", ASOCK_NO_DATA);
+}
+END_TEST
+
+START_TEST(test_s18_failing_name_server_is_try_again)
+{
+    START(NULL);
+    connect_fails("broken.test", ASOCK_TRY_AGAIN);
+}
+END_TEST
+
+START_TEST(test_s18_error_of_the_last_attempt)
+{
+    START(NULL);
+    connect_fails("second.test", ASOCK_CONNECTION_REFUSED);
+    connect_fails("one.test", ASOCK_CONNECTION_REFUSED);
+}
+END_TEST
+
+/* A socket of one family takes none of the other's addresses. */
+START_TEST(test_s18_family_without_address_is_no_data)
+{
+    asock_socket *sock;
+    asock_op *op;
+
+    START(NULL);
+    sock = new_socket(AF_INET6);
+    op = new_name_op("one.test", NULL);
+    pending(asock_connect(sock, op));
+    expect(op, ASOCK_NO_DATA);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+}
+END_TEST
+
+START_TEST(test_s17_no_way_is_network_unreachable)
+{
+    struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(80)};
+    struct sockaddr_storage addr = {0};
+    asock_socket *sock;
+    asock_op *op;
+
+    START(NULL);
+    inet_pton(AF_INET, "192.0.2.1", &far.sin_addr);
+    memcpy(&addr, &far, sizeof(far));
+    sock = new_socket(AF_INET);
+    op = new_connect_op(&addr);
+    pending(asock_connect(sock, op));
+    expect(op, ASOCK_NETWORK_UNREACHABLE);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+}
+END_TEST
+
+static void end_while_resolving(int how, int error)
+{
+    asock_socket *sock = new_socket(AF_UNSPEC);
+    asock_op *op = new_name_op("silent.test", NULL), *behind = new_op_with("x", 1);
+    int called = 0;
+
+    asock_op_set_callback(op, count_callback, &called);
+    asock_op_set_timeout(op, how == 1 ? 50 : 0);
+    pending(asock_connect(sock, op));
+    pending(asock_send(sock, behind));
+    sync_with_daemon();
+    if (how == 0)
+        ck_assert_int_eq(asock_cancel(op), 0);
+    else if (how == 2)
+        close_now(sock, 0);
+    wait_count(&called, 1);
+    ck_assert_int_eq(asock_op_get_error(op), error);
+    expect_bytes(behind, ASOCK_OPERATION_ABORTED, 0);
+    sync_with_daemon();
+    ck_assert_int_eq(called, 1);
+    asock_op_unref(op);
+    asock_op_unref(behind);
+    asock_socket_unref(sock);
+}
+
+START_TEST(test_s21_cancel_timeout_and_close_while_resolving)
+{
+    START(NULL);
+    end_while_resolving(0, ASOCK_OPERATION_ABORTED);
+    end_while_resolving(1, ASOCK_TIMED_OUT);
+    end_while_resolving(2, ASOCK_OPERATION_ABORTED);
+}
+END_TEST
+
+/* Names are a leak, too: what no rule could admit is not asked for. */
+START_TEST(test_s24_denied_name_is_not_asked_for)
+{
+    static const char *const args[] = {NULL};
+    struct dns_counts counts;
+    asock_socket *sock;
+    asock_op *op;
+
+    START(args);
+    sock = new_socket(AF_UNSPEC);
+    op = new_name_op("one.test", NULL);
+    submitted(asock_connect(sock, op));
+    expect(op, ASOCK_ACCESS_DENIED);
+    counts = dns_counts(dns);
+    ck_assert_uint_eq(counts.a + counts.aaaa + counts.other, 0);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+}
+END_TEST
+
+static const TTest **const tests[] = {
+    &test_s15_names_are_resolved_by_the_daemon,
+    &test_s19_addresses_are_tried_in_turn,
+    &test_s19_both_kinds_of_address_are_asked_for,
+    &test_s18_unknown_name_is_host_not_found,
+    &test_s18_name_without_address_is_no_data,
+    &test_s18_failing_name_server_is_try_again,
+    &test_s18_error_of_the_last_attempt,
+    &test_s18_family_without_address_is_no_data,
+    &test_s17_no_way_is_network_unreachable,
+    &test_s21_cancel_timeout_and_close_while_resolving,
+    &test_s24_denied_name_is_not_asked_for,
+};
+
+int main(void)
+{
+    return run_suite("names", setup_network, teardown_network, tests,
+                     sizeof(tests) / sizeof(tests[0]));
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Sending, S25 to S30. */
+
+#include "tests/lib/fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LARGE (16 * MIB) /* more than kernel and daemon hold for a peer that does not read */
+
+static char *new_pattern(size_t len)
+{
+    char *data = malloc(len);
+
+    ck_assert_ptr_nonnull(data);
+    pattern_fill(data, 0, len);
+    return data;
+}
+
+START_TEST(test_s25_send_completes_whole)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE);
+    asock_op *op = send_without_reader(pair.socket, data, LARGE);
+    char *got = malloc(LARGE);
+
+    sync_with_daemon();
+    remote_read(pair.peer, got, MIB);
+    sync_with_daemon();
+    ck_assert(asock_op_is_pending(op));
+    remote_read(pair.peer, got + MIB, LARGE - MIB);
+    ck_assert_int_eq(pattern_check(got, 0, LARGE), -1);
+    expect_bytes(op, ASOCK_SUCCESS, LARGE);
+    asock_op_unref(op);
+    free(got);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s25_taken_is_not_delivered)
+{
+    struct pair pair = new_pair(AF_INET6);
+    char buf[4];
+
+    send_now(pair.socket, "data", 4);
+    remote_read(pair.peer, buf, 4);
+    ck_assert_mem_eq(buf, "data", 4);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s26_queued_sends_go_out_whole_and_in_order)
+{
+    static const size_t sizes[] = {1,         100 * KIB,     3,  700 * KIB, 0,
+                                   256 * KIB, 256 * KIB + 1, 64, MIB};
+    struct server *server = server_start(SERVER_SINK, AF_INET, 0);
+    asock_socket *sock = new_connected(fixture.context, server_addr(server));
+    char *data = new_pattern(4 * MIB);
+    struct server_result result;
+    asock_op *ops[9];
+    size_t at = 0;
+
+    for (size_t i = 0; i < 9; i++) {
+        ops[i] = new_op_with(data + at, sizes[i]);
+        submitted(asock_send(sock, ops[i]));
+        at += sizes[i];
+    }
+    for (size_t i = 0; i < 9; i++) {
+        expect_bytes(ops[i], ASOCK_SUCCESS, sizes[i]);
+        asock_op_unref(ops[i]);
+    }
+    close_now(sock, 0);
+    server_wait_ended(server, 1);
+    result = server_stop(server);
+    ck_assert_uint_eq(result.octets, at);
+    ck_assert_uint_eq(result.mismatches, 0);
+    ck_assert_uint_eq(result.fins, 1);
+    asock_socket_unref(sock);
+    free(data);
+}
+END_TEST
+
+START_TEST(test_s27_empty_send_succeeds_and_sends_nothing)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_op *op = new_op_with(NULL, 0);
+
+    submitted(asock_send(pair.socket, op));
+    expect_bytes(op, ASOCK_SUCCESS, 0);
+    sync_with_daemon();
+    ck_assert(remote_nothing_to_read(pair.peer));
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+/* An empty send keeps its place: it does not overtake the one before it. */
+START_TEST(test_s27_empty_send_keeps_its_place)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE);
+    asock_op *large = send_without_reader(pair.socket, data, LARGE);
+    asock_op *empty = new_op_with(NULL, 0);
+
+    pending(asock_send(pair.socket, empty));
+    sync_with_daemon();
+    ck_assert(asock_op_is_pending(empty));
+    close_now(pair.socket, ASOCK_CLOSE_ABORT);
+    expect(large, ASOCK_OPERATION_ABORTED);
+    expect_bytes(empty, ASOCK_OPERATION_ABORTED, 0);
+    asock_op_unref(large);
+    asock_op_unref(empty);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+static void assert_send_side_is_closed(asock_socket *socket, int error)
+{
+    asock_op *op = new_op_with("never", 5);
+
+    submitted(asock_send(socket, op));
+    expect_bytes(op, error, 0);
+    submitted(asock_shutdown(socket, op, ASOCK_SHUTDOWN_SEND));
+    expect(op, error);
+    asock_op_unref(op);
+}
+
+static void assert_receiving_goes_on(struct pair *pair)
+{
+    char buf[4];
+
+    remote_write(pair->peer, "back", 4);
+    receive_now(pair->socket, buf, 4);
+    ck_assert_mem_eq(buf, "back", 4);
+}
+
+START_TEST(test_s28_failed_send_tells_its_octets_and_closes_the_send_side)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE), got[4096];
+    asock_op *op = send_without_reader(pair.socket, data, LARGE);
+    asock_op *queued = new_op_with(data, 10);
+    uint64_t moved;
+
+    pending(asock_send(pair.socket, queued));
+    remote_read(pair.peer, got, sizeof(got));
+    remote_reset(pair.peer);
+    pair.peer = -1;
+    expect(op, ASOCK_CONNECTION_RESET);
+    moved = asock_op_get_bytes(op);
+    ck_assert_uint_ge(moved, sizeof(got));
+    ck_assert_uint_lt(moved, LARGE);
+    expect_bytes(queued, ASOCK_OPERATION_ABORTED, 0);
+    assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    asock_op_unref(queued);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s28_timed_out_send_closes_the_send_side_alone)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE);
+    asock_op *op = new_op_with(data, LARGE), *queued = new_op_with(data, 10);
+    uint64_t moved, octets;
+
+    ck_assert_int_eq(asock_op_set_timeout(op, 200), 0);
+    pending(asock_send(pair.socket, op));
+    pending(asock_send(pair.socket, queued));
+    expect(op, ASOCK_TIMED_OUT);
+    moved = asock_op_get_bytes(op);
+    ck_assert_uint_lt(moved, LARGE);
+    expect_bytes(queued, ASOCK_OPERATION_ABORTED, 0);
+    assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
+    assert_receiving_goes_on(&pair);
+    /* Half a stream never looks like a whole one. */
+    close_now(pair.socket, 0);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_RST);
+    ck_assert_uint_le(octets, moved);
+    asock_op_unref(op);
+    asock_op_unref(queued);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+/* The octets that the op tells are those the peer can read: no more, and no less. */
+START_TEST(test_s28_octets_told_are_octets_sent)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE), *got;
+    asock_op *op = new_op_with(data, LARGE);
+    uint64_t moved;
+
+    ck_assert_int_eq(asock_op_set_timeout(op, 200), 0);
+    pending(asock_send(pair.socket, op));
+    expect(op, ASOCK_TIMED_OUT);
+    moved = asock_op_get_bytes(op);
+    got = malloc(moved);
+    remote_read(pair.peer, got, moved);
+    ck_assert_int_eq(pattern_check(got, 0, moved), -1);
+    sync_with_daemon();
+    ck_assert(remote_nothing_to_read(pair.peer));
+    asock_op_unref(op);
+    free(got);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s29_send_after_shutdown_is_shutdown)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_op *op = new_op_with("x", 1);
+
+    submitted(asock_shutdown(pair.socket, op, ASOCK_SHUTDOWN_SEND));
+    expect(op, ASOCK_SUCCESS);
+    submitted(asock_send(pair.socket, op));
+    expect_bytes(op, ASOCK_SHUTDOWN, 0);
+    assert_receiving_goes_on(&pair);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s29_send_on_unconnected_socket_is_not_connected)
+{
+    asock_socket *sock = new_socket(AF_INET);
+    asock_op *op = new_op_with("x", 1);
+
+    submitted(asock_send(sock, op));
+    expect_bytes(op, ASOCK_NOT_CONNECTED, 0);
+    submitted(asock_receive(sock, op));
+    expect_bytes(op, ASOCK_NOT_CONNECTED, 0);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+}
+END_TEST
+
+START_TEST(test_s29_send_after_reset_is_connection_reset)
+{
+    struct pair pair = new_pair(AF_INET);
+    char buf;
+    asock_op *op = new_op_with("x", 1), *receive = new_op_with(&buf, 1);
+
+    pending(asock_receive(pair.socket, receive));
+    flush();
+    remote_reset(pair.peer);
+    pair.peer = -1;
+    expect_bytes(receive, ASOCK_CONNECTION_RESET, 0);
+    submitted(asock_send(pair.socket, op));
+    expect_bytes(op, ASOCK_CONNECTION_RESET, 0);
+    asock_op_unref(op);
+    asock_op_unref(receive);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s30_cancelled_queued_send_harms_no_other)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE), *got = malloc(LARGE + 4);
+    asock_op *first = send_without_reader(pair.socket, data, LARGE);
+    asock_op *second = new_op_with("GAP", 3), *third = new_op_with("last", 4);
+
+    pending(asock_send(pair.socket, second));
+    pending(asock_send(pair.socket, third));
+    sync_with_daemon();
+    ck_assert_int_eq(asock_cancel(second), 0);
+    expect_bytes(second, ASOCK_OPERATION_ABORTED, 0);
+    ck_assert(asock_op_is_pending(first));
+    ck_assert(asock_op_is_pending(third));
+    remote_read(pair.peer, got, LARGE + 4);
+    ck_assert_int_eq(pattern_check(got, 0, LARGE), -1);
+    ck_assert_mem_eq(got + LARGE, "last", 4);
+    expect_bytes(first, ASOCK_SUCCESS, LARGE);
+    expect_bytes(third, ASOCK_SUCCESS, 4);
+    close_now(pair.socket, 0);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    asock_op_unref(first);
+    asock_op_unref(second);
+    asock_op_unref(third);
+    free(data);
+    free(got);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s30_cancelled_send_that_has_begun_breaks_the_stream)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE), got[1024];
+    asock_op *first = send_without_reader(pair.socket, data, LARGE), *second = new_op_with(data, 5);
+    uint64_t moved;
+
+    pending(asock_send(pair.socket, second));
+    remote_read(pair.peer, got, sizeof(got));
+    ck_assert_int_eq(asock_cancel(first), 0);
+    expect(first, ASOCK_OPERATION_ABORTED);
+    moved = asock_op_get_bytes(first);
+    ck_assert_uint_ge(moved, sizeof(got));
+    ck_assert_uint_lt(moved, LARGE);
+    expect_bytes(second, ASOCK_OPERATION_ABORTED, 0);
+    assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
+    assert_receiving_goes_on(&pair);
+    close_now(pair.socket, 0);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    asock_op_unref(first);
+    asock_op_unref(second);
+    free(data);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s30_timeout_always_counts_as_begun)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(LARGE), *got = malloc(LARGE);
+    asock_op *first = send_without_reader(pair.socket, data, LARGE);
+    asock_op *second = new_op_with(data, 5), *third = new_op_with(data, 5);
+
+    ck_assert_int_eq(asock_op_set_timeout(second, 100), 0);
+    pending(asock_send(pair.socket, second));
+    pending(asock_send(pair.socket, third));
+    expect_bytes(second, ASOCK_TIMED_OUT, 0);
+    expect_bytes(third, ASOCK_OPERATION_ABORTED, 0);
+    /* What was before it goes on. */
+    ck_assert(asock_op_is_pending(first));
+    remote_read(pair.peer, got, LARGE);
+    ck_assert_int_eq(pattern_check(got, 0, LARGE), -1);
+    expect_bytes(first, ASOCK_SUCCESS, LARGE);
+    assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
+    close_now(pair.socket, 0);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    asock_op_unref(first);
+    asock_op_unref(second);
+    asock_op_unref(third);
+    free(data);
+    free(got);
+    pair_close(&pair);
+}
+END_TEST
+
+static const TTest **const tests[] = {
+    &test_s25_send_completes_whole,
+    &test_s25_taken_is_not_delivered,
+    &test_s26_queued_sends_go_out_whole_and_in_order,
+    &test_s27_empty_send_succeeds_and_sends_nothing,
+    &test_s27_empty_send_keeps_its_place,
+    &test_s28_failed_send_tells_its_octets_and_closes_the_send_side,
+    &test_s28_timed_out_send_closes_the_send_side_alone,
+    &test_s28_octets_told_are_octets_sent,
+    &test_s29_send_after_shutdown_is_shutdown,
+    &test_s29_send_on_unconnected_socket_is_not_connected,
+    &test_s29_send_after_reset_is_connection_reset,
+    &test_s30_cancelled_queued_send_harms_no_other,
+    &test_s30_cancelled_send_that_has_begun_breaks_the_stream,
+    &test_s30_timeout_always_counts_as_begun,
+};
+
+int main(void)
+{
+    return RUN_SUITE("send", fixture_setup, tests);
+}
