@@ -4,7 +4,9 @@
  * (on_socket) and gets their events (on_io) and the time (on_timeout); its answer (on_answer) moves
  * the lookup to `finished`, and the next turn of the loop calls back (on_deliver).
  * Failures: a cancelled lookup stays with c-ares, which cannot give up a single one, and is freed when
- * it answers; when no other is left, all are given up at once.
+ * it answers; when no other is left, all are given up at once. When resolv.conf has changed, what is in
+ * flight ends with the servers it was sent to, on a channel of its own, and a new channel takes over:
+ * c-ares of this age cannot read it again.
  */
 #include "daemon/resolver.h"
 
@@ -12,32 +14,53 @@
 #include <assert.h>
 #include <errno.h>
 #include <ev.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/alloc.h"
 #include "base/list.h"
 #include "daemon/host.h"
 
+/* Which resolv.conf it was; all zero: there was none. */
+struct file_id {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec changed;
+};
+
 struct resolver {
     struct ev_loop *loop;
-    ares_channel channel;
-    struct ev_timer timeout;
+    struct resolver_options options; /* texts are ours */
+    struct file_id resolv_conf;      /* that the newest channel has read */
+    struct list channels;            /* struct channel; the last one is the newest */
+    struct list finished;            /* struct resolver_lookup: to be delivered */
     struct ev_timer deliver;
-    struct list sockets;  /* struct resolver_socket: what c-ares has open */
-    struct list finished; /* struct resolver_lookup: to be delivered */
-    unsigned int wanted;  /* lookups that c-ares has and somebody waits for */
-    unsigned int lookups; /* all, wanted or not */
+    unsigned int lookups; /* all, wanted or not, finished or not */
+};
+
+struct channel {
+    struct list node; /* resolver->channels */
+    struct resolver *resolver;
+    ares_channel ares;
+    struct ev_timer timeout;
+    struct list sockets; /* struct resolver_socket: what c-ares has open */
+    unsigned int asked;  /* lookups that c-ares has */
+    unsigned int wanted; /* of these, those that somebody waits for */
 };
 
 struct resolver_socket {
     struct list node;
-    struct resolver *resolver;
+    struct channel *channel;
     struct ev_io io;
 };
 
 struct resolver_lookup {
     struct list node; /* resolver->finished */
     struct resolver *resolver;
+    struct channel *channel;      /* NULL: nobody was asked, or it has answered */
     struct resolver_query *query; /* NULL: cancelled */
     int family;
     struct resolver_result result;
@@ -53,41 +76,42 @@ void resolver_clean_environment(void)
 
 /* ---- c-ares on the loop ---- */
 
-static void update_timeout(struct resolver *resolver)
+static void update_timeout(struct channel *channel)
 {
+    struct ev_loop *loop = channel->resolver->loop;
     struct timeval tv;
 
-    ev_timer_stop(resolver->loop, &resolver->timeout);
-    if (!ares_timeout(resolver->channel, NULL, &tv))
+    ev_timer_stop(loop, &channel->timeout);
+    if (!ares_timeout(channel->ares, NULL, &tv))
         return;
-    ev_timer_set(&resolver->timeout, (ev_tstamp)tv.tv_sec + (ev_tstamp)tv.tv_usec / 1e6, 0.);
-    ev_timer_start(resolver->loop, &resolver->timeout);
+    ev_timer_set(&channel->timeout, (ev_tstamp)tv.tv_sec + (ev_tstamp)tv.tv_usec / 1e6, 0.);
+    ev_timer_start(loop, &channel->timeout);
 }
 
 static void on_timeout(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
-    struct resolver *resolver = timer->data;
+    struct channel *channel = timer->data;
 
     (void)loop, (void)events;
-    ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    update_timeout(resolver);
+    ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    update_timeout(channel);
 }
 
 static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
 {
-    struct resolver *resolver = ((struct resolver_socket *)io->data)->resolver;
+    struct channel *channel = ((struct resolver_socket *)io->data)->channel;
     int fd = io->fd;
 
     (void)loop;
     /* `io` may be gone when this returns. */
-    ares_process_fd(resolver->channel, events & EV_READ ? fd : ARES_SOCKET_BAD,
+    ares_process_fd(channel->ares, events & EV_READ ? fd : ARES_SOCKET_BAD,
                     events & EV_WRITE ? fd : ARES_SOCKET_BAD);
-    update_timeout(resolver);
+    update_timeout(channel);
 }
 
-static struct resolver_socket *find_socket(struct resolver *resolver, int fd)
+static struct resolver_socket *find_socket(struct channel *channel, int fd)
 {
-    list_for_each (&resolver->sockets, it) {
+    list_for_each (&channel->sockets, it) {
         struct resolver_socket *socket = container_of(it, struct resolver_socket, node);
 
         if (socket->io.fd == fd)
@@ -96,31 +120,32 @@ static struct resolver_socket *find_socket(struct resolver *resolver, int fd)
     return NULL;
 }
 
-static struct resolver_socket *add_socket(struct resolver *resolver, int fd)
+static struct resolver_socket *add_socket(struct channel *channel, int fd)
 {
-    struct resolver_socket *socket = calloc(1, sizeof(*socket));
+    struct resolver_socket *socket = mem_zalloc(1, sizeof(*socket));
 
     if (!socket)
         return NULL;
-    socket->resolver = resolver;
+    socket->channel = channel;
     ev_io_init(&socket->io, on_io, fd, EV_READ);
     socket->io.data = socket;
-    list_append(&resolver->sockets, &socket->node);
+    list_append(&channel->sockets, &socket->node);
     return socket;
 }
 
 static void remove_socket(struct resolver_socket *socket)
 {
-    ev_io_stop(socket->resolver->loop, &socket->io);
+    ev_io_stop(socket->channel->resolver->loop, &socket->io);
     list_remove(&socket->node);
-    free(socket);
+    mem_free(socket);
 }
 
 /* c-ares says what it waits for; neither: it is about to close fd. */
 static void on_socket(void *data, int fd, int readable, int writable)
 {
-    struct resolver *resolver = data;
-    struct resolver_socket *socket = find_socket(resolver, fd);
+    struct channel *channel = data;
+    struct ev_loop *loop = channel->resolver->loop;
+    struct resolver_socket *socket = find_socket(channel, fd);
 
     if (!readable && !writable) {
         if (socket)
@@ -128,12 +153,115 @@ static void on_socket(void *data, int fd, int readable, int writable)
         return;
     }
     if (!socket)
-        socket = add_socket(resolver, fd);
+        socket = add_socket(channel, fd);
     if (!socket)
         return; /* out of memory: nobody hears this socket, and c-ares' time-out tells */
-    ev_io_stop(resolver->loop, &socket->io);
+    ev_io_stop(loop, &socket->io);
     ev_io_set(&socket->io, fd, (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
-    ev_io_start(resolver->loop, &socket->io);
+    ev_io_start(loop, &socket->io);
+}
+
+static int init_channel(struct channel *channel, struct resolver_options *options)
+{
+    char lookups[] = "fb"; /* files, then DNS */
+    struct ares_options o = {
+        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .ndomains = 0,
+        .lookups = lookups,
+        .timeout = options->timeout_ms,
+        .tries = options->tries,
+        .udp_port = options->port,
+        .tcp_port = options->port,
+        .resolvconf_path = (char *)options->resolv_conf, /* c-ares copies it */
+        .sock_state_cb = on_socket,
+        .sock_state_cb_data = channel,
+    };
+    int mask = ARES_OPT_FLAGS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB |
+               ARES_OPT_RESOLVCONF;
+    int status;
+
+    if (options->timeout_ms > 0)
+        mask |= ARES_OPT_TIMEOUTMS;
+    if (options->tries > 0)
+        mask |= ARES_OPT_TRIES;
+    if (options->port > 0)
+        mask |= ARES_OPT_UDP_PORT | ARES_OPT_TCP_PORT;
+    status = ares_init_options(&channel->ares, &o, mask);
+    if (status != ARES_SUCCESS) {
+        channel->ares = NULL;
+        return status == ARES_ENOMEM ? -ENOMEM : -EIO;
+    }
+    if (!options->servers)
+        return 0;
+    status = ares_set_servers_ports_csv(channel->ares, options->servers);
+    if (status != ARES_SUCCESS)
+        return status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
+    return 0;
+}
+
+static void channel_free(struct channel *channel)
+{
+    assert(channel->wanted == 0);
+    if (channel->ares)
+        ares_destroy(channel->ares);
+    assert(channel->asked == 0 && list_is_empty(&channel->sockets));
+    ev_timer_stop(channel->resolver->loop, &channel->timeout);
+    list_remove(&channel->node);
+    mem_free(channel);
+}
+
+static int channel_new(struct resolver *resolver)
+{
+    struct channel *channel = mem_zalloc(1, sizeof(*channel));
+    int r;
+
+    if (!channel)
+        return -ENOMEM;
+    list_init(&channel->node);
+    list_init(&channel->sockets);
+    channel->resolver = resolver;
+    ev_timer_init(&channel->timeout, on_timeout, 0., 0.);
+    channel->timeout.data = channel;
+    r = init_channel(channel, &resolver->options);
+    if (r < 0) {
+        channel_free(channel);
+        return r;
+    }
+    list_append(&resolver->channels, &channel->node);
+    return 0;
+}
+
+static struct file_id identify(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return (struct file_id){0};
+    return (struct file_id){st.st_dev, st.st_ino, st.st_size, st.st_ctim};
+}
+
+static bool is_same_file(const struct file_id *a, const struct file_id *b)
+{
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+/* A channel that knows resolv.conf as it is now; the one there is, if a new one cannot be had. */
+static struct channel *current_channel(struct resolver *resolver)
+{
+    struct file_id now;
+
+    list_for_each_safe (&resolver->channels, it) {
+        struct channel *channel = container_of(it, struct channel, node);
+
+        if (channel->asked == 0 && it->next != &resolver->channels)
+            channel_free(channel);
+    }
+    now = identify(resolver->options.resolv_conf);
+    if (!resolver->options.servers && !is_same_file(&now, &resolver->resolv_conf) &&
+        channel_new(resolver) == 0)
+        resolver->resolv_conf = now;
+    return list_last(&resolver->channels, struct channel, node);
 }
 
 /* ---- lookups ---- */
@@ -145,7 +273,7 @@ static int lookup_new(struct resolver *resolver, struct resolver_query *query, i
 
     if (resolver->lookups >= RESOLVER_LOOKUPS_MAX)
         return -ENOBUFS;
-    lookup = calloc(1, sizeof(*lookup));
+    lookup = mem_zalloc(1, sizeof(*lookup));
     if (!lookup)
         return -ENOMEM;
     list_init(&lookup->node);
@@ -162,7 +290,7 @@ static void lookup_free(struct resolver_lookup *lookup)
 {
     list_remove(&lookup->node);
     lookup->resolver->lookups--;
-    free(lookup);
+    mem_free(lookup);
 }
 
 static void finish(struct resolver_lookup *lookup)
@@ -249,13 +377,15 @@ static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo
     struct resolver_lookup *lookup = data;
 
     (void)timeouts;
+    lookup->channel->asked--;
     if (!lookup->query) {
         lookup_free(lookup);
         if (info)
             ares_freeaddrinfo(info);
         return;
     }
-    lookup->resolver->wanted--;
+    lookup->channel->wanted--;
+    lookup->channel = NULL;
     lookup->result.error = error_of(status);
     if (status == ARES_SUCCESS) {
         for (struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next)
@@ -270,13 +400,15 @@ static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo
 
 static void ask(struct resolver_lookup *lookup, const char *name)
 {
-    struct resolver *resolver = lookup->resolver;
+    struct channel *channel = current_channel(lookup->resolver);
     struct ares_addrinfo_hints hints = {
         .ai_family = lookup->family, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
 
-    resolver->wanted++;
-    ares_getaddrinfo(resolver->channel, name, NULL, &hints, on_answer, lookup);
-    update_timeout(resolver);
+    lookup->channel = channel;
+    channel->asked++;
+    channel->wanted++;
+    ares_getaddrinfo(channel->ares, name, NULL, &hints, on_answer, lookup);
+    update_timeout(channel);
 }
 
 int resolver_start(struct resolver *resolver, struct resolver_query *query, const char *host,
@@ -312,79 +444,74 @@ int resolver_start(struct resolver *resolver, struct resolver_query *query, cons
 void resolver_cancel(struct resolver_query *query)
 {
     struct resolver_lookup *lookup = query->lookup;
-    struct resolver *resolver;
+    struct channel *channel;
 
     if (!lookup)
         return;
-    resolver = lookup->resolver;
     query->lookup = NULL;
     lookup->query = NULL;
-    if (list_is_linked(&lookup->node)) {
+    channel = lookup->channel;
+    if (!channel) {
         lookup_free(lookup);
         return;
     }
-    if (--resolver->wanted == 0) {
-        ares_cancel(resolver->channel); /* on_answer frees them all */
-        update_timeout(resolver);
+    if (--channel->wanted == 0) {
+        ares_cancel(channel->ares); /* on_answer frees them all */
+        update_timeout(channel);
     }
 }
 
 /* ---- the resolver ---- */
 
-static int init_channel(struct resolver *resolver, const struct resolver_options *options)
+static char *copy_text(const char *text)
 {
-    char lookups[] = "fb"; /* files, then DNS */
-    struct ares_options o = {
-        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
-        .ndomains = 0,
-        .lookups = lookups,
-        .timeout = options->timeout_ms,
-        .tries = options->tries,
-        .sock_state_cb = on_socket,
-        .sock_state_cb_data = resolver,
-    };
-    int mask = ARES_OPT_FLAGS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB;
-    int status;
+    size_t size = strlen(text) + 1;
+    char *copy = mem_alloc(size);
 
-    if (options->timeout_ms > 0)
-        mask |= ARES_OPT_TIMEOUTMS;
-    if (options->tries > 0)
-        mask |= ARES_OPT_TRIES;
-    status = ares_init_options(&resolver->channel, &o, mask);
-    if (status != ARES_SUCCESS) {
-        resolver->channel = NULL;
-        return status == ARES_ENOMEM ? -ENOMEM : -EIO;
+    return copy ? memcpy(copy, text, size) : NULL;
+}
+
+static int copy_options(struct resolver *resolver, const struct resolver_options *options)
+{
+    static const struct resolver_options none;
+
+    resolver->options = options ? *options : none;
+    resolver->options.servers = NULL;
+    resolver->options.resolv_conf = copy_text(options && options->resolv_conf ? options->resolv_conf
+                                                                              : "/etc/resolv.conf");
+    if (!resolver->options.resolv_conf)
+        return -ENOMEM;
+    if (options && options->servers) {
+        resolver->options.servers = copy_text(options->servers);
+        if (!resolver->options.servers)
+            return -ENOMEM;
     }
-    if (!options->servers)
-        return 0;
-    status = ares_set_servers_ports_csv(resolver->channel, options->servers);
-    if (status != ARES_SUCCESS)
-        return status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
     return 0;
 }
 
 int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
                  struct resolver **ret)
 {
-    static const struct resolver_options none;
     struct resolver *resolver;
     int r;
 
     if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
         return -ENOMEM;
-    resolver = calloc(1, sizeof(*resolver));
+    resolver = mem_zalloc(1, sizeof(*resolver));
     if (!resolver) {
         ares_library_cleanup();
         return -ENOMEM;
     }
     resolver->loop = loop;
-    list_init(&resolver->sockets);
+    list_init(&resolver->channels);
     list_init(&resolver->finished);
-    ev_timer_init(&resolver->timeout, on_timeout, 0., 0.);
-    resolver->timeout.data = resolver;
     ev_timer_init(&resolver->deliver, on_deliver, 0., 0.);
     resolver->deliver.data = resolver;
-    r = init_channel(resolver, options ? options : &none);
+    r = copy_options(resolver, options);
+    if (r == 0) {
+        resolver->resolv_conf = identify(resolver->options.resolv_conf);
+        r = channel_new(resolver);
+    }
     if (r < 0) {
         resolver_free(resolver);
         return r;
@@ -397,13 +524,14 @@ struct resolver *resolver_free(struct resolver *resolver)
 {
     if (!resolver)
         return NULL;
-    assert(resolver->wanted == 0 && list_is_empty(&resolver->finished));
-    if (resolver->channel)
-        ares_destroy(resolver->channel);
-    assert(resolver->lookups == 0 && list_is_empty(&resolver->sockets));
-    ev_timer_stop(resolver->loop, &resolver->timeout);
+    assert(list_is_empty(&resolver->finished));
+    list_for_each_safe (&resolver->channels, it)
+        channel_free(container_of(it, struct channel, node));
+    assert(resolver->lookups == 0);
     ev_timer_stop(resolver->loop, &resolver->deliver);
-    free(resolver);
+    mem_free((void *)resolver->options.servers);
+    mem_free((void *)resolver->options.resolv_conf);
+    mem_free(resolver);
     ares_library_cleanup();
     return NULL;
 }

@@ -4,7 +4,7 @@
 
 /*
  * Names to addresses, with c-ares on the worker's loop: /etc/hosts first, then the servers of
- * /etc/resolv.conf. No search domains, no aliases: a client gets the name that it asked for, and
+ * /etc/resolv.conf, which is read anew when it has changed. No search domains, no aliases: a client gets the name that it asked for, and
  * policy has judged that name. Literal addresses and localhost are answered without asking anybody.
  */
 #include <netinet/in.h>
@@ -46,9 +46,11 @@ struct resolver_query {
 };
 
 struct resolver_options {
-    const char *servers; /* "address[:port],…" instead of resolv.conf's; NULL: resolv.conf */
-    int timeout_ms;      /* of the first try; 0: resolv.conf's or c-ares' own */
-    int tries;           /* 0: likewise */
+    const char *servers;     /* "address[:port],…" instead of resolv.conf's; NULL: those */
+    const char *resolv_conf; /* NULL: /etc/resolv.conf */
+    uint16_t port;           /* of its servers, for tests; 0: 53 */
+    int timeout_ms;          /* of the first try; 0: resolv.conf's or c-ares' own */
+    int tries;               /* 0: likewise */
 };
 
 /*
@@ -56,7 +58,7 @@ struct resolver_options {
  */
 void resolver_clean_environment(void);
 
-/* options may be NULL. -EINVAL: servers cannot be read. */
+/* options may be NULL; texts are copied. -EINVAL: servers cannot be read. */
 int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
                  struct resolver **ret);
 

@@ -77,3 +77,8 @@ dist_man_MANS += \
 
 # The tool.
 dist_man_MANS += man/asockctl.1
+
+# The daemon.
+dist_man_MANS += \
+	man/asockd.8 \
+	man/asockd.conf.5

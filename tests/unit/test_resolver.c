@@ -433,6 +433,107 @@ START_TEST(test_resolver_no_search_domains)
 }
 END_TEST
 
+static char resolv_conf[] = "/tmp/asock-resolv-XXXXXX";
+
+/* As programs do that mean it: a new file takes the place of the old one. */
+static void write_resolv_conf(const char *text)
+{
+    char path[sizeof(resolv_conf) + 4];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s.new", resolv_conf);
+    file = fopen(path, "we");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(text, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_assert_int_eq(rename(path, resolv_conf), 0);
+}
+
+static void setup_resolv_conf(struct fixture *f, const char *text)
+{
+    struct resolver_options options = {.timeout_ms = 30000, .tries = 1, .resolv_conf = resolv_conf};
+    int fd = mkstemp(resolv_conf);
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    if (text)
+        write_resolv_conf(text);
+    else
+        unlink(resolv_conf);
+    setup(f);
+    resolver_free(f->resolver);
+    options.port = (uint16_t)atoi(strchr(f->server.address, ':') + 1);
+    ck_assert_int_eq(resolver_new(f->loop, &options, &f->resolver), 0);
+}
+
+/* Nobody is at the first address: without reading the new file this would never work. */
+START_TEST(test_resolver_follows_resolv_conf)
+{
+    struct asked asked = {0};
+    struct fixture f;
+
+    setup_resolv_conf(&f, "nameserver 127.0.0.2\n");
+    ck_assert_int_eq(ask(&f, &asked, "a.test", AF_INET), 0);
+    run_until_called(&f, &asked);
+    ck_assert_int_eq(asked.result.error, ERR_TRY_AGAIN);
+    write_resolv_conf("nameserver 127.0.0.1\n");
+    asked.calls = 0;
+    ck_assert_int_eq(ask(&f, &asked, "a.test", AF_INET), 0);
+    run_until_called(&f, &asked);
+    ck_assert_int_eq(asked.result.error, ERR_SUCCESS);
+    unlink(resolv_conf);
+    teardown(&f);
+}
+END_TEST
+
+START_TEST(test_resolver_change_with_lookups_in_flight)
+{
+    struct asked early = {0}, silent = {0}, late = {0};
+    struct fixture f;
+
+    setup_resolv_conf(&f, "nameserver 127.0.0.1\n");
+    ck_assert_int_eq(ask(&f, &early, "a.test", AF_INET), 0);
+    ck_assert_int_eq(ask(&f, &silent, "silent.test", AF_INET), 0);
+    write_resolv_conf("nameserver 127.0.0.2\n");
+    ck_assert_int_eq(ask(&f, &late, "a.test", AF_INET), 0);
+    run_until_called(&f, &late);
+    ck_assert_int_eq(late.result.error, ERR_TRY_AGAIN);
+    while (early.calls == 0)
+        ev_run(f.loop, EVRUN_ONCE);
+    ck_assert_int_eq(early.result.error, ERR_SUCCESS);
+    /* The last one of the old channel goes, and the next lookup clears it away. */
+    resolver_cancel(&silent.query);
+    write_resolv_conf("nameserver 127.0.0.1\n");
+    late.calls = 0;
+    ck_assert_int_eq(ask(&f, &late, "a.test", AF_INET), 0);
+    run_until_called(&f, &late);
+    ck_assert_int_eq(late.result.error, ERR_SUCCESS);
+    ck_assert_uint_eq(silent.calls, 0);
+    unlink(resolv_conf);
+    teardown(&f);
+}
+END_TEST
+
+/* A daemon that starts before the network does; without the file c-ares asks 127.0.0.1. */
+START_TEST(test_resolver_no_resolv_conf_yet)
+{
+    struct asked asked = {0};
+    struct fixture f;
+
+    setup_resolv_conf(&f, NULL);
+    ck_assert_int_eq(ask(&f, &asked, "a.test", AF_INET), 0);
+    run_until_called(&f, &asked);
+    ck_assert_int_eq(asked.result.error, ERR_SUCCESS);
+    write_resolv_conf("nameserver 127.0.0.2\n");
+    asked.calls = 0;
+    ck_assert_int_eq(ask(&f, &asked, "a.test", AF_INET), 0);
+    run_until_called(&f, &asked);
+    ck_assert_int_eq(asked.result.error, ERR_TRY_AGAIN);
+    unlink(resolv_conf);
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(test_resolver_bad_servers)
 {
     struct resolver_options options = {.servers = "not an address"};
@@ -463,6 +564,9 @@ int main(void)
     tcase_add_test(tc, test_resolver_start_in_callback);
     tcase_add_test(tc, test_resolver_is_bounded);
     tcase_add_test(tc, test_resolver_no_search_domains);
+    tcase_add_test(tc, test_resolver_follows_resolv_conf);
+    tcase_add_test(tc, test_resolver_change_with_lookups_in_flight);
+    tcase_add_test(tc, test_resolver_no_resolv_conf_yet);
     tcase_add_test(tc, test_resolver_bad_servers);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
