@@ -65,6 +65,9 @@
 /* After no memory for a session's next op. */
 #define RETRY_MS 20u
 
+/* Most of a linger time that is left when the client goes: its session counts as a client until then. */
+#define LINGER_ORPHAN_MS 60000u
+
 /* Addresses tried for one name. */
 #define CONNECT_ADDRESSES 32u
 

@@ -289,6 +289,9 @@ static void close_sockets(struct session *s)
     for (uint32_t id = 1; id < s->slot_count; id++)
         if (s->slots[id].sock)
             sock_close(s->slots[id].sock, NULL, 0, false);
+    list_for_each (&s->lingering, it) {
+        sock_orphan_linger(container_of(it, struct sock, node));
+    }
 }
 
 void session_socket_left(struct session *s)

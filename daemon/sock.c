@@ -181,6 +181,8 @@ void sock_update_watch(struct sock *sock)
 void sock_connect_succeeded(struct sock *sock)
 {
     sock_move(sock, SOCK_CONNECTED);
+    if (sock->lingers)
+        sock_move(sock, SOCK_LINGERING);
     sock->wants_write = false;
 }
 
@@ -255,7 +257,7 @@ void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_be
     else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&
              !was_harmless(error, has_begun) && has_open_sends(sock))
         sock_break_sends(sock);
-    if (sock->state == SOCK_LINGERING)
+    if (sock->lingers)
         sock_close_continue(sock);
 }
 

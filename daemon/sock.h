@@ -12,7 +12,8 @@
  *   every state --close or abort--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
- * but a session; DRAINING has neither: FIN is sent, input is discarded (S42).
+ * but a session (so has CONNECTING with `lingers`: it goes on to LINGERING); DRAINING has neither:
+ * FIN is sent, input is discarded (S42).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -72,6 +73,7 @@ struct sock {
     bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end;               /* the peer's FIN was read */
     bool has_sent_end;               /* the kernel has our FIN */
+    bool lingers;                    /* closed by the client, with time for its queued sends */
     bool is_closing;                 /* its close is under way: what ends now ends because of it */
     bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
 };
@@ -113,6 +115,8 @@ void sock_uncharge(struct sock *sock, uint64_t octets);
  * returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
+/* Its client has gone: it has LINGER_ORPHAN_MS at most. */
+void sock_orphan_linger(struct sock *sock);
 /* A lingering close is given up: RST, its close ends with error. */
 void sock_abort_linger(struct sock *sock, uint32_t error);
 /* The daemon ends: RST at once, or nothing where all was said. */

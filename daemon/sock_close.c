@@ -140,7 +140,7 @@ static void finish_linger(struct sock *sock, uint32_t error)
 
 void sock_close_continue(struct sock *sock)
 {
-    if (list_is_empty(&sock->sends) && !sock->is_closing) {
+    if (list_is_empty(&sock->sends) && !sock->connect && !sock->is_closing) {
         sock->is_closing = true;
         deadline_unset(&sock->close_deadline);
         finish_linger(sock, ERR_SUCCESS);
@@ -161,8 +161,19 @@ static void linger_expired(struct deadline *deadline)
     sock_abort_linger(container_of(deadline, struct sock, close_deadline), ERR_TIMED_OUT);
 }
 
+void sock_orphan_linger(struct sock *sock)
+{
+    uint64_t latest = sock->worker->clock() + LINGER_ORPHAN_MS;
+
+    if (sock->close_deadline.timer.deadline > latest)
+        worker_set_deadline(sock->worker, &sock->close_deadline, LINGER_ORPHAN_MS);
+}
+
+/* Octets that were accepted and have not gone. */
 static bool has_queued_send(const struct sock *sock)
 {
+    if (sock->connect && sock->connect->send.total > 0)
+        return true;
     list_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
 
@@ -177,7 +188,9 @@ static void linger(struct sock *sock, uint32_t linger_ms)
     struct session *s = sock->session;
 
     sock_end_receives(sock, ERR_OPERATION_ABORTED);
-    sock_move(sock, SOCK_LINGERING);
+    sock->lingers = true;
+    if (sock->state == SOCK_CONNECTED)
+        sock_move(sock, SOCK_LINGERING);
     sock->wants_read = false;
     sock_update_watch(sock);
     if (sock->close)
@@ -187,6 +200,8 @@ static void linger(struct sock *sock, uint32_t linger_ms)
     sock->id = 0;
     if (sock->close)
         sock->close->socket_id = 0;
+    if (sock->connect)
+        sock->connect->socket_id = 0;
     list_for_each (&sock->sends, it)
         container_of(it, struct op, node)->socket_id = 0;
     list_append(&s->lingering, &sock->node);
@@ -199,8 +214,7 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
     bool incomplete = has_queued_send(sock) || sock->chain;
 
     sock->close = op;
-    if (!abort && linger_ms > 0 && sock->state == SOCK_CONNECTED && incomplete && !sock->chain &&
-        !sock->is_incomplete) {
+    if (!abort && linger_ms > 0 && incomplete && !sock->chain && !sock->is_incomplete) {
         linger(sock, linger_ms);
         return;
     }

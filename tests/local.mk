@@ -14,6 +14,7 @@ gate_tests = \
 	tests/gates/manpages.gate \
 	tests/gates/manexamples.gate \
 	tests/gates/style.gate \
+	tests/gates/documents.gate \
 	tests/gates/selftest.gate
 unit_tests =
 int_tests =

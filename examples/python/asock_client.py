@@ -141,9 +141,10 @@ class Socket:
         return self._submit(pb.VERB_CLOSE, close=pb.Close(linger_ms=linger_ms, abort=abort))
 
 
-# Not counted against any window; all but SHUTDOWN also pass by what waits for one.
-UNCOUNTED = {pb.VERB_CANCEL, pb.VERB_CLOSE, pb.VERB_SHUTDOWN, pb.VERB_SYNC}
-HASTY = {pb.VERB_CANCEL, pb.VERB_CLOSE, pb.VERB_SYNC}
+# Counted against the windows of ops; of all others only SHUTDOWN waits behind them, in its place.
+COUNTED = {pb.VERB_OPEN, pb.VERB_CONNECT, pb.VERB_SEND, pb.VERB_RECEIVE, pb.VERB_SET_OPTION,
+           pb.VERB_GET_OPTION}
+HASTY = {pb.VERB_CANCEL, pb.VERB_CLOSE}
 WITH_DATA = {pb.VERB_SEND, pb.VERB_CONNECT}
 
 
@@ -167,7 +168,7 @@ class Client:
         self.sockets = {}     # id: Socket
         self.ready = collections.deque()  # sockets with something waiting, in turn
         # Until the welcome tells more, this much is certain.
-        self.limits = pb.Welcome(sockets=16, ops=64, socket_ops=64, send_window=1 << 20,
+        self.limits = pb.Welcome(sockets=16, ops=64, socket_ops=16, send_window=1 << 20,
                                  queued_max=1 << 20, payload_max=256 * 1024)
         self.window = Window(self.limits.queued_max, self.limits.ops)
         self._write_frame(pb.Request(verb=pb.VERB_HELLO, hello=pb.Hello(version=1, name=name)))
@@ -211,9 +212,10 @@ class Client:
             return op
         self.ops[self.token] = op
         if sock is None or op.request.verb in HASTY:
-            if op.request.verb == pb.VERB_CLOSE:
-                self._drop_waiting(sock)
-            self._start(sock, op)
+            if op.request.verb == pb.VERB_CLOSE and self._drop_waiting(sock):
+                self._on_completion(pb.Reply(op=self.token), b"")  # the daemon never saw it
+            else:
+                self._start(sock, op)
         else:
             queue = sock.receives if op.request.verb == pb.VERB_RECEIVE else sock.waiting
             queue.append(op)
@@ -222,19 +224,24 @@ class Client:
         return op
 
     def _drop_waiting(self, sock):
-        """Nothing of a socket may follow its CLOSE. The daemon itself ends a chain that is half out."""
-        for op in [*sock.waiting, *sock.receives]:
+        """Nothing of a socket may follow its CLOSE; True if even its OPEN was still here.
+
+        The daemon itself ends a chain that is half out.
+        """
+        dropped = [*sock.waiting, *sock.receives]
+        for op in dropped:
             if not op.request.send.more:
                 del self.ops[op.request.op]
                 self._finish(op, pb.ERROR_OPERATION_ABORTED, "")
         sock.waiting.clear()
         sock.receives.clear()
+        return bool(dropped) and dropped[0].request.verb == pb.VERB_OPEN
 
     # ---------------------------------------------------------------------------- windows
 
     def _start(self, sock, op):
         """One frame of an op; True when it was the last one."""
-        counted = 0 if op.request.verb in UNCOUNTED or op.request.send.more else 1
+        counted = 1 if op.request.verb in COUNTED and not op.request.send.more else 0
         room = self.limits.payload_max
         if sock is not None and op.request.verb in WITH_DATA:
             room = min(room, sock.window.octets, self.window.octets)
@@ -253,7 +260,7 @@ class Client:
         return not len(rest)
 
     def _may_start(self, sock, op):
-        if op.request.verb in UNCOUNTED:
+        if op.request.verb not in COUNTED:
             return True
         windows = (sock.window, self.window)
         if not op.request.send.more and any(w.ops <= 0 for w in windows):
@@ -277,15 +284,13 @@ class Client:
 
     def _fill_output(self):
         """A frame of each socket in turn, while windows and the output buffer allow."""
-        turns = len(self.ready)
-        while self.ready and turns > 0 and len(self.output) < OUTPUT_FULL:
+        idle = 0  # sockets in a row that could not go on
+        while idle < len(self.ready) and len(self.output) < OUTPUT_FULL:
             sock = self.ready.popleft()
-            turns -= 1
             queue = self._next(sock)
-            if queue:
-                if self._start(sock, queue[0]):
-                    queue.popleft()
-                turns = len(self.ready) + 1
+            idle = 0 if queue else idle + 1
+            if queue and self._start(sock, queue[0]):
+                queue.popleft()
             if sock.waiting or sock.receives:
                 self.ready.append(sock)
 

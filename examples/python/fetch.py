@@ -59,11 +59,12 @@ class Response:
 
 def fetch(client, host, port, path, out):
     sock = client.socket()
-    sock.connect(host, port, timeout_ms=30000)
+    connect = sock.connect(host, port, timeout_ms=30000)
     sock.send(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     response = Response(out)
     # Two receives outstanding: while one's octets are written, the daemon fills the other.
     receives = [sock.receive(), sock.receive()]
+    connect.result()  # all four have left together; this one knows best why nothing came of it
     while data := receives[0].result():
         receives = [receives[1], sock.receive()]
         response.feed(data)

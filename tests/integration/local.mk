@@ -16,3 +16,6 @@ py_tests += tests/integration/test_server.py
 py_tests += \
 	tests/integration/test_ctl_args.py
 EXTRA_DIST += tests/lib/asockctl.py
+
+# README.md
+py_tests += tests/integration/test_readme.py

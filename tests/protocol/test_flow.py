@@ -461,6 +461,24 @@ class Stalled(FlowTest):
             self.assertEqual(wire.read()[0].op, op)
         writer.join()
 
+    def test_lists_that_nobody_reads(self):
+        """LIST is not counted and answers with much: nothing piles up all the same."""
+        wire, other = self.wire(), self.wire()
+        Echo(self.pair(other))
+        wire.send(*(wire.open(number, number) for number in range(1, 11)))
+        wire.settle()
+        self.ping(other, 1, 1, 50)
+        before = self.daemon.memory("VmRSS")
+        tokens = iter(range(1, 1 << 30))
+
+        def frames():
+            while True:
+                yield b"".join(request(pb.VERB_LIST, next(tokens), list=pb.List())
+                               for _ in range(1000))
+
+        self.fill(wire, other, 1, frames())
+        self.assertLess(self.daemon.memory("VmRSS") - before, 4 << 20)
+
     def test_client_that_receives_and_never_reads(self):
         """Its receives fill its own socket, then its peer is held up."""
         wire, other = self.wire(), self.wire()

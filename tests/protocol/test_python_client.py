@@ -3,6 +3,7 @@
 
 import http.server
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -110,6 +111,7 @@ class Client(DaemonTest):
         def serve():
             peer.sendall(data)
             answer.append(self.read_all(peer))
+            peer.shutdown(socket.SHUT_WR)
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -19,6 +19,7 @@ import sys
 
 FOR_EVER = -1
 TIMEOUT_MS = 30000
+OPTION_NO_DELAY = 1
 
 _lib = ctypes.CDLL("libasock.so.0", use_errno=True)
 _pointer = ctypes.c_void_p
@@ -50,6 +51,7 @@ _connect = _declare("asock_connect", _pointer, _pointer)
 _send = _declare("asock_send", _pointer, _pointer)
 _receive = _declare("asock_receive", _pointer, _pointer)
 _sync = _declare("asock_sync", _pointer, _pointer)
+_set_option = _declare("asock_set_option", _pointer, _pointer, ctypes.c_int, ctypes.c_int64)
 _error_name = _declare("asock_error_name", ctypes.c_int, result=ctypes.c_char_p)
 
 
@@ -97,6 +99,11 @@ class Socket:
         op = Op(self.context)
         check(_op_set_host(op.handle, host.encode(), str(port).encode()))
         check(_connect(self.handle, op.handle))
+        return op
+
+    def set_option(self, option, value):
+        op = Op(self.context)
+        check(_set_option(self.handle, op.handle, option, value))
         return op
 
     def send(self, data):
@@ -152,7 +159,8 @@ def hold():
     # Both live in their variables until the process is killed.
     context = Context()
     sock = Socket(context)
-    expect_success(context.sync())
+    # The first op is what opens it in the daemon.
+    expect_success(sock.set_option(OPTION_NO_DELAY, 1))
     address = os.environ["NOTIFY_SOCKET"]
     if address.startswith("@"):
         address = "\0" + address[1:]

@@ -7,10 +7,11 @@
 #               tests_system_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
 #               tests_system_NAME_int_LDADD = $(INT_LIBS)
 
-script_tests += tests/system/box.test
+script_tests += \
+	tests/system/box.test \
+	tests/system/units.test
 
 EXTRA_DIST += \
 	tests/system/box \
 	tests/system/client.py \
-	tests/system/test_units.py \
-	tests/system/units.test
+	tests/system/test_units.py

@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -92,7 +93,7 @@ def setUpModule():
     Setup.sysusers = run("systemd-sysusers", "asockd.conf")
     Setup.tmpfiles = run("systemd-tmpfiles", "--create", "asockd.conf")
     must("systemctl", "daemon-reload")
-    must("systemctl", "start", "asockd.socket")
+    must("systemctl", "enable", "--now", "asockd.socket", "asockd-control.socket")
     EXECUTABLE = prop("asockd.service", "ExecStart").split("path=")[1].split(" ;")[0]
 
     # Where a client of any user can read it.
@@ -265,6 +266,13 @@ class Installed(UnitsTest):
                             ("ProtectProc", "default"), ("PrivateMounts", "yes")):
             self.assertEqual(prop("asockd.service", name), value, name)
 
+    def test_life_cycle_is_set(self):
+        for name, value in (("Type", "notify"), ("KillSignal", "2"), ("RestartKillSignal", "15"),
+                            ("Restart", "on-failure"), ("StartLimitIntervalUSec", "0")):
+            self.assertEqual(prop("asockd.service", name), value, name)
+        self.assertRegex(prop("asockd.service", "WatchdogUSec"), "^[1-9]")
+        self.assertRegex(prop("asockd.service", "FileDescriptorStoreMax"), "^[1-9]")
+
     def test_daemon_runs_as_its_user_without_capabilities(self):
         must("systemctl", "start", "asockd.service")
         with open(f"/proc/{prop('asockd.service', 'MainPID')}/status", encoding="utf-8") as file:
@@ -350,6 +358,46 @@ class Clients(UnitsTest):
         self.assertEqual(asockctl("list", "--socket", CLIENT_SOCKET), [])
 
 
+class Readme(UnitsTest):
+    """What README says of sandboxes."""
+
+    def setUp(self):
+        super().setUp()
+        configure(arguments="--allow-any")
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "../../README.md"), encoding="utf-8") as readme:
+            self.text = readme.read()
+        with open("/run/request", "w", encoding="utf-8") as file:
+            file.write("hello")
+        self.peer = self.server(echo_once)
+
+    def block(self, first):
+        """The indented block with that first line."""
+        match = re.search(rf"^    {re.escape(first)}.*\n((?:    .*\n)*)", self.text, re.M)
+        text = "".join(line[4:] + "\n" for line in match.group(0).splitlines())
+        self.assertIn("example.org 80", text)
+        return text.replace("example.org 80", f"127.0.0.1 {self.peer.port}")
+
+    def test_systemd_service(self):
+        lines = self.block("[Service]\n    DynamicUser=yes").splitlines()[1:]
+        command, = [line.split("=", 1)[1] for line in lines if line.startswith("ExecStart=")]
+        settings = [line for line in lines if not line.startswith("ExecStart=")]
+        self.assertEqual(sorted(settings), sorted(SANDBOX))
+        unit = Unit("oneshot", [shutil.which("asockctl"), *command.split()[1:]],
+                    [*settings, "StandardInput=file:/run/request"])
+        self.assertEqual((unit.status, unit.output), (0, "echo: hello"))
+
+    def test_bubblewrap(self):
+        if not shutil.which("bwrap"):
+            self.skipTest("no bwrap")
+        with open("/run/request", encoding="utf-8") as request:
+            done = run("setpriv", "--reuid=65534", "--regid=65534",
+                       f"--groups={grp.getgrnam('asock').gr_gid}",
+                       "env", "LD_LIBRARY_PATH=/usr/local/lib",
+                       "sh", "-c", self.block("bwrap "), stdin=request)
+        self.assertEqual((done.returncode, done.stdout), (0, "echo: hello"))
+
+
 class Life(UnitsTest):
     def test_stop_ends_pending_operations(self):
         configure(arguments="--allow-any")
@@ -411,8 +459,8 @@ class Life(UnitsTest):
         must("systemctl", "stop", "asockd.service")
         said = messages(f"_SYSTEMD_INVOCATION_ID={invocation}")
         print("\n".join(said))
-        self.assertEqual(len([line for line in said if "ready" in line]), 1, said)
-        self.assertEqual(len([line for line in said if "stop" in line]), 1, said)
+        self.assertEqual(len([line for line in said if " runs: " in line]), 1, said)
+        self.assertEqual(len([line for line in said if " stops: " in line]), 1, said)
 
     def test_the_daemon_says_what_it_does(self):
         must("systemctl", "start", "asockd.service")

@@ -179,6 +179,23 @@ START_TEST(test_s43_linger_outlives_its_client)
 }
 END_TEST
 
+START_TEST(test_s43_an_orphaned_linger_is_bounded)
+{
+    int peer = core_connected(core, 1);
+
+    send_more_than_fits(1, 0);
+    core_close(core, 1, UINT32_MAX);
+    close(core->client);
+    core->client = -1;
+    core_settle(core);
+    core_pass(core, LINGER_ORPHAN_MS - 1);
+    ck_assert_ptr_nonnull(core->session);
+    core_pass(core, 1);
+    ck_assert_ptr_null(core->session);
+    close(peer);
+}
+END_TEST
+
 START_TEST(test_s42_after_fin_input_is_discarded_for_two_seconds)
 {
     int peer = core_connected(core, 1);
@@ -243,6 +260,7 @@ int main(void)
     tcase_add_test(tcase, test_s43_linger_that_expires_resets);
     tcase_add_test(tcase, test_s43_linger_that_drains_ends_with_fin);
     tcase_add_test(tcase, test_s43_linger_outlives_its_client);
+    tcase_add_test(tcase, test_s43_an_orphaned_linger_is_bounded);
     tcase_add_test(tcase, test_s42_after_fin_input_is_discarded_for_two_seconds);
     tcase_add_test(tcase, test_s42_the_peers_fin_ends_the_discarding);
     tcase_add_test(tcase, test_s42_discarding_is_bounded);
