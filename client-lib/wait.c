@@ -75,12 +75,13 @@ int asock_run_until(asock_op *op, int timeout_ms)
  * An empty send behind the quiet ones: its end tells that they have ended (asock_quiet_finish). SYNC
  * would not do: it tells that they were taken, not that the kernel has all their octets.
  */
-static int ask_by_send(asock_socket *socket)
+static int ask_by_send(asock_socket *socket, const asock_op *quiet)
 {
-    asock_op *first = list_first(&socket->sends, asock_op, queue_node), *op;
+    asock_op *first = list_first(&socket->sends, asock_op, queue_node), *op = socket->barrier;
     int r;
 
-    if (socket->barrier || socket->is_closing)
+    /* One that is on its way tells of what left before it. */
+    if (socket->is_closing || (op && (op->state == OP_WAITING || quiet->seq < op->seq)))
         return 0;
     r = asock_submit_internal(socket->context, socket, ASOCK_OPERATION_SEND, &op);
     if (r < 0)
@@ -108,17 +109,17 @@ static int ask_by_sync(asock_context *context)
 
 int asock_wait_ask(asock_op *op)
 {
-    bool may_be_quiet = op->flags & ASOCK_ERRORS_ONLY && asock_op_is_in_flight(op);
+    bool is_waiting = op->state == OP_WAITING;
     int r = 0;
 
-    if (!may_be_quiet || !op->socket)
+    if (op->is_told || (!is_waiting && !op->is_quiet))
         return 0;
-    if (op->state == OP_WAITING)
-        op->is_told = true; /* it has not left: it will leave without the flag */
-    else if (op->is_quiet && op->operation == ASOCK_OPERATION_SEND)
-        r = ask_by_send(op->socket);
-    else if (op->is_quiet)
+    /* One that waits leaves without the flag. */
+    if (!is_waiting && op->operation == ASOCK_OPERATION_SEND)
+        r = ask_by_send(op->socket, op);
+    else if (!is_waiting)
         r = ask_by_sync(op->context);
+    op->is_told = r == 0;
     asock_submit_wake(op->context);
     return r;
 }
