@@ -17,6 +17,12 @@ tests_integration_connect_int_SOURCES = tests/integration/connect.c
 tests_integration_connect_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_integration_connect_int_LDADD = $(INT_LIBS)
 
+# It runs them; they belong to every build.
+int_tests += tests/integration/examples.int
+tests_integration_examples_int_SOURCES = tests/integration/examples.c
+tests_integration_examples_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_integration_examples_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/integration/lifecycle.int
 tests_integration_lifecycle_int_SOURCES = tests/integration/lifecycle.c
 tests_integration_lifecycle_int_LDFLAGS = $(INT_LINKFLAGS)
