@@ -5,8 +5,11 @@
 lib_unit_tests = \
 	tests/unit/test_lib_wire.unit \
 	tests/unit/test_lib_flow.unit \
-	tests/unit/test_lib_reply.unit
+	tests/unit/test_lib_reply.unit \
+	tests/unit/test_lib_op.unit \
+	tests/unit/test_lib_thread.unit
 unit_tests += $(lib_unit_tests)
+tsan_tests += $(lib_unit_tests)
 FAKE_DAEMON = tests/unit/fake_daemon.c tests/unit/fake_daemon.h
 LIB_TEST_LIBS = libasock-internal.la libproto.la libbase.la $(PROTOBUF_C_LIBS) $(CHECK_LIBS) $(PTHREAD_LIBS)
 tests_unit_test_lib_wire_unit_SOURCES = tests/unit/test_lib_wire.c $(FAKE_DAEMON)
@@ -15,3 +18,7 @@ tests_unit_test_lib_flow_unit_SOURCES = tests/unit/test_lib_flow.c $(FAKE_DAEMON
 tests_unit_test_lib_flow_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_reply_unit_SOURCES = tests/unit/test_lib_reply.c $(FAKE_DAEMON)
 tests_unit_test_lib_reply_unit_LDADD = $(LIB_TEST_LIBS)
+tests_unit_test_lib_op_unit_SOURCES = tests/unit/test_lib_op.c $(FAKE_DAEMON)
+tests_unit_test_lib_op_unit_LDADD = $(LIB_TEST_LIBS)
+tests_unit_test_lib_thread_unit_SOURCES = tests/unit/test_lib_thread.c $(FAKE_DAEMON)
+tests_unit_test_lib_thread_unit_LDADD = $(LIB_TEST_LIBS)

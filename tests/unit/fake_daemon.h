@@ -34,6 +34,8 @@ void fake_teardown(void);
 struct request *fake_next(void);
 /* It must be this verb. */
 struct request *fake_expect(uint32_t verb);
+/* A request that is here already; the library is left alone. */
+bool fake_take(void);
 /* Nothing more is to be read. */
 bool fake_is_silent(void);
 /* Reads everything there is, at most that many frames; returns how many. */
