@@ -108,7 +108,7 @@ $(SUITES):
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
 check-sanitized:
 	$(MAKE) $(AM_MAKEFLAGS) check \
-	    TESTS='$(filter tests/unit/% tests/integration/% tests/conformance/% fuzz/%,$(TESTS))'
+	    TESTS='$(filter tests/unit/% tests/integration/% tests/protocol/% tests/conformance/% fuzz/%,$(TESTS))'
 check-tsan:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)'
 check-valgrind:
