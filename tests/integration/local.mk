@@ -14,7 +14,9 @@ py_tests += tests/integration/test_server.py
 
 # asockctl
 py_tests += \
-	tests/integration/test_ctl_args.py
+	tests/integration/test_ctl_args.py \
+	tests/integration/test_ctl_connect.py \
+	tests/integration/test_ctl_list.py
 EXTRA_DIST += tests/lib/asockctl.py
 
 # README.md

@@ -138,7 +138,7 @@ class NoDaemon(unittest.TestCase):
             listener.bind(self.path)
             listener.listen()
             listener.settimeout(DEADLINE)
-            tool = asockctl.start("stats", "--control", self.path, stderr=subprocess.PIPE)
+            tool = asockctl.Tool("stats", "--control", self.path, stderr=subprocess.PIPE)
             connection, _ = listener.accept()
             connection.close()
             _, text = tool.communicate(timeout=DEADLINE)

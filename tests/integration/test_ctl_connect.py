@@ -79,37 +79,21 @@ class Peer:
         return self.value
 
 
-class ConnectCase(unittest.TestCase):
-
-    @classmethod
-    def setUpClass(cls):
-        cls.daemon = asockd.Daemon("--allow-any")
-        cls.addClassCleanup(cls.daemon.stop)
+class ConnectCase(asockd.DaemonTest):
 
     def setUp(self):
+        super().setUp()
         self.dir = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.dir)
 
-    def args(self, port, *more, host="127.0.0.1"):
-        return ("connect", host, str(port), "--socket", self.daemon.path, *more)
+    def args(self, port, *more, host="127.0.0.1", path=None):
+        return ("connect", host, str(port), "--socket", path or self.daemon.path, *more)
 
     def run_tool(self, port, *more, host="127.0.0.1", **options):
         return asockctl.run(*self.args(port, *more, host=host), **options)
 
-    def start_tool(self, port, *more, **options):
-        tool = asockctl.start(*self.args(port, *more), **options)
-        self.addCleanup(self.end_tool, tool)
-        return tool
-
-    @staticmethod
-    def end_tool(tool):
-        if tool.poll() is None:
-            tool.kill()
-        tool.wait()
-        for stream in (tool.stdin, tool.stdout, tool.stderr):
-            if stream:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
+    def start_tool(self, port, *more, host="127.0.0.1", path=None, **options):
+        return self.hold(asockctl.Tool(*self.args(port, *more, host=host, path=path), **options))
 
     def check_ok(self, done):
         self.assertEqual((done.returncode, done.stderr), (0, b""))
@@ -460,9 +444,8 @@ class Failures(ConnectCase):
         daemon = asockd.Daemon("--allow-any")
         self.addCleanup(daemon.stop)
         peer = Peer(lambda connection: (connection.sendall(b"hello"), connection.recv(1)))
-        tool = asockctl.start("connect", "127.0.0.1", peer.port, "--socket", daemon.path,
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.addCleanup(self.end_tool, tool)
+        tool = self.start_tool(peer.port, path=daemon.path, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(tool.stdout.read(5), b"hello")
         daemon.stop()
         self.assertIn(b"connection ended by the daemon", tool.stderr.read())
@@ -503,9 +486,8 @@ class Json(ConnectCase):
             self.skipTest(f"no IPv6: {error}")
         with listener:
             port = listener.getsockname()[1]
-            tool = asockctl.start("connect", "::1", str(port), "--socket", self.daemon.path,
-                                  "--json", stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            self.addCleanup(self.end_tool, tool)
+            tool = self.start_tool(port, "--json", host="::1", stdin=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
             listener.settimeout(DEADLINE)
             listener.accept()[0].close()
             _, text = tool.communicate(timeout=DEADLINE)
@@ -521,11 +503,19 @@ class RealPeers(ConnectCase):
             self.skipTest(f"{command[0]} is not installed")
         server = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                   **{"stdout": subprocess.PIPE, **options})
-        self.addCleanup(self.end_tool, server)
+        self.addCleanup(self.end_server, server)
         for line in server.stderr:
             if found := re.search(listening, line):
                 return server, found[1].decode()
         raise AssertionError(f"{command[0]} has ended")
+
+    @staticmethod
+    def end_server(server):
+        if server.poll() is None:
+            server.kill()
+        server.wait()
+        server.stderr.close()
+        server.stdout.close()
 
     def test_socat(self):
         """sha256sum answers at the end of its input: no half-close, no answer."""

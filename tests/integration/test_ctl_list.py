@@ -14,6 +14,7 @@ import unittest
 
 import asockctl
 import asockd
+from wire import pb
 
 DEADLINE = asockctl.DEADLINE
 NUMBERS = {"id", "pid", "uid", "socket", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
@@ -30,26 +31,18 @@ class AtWork(unittest.TestCase):
         listener = socket.create_server(("127.0.0.1", 0))
         cls.addClassCleanup(listener.close)
         cls.port = listener.getsockname()[1]
-        cls.tool = asockctl.start("connect", "127.0.0.1", str(cls.port),
-                                  "--socket", cls.daemon.path,
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        cls.addClassCleanup(cls.end)
+        cls.tool = asockctl.Tool("connect", "127.0.0.1", str(cls.port), "--socket",
+                                 cls.daemon.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        cls.addClassCleanup(cls.tool.close)
         listener.settimeout(DEADLINE)
         cls.peer, _ = listener.accept()
+        cls.addClassCleanup(cls.peer.close)
         cls.peer.settimeout(DEADLINE)
         cls.peer.sendall(b"0123456789")
         cls.tool.stdout.read(10)
         cls.tool.stdin.write(b"hello")
         cls.tool.stdin.flush()
         cls.peer.recv(5, socket.MSG_WAITALL)
-
-    @classmethod
-    def end(cls):
-        cls.tool.kill()
-        cls.tool.wait()
-        cls.tool.stdin.close()
-        cls.tool.stdout.close()
-        cls.peer.close()
 
     def ask(self, *args, where=None):
         done = asockctl.run(*args, *(where or ("--control", self.daemon.control_path)))
@@ -67,15 +60,12 @@ class AtWork(unittest.TestCase):
             self.assertIs(type(row.get(name)), int, name)
         for name in TEXTS & set(row):
             self.assertIs(type(row[name]), str, name)
-        self.assertEqual((row["pid"], row["uid"]), (self.tool_pid(), os.geteuid()))
+        self.assertEqual((row["pid"], row["uid"]), (self.tool.pid, os.geteuid()))
         self.assertEqual(row["remote"], f"127.0.0.1:{self.port}")
         self.assertEqual(row["local"], "%s:%d" % self.peer.getpeername())
         self.assertEqual((row["bytes_in"], row["bytes_out"], row["queued"]), (10, 5, 0))
         self.assertEqual(row["name"], "asockctl")
         self.assertGreater(row["ops"], 0)  # receives
-
-    def tool_pid(self):
-        return self.tool.pid
 
     def test_list_table(self):
         lines = self.ask("list").splitlines()
@@ -154,20 +144,15 @@ class Says(unittest.TestCase):
     """What the tool makes of records that no daemon of today sends."""
 
     def setUp(self):
-        try:
-            import asock_pb2
-        except ImportError as error:
-            self.skipTest(f"no Python classes of the protocol: {error}")
-        self.pb = asock_pb2
         self.dir = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.dir)
 
     def frame(self, payload=b"", **fields):
-        head = self.pb.Reply(**fields).SerializeToString()
+        head = pb.Reply(**fields).SerializeToString()
         return struct.pack("<II", len(head), len(payload)) + head + payload
 
     def record(self, fields):
-        record = self.pb.Record()
+        record = pb.Record()
         for name, value in fields:
             if isinstance(value, int):
                 record.fields.add(name=name, number=value, is_number=True)
@@ -180,18 +165,18 @@ class Says(unittest.TestCase):
         with connection, connection.makefile("rb") as stream:
             while prefix := stream.read(8):
                 head_len, payload_len = struct.unpack("<II", prefix)
-                request = self.pb.Request.FromString(stream.read(head_len))
+                request = pb.Request.FromString(stream.read(head_len))
                 stream.read(payload_len)
-                if request.verb == self.pb.VERB_HELLO:
-                    welcome = self.pb.Welcome(version=1, sockets=16, ops=64, socket_ops=16,
+                if request.verb == pb.VERB_HELLO:
+                    welcome = pb.Welcome(version=1, sockets=16, ops=64, socket_ops=16,
                                               send_window=1 << 20, queued_max=1 << 20,
                                               payload_max=1 << 18, head_max=4096)
-                    connection.sendall(self.frame(kind=self.pb.KIND_WELCOME, welcome=welcome))
+                    connection.sendall(self.frame(kind=pb.KIND_WELCOME, welcome=welcome))
                     continue
                 for row in rows:
-                    connection.sendall(self.frame(self.record(row), kind=self.pb.KIND_COMPLETION,
-                                                  op=request.op, flags=self.pb.REPLY_FLAG_MORE))
-                connection.sendall(self.frame(kind=self.pb.KIND_COMPLETION, op=request.op))
+                    connection.sendall(self.frame(self.record(row), kind=pb.KIND_COMPLETION,
+                                                  op=request.op, flags=pb.REPLY_FLAG_MORE))
+                connection.sendall(self.frame(kind=pb.KIND_COMPLETION, op=request.op))
 
     def ask(self, rows, *args):
         path = os.path.join(self.dir, "sock")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Run the built asockctl."""
 
+import contextlib
 import os
 import subprocess
 
@@ -31,5 +32,18 @@ def run(*args, env=None, stdin=subprocess.DEVNULL, **options):
                           stderr=options.pop("stderr", subprocess.PIPE), **options)
 
 
-def start(*args, env=None, **options):
-    return subprocess.Popen([TOOL, *args], env=env or environment(), **options)
+class Tool(subprocess.Popen):
+    """The tool while it runs."""
+
+    def __init__(self, *args, env=None, **options):
+        super().__init__([TOOL, *args], env=env or environment(), **options)
+
+    def close(self):
+        """Ends it, if it has not ended."""
+        if self.poll() is None:
+            self.kill()
+        self.wait()
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
