@@ -2,10 +2,11 @@
 """CANCEL, SHUTDOWN, CLOSE, and clients that go away in the middle."""
 
 import os
+import signal
 import socket
 import unittest
 
-from asockd import DaemonTest
+from asockd import Daemon, DaemonTest
 from wire import Wire, pb
 
 PIECE = 256 * 1024
@@ -203,6 +204,13 @@ class Close(EndingTest):
         wire.send(wire.make_send(1, 1, b"begun", more=True, total_len=100), wire.make_close(2, 1))
         reply = wire.completion(1)
         self.assertEqual((reply.error, reply.bytes), (pb.ERROR_OPERATION_ABORTED, 5))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        self.reset_by(peer)
+
+    def test_open_chain_without_an_octet_is_reset(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"", more=True, total_len=100), wire.make_close(2, 1))
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         self.reset_by(peer)
 
@@ -470,6 +478,26 @@ class Gone(EndingTest):
             self.assertEqual(self.read_all(peer, 4), b"ping")
             peer.sendall(b"pong")
             self.assertEqual(other.whole(2 * turn + 2)[1], b"pong")
+
+
+class Stop(EndingTest):
+    """The daemon goes: every session is told, every op has ended."""
+
+    def test_sessions_are_told(self):
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            daemon = Daemon("--allow-any")
+            wires = [self.hold(Wire(daemon.path)) for _ in range(3)]
+            for wire in wires:
+                wire.hello()
+            peer = self.pair(wires[0])
+            wires[0].send(wires[0].receive(1, 1, 10))
+            wires[0].settle()
+            daemon.stop(sig=sig)
+            for wire in wires:
+                reply, text = wire.ended()
+                self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
+                self.assertTrue(text.decode())
+            self.assertEqual(self.read_all(peer), b"")
 
 
 if __name__ == "__main__":
