@@ -243,9 +243,15 @@ static void shutdown_ended(struct sock *sock, uint32_t error)
         sock->send_side = SIDE_OPEN;
 }
 
-static bool has_open_sends(const struct sock *sock)
+/*
+ * Is a send that ended a hole in the stream? Behind a shutdown no send is accepted, and none harms; but
+ * those in front of it are still the stream, and has_begun is said of accepted ones alone.
+ */
+static bool is_hole(const struct sock *sock, bool has_begun)
 {
-    return sock->send_side == SIDE_OPEN && (may_send(sock) || sock->state == SOCK_CONNECTING);
+    bool is_accepted = sock->send_side == SIDE_OPEN || (sock->send_side == SIDE_SHUT && has_begun);
+
+    return is_accepted && (may_send(sock) || sock->state == SOCK_CONNECTING);
 }
 
 void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun)
@@ -255,7 +261,7 @@ void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_be
     else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING)
         sock_connect_failed(sock);
     else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&
-             !was_harmless(error, has_begun) && has_open_sends(sock))
+             !was_harmless(error, has_begun) && is_hole(sock, has_begun))
         sock_break_sends(sock);
     if (sock->lingers)
         sock_close_continue(sock);

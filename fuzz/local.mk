@@ -8,7 +8,8 @@ fuzz_replays = \
 	fuzz/codec.test \
 	fuzz/conf.test \
 	fuzz/frame.test \
-	fuzz/host.test
+	fuzz/host.test \
+	fuzz/session.test
 
 check_PROGRAMS += $(fuzz_replays)
 TESTS += $(fuzz_replays)
@@ -23,13 +24,17 @@ fuzz_frame_test_SOURCES = fuzz/fuzz_frame.c $(FUZZ_REPLAY)
 fuzz_frame_test_LDADD = libproto.la
 fuzz_host_test_SOURCES = fuzz/fuzz_host.c $(FUZZ_REPLAY)
 fuzz_host_test_LDADD = $(DAEMON_LIBS)
+fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h
+fuzz_session_test_SOURCES = $(fuzz_session_sources) $(FUZZ_REPLAY)
+fuzz_session_test_LDADD = $(DAEMON_LIBS)
 
 if ENABLE_FUZZERS
 fuzzers = \
 	fuzz/fuzz_codec \
 	fuzz/fuzz_conf \
 	fuzz/fuzz_frame \
-	fuzz/fuzz_host
+	fuzz/fuzz_host \
+	fuzz/fuzz_session
 noinst_PROGRAMS += $(fuzzers)
 TESTS += fuzz/campaign.test
 FUZZ_LINKFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
@@ -46,6 +51,9 @@ fuzz_fuzz_frame_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_host_SOURCES = fuzz/fuzz_host.c fuzz/fuzz.h
 fuzz_fuzz_host_LDADD = $(fuzz_host_test_LDADD)
 fuzz_fuzz_host_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_session_SOURCES = $(fuzz_session_sources) fuzz/fuzz.h
+fuzz_fuzz_session_LDADD = $(fuzz_session_test_LDADD)
+fuzz_fuzz_session_LDFLAGS = $(FUZZ_LINKFLAGS)
 
 endif
 
