@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SHUTDOWN.
- * Happy path: the receiving side ends at once; the sending side behind its queued sends, and the op
- * completes when the kernel has the FIN.
+ * Happy path: a connect in progress comes first; the receiving side ends at once; the sending side
+ * behind its queued sends, and the op completes when the kernel has the FIN.
  * Failures: never connected, a broken sending side (the stream has no proper end any more), reset.
  */
 #include <errno.h>
@@ -42,6 +42,28 @@ static void end_receiving(struct sock *sock)
     }
 }
 
+static int receive_step(struct op *op)
+{
+    end_receiving(op->sock);
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static const struct op_class receive_class = {.name = "shutdown receive", .step = receive_step};
+
+/* Behind a connect in progress: in front of the queued sends, which it has nothing to do with (S23). */
+static int wait_for_connect(struct op *op, uint32_t timeout_ms)
+{
+    struct sock *sock = op->sock;
+
+    op->class = &receive_class;
+    op->has_begun = true;
+    sock->shutdown_count++;
+    sock_hold_op(sock, op, timeout_ms);
+    list_prepend(&sock->sends, &op->node);
+    return 0;
+}
+
 static int check_shutdown(const struct sock *sock, uint32_t how)
 {
     if (how < HOW_RECEIVE || how > HOW_BOTH)
@@ -61,7 +83,11 @@ int verb_shutdown(struct op *op, const struct call *call)
 
     if (err != 0)
         return err;
-    if (r->shutdown.how & HOW_RECEIVE)
+    if (r->shutdown.how == HOW_RECEIVE && sock->state == SOCK_CONNECTING)
+        return wait_for_connect(op, r->timeout_ms);
+    if (r->shutdown.how & HOW_RECEIVE && sock->state == SOCK_CONNECTING)
+        sock->receive_side = SIDE_SHUT; /* its receives find it so once they run */
+    else if (r->shutdown.how & HOW_RECEIVE)
         end_receiving(sock);
     if (!(r->shutdown.how & HOW_SEND)) {
         complete(op, ERR_SUCCESS);

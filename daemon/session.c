@@ -123,6 +123,9 @@ static void run_input(struct session *s)
         }
         reads--;
         r = transport_fill(&s->transport);
+        /* Nobody reads the replies any more: what was sent before has been read, that is the end. */
+        if (r == 0 && s->transport.out_lost)
+            r = -EPIPE;
         if (r == 0)
             break;
         if (r == -ENOMEM) {

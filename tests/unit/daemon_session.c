@@ -97,6 +97,9 @@ void core_free(struct core *core)
     resolver_free(core->worker.resolver);
     op_free_spares(&core->worker);
     worker_deinit(&core->worker);
+    for (size_t i = 0; i < sizeof(core->hole) / sizeof(core->hole[0]); i++)
+        if (core->hole[i] > 0)
+            close(core->hole[i]);
     close(core->listener);
     free(core);
 }
@@ -260,4 +263,21 @@ int core_connected(struct core *core, uint32_t id)
     peer = accept4(core->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     ck_assert_int_ge(peer, 0);
     return peer;
+}
+
+uint16_t core_hole(struct core *core)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+
+    core->hole[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(core->hole[0], (struct sockaddr *)&addr, len), 0);
+    ck_assert_int_eq(listen(core->hole[0], 0), 0);
+    ck_assert_int_eq(getsockname(core->hole[0], (struct sockaddr *)&addr, &len), 0);
+    for (size_t i = 1; i < sizeof(core->hole) / sizeof(core->hole[0]); i++) {
+        core->hole[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (connect(core->hole[i], (struct sockaddr *)&addr, len) < 0)
+            ck_assert_int_eq(errno, EINPROGRESS);
+    }
+    return ntohs(addr.sin_port);
 }

@@ -20,6 +20,7 @@ struct core {
     struct session *session;
     int client;   /* the client's end */
     int listener; /* 127.0.0.1:port */
+    int hole[8];  /* a listener with a full queue, and what fills it; 0: none */
     uint16_t port;
     uint64_t next_token;
     uint8_t in[2 * 1024 * 1024];
@@ -50,6 +51,8 @@ uint64_t core_close(struct core *core, uint32_t id, uint32_t linger_ms);
 bool core_reply(struct core *core, struct reply *ret, const uint8_t **ret_payload, size_t *ret_len);
 /* The completion of `token`; every other reply before it is dropped. Fails the test where it is not there. */
 struct reply core_completion(struct core *core, uint64_t token);
+/* A port of 127.0.0.1 that answers no SYN. */
+uint16_t core_hole(struct core *core);
 /* Id 1 connected; the peer's end is returned. */
 int core_connected(struct core *core, uint32_t id);
 

@@ -88,6 +88,52 @@ START_TEST(test_s37_receive_times_out_at_its_deadline_not_before)
 }
 END_TEST
 
+/* How many of the ops have completed since the last call, and with what. */
+static int collect(const uint64_t *tokens, uint32_t *errors, int count)
+{
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+    int n = 0;
+
+    core_settle(core);
+    while (core_reply(core, &reply, &payload, &len))
+        for (int i = 0; i < count; i++)
+            if (reply.op == tokens[i]) {
+                errors[i] = reply.error;
+                n++;
+            }
+    return n;
+}
+
+/* Whatever waits for a connect ends with it, shutdowns of either side included. */
+START_TEST(test_s23_what_waits_for_a_connect_that_times_out_is_aborted)
+{
+    static const uint32_t hows[] = {HOW_RECEIVE, HOW_SEND, HOW_BOTH};
+    struct request connect = {.verb = VERB_CONNECT, .socket = 1, .timeout_ms = 1000};
+    struct request shutdown = {.verb = VERB_SHUTDOWN, .socket = 1};
+    uint64_t tokens[3];
+    uint32_t errors[3] = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
+
+    connect.connect.endpoint.address_len = 4;
+    memcpy(connect.connect.endpoint.address, "\177\0\0\1", 4);
+    connect.connect.endpoint.port = core_hole(core);
+    shutdown.shutdown.how = hows[_i];
+    core_open(core, 1);
+    tokens[0] = core_request(core, &connect, NULL, 0);
+    tokens[1] = core_receive(core, 1, 10, 0, 0);
+    tokens[2] = core_request(core, &shutdown, NULL, 0);
+    ck_assert_int_eq(collect(tokens, errors, 3), 0);
+    core_pass(core, 1000);
+    ck_assert_int_eq(collect(tokens, errors, 3), 3);
+    ck_assert_uint_eq(errors[0], ERR_TIMED_OUT);
+    ck_assert_uint_eq(errors[1], ERR_OPERATION_ABORTED);
+    ck_assert_uint_eq(errors[2], ERR_OPERATION_ABORTED);
+    core_close(core, 1, 0);
+    core_settle(core);
+}
+END_TEST
+
 START_TEST(test_s35_wait_all_that_times_out_tells_what_it_moved)
 {
     int peer = core_connected(core, 1);
@@ -255,6 +301,7 @@ int main(void)
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_s37_receive_times_out_at_its_deadline_not_before);
+    tcase_add_loop_test(tcase, test_s23_what_waits_for_a_connect_that_times_out_is_aborted, 0, 3);
     tcase_add_test(tcase, test_s35_wait_all_that_times_out_tells_what_it_moved);
     tcase_add_test(tcase, test_s28_send_that_times_out_closes_the_sending_side);
     tcase_add_test(tcase, test_s43_linger_that_expires_resets);
