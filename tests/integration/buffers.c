@@ -16,14 +16,14 @@ START_TEST(test_s11_list_replaces_buffer_and_buffer_replaces_list)
     struct iovec list[2] = {{.iov_base = (char[]){"list"}, .iov_len = 4},
                             {.iov_base = (char[]){"ed"}, .iov_len = 2}};
     asock_op *op = new_op_with("single", 6);
-    char buf[16];
+    char one[] = "one", buf[16];
 
     ck_assert_int_eq(asock_op_set_buffers(op, list, 2), 0);
     pending(asock_send(pair.socket, op));
     expect_bytes(op, ASOCK_SUCCESS, 6);
     remote_read(pair.peer, buf, 6);
     ck_assert_mem_eq(buf, "listed", 6);
-    ck_assert_int_eq(asock_op_set_buffer(op, (char[]){"one"}, 3), 0);
+    ck_assert_int_eq(asock_op_set_buffer(op, one, 3), 0);
     pending(asock_send(pair.socket, op));
     expect_bytes(op, ASOCK_SUCCESS, 3);
     remote_read(pair.peer, buf, 3);

@@ -395,9 +395,9 @@ START_TEST(test_s22_data_of_connect_goes_first_and_counts)
     int listener = remote_listen(AF_INET, &addr), peer;
     asock_socket *sock = new_socket(AF_INET);
     asock_op *op = new_connect_op(&addr), *send_op = new_op_with("second", 6);
-    char buf[11];
+    char data[] = "first", buf[11];
 
-    ck_assert_int_eq(asock_op_set_buffer(op, (char[]){"first"}, 5), 0);
+    ck_assert_int_eq(asock_op_set_buffer(op, data, 5), 0);
     pending(asock_connect(sock, op));
     pending(asock_send(sock, send_op));
     expect_bytes(op, ASOCK_SUCCESS, 5);
@@ -419,8 +419,9 @@ START_TEST(test_s22_failed_connect_moved_no_octet)
     int reserved = remote_closed_port(AF_INET, &addr);
     asock_socket *sock = new_socket(AF_INET);
     asock_op *op = new_connect_op(&addr);
+    char data[] = "first";
 
-    ck_assert_int_eq(asock_op_set_buffer(op, (char[]){"first"}, 5), 0);
+    ck_assert_int_eq(asock_op_set_buffer(op, data, 5), 0);
     pending(asock_connect(sock, op));
     expect_bytes(op, ASOCK_CONNECTION_REFUSED, 0);
     asock_op_unref(op);
