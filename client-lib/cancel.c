@@ -100,7 +100,7 @@ int asock_cancel_locked(asock_op *op)
     if (!asock_op_is_in_flight(op))
         return -ENOENT;
     if (op->state == OP_WAITING && op->operation == ASOCK_OPERATION_CLOSE) {
-        asock_close_abort(op->socket);
+        asock_close_abort(op->socket, ERR_OPERATION_ABORTED);
     } else if (op->state == OP_WAITING) {
         asock_op_end_waiting(op, ERR_OPERATION_ABORTED);
     } else if (op->state == OP_PARTLY) {

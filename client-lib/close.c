@@ -31,7 +31,7 @@ static void end_waiting(asock_socket *socket, struct list *queue)
 static void finish_unopened(asock_socket *socket)
 {
     if (socket->close_op)
-        asock_op_finish(socket->close_op, ERR_SUCCESS, 0);
+        asock_op_finish(socket->close_op, socket->close_error, 0);
     socket->close_op = NULL;
     asock_socket_closed(socket);
 }
@@ -80,15 +80,19 @@ void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms)
 
 void asock_close_sends_gone(asock_socket *socket)
 {
-    if (socket->is_closing && !socket->is_close_sent && !socket->is_closed)
-        send_close(socket);
+    if (!socket->is_closing || socket->is_close_sent || socket->is_closed)
+        return;
+    if (socket->is_send_broken && !socket->close_error)
+        socket->close_error = ERR_CONNECTION_RESET;
+    send_close(socket);
 }
 
-void asock_close_abort(asock_socket *socket)
+void asock_close_abort(asock_socket *socket, uint32_t error)
 {
     if (socket->is_close_sent || socket->is_closed)
         return;
     socket->close_abort = true;
+    socket->close_error = error;
     send_close(socket);
 }
 
@@ -99,6 +103,8 @@ void asock_close_answered(asock_socket *socket, uint32_t error)
     asock_socket_hold(socket);
     if (socket->open_error)
         error = ERR_SUCCESS; /* there was nothing to close */
+    else if (!error)
+        error = socket->close_error;
     asock_quiet_finish(&socket->quiet_options, NULL);
     asock_quiet_finish(&socket->quiet_sends, NULL);
     while ((op = list_first(&socket->ops, asock_op, flight_node))) {

@@ -163,6 +163,7 @@ struct asock_socket {
 
     asock_op *close_op;
     bool close_abort;
+    uint32_t close_error; /* why lingering was given up in the library */
     uint32_t linger_default;
     struct deadline linger;
     struct list close_node; /* in context->closes */

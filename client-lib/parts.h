@@ -72,7 +72,7 @@ void asock_socket_refuse(asock_socket *socket, uint32_t error); /* OPEN failed *
 
 void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms);
 void asock_close_sends_gone(asock_socket *socket); /* what a lingering close waits for */
-void asock_close_abort(asock_socket *socket);
+void asock_close_abort(asock_socket *socket, uint32_t error);
 void asock_close_answered(asock_socket *socket, uint32_t error);
 
 /* op.c, segments.c ---------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ void asock_run_timers(asock_context *context)
         struct deadline *deadline = container_of(timer, struct deadline, timer);
 
         if (deadline->is_linger)
-            asock_close_abort(container_of(deadline, asock_socket, linger));
+            asock_close_abort(container_of(deadline, asock_socket, linger), ERR_TIMED_OUT);
         else
             asock_op_end_waiting(container_of(deadline, asock_op, timer), ERR_TIMED_OUT);
     }

@@ -332,12 +332,15 @@ START_TEST(test_s43_linger_ends_after_its_time_with_reset)
 {
     struct pair pair = new_pair_small(AF_INET);
     char *data = calloc(1, LARGE);
-    asock_op *op = send_without_reader(pair.socket, data, LARGE);
+    asock_op *op = send_without_reader(pair.socket, data, LARGE), *close_op = new_op();
 
-    close_now(pair.socket, 100);
+    pending(asock_close(pair.socket, close_op, 100));
+    ck_assert_int_eq(asock_op_wait(close_op, LIVENESS_MS), 0);
+    expect(close_op, ASOCK_TIMED_OUT);
     expect(op, ASOCK_OPERATION_ABORTED);
     ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
     asock_op_unref(op);
+    asock_op_unref(close_op);
     free(data);
     pair_close(&pair);
 }
@@ -353,6 +356,7 @@ START_TEST(test_s43_draining_close_is_cancelled_with_reset)
     sync_with_daemon();
     ck_assert_int_eq(asock_cancel(close_op), 0);
     ck_assert_int_eq(asock_op_wait(close_op, LIVENESS_MS), 0);
+    expect(close_op, ASOCK_OPERATION_ABORTED);
     expect(op, ASOCK_OPERATION_ABORTED);
     ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
     asock_op_unref(op);

@@ -327,7 +327,7 @@ ASOCK_EXPORT int asock_cancel(asock_op *op);
 /*
  * Waits until the op has completed, at most timeout_ms (-1: for ever). Runs no callback; that of this op,
  * if it has one, runs in process or the dispatcher as always. 0; -ETIMEDOUT; -EINVAL: never submitted;
- * -EDEADLK: in a callback of the dispatcher, or of process, for an op that only this thread could complete.
+ * -EDEADLK: in a callback of the dispatcher, which alone could complete it.
  */
 ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
 
