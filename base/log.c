@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LINE_MAX_OCTETS 1024
@@ -14,10 +16,33 @@
 static enum log_level log_most = LOG_LEVEL_NOTICE;
 static bool log_journal;
 
+/* Standard error may have been redirected since the service manager connected it, systemd.exec(5). */
+static bool is_journal(void)
+{
+    const char *text = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat st;
+
+    return text && sscanf(text, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
 void asock_log_setup(enum log_level most)
 {
     log_most = most;
-    log_journal = getenv("JOURNAL_STREAM") != NULL;
+    log_journal = is_journal();
+}
+
+/* Standard error that is full or gone is no reason to fail; a journal that hangs none to wait. */
+static void put(const char *line, size_t len)
+{
+    ssize_t n;
+
+    if (log_journal)
+        n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else
+        n = write(STDERR_FILENO, line, len);
+    (void)n;
 }
 
 /* What a client can put into a line must not be able to start another one. */
@@ -51,7 +76,5 @@ void asock_log(enum log_level level, const char *format, ...)
     if (log_journal)
         n = (size_t)snprintf(line, sizeof(line), "<%d>", (int)level);
     n += escape(line + n, sizeof(line) - n, text);
-    /* Standard error that is full or gone is no reason to fail. */
-    if (write(STDERR_FILENO, line, n) < 0)
-        return;
+    put(line, n);
 }

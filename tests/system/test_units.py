@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The installed asockd under systemd. Runs as root inside tests/system/box, by units.test."""
 
+import ctypes
 import glob
 import grp
 import json
@@ -8,6 +9,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -162,8 +164,23 @@ def journal(*matches):
     return [json.loads(row) for row in rows.splitlines()]
 
 
-def messages(*matches):
-    return [row["MESSAGE"] for row in journal(*matches) if row.get("_COMM") == "asockd"]
+def said_by_daemon(invocation):
+    """[(priority, text)] of its own lines."""
+    return [(int(row["PRIORITY"]), row["MESSAGE"])
+            for row in journal(f"_SYSTEMD_INVOCATION_ID={invocation}")
+            if row.get("_COMM") == "asockd"]
+
+
+def descriptor_of(pid, number):
+    """A socket of another process, shared with it: pidfd_getfd(2)."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        fd = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, number, 0)
+        if fd < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        return socket.socket(fileno=fd)
+    finally:
+        os.close(pidfd)
 
 
 class Unit:
@@ -447,7 +464,7 @@ class Life(UnitsTest):
         context = client.Context()
         self.assertEqual(context.sync().wait(), "Success")
         before = prop("asockd.service", "MainPID")
-        os.kill(int(before), 9)
+        os.kill(int(before), signal.SIGKILL)
         await_true("restart", lambda: prop("asockd.service", "NRestarts") == "1"
                    and prop("asockd.service", "ActiveState") == "active")
         self.assertNotEqual(prop("asockd.service", "MainPID"), before)
@@ -457,10 +474,30 @@ class Life(UnitsTest):
         must("systemctl", "start", "asockd.service")
         invocation = prop("asockd.service", "InvocationID")
         must("systemctl", "stop", "asockd.service")
-        said = messages(f"_SYSTEMD_INVOCATION_ID={invocation}")
-        print("\n".join(said))
-        self.assertEqual(len([line for line in said if " runs: " in line]), 1, said)
-        self.assertEqual(len([line for line in said if " stops: " in line]), 1, said)
+        said = said_by_daemon(invocation)
+        print(said)
+        for text in (" runs: ", " stops: "):
+            self.assertEqual([level for level, line in said if text in line], [5], said)
+
+    def test_a_journal_that_hangs_does_not_hang_the_daemon(self):
+        """Each broken session is a line: more of them than the journal's socket holds."""
+        context = client.Context()
+        self.assertEqual(context.sync().wait(), "Success")
+        with descriptor_of(int(prop("asockd.service", "MainPID")), 2) as log:
+            log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)  # the least there is
+        pid = int(prop("systemd-journald.service", "MainPID"))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for _ in range(100):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                    sock.settimeout(LIVENESS)
+                    sock.connect(CLIENT_SOCKET)
+                    sock.sendall(bytes(64))
+                    while sock.recv(4096):
+                        pass
+            self.assertEqual(context.sync().wait(), "Success")
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def test_the_daemon_says_what_it_does(self):
         must("systemctl", "start", "asockd.service")
@@ -491,7 +528,7 @@ class Watchdog(UnitsTest):
         self.assertEqual(prop("asockd.service", "NRestarts"), "0")
         before = prop("asockd.service", "MainPID")
         invocation = prop("asockd.service", "InvocationID")
-        os.kill(int(before), 12)  # SIGUSR2: the hook
+        os.kill(int(before), signal.SIGUSR2)  # the hook
         await_true("restart", lambda: prop("asockd.service", "NRestarts") == "1"
                    and prop("asockd.service", "ActiveState") == "active")
         self.assertNotEqual(prop("asockd.service", "MainPID"), before)
