@@ -386,7 +386,7 @@ START_TEST(test_s8_ops_without_callback_are_waited_for)
     char buf[10];
 
     for (size_t i = 0; i < 10; i++) {
-        ops[i] = new_op_with("0123456789" + i, 1);
+        ops[i] = new_op_with(&"0123456789"[i], 1);
         pending(asock_send(pair.socket, ops[i]));
     }
     for (size_t i = 10; i-- > 0;) {

@@ -331,7 +331,7 @@ END_TEST
 START_TEST(test_s36_cancel_races_with_data_and_loses_none)
 {
     struct pair pair = new_pair(AF_INET);
-    char first, second;
+    char first = 0, second;
     asock_op *op = new_op_with(&first, 1);
 
     for (int i = 0; i < 200; i++) {

@@ -87,7 +87,7 @@ START_TEST(test_dispatcher_is_stopped_and_started_with_ops_in_flight)
 {
     struct pair pair = new_pair(AF_INET);
     struct event event;
-    char byte;
+    char byte = 0;
     asock_op *op = new_op_with(&byte, 1);
 
     event_init(&event);
