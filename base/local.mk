@@ -4,6 +4,7 @@
 
 noinst_LTLIBRARIES += libbase.la
 libbase_la_SOURCES = \
+	base/alloc.h \
 	base/conf.c \
 	base/conf.h \
 	base/list.h \
