@@ -81,6 +81,8 @@ void asock_op_abandon(asock_op *op)
     list_remove(&op->queue_node);
     op->state = OP_SENT;
     socket->abandon_token = op->token;
+    if (list_is_empty(&socket->sends))
+        asock_close_sends_gone(socket);
     asock_socket_kick(socket);
 }
 

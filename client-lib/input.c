@@ -176,6 +176,9 @@ void asock_input_run(asock_context *context)
     for (int i = 0; i < INPUT_READS && context->is_alive; i++) {
         int r = read_some(context);
 
+        /* Nothing can be written any more, and why has been read, if it was told. */
+        if (r == 0 && context->out.is_broken)
+            r = -ECONNABORTED;
         if (r == 0)
             return;
         if (r < 0)

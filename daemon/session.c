@@ -161,10 +161,10 @@ static void on_drained(struct transport *t)
     session_pump(session_of(t));
 }
 
-/* The other end is gone: what it sent before is still read, then its end of stream is found. */
+/* The other end is gone: what it sent before is still read, then the session ends. */
 static void on_lost(struct transport *t)
 {
-    transport_resume(t);
+    resume_later(session_of(t));
 }
 
 static const struct transport_ops transport_ops = {on_readable, on_drained, on_lost};

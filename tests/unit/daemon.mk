@@ -3,6 +3,7 @@
 # Unit tests of daemon/: NAME.unit is built from tests/unit/NAME.c.
 
 unit_tests += \
+	tests/unit/test_faults.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
@@ -21,3 +22,10 @@ tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
+
+# Daemon and library in one program, whose calls can be made to fail one by one.
+tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h
+tests_unit_test_faults_unit_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=socket,--wrap=connect \
+	-Wl,--wrap=send,--wrap=sendmsg,--wrap=recv,--wrap=recvmsg \
+	-Wl,--wrap=setsockopt,--wrap=getsockopt,--wrap=getsockname,--wrap=getpeername,--wrap=shutdown
