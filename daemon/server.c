@@ -208,8 +208,10 @@ static int init_worker(struct server *server, uint32_t fds_max)
     int r;
 
     r = worker_init(w, NULL);
-    if (r < 0)
+    if (r < 0) {
+        log_error("asockd: event loop: %s", strerror(-r));
         return r;
+    }
     server->policy.allow_any = config->allow_any;
     w->policy = &server->policy;
     w->limits = config->limits;
@@ -218,6 +220,8 @@ static int init_worker(struct server *server, uint32_t fds_max)
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
         log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
+    else if (r < 0)
+        log_error("asockd: resolver: %s", strerror(-r));
     return r;
 }
 
@@ -227,8 +231,10 @@ static int open_listeners(struct server *server, uint32_t clients)
     int r;
 
     r = listeners_init(ls, &server->worker, clients);
-    if (r < 0)
+    if (r < 0) {
+        log_error("asockd: /dev/null: %s", strerror(-r));
         return r;
+    }
     r = listeners_take_activated(ls);
     return r == 0 ? listeners_bind(ls, server->config->runtime_dir) : r;
 }
@@ -246,11 +252,8 @@ static int server_init(struct server *server, const struct server_config *config
     if (r < 0)
         return r;
     r = init_worker(server, shares.sockets);
-    if (r < 0) {
-        log_error("asockd: %s", strerror(-r));
-        return r;
-    }
-    r = open_listeners(server, shares.clients);
+    if (r == 0)
+        r = open_listeners(server, shares.clients);
     if (r < 0)
         return r;
     watch_signals(server);

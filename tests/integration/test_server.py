@@ -207,8 +207,8 @@ class Program(ServerTest):
     def test_bad_name_servers(self):
         path = self.write("[Resolver]\nServers=nowhere in particular\n")
         status, _, err = self.run_to_end("--config", path)
-        self.assertEqual(status, 1)
-        self.assertIn("nowhere in particular", err)
+        self.assertEqual((status, err), (
+            1, 'asockd: name servers "nowhere in particular": not "address[:port],..."\n'))
 
     def test_configured_limits_are_the_welcomes(self):
         path = self.write("[Limits]\nSockets=100\nOps=1000\nSocketOps=20\n"
