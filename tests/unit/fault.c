@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "fault.h"
+#include "tests/unit/fault.h"
 
 #include <errno.h>
 #include <stddef.h>

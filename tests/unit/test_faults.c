@@ -23,7 +23,7 @@
 #include "daemon/resolver.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
-#include "fault.h"
+#include "tests/unit/fault.h"
 
 #define TURNS 400 /* more than any scenario takes */
 #define OPS 8
