@@ -43,6 +43,7 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     if (op->state != OP_WAITING && socket) {
         socket->connects -= op->operation == ASOCK_OPERATION_CONNECT;
         socket->receives -= op->operation == ASOCK_OPERATION_RECEIVE;
+        asock_socket_kick(socket);
     }
     if (socket && socket->barrier == op)
         socket->barrier = NULL;

@@ -16,19 +16,10 @@
 #include "base/list.h"
 #include "base/wheel.h"
 #include "client-lib/io.h"
+#include "client-lib/slots.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
-
-/*
- * Tokens: bit 63 a CANCEL of the op below it; bit 62 the CLOSE of a socket that has no op for it;
- * bit 61 the SYNC that frees ids; bits 32 to 60 a count that makes each use of a slot another token;
- * bits 0 to 31 the slot + 1.
- */
-#define TOKEN_CANCEL (UINT64_C(1) << 63)
-#define TOKEN_CLOSE (UINT64_C(1) << 62)
-#define TOKEN_IDS (UINT64_C(1) << 61)
-#define TOKEN_USES_MASK ((UINT32_C(1) << 29) - 1)
 
 /* What a session may count on before its welcome (docs/PROTOCOL.md). */
 #define PROTOCOL_VERSION 1
@@ -36,18 +27,6 @@
 #define SESSION_OPS_LEAST 64u
 #define SESSION_SOCKET_OPS_LEAST 16u
 #define SESSION_WINDOW_LEAST (1024u * 1024u)
-
-struct slot {
-    void *object; /* NULL: free */
-    bool is_socket;
-    uint32_t uses;
-    uint32_t next; /* free slot behind this one, + 1 */
-};
-
-struct slots {
-    struct slot *at;
-    uint32_t count, free; /* free: index + 1 */
-};
 
 /* Not in enum asock_operation: what the library asks for itself. */
 #define OPERATION_INSPECT 100
@@ -172,21 +151,6 @@ struct asock_socket {
     struct list context_node; /* in context->sockets */
 };
 
-struct id {
-    asock_socket *owner;
-    uint32_t next; /* of the free ones, in the order they became free */
-    bool is_free;
-};
-
-struct ids {
-    struct id *at; /* [1 ... count] */
-    uint32_t count, first, last;
-    bool sync_wanted, sync_sent; /* a SYNC that tells which closed ids the daemon has let go */
-    bool close_since;            /* a CLOSE left behind that SYNC */
-};
-
-enum hello { HELLO_WANTED, HELLO_SENT };
-
 struct asock_context {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* with a dispatcher: something has ended */
@@ -201,9 +165,8 @@ struct asock_context {
 
     char name[CODEC_NAME_MAX + 1];
     uint64_t asked[ASOCK_LIMIT_PAYLOAD + 1];
-    enum hello hello;
+    bool is_hello_wanted, is_hello_said, is_welcome;
     bool is_used; /* an op was submitted: Hello is settled */
-    bool is_welcome;
     bool is_always_pending;
     struct welcome limits;
 

@@ -26,6 +26,7 @@ libasock_sources = \
 	client-lib/session.c \
 	client-lib/settings.c \
 	client-lib/slots.c \
+	client-lib/slots.h \
 	client-lib/socket.c \
 	client-lib/submit.c \
 	client-lib/thread.c \

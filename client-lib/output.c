@@ -92,6 +92,11 @@ static bool is_empty(const struct output *out)
     return out->frame_at == out->frame_count;
 }
 
+static bool is_passing(int err)
+{
+    return err == EAGAIN || err == ENOBUFS || err == ENOMEM;
+}
+
 /* 1 progress, 0 the daemon takes no more for now, -errno. */
 static int write_some(asock_context *context)
 {
@@ -104,7 +109,7 @@ static int write_some(asock_context *context)
         n = sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
-        return errno == EAGAIN ? 0 : -errno;
+        return is_passing(errno) ? 0 : -errno;
     written(out, (size_t)n);
     return 1;
 }
@@ -113,7 +118,7 @@ bool asock_output_is_wanted(asock_context *context)
 {
     if (!context->is_alive || context->out.is_broken)
         return false;
-    return !is_empty(&context->out) || context->hello == HELLO_WANTED || context->ids.sync_wanted ||
+    return !is_empty(&context->out) || context->is_hello_wanted || context->ids.sync_wanted ||
            !list_is_empty(&context->ready) || !list_is_empty(&context->closes) ||
            !list_is_empty(&context->cancels) || !list_is_empty(&context->inspections) ||
            !list_is_empty(&context->syncs);
@@ -138,8 +143,10 @@ int asock_output_flush(asock_context *context)
         if (r == 0)
             return 1;
         /* What the daemon said before it closed is still to be read, and tells why. */
-        if (r < 0)
+        if (r == -EPIPE || r == -ECONNRESET)
             out->is_broken = true;
+        else if (r < 0)
+            asock_session_end(context, ERR_CONNECTION_ABORTED);
     }
     return 0;
 }

@@ -42,18 +42,6 @@ void asock_session_start(asock_context *context, int fd);
 /* Everything ends with ASOCK_CONNECTION_ABORTED; error: why, for asock_context_get_error. */
 void asock_session_end(asock_context *context, uint32_t error);
 
-/* slots.c ------------------------------------------------------------------- tokens, socket ids */
-
-int asock_slot_take(struct slots *slots, void *object, bool is_socket, uint32_t *ret);
-void asock_slot_release(struct slots *slots, uint32_t slot);
-uint64_t asock_slot_token(struct slots *slots, uint32_t slot); /* a new one */
-const struct slot *asock_slot_find(const struct slots *slots, uint64_t token);
-int asock_ids_grow(struct ids *ids, uint32_t count);
-void asock_ids_reset(struct ids *ids);
-uint32_t asock_ids_take(struct ids *ids, asock_socket *owner); /* 0: none is free */
-void asock_ids_release(struct ids *ids, uint32_t id);
-asock_socket *asock_ids_owner(const struct ids *ids, uint64_t id);
-
 /* socket.c ------------------------------------------------------------------------------------ */
 
 void asock_socket_hold(asock_socket *socket);

@@ -119,7 +119,7 @@ int asock_reply_head(asock_context *context)
     const struct reply *reply = &in->reply;
     asock_op *op = NULL;
 
-    if (reply->descriptors > 0 || context->hello != HELLO_SENT)
+    if (reply->descriptors > 0 || !context->is_hello_said)
         return -EPROTO;
     if (reply->kind == KIND_COMPLETION) {
         op = op_of(context, reply->op);

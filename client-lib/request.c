@@ -22,7 +22,8 @@ static void add_hello(asock_context *context)
     request.hello.send_window = context->asked[ASOCK_LIMIT_SEND_WINDOW];
     request.hello.queued_max = context->asked[ASOCK_LIMIT_QUEUED];
     asock_output_add(&context->out, &request, NULL, 0);
-    context->hello = HELLO_SENT;
+    context->is_hello_wanted = false;
+    context->is_hello_said = true;
 }
 
 static void add_cancel(asock_op *op)
@@ -108,7 +109,7 @@ static bool add_urgent(asock_context *context)
     asock_socket *socket;
     asock_op *op;
 
-    if (context->hello == HELLO_WANTED)
+    if (context->is_hello_wanted)
         add_hello(context);
     else if ((op = list_first(&context->cancels, asock_op, cancel_node)))
         add_cancel(op);

@@ -118,10 +118,10 @@ void asock_session_start(asock_context *context, int fd)
     context->fd = fd;
     context->is_alive = true;
     context->error = 0;
-    context->hello = HELLO_WANTED;
-    context->is_used = context->is_welcome = false;
+    context->is_hello_wanted = true;
+    context->is_hello_said = context->is_used = context->is_welcome = false;
     asock_session_guess(context);
-    asock_ids_reset(&context->ids);
+    asock_ids_reset(&context->ids, SESSION_SOCKETS_LEAST);
     memset(&context->out, 0, offsetof(struct output, heads));
     memset(&context->in, 0, offsetof(struct input, buffer));
 }

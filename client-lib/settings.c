@@ -13,7 +13,7 @@ static int enter_hello(asock_context *context)
     if (r < 0)
         return r;
     if (!context->is_used) {
-        context->hello = HELLO_WANTED;
+        context->is_hello_wanted = true;
         return 0;
     }
     asock_leave(context);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Tokens of ops and sockets, and the daemon's ids of sockets: tables, O(1), no search. */
-#include "client-lib/parts.h"
+#include "client-lib/slots.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -92,17 +91,16 @@ int asock_ids_grow(struct ids *ids, uint32_t count)
     return 0;
 }
 
-/* A new session, with the guaranteed ids only; nobody owns one. */
-void asock_ids_reset(struct ids *ids)
+void asock_ids_reset(struct ids *ids, uint32_t count)
 {
     ids->first = ids->last = 0;
-    ids->count = SESSION_SOCKETS_LEAST;
+    ids->count = count;
     for (uint32_t id = 1; id <= ids->count; id++)
         ids_append(ids, id);
     ids->sync_wanted = ids->sync_sent = ids->close_since = false;
 }
 
-uint32_t asock_ids_take(struct ids *ids, asock_socket *owner)
+uint32_t asock_ids_take(struct ids *ids, struct asock_socket *owner)
 {
     uint32_t id = ids->first;
 
@@ -120,7 +118,7 @@ void asock_ids_release(struct ids *ids, uint32_t id)
     ids_append(ids, id);
 }
 
-asock_socket *asock_ids_owner(const struct ids *ids, uint64_t id)
+struct asock_socket *asock_ids_owner(const struct ids *ids, uint64_t id)
 {
     return id >= 1 && id <= ids->count ? ids->at[id].owner : NULL;
 }

@@ -80,6 +80,8 @@ static void add_abandon(asock_socket *socket)
     request.send.abandon = true;
     socket->abandon_token = 0;
     asock_output_add(&socket->context->out, &request, NULL, 0);
+    if (list_is_empty(&socket->sends))
+        asock_close_sends_gone(socket);
 }
 
 static void fill_connect(const asock_op *op, struct request *request)
@@ -220,26 +222,27 @@ static void add_op(asock_op *op)
         left(op);
 }
 
+static void add_next(asock_socket *socket, asock_op *op)
+{
+    if (socket->abandon_token)
+        add_abandon(socket);
+    else if (!socket->is_opened)
+        add_open(socket);
+    else
+        add_op(op);
+}
+
 void asock_turn_take(asock_socket *socket)
 {
-    enum flow why;
-    asock_op *op;
+    enum flow why = FLOW_OK;
+    asock_op *op = socket->abandon_token ? NULL : pick(socket, &why);
 
-    if (socket->abandon_token) {
-        add_abandon(socket);
-        asock_socket_put(socket, PLACE_READY);
-        return;
-    }
-    op = pick(socket, &why);
-    if (!op) {
+    if (!op && !socket->abandon_token) {
         asock_socket_put(socket, why == FLOW_SESSION ? PLACE_STALLED : PLACE_NONE);
         return;
     }
     asock_socket_hold(socket);
-    if (!socket->is_opened)
-        add_open(socket);
-    else
-        add_op(op);
+    add_next(socket, op);
     if (!socket->is_closed && !socket->is_close_sent && !list_is_linked(&socket->close_node))
         asock_socket_put(socket, PLACE_READY);
     asock_socket_unhold(socket);

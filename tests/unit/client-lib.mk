@@ -7,7 +7,8 @@ lib_unit_tests = \
 	tests/unit/test_lib_flow.unit \
 	tests/unit/test_lib_reply.unit \
 	tests/unit/test_lib_op.unit \
-	tests/unit/test_lib_thread.unit
+	tests/unit/test_lib_thread.unit \
+	tests/unit/test_lib_hostile.unit
 unit_tests += $(lib_unit_tests)
 tsan_tests += $(lib_unit_tests)
 FAKE_DAEMON = tests/unit/fake_daemon.c tests/unit/fake_daemon.h
@@ -22,3 +23,5 @@ tests_unit_test_lib_op_unit_SOURCES = tests/unit/test_lib_op.c $(FAKE_DAEMON)
 tests_unit_test_lib_op_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_thread_unit_SOURCES = tests/unit/test_lib_thread.c $(FAKE_DAEMON)
 tests_unit_test_lib_thread_unit_LDADD = $(LIB_TEST_LIBS)
+tests_unit_test_lib_hostile_unit_SOURCES = tests/unit/test_lib_hostile.c $(FAKE_DAEMON)
+tests_unit_test_lib_hostile_unit_LDADD = $(LIB_TEST_LIBS)
