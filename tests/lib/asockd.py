@@ -38,14 +38,15 @@ class Daemon:
         run = os.path.join(self.directory, "run")
         os.mkdir(run, 0o755)
         self.log = open(os.path.join(self.directory, "log"), "w+b")
+        # Whatever happens to the test, its daemon does not stay behind.
+        wrapper = ["setpriv", "--pdeathsig", "TERM"]
         command = [binary(), "--runtime-dir", run, *arguments]
         if os.getuid() == 0:
             os.chown(run, NOBODY, NOBODY)
             if not usable_by_nobody(command[0]):
                 command[0] = shutil.copy(command[0], self.directory)
-            command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-                       "--", *command]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
+            wrapper += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        self.process = subprocess.Popen([*wrapper, "--", *command], stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log, cwd=self.directory)
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
