@@ -10,7 +10,8 @@ ROOT = os.environ.get("ASOCK_TEST_SRCDIR") or os.getcwd()
 BUILD = os.environ.get("ASOCK_TEST_BUILDDIR") or ROOT
 
 # Without git (a release, distcheck): what configure and make leave behind.
-GENERATED_DIRS = {".git", ".deps", ".libs", "autom4te.cache", "build", "__pycache__"}
+GENERATED_DIRS = {".git", ".deps", ".libs", "autom4te.cache", "build", "__pycache__",
+                  "_build", "_inst"}  # of distcheck
 GENERATED = [
     "configure", "configure~", "aclocal.m4", "aminclude_static.am", "Makefile", "*Makefile.in",
     "config.h*", "config.log", "config.status", "libtool", "stamp-h1", "m4/lt*.m4",
