@@ -10,8 +10,9 @@
  * an enum asock_error that asock_op_get_error() reads once the op has completed.
  *
  * Objects are reference-counted. A _new call gives one reference; _ref adds one and returns its
- * argument; _unref takes one away, accepts NULL and returns NULL. A socket and an op hold a reference
- * to their context; an op in flight is held by the library until its callback has returned.
+ * argument; _unref takes one away, accepts NULL and returns NULL. A socket and an op to which the
+ * program has references hold one to their context. An op in flight is held by the library until its
+ * callback has returned, and holds its socket; it does not hold the context.
  *
  * Threads. Without a dispatcher a context, with its sockets and ops, belongs to one thread at a time.
  * With one (asock_context_start_dispatcher) every call may be made from any thread, but
@@ -97,11 +98,15 @@ ASOCK_EXPORT const char *asock_version(void);
 
 /*
  * Connects to the daemon's socket at path; NULL: the environment's ASOCK_SOCKET, else the system's
- * socket. Does not wait for the daemon's answer. Errors: those of connect(2), -ENAMETOOLONG, -ENOMEM.
+ * socket. Does not wait for the daemon's answer. Errors: those of connect(2), -ENAMETOOLONG, -ENOMEM;
+ * -EAGAIN when the daemon's queue of connections stayed full for 2 seconds.
  */
 ASOCK_EXPORT int asock_context_new(const char *path, asock_context **ret);
 
-/* The same over a connected stream socket that the caller has; the context owns fd on success. */
+/*
+ * The same over a connected stream socket that the caller has; the context owns fd on success, and
+ * makes it non-blocking. -EINVAL: it is no stream socket.
+ */
 ASOCK_EXPORT int asock_context_new_fd(int fd, asock_context **ret);
 
 ASOCK_EXPORT asock_context *asock_context_ref(asock_context *context);
@@ -132,21 +137,25 @@ ASOCK_EXPORT int asock_context_get_limit(asock_context *context, enum asock_limi
 /*
  * In an event loop: poll get_fd() for get_events() (POLLIN, POLLOUT) for at most get_timeout()
  * milliseconds (-1: no limit; 0: completions are queued), then call process(). Ask for both before
- * every sleep. The descriptor stays the same until the context is reconnected.
+ * every sleep. The descriptor stays the same until the context is reconnected; when the session has
+ * ended get_events() says 0 and it is never ready.
  */
 ASOCK_EXPORT int asock_context_get_fd(asock_context *context);
 ASOCK_EXPORT int asock_context_get_events(asock_context *context);
 ASOCK_EXPORT int asock_context_get_timeout(asock_context *context);
 /*
  * Writes, reads and runs callbacks; never blocks. Returns the number of callbacks run. Loss of the
- * daemon is no error here: every op ends with ASOCK_CONNECTION_ABORTED.
- * -EBUSY with a dispatcher, -EDEADLK inside a callback.
+ * daemon is no error here: every op ends with ASOCK_CONNECTION_ABORTED. Completions that callbacks add
+ * wait for the next call. -EBUSY with a dispatcher, -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_context_process(asock_context *context);
 /* Writes what is queued as far as the daemon takes it; runs no callbacks. 0: all written; 1: some waits. */
 ASOCK_EXPORT int asock_context_flush(asock_context *context);
 
-/* A thread of the library's own that runs the callbacks; it blocks all signals. -EBUSY: runs already. */
+/*
+ * A thread of the library's own that runs the callbacks; it blocks all signals. -EBUSY: runs already;
+ * -EDEADLK inside a callback.
+ */
 ASOCK_EXPORT int asock_context_start_dispatcher(asock_context *context);
 /* Ends it and waits for it; -EDEADLK inside a callback, -ENOENT when none runs. */
 ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
@@ -154,7 +163,10 @@ ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
 /* Submitting never returns 0: every op completes through its callback or wait. Off by default. */
 ASOCK_EXPORT int asock_context_set_always_pending(asock_context *context, bool on);
 
-/* 0 while the session lives, else an enum asock_error that says why it ended. */
+/*
+ * 0 while the session lives, else an enum asock_error that says why it ended: what the daemon said,
+ * ASOCK_CONNECTION_ABORTED when it was lost, ASOCK_PROTOCOL_ERROR when it said what it must not.
+ */
 ASOCK_EXPORT int asock_context_get_error(asock_context *context);
 
 /*
@@ -190,14 +202,15 @@ ASOCK_EXPORT int asock_context_inspect(asock_context *context, const char *query
 /*
  * A TCP socket. family: AF_UNSPEC (what the address says), AF_INET, AF_INET6; else -EAFNOSUPPORT.
  * -EMFILE: the session's limit of sockets is used up. -ENOMEM. -ENOTCONN: the session has ended.
- * No round trip: what the daemon thinks of it is told by the first op.
+ * No round trip: what the daemon thinks of it is told by the first op. Before the welcome the limit is
+ * not known: a socket beyond it is made, and its ops end with ASOCK_TOO_MANY_OPEN_SOCKETS.
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
 ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
 /* The last reference closes without linger (see asock_close). An op in flight holds one. */
 ASOCK_EXPORT asock_socket *asock_socket_unref(asock_socket *socket);
 ASOCK_EXPORT asock_context *asock_socket_get_context(asock_socket *socket); /* borrowed */
-/* The id in the protocol and in asockctl; 0 once closed. */
+/* The id in the protocol and in asockctl; 0 once closed, and while it waits for one. */
 ASOCK_EXPORT unsigned int asock_socket_get_id(asock_socket *socket);
 ASOCK_EXPORT int asock_socket_set_userdata(asock_socket *socket, void *userdata);
 ASOCK_EXPORT void *asock_socket_get_userdata(asock_socket *socket);
@@ -223,17 +236,24 @@ ASOCK_EXPORT int asock_op_set_buffers(asock_op *op, const struct iovec *list, si
 ASOCK_EXPORT int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len);
 /* host: a name or an address in text form, 1 to 253 octets; service: a decimal port or a name, 1 to 32 octets. */
 ASOCK_EXPORT int asock_op_set_host(asock_op *op, const char *host, const char *service);
-/* From submission; 0: none. Stays set until set again, like everything else here. */
+/* From submission; 0: none. Stays set until set again, like everything else here. Not for a close. */
 ASOCK_EXPORT int asock_op_set_timeout(asock_op *op, unsigned int timeout_ms);
 
 enum asock_op_flag {
     ASOCK_PEEK = 1, /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD octets */
     ASOCK_WAIT_ALL = 2, /* receive: complete only when full, or at end of stream, error, timeout */
-    ASOCK_ERRORS_ONLY = 4, /* send, set_option: success need not be told at once (S8) */
+    /*
+     * send, set_option: success need not be told at once. It is when a later send (set_option,
+     * get_option) of the socket ends, at shutdown(send), at close, or when somebody waits for the op.
+     */
+    ASOCK_ERRORS_ONLY = 4,
 };
 ASOCK_EXPORT int asock_op_set_flags(asock_op *op, unsigned int flags); /* -EINVAL: unknown bit */
 
-/* Results; of an op that is in flight or was never submitted: 0, NULL, -EINPROGRESS as fits the type. */
+/*
+ * Results, from completion to the next submission. Of an op that is in flight or was never submitted:
+ * 0, NULL, -EINPROGRESS as fits the type.
+ */
 enum asock_operation {
     ASOCK_OPERATION_NONE = 0,
     ASOCK_OPERATION_CONNECT = 1,
@@ -246,7 +266,8 @@ enum asock_operation {
     ASOCK_OPERATION_SYNC = 8,
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
-ASOCK_EXPORT bool asock_op_is_pending(asock_op *op); /* until its callback is about to run */
+/* In flight, or completed with its callback still to run: it cannot be submitted yet. */
+ASOCK_EXPORT bool asock_op_is_pending(asock_op *op);
 /* An enum asock_error; -EINPROGRESS while pending. */
 ASOCK_EXPORT int asock_op_get_error(asock_op *op);
 ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
@@ -255,7 +276,8 @@ enum asock_result_flag {
     ASOCK_END_OF_STREAM = 1, /* receive: the peer sends no more */
 };
 ASOCK_EXPORT unsigned int asock_op_get_result_flags(asock_op *op);
-ASOCK_EXPORT asock_socket *asock_op_get_socket(asock_op *op); /* borrowed; of the last submission */
+/* Borrowed; of the last submission, valid (though perhaps closed) until the next or the op's end. */
+ASOCK_EXPORT asock_socket *asock_op_get_socket(asock_op *op);
 ASOCK_EXPORT void *asock_op_get_userdata(asock_op *op);
 /* After a connect: own and peer's address. Returns its length; -ENODATA when there is none. */
 ASOCK_EXPORT int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret);
@@ -275,7 +297,10 @@ ASOCK_EXPORT const char *asock_op_get_text(asock_op *op);
  * What concerns the socket's state is the op's result.
  * Submitting queues; octets leave in process, flush, wait, the dispatcher, or when 64 KiB are queued.
  */
-/* With a buffer: its octets are sent first, and the op completes when the kernel has them all. */
+/*
+ * With a buffer: its octets are sent first, and the op completes when the kernel has them all. More than
+ * ASOCK_LIMIT_PAYLOAD: ASOCK_MESSAGE_SIZE.
+ */
 ASOCK_EXPORT int asock_connect(asock_socket *socket, asock_op *op);
 /* Completes when the kernel has taken all octets. */
 ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
@@ -291,7 +316,9 @@ ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_h
 
 /*
  * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. linger_ms: 0, or the
- * time in which queued sends may still go out; ASOCK_CLOSE_ABORT: the peer gets RST.
+ * time in which queued sends may still go out; ASOCK_CLOSE_ABORT: the peer gets RST. When a send that was
+ * queued could not go out, the peer gets RST too: half a stream never looks like a whole one. What is
+ * submitted afterwards, another close too, ends with ASOCK_NOT_SOCKET.
  */
 #define ASOCK_CLOSE_ABORT (-1)
 ASOCK_EXPORT int asock_close(asock_socket *socket, asock_op *op, int linger_ms);
@@ -315,26 +342,32 @@ ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock
                                   int64_t value);
 ASOCK_EXPORT int asock_get_option(asock_socket *socket, asock_op *op, enum asock_option option);
 
-/* Completes when the daemon has processed every earlier request of the context. */
+/*
+ * Completes when the daemon has processed every earlier request of the context (not what waits in the
+ * library because of a limit).
+ */
 ASOCK_EXPORT int asock_sync(asock_context *context, asock_op *op);
 
 /*
- * Asks for an early end of an op in flight; the op completes as always, with ASOCK_OPERATION_ABORTED
- * or with what it had reached before. 0; -ENOENT: it is not in flight.
+ * Asks for an early end of an op in flight; the op completes as always, never inside this call, with
+ * ASOCK_OPERATION_ABORTED or with what it had reached before. Of a close: its linger time is over.
+ * 0; -ENOENT: it is not in flight.
  */
 ASOCK_EXPORT int asock_cancel(asock_op *op);
 
 /*
  * Waits until the op has completed, at most timeout_ms (-1: for ever). Runs no callback; that of this op,
  * if it has one, runs in process or the dispatcher as always. 0; -ETIMEDOUT; -EINVAL: never submitted;
- * -EDEADLK: in a callback of the dispatcher, which alone could complete it.
+ * -EDEADLK: in a callback of the dispatcher, which alone could complete it (in one of process() waiting
+ * works); -ENOMEM: of an ASOCK_ERRORS_ONLY op, whose end the daemon has to be asked for.
  */
 ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
 
 /* -------------------------------------------------------------------------------- begin and end
  *
  * The same over ops that the library makes: begin gives one with a reference that end takes.
- * callback may be NULL. A begin returns 1 or a negative errno (also -ENOMEM), never 0.
+ * callback may be NULL. A begin returns 1 or a negative errno (also -ENOMEM; *ret is NULL then), never 0.
+ * With a dispatcher the callback may run, and end the op, before begin has returned.
  */
 ASOCK_EXPORT int asock_begin_connect(asock_socket *socket, const struct sockaddr *addr,
                                      socklen_t len, asock_callback callback, void *userdata,
@@ -355,11 +388,12 @@ ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
 /* ------------------------------------------------------------------------------ one-call helpers
  *
  * They wait; an asock_error comes back as its negative errno (asock_error_errno).
- * timeout_ms: -1 for ever. -EDEADLK inside a callback.
+ * timeout_ms: -1 for ever; when it is over the op is cancelled, and its end waited for: no buffer stays
+ * in use. -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
-/* 0: all octets were taken by the kernel. */
+/* 0: all octets were taken by the kernel. After anything else nothing more can be sent. */
 ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeout_ms);
 /* Octets received, 0 at end of stream. */
 ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
