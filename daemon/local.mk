@@ -5,6 +5,8 @@
 noinst_LTLIBRARIES += libasockd.la
 libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
+	daemon/address_order.c \
+	daemon/address_order.h \
 	daemon/admin.c \
 	daemon/admin.h \
 	daemon/admin_record.c \
@@ -46,6 +48,8 @@ libasockd_la_SOURCES = \
 	daemon/peer.h \
 	daemon/policy.c \
 	daemon/policy.h \
+	daemon/race.c \
+	daemon/race.h \
 	daemon/resolver.c \
 	daemon/resolver.h \
 	daemon/server.c \

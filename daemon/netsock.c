@@ -42,6 +42,20 @@ void netsock_close(struct netsock *ns, struct worker *w)
     w->fds_used--;
 }
 
+int netsock_release(struct netsock *ns, struct worker *w)
+{
+    int fd = ns->fd;
+
+    ev_io_stop(w->loop, &ns->io);
+    ns->fd = -1;
+    return fd;
+}
+
+void netsock_adopt(struct netsock *ns, int fd)
+{
+    ns->fd = fd;
+}
+
 void netsock_abort(struct netsock *ns, struct worker *w)
 {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};

@@ -34,6 +34,9 @@ void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_
 /* A non-blocking TCP socket, charged to the worker. 0, -EMFILE, other -errno. */
 int netsock_open(struct netsock *ns, struct worker *w, int family);
 void netsock_close(struct netsock *ns, struct worker *w);
+/* Hands the descriptor on, still charged to the worker: to netsock_adopt(). */
+int netsock_release(struct netsock *ns, struct worker *w);
+void netsock_adopt(struct netsock *ns, int fd);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CONNECT.
- * Happy path: (a name is resolved,) each address is judged and tried in turn until one answers; what
- * is queued behind runs; data that came along goes first, and the op completes when the kernel has it.
+ * Happy path: (a name is resolved,) its addresses race, each judged before its attempt; what is queued
+ * behind runs; data that came along goes first, and the op completes when the kernel has it.
  * Failures: connected or connecting already (the connection is unharmed), policy, the resolver, every
  * address (the last real error), no descriptor, cancel, deadline, close: nothing of it stays behind,
  * and what is queued behind ends OPERATION_ABORTED.
@@ -14,6 +14,7 @@
 #include "daemon/complete.h"
 #include "daemon/host.h"
 #include "daemon/policy.h"
+#include "daemon/race.h"
 #include "daemon/resolver.h"
 #include "daemon/services.h"
 #include "daemon/session.h"
@@ -23,22 +24,16 @@
 
 struct connect {
     struct op *op;
-    struct resolver_query query;
+    struct resolver_query queries[2]; /* A, AAAA */
+    struct race race;
     struct host host;
     bool is_by_name;
-    bool is_up;           /* connected; its data may still be going */
-    uint16_t port;        /* host byte order */
-    uint32_t next, count; /* of the addresses */
-    uint32_t error;       /* of the last attempt, or the denial's when there was none */
-    const char *reason;   /* of the last denial */
+    bool is_up;         /* connected; its data may still be going */
+    uint16_t port;      /* host byte order */
+    uint32_t error;     /* of a failure */
+    const char *reason; /* of the last denial */
     struct endpoint local, remote;
-    union resolver_address addresses[CONNECT_ADDRESSES];
 };
-
-static socklen_t address_len(const union resolver_address *addr)
-{
-    return addr->any.sa_family == AF_INET ? sizeof(addr->in) : sizeof(addr->in6);
-}
 
 static struct policy_answer ask(const struct connect *c, const struct sockaddr *addr)
 {
@@ -56,22 +51,55 @@ static struct policy_answer ask(const struct connect *c, const struct sockaddr *
 
 static void fail(struct op *op, uint32_t error)
 {
-    op->text = op->send.connect->reason;
-    if (error == ERR_ACCESS_DENIED)
+    struct connect *c = op->send.connect;
+
+    c->error = error;
+    if (error == ERR_ACCESS_DENIED) {
+        op->text = c->reason;
         op->session->worker->stats.connects_denied++;
+    }
     complete(op, error);
 }
 
-static void succeed(struct op *op)
+/* ---- the race ---- */
+
+static struct connect *connect_of(struct race *race)
 {
-    struct connect *c = op->send.connect;
+    return container_of(race, struct connect, race);
+}
+
+static uint32_t judge(struct race *race, const struct sockaddr *addr)
+{
+    struct connect *c = connect_of(race);
+    struct policy_answer answer = ask(c, addr);
+
+    if (answer.is_allowed)
+        return ERR_SUCCESS;
+    c->reason = answer.reason;
+    return ERR_ACCESS_DENIED;
+}
+
+static int prepare_socket(struct race *race, struct netsock *ns)
+{
+    return netsock_apply_options(ns, connect_of(race)->op->sock->options);
+}
+
+static void stop_lookups(struct connect *c)
+{
+    resolver_cancel(&c->queries[0]);
+    resolver_cancel(&c->queries[1]);
+}
+
+static void take_connection(struct connect *c, int fd)
+{
+    struct op *op = c->op;
     struct sock *sock = op->sock;
 
+    stop_lookups(c);
+    netsock_adopt(&sock->ns, fd);
     netsock_local(&sock->ns, &c->local);
     netsock_remote(&sock->ns, &c->remote);
     c->is_up = true;
-    c->error = ERR_SUCCESS;
-    c->reason = NULL;
     sock->connect = NULL;
     sock_connect_succeeded(sock);
     if (op->send.total > 0)
@@ -82,84 +110,28 @@ static void succeed(struct op *op)
     sock_run_receives(sock);
 }
 
-/* 0: connected; -EINPROGRESS; other -errno: the next address may do better. */
-static int attempt(struct op *op, const union resolver_address *addr)
+static void won(struct race *race, int fd)
 {
-    struct sock *sock = op->sock;
-    int r;
-
-    netsock_close(&sock->ns, sock->worker);
-    r = netsock_open(&sock->ns, sock->worker, addr->any.sa_family);
-    if (r < 0)
-        return r;
-    r = netsock_apply_options(&sock->ns, sock->options);
-    if (r < 0)
-        return r;
-    return netsock_connect(&sock->ns, &addr->any, address_len(addr));
+    take_connection(connect_of(race), fd);
 }
 
-/* Denied addresses are passed over; their error counts only while no attempt was made. */
-static bool is_denied(struct connect *c, const union resolver_address *addr)
+static void lost(struct race *race, uint32_t error)
 {
-    struct policy_answer answer = ask(c, &addr->any);
-
-    if (answer.is_allowed)
-        return false;
-    if (c->error == ERR_SUCCESS) {
-        c->error = ERR_ACCESS_DENIED;
-        c->reason = answer.reason;
-    }
-    return true;
+    fail(connect_of(race)->op, error);
 }
 
-static void try_next(struct op *op)
-{
-    struct connect *c = op->send.connect;
+static const struct race_hooks race_hooks = {judge, prepare_socket, won, lost};
 
-    while (c->next < c->count) {
-        const union resolver_address *addr = &c->addresses[c->next++];
-        int r;
-
-        if (is_denied(c, addr))
-            continue;
-        r = attempt(op, addr);
-        if (r == 0) {
-            succeed(op);
-            return;
-        }
-        if (r == -EINPROGRESS) {
-            op->sock->wants_write = true;
-            sock_update_watch(op->sock);
-            return;
-        }
-        c->error = asock_error_from_errno(r);
-        c->reason = NULL;
-    }
-    fail(op, c->error);
-}
-
-/* While connecting the event is the attempt's result; afterwards the op is a send. */
+/* Once connected, the op is a send. */
 static int connect_step(struct op *op)
 {
-    struct connect *c = op->send.connect;
-    int r;
-
-    if (c->is_up)
-        return send_step(op);
-    r = netsock_connect_result(&op->sock->ns);
-    if (r == 0) {
-        succeed(op);
-        return 1;
-    }
-    c->error = asock_error_from_errno(r);
-    c->reason = NULL;
-    try_next(op);
-    return 1;
+    return send_step(op);
 }
 
 static void connect_stop(struct op *op)
 {
-    resolver_cancel(&op->send.connect->query);
+    stop_lookups(op->send.connect);
+    race_stop(&op->send.connect->race);
 }
 
 static void connect_cleanup(struct op *op)
@@ -190,6 +162,8 @@ static const struct op_class connect_class = {
     .fill = connect_fill,
 };
 
+/* ---- addresses ---- */
+
 static void set_port(union resolver_address *addr, uint16_t port)
 {
     if (addr->any.sa_family == AF_INET)
@@ -198,21 +172,27 @@ static void set_port(union resolver_address *addr, uint16_t port)
         addr->in6.sin6_port = htons(port);
 }
 
-static void on_resolved(struct resolver_query *query, const struct resolver_result *result)
+static void on_resolved(struct connect *c, int family, const struct resolver_result *result)
 {
-    struct connect *c = container_of(query, struct connect, query);
+    union resolver_address addresses[RESOLVER_ADDRESSES_MAX];
 
-    if (result->error != ERR_SUCCESS) {
-        c->error = result->error;
-        fail(c->op, result->error);
-        return;
+    for (unsigned int i = 0; result->error == ERR_SUCCESS && i < result->count; i++) {
+        addresses[i] = result->addresses[i];
+        set_port(&addresses[i], c->port);
     }
-    for (unsigned int i = 0; i < result->count && i < CONNECT_ADDRESSES; i++) {
-        c->addresses[i] = result->addresses[i];
-        set_port(&c->addresses[i], c->port);
-        c->count++;
-    }
-    try_next(c->op);
+    if (result->error == ERR_SUCCESS)
+        race_add(&c->race, addresses, result->count);
+    race_family_done(&c->race, family, result->error);
+}
+
+static void on_resolved_v4(struct resolver_query *query, const struct resolver_result *result)
+{
+    on_resolved(container_of(query, struct connect, queries[0]), AF_INET, result);
+}
+
+static void on_resolved_v6(struct resolver_query *query, const struct resolver_result *result)
+{
+    on_resolved(container_of(query, struct connect, queries[1]), AF_INET6, result);
 }
 
 static int family_of(const struct sock *sock)
@@ -225,11 +205,13 @@ static int family_of(const struct sock *sock)
 /* An address, however it was written: no name is involved from here on. */
 static int take_address(struct connect *c, const struct sock *sock, const void *addr, size_t len)
 {
-    memcpy(&c->addresses[0], addr, len);
-    c->count = 1;
-    set_port(&c->addresses[0], c->port);
-    if (sock->family != FAMILY_ANY && c->addresses[0].any.sa_family != family_of(sock))
+    union resolver_address address;
+
+    memcpy(&address, addr, len);
+    set_port(&address, c->port);
+    if (sock->family != FAMILY_ANY && address.any.sa_family != family_of(sock))
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    race_add(&c->race, &address, 1);
     return 0;
 }
 
@@ -270,24 +252,43 @@ static int prepare(struct connect *c, const struct sock *sock, const struct requ
                         : prepare_host(c, sock, r);
 }
 
-static void start_resolving(struct op *op)
+/* A and AAAA are asked at the same time, apart from each other (RFC 8305, section 3). */
+static int start_lookup(struct op *op, int family)
 {
     struct connect *c = op->send.connect;
-    struct policy_answer answer = ask(c, NULL);
+    struct resolver *resolver = op->session->worker->resolver;
+
+    if (family_of(op->sock) != AF_UNSPEC && family_of(op->sock) != family)
+        return 0;
+    race_expect(&c->race, family);
+    if (family == AF_INET)
+        return resolver_start(resolver, &c->queries[0], c->host.name, family, on_resolved_v4);
+    return resolver_start(resolver, &c->queries[1], c->host.name, family, on_resolved_v6);
+}
+
+static void start_resolving(struct op *op)
+{
+    struct policy_answer answer = ask(op->send.connect, NULL);
     int r;
 
     if (!answer.is_allowed) {
-        c->error = ERR_ACCESS_DENIED;
-        c->reason = answer.reason;
+        op->send.connect->reason = answer.reason;
         fail(op, ERR_ACCESS_DENIED);
         return;
     }
-    r = resolver_start(op->session->worker->resolver, &c->query, c->host.name, family_of(op->sock),
-                       on_resolved);
-    if (r < 0) {
-        c->error = asock_error_from_errno(r);
-        fail(op, c->error);
-    }
+    r = start_lookup(op, AF_INET6);
+    if (r == 0)
+        r = start_lookup(op, AF_INET);
+    if (r < 0)
+        fail(op, asock_error_from_errno(r));
+}
+
+static void start_racing(struct connect *c)
+{
+    int fd = race_go(&c->race);
+
+    if (fd >= 0)
+        take_connection(c, fd);
 }
 
 static int check_connect(const struct sock *sock)
@@ -323,6 +324,7 @@ int verb_connect(struct op *op, const struct call *call)
     if (!c)
         return ERR_NO_BUFFER_SPACE;
     c->op = op;
+    race_init(&c->race, op->session->worker, &race_hooks);
     op->send.connect = c;
     op->class = &connect_class;
     op->send.total = call->payload_len;
@@ -335,6 +337,6 @@ int verb_connect(struct op *op, const struct call *call)
     if (c->is_by_name)
         start_resolving(op);
     else
-        try_next(op);
+        start_racing(c);
     return 0;
 }

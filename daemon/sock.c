@@ -51,10 +51,6 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
     struct sock *sock = io->data;
 
     (void)loop;
-    if (sock->state == SOCK_CONNECTING) {
-        sock->connect->class->step(sock->connect);
-        return;
-    }
     if (sock->state == SOCK_DRAINING) {
         sock_close_event(sock, events);
         return;
