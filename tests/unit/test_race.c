@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* S19: which addresses are tried, when, and what is left of the others. The clock is the test's. */
+#include "daemon/race.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/op.h"
+#include "proto/errors.h"
+
+static uint64_t now;
+static struct worker worker;
+static struct race race;
+static int listener = -1, hole = -1, hole_filler[8];
+static union resolver_address good, refused, black;
+
+static int won_fd;
+static int64_t lost_error;
+static uint32_t verdict;
+static int judged[CONNECT_ADDRESSES]; /* families, in order */
+static unsigned int judged_count;
+
+static uint64_t read_clock(void)
+{
+    return now;
+}
+
+static uint32_t judge(struct race *r, const struct sockaddr *addr)
+{
+    (void)r;
+    judged[judged_count++] = addr->sa_family;
+    return verdict;
+}
+
+static int prepare(struct race *r, struct netsock *ns)
+{
+    (void)r;
+    (void)ns;
+    return 0;
+}
+
+static void won(struct race *r, int fd)
+{
+    (void)r;
+    /* The losers are closed before anybody hears of the winner. */
+    ck_assert_uint_eq(worker.fds_used, 1);
+    won_fd = fd;
+}
+
+static void lost(struct race *r, uint32_t error)
+{
+    (void)r;
+    ck_assert_uint_eq(worker.fds_used, 0);
+    lost_error = error;
+}
+
+static const struct race_hooks hooks = {judge, prepare, won, lost};
+
+static int bound(int family, int backlog, union resolver_address *ret)
+{
+    socklen_t len = sizeof(*ret);
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    memset(ret, 0, sizeof(*ret));
+    ret->any.sa_family = (sa_family_t)family;
+    if (family == AF_INET)
+        ret->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        ret->in6.sin6_addr = in6addr_loopback;
+    if (bind(fd, &ret->any, len) < 0)
+        return -1;
+    if (backlog >= 0)
+        ck_assert_int_eq(listen(fd, backlog), 0);
+    ck_assert_int_eq(getsockname(fd, &ret->any, &len), 0);
+    return fd;
+}
+
+/* A listener whose queue is full answers no SYN. */
+static void dig_hole(void)
+{
+    hole = bound(AF_INET, 0, &black);
+    for (size_t i = 0; i < sizeof(hole_filler) / sizeof(hole_filler[0]); i++) {
+        hole_filler[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (connect(hole_filler[i], &black.any, sizeof(black.in)) < 0)
+            ck_assert_int_eq(errno, EINPROGRESS);
+    }
+}
+
+static void setup(void)
+{
+    now = 5000;
+    won_fd = -1;
+    lost_error = -1;
+    verdict = ERR_SUCCESS;
+    judged_count = 0;
+    ck_assert_int_eq(worker_init(&worker, read_clock), 0);
+    worker.fds_max = 64;
+    listener = bound(AF_INET, 16, &good);
+    close(bound(AF_INET, -1, &refused));
+    dig_hole();
+    race_init(&race, &worker, &hooks);
+}
+
+static void teardown(void)
+{
+    race_stop(&race);
+    if (won_fd >= 0) {
+        close(won_fd);
+        worker.fds_used--;
+    }
+    ck_assert_uint_eq(worker.fds_used, 0);
+    worker_deinit(&worker);
+    close(listener);
+    close(hole);
+    for (size_t i = 0; i < sizeof(hole_filler) / sizeof(hole_filler[0]); i++)
+        close(hole_filler[i]);
+}
+
+/* Loopback has answered within the system call: two turns see it. */
+static void turn(void)
+{
+    for (int i = 0; i < 3; i++)
+        ev_run(worker.loop, EVRUN_NOWAIT);
+}
+
+static void pass(uint64_t ms)
+{
+    now += ms;
+    turn();
+}
+
+START_TEST(test_s19_a_refused_address_is_followed_at_once)
+{
+    union resolver_address addresses[] = {refused, good};
+
+    race_add(&race, addresses, 2);
+    if (race_go(&race) >= 0)
+        ck_abort_msg("a refused address was connected");
+    turn();
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
+START_TEST(test_s19_a_silent_address_has_250_ms)
+{
+    union resolver_address addresses[] = {black, good};
+
+    race_add(&race, addresses, 2);
+    ck_assert_int_lt(race_go(&race), 0);
+    pass(249);
+    ck_assert_uint_eq(judged_count, 1);
+    ck_assert_int_lt(won_fd, 0);
+    pass(1);
+    ck_assert_uint_eq(judged_count, 2);
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
+START_TEST(test_s19_a_waits_50_ms_for_aaaa)
+{
+    race_expect(&race, AF_INET);
+    race_expect(&race, AF_INET6);
+    race_add(&race, &good, 1);
+    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    pass(49);
+    ck_assert_uint_eq(judged_count, 0);
+    pass(1);
+    ck_assert_uint_eq(judged_count, 1);
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
+START_TEST(test_s19_a_negative_aaaa_ends_the_waiting)
+{
+    race_expect(&race, AF_INET);
+    race_expect(&race, AF_INET6);
+    race_add(&race, &good, 1);
+    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    turn();
+    ck_assert_uint_eq(judged_count, 0);
+    race_family_done(&race, AF_INET6, ERR_NO_DATA);
+    turn();
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
+static union resolver_address some_v6(void)
+{
+    union resolver_address address = {.in6.sin6_family = AF_INET6};
+
+    address.in6.sin6_addr = in6addr_loopback;
+    address.in6.sin6_port = htons(9);
+    return address;
+}
+
+START_TEST(test_s19_aaaa_does_not_wait_for_a)
+{
+    union resolver_address six = some_v6();
+
+    race_expect(&race, AF_INET);
+    race_expect(&race, AF_INET6);
+    race_add(&race, &six, 1);
+    race_family_done(&race, AF_INET6, ERR_SUCCESS);
+    turn();
+    ck_assert_uint_eq(judged_count, 1);
+    ck_assert_int_eq(judged[0], AF_INET6);
+    /* It failed, and A may still bring one: not lost yet. */
+    ck_assert_int_eq(lost_error, -1);
+    race_add(&race, &good, 1);
+    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    turn();
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
+START_TEST(test_s19_families_take_turns)
+{
+    union resolver_address six = some_v6();
+    union resolver_address addresses[] = {good, good, good, six, six};
+    static const int expected[] = {AF_INET6, AF_INET, AF_INET6, AF_INET, AF_INET};
+
+    for (int i = 0; i < 3; i++)
+        addresses[i] = refused;
+    race_add(&race, addresses, 5);
+    ck_assert_int_lt(race_go(&race), 0);
+    for (int i = 0; i < 5; i++)
+        turn();
+    ck_assert_uint_eq(judged_count, 5);
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(judged[i], expected[i]);
+    ck_assert_int_eq(lost_error, ERR_CONNECTION_REFUSED);
+}
+END_TEST
+
+START_TEST(test_s24_all_denied_is_access_denied)
+{
+    union resolver_address addresses[] = {good, refused};
+
+    verdict = ERR_ACCESS_DENIED;
+    race_add(&race, addresses, 2);
+    ck_assert_int_lt(race_go(&race), 0);
+    turn();
+    ck_assert_int_eq(lost_error, ERR_ACCESS_DENIED);
+    ck_assert_uint_eq(judged_count, 2);
+}
+END_TEST
+
+START_TEST(test_s18_the_resolvers_error_that_says_most)
+{
+    static const struct {
+        uint32_t a, aaaa, expected;
+    } rows[] = {
+        {ERR_HOST_NOT_FOUND, ERR_HOST_NOT_FOUND, ERR_HOST_NOT_FOUND},
+        {ERR_NO_DATA, ERR_NO_DATA, ERR_NO_DATA},
+        {ERR_HOST_NOT_FOUND, ERR_NO_DATA, ERR_NO_DATA},
+        {ERR_TRY_AGAIN, ERR_NO_DATA, ERR_TRY_AGAIN},
+        {ERR_NO_DATA, ERR_TRY_AGAIN, ERR_TRY_AGAIN},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        race_init(&race, &worker, &hooks);
+        race_expect(&race, AF_INET);
+        race_expect(&race, AF_INET6);
+        race_family_done(&race, AF_INET, rows[i].a);
+        turn();
+        race_family_done(&race, AF_INET6, rows[i].aaaa);
+        turn();
+        ck_assert_int_eq(lost_error, rows[i].expected);
+    }
+}
+END_TEST
+
+START_TEST(test_s21_a_stopped_race_leaves_nothing)
+{
+    union resolver_address addresses[] = {black, black, good};
+
+    race_add(&race, addresses, 3);
+    ck_assert_int_lt(race_go(&race), 0);
+    pass(250);
+    ck_assert_uint_eq(worker.fds_used, 2);
+    race_stop(&race);
+    ck_assert_uint_eq(worker.fds_used, 0);
+    pass(10000);
+    ck_assert_int_lt(won_fd, 0);
+    ck_assert_int_eq(lost_error, -1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("race");
+    TCase *tcase = tcase_create("race");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, test_s19_a_refused_address_is_followed_at_once);
+    tcase_add_test(tcase, test_s19_a_silent_address_has_250_ms);
+    tcase_add_test(tcase, test_s19_a_waits_50_ms_for_aaaa);
+    tcase_add_test(tcase, test_s19_a_negative_aaaa_ends_the_waiting);
+    tcase_add_test(tcase, test_s19_aaaa_does_not_wait_for_a);
+    tcase_add_test(tcase, test_s19_families_take_turns);
+    tcase_add_test(tcase, test_s24_all_denied_is_access_denied);
+    tcase_add_test(tcase, test_s18_the_resolvers_error_that_says_most);
+    tcase_add_test(tcase, test_s21_a_stopped_race_leaves_nothing);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
