@@ -258,7 +258,7 @@ void race_stop(struct race *race)
     deadline_unset(&race->resolution_delay);
     deadline_unset(&race->settle);
     for (uint32_t i = 0; i < race->count; i++)
-        netsock_close(&race->attempts[i].ns, race->worker);
+        netsock_abort(&race->attempts[i].ns, race->worker);
     race->running = 0;
     race->winner = NULL;
     race->is_open = false;
