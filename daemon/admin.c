@@ -12,6 +12,7 @@
 #include "daemon/loop.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
+#include "proto/errors.h"
 
 /* Slots come first in a session; behind them `place` is this and a serial. */
 #define PLACE_LINGERING (UINT64_C(1) << 32)
@@ -161,4 +162,39 @@ static long stats(struct session *s, uint8_t *out, size_t cap)
     return record_encode(&record, out, cap);
 }
 
-const struct inspect_ops admin_inspect_ops = {.list = list, .show = show, .stats = stats};
+/* Each of its sockets first: their owner hears what ended them before it hears that all has. */
+static void kill_session(struct session *s)
+{
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock)
+            sock_kill(s->slots[id].sock);
+    list_for_each_safe (&s->lingering, it) {
+        sock_kill(container_of(it, struct sock, node));
+    }
+    session_end(s, ERR_CONNECTION_ABORTED, SOCK_KILLED_TEXT);
+}
+
+static int kill_id(struct session *s, uint64_t id)
+{
+    struct session *session = find_session(s, id);
+    struct sock *sock;
+
+    if (id == 0)
+        return -ESRCH;
+    if (session && session->id == id) {
+        kill_session(session);
+        return 0;
+    }
+    sock = find_sock(s, id);
+    if (!sock)
+        return -ESRCH;
+    sock_kill(sock);
+    return 0;
+}
+
+const struct inspect_ops admin_inspect_ops = {
+    .list = list,
+    .show = show,
+    .stats = stats,
+    .kill = kill_id,
+};

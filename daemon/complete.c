@@ -65,7 +65,8 @@ static void take_unreported(struct op *op)
     op->session->unreported_ops -= sock->ops_freed;
     sock->send_freed = 0;
     sock->ops_freed = 0;
-    list_remove(&sock->report);
+    if (!sock->owes_killed)
+        list_remove(&sock->report);
 }
 
 static void detach(struct op *op, uint32_t error)
@@ -84,6 +85,8 @@ static void detach(struct op *op, uint32_t error)
     if (is_send(op))
         give_back_octets(op);
     give_back_count(op);
+    if (sock && sock->state == SOCK_KILLED && error)
+        op->text = SOCK_KILLED_TEXT;
     if (sock && sock->connect == op)
         sock->connect = NULL;
     if (sock && sock->close == op)

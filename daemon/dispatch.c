@@ -43,6 +43,7 @@ static const struct verb_entry verbs[] = {
     [VERB_LIST] = {verb_list, ON_CONTROL},
     [VERB_SHOW] = {verb_show, ON_CONTROL},
     [VERB_STATS] = {verb_stats, ON_CONTROL},
+    [VERB_KILL] = {verb_kill, ON_CONTROL},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)
@@ -112,6 +113,8 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
         return ERR_OPERATION_NOT_SUPPORTED;
     if (entry->traits & ON_SOCKET && !op->sock)
         return ERR_NOT_SOCKET;
+    if (op->sock && op->sock->state == SOCK_KILLED && op->verb != VERB_CLOSE)
+        return ERR_CONNECTION_ABORTED;
     if (flags & ~(uint32_t)REQUEST_ERRORS_ONLY || (flags && !(entry->traits & ERRORS_ONLY)))
         return ERR_INVALID_ARGUMENT;
     if (call->payload_len > 0 && !(entry->traits & WITH_PAYLOAD))

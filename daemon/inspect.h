@@ -2,7 +2,7 @@
 #ifndef ASOCKD_INSPECT_H
 #define ASOCKD_INSPECT_H
 
-/* How LIST, SHOW and STATS get their records: the op asks, admin answers. */
+/* How LIST, SHOW and STATS get their records, and KILL its target: the op asks, admin answers. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +23,8 @@ struct inspect_ops {
     /* Octets written; -ESRCH: no such id, or not one that `s` may see. */
     long (*show)(struct session *s, uint64_t id, uint8_t *out, size_t cap);
     long (*stats)(struct session *s, uint8_t *out, size_t cap);
+    /* 0, -ESRCH. `s` itself may be what ends. */
+    int (*kill)(struct session *s, uint64_t id);
 };
 
 #endif

@@ -38,6 +38,7 @@ libasockd_la_SOURCES = \
 	daemon/op_connect.c \
 	daemon/op_hello.c \
 	daemon/op_inspect.c \
+	daemon/op_kill.c \
 	daemon/op_open.c \
 	daemon/op_option.c \
 	daemon/op_receive.c \

@@ -120,11 +120,15 @@ static bool report(struct session *s, struct sock *sock)
 {
     struct reply reply = {.kind = KIND_EVENT, .socket = sock->id, .body = BODY_EVENT};
 
-    reply.event = EVENT_SEND_ROOM;
+    const char *text = sock->owes_killed ? SOCK_KILLED_TEXT : "";
+
+    reply.event = sock->owes_killed ? EVENT_KILLED : EVENT_SEND_ROOM;
+    reply.error = sock->owes_killed ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;
     reply.send_freed = sock->send_freed;
     reply.ops_freed = sock->ops_freed;
-    if (!session_send_reply(s, &reply, NULL, 0))
+    if (!session_send_reply(s, &reply, text, (uint32_t)strlen(text)))
         return false;
+    sock->owes_killed = false;
     s->unreported -= sock->send_freed;
     s->unreported_ops -= sock->ops_freed;
     sock->send_freed = 0;
@@ -149,7 +153,7 @@ static bool is_due(const struct session *s, const struct sock *sock)
     /* One without an id sends no more: its last replies tell. */
     if (sock->id == 0)
         return false;
-    return sock->send_freed >= s->limits.send_window / 2 ||
+    return sock->owes_killed || sock->send_freed >= s->limits.send_window / 2 ||
            sock->ops_freed >= s->limits.socket_ops / 2 || (sock->queued == 0 && is_tight(s));
 }
 

@@ -16,7 +16,7 @@
 const char *sock_state_name(enum sock_state state)
 {
     static const char *const names[] = {"open",      "connecting", "connected", "failed",
-                                        "lingering", "draining",   "closed"};
+                                        "lingering", "draining",   "closed",    "killed"};
 
     return names[state];
 }
@@ -24,12 +24,15 @@ const char *sock_state_name(enum sock_state state)
 void sock_move(struct sock *sock, enum sock_state to)
 {
     static const uint8_t allowed[] = {
-        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_CLOSED,
-        [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_CLOSED,
-        [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
-        [SOCK_FAILED] = 1 << SOCK_CONNECTING | 1 << SOCK_CLOSED,
+        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+        [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_KILLED |
+                            1 << SOCK_CLOSED,
+        [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
+                           1 << SOCK_CLOSED,
+        [SOCK_FAILED] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
         [SOCK_LINGERING] = 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
         [SOCK_DRAINING] = 1 << SOCK_CLOSED,
+        [SOCK_KILLED] = 1 << SOCK_CLOSED,
     };
 
     assert(allowed[sock->state] & 1 << to);

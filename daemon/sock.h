@@ -9,7 +9,7 @@
  *                        | ^                 |                                            ^
  *                        v | connect         +-------------close without linger-----------+
  *                       FAILED
- *   every state --close or abort--> CLOSED
+ *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
  * but a session (so has CONNECTING with `lingers`: it goes on to LINGERING); DRAINING has neither:
@@ -33,6 +33,7 @@ enum sock_state {
     SOCK_LINGERING,
     SOCK_DRAINING,
     SOCK_CLOSED,
+    SOCK_KILLED,
 };
 
 enum side {
@@ -74,9 +75,13 @@ struct sock {
     bool has_seen_end;               /* the peer's FIN was read */
     bool has_sent_end;               /* the kernel has our FIN */
     bool lingers;                    /* closed by the client, with time for its queued sends */
+    bool owes_killed;                /* the owner has not been told yet that it was killed */
     bool is_closing;                 /* its close is under way: what ends now ends because of it */
     bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
 };
+
+/* Why, for the owner. */
+#define SOCK_KILLED_TEXT "ended by the administrator"
 
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
@@ -119,6 +124,8 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
 void sock_orphan_linger(struct sock *sock);
 /* A lingering close is given up: RST, its close ends with error. */
 void sock_abort_linger(struct sock *sock, uint32_t error);
+/* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
+void sock_kill(struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);
 

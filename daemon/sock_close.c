@@ -231,3 +231,23 @@ void sock_abort(struct sock *sock)
     assert(sock->state == SOCK_DRAINING);
     close_now(sock, true);
 }
+
+void sock_kill(struct sock *sock)
+{
+    if (sock->state == SOCK_LINGERING) {
+        sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
+        return;
+    }
+    if (sock->state == SOCK_DRAINING) {
+        sock_abort(sock);
+        return;
+    }
+    if (sock->state == SOCK_KILLED)
+        return;
+    sock_move(sock, SOCK_KILLED);
+    netsock_abort(&sock->ns, sock->worker);
+    sock->wants_read = sock->wants_write = false;
+    sock_end_ops(sock, ERR_CONNECTION_ABORTED);
+    sock->owes_killed = true;
+    session_report_later(sock->session, sock, 0, 0);
+}

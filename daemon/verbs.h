@@ -34,6 +34,7 @@ int verb_sync(struct op *op, const struct call *call);
 int verb_list(struct op *op, const struct call *call);
 int verb_show(struct op *op, const struct call *call);
 int verb_stats(struct op *op, const struct call *call);
+int verb_kill(struct op *op, const struct call *call);
 
 /* HELLO is no op: it is answered by a welcome. 0 or -EPROTO; the session may have ended. */
 int hello(struct session *s, const struct request *request);

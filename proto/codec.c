@@ -31,6 +31,7 @@ union arm {
     Asock__V1__List list;
     Asock__V1__Show show;
     Asock__V1__Stats stats;
+    Asock__V1__Kill kill;
 };
 
 struct encoder {
@@ -326,6 +327,20 @@ static int put_stats(struct encoder *e)
     return 0;
 }
 
+static int put_kill(struct encoder *e)
+{
+    asock__v1__kill__init(&e->arm->kill);
+    e->head->kill = &e->arm->kill;
+    e->head->kill->id = e->request->show.id;
+    return 0;
+}
+
+static int get_kill(struct decoder *d)
+{
+    d->ret->show.id = d->head->kill->id;
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -352,6 +367,7 @@ static const struct row {
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},
+    [VERB_KILL] = {ASOCK__V1__REQUEST__ARM_KILL, put_kill, get_kill},
 };
 
 /* NULL for a verb that this side does not know. */

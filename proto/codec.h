@@ -27,6 +27,7 @@ enum verb {
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
+    VERB_KILL = 35,
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };
@@ -35,7 +36,7 @@ enum { HOW_RECEIVE = 1, HOW_SEND = 2, HOW_BOTH = 3 };
 enum { FAMILY_ANY = 0, FAMILY_INET = 1, FAMILY_INET6 = 2 };
 enum { REPLY_MORE = 1, REPLY_END_OF_STREAM = 2, REPLY_FOUND = 4 };
 enum { KIND_WELCOME = 1, KIND_COMPLETION = 2, KIND_EVENT = 3 };
-enum { EVENT_SEND_ROOM = 1, EVENT_SESSION_ENDED = 2 };
+enum { EVENT_SEND_ROOM = 1, EVENT_SESSION_ENDED = 2, EVENT_KILLED = 3 };
 
 enum option {
     OPTION_NO_DELAY = 1,
@@ -124,7 +125,7 @@ struct request {
         } option; /* SET_OPTION, GET_OPTION */
         struct {
             uint64_t id;
-        } show;
+        } show; /* SHOW, KILL */
     };
 };
 

@@ -11,7 +11,7 @@
 static const uint32_t verbs[] = {
     VERB_HELLO,    VERB_OPEN,  VERB_CONNECT, VERB_SEND,       VERB_RECEIVE,
     VERB_SHUTDOWN, VERB_CLOSE, VERB_CANCEL,  VERB_SET_OPTION, VERB_GET_OPTION,
-    VERB_SYNC,     VERB_LIST,  VERB_SHOW,    VERB_STATS,
+    VERB_SYNC,     VERB_LIST,  VERB_SHOW,    VERB_STATS,      VERB_KILL,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -88,6 +88,7 @@ static void fill_arm(struct request *ret)
         fill_option(ret);
         break;
     case VERB_SHOW:
+    case VERB_KILL:
         ret->show.id = UINT64_MAX;
         break;
     default:

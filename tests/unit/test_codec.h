@@ -33,6 +33,7 @@ enum {
     ARM_LIST = 17,
     ARM_SHOW = 18,
     ARM_STATS = 19,
+    ARM_KILL = 20,
 };
 
 static inline void wire_varint(struct wire *w, uint64_t value)
