@@ -109,16 +109,24 @@ static void reply(struct op *op)
     session_reply_op(s, op);
 }
 
+static bool is_queued_send(const struct op *op)
+{
+    return op->verb == VERB_SEND && list_is_linked(&op->node);
+}
+
 void complete(struct op *op, uint32_t error)
 {
     struct sock *sock = op->sock;
     uint32_t verb = op->verb;
     bool has_begun = op->has_begun;
+    struct list *front = NULL;
 
+    if (sock)
+        front = is_queued_send(op) ? op->node.prev : &sock->sends;
     detach(op, error);
     reply(op);
     if (sock)
-        sock_op_ended(sock, verb, error, has_begun);
+        sock_op_ended(sock, verb, error, has_begun, front);
 }
 
 void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)

@@ -209,14 +209,18 @@ void sock_connect_failed(struct sock *sock)
     sock_end_receives(sock, ERR_OPERATION_ABORTED);
 }
 
-void sock_break_sends(struct sock *sock)
+/*
+ * Nothing behind `front` is sent: it ends with OPERATION_ABORTED (S28). What is in front was there
+ * before the hole, and still goes out.
+ */
+static void break_sends(struct sock *sock, struct list *front)
 {
-    if (sock->send_side == SIDE_BROKEN)
-        return;
     sock->send_side = SIDE_BROKEN;
     sock->is_incomplete = true;
-    sock->wants_write = false;
-    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    while (front->next != &sock->sends)
+        complete(container_of(front->next, struct op, node), ERR_OPERATION_ABORTED);
+    if (list_is_empty(&sock->sends))
+        sock->wants_write = false;
     sock_update_watch(sock);
 }
 
@@ -248,12 +252,13 @@ static void shutdown_ended(struct sock *sock, uint32_t error)
  */
 static bool is_hole(const struct sock *sock, bool has_begun)
 {
-    bool is_accepted = sock->send_side == SIDE_OPEN || (sock->send_side == SIDE_SHUT && has_begun);
+    bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
 
     return is_accepted && (may_send(sock) || sock->state == SOCK_CONNECTING);
 }
 
-void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun)
+void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
+                   struct list *front)
 {
     if (verb == VERB_SHUTDOWN && has_begun)
         shutdown_ended(sock, error);
@@ -261,7 +266,7 @@ void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_be
         sock_connect_failed(sock);
     else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&
              !was_harmless(error, has_begun) && is_hole(sock, has_begun))
-        sock_break_sends(sock);
+        break_sends(sock, front);
     if (sock->lingers)
         sock_close_continue(sock);
 }

@@ -103,11 +103,10 @@ void sock_update_watch(struct sock *sock);
 void sock_connect_succeeded(struct sock *sock);
 void sock_connect_failed(struct sock *sock);
 
-/* complete() tells: an op of this socket has ended. */
-void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun);
+/* complete() tells: an op of this socket has ended; `front` is what it stood behind in `sends`. */
+void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
+                   struct list *front);
 void sock_end_receives(struct sock *sock, uint32_t error);
-/* Nothing more is sent: everything behind ends with OPERATION_ABORTED (S28). */
-void sock_break_sends(struct sock *sock);
 /* Every op but a close ends with error. */
 void sock_end_ops(struct sock *sock, uint32_t error);
 
