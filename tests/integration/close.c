@@ -10,8 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LARGE (16 * MIB)
-
 static void shutdown_now(asock_socket *socket, enum asock_how how, int error)
 {
     asock_op *op = new_op();
@@ -21,22 +19,22 @@ static void shutdown_now(asock_socket *socket, enum asock_how how, int error)
     asock_op_unref(op);
 }
 
-START_TEST(test_s39_shutdown_send_finishes_queued_sends_first)
+static void shutdown_behind(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = malloc(LARGE), back[4];
+    char *data = malloc(len), back[4];
     asock_op *shut = new_op(), *op;
     uint64_t octets;
 
-    pattern_fill(data, 0, LARGE);
-    op = send_without_reader(pair.socket, data, LARGE);
+    pattern_fill(data, 0, len);
+    op = send_without_reader(pair.socket, data, len);
     pending(asock_shutdown(pair.socket, shut, ASOCK_SHUTDOWN_SEND));
     sync_with_daemon();
     ck_assert(asock_op_is_pending(op));
     ck_assert(asock_op_is_pending(shut));
     ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, LARGE);
-    expect_bytes(op, ASOCK_SUCCESS, LARGE);
+    ck_assert_uint_eq(octets, len);
+    expect_bytes(op, ASOCK_SUCCESS, len);
     expect(shut, ASOCK_SUCCESS);
     /* Receiving goes on, until 0 octets. */
     remote_write(pair.peer, "back", 4);
@@ -50,6 +48,12 @@ START_TEST(test_s39_shutdown_send_finishes_queued_sends_first)
     asock_op_unref(shut);
     free(data);
     pair_close(&pair);
+}
+
+START_TEST(test_s39_shutdown_send_finishes_queued_sends_first)
+{
+    shutdown_behind(IN_DAEMON);
+    shutdown_behind(IN_LIBRARY);
 }
 END_TEST
 
@@ -153,9 +157,9 @@ static void note_order(asock_op *op, void *userdata)
 START_TEST(test_s42_close_aborts_pending_ops_and_completes_last)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = calloc(1, LARGE), byte;
+    char *data = calloc(1, IN_LIBRARY), byte;
     struct order order = {
-        .receive = new_op_with(&byte, 1), .send = new_op_with(data, LARGE), .close = new_op()};
+        .receive = new_op_with(&byte, 1), .send = new_op_with(data, IN_LIBRARY), .close = new_op()};
 
     asock_op_set_callback(order.receive, note_order, &order);
     asock_op_set_callback(order.send, note_order, &order);
@@ -178,21 +182,51 @@ START_TEST(test_s42_close_aborts_pending_ops_and_completes_last)
 END_TEST
 
 /* Half a stream never looks like a whole one: the first send was not wholly taken. */
-START_TEST(test_s42_close_with_an_unfinished_send_resets)
+static void close_unfinished(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = malloc(LARGE);
+    char *data = malloc(len);
     asock_op *op;
     uint64_t octets;
 
-    pattern_fill(data, 0, LARGE);
-    op = send_without_reader(pair.socket, data, LARGE);
+    pattern_fill(data, 0, len);
+    op = send_without_reader(pair.socket, data, len);
     sync_with_daemon();
     close_now(pair.socket, 0);
     expect(op, ASOCK_OPERATION_ABORTED);
     ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_RST);
-    ck_assert_uint_lt(octets, LARGE);
+    ck_assert_uint_lt(octets, len);
     asock_op_unref(op);
+    free(data);
+    pair_close(&pair);
+}
+
+START_TEST(test_s42_close_with_an_unfinished_send_resets)
+{
+    close_unfinished(IN_DAEMON);
+    close_unfinished(IN_LIBRARY);
+}
+END_TEST
+
+/* Also one that has not begun, behind another that was cancelled before it began. */
+START_TEST(test_s42_close_with_a_queued_send_resets)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = calloc(1, IN_DAEMON);
+    asock_op *first = send_without_reader(pair.socket, data, IN_DAEMON);
+    asock_op *second = send_without_reader(pair.socket, data, 10);
+
+    sync_with_daemon();
+    ck_assert_int_eq(asock_cancel(second), 0);
+    expect_bytes(second, ASOCK_OPERATION_ABORTED, 0);
+    pending(asock_send(pair.socket, second));
+    sync_with_daemon();
+    close_now(pair.socket, 0);
+    expect(first, ASOCK_OPERATION_ABORTED);
+    expect_bytes(second, ASOCK_OPERATION_ABORTED, 0);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    asock_op_unref(first);
+    asock_op_unref(second);
     free(data);
     pair_close(&pair);
 }
@@ -299,25 +333,25 @@ END_TEST
 
 START_TEST(test_s42_client_that_dies_with_a_send_half_done_resets)
 {
-    kill_client(LARGE, REMOTE_RST);
+    kill_client(IN_LIBRARY, REMOTE_RST);
 }
 END_TEST
 
-START_TEST(test_s43_linger_drains_queued_sends)
+static void linger_drains(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = malloc(LARGE);
+    char *data = malloc(len);
     asock_op *op, *close_op = new_op();
     uint64_t octets;
 
-    pattern_fill(data, 0, LARGE);
-    op = send_without_reader(pair.socket, data, LARGE);
+    pattern_fill(data, 0, len);
+    op = send_without_reader(pair.socket, data, len);
     pending(asock_close(pair.socket, close_op, 60000));
     sync_with_daemon();
     ck_assert(asock_op_is_pending(close_op));
     ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, LARGE);
-    expect_bytes(op, ASOCK_SUCCESS, LARGE);
+    ck_assert_uint_eq(octets, len);
+    expect_bytes(op, ASOCK_SUCCESS, len);
     close(pair.peer);
     pair.peer = -1;
     expect(close_op, ASOCK_SUCCESS);
@@ -326,13 +360,19 @@ START_TEST(test_s43_linger_drains_queued_sends)
     free(data);
     pair_close(&pair);
 }
+
+START_TEST(test_s43_linger_drains_queued_sends)
+{
+    linger_drains(IN_DAEMON);
+    linger_drains(IN_LIBRARY);
+}
 END_TEST
 
-START_TEST(test_s43_linger_ends_after_its_time_with_reset)
+static void linger_ends(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = calloc(1, LARGE);
-    asock_op *op = send_without_reader(pair.socket, data, LARGE), *close_op = new_op();
+    char *data = calloc(1, len);
+    asock_op *op = send_without_reader(pair.socket, data, len), *close_op = new_op();
 
     pending(asock_close(pair.socket, close_op, 100));
     ck_assert_int_eq(asock_op_wait(close_op, LIVENESS_MS), 0);
@@ -344,13 +384,19 @@ START_TEST(test_s43_linger_ends_after_its_time_with_reset)
     free(data);
     pair_close(&pair);
 }
+
+START_TEST(test_s43_linger_ends_after_its_time_with_reset)
+{
+    linger_ends(IN_DAEMON);
+    linger_ends(IN_LIBRARY);
+}
 END_TEST
 
-START_TEST(test_s43_draining_close_is_cancelled_with_reset)
+static void linger_cancelled(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = calloc(1, LARGE);
-    asock_op *op = send_without_reader(pair.socket, data, LARGE), *close_op = new_op();
+    char *data = calloc(1, len);
+    asock_op *op = send_without_reader(pair.socket, data, len), *close_op = new_op();
 
     pending(asock_close(pair.socket, close_op, 60000));
     sync_with_daemon();
@@ -363,6 +409,12 @@ START_TEST(test_s43_draining_close_is_cancelled_with_reset)
     asock_op_unref(close_op);
     free(data);
     pair_close(&pair);
+}
+
+START_TEST(test_s43_draining_close_is_cancelled_with_reset)
+{
+    linger_cancelled(IN_DAEMON);
+    linger_cancelled(IN_LIBRARY);
 }
 END_TEST
 
@@ -445,7 +497,7 @@ START_TEST(test_s45_client_gone_leaves_nothing_behind)
     sync_of(control);
     fds = private_daemon_fds(fixture.daemon);
     for (int i = 0; i < 3; i++)
-        kill_client(i == 1 ? LARGE : 1000, i == 1 ? REMOTE_RST : REMOTE_FIN);
+        kill_client(i == 1 ? IN_LIBRARY : 1000, i == 1 ? REMOTE_RST : REMOTE_FIN);
     private_daemon_wait_fds(fixture.daemon, fds);
     ck_assert_int_eq(inspect_rows(control, "list"), 1);
     send_now(pair.socket, "fine", 4);
@@ -463,6 +515,7 @@ static const TTest **const tests[] = {
     &test_s41_shutdown_of_unconnected_socket_is_not_connected,
     &test_s42_close_aborts_pending_ops_and_completes_last,
     &test_s42_close_with_an_unfinished_send_resets,
+    &test_s42_close_with_a_queued_send_resets,
     &test_s42_close_after_finished_sends_ends_with_fin,
     &test_s42_close_with_unread_input_ends_with_fin,
     &test_s42_last_unref_is_a_close_without_linger,

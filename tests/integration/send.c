@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LARGE (16 * MIB) /* more than kernel and daemon hold for a peer that does not read */
-
 static char *new_pattern(size_t len)
 {
     char *data = malloc(len);
@@ -19,24 +17,30 @@ static char *new_pattern(size_t len)
     return data;
 }
 
-START_TEST(test_s25_send_completes_whole)
+static void send_whole(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE);
-    asock_op *op = send_without_reader(pair.socket, data, LARGE);
-    char *got = malloc(LARGE);
+    char *data = new_pattern(len);
+    asock_op *op = send_without_reader(pair.socket, data, len);
+    char *got = malloc(len);
 
     sync_with_daemon();
-    remote_read(pair.peer, got, MIB);
+    remote_read(pair.peer, got, len / 4);
     sync_with_daemon();
     ck_assert(asock_op_is_pending(op));
-    remote_read(pair.peer, got + MIB, LARGE - MIB);
-    ck_assert_int_eq(pattern_check(got, 0, LARGE), -1);
-    expect_bytes(op, ASOCK_SUCCESS, LARGE);
+    remote_read(pair.peer, got + len / 4, len - len / 4);
+    ck_assert_int_eq(pattern_check(got, 0, len), -1);
+    expect_bytes(op, ASOCK_SUCCESS, len);
     asock_op_unref(op);
     free(got);
     free(data);
     pair_close(&pair);
+}
+
+START_TEST(test_s25_send_completes_whole)
+{
+    send_whole(IN_DAEMON);
+    send_whole(IN_LIBRARY);
 }
 END_TEST
 
@@ -83,6 +87,44 @@ START_TEST(test_s26_queued_sends_go_out_whole_and_in_order)
 }
 END_TEST
 
+/* Small ones, queued in the daemon or the library behind one that its peer does not take. */
+static void queue_behind(size_t len)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    char *data = new_pattern(len + 55);
+    asock_op *ops[11];
+    size_t at = len;
+
+    ops[0] = send_without_reader(pair.socket, data, len);
+    for (size_t i = 1; i <= 10; i++) {
+        ops[i] = send_without_reader(pair.socket, data + at, i);
+        at += i;
+    }
+    sync_with_daemon();
+    for (size_t i = 0; i <= 10; i++)
+        ck_assert(asock_op_is_pending(ops[i]));
+    for (size_t i = 0, n; i < at; i += n) {
+        char got[4096];
+
+        n = at - i < sizeof(got) ? at - i : sizeof(got);
+        remote_read(pair.peer, got, n);
+        ck_assert_int_eq(pattern_check(got, i, n), -1);
+    }
+    for (size_t i = 0; i <= 10; i++) {
+        expect_bytes(ops[i], ASOCK_SUCCESS, i == 0 ? len : i);
+        asock_op_unref(ops[i]);
+    }
+    free(data);
+    pair_close(&pair);
+}
+
+START_TEST(test_s26_sends_behind_a_stalled_one_keep_their_order)
+{
+    queue_behind(IN_DAEMON);
+    queue_behind(IN_LIBRARY);
+}
+END_TEST
+
 START_TEST(test_s27_empty_send_succeeds_and_sends_nothing)
 {
     struct pair pair = new_pair(AF_INET);
@@ -98,11 +140,11 @@ START_TEST(test_s27_empty_send_succeeds_and_sends_nothing)
 END_TEST
 
 /* An empty send keeps its place: it does not overtake the one before it. */
-START_TEST(test_s27_empty_send_keeps_its_place)
+static void empty_keeps_place(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE);
-    asock_op *large = send_without_reader(pair.socket, data, LARGE);
+    char *data = new_pattern(len);
+    asock_op *large = send_without_reader(pair.socket, data, len);
     asock_op *empty = new_op_with(NULL, 0);
 
     pending(asock_send(pair.socket, empty));
@@ -115,6 +157,12 @@ START_TEST(test_s27_empty_send_keeps_its_place)
     asock_op_unref(empty);
     free(data);
     pair_close(&pair);
+}
+
+START_TEST(test_s27_empty_send_keeps_its_place)
+{
+    empty_keeps_place(IN_DAEMON);
+    empty_keeps_place(IN_LIBRARY);
 }
 END_TEST
 
@@ -138,11 +186,11 @@ static void assert_receiving_goes_on(struct pair *pair)
     ck_assert_mem_eq(buf, "back", 4);
 }
 
-START_TEST(test_s28_failed_send_tells_its_octets_and_closes_the_send_side)
+static void fail_by_reset(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE), got[4096];
-    asock_op *op = send_without_reader(pair.socket, data, LARGE);
+    char *data = new_pattern(len), got[4096];
+    asock_op *op = send_without_reader(pair.socket, data, len);
     asock_op *queued = new_op_with(data, 10);
     uint64_t moved;
 
@@ -153,7 +201,7 @@ START_TEST(test_s28_failed_send_tells_its_octets_and_closes_the_send_side)
     expect(op, ASOCK_CONNECTION_RESET);
     moved = asock_op_get_bytes(op);
     ck_assert_uint_ge(moved, sizeof(got));
-    ck_assert_uint_lt(moved, LARGE);
+    ck_assert_uint_lt(moved, len);
     expect_bytes(queued, ASOCK_OPERATION_ABORTED, 0);
     assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
     asock_op_unref(op);
@@ -161,13 +209,19 @@ START_TEST(test_s28_failed_send_tells_its_octets_and_closes_the_send_side)
     free(data);
     pair_close(&pair);
 }
+
+START_TEST(test_s28_failed_send_tells_its_octets_and_closes_the_send_side)
+{
+    fail_by_reset(IN_DAEMON);
+    fail_by_reset(IN_LIBRARY);
+}
 END_TEST
 
-START_TEST(test_s28_timed_out_send_closes_the_send_side_alone)
+static void fail_by_timeout(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE);
-    asock_op *op = new_op_with(data, LARGE), *queued = new_op_with(data, 10);
+    char *data = new_pattern(len);
+    asock_op *op = new_op_with(data, len), *queued = new_op_with(data, 10);
     uint64_t moved, octets;
 
     ck_assert_int_eq(asock_op_set_timeout(op, 200), 0);
@@ -175,7 +229,7 @@ START_TEST(test_s28_timed_out_send_closes_the_send_side_alone)
     pending(asock_send(pair.socket, queued));
     expect(op, ASOCK_TIMED_OUT);
     moved = asock_op_get_bytes(op);
-    ck_assert_uint_lt(moved, LARGE);
+    ck_assert_uint_lt(moved, len);
     expect_bytes(queued, ASOCK_OPERATION_ABORTED, 0);
     assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
     assert_receiving_goes_on(&pair);
@@ -188,14 +242,20 @@ START_TEST(test_s28_timed_out_send_closes_the_send_side_alone)
     free(data);
     pair_close(&pair);
 }
+
+START_TEST(test_s28_timed_out_send_closes_the_send_side_alone)
+{
+    fail_by_timeout(IN_DAEMON);
+    fail_by_timeout(IN_LIBRARY);
+}
 END_TEST
 
 /* The octets that the op tells are those the peer can read: no more, and no less. */
-START_TEST(test_s28_octets_told_are_octets_sent)
+static void compare_octets(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE), *got;
-    asock_op *op = new_op_with(data, LARGE);
+    char *data = new_pattern(len), *got;
+    asock_op *op = new_op_with(data, len);
     uint64_t moved;
 
     ck_assert_int_eq(asock_op_set_timeout(op, 200), 0);
@@ -211,6 +271,12 @@ START_TEST(test_s28_octets_told_are_octets_sent)
     free(got);
     free(data);
     pair_close(&pair);
+}
+
+START_TEST(test_s28_octets_told_are_octets_sent)
+{
+    compare_octets(IN_DAEMON);
+    compare_octets(IN_LIBRARY);
 }
 END_TEST
 
@@ -263,11 +329,11 @@ START_TEST(test_s29_send_after_reset_is_connection_reset)
 }
 END_TEST
 
-START_TEST(test_s30_cancelled_queued_send_harms_no_other)
+static void cancel_queued(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE), *got = malloc(LARGE + 4);
-    asock_op *first = send_without_reader(pair.socket, data, LARGE);
+    char *data = new_pattern(len), *got = malloc(len + 4);
+    asock_op *first = send_without_reader(pair.socket, data, len);
     asock_op *second = new_op_with("GAP", 3), *third = new_op_with("last", 4);
 
     pending(asock_send(pair.socket, second));
@@ -277,10 +343,10 @@ START_TEST(test_s30_cancelled_queued_send_harms_no_other)
     expect_bytes(second, ASOCK_OPERATION_ABORTED, 0);
     ck_assert(asock_op_is_pending(first));
     ck_assert(asock_op_is_pending(third));
-    remote_read(pair.peer, got, LARGE + 4);
-    ck_assert_int_eq(pattern_check(got, 0, LARGE), -1);
-    ck_assert_mem_eq(got + LARGE, "last", 4);
-    expect_bytes(first, ASOCK_SUCCESS, LARGE);
+    remote_read(pair.peer, got, len + 4);
+    ck_assert_int_eq(pattern_check(got, 0, len), -1);
+    ck_assert_mem_eq(got + len, "last", 4);
+    expect_bytes(first, ASOCK_SUCCESS, len);
     expect_bytes(third, ASOCK_SUCCESS, 4);
     close_now(pair.socket, 0);
     ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
@@ -291,13 +357,19 @@ START_TEST(test_s30_cancelled_queued_send_harms_no_other)
     free(got);
     pair_close(&pair);
 }
+
+START_TEST(test_s30_cancelled_queued_send_harms_no_other)
+{
+    cancel_queued(IN_DAEMON);
+    cancel_queued(IN_LIBRARY);
+}
 END_TEST
 
-START_TEST(test_s30_cancelled_send_that_has_begun_breaks_the_stream)
+static void cancel_begun(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE), got[1024];
-    asock_op *first = send_without_reader(pair.socket, data, LARGE), *second = new_op_with(data, 5);
+    char *data = new_pattern(len), got[1024];
+    asock_op *first = send_without_reader(pair.socket, data, len), *second = new_op_with(data, 5);
     uint64_t moved;
 
     pending(asock_send(pair.socket, second));
@@ -306,7 +378,7 @@ START_TEST(test_s30_cancelled_send_that_has_begun_breaks_the_stream)
     expect(first, ASOCK_OPERATION_ABORTED);
     moved = asock_op_get_bytes(first);
     ck_assert_uint_ge(moved, sizeof(got));
-    ck_assert_uint_lt(moved, LARGE);
+    ck_assert_uint_lt(moved, len);
     expect_bytes(second, ASOCK_OPERATION_ABORTED, 0);
     assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
     assert_receiving_goes_on(&pair);
@@ -317,13 +389,19 @@ START_TEST(test_s30_cancelled_send_that_has_begun_breaks_the_stream)
     free(data);
     pair_close(&pair);
 }
+
+START_TEST(test_s30_cancelled_send_that_has_begun_breaks_the_stream)
+{
+    cancel_begun(IN_DAEMON);
+    cancel_begun(IN_LIBRARY);
+}
 END_TEST
 
-START_TEST(test_s30_timeout_always_counts_as_begun)
+static void time_out_queued(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
-    char *data = new_pattern(LARGE), *got = malloc(LARGE);
-    asock_op *first = send_without_reader(pair.socket, data, LARGE);
+    char *data = new_pattern(len), *got = malloc(len);
+    asock_op *first = send_without_reader(pair.socket, data, len);
     asock_op *second = new_op_with(data, 5), *third = new_op_with(data, 5);
 
     ck_assert_int_eq(asock_op_set_timeout(second, 100), 0);
@@ -333,9 +411,9 @@ START_TEST(test_s30_timeout_always_counts_as_begun)
     expect_bytes(third, ASOCK_OPERATION_ABORTED, 0);
     /* What was before it goes on. */
     ck_assert(asock_op_is_pending(first));
-    remote_read(pair.peer, got, LARGE);
-    ck_assert_int_eq(pattern_check(got, 0, LARGE), -1);
-    expect_bytes(first, ASOCK_SUCCESS, LARGE);
+    remote_read(pair.peer, got, len);
+    ck_assert_int_eq(pattern_check(got, 0, len), -1);
+    expect_bytes(first, ASOCK_SUCCESS, len);
     assert_send_side_is_closed(pair.socket, ASOCK_OPERATION_ABORTED);
     close_now(pair.socket, 0);
     ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
@@ -346,12 +424,19 @@ START_TEST(test_s30_timeout_always_counts_as_begun)
     free(got);
     pair_close(&pair);
 }
+
+START_TEST(test_s30_timeout_always_counts_as_begun)
+{
+    time_out_queued(IN_DAEMON);
+    time_out_queued(IN_LIBRARY);
+}
 END_TEST
 
 static const TTest **const tests[] = {
     &test_s25_send_completes_whole,
     &test_s25_taken_is_not_delivered,
     &test_s26_queued_sends_go_out_whole_and_in_order,
+    &test_s26_sends_behind_a_stalled_one_keep_their_order,
     &test_s27_empty_send_succeeds_and_sends_nothing,
     &test_s27_empty_send_keeps_its_place,
     &test_s28_failed_send_tells_its_octets_and_closes_the_send_side,

@@ -186,24 +186,28 @@ asock_op *new_connect_op(const struct sockaddr_storage *addr)
     return op;
 }
 
-asock_socket *new_connected(asock_context *context, const struct sockaddr_storage *addr)
+static void connect_now(asock_socket *sock, const struct sockaddr_storage *addr)
 {
-    asock_socket *sock = new_socket_of(context, AF_UNSPEC);
-    asock_op *op = new_op_of(context);
+    asock_op *op = new_op_of(asock_socket_get_context(sock));
 
     set_endpoint(op, addr);
     submitted(asock_connect(sock, op));
     expect(op, ASOCK_SUCCESS);
     asock_op_unref(op);
+}
+
+asock_socket *new_connected(asock_context *context, const struct sockaddr_storage *addr)
+{
+    asock_socket *sock = new_socket_of(context, AF_UNSPEC);
+
+    connect_now(sock, addr);
     return sock;
 }
 
-static struct pair pair_over(asock_context *context, int listener, struct sockaddr_storage *addr)
+static struct pair pair_over(asock_socket *sock, int listener)
 {
-    struct pair pair;
+    struct pair pair = {.socket = sock, .peer = remote_accept(listener)};
 
-    pair.socket = new_connected(context, addr);
-    pair.peer = remote_accept(listener);
     close(listener);
     return pair;
 }
@@ -213,7 +217,7 @@ struct pair new_pair_of(asock_context *context, int family)
     struct sockaddr_storage addr;
     int listener = remote_listen(family, &addr);
 
-    return pair_over(context, listener, &addr);
+    return pair_over(new_connected(context, &addr), listener);
 }
 
 struct pair new_pair(int family)
@@ -225,8 +229,14 @@ struct pair new_pair_small(int family)
 {
     struct sockaddr_storage addr;
     int listener = remote_listen_small(family, &addr);
+    asock_socket *sock = new_socket(family);
+    asock_op *op = new_op();
 
-    return pair_over(fixture.context, listener, &addr);
+    pending(asock_set_option(sock, op, ASOCK_OPTION_SEND_BUFFER, 4096));
+    connect_now(sock, &addr);
+    expect(op, ASOCK_SUCCESS);
+    asock_op_unref(op);
+    return pair_over(sock, listener);
 }
 
 void pair_close(struct pair *pair)

@@ -99,7 +99,13 @@ void sync_of(asock_context *context);
 void send_now(asock_socket *socket, const void *data, size_t len);
 void receive_now(asock_socket *socket, void *data, size_t len);
 void close_now(asock_socket *socket, int linger_ms);
-/* Submits a send that the peer does not read: it stays pending with more queued than fits anywhere. */
+/*
+ * Submits a send that stays pending because the peer, of new_pair_small(), does not read. The daemon
+ * holds one of IN_DAEMON octets whole, and what is queued behind it; one of IN_LIBRARY octets fills its
+ * window, and the rest waits in the library with all that is behind it.
+ */
+#define IN_DAEMON (512 * KIB)
+#define IN_LIBRARY (16 * MIB)
 asock_op *send_without_reader(asock_socket *socket, void *data, size_t len);
 
 /* A callback that counts itself in the int that userdata points to. */
