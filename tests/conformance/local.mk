@@ -1,10 +1,53 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The same program over a kernel socket and over asockd.
+# What docs/SEMANTICS.md promises, through the library against a real daemon. Each test carries the name
+# of its item: test_s25_...
 #   NAME.int  a libcheck program from tests/conformance/NAME.c; needs
 #             tests_conformance_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
 #             tests_conformance_NAME_int_LDADD = $(INT_LIBS)
 #   NAME.py   a Python unittest module
 
-int_tests +=
-py_tests +=
+int_tests += tests/conformance/buffers.int
+tests_conformance_buffers_int_SOURCES = tests/conformance/buffers.c
+tests_conformance_buffers_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_buffers_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/close.int
+tests_conformance_close_int_SOURCES = tests/conformance/close.c
+tests_conformance_close_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_close_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/connect.int
+tests_conformance_connect_int_SOURCES = tests/conformance/connect.c
+tests_conformance_connect_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_connect_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/limits.int
+tests_conformance_limits_int_SOURCES = tests/conformance/limits.c
+tests_conformance_limits_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_limits_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/names.int
+tests_conformance_names_int_SOURCES = tests/conformance/names.c
+tests_conformance_names_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_names_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/operations.int
+tests_conformance_operations_int_SOURCES = tests/conformance/operations.c
+tests_conformance_operations_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_operations_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/options.int
+tests_conformance_options_int_SOURCES = tests/conformance/options.c
+tests_conformance_options_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_options_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/receive.int
+tests_conformance_receive_int_SOURCES = tests/conformance/receive.c
+tests_conformance_receive_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_receive_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/send.int
+tests_conformance_send_int_SOURCES = tests/conformance/send.c
+tests_conformance_send_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_send_int_LDADD = $(INT_LIBS)
