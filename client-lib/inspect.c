@@ -92,29 +92,42 @@ static int give_all(const struct inspection *inspection, struct visit *visit)
     return count;
 }
 
-/* "list", "show", "show ID", "stats". */
-static int parse(const char *query, uint32_t *ret_verb, int64_t *ret_id)
+static int parse_id(const char *text, int64_t *ret)
 {
     unsigned long long id;
     char *end;
 
+    errno = 0;
+    id = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || errno || *end)
+        return -EINVAL;
+    *ret = (int64_t)id;
+    return 0;
+}
+
+/* "list", "show", "show ID", "stats". */
+static int parse_query(const char *query, uint32_t *ret_verb, int64_t *ret_id)
+{
     *ret_id = 0;
+    *ret_verb = VERB_SHOW;
     if (strcmp(query, "list") == 0)
         *ret_verb = VERB_LIST;
     else if (strcmp(query, "stats") == 0)
         *ret_verb = VERB_STATS;
-    else if (strcmp(query, "show") == 0)
-        *ret_verb = VERB_SHOW;
-    else if (strncmp(query, "show ", 5) == 0 && query[5] >= '0' && query[5] <= '9') {
-        errno = 0;
-        id = strtoull(query + 5, &end, 10);
-        if (errno || *end)
-            return -EINVAL;
-        *ret_verb = VERB_SHOW;
-        *ret_id = (int64_t)id;
-    } else
+    else if (strncmp(query, "show ", 5) == 0)
+        return parse_id(query + 5, ret_id);
+    else if (strcmp(query, "show") != 0)
         return -EINVAL;
     return 0;
+}
+
+static int parse_control(const char *verb, const char *const *args, uint32_t *ret_verb,
+                         int64_t *ret_id)
+{
+    if (strcmp(verb, "kill") != 0 || !args || !args[0] || args[1])
+        return -EINVAL;
+    *ret_verb = VERB_KILL;
+    return parse_id(args[0], ret_id);
 }
 
 static int ask(asock_context *context, uint32_t verb, int64_t id, struct inspection *inspection,
@@ -144,17 +157,12 @@ static int ask(asock_context *context, uint32_t verb, int64_t id, struct inspect
     return r;
 }
 
-int asock_context_inspect(asock_context *context, const char *query, asock_record_fn record,
-                          void *userdata, int timeout_ms)
+static int run(asock_context *context, uint32_t verb, int64_t id, struct visit *visit,
+               int timeout_ms)
 {
-    struct visit visit = {record, userdata};
     struct inspection inspection = {0};
-    uint32_t verb;
-    int64_t id;
     int r;
 
-    if (!query || !record || parse(query, &verb, &id) < 0)
-        return -EINVAL;
     r = asock_enter(context);
     if (r < 0)
         return r;
@@ -168,7 +176,38 @@ int asock_context_inspect(asock_context *context, const char *query, asock_recor
     if (r == 0)
         r = inspection.error;
     if (r == 0)
-        r = give_all(&inspection, &visit);
+        r = give_all(&inspection, visit);
     free(inspection.octets);
     return r;
+}
+
+int asock_context_inspect(asock_context *context, const char *query, asock_record_fn record,
+                          void *userdata, int timeout_ms)
+{
+    struct visit visit = {record, userdata};
+    uint32_t verb;
+    int64_t id;
+
+    if (!query || !record || parse_query(query, &verb, &id) < 0)
+        return -EINVAL;
+    return run(context, verb, id, &visit, timeout_ms);
+}
+
+static void ignore_record(const struct asock_field *fields, size_t count, void *userdata)
+{
+    (void)fields;
+    (void)count;
+    (void)userdata;
+}
+
+int asock_context_control(asock_context *context, const char *verb, const char *const *args,
+                          asock_record_fn record, void *userdata, int timeout_ms)
+{
+    struct visit visit = {record ? record : ignore_record, userdata};
+    uint32_t wire_verb;
+    int64_t id;
+
+    if (!verb || parse_control(verb, args, &wire_verb, &id) < 0)
+        return -EINVAL;
+    return run(context, wire_verb, id, &visit, timeout_ms);
 }

@@ -77,7 +77,7 @@ static void add_socketless(asock_op *op)
     struct request request = {.op = op->token, .timeout_ms = asock_turn_hand_over(op)};
 
     request.verb = op->operation == OPERATION_INSPECT ? op->verb : (uint32_t)VERB_SYNC;
-    if (op->verb == VERB_SHOW && op->operation == OPERATION_INSPECT)
+    if (request.verb == VERB_SHOW || request.verb == VERB_KILL)
         request.show.id = (uint64_t)op->argument;
     list_remove(&op->queue_node);
     op->state = OP_SENT;

@@ -41,6 +41,7 @@ extern const struct command command_list;
 extern const struct command command_show;
 extern const struct command command_stats;
 extern const struct command command_connect;
+extern const struct command command_kill;
 
 /* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -17,10 +17,7 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_list,
-    &command_show,
-    &command_stats,
-    &command_connect,
+    &command_list, &command_show, &command_stats, &command_connect, &command_kill,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

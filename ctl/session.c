@@ -64,25 +64,54 @@ int session_open_inspector(const struct settings *settings, struct session *ret)
     return open_session(CONTROL_SOCKET, true, ret);
 }
 
-int session_inspect(struct session *session, const struct settings *settings, const char *query,
-                    asock_record_fn record, void *userdata)
+int session_open_control(const struct settings *settings, struct session *ret)
 {
-    int timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
-    int r = asock_context_inspect(session->context, query, record, userdata, timeout_ms);
-    int error;
+    const char *control = settings->control ? settings->control : environment_path("ASOCK_CONTROL");
 
-    if (r >= 0)
-        return r;
-    error = asock_context_get_error(session->context);
+    return open_session(control ? control : CONTROL_SOCKET, true, ret);
+}
+
+/* about: what was asked, as the user wrote it. */
+static int complain_of(struct session *session, const char *about, int r)
+{
     if (r == -ETIMEDOUT)
         complain("asockd does not answer");
     else if (r == -ESRCH)
-        complain("%s: there is no such id", query);
+        complain("%s: there is no such id", about);
     else if (r == -ECONNABORTED)
-        complain("asockd ended the session: %s", asock_strerror(error));
+        complain("asockd ended the session: %s",
+                 asock_strerror(asock_context_get_error(session->context)));
     else
-        complain("%s: %s", query, strerror(-r));
+        complain("%s: %s", about, strerror(-r));
     return -1;
+}
+
+static int answer_timeout(const struct settings *settings)
+{
+    return settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
+}
+
+int session_inspect(struct session *session, const struct settings *settings, const char *query,
+                    asock_record_fn record, void *userdata)
+{
+    int r = asock_context_inspect(session->context, query, record, userdata,
+                                  answer_timeout(settings));
+
+    return r < 0 ? complain_of(session, query, r) : r;
+}
+
+int session_control(struct session *session, const struct settings *settings, const char *verb,
+                    const char *arg)
+{
+    const char *args[] = {arg, NULL};
+    int r = asock_context_control(session->context, verb, args, NULL, NULL,
+                                  answer_timeout(settings));
+
+    if (r == -EOPNOTSUPP)
+        complain("%s is for the control socket", verb);
+    else if (r < 0)
+        complain_of(session, arg, r);
+    return r < 0 ? -1 : 0;
 }
 
 void session_close(struct session *session)

@@ -24,9 +24,16 @@ int session_open_client(const struct settings *settings, struct session *ret);
  */
 int session_open_inspector(const struct settings *settings, struct session *ret);
 
+/* For kill: the control socket, whatever the environment says about a client socket. */
+int session_open_control(const struct settings *settings, struct session *ret);
+
 /* Asks; complains when there is no answer. Returns the number of rows or -1. */
 int session_inspect(struct session *session, const struct settings *settings, const char *query,
                     asock_record_fn record, void *userdata);
+
+/* Acts: "kill" and its ids; complains when it cannot. Returns -1 then. */
+int session_control(struct session *session, const struct settings *settings, const char *verb,
+                    const char *arg);
 
 void session_close(struct session *session);
 

@@ -18,6 +18,7 @@ dist_man_MANS += \
 	man/asock_context_get_fd.3 \
 	man/asock_context_get_limit.3 \
 	man/asock_context_get_timeout.3 \
+	man/asock_context_control.3 \
 	man/asock_context_inspect.3 \
 	man/asock_context_new.3 \
 	man/asock_context_new_fd.3 \

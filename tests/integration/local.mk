@@ -16,6 +16,7 @@ py_tests += tests/integration/test_server.py
 py_tests += \
 	tests/integration/test_ctl_args.py \
 	tests/integration/test_ctl_connect.py \
+	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py
 EXTRA_DIST += tests/lib/asockctl.py
 

@@ -128,6 +128,9 @@ static void ignore_record(const struct asock_field *fields, size_t count, void *
 
 START_TEST(test_misuse_context_calls)
 {
+    static const char *const id[] = {"1", NULL}, *const no_id[] = {NULL};
+    static const char *const word[] = {"all", NULL}, *const two[] = {"1", "2", NULL};
+
     refused(asock_context_get_fd(NULL), EINVAL);
     refused(asock_context_process(NULL), EINVAL);
     refused(asock_context_flush(NULL), EINVAL);
@@ -137,6 +140,14 @@ START_TEST(test_misuse_context_calls)
     refused(asock_context_set_always_pending(NULL, true), EINVAL);
     refused(asock_context_reconnect(NULL), EINVAL);
     refused(asock_context_reconnect(fixture.context), EBUSY);
+    refused(asock_context_control(NULL, "kill", id, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, NULL, id, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "kill", NULL, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "kill", no_id, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "kill", word, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "kill", two, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "dance", id, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "kill", id, NULL, NULL, -1), EOPNOTSUPP);
     refused(asock_context_inspect(NULL, "stats", ignore_record, NULL, 0), EINVAL);
     refused(asock_context_inspect(fixture.context, NULL, ignore_record, NULL, 0), EINVAL);
     refused(asock_context_inspect(fixture.context, "stats", NULL, NULL, 0), EINVAL);

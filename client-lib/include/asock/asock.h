@@ -197,6 +197,15 @@ typedef void (*asock_record_fn)(const struct asock_field *fields, size_t count, 
 ASOCK_EXPORT int asock_context_inspect(asock_context *context, const char *query,
                                        asock_record_fn record, void *userdata, int timeout_ms);
 
+/*
+ * Acts, on the control socket; waits, threads and errors as asock_context_inspect(). verb: "kill", args: the
+ * ID of a socket or a session, then NULL. record (may be NULL) is called once per row of the answer, which
+ * kill has none of. -EOPNOTSUPP: not the control socket. -EINVAL: another verb, or wrong args.
+ */
+ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
+                                       const char *const *args, asock_record_fn record,
+                                       void *userdata, int timeout_ms);
+
 /* ------------------------------------------------------------------------------------- sockets */
 
 /*
