@@ -234,7 +234,7 @@ void sock_abort(struct sock *sock)
 
 void sock_kill(struct sock *sock)
 {
-    if (sock->state == SOCK_LINGERING) {
+    if (sock->lingers) {
         sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
         return;
     }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/daemon_session.h"
+#include "daemon/sock.h"
 #include "proto/errors.h"
 
 static struct core *core;
@@ -242,6 +243,22 @@ START_TEST(test_s43_an_orphaned_linger_is_bounded)
 }
 END_TEST
 
+/* It has no id any more, and a session that waits for it. */
+START_TEST(test_s55_a_linger_behind_a_connect_can_be_killed)
+{
+    uint64_t connect_token, close_token;
+
+    core_open(core, 1);
+    connect_token = core_connect(core, 1, core_hole(core));
+    core_send(core, 1, "data", 4, 0);
+    close_token = core_close(core, 1, 4000);
+    core_settle(core);
+    sock_kill(list_first(&core->session->lingering, struct sock, node));
+    ck_assert_uint_eq(core_completion(core, connect_token).error, ERR_OPERATION_ABORTED);
+    ck_assert_uint_eq(core_completion(core, close_token).error, ERR_CONNECTION_ABORTED);
+}
+END_TEST
+
 START_TEST(test_s42_after_fin_input_is_discarded_for_two_seconds)
 {
     int peer = core_connected(core, 1);
@@ -308,6 +325,7 @@ int main(void)
     tcase_add_test(tcase, test_s43_linger_that_drains_ends_with_fin);
     tcase_add_test(tcase, test_s43_linger_outlives_its_client);
     tcase_add_test(tcase, test_s43_an_orphaned_linger_is_bounded);
+    tcase_add_test(tcase, test_s55_a_linger_behind_a_connect_can_be_killed);
     tcase_add_test(tcase, test_s42_after_fin_input_is_discarded_for_two_seconds);
     tcase_add_test(tcase, test_s42_the_peers_fin_ends_the_discarding);
     tcase_add_test(tcase, test_s42_discarding_is_bounded);
