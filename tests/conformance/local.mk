@@ -7,6 +7,11 @@
 #             tests_conformance_NAME_int_LDADD = $(INT_LIBS)
 #   NAME.py   a Python unittest module
 
+int_tests += tests/conformance/begin_end.int
+tests_conformance_begin_end_int_SOURCES = tests/conformance/begin_end.c
+tests_conformance_begin_end_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_begin_end_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/buffers.int
 tests_conformance_buffers_int_SOURCES = tests/conformance/buffers.c
 tests_conformance_buffers_int_LDFLAGS = $(INT_LINKFLAGS)
@@ -22,10 +27,20 @@ tests_conformance_connect_int_SOURCES = tests/conformance/connect.c
 tests_conformance_connect_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_connect_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/few_descriptors.int
+tests_conformance_few_descriptors_int_SOURCES = tests/conformance/few_descriptors.c
+tests_conformance_few_descriptors_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_few_descriptors_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/limits.int
 tests_conformance_limits_int_SOURCES = tests/conformance/limits.c
 tests_conformance_limits_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_limits_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/loss.int
+tests_conformance_loss_int_SOURCES = tests/conformance/loss.c
+tests_conformance_loss_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_loss_int_LDADD = $(INT_LIBS)
 
 int_tests += tests/conformance/names.int
 tests_conformance_names_int_SOURCES = tests/conformance/names.c
@@ -42,6 +57,11 @@ tests_conformance_options_int_SOURCES = tests/conformance/options.c
 tests_conformance_options_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_options_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/policy.int
+tests_conformance_policy_int_SOURCES = tests/conformance/policy.c
+tests_conformance_policy_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_policy_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/receive.int
 tests_conformance_receive_int_SOURCES = tests/conformance/receive.c
 tests_conformance_receive_int_LDFLAGS = $(INT_LINKFLAGS)
@@ -51,3 +71,11 @@ int_tests += tests/conformance/send.int
 tests_conformance_send_int_SOURCES = tests/conformance/send.c
 tests_conformance_send_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_send_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/threads.int
+tests_conformance_threads_int_SOURCES = tests/conformance/threads.c
+tests_conformance_threads_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_threads_int_LDADD = $(INT_LIBS)
+
+# What uses the library's threads.
+tsan_tests += tests/conformance/threads.int

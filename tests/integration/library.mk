@@ -23,12 +23,5 @@ tests_integration_misuse_int_SOURCES = tests/integration/misuse.c
 tests_integration_misuse_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_integration_misuse_int_LDADD = $(INT_LIBS)
 
-int_tests += tests/integration/threads.int
-tests_integration_threads_int_SOURCES = tests/integration/threads.c
-tests_integration_threads_int_LDFLAGS = $(INT_LINKFLAGS)
-tests_integration_threads_int_LDADD = $(INT_LIBS)
-
 # What uses the library's threads, or shares its objects between processes.
-tsan_tests += \
-	tests/integration/loops.int \
-	tests/integration/threads.int
+tsan_tests += tests/integration/loops.int
