@@ -5,6 +5,7 @@
 # campaign.test runs them all for a while.
 
 fuzz_replays = \
+	fuzz/client.test \
 	fuzz/codec.test \
 	fuzz/conf.test \
 	fuzz/frame.test \
@@ -16,6 +17,8 @@ TESTS += $(fuzz_replays)
 
 FUZZ_REPLAY = fuzz/replay.c fuzz/fuzz.h
 
+fuzz_client_test_SOURCES = fuzz/fuzz_client.c $(FUZZ_REPLAY)
+fuzz_client_test_LDADD = libasock-internal.la libproto.la libbase.la $(PROTOBUF_C_LIBS) $(PTHREAD_LIBS)
 fuzz_codec_test_SOURCES = fuzz/fuzz_codec.c $(FUZZ_REPLAY)
 fuzz_codec_test_LDADD = libproto.la $(PROTOBUF_C_LIBS)
 fuzz_conf_test_SOURCES = fuzz/fuzz_conf.c $(FUZZ_REPLAY)
@@ -30,6 +33,7 @@ fuzz_session_test_LDADD = $(DAEMON_LIBS)
 
 if ENABLE_FUZZERS
 fuzzers = \
+	fuzz/fuzz_client \
 	fuzz/fuzz_codec \
 	fuzz/fuzz_conf \
 	fuzz/fuzz_frame \
@@ -39,6 +43,9 @@ noinst_PROGRAMS += $(fuzzers)
 TESTS += fuzz/campaign.test
 FUZZ_LINKFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
+fuzz_fuzz_client_SOURCES = fuzz/fuzz_client.c fuzz/fuzz.h
+fuzz_fuzz_client_LDADD = $(fuzz_client_test_LDADD)
+fuzz_fuzz_client_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_codec_SOURCES = fuzz/fuzz_codec.c fuzz/fuzz.h
 fuzz_fuzz_codec_LDADD = $(fuzz_codec_test_LDADD)
 fuzz_fuzz_codec_LDFLAGS = $(FUZZ_LINKFLAGS)
