@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "show", "stats", "connect")
+COMMANDS = ("list", "show", "stats", "connect", "kill")
 
 
 class Arguments(unittest.TestCase):

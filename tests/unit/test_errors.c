@@ -189,7 +189,7 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(VERB_, HELLO),      N(VERB_, OPEN),  N(VERB_, CONNECT), N(VERB_, SEND),
         N(VERB_, RECEIVE),    N(VERB_, CLOSE), N(VERB_, CANCEL),  N(VERB_, SHUTDOWN),
         N(VERB_, SET_OPTION), N(VERB_, SYNC),  N(VERB_, LIST),    N(VERB_, GET_OPTION),
-        N(VERB_, SHOW),       N(VERB_, STATS),
+        N(VERB_, SHOW),       N(VERB_, STATS), N(VERB_, KILL),
     };
     static const struct number options[] = {
         N(OPTION_, NO_DELAY),         N(OPTION_, KEEP_ALIVE),
@@ -212,7 +212,8 @@ START_TEST(test_small_enums_are_the_protos)
     static const struct number hows[] = {N(HOW_, RECEIVE), N(HOW_, SEND), N(HOW_, BOTH)};
     static const struct number families[] = {N(FAMILY_, INET), N(FAMILY_, INET6)};
     static const struct number kinds[] = {N(KIND_, WELCOME), N(KIND_, COMPLETION), N(KIND_, EVENT)};
-    static const struct number events[] = {N(EVENT_, SEND_ROOM), N(EVENT_, SESSION_ENDED)};
+    static const struct number events[] = {N(EVENT_, SEND_ROOM), N(EVENT_, SESSION_ENDED),
+                                           N(EVENT_, KILLED)};
     static const struct number request_flags[] = {
         {"REQUEST_FLAG_ERRORS_ONLY", REQUEST_ERRORS_ONLY}};
     static const struct number receive_flags[] = {{"RECEIVE_FLAG_PEEK", RECEIVE_PEEK},
