@@ -75,6 +75,14 @@ void asock_quiet_finish(struct list *quiet, const asock_op *before)
     }
 }
 
+void asock_quiet_finish_some(struct list *quiet, uint32_t count)
+{
+    asock_op *op;
+
+    while (count-- > 0 && (op = list_first(quiet, asock_op, queue_node)))
+        asock_op_finish(op, ERR_SUCCESS, op->total);
+}
+
 void asock_complete_forget(asock_context *context)
 {
     asock_op *op;

@@ -130,6 +130,7 @@ int asock_reply_finish(asock_context *context);
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes);
 void asock_op_frame_written(asock_op *op);
 void asock_quiet_finish(struct list *quiet, const asock_op *before); /* NULL: all */
+void asock_quiet_finish_some(struct list *quiet, uint32_t count);    /* of sends, the first ones */
 void asock_complete_forget(asock_context *context); /* no callback of `done` will run */
 int asock_complete_run(asock_context *context);     /* drops the lock around each callback */
 

@@ -185,6 +185,45 @@ static void event(asock_context *context, const struct reply *reply)
         asock_session_end(context, reply->error);
 }
 
+/*
+ * An empty send behind silent ones was refused, because the sending side is broken: that happened as
+ * soon as it was seen, so of the ops that this socket has outstanding then those that are not known
+ * otherwise are the silent ones still in progress. The daemon tells of them after all; the others have
+ * ended, well.
+ */
+static void barrier_refused(asock_socket *socket, const asock_op *barrier)
+{
+    uint32_t known = 0, silent = 0;
+
+    list_for_each (&socket->ops, it) {
+        const asock_op *op = container_of(it, asock_op, flight_node);
+        bool is_earlier = op->is_quiet && op->seq < barrier->seq;
+
+        if (op == barrier || (op->state != OP_SENT && op->state != OP_PARTLY))
+            continue;
+        if (op->operation == ASOCK_OPERATION_SHUTDOWN || op->operation == ASOCK_OPERATION_CLOSE)
+            continue; /* not counted */
+        if (!is_earlier || op->state == OP_PARTLY)
+            known++;
+        else if (op->operation == ASOCK_OPERATION_SEND)
+            silent++; /* an option has been set by now */
+    }
+    asock_quiet_finish_some(&socket->quiet_sends, silent + known > socket->held_ops
+                                                      ? silent + known - socket->held_ops
+                                                      : 0);
+}
+
+/* Sends end in order: success, or octets that went, tells of all that left before (see PROTOCOL.md). */
+static void send_answered(asock_op *op, const struct reply *reply)
+{
+    asock_socket *socket = op->socket;
+
+    if (!reply->error || reply->bytes > 0)
+        asock_quiet_finish(&socket->quiet_sends, op);
+    else if (socket->barrier == op)
+        barrier_refused(socket, op);
+}
+
 static void sync_answered(asock_context *context, const asock_op *sync)
 {
     list_for_each (&context->sockets, it)
@@ -207,10 +246,10 @@ static void note(asock_op *op, const struct reply *reply)
         }
         break;
     case ASOCK_OPERATION_SEND:
-        asock_quiet_finish(&socket->quiet_sends, op);
+        send_answered(op, reply);
         break;
     case ASOCK_OPERATION_SHUTDOWN:
-        if (op->how & ASOCK_SHUTDOWN_SEND)
+        if (op->how & ASOCK_SHUTDOWN_SEND && !reply->error)
             asock_quiet_finish(&socket->quiet_sends, op);
         break;
     case ASOCK_OPERATION_SET_OPTION:

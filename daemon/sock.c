@@ -219,6 +219,9 @@ static void break_sends(struct sock *sock, struct list *front)
     sock->is_incomplete = true;
     while (front->next != &sock->sends)
         complete(container_of(front->next, struct op, node), ERR_OPERATION_ABORTED);
+    /* What is still in front ends later than what was behind it: nothing will imply its success. */
+    list_for_each (&sock->sends, it)
+        container_of(it, struct op, node)->errors_only = false;
     if (list_is_empty(&sock->sends))
         sock->wants_write = false;
     sock_update_watch(sock);

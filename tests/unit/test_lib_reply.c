@@ -197,6 +197,42 @@ START_TEST(test_s8_waiting_asks_the_daemon)
 }
 END_TEST
 
+/* A later send that fails without an octet may have overtaken: it implies nothing. */
+START_TEST(test_s8_a_later_failure_implies_nothing)
+{
+    char c = 'c';
+    asock_socket *socket;
+    asock_op *a, *b, *late = fake_op(&c, 1), *receive = fake_op(&c, 1);
+    struct request told, second;
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    ck_assert_int_eq(asock_receive(socket, receive), 1);
+    fake_expect(VERB_RECEIVE);
+    a = quiet(socket, &c, 1);
+    b = quiet(socket, &c, 1);
+    second = fake.request;
+    ck_assert_int_eq(asock_send(socket, late), 1);
+    told = *fake_expect(VERB_SEND);
+    fake_complete_free(&told, ERR_TIMED_OUT, 0, 1, 1);
+    ck_assert_int_eq(fake_end(late), ASOCK_TIMED_OUT);
+    ck_assert(asock_op_is_pending(a));
+    /* Asked, the daemon refuses; what it says that is free tells that one of them has ended. */
+    ck_assert_int_eq(asock_op_wait(a, 0), -ETIMEDOUT);
+    fake_complete_free(fake_expect(VERB_SEND), ERR_OPERATION_ABORTED, 0, 1, 2);
+    ck_assert_int_eq(asock_op_wait(a, -1), 0);
+    ck_assert_int_eq(asock_op_get_error(a), ASOCK_SUCCESS);
+    ck_assert(asock_op_is_pending(b));
+    fake_complete(&second, ERR_CONNECTION_RESET, 0);
+    ck_assert_int_eq(fake_end(b), ASOCK_CONNECTION_RESET);
+    asock_op_unref(a);
+    asock_op_unref(b);
+    asock_op_unref(late);
+    asock_op_unref(receive);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /* ------------------------------------------------------------------------------------- results */
 
 START_TEST(test_results_of_a_connect)
@@ -292,6 +328,7 @@ int main(void)
     tcase_add_test(tcase, test_s8_success_is_implied_by_the_next_completion);
     tcase_add_test(tcase, test_s8_failure_is_told_and_the_rest_implied_by_close);
     tcase_add_test(tcase, test_s8_waiting_asks_the_daemon);
+    tcase_add_test(tcase, test_s8_a_later_failure_implies_nothing);
     tcase_add_test(tcase, test_results_of_a_connect);
     tcase_add_test(tcase, test_inspection_gives_a_row_at_a_time);
     suite_add_tcase(suite, tcase);

@@ -252,8 +252,8 @@ enum asock_op_flag {
     ASOCK_PEEK = 1, /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD octets */
     ASOCK_WAIT_ALL = 2, /* receive: complete only when full, or at end of stream, error, timeout */
     /*
-     * send, set_option: success need not be told at once. It is when a later send (set_option,
-     * get_option) of the socket ends, at shutdown(send), at close, or when somebody waits for the op.
+     * send, set_option: success need not be told at once. It is when a later send or shutdown(send) of the
+     * socket succeeds (a later set_option or get_option ends), at close, or when somebody waits for the op.
      */
     ASOCK_ERRORS_ONLY = 4,
 };
