@@ -306,6 +306,7 @@ static void begin(struct op *op, uint32_t timeout_ms)
     sock_move(sock, SOCK_CONNECTING);
     sock->send_side = sock->receive_side = SIDE_OPEN;
     sock->is_incomplete = sock->has_seen_end = false;
+    sock->lost_error = ERR_SUCCESS;
     sock->connect = op;
     op->has_begun = true;
     sock_hold_op(sock, op, timeout_ms);

@@ -27,13 +27,13 @@ static int end_of_stream(struct op *op)
     return 1;
 }
 
-static int failed(struct op *op, ssize_t err)
+static int failed(struct op *op, uint32_t error)
 {
     struct sock *sock = op->sock;
 
     sock->receive_side = SIDE_BROKEN;
-    sock->receive_error = (uint8_t)asock_error_from_errno((int)err);
-    complete(op, sock->receive_error);
+    sock->receive_error = (uint8_t)error;
+    complete(op, error);
     return 1;
 }
 
@@ -46,7 +46,10 @@ static int ended(struct op *op, ssize_t n)
         return 0;
     }
     if (n < 0)
-        return failed(op, n);
+        return failed(op, asock_error_from_errno((int)n));
+    if (sock->lost_error)
+        return failed(op,
+                      sock->lost_error); /* a send was told: the peer has not ended its stream */
     sock->receive_side = SIDE_SHUT;
     sock->has_seen_end = true;
     return end_of_stream(op);

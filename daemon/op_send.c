@@ -19,10 +19,19 @@
 
 static const struct op_class send_class = {.name = "send", .step = send_step};
 
-/* EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. */
-static uint32_t send_error(ssize_t err)
+/*
+ * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any other
+ * error the kernel tells once, and then it has an end of stream for receives, which would be a lie.
+ */
+static uint32_t send_error(struct sock *sock, ssize_t err)
 {
-    return err == -EPIPE ? ERR_CONNECTION_RESET : asock_error_from_errno((int)err);
+    uint32_t error = asock_error_from_errno((int)err);
+
+    if (err == -EPIPE)
+        return ERR_CONNECTION_RESET;
+    if (err != -ENOMEM && err != -ENOBUFS)
+        sock->lost_error = (uint8_t)error;
+    return error;
 }
 
 static void took(struct op *op, uint64_t octets)
@@ -80,7 +89,7 @@ int send_step(struct op *op)
         }
         if (n < 0) {
             op->has_begun = true;
-            complete(op, send_error(n));
+            complete(op, send_error(sock, n));
             return 1;
         }
         drop_taken(op, (size_t)n);
@@ -114,7 +123,7 @@ static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
             n = 0;
         if (n < 0) {
             op->has_begun = true;
-            return (int)send_error(n);
+            return (int)send_error(sock, n);
         }
         if ((uint32_t)n < len)
             sock->wants_write = true;

@@ -71,6 +71,7 @@ struct sock {
     uint8_t family;                  /* FAMILY_* */
     uint8_t send_side, receive_side; /* enum side */
     uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
+    uint8_t lost_error;              /* that the kernel told a send: the connection is lost */
     bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end;               /* the peer's FIN was read */
     bool has_sent_end;               /* the kernel has our FIN */
