@@ -429,6 +429,19 @@ START_TEST(test_s43_close_with_abort_resets)
 }
 END_TEST
 
+START_TEST(test_s44_close_of_a_socket_never_used)
+{
+    static const int linger_ms[] = {ASOCK_CLOSE_ABORT, 0, 1};
+
+    for (size_t i = 0; i < 3; i++) {
+        asock_socket *sock = new_socket(AF_INET);
+
+        close_now(sock, linger_ms[i]);
+        asock_socket_unref(sock);
+    }
+}
+END_TEST
+
 START_TEST(test_s44_everything_after_close_is_a_clean_error)
 {
     struct pair pair = new_pair(AF_INET);
@@ -525,6 +538,7 @@ static const TTest **const tests[] = {
     &test_s43_linger_ends_after_its_time_with_reset,
     &test_s43_draining_close_is_cancelled_with_reset,
     &test_s43_close_with_abort_resets,
+    &test_s44_close_of_a_socket_never_used,
     &test_s44_everything_after_close_is_a_clean_error,
     &test_s44_ids_are_used_again_at_once,
     &test_s45_client_gone_leaves_nothing_behind,

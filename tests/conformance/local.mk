@@ -57,10 +57,20 @@ tests_conformance_options_int_SOURCES = tests/conformance/options.c
 tests_conformance_options_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_options_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/peers.int
+tests_conformance_peers_int_SOURCES = tests/conformance/peers.c
+tests_conformance_peers_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_peers_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/policy.int
 tests_conformance_policy_int_SOURCES = tests/conformance/policy.c
 tests_conformance_policy_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_policy_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/races.int
+tests_conformance_races_int_SOURCES = tests/conformance/races.c
+tests_conformance_races_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_races_int_LDADD = $(INT_LIBS)
 
 int_tests += tests/conformance/receive.int
 tests_conformance_receive_int_SOURCES = tests/conformance/receive.c
@@ -78,4 +88,6 @@ tests_conformance_threads_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_threads_int_LDADD = $(INT_LIBS)
 
 # What uses the library's threads.
-tsan_tests += tests/conformance/threads.int
+tsan_tests += \
+	tests/conformance/races.int \
+	tests/conformance/threads.int

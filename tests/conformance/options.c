@@ -94,6 +94,39 @@ START_TEST(test_s47_no_delay_is_on_by_default)
 }
 END_TEST
 
+START_TEST(test_s47_defaults_of_a_new_socket)
+{
+    struct pair pair = new_pair(AF_INET6);
+    asock_socket *fresh = new_socket(AF_INET);
+
+    ck_assert_int_eq(get_option(fresh, ASOCK_OPTION_KEEP_ALIVE), 0);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_KEEP_ALIVE), 0);
+    ck_assert_int_eq(get_option(fresh, ASOCK_OPTION_LINGER), 0);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_LINGER), 0);
+    asock_socket_unref(fresh);
+    pair_close(&pair);
+}
+END_TEST
+
+/* They can be set and read, whoever has closed or reset what. */
+START_TEST(test_s47_options_after_the_peer_has_closed)
+{
+    struct pair gone = new_pair(AF_INET), reset = new_pair(AF_INET6);
+
+    close(gone.peer);
+    gone.peer = -1;
+    remote_reset(reset.peer);
+    reset.peer = -1;
+    set_option(gone.socket, ASOCK_OPTION_LINGER, 1000, ASOCK_SUCCESS);
+    ck_assert_int_eq(get_option(gone.socket, ASOCK_OPTION_LINGER), 1000);
+    set_option(gone.socket, ASOCK_OPTION_KEEP_ALIVE, 1, ASOCK_SUCCESS);
+    set_option(reset.socket, ASOCK_OPTION_LINGER, 1, ASOCK_SUCCESS);
+    ck_assert_int_eq(get_option(reset.socket, ASOCK_OPTION_LINGER), 1);
+    pair_close(&gone);
+    pair_close(&reset);
+}
+END_TEST
+
 START_TEST(test_s47_buffers_are_doubled_by_the_kernel)
 {
     struct pair pair = new_pair(AF_INET);
@@ -288,6 +321,8 @@ static const TTest **const tests[] = {
     &test_s47_options_are_readable_back_before_connect,
     &test_s47_options_are_readable_back_after_connect,
     &test_s47_no_delay_is_on_by_default,
+    &test_s47_defaults_of_a_new_socket,
+    &test_s47_options_after_the_peer_has_closed,
     &test_s47_buffers_are_doubled_by_the_kernel,
     &test_s47_values_out_of_range_are_invalid_arguments,
     &test_s47_bounds_of_the_ranges_are_accepted,
