@@ -15,6 +15,7 @@ gate_tests = \
 	tests/gates/manexamples.gate \
 	tests/gates/style.gate \
 	tests/gates/documents.gate \
+	tests/gates/semantics.gate \
 	tests/gates/selftest.gate
 unit_tests =
 int_tests =
@@ -54,6 +55,7 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/gates/long-files \
 	tests/gates/long-functions \
 	tests/lib/installed \
+	tests/lib/items.py \
 	tests/lib/run-check \
 	tests/lib/skip.h \
 	tests/lib/tap.py
@@ -103,12 +105,15 @@ CLEANFILES += examples/python/asock_pb2.py
 
 # One suite at a time: make check-unit, check-gates, ...
 SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system
-.PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz
+.PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz check-items
 $(SUITES):
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
 check-sanitized:
 	$(MAKE) $(AM_MAKEFLAGS) check \
 	    TESTS='$(filter tests/unit/% tests/integration/% tests/protocol/% tests/conformance/% fuzz/%,$(TESTS))'
+# One line for each promise of docs/SEMANTICS.md, from the results of the last run.
+check-items:
+	@$(PYTHON) $(srcdir)/tests/lib/items.py $(srcdir)/docs/SEMANTICS.md $(builddir)
 check-tsan:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)'
 check-valgrind:

@@ -6,7 +6,9 @@
 py_tests += \
 	tests/protocol/test_document.py \
 	tests/protocol/test_ending.py \
+	tests/protocol/test_fairness.py \
 	tests/protocol/test_flow.py \
+	tests/protocol/test_kill.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py

@@ -297,7 +297,7 @@ class Windows(FlowTest):
         refused = [wire.completion(op).error for op in range(65, 75)]
         self.assertEqual(refused, [pb.ERROR_NO_BUFFER_SPACE] * 10)
 
-    def test_control_verbs_at_every_limit(self):
+    def test_s53_control_verbs_at_every_limit(self):
         wire = self.wire(hello=False)
         wire.hello(ops=64)
         peer = self.pair(wire)
@@ -379,7 +379,7 @@ class ErrorsOnly(FlowTest):
 class Stalled(FlowTest):
     """Who does not keep up holds up himself."""
 
-    def test_four_gigabytes_to_a_peer_that_stops(self):
+    def test_s51_four_gigabytes_to_a_peer_that_stops(self):
         wire = self.wire()
         other = self.wire()
         peer = self.pair(wire, 1)
@@ -436,7 +436,7 @@ class Stalled(FlowTest):
         wire.sock.settimeout(30)
         return pending, sent
 
-    def test_client_that_never_reads(self):
+    def test_s50_client_that_never_reads(self):
         """Requests without end, replies unread: it is no longer read from."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
@@ -461,7 +461,7 @@ class Stalled(FlowTest):
             self.assertEqual(wire.read()[0].op, op)
         writer.join()
 
-    def test_lists_that_nobody_reads(self):
+    def test_s50_lists_that_nobody_reads(self):
         """LIST is not counted and answers with much: nothing piles up all the same."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
@@ -479,7 +479,7 @@ class Stalled(FlowTest):
         self.fill(wire, other, 1, frames())
         self.check_growth("VmRSS", before, 4 << 20)
 
-    def test_client_that_receives_and_never_reads(self):
+    def test_s50_client_that_receives_and_never_reads(self):
         """Its receives fill its own socket, then its peer is held up."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
@@ -503,7 +503,7 @@ class Stalled(FlowTest):
         reply, data = wire.whole(1)
         self.assertEqual((reply.error, reply.bytes, len(data)), (0, sent, sent))
 
-    def test_client_that_sends_without_reading(self):
+    def test_s50_client_that_sends_without_reading(self):
         """Data over every window, completions unread: errors on its ops, and nothing else."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
