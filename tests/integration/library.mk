@@ -23,5 +23,10 @@ tests_integration_misuse_int_SOURCES = tests/integration/misuse.c
 tests_integration_misuse_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_integration_misuse_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/integration/random_ops.int
+tests_integration_random_ops_int_SOURCES = tests/integration/random_ops.c
+tests_integration_random_ops_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_integration_random_ops_int_LDADD = $(INT_LIBS)
+
 # What uses the library's threads, or shares its objects between processes.
 tsan_tests += tests/integration/loops.int
