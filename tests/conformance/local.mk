@@ -87,6 +87,12 @@ tests_conformance_threads_int_SOURCES = tests/conformance/threads.c
 tests_conformance_threads_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_threads_int_LDADD = $(INT_LIBS)
 
+# In a network of the test's own.
+py_tests += \
+	tests/conformance/test_packets.py \
+	tests/conformance/test_resolving.py
+EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py
+
 # What uses the library's threads.
 tsan_tests += \
 	tests/conformance/races.int \

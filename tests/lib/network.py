@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A network of the test's own, and what goes over it.
+
+enter() puts this process, and every daemon that it starts, into a network and a mount namespace: loopback, a way to
+two small networks in which nobody lives, its own /etc/hosts and /etc/resolv.conf. Capture sees every packet that is sent.
+"""
+
+import ctypes
+import os
+import select
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from wire import DEADLINE
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+ETH_P_ALL = 3
+PACKET_OUTGOING = 4
+SO_RCVBUFFORCE = 33
+
+OWN4, OWN6 = "192.0.2.1", "2001:db8::1"
+# Nobody answers there, not even that it is unreachable: the neighbour is known, and behind the cable is nothing.
+SILENT4, SILENT6 = "192.0.2.66", "2001:db8::66"
+
+_files = {}
+
+
+def run(*command):
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def enter():
+    """Once for a process; SkipTest where the machine does not let us."""
+    if _files:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.getuid() != 0 or libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
+        raise unittest.SkipTest("no right to make network and mount namespaces")
+    run("mount", "--make-rprivate", "/")
+    for path in ("/etc/hosts", "/etc/resolv.conf"):
+        handle, name = tempfile.mkstemp(prefix="asockd-test-file-")
+        os.fchmod(handle, 0o644)
+        os.close(handle)
+        run("mount", "--bind", name, path)
+        os.unlink(name)
+        _files[path] = path
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "link", "add", "out", "type", "veth", "peer", "name", "nowhere")
+    for link in ("out", "nowhere"):
+        run("sysctl", "-q", f"net.ipv6.conf.{link}.router_solicitations=0")
+        run("ip", "link", "set", link, "up")
+    run("ip", "address", "add", OWN4 + "/24", "dev", "out")
+    run("ip", "address", "add", OWN6 + "/64", "dev", "out", "nodad")
+    for address in (SILENT4, SILENT6):
+        run("ip", "neighbour", "add", address, "lladdr", "02:00:00:00:00:66", "nud", "permanent",
+            "dev", "out")
+
+
+def write(path, text):
+    """/etc/hosts or /etc/resolv.conf of this network, in place."""
+    assert path in _files
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write(text)
+
+
+def half_open():
+    """Connects of this network that nobody has answered yet."""
+    count = 0
+    for name in ("tcp", "tcp6"):
+        with open(f"/proc/self/net/{name}", encoding="ascii") as table:
+            count += sum(line.split()[3] == "02" for line in list(table)[1:])
+    return count
+
+
+class Packet:
+    """What was sent: addresses, ports, and for TCP the flags as letters and the octets of payload."""
+
+    def __init__(self, data):
+        self.flags, self.length, self.sport, self.dport = "", 0, 0, 0
+        if data[0] >> 4 == 4:
+            at, end = (data[0] & 15) * 4, struct.unpack_from(">H", data, 2)[0]
+            self.protocol = data[9]
+            self.source = socket.inet_ntop(socket.AF_INET, data[12:16])
+            self.target = socket.inet_ntop(socket.AF_INET, data[16:20])
+        else:
+            at, end = 40, 40 + struct.unpack_from(">H", data, 4)[0]
+            self.protocol = data[6]
+            self.source = socket.inet_ntop(socket.AF_INET6, data[8:24])
+            self.target = socket.inet_ntop(socket.AF_INET6, data[24:40])
+        if self.protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+            self.sport, self.dport = struct.unpack_from(">HH", data, at)
+        if self.protocol == socket.IPPROTO_TCP:
+            bits = data[at + 13]
+            self.flags = "".join(name for bit, name in ((1, "F"), (2, "S"), (4, "R"), (16, "A"))
+                                 if bits & bit)
+            self.length = end - at - (data[at + 12] >> 4) * 4
+
+    def __repr__(self):
+        return f"{self.source}:{self.sport}>{self.target}:{self.dport} {self.flags} {self.length}"
+
+
+class Capture:
+    """Every TCP and UDP packet that this network has sent since; in order."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self.packets = []
+
+    def close(self):
+        self.sock.close()
+
+    def _read(self, timeout):
+        if not select.select([self.sock], [], [], timeout)[0]:
+            return False
+        data, (_, protocol, kind, *_) = self.sock.recvfrom(1 << 17)
+        if kind == PACKET_OUTGOING and protocol in (0x0800, 0x86dd):
+            packet = Packet(data)
+            if packet.protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+                self.packets.append(packet)
+        return True
+
+    def now(self):
+        """What has been sent by now."""
+        while self._read(0):
+            pass
+        return self.packets
+
+    def wait(self, wanted):
+        """Until there is a packet of that kind."""
+        limit = time.monotonic() + DEADLINE
+        while not any(wanted(packet) for packet in self.packets):
+            if time.monotonic() > limit:
+                raise AssertionError(f"no such packet among {self.packets[:20]} … {self.packets[-20:]}")
+            self._read(1)
+        return next(packet for packet in self.packets if wanted(packet))
+
+    def to(self, port):
+        """What has been sent to that port, by now."""
+        return [packet for packet in self.now() if packet.dport == port]
