@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/ctl.h"
+#include "ctl/idn.h"
 #include "ctl/json.h"
 #include "ctl/relay.h"
 #include "ctl/session.h"
@@ -20,8 +21,9 @@
 #define ENDPOINT_MAX (INET6_ADDRSTRLEN + sizeof("[%4294967295]:65535"))
 #define MESSAGE_MAX 1024
 
-/* All that is said at the end. */
+/* Where to, and all that is said at the end. */
 struct outcome {
+    const char *host;                               /* as the daemon is asked for it */
     char local[ENDPOINT_MAX], remote[ENDPOINT_MAX]; /* empty: was never connected */
     struct relay_result relay;
     const char *error; /* SocketError's or errno's name; NULL: success */
@@ -84,7 +86,7 @@ static void connect_socket(asock_socket *socket, asock_op *op, const struct sett
                            struct outcome *outcome)
 {
     struct sockaddr_storage addr;
-    int r = asock_op_set_host(op, settings->args[0], settings->args[1]);
+    int r = asock_op_set_host(op, outcome->host, settings->args[1]);
 
     if (r >= 0 && settings->timeout_ms > 0)
         r = asock_op_set_timeout(op, (unsigned int)settings->timeout_ms);
@@ -188,15 +190,13 @@ static void print_failure(const struct settings *settings, const struct outcome 
     fputc('\n', stderr);
 }
 
-static int run_connect(const struct settings *settings)
+static int connect_host(const struct settings *settings, const char *host)
 {
     struct session session;
     struct outcome outcome = {0};
     struct relay *relay;
-    int status = check_target(settings->args[0], settings->args[1]);
 
-    if (status)
-        return status;
+    outcome.host = host;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || session_open_client(settings, &session) < 0)
         return EXIT_FAILURE;
     relay = talk(session.context, settings, &outcome);
@@ -207,6 +207,20 @@ static int run_connect(const struct settings *settings)
     else if (outcome.error)
         print_failure(settings, &outcome);
     return outcome.error ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run_connect(const struct settings *settings)
+{
+    char *host;
+    int status;
+
+    if (idn_to_ascii(settings->args[0], &host) < 0)
+        return EXIT_USAGE;
+    status = check_target(host, settings->args[1]);
+    if (!status)
+        status = connect_host(settings, host);
+    free(host);
+    return status;
 }
 
 const struct command command_connect = {

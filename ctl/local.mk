@@ -8,6 +8,8 @@ asockctl_all_but_main = \
 	ctl/cmd_list.c \
 	ctl/cmd_show.c \
 	ctl/ctl.h \
+	ctl/idn.c \
+	ctl/idn.h \
 	ctl/json.c \
 	ctl/json.h \
 	ctl/record.c \
@@ -26,6 +28,7 @@ asockctl_all_but_main = \
 
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
-asockctl_LDADD = libasock.la
+asockctl_CPPFLAGS = $(AM_CPPFLAGS) $(IDN2_CFLAGS)
+asockctl_LDADD = libasock.la $(IDN2_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl
