@@ -8,6 +8,7 @@ py_tests += \
 	tests/protocol/test_ending.py \
 	tests/protocol/test_fairness.py \
 	tests/protocol/test_flow.py \
+	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_session.py \

@@ -55,7 +55,7 @@ class EndingTest(DaemonTest):
 
 class Cancel(EndingTest):
 
-    def test_receive(self):
+    def test_s36_receive(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(*(wire.receive(op, 1, 10) for op in (1, 2, 3)), wire.cancel(4, 1, 2))
@@ -86,7 +86,7 @@ class Cancel(EndingTest):
         peer.sendall(b"alive")
         self.assertEqual(wire.whole(1)[1], b"alive")
 
-    def test_send_that_has_not_begun(self):
+    def test_s30_send_that_has_not_begun(self):
         wire = self.wire()
         peer, sent, last = self.stalled(wire)
         wire.send(wire.cancel(1, 1, last), wire.make_send(2, 1, b"the end"),
@@ -99,7 +99,7 @@ class Cancel(EndingTest):
         self.assertTrue(data.endswith(b"the end"))
         self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)
 
-    def test_send_that_has_begun(self):
+    def test_s30_send_that_has_begun(self):
         wire = self.wire()
         peer = self.pair(wire)
         total = 64 << 20
@@ -119,7 +119,7 @@ class Cancel(EndingTest):
         wire.completion(6)
         self.assertLessEqual(len(self.reset_by(peer)), reply.bytes)
 
-    def test_connect(self):
+    def test_s21_connect(self):
         wire = self.wire()
         wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
                   wire.make_send(3, 1, b"behind"))
@@ -132,7 +132,7 @@ class Cancel(EndingTest):
 
 class Shutdown(EndingTest):
 
-    def test_send_side_drains(self):
+    def test_s39_send_side_drains(self):
         wire = self.wire()
         peer, sent, _ = self.stalled(wire)
         wire.send(wire.shutdown(1, 1, pb.HOW_SEND), wire.make_send(2, 1, b"too late"))
@@ -143,7 +143,7 @@ class Shutdown(EndingTest):
         wire.send(wire.receive(3, 1, 100))
         self.assertEqual(wire.whole(3)[1], b"answer")
 
-    def test_receive_side(self):
+    def test_s40_receive_side(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.receive(1, 1, 10), wire.shutdown(2, 1, pb.HOW_RECEIVE), wire.receive(3, 1, 10))
@@ -164,7 +164,7 @@ class Shutdown(EndingTest):
 
 class Close(EndingTest):
 
-    def test_is_the_last_completion(self):
+    def test_s42_is_the_last_completion(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(*(wire.receive(op, 1, 10) for op in range(1, 6)), wire.make_close(6, 1))
@@ -175,14 +175,14 @@ class Close(EndingTest):
         for op in (7, 8):
             self.assertEqual(wire.completion(op).error, pb.ERROR_NOT_SOCKET)
 
-    def test_all_sent_is_fin(self):
+    def test_s42_all_sent_is_fin(self):
         wire = self.wire()
         peer = self.pair(wire)
         peer.sendall(b"nobody reads this")
         wire.send(wire.make_send(1, 1, b"whole"), wire.make_close(2, 1))
         self.assertEqual(self.read_all(peer), b"whole")
 
-    def test_half_sent_is_reset(self):
+    def test_s42_half_sent_is_reset(self):
         wire = self.wire()
         peer, sent, last = self.stalled(wire)
         wire.send(wire.make_close(1, 1))
@@ -191,14 +191,14 @@ class Close(EndingTest):
         self.assertLess(len(self.reset_by(peer)), sent)
         self.assertEqual(wire.freed[1], sent)
 
-    def test_abort_is_reset(self):
+    def test_s43_abort_is_reset(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"whole"), wire.make_close(2, 1, abort=True))
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         self.reset_by(peer)
 
-    def test_open_chain_is_reset(self):
+    def test_s42_open_chain_is_reset(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"begun", more=True, total_len=100), wire.make_close(2, 1))
@@ -207,14 +207,14 @@ class Close(EndingTest):
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         self.reset_by(peer)
 
-    def test_open_chain_without_an_octet_is_reset(self):
+    def test_s42_open_chain_without_an_octet_is_reset(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"", more=True, total_len=100), wire.make_close(2, 1))
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         self.reset_by(peer)
 
-    def test_id_is_free_at_once(self):
+    def test_s44_id_is_free_at_once(self):
         wire = self.wire()
         first, second = self.listener(), self.listener()
         wire.send(wire.open(1, 1), wire.connect(2, 1, first.getsockname()),
@@ -231,7 +231,7 @@ class Close(EndingTest):
         for op in (4, 5, 6, 8):
             self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
 
-    def test_behind_a_connect_in_progress(self):
+    def test_s21_behind_a_connect_in_progress(self):
         """The peer must not see an empty stream that looks whole."""
         wire = self.wire()
         listener = self.listener()
@@ -245,7 +245,7 @@ class Close(EndingTest):
         else:
             self.reset_by(self.accept(listener))
 
-    def test_linger_behind_a_connect_in_progress(self):
+    def test_s43_linger_behind_a_connect_in_progress(self):
         wire = self.wire()
         listener = self.listener()
         wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()),
@@ -254,7 +254,7 @@ class Close(EndingTest):
         for op in (2, 3, 4):
             self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
 
-    def test_linger_behind_a_connect_with_data(self):
+    def test_s43_linger_behind_a_connect_with_data(self):
         wire = self.wire()
         listener = self.listener()
         wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname(), b"data"),
@@ -264,7 +264,7 @@ class Close(EndingTest):
             self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
         self.assertEqual(wire.freed[0] + wire.freed[1], 4)
 
-    def test_linger_behind_a_connect_that_fails(self):
+    def test_s43_linger_behind_a_connect_that_fails(self):
         wire = self.wire()
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
@@ -276,7 +276,7 @@ class Close(EndingTest):
         self.assertEqual(wire.kept.popleft()[0].op, 1)
         self.assertFalse(wire.kept)
 
-    def test_linger_behind_a_connect_runs_out(self):
+    def test_s43_linger_behind_a_connect_runs_out(self):
         wire = self.wire()
         wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
                   wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=100))
@@ -284,7 +284,7 @@ class Close(EndingTest):
             self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
         self.assertEqual(wire.completion(4).error, pb.ERROR_TIMED_OUT)
 
-    def test_linger_behind_a_connect_cancelled(self):
+    def test_s43_linger_behind_a_connect_cancelled(self):
         """The CLOSE, the CONNECT, or the one send that it waits for: each ends the rest."""
         for target in (4, 2, 3):
             wire = self.wire()
@@ -299,14 +299,14 @@ class Close(EndingTest):
             self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
             wire.completion(4)
 
-    def test_linger_behind_a_connect_whose_client_goes(self):
+    def test_s43_linger_behind_a_connect_whose_client_goes(self):
         wire = self.wire()
         wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
                   wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=300))
         wire.settle()
         wire.close()
 
-    def test_hundred_times_the_same_id(self):
+    def test_s44_hundred_times_the_same_id(self):
         wire = self.wire()
         listener = self.listener(backlog=128)
         frames = []
@@ -319,7 +319,7 @@ class Close(EndingTest):
         self.assertTrue(all(reply.error == 0 for reply, _ in wire.kept))
         listener.close()
 
-    def test_linger_drains(self):
+    def test_s43_linger_drains(self):
         wire = self.wire()
         peer, sent, last = self.stalled(wire)
         wire.send(wire.receive(1, 1, 10), wire.make_close(2, 1, linger_ms=60000), wire.open(3, 1))
@@ -333,7 +333,7 @@ class Close(EndingTest):
         self.assertEqual((reply.error, reply.socket), (0, 0))
         self.assertEqual(wire.freed[0] + wire.freed[1], sent)
 
-    def test_linger_runs_out(self):
+    def test_s43_linger_runs_out(self):
         wire = self.wire()
         peer, sent, last = self.stalled(wire)
         wire.send(wire.make_close(2, 1, linger_ms=100))
@@ -342,7 +342,7 @@ class Close(EndingTest):
         self.assertLess(len(self.reset_by(peer)), sent)
         self.assertEqual(wire.freed[0] + wire.freed[1], sent)
 
-    def test_linger_cancelled(self):
+    def test_s43_linger_cancelled(self):
         wire = self.wire()
         peer, sent, last = self.stalled(wire)
         wire.send(wire.make_close(2, 1, linger_ms=60000))
@@ -373,7 +373,7 @@ class Close(EndingTest):
 class Gone(EndingTest):
     """A client that dies: its sockets close by S42, and nothing of it stays behind."""
 
-    def test_in_the_middle_of_a_frame(self):
+    def test_s45_in_the_middle_of_a_frame(self):
         """What was cut may have been the end of a stream: no peer may take it for whole."""
         for length in (1, 8, 12):
             wire = self.wire()
@@ -383,7 +383,7 @@ class Gone(EndingTest):
             self.reset_by(one)
             self.reset_by(two)
 
-    def test_in_the_middle_of_a_send(self):
+    def test_s45_in_the_middle_of_a_send(self):
         wire = self.wire()
         one, two = self.pair(wire, 1), self.pair(wire, 2)
         wire.send(wire.make_send(1, 1, b"x" * 1000)[:500])
@@ -391,7 +391,7 @@ class Gone(EndingTest):
         self.reset_by(one)
         self.assertEqual(self.read_all(two), b"")  # nothing of it was cut
 
-    def test_with_ops_pending(self):
+    def test_s45_with_ops_pending(self):
         wire = self.wire()
         peers = [self.pair(wire, number) for number in range(1, 9)]
         for number in range(1, 9):
@@ -401,26 +401,26 @@ class Gone(EndingTest):
         for peer in peers:
             self.assertEqual(self.read_all(peer), b"")
 
-    def test_while_connecting(self):
+    def test_s45_while_connecting(self):
         wire = self.wire()
         wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()))
         wire.settle()
         wire.close()
 
-    def test_with_sends_that_the_kernel_has(self):
+    def test_s42_with_sends_that_the_kernel_has(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"whole"))
         wire.close()
         self.assertEqual(self.read_all(peer), b"whole")
 
-    def test_with_half_a_send(self):
+    def test_s42_with_half_a_send(self):
         wire = self.wire()
         peer, sent, _ = self.stalled(wire)
         self.leave(wire)
         self.assertLess(len(self.reset_by(peer)), sent)
 
-    def test_in_the_middle_of_a_chain(self):
+    def test_s42_in_the_middle_of_a_chain(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"first piece", more=True, total_len=1 << 20))
@@ -428,7 +428,7 @@ class Gone(EndingTest):
         wire.close()
         self.assertLessEqual(len(self.reset_by(peer)), 11)
 
-    def test_while_lingering(self):
+    def test_s43_while_lingering(self):
         """What lingers has been promised that time: it goes on without its client."""
         wire = self.wire()
         peer, sent, _ = self.stalled(wire)
@@ -437,7 +437,7 @@ class Gone(EndingTest):
         wire.close()
         self.assertEqual(len(self.read_all(peer)), sent)
 
-    def test_while_lingering_runs_out(self):
+    def test_s43_while_lingering_runs_out(self):
         wire = self.wire()
         peer, sent, _ = self.stalled(wire)
         wire.send(wire.make_close(1, 1, linger_ms=300))
@@ -445,7 +445,7 @@ class Gone(EndingTest):
         self.leave(wire)
         self.assertLess(len(self.reset_by(peer)), sent)
 
-    def test_with_replies_unread(self):
+    def test_s45_with_replies_unread(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(*(wire.receive(op, 1, PIECE) for op in range(1, 65)))
@@ -466,7 +466,7 @@ class Gone(EndingTest):
         wire.sock.shutdown(socket.SHUT_WR)
         self.assertEqual(self.read_all(peer), b"bye")
 
-    def test_another_client_does_not_notice(self):
+    def test_s45_another_client_does_not_notice(self):
         other = self.wire()
         peer = self.pair(other)
         for turn in range(50):
@@ -483,7 +483,7 @@ class Gone(EndingTest):
 class Stop(EndingTest):
     """The daemon goes: every session is told, every op has ended."""
 
-    def test_sessions_are_told(self):
+    def test_s46_sessions_are_told(self):
         for sig in (signal.SIGTERM, signal.SIGINT):
             daemon = Daemon("--allow-any")
             wires = [self.hold(Wire(daemon.path)) for _ in range(3)]

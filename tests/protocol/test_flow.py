@@ -86,7 +86,7 @@ class FlowTest(DaemonTest):
 
 class Chains(FlowTest):
 
-    def test_large_send(self):
+    def test_s28_large_send(self):
         wire = self.wire()
         reader = Reader(self.pair(wire))
         data = os.urandom(20 << 20)
@@ -197,7 +197,7 @@ class Chains(FlowTest):
         self.assertEqual(wire.freed[1], 100000)
         self.assertEqual([reply for reply, _ in wire.kept if reply.op == 1], [])
 
-    def test_timeout_counts_from_the_first_piece(self):
+    def test_s28_timeout_counts_from_the_first_piece(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"ab", timeout_ms=100, more=True, total_len=9))
@@ -254,7 +254,7 @@ class Windows(FlowTest):
         self.assertEqual(wire.freed[1], window)
         reader.result()
 
-    def test_over_the_window(self):
+    def test_s49_over_the_window(self):
         wire = self.wire()
         peer = self.pair(wire)
         window = wire.welcome.send_window
@@ -276,7 +276,7 @@ class Windows(FlowTest):
         self.assertLessEqual(window, (op - 1) * PIECE)
         self.reset_by(peer)
 
-    def test_over_the_ops_of_a_socket(self):
+    def test_s49_over_the_ops_of_a_socket(self):
         wire = self.wire()
         peer = self.pair(wire)
         most = wire.welcome.socket_ops
@@ -288,7 +288,7 @@ class Windows(FlowTest):
             self.assertEqual(wire.whole(op)[1], b"x")
         self.assertEqual(wire.ops_freed[1], most + 12)
 
-    def test_over_the_ops_of_the_session(self):
+    def test_s49_over_the_ops_of_the_session(self):
         wire = self.wire(hello=False)
         wire.hello(ops=64)
         self.pair(wire, 1)
@@ -309,7 +309,7 @@ class Windows(FlowTest):
             self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
         self.assertEqual(self.read_all(peer), b"")
 
-    def test_sockets_of_the_session(self):
+    def test_s49_sockets_of_the_session(self):
         wire = self.wire(hello=False)
         wire.hello(sockets=16)
         wire.send(*(wire.open(number, number) for number in range(1, 18)))
@@ -320,7 +320,7 @@ class Windows(FlowTest):
 
 class ErrorsOnly(FlowTest):
 
-    def test_success_is_not_told(self):
+    def test_s8_success_is_not_told(self):
         wire = self.wire()
         listener = self.listener()
         wire.send(wire.open(1, 1, flags=ERRORS_ONLY), wire.connect(2, 1, listener.getsockname()))
@@ -334,7 +334,7 @@ class ErrorsOnly(FlowTest):
         self.assertEqual(wire.freed[1], 63)
         self.assertEqual(wire.ops_freed[1], 23)
 
-    def test_failure_is_told(self):
+    def test_s8_failure_is_told(self):
         wire = self.wire()
         wire.send(wire.open(1, 1, flags=ERRORS_ONLY),
                   wire.make_send(2, 1, b"x", flags=ERRORS_ONLY), wire.sync(3))
@@ -527,7 +527,7 @@ class Stalled(FlowTest):
         wire.close()
         self.reset_by(peer)
 
-    def test_slow_reader_gets_everything(self):
+    def test_s50_slow_reader_gets_everything(self):
         """A client that reads an octet at a time is slow, not wrong."""
         wire = self.wire()
         peer = self.pair(wire)
@@ -544,7 +544,7 @@ class Stalled(FlowTest):
             got += wire.whole(1000)[1]
         self.assertEqual(got, data)
 
-    def test_many_sockets_at_once(self):
+    def test_s51_many_sockets_at_once(self):
         """Sixty-four streams over one session, each its own octets."""
         wire = self.wire()
         readers, sent = {}, {}

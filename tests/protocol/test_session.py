@@ -27,7 +27,7 @@ def raw(head, payload=b""):
 
 class Hello(DaemonTest):
 
-    def test_welcome_states_every_limit(self):
+    def test_s49_welcome_states_every_limit(self):
         welcome = self.wire(hello=False).hello()
         self.assertEqual(welcome.version, 1)
         self.assertGreaterEqual(welcome.sockets, 16)
@@ -38,7 +38,7 @@ class Hello(DaemonTest):
         self.assertEqual(welcome.payload_max, 256 * 1024)
         self.assertEqual(welcome.head_max, 4096)
 
-    def test_grant_is_at_most_what_is_asked(self):
+    def test_s49_grant_is_at_most_what_is_asked(self):
         default = self.wire().welcome
         wire = self.wire(hello=False)
         wire.hello(sockets=20, ops=100, send_window=1 << 20, queued_max=1 << 21)
@@ -245,7 +245,7 @@ class BadFrames(DaemonTest):
         wire.send(wire.receive(5, 1, 10), wire.receive(5, 1, 10))
         self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
 
-    def test_token_of_an_op_that_has_ended(self):
+    def test_s3_token_of_an_op_that_has_ended(self):
         wire = self.wire()
         for _ in range(3):
             wire.send(wire.sync(5))
@@ -276,7 +276,7 @@ class BadFrames(DaemonTest):
         wire.send(wire.open(9, wire.welcome.sockets))
         self.assertEqual(wire.completion(9).error, pb.ERROR_SUCCESS)
 
-    def test_op_on_unknown_socket(self):
+    def test_s44_op_on_unknown_socket(self):
         wire = self.wire()
         address = ("127.0.0.1", 1)
         for number in (0, 1, 16, wire.welcome.sockets, wire.welcome.sockets + 1, 0xffffffff):
@@ -343,7 +343,7 @@ class ManySessions(DaemonTest):
         for _ in range(300):
             Wire(self.daemon.path).close()
 
-    def test_memory_returns(self):
+    def test_s45_memory_returns(self):
         """Sessions that break the rules, over and over: what they held is given back."""
         def round_of(count):
             for _ in range(count):

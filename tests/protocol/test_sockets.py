@@ -33,7 +33,7 @@ class Connect(DaemonTest):
         self.assertEqual(wire.completion(3).bytes, 8)
         self.assertEqual(wire.freed[1], 8)
 
-    def test_connect_with_data_goes_first(self):
+    def test_s22_connect_with_data_goes_first(self):
         wire = self.wire()
         listener = self.listener()
         wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname(), b"first "),
@@ -44,7 +44,7 @@ class Connect(DaemonTest):
         self.assertEqual(wire.completion(4).error, pb.ERROR_SUCCESS)
         self.assertEqual(wire.freed[1], 12)
 
-    def test_ipv6(self):
+    def test_s15_ipv6(self):
         try:
             listener = self.listener(family=socket.AF_INET6)
         except OSError as error:
@@ -56,7 +56,7 @@ class Connect(DaemonTest):
         self.assertEqual(reply.error, pb.ERROR_SUCCESS)
         self.assertEqual(reply.connected.remote, endpoint(listener.getsockname()))
 
-    def test_by_text_of_an_address(self):
+    def test_s15_by_text_of_an_address(self):
         wire = self.wire()
         listener = self.listener()
         wire.send(wire.open(1, 1),
@@ -64,7 +64,7 @@ class Connect(DaemonTest):
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         self.accept(listener)
 
-    def test_refused(self):
+    def test_s17_refused(self):
         wire = self.wire()
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
@@ -82,21 +82,21 @@ class Connect(DaemonTest):
         self.assertEqual(wire.completion(8).error, pb.ERROR_SUCCESS)
         self.assertEqual(self.read_all(self.accept(listener), 5), b"again")
 
-    def test_never_connected(self):
+    def test_s17_never_connected(self):
         wire = self.wire()
         wire.send(wire.open(1, 1), wire.make_send(2, 1, b"x"), wire.receive(3, 1, 1),
                   wire.shutdown(4, 1, pb.HOW_SEND))
         for op in (2, 3, 4):
             self.assertEqual(wire.completion(op).error, pb.ERROR_NOT_CONNECTED)
 
-    def test_twice(self):
+    def test_s16_twice(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.connect(5, 1, peer.getsockname()), wire.make_send(6, 1, b"unharmed"))
         self.assertEqual(wire.completion(5).error, pb.ERROR_IS_CONNECTED)
         self.assertEqual(self.read_all(peer, 8), b"unharmed")
 
-    def test_endpoints_that_are_none(self):
+    def test_s15_endpoints_that_are_none(self):
         wire = self.wire()
         wrong = [pb.Connect(),
                  pb.Connect(endpoint=pb.Endpoint()),
@@ -119,13 +119,13 @@ class Connect(DaemonTest):
                 self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT)
                 wire.completion(2000 + op)
 
-    def test_names_that_are_none(self):
+    def test_s15_names_that_are_none(self):
         wire = self.wire()
         for op, host in enumerate(("0.0.0.0", "::"), 1):
             wire.send(wire.open(100 + op, op), connect_by_name(op, op, host, "80"))
             self.assertNotEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
 
-    def test_family_of_the_socket(self):
+    def test_s15_family_of_the_socket(self):
         wire = self.wire()
         wire.send(wire.open(1, 1, family=pb.FAMILY_INET6), wire.connect(2, 1, ("127.0.0.1", 9)),
                   wire.open(3, 2, family=7), wire.open(4, 3, type=2))
@@ -139,7 +139,7 @@ class Denied(DaemonTest):
 
     arguments = ()
 
-    def test_denied(self):
+    def test_s24_denied(self):
         wire = self.wire()
         listener = self.listener()
         wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname(), b"data"),
@@ -157,7 +157,7 @@ class Denied(DaemonTest):
 
 class Receive(DaemonTest):
 
-    def test_several_are_served_in_order(self):
+    def test_s34_several_are_served_in_order(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(*(wire.receive(op, 1, 2) for op in range(1, 6)))
@@ -165,7 +165,7 @@ class Receive(DaemonTest):
         got = [wire.whole(op)[1] for op in range(1, 6)]
         self.assertEqual(b"".join(got), b"aabbccddee")
 
-    def test_end_of_stream_is_said_again(self):
+    def test_s32_end_of_stream_is_said_again(self):
         wire = self.wire()
         peer = self.pair(wire)
         peer.sendall(b"last")
@@ -179,7 +179,7 @@ class Receive(DaemonTest):
         wire.send(wire.make_send(4, 1, b"still"))
         self.assertEqual(self.read_all(peer, 5), b"still")
 
-    def test_probe_consumes_nothing(self):
+    def test_s33_probe_consumes_nothing(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.receive(1, 1, 0))
@@ -193,7 +193,7 @@ class Receive(DaemonTest):
         wire.send(wire.receive(3, 1, 0))
         self.assertEqual(wire.completion(3).flags, pb.REPLY_FLAG_END_OF_STREAM)
 
-    def test_peek_leaves_the_data(self):
+    def test_s35_peek_leaves_the_data(self):
         wire = self.wire()
         peer = self.pair(wire)
         peer.sendall(b"look")
@@ -211,7 +211,7 @@ class Receive(DaemonTest):
         wire.send(wire.receive(1, 1, 10, flags=4))
         self.assertEqual(wire.completion(1).error, pb.ERROR_INVALID_ARGUMENT)
 
-    def test_wait_all_in_pieces(self):
+    def test_s35_wait_all_in_pieces(self):
         wire = self.wire()
         peer = self.pair(wire)
         data = os.urandom(3 << 20)
@@ -233,7 +233,7 @@ class Receive(DaemonTest):
         self.assertEqual(reply.bytes, len(data))
         self.assertGreaterEqual(pieces, 12)
 
-    def test_wait_all_cut_by_end_of_stream(self):
+    def test_s35_wait_all_cut_by_end_of_stream(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.receive(1, 1, 100, flags=pb.RECEIVE_FLAG_WAIT_ALL))
@@ -243,7 +243,7 @@ class Receive(DaemonTest):
         self.assertEqual((reply.error, reply.bytes, data), (0, 9, b"only this"))
         self.assertTrue(reply.flags & pb.REPLY_FLAG_END_OF_STREAM)
 
-    def test_wait_all_cut_by_timeout(self):
+    def test_s35_wait_all_cut_by_timeout(self):
         wire = self.wire()
         peer = self.pair(wire)
         peer.sendall(b"begun")
@@ -255,7 +255,7 @@ class Receive(DaemonTest):
         wire.send(wire.receive(2, 1, 10))
         self.assertEqual(wire.whole(2)[1], b"more")
 
-    def test_timeout_ends_the_op_alone(self):
+    def test_s37_timeout_ends_the_op_alone(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.receive(1, 1, 10, timeout_ms=50), wire.receive(2, 1, 10))
@@ -263,7 +263,7 @@ class Receive(DaemonTest):
         peer.sendall(b"later")
         self.assertEqual(wire.whole(2)[1], b"later")
 
-    def test_reset_by_peer(self):
+    def test_s32_reset_by_peer(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.receive(1, 1, 10))
@@ -279,7 +279,7 @@ class Options(DaemonTest):
         wire.send(request(pb.VERB_GET_OPTION, op, number, get_option=pb.GetOption(option=option)))
         return wire.whole(op)
 
-    def test_before_connect_are_kept(self):
+    def test_s20_before_connect_are_kept(self):
         wire = self.wire()
         listener = self.listener()
         value = pb.OptionValue(number=77)
@@ -294,7 +294,7 @@ class Options(DaemonTest):
         self.assertEqual(self.get(wire, 5, 1, pb.OPTION_KEEP_ALIVE_TIME)[0].value.number, 77)
         self.assertEqual(self.get(wire, 6, 1, pb.OPTION_NO_DELAY)[0].value.number, 1)
 
-    def test_wrong_ones(self):
+    def test_s47_wrong_ones(self):
         wire = self.wire()
         self.pair(wire)
         wrong = [(pb.SetOption(option=99, value=pb.OptionValue(number=1)), pb.ERROR_PROTOCOL_OPTION),
@@ -310,7 +310,7 @@ class Options(DaemonTest):
             self.assertEqual(wire.completion(op).error, error, arm)
         self.assertEqual(self.get(wire, 50, 1, 99)[0].error, pb.ERROR_PROTOCOL_OPTION)
 
-    def test_endpoints_and_tcp_info(self):
+    def test_s48_endpoints_and_tcp_info(self):
         wire = self.wire()
         peer = self.pair(wire)
         local, remote = endpoint(peer.getpeername()), endpoint(peer.getsockname())
@@ -324,7 +324,7 @@ class Options(DaemonTest):
 
 class Inspection(DaemonTest):
 
-    def test_client_sees_its_own_alone(self):
+    def test_s48_client_sees_its_own_alone(self):
         wire, other = self.wire(), self.wire()
         self.pair(wire, 3)
         self.pair(other, 5)
@@ -334,7 +334,7 @@ class Inspection(DaemonTest):
         self.assertEqual(len(wire.inspect(show=pb.Show())), 1)
         self.assertEqual(len(wire.inspect(stats=pb.Stats())), 1)
 
-    def test_client_cannot_show_another(self):
+    def test_s48_client_cannot_show_another(self):
         wire, other = self.wire(), self.wire()
         self.pair(other, 5)
         row, = other.inspect(list=pb.List())
@@ -342,7 +342,7 @@ class Inspection(DaemonTest):
         wire.send(request(pb.VERB_SHOW, 1, show=pb.Show(id=row["id"])))
         self.assertEqual(wire.completion(1).error, pb.ERROR_NOT_FOUND)
 
-    def test_control_sees_all(self):
+    def test_s48_control_sees_all(self):
         wire, other = self.wire(hello=False), self.wire()
         wire.hello(name="caf\u00e9")
         self.pair(wire, 3)
