@@ -105,6 +105,8 @@ static void run_guard(int fd, const char *dir, bool remove)
     } message = {0}, next;
 
     setsid();
+    /* The log may find no reader any more; the directory still has to go. */
+    signal(SIGPIPE, SIG_IGN);
     for (;;) {
         ssize_t n = read(fd, &next, sizeof(next));
 
