@@ -16,7 +16,9 @@ import socket
 import struct
 import subprocess
 import tempfile
+import termios
 import threading
+import time
 import tty
 import unittest
 
@@ -304,18 +306,11 @@ class Descriptors(ConnectCase):
 
     def test_without_proc(self):
         """Pipes can't be opened again there: poll and small pieces must do."""
-        sandbox = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/proc", "--"]
-        try:
-            possible = subprocess.run([*sandbox, "true"], stderr=subprocess.PIPE, check=False)
-        except FileNotFoundError:
-            self.skipTest("bubblewrap is not installed")
-        if possible.returncode:
-            self.skipTest("no sandbox: " + possible.stderr.decode())
-
         def echo(connection):
             while data := connection.recv(65536):
                 connection.sendall(data)
 
+        sandbox = self.without_proc()
         data = pattern(4 * MEGABYTE)
         peer = Peer(echo)
         done = subprocess.run([*sandbox, asockctl.TOOL, *self.args(peer.port)], input=data,
@@ -325,6 +320,51 @@ class Descriptors(ConnectCase):
             self.check_ok(done)
         self.assertEqual(sha256(done.stdout), sha256(data))
         peer.result()
+
+    def without_proc(self):
+        sandbox = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/proc", "--"]
+        try:
+            possible = subprocess.run([*sandbox, "true"], stderr=subprocess.PIPE, check=False)
+        except FileNotFoundError:
+            self.skipTest("bubblewrap is not installed")
+        if possible.returncode:
+            self.skipTest("no sandbox: " + possible.stderr.decode())
+        return sandbox
+
+    def check_stalled_output_holds_up_nothing_else(self, *wrapper):
+        """With its output full, a tool that waits in write() would not read its input."""
+        data = pattern(200 * 1000)
+        begun = threading.Event()
+
+        def handler(connection):
+            connection.sendall(data[:1000])  # so that no write ends where the pipe is full
+            begun.wait(DEADLINE)
+            connection.sendall(data[1000:])
+            return connection.makefile("rb").read()
+
+        peer = Peer(handler)
+        tool = self.hold(asockctl.Tool(*self.args(peer.port), wrapper=wrapper,
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        self.wait_readable(tool.stdout, 1000)
+        begun.set()
+        self.wait_readable(tool.stdout, 60000)  # a pipe holds 65536, in whole pages
+        tool.stdin.write(b"hello")
+        tool.stdin.close()
+        self.assertEqual(peer.result(), b"hello")
+        self.assertEqual(tool.stdout.read(), data)
+        tool.wait(DEADLINE)
+
+    def wait_readable(self, stream, count):
+        limit = time.monotonic() + DEADLINE
+        while struct.unpack("i", fcntl.ioctl(stream, termios.FIONREAD, bytes(4)))[0] < count:
+            self.assertLess(time.monotonic(), limit)
+            select.select([], [], [], 0.01)
+
+    def test_stalled_output_holds_up_nothing_else(self):
+        self.check_stalled_output_holds_up_nothing_else()
+
+    def test_stalled_output_holds_up_nothing_else_without_proc(self):
+        self.check_stalled_output_holds_up_nothing_else(*self.without_proc())
 
     def run_shell(self, script, peer):
         return subprocess.run(["sh", "-c", script, "sh", asockctl.TOOL, *self.args(peer.port)],

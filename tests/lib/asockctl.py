@@ -35,8 +35,8 @@ def run(*args, env=None, stdin=subprocess.DEVNULL, **options):
 class Tool(subprocess.Popen):
     """The tool while it runs."""
 
-    def __init__(self, *args, env=None, **options):
-        super().__init__([TOOL, *args], env=env or environment(), **options)
+    def __init__(self, *args, env=None, wrapper=(), **options):
+        super().__init__([*wrapper, TOOL, *args], env=env or environment(), **options)
 
     def close(self):
         """Ends it, if it has not ended."""
