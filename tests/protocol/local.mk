@@ -12,5 +12,6 @@ py_tests += \
 	tests/protocol/test_kill.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_session.py \
-	tests/protocol/test_sockets.py
+	tests/protocol/test_sockets.py \
+	tests/protocol/test_stages.py
 EXTRA_DIST += tests/lib/asockd.py tests/lib/wire.py
