@@ -160,9 +160,16 @@ asock_context *asock_context_ref(asock_context *context)
 {
     if (asock_enter(context) < 0)
         return context;
-    context->refs++;
+    asock_context_add_ref(context);
     asock_leave(context);
     return context;
+}
+
+/* One that has ended can still be referred to, in the callback that ended it: that keeps the memory. */
+void asock_context_add_ref(asock_context *context)
+{
+    if (context->refs++ == 0)
+        context->holds++;
 }
 
 void asock_context_unhold(asock_context *context)
@@ -178,6 +185,10 @@ void asock_context_drop_ref(asock_context *context)
 {
     if (--context->refs > 0) {
         asock_leave(context);
+        return;
+    }
+    if (context->is_ended) {
+        asock_context_unhold(context);
         return;
     }
     context->is_ended = true;

@@ -77,7 +77,7 @@ int asock_op_new(asock_context *context, asock_op **ret)
     r = asock_op_make(context, ret);
     if (r == 0) {
         (*ret)->refs = (*ret)->holds = 1;
-        context->refs++;
+        asock_context_add_ref(context);
     }
     asock_leave(context);
     return r;
@@ -87,7 +87,11 @@ asock_op *asock_op_ref(asock_op *op)
 {
     if (!op || asock_enter(op->context) < 0)
         return op;
-    op->refs++;
+    /* In a callback it may be the first one again. */
+    if (op->refs++ == 0) {
+        op->holds++;
+        asock_context_add_ref(op->context);
+    }
     asock_leave(op->context);
     return op;
 }

@@ -24,6 +24,7 @@ static inline void asock_leave(asock_context *context)
 {
     pthread_mutex_unlock(&context->lock);
 }
+void asock_context_add_ref(asock_context *context);
 /* Each gives the lock back, and may free the context. */
 void asock_context_drop_ref(asock_context *context);
 void asock_context_unhold(asock_context *context);

@@ -110,7 +110,7 @@ static int socket_new_locked(asock_context *context, int family, asock_socket **
     if (!socket)
         return -ENOMEM;
     list_append(&context->sockets, &socket->context_node);
-    context->refs++;
+    asock_context_add_ref(context);
     context->open_sockets++;
     socket->is_counted = true;
     socket->id = asock_ids_take(&context->ids, socket);
@@ -188,7 +188,12 @@ asock_socket *asock_socket_ref(asock_socket *socket)
 {
     if (!socket || asock_enter(socket->context) < 0)
         return socket;
-    socket->refs++;
+    /* In a callback, of an op that held it, it may be the first one again. */
+    if (socket->refs++ == 0) {
+        asock_socket_hold(socket);
+        asock_socket_use(socket);
+        asock_context_add_ref(socket->context);
+    }
     asock_leave(socket->context);
     return socket;
 }

@@ -171,6 +171,80 @@ START_TEST(test_s6_everything_is_released_in_a_callback)
 }
 END_TEST
 
+struct keeper {
+    asock_op *op;
+    asock_socket *socket;
+    asock_context *context;
+};
+
+static void keep_all(asock_op *op, void *userdata)
+{
+    struct keeper *keeper = userdata;
+
+    keeper->op = asock_op_ref(op);
+    keeper->socket = asock_socket_ref(asock_op_get_socket(op));
+}
+
+START_TEST(test_s6_a_callback_takes_the_only_references)
+{
+    struct keeper keeper = {0};
+    asock_op *op = fake_op(&byte, 1);
+    asock_socket *socket;
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    asock_op_set_callback(op, keep_all, &keeper);
+    ck_assert_int_eq(asock_receive(socket, op), 1);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    fake_complete(fake_expect(VERB_RECEIVE), ERR_SUCCESS, 0);
+    fake_process();
+    ck_assert_ptr_eq(keeper.op, op);
+    ck_assert_int_eq(asock_op_get_error(keeper.op), ASOCK_SUCCESS);
+    ck_assert_uint_ne(asock_socket_get_id(keeper.socket), 0); /* not closed */
+    ck_assert_int_eq(asock_op_set_callback(keeper.op, NULL, NULL), 0);
+    ck_assert_int_eq(asock_receive(keeper.socket, keeper.op), 1);
+    fake_complete(fake_expect(VERB_RECEIVE), ERR_SUCCESS, 0);
+    ck_assert_int_eq(fake_end(keeper.op), ASOCK_SUCCESS);
+    asock_op_unref(keeper.op);
+    asock_socket_unref(keeper.socket);
+    fake_expect(VERB_CLOSE);
+}
+END_TEST
+
+static void release_and_keep(asock_op *op, void *userdata)
+{
+    struct keeper *keeper = userdata;
+    asock_context *context = fake.context;
+
+    fake.context = asock_context_unref(fake.context);
+    keep_all(op, keeper);
+    keeper->context = asock_context_ref(context);
+}
+
+START_TEST(test_s6_a_callback_that_released_everything_keeps_it)
+{
+    struct keeper keeper = {0};
+    asock_op *op = fake_op(&byte, 1);
+    asock_context *context = fake.context;
+    asock_socket *socket;
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    asock_op_set_callback(op, release_and_keep, &keeper);
+    ck_assert_int_eq(asock_receive(socket, op), 1);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    fake_complete(fake_expect(VERB_RECEIVE), ERR_SUCCESS, 0);
+    ck_assert_int_eq(asock_context_process(context), 1);
+    ck_assert_int_eq(asock_op_get_error(keeper.op), ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_socket_new(keeper.context, AF_INET, &socket), -ENOTCONN);
+    asock_op_unref(keeper.op);
+    asock_context_unref(keeper.context);
+    asock_socket_unref(keeper.socket);
+}
+END_TEST
+
 START_TEST(test_s5_releasing_an_op_in_flight_is_deferred)
 {
     struct again again = {.limit = 0};
@@ -477,6 +551,8 @@ int main(void)
     tcase_add_test(tcase, test_s4_an_op_in_flight_is_not_changed);
     tcase_add_test(tcase, test_s6_an_op_is_submitted_again_in_its_callback);
     tcase_add_test(tcase, test_s6_everything_is_released_in_a_callback);
+    tcase_add_test(tcase, test_s6_a_callback_takes_the_only_references);
+    tcase_add_test(tcase, test_s6_a_callback_that_released_everything_keeps_it);
     tcase_add_test(tcase, test_s5_releasing_an_op_in_flight_is_deferred);
     tcase_add_test(tcase, test_the_last_reference_of_a_socket_closes_it);
     tcase_add_test(tcase, test_s9_wait_runs_no_callback_and_the_op_stays_busy_until_it_has_run);
