@@ -107,13 +107,13 @@ static long list(struct session *s, struct inspect_cursor *cursor, uint8_t *out,
 
 static struct sock *find_sock_of_session(const struct session *s, uint64_t serial)
 {
-    uint64_t place = 0;
     struct sock *sock;
 
-    do {
-        sock = next_of_session(s, &place);
-    } while (sock && sock->serial != serial);
-    return sock;
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock && s->slots[id].sock->serial == serial)
+            return s->slots[id].sock;
+    sock = find_serial(&s->lingering, serial);
+    return sock && sock->serial == serial ? sock : NULL;
 }
 
 static struct sock *find_sock(struct session *s, uint64_t serial)

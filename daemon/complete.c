@@ -109,9 +109,14 @@ static void reply(struct op *op)
     session_reply_op(s, op);
 }
 
-static bool is_queued_send(const struct op *op)
+/* What it stands behind in its socket's sends: a SEND that was refused behind all, a CONNECT before all. */
+static struct list *front_of(const struct op *op)
 {
-    return op->verb == VERB_SEND && list_is_linked(&op->node);
+    struct list *sends = &op->sock->sends;
+
+    if (op->verb != VERB_SEND)
+        return sends;
+    return list_is_linked(&op->node) ? op->node.prev : sends->prev;
 }
 
 void complete(struct op *op, uint32_t error)
@@ -119,10 +124,8 @@ void complete(struct op *op, uint32_t error)
     struct sock *sock = op->sock;
     uint32_t verb = op->verb;
     bool has_begun = op->has_begun;
-    struct list *front = NULL;
+    struct list *front = sock ? front_of(op) : NULL;
 
-    if (sock)
-        front = is_queued_send(op) ? op->node.prev : &sock->sends;
     detach(op, error);
     reply(op);
     if (sock)

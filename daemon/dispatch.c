@@ -108,6 +108,7 @@ static int check_limits(const struct op *op)
 static int check(const struct op *op, const struct verb_entry *entry, const struct call *call)
 {
     uint32_t flags = call->request->flags;
+    int err;
 
     if (!entry || (op->session->kind == LISTENER_CONTROL && !(entry->traits & ON_CONTROL)))
         return ERR_OPERATION_NOT_SUPPORTED;
@@ -119,7 +120,11 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
         return ERR_INVALID_ARGUMENT;
     if (call->payload_len > 0 && !(entry->traits & WITH_PAYLOAD))
         return ERR_INVALID_ARGUMENT;
-    return check_limits(op);
+    err = check_limits(op);
+    /* Behind a send that failed none has an error of its own (S28). */
+    if (err != 0 && op->verb == VERB_SEND && op->sock->send_side == SIDE_BROKEN)
+        err = ERR_OPERATION_ABORTED;
+    return err;
 }
 
 /* Further pieces of a chain whose first was refused are dropped. */

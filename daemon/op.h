@@ -62,8 +62,9 @@ struct op {
     uint8_t error;
     uint8_t reply_flags;
     bool errors_only;
-    bool is_counted; /* against the limits of ops */
-    bool has_begun;  /* something of it may have reached the kernel, or its time is up (S30) */
+    bool ends_sending; /* a SHUTDOWN of the sending side */
+    bool is_counted;   /* against the limits of ops */
+    bool has_begun;    /* something of it may have reached the kernel, or its time is up (S30) */
     union {
         struct {
             uint64_t total;    /* octets of the whole op */

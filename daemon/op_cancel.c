@@ -9,6 +9,16 @@
 #include "daemon/verbs.h"
 #include "proto/errors.h"
 
+static void cancel(struct op *target)
+{
+    struct sock *sock = target->sock;
+
+    complete(target, ERR_OPERATION_ABORTED);
+    /* It may have been the first, and have waited for its client: nothing else wakes those behind it. */
+    if (sock && !sock->wants_write)
+        sock_run_sends(sock);
+}
+
 int verb_cancel(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -24,6 +34,6 @@ int verb_cancel(struct op *op, const struct call *call)
     if (target->verb == VERB_CLOSE)
         sock_abort_linger(target->sock, ERR_OPERATION_ABORTED);
     else
-        complete(target, ERR_OPERATION_ABORTED);
+        cancel(target);
     return 0;
 }

@@ -26,7 +26,6 @@ static int list_step(struct op *op)
         long n = s->worker->inspect->list(s, &op->inspect.cursor, record, sizeof(record));
 
         if (n <= 0) {
-            s->stream_count--;
             complete(op, n < 0 ? asock_error_from_errno((int)n) : ERR_SUCCESS);
             return 1;
         }
@@ -39,7 +38,12 @@ static int list_step(struct op *op)
     }
 }
 
-static const struct op_class list_class = {.name = "list", .step = list_step};
+static void list_stop(struct op *op)
+{
+    op->session->stream_count--;
+}
+
+static const struct op_class list_class = {.name = "list", .step = list_step, .stop = list_stop};
 
 int verb_list(struct op *op, const struct call *call)
 {

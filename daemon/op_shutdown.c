@@ -96,7 +96,7 @@ int verb_shutdown(struct op *op, const struct call *call)
     if (sock->send_side == SIDE_BROKEN)
         return ERR_OPERATION_ABORTED;
     op->class = &shutdown_class;
-    op->has_begun = true;
+    op->has_begun = op->ends_sending = true;
     sock->send_side = SIDE_SHUT;
     sock->shutdown_count++;
     sock_queue_send(sock, op, r->timeout_ms);

@@ -40,31 +40,53 @@ static bool can_take(struct session *s)
 }
 
 /*
- * A frame that will never be whole may be the rest of a send: the stream it belongs to was cut, and
- * must not look whole (S42). Where even its socket is unknown, that holds for all of them.
+ * What a client has sent and nobody will take may be the rest of a send: the stream it belongs to was
+ * cut, and must not look whole (S42). Where even its socket is unknown, that holds for all of them.
  */
-static void note_cut_frame(struct session *s)
+static void note_cut(struct session *s)
 {
-    size_t len;
-    const uint8_t *input = transport_input(&s->transport, &len);
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        /* Behind a shutdown there is no more stream that could be cut. */
+        if (s->slots[id].sock && s->slots[id].sock->send_side == SIDE_OPEN)
+            s->slots[id].sock->is_incomplete = true;
+}
+
+/* Octets of the frame, which may be more than there are; 0: it cannot be read. */
+static size_t note_cut_frame(struct session *s, const uint8_t *input, size_t len)
+{
     char scratch[CODEC_SCRATCH];
     struct request request = {0};
     struct sock *sock;
     uint32_t head, payload;
     const char *why;
 
-    if (len == 0)
-        return;
-    if (asock_frame_lengths(input, len, &head, &payload) > 0 && len - FRAME_PREFIX >= head &&
-        asock_codec_decode_request(input + FRAME_PREFIX, head, scratch, &request, &why) == 0) {
-        sock = session_sock(s, request.socket);
-        if (sock && (request.verb == VERB_SEND || request.verb == VERB_CONNECT))
-            sock->is_incomplete = true;
-        return;
+    if (asock_frame_lengths(input, len, &head, &payload) <= 0 || len - FRAME_PREFIX < head ||
+        asock_codec_decode_request(input + FRAME_PREFIX, head, scratch, &request, &why) < 0)
+        return 0;
+    sock = session_sock(s, request.socket);
+    if (sock && sock->send_side == SIDE_OPEN &&
+        (request.verb == VERB_SEND || request.verb == VERB_CONNECT))
+        sock->is_incomplete = true;
+    return FRAME_PREFIX + (size_t)head + payload;
+}
+
+static void note_cut_input(struct session *s)
+{
+    size_t len;
+    const uint8_t *input = transport_input(&s->transport, &len);
+
+    if (transport_has_unread(&s->transport))
+        note_cut(s);
+    while (len > 0) {
+        size_t n = note_cut_frame(s, input, len);
+
+        if (n == 0)
+            note_cut(s);
+        if (n == 0 || n >= len)
+            return;
+        input += n;
+        len -= n;
     }
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock)
-            s->slots[id].sock->is_incomplete = true;
 }
 
 enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
@@ -97,12 +119,6 @@ static enum consumed consume_frames(struct session *s, unsigned int *budget)
     return SPENT;
 }
 
-static void end_of_input(struct session *s)
-{
-    note_cut_frame(s);
-    session_end(s, ERR_SUCCESS, NULL);
-}
-
 /* One session's share of a turn. */
 static void run_input(struct session *s)
 {
@@ -118,7 +134,7 @@ static void run_input(struct session *s)
         if (c != NEEDS_INPUT || (reads == 0 && !s->input_ended))
             break;
         if (s->input_ended) {
-            end_of_input(s);
+            session_end(s, ERR_SUCCESS, NULL);
             return;
         }
         reads--;
@@ -331,6 +347,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
         tell_end(s, error, text);
     }
     s->has_ended = true;
+    note_cut_input(s);
     close_sockets(s);
     drop_ops(s, &s->done);
     drop_ops(s, &s->streams);

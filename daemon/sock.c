@@ -236,7 +236,7 @@ static bool was_harmless(uint32_t error, bool has_begun)
 static bool has_queued_shutdown(const struct sock *sock)
 {
     list_for_each (&sock->sends, it)
-        if (container_of(it, struct op, node)->verb == VERB_SHUTDOWN)
+        if (container_of(it, struct op, node)->ends_sending)
             return true;
     return false;
 }

@@ -199,6 +199,13 @@ int transport_fill(struct transport *t)
     return 1;
 }
 
+bool transport_has_unread(const struct transport *t)
+{
+    char octet;
+
+    return recv(t->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void transport_trim_input(struct transport *t)
 {
     size_t len = t->in_end - t->in_start;

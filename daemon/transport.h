@@ -63,6 +63,9 @@ static inline void transport_consume(struct transport *t, size_t len)
     t->in_start += len;
 }
 
+/* Something has arrived that fill has not read. */
+bool transport_has_unread(const struct transport *t);
+
 /* After a round of reading: memory that is not needed for the rest is given back. */
 void transport_trim_input(struct transport *t);
 

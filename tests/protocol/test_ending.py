@@ -119,6 +119,33 @@ class Cancel(EndingTest):
         wire.completion(6)
         self.assertLessEqual(len(self.reset_by(peer)), reply.bytes)
 
+    def test_s30_what_is_behind_a_chain_goes_on(self):
+        """The chain has not begun and waits for its client: what is queued behind has no other wake-up."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"", more=True, total_len=10),
+                  wire.shutdown(2, 1, pb.HOW_SEND), wire.cancel(3, 1, 1))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.read_all(peer), b"")
+
+    def test_s28_refused_send_leaves_those_in_front(self):
+        wire = self.wire()
+        peer, sent, last = self.stalled(wire)
+        tokens = range(last + 1, last + 9)
+        wire.send(*(wire.make_send(op, 1, bytes(PIECE)) for op in tokens))
+        wire.settle()
+        errors = {reply.op: reply.error for reply, _ in wire.kept if reply.error}
+        refused = next(op for op in tokens if errors.get(op) == pb.ERROR_NO_BUFFER_SPACE)
+        self.assertEqual(min(errors), refused)
+        for op in range(refused + 1, tokens[-1] + 1):
+            self.assertEqual(errors[op], pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(len(self.read_all(peer, sent + (refused - last - 1) * PIECE)),
+                         sent + (refused - last - 1) * PIECE)
+        self.assertEqual(wire.completion(refused - 1).error, pb.ERROR_SUCCESS)
+        wire.send(wire.make_close(1, 1))
+        self.reset_by(peer)
+
     def test_s21_connect(self):
         wire = self.wire()
         wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
@@ -153,6 +180,16 @@ class Shutdown(EndingTest):
             self.assertTrue(reply.flags & pb.REPLY_FLAG_END_OF_STREAM)
         wire.send(wire.make_send(4, 1, b"sending goes on"))
         self.assertEqual(self.read_all(peer, 15), b"sending goes on")
+
+    def test_s39_cancelled_beside_one_of_the_receive_side(self):
+        """The sending side is open again: what is left to come ends the receiving side only."""
+        wire = self.wire()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
+                  wire.shutdown(3, 1, pb.HOW_SEND), wire.shutdown(4, 1, pb.HOW_RECEIVE),
+                  wire.cancel(5, 1, 3), wire.make_send(6, 1, b"data"))
+        self.assertEqual(wire.completion(3).error, pb.ERROR_OPERATION_ABORTED)
+        wire.settle()
+        self.assertFalse([reply for reply, _ in wire.kept if reply.op == 6])
 
     def test_how_that_is_none(self):
         wire = self.wire()
@@ -391,6 +428,17 @@ class Gone(EndingTest):
         self.reset_by(one)
         self.assertEqual(self.read_all(two), b"")  # nothing of it was cut
 
+    def test_s42_behind_a_broken_frame(self):
+        """What came behind it was sent too, and nobody takes it."""
+        wire = self.wire()
+        one, two = self.pair(wire, 1), self.pair(wire, 2)
+        wire.send(wire.shutdown(1, 2, pb.HOW_SEND))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        wire.send(wire.make_send(2, 1, b"part"), bytes(8), wire.make_send(3, 1, b"rest"))
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        self.reset_by(one)
+        self.assertEqual(self.read_all(two), b"")
+
     def test_s45_with_ops_pending(self):
         wire = self.wire()
         peers = [self.pair(wire, number) for number in range(1, 9)]
@@ -498,6 +546,37 @@ class Stop(EndingTest):
                 self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
                 self.assertTrue(text.decode())
             self.assertEqual(self.read_all(peer), b"")
+
+    def stop_behind(self, *frames, paused):
+        """Ends a daemon that has not taken all of this; its peers 1 and 2."""
+        daemon = Daemon("--allow-any")
+        wire = self.hold(Wire(daemon.path))
+        wire.hello()
+        peers = self.pair(wire, 1), self.pair(wire, 2)
+        if paused:
+            os.kill(daemon.pid, signal.SIGSTOP)
+            wire.send(*frames)
+            os.kill(daemon.pid, signal.SIGTERM)
+            os.kill(daemon.pid, signal.SIGCONT)
+        else:
+            wire.send(wire.sync(1), *frames)
+            wire.completion(1)
+        daemon.stop()
+        return peers
+
+    def test_s42_in_the_middle_of_a_send(self):
+        data = Wire.make_send(9, 1, b"x" * 1000)
+        one, _ = self.stop_behind(data[:500], paused=False)
+        self.reset_by(one)
+
+    def test_s42_with_sends_not_read(self):
+        """Taken and whole, or reset: the signal may come first or last."""
+        data = [Wire.make_send(op, 1, b"x" * 1000) for op in range(9, 12)]
+        one, _ = self.stop_behind(*data, paused=True)
+        try:
+            self.assertEqual(len(self.read_all(one)), 3000)
+        except ConnectionResetError:
+            pass
 
 
 if __name__ == "__main__":

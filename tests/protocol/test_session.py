@@ -266,7 +266,7 @@ class BadFrames(DaemonTest):
         peer = self.pair(wire)
         wire.send(wire.open(5, 1), wire.make_send(6, 1, b"for somebody else"))
         wire.ended()
-        self.assertEqual(self.read_all(peer), b"")
+        self.assertEqual(self.reset_by(peer), b"")
 
     def test_id_out_of_range(self):
         wire = self.wire()
