@@ -74,15 +74,16 @@ static unsigned int rcode_of(const char *name)
 /* The name with dots; returns the octets of the question. */
 static size_t read_question(const uint8_t *p, char *name, unsigned int *ret_type)
 {
-    size_t n = 0;
+    size_t n = 0, len = 0;
 
-    *name = '\0';
     while (p[n]) {
         if (n > 0)
-            strcat(name, ".");
-        strncat(name, (const char *)p + n + 1, p[n]);
+            name[len++] = '.';
+        memcpy(name + len, p + n + 1, p[n]);
+        len += p[n];
         n += p[n] + 1u;
     }
+    name[len] = '\0';
     *ret_type = p[n + 2];
     return n + 5;
 }
