@@ -10,13 +10,10 @@ from wire import pb, request
 
 PIECE = 256 * 1024
 
+network.enter()
+
 
 class Packets(DaemonTest):
-
-    @classmethod
-    def setUpClass(cls):
-        network.enter()
-        super().setUpClass()
 
     def setUp(self):
         super().setUp()
@@ -243,11 +240,6 @@ class Packets(DaemonTest):
 
 class Denied(DaemonTest):
     arguments = ()
-
-    @classmethod
-    def setUpClass(cls):
-        network.enter()
-        super().setUpClass()
 
     def test_s24_denied_address_gets_no_packet(self):
         client = self.wire()

@@ -13,12 +13,13 @@ from wire import pb, request
 RESOLV_CONF = "nameserver 127.0.0.1\noptions retrans:100 retry:2\nsearch example.test\ndomain test\n"
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 known.hosts.test\n"
 
+network.enter()
+
 
 class ByName(DaemonTest):
 
     @classmethod
     def setUpClass(cls):
-        network.enter()
         network.write("/etc/resolv.conf", RESOLV_CONF)
         network.write("/etc/hosts", HOSTS)
         super().setUpClass()
@@ -338,7 +339,6 @@ class Environment(unittest.TestCase):
     """Another daemon, started as somebody might who wants to bend its names."""
 
     def setUp(self):
-        network.enter()
         network.write("/etc/resolv.conf", RESOLV_CONF)
         network.write("/etc/hosts", HOSTS)
 

@@ -49,14 +49,15 @@ class Fairness(DaemonTest):
         writer.join()
 
     def measured(self, flood):
-        """STATS of two who ask behind a flood, one known before it, one after; the most that has happened until then."""
+        """STATS of two who ask beside a flood; the most that has happened until both were served."""
         early, late = self.daemon.control, self.hold(Wire(self.daemon.control_path))
         late.hello()
         before = self.daemon.stats()
         self.freeze()
+        # One stands in front of the flood, one behind it: whichever the loop takes first, one is last.
+        early.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
         rests = [self.fill(wire, frames()) for wire, frames in flood]
-        for control in (early, late):
-            control.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
+        late.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
         self.thaw()
         spent = {}
         for control in (early, late):
