@@ -58,7 +58,8 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/lib/items.py \
 	tests/lib/run-check \
 	tests/lib/skip.h \
-	tests/lib/tap.py
+	tests/lib/tap.py \
+	tests/mutants
 
 TEST_EXTENSIONS = .unit .int .py .gate .test
 TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
