@@ -22,6 +22,7 @@ static void conclude(asock_op *op)
     asock_context *context = op->context;
 
     op->state = OP_DONE;
+    op->endings++;
     list_remove(&op->flight_node);
     if (context->waiters > 0)
         pthread_cond_broadcast(&context->changed);

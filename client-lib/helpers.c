@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * One call for a whole exchange, for programs that have nothing else to do meanwhile. They are made
- * of public calls. A call whose time is over cancels its op and waits for its end: the caller's
- * buffer is never in use once it has returned.
+ * of public calls. A call whose time is over cancels its op; where the caller has lent a buffer it waits for
+ * the op's end, so that the buffer is never in use once it has returned.
  */
 #include "client-lib/parts.h"
 
@@ -20,7 +20,7 @@ static int check_caller(asock_context *context)
 }
 
 /* The op is in flight (r is 1), or has ended: its end, as 0 or a negative errno. */
-static int finish(asock_op *op, int r, int timeout_ms)
+static int finish(asock_op *op, int r, int timeout_ms, bool has_buffer)
 {
     bool is_late = false;
 
@@ -29,7 +29,8 @@ static int finish(asock_op *op, int r, int timeout_ms)
     if (r == -ETIMEDOUT) {
         is_late = true;
         asock_cancel(op);
-        r = asock_op_wait(op, -1);
+        if (has_buffer)
+            r = asock_op_wait(op, -1);
     }
     if (r < 0)
         return r;
@@ -50,7 +51,7 @@ static int dial(asock_context *context, asock_op *op, const char *host, const ch
         r = asock_socket_new(context, AF_UNSPEC, &socket);
     if (r < 0)
         return r;
-    r = finish(op, asock_connect(socket, op), timeout_ms);
+    r = finish(op, asock_connect(socket, op), timeout_ms, false);
     if (r < 0)
         asock_socket_unref(socket);
     else
@@ -98,7 +99,7 @@ int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeo
     r = make_op(socket, data, len, &op);
     if (r < 0)
         return r;
-    r = finish(op, asock_send(socket, op), timeout_ms);
+    r = finish(op, asock_send(socket, op), timeout_ms, true);
     asock_op_unref(op);
     return r;
 }
@@ -112,7 +113,7 @@ ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len, int tim
     r = make_op(socket, data, len, &op);
     if (r < 0)
         return r;
-    r = finish(op, asock_receive(socket, op), timeout_ms);
+    r = finish(op, asock_receive(socket, op), timeout_ms, true);
     n = r < 0 ? r : (ssize_t)asock_op_get_bytes(op);
     asock_op_unref(op);
     return n;

@@ -55,6 +55,7 @@ struct asock_op {
     unsigned int refs, holds;
     uint32_t slot;
     enum op_state state;
+    uint64_t endings;  /* how often it has completed: its callback may submit it again at once */
     bool is_due;       /* stands in context->done */
     bool in_callback;  /* its callback runs */
     bool is_begun;     /* made by asock_begin_*, asock_end still to come */

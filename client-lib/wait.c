@@ -48,16 +48,22 @@ static int shorter(int timer, uint64_t now, uint64_t until)
     return timer >= 0 && (uint64_t)timer < left ? timer : (int)left;
 }
 
+static bool has_ended(const asock_op *op, uint64_t endings)
+{
+    return op->state == OP_DONE || op->endings != endings;
+}
+
 int asock_run_until(asock_op *op, int timeout_ms)
 {
     asock_context *context = op->context;
     uint64_t now = time_now_ms();
     uint64_t until = timeout_ms < 0 ? UINT64_MAX : now + (uint64_t)timeout_ms;
+    uint64_t endings = op->endings;
 
     for (;;) {
         if (!context->has_dispatcher)
             asock_run_io(context);
-        if (op->state == OP_DONE)
+        if (has_ended(op, endings))
             return 0;
         now = time_now_ms();
         if (now >= until)
@@ -66,7 +72,7 @@ int asock_run_until(asock_op *op, int timeout_ms)
             sleep_on_dispatcher(context, until);
         else
             sleep_on_fd(context, shorter(asock_run_timeout(context), now, until));
-        if (op->state == OP_DONE)
+        if (has_ended(op, endings))
             return 0;
     }
 }

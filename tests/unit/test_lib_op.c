@@ -526,6 +526,16 @@ START_TEST(test_a_full_queue_of_connections_is_waited_for)
 }
 END_TEST
 
+/* It lends no buffer, so a daemon that says nothing cannot hold it up. */
+START_TEST(test_dial_to_a_daemon_that_hangs)
+{
+    asock_socket *socket = NULL;
+
+    ck_assert_int_eq(asock_dial(fake.context, "host", "80", 20, &socket), -ETIMEDOUT);
+    ck_assert_ptr_null(socket);
+}
+END_TEST
+
 START_TEST(test_names_of_errors)
 {
     ck_assert_str_eq(asock_error_name(ASOCK_CONNECTION_REFUSED), "ConnectionRefused");
@@ -563,6 +573,7 @@ int main(void)
     tcase_add_test(tcase, test_in_the_child_of_a_fork_nothing_works);
     tcase_add_test(tcase, test_reconnect);
     tcase_add_test(tcase, test_a_full_queue_of_connections_is_waited_for);
+    tcase_add_test(tcase, test_dial_to_a_daemon_that_hangs);
     tcase_add_test(tcase, test_names_of_errors);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);

@@ -397,8 +397,8 @@ ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
 /* ------------------------------------------------------------------------------ one-call helpers
  *
  * They wait; an asock_error comes back as its negative errno (asock_error_errno).
- * timeout_ms: -1 for ever; when it is over the op is cancelled, and its end waited for: no buffer stays
- * in use. -EDEADLK inside a callback.
+ * timeout_ms: -1 for ever; when it is over the op is cancelled; send_all and receive_some then wait for its
+ * end, which the daemon has to tell: no buffer stays in use. -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
