@@ -28,7 +28,7 @@ static uint32_t send_error(struct sock *sock, ssize_t err)
     uint32_t error = asock_error_from_errno((int)err);
 
     if (err == -EPIPE)
-        return ERR_CONNECTION_RESET;
+        return sock->receive_side == SIDE_BROKEN ? sock->receive_error : ERR_CONNECTION_RESET;
     if (err != -ENOMEM && err != -ENOBUFS)
         sock->lost_error = (uint8_t)error;
     return error;

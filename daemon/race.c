@@ -118,7 +118,8 @@ static void advance(struct race *race)
             break;
     if (race->winner || (race->running == 0 && !is_resolving(race)))
         settle_later(race);
-    else if (next_attempt(race))
+    else if (attempt)
+        /* Also without a next address: one may be resolved meanwhile. */
         worker_set_deadline(race->worker, &race->attempt_delay, ATTEMPT_DELAY_MS);
 }
 

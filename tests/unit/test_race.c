@@ -217,6 +217,24 @@ START_TEST(test_s19_aaaa_does_not_wait_for_a)
 }
 END_TEST
 
+START_TEST(test_s19_a_late_family_waits_for_its_turn)
+{
+    race_expect(&race, AF_INET);
+    race_expect(&race, AF_INET6);
+    race_add(&race, &black, 1);
+    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    pass(50);
+    ck_assert_uint_eq(judged_count, 1);
+    pass(100);
+    race_add(&race, &good, 1);
+    race_family_done(&race, AF_INET6, ERR_SUCCESS);
+    pass(149);
+    ck_assert_uint_eq(judged_count, 1);
+    pass(1);
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
 START_TEST(test_s19_families_take_turns)
 {
     union resolver_address six = some_v6();
@@ -303,6 +321,7 @@ int main(void)
     tcase_add_test(tcase, test_s19_a_waits_50_ms_for_aaaa);
     tcase_add_test(tcase, test_s19_a_negative_aaaa_ends_the_waiting);
     tcase_add_test(tcase, test_s19_aaaa_does_not_wait_for_a);
+    tcase_add_test(tcase, test_s19_a_late_family_waits_for_its_turn);
     tcase_add_test(tcase, test_s19_families_take_turns);
     tcase_add_test(tcase, test_s24_all_denied_is_access_denied);
     tcase_add_test(tcase, test_s18_the_resolvers_error_that_says_most);
