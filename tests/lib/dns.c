@@ -21,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TYPE_A 1
@@ -86,6 +87,7 @@ struct dns_server {
     int fd, stop[2];
     pthread_t thread;
     pthread_mutex_t lock;
+    pthread_cond_t asked;
     struct dns_counts counts;
 };
 
@@ -138,6 +140,7 @@ static void answer(struct dns_server *server, uint8_t *packet, size_t len,
     (*(type == TYPE_A      ? &server->counts.a
        : type == TYPE_AAAA ? &server->counts.aaaa
                            : &server->counts.other))++;
+    pthread_cond_signal(&server->asked);
     pthread_mutex_unlock(&server->lock);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcasecmp(names[i].name, name) == 0)
@@ -186,6 +189,7 @@ struct dns_server *dns_start(void)
     ck_assert_int_eq(bind(server->fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
     ck_assert_int_eq(pipe2(server->stop, O_CLOEXEC), 0);
     pthread_mutex_init(&server->lock, NULL);
+    pthread_cond_init(&server->asked, NULL);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     ck_assert_int_eq(pthread_create(&server->thread, NULL, serve, server), 0);
@@ -203,6 +207,20 @@ struct dns_counts dns_counts(struct dns_server *server)
     return counts;
 }
 
+struct dns_counts dns_wait_for_both(struct dns_server *server)
+{
+    struct timespec deadline;
+    int r = 0;
+
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += 30;
+    pthread_mutex_lock(&server->lock);
+    while (r == 0 && (server->counts.a == 0 || server->counts.aaaa == 0))
+        r = pthread_cond_timedwait(&server->asked, &server->lock, &deadline);
+    pthread_mutex_unlock(&server->lock);
+    return dns_counts(server);
+}
+
 struct dns_server *dns_stop(struct dns_server *server)
 {
     ck_assert_int_eq(write(server->stop[1], "", 1), 1);
@@ -210,6 +228,7 @@ struct dns_server *dns_stop(struct dns_server *server)
     close(server->fd);
     close(server->stop[0]);
     close(server->stop[1]);
+    pthread_cond_destroy(&server->asked);
     pthread_mutex_destroy(&server->lock);
     free(server);
     return NULL;

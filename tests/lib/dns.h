@@ -22,6 +22,8 @@ struct dns_counts {
     unsigned int a, aaaa, other;
 };
 struct dns_counts dns_counts(struct dns_server *server);
+/* Once it was asked for both kinds of address: the daemon connects as soon as the first answer is there. */
+struct dns_counts dns_wait_for_both(struct dns_server *server);
 struct dns_server *dns_stop(struct dns_server *server);
 
 #endif
