@@ -59,6 +59,7 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/lib/run-check \
 	tests/lib/skip.h \
 	tests/lib/tap.py \
+	tests/lib/valgrind.supp \
 	tests/mutants
 
 TEST_EXTENSIONS = .unit .int .py .gate .test
