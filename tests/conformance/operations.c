@@ -73,6 +73,26 @@ START_TEST(test_s1_always_pending_never_completes_now)
 }
 END_TEST
 
+/* What is known already still waits for what was submitted to the same socket before. */
+START_TEST(test_s1_nothing_is_told_before_what_is_pending)
+{
+    struct pair pair = new_pair(AF_INET);
+    char buf[2];
+    asock_op *first = new_op_with(&buf[0], 1), *last = new_op_with(&buf[1], 1), *close = new_op();
+
+    pending(asock_receive(pair.socket, first));
+    pending(asock_close(pair.socket, close, 0));
+    pending(asock_receive(pair.socket, last));
+    expect(first, ASOCK_OPERATION_ABORTED);
+    expect(close, ASOCK_SUCCESS);
+    expect(last, ASOCK_NOT_SOCKET);
+    asock_op_unref(first);
+    asock_op_unref(last);
+    asock_op_unref(close);
+    pair_close(&pair);
+}
+END_TEST
+
 /* A refused submission leaves no trace: the op is free, the stream is as it was. */
 START_TEST(test_s1_refused_call_leaves_op_free)
 {
@@ -140,18 +160,23 @@ START_TEST(test_s2_ops_complete_when_the_daemon_is_lost)
     struct pair pair = new_pair(AF_INET);
     char buf[100];
     int called = 0;
-    asock_op *ops[100];
+    asock_op *ops[100], *sync = counted_op(&called, NULL, 0);
 
     for (size_t i = 0; i < 100; i++) {
         ops[i] = counted_op(&called, &buf[i], 1);
         pending(asock_receive(pair.socket, ops[i]));
     }
     sync_with_daemon();
+    kill(fixture.daemon->pid, SIGSTOP);
+    pending(asock_sync(fixture.context, sync));
+    flush();
     kill(fixture.daemon->pid, SIGKILL);
     private_daemon_wait(fixture.daemon);
-    wait_count(&called, 100);
+    wait_count(&called, 101);
     pump_turn(-1, 0, 0);
-    ck_assert_int_eq(called, 100);
+    ck_assert_int_eq(called, 101);
+    ck_assert_int_eq(asock_op_get_error(sync), ASOCK_CONNECTION_ABORTED);
+    asock_op_unref(sync);
     for (size_t i = 0; i < 100; i++) {
         ck_assert_int_eq(asock_op_get_error(ops[i]), ASOCK_CONNECTION_ABORTED);
         asock_op_unref(ops[i]);
@@ -187,6 +212,26 @@ START_TEST(test_s3_completed_op_is_used_again_on_another_socket)
     asock_op_unref(op);
     pair_close(&first);
     pair_close(&second);
+}
+END_TEST
+
+START_TEST(test_s3_no_result_of_the_last_time_stays)
+{
+    struct pair ended = new_pair(AF_INET), other = new_pair(AF_INET);
+    char byte;
+    asock_op *op = new_op_with(&byte, 1);
+
+    remote_finish(ended.peer);
+    submitted(asock_receive(ended.socket, op));
+    expect_bytes(op, ASOCK_SUCCESS, 0);
+    ck_assert_uint_eq(asock_op_get_result_flags(op), ASOCK_END_OF_STREAM);
+    remote_write(other.peer, "a", 1);
+    submitted(asock_receive(other.socket, op));
+    expect_bytes(op, ASOCK_SUCCESS, 1);
+    ck_assert_uint_eq(asock_op_get_result_flags(op), 0);
+    asock_op_unref(op);
+    pair_close(&ended);
+    pair_close(&other);
 }
 END_TEST
 
@@ -501,10 +546,12 @@ static const TTest **const tests[] = {
     &test_s1_pending_op_runs_its_callback,
     &test_s1_completed_now_runs_no_callback,
     &test_s1_always_pending_never_completes_now,
+    &test_s1_nothing_is_told_before_what_is_pending,
     &test_s1_refused_call_leaves_op_free,
     &test_s2_every_op_completes_exactly_once,
     &test_s2_ops_complete_when_the_daemon_is_lost,
     &test_s3_completed_op_is_used_again_on_another_socket,
+    &test_s3_no_result_of_the_last_time_stays,
     &test_s4_op_in_flight_is_neither_changed_nor_submitted,
     &test_s5_released_op_in_flight_completes_then_goes,
     &test_s6_callback_submits_its_own_op_again,

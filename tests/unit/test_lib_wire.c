@@ -241,6 +241,25 @@ START_TEST(test_s53_cancel_close_sync_and_shutdown_pass_stalled_data)
 }
 END_TEST
 
+START_TEST(test_s54_a_sync_leaves_behind_what_was_submitted_before)
+{
+    asock_socket *socket;
+    asock_op *option = fake_op(NULL, 0), *sync = fake_op(NULL, 0);
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    ck_assert_int_eq(asock_set_option(socket, option, ASOCK_OPTION_NO_DELAY, 0), 1);
+    ck_assert_int_eq(asock_sync(fake.context, sync), 1);
+    fake_complete(fake_expect(VERB_SET_OPTION), 0, 0);
+    fake_complete(fake_expect(VERB_SYNC), 0, 0);
+    ck_assert_int_eq(fake_end(option), ASOCK_SUCCESS);
+    ck_assert_int_eq(fake_end(sync), ASOCK_SUCCESS);
+    asock_op_unref(option);
+    asock_op_unref(sync);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s42_close_drops_what_waits_and_resets)
 {
     char *data = calloc(1, 4 * MIB);
@@ -522,6 +541,7 @@ int main(void)
     tcase_add_test(tcase, test_payload_is_not_copied);
     tcase_add_test(tcase, test_s12_lists_longer_than_iov_max);
     tcase_add_test(tcase, test_s53_cancel_close_sync_and_shutdown_pass_stalled_data);
+    tcase_add_test(tcase, test_s54_a_sync_leaves_behind_what_was_submitted_before);
     tcase_add_test(tcase, test_s42_close_drops_what_waits_and_resets);
     tcase_add_test(tcase, test_s43_linger_waits_for_queued_sends);
     tcase_add_test(tcase, test_s43_linger_that_runs_out_resets);
