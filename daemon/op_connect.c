@@ -8,6 +8,7 @@
  * and what is queued behind ends OPERATION_ABORTED.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -28,25 +29,27 @@ struct connect {
     struct race race;
     struct host host;
     bool is_by_name;
-    bool is_up;         /* connected; its data may still be going */
-    uint16_t port;      /* host byte order */
-    uint32_t error;     /* of a failure */
-    const char *reason; /* of the last denial */
+    bool is_up;                         /* connected; its data may still be going */
+    uint16_t port;                      /* host byte order */
+    uint32_t error;                     /* of a failure */
+    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
     struct endpoint local, remote;
 };
 
 static struct policy_answer ask(const struct connect *c, const struct sockaddr *addr)
 {
-    const struct session *s = c->op->session;
     struct policy_question question = {
-        .peer = &s->peer,
-        .listener = s->listener,
         .host = c->is_by_name ? c->host.name : NULL,
         .port = c->port,
         .addr = addr,
     };
 
-    return policy_judge(s->worker->policy, &question);
+    return policy_judge(c->op->session->view, &question);
+}
+
+static void keep_reason(struct connect *c, const struct policy_answer *answer)
+{
+    snprintf(c->reason, sizeof(c->reason), "%s", answer->reason ? answer->reason : "");
 }
 
 static void fail(struct op *op, uint32_t error)
@@ -55,7 +58,7 @@ static void fail(struct op *op, uint32_t error)
 
     c->error = error;
     if (error == ERR_ACCESS_DENIED) {
-        op->text = c->reason;
+        op->text = c->reason[0] ? c->reason : NULL;
         op->session->worker->stats.connects_denied++;
     }
     complete(op, error);
@@ -75,7 +78,7 @@ static uint32_t judge(struct race *race, const struct sockaddr *addr)
 
     if (answer.is_allowed)
         return ERR_SUCCESS;
-    c->reason = answer.reason;
+    keep_reason(c, &answer);
     return ERR_ACCESS_DENIED;
 }
 
@@ -272,7 +275,7 @@ static void start_resolving(struct op *op)
     int r;
 
     if (!answer.is_allowed) {
-        op->send.connect->reason = answer.reason;
+        keep_reason(op->send.connect, &answer);
         fail(op, ERR_ACCESS_DENIED);
         return;
     }

@@ -32,7 +32,6 @@ struct server {
     const struct server_config *config;
     struct worker worker;
     struct listeners listeners;
-    struct policy policy;
     struct notifier notifier;
     struct ev_signal interrupt, terminate, hang_up, user;
     struct ev_timer stop; /* looks whether all has gone */
@@ -212,8 +211,11 @@ static int init_worker(struct server *server, uint32_t fds_max)
         log_error("asockd: event loop: %s", strerror(-r));
         return r;
     }
-    server->policy.allow_any = config->allow_any;
-    w->policy = &server->policy;
+    w->policy = policy_new(config->allow_any ? POLICY_ANY : POLICY_DENY);
+    if (!w->policy) {
+        log_error("asockd: out of memory");
+        return -ENOMEM;
+    }
     w->limits = config->limits;
     w->fds_max = fds_max;
     w->inspect = &admin_inspect_ops;
@@ -271,6 +273,7 @@ static void server_deinit(struct server *server)
     ev_timer_stop(w->loop, &server->stop);
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
+    w->policy = policy_unref(w->policy);
     op_free_spares(w);
     worker_deinit(w);
 }

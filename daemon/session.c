@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "daemon/policy.h"
 #include "daemon/sock.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -206,6 +207,7 @@ static void on_gone(struct task *task)
     if (s->on_gone)
         s->on_gone(s);
     op_free(w, s->spare);
+    policy_view_free(s->view);
     peer_deinit(&s->peer);
     mem_free(s->tokens);
     mem_free(s->slots);
@@ -243,7 +245,10 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     snprintf(s->listener, sizeof(s->listener), "%s", config->listener);
     s->only_hello = true;
     init_lists(s);
-    if (session_grant(s, &least) < 0 || transport_init(&s->transport, w, fd, &transport_ops) < 0) {
+    s->view = policy_view_new(w->policy, peer, s->listener);
+    if (!s->view || session_grant(s, &least) < 0 ||
+        transport_init(&s->transport, w, fd, &transport_ops) < 0) {
+        policy_view_free(s->view);
         mem_free(s->slots);
         mem_free(s->tokens);
         mem_free(s);

@@ -22,6 +22,7 @@
 struct session;
 struct sock;
 struct frame;
+struct policy_view;
 
 enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
 
@@ -38,6 +39,7 @@ struct session {
     struct worker *worker;
     struct transport transport;
     struct peer peer;
+    struct policy_view *view; /* what policy says about it */
     enum listener_kind kind;
     char listener[32]; /* its name */
     char name[CODEC_NAME_MAX + 1];

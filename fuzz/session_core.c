@@ -84,7 +84,6 @@ static void on_session_gone(struct session *s)
 
 void core_start(struct core *core, bool allow_any)
 {
-    static struct policy policy;
     struct session_config config = {
         .worker = &core->worker,
         .listener = "default",
@@ -98,10 +97,10 @@ void core_start(struct core *core, bool allow_any)
     make_ports();
     asock_log_setup(LOG_LEVEL_ERROR);
     memset(core, 0, sizeof(*core));
-    policy.allow_any = allow_any;
     MUST(worker_init(&core->worker, read_clock) == 0);
     core->worker.fds_max = 8;
-    core->worker.policy = &policy;
+    core->worker.policy = policy_new(allow_any ? POLICY_ANY : POLICY_DENY);
+    MUST(core->worker.policy);
     core->worker.inspect = &inspect;
     core->worker.limits.ops = 64;
     core->worker.limits.socket_ops = 16;
@@ -508,6 +507,7 @@ void core_finish(struct core *core)
         core_pass(core, 60000);
     MUST(!core->session && core->worker.fds_used == 0);
     core->worker.resolver = resolver_free(core->worker.resolver);
+    core->worker.policy = policy_unref(core->worker.policy);
     op_free_spares(&core->worker);
     worker_deinit(&core->worker);
     free_connections(core);

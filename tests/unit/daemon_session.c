@@ -20,7 +20,6 @@
 
 uint64_t core_now = 1000;
 
-static struct policy policy = {.allow_any = true};
 
 static uint64_t read_clock(void)
 {
@@ -75,7 +74,8 @@ struct core *core_new(void)
 
     ck_assert_int_eq(worker_init(&core->worker, read_clock), 0);
     core->worker.fds_max = 64;
-    core->worker.policy = &policy;
+    core->worker.policy = policy_new(POLICY_ANY);
+    ck_assert_ptr_nonnull(core->worker.policy);
     ck_assert_int_eq(resolver_new(core->worker.loop, NULL, &core->worker.resolver), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(peer_read(pair[0], &peer), 0);
@@ -95,6 +95,7 @@ void core_free(struct core *core)
     ck_assert_ptr_null(core->session);
     ck_assert_uint_eq(core->worker.fds_used, 0);
     resolver_free(core->worker.resolver);
+    policy_unref(core->worker.policy);
     op_free_spares(&core->worker);
     worker_deinit(&core->worker);
     for (size_t i = 0; i < sizeof(core->hole) / sizeof(core->hole[0]); i++)

@@ -30,7 +30,7 @@
 
 struct stage {
     struct worker worker;
-    struct policy policy;
+    struct policy *policy;
     bool has_session;
     asock_context *context;
     asock_socket *socket;
@@ -112,10 +112,11 @@ static void stage_begin(struct stage *stage)
 {
     memset(stage, 0, sizeof(*stage));
     stage->peer = -1;
-    stage->policy.allow_any = true;
+    stage->policy = policy_new(POLICY_ANY);
+    ck_assert_ptr_nonnull(stage->policy);
     ck_assert_int_eq(worker_init(&stage->worker, read_clock), 0);
     stage->worker.fds_max = 64;
-    stage->worker.policy = &stage->policy;
+    stage->worker.policy = stage->policy;
     stage->worker.inspect = &admin_inspect_ops;
     ck_assert_int_eq(resolver_new(stage->worker.loop, NULL, &stage->worker.resolver), 0);
     stage_listen(stage);
@@ -406,6 +407,7 @@ static void stage_end(struct stage *stage)
     ck_assert_uint_eq(w->fds_used, 0);
     before = fault_enter(FAULT_DAEMON);
     resolver_free(w->resolver);
+    policy_unref(stage->policy);
     op_free_spares(w);
     worker_deinit(w);
     fault_enter(before);
