@@ -26,6 +26,7 @@ static const struct column {
     {"STATE", "state", NULL, 'l', CELL_PLAIN},
     {"LOCAL", "local", NULL, 'l', CELL_PLAIN},
     {"REMOTE", "remote", NULL, 'l', CELL_PLAIN},
+    {"HOST", "host", NULL, 'l', CELL_PLAIN},
     {"OPS", "ops", NULL, 'r', CELL_PLAIN},
     {"QUEUED", "queued", NULL, 'r', CELL_SIZE},
     {"IN", "bytes_in", NULL, 'r', CELL_SIZE},
@@ -128,7 +129,7 @@ const struct command command_list = {
     .help =
         "Lists the sockets that asockd holds for its clients.\n\n"
         "ID is the one for \"asockctl show\", PID to UID say whose it is, SOCKET is its number\n"
-        "in its session, OPS and QUEUED are requests and octets that wait to be done, IN and\n"
+        "in its session, HOST the name that it was connected by, OPS and QUEUED are requests and octets that wait to be done, IN and\n"
         "OUT octets received and sent, AGE seconds. NAME is what the client calls itself.\n"
         "On a client socket the list has the own session's sockets only, that is: none.\n",
     .options = INSPECTOR_OPTIONS,

@@ -177,6 +177,7 @@ void record_sock(struct record *record, const struct sock *sock)
     record_text(record, "state", sock_state_name(sock->state));
     add_endpoint(record, "local", has_fd ? netsock_local(&sock->ns, &local) : 0, &local);
     add_endpoint(record, "remote", has_fd ? netsock_remote(&sock->ns, &remote) : 0, &remote);
+    record_text(record, "host", sock->host);
     record_number(record, "queued", sock->queued);
     record_number(record, "ops", sock->op_count);
     record_number(record, "bytes_in", sock->bytes_in);

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "daemon/complete.h"
@@ -73,6 +74,7 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!sock->connect && !sock->close && sock->ns.fd < 0);
     mem_free(sock->options);
+    mem_free(sock->host);
     mem_free(sock);
 }
 
@@ -98,6 +100,23 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     task_init(&sock->gone, on_gone);
     s->worker->stats.sockets++;
     *ret = sock;
+    return 0;
+}
+
+int sock_set_destination(struct sock *sock, const char *host, uint16_t port)
+{
+    size_t size = host ? strlen(host) + 1 : 0;
+    char *copy = NULL;
+
+    if (host) {
+        copy = mem_alloc(size);
+        if (!copy)
+            return -ENOMEM;
+        memcpy(copy, host, size);
+    }
+    mem_free(sock->host);
+    sock->host = copy;
+    sock->port = port;
     return 0;
 }
 

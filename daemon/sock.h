@@ -53,6 +53,7 @@ struct sock {
     struct op *close;                /* waits for the lingering sends */
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
+    char *host;                      /* the name it connects by, last; NULL: none, or an address */
     struct list report;              /* session->report */
     struct list room;                /* session->room_waiters */
     struct task gone;
@@ -66,6 +67,7 @@ struct sock {
     uint32_t ops_freed;  /* not yet told */
     uint32_t id;         /* 0: none any more */
     uint32_t op_count;   /* counted ops in progress */
+    uint16_t port;       /* it connects to, last; host byte order */
     uint8_t shutdown_count;
     uint8_t state;                   /* enum sock_state */
     uint8_t family;                  /* FAMILY_* */
@@ -89,6 +91,9 @@ void sock_move(struct sock *sock, enum sock_state to);
 
 /* -ENOMEM. The session's slot is the caller's to set. */
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
+
+/* What it is about to connect to; host is copied, NULL: an address. -ENOMEM: as before. */
+int sock_set_destination(struct sock *sock, const char *host, uint16_t port);
 
 /* Appends to the queue of its direction, arms its deadline, and lets the queue run. */
 void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms);

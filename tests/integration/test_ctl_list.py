@@ -18,7 +18,7 @@ from wire import pb
 
 DEADLINE = asockctl.DEADLINE
 NUMBERS = {"id", "pid", "uid", "socket", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
-TEXTS = {"unit", "command", "state", "local", "remote", "name"}
+TEXTS = {"unit", "command", "state", "local", "remote", "host", "name"}
 
 
 class AtWork(unittest.TestCase):
@@ -71,7 +71,7 @@ class AtWork(unittest.TestCase):
         lines = self.ask("list").splitlines()
         heads = lines[0].split()
         self.assertEqual(heads, ["ID", "PID", "UNIT/COMMAND", "UID", "SOCKET", "STATE", "LOCAL",
-                                 "REMOTE", "OPS", "QUEUED", "IN", "OUT", "AGE", "NAME"])
+                                 "REMOTE", "HOST", "OPS", "QUEUED", "IN", "OUT", "AGE", "NAME"])
         self.assertEqual(len(lines), 2)
         cells = dict(zip(heads, lines[1].split()))
         self.assertEqual(cells["PID"], str(self.tool.pid))
@@ -210,7 +210,7 @@ class Says(unittest.TestCase):
 
     def test_missing_fields_are_dashes(self):
         cells = self.check_ok([[("id", 7), ("unit", "")]], "list").splitlines()[1].split()
-        self.assertEqual(cells, ["7"] + ["-"] * 13)
+        self.assertEqual(cells, ["7"] + ["-"] * 14)
 
     def test_command_where_there_is_no_unit(self):
         rows = [[("unit", "a.service"), ("command", "x")], [("unit", ""), ("command", "y")]]

@@ -595,14 +595,15 @@ class Inspection(ServerTest):
         client.sync().result(DEADLINE)
         row, = self.control().inspect(list=pb.List())
         self.assertEqual(list(row), ["id", "pid", "unit", "command", "uid", "socket", "state",
-                                     "local", "remote", "queued", "ops", "bytes_in", "bytes_out",
-                                     "age_ms", "name"])
+                                     "local", "remote", "host", "queued", "ops", "bytes_in",
+                                     "bytes_out", "age_ms", "name"])
         with open("/proc/self/comm", encoding="utf-8") as comm:
             self.assertEqual(row["command"], comm.read().rstrip("\n"))
         self.assertEqual((row["pid"], row["uid"], row["socket"], row["state"], row["name"]),
                          (os.getpid(), os.getuid(), 1, "connected", "tester"))
         self.assertEqual(row["remote"], "127.0.0.1:%d" % peer.getsockname()[1])
         self.assertEqual(row["local"], "127.0.0.1:%d" % peer.getpeername()[1])
+        self.assertEqual(row["host"], "")
         self.assertEqual((row["bytes_in"], row["bytes_out"], row["queued"], row["ops"]),
                          (10, 5, 0, 1))
         shown, = self.control().inspect(show=pb.Show(id=row["id"]))
@@ -618,6 +619,19 @@ class Inspection(ServerTest):
         self.assertEqual((shown["tcp_state"], shown["tcp_retransmits"]), ("established", 0))
         self.assertGreater(shown["tcp_rtt_us"], 0)
         self.assertEqual(self.end(daemon)[0], 0)
+
+    def test_the_name_a_socket_was_connected_by(self):
+        self.start("--allow-any")
+        client = self.client()
+        port = self.listener().getsockname()[1]
+        client.socket()
+        for host in ("localhost", "127.0.0.1", "localhost."):
+            sock = client.socket(family=pb.FAMILY_INET)
+            sock.connect(host, port).result(DEADLINE)
+        rows = self.control().inspect(list=pb.List())
+        self.assertEqual([row["host"] for row in rows], ["", "localhost", "", "localhost"])
+        shown, = self.control().inspect(show=pb.Show(id=rows[1]["id"]))
+        self.assertEqual(shown["host"], "localhost")
 
     def test_states(self):
         self.start("--allow-any")
