@@ -3,10 +3,13 @@
 #define ASOCKD_POLICY_H
 
 /*
- * Who may reach what. Every connect asks: a name before it is resolved, an address before it is tried.
- * A policy is made once and never changed; a view is what it says about one client.
+ * Who may reach what, asockd.conf(5). Every connect asks: a name before it is resolved, an address before
+ * it is tried. A policy is made once and never changed; a view is what it says about one client, and what
+ * that client has said about itself (restrictions).
  */
+#include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -15,14 +18,103 @@ struct policy;
 struct policy_view;
 
 enum policy_base {
-    POLICY_DENY, /* no rule: nothing is allowed */
-    POLICY_ANY,  /* --allow-any: everything, without a question */
+    POLICY_DENY,   /* what the files say; without files nothing is allowed */
+    POLICY_ANY,    /* --allow-any: everything but what cannot be connected to */
+    POLICY_PUBLIC, /* --allow-public: globally reachable addresses, for every client */
 };
 
 /* NULL without memory. */
 struct policy *policy_new(enum policy_base base);
 struct policy *policy_ref(struct policy *policy);
 struct policy *policy_unref(struct policy *policy); /* accepts NULL; returns it */
+
+#define POLICY_ERROR_MAX 512u   /* octets with the NUL: "path:line: what is wrong" */
+#define POLICY_FILES_MAX 256u   /* files of a policy: a view has a bit for each */
+#define POLICY_RULES_MAX 16384u /* rules of a policy: each connect may look at all of them */
+
+/* What there is to be read; base ANY and PUBLIC have no files. */
+struct policy_source {
+    enum policy_base base;
+    const char *const *files; /* --policy; none: those of dir */
+    size_t file_count;
+    const char *dir; /* every *.policy in it, in name order */
+};
+
+/*
+ * 0: *ret is a policy, with as many files as policy_file_count() says. Else -errno, and the error says
+ * which file and line it was: one bad file is the end of all of them.
+ */
+int policy_load(const struct policy_source *source, char ret_error[static POLICY_ERROR_MAX],
+                struct policy **ret);
+size_t policy_file_count(const struct policy *policy);
+
+/* ---- what the first matching file that sets a key says: [Limits], [Audit], [Egress] ---- */
+
+enum policy_limit {
+    POLICY_LIMIT_CLIENTS,
+    POLICY_LIMIT_SOCKETS,
+    POLICY_LIMIT_OPS,
+    POLICY_LIMIT_SOCKET_OPS,
+    POLICY_LIMIT_SEND_WINDOW,
+    POLICY_LIMIT_QUEUED,
+    POLICY_LIMIT_SHARED_MEMORY,
+    POLICY_LIMIT_KERNEL_BUFFERS,
+    POLICY_LIMIT_CONNECTS_PER_SECOND,
+    POLICY_LIMIT_RESOLUTIONS,
+    POLICY_LIMIT_LINGER, /* sockets that drain */
+    POLICY_LIMIT_COUNT
+};
+
+struct policy_limits {
+    uint32_t set; /* 1u << enum policy_limit */
+    uint64_t value[POLICY_LIMIT_COUNT];
+};
+
+enum policy_audit {
+    POLICY_AUDIT_UNSET,
+    POLICY_AUDIT_NO,
+    POLICY_AUDIT_YES,
+    POLICY_AUDIT_REQUIRED, /* what cannot be recorded is refused */
+};
+
+struct policy_egress {
+    bool has_source; /* then a family without its own has none */
+    struct in_addr source4;
+    struct in6_addr source6;
+    char device[16]; /* IFNAMSIZ; "": any */
+};
+
+struct policy_settings {
+    struct policy_limits limits;
+    enum policy_audit audit;
+    struct policy_egress egress;
+};
+
+/* ---- a client's view ---- */
+
+/* What policy says to the client at the other end of listener. NULL without memory. */
+struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
+                                    const char *listener);
+struct policy_view *policy_view_free(struct policy_view *view); /* accepts NULL; returns it */
+/* After a reload, with the same client. Cannot fail; its restrictions stay. */
+void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
+                         const char *listener);
+const struct policy_settings *policy_view_settings(const struct policy_view *view);
+
+#define POLICY_RESTRICTIONS_MAX 16u       /* of a session */
+#define POLICY_RESTRICTION_RULES_MAX 256u /* of all of a session's restrictions together */
+#define POLICY_RESTRICTION_TEXT_MAX 32768u
+
+/*
+ * From now on nothing is allowed that text does not allow too. It is a policy file with a [Rules] section
+ * and nothing else; ports are numbers. 0; -EBADMSG: the error says at which line; -E2BIG: over one of the
+ * limits above; -ENOMEM. On failure the view is as before.
+ */
+int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
+                         char ret_error[static POLICY_ERROR_MAX]);
+unsigned int policy_view_restrictions(const struct policy_view *view);
+
+/* ---- questions ---- */
 
 /* Octets of the text a rule has for the client, without the NUL. */
 #define POLICY_REASON_MAX 200u
@@ -33,16 +125,14 @@ struct policy_question {
     const struct sockaddr *addr; /* NULL: may the name be resolved at all? */
 };
 
-/* Its texts live until the view gets another policy or goes. */
+/* Its texts live until the view gets another policy or restriction, or goes. */
 struct policy_answer {
     bool is_allowed;
+    bool is_learned;    /* no rule allows it, but a file in learn mode lets it pass */
     const char *reason; /* of a denial, for the client */
+    const char *file;   /* of the rule that decided, for the administrator; NULL: none did */
+    unsigned int line;
 };
-
-/* What policy says to the client at the other end of listener. NULL without memory. */
-struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
-                                    const char *listener);
-struct policy_view *policy_view_free(struct policy_view *view); /* accepts NULL; returns it */
 
 struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question);
