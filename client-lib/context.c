@@ -9,6 +9,7 @@
 #include "client-lib/parts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -125,12 +126,28 @@ static int context_over(int fd, const char *path, asock_context **ret)
     return 0;
 }
 
+static int context_over_inherited(const char *text, asock_context **ret)
+{
+    int fd, r;
+
+    r = asock_session_inherit(text, &fd);
+    if (r < 0)
+        return r;
+    r = context_over(fd, NULL, ret);
+    if (r < 0)
+        fcntl(fd, F_SETFD, 0); /* it can be taken later */
+    return r;
+}
+
 int asock_context_new(const char *path, asock_context **ret)
 {
+    const char *inherited = path ? NULL : secure_getenv("ASOCK_FD");
     int fd, r;
 
     if (!ret)
         return -EINVAL;
+    if (inherited && *inherited)
+        return context_over_inherited(inherited, ret);
     if (!path)
         path = secure_getenv("ASOCK_SOCKET");
     if (!path || !*path)

@@ -155,8 +155,7 @@ struct asock_socket {
 struct asock_context {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* with a dispatcher: something has ended */
-    unsigned int waiters;
-    unsigned int refs, holds;
+    unsigned int waiters, refs, holds;
     bool is_ended; /* the last reference is gone */
     char *path;    /* NULL: made from a descriptor */
     int fd;
@@ -167,7 +166,8 @@ struct asock_context {
     char name[CODEC_NAME_MAX + 1];
     uint64_t asked[ASOCK_LIMIT_PAYLOAD + 1];
     bool is_hello_wanted, is_hello_said, is_welcome;
-    bool is_used; /* an op was submitted: Hello is settled */
+    unsigned int welcomes_due; /* Hellos that are not answered */
+    bool is_used;              /* an op was submitted: Hello is settled */
     bool is_always_pending;
     struct welcome limits;
 

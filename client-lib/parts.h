@@ -37,6 +37,8 @@ bool asock_is_in_callback(const asock_context *context);
 
 int asock_session_dial(const char *path, int *ret);
 int asock_session_adopt(int fd);
+/* What ASOCK_FD says; the descriptor is close-on-exec from then on. */
+int asock_session_inherit(const char *text, int *ret);
 /* Until the welcome: what every session may count on. */
 void asock_session_guess(asock_context *context);
 void asock_session_start(asock_context *context, int fd);
@@ -145,6 +147,8 @@ void asock_inspection_append(struct inspection *inspection, const uint8_t *data,
 
 /* Makes the daemon tell of an op whose success it would not tell: 0 or -ENOMEM. */
 int asock_wait_ask(asock_op *op);
+/* Until the connection or a timer has news, or it is `until`; drops the lock while it sleeps. */
+void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until);
 
 /* run.c, thread.c ----------------------------------------------------------------------------- */
 

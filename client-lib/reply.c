@@ -32,6 +32,8 @@ static int welcome(asock_context *context, const struct welcome *said)
     if (asock_ids_grow(&context->ids, limits.sockets) < 0)
         limits.sockets = context->ids.count;
     context->is_welcome = true;
+    if (context->welcomes_due > 0)
+        context->welcomes_due--;
     asock_flow_set_limits(context, &limits);
     asock_sockets_give_ids(context);
     while (context->open_sockets > limits.sockets && !list_is_empty(&context->idless))

@@ -24,6 +24,7 @@ static void add_hello(asock_context *context)
     asock_output_add(&context->out, &request, NULL, 0);
     context->is_hello_wanted = false;
     context->is_hello_said = true;
+    context->welcomes_due++;
 }
 
 static void add_cancel(asock_op *op)

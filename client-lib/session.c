@@ -10,7 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -86,6 +88,37 @@ int asock_session_adopt(int fd)
     return set_nonblocking(fd);
 }
 
+/* A connected Unix stream socket: what a launcher hands on, and no file that happens to be open. */
+static bool is_connection(int fd)
+{
+    struct sockaddr_un peer;
+    socklen_t len = sizeof(int), peer_len = sizeof(peer);
+    int domain;
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
+           getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0;
+}
+
+int asock_session_inherit(const char *text, int *ret)
+{
+    char *end;
+    long fd = strtol(text, &end, 10);
+    int flags, r;
+
+    if (*text < '0' || *text > '9' || *end || fd > INT_MAX)
+        return -EINVAL;
+    flags = fcntl((int)fd, F_GETFD);
+    if (flags < 0)
+        return -errno;
+    /* What came through exec has not this mark; what was taken here has. */
+    if (flags & FD_CLOEXEC)
+        return -EBUSY;
+    r = is_connection((int)fd) ? asock_session_adopt((int)fd) : -EINVAL;
+    if (r == 0)
+        *ret = (int)fd;
+    return r;
+}
+
 static uint64_t asked_or(const asock_context *context, enum asock_limit limit, uint64_t least)
 {
     uint64_t asked = context->asked[limit];
@@ -120,6 +153,7 @@ void asock_session_start(asock_context *context, int fd)
     context->error = 0;
     context->is_hello_wanted = true;
     context->is_hello_said = context->is_used = context->is_welcome = false;
+    context->welcomes_due = 0;
     asock_session_guess(context);
     asock_ids_reset(&context->ids, SESSION_SOCKETS_LEAST);
     memset(&context->out, 0, offsetof(struct output, heads));

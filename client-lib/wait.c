@@ -12,8 +12,20 @@
 #include <poll.h>
 #include <time.h>
 
-static int sleep_on_fd(asock_context *context, int timeout)
+static int shorter(int timer, uint64_t now, uint64_t until)
 {
+    uint64_t left = until - now;
+
+    if (until == UINT64_MAX)
+        return timer;
+    if (left > INT_MAX)
+        left = INT_MAX;
+    return timer >= 0 && (uint64_t)timer < left ? timer : (int)left;
+}
+
+void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until)
+{
+    int timeout = shorter(asock_run_timeout(context), now, until);
     struct pollfd poll_fd = {.fd = context->is_alive ? context->fd : -1, .events = POLLIN};
 
     if (asock_output_is_wanted(context))
@@ -21,7 +33,6 @@ static int sleep_on_fd(asock_context *context, int timeout)
     asock_leave(context);
     poll(&poll_fd, 1, timeout);
     pthread_mutex_lock(&context->lock);
-    return 0;
 }
 
 static void sleep_on_dispatcher(asock_context *context, uint64_t until)
@@ -35,17 +46,6 @@ static void sleep_on_dispatcher(asock_context *context, uint64_t until)
     else
         pthread_cond_timedwait(&context->changed, &context->lock, &ts);
     context->waiters--;
-}
-
-static int shorter(int timer, uint64_t now, uint64_t until)
-{
-    uint64_t left = until - now;
-
-    if (until == UINT64_MAX)
-        return timer;
-    if (left > INT_MAX)
-        left = INT_MAX;
-    return timer >= 0 && (uint64_t)timer < left ? timer : (int)left;
 }
 
 static bool has_ended(const asock_op *op, uint64_t endings)
@@ -71,7 +71,7 @@ int asock_run_until(asock_op *op, int timeout_ms)
         if (context->has_dispatcher)
             sleep_on_dispatcher(context, until);
         else
-            sleep_on_fd(context, shorter(asock_run_timeout(context), now, until));
+            asock_wait_fd(context, now, until);
         if (has_ended(op, endings))
             return 0;
     }

@@ -12,8 +12,9 @@ struct settings {
     const char *control; /* --control, or NULL */
     bool json;
     bool human;
-    int timeout_ms; /* --timeout, or -1 */
-    char **args;    /* what follows the command */
+    int timeout_ms;   /* --timeout, or -1 */
+    const char *name; /* --name, or NULL */
+    char **args;      /* what follows the command */
     int arg_count;
 };
 
@@ -24,6 +25,7 @@ enum option_bit {
     TAKES_JSON = 4,
     TAKES_HUMAN = 8,
     TAKES_TIMEOUT = 16,
+    TAKES_NAME = 32,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 
@@ -33,6 +35,7 @@ struct command {
     const char *summary;   /* a line in the list of commands */
     const char *help;      /* the rest of its own help */
     unsigned int options;  /* enum option_bit */
+    int failure;           /* exit status of a wrong call; 0: EXIT_USAGE */
     int min_args, max_args;
     int (*run)(const struct settings *settings); /* returns the exit status */
 };
@@ -42,6 +45,7 @@ extern const struct command command_show;
 extern const struct command command_stats;
 extern const struct command command_connect;
 extern const struct command command_kill;
+extern const struct command command_run;
 
 /* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

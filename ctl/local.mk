@@ -6,6 +6,7 @@ asockctl_all_but_main = \
 	ctl/cmd_connect.c \
 	ctl/cmd_kill.c \
 	ctl/cmd_list.c \
+	ctl/cmd_run.c \
 	ctl/cmd_show.c \
 	ctl/ctl.h \
 	ctl/idn.c \

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_list, &command_show, &command_stats, &command_connect, &command_kill,
+    &command_list, &command_show, &command_stats, &command_connect, &command_kill, &command_run,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -27,6 +27,7 @@ enum {
     OPTION_JSON,
     OPTION_HUMAN,
     OPTION_TIMEOUT,
+    OPTION_NAME,
     OPTION_VERSION,
 };
 
@@ -36,6 +37,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"human", no_argument, NULL, OPTION_HUMAN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"name", required_argument, NULL, OPTION_NAME},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -58,6 +60,8 @@ static const char *option_text(unsigned int bit)
         return "  --json             for programs\n";
     case TAKES_HUMAN:
         return "  --human            sizes and times in larger units\n";
+    case TAKES_NAME:
+        return "  --name NAME        what \"asockctl list\" shows\n";
     default:
         return "  --timeout SECONDS  do not wait longer; decimals are allowed\n";
     }
@@ -66,7 +70,7 @@ static const char *option_text(unsigned int bit)
 static void print_options(unsigned int options)
 {
     printf("\nOptions:\n");
-    for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_TIMEOUT; bit <<= 1) {
+    for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_NAME; bit <<= 1) {
         if (options & bit)
             fputs(option_text(bit), stdout);
     }
@@ -77,7 +81,7 @@ static void print_options(unsigned int options)
 static int print_help(const struct command *command)
 {
     if (command) {
-        printf("Usage: asockctl %s%s%s [OPTION]...\n\n%s", command->name,
+        printf("Usage: asockctl %s [OPTION]...%s%s\n\n%s", command->name,
                command->arguments[0] ? " " : "", command->arguments, command->help);
         print_options(command->options);
         return finish_output();
@@ -129,6 +133,10 @@ static int parse_option(int option, struct parsed *parsed)
     case OPTION_TIMEOUT:
         parsed->given |= TAKES_TIMEOUT;
         return parse_timeout(optarg, &parsed->settings.timeout_ms);
+    case OPTION_NAME:
+        parsed->given |= TAKES_NAME;
+        parsed->settings.name = optarg;
+        return 0;
     case OPTION_VERSION:
         parsed->version = true;
         return 0;
@@ -150,6 +158,14 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* Of the first one among them. */
+static const char *option_name(unsigned int bits)
+{
+    if (bits & TAKES_JSON)
+        return "--json";
+    return bits & TAKES_HUMAN ? "--human" : "--name";
+}
+
 static int check_call(const struct command *command, const struct parsed *parsed)
 {
     unsigned int surplus = parsed->given & ~command->options;
@@ -159,13 +175,13 @@ static int check_call(const struct command *command, const struct parsed *parsed
         return complain_usage("%s goes through a client socket: --socket, not --control",
                               command->name);
     if (surplus)
-        return complain_usage("%s takes no --human", command->name);
+        return complain_usage("%s takes no %s", command->name, option_name(surplus));
     if (settings->socket && settings->control)
         return complain_usage("either --socket or --control");
     if ((settings->socket && !settings->socket[0]) || (settings->control && !settings->control[0]))
         return complain_usage("the path of a socket is empty");
     if (settings->arg_count < command->min_args || settings->arg_count > command->max_args)
-        return complain_usage("usage: asockctl %s%s%s [OPTION]...", command->name,
+        return complain_usage("usage: asockctl %s [OPTION]...%s%s", command->name,
                               command->arguments[0] ? " " : "", command->arguments);
     return 0;
 }
@@ -179,30 +195,44 @@ static void occupy_standard_descriptors(void)
     }
 }
 
+/* All of the line, behind a wrong option too: whose it is decides the exit status. */
+static int parse_options(int argc, char **argv, struct parsed *parsed)
+{
+    int option, status = 0;
+
+    while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+        int r = parse_option(option, parsed);
+
+        status = status ? status : r;
+    }
+    return status;
+}
+
+static int wrong_call(const struct command *command, int status)
+{
+    return command && command->failure ? command->failure : status;
+}
+
 int main(int argc, char **argv)
 {
     static char program_name[] = "asockctl";
     struct parsed parsed = {.settings.timeout_ms = -1};
     const struct command *command = NULL;
-    int option, status;
+    int status;
 
     occupy_standard_descriptors();
     (void)setlocale(LC_CTYPE, "");
     if (argc < 1)
         return EXIT_USAGE;
     argv[0] = program_name; /* for getopt's messages */
-    while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
-        status = parse_option(option, &parsed);
-        if (status)
-            return status;
-    }
-
-    if (optind < argc) {
+    status = parse_options(argc, argv, &parsed);
+    if (optind < argc)
         command = find_command(argv[optind]);
-        if (!command)
-            return complain_usage("unknown command \"%s\"", argv[optind]);
-        optind++;
-    }
+    if (status)
+        return wrong_call(command, status);
+    if (optind < argc && !command)
+        return complain_usage("unknown command \"%s\"", argv[optind]);
+    optind++;
     if (parsed.version) {
         printf("asockctl %s (libasock %s)\n", VERSION, asock_version());
         return finish_output();
@@ -215,5 +245,5 @@ int main(int argc, char **argv)
     parsed.settings.args = argv + optind;
     parsed.settings.arg_count = argc - optind;
     status = check_call(command, &parsed);
-    return status ? status : command->run(&parsed.settings);
+    return status ? wrong_call(command, status) : command->run(&parsed.settings);
 }

@@ -20,6 +20,10 @@ static void complain_unreachable(const struct session *session, int err)
 {
     const char *path = session->path ? session->path : environment_path("ASOCK_SOCKET");
 
+    if (!session->path && environment_path("ASOCK_FD")) {
+        complain("the connection of ASOCK_FD cannot be used: %s", strerror(err));
+        return;
+    }
     complain("cannot reach asockd at %s: %s", path ? path : "the system's socket", strerror(err));
     if (err == ENOENT || err == ECONNREFUSED)
         complain("is it running? Start it (systemctl start asockd.socket), or name the socket of "
@@ -59,7 +63,7 @@ int session_open_inspector(const struct settings *settings, struct session *ret)
         return open_session(settings->socket, false, ret);
     if (control)
         return open_session(control, true, ret);
-    if (environment_path("ASOCK_SOCKET") || geteuid() != 0)
+    if (environment_path("ASOCK_FD") || environment_path("ASOCK_SOCKET") || geteuid() != 0)
         return open_session(NULL, false, ret);
     return open_session(CONTROL_SOCKET, true, ret);
 }
@@ -112,6 +116,13 @@ int session_control(struct session *session, const struct settings *settings, co
     else if (r < 0)
         complain_of(session, arg, r);
     return r < 0 ? -1 : 0;
+}
+
+int session_detach(struct session *session, const struct settings *settings, int *ret)
+{
+    int r = asock_context_detach_fd(session->context, answer_timeout(settings), ret);
+
+    return r < 0 ? complain_of(session, "the session", r) : 0;
 }
 
 void session_close(struct session *session)

@@ -15,7 +15,7 @@ struct session {
     bool is_control;
 };
 
-/* For connect: a client socket. Complains and returns -1 when there is no daemon. */
+/* For connect and run: a client socket. Complains and returns -1 when there is no daemon. */
 int session_open_client(const struct settings *settings, struct session *ret);
 
 /*
@@ -34,6 +34,9 @@ int session_inspect(struct session *session, const struct settings *settings, co
 /* Acts: "kill" and its ids; complains when it cannot. Returns -1 then. */
 int session_control(struct session *session, const struct settings *settings, const char *verb,
                     const char *arg);
+
+/* The connection, for another program to go on with; complains and returns -1 without an answer. */
+int session_detach(struct session *session, const struct settings *settings, int *ret);
 
 void session_close(struct session *session);
 

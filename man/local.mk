@@ -12,6 +12,7 @@ dist_man_MANS += \
 	man/asock_cancel.3 \
 	man/asock_close.3 \
 	man/asock_connect.3 \
+	man/asock_context_detach_fd.3 \
 	man/asock_context_flush.3 \
 	man/asock_context_get_error.3 \
 	man/asock_context_get_events.3 \

@@ -149,9 +149,15 @@ WITH_DATA = {pb.VERB_SEND, pb.VERB_CONNECT}
 
 
 class Client:
-    """A session. path: the daemon's socket; fd: a connected one that was inherited."""
+    """A session. path: the daemon's socket; fd: a connected one that was inherited.
+
+    With neither: what ASOCK_FD says, a descriptor, or else ASOCK_SOCKET, a path.
+    """
 
     def __init__(self, path=None, fd=None, name=""):
+        if fd is None and path is None and os.environ.get("ASOCK_FD"):
+            fd = int(os.environ["ASOCK_FD"])
+            os.set_inheritable(fd, False)  # one program can use it
         if fd is not None:
             self.wire = unix.socket(fileno=fd)
         else:

@@ -18,7 +18,8 @@ py_tests += \
 	tests/integration/test_ctl_connect.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
-	tests/integration/test_ctl_names.py
+	tests/integration/test_ctl_names.py \
+	tests/integration/test_ctl_run.py
 EXTRA_DIST += tests/lib/asockctl.py
 
 # README.md

@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "show", "stats", "connect", "kill")
+COMMANDS = ("list", "show", "stats", "connect", "kill", "run")
 
 
 class Arguments(unittest.TestCase):
@@ -32,10 +32,10 @@ class Arguments(unittest.TestCase):
         self.check_wrong("", message='unknown command ""')
         self.check_wrong("list", "extra", message="usage: asockctl list [OPTION]...")
         self.check_wrong("stats", "extra", message="usage: asockctl stats")
-        self.check_wrong("show", "1", "2", message="usage: asockctl show [ID]")
-        self.check_wrong("connect", message="usage: asockctl connect HOST PORT")
-        self.check_wrong("connect", "host", message="usage: asockctl connect HOST PORT")
-        self.check_wrong("connect", "host", "1", "2", message="usage: asockctl connect HOST PORT")
+        self.check_wrong("show", "1", "2", message="usage: asockctl show [OPTION]... [ID]")
+        self.check_wrong("connect", message="usage: asockctl connect [OPTION]... HOST PORT")
+        self.check_wrong("connect", "host", message="usage: asockctl connect [OPTION]... HOST PORT")
+        self.check_wrong("connect", "host", "1", "2", message="usage: asockctl connect [OPTION]... HOST PORT")
 
     def test_wrong_options(self):
         self.check_wrong("list", "--frobnicate", message="unrecognized option")

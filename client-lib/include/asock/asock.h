@@ -97,9 +97,11 @@ ASOCK_EXPORT const char *asock_version(void);
 /* ---------------------------------------------------------------------------------- context */
 
 /*
- * Connects to the daemon's socket at path; NULL: the environment's ASOCK_SOCKET, else the system's
- * socket. Does not wait for the daemon's answer. Errors: those of connect(2), -ENAMETOOLONG, -ENOMEM;
- * -EAGAIN when the daemon's queue of connections stayed full for 2 seconds.
+ * Connects to the daemon's socket at path. NULL: the connection that was inherited as the environment's
+ * ASOCK_FD, else the socket of its ASOCK_SOCKET, else the system's socket. Does not wait for the daemon's
+ * answer. Errors: those of connect(2), -ENAMETOOLONG, -ENOMEM; -EAGAIN when the daemon's queue of
+ * connections stayed full for 2 seconds. Of ASOCK_FD, which serves one context of one program: -EINVAL (no
+ * number, no connected Unix stream socket), -EBADF (not open), -EBUSY (taken: it is close-on-exec).
  */
 ASOCK_EXPORT int asock_context_new(const char *path, asock_context **ret);
 
@@ -175,6 +177,14 @@ ASOCK_EXPORT int asock_context_get_error(asock_context *context);
  * -EOPNOTSUPP for a context made from a descriptor.
  */
 ASOCK_EXPORT int asock_context_reconnect(asock_context *context);
+
+/*
+ * Takes the connection out of a context in which nothing was done yet but naming it and asking for limits,
+ * for another program to go on with (its ASOCK_FD). Waits for the daemon's welcome, at most timeout_ms (-1:
+ * for ever). *ret is the caller's, close-on-exec and non-blocking; the context is as one whose session has ended.
+ * -EBUSY: there is a socket, an op was submitted, a dispatcher runs. -ETIMEDOUT, -ECONNABORTED, -EMFILE.
+ */
+ASOCK_EXPORT int asock_context_detach_fd(asock_context *context, int timeout_ms, int *ret);
 
 /* --------------------------------------------------------------------------------- inspection */
 

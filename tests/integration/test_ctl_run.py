@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asockctl run: a program gets a session instead of the daemon's socket."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+
+import asockctl
+from asockd import DaemonTest
+from wire import Wire, pb
+
+DEADLINE = asockctl.DEADLINE
+
+# What stands for a program: says whether the session still has the launcher's name, then does what a client does.
+PROGRAM = """
+import os, socket, sys
+from wire import Wire, pb
+wire = Wire(sock=socket.socket(fileno=int(os.environ["ASOCK_FD"])))
+wire.hello()
+print(wire.inspect(show=pb.Show())[0]["name"])
+"""
+
+
+class Run(DaemonTest):
+
+    def run_tool(self, *args, socket_path=None, **options):
+        path = self.daemon.path if socket_path is None else socket_path
+        return asockctl.run("run", "--socket", path, *args, **options)
+
+    def check_own_failure(self, *args, message, status=125, **options):
+        done = self.run_tool(*args, **options)
+        text = done.stderr.decode()
+        self.assertEqual((done.returncode, done.stdout), (status, b""), (args, text))
+        self.assertTrue(text.startswith("asockctl: "), text)
+        self.assertIn(message, text)
+
+    def program(self, *options, code=PROGRAM, command=(sys.executable,)):
+        env = asockctl.environment(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        done = self.run_tool(*options, "--", *command, "-c", code, env=env)
+        self.assertEqual((done.returncode, done.stderr), (0, b""), done.stderr.decode())
+        return done.stdout.decode()
+
+    def echo_once(self):
+        """A server for one connection that says what it was told; its port."""
+        listener = self.listener()
+
+        def serve():
+            peer, _ = listener.accept()
+            with peer:
+                while data := peer.recv(4096):
+                    peer.sendall(data)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.addCleanup(thread.join, DEADLINE)
+        return listener.getsockname()[1]
+
+    # ------------------------------------------------------------------------- it works
+
+    def test_program_goes_on_with_the_session(self):
+        """A program of the library's, which knows nothing of it but ASOCK_FD."""
+        done = self.run_tool("--", asockctl.TOOL, "connect", "127.0.0.1", str(self.echo_once()), stdin=b"there and back")
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"there and back", b""))
+
+    def test_session_has_a_name(self):
+        self.assertEqual(self.program(), os.path.basename(sys.executable) + "\n")
+        self.assertEqual(self.program("--name", "sandbox 7"), "sandbox 7\n")
+
+    def test_environment_is_the_callers_but_for_one_variable(self):
+        env = asockctl.environment(SOMETHING="else", ASOCK_SOCKET=self.daemon.path)
+        with_run = asockctl.run("run", "--", "env", "-0", env=env).stdout.split(b"\0")
+        got = dict(entry.split(b"=", 1) for entry in with_run if entry)
+        self.assertGreaterEqual(int(got.pop(b"ASOCK_FD")), 3)
+        # The built tool is a script of libtool's, which changes some of its own.
+        for name in ("SOMETHING", "ASOCK_SOCKET", "LC_ALL", "PATH", "HOME"):
+            self.assertEqual(got.get(name.encode()), os.fsencode(env[name]) if name in env else None)
+        self.assertEqual([name for name in got if name.startswith(b"ASOCK_")], [b"ASOCK_SOCKET"])
+
+    def test_no_other_descriptor_is_left(self):
+        done = self.run_tool("--", "sh", "-c", 'ls -l /proc/self/fd; echo "fd $ASOCK_FD"')
+        lines = done.stdout.decode().splitlines()
+        sockets = [line for line in lines if "socket:" in line]
+        self.assertEqual(len(sockets), 1, lines)
+        self.assertIn(f" {lines[-1].split()[1]} -> socket:", sockets[0])
+        self.assertFalse([line for line in lines if "eventfd" in line], lines)
+
+    def test_it_is_the_same_process(self):
+        """exec, not fork: signals and the exit status are the program's."""
+        with tempfile.TemporaryFile() as output:
+            tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--", "sh", "-c", "echo $$; exit 7",
+                                           stdout=output))
+            self.assertEqual(tool.wait(DEADLINE), 7)
+            output.seek(0)
+            self.assertEqual(int(output.read()), tool.pid)
+        done = self.run_tool("--", "sh", "-c", "kill -TERM $$")
+        self.assertEqual(done.returncode, -signal.SIGTERM)
+
+    def test_session_lives_as_long_as_the_program(self):
+        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--name", "sleeper", "--",
+                                       "sh", "-c", "echo up; exec sleep 600", stdout=subprocess.PIPE))
+        self.assertEqual(tool.stdout.readline(), b"up\n")
+        self.assertEqual(self.daemon.stats()["clients"], 2)
+        tool.kill()
+        tool.wait(DEADLINE)
+        self.daemon.settle(self.before)
+
+    def test_run_within_run(self):
+        """The inner one hands the same session on."""
+        inner = (asockctl.TOOL, "run", "--name", "inner", "--", sys.executable)
+        self.assertEqual(self.program("--name", "outer", command=inner), "inner\n")
+
+    def test_python_client(self):
+        code = ("from asock_client import Client\n"
+                "with Client() as client:\n"
+                "    sock = client.socket()\n"
+                f"    sock.connect('127.0.0.1', {self.echo_once()}).result()\n"
+                "    sock.send(b'from Python').result()\n"
+                "    print(sock.receive().result().decode())\n")
+        self.assertEqual(self.program(code=code), "from Python\n")
+
+    def test_one_program_can_use_it(self):
+        """Who comes behind another's requests is told so, and gets nothing."""
+        script = f"{asockctl.TOOL} connect 127.0.0.1 {self.echo_once()} </dev/null && {asockctl.TOOL} show"
+        done = self.run_tool("--", "sh", "-c", script)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"asockd ended the session", done.stderr)
+
+    # --------------------------------------------------------------------------- it fails
+
+    def test_wrong_calls(self):
+        self.check_own_failure(message="usage: asockctl run [OPTION]... -- COMMAND")
+        self.check_own_failure("--", message="usage: asockctl run")
+        self.check_own_failure("--frobnicate", "--", "true", message="unrecognized option")
+        self.check_own_failure("--json", "--", "true", message="run takes no --json")
+        self.check_own_failure("--human", "--", "true", message="run takes no --human")
+        self.check_own_failure("--control", "/x", "--", "true", message="--socket, not --control")
+        self.check_own_failure("--timeout", "x", "--", "true", message="--timeout")
+        for name in ("x" * 65, "line\nfeed", "\x7f"):
+            self.check_own_failure("--name", name, "--", "true", message="--name")
+        done = asockctl.run("list", "--name", "x")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"list takes no --name", done.stderr)
+
+    def test_command_that_cannot_be_run(self):
+        self.check_own_failure("--", "/nowhere/prog", message="/nowhere/prog: No such file", status=127)
+        self.check_own_failure("--", "no-such-command-at-all", message="No such file", status=127)
+        self.check_own_failure("--", "/", message="Permission denied", status=126)
+        self.check_own_failure("--", "/esc\x1b[31m", message=r"/esc\x1b[31m: ", status=127)
+
+    def test_no_daemon(self):
+        self.check_own_failure("--", "true", socket_path="/nowhere/asock.sock", message="is it running?")
+
+    def test_daemon_that_says_nothing(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as mute:
+            path = os.path.join(folder, "sock")
+            mute.bind(path)
+            mute.listen()
+            self.check_own_failure("--timeout", "0.01", "--", "true", socket_path=path, message="does not answer")
+
+    def test_daemon_that_refuses(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as rude:
+            path = os.path.join(folder, "sock")
+            rude.bind(path)
+            rude.listen()
+
+            def serve():
+                peer, _ = rude.accept()
+                peer.close()
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            self.check_own_failure("--", "true", socket_path=path, message="asockd ended the session")
+            thread.join(DEADLINE)
+
+    def test_bad_inherited_descriptor(self):
+        """One that is wrong is told, not passed over."""
+        for value in ("x", "987654", "0"):
+            with self.subTest(value=value):
+                done = asockctl.run("connect", "127.0.0.1", "1",
+                                    env=asockctl.environment(ASOCK_FD=value, ASOCK_SOCKET=self.daemon.path))
+                self.assertEqual((done.returncode, done.stdout), (1, b""))
+                self.assertIn(b"ASOCK_FD", done.stderr)
+
+    def test_killed_half_way(self):
+        """Before exec the session is asockctl's and goes with it."""
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as proxy:
+            path = os.path.join(folder, "sock")
+            proxy.bind(path)
+            proxy.listen()
+            proxy.settimeout(DEADLINE)
+            tool = self.hold(asockctl.Tool("run", "--socket", path, "--", "true", stderr=subprocess.PIPE))
+            peer, _ = proxy.accept()
+            with peer:
+                peer.settimeout(DEADLINE)
+                self.assertTrue(peer.recv(4096))  # Hello has come, the welcome will not
+                tool.kill()
+                tool.wait(DEADLINE)
+                self.assertEqual(peer.recv(4096), b"")
+
+
+class HandedOn(DaemonTest):
+    """The protocol of it, by hand."""
+
+    def test_hello_again_with_another_name_and_limits(self):
+        wire = self.wire(hello=False)
+        wire.hello(name="launcher", sockets=16)
+        again = self.hold(Wire(sock=socket.socket(fileno=os.dup(wire.sock.fileno()))))
+        again.hello(name="program", sockets=40)
+        self.assertEqual(again.welcome.sockets, 40)
+        self.assertEqual(again.inspect(show=pb.Show())[0]["name"], "program")
+        again.send(again.make_hello(name="third"))
+        self.assertEqual(again.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
