@@ -49,6 +49,8 @@ libasockd_la_SOURCES = \
 	daemon/peer.h \
 	daemon/policy.c \
 	daemon/policy.h \
+	daemon/quota.c \
+	daemon/quota.h \
 	daemon/race.c \
 	daemon/race.h \
 	daemon/resolver.c \

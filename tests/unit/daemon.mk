@@ -5,6 +5,7 @@
 unit_tests += \
 	tests/unit/test_faults.unit \
 	tests/unit/test_address_order.unit \
+	tests/unit/test_quota.unit \
 	tests/unit/test_race.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_host.unit \
@@ -22,6 +23,7 @@ tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 tests_unit_test_address_order_unit_SOURCES = tests/unit/test_address_order.c
 tests_unit_test_race_unit_SOURCES = tests/unit/test_race.c
+tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h

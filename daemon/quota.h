@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_QUOTA_H
+#define ASOCKD_QUOTA_H
+
+/*
+ * Who holds how much of the daemon. A tree of counters:
+ *
+ *     daemon - listener - user - unit - session
+ *
+ * What a session holds is charged to it and to everything above it, before it is allocated. A node may
+ * have at most half of what its parent has left beside it,
+ *
+ *     used + n <= (most of the parent - used by its other children) / 2      (rounded up)
+ *
+ * and its own limit at most. So k greedy children have 1/(k+1) each, and the next one finds as much. A
+ * listener that is the only one has all that the daemon has. Clients of which no unit is known stand
+ * directly below their user.
+ *
+ * A node lives as long as somebody holds it, something is charged to it, or a node below it lives: a
+ * socket that still drains is its client's long after the client has gone.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum quota_resource {
+    QUOTA_CLIENTS,  /* sessions */
+    QUOTA_HELLOS,   /* of them, those that have not said Hello */
+    QUOTA_SOCKETS,  /* promised to a session: each may have a descriptor */
+    QUOTA_OPS,      /* promised to a session */
+    QUOTA_QUEUED,   /* octets of sends, promised to a session */
+    QUOTA_KERNEL,   /* octets that sockets' buffers in the kernel may grow to */
+    QUOTA_SHARED,   /* octets of shared memory */
+    QUOTA_LOOKUPS,  /* questions to the resolver */
+    QUOTA_LINGERS,  /* sockets whose close goes on */
+    QUOTA_ATTEMPTS, /* sockets of a race beside the first */
+    QUOTA_RESOURCES
+};
+
+enum quota_level { QUOTA_DAEMON, QUOTA_LISTENER, QUOTA_USER, QUOTA_UNIT, QUOTA_SESSION };
+
+#define QUOTA_NONE UINT64_MAX /* no limit of its own */
+#define QUOTA_KEY_MAX 512u    /* octets with the NUL; a longer one is cut */
+
+struct quota;
+struct quota_usage {
+    uint64_t used, most; /* most: as things are now; it may be less than used */
+};
+
+/* The daemon's own node; limits of QUOTA_RESOURCES entries. NULL without memory. */
+struct quota *quota_new(const uint64_t *limits);
+/* The parent's child of this level and key, made if there is none; key NULL: always a new one. */
+struct quota *quota_child(struct quota *parent, enum quota_level level, const char *key);
+struct quota *quota_ref(struct quota *q);
+struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
+
+/* Under what is used already: nothing more is charged until it is less. */
+void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most);
+
+/* What could be charged now. */
+uint64_t quota_room(const struct quota *q, enum quota_resource resource);
+/* 0, or -EDQUOT: nothing is charged. */
+int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n);
+/* As much as was charged, or part of it; asserts. q may be gone when it returns. */
+void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n);
+
+/*
+ * One connect, of `rate` a second: a session may do as many, those of one unit together twice, of one
+ * user four times, each saved up for a second at most. false: too many.
+ */
+bool quota_may_connect(struct quota *q, uint32_t rate, uint64_t now_ms);
+
+/* ---- for people ---- */
+
+/* The highest node that has no room for n more; NULL: there is room. */
+const struct quota *quota_full(const struct quota *q, enum quota_resource resource, uint64_t n);
+/* "user 1000" */
+void quota_describe(const struct quota *q, char *out, size_t cap);
+const char *quota_resource_name(enum quota_resource resource);
+/* The node of this level, from q upwards; NULL: none. */
+const struct quota *quota_at(const struct quota *q, enum quota_level level);
+struct quota_usage quota_usage(const struct quota *q, enum quota_resource resource);
+
+#endif
