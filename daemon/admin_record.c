@@ -83,13 +83,21 @@ static void add_endpoint(struct record *record, const char *name, int r,
                       inet_ntop(AF_INET6, endpoint->address, text, sizeof(text)), endpoint->port);
 }
 
+static void add_id(struct record *record, const char *name, uint32_t id)
+{
+    if (id == PEER_ID_UNKNOWN)
+        record_text(record, name, "unknown");
+    else
+        record_number(record, name, id);
+}
+
 static void add_peer(struct record *record, const struct session *s)
 {
     record_number(record, "pid", s ? (uint64_t)s->peer.pid : 0);
     record_text(record, "unit", s ? s->peer.unit : NULL);
     record_text(record, "command", s ? s->peer.comm : NULL);
     if (s)
-        record_number(record, "uid", s->peer.uid);
+        add_id(record, "uid", s->peer.uid);
 }
 
 /* As many as a text may have octets; "..." stands for the rest. */
@@ -112,8 +120,9 @@ static void add_groups(struct record *record, const struct peer *peer)
 
 static void add_peer_details(struct record *record, const struct session *s)
 {
-    record_number(record, "gid", s->peer.gid);
+    add_id(record, "gid", s->peer.gid);
     add_groups(record, &s->peer);
+    record_text(record, "units", s->peer.units_known ? "known" : "unknown");
     record_text(record, "user_unit", s->peer.user_unit);
     record_text(record, "cgroup", s->peer.cgroup);
     record_text(record, "pidfd", peer_pidfd_source_name(s->peer.pidfd_source));

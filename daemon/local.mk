@@ -47,6 +47,8 @@ libasockd_la_SOURCES = \
 	daemon/op_sync.c \
 	daemon/peer.c \
 	daemon/peer.h \
+	daemon/peer_proc.c \
+	daemon/peer_proc.h \
 	daemon/policy.c \
 	daemon/policy.h \
 	daemon/quota.c \

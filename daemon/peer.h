@@ -5,8 +5,17 @@
 /*
  * Who is at the other end of a Unix socket, as the kernel says it: credentials of the moment of
  * connect(2), and what /proc says about that process while it is known to live. What cannot be
- * established is unknown (an empty text, a false flag), never guessed and never cut short.
- * The identity belongs to the connection: it stays when the process execs or passes the socket on.
+ * established is unknown (an empty text, a false flag, PEER_ID_UNKNOWN), never guessed and never cut
+ * short. The identity belongs to the connection: it stays when the process execs or passes the socket
+ * on.
+ *
+ * Unit and cgroup are told of a number, the pid, and numbers are used again. SO_PEERPIDFD holds the
+ * process itself: if that lives after /proc was read, the number was its own all the time. Kernels
+ * before 6.5 have no such thing. There the pidfd is opened by number, and taken for the peer's only if
+ * its process has the peer's user id and had begun when the connection was accepted. What remains: the
+ * peer ended before its connection was accepted, and meanwhile its number went to another process of
+ * the same user. For that the kernel must have handed out all of its numbers (kernel.pid_max) while
+ * the connection was waiting.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +26,9 @@
 #define PEER_CGROUP_MAX 512 /* octets with the NUL; a longer path is unknown */
 #define PEER_COMM_MAX 16    /* TASK_COMM_LEN */
 
+/* A uid or gid that has no number in our user namespace. No process can have it. */
+#define PEER_ID_UNKNOWN ((uint32_t)-1)
+
 enum peer_pidfd_source {
     PEER_PIDFD_NONE,   /* the process is unknown */
     PEER_PIDFD_SOCKET, /* SO_PEERPIDFD: exactly the process that connected */
@@ -24,27 +36,31 @@ enum peer_pidfd_source {
 };
 
 struct peer {
-    uid_t uid;
-    gid_t gid;
+    uid_t uid; /* or PEER_ID_UNKNOWN */
+    gid_t gid; /* likewise */
     pid_t pid; /* 0: not visible in this pid namespace; of a peer that has gone, its number then */
     bool gids_known;
     uint32_t gid_count;
     gid_t gids[PEER_GIDS_MAX];
     int pidfd; /* -1: none */
     enum peer_pidfd_source pidfd_source;
-    char unit[PEER_UNIT_MAX];      /* systemd unit; "": unknown or none */
-    char user_unit[PEER_UNIT_MAX]; /* unit of the user's manager; "": unknown or none */
+    bool units_known;              /* false: unit and user_unit are empty */
+    char unit[PEER_UNIT_MAX];      /* of the system's manager; "": unknown or none */
+    char user_unit[PEER_UNIT_MAX]; /* of a user's manager; "": unknown or none */
     char cgroup[PEER_CGROUP_MAX];  /* path in the unified hierarchy; "": unknown */
     char comm[PEER_COMM_MAX];      /* the process's own choice, for showing only; "": unknown */
 };
 
-/* 0, or -errno when fd is no connected Unix socket; *ret is then as after peer_deinit(). */
+/*
+ * To be called as soon as fd has been accepted. 0, or -errno when fd is no connected Unix socket; *ret
+ * is then as after peer_deinit().
+ */
 int peer_read(int fd, struct peer *ret);
 
 /* Closes the pidfd; may be called twice. */
 void peer_deinit(struct peer *peer);
 
-/* False also when the process is unknown. */
+/* False also when the process is unknown. True: pid is still its number. */
 bool peer_is_alive(const struct peer *peer);
 
 const char *peer_pidfd_source_name(enum peer_pidfd_source source);

@@ -19,3 +19,8 @@ libtestlib_la_SOURCES = \
 	tests/lib/wait.h
 TEST_SUPPORT += libtestlib.la
 endif
+
+# Runs a test, or a daemon, as on a kernel without SO_PEERPIDFD.
+check_PROGRAMS += tests/lib/no-peerpidfd
+tests_lib_no_peerpidfd_SOURCES = tests/lib/no_peerpidfd.c
+tests_lib_no_peerpidfd_LDADD =

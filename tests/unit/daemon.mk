@@ -10,6 +10,7 @@ unit_tests += \
 	tests/unit/test_config.unit \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
+	tests/unit/test_peer_places.unit \
 	tests/unit/test_resolver.unit \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
@@ -17,7 +18,10 @@ unit_tests += \
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
-tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c
+peer_child_sources = tests/unit/peer_child.c tests/unit/peer_child.h
+tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c $(peer_child_sources)
+tests_unit_test_peer_places_unit_SOURCES = tests/unit/test_peer_places.c $(peer_child_sources)
+script_tests += tests/unit/peer_without_peerpidfd.test
 tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c
 tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c

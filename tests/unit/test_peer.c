@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/peer.h"
 #include "tests/lib/skip.h"
+#include "tests/unit/peer_child.h"
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,73 +20,35 @@
 #define SO_PEERPIDFD 77
 #endif
 
-/* A child that has connected to us, and lives until released. */
-struct child {
-    pid_t pid;
-    int fd;      /* our end of its connection */
-    int release; /* closing it lets the child end */
-};
-
-static int listen_abstract(struct sockaddr_un *addr, socklen_t *len)
+/* How this kernel, or the filter of no-peerpidfd, has it. */
+static enum peer_pidfd_source expected_source(void)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int pair[2], pidfd = -1;
+    socklen_t len = sizeof(pidfd);
+    bool has_it;
 
-    *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
-    *len = sizeof(addr->sun_family);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)addr, *len), 0); /* autobind */
-    *len = sizeof(*addr);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)addr, len), 0);
-    ck_assert_int_eq(listen(fd, 1), 0);
-    return fd;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    has_it = getsockopt(pair[0], SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) == 0;
+    if (has_it)
+        close(pidfd);
+    close(pair[0]);
+    close(pair[1]);
+    ck_assert(!has_it || !getenv("ASOCK_TEST_PEERPIDFD"));
+    return has_it ? PEER_PIDFD_SOCKET : PEER_PIDFD_OPENED;
 }
 
-static void run_child(const struct sockaddr_un *addr, socklen_t len, int wait_fd,
-                      void (*prepare)(void))
+static void check_unknown(const struct peer *peer)
 {
-    int fd;
-    char c;
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (prepare)
-        prepare();
-    fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (connect(fd, (const struct sockaddr *)addr, len) < 0)
-        _exit(1);
-    _exit(read(wait_fd, &c, 1) == 0 ? 0 : 1);
+    ck_assert_str_eq(peer->comm, "");
+    ck_assert_str_eq(peer->cgroup, "");
+    ck_assert_str_eq(peer->unit, "");
+    ck_assert_str_eq(peer->user_unit, "");
+    ck_assert(!peer->units_known);
 }
 
-static void child_start(struct child *child, void (*prepare)(void))
+static void name_child(void *data)
 {
-    struct sockaddr_un addr;
-    socklen_t len;
-    int lfd = listen_abstract(&addr, &len), gate[2];
-
-    ck_assert_int_eq(pipe2(gate, O_CLOEXEC), 0);
-    child->pid = fork();
-    ck_assert_int_ge(child->pid, 0);
-    if (child->pid == 0) {
-        close(gate[1]);
-        run_child(&addr, len, gate[0], prepare);
-    }
-    close(gate[0]);
-    child->release = gate[1];
-    child->fd = accept4(lfd, NULL, NULL, SOCK_CLOEXEC);
-    ck_assert_int_ge(child->fd, 0);
-    close(lfd);
-}
-
-static void child_end(struct child *child)
-{
-    int status = -1;
-
-    close(child->release);
-    ck_assert_int_eq(waitpid(child->pid, &status, 0), child->pid);
-    ck_assert_int_eq(status, 0);
-}
-
-static void name_child(void)
-{
+    (void)data;
     prctl(PR_SET_NAME, "peer \n child");
 }
 
@@ -97,14 +57,14 @@ START_TEST(test_peer_living_child)
     struct child child;
     struct peer peer;
 
-    child_start(&child, name_child);
+    child_start(&child, &(struct plan){.before = name_child});
     ck_assert_int_eq(peer_read(child.fd, &peer), 0);
     ck_assert_uint_eq(peer.uid, geteuid());
     ck_assert_uint_eq(peer.gid, getegid());
     ck_assert_int_eq(peer.pid, child.pid);
     ck_assert_int_ge(peer.pidfd, 0);
     ck_assert_int_ne(fcntl(peer.pidfd, F_GETFD) & FD_CLOEXEC, 0);
-    ck_assert_int_ne(peer.pidfd_source, PEER_PIDFD_NONE);
+    ck_assert_int_eq(peer.pidfd_source, expected_source());
     ck_assert(peer_is_alive(&peer));
     ck_assert_str_eq(peer.comm, "peer \n child");
     ck_assert_int_eq(peer.cgroup[0], '/');
@@ -127,11 +87,83 @@ START_TEST(test_peer_of_dead_process_is_unknown)
     ck_assert_int_eq(peer_read(child.fd, &peer), 0);
     ck_assert_uint_eq(peer.uid, geteuid());
     ck_assert(!peer_is_alive(&peer));
-    ck_assert_str_eq(peer.comm, "");
-    ck_assert_str_eq(peer.cgroup, "");
-    ck_assert_str_eq(peer.unit, "");
-    ck_assert_str_eq(peer.user_unit, "");
+    check_unknown(&peer);
     peer_deinit(&peer);
+    close(child.fd);
+}
+END_TEST
+
+/* It still is in a control group, as far as /proc is concerned. */
+START_TEST(test_peer_of_zombie_is_unknown)
+{
+    struct child child;
+    struct peer peer;
+
+    child_start(&child, NULL);
+    child_finish(&child);
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert(!peer_is_alive(&peer));
+    check_unknown(&peer);
+    peer_deinit(&peer);
+    ck_assert_int_eq(waitpid(child.pid, NULL, 0), child.pid);
+    close(child.fd);
+}
+END_TEST
+
+static void *live_on(void *data)
+{
+    (void)data;
+    pause();
+    return NULL;
+}
+
+/* The rest of the group goes where its leader, a zombie, does not. */
+static void end_leader(void *data)
+{
+    pthread_t thread;
+
+    (void)data;
+    if (pthread_create(&thread, NULL, live_on, NULL) != 0)
+        _exit(8);
+}
+
+static bool is_zombie(pid_t pid)
+{
+    char path[64], line[256] = "";
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    f = fopen(path, "re");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_ptr_nonnull(fgets(line, sizeof(line), f));
+    fclose(f);
+    return strstr(line, ") Z ") != NULL;
+}
+
+static void leave_thread(void *data, int fd)
+{
+    (void)data;
+    if (write(fd, "", 1) != 1)
+        _exit(7);
+    syscall(SYS_exit, 0); /* this thread alone */
+}
+
+START_TEST(test_peer_whose_leader_has_ended_has_no_groups)
+{
+    struct child child;
+    struct peer peer;
+
+    child_start(&child, &(struct plan){.before = end_leader, .after = leave_thread});
+    while (!is_zombie(child.pid))
+        usleep(1000);
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert(peer_is_alive(&peer));
+    ck_assert_str_eq(peer.cgroup, "");
+    ck_assert(!peer.units_known);
+    peer_deinit(&peer);
+    ck_assert_int_eq(kill(child.pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(child.pid, NULL, 0), child.pid);
+    close(child.release);
     close(child.fd);
 }
 END_TEST
@@ -178,65 +210,6 @@ START_TEST(test_peer_too_many_groups_are_unknown)
 }
 END_TEST
 
-/* What a kernel before 6.5 says to SO_PEERPIDFD. Only the low halves of both ints are looked at. */
-static int deny_peerpidfd(void)
-{
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define LOW(n) (offsetof(struct seccomp_data, args[n]))
-#else
-#define LOW(n) (offsetof(struct seccomp_data, args[n]) + 4)
-#endif
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getsockopt, 0, 5),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, LOW(1)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOL_SOCKET, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, LOW(2)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SO_PEERPIDFD, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno : 0;
-}
-
-/* In a process of its own: the filter cannot be taken off again. 0: as it should be. */
-static int check_fallback(int fd, pid_t pid)
-{
-    struct peer peer;
-
-    if (deny_peerpidfd() < 0)
-        return 2;
-    if (peer_read(fd, &peer) < 0)
-        return 3;
-    if (peer.pidfd_source != PEER_PIDFD_OPENED || peer.pid != pid || !peer_is_alive(&peer))
-        return 4;
-    return peer.comm[0] && peer.cgroup[0] ? 0 : 5;
-}
-
-START_TEST(test_peer_without_so_peerpidfd)
-{
-    struct child child;
-    int status = -1;
-    pid_t pid;
-
-    child_start(&child, NULL);
-    pid = fork();
-    ck_assert_int_ge(pid, 0);
-    if (pid == 0)
-        _exit(check_fallback(child.fd, child.pid));
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    child_end(&child);
-    close(child.fd);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-        TEST_SKIP("no seccomp filters here");
-    ck_assert_int_eq(status, 0);
-}
-END_TEST
-
 START_TEST(test_peer_refuses_other_sockets)
 {
     struct peer peer;
@@ -265,9 +238,10 @@ int main(void)
 
     tcase_add_test(tc, test_peer_living_child);
     tcase_add_test(tc, test_peer_of_dead_process_is_unknown);
+    tcase_add_test(tc, test_peer_of_zombie_is_unknown);
+    tcase_add_test(tc, test_peer_whose_leader_has_ended_has_no_groups);
     tcase_add_test(tc, test_peer_groups);
     tcase_add_test(tc, test_peer_too_many_groups_are_unknown);
-    tcase_add_test(tc, test_peer_without_so_peerpidfd);
     tcase_add_test(tc, test_peer_refuses_other_sockets);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Peers whose ids, numbers and control groups are not what they are elsewhere. */
+#include "daemon/peer.h"
+#include "daemon/peer_proc.h"
+#include "tests/lib/skip.h"
+#include "tests/unit/peer_child.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NOBODY 65534u
+#define NEED_ROOT                                                                                  \
+    do {                                                                                           \
+        if (geteuid() != 0)                                                                        \
+            TEST_SKIP("needs root");                                                               \
+    } while (0)
+
+/* In the way of pid numbers there are two kinds of kernels; see test_peer.c. */
+static bool has_peerpidfd(void)
+{
+    struct peer peer;
+    int pair[2];
+    bool r;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    ck_assert_int_eq(peer_read(pair[0], &peer), 0);
+    r = peer.pidfd_source == PEER_PIDFD_SOCKET;
+    peer_deinit(&peer);
+    close(pair[0]);
+    close(pair[1]);
+    return r;
+}
+
+static void check_nothing_of_proc(const struct peer *peer)
+{
+    ck_assert_str_eq(peer->comm, "");
+    ck_assert_str_eq(peer->cgroup, "");
+    ck_assert_str_eq(peer->unit, "");
+    ck_assert_str_eq(peer->user_unit, "");
+    ck_assert(!peer->units_known);
+}
+
+/* ---- ids ---- */
+
+static void become_other(void *data)
+{
+    uid_t uid = (uid_t)(uintptr_t)data;
+
+    if (setgid(uid) < 0 || setuid(uid) < 0)
+        _exit(9);
+}
+
+static void become_nobody(void *data, int fd)
+{
+    (void)fd;
+    become_other((void *)(uintptr_t)NOBODY);
+    (void)data;
+}
+
+/* Without SO_PEERPIDFD it might be somebody else who has got the number. */
+START_TEST(test_peer_that_has_changed_its_user)
+{
+    struct child child;
+    struct peer peer;
+
+    NEED_ROOT;
+    child_start(&child, &(struct plan){.after = become_nobody});
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert_uint_eq(peer.uid, 0);
+    if (has_peerpidfd()) {
+        ck_assert_str_ne(peer.cgroup, "");
+    } else {
+        check_nothing_of_proc(&peer);
+        ck_assert_int_eq(peer.pidfd, -1);
+        ck_assert_int_eq(peer.pidfd_source, PEER_PIDFD_NONE);
+    }
+    peer_deinit(&peer);
+    child_end(&child);
+    close(child.fd);
+}
+END_TEST
+
+/* A process of that very number; -errno. */
+static pid_t fork_with_number(pid_t pid)
+{
+    struct clone_args args = {
+        .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&pid, .set_tid_size = 1};
+    long r = syscall(SYS_clone3, &args, sizeof(args));
+
+    return r < 0 ? -errno : (pid_t)r;
+}
+
+static pid_t take_number(pid_t pid, uid_t uid)
+{
+    int ready[2];
+    pid_t r;
+    char c;
+
+    ck_assert_int_eq(pipe2(ready, O_CLOEXEC), 0);
+    r = fork_with_number(pid);
+    if (r == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (setgid(uid) < 0 || setuid(uid) < 0 || write(ready[1], "", 1) != 1)
+            _exit(9);
+        pause();
+    }
+    close(ready[1]);
+    if (r > 0)
+        ck_assert_int_eq(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return r;
+}
+
+/* The peer has ended, and its number is another user's now. */
+START_TEST(test_peer_whose_number_is_used_again)
+{
+    struct child child;
+    struct peer peer;
+    pid_t other;
+
+    NEED_ROOT;
+    child_start(&child, NULL);
+    child_end(&child);
+    other = take_number(child.pid, NOBODY);
+    if (other == -EINVAL || other == -ENOSYS || other == -EPERM)
+        TEST_SKIP("no process can be given a number here");
+    ck_assert_int_eq(other, child.pid);
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert_uint_eq(peer.uid, 0);
+    ck_assert_int_eq(peer.pid, child.pid);
+    ck_assert(!peer_is_alive(&peer));
+    check_nothing_of_proc(&peer);
+    peer_deinit(&peer);
+    close(child.fd);
+    ck_assert_int_eq(kill(other, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(other, NULL, 0), other);
+}
+END_TEST
+
+/* What began behind the accept cannot have connected before it. */
+START_TEST(test_peer_began_before_it_was_accepted)
+{
+    struct child child;
+    struct peer peer = {0};
+
+    child_start(&child, NULL);
+    peer.pid = child.pid;
+    peer.uid = geteuid();
+    peer.pidfd = (int)syscall(SYS_pidfd_open, child.pid, 0);
+    ck_assert_int_ge(peer.pidfd, 0);
+    ck_assert(peer_proc_fits(&peer, peer_proc_now()));
+    ck_assert(!peer_proc_fits(&peer, 0));
+    peer.uid++;
+    ck_assert(!peer_proc_fits(&peer, peer_proc_now()));
+    peer_deinit(&peer);
+    child_end(&child);
+    close(child.fd);
+}
+END_TEST
+
+static void write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+/* We see 65534 then, but so we do of everybody else. */
+START_TEST(test_peer_of_another_user_namespace)
+{
+    struct child root, user;
+    struct peer peer;
+
+    NEED_ROOT;
+    child_start(&root, NULL);
+    child_start(&user, &(struct plan){.before = become_other, .data = (void *)(uintptr_t)1000});
+    if (unshare(CLONE_NEWUSER) < 0)
+        TEST_SKIP("no user namespaces here");
+    write_file("/proc/self/setgroups", "deny");
+    write_file("/proc/self/uid_map", "0 0 1");
+    write_file("/proc/self/gid_map", "0 0 1");
+    ck_assert_int_eq(peer_read(root.fd, &peer), 0);
+    ck_assert_uint_eq(peer.uid, 0);
+    ck_assert_uint_eq(peer.gid, 0);
+    peer_deinit(&peer);
+    ck_assert_int_eq(peer_read(user.fd, &peer), 0);
+    ck_assert_uint_eq(peer.uid, PEER_ID_UNKNOWN);
+    ck_assert_uint_eq(peer.gid, PEER_ID_UNKNOWN);
+    ck_assert(!peer.gids_known);
+    peer_deinit(&peer);
+}
+END_TEST
+
+START_TEST(test_peer_nobody_is_somebody)
+{
+    struct child child;
+    struct peer peer;
+
+    NEED_ROOT;
+    child_start(&child, &(struct plan){.before = become_other, .data = (void *)(uintptr_t)NOBODY});
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert_uint_eq(peer.uid, NOBODY);
+    ck_assert_uint_eq(peer.gid, NOBODY);
+    ck_assert_str_ne(peer.cgroup, "");
+    peer_deinit(&peer);
+    child_end(&child);
+    close(child.fd);
+}
+END_TEST
+
+/* ---- pid namespaces, /proc ---- */
+
+/* Runs fn as the first process of a new pid namespace; /proc stays the old one's. */
+static void in_pid_namespace(void (*fn)(void *), void *data)
+{
+    int status = -1;
+    pid_t pid;
+
+    ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
+    pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        fn(data);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+
+static void read_from_outside(void *data)
+{
+    struct child *child = data;
+    struct peer peer;
+
+    if (peer_read(child->fd, &peer) < 0 || peer.pid != 0 || peer.uid != 0)
+        _exit(1);
+    if (peer.comm[0] || peer.cgroup[0] || peer.units_known)
+        _exit(2);
+    if (peer.pidfd_source == PEER_PIDFD_OPENED)
+        _exit(3);
+    peer_deinit(&peer);
+}
+
+START_TEST(test_peer_of_another_pid_namespace)
+{
+    struct child child;
+
+    NEED_ROOT;
+    child_start(&child, NULL);
+    in_pid_namespace(read_from_outside, &child);
+    child_end(&child);
+    close(child.fd);
+}
+END_TEST
+
+static void read_inside(void *data)
+{
+    struct child child;
+    struct peer peer;
+
+    (void)data;
+    child_start(&child, NULL);
+    if (peer_read(child.fd, &peer) < 0 || peer.pid != child.pid)
+        _exit(1);
+    if (peer.comm[0] || peer.cgroup[0] || peer.units_known)
+        _exit(2);
+    peer_deinit(&peer);
+    child_end(&child);
+}
+
+/* There is a process of that number in /proc, and it is another one. */
+START_TEST(test_peer_proc_of_another_pid_namespace)
+{
+    NEED_ROOT;
+    ck_assert_int_eq(access("/proc/2/comm", F_OK), 0);
+    in_pid_namespace(read_inside, NULL);
+}
+END_TEST
+
+START_TEST(test_peer_that_proc_hides)
+{
+    struct child child;
+    struct peer peer;
+
+    NEED_ROOT;
+    child_start(&child, NULL);
+    ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+    ck_assert_int_eq(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+    if (mount("proc", "/proc", "proc", 0, "hidepid=2") < 0)
+        TEST_SKIP("no /proc of its own");
+    become_other((void *)(uintptr_t)NOBODY);
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert_uint_eq(peer.uid, 0);
+    ck_assert_int_eq(peer.pid, child.pid);
+    check_nothing_of_proc(&peer);
+    ck_assert_int_ne(peer.pidfd_source, PEER_PIDFD_OPENED);
+    peer_deinit(&peer);
+    close(child.release);
+    close(child.fd);
+}
+END_TEST
+
+/* ---- control groups ---- */
+
+/* Of the name of the test and its process: no two are in each other's way. */
+static bool make_group(struct cgroup *group, const char *name)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "%s-%d", name, (int)getpid());
+    return geteuid() == 0 && cgroup_make(group, text);
+}
+
+static void check_cgroup(struct cgroup *group, const char *expected)
+{
+    struct child child;
+    struct peer peer;
+
+    child_start(&child, &(struct plan){.before = cgroup_enter, .data = group});
+    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
+    ck_assert_str_eq(peer.cgroup, expected);
+    ck_assert_str_ne(peer.comm, "");
+    if (!expected[0])
+        ck_assert(!peer.units_known);
+    peer_deinit(&peer);
+    child_end(&child);
+    close(child.fd);
+}
+
+START_TEST(test_peer_cgroup_of_odd_name)
+{
+    struct cgroup group;
+
+    if (!make_group(&group, "asock 0::x\t\x1b[1m\"\\\xff..\r"))
+        TEST_SKIP("no control groups here");
+    check_cgroup(&group, group.path);
+    cgroup_deepen(&group, "0::");
+    check_cgroup(&group, group.path);
+    cgroup_remove(&group, 2);
+}
+END_TEST
+
+/* What /proc says of one that was removed below its zombies. */
+START_TEST(test_peer_cgroup_that_looks_removed)
+{
+    struct cgroup group;
+
+    if (!make_group(&group, "asock-test"))
+        TEST_SKIP("no control groups here");
+    cgroup_deepen(&group, "x (deleted)");
+    check_cgroup(&group, "");
+    cgroup_remove(&group, 2);
+}
+END_TEST
+
+START_TEST(test_peer_cgroup_too_long)
+{
+    char name[] = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
+    struct cgroup group;
+    unsigned int levels = 1;
+
+    if (!make_group(&group, "asock-test"))
+        TEST_SKIP("no control groups here");
+    for (; strlen(group.path) + sizeof(name) < PEER_CGROUP_MAX; levels++)
+        cgroup_deepen(&group, name);
+    check_cgroup(&group, group.path);
+    cgroup_deepen(&group, name);
+    check_cgroup(&group, "");
+    cgroup_remove(&group, levels + 1);
+}
+END_TEST
+
+START_TEST(test_peer_outside_of_our_cgroup_namespace)
+{
+    struct cgroup group, other;
+    struct child above, beside, below;
+    struct peer peer;
+
+    if (!make_group(&group, "asock-test"))
+        TEST_SKIP("no control groups here");
+    ck_assert(make_group(&other, "asock-other"));
+    child_start(&above, NULL);
+    child_start(&beside, &(struct plan){.before = cgroup_enter, .data = &other});
+    cgroup_enter(&group);
+    ck_assert_int_eq(unshare(CLONE_NEWCGROUP), 0);
+    child_start(&below, NULL);
+
+    ck_assert_int_eq(peer_read(below.fd, &peer), 0);
+    ck_assert_str_eq(peer.cgroup, "/");
+    peer_deinit(&peer);
+    ck_assert_int_eq(peer_read(above.fd, &peer), 0);
+    ck_assert_str_eq(peer.cgroup, "");
+    ck_assert(!peer.units_known);
+    peer_deinit(&peer);
+    ck_assert_int_eq(peer_read(beside.fd, &peer), 0);
+    ck_assert_str_eq(peer.cgroup, "");
+    ck_assert(!peer.units_known);
+    peer_deinit(&peer);
+
+    child_end(&below);
+    child_end(&beside);
+    child_end(&above);
+    *strrchr(other.dir, '/') = '\0';
+    cgroup_enter(&other); /* out of the group, to be able to remove it */
+    *strchr(other.dir, '\0') = '/';
+    cgroup_remove(&other, 1);
+    cgroup_remove(&group, 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("peer");
+    TCase *tc = tcase_create("places");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tc, test_peer_that_has_changed_its_user);
+    tcase_add_test(tc, test_peer_whose_number_is_used_again);
+    tcase_add_test(tc, test_peer_began_before_it_was_accepted);
+    tcase_add_test(tc, test_peer_of_another_user_namespace);
+    tcase_add_test(tc, test_peer_nobody_is_somebody);
+    tcase_add_test(tc, test_peer_of_another_pid_namespace);
+    tcase_add_test(tc, test_peer_proc_of_another_pid_namespace);
+    tcase_add_test(tc, test_peer_that_proc_hides);
+    tcase_add_test(tc, test_peer_cgroup_of_odd_name);
+    tcase_add_test(tc, test_peer_cgroup_that_looks_removed);
+    tcase_add_test(tc, test_peer_cgroup_too_long);
+    tcase_add_test(tc, test_peer_outside_of_our_cgroup_namespace);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
