@@ -146,7 +146,19 @@ static void read_direct(struct input *in, size_t n)
     in->payload_left -= (uint32_t)n;
 }
 
-/* 1: something came; 0: nothing is there; -errno: the connection is over. */
+static size_t room_of(const struct msghdr *msg)
+{
+    size_t room = 0;
+
+    for (size_t i = 0; i < msg->msg_iovlen; i++)
+        room += msg->msg_iov[i].iov_len;
+    return room;
+}
+
+/*
+ * 1: something came, and there may be more; 2: that was all there is; 0: nothing is there; -errno: the
+ * connection is over.
+ */
 static int read_some(asock_context *context)
 {
     struct input *in = &context->in;
@@ -168,7 +180,7 @@ static int read_some(asock_context *context)
         direct = (size_t)n;
     read_direct(in, direct);
     in->end += (size_t)n - direct;
-    return 1;
+    return (size_t)n < room_of(&msg) ? 2 : 1;
 }
 
 void asock_input_run(asock_context *context)
@@ -185,5 +197,8 @@ void asock_input_run(asock_context *context)
             asock_session_end(context, ERR_CONNECTION_ABORTED);
         else
             take_all(context);
+        /* A socket that has been emptied is asked again by poll(2), not here. */
+        if (r == 2 && !context->out.is_broken)
+            return;
     }
 }

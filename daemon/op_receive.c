@@ -43,6 +43,7 @@ static int ended(struct op *op, ssize_t n)
 
     if (n == -EAGAIN) {
         sock->wants_read = true;
+        sock->had_more = false;
         return 0;
     }
     if (n < 0)

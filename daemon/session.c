@@ -150,6 +150,9 @@ static void run_input(struct session *s)
             c = NEEDS_ROOM;
             break;
         }
+        /* A short read says that there is no more; the watcher knows when there is. */
+        if (r > 0 && s->transport.in_emptied && !s->transport.out_lost)
+            reads = 0;
         if (r < 0)
             s->input_ended = true;
     }

@@ -42,12 +42,16 @@ void sock_move(struct sock *sock, enum sock_state to)
 
 static void run_readable(struct sock *sock)
 {
-    sock->wants_read = false;
-    /* Nobody asked: the data stays in the kernel, and the watcher must not fire for it again. */
-    if (!list_is_empty(&sock->receives))
+    bool was_guess = sock->is_guess;
+
+    sock->wants_read = sock->is_guess = false;
+    if (!list_is_empty(&sock->receives)) {
         sock_run_receives(sock);
-    else
-        sock_update_watch(sock);
+        return;
+    }
+    /* Nobody asked: the data stays in the kernel, and the watcher must not fire for it again. */
+    sock->had_more = was_guess;
+    sock_update_watch(sock);
 }
 
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
@@ -169,6 +173,19 @@ void sock_run_sends(struct sock *sock)
     sock_update_watch(sock);
 }
 
+/*
+ * All receives were filled to the last octet: whether there is more nobody knows. Asking costs the next
+ * receive a call where there is none, waiting costs it a turn where there is; what was right the last
+ * time decides.
+ */
+static void guess_more(struct sock *sock)
+{
+    if (sock->state != SOCK_CONNECTED || sock->receive_side != SIDE_OPEN || sock->wants_read ||
+        sock->had_more || !list_is_empty(&sock->receives) || list_is_linked(&sock->room))
+        return;
+    sock->wants_read = sock->is_guess = true;
+}
+
 void sock_run_receives(struct sock *sock)
 {
     unsigned int budget = TURN_SOCKET_STEPS;
@@ -185,6 +202,7 @@ void sock_run_receives(struct sock *sock)
         if (sock->wants_read)
             break;
     }
+    guess_more(sock);
     sock_update_watch(sock);
 }
 

@@ -81,6 +81,8 @@ struct sock {
     bool owes_killed;                /* the owner has not been told yet that it was killed */
     bool is_closing;                 /* its close is under way: what ends now ends because of it */
     bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
+    bool is_guess;                   /* wants_read is: a read that was filled has not told */
+    bool had_more;                   /* what the last such guess should have been */
 };
 
 /* Why, for the owner. */

@@ -190,6 +190,7 @@ int transport_fill(struct transport *t)
         /* No control buffer: descriptors that a client sends are dropped by the kernel. */
         n = recv(t->fd, t->in + t->in_end, t->in_cap - t->in_end, MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
+    t->in_emptied = n < (ssize_t)(t->in_cap - t->in_end);
     if (n < 0)
         return errno == EAGAIN ? 0 : -errno;
     if (n == 0)

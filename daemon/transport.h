@@ -34,8 +34,9 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
-    bool out_lost;  /* output goes nowhere: it is dropped */
-    bool out_waits; /* somebody was refused room: tell when there is some */
+    bool in_emptied; /* the last read took all there was */
+    bool out_lost;   /* output goes nowhere: it is dropped */
+    bool out_waits;  /* somebody was refused room: tell when there is some */
     uint64_t octets_in, octets_out;
 };
 

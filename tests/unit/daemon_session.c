@@ -20,7 +20,6 @@
 
 uint64_t core_now = 1000;
 
-
 static uint64_t read_clock(void)
 {
     return core_now;
