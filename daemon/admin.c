@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "daemon/admin_policy.h"
 #include "daemon/admin_record.h"
 #include "daemon/loop.h"
 #include "daemon/session.h"
@@ -147,6 +148,8 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
         return -ESRCH;
     record_sock(&record, sock);
     record_sock_details(&record, sock);
+    if (sees_all(s))
+        record_sock_denial(&record, sock);
     return record_encode(&record, out, cap);
 }
 
@@ -197,4 +200,7 @@ const struct inspect_ops admin_inspect_ops = {
     .show = show,
     .stats = stats,
     .kill = kill_id,
+    .reload = admin_reload,
+    .judge = admin_judge,
+    .learned = admin_learned,
 };

@@ -3,7 +3,7 @@
 #define ASOCKD_ADMIN_H
 
 /*
- * What LIST, SHOW and STATS tell. A session of a client listener sees itself and its own sockets, one
+ * What LIST, SHOW and STATS tell, and what the other control verbs do. A session of a client listener sees itself and its own sockets, one
  * of the control listener sees everything. Names of fields are stable; new ones may come anywhere.
  */
 #include "daemon/inspect.h"

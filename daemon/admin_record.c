@@ -11,6 +11,7 @@
 #include "daemon/loop.h"
 #include "daemon/netsock.h"
 #include "daemon/peer.h"
+#include "daemon/policy.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
 
@@ -187,6 +188,7 @@ void record_sock(struct record *record, const struct sock *sock)
     add_endpoint(record, "local", has_fd ? netsock_local(&sock->ns, &local) : 0, &local);
     add_endpoint(record, "remote", has_fd ? netsock_remote(&sock->ns, &remote) : 0, &remote);
     record_text(record, "host", sock->host);
+    record_number(record, "denied", !sock_judge(sock).is_allowed);
     record_number(record, "queued", sock->queued);
     record_number(record, "ops", sock->op_count);
     record_number(record, "bytes_in", sock->bytes_in);
@@ -273,6 +275,17 @@ void record_sock_details(struct record *record, const struct sock *sock)
     add_tcp_info(record, sock);
 }
 
+void record_sock_denial(struct record *record, const struct sock *sock)
+{
+    struct policy_answer answer = sock_judge(sock);
+
+    if (answer.is_allowed)
+        return;
+    if (answer.file)
+        record_format(record, "denied_by", "%s:%u", answer.file, answer.line);
+    record_text(record, "denied_reason", answer.reason);
+}
+
 /* ---- the daemon ---- */
 
 static uint64_t count_nodes(const struct list *list)
@@ -301,6 +314,8 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "ops_failed", stats->ops_failed);
     record_number(record, "connects_denied", stats->connects_denied);
     record_number(record, "protocol_errors", stats->protocol_errors);
+    record_number(record, "reloads", stats->reloads);
+    record_number(record, "reloads_failed", stats->reloads_failed);
     record_number(record, "accept_stalls", stats->accept_stalls);
     record_number(record, "bytes_in", stats->bytes_in);
     record_number(record, "bytes_out", stats->bytes_out);

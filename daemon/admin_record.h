@@ -36,6 +36,8 @@ long record_encode(const struct record *record, uint8_t *out, size_t cap);
 void record_sock(struct record *record, const struct sock *sock);
 /* What SHOW adds to it. */
 void record_sock_details(struct record *record, const struct sock *sock);
+/* And to the administrator, of a connection that policy would not allow any more: why. */
+void record_sock_denial(struct record *record, const struct sock *sock);
 /* SHOW of a session. */
 void record_session(struct record *record, const struct session *s);
 /* STATS: of the whole daemon, or of one session. */

@@ -86,7 +86,7 @@ static void detach(struct op *op, uint32_t error)
         give_back_octets(op);
     give_back_count(op);
     if (sock && sock->state == SOCK_KILLED && error)
-        op->text = SOCK_KILLED_TEXT;
+        op->text = sock_killed_text(sock);
     if (sock && sock->connect == op)
         sock->connect = NULL;
     if (sock && sock->close == op)

@@ -18,6 +18,15 @@ struct config {
     char servers[CONF_LINE_MAX + 1];
 };
 
+/* The file once more, on top of the same command line. */
+struct config_source {
+    const struct config *arguments; /* as the command line left it, before any file */
+    struct config next;
+};
+
+struct reload_source config_source_init(struct config_source *source,
+                                        const struct config *arguments);
+
 #define CONFIG_FILE SYSCONFDIR "/asockd/asockd.conf"
 
 void config_init(struct config *config);

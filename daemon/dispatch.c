@@ -44,6 +44,9 @@ static const struct verb_entry verbs[] = {
     [VERB_SHOW] = {verb_show, ON_CONTROL},
     [VERB_STATS] = {verb_stats, ON_CONTROL},
     [VERB_KILL] = {verb_kill, ON_CONTROL},
+    [VERB_RELOAD] = {verb_reload, ON_CONTROL},
+    [VERB_JUDGE] = {verb_judge, ON_CONTROL | WITH_PAYLOAD},
+    [VERB_LEARNED] = {verb_learned, ON_CONTROL},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)

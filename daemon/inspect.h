@@ -2,7 +2,8 @@
 #ifndef ASOCKD_INSPECT_H
 #define ASOCKD_INSPECT_H
 
-/* How LIST, SHOW and STATS get their records, and KILL its target: the op asks, admin answers. */
+/* How the control verbs get their records and do their work: the op asks, admin answers. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@ struct inspect_cursor {
 /* A record fits into a reply of the transport's small buffer. */
 #define INSPECT_RECORD_MAX 3584u
 
+/* Of a failure, for people; the reply's payload. "": nothing to say. */
+#define INSPECT_TEXT_MAX 513u
+
 struct inspect_ops {
     /* The next row that `s` may see. Octets written; 0: no more rows. */
     long (*list)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
@@ -25,6 +29,15 @@ struct inspect_ops {
     long (*stats)(struct session *s, uint8_t *out, size_t cap);
     /* 0, -ESRCH. `s` itself may be what ends. */
     int (*kill)(struct session *s, uint64_t id);
+
+    /* Octets of a record, or -errno with a text. */
+    long (*reload)(struct session *s, bool close, uint8_t *out, size_t cap,
+                   char ret_text[static INSPECT_TEXT_MAX]);
+    /* question: a record. */
+    long (*judge)(struct session *s, const uint8_t *question, size_t len, uint8_t *out, size_t cap,
+                  char ret_text[static INSPECT_TEXT_MAX]);
+    /* As list, of what learn mode has seen. */
+    long (*learned)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
 };
 
 #endif

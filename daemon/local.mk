@@ -9,12 +9,15 @@ libasockd_la_SOURCES = \
 	daemon/address_order.h \
 	daemon/admin.c \
 	daemon/admin.h \
+	daemon/admin_policy.c \
+	daemon/admin_policy.h \
 	daemon/admin_record.c \
 	daemon/admin_record.h \
 	daemon/complete.c \
 	daemon/complete.h \
 	daemon/config.c \
 	daemon/config.h \
+	daemon/config_reload.c \
 	daemon/dispatch.c \
 	daemon/dispatch.h \
 	daemon/host.c \
@@ -41,6 +44,7 @@ libasockd_la_SOURCES = \
 	daemon/op_kill.c \
 	daemon/op_open.c \
 	daemon/op_option.c \
+	daemon/op_policy.c \
 	daemon/op_receive.c \
 	daemon/op_send.c \
 	daemon/op_shutdown.c \
@@ -51,10 +55,14 @@ libasockd_la_SOURCES = \
 	daemon/peer_proc.h \
 	daemon/policy.c \
 	daemon/policy.h \
+	daemon/policy_learn.c \
+	daemon/policy_learn.h \
 	daemon/quota.c \
 	daemon/quota.h \
 	daemon/race.c \
 	daemon/race.h \
+	daemon/reload.c \
+	daemon/reload.h \
 	daemon/resolver.c \
 	daemon/resolver.h \
 	daemon/server.c \
@@ -67,6 +75,7 @@ libasockd_la_SOURCES = \
 	daemon/sock.c \
 	daemon/sock.h \
 	daemon/sock_close.c \
+	daemon/sock_policy.c \
 	daemon/stats.h \
 	daemon/transport.c \
 	daemon/transport.h \

@@ -20,6 +20,8 @@
 struct policy;
 struct resolver;
 struct inspect_ops;
+struct learn;
+struct reload;
 
 struct task {
     struct list node;
@@ -68,6 +70,8 @@ struct worker {
     struct policy *policy;
     struct resolver *resolver;
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
+    struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
+    struct reload *reload;             /* NULL: nothing to be read anew */
     struct stats stats;
     bool is_stopping;
 };

@@ -18,19 +18,22 @@ static void hang(void)
 
 int main(int argc, char **argv)
 {
+    struct config arguments, config;
+    struct config_source source;
     char error[CONF_ERROR_MAX];
-    struct config config;
     int r;
 
-    config_init(&config);
-    r = config_read_arguments(&config, argc, argv);
+    config_init(&arguments);
+    r = config_read_arguments(&arguments, argc, argv);
     if (r != 0)
         return r < 0 ? 2 : EXIT_SUCCESS;
+    config = arguments;
     r = config_read_file(&config, error);
     if (r < 0) {
         fprintf(stderr, "asockd: %s\n", error);
         return EXIT_FAILURE;
     }
+    config.server.source = config_source_init(&source, &arguments);
     asock_log_setup(config.log_level);
     resolver_clean_environment();
 #ifdef ASOCKD_TEST_HOOKS

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 static void tell(struct notifier *n, const char *first)
 {
@@ -79,6 +80,21 @@ void notifier_start(struct notifier *n, struct worker *w, const struct listeners
     tell(n, "READY=1\n");
 }
 
+void notifier_reloading(struct notifier *n)
+{
+    struct timespec now;
+
+    (void)n;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+               (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+}
+
+void notifier_reloaded(struct notifier *n)
+{
+    tell(n, "READY=1\n");
+}
+
 void notifier_stop(struct notifier *n)
 {
     ev_timer_stop(n->worker->loop, &n->status);
@@ -102,6 +118,16 @@ void notifier_start(struct notifier *n, struct worker *w, const struct listeners
     (void)n;
     (void)w;
     (void)ls;
+}
+
+void notifier_reloading(struct notifier *n)
+{
+    (void)n;
+}
+
+void notifier_reloaded(struct notifier *n)
+{
+    (void)n;
 }
 
 void notifier_stop(struct notifier *n)

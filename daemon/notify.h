@@ -28,6 +28,9 @@ struct notifier {
 
 /* READY=1, and STATUS= and WATCHDOG=1 from then on. */
 void notifier_start(struct notifier *n, struct worker *w, const struct listeners *ls);
+/* RELOADING=1, and READY=1 behind it, whatever became of it. */
+void notifier_reloading(struct notifier *n);
+void notifier_reloaded(struct notifier *n);
 /* STOPPING=1. */
 void notifier_stop(struct notifier *n);
 /* Accepts one that was never started. */

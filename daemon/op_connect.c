@@ -15,6 +15,7 @@
 #include "daemon/complete.h"
 #include "daemon/host.h"
 #include "daemon/policy.h"
+#include "daemon/policy_learn.h"
 #include "daemon/race.h"
 #include "daemon/resolver.h"
 #include "daemon/services.h"
@@ -36,13 +37,19 @@ struct connect {
     struct endpoint local, remote;
 };
 
-static struct policy_answer ask(const struct connect *c, const struct sockaddr *addr)
+static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
 {
-    struct policy_question question = {
+    return (struct policy_question){
         .host = c->is_by_name ? c->host.name : NULL,
         .port = c->port,
         .addr = addr,
     };
+}
+
+/* May the name be asked for? */
+static struct policy_answer ask_name(const struct connect *c)
+{
+    struct policy_question question = question_of(c, NULL);
 
     return policy_judge(c->op->session->view, &question);
 }
@@ -74,8 +81,11 @@ static struct connect *connect_of(struct race *race)
 static uint32_t judge(struct race *race, const struct sockaddr *addr)
 {
     struct connect *c = connect_of(race);
-    struct policy_answer answer = ask(c, addr);
+    struct policy_question question = question_of(c, addr);
+    struct policy_answer answer = policy_judge(c->op->session->view, &question);
 
+    if (answer.is_learned)
+        learn_note(race->worker->learn, &question, &answer);
     if (answer.is_allowed)
         return ERR_SUCCESS;
     keep_reason(c, &answer);
@@ -271,7 +281,7 @@ static int start_lookup(struct op *op, int family)
 
 static void start_resolving(struct op *op)
 {
-    struct policy_answer answer = ask(op->send.connect, NULL);
+    struct policy_answer answer = ask_name(op->send.connect);
     int r;
 
     if (!answer.is_allowed) {
@@ -292,6 +302,20 @@ static void start_racing(struct connect *c)
 
     if (fd >= 0)
         take_connection(c, fd);
+}
+
+bool connect_judge_again(struct op *op)
+{
+    struct connect *c = op->send.connect;
+    struct policy_answer answer = {.is_allowed = true};
+
+    if (c->is_by_name)
+        answer = ask_name(c);
+    if (answer.is_allowed)
+        return race_judge_again(&c->race);
+    keep_reason(c, &answer);
+    fail(op, ERR_ACCESS_DENIED);
+    return true;
 }
 
 static int check_connect(const struct sock *sock)

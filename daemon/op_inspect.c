@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LIST, SHOW, STATS.
- * Happy path: each record is made when there is room for its reply; a LIST tells one after the other
- * and ends with a reply without a record.
- * Failures: too many LISTs at a time, SHOW of an id that does not exist, or that the asking session may not see.
+ * LIST, LEARNED, SHOW, STATS.
+ * Happy path: each record is made when there is room for its reply; LIST and LEARNED tell one after the
+ * other and end with a reply without a record.
+ * Failures: too many LISTs at a time, LEARNED of a client, SHOW of an id that does not exist, or that the asking session may not see.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,6 +15,15 @@
 #include "daemon/verbs.h"
 #include "proto/errors.h"
 
+static long next_row(struct op *op, uint8_t *out, size_t cap)
+{
+    struct session *s = op->session;
+    const struct inspect_ops *inspect = s->worker->inspect;
+
+    return op->verb == VERB_LEARNED ? inspect->learned(s, &op->inspect.cursor, out, cap)
+                                    : inspect->list(s, &op->inspect.cursor, out, cap);
+}
+
 static int list_step(struct op *op)
 {
     struct session *s = op->session;
@@ -23,7 +32,7 @@ static int list_step(struct op *op)
     for (;;) {
         struct inspect_cursor before = op->inspect.cursor;
         struct reply reply;
-        long n = s->worker->inspect->list(s, &op->inspect.cursor, record, sizeof(record));
+        long n = next_row(op, record, sizeof(record));
 
         if (n <= 0) {
             complete(op, n < 0 ? asock_error_from_errno((int)n) : ERR_SUCCESS);
@@ -62,6 +71,13 @@ int verb_list(struct op *op, const struct call *call)
     return 0;
 }
 
+int verb_learned(struct op *op, const struct call *call)
+{
+    if (op->session->kind != LISTENER_CONTROL)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    return verb_list(op, call);
+}
+
 static void record_cleanup(struct op *op)
 {
     op->value.octets = mem_free(op->value.octets);
@@ -83,20 +99,36 @@ static const struct op_class record_class = {
     .fill = record_fill,
 };
 
-/* n: octets of the record, or -errno. */
-static int tell_record(struct op *op, const uint8_t *record, long n)
+static int keep_octets(struct op *op, const void *data, size_t len)
 {
+    op->value.octets = mem_alloc(sizeof(struct octets) + len);
+    if (!op->value.octets)
+        return -ENOMEM;
+    op->value.octets->len = len;
+    memcpy(op->value.octets->data, data, len);
+    return 0;
+}
+
+int tell_record(struct op *op, const uint8_t *record, long n)
+{
+    op->class = &record_class;
     if (n == -ESRCH)
         return ERR_NOT_FOUND;
     if (n < 0)
         return (int)asock_error_from_errno((int)n);
-    op->value.octets = mem_alloc(sizeof(struct octets) + (size_t)n);
-    if (!op->value.octets)
+    if (keep_octets(op, record, (size_t)n) < 0)
         return ERR_NO_BUFFER_SPACE;
-    op->value.octets->len = (size_t)n;
-    memcpy(op->value.octets->data, record, (size_t)n);
     complete(op, ERR_SUCCESS);
     return 0;
+}
+
+int tell_failure(struct op *op, long error, const char *text)
+{
+    op->class = &record_class;
+    /* Without memory the number has to do. */
+    if (text[0] && keep_octets(op, text, strlen(text) + 1) == 0)
+        op->text = (const char *)op->value.octets->data;
+    return (int)asock_error_from_errno((int)error);
 }
 
 int verb_show(struct op *op, const struct call *call)
@@ -104,7 +136,6 @@ int verb_show(struct op *op, const struct call *call)
     struct session *s = op->session;
     uint8_t record[INSPECT_RECORD_MAX];
 
-    op->class = &record_class;
     return tell_record(op, record,
                        s->worker->inspect->show(s, call->request->show.id, record, sizeof(record)));
 }
@@ -115,6 +146,5 @@ int verb_stats(struct op *op, const struct call *call)
     uint8_t record[INSPECT_RECORD_MAX];
 
     (void)call;
-    op->class = &record_class;
     return tell_record(op, record, s->worker->inspect->stats(s, record, sizeof(record)));
 }

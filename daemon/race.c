@@ -253,6 +253,38 @@ int race_go(struct race *race)
     return race->winner ? take_winner(race, race->winner) : -1;
 }
 
+/* 1: it was closed. */
+static int judge_attempt(struct race *race, struct race_attempt *attempt)
+{
+    uint32_t verdict;
+
+    if (attempt->ns.fd < 0)
+        return 0;
+    verdict = race->hooks->judge(race, &attempt->address.any);
+    if (verdict == ERR_SUCCESS)
+        return 0;
+    netsock_abort(&attempt->ns, race->worker);
+    race->running--;
+    if (race->winner == attempt)
+        race->winner = NULL;
+    if (!race->had_attempt)
+        race->error = verdict;
+    return 1;
+}
+
+bool race_judge_again(struct race *race)
+{
+    int closed = 0;
+
+    for (uint32_t i = 0; i < race->count; i++)
+        closed += judge_attempt(race, &race->attempts[i]);
+    if (closed > 0 && !race->winner) {
+        deadline_unset(&race->settle);
+        advance(race);
+    }
+    return closed > 0;
+}
+
 void race_stop(struct race *race)
 {
     deadline_unset(&race->attempt_delay);

@@ -63,6 +63,12 @@ void race_family_done(struct race *race, int family, uint32_t error);
  * is idle again, won() is not called), else -1.
  */
 int race_go(struct race *race);
+/*
+ * The judge has changed its mind: attempts that it denies now are closed, be they connected already but
+ * not told. The next address takes their place; won() and lost() are not called from here. True: there
+ * were some.
+ */
+bool race_judge_again(struct race *race);
 /* Every attempt is closed, nothing is told any more. At any time, also twice. */
 void race_stop(struct race *race);
 

@@ -520,6 +520,38 @@ int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
     return 0;
 }
 
+static bool is_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+int resolver_set_servers(struct resolver *resolver, const char *servers)
+{
+    const char *before = resolver->options.servers;
+    struct file_id now;
+    char *copy = NULL;
+    int r;
+
+    if (is_same_text(before, servers))
+        return 0;
+    if (servers) {
+        copy = copy_text(servers);
+        if (!copy)
+            return -ENOMEM;
+    }
+    now = identify(resolver->options.resolv_conf);
+    resolver->options.servers = copy;
+    r = channel_new(resolver);
+    if (r < 0) {
+        resolver->options.servers = before;
+        mem_free(copy);
+        return r;
+    }
+    resolver->resolv_conf = now;
+    mem_free((void *)before);
+    return 0;
+}
+
 struct resolver *resolver_free(struct resolver *resolver)
 {
     if (!resolver)

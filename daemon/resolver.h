@@ -62,6 +62,12 @@ void resolver_clean_environment(void);
 int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
                  struct resolver **ret);
 
+/*
+ * As in resolver_options, from the next lookup on; those in progress end with the servers that they were
+ * asked of. -EINVAL, -ENOMEM, -EIO: as before.
+ */
+int resolver_set_servers(struct resolver *resolver, const char *servers);
+
 /* Asserts that no query is in progress; returns NULL. */
 struct resolver *resolver_free(struct resolver *resolver);
 

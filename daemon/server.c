@@ -20,6 +20,8 @@
 #include "daemon/notify.h"
 #include "daemon/op.h"
 #include "daemon/policy.h"
+#include "daemon/policy_learn.h"
+#include "daemon/reload.h"
 #include "daemon/resolver.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
@@ -33,6 +35,7 @@ struct server {
     struct worker worker;
     struct listeners listeners;
     struct notifier notifier;
+    struct reload reload;
     struct ev_signal interrupt, terminate, hang_up, user;
     struct ev_timer stop; /* looks whether all has gone */
     ev_tstamp stop_until; /* then what is left is reset */
@@ -101,10 +104,13 @@ static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int 
 
 static void on_hang_up(struct ev_loop *loop, struct ev_signal *watcher, int events)
 {
+    struct server *server = watcher->data;
+    struct reload_report report; /* the log has it too, and there is nobody else to tell */
+
     (void)loop;
-    (void)watcher;
     (void)events;
-    log_notice("SIGHUP is ignored: the configuration is read at the start only");
+    if (!server->worker.is_stopping)
+        reload_run(&server->reload, false, &report);
 }
 
 static void on_user_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
@@ -204,6 +210,7 @@ static int init_worker(struct server *server, uint32_t fds_max)
     const struct server_config *config = server->config;
     struct resolver_options options = {.servers = config->servers};
     struct worker *w = &server->worker;
+    char error[POLICY_ERROR_MAX];
     int r;
 
     r = worker_init(w, NULL);
@@ -211,11 +218,18 @@ static int init_worker(struct server *server, uint32_t fds_max)
         log_error("asockd: event loop: %s", strerror(-r));
         return r;
     }
-    w->policy = policy_new(config->allow_any ? POLICY_ANY : POLICY_DENY);
-    if (!w->policy) {
+    r = reload_load_policy(config, error, &w->policy);
+    if (r < 0) {
+        log_error("asockd: %s", error);
+        return r;
+    }
+    w->learn = learn_new();
+    if (!w->learn) {
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
+    server->reload = (struct reload){w, &server->notifier, config->source};
+    w->reload = &server->reload;
     w->limits = config->limits;
     w->fds_max = fds_max;
     w->inspect = &admin_inspect_ops;
@@ -274,6 +288,7 @@ static void server_deinit(struct server *server)
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
     w->policy = policy_unref(w->policy);
+    w->learn = learn_free(w->learn);
     op_free_spares(w);
     worker_deinit(w);
 }

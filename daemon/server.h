@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "daemon/loop.h"
+#include "daemon/reload.h"
 
 struct server_config {
     const char
@@ -15,6 +16,7 @@ struct server_config {
     struct limits limits;         /* of a session */
     uint32_t clients;             /* sessions on all client listeners */
     const char *servers;          /* name servers instead of /etc/resolv.conf's; NULL: those */
+    struct reload_source source;  /* of a reload */
     void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
 };
 

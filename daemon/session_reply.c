@@ -120,7 +120,7 @@ static bool report(struct session *s, struct sock *sock)
 {
     struct reply reply = {.kind = KIND_EVENT, .socket = sock->id, .body = BODY_EVENT};
 
-    const char *text = sock->owes_killed ? SOCK_KILLED_TEXT : "";
+    const char *text = sock->owes_killed ? sock_killed_text(sock) : "";
 
     reply.event = sock->owes_killed ? EVENT_KILLED : EVENT_SEND_ROOM;
     reply.error = sock->owes_killed ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;

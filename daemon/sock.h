@@ -23,6 +23,7 @@
 #include "daemon/netsock.h"
 #include "daemon/op.h"
 
+struct policy_answer;
 struct session;
 
 enum sock_state {
@@ -79,6 +80,7 @@ struct sock {
     bool has_sent_end;               /* the kernel has our FIN */
     bool lingers;                    /* closed by the client, with time for its queued sends */
     bool owes_killed;                /* the owner has not been told yet that it was killed */
+    bool is_outlawed;                /* killed because policy allows it no more */
     bool is_closing;                 /* its close is under way: what ends now ends because of it */
     bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
     bool is_guess;                   /* wants_read is: a read that was filled has not told */
@@ -87,6 +89,12 @@ struct sock {
 
 /* Why, for the owner. */
 #define SOCK_KILLED_TEXT "ended by the administrator"
+#define SOCK_OUTLAWED_TEXT "policy"
+
+static inline const char *sock_killed_text(const struct sock *sock)
+{
+    return sock->is_outlawed ? SOCK_OUTLAWED_TEXT : SOCK_KILLED_TEXT;
+}
 
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
@@ -133,6 +141,11 @@ void sock_orphan_linger(struct sock *sock);
 void sock_abort_linger(struct sock *sock, uint32_t error);
 /* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
 void sock_kill(struct sock *sock);
+/*
+ * What policy says today of a connection that is up: of the name it was connected by, then of its peer's
+ * address. What is not up, or belongs to no session any more, is allowed.
+ */
+struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);
 

@@ -14,9 +14,11 @@ struct stats {
     uint64_t ops_failed;      /* completed with an error */
     uint64_t connects_denied; /* by policy */
     uint64_t protocol_errors; /* sessions ended for one */
-    uint64_t accept_stalls;   /* accept found no descriptor */
-    uint64_t bytes_in;        /* from the network */
-    uint64_t bytes_out;       /* to the network */
+    uint64_t reloads;         /* that came into force */
+    uint64_t reloads_failed;
+    uint64_t accept_stalls; /* accept found no descriptor */
+    uint64_t bytes_in;      /* from the network */
+    uint64_t bytes_out;     /* to the network */
 };
 
 #endif

@@ -35,6 +35,9 @@ int verb_list(struct op *op, const struct call *call);
 int verb_show(struct op *op, const struct call *call);
 int verb_stats(struct op *op, const struct call *call);
 int verb_kill(struct op *op, const struct call *call);
+int verb_reload(struct op *op, const struct call *call);
+int verb_judge(struct op *op, const struct call *call);
+int verb_learned(struct op *op, const struct call *call);
 
 /* HELLO is no op: it is answered by a welcome. 0 or -EPROTO; the session may have ended. */
 int hello(struct session *s, const struct request *request);
@@ -43,6 +46,17 @@ int hello(struct session *s, const struct request *request);
  * A SEND that continues a chain. 1: it was one; 0: it is a new op; -EPROTO.
  */
 int send_piece(struct session *s, const struct call *call);
+
+/* The op ends with a record of n octets; n may be -errno. As a verb_fn. */
+int tell_record(struct op *op, const uint8_t *record, long n);
+/* error: -errno. text is copied. */
+int tell_failure(struct op *op, long error, const char *text);
+
+/*
+ * A CONNECT in progress (sock->connect), by the policy of now: one by a name that may not be asked for
+ * any more ends, an attempt at an address that is denied is closed. True: one of both; its socket may be gone then.
+ */
+bool connect_judge_again(struct op *op);
 
 /* Sends what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
 int send_step(struct op *op);

@@ -59,7 +59,7 @@ static void check_request(const struct request *request)
 
 static bool verb_is_known(uint32_t verb)
 {
-    return (verb >= VERB_HELLO && verb <= VERB_SYNC) || (verb >= VERB_LIST && verb <= VERB_STATS);
+    return (verb >= VERB_HELLO && verb <= VERB_SYNC) || (verb >= VERB_LIST && verb <= VERB_LEARNED);
 }
 
 static void request(const uint8_t *data, size_t size)

@@ -32,6 +32,9 @@ union arm {
     Asock__V1__Show show;
     Asock__V1__Stats stats;
     Asock__V1__Kill kill;
+    Asock__V1__Reload reload;
+    Asock__V1__Judge judge;
+    Asock__V1__Learned learned;
 };
 
 struct encoder {
@@ -341,6 +344,34 @@ static int get_kill(struct decoder *d)
     return 0;
 }
 
+static int put_reload(struct encoder *e)
+{
+    asock__v1__reload__init(&e->arm->reload);
+    e->head->reload = &e->arm->reload;
+    e->head->reload->close = e->request->reload.close;
+    return 0;
+}
+
+static int get_reload(struct decoder *d)
+{
+    d->ret->reload.close = d->head->reload->close;
+    return 0;
+}
+
+static int put_judge(struct encoder *e)
+{
+    asock__v1__judge__init(&e->arm->judge);
+    e->head->judge = &e->arm->judge;
+    return 0;
+}
+
+static int put_learned(struct encoder *e)
+{
+    asock__v1__learned__init(&e->arm->learned);
+    e->head->learned = &e->arm->learned;
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -368,6 +399,9 @@ static const struct row {
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},
     [VERB_KILL] = {ASOCK__V1__REQUEST__ARM_KILL, put_kill, get_kill},
+    [VERB_RELOAD] = {ASOCK__V1__REQUEST__ARM_RELOAD, put_reload, get_reload},
+    [VERB_JUDGE] = {ASOCK__V1__REQUEST__ARM_JUDGE, put_judge, get_nothing},
+    [VERB_LEARNED] = {ASOCK__V1__REQUEST__ARM_LEARNED, put_learned, get_nothing},
 };
 
 /* NULL for a verb that this side does not know. */

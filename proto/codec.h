@@ -28,6 +28,9 @@ enum verb {
     VERB_SHOW = 33,
     VERB_STATS = 34,
     VERB_KILL = 35,
+    VERB_RELOAD = 36,
+    VERB_JUDGE = 37,
+    VERB_LEARNED = 38,
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };
@@ -126,6 +129,9 @@ struct request {
         struct {
             uint64_t id;
         } show; /* SHOW, KILL */
+        struct {
+            bool close;
+        } reload;
     };
 };
 

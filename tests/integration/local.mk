@@ -10,7 +10,9 @@ int_tests +=
 include tests/integration/library.mk
 
 # asockd
-py_tests += tests/integration/test_server.py
+py_tests += \
+	tests/integration/test_reload.py \
+	tests/integration/test_server.py
 
 # asockctl
 py_tests += \

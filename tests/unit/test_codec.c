@@ -9,9 +9,9 @@
 #define NAME_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789\xc3\xa9\xc3\xa9\xc3\xa9"
 
 static const uint32_t verbs[] = {
-    VERB_HELLO,    VERB_OPEN,  VERB_CONNECT, VERB_SEND,       VERB_RECEIVE,
-    VERB_SHUTDOWN, VERB_CLOSE, VERB_CANCEL,  VERB_SET_OPTION, VERB_GET_OPTION,
-    VERB_SYNC,     VERB_LIST,  VERB_SHOW,    VERB_STATS,      VERB_KILL,
+    VERB_HELLO, VERB_OPEN,   VERB_CONNECT,    VERB_SEND,       VERB_RECEIVE, VERB_SHUTDOWN,
+    VERB_CLOSE, VERB_CANCEL, VERB_SET_OPTION, VERB_GET_OPTION, VERB_SYNC,    VERB_LIST,
+    VERB_SHOW,  VERB_STATS,  VERB_KILL,       VERB_RELOAD,     VERB_JUDGE,   VERB_LEARNED,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -90,6 +90,9 @@ static void fill_arm(struct request *ret)
     case VERB_SHOW:
     case VERB_KILL:
         ret->show.id = UINT64_MAX;
+        break;
+    case VERB_RELOAD:
+        ret->reload.close = true;
         break;
     default:
         break;

@@ -16,7 +16,8 @@ static const struct {
     {VERB_SYNC, ARM_SYNC},       {VERB_SET_OPTION, ARM_SET_OPTION},
     {VERB_LIST, ARM_LIST},       {VERB_GET_OPTION, ARM_GET_OPTION},
     {VERB_SHOW, ARM_SHOW},       {VERB_STATS, ARM_STATS},
-    {VERB_KILL, ARM_KILL},
+    {VERB_KILL, ARM_KILL},       {VERB_RELOAD, ARM_RELOAD},
+    {VERB_JUDGE, ARM_JUDGE},     {VERB_LEARNED, ARM_LEARNED},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 
@@ -71,7 +72,7 @@ END_TEST
 
 START_TEST(test_unknown_verb)
 {
-    static const uint32_t unknown[] = {12, 31, 36, 1000, INT32_MAX, UINT32_MAX};
+    static const uint32_t unknown[] = {31, 39, 1000, INT32_MAX, UINT32_MAX};
     struct request request;
     struct wire w;
     size_t i, k;

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_POLICY_LEARN_H
+#define ASOCKD_POLICY_LEARN_H
+
+/*
+ * What learn mode let pass: the rules that would have admitted it, each once, with the file that they
+ * belong into. Bounded, for clients decide how much there is: what finds no room is counted only.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+struct policy_answer;
+struct policy_question;
+
+#define LEARN_RULES_MAX 1024u /* looked through for each connect that learn mode lets pass */
+#define LEARN_OCTETS_MAX (256u * 1024) /* of all of them: names have 253, paths a few dozen */
+
+struct learn_rule {
+    uint64_t count;     /* of connects */
+    time_t first, last; /* wall clock, for people */
+    uint16_t port;
+    const char *host; /* a name in lower case, or an address */
+    char file[];      /* where it would stand; "": unknown */
+};
+
+struct learn;
+
+struct learn *learn_new(void);                 /* NULL without memory */
+struct learn *learn_free(struct learn *learn); /* accepts NULL; returns it */
+
+/* An address that may be tried, by an answer with is_learned. learn may be NULL. */
+void learn_note(struct learn *learn, const struct policy_question *question,
+                const struct policy_answer *answer);
+
+/* NULL: there is no rule with this number; rules keep theirs, from 0 on. */
+const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number);
+/* Connects whose rules found no room. */
+uint64_t learn_dropped(const struct learn *learn);
+
+#endif
