@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +17,8 @@ static const char help[] =
     "\n"
     "      --runtime-dir DIR  make the sockets in DIR (default /run/asockd);\n"
     "                         not used when the service manager hands them in\n"
-    "      --config FILE      read FILE instead of " CONFIG_FILE "\n"
+    "      --config FILE      read FILE instead of " CONFIG_NAME " of the directory\n"
+    "      --config-dir DIR   the directory, instead of " CONFIG_DIR "\n"
     "      --allow-any        let every client connect to every address;\n"
     "                         without it nothing is allowed\n"
     "      --log-level LEVEL  error, warning, notice (default), info or debug\n"
@@ -39,6 +41,7 @@ void config_init(struct config *config)
                 .send_window = LIMIT_WINDOW_DEFAULT,
                 .queued_max = LIMIT_QUEUED_DEFAULT,
             },
+        .dir = CONFIG_DIR,
         .log_level = LOG_LEVEL_NOTICE,
     };
 }
@@ -70,7 +73,15 @@ static int misused(void)
     return -EINVAL;
 }
 
-enum { OPT_RUNTIME_DIR = 256, OPT_CONFIG, OPT_ALLOW_ANY, OPT_LOG_LEVEL, OPT_HELP, OPT_VERSION };
+enum {
+    OPT_RUNTIME_DIR = 256,
+    OPT_CONFIG,
+    OPT_CONFIG_DIR,
+    OPT_ALLOW_ANY,
+    OPT_LOG_LEVEL,
+    OPT_HELP,
+    OPT_VERSION
+};
 
 static int apply_option(struct config *config, int option, const char *argument)
 {
@@ -83,6 +94,9 @@ static int apply_option(struct config *config, int option, const char *argument)
         return misused();
     case OPT_CONFIG:
         config->file = argument;
+        return 0;
+    case OPT_CONFIG_DIR:
+        config->dir = argument;
         return 0;
     case OPT_ALLOW_ANY:
         config->server.allow_any = true;
@@ -109,6 +123,7 @@ int config_read_arguments(struct config *config, int argc, char **argv)
     static const struct option options[] = {
         {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
         {"config", required_argument, NULL, OPT_CONFIG},
+        {"config-dir", required_argument, NULL, OPT_CONFIG_DIR},
         {"allow-any", no_argument, NULL, OPT_ALLOW_ANY},
         {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
         {"help", no_argument, NULL, OPT_HELP},
@@ -265,9 +280,14 @@ int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX
     bool seen[KEY_COUNT] = {false};
     struct conf_reader reader;
     struct conf_item item;
+    char path[PATH_MAX];
     int r;
 
-    r = asock_conf_open(&reader, config->file ? config->file : CONFIG_FILE);
+    if (snprintf(path, sizeof(path), "%s/" CONFIG_NAME, config->dir) >= (int)sizeof(path)) {
+        snprintf(ret_error, CONF_ERROR_MAX, "--config-dir: %s", strerror(ENAMETOOLONG));
+        return -ENAMETOOLONG;
+    }
+    r = asock_conf_open(&reader, config->file ? config->file : path);
     if (r == -ENOENT && !config->file)
         return 0;
     while (r >= 0 && (r = asock_conf_next(&reader, &item)) > 0)

@@ -12,7 +12,8 @@
 
 struct config {
     struct server_config server;
-    const char *file; /* --config; NULL: CONFIG_FILE, if there is one */
+    const char *dir;  /* --config-dir: where the administrator's files are */
+    const char *file; /* --config; NULL: CONFIG_NAME in dir, if there is one */
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
     char servers[CONF_LINE_MAX + 1];
@@ -27,7 +28,8 @@ struct config_source {
 struct reload_source config_source_init(struct config_source *source,
                                         const struct config *arguments);
 
-#define CONFIG_FILE SYSCONFDIR "/asockd/asockd.conf"
+#define CONFIG_DIR SYSCONFDIR "/asockd"
+#define CONFIG_NAME "asockd.conf"
 
 void config_init(struct config *config);
 

@@ -204,6 +204,21 @@ class Program(ServerTest):
         status, _, err = self.run_to_end("--config", path + "x")
         self.assertEqual((status, err), (1, f"asockd: {path}x: No such file or directory\n"))
 
+    def test_directory_of_files(self):
+        """The file of the directory need not exist; --config goes before."""
+        path = os.path.join(self.base, "asockd.conf")
+        command = [self.binary, "--runtime-dir", self.dir, "--config-dir", self.base]
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("[Limits]\nSockets=many\n")
+        status, _, err = self.run_to_end(command=command)
+        self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is no number\n"))
+        long = self.run_to_end("--config-dir", "x" * 4096)
+        self.assertEqual(long[::2], (1, "asockd: --config-dir: File name too long\n"))
+        self.end(self.start("--config", "/dev/null", command=command))
+        os.unlink(path)
+        self.start(command=command)
+        self.client().sync().result(DEADLINE)
+
     def test_bad_name_servers(self):
         path = self.write("[Resolver]\nServers=nowhere in particular\n")
         status, _, err = self.run_to_end("--config", path)

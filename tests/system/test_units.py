@@ -72,7 +72,7 @@ def put_files():
         shutil.copytree(stage, "/", dirs_exist_ok=True, symlinks=True)
         return
     shutil.copytree(stage + prefix, "/usr/local", dirs_exist_ok=True, symlinks=True)
-    for unit in glob.glob("/usr/local/lib/systemd/system/asockd*"):
+    for unit in glob.glob("/usr/local/lib/systemd/*/asockd*"):
         with open(unit, encoding="utf-8") as file:
             text = file.read()
         with open(unit, "w", encoding="utf-8") as file:
@@ -413,6 +413,91 @@ class Readme(UnitsTest):
                        "env", "LD_LIBRARY_PATH=/usr/local/lib",
                        "sh", "-c", self.block("bwrap "), stdin=request)
         self.assertEqual((done.returncode, done.stdout), (0, "echo: hello"))
+
+
+class UserInstance(unittest.TestCase):
+    """A user's own daemon, run by that user's service manager."""
+
+    NAME, UID = "asock-user", 7070
+    RUNTIME = f"/run/user/{UID}"
+    SOCKETS = ("asockd.socket", "asockd-control.socket")
+
+    @classmethod
+    def setUpClass(cls):
+        must("useradd", "--create-home", "--uid", str(cls.UID), cls.NAME)
+        must("systemctl", "start", "dbus.service", "systemd-logind.service")
+        must("systemctl", "start", f"user@{cls.UID}.service")
+
+    @classmethod
+    def tearDownClass(cls):
+        must("systemctl", "stop", f"user@{cls.UID}.service")
+
+    def as_user(self, *command, **env):
+        settings = {"XDG_RUNTIME_DIR": self.RUNTIME, "HOME": f"/home/{self.NAME}", "LD_LIBRARY_PATH": "/usr/local/lib",
+                    "PATH": os.environ["PATH"], **env}
+        return run("setpriv", f"--reuid={self.UID}", f"--regid={self.UID}", "--clear-groups",
+                   "env", "-i", *[f"{name}={value}" for name, value in settings.items()], *command)
+
+    def must(self, *command, **env):
+        done = self.as_user(*command, **env)
+        if done.returncode != 0:
+            raise AssertionError(f"{command}: status {done.returncode}\n{done.stdout}\n" +
+                                 run("journalctl", "--no-pager", "--lines=30", "--quiet").stdout)
+        return done.stdout.strip()
+
+    def prop(self, unit, name):
+        return self.must("systemctl", "--user", "show", "--value", "--property", name, unit)
+
+    def drop_in(self, text):
+        folder = f"/home/{self.NAME}/.config/systemd/user/asockd.service.d"
+        self.must("mkdir", "-p", folder)
+        with open(folder + "/test.conf", "w", encoding="utf-8") as file:
+            file.write(text)
+        self.must("systemctl", "--user", "daemon-reload")
+
+    def exchange(self, port):
+        done = self.as_user("/usr/bin/python3", CLIENT_DIR + "/client.py", "exchange", "127.0.0.1", str(port), "hello",
+                            ASOCK_SOCKET=self.RUNTIME + "/asockd/default/asock.sock")
+        return done.returncode, done.stdout.strip()
+
+    def test_verified(self):
+        said = self.as_user("systemd-analyze", "--user", "verify", "--man=no", "asockd.service", *self.SOCKETS)
+        self.assertEqual((said.returncode, said.stdout), (0, ""))
+
+    def test_user_has_a_daemon_of_his_own(self):
+        self.drop_in("")
+        self.must("systemctl", "--user", "enable", "--now", *self.SOCKETS)
+        for path, mode in (("", 0o700), ("/default", 0o700), ("/default/asock.sock", 0o600), ("/control.sock", 0o600)):
+            status = os.stat(self.RUNTIME + "/asockd" + path)
+            self.assertEqual((status.st_uid, stat.S_IMODE(status.st_mode)), (self.UID, mode), path)
+        self.assertEqual(self.prop("asockd.service", "ActiveState"), "inactive")
+        server = Server(echo_once)
+        self.addCleanup(server.close)
+        # Started by its first client; without a policy of the user's it denies.
+        self.assertEqual(self.exchange(server.port), (1, "AccessDenied"))
+        self.assertEqual(server.accepted, [])
+        self.assertEqual(self.prop("asockd.service", "ActiveState"), "active")
+        pid = self.prop("asockd.service", "MainPID")
+        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        self.assertEqual(status["Uid"].split(), [str(self.UID)] * 4)
+        self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+        self.drop_in(f"[Service]\nExecStart=\nExecStart={EXECUTABLE} --config-dir %E/asockd --allow-any\n")
+        self.must("systemctl", "--user", "restart", "asockd.service")
+        self.assertEqual(self.exchange(server.port), (0, "echo: hello"))
+        rows = self.must("asockctl", "list", "--json", ASOCK_CONTROL=self.RUNTIME + "/asockd/control.sock")
+        self.assertEqual(json.loads(rows), [])
+        # Its files are the user's, and a wrong one is told with its name.
+        folder = f"/home/{self.NAME}/.config/asockd"
+        self.must("mkdir", "-p", folder)
+        self.must("sh", "-c", f"printf '[Log]\\nLevel=loud\\n' >{folder}/asockd.conf")
+        failed = self.as_user("systemctl", "--user", "restart", "asockd.service")
+        self.assertNotEqual(failed.returncode, 0)
+        must("journalctl", "--sync")
+        self.assertIn(f"{folder}/asockd.conf:2: Level=loud is no level", run("journalctl", "--no-pager").stdout)
+        self.must("rm", folder + "/asockd.conf")
+        self.must("systemctl", "--user", "reset-failed")
+        self.must("systemctl", "--user", "restart", "asockd.service")
 
 
 class Life(UnitsTest):
