@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/config_listener.h"
 #include "daemon/limits.h"
 
 static const char help[] =
@@ -248,11 +249,19 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
     return apply_number(config, key, reader, value);
 }
 
+struct progress {
+    bool seen[KEY_COUNT];
+    struct listener_section listener;
+};
+
 static int apply_item(struct config *config, struct conf_reader *reader,
-                      const struct conf_item *item, bool seen[static KEY_COUNT])
+                      const struct conf_item *item, struct progress *progress)
 {
+    int r = config_listener_item(config, &progress->listener, reader, item);
     const struct key *key;
 
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (!has_section(item->section))
         return asock_conf_refuse(reader, "unknown section [%s]", item->section);
     if (!item->key)
@@ -260,9 +269,9 @@ static int apply_item(struct config *config, struct conf_reader *reader,
     key = find_key(item);
     if (!key)
         return asock_conf_refuse(reader, "unknown key %s= in [%s]", item->key, item->section);
-    if (seen[key - keys])
+    if (progress->seen[key - keys])
         return asock_conf_refuse(reader, "%s= for the second time", item->key);
-    seen[key - keys] = true;
+    progress->seen[key - keys] = true;
     return apply_key(config, key, reader, item->value);
 }
 
@@ -277,7 +286,7 @@ static void settle(struct limits *limits)
 
 int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX])
 {
-    bool seen[KEY_COUNT] = {false};
+    struct progress progress = {0};
     struct conf_reader reader;
     struct conf_item item;
     char path[PATH_MAX];
@@ -291,7 +300,9 @@ int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX
     if (r == -ENOENT && !config->file)
         return 0;
     while (r >= 0 && (r = asock_conf_next(&reader, &item)) > 0)
-        r = apply_item(config, &reader, &item, seen);
+        r = apply_item(config, &reader, &item, &progress);
+    if (r == 0)
+        r = config_listener_end(&progress.listener, &reader);
     memcpy(ret_error, reader.error, CONF_ERROR_MAX);
     asock_conf_close(&reader);
     if (r == 0)

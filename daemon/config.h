@@ -8,6 +8,7 @@
 
 #include "base/conf.h"
 #include "base/log.h"
+#include "daemon/listener_spec.h"
 #include "daemon/server.h"
 
 struct config {
@@ -17,6 +18,7 @@ struct config {
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
     char servers[CONF_LINE_MAX + 1];
+    struct listener_spec listeners[LISTENERS_MAX]; /* server.listener_count of them */
 };
 
 /* The file once more, on top of the same command line. */

@@ -71,7 +71,7 @@
 /* Addresses tried for one name. */
 #define CONNECT_ADDRESSES 32u
 
-/* Descriptors kept from network sockets: listeners, epoll, resolver, control, accept, the spare one. */
+/* Descriptors kept from network sockets: epoll, resolver, control, accept, the spare one. */
 #define FDS_RESERVED 64u
 
 #endif

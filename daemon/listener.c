@@ -198,6 +198,15 @@ static void on_pause_over(struct ev_loop *loop, struct ev_timer *timer, int even
     ev_io_start(loop, &l->io);
 }
 
+static bool has_name(const struct listeners *ls, const char *name)
+{
+    list_for_each (&ls->list, it) {
+        if (strcmp(container_of(it, struct listener, node)->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
                   const char *path)
 {
@@ -207,6 +216,8 @@ int listeners_add(struct listeners *ls, enum listener_kind kind, const char *nam
         return -E2BIG;
     if (strlen(name) >= sizeof(l->name) || (path && strlen(path) >= sizeof(l->path)))
         return -ENAMETOOLONG;
+    if (has_name(ls, name))
+        return -EEXIST;
     l = mem_zalloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
@@ -257,12 +268,11 @@ bool listeners_are_polled(const struct listeners *ls)
     return true;
 }
 
-int listeners_init(struct listeners *ls, struct worker *w, uint32_t clients_max)
+int listeners_init(struct listeners *ls, struct worker *w)
 {
     memset(ls, 0, sizeof(*ls));
     list_init(&ls->list);
     ls->worker = w;
-    ls->clients_max = clients_max;
     ls->spare = ls->lock_fd = -1;
     open_spare(ls);
     return ls->spare < 0 ? -errno : 0;

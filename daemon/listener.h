@@ -9,14 +9,12 @@
 #include <ev.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/un.h>
 
 #include "base/list.h"
+#include "daemon/listener_spec.h"
 #include "daemon/loop.h"
 #include "daemon/session.h"
 
-/* From the service manager, or two of our own. Each costs a descriptor of FDS_RESERVED. */
-#define LISTENERS_MAX 16u
 /* Accepts per listener and turn: a flood of clients must not keep the others waiting. */
 #define LISTENER_ACCEPTS 16u
 /* Connections that wait to be accepted; the kernel caps it at net.core.somaxconn. */
@@ -42,21 +40,21 @@ struct listener {
     struct list node; /* listeners->list */
     struct listeners *listeners;
     enum listener_kind kind;
-    char name[32];
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* ours to unlink; "": not ours */
+    char name[LISTENER_NAME_MAX + 1];
+    char path[LISTENER_PATH_OCTETS]; /* ours to unlink; "": not ours */
     int fd;
     struct ev_io io;
     struct ev_timer pause;
 };
 
-/* 0 or -errno. */
-int listeners_init(struct listeners *ls, struct worker *w, uint32_t clients_max);
+/* 0 or -errno. Nobody is let in until clients_max is set. */
+int listeners_init(struct listeners *ls, struct worker *w);
 /* Closes what is open, unlinks what is ours. No session may be left. */
 void listeners_deinit(struct listeners *ls);
 
 /*
  * Takes fd, which listens, on success. path NULL: somebody else's to unlink. 0, -ENOMEM,
- * -ENAMETOOLONG, -E2BIG: LISTENERS_MAX.
+ * -ENAMETOOLONG, -E2BIG: LISTENERS_MAX, -EEXIST: there is one of that name.
  */
 int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
                   const char *path);
@@ -66,11 +64,17 @@ void listeners_close(struct listeners *ls);
 bool listeners_are_polled(const struct listeners *ls);
 
 /*
- * Makes DIR/default/asock.sock and DIR/control.sock, under a lock on DIR/asockd.lock. 0, or -errno
- * after a message to the log: -EADDRINUSE when another daemon has them.
+ * Makes the clients' listeners and DIR/control.sock, under a lock on DIR/asockd.lock. Without any specs
+ * the one clients' listener is "default". 0, or -errno after a message to the log: -EADDRINUSE when
+ * another daemon has them.
  */
-int listeners_bind(struct listeners *ls, const char *dir);
-/* Takes the service manager's descriptors. Their count, or -errno after a message to the log. */
-int listeners_take_activated(struct listeners *ls);
+int listeners_bind(struct listeners *ls, const char *dir, const struct listener_spec *specs,
+                   unsigned int count);
+/*
+ * Takes the service manager's descriptors. Their count, or -errno after a message to the log: also
+ * when specs name what is not among them, or say what is the socket unit's to say.
+ */
+int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
+                             unsigned int count);
 
 #endif

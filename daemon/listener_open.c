@@ -23,7 +23,10 @@
 #include <systemd/sd-daemon.h>
 #endif
 
-#define PATH_OCTETS sizeof(((struct sockaddr_un *)0)->sun_path)
+#define PATH_OCTETS LISTENER_PATH_OCTETS
+/* Who may come to a socket by hand is the directory's matter, unless it is a group's. */
+#define MODE_DEFAULT 0666
+#define MODE_OF_GROUP 0660
 
 static int fail(const char *path, int r)
 {
@@ -31,11 +34,50 @@ static int fail(const char *path, int r)
     return r;
 }
 
+/* What is to become of one socket. */
+struct place {
+    enum listener_kind kind;
+    const char *name, *path;
+    mode_t mode;
+    bool has_group;
+    gid_t group;
+};
+
+bool listener_name_is_valid(const char *name)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789-_";
+    /* The last two are what sd_listen_fds_with_names(3) calls sockets without a name. */
+    static const char *const reserved[] = {"control", "unknown", "stored"};
+    size_t len = strspn(name, allowed);
+
+    if (len == 0 || len > LISTENER_NAME_MAX || name[len] != '\0')
+        return false;
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        if (strcmp(name, reserved[i]) == 0)
+            return false;
+    }
+    return true;
+}
+
 static int make_directory(const char *path)
 {
     if (mkdir(path, 0755) < 0 && errno != EEXIST)
         return fail(path, -errno);
     return 0;
+}
+
+/* Who may write there could put a socket of his own in place of ours, under its name. */
+static int check_directory(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return fail(path, -errno);
+    if ((st.st_uid == 0 || st.st_uid == geteuid()) && !(st.st_mode & (S_IWGRP | S_IWOTH)))
+        return 0;
+    log_error("asockd: %s: others may write there", path);
+    return -EPERM;
 }
 
 /* Held until the daemon ends, however it ends. */
@@ -116,16 +158,30 @@ static int bind_with_mode(int fd, const struct sockaddr_un *addr, mode_t mode)
     return r;
 }
 
-static int make_socket(const struct sockaddr_un *addr, mode_t mode, int *ret)
+/* Nobody is let in before it is the group's. The directory is nobody else's to write to. */
+static int give_to_group(const struct place *place)
+{
+    if (lchown(place->path, (uid_t)-1, place->group) < 0 || chmod(place->path, place->mode) < 0)
+        return -errno;
+    return 0;
+}
+
+static int make_socket(const struct sockaddr_un *addr, const struct place *place, int *ret)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int r;
 
     if (fd < 0)
         return fail(addr->sun_path, -errno);
-    r = bind_with_mode(fd, addr, mode);
-    if (r == 0 && listen(fd, LISTENER_BACKLOG) < 0)
-        r = -errno;
+    r = bind_with_mode(fd, addr, place->has_group ? place->mode & 0700 : place->mode);
+    if (r == 0) {
+        if (place->has_group)
+            r = give_to_group(place);
+        if (r == 0 && listen(fd, LISTENER_BACKLOG) < 0)
+            r = -errno;
+        if (r < 0)
+            unlink(addr->sun_path);
+    }
     if (r < 0) {
         close(fd);
         return fail(addr->sun_path, r);
@@ -134,10 +190,10 @@ static int make_socket(const struct sockaddr_un *addr, mode_t mode, int *ret)
     return 0;
 }
 
-static int bind_one(struct listeners *ls, enum listener_kind kind, const char *name,
-                    const char *path, mode_t mode)
+static int bind_one(struct listeners *ls, const struct place *place)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    const char *path = place->path;
     int r, fd = -1;
 
     if (strlen(path) >= sizeof(addr.sun_path))
@@ -146,10 +202,10 @@ static int bind_one(struct listeners *ls, enum listener_kind kind, const char *n
     r = clear_path(&addr);
     if (r < 0)
         return r;
-    r = make_socket(&addr, mode, &fd);
+    r = make_socket(&addr, place, &fd);
     if (r < 0)
         return r;
-    r = listeners_add(ls, kind, name, fd, path);
+    r = listeners_add(ls, place->kind, place->name, fd, path);
     if (r < 0) {
         close(fd);
         unlink(path);
@@ -158,28 +214,54 @@ static int bind_one(struct listeners *ls, enum listener_kind kind, const char *n
     return 0;
 }
 
-int listeners_bind(struct listeners *ls, const char *dir)
+static int bind_clients(struct listeners *ls, const char *dir, const struct listener_spec *spec)
 {
-    char clients[PATH_OCTETS + 32], path[PATH_OCTETS + 64];
+    char own[PATH_OCTETS + LISTENER_NAME_MAX + 2], path[sizeof(own) + sizeof(LISTENER_SOCKET)];
+    struct place place = {
+        .kind = LISTENER_CLIENT,
+        .name = spec->name,
+        .path = path,
+        .mode = spec->has_group ? MODE_OF_GROUP : MODE_DEFAULT,
+        .has_group = spec->has_group,
+        .group = spec->group,
+    };
+    int r;
+
+    if (spec->has_mode)
+        place.mode = spec->mode;
+    if (spec->directory[0])
+        strcpy(own, spec->directory);
+    else
+        snprintf(own, sizeof(own), "%s/%s", dir, spec->name);
+    r = make_directory(own);
+    if (r == 0)
+        r = check_directory(own);
+    if (r < 0)
+        return r;
+    snprintf(path, sizeof(path), "%s/" LISTENER_SOCKET, own);
+    return bind_one(ls, &place);
+}
+
+int listeners_bind(struct listeners *ls, const char *dir, const struct listener_spec *specs,
+                   unsigned int count)
+{
+    static const struct listener_spec only = {.name = "default"};
+    char path[PATH_OCTETS + 64];
     int r;
 
     if (strlen(dir) >= PATH_OCTETS)
         return fail(dir, -ENAMETOOLONG);
-    snprintf(clients, sizeof(clients), "%s/default", dir);
     r = make_directory(dir);
     if (r == 0)
         r = lock_directory(ls, dir);
-    if (r == 0)
-        r = make_directory(clients);
-    if (r < 0)
-        return r;
-    /* Who may come this far is the directory's matter; what they may reach is the policy's. */
-    snprintf(path, sizeof(path), "%s/asock.sock", clients);
-    r = bind_one(ls, LISTENER_CLIENT, "default", path, 0666);
+    if (count == 0)
+        specs = &only;
+    for (unsigned int i = 0; r == 0 && i < (count ? count : 1); i++)
+        r = bind_clients(ls, dir, &specs[i]);
     if (r < 0)
         return r;
     snprintf(path, sizeof(path), "%s/control.sock", dir);
-    return bind_one(ls, LISTENER_CONTROL, "control", path, 0600);
+    return bind_one(ls, &(struct place){LISTENER_CONTROL, "control", path, .mode = 0600});
 }
 
 #ifdef HAVE_SYSTEMD
@@ -188,6 +270,13 @@ static int take_one(struct listeners *ls, int fd, const char *name)
     enum listener_kind kind = strcmp(name, "control") == 0 ? LISTENER_CONTROL : LISTENER_CLIENT;
     int r;
 
+    if (kind == LISTENER_CLIENT && !listener_name_is_valid(name)) {
+        log_error(
+            "asockd: descriptor %d of the service manager: \"%s\" cannot be a listener's name; "
+            "give it one by FileDescriptorName= of its socket unit",
+            fd, name);
+        return -EINVAL;
+    }
     r = sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0);
     if (r == 0)
         r = -ENOTSOCK;
@@ -200,29 +289,63 @@ static int take_one(struct listeners *ls, int fd, const char *name)
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         return fail(name, -errno);
     r = listeners_add(ls, kind, name, fd, NULL);
-    return r < 0 ? fail(name, r) : 0;
+    if (r == -EEXIST)
+        log_error("asockd: two sockets of the service manager are named %s", name);
+    else if (r < 0)
+        return fail(name, r);
+    return r;
 }
 
-int listeners_take_activated(struct listeners *ls)
+/* A listener that is configured and not there would be missed later, by those who are to use it. */
+static int check_spec(const struct listeners *ls, const struct listener_spec *spec)
+{
+    bool is_there = false;
+
+    list_for_each (&ls->list, it) {
+        if (strcmp(container_of(it, struct listener, node)->name, spec->name) == 0)
+            is_there = true;
+    }
+    if (!is_there) {
+        log_error("asockd: listener %s is configured, and not among the service manager's sockets",
+                  spec->name);
+        return -ENOENT;
+    }
+    if (spec->directory[0] || spec->has_mode || spec->has_group) {
+        log_error(
+            "asockd: listener %s: directory, mode and group of a service manager's socket are "
+            "its unit's to say",
+            spec->name);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
+                             unsigned int count)
 {
     char **names = NULL;
-    int count, r = 0;
+    int fds, r = 0;
 
-    count = sd_listen_fds_with_names(1, &names);
-    if (count < 0)
-        return fail("LISTEN_FDS", count);
-    for (int i = 0; i < count; i++) {
+    fds = sd_listen_fds_with_names(1, &names);
+    if (fds < 0)
+        return fail("LISTEN_FDS", fds);
+    for (int i = 0; i < fds; i++) {
         if (r == 0)
             r = take_one(ls, SD_LISTEN_FDS_START + i, names[i]);
         free(names[i]);
     }
     free(names);
-    return r < 0 ? r : count;
+    for (unsigned int i = 0; fds > 0 && r == 0 && i < count; i++)
+        r = check_spec(ls, &specs[i]);
+    return r < 0 ? r : fds;
 }
 #else
-int listeners_take_activated(struct listeners *ls)
+int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
+                             unsigned int count)
 {
     (void)ls;
+    (void)specs;
+    (void)count;
     return 0;
 }
 #endif

@@ -5,6 +5,8 @@
 noinst_LTLIBRARIES += libasockd.la
 libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
+	daemon/accounts.c \
+	daemon/accounts.h \
 	daemon/address_order.c \
 	daemon/address_order.h \
 	daemon/admin.c \
@@ -17,6 +19,8 @@ libasockd_la_SOURCES = \
 	daemon/complete.h \
 	daemon/config.c \
 	daemon/config.h \
+	daemon/config_listener.c \
+	daemon/config_listener.h \
 	daemon/config_reload.c \
 	daemon/dispatch.c \
 	daemon/dispatch.h \
@@ -27,6 +31,7 @@ libasockd_la_SOURCES = \
 	daemon/listener.c \
 	daemon/listener.h \
 	daemon/listener_open.c \
+	daemon/listener_spec.h \
 	daemon/loop.c \
 	daemon/loop.h \
 	daemon/netsock.c \

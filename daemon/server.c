@@ -187,10 +187,13 @@ static uint64_t raise_descriptor_limit(void)
     return limit.rlim_cur;
 }
 
-static int plan_descriptors(const struct server_config *config, struct descriptor_shares *ret)
+/* What is left when the listeners have theirs. */
+static int plan_descriptors(const struct server *server, uint64_t limit,
+                            struct descriptor_shares *ret)
 {
-    uint64_t limit = raise_descriptor_limit();
-    int r = server_share_descriptors(limit, config->clients, ret);
+    const struct server_config *config = server->config;
+    uint64_t used = server->listeners.count;
+    int r = server_share_descriptors(limit > used ? limit - used : 0, config->clients, ret);
 
     if (r < 0) {
         log_error("asockd: %llu descriptors (RLIMIT_NOFILE) are too few",
@@ -205,7 +208,7 @@ static int plan_descriptors(const struct server_config *config, struct descripto
 
 /* ---- start ---- */
 
-static int init_worker(struct server *server, uint32_t fds_max)
+static int init_worker(struct server *server)
 {
     const struct server_config *config = server->config;
     struct resolver_options options = {.servers = config->servers};
@@ -231,7 +234,6 @@ static int init_worker(struct server *server, uint32_t fds_max)
     server->reload = (struct reload){w, &server->notifier, config->source};
     w->reload = &server->reload;
     w->limits = config->limits;
-    w->fds_max = fds_max;
     w->inspect = &admin_inspect_ops;
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
@@ -241,22 +243,26 @@ static int init_worker(struct server *server, uint32_t fds_max)
     return r;
 }
 
-static int open_listeners(struct server *server, uint32_t clients)
+static int open_listeners(struct server *server)
 {
+    const struct server_config *config = server->config;
     struct listeners *ls = &server->listeners;
     int r;
 
-    r = listeners_init(ls, &server->worker, clients);
+    r = listeners_init(ls, &server->worker);
     if (r < 0) {
         log_error("asockd: /dev/null: %s", strerror(-r));
         return r;
     }
-    r = listeners_take_activated(ls);
-    return r == 0 ? listeners_bind(ls, server->config->runtime_dir) : r;
+    r = listeners_take_activated(ls, config->listeners, config->listener_count);
+    if (r != 0)
+        return r;
+    return listeners_bind(ls, config->runtime_dir, config->listeners, config->listener_count);
 }
 
 static int server_init(struct server *server, const struct server_config *config)
 {
+    uint64_t limit = raise_descriptor_limit();
     struct descriptor_shares shares;
     int r;
 
@@ -264,14 +270,15 @@ static int server_init(struct server *server, const struct server_config *config
     server->config = config;
     ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
     server->stop.data = server;
-    r = plan_descriptors(config, &shares);
+    r = init_worker(server);
+    if (r >= 0)
+        r = open_listeners(server);
+    if (r >= 0)
+        r = plan_descriptors(server, limit, &shares);
     if (r < 0)
         return r;
-    r = init_worker(server, shares.sockets);
-    if (r == 0)
-        r = open_listeners(server, shares.clients);
-    if (r < 0)
-        return r;
+    server->worker.fds_max = shares.sockets;
+    server->listeners.clients_max = shares.clients;
     watch_signals(server);
     return 0;
 }

@@ -9,14 +9,18 @@
 #include "daemon/loop.h"
 #include "daemon/reload.h"
 
+struct listener_spec;
+
 struct server_config {
     const char
         *runtime_dir; /* where the sockets are made, unless the service manager hands them in */
     bool allow_any;
-    struct limits limits;         /* of a session */
-    uint32_t clients;             /* sessions on all client listeners */
-    const char *servers;          /* name servers instead of /etc/resolv.conf's; NULL: those */
-    struct reload_source source;  /* of a reload */
+    struct limits limits;        /* of a session */
+    uint32_t clients;            /* sessions on all client listeners */
+    const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */
+    struct reload_source source; /* of a reload */
+    const struct listener_spec *listeners; /* clients' listeners; none: "default" */
+    unsigned int listener_count;
     void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
 };
 

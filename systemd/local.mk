@@ -5,7 +5,8 @@
 systemd_units = \
 	systemd/asockd-control.socket \
 	systemd/asockd.service \
-	systemd/asockd.socket
+	systemd/asockd.socket \
+	systemd/asockd@.socket
 systemd_user_units = \
 	systemd/user/asockd-control.socket \
 	systemd/user/asockd.service \

@@ -66,6 +66,36 @@ static const struct {
     {"[Log]\nLevel=loud\n", ":2: Level=loud is no level"},
     {"[Log]\nLevel=\n", ":2: Level= is no level"},
     {"[Resolver]\nServers=\n", ":2: Servers= is empty"},
+    {"[Listener]\n", ":1: [Listener] without Name="},
+    {"[Listener]\nMode=0600\n[Log]\n", ":1: [Listener] without Name="},
+    {"[Listener]\nMode=0600\n[Listener]\n", ":1: [Listener] without Name="},
+    {"[Listener]\nName=\n", ":2: Name= cannot be a listener's name"},
+    {"[Listener]\nName=a.b\n", ":2: Name=a.b cannot be a listener's name"},
+    {"[Listener]\nName=..\n", ":2: Name=.. cannot be a listener's name"},
+    {"[Listener]\nName=a/b\n", ":2: Name=a/b cannot be a listener's name"},
+    {"[Listener]\nName=control\n", ":2: Name=control cannot be a listener's name"},
+    {"[Listener]\nName=unknown\n", ":2: Name=unknown cannot be a listener's name"},
+    {"[Listener]\nName=a12345678901234567890123456789x1\n",
+     ":2: Name=a12345678901234567890123456789x1 cannot be a listener's name"},
+    {"[Listener]\nName=a\n[Listener]\nName=a\n", ":4: Name=a for the second time"},
+    {"[Listener]\nName=a\nName=b\n", ":3: Name= for the second time"},
+    {"[Listener]\nName=a\nClients=7\n", ":3: unknown key Clients= in [Listener]"},
+    {"[Listener]\nDirectory=\n", ":2: Directory= is no absolute path without a '/' behind it"},
+    {"[Listener]\nDirectory=a\n", ":2: Directory=a is no absolute path without a '/' behind it"},
+    {"[Listener]\nDirectory=/a/\n",
+     ":2: Directory=/a/ is no absolute path without a '/' behind it"},
+    {"[Listener]\nName=a\nDirectory=/a\n[Listener]\nName=b\nDirectory=/a\n",
+     ":6: Directory=/a for the second time"},
+    {"[Listener]\nMode=\n", ":2: Mode= is not 000 to 0777, octal"},
+    {"[Listener]\nMode=66\n", ":2: Mode=66 is not 000 to 0777, octal"},
+    {"[Listener]\nMode=668\n", ":2: Mode=668 is not 000 to 0777, octal"},
+    {"[Listener]\nMode=1666\n", ":2: Mode=1666 is not 000 to 0777, octal"},
+    {"[Listener]\nMode=00666\n", ":2: Mode=00666 is not 000 to 0777, octal"},
+    {"[Listener]\nMode=u+rw\n", ":2: Mode=u+rw is not 000 to 0777, octal"},
+    {"[Listener]\nGroup=\n", ":2: Group= is neither a number nor in /etc/group"},
+    {"[Listener]\nGroup=no such\n", ":2: Group=no such is neither a number nor in /etc/group"},
+    {"[Listener]\nGroup=4294967295\n",
+     ":2: Group=4294967295 is neither a number nor in /etc/group"},
     {"[Log]\nLevel=info", ":2: no newline at the end of the file: is it cut short?"},
 };
 
@@ -111,6 +141,59 @@ START_TEST(test_config_whole_file)
     ck_assert_uint_eq(config.server.limits.queued_max, 1 << 30);
     ck_assert_str_eq(config.server.servers, "127.0.0.1:5353,[::1]:53");
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
+}
+END_TEST
+
+START_TEST(test_config_listeners)
+{
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config,
+                               "[Listener]\n"
+                               "Name=a-1_B\n"
+                               "Directory=/run/somewhere\n"
+                               "Mode=0620\n"
+                               "Group=root\n"
+                               "[Limits]\n"
+                               "Clients=7\n"
+                               "[Listener]\n"
+                               "Group=4294967294\n"
+                               "Name=a123456789012345678901234567890\n",
+                               error),
+                     0);
+    ck_assert_uint_eq(config.server.clients, 7);
+    ck_assert_uint_eq(config.server.listener_count, 2);
+    ck_assert_ptr_eq(config.server.listeners, config.listeners);
+    ck_assert_str_eq(config.listeners[0].name, "a-1_B");
+    ck_assert_str_eq(config.listeners[0].directory, "/run/somewhere");
+    ck_assert(config.listeners[0].has_mode);
+    ck_assert_uint_eq(config.listeners[0].mode, 0620);
+    ck_assert(config.listeners[0].has_group);
+    ck_assert_uint_eq(config.listeners[0].group, 0);
+    ck_assert_uint_eq(strlen(config.listeners[1].name), LISTENER_NAME_MAX);
+    ck_assert_str_eq(config.listeners[1].directory, "");
+    ck_assert(!config.listeners[1].has_mode);
+    ck_assert_uint_eq(config.listeners[1].group, 4294967294u);
+}
+END_TEST
+
+START_TEST(test_config_listeners_are_limited)
+{
+    char error[CONF_ERROR_MAX], text[64 * LISTENERS_MAX];
+    struct config config;
+    size_t n = 0;
+
+    for (unsigned int i = 1; i < LISTENERS_MAX; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "[Listener]\nName=l%u\n", i);
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config, text, error), 0);
+    ck_assert_uint_eq(config.server.listener_count, LISTENERS_MAX - 1);
+    snprintf(text + n, sizeof(text) - n, "[Listener]\n");
+    config_init(&config);
+    ck_assert_int_eq(read_text(&config, text, error), -EBADMSG);
+    ck_assert_ptr_nonnull(strstr(error, ": more than 63 listeners"));
 }
 END_TEST
 
@@ -232,6 +315,8 @@ int main(void)
     tcase_add_unchecked_fixture(tc, make_file, remove_file);
     tcase_add_loop_test(tc, test_config_refuses_file, 0, sizeof(refused) / sizeof(refused[0]));
     tcase_add_test(tc, test_config_whole_file);
+    tcase_add_test(tc, test_config_listeners);
+    tcase_add_test(tc, test_config_listeners_are_limited);
     tcase_add_test(tc, test_config_parts_fit_the_whole);
     tcase_add_test(tc, test_config_empty_file_is_default);
     tcase_add_test(tc, test_config_missing_file);
