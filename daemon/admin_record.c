@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/audit.h"
 #include "daemon/loop.h"
 #include "daemon/netsock.h"
 #include "daemon/peer.h"
@@ -297,6 +298,16 @@ static uint64_t count_nodes(const struct list *list)
     return n;
 }
 
+static void add_audit(struct record *record, struct audit *audit)
+{
+    struct audit_stats stats = audit_stats(audit);
+
+    record_number(record, "audit_entries", stats.entries);
+    record_number(record, "audit_queued", stats.queued);
+    record_number(record, "audit_dropped", stats.dropped);
+    record_number(record, "audit_refused", stats.refused);
+}
+
 void record_daemon_stats(struct record *record, const struct worker *w)
 {
     const struct stats *stats = &w->stats;
@@ -320,5 +331,7 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "bytes_in", stats->bytes_in);
     record_number(record, "bytes_out", stats->bytes_out);
     record_number(record, "turns", stats->turns);
+    if (w->audit)
+        add_audit(record, w->audit);
     add_limits(record, &w->limits);
 }

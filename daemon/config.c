@@ -43,6 +43,7 @@ void config_init(struct config *config)
                 .queued_max = LIMIT_QUEUED_DEFAULT,
             },
         .dir = CONFIG_DIR,
+        .server.audit = {.mode = POLICY_AUDIT_YES, .journal = AUDIT_JOURNAL},
         .log_level = LOG_LEVEL_NOTICE,
     };
 }
@@ -147,7 +148,7 @@ int config_read_arguments(struct config *config, int argc, char **argv)
 
 /* ---- file ---- */
 
-enum key_type { KEY_NUMBER, KEY_SIZE, KEY_SERVERS, KEY_LEVEL };
+enum key_type { KEY_NUMBER, KEY_SIZE, KEY_SERVERS, KEY_LEVEL, KEY_AUDIT, KEY_FILE };
 
 struct key {
     const char *section, *name;
@@ -172,6 +173,8 @@ static const struct key keys[] = {
     LIMIT_KEY("SendWindow", KEY_SIZE, limits.send_window, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST),
     LIMIT_KEY("Queued", KEY_SIZE, limits.queued_max, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST),
     {.section = "Resolver", .name = "Servers", .type = KEY_SERVERS},
+    {.section = "Audit", .name = "Audit", .type = KEY_AUDIT},
+    {.section = "Audit", .name = "File", .type = KEY_FILE},
     {.section = "Log", .name = "Level", .type = KEY_LEVEL},
 };
 
@@ -224,6 +227,30 @@ static int apply_number(struct config *config, const struct key *key, struct con
     return 0;
 }
 
+static int apply_audit(struct config *config, struct conf_reader *reader, const char *text)
+{
+    enum policy_audit *mode = &config->server.audit.mode;
+
+    if (strcmp(text, "no") == 0)
+        *mode = POLICY_AUDIT_NO;
+    else if (strcmp(text, "yes") == 0)
+        *mode = POLICY_AUDIT_YES;
+    else if (strcmp(text, "required") == 0)
+        *mode = POLICY_AUDIT_REQUIRED;
+    else
+        return asock_conf_refuse(reader, "Audit=%s is not no, yes or required", text);
+    return 0;
+}
+
+static int apply_file(struct config *config, struct conf_reader *reader, const char *path)
+{
+    if (*path != '/')
+        return asock_conf_refuse(reader, "File=%s does not begin with /", path);
+    strcpy(config->audit_file, path);
+    config->server.audit.file = config->audit_file;
+    return 0;
+}
+
 static int apply_key(struct config *config, const struct key *key, struct conf_reader *reader,
                      const char *value)
 {
@@ -242,6 +269,10 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
         if (!config->is_log_level_given)
             config->log_level = level;
         return 0;
+    case KEY_AUDIT:
+        return apply_audit(config, reader, value);
+    case KEY_FILE:
+        return apply_file(config, reader, value);
     case KEY_NUMBER:
     case KEY_SIZE:
         break;

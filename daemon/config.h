@@ -17,6 +17,7 @@ struct config {
     const char *file; /* --config; NULL: CONFIG_NAME in dir, if there is one */
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
+    char audit_file[CONF_LINE_MAX + 1];
     char servers[CONF_LINE_MAX + 1];
     struct listener_spec listeners[LISTENERS_MAX]; /* server.listener_count of them */
 };

@@ -68,6 +68,24 @@
 /* Most of a linger time that is left when the client goes: its session counts as a client until then. */
 #define LINGER_ORPHAN_MS 60000u
 
+/*
+ * Audit entries that wait for the journal or the disk: a second of a busy daemon. Half of it for those
+ * that need not be recorded.
+ */
+#define AUDIT_QUEUE_ENTRIES 16384u
+#define AUDIT_QUEUE_BYTES (8u * 1024u * 1024u)
+/* Nothing taken for so long: a connect that has to be recorded is refused, whatever room there is. */
+#define AUDIT_STUCK_MS 2000u
+/* Between two looks whether a journal, a disk, a place is there again. */
+#define AUDIT_RETRY_MS 1000u
+/* At the end of the daemon, for what still waits. */
+#define AUDIT_STOP_MS 1000u
+/* Repeats of a denial within it are told together. */
+#define AUDIT_PERIOD_MS 10000u
+/* Denials that are told apart in a period; by one uid. */
+#define AUDIT_DENIALS 512u
+#define AUDIT_DENIALS_PER_UID 64u
+
 /* Addresses tried for one name. */
 #define CONNECT_ADDRESSES 32u
 

@@ -15,6 +15,15 @@ libasockd_la_SOURCES = \
 	daemon/admin_policy.h \
 	daemon/admin_record.c \
 	daemon/admin_record.h \
+	daemon/audit.c \
+	daemon/audit.h \
+	daemon/audit_denials.c \
+	daemon/audit_denials.h \
+	daemon/audit_entry.c \
+	daemon/audit_entry.h \
+	daemon/audit_file.c \
+	daemon/audit_journal.c \
+	daemon/audit_sink.h \
 	daemon/complete.c \
 	daemon/complete.h \
 	daemon/config.c \
@@ -79,6 +88,8 @@ libasockd_la_SOURCES = \
 	daemon/session_reply.c \
 	daemon/sock.c \
 	daemon/sock.h \
+	daemon/sock_audit.c \
+	daemon/sock_audit.h \
 	daemon/sock_close.c \
 	daemon/sock_policy.c \
 	daemon/stats.h \

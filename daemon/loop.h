@@ -17,6 +17,7 @@
 #include "daemon/limits.h"
 #include "daemon/stats.h"
 
+struct audit;
 struct policy;
 struct resolver;
 struct inspect_ops;
@@ -69,6 +70,7 @@ struct worker {
     struct limits limits;
     struct policy *policy;
     struct resolver *resolver;
+    struct audit *audit;               /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
     struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
     struct reload *reload;             /* NULL: nothing to be read anew */

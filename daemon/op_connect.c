@@ -3,8 +3,8 @@
  * CONNECT.
  * Happy path: (a name is resolved,) its addresses race, each judged before its attempt; what is queued
  * behind runs; data that came along goes first, and the op completes when the kernel has it.
- * Failures: connected or connecting already (the connection is unharmed), policy, the resolver, every
- * address (the last real error), no descriptor, cancel, deadline, close: nothing of it stays behind,
+ * Failures: connected or connecting already (the connection is unharmed), policy, a record that cannot be
+ * made and has to be, the resolver, every address (the last real error), no descriptor, cancel, deadline, close: nothing of it stays behind,
  * and what is queued behind ends OPERATION_ABORTED.
  */
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include "daemon/services.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
+#include "daemon/sock_audit.h"
 #include "daemon/verbs.h"
 #include "proto/errors.h"
 
@@ -35,6 +36,7 @@ struct connect {
     uint32_t error;                     /* of a failure */
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
     struct endpoint local, remote;
+    struct sock_audit audit;
 };
 
 static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
@@ -46,12 +48,20 @@ static struct policy_question question_of(const struct connect *c, const struct 
     };
 }
 
+static struct policy_answer ask(struct connect *c, const struct policy_question *question)
+{
+    struct policy_answer answer = policy_judge(c->op->session->view, question);
+
+    sock_audit_judged(&c->audit, &answer, question->addr);
+    return answer;
+}
+
 /* May the name be asked for? */
-static struct policy_answer ask_name(const struct connect *c)
+static struct policy_answer ask_name(struct connect *c)
 {
     struct policy_question question = question_of(c, NULL);
 
-    return policy_judge(c->op->session->view, &question);
+    return ask(c, &question);
 }
 
 static void keep_reason(struct connect *c, const struct policy_answer *answer)
@@ -82,7 +92,7 @@ static uint32_t judge(struct race *race, const struct sockaddr *addr)
 {
     struct connect *c = connect_of(race);
     struct policy_question question = question_of(c, addr);
-    struct policy_answer answer = policy_judge(c->op->session->view, &question);
+    struct policy_answer answer = ask(c, &question);
 
     if (answer.is_learned)
         learn_note(race->worker->learn, &question, &answer);
@@ -103,6 +113,20 @@ static void stop_lookups(struct connect *c)
     resolver_cancel(&c->queries[1]);
 }
 
+/* Of several addresses the one that was judged last need not be the one that won. */
+static void tell_connected(struct connect *c)
+{
+    struct policy_question question;
+    struct sockaddr_storage addr;
+    socklen_t len;
+
+    if (c->audit.is_on && c->race.count > 1 && netsock_sockaddr(&c->remote, &addr, &len) == 0) {
+        question = question_of(c, (const struct sockaddr *)&addr);
+        ask(c, &question);
+    }
+    sock_audit_connected(c->op->sock, &c->audit, &c->remote);
+}
+
 static void take_connection(struct connect *c, int fd)
 {
     struct op *op = c->op;
@@ -114,6 +138,7 @@ static void take_connection(struct connect *c, int fd)
     netsock_remote(&sock->ns, &c->remote);
     c->is_up = true;
     sock->connect = NULL;
+    tell_connected(c);
     sock_connect_succeeded(sock);
     if (op->send.total > 0)
         list_prepend(&sock->sends, &op->node);
@@ -141,14 +166,27 @@ static int connect_step(struct op *op)
     return send_step(op);
 }
 
+/* The kernel has the same error for its own denials: those were attempts. */
+static void tell_failed(struct op *op)
+{
+    struct connect *c = op->send.connect;
+
+    if (op->error == ERR_ACCESS_DENIED && c->audit.is_denied)
+        sock_audit_denied(op->sock, &c->audit, c->reason);
+    else
+        sock_audit_failed(op->sock, &c->audit, op->error);
+}
+
 static void connect_stop(struct op *op)
 {
     stop_lookups(op->send.connect);
     race_stop(&op->send.connect->race);
+    tell_failed(op);
 }
 
 static void connect_cleanup(struct op *op)
 {
+    audit_cancel(op->send.connect->audit.record);
     op->send.connect = mem_free(op->send.connect);
 }
 
@@ -318,6 +356,16 @@ bool connect_judge_again(struct op *op)
     return true;
 }
 
+static void refuse_unrecorded(struct op *op)
+{
+    const struct policy_answer answer = {.is_allowed = false, .reason = "audit unavailable"};
+    struct connect *c = op->send.connect;
+
+    sock_audit_judged(&c->audit, &answer, NULL);
+    keep_reason(c, &answer);
+    fail(op, ERR_ACCESS_DENIED);
+}
+
 static int check_connect(const struct sock *sock)
 {
     if (sock->state == SOCK_CONNECTING)
@@ -363,7 +411,9 @@ int verb_connect(struct op *op, const struct call *call)
         sock_set_destination(sock, c->is_by_name ? c->host.name : NULL, c->port) < 0)
         return ERR_NO_BUFFER_SPACE;
     begin(op, r->timeout_ms);
-    if (c->is_by_name)
+    if (!sock_audit_begin(sock, &c->audit))
+        refuse_unrecorded(op);
+    else if (c->is_by_name)
         start_resolving(op);
     else
         start_racing(c);

@@ -120,6 +120,8 @@ int reload_run(struct reload *reload, bool close, struct reload_report *ret)
         log_error("reload: %s; all stays as it was", ret->error);
     } else {
         reload->worker->limits = config->limits;
+        if (reload->worker->audit)
+            audit_set_mode(reload->worker->audit, config->audit.mode);
         if (reload->source.taken)
             reload->source.taken(reload->source.data);
         put_in_force(reload->worker, policy, close, ret);

@@ -67,7 +67,11 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
     (void)events;
     if (ev_now(loop) >= server->stop_until)
         abort_sockets(server);
-    if (list_is_empty(&w->sessions) && list_is_empty(&w->drains))
+    if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
+        return;
+    /* Their ends are recorded now. */
+    audit_stop(w->audit);
+    if (audit_is_idle(w->audit) || ev_now(loop) >= server->stop_until + AUDIT_STOP_MS / 1000.)
         worker_stop(w);
 }
 
@@ -233,6 +237,9 @@ static int init_worker(struct server *server)
     }
     server->reload = (struct reload){w, &server->notifier, config->source};
     w->reload = &server->reload;
+    r = audit_new(w, &config->audit, &w->audit);
+    if (r < 0)
+        return r;
     w->limits = config->limits;
     w->inspect = &admin_inspect_ops;
     r = resolver_new(w->loop, &options, &w->resolver);
@@ -296,6 +303,7 @@ static void server_deinit(struct server *server)
     w->resolver = resolver_free(w->resolver);
     w->policy = policy_unref(w->policy);
     w->learn = learn_free(w->learn);
+    w->audit = audit_free(w->audit);
     op_free_spares(w);
     worker_deinit(w);
 }

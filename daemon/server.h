@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/audit.h"
 #include "daemon/loop.h"
 #include "daemon/reload.h"
 
@@ -15,6 +16,7 @@ struct server_config {
     const char
         *runtime_dir; /* where the sockets are made, unless the service manager hands them in */
     bool allow_any;
+    struct audit_config audit;
     struct limits limits;        /* of a session */
     uint32_t clients;            /* sessions on all client listeners */
     const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */

@@ -61,6 +61,8 @@ struct sock {
     struct deadline close_deadline;
     uint64_t serial; /* for people; never used twice */
     uint64_t created;
+    uint64_t connected;     /* when, if is_audited */
+    struct endpoint remote; /* where to, if is_audited */
     uint64_t bytes_in, bytes_out;
     uint64_t queued;     /* octets of sends that the kernel has not taken */
     uint64_t send_freed; /* not yet told */
@@ -82,6 +84,7 @@ struct sock {
     bool owes_killed;                /* the owner has not been told yet that it was killed */
     bool is_outlawed;                /* killed because policy allows it no more */
     bool is_closing;                 /* its close is under way: what ends now ends because of it */
+    bool is_audited;                 /* its end is to be told (sock_audit.h) */
     bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
     bool is_guess;                   /* wants_read is: a read that was filled has not told */
     bool had_more;                   /* what the last such guess should have been */

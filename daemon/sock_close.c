@@ -16,6 +16,7 @@
 #include "daemon/complete.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
+#include "daemon/sock_audit.h"
 #include "proto/errors.h"
 
 /* The session has nothing more to do with it. */
@@ -134,6 +135,7 @@ static void finish_linger(struct sock *sock, uint32_t error)
         error = ERR_CONNECTION_RESET; /* a send failed: not all has gone */
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
     sock->is_incomplete |= abort;
+    sock_audit_close(sock, error, NULL);
     end_close(sock, error);
     finish(sock, abort);
 }
@@ -222,6 +224,8 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
         sock->is_incomplete = true;
     sock->is_closing = true;
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
+    sock_audit_close(sock, abort || sock->is_incomplete ? ERR_OPERATION_ABORTED : ERR_SUCCESS,
+                     NULL);
     end_close(sock, ERR_SUCCESS);
     finish(sock, abort);
 }
@@ -235,6 +239,7 @@ void sock_abort(struct sock *sock)
 void sock_kill(struct sock *sock)
 {
     if (sock->lingers) {
+        sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
         sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
         return;
     }
@@ -244,6 +249,7 @@ void sock_kill(struct sock *sock)
     }
     if (sock->state == SOCK_KILLED)
         return;
+    sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
     sock_move(sock, SOCK_KILLED);
     netsock_abort(&sock->ns, sock->worker);
     sock->wants_read = sock->wants_write = false;
