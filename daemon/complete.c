@@ -96,6 +96,15 @@ static void detach(struct op *op, uint32_t error)
         w->stats.ops_failed++;
 }
 
+/* A request whose answer is awaited: the two completions may travel together. */
+static bool may_wait(const struct op *op)
+{
+    const struct sock *sock = op->sock;
+
+    return op->verb == VERB_SEND && !op->error && sock && op->bytes <= HOLD_OCTETS &&
+           !list_is_empty(&sock->receives) && list_is_empty(&sock->sends);
+}
+
 static void reply(struct op *op)
 {
     struct session *s = op->session;
@@ -105,8 +114,11 @@ static void reply(struct op *op)
         return;
     }
     take_unreported(op);
+    if (may_wait(op))
+        transport_hold(&s->transport);
     op->sock = NULL;
     session_reply_op(s, op);
+    transport_hold_no_more(&s->transport);
 }
 
 /* What it stands behind in its socket's sends: a SEND that was refused behind all, a CONNECT before all. */

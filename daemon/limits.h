@@ -48,6 +48,16 @@
 /* A request is taken only while its reply has this room: completion, text or TCP_INFO included. */
 #define REPLY_ROOM 1024u
 
+/*
+ * The completion of a small send wakes its client for little while a receive is pending: the answer
+ * often follows at once, and one wake-up does for both. After that did not happen so many such
+ * completions are not held, twice as many after each further time.
+ */
+#define HOLD_MS 1u
+#define HOLD_OCTETS 4096u
+#define HOLD_SKIP_LEAST 16u
+#define HOLD_SKIP_MOST 4096u
+
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
 #define TURN_READS 2u

@@ -104,6 +104,10 @@ static inline void deadline_init(struct deadline *d, void (*expired)(struct dead
     wheel_timer_init(&d->timer);
     d->expired = expired;
 }
+static inline bool deadline_is_set(const struct deadline *d)
+{
+    return wheel_timer_is_set(&d->timer);
+}
 void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_now);
 static inline void deadline_unset(struct deadline *d)
 {

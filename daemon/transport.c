@@ -76,6 +76,44 @@ static void flush(struct transport *t)
     tell_drained(t);
 }
 
+/* Nobody came to travel with it. */
+static void on_hold_over(struct deadline *deadline)
+{
+    struct transport *t = container_of(deadline, struct transport, hold);
+
+    t->hold_back = t->hold_back < HOLD_SKIP_LEAST ? HOLD_SKIP_LEAST : t->hold_back * 2;
+    if (t->hold_back > HOLD_SKIP_MOST)
+        t->hold_back = HOLD_SKIP_MOST;
+    t->hold_skip = t->hold_back;
+    worker_flush_later(t->worker, &t->flush);
+}
+
+static bool hold(struct transport *t)
+{
+    if (!t->may_hold || list_is_linked(&t->flush.node))
+        return false;
+    if (deadline_is_set(&t->hold))
+        return true;
+    if (t->hold_skip > 0) {
+        t->hold_skip--;
+        return false;
+    }
+    worker_set_deadline(t->worker, &t->hold, HOLD_MS);
+    return true;
+}
+
+static void flush_later(struct transport *t)
+{
+    /* With a write watcher armed the socket is known to be full. */
+    if (ev_is_active(&t->write_io) || hold(t))
+        return;
+    if (deadline_is_set(&t->hold)) {
+        deadline_unset(&t->hold);
+        t->hold_back = 0;
+    }
+    worker_flush_later(t->worker, &t->flush);
+}
+
 static void on_flush(struct task *task)
 {
     flush(container_of(task, struct transport, flush));
@@ -108,6 +146,7 @@ int transport_init(struct transport *t, struct worker *w, int fd, const struct t
     t->fd = fd;
     use_small_output(t);
     task_init(&t->flush, on_flush);
+    deadline_init(&t->hold, on_hold_over);
     ev_io_init(&t->read_io, on_readable, fd, EV_READ);
     ev_io_init(&t->write_io, on_writable, fd, EV_WRITE);
     t->read_io.data = t->write_io.data = t;
@@ -127,6 +166,7 @@ static void drop_input(struct transport *t)
 void transport_deinit(struct transport *t)
 {
     task_cancel(&t->flush);
+    deadline_unset(&t->hold);
     ev_io_stop(t->worker->loop, &t->read_io);
     ev_io_stop(t->worker->loop, &t->write_io);
     drop_input(t);
@@ -286,9 +326,7 @@ void transport_commit(struct transport *t, size_t len)
     if (t->out_lost)
         return;
     t->out_end += len;
-    /* With a write watcher armed the socket is known to be full. */
-    if (!ev_is_active(&t->write_io))
-        worker_flush_later(t->worker, &t->flush);
+    flush_later(t);
 }
 
 void transport_flush_now(struct transport *t)

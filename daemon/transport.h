@@ -34,9 +34,13 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
-    bool in_emptied; /* the last read took all there was */
-    bool out_lost;   /* output goes nowhere: it is dropped */
-    bool out_waits;  /* somebody was refused room: tell when there is some */
+    bool in_emptied;      /* the last read took all there was */
+    bool out_lost;        /* output goes nowhere: it is dropped */
+    bool may_hold;        /* what is committed now may wait for company */
+    struct deadline hold; /* until then, at most */
+    uint32_t hold_skip;   /* so many more go at once */
+    uint32_t hold_back;   /* how many that was the last time */
+    bool out_waits;       /* somebody was refused room: tell when there is some */
     uint64_t octets_in, octets_out;
 };
 
@@ -89,6 +93,19 @@ static inline void transport_wait_room(struct transport *t)
 }
 /* len octets of the place that was reserved last are output now; they leave at the end of the turn. */
 void transport_commit(struct transport *t, size_t len);
+/*
+ * Between these, output that is committed need not leave at the end of the turn: it may wait up to
+ * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first and
+ * more with each time.
+ */
+static inline void transport_hold(struct transport *t)
+{
+    t->may_hold = true;
+}
+static inline void transport_hold_no_more(struct transport *t)
+{
+    t->may_hold = false;
+}
 /* Writes what it can at once, without callbacks: before an orderly close. */
 void transport_flush_now(struct transport *t);
 

@@ -14,6 +14,7 @@ unit_tests += \
 	tests/unit/test_resolver.unit \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
+	tests/unit/test_session_hold.unit \
 	tests/unit/test_session_time.unit
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
@@ -31,6 +32,7 @@ tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
+tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 
 # Daemon and library in one program, whose calls can be made to fail one by one.

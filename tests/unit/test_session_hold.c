@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Completions of small sends that wait for the answer: with a clock that the test turns. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/unit/daemon_session.h"
+#include "proto/errors.h"
+
+static struct core *core;
+static int peer;
+
+static void setup(void)
+{
+    core = core_new();
+    peer = core_connected(core, 1);
+}
+
+static void teardown(void)
+{
+    close(peer);
+    core_free(core);
+}
+
+static bool next_is(uint64_t token)
+{
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+
+    if (!core_reply(core, &reply, &payload, &len))
+        return false;
+    ck_assert_uint_eq(reply.op, token);
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    return true;
+}
+
+static void answer(void)
+{
+    char octet;
+
+    ck_assert_int_eq(read(peer, &octet, 1), 1);
+    ck_assert_int_eq(write(peer, "a", 1), 1);
+}
+
+START_TEST(test_completion_of_a_send_travels_with_the_answer)
+{
+    uint64_t receive = core_receive(core, 1, 10, 0, 0);
+    uint64_t send = core_send(core, 1, "q", 1, 0);
+
+    core_settle(core);
+    ck_assert(!next_is(send));
+    answer();
+    core_settle(core);
+    ck_assert(next_is(send));
+    ck_assert(next_is(receive));
+}
+END_TEST
+
+START_TEST(test_completion_of_a_send_waits_a_millisecond_at_most)
+{
+    uint64_t send;
+
+    core_receive(core, 1, 10, 0, 0);
+    send = core_send(core, 1, "q", 1, 0);
+    core_pass(core, HOLD_MS);
+    ck_assert(next_is(send));
+}
+END_TEST
+
+/* A peer that is slow to answer makes a client wait once, then for a long time not again. */
+START_TEST(test_completions_are_not_held_where_that_was_in_vain)
+{
+    uint64_t send;
+
+    core_receive(core, 1, 10, 0, 0);
+    send = core_send(core, 1, "q", 1, 0);
+    core_pass(core, HOLD_MS);
+    ck_assert(next_is(send));
+    for (unsigned int i = 0; i < HOLD_SKIP_LEAST; i++) {
+        send = core_send(core, 1, "q", 1, 0);
+        core_settle(core);
+        ck_assert(next_is(send));
+    }
+    send = core_send(core, 1, "q", 1, 0);
+    core_settle(core);
+    ck_assert(!next_is(send));
+    core_pass(core, HOLD_MS);
+    ck_assert(next_is(send));
+    for (unsigned int i = 0; i < 2 * HOLD_SKIP_LEAST; i++) {
+        send = core_send(core, 1, "q", 1, 0);
+        core_settle(core);
+        ck_assert(next_is(send));
+    }
+}
+END_TEST
+
+/* Nothing is awaited, or much is sent: then the next send may depend on it. */
+START_TEST(test_other_completions_are_not_held)
+{
+    static char much[HOLD_OCTETS + 1];
+    uint64_t send = core_send(core, 1, "q", 1, 0);
+
+    core_settle(core);
+    ck_assert(next_is(send));
+    core_receive(core, 1, 10, 0, 0);
+    send = core_send(core, 1, much, sizeof(much), 0);
+    core_settle(core);
+    ck_assert(next_is(send));
+}
+END_TEST
+
+/* What else there is to tell takes it along. */
+START_TEST(test_any_reply_takes_held_ones_along)
+{
+    struct request request = {.verb = VERB_SYNC};
+    uint64_t send, sync;
+
+    core_receive(core, 1, 10, 0, 0);
+    send = core_send(core, 1, "q", 1, 0);
+    core_settle(core);
+    sync = core_request(core, &request, NULL, 0);
+    core_settle(core);
+    ck_assert(next_is(send));
+    ck_assert(next_is(sync));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("session_hold");
+    TCase *tcase = tcase_create("hold");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, test_completion_of_a_send_travels_with_the_answer);
+    tcase_add_test(tcase, test_completion_of_a_send_waits_a_millisecond_at_most);
+    tcase_add_test(tcase, test_completions_are_not_held_where_that_was_in_vain);
+    tcase_add_test(tcase, test_other_completions_are_not_held);
+    tcase_add_test(tcase, test_any_reply_takes_held_ones_along);
+    suite_add_tcase(suite, tcase);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
