@@ -62,6 +62,26 @@ static bool verb_is_known(uint32_t verb)
     return (verb >= VERB_HELLO && verb <= VERB_SYNC) || (verb >= VERB_LIST && verb <= VERB_LEARNED);
 }
 
+/* The short way, where there is one, says what protobuf-c says; the strings are the scratch's. */
+static void compare_request(const uint8_t *data, size_t size, const struct request *request, int r)
+{
+    static char scratch[CODEC_SCRATCH];
+    uint8_t out[CODEC_REQUEST_MAX], other_out[CODEC_REQUEST_MAX];
+    struct request other = {0};
+    const char *why = NULL, *texts[2];
+    long n;
+
+    MUST(asock_codec_decode_request_by_schema(data, size, scratch, &other, &why) == r);
+    if (r < 0)
+        return;
+    n = asock_codec_encode_request(request, 7, out, sizeof(out));
+    MUST(asock_codec_encode_request_by_schema(&other, 7, other_out, sizeof(other_out)) == n);
+    MUST(n < 0 || memcmp(out, other_out, (size_t)n) == 0);
+    take_strings(&other, texts);
+    if (request->verb == VERB_SEND || request->verb == VERB_RECEIVE)
+        MUST(memcmp(request, &other, sizeof(other)) == 0);
+}
+
 static void request(const uint8_t *data, size_t size)
 {
     static char scratch[CODEC_SCRATCH];
@@ -70,6 +90,7 @@ static void request(const uint8_t *data, size_t size)
     int r = asock_codec_decode_request(data, size, scratch, &request, &why);
 
     MUST(r == 0 || (r == -EPROTO && why && *why));
+    compare_request(data, size, &request, r);
     if (r < 0)
         return;
     MUST(request.verb != VERB_NONE);
@@ -87,6 +108,22 @@ static bool reply_has_malformed(const struct reply *reply)
            (reply->body == BODY_VALUE && reply->value.endpoint.malformed);
 }
 
+static void compare_reply(const uint8_t *data, size_t size, const struct reply *reply, int r)
+{
+    uint8_t out[CODEC_REPLY_MAX], other_out[CODEC_REPLY_MAX];
+    struct reply other;
+    const char *why = NULL;
+    long n;
+
+    MUST(asock_codec_decode_reply_by_schema(data, size, &other, &why) == r);
+    if (r < 0)
+        return;
+    MUST(memcmp(reply, &other, sizeof(other)) == 0);
+    n = asock_codec_encode_reply(reply, 7, out, sizeof(out));
+    MUST(asock_codec_encode_reply_by_schema(reply, 7, other_out, sizeof(other_out)) == n);
+    MUST(n < 0 || memcmp(out, other_out, (size_t)n) == 0);
+}
+
 static void reply(const uint8_t *data, size_t size)
 {
     struct reply a, b;
@@ -96,6 +133,7 @@ static void reply(const uint8_t *data, size_t size)
     long n;
 
     MUST(r == 0 || (r == -EPROTO && why && *why));
+    compare_reply(data, size, &a, r);
     if (r < 0 || reply_has_malformed(&a))
         return;
     n = asock_codec_encode_reply(&a, 0, out, sizeof(out));

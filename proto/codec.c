@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/codec.h"
 #include "proto/codec_message.h"
+#include "proto/codec_plain.h"
+#include "proto/frame.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -417,6 +419,19 @@ static const struct row *row_of(uint32_t verb)
 long asock_codec_encode_request(const struct request *request, uint32_t payload_len, uint8_t *out,
                                 size_t cap)
 {
+    size_t len = 0;
+
+    if (cap >= FRAME_PREFIX + PLAIN_MAX)
+        len = asock_codec_plain_put_request(request, out + FRAME_PREFIX);
+    if (len == 0)
+        return asock_codec_encode_request_by_schema(request, payload_len, out, cap);
+    asock_frame_prefix(out, (uint32_t)len, payload_len);
+    return (long)(FRAME_PREFIX + len);
+}
+
+long asock_codec_encode_request_by_schema(const struct request *request, uint32_t payload_len,
+                                          uint8_t *out, size_t cap)
+{
     Asock__V1__Request head = ASOCK__V1__REQUEST__INIT;
     union arm arm;
     struct encoder e;
@@ -470,6 +485,15 @@ static int get_request(struct decoder *d)
 
 int asock_codec_decode_request(const uint8_t *head, size_t len, char scratch[CODEC_SCRATCH],
                                struct request *ret, const char **ret_why)
+{
+    if (asock_codec_plain_get_request(head, len, ret))
+        return 0;
+    return asock_codec_decode_request_by_schema(head, len, scratch, ret, ret_why);
+}
+
+int asock_codec_decode_request_by_schema(const uint8_t *head, size_t len,
+                                         char scratch[CODEC_SCRATCH], struct request *ret,
+                                         const char **ret_why)
 {
     alignas(max_align_t) uint8_t memory[ARENA_SIZE];
     struct arena arena;

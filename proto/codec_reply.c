@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/codec.h"
 #include "proto/codec_message.h"
+#include "proto/codec_plain.h"
+#include "proto/frame.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -99,6 +101,19 @@ static int put_body(const struct reply *reply, struct body *body, Asock__V1__Rep
 long asock_codec_encode_reply(const struct reply *reply, uint32_t payload_len, uint8_t *out,
                               size_t cap)
 {
+    size_t len = 0;
+
+    if (cap >= FRAME_PREFIX + PLAIN_MAX && reply->kind != 0)
+        len = asock_codec_plain_put_reply(reply, out + FRAME_PREFIX);
+    if (len == 0)
+        return asock_codec_encode_reply_by_schema(reply, payload_len, out, cap);
+    asock_frame_prefix(out, (uint32_t)len, payload_len);
+    return (long)(FRAME_PREFIX + len);
+}
+
+long asock_codec_encode_reply_by_schema(const struct reply *reply, uint32_t payload_len,
+                                        uint8_t *out, size_t cap)
+{
     Asock__V1__Reply head = ASOCK__V1__REPLY__INIT;
     struct body body;
     int r;
@@ -178,6 +193,14 @@ static bool body_fits(const struct reply *reply)
 
 int asock_codec_decode_reply(const uint8_t *head, size_t len, struct reply *ret,
                              const char **ret_why)
+{
+    if (asock_codec_plain_get_reply(head, len, ret))
+        return 0;
+    return asock_codec_decode_reply_by_schema(head, len, ret, ret_why);
+}
+
+int asock_codec_decode_reply_by_schema(const uint8_t *head, size_t len, struct reply *ret,
+                                       const char **ret_why)
 {
     alignas(max_align_t) uint8_t memory[ARENA_SIZE];
     struct arena arena;

@@ -11,6 +11,8 @@ libproto_la_SOURCES = \
 	proto/codec_arena.h \
 	proto/codec_message.c \
 	proto/codec_message.h \
+	proto/codec_plain.c \
+	proto/codec_plain.h \
 	proto/codec_record.c \
 	proto/codec_reply.c \
 	proto/codec_text.c \

@@ -5,6 +5,7 @@
 unit_tests += \
 	tests/unit/test_codec.unit \
 	tests/unit/test_codec_hostile.unit \
+	tests/unit/test_codec_plain.unit \
 	tests/unit/test_errors.unit \
 	tests/unit/test_frame.unit \
 	tests/unit/test_record.unit
@@ -15,6 +16,8 @@ tests_unit_test_codec_unit_LDADD = $(PROTO_TEST_LIBS)
 tests_unit_test_codec_hostile_unit_SOURCES = \
 	tests/unit/test_codec_hostile.c tests/unit/test_codec.h
 tests_unit_test_codec_hostile_unit_LDADD = $(PROTO_TEST_LIBS)
+tests_unit_test_codec_plain_unit_SOURCES = tests/unit/test_codec_plain.c
+tests_unit_test_codec_plain_unit_LDADD = $(PROTO_TEST_LIBS)
 tests_unit_test_errors_unit_SOURCES = tests/unit/test_errors.c
 tests_unit_test_errors_unit_LDADD = $(PROTO_TEST_LIBS)
 tests_unit_test_frame_unit_SOURCES = tests/unit/test_frame.c

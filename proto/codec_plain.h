@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_PROTO_CODEC_PLAIN_H
+#define ASOCK_PROTO_CODEC_PLAIN_H
+
+/*
+ * The frames that carry data, without protobuf-c: SEND and RECEIVE of inline octets, and completions
+ * without a body. Half of what a small exchange costs the daemon was protobuf-c's walk through its
+ * tables. The octets are the same, and what is in any way unusual is left to protobuf-c: fields out of
+ * order or twice, numbers that are too long, fields and arms that are not known here.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct reply;
+struct request;
+
+/* Octets of the longest head that these encode. */
+#define PLAIN_MAX 112u
+
+/* Octets of the head in out, which holds PLAIN_MAX; 0: not one of these. */
+size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out);
+size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out);
+
+/* True: *ret is what protobuf-c would have made of it. False: not one of these; *ret is undefined. */
+bool asock_codec_plain_get_request(const uint8_t *head, size_t len, struct request *ret);
+bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *ret);
+
+#endif
