@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define DIGITS "0123456789"
@@ -28,7 +30,7 @@ int asock_conf_refuse(struct conf_reader *reader, const char *format, ...)
     return -EBADMSG;
 }
 
-/* Grows as the file turns out to be, not as stat(2) says: it may be a pipe, or written to. */
+/* Grows as the file turns out to be, not as stat(2) says: it may be written to. */
 static int read_all(struct conf_reader *reader, int fd)
 {
     size_t cap = 0;
@@ -54,21 +56,95 @@ static int read_all(struct conf_reader *reader, int fd)
     }
 }
 
-int asock_conf_open(struct conf_reader *reader, const char *path)
+static int refuse_file(struct conf_reader *reader, const char *why)
 {
-    int fd, r;
+    snprintf(reader->error, sizeof(reader->error), "%s: %s", reader->path, why);
+    return -EPERM;
+}
+
+int asock_conf_check_owner(const struct stat *st, const char **ret_why)
+{
+    if (st->st_uid != 0 && st->st_uid != geteuid())
+        *ret_why = "belongs neither to root nor to the user who reads it";
+    else if (st->st_mode & (S_IWGRP | S_IWOTH))
+        *ret_why = "can be written to by its group or by others";
+    else
+        return 0;
+    return -EPERM;
+}
+
+/* Of what has been opened, whatever the name stands for by now. */
+static int check_file(struct conf_reader *reader, int fd)
+{
+    const char *why;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (S_ISDIR(st.st_mode))
+        return -EISDIR;
+    if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
+        return 0; /* /dev/null: an empty file, whoever may write to it */
+    if (!S_ISREG(st.st_mode))
+        return refuse_file(reader, "no regular file");
+    return asock_conf_check_owner(&st, &why) < 0 ? refuse_file(reader, why) : 0;
+}
+
+static int open_and_read(struct conf_reader *reader, int dir, const char *name, int flags)
+{
+    /* A FIFO is told from a file without waiting for somebody to write. */
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = check_file(reader, fd);
+    if (r == 0)
+        r = read_all(reader, fd);
+    close(fd);
+    return r;
+}
+
+static int begin(struct conf_reader *reader, int dir, const char *name, const char *path, int flags)
+{
+    int r;
 
     memset(reader, 0, sizeof(*reader));
     reader->path = path;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    r = fd < 0 ? -errno : read_all(reader, fd);
-    if (fd >= 0)
-        close(fd);
-    if (r < 0) {
-        asock_conf_close(reader);
-        snprintf(reader->error, sizeof(reader->error), "%s: %s", path, strerror(-r));
-    }
+    r = open_and_read(reader, dir, name, flags);
+    if (r == 0)
+        return 0;
+    asock_conf_close(reader);
+    if (r == -ELOOP)
+        refuse_file(reader, "a symbolic link");
+    else if (!reader->error[0])
+        refuse_file(reader, strerror(-r));
     return r;
+}
+
+int asock_conf_open(struct conf_reader *reader, const char *path)
+{
+    return begin(reader, AT_FDCWD, path, path, 0);
+}
+
+int asock_conf_open_at(struct conf_reader *reader, int dir, const char *name, const char *path)
+{
+    return begin(reader, dir, name, path, O_NOFOLLOW);
+}
+
+int asock_conf_open_text(struct conf_reader *reader, const char *path, const char *text, size_t len)
+{
+    memset(reader, 0, sizeof(*reader));
+    reader->path = path;
+    reader->text = malloc(len > 0 ? len : 1);
+    if (!reader->text) {
+        refuse_file(reader, strerror(ENOMEM));
+        return -ENOMEM;
+    }
+    if (len > 0)
+        memcpy(reader->text, text, len);
+    reader->len = len;
+    return 0;
 }
 
 void asock_conf_close(struct conf_reader *reader)

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct stat;
+
 #define CONF_LINE_MAX 1024u           /* octets without the newline */
 #define CONF_NAME_MAX 64u             /* octets of a section's or a key's name */
 #define CONF_FILE_MAX (1024u * 1024u) /* octets; more is not a configuration */
@@ -40,8 +42,18 @@ struct conf_item {
     const char *value;
 };
 
-/* 0 or -errno. On failure there is nothing to close. */
+/*
+ * 0 or -errno. On failure there is nothing to close. -EPERM: no regular file, or one that somebody but
+ * root and the reader's own user may write to: who can change what an administrator says is one.
+ */
 int asock_conf_open(struct conf_reader *reader, const char *path);
+/* A file of an open directory; a symbolic link is refused (-ELOOP). path is for messages. */
+int asock_conf_open_at(struct conf_reader *reader, int dir, const char *name, const char *path);
+/* What is no file; text is copied. 0 or -ENOMEM. */
+int asock_conf_open_text(struct conf_reader *reader, const char *path, const char *text,
+                         size_t len);
+/* The owner and mode of a file, or directory of such files, as above. */
+int asock_conf_check_owner(const struct stat *st, const char **ret_why);
 void asock_conf_close(struct conf_reader *reader);
 
 /* 1: an item; 0: the end; -EBADMSG: refused, nothing more can be read. */

@@ -3,12 +3,14 @@
 #define ASOCKD_ACCOUNTS_H
 
 /*
- * Names of groups as the configuration has them: those of /etc/group, and numbers. No other source of
- * names is asked: what it answers would be somebody else's word, and it may hang.
+ * Names of users and groups as the configuration has them: those of /etc/passwd and /etc/group, and
+ * numbers. No other source of names is asked: what it answers would be somebody else's word, and it may
+ * hang.
  */
 #include <sys/types.h>
 
 /* 0; -ENOENT: no such name; -errno: the file cannot be read. A number need not be in it. */
+int accounts_find_user(const char *text, uid_t *ret);
 int accounts_find_group(const char *text, gid_t *ret);
 
 #endif

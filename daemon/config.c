@@ -20,8 +20,13 @@ static const char help[] =
     "                         not used when the service manager hands them in\n"
     "      --config FILE      read FILE instead of " CONFIG_NAME " of the directory\n"
     "      --config-dir DIR   the directory, instead of " CONFIG_DIR "\n"
-    "      --allow-any        let every client connect to every address;\n"
-    "                         without it nothing is allowed\n"
+    "      --policy FILE      read FILE, and further ones, instead of the files in\n"
+    "                         " POLICY_NAME " of the directory\n"
+    "      --allow-public     no policy files: every client may connect to\n"
+    "                         globally reachable addresses\n"
+    "      --allow-any        no policy files: every client may connect to every\n"
+    "                         address, this host's own too\n"
+    "      --check FILE...    look for mistakes in policy files, and do nothing else\n"
     "      --log-level LEVEL  error, warning, notice (default), info or debug\n"
     "      --help             print this and exit\n"
     "      --version          print the version and exit\n"
@@ -79,11 +84,37 @@ enum {
     OPT_RUNTIME_DIR = 256,
     OPT_CONFIG,
     OPT_CONFIG_DIR,
+    OPT_POLICY,
+    OPT_ALLOW_PUBLIC,
     OPT_ALLOW_ANY,
+    OPT_CHECK,
     OPT_LOG_LEVEL,
     OPT_HELP,
     OPT_VERSION
 };
+
+static int add_policy_file(struct config *config, const char *path)
+{
+    struct policy_source *policy = &config->server.policy;
+
+    if (policy->file_count == POLICY_FILES_MAX) {
+        fprintf(stderr, "asockd: --policy: more than %u files\n", POLICY_FILES_MAX);
+        return misused();
+    }
+    config->policy_files[policy->file_count++] = path;
+    policy->files = config->policy_files;
+    return 0;
+}
+
+static int set_base(struct config *config, enum policy_base base)
+{
+    if (config->server.policy.base != POLICY_DENY && config->server.policy.base != base) {
+        fputs("asockd: --allow-any and --allow-public exclude each other\n", stderr);
+        return misused();
+    }
+    config->server.policy.base = base;
+    return 0;
+}
 
 static int apply_option(struct config *config, int option, const char *argument)
 {
@@ -100,8 +131,14 @@ static int apply_option(struct config *config, int option, const char *argument)
     case OPT_CONFIG_DIR:
         config->dir = argument;
         return 0;
+    case OPT_POLICY:
+        return add_policy_file(config, argument);
+    case OPT_ALLOW_PUBLIC:
+        return set_base(config, POLICY_PUBLIC);
     case OPT_ALLOW_ANY:
-        config->server.allow_any = true;
+        return set_base(config, POLICY_ANY);
+    case OPT_CHECK:
+        config->is_check = true;
         return 0;
     case OPT_LOG_LEVEL:
         config->is_log_level_given = true;
@@ -120,13 +157,49 @@ static int apply_option(struct config *config, int option, const char *argument)
     }
 }
 
+static int set_policy_dir(struct config *config)
+{
+    int n = snprintf(config->policy_dir, sizeof(config->policy_dir), "%s/" POLICY_NAME,
+                     config->dir);
+
+    if (n < 0 || (size_t)n >= sizeof(config->policy_dir)) {
+        fputs("asockd: --config-dir: too long\n", stderr);
+        return misused();
+    }
+    config->server.policy.dir = config->policy_dir;
+    return 0;
+}
+
+static int take_operands(struct config *config, char **operands)
+{
+    const struct policy_source *policy = &config->server.policy;
+
+    config->check_files = operands;
+    if (config->is_check && !*operands && !config->file) {
+        fputs("asockd: --check: no file\n", stderr);
+        return misused();
+    }
+    if (*operands && !config->is_check) {
+        fprintf(stderr, "asockd: unexpected argument \"%s\"\n", *operands);
+        return misused();
+    }
+    if (policy->base != POLICY_DENY && policy->file_count > 0) {
+        fputs("asockd: --policy is of no use beside --allow-any or --allow-public\n", stderr);
+        return misused();
+    }
+    return set_policy_dir(config);
+}
+
 int config_read_arguments(struct config *config, int argc, char **argv)
 {
     static const struct option options[] = {
         {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
         {"config", required_argument, NULL, OPT_CONFIG},
         {"config-dir", required_argument, NULL, OPT_CONFIG_DIR},
+        {"policy", required_argument, NULL, OPT_POLICY},
+        {"allow-public", no_argument, NULL, OPT_ALLOW_PUBLIC},
         {"allow-any", no_argument, NULL, OPT_ALLOW_ANY},
+        {"check", no_argument, NULL, OPT_CHECK},
         {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
@@ -139,11 +212,7 @@ int config_read_arguments(struct config *config, int argc, char **argv)
         if (r != 0)
             return r;
     }
-    if (optind < argc) {
-        fprintf(stderr, "asockd: unexpected argument \"%s\"\n", argv[optind]);
-        return misused();
-    }
-    return 0;
+    return take_operands(config, argv + optind);
 }
 
 /* ---- file ---- */

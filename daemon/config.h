@@ -3,6 +3,7 @@
 #define ASOCKD_CONFIG_H
 
 /* What the administrator says: command line and asockd.conf(5). */
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,6 +19,10 @@ struct config {
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
     char audit_file[CONF_LINE_MAX + 1];
+    bool is_check; /* --check: of check_files, and of file if it was given */
+    char **check_files;
+    const char *policy_files[POLICY_FILES_MAX];
+    char policy_dir[PATH_MAX];
     char servers[CONF_LINE_MAX + 1];
     struct listener_spec listeners[LISTENERS_MAX]; /* server.listener_count of them */
 };
@@ -33,6 +38,7 @@ struct reload_source config_source_init(struct config_source *source,
 
 #define CONFIG_DIR SYSCONFDIR "/asockd"
 #define CONFIG_NAME "asockd.conf"
+#define POLICY_NAME "policy.d"
 
 void config_init(struct config *config);
 

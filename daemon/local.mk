@@ -69,8 +69,21 @@ libasockd_la_SOURCES = \
 	daemon/peer_proc.h \
 	daemon/policy.c \
 	daemon/policy.h \
+	daemon/policy_address.c \
+	daemon/policy_address.h \
+	daemon/policy_check.c \
+	daemon/policy_check.h \
+	daemon/policy_file.c \
+	daemon/policy_file.h \
+	daemon/policy_judge.c \
 	daemon/policy_learn.c \
 	daemon/policy_learn.h \
+	daemon/policy_load.c \
+	daemon/policy_match.c \
+	daemon/policy_match.h \
+	daemon/policy_rule.c \
+	daemon/policy_rule.h \
+	daemon/policy_settings.c \
 	daemon/quota.c \
 	daemon/quota.h \
 	daemon/race.c \

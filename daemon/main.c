@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "daemon/config.h"
+#include "daemon/policy_check.h"
 #include "daemon/resolver.h"
 #include "daemon/server.h"
 
@@ -16,6 +17,24 @@ static void hang(void)
 }
 #endif
 
+/* A daemon's start as far as reading goes. */
+static int check(const struct config *arguments)
+{
+    struct config config = *arguments;
+    char error[CONF_ERROR_MAX];
+    int status = EXIT_SUCCESS;
+
+    if (config.file && config_read_file(&config, error) < 0) {
+        fprintf(stderr, "%s\n", error);
+        status = EXIT_FAILURE;
+    }
+    for (char **file = config.check_files; *file; file++) {
+        if (policy_check_file(*file, stdout, stderr) < 0)
+            status = EXIT_FAILURE;
+    }
+    return fflush(stdout) == 0 ? status : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     struct config arguments, config;
@@ -27,6 +46,8 @@ int main(int argc, char **argv)
     r = config_read_arguments(&arguments, argc, argv);
     if (r != 0)
         return r < 0 ? 2 : EXIT_SUCCESS;
+    if (arguments.is_check)
+        return check(&arguments);
     config = arguments;
     r = config_read_file(&config, error);
     if (r < 0) {

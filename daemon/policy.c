@@ -3,73 +3,36 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/peer.h"
+#include "daemon/policy_file.h"
 
-struct policy {
-    unsigned int refs;
-    enum policy_base base;
-};
+/* ---- view ---- */
 
-struct policy_view {
-    struct policy *policy;
-    struct policy_settings settings;
-};
-
-struct policy *policy_new(enum policy_base base)
+static void take_files(struct policy_view *view, const struct peer *peer, const char *listener)
 {
-    struct policy *policy = mem_zalloc(1, sizeof(*policy));
+    for (size_t i = 0; i < view->policy->file_count; i++) {
+        const struct policy_file *file = view->policy->files[i];
+        unsigned int line = 0;
 
-    if (!policy)
-        return NULL;
-    policy->refs = 1;
-    policy->base = base;
-    return policy;
-}
-
-struct policy *policy_ref(struct policy *policy)
-{
-    policy->refs++;
-    return policy;
-}
-
-struct policy *policy_unref(struct policy *policy)
-{
-    if (!policy)
-        return NULL;
-    assert(policy->refs > 0);
-    return --policy->refs > 0 ? NULL : mem_free(policy);
-}
-
-int policy_load(const struct policy_source *source, char ret_error[static POLICY_ERROR_MAX],
-                struct policy **ret)
-{
-    *ret_error = '\0';
-    if (source->base == POLICY_DENY) {
-        snprintf(ret_error, POLICY_ERROR_MAX, "policy files are not supported");
-        return -EOPNOTSUPP;
+        switch (policy_match(&file->match, peer, listener, &line)) {
+        case MATCH_YES:
+            view->matched[i / 64] |= UINT64_C(1) << i % 64;
+            policy_settings_merge(&view->settings, &file->settings);
+            break;
+        case MATCH_UNKNOWN:
+            if (view->unknown)
+                break;
+            view->unknown = file;
+            view->unknown_line = line;
+            break;
+        case MATCH_NO:
+            break;
+        }
     }
-    *ret = policy_new(source->base);
-    return *ret ? 0 : -ENOMEM;
-}
-
-size_t policy_file_count(const struct policy *policy)
-{
-    (void)policy;
-    return 0;
-}
-
-struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
-                                    const char *listener)
-{
-    struct policy_view *view = mem_zalloc(1, sizeof(*view));
-
-    if (!view)
-        return NULL;
-    policy_view_replace(view, policy, peer, listener);
-    return view;
 }
 
 void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
@@ -77,10 +40,32 @@ void policy_view_replace(struct policy_view *view, struct policy *policy, const 
 {
     struct policy *before = view->policy;
 
-    (void)peer;
-    (void)listener;
     view->policy = policy_ref(policy);
     policy_unref(before);
+    memset(view->matched, 0, sizeof(view->matched));
+    memset(&view->settings, 0, sizeof(view->settings));
+    view->unknown = NULL;
+    take_files(view, peer, listener);
+}
+
+struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
+                                    const char *listener)
+{
+    struct policy_view *view = mem_zalloc(1, sizeof(*view));
+
+    if (view)
+        policy_view_replace(view, policy, peer, listener);
+    return view;
+}
+
+struct policy_view *policy_view_free(struct policy_view *view)
+{
+    if (!view)
+        return NULL;
+    for (unsigned int i = 0; i < view->restriction_count; i++)
+        policy_file_free(view->restrictions[i]);
+    policy_unref(view->policy);
+    return mem_free(view);
 }
 
 const struct policy_settings *policy_view_settings(const struct policy_view *view)
@@ -88,35 +73,37 @@ const struct policy_settings *policy_view_settings(const struct policy_view *vie
     return &view->settings;
 }
 
+unsigned int policy_view_restrictions(const struct policy_view *view)
+{
+    return view->restriction_count;
+}
+
+static int refuse(char *error, const char *why)
+{
+    snprintf(error, POLICY_ERROR_MAX, "restriction: %s", why);
+    return -E2BIG;
+}
+
 int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
                          char ret_error[static POLICY_ERROR_MAX])
 {
-    (void)view;
-    (void)text;
-    (void)len;
-    snprintf(ret_error, POLICY_ERROR_MAX, "restrictions are not supported");
-    return -EBADMSG;
-}
+    struct policy_file *file = NULL;
+    struct conf_reader reader;
+    int r;
 
-unsigned int policy_view_restrictions(const struct policy_view *view)
-{
-    (void)view;
+    if (view->restriction_count == POLICY_RESTRICTIONS_MAX)
+        return refuse(ret_error, "one more than a session may have");
+    if (len > POLICY_RESTRICTION_TEXT_MAX)
+        return refuse(ret_error, "the text is too long");
+    r = asock_conf_open_text(&reader, "restriction", text, len);
+    if (r == 0)
+        r = policy_file_parse(&reader, POLICY_RESTRICTION,
+                              POLICY_RESTRICTION_RULES_MAX - view->restriction_rules, &file);
+    snprintf(ret_error, POLICY_ERROR_MAX, "%s", reader.error);
+    asock_conf_close(&reader);
+    if (r < 0)
+        return r;
+    view->restriction_rules += file->rule_count;
+    view->restrictions[view->restriction_count++] = file;
     return 0;
-}
-
-struct policy_view *policy_view_free(struct policy_view *view)
-{
-    if (!view)
-        return NULL;
-    policy_unref(view->policy);
-    return mem_free(view);
-}
-
-struct policy_answer policy_judge(const struct policy_view *view,
-                                  const struct policy_question *question)
-{
-    (void)question;
-    if (view->policy->base == POLICY_ANY)
-        return (struct policy_answer){.is_allowed = true};
-    return (struct policy_answer){.reason = "no rule allows this destination"};
 }

@@ -70,11 +70,7 @@ static void put_in_force(struct worker *w, struct policy *policy, bool close,
 int reload_load_policy(const struct server_config *config, char ret_error[static POLICY_ERROR_MAX],
                        struct policy **ret)
 {
-    *ret = policy_new(config->allow_any ? POLICY_ANY : POLICY_DENY);
-    if (*ret)
-        return 0;
-    snprintf(ret_error, POLICY_ERROR_MAX, "policy: out of memory");
-    return -ENOMEM;
+    return policy_load(&config->policy, ret_error, ret);
 }
 
 static int read_all(struct reload *reload, const struct server_config **ret, struct policy **policy,

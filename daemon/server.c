@@ -212,12 +212,39 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
 
 /* ---- start ---- */
 
+static void tell_policy(const struct policy_source *source, const struct policy *policy)
+{
+    if (source->base == POLICY_ANY)
+        log_warning("--allow-any: every client may connect to every address");
+    else if (source->base == POLICY_PUBLIC)
+        log_notice("--allow-public: every client may connect to globally reachable addresses");
+    else if (policy_file_count(policy) == 0)
+        log_warning("%s has no policy file: everything is denied", source->dir);
+    else
+        log_info("policy: %zu files", policy_file_count(policy));
+}
+
+/* A bad file does not keep the daemon from starting: it denies, and can be told to read it again. */
+static struct policy *load_policy(const struct server_config *config)
+{
+    char error[POLICY_ERROR_MAX];
+    struct policy *policy;
+    int r = reload_load_policy(config, error, &policy);
+
+    if (r == 0) {
+        tell_policy(&config->policy, policy);
+        return policy;
+    }
+    log_error("%s", error);
+    log_error("the policy could not be read: everything is denied");
+    return policy_new(POLICY_DENY);
+}
+
 static int init_worker(struct server *server)
 {
     const struct server_config *config = server->config;
     struct resolver_options options = {.servers = config->servers};
     struct worker *w = &server->worker;
-    char error[POLICY_ERROR_MAX];
     int r;
 
     r = worker_init(w, NULL);
@@ -225,13 +252,9 @@ static int init_worker(struct server *server)
         log_error("asockd: event loop: %s", strerror(-r));
         return r;
     }
-    r = reload_load_policy(config, error, &w->policy);
-    if (r < 0) {
-        log_error("asockd: %s", error);
-        return r;
-    }
+    w->policy = load_policy(config);
     w->learn = learn_new();
-    if (!w->learn) {
+    if (!w->policy || !w->learn) {
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
@@ -315,8 +338,6 @@ int server_run(const struct server_config *config)
 
     r = server_init(&server, config);
     if (r >= 0) {
-        if (config->allow_any)
-            log_warning("--allow-any: every client may connect to every address");
         log_notice("asockd " PACKAGE_VERSION " runs: %u listeners, %u clients, %u sockets",
                    server.listeners.count, (unsigned int)server.listeners.clients_max,
                    (unsigned int)server.worker.fds_max);

@@ -8,6 +8,7 @@
 
 #include "daemon/audit.h"
 #include "daemon/loop.h"
+#include "daemon/policy.h"
 #include "daemon/reload.h"
 
 struct listener_spec;
@@ -15,7 +16,7 @@ struct listener_spec;
 struct server_config {
     const char
         *runtime_dir; /* where the sockets are made, unless the service manager hands them in */
-    bool allow_any;
+    struct policy_source policy;
     struct audit_config audit;
     struct limits limits;        /* of a session */
     uint32_t clients;            /* sessions on all client listeners */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /*
@@ -95,6 +96,7 @@ static int file_with(const void *data, size_t size)
     int fd = memfd_create("conf", MFD_CLOEXEC);
 
     MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+    MUST(fchmod(fd, 0600) == 0); /* a memfd may be written to by everybody: no configuration */
     return fd;
 }
 

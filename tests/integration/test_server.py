@@ -96,7 +96,10 @@ class ServerTest(unittest.TestCase):
         return shutil.copy(path, self.base) if os.getuid() == 0 else path
 
     def spawn(self, *arguments, command=None, **options):
-        command = command or [self.binary, "--runtime-dir", self.dir, "--config", "/dev/null"]
+        if not command:
+            command = [self.binary, "--runtime-dir", self.dir, "--config", "/dev/null"]
+            # No rule, and no word about the machine's own policy.
+            command += [] if "--allow-any" in arguments else ["--policy", "/dev/null"]
         if os.getuid() == 0:
             options.update(user=NOBODY, group=NOBODY, extra_groups=[])
         daemon = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL,
@@ -213,7 +216,7 @@ class Program(ServerTest):
         status, _, err = self.run_to_end(command=command)
         self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is no number\n"))
         long = self.run_to_end("--config-dir", "x" * 4096)
-        self.assertEqual(long[::2], (1, "asockd: --config-dir: File name too long\n"))
+        self.assertEqual(long[::2], (2, "asockd: --config-dir: too long\nTry 'asockd --help'.\n"))
         self.end(self.start("--config", "/dev/null", command=command))
         os.unlink(path)
         self.start(command=command)

@@ -3,10 +3,14 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "tests/lib/skip.h"
 
 #define A6 "aaaaaa"
 #define A36 A6 A6 A6 A6 A6 A6
@@ -14,7 +18,7 @@
 #define A1022 A511 A511
 #define N64 "n234567890123456789012345678901234567890123456789012345678901234"
 
-static char path[] = "/tmp/asock-conf-XXXXXX";
+static char path[32];
 
 static void write_file(const char *text, size_t len)
 {
@@ -27,7 +31,10 @@ static void write_file(const char *text, size_t len)
 
 static void make_file(void)
 {
-    int fd = mkstemp(path);
+    int fd;
+
+    strcpy(path, "/tmp/asock-conf-XXXXXX");
+    fd = mkstemp(path);
 
     ck_assert_int_ge(fd, 0);
     close(fd);
@@ -143,8 +150,93 @@ START_TEST(test_conf_unreadable)
     ck_assert_int_eq(asock_conf_open(&reader, "/nonexistent/x"), -ENOENT);
     ck_assert_str_eq(reader.error, "/nonexistent/x: No such file or directory");
     ck_assert_int_eq(asock_conf_open(&reader, "/"), -EISDIR);
-    ck_assert_int_eq(asock_conf_open(&reader, "/dev/zero"), -EFBIG);
+    ck_assert_int_eq(asock_conf_open(&reader, "/dev/zero"), -EPERM);
+    ck_assert_str_eq(reader.error, "/dev/zero: no regular file");
     ck_assert_int_eq(asock_conf_open(&reader, "/dev/null"), 0);
+    asock_conf_close(&reader);
+}
+END_TEST
+
+START_TEST(test_conf_too_large)
+{
+    struct conf_reader reader;
+
+    write_file("", 0);
+    ck_assert_int_eq(truncate(path, CONF_FILE_MAX + 1), 0);
+    ck_assert_int_eq(asock_conf_open(&reader, path), -EFBIG);
+}
+END_TEST
+
+/* Whoever may write to it would be an administrator: only root and the reader's own user are. */
+START_TEST(test_conf_writable_by_others)
+{
+    static const mode_t modes[] = {0602, 0620, 0666, 0777};
+    struct conf_reader reader;
+
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        ck_assert_int_eq(chmod(path, modes[i]), 0);
+        ck_assert_int_eq(asock_conf_open(&reader, path), -EPERM);
+        ck_assert_str_eq(reader.error + strlen(path),
+                         ": can be written to by its group or by others");
+    }
+    ck_assert_int_eq(chmod(path, 0644), 0);
+    ck_assert_int_eq(asock_conf_open(&reader, path), 0);
+    asock_conf_close(&reader);
+}
+END_TEST
+
+START_TEST(test_conf_foreign_owner)
+{
+    struct conf_reader reader;
+
+    if (geteuid() != 0)
+        TEST_SKIP("only root gives files away");
+    ck_assert_int_eq(chown(path, 65534, 65534), 0);
+    ck_assert_int_eq(asock_conf_open(&reader, path), -EPERM);
+    ck_assert_str_eq(reader.error + strlen(path),
+                     ": belongs neither to root nor to the user who reads it");
+}
+END_TEST
+
+/* A FIFO is told from a file without waiting for somebody to write. */
+START_TEST(test_conf_fifo)
+{
+    struct conf_reader reader;
+
+    unlink(path);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_int_eq(asock_conf_open(&reader, path), -EPERM);
+    ck_assert_str_eq(reader.error + strlen(path), ": no regular file");
+}
+END_TEST
+
+START_TEST(test_conf_open_at_takes_no_link)
+{
+    struct conf_reader reader;
+
+    ck_assert_int_eq(asock_conf_open_at(&reader, AT_FDCWD, path, "shown"), 0);
+    asock_conf_close(&reader);
+    unlink(path);
+    ck_assert_int_eq(symlink("/etc/passwd", path), 0);
+    ck_assert_int_eq(asock_conf_open_at(&reader, AT_FDCWD, path, "shown"), -ELOOP);
+    ck_assert_str_eq(reader.error, "shown: a symbolic link");
+}
+END_TEST
+
+START_TEST(test_conf_text)
+{
+    struct conf_reader reader;
+    struct conf_item item;
+
+    ck_assert_int_eq(asock_conf_open_text(&reader, "shown", TEXT("[A]\nK=1\nK=2")), 0);
+    ck_assert_int_eq(asock_conf_next(&reader, &item), 1);
+    ck_assert_int_eq(asock_conf_next(&reader, &item), 1);
+    ck_assert_str_eq(item.value, "1");
+    ck_assert_int_eq(asock_conf_next(&reader, &item), -EBADMSG);
+    ck_assert_str_eq(reader.error, "shown:3: no newline at the end of the file: is it cut short?");
+    asock_conf_close(&reader);
+    ck_assert_int_eq(asock_conf_open_text(&reader, "shown", NULL, 0), 0);
+    ck_assert_int_eq(asock_conf_next(&reader, &item), 0);
     asock_conf_close(&reader);
 }
 END_TEST
@@ -206,10 +298,16 @@ int main(void)
     SRunner *runner;
     int failed;
 
-    tcase_add_unchecked_fixture(tc, make_file, remove_file);
+    tcase_add_checked_fixture(tc, make_file, remove_file);
     tcase_add_loop_test(tc, test_conf_files, 0, sizeof(files) / sizeof(files[0]));
     tcase_add_test(tc, test_conf_refuse_ends_reading);
     tcase_add_test(tc, test_conf_unreadable);
+    tcase_add_test(tc, test_conf_too_large);
+    tcase_add_test(tc, test_conf_writable_by_others);
+    tcase_add_test(tc, test_conf_foreign_owner);
+    tcase_add_test(tc, test_conf_fifo);
+    tcase_add_test(tc, test_conf_open_at_takes_no_link);
+    tcase_add_test(tc, test_conf_text);
     tcase_add_test(tc, test_conf_numbers);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

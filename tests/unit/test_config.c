@@ -283,11 +283,11 @@ START_TEST(test_config_arguments_are_taken)
 
     config_init(&config);
     ck_assert_str_eq(config.server.runtime_dir, "/run/asockd");
-    ck_assert(!config.server.allow_any);
+    ck_assert_int_eq(config.server.policy.base, POLICY_DENY);
     ck_assert_int_eq(read_arguments(&config, arguments), 0);
     ck_assert_str_eq(config.server.runtime_dir, "/run/x");
     ck_assert_str_eq(config.file, "/etc/x");
-    ck_assert(config.server.allow_any);
+    ck_assert_int_eq(config.server.policy.base, POLICY_ANY);
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
 }
 END_TEST

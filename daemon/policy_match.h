@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_POLICY_MATCH_H
+#define ASOCKD_POLICY_MATCH_H
+
+/* [Match]: which clients a policy file is about. */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+
+struct peer;
+
+enum match_key {
+    MATCH_USER,
+    MATCH_GROUP,
+    MATCH_UNIT,
+    MATCH_USER_UNIT,
+    MATCH_CGROUP,
+    MATCH_LISTENER,
+    MATCH_KEY_COUNT
+};
+
+struct match_value {
+    char *text;
+    uint32_t id; /* MATCH_USER, MATCH_GROUP */
+};
+
+struct match_values {
+    struct match_value *values;
+    size_t count;      /* 0: the key is not there */
+    unsigned int line; /* of the first */
+};
+
+struct policy_match {
+    struct match_values keys[MATCH_KEY_COUNT];
+};
+
+enum match_result {
+    MATCH_NO,
+    MATCH_YES,
+    MATCH_UNKNOWN, /* a fact is not known, and what is known does not say no */
+};
+
+/* A line of [Match]. 0; -EBADMSG: refused, in reader; -ENOMEM. */
+int policy_match_parse(struct policy_match *match, struct conf_reader *reader,
+                       const struct conf_item *item);
+/* What the whole section must be. */
+int policy_match_check(const struct policy_match *match, struct conf_reader *reader);
+void policy_match_deinit(struct policy_match *match);
+
+/* A section without keys is about everybody. ret_line: of the key whose fact is not known. */
+enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
+                               const char *listener, unsigned int *ret_line);
+
+#endif
