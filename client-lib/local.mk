@@ -19,6 +19,7 @@ libasock_sources = \
 	client-lib/op.c \
 	client-lib/output.c \
 	client-lib/parts.h \
+	client-lib/question.c \
 	client-lib/reply.c \
 	client-lib/request.c \
 	client-lib/result.c \

@@ -141,6 +141,10 @@ int asock_complete_run(asock_context *context);     /* drops the lock around eac
 
 /* Octets of the answer's next record. */
 void asock_inspection_begin(struct inspection *inspection, uint32_t len);
+/* Decimal digits alone. 0, -EINVAL. */
+int asock_inspect_parse_id(const char *text, int64_t *ret);
+/* args: "name=value", NULL behind the last. *ret is for free(3). -EINVAL, -ENOMEM. */
+int asock_question_make(const char *const *args, uint8_t **ret, size_t *ret_len);
 void asock_inspection_append(struct inspection *inspection, const uint8_t *data, size_t len);
 
 /* wait.c -------------------------------------------------------------------------------------- */

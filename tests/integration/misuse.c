@@ -130,6 +130,8 @@ START_TEST(test_misuse_context_calls)
 {
     static const char *const id[] = {"1", NULL}, *const no_id[] = {NULL};
     static const char *const word[] = {"all", NULL}, *const two[] = {"1", "2", NULL};
+    static const char *const no_value[] = {"host", NULL}, *const no_name[] = {"=a", NULL};
+    static const char *const no_number[] = {"uid=root", NULL}, *const control[] = {"host=\n", NULL};
 
     refused(asock_context_get_fd(NULL), EINVAL);
     refused(asock_context_process(NULL), EINVAL);
@@ -148,6 +150,14 @@ START_TEST(test_misuse_context_calls)
     refused(asock_context_control(fixture.context, "kill", two, NULL, NULL, 0), EINVAL);
     refused(asock_context_control(fixture.context, "dance", id, NULL, NULL, 0), EINVAL);
     refused(asock_context_control(fixture.context, "kill", id, NULL, NULL, -1), EOPNOTSUPP);
+    refused(asock_context_control(fixture.context, "reload", word, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "reload", NULL, NULL, NULL, -1), EOPNOTSUPP);
+    refused(asock_context_control(fixture.context, "judge", no_value, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "judge", no_name, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "judge", no_number, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "judge", control, NULL, NULL, 0), EINVAL);
+    refused(asock_context_control(fixture.context, "judge", NULL, NULL, NULL, -1), EOPNOTSUPP);
+    refused(asock_context_inspect(fixture.context, "learned", ignore_record, NULL, -1), EOPNOTSUPP);
     refused(asock_context_inspect(NULL, "stats", ignore_record, NULL, 0), EINVAL);
     refused(asock_context_inspect(fixture.context, NULL, ignore_record, NULL, 0), EINVAL);
     refused(asock_context_inspect(fixture.context, "stats", NULL, NULL, 0), EINVAL);

@@ -200,17 +200,19 @@ typedef void (*asock_record_fn)(const struct asock_field *fields, size_t count, 
 /*
  * Asks the daemon and calls record once per row; waits for at most timeout_ms (-1: for ever). No other
  * callback runs. query: "list" (a row per socket), "show ID" (all about one row; "show" or "show 0":
- * the own session), "stats". On a client's socket the answer is about the own session only; on the
- * control socket about all. Returns the number of rows, -EINVAL for another query, -ETIMEDOUT,
+ * the own session), "stats"; "learned" (what learn mode has seen, on the control socket only). On a
+ * client's socket the answer is about the own session only; on the control socket about all. Returns the number of rows, -EINVAL for another query, -ETIMEDOUT,
  * -ECONNABORTED, -ESRCH for an unknown ID, -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_context_inspect(asock_context *context, const char *query,
                                        asock_record_fn record, void *userdata, int timeout_ms);
 
 /*
- * Acts, on the control socket; waits, threads and errors as asock_context_inspect(). verb: "kill", args: the
- * ID of a socket or a session, then NULL. record (may be NULL) is called once per row of the answer, which
- * kill has none of. -EOPNOTSUPP: not the control socket. -EINVAL: another verb, or wrong args.
+ * Acts, on the control socket; waits, threads and errors as asock_context_inspect(). args ends with NULL, or is
+ * NULL. verb: "kill" (the ID of a socket or a session), "reload" (nothing, or "close"), "judge" (texts
+ * "name=value", see the man page). record (may be NULL) is called once per row of the answer, and once, with a
+ * field "error", where the daemon says why it failed. -EOPNOTSUPP: not the control socket. -EINVAL: another verb,
+ * wrong args, or what the daemon could not take.
  */
 ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
                                        const char *const *args, asock_record_fn record,
