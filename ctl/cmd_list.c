@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum cell_kind { CELL_PLAIN, CELL_SIZE, CELL_AGE, CELL_NAME };
+enum cell_kind { CELL_PLAIN, CELL_SIZE, CELL_AGE, CELL_NAME, CELL_DENIED };
 
 static const struct column {
     const char *head;
@@ -27,6 +27,7 @@ static const struct column {
     {"LOCAL", "local", NULL, 'l', CELL_PLAIN},
     {"REMOTE", "remote", NULL, 'l', CELL_PLAIN},
     {"HOST", "host", NULL, 'l', CELL_PLAIN},
+    {"POLICY", "denied", NULL, 'l', CELL_DENIED},
     {"OPS", "ops", NULL, 'r', CELL_PLAIN},
     {"QUEUED", "queued", NULL, 'r', CELL_SIZE},
     {"IN", "bytes_in", NULL, 'r', CELL_SIZE},
@@ -40,7 +41,9 @@ static void add_number(struct table *table, enum cell_kind kind, int64_t number,
 {
     char buf[TEXT_NUMBER_MAX];
 
-    if (kind == CELL_AGE && human)
+    if (kind == CELL_DENIED)
+        snprintf(buf, sizeof(buf), "%s", number ? "denied" : "-");
+    else if (kind == CELL_AGE && human)
         text_human_ms(number, buf);
     else if (kind == CELL_AGE)
         snprintf(buf, sizeof(buf), "%" PRId64 ".%03d", number / 1000, (int)(number % 1000));
@@ -89,16 +92,6 @@ static void print_table(const struct records *records, bool human)
     table_free(table);
 }
 
-static void print_array(const struct records *records)
-{
-    fputs("[", stdout);
-    for (size_t i = 0; i < records->count; i++) {
-        fputs(i > 0 ? ",\n " : "\n ", stdout);
-        json_print_record(stdout, &records->rows[i]);
-    }
-    fputs(records->count > 0 ? "\n]\n" : "]\n", stdout);
-}
-
 static int run_list(const struct settings *settings)
 {
     struct session session;
@@ -109,7 +102,7 @@ static int run_list(const struct settings *settings)
         return EXIT_FAILURE;
     if (session_inspect(&session, settings, "list", records_add, &records) >= 0) {
         if (settings->json)
-            print_array(&records);
+            json_print_records(stdout, &records);
         else
             print_table(&records, settings->human);
         status = finish_output();
@@ -129,8 +122,9 @@ const struct command command_list = {
     .help =
         "Lists the sockets that asockd holds for its clients.\n\n"
         "ID is the one for \"asockctl show\", PID to UID say whose it is, SOCKET is its number\n"
-        "in its session, HOST the name that it was connected by, OPS and QUEUED are requests and octets that wait to be done, IN and\n"
-        "OUT octets received and sent, AGE seconds. NAME is what the client calls itself.\n"
+        "in its session, HOST the name that it was connected by, POLICY whether the connection\n"
+        "would be denied today, OPS and QUEUED are requests and octets that wait to be done,\n"
+        "IN and OUT octets received and sent, AGE seconds. NAME is what the client calls itself.\n"
         "On a client socket the list has the own session's sockets only, that is: none.\n",
     .options = INSPECTOR_OPTIONS,
     .run = run_list,

@@ -7,6 +7,15 @@
 
 enum { EXIT_USAGE = 2 };
 
+/* policy test: a client that is only thought of. */
+#define CLIENT_GROUPS_MAX 64
+
+struct client {
+    const char *user, *unit, *user_unit, *cgroup, *listener, *address; /* NULL: not given */
+    const char *groups[CLIENT_GROUPS_MAX];
+    int group_count;
+};
+
 struct settings {
     const char *socket;  /* --socket, or NULL */
     const char *control; /* --control, or NULL */
@@ -14,7 +23,9 @@ struct settings {
     bool human;
     int timeout_ms;   /* --timeout, or -1 */
     const char *name; /* --name, or NULL */
-    char **args;      /* what follows the command */
+    bool close;
+    struct client client;
+    char **args; /* what follows the command */
     int arg_count;
 };
 
@@ -26,6 +37,9 @@ enum option_bit {
     TAKES_HUMAN = 8,
     TAKES_TIMEOUT = 16,
     TAKES_NAME = 32,
+    TAKES_CLOSE = 64,
+    TAKES_CLIENT = 128, /* --user and the like */
+    TAKES_LAST = TAKES_CLIENT,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 
@@ -46,6 +60,8 @@ extern const struct command command_stats;
 extern const struct command command_connect;
 extern const struct command command_kill;
 extern const struct command command_run;
+extern const struct command command_reload;
+extern const struct command command_policy;
 
 /* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

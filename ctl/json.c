@@ -52,3 +52,13 @@ void json_print_record(FILE *file, const struct record *record)
     }
     fputc('}', file);
 }
+
+void json_print_records(FILE *file, const struct records *records)
+{
+    fputs("[", file);
+    for (size_t i = 0; i < records->count; i++) {
+        fputs(i > 0 ? ",\n " : "\n ", file);
+        json_print_record(file, &records->rows[i]);
+    }
+    fputs(records->count > 0 ? "\n]\n" : "]\n", file);
+}

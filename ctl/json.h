@@ -14,6 +14,11 @@ struct record;
 /* A string with its quotes; NULL is null. What is not UTF-8 becomes U+FFFD; the output is safe on a terminal. */
 void json_print_string(FILE *file, const char *text);
 
+struct records;
+
+/* An array of them, one a line, with a newline. */
+void json_print_records(FILE *file, const struct records *records);
+
 /* {"name": "text", "name": 1} on one line, without a newline. */
 void json_print_record(FILE *file, const struct record *record);
 

@@ -6,6 +6,8 @@ asockctl_all_but_main = \
 	ctl/cmd_connect.c \
 	ctl/cmd_kill.c \
 	ctl/cmd_list.c \
+	ctl/cmd_policy.c \
+	ctl/cmd_reload.c \
 	ctl/cmd_run.c \
 	ctl/cmd_show.c \
 	ctl/ctl.h \
@@ -29,7 +31,7 @@ asockctl_all_but_main = \
 
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
-asockctl_CPPFLAGS = $(AM_CPPFLAGS) $(IDN2_CFLAGS)
+asockctl_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS)
 asockctl_LDADD = libasock.la $(IDN2_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_list, &command_show, &command_stats, &command_connect, &command_kill, &command_run,
+    &command_list, &command_show, &command_stats,  &command_connect,
+    &command_kill, &command_run,  &command_reload, &command_policy,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -28,6 +29,14 @@ enum {
     OPTION_HUMAN,
     OPTION_TIMEOUT,
     OPTION_NAME,
+    OPTION_CLOSE,
+    OPTION_USER,
+    OPTION_GROUP,
+    OPTION_UNIT,
+    OPTION_USER_UNIT,
+    OPTION_CGROUP,
+    OPTION_LISTENER,
+    OPTION_ADDRESS,
     OPTION_VERSION,
 };
 
@@ -38,6 +47,14 @@ static const struct option long_options[] = {
     {"human", no_argument, NULL, OPTION_HUMAN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"name", required_argument, NULL, OPTION_NAME},
+    {"close", no_argument, NULL, OPTION_CLOSE},
+    {"user", required_argument, NULL, OPTION_USER},
+    {"group", required_argument, NULL, OPTION_GROUP},
+    {"unit", required_argument, NULL, OPTION_UNIT},
+    {"user-unit", required_argument, NULL, OPTION_USER_UNIT},
+    {"cgroup", required_argument, NULL, OPTION_CGROUP},
+    {"listener", required_argument, NULL, OPTION_LISTENER},
+    {"address", required_argument, NULL, OPTION_ADDRESS},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -62,6 +79,16 @@ static const char *option_text(unsigned int bit)
         return "  --human            sizes and times in larger units\n";
     case TAKES_NAME:
         return "  --name NAME        what \"asockctl list\" shows\n";
+    case TAKES_CLOSE:
+        return "  --close            end connections that would not be allowed any more\n";
+    case TAKES_CLIENT:
+        return "  --user USER        policy test: the client's user, with the groups that it has\n"
+               "  --group GROUP      a further group; may be given again\n"
+               "  --unit UNIT        its systemd unit\n"
+               "  --user-unit UNIT   its unit of the user's own manager\n"
+               "  --cgroup PATH      its control group\n"
+               "  --listener NAME    the listener that it comes by; default\n"
+               "  --address ADDRESS  one that HOST is taken to have\n";
     default:
         return "  --timeout SECONDS  do not wait longer; decimals are allowed\n";
     }
@@ -70,7 +97,7 @@ static const char *option_text(unsigned int bit)
 static void print_options(unsigned int options)
 {
     printf("\nOptions:\n");
-    for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_NAME; bit <<= 1) {
+    for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_LAST; bit <<= 1) {
         if (options & bit)
             fputs(option_text(bit), stdout);
     }
@@ -111,8 +138,33 @@ static int parse_timeout(const char *text, int *ret)
     return 0;
 }
 
+static int parse_client_option(int option, struct parsed *parsed)
+{
+    struct client *client = &parsed->settings.client;
+    const char **const texts[] = {
+        [OPTION_USER - OPTION_USER] = &client->user,
+        [OPTION_UNIT - OPTION_USER] = &client->unit,
+        [OPTION_USER_UNIT - OPTION_USER] = &client->user_unit,
+        [OPTION_CGROUP - OPTION_USER] = &client->cgroup,
+        [OPTION_LISTENER - OPTION_USER] = &client->listener,
+        [OPTION_ADDRESS - OPTION_USER] = &client->address,
+    };
+
+    parsed->given |= TAKES_CLIENT;
+    if (option != OPTION_GROUP)
+        *texts[option - OPTION_USER] = optarg;
+    else if (client->group_count < CLIENT_GROUPS_MAX)
+        client->groups[client->group_count++] = optarg;
+    else
+        return complain_usage("--group: more than %d", CLIENT_GROUPS_MAX);
+    return 0;
+}
+
 static int parse_option(int option, struct parsed *parsed)
 {
+    if (option >= OPTION_USER && option <= OPTION_ADDRESS)
+        return parse_client_option(option, parsed);
+
     switch (option) {
     case OPTION_SOCKET:
         parsed->given |= TAKES_SOCKET;
@@ -136,6 +188,10 @@ static int parse_option(int option, struct parsed *parsed)
     case OPTION_NAME:
         parsed->given |= TAKES_NAME;
         parsed->settings.name = optarg;
+        return 0;
+    case OPTION_CLOSE:
+        parsed->given |= TAKES_CLOSE;
+        parsed->settings.close = true;
         return 0;
     case OPTION_VERSION:
         parsed->version = true;
@@ -161,9 +217,10 @@ static const struct command *find_command(const char *name)
 /* Of the first one among them. */
 static const char *option_name(unsigned int bits)
 {
-    if (bits & TAKES_JSON)
-        return "--json";
-    return bits & TAKES_HUMAN ? "--human" : "--name";
+    static const char *const names[] = {"--socket",  "--control", "--json",  "--human",
+                                        "--timeout", "--name",    "--close", "--user or the like"};
+
+    return names[__builtin_ctz(bits)];
 }
 
 static int check_call(const struct command *command, const struct parsed *parsed)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/session.h"
+#include "ctl/record.h"
+#include "ctl/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -115,6 +117,25 @@ int session_control(struct session *session, const struct settings *settings, co
         complain("%s is for the control socket", verb);
     else if (r < 0)
         complain_of(session, arg, r);
+    return r < 0 ? -1 : 0;
+}
+
+int session_command(struct session *session, const struct settings *settings, const char *verb,
+                    const char *const *args, struct records *ret)
+{
+    int r = asock_context_control(session->context, verb, args, records_add, ret,
+                                  answer_timeout(settings));
+    const struct asock_field *error = ret->count ? record_find(&ret->rows[0], "error") : NULL;
+
+    if (r == -EOPNOTSUPP) {
+        complain("%s is for the control socket", verb);
+    } else if (r < 0 && error && error->text) {
+        fprintf(stderr, "asockctl: %s: ", verb);
+        text_print_escaped(stderr, error->text, 0);
+        fputc('\n', stderr);
+    } else if (r < 0) {
+        complain_of(session, verb, r);
+    }
     return r < 0 ? -1 : 0;
 }
 

@@ -31,6 +31,12 @@ int session_open_control(const struct settings *settings, struct session *ret);
 int session_inspect(struct session *session, const struct settings *settings, const char *query,
                     asock_record_fn record, void *userdata);
 
+struct records;
+
+/* Acts, and gathers the answer; complains, with what the daemon says, when it cannot. Returns -1 then. */
+int session_command(struct session *session, const struct settings *settings, const char *verb,
+                    const char *const *args, struct records *ret);
+
 /* Acts: "kill" and its ids; complains when it cannot. Returns -1 then. */
 int session_control(struct session *session, const struct settings *settings, const char *verb,
                     const char *arg);

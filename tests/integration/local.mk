@@ -22,8 +22,9 @@ py_tests += \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
 	tests/integration/test_ctl_names.py \
+	tests/integration/test_ctl_policy.py \
 	tests/integration/test_ctl_run.py
-EXTRA_DIST += tests/lib/asockctl.py
+EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py
 
 # README.md
 py_tests += tests/integration/test_readme.py

@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "show", "stats", "connect", "kill", "run")
+COMMANDS = ("list", "show", "stats", "connect", "kill", "run", "reload", "policy")
 
 
 class Arguments(unittest.TestCase):
@@ -46,6 +46,9 @@ class Arguments(unittest.TestCase):
         self.check_wrong("list", "--socket", "/a", "--control", "/b", message="either")
         self.check_wrong("connect", "h", "1", "--control", "/a", message="client socket")
         self.check_wrong("connect", "h", "1", "--human", message="--human")
+        self.check_wrong("list", "--close", message="list takes no --close")
+        self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
+        self.check_wrong("reload", "--socket", "/a", message="reload takes no --socket")
 
     def test_wrong_values(self):
         for value in ("", "x", "1x", "0", "-1", "nan", "inf", "1e99", "99999999999"):
@@ -167,17 +170,20 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("stats", "--h"), {"--human", "--help"})
         self.assertEqual(self.complete("connect", "--h"), {"--help"})
         self.assertEqual(self.complete("list", "--timeout", ""), set())
+        self.assertEqual(self.complete("policy", ""), {"test", "check", "learned"})
+        self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp"})
 
     def test_every_option_of_the_help_is_offered(self):
         for command in COMMANDS:
             text = asockctl.run(command, "--help").stdout.decode()
-            told = set(re.findall(r"^  (?:-h, )?(--[a-z]+)", text, re.M))
+            told = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.M))
             self.assertEqual(self.complete(command, "--"), told, command)
 
     def test_every_option_is_in_the_manual(self):
         with open(os.path.join(asockctl.SRCDIR, "man/asockctl.1"), encoding="utf-8") as page:
             manual = page.read().replace("\\-", "-")
-        for word in self.complete("list", "--") | set(COMMANDS):
+        offered = set().union(*(self.complete(command, "--") for command in COMMANDS))
+        for word in offered | set(COMMANDS):
             self.assertIn(word, manual)
 
 

@@ -4,20 +4,17 @@
 import json
 import os
 import re
-import shutil
 import socket
-import struct
 import subprocess
-import tempfile
 import threading
 import unittest
 
 import asockctl
 import asockd
-from wire import pb
+import fake_asockd
 
 DEADLINE = asockctl.DEADLINE
-NUMBERS = {"id", "pid", "uid", "socket", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
+NUMBERS = {"id", "pid", "uid", "socket", "denied", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
 TEXTS = {"unit", "command", "state", "local", "remote", "host", "name"}
 
 
@@ -71,7 +68,7 @@ class AtWork(unittest.TestCase):
         lines = self.ask("list").splitlines()
         heads = lines[0].split()
         self.assertEqual(heads, ["ID", "PID", "UNIT/COMMAND", "UID", "SOCKET", "STATE", "LOCAL",
-                                 "REMOTE", "HOST", "OPS", "QUEUED", "IN", "OUT", "AGE", "NAME"])
+                                 "REMOTE", "HOST", "POLICY", "OPS", "QUEUED", "IN", "OUT", "AGE", "NAME"])
         self.assertEqual(len(lines), 2)
         cells = dict(zip(heads, lines[1].split()))
         self.assertEqual(cells["PID"], str(self.tool.pid))
@@ -140,60 +137,8 @@ class AtWork(unittest.TestCase):
         self.assertEqual(done.stdout.decode().split(), [str(self.row()["id"])])
 
 
-class Says(unittest.TestCase):
+class Says(fake_asockd.FakeTest):
     """What the tool makes of records that no daemon of today sends."""
-
-    def setUp(self):
-        self.dir = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, self.dir)
-
-    def frame(self, payload=b"", **fields):
-        head = pb.Reply(**fields).SerializeToString()
-        return struct.pack("<II", len(head), len(payload)) + head + payload
-
-    def record(self, fields):
-        record = pb.Record()
-        for name, value in fields:
-            if isinstance(value, int):
-                record.fields.add(name=name, number=value, is_number=True)
-            else:
-                record.fields.add(name=name, text=value)
-        return record.SerializeToString()
-
-    def serve(self, listener, rows):
-        connection, _ = listener.accept()
-        with connection, connection.makefile("rb") as stream:
-            while prefix := stream.read(8):
-                head_len, payload_len = struct.unpack("<II", prefix)
-                request = pb.Request.FromString(stream.read(head_len))
-                stream.read(payload_len)
-                if request.verb == pb.VERB_HELLO:
-                    welcome = pb.Welcome(version=1, sockets=16, ops=64, socket_ops=16,
-                                              send_window=1 << 20, queued_max=1 << 20,
-                                              payload_max=1 << 18, head_max=4096)
-                    connection.sendall(self.frame(kind=pb.KIND_WELCOME, welcome=welcome))
-                    continue
-                for row in rows:
-                    connection.sendall(self.frame(self.record(row), kind=pb.KIND_COMPLETION,
-                                                  op=request.op, flags=pb.REPLY_FLAG_MORE))
-                connection.sendall(self.frame(kind=pb.KIND_COMPLETION, op=request.op))
-
-    def ask(self, rows, *args):
-        path = os.path.join(self.dir, "sock")
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
-            listener.listen()
-            server = threading.Thread(target=self.serve, args=(listener, rows), daemon=True)
-            server.start()
-            done = asockctl.run(*args, "--control", path)
-            server.join(DEADLINE)
-        os.unlink(path)
-        return done
-
-    def check_ok(self, rows, *args):
-        done = self.ask(rows, *args)
-        self.assertEqual((done.returncode, done.stderr), (0, b""))
-        return done.stdout.decode()
 
     def test_no_rows(self):
         self.assertEqual(self.check_ok([], "list", "--json"), "[]\n")
@@ -210,7 +155,12 @@ class Says(unittest.TestCase):
 
     def test_missing_fields_are_dashes(self):
         cells = self.check_ok([[("id", 7), ("unit", "")]], "list").splitlines()[1].split()
-        self.assertEqual(cells, ["7"] + ["-"] * 14)
+        self.assertEqual(cells, ["7"] + ["-"] * 15)
+
+    def test_what_policy_would_not_allow_is_marked(self):
+        lines = self.check_ok([[("denied", 1)], [("denied", 0)]], "list").splitlines()
+        at = lines[0].index("POLICY")
+        self.assertEqual([line[at:].split()[0] for line in lines[1:]], ["denied", "-"])
 
     def test_command_where_there_is_no_unit(self):
         rows = [[("unit", "a.service"), ("command", "x")], [("unit", ""), ("command", "y")]]
@@ -236,7 +186,7 @@ class Says(unittest.TestCase):
         with socket.socket(socket.AF_UNIX) as listener, open("/dev/full", "wb") as full:
             listener.bind(path)
             listener.listen()
-            threading.Thread(target=self.serve, args=(listener, []), daemon=True).start()
+            threading.Thread(target=fake_asockd.serve, args=(listener, []), daemon=True).start()
             done = asockctl.run("list", "--control", path, stdout=full)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No space left", done.stderr)

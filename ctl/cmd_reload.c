@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* reload: the daemon reads its configuration and its policy anew. */
+#include "ctl/ctl.h"
+#include "ctl/json.h"
+#include "ctl/record.h"
+#include "ctl/session.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int64_t number(const struct record *record, const char *name)
+{
+    const struct asock_field *field = record_find(record, name);
+
+    return field && !field->text ? field->number : 0;
+}
+
+/* Nothing where there is nothing to say: it is for scripts and for systemctl reload. */
+static void tell(const struct record *record)
+{
+    int64_t cancelled = number(record, "cancelled"), denied = number(record, "denied");
+    int64_t closed = number(record, "closed");
+
+    if (cancelled)
+        printf("%" PRId64 " connects in progress lost a name or an address\n", cancelled);
+    if (closed)
+        printf("%" PRId64 " connections ended\n", closed);
+    if (denied)
+        printf("%" PRId64 " connections would not be allowed any more: asockctl list shows them, "
+               "asockctl reload --close ends them\n",
+               denied);
+}
+
+static int run_reload(const struct settings *settings)
+{
+    const char *const args[] = {settings->close ? "close" : NULL, NULL};
+    struct records records = {0};
+    struct session session;
+    int status = EXIT_FAILURE;
+
+    if (session_open_control(settings, &session) < 0)
+        return EXIT_FAILURE;
+    if (session_command(&session, settings, "reload", args, &records) == 0 && records.count > 0) {
+        if (settings->json) {
+            json_print_record(stdout, &records.rows[0]);
+            putchar('\n');
+        } else {
+            tell(&records.rows[0]);
+        }
+        status = finish_output();
+    }
+    records_free(&records);
+    session_close(&session);
+    return status;
+}
+
+const struct command command_reload = {
+    .name = "reload",
+    .arguments = "",
+    .summary = "read configuration and policy anew",
+    .help =
+        "The daemon reads asockd.conf and its policy anew. Where there is anything wrong with a file all stays as it\n"
+        "was, and its line is told. Connects in progress are judged again; connections go on, unless --close ends\n"
+        "those that the policy does not allow any more. Speaks to the control socket.\n",
+    .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLOSE,
+    .run = run_reload,
+};
