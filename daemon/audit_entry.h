@@ -45,7 +45,7 @@ struct audit_entry {
 };
 
 /* Holds every entry, all of its texts as long as they can be and escaped (test_audit). */
-#define AUDIT_ENTRY_MAX 16384u
+#define AUDIT_ENTRY_MAX 20480u
 /* Octets that its outcome adds to what is known before a connect: address, rule, error, twice in part. */
 #define AUDIT_OUTCOME_MAX 3072u
 /* Of a rule's text, with the NUL. */

@@ -30,7 +30,8 @@ def usable_by_nobody(path):
 class Daemon:
     """asockd in a directory of its own; as another uid than the client's where that can be had."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, prefix=()):
+        """prefix: what is run in front of it, and becomes it."""
         self.directory = tempfile.mkdtemp(prefix="asockd-test-")
         os.chmod(self.directory, 0o755)
         self.path = os.path.join(self.directory, "run", "default", "asock.sock")
@@ -46,7 +47,7 @@ class Daemon:
             if not usable_by_nobody(command[0]):
                 command[0] = shutil.copy(command[0], self.directory)
             wrapper += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        self.process = subprocess.Popen([*wrapper, "--", *command], stdin=subprocess.DEVNULL, stdout=self.log,
+        self.process = subprocess.Popen([*prefix, *wrapper, "--", *command], stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log, cwd=self.directory)
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)

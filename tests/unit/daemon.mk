@@ -5,6 +5,7 @@
 unit_tests += \
 	tests/unit/test_faults.unit \
 	tests/unit/test_address_order.unit \
+	tests/unit/test_audit.unit \
 	tests/unit/test_quota.unit \
 	tests/unit/test_race.unit \
 	tests/unit/test_config.unit \
@@ -33,6 +34,7 @@ tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
+tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 
 # Daemon and library in one program, whose calls can be made to fail one by one.

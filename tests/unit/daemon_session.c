@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/audit.h"
 #include "daemon/dispatch.h"
 #include "daemon/policy.h"
 #include "daemon/resolver.h"
@@ -95,6 +96,7 @@ void core_free(struct core *core)
     ck_assert_uint_eq(core->worker.fds_used, 0);
     resolver_free(core->worker.resolver);
     policy_unref(core->worker.policy);
+    audit_free(core->worker.audit);
     op_free_spares(&core->worker);
     worker_deinit(&core->worker);
     for (size_t i = 0; i < sizeof(core->hole) / sizeof(core->hole[0]); i++)

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The audit by itself: the written forms, sums of repeats by a clock that the test turns, and a journal
+ * that is stopped, restarted, or not there.
+ */
+#include <check.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "daemon/audit.h"
+#include "daemon/audit_denials.h"
+#include "daemon/limits.h"
+#include "daemon/peer.h"
+#include "daemon/sock.h"
+#include "proto/codec.h"
+#include "proto/errors.h"
+#include "tests/unit/daemon_session.h"
+
+static struct peer client(uint32_t uid)
+{
+    struct peer peer = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1};
+
+    strcpy(peer.unit, "some.service");
+    strcpy(peer.cgroup, "/system.slice/some.service");
+    return peer;
+}
+
+static struct audit_entry denial_of(const struct peer *peer, const char *host)
+{
+    return (struct audit_entry){
+        .event = AUDIT_DENY,
+        .peer = peer,
+        .session = 3,
+        .socket = 4,
+        .listener = "default",
+        .host = host,
+        .port = 443,
+        .error = ERR_ACCESS_DENIED,
+    };
+}
+
+/* ---- written forms ---- */
+
+static void fill(char *text, size_t size, char c)
+{
+    memset(text, c, size - 1);
+    text[size - 1] = '\0';
+}
+
+/* Everything at its longest, of octets that the form makes longest. */
+static size_t write_longest(enum audit_format format, char octet, char *out, size_t cap)
+{
+    static char name[CODEC_NAME_MAX + 1], host[CODEC_HOST_MAX + 1], rule[AUDIT_RULE_MAX];
+    static char reason[POLICY_REASON_MAX + 1], listener[32];
+    struct endpoint remote = {.address_len = 16, .port = 65535, .scope_id = UINT32_MAX};
+    struct peer peer = {.uid = UINT32_MAX, .gid = UINT32_MAX, .pid = 4194304};
+    struct audit_entry entry = {
+        .event = AUDIT_CLOSE,
+        .peer = &peer,
+        .session = UINT64_MAX,
+        .socket = UINT64_MAX,
+        .listener = listener,
+        .name = name,
+        .host = host,
+        .remote = &remote,
+        .port = 65535,
+        .rule = rule,
+        .reason = reason,
+        .is_learned = true,
+        .error = ERR_NO_BUFFER_SPACE,
+        .bytes_in = UINT64_MAX,
+        .bytes_out = UINT64_MAX,
+        .duration_ms = UINT64_MAX,
+        .count = UINT64_MAX,
+    };
+
+    memset(remote.address, 0xff, sizeof(remote.address));
+    fill(name, sizeof(name), octet);
+    fill(host, sizeof(host), octet);
+    fill(rule, sizeof(rule), octet);
+    fill(reason, sizeof(reason), octet);
+    fill(listener, sizeof(listener), octet);
+    fill(peer.unit, sizeof(peer.unit), octet);
+    fill(peer.user_unit, sizeof(peer.user_unit), octet);
+    fill(peer.cgroup, sizeof(peer.cgroup), octet);
+    return audit_entry_write(&entry, format, out, cap);
+}
+
+START_TEST(test_the_longest_entry_fits)
+{
+    static const char octets[] = {'a', '\n', '\x01', '\xff', '"'};
+    char out[AUDIT_ENTRY_MAX];
+
+    for (size_t i = 0; i < sizeof(octets); i++) {
+        ck_assert_uint_gt(write_longest(AUDIT_JSON, octets[i], out, sizeof(out)), 0);
+        ck_assert_uint_gt(write_longest(AUDIT_NATIVE, octets[i], out, sizeof(out)), 0);
+    }
+    ck_assert_uint_eq(write_longest(AUDIT_JSON, 'a', out, 100), 0);
+}
+END_TEST
+
+static bool has(const char *text, size_t len, const char *part, size_t part_len)
+{
+    return memmem(text, len, part, part_len) != NULL;
+}
+
+#define ck_assert_has(text, len, part) ck_assert(has(text, len, part, sizeof(part) - 1))
+
+START_TEST(test_no_text_ends_its_field)
+{
+    struct peer peer = client(7);
+    struct audit_entry entry = denial_of(&peer, NULL);
+    char out[AUDIT_ENTRY_MAX];
+    size_t len;
+
+    entry.name = "a\nASOCK_UID=0";
+    len = audit_entry_write(&entry, AUDIT_NATIVE, out, sizeof(out));
+    ck_assert_has(out, len, "\nASOCK_CLIENT_NAME\n\x0d\0\0\0\0\0\0\0a\nASOCK_UID=0\n");
+    entry.name = "\"}\\\n\x80\xc3\xa4\xed\xa0\x80";
+    len = audit_entry_write(&entry, AUDIT_JSON, out, sizeof(out));
+    ck_assert_has(
+        out, len,
+        "\"ASOCK_CLIENT_NAME\":\"\\\"}\\\\\\u000a\\\\x80\xc3\xa4\\\\xed\\\\xa0\\\\x80\"}\n");
+    ck_assert_ptr_eq(memchr(out, '\n', len), out + len - 1);
+}
+END_TEST
+
+/* ---- repeats ---- */
+
+static struct audit_denials denials;
+static char summary[AUDIT_ENTRY_MAX];
+
+static bool take(const struct peer *peer, const char *host, uint64_t now)
+{
+    struct audit_entry entry = denial_of(peer, host);
+
+    return audit_denials_take(&denials, &entry, now);
+}
+
+static size_t next_summary(uint64_t now)
+{
+    return audit_denials_next(&denials, now, summary, sizeof(summary));
+}
+
+START_TEST(test_repeats_become_one_entry)
+{
+    struct peer peer = client(7), other = client(8);
+    size_t len;
+
+    audit_denials_init(&denials, AUDIT_JSON);
+    ck_assert(take(&peer, "a.example", 1000));
+    peer.pid = 78; /* another process of the same unit */
+    ck_assert(!take(&peer, "a.example", 1001));
+    ck_assert(!take(&peer, "a.example", 10999));
+    ck_assert(take(&peer, "b.example", 2000));
+    ck_assert(take(&other, "a.example", 3000));
+    ck_assert_uint_eq(audit_denials_due(&denials), 11000);
+    ck_assert_uint_eq(next_summary(10999), 0);
+    len = next_summary(11000);
+    ck_assert_has(summary, len, "\"ASOCK_COUNT\":2}");
+    ck_assert_has(summary, len, "\"ASOCK_HOST\":\"a.example\"");
+    ck_assert_has(summary, len, "\"ASOCK_UID\":7,");
+    ck_assert(!has(summary, len, "ASOCK_PID", 9));
+    ck_assert_uint_eq(next_summary(11000), 0);
+    ck_assert(take(&peer, "a.example", 11000)); /* a new period */
+    ck_assert_uint_eq(next_summary(20000), 0);  /* nobody repeated these */
+    audit_denials_deinit(&denials);
+}
+END_TEST
+
+START_TEST(test_table_of_denials_is_bounded)
+{
+    struct peer greedy = client(7), quiet = client(8), late = client(9);
+    unsigned int told = 0;
+    char host[32];
+    size_t len;
+
+    audit_denials_init(&denials, AUDIT_JSON);
+    for (unsigned int i = 0; i < 1000; i++) {
+        snprintf(host, sizeof(host), "%u.example", i);
+        told += take(&greedy, host, 1000);
+    }
+    /* One more says that there are others. */
+    ck_assert_uint_eq(told, AUDIT_DENIALS_PER_UID + 1);
+    ck_assert(take(&quiet, "a.example", 1000));
+    len = next_summary(11000);
+    ck_assert_has(summary, len, "\"ASOCK_COUNT\":935}");
+    ck_assert_has(summary, len, "\"ASOCK_UID\":7,");
+    ck_assert(!has(summary, len, "ASOCK_HOST", 10));
+    ck_assert_uint_eq(next_summary(11000), 0);
+
+    for (unsigned int uid = 100; uid < 100 + AUDIT_DENIALS; uid++) {
+        struct peer peer = client(uid);
+
+        ck_assert(take(&peer, "a.example", 20000));
+    }
+    ck_assert(!take(&late, "a.example", 20000));
+    ck_assert(!take(&late, "a.example", 20000));
+    ck_assert_uint_eq(next_summary(29999), 0);
+    len = next_summary(30000);
+    ck_assert_has(summary, len, "\"ASOCK_COUNT\":2}");
+    ck_assert(!has(summary, len, "ASOCK_UID", 9));
+    ck_assert_uint_eq(audit_denials_due(&denials), UINT64_MAX);
+    audit_denials_deinit(&denials);
+}
+END_TEST
+
+/* ---- a journal ---- */
+
+static struct core *core;
+static struct audit *audit;
+static char directory[] = "/tmp/asock-audit-XXXXXX";
+static char path[64];
+static int journal = -1;
+
+static void start_journal(void)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+    strcpy(addr.sun_path, path);
+    journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(journal, (struct sockaddr *)&addr, sizeof(addr)), 0);
+}
+
+static void stop_journal(void)
+{
+    close(journal);
+    unlink(path);
+    journal = -1;
+}
+
+static void setup_without(void)
+{
+    struct audit_config config = {.mode = POLICY_AUDIT_YES, .journal = path};
+
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/socket", directory);
+    core = core_new();
+    ck_assert_int_eq(audit_new(&core->worker, &config, &audit), 0);
+    core->worker.audit = audit;
+}
+
+static void setup(void)
+{
+    setup_without();
+    start_journal();
+    core_pass(core, 2 * AUDIT_RETRY_MS);
+}
+
+static void teardown(void)
+{
+    core_free(core);
+    if (journal >= 0)
+        stop_journal();
+    rmdir(directory);
+}
+
+/* Entries that the journal gets; *ret_lost: the sum of those it is told of. */
+static unsigned int read_journal(uint64_t *ret_lost)
+{
+    char text[AUDIT_ENTRY_MAX + 1];
+    unsigned int n = 0;
+    const char *count;
+    ssize_t len;
+
+    *ret_lost = 0;
+    while ((len = recv(journal, text, sizeof(text) - 1, 0)) > 0) {
+        text[len] = '\0';
+        count = strstr(text, "ASOCK_EVENT=lost\n") ? strstr(text, "ASOCK_COUNT=") : NULL;
+        if (count)
+            *ret_lost += strtoull(count + strlen("ASOCK_COUNT="), NULL, 10);
+        else
+            n++;
+    }
+    return n;
+}
+
+/* Reads until nothing more comes, however long the retries take. */
+static unsigned int read_all(uint64_t *ret_lost)
+{
+    unsigned int total = 0;
+
+    *ret_lost = 0;
+    for (int idle = 0; idle < 3;) {
+        uint64_t lost;
+        unsigned int n = read_journal(&lost);
+
+        idle = n + lost > 0 ? 0 : idle + 1;
+        total += n;
+        *ret_lost += lost;
+        core_pass(core, AUDIT_RETRY_MS);
+    }
+    return total;
+}
+
+static void tell(unsigned int count)
+{
+    struct peer peer = client(7);
+    struct audit_entry entry = denial_of(&peer, "a.example");
+
+    entry.event = AUDIT_CONNECT;
+    for (unsigned int i = 0; i < count; i++)
+        audit_tell(audit, &entry, NULL);
+    core_settle(core);
+}
+
+START_TEST(test_a_stopped_journal_costs_entries_no_time)
+{
+    uint64_t lost;
+    unsigned int n, all = AUDIT_QUEUE_ENTRIES;
+
+    tell(1);
+    ck_assert_uint_eq(audit_stats(audit).queued, 0);
+    tell(all); /* nobody reads */
+    ck_assert_uint_gt(audit_stats(audit).queued, 0);
+    ck_assert_uint_eq(audit_stats(audit).dropped, AUDIT_QUEUE_ENTRIES / 2);
+    n = read_all(&lost);
+    ck_assert_uint_eq(audit_stats(audit).queued, 0);
+    ck_assert_uint_eq(lost, audit_stats(audit).dropped);
+    ck_assert_uint_eq(n + lost, all + 1);
+}
+END_TEST
+
+static unsigned int fired;
+
+static void count_fired(struct ev_loop *loop)
+{
+    fired += ev_pending_count(loop);
+    ev_invoke_pending(loop);
+}
+
+/* Watchers that fire in ten turns in which nothing happens. */
+static unsigned int count_idle_work(void)
+{
+    fired = 0;
+    ev_set_invoke_pending_cb(core->worker.loop, count_fired);
+    for (int i = 0; i < 10; i++)
+        ev_run(core->worker.loop, EVRUN_NOWAIT);
+    ev_set_invoke_pending_cb(core->worker.loop, ev_invoke_pending);
+    return fired;
+}
+
+START_TEST(test_a_full_socket_does_not_keep_the_loop_busy)
+{
+    unsigned int idle = count_idle_work();
+    uint64_t lost;
+
+    tell(100);
+    ck_assert_uint_gt(audit_stats(audit).queued, 0);
+    ck_assert_uint_eq(count_idle_work(), idle);
+    read_all(&lost);
+    ck_assert_uint_eq(audit_stats(audit).queued, 0);
+}
+END_TEST
+
+START_TEST(test_a_restarted_journal_gets_what_waits)
+{
+    uint64_t lost;
+
+    tell(1);
+    ck_assert_uint_eq(read_journal(&lost), 1);
+    stop_journal();
+    start_journal();
+    tell(1);
+    ck_assert_uint_eq(read_journal(&lost), 1);
+    ck_assert_uint_eq(audit_stats(audit).dropped, 0);
+    close(journal); /* the socket is there, and nobody behind it */
+    tell(2);
+    ck_assert_uint_eq(audit_stats(audit).queued, 2);
+    unlink(path);
+    start_journal();
+    core_pass(core, AUDIT_RETRY_MS);
+    ck_assert_uint_eq(read_journal(&lost), 2);
+}
+END_TEST
+
+START_TEST(test_without_a_journal_nothing_is_kept)
+{
+    uint64_t lost;
+
+    tell(5);
+    ck_assert_uint_eq(audit_stats(audit).queued, 0);
+    ck_assert_uint_eq(audit_stats(audit).dropped, 5);
+    start_journal();
+    core_pass(core, 2 * AUDIT_RETRY_MS);
+    ck_assert_uint_eq(read_journal(&lost), 0);
+    ck_assert_uint_eq(lost, 5);
+    tell(1);
+    ck_assert_uint_eq(read_journal(&lost), 1);
+    ck_assert_uint_eq(lost, 0);
+}
+END_TEST
+
+/* ---- Audit=required ---- */
+
+static struct audit_record *reserve(int expected)
+{
+    struct peer peer = client(7);
+    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct audit_record *record = NULL;
+
+    entry.event = AUDIT_CONNECT;
+    ck_assert_int_eq(audit_reserve(audit, &entry, &record), expected);
+    ck_assert(!record == (expected < 0));
+    return record;
+}
+
+START_TEST(test_a_reserved_entry_finds_its_place)
+{
+    struct peer peer = client(7);
+    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct audit_record *record;
+    uint64_t queued, dropped, lost;
+
+    record = reserve(0);
+    tell(AUDIT_QUEUE_ENTRIES); /* half of the queue is full: there is no more place for these */
+    dropped = audit_stats(audit).dropped;
+    queued = audit_stats(audit).queued;
+    ck_assert_uint_gt(dropped, 0);
+    entry.event = AUDIT_CONNECT;
+    audit_tell(audit, &entry, record);
+    ck_assert_uint_eq(audit_stats(audit).dropped, dropped);
+    ck_assert_uint_eq(audit_stats(audit).queued, queued + 1);
+    audit_cancel(reserve(0));
+    read_all(&lost);
+}
+END_TEST
+
+START_TEST(test_what_cannot_be_recorded_is_refused)
+{
+    uint64_t lost;
+
+    reserve(-EAGAIN); /* there is no journal */
+    start_journal();
+    core_pass(core, AUDIT_RETRY_MS);
+    audit_cancel(reserve(0));
+    tell(1000);
+    ck_assert_uint_gt(audit_stats(audit).queued, 0);
+    audit_cancel(reserve(0));
+    core_pass(core, AUDIT_STUCK_MS + 1000);
+    reserve(-EAGAIN); /* there is room, but nothing is taken */
+    ck_assert_uint_eq(audit_stats(audit).refused, 2);
+    read_all(&lost);
+    audit_cancel(reserve(0));
+}
+END_TEST
+
+START_TEST(test_a_required_connect_is_refused_before_it_begins)
+{
+    struct pollfd waiting = {.fd = core->listener, .events = POLLIN};
+    struct reply reply;
+    uint64_t token;
+
+    audit_set_mode(audit, POLICY_AUDIT_REQUIRED);
+    core_open(core, 1);
+    token = core_connect(core, 1, core->port);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_ACCESS_DENIED);
+    ck_assert_uint_eq(core->worker.fds_used, 0);
+    ck_assert_int_eq(poll(&waiting, 1, 0), 0);
+    start_journal();
+    core_pass(core, AUDIT_RETRY_MS);
+    token = core_connect(core, 1, core->port);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
+}
+END_TEST
+
+static Suite *make_suite(void)
+{
+    Suite *suite = suite_create("audit");
+    TCase *alone = tcase_create("written"), *with = tcase_create("journal"),
+          *without = tcase_create("none");
+
+    tcase_add_test(alone, test_the_longest_entry_fits);
+    tcase_add_test(alone, test_no_text_ends_its_field);
+    tcase_add_test(alone, test_repeats_become_one_entry);
+    tcase_add_test(alone, test_table_of_denials_is_bounded);
+    suite_add_tcase(suite, alone);
+    tcase_add_checked_fixture(with, setup, teardown);
+    tcase_add_test(with, test_a_stopped_journal_costs_entries_no_time);
+    tcase_add_test(with, test_a_full_socket_does_not_keep_the_loop_busy);
+    tcase_add_test(with, test_a_restarted_journal_gets_what_waits);
+    tcase_add_test(with, test_a_reserved_entry_finds_its_place);
+    suite_add_tcase(suite, with);
+    tcase_add_checked_fixture(without, setup_without, teardown);
+    tcase_add_test(without, test_without_a_journal_nothing_is_kept);
+    tcase_add_test(without, test_what_cannot_be_recorded_is_refused);
+    tcase_add_test(without, test_a_required_connect_is_refused_before_it_begins);
+    suite_add_tcase(suite, without);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(make_suite());
+    int failed;
+
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}
