@@ -140,7 +140,7 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
 
     record_init(&record);
     if (session && (id == 0 || session->id == id)) {
-        record_session(&record, session);
+        record_session(&record, session, sees_all(s));
         return record_encode(&record, out, cap);
     }
     sock = find_sock(s, id);

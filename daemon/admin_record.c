@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <inttypes.h>
 #include <linux/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "daemon/loop.h"
 #include "daemon/netsock.h"
 #include "daemon/peer.h"
+#include "daemon/quota.h"
 #include "daemon/policy.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
@@ -102,10 +104,10 @@ static void add_peer(struct record *record, const struct session *s)
         add_id(record, "uid", s->peer.uid);
 }
 
-/* As many as a text may have octets; "..." stands for the rest. */
+/* As many as there is room for; "..." stands for the rest. */
 static void add_groups(struct record *record, const struct peer *peer)
 {
-    char text[CODEC_FIELD_MAX];
+    char text[CODEC_FIELD_MAX / 2]; /* with everything else it fits into a record */
     size_t n = 0;
 
     text[0] = '\0';
@@ -141,6 +143,38 @@ static void add_limits(struct record *record, const struct limits *limits)
     record_number(record, "limit_queued", limits->queued_max);
 }
 
+/* "clients=1/64 hellos=0/16 ...": in use and the most there may be now; "-": no limit. */
+static void add_quota(struct record *record, const char *name, const struct quota *q)
+{
+    char text[INSPECT_QUOTA_MAX];
+    size_t n = 0;
+
+    for (int i = 0; i < QUOTA_RESOURCES && n < sizeof(text); i++) {
+        struct quota_usage usage = quota_usage(q, (enum quota_resource)i);
+        char most[24] = "-";
+
+        if (usage.most != QUOTA_NONE)
+            snprintf(most, sizeof(most), "%" PRIu64, usage.most);
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s=%" PRIu64 "/%s", i ? " " : "",
+                              quota_resource_name((enum quota_resource)i), usage.used, most);
+    }
+    record_format(record, name, "%s", text);
+}
+
+/* A client sees its own; whom it shares with is the administrator's to know. */
+static void add_quotas(struct record *record, const struct session *s, bool sees_all)
+{
+    static const char *const names[] = {"quota_daemon", "quota_listener", "quota_user",
+                                        "quota_unit", "quota_session"};
+
+    for (int level = QUOTA_SESSION; level >= (sees_all ? QUOTA_DAEMON : QUOTA_SESSION); level--) {
+        const struct quota *q = quota_at(s->quota, (enum quota_level)level);
+
+        if (q)
+            add_quota(record, names[level], q);
+    }
+}
+
 static uint64_t age(const struct worker *w, uint64_t created)
 {
     uint64_t now = w->clock();
@@ -159,7 +193,7 @@ static void add_session_use(struct record *record, const struct session *s)
     record_number(record, "age_ms", age(s->worker, s->created));
 }
 
-void record_session(struct record *record, const struct session *s)
+void record_session(struct record *record, const struct session *s, bool sees_all)
 {
     record_number(record, "id", s->id);
     add_peer(record, s);
@@ -167,12 +201,14 @@ void record_session(struct record *record, const struct session *s)
     record_text(record, "name", s->name);
     add_peer_details(record, s);
     add_limits(record, &s->limits);
+    add_quotas(record, s, sees_all);
 }
 
 void record_session_stats(struct record *record, const struct session *s)
 {
     add_session_use(record, s);
     add_limits(record, &s->limits);
+    add_quotas(record, s, false);
 }
 
 /* ---- a socket ---- */
@@ -334,4 +370,5 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     if (w->audit)
         add_audit(record, w->audit);
     add_limits(record, &w->limits);
+    add_quota(record, "quota_daemon", w->quota);
 }

@@ -16,6 +16,9 @@ struct worker;
 
 #define RECORD_FIELDS_MAX 64u
 
+/* Octets of a quota as text, in use and limit of everything: 10 times a name and two numbers. */
+#define INSPECT_QUOTA_MAX 512u
+
 struct record {
     struct field fields[RECORD_FIELDS_MAX];
     size_t count;
@@ -38,8 +41,8 @@ void record_sock(struct record *record, const struct sock *sock);
 void record_sock_details(struct record *record, const struct sock *sock);
 /* And to the administrator, of a connection that policy would not allow any more: why. */
 void record_sock_denial(struct record *record, const struct sock *sock);
-/* SHOW of a session. */
-void record_session(struct record *record, const struct session *s);
+/* SHOW of a session; sees_all: with whom it shares. */
+void record_session(struct record *record, const struct session *s, bool sees_all);
 /* STATS: of the whole daemon, or of one session. */
 void record_daemon_stats(struct record *record, const struct worker *w);
 void record_session_stats(struct record *record, const struct session *s);

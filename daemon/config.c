@@ -39,6 +39,9 @@ void config_init(struct config *config)
     *config = (struct config){
         .server.runtime_dir = "/run/asockd",
         .server.clients = LIMIT_CLIENTS_DEFAULT,
+        .server.hellos = LIMIT_HELLOS_DEFAULT,
+        .server.hello_seconds = LIMIT_HELLO_SECONDS_DEFAULT,
+        .server.total_ops = LIMIT_TOTAL_OPS_DEFAULT,
         .server.limits =
             {
                 .sockets = LIMIT_SOCKETS_DEFAULT,
@@ -241,6 +244,11 @@ static const struct key keys[] = {
     LIMIT_KEY("SocketOps", KEY_NUMBER, limits.socket_ops, LIMIT_SOCKET_OPS_LEAST, LIMIT_OPS_MOST),
     LIMIT_KEY("SendWindow", KEY_SIZE, limits.send_window, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST),
     LIMIT_KEY("Queued", KEY_SIZE, limits.queued_max, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST),
+    LIMIT_KEY("HelloMax", KEY_NUMBER, hellos, 1, LIMIT_CLIENTS_MOST),
+    LIMIT_KEY("HelloTimeout", KEY_NUMBER, hello_seconds, 1, LIMIT_HELLO_SECONDS_MOST),
+    LIMIT_KEY("TotalSockets", KEY_NUMBER, total_sockets, LIMIT_SOCKETS_LEAST, UINT32_MAX),
+    LIMIT_KEY("TotalOps", KEY_NUMBER, total_ops, LIMIT_OPS_LEAST, LIMIT_TOTAL_OPS_MOST),
+    LIMIT_KEY("TotalQueued", KEY_SIZE, total_queued, LIMIT_WINDOW_LEAST, LIMIT_TOTAL_OCTETS_MOST),
     {.section = "Resolver", .name = "Servers", .type = KEY_SERVERS},
     {.section = "Audit", .name = "Audit", .type = KEY_AUDIT},
     {.section = "Audit", .name = "File", .type = KEY_FILE},

@@ -25,8 +25,24 @@
 #define LIMIT_WINDOW_MOST (64u * 1024u * 1024u)
 #define LIMIT_QUEUED_MOST (1024u * 1024u * 1024u)
 
-#define LIMIT_CLIENTS_DEFAULT 256u
+/* A unit alone may have a quarter of them (daemon/quota.h): as many as a busy service has processes. */
+#define LIMIT_CLIENTS_DEFAULT 1024u
 #define LIMIT_CLIENTS_MOST 65536u
+/* Sessions that have not said Hello: a library says it at once, what does not costs a descriptor. */
+#define LIMIT_HELLOS_DEFAULT 256u
+#define LIMIT_HELLO_SECONDS_DEFAULT 10u
+#define LIMIT_HELLO_SECONDS_MOST 3600u
+
+/*
+ * What all sessions together may hold. Ops: a session of the only unit of a user, of which there may be
+ * others, finds an eighth of this. Octets: at least this much, where the machine's memory says less.
+ */
+#define LIMIT_TOTAL_OPS_DEFAULT (1024u * 1024u)
+#define LIMIT_TOTAL_OPS_MOST (64u * 1024u * 1024u)
+#define LIMIT_TOTAL_QUEUED_LEAST (256u * 1024u * 1024u)
+#define LIMIT_TOTAL_OCTETS_MOST (UINT64_C(1) << 50)
+/* Below it the shares of one session would be less than the least: few descriptors are promised twice. */
+#define LIMIT_TOTAL_SOCKETS_LEAST 256u
 /* The administrator gets in however many clients there are; their descriptors are kept for them. */
 #define LIMIT_CONTROL_SESSIONS 8u
 

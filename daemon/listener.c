@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "daemon/dispatch.h"
 #include "daemon/peer.h"
+#include "daemon/quota.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 
@@ -74,17 +75,19 @@ static void on_session_gone(struct session *s)
     (*count_of(ls, s->kind))--;
 }
 
-static bool has_room(struct listener *l)
+/* Before anybody looks who it is: the administrator's few places, and what a flood leaves of the clients'. */
+static bool has_room(const struct listener *l)
 {
-    struct listeners *ls = l->listeners;
-    uint32_t max = l->kind == LISTENER_CONTROL ? LIMIT_CONTROL_SESSIONS : ls->clients_max;
+    if (l->kind == LISTENER_CONTROL)
+        return l->listeners->controls < LIMIT_CONTROL_SESSIONS;
+    return quota_room(l->quota, QUOTA_CLIENTS) > 0;
+}
 
-    if (*count_of(ls, l->kind) < max)
-        return true;
-    if (may_log(ls, &ls->full_logged))
-        log_warning("listener %s: all %u sessions are taken, clients are turned away", l->name,
-                    (unsigned int)max);
-    return false;
+static void turn_away(struct listener *l, int fd, const char *why)
+{
+    if (may_log(l->listeners, &l->listeners->full_logged))
+        log_warning("listener %s: clients are turned away: %s", l->name, why);
+    refuse(fd, ERR_NO_BUFFER_SPACE, why);
 }
 
 static void admit(struct listener *l, int fd)
@@ -93,24 +96,26 @@ static void admit(struct listener *l, int fd)
         .worker = l->listeners->worker,
         .kind = l->kind,
         .listener = l->name,
+        .quota = l->quota,
         .dispatch = dispatch_frame,
         .on_gone = on_session_gone,
         .on_gone_data = l->listeners,
     };
+    char why[SESSION_WHY_MAX] = "the daemon is out of memory";
     struct session *s;
     struct peer peer;
 
     if (!has_room(l)) {
-        refuse(fd, ERR_NO_BUFFER_SPACE, "the daemon has as many clients as it may have");
+        turn_away(l, fd, "the listener has as many clients as it may have");
         return;
     }
     if (peer_read(fd, &peer) < 0) {
         close(fd);
         return;
     }
-    if (session_new(&config, fd, &peer, &s) < 0) {
+    if (session_new(&config, fd, &peer, why, &s) < 0) {
         peer_deinit(&peer);
-        refuse(fd, ERR_NO_BUFFER_SPACE, "the daemon is out of memory");
+        turn_away(l, fd, why);
         return;
     }
     (*count_of(l->listeners, l->kind))++;
@@ -221,6 +226,13 @@ int listeners_add(struct listeners *ls, enum listener_kind kind, const char *nam
     l = mem_zalloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
+    if (kind == LISTENER_CLIENT) {
+        l->quota = quota_child(ls->worker->quota, QUOTA_LISTENER, name);
+        if (!l->quota) {
+            mem_free(l);
+            return -ENOMEM;
+        }
+    }
     l->listeners = ls;
     l->kind = kind;
     strcpy(l->name, name);
@@ -247,6 +259,7 @@ static void listener_free(struct listener *l)
     close(l->fd);
     list_remove(&l->node);
     l->listeners->count--;
+    quota_unref(l->quota);
     mem_free(l);
 }
 

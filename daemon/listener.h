@@ -29,10 +29,9 @@ struct listeners {
     struct list list; /* struct listener */
     struct worker *worker;
     unsigned int count;
-    int spare;   /* held back for accept(2) at the descriptor limit; -1: used up */
-    int lock_fd; /* of the runtime directory; -1: none */
-    uint32_t clients, clients_max;
-    uint32_t controls;
+    int spare;                  /* held back for accept(2) at the descriptor limit; -1: used up */
+    int lock_fd;                /* of the runtime directory; -1: none */
+    uint32_t clients, controls; /* sessions; what clients may have is their quotas' matter */
     uint64_t full_logged, stall_logged; /* when; 0: never */
 };
 
@@ -41,13 +40,14 @@ struct listener {
     struct listeners *listeners;
     enum listener_kind kind;
     char name[LISTENER_NAME_MAX + 1];
+    struct quota *quota;             /* of its clients; NULL: it is the control listener */
     char path[LISTENER_PATH_OCTETS]; /* ours to unlink; "": not ours */
     int fd;
     struct ev_io io;
     struct ev_timer pause;
 };
 
-/* 0 or -errno. Nobody is let in until clients_max is set. */
+/* 0 or -errno. */
 int listeners_init(struct listeners *ls, struct worker *w);
 /* Closes what is open, unlinks what is ours. No session may be left. */
 void listeners_deinit(struct listeners *ls);

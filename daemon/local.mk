@@ -98,6 +98,7 @@ libasockd_la_SOURCES = \
 	daemon/services.h \
 	daemon/session.c \
 	daemon/session.h \
+	daemon/session_quota.c \
 	daemon/session_reply.c \
 	daemon/sock.c \
 	daemon/sock.h \

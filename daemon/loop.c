@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/time.h"
+#include "daemon/quota.h"
 
 static void expire_deadlines(struct worker *w)
 {
@@ -99,9 +100,13 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
         .send_window = LIMIT_WINDOW_DEFAULT,
         .queued_max = LIMIT_QUEUED_DEFAULT,
     };
-    w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
-    if (!w->loop)
+    w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
+    w->quota = quota_new();
+    w->loop = w->quota ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : NULL;
+    if (!w->loop) {
+        w->quota = quota_unref(w->quota);
         return -ENOMEM;
+    }
     ev_prepare_init(&w->prepare, on_prepare);
     w->prepare.data = w;
     /* Behind every other prepare watcher: what those cause still leaves in this turn. */
@@ -127,6 +132,7 @@ void worker_deinit(struct worker *w)
     ev_timer_stop(w->loop, &w->timer);
     ev_loop_destroy(w->loop);
     w->loop = NULL;
+    w->quota = quota_unref(w->quota);
     while (w->block_count > 0)
         mem_free(w->blocks[--w->block_count]);
 }

@@ -19,6 +19,7 @@
 
 struct audit;
 struct policy;
+struct quota;
 struct resolver;
 struct inspect_ops;
 struct learn;
@@ -68,6 +69,8 @@ struct worker {
     unsigned int block_count;
 
     struct limits limits;
+    uint32_t hello_ms;   /* until which a session has to say Hello */
+    struct quota *quota; /* the daemon's own; without limits to begin with */
     struct policy *policy;
     struct resolver *resolver;
     struct audit *audit;               /* NULL: none */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * HELLO: the client asks for limits, the welcome tells what binds it.
- * Failures: no common version (the session ends), a second HELLO behind anything else (likewise),
- * no memory for the tables (likewise).
+ * Failures: no common version (the session ends), a second HELLO behind anything else (likewise), too
+ * little left for the least of everything (likewise), no memory for the tables (likewise).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,14 +14,6 @@
 #include "proto/frame.h"
 
 #define PROTOCOL_VERSION 1u
-
-/* What is asked, or the most there is, and never less than the least. */
-static uint64_t grant(uint64_t asked, uint64_t least, uint64_t most)
-{
-    if (asked == 0 || asked > most)
-        return most;
-    return asked < least ? least : asked;
-}
 
 static void tell_welcome(struct session *s, uint64_t token)
 {
@@ -42,7 +34,13 @@ static void tell_welcome(struct session *s, uint64_t token)
 
 int hello(struct session *s, const struct request *request)
 {
-    const struct limits *most = &s->worker->limits;
+    struct ask ask = {
+        .sockets = request->hello.sockets,
+        .ops = request->hello.ops,
+        .send_window = request->hello.send_window,
+        .queued_max = request->hello.queued_max,
+    };
+    char why[SESSION_WHY_MAX];
     struct limits limits;
 
     if (!s->only_hello) {
@@ -53,17 +51,10 @@ int hello(struct session *s, const struct request *request)
         session_end(s, ERR_VERSION_NOT_SUPPORTED, "this daemon speaks version 1");
         return 0;
     }
-    limits = (struct limits){
-        .sockets = (uint32_t)grant(request->hello.sockets, LIMIT_SOCKETS_LEAST, most->sockets),
-        .ops = (uint32_t)grant(request->hello.ops, LIMIT_OPS_LEAST, most->ops),
-        .socket_ops = most->socket_ops,
-        .send_window = grant(request->hello.send_window, LIMIT_WINDOW_LEAST, most->send_window),
-        .queued_max = grant(request->hello.queued_max, LIMIT_WINDOW_LEAST, most->queued_max),
-    };
-    if (limits.socket_ops > limits.ops)
-        limits.socket_ops = limits.ops;
-    if (limits.send_window > limits.queued_max)
-        limits.send_window = limits.queued_max;
+    if (session_quota_grant(s, &ask, why, &limits) < 0) {
+        session_end(s, ERR_NO_BUFFER_SPACE, why);
+        return 0;
+    }
     if (session_grant(s, &limits) < 0) {
         session_end(s, ERR_NO_BUFFER_SPACE, NULL);
         return 0;
@@ -71,6 +62,7 @@ int hello(struct session *s, const struct request *request)
     if (request->hello.name)
         snprintf(s->name, sizeof(s->name), "%s", request->hello.name);
     s->has_hello = true;
+    session_quota_said_hello(s);
     tell_welcome(s, request->op);
     return 0;
 }

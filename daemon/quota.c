@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -52,7 +51,7 @@ static struct quota *node_new(enum quota_level level, const char *key)
     return q;
 }
 
-struct quota *quota_new(const uint64_t *limits)
+struct quota *quota_new(void)
 {
     struct quota *q = node_new(QUOTA_DAEMON, "");
 
@@ -63,7 +62,6 @@ struct quota *quota_new(const uint64_t *limits)
         return mem_free(q);
     for (unsigned int i = 0; i < BUCKETS; i++)
         list_init(&q->buckets[i]);
-    memcpy(q->limits, limits, sizeof(q->limits));
     return q;
 }
 
@@ -185,7 +183,7 @@ static uint64_t most_of(const struct quota *q, enum quota_resource resource)
 
 uint64_t quota_room(const struct quota *q, enum quota_resource resource)
 {
-    return less(most_of(q, resource), q->used[resource]);
+    return q ? less(most_of(q, resource), q->used[resource]) : QUOTA_NONE;
 }
 
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n)
@@ -202,7 +200,7 @@ int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n)
 
 void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n)
 {
-    if (n == 0)
+    if (!q || n == 0)
         return;
     for (struct quota *at = q; at; at = at->parent) {
         assert(at->used[resource] >= n);
@@ -225,6 +223,8 @@ bool quota_may_connect(struct quota *q, uint32_t rate, uint64_t now_ms)
 {
     uint64_t now = now_ms * TICKS_PER_MS;
 
+    if (!q || rate == 0)
+        return true;
     for (const struct quota *at = q; at->level > QUOTA_LISTENER; at = at->parent)
         if (less(at->connects_until, now) + cost_at(at, rate) > TICKS_PER_SECOND)
             return false;
@@ -247,11 +247,21 @@ const struct quota *quota_full(const struct quota *q, enum quota_resource resour
     return n > quota_room(q, resource) ? q : NULL;
 }
 
-void quota_describe(const struct quota *q, char *out, size_t cap)
+enum quota_level quota_level(const struct quota *q)
 {
-    static const char *const names[] = {"the daemon", "listener", "user", "unit", "session"};
+    return q->level;
+}
 
-    snprintf(out, cap, "%s%s%s", names[q->level], q->key[0] ? " " : "", q->key);
+const char *quota_key(const struct quota *q)
+{
+    return q->key;
+}
+
+const char *quota_level_name(enum quota_level level)
+{
+    static const char *const names[] = {"daemon", "listener", "user", "unit", "session"};
+
+    return names[level];
 }
 
 const char *quota_resource_name(enum quota_resource resource)

@@ -47,8 +47,8 @@ struct quota_usage {
     uint64_t used, most; /* most: as things are now; it may be less than used */
 };
 
-/* The daemon's own node; limits of QUOTA_RESOURCES entries. NULL without memory. */
-struct quota *quota_new(const uint64_t *limits);
+/* The daemon's own node, without limits. NULL without memory. */
+struct quota *quota_new(void);
 /* The parent's child of this level and key, made if there is none; key NULL: always a new one. */
 struct quota *quota_child(struct quota *parent, enum quota_level level, const char *key);
 struct quota *quota_ref(struct quota *q);
@@ -57,7 +57,7 @@ struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
 /* Under what is used already: nothing more is charged until it is less. */
 void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most);
 
-/* What could be charged now. */
+/* What could be charged now. Nobody's (NULL) room has no end, here and in the calls below. */
 uint64_t quota_room(const struct quota *q, enum quota_resource resource);
 /* 0, or -EDQUOT: nothing is charged. */
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n);
@@ -66,7 +66,7 @@ void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n);
 
 /*
  * One connect, of `rate` a second: a session may do as many, those of one unit together twice, of one
- * user four times, each saved up for a second at most. false: too many.
+ * user four times, each saved up for a second at most; 0: any number. false: too many.
  */
 bool quota_may_connect(struct quota *q, uint32_t rate, uint64_t now_ms);
 
@@ -74,8 +74,9 @@ bool quota_may_connect(struct quota *q, uint32_t rate, uint64_t now_ms);
 
 /* The highest node that has no room for n more; NULL: there is room. */
 const struct quota *quota_full(const struct quota *q, enum quota_resource resource, uint64_t n);
-/* "user 1000" */
-void quota_describe(const struct quota *q, char *out, size_t cap);
+enum quota_level quota_level(const struct quota *q);
+const char *quota_key(const struct quota *q);
+const char *quota_level_name(enum quota_level level);
 const char *quota_resource_name(enum quota_resource resource);
 /* The node of this level, from q upwards; NULL: none. */
 const struct quota *quota_at(const struct quota *q, enum quota_level level);

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "daemon/admin.h"
@@ -21,6 +22,7 @@
 #include "daemon/op.h"
 #include "daemon/policy.h"
 #include "daemon/policy_learn.h"
+#include "daemon/quota.h"
 #include "daemon/reload.h"
 #include "daemon/resolver.h"
 #include "daemon/session.h"
@@ -210,6 +212,35 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
     return 0;
 }
 
+/* ---- quotas ---- */
+
+/* A quarter of the machine's memory: what is queued, and as much for other things, leaves it a half. */
+static uint64_t memory_share(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 4 : 0;
+}
+
+static uint64_t at_least(uint64_t value, uint64_t least)
+{
+    return value < least ? least : value;
+}
+
+static void set_quotas(struct worker *w, const struct server_config *config,
+                       const struct descriptor_shares *shares)
+{
+    /* An eighth of the descriptors is kept for sockets that nobody has an id of. */
+    uint64_t sockets = at_least(shares->sockets - shares->sockets / 8, LIMIT_TOTAL_SOCKETS_LEAST);
+    uint64_t queued = at_least(memory_share(), LIMIT_TOTAL_QUEUED_LEAST);
+
+    quota_limit(w->quota, QUOTA_CLIENTS, shares->clients);
+    quota_limit(w->quota, QUOTA_HELLOS, config->hellos);
+    quota_limit(w->quota, QUOTA_SOCKETS, config->total_sockets ? config->total_sockets : sockets);
+    quota_limit(w->quota, QUOTA_OPS, config->total_ops);
+    quota_limit(w->quota, QUOTA_QUEUED, config->total_queued ? config->total_queued : queued);
+}
+
 /* ---- start ---- */
 
 static void tell_policy(const struct policy_source *source, const struct policy *policy)
@@ -264,6 +295,7 @@ static int init_worker(struct server *server)
     if (r < 0)
         return r;
     w->limits = config->limits;
+    w->hello_ms = 1000 * config->hello_seconds;
     w->inspect = &admin_inspect_ops;
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
@@ -308,7 +340,7 @@ static int server_init(struct server *server, const struct server_config *config
     if (r < 0)
         return r;
     server->worker.fds_max = shares.sockets;
-    server->listeners.clients_max = shares.clients;
+    set_quotas(&server->worker, config, &shares);
     watch_signals(server);
     return 0;
 }
@@ -339,7 +371,8 @@ int server_run(const struct server_config *config)
     r = server_init(&server, config);
     if (r >= 0) {
         log_notice("asockd " PACKAGE_VERSION " runs: %u listeners, %u clients, %u sockets",
-                   server.listeners.count, (unsigned int)server.listeners.clients_max,
+                   server.listeners.count,
+                   (unsigned int)quota_usage(server.worker.quota, QUOTA_CLIENTS).most,
                    (unsigned int)server.worker.fds_max);
         notifier_start(&server.notifier, &server.worker, &server.listeners);
         worker_run(&server.worker);

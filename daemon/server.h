@@ -18,8 +18,12 @@ struct server_config {
         *runtime_dir; /* where the sockets are made, unless the service manager hands them in */
     struct policy_source policy;
     struct audit_config audit;
-    struct limits limits;        /* of a session */
-    uint32_t clients;            /* sessions on all client listeners */
+    struct limits limits;           /* of a session */
+    uint32_t clients;               /* sessions on all client listeners */
+    uint32_t hellos, hello_seconds; /* of them before Hello, and for how long */
+    uint64_t total_sockets; /* promised to all sessions; 0: as many as there are descriptors */
+    uint64_t total_ops;
+    uint64_t total_queued;       /* octets; 0: a part of the machine's memory */
     const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */
     struct reload_source source; /* of a reload */
     const struct listener_spec *listeners; /* clients' listeners; none: "default" */

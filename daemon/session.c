@@ -201,6 +201,16 @@ static void on_retry(struct deadline *deadline)
     run_input(container_of(deadline, struct session, retry));
 }
 
+static void on_no_hello(struct deadline *deadline)
+{
+    struct session *s = container_of(deadline, struct session, hello);
+    char text[64];
+
+    snprintf(text, sizeof(text), "no Hello within %u seconds",
+             (unsigned int)s->worker->hello_ms / 1000);
+    session_end(s, ERR_TIMED_OUT, text);
+}
+
 static void on_gone(struct task *task)
 {
     struct session *s = container_of(task, struct session, gone);
@@ -211,7 +221,7 @@ static void on_gone(struct task *task)
         s->on_gone(s);
     op_free(w, s->spare);
     policy_view_free(s->view);
-    peer_deinit(&s->peer);
+    session_quota_leave(s);
     mem_free(s->tokens);
     mem_free(s->slots);
     mem_free(s);
@@ -228,15 +238,39 @@ static void init_lists(struct session *s)
     task_init(&s->gone, on_gone);
     task_init(&s->report_task, session_run_reports);
     deadline_init(&s->retry, on_retry);
+    deadline_init(&s->hello, on_no_hello);
 }
 
-int session_new(const struct session_config *config, int fd, struct peer *peer,
-                struct session **ret)
+/* What may fail, in the order in which it is given back. */
+static int acquire(struct session *s, const struct session_config *config, int fd,
+                   char why[static SESSION_WHY_MAX])
 {
     static const struct limits least = {LIMIT_SOCKETS_LEAST, LIMIT_OPS_LEAST, LIMIT_OPS_LEAST,
                                         LIMIT_WINDOW_LEAST, LIMIT_WINDOW_LEAST};
     struct worker *w = config->worker;
+    int r = 0;
+
+    if (s->kind == LISTENER_CLIENT)
+        r = session_quota_enter(s, config->quota ? config->quota : w->quota, why);
+    if (r < 0)
+        return r;
+    s->view = policy_view_new(w->policy, &s->peer, s->listener);
+    if (s->view && session_grant(s, &least) == 0 &&
+        transport_init(&s->transport, w, fd, &transport_ops) == 0)
+        return 0;
+    policy_view_free(s->view);
+    session_quota_leave(s);
+    mem_free(s->slots);
+    mem_free(s->tokens);
+    return -ENOMEM;
+}
+
+int session_new(const struct session_config *config, int fd, struct peer *peer,
+                char ret_why[static SESSION_WHY_MAX], struct session **ret)
+{
+    struct worker *w = config->worker;
     struct session *s = mem_zalloc(1, sizeof(*s));
+    int r;
 
     if (!s)
         return -ENOMEM;
@@ -247,21 +281,18 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     s->on_gone_data = config->on_gone_data;
     snprintf(s->listener, sizeof(s->listener), "%s", config->listener);
     s->only_hello = true;
-    init_lists(s);
-    s->view = policy_view_new(w->policy, peer, s->listener);
-    if (!s->view || session_grant(s, &least) < 0 ||
-        transport_init(&s->transport, w, fd, &transport_ops) < 0) {
-        policy_view_free(s->view);
-        mem_free(s->slots);
-        mem_free(s->tokens);
-        mem_free(s);
-        return -ENOMEM;
-    }
     s->peer = *peer;
+    init_lists(s);
+    r = acquire(s, config, fd, ret_why);
+    if (r < 0) {
+        mem_free(s);
+        return r;
+    }
     s->id = w->next_id++;
     s->created = w->clock();
     list_append(&w->sessions, &s->node);
     w->stats.sessions++;
+    worker_set_deadline(w, &s->hello, w->hello_ms);
     transport_resume(&s->transport);
     *ret = s;
     return 0;
@@ -364,6 +395,9 @@ void session_end(struct session *s, uint32_t error, const char *text)
     task_cancel(&s->run);
     task_cancel(&s->report_task);
     deadline_unset(&s->retry);
+    /* What it still has is its lingering sockets: it is nobody's client any more. */
+    peer_deinit(&s->peer);
+    session_quota_end(s);
     session_socket_left(s);
 }
 

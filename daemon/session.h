@@ -23,6 +23,7 @@ struct session;
 struct sock;
 struct frame;
 struct policy_view;
+struct quota;
 
 enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
 
@@ -33,6 +34,13 @@ struct session_slot {
 
 /* Where a session's frames go. 0, or -EPROTO with session->why set: the session ends. */
 typedef int (*dispatch_fn)(struct session *s, const struct frame *frame);
+
+/* Of what a session holds, that which is promised to it as long as it lives. */
+struct held {
+    uint64_t sockets, ops, queued;
+    bool is_client; /* one of QUOTA_CLIENTS */
+    bool is_mute;   /* one of QUOTA_HELLOS */
+};
 
 struct session {
     struct list node; /* worker->sessions */
@@ -52,10 +60,13 @@ struct session {
     struct task gone;
     struct task report_task; /* SEND_ROOM is due */
     struct deadline retry;   /* no memory for the next op */
+    struct deadline hello;   /* until it has to be said */
 
     struct limits limits;
     struct session_slot *slots; /* limits.sockets + 1 of them; [0] is unused */
     uint32_t slot_count;
+    struct quota *quota; /* what it holds is charged to; NULL: a control session */
+    struct held held;
     uint32_t socket_count;
     struct list lingering; /* sockets without an id whose queued sends still go out */
 
@@ -87,17 +98,21 @@ struct session_config {
     struct worker *worker;
     enum listener_kind kind;
     const char *listener;
+    struct quota *quota; /* of the listener; NULL: the daemon's. A control session has none. */
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* may be NULL */
     void *on_gone_data;
 };
 
+/* Octets of the text that says why a client gets no session, or not the limits it needs. */
+#define SESSION_WHY_MAX 256u
+
 /*
- * Takes fd (non-blocking) and what peer holds, on success. -ENOMEM. The session frees itself when it
- * has ended.
+ * Takes fd (non-blocking) and what peer holds, on success. -ENOMEM, or -EDQUOT: ret_why says whose share
+ * of what is used up. The session frees itself when it has ended.
  */
 int session_new(const struct session_config *config, int fd, struct peer *peer,
-                struct session **ret);
+                char ret_why[static SESSION_WHY_MAX], struct session **ret);
 
 /*
  * Ends it: with an error the client is told why, as its last frame. Sockets close by S42. The
@@ -110,6 +125,27 @@ void session_socket_left(struct session *s);
 
 /* Slots and tables for the granted limits. -ENOMEM: as before. */
 int session_grant(struct session *s, const struct limits *limits);
+
+/* What Hello asks for; 0: nothing. */
+struct ask {
+    uint32_t sockets, ops;
+    uint64_t send_window, queued_max;
+};
+
+/*
+ * session_quota.c: the session's place in the tree, and what it is promised. Each -EDQUOT comes with a
+ * text; after it the session has less than the least, and must end.
+ */
+int session_quota_enter(struct session *s, struct quota *listener,
+                        char ret_why[static SESSION_WHY_MAX]);
+int session_quota_grant(struct session *s, const struct ask *ask,
+                        char ret_why[static SESSION_WHY_MAX], struct limits *ret);
+void session_quota_said_hello(struct session *s);
+/* It has ended: what lingers stays charged, a client it is no more. */
+void session_quota_end(struct session *s);
+void session_quota_leave(struct session *s);
+/* The most that it may have at all, whatever others have. */
+struct limits session_most(const struct session *s);
 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */

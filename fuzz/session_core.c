@@ -91,6 +91,7 @@ void core_start(struct core *core, bool allow_any)
         .on_gone = on_session_gone,
         .on_gone_data = core,
     };
+    char why[SESSION_WHY_MAX];
     struct peer peer;
     int pair[2];
 
@@ -107,7 +108,7 @@ void core_start(struct core *core, bool allow_any)
     MUST(resolver_new(core->worker.loop, NULL, &core->worker.resolver) == 0);
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
     MUST(peer_read(pair[0], &peer) == 0);
-    MUST(session_new(&config, pair[0], &peer, &core->session) == 0);
+    MUST(session_new(&config, pair[0], &peer, why, &core->session) == 0);
     core->client = pair[1];
 }
 

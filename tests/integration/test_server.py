@@ -347,10 +347,13 @@ class Limits(ServerTest):
         self.control().sync().result(DEADLINE)
 
     def test_clients_are_limited_and_control_gets_in(self):
-        self.start("--config", self.write("[Limits]\nClients=2\n"))
-        first, second = self.client(), self.client()
-        first.sync().result(DEADLINE)
-        second.sync().result(DEADLINE)
+        self.start("--config", self.write("[Limits]\nClients=4\n"))
+        clients = [self.client()]
+        with self.assertRaises(AsockError):
+            while clients[-1].sync().result(DEADLINE) or len(clients) < 4:
+                clients.append(self.client())
+        self.assertIn(len(clients) - 1, (1, 2))  # a user has half of them, a unit half of that
+        clients.pop()
         error, text = session_end(self.connect())
         self.assertEqual(error, pb.ERROR_NO_BUFFER_SPACE)
         self.assertIn("as many clients", text)
@@ -359,7 +362,7 @@ class Limits(ServerTest):
             control.sync().result(DEADLINE)
         self.assertEqual(session_end(self.connect(self.control_path))[0],
                          pb.ERROR_NO_BUFFER_SPACE)
-        second.disconnect()
+        clients.pop().disconnect()
         wait_for("room", lambda: len([s for s in [self.try_sync()] if s]))
 
     def try_sync(self):

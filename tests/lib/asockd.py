@@ -134,6 +134,13 @@ class Daemon:
                 raise AssertionError(f"holds {now}, expected {expected}: {self.output()}")
             select.select([self.pidfd], [], [], 0.01)
 
+    def wait(self, condition):
+        limit = time.monotonic() + DEADLINE
+        while not condition():
+            if time.monotonic() > limit:
+                raise AssertionError(f"in vain: {self.output()}")
+            select.select([self.pidfd], [], [], 0.01)
+
 
 class DaemonTest(unittest.TestCase):
     """One daemon per class; after each test it holds what it held before."""

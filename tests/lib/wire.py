@@ -112,7 +112,10 @@ class Wire:
         self.sock.sendall(b"".join(frames))
 
     def hello(self, **fields):
-        self.send(self.make_hello(**fields))
+        try:
+            self.send(self.make_hello(**fields))
+        except BrokenPipeError:
+            pass  # turned away: why can be read
         reply, _ = self.take(lambda r: r.kind == pb.KIND_WELCOME)
         self.welcome = reply.welcome
         return self.welcome

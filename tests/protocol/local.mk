@@ -11,6 +11,7 @@ py_tests += \
 	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
 	tests/protocol/test_python_client.py \
+	tests/protocol/test_quota.py \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py

@@ -59,7 +59,7 @@ static void say_hello(struct core *core)
     ck_assert_uint_eq(reply.kind, KIND_WELCOME);
 }
 
-struct core *core_new(void)
+struct core *core_new_mute(void)
 {
     struct core *core = calloc(1, sizeof(*core));
     struct session_config config = {
@@ -69,6 +69,7 @@ struct core *core_new(void)
         .on_gone = on_session_gone,
         .on_gone_data = core,
     };
+    char why[SESSION_WHY_MAX];
     struct peer peer;
     int pair[2];
 
@@ -79,9 +80,16 @@ struct core *core_new(void)
     ck_assert_int_eq(resolver_new(core->worker.loop, NULL, &core->worker.resolver), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(peer_read(pair[0], &peer), 0);
-    ck_assert_int_eq(session_new(&config, pair[0], &peer, &core->session), 0);
+    ck_assert_int_eq(session_new(&config, pair[0], &peer, why, &core->session), 0);
     core->client = pair[1];
     listen_on_loopback(core);
+    return core;
+}
+
+struct core *core_new(void)
+{
+    struct core *core = core_new_mute();
+
     say_hello(core);
     return core;
 }

@@ -30,6 +30,7 @@ struct core {
 extern uint64_t core_now; /* milliseconds */
 
 struct core *core_new(void);
+struct core *core_new_mute(void); /* it has not said Hello */
 void core_free(struct core *core);
 
 /* Turns of the loop until nothing happens any more. */

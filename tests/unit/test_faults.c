@@ -79,13 +79,14 @@ static void start_session(struct stage *stage, int fd)
         .on_gone_data = stage,
     };
     enum fault_side before;
+    char why[SESSION_WHY_MAX];
     struct session *session;
     struct peer peer;
     int r;
 
     ck_assert_int_eq(peer_read(fd, &peer), 0);
     before = fault_enter(FAULT_DAEMON);
-    r = session_new(&config, fd, &peer, &session);
+    r = session_new(&config, fd, &peer, why, &session);
     fault_enter(before);
     stage->has_session = r == 0;
     if (r < 0) {

@@ -309,6 +309,27 @@ START_TEST(test_s42_discarding_is_bounded)
 }
 END_TEST
 
+START_TEST(test_s49_hello_has_ten_seconds)
+{
+    struct core *mute = core_new_mute();
+    struct reply reply;
+    const uint8_t *payload;
+    size_t len;
+
+    core_pass(mute, 9999);
+    ck_assert_ptr_nonnull(mute->session);
+    ck_assert(!core_reply(mute, &reply, &payload, &len));
+    core_pass(mute, 1);
+    ck_assert_ptr_null(mute->session);
+    ck_assert(core_reply(mute, &reply, &payload, &len));
+    ck_assert_uint_eq(reply.event, EVENT_SESSION_ENDED);
+    ck_assert_uint_eq(reply.error, ERR_TIMED_OUT);
+    core_free(mute);
+    core_pass(core, 100000); /* the one that has said it */
+    ck_assert_ptr_nonnull(core->session);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("session time");
@@ -318,6 +339,7 @@ int main(void)
 
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_s37_receive_times_out_at_its_deadline_not_before);
+    tcase_add_test(tcase, test_s49_hello_has_ten_seconds);
     tcase_add_loop_test(tcase, test_s23_what_waits_for_a_connect_that_times_out_is_aborted, 0, 3);
     tcase_add_test(tcase, test_s35_wait_all_that_times_out_tells_what_it_moved);
     tcase_add_test(tcase, test_s28_send_that_times_out_closes_the_sending_side);

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a session is promised, and whom that is charged to.
+ * Happy path: a client comes in (a place below its user and unit, the least of everything) -> Hello (the
+ * least is given back, what was asked for is taken) -> it ends (promises are given back) -> its last
+ * lingering socket has left.
+ * Failures: somebody's share of something is used up (the client is told whose, of what), no memory.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/quota.h"
+#include "daemon/session.h"
+
+static const struct limits least = {
+    .sockets = LIMIT_SOCKETS_LEAST,
+    .ops = LIMIT_OPS_LEAST,
+    .socket_ops = LIMIT_OPS_LEAST,
+    .send_window = LIMIT_WINDOW_LEAST,
+    .queued_max = LIMIT_WINDOW_LEAST,
+};
+
+struct limits session_most(const struct session *s)
+{
+    return s->worker->limits;
+}
+
+/* ---- its place ---- */
+
+/*
+ * The unit, as narrow as it is known: one of a user's manager is below that manager. Without units the
+ * control group; the one of all is nobody's.
+ */
+static const char *unit_key(const struct peer *peer, char *buf, size_t cap)
+{
+    if (peer->user_unit[0]) {
+        snprintf(buf, cap, "%s/%s", peer->unit, peer->user_unit);
+        return buf;
+    }
+    if (peer->unit[0])
+        return peer->unit;
+    return strlen(peer->cgroup) > 1 ? peer->cgroup : NULL;
+}
+
+static struct quota *find_place(const struct peer *peer, struct quota *listener)
+{
+    char key[QUOTA_KEY_MAX];
+    const char *unit = unit_key(peer, key, sizeof(key));
+    char uid[16];
+    struct quota *user, *group, *place;
+
+    snprintf(uid, sizeof(uid), "%u", (unsigned int)peer->uid);
+    user = quota_child(listener, QUOTA_USER, uid);
+    if (!user)
+        return NULL;
+    group = unit ? quota_child(user, QUOTA_UNIT, unit) : quota_ref(user);
+    place = group ? quota_child(group, QUOTA_SESSION, NULL) : NULL;
+    quota_unref(group);
+    quota_unref(user);
+    return place;
+}
+
+/* A sandbox need not learn as whom it is known outside. */
+static int refuse(const struct session *s, enum quota_resource resource, uint64_t n,
+                  const char *what, char why[static SESSION_WHY_MAX])
+{
+    const struct quota *full = quota_full(s->quota, resource, n);
+
+    snprintf(why, SESSION_WHY_MAX, "the %s has %s", quota_level_name(quota_level(full)), what);
+    return -EDQUOT;
+}
+
+/* ---- promises ---- */
+
+static void give_back(struct session *s, enum quota_resource resource, uint64_t *held,
+                      uint64_t left)
+{
+    if (*held <= left)
+        return;
+    quota_uncharge(s->quota, resource, *held - left);
+    *held = left;
+}
+
+static void give_back_promises(struct session *s)
+{
+    give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
+    give_back(s, QUOTA_OPS, &s->held.ops, 0);
+    give_back(s, QUOTA_QUEUED, &s->held.queued, 0);
+}
+
+static int promise(struct session *s, const struct limits *limits, char why[static SESSION_WHY_MAX])
+{
+    if (quota_charge(s->quota, QUOTA_SOCKETS, limits->sockets) < 0)
+        return refuse(s, QUOTA_SOCKETS, limits->sockets, "too few sockets left", why);
+    s->held.sockets = limits->sockets;
+    if (quota_charge(s->quota, QUOTA_OPS, limits->ops) < 0)
+        return refuse(s, QUOTA_OPS, limits->ops, "too few operations left", why);
+    s->held.ops = limits->ops;
+    if (quota_charge(s->quota, QUOTA_QUEUED, limits->queued_max) < 0)
+        return refuse(s, QUOTA_QUEUED, limits->queued_max, "too little to queue left", why);
+    s->held.queued = limits->queued_max;
+    return 0;
+}
+
+static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
+{
+    if (quota_charge(s->quota, QUOTA_CLIENTS, 1) < 0)
+        return refuse(s, QUOTA_CLIENTS, 1, "as many clients as it may have", why);
+    s->held.is_client = true;
+    if (quota_charge(s->quota, QUOTA_HELLOS, 1) < 0)
+        return refuse(s, QUOTA_HELLOS, 1, "too many clients that have not said Hello", why);
+    s->held.is_mute = true;
+    return promise(s, &least, why);
+}
+
+int session_quota_enter(struct session *s, struct quota *listener,
+                        char ret_why[static SESSION_WHY_MAX])
+{
+    int r;
+
+    s->quota = find_place(&s->peer, listener);
+    if (!s->quota)
+        return -ENOMEM;
+    r = take_place(s, ret_why);
+    if (r < 0)
+        session_quota_leave(s);
+    return r;
+}
+
+/*
+ * As much as was asked for, if there is room. Who does not say is given half of it at most, so that those
+ * who come next and do not say either find more than crumbs.
+ */
+static uint64_t offer(const struct session *s, enum quota_resource resource, uint64_t asked,
+                      uint64_t at_least, uint64_t most)
+{
+    uint64_t room = quota_room(s->quota, resource);
+    uint64_t n = asked != 0 && asked < most ? asked : most;
+
+    if (asked == 0 && n > room / 2)
+        n = room / 2;
+    if (n > room)
+        n = room;
+    return n < at_least ? at_least : n;
+}
+
+int session_quota_grant(struct session *s, const struct ask *ask,
+                        char ret_why[static SESSION_WHY_MAX], struct limits *ret)
+{
+    struct limits most = session_most(s);
+
+    give_back_promises(s);
+    *ret = most;
+    ret->sockets = (uint32_t)offer(s, QUOTA_SOCKETS, ask->sockets, least.sockets, most.sockets);
+    ret->ops = (uint32_t)offer(s, QUOTA_OPS, ask->ops, least.ops, most.ops);
+    ret->queued_max = offer(s, QUOTA_QUEUED, ask->queued_max, least.queued_max, most.queued_max);
+    if (ask->send_window != 0 && ask->send_window < most.send_window)
+        ret->send_window = ask->send_window < least.send_window ? least.send_window
+                                                                : ask->send_window;
+    if (ret->socket_ops > ret->ops)
+        ret->socket_ops = ret->ops;
+    if (ret->send_window > ret->queued_max)
+        ret->send_window = ret->queued_max;
+    return promise(s, ret, ret_why);
+}
+
+void session_quota_said_hello(struct session *s)
+{
+    deadline_unset(&s->hello);
+    if (s->held.is_mute)
+        quota_uncharge(s->quota, QUOTA_HELLOS, 1);
+    s->held.is_mute = false;
+}
+
+/* ---- the end ---- */
+
+void session_quota_end(struct session *s)
+{
+    session_quota_said_hello(s);
+    give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
+    give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
+    give_back(s, QUOTA_QUEUED, &s->held.queued, s->queued);
+    if (s->held.is_client)
+        quota_uncharge(s->quota, QUOTA_CLIENTS, 1);
+    s->held.is_client = false;
+}
+
+void session_quota_leave(struct session *s)
+{
+    session_quota_end(s);
+    give_back_promises(s);
+    s->quota = quota_unref(s->quota);
+}
