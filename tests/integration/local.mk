@@ -11,6 +11,7 @@ include tests/integration/library.mk
 
 # asockd
 py_tests += \
+	tests/integration/test_identity.py \
 	tests/integration/test_listeners.py \
 	tests/integration/test_reload.py \
 	tests/integration/test_server.py
