@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """libasock for Python, as far as the system tests need it, and a client to run in a unit.
 
-    client.py hold              open a socket, say READY=1, keep it until killed
+    client.py hold              open a socket, say READY=1 or print "ready", keep it until killed
     client.py exchange HOST PORT TEXT
                                 connect, send TEXT, print what comes until the end of stream
     client.py unix PATH         connect to a Unix socket, nothing else
@@ -161,11 +161,14 @@ def hold():
     sock = Socket(context)
     # The first op is what opens it in the daemon.
     expect_success(sock.set_option(OPTION_NO_DELAY, 1))
-    address = os.environ["NOTIFY_SOCKET"]
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.sendto(b"READY=1", address)
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address is None:
+        print("ready", flush=True)
+    else:
+        if address.startswith("@"):
+            address = "\0" + address[1:]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", address)
     signal.pause()
 
 
