@@ -20,6 +20,12 @@ CONTROL_VERBS = range(35, 64)
 
 
 class ListenersTest(base.ServerTest):
+    def refused_by(self, **options):
+        """The last line of a daemon that does not come up."""
+        status, _, err = self.run_to_end(**options)
+        self.assertEqual(status, 1)
+        return err.splitlines()[-1]
+
     def path(self, name):
         return os.path.join(self.dir, name, "asock.sock")
 
@@ -56,8 +62,8 @@ class Configured(ListenersTest):
 
     @unittest.skipUnless(os.getuid() == 0, "the daemon would have to be another user")
     def test_a_group_that_is_not_the_daemons(self):
-        status, _, err = self.run_to_end(**self.configured("[Listener]\nName=one\nGroup=root\n"))
-        self.assertEqual((status, err), (1, f"asockd: {self.path('one')}: Operation not permitted\n"))
+        self.assertEqual(self.refused_by(**self.configured("[Listener]\nName=one\nGroup=root\n")),
+                         f"asockd: {self.path('one')}: Operation not permitted")
         self.assertFalse(os.path.exists(self.path("one")))
 
     def test_a_directory_that_others_may_write_to(self):
@@ -66,9 +72,8 @@ class Configured(ListenersTest):
             os.mkdir(directory)
             os.chmod(directory, mode)
             self.give(directory)
-            status, _, err = self.run_to_end(**self.configured(
-                f"[Listener]\nName=one\nDirectory={directory}\n"))
-            self.assertEqual((status, err), (1, f"asockd: {directory}: others may write there\n"))
+            self.assertEqual(self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")),
+                             f"asockd: {directory}: others may write there")
             self.assertEqual(os.listdir(directory), [])
 
     def test_a_directory_of_another_user(self):
@@ -77,9 +82,8 @@ class Configured(ListenersTest):
         directory = os.path.join(self.base, "theirs")
         os.mkdir(directory, 0o755)
         os.chown(directory, 1000, 1000)
-        status, _, err = self.run_to_end(**self.configured(
-            f"[Listener]\nName=one\nDirectory={directory}\n"))
-        self.assertEqual((status, err), (1, f"asockd: {directory}: others may write there\n"))
+        self.assertEqual(self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")),
+                         f"asockd: {directory}: others may write there")
 
     def test_as_many_as_may_be(self):
         names = [f"l{i}" for i in range(63)]
@@ -101,9 +105,7 @@ class Activated(ListenersTest):
         if unnamed:
             del options["env"]["LISTEN_FDNAMES"]
         options["command"][-1] = self.write(text)
-        status, _, err = self.run_to_end(**options)
-        self.assertEqual(status, 1)
-        return err
+        return self.refused_by(**options)
 
     count = 0
 
@@ -115,18 +117,18 @@ class Activated(ListenersTest):
     def test_a_name_for_the_second_time(self):
         for name in ("one", "control"):
             self.assertEqual(self.refused(["other", name, name]),
-                             f"asockd: two sockets of the service manager are named {name}\n")
+                             f"asockd: two sockets of the service manager are named {name}")
 
     def test_configured_and_not_handed_in(self):
         self.assertEqual(
             self.refused(["one", "control"], "[Listener]\nName=one\n[Listener]\nName=two\n"),
-            "asockd: listener two is configured, and not among the service manager's sockets\n")
+            "asockd: listener two is configured, and not among the service manager's sockets")
 
     def test_what_the_socket_unit_says(self):
         for line in ("Mode=0600", "Directory=/run/x", f"Group={GROUP}"):
             self.assertEqual(self.refused(["one"], f"[Listener]\nName=one\n{line}\n"),
                              "asockd: listener one: directory, mode and group of a service manager's "
-                             "socket are its unit's to say\n")
+                             "socket are its unit's to say")
 
     def test_configured_and_handed_in(self):
         one, one_path = self.unix_listener("one")
