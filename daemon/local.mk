@@ -45,6 +45,7 @@ libasockd_la_SOURCES = \
 	daemon/loop.h \
 	daemon/netsock.c \
 	daemon/netsock.h \
+	daemon/netsock_egress.c \
 	daemon/netsock_option.c \
 	daemon/notify.c \
 	daemon/notify.h \

@@ -17,6 +17,8 @@
 #include "daemon/loop.h"
 #include "proto/codec.h"
 
+struct policy_egress;
+
 struct netsock {
     struct ev_io io; /* io.data: the owner's */
     int fd;          /* -1: none */
@@ -63,6 +65,9 @@ int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);
 int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret);
 /* All that are set; the first error, -errno. */
 int netsock_apply_options(struct netsock *ns, const struct netsock_options *options);
+/* Before connecting to `to`: the way out that policy prescribes. -EADDRNOTAVAIL: it is not there. */
+int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
+                         const struct sockaddr *to);
 
 int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);

@@ -102,9 +102,12 @@ static uint32_t judge(struct race *race, const struct sockaddr *addr)
     return ERR_ACCESS_DENIED;
 }
 
-static int prepare_socket(struct race *race, struct netsock *ns)
+static int prepare_socket(struct race *race, struct netsock *ns, const struct sockaddr *addr)
 {
-    return netsock_apply_options(ns, connect_of(race)->op->sock->options);
+    const struct op *op = connect_of(race)->op;
+    int r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
+
+    return r == 0 ? netsock_apply_options(ns, op->sock->options) : r;
 }
 
 static void stop_lookups(struct connect *c)

@@ -71,7 +71,7 @@ static int start(struct race *race, struct race_attempt *attempt)
     netsock_init(&attempt->ns, on_event, attempt);
     r = netsock_open(&attempt->ns, race->worker, addr->any.sa_family);
     if (r == 0)
-        r = race->hooks->prepare(race, &attempt->ns);
+        r = race->hooks->prepare(race, &attempt->ns, &addr->any);
     if (r == 0)
         r = netsock_connect(&attempt->ns, &addr->any, length_of(addr));
     if (r < 0 && r != -EINPROGRESS) {

@@ -20,8 +20,8 @@ struct race;
 struct race_hooks {
     /* 0: the address may be tried; else the error that counts if no attempt is made at all. */
     uint32_t (*judge)(struct race *race, const struct sockaddr *addr);
-    /* Options of a new socket; -errno: this attempt has failed. */
-    int (*prepare)(struct race *race, struct netsock *ns);
+    /* Options and way out of a new socket; -errno: this attempt has failed. */
+    int (*prepare)(struct race *race, struct netsock *ns, const struct sockaddr *addr);
     /* From the loop, once, one of both; the race is idle again. fd is charged to the worker. */
     void (*won)(struct race *race, int fd);
     void (*lost)(struct race *race, uint32_t error);

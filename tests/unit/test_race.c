@@ -36,8 +36,9 @@ static uint32_t judge(struct race *r, const struct sockaddr *addr)
     return verdict;
 }
 
-static int prepare(struct race *r, struct netsock *ns)
+static int prepare(struct race *r, struct netsock *ns, const struct sockaddr *addr)
 {
+    (void)addr;
     (void)r;
     (void)ns;
     return 0;
