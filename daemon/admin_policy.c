@@ -45,6 +45,13 @@ long admin_reload(struct session *s, bool close, uint8_t *out, size_t cap,
 
 /* ---- JUDGE ---- */
 
+/*
+ * What is not said of the client, it has not: values that nobody has, instead of unknown ones, which
+ * policy would have to deny for.
+ */
+#define NOBODYS_ID (PEER_ID_UNKNOWN - 1)
+#define NOBODYS_CGROUP "-"
+
 struct question {
     struct peer peer;
     char listener[32];
@@ -102,8 +109,7 @@ static bool take_text(struct question *q, const struct field *field)
 static bool take_number(struct question *q, const struct field *field)
 {
     struct peer *peer = &q->peer;
-    /* -1 is nobody's, see chown(2). */
-    bool is_id = field->number >= 0 && field->number < UINT32_MAX;
+    bool is_id = field->number >= 0 && field->number < NOBODYS_ID;
 
     if (strcmp(field->name, "uid") == 0 && is_id)
         peer->uid = (uid_t)field->number;
@@ -124,15 +130,21 @@ static void take_fields(const struct field *fields, size_t count, void *data)
             return;
 }
 
-/* What is not said of the client, it has not; of its process nothing is said. */
 static void init_question(struct question *q, char *error)
 {
     memset(q, 0, sizeof(*q));
     q->error = error;
-    q->peer.uid = (uid_t)-1;
-    q->peer.gid = (gid_t)-1;
-    q->peer.gids_known = true;
+    q->peer.uid = q->peer.gid = NOBODYS_ID;
+    q->peer.gids_known = q->peer.units_known = true;
     q->peer.pidfd = -1;
+    strcpy(q->peer.cgroup, NOBODYS_CGROUP);
+}
+
+/* Where a unit of a user is, the kernel says the manager that it belongs to as well. */
+static void settle_units(struct question *q)
+{
+    if (q->peer.user_unit[0] && !q->peer.unit[0])
+        snprintf(q->peer.unit, sizeof(q->peer.unit), "user@%u.service", (unsigned int)q->peer.uid);
 }
 
 /* The address that is connected to, if it is known; its family 0: it is not. */
@@ -206,6 +218,7 @@ long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t
         refuse(&q, "the question is no record");
     if (!read_question(&q, &host, &address, &port))
         return -EINVAL;
+    settle_units(&q);
     view = policy_view_new(s->worker->policy, &q.peer, q.listener);
     if (!view)
         return -ENOMEM;

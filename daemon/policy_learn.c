@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "daemon/host.h"
 #include "daemon/policy.h"
+#include "daemon/policy_address.h"
 
 struct learn {
     struct learn_rule *rules[LEARN_RULES_MAX];
@@ -37,19 +38,6 @@ static void lower(const char *text, char ret[static HOST_TEXT_MAX + 1])
     for (i = 0; text[i] && i < HOST_TEXT_MAX; i++)
         ret[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] + 'a' - 'A') : text[i];
     ret[i] = '\0';
-}
-
-static void write_host(const struct policy_question *question, char ret[static HOST_TEXT_MAX + 1])
-{
-    const struct sockaddr *addr = question->addr;
-
-    if (question->host)
-        lower(question->host, ret);
-    else if (addr->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)addr)->sin_addr, ret, HOST_TEXT_MAX + 1);
-    else
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)addr)->sin6_addr, ret,
-                  HOST_TEXT_MAX + 1);
 }
 
 static struct learn_rule *find(const struct learn *learn, const char *file, const char *host,
@@ -86,25 +74,50 @@ static struct learn_rule *add(struct learn *learn, const char *file, const char 
     return rule;
 }
 
-void learn_note(struct learn *learn, const struct policy_question *question,
-                const struct policy_answer *answer)
+static void note(struct learn *learn, const char *file, const char *host, uint16_t port)
 {
-    const char *file = answer->file ? answer->file : "";
-    char host[HOST_TEXT_MAX + 1];
-    struct learn_rule *rule;
+    struct learn_rule *rule = find(learn, file, host, port);
 
-    if (!learn)
-        return;
-    write_host(question, host);
-    rule = find(learn, file, host, question->port);
     if (!rule)
-        rule = add(learn, file, host, question->port);
+        rule = add(learn, file, host, port);
     if (!rule) {
         learn->dropped++;
         return;
     }
     rule->count++;
     rule->last = time(NULL);
+}
+
+static void note_address(struct learn *learn, const char *file, const struct policy_address *addr,
+                         uint16_t port)
+{
+    char host[INET6_ADDRSTRLEN];
+
+    note(learn, file, inet_ntop(addr->family, addr->octets, host, sizeof(host)), port);
+}
+
+void learn_note(struct learn *learn, const struct policy_question *question,
+                const struct policy_answer *answer)
+{
+    struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
+    const char *file = answer->file ? answer->file : "";
+    char name[HOST_TEXT_MAX + 1];
+    unsigned int count;
+
+    if (!learn)
+        return;
+    if (question->host) {
+        lower(question->host, name);
+        note(learn, file, name, question->port);
+        return;
+    }
+    if (!policy_address_from(question->addr, &addr))
+        return;
+    note_address(learn, file, &addr, question->port);
+    /* It takes a rule for each of them. */
+    count = policy_address_embedded(&addr, embedded);
+    for (unsigned int i = 0; i < count; i++)
+        note_address(learn, file, &embedded[i], question->port);
 }
 
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number)

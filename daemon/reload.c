@@ -73,6 +73,18 @@ int reload_load_policy(const struct server_config *config, char ret_error[static
     return policy_load(&config->policy, ret_error, ret);
 }
 
+void reload_tell_policy(const struct policy_source *source, const struct policy *policy)
+{
+    if (source->base == POLICY_ANY)
+        log_warning("--allow-any: every client may connect to every address");
+    else if (source->base == POLICY_PUBLIC)
+        log_notice("--allow-public: every client may connect to globally reachable addresses");
+    else if (policy_file_count(policy) == 0)
+        log_warning("%s has no policy file: everything is denied", source->dir);
+    else
+        log_info("policy: %zu files", policy_file_count(policy));
+}
+
 static int read_all(struct reload *reload, const struct server_config **ret, struct policy **policy,
                     struct reload_report *report)
 {
@@ -122,6 +134,7 @@ int reload_run(struct reload *reload, bool close, struct reload_report *ret)
             reload->source.taken(reload->source.data);
         put_in_force(reload->worker, policy, close, ret);
         reload->worker->stats.reloads++;
+        reload_tell_policy(&config->policy, policy);
         log_report(ret);
     }
     if (reload->notifier)

@@ -43,6 +43,9 @@ struct reload_report {
 int reload_load_policy(const struct server_config *config, char ret_error[static POLICY_ERROR_MAX],
                        struct policy **ret);
 
+/* To the log: what is in force. */
+void reload_tell_policy(const struct policy_source *source, const struct policy *policy);
+
 /* close: end the connections that would not be allowed any more. 0; -errno: all is as before. */
 int reload_run(struct reload *reload, bool close, struct reload_report *ret);
 

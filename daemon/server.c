@@ -243,18 +243,6 @@ static void set_quotas(struct worker *w, const struct server_config *config,
 
 /* ---- start ---- */
 
-static void tell_policy(const struct policy_source *source, const struct policy *policy)
-{
-    if (source->base == POLICY_ANY)
-        log_warning("--allow-any: every client may connect to every address");
-    else if (source->base == POLICY_PUBLIC)
-        log_notice("--allow-public: every client may connect to globally reachable addresses");
-    else if (policy_file_count(policy) == 0)
-        log_warning("%s has no policy file: everything is denied", source->dir);
-    else
-        log_info("policy: %zu files", policy_file_count(policy));
-}
-
 /* A bad file does not keep the daemon from starting: it denies, and can be told to read it again. */
 static struct policy *load_policy(const struct server_config *config)
 {
@@ -263,7 +251,7 @@ static struct policy *load_policy(const struct server_config *config)
     int r = reload_load_policy(config, error, &policy);
 
     if (r == 0) {
-        tell_policy(&config->policy, policy);
+        reload_tell_policy(&config->policy, policy);
         return policy;
     }
     log_error("%s", error);
