@@ -29,7 +29,7 @@
 #define SESSION_WINDOW_LEAST (1024u * 1024u)
 
 /* Not in enum asock_operation: what the library asks for itself. */
-#define OPERATION_INSPECT 100
+enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT };
 
 enum op_state {
     OP_IDLE,

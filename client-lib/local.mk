@@ -23,6 +23,7 @@ libasock_sources = \
 	client-lib/reply.c \
 	client-lib/request.c \
 	client-lib/result.c \
+	client-lib/restrict.c \
 	client-lib/run.c \
 	client-lib/segments.c \
 	client-lib/session.c \

@@ -78,7 +78,7 @@ static void add_socketless(asock_op *op)
     struct request request = {.op = op->token, .timeout_ms = asock_turn_hand_over(op)};
     size_t payload = 0;
 
-    request.verb = op->operation == OPERATION_INSPECT ? op->verb : (uint32_t)VERB_SYNC;
+    request.verb = op->operation == ASOCK_OPERATION_SYNC ? (uint32_t)VERB_SYNC : op->verb;
     if (request.verb == VERB_SHOW || request.verb == VERB_KILL)
         request.show.id = (uint64_t)op->argument;
     else if (request.verb == VERB_RELOAD)
@@ -87,7 +87,7 @@ static void add_socketless(asock_op *op)
     op->state = OP_SENT;
     op->seq = ++op->context->seq;
     /* A SYNC may be the program's own op, with buffers that are for another use. */
-    if (op->operation == OPERATION_INSPECT && op->total > 0)
+    if (op->operation != ASOCK_OPERATION_SYNC && op->total > 0)
         payload = asock_output_gather(&op->context->out, op, op->total);
     asock_output_add(&op->context->out, &request, op, payload);
 }

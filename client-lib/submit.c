@@ -53,7 +53,8 @@ void asock_op_start(asock_op *op, asock_socket *socket, int operation)
     } else {
         list_append(&context->socketless, &op->flight_node);
     }
-    context->is_used = true;
+    if (operation != OPERATION_RESTRICT)
+        context->is_used = true;
     /* A close takes effect whatever happens; its linger time bounds it. */
     if (op->timeout_ms > 0 && operation != ASOCK_OPERATION_CLOSE) {
         op->deadline = time_now_ms() + op->timeout_ms;

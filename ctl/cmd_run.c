@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * run: a program gets a session of its own instead of the daemon's socket.
- * Happy path: connect, Hello, the descriptor goes into ASOCK_FD, exec: asockctl is gone.
- * Failures: the daemon does not answer, COMMAND cannot be run; nothing of it has run then.
+ * Happy path: connect, Hello, FILE restricts the session, the descriptor goes into ASOCK_FD, exec: asockctl is
+ * gone.
+ * Failures: FILE cannot be read or is wrong, the daemon does not answer, COMMAND cannot be run; nothing of it has
+ * run then.
  */
 #include "ctl/ctl.h"
 #include "ctl/session.h"
@@ -18,6 +20,77 @@
 
 /* As env(1), nohup(1) and the shell have it. */
 enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
+
+/* What a frame takes; the daemon itself takes less. */
+#define POLICY_MAX (256u * 1024u)
+#define TEXT_MAX 513
+
+/* "asockctl: FILE", for the caller to go on. */
+static void name_file(const struct settings *settings)
+{
+    fputs("asockctl: ", stderr);
+    text_print_escaped(stderr, settings->policy, 0);
+}
+
+static int complain_of_file(const struct settings *settings, const char *what)
+{
+    name_file(settings);
+    fprintf(stderr, ": %s\n", what);
+    return -1;
+}
+
+/* All of it; it is the caller's to free. */
+static int read_policy(const struct settings *settings, char **ret, size_t *ret_len)
+{
+    FILE *file = fopen(settings->policy, "re");
+    char *text;
+
+    if (!file)
+        return complain_of_file(settings, strerror(errno));
+    text = need_memory(malloc(POLICY_MAX + 1));
+    errno = 0;
+    *ret_len = fread(text, 1, POLICY_MAX + 1, file);
+    if (ferror(file) || *ret_len > POLICY_MAX) {
+        complain_of_file(settings, errno ? strerror(errno) : "larger than 256 KiB");
+        fclose(file);
+        free(text);
+        return -1;
+    }
+    fclose(file);
+    *ret = text;
+    return 0;
+}
+
+/* "line 7: what is wrong" becomes FILE:7: what is wrong. */
+static int complain_of_rules(const struct settings *settings, const char *text)
+{
+    unsigned int line;
+    int at = 0;
+
+    name_file(settings);
+    if (sscanf(text, "line %u:%n", &line, &at) == 1 && at > 0)
+        fprintf(stderr, ":%u:", line);
+    else
+        fputs(": ", stderr);
+    text_print_escaped(stderr, text + at, 0);
+    fputc('\n', stderr);
+    return -1;
+}
+
+static int restrict_session(struct session *session, const struct settings *settings)
+{
+    char text[TEXT_MAX], *rules;
+    size_t len;
+    int r;
+
+    if (!settings->policy)
+        return 0;
+    if (read_policy(settings, &rules, &len) < 0)
+        return -1;
+    r = session_restrict(session, settings, rules, len, text, sizeof(text));
+    free(rules);
+    return r > 0 ? complain_of_rules(settings, text) : r;
+}
 
 /* What asockctl list shows, unless the program says another name. One that is not valid is not said. */
 static int name_session(struct session *session, const struct settings *settings)
@@ -63,7 +136,8 @@ static int run_run(const struct settings *settings)
 
     if (session_open_client(settings, &session) < 0)
         return EXIT_OWN;
-    if (name_session(&session, settings) || hand_on(&session, settings) < 0) {
+    if (name_session(&session, settings) || restrict_session(&session, settings) < 0 ||
+        hand_on(&session, settings) < 0) {
         session_close(&session);
         return EXIT_OWN;
     }
@@ -74,14 +148,15 @@ static int run_run(const struct settings *settings)
 const struct command command_run = {
     .name = "run",
     .arguments = "-- COMMAND",
-    .summary = "run COMMAND with a session of its own",
+    .summary = "run COMMAND with a session of its own, which may do less",
     .help =
         "Opens a session and runs COMMAND [ARGUMENT]..., which inherits it: ASOCK_FD names the descriptor, so COMMAND\n"
         "needs neither the network nor the daemon's socket. asockctl is gone then.\n\n"
-        "  asockctl run -- bwrap --ro-bind / / --dev /dev --unshare-all PROGRAM\n\n"
-        "One program can use the session. --timeout is for the daemon's answer.\n"
+        "  asockctl run --policy FILE -- bwrap --ro-bind / / --dev /dev --unshare-all PROGRAM\n\n"
+        "FILE has [Rules] of asockd.conf(5): what they do not allow is denied to COMMAND, beside what is\n"
+        "denied to you. One program can use the session. --timeout is for the daemon's answer.\n"
         "Exit status: COMMAND's; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
-    .options = TAKES_SOCKET | TAKES_NAME | TAKES_TIMEOUT,
+    .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT,
     .failure = EXIT_OWN,
     .min_args = 1,
     .max_args = INT_MAX,

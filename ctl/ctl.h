@@ -21,8 +21,9 @@ struct settings {
     const char *control; /* --control, or NULL */
     bool json;
     bool human;
-    int timeout_ms;   /* --timeout, or -1 */
-    const char *name; /* --name, or NULL */
+    int timeout_ms;     /* --timeout, or -1 */
+    const char *name;   /* --name, or NULL */
+    const char *policy; /* --policy, or NULL */
     bool close;
     struct client client;
     char **args; /* what follows the command */
@@ -39,7 +40,8 @@ enum option_bit {
     TAKES_NAME = 32,
     TAKES_CLOSE = 64,
     TAKES_CLIENT = 128, /* --user and the like */
-    TAKES_LAST = TAKES_CLIENT,
+    TAKES_POLICY = 256,
+    TAKES_LAST = TAKES_POLICY,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

@@ -29,6 +29,7 @@ enum {
     OPTION_HUMAN,
     OPTION_TIMEOUT,
     OPTION_NAME,
+    OPTION_POLICY,
     OPTION_CLOSE,
     OPTION_USER,
     OPTION_GROUP,
@@ -46,6 +47,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"human", no_argument, NULL, OPTION_HUMAN},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"policy", required_argument, NULL, OPTION_POLICY},
     {"name", required_argument, NULL, OPTION_NAME},
     {"close", no_argument, NULL, OPTION_CLOSE},
     {"user", required_argument, NULL, OPTION_USER},
@@ -77,6 +79,8 @@ static const char *option_text(unsigned int bit)
         return "  --json             for programs\n";
     case TAKES_HUMAN:
         return "  --human            sizes and times in larger units\n";
+    case TAKES_POLICY:
+        return "  --policy FILE      rules that the session is restricted by\n";
     case TAKES_NAME:
         return "  --name NAME        what \"asockctl list\" shows\n";
     case TAKES_CLOSE:
@@ -185,6 +189,10 @@ static int parse_option(int option, struct parsed *parsed)
     case OPTION_TIMEOUT:
         parsed->given |= TAKES_TIMEOUT;
         return parse_timeout(optarg, &parsed->settings.timeout_ms);
+    case OPTION_POLICY:
+        parsed->given |= TAKES_POLICY;
+        parsed->settings.policy = optarg;
+        return 0;
     case OPTION_NAME:
         parsed->given |= TAKES_NAME;
         parsed->settings.name = optarg;
@@ -217,8 +225,9 @@ static const struct command *find_command(const char *name)
 /* Of the first one among them. */
 static const char *option_name(unsigned int bits)
 {
-    static const char *const names[] = {"--socket",  "--control", "--json",  "--human",
-                                        "--timeout", "--name",    "--close", "--user or the like"};
+    static const char *const names[] = {"--socket", "--control",          "--json",
+                                        "--human",  "--timeout",          "--name",
+                                        "--close",  "--user or the like", "--policy"};
 
     return names[__builtin_ctz(bits)];
 }

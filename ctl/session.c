@@ -139,6 +139,17 @@ int session_command(struct session *session, const struct settings *settings, co
     return r < 0 ? -1 : 0;
 }
 
+int session_restrict(struct session *session, const struct settings *settings, const char *rules,
+                     size_t len, char *text, size_t text_size)
+{
+    int r = asock_context_restrict(session->context, rules, len, answer_timeout(settings), text,
+                                   text_size);
+
+    if (r < 0 && text[0])
+        return 1;
+    return r < 0 ? complain_of(session, "restricting", r) : 0;
+}
+
 int session_detach(struct session *session, const struct settings *settings, int *ret)
 {
     int r = asock_context_detach_fd(session->context, answer_timeout(settings), ret);

@@ -41,6 +41,13 @@ int session_command(struct session *session, const struct settings *settings, co
 int session_control(struct session *session, const struct settings *settings, const char *verb,
                     const char *arg);
 
+/*
+ * By these rules, of settings->policy. 1: they are refused, text says why; -1 when there was no answer, after
+ * a complaint.
+ */
+int session_restrict(struct session *session, const struct settings *settings, const char *rules,
+                     size_t len, char *text, size_t text_size);
+
 /* The connection, for another program to go on with; complains and returns -1 without an answer. */
 int session_detach(struct session *session, const struct settings *settings, int *ret);
 

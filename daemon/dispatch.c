@@ -40,6 +40,7 @@ static const struct verb_entry verbs[] = {
     [VERB_SET_OPTION] = {verb_set_option, ON_SOCKET | COUNTED | ERRORS_ONLY},
     [VERB_GET_OPTION] = {verb_get_option, ON_SOCKET | COUNTED},
     [VERB_SYNC] = {verb_sync, ON_CONTROL},
+    [VERB_RESTRICT] = {verb_restrict, WITH_PAYLOAD},
     [VERB_LIST] = {verb_list, ON_CONTROL},
     [VERB_SHOW] = {verb_show, ON_CONTROL},
     [VERB_STATS] = {verb_stats, ON_CONTROL},
@@ -174,7 +175,8 @@ int dispatch_frame(struct session *s, const struct frame *frame)
         return hello(s, &request);
     if (!s->has_hello)
         return broken(s, "HELLO must come first");
-    s->only_hello = false;
+    if (request.verb != VERB_RESTRICT)
+        s->only_hello = false;
     if (request.verb == VERB_SEND) {
         r = send_piece(s, &call);
         if (r != 0)

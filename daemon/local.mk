@@ -61,6 +61,7 @@ libasockd_la_SOURCES = \
 	daemon/op_option.c \
 	daemon/op_policy.c \
 	daemon/op_receive.c \
+	daemon/op_restrict.c \
 	daemon/op_send.c \
 	daemon/op_shutdown.c \
 	daemon/op_sync.c \

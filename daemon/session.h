@@ -85,7 +85,7 @@ struct session {
     struct list room_waiters; /* sockets whose receive waits for room */
 
     bool has_hello;   /* requests are allowed */
-    bool only_hello;  /* nothing but HELLO so far: it may be repeated */
+    bool only_hello;  /* nothing but HELLO and RESTRICT so far: it may be repeated */
     bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */
     bool input_ended; /* end of stream behind what is in the transport */
     bool is_pumping;  /* session_pump() is on the stack */

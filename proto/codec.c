@@ -30,6 +30,7 @@ union arm {
     Asock__V1__SetOption set_option;
     Asock__V1__GetOption get_option;
     Asock__V1__Sync sync;
+    Asock__V1__Restrict restriction;
     Asock__V1__List list;
     Asock__V1__Show show;
     Asock__V1__Stats stats;
@@ -304,6 +305,13 @@ static int put_sync(struct encoder *e)
     return 0;
 }
 
+static int put_restrict(struct encoder *e)
+{
+    asock__v1__restrict__init(&e->arm->restriction);
+    e->head->restriction = &e->arm->restriction;
+    return 0;
+}
+
 static int put_list(struct encoder *e)
 {
     asock__v1__list__init(&e->arm->list);
@@ -397,6 +405,7 @@ static const struct row {
     [VERB_SET_OPTION] = {ASOCK__V1__REQUEST__ARM_SET_OPTION, put_set_option, get_set_option},
     [VERB_GET_OPTION] = {ASOCK__V1__REQUEST__ARM_GET_OPTION, put_get_option, get_get_option},
     [VERB_SYNC] = {ASOCK__V1__REQUEST__ARM_SYNC, put_sync, get_nothing},
+    [VERB_RESTRICT] = {ASOCK__V1__REQUEST__ARM_RESTRICTION, put_restrict, get_nothing},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

@@ -24,6 +24,7 @@ enum verb {
     VERB_SET_OPTION = 9,
     VERB_GET_OPTION = 10,
     VERB_SYNC = 11,
+    VERB_RESTRICT = 12,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,

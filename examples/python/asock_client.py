@@ -202,6 +202,11 @@ class Client:
     def sync(self):
         return self._submit(None, Op(self, pb.Request(verb=pb.VERB_SYNC, sync=pb.Sync())))
 
+    def restrict(self, rules):
+        """Policy rules that this session is bound by from now on, whoever has it."""
+        request = pb.Request(verb=pb.VERB_RESTRICT, restriction=pb.Restrict())
+        return self._submit(None, Op(self, request, rules.encode()))
+
     def inspect(self, **arm):
         """inspect(list=pb.List()), inspect(show=pb.Show(id=7)), inspect(stats=pb.Stats()): records."""
         verb = pb.Verb.Value("VERB_" + next(iter(arm)).upper())

@@ -77,6 +77,11 @@ tests_conformance_receive_int_SOURCES = tests/conformance/receive.c
 tests_conformance_receive_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_receive_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/restrict.int
+tests_conformance_restrict_int_SOURCES = tests/conformance/restrict.c
+tests_conformance_restrict_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_restrict_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/send.int
 tests_conformance_send_int_SOURCES = tests/conformance/send.c
 tests_conformance_send_int_LDFLAGS = $(INT_LINKFLAGS)
@@ -90,7 +95,8 @@ tests_conformance_threads_int_LDADD = $(INT_LIBS)
 # In a network of the test's own.
 py_tests += \
 	tests/conformance/test_packets.py \
-	tests/conformance/test_resolving.py
+	tests/conformance/test_resolving.py \
+	tests/conformance/test_restrict.py
 EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py
 
 # What uses the library's threads.

@@ -2,6 +2,7 @@
 """asockctl run: a program gets a session instead of the daemon's socket."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -129,7 +130,79 @@ class Run(DaemonTest):
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertIn(b"asockd ended the session", done.stderr)
 
+    # ------------------------------------------------------------------------- it restricts
+
+    def policy(self, text):
+        """The path of a file with that text."""
+        file = self.hold(tempfile.NamedTemporaryFile("w", suffix=".policy"))
+        file.write(text)
+        file.flush()
+        return file.name
+
+    def allowing(self, port):
+        return self.policy(f"[Rules]\nAllow=tcp 127.0.0.1 {port} +loopback\n")
+
+    def connect(self, *options, port, before=()):
+        """The tool as the program, behind these commands."""
+        return self.run_tool(*options, "--", *before, asockctl.TOOL, "connect", "127.0.0.1", str(port), stdin=b"echo")
+
+    def check_denied(self, done, listener):
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"denied", done.stderr.lower())
+        listener.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            listener.accept()
+
+    def test_policy_holds_for_the_program(self):
+        port, outside = self.echo_once(), self.listener()
+        done = self.connect("--policy", self.allowing(port), port=port)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"echo", b""))
+        self.check_denied(self.connect("--policy", self.allowing(port), port=outside.getsockname()[1]), outside)
+
+    def test_run_within_run_restricts_further(self):
+        port, outside = self.echo_once(), self.listener()
+        other = outside.getsockname()[1]
+        both = self.policy(f"[Rules]\nAllow=tcp 127.0.0.1 {port} +loopback\nAllow=tcp 127.0.0.1 {other} +loopback\n")
+        for outer, inner in ((both, self.allowing(port)), (self.allowing(port), both)):
+            before = (asockctl.TOOL, "run", "--policy", inner, "--")
+            self.check_denied(self.connect("--policy", outer, port=other, before=before), outside)
+        done = self.connect("--policy", both, port=port, before=(asockctl.TOOL, "run", "--policy", both, "--"))
+        self.assertEqual((done.returncode, done.stdout), (0, b"echo"))
+
+    def test_in_bubblewrap(self):
+        """Nothing but the descriptor: no network, no socket of the daemon's."""
+        if not shutil.which("bwrap"):
+            self.skipTest("no bwrap")
+        port, outside = self.echo_once(), self.listener()
+        sandbox = ("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+                   "--tmpfs", self.daemon.directory, "--")
+        if self.run_tool("--", *sandbox, "true").returncode != 0:
+            self.skipTest("no sandbox can be made here")
+        done = self.connect("--policy", self.allowing(port), port=port, before=sandbox)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, b"echo", b""))
+        self.check_denied(self.connect("--policy", self.allowing(port), port=outside.getsockname()[1], before=sandbox),
+                          outside)
+        # Without it there is no way.
+        done = asockctl.run("run", "--socket", self.daemon.path, "--", *sandbox, asockctl.TOOL, "connect", "--socket",
+                            self.daemon.path, "127.0.0.1", str(port))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"No such file", done.stderr)
+
     # --------------------------------------------------------------------------- it fails
+
+    def test_wrong_policies(self):
+        for text, says in (("[Rules]\nAlow=tcp * 1\n", ":2: "), ("[Rules]\n\n\nAllow=tcp * 1 +x\n", ":4: "),
+                           ("[Limits]\nSockets=5\n", ":1: "), ("Allow=tcp * 1\n", ":1: ")):
+            path = self.policy(text)
+            self.check_own_failure("--policy", path, "--", "echo", "ran", message=f"asockctl: {path}{says}")
+        path = self.policy("[Rules]\n" + "# comment\n" * 40000)
+        self.check_own_failure("--policy", path, "--", "echo", "ran", message=f"{path}: larger than 256 KiB")
+        path = self.policy("[Rules]\n" + "Allow=tcp * 1\n" * 5000)
+        self.check_own_failure("--policy", path, "--", "echo", "ran", message=path + ": ")
+        self.check_own_failure("--policy", "/nowhere/x", "--", "echo", "ran", message="/nowhere/x: No such file")
+        self.check_own_failure("--policy", "/", "--", "echo", "ran", message="/: Is a directory")
+        self.check_own_failure("--policy", "/a\nb\x1b", "--", "echo", "ran", message=r"/a\nb\x1b: ")
+        self.check_own_failure("--policy", message="requires an argument")
 
     def test_wrong_calls(self):
         self.check_own_failure(message="usage: asockctl run [OPTION]... -- COMMAND")

@@ -34,6 +34,7 @@ enum {
     ARM_SHOW = 18,
     ARM_STATS = 19,
     ARM_KILL = 20,
+    ARM_RESTRICTION = 21,
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,
     ARM_LEARNED = 27,

@@ -179,12 +179,25 @@ ASOCK_EXPORT int asock_context_get_error(asock_context *context);
 ASOCK_EXPORT int asock_context_reconnect(asock_context *context);
 
 /*
- * Takes the connection out of a context in which nothing was done yet but naming it and asking for limits,
+ * Takes the connection out of a context in which nothing was done yet but naming, asking for limits and restricting,
  * for another program to go on with (its ASOCK_FD). Waits for the daemon's welcome, at most timeout_ms (-1:
  * for ever). *ret is the caller's, close-on-exec and non-blocking; the context is as one whose session has ended.
  * -EBUSY: there is a socket, an op was submitted, a dispatcher runs. -ETIMEDOUT, -ECONNABORTED, -EMFILE.
  */
 ASOCK_EXPORT int asock_context_detach_fd(asock_context *context, int timeout_ms, int *ret);
+
+/*
+ * Narrows what the session may reach, for ever and for whoever has the connection: rules is a policy file of
+ * asockd.conf(5) with a [Rules] section and nothing else. From success on a connect needs these rules, all
+ * earlier ones and the administrator's to allow it; connects in progress that they do not allow end with
+ * ASOCK_ACCESS_DENIED, connections stay. It may be called before a name and limits are set, which are settled
+ * by the first op only. Waits for at most timeout_ms (-1: for ever) as asock_context_inspect() does.
+ * -EINVAL: the rules are wrong; text (may be NULL with text_size 0) then gets the daemon's words, "line 2: ...",
+ * cut at text_size - 1 octets. -ENOBUFS: too many rules in this session. -EMSGSIZE: more octets than a frame
+ * takes. After -ETIMEDOUT nobody knows. Also -ECONNABORTED, -ENOMEM, -EDEADLK, -EOPNOTSUPP (control socket).
+ */
+ASOCK_EXPORT int asock_context_restrict(asock_context *context, const char *rules, size_t len,
+                                        int timeout_ms, char *text, size_t text_size);
 
 /* --------------------------------------------------------------------------------- inspection */
 
