@@ -11,6 +11,7 @@ include tests/integration/library.mk
 
 # asockd
 py_tests += \
+	tests/integration/test_audit.py \
 	tests/integration/test_identity.py \
 	tests/integration/test_listeners.py \
 	tests/integration/test_reload.py \
@@ -25,7 +26,7 @@ py_tests += \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
 	tests/integration/test_ctl_run.py
-EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py
+EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py
 
 # README.md
 py_tests += tests/integration/test_readme.py
