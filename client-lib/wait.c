@@ -59,9 +59,13 @@ int asock_run_until(asock_op *op, int timeout_ms)
     uint64_t now = time_now_ms();
     uint64_t until = timeout_ms < 0 ? UINT64_MAX : now + (uint64_t)timeout_ms;
     uint64_t endings = op->endings;
+    /* What is asked now is not answered yet: to look for the answer before poll(2) would be in vain. */
+    bool has_asked = timeout_ms != 0 && !context->has_dispatcher && asock_output_is_wanted(context);
 
-    for (;;) {
-        if (!context->has_dispatcher)
+    for (;; has_asked = false) {
+        if (has_asked)
+            asock_output_flush(context);
+        else if (!context->has_dispatcher)
             asock_run_io(context);
         if (has_ended(op, endings))
             return 0;

@@ -96,13 +96,10 @@ static void detach(struct op *op, uint32_t error)
         w->stats.ops_failed++;
 }
 
-/* A request whose answer is awaited: the two completions may travel together. */
+/* A request whose answer may be awaited: the two completions may travel together. */
 static bool may_wait(const struct op *op)
 {
-    const struct sock *sock = op->sock;
-
-    return op->verb == VERB_SEND && !op->error && sock && op->bytes <= HOLD_OCTETS &&
-           !list_is_empty(&sock->receives) && list_is_empty(&sock->sends);
+    return is_send(op) && !op->error && op->bytes > 0 && op->bytes <= HOLD_OCTETS;
 }
 
 static void reply(struct op *op)
@@ -114,8 +111,10 @@ static void reply(struct op *op)
         return;
     }
     take_unreported(op);
-    if (may_wait(op))
+    if (may_wait(op)) {
+        s->held_id = op->socket_id;
         transport_hold(&s->transport);
+    }
     op->sock = NULL;
     session_reply_op(s, op);
     transport_hold_no_more(&s->transport);

@@ -138,7 +138,7 @@ static void take_connection(struct connect *c, int fd)
     stop_lookups(c);
     netsock_adopt(&sock->ns, fd);
     netsock_local(&sock->ns, &c->local);
-    netsock_remote(&sock->ns, &c->remote);
+    netsock_endpoint(&c->race.won.any, &c->remote);
     c->is_up = true;
     sock->connect = NULL;
     tell_connected(c);

@@ -31,6 +31,7 @@ static int take_winner(struct race *race, struct race_attempt *attempt)
     int fd = netsock_release(&attempt->ns, race->worker);
 
     race_stop(race);
+    race->won = attempt->address;
     return fd;
 }
 
@@ -55,6 +56,27 @@ static void settle_later(struct race *race)
 
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events);
 
+static bool is_loopback(const union resolver_address *addr)
+{
+    if (addr->any.sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&addr->in6.sin6_addr);
+    return ntohl(addr->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+/*
+ * On loopback the whole handshake happens inside the call, which still says EINPROGRESS: the socket was
+ * locked meanwhile. Asked again it knows, and the loop need not be waited for.
+ */
+static int connect_attempt(struct race_attempt *attempt)
+{
+    const union resolver_address *addr = &attempt->address;
+    int r = netsock_connect(&attempt->ns, &addr->any, length_of(addr));
+
+    if (r == -EINPROGRESS && is_loopback(addr))
+        r = netsock_connect(&attempt->ns, &addr->any, length_of(addr));
+    return r == -EALREADY ? -EINPROGRESS : r;
+}
+
 /* 1: an attempt is under way or has won; 0: this address is out. */
 static int start(struct race *race, struct race_attempt *attempt)
 {
@@ -68,18 +90,18 @@ static int start(struct race *race, struct race_attempt *attempt)
             race->error = verdict;
         return 0;
     }
+    race->last_family = addr->any.sa_family;
     netsock_init(&attempt->ns, on_event, attempt);
     r = netsock_open(&attempt->ns, race->worker, addr->any.sa_family);
     if (r == 0)
         r = race->hooks->prepare(race, &attempt->ns, &addr->any);
     if (r == 0)
-        r = netsock_connect(&attempt->ns, &addr->any, length_of(addr));
+        r = connect_attempt(attempt);
     if (r < 0 && r != -EINPROGRESS) {
         netsock_close(&attempt->ns, race->worker);
         note_failure(race, r);
         return 0;
     }
-    race->last_family = addr->any.sa_family;
     race->running++;
     if (r == 0)
         race->winner = attempt;

@@ -187,7 +187,21 @@ static void on_lost(struct transport *t)
     resume_later(session_of(t));
 }
 
-static const struct transport_ops transport_ops = {on_readable, on_drained, on_lost};
+/* The answer to what was sent is awaited: it may come at once, and both travel together. */
+static bool on_awaits(struct transport *t)
+{
+    struct session *s = session_of(t);
+    const struct sock *sock = session_sock(s, s->held_id);
+
+    return sock && !list_is_empty(&sock->receives) && list_is_empty(&sock->sends);
+}
+
+static const struct transport_ops transport_ops = {
+    .readable = on_readable,
+    .drained = on_drained,
+    .awaits = on_awaits,
+    .lost = on_lost,
+};
 
 static void on_run(struct task *task)
 {

@@ -84,6 +84,7 @@ struct session {
     struct list report;       /* sockets with something unreported */
     struct list room_waiters; /* sockets whose receive waits for room */
 
+    uint32_t held_id; /* socket whose completion may wait for the next one */
     bool has_hello;   /* requests are allowed */
     bool only_hello;  /* nothing but HELLO and RESTRICT so far: it may be repeated */
     bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */

@@ -61,6 +61,7 @@ static void flush(struct transport *t)
     size_t before = t->out_start;
     int r = write_out(t);
 
+    t->must_leave = false;
     if (r == 0) {
         ev_io_start(t->worker->loop, &t->write_io);
         if (t->out_start == before)
@@ -85,13 +86,18 @@ static void on_hold_over(struct deadline *deadline)
     if (t->hold_back > HOLD_SKIP_MOST)
         t->hold_back = HOLD_SKIP_MOST;
     t->hold_skip = t->hold_back;
+    t->must_leave = true;
     worker_flush_later(t->worker, &t->flush);
 }
 
 static bool hold(struct transport *t)
 {
-    if (!t->may_hold || list_is_linked(&t->flush.node))
+    if (t->must_leave || !t->ops->awaits(t)) {
+        if (deadline_is_set(&t->hold))
+            t->hold_back = 0;
+        deadline_unset(&t->hold);
         return false;
+    }
     if (deadline_is_set(&t->hold))
         return true;
     if (t->hold_skip > 0) {
@@ -102,21 +108,12 @@ static bool hold(struct transport *t)
     return true;
 }
 
-static void flush_later(struct transport *t)
-{
-    /* With a write watcher armed the socket is known to be full. */
-    if (ev_is_active(&t->write_io) || hold(t))
-        return;
-    if (deadline_is_set(&t->hold)) {
-        deadline_unset(&t->hold);
-        t->hold_back = 0;
-    }
-    worker_flush_later(t->worker, &t->flush);
-}
-
 static void on_flush(struct task *task)
 {
-    flush(container_of(task, struct transport, flush));
+    struct transport *t = container_of(task, struct transport, flush);
+
+    if (!hold(t))
+        flush(t);
 }
 
 static void on_writable(struct ev_loop *loop, struct ev_io *io, int events)
@@ -326,7 +323,13 @@ void transport_commit(struct transport *t, size_t len)
     if (t->out_lost)
         return;
     t->out_end += len;
-    flush_later(t);
+    if (!t->may_hold)
+        t->must_leave = true;
+    else if (deadline_is_set(&t->hold))
+        return;
+    /* With a write watcher armed the socket is known to be full. */
+    if (!ev_is_active(&t->write_io))
+        worker_flush_later(t->worker, &t->flush);
 }
 
 void transport_flush_now(struct transport *t)

@@ -18,6 +18,7 @@ struct transport;
 struct transport_ops {
     void (*readable)(struct transport *t); /* fill may have something */
     void (*drained)(struct transport *t);  /* output has left since it was full */
+    bool (*awaits)(struct transport *t);   /* may output that can wait do so now? */
     void (*lost)(struct transport *t);     /* writing failed: the other end is gone */
 };
 
@@ -36,6 +37,7 @@ struct transport {
     size_t out_start, out_end, out_cap;
     bool in_emptied;      /* the last read took all there was */
     bool out_lost;        /* output goes nowhere: it is dropped */
+    bool must_leave;      /* some of the output may not wait */
     bool may_hold;        /* what is committed now may wait for company */
     struct deadline hold; /* until then, at most */
     uint32_t hold_skip;   /* so many more go at once */
