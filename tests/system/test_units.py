@@ -76,7 +76,7 @@ def put_files():
         with open(unit, encoding="utf-8") as file:
             text = file.read()
         with open(unit, "w", encoding="utf-8") as file:
-            file.write(text.replace(f"ExecStart={prefix}/", "ExecStart=/usr/local/"))
+            file.write(re.sub(f"(Exec[A-Za-z]+=!?){re.escape(prefix)}/", r"\1/usr/local/", text))
 
 
 class Setup:
@@ -487,10 +487,14 @@ class UserInstance(unittest.TestCase):
         self.assertEqual(self.exchange(server.port), (0, "echo: hello"))
         rows = self.must("asockctl", "list", "--json", ASOCK_CONTROL=self.RUNTIME + "/asockd/control.sock")
         self.assertEqual(json.loads(rows), [])
+        pid = self.prop("asockd.service", "MainPID")
+        self.must("systemctl", "--user", "reload", "asockd.service")
         # Its files are the user's, and a wrong one is told with its name.
         folder = f"/home/{self.NAME}/.config/asockd"
         self.must("mkdir", "-p", folder)
         self.must("sh", "-c", f"printf '[Log]\\nLevel=loud\\n' >{folder}/asockd.conf")
+        self.assertNotEqual(self.as_user("systemctl", "--user", "reload", "asockd.service").returncode, 0)
+        self.assertEqual(self.prop("asockd.service", "MainPID"), pid)
         failed = self.as_user("systemctl", "--user", "restart", "asockd.service")
         self.assertNotEqual(failed.returncode, 0)
         must("journalctl", "--sync")
@@ -587,6 +591,55 @@ class Life(UnitsTest):
     def test_the_daemon_says_what_it_does(self):
         must("systemctl", "start", "asockd.service")
         self.assertNotEqual(prop("asockd.service", "StatusText"), "")
+
+
+class Reload(UnitsTest):
+    CONFIG = "/etc/asockd-reload"
+
+    def setUp(self):
+        super().setUp()
+        self.set_rules("Allow=tcp * * +loopback +private +local")
+        configure(arguments="--config-dir " + self.CONFIG)
+        must("systemctl", "start", "asockd.service")
+
+    def set_rules(self, rule):
+        os.makedirs(self.CONFIG + "/policy.d", exist_ok=True)
+        with open(self.CONFIG + "/policy.d/test.policy", "w", encoding="utf-8") as file:
+            file.write(f"[Rules]\n{rule}\n")
+
+    def outcome(self, server):
+        return run_client("exchange", "127.0.0.1", server.port, "hello").output
+
+    def test_good_and_bad(self):
+        server = self.server(echo_once)
+        before = prop("asockd.service", "MainPID")
+        self.assertEqual(self.outcome(server), "echo: hello")
+        self.set_rules("Deny=tcp * *")
+        must("systemctl", "reload", "asockd.service")
+        self.assertEqual(self.outcome(server), "AccessDenied")
+        self.set_rules("Allow=tcp * * +loopback +nonsense")
+        failed = run("systemctl", "reload", "asockd.service")
+        self.assertNotEqual(failed.returncode, 0)
+        where = self.CONFIG + "/policy.d/test.policy:2: "
+        texts = [row["MESSAGE"] for row in journal()]
+        self.assertTrue([text for text in texts if text.startswith("asockctl: reload: " + where)], texts[-20:])
+        # The service is as before, and so is what it allows.
+        self.assertEqual(prop("asockd.service", "ActiveState"), "active")
+        self.assertEqual(self.outcome(server), "AccessDenied")
+        self.set_rules("Allow=tcp * * +loopback +private +local")
+        must("systemctl", "reload", "asockd.service")
+        self.assertEqual(self.outcome(server), "echo: hello")
+        self.assertEqual(prop("asockd.service", "MainPID"), before)
+
+    def test_hang_up_is_told_to_the_service_manager(self):
+        self.set_rules("Deny=tcp * *")
+        count = asockctl("stats")["reloads"]
+        must("systemctl", "kill", "--signal=HUP", "--kill-who=main", "asockd.service")
+        await_true("reload", lambda: asockctl("stats")["reloads"] == count + 1)
+        await_true("running again", lambda: prop("asockd.service", "SubState") == "running")
+        invocation = prop("asockd.service", "InvocationID")
+        texts = [text for _, text in said_by_daemon(invocation)]
+        self.assertTrue([text for text in texts if text.startswith("reloaded")], texts)
 
 
 class Watchdog(UnitsTest):
