@@ -4,11 +4,13 @@
 #   box         boots a systemd for one command
 #   units.test  boots one box and runs test_units.py in it, clients are client.py
 #   identity.test  the same with test_identity.py
+#   audit_journal.test  the same with test_audit_journal.py
 #   NAME.int    a libcheck program from tests/system/NAME.c; needs
 #               tests_system_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
 #               tests_system_NAME_int_LDADD = $(INT_LIBS)
 
 script_tests += \
+	tests/system/audit_journal.test \
 	tests/system/box.test \
 	tests/system/identity.test \
 	tests/system/units.test
@@ -16,5 +18,6 @@ script_tests += \
 EXTRA_DIST += \
 	tests/system/box \
 	tests/system/client.py \
+	tests/system/test_audit_journal.py \
 	tests/system/test_identity.py \
 	tests/system/test_units.py
