@@ -269,11 +269,17 @@ static bool has_own_address(int fd, const union address *to)
     return memcmp(&own.in6.sin6_addr, &to->in6.sin6_addr, 16) == 0;
 }
 
-/* No route: nobody's, and nothing can be connected to. */
+/* Routes that are not there or lead nowhere, a scope that is missing: TCP will hear the same. */
 static bool is_unreachable(int err)
 {
-    return err == ENETUNREACH || err == EHOSTUNREACH || err == EADDRNOTAVAIL ||
-           err == EAFNOSUPPORT || err == ENETDOWN;
+    static const int errors[] = {ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT,
+                                 ENETDOWN,    EINVAL,       EACCES};
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        if (err == errors[i])
+            return true;
+    }
+    return false;
 }
 
 static bool try_connected(int fd, const struct policy_address *addr)

@@ -211,7 +211,6 @@ static struct policy_answer judge_address(struct judging *j)
     count = policy_address_embedded(&addr, embedded);
     for (unsigned int i = 0; i < count && answer.is_allowed; i++) {
         inner = judge_one(j, &embedded[i]);
-        inner.is_learned = inner.is_allowed && (inner.is_learned || answer.is_learned);
         if (!inner.is_allowed || inner.is_learned)
             answer = inner;
     }

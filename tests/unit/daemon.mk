@@ -12,6 +12,7 @@ unit_tests += \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_peer_places.unit \
+	tests/unit/test_policy_judge.unit \
 	tests/unit/test_resolver.unit \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
@@ -30,6 +31,16 @@ tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 tests_unit_test_address_order_unit_SOURCES = tests/unit/test_address_order.c
 tests_unit_test_race_unit_SOURCES = tests/unit/test_race.c
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
+
+policy_text_sources = tests/unit/policy_text.c tests/unit/policy_text.h
+tests_unit_test_policy_judge_unit_SOURCES = tests/unit/test_policy_judge.c $(policy_text_sources)
+
+# Asked by tests in Python.
+check_PROGRAMS += tests/unit/policy_probe
+tests_unit_policy_probe_SOURCES = tests/unit/policy_probe.c $(policy_text_sources)
+tests_unit_policy_probe_LDADD = $(DAEMON_LIBS)
+py_tests += tests/unit/test_policy_reference.py
+EXTRA_DIST += tests/lib/policy_reference.py
 
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h

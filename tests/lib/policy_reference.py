@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The order of judgement once more: naive, slow, and written from asockd.conf(5) alone.
+
+Its table of special addresses is the one of the man page, read from there.
+"""
+
+import collections
+import datetime
+import ipaddress
+import os
+import re
+
+Rule = collections.namedtuple("Rule", "where allow host first last flags")
+FLAGS = ("loopback", "private", "linklocal", "local", "special")
+
+
+def read_ranges(path):
+    """[(network, class)] of "Special addresses"."""
+    with open(path, encoding="utf-8") as page:
+        section = page.read().split(".Ss Special addresses\n")[1].split("\n.Ss ")[0]
+    rows = re.findall(r"^\.It Li (\S+) Ta (\w+) Ta", section, re.M)
+    return [(ipaddress.ip_network(net), name) for net, name in rows]
+
+
+RANGES = read_ranges(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "man", "asockd.conf.5"))
+
+
+def class_of(network):
+    """Of the smallest range that contains all of it; None: there is none."""
+    best = None
+    for candidate, name in RANGES:
+        if candidate.version == network.version and network.subnet_of(candidate):
+            if best is None or candidate.prefixlen > best[0].prefixlen:
+                best = (candidate, name)
+    return best[1] if best else None
+
+
+def embedded(address):
+    """The IPv4 addresses that packets to an IPv6 address may get to."""
+    if address.version == 4:
+        return []
+    octets = address.packed
+
+    def within(text):
+        return address in ipaddress.ip_network(text)
+
+    def v4(*numbers):
+        return ipaddress.IPv4Address(bytes(octets[i] for i in numbers))
+
+    last = v4(12, 13, 14, 15)
+    if within("64:ff9b::/96"):
+        return [last]
+    if within("64:ff9b:1::/48"):
+        return [a for a in (v4(6, 7, 9, 10), last) if int(a) != 0]
+    if within("2001::/32"):
+        return [v4(4, 5, 6, 7), ipaddress.IPv4Address(int(last) ^ 0xffffffff)]
+    if within("2002::/16"):
+        return [v4(2, 3, 4, 5)]
+    if within("::/96") and address not in (ipaddress.ip_address("::"), ipaddress.ip_address("::1")):
+        return [last]
+    return []
+
+
+class File:
+    """The rules of one file; what it takes is known to be well formed."""
+
+    def __init__(self, name, text):
+        self.rules, self.learns, day = [], None, None
+        learning = False
+        for number, line in enumerate(text.splitlines(), 1):
+            key, _, value = line.partition("=")
+            where = f"{name}:{number}"
+            if key in ("Allow", "Deny"):
+                self.rules.append(self.rule(where, key == "Allow", value))
+            elif key == "Mode":
+                learning = value == "learn"
+            elif key == "LearnUntil":
+                day = datetime.date.fromisoformat(value)
+                self.learns = where
+        if not learning or datetime.datetime.now(datetime.timezone.utc).date() > day:
+            self.learns = None
+
+    @staticmethod
+    def rule(where, allow, value):
+        _, host, port, *rest = value.split('"')[0].split()
+        first, _, last = ("1-65535" if port == "*" else port).partition("-")
+        if re.fullmatch(r"[\d.]+(/\d+)?", host) or ":" in host:
+            host = ipaddress.ip_network(host)
+        return Rule(where, allow, host, int(first), int(last or first), {flag[1:] for flag in rest})
+
+
+class Policy:
+    """Files in their order; local: which addresses are this host's own."""
+
+    def __init__(self, files, local=lambda address: False):
+        self.rules = [rule for file in files for rule in file.rules]
+        self.learns = next((file.learns for file in files if file.learns), None)
+        self.local = local
+
+    @staticmethod
+    def has_name(rule, name):
+        if name is None or not isinstance(rule.host, str):
+            return False
+        name = name.lower()
+        if rule.host.startswith("*."):
+            return name.endswith(rule.host[1:]) and name != rule.host[1:]
+        return rule.host in ("*", name)
+
+    @staticmethod
+    def has_address(rule, address):
+        if isinstance(rule.host, str):
+            return rule.host == "*"
+        return address.version == rule.host.version and address in rule.host
+
+    def unmatched(self, needs_nothing):
+        return f"learn {self.learns}" if self.learns and needs_nothing else "deny"
+
+    def ask_name(self, name, port):
+        for rule in self.rules:
+            if rule.first <= port <= rule.last and self.has_name(rule, name):
+                return ("allow " if rule.allow else "deny ") + rule.where
+        return self.unmatched(True)
+
+    def ask_one(self, name, address, port):
+        name_of_class = class_of(ipaddress.ip_network(address))
+        if name_of_class == "never" or port == 0:
+            return "deny"
+        needs = {name_of_class} - {"global", None}
+        if self.local(address) and name_of_class != "loopback":
+            needs.add("local")
+        for rule in self.rules:
+            if not rule.first <= port <= rule.last:
+                continue
+            if not self.has_name(rule, name) and not self.has_address(rule, address):
+                continue
+            has = set(rule.flags)
+            if not isinstance(rule.host, str):
+                has.add(class_of(rule.host))
+            return ("allow " if rule.allow and needs <= has else "deny ") + rule.where
+        return self.unmatched(not needs)
+
+    def ask_address(self, name, address, port):
+        if address.version == 6 and address in ipaddress.ip_network("::ffff:0:0/96"):
+            address = ipaddress.IPv4Address(address.packed[12:])
+        answers = [self.ask_one(name, address, port)]
+        for inner in embedded(address):
+            answers.append(self.ask_one(name, inner, port))
+        denials = [answer for answer in answers if answer.startswith("deny")]
+        learned = [answer for answer in answers if answer.startswith("learn")]
+        return (denials or learned or answers)[0]
+
+    def ask(self, name, address, port):
+        """What the probe would say; where several things are learned or allowed, only which of it."""
+        if address is None:
+            return self.ask_name(name, port)
+        return self.ask_address(name, ipaddress.ip_address(address), port)
