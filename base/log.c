@@ -53,7 +53,7 @@ static size_t escape(char *out, size_t cap, const char *text)
     for (; *text && n + 5 < cap; text++) {
         unsigned char c = (unsigned char)*text;
 
-        if (c >= 0x20 && c != 0x7f)
+        if (c >= 0x20 && c < 0x7f)
             out[n++] = (char)c;
         else
             n += (size_t)snprintf(out + n, cap - n, "\\x%02x", c);

@@ -225,22 +225,38 @@ END_TEST
 
 /* ---- pid namespaces, /proc ---- */
 
-/* Runs fn as the first process of a new pid namespace; /proc stays the old one's. */
-static void in_pid_namespace(void (*fn)(void *), void *data)
+static int wait_for(pid_t pid)
 {
     int status = -1;
+
+    return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
+}
+
+/* Nobody can be started in that namespace after its first process has ended: not by this one either. */
+static int run_in_pid_namespace(void (*fn)(void *), void *data)
+{
     pid_t pid;
 
-    ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (unshare(CLONE_NEWPID) < 0)
+        return 9;
     pid = fork();
-    ck_assert_int_ge(pid, 0);
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         fn(data);
         _exit(0);
     }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    return wait_for(pid) == 0 ? 0 : 8;
+}
+
+/* Runs fn as the first process of a new pid namespace; /proc stays the old one's. */
+static void in_pid_namespace(void (*fn)(void *), void *data)
+{
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(run_in_pid_namespace(fn, data));
+    ck_assert_int_eq(wait_for(pid), 0);
 }
 
 static void read_from_outside(void *data)
