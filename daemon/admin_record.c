@@ -141,6 +141,7 @@ static void add_limits(struct record *record, const struct limits *limits)
     record_number(record, "limit_socket_ops", limits->socket_ops);
     record_number(record, "limit_send_window", limits->send_window);
     record_number(record, "limit_queued", limits->queued_max);
+    record_number(record, "limit_shared", limits->shared_max);
 }
 
 /* "clients=1/64 hellos=0/16 ...": in use and the most there may be now; "-": no limit. */
@@ -186,6 +187,8 @@ static void add_session_use(struct record *record, const struct session *s)
 {
     record_number(record, "sockets", s->socket_count);
     record_number(record, "queued", s->queued);
+    record_number(record, "buffers", s->buffer_count);
+    record_number(record, "shared", s->shared);
     record_number(record, "ops", s->op_count);
     record_number(record, "ops_done", s->ops_done);
     record_number(record, "bytes_in", s->bytes_in);
@@ -351,9 +354,10 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_text(record, "version", PACKAGE_VERSION);
     record_number(record, "uptime_ms", age(w, w->started));
     record_number(record, "clients", count_nodes(&w->sessions));
-    record_number(record, "sockets", w->fds_used);
+    record_number(record, "sockets", w->fds_used - w->buffer_count);
     record_number(record, "sockets_max", w->fds_max);
     record_number(record, "draining", w->drain_count);
+    record_number(record, "buffers", w->buffer_count);
     record_number(record, "clients_total", stats->sessions);
     record_number(record, "sockets_total", stats->sockets);
     record_number(record, "requests", stats->requests);

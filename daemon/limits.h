@@ -24,6 +24,7 @@
 #define LIMIT_OPS_MOST 262144u
 #define LIMIT_WINDOW_MOST (64u * 1024u * 1024u)
 #define LIMIT_QUEUED_MOST (1024u * 1024u * 1024u)
+#define LIMIT_SHARED_MOST (1024u * 1024u * 1024u)
 
 /* A unit alone may have a quarter of them (daemon/quota.h): as many as a busy service has processes. */
 #define LIMIT_CLIENTS_DEFAULT 1024u
@@ -48,6 +49,13 @@
 
 /* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
 #define LIMIT_SHUTDOWNS 4u
+
+/* Buffers of a session: each costs a descriptor and a mapping. */
+#define LIMIT_BUFFERS 64u
+/* Windows of two megabytes for some thirty fast connections. */
+#define LIMIT_SHARED_DEFAULT (64u * 1024u * 1024u)
+/* Emptied per turn: a hole of so much takes the kernel less than a millisecond. */
+#define SHARED_EMPTY_STEP (4u * 1024u * 1024u)
 
 /* LISTs at a time in a session: not counted as ops either. */
 #define LIMIT_STREAMS 16u

@@ -57,6 +57,7 @@ libasockd_la_SOURCES = \
 	daemon/op_hello.c \
 	daemon/op_inspect.c \
 	daemon/op_kill.c \
+	daemon/op_memory.c \
 	daemon/op_open.c \
 	daemon/op_option.c \
 	daemon/op_policy.c \
@@ -100,8 +101,11 @@ libasockd_la_SOURCES = \
 	daemon/services.h \
 	daemon/session.c \
 	daemon/session.h \
+	daemon/session_memory.c \
 	daemon/session_quota.c \
 	daemon/session_reply.c \
+	daemon/shared.c \
+	daemon/shared.h \
 	daemon/sock.c \
 	daemon/sock.h \
 	daemon/sock_audit.c \

@@ -99,6 +99,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
         .socket_ops = LIMIT_SOCKET_OPS_DEFAULT,
         .send_window = LIMIT_WINDOW_DEFAULT,
         .queued_max = LIMIT_QUEUED_DEFAULT,
+        .shared_max = LIMIT_SHARED_DEFAULT,
     };
     w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
     w->quota = quota_new();

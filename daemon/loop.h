@@ -39,6 +39,7 @@ struct deadline {
 struct limits {
     uint32_t sockets, ops, socket_ops;
     uint64_t send_window, queued_max;
+    uint64_t shared_max; /* octets of shared memory */
 };
 
 struct worker {
@@ -60,7 +61,8 @@ struct worker {
     uint32_t drain_count;
     uint64_t next_id; /* of sessions and sockets, for people: never used twice */
 
-    uint32_t fds_used, fds_max; /* network sockets */
+    uint32_t fds_used, fds_max; /* of network sockets, and of buffers */
+    uint32_t buffer_count;
 
     struct list spare_ops; /* struct op */
     uint32_t spare_op_count;

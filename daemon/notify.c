@@ -12,7 +12,7 @@
 static void tell(struct notifier *n, const char *first)
 {
     n->clients = n->listeners->clients;
-    n->sockets = n->worker->fds_used;
+    n->sockets = n->worker->fds_used - n->worker->buffer_count;
     sd_notifyf(0, "%sSTATUS=%u clients, %u sockets", first, (unsigned int)n->clients,
                (unsigned int)n->sockets);
 }
@@ -23,7 +23,8 @@ static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    if (n->clients != n->listeners->clients || n->sockets != n->worker->fds_used)
+    if (n->clients != n->listeners->clients ||
+        n->sockets != n->worker->fds_used - n->worker->buffer_count)
         tell(n, "");
 }
 

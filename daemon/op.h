@@ -24,6 +24,8 @@ struct op;
 struct session;
 struct sock;
 struct connect;
+struct session_buffer;
+struct shared;
 struct reply;
 
 enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
@@ -81,6 +83,8 @@ struct op {
             struct endpoint *endpoint; /* NULL: the number is the value */
             struct octets *octets;     /* NULL: no payload */
         } value;
+        struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
+        struct session_buffer *unregister; /* waits until this has gone */
         struct {
             struct inspect_cursor cursor; /* where the next record is looked for */
         } inspect;

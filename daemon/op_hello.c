@@ -28,6 +28,8 @@ static void tell_welcome(struct session *s, uint64_t token)
         .queued_max = s->limits.queued_max,
         .payload_max = FRAME_PAYLOAD_MAX,
         .head_max = FRAME_HEAD_MAX,
+        .buffers = LIMIT_BUFFERS,
+        .shared_max = s->limits.shared_max,
     };
     session_send_reply(s, &reply, NULL, 0);
 }

@@ -239,6 +239,7 @@ static void set_quotas(struct worker *w, const struct server_config *config,
     quota_limit(w->quota, QUOTA_SOCKETS, config->total_sockets ? config->total_sockets : sockets);
     quota_limit(w->quota, QUOTA_OPS, config->total_ops);
     quota_limit(w->quota, QUOTA_QUEUED, config->total_queued ? config->total_queued : queued);
+    quota_limit(w->quota, QUOTA_SHARED, config->total_shared ? config->total_shared : queued);
 }
 
 /* ---- start ---- */

@@ -236,6 +236,7 @@ static void on_gone(struct task *task)
     op_free(w, s->spare);
     policy_view_free(s->view);
     session_quota_leave(s);
+    mem_free(s->buffers);
     mem_free(s->tokens);
     mem_free(s->slots);
     mem_free(s);
@@ -259,8 +260,8 @@ static void init_lists(struct session *s)
 static int acquire(struct session *s, const struct session_config *config, int fd,
                    char why[static SESSION_WHY_MAX])
 {
-    static const struct limits least = {LIMIT_SOCKETS_LEAST, LIMIT_OPS_LEAST, LIMIT_OPS_LEAST,
-                                        LIMIT_WINDOW_LEAST, LIMIT_WINDOW_LEAST};
+    static const struct limits least = {LIMIT_SOCKETS_LEAST, LIMIT_OPS_LEAST,    LIMIT_OPS_LEAST,
+                                        LIMIT_WINDOW_LEAST,  LIMIT_WINDOW_LEAST, 0};
     struct worker *w = config->worker;
     int r = 0;
 
@@ -366,9 +367,9 @@ static void close_sockets(struct session *s)
     }
 }
 
-void session_socket_left(struct session *s)
+void session_part_left(struct session *s)
 {
-    if (s->has_ended && list_is_empty(&s->lingering))
+    if (s->has_ended && list_is_empty(&s->lingering) && s->buffer_count == 0)
         worker_defer(s->worker, &s->gone);
 }
 
@@ -412,7 +413,8 @@ void session_end(struct session *s, uint32_t error, const char *text)
     /* What it still has is its lingering sockets: it is nobody's client any more. */
     peer_deinit(&s->peer);
     session_quota_end(s);
-    session_socket_left(s);
+    session_release_buffers(s);
+    session_part_left(s);
 }
 
 struct session_slot *session_slot(struct session *s, uint32_t id)

@@ -24,12 +24,18 @@ struct sock;
 struct frame;
 struct policy_view;
 struct quota;
+struct shared;
 
 enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
 
 struct session_slot {
     struct sock *sock;
     uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
+};
+
+struct session_buffer {
+    struct shared *shared; /* NULL: the id is free */
+    struct op *unregister; /* completes when it has gone; NULL: nobody waits */
 };
 
 /* Where a session's frames go. 0, or -EPROTO with session->why set: the session ends. */
@@ -84,7 +90,12 @@ struct session {
     struct list report;       /* sockets with something unreported */
     struct list room_waiters; /* sockets whose receive waits for room */
 
-    uint32_t held_id; /* socket whose completion may wait for the next one */
+    uint32_t held_id;               /* socket whose completion may wait for the next one */
+    struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
+    uint32_t buffer_count;
+    uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
+    uint64_t shared;             /* octets of all buffers */
+
     bool has_hello;   /* requests are allowed */
     bool only_hello;  /* nothing but HELLO and RESTRICT so far: it may be repeated */
     bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */
@@ -121,8 +132,8 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
  */
 void session_end(struct session *s, uint32_t error, const char *text);
 
-/* A socket has left; the last lingering one lets a session that has ended go. */
-void session_socket_left(struct session *s);
+/* A socket or a buffer has left; the last one lets a session that has ended go. */
+void session_part_left(struct session *s);
 
 /* Slots and tables for the granted limits. -ENOMEM: as before. */
 int session_grant(struct session *s, const struct limits *limits);
@@ -150,6 +161,12 @@ struct limits session_most(const struct session *s);
 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
+
+/* Charged and made, not yet sent. 0; -EDQUOT: over a limit; -ENOMEM; -EMFILE; other -errno. */
+int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
+/* NULL: none, or it has been given back. */
+struct session_buffer *session_buffer(struct session *s, uint32_t id);
+void session_release_buffers(struct session *s);
 
 /* The op for the request being dispatched; there always is one. */
 struct op *session_take_op(struct session *s);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/session.h"
+#include "daemon/shared.h"
 #include "daemon/sock.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -14,8 +15,9 @@
 /* Below this much room a receive waits: small pieces would cost more messages than they save time. */
 #define RECEIVE_ROOM (16u * 1024u)
 
-bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
-                        uint32_t payload_len)
+/* parcel NULL: no descriptor goes with it. */
+static bool send_reply(struct session *s, const struct reply *reply, const void *payload,
+                       uint32_t payload_len, struct parcel *parcel)
 {
     uint8_t *place;
     long n;
@@ -29,8 +31,17 @@ bool session_send_reply(struct session *s, const struct reply *reply, const void
     assert(n > 0);
     if (payload_len > 0)
         memcpy(place + n, payload, payload_len);
-    transport_commit(&s->transport, (size_t)n + payload_len);
+    if (parcel)
+        transport_commit_parcel(&s->transport, (size_t)n + payload_len, parcel);
+    else
+        transport_commit(&s->transport, (size_t)n + payload_len);
     return true;
+}
+
+bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
+                        uint32_t payload_len)
+{
+    return send_reply(s, reply, payload, payload_len, NULL);
 }
 
 void session_fill_reply(const struct op *op, struct reply *ret)
@@ -60,7 +71,12 @@ static bool try_reply(struct session *s, struct op *op)
         payload = op->text;
         payload_len = (uint32_t)strnlen(op->text, CODEC_TEXT_MAX);
     }
-    return session_send_reply(s, &reply, payload, payload_len);
+    if (reply.descriptors == 0)
+        return session_send_reply(s, &reply, payload, payload_len);
+    if (!send_reply(s, &reply, payload, payload_len, &op->parcel_of->parcel))
+        return false;
+    op->parcel_of = NULL; /* the transport's from here on */
+    return true;
 }
 
 void session_reply_op(struct session *s, struct op *op)

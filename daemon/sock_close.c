@@ -41,7 +41,7 @@ static void leave_session(struct sock *sock)
     list_remove(&sock->room);
     list_remove(&sock->node);
     sock->session = NULL;
-    session_socket_left(s);
+    session_part_left(s);
 }
 
 static void go(struct sock *sock)

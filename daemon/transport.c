@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: readable -> fill -> the session consumes frames -> replies are reserved and committed
- * -> one write at the end of the turn.
+ * -> one write at the end of the turn. A frame that carries a descriptor begins a write of its own.
  * Failures: the client stops reading (EAGAIN: a write watcher, room runs out, the session pauses
  * reading), the client dies (output is dropped, input is read to its end), no memory for a block
  * (the small buffers go on).
@@ -10,7 +10,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,19 +25,71 @@ static void use_small_output(struct transport *t)
     t->out_start = t->out_end = 0;
 }
 
+static void drop_parcel(struct parcel *parcel)
+{
+    list_remove(&parcel->node);
+    parcel->left(parcel);
+}
+
 static void drop_output(struct transport *t)
 {
+    struct parcel *parcel;
+
+    while ((parcel = list_first(&t->parcels, struct parcel, node)))
+        drop_parcel(parcel);
     if (t->out != t->out_small)
         worker_block_put(t->worker, t->out);
     use_small_output(t);
+}
+
+static ssize_t send_with_fd(struct transport *t, size_t len, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char octets[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = {t->out + t->out_start, len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.octets,
+                         .msg_controllen = sizeof(control.octets)};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    memset(&control, 0, sizeof(control));
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+    return sendmsg(t->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* One write, which ends where the next descriptor's frame begins. */
+static ssize_t write_some(struct transport *t)
+{
+    struct parcel *first = list_first(&t->parcels, struct parcel, node), *next;
+    size_t len = t->out_end - t->out_start;
+    ssize_t n;
+
+    if (!first)
+        return send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (first->at > t->octets_out)
+        return send(t->fd, t->out + t->out_start, (size_t)(first->at - t->octets_out),
+                    MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (first->node.next != &t->parcels) {
+        next = container_of(first->node.next, struct parcel, node);
+        len = (size_t)(next->at - first->at);
+    }
+    n = send_with_fd(t, len, first->fd);
+    if (n > 0)
+        drop_parcel(first);
+    return n;
 }
 
 /* 1: all written, 0: the rest waits, -errno: the other end is gone. */
 static int write_out(struct transport *t)
 {
     while (t->out_start < t->out_end) {
-        ssize_t n = send(t->fd, t->out + t->out_start, t->out_end - t->out_start,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = write_some(t);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -141,6 +195,7 @@ int transport_init(struct transport *t, struct worker *w, int fd, const struct t
     t->worker = w;
     t->ops = ops;
     t->fd = fd;
+    list_init(&t->parcels);
     use_small_output(t);
     task_init(&t->flush, on_flush);
     deadline_init(&t->hold, on_hold_over);
@@ -330,6 +385,24 @@ void transport_commit(struct transport *t, size_t len)
     /* With a write watcher armed the socket is known to be full. */
     if (!ev_is_active(&t->write_io))
         worker_flush_later(t->worker, &t->flush);
+}
+
+void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel)
+{
+    if (t->out_lost) {
+        parcel->left(parcel);
+        return;
+    }
+    parcel->at = t->octets_out + (t->out_end - t->out_start);
+    list_append(&t->parcels, &parcel->node);
+    transport_commit(t, len);
+}
+
+bool transport_is_read(const struct transport *t)
+{
+    int unread = 0;
+
+    return ioctl(t->fd, SIOCOUTQ, &unread) == 0 && unread == 0;
 }
 
 void transport_flush_now(struct transport *t)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "daemon/loop.h"
 
 struct transport;
@@ -20,6 +21,17 @@ struct transport_ops {
     void (*drained)(struct transport *t);  /* output has left since it was full */
     bool (*awaits)(struct transport *t);   /* may output that can wait do so now? */
     void (*lost)(struct transport *t);     /* writing failed: the other end is gone */
+};
+
+/*
+ * A descriptor that travels with the first octet of a frame. Both stay as they are until left() is
+ * called: the frame has gone, or will never go.
+ */
+struct parcel {
+    struct list node; /* transport->parcels */
+    uint64_t at;      /* in octets_out: where its frame begins */
+    int fd;
+    void (*left)(struct parcel *parcel);
 };
 
 struct transport {
@@ -35,6 +47,7 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
+    struct list parcels;  /* in the order of their frames */
     bool in_emptied;      /* the last read took all there was */
     bool out_lost;        /* output goes nowhere: it is dropped */
     bool must_leave;      /* some of the output may not wait */
@@ -95,6 +108,10 @@ static inline void transport_wait_room(struct transport *t)
 }
 /* len octets of the place that was reserved last are output now; they leave at the end of the turn. */
 void transport_commit(struct transport *t, size_t len);
+/* The same; parcel->fd goes with the first of these octets. */
+void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel);
+/* Everything that was written has been read by the other end. */
+bool transport_is_read(const struct transport *t);
 /*
  * Between these, output that is committed need not leave at the end of the turn: it may wait up to
  * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first and

@@ -59,7 +59,8 @@ static void check_request(const struct request *request)
 
 static bool verb_is_known(uint32_t verb)
 {
-    return (verb >= VERB_HELLO && verb <= VERB_SYNC) || (verb >= VERB_LIST && verb <= VERB_LEARNED);
+    return (verb >= VERB_HELLO && verb <= VERB_UNREGISTER) ||
+           (verb >= VERB_LIST && verb <= VERB_LEARNED);
 }
 
 /* The short way, where there is one, says what protobuf-c says; the strings are the scratch's. */

@@ -38,6 +38,8 @@ union arm {
     Asock__V1__Reload reload;
     Asock__V1__Judge judge;
     Asock__V1__Learned learned;
+    Asock__V1__Register reg;
+    Asock__V1__Unregister unregister;
 };
 
 struct encoder {
@@ -382,6 +384,34 @@ static int put_learned(struct encoder *e)
     return 0;
 }
 
+static int put_register(struct encoder *e)
+{
+    asock__v1__register__init(&e->arm->reg);
+    e->head->register_ = &e->arm->reg;
+    e->head->register_->length = e->request->reg.length;
+    return 0;
+}
+
+static int get_register(struct decoder *d)
+{
+    d->ret->reg.length = d->head->register_->length;
+    return 0;
+}
+
+static int put_unregister(struct encoder *e)
+{
+    asock__v1__unregister__init(&e->arm->unregister);
+    e->head->unregister = &e->arm->unregister;
+    e->head->unregister->buffer = e->request->unregister.buffer;
+    return 0;
+}
+
+static int get_unregister(struct decoder *d)
+{
+    d->ret->unregister.buffer = d->head->unregister->buffer;
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -406,6 +436,8 @@ static const struct row {
     [VERB_GET_OPTION] = {ASOCK__V1__REQUEST__ARM_GET_OPTION, put_get_option, get_get_option},
     [VERB_SYNC] = {ASOCK__V1__REQUEST__ARM_SYNC, put_sync, get_nothing},
     [VERB_RESTRICT] = {ASOCK__V1__REQUEST__ARM_RESTRICTION, put_restrict, get_nothing},
+    [VERB_REGISTER] = {ASOCK__V1__REQUEST__ARM_REGISTER, put_register, get_register},
+    [VERB_UNREGISTER] = {ASOCK__V1__REQUEST__ARM_UNREGISTER, put_unregister, get_unregister},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

@@ -25,6 +25,8 @@ enum verb {
     VERB_GET_OPTION = 10,
     VERB_SYNC = 11,
     VERB_RESTRICT = 12,
+    VERB_REGISTER = 13,
+    VERB_UNREGISTER = 14,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
@@ -86,6 +88,12 @@ struct option_value {
     struct endpoint endpoint;
 };
 
+/* A part of a buffer that client and daemon share. */
+struct segment {
+    uint32_t buffer;
+    uint64_t offset, length;
+};
+
 struct request {
     uint32_t verb; /* enum verb, or a number this side does not know */
     uint32_t socket;
@@ -133,6 +141,12 @@ struct request {
         struct {
             bool close;
         } reload;
+        struct {
+            uint64_t length;
+        } reg;
+        struct {
+            uint32_t buffer;
+        } unregister;
     };
 };
 
@@ -140,9 +154,11 @@ struct welcome {
     uint32_t version, sockets, ops, socket_ops;
     uint64_t send_window, queued_max;
     uint32_t payload_max, head_max;
+    uint32_t buffers;
+    uint64_t shared_max;
 };
 
-enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME };
+enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME, BODY_SEGMENT };
 
 struct reply {
     uint32_t kind;
@@ -162,6 +178,7 @@ struct reply {
         } connected;
         struct option_value value;
         uint32_t event;
+        struct segment segment;
         struct welcome welcome;
     };
 };

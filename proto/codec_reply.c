@@ -15,6 +15,7 @@ struct body {
         Asock__V1__OptionValue value;
         Asock__V1__Event event;
         Asock__V1__Welcome welcome;
+        Asock__V1__Segment segment;
     };
     Asock__V1__Endpoint local, remote;
 };
@@ -78,6 +79,21 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     m->queued_max = reply->welcome.queued_max;
     m->payload_max = reply->welcome.payload_max;
     m->head_max = reply->welcome.head_max;
+    m->buffers = reply->welcome.buffers;
+    m->shared_max = reply->welcome.shared_max;
+    return 0;
+}
+
+static int put_segment(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    Asock__V1__Segment *m = &body->segment;
+
+    asock__v1__segment__init(m);
+    head->body_case = ASOCK__V1__REPLY__BODY_SEGMENT;
+    head->segment = m;
+    m->buffer = reply->segment.buffer;
+    m->offset = reply->segment.offset;
+    m->length = reply->segment.length;
     return 0;
 }
 
@@ -94,6 +110,8 @@ static int put_body(const struct reply *reply, struct body *body, Asock__V1__Rep
         return put_event(reply, body, head);
     case BODY_WELCOME:
         return put_welcome(reply, body, head);
+    case BODY_SEGMENT:
+        return put_segment(reply, body, head);
     }
     return -EINVAL;
 }
@@ -146,6 +164,8 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.queued_max = m->queued_max;
     ret->welcome.payload_max = m->payload_max;
     ret->welcome.head_max = m->head_max;
+    ret->welcome.buffers = m->buffers;
+    ret->welcome.shared_max = m->shared_max;
 }
 
 static void get_body(const Asock__V1__Reply *head, struct reply *ret)
@@ -169,6 +189,11 @@ static void get_body(const Asock__V1__Reply *head, struct reply *ret)
         break;
     case ASOCK__V1__REPLY__BODY_WELCOME:
         get_welcome(head->welcome, ret);
+        break;
+    case ASOCK__V1__REPLY__BODY_SEGMENT:
+        ret->body = BODY_SEGMENT;
+        ret->segment = (struct segment){head->segment->buffer, head->segment->offset,
+                                        head->segment->length};
         break;
     default:
         break;

@@ -7,6 +7,7 @@ says is free again, and keeps replies that nobody has asked for yet.
 
 import collections
 import os
+import mmap
 import socket
 import struct
 import unittest
@@ -55,6 +56,7 @@ class Wire:
         self.sock.settimeout(DEADLINE)
         self.buffer = bytearray()
         self.kept = collections.deque()  # (reply, payload)
+        self.descriptors = collections.deque()  # received, and not yet taken
         self.freed = collections.Counter()      # octets by socket id
         self.ops_freed = collections.Counter()  # ops by socket id
         self.token = 1 << 40
@@ -62,6 +64,8 @@ class Wire:
 
     def close(self):
         self.sock.close()
+        while self.descriptors:
+            os.close(self.descriptors.popleft())
 
     disconnect = close
 
@@ -103,6 +107,14 @@ class Wire:
         return request(pb.VERB_CANCEL, op, number, cancel=pb.Cancel(target=target))
 
     @staticmethod
+    def make_register(op, length, number=0):
+        return request(pb.VERB_REGISTER, op, number, register=pb.Register(length=length))
+
+    @staticmethod
+    def unregister(op, buffer, **fields):
+        return request(pb.VERB_UNREGISTER, op, unregister=pb.Unregister(buffer=buffer), **fields)
+
+    @staticmethod
     def sync(op):
         return request(pb.VERB_SYNC, op, sync=pb.Sync())
 
@@ -124,6 +136,13 @@ class Wire:
         self.freed[reply.socket] += reply.send_freed
         self.ops_freed[reply.socket] += reply.ops_freed
 
+    def _receive(self):
+        data, descriptors, flags, _ = socket.recv_fds(self.sock, 1 << 20, 16)
+        self.descriptors.extend(descriptors)
+        if flags & socket.MSG_CTRUNC:
+            raise AssertionError("more descriptors than anybody asked for")
+        return data
+
     def _parse(self):
         """The first whole frame of the buffer, or None."""
         if len(self.buffer) < PREFIX.size:
@@ -143,7 +162,7 @@ class Wire:
         """The next frame from the daemon; EOFError when there are no more."""
         while (got := self._parse()) is None:
             try:
-                data = self.sock.recv(1 << 20)
+                data = self._receive()
             except ConnectionResetError:
                 data = b""
             if not data:
@@ -200,6 +219,18 @@ class Wire:
         except EOFError:
             return reply, text
         raise AssertionError(f"a frame behind the last one: {more}")
+
+    def register(self, length):
+        """A buffer of this session: its id and its memory."""
+        self.token += 1
+        self.send(self.make_register(self.token, length))
+        reply = self.completion(self.token)
+        if reply.error or reply.descriptors != 1:
+            raise AssertionError(f"REGISTER: {reply}")
+        descriptor = self.descriptors.popleft()
+        memory = mmap.mmap(descriptor, reply.segment.length)
+        os.close(descriptor)
+        return reply.segment.buffer, memory
 
     def inspect(self, number=0, **arm):
         """inspect(list=pb.List()): the records as dictionaries."""

@@ -10,6 +10,7 @@ py_tests += \
 	tests/protocol/test_flow.py \
 	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
+	tests/protocol/test_memory.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_quota.py \
 	tests/protocol/test_session.py \

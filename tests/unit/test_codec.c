@@ -9,10 +9,10 @@
 #define NAME_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789\xc3\xa9\xc3\xa9\xc3\xa9"
 
 static const uint32_t verbs[] = {
-    VERB_HELLO,    VERB_OPEN,   VERB_CONNECT, VERB_SEND,       VERB_RECEIVE,
-    VERB_SHUTDOWN, VERB_CLOSE,  VERB_CANCEL,  VERB_SET_OPTION, VERB_GET_OPTION,
-    VERB_SYNC,     VERB_LIST,   VERB_SHOW,    VERB_RESTRICT,   VERB_STATS,
-    VERB_KILL,     VERB_RELOAD, VERB_JUDGE,   VERB_LEARNED,
+    VERB_HELLO,   VERB_OPEN,     VERB_CONNECT,    VERB_SEND,       VERB_RECEIVE, VERB_SHUTDOWN,
+    VERB_CLOSE,   VERB_CANCEL,   VERB_SET_OPTION, VERB_GET_OPTION, VERB_SYNC,    VERB_LIST,
+    VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
+    VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -91,6 +91,12 @@ static void fill_arm(struct request *ret)
     case VERB_SHOW:
     case VERB_KILL:
         ret->show.id = UINT64_MAX;
+        break;
+    case VERB_REGISTER:
+        ret->reg.length = UINT64_MAX;
+        break;
+    case VERB_UNREGISTER:
+        ret->unregister.buffer = UINT32_MAX;
         break;
     case VERB_RELOAD:
         ret->reload.close = true;
@@ -228,7 +234,8 @@ static void fill_welcome(struct welcome *ret)
 {
     ret->version = ret->sockets = ret->ops = ret->socket_ops = UINT32_MAX;
     ret->send_window = ret->queued_max = UINT64_MAX;
-    ret->payload_max = ret->head_max = UINT32_MAX;
+    ret->payload_max = ret->head_max = ret->buffers = UINT32_MAX;
+    ret->shared_max = UINT64_MAX;
 }
 
 static void fill_reply(int body, struct reply *ret)
@@ -256,6 +263,9 @@ static void fill_reply(int body, struct reply *ret)
     case BODY_WELCOME:
         ret->kind = KIND_WELCOME;
         fill_welcome(&ret->welcome);
+        break;
+    case BODY_SEGMENT:
+        ret->segment = (struct segment){UINT32_MAX, UINT64_MAX, UINT64_MAX};
         break;
     case BODY_NONE:
         break;
@@ -380,10 +390,10 @@ int main(void)
     tcase_add_loop_test(requests, test_request_small_buffer, 0, VERBS);
     tcase_add_test(requests, test_request_refused_by_encoder);
     suite_add_tcase(suite, requests);
-    tcase_add_loop_test(replies, test_reply_round_trip_max, BODY_NONE, BODY_WELCOME + 1);
-    tcase_add_loop_test(replies, test_reply_round_trip_empty, BODY_NONE, BODY_WELCOME + 1);
-    tcase_add_loop_test(replies, test_reply_truncated, BODY_NONE, BODY_WELCOME + 1);
-    tcase_add_loop_test(replies, test_reply_small_buffer, BODY_NONE, BODY_WELCOME + 1);
+    tcase_add_loop_test(replies, test_reply_round_trip_max, BODY_NONE, BODY_SEGMENT + 1);
+    tcase_add_loop_test(replies, test_reply_round_trip_empty, BODY_NONE, BODY_SEGMENT + 1);
+    tcase_add_loop_test(replies, test_reply_truncated, BODY_NONE, BODY_SEGMENT + 1);
+    tcase_add_loop_test(replies, test_reply_small_buffer, BODY_NONE, BODY_SEGMENT + 1);
     tcase_add_test(replies, test_reply_body_fits_kind);
     suite_add_tcase(suite, replies);
     runner = srunner_create(suite);

@@ -35,6 +35,8 @@ enum {
     ARM_STATS = 19,
     ARM_KILL = 20,
     ARM_RESTRICTION = 21,
+    ARM_REGISTER = 22,
+    ARM_UNREGISTER = 23,
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,
     ARM_LEARNED = 27,

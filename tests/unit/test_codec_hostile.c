@@ -28,6 +28,8 @@ static const struct {
     {VERB_RELOAD, ARM_RELOAD},
     {VERB_JUDGE, ARM_JUDGE},
     {VERB_LEARNED, ARM_LEARNED},
+    {VERB_REGISTER, ARM_REGISTER},
+    {VERB_UNREGISTER, ARM_UNREGISTER},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 

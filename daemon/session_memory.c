@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A session's buffers: shared memory by id.
+ *
+ * Happy path: charged, made, sent with the reply; released by the client or with the session, emptied
+ * when no op uses it, and only then not charged any more.
+ * Failures: over the session's limits, the client leaves its descriptors unread, no memory.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "daemon/complete.h"
+#include "daemon/quota.h"
+#include "daemon/session.h"
+#include "daemon/shared.h"
+#include "proto/errors.h"
+
+static int charge(struct session *s, uint64_t octets)
+{
+    if (octets > s->limits.shared_max - s->shared ||
+        quota_charge(s->quota, QUOTA_SHARED, octets) < 0)
+        return -EDQUOT;
+    s->shared += octets;
+    return 0;
+}
+
+static void uncharge(struct session *s, uint64_t octets)
+{
+    s->shared -= octets;
+    quota_uncharge(s->quota, QUOTA_SHARED, octets);
+}
+
+static struct session_buffer *buffer_at(struct session *s, uint32_t id)
+{
+    return s->buffers && id > 0 && id <= LIMIT_BUFFERS ? &s->buffers[id - 1] : NULL;
+}
+
+struct session_buffer *session_buffer(struct session *s, uint32_t id)
+{
+    struct session_buffer *buffer = buffer_at(s, id);
+
+    return buffer && buffer->shared && !buffer->shared->is_released ? buffer : NULL;
+}
+
+static void on_buffer_gone(struct shared *shared)
+{
+    struct session *s = shared->owner;
+    struct session_buffer *buffer = buffer_at(s, shared->id);
+    struct op *op = buffer->unregister;
+
+    uncharge(s, shared->length);
+    s->buffer_count--;
+    s->worker->buffer_count--;
+    buffer->shared = NULL;
+    if (op)
+        complete(op, ERR_SUCCESS);
+    session_part_left(s);
+}
+
+static struct session_buffer *free_buffer(struct session *s)
+{
+    if (!s->buffers)
+        s->buffers = mem_zalloc(LIMIT_BUFFERS, sizeof(*s->buffers));
+    for (uint32_t id = 1; s->buffers && id <= LIMIT_BUFFERS; id++)
+        if (!buffer_at(s, id)->shared)
+            return buffer_at(s, id);
+    return NULL;
+}
+
+/*
+ * The kernel counts descriptors in flight for all sessions together: those that a client does not fetch
+ * must not use up what others need.
+ */
+static bool may_send_descriptor(struct session *s)
+{
+    if (list_is_empty(&s->transport.parcels) && transport_is_read(&s->transport))
+        s->descriptors_unread = 0;
+    return s->descriptors_unread < LIMIT_BUFFERS;
+}
+
+int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
+{
+    uint64_t octets = shared_rounded(length);
+    struct session_buffer *buffer;
+    int r;
+
+    if (octets == 0 || s->buffer_count >= LIMIT_BUFFERS || !may_send_descriptor(s))
+        return -EDQUOT;
+    buffer = free_buffer(s);
+    if (!buffer)
+        return -ENOMEM;
+    r = charge(s, octets);
+    if (r < 0)
+        return r;
+    r = shared_new(s->worker, octets, ret);
+    if (r < 0) {
+        uncharge(s, octets);
+        return r;
+    }
+    s->buffer_count++;
+    s->worker->buffer_count++;
+    s->descriptors_unread++;
+    buffer->shared = *ret;
+    buffer->unregister = NULL;
+    (*ret)->id = (uint32_t)(buffer - s->buffers) + 1;
+    (*ret)->owner = s;
+    (*ret)->on_gone = on_buffer_gone;
+    return 0;
+}
+
+void session_release_buffers(struct session *s)
+{
+    for (uint32_t id = 1; s->buffers && id <= LIMIT_BUFFERS; id++) {
+        struct session_buffer *buffer = session_buffer(s, id);
+
+        if (buffer)
+            shared_release(buffer->shared);
+    }
+}

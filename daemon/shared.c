@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: memfd, size, seals, mapping; later a hole over all of it, unmapped, closed.
+ * Failures: no descriptor, no memory, no address space: nothing is left behind.
+ */
+#include "daemon/shared.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
+
+/* Not F_SEAL_WRITE: both sides write. Nobody can add a seal later. */
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+uint64_t shared_rounded(uint64_t length)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (length > SIZE_MAX / 2 - page)
+        return 0;
+    return (length + page - 1) & ~(page - 1);
+}
+
+static int make_memfd(void)
+{
+    int fd = memfd_create("asock", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+    /* An older kernel does not know the flag. */
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("asock", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd < 0 ? -errno : fd;
+}
+
+static int make_memory(size_t length, uint8_t **ret)
+{
+    int fd = make_memfd();
+    int r = 0;
+    void *at = MAP_FAILED;
+
+    if (fd < 0)
+        return fd;
+    if (ftruncate(fd, (off_t)length) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        r = -errno;
+    if (r == 0)
+        at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (r == 0 && at == MAP_FAILED)
+        r = -errno;
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    *ret = at;
+    return fd;
+}
+
+static void go(struct shared *shared)
+{
+    munmap(shared->at, shared->length);
+    close(shared->parcel.fd);
+    shared->worker->fds_used--;
+    shared->on_gone(shared);
+    mem_free(shared);
+}
+
+static void on_empty(struct task *task)
+{
+    struct shared *shared = container_of(task, struct shared, empty);
+    size_t rest = shared->length - shared->emptied;
+    size_t step = rest < SHARED_EMPTY_STEP ? rest : SHARED_EMPTY_STEP;
+
+    if (fallocate(shared->parcel.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)shared->emptied, (off_t)step) < 0)
+        log_error("shared memory is not emptied: %s", strerror(errno));
+    shared->emptied += step;
+    if (shared->emptied < shared->length)
+        worker_defer(shared->worker, &shared->empty);
+    else
+        go(shared);
+}
+
+static void on_sent(struct parcel *parcel)
+{
+    shared_unuse(container_of(parcel, struct shared, parcel));
+}
+
+int shared_new(struct worker *w, uint64_t length, struct shared **ret)
+{
+    struct shared *shared;
+    int fd;
+
+    if (w->fds_used >= w->fds_max)
+        return -EMFILE;
+    shared = mem_zalloc(1, sizeof(*shared));
+    if (!shared)
+        return -ENOMEM;
+    shared->length = (size_t)shared_rounded(length);
+    fd = make_memory(shared->length, &shared->at);
+    if (fd < 0) {
+        mem_free(shared);
+        return fd;
+    }
+    w->fds_used++;
+    shared->worker = w;
+    shared->parcel.fd = fd;
+    shared->parcel.left = on_sent;
+    list_init(&shared->parcel.node);
+    task_init(&shared->empty, on_empty);
+    *ret = shared;
+    return 0;
+}
+
+void shared_use(struct shared *shared)
+{
+    assert(shared->emptied == 0);
+    shared->uses++;
+}
+
+void shared_unuse(struct shared *shared)
+{
+    assert(shared->uses > 0);
+    if (--shared->uses == 0 && shared->is_released)
+        worker_defer(shared->worker, &shared->empty);
+}
+
+void shared_release(struct shared *shared)
+{
+    assert(!shared->is_released);
+    shared->is_released = true;
+    if (shared->uses == 0)
+        worker_defer(shared->worker, &shared->empty);
+}

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Shared memory on the wire: made, sealed, sent, given back."""
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+import unittest
+
+from asockd import DaemonTest
+from wire import DEADLINE, pb, request
+
+PAGE = mmap.PAGESIZE
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+MEBI = 1 << 20
+
+
+def size_of(descriptor):
+    return os.fstat(descriptor).st_size
+
+
+class MemoryTest(DaemonTest):
+
+    def error(self, wire, frame, op=1):
+        wire.send(frame)
+        return wire.completion(op).error
+
+    def wait_stat(self, name, count):
+        """As the daemon says to others: the client itself must not read."""
+        limit = time.monotonic() + DEADLINE
+        while self.daemon.stats()[name] != count:
+            self.assertLess(time.monotonic(), limit)
+
+    def fetch(self, wire, length):
+        """The descriptor itself."""
+        wire.send(wire.make_register(1, length))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, reply.descriptors), (pb.ERROR_SUCCESS, 1), reply)
+        return reply.segment, wire.descriptors.popleft()
+
+
+class Register(MemoryTest):
+
+    def test_is_sealed_and_sized(self):
+        wire = self.wire()
+        segment, descriptor = self.fetch(wire, 3 * PAGE + 1)
+        try:
+            self.assertEqual((segment.buffer, segment.offset, segment.length), (1, 0, 4 * PAGE))
+            self.assertEqual(size_of(descriptor), 4 * PAGE)
+            self.assertEqual(fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & SEALS, SEALS)
+            for length in (0, 3 * PAGE, 5 * PAGE):
+                with self.assertRaises(PermissionError):
+                    os.ftruncate(descriptor, length)
+            with self.assertRaises(PermissionError):
+                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        finally:
+            os.close(descriptor)
+
+    def test_begins_as_zeros(self):
+        _, memory = self.wire().register(PAGE)
+        self.assertEqual(memory[:], bytes(PAGE))
+        memory.close()
+
+    def test_lengths(self):
+        wire = self.wire()
+        self.assertEqual(self.error(wire, wire.make_register(1, 0)), pb.ERROR_INVALID_ARGUMENT)
+        most = wire.welcome.shared_max
+        for length in (most + 1, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):
+            self.assertEqual(self.error(wire, wire.make_register(1, length)),
+                             pb.ERROR_NO_BUFFER_SPACE, length)
+        self.assertEqual(wire.inspect(show=pb.Show())[0]["shared"], 0)
+        _, memory = wire.register(most)
+        self.assertEqual(wire.inspect(show=pb.Show())[0]["shared"], most)
+        self.assertEqual(self.error(wire, wire.make_register(1, 1)), pb.ERROR_NO_BUFFER_SPACE)
+        memory.close()
+
+    def test_concerns_no_socket(self):
+        wire = self.wire()
+        self.assertEqual(self.error(wire, wire.make_register(1, PAGE, number=1)),
+                         pb.ERROR_INVALID_ARGUMENT)
+
+    def test_not_on_the_control_socket(self):
+        self.daemon.control.send(self.daemon.control.make_register(1, PAGE))
+        self.assertEqual(self.daemon.control.completion(1).error,
+                         pb.ERROR_OPERATION_NOT_SUPPORTED)
+
+    def test_as_many_as_the_welcome_says(self):
+        wire = self.wire()
+        count = wire.welcome.buffers
+        ids = {wire.register(PAGE)[0] for _ in range(count)}
+        self.assertEqual(ids, set(range(1, count + 1)))
+        self.assertEqual(self.error(wire, wire.make_register(1, PAGE)), pb.ERROR_NO_BUFFER_SPACE)
+        self.assertEqual(self.daemon.stats()["buffers"], count)
+        self.assertEqual(self.error(wire, wire.unregister(1, 7)), pb.ERROR_SUCCESS)
+        self.assertEqual(wire.register(PAGE)[0], 7)
+
+    def test_descriptors_keep_the_order_of_their_frames(self):
+        """Many in one write, other frames between them: the n-th descriptor is the n-th buffer's."""
+        wire = self.wire()
+        frames, count = [], 30
+        for number in range(1, count + 1):
+            frames += [wire.sync(100 + number), wire.make_register(200 + number, number * PAGE),
+                       wire.sync(300 + number), wire.make_register(400 + number, 0)]
+        wire.send(*frames)
+        for number in range(1, count + 1):
+            reply = wire.completion(200 + number)
+            self.assertEqual((reply.error, reply.descriptors), (pb.ERROR_SUCCESS, 1))
+            descriptor = wire.descriptors.popleft()
+            self.assertEqual((size_of(descriptor), reply.segment.length), (number * PAGE,) * 2)
+            os.close(descriptor)
+        for number in range(1, count + 1):
+            for base in (100, 300, 400):
+                self.assertEqual(wire.completion(base + number).descriptors, 0)
+        self.assertFalse(wire.descriptors)
+
+    def test_descriptors_through_a_full_socket(self):
+        """The client does not read: frames with and without descriptors wait together."""
+        wire = self.wire()
+        token, count = 1000, 60
+        for number in range(1, count + 1):
+            frames = [request(pb.VERB_SHOW, token + n, show=pb.Show()) for n in range(10)]
+            token += 10
+            wire.send(*frames, wire.make_register(number, number * PAGE))
+        for number in range(1, count + 1):
+            reply = wire.completion(number)
+            self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+            descriptor = wire.descriptors.popleft()
+            self.assertEqual(size_of(descriptor), number * PAGE)
+            os.close(descriptor)
+        self.assertFalse(wire.descriptors)
+
+    def test_descriptors_that_nobody_fetches(self):
+        """They would count against all clients: a few dozen, then no more until they are read."""
+        wire = self.wire()
+        count = wire.welcome.buffers
+        for number in range(1, count + 1):
+            wire.send(wire.make_register(2 * number, PAGE))
+            self.wait_stat("buffers", 1)
+            wire.send(wire.unregister(2 * number + 1, 1))
+            self.wait_stat("buffers", 0)
+        failed = self.daemon.stats()["ops_failed"]
+        wire.send(wire.make_register(1, PAGE))
+        self.wait_stat("ops_failed", failed + 1)
+        self.assertEqual(wire.completion(1).error, pb.ERROR_NO_BUFFER_SPACE)
+        self.assertEqual({wire.completion(2 * number).error for number in range(1, count + 1)},
+                         {pb.ERROR_SUCCESS})
+        wire.settle()
+        while wire.descriptors:
+            os.close(wire.descriptors.popleft())
+        wire.register(PAGE)
+
+    def test_client_gone_before_it_reads(self):
+        for _ in range(50):
+            wire = self.wire()
+            wire.send(*(wire.make_register(n, PAGE) for n in range(1, 40)))
+            wire.close()
+
+
+class Unregister(MemoryTest):
+
+    def test_contents_are_gone(self):
+        wire = self.wire()
+        buffer, memory = wire.register(9 * MEBI)
+        memory[:] = b"x" * len(memory)
+        self.assertEqual(self.error(wire, wire.unregister(1, buffer)), pb.ERROR_SUCCESS)
+        self.assertEqual(memory[:], bytes(len(memory)))
+        self.assertEqual(wire.inspect(show=pb.Show())[0]["shared"], 0)
+        memory.close()
+
+    def test_what_is_not_there(self):
+        wire = self.wire()
+        buffer, memory = wire.register(PAGE)
+        memory.close()
+        for wrong in (0, buffer + 1, 64, 65, 1 << 31, (1 << 32) - 1):
+            self.assertEqual(self.error(wire, wire.unregister(1, wrong)),
+                             pb.ERROR_INVALID_ARGUMENT, wrong)
+        other = self.wire()
+        self.assertEqual(self.error(other, other.unregister(1, buffer)), pb.ERROR_INVALID_ARGUMENT)
+        self.assertEqual(self.error(wire, request(pb.VERB_UNREGISTER, 1, 1,
+                                                  unregister=pb.Unregister(buffer=buffer))),
+                         pb.ERROR_INVALID_ARGUMENT)
+        wire.send(wire.unregister(1, buffer), wire.unregister(2, buffer))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_INVALID_ARGUMENT)
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+
+    def test_all_of_it_can_be_had_again(self):
+        wire = self.wire()
+        for _ in range(5):
+            buffer, memory = wire.register(wire.welcome.shared_max)
+            memory[-1] = 1
+            self.assertEqual(self.error(wire, wire.unregister(1, buffer)), pb.ERROR_SUCCESS)
+            memory.close()
+
+    def test_client_gone(self):
+        """Whoever still has it mapped finds zeros; nothing stays with the daemon."""
+        wire = self.wire()
+        memories = [wire.register(MEBI)[1] for _ in range(8)]
+        for memory in memories:
+            memory[:] = b"x" * len(memory)
+        with open(f"/proc/{self.daemon.pid}/maps", encoding="ascii") as maps:
+            self.assertEqual(maps.read().count("/memfd:asock"), 8)
+        wire.close()
+        self.daemon.settle(self.before)
+        for memory in memories:
+            self.assertEqual(memory[:], bytes(len(memory)))
+            memory.close()
+        with open(f"/proc/{self.daemon.pid}/maps", encoding="ascii") as maps:
+            self.assertNotIn("/memfd:asock", maps.read())
+
+    def test_session_killed(self):
+        wire = self.wire()
+        _, memory = wire.register(MEBI)
+        memory[:] = b"x" * len(memory)
+        wire.send(struct.pack("<II", 0, 0))
+        wire.ended()
+        self.daemon.settle(self.before)
+        self.assertEqual(memory[:], bytes(len(memory)))
+        memory.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
