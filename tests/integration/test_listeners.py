@@ -85,6 +85,15 @@ class Configured(ListenersTest):
         self.assertEqual(self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")),
                          f"asockd: {directory}: others may write there")
 
+    def test_policy_knows_them_apart(self):
+        policy = self.write("[Match]\nListener=web\n[Rules]\nAllow=tcp 127.0.0.0/8 *\n", "one.policy")
+        self.start("--policy", policy, **self.configured("[Listener]\nName=web\n[Listener]\nName=mail\n"))
+        listener = self.listener()
+        self.client(self.path("web")).socket().connect(*listener.getsockname()).result(DEADLINE)
+        with self.assertRaises(AsockError) as raised:
+            self.client(self.path("mail")).socket().connect(*listener.getsockname()).result(DEADLINE)
+        self.assertEqual(raised.exception.number, pb.ERROR_ACCESS_DENIED)
+
     def test_as_many_as_may_be(self):
         names = [f"l{i}" for i in range(63)]
         self.start(**self.configured("".join(f"[Listener]\nName={name}\n" for name in names)))
