@@ -122,12 +122,24 @@ int tell_record(struct op *op, const uint8_t *record, long n)
     return 0;
 }
 
+/* It may quote what somebody wrote into a file. */
+static void make_valid(char *text)
+{
+    if (asock_codec_text_is_valid(text, strlen(text)))
+        return;
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
 int tell_failure(struct op *op, long error, const char *text)
 {
     op->class = &record_class;
     /* Without memory the number has to do. */
-    if (text[0] && keep_octets(op, text, strlen(text) + 1) == 0)
+    if (text[0] && keep_octets(op, text, strlen(text) + 1) == 0) {
+        make_valid((char *)op->value.octets->data);
         op->text = (const char *)op->value.octets->data;
+    }
     return (int)asock_error_from_errno((int)error);
 }
 

@@ -33,7 +33,7 @@ static void judge_connects(struct session *s)
     }
 }
 
-/* The parser says "restriction:7: what is wrong", as it names a file. It quotes what the client wrote. */
+/* The parser says "restriction:7: what is wrong", as it names a file. */
 static int refuse(struct op *op, int r, const char *error)
 {
     char text[POLICY_ERROR_MAX];
@@ -44,10 +44,6 @@ static int refuse(struct op *op, int r, const char *error)
         snprintf(text, sizeof(text), "line %u:%s", line, error + end);
     else
         snprintf(text, sizeof(text), "%s", error);
-    if (!asock_codec_text_is_valid(text, strlen(text)))
-        for (char *at = text; *at; at++)
-            if (*at < ' ' || *at > '~')
-                *at = '?';
     return tell_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
 }
 

@@ -110,6 +110,12 @@ class Configuration(ReloadTest):
         self.assertIn(f"{self.file}:4: unknown key Odd= in [Limits]; all stays as it was", self.daemon.output())
         self.assertEqual(self.granted(), 100)
 
+    def test_what_stands_in_a_bad_file_is_told_as_text(self):
+        with open(self.file, "wb") as stream:
+            stream.write(b"[Limits]\nSockets=7\xff\n")
+        text = self.reload(error=pb.ERROR_INVALID_ARGUMENT)
+        self.assertTrue(text.startswith(f"{self.file}:2: "), text)
+
     def test_a_file_that_is_gone_changes_nothing(self):
         os.unlink(self.file)
         text = self.reload(error=pb.ERROR_INVALID_ARGUMENT)
@@ -212,7 +218,7 @@ class PolicyTest(ReloadTest):
 
 class Connections(PolicyTest):
 
-    def test_they_go_on_and_are_marked(self):
+    def test_s24_they_go_on_and_are_marked(self):
         wire = self.wire()
         peers = {number: self.up(wire, number, "127.0.0.1") for number in (1, 2)}
         port = peers[1].getsockname()[1]
@@ -235,7 +241,7 @@ class Connections(PolicyTest):
         self.take_rules(*self.rules)
         self.assertEqual(self.marks(), {1: 0, 2: 0, 3: 0})
 
-    def test_close_ends_exactly_those(self):
+    def test_s55_close_ends_exactly_those(self):
         wire, other = self.wire(), self.wire()
         peers = {number: self.up(wire, number, "127.0.0.1") for number in (1, 2)}
         bystander = self.up(other, 1, "127.0.0.1")
@@ -254,7 +260,7 @@ class Connections(PolicyTest):
         # A second time there is nothing left to end.
         self.assertEqual(self.reload(close=True), {"cancelled": 0, "denied": 0, "closed": 0})
 
-    def test_by_name_and_by_address_are_judged_apart(self):
+    def test_s24_by_name_and_by_address_are_judged_apart(self):
         wire = self.wire()
         self.up(wire, 1, "localhost")
         self.up(wire, 2, "127.0.0.1")
@@ -263,7 +269,7 @@ class Connections(PolicyTest):
         self.take_rules("Allow=tcp localhost * +loopback")
         self.assertEqual(self.marks(), {1: 0, 2: 1})
 
-    def test_one_that_lingers(self):
+    def test_s55_one_that_lingers(self):
         """Its queued send would still go out."""
         wire, listener = self.wire(), self.listener()
         token = self.begin(wire, 1, "127.0.0.1", listener.getsockname()[1])
@@ -280,7 +286,7 @@ class Connections(PolicyTest):
         self.assertEqual(self.failure(wire, 300)[0], "ERROR_CONNECTION_ABORTED")
         self.reset_by(peer)
 
-    def test_a_bad_policy_changes_nothing_and_says_where(self):
+    def test_s24_a_bad_policy_changes_nothing_and_says_where(self):
         wire = self.wire()
         self.up(wire, 1, "127.0.0.1")
         self.write("[Limits]\nSockets=77\n")
@@ -326,7 +332,7 @@ class Connects(PolicyTest):
             self.capture.wait(lambda p, to=target: p.target == to and p.flags == "S")
         return token
 
-    def test_a_name_that_is_being_resolved(self):
+    def test_s24_a_name_that_is_being_resolved(self):
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
         self.server.wait_for(lambda questions: len(questions) == 2)
@@ -338,7 +344,7 @@ class Connects(PolicyTest):
         wire.settle()
         self.assertEqual(self.capture.to(7), [])
 
-    def test_a_name_that_no_rule_is_about_any_more(self):
+    def test_s24_a_name_that_no_rule_is_about_any_more(self):
         """Although its address may be connected to."""
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
@@ -346,7 +352,7 @@ class Connects(PolicyTest):
         self.take_rules("Allow=tcp 127.0.0.1 *")
         self.assertEqual(self.failure(wire, token)[0], "ERROR_ACCESS_DENIED")
 
-    def test_a_name_that_stays_allowed_goes_on(self):
+    def test_s24_a_name_that_stays_allowed_goes_on(self):
         wire, listener = self.wire(), self.listener()
         token = self.begin(wire, 1, "held.test", listener.getsockname()[1])
         self.server.wait_for(lambda questions: len(questions) == 2)
@@ -355,7 +361,7 @@ class Connects(PolicyTest):
         self.server.release("held.test", AAAA)
         self.assertEqual(wire.completion(token).error, pb.ERROR_SUCCESS)
 
-    def test_addresses_that_come_later_are_judged_by_the_new_one(self):
+    def test_s24_addresses_that_come_later_are_judged_by_the_new_one(self):
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
         self.server.wait_for(lambda questions: len(questions) == 2)
@@ -367,7 +373,7 @@ class Connects(PolicyTest):
         self.assertIn("+loopback", text)
         self.assertEqual(self.capture.to(7), [])
 
-    def test_an_attempt_in_flight(self):
+    def test_s24_an_attempt_in_flight(self):
         wire = self.wire()
         token = self.begin_and_see(wire, network.SILENT4, network.SILENT4)
         told = self.take_rules(f'Deny=tcp {network.SILENT4} * "not there"', *self.rules)
@@ -375,7 +381,7 @@ class Connects(PolicyTest):
         self.assertEqual(self.failure(wire, token), ("ERROR_ACCESS_DENIED", "not there"))
         self.assertEqual(network.half_open(), 0)
 
-    def test_one_attempt_of_two(self):
+    def test_s24_one_attempt_of_two(self):
         wire = self.wire()
         token = self.begin_and_see(wire, "hole.test", network.SILENT4, network.SILENT6)
         self.assertEqual(network.half_open(), 2)
@@ -386,7 +392,7 @@ class Connects(PolicyTest):
         self.assertEqual(self.failure(wire, token)[0], "ERROR_ACCESS_DENIED")
         self.assertEqual(network.half_open(), 0)
 
-    def test_the_next_address_takes_its_place(self):
+    def test_s24_the_next_address_takes_its_place(self):
         wire, listener = self.wire(), self.listener()
         port = listener.getsockname()[1]
         token = self.begin(wire, 1, "half.test", port)
@@ -396,7 +402,7 @@ class Connects(PolicyTest):
         self.assertEqual(wire.completion(token).error, pb.ERROR_SUCCESS)
         self.assertEqual(network.half_open(), 0)
 
-    def test_what_is_queued_behind_ends_with_it(self):
+    def test_s24_what_is_queued_behind_ends_with_it(self):
         wire = self.wire()
         token = self.begin_and_see(wire, network.SILENT4, network.SILENT4)
         wire.send(wire.make_send(self.next(), 1, b"never"), wire.receive(self.next(), 1, 10))
@@ -406,7 +412,7 @@ class Connects(PolicyTest):
         for op in (token + 1, token + 2):
             self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
 
-    def test_one_that_was_closed_with_time_for_its_data(self):
+    def test_s24_one_that_was_closed_with_time_for_its_data(self):
         wire = self.wire()
         token = self.begin(wire, 1, network.SILENT4, 7, b"never")
         wire.send(wire.make_close(300, 1, linger_ms=600000))
@@ -417,7 +423,7 @@ class Connects(PolicyTest):
         wire.completion(300)
         self.assertEqual(network.half_open(), 0)
 
-    def test_many_in_every_stage(self):
+    def test_s24_many_in_every_stage(self):
         """With --close and by SIGHUP, over and over: whatever ends, ends once."""
         wires = [self.wire() for _ in range(4)]
         for turn in range(6):

@@ -8,6 +8,7 @@ unit_tests += \
 	tests/unit/test_audit.unit \
 	tests/unit/test_quota.unit \
 	tests/unit/test_race.unit \
+	tests/unit/test_reload.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
@@ -50,7 +51,12 @@ tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(dae
 
 # Daemon and library in one program, whose calls can be made to fail one by one.
 tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h
-tests_unit_test_faults_unit_LDFLAGS = $(AM_LDFLAGS) \
+fault_ldflags = \
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=socket,--wrap=connect \
 	-Wl,--wrap=send,--wrap=sendmsg,--wrap=recv,--wrap=recvmsg \
 	-Wl,--wrap=setsockopt,--wrap=getsockopt,--wrap=getsockname,--wrap=getpeername,--wrap=shutdown
+tests_unit_test_faults_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)
+tests_unit_test_reload_unit_SOURCES = tests/unit/test_reload.c tests/unit/fault.c tests/unit/fault.h \
+	$(daemon_session_sources)
+tests_unit_test_reload_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
+tests_unit_test_reload_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)

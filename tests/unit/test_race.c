@@ -21,7 +21,8 @@ static union resolver_address good, refused, black;
 static int won_fd;
 static int64_t lost_error;
 static uint32_t verdict;
-static int judged[CONNECT_ADDRESSES]; /* families, in order */
+static const struct sockaddr *denied;     /* this one alone, whatever the verdict */
+static int judged[2 * CONNECT_ADDRESSES]; /* families, in order */
 static unsigned int judged_count;
 
 static uint64_t read_clock(void)
@@ -33,7 +34,7 @@ static uint32_t judge(struct race *r, const struct sockaddr *addr)
 {
     (void)r;
     judged[judged_count++] = addr->sa_family;
-    return verdict;
+    return addr == denied ? ERR_ACCESS_DENIED : verdict;
 }
 
 static int prepare(struct race *r, struct netsock *ns, const struct sockaddr *addr)
@@ -97,6 +98,7 @@ static void setup(void)
     won_fd = -1;
     lost_error = -1;
     verdict = ERR_SUCCESS;
+    denied = NULL;
     judged_count = 0;
     ck_assert_int_eq(worker_init(&worker, read_clock), 0);
     worker.fds_max = 64;
@@ -270,6 +272,63 @@ START_TEST(test_s24_all_denied_is_access_denied)
 }
 END_TEST
 
+/* The kernel may have connected it already: as long as nobody has been told, it is judged. */
+START_TEST(test_s24_judged_again_before_it_is_told)
+{
+    race_expect(&race, AF_INET);
+    race_add(&race, &good, 1);
+    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    ck_assert_uint_eq(worker.fds_used, 1);
+    ck_assert(!race_judge_again(&race));
+    verdict = ERR_ACCESS_DENIED;
+    ck_assert(race_judge_again(&race));
+    ck_assert_uint_eq(worker.fds_used, 0);
+    ck_assert(!race_judge_again(&race));
+    turn();
+    ck_assert_int_lt(won_fd, 0);
+    ck_assert_int_eq(lost_error, ERR_ACCESS_DENIED);
+}
+END_TEST
+
+START_TEST(test_s24_what_is_judged_again_and_allowed_goes_on)
+{
+    race_expect(&race, AF_INET);
+    race_add(&race, &good, 1);
+    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    ck_assert(!race_judge_again(&race));
+    turn();
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
+START_TEST(test_s24_the_last_real_error_outlives_a_later_denial)
+{
+    union resolver_address addresses[] = {refused, black};
+
+    race_add(&race, addresses, 2);
+    ck_assert_int_lt(race_go(&race), 0);
+    turn();
+    ck_assert_uint_eq(worker.fds_used, 1);
+    verdict = ERR_ACCESS_DENIED;
+    ck_assert(race_judge_again(&race));
+    turn();
+    ck_assert_int_eq(lost_error, ERR_CONNECTION_REFUSED);
+}
+END_TEST
+
+START_TEST(test_s24_a_closed_attempt_makes_way_for_the_next)
+{
+    union resolver_address addresses[] = {black, good};
+
+    race_add(&race, addresses, 2);
+    ck_assert_int_lt(race_go(&race), 0);
+    denied = &race.attempts[0].address.any;
+    ck_assert(race_judge_again(&race));
+    turn();
+    ck_assert_int_ge(won_fd, 0);
+}
+END_TEST
+
 START_TEST(test_s18_the_resolvers_error_that_says_most)
 {
     static const struct {
@@ -327,6 +386,10 @@ int main(void)
     tcase_add_test(tcase, test_s19_a_late_family_waits_for_its_turn);
     tcase_add_test(tcase, test_s19_families_take_turns);
     tcase_add_test(tcase, test_s24_all_denied_is_access_denied);
+    tcase_add_test(tcase, test_s24_judged_again_before_it_is_told);
+    tcase_add_test(tcase, test_s24_what_is_judged_again_and_allowed_goes_on);
+    tcase_add_test(tcase, test_s24_the_last_real_error_outlives_a_later_denial);
+    tcase_add_test(tcase, test_s24_a_closed_attempt_makes_way_for_the_next);
     tcase_add_test(tcase, test_s18_the_resolvers_error_that_says_most);
     tcase_add_test(tcase, test_s21_a_stopped_race_leaves_nothing);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Reload is all or nothing, whichever call in it fails; and what learn mode remembers is bounded. The core
+ * runs in the test's own process.
+ */
+#include "daemon/reload.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/admin.h"
+#include "daemon/config.h"
+#include "daemon/policy_learn.h"
+#include "daemon/sock.h"
+#include "proto/errors.h"
+#include "tests/unit/daemon_session.h"
+#include "tests/unit/fault.h"
+
+static char directory[] = "/tmp/asockd-test-reload-XXXXXX";
+static char config_path[64], policy_path[64];
+static const char *policy_files[] = {policy_path};
+static struct core *core;
+static struct config arguments;
+static struct config_source source;
+static struct reload reload;
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    fclose(file);
+}
+
+static void setup(void)
+{
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    snprintf(config_path, sizeof(config_path), "%s/asockd.conf", directory);
+    snprintf(policy_path, sizeof(policy_path), "%s/a.policy", directory);
+    core = core_new();
+    config_init(&arguments);
+    arguments.file = config_path;
+    arguments.server.policy = (struct policy_source){.files = policy_files, .file_count = 1};
+    reload = (struct reload){&core->worker, NULL, config_source_init(&source, &arguments)};
+    core->worker.reload = &reload;
+    core->worker.inspect = &admin_inspect_ops;
+}
+
+static void teardown(void)
+{
+    core_free(core);
+    unlink(config_path);
+    unlink(policy_path);
+    rmdir(directory);
+}
+
+static void allow(void)
+{
+    write_file(config_path, "[Limits]\nSockets=100\n");
+    write_file(policy_path, "[Rules]\nAllow=tcp * * +loopback\n");
+}
+
+static void deny(void)
+{
+    write_file(config_path, "[Limits]\nSockets=50\n[Resolver]\nServers=127.0.0.1:5300\n");
+    write_file(policy_path, "[Rules]\nDeny=tcp 127.0.0.1 *\nAllow=tcp a.test 1\n");
+}
+
+static int run(bool close_them, struct reload_report *ret)
+{
+    enum fault_side before = fault_enter(FAULT_DAEMON);
+    int r = reload_run(&reload, close_them, ret);
+
+    fault_enter(before);
+    return r;
+}
+
+static void take(void (*rules)(void), bool close_them, struct reload_report *ret)
+{
+    rules();
+    ck_assert_int_eq(run(close_them, ret), 0);
+}
+
+/* A connection, and a connect in progress. */
+static int begin(uint64_t *ret_connect)
+{
+    int peer = core_connected(core, 1);
+
+    core_open(core, 2);
+    *ret_connect = core_connect(core, 2, core_hole(core));
+    core_settle(core);
+    return peer;
+}
+
+START_TEST(test_whatever_fails_all_stays_as_it_was)
+{
+    static const enum fault_call calls[] = {FAULT_MALLOC, FAULT_CALLOC, FAULT_REALLOC};
+    struct worker *w = &core->worker;
+    struct reload_report report;
+    unsigned int failed = 0;
+    struct sock *sock;
+    uint64_t connect;
+    int peer;
+
+    take(allow, false, &report);
+    peer = begin(&connect);
+    sock = session_sock(core->session, 1);
+    deny();
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        for (int n = 0;; n++) {
+            const struct policy *policy = w->policy;
+            long blocks = fault_blocks();
+            int r;
+
+            fault_arm(FAULT_DAEMON, calls[i], n);
+            r = run(false, &report);
+            if (!fault_was_hit())
+                break;
+            ck_assert_int_eq(r, -ENOMEM);
+            ck_assert_str_ne(report.error, "");
+            ck_assert_ptr_eq(w->policy, policy);
+            ck_assert_uint_eq(w->limits.sockets, 100);
+            ck_assert(sock_judge(sock).is_allowed);
+            ck_assert_ptr_nonnull(session_sock(core->session, 2)->connect);
+            ck_assert_int_eq(fault_blocks(), blocks);
+            failed++;
+        }
+        fault_arm(FAULT_NOBODY, FAULT_MALLOC, -1);
+        /* Unarmed it has come into force; back for the next call, but for what it has ended. */
+        ck_assert(!sock_judge(sock).is_allowed);
+        take(allow, false, &report);
+        if (!session_sock(core->session, 2)->connect) {
+            core_connect(core, 2, core_hole(core));
+            core_settle(core);
+        }
+        deny();
+    }
+    ck_assert_uint_ge(failed, 8);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s24_what_is_in_progress_is_judged_again)
+{
+    struct reload_report report;
+    uint64_t connect;
+    int peer;
+
+    take(allow, false, &report);
+    peer = begin(&connect);
+    take(deny, false, &report);
+    ck_assert_uint_eq(report.cancelled, 1);
+    ck_assert_uint_eq(report.denied, 1);
+    ck_assert_uint_eq(report.closed, 0);
+    core_settle(core);
+    ck_assert_uint_eq(core_completion(core, connect).error, ERR_ACCESS_DENIED);
+    take(deny, true, &report);
+    ck_assert_uint_eq(report.cancelled + report.denied, 0);
+    ck_assert_uint_eq(report.closed, 1);
+    ck_assert_int_eq(session_sock(core->session, 1)->state, SOCK_KILLED);
+    close(peer);
+}
+END_TEST
+
+/* ---- learn mode ---- */
+
+static void learn(struct learn *store, const char *host, uint16_t port, const char *file)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x08080808)};
+    struct policy_question question = {host, port, (struct sockaddr *)&addr};
+    struct policy_answer answer = {.is_allowed = true, .is_learned = true, .file = file, .line = 1};
+
+    learn_note(store, &question, &answer);
+}
+
+START_TEST(test_learned_rules_are_bounded_in_number)
+{
+    struct learn *store = learn_new();
+    char host[32];
+
+    for (uint32_t i = 0; i < LEARN_RULES_MAX + 10; i++) {
+        snprintf(host, sizeof(host), "h%u.test", i);
+        learn(store, host, 80, "a");
+    }
+    ck_assert_uint_eq(learn_dropped(store), 10);
+    ck_assert_ptr_nonnull(learn_rule_at(store, LEARN_RULES_MAX - 1));
+    ck_assert_ptr_null(learn_rule_at(store, LEARN_RULES_MAX));
+    /* What is there is counted as ever. */
+    learn(store, "H0.test", 80, "a");
+    ck_assert_uint_eq(learn_rule_at(store, 0)->count, 2);
+    ck_assert_uint_eq(learn_dropped(store), 10);
+    learn_free(store);
+}
+END_TEST
+
+START_TEST(test_learned_rules_are_bounded_in_octets)
+{
+    struct learn *store = learn_new();
+    long blocks = fault_blocks();
+    char host[260], file[2048];
+
+    memset(file, 'f', sizeof(file) - 1);
+    file[sizeof(file) - 1] = '\0';
+    for (uint32_t i = 0; i < LEARN_RULES_MAX; i++) {
+        snprintf(host, sizeof(host), "%0200u.test", i);
+        learn(store, host, 80, file);
+    }
+    ck_assert_uint_gt(learn_dropped(store), LEARN_RULES_MAX / 2);
+    ck_assert_int_le((fault_blocks() - blocks) * (long)sizeof(file), (long)LEARN_OCTETS_MAX);
+    /* A shorter one may still fit; nothing more than that. */
+    learn(store, "a.test", 80, "");
+    learn_free(store);
+}
+END_TEST
+
+START_TEST(test_learned_rules_differ_in_file_host_and_port)
+{
+    struct learn *store = learn_new();
+
+    learn(store, "a.test", 80, "a");
+    learn(store, "a.test", 81, "a");
+    learn(store, "b.test", 80, "a");
+    learn(store, "a.test", 80, "b");
+    learn(store, NULL, 80, "a");
+    learn(store, "A.Test", 80, "a");
+    ck_assert_uint_eq(learn_rule_at(store, 0)->count, 2);
+    ck_assert_str_eq(learn_rule_at(store, 4)->host, "8.8.8.8");
+    ck_assert_ptr_null(learn_rule_at(store, 5));
+    learn_free(store);
+    learn(NULL, "a.test", 80, "a");
+    ck_assert_ptr_null(learn_rule_at(NULL, 0));
+}
+END_TEST
+
+START_TEST(test_what_cannot_be_learned_without_memory_is_counted)
+{
+    struct learn *store = learn_new();
+    enum fault_side before = fault_enter(FAULT_DAEMON);
+
+    fault_arm(FAULT_DAEMON, FAULT_CALLOC, 0);
+    learn(store, "a.test", 80, "a");
+    fault_enter(before);
+    ck_assert(fault_was_hit());
+    ck_assert_uint_eq(learn_dropped(store), 1);
+    learn(store, "a.test", 80, "a");
+    ck_assert_uint_eq(learn_rule_at(store, 0)->count, 1);
+    learn_free(store);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("reload");
+    TCase *whole = tcase_create("whole"), *learning = tcase_create("learn");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(whole, setup, teardown);
+    tcase_add_test(whole, test_whatever_fails_all_stays_as_it_was);
+    tcase_add_test(whole, test_s24_what_is_in_progress_is_judged_again);
+    tcase_add_test(learning, test_learned_rules_are_bounded_in_number);
+    tcase_add_test(learning, test_learned_rules_are_bounded_in_octets);
+    tcase_add_test(learning, test_learned_rules_differ_in_file_host_and_port);
+    tcase_add_test(learning, test_what_cannot_be_learned_without_memory_is_counted);
+    suite_add_tcase(suite, whole);
+    suite_add_tcase(suite, learning);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
