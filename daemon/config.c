@@ -12,6 +12,13 @@
 #include "daemon/config_listener.h"
 #include "daemon/limits.h"
 
+#ifdef HAVE_INSTRUMENTS
+#define SECCOMP_HELP                                                                               \
+    "      --seccomp=off      without system call filter, and traceable: this build is for tests\n"
+#else
+#define SECCOMP_HELP
+#endif
+
 static const char help[] =
     "Usage: asockd [OPTION]...\n"
     "Owns network sockets for local programs that have none.\n"
@@ -27,7 +34,7 @@ static const char help[] =
     "      --allow-any        no policy files: every client may connect to every\n"
     "                         address, this host's own too\n"
     "      --check FILE...    look for mistakes in policy files, and do nothing else\n"
-    "      --log-level LEVEL  error, warning, notice (default), info or debug\n"
+    "      --log-level LEVEL  error, warning, notice (default), info or debug\n" SECCOMP_HELP
     "      --help             print this and exit\n"
     "      --version          print the version and exit\n"
     "\n"
@@ -93,6 +100,7 @@ enum {
     OPT_ALLOW_ANY,
     OPT_CHECK,
     OPT_LOG_LEVEL,
+    OPT_SECCOMP,
     OPT_HELP,
     OPT_VERSION
 };
@@ -150,6 +158,11 @@ static int apply_option(struct config *config, int option, const char *argument)
             return 0;
         fprintf(stderr, "asockd: --log-level: \"%s\" is no level\n", argument);
         return misused();
+#ifdef HAVE_INSTRUMENTS
+    case OPT_SECCOMP:
+        config->server.without_filter = strcmp(argument, "off") == 0;
+        return config->server.without_filter ? 0 : misused();
+#endif
     case OPT_HELP:
         fputs(help, stdout);
         return 1;
@@ -205,6 +218,9 @@ int config_read_arguments(struct config *config, int argc, char **argv)
         {"allow-any", no_argument, NULL, OPT_ALLOW_ANY},
         {"check", no_argument, NULL, OPT_CHECK},
         {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
+#ifdef HAVE_INSTRUMENTS
+        {"seccomp", required_argument, NULL, OPT_SECCOMP},
+#endif
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},
         {NULL, 0, NULL, 0},

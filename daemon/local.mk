@@ -3,7 +3,8 @@
 # libasockd: all of the daemon but main(), so that tests link the real code.
 
 noinst_LTLIBRARIES += libasockd.la
-libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' $(CARES_CFLAGS) $(SYSTEMD_CFLAGS)
+libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' $(CARES_CFLAGS) \
+	$(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
 	daemon/accounts.c \
 	daemon/accounts.h \
@@ -95,6 +96,8 @@ libasockd_la_SOURCES = \
 	daemon/reload.h \
 	daemon/resolver.c \
 	daemon/resolver.h \
+	daemon/sandbox.c \
+	daemon/sandbox.h \
 	daemon/server.c \
 	daemon/server.h \
 	daemon/services.c \
@@ -119,15 +122,15 @@ libasockd_la_SOURCES = \
 
 # What a program with the daemon's code in it links, in this order.
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \
-	$(PROTOBUF_C_LIBS) $(CARES_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(PTHREAD_LIBS) -lm
+	$(PROTOBUF_C_LIBS) $(CARES_LIBS) $(SECCOMP_LIBS) $(SYSTEMD_LIBS) $(EV_LIBS) $(PTHREAD_LIBS) -lm
 
 sbin_PROGRAMS += asockd
 asockd_SOURCES = daemon/main.c
 asockd_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 asockd_LDADD = $(DAEMON_LIBS)
 
-# The same with what only tests may ask of it: SIGUSR2 hangs it, for the watchdog.
+# The same with what only tests may ask of it by SIGUSR2: to hang, or to break out.
 check_PROGRAMS += asockd-hooks
-asockd_hooks_SOURCES = daemon/main.c
+asockd_hooks_SOURCES = daemon/main.c daemon/hooks.c daemon/hooks.h
 asockd_hooks_CPPFLAGS = $(libasockd_la_CPPFLAGS) -DASOCKD_TEST_HOOKS
 asockd_hooks_LDADD = $(DAEMON_LIBS)

@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "daemon/config.h"
 #include "daemon/policy_check.h"
 #include "daemon/resolver.h"
+#include "daemon/sandbox.h"
 #include "daemon/server.h"
 
 #ifdef ASOCKD_TEST_HOOKS
-/* What the watchdog is there for: a callback that never returns. */
-static void hang(void)
-{
-    for (;;)
-        pause();
-}
+#include "daemon/hooks.h"
 #endif
 
 /* A daemon's start as far as reading goes. */
@@ -57,8 +54,13 @@ int main(int argc, char **argv)
     config.server.source = config_source_init(&source, &arguments);
     asock_log_setup(config.log_level);
     resolver_clean_environment();
+    r = sandbox_close_inherited();
+    if (r < 0) {
+        fprintf(stderr, "asockd: descriptors: %s\n", strerror(-r));
+        return EXIT_FAILURE;
+    }
 #ifdef ASOCKD_TEST_HOOKS
-    config.server.on_user_signal = hang;
+    config.server.on_user_signal = hooks_find();
 #endif
     return server_run(&config.server) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: raise the descriptor limit, share it out, open the listeners, say READY, run; on a
- * signal close the listeners, end the sessions, wait until their sockets have closed, return.
+ * Happy path: raise the descriptor limit, share it out, open the listeners, give up every right that
+ * is not needed any more, say READY, run; on a signal close the listeners, end the sessions, wait
+ * until their sockets have closed, return.
  * Failures: whatever cannot be had at the start ends it with a message; sockets that are not closed
  * STOP_PATIENCE after the signal, or at a second one, are reset.
  */
@@ -25,6 +26,7 @@
 #include "daemon/quota.h"
 #include "daemon/reload.h"
 #include "daemon/resolver.h"
+#include "daemon/sandbox.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
 #include "proto/errors.h"
@@ -331,7 +333,9 @@ static int server_init(struct server *server, const struct server_config *config
     server->worker.fds_max = shares.sockets;
     set_quotas(&server->worker, config, &shares);
     watch_signals(server);
-    return 0;
+    if (config->without_filter)
+        return 0;
+    return sandbox_enter(server->listeners.lock_fd >= 0);
 }
 
 static void server_deinit(struct server *server)

@@ -87,6 +87,7 @@ AM_TESTS_ENVIRONMENT = \
 	ASOCK_TEST_BUILDDIR='$(abs_top_builddir)'; export ASOCK_TEST_BUILDDIR; \
 	ASOCK_TEST_PYTHON='$(PYTHON)'; export ASOCK_TEST_PYTHON; \
 	ASOCK_TEST_SANITIZERS='$(enable_sanitizers)'; export ASOCK_TEST_SANITIZERS; \
+	ASOCK_TEST_INSTRUMENTS='$(enable_instruments)'; export ASOCK_TEST_INSTRUMENTS; \
 	ASOCK_TEST_SYSTEMD='$(enable_systemd)'; export ASOCK_TEST_SYSTEMD; \
 	ASOCK_HAVE_PYTHON_PROTOBUF='$(have_python_protobuf)'; export ASOCK_HAVE_PYTHON_PROTOBUF; \
 	PYTHONPATH='$(abs_top_builddir)/examples/python:$(abs_top_srcdir)/examples/python:$(abs_top_srcdir)/tests/lib:$(abs_top_srcdir)/tests/gates'; \

@@ -15,6 +15,7 @@ py_tests += \
 	tests/integration/test_identity.py \
 	tests/integration/test_listeners.py \
 	tests/integration/test_reload.py \
+	tests/integration/test_sandbox.py \
 	tests/integration/test_server.py
 
 # asockctl

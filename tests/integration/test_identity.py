@@ -105,7 +105,8 @@ class Identity(base.ServerTest):
             wrapper = self.usable(os.path.join(base.BUILD, "tests/lib/no-peerpidfd"))
             if subprocess.run([wrapper, "true"], check=False).returncode != 0:
                 self.skipTest("no system call filters here")
-            options["command"] = [wrapper, self.binary, "--runtime-dir", self.dir, "--config", "/dev/null"]
+            options["command"] = [wrapper, self.binary, *base.BUILD_OPTIONS, "--runtime-dir", self.dir, "--config",
+                                  "/dev/null"]
         return super().start(*arguments, **options)
 
     def setUp(self):

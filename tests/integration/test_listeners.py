@@ -31,7 +31,8 @@ class ListenersTest(base.ServerTest):
 
     def configured(self, text, wrapper=()):
         """Arguments of spawn()."""
-        return {"command": [*wrapper, self.binary, "--runtime-dir", self.dir, "--config", self.write(text)]}
+        return {"command": [*wrapper, self.binary, *base.BUILD_OPTIONS, "--runtime-dir", self.dir,
+                            "--config", self.write(text)]}
 
     def listener_of(self, path):
         return self.client(path).inspect(show=pb.Show())[0]["listener"]

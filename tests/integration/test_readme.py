@@ -11,6 +11,8 @@ import tempfile
 import threading
 import unittest
 
+from build import BUILD_OPTIONS
+
 SRC = os.environ["ASOCK_TEST_SRCDIR"]
 BUILD = os.environ["ASOCK_TEST_BUILDDIR"]
 LIVENESS = 30
@@ -64,7 +66,8 @@ class Readme(unittest.TestCase):
             options = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
             # The build directory may be closed to others.
             binary = shutil.copy(binary, os.path.join(self.dir, "asockd"))
-        daemon = subprocess.Popen([binary, "--runtime-dir", runtime, "--allow-any"], **options)
+        daemon = subprocess.Popen([binary, *BUILD_OPTIONS, "--runtime-dir", runtime, "--allow-any"],
+                                  **options)
         self.addCleanup(self.stop_daemon, daemon)
         path = os.path.join(runtime, "default", "asock.sock")
         for _ in range(LIVENESS * 50):

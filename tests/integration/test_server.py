@@ -20,6 +20,7 @@ if os.environ.get("ASOCK_HAVE_PYTHON_PROTOBUF", "yes") != "yes":
 
 import asock_pb2 as pb
 from asock_client import AsockError, Client
+from build import BUILD_OPTIONS
 
 DEADLINE = 30
 NOBODY = 65534
@@ -97,14 +98,13 @@ class ServerTest(unittest.TestCase):
 
     def spawn(self, *arguments, command=None, **options):
         if not command:
-            command = [self.binary, "--runtime-dir", self.dir, "--config", "/dev/null"]
+            command = [self.binary, *BUILD_OPTIONS, "--runtime-dir", self.dir, "--config", "/dev/null"]
             # No rule, and no word about the machine's own policy.
             command += [] if "--allow-any" in arguments else ["--policy", "/dev/null"]
         if os.getuid() == 0:
             options.update(user=NOBODY, group=NOBODY, extra_groups=[])
-        daemon = subprocess.Popen([*command, *arguments], stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                  cwd=self.base, **options)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        daemon = subprocess.Popen([*command, *arguments], cwd=self.base, **{**streams, **options})
         self.addCleanup(self.end, daemon)
         return daemon
 
@@ -210,7 +210,7 @@ class Program(ServerTest):
     def test_directory_of_files(self):
         """The file of the directory need not exist; --config goes before."""
         path = os.path.join(self.base, "asockd.conf")
-        command = [self.binary, "--runtime-dir", self.dir, "--config-dir", self.base]
+        command = [self.binary, *BUILD_OPTIONS, "--runtime-dir", self.dir, "--config-dir", self.base]
         with open(path, "w", encoding="utf-8") as file:
             file.write("[Limits]\nSockets=many\n")
         status, _, err = self.run_to_end(command=command)
@@ -373,6 +373,28 @@ class Limits(ServerTest):
             return False
         return True
 
+    def test_inherited_descriptors_are_closed(self):
+        """What the starter has open is no business of a daemon, and standard input is nothing."""
+        reader, writer = os.pipe()
+        stdin, held = os.pipe()
+        os.dup2(writer, 200)
+        self.start(pass_fds=[writer, 200], stdin=stdin)
+        os.close(writer)
+        os.close(200)
+        os.close(stdin)
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, held)
+        self.assertTrue(select.select([reader], [], [], DEADLINE)[0])
+        self.assertEqual(os.read(reader, 1), b"")
+        with self.assertRaises(BrokenPipeError):
+            os.write(held, b"x")
+
+    def test_standard_streams_may_be_closed(self):
+        """What the daemon opens must not be taken for its log."""
+        self.start(preexec_fn=lambda: os.closerange(0, 3))
+        client = self.client()
+        client.sync().result(DEADLINE)
+
     def test_out_of_descriptors_turns_clients_away(self):
         """EMFILE on accept: neither a spinning loop, nor a client that waits for ever."""
         daemon = self.start()
@@ -380,6 +402,8 @@ class Limits(ServerTest):
         control.sync().result(DEADLINE)
         limit = descriptor_limits(daemon)[0]
         before = control.inspect(stats=pb.Stats())[0]
+        if os.getuid() != 0:
+            self.skipTest("only root may count the descriptors of the daemon")
         most = max(int(fd) for fd in os.listdir(f"/proc/{daemon.pid}/fd"))
         set_descriptor_limit(daemon, most + 1)
         while self.try_sync():  # numbers below the limit may be free
@@ -497,7 +521,8 @@ class ServiceManager(ServerTest):
                 os.dup2(fd, 3 + i)
         return {
             "command": ["/bin/sh", "-c", 'LISTEN_PID=$$; export LISTEN_PID; exec "$0" "$@"',
-                        self.binary, "--runtime-dir", self.dir, "--config", "/dev/null"],
+                        self.binary, *BUILD_OPTIONS, "--runtime-dir", self.dir, "--config",
+                        "/dev/null"],
             "preexec_fn": place,
             "pass_fds": [3 + i for i in range(len(copies))],
             "env": {**os.environ, "LISTEN_FDS": str(len(copies)), "LISTEN_FDNAMES": ":".join(names)},
@@ -569,7 +594,7 @@ class ServiceManager(ServerTest):
         listener, path = self.notify_socket()
         daemon = self.spawn(
             command=["/bin/sh", "-c", 'WATCHDOG_PID=$$; export WATCHDOG_PID; exec "$0" "$@"',
-                     binary, "--runtime-dir", self.dir, "--config", "/dev/null"],
+                     binary, *BUILD_OPTIONS, "--runtime-dir", self.dir, "--config", "/dev/null"],
             env={**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"})
         self.assertTrue(listener.recv(4096).startswith(b"READY=1"))
         return listener, daemon

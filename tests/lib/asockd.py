@@ -12,13 +12,14 @@ import tempfile
 import time
 import unittest
 
+from build import BUILD_OPTIONS
 from wire import DEADLINE, Wire, pb
 
 NOBODY = 65534
 
 
-def binary():
-    return os.path.join(os.environ.get("ASOCK_TEST_BUILDDIR", "."), "asockd")
+def binary(program="asockd"):
+    return os.path.join(os.environ.get("ASOCK_TEST_BUILDDIR", "."), program)
 
 
 def usable_by_nobody(path):
@@ -28,10 +29,13 @@ def usable_by_nobody(path):
 
 
 class Daemon:
-    """asockd in a directory of its own; as another uid than the client's where that can be had."""
+    """asockd in a directory of its own; as another uid than the client's where that can be had.
 
-    def __init__(self, *arguments, prefix=()):
-        """prefix: what is run in front of it, and becomes it."""
+    What is named is for subprocess.Popen, but for program, which may be asockd-hooks, and prefix: what
+    is run in front of it, and becomes it.
+    """
+
+    def __init__(self, *arguments, program="asockd", prefix=(), **options):
         self.directory = tempfile.mkdtemp(prefix="asockd-test-")
         os.chmod(self.directory, 0o755)
         self.path = os.path.join(self.directory, "run", "default", "asock.sock")
@@ -41,14 +45,14 @@ class Daemon:
         self.log = open(os.path.join(self.directory, "log"), "w+b")
         # Whatever happens to the test, its daemon does not stay behind.
         wrapper = ["setpriv", "--pdeathsig", "TERM"]
-        command = [binary(), "--runtime-dir", run, *arguments]
+        command = [binary(program), "--runtime-dir", run, *BUILD_OPTIONS, *arguments]
         if os.getuid() == 0:
             os.chown(run, NOBODY, NOBODY)
             if not usable_by_nobody(command[0]):
                 command[0] = shutil.copy(command[0], self.directory)
             wrapper += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        self.process = subprocess.Popen([*prefix, *wrapper, "--", *command], stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=self.log, cwd=self.directory)
+        self.process = subprocess.Popen([*prefix, *wrapper, "--", *command], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log, cwd=self.directory, **options)
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
         self.control = None
@@ -103,7 +107,11 @@ class Daemon:
     # --------------------------------------------------------------------------- what it holds
 
     def fds(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """None: the daemon lets nobody but root look."""
+        try:
+            return len(os.listdir(f"/proc/{self.pid}/fd"))
+        except PermissionError:
+            return None
 
     def memory(self, field):
         """VmRSS, VmHWM, ... in octets."""

@@ -54,6 +54,8 @@ size_t count_fds(pid_t pid)
 
     snprintf(path, sizeof(path), "/proc/%d/fd", pid);
     dir = opendir(path);
+    if (!dir && errno == EACCES && pid != getpid())
+        return 0;
     ck_assert_msg(dir != NULL, "%s: errno %d", path, errno);
     while ((entry = readdir(dir)))
         count += entry->d_name[0] != '.';
@@ -203,11 +205,15 @@ static void become_daemon(const char *const *argv, const struct private_daemon_o
 static void fill_args(const char **argv, const char *dir, const char *const *args)
 {
     static const char *const usual[] = {"--allow-any", NULL};
+    const char *instruments = getenv("ASOCK_TEST_INSTRUMENTS");
     size_t n = 0;
 
     argv[n++] = "asockd";
     argv[n++] = "--runtime-dir";
     argv[n++] = dir;
+    /* What looks into a process, like a sanitizer, does system calls that the filter kills for. */
+    if (instruments && strcmp(instruments, "no") != 0)
+        argv[n++] = "--seccomp=off";
     for (args = args ? args : usual; *args; args++) {
         ck_assert_uint_lt(n, ARGS_MAX - 1);
         argv[n++] = *args;

@@ -16,4 +16,4 @@ py_tests += \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/wire.py

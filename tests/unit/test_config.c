@@ -261,6 +261,12 @@ static const struct {
     {{"--runtime-dir", NULL}, -EINVAL},
     {{"--runtime-dir=", NULL}, -EINVAL},
     {{"--allow-any=yes", NULL}, -EINVAL},
+#ifdef HAVE_INSTRUMENTS
+    {{"--seccomp=off", NULL}, 0},
+    {{"--seccomp=on", NULL}, -EINVAL},
+#else
+    {{"--seccomp=off", NULL}, -EINVAL},
+#endif
     {{"--log-level=loud", NULL}, -EINVAL},
     {{"word", NULL}, -EINVAL},
     {{"--allow-any", "--", "word", NULL}, -EINVAL},
