@@ -203,6 +203,7 @@ void record_session(struct record *record, const struct session *s, bool sees_al
     add_session_use(record, s);
     record_text(record, "name", s->name);
     add_peer_details(record, s);
+    record_number(record, "restrictions", policy_view_restrictions(s->view));
     add_limits(record, &s->limits);
     add_quotas(record, s, sees_all);
 }

@@ -100,6 +100,7 @@ class Restrict(DaemonTest):
         self.restrict(allow(self.other_port))
         self.check_denied(self.outside)
         self.check_denied(self.inside)
+        self.assertEqual(self.client.inspect(show=pb.Show())[0]["restrictions"], 4)
 
     def test_s56_denying_rules(self):
         everything = "Allow=tcp * 1-65535 +loopback"

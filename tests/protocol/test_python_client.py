@@ -101,6 +101,15 @@ class Client(DaemonTest):
         op.result()
         return sock, self.accept(listener)
 
+    def test_restriction(self):
+        client = self.client()
+        listener = self.listener()
+        with self.assertRaisesRegex(asock_client.AsockError, "INVALID_ARGUMENT: line 2: "):
+            client.restrict("[Rules]\nAlow=tcp * 1\n").result(30)
+        client.restrict("[Rules]\nAllow=tcp * 443\n").result(30)
+        with self.assertRaisesRegex(asock_client.AsockError, "ACCESS_DENIED: "):
+            client.socket().connect(*listener.getsockname()).result(30)
+
     def test_large_send_both_ways_at_once(self):
         """The peer reads nothing until it has sent everything: only who reads while he writes gets through."""
         client = self.client()

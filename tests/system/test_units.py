@@ -414,6 +414,25 @@ class Readme(UnitsTest):
                        "sh", "-c", self.block("bwrap "), stdin=request)
         self.assertEqual((done.returncode, done.stdout), (0, "echo: hello"))
 
+    def test_less_than_the_caller_has(self):
+        """The policy file and the command, as they stand there; another destination is denied."""
+        if not shutil.which("bwrap"):
+            self.skipTest("no bwrap")
+        rules = self.block("[Rules]\n    Allow=tcp example.org")
+        with open("/run/web.policy", "w", encoding="utf-8") as file:
+            file.write(rules.replace("\n", " +loopback\n").replace("] +loopback", "]"))
+        command = self.block("asockctl run ").replace("web.policy", "/run/web.policy")
+        user = ["setpriv", "--reuid=65534", "--regid=65534", f"--groups={grp.getgrnam('asock').gr_gid}",
+                "env", "LD_LIBRARY_PATH=/usr/local/lib", "sh", "-c"]
+        with open("/run/request", encoding="utf-8") as request:
+            done = run(*user, command, stdin=request)
+        self.assertEqual((done.returncode, done.stdout), (0, "echo: hello"))
+        other = self.server(echo_once)
+        done = run(*user, command.replace(str(self.peer.port), str(other.port)), stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no rule of this session's restriction allows this destination", done.stdout)
+        self.assertEqual(other.accepted, [])
+
 
 class UserInstance(unittest.TestCase):
     """A user's own daemon, run by that user's service manager."""
@@ -448,13 +467,6 @@ class UserInstance(unittest.TestCase):
     def prop(self, unit, name):
         return self.must("systemctl", "--user", "show", "--value", "--property", name, unit)
 
-    def drop_in(self, text):
-        folder = f"/home/{self.NAME}/.config/systemd/user/asockd.service.d"
-        self.must("mkdir", "-p", folder)
-        with open(folder + "/test.conf", "w", encoding="utf-8") as file:
-            file.write(text)
-        self.must("systemctl", "--user", "daemon-reload")
-
     def exchange(self, port):
         done = self.as_user("/usr/bin/python3", CLIENT_DIR + "/client.py", "exchange", "127.0.0.1", str(port), "hello",
                             ASOCK_SOCKET=self.RUNTIME + "/asockd/default/asock.sock")
@@ -465,7 +477,6 @@ class UserInstance(unittest.TestCase):
         self.assertEqual((said.returncode, said.stdout), (0, ""))
 
     def test_user_has_a_daemon_of_his_own(self):
-        self.drop_in("")
         self.must("systemctl", "--user", "enable", "--now", *self.SOCKETS)
         for path, mode in (("", 0o700), ("/default", 0o700), ("/default/asock.sock", 0o600), ("/control.sock", 0o600)):
             status = os.stat(self.RUNTIME + "/asockd" + path)
@@ -482,16 +493,18 @@ class UserInstance(unittest.TestCase):
             status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
         self.assertEqual(status["Uid"].split(), [str(self.UID)] * 4)
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
-        self.drop_in(f"[Service]\nExecStart=\nExecStart={EXECUTABLE} --config-dir %E/asockd --allow-any\n")
+        # What it lets through is said by the user's own files.
+        folder = f"/home/{self.NAME}/.config/asockd"
+        self.must("mkdir", "-p", "-m", "700", folder + "/policy.d")
+        self.must("sh", "-c", "umask 077; printf '[Rules]\\nAllow=tcp 127.0.0.1 *\\n' "
+                  f">{folder}/policy.d/own.policy")
         self.must("systemctl", "--user", "restart", "asockd.service")
         self.assertEqual(self.exchange(server.port), (0, "echo: hello"))
         rows = self.must("asockctl", "list", "--json", ASOCK_CONTROL=self.RUNTIME + "/asockd/control.sock")
         self.assertEqual(json.loads(rows), [])
         pid = self.prop("asockd.service", "MainPID")
         self.must("systemctl", "--user", "reload", "asockd.service")
-        # Its files are the user's, and a wrong one is told with its name.
-        folder = f"/home/{self.NAME}/.config/asockd"
-        self.must("mkdir", "-p", folder)
+        # A wrong one is told with its name.
         self.must("sh", "-c", f"printf '[Log]\\nLevel=loud\\n' >{folder}/asockd.conf")
         self.assertNotEqual(self.as_user("systemctl", "--user", "reload", "asockd.service").returncode, 0)
         self.assertEqual(self.prop("asockd.service", "MainPID"), pid)
