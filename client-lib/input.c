@@ -15,6 +15,12 @@
 /* One call reads no more than so often: others (timers, callbacks) have their turn. */
 #define INPUT_READS 16
 #define INPUT_IOV 64
+/*
+ * Behind a large payload as much is read as the next head has: what comes with it would have to be
+ * copied, and goes straight to its place in the next read.
+ */
+#define INPUT_LARGE 16384
+#define INPUT_BEHIND 128
 
 static size_t available(const struct input *in)
 {
@@ -120,6 +126,7 @@ static void compact(struct input *in)
 static unsigned int aim(struct input *in, struct iovec *iov, size_t *ret_direct)
 {
     unsigned int count = 0;
+    size_t room;
 
     *ret_direct = 0;
     if (in->in_payload && in->sink == SINK_SEGMENTS && in->payload_left > 0) {
@@ -130,7 +137,10 @@ static unsigned int aim(struct input *in, struct iovec *iov, size_t *ret_direct)
         if (*ret_direct < in->payload_left)
             return count;
     }
-    iov[count++] = (struct iovec){.iov_base = in->buffer + in->end, .iov_len = IN_BUFFER - in->end};
+    room = IN_BUFFER - in->end;
+    if (*ret_direct >= INPUT_LARGE && room > INPUT_BEHIND)
+        room = INPUT_BEHIND;
+    iov[count++] = (struct iovec){.iov_base = in->buffer + in->end, .iov_len = room};
     return count;
 }
 

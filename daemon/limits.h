@@ -65,6 +65,8 @@
  * reads carry several frames.
  */
 #define IO_BLOCK (512u * 1024u)
+/* Asked for towards the client: fewer turns for a large reply. Of the kernel's memory it takes what is not read. */
+#define IO_SOCKET_BUFFER (1024 * 1024)
 /* Blocks that the worker keeps for the next session that needs one. */
 #define IO_BLOCKS_KEPT 8u
 /* Input that waits in front of a pause fits here mostly: the block goes back to the worker. */

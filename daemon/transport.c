@@ -188,6 +188,8 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 
 int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops)
 {
+    int size = IO_SOCKET_BUFFER;
+
     memset(t, 0, sizeof(*t));
     t->out_small = mem_alloc(IO_SMALL);
     if (!t->out_small)
@@ -196,6 +198,8 @@ int transport_init(struct transport *t, struct worker *w, int fd, const struct t
     t->ops = ops;
     t->fd = fd;
     list_init(&t->parcels);
+    /* The kernel gives as much as net.core.wmem_max allows; it does with less. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     use_small_output(t);
     task_init(&t->flush, on_flush);
     deadline_init(&t->hold, on_hold_over);
