@@ -116,8 +116,8 @@ static int add_source(struct policy_egress *egress, struct conf_reader *reader, 
         egress->source6 = in6;
         return 0;
     }
-    return asock_conf_refuse(reader,
-                             "Source=…%s: one address of each family, and none with a scope", text);
+    return asock_conf_refuse(
+        reader, "\"%s\": Source= takes one address of each family, and none with a scope", text);
 }
 
 static int parse_source(struct policy_egress *egress, struct conf_reader *reader, const char *value)

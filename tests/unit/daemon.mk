@@ -13,7 +13,9 @@ unit_tests += \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_peer_places.unit \
+	tests/unit/test_policy_file.unit \
 	tests/unit/test_policy_judge.unit \
+	tests/unit/test_policy_match.unit \
 	tests/unit/test_resolver.unit \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
@@ -34,6 +36,8 @@ tests_unit_test_race_unit_SOURCES = tests/unit/test_race.c
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 
 policy_text_sources = tests/unit/policy_text.c tests/unit/policy_text.h
+tests_unit_test_policy_file_unit_SOURCES = tests/unit/test_policy_file.c $(policy_text_sources)
+tests_unit_test_policy_match_unit_SOURCES = tests/unit/test_policy_match.c $(policy_text_sources)
 tests_unit_test_policy_judge_unit_SOURCES = tests/unit/test_policy_judge.c $(policy_text_sources)
 
 # Asked by tests in Python.

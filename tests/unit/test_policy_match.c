@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which clients a file is about, and what becomes of those of whom it cannot be told. */
+#include <check.h>
+#include <string.h>
+
+#include "daemon/peer.h"
+#include "tests/unit/policy_text.h"
+
+#define M(keys) "[Match]\n" keys "[Rules]\nAllow=tcp * *\n"
+#define YES "allow"
+#define NO "deny"
+#define UNKNOWN "unknown"
+
+/* uid 1000, groups 1000, 50 and 60. */
+static const struct peer session = {
+    .uid = 1000,
+    .gid = 1000,
+    .gids_known = true,
+    .gid_count = 2,
+    .gids = {50, 60},
+    .units_known = true,
+    .unit = "session-3.scope",
+    .cgroup = "/user.slice/user-1000.slice/session-3.scope",
+};
+
+static const struct peer service = {
+    .uid = 33,
+    .gid = 33,
+    .gids_known = true,
+    .units_known = true,
+    .unit = "web@one.service",
+    .cgroup = "/system.slice/system-web.slice/web@one.service",
+};
+
+/* Below its user's manager, in a unit and a cgroup that the user has named. */
+static const struct peer app = {
+    .uid = 1000,
+    .gid = 1000,
+    .gids_known = true,
+    .units_known = true,
+    .unit = "user@1000.service",
+    .user_unit = "web.service",
+    .cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+};
+
+/* In the manager of user 1000, but as user 1001: a set-user-ID program. */
+static const struct peer borrowed = {
+    .uid = 1001,
+    .gid = 1001,
+    .gids_known = true,
+    .units_known = true,
+    .unit = "user@1000.service",
+    .user_unit = "web.service",
+    .cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+};
+
+/* A cgroup that is called "*", below a service; one that has no unit. */
+static const struct peer star = {
+    .gids_known = true, .units_known = true, .unit = "x.service", .cgroup = "/a.slice/x.service/*"};
+static const struct peer bare = {.gids_known = true, .units_known = true, .cgroup = "/docker/0123"};
+
+static const struct peer gone = {.uid = 1000, .gid = 1000};
+static const struct peer foreign = {
+    .uid = PEER_ID_UNKNOWN, .gid = PEER_ID_UNKNOWN, .gids_known = true};
+
+static const struct {
+    const char *text;
+    const struct peer *peer;
+    const char *result;
+} cases[] = {
+    {"[Rules]\nAllow=tcp * *\n", &gone, YES},
+    {M("User=1000\n"), &session, YES},
+    {M("User=1001\n"), &session, NO},
+    {M("User=1001 1000\n"), &session, YES},
+    {M("User=1001\nUser=1000\n"), &session, YES},
+    {M("User=root\n"), &session, NO},
+    {M("User=root\n"), &bare, YES},
+    {M("User=1000\n"), &foreign, UNKNOWN},
+    {M("Group=1000\n"), &session, YES},
+    {M("Group=50\n"), &session, YES},
+    {M("Group=61 60\n"), &session, YES},
+    {M("Group=51\n"), &session, NO},
+    {M("Group=1000\n"), &gone, YES},
+    {M("Group=51\n"), &gone, UNKNOWN},
+    {M("Group=51\n"), &foreign, UNKNOWN},
+    {M("User=1000\nGroup=50\n"), &session, YES},
+    {M("User=1000\nGroup=51\n"), &session, NO},
+    {M("User=1001\nGroup=50\n"), &session, NO},
+    {M("User=1001\nGroup=51\n"), &gone, NO},
+    {M("User=1000\nGroup=51\n"), &gone, UNKNOWN},
+    {M("Listener=default\n"), &session, YES},
+    {M("Listener=other\n"), &session, NO},
+    {M("Listener=other default\nUser=1000\n"), &session, YES},
+    {M("Listener=other\nUnit=x.service\n"), &gone, NO},
+
+    {M("Unit=session-3.scope\n"), &session, YES},
+    {M("Unit=session-30.scope\n"), &session, NO},
+    {M("Unit=web@one.service\n"), &service, YES},
+    {M("Unit=web@two.service\n"), &service, NO},
+    {M("Unit=web@two.service web@one.service\n"), &service, YES},
+    /* The system's unit, not the user's. */
+    {M("Unit=web.service\n"), &app, NO},
+    {M("Unit=user@1000.service\n"), &app, YES},
+    {M("Unit=x.service\n"), &bare, NO},
+    {M("Unit=x.service\n"), &gone, UNKNOWN},
+    {M("User=1001\nUnit=x.service\n"), &gone, NO},
+
+    {M("User=1000\nUserUnit=web.service\n"), &app, YES},
+    {M("User=1000\nUserUnit=other.service\n"), &app, NO},
+    {M("User=1001\nUserUnit=web.service\n"), &app, NO},
+    {M("User=1000 1001\nUserUnit=web.service\n"), &borrowed, NO},
+    {M("User=1000\nUserUnit=web.service\n"), &session, NO},
+    {M("User=1000\nUserUnit=web.service\n"), &gone, UNKNOWN},
+
+    {M("Cgroup=/system.slice/system-web.slice/web@one.service\n"), &service, YES},
+    {M("Cgroup=/system.slice/system-web.slice\n"), &service, NO},
+    {M("Cgroup=/system.slice/system-web.slice/web@one.service/x\n"), &service, NO},
+    {M("Cgroup=/system-web.slice/web@one.service\n"), &service, NO},
+    {M("Cgroup=/system.slice/system-web.slice/*\n"), &service, YES},
+    {M("Cgroup=/system.slice/system-web.slice/web@*.service\n"), &service, YES},
+    {M("Cgroup=/system.slice/system-web.slice/web@*one*.service\n"), &service, YES},
+    {M("Cgroup=/system.slice/system-web.slice/*@two.service\n"), &service, NO},
+    {M("Cgroup=/system.slice/system-web.slice/w*e*e.service\n"), &service, YES},
+    {M("Cgroup=/system.slice/system-web.slice/*x*\n"), &service, NO},
+    {M("Cgroup=/*/*/*\n"), &service, YES},
+    {M("Cgroup=/*/*\n"), &service, NO},
+    {M("Cgroup=/*\n"), &service, NO},
+    {M("Cgroup=/*/*/*/*\n"), &service, NO},
+    {M("Cgroup=/system.slice/*\n"), &service, NO},
+    {M("Cgroup=/system.slice/*web.slice/*\n"), &service, YES},
+    /* Below a unit the pattern has to say it all. */
+    {M("Cgroup=/user.slice/user-*.slice/*/*/*\n"), &app, NO},
+    {M("Cgroup=/user.slice/user-*.slice/*/app.slice/*\n"), &app, NO},
+    {M("Cgroup=/user.slice/user-*.slice/*/app.slice/web.service\n"), &app, YES},
+    {M("Cgroup=/user.slice/user-1000.slice/user@1000.service/app.slice/web.service\n"), &app, YES},
+    {M("Cgroup=/user.slice/user-*.slice/session-*.scope\n"), &session, YES},
+    {M("Cgroup=/*/*/*\n"), &star, NO},
+    {M("Cgroup=/a.slice/*/*\n"), &star, NO},
+    {M("Cgroup=/docker/0123\n"), &bare, YES},
+    {M("Cgroup=/*/0123\n"), &bare, YES},
+    {M("Cgroup=/*/*\n"), &bare, NO},
+    {M("Cgroup=/*\n"), &gone, UNKNOWN},
+    {M("Cgroup=/x /docker/0123\n"), &bare, YES},
+};
+
+START_TEST(test_policy_match)
+{
+    struct policy *policy = policy_new(POLICY_DENY);
+    char error[POLICY_ERROR_MAX];
+    struct policy_answer answer;
+    struct policy_view *view;
+    const char *result;
+
+    ck_assert_msg(policy_text_add(policy, "p", cases[_i].text, strlen(cases[_i].text), error) == 0,
+                  "%s", error);
+    view = policy_view_new(policy, cases[_i].peer, "default");
+    answer = policy_text_ask(view, "a.example", NULL, 80);
+    result = answer.is_allowed ? YES : answer.file ? UNKNOWN : NO;
+    ck_assert_msg(strcmp(result, cases[_i].result) == 0, "%s\n%s, not %s", cases[_i].text, result,
+                  cases[_i].result);
+    if (!answer.is_allowed && answer.file)
+        ck_assert_str_eq(answer.reason,
+                         "policy looks at something that is not known of this client");
+    policy_view_free(view);
+    policy_unref(policy);
+}
+END_TEST
+
+/* Whatever other files allow, before it or behind it. */
+START_TEST(test_policy_unknown_denies_everything)
+{
+    static const char *const texts[] = {
+        "[Rules]\nAllow=tcp * *\n",
+        "# comment\n[Match]\nUser=1000\nUnit=x.service\n[Rules]\nAllow=tcp * *\n",
+        "[Rules]\nAllow=tcp a.example *\n",
+    };
+    struct policy *policy = policy_new(POLICY_DENY);
+    char error[POLICY_ERROR_MAX], name[] = "p", text[64];
+    struct policy_answer answer;
+    struct policy_view *view;
+
+    for (size_t i = 0; i < 3; i++, name[0]++)
+        ck_assert_int_eq(policy_text_add(policy, name, texts[i], strlen(texts[i]), error), 0);
+    view = policy_view_new(policy, &gone, "default");
+    answer = policy_text_ask(view, "a.example", NULL, 80);
+    ck_assert_str_eq(policy_text_answer(&answer, text, sizeof(text)), "deny q:4");
+    answer = policy_text_ask(view, NULL, "8.8.8.8", 80);
+    ck_assert_str_eq(policy_text_answer(&answer, text, sizeof(text)), "deny q:4");
+    policy_view_replace(view, policy, &session, "default");
+    answer = policy_text_ask(view, "a.example", NULL, 80);
+    ck_assert_str_eq(policy_text_answer(&answer, text, sizeof(text)), "allow p:2");
+    policy_view_free(view);
+    policy_unref(policy);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("policy_match");
+    TCase *tc = tcase_create("policy_match");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_loop_test(tc, test_policy_match, 0, sizeof(cases) / sizeof(cases[0]));
+    tcase_add_test(tc, test_policy_unknown_denies_everything);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
