@@ -186,10 +186,12 @@ static void same_numbers(const ProtobufCEnumDescriptor *proto, const struct numb
 START_TEST(test_verbs_and_options_are_the_protos)
 {
     static const struct number verbs[] = {
-        N(VERB_, HELLO),      N(VERB_, OPEN),  N(VERB_, CONNECT), N(VERB_, SEND),
-        N(VERB_, RECEIVE),    N(VERB_, CLOSE), N(VERB_, CANCEL),  N(VERB_, SHUTDOWN),
-        N(VERB_, SET_OPTION), N(VERB_, SYNC),  N(VERB_, LIST),    N(VERB_, GET_OPTION),
-        N(VERB_, SHOW),       N(VERB_, STATS), N(VERB_, KILL),
+        N(VERB_, HELLO),      N(VERB_, OPEN),       N(VERB_, CONNECT), N(VERB_, SEND),
+        N(VERB_, RECEIVE),    N(VERB_, CLOSE),      N(VERB_, CANCEL),  N(VERB_, SHUTDOWN),
+        N(VERB_, SET_OPTION), N(VERB_, SYNC),       N(VERB_, LIST),    N(VERB_, GET_OPTION),
+        N(VERB_, SHOW),       N(VERB_, STATS),      N(VERB_, KILL),    N(VERB_, RESTRICT),
+        N(VERB_, REGISTER),   N(VERB_, UNREGISTER), N(VERB_, RELOAD),  N(VERB_, JUDGE),
+        N(VERB_, LEARNED),
     };
     static const struct number options[] = {
         N(OPTION_, NO_DELAY),         N(OPTION_, KEEP_ALIVE),
