@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <seccomp.h>
@@ -88,6 +89,8 @@ static const struct guarded_call guarded_calls[] = {
     {SCMP_SYS(fcntl), 1, LOW, F_GET_SEALS},
     /* fopen() of a device (c-ares: /dev/urandom) asks whether it is a terminal */
     {SCMP_SYS(ioctl), 1, LOW, TCGETS},
+    /* has a client read what it was sent? */
+    {SCMP_SYS(ioctl), 1, LOW, SIOCOUTQ},
     /* if_nametoindex() */
     {SCMP_SYS(ioctl), 1, LOW, SIOCGIFINDEX},
     /* getrlimit() */
