@@ -37,6 +37,7 @@ struct file {
     uint64_t bytes;
     uint64_t busy_since; /* milliseconds; 0: nothing is being written */
     bool ends;
+    bool has_ended; /* the thread, or nearly so */
 };
 
 static struct file *file_of(struct audit_sink *sink)
@@ -74,20 +75,20 @@ static int advance(struct iovec *parts, int count, size_t n)
     return count;
 }
 
-/* True: it is time to end. */
-static bool pause_or_end(struct file *f)
+/* Waits for *flag, ms at most. */
+static bool await(struct file *f, const bool *flag, unsigned int ms)
 {
     struct timespec until;
-    bool ends;
+    bool is_set;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += AUDIT_RETRY_MS / 1000;
+    until.tv_sec += ms / 1000;
     pthread_mutex_lock(&f->lock);
-    while (!f->ends && pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0)
+    while (!*flag && pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0)
         ;
-    ends = f->ends;
+    is_set = *flag;
     pthread_mutex_unlock(&f->lock);
-    return ends;
+    return is_set;
 }
 
 static void write_batch(struct file *f, struct list *batch)
@@ -100,7 +101,7 @@ static void write_batch(struct file *f, struct list *batch)
         n = writev(f->fd, parts, count);
         if (n >= 0)
             count = advance(parts, count, (size_t)n);
-        else if (errno != EINTR && pause_or_end(f))
+        else if (errno != EINTR && await(f, &f->ends, AUDIT_RETRY_MS))
             break;
     }
 }
@@ -156,6 +157,10 @@ static void *run(void *data)
         write_batch(f, &batch);
         give_batch(f, &batch);
     }
+    pthread_mutex_lock(&f->lock);
+    f->has_ended = true;
+    pthread_cond_signal(&f->changed);
+    pthread_mutex_unlock(&f->lock);
     return NULL;
 }
 
@@ -204,18 +209,17 @@ static void release(struct file *f)
 static void file_free(struct audit_sink *sink)
 {
     struct file *f = file_of(sink);
-    struct timespec until;
 
     pthread_mutex_lock(&f->lock);
     f->ends = true;
     pthread_cond_signal(&f->changed);
     pthread_mutex_unlock(&f->lock);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += AUDIT_STOP_MS / 1000;
-    if (pthread_clockjoin_np(f->thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+    if (await(f, &f->has_ended, AUDIT_STOP_MS)) {
+        pthread_join(f->thread, NULL);
         release(f);
-    else
+    } else {
         pthread_detach(f->thread); /* hangs in a write: what it holds goes with the process */
+    }
 }
 
 static const struct audit_sink_ops ops = {AUDIT_JSON, put, flush, state, file_free};

@@ -2,6 +2,8 @@
 """The audit of the built daemon: what stands in the journal, and in a file, of what clients do."""
 
 import collections
+import contextlib
+import ctypes
 import json
 import os
 import select
@@ -49,6 +51,22 @@ def numbers(fields):
     """An entry of the journal as a file has it: numbers are numbers."""
     kinds = {**REQUIRED_OF[fields["ASOCK_EVENT"]], **OPTIONAL_OF[fields["ASOCK_EVENT"]]}
     return {name: int(value) if kinds.get(name) is int else value for name, value in fields.items()}
+
+
+@contextlib.contextmanager
+def held(tid):
+    """This thread alone does not run: as one that hangs in a system call."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    seize, interrupt, detach, every_kind = 0x4206, 0x4207, 17, 0x40000000
+    for call in (seize, interrupt):
+        if ptrace(call, tid, None, None) < 0:
+            raise OSError(ctypes.get_errno(), "ptrace")
+    os.waitpid(tid, every_kind)
+    try:
+        yield
+    finally:
+        ptrace(detach, tid, None, None)
 
 
 class Audited(unittest.TestCase):
@@ -369,6 +387,22 @@ class InFile(Audited):
         self.expect("connect")
         with open(self.file, "rb") as file:
             self.assertTrue(file.read().startswith(b"{"))
+
+    def test_a_write_that_hangs_holds_up_nobody(self):
+        if os.getuid() != 0:
+            self.skipTest("to hold a thread of another user needs root")
+        wire = self.wire()
+        listener = self.listener()
+        writer, = [int(tid) for tid in os.listdir(f"/proc/{self.daemon.pid}/task") if int(tid) != self.daemon.pid]
+        count = 200
+        with held(writer):
+            for token in range(1, count + 1):
+                wire.send(wire.open(token * 4, token), wire.connect(token * 4 + 1, token, listener.getsockname()))
+                self.assertEqual(wire.completion(token * 4 + 1).error, pb.ERROR_SUCCESS)
+                self.addCleanup(listener.accept()[0].close)
+            self.assertEqual(self.daemon.stats()["audit_queued"], count)
+        for _ in range(count):
+            self.expect("connect")
 
     def test_nothing_is_lost_at_a_stop(self):
         wire = self.wire()
