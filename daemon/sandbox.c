@@ -59,10 +59,11 @@ static const int plain_calls[] = {
     /* memory */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(memfd_create),
     SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(getrandom), SCMP_SYS(sysinfo),
-    /* itself */
+    /* itself; the first steps of a thread, which was made before the filter (audit_file.c) */
     SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid),
     SCMP_SYS(getegid), SCMP_SYS(uname), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(exit), SCMP_SYS(exit_group)};
+    SCMP_SYS(rt_sigreturn), SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(exit),
+    SCMP_SYS(exit_group)};
 
 /* Allowed where this argument, so masked, has this value. */
 struct guarded_call {
@@ -91,6 +92,8 @@ static const struct guarded_call guarded_calls[] = {
     {SCMP_SYS(ioctl), 1, LOW, TCGETS},
     /* has a client read what it was sent? */
     {SCMP_SYS(ioctl), 1, LOW, SIOCOUTQ},
+    /* what is still in a socket's queue */
+    {SCMP_SYS(ioctl), 1, LOW, TIOCOUTQ},
     /* if_nametoindex() */
     {SCMP_SYS(ioctl), 1, LOW, SIOCGIFINDEX},
     /* getrlimit() */
