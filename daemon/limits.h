@@ -18,6 +18,12 @@
 /* A window near the bandwidth-delay product of a fast path; more was slower on loopback. */
 #define LIMIT_WINDOW_DEFAULT (1024u * 1024u)
 #define LIMIT_QUEUED_DEFAULT (16u * 1024u * 1024u)
+/* Sockets of a session whose close goes on: a round trip each, for some thousand closes a second. */
+#define LIMIT_LINGERS_DEFAULT 1024u
+/* Questions to the resolver; a connect by name asks two. */
+#define LIMIT_LOOKUPS_DEFAULT 512u
+#define LIMIT_LOOKUPS_MOST 65536u
+#define LIMIT_CONNECTS_MOST 1000000u
 
 /* The most that a configuration may allow a session. */
 #define LIMIT_SOCKETS_MOST 65536u
@@ -93,8 +99,10 @@
 /* After FIN: how long, and how much, input is discarded before the close may end in RST (S42). */
 #define DRAIN_MS 2000u
 #define DRAIN_OCTETS (1024u * 1024u)
-/* Sockets in that phase; the next one is closed at once. */
-#define DRAIN_SOCKETS 1024u
+/* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
+#define LIMIT_TOTAL_LINGERS_LEAST 64u
+/* The same for the attempts of races beside each one's first. */
+#define LIMIT_TOTAL_ATTEMPTS_LEAST 32u
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */
 #define LIMIT_OPS_SPARE 1024u

@@ -100,6 +100,8 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
         .send_window = LIMIT_WINDOW_DEFAULT,
         .queued_max = LIMIT_QUEUED_DEFAULT,
         .shared_max = LIMIT_SHARED_DEFAULT,
+        .lingers = LIMIT_LINGERS_DEFAULT,
+        .lookups = LIMIT_LOOKUPS_DEFAULT,
     };
     w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
     w->quota = quota_new();

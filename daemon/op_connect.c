@@ -16,6 +16,7 @@
 #include "daemon/host.h"
 #include "daemon/policy.h"
 #include "daemon/policy_learn.h"
+#include "daemon/quota.h"
 #include "daemon/race.h"
 #include "daemon/resolver.h"
 #include "daemon/services.h"
@@ -311,13 +312,15 @@ static int start_lookup(struct op *op, int family)
 {
     struct connect *c = op->send.connect;
     struct resolver *resolver = op->session->worker->resolver;
+    struct quota *quota = op->session->quota;
 
     if (family_of(op->sock) != AF_UNSPEC && family_of(op->sock) != family)
         return 0;
     race_expect(&c->race, family);
     if (family == AF_INET)
-        return resolver_start(resolver, &c->queries[0], c->host.name, family, on_resolved_v4);
-    return resolver_start(resolver, &c->queries[1], c->host.name, family, on_resolved_v6);
+        return resolver_start(resolver, quota, &c->queries[0], c->host.name, family,
+                              on_resolved_v4);
+    return resolver_start(resolver, quota, &c->queries[1], c->host.name, family, on_resolved_v6);
 }
 
 static void start_resolving(struct op *op)
@@ -333,6 +336,8 @@ static void start_resolving(struct op *op)
     r = start_lookup(op, AF_INET6);
     if (r == 0)
         r = start_lookup(op, AF_INET);
+    if (r == -ENOBUFS)
+        op->text = "too many names are being resolved";
     if (r < 0)
         fail(op, asock_error_from_errno(r));
 }
@@ -390,6 +395,13 @@ static void begin(struct op *op, uint32_t timeout_ms)
     sock_hold_op(sock, op, timeout_ms);
 }
 
+static bool may_connect_now(struct session *s)
+{
+    uint32_t rate = s->limits.connects_per_second;
+
+    return rate == 0 || quota_may_connect(s->quota, rate, s->worker->clock());
+}
+
 int verb_connect(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -399,11 +411,15 @@ int verb_connect(struct op *op, const struct call *call)
 
     if (err != 0)
         return err;
+    if (!may_connect_now(op->session)) {
+        op->text = "too many connects within a second";
+        return ERR_NO_BUFFER_SPACE;
+    }
     c = mem_zalloc(1, sizeof(*c));
     if (!c)
         return ERR_NO_BUFFER_SPACE;
     c->op = op;
-    race_init(&c->race, op->session->worker, &race_hooks);
+    race_init(&c->race, op->session->worker, op->session->quota, &race_hooks);
     op->send.connect = c;
     op->class = &connect_class;
     op->send.total = call->payload_len;

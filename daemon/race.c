@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/address_order.h"
+#include "daemon/quota.h"
 #include "proto/errors.h"
 
 /* RFC 8305, section 8: the recommended values. */
@@ -24,6 +25,28 @@ static bool is_resolving(const struct race *race)
 static socklen_t length_of(const union resolver_address *addr)
 {
     return addr->any.sa_family == AF_INET ? sizeof(addr->in) : sizeof(addr->in6);
+}
+
+static void uncharge(struct race *race, struct race_attempt *attempt)
+{
+    if (attempt->is_charged)
+        quota_uncharge(race->quota, QUOTA_ATTEMPTS, 1);
+    attempt->is_charged = false;
+}
+
+/* The socket's own descriptor is promised to its client; one more at a time has to be had. */
+static bool charge(struct race *race, struct race_attempt *attempt)
+{
+    if (race->running == 0)
+        return true;
+    attempt->is_charged = quota_charge(race->quota, QUOTA_ATTEMPTS, 1) == 0;
+    return attempt->is_charged;
+}
+
+static void close_attempt(struct race *race, struct race_attempt *attempt)
+{
+    netsock_abort(&attempt->ns, race->worker);
+    uncharge(race, attempt);
 }
 
 static int take_winner(struct race *race, struct race_attempt *attempt)
@@ -77,17 +100,24 @@ static int connect_attempt(struct race_attempt *attempt)
     return r == -EALREADY ? -EINPROGRESS : r;
 }
 
-/* 1: an attempt is under way or has won; 0: this address is out. */
+/*
+ * 1: an attempt is under way or has won, or has to wait until there is room for it beside those that are;
+ * 0: this address is out.
+ */
 static int start(struct race *race, struct race_attempt *attempt)
 {
     const union resolver_address *addr = &attempt->address;
-    uint32_t verdict = race->hooks->judge(race, &addr->any);
+    uint32_t verdict;
     int r;
 
+    if (!charge(race, attempt))
+        return 1;
     attempt->was_started = true;
+    verdict = race->hooks->judge(race, &addr->any);
     if (verdict != ERR_SUCCESS) {
         if (!race->had_attempt)
             race->error = verdict;
+        uncharge(race, attempt);
         return 0;
     }
     race->last_family = addr->any.sa_family;
@@ -98,7 +128,7 @@ static int start(struct race *race, struct race_attempt *attempt)
     if (r == 0)
         r = connect_attempt(attempt);
     if (r < 0 && r != -EINPROGRESS) {
-        netsock_close(&attempt->ns, race->worker);
+        close_attempt(race, attempt);
         note_failure(race, r);
         return 0;
     }
@@ -157,7 +187,7 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
         win(race, attempt);
         return;
     }
-    netsock_close(&attempt->ns, race->worker);
+    close_attempt(race, attempt);
     race->running--;
     note_failure(race, r);
     advance(race);
@@ -195,10 +225,12 @@ static void on_settle(struct deadline *deadline)
     race->hooks->lost(race, error);
 }
 
-void race_init(struct race *race, struct worker *w, const struct race_hooks *hooks)
+void race_init(struct race *race, struct worker *w, struct quota *quota,
+               const struct race_hooks *hooks)
 {
     memset(race, 0, sizeof(*race));
     race->worker = w;
+    race->quota = quota;
     race->hooks = hooks;
     race->last_family = AF_UNSPEC;
     deadline_init(&race->attempt_delay, on_attempt_delay);
@@ -285,7 +317,7 @@ static int judge_attempt(struct race *race, struct race_attempt *attempt)
     verdict = race->hooks->judge(race, &attempt->address.any);
     if (verdict == ERR_SUCCESS)
         return 0;
-    netsock_abort(&attempt->ns, race->worker);
+    close_attempt(race, attempt);
     race->running--;
     if (race->winner == attempt)
         race->winner = NULL;
@@ -313,7 +345,7 @@ void race_stop(struct race *race)
     deadline_unset(&race->resolution_delay);
     deadline_unset(&race->settle);
     for (uint32_t i = 0; i < race->count; i++)
-        netsock_abort(&race->attempts[i].ns, race->worker);
+        close_attempt(race, &race->attempts[i]);
     race->running = 0;
     race->winner = NULL;
     race->is_open = false;

@@ -15,6 +15,7 @@
 #include "daemon/netsock.h"
 #include "daemon/resolver.h"
 
+struct quota;
 struct race;
 
 struct race_hooks {
@@ -32,10 +33,12 @@ struct race_attempt {
     struct race *race;
     union resolver_address address;
     bool was_started;
+    bool is_charged; /* one beside the first of those that run */
 };
 
 struct race {
     struct worker *worker;
+    struct quota *quota; /* charged for attempts beside the first; NULL: nobody */
     const struct race_hooks *hooks;
     struct deadline attempt_delay;    /* until the next attempt */
     struct deadline resolution_delay; /* A is here, AAAA may still come */
@@ -53,7 +56,8 @@ struct race {
 };
 
 /* Nothing starts before race_add() or race_family_done(). */
-void race_init(struct race *race, struct worker *w, const struct race_hooks *hooks);
+void race_init(struct race *race, struct worker *w, struct quota *quota,
+               const struct race_hooks *hooks);
 void race_expect(struct race *race, int family); /* its addresses are being resolved */
 /* What is above CONNECT_ADDRESSES is dropped. */
 void race_add(struct race *race, const union resolver_address *addresses, unsigned int count);

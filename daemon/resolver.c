@@ -22,6 +22,7 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "daemon/host.h"
+#include "daemon/quota.h"
 
 /* Which resolv.conf it was; all zero: there was none. */
 struct file_id {
@@ -62,6 +63,7 @@ struct resolver_lookup {
     struct resolver *resolver;
     struct channel *channel;      /* NULL: nobody was asked, or it has answered */
     struct resolver_query *query; /* NULL: cancelled */
+    struct quota *quota;          /* charged until c-ares has done with it, wanted or not */
     int family;
     struct resolver_result result;
 };
@@ -266,16 +268,19 @@ static struct channel *current_channel(struct resolver *resolver)
 
 /* ---- lookups ---- */
 
-static int lookup_new(struct resolver *resolver, struct resolver_query *query, int family,
-                      struct resolver_lookup **ret)
+static int lookup_new(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
+                      int family, struct resolver_lookup **ret)
 {
     struct resolver_lookup *lookup;
 
-    if (resolver->lookups >= RESOLVER_LOOKUPS_MAX)
+    if (resolver->lookups >= RESOLVER_LOOKUPS_MAX || quota_charge(quota, QUOTA_LOOKUPS, 1) < 0)
         return -ENOBUFS;
     lookup = mem_zalloc(1, sizeof(*lookup));
-    if (!lookup)
+    if (!lookup) {
+        quota_uncharge(quota, QUOTA_LOOKUPS, 1);
         return -ENOMEM;
+    }
+    lookup->quota = quota;
     list_init(&lookup->node);
     lookup->resolver = resolver;
     lookup->query = query;
@@ -290,6 +295,7 @@ static void lookup_free(struct resolver_lookup *lookup)
 {
     list_remove(&lookup->node);
     lookup->resolver->lookups--;
+    quota_uncharge(lookup->quota, QUOTA_LOOKUPS, 1);
     mem_free(lookup);
 }
 
@@ -411,8 +417,8 @@ static void ask(struct resolver_lookup *lookup, const char *name)
     update_timeout(channel);
 }
 
-int resolver_start(struct resolver *resolver, struct resolver_query *query, const char *host,
-                   int family, resolver_fn done)
+int resolver_start(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
+                   const char *host, int family, resolver_fn done)
 {
     struct resolver_lookup *lookup;
     struct host parsed;
@@ -425,7 +431,7 @@ int resolver_start(struct resolver *resolver, struct resolver_query *query, cons
     if (parsed.kind == HOST_ADDRESS && family != AF_UNSPEC &&
         family != parsed.address.any.sa_family)
         return -EAFNOSUPPORT;
-    r = lookup_new(resolver, query, family, &lookup);
+    r = lookup_new(resolver, quota, query, family, &lookup);
     if (r < 0)
         return r;
     query->done = done;

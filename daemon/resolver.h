@@ -12,6 +12,7 @@
 #include "proto/errors.h"
 
 struct ev_loop;
+struct quota;
 struct resolver;
 struct resolver_lookup;
 struct resolver_query;
@@ -21,7 +22,7 @@ struct resolver_query;
  * Lookups at a time, given-up ones that c-ares still has included: each costs two kilobytes and two
  * of the 65,536 query ids.
  */
-#define RESOLVER_LOOKUPS_MAX 1024
+#define RESOLVER_LOOKUPS_MAX 4096
 
 union resolver_address {
     struct sockaddr any;
@@ -74,10 +75,10 @@ struct resolver *resolver_free(struct resolver *resolver);
 /*
  * family: AF_UNSPEC, AF_INET, AF_INET6. `done` is called from the loop, never from inside this call.
  * -EINVAL: host is neither a name nor an address. -EAFNOSUPPORT: an address of another family.
- * -ENOBUFS: too many lookups. After an error nothing is in progress.
+ * -ENOBUFS: too many lookups, of all or of whom they are charged to (NULL: nobody). After an error nothing is in progress.
  */
-int resolver_start(struct resolver *resolver, struct resolver_query *query, const char *host,
-                   int family, resolver_fn done);
+int resolver_start(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
+                   const char *host, int family, resolver_fn done);
 
 /* At any time, also when not in progress; `done` is not called any more. */
 void resolver_cancel(struct resolver_query *query);

@@ -233,12 +233,18 @@ static void set_quotas(struct worker *w, const struct server_config *config,
                        const struct descriptor_shares *shares)
 {
     /* An eighth of the descriptors is kept for sockets that nobody has an id of. */
-    uint64_t sockets = at_least(shares->sockets - shares->sockets / 8, LIMIT_TOTAL_SOCKETS_LEAST);
+    uint64_t kept = shares->sockets / 8;
+    uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_LEAST);
+    uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_LEAST);
+    uint64_t sockets = at_least(shares->sockets - kept, LIMIT_TOTAL_SOCKETS_LEAST);
     uint64_t queued = at_least(memory_share(), LIMIT_TOTAL_QUEUED_LEAST);
 
     quota_limit(w->quota, QUOTA_CLIENTS, shares->clients);
     quota_limit(w->quota, QUOTA_HELLOS, config->hellos);
     quota_limit(w->quota, QUOTA_SOCKETS, config->total_sockets ? config->total_sockets : sockets);
+    quota_limit(w->quota, QUOTA_LINGERS, lingers);
+    quota_limit(w->quota, QUOTA_ATTEMPTS, attempts);
+    quota_limit(w->quota, QUOTA_LOOKUPS, RESOLVER_LOOKUPS_MAX);
     quota_limit(w->quota, QUOTA_OPS, config->total_ops);
     quota_limit(w->quota, QUOTA_QUEUED, config->total_queued ? config->total_queued : queued);
     quota_limit(w->quota, QUOTA_SHARED, config->total_shared ? config->total_shared : queued);

@@ -265,11 +265,13 @@ static int acquire(struct session *s, const struct session_config *config, int f
     struct worker *w = config->worker;
     int r = 0;
 
-    if (s->kind == LISTENER_CLIENT)
-        r = session_quota_enter(s, config->quota ? config->quota : w->quota, why);
-    if (r < 0)
-        return r;
     s->view = policy_view_new(w->policy, &s->peer, s->listener);
+    if (s->view && s->kind == LISTENER_CLIENT)
+        r = session_quota_enter(s, config->quota ? config->quota : w->quota, why);
+    if (r < 0) {
+        policy_view_free(s->view);
+        return r;
+    }
     if (s->view && session_grant(s, &least) == 0 &&
         transport_init(&s->transport, w, fd, &transport_ops) == 0)
         return 0;

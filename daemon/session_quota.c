@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/policy.h"
 #include "daemon/quota.h"
 #include "daemon/session.h"
 
@@ -23,7 +24,43 @@ static const struct limits least = {
 
 struct limits session_most(const struct session *s)
 {
-    return s->worker->limits;
+    struct limits most = s->worker->limits;
+    const struct policy_limits *own = &policy_view_settings(s->view)->limits;
+    const struct {
+        enum policy_limit limit;
+        uint32_t *number;
+    } numbers[] = {
+        {POLICY_LIMIT_SOCKETS, &most.sockets},
+        {POLICY_LIMIT_OPS, &most.ops},
+        {POLICY_LIMIT_SOCKET_OPS, &most.socket_ops},
+        {POLICY_LIMIT_LINGER, &most.lingers},
+        {POLICY_LIMIT_RESOLUTIONS, &most.lookups},
+        {POLICY_LIMIT_CONNECTS_PER_SECOND, &most.connects_per_second},
+    };
+    const struct {
+        enum policy_limit limit;
+        uint64_t *size;
+    } sizes[] = {
+        {POLICY_LIMIT_SEND_WINDOW, &most.send_window},
+        {POLICY_LIMIT_QUEUED, &most.queued_max},
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        if (own->set & 1u << numbers[i].limit)
+            *numbers[i].number = (uint32_t)own->value[numbers[i].limit];
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        if (own->set & 1u << sizes[i].limit)
+            *sizes[i].size = own->value[sizes[i].limit];
+    return most;
+}
+
+/* What is not promised, but asked for when it is needed. */
+static void set_limits(struct session *s, const struct limits *most)
+{
+    if (!s->quota)
+        return;
+    quota_limit(s->quota, QUOTA_LINGERS, most->lingers);
+    quota_limit(s->quota, QUOTA_LOOKUPS, most->lookups);
 }
 
 /* ---- its place ---- */
@@ -43,8 +80,10 @@ static const char *unit_key(const struct peer *peer, char *buf, size_t cap)
     return strlen(peer->cgroup) > 1 ? peer->cgroup : NULL;
 }
 
-static struct quota *find_place(const struct peer *peer, struct quota *listener)
+static struct quota *find_place(const struct session *s, struct quota *listener)
 {
+    const struct policy_limits *own = &policy_view_settings(s->view)->limits;
+    const struct peer *peer = &s->peer;
     char key[QUOTA_KEY_MAX];
     const char *unit = unit_key(peer, key, sizeof(key));
     char uid[16];
@@ -55,6 +94,11 @@ static struct quota *find_place(const struct peer *peer, struct quota *listener)
     if (!user)
         return NULL;
     group = unit ? quota_child(user, QUOTA_UNIT, unit) : quota_ref(user);
+    if (group)
+        /* Of a policy file: the clients of one unit, or of one user. */
+        quota_limit(group, QUOTA_CLIENTS,
+                    own->set & 1u << POLICY_LIMIT_CLIENTS ? own->value[POLICY_LIMIT_CLIENTS]
+                                                          : QUOTA_NONE);
     place = group ? quota_child(group, QUOTA_SESSION, NULL) : NULL;
     quota_unref(group);
     quota_unref(user);
@@ -117,11 +161,13 @@ static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
 int session_quota_enter(struct session *s, struct quota *listener,
                         char ret_why[static SESSION_WHY_MAX])
 {
+    struct limits most = session_most(s);
     int r;
 
-    s->quota = find_place(&s->peer, listener);
+    s->quota = find_place(s, listener);
     if (!s->quota)
         return -ENOMEM;
+    set_limits(s, &most);
     r = take_place(s, ret_why);
     if (r < 0)
         session_quota_leave(s);
@@ -151,6 +197,7 @@ int session_quota_grant(struct session *s, const struct ask *ask,
     struct limits most = session_most(s);
 
     give_back_promises(s);
+    set_limits(s, &most);
     *ret = most;
     ret->sockets = (uint32_t)offer(s, QUOTA_SOCKETS, ask->sockets, least.sockets, most.sockets);
     ret->ops = (uint32_t)offer(s, QUOTA_OPS, ask->ops, least.ops, most.ops);

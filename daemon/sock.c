@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "daemon/complete.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 #include "proto/errors.h"
 
@@ -77,6 +78,7 @@ static void on_gone(struct task *task)
 
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!sock->connect && !sock->close && sock->ns.fd < 0);
+    quota_unref(sock->quota);
     mem_free(sock->options);
     mem_free(sock->host);
     mem_free(sock);
@@ -90,6 +92,7 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
         return -ENOMEM;
     sock->session = s;
     sock->worker = s->worker;
+    sock->quota = s->quota ? quota_ref(s->quota) : NULL;
     sock->id = id;
     sock->family = (uint8_t)family;
     sock->serial = s->worker->next_id++;

@@ -24,6 +24,7 @@
 #include "daemon/op.h"
 
 struct policy_answer;
+struct quota;
 struct session;
 
 enum sock_state {
@@ -47,6 +48,7 @@ struct sock {
     struct list node; /* session->lingering or worker->drains */
     struct session *session;
     struct worker *worker;
+    struct quota *quota; /* of its session, also when that has gone; NULL: nobody */
     struct netsock ns;
     struct list sends;               /* sends and shutdowns of the sending side, in order */
     struct list receives;            /* in order */
@@ -77,6 +79,7 @@ struct sock {
     uint8_t send_side, receive_side; /* enum side */
     uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
     uint8_t lost_error;              /* that the kernel told a send: the connection is lost */
+    bool has_linger;                 /* one of QUOTA_LINGERS */
     bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end;               /* the peer's FIN was read */
     bool has_sent_end;               /* the kernel has our FIN */

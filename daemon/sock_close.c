@@ -6,7 +6,8 @@
  * completes; input that still comes is discarded, without a session, until the peer's FIN.
  * With a linger time the queued sends go out first.
  * Failures: a send was not wholly taken (RST: half a stream must not look whole), the linger time
- * is over or the client gives it up (RST), the peer does not end (closed after 2 s or 1 MiB; input
+ * is over or the client gives it up (RST), too many closes go on already (a lingering one is RST, any
+ * other one is closed at once), the peer does not end (closed after 2 s or 1 MiB; input
  * after that makes the kernel answer RST).
  */
 #include <assert.h>
@@ -14,10 +15,19 @@
 #include <sys/socket.h>
 
 #include "daemon/complete.h"
+#include "daemon/quota.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
 #include "daemon/sock_audit.h"
 #include "proto/errors.h"
+
+/* From here on it has no id, and its descriptor is none of those promised to its client. */
+static bool charge_linger(struct sock *sock)
+{
+    if (!sock->has_linger)
+        sock->has_linger = quota_charge(sock->quota, QUOTA_LINGERS, 1) == 0;
+    return sock->has_linger;
+}
 
 /* The session has nothing more to do with it. */
 static void leave_session(struct sock *sock)
@@ -54,6 +64,9 @@ static void go(struct sock *sock)
         list_remove(&sock->node);
         w->drain_count--;
     }
+    if (sock->has_linger)
+        quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+    sock->has_linger = false;
     sock_move(sock, SOCK_CLOSED);
     worker_defer(w, &sock->gone);
 }
@@ -103,8 +116,6 @@ static void drain(struct sock *sock)
 /* All sends have gone, or will never go: the kernel's side ends now. */
 static void finish(struct sock *sock, bool abort)
 {
-    struct worker *w = sock->worker;
-
     leave_session(sock);
     if (sock->ns.fd < 0 || abort || sock->is_incomplete) {
         close_now(sock, true);
@@ -112,7 +123,7 @@ static void finish(struct sock *sock, bool abort)
     }
     netsock_shutdown(&sock->ns, SHUT_WR);
     /* The peer's FIN was read, or there is no more place for patience: nothing to wait for. */
-    if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || w->drain_count >= DRAIN_SOCKETS)
+    if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || !charge_linger(sock))
         close_now(sock, false);
     else
         drain(sock);
@@ -214,11 +225,15 @@ static void linger(struct sock *sock, uint32_t linger_ms)
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
 {
     bool incomplete = has_queued_send(sock) || sock->chain;
+    uint32_t error = ERR_SUCCESS;
 
     sock->close = op;
     if (!abort && linger_ms > 0 && incomplete && !sock->chain && !sock->is_incomplete) {
-        linger(sock, linger_ms);
-        return;
+        if (charge_linger(sock)) {
+            linger(sock, linger_ms);
+            return;
+        }
+        error = ERR_NO_BUFFER_SPACE;
     }
     if (sock->state == SOCK_CONNECTED && incomplete)
         sock->is_incomplete = true;
@@ -226,7 +241,7 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
     sock_audit_close(sock, abort || sock->is_incomplete ? ERR_OPERATION_ABORTED : ERR_SUCCESS,
                      NULL);
-    end_close(sock, ERR_SUCCESS);
+    end_close(sock, error);
     finish(sock, abort);
 }
 

@@ -2,13 +2,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Who may have how much: sessions before Hello, promises, shares of users; at the limit, one over, afterwards."""
 
+import collections
 import os
 import socket
 import tempfile
+import time
 import unittest
 
 from asockd import DaemonTest
-from wire import Ended, Wire, pb
+from nameserver import A, AAAA, Name, NameServer
+from wire import Ended, Wire, pb, request
 
 GREEDY, QUIET = 1001, 1002
 
@@ -51,8 +54,8 @@ class QuotaTest(DaemonTest):
 
     def tearDown(self):
         super().tearDown()
-        idle = {name: used for name, (used, _) in self.quota().items()}
-        self.assertEqual(set(idle.values()), {0}, idle)  # nothing of anybody stays behind
+        # Nothing of anybody stays behind.
+        self.daemon.wait(lambda: not any(used for used, _ in self.quota().values()))
 
     def quota(self, level="daemon", number=None):
         """Of a session, as the administrator sees it; None: of the daemon."""
@@ -132,6 +135,151 @@ class Hellos(QuotaTest):
     def test_the_control_listener_has_the_deadline_too(self):
         wire = self.hold(Wire(self.daemon.control_path))
         self.refused(wire, pb.ERROR_TIMED_OUT)
+
+
+class Lingers(QuotaTest):
+    config = "[Limits]\nLingerMax=2\n"
+
+    def connected(self, wire, count):
+        """Sockets 1 to count, and their peers; a send of 256 KiB does not fit between them."""
+        listener = self.listener()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peers = []
+        for n in range(1, count + 1):
+            option = pb.SetOption(option=pb.OPTION_SEND_BUFFER, value=pb.OptionValue(number=4096))
+            wire.send(wire.open(10 * n, n), request(pb.VERB_SET_OPTION, 10 * n + 1, n, set_option=option),
+                      wire.connect(10 * n + 2, n, listener.getsockname()))
+            for op in range(10 * n, 10 * n + 3):
+                self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+            peers.append(self.accept(listener))
+        return peers
+
+    def lingering(self):
+        return self.quota()["lingering"][0]
+
+    def test_s42_more_than_linger_max_do_not_drain(self):
+        wire = self.client()
+        peers = self.connected(wire, 4)
+        for n in range(1, 5):
+            wire.send(wire.make_close(100 + n, n))
+            self.assertEqual(wire.completion(100 + n).error, pb.ERROR_SUCCESS)
+        stats = self.daemon.stats()
+        self.assertEqual((stats["draining"], stats["sockets"], self.lingering()), (2, 2, 2))
+        for peer in peers:
+            self.assertEqual(peer.recv(1), b"")  # each has its FIN
+        self.assertEqual(self.quota("session", wire.number)["lingering"], (2, 2))
+
+    def test_s45_what_drains_is_its_clients_after_that_has_gone(self):
+        wire = self.client()
+        peers = self.connected(wire, 2)
+        wire.close()
+        self.daemon.wait(lambda: self.daemon.stats()["draining"] == 2)
+        now = self.quota()
+        self.assertEqual((now["clients"][0], now["sockets"][0], now["lingering"][0]), (0, 0, 2))
+        number = self.client().number
+        self.assertEqual(self.quota("user", number)["lingering"][0], 2)
+        for peer in peers:
+            peer.close()
+
+    def test_s43_a_lingering_close_over_linger_max_is_reset_and_says_so(self):
+        wire = self.client()
+        peers = self.connected(wire, 3)
+        for n in range(1, 4):
+            wire.send(wire.make_send(200 + n, n, bytes(256 * 1024)))
+        wire.settle()
+        for n in range(1, 4):
+            wire.send(wire.make_close(100 + n, n, linger_ms=60000))
+        self.assertEqual(wire.completion(203).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(103).error, pb.ERROR_NO_BUFFER_SPACE)
+        with self.assertRaises(ConnectionResetError):
+            while peers[2].recv(1 << 20):
+                pass
+        self.assertEqual(self.quota("session", wire.number)["lingering"], (2, 2))
+        for peer in peers[:2]:
+            left = 256 * 1024
+            while left:
+                left -= len(peer.recv(left))
+        for n in (1, 2):
+            self.assertEqual(wire.completion(200 + n).error, pb.ERROR_SUCCESS)
+            self.assertEqual(wire.completion(100 + n).error, pb.ERROR_SUCCESS)
+
+    def test_s45_a_lingering_session_is_no_client(self):
+        wire = self.client()
+        peers = self.connected(wire, 1)
+        wire.send(wire.make_send(200, 1, bytes(256 * 1024)), wire.make_close(101, 1, linger_ms=60000))
+        wire.settle()
+        wire.close()
+        self.daemon.wait(lambda: self.quota()["clients"][0] == 0)
+        now = self.quota()
+        self.assertEqual((now["sockets"][0], now["lingering"][0]), (0, 1))
+        self.assertGreater(now["queued"][0], 0)  # the daemon has these octets still
+        self.assertLess(now["queued"][0], 256 * 1024)
+        left = 256 * 1024
+        while left:
+            left -= len(peers[0].recv(left))
+
+
+class Connects(QuotaTest):
+    config = "[Limits]\nConnectsPerSecond=5\n"
+
+    def test_s49_connects_over_the_rate_are_refused_and_later_ones_are_not(self):
+        wire = self.client()
+        listener = self.listener(backlog=1000)
+        before = time.monotonic()
+        for n in range(1, 101):
+            wire.send(wire.open(1000 + n, n), wire.connect(n, n, listener.getsockname()))
+        results = [wire.whole(n) for n in range(1, 101)]
+        after = time.monotonic()
+        errors = collections.Counter(reply.error for reply, _ in results)
+        self.assertEqual(set(errors), {pb.ERROR_SUCCESS, pb.ERROR_NO_BUFFER_SPACE})
+        self.assertGreaterEqual(errors[pb.ERROR_SUCCESS], 5)
+        self.assertLessEqual(errors[pb.ERROR_SUCCESS], 6 + 5 * (after - before))
+        self.assertIn((pb.ERROR_NO_BUFFER_SPACE, b"too many connects within a second"),
+                      [(reply.error, text) for reply, text in results])
+        # The socket is as it was, and others have a rate of their own.
+        other = self.client(QUIET)
+        other.send(other.open(1, 1), other.connect(2, 1, listener.getsockname()))
+        self.assertEqual(other.completion(2).error, pb.ERROR_SUCCESS)
+        refused = next(n for n, (reply, _) in enumerate(results, 1) if reply.error)
+        self.daemon.wait(lambda: self.connects(wire, refused, listener))
+
+    def connects(self, wire, number, listener):
+        wire.token += 1
+        wire.send(wire.connect(wire.token, number, listener.getsockname()))
+        return wire.completion(wire.token).error == pb.ERROR_SUCCESS
+
+
+class Resolutions(QuotaTest):
+    config = "[Limits]\nResolutions=4\n[Resolver]\nServers=127.0.0.1:{port}\n"
+
+    @classmethod
+    def setUpClass(cls):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        cls.server = NameServer({"slow.test": Name(a=["127.0.0.1"], held=(A, AAAA))}, port=port)
+        cls.addClassCleanup(cls.server.close)
+        cls.config = cls.config.format(port=port)
+        super().setUpClass()
+
+    @staticmethod
+    def by_name(wire, op, number):
+        wire.send(wire.open(1000 + op, number), request(pb.VERB_CONNECT, op, number, connect=pb.Connect(
+            host="slow.test", service="9")))
+
+    def test_s49_names_being_resolved_are_limited(self):
+        wire, other = self.client(), self.client(QUIET)
+        for n in range(1, 4):
+            self.by_name(wire, n, n)  # each asks two questions
+        reply, text = wire.whole(3)
+        self.assertEqual(reply.error, pb.ERROR_NO_BUFFER_SPACE)
+        self.assertEqual(text, b"too many names are being resolved")
+        self.assertEqual(self.quota("session", wire.number)["resolutions"], (4, 4))
+        self.by_name(other, 1, 1)
+        other.settle()
+        self.assertEqual(self.quota()["resolutions"][0], 6)
+        other.close()
+        wire.close()
 
 
 class Promises(QuotaTest):

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/op.h"
+#include "daemon/quota.h"
 #include "proto/errors.h"
 
 static uint64_t now;
@@ -105,7 +106,7 @@ static void setup(void)
     listener = bound(AF_INET, 16, &good);
     close(bound(AF_INET, -1, &refused));
     dig_hole();
-    race_init(&race, &worker, &hooks);
+    race_init(&race, &worker, NULL, &hooks);
 }
 
 static void teardown(void)
@@ -342,7 +343,7 @@ START_TEST(test_s18_the_resolvers_error_that_says_most)
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        race_init(&race, &worker, &hooks);
+        race_init(&race, &worker, NULL, &hooks);
         race_expect(&race, AF_INET);
         race_expect(&race, AF_INET6);
         race_family_done(&race, AF_INET, rows[i].a);
@@ -370,6 +371,30 @@ START_TEST(test_s21_a_stopped_race_leaves_nothing)
 }
 END_TEST
 
+/* Without room for a second one at a time the first goes on alone, and the next is tried once there is room. */
+START_TEST(test_s49_attempts_beside_the_first_are_charged)
+{
+    union resolver_address addresses[] = {black, black, good};
+
+    quota_limit(worker.quota, QUOTA_ATTEMPTS, 0);
+    race_init(&race, &worker, worker.quota, &hooks);
+    race_add(&race, addresses, 3);
+    ck_assert_int_lt(race_go(&race), 0);
+    pass(10000);
+    ck_assert_uint_eq(worker.fds_used, 1);
+    quota_limit(worker.quota, QUOTA_ATTEMPTS, 1);
+    pass(250);
+    ck_assert_uint_eq(worker.fds_used, 2);
+    ck_assert_uint_eq(quota_usage(worker.quota, QUOTA_ATTEMPTS).used, 1);
+    pass(10000);
+    ck_assert_uint_eq(worker.fds_used, 2);
+    quota_limit(worker.quota, QUOTA_ATTEMPTS, 2);
+    pass(250);
+    ck_assert_int_ge(won_fd, 0);
+    ck_assert_uint_eq(quota_usage(worker.quota, QUOTA_ATTEMPTS).used, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("race");
@@ -392,6 +417,7 @@ int main(void)
     tcase_add_test(tcase, test_s24_a_closed_attempt_makes_way_for_the_next);
     tcase_add_test(tcase, test_s18_the_resolvers_error_that_says_most);
     tcase_add_test(tcase, test_s21_a_stopped_race_leaves_nothing);
+    tcase_add_test(tcase, test_s49_attempts_beside_the_first_are_charged);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -184,14 +184,14 @@ static void on_done(struct resolver_query *query, const struct resolver_result *
         struct resolver *resolver = asked->restart->resolver;
 
         asked->restart = NULL;
-        ck_assert_int_eq(resolver_start(resolver, query, "127.0.0.1", AF_UNSPEC, on_done), 0);
+        ck_assert_int_eq(resolver_start(resolver, NULL, query, "127.0.0.1", AF_UNSPEC, on_done), 0);
         ck_assert_uint_eq(asked->calls, 1);
     }
 }
 
 static int ask(struct fixture *f, struct asked *asked, const char *host, int family)
 {
-    return resolver_start(f->resolver, &asked->query, host, family, on_done);
+    return resolver_start(f->resolver, NULL, &asked->query, host, family, on_done);
 }
 
 static void run_until_called(struct fixture *f, struct asked *asked)
