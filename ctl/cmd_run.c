@@ -79,8 +79,8 @@ static int complain_of_rules(const struct settings *settings, const char *text)
 
 static int restrict_session(struct session *session, const struct settings *settings)
 {
-    char text[TEXT_MAX], *rules;
-    size_t len;
+    char text[TEXT_MAX], *rules = NULL;
+    size_t len = 0;
     int r;
 
     if (!settings->policy)
