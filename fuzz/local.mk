@@ -10,6 +10,7 @@ fuzz_replays = \
 	fuzz/conf.test \
 	fuzz/frame.test \
 	fuzz/host.test \
+	fuzz/policy.test \
 	fuzz/session.test
 
 check_PROGRAMS += $(fuzz_replays)
@@ -27,6 +28,9 @@ fuzz_frame_test_SOURCES = fuzz/fuzz_frame.c $(FUZZ_REPLAY)
 fuzz_frame_test_LDADD = libproto.la
 fuzz_host_test_SOURCES = fuzz/fuzz_host.c $(FUZZ_REPLAY)
 fuzz_host_test_LDADD = $(DAEMON_LIBS)
+fuzz_policy_sources = fuzz/fuzz_policy.c $(policy_text_sources)
+fuzz_policy_test_SOURCES = $(fuzz_policy_sources) $(FUZZ_REPLAY)
+fuzz_policy_test_LDADD = $(DAEMON_LIBS)
 fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h
 fuzz_session_test_SOURCES = $(fuzz_session_sources) $(FUZZ_REPLAY)
 fuzz_session_test_LDADD = $(DAEMON_LIBS)
@@ -38,6 +42,7 @@ fuzzers = \
 	fuzz/fuzz_conf \
 	fuzz/fuzz_frame \
 	fuzz/fuzz_host \
+	fuzz/fuzz_policy \
 	fuzz/fuzz_session
 noinst_PROGRAMS += $(fuzzers)
 TESTS += fuzz/campaign.test
@@ -58,6 +63,9 @@ fuzz_fuzz_frame_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_host_SOURCES = fuzz/fuzz_host.c fuzz/fuzz.h
 fuzz_fuzz_host_LDADD = $(fuzz_host_test_LDADD)
 fuzz_fuzz_host_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_policy_SOURCES = $(fuzz_policy_sources) fuzz/fuzz.h
+fuzz_fuzz_policy_LDADD = $(fuzz_policy_test_LDADD)
+fuzz_fuzz_policy_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_session_SOURCES = $(fuzz_session_sources) fuzz/fuzz.h
 fuzz_fuzz_session_LDADD = $(fuzz_session_test_LDADD)
 fuzz_fuzz_session_LDFLAGS = $(FUZZ_LINKFLAGS)
