@@ -118,12 +118,14 @@ static const struct {
 static const struct {
     int level, name;
 } socket_options[] = {
+    {SOL_SOCKET, SO_BINDTODEVICE}, /* [Egress] */
     {SOL_SOCKET, SO_KEEPALIVE},
     {SOL_SOCKET, SO_LINGER},
     {SOL_SOCKET, SO_RCVBUF},
     {SOL_SOCKET, SO_REUSEADDR},
     {SOL_SOCKET, SO_SNDBUF},
     {SOL_SOCKET, SO_SNDBUFFORCE},
+    {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT}, /* [Egress] */
     {IPPROTO_IP, IP_TOS},
     {IPPROTO_IP, IP_TTL},
     {IPPROTO_IPV6, IPV6_TCLASS},

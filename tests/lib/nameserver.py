@@ -10,18 +10,22 @@ import time
 
 from wire import DEADLINE
 
-A, AAAA = 1, 28
+A, CNAME, AAAA = 1, 5, 28
 OK, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
 
 Question = collections.namedtuple("Question", "name type over_tcp")
 
 
 class Name:
-    """What there is to say about a name; held types are answered when they are released, silent ones never."""
+    """What there is to say about a name; held types are answered when they are released, silent ones never.
 
-    def __init__(self, a=(), aaaa=(), rcode=OK, silent=(), held=(), truncated=False):
+    With cname it is an alias, and the addresses are the other name's.
+    """
+
+    def __init__(self, a=(), aaaa=(), rcode=OK, silent=(), held=(), truncated=False, cname=None):
         self.records = {A: a, AAAA: aaaa}
         self.rcode = rcode
+        self.cname = cname
         self.silent = set(silent)
         self.held = set(held)
         self.truncated = truncated
@@ -130,10 +134,14 @@ class NameServer(threading.Thread):
         if about.truncated and not over_tcp:
             return packet[:2] + struct.pack(">HHHHH", 0x8780, 1, 0, 0, 0) + packet[12:end]
         family = socket.AF_INET if kind == A else socket.AF_INET6
-        records = b""
+        records, owner, count = b"", 0xc00c, 0
+        if about.cname:
+            target = b"".join(bytes([len(label)]) + label.encode() for label in about.cname.split(".")) + b"\0"
+            records = struct.pack(">HHHIH", owner, CNAME, 1, 0, len(target)) + target
+            owner, count = 0xc000 | end + 12, 1
         for text in about.records.get(kind, ()):
             address = socket.inet_pton(family, text)
-            records += struct.pack(">HHHIH", 0xc00c, kind, 1, 0, len(address)) + address
-        count = len(about.records.get(kind, ()))
+            records += struct.pack(">HHHIH", owner, kind, 1, 0, len(address)) + address
+        count += len(about.records.get(kind, ()))
         return (packet[:2] + struct.pack(">HHHHH", 0x8580 | about.rcode, 1, count, 0, 0) +
                 packet[12:end] + records)

@@ -77,9 +77,10 @@ def half_open():
 
 
 class Packet:
-    """What was sent: addresses, ports, and for TCP the flags as letters and the octets of payload."""
+    """What was sent: by which device, addresses, ports, and for TCP the flags as letters and the octets of payload."""
 
-    def __init__(self, data):
+    def __init__(self, data, device):
+        self.device = device
         self.flags, self.length, self.sport, self.dport = "", 0, 0, 0
         if data[0] >> 4 == 4:
             at, end = (data[0] & 15) * 4, struct.unpack_from(">H", data, 2)[0]
@@ -117,9 +118,9 @@ class Capture:
     def _read(self, timeout):
         if not select.select([self.sock], [], [], timeout)[0]:
             return False
-        data, (_, protocol, kind, *_) = self.sock.recvfrom(1 << 17)
+        data, (device, protocol, kind, *_) = self.sock.recvfrom(1 << 17)
         if kind == PACKET_OUTGOING and protocol in (0x0800, 0x86dd):
-            packet = Packet(data)
+            packet = Packet(data, device)
             if packet.protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP):
                 self.packets.append(packet)
         return True

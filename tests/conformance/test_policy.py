@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Policy files in force: what is judged is what is connected, and what is denied leaves no packet (S24)."""
+
+import os
+import socket
+import subprocess
+import tempfile
+import unittest
+
+import network
+from asockd import Daemon, binary
+from nameserver import A, AAAA, Name, NameServer
+from wire import DEADLINE, Wire, pb, request
+
+network.enter()
+
+SECOND4 = "192.0.2.7"       # of the same interface: the kernel comes from the first one
+ROUTED6 = "2001:db8:5::1"   # of no interface: its prefix is routed to this host
+
+
+def setUpModule():
+    network.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions retrans:100 retry:2\n")
+    network.write("/etc/hosts", "127.0.0.1 localhost\n")
+    network.run("ip", "address", "add", SECOND4 + "/24", "dev", "out")
+    network.run("ip", "-6", "route", "add", "local", "2001:db8:5::/64", "dev", "lo")
+
+
+class Policy(unittest.TestCase):
+
+    def setUp(self):
+        self.names = {}
+        self.server = NameServer(self.names)
+        self.addCleanup(self.server.close)
+        self.op = 0
+
+    def write(self, text):
+        handle, path = tempfile.mkstemp(suffix=".policy", prefix="asockd-test-")
+        self.addCleanup(os.unlink, path)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(path, 0o644)
+        return path
+
+    def start(self, *texts):
+        self.daemon = Daemon(*[argument for text in texts for argument in ("--policy", self.write(text))])
+        self.addCleanup(self.daemon.stop)
+        self.client = Wire(self.daemon.path)
+        self.addCleanup(self.client.close)
+        self.client.hello()
+
+    def rules(self, *lines):
+        self.start("".join(line + "\n" for line in ("[Rules]", *lines)))
+
+    def listen(self, address, port=0):
+        listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        self.addCleanup(listener.close)
+        listener.settimeout(DEADLINE)
+        listener.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND: ROUTED6 is of no interface
+        listener.bind((address, port))
+        listener.listen()
+        return listener
+
+    def capture(self):
+        capture = network.Capture()
+        self.addCleanup(capture.close)
+        return capture
+
+    def begin(self, host, port):
+        self.op += 2
+        self.client.send(self.client.open(self.op - 1, 1),
+                         request(pb.VERB_CONNECT, self.op, 1, connect=pb.Connect(host=host, service=str(port))))
+        return self.op
+
+    def end(self):
+        self.op += 1
+        self.client.send(self.client.make_close(self.op, 1, abort=True))
+        self.client.completion(self.op)
+
+    def connect(self, host, port=9):
+        """Name of the error, text, remote address."""
+        op = self.begin(host, port)
+        reply, payload = self.client.take(lambda r: r.kind == pb.KIND_COMPLETION and r.op == op)
+        self.end()
+        address = reply.connected.remote.address
+        remote = socket.inet_ntop(socket.AF_INET6 if len(address) == 16 else socket.AF_INET, address) \
+            if address else None
+        return pb.Error.Name(reply.error)[6:], payload.decode(), remote
+
+    def denied(self, host, port=9):
+        error, text, _ = self.connect(host, port)
+        self.assertEqual(error, "ACCESS_DENIED", (host, text))
+        return text
+
+    def reaches(self, host, listener, remote=None):
+        error, text, address = self.connect(host, listener.getsockname()[1])
+        self.assertEqual((error, address), ("SUCCESS", remote or host), text)
+        peer, source = listener.accept()
+        peer.close()
+        return source[0]
+
+    def tries(self, host, port=9):
+        """A packet leaves; nobody is there to answer."""
+        capture = self.capture()
+        self.begin(host, port)
+        packet = capture.wait(lambda p: p.target == host and "S" in p.flags)
+        self.end()
+        return packet
+
+    # --------------------------------------------------------------------------------- names
+
+    def test_s24_dns_rebinding(self):
+        """The second answer is judged like the first: on the address."""
+        self.rules("Allow=tcp rebind.test * +special +local")
+        outside = self.listen(network.OWN4)
+        port = outside.getsockname()[1]
+        inside = self.listen("127.0.0.1", port)
+        self.names["rebind.test"] = Name(a=[network.OWN4])
+        self.reaches("rebind.test", outside, network.OWN4)
+        capture = self.capture()
+        for address in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1"):
+            self.names["rebind.test"] = Name(a=[address])
+            self.denied("rebind.test", port)
+        for address in ("::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00::1", "fe80::1", "::"):
+            self.names["rebind.test"] = Name(aaaa=[address])
+            self.denied("rebind.test", port)
+        self.assertEqual(capture.to(port), [])
+        # Among several it is passed over.
+        self.names["rebind.test"] = Name(a=["127.0.0.1", network.OWN4], aaaa=["::1"])
+        self.reaches("rebind.test", outside, network.OWN4)
+        inside.setblocking(False)
+        self.assertRaises(BlockingIOError, inside.accept)
+
+    def test_s24_no_question_that_no_rule_could_admit(self):
+        self.rules("Deny=tcp bad.known.test *", "Allow=tcp *.known.test 80", "Allow=tcp 192.0.2.0/24 *")
+        for name in ("bad.known.test", "a.known.test", "other.test"):
+            self.names[name] = Name(a=[network.OWN4])
+        capture = self.capture()
+        self.denied("other.test", 80)
+        self.denied("known.test", 80)
+        self.denied("bad.known.test", 80)
+        self.denied("BAD.Known.Test", 80)
+        self.denied("a.known.test", 81)
+        self.assertEqual((self.server.questions, capture.now()), ([], []))
+        self.denied("a.known.test", 80)  # its address is this host's own
+        self.assertEqual({kind for kind, _ in self.server.asked("a.known.test")}, {A, AAAA})
+        self.assertEqual([packet for packet in capture.now() if packet.dport != 53 and packet.sport != 53], [])
+
+    def test_s24_aliases_are_not_looked_at(self):
+        """Neither to allow nor to deny: the name that was asked for counts, and the address."""
+        self.rules("Deny=tcp target.test *", "Allow=tcp alias.test * +loopback", "Allow=tcp allowed.test * +loopback")
+        listener = self.listen("127.0.0.1")
+        self.names["alias.test"] = Name(a=["127.0.0.1"], cname="target.test")
+        self.names["other.test"] = Name(a=["127.0.0.1"], cname="allowed.test")
+        self.reaches("alias.test", listener, "127.0.0.1")
+        self.denied("other.test", listener.getsockname()[1])
+        self.assertEqual(self.server.asked("other.test"), [])
+
+    def test_s24_a_denied_name_is_not_its_address(self):
+        self.rules("Deny=tcp known.test * \"by name\"", "Allow=tcp 127.0.0.1 *")
+        listener = self.listen("127.0.0.1")
+        self.names["known.test"] = Name(a=["127.0.0.1"])
+        self.assertEqual(self.denied("known.test", listener.getsockname()[1]), "by name")
+        self.reaches("127.0.0.1", listener)
+
+    def test_s24_rules_for_addresses_admit_no_name(self):
+        self.rules("Allow=tcp 127.0.0.0/8 *")
+        self.names["known.test"] = Name(a=["127.0.0.1"])
+        self.assertEqual(self.denied("known.test"), "the rules admit addresses only: no name is resolved")
+        self.assertEqual(self.server.questions, [])
+
+    def test_s24_the_reason_is_the_rules(self):
+        self.rules("Deny=tcp 192.0.2.0/24 * \"grüß dich\"", "Deny=tcp * 25", "Allow=tcp * 80")
+        self.assertEqual(self.denied(network.SILENT4), "grüß dich")
+        self.assertEqual(self.denied("8.8.8.8", 25), "a rule denies this destination")
+        self.assertEqual(self.denied("8.8.8.8", 26), "no rule allows this destination")
+        self.assertEqual(self.denied("127.0.0.1", 80), "a loopback address, and the rule for it has no +loopback")
+
+    # ----------------------------------------------------------------------------- addresses
+
+    def test_s24_own_addresses_need_local(self):
+        self.rules("Allow=tcp 192.0.2.0/24 1-9", "Allow=tcp 2001:db8::/32 1-9", "Allow=tcp * 10-65535 +special +local")
+        capture = self.capture()
+        for address in (network.OWN4, SECOND4, network.OWN6, ROUTED6):
+            self.assertEqual(self.denied(address),
+                             "an address of the daemon's own host, and the rule for it has no +local", address)
+        self.assertEqual(capture.now(), [])
+        self.tries(network.SILENT4)
+        self.tries(network.SILENT6)
+        for address in (network.OWN4, SECOND4, network.OWN6, ROUTED6):
+            self.reaches(address, self.listen(address))
+
+    def test_s24_own_addresses_where_any_can_be_bound_to(self):
+        self.rules("Allow=tcp 192.0.2.0/24 *", "Allow=tcp 2001:db8::/32 *")
+        names = ("net.ipv4.ip_nonlocal_bind", "net.ipv6.ip_nonlocal_bind")
+        for name in names:
+            network.run("sysctl", "-q", name + "=1")
+            self.addCleanup(network.run, "sysctl", "-q", name + "=0")
+        for address in (network.OWN4, SECOND4, network.OWN6, ROUTED6):
+            self.denied(address)
+        self.tries(network.SILENT4)
+        self.tries(network.SILENT6)
+
+    def test_s24_denied_leaves_no_packet(self):
+        self.rules("Deny=tcp 192.0.2.0/24 *", "Allow=tcp * *")
+        capture = self.capture()
+        for address in (network.SILENT4, network.SILENT6, "127.0.0.1", "::1", "10.0.0.1", "fe80::1",
+                        "64:ff9b::c000:242", "::ffff:192.0.2.66", "2002:c000:242::1", "224.0.0.1", "ff02::1",
+                        "255.255.255.255"):
+            self.denied(address)
+        self.assertEqual(capture.now(), [])
+
+    # ------------------------------------------------------------------------------- clients
+
+    def test_s24_files_are_for_some_clients(self):
+        """The client of the test is root, the daemon is not."""
+        self.start(f"[Match]\nUser={os.getuid() + 1}\n[Rules]\nAllow=tcp 127.0.0.1 *\n",
+                   f"[Match]\nUser={os.getuid()}\nListener=default\n[Rules]\nAllow=tcp ::1 *\n")
+        self.assertEqual(self.denied("127.0.0.1"), "no rule allows this destination")
+        self.reaches("::1", self.listen("::1"))
+
+    def test_s24_without_a_policy_everything_is_denied(self):
+        for text, said in (("[Rules]\nAllow=tcp * *\nAlow=tcp * *\n", ":3: unknown key Alow= in [Rules]"),
+                           ("[Rules]\nAllow=tcp * *", ":2: no newline at the end of the file: is it cut short?")):
+            self.start("[Rules]\nAllow=tcp 127.0.0.1 *\n", text)
+            self.denied("127.0.0.1")
+            self.assertIn(said, self.daemon.output())
+            self.assertIn("everything is denied", self.daemon.output())
+
+    # -------------------------------------------------------------------------------- egress
+
+    def egress(self, *lines):
+        self.start("".join(line + "\n" for line in ("[Egress]", *lines, "[Rules]",
+                                                     "Allow=tcp * * +loopback +special +local")))
+
+    def test_s24_egress_source(self):
+        self.egress(f"Source={SECOND4} {network.OWN6}")
+        self.assertEqual(self.tries(network.SILENT4).source, SECOND4)
+        self.assertEqual(self.tries(network.SILENT6).source, network.OWN6)
+        self.assertEqual(self.reaches(network.OWN4, self.listen(network.OWN4)), SECOND4)
+        self.assertEqual(self.reaches("::ffff:192.0.2.1", self.listen(network.OWN4)), SECOND4)
+
+    def test_s24_egress_that_is_not_there(self):
+        """No other way is taken, and no packet."""
+        for lines, target in (([f"Source={network.SILENT4}"], network.OWN4), ([f"Source={SECOND4}"], network.SILENT6),
+                              ([f"Source={network.OWN6}"], network.SILENT4),
+                              ([f"Source={network.OWN6}"], "::ffff:192.0.2.66"), (["Device=nosuch"], network.SILENT4)):
+            self.egress(*lines)
+            capture = self.capture()
+            self.assertEqual(self.connect(target)[0], "ADDRESS_NOT_AVAILABLE", lines)
+            self.assertEqual(capture.now(), [])
+
+    def test_s24_egress_device(self):
+        for device in ("out", "lo"):
+            self.egress(f"Device={device}")
+            self.assertEqual(self.tries(network.SILENT4).device, device)
+        self.reaches("127.0.0.1", self.listen("127.0.0.1"))
+
+    # --------------------------------------------------------------------------------- --check
+
+    def check(self, *arguments):
+        done = subprocess.run([binary(), "--check", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=DEADLINE, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_check(self):
+        good = self.write("[Rules]\nAllow=tcp * 80\n")
+        dubious = self.write("[Rules]\nAllow=tcp * 80\nDeny=tcp 10.0.0.0/8 80\n")
+        bad = self.write("[Rules]\nAllow=tcp 10.0.0.1/8 80\n")
+        config = self.write("[Limits]\nSockets=many\n")
+        self.assertEqual(self.check(good), (0, "", ""))
+        self.assertEqual(self.check(dubious, good), (0, f"{dubious}:3: never reached: line 2 decides first\n", ""))
+        self.assertEqual(self.check(bad, dubious),
+                         (1, f"{dubious}:3: never reached: line 2 decides first\n",
+                          f"{bad}:2: bits are set behind the prefix: is it 10.0.0.0/8?\n"))
+        self.assertEqual(self.check(good + "x"), (1, "", f"{good}x: No such file or directory\n"))
+        self.assertEqual(self.check("--config", config), (1, "", f"{config}:2: Sockets=many is no number\n"))
+        self.assertEqual(self.check("--config", "/dev/null"), (0, "", ""))
+        self.assertEqual(self.check()[0], 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
