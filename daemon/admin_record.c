@@ -312,6 +312,7 @@ void record_sock_details(struct record *record, const struct sock *sock)
         record_number(record, "limit_ops", s->limits.socket_ops);
         record_number(record, "limit_send_window", s->limits.send_window);
     }
+    record_number(record, "kernel_buffers", sock->kernel[0] + sock->kernel[1]);
     add_options(record, sock);
     add_tcp_info(record, sock);
 }

@@ -49,6 +49,7 @@ void config_init(struct config *config)
         .server.hellos = LIMIT_HELLOS_DEFAULT,
         .server.hello_seconds = LIMIT_HELLO_SECONDS_DEFAULT,
         .server.total_ops = LIMIT_TOTAL_OPS_DEFAULT,
+        .server.total_kernel = LIMIT_TOTAL_KERNEL_DEFAULT,
         .server.limits =
             {
                 .sockets = LIMIT_SOCKETS_DEFAULT,
@@ -59,6 +60,7 @@ void config_init(struct config *config)
                 .shared_max = LIMIT_SHARED_DEFAULT,
                 .lingers = LIMIT_LINGERS_DEFAULT,
                 .lookups = LIMIT_LOOKUPS_DEFAULT,
+                .kernel_max = LIMIT_KERNEL_DEFAULT,
             },
         .dir = CONFIG_DIR,
         .server.audit = {.mode = POLICY_AUDIT_YES, .journal = AUDIT_JOURNAL},
@@ -263,6 +265,8 @@ static const struct key keys[] = {
     LIMIT_KEY("SocketOps", KEY_NUMBER, limits.socket_ops, LIMIT_SOCKET_OPS_LEAST, LIMIT_OPS_MOST),
     LIMIT_KEY("SendWindow", KEY_SIZE, limits.send_window, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST),
     LIMIT_KEY("Queued", KEY_SIZE, limits.queued_max, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST),
+    LIMIT_KEY("KernelBuffers", KEY_SIZE, limits.kernel_max, 0, LIMIT_TOTAL_OCTETS_MOST),
+    LIMIT_KEY("TotalKernelBuffers", KEY_SIZE, total_kernel, 0, LIMIT_TOTAL_OCTETS_MOST),
     LIMIT_KEY("LingerMax", KEY_NUMBER, limits.lingers, 0, LIMIT_SOCKETS_MOST),
     LIMIT_KEY("Resolutions", KEY_NUMBER, limits.lookups, 1, LIMIT_LOOKUPS_MOST),
     LIMIT_KEY("ConnectsPerSecond", KEY_NUMBER, limits.connects_per_second, 1, LIMIT_CONNECTS_MOST),

@@ -24,6 +24,13 @@
 #define LIMIT_LOOKUPS_DEFAULT 512u
 #define LIMIT_LOOKUPS_MOST 65536u
 #define LIMIT_CONNECTS_MOST 1000000u
+/* What buffers in the kernel may grow to, not what they are: a hundred sockets of the largest at least. */
+#define LIMIT_KERNEL_DEFAULT (UINT64_C(8) << 30)
+#define LIMIT_TOTAL_KERNEL_DEFAULT (UINT64_C(64) << 30)
+/* A size that is set, each way, where there is no room to grow: some round trips' worth. */
+#define KERNEL_BUFFER_SMALL (32 * 1024)
+/* The kernel has no smaller ones (SOCK_MIN_SNDBUF). */
+#define KERNEL_BUFFER_LEAST 4608u
 
 /* The most that a configuration may allow a session. */
 #define LIMIT_SOCKETS_MOST 65536u

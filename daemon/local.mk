@@ -114,6 +114,7 @@ libasockd_la_SOURCES = \
 	daemon/sock_audit.c \
 	daemon/sock_audit.h \
 	daemon/sock_close.c \
+	daemon/sock_kernel.c \
 	daemon/sock_policy.c \
 	daemon/stats.h \
 	daemon/transport.c \

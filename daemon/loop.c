@@ -102,6 +102,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
         .shared_max = LIMIT_SHARED_DEFAULT,
         .lingers = LIMIT_LINGERS_DEFAULT,
         .lookups = LIMIT_LOOKUPS_DEFAULT,
+        .kernel_max = LIMIT_KERNEL_DEFAULT,
     };
     w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
     w->quota = quota_new();

@@ -43,6 +43,13 @@ struct limits {
     uint32_t lingers;             /* sockets whose close goes on */
     uint32_t lookups;             /* questions to the resolver */
     uint32_t connects_per_second; /* 0: any number */
+    uint64_t kernel_max;          /* octets that buffers in the kernel may grow to */
+};
+
+/* Octets, by the kernel's own count; 0 is not charged. */
+struct netsock_buffers {
+    uint64_t send_auto, receive_auto; /* what autotuning may take */
+    uint64_t send_most, receive_most; /* what setting a size may come to */
 };
 
 struct worker {
@@ -64,7 +71,8 @@ struct worker {
     uint32_t drain_count;
     uint64_t next_id; /* of sessions and sockets, for people: never used twice */
 
-    uint32_t fds_used, fds_max; /* of network sockets, and of buffers */
+    struct netsock_buffers buffers; /* of a network socket */
+    uint32_t fds_used, fds_max;     /* of network sockets, and of buffers */
     uint32_t buffer_count;
 
     struct list spare_ops; /* struct op */

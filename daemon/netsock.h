@@ -61,6 +61,8 @@ static inline int netsock_watched(const struct netsock *ns)
 /* ERR_SUCCESS, ERR_PROTOCOL_OPTION, ERR_INVALID_ARGUMENT (range, read-only), or from the kernel. */
 int netsock_check_option(uint32_t option, int64_t value);
 int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);
+/* What buffers may grow to. */
+void netsock_buffer_limits(struct netsock_buffers *ret);
 /* -errno */
 int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret);
 /* All that are set; the first error, -errno. */

@@ -4,6 +4,8 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "daemon/netsock.h"
 #include "proto/errors.h"
@@ -96,4 +98,48 @@ int netsock_apply_options(struct netsock *ns, const struct netsock_options *opti
             return r;
     }
     return 0;
+}
+
+/* ---- buffers ---- */
+
+/* Where /proc cannot be read: the largest that Linux has had as a default, of all memory sizes. */
+#define SEND_AUTO (4u * 1024u * 1024u)
+#define RECEIVE_AUTO (32u * 1024u * 1024u)
+
+/* The last of three numbers: what autotuning may take. */
+static uint64_t read_autotuned(const char *path, uint64_t otherwise)
+{
+    unsigned long long most = 0;
+    FILE *file = fopen(path, "re");
+
+    if (!file)
+        return otherwise;
+    if (fscanf(file, "%*u %*u %llu", &most) != 1)
+        most = otherwise;
+    fclose(file);
+    return most;
+}
+
+/* The most that is granted to whom has no capability, doubled; found by asking for more. */
+static uint64_t probe_most(int fd, int name)
+{
+    int value = INT_MAX / 2;
+    socklen_t len = sizeof(value);
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) < 0 ||
+        getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0)
+        return INT_MAX;
+    return (uint64_t)value;
+}
+
+void netsock_buffer_limits(struct netsock_buffers *ret)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ret->send_auto = read_autotuned("/proc/sys/net/ipv4/tcp_wmem", SEND_AUTO);
+    ret->receive_auto = read_autotuned("/proc/sys/net/ipv4/tcp_rmem", RECEIVE_AUTO);
+    ret->send_most = probe_most(fd, SO_SNDBUF);
+    ret->receive_most = probe_most(fd, SO_RCVBUF);
+    if (fd >= 0)
+        close(fd);
 }

@@ -108,6 +108,8 @@ static int prepare_socket(struct race *race, struct netsock *ns, const struct so
     const struct op *op = connect_of(race)->op;
     int r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
 
+    if (r == 0)
+        r = sock_fix_buffers(op->sock, ns);
     return r == 0 ? netsock_apply_options(ns, op->sock->options) : r;
 }
 
@@ -429,6 +431,10 @@ int verb_connect(struct op *op, const struct call *call)
     if (op_append_chunk(op, call->payload, call->payload_len) < 0 ||
         sock_set_destination(sock, c->is_by_name ? c->host.name : NULL, c->port) < 0)
         return ERR_NO_BUFFER_SPACE;
+    if (sock_charge_buffers(sock) < 0) {
+        op->text = SOCK_BUFFERS_TEXT;
+        return ERR_NO_BUFFER_SPACE;
+    }
     begin(op, r->timeout_ms);
     if (!sock_audit_begin(sock, &c->audit))
         refuse_unrecorded(op);

@@ -72,7 +72,9 @@ int verb_set_option(struct op *op, const struct call *call)
     if (!options)
         return ERR_NO_BUFFER_SPACE;
     if (sock->ns.fd >= 0) {
-        err = netsock_set_option(&sock->ns, r->option.option, (int32_t)r->option.value.number);
+        err = sock_set_option(sock, r->option.option, (int32_t)r->option.value.number);
+        if (err == -ENOBUFS)
+            op->text = SOCK_BUFFERS_TEXT;
         if (err < 0)
             return (int)asock_error_from_errno(err);
     }

@@ -19,6 +19,7 @@
 #include "daemon/admin.h"
 #include "daemon/limits.h"
 #include "daemon/listener.h"
+#include "daemon/netsock.h"
 #include "daemon/notify.h"
 #include "daemon/op.h"
 #include "daemon/policy.h"
@@ -246,6 +247,7 @@ static void set_quotas(struct worker *w, const struct server_config *config,
     quota_limit(w->quota, QUOTA_ATTEMPTS, attempts);
     quota_limit(w->quota, QUOTA_LOOKUPS, RESOLVER_LOOKUPS_MAX);
     quota_limit(w->quota, QUOTA_OPS, config->total_ops);
+    quota_limit(w->quota, QUOTA_KERNEL, config->total_kernel);
     quota_limit(w->quota, QUOTA_QUEUED, config->total_queued ? config->total_queued : queued);
     quota_limit(w->quota, QUOTA_SHARED, config->total_shared ? config->total_shared : queued);
 }
@@ -292,6 +294,7 @@ static int init_worker(struct server *server)
     if (r < 0)
         return r;
     w->limits = config->limits;
+    netsock_buffer_limits(&w->buffers);
     w->hello_ms = 1000 * config->hello_seconds;
     w->inspect = &admin_inspect_ops;
     r = resolver_new(w->loop, &options, &w->resolver);

@@ -43,6 +43,8 @@ struct limits session_most(const struct session *s)
     } sizes[] = {
         {POLICY_LIMIT_SEND_WINDOW, &most.send_window},
         {POLICY_LIMIT_QUEUED, &most.queued_max},
+        {POLICY_LIMIT_KERNEL_BUFFERS, &most.kernel_max},
+        {POLICY_LIMIT_SHARED_MEMORY, &most.shared_max},
     };
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -59,6 +61,7 @@ static void set_limits(struct session *s, const struct limits *most)
 {
     if (!s->quota)
         return;
+    quota_limit(s->quota, QUOTA_KERNEL, most->kernel_max);
     quota_limit(s->quota, QUOTA_LINGERS, most->lingers);
     quota_limit(s->quota, QUOTA_LOOKUPS, most->lookups);
 }

@@ -242,6 +242,7 @@ void sock_connect_failed(struct sock *sock)
 {
     /* Given up just when it was answered: RST, the peer must not see an empty stream that looks whole. */
     netsock_abort(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
     sock->wants_read = sock->wants_write = false;
     if (sock->state == SOCK_CONNECTING)
         sock_move(sock, SOCK_FAILED);

@@ -79,6 +79,8 @@ struct sock {
     uint8_t send_side, receive_side; /* enum side */
     uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
     uint8_t lost_error;              /* that the kernel told a send: the connection is lost */
+    uint64_t kernel[2];              /* what its buffers may grow to; charged */
+    bool has_small_buffers;          /* of a fixed size, where the client has set none */
     bool has_linger;                 /* one of QUOTA_LINGERS */
     bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end;               /* the peer's FIN was read */
@@ -101,6 +103,9 @@ static inline const char *sock_killed_text(const struct sock *sock)
 {
     return sock->is_outlawed ? SOCK_OUTLAWED_TEXT : SOCK_KILLED_TEXT;
 }
+
+/* Why a connect or an option was refused. */
+#define SOCK_BUFFERS_TEXT "too much of the kernel's buffers is in use"
 
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
@@ -154,6 +159,17 @@ void sock_kill(struct sock *sock);
 struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);
+
+/*
+ * sock_kernel.c: the buffers of the connection that is to be made. -ENOBUFS: there is no room. They are
+ * given back when the connection has gone; at any time, also twice.
+ */
+int sock_charge_buffers(struct sock *sock);
+void sock_uncharge_buffers(struct sock *sock);
+/* The size of a new socket's buffers, where it is not the kernel's to choose. -errno. */
+int sock_fix_buffers(const struct sock *sock, struct netsock *ns);
+/* Of a socket that the kernel has. -ENOBUFS, other -errno. */
+int sock_set_option(struct sock *sock, uint32_t option, int32_t value);
 
 /* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
 void sock_close_event(struct sock *sock, int events);

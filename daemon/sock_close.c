@@ -64,6 +64,7 @@ static void go(struct sock *sock)
         list_remove(&sock->node);
         w->drain_count--;
     }
+    sock_uncharge_buffers(sock);
     if (sock->has_linger)
         quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
     sock->has_linger = false;
@@ -267,6 +268,7 @@ void sock_kill(struct sock *sock)
     sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
     sock_move(sock, SOCK_KILLED);
     netsock_abort(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
     sock->wants_read = sock->wants_write = false;
     sock_end_ops(sock, ERR_CONNECTION_ABORTED);
     sock->owes_killed = true;

@@ -6,6 +6,7 @@ unit_tests += \
 	tests/unit/test_faults.unit \
 	tests/unit/test_address_order.unit \
 	tests/unit/test_audit.unit \
+	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_quota.unit \
 	tests/unit/test_race.unit \
 	tests/unit/test_reload.unit \
@@ -33,6 +34,7 @@ tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 tests_unit_test_address_order_unit_SOURCES = tests/unit/test_address_order.c
 tests_unit_test_race_unit_SOURCES = tests/unit/test_race.c
+tests_unit_test_kernel_buffers_unit_SOURCES = tests/unit/test_kernel_buffers.c $(daemon_session_sources)
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 
 policy_text_sources = tests/unit/policy_text.c tests/unit/policy_text.h
