@@ -15,6 +15,8 @@ static void give_back_octets(struct op *op)
 {
     uint64_t rest = op->send.received - op->bytes;
 
+    if (op->is_reference)
+        return; /* they were the client's all the time */
     if (op->sock)
         sock_uncharge(op->sock, rest);
     else
@@ -84,6 +86,7 @@ static void detach(struct op *op, uint32_t error)
     leave_chain(op);
     if (is_send(op))
         give_back_octets(op);
+    slices_drop(w, &op->slices);
     give_back_count(op);
     if (sock && sock->state == SOCK_KILLED && error)
         op->text = sock_killed_text(sock);

@@ -97,6 +97,13 @@
 #define HOLD_SKIP_LEAST 16u
 #define HOLD_SKIP_MOST 4096u
 
+/*
+ * A multishot fills so many slices with one call, but no more than these octets unless one slice alone
+ * has more: what was filled first is told while it is still in the processor's cache.
+ */
+#define SHOT_SLICES 16u
+#define SHOT_OCTETS (512u * 1024u)
+
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
 #define TURN_READS 2u
@@ -113,6 +120,8 @@
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */
 #define LIMIT_OPS_SPARE 1024u
+/* The same for slices of shared memory: one for each of those, and some lists. */
+#define LIMIT_SLICES_SPARE 4096u
 /* After no memory for a session's next op. */
 #define RETRY_MS 20u
 

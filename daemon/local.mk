@@ -55,6 +55,7 @@ libasockd_la_SOURCES = \
 	daemon/op_cancel.c \
 	daemon/op_close.c \
 	daemon/op_connect.c \
+	daemon/op_credit.c \
 	daemon/op_hello.c \
 	daemon/op_inspect.c \
 	daemon/op_kill.c \

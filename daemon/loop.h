@@ -22,6 +22,7 @@ struct policy;
 struct quota;
 struct resolver;
 struct inspect_ops;
+struct slice;
 struct learn;
 struct reload;
 
@@ -77,6 +78,8 @@ struct worker {
 
     struct list spare_ops; /* struct op */
     uint32_t spare_op_count;
+    struct slice *spare_slices;
+    uint32_t spare_slice_count;
 
     void *blocks[IO_BLOCKS_KEPT];
     unsigned int block_count;

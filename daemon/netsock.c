@@ -107,6 +107,17 @@ ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags)
     return n < 0 ? -errno : n;
 }
 
+ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+
+    do {
+        n = recvmsg(ns->fd, &msg, flags | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
 ssize_t netsock_discard(struct netsock *ns, size_t len)
 {
     /* On TCP MSG_TRUNC drops the octets where they are; the buffer is not touched (tcp(7)). */

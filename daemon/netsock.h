@@ -47,6 +47,7 @@ int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t l
 int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */
 ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count);
 ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags);
+ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags);
 /* Drops up to len octets of input. */
 ssize_t netsock_discard(struct netsock *ns, size_t len);
 int netsock_shutdown(struct netsock *ns, int how);

@@ -52,6 +52,7 @@ void op_free(struct worker *w, struct op *op)
         return;
     assert(!list_is_linked(&op->node));
     assert(!wheel_timer_is_set(&op->deadline.timer));
+    assert(!op->slices.first);
     if (op->class && op->class->cleanup)
         op->class->cleanup(op);
     op_move(op, OP_FREE);
@@ -72,6 +73,7 @@ void op_free_spares(struct worker *w)
         mem_free(op);
     }
     w->spare_op_count = 0;
+    slices_free_spares(w);
 }
 
 int op_append_chunk(struct op *op, const uint8_t *data, uint32_t len)

@@ -19,20 +19,21 @@
 #include "base/list.h"
 #include "daemon/inspect.h"
 #include "daemon/loop.h"
+#include "daemon/shared.h"
+#include "proto/codec.h"
 
 struct op;
 struct session;
 struct sock;
 struct connect;
 struct session_buffer;
-struct shared;
 struct reply;
 
 enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
 
 struct op_class {
     const char *name;
-    int (*step)(struct op *op);     /* 1: ended; 0: waits */
+    int (*step)(struct op *op);     /* 1: ended, or has more to do at once; 0: waits */
     void (*stop)(struct op *op);    /* nothing of it goes on: called when it ends; may be NULL */
     void (*cleanup)(struct op *op); /* gives back what the op holds; may be NULL */
     /* What the reply holds beyond error, bytes and flags; may be NULL. */
@@ -53,6 +54,7 @@ struct op {
     const struct op_class *class;
     struct session *session; /* NULL: nobody waits for the reply any more */
     struct sock *sock;       /* NULL: none, or gone */
+    struct slices slices;    /* by reference: what is still to be sent, or filled */
     uint64_t token;
     uint64_t bytes;      /* moved so far; the result */
     uint64_t send_freed; /* told in the reply */
@@ -66,6 +68,7 @@ struct op {
     bool errors_only;
     bool ends_sending; /* a SHUTDOWN of the sending side */
     bool is_counted;   /* against the limits of ops */
+    bool is_reference; /* its octets are the slices' */
     bool has_begun;    /* something of it may have reached the kernel, or its time is up (S30) */
     union {
         struct {
@@ -77,6 +80,7 @@ struct op {
         struct {
             uint64_t length;
             uint32_t flags;
+            struct segment shot; /* of a multishot: its last octets; length 0: none */
         } receive;
         struct {
             int64_t number;

@@ -2,10 +2,14 @@
 /*
  * RECEIVE.
  * Happy path: the first in the queue reads from the kernel straight into the session's output, behind
- * the place of its own reply. A wait-all goes on with its next piece; a length of 0 only looks.
+ * the place of its own reply. A wait-all goes on with its next piece; a length of 0 only looks. By
+ * reference it reads into the client's memory, and the reply says how much. A multishot stays the first
+ * in the queue and tells of each slice that has octets, until it has filled the last one.
  * Failures: not connected (at once), end of stream (0 octets; every later one too), the peer's
- * reset (every later one too), no room in the output (waits until the client reads).
+ * reset (every later one too), no room in the output (waits until the client reads), nothing behind a
+ * reference (FAULT; nothing is lost).
  */
+#include <assert.h>
 #include <errno.h>
 
 #include "daemon/complete.h"
@@ -135,6 +139,44 @@ static int read_some(struct op *op)
     return 1;
 }
 
+/* Octets, 0 at the end of the stream, -errno; of -EFAULT the op has ended. */
+static ssize_t read_into(struct op *op, const struct iovec *iov, int count)
+{
+    struct sock *sock = op->sock;
+    bool peek = op->receive.flags & RECEIVE_PEEK;
+    size_t room = 0;
+    ssize_t n;
+
+    for (int i = 0; i < count; i++)
+        room += iov[i].iov_len;
+    n = netsock_receive_list(&sock->ns, iov, count, peek ? MSG_PEEK : 0);
+    /* It says nothing of the connection: the octets are still there. */
+    if (n == -EFAULT)
+        complete(op, ERR_FAULT);
+    if (n > 0 && !peek)
+        count_in(sock, (size_t)n);
+    if (n > 0 && (size_t)n < room)
+        sock->wants_read = true;
+    return n;
+}
+
+static int read_reference(struct op *op)
+{
+    struct iovec iov[CODEC_SEGMENTS_MAX];
+    struct sock *sock = op->sock;
+    ssize_t n = read_into(op, iov, slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX));
+
+    if (n <= 0)
+        return n == -EFAULT ? 1 : ended(op, n);
+    op->bytes += (uint64_t)n;
+    if (op->receive.flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+        slices_advance(sock->worker, &op->slices, (uint64_t)n);
+        return sock->wants_read ? 0 : 2;
+    }
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
 static int receive_step(struct op *op)
 {
     struct sock *sock = op->sock;
@@ -149,20 +191,139 @@ static int receive_step(struct op *op)
     if (op->receive.length == 0)
         return probe(op);
     do {
-        r = read_some(op);
+        r = op->is_reference ? read_reference(op) : read_some(op);
     } while (r == 2);
     return r;
 }
 
+/* ---- multishot ---- */
+
+/* The first slice has len octets. 1: it was the last one, and the op has ended. */
+static int tell_shot(struct op *op, size_t len)
+{
+    const struct slice *slice = op->slices.first;
+    struct segment shot = {slice->shared->id, slice->offset, len};
+    struct reply reply;
+    bool fits;
+
+    slices_drop_first(op->session->worker, &op->slices);
+    if (op->slices.count == 0) {
+        op->receive.shot = shot;
+        op->bytes = len;
+        complete(op, ERR_SUCCESS);
+        return 1;
+    }
+    session_fill_reply(op, &reply);
+    reply.flags |= REPLY_MORE;
+    reply.bytes = len;
+    reply.body = BODY_SEGMENT;
+    reply.segment = shot;
+    fits = session_send_reply(op->session, &reply, NULL, 0);
+    assert(fits);
+    (void)fits;
+    return 0;
+}
+
+/* How many of the first slices are filled by one call. */
+static int gather_shots(const struct op *op, unsigned int most, struct iovec *iov)
+{
+    int count = slices_gather(&op->slices, iov, (int)most);
+    size_t total = 0;
+
+    for (int i = 0; i < count; i++) {
+        total += iov[i].iov_len;
+        if (total >= SHOT_OCTETS)
+            return i + 1;
+    }
+    return count;
+}
+
+static int shot_step(struct op *op)
+{
+    struct sock *sock = op->sock;
+    struct iovec iov[SHOT_SLICES];
+    unsigned int room;
+    ssize_t n;
+
+    if (sock->receive_side != SIDE_OPEN)
+        return receive_step(op);
+    room = session_reply_room(op->session, SHOT_SLICES);
+    if (room == 0)
+        return wait_room(op);
+    n = read_into(op, iov, gather_shots(op, room, iov));
+    if (n <= 0)
+        return n == -EFAULT ? 1 : ended(op, n);
+    for (int i = 0; n > 0; i++) {
+        size_t len = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
+
+        n -= (ssize_t)len;
+        if (tell_shot(op, len))
+            return 1;
+    }
+    return 1;
+}
+
+static void shot_fill(struct op *op, struct reply *reply, const void **payload,
+                      uint32_t *payload_len)
+{
+    (void)payload;
+    (void)payload_len;
+    if (op->receive.shot.length == 0)
+        return;
+    reply->body = BODY_SEGMENT;
+    reply->segment = op->receive.shot;
+}
+
+static const struct op_class shot_class = {
+    .name = "receive",
+    .step = shot_step,
+    .fill = shot_fill,
+};
+
+/* ---- the request ---- */
+
+/* Octets in all; more than there can be where that is no number. */
+static uint64_t wanted(const struct request *r)
+{
+    const struct segments *segments = &r->receive.segments;
+    uint64_t total = r->receive.length;
+
+    for (uint32_t i = 0; i < segments->count; i++) {
+        uint64_t length = segments->at[i].length;
+
+        if (length > UINT64_MAX - total)
+            return UINT64_MAX;
+        total += length;
+    }
+    return total;
+}
+
+static int check_segments(const struct request *r)
+{
+    const struct segments *segments = &r->receive.segments;
+
+    if (segments->count > 0 && r->receive.length > 0)
+        return ERR_INVALID_ARGUMENT;
+    if (!(r->receive.flags & RECEIVE_MULTISHOT))
+        return 0;
+    if (r->receive.flags & ~(uint32_t)RECEIVE_MULTISHOT || segments->count == 0)
+        return ERR_INVALID_ARGUMENT;
+    return segments_have_empty(segments) ? ERR_INVALID_ARGUMENT : 0;
+}
+
 static int check_receive(const struct sock *sock, const struct request *r)
 {
-    const uint32_t known = RECEIVE_PEEK | RECEIVE_WAIT_ALL;
+    const uint32_t known = RECEIVE_PEEK | RECEIVE_WAIT_ALL | RECEIVE_MULTISHOT;
+    uint64_t length = wanted(r);
+    int err = check_segments(r);
 
-    if (r->receive.flags & ~known || r->receive.length > INT64_MAX)
+    if (err != 0)
+        return err;
+    if (r->receive.flags & ~known || length > INT64_MAX)
         return ERR_INVALID_ARGUMENT;
     /* What is only looked at cannot be told in pieces. */
     if (r->receive.flags & RECEIVE_PEEK &&
-        (r->receive.flags & RECEIVE_WAIT_ALL || r->receive.length > FRAME_PAYLOAD_MAX))
+        (r->receive.flags & RECEIVE_WAIT_ALL || length > FRAME_PAYLOAD_MAX))
         return ERR_INVALID_ARGUMENT;
     if (sock->state == SOCK_OPEN)
         return ERR_NOT_CONNECTED;
@@ -174,10 +335,13 @@ int verb_receive(struct op *op, const struct call *call)
     const struct request *r = call->request;
     int err = check_receive(op->sock, r);
 
+    if (err == 0)
+        err = session_take_slices(op->session, &r->receive.segments, &op->slices);
     if (err != 0)
         return err;
-    op->class = &receive_class;
-    op->receive.length = r->receive.length;
+    op->class = r->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->is_reference = r->receive.segments.count > 0;
+    op->receive.length = wanted(r);
     op->receive.flags = r->receive.flags;
     if (op->sock->receive_side != SIDE_OPEN)
         op->sock->wants_read = false;

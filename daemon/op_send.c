@@ -3,8 +3,10 @@
  * SEND.
  * Happy path: the first in the queue goes to the kernel straight from the session's input; what the
  * kernel does not take is copied and goes when the socket is writable; complete when all has gone.
- * A chain is one op whose octets arrive in several frames.
- * Failures: not connected, shut down or broken (at once); over a limit, no memory for the copy, the
+ * A chain is one op whose octets arrive in several frames. By reference the kernel takes the octets from
+ * the client's own memory, when it can.
+ * Failures: not connected, shut down or broken (at once); over a limit, no memory for the copy, nothing
+ * behind a reference (FAULT), the
  * peer's reset, the deadline: the sending side ends with it (S28).
  */
 #include <errno.h>
@@ -29,7 +31,7 @@ static uint32_t send_error(struct sock *sock, ssize_t err)
 
     if (err == -EPIPE)
         return sock->receive_side == SIDE_BROKEN ? sock->receive_error : ERR_CONNECTION_RESET;
-    if (err != -ENOMEM && err != -ENOBUFS)
+    if (err != -ENOMEM && err != -ENOBUFS && err != -EFAULT)
         sock->lost_error = (uint8_t)error;
     return error;
 }
@@ -44,7 +46,8 @@ static void took(struct op *op, uint64_t octets)
     op->bytes += octets;
     sock->bytes_out += octets;
     sock->worker->stats.bytes_out += octets;
-    sock_uncharge(sock, octets);
+    if (!op->is_reference)
+        sock_uncharge(sock, octets);
 }
 
 static int gather(const struct op *op, struct iovec *iov)
@@ -99,6 +102,52 @@ int send_step(struct op *op)
         return 0; /* the client has more to say */
     complete(op, ERR_SUCCESS);
     return 1;
+}
+
+static int reference_step(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    while (op->bytes < op->send.total) {
+        struct iovec iov[CODEC_SEGMENTS_MAX];
+        int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX);
+        ssize_t n = netsock_send(&sock->ns, iov, count);
+
+        if (n < 0 && n != -EAGAIN) {
+            op->has_begun = true;
+            complete(op, send_error(sock, n));
+            return 1;
+        }
+        if (n > 0) {
+            slices_advance(sock->worker, &op->slices, (uint64_t)n);
+            took(op, (uint64_t)n);
+        }
+        if (op->bytes < op->send.total) {
+            sock->wants_write = true;
+            return 0;
+        }
+    }
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static const struct op_class reference_class = {.name = "send", .step = reference_step};
+
+static int send_reference(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    int err;
+
+    if (call->payload_len > 0 || r->send.more || r->send.total_len > 0)
+        return ERR_INVALID_ARGUMENT;
+    err = session_take_slices(op->session, &r->send.segments, &op->slices);
+    if (err != 0)
+        return err;
+    op->class = &reference_class;
+    op->is_reference = true;
+    op->send.total = slices_total(&op->slices);
+    sock_queue_send(op->sock, op, r->timeout_ms);
+    return 0;
 }
 
 static bool may_send_now(const struct op *op)
@@ -170,6 +219,8 @@ int verb_send(struct op *op, const struct call *call)
         err = check_state(sock);
     if (err != 0)
         return err;
+    if (r->send.segments.count > 0)
+        return send_reference(op, call);
     op->class = &send_class;
     op->send.total = r->send.more ? r->send.total_len : call->payload_len;
     err = take_octets(op, call->payload, call->payload_len);
@@ -211,6 +262,8 @@ static int check_piece(struct session *s, const struct op *op, const struct call
     const struct request *r = call->request;
     uint64_t rest = op->send.total - op->send.received;
 
+    if (r->send.segments.count > 0)
+        return chain_broken(s, "a reference in a chain");
     if (r->send.abandon)
         return call->payload_len > 0 || r->send.more
                    ? chain_broken(s, "abandon is an empty last piece")

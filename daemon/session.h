@@ -167,6 +167,8 @@ int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
 /* NULL: none, or it has been given back. */
 struct session_buffer *session_buffer(struct session *s, uint32_t id);
 void session_release_buffers(struct session *s);
+/* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
+int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 
 /* The op for the request being dispatched; there always is one. */
 struct op *session_take_op(struct session *s);
@@ -182,6 +184,8 @@ void session_commit(struct session *s, const struct reply *reply, uint8_t *place
 /* Sends now, or false: no room. Payload is copied. */
 bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
                         uint32_t payload_len);
+/* For how many replies there is room, at most `want`; 0: wait for room. */
+unsigned int session_reply_room(struct session *s, unsigned int want);
 /* What an op's completion says, whatever its verb. */
 void session_fill_reply(const struct op *op, struct reply *ret);
 /* The reply of an op in OP_DONE: now, or when there is room. */

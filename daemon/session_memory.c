@@ -118,3 +118,26 @@ void session_release_buffers(struct session *s)
             shared_release(buffer->shared);
     }
 }
+
+static int take_slice(struct session *s, const struct segment *segment, struct slices *to)
+{
+    struct session_buffer *buffer = session_buffer(s, segment->buffer);
+
+    if (!buffer || segment->offset > buffer->shared->length ||
+        segment->length > buffer->shared->length - segment->offset)
+        return ERR_INVALID_ARGUMENT;
+    return slices_append(s->worker, to, buffer->shared, segment->offset, segment->length) < 0
+               ? ERR_NO_BUFFER_SPACE
+               : 0;
+}
+
+int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret)
+{
+    int err = 0;
+
+    for (uint32_t i = 0; i < segments->count && err == 0; i++)
+        err = take_slice(s, &segments->at[i], ret);
+    if (err != 0)
+        slices_drop(s->worker, ret);
+    return err;
+}

@@ -105,6 +105,17 @@ uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret
     return transport_reserve(&s->transport, gap + *ret_len);
 }
 
+unsigned int session_reply_room(struct session *s, unsigned int want)
+{
+    size_t room = 0;
+
+    if (list_is_empty(&s->done))
+        room = transport_room(&s->transport, (size_t)want * CODEC_REPLY_MAX) / CODEC_REPLY_MAX;
+    if (room == 0)
+        transport_wait_room(&s->transport);
+    return room < want ? (unsigned int)room : want;
+}
+
 void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
                     size_t payload_len)
 {

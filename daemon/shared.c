@@ -139,3 +139,108 @@ void shared_release(struct shared *shared)
     if (shared->uses == 0)
         worker_defer(shared->worker, &shared->empty);
 }
+
+/* ---- slices ---- */
+
+int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
+                  uint64_t length)
+{
+    struct slice *slice = w->spare_slices;
+
+    if (slice) {
+        w->spare_slices = slice->next;
+        w->spare_slice_count--;
+    } else {
+        slice = mem_alloc(sizeof(*slice));
+        if (!slice)
+            return -ENOMEM;
+    }
+    *slice = (struct slice){NULL, shared, offset, length};
+    shared_use(shared);
+    if (slices->last)
+        slices->last->next = slice;
+    else
+        slices->first = slice;
+    slices->last = slice;
+    slices->count++;
+    return 0;
+}
+
+void slices_splice(struct slices *slices, struct slices *more)
+{
+    if (!more->first)
+        return;
+    if (slices->last)
+        slices->last->next = more->first;
+    else
+        slices->first = more->first;
+    slices->last = more->last;
+    slices->count += more->count;
+    *more = (struct slices){0};
+}
+
+void slices_drop_first(struct worker *w, struct slices *slices)
+{
+    struct slice *slice = slices->first;
+
+    slices->first = slice->next;
+    if (!slices->first)
+        slices->last = NULL;
+    slices->count--;
+    shared_unuse(slice->shared);
+    if (w->spare_slice_count >= LIMIT_SLICES_SPARE) {
+        mem_free(slice);
+        return;
+    }
+    slice->next = w->spare_slices;
+    w->spare_slices = slice;
+    w->spare_slice_count++;
+}
+
+void slices_drop(struct worker *w, struct slices *slices)
+{
+    while (slices->first)
+        slices_drop_first(w, slices);
+}
+
+void slices_advance(struct worker *w, struct slices *slices, uint64_t octets)
+{
+    while (slices->first && octets >= slices->first->length) {
+        octets -= slices->first->length;
+        slices_drop_first(w, slices);
+    }
+    if (octets == 0)
+        return;
+    assert(slices->first);
+    slices->first->offset += octets;
+    slices->first->length -= octets;
+}
+
+uint64_t slices_total(const struct slices *slices)
+{
+    uint64_t total = 0;
+
+    for (const struct slice *slice = slices->first; slice; slice = slice->next)
+        total += slice->length;
+    return total;
+}
+
+int slices_gather(const struct slices *slices, struct iovec *iov, int cap)
+{
+    int count = 0;
+
+    for (const struct slice *slice = slices->first; slice && count < cap; slice = slice->next)
+        iov[count++] = (struct iovec){slice->shared->at + slice->offset, (size_t)slice->length};
+    return count;
+}
+
+void slices_free_spares(struct worker *w)
+{
+    while (w->spare_slices) {
+        struct slice *slice = w->spare_slices;
+
+        w->spare_slices = slice->next;
+        mem_free(slice);
+    }
+    w->spare_slice_count = 0;
+}

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "daemon/loop.h"
 #include "daemon/transport.h"
@@ -39,6 +40,33 @@ void shared_use(struct shared *shared);
 void shared_unuse(struct shared *shared);
 /* Once unused it is emptied in later tasks, then on_gone() is called. */
 void shared_release(struct shared *shared);
+
+/* A part of one, that an op is going to use, or has as credit: a use. */
+struct slice {
+    struct slice *next;
+    struct shared *shared;
+    uint64_t offset, length;
+};
+
+struct slices {
+    struct slice *first, *last;
+    uint32_t count;
+};
+
+/* -ENOMEM: nothing is added. The segment lies within shared. */
+int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
+                  uint64_t length);
+/* All of `more` goes to the end; `more` is empty then. */
+void slices_splice(struct slices *slices, struct slices *more);
+void slices_drop_first(struct worker *w, struct slices *slices);
+void slices_drop(struct worker *w, struct slices *slices);
+/* So many octets at the front have been used. */
+void slices_advance(struct worker *w, struct slices *slices, uint64_t octets);
+uint64_t slices_total(const struct slices *slices);
+/* The first of them, at most cap, as the kernel wants them; returns how many. */
+int slices_gather(const struct slices *slices, struct iovec *iov, int cap);
+/* The worker's spare ones. */
+void slices_free_spares(struct worker *w);
 
 /* What shared_new() would make of it; 0: too much for any address space. */
 uint64_t shared_rounded(uint64_t length);

@@ -34,6 +34,7 @@ int verb_sync(struct op *op, const struct call *call);
 int verb_restrict(struct op *op, const struct call *call);
 int verb_register(struct op *op, const struct call *call);
 int verb_unregister(struct op *op, const struct call *call);
+int verb_credit(struct op *op, const struct call *call);
 int verb_list(struct op *op, const struct call *call);
 int verb_show(struct op *op, const struct call *call);
 int verb_stats(struct op *op, const struct call *call);

@@ -40,6 +40,7 @@ union arm {
     Asock__V1__Learned learned;
     Asock__V1__Register reg;
     Asock__V1__Unregister unregister;
+    Asock__V1__Credit credit;
 };
 
 struct encoder {
@@ -48,6 +49,7 @@ struct encoder {
     union arm *arm;
     Asock__V1__Endpoint endpoint;
     Asock__V1__OptionValue value;
+    struct segment_messages segments;
 };
 
 struct decoder {
@@ -92,6 +94,13 @@ static int get_string(struct decoder *d, const char *text, size_t max, const cha
     *ret = memcpy(d->scratch + d->scratch_used, text, len + 1);
     d->scratch_used += len + 1;
     return 0;
+}
+
+static int get_segments(struct decoder *d, Asock__V1__Segment *const *from, size_t count,
+                        struct segments *ret)
+{
+    d->why = "too many segments";
+    return asock_codec_get_segments(from, count, d->scratch, ret);
 }
 
 /* ----------------------------------------------------------------------------------------- arms */
@@ -179,7 +188,8 @@ static int put_send(struct encoder *e)
     m->total_len = e->request->send.total_len;
     m->more = e->request->send.more;
     m->abandon = e->request->send.abandon;
-    return 0;
+    return asock_codec_put_segments(&e->request->send.segments, &e->segments, &m->n_segments,
+                                    &m->segments);
 }
 
 static int get_send(struct decoder *d)
@@ -187,7 +197,8 @@ static int get_send(struct decoder *d)
     d->ret->send.total_len = d->head->send->total_len;
     d->ret->send.more = d->head->send->more;
     d->ret->send.abandon = d->head->send->abandon;
-    return 0;
+    return get_segments(d, d->head->send->segments, d->head->send->n_segments,
+                        &d->ret->send.segments);
 }
 
 static int put_receive(struct encoder *e)
@@ -198,14 +209,16 @@ static int put_receive(struct encoder *e)
     e->head->receive = m;
     m->length = e->request->receive.length;
     m->flags = e->request->receive.flags;
-    return 0;
+    return asock_codec_put_segments(&e->request->receive.segments, &e->segments, &m->n_segments,
+                                    &m->segments);
 }
 
 static int get_receive(struct decoder *d)
 {
     d->ret->receive.length = d->head->receive->length;
     d->ret->receive.flags = d->head->receive->flags;
-    return 0;
+    return get_segments(d, d->head->receive->segments, d->head->receive->n_segments,
+                        &d->ret->receive.segments);
 }
 
 static int put_shutdown(struct encoder *e)
@@ -412,6 +425,25 @@ static int get_unregister(struct decoder *d)
     return 0;
 }
 
+static int put_credit(struct encoder *e)
+{
+    Asock__V1__Credit *m = &e->arm->credit;
+
+    asock__v1__credit__init(m);
+    e->head->credit = m;
+    m->target = e->request->credit.target;
+    return asock_codec_put_segments(&e->request->credit.segments, &e->segments, &m->n_segments,
+                                    &m->segments);
+}
+
+static int get_credit(struct decoder *d)
+{
+    const Asock__V1__Credit *m = d->head->credit;
+
+    d->ret->credit.target = m->target;
+    return get_segments(d, m->segments, m->n_segments, &d->ret->credit.segments);
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -438,6 +470,7 @@ static const struct row {
     [VERB_RESTRICT] = {ASOCK__V1__REQUEST__ARM_RESTRICTION, put_restrict, get_nothing},
     [VERB_REGISTER] = {ASOCK__V1__REQUEST__ARM_REGISTER, put_register, get_register},
     [VERB_UNREGISTER] = {ASOCK__V1__REQUEST__ARM_UNREGISTER, put_unregister, get_unregister},
+    [VERB_CREDIT] = {ASOCK__V1__REQUEST__ARM_CREDIT, put_credit, get_credit},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

@@ -5,7 +5,7 @@
 /*
  * Heads as plain structs. Decoding uses a bump allocator on the stack: a head costs no heap, however
  * it is made, and one that would need more than the allocator has is a protocol error. Strings of a
- * decoded struct point into the caller's scratch.
+ * decoded struct point into the caller's scratch, as do segments.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,6 +27,7 @@ enum verb {
     VERB_RESTRICT = 12,
     VERB_REGISTER = 13,
     VERB_UNREGISTER = 14,
+    VERB_CREDIT = 15,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
@@ -37,7 +38,7 @@ enum verb {
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };
-enum { RECEIVE_PEEK = 1, RECEIVE_WAIT_ALL = 2 };
+enum { RECEIVE_PEEK = 1, RECEIVE_WAIT_ALL = 2, RECEIVE_MULTISHOT = 4 };
 enum { HOW_RECEIVE = 1, HOW_SEND = 2, HOW_BOTH = 3 };
 enum { FAMILY_ANY = 0, FAMILY_INET = 1, FAMILY_INET6 = 2 };
 enum { REPLY_MORE = 1, REPLY_END_OF_STREAM = 2, REPLY_FOUND = 4 };
@@ -62,12 +63,13 @@ enum option {
     OPTION_TCP_INFO = 34,
 };
 
-#define CODEC_NAME_MAX 64u    /* octets of Hello.name */
-#define CODEC_HOST_MAX 253u   /* octets of a name in its text form, RFC 1035 */
-#define CODEC_SERVICE_MAX 32u /* octets; the longest name in /etc/services has 16 */
-#define CODEC_TEXT_MAX 512u   /* octets of an error's text */
-#define CODEC_FIELD_MAX 1024u /* octets of a record field's text */
-#define CODEC_SCRATCH 4096u   /* holds every string of one head */
+#define CODEC_NAME_MAX 64u     /* octets of Hello.name */
+#define CODEC_HOST_MAX 253u    /* octets of a name in its text form, RFC 1035 */
+#define CODEC_SERVICE_MAX 32u  /* octets; the longest name in /etc/services has 16 */
+#define CODEC_TEXT_MAX 512u    /* octets of an error's text */
+#define CODEC_FIELD_MAX 1024u  /* octets of a record field's text */
+#define CODEC_SEGMENTS_MAX 64u /* of one request */
+#define CODEC_SCRATCH 4096u    /* holds every string, or every segment, of one head */
 
 /*
  * malformed: set by decoding alone, when an Endpoint came whose address has neither 4 nor 16 octets
@@ -94,6 +96,11 @@ struct segment {
     uint64_t offset, length;
 };
 
+struct segments {
+    const struct segment *at; /* NULL: none */
+    uint32_t count;
+};
+
 struct request {
     uint32_t verb; /* enum verb, or a number this side does not know */
     uint32_t socket;
@@ -116,10 +123,12 @@ struct request {
         struct {
             uint64_t total_len;
             bool more, abandon;
+            struct segments segments;
         } send;
         struct {
             uint64_t length;
             uint32_t flags;
+            struct segments segments;
         } receive;
         struct {
             uint32_t how;
@@ -147,8 +156,46 @@ struct request {
         struct {
             uint32_t buffer;
         } unregister;
+        struct {
+            uint64_t target;
+            struct segments segments;
+        } credit;
     };
 };
+
+/* NULL: its verb has none. */
+static inline struct segments *request_segments(struct request *request)
+{
+    switch (request->verb) {
+    case VERB_SEND:
+        return &request->send.segments;
+    case VERB_RECEIVE:
+        return &request->receive.segments;
+    case VERB_CREDIT:
+        return &request->credit.segments;
+    default:
+        return NULL;
+    }
+}
+
+static inline bool segments_have_empty(const struct segments *segments)
+{
+    for (uint32_t i = 0; i < segments->count; i++)
+        if (segments->at[i].length == 0)
+            return true;
+    return false;
+}
+
+static inline bool segments_are_same(const struct segments *a, const struct segments *b)
+{
+    if (a->count != b->count)
+        return false;
+    for (uint32_t i = 0; i < a->count; i++)
+        if (a->at[i].buffer != b->at[i].buffer || a->at[i].offset != b->at[i].offset ||
+            a->at[i].length != b->at[i].length)
+            return false;
+    return true;
+}
 
 struct welcome {
     uint32_t version, sockets, ops, socket_ops;
@@ -203,7 +250,7 @@ bool asock_codec_text_is_valid(const char *text, size_t len);
  * CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
  */
 #define CODEC_REPLY_MAX 192u
-#define CODEC_REQUEST_MAX 512u
+#define CODEC_REQUEST_MAX 2176u
 long asock_codec_encode_request(const struct request *request, uint32_t payload_len, uint8_t *out,
                                 size_t cap);
 long asock_codec_encode_reply(const struct reply *reply, uint32_t payload_len, uint8_t *out,

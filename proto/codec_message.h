@@ -22,4 +22,17 @@ void *asock_codec_unpack(const ProtobufCMessageDescriptor *descriptor, struct ar
 int asock_codec_put_endpoint(const struct endpoint *endpoint, Asock__V1__Endpoint *message);
 void asock_codec_get_endpoint(const Asock__V1__Endpoint *message, struct endpoint *ret);
 
+/* What stands behind a repeated Segment while it is packed. */
+struct segment_messages {
+    Asock__V1__Segment messages[CODEC_SEGMENTS_MAX];
+    Asock__V1__Segment *pointers[CODEC_SEGMENTS_MAX];
+};
+
+/* -EINVAL: too many. */
+int asock_codec_put_segments(const struct segments *from, struct segment_messages *room,
+                             size_t *ret_count, Asock__V1__Segment ***ret);
+/* Into the scratch, of which nothing else is used. -EPROTO: too many. */
+int asock_codec_get_segments(Asock__V1__Segment *const *from, size_t count, char *scratch,
+                             struct segments *ret);
+
 #endif

@@ -67,7 +67,8 @@ size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out
 {
     uint8_t *at = out;
 
-    if (request->verb != VERB_SEND && request->verb != VERB_RECEIVE)
+    if ((request->verb != VERB_SEND || request->send.segments.count > 0) &&
+        (request->verb != VERB_RECEIVE || request->receive.segments.count > 0))
         return 0;
     at = put_field(at, 1, request->verb);
     at = put_field(at, 2, request->op);

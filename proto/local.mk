@@ -15,6 +15,7 @@ libproto_la_SOURCES = \
 	proto/codec_plain.h \
 	proto/codec_record.c \
 	proto/codec_reply.c \
+	proto/codec_segments.c \
 	proto/codec_text.c \
 	proto/codec_text.h \
 	proto/errors.c \

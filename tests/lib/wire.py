@@ -36,6 +36,10 @@ def endpoint(address):
     return pb.Endpoint(address=socket.inet_pton(family, host), port=port)
 
 
+def segment(buffer, offset, length):
+    return pb.Segment(buffer=buffer, offset=offset, length=length)
+
+
 class Ended(Exception):
     """The daemon ended the session; reply is its last word, or None."""
 
@@ -90,9 +94,14 @@ class Wire:
                        send=pb.Send(**fields))
 
     @staticmethod
-    def receive(op, number, length, flags=0, timeout_ms=0):
+    def receive(op, number, length=0, flags=0, timeout_ms=0, **fields):
         return request(pb.VERB_RECEIVE, op, number, timeout_ms=timeout_ms,
-                       receive=pb.Receive(length=length, flags=flags))
+                       receive=pb.Receive(length=length, flags=flags, **fields))
+
+    @staticmethod
+    def credit(op, number, target, segments, flags=0):
+        return request(pb.VERB_CREDIT, op, number, flags=flags,
+                       credit=pb.Credit(target=target, segments=segments))
 
     @staticmethod
     def shutdown(op, number, how):

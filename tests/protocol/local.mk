@@ -13,6 +13,7 @@ py_tests += \
 	tests/protocol/test_memory.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_quota.py \
+	tests/protocol/test_reference.py \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py

@@ -12,7 +12,7 @@ static const uint32_t verbs[] = {
     VERB_HELLO,   VERB_OPEN,     VERB_CONNECT,    VERB_SEND,       VERB_RECEIVE, VERB_SHUTDOWN,
     VERB_CLOSE,   VERB_CANCEL,   VERB_SET_OPTION, VERB_GET_OPTION, VERB_SYNC,    VERB_LIST,
     VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
-    VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER,
+    VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -52,8 +52,22 @@ static void fill_option(struct request *ret)
     fill_endpoint(&ret->option.value.endpoint);
 }
 
+static void fill_segments(struct segments *ret)
+{
+    static struct segment segments[CODEC_SEGMENTS_MAX];
+
+    for (size_t i = 0; i < CODEC_SEGMENTS_MAX; i++)
+        segments[i] = (struct segment){UINT32_MAX, UINT64_MAX - i, UINT64_MAX};
+    ret->at = segments;
+    ret->count = CODEC_SEGMENTS_MAX;
+}
+
 static void fill_arm(struct request *ret)
 {
+    struct segments *segments = request_segments(ret);
+
+    if (segments)
+        fill_segments(segments);
     switch (ret->verb) {
     case VERB_HELLO:
         fill_hello(ret);
@@ -83,6 +97,9 @@ static void fill_arm(struct request *ret)
         break;
     case VERB_CANCEL:
         ret->cancel.target = UINT64_MAX;
+        break;
+    case VERB_CREDIT:
+        ret->credit.target = UINT64_MAX;
         break;
     case VERB_SET_OPTION:
     case VERB_GET_OPTION:
@@ -129,9 +146,15 @@ static void same_string(const char *a, const char **b)
     *b = a;
 }
 
-/* Both were zeroed as a whole, so they may be compared as a whole once the strings are. */
-static void same_request(const struct request *a, struct request *b)
+/* Both were zeroed as a whole, so they may be compared as a whole once the strings and segments are. */
+static void same_request(struct request *a, struct request *b)
 {
+    struct segments *segments = request_segments(a);
+
+    if (segments) {
+        ck_assert(segments_are_same(segments, request_segments(b)));
+        segments->at = request_segments(b)->at;
+    }
     if (a->verb == VERB_HELLO)
         same_string(a->hello.name, &b->hello.name);
     if (a->verb == VERB_CONNECT) {
@@ -141,7 +164,7 @@ static void same_request(const struct request *a, struct request *b)
     ck_assert_mem_eq(a, b, sizeof(*a));
 }
 
-static void there_and_back(const struct request *request)
+static void there_and_back(struct request *request)
 {
     uint8_t buf[CODEC_REQUEST_MAX];
     char scratch[CODEC_SCRATCH];

@@ -37,6 +37,7 @@ enum {
     ARM_RESTRICTION = 21,
     ARM_REGISTER = 22,
     ARM_UNREGISTER = 23,
+    ARM_CREDIT = 24,
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,
     ARM_LEARNED = 27,

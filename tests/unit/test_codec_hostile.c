@@ -30,6 +30,7 @@ static const struct {
     {VERB_LEARNED, ARM_LEARNED},
     {VERB_REGISTER, ARM_REGISTER},
     {VERB_UNREGISTER, ARM_UNREGISTER},
+    {VERB_CREDIT, ARM_CREDIT},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 
@@ -121,6 +122,37 @@ START_TEST(test_unknown_fields_are_ignored)
     wire_bytes(&w, 536870911, "the last field number", 21);
     ck_assert_int_eq(decode_wire(&w, &request), 0);
     ck_assert_uint_eq(request.receive.length, 99);
+}
+END_TEST
+
+static int decode_segments(unsigned int count, int unknown, struct request *ret)
+{
+    struct wire w, inner = {.len = 0}, segment = {.len = 0};
+
+    wire_number(&segment, 1, 7);
+    wire_number(&segment, 3, UINT64_MAX);
+    for (unsigned int i = 0; i < count; i++)
+        wire_message(&inner, 4, &segment);
+    wire_request(&w, VERB_SEND, ARM_SEND, &inner);
+    for (int i = 0; i < unknown; i++)
+        wire_number(&w, 100 + (uint32_t)i, 1);
+    ck_assert_uint_le(w.len, FRAME_HEAD_MAX);
+    return decode_wire(&w, ret);
+}
+
+START_TEST(test_segments)
+{
+    struct request request;
+
+    ck_assert_int_eq(decode_segments(CODEC_SEGMENTS_MAX, 50, &request), 0);
+    ck_assert_uint_eq(request.send.segments.count, CODEC_SEGMENTS_MAX);
+    for (uint32_t i = 0; i < CODEC_SEGMENTS_MAX; i++) {
+        ck_assert_uint_eq(request.send.segments.at[i].buffer, 7);
+        ck_assert_uint_eq(request.send.segments.at[i].offset, 0);
+        ck_assert(request.send.segments.at[i].length == UINT64_MAX);
+    }
+    ck_assert_int_eq(decode_segments(CODEC_SEGMENTS_MAX + 1, 0, &request), -EPROTO);
+    ck_assert_int_eq(decode_segments(200, 0, &request), -EPROTO);
 }
 END_TEST
 
@@ -472,6 +504,7 @@ static TCase *heads(void)
     tcase_add_test(tcase, test_token_zero);
     tcase_add_test(tcase, test_unknown_verb);
     tcase_add_test(tcase, test_unknown_fields_are_ignored);
+    tcase_add_test(tcase, test_segments);
     tcase_add_test(tcase, test_flood_costs_no_heap);
     tcase_add_test(tcase, test_flood_of_strings);
     tcase_add_test(tcase, test_flood_of_messages);

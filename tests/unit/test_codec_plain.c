@@ -71,8 +71,11 @@ static void compare_decoded_request(const uint8_t *head, size_t len)
     int r = asock_codec_decode_request(head, len, scratch_a, &a, &why);
 
     ck_assert_int_eq(asock_codec_decode_request_by_schema(head, len, scratch_b, &b, &why), r);
-    if (r == 0 && (a.verb == VERB_SEND || a.verb == VERB_RECEIVE))
-        ck_assert_mem_eq(&a, &b, sizeof(a));
+    if (r < 0 || (a.verb != VERB_SEND && a.verb != VERB_RECEIVE))
+        return;
+    ck_assert(segments_are_same(request_segments(&a), request_segments(&b)));
+    request_segments(&a)->at = request_segments(&b)->at = NULL;
+    ck_assert_mem_eq(&a, &b, sizeof(a));
 }
 
 static void compare_decoded_reply(const uint8_t *head, size_t len)
