@@ -118,7 +118,8 @@ static const struct {
 static const struct {
     int level, name;
 } socket_options[] = {
-    {SOL_SOCKET, SO_BINDTODEVICE}, /* [Egress] */
+    {SOL_SOCKET, SO_BINDTODEVICE},         /* [Egress] */
+    {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT}, /* [Egress] */
     {SOL_SOCKET, SO_KEEPALIVE},
     {SOL_SOCKET, SO_LINGER},
     {SOL_SOCKET, SO_RCVBUF},
