@@ -339,6 +339,16 @@ class Clients(UnitsTest):
         self.assertEqual((unit.status, unit.output), (1, "AccessDenied"))
         self.assertEqual(server.accepted, [])
 
+    def test_the_installed_policy(self):
+        """Members of group asock, globally reachable addresses."""
+        for group, host, status, said in (
+                ("asock", "8.8.8.8", 0, "50-asock.policy:"), ("asock", "dns.google", 0, "50-asock.policy:"),
+                ("asock", "10.0.0.1", 1, "no +private"), ("asock", "127.0.0.1", 1, "no +loopback"),
+                ("root", "8.8.8.8", 1, "no rule allows this destination")):
+            done = run("asockctl", "policy", "test", "--group", group, "tcp", host, "443")
+            self.assertEqual(done.returncode, status, done.stdout)
+            self.assertIn(said, done.stdout)
+
     def test_client_is_seen_as_what_it_is(self):
         """uid, groups, unit and pid of a sandboxed client, by the shipped unit."""
         unit = hold_client()

@@ -14,6 +14,7 @@ unit_tests += \
 	tests/unit/test_host.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_peer_places.unit \
+	tests/unit/test_policy_faults.unit \
 	tests/unit/test_policy_file.unit \
 	tests/unit/test_policy_judge.unit \
 	tests/unit/test_policy_match.unit \
@@ -66,3 +67,7 @@ tests_unit_test_reload_unit_SOURCES = tests/unit/test_reload.c tests/unit/fault.
 	$(daemon_session_sources)
 tests_unit_test_reload_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_reload_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)
+tests_unit_test_policy_faults_unit_SOURCES = tests/unit/test_policy_faults.c tests/unit/fault.c \
+	tests/unit/fault.h $(policy_text_sources)
+tests_unit_test_policy_faults_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)
+

@@ -217,6 +217,8 @@ static const struct {
     {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1::10.1.2.3", 80, "deny p:2"},
     {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1:a01:2:300::", 80, "deny p:2"},
     {R("Allow=tcp * * +special +private +local\n"), NULL, "64:ff9b:1:a01:2:300::", 80, "allow p:2"},
+    {R("Deny=tcp 198.51.100.7 *\nAllow=tcp * * +special +local\n"), NULL,
+     "64:ff9b:1:c633:64:700::", 80, "deny p:2"},
     /* 6to4. */
     {R("Allow=tcp * *\n"), NULL, "2002:808:808::1", 80, "deny p:2"},
     {R("Allow=tcp * * +special +local\n"), NULL, "2002:808:808::1", 80, "allow p:2"},
