@@ -87,6 +87,21 @@ static int limit_of(const struct welcome *limits, enum asock_limit limit, uint64
     case ASOCK_LIMIT_PAYLOAD:
         *ret = limits->payload_max;
         return 0;
+    case ASOCK_LIMIT_SHARED_MEMORY:
+        *ret = limits->shared_max;
+        return 0;
+    case ASOCK_LIMIT_KERNEL_BUFFERS:
+        *ret = limits->kernel_buffers;
+        return 0;
+    case ASOCK_LIMIT_LINGERS:
+        *ret = limits->linger_max;
+        return 0;
+    case ASOCK_LIMIT_RESOLUTIONS:
+        *ret = limits->resolutions;
+        return 0;
+    case ASOCK_LIMIT_CONNECTS_PER_SECOND:
+        *ret = limits->connects_per_second;
+        return 0;
     default:
         return -EINVAL;
     }

@@ -142,6 +142,10 @@ static void add_limits(struct record *record, const struct limits *limits)
     record_number(record, "limit_send_window", limits->send_window);
     record_number(record, "limit_queued", limits->queued_max);
     record_number(record, "limit_shared", limits->shared_max);
+    record_number(record, "limit_kernel_buffers", limits->kernel_max);
+    record_number(record, "limit_lingering", limits->lingers);
+    record_number(record, "limit_resolutions", limits->lookups);
+    record_number(record, "limit_connects_per_second", limits->connects_per_second);
 }
 
 /* "clients=1/64 hellos=0/16 ...": in use and the most there may be now; "-": no limit. */

@@ -30,6 +30,10 @@ static void tell_welcome(struct session *s, uint64_t token)
         .head_max = FRAME_HEAD_MAX,
         .buffers = LIMIT_BUFFERS,
         .shared_max = s->limits.shared_max,
+        .linger_max = s->limits.lingers,
+        .resolutions = s->limits.lookups,
+        .connects_per_second = s->limits.connects_per_second,
+        .kernel_buffers = s->limits.kernel_max,
     };
     session_send_reply(s, &reply, NULL, 0);
 }

@@ -203,6 +203,8 @@ struct welcome {
     uint32_t payload_max, head_max;
     uint32_t buffers;
     uint64_t shared_max;
+    uint32_t linger_max, resolutions, connects_per_second;
+    uint64_t kernel_buffers;
 };
 
 enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME, BODY_SEGMENT };

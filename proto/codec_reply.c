@@ -81,6 +81,10 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     m->head_max = reply->welcome.head_max;
     m->buffers = reply->welcome.buffers;
     m->shared_max = reply->welcome.shared_max;
+    m->linger_max = reply->welcome.linger_max;
+    m->resolutions = reply->welcome.resolutions;
+    m->connects_per_second = reply->welcome.connects_per_second;
+    m->kernel_buffers = reply->welcome.kernel_buffers;
     return 0;
 }
 
@@ -166,6 +170,10 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.head_max = m->head_max;
     ret->welcome.buffers = m->buffers;
     ret->welcome.shared_max = m->shared_max;
+    ret->welcome.linger_max = m->linger_max;
+    ret->welcome.resolutions = m->resolutions;
+    ret->welcome.connects_per_second = m->connects_per_second;
+    ret->welcome.kernel_buffers = m->kernel_buffers;
 }
 
 static void get_body(const Asock__V1__Reply *head, struct reply *ret)

@@ -30,6 +30,10 @@ START_TEST(test_s49_every_limit_is_stated)
     ck_assert_int_eq(asock_context_get_limit(fixture.context, ASOCK_LIMIT_OPS, &value), -EAGAIN);
     for (int limit = ASOCK_LIMIT_SOCKETS; limit <= ASOCK_LIMIT_PAYLOAD; limit++)
         ck_assert_uint_gt(limit_of(fixture.context, (enum asock_limit)limit), 0);
+    for (int limit = ASOCK_LIMIT_SHARED_MEMORY; limit <= ASOCK_LIMIT_RESOLUTIONS; limit++)
+        ck_assert_uint_gt(limit_of(fixture.context, (enum asock_limit)limit), 0);
+    ck_assert_uint_eq(limit_of(fixture.context, ASOCK_LIMIT_CONNECTS_PER_SECOND),
+                      0); /* any number */
     ck_assert_uint_ge(limit_of(fixture.context, ASOCK_LIMIT_SOCKETS), 16);
     ck_assert_uint_ge(limit_of(fixture.context, ASOCK_LIMIT_OPS), 64);
     ck_assert_uint_ge(limit_of(fixture.context, ASOCK_LIMIT_SEND_WINDOW), MIB);

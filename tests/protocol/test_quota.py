@@ -243,6 +243,9 @@ class Connects(QuotaTest):
         refused = next(n for n, (reply, _) in enumerate(results, 1) if reply.error)
         self.daemon.wait(lambda: self.connects(wire, refused, listener))
 
+    def test_s49_the_welcome_says_the_rate(self):
+        self.assertEqual(self.client().welcome.connects_per_second, 5)
+
     def connects(self, wire, number, listener):
         wire.token += 1
         wire.send(wire.connect(wire.token, number, listener.getsockname()))

@@ -129,6 +129,12 @@ enum asock_limit {
     ASOCK_LIMIT_SEND_WINDOW = 4, /* octets outstanding in the daemon per socket */
     ASOCK_LIMIT_QUEUED = 5,      /* octets outstanding in the daemon */
     ASOCK_LIMIT_PAYLOAD = 6,     /* octets in a frame; read only */
+    /* Read only; there may be less when others have much. */
+    ASOCK_LIMIT_SHARED_MEMORY = 7,  /* octets of memory shared with the daemon */
+    ASOCK_LIMIT_KERNEL_BUFFERS = 8, /* octets that sockets' buffers in the kernel may grow to */
+    ASOCK_LIMIT_LINGERS = 9,        /* sockets whose close goes on */
+    ASOCK_LIMIT_RESOLUTIONS = 10,   /* questions for names at a time; a connect by name asks two */
+    ASOCK_LIMIT_CONNECTS_PER_SECOND = 11, /* 0: any number */
 };
 ASOCK_EXPORT int asock_context_set_limit(asock_context *context, enum asock_limit limit,
                                          uint64_t value);
