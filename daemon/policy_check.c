@@ -45,7 +45,8 @@ static bool share_ports(const struct policy_rule *a, const struct policy_rule *b
 }
 
 /* Every name and address that inner is about. */
-static bool has_hosts(const struct policy_rule *outer, const struct policy_rule *inner)
+static bool has_hosts(const struct policy_rule *outer, const struct policy_rule *inner,
+                      const struct policy_name *inner_name)
 {
     struct policy_address net = {.family = inner->family};
     size_t len, inner_len;
@@ -53,7 +54,7 @@ static bool has_hosts(const struct policy_rule *outer, const struct policy_rule 
     if (outer->host == RULE_ANY)
         return true;
     if (inner->host == RULE_NAME)
-        return policy_rule_has_name(outer, inner->name);
+        return policy_rule_has_name(outer, inner_name);
     if (outer->host != inner->host)
         return false;
     if (inner->host == RULE_SUFFIX) {
@@ -68,11 +69,13 @@ static bool has_hosts(const struct policy_rule *outer, const struct policy_rule 
 static void check_shadow(const struct checking *c, size_t index)
 {
     const struct policy_rule *rule = &c->file->rules[index];
+    struct policy_name name;
 
+    policy_name_init(&name, rule->name);
     for (size_t i = 0; i < index; i++) {
         const struct policy_rule *earlier = &c->file->rules[i];
 
-        if (!has_ports(earlier, rule) || !has_hosts(earlier, rule))
+        if (!has_ports(earlier, rule) || !has_hosts(earlier, rule, &name))
             continue;
         warn(c, rule->line, "never reached: line %u decides first", earlier->line);
         return;

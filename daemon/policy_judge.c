@@ -15,6 +15,7 @@
 /* Files whose rules are one list. */
 struct judging {
     const struct policy_question *question;
+    struct policy_name name; /* question->host */
     const struct policy_file *const *files;
     size_t file_count;
     const uint64_t *matched; /* NULL: all of them */
@@ -46,7 +47,7 @@ static bool is_about(const struct judging *j, const struct policy_rule *rule,
 {
     if (!policy_rule_has_port(rule, j->question->port))
         return false;
-    if (j->question->host && policy_rule_has_name(rule, j->question->host))
+    if (j->question->host && policy_rule_has_name(rule, &j->name))
         return true;
     return addr && policy_rule_has_address(rule, addr);
 }
@@ -237,8 +238,10 @@ struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question)
 {
     struct judging j = {.question = question};
-    struct policy_answer answer = judge_files(view, &j), narrower;
+    struct policy_answer answer, narrower;
 
+    policy_name_init(&j.name, question->host);
+    answer = judge_files(view, &j);
     j.is_restriction = true;
     j.matched = NULL;
     j.file_count = 1;

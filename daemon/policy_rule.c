@@ -277,10 +277,14 @@ static uint32_t add_hash(uint32_t hash, const void *data, size_t len)
 static void set_hash(struct policy_rule *rule)
 {
     uint32_t hash = add_hash(2166136261u, rule->net, sizeof(rule->net));
+    struct policy_name name;
 
     hash = add_hash(hash, &rule->first, sizeof(rule->first));
     hash = add_hash(hash, &rule->last, sizeof(rule->last));
-    rule->hash = rule->name ? add_hash(hash, rule->name, strlen(rule->name)) : hash;
+    policy_name_init(&name, rule->name);
+    rule->name_hash = name.tails[0];
+    rule->name_len = (uint8_t)name.len;
+    rule->hash = add_hash(hash, &rule->name_hash, sizeof(rule->name_hash));
 }
 
 static char *next_token(char **rest)
@@ -349,19 +353,40 @@ bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b
            memcmp(a->net, b->net, sizeof(a->net)) == 0;
 }
 
-bool policy_rule_has_name(const struct policy_rule *rule, const char *name)
+static uint8_t lower(char c)
 {
-    size_t len, suffix;
+    return (uint8_t)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+}
 
+void policy_name_init(struct policy_name *name, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+
+    if (len > HOST_TEXT_MAX + 1)
+        len = 0;
+    name->text = text;
+    name->len = len;
+    name->tails[len] = 2166136261u;
+    for (; len > 0; len--)
+        name->tails[len - 1] = (name->tails[len] ^ lower(text[len - 1])) * 16777619u;
+}
+
+static bool has_tail(const struct policy_name *name, const struct policy_rule *rule)
+{
+    size_t at = name->len - rule->name_len;
+
+    return name->tails[at] == rule->name_hash && strcasecmp(name->text + at, rule->name) == 0;
+}
+
+bool policy_rule_has_name(const struct policy_rule *rule, const struct policy_name *name)
+{
     switch (rule->host) {
     case RULE_ANY:
         return true;
     case RULE_NAME:
-        return strcasecmp(rule->name, name) == 0;
+        return name->len == rule->name_len && has_tail(name, rule);
     case RULE_SUFFIX:
-        len = strlen(name);
-        suffix = strlen(rule->name);
-        return len > suffix && strcasecmp(name + len - suffix, rule->name) == 0;
+        return name->len > rule->name_len && has_tail(name, rule);
     case RULE_NET:
         break;
     }

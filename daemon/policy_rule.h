@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/conf.h"
+#include "daemon/host.h"
 #include "daemon/policy_address.h"
 
 enum rule_host {
@@ -27,9 +28,11 @@ struct policy_rule {
     uint8_t net[16];
     uint16_t first, last; /* ports */
     unsigned int line;
-    uint32_t hash; /* of what it is about */
-    char *name;    /* RULE_NAME, RULE_SUFFIX: in lower case */
-    char *reason;  /* for the client; NULL: none */
+    uint32_t hash;      /* of what it is about */
+    uint32_t name_hash; /* as in struct policy_name */
+    uint8_t name_len;
+    char *name;   /* RULE_NAME, RULE_SUFFIX: in lower case */
+    char *reason; /* for the client; NULL: none */
 };
 
 /*
@@ -48,7 +51,21 @@ static inline bool policy_rule_has_port(const struct policy_rule *rule, uint16_t
     return port >= rule->first && port <= rule->last;
 }
 
-bool policy_rule_has_name(const struct policy_rule *rule, const char *name);
+/*
+ * A name that many rules are compared with: a hash of each of its tails, so that a rule about another name
+ * costs one comparison. Clients decide how often all rules of a policy are gone through.
+ */
+struct policy_name {
+    const char *text;
+    size_t len;
+    uint32_t tails[HOST_TEXT_MAX +
+                   2]; /* from each octet to the end, whatever its case; a suffix has a dot more */
+};
+
+/* text stays where it is. NULL, or longer than any name: no rule is about it but those for all. */
+void policy_name_init(struct policy_name *name, const char *text);
+
+bool policy_rule_has_name(const struct policy_rule *rule, const struct policy_name *name);
 bool policy_rule_has_address(const struct policy_rule *rule, const struct policy_address *addr);
 
 /* "+loopback"; NULL: no single flag. */
