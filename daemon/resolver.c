@@ -317,7 +317,13 @@ static void on_deliver(struct ev_loop *loop, struct ev_timer *timer, int events)
     (void)loop, (void)events;
     /* What the callbacks start waits for the next turn; what they cancel leaves the batch. */
     list_init(&batch);
-    list_splice(&batch, &resolver->finished);
+    for (unsigned int i = 0; i < RESOLVER_TURN && !list_is_empty(&resolver->finished); i++) {
+        lookup = list_first(&resolver->finished, struct resolver_lookup, node);
+        list_remove(&lookup->node);
+        list_append(&batch, &lookup->node);
+    }
+    if (!list_is_empty(&resolver->finished))
+        ev_timer_start(resolver->loop, &resolver->deliver);
     while ((lookup = list_first(&batch, struct resolver_lookup, node)) != NULL) {
         query = lookup->query;
         query->lookup = NULL;

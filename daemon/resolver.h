@@ -23,6 +23,8 @@ struct resolver_query;
  * of the 65,536 query ids.
  */
 #define RESOLVER_LOOKUPS_MAX 4096
+/* Told in a turn of the loop: each may bring dozens of addresses, which are judged one after the other. */
+#define RESOLVER_TURN 16
 
 union resolver_address {
     struct sockaddr any;

@@ -378,6 +378,30 @@ START_TEST(test_resolver_cancel_before_delivery)
 }
 END_TEST
 
+/* Others have their turn between those that finish together; all of them are told in the end. */
+START_TEST(test_resolver_turns)
+{
+    static struct asked asked[3 * RESOLVER_TURN];
+    const unsigned int count = sizeof(asked) / sizeof(asked[0]);
+    unsigned int turns = 0, calls = 0, before;
+    struct fixture f;
+
+    setup(&f);
+    for (unsigned int i = 0; i < count; i++)
+        ck_assert_int_eq(ask(&f, &asked[i], "localhost", AF_UNSPEC), 0);
+    for (; calls < count; turns++) {
+        before = calls;
+        ev_run(f.loop, EVRUN_ONCE);
+        calls = 0;
+        for (unsigned int i = 0; i < count; i++)
+            calls += asked[i].calls;
+        ck_assert_uint_le(calls - before, RESOLVER_TURN);
+    }
+    ck_assert_uint_ge(turns, 3);
+    teardown(&f);
+}
+END_TEST
+
 START_TEST(test_resolver_start_in_callback)
 {
     struct asked asked = {0};
@@ -562,6 +586,7 @@ int main(void)
     tcase_add_test(tc, test_resolver_cancel_in_flight);
     tcase_add_test(tc, test_resolver_cancel_in_callback);
     tcase_add_test(tc, test_resolver_cancel_before_delivery);
+    tcase_add_test(tc, test_resolver_turns);
     tcase_add_test(tc, test_resolver_start_in_callback);
     tcase_add_test(tc, test_resolver_is_bounded);
     tcase_add_test(tc, test_resolver_no_search_domains);
