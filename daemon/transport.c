@@ -136,6 +136,9 @@ static void on_hold_over(struct deadline *deadline)
 {
     struct transport *t = container_of(deadline, struct transport, hold);
 
+    /* It came in this very turn, in which the time was over. */
+    if (t->must_leave)
+        return;
     t->hold_back = t->hold_back < HOLD_SKIP_LEAST ? HOLD_SKIP_LEAST : t->hold_back * 2;
     if (t->hold_back > HOLD_SKIP_MOST)
         t->hold_back = HOLD_SKIP_MOST;
@@ -158,7 +161,8 @@ static bool hold(struct transport *t)
         t->hold_skip--;
         return false;
     }
-    worker_set_deadline(t->worker, &t->hold, HOLD_MS);
+    /* The clock's present millisecond is partly over. */
+    worker_set_deadline(t->worker, &t->hold, HOLD_MS + 1);
     return true;
 }
 
