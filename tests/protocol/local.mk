@@ -4,6 +4,7 @@
 # the built daemon.
 
 py_tests += \
+	tests/protocol/test_descriptors.py \
 	tests/protocol/test_document.py \
 	tests/protocol/test_ending.py \
 	tests/protocol/test_fairness.py \
@@ -17,4 +18,4 @@ py_tests += \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/silent_fuse.py tests/lib/wire.py
