@@ -31,3 +31,6 @@ EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.p
 
 # README.md
 py_tests += tests/integration/test_readme.py
+
+# bench/
+py_tests += tests/integration/test_bench.py

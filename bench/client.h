@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef BENCH_CLIENT_H
+#define BENCH_CLIENT_H
+
+/* The parts of bench-client: client.c measures, a `struct way` does the work it is asked for. */
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bench/common.h"
+
+#define MESSAGE 64u               /* octets of a message that is answered */
+#define IN_FLIGHT (2048u * 1024u) /* octets of a bulk transfer, where operations are asynchronous */
+#define OPERATIONS_MOST 128u      /* but not more of them */
+
+struct options {
+    const char *way, *test;
+    struct sockaddr_in server, proxy; /* the proxy's port 0: none */
+    const char *path;                 /* asockd's socket */
+    bool socks;                       /* the proxy speaks SOCKS5 */
+    bool shared;                      /* memory shared with asockd */
+    bool errors_only;                 /* seven of eight sends are told of when they fail only */
+    size_t size;                      /* octets of a bulk operation */
+    unsigned int connections;
+    double seconds;
+    long count; /* instead of seconds */
+    long spoil; /* position of a wrong octet in what is sent, or -1 */
+    bool pause; /* say when it begins and ends, and wait for a line each time */
+    const char *pids;
+};
+
+/* Round trip times in ns, of the run that counts: room for as many as it asks for. */
+struct times {
+    uint32_t *ns;
+    size_t count, most;
+};
+void times_add(struct times *times, uint64_t began_ns, uint64_t ended_ns);
+uint64_t now_ns(void);
+
+struct client {
+    struct options o;
+    const unsigned char *sent;
+    const unsigned char *expected;
+    struct times times;
+};
+
+/* A test: prepare once, run it several times for so many units, each whole when it returns. */
+struct test {
+    const char *name;
+    long warm; /* units before those that count; 0: what makes 16 MiB */
+    void (*prepare)(struct client *c);
+    void (*run)(struct client *c, long units);
+};
+
+const struct test *plain_test(const char *name);
+const struct test *asock_test(const char *name);
+
+/* The position in the pattern of a connection's n-th message. */
+static inline uint64_t message_position(unsigned int connection, uint64_t n)
+{
+    return (uint64_t)connection * 977u + n * MESSAGE;
+}
+
+/* All there is: waits until the driver has looked at the memory. */
+void idle_ready(unsigned int connections);
+
+#endif

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Built with everything else, not installed. `make bench` measures; the tests run it for a moment.
+
+noinst_PROGRAMS += bench/client bench/server
+bench_client_SOURCES = \
+	bench/client.c \
+	bench/client.h \
+	bench/client_asock.c \
+	bench/client_plain.c \
+	bench/common.c \
+	bench/common.h
+bench_client_LDFLAGS = $(AM_LDFLAGS) -no-install
+bench_client_LDADD = libasock.la
+bench_server_SOURCES = \
+	bench/common.c \
+	bench/common.h \
+	bench/server.c
+
+EXTRA_DIST += \
+	bench/README.md \
+	bench/report.py \
+	bench/run \
+	bench/systems.py
+
+# What `make bench BENCH='--quick --only direct,asockd'` says goes to bench/run.
+.PHONY: bench
+bench: all
+	$(PYTHON) $(srcdir)/bench/run --build '$(abs_top_builddir)' $(BENCH)

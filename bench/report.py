@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the measurements come to: a table, JSON, a plot."""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+
+BEGIN = "<!-- begin: bench/run --write -->"
+END = "<!-- end: bench/run --write -->"
+BULK_CPU = "256 KiB"
+
+
+def size_name(octets):
+    return f"{octets >> 20} MiB" if octets >= 1 << 20 else f"{octets >> 10} KiB"
+
+
+def about(build, options, here):
+    """The machine, by what matters to the figures; neither its name nor its paths."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    git = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True,
+                         text=True, check=False)
+    return {"date": datetime.date.today().isoformat(),
+            "commit": git.stdout.strip() if git.returncode == 0 else "a release",
+            "processor": models[0] if models else platform.machine(),
+            "cores": len(models) or os.cpu_count(),
+            "kernel": platform.release(),
+            "load": f"{os.getloadavg()[0]:.1f}",
+            "compiled": compiler_flags(build),
+            "seconds": 0.02 if options.quick else options.seconds}
+
+
+def compiler_flags(build):
+    try:
+        with open(os.path.join(build, "Makefile"), encoding="utf-8") as file:
+            return next(line.split("=", 1)[1].strip() for line in file if line.startswith("CFLAGS ="))
+    except (OSError, StopIteration):
+        return "unknown"
+
+
+# ---- figures: what a row's results say ----
+
+def per_second(r):
+    return r["units"] / r["seconds"]
+
+
+def gigabytes(r):
+    return r["octets"] / r["seconds"] / 1e9
+
+
+def cpu(r):
+    return r["cpu_client"] + r["cpu_others"]
+
+
+class Figure:
+    """One line of the table: of a row of the results, a number per round; how it is written."""
+
+    def __init__(self, name, row, unit, value, form, base=None):
+        self.name, self.row, self.unit, self.form, self.value = name, row, unit, form, value
+        self.base = base or row
+
+    def rounds(self, data, system, row=None):
+        results = data["rows"].get(row or self.row, {}).get(system, [])
+        return [self.value(r) if r else None for r in results]
+
+    def median(self, data, system):
+        values = [v for v in self.rounds(data, system) if v is not None]
+        return statistics.median(values) if values else None
+
+    def ratio(self, data, system):
+        """The median of the rounds' ratios to the direct socket."""
+        pairs = zip(self.rounds(data, system), self.rounds(data, "direct", self.base))
+        ratios = [a / b for a, b in pairs if a is not None and b]
+        return statistics.median(ratios) if ratios else None
+
+
+def plain_row(name):
+    return name.split(", shared memory")[0].split(", errors only")[0]
+
+
+def figures(data):
+    names = list(data["rows"])
+    for name in names:
+        if name == "round trip":
+            yield Figure("round trip of 64 octets, median", name, "µs", lambda r: r["p50_us"], "{:.1f}")
+            yield Figure("round trip of 64 octets, 99th percentile", name, "µs", lambda r: r["p99_us"], "{:.1f}")
+        elif name.startswith(("up", "down")):
+            yield Figure(name, name, "GB/s", gigabytes, "{:.2f}", plain_row(name))
+        else:
+            yield Figure(name, name, "per s", per_second, "{:,.0f}")
+    for name in names:
+        if name.startswith(("up " + BULK_CPU, "down " + BULK_CPU)):
+            yield Figure(f"processor time, {name}", name, "ms per GB",
+                         lambda r: cpu(r) / r["octets"] * 1e12, "{:.0f}", plain_row(name))
+        elif name.startswith("messages"):
+            yield Figure(f"processor time, {name}", name, "s per million", lambda r: cpu(r) / r["units"] * 1e6,
+                         "{:.1f}")
+
+
+# ---- the table ----
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def ratio_text(ratio):
+    return f"{ratio:.2f}".removeprefix("0")
+
+
+def cell(figure, data, system):
+    median, ratio = figure.median(data, system), figure.ratio(data, system)
+    if median is None:
+        return ""
+    text = figure.form.format(median)
+    return text if system == "direct" or ratio is None else f"**{ratio_text(ratio)}** · {text}"
+
+
+def memory_lines(data):
+    memory = {k: v for k, v in data["idle"].items() if v}
+    if not memory:
+        return
+    base = memory.get("direct", {}).get("kernel")
+
+    def cells(value):
+        return [value(memory[s]) if s in memory else "" for s in data["systems"]]
+    yield line(["idle connections held", ""] + cells(lambda m: f"{m['connections']:,}"))
+    yield line(["memory of the proxy for each", "octets"] +
+               ["" if s == "direct" or s not in memory else f"{memory[s]['user']:,.0f}" for s in data["systems"]])
+    yield line(["memory of the client for each", "octets"] + cells(lambda m: f"{m['client']:,.0f}"))
+    yield line(["memory of the kernel for each", "octets"] + cells(lambda m: f"{m['kernel']:,.0f}"))
+    if base is not None:
+        yield line(["of it beyond direct", "octets"] + cells(lambda m: f"{m['kernel'] - base:,.0f}"))
+
+
+def table(data):
+    systems = data["systems"]
+    lines = [line(["", ""] + systems), line(["---", "---"] + ["---:"] * len(systems))]
+    for figure in figures(data):
+        lines.append(line([figure.name, figure.unit] + [cell(figure, data, s) for s in systems]))
+    lines += memory_lines(data)
+    return "\n".join(lines)
+
+
+def heading(data):
+    a = data["about"]
+    cores = "all on one core" if data["cores"] == 1 else "client and server on one core, the proxy on another"
+    text = (f"{a['date']}, commit {a['commit']}, {a['processor']} ({a['cores']} cores), Linux {a['kernel']}, "
+            f"CFLAGS {a['compiled']}; {cores}; medians of {data['rounds']} rounds of {a['seconds']} s for each "
+            f"figure; load of the machine at the end {a['load']}.")
+    if data["missing"]:
+        text += " Not installed: " + "; ".join(data["missing"]) + "."
+    return text + " **Bold**: the ratio to direct."
+
+
+# ---- the plot: a panel of bars for each figure ----
+
+PANELS = ("round trip of 64 octets, median", "messages, 64 connections", "up 64 KiB", "up 1 MiB", "down 64 KiB",
+          "down 1 MiB", "connect-echo-close, one at a time", "connect-echo-close, 16 at once")
+COLOURS = {"direct": "#888888", "asockd": "#c0392b", "asockd, shared": "#e67e22"}
+BAR, GAP, LABEL, WIDTH, TOP = 14, 4, 160, 260, 24
+
+
+def bars(figure, data):
+    for system in data["systems"]:
+        yield system, figure.ratio(data, system)
+        if system == "asockd":
+            shared = [f for f in figures(data) if f.name == f"{figure.name}, shared memory"]
+            if shared:
+                yield "asockd, shared", shared[0].ratio(data, system)
+
+
+def panel(figure, data, x, y):
+    out = [f'<text x="{x}" y="{y + 12}" font-weight="bold">{figure.name}</text>']
+    y += TOP
+    found = [(name, ratio) for name, ratio in bars(figure, data) if ratio is not None]
+    scale = WIDTH / max(ratio for _, ratio in found)
+    for name, ratio in found:
+        out.append(f'<text x="{x + LABEL - 6}" y="{y + 11}" text-anchor="end">{name}</text>'
+                   f'<rect x="{x + LABEL}" y="{y}" width="{ratio * scale:.1f}" height="{BAR}" '
+                   f'fill="{COLOURS.get(name, "#5b8db8")}"/>'
+                   f'<text x="{x + LABEL + ratio * scale + 4:.1f}" y="{y + 11}">{ratio_text(ratio)}</text>')
+        y += BAR + GAP
+    return out, y + GAP
+
+
+def plot(data):
+    """Ratios to direct; longer is slower for the round trip, faster elsewhere."""
+    chosen = {f.name: f for f in figures(data)}
+    out, y, bottom, column = [], 30, 30, 0
+    for name in PANELS:
+        if name not in chosen or chosen[name].ratio(data, "direct") is None:
+            continue
+        lines, end = panel(chosen[name], data, 10 + column * (LABEL + WIDTH + 60), y)
+        out += lines
+        bottom = max(bottom, end)
+        column = 1 - column
+        if column == 0:
+            y = bottom
+    title = "Ratio to a direct kernel socket (round trip: less is better; elsewhere: more is better)"
+    width = 2 * (LABEL + WIDTH + 60) + 20
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{bottom + 10}" '
+            f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
+            f'<text x="10" y="18" font-size="13">{title}</text>' + "\n".join(out) + "</svg>\n")
+
+
+# ---- output ----
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def write_readme(data, here):
+    name = f"results-{data['cores']}-core"
+    page = os.path.join(here, "README.md")
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    begin, end = BEGIN.replace("--write", f"--write --cores {data['cores']}"), END
+    before, rest = text.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    write(page, f"{before}{begin}\n\n{heading(data)}\n\n{table(data)}\n\n![ratios]({name}.svg)\n\n{end}{after}")
+    write(os.path.join(here, name + ".json"), json.dumps(data, indent=1) + "\n")
+    write(os.path.join(here, name + ".svg"), plot(data))
+
+
+def show(data, options, here):
+    print(heading(data) + "\n\n" + table(data))
+    if options.json:
+        write(options.json, json.dumps(data, indent=1) + "\n")
+    if options.svg:
+        write(options.svg, plot(data))
+    if options.write:
+        write_readme(data, here)

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The systems that are measured: how each is found, configured and started.
+
+Each forwards to the same server, on loopback, with the configuration that `run --print-configurations`
+shows: the defaults of its Debian package, but for logging (off), time-outs (none that would expire) and
+room for 20,000 descriptors; what else differs is said at its class.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port():
+    """Bound and let go: in a network of our own nobody else takes it meanwhile."""
+    with socket.socket() as s:
+        s.bind((LOOPBACK, 0))
+        return s.getsockname()[1]
+
+
+class System:
+    name = binary = package = None
+    way = "plain"
+    socks = False
+    descriptors = 2    # for a connection
+    needs = ()         # files beside the binary
+    configuration = None
+
+    def __init__(self, build, core):
+        self.build = build
+        self.core = core
+        self.processes = []
+        self.port = 0
+        self.directory = None
+
+    @classmethod
+    def find(cls, _build):
+        path = shutil.which(cls.binary, path=os.environ.get("PATH", "") + ":/usr/sbin:/lib/systemd")
+        return path if path and all(os.path.exists(n) for n in cls.needs) else None
+
+    def command(self):
+        raise NotImplementedError
+
+    def client_arguments(self):
+        return ["--way", "plain", "--proxy", str(self.port)] + (["--socks"] if self.socks else [])
+
+    def spawn(self, command, log=None, **options):
+        log = open(log or self.file("log"), "ab")
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                   preexec_fn=lambda: os.sched_setaffinity(0, {self.core}), **options)
+        log.close()
+        self.processes.append(process)
+        return process
+
+    def text(self, server):
+        """Its configuration file."""
+        return self.configuration.format(port=self.port, server=server, dir=self.directory)
+
+    def start(self, server):
+        self.server = server
+        self.directory = tempfile.mkdtemp(prefix="asock-bench-")
+        os.chmod(self.directory, 0o755)
+        self.port = free_port()
+        if self.configuration:
+            with open(self.file("conf"), "w", encoding="ascii") as file:
+                file.write(self.text(server))
+        self.launch()
+        self.wait_ready()
+
+    def launch(self):
+        self.spawn(self.command())
+
+    def file(self, name):
+        return os.path.join(self.directory, name)
+
+    def listens(self):
+        """Asks the kernel, not the proxy: a connection would be a connection to the server too."""
+        wanted = f"0100007F:{self.port:04X}"
+        with open("/proc/self/net/tcp", encoding="ascii") as table:
+            return any(line.split()[1] == wanted and line.split()[3] == "0A"
+                       for line in table.readlines()[1:])
+
+    def wait_ready(self):
+        limit = time.monotonic() + 30
+        while not self.listens():
+            if any(p.poll() is not None for p in self.processes) or time.monotonic() > limit:
+                raise RuntimeError(f"{self.name} does not come up: {self.log()}")
+            time.sleep(0.01)
+
+    def log(self):
+        try:
+            with open(self.file("log"), encoding="utf-8", errors="replace") as file:
+                return file.read()[-2000:]
+        except OSError:
+            return ""
+
+    def pids(self):
+        return [p.pid for p in self.processes]
+
+    def stop(self):
+        """By pid, and children with them: a proxy's workers are its own affair, so it is asked first."""
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes = []
+        if self.directory:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.directory = None
+
+
+class Direct(System):
+    """No proxy: the client's kernel socket, connected to the server."""
+    name = "direct"
+    descriptors = 1
+
+    @classmethod
+    def find(cls, _build):
+        return "-"
+
+    def launch(self):
+        pass
+
+    def wait_ready(self):
+        pass
+
+    def client_arguments(self):
+        return ["--way", "plain"]
+
+
+class Asockd(System):
+    """The build's own asockd, all as shipped but for the policy, which is --allow-any. For the row of idle
+    connections a session may have more sockets, and all the descriptors are for sockets."""
+    name = "asockd"
+    configuration = "[Limits]\nSockets=16384\nTotalSockets=19000\n"
+    roomy = False
+
+    @classmethod
+    def find(cls, build):
+        path = os.path.join(build, "asockd")
+        return path if os.path.exists(path) else None
+
+    @property
+    def path(self):
+        return os.path.join(self.directory, "default", "asock.sock")
+
+    def command(self):
+        more = ["--config", self.file("conf")] if self.roomy else []
+        return [self.find(self.build), "--runtime-dir", self.directory, "--allow-any",
+                "--log-level", "error", *more]
+
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(self.path) == 0
+
+    def client_arguments(self):
+        return ["--way", "asock", "--path", self.path]
+
+
+class Haproxy(System):
+    """In its default mode of working: 16 KiB buffers, one thread as there is one core."""
+    name = "HAProxy"
+    binary = package = "haproxy"
+    more = ""
+    configuration = """global
+    maxconn 9000
+    nbthread 1
+    {more}
+defaults
+    mode tcp
+    timeout connect 30s
+    timeout client 1h
+    timeout server 1h
+    {options}
+listen bench
+    bind 127.0.0.1:{port}
+    maxconn 9000
+    server far 127.0.0.1:{server}
+"""
+    options = ""
+
+    def text(self, server):
+        return self.configuration.format(port=self.port, server=server, more=self.more, options=self.options)
+
+    def command(self):
+        return [self.find(self.build), "-db", "-q", "-f", self.file("conf")]
+
+
+class HaproxySplice(Haproxy):
+    """With splice(2) for whatever it transfers."""
+    name = "HAProxy, splice"
+    more = "maxpipes 500"
+    options = "option splice-request\n    option splice-response"
+
+
+class Nginx(System):
+    """The stream module, one worker, with buffers of 64 KiB instead of 16."""
+    name = "nginx stream, 64 KiB"
+    binary = "nginx"
+    package = "libnginx-mod-stream"
+    needs = ("/usr/lib/nginx/modules/ngx_stream_module.so",)
+    configuration = """load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {dir}/pid;
+error_log stderr crit;
+events {{
+    worker_connections 18000;
+}}
+stream {{
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        proxy_pass 127.0.0.1:{server};
+        proxy_buffer_size 64k;
+        proxy_timeout 1h;
+        tcp_nodelay on;
+    }}
+}}
+"""
+
+    def command(self):
+        return [self.find(self.build), "-c", self.file("conf"), "-e", "stderr", "-p", self.directory]
+
+
+class Socat(System):
+    """A process for each connection, buffers of 64 KiB instead of 8."""
+    name = "socat"
+    binary = package = "socat"
+
+    def command(self):
+        return [self.find(self.build), "-b", "65536",
+                f"TCP4-LISTEN:{self.port},bind={LOOPBACK},fork,reuseaddr,nodelay,backlog=4096",
+                f"TCP4:{LOOPBACK}:{self.server},nodelay"]
+
+
+class SocketProxyd(System):
+    """systemd-socket-proxyd, handed its listening socket as by a socket unit. Two pipes for a connection."""
+    name = "systemd-socket-proxyd"
+    binary = "systemd-socket-proxyd"
+    package = "systemd"
+    descriptors = 6
+
+    def launch(self):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((LOOPBACK, self.port))
+            listener.listen(4096)
+            fd = listener.fileno()
+            script = f'exec 3<&{fd}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+            self.spawn(["sh", "-c", script, "sh", self.find(self.build), "--connections-max=9000",
+                        f"{LOOPBACK}:{self.server}"], pass_fds=(fd,))
+
+
+class Dante(System):
+    """SOCKS5 without authentication, everything allowed, nothing logged."""
+    name = "dante"
+    binary = "danted"
+    package = "dante-server"
+    socks = True
+    configuration = """errorlog: stderr
+internal: 127.0.0.1 port = {port}
+external: lo
+socksmethod: none
+clientmethod: none
+client pass {{
+    from: 0.0.0.0/0 to: 0.0.0.0/0
+}}
+socks pass {{
+    from: 0.0.0.0/0 to: 0.0.0.0/0
+}}
+"""
+
+    def command(self):
+        return [self.find(self.build), "-f", self.file("conf"), "-p", self.file("pid")]
+
+
+class Microsocks(System):
+    """SOCKS5 without authentication, a thread for each connection; what it logs goes to /dev/null."""
+    name = "microsocks"
+    binary = package = "microsocks"
+    socks = True
+
+    def launch(self):
+        self.spawn(self.command(), log="/dev/null")
+
+    def command(self):
+        return [self.find(self.build), "-i", LOOPBACK, "-p", str(self.port)]
+
+
+ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""bench/ runs, and sees every octet: a measurement that lets a wrong one pass would measure nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from asockd import DEADLINE
+
+RUN = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "bench", "run")
+ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
+
+
+def run(*arguments):
+    build = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
+    return subprocess.run([sys.executable, RUN, "--build", build, "--here", "--quick",
+                           "--only", "direct,asockd", *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=4 * DEADLINE, check=False)
+
+
+class Bench(unittest.TestCase):
+    def test_all_rows_come_out(self):
+        with tempfile.TemporaryDirectory() as folder:
+            results, plot = os.path.join(folder, "results"), os.path.join(folder, "plot")
+            done = run("--rows", ROWS, "--json", results, "--svg", plot)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(results, encoding="utf-8") as file:
+                data = json.load(file)
+            with open(plot, encoding="utf-8") as file:
+                self.assertIn("</svg>", file.read())
+        self.assertEqual(data["systems"], ["direct", "asockd"])
+        for name, row in data["rows"].items():
+            for result in row["asockd"]:
+                self.assertGreater(result["units"], 0, name)
+        self.assertEqual(data["idle"]["asockd"]["connections"], 100)
+        self.assertIn("| messages, 64 connections | per s |", done.stdout)
+
+    def test_a_wrong_octet_is_seen(self):
+        """In what the client sends (round trip, up), and in what the server does (down)."""
+        for row in ("round trip", "messages", "up 64 KiB", "down 64 KiB"):
+            with self.subTest(row):
+                done = run("--rows", row, "--spoil", "7000")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                for system in ("direct", "asockd"):
+                    self.assertIn(f"{system}: {row}", done.stderr)
+                self.assertIn("wrong octet", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
