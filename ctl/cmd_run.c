@@ -152,7 +152,8 @@ const struct command command_run = {
     .help =
         "Opens a session and runs COMMAND [ARGUMENT]..., which inherits it: ASOCK_FD names the descriptor, so COMMAND\n"
         "needs neither the network nor the daemon's socket. asockctl is gone then.\n\n"
-        "  asockctl run --policy FILE -- bwrap --ro-bind / / --dev /dev --unshare-all PROGRAM\n\n"
+        "  asockctl run --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
+        "It is the session that is restricted: keep the daemon's sockets, in /run, out of the sandbox.\n"
         "FILE has [Rules] of asockd.conf(5): what they do not allow is denied to COMMAND, beside what is\n"
         "denied to you. One program can use the session. --timeout is for the daemon's answer.\n"
         "Exit status: COMMAND's; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",

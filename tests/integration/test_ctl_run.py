@@ -188,6 +188,18 @@ class Run(DaemonTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No such file", done.stderr)
 
+    def test_documented_sandbox_hides_the_daemon(self):
+        """Else its program opens a session that nobody has restricted."""
+        words = asockctl.run("run", "--help").stdout.decode().split()
+        sandbox = words[words.index("bwrap"):words.index("PROGRAM")]
+        if not shutil.which("bwrap") or self.run_tool("--", *sandbox, "true").returncode != 0:
+            self.skipTest("no sandbox can be made here")
+        with tempfile.NamedTemporaryFile(dir="/run"):
+            done = self.run_tool("--", *sandbox, "ls", "-A", "/run")
+        self.assertEqual((done.returncode, done.stdout), (0, b""))
+        with open(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "man/asockctl.1"), encoding="utf-8") as page:
+            self.assertIn(" ".join(sandbox), page.read().replace("\\-", "-"))
+
     # --------------------------------------------------------------------------- it fails
 
     def test_wrong_policies(self):
