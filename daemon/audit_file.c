@@ -37,7 +37,8 @@ struct file {
     uint64_t bytes;
     uint64_t busy_since; /* milliseconds; 0: nothing is being written */
     bool ends;
-    bool has_ended; /* the thread, or nearly so */
+    bool has_begun; /* the thread runs code of ours */
+    bool has_ended; /* or nearly so */
 };
 
 static struct file *file_of(struct audit_sink *sink)
@@ -73,6 +74,14 @@ static int advance(struct iovec *parts, int count, size_t n)
         parts[0].iov_len -= n;
     }
     return count;
+}
+
+static void set(struct file *f, bool *flag)
+{
+    pthread_mutex_lock(&f->lock);
+    *flag = true;
+    pthread_cond_signal(&f->changed);
+    pthread_mutex_unlock(&f->lock);
 }
 
 /* Waits for *flag, ms at most. */
@@ -153,14 +162,12 @@ static void *run(void *data)
     struct list batch;
 
     list_init(&batch);
+    set(f, &f->has_begun);
     while (take_batch(f, &batch)) {
         write_batch(f, &batch);
         give_batch(f, &batch);
     }
-    pthread_mutex_lock(&f->lock);
-    f->has_ended = true;
-    pthread_cond_signal(&f->changed);
-    pthread_mutex_unlock(&f->lock);
+    set(f, &f->has_ended);
     return NULL;
 }
 
@@ -210,10 +217,7 @@ static void file_free(struct audit_sink *sink)
 {
     struct file *f = file_of(sink);
 
-    pthread_mutex_lock(&f->lock);
-    f->ends = true;
-    pthread_cond_signal(&f->changed);
-    pthread_mutex_unlock(&f->lock);
+    set(f, &f->ends);
     if (await(f, &f->has_ended, AUDIT_STOP_MS)) {
         pthread_join(f->thread, NULL);
         release(f);
@@ -248,6 +252,9 @@ static int start_thread(struct file *f)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = pthread_create(&f->thread, NULL, run, f);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    /* What glibc does at a thread's start (rseq, set_robust_list) the filter does not allow. */
+    while (err == 0 && !await(f, &f->has_begun, AUDIT_STOP_MS))
+        ;
     return -err;
 }
 

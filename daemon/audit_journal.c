@@ -7,8 +7,6 @@
  * Failures: the socket's queue is full (a watcher tells when there is room), the journal is restarted
  * and its socket another one (connected again, once at once, then once per AUDIT_RETRY_MS), there is
  * none (entries are refused until there is).
- *
- * Under a seccomp filter it needs: socket(AF_UNIX), connect, sendmmsg, close, epoll_ctl.
  */
 #include <errno.h>
 #include <ev.h>

@@ -42,8 +42,8 @@ int audit_journal_new(struct worker *w, const char *path, struct audit_sink **re
 
 /*
  * Lines of JSON at the end of a regular file, made with mode 0600 if there is none. -errno: it cannot be
- * opened for writing, -ENOTSUP: it is no regular file. Starts a thread: to be called before a seccomp
- * filter is loaded, which has to be loaded into all threads then.
+ * opened for writing, -ENOTSUP: it is no regular file. Starts a thread: to be called before the filter
+ * of system calls is loaded, which is loaded into all threads.
  */
 int audit_file_new(const char *path, struct audit_sink **ret);
 
