@@ -45,8 +45,8 @@ static const char *const accepted[] = {
     M("UserUnit=foo.service\nUser=0\n"),
     M("Cgroup=/system.slice/foo.service /*.slice/* /a.slice/*/* /docker/0123\n"),
     M("Listener=default other-one\n"),
-    "[Limits]\nClients=5\nSockets=16\nOps=64\nSocketOps=16\nSendWindow=1M\nQueued=1M\n"
-    "SharedMemory=0\nKernelBuffers=1G\nConnectsPerSecond=1\nResolutions=1\nLingerMax=0\n",
+    ("[Limits]\nClients=5\nSockets=16\nOps=64\nSocketOps=16\nSendWindow=1M\nQueued=1M\n"
+     "SharedMemory=0\nKernelBuffers=1G\nConnectsPerSecond=1\nResolutions=1\nLingerMax=0\n"),
     "[Audit]\nAudit=no\n",
     "[Audit]\nAudit=required\n",
     "[Egress]\nSource=192.0.2.1\nDevice=eth0\n",
@@ -274,8 +274,8 @@ START_TEST(test_policy_settings_of_the_first_file)
     static const char *const texts[] = {
         "[Match]\nUser=1\n[Limits]\nSockets=100\n[Audit]\nAudit=no\n",
         "[Limits]\nSockets=200\n[Egress]\nDevice=one\n",
-        "[Limits]\nSockets=300\nOps=300\n[Audit]\nAudit=required\n"
-        "[Egress]\nDevice=two\nSource=192.0.2.1\n",
+        ("[Limits]\nSockets=300\nOps=300\n[Audit]\nAudit=required\n"
+         "[Egress]\nDevice=two\nSource=192.0.2.1\n"),
         "[Limits]\nOps=400\n[Egress]\nSource=2001:db8::1\n",
     };
     struct policy *policy = policy_new(POLICY_DENY);
