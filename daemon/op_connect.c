@@ -75,10 +75,8 @@ static void fail(struct op *op, uint32_t error)
     struct connect *c = op->send.connect;
 
     c->error = error;
-    if (error == ERR_ACCESS_DENIED) {
+    if (error == ERR_ACCESS_DENIED)
         op->text = c->reason[0] ? c->reason : NULL;
-        op->session->worker->stats.connects_denied++;
-    }
     complete(op, error);
 }
 
@@ -172,12 +170,17 @@ static int connect_step(struct op *op)
     return send_step(op);
 }
 
-/* The kernel has the same error for its own denials: those were attempts. */
-static void tell_failed(struct op *op)
+/*
+ * The kernel has the same error for its own denials: those were attempts. Who cancels, or goes, before a
+ * denial could be told to him was denied all the same.
+ */
+static void tell_failed(struct op *op, bool is_denied)
 {
     struct connect *c = op->send.connect;
 
-    if (op->error == ERR_ACCESS_DENIED && c->audit.is_denied)
+    if (is_denied || op->error == ERR_ACCESS_DENIED)
+        op->session->worker->stats.connects_denied++;
+    if (is_denied || (op->error == ERR_ACCESS_DENIED && c->audit.is_denied))
         sock_audit_denied(op->sock, &c->audit, c->reason);
     else
         sock_audit_failed(op->sock, &c->audit, op->error);
@@ -185,9 +188,12 @@ static void tell_failed(struct op *op)
 
 static void connect_stop(struct op *op)
 {
+    struct race *race = &op->send.connect->race;
+    bool is_denied = !op->send.connect->is_up && race_is_denied(race);
+
     stop_lookups(op->send.connect);
-    race_stop(&op->send.connect->race);
-    tell_failed(op);
+    race_stop(race);
+    tell_failed(op, is_denied);
 }
 
 static void connect_cleanup(struct op *op)

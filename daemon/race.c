@@ -339,6 +339,11 @@ bool race_judge_again(struct race *race)
     return closed > 0;
 }
 
+bool race_is_denied(const struct race *race)
+{
+    return race->error == ERR_ACCESS_DENIED && !race->had_attempt && race->running == 0;
+}
+
 void race_stop(struct race *race)
 {
     deadline_unset(&race->attempt_delay);

@@ -74,6 +74,8 @@ int race_go(struct race *race);
  * were some.
  */
 bool race_judge_again(struct race *race);
+/* What was judged last was denied, and nothing was tried. */
+bool race_is_denied(const struct race *race);
 /* Every attempt is closed, nothing is told any more. At any time, also twice. */
 void race_stop(struct race *race);
 

@@ -313,6 +313,19 @@ class Denied(InJournal):
         self.expect("deny", address="127.0.0.1", port=listener.getsockname()[1], count=19, session=None, pid=None)
 
 
+    def test_a_denial_that_nobody_waits_for_is_one(self):
+        """Cancelled, closed, left behind in the same write: it was judged, and is no connect that failed."""
+        wire = self.wire()
+        for number, end in ((1, Wire.cancel(12, 1, 11)), (2, Wire.make_close(22, 2, abort=True))):
+            wire.send(wire.open(number * 10, number) + wire.connect(number * 10 + 1, number, (f"127.0.0.{number}", 9)) + end)
+            wire.settle()
+            self.expect("deny", address=f"127.0.0.{number}", port=9, error="AccessDenied", count=None)
+        wire.send(wire.open(30, 3) + wire.connect(31, 3, ("127.0.0.3", 9)))
+        wire.close()
+        self.expect("deny", address="127.0.0.3", port=9, error="AccessDenied", count=None)
+        self.expect_nothing_more()
+
+
 class Stopped(InJournal):
     """Nobody reads the journal's socket for a while."""
 
