@@ -107,6 +107,8 @@
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
 #define TURN_READS 2u
+/* Rows of LIST: each is judged by policy, and asks the kernel half a dozen times. */
+#define TURN_ROWS 32u
 /* Receives, and sends, of one socket per wake-up. */
 #define TURN_SOCKET_STEPS 16u
 

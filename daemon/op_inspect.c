@@ -2,7 +2,7 @@
 /*
  * LIST, LEARNED, SHOW, STATS.
  * Happy path: each record is made when there is room for its reply; LIST and LEARNED tell one after the
- * other and end with a reply without a record.
+ * other, a few in a turn of the loop, and end with a reply without a record.
  * Failures: too many LISTs at a time, LEARNED of a client, SHOW of an id that does not exist, or that the asking session may not see.
  */
 #include <errno.h>
@@ -29,7 +29,7 @@ static int list_step(struct op *op)
     struct session *s = op->session;
     uint8_t record[INSPECT_RECORD_MAX];
 
-    for (;;) {
+    while (s->rows < TURN_ROWS) {
         struct inspect_cursor before = op->inspect.cursor;
         struct reply reply;
         long n = next_row(op, record, sizeof(record));
@@ -44,7 +44,10 @@ static int list_step(struct op *op)
             op->inspect.cursor = before;
             return 0;
         }
+        if (s->rows++ == 0)
+            worker_defer(s->worker, &s->rows_task);
     }
+    return 0;
 }
 
 static void list_stop(struct op *op)

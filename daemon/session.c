@@ -252,6 +252,7 @@ static void init_lists(struct session *s)
     task_init(&s->run, on_run);
     task_init(&s->gone, on_gone);
     task_init(&s->report_task, session_run_reports);
+    task_init(&s->rows_task, session_run_rows);
     deadline_init(&s->retry, on_retry);
     deadline_init(&s->hello, on_no_hello);
 }
@@ -411,6 +412,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
     transport_deinit(&s->transport);
     task_cancel(&s->run);
     task_cancel(&s->report_task);
+    task_cancel(&s->rows_task);
     deadline_unset(&s->retry);
     /* What it still has is its lingering sockets: it is nobody's client any more. */
     peer_deinit(&s->peer);

@@ -65,6 +65,7 @@ struct session {
     struct task run; /* more input than one turn's share */
     struct task gone;
     struct task report_task; /* SEND_ROOM is due */
+    struct task rows_task;   /* more rows than one turn's share */
     struct deadline retry;   /* no memory for the next op */
     struct deadline hello;   /* until it has to be said */
 
@@ -83,6 +84,7 @@ struct session {
     struct list done;    /* ops whose replies found no room */
     struct list streams; /* LIST: ops that tell a record at a time */
     uint32_t stream_count;
+    uint32_t rows; /* told since rows_task ran */
 
     uint64_t queued;     /* octets of sends that the kernel has not taken */
     uint64_t unreported; /* of the freed octets and ops, not yet told */
@@ -195,5 +197,6 @@ void session_pump(struct session *s);
 /* Some octets or ops of sock are free, and no reply says so yet. */
 void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops);
 void session_run_reports(struct task *task);
+void session_run_rows(struct task *task);
 
 #endif

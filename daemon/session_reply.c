@@ -233,6 +233,14 @@ static bool run_streams(struct session *s)
     return true;
 }
 
+void session_run_rows(struct task *task)
+{
+    struct session *s = container_of(task, struct session, rows_task);
+
+    s->rows = 0;
+    session_pump(s);
+}
+
 /* Each waiter has one try: one that still finds no room is put behind the others again. */
 static void run_room_waiters(struct session *s)
 {

@@ -17,6 +17,16 @@ TURNS = 3              # until a request that stands before the daemon has been 
 
 class Fairness(DaemonTest):
 
+    def test_s52_rows_of_a_list(self):
+        """Each is judged by policy: others have their turns between them."""
+        sockets, rows = 512, 32  # of a turn, and its task phase: daemon/limits.h
+        wire = self.wire()
+        wire.send(*(wire.open(number, number) for number in range(1, sockets + 1)))
+        wire.settle()
+        before = self.daemon.stats()["turns"]
+        self.assertEqual(len(wire.inspect(list=pb.List())), sockets)
+        self.assertGreaterEqual(self.daemon.stats()["turns"] - before, sockets // (2 * rows))
+
     def freeze(self):
         os.kill(self.daemon.pid, signal.SIGSTOP)
         with open(f"/proc/{self.daemon.pid}/stat", encoding="ascii") as stat:
