@@ -5,6 +5,8 @@
  * Happy path: finish -> (a frame still refers to its buffers: held until that is written) -> done ->
  * its callback, if it has one, from process or the dispatcher. In flight an op holds itself and uses
  * its socket, until the callback has returned.
+ *
+ * A multishot comes this way once for each slice that has got octets, and once more when it ends.
  */
 #include "client-lib/parts.h"
 
@@ -24,14 +26,18 @@ static void conclude(asock_op *op)
     op->state = OP_DONE;
     op->endings++;
     list_remove(&op->flight_node);
+    asock_memory_unuse(op);
+    op->due.slice = op->memory.last;
     if (context->waiters > 0)
         pthread_cond_broadcast(&context->changed);
     if (op->callback && !context->is_ended) {
         op->is_due = true;
-        list_append(&context->done, &op->done_node);
+        list_append(&context->done, &op->due.node);
         asock_thread_wake(context);
         return;
     }
+    if (op->due.slice)
+        list_append(&op->memory.filled, &op->due.slice->due.node);
     if (op->socket)
         asock_socket_hold(op->socket);
     drop_flight(op, op->socket);
@@ -48,6 +54,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     }
     if (socket && socket->barrier == op)
         socket->barrier = NULL;
+    if (op->memory.is_multishot)
+        asock_pool_leave(op);
     op->error = error;
     op->bytes = bytes;
     list_remove(&op->queue_node);
@@ -57,6 +65,21 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
         op->state = OP_HELD;
     else
         conclude(op);
+}
+
+void asock_op_shot(asock_op *op, struct slice *slice)
+{
+    asock_context *context = op->context;
+
+    if (context->waiters > 0)
+        pthread_cond_broadcast(&context->changed);
+    if (!op->callback || context->is_ended) {
+        list_append(&op->memory.filled, &slice->due.node);
+        return;
+    }
+    op->holds++;
+    list_append(&context->done, &slice->due.node);
+    asock_thread_wake(context);
 }
 
 void asock_op_frame_written(asock_op *op)
@@ -84,29 +107,59 @@ void asock_quiet_finish_some(struct list *quiet, uint32_t count)
         asock_op_finish(op, ERR_SUCCESS, op->total);
 }
 
+static void forget(struct due *due)
+{
+    asock_op *op = due->op;
+
+    list_remove(&due->node);
+    if (due->slice)
+        asock_pool_free(due->slice);
+    if (due != &op->due) {
+        asock_op_unhold(op);
+        return;
+    }
+    op->is_due = false;
+    if (op->socket)
+        asock_socket_hold(op->socket);
+    drop_flight(op, op->socket);
+}
+
 void asock_complete_forget(asock_context *context)
 {
-    asock_op *op;
+    struct due *due;
 
-    while ((op = list_first(&context->done, asock_op, done_node))) {
-        list_remove(&op->done_node);
-        op->is_due = false;
-        if (op->socket)
-            asock_socket_hold(op->socket);
-        drop_flight(op, op->socket);
+    while ((due = list_first(&context->done, struct due, node)))
+        forget(due);
+}
+
+static void leave_callback(asock_op *op, asock_socket *socket, struct slice *slice, bool is_more)
+{
+    if (slice && slice->state == SLICE_FILLED)
+        asock_pool_free(slice);
+    if (!is_more) {
+        drop_flight(op, socket);
+        return;
     }
+    if (socket)
+        asock_socket_unhold(socket);
+    asock_op_unhold(op);
 }
 
 /* The op may be submitted again in its callback, to another socket: what this flight held is kept. */
-static void run_callback(asock_context *context, asock_op *op)
+static void run_callback(asock_context *context, struct due *due)
 {
+    asock_op *op = due->op, *outer = context->callback_op;
     asock_socket *socket = op->socket;
     asock_callback callback = op->callback;
     void *userdata = op->userdata;
-    asock_op *outer = context->callback_op;
+    struct slice *slice = due->slice;
+    bool is_more = due != &op->due;
 
-    list_remove(&op->done_node);
-    op->is_due = false;
+    list_remove(&due->node);
+    if (!is_more)
+        op->is_due = false;
+    op->memory.slice = slice;
+    op->memory.is_more = is_more;
     op->in_callback = true;
     if (socket)
         asock_socket_hold(socket);
@@ -116,21 +169,23 @@ static void run_callback(asock_context *context, asock_op *op)
     pthread_mutex_lock(&context->lock);
     context->callback_op = outer;
     op->in_callback = false;
-    drop_flight(op, socket);
+    op->memory.slice = NULL;
+    op->memory.is_more = false;
+    leave_callback(op, socket, slice, is_more);
 }
 
 int asock_complete_run(asock_context *context)
 {
-    asock_op *last = list_last(&context->done, asock_op, done_node), *op;
+    struct due *last = list_last(&context->done, struct due, node), *due;
     bool is_last = !last;
     int count = 0;
 
     context->in_callback = true;
     context->callback_thread = pthread_self();
     /* Up to the one that is the last now: what callbacks add waits for the next call. */
-    while (!is_last && (op = list_first(&context->done, asock_op, done_node))) {
-        is_last = op == last;
-        run_callback(context, op);
+    while (!is_last && (due = list_first(&context->done, struct due, node))) {
+        is_last = due == last;
+        run_callback(context, due);
         count++;
     }
     context->in_callback = false;

@@ -47,6 +47,7 @@ static void init_lists(asock_context *context)
     list_init(&context->inspections);
     list_init(&context->socketless);
     list_init(&context->done);
+    asock_memory_init(&context->memory);
 }
 
 static void init_locks(asock_context *context)
@@ -83,6 +84,7 @@ static void context_free(asock_context *context)
     munmap(context->fork_mark, 1);
     if (context->wake_fd >= 0)
         close(context->wake_fd);
+    asock_memory_deinit(&context->memory);
     free(context->slots.at);
     free(context->ids.at);
     free(context->path);

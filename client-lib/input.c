@@ -15,6 +15,8 @@
 /* One call reads no more than so often: others (timers, callbacks) have their turn. */
 #define INPUT_READS 16
 #define INPUT_IOV 64
+/* One is all that is ever asked for; others are taken to be closed. */
+#define INPUT_DESCRIPTORS 4
 /*
  * Behind a large payload as much is read as the next head has: what comes with it would have to be
  * copied, and goes straight to its place in the next read.
@@ -165,6 +167,23 @@ static size_t room_of(const struct msghdr *msg)
     return room;
 }
 
+/* Descriptors come with the first octet of their frame, whose head may still be cut. */
+static void take_descriptors(asock_context *context, struct msghdr *msg)
+{
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+        size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(fd), sizeof(fd));
+            asock_memory_add_descriptor(context, fd);
+        }
+    }
+}
+
 /*
  * 1: something came, and there may be more; 2: that was all there is; 0: nothing is there; -errno: the
  * connection is over.
@@ -173,17 +192,23 @@ static int read_some(asock_context *context)
 {
     struct input *in = &context->in;
     struct iovec iov[INPUT_IOV];
-    struct msghdr msg = {.msg_iov = iov};
+    union {
+        struct cmsghdr align;
+        char octets[CMSG_SPACE(INPUT_DESCRIPTORS * sizeof(int))];
+    } control;
+    struct msghdr msg = {
+        .msg_iov = iov, .msg_control = control.octets, .msg_controllen = sizeof(control.octets)};
     size_t direct;
     ssize_t n;
 
     compact(in);
     msg.msg_iovlen = aim(in, iov, &direct);
     do
-        n = recvmsg(context->fd, &msg, MSG_DONTWAIT);
+        n = recvmsg(context->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno == EAGAIN ? 0 : -errno;
+    take_descriptors(context, &msg);
     if (n == 0)
         return -ECONNABORTED;
     if ((size_t)n < direct)

@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/wheel.h"
 #include "client-lib/io.h"
+#include "client-lib/memory.h"
 #include "client-lib/slots.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
@@ -29,7 +30,7 @@
 #define SESSION_WINDOW_LEAST (1024u * 1024u)
 
 /* Not in enum asock_operation: what the library asks for itself. */
-enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT };
+enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT, OPERATION_REGISTER };
 
 enum op_state {
     OP_IDLE,
@@ -66,8 +67,7 @@ struct asock_op {
     /* what the program has set */
     asock_callback callback;
     void *userdata;
-    struct iovec *segments; /* NULL: never set; one: &segment */
-    struct iovec segment;
+    struct iovec *segments, segment; /* NULL: never set; one: &segment */
     size_t segment_count;
     size_t total;
     struct endpoint endpoint;
@@ -89,7 +89,8 @@ struct asock_op {
     struct list queue_node;        /* in a queue of the socket, or in its quiet list */
     struct list flight_node;       /* in socket->ops, or context->socketless, until it has ended */
     struct list cancel_node;
-    struct list done_node;
+    struct due due;
+    struct op_memory memory;
     struct deadline timer;
 
     /* results */
@@ -119,12 +120,11 @@ struct asock_socket {
     bool is_open_untold; /* OPEN is still to be among the ops that the daemon says it freed */
     bool is_closing;     /* asock_close was called, or the last reference went */
     bool is_close_sent;
-    bool is_id_asked; /* a SYNC behind its CLOSE is on the way */
-    bool is_closed;   /* the daemon has no such socket any more, or never had */
-    bool is_dead;     /* of a session that has ended */
-    bool is_counted;  /* in context->open_sockets */
-    bool
-        is_send_broken; /* a send ended in the library (S28): what follows is aborted, CLOSE resets */
+    bool is_id_asked;       /* a SYNC behind its CLOSE is on the way */
+    bool is_closed;         /* the daemon has no such socket any more, or never had */
+    bool is_dead;           /* of a session that has ended */
+    bool is_counted;        /* in context->open_sockets */
+    bool is_send_broken;    /* a send ended in the library (S28): CLOSE resets */
     bool is_connect_failed; /* in the library; until the next connect */
     bool is_connected;      /* a connect has succeeded */
     uint32_t open_error;    /* what the daemon said to OPEN, or no id was granted */
@@ -177,7 +177,6 @@ struct asock_context {
     uint64_t held_bytes, excess_bytes; /* excess: beyond each socket's own share */
     uint32_t held_ops, excess_ops;
     uint64_t seq, queued; /* queued: octets submitted since the last write */
-
     struct list sockets;
     struct list ready;   /* may have a frame to send; served in turn */
     struct list stalled; /* wait for room in the session */
@@ -188,6 +187,7 @@ struct asock_context {
     struct wheel wheel;
     struct output out;
     struct input in;
+    struct memory memory;
 
     pthread_t dispatcher;
     bool has_dispatcher, is_stopping, is_joining, is_polling, is_woken;

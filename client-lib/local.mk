@@ -5,6 +5,7 @@
 
 libasock_sources = \
 	client-lib/begin_end.c \
+	client-lib/buffer.c \
 	client-lib/cancel.c \
 	client-lib/close.c \
 	client-lib/complete.c \
@@ -16,9 +17,11 @@ libasock_sources = \
 	client-lib/inspect.c \
 	client-lib/internal.h \
 	client-lib/io.h \
+	client-lib/memory.h \
 	client-lib/op.c \
 	client-lib/output.c \
 	client-lib/parts.h \
+	client-lib/pool.c \
 	client-lib/question.c \
 	client-lib/reply.c \
 	client-lib/request.c \

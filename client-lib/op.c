@@ -37,7 +37,10 @@ int asock_op_make(asock_context *context, asock_op **ret)
     list_init(&op->queue_node);
     list_init(&op->flight_node);
     list_init(&op->cancel_node);
-    list_init(&op->done_node);
+    list_init(&op->due.node);
+    list_init(&op->memory.filled);
+    list_init(&op->memory.credit_node);
+    op->due.op = op;
     list_init(&op->timer.timer.node);
     *ret = op;
     return 0;
@@ -49,6 +52,9 @@ static void drop_segments(asock_op *op)
         free(op->segments);
     op->segments = NULL;
     op->segment_count = op->total = 0;
+    if (op->memory.pool)
+        asock_pool_unhold(op->memory.pool);
+    op->memory.pool = NULL;
 }
 
 void asock_op_unhold(asock_op *op)
@@ -58,7 +64,9 @@ void asock_op_unhold(asock_op *op)
     if (op->socket)
         asock_socket_unhold(op->socket);
     asock_slot_release(&op->context->slots, op->slot);
+    asock_pool_forget(op);
     drop_segments(op);
+    free(op->memory.made);
     free(op->host);
     free(op->service);
     free(op->text);
@@ -170,6 +178,7 @@ int asock_op_set_buffer(asock_op *op, void *data, size_t len)
         r = enter_setter(op);
     if (r < 0)
         return r;
+    asock_pool_forget(op);
     drop_segments(op);
     op->segment = one;
     op->segments = &op->segment;
@@ -200,10 +209,28 @@ int asock_op_set_buffers(asock_op *op, const struct iovec *list, size_t count)
         free(copy);
         return r;
     }
+    asock_pool_forget(op);
     drop_segments(op);
     op->segments = copy;
     op->segment_count = count;
     op->total = total;
+    asock_leave(op->context);
+    return 0;
+}
+
+int asock_op_set_pool(asock_op *op, asock_pool *pool)
+{
+    int r;
+
+    if (!op || !pool || pool->context != op->context)
+        return -EINVAL;
+    r = enter_setter(op);
+    if (r < 0)
+        return r;
+    asock_pool_forget(op);
+    asock_pool_hold(pool);
+    drop_segments(op);
+    op->memory.pool = pool;
     asock_leave(op->context);
     return 0;
 }

@@ -121,7 +121,7 @@ bool asock_output_is_wanted(asock_context *context)
     return !is_empty(&context->out) || context->is_hello_wanted || context->ids.sync_wanted ||
            !list_is_empty(&context->ready) || !list_is_empty(&context->closes) ||
            !list_is_empty(&context->cancels) || !list_is_empty(&context->inspections) ||
-           !list_is_empty(&context->syncs);
+           !list_is_empty(&context->syncs) || asock_memory_is_wanted(context);
 }
 
 int asock_output_flush(asock_context *context)

@@ -132,6 +132,7 @@ int asock_reply_finish(asock_context *context);
 
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes);
 void asock_op_frame_written(asock_op *op);
+void asock_op_shot(asock_op *op, struct slice *slice); /* of a multishot that goes on */
 void asock_quiet_finish(struct list *quiet, const asock_op *before); /* NULL: all */
 void asock_quiet_finish_some(struct list *quiet, uint32_t count);    /* of sends, the first ones */
 void asock_complete_forget(asock_context *context); /* no callback of `done` will run */
@@ -162,6 +163,8 @@ void asock_run_io(
 int asock_run_timeout(asock_context *context); /* milliseconds until a timer is due; -1 */
 /* Waits until the op has ended: 0 or -ETIMEDOUT. Drops the lock while it sleeps. */
 int asock_run_until(asock_op *op, int timeout_ms);
+/* The same, or until a multishot without a callback has got octets. */
+int asock_run_until_slice(asock_op *op, int timeout_ms);
 void asock_thread_wake(asock_context *context);
 bool asock_thread_is_self(const asock_context *context);
 void asock_thread_join(asock_context *context);

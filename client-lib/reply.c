@@ -96,7 +96,8 @@ static int op_head(asock_op *op, struct input *in)
     if (in->reply.error)
         return is_more ? -EPROTO : text_head(op, in);
     if (op->operation == ASOCK_OPERATION_RECEIVE) {
-        if (in->payload_left > op->total - op->moved)
+        if (op->memory.is_reference ? in->payload_left > 0 || (is_more && !op->memory.is_multishot)
+                                    : in->payload_left > op->total - op->moved)
             return -EPROTO;
         in->sink = SINK_SEGMENTS;
     } else if (op->operation == OPERATION_INSPECT) {
@@ -112,7 +113,7 @@ static int op_head(asock_op *op, struct input *in)
 /* Tokens that are no op's: OPEN, CLOSE without an op, CANCEL, the SYNC for ids. */
 static bool is_own_token(const asock_context *context, uint64_t token)
 {
-    return token == TOKEN_IDS || token & TOKEN_CANCEL || socket_of(context, token);
+    return token & (TOKEN_IDS | TOKEN_CANCEL | TOKEN_CREDIT) || socket_of(context, token);
 }
 
 int asock_reply_head(asock_context *context)
@@ -121,7 +122,7 @@ int asock_reply_head(asock_context *context)
     const struct reply *reply = &in->reply;
     asock_op *op = NULL;
 
-    if (reply->descriptors > 0 || !context->is_hello_said)
+    if (!context->is_hello_said)
         return -EPROTO;
     if (reply->kind == KIND_COMPLETION) {
         op = op_of(context, reply->op);
@@ -131,6 +132,8 @@ int asock_reply_head(asock_context *context)
                                            : reply->kind != KIND_EVENT) {
         return -EPROTO;
     }
+    if (reply->descriptors > 0 && (!op || op != context->memory.registering || reply->error))
+        return -EPROTO;
     give_back(context, reply, op);
     return op ? op_head(op, in) : 0;
 }
@@ -160,25 +163,30 @@ static void cancel_answered(asock_context *context, const struct reply *reply)
         asock_op_finish(op, ERR_SUCCESS, op->total);
 }
 
-static void own_answered(asock_context *context, const struct reply *reply)
+static int own_answered(asock_context *context, const struct reply *reply)
 {
     asock_socket *socket;
 
     if (reply->op & TOKEN_CANCEL) {
         cancel_answered(context, reply);
-        return;
+        return 0;
     }
+    if (reply->op & TOKEN_CREDIT)
+        return 0; /* refused: the slices are free when the multishot ends */
+    if (reply->op & TOKEN_IDS && reply->op != TOKEN_IDS)
+        return asock_buffer_left(context, (uint32_t)reply->op) ? 0 : -EPROTO;
     if (reply->op == TOKEN_IDS) {
         free_asked_ids(context);
-        return;
+        return 0;
     }
     socket = socket_of(context, reply->op);
     if (!socket)
-        return;
+        return 0;
     if (reply->op & TOKEN_CLOSE)
         asock_close_answered(socket, reply->error);
     else if (reply->error)
         asock_socket_refuse(socket, reply->error);
+    return 0;
 }
 
 static void event(asock_context *context, const struct reply *reply)
@@ -277,8 +285,10 @@ static int moved_by(const asock_op *op, const struct reply *reply, uint64_t *ret
 {
     switch (op->operation) {
     case ASOCK_OPERATION_RECEIVE:
-        *ret = op->moved;
-        return 0;
+        *ret = op->memory.is_reference ? reply->bytes : op->moved;
+        return op->memory.is_reference && !op->memory.is_multishot && reply->bytes > op->total
+                   ? -EPROTO
+                   : 0;
     case ASOCK_OPERATION_SEND:
     case ASOCK_OPERATION_CONNECT:
         *ret = reply->bytes;
@@ -298,14 +308,35 @@ static void check_text(asock_op *op, size_t len)
     op->text = NULL;
 }
 
+/* One of a multishot's completions: all but the last have octets, and that may. */
+static int take_shot(asock_op *op, const struct reply *reply)
+{
+    bool is_more = reply->flags & REPLY_MORE;
+    struct slice *slice;
+
+    if (reply->body != BODY_SEGMENT)
+        return is_more || reply->bytes > 0 ? -EPROTO : 0;
+    if (reply->error || asock_pool_fill(op, reply, &slice) < 0)
+        return -EPROTO;
+    if (is_more)
+        asock_op_shot(op, slice);
+    else
+        op->memory.last = slice;
+    return 0;
+}
+
 static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
 {
     uint32_t error = reply->error;
     uint64_t bytes;
-    int r;
+    int r = 0;
 
-    if (reply->flags & REPLY_MORE)
-        return 0;
+    if (op->memory.is_multishot)
+        r = take_shot(op, reply);
+    else if (op->operation == OPERATION_REGISTER)
+        r = asock_buffer_answered(op, reply);
+    if (r < 0 || reply->flags & REPLY_MORE)
+        return r;
     r = moved_by(op, reply, &bytes);
     if (r < 0)
         return r;
@@ -341,7 +372,6 @@ int asock_reply_finish(asock_context *context)
     default:
         if (op)
             return op_answered(op, &in->reply, in->text_len) < 0 ? -EPROTO : 1;
-        own_answered(context, &in->reply);
-        return 1;
+        return own_answered(context, &in->reply) < 0 ? -EPROTO : 1;
     }
 }

@@ -2,7 +2,7 @@
 /*
  * What leaves next.
  *
- * In front of all data: Hello, then CANCEL, CLOSE and the library's own questions; they are never
+ * In front of all data: Hello, then CANCEL, CLOSE, what concerns memory and the library's own questions; they are never
  * counted and wait for no limit. Then the sockets in turn, one frame each: OPEN with the first, then
  * what controls the socket, receives, sends. Each of the three is a queue, so that a stalled send
  * holds up no receive; order between them is kept only where it matters, around a connect and behind
@@ -122,6 +122,8 @@ static bool add_urgent(asock_context *context)
         add_cancel(op);
     else if ((socket = list_first(&context->closes, asock_socket, close_node)))
         add_close(socket);
+    else if (asock_memory_add(context))
+        return true;
     else if (context->ids.sync_wanted)
         add_ids_sync(context);
     else if ((op = list_first(&context->inspections, asock_op, queue_node)))

@@ -11,7 +11,7 @@ static int enter_results(asock_op *op)
 {
     int r = asock_enter(op ? op->context : NULL);
 
-    return r < 0 ? r : op->state != OP_DONE;
+    return r < 0 ? r : op->state != OP_DONE && !op->memory.is_more;
 }
 
 enum asock_operation asock_op_get_operation(asock_op *op)
@@ -42,7 +42,7 @@ int asock_op_get_error(asock_op *op)
 
     if (r < 0)
         return r;
-    r = r ? -EINPROGRESS : (int)op->error;
+    r = r ? -EINPROGRESS : op->memory.is_more ? 0 : (int)op->error;
     asock_leave(op->context);
     return r;
 }
@@ -54,7 +54,7 @@ uint64_t asock_op_get_bytes(asock_op *op)
 
     if (r < 0)
         return 0;
-    bytes = r ? 0 : op->bytes;
+    bytes = r ? 0 : op->memory.is_more ? op->memory.slice->len : op->bytes;
     asock_leave(op->context);
     return bytes;
 }
@@ -66,7 +66,7 @@ unsigned int asock_op_get_result_flags(asock_op *op)
 
     if (r < 0)
         return 0;
-    flags = r ? 0 : op->result_flags;
+    flags = r ? 0 : op->memory.is_more ? ASOCK_MORE : op->result_flags;
     asock_leave(op->context);
     return flags;
 }

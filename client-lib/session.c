@@ -226,6 +226,7 @@ void asock_session_end(asock_context *context, uint32_t error)
     while ((socket = list_first(&context->sockets, asock_socket, context_node)))
         end_socket(socket);
     end_ops(&context->socketless);
+    asock_memory_end(context);
     if (!context->is_ended)
         quieten(context);
 }

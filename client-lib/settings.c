@@ -102,6 +102,9 @@ static int limit_of(const struct welcome *limits, enum asock_limit limit, uint64
     case ASOCK_LIMIT_CONNECTS_PER_SECOND:
         *ret = limits->connects_per_second;
         return 0;
+    case ASOCK_LIMIT_BUFFERS:
+        *ret = limits->buffers;
+        return 0;
     default:
         return -EINVAL;
     }

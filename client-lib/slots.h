@@ -8,13 +8,15 @@
 
 /*
  * Tokens: bit 63 a CANCEL of the op below it; bit 62 the CLOSE of a socket that has no op for it;
- * bit 61 the SYNC that frees ids; bits 32 to 60 a count that makes each use of a slot another token;
- * bits 0 to 31 the slot + 1.
+ * bit 61 the SYNC that frees ids, with an id below it the UNREGISTER of that buffer; bit 60 a CREDIT for
+ * the op below it; bits 32 to 59 a count that makes each use of a slot another token; bits 0 to 31 the
+ * slot + 1.
  */
 #define TOKEN_CANCEL (UINT64_C(1) << 63)
 #define TOKEN_CLOSE (UINT64_C(1) << 62)
 #define TOKEN_IDS (UINT64_C(1) << 61)
-#define TOKEN_USES_MASK ((UINT32_C(1) << 29) - 1)
+#define TOKEN_CREDIT (UINT64_C(1) << 60)
+#define TOKEN_USES_MASK ((UINT32_C(1) << 28) - 1)
 
 struct slot {
     void *object; /* NULL: free */

@@ -35,6 +35,8 @@ static void reset(asock_op *op, asock_socket *socket, int operation)
     op->error = op->connect_error = 0;
     op->bytes = 0;
     op->result_flags = 0;
+    op->memory.is_reference = op->memory.is_multishot = false;
+    op->memory.last = NULL;
     op->local = op->remote = (struct endpoint){0};
     free(op->text);
     op->text = NULL;
@@ -136,6 +138,12 @@ static bool is_stream_op(int operation)
            operation == ASOCK_OPERATION_SHUTDOWN;
 }
 
+static bool is_data_op(int operation)
+{
+    return operation == ASOCK_OPERATION_SEND || operation == ASOCK_OPERATION_RECEIVE ||
+           operation == ASOCK_OPERATION_CONNECT;
+}
+
 /* What the library knows without asking; 0: nothing. */
 static uint32_t known_error(const asock_socket *socket, int operation, int how)
 {
@@ -162,6 +170,8 @@ static int queue_or_settle(asock_op *op, asock_socket *socket, int operation, st
     if (error)
         return settle(op, socket, operation, error);
     asock_op_start(op, socket, operation);
+    if (is_data_op(operation))
+        asock_memory_use(op);
     list_append(queue, &op->queue_node);
     asock_socket_kick(socket);
     return 1;
@@ -212,6 +222,42 @@ int asock_send(asock_socket *socket, asock_op *op)
 int asock_receive(asock_socket *socket, asock_op *op)
 {
     return submit_data(socket, op, ASOCK_OPERATION_RECEIVE);
+}
+
+static int receive_slices(asock_socket *socket, asock_op *op)
+{
+    asock_pool *pool = op->memory.pool;
+    int r;
+
+    asock_pool_forget(op);
+    if (pool->buffer->id == 0 && !known_error(socket, ASOCK_OPERATION_RECEIVE, 0))
+        return settle(op, socket, ASOCK_OPERATION_RECEIVE, ERR_CONNECTION_ABORTED);
+    r = queue_or_settle(op, socket, ASOCK_OPERATION_RECEIVE, &socket->receives_waiting);
+    if (op->state != OP_WAITING)
+        return r;
+    op->memory.is_multishot = op->memory.is_reference = true;
+    pool->op = op;
+    return r;
+}
+
+int asock_receive_multishot(asock_socket *socket, asock_op *op)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    op->how = 0;
+    if (!op->memory.pool)
+        r = -EINVAL;
+    else if (op->memory.pool->op)
+        r = -EBUSY;
+    else
+        r = receive_slices(socket, op);
+    if (r < 0) {
+        asock_leave(socket->context);
+        return r;
+    }
+    return leave_submit(socket->context, 0, r);
 }
 
 /* Shutting down the receiving side waits for no data and no limit, only for a connect before it. */

@@ -18,7 +18,7 @@ static enum flow check_op(const asock_op *op)
         return r;
     if (op->operation == ASOCK_OPERATION_CONNECT && op->total > 0)
         return asock_flow_bytes(op->socket, op->total, true, &room);
-    if (op->operation == ASOCK_OPERATION_SEND && op->total > op->moved)
+    if (op->operation == ASOCK_OPERATION_SEND && op->total > op->moved && !op->memory.is_reference)
         return asock_flow_bytes(op->socket, op->total - op->moved, false, &room);
     return FLOW_OK;
 }
@@ -33,7 +33,8 @@ static bool may_go(const asock_op *op, enum flow *why)
 {
     enum flow r;
 
-    if (!op)
+    /* Without a free slice it waits for one: asock_pool_free() kicks its socket. */
+    if (!op || (op->memory.is_multishot && !op->memory.pool->free_count))
         return false;
     r = check_op(op);
     if (r > *why)
@@ -95,7 +96,10 @@ static void fill_connect(const asock_op *op, struct request *request)
 static void fill_receive(const asock_op *op, struct request *request)
 {
     request->verb = VERB_RECEIVE;
-    request->receive.length = op->total;
+    if (op->memory.is_multishot)
+        request->receive.flags = RECEIVE_MULTISHOT;
+    else if (!op->memory.is_reference)
+        request->receive.length = op->total;
     if (op->flags & ASOCK_PEEK)
         request->receive.flags |= RECEIVE_PEEK;
     if (op->flags & ASOCK_WAIT_ALL)
@@ -143,7 +147,7 @@ static size_t gather(asock_op *op, struct request *request)
 
     if (op->operation == ASOCK_OPERATION_CONNECT)
         return op->total ? asock_output_gather(&context->out, op, op->total) : 0;
-    if (op->operation != ASOCK_OPERATION_SEND)
+    if (op->operation != ASOCK_OPERATION_SEND || op->memory.is_reference)
         return 0;
     if (op->total > op->moved &&
         asock_flow_bytes(op->socket, op->total - op->moved, false, &room) == FLOW_OK) {
@@ -193,8 +197,17 @@ uint32_t asock_turn_hand_over(asock_op *op)
     return op->deadline > now ? (uint32_t)(op->deadline - now) : 1;
 }
 
+static void refer(asock_op *op, struct request *request, struct segment *room)
+{
+    if (op->memory.is_multishot)
+        asock_pool_spend(op->memory.pool, CODEC_SEGMENTS_MAX, room, &request->receive.segments);
+    else
+        asock_memory_segments(op, room, request_segments(request));
+}
+
 static void add_op(asock_op *op)
 {
+    struct segment room[CODEC_SEGMENTS_MAX];
     asock_context *context = op->context;
     struct request request = {.op = op->token, .socket = op->socket->id};
     bool is_first = op->state == OP_WAITING;
@@ -208,6 +221,8 @@ static void add_op(asock_op *op)
     }
     if (op->is_quiet)
         request.flags = REQUEST_ERRORS_ONLY;
+    if (op->memory.is_reference)
+        refer(op, &request, room);
     n = gather(op, &request);
     if (asock_output_add(&context->out, &request, op, n) < 0) {
         asock_op_finish(op, ERR_INVALID_ARGUMENT, 0);
@@ -215,7 +230,7 @@ static void add_op(asock_op *op)
     }
     asock_flow_take(op->socket, n, is_first && is_counted(op));
     if (op->operation == ASOCK_OPERATION_SEND)
-        op->moved += n;
+        op->moved = op->memory.is_reference ? op->total : op->moved + n;
     if (op->operation == ASOCK_OPERATION_SEND && op->moved < op->total)
         op->state = OP_PARTLY;
     else

@@ -53,7 +53,12 @@ static bool has_ended(const asock_op *op, uint64_t endings)
     return op->state == OP_DONE || op->endings != endings;
 }
 
-int asock_run_until(asock_op *op, int timeout_ms)
+static bool has_slice_or_ended(const asock_op *op, uint64_t endings)
+{
+    return has_ended(op, endings) || !list_is_empty(&op->memory.filled);
+}
+
+static int run_until(asock_op *op, int timeout_ms, bool (*is_over)(const asock_op *, uint64_t))
 {
     asock_context *context = op->context;
     uint64_t now = time_now_ms();
@@ -67,7 +72,7 @@ int asock_run_until(asock_op *op, int timeout_ms)
             asock_output_flush(context);
         else if (!context->has_dispatcher)
             asock_run_io(context);
-        if (has_ended(op, endings))
+        if (is_over(op, endings))
             return 0;
         now = time_now_ms();
         if (now >= until)
@@ -76,9 +81,19 @@ int asock_run_until(asock_op *op, int timeout_ms)
             sleep_on_dispatcher(context, until);
         else
             asock_wait_fd(context, now, until);
-        if (has_ended(op, endings))
+        if (is_over(op, endings))
             return 0;
     }
+}
+
+int asock_run_until(asock_op *op, int timeout_ms)
+{
+    return run_until(op, timeout_ms, has_ended);
+}
+
+int asock_run_until_slice(asock_op *op, int timeout_ms)
+{
+    return run_until(op, timeout_ms, has_slice_or_ended);
 }
 
 /*

@@ -9,9 +9,15 @@ dist_man_MANS += \
 	man/asock_begin_connect_host.3 \
 	man/asock_begin_receive.3 \
 	man/asock_begin_send.3 \
+	man/asock_buffer_data.3 \
+	man/asock_buffer_new.3 \
+	man/asock_buffer_ref.3 \
+	man/asock_buffer_size.3 \
+	man/asock_buffer_unref.3 \
 	man/asock_cancel.3 \
 	man/asock_close.3 \
 	man/asock_connect.3 \
+	man/asock_context_control.3 \
 	man/asock_context_detach_fd.3 \
 	man/asock_context_flush.3 \
 	man/asock_context_get_error.3 \
@@ -19,7 +25,6 @@ dist_man_MANS += \
 	man/asock_context_get_fd.3 \
 	man/asock_context_get_limit.3 \
 	man/asock_context_get_timeout.3 \
-	man/asock_context_control.3 \
 	man/asock_context_inspect.3 \
 	man/asock_context_new.3 \
 	man/asock_context_new_fd.3 \
@@ -45,6 +50,7 @@ dist_man_MANS += \
 	man/asock_op_get_operation.3 \
 	man/asock_op_get_remote.3 \
 	man/asock_op_get_result_flags.3 \
+	man/asock_op_get_slice.3 \
 	man/asock_op_get_socket.3 \
 	man/asock_op_get_text.3 \
 	man/asock_op_get_userdata.3 \
@@ -58,10 +64,18 @@ dist_man_MANS += \
 	man/asock_op_set_endpoint.3 \
 	man/asock_op_set_flags.3 \
 	man/asock_op_set_host.3 \
+	man/asock_op_set_pool.3 \
 	man/asock_op_set_timeout.3 \
+	man/asock_op_take_slice.3 \
 	man/asock_op_unref.3 \
 	man/asock_op_wait.3 \
+	man/asock_pool_give.3 \
+	man/asock_pool_new.3 \
+	man/asock_pool_ref.3 \
+	man/asock_pool_unref.3 \
 	man/asock_receive.3 \
+	man/asock_receive_multishot.3 \
+	man/asock_receive_next.3 \
 	man/asock_receive_some.3 \
 	man/asock_send.3 \
 	man/asock_send_all.3 \

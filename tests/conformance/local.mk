@@ -42,6 +42,11 @@ tests_conformance_loss_int_SOURCES = tests/conformance/loss.c
 tests_conformance_loss_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_loss_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/multishot.int
+tests_conformance_multishot_int_SOURCES = tests/conformance/multishot.c
+tests_conformance_multishot_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_multishot_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/names.int
 tests_conformance_names_int_SOURCES = tests/conformance/names.c
 tests_conformance_names_int_LDFLAGS = $(INT_LINKFLAGS)
@@ -87,6 +92,21 @@ tests_conformance_send_int_SOURCES = tests/conformance/send.c
 tests_conformance_send_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_send_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/shared.int
+tests_conformance_shared_int_SOURCES = tests/conformance/shared.c
+tests_conformance_shared_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_shared_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/shared_buffer.int
+tests_conformance_shared_buffer_int_SOURCES = tests/conformance/shared_buffer.c
+tests_conformance_shared_buffer_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_shared_buffer_int_LDADD = $(INT_LIBS)
+
+int_tests += tests/conformance/shared_threads.int
+tests_conformance_shared_threads_int_SOURCES = tests/conformance/shared_threads.c
+tests_conformance_shared_threads_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_shared_threads_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/threads.int
 tests_conformance_threads_int_SOURCES = tests/conformance/threads.c
 tests_conformance_threads_int_LDFLAGS = $(INT_LINKFLAGS)
@@ -103,4 +123,5 @@ EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py
 # What uses the library's threads.
 tsan_tests += \
 	tests/conformance/races.int \
+	tests/conformance/shared_threads.int \
 	tests/conformance/threads.int

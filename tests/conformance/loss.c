@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 
 static void start(void)
 {
@@ -132,10 +133,50 @@ START_TEST(test_s46_reconnect_waits_for_callbacks)
 }
 END_TEST
 
+/* Memory of a session that has ended is memory like any other. */
+START_TEST(test_s46_buffers_outlive_the_session)
+{
+    struct private_daemon *lost;
+    asock_buffer *buffer, *fresh;
+    struct pair pair;
+    char buf[8];
+    char *data;
+
+    start();
+    ck_assert_int_eq(asock_buffer_new(fixture.context, 8192, -1, &buffer), 0);
+    data = asock_buffer_data(buffer);
+    memcpy(data, "survives", 8);
+    lose_daemon();
+    lost = replace_daemon();
+    ck_assert_int_eq(asock_buffer_new(fixture.context, 4096, -1, &fresh), -ECONNABORTED);
+    ck_assert_int_eq(asock_context_reconnect(fixture.context), 0);
+    ck_assert_int_eq(asock_buffer_new(fixture.context, 4096, -1, &fresh), 0);
+    memcpy(asock_buffer_data(fresh), "fresh", 5);
+    pair = new_pair(AF_INET);
+    send_now(pair.socket, data, 8);
+    remote_read(pair.peer, buf, 8);
+    ck_assert_mem_eq(buf, "survives", 8);
+    remote_write(pair.peer, "received", 8);
+    receive_now(pair.socket, data + 100, 8);
+    ck_assert_mem_eq(data + 100, "received", 8);
+    send_now(pair.socket, asock_buffer_data(fresh), 5);
+    remote_read(pair.peer, buf, 5);
+    ck_assert_mem_eq(buf, "fresh", 5);
+    asock_buffer_unref(buffer);
+    asock_buffer_unref(fresh);
+    pair_close(&pair);
+    pump_remove(fixture.context);
+    fixture.context = asock_context_unref(fixture.context);
+    fixture.daemon = private_daemon_stop(fixture.daemon);
+    private_daemon_release(lost);
+}
+END_TEST
+
 static const TTest **const tests[] = {
     &test_s46_loss_ends_ops_and_everything_later,
     &test_s46_reconnects_on_request_alone,
     &test_s46_reconnect_waits_for_callbacks,
+    &test_s46_buffers_outlive_the_session,
 };
 
 int main(void)

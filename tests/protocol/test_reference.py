@@ -46,7 +46,7 @@ class ReferenceTest(DaemonTest):
 
 class Send(ReferenceTest):
 
-    def test_reference_list_of_segments(self):
+    def test_s13_list_of_segments(self):
         wire, memory, peer = self.start()
         data = memory[:] = pattern(MEBI)
         places = [(5, 7), (0, 0), (MEBI - 1, 1), (100, 300 * KIBI), (100, 4), (MEBI, 0)]
@@ -58,7 +58,7 @@ class Send(ReferenceTest):
         # No octet of it was in a frame: none counts against the window.
         self.assertEqual(wire.freed[1], 0)
 
-    def test_reference_larger_than_any_window(self):
+    def test_s13_larger_than_any_window(self):
         wire, memory, peer = self.start(16 * MEBI)
         memory[:] = pattern(16 * MEBI)
         wire.send(wire.make_send(1, 1, b"", segments=[segment(1, 0, 16 * MEBI)]),
@@ -66,13 +66,13 @@ class Send(ReferenceTest):
         self.assertEqual(self.read_all(peer, 16 * MEBI + 4), memory[:] + b"tail")
         self.assertEqual((wire.completion(1).bytes, wire.completion(2).bytes), (16 * MEBI, 4))
 
-    def test_reference_nothing(self):
+    def test_s13_nothing(self):
         wire, _, _ = self.start()
         wire.send(wire.make_send(1, 1, b"", segments=[segment(1, 7, 0), segment(1, MEBI, 0)]))
         reply = wire.completion(1)
         self.assertEqual((reply.error, reply.bytes), (pb.ERROR_SUCCESS, 0))
 
-    def test_reference_order_with_inline(self):
+    def test_s13_order_with_inline(self):
         wire, memory, peer = self.start()
         expected = b""
         for turn in range(200):
@@ -133,7 +133,7 @@ class Send(ReferenceTest):
         reply, _ = wire.ended()
         self.assertEqual(reply.error, pb.ERROR_PROTOCOL_ERROR)
 
-    def test_reference_cancel_and_timeout(self):
+    def test_s13_cancel_and_timeout(self):
         """As of inline ones (S30): one that has begun breaks the stream, one that has not does not."""
         wire, memory, peer = self.start(64 * MEBI)
         memory[:] = data = pattern(64 * MEBI)
@@ -158,7 +158,7 @@ class Send(ReferenceTest):
 
 class Receive(ReferenceTest):
 
-    def test_reference_into_a_list(self):
+    def test_s13_into_a_list(self):
         wire, memory, peer = self.start(4 * PAGE)
         data = pattern(1000)
         places = [segment(1, 3 * PAGE, 10), segment(1, 0, 0), segment(1, 5, 90),
@@ -175,7 +175,7 @@ class Receive(ReferenceTest):
                          data[100:])
         self.assertEqual(memory[PAGE + 800:PAGE + 2000], bytes(1200))
 
-    def test_reference_large_is_one_reply(self):
+    def test_s13_large_is_one_reply(self):
         wire, memory, peer = self.start(8 * MEBI)
         data = pattern(8 * MEBI)
         sender = threading.Thread(target=peer.sendall, args=(data,))
@@ -186,7 +186,7 @@ class Receive(ReferenceTest):
         self.assertEqual((reply.error, reply.bytes, reply.flags), (pb.ERROR_SUCCESS, 8 * MEBI, 0))
         self.assertEqual(memory[:], data)
 
-    def test_reference_ends(self):
+    def test_s13_ends(self):
         """Probe, peek, timeout with what had come, end of stream, reset: as inline ones."""
         wire, memory, peer = self.start(PAGE)
         place = [segment(1, 0, 100)]
@@ -341,7 +341,7 @@ class Multishot(ReferenceTest):
                 break
         return data, reply
 
-    def test_multishot_many_completions(self):
+    def test_s38_many_completions(self):
         wire, memory, peer = self.start()
         slices = [segment(1, at * 1000, 100) for at in range(10)]
         wire.send(wire.receive(1, 1, flags=MULTISHOT, segments=slices))
@@ -358,7 +358,7 @@ class Multishot(ReferenceTest):
         self.assertEqual((reply.flags, self.data_of(memory, reply)), (0, b"last"))
         self.assertEqual(wire.ops_freed[1], 3)
 
-    def test_multishot_never_outruns_its_credit(self):
+    def test_s38_never_outruns_its_credit(self):
         wire, memory, peer = self.start()
         data = pattern(5000)
         peer.sendall(data)
@@ -374,7 +374,7 @@ class Multishot(ReferenceTest):
         wire.send(wire.receive(2, 1, 9999))
         self.assertEqual(wire.whole(2)[1], data[1500:])
 
-    def test_multishot_credit_is_renewed(self):
+    def test_s38_credit_is_renewed(self):
         """A stream through two slices that go to and fro."""
         wire, memory, peer = self.start()
         data = pattern(MEBI)
@@ -404,7 +404,7 @@ class Multishot(ReferenceTest):
         sender.join()
         self.assertEqual(got, data)
 
-    def test_multishot_many_slices_of_one_read(self):
+    def test_s38_many_slices_of_one_read(self):
         wire, memory, peer = self.start()
         data = pattern(60 * 1000)
         peer.sendall(data)
@@ -415,7 +415,7 @@ class Multishot(ReferenceTest):
         self.assertEqual((got, reply.flags), (data, pb.REPLY_FLAG_MORE))
         self.assertEqual([r.segment.offset for r in ops], sorted(r.segment.offset for r in ops))
 
-    def test_multishot_holds_the_head_of_the_queue(self):
+    def test_s38_holds_the_head_of_the_queue(self):
         wire, memory, peer = self.start()
         wire.send(wire.receive(1, 1, flags=MULTISHOT, segments=[segment(1, at, 1) for at in range(3)]),
                   wire.receive(2, 1, 10), wire.receive(3, 1, 10))
@@ -429,7 +429,7 @@ class Multishot(ReferenceTest):
         peer.sendall(b"e")
         self.assertEqual(wire.whole(3)[1], b"e")
 
-    def test_multishot_ends(self):
+    def test_s38_ends(self):
         """Cancel, timeout, end of stream, reset, shutdown, close: each with nothing lost before it."""
         slices = [segment(1, at * 10, 10) for at in range(5)]
 
@@ -454,7 +454,7 @@ class Multishot(ReferenceTest):
             end_of_stream)
         run(lambda wire, peer: wire.send(wire.make_close(2, 1)), pb.ERROR_OPERATION_ABORTED)
 
-    def test_multishot_what_is_no_multishot(self):
+    def test_s38_what_is_no_multishot(self):
         wire, _, _ = self.start(PAGE)
         place = [segment(1, 0, 10)]
         for fields in ({"segments": []}, {"segments": place, "length": 10},
@@ -480,7 +480,7 @@ class Multishot(ReferenceTest):
                          (pb.ERROR_SUCCESS, pb.REPLY_FLAG_FOUND, reply.ops_freed))
         peer.close()
 
-    def test_multishot_credit_has_bounds(self):
+    def test_s38_credit_has_bounds(self):
         """No flood of it makes the daemon hold more than 64 slices."""
         wire, _, peer = self.start()
         slices = [segment(1, at, 1) for at in range(64)]
@@ -500,7 +500,7 @@ class Multishot(ReferenceTest):
             taken += 1
         self.assertEqual(taken, 63)
 
-    def test_multishot_credit_that_is_refused(self):
+    def test_s38_credit_that_is_refused(self):
         """None of it is taken, and the multishot goes on."""
         wire, memory, peer = self.start(PAGE)
         place = segment(1, 0, 10)

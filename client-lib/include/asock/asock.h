@@ -10,15 +10,16 @@
  * an enum asock_error that asock_op_get_error() reads once the op has completed.
  *
  * Objects are reference-counted. A _new call gives one reference; _ref adds one and returns its
- * argument; _unref takes one away, accepts NULL and returns NULL. A socket and an op to which the
- * program has references hold one to their context. An op in flight is held by the library until its
+ * argument; _unref takes one away, accepts NULL and returns NULL. A socket, an op, a buffer and a pool
+ * to which the program has references hold one to their context. An op in flight is held by the library until its
  * callback has returned, and holds its socket; it does not hold the context.
  *
  * Threads. Without a dispatcher a context, with its sockets and ops, belongs to one thread at a time.
  * With one (asock_context_start_dispatcher) every call may be made from any thread, but
  * asock_context_process(), which returns -EBUSY. Callbacks run with no lock held.
  *
- * Fork. In the child only the _unref calls work, and send nothing; all others return -ECHILD.
+ * Fork. In the child only the _unref calls work, and send nothing; all others return -ECHILD. Memory of
+ * buffers is not there.
  *
  * Times are milliseconds. A timeout of 0 is "no deadline" in an op, and "do not wait" where a call
  * waits; -1 there is "for ever".
@@ -44,6 +45,8 @@ extern "C" {
 typedef struct asock_context asock_context; /* a connection to the daemon */
 typedef struct asock_socket asock_socket;   /* a socket in it */
 typedef struct asock_op asock_op;           /* a reusable operation object */
+typedef struct asock_buffer asock_buffer;   /* memory that the daemon shares */
+typedef struct asock_pool asock_pool;       /* slices of it, for multishot receives */
 
 /* Names of .NET's SocketError; numbers of the protocol (asock.proto), stable. */
 enum asock_error {
@@ -135,6 +138,7 @@ enum asock_limit {
     ASOCK_LIMIT_LINGERS = 9,        /* sockets whose close goes on */
     ASOCK_LIMIT_RESOLUTIONS = 10,   /* questions for names at a time; a connect by name asks two */
     ASOCK_LIMIT_CONNECTS_PER_SECOND = 11, /* 0: any number */
+    ASOCK_LIMIT_BUFFERS = 12,             /* buffers at a time; read only */
 };
 ASOCK_EXPORT int asock_context_set_limit(asock_context *context, enum asock_limit limit,
                                          uint64_t value);
@@ -314,6 +318,7 @@ ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
 
 enum asock_result_flag {
     ASOCK_END_OF_STREAM = 1, /* receive: the peer sends no more */
+    ASOCK_MORE = 2,          /* multishot: in a callback that is not of its end */
 };
 ASOCK_EXPORT unsigned int asock_op_get_result_flags(asock_op *op);
 /* Borrowed; of the last submission, valid (though perhaps closed) until the next or the op's end. */
@@ -402,6 +407,64 @@ ASOCK_EXPORT int asock_cancel(asock_op *op);
  * works); -ENOMEM: of an ASOCK_ERRORS_ONLY op, whose end the daemon has to be asked for.
  */
 ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
+
+/* -------------------------------------------------------------------------------- shared memory
+ *
+ * An op all of whose segments (64 at most) lie in buffers of its context goes by reference: the kernel
+ * takes its octets from there, or puts them there, in the daemon, and none of them crosses the Unix
+ * socket. The calls are the same, and so is the result; any other op goes inline.
+ */
+/*
+ * Memory of at least size octets, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: for
+ * ever). -ENOBUFS: over the quota; -EMFILE: the program has no descriptor left for a moment; -ENOMEM;
+ * -EINVAL: a size of 0, or over SSIZE_MAX; -ETIMEDOUT, -ECONNABORTED; -EDEADLK inside a callback.
+ */
+ASOCK_EXPORT int asock_buffer_new(asock_context *context, size_t size, int timeout_ms,
+                                  asock_buffer **ret);
+ASOCK_EXPORT void *asock_buffer_data(asock_buffer *buffer);  /* aligned to a page */
+ASOCK_EXPORT size_t asock_buffer_size(asock_buffer *buffer); /* whole pages */
+ASOCK_EXPORT asock_buffer *asock_buffer_ref(asock_buffer *buffer);
+/*
+ * With the last reference the memory goes, as soon as no op in flight has a segment in it, and no pool
+ * is made of it. When the session ends, it stays, as memory like any other (ops on it go inline); what
+ * was in it may be zeros then.
+ */
+ASOCK_EXPORT asock_buffer *asock_buffer_unref(asock_buffer *buffer);
+
+/*
+ * A multishot receive completes many times, each time with octets in one slice of its pool: a piece of
+ * slice_len octets of a buffer, which the pool uses as a whole and keeps. -EINVAL: no slice fits.
+ * A slice goes back to the pool when the callback has returned, or when it is given back. A pool serves
+ * one multishot at a time.
+ */
+ASOCK_EXPORT int asock_pool_new(asock_buffer *buffer, size_t slice_len, asock_pool **ret);
+ASOCK_EXPORT asock_pool *asock_pool_ref(asock_pool *pool);
+/* Slices that have been taken stay as they are for as long as the buffer does. */
+ASOCK_EXPORT asock_pool *asock_pool_unref(asock_pool *pool);
+/* data: the beginning of a slice that was taken. -EINVAL: it is none. */
+ASOCK_EXPORT int asock_pool_give(asock_pool *pool, void *data);
+/* A setter like set_buffer, which it replaces, and which replaces it. The op holds the pool. */
+ASOCK_EXPORT int asock_op_set_pool(asock_op *op, asock_pool *pool);
+
+/*
+ * The callback runs once per slice with octets, with ASOCK_MORE in the result flags, and the last time without:
+ * at the end of the stream, with an error, cancelled, timed out (all without a slice), or with the last
+ * slice that the daemon had; then submit it again. While all slices are with the program it waits. Receives that
+ * were submitted later wait for its end. -EBUSY: its pool is in use. The result is
+ * ASOCK_CONNECTION_ABORTED when the pool is of a session that has ended.
+ */
+ASOCK_EXPORT int asock_receive_multishot(asock_socket *socket, asock_op *op);
+/* In a callback of a multishot: where the octets are, NULL without; valid until it returns. */
+ASOCK_EXPORT void *asock_op_get_slice(asock_op *op, size_t *ret_len);
+/* The same, and the program keeps it until asock_pool_give(). NULL also when it was taken already. */
+ASOCK_EXPORT void *asock_op_take_slice(asock_op *op);
+/*
+ * Of a multishot without a callback: waits until it has octets, at most timeout_ms (-1: for ever).
+ * 1: here they are, taken; 0: it has ended, all octets have been seen, its results can be read;
+ * -ETIMEDOUT; -EINVAL: it is no such op; -EDEADLK as asock_op_wait. Submitted again it forgets those
+ * that nobody has asked for.
+ */
+ASOCK_EXPORT int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len);
 
 /* -------------------------------------------------------------------------------- begin and end
  *

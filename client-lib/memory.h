@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_LIB_MEMORY_H
+#define ASOCK_LIB_MEMORY_H
+
+/*
+ * Memory that the daemon shares: buffers, and pools of slices of one buffer for multishot receives.
+ *
+ * A buffer lives until the program has let go of it and no op in flight has a segment in it; then
+ * UNREGISTER leaves. Of a session that has ended it is ordinary memory.
+ *
+ * A slice:  FREE --RECEIVE, CREDIT--> CREDIT --completion--> FILLED --callback returned--> FREE
+ *             ^                          |                      |
+ *             +-----the op has ended-----+                      +--> TAKEN --given back--> FREE
+ */
+#include <asock/asock.h>
+
+#include "base/list.h"
+#include "proto/codec.h"
+
+struct asock_buffer {
+    asock_context *context;
+    unsigned int refs;
+    unsigned int uses; /* segments of ops in flight, and pools */
+    uint8_t *at;       /* NULL: not mapped */
+    size_t size;
+    uint32_t id;      /* 0: the daemon has none, or its session has ended */
+    struct list node; /* memory->leaving, or ->left */
+};
+
+/* A completion that its callback is still to be told of: an op's end, or one of a multishot's. */
+struct due {
+    struct list node; /* context->done; of a multishot without callback op->filled */
+    asock_op *op;
+    struct slice *slice; /* NULL: it has no octets */
+};
+
+enum slice_state { SLICE_FREE, SLICE_CREDIT, SLICE_FILLED, SLICE_TAKEN };
+
+struct slice {
+    struct due due;
+    asock_pool *pool;
+    uint32_t next; /* free one behind this one, + 1 */
+    enum slice_state state;
+    size_t len; /* octets received */
+};
+
+struct asock_pool {
+    asock_context *context;
+    unsigned int refs, holds; /* holds: for refs > 0, each op it is set in, each FILLED slice */
+    asock_buffer *buffer;
+    size_t slice_len;
+    uint32_t count, free, free_count; /* free: the first of them, + 1 */
+    uint32_t credit;                  /* slices that the daemon has, or will have */
+    asock_op *op;                     /* the multishot in flight; NULL: none */
+    struct slice slices[];
+};
+
+/* Of an op. */
+struct op_memory {
+    bool is_reference;       /* its octets are where both sides see them: none are in its frames */
+    bool has_uses;           /* some of its segments lie in buffers */
+    bool is_multishot;       /* a receive of the pool's slices */
+    bool is_more;            /* the callback that runs is not of its end */
+    asock_pool *pool;        /* set by the program; NULL: none */
+    struct slice *last;      /* that it ended with; NULL: with none */
+    struct slice *slice;     /* of the callback that runs */
+    struct list filled;      /* completions that asock_receive_next() will tell of */
+    struct list credit_node; /* memory->credits */
+    asock_buffer *made;      /* REGISTER: what it is for; refs 0: nobody waits for it any more */
+};
+
+/* Of a context. */
+struct memory {
+    asock_buffer **buffers; /* in the order of their addresses */
+    size_t count, cap;
+    struct list registers; /* ops whose REGISTER is to leave */
+    asock_op *registering; /* its REGISTER is on the way: one at a time */
+    struct list leaving;   /* buffers whose UNREGISTER is to leave */
+    struct list left;      /* it is on the way */
+    struct list credits;   /* ops whose CREDIT is to leave */
+    int descriptor;        /* came with a reply that is still to be read; -1: none */
+};
+
+/* buffer.c ------------------------------------------------------------------------------------ */
+
+void asock_memory_init(struct memory *memory);
+void asock_memory_deinit(struct memory *memory);
+/* The session has ended: buffers are ordinary memory from here on. */
+void asock_memory_end(asock_context *context);
+/* Keeps the first that nobody has taken; closes the others. */
+void asock_memory_add_descriptor(asock_context *context, int fd);
+
+/* Its segments are in flight: buffers in which they lie stay. Sets op->is_reference. */
+void asock_memory_use(asock_op *op);
+void asock_memory_unuse(asock_op *op);
+/* Of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */
+void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret);
+
+/* One frame of REGISTER, UNREGISTER or CREDIT; false: none is due. */
+bool asock_memory_add(asock_context *context);
+bool asock_memory_is_wanted(const asock_context *context);
+/* REGISTER's reply: 0 or -EPROTO. */
+int asock_buffer_answered(asock_op *op, const struct reply *reply);
+/* UNREGISTER's reply: false: there is none with this id. */
+bool asock_buffer_left(asock_context *context, uint32_t id);
+void asock_buffer_unuse(asock_buffer *buffer);
+
+/* pool.c -------------------------------------------------------------------------------------- */
+
+void asock_pool_hold(asock_pool *pool);
+void asock_pool_unhold(asock_pool *pool);
+/* Free slices become the daemon's, at most `most`. */
+void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret);
+void asock_pool_add_credit(asock_op *op); /* the frame */
+/* A completion of the op: 0 and its slice, now filled; -EPROTO. */
+int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
+void asock_pool_free(struct slice *slice);
+/* The multishot has ended: what it had left of its credit is free. */
+void asock_pool_leave(asock_op *op);
+/* Of its earlier flight: slices that nobody has asked for. */
+void asock_pool_forget(asock_op *op);
+
+#endif

@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Multishot receives out of a pool of slices, S38. */
+
+#include "tests/lib/fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What the callbacks of a multishot have seen. */
+struct seen {
+    int calls, ends;
+    uint64_t octets, mismatches;
+    int error;
+    unsigned int flags;
+    bool had_slice; /* the last one */
+    bool takes;     /* keeps what it gets */
+    char *taken[64];
+    int taken_count;
+    asock_socket *again; /* submits it there again when its credit is used up */
+    asock_op *cancels;   /* ends this one, once */
+    void (*then)(struct seen *seen, asock_op *op);
+};
+
+static void see(asock_op *op, void *userdata)
+{
+    struct seen *seen = userdata;
+    size_t len = 1;
+    char *data = asock_op_get_slice(op, &len);
+
+    seen->calls++;
+    seen->error = asock_op_get_error(op);
+    seen->flags = asock_op_get_result_flags(op);
+    seen->had_slice = data != NULL;
+    ck_assert_uint_eq(len, asock_op_get_bytes(op));
+    ck_assert((len > 0) == (data != NULL));
+    if (data && pattern_check(data, seen->octets, len) >= 0)
+        seen->mismatches++;
+    seen->octets += len;
+    if (seen->takes && data) {
+        ck_assert_ptr_eq(asock_op_take_slice(op), data);
+        ck_assert_ptr_null(asock_op_take_slice(op));
+        seen->taken[seen->taken_count++] = data;
+    }
+    if (seen->cancels)
+        ck_assert_int_eq(asock_cancel(seen->cancels), 0);
+    seen->cancels = NULL;
+    if (!(seen->flags & ASOCK_MORE)) {
+        seen->ends++;
+        if (seen->again && data)
+            pending(asock_receive_multishot(seen->again, op));
+    }
+    if (seen->then)
+        seen->then(seen, op);
+}
+
+static asock_pool *new_pool(size_t slice_len, size_t count)
+{
+    asock_buffer *buffer = NULL;
+    asock_pool *pool = NULL;
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, slice_len * count, LIVENESS_MS, &buffer), 0);
+    ck_assert_int_eq(asock_pool_new(buffer, slice_len, &pool), 0);
+    /* The pool keeps it. */
+    asock_buffer_unref(buffer);
+    return pool;
+}
+
+static asock_op *new_multishot(asock_pool *pool, struct seen *seen)
+{
+    asock_op *op = new_op();
+
+    ck_assert_int_eq(asock_op_set_pool(op, pool), 0);
+    if (seen)
+        ck_assert_int_eq(asock_op_set_callback(op, see, seen), 0);
+    return op;
+}
+
+static void write_pattern(int fd, uint64_t from, size_t len)
+{
+    char data[64 * KIB];
+
+    pattern_fill(data, from, len);
+    remote_write(fd, data, len);
+}
+
+START_TEST(test_s38_one_request_many_completions)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 8);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen);
+
+    pending(asock_receive_multishot(pair.socket, op));
+    for (int i = 0; i < 100; i++) {
+        write_pattern(pair.peer, seen.octets, 7);
+        wait_count(&seen.calls, i + 1);
+        ck_assert_uint_eq(seen.flags, ASOCK_MORE);
+        ck_assert_int_eq(seen.error, ASOCK_SUCCESS);
+        ck_assert(asock_op_is_pending(op));
+        ck_assert_int_eq(asock_op_get_error(op), -EINPROGRESS);
+        ck_assert_ptr_null(asock_op_get_slice(op, NULL));
+    }
+    ck_assert_uint_eq(seen.octets, 700);
+    ck_assert_uint_eq(seen.mismatches, 0);
+    remote_finish(pair.peer);
+    wait_count(&seen.ends, 1);
+    ck_assert_uint_eq(seen.flags, ASOCK_END_OF_STREAM);
+    ck_assert(!seen.had_slice);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_SUCCESS);
+    ck_assert_uint_eq(asock_op_get_bytes(op), 0);
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+/* Whatever the sizes, the stream arrives whole and in order; used-up credit means: submit again. */
+START_TEST(test_s38_stream_through_few_slices)
+{
+    static const size_t sizes[][2] = {{4096, 2}, {1024, 64}, {64 * KIB, 16}, {100, 200}};
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct server *server = server_start(SERVER_SOURCE, AF_INET, 2 * MIB);
+        asock_socket *sock = new_connected(fixture.context, server_addr(server));
+        asock_pool *pool = new_pool(sizes[i][0], sizes[i][1]);
+        struct seen seen = {.again = sock};
+        asock_op *op = new_multishot(pool, &seen);
+
+        pending(asock_receive_multishot(sock, op));
+        while (seen.flags != ASOCK_END_OF_STREAM)
+            wait_count(&seen.ends, seen.ends + 1);
+        ck_assert_uint_eq(seen.octets, 2 * MIB);
+        ck_assert_uint_eq(seen.mismatches, 0);
+        ck_assert_int_eq(seen.error, ASOCK_SUCCESS);
+        asock_op_unref(op);
+        asock_pool_unref(pool);
+        asock_socket_unref(sock);
+        server_stop(server);
+    }
+}
+END_TEST
+
+/* With the daemon stopped meanwhile it has no more than what it was given. */
+START_TEST(test_s38_ends_when_its_credit_is_used_up)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 4);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen);
+    char rest[64 * KIB];
+
+    private_daemon_freeze(fixture.daemon);
+    write_pattern(pair.peer, 0, 20000);
+    pending(asock_receive_multishot(pair.socket, op));
+    flush();
+    private_daemon_thaw(fixture.daemon);
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.calls, 4);
+    ck_assert_uint_eq(seen.octets, 4 * 4096);
+    ck_assert_uint_eq(seen.flags, 0);
+    ck_assert_int_eq(seen.error, ASOCK_SUCCESS);
+    ck_assert(seen.had_slice);
+    receive_now(pair.socket, rest, 20000 - 4 * 4096);
+    ck_assert_int_eq(pattern_check(rest, 4 * 4096, 20000 - 4 * 4096), -1);
+    /* And once more, with the same slices. */
+    seen.octets = 20000;
+    pending(asock_receive_multishot(pair.socket, op));
+    write_pattern(pair.peer, 20000, 10);
+    wait_count(&seen.calls, 5);
+    ck_assert_uint_eq(seen.octets, 20010);
+    ck_assert_uint_eq(seen.mismatches, 0);
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s38_never_outruns_what_the_program_gives_back)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 3);
+    struct seen seen = {.takes = true};
+    asock_op *op = new_multishot(pool, &seen);
+    uint64_t octets;
+
+    pending(asock_receive_multishot(pair.socket, op));
+    write_pattern(pair.peer, 0, 5 * 4096);
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.calls, 3);
+    octets = seen.octets;
+    ck_assert_uint_le(octets, 3 * 4096);
+    /* All slices are the program's: it waits. */
+    pending(asock_receive_multishot(pair.socket, op));
+    sync_with_daemon();
+    ck_assert_int_eq(seen.calls, 3);
+    for (int i = 0, at = 0; i < 3; i++, at += 4096)
+        ck_assert_int_eq(pattern_check(seen.taken[i], (uint64_t)at, octets < 4096 ? octets : 4096),
+                         -1);
+    ck_assert_int_eq(asock_pool_give(pool, seen.taken[1]), 0);
+    wait_count(&seen.calls, 4);
+    ck_assert_ptr_eq(seen.taken[3], seen.taken[1]);
+    ck_assert_uint_eq(seen.mismatches, 0);
+    ck_assert_int_eq(asock_pool_give(pool, seen.taken[0] + 1), -EINVAL);
+    ck_assert_int_eq(asock_pool_give(pool, &seen), -EINVAL);
+    ck_assert_int_eq(asock_pool_give(pool, NULL), -EINVAL);
+    ck_assert_int_eq(asock_pool_give(pool, seen.taken[0]), 0);
+    ck_assert_int_eq(asock_pool_give(pool, seen.taken[0]), -EINVAL);
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s38_holds_the_head_of_the_queue)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 4);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen), *behind;
+    char buf[10];
+
+    behind = new_op_with(buf, sizeof(buf));
+    pending(asock_receive_multishot(pair.socket, op));
+    pending(asock_receive(pair.socket, behind));
+    for (int i = 0; i < 20; i++) {
+        write_pattern(pair.peer, seen.octets, 5);
+        wait_count(&seen.calls, i + 1);
+        ck_assert(asock_op_is_pending(behind));
+    }
+    ck_assert_int_eq(asock_cancel(op), 0);
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.error, ASOCK_OPERATION_ABORTED);
+    remote_write(pair.peer, "next", 4);
+    expect_bytes(behind, ASOCK_SUCCESS, 4);
+    ck_assert_mem_eq(buf, "next", 4);
+    asock_op_unref(op);
+    asock_op_unref(behind);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+enum ending { BY_CANCEL, BY_TIMEOUT, BY_END, BY_RESET, BY_SHUTDOWN, BY_CLOSE, ENDINGS };
+
+static void end_it(enum ending ending, struct pair *pair, asock_op *op)
+{
+    asock_op *other = new_op();
+
+    if (ending == BY_CANCEL)
+        ck_assert_int_eq(asock_cancel(op), 0);
+    if (ending == BY_END)
+        remote_finish(pair->peer);
+    if (ending == BY_RESET) {
+        remote_reset(pair->peer);
+        pair->peer = -1;
+    }
+    if (ending == BY_SHUTDOWN)
+        submitted(asock_shutdown(pair->socket, other, ASOCK_SHUTDOWN_RECEIVE));
+    if (ending == BY_CLOSE)
+        submitted(asock_close(pair->socket, other, 0));
+    asock_op_unref(other);
+}
+
+START_TEST(test_s38_ends)
+{
+    static const int errors[] = {ASOCK_OPERATION_ABORTED, ASOCK_TIMED_OUT, ASOCK_SUCCESS,
+                                 ASOCK_CONNECTION_RESET,  ASOCK_SUCCESS,   ASOCK_OPERATION_ABORTED};
+
+    for (enum ending ending = BY_CANCEL; ending < ENDINGS; ending++) {
+        struct pair pair = new_pair(AF_INET);
+        asock_pool *pool = new_pool(4096, 4);
+        struct seen seen = {0};
+        asock_op *op = new_multishot(pool, &seen);
+        bool is_end = ending == BY_END || ending == BY_SHUTDOWN;
+
+        if (ending == BY_TIMEOUT)
+            ck_assert_int_eq(asock_op_set_timeout(op, 300), 0);
+        write_pattern(pair.peer, 0, 10);
+        pending(asock_receive_multishot(pair.socket, op));
+        wait_count(&seen.calls, 1);
+        end_it(ending, &pair, op);
+        wait_count(&seen.ends, 1);
+        ck_assert_msg(seen.error == errors[ending], "ending %d: %s", ending,
+                      asock_error_name(seen.error));
+        ck_assert_uint_eq(seen.flags, is_end ? ASOCK_END_OF_STREAM : 0);
+        ck_assert(!seen.had_slice);
+        ck_assert_uint_eq(seen.octets, 10);
+        asock_op_unref(op);
+        asock_pool_unref(pool);
+        pair_close(&pair);
+    }
+}
+END_TEST
+
+/* Nothing was asked of the daemon yet. */
+START_TEST(test_s38_ends_in_the_library)
+{
+    struct sockaddr_storage addr;
+    struct black_hole hole;
+    asock_pool *pool = new_pool(4096, 4);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen), *connect;
+    asock_socket *sock = new_socket(AF_INET);
+
+    remote_black_hole(&hole, &addr);
+    connect = new_connect_op(&addr);
+    pending(asock_receive_multishot(sock, op));
+    ck_assert_int_eq(asock_cancel(op), 0);
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.error, ASOCK_OPERATION_ABORTED);
+    submitted(asock_receive_multishot(sock, op));
+    wait_count(&seen.ends, 2);
+    ck_assert_int_eq(seen.error, ASOCK_NOT_CONNECTED);
+    pending(asock_connect(sock, connect));
+    pending(asock_receive_multishot(sock, op));
+    flush();
+    ck_assert_int_eq(asock_cancel(connect), 0);
+    wait_count(&seen.ends, 3);
+    ck_assert_int_eq(seen.error, ASOCK_OPERATION_ABORTED);
+    expect(connect, ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    asock_op_unref(connect);
+    asock_socket_unref(sock);
+    asock_pool_unref(pool);
+    remote_black_hole_close(&hole);
+}
+END_TEST
+
+START_TEST(test_s38_misuse)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 2), *other;
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen), *second = new_multishot(pool, NULL);
+    asock_buffer *buffer;
+    char buf[4];
+    void *data;
+    size_t len;
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, 4096, -1, &buffer), 0);
+    ck_assert_int_eq(asock_pool_new(NULL, 1, &other), -EINVAL);
+    ck_assert_int_eq(asock_pool_new(buffer, 0, &other), -EINVAL);
+    ck_assert_int_eq(asock_pool_new(buffer, 4097, &other), -EINVAL);
+    ck_assert_int_eq(asock_pool_new(buffer, 1, NULL), -EINVAL);
+    ck_assert_int_eq(asock_op_set_pool(op, NULL), -EINVAL);
+    ck_assert_int_eq(asock_op_set_pool(NULL, pool), -EINVAL);
+    asock_buffer_unref(buffer);
+    /* Buffers and pool replace each other. */
+    ck_assert_int_eq(asock_receive(pair.socket, op), -EINVAL);
+    ck_assert_int_eq(asock_op_set_buffer(op, buf, 4), 0);
+    ck_assert_int_eq(asock_receive_multishot(pair.socket, op), -EINVAL);
+    ck_assert_int_eq(asock_op_set_pool(op, pool), 0);
+    pending(asock_receive_multishot(pair.socket, op));
+    ck_assert_int_eq(asock_receive_multishot(pair.socket, op), -EBUSY);
+    ck_assert_int_eq(asock_receive_multishot(pair.socket, second), -EBUSY);
+    ck_assert_int_eq(asock_op_set_pool(op, pool), -EBUSY);
+    ck_assert_int_eq(asock_op_set_buffer(op, buf, 4), -EBUSY);
+    ck_assert_int_eq(asock_receive_next(op, 0, &data, &len), -EINVAL);
+    ck_assert_int_eq(asock_receive_next(second, 0, &data, &len), -EINVAL);
+    ck_assert_int_eq(asock_receive_next(NULL, 0, &data, &len), -EINVAL);
+    ck_assert_ptr_null(asock_op_take_slice(op));
+    ck_assert_int_eq(asock_cancel(op), 0);
+    wait_count(&seen.ends, 1);
+    /* What does not go together is the op's result. */
+    ck_assert_int_eq(asock_op_set_flags(op, ASOCK_WAIT_ALL), 0);
+    pending(asock_receive_multishot(pair.socket, op));
+    wait_count(&seen.ends, 2);
+    ck_assert_int_eq(seen.error, ASOCK_INVALID_ARGUMENT);
+    ck_assert_ptr_null(asock_pool_unref(NULL));
+    asock_op_unref(op);
+    asock_op_unref(second);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+/* ---- without a callback ---- */
+
+START_TEST(test_s38_waiting_for_the_next)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 4);
+    asock_op *op = new_multishot(pool, NULL);
+    uint64_t got = 0;
+    size_t len;
+    void *data;
+
+    pending(asock_receive_multishot(pair.socket, op));
+    ck_assert_int_eq(asock_receive_next(op, 20, &data, &len), -ETIMEDOUT);
+    for (int i = 0; i < 30; i++) {
+        write_pattern(pair.peer, got, 100);
+        ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 1);
+        ck_assert_int_eq(pattern_check(data, got, len), -1);
+        got += len;
+        ck_assert_int_eq(asock_pool_give(pool, data), 0);
+        while (got < (uint64_t)(i + 1) * 100) {
+            ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 1);
+            got += len;
+            ck_assert_int_eq(asock_pool_give(pool, data), 0);
+        }
+    }
+    write_pattern(pair.peer, got, 50);
+    remote_finish(pair.peer);
+    ck_assert_int_eq(asock_op_wait(op, LIVENESS_MS), 0);
+    ck_assert_uint_eq(asock_op_get_result_flags(op), ASOCK_END_OF_STREAM);
+    ck_assert_int_eq(asock_receive_next(op, -1, &data, &len), 1);
+    ck_assert_int_eq(pattern_check(data, got, len), -1);
+    ck_assert_int_eq(asock_pool_give(pool, data), 0);
+    while (asock_receive_next(op, -1, &data, &len) == 1)
+        ck_assert_int_eq(asock_pool_give(pool, data), 0);
+    ck_assert_int_eq(asock_receive_next(op, -1, &data, &len), 0);
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+/* What nobody has asked for is forgotten with the op, or when it is submitted again. */
+START_TEST(test_s38_slices_that_nobody_asked_for)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 2);
+    asock_op *op = new_multishot(pool, NULL);
+    size_t len;
+    void *data;
+
+    for (int i = 0; i < 5; i++) {
+        pending(asock_receive_multishot(pair.socket, op));
+        sync_with_daemon();
+        remote_write(pair.peer, "x", 1);
+        ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 1);
+        ck_assert_int_eq(asock_pool_give(pool, data), 0);
+        remote_write(pair.peer, "y", 1);
+        while (asock_op_is_pending(op) && asock_op_wait(op, 5) == -ETIMEDOUT)
+            ck_assert_int_eq(asock_cancel(op), 0);
+    }
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+/* ---- S5, S6: inside the callback ---- */
+
+static void let_go(struct seen *seen, asock_op *op)
+{
+    if (seen->calls == 1)
+        asock_op_unref(op);
+}
+
+START_TEST(test_s05_multishot_let_go_in_its_callback)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 4);
+    struct seen seen = {.then = let_go};
+    asock_op *op = new_multishot(pool, &seen);
+
+    pending(asock_receive_multishot(pair.socket, op));
+    asock_pool_unref(pool);
+    for (int i = 1; i <= 10; i++) {
+        write_pattern(pair.peer, seen.octets, 9);
+        wait_count(&seen.calls, i);
+    }
+    remote_finish(pair.peer);
+    wait_count(&seen.ends, 1);
+    pair_close(&pair);
+}
+END_TEST
+
+static void let_all_go(struct seen *seen, asock_op *op)
+{
+    if (seen->calls > 1)
+        return;
+    asock_op_unref(op);
+    asock_context_unref(fixture.context);
+    fixture.context = NULL;
+}
+
+START_TEST(test_s06_context_let_go_in_a_shot)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_context *context = fixture.context;
+    asock_pool *pool = new_pool(64, 4);
+    struct seen seen = {.then = let_all_go};
+    asock_op *op = new_multishot(pool, &seen);
+
+    pump_remove(context);
+    write_pattern(pair.peer, 0, 200);
+    pending(asock_receive_multishot(pair.socket, op));
+    asock_pool_unref(pool);
+    asock_socket_unref(pair.socket);
+    while (fixture.context) {
+        wait_fd(asock_context_get_fd(context), asock_context_get_events(context));
+        asock_context_process(context);
+    }
+    ck_assert_int_eq(seen.calls, 1);
+    close(pair.peer);
+}
+END_TEST
+
+START_TEST(test_s06_cancelled_in_its_callback)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(10, 64);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen);
+
+    seen.cancels = op;
+    write_pattern(pair.peer, 0, 300);
+    pending(asock_receive_multishot(pair.socket, op));
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.error, ASOCK_OPERATION_ABORTED);
+    ck_assert_uint_eq(seen.mismatches, 0);
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
+/* ---- S46 ---- */
+
+START_TEST(test_s46_multishot_of_a_lost_session)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 4);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen), *second = new_multishot(pool, NULL);
+    asock_socket *sock = pair.socket;
+
+    pending(asock_receive_multishot(sock, op));
+    write_pattern(pair.peer, 0, 100);
+    wait_count(&seen.calls, 1);
+    /* By the administrator: the path stays. */
+    {
+        asock_context *control = new_control();
+        char id[32];
+        const char *args[] = {id, NULL};
+
+        snprintf(id, sizeof(id), "%lld", (long long)inspect_number(fixture.context, "show", "id"));
+        ck_assert_int_ge(asock_context_control(control, "kill", args, NULL, NULL, LIVENESS_MS), 0);
+        asock_context_unref(control);
+    }
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.error, ASOCK_CONNECTION_ABORTED);
+    pump_remove(fixture.context);
+    ck_assert_int_eq(asock_context_reconnect(fixture.context), 0);
+    pair_close(&pair);
+    pair = new_pair(AF_INET);
+    /* The pool is of the session that was. */
+    submitted(asock_receive_multishot(pair.socket, second));
+    expect(second, ASOCK_CONNECTION_ABORTED);
+    asock_op_unref(op);
+    asock_op_unref(second);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+    pump_add(fixture.context);
+}
+END_TEST
+
+static const TTest **const tests[] = {
+    &test_s38_one_request_many_completions,
+    &test_s38_stream_through_few_slices,
+    &test_s38_ends_when_its_credit_is_used_up,
+    &test_s38_never_outruns_what_the_program_gives_back,
+    &test_s38_holds_the_head_of_the_queue,
+    &test_s38_ends,
+    &test_s38_ends_in_the_library,
+    &test_s38_misuse,
+    &test_s38_waiting_for_the_next,
+    &test_s38_slices_that_nobody_asked_for,
+    &test_s05_multishot_let_go_in_its_callback,
+    &test_s06_context_let_go_in_a_shot,
+    &test_s06_cancelled_in_its_callback,
+    &test_s46_multishot_of_a_lost_session,
+};
+
+int main(void)
+{
+    return RUN_SUITE("multishot", fixture_setup, tests);
+}
