@@ -96,6 +96,21 @@ void asock_close_abort(asock_socket *socket, uint32_t error)
     send_close(socket);
 }
 
+/*
+ * One that stays in flight because a frame in the output refers to it has its result already. It is
+ * there only where a daemon answered what it cannot have read.
+ */
+static asock_op *first_without_result(asock_socket *socket)
+{
+    list_for_each (&socket->ops, it) {
+        asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (op->state != OP_HELD)
+            return op;
+    }
+    return NULL;
+}
+
 void asock_close_answered(asock_socket *socket, uint32_t error)
 {
     asock_op *op;
@@ -107,7 +122,7 @@ void asock_close_answered(asock_socket *socket, uint32_t error)
         error = socket->close_error;
     asock_quiet_finish(&socket->quiet_options, NULL);
     asock_quiet_finish(&socket->quiet_sends, NULL);
-    while ((op = list_first(&socket->ops, asock_op, flight_node))) {
+    while ((op = first_without_result(socket))) {
         if (op == socket->close_op) {
             list_remove(&op->flight_node);
             continue;
