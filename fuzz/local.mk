@@ -8,6 +8,7 @@ fuzz_replays = \
 	fuzz/client.test \
 	fuzz/codec.test \
 	fuzz/conf.test \
+	fuzz/config.test \
 	fuzz/frame.test \
 	fuzz/host.test \
 	fuzz/policy.test \
@@ -24,6 +25,8 @@ fuzz_codec_test_SOURCES = fuzz/fuzz_codec.c $(FUZZ_REPLAY)
 fuzz_codec_test_LDADD = libproto.la $(PROTOBUF_C_LIBS)
 fuzz_conf_test_SOURCES = fuzz/fuzz_conf.c $(FUZZ_REPLAY)
 fuzz_conf_test_LDADD = libbase.la
+fuzz_config_test_SOURCES = fuzz/fuzz_config.c $(FUZZ_REPLAY)
+fuzz_config_test_LDADD = $(DAEMON_LIBS)
 fuzz_frame_test_SOURCES = fuzz/fuzz_frame.c $(FUZZ_REPLAY)
 fuzz_frame_test_LDADD = libproto.la
 fuzz_host_test_SOURCES = fuzz/fuzz_host.c $(FUZZ_REPLAY)
@@ -40,6 +43,7 @@ fuzzers = \
 	fuzz/fuzz_client \
 	fuzz/fuzz_codec \
 	fuzz/fuzz_conf \
+	fuzz/fuzz_config \
 	fuzz/fuzz_frame \
 	fuzz/fuzz_host \
 	fuzz/fuzz_policy \
@@ -57,6 +61,9 @@ fuzz_fuzz_codec_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_conf_SOURCES = fuzz/fuzz_conf.c fuzz/fuzz.h
 fuzz_fuzz_conf_LDADD = $(fuzz_conf_test_LDADD)
 fuzz_fuzz_conf_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_config_SOURCES = fuzz/fuzz_config.c fuzz/fuzz.h
+fuzz_fuzz_config_LDADD = $(fuzz_config_test_LDADD)
+fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_frame_SOURCES = fuzz/fuzz_frame.c fuzz/fuzz.h
 fuzz_fuzz_frame_LDADD = $(fuzz_frame_test_LDADD)
 fuzz_fuzz_frame_LDFLAGS = $(FUZZ_LINKFLAGS)
