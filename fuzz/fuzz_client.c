@@ -325,6 +325,67 @@ static void step_lie(struct script *s)
     say_reply(&reply, payload < PAYLOAD ? payload : PAYLOAD);
 }
 
+static void see_record(const struct asock_field *fields, size_t count, void *userdata)
+{
+    size_t *rows = userdata;
+
+    MUST(count <= CODEC_FIELDS_MAX);
+    for (size_t i = 0; i < count; i++)
+        MUST(fields[i].name && strlen(fields[i].name) > 0);
+    ++*rows;
+}
+
+/* What the daemon is going to say is there before the question, which knows no other token. */
+static void say_row(struct script *s)
+{
+    static const struct field fields[] = {{.name = "id", .number = 7}, {.name = "k", .text = "v"}};
+    uint64_t slot = next(s), uses = next(s);
+    struct reply reply = {.kind = KIND_COMPLETION, .op = uses << 32 | slot};
+    uint8_t how = next(s), record[64], octets[sizeof(record) + CODEC_REPLY_MAX];
+    long len = asock_codec_encode_record(fields, how & 1 ? 2 : 0, record, sizeof(record)), n;
+
+    MUST(len >= 0);
+    reply.flags = how & 2 ? REPLY_MORE : 0;
+    reply.error = how & 4 ? next(s) : 0;
+    if (how & 8)
+        record[len / 2] ^= next(s);
+    n = asock_codec_encode_reply(&reply, (uint32_t)len, octets, CODEC_REPLY_MAX);
+    MUST(n > 0);
+    memcpy(octets + n, record, (size_t)len);
+    say(octets, (size_t)(n + len));
+}
+
+static void step_inspect(struct script *s)
+{
+    static const char *const queries[] = {"list", "show 7", "stats", "learned"};
+    const char *id[] = {"7", NULL};
+    unsigned int which = next(s) % 6;
+    size_t rows = 0;
+    int r;
+
+    for (unsigned int i = next(s) % 4; i > 0; i--)
+        say_row(s);
+    if (which < 4)
+        r = asock_context_inspect(play.context, queries[which], see_record, &rows, 0);
+    else
+        r = asock_context_control(play.context, which == 4 ? "kill" : "reload",
+                                  which == 4 ? id : NULL, see_record, &rows, 0);
+    MUST(r < 0 || which >= 4 || (size_t)r == rows);
+    read_requests();
+}
+
+static void step_restrict(struct script *s)
+{
+    static const char rules[] = "[Rules]\nAllow=tcp * 443\n";
+    char text[16];
+
+    for (unsigned int i = next(s) % 3; i > 0; i--)
+        say_row(s);
+    MUST(asock_context_restrict(play.context, rules, sizeof(rules) - 1, 0, text, sizeof(text)) <=
+         0);
+    read_requests();
+}
+
 static void step_raw(struct script *s)
 {
     size_t len = next(s), left = (size_t)(s->end - s->at);
@@ -349,8 +410,9 @@ static void step_process(struct script *s)
 }
 
 static void (*const steps[])(struct script *s) = {
-    step_socket,  step_submit, step_submit, step_submit, step_cancel, step_release, step_wait,
-    step_welcome, step_answer, step_answer, step_lie,    step_raw,    step_process, step_stall,
+    step_socket,  step_submit,  step_submit,  step_submit,   step_cancel, step_release,
+    step_wait,    step_welcome, step_answer,  step_answer,   step_lie,    step_raw,
+    step_process, step_stall,   step_inspect, step_restrict,
 };
 
 /* ---------------------------------------------------------------------------------------- all of it */

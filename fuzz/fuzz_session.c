@@ -10,7 +10,7 @@
  * A client's life as the input tells it: octet by octet a step with its arguments, of the client (three
  * sockets), of the peers behind it, of time. Each request must be answered once, what arrives must be
  * what was sent, a stream may end cleanly only when it is whole, and nothing may be left at the end.
- * With the first octet's lowest bit set, frames of any octets come too, and nothing may be connected.
+ * The first octet says what kind of client it is (session_core.h).
  */
 
 #define SOCKETS 3
@@ -250,10 +250,122 @@ static void step_option(struct client *c, struct script *s)
 
 static void step_plain(struct client *c, struct script *s)
 {
-    static const uint8_t verbs[] = {VERB_SYNC, VERB_LIST, VERB_SHOW, VERB_STATS};
-    struct request r = {.verb = verbs[next(s) % 4]};
+    static const uint8_t verbs[] = {VERB_SYNC, VERB_LIST,   VERB_SHOW,  VERB_STATS,
+                                    VERB_KILL, VERB_RELOAD, VERB_JUDGE, VERB_LEARNED};
+    struct request r = {.verb = verbs[next(s) % 8]};
 
-    request(c, &r, NULL, 0);
+    if (r.verb == VERB_KILL)
+        r.show.id = next(s);
+    if (r.verb == VERB_RELOAD)
+        r.reload.close = next(s) & 1;
+    request(c, &r, "q", r.verb == VERB_JUDGE ? next(s) & 1 : 0);
+}
+
+/* ----------------------------------------------------------------------------------- shared memory */
+
+static void step_register(struct client *c, struct script *s)
+{
+    struct request r = {.verb = VERB_REGISTER};
+
+    r.reg.length = (uint64_t)next_len(s) * 4;
+    if (request(c, &r, NULL, 0))
+        core_settle(&c->core);
+}
+
+static void step_unregister(struct client *c, struct script *s)
+{
+    struct core_buffer *buffer = &c->core.buffers[next(s) % CORE_BUFFERS];
+    struct request r = {.verb = VERB_UNREGISTER};
+
+    r.unregister.buffer = buffer->id;
+    r.timeout_ms = next_timeout(s);
+    if (request(c, &r, NULL, 0))
+        buffer->is_released = true;
+}
+
+/* Full of `octet`; one in sixteen is out of its buffer's range. Returns the octets of all. */
+static uint64_t next_segments(struct client *c, struct script *s, uint8_t octet,
+                              struct segment out[static CORE_SLICES], struct segments *ret)
+{
+    uint64_t total = 0;
+
+    *ret = (struct segments){out, 1 + next(s) % CORE_SLICES};
+    for (uint32_t i = 0; i < ret->count; i++) {
+        uint8_t which = next(s);
+
+        core_memory_take(&c->core, which, next_len(s), octet, &out[i]);
+        total += out[i].length;
+        if (which >= 240)
+            out[i].offset = UINT64_MAX - which;
+    }
+    return total;
+}
+
+static void step_send_segments(struct client *c, struct script *s)
+{
+    struct request r = {.verb = VERB_SEND, .socket = next_id(s)};
+    struct segment at[CORE_SLICES];
+    struct told *op;
+    uint64_t len;
+
+    r.timeout_ms = next_timeout(s);
+    if (c->sockets[r.socket].chain)
+        return;
+    len = next_segments(c, s, (uint8_t)(c->core.tokens + 1), at, &r.send.segments);
+    op = request(c, &r, NULL, 0);
+    if (op)
+        op->len = len;
+}
+
+static void step_receive_segments(struct client *c, struct script *s)
+{
+    struct request r = {.verb = VERB_RECEIVE, .socket = next_id(s)};
+    struct segment at[CORE_SLICES];
+    struct told *op;
+    uint64_t len;
+
+    r.receive.flags = next(s) % 8;
+    r.timeout_ms = next_timeout(s);
+    len = next_segments(c, s, 0, at, &r.receive.segments);
+    op = request(c, &r, NULL, 0);
+    if (!op)
+        return;
+    op->len = len;
+    op->is_peek = r.receive.flags & RECEIVE_PEEK;
+    op->is_multishot = r.receive.flags & RECEIVE_MULTISHOT;
+    op->slice_count = op->is_multishot ? 0 : r.receive.segments.count;
+    memcpy(op->slices, at, sizeof(at));
+}
+
+static void step_credit(struct client *c, struct script *s)
+{
+    struct request r = {.verb = VERB_CREDIT, .socket = next_id(s)};
+    struct segment at[CORE_SLICES];
+    uint64_t back = next(s), len;
+
+    if (back >= c->core.tokens)
+        return;
+    r.credit.target = c->core.tokens - back;
+    len = next_segments(c, s, 0, at, &r.credit.segments);
+    if (request(c, &r, NULL, 0))
+        c->core.ops[r.credit.target].len += len;
+}
+
+/* --------------------------------------------------------------------------------------- the rest */
+
+static void step_restrict(struct client *c, struct script *s)
+{
+    static const char *const texts[] = {
+        "[Rules]\nAllow=tcp 127.0.0.1 *\nAllow=tcp localhost *\n",
+        "[Rules]\nDeny=tcp * * \"no\"\n",
+        "[Rules]\nAllow=tcp 127.0.0.1 1\n",
+        "[Rules]\nAlow=tcp * *\n",
+        "[Limits]\n",
+    };
+    const char *text = texts[next(s) % 5];
+    struct request r = {.verb = VERB_RESTRICT};
+
+    request(c, &r, text, (uint32_t)strlen(text));
 }
 
 static void step_raw(struct client *c, struct script *s)
@@ -310,9 +422,12 @@ static void step_peer_end(struct client *c, struct script *s)
 }
 
 static void (*const steps[])(struct client *c, struct script *s) = {
-    step_open,     step_connect, step_send,    step_chain,     step_piece,      step_receive,
-    step_shutdown, step_close,   step_cancel,  step_option,    step_plain,      step_raw,
-    step_time,     step_settle,  step_reading, step_peer_read, step_peer_write, step_peer_end,
+    step_open,          step_connect,          step_send,     step_chain,
+    step_piece,         step_receive,          step_shutdown, step_close,
+    step_cancel,        step_option,           step_plain,    step_raw,
+    step_time,          step_settle,           step_reading,  step_peer_read,
+    step_peer_write,    step_peer_end,         step_register, step_unregister,
+    step_send_segments, step_receive_segments, step_credit,   step_restrict,
 };
 
 static void say_hello(struct client *c)
@@ -332,14 +447,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t first = next(&s);
 
     memset(c.sockets, 0, sizeof(c.sockets));
-    core_start(&c.core, !(first & 1));
-    c.core.is_hostile = first & 1;
+    core_start(&c.core, first);
     c.core.connection_count = 1; /* [0]: of ops on sockets that were never opened */
-    say_hello(&c);
+    if (!(first & CORE_SILENT))
+        say_hello(&c);
     /* A few tokens are left for the end. */
     while (s.at < s.end && c.core.tokens < CORE_OPS - 2 * SOCKETS - 2)
         steps[next(&s) % (sizeof(steps) / sizeof(steps[0]))](&c, &s);
-    if (first & 2)
+    if (first & CORE_DIES)
         core_hang_up(&c.core);
     for (uint32_t id = 1; id <= SOCKETS; id++)
         close_socket(&c, id, 0, false);

@@ -2,7 +2,8 @@
 #
 # Fuzz targets, fuzz/fuzz_NAME.c. Each is built twice from the same source: NAME.test replays the
 # kept corpus in every "make check"; fuzz_NAME, with --enable-fuzzers (clang), looks for more, and
-# campaign.test runs them all for a while.
+# campaign.test runs them all for a while,
+# and coverage.test says how much the kept corpus reaches.
 
 fuzz_replays = \
 	fuzz/client.test \
@@ -34,7 +35,7 @@ fuzz_host_test_LDADD = $(DAEMON_LIBS)
 fuzz_policy_sources = fuzz/fuzz_policy.c $(policy_text_sources)
 fuzz_policy_test_SOURCES = $(fuzz_policy_sources) $(FUZZ_REPLAY)
 fuzz_policy_test_LDADD = $(DAEMON_LIBS)
-fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h
+fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h fuzz/session_memory.c
 fuzz_session_test_SOURCES = $(fuzz_session_sources) $(FUZZ_REPLAY)
 fuzz_session_test_LDADD = $(DAEMON_LIBS)
 
@@ -49,7 +50,7 @@ fuzzers = \
 	fuzz/fuzz_policy \
 	fuzz/fuzz_session
 noinst_PROGRAMS += $(fuzzers)
-TESTS += fuzz/campaign.test
+TESTS += fuzz/coverage.test fuzz/campaign.test
 FUZZ_LINKFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
 fuzz_fuzz_client_SOURCES = fuzz/fuzz_client.c fuzz/fuzz.h
@@ -85,4 +86,5 @@ check-fuzz: $(fuzzers)
 EXTRA_DIST += \
 	fuzz/README.md \
 	fuzz/campaign.test \
+	fuzz/coverage.test \
 	fuzz/corpus

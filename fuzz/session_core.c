@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/audit.h"
 #include "daemon/dispatch.h"
 #include "daemon/inspect.h"
 #include "daemon/policy.h"
@@ -75,17 +76,60 @@ static long stats_row(struct session *s, uint8_t *out, size_t cap)
     return show_row(s, 0, out, cap);
 }
 
-static const struct inspect_ops inspect = {list_row, show_row, stats_row};
+static int kill_session(struct session *s, uint64_t id)
+{
+    if (id != s->id)
+        return -ESRCH;
+    session_end(s, ERR_CONNECTION_ABORTED, "ended by the administrator");
+    return 0;
+}
+
+static long reload(struct session *s, bool is_closing, uint8_t *out, size_t cap,
+                   char ret_text[static INSPECT_TEXT_MAX])
+{
+    if (is_closing)
+        return show_row(s, 0, out, cap);
+    strcpy(ret_text, "file:1: nothing");
+    return -EINVAL;
+}
+
+static long judge_question(struct session *s, const uint8_t *question, size_t len, uint8_t *out,
+                           size_t cap, char ret_text[static INSPECT_TEXT_MAX])
+{
+    (void)question;
+    return reload(s, len > 0, out, cap, ret_text);
+}
+
+static const struct inspect_ops inspect = {
+    .list = list_row,
+    .show = show_row,
+    .stats = stats_row,
+    .kill = kill_session,
+    .reload = reload,
+    .judge = judge_question,
+    .learned = list_row,
+};
 
 static void on_session_gone(struct session *s)
 {
     ((struct core *)s->on_gone_data)->session = NULL;
 }
 
-void core_start(struct core *core, bool allow_any)
+static void start_audit(struct core *core, bool is_required)
+{
+    struct audit_config config = {
+        .mode = is_required ? POLICY_AUDIT_REQUIRED : POLICY_AUDIT_YES,
+        .journal = "/nonexistent/journal",
+    };
+
+    MUST(audit_new(&core->worker, &config, &core->worker.audit) == 0);
+}
+
+void core_start(struct core *core, uint8_t manner)
 {
     struct session_config config = {
         .worker = &core->worker,
+        .kind = manner & CORE_CONTROL ? LISTENER_CONTROL : LISTENER_CLIENT,
         .listener = "default",
         .dispatch = dispatch_frame,
         .on_gone = on_session_gone,
@@ -100,8 +144,11 @@ void core_start(struct core *core, bool allow_any)
     memset(core, 0, sizeof(*core));
     MUST(worker_init(&core->worker, read_clock) == 0);
     core->worker.fds_max = 8;
-    core->worker.policy = policy_new(allow_any ? POLICY_ANY : POLICY_DENY);
+    core->worker.policy = policy_new(manner & CORE_HOSTILE ? POLICY_DENY : POLICY_ANY);
     MUST(core->worker.policy);
+    if (manner & CORE_AUDITED)
+        start_audit(core, manner & CORE_REQUIRED);
+    netsock_buffer_limits(&core->worker.buffers);
     core->worker.inspect = &inspect;
     core->worker.limits.ops = 64;
     core->worker.limits.socket_ops = 16;
@@ -110,19 +157,28 @@ void core_start(struct core *core, bool allow_any)
     MUST(peer_read(pair[0], &peer) == 0);
     MUST(session_new(&config, pair[0], &peer, why, &core->session) == 0);
     core->client = pair[1];
+    core->is_hostile = manner & (CORE_HOSTILE | CORE_SILENT);
 }
 
 /* ---------------------------------------------------------------------------------------- replies */
 
 /* What was received is the next of what the peer wrote; what was peeked at, too. */
-static void judge_octets(struct core *core, const struct told *op, const struct frame *frame)
+static void judge_octets(struct core *core, const struct told *op, const struct reply *reply,
+                         const struct frame *frame)
 {
     struct connection *c = &core->connections[op->connection];
+    uint64_t octets = reply->bytes;
 
+    if (reply->body == BODY_SEGMENT)
+        core_memory_judge(core, &reply->segment, 1, octets, c->delivered);
+    else if (op->slice_count > 0)
+        core_memory_judge(core, op->slices, op->slice_count, octets, c->delivered);
+    else
+        octets = frame->payload_len;
     for (uint32_t i = 0; i < frame->payload_len; i++)
         MUST(frame->payload[i] == (uint8_t)((c->delivered + i) % 251));
     if (!op->is_peek)
-        c->delivered += frame->payload_len;
+        c->delivered += octets;
     MUST(c->delivered <= c->written);
 }
 
@@ -165,8 +221,10 @@ static void judge(struct core *core, const struct reply *reply, const struct fra
         return;
     MUST(reply->op >= 1 && reply->op <= core->tokens);
     op = &core->ops[reply->op];
-    if (op->verb == VERB_RECEIVE && !reply->error)
-        judge_octets(core, op, frame);
+    if (op->verb == VERB_RECEIVE && (!reply->error || op->slice_count > 0))
+        judge_octets(core, op, reply, frame);
+    if (op->verb == VERB_REGISTER && !reply->error)
+        core_memory_made(core, &reply->segment);
     if (!(reply->flags & REPLY_MORE))
         judge_end(core, op, reply);
     else
@@ -201,7 +259,7 @@ static bool read_replies(struct core *core)
         return false;
     core->in = realloc(core->in, core->in_len + step);
     MUST(core->in);
-    n = read(core->client, core->in + core->in_len, step);
+    n = core_memory_recv(core, core->in + core->in_len, step);
     if (n == 0)
         core->is_ended = true;
     if (n <= 0)
@@ -509,8 +567,10 @@ void core_finish(struct core *core)
     MUST(!core->session && core->worker.fds_used == 0);
     core->worker.resolver = resolver_free(core->worker.resolver);
     core->worker.policy = policy_unref(core->worker.policy);
+    core->worker.audit = audit_free(core->worker.audit);
     op_free_spares(&core->worker);
     worker_deinit(&core->worker);
+    core_memory_free(core);
     free_connections(core);
     while ((fd = accept(core_listener, NULL, NULL)) >= 0)
         close_with_reset(fd);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "daemon/loop.h"
 #include "daemon/resolver.h"
@@ -18,6 +19,8 @@
 
 #define CORE_OPS 512
 #define CORE_CONNECTIONS 64
+#define CORE_BUFFERS 4
+#define CORE_SLICES 3
 #define CORE_STREAM 1000000 /* octets remembered of one direction of a connection */
 
 /* One use of a socket id, from OPEN to CLOSE. */
@@ -38,12 +41,21 @@ struct told {
     uint32_t verb;
     uint32_t connection;
     uint64_t len; /* of a send, a connect's data, a receive */
-    bool is_peek, is_errors_only;
+    bool is_peek, is_errors_only, is_multishot;
+    struct segment slices[CORE_SLICES]; /* of a receive by reference, but for a multishot */
+    uint32_t slice_count;
     bool is_cancelled; /* asked for */
     uint64_t target;   /* of a cancel that found it; else 0 */
     bool is_done;
     uint32_t error;
     uint64_t bytes;
+};
+
+struct core_buffer {
+    uint32_t id;
+    uint8_t *at;
+    uint64_t length, used;
+    bool is_released; /* asked for */
 };
 
 struct core {
@@ -61,12 +73,26 @@ struct core {
     uint64_t tokens;           /* so many were used, from 1 on */
     struct connection connections[CORE_CONNECTIONS];
     uint32_t connection_count;
+    struct core_buffer buffers[CORE_BUFFERS];
+    uint32_t buffer_count;
+    int fds[CORE_OPS]; /* received, and of no buffer yet */
+    uint32_t fd_count;
 };
 
 extern int core_listener;
 extern uint16_t core_port, core_dead_port;
 
-void core_start(struct core *core, bool allow_any);
+/* Of the first octet of an input. */
+enum {
+    CORE_HOSTILE = 1,   /* octets of no meaning come too; nothing may be connected */
+    CORE_DIES = 2,      /* the client goes without a word */
+    CORE_CONTROL = 4,   /* it came by the control listener */
+    CORE_SILENT = 8,    /* it does not say Hello */
+    CORE_AUDITED = 16,  /* connections are recorded, by a journal that is not there */
+    CORE_REQUIRED = 32, /* and must be */
+};
+
+void core_start(struct core *core, uint8_t manner);
 /* Closes what is left, lets time pass, and judges. */
 void core_finish(struct core *core);
 
@@ -80,6 +106,17 @@ struct told *core_request(struct core *core, struct request *request, const void
 void core_raw(struct core *core, const void *data, size_t len);
 void core_accept(struct core *core);
 void core_hang_up(struct core *core); /* the client goes */
+
+/* Memory (session_memory.c). What comes with octets is kept; what a REGISTER got becomes a buffer. */
+ssize_t core_memory_recv(struct core *core, void *data, size_t len);
+void core_memory_made(struct core *core, const struct segment *segment);
+/* A part of a buffer that was never used, full of that octet; shorter, or nothing, at the buffer's end. */
+void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t octet,
+                      struct segment *ret);
+/* So many octets of what the peer wrote lie there, from that position on. */
+void core_memory_judge(struct core *core, const struct segment *segments, uint32_t count,
+                       uint64_t octets, uint64_t from);
+void core_memory_free(struct core *core);
 
 /* Peers. */
 void core_peer_read(struct connection *c, size_t len);
