@@ -22,7 +22,7 @@ static void give_back_octets(struct op *op)
     else
         op->send_freed += rest;
     op->send.received = op->bytes;
-    op_drop_chunks(op);
+    op_drop_chunks(op->session->worker, op);
 }
 
 static void give_back_count(struct op *op)

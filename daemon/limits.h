@@ -80,7 +80,7 @@
 #define IO_BLOCK (512u * 1024u)
 /* Asked for towards the client: fewer turns for a large reply. Of the kernel's memory it takes what is not read. */
 #define IO_SOCKET_BUFFER (1024 * 1024)
-/* Blocks that the worker keeps for the next session that needs one. */
+/* Blocks of each size that the worker keeps for the next session that needs one. */
 #define IO_BLOCKS_KEPT 8u
 /* Input that waits in front of a pause fits here mostly: the block goes back to the worker. */
 #define IO_SMALL 4096u
@@ -122,6 +122,8 @@
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */
 #define LIMIT_OPS_SPARE 1024u
+/* Octets of copied payload kept for reuse, likewise: the windows of two connections. */
+#define LIMIT_CHUNKS_SPARE (2u * 1024u * 1024u)
 /* The same for slices of shared memory: one for each of those, and some lists. */
 #define LIMIT_SLICES_SPARE 4096u
 /* After no memory for a session's next op. */

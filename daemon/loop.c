@@ -139,6 +139,8 @@ void worker_deinit(struct worker *w)
     w->quota = quota_unref(w->quota);
     while (w->block_count > 0)
         mem_free(w->blocks[--w->block_count]);
+    while (w->small_block_count > 0)
+        mem_free(w->small_blocks[--w->small_block_count]);
 }
 
 void worker_run(struct worker *w)
@@ -181,6 +183,23 @@ void worker_block_put(struct worker *w, void *block)
         return;
     if (w->block_count < IO_BLOCKS_KEPT)
         w->blocks[w->block_count++] = block;
+    else
+        mem_free(block);
+}
+
+void *worker_small_block_get(struct worker *w)
+{
+    if (w->small_block_count > 0)
+        return w->small_blocks[--w->small_block_count];
+    return mem_alloc(IO_SMALL);
+}
+
+void worker_small_block_put(struct worker *w, void *block)
+{
+    if (!block)
+        return;
+    if (w->small_block_count < IO_BLOCKS_KEPT)
+        w->small_blocks[w->small_block_count++] = block;
     else
         mem_free(block);
 }

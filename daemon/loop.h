@@ -22,6 +22,7 @@ struct policy;
 struct quota;
 struct resolver;
 struct inspect_ops;
+struct chunk;
 struct slice;
 struct learn;
 struct reload;
@@ -78,11 +79,15 @@ struct worker {
 
     struct list spare_ops; /* struct op */
     uint32_t spare_op_count;
+    struct chunk *spare_chunks; /* the largest at the end of the list */
+    uint32_t spare_chunk_octets;
     struct slice *spare_slices;
     uint32_t spare_slice_count;
 
     void *blocks[IO_BLOCKS_KEPT];
     unsigned int block_count;
+    void *small_blocks[IO_BLOCKS_KEPT];
+    unsigned int small_block_count;
 
     struct limits limits;
     uint32_t hello_ms;   /* until which a session has to say Hello */
@@ -136,5 +141,8 @@ static inline void deadline_unset(struct deadline *d)
 /* A block of IO_BLOCK octets, or NULL. */
 void *worker_block_get(struct worker *w);
 void worker_block_put(struct worker *w, void *block);
+/* The same of IO_SMALL octets. */
+void *worker_small_block_get(struct worker *w);
+void worker_small_block_put(struct worker *w, void *block);
 
 #endif

@@ -64,6 +64,17 @@ void op_free(struct worker *w, struct op *op)
     }
 }
 
+static void free_spare_chunks(struct worker *w)
+{
+    while (w->spare_chunks) {
+        struct chunk *chunk = w->spare_chunks;
+
+        w->spare_chunks = chunk->next;
+        mem_free(chunk);
+    }
+    w->spare_chunk_octets = 0;
+}
+
 void op_free_spares(struct worker *w)
 {
     struct op *op;
@@ -73,22 +84,40 @@ void op_free_spares(struct worker *w)
         mem_free(op);
     }
     w->spare_op_count = 0;
+    free_spare_chunks(w);
     slices_free_spares(w);
 }
 
-int op_append_chunk(struct op *op, const uint8_t *data, uint32_t len)
+/* The spare one put back last, if it has the room: clients mostly send pieces of one size. */
+static struct chunk *chunk_new(struct worker *w, uint32_t capacity)
+{
+    struct chunk *chunk = w->spare_chunks;
+
+    if (chunk && chunk->capacity >= capacity) {
+        w->spare_chunks = chunk->next;
+        w->spare_chunk_octets -= chunk->capacity;
+        return chunk;
+    }
+    chunk = mem_alloc(sizeof(*chunk) + capacity);
+    if (chunk)
+        chunk->capacity = capacity;
+    return chunk;
+}
+
+int op_append_chunk(struct worker *w, struct op *op, const uint8_t *data, uint32_t len,
+                    uint32_t done)
 {
     struct chunk *chunk;
 
-    if (len == 0)
+    if (done == len)
         return 0;
-    chunk = mem_alloc(sizeof(*chunk) + len);
+    chunk = chunk_new(w, len);
     if (!chunk)
         return -ENOMEM;
     chunk->next = NULL;
-    chunk->start = 0;
+    chunk->start = done;
     chunk->end = len;
-    memcpy(chunk->data, data, len);
+    memcpy(chunk->data + done, data + done, len - done);
     if (op->send.last)
         op->send.last->next = chunk;
     else
@@ -97,18 +126,27 @@ int op_append_chunk(struct op *op, const uint8_t *data, uint32_t len)
     return 0;
 }
 
-void op_drop_chunks(struct op *op)
+void op_drop_chunks(struct worker *w, struct op *op)
 {
     while (op->send.first) {
         struct chunk *chunk = op->send.first;
 
         op->send.first = chunk->next;
-        op_drop_chunk(chunk);
+        op_drop_chunk(w, chunk);
     }
     op->send.last = NULL;
 }
 
-void op_drop_chunk(struct chunk *chunk)
+/* Those that are too small for what is sent now make room for others. */
+void op_drop_chunk(struct worker *w, struct chunk *chunk)
 {
-    mem_free(chunk);
+    if (w->spare_chunks && w->spare_chunks->capacity < chunk->capacity)
+        free_spare_chunks(w);
+    if (chunk->capacity > LIMIT_CHUNKS_SPARE - w->spare_chunk_octets) {
+        mem_free(chunk);
+        return;
+    }
+    chunk->next = w->spare_chunks;
+    w->spare_chunks = chunk;
+    w->spare_chunk_octets += chunk->capacity;
 }

@@ -44,6 +44,7 @@ struct op_class {
 struct chunk {
     struct chunk *next;
     uint32_t start, end;
+    uint32_t capacity;
     uint8_t data[];
 };
 
@@ -110,9 +111,13 @@ struct op *op_new(struct worker *w);
 void op_free(struct worker *w, struct op *op);
 void op_free_spares(struct worker *w);
 
-/* The chunks of a send, or of a connect's data. */
-int op_append_chunk(struct op *op, const uint8_t *data, uint32_t len);
-void op_drop_chunks(struct op *op);
-void op_drop_chunk(struct chunk *chunk);
+/*
+ * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. Of len octets
+ * the first `done` are not needed any more; room is made for all, so that the next frame's fit too.
+ */
+int op_append_chunk(struct worker *w, struct op *op, const uint8_t *data, uint32_t len,
+                    uint32_t done);
+void op_drop_chunks(struct worker *w, struct op *op);
+void op_drop_chunk(struct worker *w, struct chunk *chunk);
 
 #endif

@@ -434,7 +434,7 @@ int verb_connect(struct op *op, const struct call *call)
     err = prepare(c, sock, r);
     if (err != 0)
         return err;
-    if (op_append_chunk(op, call->payload, call->payload_len) < 0 ||
+    if (op_append_chunk(sock->worker, op, call->payload, call->payload_len, 0) < 0 ||
         sock_set_destination(sock, c->is_by_name ? c->host.name : NULL, c->port) < 0)
         return ERR_NO_BUFFER_SPACE;
     if (sock_charge_buffers(sock) < 0) {

@@ -74,7 +74,7 @@ static void drop_taken(struct op *op, size_t octets)
         if (!c->next)
             op->send.last = NULL;
         c->next = NULL;
-        op_drop_chunk(c);
+        op_drop_chunk(op->sock->worker, c);
     }
 }
 
@@ -178,7 +178,7 @@ static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
             sock->wants_write = true;
         took(op, (uint64_t)n);
     }
-    if (op_append_chunk(op, data + n, len - (uint32_t)n) < 0)
+    if (op_append_chunk(sock->worker, op, data, len, (uint32_t)n) < 0)
         return ERR_NO_BUFFER_SPACE;
     return 0;
 }

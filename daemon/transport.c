@@ -218,7 +218,7 @@ static void drop_input(struct transport *t)
     if (t->in_cap == IO_BLOCK)
         worker_block_put(t->worker, t->in);
     else
-        mem_free(t->in);
+        worker_small_block_put(t->worker, t->in);
     t->in = NULL;
     t->in_start = t->in_end = t->in_cap = 0;
 }
@@ -270,7 +270,7 @@ static int prepare_input(struct transport *t)
         return -ENOMEM;
     if (len > 0)
         memcpy(block, t->in + t->in_start, len);
-    mem_free(t->in);
+    worker_small_block_put(t->worker, t->in);
     t->in = block;
     t->in_cap = IO_BLOCK;
     t->in_start = 0;
@@ -320,7 +320,7 @@ void transport_trim_input(struct transport *t)
     }
     if (len > IO_SMALL || t->in_cap != IO_BLOCK)
         return;
-    small = mem_alloc(IO_SMALL);
+    small = worker_small_block_get(t->worker);
     if (!small)
         return; /* the block serves as well */
     memcpy(small, t->in + t->in_start, len);
