@@ -65,6 +65,8 @@ static void turn(void)
 {
     struct pollfd fd = {.fd = asock_context_get_fd(state.context)};
 
+    /* What was queued leaves before the sleep, not after it: poll() need not wait for room first. */
+    check(asock_context_flush(state.context), "asock_context_flush");
     fd.events = (short)asock_context_get_events(state.context);
     poll(&fd, 1, asock_context_get_timeout(state.context));
     check(asock_context_process(state.context), "asock_context_process");

@@ -32,5 +32,8 @@ EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.p
 # README.md
 py_tests += tests/integration/test_readme.py
 
-# bench/
-py_tests += tests/integration/test_bench.py
+# bench/, and what is measured by its client
+py_tests += \
+	tests/integration/test_bench.py \
+	tests/integration/test_steady_state.py \
+	tests/integration/test_syscalls.py

@@ -24,3 +24,9 @@ endif
 check_PROGRAMS += tests/lib/no-peerpidfd
 tests_lib_no_peerpidfd_SOURCES = tests/lib/no_peerpidfd.c
 tests_lib_no_peerpidfd_LDADD =
+
+# Preloaded into a daemon. An rpath, though it is not installed: libtool makes a shared object then.
+check_LTLIBRARIES += tests/lib/count-alloc.la
+tests_lib_count_alloc_la_SOURCES = tests/lib/count_alloc.c
+tests_lib_count_alloc_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
+tests_lib_count_alloc_la_LDFLAGS = $(LIB_LDFLAGS) -module -shared -avoid-version -rpath /nowhere
