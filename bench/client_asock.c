@@ -31,6 +31,7 @@ static struct asock {
     unsigned int op_count, in_flight;
     uint64_t position, finished, total;
     unsigned char *buffers;
+    const unsigned char *sent; /* the pattern: the client's, or in shared memory */
 } state;
 
 static void check(int r, const char *what)
@@ -215,7 +216,7 @@ static bool is_quiet(const struct options *o, unsigned int index)
 static void send_piece(asock_op *op, unsigned int index)
 {
     const struct options *o = &state.client->o;
-    const unsigned char *data = pattern_at(state.client->sent, state.position);
+    const unsigned char *data = pattern_at(state.sent, state.position);
 
     asock_op_set_buffer(op, (void *)data, o->size);
     asock_op_set_flags(op, is_quiet(o, index) ? ASOCK_ERRORS_ONLY : 0);
@@ -234,19 +235,42 @@ static void on_sent(asock_op *op, void *userdata)
         send_piece(op, (unsigned int)(uintptr_t)userdata);
 }
 
-static void on_received(asock_op *op, void *userdata)
+static void take(const void *data, uint64_t n)
 {
-    unsigned char *buffer = userdata;
-    uint64_t n;
-
-    check_op(op, "receive");
-    n = asock_op_get_bytes(op);
     if (n == 0)
         fail("the connection ended");
-    if (!pattern_is(state.client->expected, state.finished, buffer, n))
+    if (!pattern_is(state.client->expected, state.finished, data, n))
         fail("wrong octets came behind position %llu", (unsigned long long)state.finished);
     state.finished += n;
-    receive(state.lines[0].socket, op, on_received, buffer);
+}
+
+static void on_received(asock_op *op, void *userdata)
+{
+    check_op(op, "receive");
+    take(userdata, asock_op_get_bytes(op));
+    receive(state.lines[0].socket, op, on_received, userdata);
+}
+
+/* One request, many completions: the data lies in a slice of the shared memory. */
+static void on_slice(asock_op *op, void *userdata)
+{
+    size_t len;
+    const void *data = asock_op_get_slice(op, &len);
+
+    (void)userdata;
+    check_op(op, "multishot receive");
+    if (data != NULL)
+        take(data, len);
+    if ((asock_op_get_result_flags(op) & ASOCK_MORE) == 0)
+        check(asock_receive_multishot(state.lines[0].socket, op), "asock_receive_multishot");
+}
+
+static asock_buffer *shared_memory(size_t size)
+{
+    asock_buffer *buffer;
+
+    check(asock_buffer_new(state.context, size, 30000, &buffer), "asock_buffer_new");
+    return buffer;
 }
 
 static void prepare_bulk(struct client *c)
@@ -261,6 +285,13 @@ static void prepare_bulk(struct client *c)
 static void prepare_up(struct client *c)
 {
     prepare_bulk(c);
+    state.sent = c->sent;
+    if (c->o.shared) {
+        unsigned char *data = asock_buffer_data(shared_memory(PATTERN_PERIOD + PATTERN_PIECE));
+
+        pattern_fill(data, c->o.spoil);
+        state.sent = data;
+    }
     for (unsigned int i = 0; i < state.op_count; i++)
         state.ops[i] = new_op(on_sent, (void *)(uintptr_t)i);
 }
@@ -286,10 +317,24 @@ static void run_up(struct client *c, long units)
         fail("the server has seen something else");
 }
 
+static void prepare_multishot(struct client *c)
+{
+    asock_pool *pool;
+
+    check(asock_pool_new(shared_memory(IN_FLIGHT), c->o.size, &pool), "asock_pool_new");
+    state.ops[0] = new_op(on_slice, NULL);
+    check(asock_op_set_pool(state.ops[0], pool), "asock_op_set_pool");
+    check(asock_receive_multishot(state.lines[0].socket, state.ops[0]), "asock_receive_multishot");
+}
+
 /* The receives stay from one run to the next: there is always one for what comes. */
 static void prepare_down(struct client *c)
 {
     prepare_bulk(c);
+    if (c->o.shared) {
+        prepare_multishot(c);
+        return;
+    }
     state.buffers = malloc(state.op_count * c->o.size);
     if (state.buffers == NULL)
         fail("no memory");

@@ -24,6 +24,8 @@ PATTERNS = {  # the name in the document: units that count, the client's argumen
     "send 64 KiB": (1000, ["--test", "up", "--size", "65536"]),
     "receive 4 KiB": (2000, ["--test", "down", "--size", "4096"]),
     "receive 64 KiB": (1000, ["--test", "down", "--size", "65536"]),
+    "send 64 KiB, shared": (1000, ["--test", "up", "--size", "65536", "--shared"]),
+    "receive 64 KiB, shared": (1000, ["--test", "down", "--size", "65536", "--shared"]),
     "connect, echo, close": (500, ["--test", "connect"]),
     "the same, 16 at once": (1000, ["--test", "connect", "--connections", "16"]),
 }
