@@ -157,7 +157,8 @@ class Asockd(System):
     def command(self):
         more = ["--config", self.file("conf")] if self.roomy else []
         return [self.find(self.build), "--runtime-dir", self.directory, "--allow-any",
-                "--log-level", "error", *more]
+                "--log-level", "error", *more,
+                *os.environ.get("ASOCK_BENCH_OPTIONS", "").split()]
 
     def listens(self):
         with socket.socket(socket.AF_UNIX) as probe:

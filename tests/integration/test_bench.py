@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 from asockd import DEADLINE
+from build import BUILD_OPTIONS
 
 RUN = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "bench", "run")
 ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
@@ -18,6 +19,7 @@ def run(*arguments):
     build = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
     return subprocess.run([sys.executable, RUN, "--build", build, "--here", "--quick",
                            "--only", "direct,asockd", *arguments], stdin=subprocess.DEVNULL,
+                          env={**os.environ, "ASOCK_BENCH_OPTIONS": " ".join(BUILD_OPTIONS)},
                           capture_output=True, text=True, timeout=4 * DEADLINE, check=False)
 
 

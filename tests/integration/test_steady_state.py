@@ -10,14 +10,15 @@ import unittest
 from asockd import DEADLINE, Daemon
 from build import INSTRUMENTED
 
+if INSTRUMENTED:
+    raise unittest.SkipTest("instruments have their own allocator")
+
 BUILD = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
 MODULE = os.path.join(BUILD, "tests", "lib", ".libs", "count-alloc.so")
 
 
 class SteadyState(unittest.TestCase):
     def setUp(self):
-        if INSTRUMENTED:
-            self.skipTest("instruments have their own allocator")
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         os.chmod(folder.name, 0o755)

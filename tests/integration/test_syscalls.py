@@ -15,6 +15,9 @@ import unittest
 from asockd import DEADLINE, Daemon
 from build import INSTRUMENTED
 
+if INSTRUMENTED:
+    raise unittest.SkipTest("instruments do calls of their own")
+
 BUILD = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
 DOCUMENT = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "docs", "PERFORMANCE.md")
 PATTERNS = {  # the name in the document: units that count, the client's arguments
@@ -63,8 +66,6 @@ class Tracer:
 class Calls(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        if INSTRUMENTED:
-            raise unittest.SkipTest("instruments do calls of their own")
         if shutil.which("strace") is None:
             raise unittest.SkipTest("no strace")
         cls.server = subprocess.Popen([os.path.join(BUILD, "bench", "server")], stdin=subprocess.PIPE,
