@@ -57,8 +57,7 @@ struct session {
     enum listener_kind kind;
     char listener[32]; /* its name */
     char name[CODEC_NAME_MAX + 1];
-    uint64_t id; /* never used twice */
-    uint64_t created;
+    uint64_t id, created; /* id: never used twice */
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
     void *on_gone_data;
@@ -86,11 +85,10 @@ struct session {
     uint32_t stream_count;
     uint32_t rows; /* told since rows_task ran */
 
-    uint64_t queued;     /* octets of sends that the kernel has not taken */
-    uint64_t unreported; /* of the freed octets and ops, not yet told */
-    uint64_t unreported_ops;
-    struct list report;       /* sockets with something unreported */
-    struct list room_waiters; /* sockets whose receive waits for room */
+    uint64_t queued;                     /* octets of sends that the kernel has not taken */
+    uint64_t unreported, unreported_ops; /* of the freed octets and ops, not yet told */
+    struct list report;                  /* sockets with something unreported */
+    struct list room_waiters;            /* sockets whose receive waits for room */
 
     uint32_t held_id;               /* socket whose completion may wait for the next one */
     struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */

@@ -191,7 +191,7 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(VERB_, SET_OPTION), N(VERB_, SYNC),       N(VERB_, LIST),    N(VERB_, GET_OPTION),
         N(VERB_, SHOW),       N(VERB_, STATS),      N(VERB_, KILL),    N(VERB_, RESTRICT),
         N(VERB_, REGISTER),   N(VERB_, UNREGISTER), N(VERB_, RELOAD),  N(VERB_, JUDGE),
-        N(VERB_, LEARNED),
+        N(VERB_, LEARNED),    N(VERB_, CREDIT),
     };
     static const struct number options[] = {
         N(OPTION_, NO_DELAY),         N(OPTION_, KEEP_ALIVE),
@@ -219,7 +219,8 @@ START_TEST(test_small_enums_are_the_protos)
     static const struct number request_flags[] = {
         {"REQUEST_FLAG_ERRORS_ONLY", REQUEST_ERRORS_ONLY}};
     static const struct number receive_flags[] = {{"RECEIVE_FLAG_PEEK", RECEIVE_PEEK},
-                                                  {"RECEIVE_FLAG_WAIT_ALL", RECEIVE_WAIT_ALL}};
+                                                  {"RECEIVE_FLAG_WAIT_ALL", RECEIVE_WAIT_ALL},
+                                                  {"RECEIVE_FLAG_MULTISHOT", RECEIVE_MULTISHOT}};
     static const struct number reply_flags[] = {{"REPLY_FLAG_MORE", REPLY_MORE},
                                                 {"REPLY_FLAG_END_OF_STREAM", REPLY_END_OF_STREAM},
                                                 {"REPLY_FLAG_FOUND", REPLY_FOUND}};
