@@ -65,6 +65,8 @@
 
 /* Buffers of a session: each costs a descriptor and a mapping. */
 #define LIMIT_BUFFERS 64u
+/* Between two looks whether a client has fetched what its session sent before it ended. */
+#define UNREAD_MS 200u
 /* Windows of two megabytes for some thirty fast connections. */
 #define LIMIT_SHARED_DEFAULT (64u * 1024u * 1024u)
 /* Emptied per turn: a hole of so much takes the kernel less than a millisecond. */

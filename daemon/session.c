@@ -299,6 +299,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     s->on_gone_data = config->on_gone_data;
     snprintf(s->listener, sizeof(s->listener), "%s", config->listener);
     s->only_hello = true;
+    s->unread_fd = -1;
     s->peer = *peer;
     init_lists(s);
     r = acquire(s, config, fd, ret_why);
@@ -372,7 +373,7 @@ static void close_sockets(struct session *s)
 
 void session_part_left(struct session *s)
 {
-    if (s->has_ended && list_is_empty(&s->lingering) && s->buffer_count == 0)
+    if (s->has_ended && list_is_empty(&s->lingering) && s->buffer_count == 0 && s->unread_fd < 0)
         worker_defer(s->worker, &s->gone);
 }
 
@@ -409,11 +410,11 @@ void session_end(struct session *s, uint32_t error, const char *text)
     drop_ops(s, &s->done);
     drop_ops(s, &s->streams);
     transport_flush_now(&s->transport);
-    transport_deinit(&s->transport);
     task_cancel(&s->run);
     task_cancel(&s->report_task);
     task_cancel(&s->rows_task);
     deadline_unset(&s->retry);
+    session_leave_transport(s);
     /* What it still has is its lingering sockets: it is nobody's client any more. */
     peer_deinit(&s->peer);
     session_quota_end(s);

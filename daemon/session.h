@@ -94,6 +94,7 @@ struct session {
     struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
+    int unread_fd;               /* the session has ended, and they are not fetched; -1: none */
     uint64_t shared;             /* octets of all buffers */
 
     bool has_hello;   /* requests are allowed */
@@ -164,9 +165,9 @@ struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none
 
 /* Charged and made, not yet sent. 0; -EDQUOT: over a limit; -ENOMEM; -EMFILE; other -errno. */
 int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
-/* NULL: none, or it has been given back. */
-struct session_buffer *session_buffer(struct session *s, uint32_t id);
+struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s);
+void session_leave_transport(struct session *s); /* closes, when no descriptor is on its way */
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 
@@ -186,8 +187,7 @@ bool session_send_reply(struct session *s, const struct reply *reply, const void
                         uint32_t payload_len);
 /* For how many replies there is room, at most `want`; 0: wait for room. */
 unsigned int session_reply_room(struct session *s, unsigned int want);
-/* What an op's completion says, whatever its verb. */
-void session_fill_reply(const struct op *op, struct reply *ret);
+void session_fill_reply(const struct op *op, struct reply *ret); /* of any verb's completion */
 /* The reply of an op in OP_DONE: now, or when there is room. */
 void session_reply_op(struct session *s, struct op *op);
 /* Room for replies, or for another receive, may be there: everything that waits for it goes on. */

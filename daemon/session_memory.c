@@ -3,11 +3,13 @@
  * A session's buffers: shared memory by id.
  *
  * Happy path: charged, made, sent with the reply; released by the client or with the session, emptied
- * when no op uses it, and only then not charged any more.
+ * when no op uses it, and only then not charged any more. What the client has not fetched when its session
+ * ends is kept an eye on until it has, or has gone.
  * Failures: over the session's limits, the client leaves its descriptors unread, no memory.
  */
 #include <assert.h>
 #include <errno.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "daemon/complete.h"
@@ -74,7 +76,7 @@ static struct session_buffer *free_buffer(struct session *s)
  */
 static bool may_send_descriptor(struct session *s)
 {
-    if (list_is_empty(&s->transport.parcels) && transport_is_read(&s->transport))
+    if (list_is_empty(&s->transport.parcels) && transport_is_read(s->transport.fd))
         s->descriptors_unread = 0;
     return s->descriptors_unread < LIMIT_BUFFERS;
 }
@@ -117,6 +119,33 @@ void session_release_buffers(struct session *s)
         if (buffer)
             shared_release(buffer->shared);
     }
+}
+
+/* As long as it lasts the session counts as a client: who ends sessions by the thousand gets no more. */
+static void on_unread(struct deadline *deadline)
+{
+    struct session *s = container_of(deadline, struct session, retry);
+
+    if (!s->worker->is_stopping && !transport_is_read(s->unread_fd)) {
+        worker_set_deadline(s->worker, deadline, UNREAD_MS);
+        return;
+    }
+    close(s->unread_fd);
+    s->unread_fd = -1;
+    session_part_left(s);
+}
+
+void session_leave_transport(struct session *s)
+{
+    int fd = s->transport.fd;
+
+    if (s->descriptors_unread == 0 || s->worker->is_stopping || transport_is_read(fd)) {
+        transport_deinit(&s->transport);
+        return;
+    }
+    s->unread_fd = transport_detach(&s->transport);
+    deadline_init(&s->retry, on_unread);
+    worker_set_deadline(s->worker, &s->retry, UNREAD_MS);
 }
 
 static int take_slice(struct session *s, const struct segment *segment, struct slices *to)

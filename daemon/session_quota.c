@@ -231,6 +231,9 @@ void session_quota_end(struct session *s)
     give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
     give_back(s, QUOTA_QUEUED, &s->held.queued, s->queued);
+    /* Its descriptor is still there, and others are on the way to the client. */
+    if (s->unread_fd >= 0)
+        return;
     if (s->held.is_client)
         quota_uncharge(s->quota, QUOTA_CLIENTS, 1);
     s->held.is_client = false;

@@ -223,8 +223,10 @@ static void drop_input(struct transport *t)
     t->in_start = t->in_end = t->in_cap = 0;
 }
 
-void transport_deinit(struct transport *t)
+int transport_detach(struct transport *t)
 {
+    int fd = t->fd;
+
     task_cancel(&t->flush);
     deadline_unset(&t->hold);
     ev_io_stop(t->worker->loop, &t->read_io);
@@ -232,8 +234,14 @@ void transport_deinit(struct transport *t)
     drop_input(t);
     drop_output(t);
     t->out_small = t->out = mem_free(t->out_small);
-    close(t->fd);
     t->fd = -1;
+    shutdown(fd, SHUT_RDWR);
+    return fd;
+}
+
+void transport_deinit(struct transport *t)
+{
+    close(transport_detach(t));
 }
 
 void transport_resume(struct transport *t)
@@ -406,11 +414,11 @@ void transport_commit_parcel(struct transport *t, size_t len, struct parcel *par
     transport_commit(t, len);
 }
 
-bool transport_is_read(const struct transport *t)
+bool transport_is_read(int fd)
 {
     int unread = 0;
 
-    return ioctl(t->fd, SIOCOUTQ, &unread) == 0 && unread == 0;
+    return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
 }
 
 void transport_flush_now(struct transport *t)

@@ -62,6 +62,8 @@ struct transport {
 /* Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume(). */
 int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
+/* The same, but the descriptor, with nothing to be read or written any more, is the caller's. */
+int transport_detach(struct transport *t);
 
 void transport_resume(struct transport *t);
 void transport_pause(struct transport *t);
@@ -110,8 +112,8 @@ static inline void transport_wait_room(struct transport *t)
 void transport_commit(struct transport *t, size_t len);
 /* The same; parcel->fd goes with the first of these octets. */
 void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel);
-/* Everything that was written has been read by the other end. */
-bool transport_is_read(const struct transport *t);
+/* Everything that was written has been read by the other end, or it is gone. */
+bool transport_is_read(int fd);
 /*
  * Between these, output that is committed need not leave at the end of the turn: it may wait up to
  * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first and

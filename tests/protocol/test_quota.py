@@ -109,6 +109,27 @@ class Clients(QuotaTest):
         wires.append(self.client())
         self.refused(self.connect())
 
+    def test_s45_a_session_that_ended_counts_until_its_descriptors_are_fetched(self):
+        ended = []
+        for count in range(1, 5):
+            wire = self.client()
+            total = self.daemon.stats()["protocol_errors"]
+            wire.send(wire.make_register(1, 1), wire.make_register(2, 1), bytes(8))
+            self.daemon.wait(lambda: self.daemon.stats()["protocol_errors"] > total)
+            ended.append(wire)
+            self.assertEqual(self.quota()["clients"][0], count)
+            self.daemon.wait(lambda: self.daemon.stats()["buffers"] == 0)
+        others = self.fill(GREEDY)
+        self.assertIn(len(others) + len(ended), (16, 8))
+        for wire in others:
+            wire.close()
+        self.assertEqual(ended[0].completion(2).descriptors, 1)
+        self.assertEqual(ended[0].ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        self.daemon.wait(lambda: self.quota()["clients"][0] == len(ended) - 1)
+        for wire in ended[1:]:
+            wire.close()
+        self.daemon.wait(lambda: self.quota()["clients"][0] == 0)
+
 
 class Hellos(QuotaTest):
     config = "[Limits]\nHelloMax=8\nHelloTimeout=1\n"
