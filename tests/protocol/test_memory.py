@@ -4,11 +4,12 @@
 import fcntl
 import mmap
 import os
+import socket
 import struct
 import time
 import unittest
 
-from asockd import DaemonTest
+from asockd import NOBODY, Daemon, DaemonTest
 from wire import DEADLINE, pb, request
 
 PAGE = mmap.PAGESIZE
@@ -155,6 +156,38 @@ class Register(MemoryTest):
             wire = self.wire()
             wire.send(*(wire.make_register(n, PAGE) for n in range(1, 40)))
             wire.close()
+
+
+class CrowdedKernel(DaemonTest):
+    """More descriptors of the daemon's user are on their way than the kernel lets it have."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(*cls.arguments, prefix=("prlimit", "--nofile=400:400"))
+
+    def test_a_completion_comes_without_its_descriptor(self):
+        wire = self.wire()
+        near, far = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        near.settimeout(DEADLINE)
+        self.hold(near)
+        self.hold(far)
+        child = os.fork()
+        if child == 0:
+            if os.getuid() == 0:
+                os.setuid(NOBODY)
+            for _ in range(450):
+                socket.send_fds(near, [b"x"], [0])
+            os._exit(0)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        wire.send(wire.make_register(1, PAGE))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, len(wire.descriptors)), (pb.ERROR_SUCCESS, 0))
+        wire.send(wire.unregister(2, reply.segment.buffer))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        far.close()
+        near.close()
+        wire.register(PAGE)
 
 
 class Unregister(MemoryTest):
