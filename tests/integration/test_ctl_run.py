@@ -25,6 +25,32 @@ wire.hello()
 print(wire.inspect(show=pb.Show())[0]["name"])
 """
 
+# One that takes all it can get, and keeps it until its input ends.
+GREEDY = """
+import os, socket, sys
+from wire import Wire, pb
+wire = Wire(sock=socket.socket(fileno=int(os.environ["ASOCK_FD"])))
+wire.hello(sockets=65536, ops=262144, send_window=1 << 26, queued_max=1 << 40)
+target = ("127.0.0.1", int(sys.argv[1]))
+count = min(wire.welcome.sockets, 1000)
+for n in range(1, count + 1):
+    wire.send(wire.open(n, n), wire.connect(100000 + n, n, target))
+    assert wire.completion(n).error == pb.ERROR_SUCCESS
+    assert wire.completion(100000 + n).error == pb.ERROR_SUCCESS
+print(wire.welcome.sockets, wire.welcome.queued_max, flush=True)
+sys.stdin.read()
+"""
+
+QUIET = """
+import os, socket, sys
+from wire import Wire, pb
+wire = Wire(sock=socket.socket(fileno=int(os.environ["ASOCK_FD"])))
+wire.hello()
+wire.send(wire.open(1, 1), wire.connect(2, 1, ("127.0.0.1", int(sys.argv[1]))), wire.make_send(3, 1, b"echo"), wire.receive(4, 1, 4))
+assert wire.whole(4)[1] == b"echo"
+print(wire.welcome.sockets, wire.welcome.queued_max)
+"""
+
 
 class Run(DaemonTest):
 
@@ -187,6 +213,30 @@ class Run(DaemonTest):
                             self.daemon.path, "127.0.0.1", str(port))
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No such file", done.stderr)
+
+    def test_s49_a_greedy_sandbox_leaves_the_other_one_of_its_user_a_share(self):
+        if not shutil.which("bwrap"):
+            self.skipTest("no bwrap")
+        port, sink = self.echo_once(), self.listener(backlog=4096)
+        sandbox = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc",
+                   "--tmpfs", self.daemon.directory, "--"]
+        if self.run_tool("--", *sandbox, "true").returncode != 0:
+            self.skipTest("no sandbox can be made here")
+        env = asockctl.environment(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+        sink_port = sink.getsockname()[1]
+        command = [asockctl.TOOL, "run", "--socket", self.daemon.path, "--policy", self.allowing(sink_port), "--", *sandbox,
+                   sys.executable, "-c", GREEDY, str(sink_port)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as greedy:
+            self.addCleanup(greedy.kill)
+            taken = [int(n) for n in greedy.stdout.readline().split()]
+            done = self.run_tool("--policy", self.allowing(port), "--", *sandbox, sys.executable, "-c", QUIET, str(port),
+                                 env=env)
+            self.assertEqual((done.returncode, done.stderr), (0, b""), done.stderr.decode())
+            granted = [int(n) for n in done.stdout.split()]
+            # Half of what is left is half of what the first one has; who asks for nothing gets half of that.
+            for first, second, default in zip(taken, granted, (1024, 16 << 20)):
+                self.assertGreaterEqual(second, min(first // 4, default))
+            greedy.send_signal(signal.SIGKILL)
 
     def test_documented_sandbox_hides_the_daemon(self):
         """Else its program opens a session that nobody has restricted."""

@@ -328,6 +328,22 @@ class Limits(ServerTest):
         self.assertEqual((status, err),
                          (1, "asockd: 64 descriptors (RLIMIT_NOFILE) are too few\n"))
 
+    def test_a_small_machine_is_enough_for_a_client(self):
+        """What 1024 descriptors leave of the default: promised, and kept."""
+        self.start("--allow-any", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)))
+        listener = self.listener()
+        client = self.client()
+        client.sync().result(DEADLINE)
+        self.assertGreaterEqual(client.limits.sockets, 24)
+        self.assertLess(client.limits.sockets, 1024)
+        for _ in range(client.limits.sockets):
+            client.socket().connect(*listener.getsockname()).result(DEADLINE)
+        with self.assertRaises(AsockError) as caught:
+            client.socket()
+        self.assertEqual(caught.exception.number, pb.ERROR_TOO_MANY_OPEN_SOCKETS)
+        other = self.client()
+        other.socket().connect(*listener.getsockname()).result(DEADLINE)
+
     def test_few_descriptors_are_shared(self):
         """Sockets run out with an error on the op; clients still get in."""
         self.start("--allow-any", preexec_fn=lambda: resource.setrlimit(

@@ -4,6 +4,7 @@
 
 import collections
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -304,6 +305,59 @@ class Resolutions(QuotaTest):
         self.assertEqual(self.quota()["resolutions"][0], 6)
         other.close()
         wire.close()
+
+
+class Killed(QuotaTest):
+    """A client that holds some of everything, and is gone from one moment to the next."""
+
+    config = ""
+
+    def hold_everything(self, target, hole):
+        """The process of such a client: it says its session's id when it has all."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                wire = connect_as(self.daemon.path, GREEDY)
+                wire.hello()
+                for n in range(1, 11):
+                    wire.send(wire.open(n, n), wire.connect(100 + n, n, target), wire.receive(200 + n, n, 1))
+                    wire.completion(100 + n)
+                wire.send(wire.open(11, 11), wire.connect(111, 11, hole))
+                wire.send(wire.make_send(300, 1, bytes(256 * 1024)))
+                wire.send(request(pb.VERB_REGISTER, 301, register=pb.Register(length=1 << 20)))
+                wire.completion(301)
+                os.write(write, str(wire.inspect(show=pb.Show())[0]["id"]).encode())
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.close(write)
+        self.addCleanup(self.kill, pid)
+        number = os.read(read, 100)
+        os.close(read)
+        self.assertTrue(number, "the client has failed")
+        return pid, int(number)
+
+    @staticmethod
+    def kill(pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def test_s45_all_that_a_killed_client_held_is_free_again(self):
+        listener, hole = self.listener(), self.listener(backlog=0)
+        pid, number = self.hold_everything(listener.getsockname(), hole.getsockname())
+        held = self.quota("session", number)
+        self.assertGreaterEqual(held["kernel_buffers"][0], 10 * 8192)
+        self.assertEqual(held["shared_memory"][0], 1 << 20)
+        for name in ("clients", "sockets", "ops", "queued"):
+            self.assertGreater(held[name][0], 0, name)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        listener.close()  # their peers are gone too: nothing has to drain
+        self.daemon.wait(lambda: not any(used for used, _ in self.quota().values()))
+        self.assertEqual(self.client().welcome.sockets, self.client(QUIET).welcome.sockets)
 
 
 class Promises(QuotaTest):

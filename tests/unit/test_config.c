@@ -126,6 +126,17 @@ START_TEST(test_config_whole_file)
                                "SocketOps=99\n"
                                "SendWindow=2M\n"
                                "Queued=1G\n"
+                               "SharedMemory=0\n"
+                               "KernelBuffers=3G\n"
+                               "LingerMax=0\n"
+                               "Resolutions=8\n"
+                               "ConnectsPerSecond=9\n"
+                               "HelloMax=10\n"
+                               "HelloTimeout=11\n"
+                               "TotalSockets=4000000000\n"
+                               "TotalOps=12345\n"
+                               "TotalQueued=5G\n"
+                               "TotalKernelBuffers=6G\n"
                                "\n"
                                "[Resolver]\n"
                                "Servers=127.0.0.1:5353,[::1]:53\n"
@@ -139,6 +150,17 @@ START_TEST(test_config_whole_file)
     ck_assert_uint_eq(config.server.limits.socket_ops, 99);
     ck_assert_uint_eq(config.server.limits.send_window, 2 << 20);
     ck_assert_uint_eq(config.server.limits.queued_max, 1 << 30);
+    ck_assert_uint_eq(config.server.limits.shared_max, 0);
+    ck_assert_uint_eq(config.server.limits.kernel_max, UINT64_C(3) << 30);
+    ck_assert_uint_eq(config.server.limits.lingers, 0);
+    ck_assert_uint_eq(config.server.limits.lookups, 8);
+    ck_assert_uint_eq(config.server.limits.connects_per_second, 9);
+    ck_assert_uint_eq(config.server.hellos, 10);
+    ck_assert_uint_eq(config.server.hello_seconds, 11);
+    ck_assert_uint_eq(config.server.total_sockets, 4000000000);
+    ck_assert_uint_eq(config.server.total_ops, 12345);
+    ck_assert_uint_eq(config.server.total_queued, UINT64_C(5) << 30);
+    ck_assert_uint_eq(config.server.total_kernel, UINT64_C(6) << 30);
     ck_assert_str_eq(config.server.servers, "127.0.0.1:5353,[::1]:53");
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
 }

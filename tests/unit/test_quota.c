@@ -145,10 +145,12 @@ START_TEST(test_same_key_same_node_until_nothing_is_charged)
     struct quota *a = quota_child(daemon, QUOTA_USER, "1");
     struct quota *unit = quota_child(a, QUOTA_UNIT, "1");
     struct quota *b = quota_child(daemon, QUOTA_USER, "2");
+    struct quota *other;
 
     ck_assert_ptr_eq(quota_child(daemon, QUOTA_USER, "1"), a);
     ck_assert_ptr_ne(a, b);
-    ck_assert_ptr_ne(quota_child(daemon, QUOTA_UNIT, "1"), unit);
+    other = quota_child(daemon, QUOTA_UNIT, "1");
+    ck_assert_ptr_ne(other, unit);
     quota_charge(unit, QUOTA_LINGERS, 2);
     quota_unref(unit);
     quota_unref(a);
@@ -161,8 +163,7 @@ START_TEST(test_same_key_same_node_until_nothing_is_charged)
     quota_uncharge(unit, QUOTA_LINGERS, 1);
     ck_assert_uint_eq(quota_usage(daemon, QUOTA_LINGERS).used, 0);
     quota_unref(b);
-    quota_unref(quota_child(daemon, QUOTA_UNIT, "1"));
-    quota_unref(quota_child(daemon, QUOTA_UNIT, "1"));
+    quota_unref(other);
     quota_unref(daemon);
 }
 END_TEST
