@@ -157,8 +157,6 @@ void session_quota_said_hello(struct session *s);
 /* It has ended: what lingers stays charged, a client it is no more. */
 void session_quota_end(struct session *s);
 void session_quota_leave(struct session *s);
-/* The most that it may have at all, whatever others have. */
-struct limits session_most(const struct session *s);
 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */

@@ -22,7 +22,8 @@ static const struct limits least = {
     .queued_max = LIMIT_WINDOW_LEAST,
 };
 
-struct limits session_most(const struct session *s)
+/* The most that it may have at all, whatever others have. */
+static struct limits most_of(const struct session *s)
 {
     struct limits most = s->worker->limits;
     const struct policy_limits *own = &policy_view_settings(s->view)->limits;
@@ -164,7 +165,7 @@ static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
 int session_quota_enter(struct session *s, struct quota *listener,
                         char ret_why[static SESSION_WHY_MAX])
 {
-    struct limits most = session_most(s);
+    struct limits most = most_of(s);
     int r;
 
     s->quota = find_place(s, listener);
@@ -197,7 +198,7 @@ static uint64_t offer(const struct session *s, enum quota_resource resource, uin
 int session_quota_grant(struct session *s, const struct ask *ask,
                         char ret_why[static SESSION_WHY_MAX], struct limits *ret)
 {
-    struct limits most = session_most(s);
+    struct limits most = most_of(s);
 
     give_back_promises(s);
     set_limits(s, &most);
