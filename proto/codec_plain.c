@@ -167,7 +167,8 @@ static bool get_arm(struct reader *r, const uint64_t *head, struct request *ret)
     if (*r->at >= 0x80 || r->end - r->at < 2 || r->at[1] >= 0x80 || r->at[1] != r->end - r->at - 2)
         return false;
     in = (struct reader){.at = r->at + 2, .end = r->end};
-    if (!get_numbers(&in, n, 3) || in.at != in.end)
+    /* A number where the schema has none is not for this way, be it zero: RECEIVE has two. */
+    if (!get_numbers(&in, n, arm == ARM_SEND ? 3 : 2) || in.at != in.end)
         return false;
     if (head[1] == VERB_SEND && arm == ARM_SEND && n[2] <= 1 && n[3] <= 1) {
         ret->send.total_len = n[1];
@@ -175,7 +176,7 @@ static bool get_arm(struct reader *r, const uint64_t *head, struct request *ret)
         ret->send.abandon = n[3] == 1;
         return true;
     }
-    if (head[1] == VERB_RECEIVE && arm == ARM_RECEIVE && n[2] <= UINT32_MAX && n[3] == 0) {
+    if (head[1] == VERB_RECEIVE && arm == ARM_RECEIVE && n[2] <= UINT32_MAX) {
         ret->receive.length = n[1];
         ret->receive.flags = (uint32_t)n[2];
         return true;
