@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fuzz/fuzz.h"
+#include "fuzz/client_play.h"
 #include "proto/codec.h"
 #include "proto/frame.h"
 
@@ -15,59 +15,9 @@
  * latest when the daemon has gone; what comes never goes past a buffer's end, and nothing is left.
  */
 
-#define OPS 12
-#define SOCKETS 4
-#define SEEN 512
-#define PAYLOAD 5000
-#define LARGE 600000 /* more than the way to the daemon holds */
+struct play play;
 
-struct script {
-    const uint8_t *at, *end;
-};
-
-struct slot {
-    asock_op *op;
-    uint8_t *buffer; /* of its very length */
-    size_t len;
-    bool is_pending;
-    bool again; /* the callback submits it once more */
-};
-
-/* A request that the library has made. */
-struct seen {
-    uint64_t token, length;
-    uint32_t verb, socket;
-};
-
-struct play {
-    asock_context *context;
-    int daemon;      /* its end; -1: closed */
-    bool is_stalled; /* it does not read */
-    asock_socket *sockets[SOCKETS];
-    struct slot slots[OPS];
-    struct seen seen[SEEN];
-    unsigned int seen_count;
-    uint8_t *in;
-    size_t in_len;
-};
-
-static struct play play;
-
-static uint8_t next(struct script *s)
-{
-    return s->at < s->end ? *s->at++ : 0;
-}
-
-static uint32_t next_len(struct script *s)
-{
-    uint8_t n = next(s);
-
-    if (n == 255)
-        return LARGE;
-    return n < 200 ? n : (n - 199u) * (PAYLOAD / 56);
-}
-
-static struct slot *next_slot(struct script *s)
+static struct carrier *next_slot(struct script *s)
 {
     return &play.slots[next(s) % OPS];
 }
@@ -76,7 +26,7 @@ static struct slot *next_slot(struct script *s)
 
 static void on_done(asock_op *op, void *userdata);
 
-static void note(struct slot *slot, int r)
+static void note(struct carrier *slot, int r)
 {
     MUST(r == 1 || r == 0 || r == -EBUSY || r == -EINVAL);
     MUST(slot->is_pending ? r == -EBUSY : r != -EBUSY);
@@ -88,10 +38,14 @@ static void note(struct slot *slot, int r)
 
 static void on_done(asock_op *op, void *userdata)
 {
-    struct slot *slot = userdata;
+    struct carrier *slot = userdata;
 
-    MUST(slot->is_pending && op == slot->op && !asock_op_is_pending(op));
+    MUST(slot->is_pending && op == slot->op);
     MUST(asock_op_get_error(op) >= 0 && asock_op_get_bytes(op) <= slot->len);
+    memory_see_slice(slot);
+    if (asock_op_get_result_flags(op) & ASOCK_MORE)
+        return;
+    MUST(!asock_op_is_pending(op));
     slot->is_pending = false;
     if (slot->again) {
         slot->again = false;
@@ -99,7 +53,7 @@ static void on_done(asock_op *op, void *userdata)
     }
 }
 
-static void set_buffer(struct slot *slot, size_t len)
+static void set_buffer(struct carrier *slot, size_t len)
 {
     if (slot->is_pending) {
         MUST(asock_op_set_buffer(slot->op, NULL, 0) == -EBUSY);
@@ -109,6 +63,12 @@ static void set_buffer(struct slot *slot, size_t len)
     slot->buffer = calloc(1, len ? len : 1);
     slot->len = len;
     MUST(slot->buffer && asock_op_set_buffer(slot->op, slot->buffer, len) == 0);
+}
+
+static void set_memory(struct carrier *slot, size_t len, bool is_shared)
+{
+    if (!is_shared || !memory_set_shared(slot, len))
+        set_buffer(slot, len);
 }
 
 static void step_socket(struct script *s)
@@ -122,12 +82,17 @@ static void step_socket(struct script *s)
     MUST(r == 0 || r == -EMFILE || r == -ENOTCONN);
 }
 
-static void submit(struct script *s, struct slot *slot, asock_socket *socket)
+static void submit(struct script *s, struct carrier *slot, asock_socket *socket)
 {
-    unsigned int kind = next(s) % 9;
+    uint8_t choice = next(s);
+    unsigned int kind = choice % 9;
 
+    if (choice >= 252) {
+        memory_submit_multishot(s, slot, socket);
+        return;
+    }
     if (kind < 3)
-        set_buffer(slot, next_len(s));
+        set_memory(slot, next_len(s), choice >= 126);
     if (kind == 0)
         note(slot, asock_connect(socket, slot->op));
     else if (kind == 1)
@@ -148,7 +113,7 @@ static void submit(struct script *s, struct slot *slot, asock_socket *socket)
 
 static void step_submit(struct script *s)
 {
-    struct slot *slot = next_slot(s);
+    struct carrier *slot = next_slot(s);
     asock_socket *socket = play.sockets[next(s) % SOCKETS];
     uint8_t how = next(s);
 
@@ -161,7 +126,7 @@ static void step_submit(struct script *s)
 
 static void step_cancel(struct script *s)
 {
-    struct slot *slot = next_slot(s);
+    struct carrier *slot = next_slot(s);
     int r = asock_cancel(slot->op);
 
     MUST(r == 0 || r == -ENOENT);
@@ -177,7 +142,7 @@ static void step_release(struct script *s)
 
 static void step_wait(struct script *s)
 {
-    struct slot *slot = next_slot(s);
+    struct carrier *slot = next_slot(s);
     int r = asock_op_wait(slot->op, 0);
 
     MUST(r == 0 || r == -ETIMEDOUT || r == -EINVAL);
@@ -197,12 +162,13 @@ static void see(const struct frame *frame)
         return;
     *seen = (struct seen){.token = request.op, .verb = request.verb, .socket = request.socket};
     seen->length = request.verb == VERB_RECEIVE ? request.receive.length : frame->payload_len;
+    memory_see_request(seen, &request);
     if (request.verb == VERB_SEND && request.send.total_len)
         seen->length = request.send.total_len;
     play.seen_count++;
 }
 
-static void read_requests(void)
+void play_read_requests(void)
 {
     static uint8_t block[65536];
     struct frame frame;
@@ -236,7 +202,7 @@ static void say(const void *data, size_t len)
         (void)!send(play.daemon, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void say_reply(const struct reply *reply, uint32_t payload_len)
+void play_say_reply(const struct reply *reply, uint32_t payload_len)
 {
     static uint8_t octets[PAYLOAD + CODEC_REPLY_MAX];
     long n = asock_codec_encode_reply(reply, payload_len, octets, CODEC_REPLY_MAX);
@@ -247,9 +213,9 @@ static void say_reply(const struct reply *reply, uint32_t payload_len)
     say(octets, (size_t)n + payload_len);
 }
 
-static const struct seen *next_seen(struct script *s)
+static struct seen *next_seen(struct script *s)
 {
-    static const struct seen nothing = {.token = 77, .socket = 1};
+    static struct seen nothing = {.token = 77, .socket = 1};
     unsigned int back = next(s) % 64;
 
     return back < play.seen_count ? &play.seen[(play.seen_count - 1 - back) % SEEN] : &nothing;
@@ -270,16 +236,20 @@ static void step_welcome(struct script *s)
         .payload_max = size * 8u,
         .head_max = FRAME_HEAD_MAX,
     };
-    say_reply(&reply, 0);
+    play_say_reply(&reply, 0);
 }
 
 /* As a daemon would. */
 static void step_answer(struct script *s)
 {
-    const struct seen *seen = next_seen(s);
+    struct seen *seen = next_seen(s);
     struct reply reply = {.kind = KIND_COMPLETION, .op = seen->token, .socket = seen->socket};
     uint32_t payload = 0;
 
+    if (memory_is_multishot(seen)) {
+        memory_answer_multishot(s, seen);
+        return;
+    }
     reply.error = next(s) % 64 > 40 ? next(s) % 37 : 0;
     reply.ops_freed = 1;
     if (seen->verb == VERB_SEND || seen->verb == VERB_CONNECT)
@@ -300,8 +270,10 @@ static void step_answer(struct script *s)
             payload = (uint32_t)seen->length;
         reply.bytes = payload;
         reply.flags = payload ? 0 : REPLY_END_OF_STREAM;
+        if (seen->segment_count > 0)
+            payload = 0; /* they are where the request said */
     }
-    say_reply(&reply, payload);
+    play_say_reply(&reply, payload);
 }
 
 /* As no daemon should. */
@@ -318,11 +290,13 @@ static void step_lie(struct script *s)
     reply.send_freed = next_len(s);
     reply.ops_freed = next(s);
     reply.descriptors = next(s) == 255;
-    reply.body = (enum reply_body)(next(s) % 5);
+    reply.body = (enum reply_body)(next(s) % 6);
     if (reply.body == BODY_EVENT)
         reply.event = next(s) % 4;
+    if (reply.body == BODY_SEGMENT)
+        reply.segment = (struct segment){next(s) % 3, next(s) * 64u, next_len(s)};
     payload = next_len(s);
-    say_reply(&reply, payload < PAYLOAD ? payload : PAYLOAD);
+    play_say_reply(&reply, payload < PAYLOAD ? payload : PAYLOAD);
 }
 
 static void see_record(const struct asock_field *fields, size_t count, void *userdata)
@@ -371,7 +345,7 @@ static void step_inspect(struct script *s)
         r = asock_context_control(play.context, which == 4 ? "kill" : "reload",
                                   which == 4 ? id : NULL, see_record, &rows, 0);
     MUST(r < 0 || which >= 4 || (size_t)r == rows);
-    read_requests();
+    play_read_requests();
 }
 
 static void step_restrict(struct script *s)
@@ -383,7 +357,7 @@ static void step_restrict(struct script *s)
         say_row(s);
     MUST(asock_context_restrict(play.context, rules, sizeof(rules) - 1, 0, text, sizeof(text)) <=
          0);
-    read_requests();
+    play_read_requests();
 }
 
 static void step_raw(struct script *s)
@@ -406,13 +380,13 @@ static void step_process(struct script *s)
 {
     (void)s;
     MUST(asock_context_process(play.context) >= 0);
-    read_requests();
+    play_read_requests();
 }
 
 static void (*const steps[])(struct script *s) = {
-    step_socket,  step_submit,  step_submit,  step_submit,   step_cancel, step_release,
-    step_wait,    step_welcome, step_answer,  step_answer,   step_lie,    step_raw,
-    step_process, step_stall,   step_inspect, step_restrict,
+    step_socket,  step_submit,  step_submit,  step_submit,   step_cancel,        step_release,
+    step_wait,    step_welcome, step_answer,  step_answer,   step_lie,           step_raw,
+    step_process, step_stall,   step_inspect, step_restrict, memory_step_buffer, memory_step_give,
 };
 
 /* ---------------------------------------------------------------------------------------- all of it */
@@ -427,7 +401,7 @@ static void begin(bool is_always_pending)
     play.daemon = pair[1];
     asock_context_set_always_pending(play.context, is_always_pending);
     for (int i = 0; i < OPS; i++) {
-        struct slot *slot = &play.slots[i];
+        struct carrier *slot = &play.slots[i];
 
         MUST(asock_op_new(play.context, &slot->op) == 0);
         MUST(asock_op_set_host(slot->op, "www.example.org", "80") == 0);
@@ -451,6 +425,8 @@ static void end(void)
     }
     for (int i = 0; i < SOCKETS; i++)
         asock_socket_unref(play.sockets[i]);
+    asock_pool_unref(play.pool);
+    asock_buffer_unref(play.buffer);
     asock_context_unref(play.context);
     free(play.in);
 }

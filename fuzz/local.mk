@@ -20,7 +20,8 @@ TESTS += $(fuzz_replays)
 
 FUZZ_REPLAY = fuzz/replay.c fuzz/fuzz.h
 
-fuzz_client_test_SOURCES = fuzz/fuzz_client.c $(FUZZ_REPLAY)
+fuzz_client_sources = fuzz/fuzz_client.c fuzz/client_memory.c fuzz/client_play.h fuzz/descriptors.h
+fuzz_client_test_SOURCES = $(fuzz_client_sources) $(FUZZ_REPLAY)
 fuzz_client_test_LDADD = libasock-internal.la libproto.la libbase.la $(PROTOBUF_C_LIBS) $(PTHREAD_LIBS)
 fuzz_codec_test_SOURCES = fuzz/fuzz_codec.c $(FUZZ_REPLAY)
 fuzz_codec_test_LDADD = libproto.la $(PROTOBUF_C_LIBS)
@@ -53,7 +54,7 @@ noinst_PROGRAMS += $(fuzzers)
 TESTS += fuzz/coverage.test fuzz/campaign.test
 FUZZ_LINKFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
 
-fuzz_fuzz_client_SOURCES = fuzz/fuzz_client.c fuzz/fuzz.h
+fuzz_fuzz_client_SOURCES = $(fuzz_client_sources) fuzz/fuzz.h
 fuzz_fuzz_client_LDADD = $(fuzz_client_test_LDADD)
 fuzz_fuzz_client_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_codec_SOURCES = fuzz/fuzz_codec.c fuzz/fuzz.h
