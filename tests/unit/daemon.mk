@@ -61,7 +61,8 @@ tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.
 fault_ldflags = \
 	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free,--wrap=socket,--wrap=connect \
 	-Wl,--wrap=send,--wrap=sendmsg,--wrap=recv,--wrap=recvmsg \
-	-Wl,--wrap=setsockopt,--wrap=getsockopt,--wrap=getsockname,--wrap=getpeername,--wrap=shutdown
+	-Wl,--wrap=setsockopt,--wrap=getsockopt,--wrap=getsockname,--wrap=getpeername,--wrap=shutdown \
+	-Wl,--wrap=memfd_create,--wrap=ftruncate,--wrap=fallocate,--wrap=madvise,--wrap=mmap,--wrap=poll
 tests_unit_test_faults_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)
 tests_unit_test_reload_unit_SOURCES = tests/unit/test_reload.c tests/unit/fault.c tests/unit/fault.h \
 	$(daemon_session_sources)

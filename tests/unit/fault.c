@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/fault.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static enum fault_side running;
 static int counts[FAULT_SIDES][FAULT_CALLS];
@@ -15,6 +19,8 @@ static enum fault_call armed_call;
 static int armed_n = -1;
 static bool was_hit;
 static long blocks;
+static void (*on_poll)(void *data);
+static void *on_poll_data;
 
 enum fault_side fault_enter(enum fault_side side)
 {
@@ -48,11 +54,36 @@ long fault_blocks(void)
     return blocks;
 }
 
+int fault_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+bool fault_has_shared_memory(void)
+{
+    static char line[4096];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    bool found = false;
+
+    while (fgets(line, sizeof(line), maps))
+        found |= strstr(line, "memfd:asock") != NULL;
+    fclose(maps);
+    return found;
+}
+
 const char *fault_call_name(enum fault_call call)
 {
     static const char *const names[FAULT_CALLS] = {
-        "malloc", "calloc",  "realloc",    "socket",     "connect",     "send",        "sendmsg",
-        "recv",   "recvmsg", "setsockopt", "getsockopt", "getsockname", "getpeername", "shutdown",
+        "malloc",     "calloc",      "realloc",     "socket",   "connect",
+        "send",       "sendmsg",     "recv",        "recvmsg",  "setsockopt",
+        "getsockopt", "getsockname", "getpeername", "shutdown", "memfd_create",
+        "ftruncate",  "fallocate",   "madvise",     "mmap",
     };
 
     return names[call];
@@ -190,3 +221,39 @@ WRAP(int, getsockname, FAULT_GETSOCKNAME, ENOBUFS, (int fd, struct sockaddr *add
 WRAP(int, getpeername, FAULT_GETPEERNAME, ENOTCONN, (int fd, struct sockaddr *addr, socklen_t *len),
      (fd, addr, len))
 WRAP(int, shutdown, FAULT_SHUTDOWN, ENOTCONN, (int fd, int how), (fd, how))
+WRAP(int, memfd_create, FAULT_MEMFD_CREATE, ENFILE, (const char *name, unsigned int flags),
+     (name, flags))
+WRAP(int, ftruncate, FAULT_FTRUNCATE, ENOSPC, (int fd, off_t len), (fd, len))
+WRAP(int, fallocate, FAULT_FALLOCATE, ENOSPC, (int fd, int mode, off_t at, off_t len),
+     (fd, mode, at, len))
+WRAP(int, madvise, FAULT_MADVISE, ENOMEM, (void *at, size_t len, int advice), (at, len, advice))
+
+void *__real_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset);
+
+void *__wrap_mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    if (fails(FAULT_MMAP)) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    return __real_mmap(at, len, protection, flags, fd, offset);
+}
+
+void fault_on_poll(void (*fn)(void *data), void *data)
+{
+    on_poll = fn;
+    on_poll_data = data;
+}
+
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout);
+
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    if (on_poll && running != FAULT_NOBODY) {
+        on_poll(on_poll_data);
+        timeout = 0;
+    }
+    return __real_poll(fds, count, timeout);
+}
