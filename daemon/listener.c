@@ -90,6 +90,14 @@ static void turn_away(struct listener *l, int fd, const char *why)
     refuse(fd, ERR_NO_BUFFER_SPACE, why);
 }
 
+/* It came, said nothing, and went: nobody needs to know who it was. */
+static bool has_left(int fd)
+{
+    uint8_t octet;
+
+    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void admit(struct listener *l, int fd)
 {
     struct session_config config = {
@@ -109,7 +117,7 @@ static void admit(struct listener *l, int fd)
         turn_away(l, fd, "the listener has as many clients as it may have");
         return;
     }
-    if (peer_read(fd, &peer) < 0) {
+    if (has_left(fd) || peer_read(fd, &peer) < 0) {
         close(fd);
         return;
     }
@@ -180,11 +188,14 @@ static int accept_one(struct listener *l)
 static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct listener *l = io->data;
-    int r = 1;
+    int r;
 
     (void)events;
-    for (unsigned int i = 0; r > 0 && i < LISTENER_ACCEPTS; i++)
-        r = accept_one(l);
+    /*
+     * One for a turn. To look up who it is takes as long as hundreds of requests; those of others
+     * need not wait for a whole flood of clients, and another turn costs next to nothing beside it.
+     */
+    r = accept_one(l);
     if (r >= 0)
         return;
     if (may_log(l->listeners, &l->listeners->stall_logged))

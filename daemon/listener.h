@@ -15,8 +15,6 @@
 #include "daemon/loop.h"
 #include "daemon/session.h"
 
-/* Accepts per listener and turn: a flood of clients must not keep the others waiting. */
-#define LISTENER_ACCEPTS 16u
 /* Connections that wait to be accepted; the kernel caps it at net.core.somaxconn. */
 #define LISTENER_BACKLOG 4096
 /* How long a listener rests when not even the spare descriptor helps, in seconds. */

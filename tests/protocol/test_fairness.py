@@ -58,7 +58,7 @@ class Fairness(DaemonTest):
         wire.take(lambda r: r.op == 1 << 30)
         writer.join()
 
-    def measured(self, flood):
+    def measured(self, flood, clients=0):
         """STATS of two who ask beside a flood; the most that has happened until both were served."""
         early, late = self.daemon.control, self.hold(Wire(self.daemon.control_path))
         late.hello()
@@ -67,13 +67,15 @@ class Fairness(DaemonTest):
         # One stands in front of the flood, one behind it: whichever the loop takes first, one is last.
         early.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
         rests = [self.fill(wire, frames()) for wire, frames in flood]
+        for _ in range(clients):
+            self.hold(Wire(self.daemon.path))
         late.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
         self.thaw()
         spent = {}
         for control in (early, late):
             _, payload = control.take(lambda r: r.op == 77)
             after = {f.name: f.number for f in pb.Record.FromString(payload).fields}
-            for name in ("turns", "requests", "bytes_out"):
+            for name in ("turns", "requests", "bytes_out", "clients"):
                 spent[name] = max(spent.get(name, 0), after[name] - before[name])
         print(f"served after {spent}, of {[count for _, count in rests]} blocks", flush=True)
         return spent, rests
@@ -93,6 +95,12 @@ class Fairness(DaemonTest):
         self.assertTrue(all(len(rest) > 0 for rest, _ in rests))
         for wire, (rest, _) in zip(wires, rests):
             self.drain(wire, rest + Wire.sync(1 << 30))
+
+    def test_s52_flood_of_clients(self):
+        """To look up who has come takes long: one in a turn."""
+        spent, _ = self.measured([], clients=100)
+        self.assertLessEqual(spent["turns"], TURNS)
+        self.assertLessEqual(spent["clients"], TURNS)
 
     def test_s52_flood_of_octets(self):
         wire = self.wire()
