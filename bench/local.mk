@@ -19,6 +19,7 @@ bench_server_SOURCES = \
 
 EXTRA_DIST += \
 	bench/README.md \
+	bench/hostile \
 	bench/report.py \
 	bench/run \
 	bench/systems.py

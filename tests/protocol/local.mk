@@ -9,6 +9,7 @@ py_tests += \
 	tests/protocol/test_ending.py \
 	tests/protocol/test_fairness.py \
 	tests/protocol/test_flow.py \
+	tests/protocol/test_hostile.py \
 	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
 	tests/protocol/test_memory.py \
@@ -18,4 +19,4 @@ py_tests += \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/silent_fuse.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/hostile.py tests/lib/silent_fuse.py tests/lib/wire.py
