@@ -16,7 +16,8 @@ py_tests += \
 	tests/integration/test_listeners.py \
 	tests/integration/test_reload.py \
 	tests/integration/test_sandbox.py \
-	tests/integration/test_server.py
+	tests/integration/test_server.py \
+	tests/integration/test_shared_memory.py
 
 # asockctl
 py_tests += \

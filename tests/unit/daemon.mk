@@ -22,6 +22,7 @@ unit_tests += \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_hold.unit \
+	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_time.unit
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
@@ -53,6 +54,8 @@ EXTRA_DIST += tests/lib/policy_reference.py
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
+tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
+	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 

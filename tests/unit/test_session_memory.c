@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Shared memory in a session, where no client can look: what comes of it when the kernel has no page for
+ * a reference, and how it is emptied.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daemon/shared.h"
+#include "proto/errors.h"
+#include "tests/unit/daemon_session.h"
+
+#define KIB 1024u
+#define MIB (1024u * 1024u)
+
+static struct core *core;
+static int peer;
+
+static void setup(void)
+{
+    core = core_new();
+    peer = core_connected(core, 1);
+}
+
+static void teardown(void)
+{
+    if (peer >= 0)
+        close(peer);
+    core_free(core);
+}
+
+/* The id is the first that is free: 1, 2, ... */
+static struct shared *new_buffer(uint32_t id, uint64_t length)
+{
+    struct request request = {.verb = VERB_REGISTER, .reg = {.length = length}};
+    struct reply reply = core_completion(core, core_request(core, &request, NULL, 0));
+
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    ck_assert_uint_eq(reply.descriptors, 1);
+    ck_assert_uint_eq(reply.segment.buffer, id);
+    return session_buffer(core->session, id)->shared;
+}
+
+static uint64_t request_in(uint32_t verb, uint32_t flags, const struct segment *at, uint32_t count)
+{
+    struct request request = {.verb = verb, .socket = 1};
+
+    *request_segments(&request) = (struct segments){at, count};
+    if (verb == VERB_RECEIVE)
+        request.receive.flags = flags;
+    return core_request(core, &request, NULL, 0);
+}
+
+static void take_away(struct shared *shared)
+{
+    ck_assert_int_eq(mprotect(shared->at, shared->length, PROT_NONE), 0);
+}
+
+static void give_back(struct shared *shared)
+{
+    ck_assert_int_eq(mprotect(shared->at, shared->length, PROT_READ | PROT_WRITE), 0);
+}
+
+static void expect(uint64_t token, uint32_t error, uint64_t bytes)
+{
+    struct reply reply = core_completion(core, token);
+
+    ck_assert_uint_eq(reply.error, error);
+    ck_assert_uint_eq(reply.bytes, bytes);
+}
+
+/* The stream has a hole where it would have been: what is behind is aborted (S28), receiving goes on. */
+START_TEST(test_s14_send_without_a_page)
+{
+    struct shared *shared = new_buffer(1, 64 * KIB);
+    struct segment all = {1, 0, 64 * KIB}, one = {1, 0, 1};
+    uint64_t first, second, third;
+
+    take_away(shared);
+    first = request_in(VERB_SEND, 0, &all, 1);
+    second = core_send(core, 1, "more", 4, 0);
+    third = core_receive(core, 1, 10, 0, 0);
+    expect(first, ERR_FAULT, 0);
+    expect(second, ERR_OPERATION_ABORTED, 0);
+    ck_assert_int_eq(write(peer, "alive", 5), 5);
+    expect(third, ERR_SUCCESS, 5);
+    give_back(shared);
+    expect(request_in(VERB_SEND, 0, &one, 1), ERR_OPERATION_ABORTED, 0);
+}
+END_TEST
+
+/* What went before the page that is missing is told. */
+START_TEST(test_s14_send_without_its_last_page)
+{
+    struct shared *shared = new_buffer(1, 64 * KIB), *missing = new_buffer(2, 4 * KIB);
+    struct segment segments[] = {{1, 0, 64 * KIB}, {2, 0, 4 * KIB}};
+    static char got[64 * KIB];
+    struct reply reply;
+
+    memset(shared->at, 'x', 64 * KIB);
+    take_away(missing);
+    reply = core_completion(core, request_in(VERB_SEND, 0, segments, 2));
+    ck_assert_uint_eq(reply.error, ERR_FAULT);
+    ck_assert_uint_gt(reply.bytes, 0);
+    for (uint64_t n = 0; n < reply.bytes;) {
+        ssize_t r = read(peer, got, sizeof(got));
+
+        ck_assert_int_gt(r, 0);
+        n += (uint64_t)r;
+        ck_assert_uint_le(n, reply.bytes);
+    }
+    give_back(missing);
+}
+END_TEST
+
+/* It says nothing of the connection: the octets wait for a receive that has room for them. */
+START_TEST(test_s14_receive_without_a_page)
+{
+    struct shared *shared = new_buffer(1, 4 * KIB);
+    struct segment segments[] = {{1, 0, 100}, {1, 100, 100}};
+    uint64_t token;
+
+    take_away(shared);
+    ck_assert_int_eq(write(peer, "data", 4), 4);
+    expect(request_in(VERB_RECEIVE, 0, segments, 1), ERR_FAULT, 0);
+    expect(request_in(VERB_RECEIVE, RECEIVE_WAIT_ALL, segments, 2), ERR_FAULT, 0);
+    expect(request_in(VERB_RECEIVE, RECEIVE_PEEK, segments, 1), ERR_FAULT, 0);
+    expect(request_in(VERB_RECEIVE, RECEIVE_MULTISHOT, segments, 2), ERR_FAULT, 0);
+    token = request_in(VERB_RECEIVE, RECEIVE_MULTISHOT, segments, 2);
+    expect(token, ERR_FAULT, 0);
+    give_back(shared);
+    expect(request_in(VERB_RECEIVE, 0, segments, 1), ERR_SUCCESS, 4);
+    ck_assert_mem_eq(shared->at, "data", 4);
+}
+END_TEST
+
+/* As one that pends when the octets come. */
+START_TEST(test_s14_pending_receive_without_a_page)
+{
+    struct shared *shared = new_buffer(1, 4 * KIB);
+    struct segment segment = {1, 0, 100};
+    uint64_t first = request_in(VERB_RECEIVE, 0, &segment, 1);
+    uint64_t second = core_receive(core, 1, 100, 0, 0);
+
+    core_settle(core);
+    take_away(shared);
+    ck_assert_int_eq(write(peer, "data", 4), 4);
+    expect(first, ERR_FAULT, 0);
+    expect(second, ERR_SUCCESS, 4);
+    give_back(shared);
+}
+END_TEST
+
+/* A large one takes many turns: no other client waits for it. */
+START_TEST(test_s14_emptied_in_steps)
+{
+    struct shared *shared = new_buffer(1, 48 * MIB);
+    struct request request = {.verb = VERB_UNREGISTER, .unregister = {.buffer = 1}};
+    uint64_t token, turns;
+
+    memset(shared->at, 'x', 48 * MIB);
+    turns = core->worker.stats.turns;
+    token = core_request(core, &request, NULL, 0);
+    while (core->session->buffer_count > 0) {
+        ck_assert_uint_le(shared->emptied, (core->worker.stats.turns - turns) * SHARED_EMPTY_STEP);
+        ev_run(core->worker.loop, EVRUN_NOWAIT);
+    }
+    ck_assert_uint_ge(core->worker.stats.turns - turns, 48 * MIB / SHARED_EMPTY_STEP);
+    expect(token, ERR_SUCCESS, 0);
+    ck_assert_uint_eq(core->session->shared, 0);
+}
+END_TEST
+
+/* One call fills many slices, within bounds, and each has its completion. */
+START_TEST(test_s38_slices_of_one_call)
+{
+    struct segment slices[64];
+    struct request request = {.verb = VERB_RECEIVE, .socket = 1};
+    static char data[64 * 100];
+    const uint8_t *payload;
+    struct reply reply;
+    uint64_t token;
+    size_t len;
+
+    new_buffer(1, 64 * KIB);
+    for (uint32_t i = 0; i < 64; i++)
+        slices[i] = (struct segment){1, i * 100, 100};
+    request.receive.flags = RECEIVE_MULTISHOT;
+    request.receive.segments = (struct segments){slices, 64};
+    ck_assert_int_eq(write(peer, data, sizeof(data)), (ssize_t)sizeof(data));
+    token = core_request(core, &request, NULL, 0);
+    core_settle(core);
+    for (uint32_t i = 0; i < 64; i++) {
+        ck_assert(core_reply(core, &reply, &payload, &len));
+        ck_assert_uint_eq(reply.op, token);
+        ck_assert_uint_eq(reply.segment.offset, i * 100);
+        ck_assert_uint_eq(reply.bytes, 100);
+        ck_assert_uint_eq(reply.flags, i < 63 ? REPLY_MORE : 0);
+    }
+    ck_assert(!core_reply(core, &reply, &payload, &len));
+}
+END_TEST
+
+/* The steady state: slices come from those that were used before. */
+START_TEST(test_slices_are_used_again)
+{
+    struct segment segments[] = {{1, 0, 10}, {1, 10, 10}};
+    char got[20];
+
+    new_buffer(1, 4 * KIB);
+    for (int i = 0; i < 100; i++) {
+        expect(request_in(VERB_SEND, 0, segments, 2), ERR_SUCCESS, 20);
+        ck_assert_int_eq(read(peer, got, sizeof(got)), 20);
+    }
+    ck_assert_uint_eq(core->worker.spare_slice_count, 2);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("session_memory");
+    TCase *tcase = tcase_create("memory");
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, test_s14_send_without_a_page);
+    tcase_add_test(tcase, test_s14_send_without_its_last_page);
+    tcase_add_test(tcase, test_s14_receive_without_a_page);
+    tcase_add_test(tcase, test_s14_pending_receive_without_a_page);
+    tcase_add_test(tcase, test_s14_emptied_in_steps);
+    tcase_add_test(tcase, test_s38_slices_of_one_call);
+    tcase_add_test(tcase, test_slices_are_used_again);
+    suite_add_tcase(suite, tcase);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
