@@ -6,6 +6,8 @@
                                 connect, send TEXT, print what comes until the end of stream
     client.py unix PATH         connect to a Unix socket, nothing else
     client.py direct HOST PORT  connect a TCP socket of one's own
+    client.py datagram HOST PORT
+                                send a datagram from a socket of one's own
 
 A failure is one word on standard output (a SocketError's name, an errno's name), status 1.
 """
@@ -195,7 +197,13 @@ def connect_direct(host, port):
         sock.connect((host, int(port)))
 
 
-COMMANDS = {"hold": hold, "exchange": exchange, "unix": connect_unix, "direct": connect_direct}
+def send_datagram(host, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"x", (host, int(port)))
+
+
+COMMANDS = {"hold": hold, "exchange": exchange, "unix": connect_unix, "direct": connect_direct,
+            "datagram": send_datagram}
 
 
 def main():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The installed asockd under systemd. Runs as root inside tests/system/box, by units.test."""
 
+import contextlib
 import ctypes
 import glob
 import grp
@@ -302,6 +303,23 @@ class Installed(UnitsTest):
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
 
 
+@contextlib.contextmanager
+def prohibited(uid):
+    """No way leads anywhere for that user, loopback neither; None: nobody."""
+    if uid is None:
+        yield
+        return
+    must("ip", "rule", "add", "pref", "2", "lookup", "local")
+    must("ip", "rule", "add", "pref", "1", "uidrange", f"{uid}-{uid}", "prohibit")
+    must("ip", "rule", "del", "pref", "0")
+    try:
+        yield
+    finally:
+        must("ip", "rule", "add", "pref", "0", "lookup", "local")
+        must("ip", "rule", "del", "pref", "1")
+        must("ip", "rule", "del", "pref", "2")
+
+
 class Clients(UnitsTest):
     def test_a_client_starts_the_service(self):
         self.assertEqual(prop("asockd.service", "ActiveState"), "inactive")
@@ -323,6 +341,22 @@ class Clients(UnitsTest):
         through = run_client("exchange", "127.0.0.1", server.port, "hello")
         self.assertEqual((through.status, through.output), (0, "echo: hello"))
         self.assertEqual(len(server.accepted), 1)
+
+    def test_controls_of_the_client_are_bypassed(self):
+        """What the host says of the client's unit, or user, says nothing of the daemon's (docs/SECURITY-MODEL.md)."""
+        configure(arguments="--allow-any")
+        server = self.server(echo_once)
+        plain = ["User=daemon", "SupplementaryGroups=asock"]
+        address = ["127.0.0.1", server.port]
+        for settings, rule in ((["IPAddressDeny=any"], None), ([], pwd.getpwnam("daemon").pw_uid)):
+            with prohibited(rule):
+                direct = run_client("datagram", *address, settings=plain + settings)
+                self.assertEqual((direct.status, direct.output in ("EPERM", "EACCES")), (1, True), direct.output)
+                through = run_client("exchange", *address, "hello", settings=plain + settings)
+                self.assertEqual((through.status, through.output), (0, "echo: hello"))
+        with prohibited(pwd.getpwnam("asockd").pw_uid):
+            through = run_client("exchange", *address, "hello", settings=plain)
+            self.assertEqual((through.status, through.output), (1, "AccessDenied"))
 
     def test_asockctl_connect_in_the_sandbox(self):
         configure(arguments="--allow-any")
