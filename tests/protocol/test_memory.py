@@ -43,7 +43,7 @@ class MemoryTest(DaemonTest):
 
 class Register(MemoryTest):
 
-    def test_is_sealed_and_sized(self):
+    def test_s14_is_sealed_and_sized(self):
         wire = self.wire()
         segment, descriptor = self.fetch(wire, 3 * PAGE + 1)
         try:
@@ -192,7 +192,7 @@ class CrowdedKernel(DaemonTest):
 
 class Unregister(MemoryTest):
 
-    def test_contents_are_gone(self):
+    def test_s14_contents_are_gone(self):
         wire = self.wire()
         buffer, memory = wire.register(9 * MEBI)
         memory[:] = b"x" * len(memory)
@@ -225,7 +225,7 @@ class Unregister(MemoryTest):
             self.assertEqual(self.error(wire, wire.unregister(1, buffer)), pb.ERROR_SUCCESS)
             memory.close()
 
-    def test_client_gone(self):
+    def test_s45_client_gone(self):
         """Whoever still has it mapped finds zeros; nothing stays with the daemon."""
         wire = self.wire()
         memories = [wire.register(MEBI)[1] for _ in range(8)]
