@@ -73,7 +73,8 @@ class SharedMemory(DaemonTest):
         shared, used = self.shared(), self.used()
         wire, _, memory = self.filled(32 * MEBI)
         self.assertGreaterEqual(self.shared() - shared, 32 * MEBI)
-        self.assertGreaterEqual(self.used() - used, 32 * MEBI)
+        # What else is charged to the group may have shrunk meanwhile.
+        self.assertGreaterEqual(self.used() - used, 31 * MEBI)
         wire.close()
         self.daemon.settle(self.before)
         self.assertLess(self.shared() - shared, MEBI)

@@ -77,7 +77,10 @@ def put_files():
         with open(unit, encoding="utf-8") as file:
             text = file.read()
         with open(unit, "w", encoding="utf-8") as file:
-            file.write(re.sub(f"(Exec[A-Za-z]+=!?){re.escape(prefix)}/", r"\1/usr/local/", text))
+            text = re.sub(f"(Exec[A-Za-z]+=!?){re.escape(prefix)}/", r"\1/usr/local/", text)
+            if "/systemd/system/" in unit:
+                text = re.sub("(ExecStart=.*/asockd)$", r"\1 --config-dir /usr/local/etc/asockd", text, flags=re.M)
+            file.write(text)
 
 
 class Setup:
