@@ -131,6 +131,11 @@ static void tell_and_wait(const char *text)
         exit(0);
 }
 
+void idle_begin(void)
+{
+    tell_and_wait("begin");
+}
+
 void idle_ready(unsigned int connections)
 {
     char text[32];

@@ -62,7 +62,8 @@ static inline uint64_t message_position(unsigned int connection, uint64_t n)
     return (uint64_t)connection * 977u + n * MESSAGE;
 }
 
-/* All there is: waits until the driver has looked at the memory. */
+/* Nothing, or all, is there: waits until the driver has looked at the memory. */
+void idle_begin(void);
 void idle_ready(unsigned int connections);
 
 #endif

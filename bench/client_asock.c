@@ -421,26 +421,33 @@ static void run_connections(struct client *c, long units)
 
 /* ---- idle: a receive pending on each; several sessions where one may not have so many sockets ---- */
 
+#define OTHER_OPS 64u /* beside the receives that are pending */
+
+/* How many sockets it has room for, each with its receive. */
 static uint64_t session_for(const struct options *o, unsigned int sockets)
 {
-    uint64_t granted;
+    uint64_t granted, ops;
     asock_op *op;
 
     check(asock_context_new(o->path, &state.context), "asock_context_new");
     check(asock_context_set_limit(state.context, ASOCK_LIMIT_SOCKETS, sockets), "sockets");
-    check(asock_context_set_limit(state.context, ASOCK_LIMIT_OPS, sockets + 64), "ops");
+    check(asock_context_set_limit(state.context, ASOCK_LIMIT_OPS, sockets + OTHER_OPS), "ops");
     op = new_op(NULL, NULL);
     check(asock_sync(state.context, op), "asock_sync");
     wait_for(op, "sync");
     asock_op_unref(op);
     check(asock_context_get_limit(state.context, ASOCK_LIMIT_SOCKETS, &granted), "sockets");
-    return granted;
+    check(asock_context_get_limit(state.context, ASOCK_LIMIT_OPS, &ops), "ops");
+    if (ops <= OTHER_OPS)
+        fail("too few ops were granted");
+    return granted < ops - OTHER_OPS ? granted : ops - OTHER_OPS;
 }
 
 static void prepare_idle(struct client *c)
 {
     uint64_t room = 0;
 
+    idle_begin();
     prepare_context(c);
     for (unsigned int i = 0; i < c->o.connections; i++, room--) {
         struct line *line = &state.lines[i];

@@ -314,6 +314,7 @@ static void run_connections(struct client *c, long units)
 
 static void prepare_idle(struct client *c)
 {
+    idle_begin();
     prepare_echo(c);
     idle_ready(c->o.connections);
 }

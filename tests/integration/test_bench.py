@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from asockd import DEADLINE
 from build import BUILD_OPTIONS
 
 RUN = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "bench", "run")
+DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
 
 
@@ -39,6 +41,17 @@ class Bench(unittest.TestCase):
                 self.assertGreater(result["units"], 0, name)
         self.assertEqual(data["idle"]["asockd"]["connections"], 100)
         self.assertIn("| messages, 64 connections | per s |", done.stdout)
+
+    def test_more_connections_than_a_session_has_operations(self):
+        """The default is 4096."""
+        with tempfile.TemporaryDirectory() as folder:
+            results = os.path.join(folder, "results")
+            done = run("--rows", "idle", "--idle", "4200", "--json", results)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            with open(results, encoding="utf-8") as file:
+                idle = json.load(file)["idle"]
+        for system in ("direct", "asockd"):
+            self.assertGreaterEqual(idle[system]["connections"], min(4200, DESCRIPTORS // 2 - 250))
 
     def test_a_wrong_octet_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
