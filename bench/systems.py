@@ -140,9 +140,9 @@ class Direct(System):
 
 class Asockd(System):
     """The build's own asockd, all as shipped but for the policy, which is --allow-any. For the row of idle
-    connections a session may have more sockets and operations, and all the descriptors are for sockets."""
+    connections a session may have more sockets, and all the descriptors are for sockets."""
     name = "asockd"
-    configuration = "[Limits]\nSockets=16384\nOps=32768\nTotalSockets=19000\n"
+    configuration = "[Limits]\nSockets=16384\nTotalSockets=19000\n"
     roomy = False
 
     @classmethod

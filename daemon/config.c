@@ -412,9 +412,22 @@ static int apply_item(struct config *config, struct conf_reader *reader,
     return apply_key(config, key, reader, item->value);
 }
 
-/* A part cannot be more than the whole, whoever of both was set. */
-static void settle(struct limits *limits)
+static bool was_set(const struct progress *progress, const char *name)
 {
+    for (size_t i = 0; i < KEY_COUNT; i++)
+        if (strcmp(keys[i].name, name) == 0)
+            return progress->seen[i];
+    return false;
+}
+
+/*
+ * Who has more sockets has more ops: a receive that waits is one, and a client whose idle connections have
+ * used them up would wait for ever. A part cannot be more than the whole, whoever of both was set.
+ */
+static void settle(struct limits *limits, const struct progress *progress)
+{
+    if (!was_set(progress, "Ops") && limits->ops < limits->sockets * LIMIT_OPS_PER_SOCKET)
+        limits->ops = limits->sockets * LIMIT_OPS_PER_SOCKET;
     if (limits->socket_ops > limits->ops)
         limits->socket_ops = limits->ops;
     if (limits->send_window > limits->queued_max)
@@ -443,6 +456,6 @@ int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX
     memcpy(ret_error, reader.error, CONF_ERROR_MAX);
     asock_conf_close(&reader);
     if (r == 0)
-        settle(&config->server.limits);
+        settle(&config->server.limits, &progress);
     return r;
 }

@@ -14,6 +14,7 @@
 /* Defaults: a busy service needs no configuration; a hundred such clients fit into a small host. */
 #define LIMIT_SOCKETS_DEFAULT 1024u
 #define LIMIT_OPS_DEFAULT 4096u
+#define LIMIT_OPS_PER_SOCKET 4u /* at least, where only the sockets are configured */
 #define LIMIT_SOCKET_OPS_DEFAULT 256u
 /* A window near the bandwidth-delay product of a fast path; more was slower on loopback. */
 #define LIMIT_WINDOW_DEFAULT (1024u * 1024u)

@@ -231,6 +231,29 @@ START_TEST(test_config_parts_fit_the_whole)
 }
 END_TEST
 
+/* As many receives as sockets can wait, and there is something left to connect with. */
+START_TEST(test_config_ops_follow_sockets)
+{
+    static const struct {
+        const char *text;
+        uint32_t ops;
+    } files[] = {
+        {"[Limits]\nSockets=1025\n", 4100},
+        {"[Limits]\nSockets=65536\n", LIMIT_OPS_MOST},
+        {"[Limits]\nSockets=16\n", LIMIT_OPS_DEFAULT},
+        {"[Limits]\nOps=100\nSockets=2000\n", 100},
+    };
+    char error[CONF_ERROR_MAX];
+    struct config config;
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        config_init(&config);
+        ck_assert_int_eq(read_text(&config, files[i].text, error), 0);
+        ck_assert_uint_eq(config.server.limits.ops, files[i].ops);
+    }
+}
+END_TEST
+
 START_TEST(test_config_empty_file_is_default)
 {
     char error[CONF_ERROR_MAX];
@@ -240,6 +263,7 @@ START_TEST(test_config_empty_file_is_default)
     ck_assert_int_eq(read_text(&config, "", error), 0);
     ck_assert_uint_eq(config.server.clients, LIMIT_CLIENTS_DEFAULT);
     ck_assert_uint_eq(config.server.limits.sockets, LIMIT_SOCKETS_DEFAULT);
+    ck_assert_uint_eq(config.server.limits.ops, LIMIT_OPS_DEFAULT);
     ck_assert_int_eq(config.log_level, LOG_LEVEL_NOTICE);
     ck_assert_ptr_null(config.server.servers);
 }
@@ -346,6 +370,7 @@ int main(void)
     tcase_add_test(tc, test_config_listeners);
     tcase_add_test(tc, test_config_listeners_are_limited);
     tcase_add_test(tc, test_config_parts_fit_the_whole);
+    tcase_add_test(tc, test_config_ops_follow_sockets);
     tcase_add_test(tc, test_config_empty_file_is_default);
     tcase_add_test(tc, test_config_missing_file);
     tcase_add_loop_test(tc, test_config_arguments, 0, sizeof(lines) / sizeof(lines[0]));
