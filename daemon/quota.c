@@ -3,6 +3,8 @@
  * Happy path: the share of a node is computed from the daemon downwards, and what fits into it is added
  * to the node and to each above it.
  * Failures: no room (nothing is charged, the caller says whose share it was), no memory for a node.
+ * A user or unit whose connects of the last second are not paid off stays when its last session has gone:
+ * who comes back would have them for nothing. It goes when somebody connects later.
  */
 #include "daemon/quota.h"
 
@@ -22,6 +24,9 @@ struct quota {
     struct list node; /* root->buckets[]; of the root: in none */
     struct quota *parent;
     struct list *buckets; /* of the root, of which every node has one of its keys */
+    struct list
+        debt; /* root->debt, while nothing but connects keeps the node; of the root: those nodes */
+    uint64_t now; /* of the root: when a connect was asked for last, in ticks */
     unsigned int refs;
     unsigned int children;
     unsigned int charged; /* resources with something in use */
@@ -43,6 +48,7 @@ static struct quota *node_new(enum quota_level level, const char *key)
     if (!q)
         return NULL;
     list_init(&q->node);
+    list_init(&q->debt);
     memcpy(q->key, key, len);
     q->level = level;
     q->refs = 1;
@@ -108,10 +114,29 @@ struct quota *quota_child(struct quota *parent, enum quota_level level, const ch
     return q;
 }
 
+static struct quota *root_of(struct quota *q)
+{
+    while (q->parent)
+        q = q->parent;
+    return q;
+}
+
 /* Nobody holds it, or stands below it, and nothing is charged to it. */
 static bool is_unused(const struct quota *q)
 {
     return q->refs == 0 && q->children == 0 && q->charged == 0;
+}
+
+/* What has no key is found by nobody again. */
+static bool owes(struct quota *q)
+{
+    return q->key[0] && q->connects_until > root_of(q)->now;
+}
+
+static void keep(struct quota *q)
+{
+    list_remove(&q->debt);
+    list_append(&root_of(q)->debt, &q->debt);
 }
 
 static void free_unused(struct quota *q)
@@ -119,6 +144,9 @@ static void free_unused(struct quota *q)
     while (q && is_unused(q)) {
         struct quota *parent = q->parent;
 
+        if (owes(q))
+            return keep(q);
+        list_remove(&q->debt);
         list_remove(&q->node);
         if (parent)
             parent->children--;
@@ -127,6 +155,29 @@ static void free_unused(struct quota *q)
         mem_free(q);
         q = parent;
     }
+}
+
+/* The first one has been there for longest: none behind it waits more than the second that can be owed. */
+static void free_paid(struct quota *root)
+{
+    struct quota *q;
+
+    while (!list_is_empty(&root->debt)) {
+        q = container_of(root->debt.next, struct quota, debt);
+        if (is_unused(q) && owes(q))
+            return;
+        list_remove(&q->debt);
+        free_unused(q);
+    }
+}
+
+/* The daemon ends: nobody comes back. */
+static void forgive(struct quota *root)
+{
+    root->now = UINT64_MAX;
+    root->refs++; /* it may be what the last one stood below */
+    free_paid(root);
+    root->refs--;
 }
 
 struct quota *quota_ref(struct quota *q)
@@ -141,6 +192,8 @@ struct quota *quota_unref(struct quota *q)
         return NULL;
     assert(q->refs > 0);
     q->refs--;
+    if (!q->parent && q->refs == 0)
+        forgive(q);
     free_unused(q);
     return NULL;
 }
@@ -225,6 +278,8 @@ bool quota_may_connect(struct quota *q, uint32_t rate, uint64_t now_ms)
 
     if (!q || rate == 0)
         return true;
+    root_of(q)->now = now;
+    free_paid(root_of(q));
     for (const struct quota *at = q; at->level > QUOTA_LISTENER; at = at->parent)
         if (less(at->connects_until, now) + cost_at(at, rate) > TICKS_PER_SECOND)
             return false;

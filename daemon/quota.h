@@ -17,7 +17,8 @@
  * directly below their user.
  *
  * A node lives as long as somebody holds it, something is charged to it, or a node below it lives: a
- * socket that still drains is its client's long after the client has gone.
+ * socket that still drains is its client's long after the client has gone. So are the connects of the
+ * last second, where there is a limit to them: a user's or unit's node outlives them.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -14,7 +14,7 @@ from asockd import DaemonTest
 from nameserver import A, AAAA, Name, NameServer
 from wire import Ended, Wire, pb, request
 
-GREEDY, QUIET = 1001, 1002
+GREEDY, QUIET, RETURNING = 1001, 1002, 1003
 
 
 def connect_as(path, uid):
@@ -264,6 +264,23 @@ class Connects(QuotaTest):
         self.assertEqual(other.completion(2).error, pb.ERROR_SUCCESS)
         refused = next(n for n, (reply, _) in enumerate(results, 1) if reply.error)
         self.daemon.wait(lambda: self.connects(wire, refused, listener))
+
+    def test_s45_who_leaves_and_comes_back_has_no_connects_more(self):
+        listener = self.listener(backlog=1000)
+        before, done = time.monotonic(), 0
+        for _ in range(20):
+            wire = self.client(RETURNING)
+            for n in range(1, 6):
+                # Nothing is to drain: that alone would keep its user's count.
+                wire.send(wire.open(1000 + n, n), wire.connect(n, n, listener.getsockname()))
+                done += wire.completion(n).error == pb.ERROR_SUCCESS
+                wire.send(wire.make_close(2000 + n, n, abort=True))
+                wire.completion(2000 + n)
+            wire.close()
+            self.daemon.wait(lambda: self.quota()["clients"][0] == 0)
+        after = time.monotonic()
+        self.assertGreaterEqual(done, 10)  # of a unit; of the user where there is none, twice as many
+        self.assertLessEqual(done, 21 + 20 * (after - before))
 
     def test_s49_the_welcome_says_the_rate(self):
         self.assertEqual(self.client().welcome.connects_per_second, 5)

@@ -196,6 +196,36 @@ START_TEST(test_connects_per_second)
 }
 END_TEST
 
+/* Who leaves and comes again has no new second to spend. */
+START_TEST(test_connects_are_remembered_when_a_client_has_gone)
+{
+    struct quota *daemon = daemon_of(100), *user, *unit, *session;
+    int taken = 0;
+
+    for (int i = 0; i < 20; i++) {
+        user = quota_child(daemon, QUOTA_USER, "1000");
+        unit = quota_child(user, QUOTA_UNIT, i % 2 ? "a" : "b");
+        session = quota_child(unit, QUOTA_SESSION, NULL);
+        while (quota_may_connect(session, 10, 5000))
+            taken++;
+        quota_unref(session);
+        quota_unref(unit);
+        quota_unref(user);
+    }
+    ck_assert_int_eq(taken, 40); /* of the user, twenty of each unit */
+    user = quota_child(daemon, QUOTA_USER, "2");
+    ck_assert(quota_may_connect(user, 10, 5000));
+    quota_unref(user);
+    user = quota_child(daemon, QUOTA_USER, "1000");
+    ck_assert(!quota_may_connect(user, 10, 5000));
+    for (taken = 0; quota_may_connect(user, 10, 6000); taken++)
+        ;
+    ck_assert_int_eq(taken, 40);
+    quota_unref(user);
+    quota_unref(daemon);
+}
+END_TEST
+
 /* ---- a random tree against plain sums ---- */
 
 #define NODES 40
@@ -314,6 +344,7 @@ int main(void)
     tcase_add_test(tcase, test_a_limit_of_its_own_and_who_is_full);
     tcase_add_test(tcase, test_same_key_same_node_until_nothing_is_charged);
     tcase_add_test(tcase, test_connects_per_second);
+    tcase_add_test(tcase, test_connects_are_remembered_when_a_client_has_gone);
     tcase_add_loop_test(tcase, test_random_charges_add_up_and_keep_their_shares, 0, 20);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
