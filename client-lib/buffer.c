@@ -26,6 +26,8 @@ void asock_memory_init(struct memory *memory)
     list_init(&memory->leaving);
     list_init(&memory->left);
     list_init(&memory->credits);
+    list_init(&memory->bounce.timer.timer.node);
+    memory->bounce.timer.kind = DEADLINE_BOUNCE;
     memory->descriptor = -1;
 }
 
@@ -62,6 +64,7 @@ void asock_memory_end(asock_context *context)
     drop_descriptor(memory);
     for (size_t i = 0; i < memory->count; i++)
         memory->buffers[i]->id = 0;
+    asock_bounce_end(context);
 }
 
 void asock_memory_add_descriptor(asock_context *context, int fd)
@@ -162,6 +165,7 @@ void asock_memory_unuse(asock_op *op)
 {
     const struct memory *memory = &op->context->memory;
 
+    asock_bounce_give(op);
     if (!op->memory.has_uses)
         return;
     op->memory.has_uses = false;
@@ -179,6 +183,11 @@ void asock_memory_segments(const asock_op *op, struct segment *room, struct segm
 {
     uint32_t n = 0;
 
+    if (op->memory.bounce_count > 0) {
+        asock_bounce_refer(op, room);
+        *ret = (struct segments){room, 1};
+        return;
+    }
     for (size_t i = 0; i < op->segment_count; i++) {
         const struct iovec *segment = &op->segments[i];
         const asock_buffer *buffer;
@@ -361,6 +370,7 @@ int asock_buffer_answered(asock_op *op, const struct reply *reply)
         r = accept_buffer(op, reply, fd);
     if (fd >= 0)
         close(fd);
+    asock_bounce_answered(op);
     return r;
 }
 
@@ -397,15 +407,11 @@ static int ask(asock_context *context, asock_buffer *buffer, int timeout_ms)
     return r;
 }
 
-static int make(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)
+static int ask_for(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)
 {
     asock_buffer *buffer;
     int r;
 
-    if (asock_is_in_callback(context))
-        return -EDEADLK;
-    if (!context->is_alive)
-        return -ECONNABORTED;
     buffer = calloc(1, sizeof(*buffer));
     if (!buffer)
         return -ENOMEM;
@@ -414,11 +420,25 @@ static int make(asock_context *context, size_t size, int timeout_ms, asock_buffe
     buffer->size = size;
     list_init(&buffer->node);
     r = ask(context, buffer, timeout_ms);
-    if (r < 0)
-        return r;
-    asock_context_add_ref(context);
-    *ret = buffer;
-    return 0;
+    if (r == 0)
+        *ret = buffer;
+    return r;
+}
+
+static int make(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)
+{
+    int r;
+
+    if (asock_is_in_callback(context))
+        return -EDEADLK;
+    if (!context->is_alive)
+        return -ECONNABORTED;
+    r = ask_for(context, size, timeout_ms, ret);
+    if (r == -ENOBUFS && asock_bounce_retire(context))
+        r = ask_for(context, size, timeout_ms, ret);
+    if (r == 0)
+        asock_context_add_ref(context);
+    return r;
 }
 
 int asock_buffer_new(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)

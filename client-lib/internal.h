@@ -41,12 +41,6 @@ enum op_state {
     OP_DONE,
 };
 
-/* Timers of ops and of lingering sockets share the wheel. */
-struct deadline {
-    struct wheel_timer timer;
-    bool is_linger;
-};
-
 struct cursor {
     size_t segment, offset;
 };
@@ -140,6 +134,7 @@ struct asock_socket {
 
     uint64_t held_bytes; /* outstanding in the daemon */
     uint32_t held_ops;
+    uint32_t bounced; /* blocks of the bounce buffer that its ops have */
 
     asock_op *close_op;
     bool close_abort;

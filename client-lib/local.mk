@@ -5,6 +5,7 @@
 
 libasock_sources = \
 	client-lib/begin_end.c \
+	client-lib/bounce.c \
 	client-lib/buffer.c \
 	client-lib/cancel.c \
 	client-lib/close.c \

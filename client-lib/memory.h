@@ -15,7 +15,14 @@
 #include <asock/asock.h>
 
 #include "base/list.h"
+#include "base/wheel.h"
 #include "proto/codec.h"
+
+/* Timers of ops, of lingering sockets and of the bounce buffer share the wheel. */
+struct deadline {
+    struct wheel_timer timer;
+    enum { DEADLINE_OP, DEADLINE_LINGER, DEADLINE_BOUNCE } kind;
+};
 
 struct asock_buffer {
     asock_context *context;
@@ -55,6 +62,20 @@ struct asock_pool {
     struct slice slices[];
 };
 
+/* Blocks for ops of ordinary memory that go by reference all the same. */
+#define BOUNCE_BLOCKS 512u
+
+struct bounce {
+    asock_buffer *buffer; /* NULL: none, or none yet */
+    asock_op *asking;     /* its REGISTER; NULL: it was not asked for, or has been answered */
+    bool is_off;          /* refused, or the program wants the memory: not asked for any more */
+    uint32_t used;        /* blocks */
+    uint64_t map[BOUNCE_BLOCKS / 64];
+    uint64_t passed;      /* octets that would have gone through it */
+    uint64_t taken, told; /* ops that have; up to when its timer was set */
+    struct deadline timer;
+};
+
 /* Of an op. */
 struct op_memory {
     bool is_reference;       /* its octets are where both sides see them: none are in its frames */
@@ -66,7 +87,8 @@ struct op_memory {
     struct slice *slice;     /* of the callback that runs */
     struct list filled;      /* completions that asock_receive_next() will tell of */
     struct list credit_node; /* memory->credits */
-    asock_buffer *made;      /* REGISTER: what it is for; refs 0: nobody waits for it any more */
+    uint32_t bounce_at, bounce_count; /* its blocks; count 0: none */
+    asock_buffer *made; /* REGISTER: what it is for; refs 0: nobody waits for it any more */
 };
 
 /* Of a context. */
@@ -78,7 +100,8 @@ struct memory {
     struct list leaving;   /* buffers whose UNREGISTER is to leave */
     struct list left;      /* it is on the way */
     struct list credits;   /* ops whose CREDIT is to leave */
-    int descriptor;        /* came with a reply that is still to be read; -1: none */
+    struct bounce bounce;
+    int descriptor; /* came with a reply that is still to be read; -1: none */
 };
 
 /* buffer.c ------------------------------------------------------------------------------------ */
@@ -104,6 +127,23 @@ int asock_buffer_answered(asock_op *op, const struct reply *reply);
 /* UNREGISTER's reply: false: there is none with this id. */
 bool asock_buffer_left(asock_context *context, uint32_t id);
 void asock_buffer_unuse(asock_buffer *buffer);
+
+/* bounce.c ------------------------------------------------------------------------------------ */
+
+/* A send or receive that waits, and can go by way of the bounce buffer now. */
+bool asock_bounce_fits(const asock_op *op);
+/* Of one that fits; it goes by reference then. */
+void asock_bounce_take(asock_op *op);
+void asock_bounce_refer(const asock_op *op, struct segment *ret);
+void asock_bounce_received(asock_op *op, uint64_t bytes); /* into the program's segments */
+void asock_bounce_give(asock_op *op);                     /* the op has ended */
+/* So much of the op goes, or came, through the socket. */
+void asock_bounce_passed(asock_op *op, size_t bytes);
+void asock_bounce_answered(asock_op *op); /* some REGISTER has its reply */
+void asock_bounce_timer(asock_context *context);
+/* The program needs the memory; true: some was given back. */
+bool asock_bounce_retire(asock_context *context);
+void asock_bounce_end(asock_context *context); /* the session has ended, and with it all ops */
 
 /* pool.c -------------------------------------------------------------------------------------- */
 

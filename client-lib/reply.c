@@ -99,6 +99,7 @@ static int op_head(asock_op *op, struct input *in)
         if (op->memory.is_reference ? in->payload_left > 0 || (is_more && !op->memory.is_multishot)
                                     : in->payload_left > op->total - op->moved)
             return -EPROTO;
+        asock_bounce_passed(op, in->payload_left);
         in->sink = SINK_SEGMENTS;
     } else if (op->operation == OPERATION_INSPECT) {
         in->sink = SINK_RECORD;
@@ -340,6 +341,8 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     r = moved_by(op, reply, &bytes);
     if (r < 0)
         return r;
+    if (op->operation == ASOCK_OPERATION_RECEIVE)
+        asock_bounce_received(op, bytes);
     if (op->text)
         check_text(op, text_len);
     if (reply->flags & REPLY_END_OF_STREAM)

@@ -14,8 +14,10 @@ void asock_run_timers(asock_context *context)
     while ((timer = asock_wheel_pop(&context->wheel, now))) {
         struct deadline *deadline = container_of(timer, struct deadline, timer);
 
-        if (deadline->is_linger)
+        if (deadline->kind == DEADLINE_LINGER)
             asock_close_abort(container_of(deadline, asock_socket, linger), ERR_TIMED_OUT);
+        else if (deadline->kind == DEADLINE_BOUNCE)
+            asock_bounce_timer(context);
         else
             asock_op_end_waiting(container_of(deadline, asock_op, timer), ERR_TIMED_OUT);
     }

@@ -94,7 +94,7 @@ static asock_socket *socket_make(asock_context *context, int family)
     list_init(&socket->close_node);
     list_init(&socket->place_node);
     list_init(&socket->linger.timer.node);
-    socket->linger.is_linger = true;
+    socket->linger.kind = DEADLINE_LINGER;
     return socket;
 }
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So much is queued before submitting writes by itself. */
+/* So much payload is queued before submitting writes by itself. */
 #define SUBMIT_FLUSH (64u * 1024u)
 
 static void reset(asock_op *op, asock_socket *socket, int operation)
@@ -197,6 +197,12 @@ int asock_connect(asock_socket *socket, asock_op *op)
     return leave_submit(socket->context, op->total, r);
 }
 
+/* The payload that its frame will have, as it looks now. */
+static size_t payload_of(const asock_op *op)
+{
+    return op->memory.is_reference || asock_bounce_fits(op) ? 0 : op->total;
+}
+
 static int submit_data(asock_socket *socket, asock_op *op, int operation)
 {
     bool is_send = operation == ASOCK_OPERATION_SEND;
@@ -211,7 +217,7 @@ static int submit_data(asock_socket *socket, asock_op *op, int operation)
     op->how = 0;
     r = queue_or_settle(op, socket, operation,
                         is_send ? &socket->sends : &socket->receives_waiting);
-    return leave_submit(socket->context, is_send ? op->total : 0, r);
+    return leave_submit(socket->context, is_send ? payload_of(op) : 0, r);
 }
 
 int asock_send(asock_socket *socket, asock_op *op)

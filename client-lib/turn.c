@@ -18,7 +18,8 @@ static enum flow check_op(const asock_op *op)
         return r;
     if (op->operation == ASOCK_OPERATION_CONNECT && op->total > 0)
         return asock_flow_bytes(op->socket, op->total, true, &room);
-    if (op->operation == ASOCK_OPERATION_SEND && op->total > op->moved && !op->memory.is_reference)
+    if (op->operation == ASOCK_OPERATION_SEND && op->total > op->moved &&
+        !op->memory.is_reference && !asock_bounce_fits(op))
         return asock_flow_bytes(op->socket, op->total - op->moved, false, &room);
     return FLOW_OK;
 }
@@ -154,6 +155,7 @@ static size_t gather(asock_op *op, struct request *request)
         if (room > context->limits.payload_max)
             room = context->limits.payload_max;
         n = asock_output_gather(&context->out, op, room);
+        asock_bounce_passed(op, n);
     }
     request->send.more = op->moved + n < op->total;
     if (request->send.more && op->state == OP_WAITING)
@@ -213,6 +215,8 @@ static void add_op(asock_op *op)
     bool is_first = op->state == OP_WAITING;
     size_t n;
 
+    if (is_first)
+        asock_bounce_take(op);
     fill(op, &request);
     if (is_first) {
         request.timeout_ms = asock_turn_hand_over(op);

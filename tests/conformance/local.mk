@@ -12,6 +12,11 @@ tests_conformance_begin_end_int_SOURCES = tests/conformance/begin_end.c
 tests_conformance_begin_end_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_begin_end_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/bounce.int
+tests_conformance_bounce_int_SOURCES = tests/conformance/bounce.c
+tests_conformance_bounce_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_bounce_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/buffers.int
 tests_conformance_buffers_int_SOURCES = tests/conformance/buffers.c
 tests_conformance_buffers_int_LDFLAGS = $(INT_LINKFLAGS)
