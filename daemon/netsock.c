@@ -92,7 +92,10 @@ ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count)
     ssize_t n;
 
     do {
-        n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (count == 1) /* the shorter way into the kernel */
+            n = send(ns->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        else
+            n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }

@@ -90,7 +90,9 @@ struct session {
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
 
-    uint32_t held_id;               /* socket whose completion may wait for the next one */
+    uint32_t held_id; /* socket whose completion may wait for the next one */
+    uint16_t eager_skip,
+        eager_back; /* times not to look for that one at once; how many after a miss */
     struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */

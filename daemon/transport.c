@@ -173,8 +173,11 @@ static void on_flush(struct task *task)
 {
     struct transport *t = container_of(task, struct transport, flush);
 
-    if (!hold(t))
-        flush(t);
+    if (hold(t))
+        return;
+    /* What came while it was asked for leaves with the rest. */
+    task_cancel(&t->flush);
+    flush(t);
 }
 
 static void on_writable(struct ev_loop *loop, struct ev_io *io, int events)
