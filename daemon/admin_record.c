@@ -142,6 +142,7 @@ static void add_limits(struct record *record, const struct limits *limits)
     record_number(record, "limit_send_window", limits->send_window);
     record_number(record, "limit_queued", limits->queued_max);
     record_number(record, "limit_shared", limits->shared_max);
+    record_number(record, "limit_buffers", limits->buffers);
     record_number(record, "limit_kernel_buffers", limits->kernel_max);
     record_number(record, "limit_lingering", limits->lingers);
     record_number(record, "limit_resolutions", limits->lookups);

@@ -64,8 +64,13 @@
 /* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
 #define LIMIT_SHUTDOWNS 4u
 
-/* Buffers of a session: each costs a descriptor and a mapping. */
+/* Buffers of a session: each costs a descriptor and a mapping. Their ids are from 1 to this. */
 #define LIMIT_BUFFERS 64u
+/* Of all sessions: with few descriptors the only session finds two. */
+#define LIMIT_TOTAL_BUFFERS_LEAST 16u
+#define LIMIT_TOTAL_BUFFERS_MOST 1000000u
+/* Linux's default of vm.max_map_count, where that cannot be read. */
+#define MAPPINGS_DEFAULT 65530u
 /* Between two looks whether a client has fetched what its session sent before it ended. */
 #define UNREAD_MS 200u
 /* Windows of two megabytes for some thirty fast connections. */

@@ -100,6 +100,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
         .send_window = LIMIT_WINDOW_DEFAULT,
         .queued_max = LIMIT_QUEUED_DEFAULT,
         .shared_max = LIMIT_SHARED_DEFAULT,
+        .buffers = LIMIT_BUFFERS,
         .lingers = LIMIT_LINGERS_DEFAULT,
         .lookups = LIMIT_LOOKUPS_DEFAULT,
         .kernel_max = LIMIT_KERNEL_DEFAULT,

@@ -42,6 +42,7 @@ struct limits {
     uint32_t sockets, ops, socket_ops;
     uint64_t send_window, queued_max;
     uint64_t shared_max;          /* octets of shared memory */
+    uint32_t buffers;             /* pieces of it */
     uint32_t lingers;             /* sockets whose close goes on */
     uint32_t lookups;             /* questions to the resolver */
     uint32_t connects_per_second; /* 0: any number */

@@ -28,7 +28,7 @@ static void tell_welcome(struct session *s, uint64_t token)
         .queued_max = s->limits.queued_max,
         .payload_max = FRAME_PAYLOAD_MAX,
         .head_max = FRAME_HEAD_MAX,
-        .buffers = LIMIT_BUFFERS,
+        .buffers = s->limits.buffers,
         .shared_max = s->limits.shared_max,
         .linger_max = s->limits.lingers,
         .resolutions = s->limits.lookups,

@@ -51,6 +51,8 @@ int verb_register(struct op *op, const struct call *call)
     r = session_add_buffer(op->session, call->request->reg.length, &shared);
     if (r == -EDQUOT)
         op->text = "over the limit of shared memory";
+    if (r == -EMFILE)
+        op->text = "too many buffers";
     if (r < 0)
         return ERR_NO_BUFFER_SPACE;
     op->class = &register_class;

@@ -22,6 +22,7 @@ static const struct limit_key {
     [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST},
     [POLICY_LIMIT_QUEUED] = {"Queued", true, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST},
     [POLICY_LIMIT_SHARED_MEMORY] = {"SharedMemory", true, 0, UINT64_C(1) << 40},
+    [POLICY_LIMIT_BUFFERS] = {"Buffers", false, 0, LIMIT_BUFFERS},
     [POLICY_LIMIT_KERNEL_BUFFERS] = {"KernelBuffers", true, 0, UINT64_C(1) << 40},
     [POLICY_LIMIT_CONNECTS_PER_SECOND] = {"ConnectsPerSecond", false, 1, 1000000},
     [POLICY_LIMIT_RESOLUTIONS] = {"Resolutions", false, 1, 65536},

@@ -325,8 +325,9 @@ const char *quota_resource_name(enum quota_resource resource)
         [QUOTA_CLIENTS] = "clients",      [QUOTA_HELLOS] = "hellos",
         [QUOTA_SOCKETS] = "sockets",      [QUOTA_OPS] = "ops",
         [QUOTA_QUEUED] = "queued",        [QUOTA_KERNEL] = "kernel_buffers",
-        [QUOTA_SHARED] = "shared_memory", [QUOTA_LOOKUPS] = "resolutions",
-        [QUOTA_LINGERS] = "lingering",    [QUOTA_ATTEMPTS] = "attempts",
+        [QUOTA_SHARED] = "shared_memory", [QUOTA_BUFFERS] = "buffers",
+        [QUOTA_LOOKUPS] = "resolutions",  [QUOTA_LINGERS] = "lingering",
+        [QUOTA_ATTEMPTS] = "attempts",
     };
 
     return names[resource];

@@ -32,6 +32,7 @@ enum quota_resource {
     QUOTA_QUEUED,   /* octets of sends, promised to a session */
     QUOTA_KERNEL,   /* octets that sockets' buffers in the kernel may grow to */
     QUOTA_SHARED,   /* octets of shared memory */
+    QUOTA_BUFFERS,  /* pieces of it: each has a descriptor and a mapping */
     QUOTA_LOOKUPS,  /* questions to the resolver */
     QUOTA_LINGERS,  /* sockets whose close goes on */
     QUOTA_ATTEMPTS, /* sockets of a race beside the first */

@@ -29,6 +29,7 @@
 #include "daemon/resolver.h"
 #include "daemon/sandbox.h"
 #include "daemon/session.h"
+#include "daemon/shared.h"
 #include "daemon/sock.h"
 #include "proto/errors.h"
 
@@ -230,6 +231,18 @@ static uint64_t at_least(uint64_t value, uint64_t least)
     return value < least ? least : value;
 }
 
+/* The kernel's own limit holds for what is configured, too. */
+static uint64_t buffers_of(const struct server_config *config,
+                           const struct descriptor_shares *shares)
+{
+    uint64_t mappings = shared_count_most();
+    uint64_t buffers = at_least(shares->sockets / 16, LIMIT_TOTAL_BUFFERS_LEAST);
+
+    if (config->total_buffers)
+        buffers = config->total_buffers;
+    return buffers > mappings ? mappings : buffers;
+}
+
 static void set_quotas(struct worker *w, const struct server_config *config,
                        const struct descriptor_shares *shares)
 {
@@ -237,12 +250,15 @@ static void set_quotas(struct worker *w, const struct server_config *config,
     uint64_t kept = shares->sockets / 8;
     uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_LEAST);
     uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_LEAST);
-    uint64_t sockets = at_least(shares->sockets - kept, LIMIT_TOTAL_SOCKETS_LEAST);
+    uint64_t buffers = buffers_of(config, shares);
+    uint64_t rest = shares->sockets - kept > buffers ? shares->sockets - kept - buffers : 0;
+    uint64_t sockets = at_least(rest, LIMIT_TOTAL_SOCKETS_LEAST);
     uint64_t queued = at_least(memory_share(), LIMIT_TOTAL_QUEUED_LEAST);
 
     quota_limit(w->quota, QUOTA_CLIENTS, shares->clients);
     quota_limit(w->quota, QUOTA_HELLOS, config->hellos);
     quota_limit(w->quota, QUOTA_SOCKETS, config->total_sockets ? config->total_sockets : sockets);
+    quota_limit(w->quota, QUOTA_BUFFERS, buffers);
     quota_limit(w->quota, QUOTA_LINGERS, lingers);
     quota_limit(w->quota, QUOTA_ATTEMPTS, attempts);
     quota_limit(w->quota, QUOTA_LOOKUPS, RESOLVER_LOOKUPS_MAX);

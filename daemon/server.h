@@ -26,6 +26,7 @@ struct server_config {
     uint64_t total_kernel;       /* octets */
     uint64_t total_queued;       /* octets; 0: a part of the machine's memory */
     uint64_t total_shared;       /* the same */
+    uint64_t total_buffers;      /* 0: a part of the descriptors */
     const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */
     struct reload_source source; /* of a reload */
     const struct listener_spec *listeners; /* clients' listeners; none: "default" */
@@ -39,7 +40,7 @@ struct server_config {
 
 struct descriptor_shares {
     uint32_t clients; /* sessions on client listeners */
-    uint32_t sockets; /* network sockets */
+    uint32_t sockets; /* network sockets, and buffers */
 };
 
 /* -EMFILE: too few for anything. */

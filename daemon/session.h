@@ -163,7 +163,7 @@ void session_quota_leave(struct session *s);
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
 
-/* Charged and made, not yet sent. 0; -EDQUOT: over a limit; -ENOMEM; -EMFILE; other -errno. */
+/* Charged and made, not yet sent. 0; -EDQUOT: too many octets; -EMFILE: buffers; -ENOMEM; other -errno. */
 int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s);

@@ -20,16 +20,22 @@
 
 static int charge(struct session *s, uint64_t octets)
 {
-    if (octets > s->limits.shared_max - s->shared ||
-        quota_charge(s->quota, QUOTA_SHARED, octets) < 0)
+    if (quota_charge(s->quota, QUOTA_BUFFERS, 1) < 0)
+        return -EMFILE;
+    if (quota_charge(s->quota, QUOTA_SHARED, octets) < 0) {
+        quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
         return -EDQUOT;
+    }
+    s->buffer_count++;
     s->shared += octets;
     return 0;
 }
 
 static void uncharge(struct session *s, uint64_t octets)
 {
+    s->buffer_count--;
     s->shared -= octets;
+    quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
     quota_uncharge(s->quota, QUOTA_SHARED, octets);
 }
 
@@ -52,7 +58,6 @@ static void on_buffer_gone(struct shared *shared)
     struct op *op = buffer->unregister;
 
     uncharge(s, shared->length);
-    s->buffer_count--;
     s->worker->buffer_count--;
     buffer->shared = NULL;
     if (op)
@@ -87,20 +92,19 @@ int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
     struct session_buffer *buffer;
     int r;
 
-    if (octets == 0 || s->buffer_count >= LIMIT_BUFFERS || !may_send_descriptor(s))
+    if (octets == 0)
         return -EDQUOT;
-    buffer = free_buffer(s);
-    if (!buffer)
-        return -ENOMEM;
+    if (!may_send_descriptor(s))
+        return -EMFILE;
     r = charge(s, octets);
     if (r < 0)
         return r;
-    r = shared_new(s->worker, octets, ret);
+    buffer = free_buffer(s);
+    r = buffer ? shared_new(s->worker, octets, ret) : -ENOMEM;
     if (r < 0) {
         uncharge(s, octets);
         return r;
     }
-    s->buffer_count++;
     s->worker->buffer_count++;
     s->descriptors_unread++;
     buffer->shared = *ret;

@@ -34,6 +34,7 @@ static struct limits most_of(const struct session *s)
         {POLICY_LIMIT_SOCKETS, &most.sockets},
         {POLICY_LIMIT_OPS, &most.ops},
         {POLICY_LIMIT_SOCKET_OPS, &most.socket_ops},
+        {POLICY_LIMIT_BUFFERS, &most.buffers},
         {POLICY_LIMIT_LINGER, &most.lingers},
         {POLICY_LIMIT_RESOLUTIONS, &most.lookups},
         {POLICY_LIMIT_CONNECTS_PER_SECOND, &most.connects_per_second},
@@ -63,6 +64,8 @@ static void set_limits(struct session *s, const struct limits *most)
     if (!s->quota)
         return;
     quota_limit(s->quota, QUOTA_KERNEL, most->kernel_max);
+    quota_limit(s->quota, QUOTA_SHARED, most->shared_max);
+    quota_limit(s->quota, QUOTA_BUFFERS, most->buffers);
     quota_limit(s->quota, QUOTA_LINGERS, most->lingers);
     quota_limit(s->quota, QUOTA_LOOKUPS, most->lookups);
 }

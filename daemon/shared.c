@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -29,6 +30,18 @@ uint64_t shared_rounded(uint64_t length)
     if (length > SIZE_MAX / 2 - page)
         return 0;
     return (length + page - 1) & ~(page - 1);
+}
+
+uint64_t shared_count_most(void)
+{
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    unsigned long long count;
+
+    if (!file || fscanf(file, "%llu", &count) != 1)
+        count = MAPPINGS_DEFAULT;
+    if (file)
+        fclose(file);
+    return count / 2;
 }
 
 static int make_memfd(void)

@@ -34,6 +34,8 @@ struct shared {
     void *owner;
 };
 
+/* As many as leave half of the mappings that a process may have (vm.max_map_count) to other uses. */
+uint64_t shared_count_most(void);
 /* Rounded up to whole pages. 0; -ENOMEM; -EMFILE; other -errno. */
 int shared_new(struct worker *w, uint64_t length, struct shared **ret);
 void shared_use(struct shared *shared);

@@ -37,6 +37,12 @@ for n in range(1, count + 1):
     wire.send(wire.open(n, n), wire.connect(100000 + n, n, target))
     assert wire.completion(n).error == pb.ERROR_SUCCESS
     assert wire.completion(100000 + n).error == pb.ERROR_SUCCESS
+for op in range(200000, 200065):
+    wire.send(wire.make_register(op, 1))
+    if wire.completion(op).error:
+        break
+else:
+    raise AssertionError("any number of buffers")
 print(wire.welcome.sockets, wire.welcome.queued_max, flush=True)
 sys.stdin.read()
 """
@@ -48,6 +54,7 @@ wire = Wire(sock=socket.socket(fileno=int(os.environ["ASOCK_FD"])))
 wire.hello()
 wire.send(wire.open(1, 1), wire.connect(2, 1, ("127.0.0.1", int(sys.argv[1]))), wire.make_send(3, 1, b"echo"), wire.receive(4, 1, 4))
 assert wire.whole(4)[1] == b"echo"
+wire.register(1)
 print(wire.welcome.sockets, wire.welcome.queued_max)
 """
 

@@ -127,6 +127,7 @@ START_TEST(test_config_whole_file)
                                "SendWindow=2M\n"
                                "Queued=1G\n"
                                "SharedMemory=0\n"
+                               "Buffers=0\n"
                                "KernelBuffers=3G\n"
                                "LingerMax=0\n"
                                "Resolutions=8\n"
@@ -137,6 +138,7 @@ START_TEST(test_config_whole_file)
                                "TotalOps=12345\n"
                                "TotalQueued=5G\n"
                                "TotalKernelBuffers=6G\n"
+                               "TotalBuffers=1000000\n"
                                "\n"
                                "[Resolver]\n"
                                "Servers=127.0.0.1:5353,[::1]:53\n"
@@ -151,6 +153,7 @@ START_TEST(test_config_whole_file)
     ck_assert_uint_eq(config.server.limits.send_window, 2 << 20);
     ck_assert_uint_eq(config.server.limits.queued_max, 1 << 30);
     ck_assert_uint_eq(config.server.limits.shared_max, 0);
+    ck_assert_uint_eq(config.server.limits.buffers, 0);
     ck_assert_uint_eq(config.server.limits.kernel_max, UINT64_C(3) << 30);
     ck_assert_uint_eq(config.server.limits.lingers, 0);
     ck_assert_uint_eq(config.server.limits.lookups, 8);
@@ -161,6 +164,7 @@ START_TEST(test_config_whole_file)
     ck_assert_uint_eq(config.server.total_ops, 12345);
     ck_assert_uint_eq(config.server.total_queued, UINT64_C(5) << 30);
     ck_assert_uint_eq(config.server.total_kernel, UINT64_C(6) << 30);
+    ck_assert_uint_eq(config.server.total_buffers, 1000000);
     ck_assert_str_eq(config.server.servers, "127.0.0.1:5353,[::1]:53");
     ck_assert_int_eq(config.log_level, LOG_LEVEL_DEBUG);
 }

@@ -46,7 +46,7 @@ static const char *const accepted[] = {
     M("Cgroup=/system.slice/foo.service /*.slice/* /a.slice/*/* /docker/0123\n"),
     M("Listener=default other-one\n"),
     ("[Limits]\nClients=5\nSockets=16\nOps=64\nSocketOps=16\nSendWindow=1M\nQueued=1M\n"
-     "SharedMemory=0\nKernelBuffers=1G\nConnectsPerSecond=1\nResolutions=1\nLingerMax=0\n"),
+     "SharedMemory=0\nBuffers=64\nKernelBuffers=1G\nConnectsPerSecond=1\nResolutions=1\nLingerMax=0\n"),
     "[Audit]\nAudit=no\n",
     "[Audit]\nAudit=required\n",
     "[Egress]\nSource=192.0.2.1\nDevice=eth0\n",
