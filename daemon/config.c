@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -360,6 +361,40 @@ static int apply_file(struct config *config, struct conf_reader *reader, const c
     return 0;
 }
 
+/* ADDRESS[:PORT], an IPv6 address with a port in brackets. The resolver takes much else for an address. */
+static bool is_server(char *text)
+{
+    char *port = strrchr(text, ':');
+    struct in6_addr addr;
+    uint64_t number;
+
+    if (inet_pton(AF_INET, text, &addr) == 1 || inet_pton(AF_INET6, text, &addr) == 1)
+        return true;
+    if (!port || asock_conf_number(port + 1, 1, UINT16_MAX, &number) < 0)
+        return false;
+    *port = '\0';
+    if (*text != '[')
+        return inet_pton(AF_INET, text, &addr) == 1;
+    if (port[-1] != ']')
+        return false;
+    port[-1] = '\0';
+    return inet_pton(AF_INET6, text + 1, &addr) == 1;
+}
+
+static int apply_servers(struct config *config, struct conf_reader *reader, const char *value)
+{
+    char text[CONF_LINE_MAX + 1], *rest = text, *one;
+
+    strcpy(text, value);
+    while ((one = strsep(&rest, ","))) {
+        if (!is_server(one))
+            return asock_conf_refuse(reader, "Servers=%s: not address[:port],...", value);
+    }
+    strcpy(config->servers, value);
+    config->server.servers = config->servers;
+    return 0;
+}
+
 static int apply_key(struct config *config, const struct key *key, struct conf_reader *reader,
                      const char *value)
 {
@@ -367,11 +402,7 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
 
     switch (key->type) {
     case KEY_SERVERS:
-        if (!*value)
-            return asock_conf_refuse(reader, "%s= is empty", key->name);
-        strcpy(config->servers, value);
-        config->server.servers = config->servers;
-        return 0;
+        return apply_servers(config, reader, value);
     case KEY_LEVEL:
         if (parse_level(value, &level) < 0)
             return asock_conf_refuse(reader, "%s=%s is no level", key->name, value);

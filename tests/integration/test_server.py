@@ -226,7 +226,7 @@ class Program(ServerTest):
         path = self.write("[Resolver]\nServers=nowhere in particular\n")
         status, _, err = self.run_to_end("--config", path)
         self.assertEqual((status, err), (
-            1, 'asockd: name servers "nowhere in particular": not "address[:port],..."\n'))
+            1, f"asockd: {path}:2: Servers=nowhere in particular: not address[:port],...\n"))
 
     def test_configured_limits_are_the_welcomes(self):
         path = self.write("[Limits]\nSockets=100\nOps=1000\nSocketOps=20\n"
