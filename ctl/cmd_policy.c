@@ -352,7 +352,7 @@ const struct command command_policy = {
         "policy test tcp HOST PORT  what policy says of that connect by the client of --user and the like, and the\n"
         "                           rule that decides; nothing is connected, and nobody is asked for HOST.\n"
         "                           Exit status: 0 allowed, 1 denied, 2 could not be found out\n"
-        "policy check [FILE]...     look for mistakes in policy files, as \"asockd --check\"\n"
+        "policy check [FILE]...     look for mistakes in policy files, or in all the daemon reads, as \"asockd --check\"\n"
         "policy learned             rules that would have admitted what learn mode let pass\n"
         "Test and learned speak to the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLIENT,

@@ -34,7 +34,8 @@ static const char help[] =
     "                         globally reachable addresses\n"
     "      --allow-any        no policy files: every client may connect to every\n"
     "                         address, this host's own too\n"
-    "      --check FILE...    look for mistakes in policy files, and do nothing else\n"
+    "      --check [FILE]...  look for mistakes in policy files, without FILE in all\n"
+    "                         that a daemon would read, and do nothing else\n"
     "      --log-level LEVEL  error, warning, notice (default), info or debug\n" SECCOMP_HELP
     "      --help             print this and exit\n"
     "      --version          print the version and exit\n"
@@ -198,8 +199,12 @@ static int take_operands(struct config *config, char **operands)
     const struct policy_source *policy = &config->server.policy;
 
     config->check_files = operands;
-    if (config->is_check && !*operands && !config->file) {
-        fputs("asockd: --check: no file\n", stderr);
+    if (config->is_check && policy->base != POLICY_DENY) {
+        fputs("asockd: --check is of no use beside --allow-any or --allow-public\n", stderr);
+        return misused();
+    }
+    if (config->is_check && *operands && policy->file_count > 0) {
+        fputs("asockd: --check takes files, or --policy\n", stderr);
         return misused();
     }
     if (*operands && !config->is_check) {

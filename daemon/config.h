@@ -19,7 +19,7 @@ struct config {
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
     char audit_file[CONF_LINE_MAX + 1];
-    bool is_check; /* --check: of check_files, and of file if it was given */
+    bool is_check; /* --check: of check_files, and of file if it was given; else of all there is */
     char **check_files;
     const char *policy_files[POLICY_FILES_MAX];
     char policy_dir[PATH_MAX];

@@ -17,18 +17,18 @@
 /* A daemon's start as far as reading goes. */
 static int check(const struct config *arguments)
 {
+    bool is_all = !arguments->file && !*arguments->check_files;
     struct config config = *arguments;
     char error[CONF_ERROR_MAX];
     int status = EXIT_SUCCESS;
 
-    if (config.file && config_read_file(&config, error) < 0) {
+    if ((config.file || is_all) && config_read_file(&config, error) < 0) {
         fprintf(stderr, "%s\n", error);
         status = EXIT_FAILURE;
     }
-    for (char **file = config.check_files; *file; file++) {
-        if (policy_check_file(*file, stdout, stderr) < 0)
-            status = EXIT_FAILURE;
-    }
+    if (is_all ? policy_check_source(&config.server.policy, stdout, stderr) < 0
+               : policy_check_files(config.check_files, stdout, stderr) < 0)
+        status = EXIT_FAILURE;
     return fflush(stdout) == 0 ? status : EXIT_FAILURE;
 }
 

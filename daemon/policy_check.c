@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the file is read as the daemon reads it; then what is allowed to stand there but will
+ * Happy path: the files are read as the daemon reads them; then what is allowed to stand there but will
  * hardly do what it was written for is told.
  * Failures: what the daemon refuses.
  */
 #include "daemon/policy_check.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 
 struct checking {
     const struct policy_file *file;
+    const struct policy *all; /* file is one of these */
     FILE *out;
 };
 
@@ -84,19 +86,38 @@ static void check_shadow(const struct checking *c, size_t index)
 
 /* ---- one rule ---- */
 
-/* The name's address, said as such, is judged by the rules for addresses. */
+static const struct policy_rule *allows_addresses(const struct policy_file *file,
+                                                  const struct policy_rule *denied)
+{
+    for (size_t i = 0; i < file->rule_count; i++) {
+        const struct policy_rule *rule = &file->rules[i];
+
+        if (rule->is_allow && share_ports(rule, denied) &&
+            (rule->host == RULE_ANY || rule->host == RULE_NET))
+            return rule;
+    }
+    return NULL;
+}
+
+/* The name's address, said as such, is judged by the rules for addresses, of whatever file. */
 static void check_denied_name(const struct checking *c, const struct policy_rule *rule)
 {
+    const struct policy_rule *other;
+
     if (rule->is_allow || (rule->host != RULE_NAME && rule->host != RULE_SUFFIX))
         return;
-    for (size_t i = 0; i < c->file->rule_count; i++) {
-        const struct policy_rule *other = &c->file->rules[i];
-
-        if (!other->is_allow || !share_ports(other, rule) ||
-            (other->host != RULE_ANY && other->host != RULE_NET))
-            continue;
+    other = allows_addresses(c->file, rule);
+    if (other) {
         warn(c, rule->line, "denies a name only: line %u allows addresses, perhaps of that host",
              other->line);
+        return;
+    }
+    for (size_t i = 0; i < c->all->file_count; i++) {
+        other = allows_addresses(c->all->files[i], rule);
+        if (!other)
+            continue;
+        warn(c, rule->line, "denies a name only: %s:%u allows addresses, perhaps of that host",
+             c->all->files[i]->path, other->line);
         return;
     }
 }
@@ -179,19 +200,67 @@ static void check_file(const struct checking *c)
     }
 }
 
-int policy_check_file(const char *path, FILE *out, FILE *err)
+static void check_all(const struct policy *policy, FILE *out)
 {
-    struct policy_file *file = NULL;
+    for (size_t i = 0; i < policy->file_count; i++)
+        check_file(&(struct checking){policy->files[i], policy, out});
+}
+
+/* ---- where they come from ---- */
+
+/* One that is refused is told, and not added. */
+static int read_file(struct policy *policy, const char *path, FILE *err)
+{
     struct conf_reader reader;
     int r = asock_conf_open(&reader, path);
 
     if (r == 0)
-        r = policy_file_parse(&reader, POLICY_FILE, POLICY_RULES_MAX, &file);
+        r = policy_file_parse(&reader, POLICY_FILE, POLICY_RULES_MAX - policy->rule_count,
+                              &policy->files[policy->file_count]);
     if (r == 0)
-        check_file(&(struct checking){file, out});
+        policy->rule_count += policy->files[policy->file_count++]->rule_count;
     else
         fprintf(err, "%s\n", reader.error);
-    policy_file_free(file);
     asock_conf_close(&reader);
     return r;
+}
+
+int policy_check_files(char *const *paths, FILE *out, FILE *err)
+{
+    struct policy *policy = policy_new(POLICY_DENY);
+    int r = policy ? 0 : -ENOMEM, failed;
+
+    for (; policy && *paths; paths++) {
+        if (policy->file_count == POLICY_FILES_MAX) {
+            fprintf(err, "%s: more than %u files\n", *paths, POLICY_FILES_MAX);
+            r = -E2BIG;
+            break;
+        }
+        failed = read_file(policy, *paths, err);
+        if (failed)
+            r = failed;
+    }
+    if (policy)
+        check_all(policy, out);
+    else
+        fputs("policy: out of memory\n", err);
+    policy_unref(policy);
+    return r;
+}
+
+int policy_check_source(const struct policy_source *source, FILE *out, FILE *err)
+{
+    char error[POLICY_ERROR_MAX];
+    struct policy *policy;
+    int r = policy_load(source, error, &policy);
+
+    if (r < 0) {
+        fprintf(err, "%s\n", error);
+        return r;
+    }
+    if (policy->file_count == 0)
+        fprintf(out, "%s has no policy file: everything is denied\n", source->dir);
+    check_all(policy, out);
+    policy_unref(policy);
+    return 0;
 }

@@ -2,6 +2,7 @@
 """Policy files in force: what is judged is what is connected, and what is denied leaves no packet (S24)."""
 
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -275,7 +276,36 @@ class Policy(unittest.TestCase):
         self.assertEqual(self.check(good + "x"), (1, "", f"{good}x: No such file or directory\n"))
         self.assertEqual(self.check("--config", config), (1, "", f"{config}:2: Sockets=many is no number\n"))
         self.assertEqual(self.check("--config", "/dev/null"), (0, "", ""))
-        self.assertEqual(self.check()[0], 2)
+        names = self.write("[Rules]\nDeny=tcp bad.test 80\n")
+        self.assertEqual(self.check(names), (0, "", ""))
+        self.assertEqual(self.check(names, good), (
+            0, f"{names}:2: denies a name only: {good}:2 allows addresses, perhaps of that host\n", ""))
+        self.assertEqual(self.check("--allow-any", good)[0], 2)
+        self.assertEqual(self.check("--policy", good, good)[0], 2)
+
+    def test_check_of_everything(self):
+        """Without a file: what a daemon with the same options would read."""
+        self.assertEqual(self.check("--policy", self.write("[Rules]\n"), "--policy", self.write("Allow=x\n"))[0], 1)
+        folder = tempfile.mkdtemp(prefix="asockd-check-")
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o755)
+        policies = os.path.join(folder, "policy.d")
+        arguments = ("--config-dir", folder)
+        self.assertEqual(self.check(*arguments), (1, "", f"{policies}: No such file or directory\n"))
+        os.mkdir(policies, 0o755)
+        self.assertEqual(self.check(*arguments), (0, f"{policies} has no policy file: everything is denied\n", ""))
+        for name, text in (("policy.d/1.policy", "[Rules]\nDeny=tcp bad.test 80\n"),
+                           ("policy.d/2.policy", "[Rules]\nAllow=tcp * *\n"), ("asockd.conf", "[Limits]\nSockets=16\n")):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                file.write(text)
+        warning = f"{policies}/1.policy:2: denies a name only: {policies}/2.policy:2 allows addresses, perhaps of that host\n"
+        self.assertEqual(self.check(*arguments), (0, warning, ""))
+        with open(os.path.join(folder, "asockd.conf"), "a", encoding="ascii") as file:
+            file.write("Sockets=17\n")
+        self.assertEqual(self.check(*arguments), (1, warning, f"{folder}/asockd.conf:3: Sockets= for the second time\n"))
+        os.chmod(policies + "/2.policy", 0o666)
+        self.assertEqual(self.check(*arguments)[2].splitlines()[1],
+                         f"{policies}/2.policy: can be written to by its group or by others")
 
 
 if __name__ == "__main__":

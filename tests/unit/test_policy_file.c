@@ -539,10 +539,11 @@ static const struct {
 START_TEST(test_policy_check)
 {
     const char *path = write_policy("p", checked[_i].text);
+    char *paths[] = {(char *)(uintptr_t)path, NULL};
     char *out = NULL, *err = NULL, expected[256] = "";
     size_t out_len, err_len;
     FILE *out_file = open_memstream(&out, &out_len), *err_file = open_memstream(&err, &err_len);
-    int r = policy_check_file(path, out_file, err_file);
+    int r = policy_check_files(paths, out_file, err_file);
 
     fclose(out_file);
     fclose(err_file);
