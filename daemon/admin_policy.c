@@ -18,6 +18,7 @@
 #include "daemon/peer.h"
 #include "daemon/policy.h"
 #include "daemon/policy_learn.h"
+#include "daemon/policy_match.h"
 #include "daemon/reload.h"
 #include "daemon/services.h"
 #include "daemon/session.h"
@@ -165,6 +166,23 @@ static bool read_address(struct question *q, const struct host *host, uint16_t p
     return true;
 }
 
+static bool check_unit(struct question *q, const char *unit)
+{
+    return !*unit || policy_match_is_unit(unit) ||
+           refuse(q, "\"%s\" is no unit with processes, like foo.service", unit);
+}
+
+/* A client that there cannot be would be denied, and that taken for an answer. */
+static bool check_client(struct question *q)
+{
+    const char *cgroup = q->peer.cgroup;
+
+    if (!check_unit(q, q->peer.unit) || !check_unit(q, q->peer.user_unit))
+        return false;
+    return *cgroup == '/' || strcmp(cgroup, NOBODYS_CGROUP) == 0 ||
+           refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
+}
+
 static bool read_question(struct question *q, struct host *host, struct host *address,
                           uint16_t *port)
 {
@@ -172,6 +190,8 @@ static bool read_question(struct question *q, struct host *host, struct host *ad
         return false;
     if (strcmp(q->protocol, "tcp") != 0)
         return refuse(q, "the protocol is not tcp");
+    if (!check_client(q))
+        return false;
     if (host_parse(q->host, host) < 0)
         return refuse(q, "\"%s\" is neither a name nor an address", q->host);
     if (services_port(q->service, NULL, port) < 0)

@@ -33,7 +33,7 @@ static bool consists_of(const char *text, const char *characters)
 }
 
 /* Kinds of units that processes are in; all but the last two may be delegated. */
-static bool is_unit_name(const char *text)
+bool policy_match_is_unit(const char *text)
 {
     static const char *const kinds[] = {".service", ".scope", ".socket", ".mount", ".swap"};
 
@@ -49,7 +49,7 @@ static bool is_unit_name(const char *text)
 
 static int check_unit(struct conf_reader *reader, const char *text)
 {
-    if (is_unit_name(text))
+    if (policy_match_is_unit(text))
         return 0;
     return asock_conf_refuse(reader, "\"%s\" is no unit with processes, like foo.service", text);
 }

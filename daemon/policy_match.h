@@ -3,6 +3,7 @@
 #define ASOCKD_POLICY_MATCH_H
 
 /* [Match]: which clients a policy file is about. */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,8 @@ int policy_match_parse(struct policy_match *match, struct conf_reader *reader,
                        const struct conf_item *item);
 /* What the whole section must be. */
 int policy_match_check(const struct policy_match *match, struct conf_reader *reader);
+/* Of a kind that has processes, with its suffix and without wildcards. */
+bool policy_match_is_unit(const char *text);
 void policy_match_deinit(struct policy_match *match);
 
 /* A section without keys is about everybody. ret_line: of the key whose fact is not known. */
