@@ -3,8 +3,8 @@
  * run: a program gets a session of its own instead of the daemon's socket.
  * Happy path: connect, Hello, FILE restricts the session, the descriptor goes into ASOCK_FD, exec: asockctl is
  * gone.
- * Failures: FILE cannot be read or is wrong, the daemon does not answer, COMMAND cannot be run; nothing of it has
- * run then.
+ * Failures: it is the control socket, FILE cannot be read or is wrong, the daemon does not answer, COMMAND
+ * cannot be run; nothing of it has run then.
  */
 #include "ctl/ctl.h"
 #include "ctl/session.h"
@@ -104,6 +104,23 @@ static int name_session(struct session *session, const struct settings *settings
     return 0;
 }
 
+/*
+ * Whoever has a connection to the control socket sees and ends everything: no program is given that by
+ * mistake. It is known by its name, which is always that.
+ */
+static int refuse_control(const struct settings *settings)
+{
+    const char *path = settings->socket, *slash;
+
+    if (!path && !getenv("ASOCK_FD"))
+        path = getenv("ASOCK_SOCKET");
+    slash = path ? strrchr(path, '/') : NULL;
+    if (!path || strcmp(slash ? slash + 1 : path, "control.sock") != 0)
+        return 0;
+    complain("run hands on a client's socket: that is the control socket");
+    return -1;
+}
+
 static int hand_on(struct session *session, const struct settings *settings)
 {
     char number[16];
@@ -134,7 +151,7 @@ static int run_run(const struct settings *settings)
 {
     struct session session;
 
-    if (session_open_client(settings, &session) < 0)
+    if (refuse_control(settings) < 0 || session_open_client(settings, &session) < 0)
         return EXIT_OWN;
     if (name_session(&session, settings) || restrict_session(&session, settings) < 0 ||
         hand_on(&session, settings) < 0) {

@@ -26,7 +26,7 @@ static void complain_unreachable(const struct session *session, int err)
         complain("the connection of ASOCK_FD cannot be used: %s", strerror(err));
         return;
     }
-    complain("cannot reach asockd at %s: %s", path ? path : "the system's socket", strerror(err));
+    complain("cannot reach asockd at %s: %s", path ? path : CLIENT_SOCKET, strerror(err));
     if (err == ENOENT || err == ECONNREFUSED)
         complain("is it running? Start it (systemctl start asockd.socket), or name the socket of "
                  "another one: %s",
@@ -92,6 +92,16 @@ static int complain_of(struct session *session, const char *about, int r)
     return -1;
 }
 
+/* The command, of what it asks for. */
+static const char *command_of(const char *verb)
+{
+    if (strcmp(verb, "judge") == 0)
+        return "policy test";
+    if (strcmp(verb, "learned") == 0)
+        return "policy learned";
+    return verb;
+}
+
 static int answer_timeout(const struct settings *settings)
 {
     return settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
@@ -103,6 +113,10 @@ int session_inspect(struct session *session, const struct settings *settings, co
     int r = asock_context_inspect(session->context, query, record, userdata,
                                   answer_timeout(settings));
 
+    if (r == -EOPNOTSUPP) {
+        complain("%s is for the control socket", command_of(query));
+        return -1;
+    }
     return r < 0 ? complain_of(session, query, r) : r;
 }
 
@@ -128,13 +142,13 @@ int session_command(struct session *session, const struct settings *settings, co
     const struct asock_field *error = ret->count ? record_find(&ret->rows[0], "error") : NULL;
 
     if (r == -EOPNOTSUPP) {
-        complain("%s is for the control socket", verb);
+        complain("%s is for the control socket", command_of(verb));
     } else if (r < 0 && error && error->text) {
-        fprintf(stderr, "asockctl: %s: ", verb);
+        fprintf(stderr, "asockctl: %s: ", command_of(verb));
         text_print_escaped(stderr, error->text, 0);
         fputc('\n', stderr);
     } else if (r < 0) {
-        complain_of(session, verb, r);
+        complain_of(session, command_of(verb), r);
     }
     return r < 0 ? -1 : 0;
 }

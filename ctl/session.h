@@ -8,6 +8,7 @@
 #include <asock/asock.h>
 
 #define CONTROL_SOCKET "/run/asockd/control.sock"
+#define CLIENT_SOCKET "/run/asockd/default/asock.sock" /* the library's default */
 
 struct session {
     asock_context *context;

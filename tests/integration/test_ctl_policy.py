@@ -279,9 +279,10 @@ class AtWork(asockd.DaemonTest):
         self.assertEqual(done.returncode, 2)
 
     def test_a_client_socket_is_not_asked(self):
-        done = asockctl.run("reload", "--control", self.daemon.path)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"for the control socket", done.stderr)
+        for words, status in ((("reload",), 1), (("policy", "learned"), 1), (("policy", "test", "tcp", "h.test", "1"), 2)):
+            done = asockctl.run(*words, "--control", self.daemon.path)
+            self.assertEqual((done.returncode, done.stdout), (status, b""))
+            self.assertEqual(done.stderr.decode(), f"asockctl: {' '.join(words[:2])} is for the control socket\n")
 
     def test_nothing_learned(self):
         self.assertEqual(self.ask("policy", "learned"), (0, "", ""))
