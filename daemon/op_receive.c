@@ -75,8 +75,8 @@ static int wait_room(struct op *op)
 {
     struct sock *sock = op->sock;
 
-    if (!list_is_linked(&sock->room))
-        list_append(&op->session->room_waiters, &sock->room);
+    if (!list_is_linked(&sock->node))
+        list_append(&op->session->room_waiters, &sock->node);
     sock->wants_read = false;
     return 0;
 }

@@ -215,7 +215,7 @@ static bool on_awaits(struct transport *t)
 
     if (!sock || list_is_empty(&sock->receives) || !list_is_empty(&sock->sends))
         return false;
-    return list_is_linked(&sock->room) || !has_come(s, sock);
+    return list_is_linked(&sock->node) || !has_come(s, sock);
 }
 
 static const struct transport_ops transport_ops = {

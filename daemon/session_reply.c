@@ -205,7 +205,7 @@ static bool flush_reports(struct session *s)
 
 void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops)
 {
-    sock->send_freed += octets;
+    sock->send_freed += (uint32_t)octets;
     sock->ops_freed += ops;
     s->unreported += octets;
     s->unreported_ops += ops;
@@ -249,8 +249,8 @@ static void run_room_waiters(struct session *s)
 
     list_init(&waiters);
     list_splice(&waiters, &s->room_waiters);
-    while ((sock = list_first(&waiters, struct sock, room))) {
-        list_remove(&sock->room);
+    while ((sock = list_first(&waiters, struct sock, node))) {
+        list_remove(&sock->node);
         sock_run_receives(sock);
     }
 }

@@ -76,12 +76,20 @@ static void on_gone(struct task *task)
 {
     struct sock *sock = container_of(task, struct sock, gone);
 
+    assert(!sock->ending);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!sock->connect && !sock->close && sock->ns.fd < 0);
     quota_unref(sock->quota);
     mem_free(sock->options);
     mem_free(sock->host);
     mem_free(sock);
+}
+
+void sock_free_later(struct sock *sock)
+{
+    assert(!list_is_linked(&sock->node) && !list_is_linked(&sock->report));
+    task_init(&sock->gone, on_gone);
+    worker_defer(sock->worker, &sock->gone);
 }
 
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
@@ -102,9 +110,6 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     list_init(&sock->sends);
     list_init(&sock->receives);
     list_init(&sock->report);
-    list_init(&sock->room);
-    wheel_timer_init(&sock->close_deadline.timer);
-    task_init(&sock->gone, on_gone);
     s->worker->stats.sockets++;
     *ret = sock;
     return 0;
@@ -151,7 +156,7 @@ void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
     list_append(&sock->receives, &op->node);
-    if (!sock->wants_read && !list_is_linked(&sock->room))
+    if (!sock->wants_read && !list_is_linked(&sock->node))
         sock_run_receives(sock);
 }
 
@@ -184,7 +189,7 @@ void sock_run_sends(struct sock *sock)
 static void guess_more(struct sock *sock)
 {
     if (sock->state != SOCK_CONNECTED || sock->receive_side != SIDE_OPEN || sock->wants_read ||
-        sock->had_more || !list_is_empty(&sock->receives) || list_is_linked(&sock->room))
+        sock->had_more || !list_is_empty(&sock->receives) || list_is_linked(&sock->node))
         return;
     sock->wants_read = sock->is_guess = true;
 }
@@ -327,7 +332,7 @@ void sock_uncharge(struct sock *sock, uint64_t octets)
 {
     if (octets == 0)
         return;
-    sock->queued -= octets;
+    sock->queued -= (uint32_t)octets;
     if (!sock->session)
         return;
     sock->session->queued -= octets;

@@ -44,8 +44,22 @@ enum side {
     SIDE_BROKEN, /* ended by an error */
 };
 
+/* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
+struct sock_ending {
+    struct sock *sock;
+    struct deadline deadline;
+    uint32_t drained; /* octets discarded after FIN */
+};
+
+/* Thousands of them may be idle: what few have for a while is allocated apart. */
 struct sock {
-    struct list node; /* session->lingering or worker->drains */
+    union {
+        struct {
+            struct list node;   /* session->room_waiters; later ->lingering, worker->drains */
+            struct list report; /* session->report */
+        };
+        struct task gone; /* of none of them any more */
+    };
     struct session *session;
     struct worker *worker;
     struct quota *quota; /* of its session, also when that has gone; NULL: nobody */
@@ -57,21 +71,18 @@ struct sock {
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
-    struct list report;              /* session->report */
-    struct list room;                /* session->room_waiters */
-    struct task gone;
-    struct deadline close_deadline;
-    uint64_t serial; /* for people; never used twice */
+    struct sock_ending *ending;      /* NULL: it has none, or not yet */
+    uint64_t serial;                 /* for people; never used twice */
     uint64_t created;
     uint64_t connected;     /* when, if is_audited */
     struct endpoint remote; /* where to, if is_audited */
     uint64_t bytes_in, bytes_out;
-    uint64_t queued;     /* octets of sends that the kernel has not taken */
-    uint64_t send_freed; /* not yet told */
-    uint64_t drained;    /* octets discarded after FIN */
+    uint32_t queued;     /* octets of sends that the kernel has not taken */
+    uint32_t send_freed; /* not yet told */
     uint32_t ops_freed;  /* not yet told */
     uint32_t id;         /* 0: none any more */
     uint32_t op_count;   /* counted ops in progress */
+    uint32_t kernel[2];  /* what its buffers may grow to; charged */
     uint16_t port;       /* it connects to, last; host byte order */
     uint8_t shutdown_count;
     uint8_t state;                   /* enum sock_state */
@@ -79,20 +90,19 @@ struct sock {
     uint8_t send_side, receive_side; /* enum side */
     uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
     uint8_t lost_error;              /* that the kernel told a send: the connection is lost */
-    uint64_t kernel[2];              /* what its buffers may grow to; charged */
-    bool has_small_buffers;          /* of a fixed size, where the client has set none */
-    bool has_linger;                 /* one of QUOTA_LINGERS */
-    bool is_incomplete;              /* an accepted send was not wholly taken: FIN would be a lie */
-    bool has_seen_end;               /* the peer's FIN was read */
-    bool has_sent_end;               /* the kernel has our FIN */
-    bool lingers;                    /* closed by the client, with time for its queued sends */
-    bool owes_killed;                /* the owner has not been told yet that it was killed */
-    bool is_outlawed;                /* killed because policy allows it no more */
-    bool is_closing;                 /* its close is under way: what ends now ends because of it */
-    bool is_audited;                 /* its end is to be told (sock_audit.h) */
-    bool wants_read, wants_write;    /* the last step found the kernel's queue empty, or full */
-    bool is_guess;                   /* wants_read is: a read that was filled has not told */
-    bool had_more;                   /* what the last such guess should have been */
+    bool has_small_buffers : 1;      /* of a fixed size, where the client has set none */
+    bool is_incomplete : 1;          /* an accepted send was not wholly taken: FIN would be a lie */
+    bool has_seen_end : 1;           /* the peer's FIN was read */
+    bool has_sent_end : 1;           /* the kernel has our FIN */
+    bool lingers : 1;                /* closed by the client, with time for its queued sends */
+    bool owes_killed : 1;            /* the owner has not been told yet that it was killed */
+    bool is_outlawed : 1;            /* killed because policy allows it no more */
+    bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
+    bool is_audited : 1;             /* its end is to be told (sock_audit.h) */
+    bool wants_read : 1;             /* the last step found the kernel's queue empty */
+    bool wants_write : 1;            /* or full */
+    bool is_guess : 1;               /* wants_read is: a read that was filled has not told */
+    bool had_more : 1;               /* what the last such guess should have been */
 };
 
 /* Why, for the owner. */
@@ -112,6 +122,8 @@ void sock_move(struct sock *sock, enum sock_state to);
 
 /* -ENOMEM. The session's slot is the caller's to set. */
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
+/* It is closed: its memory goes in a later task. */
+void sock_free_later(struct sock *sock);
 
 /* What it is about to connect to; host is copied, NULL: an address. -ENOMEM: as before. */
 int sock_set_destination(struct sock *sock, const char *host, uint16_t port);

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
+#include "base/alloc.h"
 #include "daemon/complete.h"
 #include "daemon/quota.h"
 #include "daemon/session.h"
@@ -21,12 +22,44 @@
 #include "daemon/sock_audit.h"
 #include "proto/errors.h"
 
-/* From here on it has no id, and its descriptor is none of those promised to its client. */
-static bool charge_linger(struct sock *sock)
+/*
+ * From here on it has no id, and its descriptor is none of those promised to its client. False: there is no
+ * room for one more of those.
+ */
+static bool take_ending(struct sock *sock)
 {
-    if (!sock->has_linger)
-        sock->has_linger = quota_charge(sock->quota, QUOTA_LINGERS, 1) == 0;
-    return sock->has_linger;
+    if (sock->ending)
+        return true;
+    if (quota_charge(sock->quota, QUOTA_LINGERS, 1) < 0)
+        return false;
+    sock->ending = mem_zalloc(1, sizeof(*sock->ending));
+    if (!sock->ending) {
+        quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+        return false;
+    }
+    sock->ending->sock = sock;
+    wheel_timer_init(&sock->ending->deadline.timer);
+    return true;
+}
+
+static void drop_ending(struct sock *sock)
+{
+    if (!sock->ending)
+        return;
+    deadline_unset(&sock->ending->deadline);
+    sock->ending = mem_free(sock->ending);
+    quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+}
+
+static void set_deadline(struct sock *sock, void (*expired)(struct deadline *), uint64_t ms)
+{
+    deadline_init(&sock->ending->deadline, expired);
+    worker_set_deadline(sock->worker, &sock->ending->deadline, ms);
+}
+
+static struct sock *sock_of(struct deadline *deadline)
+{
+    return container_of(deadline, struct sock_ending, deadline)->sock;
 }
 
 /* The session has nothing more to do with it. */
@@ -48,7 +81,6 @@ static void leave_session(struct sock *sock)
     s->unreported -= sock->send_freed;
     s->unreported_ops -= sock->ops_freed;
     list_remove(&sock->report);
-    list_remove(&sock->room);
     list_remove(&sock->node);
     sock->session = NULL;
     session_part_left(s);
@@ -59,17 +91,14 @@ static void go(struct sock *sock)
     struct worker *w = sock->worker;
 
     assert(!sock->session);
-    deadline_unset(&sock->close_deadline);
     if (sock->state == SOCK_DRAINING) {
         list_remove(&sock->node);
         w->drain_count--;
     }
     sock_uncharge_buffers(sock);
-    if (sock->has_linger)
-        quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
-    sock->has_linger = false;
+    drop_ending(sock);
     sock_move(sock, SOCK_CLOSED);
-    worker_defer(w, &sock->gone);
+    sock_free_later(sock);
 }
 
 static void close_now(struct sock *sock, bool abort)
@@ -83,20 +112,21 @@ static void close_now(struct sock *sock, bool abort)
 
 static void drain_expired(struct deadline *deadline)
 {
-    close_now(container_of(deadline, struct sock, close_deadline), false);
+    close_now(sock_of(deadline), false);
 }
 
 void sock_close_event(struct sock *sock, int events)
 {
+    struct sock_ending *ending = sock->ending;
     ssize_t n;
 
     (void)events;
-    n = netsock_discard(&sock->ns, DRAIN_OCTETS - sock->drained);
+    n = netsock_discard(&sock->ns, DRAIN_OCTETS - ending->drained);
     if (n == -EAGAIN)
         return;
     if (n > 0)
-        sock->drained += (uint64_t)n;
-    if (n <= 0 || sock->drained >= DRAIN_OCTETS)
+        ending->drained += (uint32_t)n;
+    if (n <= 0 || ending->drained >= DRAIN_OCTETS)
         close_now(sock, false);
 }
 
@@ -107,8 +137,7 @@ static void drain(struct sock *sock)
     sock_move(sock, SOCK_DRAINING);
     list_append(&w->drains, &sock->node);
     w->drain_count++;
-    deadline_init(&sock->close_deadline, drain_expired);
-    worker_set_deadline(w, &sock->close_deadline, DRAIN_MS);
+    set_deadline(sock, drain_expired, DRAIN_MS);
     sock->wants_read = true;
     sock->wants_write = false;
     sock_update_watch(sock);
@@ -124,7 +153,7 @@ static void finish(struct sock *sock, bool abort)
     }
     netsock_shutdown(&sock->ns, SHUT_WR);
     /* The peer's FIN was read, or there is no more place for patience: nothing to wait for. */
-    if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || !charge_linger(sock))
+    if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || !take_ending(sock))
         close_now(sock, false);
     else
         drain(sock);
@@ -156,7 +185,7 @@ void sock_close_continue(struct sock *sock)
 {
     if (list_is_empty(&sock->sends) && !sock->connect && !sock->is_closing) {
         sock->is_closing = true;
-        deadline_unset(&sock->close_deadline);
+        deadline_unset(&sock->ending->deadline);
         finish_linger(sock, ERR_SUCCESS);
     }
 }
@@ -166,21 +195,21 @@ void sock_abort_linger(struct sock *sock, uint32_t error)
     if (sock->is_closing)
         return;
     sock->is_closing = true;
-    deadline_unset(&sock->close_deadline);
+    deadline_unset(&sock->ending->deadline);
     finish_linger(sock, error);
 }
 
 static void linger_expired(struct deadline *deadline)
 {
-    sock_abort_linger(container_of(deadline, struct sock, close_deadline), ERR_TIMED_OUT);
+    sock_abort_linger(sock_of(deadline), ERR_TIMED_OUT);
 }
 
 void sock_orphan_linger(struct sock *sock)
 {
     uint64_t latest = sock->worker->clock() + LINGER_ORPHAN_MS;
 
-    if (sock->close_deadline.timer.deadline > latest)
-        worker_set_deadline(sock->worker, &sock->close_deadline, LINGER_ORPHAN_MS);
+    if (sock->ending->deadline.timer.deadline > latest)
+        worker_set_deadline(sock->worker, &sock->ending->deadline, LINGER_ORPHAN_MS);
 }
 
 /* Octets that were accepted and have not gone. */
@@ -218,9 +247,9 @@ static void linger(struct sock *sock, uint32_t linger_ms)
         sock->connect->socket_id = 0;
     list_for_each (&sock->sends, it)
         container_of(it, struct op, node)->socket_id = 0;
+    list_remove(&sock->node); /* of those that wait for room to receive */
     list_append(&s->lingering, &sock->node);
-    deadline_init(&sock->close_deadline, linger_expired);
-    worker_set_deadline(sock->worker, &sock->close_deadline, linger_ms);
+    set_deadline(sock, linger_expired, linger_ms);
 }
 
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
@@ -230,7 +259,7 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
 
     sock->close = op;
     if (!abort && linger_ms > 0 && incomplete && !sock->chain && !sock->is_incomplete) {
-        if (charge_linger(sock)) {
+        if (take_ending(sock)) {
             linger(sock, linger_ms);
             return;
         }

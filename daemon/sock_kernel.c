@@ -70,14 +70,15 @@ int sock_charge_buffers(struct sock *sock)
     }
     if (quota_charge(sock->quota, QUOTA_KERNEL, sending + receiving) < 0)
         return -ENOBUFS;
-    sock->kernel[SENDING] = sending;
-    sock->kernel[RECEIVING] = receiving;
+    sock->kernel[SENDING] = (uint32_t)sending;
+    sock->kernel[RECEIVING] = (uint32_t)receiving;
     return 0;
 }
 
 void sock_uncharge_buffers(struct sock *sock)
 {
-    quota_uncharge(sock->quota, QUOTA_KERNEL, sock->kernel[SENDING] + sock->kernel[RECEIVING]);
+    quota_uncharge(sock->quota, QUOTA_KERNEL,
+                   (uint64_t)sock->kernel[SENDING] + sock->kernel[RECEIVING]);
     sock->kernel[SENDING] = sock->kernel[RECEIVING] = 0;
 }
 
@@ -95,7 +96,7 @@ static void settle(struct sock *sock, enum direction d, uint64_t octets)
 {
     if (octets < sock->kernel[d]) {
         quota_uncharge(sock->quota, QUOTA_KERNEL, sock->kernel[d] - octets);
-        sock->kernel[d] = octets;
+        sock->kernel[d] = (uint32_t)octets;
     }
 }
 
@@ -108,7 +109,7 @@ static int set_size(struct sock *sock, enum direction d, int32_t size)
     if (octets > before) {
         if (quota_charge(sock->quota, QUOTA_KERNEL, octets - before) < 0)
             return -ENOBUFS;
-        sock->kernel[d] = octets;
+        sock->kernel[d] = (uint32_t)octets;
     }
     r = netsock_set_option(&sock->ns, options[d], size);
     settle(sock, d, r < 0 ? before : octets);
