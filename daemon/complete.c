@@ -20,7 +20,7 @@ static void give_back_octets(struct op *op)
     if (op->sock)
         sock_uncharge(op->sock, rest);
     else
-        op->send_freed += rest;
+        op->send_freed += (uint32_t)rest;
     op->send.received = op->bytes;
     op_drop_chunks(op->session->worker, op);
 }
@@ -78,7 +78,7 @@ static void detach(struct op *op, uint32_t error)
 
     op_move(op, OP_DONE);
     list_remove(&op->node);
-    deadline_unset(&op->deadline);
+    op_unset_deadline(w, op);
     session_unhash_op(op->session, op);
     op->error = (uint8_t)error;
     if (op->class && op->class->stop)
@@ -160,7 +160,7 @@ void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)
 
 void complete_timed_out(struct deadline *deadline)
 {
-    struct op *op = container_of(deadline, struct op, deadline);
+    struct op *op = op_of_deadline(deadline);
 
     op->has_begun = true;
     complete(op, ERR_TIMED_OUT);

@@ -89,6 +89,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     list_init(&w->sessions);
     list_init(&w->drains);
     list_init(&w->spare_ops);
+    list_init(&w->spare_deadlines);
     w->clock = clock ? clock : time_now_ms;
     w->now = w->started = w->clock();
     asock_wheel_init(&w->wheel, w->now);
@@ -131,7 +132,7 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->drains));
     run_list(&w->tasks);
     assert(list_is_empty(&w->tasks));
-    assert(list_is_empty(&w->spare_ops));
+    assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));
     ev_prepare_stop(w->loop, &w->prepare);
     ev_idle_stop(w->loop, &w->idle);
     ev_timer_stop(w->loop, &w->timer);

@@ -80,6 +80,8 @@ struct worker {
 
     struct list spare_ops; /* struct op */
     uint32_t spare_op_count;
+    struct list spare_deadlines; /* struct op_deadline */
+    uint32_t spare_deadline_count;
     struct chunk *spare_chunks; /* the largest at the end of the list */
     uint32_t spare_chunk_octets;
     struct slice *spare_slices;

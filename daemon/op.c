@@ -41,7 +41,6 @@ struct op *op_new(struct worker *w)
             return NULL;
     }
     list_init(&op->node);
-    wheel_timer_init(&op->deadline.timer);
     op_move(op, OP_TAKEN);
     return op;
 }
@@ -51,7 +50,7 @@ void op_free(struct worker *w, struct op *op)
     if (!op)
         return;
     assert(!list_is_linked(&op->node));
-    assert(!wheel_timer_is_set(&op->deadline.timer));
+    assert(!op->deadline);
     assert(!op->slices.first);
     if (op->class && op->class->cleanup)
         op->class->cleanup(op);
@@ -62,6 +61,61 @@ void op_free(struct worker *w, struct op *op)
     } else {
         mem_free(op);
     }
+}
+
+/* Spare ones are linked by the node of the timer that is not set. */
+static struct op_deadline *spare_deadline(struct worker *w)
+{
+    return list_first(&w->spare_deadlines, struct op_deadline, deadline.timer.node);
+}
+
+static void keep_deadline(struct worker *w, struct op_deadline *d)
+{
+    list_append(&w->spare_deadlines, &d->deadline.timer.node);
+    w->spare_deadline_count++;
+}
+
+static struct op_deadline *take_deadline(struct worker *w)
+{
+    struct op_deadline *d = spare_deadline(w);
+
+    list_remove(&d->deadline.timer.node);
+    w->spare_deadline_count--;
+    return d;
+}
+
+bool op_reserve_deadline(struct worker *w)
+{
+    struct op_deadline *d;
+
+    if (spare_deadline(w))
+        return true;
+    d = mem_zalloc(1, sizeof(*d));
+    if (!d)
+        return false;
+    keep_deadline(w, d);
+    return true;
+}
+
+void op_set_deadline(struct worker *w, struct op *op, uint32_t timeout_ms,
+                     void (*expired)(struct deadline *deadline))
+{
+    op->deadline = take_deadline(w);
+    op->deadline->op = op;
+    deadline_init(&op->deadline->deadline, expired);
+    worker_set_deadline(w, &op->deadline->deadline, timeout_ms);
+}
+
+void op_unset_deadline(struct worker *w, struct op *op)
+{
+    if (!op->deadline)
+        return;
+    deadline_unset(&op->deadline->deadline);
+    if (w->spare_deadline_count < LIMIT_OPS_SPARE)
+        keep_deadline(w, op->deadline);
+    else
+        mem_free(op->deadline);
+    op->deadline = NULL;
 }
 
 static void free_spare_chunks(struct worker *w)
@@ -84,6 +138,8 @@ void op_free_spares(struct worker *w)
         mem_free(op);
     }
     w->spare_op_count = 0;
+    while (spare_deadline(w))
+        mem_free(take_deadline(w));
     free_spare_chunks(w);
     slices_free_spares(w);
 }

@@ -48,18 +48,24 @@ struct chunk {
     uint8_t data[];
 };
 
+/* Apart from the op: those that wait for long mostly have none. */
+struct op_deadline {
+    struct deadline deadline;
+    struct op *op;
+};
+
 struct op {
-    struct list node;         /* queue of the socket or session; done list */
-    struct deadline deadline; /* set while QUEUED, if the client asked for one */
-    struct op *hash_next;     /* session's table of tokens */
+    struct list node;             /* queue of the socket or session; done list */
+    struct op_deadline *deadline; /* while QUEUED, if the client asked for one; else NULL */
+    struct op *hash_next;         /* session's table of tokens */
     const struct op_class *class;
     struct session *session; /* NULL: nobody waits for the reply any more */
     struct sock *sock;       /* NULL: none, or gone */
     struct slices slices;    /* by reference: what is still to be sent, or filled */
     uint64_t token;
     uint64_t bytes;      /* moved so far; the result */
-    uint64_t send_freed; /* told in the reply */
     const char *text;    /* why it failed, for people; static or the cleanup's */
+    uint32_t send_freed; /* told in the reply */
     uint32_t ops_freed;  /* told in the reply */
     uint32_t socket_id;  /* told in the reply */
     uint8_t verb;
@@ -110,6 +116,17 @@ const char *op_state_name(enum op_state state);
 struct op *op_new(struct worker *w);
 void op_free(struct worker *w, struct op *op);
 void op_free_spares(struct worker *w);
+
+/* Before a request is taken: its op may have a deadline. False: no memory. */
+bool op_reserve_deadline(struct worker *w);
+/* Uses what was reserved. */
+void op_set_deadline(struct worker *w, struct op *op, uint32_t timeout_ms,
+                     void (*expired)(struct deadline *deadline));
+void op_unset_deadline(struct worker *w, struct op *op); /* if it has one */
+static inline struct op *op_of_deadline(struct deadline *deadline)
+{
+    return container_of(deadline, struct op_deadline, deadline)->op;
+}
 
 /*
  * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. Of len octets

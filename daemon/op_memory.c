@@ -83,10 +83,8 @@ int verb_unregister(struct op *op, const struct call *call)
     buffer->unregister = op;
     op_move(op, OP_QUEUED);
     session_hash_op(s, op);
-    if (r->timeout_ms > 0) {
-        deadline_init(&op->deadline, complete_timed_out);
-        worker_set_deadline(s->worker, &op->deadline, r->timeout_ms);
-    }
+    if (r->timeout_ms > 0)
+        op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
     shared_release(buffer->shared);
     return 0;
 }

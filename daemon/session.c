@@ -33,7 +33,7 @@ static bool can_take(struct session *s)
     }
     if (!s->spare)
         s->spare = op_new(s->worker);
-    if (!s->spare) {
+    if (!s->spare || !op_reserve_deadline(s->worker)) {
         worker_set_deadline(s->worker, &s->retry, RETRY_MS);
         return false;
     }
@@ -407,7 +407,7 @@ static void drop_ops(struct session *s, struct list *ops)
         list_remove(&op->node);
         if (op->state == OP_QUEUED) {
             session_unhash_op(s, op);
-            deadline_unset(&op->deadline);
+            op_unset_deadline(s->worker, op);
             op_move(op, OP_DONE);
         }
         op_free(s->worker, op);

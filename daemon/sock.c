@@ -136,10 +136,8 @@ void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     op_move(op, OP_QUEUED);
     session_hash_op(sock->session, op);
-    if (timeout_ms > 0) {
-        deadline_init(&op->deadline, complete_timed_out);
-        worker_set_deadline(sock->worker, &op->deadline, timeout_ms);
-    }
+    if (timeout_ms > 0)
+        op_set_deadline(sock->worker, op, timeout_ms, complete_timed_out);
 }
 
 void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms)
