@@ -117,6 +117,7 @@ libasockd_la_SOURCES = \
 	daemon/sock_close.c \
 	daemon/sock_kernel.c \
 	daemon/sock_policy.c \
+	daemon/sock_send.c \
 	daemon/stats.h \
 	daemon/transport.c \
 	daemon/transport.h \

@@ -33,8 +33,9 @@ enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
 
 struct op_class {
     const char *name;
-    int (*step)(struct op *op);     /* 1: ended, or has more to do at once; 0: waits */
-    void (*stop)(struct op *op);    /* nothing of it goes on: called when it ends; may be NULL */
+    bool leaves_with_others;     /* a send: its octets may go to the kernel with those around it */
+    int (*step)(struct op *op);  /* 1: ended, or has more to do at once; 0: waits */
+    void (*stop)(struct op *op); /* nothing of it goes on: called when it ends; may be NULL */
     void (*cleanup)(struct op *op); /* gives back what the op holds; may be NULL */
     /* What the reply holds beyond error, bytes and flags; may be NULL. */
     void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);

@@ -4,7 +4,9 @@
  * Happy path: the first in the queue goes to the kernel straight from the session's input; what the
  * kernel does not take is copied and goes when the socket is writable; complete when all has gone.
  * A chain is one op whose octets arrive in several frames. By reference the kernel takes the octets from
- * the client's own memory, when it can.
+ * the client's own memory, when it can. Several sends of one socket that arrived together leave with one
+ * call, as do those that have waited for the kernel: the first is tried at once, those behind it when the
+ * input has no more of them.
  * Failures: not connected, shut down or broken (at once); over a limit, no memory for the copy, nothing
  * behind a reference (FAULT), the
  * peer's reset, the deadline: the sending side ends with it (S28).
@@ -18,8 +20,11 @@
 #include "proto/errors.h"
 
 #define SEND_IOV 16
+/* Larger ones gain nothing by a copy. */
+#define SEND_COPIED 16384u
 
-static const struct op_class send_class = {.name = "send", .step = send_step};
+static const struct op_class send_class = {
+    .name = "send", .step = send_step, .leaves_with_others = true};
 
 /*
  * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any other
@@ -36,55 +41,13 @@ static uint32_t send_error(struct sock *sock, ssize_t err)
     return error;
 }
 
-static void took(struct op *op, uint64_t octets)
-{
-    struct sock *sock = op->sock;
-
-    if (octets == 0)
-        return;
-    op->has_begun = true;
-    op->bytes += octets;
-    sock->bytes_out += octets;
-    sock->worker->stats.bytes_out += octets;
-    if (!op->is_reference)
-        sock_uncharge(sock, octets);
-}
-
-static int gather(const struct op *op, struct iovec *iov)
-{
-    int count = 0;
-
-    for (struct chunk *c = op->send.first; c && count < SEND_IOV; c = c->next)
-        iov[count++] = (struct iovec){c->data + c->start, c->end - c->start};
-    return count;
-}
-
-static void drop_taken(struct op *op, size_t octets)
-{
-    while (octets > 0) {
-        struct chunk *c = op->send.first;
-        uint32_t rest = c->end - c->start;
-
-        if (octets < rest) {
-            c->start += (uint32_t)octets;
-            return;
-        }
-        octets -= rest;
-        op->send.first = c->next;
-        if (!c->next)
-            op->send.last = NULL;
-        c->next = NULL;
-        op_drop_chunk(op->sock->worker, c);
-    }
-}
-
 int send_step(struct op *op)
 {
     struct sock *sock = op->sock;
 
     while (op->send.first) {
         struct iovec iov[SEND_IOV];
-        ssize_t n = netsock_send(&sock->ns, iov, gather(op, iov));
+        ssize_t n = netsock_send(&sock->ns, iov, sock_gather(op, iov, SEND_IOV));
 
         if (n == -EAGAIN) {
             sock->wants_write = true;
@@ -95,8 +58,8 @@ int send_step(struct op *op)
             complete(op, send_error(sock, n));
             return 1;
         }
-        drop_taken(op, (size_t)n);
-        took(op, (uint64_t)n);
+        sock_drop_taken(op, (size_t)n);
+        sock_took(op, (uint64_t)n);
     }
     if (op->bytes < op->send.total)
         return 0; /* the client has more to say */
@@ -120,7 +83,7 @@ static int reference_step(struct op *op)
         }
         if (n > 0) {
             slices_advance(sock->worker, &op->slices, (uint64_t)n);
-            took(op, (uint64_t)n);
+            sock_took(op, (uint64_t)n);
         }
         if (op->bytes < op->send.total) {
             sock->wants_write = true;
@@ -131,7 +94,38 @@ static int reference_step(struct op *op)
     return 1;
 }
 
-static const struct op_class reference_class = {.name = "send", .step = reference_step};
+static const struct op_class reference_class = {
+    .name = "send", .step = reference_step, .leaves_with_others = true};
+
+static bool may_gather(const struct sock *sock)
+{
+    return sock->state == SOCK_CONNECTED && !sock->wants_write;
+}
+
+/* It is not the first of this socket in this input, and there is more behind it. */
+static bool waits_for_more(const struct op *op, const struct call *call)
+{
+    struct session *s = op->session;
+
+    if (s->together)
+        return true;
+    if (s->last_sent == op->socket_id)
+        return transport_has_behind(&s->transport, call->payload + call->payload_len);
+    s->last_sent = op->socket_id;
+    return false;
+}
+
+/* In its queue: the others are waited for, up to a bound. */
+static void wait_for_more(struct op *op, uint64_t octets, uint32_t timeout_ms)
+{
+    struct session *s = op->session;
+
+    s->together = op->sock;
+    s->together_octets += octets;
+    sock_queue_send(op->sock, op, timeout_ms);
+    if (s->together_octets >= SOCK_TOGETHER)
+        sock_together_end(s);
+}
 
 static int send_reference(struct op *op, const struct call *call)
 {
@@ -146,7 +140,10 @@ static int send_reference(struct op *op, const struct call *call)
     op->class = &reference_class;
     op->is_reference = true;
     op->send.total = slices_total(&op->slices);
-    sock_queue_send(op->sock, op, r->timeout_ms);
+    if (may_gather(op->sock) && waits_for_more(op, call))
+        wait_for_more(op, op->send.total, r->timeout_ms);
+    else
+        sock_queue_send(op->sock, op, r->timeout_ms);
     return 0;
 }
 
@@ -176,7 +173,7 @@ static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
         }
         if ((uint32_t)n < len)
             sock->wants_write = true;
-        took(op, (uint64_t)n);
+        sock_took(op, (uint64_t)n);
     }
     if (op_append_chunk(sock->worker, op, data, len, (uint32_t)n) < 0)
         return ERR_NO_BUFFER_SPACE;
@@ -209,6 +206,12 @@ static int check_lengths(struct session *s, const struct call *call)
     return r->send.total_len > INT64_MAX ? ERR_INVALID_ARGUMENT : 0;
 }
 
+/* Cheaper copied than sent alone. */
+static bool is_small(const struct call *call)
+{
+    return !call->request->send.more && call->payload_len > 0 && call->payload_len <= SEND_COPIED;
+}
+
 int verb_send(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -223,6 +226,12 @@ int verb_send(struct op *op, const struct call *call)
         return send_reference(op, call);
     op->class = &send_class;
     op->send.total = r->send.more ? r->send.total_len : call->payload_len;
+    if (is_small(call) && may_gather(sock) && waits_for_more(op, call)) {
+        if (op_append_chunk(sock->worker, op, call->payload, call->payload_len, 0) < 0)
+            return ERR_NO_BUFFER_SPACE;
+        wait_for_more(op, call->payload_len, r->timeout_ms);
+        return 0;
+    }
     err = take_octets(op, call->payload, call->payload_len);
     if (err != 0)
         return err;

@@ -92,7 +92,14 @@ static void note_cut_input(struct session *s)
 
 enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
 
-static enum consumed consume_frames(struct session *s, unsigned int *budget)
+static enum consumed broken_input(struct session *s, const char *why)
+{
+    sock_together_end(s);
+    session_end(s, ERR_PROTOCOL_ERROR, why);
+    return ENDED;
+}
+
+static enum consumed consume_some(struct session *s, unsigned int *budget)
 {
     while (*budget > 0) {
         struct frame frame;
@@ -102,22 +109,28 @@ static enum consumed consume_frames(struct session *s, unsigned int *budget)
 
         if (n == 0)
             return NEEDS_INPUT;
-        if (n < 0) {
-            session_end(s, ERR_PROTOCOL_ERROR, "frame lengths out of range");
-            return ENDED;
-        }
+        if (n < 0)
+            return broken_input(s, "frame lengths out of range");
         if (!can_take(s))
             return NEEDS_ROOM;
-        if (s->dispatch(s, &frame) < 0) {
-            session_end(s, ERR_PROTOCOL_ERROR, s->why);
-            return ENDED;
-        }
+        if (s->dispatch(s, &frame) < 0)
+            return broken_input(s, s->why);
         if (s->has_ended)
             return ENDED;
         transport_consume(&s->transport, (size_t)n);
         (*budget)--;
     }
     return SPENT;
+}
+
+static enum consumed consume_frames(struct session *s, unsigned int *budget)
+{
+    enum consumed c;
+
+    s->last_sent = 0;
+    c = consume_some(s, budget);
+    sock_together_end(s);
+    return c;
 }
 
 /* One session's share of a turn. */

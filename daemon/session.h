@@ -61,8 +61,7 @@ struct session {
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
     void *on_gone_data;
-    struct task run; /* more input than one turn's share */
-    struct task gone;
+    struct task run, gone;   /* run: more input than one turn's share */
     struct task report_task; /* SEND_ROOM is due */
     struct task rows_task;   /* more rows than one turn's share */
     struct deadline retry;   /* no memory for the next op */
@@ -78,22 +77,23 @@ struct session {
 
     struct op **tokens; /* hash table, token_buckets of them, a power of two */
     uint32_t token_buckets;
-    uint32_t op_count;   /* counted ops in progress */
-    struct op *spare;    /* for the next request: no request fails for want of an op */
-    struct list done;    /* ops whose replies found no room */
-    struct list streams; /* LIST: ops that tell a record at a time */
-    uint32_t stream_count;
-    uint32_t rows; /* told since rows_task ran */
+    uint32_t op_count;           /* counted ops in progress */
+    struct op *spare;            /* for the next request: no request fails for want of an op */
+    struct list done;            /* ops whose replies found no room */
+    struct list streams;         /* LIST: ops that tell a record at a time */
+    uint32_t stream_count, rows; /* rows: told since rows_task ran */
 
     uint64_t queued;                     /* octets of sends that the kernel has not taken */
     uint64_t unreported, unreported_ops; /* of the freed octets and ops, not yet told */
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
 
-    uint32_t held_id; /* socket whose completion may wait for the next one */
-    uint16_t eager_skip,
-        eager_back; /* times not to look for that one at once; how many after a miss */
-    struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
+    struct sock *together;           /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t together_octets;        /* of them */
+    uint32_t last_sent;              /* socket of the last SEND of this input */
+    uint32_t held_id;                /* socket whose completion may wait for the next one */
+    uint16_t eager_skip, eager_back; /* times not to look for that at once; how many after a miss */
+    struct session_buffer *buffers;  /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
     int unread_fd;               /* the session has ended, and they are not fetched; -1: none */

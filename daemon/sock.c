@@ -144,6 +144,8 @@ void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
     list_append(&sock->sends, &op->node);
+    if (sock->session && sock->session->together == sock)
+        return; /* more is coming */
     if (!sock->wants_write)
         sock_run_sends(sock);
     else
@@ -166,14 +168,13 @@ static bool may_send(const struct sock *sock)
 void sock_run_sends(struct sock *sock)
 {
     unsigned int budget = TURN_SOCKET_STEPS;
-    struct op *op;
 
-    while (may_send(sock) && (op = list_first(&sock->sends, struct op, node))) {
+    while (may_send(sock) && !list_is_empty(&sock->sends)) {
         if (budget-- == 0) {
             sock->wants_write = true; /* the watcher fires in the next turn */
             break;
         }
-        if (op->class->step(op) == 0)
+        if (sock_send_step(sock) == 0)
             break;
     }
     sock_update_watch(sock);

@@ -80,6 +80,12 @@ static inline const uint8_t *transport_input(const struct transport *t, size_t *
     return t->in ? t->in + t->in_start : NULL;
 }
 
+/* Is there input behind this place in it? */
+static inline bool transport_has_behind(const struct transport *t, const uint8_t *place)
+{
+    return place < t->in + t->in_end;
+}
+
 static inline void transport_consume(struct transport *t, size_t len)
 {
     t->in_start += len;

@@ -18,5 +18,6 @@ py_tests += \
 	tests/protocol/test_reference.py \
 	tests/protocol/test_session.py \
 	tests/protocol/test_sockets.py \
-	tests/protocol/test_stages.py
+	tests/protocol/test_stages.py \
+	tests/protocol/test_together.py
 EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/hostile.py tests/lib/silent_fuse.py tests/lib/wire.py
