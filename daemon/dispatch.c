@@ -12,6 +12,7 @@
 #include "daemon/complete.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
+#include "daemon/sock_send.h"
 #include "daemon/verbs.h"
 #include "proto/errors.h"
 #include "proto/frame.h"

@@ -118,6 +118,7 @@ libasockd_la_SOURCES = \
 	daemon/sock_kernel.c \
 	daemon/sock_policy.c \
 	daemon/sock_send.c \
+	daemon/sock_send.h \
 	daemon/stats.h \
 	daemon/transport.c \
 	daemon/transport.h \

@@ -16,6 +16,7 @@
 #include "daemon/complete.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
+#include "daemon/sock_send.h"
 #include "daemon/verbs.h"
 #include "proto/errors.h"
 
@@ -25,21 +26,6 @@
 
 static const struct op_class send_class = {
     .name = "send", .step = send_step, .leaves_with_others = true};
-
-/*
- * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any other
- * error the kernel tells once, and then it has an end of stream for receives, which would be a lie.
- */
-static uint32_t send_error(struct sock *sock, ssize_t err)
-{
-    uint32_t error = asock_error_from_errno((int)err);
-
-    if (err == -EPIPE)
-        return sock->receive_side == SIDE_BROKEN ? sock->receive_error : ERR_CONNECTION_RESET;
-    if (err != -ENOMEM && err != -ENOBUFS && err != -EFAULT)
-        sock->lost_error = (uint8_t)error;
-    return error;
-}
 
 int send_step(struct op *op)
 {
@@ -55,7 +41,7 @@ int send_step(struct op *op)
         }
         if (n < 0) {
             op->has_begun = true;
-            complete(op, send_error(sock, n));
+            complete(op, sock_send_error(sock, n));
             return 1;
         }
         sock_drop_taken(op, (size_t)n);
@@ -78,7 +64,7 @@ static int reference_step(struct op *op)
 
         if (n < 0 && n != -EAGAIN) {
             op->has_begun = true;
-            complete(op, send_error(sock, n));
+            complete(op, sock_send_error(sock, n));
             return 1;
         }
         if (n > 0) {
@@ -169,7 +155,7 @@ static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
             n = 0;
         if (n < 0) {
             op->has_begun = true;
-            return (int)send_error(sock, n);
+            return (int)sock_send_error(sock, n);
         }
         if ((uint32_t)n < len)
             sock->wants_write = true;

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "daemon/policy.h"
 #include "daemon/sock.h"
+#include "daemon/sock_send.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 

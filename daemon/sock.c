@@ -4,6 +4,7 @@
  * client or for room; an event, more input or room lets it run again.
  */
 #include "daemon/sock.h"
+#include "daemon/sock_send.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -138,18 +138,6 @@ void sock_run_receives(struct sock *sock);
 /* The watcher follows wants_read, wants_write. */
 void sock_update_watch(struct sock *sock);
 
-/* sock_send.c */
-/* Octets that leave together: what the kernel makes of them stays in the processor's cache. */
-#define SOCK_TOGETHER (256u * 1024u)
-/* The sends at the front of the queue, with one call; like a step. There is one at least. */
-int sock_send_step(struct sock *sock);
-/* What waits for more sends from the session's input leaves. */
-void sock_together_end(struct session *s);
-/* A send's chunks as the kernel wants them; how many. It has taken octets of them; of any send. */
-int sock_gather(const struct op *op, struct iovec *iov, int cap);
-void sock_drop_taken(struct op *op, size_t octets);
-void sock_took(struct op *op, uint64_t octets);
-
 /* What queues behind the connect may run; or ends. */
 void sock_connect_succeeded(struct sock *sock);
 void sock_connect_failed(struct sock *sock);

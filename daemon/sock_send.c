@@ -4,16 +4,33 @@
  *
  * Happy path: of the sends at the front of a socket's queue as many as fit leave with one call; what the
  * kernel has taken is shared out among them in their order, and who has nothing left is complete.
- * Failures: an error, and what may be due to one of them alone, is the first one's: its own step finds it out.
+ * Failures: an error of the connection ends the first one, as if it had been alone; what is due to one of
+ * them, its own step finds out.
  */
 #include <errno.h>
 
 #include "daemon/complete.h"
 #include "daemon/session.h"
 #include "daemon/sock.h"
+#include "daemon/sock_send.h"
 #include "proto/errors.h"
 
 #define SEND_IOV_ALL 64
+
+/*
+ * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any other
+ * error the kernel tells once, and then it has an end of stream for receives, which would be a lie.
+ */
+uint32_t sock_send_error(struct sock *sock, ssize_t err)
+{
+    uint32_t error = asock_error_from_errno((int)err);
+
+    if (err == -EPIPE)
+        return sock->receive_side == SIDE_BROKEN ? sock->receive_error : ERR_CONNECTION_RESET;
+    if (err != -ENOMEM && err != -ENOBUFS && err != -EFAULT)
+        sock->lost_error = (uint8_t)error;
+    return error;
+}
 
 void sock_took(struct op *op, uint64_t octets)
 {
@@ -128,12 +145,16 @@ int sock_send_step(struct sock *sock)
     int ops, count = gather_all(sock, iov, &octets, &ops);
     ssize_t n;
 
-    /* What fails is the first one's to find out. */
     if (ops < 2 || octets == 0)
         return first->class->step(first);
     n = netsock_send(&sock->ns, iov, count);
-    if (n < 0 && n != -EAGAIN)
+    if (n == -EFAULT)
         return first->class->step(first);
+    if (n < 0 && n != -EAGAIN) {
+        first->has_begun = true;
+        complete(first, sock_send_error(sock, n));
+        return 1;
+    }
     if (n > 0)
         share_out(sock, (uint64_t)n);
     if (n < 0 || (uint64_t)n < octets) {
