@@ -91,6 +91,8 @@ static void add_escaped(struct text *t, const char *value)
             snprintf(escape, sizeof(escape), "\\%c", *s);
         else if (*s < 0x20 || *s == 0x7f)
             snprintf(escape, sizeof(escape), "\\u%04x", *s);
+        else if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) /* U+0080 to U+009F */
+            snprintf(escape, sizeof(escape), "\\u%04x", s[1]);
         else {
             add(t, s, n);
             continue;
@@ -168,18 +170,20 @@ static const char *address_of(const struct audit_entry *e, char out[static INET6
 static void describe_client(const struct audit_entry *e, bool with_pid, char *out, size_t cap)
 {
     const struct peer *peer = e->peer;
-    char pid[24] = "";
+    char pid[24] = "", uid[24] = "unknown";
 
     if (!peer) {
         snprintf(out, cap, "clients");
         return;
     }
+    if (peer->uid != PEER_ID_UNKNOWN)
+        snprintf(uid, sizeof(uid), "%u", (unsigned int)peer->uid);
     if (with_pid && peer->pid > 0)
         snprintf(pid, sizeof(pid), ", pid %d", (int)peer->pid);
     if (e->is_uid_only || !peer->unit[0])
-        snprintf(out, cap, "uid %u%s", (unsigned int)peer->uid, pid);
+        snprintf(out, cap, "uid %s%s", uid, pid);
     else
-        snprintf(out, cap, "%s (uid %u%s)", peer->unit, (unsigned int)peer->uid, pid);
+        snprintf(out, cap, "%s (uid %s%s)", peer->unit, uid, pid);
 }
 
 static void describe_destination(const struct audit_entry *e, char *out, size_t cap)
@@ -242,6 +246,12 @@ static void make_message(const struct audit_entry *e, char out[static MESSAGE_MA
 
 /* ---- entries ---- */
 
+static void add_id(struct text *t, const char *name, uint32_t id)
+{
+    if (id != PEER_ID_UNKNOWN)
+        add_number(t, name, id);
+}
+
 static void add_client(struct text *t, const struct audit_entry *e)
 {
     const struct peer *peer = e->peer;
@@ -249,10 +259,10 @@ static void add_client(struct text *t, const struct audit_entry *e)
     add_field(t, "ASOCK_LISTENER", e->listener);
     if (!peer)
         return;
-    add_number(t, "ASOCK_UID", peer->uid);
+    add_id(t, "ASOCK_UID", peer->uid);
     if (e->is_uid_only)
         return;
-    add_number(t, "ASOCK_GID", peer->gid);
+    add_id(t, "ASOCK_GID", peer->gid);
     add_field(t, "ASOCK_UNIT", peer->unit);
     add_field(t, "ASOCK_USER_UNIT", peer->user_unit);
     add_field(t, "ASOCK_CGROUP", peer->cgroup);

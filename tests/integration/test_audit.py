@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -51,6 +52,21 @@ def numbers(fields):
     """An entry of the journal as a file has it: numbers are numbers."""
     kinds = {**REQUIRED_OF[fields["ASOCK_EVENT"]], **OPTIONAL_OF[fields["ASOCK_EVENT"]]}
     return {name: int(value) if kinds.get(name) is int else value for name, value in fields.items()}
+
+
+def documented():
+    """{event: {field: type}} of the table in docs/AUDIT.md."""
+    with open(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "docs/AUDIT.md"), encoding="utf-8") as file:
+        rows = re.findall(r"^\| (`[A-Z_`, ]+`) \| (#?) ?\| ([a-z, ]+) \|", file.read(), re.MULTILINE)
+    events = {event: {} for event in MESSAGE_IDS}
+    for names, number, where in rows:
+        if where.startswith("all"):
+            which = set(events) - set(where.removeprefix("all").removeprefix(" but ").split(", "))
+        else:
+            which = where.split(", ")
+        for event in which:
+            events[event].update({name: int if number else str for name in re.findall("[A-Z_]+", names)})
+    return events
 
 
 @contextlib.contextmanager
@@ -152,6 +168,12 @@ class InJournal(Audited):
 
     def rest(self):
         return [] if self.journal.is_empty() else ["an entry"]
+
+
+class Document(unittest.TestCase):
+    def test_the_table_is_what_entries_are_checked_against(self):
+        checked = {event: {**REQUIRED_OF[event], **OPTIONAL_OF[event]} for event in MESSAGE_IDS}
+        self.assertEqual(documented(), checked)
 
 
 class Connections(InJournal):

@@ -129,6 +129,26 @@ START_TEST(test_no_text_ends_its_field)
         out, len,
         "\"ASOCK_CLIENT_NAME\":\"\\\"}\\\\\\u000a\\\\x80\xc3\xa4\\\\xed\\\\xa0\\\\x80\"}\n");
     ck_assert_ptr_eq(memchr(out, '\n', len), out + len - 1);
+    entry.name = "\xc2\x9b\xc2\xa0\x7f";
+    len = audit_entry_write(&entry, AUDIT_JSON, out, sizeof(out));
+    ck_assert_has(out, len, "\"ASOCK_CLIENT_NAME\":\"\\u009b\xc2\xa0\\u007f\"}\n");
+}
+END_TEST
+
+/* A user of a namespace that has no number here is not user 4294967295. */
+START_TEST(test_an_id_that_is_not_known_is_not_there)
+{
+    struct peer peer = client(PEER_ID_UNKNOWN);
+    struct audit_entry entry = denial_of(&peer, NULL);
+    char out[AUDIT_ENTRY_MAX];
+    size_t len;
+
+    peer.gid = PEER_ID_UNKNOWN;
+    len = audit_entry_write(&entry, AUDIT_JSON, out, sizeof(out));
+    ck_assert(!has(out, len, "ASOCK_UID", 9));
+    ck_assert(!has(out, len, "ASOCK_GID", 9));
+    ck_assert(!has(out, len, "4294967295", 10));
+    ck_assert_has(out, len, "uid unknown");
 }
 END_TEST
 
@@ -481,6 +501,7 @@ static Suite *make_suite(void)
 
     tcase_add_test(alone, test_the_longest_entry_fits);
     tcase_add_test(alone, test_no_text_ends_its_field);
+    tcase_add_test(alone, test_an_id_that_is_not_known_is_not_there);
     tcase_add_test(alone, test_repeats_become_one_entry);
     tcase_add_test(alone, test_table_of_denials_is_bounded);
     suite_add_tcase(suite, alone);
