@@ -10,6 +10,8 @@ import subprocess
 
 BEGIN = "<!-- begin: bench/run --write -->"
 END = "<!-- end: bench/run --write -->"
+BEGIN_CROSSOVER = "<!-- begin: bench/run --crossover --write -->"
+END_CROSSOVER = "<!-- end: bench/run --crossover --write -->"
 BULK_CPU = "256 KiB"
 
 
@@ -144,7 +146,7 @@ def table(data):
     return "\n".join(lines)
 
 
-def heading(data):
+def heading(data, figures_are="**Bold**: the ratio to direct."):
     a = data["about"]
     cores = "all on one core" if data["cores"] == 1 else "client and server on one core, the proxy on another"
     text = (f"{a['date']}, commit {a['commit']}, {a['processor']} ({a['cores']} cores), Linux {a['kernel']}, "
@@ -152,7 +154,31 @@ def heading(data):
             f"figure; load of the machine at the end {a['load']}.")
     if data["missing"]:
         text += " Not installed: " + "; ".join(data["missing"]) + "."
-    return text + " **Bold**: the ratio to direct."
+    return f"{text} {figures_are}"
+
+
+# ---- where inline ends and shared memory begins ----
+
+# A column: its name, the system, and the end of the row's name.
+CROSSOVER = (("inline", "asockd, inline", ""), ("copied through shared memory", "asockd", ""),
+             ("by reference", "asockd", ", shared memory"))
+
+
+def crossover(data):
+    """Heading and table."""
+    found = {f.name: f for f in figures(data)}
+    sizes = list(dict.fromkeys(name.split(" ", 1)[1].split(",")[0] for name in data["rows"]))
+    lines = [line(["operations of"] + [f"{way}, {name}" for way in ("up", "down") for name, *_ in CROSSOVER]),
+             line(["---"] + ["---:"] * 2 * len(CROSSOVER))]
+    for size in sizes:
+        cells = []
+        for way in ("up", "down"):
+            for _, system, end in CROSSOVER:
+                figure = found.get(f"{way} {size}{end}")
+                ratio = figure.ratio(data, system) if figure else None
+                cells.append("" if ratio is None else ratio_text(ratio))
+        lines.append(line([size] + cells))
+    return heading(data, "Ratios to a direct socket.") + "\n\n" + "\n".join(lines)
 
 
 # ---- the plot: a panel of bars for each figure ----
@@ -213,24 +239,33 @@ def write(path, text):
         file.write(text)
 
 
+def put(page, begin, end, text):
+    """Text instead of what stands between both marks."""
+    with open(page, encoding="utf-8") as file:
+        before, rest = file.read().split(begin, 1)
+    after = rest.split(end, 1)[1]
+    write(page, f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def write_crossover(data, here):
+    put(os.path.join(here, os.pardir, "docs", "PERFORMANCE.md"), BEGIN_CROSSOVER, END_CROSSOVER, crossover(data))
+
+
 def write_readme(data, here):
     name = f"results-{data['cores']}-core"
-    page = os.path.join(here, "README.md")
-    with open(page, encoding="utf-8") as file:
-        text = file.read()
-    begin, end = BEGIN.replace("--write", f"--write --cores {data['cores']}"), END
-    before, rest = text.split(begin, 1)
-    after = rest.split(end, 1)[1]
-    write(page, f"{before}{begin}\n\n{heading(data)}\n\n{table(data)}\n\n![ratios]({name}.svg)\n\n{end}{after}")
+    put(os.path.join(here, "README.md"), BEGIN.replace("--write", f"--write --cores {data['cores']}"), END,
+        f"{heading(data)}\n\n{table(data)}\n\n![ratios]({name}.svg)")
     write(os.path.join(here, name + ".json"), json.dumps(data, indent=1) + "\n")
     write(os.path.join(here, name + ".svg"), plot(data))
 
 
 def show(data, options, here):
-    print(heading(data) + "\n\n" + table(data))
+    print(crossover(data) if options.crossover else heading(data) + "\n\n" + table(data))
     if options.json:
         write(options.json, json.dumps(data, indent=1) + "\n")
     if options.svg:
         write(options.svg, plot(data))
-    if options.write:
+    if options.write and options.crossover:
+        write_crossover(data, here)
+    elif options.write:
         write_readme(data, here)

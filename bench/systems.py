@@ -143,7 +143,7 @@ class Asockd(System):
     connections a session may have more sockets, and all the descriptors are for sockets."""
     name = "asockd"
     configuration = "[Limits]\nSockets=16384\nTotalSockets=19000\n"
-    roomy = False
+    roomy = False  # with the configuration
 
     @classmethod
     def find(cls, build):
@@ -166,6 +166,13 @@ class Asockd(System):
 
     def client_arguments(self):
         return ["--way", "asock", "--path", self.path]
+
+
+class AsockdInline(Asockd):
+    """Without shared memory: all octets pass through the Unix socket. For --crossover only."""
+    name = "asockd, inline"
+    configuration = "[Limits]\nSharedMemory=0\n"
+    roomy = True
 
 
 class Haproxy(System):
@@ -300,3 +307,4 @@ class Microsocks(System):
 
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
+CROSSOVER = [Direct, AsockdInline, Asockd]
