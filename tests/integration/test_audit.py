@@ -568,6 +568,14 @@ class Ruled(InJournal):
         self.expect("deny", host="no.such.example", address=None, rule=None)
         self.expect_nothing_more()
 
+    def test_a_restriction_is_no_file(self):
+        wire = self.wire()
+        wire.send(request(pb.VERB_RESTRICT, 1, payload=b'[Rules]\nDeny=tcp * * "own words"\n', restriction=pb.Restrict()))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.connect(wire, 1, "localhost"), pb.ERROR_ACCESS_DENIED)
+        self.expect("deny", host="localhost", rule="restriction:2", reason="own words")
+        self.expect_nothing_more()
+
     def test_audit_of_some_clients_is_off(self):
         wire = self.wire()
         self.write("[Audit]\nAudit=no\n")
