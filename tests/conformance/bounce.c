@@ -39,18 +39,20 @@ static bool has_given_back(void *userdata)
     return shared() == 0;
 }
 
-/* Three segments with odd lengths, each way. */
+/* Segments with odd lengths, each way. */
 static void exchange(struct pair *pair, size_t len)
 {
     char *out = malloc(len), *in = malloc(len);
     struct iovec list[] = {{out, 1}, {out + 1, 0}, {out + 1, len / 3}, {out + 1 + len / 3, 0}};
-    asock_op *send = new_op(), *receive = new_op_with(in, len);
+    struct iovec parts[] = {{in, len / 2}, {NULL, 0}, {in + len / 2, len - len / 2}};
+    asock_op *send = new_op(), *receive = new_op();
 
     ck_assert_ptr_nonnull(out);
     ck_assert_ptr_nonnull(in);
     list[3].iov_len = len - 1 - len / 3;
     pattern_fill(out, 3, len);
     ck_assert_int_eq(asock_op_set_buffers(send, list, 4), 0);
+    ck_assert_int_eq(asock_op_set_buffers(receive, parts, 3), 0);
     ck_assert_int_eq(asock_op_set_flags(receive, ASOCK_WAIT_ALL), 0);
     pending(asock_send(pair->socket, send));
     flush();
