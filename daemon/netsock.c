@@ -66,6 +66,14 @@ void netsock_abort(struct netsock *ns, struct worker *w)
     netsock_close(ns, w);
 }
 
+void netsock_expect_data(struct netsock *ns)
+{
+    int off = 0;
+
+    /* One that the kernel does not take costs a segment, and no more. */
+    setsockopt(ns->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof(off));
+}
+
 int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len)
 {
     int r;

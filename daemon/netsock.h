@@ -42,6 +42,8 @@ void netsock_adopt(struct netsock *ns, int fd);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 
+/* In front of a connect that data follows at once: the handshake's last acknowledgement travels with it. */
+void netsock_expect_data(struct netsock *ns);
 /* 0: connected, -EINPROGRESS, other -errno. */
 int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len);
 int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */

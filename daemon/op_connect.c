@@ -108,6 +108,8 @@ static int prepare_socket(struct race *race, struct netsock *ns, const struct so
 
     if (r == 0)
         r = sock_fix_buffers(op->sock, ns);
+    if (r == 0 && op->send.total > 0)
+        netsock_expect_data(ns);
     return r == 0 ? netsock_apply_options(ns, op->sock->options) : r;
 }
 

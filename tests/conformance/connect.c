@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -413,6 +414,62 @@ START_TEST(test_s22_data_of_connect_goes_first_and_counts)
 }
 END_TEST
 
+/* Segments that the peer has got until it had the first octet. */
+static unsigned int segments_until_data(int listener)
+{
+    int peer = remote_accept(listener);
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    char x;
+
+    remote_read(peer, &x, 1);
+    ck_assert_int_eq(getsockopt(peer, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+    close(peer);
+    return info.tcpi_segs_in;
+}
+
+static unsigned int segments_of_kernel(int listener, const struct sockaddr_storage *addr)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    unsigned int segments;
+
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)addr, remote_addr_len(addr)), 0);
+    ck_assert_int_eq(send(fd, "x", 1, 0), 1);
+    segments = segments_until_data(listener);
+    close(fd);
+    return segments;
+}
+
+static unsigned int segments_of_daemon(int listener, const struct sockaddr_storage *addr)
+{
+    asock_socket *sock = new_socket(AF_INET);
+    asock_op *op = new_connect_op(addr);
+    unsigned int segments;
+    char x = 'x';
+
+    ck_assert_int_eq(asock_op_set_buffer(op, &x, 1), 0);
+    pending(asock_connect(sock, op));
+    expect_bytes(op, ASOCK_SUCCESS, 1);
+    segments = segments_until_data(listener);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+    return segments;
+}
+
+/* On a very slow machine the kernel may lose patience now and then. */
+START_TEST(test_s22_data_of_connect_travels_with_the_end_of_the_handshake)
+{
+    struct sockaddr_storage addr;
+    int listener = remote_listen(AF_INET, &addr), fewer = 0;
+    unsigned int usual = segments_of_kernel(listener, &addr);
+
+    for (int i = 0; i < 10; i++)
+        fewer += segments_of_daemon(listener, &addr) == usual - 1;
+    ck_assert_int_gt(fewer, 0);
+    close(listener);
+}
+END_TEST
+
 START_TEST(test_s22_failed_connect_moved_no_octet)
 {
     struct sockaddr_storage addr;
@@ -507,6 +564,7 @@ static const TTest **const tests[] = {
     &test_s21_close_while_connecting,
     &test_s21_socket_connects_again_after_cancel,
     &test_s22_data_of_connect_goes_first_and_counts,
+    &test_s22_data_of_connect_travels_with_the_end_of_the_handshake,
     &test_s22_failed_connect_moved_no_octet,
     &test_s23_ops_behind_a_connect_run_when_it_succeeds,
     &test_s23_ops_behind_a_failed_connect_are_aborted,
