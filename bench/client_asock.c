@@ -370,16 +370,22 @@ static void start_connection(struct line *line)
     check(asock_receive(line->socket, line->receive), "asock_receive");
 }
 
+static void on_closed(asock_op *op, void *userdata);
+
 static void on_echoed(asock_op *op, void *userdata)
 {
     struct line *line = userdata;
+    int r;
 
     check_op(op, "connect, echo");
     if (--line->pending > 0)
         return;
     if (line->data[1] != 'e')
         fail("a wrong octet came back");
-    check(asock_close(line->socket, line->close, 0), "asock_close");
+    r = asock_close(line->socket, line->close, 0);
+    check(r, "asock_close");
+    if (r == 0)
+        on_closed(line->close, line);
 }
 
 static void on_closed(asock_op *op, void *userdata)
@@ -396,7 +402,6 @@ static void on_closed(asock_op *op, void *userdata)
 static void prepare_connections(struct client *c)
 {
     prepare_context(c);
-    asock_context_set_always_pending(state.context, true);
     for (unsigned int i = 0; i < c->o.connections; i++) {
         struct line *line = &state.lines[i];
 

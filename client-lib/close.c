@@ -55,6 +55,12 @@ static void send_close(asock_socket *socket)
     asock_socket_unhold(socket);
 }
 
+bool asock_close_is_certain(const asock_socket *socket)
+{
+    return socket->is_opened && !socket->is_send_broken && !socket->open_error &&
+           socket->linger_default == 0 && list_is_empty(&socket->ops);
+}
+
 void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms)
 {
     uint32_t linger = linger_ms > 0 ? (uint32_t)linger_ms : socket->linger_default;

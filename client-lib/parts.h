@@ -61,6 +61,8 @@ void asock_socket_refuse(asock_socket *socket, uint32_t error); /* OPEN failed *
 
 /* close.c ------------------------------------------------------------------------------------- */
 
+/* Nothing is in flight that could end it otherwise than with success. */
+bool asock_close_is_certain(const asock_socket *socket);
 void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms);
 void asock_close_sends_gone(asock_socket *socket); /* what a lingering close waits for */
 void asock_close_abort(asock_socket *socket, uint32_t error);

@@ -295,6 +295,18 @@ int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how)
     return leave_submit(socket->context, 0, r);
 }
 
+/*
+ * CLOSE leaves as soon as the callback has returned, or with the dispatcher, and nothing can come of it but
+ * success: its answer need not be waited for.
+ */
+static bool may_close_at_once(const asock_socket *socket, int linger_ms)
+{
+    const asock_context *context = socket->context;
+
+    return linger_ms == 0 && (context->in_callback || context->has_dispatcher) &&
+           asock_close_is_certain(socket);
+}
+
 int asock_close(asock_socket *socket, asock_op *op, int linger_ms)
 {
     uint32_t error;
@@ -310,6 +322,9 @@ int asock_close(asock_socket *socket, asock_op *op, int linger_ms)
     if (error) {
         r = settle(op, socket, ASOCK_OPERATION_CLOSE, error);
         socket->is_closing = true;
+    } else if (may_close_at_once(socket, linger_ms)) {
+        asock_close_start(socket, NULL, linger_ms);
+        r = settle(op, socket, ASOCK_OPERATION_CLOSE, ERR_SUCCESS);
     } else {
         asock_op_start(op, socket, ASOCK_OPERATION_CLOSE);
         asock_close_start(socket, op, linger_ms);

@@ -105,6 +105,18 @@ static bool may_wait(const struct op *op)
     return is_send(op) && !op->error && op->bytes > 0 && op->bytes <= HOLD_OCTETS;
 }
 
+/*
+ * A close that came in front of such a request has no more haste than that. Alone in its turn, or with
+ * another's answer held already, it leaves at once.
+ */
+static bool may_follow(const struct op *op)
+{
+    const struct transport *t = &op->session->transport;
+
+    return op->verb == VERB_CLOSE && !op->error && transport_is_idle(t) &&
+           !deadline_is_set(&t->hold);
+}
+
 static void reply(struct op *op)
 {
     struct session *s = op->session;
@@ -114,8 +126,8 @@ static void reply(struct op *op)
         return;
     }
     take_unreported(op);
-    if (may_wait(op)) {
-        s->held_id = op->socket_id;
+    if (may_wait(op) || may_follow(op)) {
+        s->held_id = op->verb == VERB_CLOSE ? 0 : op->socket_id;
         transport_hold(&s->transport);
     }
     op->sock = NULL;

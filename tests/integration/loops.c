@@ -44,6 +44,76 @@ START_TEST(test_loop_events_and_timeout_say_when_to_process)
 }
 END_TEST
 
+struct closing {
+    asock_socket *socket;
+    asock_op *close;
+    int result;
+};
+
+static void close_in_callback(asock_op *op, void *userdata)
+{
+    struct closing *c = userdata;
+
+    (void)op;
+    private_daemon_freeze(fixture.daemon);
+    c->result = asock_close(c->socket, c->close, 0);
+    private_daemon_thaw(fixture.daemon);
+}
+
+/* The callback of a receive closes its socket; `behind`, if any, is a receive that waits then. */
+static struct closing close_when_received(struct pair *pair, asock_op *behind)
+{
+    struct pollfd pollfd = {.fd = asock_context_get_fd(fixture.context), .events = POLLIN};
+    struct closing c = {pair->socket, new_op(), -1};
+    char octet;
+    asock_op *op = new_op_with(&octet, 1);
+
+    ck_assert_int_eq(asock_op_set_callback(op, close_in_callback, &c), 0);
+    pending(asock_receive(pair->socket, op));
+    if (behind)
+        pending(asock_receive(pair->socket, behind));
+    ck_assert_int_ge(asock_context_flush(fixture.context), 0);
+    remote_write(pair->peer, "x", 1);
+    while (c.result < 0) {
+        ck_assert_int_eq(poll(&pollfd, 1, LIVENESS_MS), 1);
+        ck_assert_int_ge(asock_context_process(fixture.context), 0);
+    }
+    asock_op_unref(op);
+    return c;
+}
+
+/* CLOSE leaves behind the callback: no call, and no answer, has to be waited for. */
+START_TEST(test_s42_close_without_pending_ops_is_complete_at_once_in_a_callback)
+{
+    struct pair pair = new_pair(AF_INET);
+    struct closing c = close_when_received(&pair, NULL);
+
+    ck_assert_int_eq(c.result, 0);
+    ck_assert_int_eq(asock_op_get_error(c.close), ASOCK_SUCCESS);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    asock_op_unref(c.close);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s42_close_with_a_pending_op_is_answered_in_a_callback)
+{
+    struct pair pair = new_pair(AF_INET);
+    char octet;
+    asock_op *behind = new_op_with(&octet, 1);
+    struct closing c = close_when_received(&pair, behind);
+
+    ck_assert_int_eq(c.result, 1);
+    ck_assert(asock_op_is_pending(behind));
+    expect(c.close, ASOCK_SUCCESS);
+    expect(behind, ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_FIN);
+    asock_op_unref(c.close);
+    asock_op_unref(behind);
+    pair_close(&pair);
+}
+END_TEST
+
 START_TEST(test_loop_process_never_blocks)
 {
     struct pair pair = new_pair(AF_INET);
@@ -277,10 +347,16 @@ START_TEST(test_fork_child_releases_and_disturbs_nothing)
 END_TEST
 
 static const TTest **const tests[] = {
-    &test_loop_events_and_timeout_say_when_to_process, &test_loop_process_never_blocks,
-    &test_loop_process_inside_a_callback_is_refused,   &test_loop_timeout_of_an_op_that_never_left,
-    &test_no_copy_octets_are_read_when_they_leave,     &test_helpers_dial_send_receive,
-    &test_helpers_tell_errors_as_negative_errno,       &test_helpers_dial_times_out,
+    &test_loop_events_and_timeout_say_when_to_process,
+    &test_loop_process_never_blocks,
+    &test_loop_process_inside_a_callback_is_refused,
+    &test_loop_timeout_of_an_op_that_never_left,
+    &test_no_copy_octets_are_read_when_they_leave,
+    &test_s42_close_without_pending_ops_is_complete_at_once_in_a_callback,
+    &test_s42_close_with_a_pending_op_is_answered_in_a_callback,
+    &test_helpers_dial_send_receive,
+    &test_helpers_tell_errors_as_negative_errno,
+    &test_helpers_dial_times_out,
     &test_fork_child_releases_and_disturbs_nothing,
 };
 

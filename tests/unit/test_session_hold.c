@@ -127,6 +127,50 @@ START_TEST(test_any_reply_takes_held_ones_along)
 }
 END_TEST
 
+/* What a client closes in front of an exchange on another socket, in one write. */
+START_TEST(test_completion_of_a_close_travels_with_an_answer_behind_it)
+{
+    struct request closing = {.verb = VERB_CLOSE, .socket = 2, .op = 1001},
+                   sending = {.verb = VERB_SEND, .socket = 1, .op = 1002};
+    int other = core_connected(core, 2);
+    uint64_t receive = core_receive(core, 1, 10, 0, 0);
+    uint8_t frames[2 * CODEC_REQUEST_MAX];
+    long n = asock_codec_encode_request(&closing, 0, frames, CODEC_REQUEST_MAX);
+
+    n += asock_codec_encode_request(&sending, 1, frames + n, CODEC_REQUEST_MAX);
+    frames[n++] = 'q';
+    ck_assert_int_eq(write(core->client, frames, (size_t)n), n);
+    core_settle(core);
+    ck_assert(!next_is(closing.op));
+    answer();
+    core_settle(core);
+    ck_assert(next_is(closing.op));
+    ck_assert(next_is(sending.op));
+    ck_assert(next_is(receive));
+    close(other);
+}
+END_TEST
+
+/* Though a receive is pending on the socket whose send was the last to be held. */
+START_TEST(test_completion_of_a_close_alone_is_not_held)
+{
+    int other = core_connected(core, 2);
+    uint64_t receive = core_receive(core, 1, 10, 0, 0), send = core_send(core, 1, "q", 1, 0),
+             closed;
+
+    core_settle(core);
+    answer();
+    core_settle(core);
+    ck_assert(next_is(send));
+    ck_assert(next_is(receive));
+    core_receive(core, 1, 10, 0, 0);
+    closed = core_close(core, 2, 0);
+    core_settle(core);
+    ck_assert(next_is(closed));
+    close(other);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("session_hold");
@@ -141,6 +185,8 @@ int main(void)
     tcase_add_test(tcase, test_completions_are_not_held_where_that_was_in_vain);
     tcase_add_test(tcase, test_other_completions_are_not_held);
     tcase_add_test(tcase, test_any_reply_takes_held_ones_along);
+    tcase_add_test(tcase, test_completion_of_a_close_travels_with_an_answer_behind_it);
+    tcase_add_test(tcase, test_completion_of_a_close_alone_is_not_held);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
