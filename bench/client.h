@@ -17,11 +17,11 @@
 struct options {
     const char *way, *test;
     struct sockaddr_in server, proxy; /* the proxy's port 0: none */
-    const char *path;                 /* asockd's socket */
-    bool socks;                       /* the proxy speaks SOCKS5 */
-    bool shared;                      /* memory shared with asockd */
-    bool errors_only;                 /* seven of eight sends are told of when they fail only */
-    size_t size;                      /* octets of a bulk operation */
+    const char *path; /* Unix socket of asockd, or of the proxy; NULL: it has none */
+    bool socks;       /* the proxy speaks SOCKS5 */
+    bool shared;      /* memory shared with asockd */
+    bool errors_only; /* seven of eight sends are told of when they fail only */
+    size_t size;      /* octets of a bulk operation */
     unsigned int connections;
     double seconds;
     long count; /* instead of seconds */

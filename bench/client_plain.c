@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "bench/client.h"
@@ -78,6 +79,19 @@ static void socks_connect(int fd, const struct sockaddr_in *to)
         fail("the proxy refuses: %d", reply[1]);
 }
 
+static int unix_connect(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (strlen(path) >= sizeof addr.sun_path)
+        fail("--path is too long");
+    memcpy(addr.sun_path, path, strlen(path));
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&addr, sizeof addr) < 0)
+        fail("connect");
+    return fd;
+}
+
 /* On loopback the handshake is done when connect() returns: it does not sleep. */
 static int tcp_connect(const struct options *o)
 {
@@ -90,9 +104,15 @@ static int tcp_connect(const struct options *o)
     return fd;
 }
 
+/* To the proxy, if there is one. */
+static int first_connect(const struct options *o)
+{
+    return o->path != NULL ? unix_connect(o->path) : tcp_connect(o);
+}
+
 static int open_connection(const struct options *o)
 {
-    int fd = tcp_connect(o);
+    int fd = first_connect(o);
 
     if (o->socks)
         socks_connect(fd, &o->server);
@@ -234,7 +254,7 @@ static enum step steps[ABREAST_MOST];
 
 static void start_connection(struct client *c, unsigned int i)
 {
-    int fd = tcp_connect(&c->o);
+    int fd = first_connect(&c->o);
 
     abreast[i] = (struct pollfd){.fd = fd, .events = POLLIN};
     steps[i] = c->o.socks ? STEP_GREETING : STEP_ECHO;

@@ -3,7 +3,7 @@
 
 Each forwards to the same server, on loopback, with the configuration that `run --print-configurations`
 shows: the defaults of its Debian package, but for logging (off), time-outs (none that would expire) and
-room for 20,000 descriptors; what else differs is said at its class.
+room for 20,000 descriptors; what else differs, mostly larger buffers, is said at its class.
 """
 
 import os
@@ -28,6 +28,8 @@ class System:
     name = binary = package = None
     way = "plain"
     socks = False
+    can_unix = False   # listen on a Unix socket
+    by_unix = False
     descriptors = 2    # for a connection
     needs = ()         # files beside the binary
     configuration = None
@@ -48,7 +50,13 @@ class System:
         raise NotImplementedError
 
     def client_arguments(self):
+        if self.by_unix:
+            return ["--way", "plain", "--path", self.path]
         return ["--way", "plain", "--proxy", str(self.port)] + (["--socks"] if self.socks else [])
+
+    @property
+    def path(self):
+        return self.file("front")
 
     def spawn(self, command, log=None, **options):
         log = open(log or self.file("log"), "ab")
@@ -60,7 +68,11 @@ class System:
 
     def text(self, server):
         """Its configuration file."""
-        return self.configuration.format(port=self.port, server=server, dir=self.directory)
+        return self.configuration.format(listen=self.where(), server=server, dir=self.directory, port=self.port)
+
+    def where(self):
+        """It listens, as its configuration says it."""
+        return f"unix:{self.path}" if self.by_unix else f"{LOOPBACK}:{self.port}"
 
     def start(self, server):
         self.server = server
@@ -81,6 +93,12 @@ class System:
 
     def listens(self):
         """Asks the kernel, not the proxy: a connection would be a connection to the server too."""
+        if self.by_unix:
+            # HAProxy binds another name and renames it. The flag is __SO_ACCEPTCON.
+            with open("/proc/net/unix", encoding="utf-8") as table:
+                return os.path.exists(self.path) and any(
+                    line.split()[3] == "00010000" and line.split()[-1].startswith(self.path)
+                    for line in table.readlines()[1:])
         wanted = f"0100007F:{self.port:04X}"
         with open("/proc/self/net/tcp", encoding="ascii") as table:
             return any(line.split()[1] == wanted and line.split()[3] == "0A"
@@ -175,14 +193,21 @@ class AsockdInline(Asockd):
     roomy = True
 
 
+def through_unix(kind):
+    """The same, reached as asockd is."""
+    return type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "name": f"{kind.name}, Unix", "by_unix": True})
+
+
 class Haproxy(System):
-    """In its default mode of working: 16 KiB buffers, one thread as there is one core."""
+    """One thread, as there is one core, and buffers of 64 KiB instead of 16."""
     name = "HAProxy"
+    can_unix = True
     binary = package = "haproxy"
     more = ""
     configuration = """global
     maxconn 9000
     nbthread 1
+    tune.bufsize 65536
     {more}
 defaults
     mode tcp
@@ -191,29 +216,33 @@ defaults
     timeout server 1h
     {options}
 listen bench
-    bind 127.0.0.1:{port}
+    bind {listen}
     maxconn 9000
     server far 127.0.0.1:{server}
 """
     options = ""
 
     def text(self, server):
-        return self.configuration.format(port=self.port, server=server, more=self.more, options=self.options)
+        return self.configuration.format(listen=self.where(), server=server, more=self.more, options=self.options)
+
+    def where(self):
+        return f"unix@{self.path}" if self.by_unix else super().where()
 
     def command(self):
         return [self.find(self.build), "-db", "-q", "-f", self.file("conf")]
 
 
 class HaproxySplice(Haproxy):
-    """With splice(2) for whatever it transfers."""
+    """With splice(2) for whatever it transfers, through pipes of 1 MiB instead of 64 KiB."""
     name = "HAProxy, splice"
-    more = "maxpipes 500"
+    more = "maxpipes 500\n    tune.pipesize 1048576"
     options = "option splice-request\n    option splice-response"
 
 
 class Nginx(System):
     """The stream module, one worker, with buffers of 64 KiB instead of 16."""
     name = "nginx stream, 64 KiB"
+    can_unix = True
     binary = "nginx"
     package = "libnginx-mod-stream"
     needs = ("/usr/lib/nginx/modules/ngx_stream_module.so",)
@@ -228,7 +257,7 @@ events {{
 }}
 stream {{
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {listen} backlog=4096;
         proxy_pass 127.0.0.1:{server};
         proxy_buffer_size 64k;
         proxy_timeout 1h;
@@ -244,25 +273,26 @@ stream {{
 class Socat(System):
     """A process for each connection, buffers of 64 KiB instead of 8."""
     name = "socat"
+    can_unix = True
     binary = package = "socat"
 
     def command(self):
-        return [self.find(self.build), "-b", "65536",
-                f"TCP4-LISTEN:{self.port},bind={LOOPBACK},fork,reuseaddr,nodelay,backlog=4096",
-                f"TCP4:{LOOPBACK}:{self.server},nodelay"]
+        front = (f"UNIX-LISTEN:{self.path},fork,backlog=4096" if self.by_unix else
+                 f"TCP4-LISTEN:{self.port},bind={LOOPBACK},fork,reuseaddr,nodelay,backlog=4096")
+        return [self.find(self.build), "-b", "65536", front, f"TCP4:{LOOPBACK}:{self.server},nodelay"]
 
 
 class SocketProxyd(System):
     """systemd-socket-proxyd, handed its listening socket as by a socket unit. Two pipes for a connection."""
     name = "systemd-socket-proxyd"
+    can_unix = True
     binary = "systemd-socket-proxyd"
     package = "systemd"
     descriptors = 6
 
     def launch(self):
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((LOOPBACK, self.port))
+        with socket.socket(socket.AF_UNIX if self.by_unix else socket.AF_INET) as listener:
+            listener.bind(self.path if self.by_unix else (LOOPBACK, self.port))
             listener.listen(4096)
             fd = listener.fileno()
             script = f'exec 3<&{fd}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'

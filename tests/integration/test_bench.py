@@ -17,6 +17,7 @@ DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # For each of thousands: what was measured, and something for another allocator's rounding.
 IDLE_OCTETS = 600
 IDLE_CLIENT_OCTETS = 1400
+PROXY = "/lib/systemd/systemd-socket-proxyd"
 ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
 
 
@@ -58,6 +59,20 @@ class Bench(unittest.TestCase):
         if not INSTRUMENTED:
             self.assertLess(idle["asockd"]["user"], IDLE_OCTETS)
             self.assertLess(idle["asockd"]["client"], IDLE_CLIENT_OCTETS)
+
+    def test_where_shared_memory_begins(self):
+        done = run("--crossover", "--rows", "64 KiB")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        row = next(line for line in done.stdout.splitlines() if line.startswith("| 64 KiB |"))
+        for ratio in row.split("|")[2:8]:
+            self.assertGreater(float(ratio), 0, row)
+
+    def test_a_proxy_behind_a_unix_socket(self):
+        if not os.path.exists(PROXY):
+            self.skipTest("systemd-socket-proxyd is not installed")
+        done = run("--unix", "--only", "direct,systemd", "--rows", "round trip,connect")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| systemd-socket-proxyd, Unix |", done.stdout)
 
     def test_a_wrong_octet_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
