@@ -132,6 +132,8 @@
 #define LIMIT_OPS_SPARE 1024u
 /* Octets of copied payload kept for reuse, likewise: the windows of two connections. */
 #define LIMIT_CHUNKS_SPARE (2u * 1024u * 1024u)
+/* What is copied lies in 64 octets, or twice as many, ... up to a frame's payload. */
+#define CHUNK_ORDERS 13u
 /* The same for slices of shared memory: one for each of those, and some lists. */
 #define LIMIT_SLICES_SPARE 4096u
 /* After no memory for a session's next op. */

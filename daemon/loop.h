@@ -82,7 +82,7 @@ struct worker {
     uint32_t spare_op_count;
     struct list spare_deadlines; /* struct op_deadline */
     uint32_t spare_deadline_count;
-    struct chunk *spare_chunks; /* the largest at the end of the list */
+    struct chunk *spare_chunks[CHUNK_ORDERS];
     uint32_t spare_chunk_octets;
     struct slice *spare_slices;
     uint32_t spare_slice_count;

@@ -118,15 +118,36 @@ void op_unset_deadline(struct worker *w, struct op *op)
     op->deadline = NULL;
 }
 
+/* ---- chunks: of 64 octets, 128, ... up to a frame's payload, so that pieces of all lengths use them again ---- */
+
+#define CHUNK_LEAST 64u
+_Static_assert(CHUNK_LEAST << (CHUNK_ORDERS - 1) >= FRAME_PAYLOAD_MAX, "no chunk for a payload");
+
+static unsigned int order_of(uint32_t octets)
+{
+    unsigned int order = 0;
+
+    while (CHUNK_LEAST << order < octets)
+        order++;
+    return order;
+}
+
+static struct chunk *take_spare(struct worker *w, unsigned int order)
+{
+    struct chunk *chunk = w->spare_chunks[order];
+
+    if (!chunk)
+        return NULL;
+    w->spare_chunks[order] = chunk->next;
+    w->spare_chunk_octets -= chunk->capacity;
+    return chunk;
+}
+
 static void free_spare_chunks(struct worker *w)
 {
-    while (w->spare_chunks) {
-        struct chunk *chunk = w->spare_chunks;
-
-        w->spare_chunks = chunk->next;
-        mem_free(chunk);
-    }
-    w->spare_chunk_octets = 0;
+    for (unsigned int order = 0; order < CHUNK_ORDERS; order++)
+        while (w->spare_chunks[order])
+            mem_free(take_spare(w, order));
 }
 
 void op_free_spares(struct worker *w)
@@ -144,16 +165,14 @@ void op_free_spares(struct worker *w)
     slices_free_spares(w);
 }
 
-/* The spare one put back last, if it has the room: clients mostly send pieces of one size. */
-static struct chunk *chunk_new(struct worker *w, uint32_t capacity)
+static struct chunk *chunk_new(struct worker *w, uint32_t octets)
 {
-    struct chunk *chunk = w->spare_chunks;
+    unsigned int order = order_of(octets);
+    struct chunk *chunk = take_spare(w, order);
+    uint32_t capacity = CHUNK_LEAST << order;
 
-    if (chunk && chunk->capacity >= capacity) {
-        w->spare_chunks = chunk->next;
-        w->spare_chunk_octets -= chunk->capacity;
+    if (chunk)
         return chunk;
-    }
     chunk = mem_alloc(sizeof(*chunk) + capacity);
     if (chunk)
         chunk->capacity = capacity;
@@ -193,16 +212,24 @@ void op_drop_chunks(struct worker *w, struct op *op)
     op->send.last = NULL;
 }
 
-/* Those that are too small for what is sent now make room for others. */
+static bool has_room_for_spare(const struct worker *w, const struct chunk *chunk)
+{
+    return chunk->capacity <= LIMIT_CHUNKS_SPARE - w->spare_chunk_octets;
+}
+
+/* Those of other sizes make room for what is sent now. */
 void op_drop_chunk(struct worker *w, struct chunk *chunk)
 {
-    if (w->spare_chunks && w->spare_chunks->capacity < chunk->capacity)
-        free_spare_chunks(w);
-    if (chunk->capacity > LIMIT_CHUNKS_SPARE - w->spare_chunk_octets) {
+    unsigned int order = order_of(chunk->capacity);
+
+    for (unsigned int i = CHUNK_ORDERS; i-- > 0;)
+        while (i != order && w->spare_chunks[i] && !has_room_for_spare(w, chunk))
+            mem_free(take_spare(w, i));
+    if (!has_room_for_spare(w, chunk)) {
         mem_free(chunk);
         return;
     }
-    chunk->next = w->spare_chunks;
-    w->spare_chunks = chunk;
+    chunk->next = w->spare_chunks[order];
+    w->spare_chunks[order] = chunk;
     w->spare_chunk_octets += chunk->capacity;
 }
