@@ -49,6 +49,15 @@ static inline void wheel_timer_unset(struct wheel_timer *timer)
     list_remove(&timer->node);
 }
 
+/* No timer is set: nobody needs to know what time it is. */
+static inline bool wheel_is_empty(const struct wheel *wheel)
+{
+    for (int level = 0; level < WHEEL_LEVELS; level++)
+        if (wheel->occupied[level])
+            return false;
+    return list_is_empty(&wheel->due);
+}
+
 /*
  * Advances to now, then gives the expired timers one by one, each unset; NULL when there is none.
  * Timers may be set and unset between calls.

@@ -184,6 +184,23 @@ static void take_descriptors(asock_context *context, struct msghdr *msg)
     }
 }
 
+/* Octets, or -errno. */
+static ssize_t receive(const asock_context *context, struct msghdr *msg)
+{
+    ssize_t n;
+
+    do {
+        /* Descriptors come with the answer to REGISTER alone; recv(2) is the shorter way. */
+        if (msg->msg_iovlen == 1 && !context->memory.registering) {
+            msg->msg_controllen = 0;
+            n = recv(context->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, MSG_DONTWAIT);
+        } else {
+            n = recvmsg(context->fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        }
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
 /*
  * 1: something came, and there may be more; 2: that was all there is; 0: nothing is there; -errno: the
  * connection is over.
@@ -203,11 +220,9 @@ static int read_some(asock_context *context)
 
     compact(in);
     msg.msg_iovlen = aim(in, iov, &direct);
-    do
-        n = recvmsg(context->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    n = receive(context, &msg);
     if (n < 0)
-        return errno == EAGAIN ? 0 : -errno;
+        return n == -EAGAIN ? 0 : (int)n;
     take_descriptors(context, &msg);
     if (n == 0)
         return -ECONNABORTED;

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Frames on their way into the Unix socket. Payload is never copied: the output holds heads and
- * pointers into the program's segments, and an op that has ended stays until no frame refers to it.
+ * Frames on their way into the Unix socket. Small payload is copied behind its head, so that small frames
+ * are one piece. Other payload is not: the output holds pointers into the program's segments, and an op
+ * that has ended stays until no frame refers to it.
  */
 #include "client-lib/parts.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 /* A frame needs its head and some segments. */
 #define FRAME_IOV 8
+/* Cheaper copied than named to the kernel. */
+#define PAYLOAD_COPIED 256u
 
 bool asock_output_has_room(const struct output *out)
 {
@@ -25,21 +29,54 @@ size_t asock_output_gather(struct output *out, asock_op *op, size_t want)
     return want;
 }
 
+/* The payload that was gathered, behind its head. */
+static void copy_payload(const struct output *out, uint8_t *to, size_t len)
+{
+    for (const struct iovec *iov = out->iov + out->iov_count + 1; len > 0; iov++) {
+        memcpy(to, iov->iov_base, iov->iov_len);
+        to += iov->iov_len;
+        len -= iov->iov_len;
+    }
+}
+
+/* Octets of the heads; with what stands in front of them they are one piece. */
+static void add_octets(struct output *out, uint8_t *at, size_t len)
+{
+    struct iovec *last = out->iov_count > 0 ? &out->iov[out->iov_count - 1] : NULL;
+
+    if (last && (uint8_t *)last->iov_base + last->iov_len == at)
+        last->iov_len += len;
+    else
+        out->iov[out->iov_count++] = (struct iovec){.iov_base = at, .iov_len = len};
+}
+
+/* The head in front of the payload that was gathered. */
+static void add_payload(struct output *out, struct iovec head, size_t left)
+{
+    out->iov[out->iov_count++] = head;
+    while (left > 0)
+        left -= out->iov[out->iov_count++].iov_len;
+}
+
 int asock_output_add(struct output *out, const struct request *request, asock_op *op,
                      size_t payload_len)
 {
     uint8_t *head = out->heads + out->heads_len;
     struct out_frame *frame = &out->frames[out->frame_count];
-    size_t left = payload_len;
     long n;
 
     n = asock_codec_encode_request(request, (uint32_t)payload_len, head,
                                    OUT_HEADS - out->heads_len);
     if (n < 0)
         return (int)n;
-    out->iov[out->iov_count++] = (struct iovec){.iov_base = head, .iov_len = (size_t)n};
-    while (left > 0)
-        left -= out->iov[out->iov_count++].iov_len;
+    if (payload_len <= PAYLOAD_COPIED && payload_len <= OUT_HEADS - out->heads_len - (size_t)n) {
+        copy_payload(out, head + n, payload_len);
+        add_octets(out, head, (size_t)n + payload_len);
+        out->heads_len += payload_len;
+        op = NULL;
+    } else {
+        add_payload(out, (struct iovec){.iov_base = head, .iov_len = (size_t)n}, payload_len);
+    }
     out->heads_len += (size_t)n;
     out->payload_len += payload_len;
     out->frame_count++;
@@ -106,7 +143,9 @@ static int write_some(asock_context *context)
     ssize_t n;
 
     do
-        n = sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = msg.msg_iovlen > 1 ? sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)
+                               : send(context->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len,
+                                      MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return is_passing(errno) ? 0 : -errno;

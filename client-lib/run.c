@@ -8,9 +8,12 @@
 
 void asock_run_timers(asock_context *context)
 {
-    uint64_t now = time_now_ms();
     struct wheel_timer *timer;
+    uint64_t now;
 
+    if (wheel_is_empty(&context->wheel))
+        return;
+    now = time_now_ms();
     while ((timer = asock_wheel_pop(&context->wheel, now))) {
         struct deadline *deadline = container_of(timer, struct deadline, timer);
 
@@ -25,8 +28,11 @@ void asock_run_timers(asock_context *context)
 
 int asock_run_timeout(asock_context *context)
 {
-    int64_t next = asock_wheel_next(&context->wheel, time_now_ms());
+    int64_t next;
 
+    if (wheel_is_empty(&context->wheel))
+        return -1;
+    next = asock_wheel_next(&context->wheel, time_now_ms());
     return next > INT_MAX ? INT_MAX : (int)next;
 }
 
