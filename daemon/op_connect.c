@@ -8,6 +8,7 @@
  * and what is queued behind ends OPERATION_ABORTED.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +30,6 @@
 struct connect {
     struct op *op;
     struct resolver_query queries[2]; /* A, AAAA */
-    struct race race;
     struct host host;
     bool is_by_name;
     bool is_up;                         /* connected; its data may still be going */
@@ -38,6 +38,7 @@ struct connect {
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
     struct endpoint local, remote;
     struct sock_audit audit;
+    struct race race; /* last: most of it is never touched */
 };
 
 static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
@@ -425,9 +426,10 @@ int verb_connect(struct op *op, const struct call *call)
         op->text = "too many connects within a second";
         return ERR_NO_BUFFER_SPACE;
     }
-    c = mem_zalloc(1, sizeof(*c));
+    c = mem_alloc(sizeof(*c));
     if (!c)
         return ERR_NO_BUFFER_SPACE;
+    memset(c, 0, offsetof(struct connect, race));
     c->op = op;
     race_init(&c->race, op->session->worker, op->session->quota, &race_hooks);
     op->send.connect = c;

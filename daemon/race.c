@@ -2,6 +2,7 @@
 #include "daemon/race.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "daemon/address_order.h"
@@ -228,7 +229,7 @@ static void on_settle(struct deadline *deadline)
 void race_init(struct race *race, struct worker *w, struct quota *quota,
                const struct race_hooks *hooks)
 {
-    memset(race, 0, sizeof(*race));
+    memset(race, 0, offsetof(struct race, attempts));
     race->worker = w;
     race->quota = quota;
     race->hooks = hooks;
@@ -267,7 +268,7 @@ void race_add(struct race *race, const union resolver_address *addresses, unsign
 
         attempt->race = race;
         attempt->address = addresses[i];
-        attempt->was_started = false;
+        attempt->was_started = attempt->is_charged = false;
         netsock_init(&attempt->ns, on_event, attempt);
     }
     if (race->count > 1)

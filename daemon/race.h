@@ -42,8 +42,7 @@ struct race {
     const struct race_hooks *hooks;
     struct deadline attempt_delay;    /* until the next attempt */
     struct deadline resolution_delay; /* A is here, AAAA may still come */
-    struct deadline settle; /* a result that was known inside a call of ours is told later */
-    struct race_attempt attempts[CONNECT_ADDRESSES];
+    struct deadline settle;      /* a result that was known inside a call of ours is told later */
     struct race_attempt *winner; /* connected at once, to be told by settle */
     union resolver_address won;  /* by which it was connected */
     uint32_t count;              /* of addresses */
@@ -53,6 +52,8 @@ struct race {
     bool waits_for[2]; /* more of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
     int last_family;
+    struct race_attempt
+        attempts[CONNECT_ADDRESSES]; /* last: what is behind count is never touched */
 };
 
 /* Nothing starts before race_add() or race_family_done(). */
