@@ -407,9 +407,11 @@ static void close_sockets(struct session *s)
     }
 }
 
+/* Not while session_end() is at work: what it finds in the transport may keep the session. */
 void session_part_left(struct session *s)
 {
-    if (s->has_ended && list_is_empty(&s->lingering) && s->buffer_count == 0 && s->unread_fd < 0)
+    if (s->has_ended && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
+        s->buffer_count == 0 && s->unread_fd < 0)
         worker_defer(s->worker, &s->gone);
 }
 

@@ -133,6 +133,29 @@ class Clients(QuotaTest):
         self.daemon.wait(lambda: self.quota()["clients"][0] == 0)
 
 
+    def ops_done(self, wire):
+        return self.daemon.control.inspect(show=pb.Show(id=wire.number))[0]["ops_done"]
+
+    def test_s45_a_session_that_ended_counts_with_sockets_that_end_with_it_too(self):
+        """The last socket goes while the descriptor of a buffer that was given back is unread."""
+        wire, listener = self.client(), self.listener()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()), wire.open(3, 2))
+        for op in (1, 2, 3):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+        self.accept(listener).close()
+        total = self.daemon.stats()["protocol_errors"]
+        done = self.ops_done(wire)
+        wire.send(wire.make_register(4, 1), wire.unregister(5, 1))
+        self.daemon.wait(lambda: self.ops_done(wire) == done + 2)
+        wire.send(bytes(8))
+        self.daemon.wait(lambda: self.daemon.stats()["protocol_errors"] > total)
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+        self.assertEqual(self.quota()["clients"][0], 1)
+        self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        self.daemon.wait(lambda: self.quota()["clients"][0] == 0)
+
+
 class Hellos(QuotaTest):
     config = "[Limits]\nHelloMax=8\nHelloTimeout=1\n"
 
