@@ -58,12 +58,12 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
 
     (void)loop;
     (void)events;
-    w->stats.turns++;
     w->now = w->clock();
     expire_deadlines(w);
     run_list(&w->tasks);
     run_list(&w->flushes);
     arm_sleep(w);
+    w->stats.turns++;
 }
 
 /* Exists so that the loop does not sleep: the work is on_prepare's. */

@@ -23,6 +23,7 @@ int netsock_open(struct netsock *ns, struct worker *w, int family)
 
     if (w->fds_used >= w->fds_max)
         return -EMFILE;
+    ns->is_polled = false;
     ns->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (ns->fd < 0)
         return -errno;
@@ -51,9 +52,10 @@ int netsock_release(struct netsock *ns, struct worker *w)
     return fd;
 }
 
-void netsock_adopt(struct netsock *ns, int fd)
+void netsock_adopt(struct netsock *ns, int fd, bool is_polled)
 {
     ns->fd = fd;
+    ns->is_polled = is_polled;
 }
 
 void netsock_abort(struct netsock *ns, struct worker *w)
@@ -144,9 +146,11 @@ void netsock_watch(struct netsock *ns, struct worker *w, int events)
 {
     if (netsock_watched(ns) == events)
         return;
+    ns->is_polled = netsock_is_polled(ns, w);
     ev_io_stop(w->loop, &ns->io);
     if (!events || ns->fd < 0)
         return;
+    ns->turn = (uint32_t)w->stats.turns;
     ev_io_set(&ns->io, ns->fd, events);
     ev_io_start(w->loop, &ns->io);
 }

@@ -22,6 +22,8 @@ struct policy_egress;
 struct netsock {
     struct ev_io io; /* io.data: the owner's */
     int fd;          /* -1: none */
+    uint32_t turn;   /* of the worker, in which the watcher was started last */
+    bool is_polled;  /* it has been watched over the end of a turn: the kernel knows of it */
 };
 
 /* Options as a client sets them; kept over attempts (S20). */
@@ -38,7 +40,7 @@ int netsock_open(struct netsock *ns, struct worker *w, int family);
 void netsock_close(struct netsock *ns, struct worker *w);
 /* Hands the descriptor on, still charged to the worker: to netsock_adopt(). */
 int netsock_release(struct netsock *ns, struct worker *w);
-void netsock_adopt(struct netsock *ns, int fd);
+void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 
@@ -54,8 +56,13 @@ ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int co
 ssize_t netsock_discard(struct netsock *ns, size_t len);
 int netsock_shutdown(struct netsock *ns, int how);
 
-/* events: EV_READ, EV_WRITE, both or 0. */
+/* events: EV_READ, EV_WRITE, both or 0. What is stopped in the turn it was started in costs no system call. */
 void netsock_watch(struct netsock *ns, struct worker *w, int events);
+/* The kernel would tell of it, asked or not. */
+static inline bool netsock_is_polled(const struct netsock *ns, const struct worker *w)
+{
+    return ns->is_polled || (ev_is_active(&ns->io) && ns->turn != (uint32_t)w->stats.turns);
+}
 static inline int netsock_watched(const struct netsock *ns)
 {
     return ev_is_active(&ns->io) ? ns->io.events & (EV_READ | EV_WRITE) : 0;

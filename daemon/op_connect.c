@@ -140,7 +140,7 @@ static void take_connection(struct connect *c, int fd)
     struct sock *sock = op->sock;
 
     stop_lookups(c);
-    netsock_adopt(&sock->ns, fd);
+    netsock_adopt(&sock->ns, fd, c->race.is_won_polled);
     netsock_local(&sock->ns, &c->local);
     netsock_endpoint(&c->race.won.any, &c->remote);
     c->is_up = true;

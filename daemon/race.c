@@ -52,8 +52,10 @@ static void close_attempt(struct race *race, struct race_attempt *attempt)
 
 static int take_winner(struct race *race, struct race_attempt *attempt)
 {
-    int fd = netsock_release(&attempt->ns, race->worker);
+    int fd;
 
+    race->is_won_polled = netsock_is_polled(&attempt->ns, race->worker);
+    fd = netsock_release(&attempt->ns, race->worker);
     race_stop(race);
     race->won = attempt->address;
     return fd;

@@ -45,6 +45,7 @@ struct race {
     struct deadline settle;      /* a result that was known inside a call of ours is told later */
     struct race_attempt *winner; /* connected at once, to be told by settle */
     union resolver_address won;  /* by which it was connected */
+    bool is_won_polled;          /* the kernel knows that its descriptor is watched */
     uint32_t count;              /* of addresses */
     uint32_t running;            /* attempts */
     uint32_t error;              /* of the last real attempt, or the judge's */

@@ -211,6 +211,9 @@ void sock_run_receives(struct sock *sock)
             break;
     }
     guess_more(sock);
+    /* Where nobody waits, what the kernel has not been told of yet may never have to be. */
+    if (list_is_empty(&sock->receives) && !netsock_is_polled(&sock->ns, sock->worker))
+        sock->wants_read = sock->is_guess = false;
     sock_update_watch(sock);
 }
 

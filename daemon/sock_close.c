@@ -130,6 +130,21 @@ void sock_close_event(struct sock *sock, int events)
         close_now(sock, false);
 }
 
+static void drain_watched(struct sock *sock)
+{
+    set_deadline(sock, drain_expired, DRAIN_MS);
+    sock->wants_read = true;
+    sock_update_watch(sock);
+}
+
+static void drain_look(struct deadline *deadline)
+{
+    struct sock *sock = sock_of(deadline);
+
+    drain_watched(sock);
+    sock_close_event(sock, EV_READ);
+}
+
 static void drain(struct sock *sock)
 {
     struct worker *w = sock->worker;
@@ -137,10 +152,13 @@ static void drain(struct sock *sock)
     sock_move(sock, SOCK_DRAINING);
     list_append(&w->drains, &sock->node);
     w->drain_count++;
-    set_deadline(sock, drain_expired, DRAIN_MS);
-    sock->wants_read = true;
-    sock->wants_write = false;
+    sock->wants_read = sock->wants_write = false;
+    if (netsock_is_polled(&sock->ns, w)) {
+        drain_watched(sock);
+        return;
+    }
     sock_update_watch(sock);
+    set_deadline(sock, drain_look, DRAIN_LOOK_MS);
 }
 
 /* All sends have gone, or will never go: the kernel's side ends now. */
