@@ -99,6 +99,34 @@ class ByName(DaemonTest):
         self.assertEqual({kind for kind, _ in self.server.asked("six.test")}, {A})
         self.assertEqual({kind for kind, _ in self.server.asked("four.test")}, {AAAA})
 
+    def queue_behind(self, payload, *frames):
+        """A connect whose name is asked for while these come; then it is answered. The connect's token, its peer."""
+        self.names["held.test"] = Name(a=["127.0.0.1"], held=(A,))
+        listener = self.listen("127.0.0.1")
+        self.client.send(self.client.open(self.next(), 1), request(
+            pb.VERB_CONNECT, self.next(), 1, payload,
+            connect=pb.Connect(host="held.test", service=str(listener.getsockname()[1]))), *frames)
+        self.client.settle()
+        self.server.wait_for(lambda questions: {q.type for q in questions} == {A, AAAA})
+        self.server.release("held.test", A)
+        return self.accept(listener)
+
+    def test_s22_data_goes_before_what_was_sent_while_the_name_was_asked_for(self):
+        peer = self.queue_behind(b"first ", self.client.make_send(10, 1, b"second "), self.client.make_send(11, 1, b"third"))
+        self.assertEqual(self.read_all(peer, 18), b"first second third")
+        self.assertEqual([self.client.completion(op).error for op in (2, 10, 11)], [pb.ERROR_SUCCESS] * 3)
+
+    def test_s23_what_waits_while_the_name_is_asked_for_runs_then(self):
+        peer = self.queue_behind(b"", self.client.make_send(10, 1, b"hello"))
+        self.assertEqual(self.read_all(peer, 5), b"hello")
+        self.assertEqual([self.client.completion(op).error for op in (2, 10)], [pb.ERROR_SUCCESS] * 2)
+
+    def test_s23_receives_wait_while_the_name_is_asked_for(self):
+        peer = self.queue_behind(b"", self.client.receive(10, 1, 3), self.client.receive(11, 1, 3))
+        self.assertEqual(self.client.completion(2).error, pb.ERROR_SUCCESS)
+        peer.sendall(b"onetwo")
+        self.assertEqual([self.client.whole(op)[1] for op in (10, 11)], [b"one", b"two"])
+
     def test_s19_only_aaaa(self):
         self.names["six.test"] = Name(aaaa=["::1"])
         self.reaches("six.test", self.listen("::1"))
