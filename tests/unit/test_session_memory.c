@@ -204,6 +204,29 @@ START_TEST(test_s38_slices_of_one_call)
 }
 END_TEST
 
+/* Of each size its own: a large piece does not drive out the small ones, nor take their place. */
+START_TEST(test_chunks_are_used_again)
+{
+    struct worker *w = &core->worker;
+    struct op *op = op_new(w);
+    static uint8_t data[100000];
+    const struct chunk *small, *large;
+
+    ck_assert_int_eq(op_append_chunk(w, op, data, 1000, 0), 0);
+    small = op->send.first;
+    ck_assert_int_eq(op_append_chunk(w, op, data, 100000, 0), 0);
+    large = op->send.last;
+    op_drop_chunks(w, op);
+    ck_assert_int_eq(op_append_chunk(w, op, data, 99999, 0), 0);
+    ck_assert_ptr_eq(op->send.last, large);
+    ck_assert_int_eq(op_append_chunk(w, op, data, 513, 0), 0);
+    ck_assert_ptr_eq(op->send.last, small);
+    ck_assert_uint_eq(w->spare_chunk_octets, 0);
+    op_drop_chunks(w, op);
+    op_free(w, op);
+}
+END_TEST
+
 /* The steady state: slices come from those that were used before. */
 START_TEST(test_slices_are_used_again)
 {
@@ -234,6 +257,7 @@ int main(void)
     tcase_add_test(tcase, test_s14_pending_receive_without_a_page);
     tcase_add_test(tcase, test_s14_emptied_in_steps);
     tcase_add_test(tcase, test_s38_slices_of_one_call);
+    tcase_add_test(tcase, test_chunks_are_used_again);
     tcase_add_test(tcase, test_slices_are_used_again);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_ENV);
