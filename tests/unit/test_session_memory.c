@@ -217,10 +217,10 @@ START_TEST(test_chunks_are_used_again)
     ck_assert_int_eq(op_append_chunk(w, op, data, 100000, 0), 0);
     large = op->send.last;
     op_drop_chunks(w, op);
-    ck_assert_int_eq(op_append_chunk(w, op, data, 99999, 0), 0);
-    ck_assert_ptr_eq(op->send.last, large);
     ck_assert_int_eq(op_append_chunk(w, op, data, 513, 0), 0);
     ck_assert_ptr_eq(op->send.last, small);
+    ck_assert_int_eq(op_append_chunk(w, op, data, 99999, 0), 0);
+    ck_assert_ptr_eq(op->send.last, large);
     ck_assert_uint_eq(w->spare_chunk_octets, 0);
     op_drop_chunks(w, op);
     op_free(w, op);
