@@ -183,6 +183,8 @@ static int own_answered(asock_context *context, const struct reply *reply)
     socket = socket_of(context, reply->op);
     if (!socket)
         return 0;
+    if (reply->op & TOKEN_CLOSE ? !socket->is_close_sent || socket->close_op : !socket->is_opened)
+        return -EPROTO; /* nobody asked */
     if (reply->op & TOKEN_CLOSE)
         asock_close_answered(socket, reply->error);
     else if (reply->error)

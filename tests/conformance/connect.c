@@ -464,7 +464,6 @@ START_TEST(test_s22_data_of_connect_travels_with_the_end_of_the_handshake)
     unsigned int usual = segments_of_kernel(listener, &addr);
     long long limit = now_ms() + LIVENESS_MS;
 
-    /* Where the daemon gets no processor between connect and send the kernel answers in its own time. */
     while (segments_of_daemon(listener, &addr) != usual - 1)
         ck_assert_int_lt(now_ms(), limit);
     close(listener);
