@@ -126,7 +126,7 @@ void memory_step_buffer(struct script *s)
     for (size_t i = 0; i < count; i++)
         close(fds[i]);
     r = asock_buffer_new(play.context, 1 + next(s), 0, &buffer);
-    MUST(r == 0 || r == -ETIMEDOUT || r == -ENOBUFS || r == -EMFILE || r == -ECONNABORTED);
+    MUST(r <= 0); /* a daemon that lies may name any error */
     MUST((r == 0) == (buffer != NULL));
     play.buffer = buffer;
     if (buffer)

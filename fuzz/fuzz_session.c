@@ -280,7 +280,7 @@ static void step_unregister(struct client *c, struct script *s)
     r.unregister.buffer = buffer->id;
     r.timeout_ms = next_timeout(s);
     if (request(c, &r, NULL, 0))
-        buffer->is_released = true;
+        core_memory_released(&c->core, buffer->id);
 }
 
 /* Full of `octet`; one in sixteen is out of its buffer's range. Returns the octets of all. */

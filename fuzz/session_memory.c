@@ -76,6 +76,14 @@ static const struct core_buffer *find(const struct core *core, uint32_t id)
     return NULL;
 }
 
+/* The id may be another one's next. */
+void core_memory_released(struct core *core, uint32_t id)
+{
+    for (uint32_t i = 0; i < core->buffer_count; i++)
+        if (core->buffers[i].id == id)
+            core->buffers[i].is_released = true;
+}
+
 /* Of a buffer that was given back the contents may be gone. */
 static void judge_part(struct core *core, const struct segment *segment, uint64_t octets,
                        uint64_t from)
