@@ -130,9 +130,9 @@ void sock_close_event(struct sock *sock, int events)
         close_now(sock, false);
 }
 
-static void drain_watched(struct sock *sock)
+static void drain_watched(struct sock *sock, uint64_t ms)
 {
-    set_deadline(sock, drain_expired, DRAIN_MS);
+    set_deadline(sock, drain_expired, ms);
     sock->wants_read = true;
     sock_update_watch(sock);
 }
@@ -140,8 +140,10 @@ static void drain_watched(struct sock *sock)
 static void drain_look(struct deadline *deadline)
 {
     struct sock *sock = sock_of(deadline);
+    uint64_t end = deadline->timer.deadline + (DRAIN_MS - DRAIN_LOOK_MS);
+    uint64_t now = sock->worker->clock();
 
-    drain_watched(sock);
+    drain_watched(sock, end > now ? end - now : 0);
     sock_close_event(sock, EV_READ);
 }
 
@@ -154,7 +156,7 @@ static void drain(struct sock *sock)
     w->drain_count++;
     sock->wants_read = sock->wants_write = false;
     if (netsock_is_polled(&sock->ns, w)) {
-        drain_watched(sock);
+        drain_watched(sock, DRAIN_MS);
         return;
     }
     sock_update_watch(sock);
