@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/time.h"
@@ -35,6 +37,21 @@ static void run_list(struct list *tasks)
     }
 }
 
+/*
+ * Fires at this time or earlier: it is set anew only where it would be late, or when it has fired. What
+ * is unset meanwhile costs one turn without work, and setting it costs more than that.
+ */
+static void set_timer(struct worker *w, uint64_t ms_from_now)
+{
+    struct itimerspec at = {.it_value = {.tv_sec = (time_t)(ms_from_now / 1000),
+                                         .tv_nsec = (long)(ms_from_now % 1000) * 1000000}};
+
+    if (w->timer_until && w->timer_until <= w->now + ms_from_now)
+        return;
+    timerfd_settime(w->timer.fd, 0, &at, NULL);
+    w->timer_until = w->now + ms_from_now;
+}
+
 static void arm_sleep(struct worker *w)
 {
     int64_t next = asock_wheel_next(&w->wheel, w->now);
@@ -43,12 +60,9 @@ static void arm_sleep(struct worker *w)
         ev_idle_start(w->loop, &w->idle);
     else
         ev_idle_stop(w->loop, &w->idle);
-    ev_timer_stop(w->loop, &w->timer);
-    if (next >= 0) {
-        /* One more millisecond: libev's time is finer than the wheel's, and early is a lost turn. */
-        ev_timer_set(&w->timer, (double)(next + 1) / 1000.0, 0.0);
-        ev_timer_start(w->loop, &w->timer);
-    }
+    /* One more millisecond: the timer's time is finer than the wheel's, and early is a lost turn. */
+    if (next >= 0)
+        set_timer(w, (uint64_t)next + 1);
 }
 
 /* The end of a turn, in front of the next poll. */
@@ -74,15 +88,34 @@ static void on_idle(struct ev_loop *loop, struct ev_idle *watcher, int events)
     (void)events;
 }
 
-static void on_timer(struct ev_loop *loop, struct ev_timer *watcher, int events)
+/* The work is on_prepare's. */
+static void on_timer(struct ev_loop *loop, struct ev_io *io, int events)
 {
+    struct worker *w = io->data;
+    uint64_t count;
+
     (void)loop;
-    (void)watcher;
     (void)events;
+    if (read(io->fd, &count, sizeof(count)) > 0)
+        w->timer_until = 0;
+}
+
+static int timer_init(struct worker *w)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+    if (fd < 0)
+        return -errno;
+    ev_io_init(&w->timer, on_timer, fd, EV_READ);
+    w->timer.data = w;
+    ev_io_start(w->loop, &w->timer);
+    return 0;
 }
 
 int worker_init(struct worker *w, uint64_t (*clock)(void))
 {
+    int r;
+
     memset(w, 0, sizeof(*w));
     list_init(&w->tasks);
     list_init(&w->flushes);
@@ -109,9 +142,13 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
     w->quota = quota_new();
     w->loop = w->quota ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : NULL;
-    if (!w->loop) {
+    r = w->loop ? timer_init(w) : -ENOMEM;
+    if (r < 0) {
+        if (w->loop)
+            ev_loop_destroy(w->loop);
+        w->loop = NULL;
         w->quota = quota_unref(w->quota);
-        return -ENOMEM;
+        return r;
     }
     ev_prepare_init(&w->prepare, on_prepare);
     w->prepare.data = w;
@@ -120,7 +157,6 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     ev_prepare_start(w->loop, &w->prepare);
     ev_idle_init(&w->idle, on_idle);
     ev_set_priority(&w->idle, EV_MAXPRI);
-    ev_timer_init(&w->timer, on_timer, 0.0, 0.0);
     return 0;
 }
 
@@ -135,7 +171,8 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));
     ev_prepare_stop(w->loop, &w->prepare);
     ev_idle_stop(w->loop, &w->idle);
-    ev_timer_stop(w->loop, &w->timer);
+    ev_io_stop(w->loop, &w->timer);
+    close(w->timer.fd);
     ev_loop_destroy(w->loop);
     w->loop = NULL;
     w->quota = quota_unref(w->quota);

@@ -59,7 +59,9 @@ struct worker {
     struct ev_loop *loop;
     struct ev_prepare prepare;
     struct ev_idle idle;
-    struct ev_timer timer;
+    struct ev_io
+        timer; /* of a timerfd: a wait with a time-out would set and unset a timer each time */
+    uint64_t timer_until; /* when that fires; 0: it is not set */
 
     uint64_t (*clock)(void); /* milliseconds, monotonic; tests hand in their own */
     uint64_t now;            /* of this turn */
