@@ -102,6 +102,8 @@
  */
 #define HOLD_MS 1u
 #define HOLD_OCTETS 4096u
+/* The answer may be there already: one look costs a fraction of a turn, so that so many in a row may miss. */
+#define EAGER_MISSES 4u
 #define HOLD_SKIP_LEAST 16u
 #define HOLD_SKIP_MOST 4096u
 

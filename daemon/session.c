@@ -212,8 +212,11 @@ static bool has_come(struct session *s, struct sock *sock)
     sock_run_receives(sock);
     if (s->transport.must_leave) {
         s->eager_back = 0;
+        s->eager_misses = 0;
         return true;
     }
+    if (s->eager_back == 0 && ++s->eager_misses < EAGER_MISSES)
+        return false;
     s->eager_back = s->eager_back < HOLD_SKIP_LEAST ? HOLD_SKIP_LEAST : s->eager_back * 2;
     if (s->eager_back > HOLD_SKIP_MOST)
         s->eager_back = HOLD_SKIP_MOST;

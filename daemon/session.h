@@ -88,12 +88,12 @@ struct session {
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
 
-    struct sock *together;           /* its sends wait for the rest of the input; NULL: none do */
-    uint32_t together_octets;        /* of them */
-    uint32_t last_sent;              /* socket of the last SEND of this input */
-    uint32_t held_id;                /* socket whose completion may wait for the next one */
-    uint16_t eager_skip, eager_back; /* times not to look for that at once; how many after a miss */
-    struct session_buffer *buffers;  /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
+    struct sock *together;    /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t together_octets; /* of them */
+    uint32_t last_sent;       /* socket of the last SEND of this input */
+    uint32_t held_id;         /* socket whose completion may wait for the next one */
+    uint16_t eager_skip, eager_back, eager_misses; /* times not to look for that */
+    struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
     int unread_fd;               /* the session has ended, and they are not fetched; -1: none */
