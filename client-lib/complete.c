@@ -19,6 +19,13 @@ static void drop_flight(asock_op *op, asock_socket *socket)
     asock_op_unhold(op);
 }
 
+static void tell_waiters(asock_context *context)
+{
+    if (context->waiters > 0)
+        pthread_cond_broadcast(&context->changed);
+    asock_thread_wake_waiter(context);
+}
+
 static void conclude(asock_op *op)
 {
     asock_context *context = op->context;
@@ -28,8 +35,7 @@ static void conclude(asock_op *op)
     list_remove(&op->flight_node);
     asock_memory_unuse(op);
     op->due.slice = op->memory.last;
-    if (context->waiters > 0)
-        pthread_cond_broadcast(&context->changed);
+    tell_waiters(context);
     if (op->callback && !context->is_ended) {
         op->is_due = true;
         list_append(&context->done, &op->due.node);
@@ -71,8 +77,7 @@ void asock_op_shot(asock_op *op, struct slice *slice)
 {
     asock_context *context = op->context;
 
-    if (context->waiters > 0)
-        pthread_cond_broadcast(&context->changed);
+    tell_waiters(context);
     if (!op->callback || context->is_ended) {
         list_append(&op->memory.filled, &slice->due.node);
         return;

@@ -149,7 +149,7 @@ struct asock_socket {
 
 struct asock_context {
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* with a dispatcher: something has ended */
+    pthread_cond_t changed; /* while another thread is in poll(2): something has ended */
     unsigned int waiters, refs, holds;
     bool is_ended; /* the last reference is gone */
     char *path;    /* NULL: made from a descriptor */
@@ -185,7 +185,8 @@ struct asock_context {
     struct memory memory;
 
     pthread_t dispatcher;
-    bool has_dispatcher, is_stopping, is_joining, is_polling, is_woken;
+    bool has_dispatcher, is_stopping, is_joining;
+    bool is_polling, is_woken; /* a thread is in poll(2) that can be woken; it has been */
     int wake_fd;
     bool in_callback;
     pthread_t callback_thread;

@@ -167,7 +167,10 @@ int asock_run_timeout(asock_context *context); /* milliseconds until a timer is 
 int asock_run_until(asock_op *op, int timeout_ms);
 /* The same, or until a multishot without a callback has got octets. */
 int asock_run_until_slice(asock_op *op, int timeout_ms);
-void asock_thread_wake(asock_context *context);
+void asock_thread_wake(asock_context *context);        /* the dispatcher, if there is one */
+void asock_thread_wake_waiter(asock_context *context); /* without one: who is in poll(2) */
+/* Until the connection has news or somebody wakes it; drops the lock while it sleeps. */
+void asock_thread_poll(asock_context *context, int timeout);
 bool asock_thread_is_self(const asock_context *context);
 void asock_thread_join(asock_context *context);
 

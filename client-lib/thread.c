@@ -3,7 +3,7 @@
  * The dispatcher: a thread that writes, reads and runs callbacks.
  *
  * It sleeps in poll(2) on the connection and on an eventfd, by which others wake it when they have
- * queued something. It holds the context, so the last reference may go in one of its callbacks: then
+ * queued something. When it has been stopped, one of those that wait takes its place in poll(2). It holds the context, so the last reference may go in one of its callbacks: then
  * it detaches itself, and frees the context when it leaves.
  */
 #include "client-lib/parts.h"
@@ -14,15 +14,29 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-void asock_thread_wake(asock_context *context)
+/* Whoever sleeps in poll(2). */
+static void wake(asock_context *context)
 {
     uint64_t one = 1;
 
-    if (!context->has_dispatcher || !context->is_polling || context->is_woken)
+    if (!context->is_polling || context->is_woken)
         return;
     context->is_woken = true;
     if (write(context->wake_fd, &one, sizeof(one)) < 0)
         context->is_woken = false; /* cannot be: the count is far from full */
+}
+
+void asock_thread_wake(asock_context *context)
+{
+    if (context->has_dispatcher)
+        wake(context);
+}
+
+/* Another thread than the one in poll(2) has read, or has octets to write: that one looks again. */
+void asock_thread_wake_waiter(asock_context *context)
+{
+    if (!context->has_dispatcher)
+        wake(context);
 }
 
 bool asock_thread_is_self(const asock_context *context)
@@ -30,18 +44,17 @@ bool asock_thread_is_self(const asock_context *context)
     return context->has_dispatcher && pthread_equal(context->dispatcher, pthread_self());
 }
 
-static void sleep_in_poll(asock_context *context)
+void asock_thread_poll(asock_context *context, int timeout)
 {
     struct pollfd fds[2] = {
         {.fd = context->wake_fd, .events = POLLIN},
         {.fd = context->is_alive ? context->fd : -1, .events = POLLIN},
     };
-    int timeout = asock_run_timeout(context);
     uint64_t count;
 
     if (asock_output_is_wanted(context))
         fds[1].events |= POLLOUT;
-    context->is_polling = true;
+    context->is_polling = context->wake_fd >= 0;
     asock_leave(context);
     poll(fds, 2, timeout);
     pthread_mutex_lock(&context->lock);
@@ -55,6 +68,9 @@ static void *dispatch(void *data)
     asock_context *context = data;
 
     pthread_mutex_lock(&context->lock);
+    /* One that began to wait before it ran is on its way out of poll(2). */
+    while (context->is_polling)
+        pthread_cond_wait(&context->changed, &context->lock);
     while (!context->is_stopping) {
         asock_run_io(context);
         asock_complete_run(context);
@@ -63,7 +79,7 @@ static void *dispatch(void *data)
         if (asock_output_is_wanted(context))
             asock_output_flush(context);
         if (list_is_empty(&context->done))
-            sleep_in_poll(context);
+            asock_thread_poll(context, asock_run_timeout(context));
     }
     context->has_dispatcher = false;
     pthread_cond_broadcast(&context->changed);
@@ -95,8 +111,9 @@ static int start_locked(asock_context *context)
         context->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (context->wake_fd < 0)
         return -errno;
+    wake(context);
     context->has_dispatcher = true;
-    context->is_stopping = context->is_woken = context->is_polling = false;
+    context->is_stopping = false;
     context->holds++;
     r = start_thread(context);
     if (r < 0) {

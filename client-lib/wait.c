@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 #include <time.h>
 
 static int shorter(int timer, uint64_t now, uint64_t until)
@@ -23,19 +22,7 @@ static int shorter(int timer, uint64_t now, uint64_t until)
     return timer >= 0 && (uint64_t)timer < left ? timer : (int)left;
 }
 
-void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until)
-{
-    int timeout = shorter(asock_run_timeout(context), now, until);
-    struct pollfd poll_fd = {.fd = context->is_alive ? context->fd : -1, .events = POLLIN};
-
-    if (asock_output_is_wanted(context))
-        poll_fd.events |= POLLOUT;
-    asock_leave(context);
-    poll(&poll_fd, 1, timeout);
-    pthread_mutex_lock(&context->lock);
-}
-
-static void sleep_on_dispatcher(asock_context *context, uint64_t until)
+static void sleep_until(asock_context *context, uint64_t until)
 {
     struct timespec ts = {.tv_sec = (time_t)(until / 1000),
                           .tv_nsec = (long)(until % 1000) * 1000000};
@@ -48,6 +35,25 @@ static void sleep_on_dispatcher(asock_context *context, uint64_t until)
     context->waiters--;
 }
 
+/*
+ * Several that waited when the dispatcher was stopped: one of them is in poll(2) for all. It would not come
+ * back for what another one has read.
+ */
+void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until)
+{
+    int timeout = shorter(asock_run_timeout(context), now, until);
+
+    if (context->is_polling) {
+        if (asock_output_is_wanted(context))
+            asock_thread_wake_waiter(context);
+        sleep_until(context, timeout < 0 ? UINT64_MAX : now + (uint64_t)timeout);
+        return;
+    }
+    asock_thread_poll(context, timeout);
+    if (context->has_dispatcher)
+        pthread_cond_broadcast(&context->changed);
+}
+
 static bool has_ended(const asock_op *op, uint64_t endings)
 {
     return op->state == OP_DONE || op->endings != endings;
@@ -58,7 +64,7 @@ static bool has_slice_or_ended(const asock_op *op, uint64_t endings)
     return has_ended(op, endings) || !list_is_empty(&op->memory.filled);
 }
 
-static int run_until(asock_op *op, int timeout_ms, bool (*is_over)(const asock_op *, uint64_t))
+static int wait_for(asock_op *op, int timeout_ms, bool (*is_over)(const asock_op *, uint64_t))
 {
     asock_context *context = op->context;
     uint64_t now = time_now_ms();
@@ -78,12 +84,22 @@ static int run_until(asock_op *op, int timeout_ms, bool (*is_over)(const asock_o
         if (now >= until)
             return -ETIMEDOUT;
         if (context->has_dispatcher)
-            sleep_on_dispatcher(context, until);
+            sleep_until(context, until);
         else
             asock_wait_fd(context, now, until);
         if (is_over(op, endings))
             return 0;
     }
+}
+
+/* Whoever has been in poll(2) for others too leaves that to one of them. */
+static int run_until(asock_op *op, int timeout_ms, bool (*is_over)(const asock_op *, uint64_t))
+{
+    int r = wait_for(op, timeout_ms, is_over);
+
+    if (op->context->waiters > 0)
+        pthread_cond_broadcast(&op->context->changed);
+    return r;
 }
 
 int asock_run_until(asock_op *op, int timeout_ms)

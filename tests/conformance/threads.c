@@ -311,6 +311,72 @@ START_TEST(test_s2_ops_of_ten_threads_complete_exactly_once)
 }
 END_TEST
 
+/* ---- the dispatcher goes, and those who wait for it stay */
+
+struct waiter {
+    pthread_t thread;
+    asock_op *op;
+    char byte;
+    int result;
+};
+
+static sem_t waits;
+
+static void *wait_for_op(void *userdata)
+{
+    struct waiter *waiter = userdata;
+
+    sem_post(&waits);
+    waiter->result = asock_op_wait(waiter->op, LIVENESS_MS);
+    return NULL;
+}
+
+static void start_waiters(asock_socket *socket, struct waiter *waiters)
+{
+    for (int i = 0; i < THREADS; i++) {
+        waiters[i].op = new_op_with(&waiters[i].byte, 1);
+        pending(asock_receive(socket, waiters[i].op));
+    }
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&waiters[i].thread, NULL, wait_for_op, &waiters[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        sem_wait(&waits);
+}
+
+static void join_waiters(struct waiter *waiters)
+{
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(waiters[i].thread, NULL);
+        ck_assert_int_eq(waiters[i].result, 0);
+        ck_assert_int_eq(waiters[i].byte, '0' + i);
+        asock_op_unref(waiters[i].op);
+    }
+}
+
+/* None of them sleeps on for an op whose end another one of them has read. */
+START_TEST(test_s9_waiting_threads_outlast_the_dispatcher)
+{
+    struct pair pair = new_pair(AF_INET);
+    struct waiter waiters[THREADS];
+
+    sem_init(&waits, 0, 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        bool is_restarted = i % 2;
+
+        start_waiters(pair.socket, waiters);
+        ck_assert_int_eq(asock_context_stop_dispatcher(fixture.context), 0);
+        remote_write(pair.peer, "01234", 5);
+        if (is_restarted)
+            ck_assert_int_eq(asock_context_start_dispatcher(fixture.context), 0);
+        remote_write(pair.peer, "56789", 5);
+        join_waiters(waiters);
+        if (!is_restarted)
+            ck_assert_int_eq(asock_context_start_dispatcher(fixture.context), 0);
+    }
+    pair_close(&pair);
+}
+END_TEST
+
 /* -------------------------------------------------------------------------------- the rest */
 
 START_TEST(test_dispatcher_tells_the_loss_of_the_daemon)
@@ -418,6 +484,7 @@ static const TTest **const tests[] = {
     &test_dispatcher_is_stopped_and_started_with_ops_in_flight,
     &test_dispatcher_refuses_waiting_in_a_callback,
     &test_s9_other_threads_wait_while_the_dispatcher_runs,
+    &test_s9_waiting_threads_outlast_the_dispatcher,
     &test_ten_threads_each_with_a_socket,
     &test_s26_sends_of_ten_threads_on_one_socket_stay_whole,
     &test_s2_ops_of_ten_threads_complete_exactly_once,
