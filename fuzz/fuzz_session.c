@@ -268,6 +268,7 @@ static void step_register(struct client *c, struct script *s)
     struct request r = {.verb = VERB_REGISTER};
 
     r.reg.length = (uint64_t)next_len(s) * 4;
+    core_memory_forget(&c->core);
     if (request(c, &r, NULL, 0))
         core_settle(&c->core);
 }

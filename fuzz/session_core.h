@@ -111,6 +111,7 @@ void core_hang_up(struct core *core); /* the client goes */
 ssize_t core_memory_recv(struct core *core, void *data, size_t len);
 void core_memory_made(struct core *core, const struct segment *segment);
 void core_memory_released(struct core *core, uint32_t id);
+void core_memory_forget(struct core *core);
 /* A part of a buffer that was never used, full of that octet; shorter, or nothing, at the buffer's end. */
 void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t octet,
                       struct segment *ret);

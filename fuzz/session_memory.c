@@ -76,7 +76,14 @@ static const struct core_buffer *find(const struct core *core, uint32_t id)
     return NULL;
 }
 
-/* The id may be another one's next. */
+/* Their ids may be another one's from here on. */
+void core_memory_forget(struct core *core)
+{
+    for (uint32_t i = 0; i < core->buffer_count; i++)
+        if (core->buffers[i].is_released)
+            core->buffers[i].id = 0;
+}
+
 void core_memory_released(struct core *core, uint32_t id)
 {
     for (uint32_t i = 0; i < core->buffer_count; i++)
