@@ -107,7 +107,8 @@ def random_file(rng):
     seen = set()
     for _ in range(rng.randrange(7)):
         rule = random_rule(rng)
-        about = tuple(rule.partition("=")[2].split()[:3])
+        protocol, host, port = rule.partition("=")[2].split()[:3]
+        about = (protocol, host.removesuffix("/128" if ":" in host else "/32"), port)
         if about not in seen:
             seen.add(about)
             lines.append(rule)
