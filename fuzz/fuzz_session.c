@@ -348,7 +348,7 @@ static void step_credit(struct client *c, struct script *s)
         return;
     r.credit.target = c->core.tokens - back;
     len = next_segments(c, s, 0, at, &r.credit.segments);
-    if (request(c, &r, NULL, 0))
+    if (request(c, &r, NULL, 0) && c->core.ops[r.credit.target].is_multishot)
         c->core.ops[r.credit.target].len += len;
 }
 
