@@ -16,13 +16,11 @@ DEADLINE = asockctl.DEADLINE
 
 class Names(unittest.TestCase):
     def setUp(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.server = NameServer({"xn--bcher-kva.example": Name(a=("127.0.0.1",))}, port=port)
+        self.server = NameServer({"xn--bcher-kva.example": Name(a=("127.0.0.1",))}, port=0)
         self.addCleanup(self.server.close)
         config = tempfile.NamedTemporaryFile("w", suffix=".conf")
         self.addCleanup(config.close)
-        config.write(f"[Resolver]\nServers=127.0.0.1:{port}\n")
+        config.write(f"[Resolver]\nServers=127.0.0.1:{self.server.port}\n")
         config.flush()
         os.chmod(config.name, 0o644)
         self.daemon = asockd.Daemon("--allow-any", "--config", config.name)

@@ -40,7 +40,7 @@ def read_question(packet):
 
 
 class NameServer(threading.Thread):
-    """At 127.0.0.1, port 53."""
+    """At 127.0.0.1, port 53; port 0: one that is free for both protocols, `port`."""
 
     def __init__(self, names, address="127.0.0.1", port=53):
         super().__init__(daemon=True)
@@ -48,11 +48,25 @@ class NameServer(threading.Thread):
         self.questions = []
         self.waiting = []  # (question, how to answer)
         self.condition = threading.Condition()
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind((address, port))
-        self.tcp = socket.create_server((address, port))
+        self.udp, self.tcp = self.open(address, port)
+        self.port = self.tcp.getsockname()[1]
         self.wake = socket.socketpair()
         self.start()
+
+    @staticmethod
+    def open(address, port):
+        """The port that one protocol has given may be somebody's in the other: then another one."""
+        while True:
+            tcp = socket.create_server((address, port))
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                udp.bind((address, tcp.getsockname()[1]))
+                return udp, tcp
+            except OSError:
+                udp.close()
+                tcp.close()
+                if port:
+                    raise
 
     def close(self):
         self.wake[0].close()

@@ -320,12 +320,9 @@ class Resolutions(QuotaTest):
 
     @classmethod
     def setUpClass(cls):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        cls.server = NameServer({"slow.test": Name(a=["127.0.0.1"], held=(A, AAAA))}, port=port)
+        cls.server = NameServer({"slow.test": Name(a=["127.0.0.1"], held=(A, AAAA))}, port=0)
         cls.addClassCleanup(cls.server.close)
-        cls.config = cls.config.format(port=port)
+        cls.config = cls.config.format(port=cls.server.port)
         super().setUpClass()
 
     @staticmethod
