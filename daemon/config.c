@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * asockd.conf(5), on top of what the command line said.
+ * Failures: what is doubtful is refused with file and line; nothing is guessed.
+ */
 #include "daemon/config.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdint.h>
@@ -12,36 +15,6 @@
 
 #include "daemon/config_listener.h"
 #include "daemon/limits.h"
-
-#ifdef HAVE_INSTRUMENTS
-#define SECCOMP_HELP                                                                               \
-    "      --seccomp=off      without system call filter, and traceable: this build is for tests\n"
-#else
-#define SECCOMP_HELP
-#endif
-
-static const char help[] =
-    "Usage: asockd [OPTION]...\n"
-    "Owns network sockets for local programs that have none.\n"
-    "\n"
-    "      --runtime-dir DIR  make the sockets in DIR (default /run/asockd);\n"
-    "                         not used when the service manager hands them in\n"
-    "      --config FILE      read FILE instead of " CONFIG_NAME " of the directory\n"
-    "      --config-dir DIR   the directory, instead of " CONFIG_DIR "\n"
-    "      --policy FILE      read FILE, and further ones, instead of the files in\n"
-    "                         " POLICY_NAME " of the directory\n"
-    "      --allow-public     no policy files: every client may connect to\n"
-    "                         globally reachable addresses\n"
-    "      --allow-any        no policy files: every client may connect to every\n"
-    "                         address, this host's own too\n"
-    "      --check [FILE]...  look for mistakes in policy files, without FILE in all\n"
-    "                         that a daemon would read, and do nothing else\n"
-    "      --log-level LEVEL  error, warning, notice (default), info or debug\n" SECCOMP_HELP
-    "      --help             print this and exit\n"
-    "      --version          print the version and exit\n"
-    "\n"
-    "Exit status: 0 after a stop, 1 after a failure, 2 for misuse.\n"
-    "asockd(8) and asockd.conf(5) say more.\n";
 
 void config_init(struct config *config)
 {
@@ -71,7 +44,7 @@ void config_init(struct config *config)
     };
 }
 
-static int parse_level(const char *text, enum log_level *ret)
+int config_parse_level(const char *text, enum log_level *ret)
 {
     static const struct {
         const char *name;
@@ -89,164 +62,6 @@ static int parse_level(const char *text, enum log_level *ret)
     }
     return -EINVAL;
 }
-
-/* ---- command line ---- */
-
-static int misused(void)
-{
-    fputs("Try 'asockd --help'.\n", stderr);
-    return -EINVAL;
-}
-
-enum {
-    OPT_RUNTIME_DIR = 256,
-    OPT_CONFIG,
-    OPT_CONFIG_DIR,
-    OPT_POLICY,
-    OPT_ALLOW_PUBLIC,
-    OPT_ALLOW_ANY,
-    OPT_CHECK,
-    OPT_LOG_LEVEL,
-    OPT_SECCOMP,
-    OPT_HELP,
-    OPT_VERSION
-};
-
-static int add_policy_file(struct config *config, const char *path)
-{
-    struct policy_source *policy = &config->server.policy;
-
-    if (policy->file_count == POLICY_FILES_MAX) {
-        fprintf(stderr, "asockd: --policy: more than %u files\n", POLICY_FILES_MAX);
-        return misused();
-    }
-    config->policy_files[policy->file_count++] = path;
-    policy->files = config->policy_files;
-    return 0;
-}
-
-static int set_base(struct config *config, enum policy_base base)
-{
-    if (config->server.policy.base != POLICY_DENY && config->server.policy.base != base) {
-        fputs("asockd: --allow-any and --allow-public exclude each other\n", stderr);
-        return misused();
-    }
-    config->server.policy.base = base;
-    return 0;
-}
-
-static int apply_option(struct config *config, int option, const char *argument)
-{
-    switch (option) {
-    case OPT_RUNTIME_DIR:
-        config->server.runtime_dir = argument;
-        if (*argument)
-            return 0;
-        fputs("asockd: --runtime-dir: empty\n", stderr);
-        return misused();
-    case OPT_CONFIG:
-        config->file = argument;
-        return 0;
-    case OPT_CONFIG_DIR:
-        config->dir = argument;
-        return 0;
-    case OPT_POLICY:
-        return add_policy_file(config, argument);
-    case OPT_ALLOW_PUBLIC:
-        return set_base(config, POLICY_PUBLIC);
-    case OPT_ALLOW_ANY:
-        return set_base(config, POLICY_ANY);
-    case OPT_CHECK:
-        config->is_check = true;
-        return 0;
-    case OPT_LOG_LEVEL:
-        config->is_log_level_given = true;
-        if (parse_level(argument, &config->log_level) == 0)
-            return 0;
-        fprintf(stderr, "asockd: --log-level: \"%s\" is no level\n", argument);
-        return misused();
-#ifdef HAVE_INSTRUMENTS
-    case OPT_SECCOMP:
-        config->server.without_filter = strcmp(argument, "off") == 0;
-        return config->server.without_filter ? 0 : misused();
-#endif
-    case OPT_HELP:
-        fputs(help, stdout);
-        return 1;
-    case OPT_VERSION:
-        puts("asockd " PACKAGE_VERSION);
-        return 1;
-    default:
-        return misused(); /* getopt_long has said why */
-    }
-}
-
-static int set_policy_dir(struct config *config)
-{
-    int n = snprintf(config->policy_dir, sizeof(config->policy_dir), "%s/" POLICY_NAME,
-                     config->dir);
-
-    if (n < 0 || (size_t)n >= sizeof(config->policy_dir)) {
-        fputs("asockd: --config-dir: too long\n", stderr);
-        return misused();
-    }
-    config->server.policy.dir = config->policy_dir;
-    return 0;
-}
-
-static int take_operands(struct config *config, char **operands)
-{
-    const struct policy_source *policy = &config->server.policy;
-
-    config->check_files = operands;
-    if (config->is_check && policy->base != POLICY_DENY) {
-        fputs("asockd: --check is of no use beside --allow-any or --allow-public\n", stderr);
-        return misused();
-    }
-    if (config->is_check && *operands && policy->file_count > 0) {
-        fputs("asockd: --check takes files, or --policy\n", stderr);
-        return misused();
-    }
-    if (*operands && !config->is_check) {
-        fprintf(stderr, "asockd: unexpected argument \"%s\"\n", *operands);
-        return misused();
-    }
-    if (policy->base != POLICY_DENY && policy->file_count > 0) {
-        fputs("asockd: --policy is of no use beside --allow-any or --allow-public\n", stderr);
-        return misused();
-    }
-    return set_policy_dir(config);
-}
-
-int config_read_arguments(struct config *config, int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
-        {"config", required_argument, NULL, OPT_CONFIG},
-        {"config-dir", required_argument, NULL, OPT_CONFIG_DIR},
-        {"policy", required_argument, NULL, OPT_POLICY},
-        {"allow-public", no_argument, NULL, OPT_ALLOW_PUBLIC},
-        {"allow-any", no_argument, NULL, OPT_ALLOW_ANY},
-        {"check", no_argument, NULL, OPT_CHECK},
-        {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-#ifdef HAVE_INSTRUMENTS
-        {"seccomp", required_argument, NULL, OPT_SECCOMP},
-#endif
-        {"help", no_argument, NULL, OPT_HELP},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    int option, r;
-
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        r = apply_option(config, option, optarg);
-        if (r != 0)
-            return r;
-    }
-    return take_operands(config, argv + optind);
-}
-
-/* ---- file ---- */
 
 enum key_type { KEY_NUMBER, KEY_SIZE, KEY_SERVERS, KEY_LEVEL, KEY_AUDIT, KEY_FILE };
 
@@ -409,7 +224,7 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
     case KEY_SERVERS:
         return apply_servers(config, reader, value);
     case KEY_LEVEL:
-        if (parse_level(value, &level) < 0)
+        if (config_parse_level(value, &level) < 0)
             return asock_conf_refuse(reader, "%s=%s is no level", key->name, value);
         if (!config->is_log_level_given)
             config->log_level = level;

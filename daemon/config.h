@@ -42,6 +42,9 @@ struct reload_source config_source_init(struct config_source *source,
 
 void config_init(struct config *config);
 
+/* A level by its name: 0 or -EINVAL. */
+int config_parse_level(const char *text, enum log_level *ret);
+
 /* 0: go on; 1: all that was asked for has been printed; -EINVAL: misuse, and a message was printed. */
 int config_read_arguments(struct config *config, int argc, char **argv);
 

@@ -28,6 +28,7 @@ libasockd_la_SOURCES = \
 	daemon/complete.c \
 	daemon/complete.h \
 	daemon/config.c \
+	daemon/config_arguments.c \
 	daemon/config.h \
 	daemon/config_listener.c \
 	daemon/config_listener.h \
