@@ -78,13 +78,20 @@ static bool is_large(const asock_op *op)
            !op->memory.is_multishot;
 }
 
-bool asock_bounce_fits(const asock_op *op)
+/* Where the op can go now; BOUNCE_BLOCKS: nowhere. */
+static uint32_t room_for(const asock_op *op)
 {
     const struct bounce *bounce = &op->context->memory.bounce;
 
-    return bounce->buffer && op->state == OP_WAITING && is_large(op) &&
-           is_fair(op->socket, bounce, blocks_of(op)) &&
-           find(bounce, blocks_of(op)) < BOUNCE_BLOCKS;
+    if (!bounce->buffer || op->state != OP_WAITING || !is_large(op) ||
+        !is_fair(op->socket, bounce, blocks_of(op)))
+        return BOUNCE_BLOCKS;
+    return find(bounce, blocks_of(op));
+}
+
+bool asock_bounce_fits(const asock_op *op)
+{
+    return room_for(op) < BOUNCE_BLOCKS;
 }
 
 static uint8_t *place_of(const asock_op *op)
@@ -95,12 +102,13 @@ static uint8_t *place_of(const asock_op *op)
 void asock_bounce_take(asock_op *op)
 {
     struct bounce *bounce = &op->context->memory.bounce;
+    uint32_t at = room_for(op);
     uint8_t *to;
 
-    if (!asock_bounce_fits(op))
+    if (at == BOUNCE_BLOCKS)
         return;
     op->memory.bounce_count = blocks_of(op);
-    op->memory.bounce_at = find(bounce, op->memory.bounce_count);
+    op->memory.bounce_at = at;
     op->memory.is_reference = true;
     flip(bounce, op->memory.bounce_at, op->memory.bounce_count);
     bounce->used += op->memory.bounce_count;

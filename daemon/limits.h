@@ -97,15 +97,15 @@
 
 /*
  * The completion of a small send wakes its client for little while a receive is pending: the answer
- * often follows at once, and one wake-up does for both. After that did not happen so many such
- * completions are not held, twice as many after each further time.
+ * often follows at once, and one wake-up does for both.
  */
 #define HOLD_MS 1u
 #define HOLD_OCTETS 4096u
 /* The answer may be there already: one look costs a fraction of a turn, so that so many in a row may miss. */
 #define EAGER_MISSES 4u
-#define HOLD_SKIP_LEAST 16u
-#define HOLD_SKIP_MOST 4096u
+/* What did not pay is left out so many times: after the first failure, and at most. */
+#define BACKOFF_LEAST 16u
+#define BACKOFF_MOST 4096u
 
 /*
  * A multishot fills so many slices with one call, but no more than these octets unless one slice alone

@@ -27,6 +27,7 @@ libasockd_la_SOURCES = \
 	daemon/audit_sink.h \
 	daemon/complete.c \
 	daemon/complete.h \
+	daemon/backoff.h \
 	daemon/config.c \
 	daemon/config_arguments.c \
 	daemon/config.h \

@@ -204,23 +204,17 @@ static void on_lost(struct transport *t)
 /* Where the other end shares this processor it has answered by now, and no poll is needed to hear of it. */
 static bool has_come(struct session *s, struct sock *sock)
 {
-    if (s->eager_skip > 0) {
-        s->eager_skip--;
+    if (backoff_skips(&s->eager))
         return false;
-    }
     sock->wants_read = false;
     sock_run_receives(sock);
     if (s->transport.must_leave) {
-        s->eager_back = 0;
+        backoff_paid(&s->eager);
         s->eager_misses = 0;
         return true;
     }
-    if (s->eager_back == 0 && ++s->eager_misses < EAGER_MISSES)
-        return false;
-    s->eager_back = s->eager_back < HOLD_SKIP_LEAST ? HOLD_SKIP_LEAST : s->eager_back * 2;
-    if (s->eager_back > HOLD_SKIP_MOST)
-        s->eager_back = HOLD_SKIP_MOST;
-    s->eager_skip = s->eager_back;
+    if (s->eager.last > 0 || ++s->eager_misses == EAGER_MISSES)
+        backoff_failed(&s->eager);
     return false;
 }
 

@@ -69,10 +69,9 @@ struct session {
 
     struct limits limits;
     struct session_slot *slots; /* limits.sockets + 1 of them; [0] is unused */
-    uint32_t slot_count;
+    uint32_t slot_count, socket_count;
     struct quota *quota; /* what it holds is charged to; NULL: a control session */
     struct held held;
-    uint32_t socket_count;
     struct list lingering; /* sockets without an id whose queued sends still go out */
 
     struct op **tokens; /* hash table, token_buckets of them, a power of two */
@@ -88,11 +87,12 @@ struct session {
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
 
-    struct sock *together;    /* its sends wait for the rest of the input; NULL: none do */
-    uint32_t together_octets; /* of them */
-    uint32_t last_sent;       /* socket of the last SEND of this input */
-    uint32_t held_id;         /* socket whose completion may wait for the next one */
-    uint16_t eager_skip, eager_back, eager_misses; /* times not to look for that */
+    struct sock *together;          /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t together_octets;       /* of them */
+    uint32_t last_sent;             /* socket of the last SEND of this input */
+    uint32_t held_id;               /* socket whose completion may wait for the next one */
+    uint32_t eager_misses;          /* in a row, of */
+    struct backoff eager;           /* looking at once for what that one waits for */
     struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */

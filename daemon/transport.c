@@ -142,10 +142,7 @@ static void on_hold_over(struct deadline *deadline)
     /* It came in this very turn, in which the time was over. */
     if (t->must_leave)
         return;
-    t->hold_back = t->hold_back < HOLD_SKIP_LEAST ? HOLD_SKIP_LEAST : t->hold_back * 2;
-    if (t->hold_back > HOLD_SKIP_MOST)
-        t->hold_back = HOLD_SKIP_MOST;
-    t->hold_skip = t->hold_back;
+    backoff_failed(&t->holding);
     t->must_leave = true;
     worker_flush_later(t->worker, &t->flush);
 }
@@ -154,16 +151,14 @@ static bool hold(struct transport *t)
 {
     if (t->must_leave || !t->ops->awaits(t)) {
         if (deadline_is_set(&t->hold))
-            t->hold_back = 0;
+            backoff_paid(&t->holding);
         deadline_unset(&t->hold);
         return false;
     }
     if (deadline_is_set(&t->hold))
         return true;
-    if (t->hold_skip > 0) {
-        t->hold_skip--;
+    if (backoff_skips(&t->holding))
         return false;
-    }
     /* The clock's present millisecond is partly over. */
     worker_set_deadline(t->worker, &t->hold, HOLD_MS + 1);
     return true;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/backoff.h"
 #include "daemon/loop.h"
 
 struct transport;
@@ -47,15 +48,14 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
-    struct list parcels;  /* in the order of their frames */
-    bool in_emptied;      /* the last read took all there was */
-    bool out_lost;        /* output goes nowhere: it is dropped */
-    bool must_leave;      /* some of the output may not wait */
-    bool may_hold;        /* what is committed now may wait for company */
-    struct deadline hold; /* until then, at most */
-    uint32_t hold_skip;   /* so many more go at once */
-    uint32_t hold_back;   /* how many that was the last time */
-    bool out_waits;       /* somebody was refused room: tell when there is some */
+    struct list parcels;    /* in the order of their frames */
+    bool in_emptied;        /* the last read took all there was */
+    bool out_lost;          /* output goes nowhere: it is dropped */
+    bool must_leave;        /* some of the output may not wait */
+    bool may_hold;          /* what is committed now may wait for company */
+    struct deadline hold;   /* until then, at most */
+    struct backoff holding; /* it did not pay: what may wait goes at once */
+    bool out_waits;         /* somebody was refused room: tell when there is some */
     uint64_t octets_in, octets_out;
 };
 

@@ -78,7 +78,7 @@ START_TEST(test_completions_are_not_held_where_that_was_in_vain)
     send = core_send(core, 1, "q", 1, 0);
     core_pass(core, HOLD_MS + 1);
     ck_assert(next_is(send));
-    for (unsigned int i = 0; i < HOLD_SKIP_LEAST; i++) {
+    for (unsigned int i = 0; i < BACKOFF_LEAST; i++) {
         send = core_send(core, 1, "q", 1, 0);
         core_settle(core);
         ck_assert(next_is(send));
@@ -88,7 +88,7 @@ START_TEST(test_completions_are_not_held_where_that_was_in_vain)
     ck_assert(!next_is(send));
     core_pass(core, HOLD_MS + 1);
     ck_assert(next_is(send));
-    for (unsigned int i = 0; i < 2 * HOLD_SKIP_LEAST; i++) {
+    for (unsigned int i = 0; i < 2 * BACKOFF_LEAST; i++) {
         send = core_send(core, 1, "q", 1, 0);
         core_settle(core);
         ck_assert(next_is(send));
