@@ -29,54 +29,123 @@ static uint8_t *put_field(uint8_t *out, unsigned int number, uint64_t value)
     return put_varint(out, value);
 }
 
-/* An arm of fewer than 128 octets that ends at `end`; its length stands in front of it. */
-static uint8_t *begin_arm(uint8_t *out, unsigned int number)
+/* A message of fewer than 128 octets that ends at `end`; its length stands in front of it. */
+static uint8_t *begin_message(uint8_t *out, unsigned int number)
 {
     *out = (uint8_t)(number << 3 | WIRE_LENGTH);
     return out + 2;
 }
 
-static uint8_t *end_arm(uint8_t *begin, uint8_t *end)
+static uint8_t *end_message(uint8_t *begin, uint8_t *end)
 {
     begin[-1] = (uint8_t)(end - begin);
     return end;
 }
 
-enum { ARM_SEND = 6, ARM_RECEIVE = 7 };
-
-static uint8_t *put_send(uint8_t *out, const struct request *request)
+/* Without an address it does not go. */
+static uint8_t *put_endpoint(uint8_t *out, unsigned int number, const struct endpoint *endpoint)
 {
-    uint8_t *begin = begin_arm(out, ARM_SEND), *at = begin;
+    uint8_t *begin = begin_message(out, number), *at = begin;
 
-    at = put_field(at, 1, request->send.total_len);
-    at = put_field(at, 2, request->send.more);
-    at = put_field(at, 3, request->send.abandon);
-    return end_arm(begin, at);
+    if (endpoint->address_len == 0)
+        return out;
+    *at++ = 1 << 3 | WIRE_LENGTH;
+    *at++ = endpoint->address_len;
+    memcpy(at, endpoint->address, endpoint->address_len);
+    at += endpoint->address_len;
+    at = put_field(at, 2, endpoint->port);
+    at = put_field(at, 3, endpoint->scope_id);
+    return end_message(begin, at);
 }
 
-static uint8_t *put_receive(uint8_t *out, const struct request *request)
+static bool is_sound(const struct endpoint *endpoint)
 {
-    uint8_t *begin = begin_arm(out, ARM_RECEIVE), *at = begin;
+    return endpoint->address_len == 0 || endpoint->address_len == 4 || endpoint->address_len == 16;
+}
 
-    at = put_field(at, 1, request->receive.length);
-    at = put_field(at, 2, request->receive.flags);
-    return end_arm(begin, at);
+/* The arms that go the short way; numbers: how many fields they have, if those are numbers. */
+static const struct {
+    uint8_t arm, numbers;
+} arms[] = {
+    [VERB_OPEN] = {8, 2},    [VERB_CONNECT] = {9, 0},   [VERB_SEND] = {6, 3},
+    [VERB_RECEIVE] = {7, 2}, [VERB_SHUTDOWN] = {11, 1}, [VERB_CLOSE] = {10, 2},
+};
+
+static bool has_short_way(const struct request *request)
+{
+    switch (request->verb) {
+    case VERB_OPEN:
+        return request->open.family <= INT32_MAX && request->open.type <= INT32_MAX;
+    case VERB_CONNECT:
+        return !request->connect.host && !request->connect.service &&
+               is_sound(&request->connect.endpoint);
+    case VERB_SEND:
+        return request->send.segments.count == 0;
+    case VERB_RECEIVE:
+        return request->receive.segments.count == 0;
+    case VERB_SHUTDOWN:
+        return request->shutdown.how <= INT32_MAX;
+    default:
+        return request->verb == VERB_CLOSE;
+    }
+}
+
+static uint8_t *put_arm(uint8_t *at, const struct request *request)
+{
+    switch (request->verb) {
+    case VERB_OPEN:
+        at = put_field(at, 1, request->open.family);
+        return put_field(at, 2, request->open.type);
+    case VERB_CONNECT:
+        return put_endpoint(at, 1, &request->connect.endpoint);
+    case VERB_SEND:
+        at = put_field(at, 1, request->send.total_len);
+        at = put_field(at, 2, request->send.more);
+        return put_field(at, 3, request->send.abandon);
+    case VERB_RECEIVE:
+        at = put_field(at, 1, request->receive.length);
+        return put_field(at, 2, request->receive.flags);
+    case VERB_SHUTDOWN:
+        return put_field(at, 1, request->shutdown.how);
+    default:
+        at = put_field(at, 1, request->close.linger_ms);
+        return put_field(at, 2, request->close.abort);
+    }
 }
 
 size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out)
 {
-    uint8_t *at = out;
+    uint8_t *at = out, *begin;
 
-    if ((request->verb != VERB_SEND || request->send.segments.count > 0) &&
-        (request->verb != VERB_RECEIVE || request->receive.segments.count > 0))
+    if (!has_short_way(request))
         return 0;
     at = put_field(at, 1, request->verb);
     at = put_field(at, 2, request->op);
     at = put_field(at, 3, request->socket);
     at = put_field(at, 4, request->timeout_ms);
     at = put_field(at, 5, request->flags);
-    at = request->verb == VERB_SEND ? put_send(at, request) : put_receive(at, request);
-    return (size_t)(at - out);
+    begin = begin_message(at, arms[request->verb].arm);
+    return (size_t)(end_message(begin, put_arm(begin, request)) - out);
+}
+
+enum { FIELD_CONNECTED = 10 };
+
+static uint8_t *put_connected(uint8_t *out, const struct reply *reply)
+{
+    uint8_t *begin = begin_message(out, FIELD_CONNECTED), *at = begin;
+
+    at = put_endpoint(at, 1, &reply->connected.local);
+    at = put_endpoint(at, 2, &reply->connected.remote);
+    at = put_field(at, 3, reply->connected.connect_error);
+    return end_message(begin, at);
+}
+
+static bool body_has_short_way(const struct reply *reply)
+{
+    if (reply->body != BODY_CONNECTED)
+        return reply->body == BODY_NONE;
+    return is_sound(&reply->connected.local) && is_sound(&reply->connected.remote) &&
+           reply->connected.connect_error <= INT32_MAX;
 }
 
 size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out)
@@ -84,7 +153,7 @@ size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out)
     uint8_t *at = out;
 
     /* A negative enum has ten octets: not what anybody sends. */
-    if (reply->body != BODY_NONE || reply->kind > INT32_MAX || reply->error > INT32_MAX)
+    if (!body_has_short_way(reply) || reply->kind > INT32_MAX || reply->error > INT32_MAX)
         return 0;
     at = put_field(at, 1, reply->kind);
     at = put_field(at, 2, reply->op);
@@ -95,6 +164,8 @@ size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out)
     at = put_field(at, 7, reply->send_freed);
     at = put_field(at, 8, reply->ops_freed);
     at = put_field(at, 9, reply->descriptors);
+    if (reply->body == BODY_CONNECTED)
+        at = put_connected(at, reply);
     return (size_t)(at - out);
 }
 
@@ -158,30 +229,87 @@ static bool get_numbers(struct reader *r, uint64_t *numbers, unsigned int count)
     return got == 0;
 }
 
-static bool get_arm(struct reader *r, const uint64_t *head, struct request *ret)
+/* A message of fewer than 128 octets as field `number`. 1; 0: something else is next; -1: it is cut. */
+static int get_message(struct reader *r, unsigned int number, struct reader *ret)
 {
-    unsigned int arm = *r->at >> 3;
-    uint64_t n[4] = {0};
-    struct reader in;
+    size_t left = (size_t)(r->end - r->at);
 
-    if (*r->at >= 0x80 || r->end - r->at < 2 || r->at[1] >= 0x80 || r->at[1] != r->end - r->at - 2)
+    if (left == 0 || *r->at != (number << 3 | WIRE_LENGTH))
+        return 0;
+    if (left < 2 || r->at[1] >= 0x80 || r->at[1] > left - 2)
+        return -1;
+    *ret = (struct reader){.at = r->at + 2, .end = r->at + 2 + r->at[1]};
+    r->at = ret->end;
+    r->last = number;
+    return 1;
+}
+
+/* False: not one of the usual form. Without one *ret stays as it is. */
+static bool get_endpoint(struct reader *r, unsigned int number, struct endpoint *ret)
+{
+    struct reader in, address;
+    uint64_t n[4] = {0};
+    int got = get_message(r, number, &in);
+    size_t len;
+
+    if (got <= 0)
+        return got == 0;
+    if (get_message(&in, 1, &address) <= 0 || !get_numbers(&in, n, 3) || in.at != in.end)
         return false;
-    in = (struct reader){.at = r->at + 2, .end = r->end};
-    /* A number where the schema has none is not for this way, be it zero: RECEIVE has two. */
-    if (!get_numbers(&in, n, arm == ARM_SEND ? 3 : 2) || in.at != in.end)
+    len = (size_t)(address.end - address.at);
+    if ((len != 4 && len != 16) || n[2] > UINT16_MAX || n[3] > UINT32_MAX)
         return false;
-    if (head[1] == VERB_SEND && arm == ARM_SEND && n[2] <= 1 && n[3] <= 1) {
+    memcpy(ret->address, address.at, len);
+    ret->address_len = (uint8_t)len;
+    ret->port = (uint16_t)n[2];
+    ret->scope_id = (uint32_t)n[3];
+    return true;
+}
+
+static bool get_connect(struct reader *r, struct request *ret)
+{
+    return get_endpoint(r, 1, &ret->connect.endpoint) && r->at == r->end;
+}
+
+/* The numbers of any other arm. */
+static bool set_arm(const uint64_t *n, struct request *ret)
+{
+    switch (ret->verb) {
+    case VERB_OPEN:
+        ret->open.family = (uint32_t)n[1];
+        ret->open.type = (uint32_t)n[2];
+        return n[1] <= INT32_MAX && n[2] <= INT32_MAX;
+    case VERB_SEND:
         ret->send.total_len = n[1];
         ret->send.more = n[2] == 1;
         ret->send.abandon = n[3] == 1;
-        return true;
-    }
-    if (head[1] == VERB_RECEIVE && arm == ARM_RECEIVE && n[2] <= UINT32_MAX) {
+        return n[2] <= 1 && n[3] <= 1;
+    case VERB_RECEIVE:
         ret->receive.length = n[1];
         ret->receive.flags = (uint32_t)n[2];
-        return true;
+        return n[2] <= UINT32_MAX;
+    case VERB_SHUTDOWN:
+        ret->shutdown.how = (uint32_t)n[1];
+        return n[1] <= INT32_MAX;
+    default:
+        ret->close.linger_ms = (uint32_t)n[1];
+        ret->close.abort = n[2] == 1;
+        return n[1] <= UINT32_MAX && n[2] <= 1;
     }
-    return false;
+}
+
+static bool get_arm(struct reader *r, struct request *ret)
+{
+    uint64_t n[4] = {0};
+    struct reader in;
+
+    if (ret->verb >= sizeof(arms) / sizeof(arms[0]) || arms[ret->verb].arm == 0 ||
+        get_message(r, arms[ret->verb].arm, &in) <= 0 || r->at != r->end)
+        return false;
+    if (ret->verb == VERB_CONNECT)
+        return get_connect(&in, ret);
+    /* A number where the schema has none is not for this way, be it zero. */
+    return get_numbers(&in, n, arms[ret->verb].numbers) && in.at == in.end && set_arm(n, ret);
 }
 
 bool asock_codec_plain_get_request(const uint8_t *head, size_t len, struct request *ret)
@@ -191,7 +319,8 @@ bool asock_codec_plain_get_request(const uint8_t *head, size_t len, struct reque
 
     if (!get_numbers(&r, n, 5) || r.at >= r.end)
         return false;
-    if (n[2] == 0 || n[3] > UINT32_MAX || n[4] > UINT32_MAX || n[5] > UINT32_MAX)
+    if (n[1] > UINT32_MAX || n[2] == 0 || n[3] > UINT32_MAX || n[4] > UINT32_MAX ||
+        n[5] > UINT32_MAX)
         return false;
     memset(ret, 0, sizeof(*ret));
     ret->verb = (uint32_t)n[1];
@@ -199,7 +328,25 @@ bool asock_codec_plain_get_request(const uint8_t *head, size_t len, struct reque
     ret->socket = (uint32_t)n[3];
     ret->timeout_ms = (uint32_t)n[4];
     ret->flags = (uint32_t)n[5];
-    return get_arm(&r, n, ret);
+    return get_arm(&r, ret);
+}
+
+static bool get_connected(struct reader *r, struct reply *ret)
+{
+    uint64_t n[4] = {0};
+    struct reader in;
+
+    if (get_message(r, FIELD_CONNECTED, &in) <= 0 || r->at != r->end)
+        return false;
+    if (!get_endpoint(&in, 1, &ret->connected.local) ||
+        !get_endpoint(&in, 2, &ret->connected.remote))
+        return false;
+    in.last = 2; /* be they there or not: they are no numbers */
+    if (!get_numbers(&in, n, 3) || in.at != in.end)
+        return false;
+    ret->body = BODY_CONNECTED;
+    ret->connected.connect_error = (uint32_t)n[3];
+    return n[3] <= INT32_MAX;
 }
 
 bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *ret)
@@ -207,7 +354,7 @@ bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *
     struct reader r = {.at = head, .end = head + len};
     uint64_t n[10] = {0};
 
-    if (!get_numbers(&r, n, 9) || r.at != r.end)
+    if (!get_numbers(&r, n, 9))
         return false;
     if (n[1] != KIND_COMPLETION || n[3] > UINT32_MAX || n[4] > INT32_MAX || n[6] > UINT32_MAX ||
         n[8] > UINT32_MAX || n[9] > UINT32_MAX)
@@ -222,5 +369,5 @@ bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *
     ret->send_freed = n[7];
     ret->ops_freed = (uint32_t)n[8];
     ret->descriptors = (uint32_t)n[9];
-    return true;
+    return r.at == r.end || get_connected(&r, ret);
 }

@@ -31,22 +31,58 @@ static uint64_t number(unsigned int bits)
     return bits < 64 ? value & ((UINT64_C(1) << bits) - 1) : value;
 }
 
+static void random_endpoint(struct endpoint *ret)
+{
+    static const uint8_t lengths[] = {0, 4, 16};
+
+    memset(ret, 0, sizeof(*ret));
+    ret->address_len = lengths[next() % 3];
+    for (unsigned int i = 0; i < ret->address_len; i++)
+        ret->address[i] = (uint8_t)next();
+    ret->port = ret->address_len ? (uint16_t)number(16) : 0;
+    ret->scope_id = ret->address_len ? (uint32_t)number(32) : 0;
+}
+
+static void random_arm(struct request *ret)
+{
+    switch (ret->verb) {
+    case VERB_OPEN:
+        ret->open.family = (uint32_t)number(32);
+        ret->open.type = (uint32_t)number(32);
+        break;
+    case VERB_CONNECT:
+        random_endpoint(&ret->connect.endpoint);
+        ret->connect.host = next() % 8 ? NULL : "host";
+        ret->connect.service = next() % 8 ? NULL : "80";
+        break;
+    case VERB_SEND:
+        ret->send.total_len = number(64);
+        ret->send.more = next() % 2;
+        ret->send.abandon = next() % 2;
+        break;
+    case VERB_RECEIVE:
+        ret->receive.length = number(64);
+        ret->receive.flags = (uint32_t)number(32);
+        break;
+    case VERB_SHUTDOWN:
+        ret->shutdown.how = (uint32_t)number(32);
+        break;
+    default:
+        ret->close.linger_ms = (uint32_t)number(32);
+        ret->close.abort = next() % 2;
+        break;
+    }
+}
+
 static void random_request(struct request *ret)
 {
     memset(ret, 0, sizeof(*ret));
-    ret->verb = next() % 2 ? VERB_SEND : VERB_RECEIVE;
+    ret->verb = VERB_OPEN + (uint32_t)(next() % (VERB_CLOSE - VERB_OPEN + 1));
     ret->op = number(64);
     ret->socket = (uint32_t)number(32);
     ret->timeout_ms = (uint32_t)number(32);
     ret->flags = (uint32_t)number(32);
-    if (ret->verb == VERB_SEND) {
-        ret->send.total_len = number(64);
-        ret->send.more = next() % 2;
-        ret->send.abandon = next() % 2;
-    } else {
-        ret->receive.length = number(64);
-        ret->receive.flags = (uint32_t)number(32);
-    }
+    random_arm(ret);
 }
 
 static void random_reply(struct reply *ret)
@@ -61,6 +97,12 @@ static void random_reply(struct reply *ret)
     ret->send_freed = number(64);
     ret->ops_freed = (uint32_t)number(32);
     ret->descriptors = (uint32_t)number(32);
+    if (next() % 2)
+        return;
+    ret->body = BODY_CONNECTED;
+    random_endpoint(&ret->connected.local);
+    random_endpoint(&ret->connected.remote);
+    ret->connected.connect_error = (uint32_t)number(32);
 }
 
 static void compare_decoded_request(const uint8_t *head, size_t len)
@@ -71,10 +113,17 @@ static void compare_decoded_request(const uint8_t *head, size_t len)
     int r = asock_codec_decode_request(head, len, scratch_a, &a, &why);
 
     ck_assert_int_eq(asock_codec_decode_request_by_schema(head, len, scratch_b, &b, &why), r);
-    if (r < 0 || (a.verb != VERB_SEND && a.verb != VERB_RECEIVE))
+    if (r < 0 || a.verb < VERB_OPEN || a.verb > VERB_CLOSE)
         return;
-    ck_assert(segments_are_same(request_segments(&a), request_segments(&b)));
-    request_segments(&a)->at = request_segments(&b)->at = NULL;
+    if (request_segments(&a)) {
+        ck_assert(segments_are_same(request_segments(&a), request_segments(&b)));
+        request_segments(&a)->at = request_segments(&b)->at = NULL;
+    }
+    if (a.verb == VERB_CONNECT) {
+        ck_assert_pstr_eq(a.connect.host, b.connect.host);
+        ck_assert_pstr_eq(a.connect.service, b.connect.service);
+        a.connect.host = a.connect.service = b.connect.host = b.connect.service = NULL;
+    }
     ck_assert_mem_eq(&a, &b, sizeof(a));
 }
 
