@@ -56,7 +56,7 @@ void op_free(struct worker *w, struct op *op)
         op->class->cleanup(op);
     op_move(op, OP_FREE);
     if (w->spare_op_count < LIMIT_OPS_SPARE) {
-        list_append(&w->spare_ops, &op->node);
+        list_prepend(&w->spare_ops, &op->node); /* what is in the cache goes first */
         w->spare_op_count++;
     } else {
         mem_free(op);

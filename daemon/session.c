@@ -481,10 +481,13 @@ struct op *session_take_op(struct session *s)
 
 static struct op **bucket_of(struct session *s, uint64_t token)
 {
-    /* Fibonacci hashing: tokens are often small numbers or pointers. */
-    uint64_t hash = (token * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+    /*
+     * Tokens are often small numbers or pointers, or small numbers with a count above them: then few
+     * buckets are used again and again, and stay in the cache.
+     */
+    uint32_t low = (uint32_t)token;
 
-    return &s->tokens[hash & (s->token_buckets - 1)];
+    return &s->tokens[(low ^ low >> 12) & (s->token_buckets - 1)];
 }
 
 struct op *session_find_op(struct session *s, uint64_t token)
