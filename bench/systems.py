@@ -193,6 +193,14 @@ class AsockdInline(Asockd):
     roomy = True
 
 
+class AsockdBatch(Asockd):
+    """Under SCHED_BATCH, as with CPUSchedulingPolicy=batch in its unit. For --batch only."""
+    name = "asockd, SCHED_BATCH"
+
+    def command(self):
+        return ["chrt", "--batch", "0", *super().command()]
+
+
 def through_unix(kind):
     """The same, reached as asockd is."""
     return type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "name": f"{kind.name}, Unix", "by_unix": True})
