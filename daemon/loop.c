@@ -140,6 +140,8 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
         .kernel_max = LIMIT_KERNEL_DEFAULT,
     };
     w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
+    if (getentropy(w->token_keys, sizeof(w->token_keys)) < 0)
+        return -errno;
     w->quota = quota_new();
     w->loop = w->quota ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : NULL;
     r = w->loop ? timer_init(w) : -ENOMEM;

@@ -74,7 +74,8 @@ struct worker {
     struct list sessions; /* struct session */
     struct list drains;   /* struct sock without a session */
     uint32_t drain_count;
-    uint64_t next_id; /* of sessions and sockets, for people: never used twice */
+    uint64_t next_id;       /* of sessions and sockets, for people: never used twice */
+    uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */
 
     struct netsock_buffers buffers; /* of a network socket */
     uint32_t fds_used, fds_max;     /* of network sockets, and of buffers */
@@ -107,7 +108,7 @@ struct worker {
     bool is_stopping;
 };
 
-/* clock NULL: CLOCK_MONOTONIC. 0 or -ENOMEM. */
+/* clock NULL: CLOCK_MONOTONIC. 0 or -errno. */
 int worker_init(struct worker *w, uint64_t (*clock)(void));
 /* Asserts that no session is left. Accepts a worker whose init failed. */
 void worker_deinit(struct worker *w);

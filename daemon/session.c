@@ -479,15 +479,13 @@ struct op *session_take_op(struct session *s)
     return op;
 }
 
+/* The client chooses the tokens: without the keys it cannot choose them so that all are in one bucket. */
 static struct op **bucket_of(struct session *s, uint64_t token)
 {
-    /*
-     * Tokens are often small numbers or pointers, or small numbers with a count above them: then few
-     * buckets are used again and again, and stay in the cache.
-     */
-    uint32_t low = (uint32_t)token;
+    uint64_t hash = (token ^ s->worker->token_keys[0]) * (s->worker->token_keys[1] | 1);
 
-    return &s->tokens[(low ^ low >> 12) & (s->token_buckets - 1)];
+    hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15); /* of a progression, too */
+    return &s->tokens[(hash >> 32) & (s->token_buckets - 1)];
 }
 
 struct op *session_find_op(struct session *s, uint64_t token)

@@ -22,6 +22,7 @@ unit_tests += \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_hold.unit \
+	tests/unit/test_tokens.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_time.unit
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
@@ -53,6 +54,7 @@ EXTRA_DIST += tests/lib/policy_reference.py
 
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
+tests_unit_test_tokens_unit_SOURCES = tests/unit/test_tokens.c
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
 tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
