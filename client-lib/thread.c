@@ -3,8 +3,9 @@
  * The dispatcher: a thread that writes, reads and runs callbacks.
  *
  * It sleeps in poll(2) on the connection and on an eventfd, by which others wake it when they have
- * queued something. When it has been stopped, one of those that wait takes its place in poll(2). It holds the context, so the last reference may go in one of its callbacks: then
- * it detaches itself, and frees the context when it leaves.
+ * queued something. When it has been stopped, one of those that wait takes its place in poll(2). It holds
+ * the context, so the last reference may go in one of its callbacks: then it detaches itself, and frees
+ * the context when it leaves.
  */
 #include "client-lib/parts.h"
 
