@@ -16,7 +16,7 @@ struct policy_answer sock_judge(const struct sock *sock)
     struct policy_question question = {.host = sock->host, .port = sock->port};
     struct policy_answer answer = {.is_allowed = true};
     struct sockaddr_storage addr;
-    struct endpoint remote;
+    struct endpoint remote = {0};
     socklen_t len;
 
     /* One that was reset has no peer any more: nothing goes over it. */
