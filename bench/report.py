@@ -36,11 +36,14 @@ def about(build, options, here):
 
 
 def compiler_flags(build):
+    """What configure wrote: the user's flags, and those of link-time optimisation."""
     try:
         with open(os.path.join(build, "Makefile"), encoding="utf-8") as file:
-            return next(line.split("=", 1)[1].strip() for line in file if line.startswith("CFLAGS ="))
-    except (OSError, StopIteration):
+            lines = [line.partition(" = ") for line in file]
+    except OSError:
         return "unknown"
+    flags = [value.strip() for name, _, value in lines if name in ("CFLAGS", "LTO_CFLAGS")]
+    return " ".join(filter(None, flags)) or "unknown"
 
 
 # ---- figures: what a row's results say ----

@@ -133,6 +133,7 @@ DAEMON_LIBS = libasockd.la libproto.la libbase.la \
 sbin_PROGRAMS += asockd
 asockd_SOURCES = daemon/main.c
 asockd_CPPFLAGS = $(libasockd_la_CPPFLAGS)
+asockd_LDFLAGS = $(WHOLE_LDFLAGS)
 asockd_LDADD = $(DAEMON_LIBS)
 
 # The same with what only tests may ask of it by SIGUSR2: to hang, or to break out.
