@@ -51,6 +51,15 @@ libasock_la_LDFLAGS = $(LIB_LDFLAGS) $(DEFS_LDFLAGS) -no-undefined -version-info
 libasock_la_LIBADD = libasock-internal.la libproto.la libbase.la $(PROTOBUF_C_LIBS) $(PTHREAD_LIBS)
 EXTRA_libasock_la_DEPENDENCIES = $(srcdir)/client-lib/libasock.sym
 
+# What link-time optimisation needs is of use in this build. In an installed archive
+# it would tie every program that links it to this version of GCC.
+install-exec-hook:
+	@archive='$(DESTDIR)$(libdir)/libasock.a'; \
+	if test -n '$(LTO_CFLAGS)' && test -f "$$archive"; then \
+	    $(OBJCOPY) -p --wildcard --strip-symbol='__gnu_lto_*' \
+	        --remove-section='.gnu.lto_*' --remove-section='.gnu.debuglto_*' "$$archive"; \
+	fi
+
 noinst_LTLIBRARIES += libasock-internal.la
 libasock_internal_la_SOURCES = $(libasock_sources)
 

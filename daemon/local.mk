@@ -25,12 +25,12 @@ libasockd_la_SOURCES = \
 	daemon/audit_file.c \
 	daemon/audit_journal.c \
 	daemon/audit_sink.h \
+	daemon/backoff.h \
 	daemon/complete.c \
 	daemon/complete.h \
-	daemon/backoff.h \
 	daemon/config.c \
-	daemon/config_arguments.c \
 	daemon/config.h \
+	daemon/config_arguments.c \
 	daemon/config_listener.c \
 	daemon/config_listener.h \
 	daemon/config_reload.c \

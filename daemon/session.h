@@ -91,8 +91,8 @@ struct session {
     uint32_t together_octets;       /* of them */
     uint32_t last_sent;             /* socket of the last SEND of this input */
     uint32_t held_id;               /* socket whose completion may wait for the next one */
-    uint32_t eager_misses;          /* in a row, of */
-    struct backoff eager;           /* looking at once for what that one waits for */
+    uint32_t eager_misses;          /* looks in vain, in a row */
+    struct backoff eager;           /* of looking at once for an awaited answer */
     struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */

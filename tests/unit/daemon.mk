@@ -22,9 +22,9 @@ unit_tests += \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_hold.unit \
-	tests/unit/test_tokens.unit \
 	tests/unit/test_session_memory.unit \
-	tests/unit/test_session_time.unit
+	tests/unit/test_session_time.unit \
+	tests/unit/test_tokens.unit
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
