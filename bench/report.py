@@ -19,7 +19,7 @@ def size_name(octets):
     return f"{octets >> 20} MiB" if octets >= 1 << 20 else f"{octets >> 10} KiB"
 
 
-def about(build, options, here):
+def about(build, options, here, load):
     """The machine, by what matters to the figures; neither its name nor its paths."""
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
         models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
@@ -30,7 +30,7 @@ def about(build, options, here):
             "processor": models[0] if models else platform.machine(),
             "cores": len(models) or os.cpu_count(),
             "kernel": platform.release(),
-            "load": f"{os.getloadavg()[0]:.1f}",
+            "load": f"{load:.1f}",
             "compiled": compiler_flags(build),
             "seconds": 0.02 if options.quick else options.seconds}
 
@@ -43,7 +43,7 @@ def compiler_flags(build):
     except OSError:
         return "unknown"
     flags = [value.strip() for name, _, value in lines if name in ("CFLAGS", "LTO_CFLAGS")]
-    return " ".join(filter(None, flags)) or "unknown"
+    return " ".join(filter(None, flags)) or "none"
 
 
 # ---- figures: what a row's results say ----
@@ -131,7 +131,7 @@ def memory_lines(data):
 
     def cells(value):
         return [value(memory[s]) if s in memory else "" for s in data["systems"]]
-    yield line(["idle connections held", ""] + cells(lambda m: f"{m['connections']:,}"))
+    yield line(["idle connections held", ""] + cells(lambda m: f"{m['connections']:,.0f}"))
     yield line(["memory of the proxy for each", "octets"] +
                ["" if s == "direct" or s not in memory else f"{memory[s]['user']:,.0f}" for s in data["systems"]])
     yield line(["memory of the client for each", "octets"] + cells(lambda m: f"{m['client']:,.0f}"))
@@ -154,7 +154,7 @@ def heading(data, figures_are="**Bold**: the ratio to direct."):
     cores = "all on one core" if data["cores"] == 1 else "client and server on one core, the proxy on another"
     text = (f"{a['date']}, commit {a['commit']}, {a['processor']} ({a['cores']} cores), Linux {a['kernel']}, "
             f"CFLAGS {a['compiled']}; {cores}; medians of {data['rounds']} rounds of {a['seconds']} s for each "
-            f"figure; load of the machine at the end {a['load']}.")
+            f"figure; load of the machine before {a['load']}.")
     if data["missing"]:
         text += " Not installed: " + "; ".join(data["missing"]) + "."
     return f"{text} {figures_are}"
