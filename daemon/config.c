@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "daemon/config_listener.h"
-#include "daemon/limits.h"
+#include "daemon/core/limits.h"
 
 void config_init(struct config *config)
 {

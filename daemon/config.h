@@ -9,8 +9,8 @@
 
 #include "base/conf.h"
 #include "base/log.h"
-#include "daemon/listener_spec.h"
-#include "daemon/server.h"
+#include "daemon/server/listener_spec.h"
+#include "daemon/server/server.h"
 
 struct config {
     struct server_config server;

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/accounts.h"
+#include "daemon/names/userdb.h"
 #include "daemon/config.h"
-#include "daemon/listener_spec.h"
+#include "daemon/server/listener_spec.h"
 
 enum listener_key { KEY_NAME, KEY_DIRECTORY, KEY_MODE, KEY_GROUP };
 

@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "daemon/config.h"
-#include "daemon/policy_check.h"
-#include "daemon/resolver.h"
-#include "daemon/sandbox.h"
-#include "daemon/server.h"
+#include "daemon/policy/check.h"
+#include "daemon/names/resolver.h"
+#include "daemon/server/hardening.h"
+#include "daemon/server/server.h"
 
 #ifdef ASOCKD_TEST_HOOKS
-#include "daemon/hooks.h"
+#include ASOCKD_TEST_HOOKS
 #endif
 
 /* A daemon's start as far as reading goes. */

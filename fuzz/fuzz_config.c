@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/config.h"
-#include "daemon/limits.h"
+#include "daemon/core/limits.h"
 #include "fuzz/fuzz.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/host.h"
-#include "daemon/services.h"
+#include "daemon/names/host.h"
+#include "daemon/names/services.h"
 #include "fuzz/fuzz.h"
 
 #include <arpa/inet.h>

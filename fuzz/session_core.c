@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "daemon/audit.h"
-#include "daemon/dispatch.h"
-#include "daemon/inspect.h"
-#include "daemon/policy.h"
-#include "daemon/sock.h"
+#include "daemon/audit/audit.h"
+#include "daemon/verbs/dispatch.h"
+#include "daemon/session/inspect.h"
+#include "daemon/policy/policy.h"
+#include "daemon/session/sock.h"
 #include "fuzz/fuzz.h"
 #include "proto/errors.h"
 #include "proto/frame.h"

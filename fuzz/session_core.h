@@ -12,9 +12,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "daemon/loop.h"
-#include "daemon/resolver.h"
-#include "daemon/session.h"
+#include "daemon/core/loop.h"
+#include "daemon/names/resolver.h"
+#include "daemon/session/session.h"
 #include "proto/codec.h"
 
 #define CORE_OPS 512

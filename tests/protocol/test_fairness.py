@@ -10,7 +10,7 @@ from asockd import DaemonTest
 from wire import Wire, pb, request
 
 PIECE = 256 * 1024
-TURN_REQUESTS = 256    # of one session, daemon/limits.h
+TURN_REQUESTS = 256    # of one session, daemon/core/limits.h
 TURN_OCTETS = 1 << 20  # the same: two reads of 512 KiB
 TURNS = 3              # until a request that stands before the daemon has been taken, and then some
 
@@ -19,7 +19,7 @@ class Fairness(DaemonTest):
 
     def test_s52_rows_of_a_list(self):
         """Each is judged by policy: others have their turns between them."""
-        sockets, rows = 512, 32  # of a turn, and its task phase: daemon/limits.h
+        sockets, rows = 512, 32  # of a turn, and its task phase: daemon/core/limits.h
         wire = self.wire()
         wire.send(*(wire.open(number, number) for number in range(1, sockets + 1)))
         wire.settle()

@@ -16,7 +16,7 @@ from hostile import ATTACKS, Echo, Hostile, Quiet
 TRIPS, SESSIONS = 300, 3
 HOSTILE, QUIET = 65531, 65532
 CLIENTS = 64
-# What a daemon has at rest, two blocks (daemon/limits.h) for each session that one user gets, and what
+# What a daemon has at rest, two blocks (daemon/core/limits.h) for each session that one user gets, and what
 # they may queue together.
 MEMORY = (8 << 20) + CLIENTS // 2 * (1 << 20) + (128 << 20)
 

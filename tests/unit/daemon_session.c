@@ -11,11 +11,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/audit.h"
-#include "daemon/dispatch.h"
-#include "daemon/policy.h"
-#include "daemon/resolver.h"
-#include "daemon/sock.h"
+#include "daemon/audit/audit.h"
+#include "daemon/verbs/dispatch.h"
+#include "daemon/policy/policy.h"
+#include "daemon/names/resolver.h"
+#include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 

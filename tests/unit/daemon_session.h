@@ -11,8 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/loop.h"
-#include "daemon/session.h"
+#include "daemon/core/loop.h"
+#include "daemon/session/session.h"
 #include "proto/codec.h"
 
 struct core {

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/peer.h"
+#include "daemon/identity/identity.h"
 #include "tests/unit/policy_text.h"
 
 struct probe {

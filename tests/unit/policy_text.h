@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/policy.h"
-#include "daemon/policy_file.h"
+#include "daemon/policy/policy.h"
+#include "daemon/policy/file.h"
 
 /* One more file, as if it had been read from path. 0, or -errno and why. */
 int policy_text_add(struct policy *policy, const char *path, const char *text, size_t len,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/address_order.h"
+#include "daemon/names/address_order.h"
 
 #include <arpa/inet.h>
 #include <check.h>

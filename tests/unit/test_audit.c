@@ -14,11 +14,11 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "daemon/audit.h"
-#include "daemon/audit_denials.h"
-#include "daemon/limits.h"
-#include "daemon/peer.h"
-#include "daemon/sock.h"
+#include "daemon/audit/audit.h"
+#include "daemon/audit/denials.h"
+#include "daemon/core/limits.h"
+#include "daemon/identity/identity.h"
+#include "daemon/session/sock.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 #include "tests/unit/daemon_session.h"

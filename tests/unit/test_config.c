@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/limits.h"
+#include "daemon/core/limits.h"
 
 static char path[] = "/tmp/asock-config-XXXXXX";
 

@@ -14,14 +14,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/admin.h"
-#include "daemon/dispatch.h"
-#include "daemon/loop.h"
-#include "daemon/op.h"
-#include "daemon/policy.h"
-#include "daemon/resolver.h"
-#include "daemon/session.h"
-#include "daemon/sock.h"
+#include "daemon/server/admin.h"
+#include "daemon/verbs/dispatch.h"
+#include "daemon/core/loop.h"
+#include "daemon/session/op.h"
+#include "daemon/policy/policy.h"
+#include "daemon/names/resolver.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
 #include "tests/unit/fault.h"
 
 #define TURNS 400 /* more than any scenario takes */

@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "daemon/quota.h"
-#include "daemon/sock.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "tests/unit/daemon_session.h"
 

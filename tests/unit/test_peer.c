@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/peer.h"
+#include "daemon/identity/identity.h"
 #include "tests/lib/skip.h"
 #include "tests/unit/peer_child.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Peers whose ids, numbers and control groups are not what they are elsewhere. */
-#include "daemon/peer.h"
-#include "daemon/peer_proc.h"
+#include "daemon/identity/identity.h"
+#include "daemon/identity/identity_proc.h"
 #include "tests/lib/skip.h"
 #include "tests/unit/peer_child.h"
 

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/peer.h"
+#include "daemon/identity/identity.h"
 #include "tests/unit/fault.h"
 #include "tests/unit/policy_text.h"
 

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "daemon/peer.h"
-#include "daemon/policy_check.h"
+#include "daemon/identity/identity.h"
+#include "daemon/policy/check.h"
 #include "tests/lib/skip.h"
 #include "tests/unit/policy_text.h"
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/peer.h"
+#include "daemon/identity/identity.h"
 #include "tests/unit/policy_text.h"
 
 static const struct peer peer = {.pidfd = -1, .gids_known = true};

@@ -4,7 +4,7 @@
 #include <check.h>
 #include <string.h>
 
-#include "daemon/peer.h"
+#include "daemon/identity/identity.h"
 #include "tests/unit/policy_text.h"
 
 #define M(keys) "[Match]\n" keys "[Rules]\nAllow=tcp * *\n"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/quota.h"
+#include "daemon/core/quota.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* S19: which addresses are tried, when, and what is left of the others. The clock is the test's. */
-#include "daemon/race.h"
+#include "daemon/net/happy_eyeballs.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/op.h"
-#include "daemon/quota.h"
+#include "daemon/session/op.h"
+#include "daemon/core/quota.h"
 #include "proto/errors.h"
 
 static uint64_t now;

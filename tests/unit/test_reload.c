@@ -3,7 +3,7 @@
  * Reload is all or nothing, whichever call in it fails; and what learn mode remembers is bounded. The core
  * runs in the test's own process.
  */
-#include "daemon/reload.h"
+#include "daemon/server/reload.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -13,10 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "daemon/admin.h"
+#include "daemon/server/admin.h"
 #include "daemon/config.h"
-#include "daemon/policy_learn.h"
-#include "daemon/sock.h"
+#include "daemon/policy/learn.h"
+#include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "tests/unit/daemon_session.h"
 #include "tests/unit/fault.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/resolver.h"
+#include "daemon/names/resolver.h"
 
 #include <arpa/inet.h>
 #include <check.h>

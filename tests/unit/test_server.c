@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/server.h"
+#include "daemon/server/server.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
-#include "daemon/limits.h"
+#include "daemon/core/limits.h"
 
 #define CONTROL (FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS)
 

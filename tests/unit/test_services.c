@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/services.h"
+#include "daemon/names/services.h"
 
 #include <check.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/shared.h"
+#include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
 #include "tests/unit/daemon_session.h"
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "tests/unit/daemon_session.h"
-#include "daemon/sock.h"
+#include "daemon/session/sock.h"
 #include "proto/errors.h"
 
 static struct core *core;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The session's table of tokens: a client that chooses them well for itself must not make it slow for others. */
-#include "daemon/loop.h"
-#include "daemon/op.h"
-#include "daemon/session.h"
+#include "daemon/core/loop.h"
+#include "daemon/session/op.h"
+#include "daemon/session/session.h"
 
 #include <check.h>
 #include <stdlib.h>

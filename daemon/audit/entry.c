@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/audit/entry.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/core/limits.h"
+#include "daemon/identity/identity.h"
+#include "proto/codec.h"
+#include "proto/errors.h"
+
+/* Long enough for the parts that have a bound; a longer unit's name is cut in the message alone. */
+#define MESSAGE_MAX 1024u
+
+struct text {
+    char *data;
+    size_t len, cap;
+    bool is_json;
+    bool is_full; /* something did not fit */
+};
+
+/* Of these events, for ever: catalogs and filters of others know them. */
+static const char *const message_ids[] = {
+    [AUDIT_CONNECT] = "9fc9581989f641e29d307868a84e3ee9",
+    [AUDIT_DENY] = "cf7894db884e434f9f251b35fa29c8ec",
+    [AUDIT_CLOSE] = "4cfea5dc56a5464c8c1922cf46b35735",
+    [AUDIT_LOST] = "28992f61a3e44891a31f23f792ddd3bc",
+};
+
+static const char *const event_names[] = {
+    [AUDIT_CONNECT] = "connect",
+    [AUDIT_DENY] = "deny",
+    [AUDIT_CLOSE] = "close",
+    [AUDIT_LOST] = "lost",
+};
+
+/* syslog's numbers. */
+static const unsigned int priorities[] = {
+    [AUDIT_CONNECT] = 6,
+    [AUDIT_DENY] = 5,
+    [AUDIT_CLOSE] = 6,
+    [AUDIT_LOST] = 4,
+};
+
+/* ---- texts ---- */
+
+static void add(struct text *t, const void *data, size_t len)
+{
+    if (len > t->cap - t->len) {
+        t->is_full = true;
+        return;
+    }
+    memcpy(t->data + t->len, data, len);
+    t->len += len;
+}
+
+static void add_string(struct text *t, const char *string)
+{
+    add(t, string, strlen(string));
+}
+
+/* Octets of the character of UTF-8 at s, 0: there is none (RFC 3629: shortest form, no surrogates). */
+static size_t utf8_length(const unsigned char *s)
+{
+    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+    if (s[0] > 0xf4 || (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    return len;
+}
+
+/* What is no UTF-8 becomes the text \xNN: JSON has no octets. */
+static void add_escaped(struct text *t, const char *value)
+{
+    const unsigned char *s = (const unsigned char *)value;
+    char escape[8];
+    size_t n;
+
+    for (; *s; s += n ? n : 1) {
+        n = utf8_length(s);
+        if (n == 0)
+            snprintf(escape, sizeof(escape), "\\\\x%02x", *s);
+        else if (*s == '"' || *s == '\\')
+            snprintf(escape, sizeof(escape), "\\%c", *s);
+        else if (*s < 0x20 || *s == 0x7f)
+            snprintf(escape, sizeof(escape), "\\u%04x", *s);
+        else if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) /* U+0080 to U+009F */
+            snprintf(escape, sizeof(escape), "\\u%04x", s[1]);
+        else {
+            add(t, s, n);
+            continue;
+        }
+        add_string(t, escape);
+    }
+}
+
+/* A newline in a value would end it, and start a field of the client's: such a value has its length in front. */
+static void add_native(struct text *t, const char *value)
+{
+    size_t len = strlen(value);
+    uint8_t size[8];
+
+    if (!memchr(value, '\n', len)) {
+        add(t, "=", 1);
+    } else {
+        for (size_t i = 0; i < sizeof(size); i++)
+            size[i] = (uint8_t)((uint64_t)len >> (8 * i));
+        add(t, "\n", 1);
+        add(t, size, sizeof(size));
+    }
+    add(t, value, len);
+    add(t, "\n", 1);
+}
+
+static void add_field(struct text *t, const char *name, const char *value)
+{
+    if (!value || !*value)
+        return;
+    if (t->is_json) {
+        add(t, ",\"", 2);
+        add_string(t, name);
+        add(t, "\":\"", 3);
+        add_escaped(t, value);
+        add(t, "\"", 1);
+    } else {
+        add_string(t, name);
+        add_native(t, value);
+    }
+}
+
+static void add_number(struct text *t, const char *name, uint64_t number)
+{
+    char digits[24];
+
+    snprintf(digits, sizeof(digits), "%" PRIu64, number);
+    if (t->is_json) {
+        add(t, ",\"", 2);
+        add_string(t, name);
+        add(t, "\":", 2);
+        add_string(t, digits);
+    } else {
+        add_string(t, name);
+        add_native(t, digits);
+    }
+}
+
+/* ---- messages ---- */
+
+static const char *address_of(const struct audit_entry *e, char out[static INET6_ADDRSTRLEN + 12])
+{
+    const struct endpoint *remote = e->remote;
+
+    out[0] = '\0';
+    if (!remote || remote->address_len == 0)
+        return out;
+    inet_ntop(remote->address_len == 4 ? AF_INET : AF_INET6, remote->address, out,
+              INET6_ADDRSTRLEN);
+    if (remote->scope_id)
+        snprintf(out + strlen(out), 12, "%%%u", (unsigned int)remote->scope_id);
+    return out;
+}
+
+static void describe_client(const struct audit_entry *e, bool with_pid, char *out, size_t cap)
+{
+    const struct peer *peer = e->peer;
+    char pid[24] = "", uid[24] = "unknown";
+
+    if (!peer) {
+        snprintf(out, cap, "clients");
+        return;
+    }
+    if (peer->uid != PEER_ID_UNKNOWN)
+        snprintf(uid, sizeof(uid), "%u", (unsigned int)peer->uid);
+    if (with_pid && peer->pid > 0)
+        snprintf(pid, sizeof(pid), ", pid %d", (int)peer->pid);
+    if (e->is_uid_only || !peer->unit[0])
+        snprintf(out, cap, "uid %s%s", uid, pid);
+    else
+        snprintf(out, cap, "%s (uid %s%s)", peer->unit, uid, pid);
+}
+
+static void describe_destination(const struct audit_entry *e, char *out, size_t cap)
+{
+    char address[INET6_ADDRSTRLEN + 12];
+
+    address_of(e, address);
+    if (e->host && address[0])
+        snprintf(out, cap, "%s (%s) port %u", e->host, address, e->port);
+    else if (e->host || address[0])
+        snprintf(out, cap, "%s port %u", e->host ? e->host : address, e->port);
+    else
+        snprintf(out, cap, "further destinations");
+}
+
+void audit_entry_describe(const struct audit_entry *entry, char *out, size_t cap)
+{
+    char client[PEER_UNIT_MAX + 64], destination[CODEC_HOST_MAX + INET6_ADDRSTRLEN + 64];
+
+    describe_client(entry, false, client, sizeof(client));
+    describe_destination(entry, destination, sizeof(destination));
+    snprintf(out, cap, "%s to %s", client, destination);
+}
+
+static void make_close_message(const struct audit_entry *e, const char *client, const char *to,
+                               char out[static MESSAGE_MAX])
+{
+    const char *why = e->reason ? e->reason : e->error ? asock_error_to_text(e->error) : NULL;
+
+    snprintf(out, MESSAGE_MAX,
+             "%s to %s ended after %" PRIu64 ".%03u s, %" PRIu64 " octets in, %" PRIu64 " out%s%s",
+             client, to, e->duration_ms / 1000, (unsigned int)(e->duration_ms % 1000), e->bytes_in,
+             e->bytes_out, why ? ": " : "", why ? why : "");
+}
+
+static void make_message(const struct audit_entry *e, char out[static MESSAGE_MAX])
+{
+    char client[PEER_UNIT_MAX + 64], to[CODEC_HOST_MAX + INET6_ADDRSTRLEN + 64];
+    const char *error = e->error ? asock_error_to_text(e->error) : NULL;
+
+    describe_client(e, true, client, sizeof(client));
+    describe_destination(e, to, sizeof(to));
+    switch (e->event) {
+    case AUDIT_CONNECT:
+        snprintf(out, MESSAGE_MAX, error ? "%s failed to connect to %s: %s" : "%s connected to %s",
+                 client, to, error);
+        break;
+    case AUDIT_DENY:
+        snprintf(out, MESSAGE_MAX, "%s was denied %s%s%s", client, to, e->reason ? ": " : "",
+                 e->reason ? e->reason : "");
+        break;
+    case AUDIT_CLOSE:
+        make_close_message(e, client, to, out);
+        break;
+    case AUDIT_LOST:
+        snprintf(out, MESSAGE_MAX, "%" PRIu64 " audit entries were lost", e->count);
+        break;
+    }
+}
+
+/* ---- entries ---- */
+
+static void add_id(struct text *t, const char *name, uint32_t id)
+{
+    if (id != PEER_ID_UNKNOWN)
+        add_number(t, name, id);
+}
+
+static void add_client(struct text *t, const struct audit_entry *e)
+{
+    const struct peer *peer = e->peer;
+
+    add_field(t, "ASOCK_LISTENER", e->listener);
+    if (!peer)
+        return;
+    add_id(t, "ASOCK_UID", peer->uid);
+    if (e->is_uid_only)
+        return;
+    add_id(t, "ASOCK_GID", peer->gid);
+    add_field(t, "ASOCK_UNIT", peer->unit);
+    add_field(t, "ASOCK_USER_UNIT", peer->user_unit);
+    add_field(t, "ASOCK_CGROUP", peer->cgroup);
+}
+
+static void add_key(struct text *t, const struct audit_entry *e)
+{
+    char address[INET6_ADDRSTRLEN + 12];
+
+    add_number(t, "PRIORITY", priorities[e->event]);
+    add_field(t, "MESSAGE_ID", message_ids[e->event]);
+    add_field(t, "SYSLOG_IDENTIFIER", "asockd");
+    add_field(t, "ASOCK_EVENT", event_names[e->event]);
+    add_client(t, e);
+    add_field(t, "ASOCK_HOST", e->host);
+    add_field(t, "ASOCK_ADDRESS", address_of(e, address));
+    if (e->port)
+        add_number(t, "ASOCK_PORT", e->port);
+    add_field(t, "ASOCK_RULE", e->rule);
+    add_field(t, "ASOCK_REASON", e->reason);
+    if (e->is_learned)
+        add_number(t, "ASOCK_LEARNED", 1);
+    if (e->error)
+        add_field(t, "ASOCK_ERROR", asock_error_to_name(e->error));
+}
+
+static uint64_t time_usec(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void add_event(struct text *t, const struct audit_entry *e)
+{
+    if (e->session)
+        add_number(t, "ASOCK_SESSION", e->session);
+    if (e->socket)
+        add_number(t, "ASOCK_SOCKET", e->socket);
+    if (e->peer && e->peer->pid > 0 && !e->is_uid_only)
+        add_number(t, "ASOCK_PID", (uint64_t)e->peer->pid);
+    add_field(t, "ASOCK_CLIENT_NAME", e->name);
+    if (e->event == AUDIT_CLOSE) {
+        add_number(t, "ASOCK_BYTES_IN", e->bytes_in);
+        add_number(t, "ASOCK_BYTES_OUT", e->bytes_out);
+    }
+    if (e->event == AUDIT_CLOSE || e->event == AUDIT_CONNECT)
+        add_number(t, "ASOCK_DURATION_MS", e->duration_ms);
+    if (e->count)
+        add_number(t, "ASOCK_COUNT", e->count);
+}
+
+static struct text begin(enum audit_format format, char *out, size_t cap)
+{
+    struct text t = {.data = out, .cap = cap, .is_json = format == AUDIT_JSON};
+
+    /* Every field of a line has a comma in front: the time comes first, behind the brace. */
+    if (t.is_json)
+        add(&t, "{", 1);
+    return t;
+}
+
+/* The time and the message come first, for people. */
+static void add_head(struct text *t, const char *message)
+{
+    size_t comma = t->len;
+
+    add_number(t, "ASOCK_TIME_USEC", time_usec());
+    if (t->is_json && !t->is_full) {
+        memmove(t->data + comma, t->data + comma + 1, t->len - comma - 1);
+        t->len--;
+    }
+    add_field(t, "MESSAGE", message);
+}
+
+static size_t end(struct text *t)
+{
+    if (t->is_json)
+        add(t, "}\n", 2);
+    return t->is_full ? 0 : t->len;
+}
+
+size_t audit_entry_write(const struct audit_entry *entry, enum audit_format format, char *out,
+                         size_t cap)
+{
+    struct text t = begin(format, out, cap);
+    char message[MESSAGE_MAX];
+
+    make_message(entry, message);
+    add_head(&t, message);
+    add_key(&t, entry);
+    add_event(&t, entry);
+    return end(&t);
+}
+
+size_t audit_entry_write_key(const struct audit_entry *entry, enum audit_format format, char *out,
+                             size_t cap)
+{
+    struct text t = {.data = out, .cap = cap, .is_json = format == AUDIT_JSON};
+
+    add_key(&t, entry);
+    return t.is_full ? 0 : t.len;
+}
+
+size_t audit_entry_write_summary(const char *key, size_t key_len, const char *description,
+                                 uint64_t count, enum audit_format format, char *out, size_t cap)
+{
+    struct text t = begin(format, out, cap);
+    char message[MESSAGE_MAX];
+
+    snprintf(message, sizeof(message), "denied %" PRIu64 " times more within %u s: %s", count,
+             AUDIT_PERIOD_MS / 1000, description);
+    add_head(&t, message);
+    add(&t, key, key_len);
+    add_number(&t, "ASOCK_COUNT", count);
+    return end(&t);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A file of JSON lines. A write to a disk that hangs cannot be made not to wait: O_NONBLOCK means nothing
+ * to a regular file. So a thread writes. It shares the queue with the loop and nothing else, never
+ * holds the lock while it writes, and takes no signals.
+ *
+ * Happy path: the entries of a turn wake the thread once; it writes them with one writev().
+ * Failures: the disk is full (the rest of the batch is tried again every AUDIT_RETRY_MS, no line is left
+ * half written), the write does not return (the queue fills, audit.c drops and counts).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/time.h"
+#include "daemon/audit/sink.h"
+
+/* Lines of one writev(). */
+#define BATCH 64
+
+struct file {
+    struct audit_sink sink;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int fd;
+    /* Under the lock. */
+    struct list records;
+    uint32_t count; /* those being written included */
+    uint64_t bytes;
+    uint64_t busy_since; /* milliseconds; 0: nothing is being written */
+    bool ends;
+    bool has_begun; /* the thread runs code of ours */
+    bool has_ended; /* or nearly so */
+};
+
+static struct file *file_of(struct audit_sink *sink)
+{
+    return container_of(sink, struct file, sink);
+}
+
+/* ---- the thread ---- */
+
+static int fill_batch(struct list *batch, struct iovec parts[static BATCH])
+{
+    int n = 0;
+
+    list_for_each (batch, it) {
+        struct audit_record *record = container_of(it, struct audit_record, node);
+
+        parts[n++] = (struct iovec){record->data, record->len};
+    }
+    return n;
+}
+
+/* Behind the first n octets. */
+static int advance(struct iovec *parts, int count, size_t n)
+{
+    int first = 0;
+
+    while (first < count && n >= parts[first].iov_len)
+        n -= parts[first++].iov_len;
+    count -= first;
+    memmove(parts, parts + first, (size_t)count * sizeof(*parts));
+    if (count > 0) {
+        parts[0].iov_base = (char *)parts[0].iov_base + n;
+        parts[0].iov_len -= n;
+    }
+    return count;
+}
+
+static void set(struct file *f, bool *flag)
+{
+    pthread_mutex_lock(&f->lock);
+    *flag = true;
+    pthread_cond_signal(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Waits for *flag, ms at most. */
+static bool await(struct file *f, const bool *flag, unsigned int ms)
+{
+    struct timespec until;
+    bool is_set;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    pthread_mutex_lock(&f->lock);
+    while (!*flag && pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0)
+        ;
+    is_set = *flag;
+    pthread_mutex_unlock(&f->lock);
+    return is_set;
+}
+
+static void write_batch(struct file *f, struct list *batch)
+{
+    struct iovec parts[BATCH];
+    int count = fill_batch(batch, parts);
+    ssize_t n;
+
+    while (count > 0) {
+        n = writev(f->fd, parts, count);
+        if (n >= 0)
+            count = advance(parts, count, (size_t)n);
+        else if (errno != EINTR && await(f, &f->ends, AUDIT_RETRY_MS))
+            break;
+    }
+}
+
+static void free_list(struct list *records)
+{
+    while (!list_is_empty(records)) {
+        struct audit_record *record = list_first(records, struct audit_record, node);
+
+        list_remove(&record->node);
+        mem_free(record);
+    }
+}
+
+/* Waits for some; false: none will come. */
+static bool take_batch(struct file *f, struct list *batch)
+{
+    int n = 0;
+
+    pthread_mutex_lock(&f->lock);
+    while (list_is_empty(&f->records) && !f->ends)
+        pthread_cond_wait(&f->changed, &f->lock);
+    for (; n < BATCH && !list_is_empty(&f->records); n++) {
+        struct list *node = f->records.next;
+
+        list_remove(node);
+        list_append(batch, node);
+    }
+    f->busy_since = n > 0 ? time_now_ms() : 0;
+    pthread_mutex_unlock(&f->lock);
+    return n > 0;
+}
+
+static void give_batch(struct file *f, struct list *batch)
+{
+    pthread_mutex_lock(&f->lock);
+    list_for_each (batch, it) {
+        f->count--;
+        f->bytes -= container_of(it, struct audit_record, node)->cap;
+    }
+    f->busy_since = 0;
+    pthread_mutex_unlock(&f->lock);
+    free_list(batch);
+}
+
+static void *run(void *data)
+{
+    struct file *f = data;
+    struct list batch;
+
+    list_init(&batch);
+    set(f, &f->has_begun);
+    while (take_batch(f, &batch)) {
+        write_batch(f, &batch);
+        give_batch(f, &batch);
+    }
+    set(f, &f->has_ended);
+    return NULL;
+}
+
+/* ---- the loop ---- */
+
+static void put(struct audit_sink *sink, struct audit_record *record)
+{
+    struct file *f = file_of(sink);
+
+    pthread_mutex_lock(&f->lock);
+    list_append(&f->records, &record->node);
+    f->count++;
+    f->bytes += record->cap;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void flush(struct audit_sink *sink)
+{
+    pthread_cond_signal(&file_of(sink)->changed);
+}
+
+static struct audit_sink_state state(struct audit_sink *sink)
+{
+    struct file *f = file_of(sink);
+    struct audit_sink_state s = {0};
+
+    pthread_mutex_lock(&f->lock);
+    s.count = f->count;
+    s.bytes = f->bytes;
+    if (f->busy_since)
+        s.stuck_ms = time_now_ms() - f->busy_since;
+    pthread_mutex_unlock(&f->lock);
+    return s;
+}
+
+static void release(struct file *f)
+{
+    free_list(&f->records);
+    close(f->fd);
+    pthread_cond_destroy(&f->changed);
+    pthread_mutex_destroy(&f->lock);
+    mem_free(f);
+}
+
+/* The thread ends when all is written, or at its next failure. */
+static void file_free(struct audit_sink *sink)
+{
+    struct file *f = file_of(sink);
+
+    set(f, &f->ends);
+    if (await(f, &f->has_ended, AUDIT_STOP_MS)) {
+        pthread_join(f->thread, NULL);
+        release(f);
+    } else {
+        pthread_detach(f->thread); /* hangs in a write: what it holds goes with the process */
+    }
+}
+
+static const struct audit_sink_ops ops = {AUDIT_JSON, put, flush, state, file_free};
+
+/* O_NONBLOCK: a FIFO without a reader is refused, not waited for. */
+static int open_file(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+
+    if (fd < 0)
+        return errno == ENXIO ? -ENOTSUP : -errno;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return fd;
+    close(fd);
+    return -ENOTSUP;
+}
+
+/* Signals are the loop's. */
+static int start_thread(struct file *f)
+{
+    sigset_t all, before;
+    int err;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&f->thread, NULL, run, f);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    /* What glibc does at a thread's start (rseq, set_robust_list) the filter does not allow. */
+    while (err == 0 && !await(f, &f->has_begun, AUDIT_STOP_MS))
+        ;
+    return -err;
+}
+
+static void init_locks(struct file *f)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&f->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&f->lock, NULL);
+}
+
+int audit_file_new(const char *path, struct audit_sink **ret)
+{
+    struct file *f = mem_zalloc(1, sizeof(*f));
+    int r;
+
+    if (!f)
+        return -ENOMEM;
+    f->sink.ops = &ops;
+    list_init(&f->records);
+    f->fd = open_file(path);
+    if (f->fd < 0) {
+        r = f->fd;
+        mem_free(f);
+        return r;
+    }
+    init_locks(f);
+    r = start_thread(f);
+    if (r < 0) {
+        release(f);
+        return r;
+    }
+    *ret = &f->sink;
+    return 0;
+}

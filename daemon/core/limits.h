@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_LIMITS_H
+#define ASOCKD_LIMITS_H
+
+/* Every limit and default of the daemon, each with its reason. */
+#include "proto/frame.h"
+
+/* What a session may count on before its welcome, and the least that is ever granted. */
+#define LIMIT_SOCKETS_LEAST 16u
+#define LIMIT_OPS_LEAST 64u
+#define LIMIT_SOCKET_OPS_LEAST 16u
+#define LIMIT_WINDOW_LEAST (1024u * 1024u)
+
+/* Defaults: a busy service needs no configuration; a hundred such clients fit into a small host. */
+#define LIMIT_SOCKETS_DEFAULT 1024u
+#define LIMIT_OPS_DEFAULT 4096u
+#define LIMIT_OPS_PER_SOCKET 4u /* at least, where only the sockets are configured */
+#define LIMIT_SOCKET_OPS_DEFAULT 256u
+/* A window near the bandwidth-delay product of a fast path; more was slower on loopback. */
+#define LIMIT_WINDOW_DEFAULT (1024u * 1024u)
+#define LIMIT_QUEUED_DEFAULT (16u * 1024u * 1024u)
+/* Sockets of a session whose close goes on: a round trip each, for some thousand closes a second. */
+#define LIMIT_LINGERS_DEFAULT 1024u
+/* Questions to the resolver; a connect by name asks two. */
+#define LIMIT_LOOKUPS_DEFAULT 512u
+#define LIMIT_LOOKUPS_MOST 65536u
+#define LIMIT_CONNECTS_MOST 1000000u
+/* What buffers in the kernel may grow to, not what they are: a hundred sockets of the largest at least. */
+#define LIMIT_KERNEL_DEFAULT (UINT64_C(8) << 30)
+#define LIMIT_TOTAL_KERNEL_DEFAULT (UINT64_C(64) << 30)
+/* A size that is set, each way, where there is no room to grow: some round trips' worth. */
+#define KERNEL_BUFFER_SMALL (32 * 1024)
+/* The kernel has no smaller ones (SOCK_MIN_SNDBUF). */
+#define KERNEL_BUFFER_LEAST 4608u
+
+/* The most that a configuration may allow a session. */
+#define LIMIT_SOCKETS_MOST 65536u
+#define LIMIT_OPS_MOST 262144u
+#define LIMIT_WINDOW_MOST (64u * 1024u * 1024u)
+#define LIMIT_QUEUED_MOST (1024u * 1024u * 1024u)
+#define LIMIT_SHARED_MOST (1024u * 1024u * 1024u)
+
+/* A unit alone may have a quarter of them (daemon/core/quota.h): as many as a busy service has processes. */
+#define LIMIT_CLIENTS_DEFAULT 1024u
+#define LIMIT_CLIENTS_MOST 65536u
+/* Sessions that have not said Hello: a library says it at once, what does not costs a descriptor. */
+#define LIMIT_HELLOS_DEFAULT 256u
+#define LIMIT_HELLO_SECONDS_DEFAULT 10u
+#define LIMIT_HELLO_SECONDS_MOST 3600u
+
+/*
+ * What all sessions together may hold. Ops: a session of the only unit of a user, of which there may be
+ * others, finds an eighth of this. Octets: at least this much, where the machine's memory says less.
+ */
+#define LIMIT_TOTAL_OPS_DEFAULT (1024u * 1024u)
+#define LIMIT_TOTAL_OPS_MOST (64u * 1024u * 1024u)
+#define LIMIT_TOTAL_QUEUED_LEAST (256u * 1024u * 1024u)
+#define LIMIT_TOTAL_OCTETS_MOST (UINT64_C(1) << 50)
+/* Below it the shares of one session would be less than the least: few descriptors are promised twice. */
+#define LIMIT_TOTAL_SOCKETS_LEAST 256u
+/* The administrator gets in however many clients there are; their descriptors are kept for them. */
+#define LIMIT_CONTROL_SESSIONS 8u
+
+/* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
+#define LIMIT_SHUTDOWNS 4u
+
+/* Buffers of a session: each costs a descriptor and a mapping. Their ids are from 1 to this. */
+#define LIMIT_BUFFERS 64u
+/* Of all sessions: with few descriptors the only session finds two. */
+#define LIMIT_TOTAL_BUFFERS_LEAST 16u
+#define LIMIT_TOTAL_BUFFERS_MOST 1000000u
+/* Linux's default of vm.max_map_count, where that cannot be read. */
+#define MAPPINGS_DEFAULT 65530u
+/* Between two looks whether a client has fetched what its session sent before it ended. */
+#define UNREAD_MS 200u
+/* Windows of two megabytes for some thirty fast connections. */
+#define LIMIT_SHARED_DEFAULT (64u * 1024u * 1024u)
+/* Emptied per turn: a hole of so much takes the kernel less than a millisecond. */
+#define SHARED_EMPTY_STEP (4u * 1024u * 1024u)
+
+/* LISTs at a time in a session: not counted as ops either. */
+#define LIMIT_STREAMS 16u
+
+/*
+ * One block of session input or output: a whole frame fits behind the rest of another one, and large
+ * reads carry several frames.
+ */
+#define IO_BLOCK (512u * 1024u)
+/* Asked for towards the client: fewer turns for a large reply. Of the kernel's memory it takes what is not read. */
+#define IO_SOCKET_BUFFER (1024 * 1024)
+/* Blocks of each size that the worker keeps for the next session that needs one. */
+#define IO_BLOCKS_KEPT 8u
+/* Input that waits in front of a pause fits here mostly: the block goes back to the worker. */
+#define IO_SMALL 4096u
+/* A request is taken only while its reply has this room: completion, text or TCP_INFO included. */
+#define REPLY_ROOM 1024u
+
+/*
+ * The completion of a small send wakes its client for little while a receive is pending: the answer
+ * often follows at once, and one wake-up does for both.
+ */
+#define HOLD_MS 1u
+#define HOLD_OCTETS 4096u
+/* The answer may be there already: one look costs a fraction of a turn, so that so many in a row may miss. */
+#define EAGER_MISSES 4u
+/* What did not pay is left out so many times: after the first failure, and at most. */
+#define BACKOFF_LEAST 16u
+#define BACKOFF_MOST 4096u
+
+/*
+ * A multishot fills so many slices with one call, but no more than these octets unless one slice alone
+ * has more: what was filled first is told while it is still in the processor's cache.
+ */
+#define SHOT_SLICES 16u
+#define SHOT_OCTETS (512u * 1024u)
+
+/* Work of one session per turn, before others get theirs. */
+#define TURN_REQUESTS 256u
+#define TURN_READS 2u
+/* Rows of LIST: each is judged by policy, and asks the kernel half a dozen times. */
+#define TURN_ROWS 32u
+/* Receives, and sends, of one socket per wake-up. */
+#define TURN_SOCKET_STEPS 16u
+
+/* After FIN: how long, and how much, input is discarded before the close may end in RST (S42). */
+#define DRAIN_MS 2000u
+/* It mostly ends at once, too: what is not watched yet is looked at after this time, and watched then. */
+#define DRAIN_LOOK_MS 2u
+#define DRAIN_OCTETS (1024u * 1024u)
+/* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
+#define LIMIT_TOTAL_LINGERS_LEAST 64u
+/* The same for the attempts of races beside each one's first. */
+#define LIMIT_TOTAL_ATTEMPTS_LEAST 32u
+
+/* Ops kept for reuse: the steady state of a busy worker allocates none. */
+#define LIMIT_OPS_SPARE 1024u
+/* Octets of copied payload kept for reuse, likewise: the windows of two connections. */
+#define LIMIT_CHUNKS_SPARE (2u * 1024u * 1024u)
+/* What is copied lies in 64 octets, or twice as many, ... up to a frame's payload. */
+#define CHUNK_ORDERS 13u
+/* The same for slices of shared memory: one for each of those, and some lists. */
+#define LIMIT_SLICES_SPARE 4096u
+/* After no memory for a session's next op. */
+#define RETRY_MS 20u
+
+/* Most of a linger time that is left when the client goes: its session counts as a client until then. */
+#define LINGER_ORPHAN_MS 60000u
+
+/*
+ * Audit entries that wait for the journal or the disk: a second of a busy daemon. Half of it for those
+ * that need not be recorded.
+ */
+#define AUDIT_QUEUE_ENTRIES 16384u
+#define AUDIT_QUEUE_BYTES (8u * 1024u * 1024u)
+/* Nothing taken for so long: a connect that has to be recorded is refused, whatever room there is. */
+#define AUDIT_STUCK_MS 2000u
+/* Between two looks whether a journal, a disk, a place is there again. */
+#define AUDIT_RETRY_MS 1000u
+/* At the end of the daemon, for what still waits. */
+#define AUDIT_STOP_MS 1000u
+/* Repeats of a denial within it are told together. */
+#define AUDIT_PERIOD_MS 10000u
+/* Denials that are told apart in a period; by one uid. */
+#define AUDIT_DENIALS 512u
+#define AUDIT_DENIALS_PER_UID 64u
+
+/* Addresses tried for one name. */
+#define CONNECT_ADDRESSES 32u
+
+/* Descriptors kept from network sockets: epoll, resolver, control, accept, the spare one. */
+#define FDS_RESERVED 64u
+
+#endif

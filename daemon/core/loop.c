@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/time.h"
+#include "daemon/core/quota.h"
+
+static void expire_deadlines(struct worker *w)
+{
+    struct wheel_timer *timer;
+
+    while ((timer = asock_wheel_pop(&w->wheel, w->now))) {
+        struct deadline *d = container_of(timer, struct deadline, timer);
+
+        d->expired(d);
+    }
+}
+
+/* What is added while the list runs waits for the next turn: a task may put itself back. */
+static void run_list(struct list *tasks)
+{
+    struct list now;
+
+    list_init(&now);
+    list_splice(&now, tasks);
+    while (!list_is_empty(&now)) {
+        struct task *task = list_first(&now, struct task, node);
+
+        list_remove(&task->node);
+        task->run(task);
+    }
+}
+
+/*
+ * Fires at this time or earlier: it is set anew only where it would be late, or when it has fired. What
+ * is unset meanwhile costs one turn without work, and setting it costs more than that.
+ */
+static void set_timer(struct worker *w, uint64_t ms_from_now)
+{
+    struct itimerspec at = {.it_value = {.tv_sec = (time_t)(ms_from_now / 1000),
+                                         .tv_nsec = (long)(ms_from_now % 1000) * 1000000}};
+
+    if (w->timer_until && w->timer_until <= w->now + ms_from_now)
+        return;
+    timerfd_settime(w->timer.fd, 0, &at, NULL);
+    w->timer_until = w->now + ms_from_now;
+}
+
+static void arm_sleep(struct worker *w)
+{
+    int64_t next = asock_wheel_next(&w->wheel, w->now);
+
+    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes))
+        ev_idle_start(w->loop, &w->idle);
+    else
+        ev_idle_stop(w->loop, &w->idle);
+    /* One more millisecond: the timer's time is finer than the wheel's, and early is a lost turn. */
+    if (next >= 0)
+        set_timer(w, (uint64_t)next + 1);
+}
+
+/* The end of a turn, in front of the next poll. */
+static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int events)
+{
+    struct worker *w = watcher->data;
+
+    (void)loop;
+    (void)events;
+    w->now = w->clock();
+    expire_deadlines(w);
+    run_list(&w->tasks);
+    run_list(&w->flushes);
+    arm_sleep(w);
+    w->stats.turns++;
+}
+
+/* Exists so that the loop does not sleep: the work is on_prepare's. */
+static void on_idle(struct ev_loop *loop, struct ev_idle *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
+/* The work is on_prepare's. */
+static void on_timer(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct worker *w = io->data;
+    uint64_t count;
+
+    (void)loop;
+    (void)events;
+    if (read(io->fd, &count, sizeof(count)) > 0)
+        w->timer_until = 0;
+}
+
+static int timer_init(struct worker *w)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+
+    if (fd < 0)
+        return -errno;
+    ev_io_init(&w->timer, on_timer, fd, EV_READ);
+    w->timer.data = w;
+    ev_io_start(w->loop, &w->timer);
+    return 0;
+}
+
+int worker_init(struct worker *w, uint64_t (*clock)(void))
+{
+    int r;
+
+    memset(w, 0, sizeof(*w));
+    list_init(&w->tasks);
+    list_init(&w->flushes);
+    list_init(&w->sessions);
+    list_init(&w->drains);
+    list_init(&w->spare_ops);
+    list_init(&w->spare_deadlines);
+    w->clock = clock ? clock : time_now_ms;
+    w->now = w->started = w->clock();
+    asock_wheel_init(&w->wheel, w->now);
+    w->next_id = 1;
+    w->limits = (struct limits){
+        .sockets = LIMIT_SOCKETS_DEFAULT,
+        .ops = LIMIT_OPS_DEFAULT,
+        .socket_ops = LIMIT_SOCKET_OPS_DEFAULT,
+        .send_window = LIMIT_WINDOW_DEFAULT,
+        .queued_max = LIMIT_QUEUED_DEFAULT,
+        .shared_max = LIMIT_SHARED_DEFAULT,
+        .buffers = LIMIT_BUFFERS,
+        .lingers = LIMIT_LINGERS_DEFAULT,
+        .lookups = LIMIT_LOOKUPS_DEFAULT,
+        .kernel_max = LIMIT_KERNEL_DEFAULT,
+    };
+    w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
+    if (getentropy(w->token_keys, sizeof(w->token_keys)) < 0)
+        return -errno;
+    w->quota = quota_new();
+    w->loop = w->quota ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : NULL;
+    r = w->loop ? timer_init(w) : -ENOMEM;
+    if (r < 0) {
+        if (w->loop)
+            ev_loop_destroy(w->loop);
+        w->loop = NULL;
+        w->quota = quota_unref(w->quota);
+        return r;
+    }
+    ev_prepare_init(&w->prepare, on_prepare);
+    w->prepare.data = w;
+    /* Behind every other prepare watcher: what those cause still leaves in this turn. */
+    ev_set_priority(&w->prepare, EV_MINPRI);
+    ev_prepare_start(w->loop, &w->prepare);
+    ev_idle_init(&w->idle, on_idle);
+    ev_set_priority(&w->idle, EV_MAXPRI);
+    return 0;
+}
+
+void worker_deinit(struct worker *w)
+{
+    if (!w->loop)
+        return;
+    assert(list_is_empty(&w->sessions));
+    assert(list_is_empty(&w->drains));
+    run_list(&w->tasks);
+    assert(list_is_empty(&w->tasks));
+    assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));
+    ev_prepare_stop(w->loop, &w->prepare);
+    ev_idle_stop(w->loop, &w->idle);
+    ev_io_stop(w->loop, &w->timer);
+    close(w->timer.fd);
+    ev_loop_destroy(w->loop);
+    w->loop = NULL;
+    w->quota = quota_unref(w->quota);
+    while (w->block_count > 0)
+        mem_free(w->blocks[--w->block_count]);
+    while (w->small_block_count > 0)
+        mem_free(w->small_blocks[--w->small_block_count]);
+}
+
+void worker_run(struct worker *w)
+{
+    ev_run(w->loop, 0);
+}
+
+void worker_stop(struct worker *w)
+{
+    ev_break(w->loop, EVBREAK_ALL);
+}
+
+void worker_defer(struct worker *w, struct task *task)
+{
+    if (!list_is_linked(&task->node))
+        list_append(&w->tasks, &task->node);
+}
+
+void worker_flush_later(struct worker *w, struct task *task)
+{
+    if (!list_is_linked(&task->node))
+        list_append(&w->flushes, &task->node);
+}
+
+void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_now)
+{
+    asock_wheel_set(&w->wheel, &d->timer, w->clock() + ms_from_now);
+}
+
+void *worker_block_get(struct worker *w)
+{
+    if (w->block_count > 0)
+        return w->blocks[--w->block_count];
+    return mem_alloc(IO_BLOCK);
+}
+
+void worker_block_put(struct worker *w, void *block)
+{
+    if (!block)
+        return;
+    if (w->block_count < IO_BLOCKS_KEPT)
+        w->blocks[w->block_count++] = block;
+    else
+        mem_free(block);
+}
+
+void *worker_small_block_get(struct worker *w)
+{
+    if (w->small_block_count > 0)
+        return w->small_blocks[--w->small_block_count];
+    return mem_alloc(IO_SMALL);
+}
+
+void worker_small_block_put(struct worker *w, void *block)
+{
+    if (!block)
+        return;
+    if (w->small_block_count < IO_BLOCKS_KEPT)
+        w->small_blocks[w->small_block_count++] = block;
+    else
+        mem_free(block);
+}

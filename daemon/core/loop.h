@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_LOOP_H
+#define ASOCKD_LOOP_H
+
+/*
+ * The worker: one libev loop and everything that lives on it. A turn of the loop is
+ *     poll, callbacks of watchers, expired deadlines, tasks, flushes
+ * Tasks are what could not be done on the stack of its cause: sessions that have spent their share
+ * of the turn, objects to be freed. Flushes come last, so that one write carries a turn's replies.
+ */
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/wheel.h"
+#include "daemon/core/limits.h"
+#include "daemon/core/stats.h"
+
+struct audit;
+struct policy;
+struct quota;
+struct resolver;
+struct inspect_ops;
+struct chunk;
+struct slice;
+struct learn;
+struct reload;
+
+struct task {
+    struct list node;
+    void (*run)(struct task *task);
+};
+
+struct deadline {
+    struct wheel_timer timer;
+    void (*expired)(struct deadline *deadline);
+};
+
+/* What a session may be granted. */
+struct limits {
+    uint32_t sockets, ops, socket_ops;
+    uint64_t send_window, queued_max;
+    uint64_t shared_max;          /* octets of shared memory */
+    uint32_t buffers;             /* pieces of it */
+    uint32_t lingers;             /* sockets whose close goes on */
+    uint32_t lookups;             /* questions to the resolver */
+    uint32_t connects_per_second; /* 0: any number */
+    uint64_t kernel_max;          /* octets that buffers in the kernel may grow to */
+};
+
+/* Octets, by the kernel's own count; 0 is not charged. */
+struct netsock_buffers {
+    uint64_t send_auto, receive_auto; /* what autotuning may take */
+    uint64_t send_most, receive_most; /* what setting a size may come to */
+};
+
+struct worker {
+    struct ev_loop *loop;
+    struct ev_prepare prepare;
+    struct ev_idle idle;
+    struct ev_io
+        timer; /* of a timerfd: a wait with a time-out would set and unset a timer each time */
+    uint64_t timer_until; /* when that fires; 0: it is not set */
+
+    uint64_t (*clock)(void); /* milliseconds, monotonic; tests hand in their own */
+    uint64_t now;            /* of this turn */
+    uint64_t started;
+    struct wheel wheel;
+
+    struct list tasks;
+    struct list flushes;
+
+    struct list sessions; /* struct session */
+    struct list drains;   /* struct sock without a session */
+    uint32_t drain_count;
+    uint64_t next_id;       /* of sessions and sockets, for people: never used twice */
+    uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */
+
+    struct netsock_buffers buffers; /* of a network socket */
+    uint32_t fds_used, fds_max;     /* of network sockets, and of buffers */
+    uint32_t buffer_count;
+
+    struct list spare_ops; /* struct op */
+    uint32_t spare_op_count;
+    struct list spare_deadlines; /* struct op_deadline */
+    uint32_t spare_deadline_count;
+    struct chunk *spare_chunks[CHUNK_ORDERS];
+    uint32_t spare_chunk_octets;
+    struct slice *spare_slices;
+    uint32_t spare_slice_count;
+
+    void *blocks[IO_BLOCKS_KEPT];
+    unsigned int block_count;
+    void *small_blocks[IO_BLOCKS_KEPT];
+    unsigned int small_block_count;
+
+    struct limits limits;
+    uint32_t hello_ms;   /* until which a session has to say Hello */
+    struct quota *quota; /* the daemon's own; without limits to begin with */
+    struct policy *policy;
+    struct resolver *resolver;
+    struct audit *audit;               /* NULL: none */
+    const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
+    struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
+    struct reload *reload;             /* NULL: nothing to be read anew */
+    struct stats stats;
+    bool is_stopping;
+};
+
+/* clock NULL: CLOCK_MONOTONIC. 0 or -errno. */
+int worker_init(struct worker *w, uint64_t (*clock)(void));
+/* Asserts that no session is left. Accepts a worker whose init failed. */
+void worker_deinit(struct worker *w);
+void worker_run(struct worker *w);
+void worker_stop(struct worker *w); /* worker_run returns after this turn */
+
+static inline void task_init(struct task *task, void (*run)(struct task *task))
+{
+    list_init(&task->node);
+    task->run = run;
+}
+
+/* Runs in this turn's task phase, or in the next turn when called from a task. Once, if set twice. */
+void worker_defer(struct worker *w, struct task *task);
+void worker_flush_later(struct worker *w, struct task *task);
+static inline void task_cancel(struct task *task)
+{
+    list_remove(&task->node);
+}
+
+static inline void deadline_init(struct deadline *d, void (*expired)(struct deadline *d))
+{
+    wheel_timer_init(&d->timer);
+    d->expired = expired;
+}
+static inline bool deadline_is_set(const struct deadline *d)
+{
+    return wheel_timer_is_set(&d->timer);
+}
+void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_now);
+static inline void deadline_unset(struct deadline *d)
+{
+    wheel_timer_unset(&d->timer);
+}
+
+/* A block of IO_BLOCK octets, or NULL. */
+void *worker_block_get(struct worker *w);
+void worker_block_put(struct worker *w, void *block);
+/* The same of IO_SMALL octets. */
+void *worker_small_block_get(struct worker *w);
+void worker_small_block_put(struct worker *w, void *block);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Socket options by name: range, level and number in the kernel. */
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "daemon/net/tcp.h"
+#include "proto/errors.h"
+
+struct option_entry {
+    int64_t least, most;
+    int level, name;   /* IPv4's where they differ */
+    int level6, name6; /* IPv6's, 0: the same */
+};
+
+#define SAME 0, 0
+
+/* OPTION_LINGER is the daemon's own: close(2) would block or drop the rest (socket(7)). */
+static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
+    [OPTION_NO_DELAY] = {0, 1, IPPROTO_TCP, TCP_NODELAY, SAME},
+    [OPTION_KEEP_ALIVE] = {0, 1, SOL_SOCKET, SO_KEEPALIVE, SAME},
+    [OPTION_KEEP_ALIVE_TIME] = {1, 32767, IPPROTO_TCP, TCP_KEEPIDLE, SAME},
+    [OPTION_KEEP_ALIVE_INTERVAL] = {1, 32767, IPPROTO_TCP, TCP_KEEPINTVL, SAME},
+    [OPTION_KEEP_ALIVE_COUNT] = {1, 127, IPPROTO_TCP, TCP_KEEPCNT, SAME},
+    [OPTION_SEND_BUFFER] = {1, 1 << 30, SOL_SOCKET, SO_SNDBUF, SAME},
+    [OPTION_RECEIVE_BUFFER] = {1, 1 << 30, SOL_SOCKET, SO_RCVBUF, SAME},
+    [OPTION_HOP_LIMIT] = {1, 255, IPPROTO_IP, IP_TTL, IPPROTO_IPV6, IPV6_UNICAST_HOPS},
+    [OPTION_TRAFFIC_CLASS] = {0, 255, IPPROTO_IP, IP_TOS, IPPROTO_IPV6, IPV6_TCLASS},
+    [OPTION_REUSE_ADDRESS] = {0, 1, SOL_SOCKET, SO_REUSEADDR, SAME},
+    [OPTION_USER_TIMEOUT] = {0, INT_MAX, IPPROTO_TCP, TCP_USER_TIMEOUT, SAME},
+    [OPTION_LINGER] = {0, INT_MAX, 0, 0, SAME},
+};
+
+int netsock_check_option(uint32_t option, int64_t value)
+{
+    if (option >= OPTION_LOCAL_ENDPOINT && option <= OPTION_TCP_INFO)
+        return ERR_INVALID_ARGUMENT;
+    if (option == 0 || option > NETSOCK_OPTIONS)
+        return ERR_PROTOCOL_OPTION;
+    if (value < entries[option].least || value > entries[option].most)
+        return ERR_INVALID_ARGUMENT;
+    return ERR_SUCCESS;
+}
+
+static int family_of(const struct netsock *ns)
+{
+    int family = AF_UNSPEC;
+    socklen_t len = sizeof(family);
+
+    getsockopt(ns->fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
+    return family;
+}
+
+/* Level and number for this socket's family. */
+static void kernel_option(const struct netsock *ns, uint32_t option, int *level, int *name)
+{
+    const struct option_entry *e = &entries[option];
+    bool six = e->level6 != 0 && family_of(ns) == AF_INET6;
+
+    *level = six ? e->level6 : e->level;
+    *name = six ? e->name6 : e->name;
+}
+
+int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value)
+{
+    int level, name;
+
+    if (option == OPTION_LINGER)
+        return 0;
+    kernel_option(ns, option, &level, &name);
+    return setsockopt(ns->fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret)
+{
+    int level, name, value = 0;
+    socklen_t len = sizeof(value);
+
+    kernel_option(ns, option, &level, &name);
+    if (getsockopt(ns->fd, level, name, &value, &len) < 0)
+        return -errno;
+    *ret = value;
+    return 0;
+}
+
+int netsock_apply_options(struct netsock *ns, const struct netsock_options *options)
+{
+    for (uint32_t option = 1; options && option <= NETSOCK_OPTIONS; option++) {
+        int r;
+
+        if (!(options->set & UINT32_C(1) << option))
+            continue;
+        r = netsock_set_option(ns, option, options->values[option]);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- buffers ---- */
+
+/* Where /proc cannot be read: the largest that Linux has had as a default, of all memory sizes. */
+#define SEND_AUTO (4u * 1024u * 1024u)
+#define RECEIVE_AUTO (32u * 1024u * 1024u)
+
+/* The last of three numbers: what autotuning may take. */
+static uint64_t read_autotuned(const char *path, uint64_t otherwise)
+{
+    unsigned long long most = 0;
+    FILE *file = fopen(path, "re");
+
+    if (!file)
+        return otherwise;
+    if (fscanf(file, "%*u %*u %llu", &most) != 1)
+        most = otherwise;
+    fclose(file);
+    return most;
+}
+
+/* The most that is granted to whom has no capability, doubled; found by asking for more. */
+static uint64_t probe_most(int fd, int name)
+{
+    int value = INT_MAX / 2;
+    socklen_t len = sizeof(value);
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) < 0 ||
+        getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0)
+        return INT_MAX;
+    return (uint64_t)value;
+}
+
+void netsock_buffer_limits(struct netsock_buffers *ret)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ret->send_auto = read_autotuned("/proc/sys/net/ipv4/tcp_wmem", SEND_AUTO);
+    ret->receive_auto = read_autotuned("/proc/sys/net/ipv4/tcp_rmem", RECEIVE_AUTO);
+    ret->send_most = probe_most(fd, SO_SNDBUF);
+    ret->receive_most = probe_most(fd, SO_RCVBUF);
+    if (fd >= 0)
+        close(fd);
+}

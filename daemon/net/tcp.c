@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/net/tcp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/errors.h"
+
+void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_io *, int),
+                  void *owner)
+{
+    ev_io_init(&ns->io, event, -1, 0);
+    ns->io.data = owner;
+    ns->fd = -1;
+}
+
+int netsock_open(struct netsock *ns, struct worker *w, int family)
+{
+    int one = 1;
+
+    if (w->fds_used >= w->fds_max)
+        return -EMFILE;
+    ns->is_polled = false;
+    ns->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (ns->fd < 0)
+        return -errno;
+    w->fds_used++;
+    /* Completions are whole requests: nothing is gained by waiting for more (RFC 896). */
+    setsockopt(ns->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    return 0;
+}
+
+void netsock_close(struct netsock *ns, struct worker *w)
+{
+    if (ns->fd < 0)
+        return;
+    ev_io_stop(w->loop, &ns->io);
+    close(ns->fd);
+    ns->fd = -1;
+    w->fds_used--;
+}
+
+int netsock_release(struct netsock *ns, struct worker *w)
+{
+    int fd = ns->fd;
+
+    ev_io_stop(w->loop, &ns->io);
+    ns->fd = -1;
+    return fd;
+}
+
+void netsock_adopt(struct netsock *ns, int fd, bool is_polled)
+{
+    ns->fd = fd;
+    ns->is_polled = is_polled;
+}
+
+void netsock_abort(struct netsock *ns, struct worker *w)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    if (ns->fd < 0)
+        return;
+    setsockopt(ns->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    netsock_close(ns, w);
+}
+
+void netsock_expect_data(struct netsock *ns)
+{
+    int off = 0;
+
+    /* One that the kernel does not take costs a segment, and no more. */
+    setsockopt(ns->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof(off));
+}
+
+int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len)
+{
+    int r;
+
+    do {
+        r = connect(ns->fd, addr, len);
+    } while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
+}
+
+int netsock_connect_result(struct netsock *ns)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+
+    if (getsockopt(ns->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+        return -errno;
+    return -err;
+}
+
+ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+
+    do {
+        if (count == 1) /* the shorter way into the kernel */
+            n = send(ns->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        else
+            n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags)
+{
+    ssize_t n;
+
+    do {
+        n = recv(ns->fd, buf, len, flags | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+
+    do {
+        n = recvmsg(ns->fd, &msg, flags | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+ssize_t netsock_discard(struct netsock *ns, size_t len)
+{
+    /* On TCP MSG_TRUNC drops the octets where they are; the buffer is not touched (tcp(7)). */
+    return netsock_receive(ns, NULL, len, MSG_TRUNC);
+}
+
+int netsock_shutdown(struct netsock *ns, int how)
+{
+    return shutdown(ns->fd, how) < 0 ? -errno : 0;
+}
+
+void netsock_watch(struct netsock *ns, struct worker *w, int events)
+{
+    if (netsock_watched(ns) == events)
+        return;
+    ns->is_polled = netsock_is_polled(ns, w);
+    ev_io_stop(w->loop, &ns->io);
+    if (!events || ns->fd < 0)
+        return;
+    ns->turn = (uint32_t)w->stats.turns;
+    ev_io_set(&ns->io, ns->fd, events);
+    ev_io_start(w->loop, &ns->io);
+}
+
+static void endpoint_of_v4(const struct sockaddr_in *in, struct endpoint *ret)
+{
+    memcpy(ret->address, &in->sin_addr, 4);
+    ret->address_len = 4;
+    ret->port = ntohs(in->sin_port);
+}
+
+void netsock_endpoint(const struct sockaddr *addr, struct endpoint *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (addr->sa_family == AF_INET) {
+        endpoint_of_v4((const struct sockaddr_in *)(const void *)addr, ret);
+    } else if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)addr;
+
+        memcpy(ret->address, &in6->sin6_addr, 16);
+        ret->address_len = 16;
+        ret->port = ntohs(in6->sin6_port);
+        ret->scope_id = in6->sin6_scope_id;
+    }
+}
+
+int netsock_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret,
+                     socklen_t *ret_len)
+{
+    memset(ret, 0, sizeof(*ret));
+    *ret_len = 0;
+    if (endpoint->port == 0)
+        return ERR_INVALID_ARGUMENT;
+    if (endpoint->address_len == 4) {
+        struct sockaddr_in *in = (void *)ret;
+
+        in->sin_family = AF_INET;
+        in->sin_port = htons(endpoint->port);
+        memcpy(&in->sin_addr, endpoint->address, 4);
+        *ret_len = sizeof(*in);
+        return 0;
+    }
+    if (endpoint->address_len == 16) {
+        struct sockaddr_in6 *in6 = (void *)ret;
+
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(endpoint->port);
+        in6->sin6_scope_id = endpoint->scope_id;
+        memcpy(&in6->sin6_addr, endpoint->address, 16);
+        *ret_len = sizeof(*in6);
+        return 0;
+    }
+    return ERR_INVALID_ARGUMENT;
+}
+
+int netsock_local(const struct netsock *ns, struct endpoint *ret)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+
+    if (getsockname(ns->fd, (struct sockaddr *)&addr, &len) < 0)
+        return -errno;
+    netsock_endpoint((struct sockaddr *)&addr, ret);
+    return 0;
+}
+
+int netsock_remote(const struct netsock *ns, struct endpoint *ret)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+
+    if (getpeername(ns->fd, (struct sockaddr *)&addr, &len) < 0)
+        return -errno;
+    netsock_endpoint((struct sockaddr *)&addr, ret);
+    return 0;
+}
+
+int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len)
+{
+    socklen_t size = (socklen_t)*len;
+
+    if (getsockopt(ns->fd, IPPROTO_TCP, TCP_INFO, out, &size) < 0)
+        return -errno;
+    *len = size;
+    return 0;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_NETSOCK_H
+#define ASOCKD_NETSOCK_H
+
+/*
+ * The kernel side of a socket: a descriptor, its watcher, its options. System calls are tried first; a
+ * watcher is armed for what answered EAGAIN. libev is level-triggered, so the owner disarms what has
+ * no work.
+ */
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "daemon/core/loop.h"
+#include "proto/codec.h"
+
+struct policy_egress;
+
+struct netsock {
+    struct ev_io io; /* io.data: the owner's */
+    int fd;          /* -1: none */
+    uint32_t turn;   /* of the worker, in which the watcher was started last */
+    bool is_polled;  /* it has been watched over the end of a turn: the kernel knows of it */
+};
+
+/* Options as a client sets them; kept over attempts (S20). */
+#define NETSOCK_OPTIONS 12
+struct netsock_options {
+    uint32_t set; /* a bit per enum option */
+    int32_t values[NETSOCK_OPTIONS + 1];
+};
+
+void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_io *, int),
+                  void *owner);
+/* A non-blocking TCP socket, charged to the worker. 0, -EMFILE, other -errno. */
+int netsock_open(struct netsock *ns, struct worker *w, int family);
+void netsock_close(struct netsock *ns, struct worker *w);
+/* Hands the descriptor on, still charged to the worker: to netsock_adopt(). */
+int netsock_release(struct netsock *ns, struct worker *w);
+void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
+/* The peer gets RST. */
+void netsock_abort(struct netsock *ns, struct worker *w);
+
+/* In front of a connect that data follows at once: the handshake's last acknowledgement travels with it. */
+void netsock_expect_data(struct netsock *ns);
+/* 0: connected, -EINPROGRESS, other -errno. */
+int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len);
+int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */
+ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count);
+ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags);
+ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags);
+/* Drops up to len octets of input. */
+ssize_t netsock_discard(struct netsock *ns, size_t len);
+int netsock_shutdown(struct netsock *ns, int how);
+
+/* events: EV_READ, EV_WRITE, both or 0. What is stopped in the turn it was started in costs no system call. */
+void netsock_watch(struct netsock *ns, struct worker *w, int events);
+/* The kernel would tell of it, asked or not. */
+static inline bool netsock_is_polled(const struct netsock *ns, const struct worker *w)
+{
+    return ns->is_polled || (ev_is_active(&ns->io) && ns->turn != (uint32_t)w->stats.turns);
+}
+static inline int netsock_watched(const struct netsock *ns)
+{
+    return ev_is_active(&ns->io) ? ns->io.events & (EV_READ | EV_WRITE) : 0;
+}
+
+/* ERR_SUCCESS, ERR_PROTOCOL_OPTION, ERR_INVALID_ARGUMENT (range, read-only), or from the kernel. */
+int netsock_check_option(uint32_t option, int64_t value);
+int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);
+/* What buffers may grow to. */
+void netsock_buffer_limits(struct netsock_buffers *ret);
+/* -errno */
+int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret);
+/* All that are set; the first error, -errno. */
+int netsock_apply_options(struct netsock *ns, const struct netsock_options *options);
+/* Before connecting to `to`: the way out that policy prescribes. -EADDRNOTAVAIL: it is not there. */
+int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
+                         const struct sockaddr *to);
+
+int netsock_local(const struct netsock *ns, struct endpoint *ret);
+int netsock_remote(const struct netsock *ns, struct endpoint *ret);
+int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len);
+
+/* ERR_INVALID_ARGUMENT where the endpoint is not one; ret_len 0 then. */
+int netsock_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret,
+                     socklen_t *ret_len);
+void netsock_endpoint(const struct sockaddr *addr, struct endpoint *ret);
+
+#endif

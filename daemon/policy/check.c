@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: the files are read as the daemon reads them; then what is allowed to stand there but will
+ * hardly do what it was written for is told.
+ * Failures: what the daemon refuses.
+ */
+#include "daemon/policy/check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/policy/file.h"
+
+struct checking {
+    const struct policy_file *file;
+    const struct policy *all; /* file is one of these */
+    FILE *out;
+};
+
+static void warn(const struct checking *c, unsigned int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void warn(const struct checking *c, unsigned int line, const char *format, ...)
+{
+    va_list args;
+
+    fprintf(c->out, "%s:%u: ", c->file->path, line);
+    va_start(args, format);
+    vfprintf(c->out, format, args);
+    va_end(args);
+    fputc('\n', c->out);
+}
+
+/* ---- one rule behind another ---- */
+
+static bool has_ports(const struct policy_rule *outer, const struct policy_rule *inner)
+{
+    return outer->first <= inner->first && outer->last >= inner->last;
+}
+
+static bool share_ports(const struct policy_rule *a, const struct policy_rule *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
+
+/* Every name and address that inner is about. */
+static bool has_hosts(const struct policy_rule *outer, const struct policy_rule *inner,
+                      const struct policy_name *inner_name)
+{
+    struct policy_address net = {.family = inner->family};
+    size_t len, inner_len;
+
+    if (outer->host == RULE_ANY)
+        return true;
+    if (inner->host == RULE_NAME)
+        return policy_rule_has_name(outer, inner_name);
+    if (outer->host != inner->host)
+        return false;
+    if (inner->host == RULE_SUFFIX) {
+        len = strlen(outer->name);
+        inner_len = strlen(inner->name);
+        return inner_len >= len && strcmp(inner->name + inner_len - len, outer->name) == 0;
+    }
+    memcpy(net.octets, inner->net, sizeof(net.octets));
+    return outer->prefix <= inner->prefix && policy_rule_has_address(outer, &net);
+}
+
+static void check_shadow(const struct checking *c, size_t index)
+{
+    const struct policy_rule *rule = &c->file->rules[index];
+    struct policy_name name;
+
+    policy_name_init(&name, rule->name);
+    for (size_t i = 0; i < index; i++) {
+        const struct policy_rule *earlier = &c->file->rules[i];
+
+        if (!has_ports(earlier, rule) || !has_hosts(earlier, rule, &name))
+            continue;
+        warn(c, rule->line, "never reached: line %u decides first", earlier->line);
+        return;
+    }
+}
+
+/* ---- one rule ---- */
+
+static const struct policy_rule *allows_addresses(const struct policy_file *file,
+                                                  const struct policy_rule *denied)
+{
+    for (size_t i = 0; i < file->rule_count; i++) {
+        const struct policy_rule *rule = &file->rules[i];
+
+        if (rule->is_allow && share_ports(rule, denied) &&
+            (rule->host == RULE_ANY || rule->host == RULE_NET))
+            return rule;
+    }
+    return NULL;
+}
+
+/* The name's address, said as such, is judged by the rules for addresses, of whatever file. */
+static void check_denied_name(const struct checking *c, const struct policy_rule *rule)
+{
+    const struct policy_rule *other;
+
+    if (rule->is_allow || (rule->host != RULE_NAME && rule->host != RULE_SUFFIX))
+        return;
+    other = allows_addresses(c->file, rule);
+    if (other) {
+        warn(c, rule->line, "denies a name only: line %u allows addresses, perhaps of that host",
+             other->line);
+        return;
+    }
+    for (size_t i = 0; i < c->all->file_count; i++) {
+        other = allows_addresses(c->all->files[i], rule);
+        if (!other)
+            continue;
+        warn(c, rule->line, "denies a name only: %s:%u allows addresses, perhaps of that host",
+             c->all->files[i]->path, other->line);
+        return;
+    }
+}
+
+/* A special address is in a network of its own class only, or in one that is larger. */
+static bool is_useful(const struct policy_rule *rule, uint8_t flag)
+{
+    uint8_t class = policy_network_class(rule->family, rule->net, rule->prefix);
+
+    if (rule->host != RULE_NET)
+        return true;
+    if (flag == POLICY_LOCAL)
+        return class != POLICY_LOOPBACK;
+    if (flag == class)
+        return false; /* implied */
+    /* Within the ranges of one class others may lie; a single address has one class. */
+    return rule->prefix < (rule->family == AF_INET ? 32 : 128) &&
+           (class == 0 || class == POLICY_SPECIAL);
+}
+
+static void check_flags(const struct checking *c, const struct policy_rule *rule)
+{
+    for (uint8_t flag = 1; flag & POLICY_FLAGS_ALL; flag = (uint8_t)(flag << 1)) {
+        if ((rule->flags & flag) && !is_useful(rule, flag))
+            warn(c, rule->line, "%s changes nothing for these addresses", policy_flag_name(flag));
+    }
+    if (rule->is_allow && rule->implied == POLICY_NEVER)
+        warn(c, rule->line, "nothing can be connected to there");
+}
+
+/* ---- the file ---- */
+
+static void check_names(const struct checking *c)
+{
+    const struct policy_rule *allow = NULL;
+
+    for (size_t i = 0; i < c->file->rule_count; i++) {
+        const struct policy_rule *rule = &c->file->rules[i];
+
+        if (rule->is_allow && rule->host != RULE_NET)
+            return;
+        if (rule->is_allow && !allow)
+            allow = rule;
+    }
+    if (allow)
+        warn(c, allow->line, "the rules admit addresses only: no name is resolved");
+}
+
+static void check_match(const struct checking *c)
+{
+    const struct match_values *listeners = &c->file->match.keys[MATCH_LISTENER];
+
+    for (size_t i = 0; i < listeners->count; i++) {
+        if (strcmp(listeners->values[i].text, "control") == 0)
+            warn(c, listeners->line, "the control listener serves no sockets");
+    }
+    if (c->file->match.keys[MATCH_UNIT].count > 0 && c->file->match.keys[MATCH_USER_UNIT].count > 0)
+        warn(c, c->file->match.keys[MATCH_UNIT].line,
+             "what has a user's unit has the system's unit user@UID.service");
+}
+
+static void check_learning(const struct checking *c)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (c->file->is_learning && now.tv_sec >= c->file->learn_until)
+        warn(c, c->file->learn_line, "that day is over: nothing is learned");
+}
+
+static void check_file(const struct checking *c)
+{
+    check_match(c);
+    check_learning(c);
+    check_names(c);
+    for (size_t i = 0; i < c->file->rule_count; i++) {
+        check_shadow(c, i);
+        check_denied_name(c, &c->file->rules[i]);
+        check_flags(c, &c->file->rules[i]);
+    }
+}
+
+static void check_all(const struct policy *policy, FILE *out)
+{
+    for (size_t i = 0; i < policy->file_count; i++)
+        check_file(&(struct checking){policy->files[i], policy, out});
+}
+
+/* ---- where they come from ---- */
+
+/* One that is refused is told, and not added. */
+static int read_file(struct policy *policy, const char *path, FILE *err)
+{
+    struct conf_reader reader;
+    int r = asock_conf_open(&reader, path);
+
+    if (r == 0)
+        r = policy_file_parse(&reader, POLICY_FILE, POLICY_RULES_MAX - policy->rule_count,
+                              &policy->files[policy->file_count]);
+    if (r == 0)
+        policy->rule_count += policy->files[policy->file_count++]->rule_count;
+    else
+        fprintf(err, "%s\n", reader.error);
+    asock_conf_close(&reader);
+    return r;
+}
+
+int policy_check_files(char *const *paths, FILE *out, FILE *err)
+{
+    struct policy *policy = policy_new(POLICY_DENY);
+    int r = policy ? 0 : -ENOMEM, failed;
+
+    for (; policy && *paths; paths++) {
+        if (policy->file_count == POLICY_FILES_MAX) {
+            fprintf(err, "%s: more than %u files\n", *paths, POLICY_FILES_MAX);
+            r = -E2BIG;
+            break;
+        }
+        failed = read_file(policy, *paths, err);
+        if (failed)
+            r = failed;
+    }
+    if (policy)
+        check_all(policy, out);
+    else
+        fputs("policy: out of memory\n", err);
+    policy_unref(policy);
+    return r;
+}
+
+int policy_check_source(const struct policy_source *source, FILE *out, FILE *err)
+{
+    char error[POLICY_ERROR_MAX];
+    struct policy *policy;
+    int r = policy_load(source, error, &policy);
+
+    if (r < 0) {
+        fprintf(err, "%s\n", error);
+        return r;
+    }
+    if (policy->file_count == 0)
+        fprintf(out, "%s has no policy file: everything is denied\n", source->dir);
+    check_all(policy, out);
+    policy_unref(policy);
+    return 0;
+}

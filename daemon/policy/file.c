@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: the lines of a file, section by section, and then what only the whole can be asked.
+ * Failures: the first line that is doubtful ends it, and the file with it.
+ */
+#include "daemon/policy/file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+
+enum section {
+    SECTION_MATCH,
+    SECTION_RULES,
+    SECTION_LIMITS,
+    SECTION_AUDIT,
+    SECTION_EGRESS,
+    SECTION_COUNT
+};
+
+static const char *const sections[SECTION_COUNT] = {
+    [SECTION_MATCH] = "Match", [SECTION_RULES] = "Rules",   [SECTION_LIMITS] = "Limits",
+    [SECTION_AUDIT] = "Audit", [SECTION_EGRESS] = "Egress",
+};
+
+struct parsing {
+    struct conf_reader *reader;
+    struct policy_file *file;
+    enum policy_file_kind kind;
+    size_t rules_max, rules_cap;
+    enum section section;
+    unsigned int section_lines[SECTION_COUNT]; /* 0: not seen */
+    unsigned int section_keys[SECTION_COUNT];
+    unsigned int mode_line;
+};
+
+/* ---- [Rules] ---- */
+
+static int check_duplicate(struct parsing *p, const struct policy_rule *rule)
+{
+    for (size_t i = 0; i < p->file->rule_count; i++) {
+        if (policy_rule_equals(&p->file->rules[i], rule))
+            return asock_conf_refuse(p->reader, "line %u is about the same host and port already",
+                                     p->file->rules[i].line);
+    }
+    return 0;
+}
+
+static int grow_rules(struct parsing *p)
+{
+    size_t cap = p->rules_cap ? p->rules_cap * 2 : 8;
+    struct policy_rule *grown;
+
+    if (p->file->rule_count < p->rules_cap)
+        return 0;
+    if (p->file->rule_count >= p->rules_max) {
+        asock_conf_refuse(p->reader, "one rule more than there may be");
+        return -E2BIG;
+    }
+    grown = mem_realloc(p->file->rules, cap * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    p->file->rules = grown;
+    p->rules_cap = cap < p->rules_max ? cap : p->rules_max;
+    return 0;
+}
+
+static int parse_rule(struct parsing *p, bool is_allow, const char *value)
+{
+    struct policy_rule rule;
+    int r = grow_rules(p);
+
+    if (r < 0)
+        return r;
+    r = policy_rule_parse(p->reader, is_allow, value, p->kind == POLICY_FILE, &rule);
+    if (r < 0)
+        return r;
+    r = check_duplicate(p, &rule);
+    if (r < 0)
+        policy_rule_deinit(&rule);
+    else
+        p->file->rules[p->file->rule_count++] = rule;
+    return r;
+}
+
+static int parse_mode(struct parsing *p, const char *value)
+{
+    if (p->mode_line)
+        return asock_conf_refuse(p->reader, "Mode= for the second time");
+    if (strcmp(value, "learn") != 0 && strcmp(value, "enforce") != 0)
+        return asock_conf_refuse(p->reader, "Mode=%s: learn or enforce", value);
+    p->mode_line = p->reader->line;
+    p->file->is_learning = value[0] == 'l';
+    return 0;
+}
+
+/* "2026-12-01" to the second after that day. */
+static int parse_date(const char *text, int64_t *ret)
+{
+    struct tm tm = {.tm_isdst = 0}, check;
+    char again[16];
+    time_t at;
+
+    if (strlen(text) != 10 || !strptime(text, "%Y-%m-%d", &tm) || tm.tm_year < 100)
+        return -EINVAL;
+    at = timegm(&tm);
+    /* There is no 31st of June. */
+    if (!gmtime_r(&at, &check) || strftime(again, sizeof(again), "%Y-%m-%d", &check) != 10 ||
+        strcmp(text, again) != 0)
+        return -EINVAL;
+    *ret = at + 24 * 3600;
+    return 0;
+}
+
+static int parse_learn_until(struct parsing *p, const char *value)
+{
+    if (p->file->learn_line)
+        return asock_conf_refuse(p->reader, "LearnUntil= for the second time");
+    if (parse_date(value, &p->file->learn_until) < 0)
+        return asock_conf_refuse(p->reader, "LearnUntil=%s is no day like 2030-12-31", value);
+    p->file->learn_line = p->reader->line;
+    return 0;
+}
+
+static int parse_rules_key(struct parsing *p, const struct conf_item *item)
+{
+    if (strcmp(item->key, "Allow") == 0)
+        return parse_rule(p, true, item->value);
+    if (strcmp(item->key, "Deny") == 0)
+        return parse_rule(p, false, item->value);
+    if (p->kind == POLICY_FILE && strcmp(item->key, "Mode") == 0)
+        return parse_mode(p, item->value);
+    if (p->kind == POLICY_FILE && strcmp(item->key, "LearnUntil") == 0)
+        return parse_learn_until(p, item->value);
+    return asock_conf_refuse(p->reader, "unknown key %s= in [Rules]", item->key);
+}
+
+/* ---- sections ---- */
+
+static int begin_section(struct parsing *p, const char *name)
+{
+    for (enum section i = 0; i < SECTION_COUNT; i++) {
+        if (strcmp(sections[i], name) != 0)
+            continue;
+        if (p->kind == POLICY_RESTRICTION && i != SECTION_RULES)
+            return asock_conf_refuse(p->reader, "[%s]: a restriction has [Rules] only", name);
+        if (p->section_lines[i])
+            return asock_conf_refuse(p->reader, "[%s] for the second time", name);
+        p->section = i;
+        p->section_lines[i] = p->reader->line;
+        return 0;
+    }
+    return asock_conf_refuse(p->reader, "unknown section [%s]", name);
+}
+
+static int parse_item(struct parsing *p, const struct conf_item *item)
+{
+    if (!item->key)
+        return begin_section(p, item->section);
+    p->section_keys[p->section]++;
+    if (!*item->value)
+        return asock_conf_refuse(p->reader, "%s= is empty", item->key);
+    if (p->section == SECTION_MATCH)
+        return policy_match_parse(&p->file->match, p->reader, item);
+    if (p->section == SECTION_RULES)
+        return parse_rules_key(p, item);
+    return policy_settings_parse(&p->file->settings, p->reader, item);
+}
+
+static int refuse_at(struct parsing *p, unsigned int line, const char *why)
+{
+    p->reader->line = line;
+    return asock_conf_refuse(p->reader, "%s", why);
+}
+
+static int check_whole(struct parsing *p)
+{
+    if (p->section_lines[SECTION_MATCH] && p->section_keys[SECTION_MATCH] == 0)
+        return refuse_at(p, p->section_lines[SECTION_MATCH],
+                         "[Match] without a key: is the file about everybody?");
+    if (p->file->is_learning && !p->file->learn_line)
+        return refuse_at(p, p->mode_line, "Mode=learn without LearnUntil=");
+    if (!p->file->is_learning && p->file->learn_line)
+        return refuse_at(p, p->file->learn_line, "LearnUntil= without Mode=learn");
+    return policy_match_check(&p->file->match, p->reader);
+}
+
+static int parse(struct parsing *p)
+{
+    struct conf_item item;
+    int r;
+
+    while ((r = asock_conf_next(p->reader, &item)) > 0) {
+        r = parse_item(p, &item);
+        if (r < 0)
+            return r;
+    }
+    return r < 0 ? r : check_whole(p);
+}
+
+static char *copy_path(const char *path)
+{
+    size_t len = strlen(path) + 1;
+    char *copy = mem_alloc(len);
+
+    return copy ? memcpy(copy, path, len) : NULL;
+}
+
+int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, size_t rules_max,
+                      struct policy_file **ret)
+{
+    struct parsing p = {.reader = reader, .kind = kind, .rules_max = rules_max};
+    int r = -ENOMEM;
+
+    p.file = mem_zalloc(1, sizeof(*p.file));
+    if (p.file)
+        p.file->path = copy_path(reader->path);
+    if (p.file && p.file->path)
+        r = parse(&p);
+    if (r == 0) {
+        *ret = p.file;
+        return 0;
+    }
+    if (r == -ENOMEM)
+        snprintf(reader->error, sizeof(reader->error), "%s: out of memory", reader->path);
+    policy_file_free(p.file);
+    return r;
+}
+
+struct policy_file *policy_file_free(struct policy_file *file)
+{
+    if (!file)
+        return NULL;
+    for (size_t i = 0; i < file->rule_count; i++)
+        policy_rule_deinit(&file->rules[i]);
+    mem_free(file->rules);
+    policy_match_deinit(&file->match);
+    mem_free(file->path);
+    return mem_free(file);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_POLICY_FILE_H
+#define ASOCKD_POLICY_FILE_H
+
+/* A policy file as it was read: of policy*.c alone, and of what tests them. */
+#include <stdint.h>
+
+#include "daemon/policy/policy.h"
+#include "daemon/policy/match.h"
+#include "daemon/policy/rule.h"
+
+struct policy_file {
+    char *path;
+    struct policy_match match;
+    struct policy_rule *rules;
+    size_t rule_count;
+    struct policy_settings settings; /* of this file; unset keys are unset there too */
+    bool is_learning;
+    unsigned int learn_line;
+    int64_t learn_until; /* learning ends at that second, of CLOCK_REALTIME */
+};
+
+enum policy_file_kind {
+    POLICY_FILE,
+    POLICY_RESTRICTION, /* [Rules] with Allow= and Deny= only; ports are numbers */
+};
+
+/* Reads what reader was opened for. 0, or -errno with a message in reader->error. */
+int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, size_t rules_max,
+                      struct policy_file **ret);
+struct policy_file *policy_file_free(struct policy_file *file); /* accepts NULL; returns it */
+
+/* A line of [Limits], [Audit], [Egress]. 0 or -EBADMSG. */
+int policy_settings_parse(struct policy_settings *settings, struct conf_reader *reader,
+                          const struct conf_item *item);
+/* What is unset in settings is taken from more. */
+void policy_settings_merge(struct policy_settings *settings, const struct policy_settings *more);
+
+/* ---- what a view is made of ---- */
+
+struct policy {
+    unsigned int refs;
+    struct policy_file *files[POLICY_FILES_MAX];
+    size_t file_count;
+    size_t rule_count;
+};
+
+struct policy_view {
+    struct policy *policy;
+    uint64_t matched[POLICY_FILES_MAX / 64]; /* a bit per file */
+    const struct policy_file *unknown;       /* matches on what is not known; NULL: none does */
+    unsigned int unknown_line;
+    struct policy_settings settings;
+    struct policy_file *restrictions[POLICY_RESTRICTIONS_MAX];
+    unsigned int restriction_count;
+    size_t restriction_rules;
+};
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The order of judgement, asockd.conf(5).
+ * A name: the first rule with that name, or "*", and that port says whether it is resolved.
+ * An address: the first rule with the name that led to it, or the address itself, and that port; if it
+ * allows, a special address needs its flags on top. What is embedded in an IPv6 address is judged too.
+ * The administrator's files come first; then each restriction of the session must allow it as well.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/policy/file.h"
+
+/* Files whose rules are one list. */
+struct judging {
+    const struct policy_question *question;
+    struct policy_name name; /* question->host */
+    const struct policy_file *const *files;
+    size_t file_count;
+    const uint64_t *matched; /* NULL: all of them */
+    bool is_restriction;
+    struct policy_address local_of; /* what was asked last; family 0: nothing */
+    bool is_local;
+};
+
+static bool is_matched(const struct judging *j, size_t i)
+{
+    return !j->matched || (j->matched[i / 64] >> i % 64 & 1);
+}
+
+static struct policy_answer deny(const struct policy_file *file, unsigned int line,
+                                 const char *reason)
+{
+    return (struct policy_answer){.reason = reason, .file = file ? file->path : NULL, .line = line};
+}
+
+static struct policy_answer allow(const struct policy_file *file, unsigned int line)
+{
+    return (struct policy_answer){.is_allowed = true, .file = file->path, .line = line};
+}
+
+/* ---- rules ---- */
+
+static bool is_about(const struct judging *j, const struct policy_rule *rule,
+                     const struct policy_address *addr)
+{
+    if (!policy_rule_has_port(rule, j->question->port))
+        return false;
+    if (j->question->host && policy_rule_has_name(rule, &j->name))
+        return true;
+    return addr && policy_rule_has_address(rule, addr);
+}
+
+/* addr NULL: by the name alone. */
+static const struct policy_rule *first_rule(const struct judging *j,
+                                            const struct policy_address *addr,
+                                            const struct policy_file **ret_file)
+{
+    for (size_t i = 0; i < j->file_count; i++) {
+        const struct policy_file *file = j->files[i];
+
+        if (!is_matched(j, i))
+            continue;
+        for (size_t k = 0; k < file->rule_count; k++) {
+            if (!is_about(j, &file->rules[k], addr))
+                continue;
+            *ret_file = file;
+            return &file->rules[k];
+        }
+    }
+    return NULL;
+}
+
+static struct policy_answer deny_by_rule(const struct policy_file *file,
+                                         const struct policy_rule *rule)
+{
+    return deny(file, rule->line, rule->reason ? rule->reason : "a rule denies this destination");
+}
+
+/* ---- no rule ---- */
+
+/* There are Allow rules, and each of them is about addresses. */
+static bool admits_addresses_only(const struct judging *j)
+{
+    bool has_allow = false;
+
+    for (size_t i = 0; i < j->file_count; i++) {
+        const struct policy_file *file = j->files[i];
+
+        for (size_t k = 0; is_matched(j, i) && k < file->rule_count; k++) {
+            if (!file->rules[k].is_allow)
+                continue;
+            if (file->rules[k].host != RULE_NET)
+                return false;
+            has_allow = true;
+        }
+    }
+    return has_allow;
+}
+
+static struct policy_answer deny_unmatched(const struct judging *j)
+{
+    if (!j->question->addr && admits_addresses_only(j))
+        return deny(NULL, 0, "the rules admit addresses only: no name is resolved");
+    if (j->is_restriction)
+        return deny(NULL, 0, "no rule of this session's restriction allows this destination");
+    return deny(NULL, 0, "no rule allows this destination");
+}
+
+static const struct policy_file *learning_file(const struct judging *j)
+{
+    struct timespec now;
+
+    for (size_t i = 0; i < j->file_count; i++) {
+        if (!is_matched(j, i) || !j->files[i]->is_learning)
+            continue;
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (now.tv_sec < j->files[i]->learn_until)
+            return j->files[i];
+    }
+    return NULL;
+}
+
+/* Looked at last: it costs system calls. */
+static bool is_local(struct judging *j, const struct policy_address *addr)
+{
+    if (memcmp(&j->local_of, addr, sizeof(*addr)) != 0) {
+        j->local_of = *addr;
+        j->is_local = policy_address_is_local(addr);
+    }
+    return j->is_local;
+}
+
+/* Special addresses are never learned. */
+static struct policy_answer judge_unmatched(struct judging *j, const struct policy_address *addr,
+                                            uint8_t class)
+{
+    const struct policy_file *file = learning_file(j);
+    struct policy_answer answer;
+
+    if (!file || class != 0 || (addr && is_local(j, addr)))
+        return deny_unmatched(j);
+    answer = allow(file, file->learn_line);
+    answer.is_learned = true;
+    return answer;
+}
+
+/* ---- names and addresses ---- */
+
+static struct policy_answer judge_name(struct judging *j)
+{
+    const struct policy_file *file;
+    const struct policy_rule *rule = first_rule(j, NULL, &file);
+
+    if (!rule)
+        return judge_unmatched(j, NULL, 0);
+    return rule->is_allow ? allow(file, rule->line) : deny_by_rule(file, rule);
+}
+
+static const char *missing_flag(uint8_t flag)
+{
+    switch (flag) {
+    case POLICY_LOOPBACK:
+        return "a loopback address, and the rule for it has no +loopback";
+    case POLICY_PRIVATE:
+        return "a private address, and the rule for it has no +private";
+    case POLICY_LINKLOCAL:
+        return "a link-local address, and the rule for it has no +linklocal";
+    case POLICY_SPECIAL:
+        return "an address that is not globally reachable, and the rule for it has no +special";
+    default:
+        return "an address of the daemon's own host, and the rule for it has no +local";
+    }
+}
+
+static struct policy_answer judge_flags(struct judging *j, const struct policy_file *file,
+                                        const struct policy_rule *rule,
+                                        const struct policy_address *addr, uint8_t class)
+{
+    uint8_t missing = class & (uint8_t) ~(rule->flags | rule->implied);
+
+    /* Loopback addresses are this host's too; +loopback is about them. */
+    if (!missing && class != POLICY_LOOPBACK && !(rule->flags & POLICY_LOCAL) && is_local(j, addr))
+        missing = POLICY_LOCAL;
+    return missing ? deny(file, rule->line, missing_flag(missing)) : allow(file, rule->line);
+}
+
+static struct policy_answer judge_one(struct judging *j, const struct policy_address *addr)
+{
+    uint8_t class = policy_address_class(addr);
+    const struct policy_file *file;
+    const struct policy_rule *rule;
+
+    if (class == POLICY_NEVER || j->question->port == 0)
+        return deny(NULL, 0, "nothing can be connected to there");
+    rule = first_rule(j, addr, &file);
+    if (!rule)
+        return judge_unmatched(j, addr, class);
+    return rule->is_allow ? judge_flags(j, file, rule, addr, class) : deny_by_rule(file, rule);
+}
+
+static struct policy_answer judge_address(struct judging *j)
+{
+    struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
+    struct policy_answer answer, inner;
+    unsigned int count;
+
+    if (!policy_address_from(j->question->addr, &addr))
+        return deny(NULL, 0, "neither IPv4 nor IPv6");
+    answer = judge_one(j, &addr);
+    count = policy_address_embedded(&addr, embedded);
+    for (unsigned int i = 0; i < count && answer.is_allowed; i++) {
+        inner = judge_one(j, &embedded[i]);
+        if (!inner.is_allowed || inner.is_learned)
+            answer = inner;
+    }
+    return answer;
+}
+
+static struct policy_answer judge_list(struct judging *j)
+{
+    return j->question->addr ? judge_address(j) : judge_name(j);
+}
+
+static struct policy_answer judge_files(const struct policy_view *view, struct judging *j)
+{
+    if (view->unknown)
+        return deny(view->unknown, view->unknown_line,
+                    "policy looks at something that is not known of this client");
+    j->files = (const struct policy_file *const *)view->policy->files;
+    j->file_count = view->policy->file_count;
+    j->matched = view->matched;
+    return judge_list(j);
+}
+
+struct policy_answer policy_judge(const struct policy_view *view,
+                                  const struct policy_question *question)
+{
+    struct judging j = {.question = question};
+    struct policy_answer answer, narrower;
+
+    policy_name_init(&j.name, question->host);
+    answer = judge_files(view, &j);
+    j.is_restriction = true;
+    j.matched = NULL;
+    j.file_count = 1;
+    for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
+        j.files = (const struct policy_file *const *)&view->restrictions[i];
+        narrower = judge_list(&j);
+        if (!narrower.is_allowed)
+            answer = narrower;
+    }
+    return answer;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: the names in the directory, sorted; each file is read and parsed; a policy.
+ * Failures: a directory that cannot be read or that others may write to, one file that is refused: no
+ * policy at all, for what is missing might be what denies.
+ */
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "daemon/policy/file.h"
+
+static const char any[] = "[Rules]\n"
+                          "Allow=tcp * * +loopback +private +linklocal +local +special\n";
+static const char public[] = "[Rules]\n"
+                             "Allow=tcp * *\n";
+
+struct policy *policy_ref(struct policy *policy)
+{
+    policy->refs++;
+    return policy;
+}
+
+struct policy *policy_unref(struct policy *policy)
+{
+    if (!policy)
+        return NULL;
+    assert(policy->refs > 0);
+    if (--policy->refs > 0)
+        return NULL;
+    for (size_t i = 0; i < policy->file_count; i++)
+        policy_file_free(policy->files[i]);
+    return mem_free(policy);
+}
+
+size_t policy_file_count(const struct policy *policy)
+{
+    return policy->file_count;
+}
+
+/* What reader was opened for becomes the policy's last file. */
+static int add_file(struct policy *policy, struct conf_reader *reader)
+{
+    int r = policy_file_parse(reader, POLICY_FILE, POLICY_RULES_MAX - policy->rule_count,
+                              &policy->files[policy->file_count]);
+
+    if (r == 0)
+        policy->rule_count += policy->files[policy->file_count++]->rule_count;
+    return r;
+}
+
+static struct policy *new_empty(void)
+{
+    struct policy *policy = mem_zalloc(1, sizeof(*policy));
+
+    if (policy)
+        policy->refs = 1;
+    return policy;
+}
+
+static int add_text(struct policy *policy, const char *path, const char *text)
+{
+    struct conf_reader reader;
+    int r = asock_conf_open_text(&reader, path, text, strlen(text));
+
+    if (r == 0)
+        r = add_file(policy, &reader);
+    asock_conf_close(&reader);
+    return r;
+}
+
+struct policy *policy_new(enum policy_base base)
+{
+    struct policy *policy = new_empty();
+    int r = 0;
+
+    if (!policy)
+        return NULL;
+    if (base == POLICY_ANY)
+        r = add_text(policy, "--allow-any", any);
+    else if (base == POLICY_PUBLIC)
+        r = add_text(policy, "--allow-public", public);
+    return r < 0 ? policy_unref(policy) : policy;
+}
+
+/* ---- files ---- */
+
+static int add_path(struct policy *policy, int dir, const char *name, const char *path, char *error)
+{
+    struct conf_reader reader;
+    int r;
+
+    if (policy->file_count == POLICY_FILES_MAX) {
+        snprintf(error, POLICY_ERROR_MAX, "%s: more than %u files", path, POLICY_FILES_MAX);
+        return -E2BIG;
+    }
+    r = name ? asock_conf_open_at(&reader, dir, name, path) : asock_conf_open(&reader, path);
+    if (r == 0)
+        r = add_file(policy, &reader);
+    snprintf(error, POLICY_ERROR_MAX, "%s", reader.error);
+    asock_conf_close(&reader);
+    return r;
+}
+
+static int add_listed(struct policy *policy, const struct policy_source *source, char *error)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < source->file_count && r == 0; i++)
+        r = add_path(policy, AT_FDCWD, NULL, source->files[i], error);
+    return r;
+}
+
+/* ---- directory ---- */
+
+static int is_policy(const struct dirent *entry)
+{
+    size_t len = strlen(entry->d_name);
+
+    return entry->d_name[0] != '.' && len > 7 && strcmp(entry->d_name + len - 7, ".policy") == 0;
+}
+
+/* By octets: the order must not depend on a locale. */
+static int compare_names(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int open_directory(const char *path, char *error)
+{
+    const char *why = NULL;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOCTTY), r;
+
+    r = fd < 0 || fstat(fd, &st) < 0 ? -errno : asock_conf_check_owner(&st, &why);
+    if (r == 0)
+        return fd;
+    snprintf(error, POLICY_ERROR_MAX, "%s: %s", path, why ? why : strerror(-r));
+    if (fd >= 0)
+        close(fd);
+    return r;
+}
+
+static int add_entry(struct policy *policy, int dir, const char *dir_path, const char *name,
+                     char *error)
+{
+    size_t len = strlen(dir_path) + strlen(name) + 2;
+    char *path = mem_alloc(len);
+    int r;
+
+    if (!path) {
+        snprintf(error, POLICY_ERROR_MAX, "%s: out of memory", dir_path);
+        return -ENOMEM;
+    }
+    snprintf(path, len, "%s/%s", dir_path, name);
+    r = add_path(policy, dir, name, path, error);
+    mem_free(path);
+    return r;
+}
+
+static int add_directory(struct policy *policy, const char *path, char *error)
+{
+    struct dirent **entries = NULL;
+    int fd = open_directory(path, error), count, r = 0;
+
+    if (fd < 0)
+        return fd;
+    count = scandirat(fd, ".", &entries, is_policy, compare_names);
+    if (count < 0) {
+        r = -errno;
+        snprintf(error, POLICY_ERROR_MAX, "%s: %s", path, strerror(-r));
+    }
+    for (int i = 0; i < count; i++) {
+        if (r == 0)
+            r = add_entry(policy, fd, path, entries[i]->d_name, error);
+        free(entries[i]);
+    }
+    free(entries);
+    close(fd);
+    return r;
+}
+
+int policy_load(const struct policy_source *source, char ret_error[static POLICY_ERROR_MAX],
+                struct policy **ret)
+{
+    struct policy *policy = policy_new(source->base);
+    int r = 0;
+
+    *ret_error = '\0';
+    if (!policy) {
+        snprintf(ret_error, POLICY_ERROR_MAX, "policy: out of memory");
+        return -ENOMEM;
+    }
+    if (source->base == POLICY_DENY && source->file_count > 0)
+        r = add_listed(policy, source, ret_error);
+    else if (source->base == POLICY_DENY && source->dir)
+        r = add_directory(policy, source->dir, ret_error);
+    if (r < 0) {
+        policy_unref(policy);
+        return r;
+    }
+    *ret = policy;
+    return 0;
+}

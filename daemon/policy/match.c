@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/policy/match.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/names/userdb.h"
+#include "daemon/identity/identity.h"
+
+#define DIGITS "0123456789"
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+static const char *const names[MATCH_KEY_COUNT] = {
+    [MATCH_USER] = "User",          [MATCH_GROUP] = "Group",   [MATCH_UNIT] = "Unit",
+    [MATCH_USER_UNIT] = "UserUnit", [MATCH_CGROUP] = "Cgroup", [MATCH_LISTENER] = "Listener",
+};
+
+/* ---- values ---- */
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+
+    return len > end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+static bool consists_of(const char *text, const char *characters)
+{
+    return text[strspn(text, characters)] == '\0';
+}
+
+/* Kinds of units that processes are in; all but the last two may be delegated. */
+bool policy_match_is_unit(const char *text)
+{
+    static const char *const kinds[] = {".service", ".scope", ".socket", ".mount", ".swap"};
+
+    if (strlen(text) >= PEER_UNIT_MAX || !consists_of(text, LETTERS DIGITS ":-_.\\@") ||
+        strstr(text, "@."))
+        return false;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (ends_in(text, kinds[i]))
+            return true;
+    }
+    return false;
+}
+
+static int check_unit(struct conf_reader *reader, const char *text)
+{
+    if (policy_match_is_unit(text))
+        return 0;
+    return asock_conf_refuse(reader, "\"%s\" is no unit with processes, like foo.service", text);
+}
+
+/* A wildcard below anything but slices would never match. */
+static int check_component(struct conf_reader *reader, const char *text, size_t len,
+                           bool *below_unit)
+{
+    if (len == 0 || (len == 1 && text[0] == '.') || (len == 2 && strncmp(text, "..", 2) == 0))
+        return asock_conf_refuse(reader, "a cgroup's path has no empty, . or .. components");
+    if (memchr(text, '*', len)) {
+        if (*below_unit)
+            return asock_conf_refuse(reader, "* reaches below slices only: write out \"%.*s\"",
+                                     (int)len, text);
+        return 0;
+    }
+    if (len <= 6 || strncmp(text + len - 6, ".slice", 6) != 0)
+        *below_unit = true;
+    return 0;
+}
+
+static int check_cgroup(struct conf_reader *reader, const char *text)
+{
+    bool below_unit = false;
+    const char *p = text;
+    int r = 0;
+
+    if (*p != '/')
+        return asock_conf_refuse(reader, "\"%s\": a cgroup's path begins with /", text);
+    if (strpbrk(text, "?[]"))
+        return asock_conf_refuse(reader, "\"%s\": the only wildcard is *", text);
+    if (strlen(text) >= PEER_CGROUP_MAX)
+        return asock_conf_refuse(reader, "a cgroup's path over %d octets", PEER_CGROUP_MAX - 1);
+    while (r == 0 && *p) {
+        size_t len = strcspn(++p, "/");
+
+        r = check_component(reader, p, len, &below_unit);
+        p += len;
+    }
+    return r;
+}
+
+static int check_listener(struct conf_reader *reader, const char *text)
+{
+    if (strlen(text) < 32 && consists_of(text, LETTERS DIGITS "-_.@"))
+        return 0;
+    return asock_conf_refuse(reader, "\"%s\" cannot be a listener's name", text);
+}
+
+static int check_account(struct conf_reader *reader, enum match_key key, const char *text,
+                         uint32_t *ret)
+{
+    int r = key == MATCH_USER ? accounts_find_user(text, ret) : accounts_find_group(text, ret);
+
+    if (r == 0 || r == -ENOMEM)
+        return r;
+    return asock_conf_refuse(reader, "%s=%s: %s", names[key], text,
+                             r == -ENOENT ? "unknown" : strerror(-r));
+}
+
+static int check_value(struct conf_reader *reader, enum match_key key, struct match_value *value)
+{
+    switch (key) {
+    case MATCH_USER:
+    case MATCH_GROUP:
+        return check_account(reader, key, value->text, &value->id);
+    case MATCH_UNIT:
+    case MATCH_USER_UNIT:
+        return check_unit(reader, value->text);
+    case MATCH_CGROUP:
+        return check_cgroup(reader, value->text);
+    case MATCH_LISTENER:
+        return check_listener(reader, value->text);
+    case MATCH_KEY_COUNT:
+        break;
+    }
+    return -EINVAL;
+}
+
+static bool is_there(const struct match_values *values, enum match_key key,
+                     const struct match_value *value)
+{
+    for (size_t i = 0; i < values->count; i++) {
+        bool is_same = key == MATCH_USER || key == MATCH_GROUP
+                           ? values->values[i].id == value->id
+                           : strcmp(values->values[i].text, value->text) == 0;
+
+        if (is_same)
+            return true;
+    }
+    return false;
+}
+
+static int append(struct match_values *values, const struct match_value *value)
+{
+    struct match_value *grown = mem_realloc(values->values,
+                                            (values->count + 1) * sizeof(*values->values));
+    size_t len = strlen(value->text) + 1;
+    char *copy;
+
+    if (!grown)
+        return -ENOMEM;
+    values->values = grown;
+    copy = mem_alloc(len);
+    if (!copy)
+        return -ENOMEM;
+    grown[values->count++] = (struct match_value){memcpy(copy, value->text, len), value->id};
+    return 0;
+}
+
+static int add_value(struct policy_match *match, struct conf_reader *reader, enum match_key key,
+                     char *text)
+{
+    struct match_values *values = &match->keys[key];
+    struct match_value value = {.text = text};
+    int r = check_value(reader, key, &value);
+
+    if (r < 0)
+        return r;
+    if (is_there(values, key, &value))
+        return asock_conf_refuse(reader, "%s=%s for the second time", names[key], text);
+    if (values->count == 0)
+        values->line = reader->line;
+    return append(values, &value);
+}
+
+int policy_match_parse(struct policy_match *match, struct conf_reader *reader,
+                       const struct conf_item *item)
+{
+    char text[CONF_LINE_MAX + 1], *save = NULL, *value;
+    enum match_key key = 0;
+    int r = 0;
+
+    while (key < MATCH_KEY_COUNT && strcmp(names[key], item->key) != 0)
+        key++;
+    if (key == MATCH_KEY_COUNT)
+        return asock_conf_refuse(reader, "unknown key %s= in [Match]", item->key);
+    strcpy(text, item->value);
+    for (value = strtok_r(text, " ", &save); value && r == 0; value = strtok_r(NULL, " ", &save))
+        r = add_value(match, reader, key, value);
+    return r;
+}
+
+int policy_match_check(const struct policy_match *match, struct conf_reader *reader)
+{
+    const struct match_values *user_units = &match->keys[MATCH_USER_UNIT];
+
+    if (user_units->count == 0 || match->keys[MATCH_USER].count > 0)
+        return 0;
+    reader->line = user_units->line;
+    return asock_conf_refuse(reader, "UserUnit= without User=: users name their units themselves");
+}
+
+void policy_match_deinit(struct policy_match *match)
+{
+    for (size_t key = 0; key < MATCH_KEY_COUNT; key++) {
+        struct match_values *values = &match->keys[key];
+
+        for (size_t i = 0; i < values->count; i++)
+            mem_free(values->values[i].text);
+        values->values = mem_free(values->values);
+        values->count = 0;
+    }
+}
+
+/* ---- clients ---- */
+
+static bool has_id(const struct match_values *values, uint32_t id)
+{
+    for (size_t i = 0; i < values->count; i++) {
+        if (values->values[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+static enum match_result has_text(const struct match_values *values, const char *text)
+{
+    for (size_t i = 0; i < values->count; i++) {
+        if (strcmp(values->values[i].text, text) == 0)
+            return MATCH_YES;
+    }
+    return MATCH_NO;
+}
+
+static enum match_result match_user(const struct match_values *values, const struct peer *peer)
+{
+    if (peer->uid == PEER_ID_UNKNOWN)
+        return MATCH_UNKNOWN;
+    return has_id(values, peer->uid) ? MATCH_YES : MATCH_NO;
+}
+
+static enum match_result match_group(const struct match_values *values, const struct peer *peer)
+{
+    if (has_id(values, peer->gid))
+        return MATCH_YES;
+    for (uint32_t i = 0; peer->gids_known && i < peer->gid_count; i++) {
+        if (has_id(values, peer->gids[i]))
+            return MATCH_YES;
+    }
+    return peer->gids_known && peer->gid != PEER_ID_UNKNOWN ? MATCH_NO : MATCH_UNKNOWN;
+}
+
+static enum match_result match_unit(const struct match_values *values, const struct peer *peer)
+{
+    return peer->units_known ? has_text(values, peer->unit) : MATCH_UNKNOWN;
+}
+
+/*
+ * The unit of the client's own manager. In another user's manager that user says what units are called,
+ * and may have something there that runs with this client's uid (a set-user-ID program).
+ */
+static enum match_result match_user_unit(const struct match_values *values, const struct peer *peer)
+{
+    char manager[64];
+
+    if (!peer->units_known)
+        return MATCH_UNKNOWN;
+    snprintf(manager, sizeof(manager), "user@%u.service", (unsigned int)peer->uid);
+    if (strcmp(peer->unit, manager) != 0)
+        return MATCH_NO;
+    return has_text(values, peer->user_unit);
+}
+
+/* Not recursive: the last '*' is the only one worth going back to. */
+static bool matches_component(const char *pattern, size_t pattern_len, const char *text, size_t len)
+{
+    const char *pattern_end = pattern + pattern_len, *end = text + len;
+    const char *star = NULL, *mark = NULL;
+
+    while (text < end) {
+        if (pattern < pattern_end && *pattern == '*') {
+            star = pattern++;
+            mark = text;
+        } else if (pattern < pattern_end && *pattern == *text) {
+            pattern++;
+            text++;
+        } else if (star) {
+            pattern = star + 1;
+            text = ++mark;
+        } else {
+            return false;
+        }
+    }
+    while (pattern < pattern_end && *pattern == '*')
+        pattern++;
+    return pattern == pattern_end;
+}
+
+/* A cgroup may be called "*" by whoever may make one. */
+static bool is_component(const char *pattern, size_t pattern_len, const char *text, size_t len)
+{
+    return pattern_len == len && memcmp(pattern, text, len) == 0 && !memchr(pattern, '*', len);
+}
+
+/*
+ * Component by component. What is below anything but a slice is for somebody else to fill and to name
+ * (a delegated unit, a container): there the pattern has to say the same, letter by letter.
+ */
+static bool matches_path(const char *pattern, const char *path)
+{
+    bool below_unit = false;
+
+    while (*pattern == '/' && *path == '/') {
+        size_t pattern_len = strcspn(++pattern, "/"), len = strcspn(++path, "/");
+        bool is_same = below_unit ? is_component(pattern, pattern_len, path, len)
+                                  : matches_component(pattern, pattern_len, path, len);
+
+        if (!is_same)
+            return false;
+        below_unit = below_unit || len <= 6 || strncmp(path + len - 6, ".slice", 6) != 0;
+        pattern += pattern_len;
+        path += len;
+    }
+    return *pattern == *path;
+}
+
+static enum match_result match_cgroup(const struct match_values *values, const struct peer *peer)
+{
+    if (!peer->cgroup[0])
+        return MATCH_UNKNOWN;
+    for (size_t i = 0; i < values->count; i++) {
+        if (matches_path(values->values[i].text, peer->cgroup))
+            return MATCH_YES;
+    }
+    return MATCH_NO;
+}
+
+static enum match_result match_key(const struct policy_match *match, enum match_key key,
+                                   const struct peer *peer, const char *listener)
+{
+    const struct match_values *values = &match->keys[key];
+
+    if (values->count == 0)
+        return MATCH_YES;
+    switch (key) {
+    case MATCH_USER:
+        return match_user(values, peer);
+    case MATCH_GROUP:
+        return match_group(values, peer);
+    case MATCH_UNIT:
+        return match_unit(values, peer);
+    case MATCH_USER_UNIT:
+        return match_user_unit(values, peer);
+    case MATCH_CGROUP:
+        return match_cgroup(values, peer);
+    case MATCH_LISTENER:
+        return has_text(values, listener);
+    case MATCH_KEY_COUNT:
+        break;
+    }
+    return MATCH_UNKNOWN;
+}
+
+enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
+                               const char *listener, unsigned int *ret_line)
+{
+    enum match_result result = MATCH_YES;
+
+    for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++) {
+        switch (match_key(match, key, peer, listener)) {
+        case MATCH_NO:
+            return MATCH_NO;
+        case MATCH_UNKNOWN:
+            if (result == MATCH_YES)
+                *ret_line = match->keys[key].line;
+            result = MATCH_UNKNOWN;
+            break;
+        case MATCH_YES:
+            break;
+        }
+    }
+    return result;
+}

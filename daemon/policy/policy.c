@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/policy/policy.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/identity/identity.h"
+#include "daemon/policy/file.h"
+
+/* ---- view ---- */
+
+static void take_files(struct policy_view *view, const struct peer *peer, const char *listener)
+{
+    for (size_t i = 0; i < view->policy->file_count; i++) {
+        const struct policy_file *file = view->policy->files[i];
+        unsigned int line = 0;
+
+        switch (policy_match(&file->match, peer, listener, &line)) {
+        case MATCH_YES:
+            view->matched[i / 64] |= UINT64_C(1) << i % 64;
+            policy_settings_merge(&view->settings, &file->settings);
+            break;
+        case MATCH_UNKNOWN:
+            if (view->unknown)
+                break;
+            view->unknown = file;
+            view->unknown_line = line;
+            break;
+        case MATCH_NO:
+            break;
+        }
+    }
+}
+
+void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
+                         const char *listener)
+{
+    struct policy *before = view->policy;
+
+    view->policy = policy_ref(policy);
+    policy_unref(before);
+    memset(view->matched, 0, sizeof(view->matched));
+    memset(&view->settings, 0, sizeof(view->settings));
+    view->unknown = NULL;
+    take_files(view, peer, listener);
+}
+
+struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
+                                    const char *listener)
+{
+    struct policy_view *view = mem_zalloc(1, sizeof(*view));
+
+    if (view)
+        policy_view_replace(view, policy, peer, listener);
+    return view;
+}
+
+struct policy_view *policy_view_free(struct policy_view *view)
+{
+    if (!view)
+        return NULL;
+    for (unsigned int i = 0; i < view->restriction_count; i++)
+        policy_file_free(view->restrictions[i]);
+    policy_unref(view->policy);
+    return mem_free(view);
+}
+
+const struct policy_settings *policy_view_settings(const struct policy_view *view)
+{
+    return &view->settings;
+}
+
+unsigned int policy_view_restrictions(const struct policy_view *view)
+{
+    return view->restriction_count;
+}
+
+static int refuse(char *error, const char *why)
+{
+    snprintf(error, POLICY_ERROR_MAX, "restriction: %s", why);
+    return -E2BIG;
+}
+
+int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
+                         char ret_error[static POLICY_ERROR_MAX])
+{
+    struct policy_file *file = NULL;
+    struct conf_reader reader;
+    int r;
+
+    if (view->restriction_count == POLICY_RESTRICTIONS_MAX)
+        return refuse(ret_error, "one more than a session may have");
+    if (len > POLICY_RESTRICTION_TEXT_MAX)
+        return refuse(ret_error, "the text is too long");
+    r = asock_conf_open_text(&reader, "restriction", text, len);
+    if (r == 0)
+        r = policy_file_parse(&reader, POLICY_RESTRICTION,
+                              POLICY_RESTRICTION_RULES_MAX - view->restriction_rules, &file);
+    snprintf(ret_error, POLICY_ERROR_MAX, "%s", reader.error);
+    asock_conf_close(&reader);
+    if (r < 0)
+        return r;
+    view->restriction_rules += file->rule_count;
+    view->restrictions[view->restriction_count++] = file;
+    return 0;
+}

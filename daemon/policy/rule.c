@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: protocol, host, port, flags, reason, each in the one way that it may be written.
+ * Failures: whatever a reader could take for something else than the daemon does is refused.
+ */
+#include "daemon/policy/rule.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/alloc.h"
+#include "daemon/names/host.h"
+#include "daemon/policy/policy.h"
+#include "daemon/names/services.h"
+
+#define DIGITS "0123456789"
+
+static const struct {
+    const char *name;
+    uint8_t flag;
+} flags[] = {
+    {"+loopback", POLICY_LOOPBACK}, {"+private", POLICY_PRIVATE}, {"+linklocal", POLICY_LINKLOCAL},
+    {"+local", POLICY_LOCAL},       {"+special", POLICY_SPECIAL},
+};
+
+#define FLAG_COUNT (sizeof(flags) / sizeof(flags[0]))
+
+const char *policy_flag_name(uint8_t flag)
+{
+    for (size_t i = 0; i < FLAG_COUNT; i++) {
+        if (flags[i].flag == flag)
+            return flags[i].name;
+    }
+    return NULL;
+}
+
+static bool consists_of(const char *text, const char *characters)
+{
+    return text[strspn(text, characters)] == '\0';
+}
+
+static char *copy_text(const char *text)
+{
+    size_t len = strlen(text) + 1;
+    char *copy = mem_alloc(len);
+
+    return copy ? memcpy(copy, text, len) : NULL;
+}
+
+/* ---- host ---- */
+
+static int parse_prefix(struct conf_reader *reader, const char *text, struct policy_rule *rule)
+{
+    unsigned int most = rule->family == AF_INET ? 32 : 128;
+    uint64_t bits;
+
+    if (asock_conf_number(text, 0, most, &bits) < 0 || (text[0] == '0' && text[1]))
+        return asock_conf_refuse(reader, "\"/%s\" is no length of a prefix, 0 to %u", text, most);
+    rule->prefix = (uint8_t)bits;
+    return 0;
+}
+
+static int check_host_bits(struct conf_reader *reader, const struct policy_rule *rule)
+{
+    struct policy_address net = {.family = rule->family};
+    char text[INET6_ADDRSTRLEN];
+
+    for (unsigned int i = 0; i < rule->prefix; i++)
+        net.octets[i / 8] |= (uint8_t)(rule->net[i / 8] & (0x80 >> i % 8));
+    if (memcmp(net.octets, rule->net, 16) == 0)
+        return 0;
+    inet_ntop(rule->family, net.octets, text, sizeof(text));
+    return asock_conf_refuse(reader, "bits are set behind the prefix: is it %s/%u?", text,
+                             rule->prefix);
+}
+
+static int check_mapped(struct conf_reader *reader, const struct policy_rule *rule)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+    if (rule->family == AF_INET6 && rule->prefix >= 96 && memcmp(rule->net, mapped, 12) == 0)
+        return asock_conf_refuse(reader, "an IPv4 address: write it as one");
+    return 0;
+}
+
+static int parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule)
+{
+    char *slash = strchr(text, '/'), canonical[INET6_ADDRSTRLEN];
+    int r = 0;
+
+    if (slash)
+        *slash++ = '\0';
+    rule->host = RULE_NET;
+    rule->family = strchr(text, ':') ? AF_INET6 : AF_INET;
+    rule->prefix = rule->family == AF_INET ? 32 : 128;
+    if (inet_pton(rule->family, text, rule->net) != 1)
+        return asock_conf_refuse(reader, "\"%s\" is no address", text);
+    inet_ntop(rule->family, rule->net, canonical, sizeof(canonical));
+    if (strcmp(text, canonical) != 0)
+        return asock_conf_refuse(reader, "\"%s\" is written %s", text, canonical);
+    if (slash)
+        r = parse_prefix(reader, slash, rule);
+    if (r == 0)
+        r = check_host_bits(reader, rule);
+    if (r == 0)
+        r = check_mapped(reader, rule);
+    if (r == 0)
+        rule->implied = policy_network_class(rule->family, rule->net, rule->prefix);
+    return r;
+}
+
+static int check_name(struct conf_reader *reader, const char *name)
+{
+    struct host host;
+
+    if (host_parse(name, &host) < 0 || host.kind == HOST_ADDRESS || strcmp(host.name, name) != 0)
+        return asock_conf_refuse(
+            reader, "\"%s\" is no name, *.suffix, address, network or * (names end without a dot)",
+            name);
+    for (const char *p = name; *p; p++) {
+        if (*p >= 'A' && *p <= 'Z')
+            return asock_conf_refuse(reader, "\"%s\": names are written in lower case", name);
+    }
+    return 0;
+}
+
+static int parse_host(struct conf_reader *reader, char *text, struct policy_rule *rule)
+{
+    int r;
+
+    if (strcmp(text, "*") == 0) {
+        rule->host = RULE_ANY;
+        return 0;
+    }
+    if (strchr(text, ':') || consists_of(text, DIGITS "./"))
+        return parse_network(reader, text, rule);
+    rule->host = strncmp(text, "*.", 2) == 0 ? RULE_SUFFIX : RULE_NAME;
+    r = check_name(reader, rule->host == RULE_SUFFIX ? text + 2 : text);
+    if (r < 0)
+        return r;
+    rule->name = copy_text(rule->host == RULE_SUFFIX ? text + 1 : text);
+    return rule->name ? 0 : -ENOMEM;
+}
+
+/* ---- port ---- */
+
+static int parse_port(struct conf_reader *reader, const char *text, bool has_services,
+                      uint16_t *ret)
+{
+    uint64_t port;
+    int r;
+
+    if (consists_of(text, DIGITS)) {
+        if (asock_conf_number(text, 1, UINT16_MAX, &port) < 0 || text[0] == '0')
+            return asock_conf_refuse(reader, "\"%s\" is no port, 1 to 65535", text);
+        *ret = (uint16_t)port;
+        return 0;
+    }
+    if (!has_services)
+        return asock_conf_refuse(reader, "\"%s\" is no port: a number, a range or *", text);
+    r = services_port(text, NULL, ret);
+    return r == 0 ? 0 : asock_conf_refuse(reader, "\"%s\" is no port and no TCP service", text);
+}
+
+static int parse_ports(struct conf_reader *reader, char *text, bool has_services,
+                       struct policy_rule *rule)
+{
+    char *dash = strchr(text, '-');
+    int r;
+
+    rule->first = 1;
+    rule->last = UINT16_MAX;
+    if (strcmp(text, "*") == 0)
+        return 0;
+    /* Names of services have dashes too. */
+    if (!dash || text[strspn(text, DIGITS "-")]) {
+        r = parse_port(reader, text, has_services, &rule->first);
+        rule->last = rule->first;
+        return r;
+    }
+    *dash = '\0';
+    r = parse_port(reader, text, false, &rule->first);
+    if (r == 0)
+        r = parse_port(reader, dash + 1, false, &rule->last);
+    if (r == 0 && rule->first >= rule->last)
+        return asock_conf_refuse(reader, "%u-%u is no range: the lower port comes first",
+                                 rule->first, rule->last);
+    return r;
+}
+
+/* ---- flags and reason ---- */
+
+static int parse_flag(struct conf_reader *reader, const char *text, struct policy_rule *rule)
+{
+    for (size_t i = 0; i < FLAG_COUNT; i++) {
+        if (strcmp(text, flags[i].name) != 0)
+            continue;
+        if (!rule->is_allow)
+            return asock_conf_refuse(reader, "%s: flags are for Allow=", text);
+        if (rule->flags & flags[i].flag)
+            return asock_conf_refuse(reader, "%s for the second time", text);
+        rule->flags |= flags[i].flag;
+        return 0;
+    }
+    return asock_conf_refuse(reader, "unknown \"%s\" behind the port", text);
+}
+
+/* The octets of the character at text; 0: no UTF-8, or a control character (U+0080 to U+009F). */
+static size_t utf8_length(const unsigned char *text)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = *text < 0x80 ? 1 : *text >= 0xf0 ? 4 : *text >= 0xe0 ? 3 : 2;
+    uint32_t code = len == 1 ? *text : *text & (0x7fu >> len);
+
+    if (*text >= 0xf8 || (*text >= 0x80 && *text < 0xc0))
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (text[i] & 0x3f);
+    }
+    if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+        return 0;
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) ? 0 : len;
+}
+
+static int check_reason(struct conf_reader *reader, const char *text)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t len;
+
+    for (; *p; p += len) {
+        len = utf8_length(p);
+        if (len == 0)
+            return asock_conf_refuse(reader, "the reason is no UTF-8 text");
+    }
+    if (p == (const unsigned char *)text || p - (const unsigned char *)text > POLICY_REASON_MAX)
+        return asock_conf_refuse(reader, "the reason has not 1 to %u octets", POLICY_REASON_MAX);
+    return 0;
+}
+
+/* From the first '"'; what is before it stays in text. */
+static int take_reason(struct conf_reader *reader, char *text, struct policy_rule *rule)
+{
+    char *begin = strchr(text, '"'), *end;
+    int r;
+
+    if (!begin)
+        return 0;
+    end = strchr(begin + 1, '"');
+    if (!end || end[1] || begin == text || begin[-1] != ' ')
+        return asock_conf_refuse(reader, "the reason is one text in \"\", and the last thing");
+    if (rule->is_allow)
+        return asock_conf_refuse(reader, "reasons are for Deny=");
+    *begin = *end = '\0';
+    r = check_reason(reader, begin + 1);
+    if (r < 0)
+        return r;
+    rule->reason = copy_text(begin + 1);
+    return rule->reason ? 0 : -ENOMEM;
+}
+
+/* ---- the whole ---- */
+
+static uint32_t add_hash(uint32_t hash, const void *data, size_t len)
+{
+    const uint8_t *octets = data;
+
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ octets[i]) * 16777619u; /* FNV-1a */
+    return hash;
+}
+
+static void set_hash(struct policy_rule *rule)
+{
+    uint32_t hash = add_hash(2166136261u, rule->net, sizeof(rule->net));
+    struct policy_name name;
+
+    hash = add_hash(hash, &rule->first, sizeof(rule->first));
+    hash = add_hash(hash, &rule->last, sizeof(rule->last));
+    policy_name_init(&name, rule->name);
+    rule->name_hash = name.tails[0];
+    rule->name_len = (uint8_t)name.len;
+    rule->hash = add_hash(hash, &rule->name_hash, sizeof(rule->name_hash));
+}
+
+static char *next_token(char **rest)
+{
+    char *token;
+
+    *rest += strspn(*rest, " ");
+    token = strsep(rest, " ");
+    if (!*rest)
+        *rest = token + strlen(token);
+    return token;
+}
+
+static int parse_tokens(struct conf_reader *reader, char *text, bool has_services,
+                        struct policy_rule *rule)
+{
+    char *protocol = next_token(&text), *host = next_token(&text), *ports = next_token(&text);
+    char *flag;
+    int r;
+
+    if (!*ports)
+        return asock_conf_refuse(reader, "a rule is: protocol host port [flags] [\"reason\"]");
+    if (strcmp(protocol, "tcp") != 0)
+        return asock_conf_refuse(reader, "unknown protocol \"%s\": only tcp", protocol);
+    r = parse_host(reader, host, rule);
+    if (r == 0)
+        r = parse_ports(reader, ports, has_services, rule);
+    while (r == 0 && *(flag = next_token(&text)))
+        r = parse_flag(reader, flag, rule);
+    return r;
+}
+
+int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,
+                      bool has_services, struct policy_rule *ret)
+{
+    char text[CONF_LINE_MAX + 1];
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->is_allow = is_allow;
+    ret->line = reader->line;
+    strcpy(text, value);
+    r = take_reason(reader, text, ret);
+    if (r == 0)
+        r = parse_tokens(reader, text, has_services, ret);
+    if (r < 0)
+        policy_rule_deinit(ret);
+    else
+        set_hash(ret);
+    return r;
+}
+
+void policy_rule_deinit(struct policy_rule *rule)
+{
+    rule->name = mem_free(rule->name);
+    rule->reason = mem_free(rule->reason);
+}
+
+bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b)
+{
+    if (a->hash != b->hash || a->host != b->host || a->first != b->first || a->last != b->last)
+        return false;
+    if (a->name)
+        return strcmp(a->name, b->name) == 0;
+    return a->family == b->family && a->prefix == b->prefix &&
+           memcmp(a->net, b->net, sizeof(a->net)) == 0;
+}
+
+static uint8_t lower(char c)
+{
+    return (uint8_t)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+}
+
+void policy_name_init(struct policy_name *name, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+
+    if (len > HOST_TEXT_MAX + 1)
+        len = 0;
+    name->text = text;
+    name->len = len;
+    name->tails[len] = 2166136261u;
+    for (; len > 0; len--)
+        name->tails[len - 1] = (name->tails[len] ^ lower(text[len - 1])) * 16777619u;
+}
+
+static bool has_tail(const struct policy_name *name, const struct policy_rule *rule)
+{
+    size_t at = name->len - rule->name_len;
+
+    return name->tails[at] == rule->name_hash && strcasecmp(name->text + at, rule->name) == 0;
+}
+
+bool policy_rule_has_name(const struct policy_rule *rule, const struct policy_name *name)
+{
+    switch (rule->host) {
+    case RULE_ANY:
+        return true;
+    case RULE_NAME:
+        return name->len == rule->name_len && has_tail(name, rule);
+    case RULE_SUFFIX:
+        return name->len > rule->name_len && has_tail(name, rule);
+    case RULE_NET:
+        break;
+    }
+    return false;
+}
+
+bool policy_rule_has_address(const struct policy_rule *rule, const struct policy_address *addr)
+{
+    if (rule->host == RULE_ANY)
+        return true;
+    return rule->host == RULE_NET &&
+           policy_address_within(addr, rule->family, rule->net, rule->prefix);
+}

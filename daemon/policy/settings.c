@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "daemon/core/limits.h"
+#include "daemon/policy/address.h"
+#include "daemon/policy/file.h"
+
+/* ---- [Limits] ---- */
+
+static const struct limit_key {
+    const char *name;
+    bool is_size;
+    uint64_t min, max;
+} limit_keys[POLICY_LIMIT_COUNT] = {
+    [POLICY_LIMIT_CLIENTS] = {"Clients", false, 1, LIMIT_CLIENTS_MOST},
+    [POLICY_LIMIT_SOCKETS] = {"Sockets", false, LIMIT_SOCKETS_LEAST, LIMIT_SOCKETS_MOST},
+    [POLICY_LIMIT_OPS] = {"Ops", false, LIMIT_OPS_LEAST, LIMIT_OPS_MOST},
+    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", false, LIMIT_SOCKET_OPS_LEAST, LIMIT_OPS_MOST},
+    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MOST},
+    [POLICY_LIMIT_QUEUED] = {"Queued", true, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MOST},
+    [POLICY_LIMIT_SHARED_MEMORY] = {"SharedMemory", true, 0, UINT64_C(1) << 40},
+    [POLICY_LIMIT_BUFFERS] = {"Buffers", false, 0, LIMIT_BUFFERS},
+    [POLICY_LIMIT_KERNEL_BUFFERS] = {"KernelBuffers", true, 0, UINT64_C(1) << 40},
+    [POLICY_LIMIT_CONNECTS_PER_SECOND] = {"ConnectsPerSecond", false, 1, 1000000},
+    [POLICY_LIMIT_RESOLUTIONS] = {"Resolutions", false, 1, 65536},
+    [POLICY_LIMIT_LINGER] = {"LingerMax", false, 0, LIMIT_SOCKETS_MOST},
+};
+
+static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
+                       const struct conf_item *item)
+{
+    const struct limit_key *key;
+    unsigned int i = 0;
+    int r;
+
+    while (i < POLICY_LIMIT_COUNT && strcmp(limit_keys[i].name, item->key) != 0)
+        i++;
+    if (i == POLICY_LIMIT_COUNT)
+        return asock_conf_refuse(reader, "unknown key %s= in [Limits]", item->key);
+    if (limits->set & 1u << i)
+        return asock_conf_refuse(reader, "%s= for the second time", item->key);
+    key = &limit_keys[i];
+    r = key->is_size ? asock_conf_size(item->value, key->min, key->max, &limits->value[i])
+                     : asock_conf_number(item->value, key->min, key->max, &limits->value[i]);
+    if (r == -ERANGE)
+        return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name,
+                                 item->value, key->min, key->max);
+    if (r < 0)
+        return asock_conf_refuse(reader, "%s=%s is no %s", key->name, item->value,
+                                 key->is_size ? "size (digits, then K, M, G or nothing)"
+                                              : "number");
+    limits->set |= 1u << i;
+    return 0;
+}
+
+/* ---- [Audit] ---- */
+
+static int parse_audit(enum policy_audit *audit, struct conf_reader *reader,
+                       const struct conf_item *item)
+{
+    static const char *const values[] = {
+        [POLICY_AUDIT_NO] = "no",
+        [POLICY_AUDIT_YES] = "yes",
+        [POLICY_AUDIT_REQUIRED] = "required",
+    };
+
+    if (strcmp(item->key, "Audit") != 0)
+        return asock_conf_refuse(reader, "unknown key %s= in [Audit]", item->key);
+    if (*audit != POLICY_AUDIT_UNSET)
+        return asock_conf_refuse(reader, "Audit= for the second time");
+    for (enum policy_audit i = POLICY_AUDIT_NO; i <= POLICY_AUDIT_REQUIRED; i++) {
+        if (strcmp(item->value, values[i]) == 0)
+            *audit = i;
+    }
+    if (*audit == POLICY_AUDIT_UNSET)
+        return asock_conf_refuse(reader, "Audit=%s: no, yes or required", item->value);
+    return 0;
+}
+
+/* ---- [Egress] ---- */
+
+static bool has_v4(const struct policy_egress *egress)
+{
+    return egress->source4.s_addr != INADDR_ANY;
+}
+
+static bool has_v6(const struct policy_egress *egress)
+{
+    return !IN6_IS_ADDR_UNSPECIFIED(&egress->source6);
+}
+
+/* What an interface may have, and what can be bound to without saying which interface's it is. */
+static bool can_be_source(int family, const void *octets, unsigned int len)
+{
+    struct policy_address addr = {.family = family};
+    uint8_t class;
+
+    memcpy(addr.octets, octets, len);
+    class = policy_address_class(&addr);
+    return class != POLICY_NEVER && !(family == AF_INET6 && class == POLICY_LINKLOCAL);
+}
+
+static int add_source(struct policy_egress *egress, struct conf_reader *reader, const char *text)
+{
+    struct in6_addr in6;
+    struct in_addr in;
+
+    if (inet_pton(AF_INET, text, &in) == 1 && can_be_source(AF_INET, &in, 4) && !has_v4(egress)) {
+        egress->source4 = in;
+        return 0;
+    }
+    if (inet_pton(AF_INET6, text, &in6) == 1 && can_be_source(AF_INET6, &in6, 16) &&
+        !IN6_IS_ADDR_V4MAPPED(&in6) && !has_v6(egress)) {
+        egress->source6 = in6;
+        return 0;
+    }
+    return asock_conf_refuse(
+        reader, "\"%s\": Source= takes one address of each family, and none with a scope", text);
+}
+
+static int parse_source(struct policy_egress *egress, struct conf_reader *reader, const char *value)
+{
+    char text[CONF_LINE_MAX + 1], *save = NULL, *token;
+    int r = 0;
+
+    if (egress->has_source)
+        return asock_conf_refuse(reader, "Source= for the second time");
+    strcpy(text, value);
+    for (token = strtok_r(text, " ", &save); token && r == 0; token = strtok_r(NULL, " ", &save))
+        r = add_source(egress, reader, token);
+    egress->has_source = true;
+    return r;
+}
+
+static int parse_device(struct policy_egress *egress, struct conf_reader *reader, const char *value)
+{
+    if (egress->device[0])
+        return asock_conf_refuse(reader, "Device= for the second time");
+    if (strlen(value) >= sizeof(egress->device) || strpbrk(value, " /:") ||
+        strcmp(value, ".") == 0 || strcmp(value, "..") == 0)
+        return asock_conf_refuse(reader, "\"%s\" cannot be a device's name", value);
+    strcpy(egress->device, value);
+    return 0;
+}
+
+static int parse_egress(struct policy_egress *egress, struct conf_reader *reader,
+                        const struct conf_item *item)
+{
+    if (strcmp(item->key, "Source") == 0)
+        return parse_source(egress, reader, item->value);
+    if (strcmp(item->key, "Device") == 0)
+        return parse_device(egress, reader, item->value);
+    return asock_conf_refuse(reader, "unknown key %s= in [Egress]", item->key);
+}
+
+/* ---- all three ---- */
+
+int policy_settings_parse(struct policy_settings *settings, struct conf_reader *reader,
+                          const struct conf_item *item)
+{
+    if (strcmp(item->section, "Limits") == 0)
+        return parse_limit(&settings->limits, reader, item);
+    if (strcmp(item->section, "Audit") == 0)
+        return parse_audit(&settings->audit, reader, item);
+    return parse_egress(&settings->egress, reader, item);
+}
+
+static void merge_limits(struct policy_limits *limits, const struct policy_limits *more)
+{
+    for (unsigned int i = 0; i < POLICY_LIMIT_COUNT; i++) {
+        if (!(more->set & ~limits->set & 1u << i))
+            continue;
+        limits->set |= 1u << i;
+        limits->value[i] = more->value[i];
+    }
+}
+
+void policy_settings_merge(struct policy_settings *settings, const struct policy_settings *more)
+{
+    merge_limits(&settings->limits, &more->limits);
+    if (settings->audit == POLICY_AUDIT_UNSET)
+        settings->audit = more->audit;
+    if (!settings->egress.device[0])
+        memcpy(settings->egress.device, more->egress.device, sizeof(more->egress.device));
+    if (!settings->egress.has_source && more->egress.has_source) {
+        settings->egress.has_source = true;
+        settings->egress.source4 = more->egress.source4;
+        settings->egress.source6 = more->egress.source6;
+    }
+}

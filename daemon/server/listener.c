@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: readable -> accept -> who is it -> a session.
+ * Failures: too many sessions (the client is told, and closed); no descriptor (the spare one is given
+ * up for as long as it takes to accept the client and turn it away: a connection that stays in the
+ * backlog would make the loop spin; a control session gets the spare one for good); not even that
+ * (the listener rests for a while).
+ */
+#include "daemon/server/listener.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "daemon/verbs/dispatch.h"
+#include "daemon/identity/identity.h"
+#include "daemon/core/quota.h"
+#include "proto/codec.h"
+#include "proto/errors.h"
+
+static void open_spare(struct listeners *ls)
+{
+    if (ls->spare < 0)
+        ls->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void close_spare(struct listeners *ls)
+{
+    if (ls->spare >= 0)
+        close(ls->spare);
+    ls->spare = -1;
+}
+
+static bool may_log(const struct listeners *ls, uint64_t *last)
+{
+    uint64_t now = ls->worker->clock();
+
+    if (*last && now - *last < LISTENER_LOG_MS)
+        return false;
+    *last = now ? now : 1;
+    return true;
+}
+
+/* A client that gets no session is told why, if its socket takes it at once. */
+static void refuse(int fd, uint32_t error, const char *text)
+{
+    struct reply reply = {.kind = KIND_EVENT, .error = error, .body = BODY_EVENT};
+    uint8_t frame[CODEC_REPLY_MAX + CODEC_TEXT_MAX];
+    size_t text_len = strlen(text);
+    long n;
+
+    reply.event = EVENT_SESSION_ENDED;
+    n = asock_codec_encode_reply(&reply, (uint32_t)text_len, frame, CODEC_REPLY_MAX);
+    if (n > 0 && text_len <= CODEC_TEXT_MAX) {
+        memcpy(frame + n, text, text_len);
+        (void)!send(fd, frame, (size_t)n + text_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    close(fd);
+}
+
+static uint32_t *count_of(struct listeners *ls, enum listener_kind kind)
+{
+    return kind == LISTENER_CONTROL ? &ls->controls : &ls->clients;
+}
+
+static void on_session_gone(struct session *s)
+{
+    struct listeners *ls = s->on_gone_data;
+
+    (*count_of(ls, s->kind))--;
+}
+
+/* Before anybody looks who it is: the administrator's few places, and what a flood leaves of the clients'. */
+static bool has_room(const struct listener *l)
+{
+    if (l->kind == LISTENER_CONTROL)
+        return l->listeners->controls < LIMIT_CONTROL_SESSIONS;
+    return quota_room(l->quota, QUOTA_CLIENTS) > 0;
+}
+
+static void turn_away(struct listener *l, int fd, const char *why)
+{
+    if (may_log(l->listeners, &l->listeners->full_logged))
+        log_warning("listener %s: clients are turned away: %s", l->name, why);
+    refuse(fd, ERR_NO_BUFFER_SPACE, why);
+}
+
+/* It came, said nothing, and went: nobody needs to know who it was. */
+static bool has_left(int fd)
+{
+    uint8_t octet;
+
+    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void admit(struct listener *l, int fd)
+{
+    struct session_config config = {
+        .worker = l->listeners->worker,
+        .kind = l->kind,
+        .listener = l->name,
+        .quota = l->quota,
+        .dispatch = dispatch_frame,
+        .on_gone = on_session_gone,
+        .on_gone_data = l->listeners,
+    };
+    char why[SESSION_WHY_MAX] = "the daemon is out of memory";
+    struct session *s;
+    struct peer peer;
+
+    if (!has_room(l)) {
+        turn_away(l, fd, "the listener has as many clients as it may have");
+        return;
+    }
+    if (has_left(fd) || peer_read(fd, &peer) < 0) {
+        close(fd);
+        return;
+    }
+    if (session_new(&config, fd, &peer, why, &s) < 0) {
+        peer_deinit(&peer);
+        turn_away(l, fd, why);
+        return;
+    }
+    (*count_of(l->listeners, l->kind))++;
+    log_debug("session %llu: pid %d, uid %u, listener %s", (unsigned long long)s->id,
+              (int)s->peer.pid, (unsigned int)s->peer.uid, l->name);
+}
+
+static int accept_fd(struct listener *l)
+{
+    int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+/* At the descriptor limit. 1: a client was dealt with, 0: none was there, -errno: it cannot be. */
+static int accept_with_spare(struct listener *l)
+{
+    struct listeners *ls = l->listeners;
+    int fd;
+
+    ls->worker->stats.accept_stalls++;
+    if (may_log(ls, &ls->stall_logged))
+        log_warning("listener %s: out of descriptors, clients are turned away", l->name);
+    open_spare(ls);
+    close_spare(ls);
+    fd = accept_fd(l);
+    if (fd >= 0 && l->kind == LISTENER_CONTROL)
+        admit(l, fd);
+    else if (fd >= 0)
+        refuse(fd, ERR_NO_BUFFER_SPACE, "the daemon is out of descriptors");
+    open_spare(ls);
+    if (fd >= 0)
+        return 1;
+    return fd == -EAGAIN ? 0 : fd;
+}
+
+/* 1: a client was dealt with, 0: none was there, -errno. */
+static int accept_one(struct listener *l)
+{
+    int fd = accept_fd(l);
+
+    if (fd >= 0) {
+        admit(l, fd);
+        /* A control session may have taken it in a time of need. */
+        open_spare(l->listeners);
+        return 1;
+    }
+    switch (fd) {
+    case -EAGAIN:
+        return 0;
+    case -EINTR:
+    case -ECONNABORTED:
+        return 1;
+    case -EMFILE:
+    case -ENFILE:
+        return accept_with_spare(l);
+    default:
+        return fd;
+    }
+}
+
+static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct listener *l = io->data;
+    int r;
+
+    (void)events;
+    /*
+     * One for a turn. To look up who it is takes as long as hundreds of requests; those of others
+     * need not wait for a whole flood of clients, and another turn costs next to nothing beside it.
+     */
+    r = accept_one(l);
+    if (r >= 0)
+        return;
+    if (may_log(l->listeners, &l->listeners->stall_logged))
+        log_warning("listener %s: accept: %s", l->name, strerror(-r));
+    ev_io_stop(loop, &l->io);
+    ev_timer_set(&l->pause, LISTENER_PAUSE, 0.);
+    ev_timer_start(loop, &l->pause);
+}
+
+static void on_pause_over(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct listener *l = timer->data;
+
+    (void)events;
+    open_spare(l->listeners);
+    ev_io_start(loop, &l->io);
+}
+
+static bool has_name(const struct listeners *ls, const char *name)
+{
+    list_for_each (&ls->list, it) {
+        if (strcmp(container_of(it, struct listener, node)->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
+                  const char *path)
+{
+    struct listener *l;
+
+    if (ls->count >= LISTENERS_MAX)
+        return -E2BIG;
+    if (strlen(name) >= sizeof(l->name) || (path && strlen(path) >= sizeof(l->path)))
+        return -ENAMETOOLONG;
+    if (has_name(ls, name))
+        return -EEXIST;
+    l = mem_zalloc(1, sizeof(*l));
+    if (!l)
+        return -ENOMEM;
+    if (kind == LISTENER_CLIENT) {
+        l->quota = quota_child(ls->worker->quota, QUOTA_LISTENER, name);
+        if (!l->quota) {
+            mem_free(l);
+            return -ENOMEM;
+        }
+    }
+    l->listeners = ls;
+    l->kind = kind;
+    strcpy(l->name, name);
+    strcpy(l->path, path ? path : "");
+    l->fd = fd;
+    ev_io_init(&l->io, on_readable, fd, EV_READ);
+    l->io.data = l;
+    ev_timer_init(&l->pause, on_pause_over, 0., 0.);
+    l->pause.data = l;
+    ev_io_start(ls->worker->loop, &l->io);
+    list_append(&ls->list, &l->node);
+    ls->count++;
+    return 0;
+}
+
+static void listener_free(struct listener *l)
+{
+    struct ev_loop *loop = l->listeners->worker->loop;
+
+    ev_io_stop(loop, &l->io);
+    ev_timer_stop(loop, &l->pause);
+    if (l->path[0])
+        unlink(l->path);
+    close(l->fd);
+    list_remove(&l->node);
+    l->listeners->count--;
+    quota_unref(l->quota);
+    mem_free(l);
+}
+
+void listeners_close(struct listeners *ls)
+{
+    list_for_each_safe (&ls->list, it) {
+        listener_free(container_of(it, struct listener, node));
+    }
+}
+
+bool listeners_are_polled(const struct listeners *ls)
+{
+    list_for_each (&ls->list, it) {
+        const struct listener *l = container_of(it, struct listener, node);
+
+        if (!ev_is_active(&l->io) && !ev_is_active(&l->pause))
+            return false;
+    }
+    return true;
+}
+
+int listeners_init(struct listeners *ls, struct worker *w)
+{
+    memset(ls, 0, sizeof(*ls));
+    list_init(&ls->list);
+    ls->worker = w;
+    ls->spare = ls->lock_fd = -1;
+    open_spare(ls);
+    return ls->spare < 0 ? -errno : 0;
+}
+
+void listeners_deinit(struct listeners *ls)
+{
+    if (!ls->worker)
+        return;
+    assert(ls->clients == 0 && ls->controls == 0);
+    listeners_close(ls);
+    close_spare(ls);
+    if (ls->lock_fd >= 0)
+        close(ls->lock_fd);
+    ls->lock_fd = -1;
+    ls->worker = NULL;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_LISTENER_H
+#define ASOCKD_LISTENER_H
+
+/*
+ * The Unix sockets that clients connect to, and the way from there into a session. Which listener a
+ * client came by decides what it may ask for.
+ */
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/server/listener_spec.h"
+#include "daemon/core/loop.h"
+#include "daemon/session/session.h"
+
+/* Connections that wait to be accepted; the kernel caps it at net.core.somaxconn. */
+#define LISTENER_BACKLOG 4096
+/* How long a listener rests when not even the spare descriptor helps, in seconds. */
+#define LISTENER_PAUSE 0.25
+/* One line per cause and minute, however many clients are turned away. */
+#define LISTENER_LOG_MS 60000u
+
+/* Sessions and descriptors of the whole daemon. */
+struct listeners {
+    struct list list; /* struct listener */
+    struct worker *worker;
+    unsigned int count;
+    int spare;                  /* held back for accept(2) at the descriptor limit; -1: used up */
+    int lock_fd;                /* of the runtime directory; -1: none */
+    uint32_t clients, controls; /* sessions; what clients may have is their quotas' matter */
+    uint64_t full_logged, stall_logged; /* when; 0: never */
+};
+
+struct listener {
+    struct list node; /* listeners->list */
+    struct listeners *listeners;
+    enum listener_kind kind;
+    char name[LISTENER_NAME_MAX + 1];
+    struct quota *quota;             /* of its clients; NULL: it is the control listener */
+    char path[LISTENER_PATH_OCTETS]; /* ours to unlink; "": not ours */
+    int fd;
+    struct ev_io io;
+    struct ev_timer pause;
+};
+
+/* 0 or -errno. */
+int listeners_init(struct listeners *ls, struct worker *w);
+/* Closes what is open, unlinks what is ours. No session may be left. */
+void listeners_deinit(struct listeners *ls);
+
+/*
+ * Takes fd, which listens, on success. path NULL: somebody else's to unlink. 0, -ENOMEM,
+ * -ENAMETOOLONG, -E2BIG: LISTENERS_MAX, -EEXIST: there is one of that name.
+ */
+int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
+                  const char *path);
+/* Nobody is let in any more. Sessions stay. */
+void listeners_close(struct listeners *ls);
+/* Each of them is being polled, or rests for a reason. */
+bool listeners_are_polled(const struct listeners *ls);
+
+/*
+ * Makes the clients' listeners and DIR/control.sock, under a lock on DIR/asockd.lock. Without any specs
+ * the one clients' listener is "default". 0, or -errno after a message to the log: -EADDRINUSE when
+ * another daemon has them.
+ */
+int listeners_bind(struct listeners *ls, const char *dir, const struct listener_spec *specs,
+                   unsigned int count);
+/*
+ * Takes the service manager's descriptors. Their count, or -errno after a message to the log: also
+ * when specs name what is not among them, or say what is the socket unit's to say.
+ */
+int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
+                             unsigned int count);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_NOTIFY_H
+#define ASOCKD_NOTIFY_H
+
+/*
+ * What the service manager is told, see sd_notify(3). Nothing where there is none, or without
+ * libsystemd.
+ */
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/server/listener.h"
+#include "daemon/core/loop.h"
+
+/* How often STATUS= is looked at, in seconds. */
+#define NOTIFY_STATUS_PERIOD 5.
+
+struct notifier {
+    struct worker *worker;
+    const struct listeners *listeners;
+    struct ev_timer status;
+    struct ev_timer watchdog;
+    struct task proof;         /* of a whole turn */
+    unsigned int turns_to_go;  /* before WATCHDOG=1 */
+    uint32_t clients, sockets; /* told last */
+};
+
+/* READY=1, and STATUS= and WATCHDOG=1 from then on. */
+void notifier_start(struct notifier *n, struct worker *w, const struct listeners *ls);
+/* RELOADING=1, and READY=1 behind it, whatever became of it. */
+void notifier_reloading(struct notifier *n);
+void notifier_reloaded(struct notifier *n);
+/* STOPPING=1. */
+void notifier_stop(struct notifier *n);
+/* Accepts one that was never started. */
+void notifier_deinit(struct notifier *n);
+
+#endif

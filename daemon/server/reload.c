@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: read the files, load the policy, hand both to whom they concern; connects in progress are
+ * judged anew, connections that are up are counted, or ended where that was asked for.
+ * Failures: a file that cannot be read or taken, no memory: everything stays as it was, and whoever
+ * asked is told why.
+ */
+#include "daemon/server/reload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon/server/notify.h"
+#include "daemon/names/resolver.h"
+#include "daemon/server/server.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/verbs.h"
+
+static void judge_connection(struct sock *sock, bool close, struct reload_report *report)
+{
+    if (sock_judge(sock).is_allowed)
+        return;
+    if (!close) {
+        report->denied++;
+        return;
+    }
+    report->closed++;
+    sock->is_outlawed = true;
+    sock_kill(sock);
+}
+
+/* It may be gone afterwards. */
+static void judge_sock(struct sock *sock, bool close, struct reload_report *report)
+{
+    if (sock->connect)
+        report->cancelled += connect_judge_again(sock->connect);
+    else
+        judge_connection(sock, close, report);
+}
+
+static void judge_session(struct session *s, bool close, struct reload_report *report)
+{
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock)
+            judge_sock(s->slots[id].sock, close, report);
+    list_for_each_safe (&s->lingering, it) {
+        judge_sock(container_of(it, struct sock, node), close, report);
+    }
+}
+
+/* Every view first: what ends one connect may start another's attempt. */
+static void put_in_force(struct worker *w, struct policy *policy, bool close,
+                         struct reload_report *report)
+{
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        policy_view_replace(s->view, policy, &s->peer, s->listener);
+    }
+    policy_unref(w->policy);
+    w->policy = policy;
+    /* The memory of a session goes in a later task: the list stays as it is. */
+    list_for_each (&w->sessions, it)
+        judge_session(container_of(it, struct session, node), close, report);
+}
+
+int reload_load_policy(const struct server_config *config, char ret_error[static POLICY_ERROR_MAX],
+                       struct policy **ret)
+{
+    return policy_load(&config->policy, ret_error, ret);
+}
+
+void reload_tell_policy(const struct policy_source *source, const struct policy *policy)
+{
+    if (source->base == POLICY_ANY)
+        log_warning("--allow-any: every client may connect to every address");
+    else if (source->base == POLICY_PUBLIC)
+        log_notice("--allow-public: every client may connect to globally reachable addresses");
+    else if (policy_file_count(policy) == 0)
+        log_warning("%s has no policy file: everything is denied", source->dir);
+    else
+        log_info("policy: %zu files", policy_file_count(policy));
+}
+
+static int read_all(struct reload *reload, const struct server_config **ret, struct policy **policy,
+                    struct reload_report *report)
+{
+    struct worker *w = reload->worker;
+    int r = reload->source.read(reload->source.data, ret, report->error);
+
+    if (r == 0)
+        r = reload_load_policy(*ret, report->error, policy);
+    if (r < 0)
+        return r;
+    r = resolver_set_servers(w->resolver, (*ret)->servers);
+    if (r < 0) {
+        snprintf(report->error, sizeof(report->error), "name servers \"%s\": %s",
+                 (*ret)->servers ? (*ret)->servers : "",
+                 r == -EINVAL ? "not \"address[:port],...\"" : strerror(-r));
+        *policy = policy_unref(*policy);
+    }
+    return r;
+}
+
+static void log_report(const struct reload_report *report)
+{
+    log_notice("reloaded: %u connects cancelled, %u connections ended, "
+               "%u that would be denied now go on",
+               (unsigned int)report->cancelled, (unsigned int)report->closed,
+               (unsigned int)report->denied);
+}
+
+int reload_run(struct reload *reload, bool close, struct reload_report *ret)
+{
+    const struct server_config *config;
+    struct policy *policy;
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    if (reload->notifier)
+        notifier_reloading(reload->notifier);
+    r = read_all(reload, &config, &policy, ret);
+    if (r < 0) {
+        reload->worker->stats.reloads_failed++;
+        log_error("reload: %s; all stays as it was", ret->error);
+    } else {
+        reload->worker->limits = config->limits;
+        if (reload->worker->audit)
+            audit_set_mode(reload->worker->audit, config->audit.mode);
+        if (reload->source.taken)
+            reload->source.taken(reload->source.data);
+        put_in_force(reload->worker, policy, close, ret);
+        reload->worker->stats.reloads++;
+        reload_tell_policy(&config->policy, policy);
+        log_report(ret);
+    }
+    if (reload->notifier)
+        notifier_reloaded(reload->notifier);
+    return r;
+}

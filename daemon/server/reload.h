@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_RELOAD_H
+#define ASOCKD_RELOAD_H
+
+/*
+ * Configuration and policy anew, while everything runs. All or nothing: until every file has been read
+ * and found good nothing changes, and from then on nothing can fail.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "daemon/core/loop.h"
+#include "daemon/policy/policy.h"
+
+struct notifier;
+struct server_config;
+
+/* Where the configuration comes from. */
+struct reload_source {
+    /* The files as they are now; what it gives lives until the next call. -errno with a text. */
+    int (*read)(void *data, const struct server_config **ret,
+                char ret_error[static CONF_ERROR_MAX]);
+    /* What was read last is in force; may be NULL. */
+    void (*taken)(void *data);
+    void *data;
+};
+
+struct reload {
+    struct worker *worker;
+    struct notifier *notifier; /* NULL: nobody is told */
+    struct reload_source source;
+};
+
+struct reload_report {
+    char error[CONF_ERROR_MAX]; /* of a failure: "path:line: what is wrong" */
+    uint32_t cancelled;         /* connects in progress that lost their name or an attempt */
+    uint32_t denied;            /* connections that would not be allowed any more, and live on */
+    uint32_t closed;            /* those that were ended */
+};
+
+/* Policy of a configuration. 0, or -errno with a text. */
+int reload_load_policy(const struct server_config *config, char ret_error[static POLICY_ERROR_MAX],
+                       struct policy **ret);
+
+/* To the log: what is in force. */
+void reload_tell_policy(const struct policy_source *source, const struct policy *policy);
+
+/* close: end the connections that would not be allowed any more. 0; -errno: all is as before. */
+int reload_run(struct reload *reload, bool close, struct reload_report *ret);
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: raise the descriptor limit, share it out, open the listeners, give up every right that
+ * is not needed any more, say READY, run; on a signal close the listeners, end the sessions, wait
+ * until their sockets have closed, return.
+ * Failures: whatever cannot be had at the start ends it with a message; sockets that are not closed
+ * STOP_PATIENCE after the signal, or at a second one, are reset.
+ */
+#include "daemon/server/server.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon/server/admin.h"
+#include "daemon/core/limits.h"
+#include "daemon/server/listener.h"
+#include "daemon/net/tcp.h"
+#include "daemon/server/notify.h"
+#include "daemon/session/op.h"
+#include "daemon/policy/policy.h"
+#include "daemon/policy/learn.h"
+#include "daemon/core/quota.h"
+#include "daemon/server/reload.h"
+#include "daemon/names/resolver.h"
+#include "daemon/server/hardening.h"
+#include "daemon/session/session.h"
+#include "daemon/wire/shm_buffer.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+
+#define STOP_PATIENCE 0.7 /* seconds: the stop as a whole has one */
+#define STOP_PERIOD 0.01  /* between two looks at what is left */
+
+struct server {
+    const struct server_config *config;
+    struct worker worker;
+    struct listeners listeners;
+    struct notifier notifier;
+    struct reload reload;
+    struct ev_signal interrupt, terminate, hang_up, user;
+    struct ev_timer stop; /* looks whether all has gone */
+    ev_tstamp stop_until; /* then what is left is reset */
+};
+
+/* ---- stop ---- */
+
+static void abort_sockets(struct server *server)
+{
+    struct worker *w = &server->worker;
+
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        list_for_each_safe (&s->lingering, sock) {
+            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
+        }
+    }
+    list_for_each_safe (&w->drains, sock) {
+        sock_abort(container_of(sock, struct sock, node));
+    }
+}
+
+static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct server *server = timer->data;
+    struct worker *w = &server->worker;
+
+    (void)events;
+    if (ev_now(loop) >= server->stop_until)
+        abort_sockets(server);
+    if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
+        return;
+    /* Their ends are recorded now. */
+    audit_stop(w->audit);
+    if (audit_is_idle(w->audit) || ev_now(loop) >= server->stop_until + AUDIT_STOP_MS / 1000.)
+        worker_stop(w);
+}
+
+static void begin_stop(struct server *server, int signal_number)
+{
+    struct worker *w = &server->worker;
+
+    log_notice("asockd stops: %s", strsignal(signal_number));
+    w->is_stopping = true;
+    server->stop_until = ev_now(w->loop) + STOP_PATIENCE;
+    notifier_stop(&server->notifier);
+    listeners_close(&server->listeners);
+    /* The memory of a session goes in a later task: the list stays as it is. */
+    list_for_each (&w->sessions, it) {
+        session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
+                    "the daemon stops");
+    }
+    ev_timer_set(&server->stop, STOP_PERIOD, STOP_PERIOD);
+    ev_timer_start(w->loop, &server->stop);
+}
+
+static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+
+    (void)events;
+    if (server->worker.is_stopping)
+        server->stop_until = ev_now(loop);
+    else
+        begin_stop(server, watcher->signum);
+}
+
+/* ---- other signals ---- */
+
+static void on_hang_up(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+    struct reload_report report; /* the log has it too, and there is nobody else to tell */
+
+    (void)loop;
+    (void)events;
+    if (!server->worker.is_stopping)
+        reload_run(&server->reload, false, &report);
+}
+
+static void on_user_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+
+    (void)loop;
+    (void)events;
+    server->config->on_user_signal();
+}
+
+static void watch_signal(struct server *server, struct ev_signal *watcher, int number,
+                         void (*callback)(struct ev_loop *, struct ev_signal *, int))
+{
+    ev_signal_init(watcher, callback, number);
+    watcher->data = server;
+    ev_signal_start(server->worker.loop, watcher);
+}
+
+static void watch_signals(struct server *server)
+{
+    signal(SIGPIPE, SIG_IGN);
+    watch_signal(server, &server->interrupt, SIGINT, on_stop_signal);
+    watch_signal(server, &server->terminate, SIGTERM, on_stop_signal);
+    watch_signal(server, &server->hang_up, SIGHUP, on_hang_up);
+    if (server->config->on_user_signal)
+        watch_signal(server, &server->user, SIGUSR2, on_user_signal);
+}
+
+static void unwatch_signals(struct server *server)
+{
+    struct ev_loop *loop = server->worker.loop;
+
+    ev_signal_stop(loop, &server->interrupt);
+    ev_signal_stop(loop, &server->terminate);
+    ev_signal_stop(loop, &server->hang_up);
+    ev_signal_stop(loop, &server->user);
+}
+
+/* ---- descriptors ---- */
+
+int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
+{
+    uint64_t kept = FDS_RESERVED + FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS;
+
+    if (limit < kept + 4 * FDS_PER_SESSION)
+        return -EMFILE;
+    limit -= kept;
+    ret->clients = clients;
+    /* Sessions without a descriptor left for their sockets would be of no use. */
+    if (clients > limit / 2 / FDS_PER_SESSION)
+        ret->clients = (uint32_t)(limit / 2 / FDS_PER_SESSION);
+    limit -= (uint64_t)FDS_PER_SESSION * ret->clients;
+    ret->sockets = limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
+    return 0;
+}
+
+static uint64_t raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    if (limit.rlim_cur < limit.rlim_max) {
+        rlim_t before = limit.rlim_cur;
+
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+            log_warning("RLIMIT_NOFILE stays at %llu: %s", (unsigned long long)before,
+                        strerror(errno));
+            limit.rlim_cur = before;
+        }
+    }
+    return limit.rlim_cur;
+}
+
+/* What is left when the listeners have theirs. */
+static int plan_descriptors(const struct server *server, uint64_t limit,
+                            struct descriptor_shares *ret)
+{
+    const struct server_config *config = server->config;
+    uint64_t used = server->listeners.count;
+    int r = server_share_descriptors(limit > used ? limit - used : 0, config->clients, ret);
+
+    if (r < 0) {
+        log_error("asockd: %llu descriptors (RLIMIT_NOFILE) are too few",
+                  (unsigned long long)limit);
+        return r;
+    }
+    if (ret->clients < config->clients)
+        log_notice("%llu descriptors (RLIMIT_NOFILE) suffice for %u clients only",
+                   (unsigned long long)limit, (unsigned int)ret->clients);
+    return 0;
+}
+
+/* ---- quotas ---- */
+
+/* A quarter of the machine's memory: what is queued, and as much for other things, leaves it a half. */
+static uint64_t memory_share(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 4 : 0;
+}
+
+static uint64_t at_least(uint64_t value, uint64_t least)
+{
+    return value < least ? least : value;
+}
+
+/* The kernel's own limit holds for what is configured, too. */
+static uint64_t buffers_of(const struct server_config *config,
+                           const struct descriptor_shares *shares)
+{
+    uint64_t mappings = shared_count_most();
+    uint64_t buffers = at_least(shares->sockets / 16, LIMIT_TOTAL_BUFFERS_LEAST);
+
+    if (config->total_buffers)
+        buffers = config->total_buffers;
+    return buffers > mappings ? mappings : buffers;
+}
+
+static void set_quotas(struct worker *w, const struct server_config *config,
+                       const struct descriptor_shares *shares)
+{
+    /* An eighth of the descriptors is kept for sockets that nobody has an id of. */
+    uint64_t kept = shares->sockets / 8;
+    uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_LEAST);
+    uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_LEAST);
+    uint64_t buffers = buffers_of(config, shares);
+    uint64_t rest = shares->sockets - kept > buffers ? shares->sockets - kept - buffers : 0;
+    uint64_t sockets = at_least(rest, LIMIT_TOTAL_SOCKETS_LEAST);
+    uint64_t queued = at_least(memory_share(), LIMIT_TOTAL_QUEUED_LEAST);
+
+    quota_limit(w->quota, QUOTA_CLIENTS, shares->clients);
+    quota_limit(w->quota, QUOTA_HELLOS, config->hellos);
+    quota_limit(w->quota, QUOTA_SOCKETS, config->total_sockets ? config->total_sockets : sockets);
+    quota_limit(w->quota, QUOTA_BUFFERS, buffers);
+    quota_limit(w->quota, QUOTA_LINGERS, lingers);
+    quota_limit(w->quota, QUOTA_ATTEMPTS, attempts);
+    quota_limit(w->quota, QUOTA_LOOKUPS, RESOLVER_LOOKUPS_MAX);
+    quota_limit(w->quota, QUOTA_OPS, config->total_ops);
+    quota_limit(w->quota, QUOTA_KERNEL, config->total_kernel);
+    quota_limit(w->quota, QUOTA_QUEUED, config->total_queued ? config->total_queued : queued);
+    quota_limit(w->quota, QUOTA_SHARED, config->total_shared ? config->total_shared : queued);
+}
+
+/* ---- start ---- */
+
+/* A bad file does not keep the daemon from starting: it denies, and can be told to read it again. */
+static struct policy *load_policy(const struct server_config *config)
+{
+    char error[POLICY_ERROR_MAX];
+    struct policy *policy;
+    int r = reload_load_policy(config, error, &policy);
+
+    if (r == 0) {
+        reload_tell_policy(&config->policy, policy);
+        return policy;
+    }
+    log_error("%s", error);
+    log_error("the policy could not be read: everything is denied");
+    return policy_new(POLICY_DENY);
+}
+
+static int init_worker(struct server *server)
+{
+    const struct server_config *config = server->config;
+    struct resolver_options options = {.servers = config->servers};
+    struct worker *w = &server->worker;
+    int r;
+
+    r = worker_init(w, NULL);
+    if (r < 0) {
+        log_error("asockd: event loop: %s", strerror(-r));
+        return r;
+    }
+    w->policy = load_policy(config);
+    w->learn = learn_new();
+    if (!w->policy || !w->learn) {
+        log_error("asockd: out of memory");
+        return -ENOMEM;
+    }
+    server->reload = (struct reload){w, &server->notifier, config->source};
+    w->reload = &server->reload;
+    r = audit_new(w, &config->audit, &w->audit);
+    if (r < 0)
+        return r;
+    w->limits = config->limits;
+    netsock_buffer_limits(&w->buffers);
+    w->hello_ms = 1000 * config->hello_seconds;
+    w->inspect = &admin_inspect_ops;
+    r = resolver_new(w->loop, &options, &w->resolver);
+    if (r == -EINVAL)
+        log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
+    else if (r < 0)
+        log_error("asockd: resolver: %s", strerror(-r));
+    return r;
+}
+
+static int open_listeners(struct server *server)
+{
+    const struct server_config *config = server->config;
+    struct listeners *ls = &server->listeners;
+    int r;
+
+    r = listeners_init(ls, &server->worker);
+    if (r < 0) {
+        log_error("asockd: /dev/null: %s", strerror(-r));
+        return r;
+    }
+    r = listeners_take_activated(ls, config->listeners, config->listener_count);
+    if (r != 0)
+        return r;
+    return listeners_bind(ls, config->runtime_dir, config->listeners, config->listener_count);
+}
+
+static int server_init(struct server *server, const struct server_config *config)
+{
+    uint64_t limit = raise_descriptor_limit();
+    struct descriptor_shares shares;
+    int r;
+
+    memset(server, 0, sizeof(*server));
+    server->config = config;
+    ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
+    server->stop.data = server;
+    r = init_worker(server);
+    if (r >= 0)
+        r = open_listeners(server);
+    if (r >= 0)
+        r = plan_descriptors(server, limit, &shares);
+    if (r < 0)
+        return r;
+    server->worker.fds_max = shares.sockets;
+    set_quotas(&server->worker, config, &shares);
+    watch_signals(server);
+    if (config->without_filter)
+        return 0;
+    return sandbox_enter(server->listeners.lock_fd >= 0);
+}
+
+static void server_deinit(struct server *server)
+{
+    struct worker *w = &server->worker;
+
+    if (!w->loop)
+        return;
+    notifier_deinit(&server->notifier);
+    unwatch_signals(server);
+    ev_timer_stop(w->loop, &server->stop);
+    listeners_deinit(&server->listeners);
+    w->resolver = resolver_free(w->resolver);
+    w->policy = policy_unref(w->policy);
+    w->learn = learn_free(w->learn);
+    w->audit = audit_free(w->audit);
+    op_free_spares(w);
+    worker_deinit(w);
+}
+
+int server_run(const struct server_config *config)
+{
+    struct server server;
+    int r;
+
+    r = server_init(&server, config);
+    if (r >= 0) {
+        log_notice("asockd " PACKAGE_VERSION " runs: %u listeners, %u clients, %u sockets",
+                   server.listeners.count,
+                   (unsigned int)quota_usage(server.worker.quota, QUOTA_CLIENTS).most,
+                   (unsigned int)server.worker.fds_max);
+        notifier_start(&server.notifier, &server.worker, &server.listeners);
+        worker_run(&server.worker);
+    }
+    server_deinit(&server);
+    return r;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SERVER_H
+#define ASOCKD_SERVER_H
+
+/* The daemon as a whole: a worker, listeners, signals, the service manager. */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/audit/audit.h"
+#include "daemon/core/loop.h"
+#include "daemon/policy/policy.h"
+#include "daemon/server/reload.h"
+
+struct listener_spec;
+
+struct server_config {
+    const char
+        *runtime_dir; /* where the sockets are made, unless the service manager hands them in */
+    struct policy_source policy;
+    struct audit_config audit;
+    struct limits limits;           /* of a session */
+    uint32_t clients;               /* sessions on all client listeners */
+    uint32_t hellos, hello_seconds; /* of them before Hello, and for how long */
+    uint64_t total_sockets; /* promised to all sessions; 0: as many as there are descriptors */
+    uint64_t total_ops;
+    uint64_t total_kernel;       /* octets */
+    uint64_t total_queued;       /* octets; 0: a part of the machine's memory */
+    uint64_t total_shared;       /* the same */
+    uint64_t total_buffers;      /* 0: a part of the descriptors */
+    const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */
+    struct reload_source source; /* of a reload */
+    const struct listener_spec *listeners; /* clients' listeners; none: "default" */
+    unsigned int listener_count;
+    bool without_filter;          /* --seccomp=off */
+    void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
+};
+
+/* How RLIMIT_NOFILE is shared out. Session: its socket and its pidfd. */
+#define FDS_PER_SESSION 2u
+
+struct descriptor_shares {
+    uint32_t clients; /* sessions on client listeners */
+    uint32_t sockets; /* network sockets, and buffers */
+};
+
+/* -EMFILE: too few for anything. */
+int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret);
+
+/*
+ * Runs until it is told to stop; 0 then, or -errno after a message to the log. One per process: it
+ * handles signals, takes the service manager's descriptors and raises RLIMIT_NOFILE.
+ */
+int server_run(const struct server_config *config);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_COMPLETE_H
+#define ASOCKD_COMPLETE_H
+
+#include <stdint.h>
+
+#include "daemon/session/op.h"
+
+/*
+ * The only way out of an op: success, error, cancel, timeout, close, denial. Takes it out of its
+ * queue, gives back what it held, and sends its reply or leaves it for when there is room. The op is
+ * gone for the caller; so may be whatever else waited on the same socket.
+ */
+void complete(struct op *op, uint32_t error);
+
+/*
+ * The same for a receive whose len octets were read behind `gap` octets of session_reserve()'s place.
+ */
+void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len);
+
+/* The deadline of every op ends here. */
+void complete_timed_out(struct deadline *deadline);
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/session/op.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+const char *op_state_name(enum op_state state)
+{
+    static const char *const names[] = {"free", "taken", "queued", "done"};
+
+    return names[state];
+}
+
+void op_move(struct op *op, enum op_state to)
+{
+    static const uint8_t allowed[] = {
+        [OP_FREE] = 1 << OP_TAKEN,
+        [OP_TAKEN] = 1 << OP_QUEUED | 1 << OP_DONE | 1 << OP_FREE,
+        [OP_QUEUED] = 1 << OP_DONE,
+        [OP_DONE] = 1 << OP_FREE,
+    };
+
+    assert(allowed[op->state] & 1 << to);
+    op->state = (uint8_t)to;
+}
+
+struct op *op_new(struct worker *w)
+{
+    struct op *op = list_first(&w->spare_ops, struct op, node);
+
+    if (op) {
+        list_remove(&op->node);
+        w->spare_op_count--;
+        memset(op, 0, sizeof(*op));
+    } else {
+        op = mem_zalloc(1, sizeof(*op));
+        if (!op)
+            return NULL;
+    }
+    list_init(&op->node);
+    op_move(op, OP_TAKEN);
+    return op;
+}
+
+void op_free(struct worker *w, struct op *op)
+{
+    if (!op)
+        return;
+    assert(!list_is_linked(&op->node));
+    assert(!op->deadline);
+    assert(!op->slices.first);
+    if (op->class && op->class->cleanup)
+        op->class->cleanup(op);
+    op_move(op, OP_FREE);
+    if (w->spare_op_count < LIMIT_OPS_SPARE) {
+        list_prepend(&w->spare_ops, &op->node); /* what is in the cache goes first */
+        w->spare_op_count++;
+    } else {
+        mem_free(op);
+    }
+}
+
+/* Spare ones are linked by the node of the timer that is not set. */
+static struct op_deadline *spare_deadline(struct worker *w)
+{
+    return list_first(&w->spare_deadlines, struct op_deadline, deadline.timer.node);
+}
+
+static void keep_deadline(struct worker *w, struct op_deadline *d)
+{
+    list_append(&w->spare_deadlines, &d->deadline.timer.node);
+    w->spare_deadline_count++;
+}
+
+static struct op_deadline *take_deadline(struct worker *w)
+{
+    struct op_deadline *d = spare_deadline(w);
+
+    list_remove(&d->deadline.timer.node);
+    w->spare_deadline_count--;
+    return d;
+}
+
+bool op_reserve_deadline(struct worker *w)
+{
+    struct op_deadline *d;
+
+    if (spare_deadline(w))
+        return true;
+    d = mem_zalloc(1, sizeof(*d));
+    if (!d)
+        return false;
+    keep_deadline(w, d);
+    return true;
+}
+
+void op_set_deadline(struct worker *w, struct op *op, uint32_t timeout_ms,
+                     void (*expired)(struct deadline *deadline))
+{
+    op->deadline = take_deadline(w);
+    op->deadline->op = op;
+    deadline_init(&op->deadline->deadline, expired);
+    worker_set_deadline(w, &op->deadline->deadline, timeout_ms);
+}
+
+void op_unset_deadline(struct worker *w, struct op *op)
+{
+    if (!op->deadline)
+        return;
+    deadline_unset(&op->deadline->deadline);
+    if (w->spare_deadline_count < LIMIT_OPS_SPARE)
+        keep_deadline(w, op->deadline);
+    else
+        mem_free(op->deadline);
+    op->deadline = NULL;
+}
+
+/* ---- chunks: of 64 octets, 128, ... up to a frame's payload, so that pieces of all lengths use them again ---- */
+
+#define CHUNK_LEAST 64u
+_Static_assert(CHUNK_LEAST << (CHUNK_ORDERS - 1) >= FRAME_PAYLOAD_MAX, "no chunk for a payload");
+
+static unsigned int order_of(uint32_t octets)
+{
+    unsigned int order = 0;
+
+    while (CHUNK_LEAST << order < octets)
+        order++;
+    return order;
+}
+
+static struct chunk *take_spare(struct worker *w, unsigned int order)
+{
+    struct chunk *chunk = w->spare_chunks[order];
+
+    if (!chunk)
+        return NULL;
+    w->spare_chunks[order] = chunk->next;
+    w->spare_chunk_octets -= chunk->capacity;
+    return chunk;
+}
+
+static void free_spare_chunks(struct worker *w)
+{
+    for (unsigned int order = 0; order < CHUNK_ORDERS; order++)
+        while (w->spare_chunks[order])
+            mem_free(take_spare(w, order));
+}
+
+void op_free_spares(struct worker *w)
+{
+    struct op *op;
+
+    while ((op = list_first(&w->spare_ops, struct op, node))) {
+        list_remove(&op->node);
+        mem_free(op);
+    }
+    w->spare_op_count = 0;
+    while (spare_deadline(w))
+        mem_free(take_deadline(w));
+    free_spare_chunks(w);
+    slices_free_spares(w);
+}
+
+static struct chunk *chunk_new(struct worker *w, uint32_t octets)
+{
+    unsigned int order = order_of(octets);
+    struct chunk *chunk = take_spare(w, order);
+    uint32_t capacity = CHUNK_LEAST << order;
+
+    if (chunk)
+        return chunk;
+    chunk = mem_alloc(sizeof(*chunk) + capacity);
+    if (chunk)
+        chunk->capacity = capacity;
+    return chunk;
+}
+
+int op_append_chunk(struct worker *w, struct op *op, const uint8_t *data, uint32_t len,
+                    uint32_t done)
+{
+    struct chunk *chunk;
+
+    if (done == len)
+        return 0;
+    chunk = chunk_new(w, len);
+    if (!chunk)
+        return -ENOMEM;
+    chunk->next = NULL;
+    chunk->start = done;
+    chunk->end = len;
+    memcpy(chunk->data + done, data + done, len - done);
+    if (op->send.last)
+        op->send.last->next = chunk;
+    else
+        op->send.first = chunk;
+    op->send.last = chunk;
+    return 0;
+}
+
+void op_drop_chunks(struct worker *w, struct op *op)
+{
+    while (op->send.first) {
+        struct chunk *chunk = op->send.first;
+
+        op->send.first = chunk->next;
+        op_drop_chunk(w, chunk);
+    }
+    op->send.last = NULL;
+}
+
+static bool has_room_for_spare(const struct worker *w, const struct chunk *chunk)
+{
+    return chunk->capacity <= LIMIT_CHUNKS_SPARE - w->spare_chunk_octets;
+}
+
+/* Those of other sizes make room for what is sent now. */
+void op_drop_chunk(struct worker *w, struct chunk *chunk)
+{
+    unsigned int order = order_of(chunk->capacity);
+
+    for (unsigned int i = CHUNK_ORDERS; i-- > 0;)
+        while (i != order && w->spare_chunks[i] && !has_room_for_spare(w, chunk))
+            mem_free(take_spare(w, i));
+    if (!has_room_for_spare(w, chunk)) {
+        mem_free(chunk);
+        return;
+    }
+    chunk->next = w->spare_chunks[order];
+    w->spare_chunks[order] = chunk;
+    w->spare_chunk_octets += chunk->capacity;
+}

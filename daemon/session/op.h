@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_OP_H
+#define ASOCKD_OP_H
+
+/*
+ * One request in progress. It is in one queue of its socket (or of its session), has one owner, and
+ * ends in one place: complete().
+ *
+ *      FREE --take--> TAKEN --queue--> QUEUED --complete--> DONE --reply sent--> FREE
+ *                       |                                    ^
+ *                       +-------------complete---------------+
+ *
+ * step() is called when the op is first in its queue and something may go on; it completes the op, or
+ * returns 0 and leaves word what it waits for (sock_want_*).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/session/inspect.h"
+#include "daemon/core/loop.h"
+#include "daemon/wire/shm_buffer.h"
+#include "proto/codec.h"
+
+struct op;
+struct session;
+struct sock;
+struct connect;
+struct session_buffer;
+struct reply;
+
+enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
+
+struct op_class {
+    const char *name;
+    bool leaves_with_others;     /* a send: its octets may go to the kernel with those around it */
+    int (*step)(struct op *op);  /* 1: ended, or has more to do at once; 0: waits */
+    void (*stop)(struct op *op); /* nothing of it goes on: called when it ends; may be NULL */
+    void (*cleanup)(struct op *op); /* gives back what the op holds; may be NULL */
+    /* What the reply holds beyond error, bytes and flags; may be NULL. */
+    void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);
+};
+
+/* Payload that the kernel has not taken yet. */
+struct chunk {
+    struct chunk *next;
+    uint32_t start, end;
+    uint32_t capacity;
+    uint8_t data[];
+};
+
+/* Apart from the op: those that wait for long mostly have none. */
+struct op_deadline {
+    struct deadline deadline;
+    struct op *op;
+};
+
+struct op {
+    struct list node;             /* queue of the socket or session; done list */
+    struct op_deadline *deadline; /* while QUEUED, if the client asked for one; else NULL */
+    struct op *hash_next;         /* session's table of tokens */
+    const struct op_class *class;
+    struct session *session; /* NULL: nobody waits for the reply any more */
+    struct sock *sock;       /* NULL: none, or gone */
+    struct slices slices;    /* by reference: what is still to be sent, or filled */
+    uint64_t token;
+    uint64_t bytes;      /* moved so far; the result */
+    const char *text;    /* why it failed, for people; static or the cleanup's */
+    uint32_t send_freed; /* told in the reply */
+    uint32_t ops_freed;  /* told in the reply */
+    uint32_t socket_id;  /* told in the reply */
+    uint8_t verb;
+    uint8_t state; /* enum op_state */
+    uint8_t error;
+    uint8_t reply_flags;
+    bool errors_only;
+    bool ends_sending; /* a SHUTDOWN of the sending side */
+    bool is_counted;   /* against the limits of ops */
+    bool is_reference; /* its octets are the slices' */
+    bool has_begun;    /* something of it may have reached the kernel, or its time is up (S30) */
+    union {
+        struct {
+            uint64_t total;    /* octets of the whole op */
+            uint64_t received; /* of them from the client so far */
+            struct chunk *first, *last;
+            struct connect *connect; /* of a CONNECT, whose data is a send too; else NULL */
+        } send;
+        struct {
+            uint64_t length;
+            uint32_t flags;
+            struct segment shot; /* of a multishot: its last octets; length 0: none */
+        } receive;
+        struct {
+            int64_t number;
+            struct endpoint *endpoint; /* NULL: the number is the value */
+            struct octets *octets;     /* NULL: no payload */
+        } value;
+        struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
+        struct session_buffer *unregister; /* waits until this has gone */
+        struct {
+            struct inspect_cursor cursor; /* where the next record is looked for */
+        } inspect;
+    };
+};
+
+/* A reply's payload that was made when the op ran. */
+struct octets {
+    size_t len;
+    uint8_t data[];
+};
+
+/* Allowed moves of the state; asserts. */
+void op_move(struct op *op, enum op_state to);
+const char *op_state_name(enum op_state state);
+
+/* From, and back to, the worker's spare ones. op_new: NULL without memory. */
+struct op *op_new(struct worker *w);
+void op_free(struct worker *w, struct op *op);
+void op_free_spares(struct worker *w);
+
+/* Before a request is taken: its op may have a deadline. False: no memory. */
+bool op_reserve_deadline(struct worker *w);
+/* Uses what was reserved. */
+void op_set_deadline(struct worker *w, struct op *op, uint32_t timeout_ms,
+                     void (*expired)(struct deadline *deadline));
+void op_unset_deadline(struct worker *w, struct op *op); /* if it has one */
+static inline struct op *op_of_deadline(struct deadline *deadline)
+{
+    return container_of(deadline, struct op_deadline, deadline)->op;
+}
+
+/*
+ * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. Of len octets
+ * the first `done` are not needed any more; room is made for all, so that the next frame's fit too.
+ */
+int op_append_chunk(struct worker *w, struct op *op, const uint8_t *data, uint32_t len,
+                    uint32_t done);
+void op_drop_chunks(struct worker *w, struct op *op);
+void op_drop_chunk(struct worker *w, struct chunk *chunk);
+
+#endif

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SESSION_H
+#define ASOCKD_SESSION_H
+
+/*
+ * A client's connection: its identity, its limits, its sockets by id, its ops by token, and the way
+ * its replies go. Frames are handed to the dispatcher that the session was made with.
+ *
+ * Nothing grows without bound: a request is taken only while there is room for its reply, results
+ * that find no room wait in their ops, and ops are limited.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/core/loop.h"
+#include "daemon/session/op.h"
+#include "daemon/identity/identity.h"
+#include "daemon/wire/transport.h"
+#include "proto/codec.h"
+
+struct session;
+struct sock;
+struct frame;
+struct policy_view;
+struct quota;
+struct shared;
+
+enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
+
+struct session_slot {
+    struct sock *sock;
+    uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
+};
+
+struct session_buffer {
+    struct shared *shared; /* NULL: the id is free */
+    struct op *unregister; /* completes when it has gone; NULL: nobody waits */
+};
+
+/* Where a session's frames go. 0, or -EPROTO with session->why set: the session ends. */
+typedef int (*dispatch_fn)(struct session *s, const struct frame *frame);
+
+/* Of what a session holds, that which is promised to it as long as it lives. */
+struct held {
+    uint64_t sockets, ops, queued;
+    bool is_client; /* one of QUOTA_CLIENTS */
+    bool is_mute;   /* one of QUOTA_HELLOS */
+};
+
+struct session {
+    struct list node; /* worker->sessions */
+    struct worker *worker;
+    struct transport transport;
+    struct peer peer;
+    struct policy_view *view; /* what policy says about it */
+    enum listener_kind kind;
+    char listener[32]; /* its name */
+    char name[CODEC_NAME_MAX + 1];
+    uint64_t id, created; /* id: never used twice */
+    dispatch_fn dispatch;
+    void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
+    void *on_gone_data;
+    struct task run, gone;   /* run: more input than one turn's share */
+    struct task report_task; /* SEND_ROOM is due */
+    struct task rows_task;   /* more rows than one turn's share */
+    struct deadline retry;   /* no memory for the next op */
+    struct deadline hello;   /* until it has to be said */
+
+    struct limits limits;
+    struct session_slot *slots; /* limits.sockets + 1 of them; [0] is unused */
+    uint32_t slot_count, socket_count;
+    struct quota *quota; /* what it holds is charged to; NULL: a control session */
+    struct held held;
+    struct list lingering; /* sockets without an id whose queued sends still go out */
+
+    struct op **tokens; /* hash table, token_buckets of them, a power of two */
+    uint32_t token_buckets;
+    uint32_t op_count;           /* counted ops in progress */
+    struct op *spare;            /* for the next request: no request fails for want of an op */
+    struct list done;            /* ops whose replies found no room */
+    struct list streams;         /* LIST: ops that tell a record at a time */
+    uint32_t stream_count, rows; /* rows: told since rows_task ran */
+
+    uint64_t queued;                     /* octets of sends that the kernel has not taken */
+    uint64_t unreported, unreported_ops; /* of the freed octets and ops, not yet told */
+    struct list report;                  /* sockets with something unreported */
+    struct list room_waiters;            /* sockets whose receive waits for room */
+
+    struct sock *together;          /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t together_octets;       /* of them */
+    uint32_t last_sent;             /* socket of the last SEND of this input */
+    uint32_t held_id;               /* socket whose completion may wait for the next one */
+    uint32_t eager_misses;          /* looks in vain, in a row */
+    struct backoff eager;           /* of looking at once for an awaited answer */
+    struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
+    uint32_t buffer_count;
+    uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
+    int unread_fd;               /* the session has ended, and they are not fetched; -1: none */
+    uint64_t shared;             /* octets of all buffers */
+
+    bool has_hello;   /* requests are allowed */
+    bool only_hello;  /* nothing but HELLO and RESTRICT so far: it may be repeated */
+    bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */
+    bool input_ended; /* end of stream behind what is in the transport */
+    bool is_pumping;  /* session_pump() is on the stack */
+    const char *why;  /* text of a protocol error */
+    uint64_t bytes_in, bytes_out; /* of all its sockets, closed ones included */
+    uint64_t ops_done;
+};
+
+struct session_config {
+    struct worker *worker;
+    enum listener_kind kind;
+    const char *listener;
+    struct quota *quota; /* of the listener; NULL: the daemon's. A control session has none. */
+    dispatch_fn dispatch;
+    void (*on_gone)(struct session *s); /* may be NULL */
+    void *on_gone_data;
+};
+
+/* Octets of the text that says why a client gets no session, or not the limits it needs. */
+#define SESSION_WHY_MAX 256u
+
+/*
+ * Takes fd (non-blocking) and what peer holds, on success. -ENOMEM, or -EDQUOT: ret_why says whose share
+ * of what is used up. The session frees itself when it has ended.
+ */
+int session_new(const struct session_config *config, int fd, struct peer *peer,
+                char ret_why[static SESSION_WHY_MAX], struct session **ret);
+
+/*
+ * Ends it: with an error the client is told why, as its last frame. Sockets close by S42. The
+ * memory goes in a later task.
+ */
+void session_end(struct session *s, uint32_t error, const char *text);
+
+/* A socket or a buffer has left; the last one lets a session that has ended go. */
+void session_part_left(struct session *s);
+
+/* Slots and tables for the granted limits. -ENOMEM: as before. */
+int session_grant(struct session *s, const struct limits *limits);
+
+/* What Hello asks for; 0: nothing. */
+struct ask {
+    uint32_t sockets, ops;
+    uint64_t send_window, queued_max;
+};
+
+/*
+ * session_quota.c: the session's place in the tree, and what it is promised. Each -EDQUOT comes with a
+ * text; after it the session has less than the least, and must end.
+ */
+int session_quota_enter(struct session *s, struct quota *listener,
+                        char ret_why[static SESSION_WHY_MAX]);
+int session_quota_grant(struct session *s, const struct ask *ask,
+                        char ret_why[static SESSION_WHY_MAX], struct limits *ret);
+void session_quota_said_hello(struct session *s);
+/* It has ended: what lingers stays charged, a client it is no more. */
+void session_quota_end(struct session *s);
+void session_quota_leave(struct session *s);
+
+struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
+struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
+
+/* Charged and made, not yet sent. 0; -EDQUOT: too many octets; -EMFILE: buffers; -ENOMEM; other -errno. */
+int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
+struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
+void session_release_buffers(struct session *s);
+void session_leave_transport(struct session *s); /* closes, when no descriptor is on its way */
+/* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
+int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
+
+/* The op for the request being dispatched; there always is one. */
+struct op *session_take_op(struct session *s);
+struct op *session_find_op(struct session *s, uint64_t token);
+void session_hash_op(struct session *s, struct op *op);
+void session_unhash_op(struct session *s, struct op *op);
+
+/* The same place as transport_reserve() for a receive of up to `want` octets; NULL: wait for room. */
+uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret_len);
+/* A reply whose payload_len octets lie behind `gap` octets of the reserved place. */
+void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
+                    size_t payload_len);
+/* Sends now, or false: no room. Payload is copied. */
+bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
+                        uint32_t payload_len);
+/* For how many replies there is room, at most `want`; 0: wait for room. */
+unsigned int session_reply_room(struct session *s, unsigned int want);
+void session_fill_reply(const struct op *op, struct reply *ret); /* of any verb's completion */
+/* The reply of an op in OP_DONE: now, or when there is room. */
+void session_reply_op(struct session *s, struct op *op);
+/* Room for replies, or for another receive, may be there: everything that waits for it goes on. */
+void session_pump(struct session *s);
+/* Some octets or ops of sock are free, and no reply says so yet. */
+void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops);
+void session_run_reports(struct task *task);
+void session_run_rows(struct task *task);
+
+#endif

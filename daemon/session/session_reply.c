@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Replies of a session. A reply goes into the transport's output at once where it has room; else its
+ * op waits in session->done, and reading stops until the client has read.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "daemon/session/session.h"
+#include "daemon/wire/shm_buffer.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+#include "proto/frame.h"
+
+/* Below this much room a receive waits: small pieces would cost more messages than they save time. */
+#define RECEIVE_ROOM (16u * 1024u)
+
+/* parcel NULL: no descriptor goes with it. */
+static bool send_reply(struct session *s, const struct reply *reply, const void *payload,
+                       uint32_t payload_len, struct parcel *parcel)
+{
+    uint8_t *place;
+    long n;
+
+    if (s->has_ended)
+        return true;
+    place = transport_reserve(&s->transport, CODEC_REPLY_MAX + payload_len);
+    if (!place)
+        return false;
+    n = asock_codec_encode_reply(reply, payload_len, place, CODEC_REPLY_MAX);
+    assert(n > 0);
+    if (payload_len > 0)
+        memcpy(place + n, payload, payload_len);
+    if (parcel)
+        transport_commit_parcel(&s->transport, (size_t)n + payload_len, parcel);
+    else
+        transport_commit(&s->transport, (size_t)n + payload_len);
+    return true;
+}
+
+bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
+                        uint32_t payload_len)
+{
+    return send_reply(s, reply, payload, payload_len, NULL);
+}
+
+void session_fill_reply(const struct op *op, struct reply *ret)
+{
+    memset(ret, 0, offsetof(struct reply, body));
+    ret->body = BODY_NONE;
+    ret->kind = KIND_COMPLETION;
+    ret->op = op->token;
+    ret->socket = op->socket_id;
+    ret->error = op->error;
+    ret->flags = op->reply_flags;
+    ret->bytes = op->bytes;
+    ret->send_freed = op->send_freed;
+    ret->ops_freed = op->ops_freed;
+}
+
+static bool try_reply(struct session *s, struct op *op)
+{
+    struct reply reply;
+    const void *payload = NULL;
+    uint32_t payload_len = 0;
+
+    session_fill_reply(op, &reply);
+    if (op->class && op->class->fill)
+        op->class->fill(op, &reply, &payload, &payload_len);
+    if (op->error && op->text) {
+        payload = op->text;
+        payload_len = (uint32_t)strnlen(op->text, CODEC_TEXT_MAX);
+    }
+    if (reply.descriptors == 0)
+        return session_send_reply(s, &reply, payload, payload_len);
+    if (!send_reply(s, &reply, payload, payload_len, &op->parcel_of->parcel))
+        return false;
+    op->parcel_of = NULL; /* the transport's from here on */
+    return true;
+}
+
+void session_reply_op(struct session *s, struct op *op)
+{
+    if (s->has_ended || (list_is_empty(&s->done) && try_reply(s, op)))
+        op_free(s->worker, op);
+    else
+        list_append(&s->done, &op->node);
+}
+
+uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret_len)
+{
+    size_t room;
+
+    if (!list_is_empty(&s->done)) {
+        transport_wait_room(&s->transport);
+        return NULL;
+    }
+    room = transport_room(&s->transport, want + gap);
+    /* Without memory for a block the small buffer has to do. */
+    if (room < gap + want && room < gap + RECEIVE_ROOM && !transport_is_idle(&s->transport)) {
+        transport_wait_room(&s->transport);
+        return NULL;
+    }
+    *ret_len = room - gap < want ? room - gap : want;
+    return transport_reserve(&s->transport, gap + *ret_len);
+}
+
+unsigned int session_reply_room(struct session *s, unsigned int want)
+{
+    size_t room = 0;
+
+    if (list_is_empty(&s->done))
+        room = transport_room(&s->transport, (size_t)want * CODEC_REPLY_MAX) / CODEC_REPLY_MAX;
+    if (room == 0)
+        transport_wait_room(&s->transport);
+    return room < want ? (unsigned int)room : want;
+}
+
+void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
+                    size_t payload_len)
+{
+    uint8_t head[CODEC_REPLY_MAX];
+    long n = asock_codec_encode_reply(reply, (uint32_t)payload_len, head, sizeof(head));
+
+    assert(n > 0);
+    if ((size_t)n != gap)
+        memmove(place + n, place + gap, payload_len);
+    memcpy(place, head, (size_t)n);
+    transport_commit(&s->transport, (size_t)n + payload_len);
+}
+
+static bool flush_done(struct session *s)
+{
+    struct op *op;
+
+    while ((op = list_first(&s->done, struct op, node))) {
+        if (!try_reply(s, op))
+            return false;
+        list_remove(&op->node);
+        op_free(s->worker, op);
+    }
+    return true;
+}
+
+/* 1: told, 0: no room. */
+static bool report(struct session *s, struct sock *sock)
+{
+    struct reply reply = {.kind = KIND_EVENT, .socket = sock->id, .body = BODY_EVENT};
+
+    const char *text = sock->owes_killed ? sock_killed_text(sock) : "";
+
+    reply.event = sock->owes_killed ? EVENT_KILLED : EVENT_SEND_ROOM;
+    reply.error = sock->owes_killed ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;
+    reply.send_freed = sock->send_freed;
+    reply.ops_freed = sock->ops_freed;
+    if (!session_send_reply(s, &reply, text, (uint32_t)strlen(text)))
+        return false;
+    sock->owes_killed = false;
+    s->unreported -= sock->send_freed;
+    s->unreported_ops -= sock->ops_freed;
+    sock->send_freed = 0;
+    sock->ops_freed = 0;
+    list_remove(&sock->report);
+    return true;
+}
+
+/*
+ * A client that shares its session's room among sockets gives each at most half of what is free, so it
+ * stops with a third of the room in use at the earliest. From a quarter on nothing freed stays untold
+ * while the client may be waiting for it.
+ */
+static bool is_tight(const struct session *s)
+{
+    return s->queued + s->unreported >= s->limits.queued_max / 4 ||
+           s->op_count + s->unreported_ops >= s->limits.ops / 4;
+}
+
+static bool is_due(const struct session *s, const struct sock *sock)
+{
+    /* One without an id sends no more: its last replies tell. */
+    if (sock->id == 0)
+        return false;
+    return sock->owes_killed || sock->send_freed >= s->limits.send_window / 2 ||
+           sock->ops_freed >= s->limits.socket_ops / 2 || (sock->queued == 0 && is_tight(s));
+}
+
+/* Many sockets, each below its half, must not use up what the session has. */
+static bool all_are_due(const struct session *s)
+{
+    return s->unreported >= s->limits.queued_max / 4 || s->unreported_ops >= s->limits.ops / 4;
+}
+
+static bool flush_reports(struct session *s)
+{
+    if (!list_is_empty(&s->done))
+        return false;
+    list_for_each_safe (&s->report, it) {
+        struct sock *sock = container_of(it, struct sock, report);
+
+        if (sock->id != 0 && (all_are_due(s) || is_due(s, sock)) && !report(s, sock))
+            return false;
+    }
+    return true;
+}
+
+void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops)
+{
+    sock->send_freed += (uint32_t)octets;
+    sock->ops_freed += ops;
+    s->unreported += octets;
+    s->unreported_ops += ops;
+    if (!list_is_linked(&sock->report))
+        list_append(&s->report, &sock->report);
+    if (is_due(s, sock) || all_are_due(s))
+        worker_flush_later(s->worker, &s->report_task);
+}
+
+void session_run_reports(struct task *task)
+{
+    struct session *s = container_of(task, struct session, report_task);
+
+    if (!flush_reports(s))
+        transport_wait_room(&s->transport);
+}
+
+static bool run_streams(struct session *s)
+{
+    struct op *op;
+
+    while ((op = list_first(&s->streams, struct op, node)))
+        if (op->class->step(op) == 0)
+            return false;
+    return true;
+}
+
+void session_run_rows(struct task *task)
+{
+    struct session *s = container_of(task, struct session, rows_task);
+
+    s->rows = 0;
+    session_pump(s);
+}
+
+/* Each waiter has one try: one that still finds no room is put behind the others again. */
+static void run_room_waiters(struct session *s)
+{
+    struct list waiters;
+    struct sock *sock;
+
+    list_init(&waiters);
+    list_splice(&waiters, &s->room_waiters);
+    while ((sock = list_first(&waiters, struct sock, node))) {
+        list_remove(&sock->node);
+        sock_run_receives(sock);
+    }
+}
+
+void session_pump(struct session *s)
+{
+    if (s->has_ended || s->is_pumping)
+        return;
+    s->is_pumping = true;
+    if (flush_done(s) && run_streams(s) && flush_reports(s))
+        run_room_waiters(s);
+    s->is_pumping = false;
+    /* Requests again: in the task phase, on an empty stack. */
+    worker_defer(s->worker, &s->run);
+}

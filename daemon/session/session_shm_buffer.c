@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A session's buffers: shared memory by id.
+ *
+ * Happy path: charged, made, sent with the reply; released by the client or with the session, emptied
+ * when no op uses it, and only then not charged any more. What the client has not fetched when its session
+ * ends is kept an eye on until it has, or has gone.
+ * Failures: over the session's limits, the client leaves its descriptors unread, no memory.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "daemon/session/complete.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/session.h"
+#include "daemon/wire/shm_buffer.h"
+#include "proto/errors.h"
+
+static int charge(struct session *s, uint64_t octets)
+{
+    if (quota_charge(s->quota, QUOTA_BUFFERS, 1) < 0)
+        return -EMFILE;
+    if (quota_charge(s->quota, QUOTA_SHARED, octets) < 0) {
+        quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
+        return -EDQUOT;
+    }
+    s->buffer_count++;
+    s->shared += octets;
+    return 0;
+}
+
+static void uncharge(struct session *s, uint64_t octets)
+{
+    s->buffer_count--;
+    s->shared -= octets;
+    quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
+    quota_uncharge(s->quota, QUOTA_SHARED, octets);
+}
+
+static struct session_buffer *buffer_at(struct session *s, uint32_t id)
+{
+    return s->buffers && id > 0 && id <= LIMIT_BUFFERS ? &s->buffers[id - 1] : NULL;
+}
+
+struct session_buffer *session_buffer(struct session *s, uint32_t id)
+{
+    struct session_buffer *buffer = buffer_at(s, id);
+
+    return buffer && buffer->shared && !buffer->shared->is_released ? buffer : NULL;
+}
+
+static void on_buffer_gone(struct shared *shared)
+{
+    struct session *s = shared->owner;
+    struct session_buffer *buffer = buffer_at(s, shared->id);
+    struct op *op = buffer->unregister;
+
+    uncharge(s, shared->length);
+    s->worker->buffer_count--;
+    buffer->shared = NULL;
+    if (op)
+        complete(op, ERR_SUCCESS);
+    session_part_left(s);
+}
+
+static struct session_buffer *free_buffer(struct session *s)
+{
+    if (!s->buffers)
+        s->buffers = mem_zalloc(LIMIT_BUFFERS, sizeof(*s->buffers));
+    for (uint32_t id = 1; s->buffers && id <= LIMIT_BUFFERS; id++)
+        if (!buffer_at(s, id)->shared)
+            return buffer_at(s, id);
+    return NULL;
+}
+
+/*
+ * The kernel counts descriptors in flight for all sessions together: those that a client does not fetch
+ * must not use up what others need.
+ */
+static bool may_send_descriptor(struct session *s)
+{
+    if (list_is_empty(&s->transport.parcels) && transport_is_read(s->transport.fd))
+        s->descriptors_unread = 0;
+    return s->descriptors_unread < LIMIT_BUFFERS;
+}
+
+int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
+{
+    uint64_t octets = shared_rounded(length);
+    struct session_buffer *buffer;
+    int r;
+
+    if (octets == 0)
+        return -EDQUOT;
+    if (!may_send_descriptor(s))
+        return -EMFILE;
+    r = charge(s, octets);
+    if (r < 0)
+        return r;
+    buffer = free_buffer(s);
+    r = buffer ? shared_new(s->worker, octets, ret) : -ENOMEM;
+    if (r < 0) {
+        uncharge(s, octets);
+        return r;
+    }
+    s->worker->buffer_count++;
+    s->descriptors_unread++;
+    buffer->shared = *ret;
+    buffer->unregister = NULL;
+    (*ret)->id = (uint32_t)(buffer - s->buffers) + 1;
+    (*ret)->owner = s;
+    (*ret)->on_gone = on_buffer_gone;
+    return 0;
+}
+
+void session_release_buffers(struct session *s)
+{
+    for (uint32_t id = 1; s->buffers && id <= LIMIT_BUFFERS; id++) {
+        struct session_buffer *buffer = session_buffer(s, id);
+
+        if (buffer)
+            shared_release(buffer->shared);
+    }
+}
+
+/* As long as it lasts the session counts as a client: who ends sessions by the thousand gets no more. */
+static void on_unread(struct deadline *deadline)
+{
+    struct session *s = container_of(deadline, struct session, retry);
+
+    if (!s->worker->is_stopping && !transport_is_read(s->unread_fd)) {
+        worker_set_deadline(s->worker, deadline, UNREAD_MS);
+        return;
+    }
+    close(s->unread_fd);
+    s->unread_fd = -1;
+    session_part_left(s);
+}
+
+void session_leave_transport(struct session *s)
+{
+    int fd = s->transport.fd;
+
+    if (s->descriptors_unread == 0 || s->worker->is_stopping || transport_is_read(fd)) {
+        transport_deinit(&s->transport);
+        return;
+    }
+    s->unread_fd = transport_detach(&s->transport);
+    deadline_init(&s->retry, on_unread);
+    worker_set_deadline(s->worker, &s->retry, UNREAD_MS);
+}
+
+static int take_slice(struct session *s, const struct segment *segment, struct slices *to)
+{
+    struct session_buffer *buffer = session_buffer(s, segment->buffer);
+
+    if (!buffer || segment->offset > buffer->shared->length ||
+        segment->length > buffer->shared->length - segment->offset)
+        return ERR_INVALID_ARGUMENT;
+    return slices_append(s->worker, to, buffer->shared, segment->offset, segment->length) < 0
+               ? ERR_NO_BUFFER_SPACE
+               : 0;
+}
+
+int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret)
+{
+    int err = 0;
+
+    for (uint32_t i = 0; i < segments->count && err == 0; i++)
+        err = take_slice(s, &segments->at[i], ret);
+    if (err != 0)
+        slices_drop(s->worker, ret);
+    return err;
+}

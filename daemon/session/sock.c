@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The two queues of a socket. Each direction runs its first op until it waits for the kernel, for the
+ * client or for room; an event, more input or room lets it run again.
+ */
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_send.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/session/complete.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/session.h"
+#include "proto/errors.h"
+
+const char *sock_state_name(enum sock_state state)
+{
+    static const char *const names[] = {"open",      "connecting", "connected", "failed",
+                                        "lingering", "draining",   "closed",    "killed"};
+
+    return names[state];
+}
+
+void sock_move(struct sock *sock, enum sock_state to)
+{
+    static const uint8_t allowed[] = {
+        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+        [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_KILLED |
+                            1 << SOCK_CLOSED,
+        [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
+                           1 << SOCK_CLOSED,
+        [SOCK_FAILED] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+        [SOCK_LINGERING] = 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
+        [SOCK_DRAINING] = 1 << SOCK_CLOSED,
+        [SOCK_KILLED] = 1 << SOCK_CLOSED,
+    };
+
+    assert(allowed[sock->state] & 1 << to);
+    sock->state = (uint8_t)to;
+}
+
+static void run_readable(struct sock *sock)
+{
+    bool was_guess = sock->is_guess;
+
+    sock->wants_read = sock->is_guess = false;
+    if (!list_is_empty(&sock->receives)) {
+        sock_run_receives(sock);
+        return;
+    }
+    /* Nobody asked: the data stays in the kernel, and the watcher must not fire for it again. */
+    sock->had_more = was_guess;
+    sock_update_watch(sock);
+}
+
+static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct sock *sock = io->data;
+
+    (void)loop;
+    if (sock->state == SOCK_DRAINING) {
+        sock_close_event(sock, events);
+        return;
+    }
+    if (events & EV_WRITE) {
+        sock->wants_write = false;
+        sock_run_sends(sock);
+    }
+    if (events & EV_READ && sock->state == SOCK_CONNECTED)
+        run_readable(sock);
+}
+
+static void on_gone(struct task *task)
+{
+    struct sock *sock = container_of(task, struct sock, gone);
+
+    assert(!sock->ending);
+    assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
+    assert(!sock->connect && !sock->close && sock->ns.fd < 0);
+    quota_unref(sock->quota);
+    mem_free(sock->options);
+    mem_free(sock->host);
+    mem_free(sock);
+}
+
+void sock_free_later(struct sock *sock)
+{
+    assert(!list_is_linked(&sock->node) && !list_is_linked(&sock->report));
+    task_init(&sock->gone, on_gone);
+    worker_defer(sock->worker, &sock->gone);
+}
+
+int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
+{
+    struct sock *sock = mem_zalloc(1, sizeof(*sock));
+
+    if (!sock)
+        return -ENOMEM;
+    sock->session = s;
+    sock->worker = s->worker;
+    sock->quota = s->quota ? quota_ref(s->quota) : NULL;
+    sock->id = id;
+    sock->family = (uint8_t)family;
+    sock->serial = s->worker->next_id++;
+    sock->created = s->worker->clock();
+    netsock_init(&sock->ns, on_event, sock);
+    list_init(&sock->node);
+    list_init(&sock->sends);
+    list_init(&sock->receives);
+    list_init(&sock->report);
+    s->worker->stats.sockets++;
+    *ret = sock;
+    return 0;
+}
+
+int sock_set_destination(struct sock *sock, const char *host, uint16_t port)
+{
+    size_t size = host ? strlen(host) + 1 : 0;
+    char *copy = NULL;
+
+    if (host) {
+        copy = mem_alloc(size);
+        if (!copy)
+            return -ENOMEM;
+        memcpy(copy, host, size);
+    }
+    mem_free(sock->host);
+    sock->host = copy;
+    sock->port = port;
+    return 0;
+}
+
+void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    op_move(op, OP_QUEUED);
+    session_hash_op(sock->session, op);
+    if (timeout_ms > 0)
+        op_set_deadline(sock->worker, op, timeout_ms, complete_timed_out);
+}
+
+void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    sock_hold_op(sock, op, timeout_ms);
+    list_append(&sock->sends, &op->node);
+    if (sock->session && sock->session->together == sock)
+        return; /* more is coming */
+    if (!sock->wants_write)
+        sock_run_sends(sock);
+    else
+        sock_update_watch(sock);
+}
+
+void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    sock_hold_op(sock, op, timeout_ms);
+    list_append(&sock->receives, &op->node);
+    if (!sock->wants_read && !list_is_linked(&sock->node))
+        sock_run_receives(sock);
+}
+
+static bool may_send(const struct sock *sock)
+{
+    return sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING;
+}
+
+void sock_run_sends(struct sock *sock)
+{
+    unsigned int budget = TURN_SOCKET_STEPS;
+
+    while (may_send(sock) && !list_is_empty(&sock->sends)) {
+        if (budget-- == 0) {
+            sock->wants_write = true; /* the watcher fires in the next turn */
+            break;
+        }
+        if (sock_send_step(sock) == 0)
+            break;
+    }
+    sock_update_watch(sock);
+}
+
+/*
+ * All receives were filled to the last octet: whether there is more nobody knows. Asking costs the next
+ * receive a call where there is none, waiting costs it a turn where there is; what was right the last
+ * time decides.
+ */
+static void guess_more(struct sock *sock)
+{
+    if (sock->state != SOCK_CONNECTED || sock->receive_side != SIDE_OPEN || sock->wants_read ||
+        sock->had_more || !list_is_empty(&sock->receives) || list_is_linked(&sock->node))
+        return;
+    sock->wants_read = sock->is_guess = true;
+}
+
+void sock_run_receives(struct sock *sock)
+{
+    unsigned int budget = TURN_SOCKET_STEPS;
+    struct op *op;
+
+    while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
+        if (budget-- == 0) {
+            sock->wants_read = true;
+            break;
+        }
+        if (op->class->step(op) == 0)
+            break;
+        /* A short read has emptied the kernel's queue: the watcher knows when there is more. */
+        if (sock->wants_read)
+            break;
+    }
+    guess_more(sock);
+    /* Where nobody waits, what the kernel has not been told of yet may never have to be. */
+    if (list_is_empty(&sock->receives) && !netsock_is_polled(&sock->ns, sock->worker))
+        sock->wants_read = sock->is_guess = false;
+    sock_update_watch(sock);
+}
+
+void sock_update_watch(struct sock *sock)
+{
+    int events = (sock->wants_read ? EV_READ : 0) | (sock->wants_write ? EV_WRITE : 0);
+
+    if (sock->ns.fd >= 0)
+        netsock_watch(&sock->ns, sock->worker, events);
+}
+
+void sock_connect_succeeded(struct sock *sock)
+{
+    sock_move(sock, SOCK_CONNECTED);
+    if (sock->lingers)
+        sock_move(sock, SOCK_LINGERING);
+    sock->wants_write = false;
+}
+
+static void end_list(struct list *ops, uint32_t error)
+{
+    struct op *op;
+
+    while ((op = list_first(ops, struct op, node)))
+        complete(op, error);
+}
+
+void sock_end_receives(struct sock *sock, uint32_t error)
+{
+    end_list(&sock->receives, error);
+}
+
+void sock_connect_failed(struct sock *sock)
+{
+    /* Given up just when it was answered: RST, the peer must not see an empty stream that looks whole. */
+    netsock_abort(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
+    sock->wants_read = sock->wants_write = false;
+    if (sock->state == SOCK_CONNECTING)
+        sock_move(sock, SOCK_FAILED);
+    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    sock_end_receives(sock, ERR_OPERATION_ABORTED);
+}
+
+/*
+ * Nothing behind `front` is sent: it ends with OPERATION_ABORTED (S28). What is in front was there
+ * before the hole, and still goes out.
+ */
+static void break_sends(struct sock *sock, struct list *front)
+{
+    sock->send_side = SIDE_BROKEN;
+    sock->is_incomplete = true;
+    while (front->next != &sock->sends)
+        complete(container_of(front->next, struct op, node), ERR_OPERATION_ABORTED);
+    /* What is still in front ends later than what was behind it: nothing will imply its success. */
+    list_for_each (&sock->sends, it)
+        container_of(it, struct op, node)->errors_only = false;
+    if (list_is_empty(&sock->sends))
+        sock->wants_write = false;
+    sock_update_watch(sock);
+}
+
+/* Cancelled before it began: the stream does not miss it (S30). */
+static bool was_harmless(uint32_t error, bool has_begun)
+{
+    return error == ERR_SUCCESS || (error == ERR_OPERATION_ABORTED && !has_begun);
+}
+
+static bool has_queued_shutdown(const struct sock *sock)
+{
+    list_for_each (&sock->sends, it)
+        if (container_of(it, struct op, node)->ends_sending)
+            return true;
+    return false;
+}
+
+/* One that did not come to its turn leaves the sending side as it was. */
+static void shutdown_ended(struct sock *sock, uint32_t error)
+{
+    sock->shutdown_count--;
+    if (error && sock->send_side == SIDE_SHUT && !has_queued_shutdown(sock))
+        sock->send_side = SIDE_OPEN;
+}
+
+/*
+ * Is a send that ended a hole in the stream? Behind a shutdown no send is accepted, and none harms; but
+ * those in front of it are still the stream, and has_begun is said of accepted ones alone.
+ */
+static bool is_hole(const struct sock *sock, bool has_begun)
+{
+    bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
+
+    return is_accepted && (may_send(sock) || sock->state == SOCK_CONNECTING);
+}
+
+void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
+                   struct list *front)
+{
+    if (verb == VERB_SHUTDOWN && has_begun)
+        shutdown_ended(sock, error);
+    else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING)
+        sock_connect_failed(sock);
+    else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&
+             !was_harmless(error, has_begun) && is_hole(sock, has_begun))
+        break_sends(sock, front);
+    if (sock->lingers)
+        sock_close_continue(sock);
+}
+
+void sock_end_ops(struct sock *sock, uint32_t error)
+{
+    if (sock->connect)
+        complete(sock->connect, error);
+    end_list(&sock->sends, error);
+    sock_end_receives(sock, error);
+}
+
+void sock_uncharge(struct sock *sock, uint64_t octets)
+{
+    if (octets == 0)
+        return;
+    sock->queued -= (uint32_t)octets;
+    if (!sock->session)
+        return;
+    sock->session->queued -= octets;
+    session_report_later(sock->session, sock, octets, 0);
+}

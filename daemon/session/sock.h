@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SOCK_H
+#define ASOCKD_SOCK_H
+
+/*
+ * A client's socket.
+ *
+ *   OPEN --connect--> CONNECTING --ok--> CONNECTED --close--> LINGERING --sends out--> DRAINING --> CLOSED
+ *                        | ^                 |                                            ^
+ *                        v | connect         +-------------close without linger-----------+
+ *                       FAILED
+ *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
+ *
+ * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
+ * but a session (so has CONNECTING with `lingers`: it goes on to LINGERING); DRAINING has neither:
+ * FIN is sent, input is discarded (S42).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/core/loop.h"
+#include "daemon/net/tcp.h"
+#include "daemon/session/op.h"
+
+struct policy_answer;
+struct quota;
+struct session;
+
+enum sock_state {
+    SOCK_OPEN,
+    SOCK_CONNECTING,
+    SOCK_CONNECTED,
+    SOCK_FAILED,
+    SOCK_LINGERING,
+    SOCK_DRAINING,
+    SOCK_CLOSED,
+    SOCK_KILLED,
+};
+
+enum side {
+    SIDE_OPEN,
+    SIDE_SHUT,   /* shut down by the client; the receiving side also: end of stream was seen */
+    SIDE_BROKEN, /* ended by an error */
+};
+
+/* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
+struct sock_ending {
+    struct sock *sock;
+    struct deadline deadline;
+    uint32_t drained; /* octets discarded after FIN */
+};
+
+/* Thousands of them may be idle: what few have for a while is allocated apart. */
+struct sock {
+    union {
+        struct {
+            struct list node;   /* session->room_waiters; later ->lingering, worker->drains */
+            struct list report; /* session->report */
+        };
+        struct task gone; /* of none of them any more */
+    };
+    struct session *session;
+    struct worker *worker;
+    struct quota *quota; /* of its session, also when that has gone; NULL: nobody */
+    struct netsock ns;
+    struct list sends;               /* sends and shutdowns of the sending side, in order */
+    struct list receives;            /* in order */
+    struct op *connect;              /* in progress */
+    struct op *close;                /* waits for the lingering sends */
+    struct op *chain;                /* send whose pieces are still coming */
+    struct netsock_options *options; /* NULL: none set */
+    char *host;                      /* the name it connects by, last; NULL: none, or an address */
+    struct sock_ending *ending;      /* NULL: it has none, or not yet */
+    uint64_t serial;                 /* for people; never used twice */
+    uint64_t created;
+    uint64_t connected;     /* when, if is_audited */
+    struct endpoint remote; /* where to, if is_audited */
+    uint64_t bytes_in, bytes_out;
+    uint32_t queued;     /* octets of sends that the kernel has not taken */
+    uint32_t send_freed; /* not yet told */
+    uint32_t ops_freed;  /* not yet told */
+    uint32_t id;         /* 0: none any more */
+    uint32_t op_count;   /* counted ops in progress */
+    uint32_t kernel[2];  /* what its buffers may grow to; charged */
+    uint16_t port;       /* it connects to, last; host byte order */
+    uint8_t shutdown_count;
+    uint8_t state;                   /* enum sock_state */
+    uint8_t family;                  /* FAMILY_* */
+    uint8_t send_side, receive_side; /* enum side */
+    uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
+    uint8_t lost_error;              /* that the kernel told a send: the connection is lost */
+    bool has_small_buffers : 1;      /* of a fixed size, where the client has set none */
+    bool is_incomplete : 1;          /* an accepted send was not wholly taken: FIN would be a lie */
+    bool has_seen_end : 1;           /* the peer's FIN was read */
+    bool has_sent_end : 1;           /* the kernel has our FIN */
+    bool lingers : 1;                /* closed by the client, with time for its queued sends */
+    bool owes_killed : 1;            /* the owner has not been told yet that it was killed */
+    bool is_outlawed : 1;            /* killed because policy allows it no more */
+    bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
+    bool is_audited : 1;             /* its end is to be told (sock_audit.h) */
+    bool wants_read : 1;             /* the last step found the kernel's queue empty */
+    bool wants_write : 1;            /* or full */
+    bool is_guess : 1;               /* wants_read is: a read that was filled has not told */
+    bool had_more : 1;               /* what the last such guess should have been */
+};
+
+/* Why, for the owner. */
+#define SOCK_KILLED_TEXT "ended by the administrator"
+#define SOCK_OUTLAWED_TEXT "policy"
+
+static inline const char *sock_killed_text(const struct sock *sock)
+{
+    return sock->is_outlawed ? SOCK_OUTLAWED_TEXT : SOCK_KILLED_TEXT;
+}
+
+/* Why a connect or an option was refused. */
+#define SOCK_BUFFERS_TEXT "too much of the kernel's buffers is in use"
+
+const char *sock_state_name(enum sock_state state);
+void sock_move(struct sock *sock, enum sock_state to);
+
+/* -ENOMEM. The session's slot is the caller's to set. */
+int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
+/* It is closed: its memory goes in a later task. */
+void sock_free_later(struct sock *sock);
+
+/* What it is about to connect to; host is copied, NULL: an address. -ENOMEM: as before. */
+int sock_set_destination(struct sock *sock, const char *host, uint16_t port);
+
+/* Appends to the queue of its direction, arms its deadline, and lets the queue run. */
+void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms);
+void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
+/* The same for an op that is in no queue: a connect in progress, a close that waits. */
+void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
+void sock_run_sends(struct sock *sock);
+void sock_run_receives(struct sock *sock);
+/* The watcher follows wants_read, wants_write. */
+void sock_update_watch(struct sock *sock);
+
+/* What queues behind the connect may run; or ends. */
+void sock_connect_succeeded(struct sock *sock);
+void sock_connect_failed(struct sock *sock);
+
+/* complete() tells: an op of this socket has ended; `front` is what it stood behind in `sends`. */
+void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
+                   struct list *front);
+void sock_end_receives(struct sock *sock, uint32_t error);
+/* Every op but a close ends with error. */
+void sock_end_ops(struct sock *sock, uint32_t error);
+
+/* Octets that the kernel has taken, or that were dropped: the client may send as many more. */
+void sock_uncharge(struct sock *sock, uint64_t octets);
+
+/*
+ * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now.
+ * `op` (may be NULL) completes when the last of the queued sends has gone. sock may be gone when it
+ * returns.
+ */
+void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
+/* Its client has gone: it has LINGER_ORPHAN_MS at most. */
+void sock_orphan_linger(struct sock *sock);
+/* A lingering close is given up: RST, its close ends with error. */
+void sock_abort_linger(struct sock *sock, uint32_t error);
+/* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
+void sock_kill(struct sock *sock);
+/*
+ * What policy says today of a connection that is up: of the name it was connected by, then of its peer's
+ * address. What is not up, or belongs to no session any more, is allowed.
+ */
+struct policy_answer sock_judge(const struct sock *sock);
+/* The daemon ends: RST at once, or nothing where all was said. */
+void sock_abort(struct sock *sock);
+
+/*
+ * sock_kernel.c: the buffers of the connection that is to be made. -ENOBUFS: there is no room. They are
+ * given back when the connection has gone; at any time, also twice.
+ */
+int sock_charge_buffers(struct sock *sock);
+void sock_uncharge_buffers(struct sock *sock);
+/* The size of a new socket's buffers, where it is not the kernel's to choose. -errno. */
+int sock_fix_buffers(const struct sock *sock, struct netsock *ns);
+/* Of a socket that the kernel has. -ENOBUFS, other -errno. */
+int sock_set_option(struct sock *sock, uint32_t option, int32_t value);
+
+/* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
+void sock_close_event(struct sock *sock, int events);
+void sock_close_continue(struct sock *sock);
+
+#endif

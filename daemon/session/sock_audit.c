@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/session/sock_audit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/net/tcp.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+
+static struct audit_entry entry_of(const struct sock *sock, enum audit_event event)
+{
+    const struct session *s = sock->session;
+
+    return (struct audit_entry){
+        .event = event,
+        .peer = &s->peer,
+        .session = s->id,
+        .socket = sock->serial,
+        .listener = s->listener,
+        .name = s->name,
+        .host = sock->host,
+        .port = sock->port,
+    };
+}
+
+static uint64_t since(const struct sock *sock, uint64_t then)
+{
+    return sock->worker->clock() - then;
+}
+
+static struct audit_entry entry_of_connect(const struct sock *sock, const struct sock_audit *a,
+                                           enum audit_event event)
+{
+    struct audit_entry entry = entry_of(sock, event);
+
+    entry.remote = &a->remote;
+    entry.rule = a->rule;
+    entry.is_learned = a->is_learned;
+    entry.duration_ms = since(sock, a->started);
+    return entry;
+}
+
+bool sock_audit_begin(struct sock *sock, struct sock_audit *a)
+{
+    struct audit *audit = sock->worker->audit;
+    const struct session *s = sock->session;
+    enum policy_audit mode = audit_mode(audit, policy_view_settings(s->view)->audit);
+    struct audit_entry known;
+
+    a->is_on = mode != POLICY_AUDIT_NO;
+    a->started = sock->worker->clock();
+    if (mode != POLICY_AUDIT_REQUIRED)
+        return true;
+    known = entry_of(sock, AUDIT_CONNECT);
+    return audit_reserve(audit, &known, &a->record) == 0;
+}
+
+void sock_audit_judged(struct sock_audit *a, const struct policy_answer *answer,
+                       const struct sockaddr *addr)
+{
+    if (!a->is_on)
+        return;
+    a->rule[0] = '\0';
+    if (answer->file)
+        snprintf(a->rule, sizeof(a->rule), "%s:%u", answer->file, answer->line);
+    a->is_denied = !answer->is_allowed;
+    a->is_learned = answer->is_learned;
+    if (addr)
+        netsock_endpoint(addr, &a->remote);
+}
+
+void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct endpoint *remote)
+{
+    struct audit_entry entry;
+
+    if (!a->is_on)
+        return;
+    entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    if (remote->address_len > 0)
+        a->remote = *remote; /* else it was reset before it could be asked */
+    audit_tell(sock->worker->audit, &entry, a->record);
+    a->record = NULL;
+    a->is_on = false;
+    sock->is_audited = true;
+    sock->remote = a->remote;
+    sock->connected = sock->worker->clock();
+}
+
+void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error)
+{
+    struct audit_entry entry;
+
+    if (!a->is_on)
+        return;
+    entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    entry.error = error;
+    audit_tell(sock->worker->audit, &entry, a->record);
+    a->record = NULL;
+    a->is_on = false;
+}
+
+void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason)
+{
+    struct audit_entry entry;
+
+    a->record = audit_cancel(a->record);
+    if (!a->is_on)
+        return;
+    entry = entry_of_connect(sock, a, AUDIT_DENY);
+    entry.error = ERR_ACCESS_DENIED;
+    entry.reason = reason;
+    audit_deny(sock->worker->audit, &entry);
+    a->is_on = false;
+}
+
+/* Why, where the client did not ask for it. */
+static const char *reason_of(const struct sock *sock)
+{
+    if (sock->worker->is_stopping)
+        return "the daemon stops";
+    return sock->session->has_ended ? "its session has ended" : NULL;
+}
+
+/* A connection that was lost ended with that, whoever closed it afterwards. */
+static uint32_t error_of(const struct sock *sock, uint32_t error)
+{
+    if (error != ERR_SUCCESS && error != ERR_OPERATION_ABORTED)
+        return error;
+    if (sock->lost_error)
+        return sock->lost_error;
+    if (sock->receive_error)
+        return sock->receive_error;
+    return sock->worker->is_stopping ? (uint32_t)ERR_CONNECTION_ABORTED : error;
+}
+
+void sock_audit_close(struct sock *sock, uint32_t error, const char *reason)
+{
+    struct audit_entry entry;
+
+    if (!sock->is_audited)
+        return;
+    sock->is_audited = false;
+    entry = entry_of(sock, AUDIT_CLOSE);
+    entry.remote = &sock->remote;
+    entry.error = error_of(sock, error);
+    entry.reason = reason ? reason : reason_of(sock);
+    entry.bytes_in = sock->bytes_in;
+    entry.bytes_out = sock->bytes_out;
+    entry.duration_ms = since(sock, sock->connected);
+    audit_tell(sock->worker->audit, &entry, NULL);
+}

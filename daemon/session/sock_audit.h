@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SOCK_AUDIT_H
+#define ASOCKD_SOCK_AUDIT_H
+
+/*
+ * What the audit is told of a socket: once how its connect ended, and, if it was connected, once its end.
+ * A client whose setting is Audit=no costs nothing here.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/audit/audit.h"
+#include "daemon/policy/policy.h"
+#include "proto/codec.h"
+
+struct sock;
+
+/* A connect in progress. */
+struct sock_audit {
+    bool is_on;
+    bool is_denied; /* so the last judgement was */
+    bool is_learned;
+    uint64_t started;
+    struct audit_record *record; /* NULL: it need not be recorded */
+    struct endpoint remote;      /* the address judged last; address_len 0: none yet */
+    char rule[AUDIT_RULE_MAX];   /* that decided last */
+};
+
+/* Before any packet. False: it has to be recorded, and cannot be. */
+bool sock_audit_begin(struct sock *sock, struct sock_audit *a);
+/* addr NULL: a name was judged. */
+void sock_audit_judged(struct sock_audit *a, const struct policy_answer *answer,
+                       const struct sockaddr *addr);
+/* One of these three ends it. */
+void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct endpoint *remote);
+void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error);
+void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason);
+
+/* The connection ends, while sock still has its session. Only the first call counts. */
+void sock_audit_close(struct sock *sock, uint32_t error, const char *reason);
+
+#endif

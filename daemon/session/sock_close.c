@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a socket (S42, S43).
+ *
+ * Happy path: pending ops end; every accepted send has been taken, so FIN is sent; the CLOSE
+ * completes; input that still comes is discarded, without a session, until the peer's FIN.
+ * With a linger time the queued sends go out first.
+ * Failures: a send was not wholly taken (RST: half a stream must not look whole), the linger time
+ * is over or the client gives it up (RST), too many closes go on already (a lingering one is RST, any
+ * other one is closed at once), the peer does not end (closed after 2 s or 1 MiB; input
+ * after that makes the kernel answer RST).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "daemon/session/complete.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
+#include "proto/errors.h"
+
+/*
+ * From here on it has no id, and its descriptor is none of those promised to its client. False: there is no
+ * room for one more of those.
+ */
+static bool take_ending(struct sock *sock)
+{
+    if (sock->ending)
+        return true;
+    if (quota_charge(sock->quota, QUOTA_LINGERS, 1) < 0)
+        return false;
+    sock->ending = mem_zalloc(1, sizeof(*sock->ending));
+    if (!sock->ending) {
+        quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+        return false;
+    }
+    sock->ending->sock = sock;
+    wheel_timer_init(&sock->ending->deadline.timer);
+    return true;
+}
+
+static void drop_ending(struct sock *sock)
+{
+    if (!sock->ending)
+        return;
+    deadline_unset(&sock->ending->deadline);
+    sock->ending = mem_free(sock->ending);
+    quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+}
+
+static void set_deadline(struct sock *sock, void (*expired)(struct deadline *), uint64_t ms)
+{
+    deadline_init(&sock->ending->deadline, expired);
+    worker_set_deadline(sock->worker, &sock->ending->deadline, ms);
+}
+
+static struct sock *sock_of(struct deadline *deadline)
+{
+    return container_of(deadline, struct sock_ending, deadline)->sock;
+}
+
+/* The session has nothing more to do with it. */
+static void leave_session(struct sock *sock)
+{
+    struct session *s = sock->session;
+
+    if (!s)
+        return;
+    if (sock->id) {
+        struct session_slot *slot = session_slot(s, sock->id);
+
+        slot->sock = NULL;
+        s->socket_count--;
+        sock->id = 0;
+    }
+    s->bytes_in += sock->bytes_in;
+    s->bytes_out += sock->bytes_out;
+    s->unreported -= sock->send_freed;
+    s->unreported_ops -= sock->ops_freed;
+    list_remove(&sock->report);
+    list_remove(&sock->node);
+    sock->session = NULL;
+    session_part_left(s);
+}
+
+static void go(struct sock *sock)
+{
+    struct worker *w = sock->worker;
+
+    assert(!sock->session);
+    if (sock->state == SOCK_DRAINING) {
+        list_remove(&sock->node);
+        w->drain_count--;
+    }
+    sock_uncharge_buffers(sock);
+    drop_ending(sock);
+    sock_move(sock, SOCK_CLOSED);
+    sock_free_later(sock);
+}
+
+static void close_now(struct sock *sock, bool abort)
+{
+    if (abort)
+        netsock_abort(&sock->ns, sock->worker);
+    else
+        netsock_close(&sock->ns, sock->worker);
+    go(sock);
+}
+
+static void drain_expired(struct deadline *deadline)
+{
+    close_now(sock_of(deadline), false);
+}
+
+void sock_close_event(struct sock *sock, int events)
+{
+    struct sock_ending *ending = sock->ending;
+    ssize_t n;
+
+    (void)events;
+    n = netsock_discard(&sock->ns, DRAIN_OCTETS - ending->drained);
+    if (n == -EAGAIN)
+        return;
+    if (n > 0)
+        ending->drained += (uint32_t)n;
+    if (n <= 0 || ending->drained >= DRAIN_OCTETS)
+        close_now(sock, false);
+}
+
+static void drain_watched(struct sock *sock, uint64_t ms)
+{
+    set_deadline(sock, drain_expired, ms);
+    sock->wants_read = true;
+    sock_update_watch(sock);
+}
+
+static void drain_look(struct deadline *deadline)
+{
+    struct sock *sock = sock_of(deadline);
+    uint64_t end = deadline->timer.deadline + (DRAIN_MS - DRAIN_LOOK_MS);
+    uint64_t now = sock->worker->clock();
+
+    drain_watched(sock, end > now ? end - now : 0);
+    sock_close_event(sock, EV_READ);
+}
+
+static void drain(struct sock *sock)
+{
+    struct worker *w = sock->worker;
+
+    sock_move(sock, SOCK_DRAINING);
+    list_append(&w->drains, &sock->node);
+    w->drain_count++;
+    sock->wants_read = sock->wants_write = false;
+    if (netsock_is_polled(&sock->ns, w)) {
+        drain_watched(sock, DRAIN_MS);
+        return;
+    }
+    sock_update_watch(sock);
+    set_deadline(sock, drain_look, DRAIN_LOOK_MS);
+}
+
+/* All sends have gone, or will never go: the kernel's side ends now. */
+static void finish(struct sock *sock, bool abort)
+{
+    leave_session(sock);
+    if (sock->ns.fd < 0 || abort || sock->is_incomplete) {
+        close_now(sock, true);
+        return;
+    }
+    netsock_shutdown(&sock->ns, SHUT_WR);
+    /* The peer's FIN was read, or there is no more place for patience: nothing to wait for. */
+    if (sock->has_seen_end || sock->receive_side == SIDE_BROKEN || !take_ending(sock))
+        close_now(sock, false);
+    else
+        drain(sock);
+}
+
+/* The close's own op is the socket's last completion. */
+static void end_close(struct sock *sock, uint32_t error)
+{
+    struct op *op = sock->close;
+
+    if (op)
+        complete(op, error);
+}
+
+static void finish_linger(struct sock *sock, uint32_t error)
+{
+    bool abort = error != ERR_SUCCESS || sock->is_incomplete;
+
+    if (abort && error == ERR_SUCCESS)
+        error = ERR_CONNECTION_RESET; /* a send failed: not all has gone */
+    sock_end_ops(sock, ERR_OPERATION_ABORTED);
+    sock->is_incomplete |= abort;
+    sock_audit_close(sock, error, NULL);
+    end_close(sock, error);
+    finish(sock, abort);
+}
+
+void sock_close_continue(struct sock *sock)
+{
+    if (list_is_empty(&sock->sends) && !sock->connect && !sock->is_closing) {
+        sock->is_closing = true;
+        deadline_unset(&sock->ending->deadline);
+        finish_linger(sock, ERR_SUCCESS);
+    }
+}
+
+void sock_abort_linger(struct sock *sock, uint32_t error)
+{
+    if (sock->is_closing)
+        return;
+    sock->is_closing = true;
+    deadline_unset(&sock->ending->deadline);
+    finish_linger(sock, error);
+}
+
+static void linger_expired(struct deadline *deadline)
+{
+    sock_abort_linger(sock_of(deadline), ERR_TIMED_OUT);
+}
+
+void sock_orphan_linger(struct sock *sock)
+{
+    uint64_t latest = sock->worker->clock() + LINGER_ORPHAN_MS;
+
+    if (sock->ending->deadline.timer.deadline > latest)
+        worker_set_deadline(sock->worker, &sock->ending->deadline, LINGER_ORPHAN_MS);
+}
+
+/* Octets that were accepted and have not gone. */
+static bool has_queued_send(const struct sock *sock)
+{
+    if (sock->connect && sock->connect->send.total > 0)
+        return true;
+    list_for_each (&sock->sends, it) {
+        const struct op *op = container_of(it, struct op, node);
+
+        if (op->verb != VERB_SHUTDOWN)
+            return true;
+    }
+    return false;
+}
+
+static void linger(struct sock *sock, uint32_t linger_ms)
+{
+    struct session *s = sock->session;
+
+    sock_end_receives(sock, ERR_OPERATION_ABORTED);
+    sock->lingers = true;
+    if (sock->state == SOCK_CONNECTED)
+        sock_move(sock, SOCK_LINGERING);
+    sock->wants_read = false;
+    sock_update_watch(sock);
+    if (sock->close)
+        sock_hold_op(sock, sock->close, 0);
+    session_slot(s, sock->id)->sock = NULL;
+    s->socket_count--;
+    sock->id = 0;
+    if (sock->close)
+        sock->close->socket_id = 0;
+    if (sock->connect)
+        sock->connect->socket_id = 0;
+    list_for_each (&sock->sends, it)
+        container_of(it, struct op, node)->socket_id = 0;
+    list_remove(&sock->node); /* of those that wait for room to receive */
+    list_append(&s->lingering, &sock->node);
+    set_deadline(sock, linger_expired, linger_ms);
+}
+
+void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
+{
+    bool incomplete = has_queued_send(sock) || sock->chain;
+    uint32_t error = ERR_SUCCESS;
+
+    sock->close = op;
+    if (!abort && linger_ms > 0 && incomplete && !sock->chain && !sock->is_incomplete) {
+        if (take_ending(sock)) {
+            linger(sock, linger_ms);
+            return;
+        }
+        error = ERR_NO_BUFFER_SPACE;
+    }
+    if (sock->state == SOCK_CONNECTED && incomplete)
+        sock->is_incomplete = true;
+    sock->is_closing = true;
+    sock_end_ops(sock, ERR_OPERATION_ABORTED);
+    sock_audit_close(sock, abort || sock->is_incomplete ? ERR_OPERATION_ABORTED : ERR_SUCCESS,
+                     NULL);
+    end_close(sock, error);
+    finish(sock, abort);
+}
+
+void sock_abort(struct sock *sock)
+{
+    assert(sock->state == SOCK_DRAINING);
+    close_now(sock, true);
+}
+
+void sock_kill(struct sock *sock)
+{
+    if (sock->lingers) {
+        sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
+        sock_abort_linger(sock, ERR_CONNECTION_ABORTED);
+        return;
+    }
+    if (sock->state == SOCK_DRAINING) {
+        sock_abort(sock);
+        return;
+    }
+    if (sock->state == SOCK_KILLED)
+        return;
+    sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
+    sock_move(sock, SOCK_KILLED);
+    netsock_abort(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
+    sock->wants_read = sock->wants_write = false;
+    sock_end_ops(sock, ERR_CONNECTION_ABORTED);
+    sock->owes_killed = true;
+    session_report_later(sock->session, sock, 0, 0);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What sends hand to the kernel.
+ *
+ * Happy path: of the sends at the front of a socket's queue as many as fit leave with one call; what the
+ * kernel has taken is shared out among them in their order, and who has nothing left is complete.
+ * Failures: an error of the connection ends the first one, as if it had been alone; what is due to one of
+ * them, its own step finds out.
+ */
+#include <errno.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_send.h"
+#include "proto/errors.h"
+
+#define SEND_IOV_ALL 64
+
+/*
+ * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any other
+ * error the kernel tells once, and then it has an end of stream for receives, which would be a lie.
+ */
+uint32_t sock_send_error(struct sock *sock, ssize_t err)
+{
+    uint32_t error = asock_error_from_errno((int)err);
+
+    if (err == -EPIPE)
+        return sock->receive_side == SIDE_BROKEN ? sock->receive_error : ERR_CONNECTION_RESET;
+    if (err != -ENOMEM && err != -ENOBUFS && err != -EFAULT)
+        sock->lost_error = (uint8_t)error;
+    return error;
+}
+
+void sock_took(struct op *op, uint64_t octets)
+{
+    struct sock *sock = op->sock;
+
+    if (octets == 0)
+        return;
+    op->has_begun = true;
+    op->bytes += octets;
+    sock->bytes_out += octets;
+    sock->worker->stats.bytes_out += octets;
+    if (!op->is_reference)
+        sock_uncharge(sock, octets);
+}
+
+int sock_gather(const struct op *op, struct iovec *iov, int cap)
+{
+    int count = 0;
+
+    for (struct chunk *c = op->send.first; c && count < cap; c = c->next)
+        iov[count++] = (struct iovec){c->data + c->start, c->end - c->start};
+    return count;
+}
+
+static uint64_t chunks_total(const struct op *op)
+{
+    uint64_t total = 0;
+
+    for (const struct chunk *c = op->send.first; c; c = c->next)
+        total += c->end - c->start;
+    return total;
+}
+
+void sock_drop_taken(struct op *op, size_t octets)
+{
+    while (octets > 0) {
+        struct chunk *c = op->send.first;
+        uint32_t rest = c->end - c->start;
+
+        if (octets < rest) {
+            c->start += (uint32_t)octets;
+            return;
+        }
+        octets -= rest;
+        op->send.first = c->next;
+        if (!c->next)
+            op->send.last = NULL;
+        c->next = NULL;
+        op_drop_chunk(op->sock->worker, c);
+    }
+}
+
+/* What this op adds to the list: entries; *ret: octets. */
+static int add(const struct op *op, struct iovec *iov, int cap, uint64_t *ret)
+{
+    int count = op->is_reference ? slices_gather(&op->slices, iov, cap) : sock_gather(op, iov, cap);
+
+    *ret = 0;
+    for (int i = 0; i < count; i++)
+        *ret += iov[i].iov_len;
+    return count;
+}
+
+/* Of the sends at the front, in order, up to one that has more to come; count of ops in *ops. */
+static int gather_all(const struct sock *sock, struct iovec *iov, uint64_t *octets, int *ops)
+{
+    int count = 0;
+
+    *octets = 0;
+    *ops = 0;
+    list_for_each (&sock->sends, it) {
+        const struct op *op = container_of(it, struct op, node);
+        uint64_t n;
+
+        if (!op->class->leaves_with_others || count == SEND_IOV_ALL || *octets >= SOCK_TOGETHER)
+            break;
+        count += add(op, iov + count, SEND_IOV_ALL - count, &n);
+        *octets += n;
+        (*ops)++;
+        if (op->bytes + n < op->send.total)
+            break;
+    }
+    return count;
+}
+
+/* The kernel has taken so many octets of those at the front. */
+static void share_out(struct sock *sock, uint64_t octets)
+{
+    struct op *op;
+
+    while (octets > 0 && (op = list_first(&sock->sends, struct op, node))) {
+        uint64_t rest = op->is_reference ? slices_total(&op->slices) : chunks_total(op);
+        uint64_t part = octets < rest ? octets : rest;
+
+        if (op->is_reference)
+            slices_advance(sock->worker, &op->slices, part);
+        else
+            sock_drop_taken(op, (size_t)part);
+        sock_took(op, part);
+        octets -= part;
+        if (op->bytes < op->send.total)
+            return;
+        complete(op, ERR_SUCCESS);
+    }
+}
+
+int sock_send_step(struct sock *sock)
+{
+    struct op *first = list_first(&sock->sends, struct op, node);
+    struct iovec iov[SEND_IOV_ALL];
+    uint64_t octets;
+    int ops, count = gather_all(sock, iov, &octets, &ops);
+    ssize_t n;
+
+    if (ops < 2 || octets == 0)
+        return first->class->step(first);
+    n = netsock_send(&sock->ns, iov, count);
+    if (n == -EFAULT)
+        return first->class->step(first);
+    if (n < 0 && n != -EAGAIN) {
+        first->has_begun = true;
+        complete(first, sock_send_error(sock, n));
+        return 1;
+    }
+    if (n > 0)
+        share_out(sock, (uint64_t)n);
+    if (n < 0 || (uint64_t)n < octets) {
+        sock->wants_write = true;
+        return 0;
+    }
+    return 1;
+}
+
+void sock_together_end(struct session *s)
+{
+    struct sock *sock = s->together;
+
+    s->together = NULL;
+    s->together_octets = 0;
+    if (sock)
+        sock_run_sends(sock);
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * CONNECT.
+ * Happy path: (a name is resolved,) its addresses race, each judged before its attempt; what is queued
+ * behind runs; data that came along goes first, and the op completes when the kernel has it.
+ * Failures: connected or connecting already (the connection is unharmed), policy, a record that cannot be
+ * made and has to be, the resolver, every address (the last real error), no descriptor, cancel, deadline, close: nothing of it stays behind,
+ * and what is queued behind ends OPERATION_ABORTED.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/session/complete.h"
+#include "daemon/names/host.h"
+#include "daemon/policy/policy.h"
+#include "daemon/policy/learn.h"
+#include "daemon/core/quota.h"
+#include "daemon/net/happy_eyeballs.h"
+#include "daemon/names/resolver.h"
+#include "daemon/names/services.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+struct connect {
+    struct op *op;
+    struct resolver_query queries[2]; /* A, AAAA */
+    struct host host;
+    bool is_by_name;
+    bool is_up;                         /* connected; its data may still be going */
+    uint16_t port;                      /* host byte order */
+    uint32_t error;                     /* of a failure */
+    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
+    struct endpoint local, remote;
+    struct sock_audit audit;
+    struct race race; /* last: most of it is never touched */
+};
+
+static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
+{
+    return (struct policy_question){
+        .host = c->is_by_name ? c->host.name : NULL,
+        .port = c->port,
+        .addr = addr,
+    };
+}
+
+static struct policy_answer ask(struct connect *c, const struct policy_question *question)
+{
+    struct policy_answer answer = policy_judge(c->op->session->view, question);
+
+    sock_audit_judged(&c->audit, &answer, question->addr);
+    return answer;
+}
+
+/* May the name be asked for? */
+static struct policy_answer ask_name(struct connect *c)
+{
+    struct policy_question question = question_of(c, NULL);
+
+    return ask(c, &question);
+}
+
+static void keep_reason(struct connect *c, const struct policy_answer *answer)
+{
+    snprintf(c->reason, sizeof(c->reason), "%s", answer->reason ? answer->reason : "");
+}
+
+static void fail(struct op *op, uint32_t error)
+{
+    struct connect *c = op->send.connect;
+
+    c->error = error;
+    if (error == ERR_ACCESS_DENIED)
+        op->text = c->reason[0] ? c->reason : NULL;
+    complete(op, error);
+}
+
+/* ---- the race ---- */
+
+static struct connect *connect_of(struct race *race)
+{
+    return container_of(race, struct connect, race);
+}
+
+static uint32_t judge(struct race *race, const struct sockaddr *addr)
+{
+    struct connect *c = connect_of(race);
+    struct policy_question question = question_of(c, addr);
+    struct policy_answer answer = ask(c, &question);
+
+    if (answer.is_learned)
+        learn_note(race->worker->learn, &question, &answer);
+    if (answer.is_allowed)
+        return ERR_SUCCESS;
+    keep_reason(c, &answer);
+    return ERR_ACCESS_DENIED;
+}
+
+static int prepare_socket(struct race *race, struct netsock *ns, const struct sockaddr *addr)
+{
+    const struct op *op = connect_of(race)->op;
+    int r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
+
+    if (r == 0)
+        r = sock_fix_buffers(op->sock, ns);
+    if (r == 0 && op->send.total > 0)
+        netsock_expect_data(ns);
+    return r == 0 ? netsock_apply_options(ns, op->sock->options) : r;
+}
+
+static void stop_lookups(struct connect *c)
+{
+    resolver_cancel(&c->queries[0]);
+    resolver_cancel(&c->queries[1]);
+}
+
+/* Of several addresses the one that was judged last need not be the one that won. */
+static void tell_connected(struct connect *c)
+{
+    struct policy_question question;
+    struct sockaddr_storage addr;
+    socklen_t len;
+
+    if (c->audit.is_on && c->race.count > 1 && netsock_sockaddr(&c->remote, &addr, &len) == 0) {
+        question = question_of(c, (const struct sockaddr *)&addr);
+        ask(c, &question);
+    }
+    sock_audit_connected(c->op->sock, &c->audit, &c->remote);
+}
+
+static void take_connection(struct connect *c, int fd)
+{
+    struct op *op = c->op;
+    struct sock *sock = op->sock;
+
+    stop_lookups(c);
+    netsock_adopt(&sock->ns, fd, c->race.is_won_polled);
+    netsock_local(&sock->ns, &c->local);
+    netsock_endpoint(&c->race.won.any, &c->remote);
+    c->is_up = true;
+    sock->connect = NULL;
+    tell_connected(c);
+    sock_connect_succeeded(sock);
+    if (op->send.total > 0)
+        list_prepend(&sock->sends, &op->node);
+    else
+        complete(op, ERR_SUCCESS);
+    sock_run_sends(sock);
+    sock_run_receives(sock);
+}
+
+static void won(struct race *race, int fd)
+{
+    take_connection(connect_of(race), fd);
+}
+
+static void lost(struct race *race, uint32_t error)
+{
+    fail(connect_of(race)->op, error);
+}
+
+static const struct race_hooks race_hooks = {judge, prepare_socket, won, lost};
+
+/* Once connected, the op is a send. */
+static int connect_step(struct op *op)
+{
+    return send_step(op);
+}
+
+/*
+ * The kernel has the same error for its own denials: those were attempts. Who cancels, or goes, before a
+ * denial could be told to him was denied all the same.
+ */
+static void tell_failed(struct op *op, bool is_denied)
+{
+    struct connect *c = op->send.connect;
+
+    if (is_denied || op->error == ERR_ACCESS_DENIED)
+        op->session->worker->stats.connects_denied++;
+    if (is_denied || (op->error == ERR_ACCESS_DENIED && c->audit.is_denied))
+        sock_audit_denied(op->sock, &c->audit, c->reason);
+    else
+        sock_audit_failed(op->sock, &c->audit, op->error);
+}
+
+static void connect_stop(struct op *op)
+{
+    struct race *race = &op->send.connect->race;
+    bool is_denied = !op->send.connect->is_up && race_is_denied(race);
+
+    stop_lookups(op->send.connect);
+    race_stop(race);
+    tell_failed(op, is_denied);
+}
+
+static void connect_cleanup(struct op *op)
+{
+    audit_cancel(op->send.connect->audit.record);
+    op->send.connect = mem_free(op->send.connect);
+}
+
+static void connect_fill(struct op *op, struct reply *reply, const void **payload,
+                         uint32_t *payload_len)
+{
+    const struct connect *c = op->send.connect;
+
+    (void)payload;
+    (void)payload_len;
+    reply->body = BODY_CONNECTED;
+    memset(&reply->connected, 0, sizeof(reply->connected));
+    reply->connected.local = c->local;
+    reply->connected.remote = c->remote;
+    if (c->is_by_name && !c->is_up)
+        reply->connected.connect_error = c->error;
+}
+
+static const struct op_class connect_class = {
+    .name = "connect",
+    .step = connect_step,
+    .stop = connect_stop,
+    .cleanup = connect_cleanup,
+    .fill = connect_fill,
+};
+
+/* ---- addresses ---- */
+
+static void set_port(union resolver_address *addr, uint16_t port)
+{
+    if (addr->any.sa_family == AF_INET)
+        addr->in.sin_port = htons(port);
+    else
+        addr->in6.sin6_port = htons(port);
+}
+
+static void on_resolved(struct connect *c, int family, const struct resolver_result *result)
+{
+    union resolver_address addresses[RESOLVER_ADDRESSES_MAX];
+
+    for (unsigned int i = 0; result->error == ERR_SUCCESS && i < result->count; i++) {
+        addresses[i] = result->addresses[i];
+        set_port(&addresses[i], c->port);
+    }
+    if (result->error == ERR_SUCCESS)
+        race_add(&c->race, addresses, result->count);
+    race_family_done(&c->race, family, result->error);
+}
+
+static void on_resolved_v4(struct resolver_query *query, const struct resolver_result *result)
+{
+    on_resolved(container_of(query, struct connect, queries[0]), AF_INET, result);
+}
+
+static void on_resolved_v6(struct resolver_query *query, const struct resolver_result *result)
+{
+    on_resolved(container_of(query, struct connect, queries[1]), AF_INET6, result);
+}
+
+static int family_of(const struct sock *sock)
+{
+    static const int families[] = {AF_UNSPEC, AF_INET, AF_INET6};
+
+    return families[sock->family];
+}
+
+/* An address, however it was written: no name is involved from here on. */
+static int take_address(struct connect *c, const struct sock *sock, const void *addr, size_t len)
+{
+    union resolver_address address;
+
+    memcpy(&address, addr, len);
+    set_port(&address, c->port);
+    if (sock->family != FAMILY_ANY && address.any.sa_family != family_of(sock))
+        return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    race_add(&c->race, &address, 1);
+    return 0;
+}
+
+static int prepare_endpoint(struct connect *c, const struct sock *sock,
+                            const struct endpoint *endpoint)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int err = netsock_sockaddr(endpoint, &addr, &len);
+
+    if (err != 0)
+        return err;
+    c->port = endpoint->port;
+    return take_address(c, sock, &addr, len);
+}
+
+static int prepare_host(struct connect *c, const struct sock *sock, const struct request *r)
+{
+    int err = services_port(r->connect.service ? r->connect.service : "", NULL, &c->port);
+
+    if (err == -ENOENT || err == -EINVAL || host_parse(r->connect.host, &c->host) < 0)
+        return ERR_INVALID_ARGUMENT;
+    if (err < 0)
+        return (int)asock_error_from_errno(err);
+    if (c->host.kind == HOST_ADDRESS)
+        return take_address(c, sock, &c->host.address, sizeof(c->host.address));
+    c->is_by_name = true;
+    return 0;
+}
+
+static int prepare(struct connect *c, const struct sock *sock, const struct request *r)
+{
+    bool has_endpoint = r->connect.endpoint.address_len != 0 || r->connect.endpoint.malformed;
+
+    if (has_endpoint == (r->connect.host != NULL) || (has_endpoint && r->connect.service))
+        return ERR_INVALID_ARGUMENT;
+    return has_endpoint ? prepare_endpoint(c, sock, &r->connect.endpoint)
+                        : prepare_host(c, sock, r);
+}
+
+/* A and AAAA are asked at the same time, apart from each other (RFC 8305, section 3). */
+static int start_lookup(struct op *op, int family)
+{
+    struct connect *c = op->send.connect;
+    struct resolver *resolver = op->session->worker->resolver;
+    struct quota *quota = op->session->quota;
+
+    if (family_of(op->sock) != AF_UNSPEC && family_of(op->sock) != family)
+        return 0;
+    race_expect(&c->race, family);
+    if (family == AF_INET)
+        return resolver_start(resolver, quota, &c->queries[0], c->host.name, family,
+                              on_resolved_v4);
+    return resolver_start(resolver, quota, &c->queries[1], c->host.name, family, on_resolved_v6);
+}
+
+static void start_resolving(struct op *op)
+{
+    struct policy_answer answer = ask_name(op->send.connect);
+    int r;
+
+    if (!answer.is_allowed) {
+        keep_reason(op->send.connect, &answer);
+        fail(op, ERR_ACCESS_DENIED);
+        return;
+    }
+    r = start_lookup(op, AF_INET6);
+    if (r == 0)
+        r = start_lookup(op, AF_INET);
+    if (r == -ENOBUFS)
+        op->text = "too many names are being resolved";
+    if (r < 0)
+        fail(op, asock_error_from_errno(r));
+}
+
+static void start_racing(struct connect *c)
+{
+    int fd = race_go(&c->race);
+
+    if (fd >= 0)
+        take_connection(c, fd);
+}
+
+bool connect_judge_again(struct op *op)
+{
+    struct connect *c = op->send.connect;
+    struct policy_answer answer = {.is_allowed = true};
+
+    if (c->is_by_name)
+        answer = ask_name(c);
+    if (answer.is_allowed)
+        return race_judge_again(&c->race);
+    keep_reason(c, &answer);
+    fail(op, ERR_ACCESS_DENIED);
+    return true;
+}
+
+static void refuse_unrecorded(struct op *op)
+{
+    const struct policy_answer answer = {.is_allowed = false, .reason = "audit unavailable"};
+    struct connect *c = op->send.connect;
+
+    sock_audit_judged(&c->audit, &answer, NULL);
+    keep_reason(c, &answer);
+    fail(op, ERR_ACCESS_DENIED);
+}
+
+static int check_connect(const struct sock *sock)
+{
+    if (sock->state == SOCK_CONNECTING)
+        return ERR_ALREADY_IN_PROGRESS;
+    return sock->state == SOCK_CONNECTED ? ERR_IS_CONNECTED : 0;
+}
+
+/* A socket that failed to connect may try again: nothing of the last time stays. */
+static void begin(struct op *op, uint32_t timeout_ms)
+{
+    struct sock *sock = op->sock;
+
+    sock_move(sock, SOCK_CONNECTING);
+    sock->send_side = sock->receive_side = SIDE_OPEN;
+    sock->is_incomplete = sock->has_seen_end = false;
+    sock->lost_error = ERR_SUCCESS;
+    sock->connect = op;
+    op->has_begun = true;
+    sock_hold_op(sock, op, timeout_ms);
+}
+
+static bool may_connect_now(struct session *s)
+{
+    uint32_t rate = s->limits.connects_per_second;
+
+    return rate == 0 || quota_may_connect(s->quota, rate, s->worker->clock());
+}
+
+int verb_connect(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct sock *sock = op->sock;
+    struct connect *c;
+    int err = check_connect(sock);
+
+    if (err != 0)
+        return err;
+    if (!may_connect_now(op->session)) {
+        op->text = "too many connects within a second";
+        return ERR_NO_BUFFER_SPACE;
+    }
+    c = mem_alloc(sizeof(*c));
+    if (!c)
+        return ERR_NO_BUFFER_SPACE;
+    memset(c, 0, offsetof(struct connect, race));
+    c->op = op;
+    race_init(&c->race, op->session->worker, op->session->quota, &race_hooks);
+    op->send.connect = c;
+    op->class = &connect_class;
+    op->send.total = call->payload_len;
+    err = prepare(c, sock, r);
+    if (err != 0)
+        return err;
+    if (op_append_chunk(sock->worker, op, call->payload, call->payload_len, 0) < 0 ||
+        sock_set_destination(sock, c->is_by_name ? c->host.name : NULL, c->port) < 0)
+        return ERR_NO_BUFFER_SPACE;
+    if (sock_charge_buffers(sock) < 0) {
+        op->text = SOCK_BUFFERS_TEXT;
+        return ERR_NO_BUFFER_SPACE;
+    }
+    begin(op, r->timeout_ms);
+    if (!sock_audit_begin(sock, &c->audit))
+        refuse_unrecorded(op);
+    else if (c->is_by_name)
+        start_resolving(op);
+    else
+        start_racing(c);
+    return 0;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A frame becomes an op: decoded, checked against what holds for every verb, handed to its verb.
+ * What is wrong with one op ends that op; what makes the stream of frames itself doubtful ends the
+ * session.
+ */
+#include "daemon/verbs/dispatch.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_send.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+#include "proto/frame.h"
+
+enum verb_trait {
+    ON_SOCKET = 1,    /* Request.socket names a live socket */
+    COUNTED = 2,      /* against the limits of ops */
+    WITH_PAYLOAD = 4, /* other verbs have none */
+    ERRORS_ONLY = 8,  /* may be asked not to tell success */
+    ON_CONTROL = 16,  /* also on the control listener, which has no sockets of its own */
+};
+
+struct verb_entry {
+    verb_fn handle;
+    unsigned int traits;
+};
+
+static const struct verb_entry verbs[] = {
+    [VERB_OPEN] = {verb_open, COUNTED | ERRORS_ONLY},
+    [VERB_CONNECT] = {verb_connect, ON_SOCKET | COUNTED | WITH_PAYLOAD},
+    [VERB_SEND] = {verb_send, ON_SOCKET | COUNTED | WITH_PAYLOAD | ERRORS_ONLY},
+    [VERB_RECEIVE] = {verb_receive, ON_SOCKET | COUNTED},
+    [VERB_SHUTDOWN] = {verb_shutdown, ON_SOCKET},
+    [VERB_CLOSE] = {verb_close, ON_SOCKET},
+    [VERB_CANCEL] = {verb_cancel, ON_CONTROL},
+    [VERB_SET_OPTION] = {verb_set_option, ON_SOCKET | COUNTED | ERRORS_ONLY},
+    [VERB_GET_OPTION] = {verb_get_option, ON_SOCKET | COUNTED},
+    [VERB_SYNC] = {verb_sync, ON_CONTROL},
+    [VERB_RESTRICT] = {verb_restrict, WITH_PAYLOAD},
+    [VERB_REGISTER] = {verb_register, 0},
+    [VERB_UNREGISTER] = {verb_unregister, 0},
+    [VERB_CREDIT] = {verb_credit, ON_SOCKET | ERRORS_ONLY},
+    [VERB_LIST] = {verb_list, ON_CONTROL},
+    [VERB_SHOW] = {verb_show, ON_CONTROL},
+    [VERB_STATS] = {verb_stats, ON_CONTROL},
+    [VERB_KILL] = {verb_kill, ON_CONTROL},
+    [VERB_RELOAD] = {verb_reload, ON_CONTROL},
+    [VERB_JUDGE] = {verb_judge, ON_CONTROL | WITH_PAYLOAD},
+    [VERB_LEARNED] = {verb_learned, ON_CONTROL},
+};
+
+static const struct verb_entry *find_verb(uint32_t verb)
+{
+    if (verb >= sizeof(verbs) / sizeof(verbs[0]) || !verbs[verb].handle)
+        return NULL;
+    return &verbs[verb];
+}
+
+static int broken(struct session *s, const char *why)
+{
+    s->why = why;
+    return -EPROTO;
+}
+
+/* What arrived with it is charged from here on; complete() gives it back. */
+static struct op *make_op(struct session *s, const struct verb_entry *entry,
+                          const struct call *call)
+{
+    const struct request *r = call->request;
+    struct op *op = session_take_op(s);
+    struct sock *sock = session_sock(s, r->socket);
+
+    op->token = r->op;
+    op->verb = (uint8_t)r->verb;
+    op->socket_id = r->socket;
+    op->errors_only = entry && (r->flags & REQUEST_ERRORS_ONLY) != 0;
+    op->is_counted = entry && entry->traits & COUNTED;
+    if (entry && entry->traits & ON_SOCKET)
+        op->sock = sock;
+    if (op->is_counted)
+        s->op_count++;
+    if (op->sock && op->is_counted)
+        sock->op_count++;
+    if (r->verb == VERB_SEND || r->verb == VERB_CONNECT) {
+        op->send.received = call->payload_len;
+        if (op->sock) {
+            sock->queued += call->payload_len;
+            s->queued += call->payload_len;
+        }
+    }
+    s->worker->stats.requests++;
+    return op;
+}
+
+static int check_limits(const struct op *op)
+{
+    const struct session *s = op->session;
+    const struct sock *sock = op->sock;
+
+    if (op->is_counted && s->op_count > s->limits.ops)
+        return ERR_NO_BUFFER_SPACE;
+    if (op->is_counted && sock && sock->op_count > s->limits.socket_ops)
+        return ERR_NO_BUFFER_SPACE;
+    if (op->verb != VERB_SEND && op->verb != VERB_CONNECT)
+        return 0;
+    if (sock && sock->queued > s->limits.send_window)
+        return ERR_NO_BUFFER_SPACE;
+    return s->queued > s->limits.queued_max ? ERR_NO_BUFFER_SPACE : 0;
+}
+
+static int check(const struct op *op, const struct verb_entry *entry, const struct call *call)
+{
+    uint32_t flags = call->request->flags;
+    int err;
+
+    if (!entry || (op->session->kind == LISTENER_CONTROL && !(entry->traits & ON_CONTROL)))
+        return ERR_OPERATION_NOT_SUPPORTED;
+    if (entry->traits & ON_SOCKET && !op->sock)
+        return ERR_NOT_SOCKET;
+    if (op->sock && op->sock->state == SOCK_KILLED && op->verb != VERB_CLOSE)
+        return ERR_CONNECTION_ABORTED;
+    if (flags & ~(uint32_t)REQUEST_ERRORS_ONLY || (flags && !(entry->traits & ERRORS_ONLY)))
+        return ERR_INVALID_ARGUMENT;
+    if (call->payload_len > 0 && !(entry->traits & WITH_PAYLOAD))
+        return ERR_INVALID_ARGUMENT;
+    err = check_limits(op);
+    /* Behind a send that failed none has an error of its own (S28). */
+    if (err != 0 && op->verb == VERB_SEND && op->sock->send_side == SIDE_BROKEN)
+        err = ERR_OPERATION_ABORTED;
+    return err;
+}
+
+/* Further pieces of a chain whose first was refused are dropped. */
+static void refuse(struct op *op, const struct request *r, uint32_t error)
+{
+    struct session_slot *slot = session_slot(op->session, r->socket);
+
+    if (r->verb == VERB_SEND && r->send.more && slot)
+        slot->dropping = r->op;
+    complete(op, error);
+}
+
+static int run(struct session *s, const struct call *call)
+{
+    const struct verb_entry *entry = find_verb(call->request->verb);
+    struct op *op;
+    int r;
+
+    if (session_find_op(s, call->request->op))
+        return broken(s, "token is in use");
+    op = make_op(s, entry, call);
+    r = check(op, entry, call);
+    if (r == 0)
+        r = entry->handle(op, call);
+    if (r < 0)
+        /* The session ends; its op with it. */
+        complete(op, ERR_PROTOCOL_ERROR);
+    else if (r > 0)
+        refuse(op, call->request, (uint32_t)r);
+    return r < 0 ? r : 0;
+}
+
+int dispatch_frame(struct session *s, const struct frame *frame)
+{
+    char scratch[CODEC_SCRATCH];
+    struct request request;
+    struct call call = {&request, frame->payload, frame->payload_len};
+    int r;
+
+    r = asock_codec_decode_request(frame->head, frame->head_len, scratch, &request, &s->why);
+    if (r < 0)
+        return r;
+    if (s->together && (request.verb != VERB_SEND || request.socket != s->together->id))
+        sock_together_end(s);
+    if (request.verb == VERB_HELLO)
+        return hello(s, &request);
+    if (!s->has_hello)
+        return broken(s, "HELLO must come first");
+    if (request.verb != VERB_RESTRICT)
+        s->only_hello = false;
+    if (request.verb == VERB_SEND) {
+        r = send_piece(s, &call);
+        if (r != 0)
+            return r < 0 ? r : 0;
+    }
+    return run(s, &call);
+}

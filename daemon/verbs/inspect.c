@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * LIST, LEARNED, SHOW, STATS.
+ * Happy path: each record is made when there is room for its reply; LIST and LEARNED tell one after the
+ * other, a few in a turn of the loop, and end with a reply without a record.
+ * Failures: too many LISTs at a time, LEARNED of a client, SHOW of an id that does not exist, or that the asking session may not see.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/inspect.h"
+#include "daemon/session/session.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+static long next_row(struct op *op, uint8_t *out, size_t cap)
+{
+    struct session *s = op->session;
+    const struct inspect_ops *inspect = s->worker->inspect;
+
+    return op->verb == VERB_LEARNED ? inspect->learned(s, &op->inspect.cursor, out, cap)
+                                    : inspect->list(s, &op->inspect.cursor, out, cap);
+}
+
+static int list_step(struct op *op)
+{
+    struct session *s = op->session;
+    uint8_t record[INSPECT_RECORD_MAX];
+
+    while (s->rows < TURN_ROWS) {
+        struct inspect_cursor before = op->inspect.cursor;
+        struct reply reply;
+        long n = next_row(op, record, sizeof(record));
+
+        if (n <= 0) {
+            complete(op, n < 0 ? asock_error_from_errno((int)n) : ERR_SUCCESS);
+            return 1;
+        }
+        session_fill_reply(op, &reply);
+        reply.flags |= REPLY_MORE;
+        if (!session_send_reply(s, &reply, record, (uint32_t)n)) {
+            op->inspect.cursor = before;
+            return 0;
+        }
+        if (s->rows++ == 0)
+            worker_defer(s->worker, &s->rows_task);
+    }
+    return 0;
+}
+
+static void list_stop(struct op *op)
+{
+    op->session->stream_count--;
+}
+
+static const struct op_class list_class = {.name = "list", .step = list_step, .stop = list_stop};
+
+int verb_list(struct op *op, const struct call *call)
+{
+    struct session *s = op->session;
+
+    (void)call;
+    if (s->stream_count >= LIMIT_STREAMS)
+        return ERR_NO_BUFFER_SPACE;
+    s->stream_count++;
+    op->class = &list_class;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    list_append(&s->streams, &op->node);
+    if (op->node.prev == &s->streams)
+        list_step(op);
+    return 0;
+}
+
+int verb_learned(struct op *op, const struct call *call)
+{
+    if (op->session->kind != LISTENER_CONTROL)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    return verb_list(op, call);
+}
+
+static void record_cleanup(struct op *op)
+{
+    op->value.octets = mem_free(op->value.octets);
+}
+
+static void record_fill(struct op *op, struct reply *reply, const void **payload,
+                        uint32_t *payload_len)
+{
+    (void)reply;
+    if (op->error)
+        return;
+    *payload = op->value.octets->data;
+    *payload_len = (uint32_t)op->value.octets->len;
+}
+
+static const struct op_class record_class = {
+    .name = "record",
+    .cleanup = record_cleanup,
+    .fill = record_fill,
+};
+
+static int keep_octets(struct op *op, const void *data, size_t len)
+{
+    op->value.octets = mem_alloc(sizeof(struct octets) + len);
+    if (!op->value.octets)
+        return -ENOMEM;
+    op->value.octets->len = len;
+    memcpy(op->value.octets->data, data, len);
+    return 0;
+}
+
+int tell_record(struct op *op, const uint8_t *record, long n)
+{
+    op->class = &record_class;
+    if (n == -ESRCH)
+        return ERR_NOT_FOUND;
+    if (n < 0)
+        return (int)asock_error_from_errno((int)n);
+    if (keep_octets(op, record, (size_t)n) < 0)
+        return ERR_NO_BUFFER_SPACE;
+    complete(op, ERR_SUCCESS);
+    return 0;
+}
+
+/* It may quote what somebody wrote into a file. */
+static void make_valid(char *text)
+{
+    if (asock_codec_text_is_valid(text, strlen(text)))
+        return;
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+}
+
+int tell_failure(struct op *op, long error, const char *text)
+{
+    op->class = &record_class;
+    /* Without memory the number has to do. */
+    if (text[0] && keep_octets(op, text, strlen(text) + 1) == 0) {
+        make_valid((char *)op->value.octets->data);
+        op->text = (const char *)op->value.octets->data;
+    }
+    return (int)asock_error_from_errno((int)error);
+}
+
+int verb_show(struct op *op, const struct call *call)
+{
+    struct session *s = op->session;
+    uint8_t record[INSPECT_RECORD_MAX];
+
+    return tell_record(op, record,
+                       s->worker->inspect->show(s, call->request->show.id, record, sizeof(record)));
+}
+
+int verb_stats(struct op *op, const struct call *call)
+{
+    struct session *s = op->session;
+    uint8_t record[INSPECT_RECORD_MAX];
+
+    (void)call;
+    return tell_record(op, record, s->worker->inspect->stats(s, record, sizeof(record)));
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * OPEN: a socket under the client's id. The kernel's socket is made by CONNECT, which knows the family.
+ * Failures: the id is above the limit, no memory; an id that is live ends the session, because what is
+ * pipelined behind would reach the wrong peer.
+ */
+#include <errno.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+enum { TYPE_UNSPECIFIED = 0, TYPE_STREAM = 1 };
+
+int verb_open(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct session *s = op->session;
+    struct session_slot *slot = session_slot(s, r->socket);
+    struct sock *sock;
+
+    if (!slot)
+        return ERR_TOO_MANY_OPEN_SOCKETS;
+    if (slot->sock) {
+        s->why = "OPEN of a live socket id";
+        return -EPROTO;
+    }
+    if (r->open.family > FAMILY_INET6)
+        return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    if (r->open.type != TYPE_UNSPECIFIED && r->open.type != TYPE_STREAM)
+        return ERR_SOCKET_NOT_SUPPORTED;
+    if (sock_new(s, r->socket, r->open.family, &sock) < 0)
+        return ERR_NO_BUFFER_SPACE;
+    slot->sock = sock;
+    slot->dropping = 0;
+    s->socket_count++;
+    op->sock = sock;
+    sock->op_count++;
+    complete(op, ERR_SUCCESS);
+    return 0;
+}

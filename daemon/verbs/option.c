@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * SET_OPTION, GET_OPTION.
+ * Happy path: what is set is kept with the socket, applied to the kernel's socket when there is one,
+ * and to each that a connect makes. Before that it is read from a socket that is made for the answer.
+ * Failures: unknown option, value out of range, read-only, an endpoint of a socket that has none, the
+ * kernel's refusal, no descriptor, no memory.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/session/complete.h"
+#include "daemon/net/tcp.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+static void value_cleanup(struct op *op)
+{
+    op->value.endpoint = mem_free(op->value.endpoint);
+    op->value.octets = mem_free(op->value.octets);
+}
+
+static void value_fill(struct op *op, struct reply *reply, const void **payload,
+                       uint32_t *payload_len)
+{
+    if (op->error)
+        return;
+    if (op->value.octets) {
+        *payload = op->value.octets->data;
+        *payload_len = (uint32_t)op->value.octets->len;
+        return;
+    }
+    reply->body = BODY_VALUE;
+    memset(&reply->value, 0, sizeof(reply->value));
+    reply->value.is_set = true;
+    reply->value.number = op->value.number;
+    if (op->value.endpoint)
+        reply->value.endpoint = *op->value.endpoint;
+}
+
+static const struct op_class value_class = {
+    .name = "get option",
+    .cleanup = value_cleanup,
+    .fill = value_fill,
+};
+
+static struct netsock_options *options_of(struct sock *sock)
+{
+    if (!sock->options)
+        sock->options = mem_zalloc(1, sizeof(*sock->options));
+    return sock->options;
+}
+
+int verb_set_option(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct sock *sock = op->sock;
+    struct netsock_options *options;
+    int err;
+
+    if (!r->option.value.is_set || r->option.value.endpoint.address_len > 0)
+        return ERR_INVALID_ARGUMENT;
+    err = netsock_check_option(r->option.option, r->option.value.number);
+    if (err != 0)
+        return err;
+    options = options_of(sock);
+    if (!options)
+        return ERR_NO_BUFFER_SPACE;
+    if (sock->ns.fd >= 0) {
+        err = sock_set_option(sock, r->option.option, (int32_t)r->option.value.number);
+        if (err == -ENOBUFS)
+            op->text = SOCK_BUFFERS_TEXT;
+        if (err < 0)
+            return (int)asock_error_from_errno(err);
+    }
+    options->set |= UINT32_C(1) << r->option.option;
+    options->values[r->option.option] = (int32_t)r->option.value.number;
+    complete(op, ERR_SUCCESS);
+    return 0;
+}
+
+/* Before the first connect nothing in the kernel has the answer: a socket of the same kind does. */
+static int ask_probe(struct sock *sock, uint32_t option, int64_t *ret)
+{
+    struct netsock probe;
+    int r;
+
+    netsock_init(&probe, NULL, NULL);
+    r = netsock_open(&probe, sock->worker, sock->family == FAMILY_INET6 ? AF_INET6 : AF_INET);
+    if (r < 0)
+        return r;
+    r = netsock_apply_options(&probe, sock->options);
+    if (r == 0)
+        r = netsock_get_option(&probe, option, ret);
+    netsock_close(&probe, sock->worker);
+    return r;
+}
+
+static int get_number(struct op *op, uint32_t option)
+{
+    struct sock *sock = op->sock;
+    int r = 0;
+
+    if (option == OPTION_LINGER)
+        op->value.number = sock->options ? sock->options->values[OPTION_LINGER] : 0;
+    else if (sock->ns.fd >= 0)
+        r = netsock_get_option(&sock->ns, option, &op->value.number);
+    else
+        r = ask_probe(sock, option, &op->value.number);
+    return r < 0 ? (int)asock_error_from_errno(r) : 0;
+}
+
+static int get_endpoint(struct op *op, uint32_t option)
+{
+    const struct netsock *ns = &op->sock->ns;
+    int r;
+
+    op->value.endpoint = mem_zalloc(1, sizeof(struct endpoint));
+    if (!op->value.endpoint)
+        return ERR_NO_BUFFER_SPACE;
+    r = option == OPTION_LOCAL_ENDPOINT ? netsock_local(ns, op->value.endpoint)
+                                        : netsock_remote(ns, op->value.endpoint);
+    return r < 0 ? (int)asock_error_from_errno(r) : 0;
+}
+
+static int get_tcp_info(struct op *op)
+{
+    size_t len = sizeof(struct tcp_info);
+    int r;
+
+    op->value.octets = mem_zalloc(1, sizeof(struct octets) + len);
+    if (!op->value.octets)
+        return ERR_NO_BUFFER_SPACE;
+    r = netsock_tcp_info(&op->sock->ns, op->value.octets->data, &len);
+    op->value.octets->len = len;
+    return r < 0 ? (int)asock_error_from_errno(r) : 0;
+}
+
+static int get(struct op *op, uint32_t option)
+{
+    if (option >= OPTION_NO_DELAY && option <= OPTION_LINGER)
+        return get_number(op, option);
+    if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_TCP_INFO)
+        return ERR_PROTOCOL_OPTION;
+    if (op->sock->state != SOCK_CONNECTED)
+        return ERR_NOT_CONNECTED;
+    return option == OPTION_TCP_INFO ? get_tcp_info(op) : get_endpoint(op, option);
+}
+
+int verb_get_option(struct op *op, const struct call *call)
+{
+    int err;
+
+    op->class = &value_class;
+    err = get(op, call->request->option.option);
+    if (err == 0)
+        complete(op, ERR_SUCCESS);
+    return err;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * RECEIVE.
+ * Happy path: the first in the queue reads from the kernel straight into the session's output, behind
+ * the place of its own reply. A wait-all goes on with its next piece; a length of 0 only looks. By
+ * reference it reads into the client's memory, and the reply says how much. A multishot stays the first
+ * in the queue and tells of each slice that has octets, until it has filled the last one.
+ * Failures: not connected (at once), end of stream (0 octets; every later one too), the peer's
+ * reset (every later one too), no room in the output (waits until the client reads), nothing behind a
+ * reference (FAULT; nothing is lost).
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+#include "proto/frame.h"
+
+static int receive_step(struct op *op);
+
+static const struct op_class receive_class = {.name = "receive", .step = receive_step};
+
+/* Nothing more will come: this receive, and each behind it in its turn, says so. */
+static int end_of_stream(struct op *op)
+{
+    op->reply_flags |= REPLY_END_OF_STREAM;
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static int failed(struct op *op, uint32_t error)
+{
+    struct sock *sock = op->sock;
+
+    sock->receive_side = SIDE_BROKEN;
+    sock->receive_error = (uint8_t)error;
+    complete(op, error);
+    return 1;
+}
+
+static int ended(struct op *op, ssize_t n)
+{
+    struct sock *sock = op->sock;
+
+    if (n == -EAGAIN) {
+        sock->wants_read = true;
+        sock->had_more = false;
+        return 0;
+    }
+    if (n < 0)
+        return failed(op, asock_error_from_errno((int)n));
+    if (sock->lost_error)
+        return failed(op,
+                      sock->lost_error); /* a send was told: the peer has not ended its stream */
+    sock->receive_side = SIDE_SHUT;
+    sock->has_seen_end = true;
+    return end_of_stream(op);
+}
+
+static int probe(struct op *op)
+{
+    uint8_t octet;
+    ssize_t n = netsock_receive(&op->sock->ns, &octet, 1, MSG_PEEK);
+
+    if (n <= 0)
+        return ended(op, n);
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static int wait_room(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (!list_is_linked(&sock->node))
+        list_append(&op->session->room_waiters, &sock->node);
+    sock->wants_read = false;
+    return 0;
+}
+
+/* Octets of the head that will stand in front of `want` octets; a guess that is mostly right. */
+static size_t guess_gap(struct op *op, size_t want)
+{
+    uint8_t head[CODEC_REPLY_MAX];
+    struct reply reply;
+    long n;
+
+    session_fill_reply(op, &reply);
+    reply.bytes = want;
+    reply.ops_freed = 1;
+    n = asock_codec_encode_reply(&reply, (uint32_t)want, head, sizeof(head));
+    return n > 0 ? (size_t)n : CODEC_REPLY_MAX;
+}
+
+static void tell_piece(struct op *op, uint8_t *place, size_t gap, size_t len)
+{
+    struct reply reply;
+
+    session_fill_reply(op, &reply);
+    reply.flags |= REPLY_MORE;
+    reply.bytes = len;
+    session_commit(op->session, &reply, place, gap, len);
+}
+
+static void count_in(struct sock *sock, size_t len)
+{
+    sock->bytes_in += len;
+    sock->worker->stats.bytes_in += len;
+}
+
+static int read_some(struct op *op)
+{
+    struct sock *sock = op->sock;
+    bool peek = op->receive.flags & RECEIVE_PEEK;
+    uint64_t rest = op->receive.length - op->bytes;
+    size_t want = rest < FRAME_PAYLOAD_MAX ? (size_t)rest : FRAME_PAYLOAD_MAX;
+    size_t gap = guess_gap(op, want), room;
+    uint8_t *place = session_reserve(op->session, want, CODEC_REPLY_MAX, &room);
+    ssize_t n;
+
+    if (!place)
+        return wait_room(op);
+    n = netsock_receive(&sock->ns, place + gap, room, peek ? MSG_PEEK : 0);
+    if (n <= 0)
+        return ended(op, n);
+    if (!peek)
+        count_in(sock, (size_t)n);
+    if ((size_t)n < room)
+        sock->wants_read = true; /* the kernel has no more: the next one need not ask */
+    op->bytes += (uint64_t)n;
+    if (op->receive.flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+        tell_piece(op, place, gap, (size_t)n);
+        return sock->wants_read ? 0 : 2;
+    }
+    complete_receive(op, place, gap, (size_t)n);
+    return 1;
+}
+
+/* Octets, 0 at the end of the stream, -errno; of -EFAULT the op has ended. */
+static ssize_t read_into(struct op *op, const struct iovec *iov, int count)
+{
+    struct sock *sock = op->sock;
+    bool peek = op->receive.flags & RECEIVE_PEEK;
+    size_t room = 0;
+    ssize_t n;
+
+    for (int i = 0; i < count; i++)
+        room += iov[i].iov_len;
+    n = netsock_receive_list(&sock->ns, iov, count, peek ? MSG_PEEK : 0);
+    /* It says nothing of the connection: the octets are still there. */
+    if (n == -EFAULT)
+        complete(op, ERR_FAULT);
+    if (n > 0 && !peek)
+        count_in(sock, (size_t)n);
+    if (n > 0 && (size_t)n < room)
+        sock->wants_read = true;
+    return n;
+}
+
+static int read_reference(struct op *op)
+{
+    struct iovec iov[CODEC_SEGMENTS_MAX];
+    struct sock *sock = op->sock;
+    ssize_t n = read_into(op, iov, slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX));
+
+    if (n <= 0)
+        return n == -EFAULT ? 1 : ended(op, n);
+    op->bytes += (uint64_t)n;
+    if (op->receive.flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
+        slices_advance(sock->worker, &op->slices, (uint64_t)n);
+        return sock->wants_read ? 0 : 2;
+    }
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static int receive_step(struct op *op)
+{
+    struct sock *sock = op->sock;
+    int r;
+
+    if (sock->receive_side == SIDE_SHUT)
+        return end_of_stream(op);
+    if (sock->receive_side == SIDE_BROKEN) {
+        complete(op, sock->receive_error);
+        return 1;
+    }
+    if (op->receive.length == 0)
+        return probe(op);
+    do {
+        r = op->is_reference ? read_reference(op) : read_some(op);
+    } while (r == 2);
+    return r;
+}
+
+/* ---- multishot ---- */
+
+/* The first slice has len octets. 1: it was the last one, and the op has ended. */
+static int tell_shot(struct op *op, size_t len)
+{
+    const struct slice *slice = op->slices.first;
+    struct segment shot = {slice->shared->id, slice->offset, len};
+    struct reply reply;
+    bool fits;
+
+    slices_drop_first(op->session->worker, &op->slices);
+    if (op->slices.count == 0) {
+        op->receive.shot = shot;
+        op->bytes = len;
+        complete(op, ERR_SUCCESS);
+        return 1;
+    }
+    session_fill_reply(op, &reply);
+    reply.flags |= REPLY_MORE;
+    reply.bytes = len;
+    reply.body = BODY_SEGMENT;
+    reply.segment = shot;
+    fits = session_send_reply(op->session, &reply, NULL, 0);
+    assert(fits);
+    (void)fits;
+    return 0;
+}
+
+/* How many of the first slices are filled by one call. */
+static int gather_shots(const struct op *op, unsigned int most, struct iovec *iov)
+{
+    int count = slices_gather(&op->slices, iov, (int)most);
+    size_t total = 0;
+
+    for (int i = 0; i < count; i++) {
+        total += iov[i].iov_len;
+        if (total >= SHOT_OCTETS)
+            return i + 1;
+    }
+    return count;
+}
+
+static int shot_step(struct op *op)
+{
+    struct sock *sock = op->sock;
+    struct iovec iov[SHOT_SLICES];
+    unsigned int room;
+    ssize_t n;
+
+    if (sock->receive_side != SIDE_OPEN)
+        return receive_step(op);
+    room = session_reply_room(op->session, SHOT_SLICES);
+    if (room == 0)
+        return wait_room(op);
+    n = read_into(op, iov, gather_shots(op, room, iov));
+    if (n <= 0)
+        return n == -EFAULT ? 1 : ended(op, n);
+    for (int i = 0; n > 0; i++) {
+        size_t len = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
+
+        n -= (ssize_t)len;
+        if (tell_shot(op, len))
+            return 1;
+    }
+    return 1;
+}
+
+static void shot_fill(struct op *op, struct reply *reply, const void **payload,
+                      uint32_t *payload_len)
+{
+    (void)payload;
+    (void)payload_len;
+    if (op->receive.shot.length == 0)
+        return;
+    reply->body = BODY_SEGMENT;
+    reply->segment = op->receive.shot;
+}
+
+static const struct op_class shot_class = {
+    .name = "receive",
+    .step = shot_step,
+    .fill = shot_fill,
+};
+
+/* ---- the request ---- */
+
+/* Octets in all; more than there can be where that is no number. */
+static uint64_t wanted(const struct request *r)
+{
+    const struct segments *segments = &r->receive.segments;
+    uint64_t total = r->receive.length;
+
+    for (uint32_t i = 0; i < segments->count; i++) {
+        uint64_t length = segments->at[i].length;
+
+        if (length > UINT64_MAX - total)
+            return UINT64_MAX;
+        total += length;
+    }
+    return total;
+}
+
+static int check_segments(const struct request *r)
+{
+    const struct segments *segments = &r->receive.segments;
+
+    if (segments->count > 0 && r->receive.length > 0)
+        return ERR_INVALID_ARGUMENT;
+    if (!(r->receive.flags & RECEIVE_MULTISHOT))
+        return 0;
+    if (r->receive.flags & ~(uint32_t)RECEIVE_MULTISHOT || segments->count == 0)
+        return ERR_INVALID_ARGUMENT;
+    return segments_have_empty(segments) ? ERR_INVALID_ARGUMENT : 0;
+}
+
+static int check_receive(const struct sock *sock, const struct request *r)
+{
+    const uint32_t known = RECEIVE_PEEK | RECEIVE_WAIT_ALL | RECEIVE_MULTISHOT;
+    uint64_t length = wanted(r);
+    int err = check_segments(r);
+
+    if (err != 0)
+        return err;
+    if (r->receive.flags & ~known || length > INT64_MAX)
+        return ERR_INVALID_ARGUMENT;
+    /* What is only looked at cannot be told in pieces. */
+    if (r->receive.flags & RECEIVE_PEEK &&
+        (r->receive.flags & RECEIVE_WAIT_ALL || length > FRAME_PAYLOAD_MAX))
+        return ERR_INVALID_ARGUMENT;
+    if (sock->state == SOCK_OPEN)
+        return ERR_NOT_CONNECTED;
+    return sock->state == SOCK_FAILED ? ERR_OPERATION_ABORTED : 0;
+}
+
+int verb_receive(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    int err = check_receive(op->sock, r);
+
+    if (err == 0)
+        err = session_take_slices(op->session, &r->receive.segments, &op->slices);
+    if (err != 0)
+        return err;
+    op->class = r->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->is_reference = r->receive.segments.count > 0;
+    op->receive.length = wanted(r);
+    op->receive.flags = r->receive.flags;
+    if (op->sock->receive_side != SIDE_OPEN)
+        op->sock->wants_read = false;
+    sock_queue_receive(op->sock, op, r->timeout_ms);
+    return 0;
+}

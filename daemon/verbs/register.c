@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * REGISTER, UNREGISTER.
+ * Happy path: the memory is made, its descriptor leaves with the completion; given back, it is not
+ * there for new ops, and UNREGISTER completes when the last one has ended and its contents are gone.
+ * Failures: a length of 0, over a limit, no memory or descriptor; no such buffer.
+ */
+#include <errno.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/wire/shm_buffer.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+/* One whose reply could not be sent: nobody waits for the descriptor. */
+static void register_cleanup(struct op *op)
+{
+    if (op->parcel_of)
+        shared_unuse(op->parcel_of);
+    op->parcel_of = NULL;
+}
+
+static void register_fill(struct op *op, struct reply *reply, const void **payload,
+                          uint32_t *payload_len)
+{
+    const struct shared *shared = op->parcel_of;
+
+    (void)payload;
+    (void)payload_len;
+    if (!shared)
+        return;
+    reply->descriptors = 1;
+    reply->body = BODY_SEGMENT;
+    reply->segment = (struct segment){.buffer = shared->id, .length = shared->length};
+}
+
+static const struct op_class register_class = {
+    .name = "register",
+    .cleanup = register_cleanup,
+    .fill = register_fill,
+};
+
+int verb_register(struct op *op, const struct call *call)
+{
+    struct shared *shared;
+    int r;
+
+    if (call->request->socket != 0 || call->request->reg.length == 0)
+        return ERR_INVALID_ARGUMENT;
+    r = session_add_buffer(op->session, call->request->reg.length, &shared);
+    if (r == -EDQUOT)
+        op->text = "over the limit of shared memory";
+    if (r == -EMFILE)
+        op->text = "too many buffers";
+    if (r < 0)
+        return ERR_NO_BUFFER_SPACE;
+    op->class = &register_class;
+    op->parcel_of = shared;
+    shared_use(shared);
+    complete(op, ERR_SUCCESS);
+    return 0;
+}
+
+/* Also a CANCEL ends it: the buffer goes all the same. */
+static void unregister_stop(struct op *op)
+{
+    op->unregister->unregister = NULL;
+}
+
+static const struct op_class unregister_class = {.name = "unregister", .stop = unregister_stop};
+
+int verb_unregister(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct session *s = op->session;
+    struct session_buffer *buffer = session_buffer(s, r->unregister.buffer);
+
+    if (r->socket != 0 || !buffer)
+        return ERR_INVALID_ARGUMENT;
+    op->class = &unregister_class;
+    op->unregister = buffer;
+    buffer->unregister = op;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    if (r->timeout_ms > 0)
+        op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
+    shared_release(buffer->shared);
+    return 0;
+}

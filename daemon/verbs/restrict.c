@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * RESTRICT: a session narrows what it may reach, for ever.
+ * Happy path: the rules join those of the session's view, connects in progress are judged by them too,
+ * the op completes. Established connections go on, as they do when the administrator changes his mind.
+ * Failures: a wrong rule (its line is told), too many rules, no memory: nothing has changed then.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/policy/policy.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+/* Those too whose socket has been closed, with time to send what goes with them. */
+static void judge_connects(struct session *s)
+{
+    for (uint32_t id = 1; id < s->slot_count; id++) {
+        struct sock *sock = s->slots[id].sock;
+
+        if (sock && sock->connect)
+            connect_judge_again(sock->connect);
+    }
+    list_for_each_safe (&s->lingering, it) {
+        struct sock *sock = container_of(it, struct sock, node);
+
+        if (sock->connect)
+            connect_judge_again(sock->connect);
+    }
+}
+
+/* The parser says "restriction:7: what is wrong", as it names a file. */
+static int refuse(struct op *op, int r, const char *error)
+{
+    char text[POLICY_ERROR_MAX];
+    unsigned int line;
+    int end = 0;
+
+    if (sscanf(error, "restriction:%u:%n", &line, &end) == 1 && end > 0)
+        snprintf(text, sizeof(text), "line %u:%s", line, error + end);
+    else
+        snprintf(text, sizeof(text), "%s", error);
+    return tell_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
+}
+
+int verb_restrict(struct op *op, const struct call *call)
+{
+    char error[POLICY_ERROR_MAX] = "";
+    struct session *s = op->session;
+    int r;
+
+    r = policy_view_restrict(s->view, (const char *)call->payload, call->payload_len, error);
+    if (r < 0)
+        return refuse(op, r, error);
+    judge_connects(s);
+    complete(op, ERR_SUCCESS);
+    return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_VERBS_H
+#define ASOCKD_VERBS_H
+
+/* One entry per verb; each in its own file, which holds the whole life of such an op. */
+#include <stdint.h>
+
+#include "daemon/session/op.h"
+#include "proto/codec.h"
+
+struct call {
+    const struct request *request;
+    const uint8_t *payload;
+    uint32_t payload_len;
+};
+
+/*
+ * Takes an op whose socket (where the verb has one) exists and whose limits were checked.
+ * 0: queued or completed; an enum asock_wire_error: to be completed with it; -EPROTO: a broken rule,
+ * session->why is set.
+ */
+typedef int (*verb_fn)(struct op *op, const struct call *call);
+
+int verb_open(struct op *op, const struct call *call);
+int verb_connect(struct op *op, const struct call *call);
+int verb_send(struct op *op, const struct call *call);
+int verb_receive(struct op *op, const struct call *call);
+int verb_shutdown(struct op *op, const struct call *call);
+int verb_close(struct op *op, const struct call *call);
+int verb_cancel(struct op *op, const struct call *call);
+int verb_set_option(struct op *op, const struct call *call);
+int verb_get_option(struct op *op, const struct call *call);
+int verb_sync(struct op *op, const struct call *call);
+int verb_restrict(struct op *op, const struct call *call);
+int verb_register(struct op *op, const struct call *call);
+int verb_unregister(struct op *op, const struct call *call);
+int verb_credit(struct op *op, const struct call *call);
+int verb_list(struct op *op, const struct call *call);
+int verb_show(struct op *op, const struct call *call);
+int verb_stats(struct op *op, const struct call *call);
+int verb_kill(struct op *op, const struct call *call);
+int verb_reload(struct op *op, const struct call *call);
+int verb_judge(struct op *op, const struct call *call);
+int verb_learned(struct op *op, const struct call *call);
+
+/* HELLO is no op: it is answered by a welcome. 0 or -EPROTO; the session may have ended. */
+int hello(struct session *s, const struct request *request);
+
+/*
+ * A SEND that continues a chain. 1: it was one; 0: it is a new op; -EPROTO.
+ */
+int send_piece(struct session *s, const struct call *call);
+
+/* The op ends with a record of n octets; n may be -errno. As a verb_fn. */
+int tell_record(struct op *op, const uint8_t *record, long n);
+/* error: -errno. text is copied. */
+int tell_failure(struct op *op, long error, const char *text);
+
+/*
+ * A CONNECT in progress (sock->connect), by the policy of now: one by a name that may not be asked for
+ * any more ends, an attempt at an address that is denied is closed. True: one of both; its socket may be gone then.
+ */
+bool connect_judge_again(struct op *op);
+
+/* Sends what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
+int send_step(struct op *op);
+
+#endif

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: memfd, size, seals, mapping; later a hole over all of it, unmapped, closed.
+ * Failures: no descriptor, no memory, no address space: nothing is left behind.
+ */
+#include "daemon/wire/shm_buffer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
+#endif
+
+/* Not F_SEAL_WRITE: both sides write. Nobody can add a seal later. */
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+uint64_t shared_rounded(uint64_t length)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (length > SIZE_MAX / 2 - page)
+        return 0;
+    return (length + page - 1) & ~(page - 1);
+}
+
+uint64_t shared_count_most(void)
+{
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    unsigned long long count;
+
+    if (!file || fscanf(file, "%llu", &count) != 1)
+        count = MAPPINGS_DEFAULT;
+    if (file)
+        fclose(file);
+    return count / 2;
+}
+
+static int make_memfd(void)
+{
+    int fd = memfd_create("asock", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+    /* An older kernel does not know the flag. */
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("asock", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd < 0 ? -errno : fd;
+}
+
+static int make_memory(size_t length, uint8_t **ret)
+{
+    int fd = make_memfd();
+    int r = 0;
+    void *at = MAP_FAILED;
+
+    if (fd < 0)
+        return fd;
+    if (ftruncate(fd, (off_t)length) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        r = -errno;
+    if (r == 0)
+        at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (r == 0 && at == MAP_FAILED)
+        r = -errno;
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    *ret = at;
+    return fd;
+}
+
+static void go(struct shared *shared)
+{
+    munmap(shared->at, shared->length);
+    close(shared->parcel.fd);
+    shared->worker->fds_used--;
+    shared->on_gone(shared);
+    mem_free(shared);
+}
+
+static void on_empty(struct task *task)
+{
+    struct shared *shared = container_of(task, struct shared, empty);
+    size_t rest = shared->length - shared->emptied;
+    size_t step = rest < SHARED_EMPTY_STEP ? rest : SHARED_EMPTY_STEP;
+
+    if (fallocate(shared->parcel.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)shared->emptied, (off_t)step) < 0)
+        log_error("shared memory is not emptied: %s", strerror(errno));
+    shared->emptied += step;
+    if (shared->emptied < shared->length)
+        worker_defer(shared->worker, &shared->empty);
+    else
+        go(shared);
+}
+
+static void on_sent(struct parcel *parcel)
+{
+    shared_unuse(container_of(parcel, struct shared, parcel));
+}
+
+int shared_new(struct worker *w, uint64_t length, struct shared **ret)
+{
+    struct shared *shared;
+    int fd;
+
+    if (w->fds_used >= w->fds_max)
+        return -EMFILE;
+    shared = mem_zalloc(1, sizeof(*shared));
+    if (!shared)
+        return -ENOMEM;
+    shared->length = (size_t)shared_rounded(length);
+    fd = make_memory(shared->length, &shared->at);
+    if (fd < 0) {
+        mem_free(shared);
+        return fd;
+    }
+    w->fds_used++;
+    shared->worker = w;
+    shared->parcel.fd = fd;
+    shared->parcel.left = on_sent;
+    list_init(&shared->parcel.node);
+    task_init(&shared->empty, on_empty);
+    *ret = shared;
+    return 0;
+}
+
+void shared_use(struct shared *shared)
+{
+    assert(shared->emptied == 0);
+    shared->uses++;
+}
+
+void shared_unuse(struct shared *shared)
+{
+    assert(shared->uses > 0);
+    if (--shared->uses == 0 && shared->is_released)
+        worker_defer(shared->worker, &shared->empty);
+}
+
+void shared_release(struct shared *shared)
+{
+    assert(!shared->is_released);
+    shared->is_released = true;
+    if (shared->uses == 0)
+        worker_defer(shared->worker, &shared->empty);
+}
+
+/* ---- slices ---- */
+
+int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
+                  uint64_t length)
+{
+    struct slice *slice = w->spare_slices;
+
+    if (slice) {
+        w->spare_slices = slice->next;
+        w->spare_slice_count--;
+    } else {
+        slice = mem_alloc(sizeof(*slice));
+        if (!slice)
+            return -ENOMEM;
+    }
+    *slice = (struct slice){NULL, shared, offset, length};
+    shared_use(shared);
+    if (slices->last)
+        slices->last->next = slice;
+    else
+        slices->first = slice;
+    slices->last = slice;
+    slices->count++;
+    return 0;
+}
+
+void slices_splice(struct slices *slices, struct slices *more)
+{
+    if (!more->first)
+        return;
+    if (slices->last)
+        slices->last->next = more->first;
+    else
+        slices->first = more->first;
+    slices->last = more->last;
+    slices->count += more->count;
+    *more = (struct slices){0};
+}
+
+void slices_drop_first(struct worker *w, struct slices *slices)
+{
+    struct slice *slice = slices->first;
+
+    slices->first = slice->next;
+    if (!slices->first)
+        slices->last = NULL;
+    slices->count--;
+    shared_unuse(slice->shared);
+    if (w->spare_slice_count >= LIMIT_SLICES_SPARE) {
+        mem_free(slice);
+        return;
+    }
+    slice->next = w->spare_slices;
+    w->spare_slices = slice;
+    w->spare_slice_count++;
+}
+
+void slices_drop(struct worker *w, struct slices *slices)
+{
+    while (slices->first)
+        slices_drop_first(w, slices);
+}
+
+void slices_advance(struct worker *w, struct slices *slices, uint64_t octets)
+{
+    while (slices->first && octets >= slices->first->length) {
+        octets -= slices->first->length;
+        slices_drop_first(w, slices);
+    }
+    if (octets == 0)
+        return;
+    assert(slices->first);
+    slices->first->offset += octets;
+    slices->first->length -= octets;
+}
+
+uint64_t slices_total(const struct slices *slices)
+{
+    uint64_t total = 0;
+
+    for (const struct slice *slice = slices->first; slice; slice = slice->next)
+        total += slice->length;
+    return total;
+}
+
+int slices_gather(const struct slices *slices, struct iovec *iov, int cap)
+{
+    int count = 0;
+
+    for (const struct slice *slice = slices->first; slice && count < cap; slice = slice->next)
+        iov[count++] = (struct iovec){slice->shared->at + slice->offset, (size_t)slice->length};
+    return count;
+}
+
+void slices_free_spares(struct worker *w)
+{
+    while (w->spare_slices) {
+        struct slice *slice = w->spare_slices;
+
+        w->spare_slices = slice->next;
+        mem_free(slice);
+    }
+    w->spare_slice_count = 0;
+}

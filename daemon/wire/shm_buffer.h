@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SHARED_H
+#define ASOCKD_SHARED_H
+
+/*
+ * Memory that a client and the daemon both have mapped. Only the kernel reads and writes it on the
+ * daemon's side, in sendmsg(2) and recvmsg(2): what the client does to it changes that client's octets
+ * and nothing else. It cannot be made shorter, so touching it never fails for want of a page behind it.
+ *
+ *     made --(sent to the client; ops use it)--> released --unused--> emptied, in steps --> gone
+ *
+ * Emptied by punching a hole over all of it: the client may keep its mapping, and then finds zeros, but
+ * no memory stays charged to anybody.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "daemon/core/loop.h"
+#include "daemon/wire/transport.h"
+
+struct shared {
+    struct worker *worker;
+    struct parcel parcel; /* its descriptor, on the way to the client: a use */
+    struct task empty;
+    uint8_t *at;
+    size_t length;
+    size_t emptied; /* octets of which the contents are gone */
+    uint32_t id;
+    uint32_t uses; /* what refers to it */
+    bool is_released;
+    void (*on_gone)(struct shared *shared); /* its contents are gone; it goes when this returns */
+    void *owner;
+};
+
+/* As many as leave half of the mappings that a process may have (vm.max_map_count) to other uses. */
+uint64_t shared_count_most(void);
+/* Rounded up to whole pages. 0; -ENOMEM; -EMFILE; other -errno. */
+int shared_new(struct worker *w, uint64_t length, struct shared **ret);
+void shared_use(struct shared *shared);
+void shared_unuse(struct shared *shared);
+/* Once unused it is emptied in later tasks, then on_gone() is called. */
+void shared_release(struct shared *shared);
+
+/* A part of one, that an op is going to use, or has as credit: a use. */
+struct slice {
+    struct slice *next;
+    struct shared *shared;
+    uint64_t offset, length;
+};
+
+struct slices {
+    struct slice *first, *last;
+    uint32_t count;
+};
+
+/* -ENOMEM: nothing is added. The segment lies within shared. */
+int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
+                  uint64_t length);
+/* All of `more` goes to the end; `more` is empty then. */
+void slices_splice(struct slices *slices, struct slices *more);
+void slices_drop_first(struct worker *w, struct slices *slices);
+void slices_drop(struct worker *w, struct slices *slices);
+/* So many octets at the front have been used. */
+void slices_advance(struct worker *w, struct slices *slices, uint64_t octets);
+uint64_t slices_total(const struct slices *slices);
+/* The first of them, at most cap, as the kernel wants them; returns how many. */
+int slices_gather(const struct slices *slices, struct iovec *iov, int cap);
+/* The worker's spare ones. */
+void slices_free_spares(struct worker *w);
+
+/* What shared_new() would make of it; 0: too much for any address space. */
+uint64_t shared_rounded(uint64_t length);
+
+#endif

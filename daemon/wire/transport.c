@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: readable -> fill -> the session consumes frames -> replies are reserved and committed
+ * -> one write at the end of the turn. A frame that carries a descriptor begins a write of its own.
+ * Failures: the client stops reading (EAGAIN: a write watcher, room runs out, the session pauses
+ * reading), the client dies (output is dropped, input is read to its end), no memory for a block
+ * (the small buffers go on).
+ */
+#include "daemon/wire/transport.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+static void use_small_output(struct transport *t)
+{
+    t->out = t->out_small;
+    t->out_cap = IO_SMALL;
+    t->out_start = t->out_end = 0;
+}
+
+static void drop_parcel(struct parcel *parcel)
+{
+    list_remove(&parcel->node);
+    parcel->left(parcel);
+}
+
+static void drop_output(struct transport *t)
+{
+    struct parcel *parcel;
+
+    while ((parcel = list_first(&t->parcels, struct parcel, node)))
+        drop_parcel(parcel);
+    if (t->out != t->out_small)
+        worker_block_put(t->worker, t->out);
+    use_small_output(t);
+}
+
+static ssize_t send_with_fd(struct transport *t, size_t len, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char octets[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec iov = {t->out + t->out_start, len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.octets,
+                         .msg_controllen = sizeof(control.octets)};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+    memset(&control, 0, sizeof(control));
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+    return sendmsg(t->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* One write, which ends where the next descriptor's frame begins. */
+static ssize_t write_some(struct transport *t)
+{
+    struct parcel *first = list_first(&t->parcels, struct parcel, node), *next;
+    size_t len = t->out_end - t->out_start;
+    ssize_t n;
+
+    if (!first)
+        return send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (first->at > t->octets_out)
+        return send(t->fd, t->out + t->out_start, (size_t)(first->at - t->octets_out),
+                    MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (first->node.next != &t->parcels) {
+        next = container_of(first->node.next, struct parcel, node);
+        len = (size_t)(next->at - first->at);
+    }
+    n = send_with_fd(t, len, first->fd);
+    /* Too many are on their way, perhaps another program's of our user: the client sees that it is missing. */
+    if (n < 0 && errno == ETOOMANYREFS)
+        n = send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0)
+        drop_parcel(first);
+    return n;
+}
+
+/* 1: all written, 0: the rest waits, -errno: the other end is gone. */
+static int write_out(struct transport *t)
+{
+    while (t->out_start < t->out_end) {
+        ssize_t n = write_some(t);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS ? 0 : -errno;
+        t->out_start += (size_t)n;
+        t->octets_out += (uint64_t)n;
+    }
+    drop_output(t);
+    return 1;
+}
+
+static void tell_drained(struct transport *t)
+{
+    if (!t->out_waits)
+        return;
+    t->out_waits = false;
+    t->ops->drained(t);
+}
+
+static void flush(struct transport *t)
+{
+    size_t before = t->out_start;
+    int r = write_out(t);
+
+    t->must_leave = false;
+    if (r == 0) {
+        ev_io_start(t->worker->loop, &t->write_io);
+        if (t->out_start == before)
+            return;
+    } else {
+        ev_io_stop(t->worker->loop, &t->write_io);
+    }
+    if (r < 0) {
+        t->out_lost = true;
+        drop_output(t);
+        t->ops->lost(t);
+    }
+    tell_drained(t);
+}
+
+/* Nobody came to travel with it. */
+static void on_hold_over(struct deadline *deadline)
+{
+    struct transport *t = container_of(deadline, struct transport, hold);
+
+    /* It came in this very turn, in which the time was over. */
+    if (t->must_leave)
+        return;
+    backoff_failed(&t->holding);
+    t->must_leave = true;
+    worker_flush_later(t->worker, &t->flush);
+}
+
+static bool hold(struct transport *t)
+{
+    if (t->must_leave || !t->ops->awaits(t)) {
+        if (deadline_is_set(&t->hold))
+            backoff_paid(&t->holding);
+        deadline_unset(&t->hold);
+        return false;
+    }
+    if (deadline_is_set(&t->hold))
+        return true;
+    if (backoff_skips(&t->holding))
+        return false;
+    /* The clock's present millisecond is partly over. */
+    worker_set_deadline(t->worker, &t->hold, HOLD_MS + 1);
+    return true;
+}
+
+static void on_flush(struct task *task)
+{
+    struct transport *t = container_of(task, struct transport, flush);
+
+    if (hold(t))
+        return;
+    /* What came while it was asked for leaves with the rest. */
+    task_cancel(&t->flush);
+    flush(t);
+}
+
+static void on_writable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    flush(io->data);
+}
+
+static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct transport *t = io->data;
+
+    (void)loop;
+    (void)events;
+    t->ops->readable(t);
+}
+
+int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops)
+{
+    int size = IO_SOCKET_BUFFER;
+
+    memset(t, 0, sizeof(*t));
+    t->out_small = mem_alloc(IO_SMALL);
+    if (!t->out_small)
+        return -ENOMEM;
+    t->worker = w;
+    t->ops = ops;
+    t->fd = fd;
+    list_init(&t->parcels);
+    /* The kernel gives as much as net.core.wmem_max allows; it does with less. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    use_small_output(t);
+    task_init(&t->flush, on_flush);
+    deadline_init(&t->hold, on_hold_over);
+    ev_io_init(&t->read_io, on_readable, fd, EV_READ);
+    ev_io_init(&t->write_io, on_writable, fd, EV_WRITE);
+    t->read_io.data = t->write_io.data = t;
+    return 0;
+}
+
+static void drop_input(struct transport *t)
+{
+    if (t->in_cap == IO_BLOCK)
+        worker_block_put(t->worker, t->in);
+    else
+        worker_small_block_put(t->worker, t->in);
+    t->in = NULL;
+    t->in_start = t->in_end = t->in_cap = 0;
+}
+
+int transport_detach(struct transport *t)
+{
+    int fd = t->fd;
+
+    task_cancel(&t->flush);
+    deadline_unset(&t->hold);
+    ev_io_stop(t->worker->loop, &t->read_io);
+    ev_io_stop(t->worker->loop, &t->write_io);
+    drop_input(t);
+    drop_output(t);
+    t->out_small = t->out = mem_free(t->out_small);
+    t->fd = -1;
+    shutdown(fd, SHUT_RDWR);
+    return fd;
+}
+
+void transport_deinit(struct transport *t)
+{
+    close(transport_detach(t));
+}
+
+void transport_resume(struct transport *t)
+{
+    ev_io_start(t->worker->loop, &t->read_io);
+}
+
+void transport_pause(struct transport *t)
+{
+    ev_io_stop(t->worker->loop, &t->read_io);
+}
+
+/* Makes sure of a block with room behind the input. 0, -ENOBUFS, -ENOMEM. */
+static int prepare_input(struct transport *t)
+{
+    size_t len = t->in_end - t->in_start;
+    uint8_t *block;
+
+    if (t->in_cap == IO_BLOCK) {
+        if (t->in_start == t->in_end)
+            t->in_start = t->in_end = 0;
+        /* Moving costs; do it only where a whole frame might not fit behind. */
+        if (t->in_cap - t->in_end >= FRAME_MAX)
+            return 0;
+        if (t->in_start > 0) {
+            memmove(t->in, t->in + t->in_start, len);
+            t->in_start = 0;
+            t->in_end = len;
+        }
+        return t->in_end < t->in_cap ? 0 : -ENOBUFS;
+    }
+    block = worker_block_get(t->worker);
+    if (!block)
+        return -ENOMEM;
+    if (len > 0)
+        memcpy(block, t->in + t->in_start, len);
+    worker_small_block_put(t->worker, t->in);
+    t->in = block;
+    t->in_cap = IO_BLOCK;
+    t->in_start = 0;
+    t->in_end = len;
+    return 0;
+}
+
+int transport_fill(struct transport *t)
+{
+    ssize_t n;
+    int r;
+
+    r = prepare_input(t);
+    if (r < 0)
+        return r;
+    do {
+        /* No control buffer: descriptors that a client sends are dropped by the kernel. */
+        n = recv(t->fd, t->in + t->in_end, t->in_cap - t->in_end, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    t->in_emptied = n < (ssize_t)(t->in_cap - t->in_end);
+    if (n < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    if (n == 0)
+        return -EPIPE;
+    t->in_end += (size_t)n;
+    t->octets_in += (uint64_t)n;
+    return 1;
+}
+
+bool transport_has_unread(const struct transport *t)
+{
+    char octet;
+
+    return recv(t->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+void transport_trim_input(struct transport *t)
+{
+    size_t len = t->in_end - t->in_start;
+    uint8_t *small;
+
+    if (!t->in)
+        return;
+    if (len == 0) {
+        drop_input(t);
+        return;
+    }
+    if (len > IO_SMALL || t->in_cap != IO_BLOCK)
+        return;
+    small = worker_small_block_get(t->worker);
+    if (!small)
+        return; /* the block serves as well */
+    memcpy(small, t->in + t->in_start, len);
+    drop_input(t);
+    t->in = small;
+    t->in_cap = IO_SMALL;
+    t->in_end = len;
+}
+
+static void compact_output(struct transport *t)
+{
+    size_t len = t->out_end - t->out_start;
+
+    memmove(t->out, t->out + t->out_start, len);
+    t->out_start = 0;
+    t->out_end = len;
+}
+
+static bool enlarge_output(struct transport *t)
+{
+    size_t len = t->out_end - t->out_start;
+    uint8_t *block;
+
+    if (t->out != t->out_small)
+        return false;
+    block = worker_block_get(t->worker);
+    if (!block)
+        return false;
+    memcpy(block, t->out + t->out_start, len);
+    t->out = block;
+    t->out_cap = IO_BLOCK;
+    t->out_start = 0;
+    t->out_end = len;
+    return true;
+}
+
+size_t transport_room(struct transport *t, size_t want)
+{
+    if (t->out_cap - t->out_end < want) {
+        /* A quarter at least: a client that reads in sips must not cost a move per sip. */
+        if (t->out_start >= t->out_cap / 4)
+            compact_output(t);
+        if (t->out_cap - t->out_end < want)
+            enlarge_output(t);
+    }
+    if (t->out_cap == t->out_end)
+        t->out_waits = true;
+    return t->out_cap - t->out_end;
+}
+
+uint8_t *transport_reserve(struct transport *t, size_t len)
+{
+    if (transport_room(t, len) < len) {
+        t->out_waits = true;
+        return NULL;
+    }
+    return t->out + t->out_end;
+}
+
+void transport_commit(struct transport *t, size_t len)
+{
+    assert(len <= t->out_cap - t->out_end);
+    if (t->out_lost)
+        return;
+    t->out_end += len;
+    if (!t->may_hold)
+        t->must_leave = true;
+    else if (deadline_is_set(&t->hold))
+        return;
+    /* With a write watcher armed the socket is known to be full. */
+    if (!ev_is_active(&t->write_io))
+        worker_flush_later(t->worker, &t->flush);
+}
+
+void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel)
+{
+    if (t->out_lost) {
+        parcel->left(parcel);
+        return;
+    }
+    parcel->at = t->octets_out + (t->out_end - t->out_start);
+    list_append(&t->parcels, &parcel->node);
+    transport_commit(t, len);
+}
+
+bool transport_is_read(int fd)
+{
+    int unread = 0;
+
+    return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
+}
+
+void transport_flush_now(struct transport *t)
+{
+    if (!t->out_lost)
+        (void)write_out(t);
+}

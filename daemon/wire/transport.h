@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_TRANSPORT_H
+#define ASOCKD_TRANSPORT_H
+
+/*
+ * The Unix side of a session: octets in, octets out, and nothing else. Memory that is not in use goes
+ * back to the worker: an idle transport holds its small output buffer only.
+ */
+#include <ev.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/core/backoff.h"
+#include "daemon/core/loop.h"
+
+struct transport;
+
+struct transport_ops {
+    void (*readable)(struct transport *t); /* fill may have something */
+    void (*drained)(struct transport *t);  /* output has left since it was full */
+    bool (*awaits)(struct transport *t);   /* may output that can wait do so now? may commit more */
+    void (*lost)(struct transport *t);     /* writing failed: the other end is gone */
+};
+
+/*
+ * A descriptor that travels with the first octet of a frame. Both stay as they are until left() is
+ * called: the frame has gone, or will never go.
+ */
+struct parcel {
+    struct list node; /* transport->parcels */
+    uint64_t at;      /* in octets_out: where its frame begins */
+    int fd;
+    void (*left)(struct parcel *parcel);
+};
+
+struct transport {
+    struct worker *worker;
+    const struct transport_ops *ops;
+    int fd;
+    struct ev_io read_io;
+    struct ev_io write_io;
+    struct task flush;
+
+    uint8_t *in;                     /* NULL, small or a worker's block */
+    size_t in_start, in_end, in_cap; /* what is between waits to be consumed */
+    uint8_t *out_small;              /* always there: replies need no allocation */
+    uint8_t *out;                    /* out_small or a worker's block */
+    size_t out_start, out_end, out_cap;
+    struct list parcels;    /* in the order of their frames */
+    bool in_emptied;        /* the last read took all there was */
+    bool out_lost;          /* output goes nowhere: it is dropped */
+    bool must_leave;        /* some of the output may not wait */
+    bool may_hold;          /* what is committed now may wait for company */
+    struct deadline hold;   /* until then, at most */
+    struct backoff holding; /* it did not pay: what may wait goes at once */
+    bool out_waits;         /* somebody was refused room: tell when there is some */
+    uint64_t octets_in, octets_out;
+};
+
+/* Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume(). */
+int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops);
+void transport_deinit(struct transport *t); /* closes */
+/* The same, but the descriptor, with nothing to be read or written any more, is the caller's. */
+int transport_detach(struct transport *t);
+
+void transport_resume(struct transport *t);
+void transport_pause(struct transport *t);
+
+/*
+ * Reads once. 1: there is more input than before; 0: nothing now; -EPIPE: end of stream;
+ * -ENOBUFS: no room, consume first; -ENOMEM; other -errno: lost.
+ */
+int transport_fill(struct transport *t);
+
+static inline const uint8_t *transport_input(const struct transport *t, size_t *ret_len)
+{
+    *ret_len = t->in_end - t->in_start;
+    return t->in ? t->in + t->in_start : NULL;
+}
+
+/* Is there input behind this place in it? */
+static inline bool transport_has_behind(const struct transport *t, const uint8_t *place)
+{
+    return place < t->in + t->in_end;
+}
+
+static inline void transport_consume(struct transport *t, size_t len)
+{
+    t->in_start += len;
+}
+
+/* Something has arrived that fill has not read. */
+bool transport_has_unread(const struct transport *t);
+
+/* After a round of reading: memory that is not needed for the rest is given back. */
+void transport_trim_input(struct transport *t);
+
+/*
+ * A place for len octets of output in one piece, or NULL: no room now, drained() will tell. Up to
+ * the small buffer's size it is refused only while older output waits.
+ */
+uint8_t *transport_reserve(struct transport *t, size_t len);
+/* How much transport_reserve() would give now; memory is fetched for up to `want`. 0: drained() will tell. */
+size_t transport_room(struct transport *t, size_t want);
+/* Nothing waits to leave: drained() will not come. */
+static inline bool transport_is_idle(const struct transport *t)
+{
+    return t->out_start == t->out_end;
+}
+/* The caller could not use the room there is: drained() shall tell when there is more. */
+static inline void transport_wait_room(struct transport *t)
+{
+    t->out_waits = true;
+}
+/* len octets of the place that was reserved last are output now; they leave at the end of the turn. */
+void transport_commit(struct transport *t, size_t len);
+/* The same; parcel->fd goes with the first of these octets. */
+void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel);
+/* Everything that was written has been read by the other end, or it is gone. */
+bool transport_is_read(int fd);
+/*
+ * Between these, output that is committed need not leave at the end of the turn: it may wait up to
+ * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first and
+ * more with each time.
+ */
+static inline void transport_hold(struct transport *t)
+{
+    t->may_hold = true;
+}
+static inline void transport_hold_no_more(struct transport *t)
+{
+    t->may_hold = false;
+}
+/* Writes what it can at once, without callbacks: before an orderly close. */
+void transport_flush_now(struct transport *t);
+
+#endif
