@@ -30,6 +30,7 @@ struct output {
     unsigned int frame_at, frame_count;
     size_t heads_len;
     size_t payload_len;
+    size_t rest;    /* payload of the last frame that `iov` does not point at yet */
     bool is_broken; /* the daemon reads no more; what it said before may still be there */
     uint8_t heads[OUT_HEADS];
 };

@@ -3,9 +3,13 @@
  * Frames on their way into the Unix socket. Small payload is copied behind its head, so that small frames
  * are one piece. Other payload is not: the output holds pointers into the program's segments, and an op
  * that has ended stays until no frame refers to it.
+ *
+ * Every frame is whole, however many pieces its payload is in: the pieces of the last frame that find no
+ * room in the list follow when those before them have been written (out->rest).
  */
 #include "client-lib/parts.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,26 +21,36 @@
 
 bool asock_output_has_room(const struct output *out)
 {
-    return out->frame_count < OUT_FRAMES && out->iov_count + FRAME_IOV <= OUT_IOV &&
+    return out->rest == 0 && out->frame_count < OUT_FRAMES &&
+           out->iov_count + FRAME_IOV <= OUT_IOV &&
            out->heads_len + CODEC_REQUEST_MAX <= OUT_HEADS && out->payload_len < OUT_PAYLOAD;
 }
 
-size_t asock_output_gather(struct output *out, asock_op *op, size_t want)
+/* The op's payload, behind its head. */
+static void copy_payload(asock_op *op, uint8_t *to, size_t len)
 {
-    unsigned int at = out->iov_count + 1;
+    while (len > 0) {
+        struct iovec piece;
+        size_t part = len;
 
-    asock_segments_take(op, &op->cursor, &want, out->iov + at, OUT_IOV - at);
-    return want;
+        asock_segments_take(op, &op->cursor, &part, &piece, 1);
+        assert(part > 0);
+        memcpy(to, piece.iov_base, part);
+        to += part;
+        len -= part;
+    }
 }
 
-/* The payload that was gathered, behind its head. */
-static void copy_payload(const struct output *out, uint8_t *to, size_t len)
+/* Adds as many pieces of the last frame's payload as there is room for. */
+static void point_at_rest(struct output *out)
 {
-    for (const struct iovec *iov = out->iov + out->iov_count + 1; len > 0; iov++) {
-        memcpy(to, iov->iov_base, iov->iov_len);
-        to += iov->iov_len;
-        len -= iov->iov_len;
-    }
+    asock_op *op = out->frames[out->frame_count - 1].op;
+    size_t n = out->rest;
+
+    out->iov_count += asock_segments_take(op, &op->cursor, &n, out->iov + out->iov_count,
+                                          OUT_IOV - out->iov_count);
+    assert(n > 0 || out->iov_count == OUT_IOV);
+    out->rest -= n;
 }
 
 /* Octets of the heads; with what stands in front of them they are one piece. */
@@ -50,14 +64,6 @@ static void add_octets(struct output *out, uint8_t *at, size_t len)
         out->iov[out->iov_count++] = (struct iovec){.iov_base = at, .iov_len = len};
 }
 
-/* The head in front of the payload that was gathered. */
-static void add_payload(struct output *out, struct iovec head, size_t left)
-{
-    out->iov[out->iov_count++] = head;
-    while (left > 0)
-        left -= out->iov[out->iov_count++].iov_len;
-}
-
 int asock_output_add(struct output *out, const struct request *request, asock_op *op,
                      size_t payload_len)
 {
@@ -65,25 +71,26 @@ int asock_output_add(struct output *out, const struct request *request, asock_op
     struct out_frame *frame = &out->frames[out->frame_count];
     long n;
 
+    assert(out->rest == 0);
     n = asock_codec_encode_request(request, (uint32_t)payload_len, head,
                                    OUT_HEADS - out->heads_len);
     if (n < 0)
         return (int)n;
-    if (payload_len <= PAYLOAD_COPIED && payload_len <= OUT_HEADS - out->heads_len - (size_t)n) {
-        copy_payload(out, head + n, payload_len);
-        add_octets(out, head, (size_t)n + payload_len);
-        out->heads_len += payload_len;
-        op = NULL;
-    } else {
-        add_payload(out, (struct iovec){.iov_base = head, .iov_len = (size_t)n}, payload_len);
-    }
+    *frame = (struct out_frame){.left = (size_t)n + payload_len};
+    out->frame_count++;
     out->heads_len += (size_t)n;
     out->payload_len += payload_len;
-    out->frame_count++;
-    frame->left = (size_t)n + payload_len;
-    frame->op = payload_len > 0 ? op : NULL;
-    if (frame->op)
-        frame->op->wire_refs++;
+    if (payload_len <= PAYLOAD_COPIED && payload_len <= OUT_HEADS - out->heads_len) {
+        copy_payload(op, head + n, payload_len);
+        out->heads_len += payload_len;
+        add_octets(out, head, (size_t)n + payload_len);
+        return 0;
+    }
+    add_octets(out, head, (size_t)n);
+    frame->op = op;
+    op->wire_refs++;
+    out->rest = payload_len;
+    point_at_rest(out);
     return 0;
 }
 
@@ -138,10 +145,15 @@ static bool is_passing(int err)
 static int write_some(asock_context *context)
 {
     struct output *out = &context->out;
-    struct msghdr msg = {.msg_iov = out->iov + out->iov_at,
-                         .msg_iovlen = out->iov_count - out->iov_at};
+    struct msghdr msg = {0};
     ssize_t n;
 
+    if (out->iov_at == out->iov_count) {
+        out->iov_at = out->iov_count = 0;
+        point_at_rest(out);
+    }
+    msg.msg_iov = out->iov + out->iov_at;
+    msg.msg_iovlen = out->iov_count - out->iov_at;
     do
         n = msg.msg_iovlen > 1 ? sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)
                                : send(context->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len,

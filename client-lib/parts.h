@@ -109,9 +109,7 @@ void asock_flow_set_limits(asock_context *context, const struct welcome *limits)
 /* request.c, turn.c, output.c-------------------------------------------------------------- writing */
 
 bool asock_output_has_room(const struct output *out);
-/* A frame is made in two steps: its payload (octets at the op's cursor, at most want; returns how
- * many, the cursor moves), then its head. op: whose segments the payload is, or NULL. */
-size_t asock_output_gather(struct output *out, asock_op *op, size_t want);
+/* One frame. Its payload: so many octets at the op's cursor, which moves; op NULL: there is none. */
 int asock_output_add(struct output *out, const struct request *request, asock_op *op,
                      size_t payload_len);
 void asock_request_fill(asock_context *context); /* fills the output with what may leave */

@@ -88,7 +88,7 @@ static void add_socketless(asock_op *op)
     op->seq = ++op->context->seq;
     /* A SYNC may be the program's own op, with buffers that are for another use. */
     if (op->operation != ASOCK_OPERATION_SYNC && op->total > 0)
-        payload = asock_output_gather(&op->context->out, op, op->total);
+        payload = op->total;
     asock_output_add(&op->context->out, &request, op, payload);
 }
 

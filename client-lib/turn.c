@@ -139,22 +139,22 @@ static void fill(const asock_op *op, struct request *request)
     }
 }
 
-/* The payload of the op's next frame goes to the output; of a send it may be a piece. */
-static size_t gather(asock_op *op, struct request *request)
+/* Octets of payload that the op's next frame has; of a send it may be a piece. */
+static size_t fill_payload(asock_op *op, struct request *request)
 {
     asock_context *context = op->context;
     uint64_t room = 0;
     size_t n = 0;
 
     if (op->operation == ASOCK_OPERATION_CONNECT)
-        return op->total ? asock_output_gather(&context->out, op, op->total) : 0;
+        return op->total;
     if (op->operation != ASOCK_OPERATION_SEND || op->memory.is_reference)
         return 0;
     if (op->total > op->moved &&
         asock_flow_bytes(op->socket, op->total - op->moved, false, &room) == FLOW_OK) {
         if (room > context->limits.payload_max)
             room = context->limits.payload_max;
-        n = asock_output_gather(&context->out, op, room);
+        n = (size_t)room;
         asock_bounce_passed(op, n);
     }
     request->send.more = op->moved + n < op->total;
@@ -227,7 +227,7 @@ static void add_op(asock_op *op)
         request.flags = REQUEST_ERRORS_ONLY;
     if (op->memory.is_reference)
         refer(op, &request, room);
-    n = gather(op, &request);
+    n = fill_payload(op, &request);
     if (asock_output_add(&context->out, &request, op, n) < 0) {
         asock_op_finish(op, ERR_INVALID_ARGUMENT, 0);
         return;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Connecting, S15 to S17 and S20 to S23. Names beyond localhost are in names.c. */
+/* Connecting, S15 to S17, S20, S21 and S23. Names beyond localhost are in names.c. */
 
 #include "tests/lib/fixture.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -390,103 +389,6 @@ START_TEST(test_s21_socket_connects_again_after_cancel)
 }
 END_TEST
 
-START_TEST(test_s22_data_of_connect_goes_first_and_counts)
-{
-    struct sockaddr_storage addr;
-    int listener = remote_listen(AF_INET, &addr), peer;
-    asock_socket *sock = new_socket(AF_INET);
-    asock_op *op = new_connect_op(&addr), *send_op = new_op_with("second", 6);
-    char data[] = "first", buf[11];
-
-    ck_assert_int_eq(asock_op_set_buffer(op, data, 5), 0);
-    pending(asock_connect(sock, op));
-    pending(asock_send(sock, send_op));
-    expect_bytes(op, ASOCK_SUCCESS, 5);
-    expect_bytes(send_op, ASOCK_SUCCESS, 6);
-    peer = remote_accept(listener);
-    remote_read(peer, buf, 11);
-    ck_assert_mem_eq(buf, "firstsecond", 11);
-    asock_op_unref(op);
-    asock_op_unref(send_op);
-    asock_socket_unref(sock);
-    close(peer);
-    close(listener);
-}
-END_TEST
-
-/* Segments that the peer has got until it had the first octet. */
-static unsigned int segments_until_data(int listener)
-{
-    int peer = remote_accept(listener);
-    struct tcp_info info = {0};
-    socklen_t len = sizeof(info);
-    char x;
-
-    remote_read(peer, &x, 1);
-    ck_assert_int_eq(getsockopt(peer, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
-    close(peer);
-    return info.tcpi_segs_in;
-}
-
-static unsigned int segments_of_kernel(int listener, const struct sockaddr_storage *addr)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    unsigned int segments;
-
-    ck_assert_int_eq(connect(fd, (const struct sockaddr *)addr, remote_addr_len(addr)), 0);
-    ck_assert_int_eq(send(fd, "x", 1, 0), 1);
-    segments = segments_until_data(listener);
-    close(fd);
-    return segments;
-}
-
-static unsigned int segments_of_daemon(int listener, const struct sockaddr_storage *addr)
-{
-    asock_socket *sock = new_socket(AF_INET);
-    asock_op *op = new_connect_op(addr);
-    unsigned int segments;
-    char x = 'x';
-
-    ck_assert_int_eq(asock_op_set_buffer(op, &x, 1), 0);
-    pending(asock_connect(sock, op));
-    expect_bytes(op, ASOCK_SUCCESS, 1);
-    segments = segments_until_data(listener);
-    asock_op_unref(op);
-    asock_socket_unref(sock);
-    return segments;
-}
-
-/* On a very slow machine the kernel may lose patience now and then. */
-START_TEST(test_s22_data_of_connect_travels_with_the_end_of_the_handshake)
-{
-    struct sockaddr_storage addr;
-    int listener = remote_listen(AF_INET, &addr);
-    unsigned int usual = segments_of_kernel(listener, &addr);
-    long long limit = now_ms() + LIVENESS_MS;
-
-    while (segments_of_daemon(listener, &addr) != usual - 1)
-        ck_assert_int_lt(now_ms(), limit);
-    close(listener);
-}
-END_TEST
-
-START_TEST(test_s22_failed_connect_moved_no_octet)
-{
-    struct sockaddr_storage addr;
-    int reserved = remote_closed_port(AF_INET, &addr);
-    asock_socket *sock = new_socket(AF_INET);
-    asock_op *op = new_connect_op(&addr);
-    char data[] = "first";
-
-    ck_assert_int_eq(asock_op_set_buffer(op, data, 5), 0);
-    pending(asock_connect(sock, op));
-    expect_bytes(op, ASOCK_CONNECTION_REFUSED, 0);
-    asock_op_unref(op);
-    asock_socket_unref(sock);
-    close(reserved);
-}
-END_TEST
-
 START_TEST(test_s23_ops_behind_a_connect_run_when_it_succeeds)
 {
     struct sockaddr_storage addr;
@@ -563,9 +465,6 @@ static const TTest **const tests[] = {
     &test_s21_timeout_while_connecting,
     &test_s21_close_while_connecting,
     &test_s21_socket_connects_again_after_cancel,
-    &test_s22_data_of_connect_goes_first_and_counts,
-    &test_s22_data_of_connect_travels_with_the_end_of_the_handshake,
-    &test_s22_failed_connect_moved_no_octet,
     &test_s23_ops_behind_a_connect_run_when_it_succeeds,
     &test_s23_ops_behind_a_failed_connect_are_aborted,
 };
