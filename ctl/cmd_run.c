@@ -171,7 +171,7 @@ const struct command command_run = {
         "needs neither the network nor the daemon's socket. asockctl is gone then.\n\n"
         "  asockctl run --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
         "It is the session that is restricted: keep the daemon's sockets, in /run, out of the sandbox.\n"
-        "FILE has [Rules] of asockd.conf(5): what they do not allow is denied to COMMAND, beside what is\n"
+        "FILE has [Rules] of asockd.policy(5): what they do not allow is denied to COMMAND, beside what is\n"
         "denied to you. One program can use the session. --timeout is for the daemon's answer.\n"
         "Exit status: COMMAND's; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT,

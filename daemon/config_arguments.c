@@ -38,7 +38,7 @@ static const char help[] =
     "      --version          print the version and exit\n"
     "\n"
     "Exit status: 0 after a stop, 1 after a failure, 2 for misuse.\n"
-    "asockd(8) and asockd.conf(5) say more.\n";
+    "See asockd(8), asockd.conf(5) and asockd.policy(5).\n";
 
 static int misused(void)
 {

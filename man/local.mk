@@ -98,4 +98,5 @@ dist_man_MANS += man/asockctl.1
 # The daemon.
 dist_man_MANS += \
 	man/asockd.8 \
-	man/asockd.conf.5
+	man/asockd.conf.5 \
+	man/asockd.policy.5

@@ -23,7 +23,7 @@ struct range {
     }
 
 /*
- * The smallest range that contains an address tells its class; asockd.conf(5) has the same table. IPv6
+ * The smallest range that contains an address tells its class; asockd.policy(5) has the same table. IPv6
  * outside of 2000::/3 has not been given out: special, as far as nothing else is said.
  */
 static const struct range ranges[] = {

@@ -3,7 +3,7 @@
 #define ASOCKD_POLICY_H
 
 /*
- * Who may reach what, asockd.conf(5). Every connect asks: a name before it is resolved, an address before
+ * Who may reach what, asockd.policy(5). Every connect asks: a name before it is resolved, an address before
  * it is tried. A policy is made once and never changed; a view is what it says about one client, and what
  * that client has said about itself (restrictions).
  */

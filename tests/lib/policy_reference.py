@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The order of judgement once more: naive, slow, and written from asockd.conf(5) alone.
+"""The order of judgement once more: naive, slow, and written from asockd.policy(5) alone.
 
 Its table of special addresses is the one of the man page, read from there.
 """
@@ -22,7 +22,7 @@ def read_ranges(path):
     return [(ipaddress.ip_network(net), name) for net, name in rows]
 
 
-RANGES = read_ranges(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "man", "asockd.conf.5"))
+RANGES = read_ranges(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "man", "asockd.policy.5"))
 
 
 def class_of(network):

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The order of judgement of asockd.conf(5), case by case: a list of rules, a question, the answer. */
+/* The order of judgement of asockd.policy(5), case by case: a list of rules, a question, the answer. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>

@@ -198,7 +198,7 @@ ASOCK_EXPORT int asock_context_detach_fd(asock_context *context, int timeout_ms,
 
 /*
  * Narrows what the session may reach, for ever and for whoever has the connection: rules is a policy file of
- * asockd.conf(5) with a [Rules] section and nothing else. From success on a connect needs these rules, all
+ * asockd.policy(5) with a [Rules] section and nothing else. From success on a connect needs these rules, all
  * earlier ones and the administrator's to allow it; connects in progress that they do not allow end with
  * ASOCK_ACCESS_DENIED, connections stay. It may be called before a name and limits are set, which are settled
  * by the first op only. Waits for at most timeout_ms (-1: for ever) as asock_context_inspect() does.
