@@ -12,6 +12,8 @@ libasockd_la_SOURCES = \
 	daemon/core/loop.h \
 	daemon/core/quota.c \
 	daemon/core/quota.h \
+	daemon/core/stamp.c \
+	daemon/core/stamp.h \
 	daemon/core/stats.h \
 	daemon/names/address_order.c \
 	daemon/names/address_order.h \
@@ -27,6 +29,8 @@ libasockd_la_SOURCES = \
 	daemon/identity/identity.h \
 	daemon/identity/identity_proc.c \
 	daemon/identity/identity_proc.h \
+	daemon/identity/subids.c \
+	daemon/identity/subids.h \
 	daemon/policy/address.c \
 	daemon/policy/address.h \
 	daemon/policy/check.c \

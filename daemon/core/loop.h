@@ -21,6 +21,7 @@ struct audit;
 struct policy;
 struct quota;
 struct resolver;
+struct subids;
 struct inspect_ops;
 struct chunk;
 struct slice;
@@ -99,6 +100,7 @@ struct worker {
     uint32_t hello_ms;   /* until which a session has to say Hello */
     struct quota *quota; /* the daemon's own; without limits to begin with */
     struct policy *policy;
+    struct subids *subids; /* NULL: every user id is its own */
     struct resolver *resolver;
     struct audit *audit;               /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */

@@ -35,9 +35,18 @@ enum peer_pidfd_source {
     PEER_PIDFD_OPENED, /* pidfd_open(2) of SO_PEERCRED's pid, on kernels before 6.5 */
 };
 
+/* Whose the user id is: a user may have ranges of others, /etc/subuid. */
+enum peer_ownership {
+    PEER_OWN_ID,        /* nobody's but its own */
+    PEER_SUBORDINATE,   /* owner's */
+    PEER_OWNER_UNKNOWN, /* somebody's; owner only tells where shares are counted */
+};
+
 struct peer {
     uid_t uid; /* or PEER_ID_UNKNOWN */
-    gid_t gid; /* likewise */
+    enum peer_ownership ownership;
+    uid_t owner; /* unless PEER_OWN_ID */
+    gid_t gid;   /* likewise */
     pid_t pid; /* 0: not visible in this pid namespace; of a peer that has gone, its number then */
     bool gids_known;
     uint32_t gid_count;
@@ -56,6 +65,12 @@ struct peer {
  * is then as after peer_deinit().
  */
 int peer_read(int fd, struct peer *ret);
+
+/* The user whose shares it has part in. */
+static inline uid_t peer_user(const struct peer *peer)
+{
+    return peer->ownership == PEER_OWN_ID ? peer->uid : peer->owner;
+}
 
 /* Closes the pidfd; may be called twice. */
 void peer_deinit(struct peer *peer);

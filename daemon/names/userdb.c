@@ -86,3 +86,30 @@ int accounts_find_group(const char *text, gid_t *ret)
 {
     return find(text, "/etc/group", find_group, ret);
 }
+
+static int read_users(FILE *file, char *buf,
+                      void (*callback)(void *data, const char *name, uid_t uid), void *data)
+{
+    struct passwd entry, *found;
+    int r;
+
+    while ((r = fgetpwent_r(file, &entry, buf, ENTRY_MAX, &found)) == 0)
+        callback(data, found->pw_name, found->pw_uid);
+    return r == ENOENT ? 0 : -r;
+}
+
+int accounts_each_user(const char *path, void (*callback)(void *data, const char *name, uid_t uid),
+                       void *data)
+{
+    FILE *file = fopen(path, "re");
+    char *buf;
+    int r;
+
+    if (!file)
+        return -errno;
+    buf = mem_alloc(ENTRY_MAX);
+    r = buf ? read_users(file, buf, callback, data) : -ENOMEM;
+    mem_free(buf);
+    fclose(file);
+    return r;
+}

@@ -13,4 +13,8 @@
 int accounts_find_user(const char *text, uid_t *ret);
 int accounts_find_group(const char *text, gid_t *ret);
 
+/* Every user of a file like /etc/passwd, in its order. 0, or -errno: it cannot be read (to its end). */
+int accounts_each_user(const char *path, void (*callback)(void *data, const char *name, uid_t uid),
+                       void *data);
+
 #endif

@@ -177,6 +177,10 @@ static void check_match(const struct checking *c)
     if (c->file->match.keys[MATCH_UNIT].count > 0 && c->file->match.keys[MATCH_USER_UNIT].count > 0)
         warn(c, c->file->match.keys[MATCH_UNIT].line,
              "what has a user's unit has the system's unit user@UID.service");
+    if (c->file->match.keys[MATCH_GROUP].count > 0 && policy_file_is_strict(c->file))
+        warn(
+            c, c->file->match.keys[MATCH_GROUP].line,
+            "Group= does not hold clients that can leave the group: root, users with subordinate ids");
 }
 
 static void check_learning(const struct checking *c)

@@ -230,6 +230,18 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     return r;
 }
 
+bool policy_file_is_strict(const struct policy_file *file)
+{
+    const struct policy_settings *settings = &file->settings;
+
+    for (size_t i = 0; i < file->rule_count; i++) {
+        if (!file->rules[i].is_allow)
+            return true;
+    }
+    return settings->limits.set || settings->audit != POLICY_AUDIT_UNSET ||
+           settings->egress.has_source || settings->egress.device[0];
+}
+
 struct policy_file *policy_file_free(struct policy_file *file)
 {
     if (!file)

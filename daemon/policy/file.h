@@ -30,6 +30,12 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
                       struct policy_file **ret);
 struct policy_file *policy_file_free(struct policy_file *file); /* accepts NULL; returns it */
 
+/*
+ * Can the file take something from a client: does it deny, or limit, or say how connections are recorded
+ * or leave? If not, a client that it may be about loses nothing by being treated as one that it is not.
+ */
+bool policy_file_is_strict(const struct policy_file *file);
+
 /* A line of [Limits], [Audit], [Egress]. 0 or -EBADMSG. */
 int policy_settings_parse(struct policy_settings *settings, struct conf_reader *reader,
                           const struct conf_item *item);

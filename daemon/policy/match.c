@@ -239,7 +239,11 @@ static enum match_result match_user(const struct match_values *values, const str
 {
     if (peer->uid == PEER_ID_UNKNOWN)
         return MATCH_UNKNOWN;
-    return has_id(values, peer->uid) ? MATCH_YES : MATCH_NO;
+    if (has_id(values, peer->uid))
+        return MATCH_YES;
+    if (peer->ownership == PEER_OWNER_UNKNOWN)
+        return MATCH_UNKNOWN;
+    return has_id(values, peer_user(peer)) ? MATCH_YES : MATCH_NO;
 }
 
 static enum match_result match_group(const struct match_values *values, const struct peer *peer)
@@ -258,20 +262,27 @@ static enum match_result match_unit(const struct match_values *values, const str
     return peer->units_known ? has_text(values, peer->unit) : MATCH_UNKNOWN;
 }
 
-/*
- * The unit of the client's own manager. In another user's manager that user says what units are called,
- * and may have something there that runs with this client's uid (a set-user-ID program).
- */
-static enum match_result match_user_unit(const struct match_values *values, const struct peer *peer)
+static bool is_in_manager_of(const struct peer *peer, uid_t uid)
 {
     char manager[64];
 
+    snprintf(manager, sizeof(manager), "user@%u.service", (unsigned int)uid);
+    return strcmp(peer->unit, manager) == 0;
+}
+
+/*
+ * The unit of the client's own manager, or of its owner's. In another user's manager that user says what
+ * units are called, and may have something there that runs with this client's uid (a set-user-ID program).
+ */
+static enum match_result match_user_unit(const struct match_values *values, const struct peer *peer)
+{
     if (!peer->units_known)
         return MATCH_UNKNOWN;
-    snprintf(manager, sizeof(manager), "user@%u.service", (unsigned int)peer->uid);
-    if (strcmp(peer->unit, manager) != 0)
-        return MATCH_NO;
-    return has_text(values, peer->user_unit);
+    if (is_in_manager_of(peer, peer->uid) || is_in_manager_of(peer, peer_user(peer)))
+        return has_text(values, peer->user_unit);
+    if (peer->ownership == PEER_OWNER_UNKNOWN && strncmp(peer->unit, "user@", 5) == 0)
+        return has_text(values, peer->user_unit) == MATCH_YES ? MATCH_UNKNOWN : MATCH_NO;
+    return MATCH_NO;
 }
 
 /* Not recursive: the last '*' is the only one worth going back to. */

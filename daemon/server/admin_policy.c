@@ -16,6 +16,7 @@
 #include "daemon/names/host.h"
 #include "daemon/core/loop.h"
 #include "daemon/identity/identity.h"
+#include "daemon/identity/subids.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/learn.h"
 #include "daemon/policy/match.h"
@@ -238,6 +239,7 @@ long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t
         refuse(&q, "the question is no record");
     if (!read_question(&q, &host, &address, &port))
         return -EINVAL;
+    subids_mark(s->worker->subids, &q.peer);
     settle_units(&q);
     view = policy_view_new(s->worker->policy, &q.peer, q.listener);
     if (!view)

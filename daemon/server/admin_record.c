@@ -124,6 +124,10 @@ static void add_groups(struct record *record, const struct peer *peer)
 
 static void add_peer_details(struct record *record, const struct session *s)
 {
+    if (s->peer.ownership == PEER_SUBORDINATE)
+        record_number(record, "owner", s->peer.owner);
+    if (s->peer.ownership == PEER_OWNER_UNKNOWN)
+        record_text(record, "owner", "unknown");
     add_id(record, "gid", s->peer.gid);
     add_groups(record, &s->peer);
     record_text(record, "units", s->peer.units_known ? "known" : "unknown");

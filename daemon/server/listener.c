@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "daemon/verbs/dispatch.h"
 #include "daemon/identity/identity.h"
+#include "daemon/identity/subids.h"
 #include "daemon/core/quota.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
@@ -121,6 +122,7 @@ static void admit(struct listener *l, int fd)
         close(fd);
         return;
     }
+    subids_mark(l->listeners->worker->subids, &peer);
     if (session_new(&config, fd, &peer, why, &s) < 0) {
         peer_deinit(&peer);
         turn_away(l, fd, why);

@@ -27,6 +27,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/server/reload.h"
 #include "daemon/names/resolver.h"
+#include "daemon/identity/subids.h"
 #include "daemon/server/hardening.h"
 #include "daemon/session/session.h"
 #include "daemon/wire/shm_buffer.h"
@@ -300,7 +301,8 @@ static int init_worker(struct server *server)
     }
     w->policy = load_policy(config);
     w->learn = learn_new();
-    if (!w->policy || !w->learn) {
+    w->subids = subids_new("/etc/subuid", "/etc/passwd");
+    if (!w->policy || !w->learn || !w->subids) {
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
@@ -375,6 +377,7 @@ static void server_deinit(struct server *server)
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
     w->policy = policy_unref(w->policy);
+    w->subids = subids_free(w->subids);
     w->learn = learn_free(w->learn);
     w->audit = audit_free(w->audit);
     op_free_spares(w);

@@ -96,7 +96,7 @@ static struct quota *find_place(const struct session *s, struct quota *listener)
     char uid[16];
     struct quota *user, *group, *place;
 
-    snprintf(uid, sizeof(uid), "%u", (unsigned int)peer->uid);
+    snprintf(uid, sizeof(uid), "%u", (unsigned int)peer_user(peer));
     user = quota_child(listener, QUOTA_USER, uid);
     if (!user)
         return NULL;

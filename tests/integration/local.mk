@@ -17,7 +17,8 @@ py_tests += \
 	tests/integration/test_reload.py \
 	tests/integration/test_sandbox.py \
 	tests/integration/test_server.py \
-	tests/integration/test_shared_memory.py
+	tests/integration/test_shared_memory.py \
+	tests/integration/test_subordinate.py
 
 # asockctl
 py_tests += \

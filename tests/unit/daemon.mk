@@ -24,6 +24,7 @@ unit_tests += \
 	tests/unit/test_session_hold.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_time.unit \
+	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
@@ -35,6 +36,7 @@ script_tests += tests/unit/peer_without_peerpidfd.test
 tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c
 tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
+tests_unit_test_subids_unit_SOURCES = tests/unit/test_subids.c
 tests_unit_test_address_order_unit_SOURCES = tests/unit/test_address_order.c
 tests_unit_test_race_unit_SOURCES = tests/unit/test_race.c
 tests_unit_test_kernel_buffers_unit_SOURCES = tests/unit/test_kernel_buffers.c $(daemon_session_sources)

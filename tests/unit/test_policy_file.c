@@ -533,6 +533,11 @@ static const struct {
     {R("Allow=tcp 224.0.0.0/8 *\nAllow=tcp a.b *\n"), "2: nothing can be connected to there"},
     {R("Mode=learn\nLearnUntil=2001-01-01\n"), "3: that day is over: nothing is learned"},
     {R("Mode=learn\nLearnUntil=2999-01-01\n"), ""},
+    {M("Group=50\n") R("Allow=tcp * *\n"), ""},
+    {M("Group=50\n") R("Deny=tcp 8.8.8.8 *\nAllow=tcp * *\n"),
+     "2: Group= does not hold clients that can leave the group: root, users with subordinate ids"},
+    {M("Group=50\n") "[Limits]\nClients=2\n",
+     "2: Group= does not hold clients that can leave the group: root, users with subordinate ids"},
     {M("Listener=control\n"), "2: the control listener serves no sockets"},
 };
 

@@ -64,6 +64,30 @@ static const struct peer gone = {.uid = 1000, .gid = 1000};
 static const struct peer foreign = {
     .uid = PEER_ID_UNKNOWN, .gid = PEER_ID_UNKNOWN, .gids_known = true};
 
+/* Containers of user 1000, as one of its subordinate ids; and of somebody. */
+static const struct peer container = {
+    .uid = 100999,
+    .gid = 100999,
+    .ownership = PEER_SUBORDINATE,
+    .owner = 1000,
+    .gids_known = true,
+    .units_known = true,
+    .unit = "user@1000.service",
+    .user_unit = "web.service",
+    .cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+};
+static const struct peer somebodys = {
+    .uid = 100999,
+    .gid = 100999,
+    .ownership = PEER_OWNER_UNKNOWN,
+    .owner = 100000,
+    .gids_known = true,
+    .units_known = true,
+    .unit = "user@1000.service",
+    .user_unit = "web.service",
+    .cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
+};
+
 static const struct {
     const char *text;
     const struct peer *peer;
@@ -77,6 +101,17 @@ static const struct {
     {M("User=root\n"), &session, NO},
     {M("User=root\n"), &bare, YES},
     {M("User=1000\n"), &foreign, UNKNOWN},
+    /* A subordinate id is its owner's, and itself. */
+    {M("User=1000\n"), &container, YES},
+    {M("User=100999\n"), &container, YES},
+    {M("User=1001\n"), &container, NO},
+    {M("User=1000\nUserUnit=web.service\n"), &container, YES},
+    {M("User=1000\nUserUnit=other.service\n"), &container, NO},
+    {M("User=100999\n"), &somebodys, YES},
+    {M("User=1000\n"), &somebodys, UNKNOWN},
+    {M("User=100000\n"), &somebodys, UNKNOWN}, /* it only stands for the owner */
+    {M("User=100999\nUserUnit=web.service\n"), &somebodys, UNKNOWN},
+    {M("User=100999\nUserUnit=other.service\n"), &somebodys, NO},
     {M("Group=1000\n"), &session, YES},
     {M("Group=50\n"), &session, YES},
     {M("Group=61 60\n"), &session, YES},

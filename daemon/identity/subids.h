@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SUBIDS_H
+#define ASOCKD_SUBIDS_H
+
+/*
+ * Whose a subordinate user id is, subuid(5): a user may run programs as any id of his ranges
+ * (newuidmap, rootless containers), so what holds for him holds for them. Ranges that only NSS knows
+ * ("subid:" in nsswitch.conf) are not seen.
+ */
+#include <sys/types.h>
+
+#include "daemon/identity/identity.h"
+
+#define SUBIDS_FILE_MAX (64u * 1024u * 1024u) /* bytes; two million lines */
+
+struct subids;
+
+/* Paths of files like /etc/subuid and /etc/passwd, which outlive it. NULL without memory. */
+struct subids *subids_new(const char *subuid, const char *passwd);
+struct subids *subids_free(struct subids *subids); /* accepts NULL; returns it */
+
+/*
+ * The files are read again when they have changed; a look-up is a binary search. PEER_OWNER_UNKNOWN:
+ * the range belongs to a name that /etc/passwd lacks, or to several users, or the file cannot be read;
+ * *ret is then the id that stands for the owner where shares are counted.
+ */
+enum peer_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret);
+
+/* The same for a peer's user id; subids NULL: everybody is his own. */
+void subids_mark(struct subids *subids, struct peer *peer);
+
+#endif
