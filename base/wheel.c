@@ -132,3 +132,12 @@ int64_t asock_wheel_next(struct wheel *wheel, uint64_t now)
         return -1;
     return next <= now ? 0 : (int64_t)(next - now);
 }
+
+bool asock_wheel_is_clear(const struct wheel *wheel)
+{
+    for (unsigned int level = 0; level < WHEEL_LEVELS; level++)
+        for (unsigned int slot = 0; slot < WHEEL_SLOTS; slot++)
+            if (!list_is_empty(&wheel->slots[level][slot]))
+                return false;
+    return list_is_empty(&wheel->due);
+}

@@ -58,6 +58,9 @@ static inline bool wheel_is_empty(const struct wheel *wheel)
     return list_is_empty(&wheel->due);
 }
 
+/* No timer is set: exact, and slower. For asserting that nobody has left one behind. */
+bool asock_wheel_is_clear(const struct wheel *wheel);
+
 /*
  * Advances to now, then gives the expired timers one by one, each unset; NULL when there is none.
  * Timers may be set and unset between calls.

@@ -11,6 +11,7 @@ gate_tests = \
 	tests/gates/includes.gate \
 	tests/gates/symbols.gate \
 	tests/gates/hardening.gate \
+	tests/gates/lifetimes.gate \
 	tests/gates/nss.gate \
 	tests/gates/manpages.gate \
 	tests/gates/manexamples.gate \

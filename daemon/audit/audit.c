@@ -293,9 +293,9 @@ struct audit *audit_free(struct audit *audit)
     if (state.count + audit->untold > 0)
         log_warning("audit: %llu entries are lost with this stop",
                     (unsigned long long)(state.count + audit->untold));
-    task_cancel(&audit->flush);
-    deadline_unset(&audit->loss);
-    deadline_unset(&audit->summary);
+    task_deinit(&audit->flush);
+    deadline_deinit(&audit->loss);
+    deadline_deinit(&audit->summary);
     audit_denials_deinit(&audit->denials);
     audit->sink->ops->free(audit->sink);
     return mem_free(audit);

@@ -219,7 +219,7 @@ static void journal_free(struct audit_sink *sink)
 
     while (!list_is_empty(&j->records))
         drop_record(j, list_first(&j->records, struct audit_record, node));
-    deadline_unset(&j->retry);
+    deadline_deinit(&j->retry);
     disconnect(j);
     mem_free(j);
 }

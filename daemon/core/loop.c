@@ -169,7 +169,8 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->sessions));
     assert(list_is_empty(&w->drains));
     run_list(&w->tasks);
-    assert(list_is_empty(&w->tasks));
+    assert(list_is_empty(&w->tasks) && list_is_empty(&w->flushes));
+    assert(asock_wheel_is_clear(&w->wheel));
     assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));
     ev_prepare_stop(w->loop, &w->prepare);
     ev_idle_stop(w->loop, &w->idle);
@@ -196,19 +197,20 @@ void worker_stop(struct worker *w)
 
 void worker_defer(struct worker *w, struct task *task)
 {
-    if (!list_is_linked(&task->node))
+    if (task->run && !list_is_linked(&task->node))
         list_append(&w->tasks, &task->node);
 }
 
 void worker_flush_later(struct worker *w, struct task *task)
 {
-    if (!list_is_linked(&task->node))
+    if (task->run && !list_is_linked(&task->node))
         list_append(&w->flushes, &task->node);
 }
 
 void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_now)
 {
-    asock_wheel_set(&w->wheel, &d->timer, w->clock() + ms_from_now);
+    if (d->expired)
+        asock_wheel_set(&w->wheel, &d->timer, w->clock() + ms_from_now);
 }
 
 void *worker_block_get(struct worker *w)

@@ -28,14 +28,20 @@ struct slice;
 struct learn;
 struct reload;
 
+/*
+ * Work of an object that the worker has queued. The object's destructor ends each of its tasks with
+ * task_deinit() and each of its deadlines with deadline_deinit(): what was queued is cancelled, and
+ * nothing can queue it again. So the worker never runs work of an object that has gone, whatever is
+ * still called on the object before its memory is freed. tests/gates/lifetimes.gate looks for them.
+ */
 struct task {
     struct list node;
-    void (*run)(struct task *task);
+    void (*run)(struct task *task); /* NULL: it has ended */
 };
 
 struct deadline {
     struct wheel_timer timer;
-    void (*expired)(struct deadline *deadline);
+    void (*expired)(struct deadline *deadline); /* NULL: it has ended */
 };
 
 /* What a session may be granted. */
@@ -112,7 +118,7 @@ struct worker {
 
 /* clock NULL: CLOCK_MONOTONIC. 0 or -errno. */
 int worker_init(struct worker *w, uint64_t (*clock)(void));
-/* Asserts that no session is left. Accepts a worker whose init failed. */
+/* Asserts that no session is left, nor work of anything. Accepts a worker whose init failed. */
 void worker_deinit(struct worker *w);
 void worker_run(struct worker *w);
 void worker_stop(struct worker *w); /* worker_run returns after this turn */
@@ -130,6 +136,12 @@ static inline void task_cancel(struct task *task)
 {
     list_remove(&task->node);
 }
+/* Cancelled; setting it again does nothing. */
+static inline void task_deinit(struct task *task)
+{
+    task_cancel(task);
+    task->run = NULL;
+}
 
 static inline void deadline_init(struct deadline *d, void (*expired)(struct deadline *d))
 {
@@ -144,6 +156,12 @@ void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_
 static inline void deadline_unset(struct deadline *d)
 {
     wheel_timer_unset(&d->timer);
+}
+/* Unset; setting it again does nothing. */
+static inline void deadline_deinit(struct deadline *d)
+{
+    deadline_unset(d);
+    d->expired = NULL;
 }
 
 /* A block of IO_BLOCK octets, or NULL. */

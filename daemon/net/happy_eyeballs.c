@@ -359,3 +359,11 @@ void race_stop(struct race *race)
     race->is_open = false;
     race->waits_for[0] = race->waits_for[1] = false;
 }
+
+void race_deinit(struct race *race)
+{
+    race_stop(race);
+    deadline_deinit(&race->attempt_delay);
+    deadline_deinit(&race->resolution_delay);
+    deadline_deinit(&race->settle);
+}

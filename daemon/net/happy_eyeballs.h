@@ -80,5 +80,7 @@ bool race_judge_again(struct race *race);
 bool race_is_denied(const struct race *race);
 /* Every attempt is closed, nothing is told any more. At any time, also twice. */
 void race_stop(struct race *race);
+/* Before its memory goes: the same, for good. */
+void race_deinit(struct race *race);
 
 #endif

@@ -108,7 +108,7 @@ void notifier_deinit(struct notifier *n)
         return;
     ev_timer_stop(n->worker->loop, &n->status);
     ev_timer_stop(n->worker->loop, &n->watchdog);
-    task_cancel(&n->proof);
+    task_deinit(&n->proof);
     n->worker = NULL;
 }
 

@@ -110,7 +110,7 @@ void op_unset_deadline(struct worker *w, struct op *op)
 {
     if (!op->deadline)
         return;
-    deadline_unset(&op->deadline->deadline);
+    deadline_deinit(&op->deadline->deadline);
     if (w->spare_deadline_count < LIMIT_OPS_SPARE)
         keep_deadline(w, op->deadline);
     else

@@ -263,6 +263,11 @@ static void on_gone(struct task *task)
     struct session *s = container_of(task, struct session, gone);
     struct worker *w = s->worker;
 
+    assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
+    assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
+    assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
+    task_deinit(&s->gone);
+    deadline_deinit(&s->unread);
     list_remove(&s->node);
     if (s->on_gone)
         s->on_gone(s);
@@ -288,6 +293,17 @@ static void init_lists(struct session *s)
     task_init(&s->rows_task, session_run_rows);
     deadline_init(&s->retry, on_retry);
     deadline_init(&s->hello, on_no_hello);
+    deadline_init(&s->unread, session_on_unread);
+}
+
+/* It takes no more requests and tells nothing more; what still lingers for it causes no work of it. */
+static void end_work(struct session *s)
+{
+    task_deinit(&s->run);
+    task_deinit(&s->report_task);
+    task_deinit(&s->rows_task);
+    deadline_deinit(&s->retry);
+    deadline_deinit(&s->hello);
 }
 
 /* What may fail, in the order in which it is given back. */
@@ -445,10 +461,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
     drop_ops(s, &s->done);
     drop_ops(s, &s->streams);
     transport_flush_now(&s->transport);
-    task_cancel(&s->run);
-    task_cancel(&s->report_task);
-    task_cancel(&s->rows_task);
-    deadline_unset(&s->retry);
+    end_work(s);
     session_leave_transport(s);
     /* What it still has is its lingering sockets: it is nobody's client any more. */
     peer_deinit(&s->peer);

@@ -64,8 +64,8 @@ struct session {
     struct task run, gone;   /* run: more input than one turn's share */
     struct task report_task; /* SEND_ROOM is due */
     struct task rows_task;   /* more rows than one turn's share */
-    struct deadline retry;   /* no memory for the next op */
-    struct deadline hello;   /* until it has to be said */
+    /* No memory for the next op; Hello is due; unread_fd is looked at. */
+    struct deadline retry, hello, unread;
 
     struct limits limits;
     struct session_slot *slots; /* limits.sockets + 1 of them; [0] is unused */
@@ -168,6 +168,7 @@ int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s);
 void session_leave_transport(struct session *s); /* closes, when no descriptor is on its way */
+void session_on_unread(struct deadline *deadline);
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 
@@ -194,7 +195,6 @@ void session_reply_op(struct session *s, struct op *op);
 void session_pump(struct session *s);
 /* Some octets or ops of sock are free, and no reply says so yet. */
 void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops);
-void session_run_reports(struct task *task);
-void session_run_rows(struct task *task);
+void session_run_reports(struct task *task), session_run_rows(struct task *task);
 
 #endif

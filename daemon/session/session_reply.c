@@ -205,6 +205,8 @@ static bool flush_reports(struct session *s)
 
 void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops)
 {
+    if (s->has_ended)
+        return; /* nobody is left to tell */
     sock->send_freed += (uint32_t)octets;
     sock->ops_freed += ops;
     s->unreported += octets;

@@ -126,9 +126,9 @@ void session_release_buffers(struct session *s)
 }
 
 /* As long as it lasts the session counts as a client: who ends sessions by the thousand gets no more. */
-static void on_unread(struct deadline *deadline)
+void session_on_unread(struct deadline *deadline)
 {
-    struct session *s = container_of(deadline, struct session, retry);
+    struct session *s = container_of(deadline, struct session, unread);
 
     if (!s->worker->is_stopping && !transport_is_read(s->unread_fd)) {
         worker_set_deadline(s->worker, deadline, UNREAD_MS);
@@ -148,8 +148,7 @@ void session_leave_transport(struct session *s)
         return;
     }
     s->unread_fd = transport_detach(&s->transport);
-    deadline_init(&s->retry, on_unread);
-    worker_set_deadline(s->worker, &s->retry, UNREAD_MS);
+    worker_set_deadline(s->worker, &s->unread, UNREAD_MS);
 }
 
 static int take_slice(struct session *s, const struct segment *segment, struct slices *to)

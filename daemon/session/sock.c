@@ -77,6 +77,7 @@ static void on_gone(struct task *task)
 {
     struct sock *sock = container_of(task, struct sock, gone);
 
+    task_deinit(&sock->gone);
     assert(!sock->ending);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!sock->connect && !sock->close && sock->ns.fd < 0);

@@ -46,7 +46,7 @@ static void drop_ending(struct sock *sock)
 {
     if (!sock->ending)
         return;
-    deadline_unset(&sock->ending->deadline);
+    deadline_deinit(&sock->ending->deadline);
     sock->ending = mem_free(sock->ending);
     quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
 }
@@ -82,6 +82,8 @@ static void leave_session(struct sock *sock)
     s->unreported_ops -= sock->ops_freed;
     list_remove(&sock->report);
     list_remove(&sock->node);
+    if (s->together == sock)
+        s->together = NULL;
     sock->session = NULL;
     session_part_left(s);
 }

@@ -202,6 +202,7 @@ static void connect_stop(struct op *op)
 static void connect_cleanup(struct op *op)
 {
     audit_cancel(op->send.connect->audit.record);
+    race_deinit(&op->send.connect->race);
     op->send.connect = mem_free(op->send.connect);
 }
 

@@ -78,6 +78,8 @@ static int make_memory(size_t length, uint8_t **ret)
 
 static void go(struct shared *shared)
 {
+    assert(shared->uses == 0 && !list_is_linked(&shared->parcel.node));
+    task_deinit(&shared->empty);
     munmap(shared->at, shared->length);
     close(shared->parcel.fd);
     shared->worker->fds_used--;

@@ -228,12 +228,13 @@ int transport_detach(struct transport *t)
 {
     int fd = t->fd;
 
-    task_cancel(&t->flush);
-    deadline_unset(&t->hold);
+    task_deinit(&t->flush);
+    deadline_deinit(&t->hold);
     ev_io_stop(t->worker->loop, &t->read_io);
     ev_io_stop(t->worker->loop, &t->write_io);
     drop_input(t);
     drop_output(t);
+    assert(list_is_empty(&t->parcels));
     t->out_small = t->out = mem_free(t->out_small);
     t->fd = -1;
     shutdown(fd, SHUT_RDWR);

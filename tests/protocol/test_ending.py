@@ -7,7 +7,7 @@ import socket
 import unittest
 
 from asockd import Daemon, DaemonTest
-from wire import Wire, pb
+from wire import Wire, pb, request
 
 PIECE = 256 * 1024
 
@@ -526,6 +526,61 @@ class Gone(EndingTest):
             self.assertEqual(self.read_all(peer, 4), b"ping")
             peer.sendall(b"pong")
             self.assertEqual(other.whole(2 * turn + 2)[1], b"pong")
+
+
+class LastSocket(EndingTest):
+    """A client goes, and later the last socket that lingers for it: with what memory was freed made useless."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon(*cls.arguments, env={**os.environ, "MALLOC_PERTURB_": "165"})
+
+    def orphans(self, count, linger_ms, sockets=1):
+        """Sessions that have gone, each with sockets whose queued sends still wait; the peers of those."""
+        peers, wires = [], []
+        for _ in range(count):
+            wire = self.wire(hello=False)
+            wire.hello(queued_max=1)  # the least: all that becomes free is due to be told
+            for number in range(1, sockets + 1):
+                peers.append(self.pair(wire, number))
+                data = bytes(PIECE)
+                while wire.inspect(stats=pb.Stats())[0]["queued"] < number * PIECE:
+                    wire.token += 1
+                    wire.send(wire.make_send(wire.token, number, data))
+                wire.send(wire.make_close(90 + number, number, linger_ms=linger_ms))
+            wire.settle()
+            wires.append(wire)
+        for wire in wires:
+            wire.close()
+        self.daemon.control.settle()  # it has seen that they have gone
+        return peers
+
+    def none_is_left(self):
+        self.daemon.settle(self.before)
+        self.assertTrue(self.daemon.is_alive())
+
+    def test_s43_runs_out(self):
+        peers = self.orphans(8, 1000)
+        self.none_is_left()
+        for peer in peers:
+            self.reset_by(peer)
+
+    def test_s43_drains(self):
+        for peer in self.orphans(4, 60000, sockets=2):
+            self.read_all(peer)
+        self.none_is_left()
+
+    def test_s43_is_reset_by_the_peer(self):
+        for peer in self.orphans(4, 60000, sockets=2):
+            peer.close()
+        self.none_is_left()
+
+    def test_s55_is_killed(self):
+        self.orphans(4, 60000, sockets=2)
+        for record in self.daemon.control.inspect(list=pb.List()):
+            self.daemon.control.token += 1
+            self.daemon.control.send(request(pb.VERB_KILL, self.daemon.control.token, kill=pb.Kill(id=record["id"])))
+        self.none_is_left()
 
 
 class Stop(EndingTest):

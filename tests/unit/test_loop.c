@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The worker's queues, and that nothing of an object that has ended is in them. */
+#include <check.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "daemon/core/loop.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+#include "tests/unit/daemon_session.h"
+
+static uint64_t now;
+
+static uint64_t read_clock(void)
+{
+    return now;
+}
+
+struct thing {
+    struct task task, flush;
+    struct deadline deadline;
+    int runs;
+};
+
+static void on_task(struct task *task)
+{
+    container_of(task, struct thing, task)->runs++;
+}
+
+static void on_flush(struct task *task)
+{
+    container_of(task, struct thing, flush)->runs++;
+}
+
+static void on_deadline(struct deadline *deadline)
+{
+    container_of(deadline, struct thing, deadline)->runs++;
+}
+
+static void thing_init(struct thing *thing)
+{
+    thing->runs = 0;
+    task_init(&thing->task, on_task);
+    task_init(&thing->flush, on_flush);
+    deadline_init(&thing->deadline, on_deadline);
+}
+
+static void thing_queue(struct worker *w, struct thing *thing)
+{
+    worker_defer(w, &thing->task);
+    worker_flush_later(w, &thing->flush);
+    worker_set_deadline(w, &thing->deadline, 1);
+}
+
+static void thing_deinit(struct thing *thing)
+{
+    task_deinit(&thing->task);
+    task_deinit(&thing->flush);
+    deadline_deinit(&thing->deadline);
+}
+
+static void turn(struct worker *w)
+{
+    now += 10;
+    ev_run(w->loop, EVRUN_NOWAIT);
+}
+
+START_TEST(test_work_of_an_ended_object_does_not_run)
+{
+    struct worker w;
+    struct thing thing;
+
+    ck_assert_int_eq(worker_init(&w, read_clock), 0);
+    thing_init(&thing);
+    thing_queue(&w, &thing);
+    turn(&w);
+    ck_assert_int_eq(thing.runs, 3);
+
+    thing_queue(&w, &thing);
+    thing_deinit(&thing);
+    turn(&w);
+    ck_assert_int_eq(thing.runs, 3);
+    worker_deinit(&w);
+}
+END_TEST
+
+START_TEST(test_an_ended_object_queues_no_work)
+{
+    struct worker w;
+    struct thing thing;
+
+    ck_assert_int_eq(worker_init(&w, read_clock), 0);
+    thing_init(&thing);
+    thing_deinit(&thing);
+    thing_queue(&w, &thing);
+    ck_assert(!list_is_linked(&thing.task.node) && !list_is_linked(&thing.flush.node));
+    ck_assert(!deadline_is_set(&thing.deadline));
+    turn(&w);
+    ck_assert_int_eq(thing.runs, 0);
+    worker_deinit(&w);
+}
+END_TEST
+
+/* ---- a session that goes in the turn in which its last lingering socket does ---- */
+
+static void fill(struct core *core, uint32_t id)
+{
+    static char block[256 * 1024];
+
+    for (int i = 0; i < 64 && core->session->queued == 0; i++)
+        core_send(core, id, block, sizeof(block), 0);
+    ck_assert_uint_gt(core->session->queued, 0);
+    /* Whatever becomes free is due to be reported at once. */
+    core->session->limits.queued_max = 1024;
+}
+
+static void leave(struct core *core)
+{
+    close(core->client);
+    core->client = -1;
+    core_settle(core);
+    ck_assert(core->session && core->session->has_ended);
+}
+
+START_TEST(test_a_linger_that_runs_out_queues_no_work_of_its_session)
+{
+    struct core *core = core_new();
+    int peer = core_connected(core, 1);
+
+    fill(core, 1);
+    core_close(core, 1, 1000);
+    leave(core);
+    core_pass(core, 1000); /* the deadline ends the socket, a task frees the session */
+    ck_assert_ptr_null(core->session);
+    core_free(core);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_an_orphaned_linger_that_sends_all_queues_no_work_of_its_session)
+{
+    static char buf[256 * 1024];
+    struct core *core = core_new();
+    int peer = core_connected(core, 1);
+
+    fill(core, 1);
+    core_close(core, 1, 10000);
+    leave(core);
+    for (int i = 0; i < 1000 && core->session; i++) {
+        while (read(peer, buf, sizeof(buf)) > 0)
+            ;
+        core_settle(core);
+        ck_assert(!core->session || !list_is_linked(&core->session->report_task.node));
+    }
+    ck_assert_ptr_null(core->session);
+    core_free(core);
+    close(peer);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("loop");
+    TCase *tcase = tcase_create("loop");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_test(tcase, test_work_of_an_ended_object_does_not_run);
+    tcase_add_test(tcase, test_an_ended_object_queues_no_work);
+    tcase_add_test(tcase, test_a_linger_that_runs_out_queues_no_work_of_its_session);
+    tcase_add_test(tcase, test_an_orphaned_linger_that_sends_all_queues_no_work_of_its_session);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
