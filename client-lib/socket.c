@@ -215,6 +215,9 @@ asock_socket *asock_socket_unref(asock_socket *socket)
         asock_leave(context);
         return NULL;
     }
+    /* Without memory to ask: the close tells how they end. */
+    if (asock_wait_ask_all(socket) < 0 && !socket->is_closing && !socket->is_closed)
+        asock_close_start(socket, NULL, 0);
     asock_socket_unuse(socket);
     asock_socket_unhold(socket);
     asock_context_drop_ref(context);

@@ -182,9 +182,13 @@ static void left(asock_op *op)
         asock_close_sends_gone(socket);
 }
 
+/* Something that is submitted later will tell of its success, or somebody will ask. */
 static bool may_be_quiet(const asock_op *op)
 {
-    return op->operation == ASOCK_OPERATION_SEND || op->operation == ASOCK_OPERATION_SET_OPTION;
+    bool has_flag = op->operation == ASOCK_OPERATION_SEND ||
+                    op->operation == ASOCK_OPERATION_SET_OPTION;
+
+    return has_flag && op->flags & ASOCK_ERRORS_ONLY && !op->is_told && op->socket->refs > 0;
 }
 
 /* Its deadline is the daemon's from here on. */
@@ -220,7 +224,7 @@ static void add_op(asock_op *op)
     fill(op, &request);
     if (is_first) {
         request.timeout_ms = asock_turn_hand_over(op);
-        op->is_quiet = op->flags & ASOCK_ERRORS_ONLY && may_be_quiet(op) && !op->is_told;
+        op->is_quiet = may_be_quiet(op);
         op->seq = ++context->seq;
     }
     if (op->is_quiet)

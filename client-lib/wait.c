@@ -165,6 +165,34 @@ int asock_wait_ask(asock_op *op)
     return r;
 }
 
+/*
+ * Nobody can submit anything to the socket any more whose end would tell of its quiet ops, and they keep
+ * it open.
+ */
+int asock_wait_ask_all(asock_socket *socket)
+{
+    const asock_op *send = NULL, *option = NULL;
+    int r = 0;
+
+    list_for_each (&socket->ops, it) {
+        const asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (!op->is_quiet || (op->state != OP_SENT && op->state != OP_PARTLY))
+            continue;
+        if (op->operation == ASOCK_OPERATION_SEND)
+            send = op;
+        else
+            option = op;
+    }
+    if (send)
+        r = ask_by_send(socket, send);
+    if (r == 0 && option)
+        r = ask_by_sync(socket->context);
+    if (send || option)
+        asock_submit_wake(socket->context);
+    return r;
+}
+
 int asock_op_wait(asock_op *op, int timeout_ms)
 {
     asock_context *context = op ? op->context : NULL;

@@ -117,6 +117,11 @@ tests_conformance_shared_threads_int_SOURCES = tests/conformance/shared_threads.
 tests_conformance_shared_threads_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_shared_threads_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/silent.int
+tests_conformance_silent_int_SOURCES = tests/conformance/silent.c
+tests_conformance_silent_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_silent_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/threads.int
 tests_conformance_threads_int_SOURCES = tests/conformance/threads.c
 tests_conformance_threads_int_LDFLAGS = $(INT_LINKFLAGS)

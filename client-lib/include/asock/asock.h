@@ -288,7 +288,8 @@ enum asock_op_flag {
     ASOCK_WAIT_ALL = 2, /* receive: complete only when full, or at end of stream, error, timeout */
     /*
      * send, set_option: success need not be told at once. It is when a later send or shutdown(send) of the
-     * socket succeeds (a later set_option or get_option ends), at close, or when somebody waits for the op.
+     * socket succeeds (a later set_option or get_option ends), at close, when somebody waits for the op, or when
+     * the program lets go of the socket.
      */
     ASOCK_ERRORS_ONLY = 4,
 };
