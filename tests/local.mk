@@ -18,6 +18,7 @@ gate_tests = \
 	tests/gates/style.gate \
 	tests/gates/documents.gate \
 	tests/gates/semantics.gate \
+	tests/gates/mutants.gate \
 	tests/gates/selftest.gate
 unit_tests =
 int_tests =
@@ -58,6 +59,7 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/gates/long-functions \
 	tests/lib/installed \
 	tests/lib/items.py \
+	tests/lib/mutants.py \
 	tests/lib/run-check \
 	tests/lib/skip.h \
 	tests/lib/tap.py \
