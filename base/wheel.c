@@ -121,6 +121,15 @@ struct wheel_timer *asock_wheel_pop(struct wheel *wheel, uint64_t now)
     return timer;
 }
 
+bool asock_wheel_is_overdue(struct wheel *wheel, uint64_t now, uint64_t ms)
+{
+    const struct wheel_timer *first;
+
+    advance(wheel, now);
+    first = list_first(&wheel->due, struct wheel_timer, node);
+    return first && first->deadline + ms < now;
+}
+
 int64_t asock_wheel_next(struct wheel *wheel, uint64_t now)
 {
     uint64_t next;

@@ -67,6 +67,9 @@ bool asock_wheel_is_clear(const struct wheel *wheel);
  */
 struct wheel_timer *asock_wheel_pop(struct wheel *wheel, uint64_t now);
 
+/* Has the first of the expired timers been due for more than so many milliseconds? */
+bool asock_wheel_is_overdue(struct wheel *wheel, uint64_t now, uint64_t ms);
+
 /*
  * Milliseconds from now until wheel_pop may have work: -1 never, 0 at once. May be early (a slot of
  * a higher level has to be sorted in), never late.

@@ -114,6 +114,12 @@
 #define SHOT_SLICES 16u
 #define SHOT_OCTETS (512u * 1024u)
 
+/*
+ * A deadline that is found so much overdue tells that the daemon was stopped, or got no processor: longer than
+ * any turn takes.
+ */
+#define TURN_LATE_MS 50u
+
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
 #define TURN_READS 2u

@@ -22,6 +22,18 @@ static void expire_deadlines(struct worker *w)
     }
 }
 
+/*
+ * After a stop of the whole daemon (SIGSTOP, swapped out, starved) deadlines have passed, and so may have come
+ * what they wait for: the sockets are looked at once before any of them expires.
+ */
+static bool is_late(struct worker *w)
+{
+    bool was_late = w->is_late;
+
+    w->is_late = !was_late && asock_wheel_is_overdue(&w->wheel, w->now, TURN_LATE_MS);
+    return w->is_late;
+}
+
 /* What is added while the list runs waits for the next turn: a task may put itself back. */
 static void run_list(struct list *tasks)
 {
@@ -56,7 +68,7 @@ static void arm_sleep(struct worker *w)
 {
     int64_t next = asock_wheel_next(&w->wheel, w->now);
 
-    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes))
+    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes) || w->is_late)
         ev_idle_start(w->loop, &w->idle);
     else
         ev_idle_stop(w->loop, &w->idle);
@@ -73,7 +85,8 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
     (void)loop;
     (void)events;
     w->now = w->clock();
-    expire_deadlines(w);
+    if (!is_late(w))
+        expire_deadlines(w);
     run_list(&w->tasks);
     run_list(&w->flushes);
     arm_sleep(w);

@@ -5,6 +5,7 @@
 /*
  * The worker: one libev loop and everything that lives on it. A turn of the loop is
  *     poll, callbacks of watchers, expired deadlines, tasks, flushes
+ * but one that comes late, with deadlines long overdue, leaves them to the next one, which polls first.
  * Tasks are what could not be done on the stack of its cause: sessions that have spent their share
  * of the turn, objects to be freed. Flushes come last, so that one write carries a turn's replies.
  */
@@ -74,6 +75,7 @@ struct worker {
     uint64_t now;            /* of this turn */
     uint64_t started;
     struct wheel wheel;
+    bool is_late; /* this turn leaves the deadlines to the next one */
 
     struct list tasks;
     struct list flushes;

@@ -4,7 +4,7 @@
  * is not needed any more, say READY, run; on a signal close the listeners, end the sessions, wait
  * until their sockets have closed, return.
  * Failures: whatever cannot be had at the start ends it with a message; sockets that are not closed
- * STOP_PATIENCE after the signal, or at a second one, are reset.
+ * STOP_PATIENCE_MS after the signal, or at a second one, are reset.
  */
 #include "daemon/server/server.h"
 
@@ -34,8 +34,8 @@
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 
-#define STOP_PATIENCE 0.7 /* seconds: the stop as a whole has one */
-#define STOP_PERIOD 0.01  /* between two looks at what is left */
+#define STOP_PATIENCE_MS 700u /* the stop as a whole has a second */
+#define STOP_PERIOD 0.01      /* between two looks at what is left */
 
 struct server {
     const struct server_config *config;
@@ -45,7 +45,7 @@ struct server {
     struct reload reload;
     struct ev_signal interrupt, terminate, hang_up, user;
     struct ev_timer stop; /* looks whether all has gone */
-    ev_tstamp stop_until; /* then what is left is reset */
+    uint64_t stop_until;  /* by the worker's clock: then what is left is reset */
 };
 
 /* ---- stop ---- */
@@ -71,14 +71,15 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
     struct server *server = timer->data;
     struct worker *w = &server->worker;
 
+    (void)loop;
     (void)events;
-    if (ev_now(loop) >= server->stop_until)
+    if (w->clock() >= server->stop_until)
         abort_sockets(server);
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
         return;
     /* Their ends are recorded now. */
     audit_stop(w->audit);
-    if (audit_is_idle(w->audit) || ev_now(loop) >= server->stop_until + AUDIT_STOP_MS / 1000.)
+    if (audit_is_idle(w->audit) || w->clock() >= server->stop_until + AUDIT_STOP_MS)
         worker_stop(w);
 }
 
@@ -88,7 +89,7 @@ static void begin_stop(struct server *server, int signal_number)
 
     log_notice("asockd stops: %s", strsignal(signal_number));
     w->is_stopping = true;
-    server->stop_until = ev_now(w->loop) + STOP_PATIENCE;
+    server->stop_until = w->clock() + STOP_PATIENCE_MS;
     notifier_stop(&server->notifier);
     listeners_close(&server->listeners);
     /* The memory of a session goes in a later task: the list stays as it is. */
@@ -104,9 +105,10 @@ static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int 
 {
     struct server *server = watcher->data;
 
+    (void)loop;
     (void)events;
     if (server->worker.is_stopping)
-        server->stop_until = ev_now(loop);
+        server->stop_until = server->worker.clock();
     else
         begin_stop(server, watcher->signum);
 }

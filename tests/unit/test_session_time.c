@@ -66,6 +66,14 @@ static ssize_t read_all(int peer, int *ret_err)
     return total;
 }
 
+static void read_what_there_is(int peer)
+{
+    static char buf[65536];
+
+    while (read(peer, buf, sizeof(buf)) > 0)
+        ;
+}
+
 START_TEST(test_s37_receive_times_out_at_its_deadline_not_before)
 {
     int peer = core_connected(core, 1);
@@ -168,6 +176,49 @@ START_TEST(test_s28_send_that_times_out_closes_the_sending_side)
     core_completion(core, core_close(core, 1, 0));
     read_all(peer, &err);
     ck_assert_int_eq(err, ECONNRESET);
+    close(peer);
+}
+END_TEST
+
+/* The daemon was stopped: time has passed, and none of its turns. */
+static void be_stopped(uint64_t ms)
+{
+    core_now += ms;
+}
+
+START_TEST(test_s37_what_came_while_the_daemon_was_stopped_counts)
+{
+    int peer = core_connected(core, 1), err;
+    uint64_t sent = send_more_than_fits(1, 3000), later = core_send(core, 1, "later", 5, 3000);
+    uint64_t received = core_receive(core, 1, 10, 0, 3000);
+    struct reply reply;
+
+    ck_assert_int_eq(write(peer, "x", 1), 1);
+    be_stopped(10000);
+    read_what_there_is(peer);
+    reply = core_completion(core, sent);
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    reply = core_completion(core, later);
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    reply = core_completion(core, received);
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    ck_assert_uint_eq(reply.bytes, 1);
+    core_completion(core, core_close(core, 1, 0));
+    read_all(peer, &err);
+    ck_assert_int_eq(err, 0);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s37_what_did_not_come_while_the_daemon_was_stopped_times_out)
+{
+    int peer = core_connected(core, 1);
+    uint64_t token = core_receive(core, 1, 10, 0, 3000);
+    struct reply reply;
+
+    be_stopped(10000);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_TIMED_OUT);
     close(peer);
 }
 END_TEST
@@ -358,6 +409,8 @@ int main(void)
     tcase_add_loop_test(tcase, test_s23_what_waits_for_a_connect_that_times_out_is_aborted, 0, 3);
     tcase_add_test(tcase, test_s35_wait_all_that_times_out_tells_what_it_moved);
     tcase_add_test(tcase, test_s28_send_that_times_out_closes_the_sending_side);
+    tcase_add_test(tcase, test_s37_what_came_while_the_daemon_was_stopped_counts);
+    tcase_add_test(tcase, test_s37_what_did_not_come_while_the_daemon_was_stopped_times_out);
     tcase_add_test(tcase, test_s43_linger_that_expires_resets);
     tcase_add_test(tcase, test_s43_linger_that_drains_ends_with_fin);
     tcase_add_test(tcase, test_s43_linger_outlives_its_client);
