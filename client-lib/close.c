@@ -3,9 +3,9 @@
  * The end of a socket.
  *
  * Happy path: what still waits in the library is aborted, CLOSE goes out in front of all data, its
- * answer is the socket's last completion. With a linger time queued sends leave first.
+ * answer is the socket's last completion. With a linger time a connect and queued sends leave first.
  * Failures: a send of which not everything has left is a hole in the stream, so CLOSE then says abort
- * and the peer gets RST (S42); the linger time runs out: the same.
+ * and the peer gets RST (S42), and a close with a linger time fails; the linger time runs out: the same.
  */
 #include "client-lib/parts.h"
 
@@ -58,24 +58,46 @@ static void send_close(asock_socket *socket)
 bool asock_close_is_certain(const asock_socket *socket)
 {
     return socket->is_opened && !socket->is_send_broken && !socket->open_error &&
-           socket->linger_default == 0 && list_is_empty(&socket->ops);
+           socket->linger_default <= 0 && list_is_empty(&socket->ops);
+}
+
+/* Milliseconds; 0: none. */
+static uint32_t linger_of(const asock_socket *socket, const asock_op *op, int linger_ms)
+{
+    int linger = linger_ms == 0 ? socket->linger_default : linger_ms;
+
+    if (linger <= 0)
+        return 0;
+    /* Both end it in the same way. */
+    if (op && op->timeout_ms > 0 && op->timeout_ms < (unsigned int)linger)
+        return op->timeout_ms;
+    return (uint32_t)linger;
+}
+
+/* A connect, or a send, that has not left: a close with a linger time leaves behind it. */
+static bool has_waiting(const asock_socket *socket)
+{
+    list_for_each (&socket->controls, it)
+        if (container_of(it, asock_op, queue_node)->operation == ASOCK_OPERATION_CONNECT)
+            return true;
+    return !list_is_empty(&socket->sends);
 }
 
 void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms)
 {
-    uint32_t linger = linger_ms > 0 ? (uint32_t)linger_ms : socket->linger_default;
+    uint32_t linger = linger_of(socket, op, linger_ms);
 
     socket->is_closing = true;
     socket->close_op = op;
     socket->close_abort = linger_ms == ASOCK_CLOSE_ABORT;
     asock_socket_uncount(socket);
-    if (socket->close_abort || socket->is_send_broken || socket->open_error)
-        linger = 0;
-    if (linger > 0) {
+    if (linger > 0 && socket->is_send_broken)
+        socket->close_error = ERR_CONNECTION_RESET;
+    else if (linger > 0 && !socket->open_error) {
         uint64_t deadline = time_now_ms() + linger;
 
         asock_wheel_set(&socket->context->wheel, &socket->linger.timer, deadline);
-        if (!list_is_empty(&socket->sends)) {
+        if (has_waiting(socket)) {
             end_waiting(socket, &socket->receives_waiting);
             asock_submit_wake(socket->context);
             return;
@@ -86,7 +108,7 @@ void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms)
 
 void asock_close_sends_gone(asock_socket *socket)
 {
-    if (!socket->is_closing || socket->is_close_sent || socket->is_closed)
+    if (!socket->is_closing || socket->is_close_sent || socket->is_closed || has_waiting(socket))
         return;
     if (socket->is_send_broken && !socket->close_error)
         socket->close_error = ERR_CONNECTION_RESET;

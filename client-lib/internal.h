@@ -139,7 +139,7 @@ struct asock_socket {
     asock_op *close_op;
     bool close_abort;
     uint32_t close_error; /* why lingering was given up in the library */
-    uint32_t linger_default;
+    int linger_default;   /* ASOCK_OPTION_LINGER */
     struct deadline linger;
     struct list close_node; /* in context->closes */
     enum place place;

@@ -267,7 +267,7 @@ static void note(asock_op *op, const struct reply *reply)
         break;
     case ASOCK_OPERATION_SET_OPTION:
         if (!reply->error && op->option == ASOCK_OPTION_LINGER)
-            socket->linger_default = (uint32_t)op->argument;
+            socket->linger_default = (int)op->argument;
         asock_quiet_finish(&socket->quiet_options, op);
         break;
     case ASOCK_OPERATION_GET_OPTION:

@@ -95,6 +95,7 @@ static asock_socket *socket_make(asock_context *context, int family)
     list_init(&socket->place_node);
     list_init(&socket->linger.timer.node);
     socket->linger.kind = DEADLINE_LINGER;
+    socket->linger_default = -1;
     return socket;
 }
 

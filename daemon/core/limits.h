@@ -151,6 +151,9 @@
 
 /* Most of a linger time that is left when the client goes: its session counts as a client until then. */
 #define LINGER_ORPHAN_MS 60000u
+/* Between two looks at what a peer has not acknowledged, doubled each time: a fast path is soon done with. */
+#define LINGER_LOOK_LEAST_MS 1u
+#define LINGER_LOOK_MOST_MS 64u
 
 /*
  * Audit entries that wait for the journal or the disk: a second of a busy daemon. Half of it for those

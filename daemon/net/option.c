@@ -31,7 +31,7 @@ static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     [OPTION_TRAFFIC_CLASS] = {0, 255, IPPROTO_IP, IP_TOS, IPPROTO_IPV6, IPV6_TCLASS},
     [OPTION_REUSE_ADDRESS] = {0, 1, SOL_SOCKET, SO_REUSEADDR, SAME},
     [OPTION_USER_TIMEOUT] = {0, INT_MAX, IPPROTO_TCP, TCP_USER_TIMEOUT, SAME},
-    [OPTION_LINGER] = {0, INT_MAX, 0, 0, SAME},
+    [OPTION_LINGER] = {-1, INT_MAX, 0, 0, SAME},
 };
 
 int netsock_check_option(uint32_t option, int64_t value)

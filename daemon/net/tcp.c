@@ -2,9 +2,11 @@
 #include "daemon/net/tcp.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "proto/errors.h"
@@ -140,6 +142,13 @@ ssize_t netsock_discard(struct netsock *ns, size_t len)
 int netsock_shutdown(struct netsock *ns, int how)
 {
     return shutdown(ns->fd, how) < 0 ? -errno : 0;
+}
+
+int netsock_unacknowledged(const struct netsock *ns)
+{
+    int left = 0;
+
+    return ioctl(ns->fd, SIOCOUTQ, &left) < 0 ? -errno : left;
 }
 
 void netsock_watch(struct netsock *ns, struct worker *w, int events)

@@ -55,6 +55,8 @@ ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int co
 /* Drops up to len octets of input. */
 ssize_t netsock_discard(struct netsock *ns, size_t len);
 int netsock_shutdown(struct netsock *ns, int how);
+/* Bytes that the peer's kernel has not acknowledged, a FIN counts as one; or -errno. */
+int netsock_unacknowledged(const struct netsock *ns);
 
 /* events: EV_READ, EV_WRITE, both or 0. What is stopped in the turn it was started in costs no system call. */
 void netsock_watch(struct netsock *ns, struct worker *w, int events);

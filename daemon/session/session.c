@@ -412,9 +412,12 @@ static void tell_end(struct session *s, uint32_t error, const char *text)
 /* Sockets whose close has been asked for go on lingering: that promise outlives the client. */
 static void close_sockets(struct session *s)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock)
-            sock_close(s->slots[id].sock, NULL, 0, false);
+    for (uint32_t id = 1; id < s->slot_count; id++) {
+        struct sock *sock = s->slots[id].sock;
+
+        if (sock)
+            sock_close(sock, NULL, 0, sock_linger(sock) == 0);
+    }
     list_for_each (&s->lingering, it) {
         sock_orphan_linger(container_of(it, struct sock, node));
     }

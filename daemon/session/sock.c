@@ -69,8 +69,12 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
         sock->wants_write = false;
         sock_run_sends(sock);
     }
-    if (events & EV_READ && sock->state == SOCK_CONNECTED)
+    if (!(events & EV_READ))
+        return;
+    if (sock->state == SOCK_CONNECTED)
         run_readable(sock);
+    else if (sock->state == SOCK_LINGERING)
+        sock_linger_input(sock);
 }
 
 static void on_gone(struct task *task)
@@ -200,6 +204,8 @@ void sock_run_receives(struct sock *sock)
     unsigned int budget = TURN_SOCKET_STEPS;
     struct op *op;
 
+    if (sock->state != SOCK_CONNECTED)
+        return;
     while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
         if (budget-- == 0) {
             sock->wants_read = true;
@@ -229,9 +235,11 @@ void sock_update_watch(struct sock *sock)
 void sock_connect_succeeded(struct sock *sock)
 {
     sock_move(sock, SOCK_CONNECTED);
-    if (sock->lingers)
-        sock_move(sock, SOCK_LINGERING);
     sock->wants_write = false;
+    if (sock->lingers) {
+        sock_move(sock, SOCK_LINGERING);
+        sock->wants_read = true; /* to be discarded */
+    }
 }
 
 static void end_list(struct list *ops, uint32_t error)

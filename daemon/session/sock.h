@@ -5,7 +5,7 @@
 /*
  * A client's socket.
  *
- *   OPEN --connect--> CONNECTING --ok--> CONNECTED --close--> LINGERING --sends out--> DRAINING --> CLOSED
+ *   OPEN --connect--> CONNECTING --ok--> CONNECTED --close--> LINGERING --all acknowledged--> DRAINING --> CLOSED
  *                        | ^                 |                                            ^
  *                        v | connect         +-------------close without linger-----------+
  *                       FAILED
@@ -26,6 +26,7 @@
 struct policy_answer;
 struct quota;
 struct session;
+struct sock_ending;
 
 enum sock_state {
     SOCK_OPEN,
@@ -44,13 +45,6 @@ enum side {
     SIDE_BROKEN, /* ended by an error */
 };
 
-/* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
-struct sock_ending {
-    struct sock *sock;
-    struct deadline deadline;
-    uint32_t drained; /* octets discarded after FIN */
-};
-
 /* Thousands of them may be idle: what few have for a while is allocated apart. */
 struct sock {
     union {
@@ -67,7 +61,7 @@ struct sock {
     struct list sends;               /* sends and shutdowns of the sending side, in order */
     struct list receives;            /* in order */
     struct op *connect;              /* in progress */
-    struct op *close;                /* waits for the lingering sends */
+    struct op *close;                /* of a lingering socket */
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
@@ -94,7 +88,7 @@ struct sock {
     bool is_incomplete : 1;          /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end : 1;           /* the peer's FIN was read */
     bool has_sent_end : 1;           /* the kernel has our FIN */
-    bool lingers : 1;                /* closed by the client, with time for its queued sends */
+    bool lingers : 1;                /* closed by the client, with a linger time */
     bool owes_killed : 1;            /* the owner has not been told yet that it was killed */
     bool is_outlawed : 1;            /* killed because policy allows it no more */
     bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
@@ -112,6 +106,14 @@ struct sock {
 static inline const char *sock_killed_text(const struct sock *sock)
 {
     return sock->is_outlawed ? SOCK_OUTLAWED_TEXT : SOCK_KILLED_TEXT;
+}
+
+/* Its OPTION_LINGER: -1 off, 0 reset, else milliseconds. */
+static inline int32_t sock_linger(const struct sock *sock)
+{
+    bool is_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_LINGER;
+
+    return is_set ? sock->options->values[OPTION_LINGER] : -1;
 }
 
 /* Why a connect or an option was refused. */
@@ -153,9 +155,8 @@ void sock_end_ops(struct sock *sock, uint32_t error);
 void sock_uncharge(struct sock *sock, uint64_t octets);
 
 /*
- * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now.
- * `op` (may be NULL) completes when the last of the queued sends has gone. sock may be gone when it
- * returns.
+ * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may
+ * be NULL) with them; else it completes by S43. sock may be gone when it returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
 /* Its client has gone: it has LINGER_ORPHAN_MS at most. */
@@ -185,6 +186,7 @@ int sock_set_option(struct sock *sock, uint32_t option, int32_t value);
 
 /* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
 void sock_close_event(struct sock *sock, int events);
+void sock_linger_input(struct sock *sock);
 void sock_close_continue(struct sock *sock);
 
 #endif

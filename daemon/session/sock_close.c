@@ -4,11 +4,12 @@
  *
  * Happy path: pending ops end; every accepted send has been taken, so FIN is sent; the CLOSE
  * completes; input that still comes is discarded, without a session, until the peer's FIN.
- * With a linger time the queued sends go out first.
+ * With a linger time a connect in progress and the queued sends come first, FIN follows, and the CLOSE
+ * completes when the peer's kernel has acknowledged all of it; input is discarded all the while.
  * Failures: a send was not wholly taken (RST: half a stream must not look whole), the linger time
- * is over or the client gives it up (RST), too many closes go on already (a lingering one is RST, any
- * other one is closed at once), the peer does not end (closed after 2 s or 1 MiB; input
- * after that makes the kernel answer RST).
+ * is over or the client gives it up (RST), the connect that it waited for fails, the connection is lost,
+ * too many closes go on already (nothing is waited for), the peer does not end (closed after 2 s or 1 MiB;
+ * input after that makes the kernel answer RST).
  */
 #include <assert.h>
 #include <errno.h>
@@ -21,6 +22,18 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
 #include "proto/errors.h"
+
+/* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
+struct sock_ending {
+    struct sock *sock;
+    struct deadline deadline;
+    struct deadline look;  /* of a lingering one whose FIN is sent: at what is not acknowledged */
+    uint64_t linger_until; /* 0: it has no linger time */
+    uint32_t look_ms;      /* between two looks */
+    uint32_t drained;      /* bytes discarded after the close has completed */
+};
+
+static void linger_look(struct deadline *deadline);
 
 /*
  * From here on it has no id, and its descriptor is none of those promised to its client. False: there is no
@@ -39,6 +52,7 @@ static bool take_ending(struct sock *sock)
     }
     sock->ending->sock = sock;
     wheel_timer_init(&sock->ending->deadline.timer);
+    deadline_init(&sock->ending->look, linger_look);
     return true;
 }
 
@@ -47,6 +61,7 @@ static void drop_ending(struct sock *sock)
     if (!sock->ending)
         return;
     deadline_deinit(&sock->ending->deadline);
+    deadline_deinit(&sock->ending->look);
     sock->ending = mem_free(sock->ending);
     quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
 }
@@ -149,6 +164,15 @@ static void drain_look(struct deadline *deadline)
     sock_close_event(sock, EV_READ);
 }
 
+/* What is left of a linger time is patience with a peer that still reads what its kernel has, and answers. */
+static uint64_t patience(const struct sock *sock)
+{
+    uint64_t now = sock->worker->clock(), until = sock->ending->linger_until;
+    uint64_t ms = until > now + DRAIN_MS ? until - now : DRAIN_MS;
+
+    return ms < LINGER_ORPHAN_MS ? ms : LINGER_ORPHAN_MS;
+}
+
 static void drain(struct sock *sock)
 {
     struct worker *w = sock->worker;
@@ -157,8 +181,8 @@ static void drain(struct sock *sock)
     list_append(&w->drains, &sock->node);
     w->drain_count++;
     sock->wants_read = sock->wants_write = false;
-    if (netsock_is_polled(&sock->ns, w)) {
-        drain_watched(sock, DRAIN_MS);
+    if (sock->lingers || netsock_is_polled(&sock->ns, w)) {
+        drain_watched(sock, patience(sock));
         return;
     }
     sock_update_watch(sock);
@@ -192,46 +216,101 @@ static void end_close(struct sock *sock, uint32_t error)
 
 static void finish_linger(struct sock *sock, uint32_t error)
 {
-    bool abort = error != ERR_SUCCESS || sock->is_incomplete;
-
-    if (abort && error == ERR_SUCCESS)
-        error = ERR_CONNECTION_RESET; /* a send failed: not all has gone */
+    sock->is_closing = true;
+    deadline_unset(&sock->ending->deadline);
+    deadline_unset(&sock->ending->look);
     sock_end_ops(sock, ERR_OPERATION_ABORTED);
-    sock->is_incomplete |= abort;
+    sock->is_incomplete |= error != ERR_SUCCESS;
     sock_audit_close(sock, error, NULL);
     end_close(sock, error);
-    finish(sock, abort);
+    finish(sock, error != ERR_SUCCESS);
+}
+
+/* Nothing more will be acknowledged: the kernel has given the connection up. */
+static bool is_lost(struct sock *sock)
+{
+    return netsock_shutdown(&sock->ns, SHUT_WR) == -ENOTCONN;
+}
+
+/* FIN is sent. Only the kernel knows when the peer's has all of it, and says so to nobody: it is asked. */
+static bool is_acknowledged(struct sock *sock)
+{
+    if (netsock_unacknowledged(&sock->ns) == 0) {
+        finish_linger(sock, ERR_SUCCESS);
+        return true;
+    }
+    if (is_lost(sock)) {
+        finish_linger(sock, ERR_CONNECTION_RESET);
+        return true;
+    }
+    return false;
+}
+
+static void look_later(struct sock *sock, uint32_t ms)
+{
+    sock->ending->look_ms = ms < LINGER_LOOK_MOST_MS ? ms : LINGER_LOOK_MOST_MS;
+    worker_set_deadline(sock->worker, &sock->ending->look, sock->ending->look_ms);
+}
+
+static void linger_look(struct deadline *deadline)
+{
+    struct sock *sock = container_of(deadline, struct sock_ending, look)->sock;
+
+    if (!is_acknowledged(sock))
+        look_later(sock, 2 * sock->ending->look_ms);
 }
 
 void sock_close_continue(struct sock *sock)
 {
-    if (list_is_empty(&sock->sends) && !sock->connect && !sock->is_closing) {
-        sock->is_closing = true;
-        deadline_unset(&sock->ending->deadline);
-        finish_linger(sock, ERR_SUCCESS);
+    if (!list_is_empty(&sock->sends) || sock->connect || sock->is_closing)
+        return;
+    if (sock->state != SOCK_LINGERING) { /* the connect that it waited for has failed */
+        finish_linger(sock, ERR_OPERATION_ABORTED);
+    } else if (sock->is_incomplete) {
+        finish_linger(sock, ERR_CONNECTION_RESET);
+    } else if (!deadline_is_set(&sock->ending->look)) {
+        netsock_shutdown(&sock->ns, SHUT_WR);
+        if (!is_acknowledged(sock))
+            look_later(sock, LINGER_LOOK_LEAST_MS);
     }
+}
+
+void sock_linger_input(struct sock *sock)
+{
+    ssize_t n = netsock_discard(&sock->ns, DRAIN_OCTETS);
+
+    if (n == 0 || (n < 0 && n != -EAGAIN)) {
+        sock->has_seen_end = n == 0;
+        sock->wants_read = false;
+        sock_update_watch(sock);
+    }
+    /* What came may have acknowledged the rest; what failed may be the connection. */
+    if (deadline_is_set(&sock->ending->look))
+        is_acknowledged(sock);
 }
 
 void sock_abort_linger(struct sock *sock, uint32_t error)
 {
-    if (sock->is_closing)
-        return;
-    sock->is_closing = true;
-    deadline_unset(&sock->ending->deadline);
-    finish_linger(sock, error);
+    if (!sock->is_closing)
+        finish_linger(sock, error);
 }
 
 static void linger_expired(struct deadline *deadline)
 {
-    sock_abort_linger(sock_of(deadline), ERR_TIMED_OUT);
+    struct sock *sock = sock_of(deadline);
+
+    if (!deadline_is_set(&sock->ending->look) || !is_acknowledged(sock))
+        sock_abort_linger(sock, ERR_TIMED_OUT);
 }
 
 void sock_orphan_linger(struct sock *sock)
 {
     uint64_t latest = sock->worker->clock() + LINGER_ORPHAN_MS;
 
-    if (sock->ending->deadline.timer.deadline > latest)
-        worker_set_deadline(sock->worker, &sock->ending->deadline, LINGER_ORPHAN_MS);
+    if (sock->ending->linger_until <= latest)
+        return;
+    sock->ending->linger_until = latest;
+    worker_set_deadline(sock->worker, &sock->ending->deadline, LINGER_ORPHAN_MS);
 }
 
 /* Octets that were accepted and have not gone. */
@@ -256,7 +335,7 @@ static void linger(struct sock *sock, uint32_t linger_ms)
     sock->lingers = true;
     if (sock->state == SOCK_CONNECTED)
         sock_move(sock, SOCK_LINGERING);
-    sock->wants_read = false;
+    sock->wants_read = sock->state == SOCK_LINGERING && !sock->has_seen_end;
     sock_update_watch(sock);
     if (sock->close)
         sock_hold_op(sock, sock->close, 0);
@@ -272,6 +351,23 @@ static void linger(struct sock *sock, uint32_t linger_ms)
     list_remove(&sock->node); /* of those that wait for room to receive */
     list_append(&s->lingering, &sock->node);
     set_deadline(sock, linger_expired, linger_ms);
+    sock->ending->linger_until = sock->worker->clock() + linger_ms;
+    sock_close_continue(sock);
+}
+
+/*
+ * ERR_SUCCESS: it can. Success of a close with a linger time says that the peer has everything, so where
+ * that can not come true any more it ends with an error at once.
+ */
+static uint32_t prepare_linger(struct sock *sock)
+{
+    if (sock->state == SOCK_KILLED)
+        return ERR_CONNECTION_ABORTED;
+    if (sock->state == SOCK_FAILED || sock->chain)
+        return ERR_OPERATION_ABORTED;
+    if (sock->is_incomplete)
+        return ERR_CONNECTION_RESET;
+    return take_ending(sock) ? ERR_SUCCESS : ERR_NO_BUFFER_SPACE;
 }
 
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
@@ -280,12 +376,12 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
     uint32_t error = ERR_SUCCESS;
 
     sock->close = op;
-    if (!abort && linger_ms > 0 && incomplete && !sock->chain && !sock->is_incomplete) {
-        if (take_ending(sock)) {
+    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN) {
+        error = prepare_linger(sock);
+        if (error == ERR_SUCCESS) {
             linger(sock, linger_ms);
             return;
         }
-        error = ERR_NO_BUFFER_SPACE;
     }
     if (sock->state == SOCK_CONNECTED && incomplete)
         sock->is_incomplete = true;

@@ -10,10 +10,14 @@ int verb_close(struct op *op, const struct call *call)
     const struct request *r = call->request;
     struct sock *sock = op->sock;
     uint32_t linger_ms = r->close.linger_ms;
+    int32_t option = sock_linger(sock);
 
-    if (linger_ms == 0 && sock->options)
-        linger_ms = (uint32_t)sock->options->values[OPTION_LINGER];
     op->class = &close_class;
-    sock_close(sock, op, linger_ms, r->close.abort);
+    if (linger_ms == 0 && option > 0)
+        linger_ms = (uint32_t)option;
+    /* Both end it in the same way. */
+    if (r->timeout_ms > 0 && r->timeout_ms < linger_ms)
+        linger_ms = r->timeout_ms;
+    sock_close(sock, op, linger_ms, r->close.abort || (linger_ms == 0 && option == 0));
     return 0;
 }

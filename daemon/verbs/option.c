@@ -107,7 +107,7 @@ static int get_number(struct op *op, uint32_t option)
     int r = 0;
 
     if (option == OPTION_LINGER)
-        op->value.number = sock->options ? sock->options->values[OPTION_LINGER] : 0;
+        op->value.number = sock_linger(sock);
     else if (sock->ns.fd >= 0)
         r = netsock_get_option(&sock->ns, option, &op->value.number);
     else

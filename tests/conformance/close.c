@@ -411,6 +411,51 @@ static void linger_cancelled(size_t len)
     pair_close(&pair);
 }
 
+START_TEST(test_s43_timeout_shortens_the_linger_time)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    static char data[IN_LIBRARY];
+    asock_op *op = send_without_reader(pair.socket, data, IN_LIBRARY), *close_op = new_op();
+
+    asock_op_set_timeout(close_op, 100);
+    pending(asock_close(pair.socket, close_op, 600000));
+    expect(close_op, ASOCK_TIMED_OUT);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    asock_op_unref(op);
+    asock_op_unref(close_op);
+    pair_close(&pair);
+}
+END_TEST
+
+static void close_behind_refusal(bool has_send)
+{
+    struct sockaddr_storage closed;
+    int reserved = remote_closed_port(AF_INET, &closed);
+    asock_socket *sock = new_socket(AF_INET);
+    char data[] = "data";
+    asock_op *op = new_connect_op(&closed), *send_op = new_op_with(data, 4), *close_op = new_op();
+
+    pending(asock_connect(sock, op));
+    if (has_send)
+        pending(asock_send(sock, send_op));
+    pending(asock_close(sock, close_op, 60000));
+    expect(close_op, ASOCK_OPERATION_ABORTED);
+    expect(op, ASOCK_CONNECTION_REFUSED);
+    asock_op_unref(op);
+    asock_op_unref(send_op);
+    asock_op_unref(close_op);
+    asock_socket_unref(sock);
+    close(reserved);
+}
+
+START_TEST(test_s43_nothing_was_sent_behind_a_connect_that_fails)
+{
+    close_behind_refusal(false);
+    close_behind_refusal(true);
+}
+END_TEST
+
 START_TEST(test_s43_draining_close_is_cancelled_with_reset)
 {
     linger_cancelled(IN_DAEMON);
@@ -536,6 +581,8 @@ static const TTest **const tests[] = {
     &test_s42_client_that_dies_with_a_send_half_done_resets,
     &test_s43_linger_drains_queued_sends,
     &test_s43_linger_ends_after_its_time_with_reset,
+    &test_s43_timeout_shortens_the_linger_time,
+    &test_s43_nothing_was_sent_behind_a_connect_that_fails,
     &test_s43_draining_close_is_cancelled_with_reset,
     &test_s43_close_with_abort_resets,
     &test_s44_close_of_a_socket_never_used,

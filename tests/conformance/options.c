@@ -23,7 +23,7 @@ static const struct option_case cases[] = {
     {ASOCK_OPTION_TRAFFIC_CLASS, 0x20, 0, 255},
     {ASOCK_OPTION_REUSE_ADDRESS, 1, 0, 1},
     {ASOCK_OPTION_USER_TIMEOUT, 54321, 0, 2147483647},
-    {ASOCK_OPTION_LINGER, 250, 0, 2147483647},
+    {ASOCK_OPTION_LINGER, 250, -1, 2147483647},
 };
 
 static void set_option(asock_socket *sock, enum asock_option option, int64_t value, int error)
@@ -41,7 +41,7 @@ static void set_option(asock_socket *sock, enum asock_option option, int64_t val
 static int64_t get_option(asock_socket *sock, enum asock_option option)
 {
     asock_op *op = new_op();
-    int64_t value = -1;
+    int64_t value = -2;
 
     submitted(asock_get_option(sock, op, option));
     expect(op, ASOCK_SUCCESS);
@@ -101,8 +101,8 @@ START_TEST(test_s47_defaults_of_a_new_socket)
 
     ck_assert_int_eq(get_option(fresh, ASOCK_OPTION_KEEP_ALIVE), 0);
     ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_KEEP_ALIVE), 0);
-    ck_assert_int_eq(get_option(fresh, ASOCK_OPTION_LINGER), 0);
-    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_LINGER), 0);
+    ck_assert_int_eq(get_option(fresh, ASOCK_OPTION_LINGER), -1);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_LINGER), -1);
     asock_socket_unref(fresh);
     pair_close(&pair);
 }
@@ -218,6 +218,18 @@ START_TEST(test_s47_linger_option_holds_for_close)
 }
 END_TEST
 
+START_TEST(test_s47_linger_option_of_0_resets)
+{
+    struct pair pair = new_pair(AF_INET);
+
+    set_option(pair.socket, ASOCK_OPTION_LINGER, 0, ASOCK_SUCCESS);
+    send_now(pair.socket, "all taken", 9);
+    close_now(pair.socket, 0);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), REMOTE_RST);
+    pair_close(&pair);
+}
+END_TEST
+
 static void assert_text(asock_context *context, const char *field, const char *wanted)
 {
     char text[256] = "";
@@ -328,6 +340,7 @@ static const TTest **const tests[] = {
     &test_s47_bounds_of_the_ranges_are_accepted,
     &test_s47_unknown_option_is_protocol_option,
     &test_s47_linger_option_holds_for_close,
+    &test_s47_linger_option_of_0_resets,
     &test_s48_owner_and_inspector_see_a_socket,
     &test_s48_show_tells_about_one_row,
     &test_s48_client_sees_its_own_session_only,

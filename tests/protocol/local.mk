@@ -12,6 +12,7 @@ py_tests += \
 	tests/protocol/test_hostile.py \
 	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
+	tests/protocol/test_linger.py \
 	tests/protocol/test_memory.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_quota.py \
@@ -20,4 +21,4 @@ py_tests += \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py \
 	tests/protocol/test_together.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/hostile.py tests/lib/silent_fuse.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/hostile.py tests/lib/silent_fuse.py tests/lib/wire.py

@@ -6,52 +6,9 @@ import signal
 import socket
 import unittest
 
-from asockd import Daemon, DaemonTest
+from asockd import Daemon
+from ending import PIECE, EndingTest
 from wire import Wire, pb, request
-
-PIECE = 256 * 1024
-
-
-class EndingTest(DaemonTest):
-
-    def stalled(self, wire, number=1):
-        """A pair whose peer reads nothing, and whose window is full of octets that the kernel refuses.
-
-        Returns the peer, what was sent, and the token of the last send, which has not begun.
-        """
-        peer = self.pair(wire, number)
-        sent, op = 0, 100
-        data = bytes(range(256)) * (PIECE // 256)
-        while True:
-            wire.send(wire.make_send(op, number, data))
-            sent += len(data)
-            op += 1
-            wire.settle()
-            if sent - wire.freed[number] > (1 << 20) - 2 * PIECE:
-                break
-        wire.send(wire.make_send(op, number, data))
-        return peer, sent + len(data), op
-
-    def leave(self, wire):
-        """Goes away, and returns when the daemon has seen it."""
-        clients = self.daemon.stats()["clients"]
-        wire.close()
-        while self.daemon.stats()["clients"] == clients:
-            pass
-
-    def blackhole(self):
-        """A full backlog: the kernel drops what comes, a connect goes on."""
-        listener = self.listener(backlog=0)
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        return listener
-
-    def forget(self, wire):
-        wire.settle()
-        wire.kept.clear()
-
 
 class Cancel(EndingTest):
 
@@ -282,67 +239,6 @@ class Close(EndingTest):
         else:
             self.reset_by(self.accept(listener))
 
-    def test_s43_linger_behind_a_connect_in_progress(self):
-        wire = self.wire()
-        listener = self.listener()
-        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()),
-                  wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=30000))
-        self.assertEqual(self.read_all(self.accept(listener)), b"data")
-        for op in (2, 3, 4):
-            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
-
-    def test_s43_linger_behind_a_connect_with_data(self):
-        wire = self.wire()
-        listener = self.listener()
-        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname(), b"data"),
-                  wire.make_close(4, 1, linger_ms=30000), wire.open(5, 1))
-        self.assertEqual(self.read_all(self.accept(listener)), b"data")
-        for op in (2, 4, 5):
-            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
-        self.assertEqual(wire.freed[0] + wire.freed[1], 4)
-
-    def test_s43_linger_behind_a_connect_that_fails(self):
-        wire = self.wire()
-        with socket.socket() as closed:
-            closed.bind(("127.0.0.1", 0))
-            wire.send(wire.open(1, 1), wire.connect(2, 1, closed.getsockname()),
-                      wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=30000))
-            self.assertEqual(wire.completion(2).error, pb.ERROR_CONNECTION_REFUSED)
-            self.assertEqual(wire.completion(3).error, pb.ERROR_OPERATION_ABORTED)
-            wire.completion(4)
-        self.assertEqual(wire.kept.popleft()[0].op, 1)
-        self.assertFalse(wire.kept)
-
-    def test_s43_linger_behind_a_connect_runs_out(self):
-        wire = self.wire()
-        wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
-                  wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=100))
-        for op in (2, 3):
-            self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_ABORTED)
-        self.assertEqual(wire.completion(4).error, pb.ERROR_TIMED_OUT)
-
-    def test_s43_linger_behind_a_connect_cancelled(self):
-        """The CLOSE, the CONNECT, or the one send that it waits for: each ends the rest."""
-        for target in (4, 2, 3):
-            wire = self.wire()
-            wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
-                      wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=60000))
-            wire.settle()
-            wire.send(wire.cancel(5, 0, target))
-            self.assertEqual(wire.completion(5).flags, pb.REPLY_FLAG_FOUND)
-            self.assertEqual(wire.completion(3).error, pb.ERROR_OPERATION_ABORTED)
-            if target == 3:
-                wire.send(wire.cancel(6, 0, 4))
-            self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
-            wire.completion(4)
-
-    def test_s43_linger_behind_a_connect_whose_client_goes(self):
-        wire = self.wire()
-        wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname()),
-                  wire.make_send(3, 1, b"data"), wire.make_close(4, 1, linger_ms=300))
-        wire.settle()
-        wire.close()
-
     def test_s44_hundred_times_the_same_id(self):
         wire = self.wire()
         listener = self.listener(backlog=128)
@@ -355,40 +251,6 @@ class Close(EndingTest):
         self.assertEqual(len(wire.kept), 200)
         self.assertTrue(all(reply.error == 0 for reply, _ in wire.kept))
         listener.close()
-
-    def test_s43_linger_drains(self):
-        wire = self.wire()
-        peer, sent, last = self.stalled(wire)
-        wire.send(wire.receive(1, 1, 10), wire.make_close(2, 1, linger_ms=60000), wire.open(3, 1))
-        self.assertEqual(wire.completion(1).error, pb.ERROR_OPERATION_ABORTED)
-        self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)  # the id is free meanwhile
-        self.forget(wire)
-        self.assertEqual(len(self.read_all(peer)), sent)
-        reply = wire.completion(last)
-        self.assertEqual((reply.error, reply.bytes, reply.socket), (0, PIECE, 0))
-        reply = wire.completion(2)
-        self.assertEqual((reply.error, reply.socket), (0, 0))
-        self.assertEqual(wire.freed[0] + wire.freed[1], sent)
-
-    def test_s43_linger_runs_out(self):
-        wire = self.wire()
-        peer, sent, last = self.stalled(wire)
-        wire.send(wire.make_close(2, 1, linger_ms=100))
-        self.assertEqual(wire.completion(last).error, pb.ERROR_OPERATION_ABORTED)
-        self.assertEqual(wire.completion(2).error, pb.ERROR_TIMED_OUT)
-        self.assertLess(len(self.reset_by(peer)), sent)
-        self.assertEqual(wire.freed[0] + wire.freed[1], sent)
-
-    def test_s43_linger_cancelled(self):
-        wire = self.wire()
-        peer, sent, last = self.stalled(wire)
-        wire.send(wire.make_close(2, 1, linger_ms=60000))
-        wire.settle()
-        wire.send(wire.cancel(3, 0, 2))
-        self.assertEqual(wire.completion(3).flags, pb.REPLY_FLAG_FOUND)
-        self.assertEqual(wire.completion(last).error, pb.ERROR_OPERATION_ABORTED)
-        self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
-        self.assertLess(len(self.reset_by(peer)), sent)
 
     def test_ops_freed_of_a_whole_life(self):
         """Every counted request is told as freed once, with the CLOSE at the latest."""
@@ -568,6 +430,7 @@ class LastSocket(EndingTest):
     def test_s43_drains(self):
         for peer in self.orphans(4, 60000, sockets=2):
             self.read_all(peer)
+            peer.close()
         self.none_is_left()
 
     def test_s43_is_reset_by_the_peer(self):

@@ -2,6 +2,8 @@
 /* Delays of the daemon, by a clock that the test turns: no test waits, none depends on the machine. */
 #include <check.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -57,12 +59,15 @@ static ssize_t read_all(int peer, int *ret_err)
 {
     static char buf[65536];
     ssize_t total = 0, n;
+    int one = 1;
 
     while ((n = read(peer, buf, sizeof(buf))) > 0) {
         total += n;
         core_settle(core);
     }
     *ret_err = n < 0 ? errno : 0;
+    /* The acknowledgement of the end, which the kernel may delay, is sent at once. */
+    setsockopt(peer, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
     return total;
 }
 
@@ -252,7 +257,90 @@ START_TEST(test_s43_linger_that_drains_ends_with_fin)
     read_all(peer, &err);
     ck_assert_int_eq(err, 0);
     ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
+    core_pass(core, LINGER_LOOK_MOST_MS);
     ck_assert_uint_eq(core_completion(core, close_token).error, ERR_SUCCESS);
+    close(peer);
+}
+END_TEST
+
+/* The kernel has taken all of it, the peer's has not. Returns the peer. */
+static int send_what_is_not_read(uint64_t *ret_close, uint32_t linger_ms, uint32_t timeout_ms)
+{
+    struct request r = {.verb = VERB_CLOSE, .socket = 1, .timeout_ms = timeout_ms};
+    int small = 4096, peer;
+    static char data[200000];
+
+    ck_assert_int_eq(setsockopt(core->listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    peer = core_connected(core, 1);
+    ck_assert_uint_eq(core_completion(core, core_send(core, 1, data, sizeof(data), 0)).error,
+                      ERR_SUCCESS);
+    r.close.linger_ms = linger_ms;
+    *ret_close = core_request(core, &r, NULL, 0);
+    return peer;
+}
+
+START_TEST(test_s43_success_waits_for_the_peers_acknowledgement)
+{
+    uint64_t token;
+    int peer = send_what_is_not_read(&token, 4000, 0), err;
+    struct reply reply;
+
+    core_pass(core, 3999);
+    ck_assert(!has_completion(token, &reply));
+    ck_assert_int_eq(read_all(peer, &err), 200000);
+    ck_assert_int_eq(err, 0);
+    /* The last look is the one at the end of the time. */
+    core_pass(core, 1);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s43_what_is_not_acknowledged_in_time_is_reset)
+{
+    uint64_t token;
+    int peer = send_what_is_not_read(&token, 4000, 0), err;
+    struct reply reply;
+
+    core_pass(core, 3999);
+    ck_assert(!has_completion(token, &reply));
+    core_pass(core, 1);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_TIMED_OUT);
+    read_all(peer, &err);
+    ck_assert_int_eq(err, ECONNRESET);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s43_timeout_of_the_close_shortens_its_linger_time)
+{
+    uint64_t token;
+    int peer = send_what_is_not_read(&token, 4000, 1000), err;
+    struct reply reply;
+
+    core_pass(core, 999);
+    ck_assert(!has_completion(token, &reply));
+    core_pass(core, 1);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_TIMED_OUT);
+    read_all(peer, &err);
+    ck_assert_int_eq(err, ECONNRESET);
+    close(peer);
+}
+END_TEST
+
+/* It reads what its kernel has acknowledged, and writes now and then: it is not reset within the time. */
+START_TEST(test_s43_a_slow_peer_is_not_reset_within_the_time)
+{
+    uint64_t token;
+    int peer = send_what_is_not_read(&token, 30000, 0), err;
+
+    ck_assert_int_eq(read_all(peer, &err), 200000);
+    core_pass(core, LINGER_LOOK_MOST_MS);
+    ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
+    for (int i = 0; i < 25; i++) {
+        core_pass(core, 1000);
+        ck_assert_int_eq(send(peer, "line\n", 5, MSG_NOSIGNAL), 5);
+    }
     close(peer);
 }
 END_TEST
@@ -271,7 +359,7 @@ START_TEST(test_s43_linger_outlives_its_client)
     ck_assert_ptr_nonnull(core->session);
     read_all(peer, &err);
     ck_assert_int_eq(err, 0);
-    core_settle(core);
+    core_pass(core, LINGER_LOOK_MOST_MS);
     ck_assert_ptr_null(core->session);
     close(peer);
 }
@@ -413,6 +501,10 @@ int main(void)
     tcase_add_test(tcase, test_s37_what_did_not_come_while_the_daemon_was_stopped_times_out);
     tcase_add_test(tcase, test_s43_linger_that_expires_resets);
     tcase_add_test(tcase, test_s43_linger_that_drains_ends_with_fin);
+    tcase_add_test(tcase, test_s43_success_waits_for_the_peers_acknowledgement);
+    tcase_add_test(tcase, test_s43_what_is_not_acknowledged_in_time_is_reset);
+    tcase_add_test(tcase, test_s43_timeout_of_the_close_shortens_its_linger_time);
+    tcase_add_test(tcase, test_s43_a_slow_peer_is_not_reset_within_the_time);
     tcase_add_test(tcase, test_s43_linger_outlives_its_client);
     tcase_add_test(tcase, test_s43_an_orphaned_linger_is_bounded);
     tcase_add_test(tcase, test_s55_a_linger_behind_a_connect_can_be_killed);

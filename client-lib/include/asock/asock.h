@@ -251,7 +251,7 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
 ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
-/* The last reference closes without linger (see asock_close). An op in flight holds one. */
+/* The last reference closes like asock_close() with 0. An op in flight holds one. */
 ASOCK_EXPORT asock_socket *asock_socket_unref(asock_socket *socket);
 ASOCK_EXPORT asock_context *asock_socket_get_context(asock_socket *socket); /* borrowed */
 /* The id in the protocol and in asockctl; 0 once closed, and while it waits for one. */
@@ -361,10 +361,13 @@ enum asock_how {
 ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how);
 
 /*
- * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. linger_ms: 0, or the
- * time in which queued sends may still go out; ASOCK_CLOSE_ABORT: the peer gets RST. When a send that was
- * queued could not go out, the peer gets RST too: half a stream never looks like a whole one. What is
- * submitted afterwards, another close too, ends with ASOCK_NOT_SOCKET.
+ * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. When a send that was
+ * queued could not go out, the peer gets RST: half a stream never looks like a whole one. What is submitted
+ * afterwards, another close too, ends with ASOCK_NOT_SOCKET.
+ * linger_ms more than 0: a connect in progress and queued sends finish first, and the close succeeds when the
+ * peer's kernel has acknowledged everything and the end of the stream. After so many milliseconds it ends
+ * with ASOCK_TIMED_OUT and the peer gets RST. 0: what ASOCK_OPTION_LINGER says. ASOCK_CLOSE_ABORT: the peer
+ * gets RST.
  */
 #define ASOCK_CLOSE_ABORT (-1)
 ASOCK_EXPORT int asock_close(asock_socket *socket, asock_op *op, int linger_ms);
@@ -381,7 +384,8 @@ enum asock_option {
     ASOCK_OPTION_TRAFFIC_CLASS = 9,  /* 0 to 255 */
     ASOCK_OPTION_REUSE_ADDRESS = 10, /* 0 or 1 */
     ASOCK_OPTION_USER_TIMEOUT = 11,  /* milliseconds; 0: the system's default; tcp(7) */
-    ASOCK_OPTION_LINGER = 12,        /* milliseconds: linger of a close that names none; 0: none */
+    /* Of a close that names no linger time: -1 none, as in a new socket; 0 reset; else milliseconds. */
+    ASOCK_OPTION_LINGER = 12,
 };
 /* The result of a wrong option or value is ASOCK_PROTOCOL_OPTION or ASOCK_INVALID_ARGUMENT. */
 ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option,
