@@ -13,6 +13,7 @@ gate_tests = \
 	tests/gates/hardening.gate \
 	tests/gates/lifetimes.gate \
 	tests/gates/nss.gate \
+	tests/gates/simulator.gate \
 	tests/gates/manpages.gate \
 	tests/gates/manexamples.gate \
 	tests/gates/style.gate \
@@ -46,6 +47,7 @@ include tests/integration/local.mk
 include tests/conformance/local.mk
 include tests/protocol/local.mk
 include tests/system/local.mk
+include tests/sim/local.mk
 
 if HAVE_CHECK
 check_PROGRAMS += $(unit_tests) $(int_tests)

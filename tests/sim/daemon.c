@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What server.c does around a worker, without signals, arguments and the service manager. */
+#include "tests/sim/daemon.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon/server/admin.h"
+#include "daemon/audit/audit.h"
+#include "daemon/server/listener.h"
+#include "daemon/net/tcp.h"
+#include "daemon/session/op.h"
+#include "daemon/policy/policy.h"
+#include "daemon/policy/learn.h"
+#include "daemon/core/quota.h"
+#include "daemon/names/resolver.h"
+#include "daemon/session/session.h"
+#include "daemon/wire/shm_buffer.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+#include "tests/sim/ev.h"
+#include "tests/sim/kernel.h"
+#include "tests/sim/seams.h"
+#include "tests/sim/sim.h"
+
+#define STOP_MS 700u
+
+static struct daemon {
+    struct worker worker;
+    struct listeners listeners;
+    bool is_running, is_frozen;
+    bool is_stirred; /* something was done to it from outside of a turn */
+} d;
+
+static int listen_at(const char *path)
+{
+    int fd = fd_install(unix_listen(path));
+
+    SIM_MUST(fd >= 0);
+    return fd;
+}
+
+static void set_limits(struct worker *w, const struct daemon_manner *manner)
+{
+    if (manner->sockets)
+        w->limits.sockets = manner->sockets;
+    if (manner->ops)
+        w->limits.ops = manner->ops;
+    if (manner->queued)
+        w->limits.queued_max = manner->queued;
+    if (manner->kernel)
+        w->limits.kernel_max = manner->kernel;
+    if (manner->shared)
+        w->limits.shared_max = manner->shared;
+    quota_limit(w->quota, QUOTA_CLIENTS, 64);
+    quota_limit(w->quota, QUOTA_LINGERS, 64);
+    quota_limit(w->quota, QUOTA_ATTEMPTS, 32);
+}
+
+void daemon_start(const struct daemon_manner *manner)
+{
+    struct audit_config audit = {
+        .mode = manner->is_audit_required ? POLICY_AUDIT_REQUIRED : POLICY_AUDIT_YES,
+        .journal = "/sim/journal",
+    };
+    struct worker *w = &d.worker;
+    uint32_t faults = sim.faults;
+
+    sim.actor = ACTOR_DAEMON;
+    sim.faults &= ~(1u << FAULT_ALLOC); /* a start without memory just fails */
+    asock_log_setup(sim.is_tracing ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
+    memset(&d, 0, sizeof(d));
+    SIM_MUST(worker_init(w, NULL) == 0);
+    w->policy = policy_new(POLICY_ANY);
+    w->learn = learn_new();
+    SIM_MUST(w->policy && w->learn);
+    SIM_MUST(audit_new(w, &audit, &w->audit) == 0);
+    netsock_buffer_limits(&w->buffers);
+    w->inspect = &admin_inspect_ops;
+    SIM_MUST(resolver_new(w->loop, NULL, &w->resolver) == 0);
+    SIM_MUST(listeners_init(&d.listeners, w) == 0);
+    SIM_MUST(listeners_add(&d.listeners, LISTENER_CLIENT, "default", listen_at(DAEMON_SOCKET),
+                           NULL) == 0);
+    SIM_MUST(listeners_add(&d.listeners, LISTENER_CONTROL, "control", listen_at(DAEMON_CONTROL),
+                           NULL) == 0);
+    w->fds_max = 1024;
+    set_limits(w, manner);
+    d.is_running = d.is_stirred = true;
+    sim.actor = ACTOR_NONE;
+    sim.faults = faults;
+}
+
+bool daemon_is_running(void)
+{
+    return d.is_running;
+}
+
+bool daemon_is_ready(void)
+{
+    return d.is_running && !d.is_frozen && (d.is_stirred || simulated_loop_is_ready(d.worker.loop));
+}
+
+uint64_t daemon_due(void)
+{
+    return d.is_running && !d.is_frozen ? simulated_loop_due(d.worker.loop) : UINT64_MAX;
+}
+
+uint64_t daemon_turns(void)
+{
+    return d.worker.stats.turns;
+}
+
+void daemon_turn(void)
+{
+    enum actor before = sim.actor;
+
+    sim.work++;
+    sim.actor = ACTOR_DAEMON;
+    d.is_stirred = false;
+    ev_run(d.worker.loop, EVRUN_NOWAIT);
+    sim.actor = before;
+    daemon_check();
+}
+
+void daemon_freeze(bool is_frozen)
+{
+    d.is_frozen = is_frozen;
+}
+
+/* ---- the end ---- */
+
+static void abort_sockets(struct worker *w)
+{
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        list_for_each_safe (&s->lingering, sock) {
+            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
+        }
+    }
+    list_for_each_safe (&w->drains, sock) {
+        sock_abort(container_of(sock, struct sock, node));
+    }
+}
+
+static void step_until(uint64_t until)
+{
+    struct worker *w = &d.worker;
+    uint64_t due;
+
+    while (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains)) {
+        if (daemon_is_ready()) {
+            daemon_turn();
+            continue;
+        }
+        due = daemon_due();
+        if (due > until)
+            break;
+        sim.now_ns = due > sim.now_ns ? due : sim.now_ns;
+    }
+}
+
+static void deinit(struct worker *w)
+{
+    uint64_t used[QUOTA_RESOURCES];
+
+    for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
+        used[r] = quota_usage(w->quota, r).used;
+    listeners_deinit(&d.listeners);
+    w->resolver = resolver_free(w->resolver);
+    w->policy = policy_unref(w->policy);
+    w->learn = learn_free(w->learn);
+    w->audit = audit_free(w->audit);
+    op_free_spares(w);
+    worker_deinit(w);
+    for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
+        if (used[r])
+            sim_fail("still-charged: %llu of %s, and nobody is there", (unsigned long long)used[r],
+                     quota_resource_name(r));
+}
+
+void daemon_terminate(void)
+{
+    enum actor before = sim.actor;
+    struct worker *w = &d.worker;
+    size_t bytes;
+    unsigned int fds;
+
+    if (!d.is_running)
+        return;
+    sim_trace("daemon: terminated");
+    d.is_frozen = false;
+    d.is_stirred = true;
+    sim.actor = ACTOR_DAEMON;
+    w->is_stopping = true;
+    listeners_close(&d.listeners);
+    list_for_each (&w->sessions, it) {
+        session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
+                    "the daemon stops");
+    }
+    step_until(sim.now_ns + STOP_MS * UINT64_C(1000000));
+    abort_sockets(w);
+    d.is_stirred = true;
+    step_until(sim.now_ns + STOP_MS * UINT64_C(1000000));
+    if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
+        sim_fail("no-end: sessions or sockets survive the daemon's stop");
+    audit_stop(w->audit);
+    daemon_turn();
+    deinit(w);
+    d.is_running = false;
+    fds = fd_count(ACTOR_DAEMON);
+    if (fds)
+        sim_fail("left-descriptor: %u of the daemon's", fds);
+    if (alloc_count(ACTOR_DAEMON, &bytes) > 0)
+        sim_fail("leak: %zu blocks of the daemon's, %zu bytes", alloc_count(ACTOR_DAEMON, &bytes),
+                 bytes);
+    sim.actor = before;
+}
+
+void daemon_kill(void)
+{
+    enum actor before = sim.actor;
+
+    if (!d.is_running)
+        return;
+    sim_trace("daemon: killed");
+    sim.actor = ACTOR_NONE;
+    seams_resolver_drop(d.worker.resolver);
+    simulated_loop_drop(d.worker.loop);
+    fd_close_all(ACTOR_DAEMON);
+    alloc_drop(ACTOR_DAEMON);
+    memset(&d, 0, sizeof(d));
+    sim.actor = before;
+}
+
+static struct session *some_session(uint32_t number)
+{
+    uint32_t count = 0;
+
+    list_for_each (&d.worker.sessions, it)
+        count++;
+    list_for_each (&d.worker.sessions, it) {
+        if (count > 0 && number-- % count == 0)
+            return container_of(it, struct session, node);
+    }
+    return NULL;
+}
+
+void daemon_kill_session(uint32_t number)
+{
+    enum actor before = sim.actor;
+    struct session *s = d.is_running ? some_session(number) : NULL;
+
+    if (!s || s->has_ended)
+        return;
+    sim_trace("daemon: session %llu is killed", (unsigned long long)s->id);
+    sim.actor = ACTOR_DAEMON;
+    d.is_stirred = true;
+    d.worker.inspect->kill(s, s->id);
+    sim.actor = before;
+}
+
+void daemon_kill_socket(uint32_t number)
+{
+    enum actor before = sim.actor;
+    struct session *s = d.is_running ? some_session(number) : NULL;
+    struct sock *sock = NULL;
+
+    for (uint32_t id = 1; s && id < s->slot_count && !sock; id++)
+        if (s->slots[id].sock && number-- % 4 == 0)
+            sock = s->slots[id].sock;
+    if (!sock || s->has_ended)
+        return;
+    sim_trace("daemon: socket %llu is killed", (unsigned long long)sock->serial);
+    sim.actor = ACTOR_DAEMON;
+    d.is_stirred = true;
+    d.worker.inspect->kill(s, sock->serial);
+    sim.actor = before;
+}
+
+/* ---- what must hold ---- */
+
+static void check_session(const struct session *s)
+{
+    uint32_t sockets = 0, buffers = 0;
+    uint64_t shared = 0;
+
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        sockets += s->slots[id].sock != NULL;
+    if (sockets != s->socket_count)
+        sim_fail("miscounted: %u sockets, %u counted", sockets, s->socket_count);
+    for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
+        buffers += s->buffers[i].shared != NULL;
+        shared += s->buffers[i].shared ? s->buffers[i].shared->length : 0;
+    }
+    if (buffers != s->buffer_count || shared != s->shared)
+        sim_fail("miscounted: %u buffers of %llu bytes, %u of %llu counted", buffers,
+                 (unsigned long long)shared, s->buffer_count, (unsigned long long)s->shared);
+    if (s->op_count > s->limits.ops && !s->has_ended)
+        sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
+}
+
+void daemon_check(void)
+{
+    uint32_t used = 0;
+
+    list_for_each (&d.worker.sessions, it)
+        check_session(container_of(it, struct session, node));
+    for (unsigned int i = 0; i < KERNEL_FDS; i++) {
+        const struct kfile *file = kernel.fds[i].file;
+
+        used += file && kernel.fds[i].owner == ACTOR_DAEMON &&
+                (file->kind == FILE_TCP || file->kind == FILE_MEMORY);
+    }
+    if (used != d.worker.fds_used)
+        sim_fail("miscounted: %u descriptors, %u counted", used, d.worker.fds_used);
+}
+
+bool daemon_is_empty(void)
+{
+    return list_is_empty(&d.worker.sessions) && list_is_empty(&d.worker.drains) &&
+           d.listeners.clients == 0;
+}

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The simulator: daemon and library in one thread over a simulated kernel (CONTRIBUTING.md, "The
+# simulator"). libev is not linked, nor is what seams.c replaces; the system calls of tests/sim/wrapped
+# go to calls*.c.
+
+check_PROGRAMS += tests/sim/run
+tests_sim_run_SOURCES = \
+	tests/sim/alloc.c \
+	tests/sim/calls.c \
+	tests/sim/calls.h \
+	tests/sim/calls_files.c \
+	tests/sim/daemon.c \
+	tests/sim/daemon.h \
+	tests/sim/ev.c \
+	tests/sim/ev.h \
+	tests/sim/kernel.c \
+	tests/sim/kernel.h \
+	tests/sim/main.c \
+	tests/sim/main.h \
+	tests/sim/memory.c \
+	tests/sim/minimise.c \
+	tests/sim/minimise.h \
+	tests/sim/model.c \
+	tests/sim/model.h \
+	tests/sim/objects.c \
+	tests/sim/ops.c \
+	tests/sim/oracle.c \
+	tests/sim/program.c \
+	tests/sim/program.h \
+	tests/sim/real.h \
+	tests/sim/seams.c \
+	tests/sim/seams.h \
+	tests/sim/sim.c \
+	tests/sim/sim.h \
+	tests/sim/steps.c \
+	tests/sim/steps.h \
+	tests/sim/tcp.c \
+	tests/sim/unix.c \
+	tests/sim/world.c \
+	tests/sim/world.h
+tests_sim_run_LDADD = libasock-internal.la libasockd.la libproto.la libbase.la \
+	$(PROTOBUF_C_LIBS) $(SYSTEMD_LIBS) $(PTHREAD_LIBS) -lm
+tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
+	$(shell sed '/^\#/d;s/^/-Wl,--wrap=/' $(top_srcdir)/tests/sim/wrapped)
+
+EXTRA_DIST += tests/sim/wrapped

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Submissions: made, ended, each once. */
+#include "tests/sim/model.h"
+
+#include <string.h>
+
+#include "tests/sim/calls.h"
+
+struct model model;
+
+void model_reset(void)
+{
+    struct submission *submission;
+    struct model_op *op;
+    struct stream *stream;
+
+    while ((submission = model.submissions)) {
+        model.submissions = submission->next;
+        bytes_free(&submission->shots);
+        sim_free(submission->data);
+        sim_free(submission);
+    }
+    while ((op = model.all_ops)) {
+        model.all_ops = op->next;
+        sim_free(op);
+    }
+    while ((stream = model.streams)) {
+        model.streams = stream->next;
+        sim_free(stream);
+    }
+    for (unsigned int i = 0; i < BUFFERS; i++)
+        sim_free(model.buffers[i]);
+    memset(&model, 0, sizeof(model));
+}
+
+uint8_t model_byte(unsigned int submission, uint64_t offset)
+{
+    return (uint8_t)(sim_mix(submission * UINT64_C(77), offset >> 3) >> (offset & 7) * 8);
+}
+
+bool model_is_pending(const struct model_op *op)
+{
+    return op->submission && !op->submission->is_done;
+}
+
+struct submission *submission_new(struct model_op *op, struct stream *stream,
+                                  enum asock_operation operation)
+{
+    struct submission *submission = sim_alloc(sizeof(*submission));
+
+    submission->op = op;
+    submission->stream = stream;
+    submission->operation = operation;
+    submission->number = ++model.submission_count;
+    submission->generation = op->client->generation;
+    submission->intent = UINT32_MAX;
+    submission->next = model.submissions;
+    model.submissions = submission;
+    return submission;
+}
+
+static void append(struct stream *stream, struct submission *submission)
+{
+    if (stream->last)
+        stream->last->next_of_stream = submission;
+    else
+        stream->first = submission;
+    stream->last = submission;
+    submission->was_connected = stream->tcp != NULL;
+    submission->is_after_close = stream->is_closing;
+    if (submission->operation == ASOCK_OPERATION_CLOSE)
+        stream->is_closing = true;
+    if (submission->operation == ASOCK_OPERATION_SHUTDOWN && submission->how != ASOCK_SHUTDOWN_SEND)
+        stream->is_receive_shut = true;
+}
+
+void submission_made(struct submission *submission, int r)
+{
+    struct model_op *op = submission->op;
+
+    sim_trace("  %u: operation %d of stream %d, %zu bytes: %d", submission->number,
+              submission->operation, submission->stream ? (int)submission->stream->number : -1,
+              submission->len, r);
+    if (r < 0) {
+        submission->is_refused = submission->is_done = true;
+        return;
+    }
+    if (model_is_pending(op))
+        sim_fail("accepted-twice: op of submission %u is in flight, and was taken again",
+                 op->submission->number);
+    op->submission = submission;
+    submission->submitted = sim_now_ms();
+    submission->timeout_ms = submission->operation == ASOCK_OPERATION_CLOSE
+                                 ? 0
+                                 : submission->timeout_ms;
+    if (submission->timeout_ms)
+        submission->deadline = submission->submitted + submission->timeout_ms;
+    if (submission->stream)
+        append(submission->stream, submission);
+    oracle_submitted(submission);
+    if (r == 0)
+        submission_done(submission);
+}
+
+/* What was received is copied: its place may be another op's soon. What was sent nobody may read any more. */
+static void settle_buffer(struct submission *s)
+{
+    bool is_received = s->operation == ASOCK_OPERATION_RECEIVE && !s->is_multishot;
+
+    if (s->buffer)
+        s->buffer->uses--;
+    if (is_received && s->shared) {
+        s->data = sim_alloc(s->len);
+        memcpy(s->data, s->shared, s->len);
+    }
+    if (is_received || !s->data)
+        return;
+    memset(s->data, 0xdd, s->len);
+    sim_free(s->data);
+    s->data = NULL;
+}
+
+void submission_done(struct submission *s)
+{
+    asock_op *op = s->op->op;
+
+    if (s->is_done)
+        sim_fail("told-twice: submission %u", s->number);
+    s->is_done = true;
+    s->done_at = sim_now_ms();
+    if (op) {
+        s->error = asock_op_get_error(op);
+        s->bytes = asock_op_get_bytes(op);
+        s->result_flags = asock_op_get_result_flags(op);
+    }
+    if (s->error < 0)
+        sim_fail("not-done: submission %u is told with %d", s->number, s->error);
+    sim_trace("  %u: operation %d of stream %d ends: %s, %llu of %zu bytes, flags %u", s->number,
+              s->operation, s->stream ? (int)s->stream->number : -1, asock_error_name(s->error),
+              (unsigned long long)s->bytes, s->len, s->result_flags);
+    settle_buffer(s);
+    oracle_done(s);
+}
+
+static void run_queued(struct model_op *op)
+{
+    struct step steps[QUEUED_STEPS];
+    unsigned int count = op->queued_count;
+
+    memcpy(steps, op->queued, sizeof(steps));
+    op->queued_count = 0;
+    for (unsigned int i = 0; i < count; i++) {
+        struct step step = steps[i];
+
+        step.inside = 0;
+        step_run(&step);
+    }
+}
+
+void model_callback(asock_op *raw, void *userdata)
+{
+    struct model_op *op = userdata;
+    struct submission *s = op->submission;
+    enum actor before = sim.actor;
+    asock_op *own = op->op;
+
+    sim.actor = ACTOR_NONE;
+    if (!s)
+        sim_fail("told-unasked: a callback of an op that was never submitted");
+    if (s->is_done)
+        sim_fail("told-twice: submission %u", s->number);
+    op->in_callback++;
+    op->op = raw;
+    if (s->is_multishot && asock_op_get_slice(raw, &(size_t){0})) {
+        size_t len;
+        const void *data = asock_op_get_slice(raw, &len);
+
+        oracle_shot(s, data, len);
+    }
+    if (!s->is_multishot || !(asock_op_get_result_flags(raw) & ASOCK_MORE))
+        submission_done(s);
+    op->op = own;
+    if (op->queued_count > 0)
+        run_queued(op);
+    op->in_callback--;
+    sim.actor = before;
+}
+
+void model_look(void)
+{
+    for (struct model_op *op = model.all_ops; op; op = op->next)
+        if (op->op && !op->has_callback && model_is_pending(op) && !asock_op_is_pending(op->op) &&
+            !op->submission->is_multishot)
+            submission_done(op->submission);
+}
+
+/* Of what is lost nobody says anything any more: the ops of a context end with it, without a callback. */
+void model_lost(struct client *client)
+{
+    for (struct submission *s = model.submissions; s; s = s->next)
+        if (s->op->client == client && s->generation == client->generation && !s->is_done) {
+            s->is_done = s->is_counted = true;
+            s->error = ASOCK_CONNECTION_ABORTED;
+            if (s->buffer)
+                s->buffer->uses--;
+        }
+}

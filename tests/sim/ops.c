@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Steps that submit, cancel and wait for ops. */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/sim/steps.h"
+
+#define SEGMENTS_MOST 400
+
+/* Socket and op of a step; false: there are none, or the op is in flight. */
+static bool find(const struct step *step, struct stream **ret_stream, struct model_op **ret_op)
+{
+    *ret_stream = stream_at(step->a);
+    if (!*ret_stream || !(*ret_stream)->client->context)
+        return false;
+    *ret_op = op_for((*ret_stream)->client, step->b);
+    return *ret_op && !model_is_pending(*ret_op);
+}
+
+static void set_common(struct submission *s, uint32_t manner)
+{
+    static const unsigned int timeouts[] = {0, 0, 0, 5, 60, 500, 3000, 20000};
+
+    s->timeout_ms = timeouts[manner % 8];
+    SIM_MUST(asock_op_set_timeout(s->op->op, s->timeout_ms) == 0);
+    SIM_MUST(asock_op_set_flags(s->op->op, s->flags) == 0);
+}
+
+/* ---- buffers ---- */
+
+/* Memory that no other op in flight has, shared or not. */
+static uint8_t *take_memory(struct submission *s, uint32_t manner)
+{
+    struct model_buffer *buffer = manner % 3 == 0 ? buffer_of(s->op->client, manner >> 3) : NULL;
+
+    if (buffer && s->len > 0 && s->len <= buffer->size) {
+        if (buffer->uses == 0)
+            buffer->used = 0;
+        if (buffer->used + s->len <= buffer->size) {
+            s->buffer = buffer;
+            s->offset = buffer->used;
+            buffer->used += s->len;
+            buffer->uses++;
+            s->shared = buffer->at + s->offset;
+            return s->shared;
+        }
+    }
+    s->data = sim_alloc(s->len);
+    return s->data;
+}
+
+/* In one piece, or in a list of many, with empty ones among them. */
+static void set_memory(struct submission *s, uint8_t *at, uint32_t manner)
+{
+    static struct iovec list[SEGMENTS_MOST];
+    size_t count = 0, done = 0, part;
+
+    if (manner % 4 != 1 || s->len == 0) {
+        SIM_MUST(LIB(asock_op_set_buffer(s->op->op, at, s->len)) == 0);
+        return;
+    }
+    part = manner % 8 == 1 ? 1 : 1 + s->len / 3;
+    while (done < s->len) {
+        size_t n = count + 4 >= SEGMENTS_MOST || part > s->len - done ? s->len - done : part;
+
+        if (sim_chance(20))
+            list[count++] = (struct iovec){at + done, 0};
+        list[count++] = (struct iovec){at + done, n};
+        done += n;
+    }
+    SIM_MUST(done == s->len);
+    SIM_MUST(LIB(asock_op_set_buffers(s->op->op, list, count)) == 0);
+}
+
+static void set_payload(struct submission *s, uint32_t manner)
+{
+    uint8_t *at = take_memory(s, manner);
+
+    for (size_t i = 0; i < s->len; i++)
+        at[i] = model_byte(s->number, i);
+    set_memory(s, at, manner);
+}
+
+static size_t length_of(uint32_t number)
+{
+    static const size_t lengths[] = {0, 1, 7, 100, 1000, 5000, 20000, 70000};
+    size_t least = lengths[number % 8];
+
+    return least < 2 ? least : least + (number >> 3) % least;
+}
+
+/* ---- connect ---- */
+
+static struct sockaddr_in address_of(uint32_t host, unsigned int intent)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET};
+
+    in.sin_addr.s_addr = htonl(0x0a000000 | host);
+    in.sin_port = htons((uint16_t)(KERNEL_PORT_FIRST + intent));
+    return in;
+}
+
+static void set_destination(struct submission *s, uint32_t how)
+{
+    uint32_t host = how % 16 < 10 ? HOST_ACCEPTS : 1 + how % 16 % (HOST_KINDS - 1);
+    struct sockaddr_in in = address_of(host, s->intent);
+    char name[32], service[16];
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+
+    snprintf(service, sizeof(service), "%u", KERNEL_PORT_FIRST + s->intent);
+    snprintf(name, sizeof(name), "n%u.sim", how / 64 % 24);
+    switch (how / 16 % 4) {
+    case 0:
+        SIM_MUST(LIB(asock_op_set_host(s->op->op, name, service)) == 0);
+        break;
+    case 1:
+        inet_pton(AF_INET6, "2001:db8::", &in6.sin6_addr);
+        in6.sin6_addr.s6_addr[15] = (uint8_t)host;
+        in6.sin6_port = in.sin_port;
+        SIM_MUST(asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&in6, sizeof(in6)) == 0);
+        break;
+    default:
+        SIM_MUST(asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&in, sizeof(in)) == 0);
+    }
+}
+
+void step_connect(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op) || model.intent_count == INTENTS)
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_CONNECT);
+    s->intent = model.intent_count++;
+    model.intents[s->intent].submission = s;
+    model.intents[s->intent].peer = *step;
+    if (step->d % 3 == 0)
+        s->len = length_of(step->d / 3);
+    set_common(s, step->c >> 8);
+    set_payload(s, step->d / 16);
+    set_destination(s, step->c);
+    submission_made(s, LIB(asock_connect(stream->socket, op->op)));
+}
+
+/* ---- the others ---- */
+
+void step_send(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_SEND);
+    s->len = length_of(step->c);
+    s->flags = step->d % 5 == 0 ? ASOCK_ERRORS_ONLY : 0;
+    set_common(s, step->d % 7 == 0 ? step->d >> 5 : 0);
+    set_payload(s, step->d / 8);
+    submission_made(s, LIB(asock_send(stream->socket, op->op)));
+}
+
+void step_receive(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+    uint8_t *at;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_RECEIVE);
+    s->len = length_of(step->c);
+    s->flags = step->d % 8 == 1 ? ASOCK_PEEK : step->d % 8 == 2 ? ASOCK_WAIT_ALL : 0;
+    set_common(s, step->d >> 5);
+    at = take_memory(s, step->d / 8);
+    memset(at, 0xee, s->len);
+    set_memory(s, at, step->d / 8);
+    submission_made(s, LIB(asock_receive(stream->socket, op->op)));
+}
+
+void step_shutdown(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_SHUTDOWN);
+    s->how = (int)(step->c % 4 == 0 ? 2 : step->c % 4);
+    set_common(s, step->c >> 4);
+    submission_made(s, LIB(asock_shutdown(stream->socket, op->op, (enum asock_how)s->how)));
+}
+
+void step_close(const struct step *step)
+{
+    static const int lingers[] = {0, 0, 1, 50, 500, 5000, 20000, ASOCK_CLOSE_ABORT};
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_CLOSE);
+    s->linger_ms = lingers[step->c % 8];
+    set_common(s, 0);
+    submission_made(s, LIB(asock_close(stream->socket, op->op, s->linger_ms)));
+}
+
+void step_set_option(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_SET_OPTION);
+    s->option = step->c % 16 > 10 ? ASOCK_OPTION_KEEP_ALIVE_COUNT : (int)(1 + step->c % 12);
+    s->value = s->option == ASOCK_OPTION_LINGER ? 0 : step->d % 2;
+    if (s->option == ASOCK_OPTION_KEEP_ALIVE_COUNT)
+        s->value = 1 + step->d % 100;
+    s->flags = step->d % 5 == 0 ? ASOCK_ERRORS_ONLY : 0;
+    set_common(s, 0);
+    submission_made(
+        s, LIB(asock_set_option(stream->socket, op->op, (enum asock_option)s->option, s->value)));
+}
+
+void step_get_option(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_GET_OPTION);
+    s->option = (int)(1 + step->c % 12);
+    set_common(s, 0);
+    submission_made(s, LIB(asock_get_option(stream->socket, op->op, (enum asock_option)s->option)));
+}
+
+void step_sync(const struct step *step)
+{
+    struct client *client = client_at(step->a);
+    struct model_op *op = client ? op_for(client, step->b) : NULL;
+    struct submission *s;
+
+    if (!op || model_is_pending(op))
+        return;
+    s = submission_new(op, NULL, ASOCK_OPERATION_SYNC);
+    set_common(s, step->c);
+    submission_made(s, LIB(asock_sync(client->context, op->op)));
+}
+
+void step_cancel(const struct step *step)
+{
+    struct model_op *op = model.ops[step->a % OPS];
+
+    if (!op || !op->op || !model_is_pending(op))
+        return;
+    op->submission->is_cancelled = true;
+    LIB(asock_cancel(op->op));
+}
+
+void step_wait(const struct step *step)
+{
+    static const int times[] = {0, 1, 10, 100, 1000, 10000, 30000, 5};
+    struct model_op *op = model.ops[step->a % OPS];
+
+    if (!op || !op->op || !op->submission)
+        return;
+    LIB(asock_op_wait(op->op, times[step->b % 8]));
+}
+
+/* Called by the kernel: who is at the other end of a connection, and how it behaves. */
+void peers_assign(struct tcp *tcp)
+{
+    uint64_t salt;
+
+    if (tcp->intent >= model.intent_count)
+        return;
+    salt = sim_mix(model.intents[tcp->intent].peer.salt, 5);
+    tcp->manner.salt = sim_mix(salt, tcp->intent);
+    tcp->manner.to_write = (uint32_t)(salt % 3 == 0 ? 0 : salt / 8 % (salt % 3 == 1 ? 300 : 60000));
+    tcp->manner.is_mute = salt / 1000 % 4 == 0;
+    tcp->manner.reads = salt / 5000 % 3 == 0 ? 1 + (uint32_t)(salt / 9000 % 2000) : 0;
+    tcp->manner.pace = salt / 77000 % 3 == 0 ? (uint32_t)(salt / 99000 % 500) : 0;
+    tcp->manner.stays_open = salt / 1230000 % 4 != 0;
+    if (salt / 4560000 % 12 == 0)
+        tcp->manner.resets_at = 1 + (uint32_t)(salt / 7890000 % 5000);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What each stream must contain, and when what must have ended. */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "tests/sim/model.h"
+
+/* Beyond a deadline: a late turn, and a message's way. */
+#define GRACE_MS 1500u
+
+static bool is_lost(const struct stream *stream)
+{
+    return stream->client->is_lost || stream->generation != stream->client->generation;
+}
+
+static bool carries(const struct submission *s)
+{
+    return (s->operation == ASOCK_OPERATION_SEND || s->operation == ASOCK_OPERATION_CONNECT) &&
+           s->len > 0;
+}
+
+/* ---- what goes out ---- */
+
+static void compare(const struct stream *stream, const struct submission *s, uint64_t count)
+{
+    const struct bytes *log = &stream->tcp->log;
+
+    for (uint64_t i = 0; i < count; i++)
+        if (log->at[log->start + stream->sent + i] != model_byte(s->number, i))
+            sim_fail("corrupt-send: byte %llu of submission %u, at %llu of stream %u",
+                     (unsigned long long)i, s->number, (unsigned long long)(stream->sent + i),
+                     stream->number);
+}
+
+/* As far as everything is known. */
+static void judge_sent(struct stream *stream)
+{
+    struct submission *s = stream->next_send ? stream->next_send : stream->first;
+    uint64_t there;
+
+    if (!stream->tcp)
+        return;
+    for (; s && s->is_done; s = s->next_of_stream) {
+        stream->next_send = s->next_of_stream ? s->next_of_stream : s;
+        if (carries(s) && !s->is_counted) {
+            there = bytes_len(&stream->tcp->log) - stream->sent;
+            if (s->bytes > s->len)
+                sim_fail("too-many: submission %u, %llu of %zu bytes", s->number,
+                         (unsigned long long)s->bytes, s->len);
+            if (s->bytes > there)
+                sim_fail("untrue-success: submission %u, %llu bytes told, the kernel has %llu",
+                         s->number, (unsigned long long)s->bytes, (unsigned long long)there);
+            compare(stream, s, s->bytes);
+            stream->sent += s->bytes;
+            s->is_counted = true;
+        }
+    }
+    if (!s && is_lost(stream))
+        return;
+    if (!s && bytes_len(&stream->tcp->log) > stream->sent)
+        sim_fail("too-many: the kernel has %zu bytes of stream %u, %llu were told",
+                 bytes_len(&stream->tcp->log), stream->number, (unsigned long long)stream->sent);
+}
+
+/* ---- what comes in ---- */
+
+/* A connect with data has its end behind that data; the connection is in use before. */
+static void guess_connection(struct stream *stream)
+{
+    for (const struct submission *s = stream->first; s && !stream->tcp; s = s->next_of_stream)
+        for (unsigned int i = 0; i < kernel.tcp_count && s->intent != UINT32_MAX; i++)
+            if (!s->is_done && kernel.tcps[i]->intent == s->intent &&
+                (kernel.tcps[i]->consumed > 0 || kernel.tcps[i]->fin_received))
+                stream->tcp = kernel.tcps[i];
+}
+
+static void compare_received(const struct submission *s, const uint8_t *data, uint64_t count)
+{
+    struct stream *stream = s->stream;
+
+    if (count == 0)
+        return;
+    guess_connection(stream);
+    if (!stream->tcp)
+        sim_fail("received-unconnected: submission %u", s->number);
+    if (stream->received + count > stream->tcp->consumed)
+        sim_fail("received-more: submission %u, %llu bytes behind %llu, %llu were there", s->number,
+                 (unsigned long long)count, (unsigned long long)stream->received,
+                 (unsigned long long)stream->tcp->consumed);
+    for (uint64_t i = 0; i < count; i++)
+        if (data[i] != tcp_peer_byte(stream->tcp, stream->received + i))
+            sim_fail("corrupt-receive: byte %llu of submission %u, at %llu of stream %u: %02x",
+                     (unsigned long long)i, s->number, (unsigned long long)(stream->received + i),
+                     stream->number, data[i]);
+}
+
+static void judge_end_of_stream(const struct submission *s)
+{
+    struct stream *stream = s->stream;
+
+    guess_connection(stream);
+    if (s->error || !(s->result_flags & ASOCK_END_OF_STREAM) || stream->is_receive_shut)
+        return;
+    if (!stream->tcp || !stream->tcp->fin_received)
+        sim_fail("untrue-end: submission %u is told the end of a stream that goes on", s->number);
+    if (stream->received != stream->tcp->peer_written)
+        sim_fail("cut-receive: submission %u is told the end at %llu of %llu bytes", s->number,
+                 (unsigned long long)stream->received,
+                 (unsigned long long)stream->tcp->peer_written);
+}
+
+static void judge_receive(struct submission *s)
+{
+    bool is_peek = s->flags & ASOCK_PEEK;
+
+    if (s->is_multishot)
+        return;
+    if (s->bytes > s->len)
+        sim_fail("too-many: submission %u, %llu of %zu bytes", s->number,
+                 (unsigned long long)s->bytes, s->len);
+    if (!is_peek)
+        compare_received(s, s->data, s->bytes);
+    if (!is_peek)
+        s->stream->received += s->bytes;
+    judge_end_of_stream(s);
+    if (s->error == 0 && s->bytes == 0 && s->len > 0 && !(s->result_flags & ASOCK_END_OF_STREAM))
+        sim_fail("empty-receive: submission %u", s->number);
+    if (s->error == 0 && s->flags & ASOCK_WAIT_ALL && s->bytes < s->len &&
+        !(s->result_flags & ASOCK_END_OF_STREAM))
+        sim_fail("short-receive: submission %u waits for all", s->number);
+}
+
+static void judge_shots(struct submission *s)
+{
+    compare_received(s, s->shots.at + s->shots.start, bytes_len(&s->shots));
+    s->stream->received += bytes_len(&s->shots);
+    bytes_drop(&s->shots, bytes_len(&s->shots));
+}
+
+/* In the order of submission; one that has not ended yet holds up those behind it. */
+static void judge_received(struct stream *stream)
+{
+    struct submission *s = stream->next_receive ? stream->next_receive : stream->first;
+
+    for (; s; s = s->next_of_stream) {
+        stream->next_receive = s;
+        if (s->operation != ASOCK_OPERATION_RECEIVE || s->is_counted)
+            continue;
+        if (s->is_multishot)
+            judge_shots(s);
+        if (!s->is_done)
+            return;
+        judge_receive(s);
+        s->is_counted = true;
+        sim_free(s->data);
+        s->data = NULL;
+    }
+}
+
+void oracle_shot(struct submission *s, const void *data, size_t len)
+{
+    bytes_append(&s->shots, data, len);
+    judge_received(s->stream);
+}
+
+/* ---- ends ---- */
+
+static void find_connection(struct submission *s)
+{
+    struct sockaddr_storage local;
+    uint16_t port;
+
+    if (!s->op->op || asock_op_get_local(s->op->op, &local) < 0)
+        sim_fail("no-address: submission %u has connected", s->number);
+    port = local.ss_family == AF_INET
+               ? ((const struct sockaddr_in *)(const void *)&local)->sin_port
+               : ((const struct sockaddr_in6 *)(const void *)&local)->sin6_port;
+    for (unsigned int i = 0; i < kernel.tcp_count; i++) {
+        struct tcp *tcp = kernel.tcps[i];
+        uint16_t own = tcp->local.ss_family == AF_INET
+                           ? ((const struct sockaddr_in *)(const void *)&tcp->local)->sin_port
+                           : ((const struct sockaddr_in6 *)(const void *)&tcp->local)->sin6_port;
+
+        if (tcp->local.ss_family && own == port && tcp->intent == s->intent)
+            s->stream->tcp = tcp;
+    }
+    s->stream->connect = s;
+    if (!s->stream->tcp)
+        sim_fail("no-connection: submission %u has connected, and there is none", s->number);
+}
+
+/* Of the same queue the first in is the first out. */
+static void judge_order(const struct submission *s)
+{
+    const struct submission *it;
+
+    if (s->error ||
+        (s->operation != ASOCK_OPERATION_SEND && s->operation != ASOCK_OPERATION_SHUTDOWN))
+        return;
+    for (it = s->stream->first; it != s; it = it->next_of_stream)
+        if (it->operation == s->operation && it->how == s->how && !it->is_done &&
+            !(it->flags & ASOCK_ERRORS_ONLY) && it->op->has_callback && s->op->has_callback)
+            sim_fail("overtaken: submission %u by %u", it->number, s->number);
+}
+
+/* S43: a close with time is told as a success when the stream has gone out whole. */
+static void judge_close(const struct submission *s)
+{
+    const struct submission *it;
+    bool is_whole = true;
+
+    if (s->error || s->linger_ms <= 0)
+        return;
+    for (it = s->stream->first; it != s; it = it->next_of_stream) {
+        if (!carries(it) || it->is_after_close || is_lost(s->stream) || !it->is_done)
+            continue;
+        is_whole &= it->error == 0;
+        if (it->error == ASOCK_OPERATION_ABORTED && !it->is_cancelled && it->bytes < it->len)
+            sim_fail("untrue-close: submission %u, and %u went out with %llu of %zu bytes",
+                     s->number, it->number, (unsigned long long)it->bytes, it->len);
+    }
+    s->stream->linger_was_told = is_whole;
+}
+
+/* The kernel's socket has what the program was told it has. */
+static void judge_options(const struct stream *stream)
+{
+    static const struct {
+        int option, level, name;
+    } names[] = {{ASOCK_OPTION_NO_DELAY, IPPROTO_TCP, 1 /* TCP_NODELAY */},
+                 {ASOCK_OPTION_KEEP_ALIVE, SOL_SOCKET, SO_KEEPALIVE},
+                 {ASOCK_OPTION_KEEP_ALIVE_COUNT, IPPROTO_TCP, 6 /* TCP_KEEPCNT */}};
+    int64_t want[sizeof(names) / sizeof(names[0])];
+
+    memset(want, 0xff, sizeof(want));
+    for (const struct submission *s = stream->first; s; s = s->next_of_stream) {
+        if (s->operation != ASOCK_OPERATION_SET_OPTION)
+            continue;
+        for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+            if (s->option == names[i].option)
+                want[i] = s->is_done && !s->error ? s->value : -1;
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (want[i] >= 0 && tcp_option(stream->tcp, names[i].level, names[i].name) != want[i])
+            sim_fail("lost-option: %d of stream %u is %d, not %d", names[i].option, stream->number,
+                     tcp_option(stream->tcp, names[i].level, names[i].name), (int)want[i]);
+}
+
+void oracle_submitted(struct submission *s)
+{
+    (void)s;
+}
+
+void oracle_done(struct submission *s)
+{
+    if (!s->stream) {
+        s->is_counted = true;
+        return;
+    }
+    if (s->error == ASOCK_CONNECTION_ABORTED && !is_lost(s->stream) && !s->stream->was_killed)
+        sim_fail("lost-session: submission %u, and nobody has ended anything", s->number);
+    judge_order(s);
+    if (s->operation == ASOCK_OPERATION_CONNECT && (s->error == 0 || s->bytes > 0))
+        find_connection(s);
+    if (s->operation == ASOCK_OPERATION_CLOSE)
+        judge_close(s);
+    judge_sent(s->stream);
+    judge_received(s->stream);
+}
+
+void oracle_check_deadlines(void)
+{
+    for (const struct submission *s = model.submissions; s; s = s->next)
+        if (!s->is_done && s->deadline && !(s->flags & ASOCK_ERRORS_ONLY) &&
+            sim_now_ms() > s->deadline + GRACE_MS && !model.is_daemon_frozen)
+            sim_fail("late: submission %u was due at %llu", s->number,
+                     (unsigned long long)s->deadline);
+}
+
+/* Half a stream never looks like a whole one (S42). */
+static void judge_fin(const struct stream *stream)
+{
+    const struct tcp *tcp = stream->tcp;
+
+    if (!tcp->peer_saw_fin || is_lost(stream))
+        return;
+    for (const struct submission *s = stream->connect; s; s = s->next_of_stream) {
+        if (!carries(s) || s->is_after_close || !s->is_done || s->error == 0)
+            continue;
+        if (s->bytes > 0 && s->bytes < s->len)
+            sim_fail("cut-send: the peer of stream %u sees an end in the middle of submission %u",
+                     stream->number, s->number);
+        if (s->bytes == 0 && s->error == ASOCK_OPERATION_ABORTED && !s->is_cancelled)
+            sim_fail("cut-send: the peer of stream %u sees an end without submission %u",
+                     stream->number, s->number);
+    }
+}
+
+static void judge_stream(struct stream *stream)
+{
+    judge_sent(stream);
+    judge_received(stream);
+    if (!stream->tcp)
+        return;
+    judge_options(stream);
+    judge_fin(stream);
+    if (stream->linger_was_told && stream->tcp->peer_saw_reset && !is_lost(stream) &&
+        !stream->was_killed)
+        sim_fail("reset-after-close: stream %u was closed with success, and its peer got a reset",
+                 stream->number);
+}
+
+void oracle_judge_ends(void)
+{
+    for (const struct submission *s = model.submissions; s; s = s->next)
+        if (!s->is_done && !(s->flags & ASOCK_ERRORS_ONLY))
+            sim_fail("never-done: submission %u, operation %d", s->number, s->operation);
+}
+
+void oracle_judge_all(void)
+{
+    for (const struct submission *s = model.submissions; s; s = s->next)
+        if (!s->is_done)
+            sim_fail("never-done: submission %u, operation %d", s->number, s->operation);
+    for (struct stream *stream = model.streams; stream; stream = stream->next)
+        judge_stream(stream);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_SIM_PROGRAM_H
+#define ASOCK_TESTS_SIM_PROGRAM_H
+
+/*
+ * A program: which faults are on, how the daemon is made, and a list of steps. A step's numbers choose
+ * among the objects that there are, so that a program without some of its steps is still one; each has
+ * a salt of its own for what chance decides until the next step.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define STEPS_MAX 400
+
+/* NAME, what its numbers say */
+#define STEP_KINDS(X)                                                                              \
+    X(CONTEXT)       /* slot, limit of sockets */                                                  \
+    X(CONTEXT_UNREF) /* slot */                                                                    \
+    X(RECONNECT)     /* slot */                                                                    \
+    X(SOCKET)        /* slot */                                                                    \
+    X(SOCKET_UNREF)  /* slot */                                                                    \
+    X(OP_UNREF)      /* op */                                                                      \
+    X(CONNECT)       /* socket, op, how, data */                                                   \
+    X(SEND)          /* socket, op, length, manner */                                              \
+    X(RECEIVE)       /* socket, op, length, manner */                                              \
+    X(SHUTDOWN)      /* socket, op, how */                                                         \
+    X(CLOSE)         /* socket, op, linger */                                                      \
+    X(SET_OPTION)    /* socket, op, option, value */                                               \
+    X(GET_OPTION)    /* socket, op, option */                                                      \
+    X(SYNC)          /* context, op */                                                             \
+    X(CANCEL)        /* op */                                                                      \
+    X(WAIT)          /* op, ms */                                                                  \
+    X(PROCESS)       /* context */                                                                 \
+    X(FLUSH)         /* context */                                                                 \
+    X(PASS)          /* ms */                                                                      \
+    X(SETTLE)        /* ms */                                                                      \
+    X(BUFFER)        /* slot, pages */                                                             \
+    X(BUFFER_UNREF)  /* slot */                                                                    \
+    X(POOL)          /* slot, buffer, size */                                                      \
+    X(POOL_UNREF)    /* slot */                                                                    \
+    X(MULTISHOT)     /* socket, op, pool */                                                        \
+    X(TAKE)          /* op */                                                                      \
+    X(GIVE)          /* pool, which */                                                             \
+    X(NEXT)          /* op, ms */                                                                  \
+    X(PEER_WRITE)    /* connection, bytes */                                                       \
+    X(PEER_READ)     /* connection */                                                              \
+    X(PEER_FIN)      /* connection */                                                              \
+    X(PEER_RESET)    /* connection */                                                              \
+    X(KILL_SESSION)  /* number */                                                                  \
+    X(KILL_SOCKET)   /* number */                                                                  \
+    X(FREEZE)                                                                                      \
+    X(THAW)                                                                                        \
+    X(TERMINATE)    /* and start again */                                                          \
+    X(KILL)         /* and start again */                                                          \
+    X(DIAL)         /* context, socket slot, host, ms */                                           \
+    X(SEND_ALL)     /* socket, length, ms */                                                       \
+    X(RECEIVE_SOME) /* socket, length, ms */                                                       \
+    X(BEGIN_SEND)   /* socket, length */                                                           \
+    X(INSPECT)      /* context, what */                                                            \
+    X(RESTRICT)     /* context, what */
+
+enum step_kind {
+#define X(name) STEP_##name,
+    STEP_KINDS(X)
+#undef X
+        STEP_KIND_COUNT
+};
+
+struct step {
+    enum step_kind kind;
+    uint32_t a, b, c, d;
+    uint32_t inside; /* 0: now; else in the next callback of this op, + 1 */
+    uint64_t salt;
+};
+
+struct program {
+    uint64_t seed;
+    uint32_t faults;
+    uint32_t sockets, ops; /* the daemon's limits; 0: default */
+    uint32_t count;
+    struct step steps[STEPS_MAX];
+};
+
+void program_make(uint64_t seed, struct program *ret);
+void program_write(const struct program *program, FILE *to);
+bool program_read(FILE *from, struct program *ret);
+const char *step_name(enum step_kind kind);
+
+/* Runs it; returns if nothing was wrong. */
+void program_run(const struct program *program);
+
+#endif

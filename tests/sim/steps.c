@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Runs steps, and between them the world and the programs' event loops. */
+#include "tests/sim/steps.h"
+
+#include <string.h>
+
+#include "tests/sim/daemon.h"
+#include "tests/sim/world.h"
+
+#define DEPTH_MOST 3
+
+static void step_process(const struct step *step)
+{
+    struct client *client = client_at(step->a);
+
+    if (client && !is_in_callback(client))
+        LIB(asock_context_process(client->context));
+}
+
+static void step_flush(const struct step *step)
+{
+    struct client *client = client_at(step->a);
+
+    if (client)
+        LIB(asock_context_flush(client->context));
+}
+
+static void step_pass(const struct step *step)
+{
+    sim.now_ns += (uint64_t)(step->a % 400) * 1000000;
+}
+
+static void step_settle_some(const struct step *step)
+{
+    step_settle(step->a % 3000);
+}
+
+/* ---- peers and the daemon ---- */
+
+static struct tcp *connection_at(uint32_t number)
+{
+    return kernel.tcp_count ? kernel.tcps[number % kernel.tcp_count] : NULL;
+}
+
+static void step_peer(const struct step *step)
+{
+    struct tcp *tcp = connection_at(step->a);
+
+    if (!tcp || tcp->state != TCP_OPEN)
+        return;
+    switch (step->kind) {
+    case STEP_PEER_WRITE:
+        if (!tcp->peer_fin_queued)
+            tcp->manner.to_write += step->b % 3000;
+        break;
+    case STEP_PEER_READ:
+        tcp->manner.is_mute = !tcp->manner.is_mute;
+        break;
+    case STEP_PEER_FIN:
+        tcp->manner.stays_open = false;
+        break;
+    default:
+        tcp_reset_by_peer(tcp);
+    }
+}
+
+static void step_kill_session(const struct step *step)
+{
+    daemon_kill_session(step->a);
+    for (unsigned int i = 0; i < CONTEXTS; i++)
+        model.clients[i].is_lost = true;
+}
+
+static void step_kill_socket(const struct step *step)
+{
+    daemon_kill_socket(step->a);
+    for (struct stream *stream = model.streams; stream; stream = stream->next)
+        stream->was_killed = true;
+}
+
+static void step_restart(const struct step *step)
+{
+    static const struct daemon_manner manner;
+
+    for (unsigned int i = 0; i < CONTEXTS; i++)
+        model.clients[i].is_lost = true;
+    if (step->kind == STEP_TERMINATE)
+        daemon_terminate();
+    else
+        daemon_kill();
+    daemon_start(&manner);
+}
+
+static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
+    [STEP_CONTEXT] = step_context,
+    [STEP_CONTEXT_UNREF] = step_context_unref,
+    [STEP_RECONNECT] = step_reconnect,
+    [STEP_SOCKET] = step_socket,
+    [STEP_SOCKET_UNREF] = step_socket_unref,
+    [STEP_OP_UNREF] = step_op_unref,
+    [STEP_CONNECT] = step_connect,
+    [STEP_SEND] = step_send,
+    [STEP_RECEIVE] = step_receive,
+    [STEP_SHUTDOWN] = step_shutdown,
+    [STEP_CLOSE] = step_close,
+    [STEP_SET_OPTION] = step_set_option,
+    [STEP_GET_OPTION] = step_get_option,
+    [STEP_SYNC] = step_sync,
+    [STEP_CANCEL] = step_cancel,
+    [STEP_WAIT] = step_wait,
+    [STEP_PROCESS] = step_process,
+    [STEP_FLUSH] = step_flush,
+    [STEP_PASS] = step_pass,
+    [STEP_SETTLE] = step_settle_some,
+    [STEP_BUFFER] = step_buffer,
+    [STEP_BUFFER_UNREF] = step_buffer_unref,
+    [STEP_POOL] = step_pool,
+    [STEP_POOL_UNREF] = step_pool_unref,
+    [STEP_MULTISHOT] = step_multishot,
+    [STEP_TAKE] = step_take,
+    [STEP_GIVE] = step_give,
+    [STEP_PEER_WRITE] = step_peer,
+    [STEP_PEER_READ] = step_peer,
+    [STEP_PEER_FIN] = step_peer,
+    [STEP_PEER_RESET] = step_peer,
+    [STEP_KILL_SESSION] = step_kill_session,
+    [STEP_KILL_SOCKET] = step_kill_socket,
+    [STEP_TERMINATE] = step_restart,
+    [STEP_KILL] = step_restart,
+};
+
+void step_run(const struct step *step)
+{
+    struct model_op *op;
+
+    if (step->inside) {
+        op = model.ops[(step->inside - 1) % OPS];
+        if (op && op->has_callback && op->queued_count < QUEUED_STEPS)
+            op->queued[op->queued_count++] = *step;
+        return;
+    }
+    if (!steps[step->kind] || model.depth == DEPTH_MOST)
+        return;
+    sim_trace("%s %u %u %u %u", step_name(step->kind), step->a, step->b, step->c, step->d);
+    model.depth++;
+    steps[step->kind](step);
+    model.depth--;
+}
+
+/* ---- event loops ---- */
+
+static bool has_work(const struct client *client)
+{
+    int events = asock_context_get_events(client->context);
+    const struct kfile *file = fd_file(asock_context_get_fd(client->context));
+
+    if (asock_context_get_timeout(client->context) == 0)
+        return true;
+    return file && events > 0 && file_events(file) & (events | POLLHUP | POLLERR);
+}
+
+static bool is_busy(void)
+{
+    bool is_busy = world_has_work();
+
+    for (unsigned int i = 0; i < CONTEXTS; i++)
+        is_busy |= model.clients[i].context && !is_in_callback(&model.clients[i]) &&
+                   has_work(&model.clients[i]);
+    return is_busy;
+}
+
+static bool run_clients(void)
+{
+    unsigned int first = sim_random(CONTEXTS);
+
+    for (unsigned int i = 0; i < CONTEXTS; i++) {
+        struct client *client = &model.clients[(first + i) % CONTEXTS];
+
+        if (!client->context || is_in_callback(client) || !has_work(client))
+            continue;
+        LIB(asock_context_process(client->context));
+        model_look();
+        return true;
+    }
+    return false;
+}
+
+static uint64_t clients_due(void)
+{
+    uint64_t due = UINT64_MAX;
+
+    for (unsigned int i = 0; i < CONTEXTS; i++) {
+        const struct client *client = &model.clients[i];
+        int timeout = client->context && !is_in_callback(client)
+                          ? asock_context_get_timeout(client->context)
+                          : -1;
+
+        if (timeout >= 0 && sim.now_ns + (uint64_t)timeout * 1000000 < due)
+            due = sim.now_ns + (uint64_t)timeout * 1000000;
+    }
+    return due;
+}
+
+static bool go_on(uint64_t until)
+{
+    uint64_t due;
+
+    if (sim_chance(world_has_work() ? 3 : 1) && run_clients())
+        return true;
+    due = clients_due();
+    if (!world_step(due < until ? due : until))
+        return false;
+    oracle_check_deadlines();
+    return true;
+}
+
+void step_world(unsigned int count)
+{
+    while (count-- > 0)
+        if ((!is_busy() && !sim_chance(4)) || !go_on(sim.now_ns + 5000000))
+            return;
+}
+
+void step_settle(uint64_t ms)
+{
+    uint64_t until = sim.now_ns + ms * 1000000;
+
+    while (sim.now_ns < until && go_on(until))
+        ;
+}
+
+/* ---- the end ---- */
+
+/* Everything that holds something up lets go. */
+static void calm_down(void)
+{
+    sim.is_calm = true;
+    for (unsigned int i = 0; i < kernel.tcp_count; i++) {
+        kernel.tcps[i]->manner.is_mute = kernel.tcps[i]->manner.stays_open = false;
+        kernel.tcps[i]->manner.pace = kernel.tcps[i]->manner.reads = 0;
+    }
+}
+
+static void unref_sockets(void)
+{
+    for (unsigned int i = 0; i < SOCKETS; i++) {
+        struct step step = {.a = i};
+
+        step_socket_unref(&step);
+    }
+}
+
+static void unref_everything(void)
+{
+    for (unsigned int i = 0; i < CONTEXTS; i++) {
+        struct step step = {.a = i};
+
+        step_context_unref(&step);
+    }
+}
+
+void step_finish(void)
+{
+    size_t bytes;
+
+    calm_down();
+    for (unsigned int i = 0; i < 8; i++) {
+        step_settle(25000);
+        calm_down();
+    }
+    model_look();
+    oracle_judge_ends();
+    unref_sockets();
+    step_settle(25000);
+    model_look();
+    oracle_judge_all();
+    unref_everything();
+    step_settle(90000);
+    if (!daemon_is_empty())
+        sim_fail("never-gone: the daemon still has sessions or sockets");
+    if (fd_count(ACTOR_CLIENT) > 0)
+        sim_fail("left-descriptor: %u of the clients'", fd_count(ACTOR_CLIENT));
+    if (alloc_count(ACTOR_CLIENT, &bytes) > 0)
+        sim_fail("leak: %zu blocks of the library's, %zu bytes", alloc_count(ACTOR_CLIENT, &bytes),
+                 bytes);
+    daemon_terminate();
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_SIM_STEPS_H
+#define ASOCK_TESTS_SIM_STEPS_H
+
+/* What the files of steps share: objects by the numbers of a step, and calls of the library. */
+#include "tests/sim/model.h"
+
+/* A call of the library's, on behalf of the client. */
+#define LIB(call)                                                                                  \
+    ({                                                                                             \
+        enum actor lib_before = sim.actor;                                                         \
+        __typeof__(call) lib_result;                                                               \
+        sim.actor = ACTOR_CLIENT;                                                                  \
+        lib_result = (call);                                                                       \
+        sim.actor = lib_before;                                                                    \
+        lib_result;                                                                                \
+    })
+
+struct client *client_at(uint32_t number);                              /* NULL: there is none */
+struct stream *stream_at(uint32_t number);                              /* NULL: no open socket */
+struct model_op *op_for(struct client *client, uint32_t number);        /* made if need be */
+struct model_buffer *buffer_of(struct client *client, uint32_t number); /* NULL: none */
+bool is_in_callback(const struct client *client);
+
+void step_context(const struct step *step);
+void step_context_unref(const struct step *step);
+void step_reconnect(const struct step *step);
+void step_socket(const struct step *step);
+void step_socket_unref(const struct step *step);
+void step_op_unref(const struct step *step);
+void step_connect(const struct step *step);
+void step_send(const struct step *step);
+void step_receive(const struct step *step);
+void step_shutdown(const struct step *step);
+void step_close(const struct step *step);
+void step_set_option(const struct step *step);
+void step_get_option(const struct step *step);
+void step_sync(const struct step *step);
+void step_cancel(const struct step *step);
+void step_wait(const struct step *step);
+
+void step_buffer(const struct step *step);
+void step_buffer_unref(const struct step *step);
+void step_pool(const struct step *step);
+void step_pool_unref(const struct step *step);
+void step_multishot(const struct step *step);
+void step_take(const struct step *step);
+void step_give(const struct step *step);
+void step_next(const struct step *step);
+
+/* The last step of all: nothing is left when it returns. */
+void step_finish(void);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Unix streams, with descriptors in them, as unix(7) has them. */
+#include <errno.h>
+#include <string.h>
+
+#include "tests/sim/kernel.h"
+
+static struct kfile *end_new(void)
+{
+    struct kfile *file = file_new(FILE_UNIX);
+    struct unix_end *end = sim_alloc(sizeof(*end));
+
+    end->cap = sim.faults & 1u << FAULT_SMALL_BUFFERS ? 256 + sim_random(8192) : 208 * 1024;
+    file->u.unix_end = end;
+    return file;
+}
+
+void unix_pair(struct kfile *ret[2])
+{
+    ret[0] = end_new();
+    ret[1] = end_new();
+    ret[0]->u.unix_end->peer = ret[1];
+    ret[1]->u.unix_end->peer = ret[0];
+    ret[0]->u.unix_end->is_connected = ret[1]->u.unix_end->is_connected = true;
+}
+
+struct kfile *unix_listen(const char *path)
+{
+    struct kfile *file = file_new(FILE_LISTENER);
+
+    file->is_nonblocking = true;
+    file->u.listener = sim_alloc(sizeof(*file->u.listener));
+    strncpy(file->u.listener->path, path, sizeof(file->u.listener->path) - 1);
+    return file;
+}
+
+static struct kfile *find_listener(const char *path)
+{
+    for (unsigned int i = 0; i < KERNEL_FDS; i++) {
+        struct kfile *file = kernel.fds[i].file;
+
+        if (file && file->kind == FILE_LISTENER && strcmp(file->u.listener->path, path) == 0)
+            return file;
+    }
+    return NULL;
+}
+
+int unix_connect(struct kfile *file, const char *path)
+{
+    struct kfile *listener = find_listener(path), *other;
+
+    if (file->u.unix_end->is_connected)
+        return -EISCONN;
+    if (!listener)
+        return -ECONNREFUSED;
+    if (listener->u.listener->count == BACKLOG)
+        return -EAGAIN;
+    other = end_new();
+    other->u.unix_end->peer = file;
+    other->u.unix_end->is_connected = file->u.unix_end->is_connected = true;
+    file->u.unix_end->peer = other;
+    listener->u.listener->queue[listener->u.listener->count++] = other;
+    return 0;
+}
+
+struct kfile *unix_accept(struct kfile *listener)
+{
+    struct listener_file *l = listener->u.listener;
+    struct kfile *file;
+
+    if (l->count == 0)
+        return NULL;
+    file = l->queue[0];
+    memmove(l->queue, l->queue + 1, --l->count * sizeof(struct kfile *));
+    return file;
+}
+
+ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count, struct kfile *pass)
+{
+    struct unix_end *end = file->u.unix_end, *to;
+    size_t room, left;
+
+    if (!end->is_connected)
+        return -ENOTCONN;
+    if (!end->peer || end->is_write_shut || end->peer->u.unix_end->is_read_shut)
+        return -EPIPE;
+    to = end->peer->u.unix_end;
+    room = to->cap > bytes_len(&to->rx) ? to->cap - bytes_len(&to->rx) : 0;
+    left = iov_total(iov, count);
+    if (left == 0)
+        return 0;
+    if (room == 0)
+        return -EAGAIN;
+    left = kernel_part(left < room ? left : room);
+    room = left;
+    if (pass) {
+        SIM_MUST(to->mark_count < MARKS_MAX);
+        to->marks[to->mark_count].at = to->written;
+        to->marks[to->mark_count++].file = pass;
+        pass->refs++;
+    }
+    for (size_t i = 0; i < count && left > 0; i++) {
+        size_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
+
+        bytes_append(&to->rx, iov[i].iov_base, part);
+        left -= part;
+    }
+    to->written += room;
+    return (ssize_t)room;
+}
+
+/* A read takes no byte behind one that came with a descriptor but in a later call. */
+static size_t until_mark(const struct unix_end *end, size_t n)
+{
+    for (unsigned int i = 0; i < end->mark_count; i++) {
+        uint64_t at = end->marks[i].at;
+
+        if (at > end->read && at - end->read < n)
+            return (size_t)(at - end->read);
+    }
+    return n;
+}
+
+static struct kfile *take_mark(struct unix_end *end)
+{
+    struct kfile *file = NULL;
+
+    if (end->mark_count == 0 || end->marks[0].at > end->read)
+        return NULL;
+    file = end->marks[0].file;
+    memmove(end->marks, end->marks + 1, --end->mark_count * sizeof(end->marks[0]));
+    return file;
+}
+
+static ssize_t nothing(struct unix_end *end, size_t want)
+{
+    int error = end->error;
+
+    if (want == 0)
+        return 0;
+    end->error = 0;
+    if (error)
+        return -error;
+    if (end->is_read_shut || !end->peer || end->peer->u.unix_end->is_write_shut)
+        return 0;
+    return -EAGAIN;
+}
+
+ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, int flags,
+                     struct kfile **ret_pass)
+{
+    struct unix_end *end = file->u.unix_end;
+    size_t n = iov_total(iov, count), there = bytes_len(&end->rx);
+    struct kfile *pass;
+
+    if (!end->is_connected)
+        return -EINVAL;
+    if (there == 0 || n == 0)
+        return nothing(end, n);
+    n = until_mark(end, kernel_part(n < there ? n : there));
+    iov_fill(iov, count, end->rx.at + end->rx.start, n);
+    if (flags & MSG_PEEK)
+        return (ssize_t)n;
+    pass = take_mark(end);
+    if (ret_pass)
+        *ret_pass = pass;
+    else
+        file_unref(pass);
+    bytes_drop(&end->rx, n);
+    end->read += n;
+    return (ssize_t)n;
+}
+
+void unix_shutdown(struct kfile *file, int how)
+{
+    struct unix_end *end = file->u.unix_end;
+
+    if (how != SHUT_WR)
+        end->is_read_shut = true;
+    if (how != SHUT_RD)
+        end->is_write_shut = true;
+}
+
+void unix_free(struct kfile *file)
+{
+    struct unix_end *end = file->u.unix_end;
+
+    if (end->peer) {
+        struct unix_end *other = end->peer->u.unix_end;
+
+        other->peer = NULL;
+        if (bytes_len(&end->rx) > 0)
+            other->error = ECONNRESET;
+    }
+    for (unsigned int i = 0; i < end->mark_count; i++)
+        file_unref(end->marks[i].file);
+    bytes_free(&end->rx);
+    sim_free(end);
+}
+
+int unix_events(const struct unix_end *end)
+{
+    const struct unix_end *to;
+    int events = 0;
+
+    if (!end->is_connected)
+        return POLLOUT | POLLHUP;
+    if (!end->peer)
+        return POLLIN | POLLOUT | POLLHUP | (end->error ? POLLERR : 0);
+    to = end->peer->u.unix_end;
+    if (bytes_len(&end->rx) > 0 || end->is_read_shut || to->is_write_shut)
+        events |= POLLIN;
+    if (bytes_len(&to->rx) < to->cap || to->is_read_shut)
+        events |= POLLOUT;
+    if (end->is_read_shut && end->is_write_shut)
+        events |= POLLHUP;
+    return events;
+}
