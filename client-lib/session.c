@@ -238,7 +238,9 @@ int asock_context_reconnect(asock_context *context)
     r = asock_enter(context);
     if (r < 0)
         return r;
-    if (!context->path)
+    if (context->is_ended)
+        r = -ESHUTDOWN;
+    else if (!context->path)
         r = -EOPNOTSUPP;
     else if (context->is_alive || !list_is_empty(&context->done))
         r = -EBUSY;

@@ -170,18 +170,28 @@ void asock_socket_closed(asock_socket *socket)
     asock_socket_unhold(socket);
 }
 
+/* What waits ends with the error, and then the close, if there is one: it is the last. */
+static void refuse_unopened(asock_socket *socket, uint32_t error)
+{
+    asock_op *op, *close = socket->close_op;
+
+    if (close)
+        list_remove(&close->flight_node);
+    while ((op = list_first(&socket->ops, asock_op, flight_node)))
+        asock_op_finish(op, error, 0);
+    if (socket->is_closing)
+        asock_close_answered(socket, ERR_SUCCESS);
+}
+
 void asock_socket_refuse(asock_socket *socket, uint32_t error)
 {
-    asock_op *op;
-
     socket->open_error = error;
     asock_socket_uncount(socket);
     if (socket->is_opened)
         return; /* the daemon answers what has left and will leave */
     asock_socket_put(socket, PLACE_NONE);
     asock_socket_hold(socket);
-    while ((op = list_first(&socket->ops, asock_op, flight_node)))
-        asock_op_finish(op, op->operation == ASOCK_OPERATION_CLOSE ? ERR_SUCCESS : error, 0);
+    refuse_unopened(socket, error);
     asock_socket_unhold(socket);
 }
 

@@ -104,6 +104,8 @@ static int start_locked(asock_context *context)
 {
     int r;
 
+    if (context->is_ended)
+        return -ESHUTDOWN;
     if (context->has_dispatcher || context->is_joining)
         return -EBUSY;
     if (context->in_callback)
@@ -161,12 +163,14 @@ int asock_context_stop_dispatcher(asock_context *context)
 
     if (r < 0)
         return r;
+    /* The callback that runs meanwhile may end the context. */
+    context->holds++;
     if (asock_is_in_callback(context))
         r = -EDEADLK;
     else if (!context->has_dispatcher || context->is_joining)
         r = -ENOENT;
     else
         asock_thread_join(context);
-    asock_leave(context);
+    asock_context_unhold(context);
     return r;
 }

@@ -184,7 +184,7 @@ ASOCK_EXPORT int asock_context_get_error(asock_context *context);
 /*
  * After the daemon was lost: connects again, to the same path; ops may be submitted again, on new
  * sockets: old ones stay dead. -EBUSY while the session lives or ops wait for their callbacks,
- * -EOPNOTSUPP for a context made from a descriptor.
+ * -EOPNOTSUPP for a context made from a descriptor, -ESHUTDOWN once its last reference has gone.
  */
 ASOCK_EXPORT int asock_context_reconnect(asock_context *context);
 

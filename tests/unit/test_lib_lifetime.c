@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Objects that legal calls end under the feet of others. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "client-lib/internal.h"
+#include "tests/unit/fake_daemon.h"
+
+static void count(asock_op *op, void *userdata)
+{
+    (void)op;
+    (*(int *)userdata)++;
+}
+
+/* More sockets than there are ids. The last one has a connect, a send and a lingering close. */
+struct refused {
+    asock_socket *sockets[17], *socket;
+    asock_op *connect, *send, *close;
+    int connected, sent, closed;
+    char data[4];
+};
+
+static void make_refused(struct refused *r, int linger_ms)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(80)};
+
+    *r = (struct refused){0};
+    for (int i = 0; i < 17; i++)
+        r->sockets[i] = fake_socket();
+    r->socket = fake_socket();
+    r->connect = fake_op(NULL, 0);
+    r->send = fake_op(r->data, 4);
+    r->close = fake_op(NULL, 0);
+    asock_op_set_callback(r->connect, count, &r->connected);
+    asock_op_set_callback(r->send, count, &r->sent);
+    asock_op_set_callback(r->close, count, &r->closed);
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    asock_op_set_endpoint(r->connect, (struct sockaddr *)&addr, sizeof(addr));
+    ck_assert_int_eq(asock_connect(r->socket, r->connect), 1);
+    ck_assert_int_eq(asock_send(r->socket, r->send), 1);
+    ck_assert_int_eq(asock_close(r->socket, r->close, linger_ms), 1);
+}
+
+static void expect_refused(struct refused *r)
+{
+    fake_welcome(16, 0, 0, 0);
+    /* The welcome leaves no id for it. */
+    fake_process();
+    ck_assert_int_eq(r->connected, 1);
+    ck_assert_int_eq(r->sent, 1);
+    ck_assert_int_eq(r->closed, 1);
+    /* Nothing of it is left that could end once more. */
+    ck_assert(asock_wheel_is_clear(&fake.context->wheel));
+    for (int i = 0; i < 17; i++)
+        asock_socket_unref(r->sockets[i]);
+}
+
+START_TEST(test_s43_lingering_close_of_a_refused_socket_ends_once)
+{
+    struct refused r;
+
+    make_refused(&r, 60000);
+    asock_socket_unref(r.socket);
+    expect_refused(&r);
+    ck_assert_int_eq(asock_op_get_error(r.close), ASOCK_SUCCESS); /* there was nothing to close */
+    ck_assert_int_eq(asock_op_get_error(r.send), ASOCK_TOO_MANY_OPEN_SOCKETS);
+    asock_op_unref(r.connect);
+    asock_op_unref(r.send);
+    asock_op_unref(r.close);
+}
+END_TEST
+
+START_TEST(test_s43_everything_of_a_refused_socket_was_let_go)
+{
+    struct refused r;
+
+    make_refused(&r, 60000);
+    asock_op_unref(r.connect);
+    asock_op_unref(r.send);
+    asock_op_unref(r.close);
+    asock_socket_unref(r.socket);
+    expect_refused(&r);
+}
+END_TEST
+
+struct reviver {
+    asock_context *context;
+    int reconnect;
+};
+
+static void revive(asock_op *op, void *userdata)
+{
+    struct reviver *reviver = userdata;
+
+    asock_op_unref(op);
+    asock_context_unref(reviver->context);
+    asock_context_ref(reviver->context);
+    reviver->reconnect = asock_context_reconnect(reviver->context);
+}
+
+/* What has ended stays so: a session that nobody could end would be the result. */
+START_TEST(test_s6_a_context_that_has_ended_is_not_brought_back)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct reviver reviver = {0};
+    asock_op *op;
+
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/asock-test-%d", (int)getpid());
+    unlink(addr.sun_path);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(listen(listener, 5), 0);
+    ck_assert_int_eq(asock_context_new(addr.sun_path, &reviver.context), 0);
+    close(accept(listener, NULL, NULL));
+    ck_assert_int_eq(asock_op_new(reviver.context, &op), 0);
+    asock_op_set_callback(op, revive, &reviver);
+    ck_assert_int_eq(asock_sync(reviver.context, op), 1);
+    ck_assert_int_eq(asock_op_wait(op, 10000), 0);
+    ck_assert_int_eq(asock_context_process(reviver.context), 1);
+    ck_assert_int_eq(reviver.reconnect, -ESHUTDOWN);
+    ck_assert_int_eq(asock_context_start_dispatcher(reviver.context), -ESHUTDOWN);
+    asock_context_unref(reviver.context);
+    close(listener);
+    unlink(addr.sun_path);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("lib_lifetime");
+    TCase *tcase = tcase_create("all");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
+    tcase_add_test(tcase, test_s43_lingering_close_of_a_refused_socket_ends_once);
+    tcase_add_test(tcase, test_s43_everything_of_a_refused_socket_was_let_go);
+    tcase_add_test(tcase, test_s6_a_context_that_has_ended_is_not_brought_back);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
