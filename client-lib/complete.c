@@ -137,10 +137,8 @@ void asock_complete_forget(asock_context *context)
         forget(due);
 }
 
-static void leave_callback(asock_op *op, asock_socket *socket, struct slice *slice, bool is_more)
+static void leave_callback(asock_op *op, asock_socket *socket, bool is_more)
 {
-    if (slice && slice->state == SLICE_FILLED)
-        asock_pool_free(slice);
     if (!is_more) {
         drop_flight(op, socket);
         return;
@@ -157,13 +155,13 @@ static void run_callback(asock_context *context, struct due *due)
     asock_socket *socket = op->socket;
     asock_callback callback = op->callback;
     void *userdata = op->userdata;
-    struct slice *slice = due->slice;
+    struct shot shot = asock_shot_begin(due->slice);
     bool is_more = due != &op->due;
 
     list_remove(&due->node);
     if (!is_more)
         op->is_due = false;
-    op->memory.slice = slice;
+    op->memory.shot = shot;
     op->memory.is_more = is_more;
     op->in_callback = true;
     if (socket)
@@ -174,9 +172,10 @@ static void run_callback(asock_context *context, struct due *due)
     pthread_mutex_lock(&context->lock);
     context->callback_op = outer;
     op->in_callback = false;
-    op->memory.slice = NULL;
+    op->memory.shot = (struct shot){0};
     op->memory.is_more = false;
-    leave_callback(op, socket, slice, is_more);
+    asock_shot_end(&shot);
+    leave_callback(op, socket, is_more);
 }
 
 int asock_complete_run(asock_context *context)

@@ -48,7 +48,15 @@ struct slice {
     asock_pool *pool;
     uint32_t next; /* free one behind this one, + 1 */
     enum slice_state state;
-    size_t len; /* octets received */
+    size_t len;    /* octets received */
+    uint64_t life; /* counts how often it has become free */
+};
+
+/* A slice as a callback was given it: once it has been given back it is somebody else's. */
+struct shot {
+    struct slice *slice; /* NULL: none */
+    uint64_t life;
+    size_t len;
 };
 
 struct asock_pool {
@@ -84,7 +92,7 @@ struct op_memory {
     bool is_more;            /* the callback that runs is not of its end */
     asock_pool *pool;        /* set by the program; NULL: none */
     struct slice *last;      /* that it ended with; NULL: with none */
-    struct slice *slice;     /* of the callback that runs */
+    struct shot shot;        /* of the callback that runs */
     struct list filled;      /* completions that asock_receive_next() will tell of */
     struct list credit_node; /* memory->credits */
     uint32_t bounce_at, bounce_count; /* its blocks; count 0: none */
@@ -155,6 +163,9 @@ void asock_pool_add_credit(asock_op *op); /* the frame */
 /* A completion of the op: 0 and its slice, now filled; -EPROTO. */
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
 void asock_pool_free(struct slice *slice);
+/* For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool stays. */
+struct shot asock_shot_begin(struct slice *slice);
+void asock_shot_end(const struct shot *shot);
 /* The multishot has ended: what it had left of its credit is free. */
 void asock_pool_leave(asock_op *op);
 /* Of its earlier flight: slices that nobody has asked for. */

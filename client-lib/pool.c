@@ -42,6 +42,7 @@ static bool is_credit_due(const asock_pool *pool)
 static void push(asock_pool *pool, struct slice *slice)
 {
     slice->state = SLICE_FREE;
+    slice->life++;
     slice->next = pool->free;
     pool->free = (uint32_t)(slice - pool->slices) + 1;
     pool->free_count++;
@@ -82,6 +83,30 @@ void asock_pool_free(struct slice *slice)
     offer(pool);
     if (is_held)
         asock_pool_unhold(pool);
+}
+
+struct shot asock_shot_begin(struct slice *slice)
+{
+    if (!slice)
+        return (struct shot){0};
+    asock_pool_hold(slice->pool);
+    return (struct shot){slice, slice->life, slice->len};
+}
+
+/* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
+static struct slice *slice_of(const struct shot *shot)
+{
+    return shot->slice && shot->slice->life == shot->life ? shot->slice : NULL;
+}
+
+void asock_shot_end(const struct shot *shot)
+{
+    struct slice *slice = slice_of(shot);
+
+    if (slice && slice->state == SLICE_FILLED)
+        asock_pool_free(slice);
+    if (shot->slice)
+        asock_pool_unhold(shot->slice->pool);
 }
 
 void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret)
@@ -280,10 +305,10 @@ void *asock_op_get_slice(asock_op *op, size_t *ret_len)
     size_t len = 0;
 
     if (op && asock_enter(op->context) == 0) {
-        slice = op->memory.slice;
+        slice = slice_of(&op->memory.shot);
         if (slice) {
             at = address_of(slice);
-            len = slice->len;
+            len = op->memory.shot.len;
         }
         asock_leave(op->context);
     }
@@ -303,12 +328,14 @@ static void *take(struct slice *slice)
 
 void *asock_op_take_slice(asock_op *op)
 {
+    struct slice *slice;
     void *at = NULL;
 
     if (!op || asock_enter(op->context) < 0)
         return NULL;
-    if (op->memory.slice && op->memory.slice->state == SLICE_FILLED)
-        at = take(op->memory.slice);
+    slice = slice_of(&op->memory.shot);
+    if (slice && slice->state == SLICE_FILLED)
+        at = take(slice);
     asock_leave(op->context);
     return at;
 }

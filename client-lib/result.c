@@ -54,7 +54,7 @@ uint64_t asock_op_get_bytes(asock_op *op)
 
     if (r < 0)
         return 0;
-    bytes = r ? 0 : op->memory.is_more ? op->memory.slice->len : op->bytes;
+    bytes = r ? 0 : op->memory.is_more ? op->memory.shot.len : op->bytes;
     asock_leave(op->context);
     return bytes;
 }

@@ -57,6 +57,11 @@ tests_conformance_multishot_int_SOURCES = tests/conformance/multishot.c
 tests_conformance_multishot_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_multishot_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/multishot_callback.int
+tests_conformance_multishot_callback_int_SOURCES = tests/conformance/multishot_callback.c
+tests_conformance_multishot_callback_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_multishot_callback_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/names.int
 tests_conformance_names_int_SOURCES = tests/conformance/names.c
 tests_conformance_names_int_LDFLAGS = $(INT_LINKFLAGS)

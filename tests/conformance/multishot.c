@@ -3,88 +3,12 @@
 /* Multishot receives out of a pool of slices, S38. */
 
 #include "tests/lib/fixture.h"
+#include "tests/lib/multishot.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* What the callbacks of a multishot have seen. */
-struct seen {
-    int calls, ends;
-    uint64_t octets, mismatches;
-    int error;
-    unsigned int flags;
-    bool had_slice; /* the last one */
-    bool takes;     /* keeps what it gets */
-    char *taken[64];
-    int taken_count;
-    asock_socket *again; /* submits it there again when its credit is used up */
-    asock_op *cancels;   /* ends this one, once */
-    void (*then)(struct seen *seen, asock_op *op);
-};
-
-static void see(asock_op *op, void *userdata)
-{
-    struct seen *seen = userdata;
-    size_t len = 1;
-    char *data = asock_op_get_slice(op, &len);
-
-    seen->calls++;
-    seen->error = asock_op_get_error(op);
-    seen->flags = asock_op_get_result_flags(op);
-    seen->had_slice = data != NULL;
-    ck_assert_uint_eq(len, asock_op_get_bytes(op));
-    ck_assert((len > 0) == (data != NULL));
-    if (data && pattern_check(data, seen->octets, len) >= 0)
-        seen->mismatches++;
-    seen->octets += len;
-    if (seen->takes && data) {
-        ck_assert_ptr_eq(asock_op_take_slice(op), data);
-        ck_assert_ptr_null(asock_op_take_slice(op));
-        seen->taken[seen->taken_count++] = data;
-    }
-    if (seen->cancels)
-        ck_assert_int_eq(asock_cancel(seen->cancels), 0);
-    seen->cancels = NULL;
-    if (!(seen->flags & ASOCK_MORE)) {
-        seen->ends++;
-        if (seen->again && data)
-            pending(asock_receive_multishot(seen->again, op));
-    }
-    if (seen->then)
-        seen->then(seen, op);
-}
-
-static asock_pool *new_pool(size_t slice_len, size_t count)
-{
-    asock_buffer *buffer = NULL;
-    asock_pool *pool = NULL;
-
-    ck_assert_int_eq(asock_buffer_new(fixture.context, slice_len * count, LIVENESS_MS, &buffer), 0);
-    ck_assert_int_eq(asock_pool_new(buffer, slice_len, &pool), 0);
-    /* The pool keeps it. */
-    asock_buffer_unref(buffer);
-    return pool;
-}
-
-static asock_op *new_multishot(asock_pool *pool, struct seen *seen)
-{
-    asock_op *op = new_op();
-
-    ck_assert_int_eq(asock_op_set_pool(op, pool), 0);
-    if (seen)
-        ck_assert_int_eq(asock_op_set_callback(op, see, seen), 0);
-    return op;
-}
-
-static void write_pattern(int fd, uint64_t from, size_t len)
-{
-    char data[64 * KIB];
-
-    pattern_fill(data, from, len);
-    remote_write(fd, data, len);
-}
 
 START_TEST(test_s38_one_request_many_completions)
 {
@@ -443,83 +367,6 @@ START_TEST(test_s38_slices_that_nobody_asked_for)
 }
 END_TEST
 
-/* ---- S5, S6: inside the callback ---- */
-
-static void let_go(struct seen *seen, asock_op *op)
-{
-    if (seen->calls == 1)
-        asock_op_unref(op);
-}
-
-START_TEST(test_s05_multishot_let_go_in_its_callback)
-{
-    struct pair pair = new_pair(AF_INET);
-    asock_pool *pool = new_pool(4096, 4);
-    struct seen seen = {.then = let_go};
-    asock_op *op = new_multishot(pool, &seen);
-
-    pending(asock_receive_multishot(pair.socket, op));
-    asock_pool_unref(pool);
-    for (int i = 1; i <= 10; i++) {
-        write_pattern(pair.peer, seen.octets, 9);
-        wait_count(&seen.calls, i);
-    }
-    remote_finish(pair.peer);
-    wait_count(&seen.ends, 1);
-    pair_close(&pair);
-}
-END_TEST
-
-static void let_all_go(struct seen *seen, asock_op *op)
-{
-    if (seen->calls > 1)
-        return;
-    asock_op_unref(op);
-    asock_context_unref(fixture.context);
-    fixture.context = NULL;
-}
-
-START_TEST(test_s06_context_let_go_in_a_shot)
-{
-    struct pair pair = new_pair(AF_INET);
-    asock_context *context = fixture.context;
-    asock_pool *pool = new_pool(64, 4);
-    struct seen seen = {.then = let_all_go};
-    asock_op *op = new_multishot(pool, &seen);
-
-    pump_remove(context);
-    write_pattern(pair.peer, 0, 200);
-    pending(asock_receive_multishot(pair.socket, op));
-    asock_pool_unref(pool);
-    asock_socket_unref(pair.socket);
-    while (fixture.context) {
-        wait_fd(asock_context_get_fd(context), asock_context_get_events(context));
-        asock_context_process(context);
-    }
-    ck_assert_int_eq(seen.calls, 1);
-    close(pair.peer);
-}
-END_TEST
-
-START_TEST(test_s06_cancelled_in_its_callback)
-{
-    struct pair pair = new_pair(AF_INET);
-    asock_pool *pool = new_pool(10, 64);
-    struct seen seen = {0};
-    asock_op *op = new_multishot(pool, &seen);
-
-    seen.cancels = op;
-    write_pattern(pair.peer, 0, 300);
-    pending(asock_receive_multishot(pair.socket, op));
-    wait_count(&seen.ends, 1);
-    ck_assert_int_eq(seen.error, ASOCK_OPERATION_ABORTED);
-    ck_assert_uint_eq(seen.mismatches, 0);
-    asock_op_unref(op);
-    asock_pool_unref(pool);
-    pair_close(&pair);
-}
-END_TEST
-
 /* ---- S46 ---- */
 
 START_TEST(test_s46_multishot_of_a_lost_session)
@@ -571,9 +418,6 @@ static const TTest **const tests[] = {
     &test_s38_misuse,
     &test_s38_waiting_for_the_next,
     &test_s38_slices_that_nobody_asked_for,
-    &test_s05_multishot_let_go_in_its_callback,
-    &test_s06_context_let_go_in_a_shot,
-    &test_s06_cancelled_in_its_callback,
     &test_s46_multishot_of_a_lost_session,
 };
 

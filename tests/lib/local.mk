@@ -10,6 +10,8 @@ libtestlib_la_SOURCES = \
 	tests/lib/dns.h \
 	tests/lib/fixture.c \
 	tests/lib/fixture.h \
+	tests/lib/multishot.c \
+	tests/lib/multishot.h \
 	tests/lib/private_daemon.c \
 	tests/lib/private_daemon.h \
 	tests/lib/remote.c \

@@ -461,7 +461,8 @@ ASOCK_EXPORT int asock_op_set_pool(asock_op *op, asock_pool *pool);
 ASOCK_EXPORT int asock_receive_multishot(asock_socket *socket, asock_op *op);
 /* In a callback of a multishot: where the octets are, NULL without; valid until it returns. */
 ASOCK_EXPORT void *asock_op_get_slice(asock_op *op, size_t *ret_len);
-/* The same, and the program keeps it until asock_pool_give(). NULL also when it was taken already. */
+/* The same, and the program keeps it until asock_pool_give(). NULL also when it was taken already. Once
+ * it has been given back, also within the callback, both return NULL. */
 ASOCK_EXPORT void *asock_op_take_slice(asock_op *op);
 /*
  * Of a multishot without a callback: waits until it has octets, at most timeout_ms (-1: for ever).
