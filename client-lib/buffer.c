@@ -208,8 +208,10 @@ void asock_memory_segments(const asock_op *op, struct segment *room, struct segm
 
 static void add_unregister(asock_context *context, asock_buffer *buffer)
 {
-    struct request request = {.verb = VERB_UNREGISTER, .op = TOKEN_IDS | buffer->id};
+    struct request request = {.verb = VERB_UNREGISTER};
 
+    buffer->token = TOKEN_IDS | ++context->memory.unregisters;
+    request.op = buffer->token;
     request.unregister.buffer = buffer->id;
     list_remove(&buffer->node);
     list_append(&context->memory.left, &buffer->node);
@@ -263,12 +265,12 @@ bool asock_memory_add(asock_context *context)
     return op != NULL;
 }
 
-bool asock_buffer_left(asock_context *context, uint32_t id)
+bool asock_buffer_left(asock_context *context, uint64_t token)
 {
     list_for_each_safe (&context->memory.left, it) {
         asock_buffer *buffer = container_of(it, asock_buffer, node);
 
-        if (buffer->id != id)
+        if (buffer->token != token)
             continue;
         list_remove(&buffer->node);
         free(buffer);

@@ -31,6 +31,7 @@ struct asock_buffer {
     uint8_t *at;       /* NULL: not mapped */
     size_t size;
     uint32_t id;      /* 0: the daemon has none, or its session has ended */
+    uint64_t token;   /* of its UNREGISTER */
     struct list node; /* memory->leaving, or ->left */
 };
 
@@ -107,6 +108,7 @@ struct memory {
     asock_op *registering; /* its REGISTER is on the way: one at a time */
     struct list leaving;   /* buffers whose UNREGISTER is to leave */
     struct list left;      /* it is on the way */
+    uint64_t unregisters;  /* so many have left, ever */
     struct list credits;   /* ops whose CREDIT is to leave */
     struct bounce bounce;
     int descriptor; /* came with a reply that is still to be read; -1: none */
@@ -132,8 +134,8 @@ bool asock_memory_add(asock_context *context);
 bool asock_memory_is_wanted(const asock_context *context);
 /* REGISTER's reply: 0 or -EPROTO. */
 int asock_buffer_answered(asock_op *op, const struct reply *reply);
-/* UNREGISTER's reply: false: there is none with this id. */
-bool asock_buffer_left(asock_context *context, uint32_t id);
+/* UNREGISTER's reply: false: none is on the way with this token. */
+bool asock_buffer_left(asock_context *context, uint64_t token);
 void asock_buffer_unuse(asock_buffer *buffer);
 
 /* bounce.c ------------------------------------------------------------------------------------ */

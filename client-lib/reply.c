@@ -175,7 +175,7 @@ static int own_answered(asock_context *context, const struct reply *reply)
     if (reply->op & TOKEN_CREDIT)
         return 0; /* refused: the slices are free when the multishot ends */
     if (reply->op & TOKEN_IDS && reply->op != TOKEN_IDS)
-        return asock_buffer_left(context, (uint32_t)reply->op) ? 0 : -EPROTO;
+        return asock_buffer_left(context, reply->op) ? 0 : -EPROTO;
     if (reply->op == TOKEN_IDS) {
         free_asked_ids(context);
         return 0;

@@ -8,7 +8,7 @@
 
 /*
  * Tokens: bit 63 a CANCEL of the op below it; bit 62 the CLOSE of a socket that has no op for it;
- * bit 61 the SYNC that frees ids, with an id below it the UNREGISTER of that buffer; bit 60 a CREDIT for
+ * bit 61 the SYNC that frees ids, with a count below it an UNREGISTER; bit 60 a CREDIT for
  * the op below it; bits 32 to 59 a count that makes each use of a slot another token; bits 0 to 31 the
  * slot + 1.
  */

@@ -77,6 +77,7 @@ libasockd_la_SOURCES = \
 	daemon/session/session_quota.c \
 	daemon/session/session_reply.c \
 	daemon/session/session_shm_buffer.c \
+	daemon/session/session_shm_buffer.h \
 	daemon/session/sock.c \
 	daemon/session/sock.h \
 	daemon/session/sock_audit.c \

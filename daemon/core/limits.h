@@ -64,7 +64,7 @@
 /* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
 #define LIMIT_SHUTDOWNS 4u
 
-/* Buffers of a session: each costs a descriptor and a mapping. Their ids are from 1 to this. */
+/* Buffers of a session: each costs a descriptor and a mapping. */
 #define LIMIT_BUFFERS 64u
 /* Of all sessions: with few descriptors the only session finds two. */
 #define LIMIT_TOTAL_BUFFERS_LEAST 16u

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "daemon/core/loop.h"
 #include "daemon/session/op.h"
+#include "daemon/session/session_shm_buffer.h"
 #include "daemon/identity/identity.h"
 #include "daemon/wire/transport.h"
 #include "proto/codec.h"
@@ -24,18 +25,12 @@ struct sock;
 struct frame;
 struct policy_view;
 struct quota;
-struct shared;
 
 enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
 
 struct session_slot {
     struct sock *sock;
     uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
-};
-
-struct session_buffer {
-    struct shared *shared; /* NULL: the id is free */
-    struct op *unregister; /* completes when it has gone; NULL: nobody waits */
 };
 
 /* Where a session's frames go. 0, or -EPROTO with session->why set: the session ends. */
@@ -93,7 +88,7 @@ struct session {
     uint32_t held_id;               /* socket whose completion may wait for the next one */
     uint32_t eager_misses;          /* looks in vain, in a row */
     struct backoff eager;           /* of looking at once for an awaited answer */
-    struct session_buffer *buffers; /* LIMIT_BUFFERS, [0] has id 1; NULL: there never was one */
+    struct session_buffer *buffers; /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
     int unread_fd;               /* the session has ended, and they are not fetched; -1: none */
@@ -162,15 +157,6 @@ void session_quota_leave(struct session *s);
 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
-
-/* Charged and made, not yet sent. 0; -EDQUOT: too many octets; -EMFILE: buffers; -ENOMEM; other -errno. */
-int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
-struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
-void session_release_buffers(struct session *s);
-void session_leave_transport(struct session *s); /* closes, when no descriptor is on its way */
-void session_on_unread(struct deadline *deadline);
-/* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
-int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 
 /* The op for the request being dispatched; there always is one. */
 struct op *session_take_op(struct session *s);

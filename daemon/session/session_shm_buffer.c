@@ -39,9 +39,28 @@ static void uncharge(struct session *s, uint64_t octets)
     quota_uncharge(s->quota, QUOTA_SHARED, octets);
 }
 
+/*
+ * An id is a place, and how often that has been used: a request that still means the buffer that was there
+ * before finds none.
+ */
 static struct session_buffer *buffer_at(struct session *s, uint32_t id)
 {
-    return s->buffers && id > 0 && id <= LIMIT_BUFFERS ? &s->buffers[id - 1] : NULL;
+    struct session_buffer *buffer;
+
+    if (!s->buffers || id == 0)
+        return NULL;
+    buffer = &s->buffers[(id - 1) % LIMIT_BUFFERS];
+    return buffer->id == id ? buffer : NULL;
+}
+
+static void next_id(struct session *s, struct session_buffer *buffer)
+{
+    uint32_t place = (uint32_t)(buffer - s->buffers) + 1;
+
+    if (buffer->id == 0 || buffer->id > UINT32_MAX - LIMIT_BUFFERS)
+        buffer->id = place;
+    else
+        buffer->id += LIMIT_BUFFERS;
 }
 
 struct session_buffer *session_buffer(struct session *s, uint32_t id)
@@ -69,9 +88,9 @@ static struct session_buffer *free_buffer(struct session *s)
 {
     if (!s->buffers)
         s->buffers = mem_zalloc(LIMIT_BUFFERS, sizeof(*s->buffers));
-    for (uint32_t id = 1; s->buffers && id <= LIMIT_BUFFERS; id++)
-        if (!buffer_at(s, id)->shared)
-            return buffer_at(s, id);
+    for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++)
+        if (!s->buffers[i].shared)
+            return &s->buffers[i];
     return NULL;
 }
 
@@ -109,7 +128,8 @@ int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
     s->descriptors_unread++;
     buffer->shared = *ret;
     buffer->unregister = NULL;
-    (*ret)->id = (uint32_t)(buffer - s->buffers) + 1;
+    next_id(s, buffer);
+    (*ret)->id = buffer->id;
     (*ret)->owner = s;
     (*ret)->on_gone = on_buffer_gone;
     return 0;
@@ -117,11 +137,11 @@ int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
 
 void session_release_buffers(struct session *s)
 {
-    for (uint32_t id = 1; s->buffers && id <= LIMIT_BUFFERS; id++) {
-        struct session_buffer *buffer = session_buffer(s, id);
+    for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
+        struct shared *shared = s->buffers[i].shared;
 
-        if (buffer)
-            shared_release(buffer->shared);
+        if (shared && !shared->is_released)
+            shared_release(shared);
     }
 }
 

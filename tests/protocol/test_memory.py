@@ -94,7 +94,11 @@ class Register(MemoryTest):
         self.assertEqual(self.error(wire, wire.make_register(1, PAGE)), pb.ERROR_NO_BUFFER_SPACE)
         self.assertEqual(self.daemon.stats()["buffers"], count)
         self.assertEqual(self.error(wire, wire.unregister(1, 7)), pb.ERROR_SUCCESS)
-        self.assertEqual(wire.register(PAGE)[0], 7)
+        again, _ = wire.register(PAGE)
+        self.assertNotIn(again, ids)
+        # Whoever still means the buffer that was there before means none.
+        self.assertEqual(self.error(wire, wire.unregister(1, 7)), pb.ERROR_INVALID_ARGUMENT)
+        self.assertEqual(self.error(wire, wire.unregister(1, again)), pb.ERROR_SUCCESS)
 
     def test_descriptors_keep_the_order_of_their_frames(self):
         """Many in one write, other frames between them: the n-th descriptor is the n-th buffer's."""
@@ -138,7 +142,8 @@ class Register(MemoryTest):
         for number in range(1, count + 1):
             wire.send(wire.make_register(2 * number, PAGE))
             self.wait_stat("buffers", 1)
-            wire.send(wire.unregister(2 * number + 1, 1))
+            # It may not read: the first place again, and an id that is the next one there.
+            wire.send(wire.unregister(2 * number + 1, 1 + count * (number - 1)))
             self.wait_stat("buffers", 0)
         failed = self.daemon.stats()["ops_failed"]
         wire.send(wire.make_register(1, PAGE))

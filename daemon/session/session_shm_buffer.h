@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SESSION_SHM_BUFFER_H
+#define ASOCKD_SESSION_SHM_BUFFER_H
+
+/* A session's buffers, by id. */
+#include <stdint.h>
+
+struct deadline;
+struct op;
+struct segments;
+struct session;
+struct shared;
+struct slices;
+
+struct session_buffer {
+    uint32_t id;           /* no earlier buffer of the session had it */
+    struct shared *shared; /* NULL: the place is free */
+    struct op *unregister; /* completes when it has gone; NULL: nobody waits */
+};
+
+/* Charged and made, not yet sent. 0; -EDQUOT: too many octets; -EMFILE: buffers; -ENOMEM; other -errno. */
+int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
+struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
+void session_release_buffers(struct session *s);
+void session_leave_transport(struct session *s); /* closes, when no descriptor is on its way */
+void session_on_unread(struct deadline *deadline);
+/* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
+int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
+
+#endif
