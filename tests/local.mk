@@ -29,11 +29,13 @@ script_tests =
 # What runs under ThreadSanitizer: all that uses the library's threads.
 tsan_tests =
 
+# The main() of all C tests.
+SUITE_LIBS = libsuite.la $(CHECK_LIBS)
 # Unit tests link the real objects of both sides.
-LDADD = $(TEST_SUPPORT) libasock-internal.la $(DAEMON_LIBS) $(CHECK_LIBS)
+LDADD = $(TEST_SUPPORT) libasock-internal.la $(DAEMON_LIBS) $(SUITE_LIBS)
 # Everything else sees what a user sees: the shared library.
 INT_LINKFLAGS = $(AM_LDFLAGS) -no-install
-INT_LIBS = $(TEST_SUPPORT) libasock.la $(CHECK_LIBS)
+INT_LIBS = $(TEST_SUPPORT) libasock.la $(SUITE_LIBS)
 # tests/lib's C helpers, for both.
 TEST_SUPPORT =
 

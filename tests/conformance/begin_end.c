@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s10_end_waits_and_gives_the_result_once)
 {
     struct sockaddr_storage addr;
@@ -96,15 +98,3 @@ START_TEST(test_s10_end_of_another_op_is_refused)
     asock_op_unref(op);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s10_end_waits_and_gives_the_result_once,
-    &test_s10_end_inside_the_callback,
-    &test_s10_end_tells_failure,
-    &test_s10_end_of_another_op_is_refused,
-};
-
-int main(void)
-{
-    return RUN_SUITE("begin_end", fixture_setup, tests);
-}

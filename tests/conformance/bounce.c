@@ -73,6 +73,8 @@ static void exchange(struct pair *pair, size_t len)
     free(in);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s13_large_operations_of_any_memory)
 {
     static const size_t lengths[] = {8191, 8192, 8193, 65537, 300001, 2 * MIB, 2 * MIB + 1};
@@ -204,17 +206,3 @@ START_TEST(test_s46_session_ends_meanwhile)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s13_large_operations_of_any_memory,
-    &test_s31_fewer_octets_than_asked_for,
-    &test_s13_without_room,
-    &test_s14_the_library_steps_back,
-    &test_s14_unused_it_is_given_back,
-    &test_s46_session_ends_meanwhile,
-};
-
-int main(void)
-{
-    return RUN_SUITE("bounce", fixture_setup, tests);
-}

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s11_list_replaces_buffer_and_buffer_replaces_list)
 {
     struct pair pair = new_pair(AF_INET);
@@ -191,18 +193,3 @@ START_TEST(test_s12_long_list_of_large_segments_is_one_op)
     free(data);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s11_list_replaces_buffer_and_buffer_replaces_list,
-    &test_s11_list_is_copied_and_octets_are_not,
-    &test_s12_zero_length_segments_are_skipped,
-    &test_s12_list_of_empty_segments_is_an_empty_send,
-    &test_s12_list_longer_than_iov_max_is_sent_whole,
-    &test_s12_list_longer_than_iov_max_is_filled_front_to_back,
-    &test_s12_long_list_of_large_segments_is_one_op,
-};
-
-int main(void)
-{
-    return RUN_SUITE("buffers", fixture_setup, tests);
-}

@@ -50,6 +50,8 @@ static void shutdown_behind(size_t len)
     pair_close(&pair);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s39_shutdown_send_finishes_queued_sends_first)
 {
     shutdown_behind(IN_DAEMON);
@@ -564,34 +566,3 @@ START_TEST(test_s45_client_gone_leaves_nothing_behind)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s39_shutdown_send_finishes_queued_sends_first,
-    &test_s40_shutdown_receive_ends_pending_and_later_receives,
-    &test_s40_shutdown_both_is_both,
-    &test_s41_shutdown_after_the_peer_closed_succeeds,
-    &test_s41_shutdown_of_unconnected_socket_is_not_connected,
-    &test_s42_close_aborts_pending_ops_and_completes_last,
-    &test_s42_close_with_an_unfinished_send_resets,
-    &test_s42_close_with_a_queued_send_resets,
-    &test_s42_close_after_finished_sends_ends_with_fin,
-    &test_s42_close_with_unread_input_ends_with_fin,
-    &test_s42_last_unref_is_a_close_without_linger,
-    &test_s42_client_that_dies_with_sends_done_ends_with_fin,
-    &test_s42_client_that_dies_with_a_send_half_done_resets,
-    &test_s43_linger_drains_queued_sends,
-    &test_s43_linger_ends_after_its_time_with_reset,
-    &test_s43_timeout_shortens_the_linger_time,
-    &test_s43_nothing_was_sent_behind_a_connect_that_fails,
-    &test_s43_draining_close_is_cancelled_with_reset,
-    &test_s43_close_with_abort_resets,
-    &test_s44_close_of_a_socket_never_used,
-    &test_s44_everything_after_close_is_a_clean_error,
-    &test_s44_ids_are_used_again_at_once,
-    &test_s45_client_gone_leaves_nothing_behind,
-};
-
-int main(void)
-{
-    return RUN_SUITE("close", fixture_setup, tests);
-}

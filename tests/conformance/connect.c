@@ -24,6 +24,8 @@ static void connect_and_talk(int family)
     pair_close(&pair);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s15_connect_to_literal_ipv4)
 {
     connect_and_talk(AF_INET);
@@ -446,30 +448,3 @@ START_TEST(test_s23_ops_behind_a_failed_connect_are_aborted)
     close(reserved);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s15_connect_to_literal_ipv4,
-    &test_s15_connect_to_literal_ipv6,
-    &test_s15_connect_by_name_localhost,
-    &test_s15_connect_by_name_without_family,
-    &test_s15_connect_by_name_takes_addresses_in_text_form,
-    &test_s15_empty_and_unspecified_names_are_refused,
-    &test_s15_family_of_the_socket_is_kept,
-    &test_s16_connect_on_a_connected_socket_harms_nothing,
-    &test_s16_connect_while_connecting_is_already_in_progress,
-    &test_s17_refused_then_aborted_until_the_next_connect,
-    &test_s17_never_connected_is_not_connected,
-    &test_s17_s20_user_timeout_ends_connect_with_timed_out,
-    &test_s20_options_set_before_connect_are_kept,
-    &test_s21_cancel_while_connecting,
-    &test_s21_timeout_while_connecting,
-    &test_s21_close_while_connecting,
-    &test_s21_socket_connects_again_after_cancel,
-    &test_s23_ops_behind_a_connect_run_when_it_succeeds,
-    &test_s23_ops_behind_a_failed_connect_are_aborted,
-};
-
-int main(void)
-{
-    return RUN_SUITE("connect", fixture_setup, tests);
-}

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s22_data_of_connect_goes_first_and_counts)
 {
     struct sockaddr_storage addr;
@@ -173,16 +175,3 @@ START_TEST(test_s22_failed_connect_moved_no_octet)
     close(reserved);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s22_data_of_connect_goes_first_and_counts,
-    &test_s22_data_of_connect_travels_with_the_end_of_the_handshake,
-    &test_s12_s22_data_of_connect_in_a_long_list_goes_whole,
-    &test_s22_data_of_connect_behind_many_sends_goes_whole,
-    &test_s22_failed_connect_moved_no_octet,
-};
-
-int main(void)
-{
-    return RUN_SUITE("connect_data", fixture_setup, tests);
-}

@@ -48,6 +48,8 @@ static void close_clients(asock_context **clients, size_t count)
         asock_context_unref(clients[i]);
 }
 
+TEST_FIXTURE(fixture_setup_nothing, fixture_teardown);
+
 START_TEST(test_s49_clients_over_the_limit_are_told)
 {
     struct private_daemon_options options = {.nofile = FEW_DESCRIPTORS};
@@ -136,14 +138,3 @@ START_TEST(test_s49_sockets_without_descriptors_are_too_many)
     server_stop(server);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s49_clients_over_the_limit_are_told,
-    &test_s49_accept_without_descriptors_does_not_spin,
-    &test_s49_sockets_without_descriptors_are_too_many,
-};
-
-int main(void)
-{
-    return RUN_SUITE("few_descriptors", fixture_setup_nothing, tests);
-}

@@ -23,6 +23,8 @@ static uint64_t limit_of(asock_context *context, enum asock_limit limit)
     return value;
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s49_every_limit_is_stated)
 {
     uint64_t value;
@@ -273,20 +275,3 @@ START_TEST(test_s51_huge_send_to_a_stalled_peer_costs_bounded_memory)
     server_stop(echo);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s49_every_limit_is_stated,
-    &test_s49_granted_is_at_most_what_was_asked,
-    &test_s49_sockets_over_the_limit_are_refused_and_the_session_lives,
-    &test_s49_ops_over_the_limit_wait_in_the_library,
-    &test_s51_stalled_peer_holds_up_its_own_socket_only,
-    &test_s51_many_stalled_peers_do_not_hold_up_another,
-    &test_s51_huge_send_to_a_stalled_peer_costs_bounded_memory,
-    &test_s53_control_verbs_work_at_every_limit,
-    &test_s54_sync_completes_when_earlier_requests_are_processed,
-};
-
-int main(void)
-{
-    return RUN_SUITE("limits", fixture_setup, tests);
-}

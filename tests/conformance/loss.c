@@ -31,6 +31,8 @@ static struct private_daemon *replace_daemon(void)
     return lost;
 }
 
+TEST_FIXTURE(fixture_setup_nothing, fixture_teardown);
+
 START_TEST(test_s46_loss_ends_ops_and_everything_later)
 {
     struct pair pair;
@@ -171,15 +173,3 @@ START_TEST(test_s46_buffers_outlive_the_session)
     private_daemon_release(lost);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s46_loss_ends_ops_and_everything_later,
-    &test_s46_reconnects_on_request_alone,
-    &test_s46_reconnect_waits_for_callbacks,
-    &test_s46_buffers_outlive_the_session,
-};
-
-int main(void)
-{
-    return RUN_SUITE("loss", fixture_setup_nothing, tests);
-}

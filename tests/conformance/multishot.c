@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s38_one_request_many_completions)
 {
     struct pair pair = new_pair(AF_INET);
@@ -406,22 +408,3 @@ START_TEST(test_s46_multishot_of_a_lost_session)
     pump_add(fixture.context);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s38_one_request_many_completions,
-    &test_s38_stream_through_few_slices,
-    &test_s38_ends_when_its_credit_is_used_up,
-    &test_s38_never_outruns_what_the_program_gives_back,
-    &test_s38_holds_the_head_of_the_queue,
-    &test_s38_ends,
-    &test_s38_ends_in_the_library,
-    &test_s38_misuse,
-    &test_s38_waiting_for_the_next,
-    &test_s38_slices_that_nobody_asked_for,
-    &test_s46_multishot_of_a_lost_session,
-};
-
-int main(void)
-{
-    return RUN_SUITE("multishot", fixture_setup, tests);
-}

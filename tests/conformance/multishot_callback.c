@@ -3,6 +3,7 @@
 /* What a callback of a multishot receive may do: S5, S6, S38. */
 
 #include "base/list.h"
+#include "tests/lib/suite.h"
 #include "tests/lib/multishot.h"
 
 #include <errno.h>
@@ -67,6 +68,8 @@ static void give_back_and_wait(struct seen *seen, asock_op *op)
         let_come(nest, 10);
     }
 }
+
+TEST_FIXTURE(fixture_setup, fixture_teardown);
 
 START_TEST(test_s38_slice_given_back_in_its_own_callback)
 {
@@ -200,16 +203,3 @@ START_TEST(test_s06_cancelled_in_its_callback)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s38_slice_given_back_in_its_own_callback,
-    &test_s05_multishot_let_go_in_its_callback,
-    &test_s05_pool_let_go_in_the_last_callback,
-    &test_s06_context_let_go_in_a_shot,
-    &test_s06_cancelled_in_its_callback,
-};
-
-int main(void)
-{
-    return RUN_SUITE("multishot_callback", fixture_setup, tests);
-}

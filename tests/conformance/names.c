@@ -85,6 +85,8 @@ static void connect_reaches(const char *host, int family)
     close(listener);
 }
 
+TEST_FIXTURE(setup_network, teardown_network);
+
 START_TEST(test_s15_names_are_resolved_by_the_daemon)
 {
     START(NULL);
@@ -236,23 +238,3 @@ START_TEST(test_s24_denied_name_is_not_asked_for)
     asock_socket_unref(sock);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s15_names_are_resolved_by_the_daemon,
-    &test_s19_addresses_are_tried_in_turn,
-    &test_s19_both_kinds_of_address_are_asked_for,
-    &test_s18_unknown_name_is_host_not_found,
-    &test_s18_name_without_address_is_no_data,
-    &test_s18_failing_name_server_is_try_again,
-    &test_s18_error_of_the_last_attempt,
-    &test_s18_family_without_address_is_no_data,
-    &test_s17_no_way_is_network_unreachable,
-    &test_s21_cancel_timeout_and_close_while_resolving,
-    &test_s24_denied_name_is_not_asked_for,
-};
-
-int main(void)
-{
-    return run_suite("names", setup_network, teardown_network, tests,
-                     sizeof(tests) / sizeof(tests[0]));
-}

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s1_pending_op_runs_its_callback)
 {
     struct pair pair = new_pair(AF_INET);
@@ -541,31 +543,3 @@ START_TEST(test_s9_wait_returns_after_its_time_or_with_the_result)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s1_pending_op_runs_its_callback,
-    &test_s1_completed_now_runs_no_callback,
-    &test_s1_always_pending_never_completes_now,
-    &test_s1_nothing_is_told_before_what_is_pending,
-    &test_s1_refused_call_leaves_op_free,
-    &test_s2_every_op_completes_exactly_once,
-    &test_s2_ops_complete_when_the_daemon_is_lost,
-    &test_s3_completed_op_is_used_again_on_another_socket,
-    &test_s3_no_result_of_the_last_time_stays,
-    &test_s4_op_in_flight_is_neither_changed_nor_submitted,
-    &test_s5_released_op_in_flight_completes_then_goes,
-    &test_s6_callback_submits_its_own_op_again,
-    &test_s6_callback_closes_sockets_and_cancels_ops,
-    &test_s6_callback_releases_the_context,
-    &test_s7_op_carries_its_results,
-    &test_s8_ops_without_callback_are_waited_for,
-    &test_s8_ten_thousand_sends_are_outstanding,
-    &test_s8_errors_only_is_implied_by_the_next_completion,
-    &test_s8_errors_only_tells_failure,
-    &test_s9_wait_returns_after_its_time_or_with_the_result,
-};
-
-int main(void)
-{
-    return RUN_SUITE("operations", fixture_setup, tests);
-}

@@ -62,6 +62,8 @@ static void set_and_read_all(asock_socket *sock)
     }
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s47_options_are_readable_back_before_connect)
 {
     asock_socket *sock = new_socket(AF_INET);
@@ -328,26 +330,3 @@ START_TEST(test_s48_name_is_shown)
     asock_context_unref(control);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s47_options_are_readable_back_before_connect,
-    &test_s47_options_are_readable_back_after_connect,
-    &test_s47_no_delay_is_on_by_default,
-    &test_s47_defaults_of_a_new_socket,
-    &test_s47_options_after_the_peer_has_closed,
-    &test_s47_buffers_are_doubled_by_the_kernel,
-    &test_s47_values_out_of_range_are_invalid_arguments,
-    &test_s47_bounds_of_the_ranges_are_accepted,
-    &test_s47_unknown_option_is_protocol_option,
-    &test_s47_linger_option_holds_for_close,
-    &test_s47_linger_option_of_0_resets,
-    &test_s48_owner_and_inspector_see_a_socket,
-    &test_s48_show_tells_about_one_row,
-    &test_s48_client_sees_its_own_session_only,
-    &test_s48_name_is_shown,
-};
-
-int main(void)
-{
-    return RUN_SUITE("options", fixture_setup, tests);
-}

@@ -27,6 +27,8 @@ static void at_most_kib(long before, long growth)
         ck_assert_int_le(private_daemon_memory(fixture.daemon, "VmHWM"), before + growth);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s25_sixty_two_megabytes_in_five_buffers)
 {
     struct server *server = server_start(SERVER_SINK, AF_INET6, 0);
@@ -208,18 +210,3 @@ START_TEST(test_s32_peer_that_half_closes_at_once)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s25_sixty_two_megabytes_in_five_buffers,
-    &test_s25_smallest_buffers,
-    &test_s31_peer_that_trickles,
-    &test_s42_close_with_100_mb_pending,
-    &test_s28_peer_that_never_reads_and_resets,
-    &test_s42_peer_that_floods_a_closed_socket,
-    &test_s32_peer_that_half_closes_at_once,
-};
-
-int main(void)
-{
-    return RUN_SUITE("peers", fixture_setup, tests);
-}

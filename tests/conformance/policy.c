@@ -16,6 +16,8 @@ static void expect_denied(asock_op *op)
     ck_assert_msg(strstr(asock_op_get_text(op), "no rule"), "text is %s", asock_op_get_text(op));
 }
 
+TEST_FIXTURE(fixture_setup_nothing, fixture_teardown);
+
 /* ACCESS_DENIED, and nobody hears of it: not a packet has left. */
 START_TEST(test_s24_without_allow_any_everything_is_denied)
 {
@@ -53,12 +55,3 @@ START_TEST(test_s24_without_allow_any_everything_is_denied)
     }
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s24_without_allow_any_everything_is_denied,
-};
-
-int main(void)
-{
-    return RUN_SUITE("policy", fixture_setup_nothing, tests);
-}

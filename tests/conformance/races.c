@@ -110,6 +110,8 @@ static void write_octet(struct rival *rival, int round)
     ck_assert_int_eq(write(rival->pair.peer, &octet, 1), 1);
 }
 
+TEST_FIXTURE(fixture_setup_dispatcher, fixture_teardown);
+
 /* Either the data or the cancel wins; the octet is lost to neither. */
 START_TEST(test_s2_cancel_races_with_completion)
 {
@@ -339,14 +341,3 @@ START_TEST(test_s6_callback_releases_everything)
     server_stop(server);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s2_cancel_races_with_completion, &test_s2_close_races_with_submit,
-    &test_s21_cancel_races_with_connect,   &test_s30_cancel_races_with_a_queued_send,
-    &test_s6_callback_releases_everything,
-};
-
-int main(void)
-{
-    return RUN_SUITE("races", fixture_setup_dispatcher, tests);
-}

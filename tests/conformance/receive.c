@@ -17,6 +17,8 @@ static asock_op *receive_op(struct pair *pair, void *buf, size_t len, unsigned i
     return op;
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s31_receive_completes_with_what_is_there)
 {
     struct pair pair = new_pair(AF_INET);
@@ -378,27 +380,3 @@ START_TEST(test_s37_timeout_ends_the_op_and_not_the_connection)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s31_receive_completes_with_what_is_there,
-    &test_s31_lists_are_filled_front_to_back,
-    &test_s31_stream_arrives_whole_and_in_order,
-    &test_s32_end_of_stream_is_said_again_and_again,
-    &test_s32_end_of_stream_ends_every_pending_receive,
-    &test_s33_empty_receive_is_a_readiness_probe,
-    &test_s34_pending_receives_are_served_in_order,
-    &test_s34_each_receive_gets_its_own_slice,
-    &test_s35_peek_leaves_the_data,
-    &test_s35_wait_all_completes_when_full,
-    &test_s35_wait_all_ends_at_end_of_stream,
-    &test_s35_wait_all_tells_its_octets_on_timeout,
-    &test_s35_wait_all_tells_its_octets_on_reset,
-    &test_s36_cancelled_receive_loses_no_data,
-    &test_s36_cancel_races_with_data_and_loses_none,
-    &test_s37_timeout_ends_the_op_and_not_the_connection,
-};
-
-int main(void)
-{
-    return RUN_SUITE("receive", fixture_setup, tests);
-}

@@ -42,6 +42,8 @@ static void expect_connect(asock_context *context, const struct sockaddr_storage
     asock_socket_unref(socket);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s56_outside_is_denied)
 {
     struct sockaddr_storage inside, outside;
@@ -162,13 +164,3 @@ START_TEST(test_s56_misuse)
     refused(asock_context_detach_fd(fixture.context, 0, &fd), EBUSY);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s56_outside_is_denied,    &test_s56_goes_with_the_connection, &test_s56_connections_go_on,
-    &test_s56_wrong_rules_are_told, &test_s56_there_are_only_so_many,   &test_s56_misuse,
-};
-
-int main(void)
-{
-    return RUN_SUITE("restrict", fixture_setup, tests);
-}

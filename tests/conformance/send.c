@@ -37,6 +37,8 @@ static void send_whole(size_t len)
     pair_close(&pair);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s25_send_completes_whole)
 {
     send_whole(IN_DAEMON);
@@ -431,26 +433,3 @@ START_TEST(test_s30_timeout_always_counts_as_begun)
     time_out_queued(IN_LIBRARY);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s25_send_completes_whole,
-    &test_s25_taken_is_not_delivered,
-    &test_s26_queued_sends_go_out_whole_and_in_order,
-    &test_s26_sends_behind_a_stalled_one_keep_their_order,
-    &test_s27_empty_send_succeeds_and_sends_nothing,
-    &test_s27_empty_send_keeps_its_place,
-    &test_s28_failed_send_tells_its_octets_and_closes_the_send_side,
-    &test_s28_timed_out_send_closes_the_send_side_alone,
-    &test_s28_octets_told_are_octets_sent,
-    &test_s29_send_after_shutdown_is_shutdown,
-    &test_s29_send_on_unconnected_socket_is_not_connected,
-    &test_s29_send_after_reset_is_connection_reset,
-    &test_s30_cancelled_queued_send_harms_no_other,
-    &test_s30_cancelled_send_that_has_begun_breaks_the_stream,
-    &test_s30_timeout_always_counts_as_begun,
-};
-
-int main(void)
-{
-    return RUN_SUITE("send", fixture_setup, tests);
-}

@@ -100,6 +100,8 @@ static char first_to_arrive(enum mode mode)
     return got[0];
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s13_shared_goes_by_reference_mixed_does_not)
 {
     ck_assert_int_eq(first_to_arrive(INLINE), 'a');
@@ -399,22 +401,3 @@ START_TEST(test_s13_buffer_of_another_context)
     asock_context_unref(other);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s13_shared_goes_by_reference_mixed_does_not,
-    &test_s13_sends_are_the_same,
-    &test_s13_receives_are_the_same,
-    &test_s13_ends_are_the_same,
-    &test_s13_cancelled_sends_are_the_same,
-    &test_s13_any_number_of_segments,
-    &test_s13_several_buffers_in_one_op,
-    &test_s13_large_ops,
-    &test_s13_stream_in_large_receives,
-    &test_s13_connect_with_data,
-    &test_s13_buffer_of_another_context,
-};
-
-int main(void)
-{
-    return RUN_SUITE("shared", fixture_setup, tests);
-}

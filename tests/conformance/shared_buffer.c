@@ -20,6 +20,8 @@ static asock_buffer *new_buffer(size_t size)
     return buffer;
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s14_buffer)
 {
     asock_buffer *buffer;
@@ -234,20 +236,3 @@ START_TEST(test_s14_buffer_keeps_its_context)
     fixture.context = NULL;
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s14_buffer,
-    &test_s14_quota_comes_back,
-    &test_s14_unref_while_ops_use_it,
-    &test_s14_asked_for_in_vain,
-    &test_s14_no_descriptor_left,
-    &test_s14_punched_is_zeros,
-    &test_s14_remapped_is_what_it_was,
-    &test_s14_not_in_the_child_of_a_fork,
-    &test_s14_buffer_keeps_its_context,
-};
-
-int main(void)
-{
-    return RUN_SUITE("shared_buffer", fixture_setup, tests);
-}

@@ -65,6 +65,8 @@ static void *work(void *userdata)
     return NULL;
 }
 
+TEST_FIXTURE(fixture_setup_dispatcher, fixture_teardown);
+
 START_TEST(test_s13_buffers_of_many_threads)
 {
     struct server *server = server_start(SERVER_ECHO, AF_INET, 0);
@@ -238,15 +240,3 @@ START_TEST(test_s14_no_waiting_in_a_callback)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s13_buffers_of_many_threads,
-    &test_s38_slices_between_threads,
-    &test_s38_waiting_while_the_dispatcher_runs,
-    &test_s14_no_waiting_in_a_callback,
-};
-
-int main(void)
-{
-    return RUN_SUITE("shared_threads", fixture_setup_dispatcher, tests);
-}

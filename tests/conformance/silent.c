@@ -27,6 +27,8 @@ static void expect_end(int peer, const int *called, uint64_t octets)
     close(peer);
 }
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_s8_silent_send_that_waits_is_let_go)
 {
     struct pair pair = new_pair(AF_INET);
@@ -116,16 +118,3 @@ START_TEST(test_s8_silent_send_without_a_reference_to_its_socket)
     expect_end(pair.peer, &called, 6);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_s8_silent_send_that_waits_is_let_go,
-    &test_s8_silent_send_that_has_left_is_let_go,
-    &test_s8_silent_send_half_gone_is_let_go,
-    &test_s8_silent_option_is_let_go,
-    &test_s8_silent_send_without_a_reference_to_its_socket,
-};
-
-int main(void)
-{
-    return RUN_SUITE("silent", fixture_setup, tests);
-}

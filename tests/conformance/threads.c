@@ -47,6 +47,8 @@ static void tell(asock_op *op, void *userdata)
     sem_post(&event->done);
 }
 
+TEST_FIXTURE(fixture_setup_dispatcher, fixture_teardown);
+
 START_TEST(test_dispatcher_runs_callbacks_in_its_thread)
 {
     struct pair pair = new_pair(AF_INET);
@@ -477,24 +479,3 @@ START_TEST(test_dispatcher_serves_inspection_from_another_thread)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_dispatcher_runs_callbacks_in_its_thread,
-    &test_dispatcher_refuses_process_and_a_second_one,
-    &test_dispatcher_is_stopped_and_started_with_ops_in_flight,
-    &test_dispatcher_refuses_waiting_in_a_callback,
-    &test_s9_other_threads_wait_while_the_dispatcher_runs,
-    &test_s9_waiting_threads_outlast_the_dispatcher,
-    &test_ten_threads_each_with_a_socket,
-    &test_s26_sends_of_ten_threads_on_one_socket_stay_whole,
-    &test_s2_ops_of_ten_threads_complete_exactly_once,
-    &test_dispatcher_tells_the_loss_of_the_daemon,
-    &test_s6_last_unref_in_a_callback_of_the_dispatcher,
-    &test_dispatcher_blocks_all_signals,
-    &test_dispatcher_serves_inspection_from_another_thread,
-};
-
-int main(void)
-{
-    return RUN_SUITE("threads", fixture_setup_dispatcher, tests);
-}

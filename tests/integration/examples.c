@@ -106,6 +106,8 @@ static void refuse_client(const char *name)
     close(reserved);
 }
 
+TEST_FIXTURE(fixture_setup_daemon, fixture_teardown);
+
 START_TEST(test_example_async_client)
 {
     run_client("async_client", AF_INET);
@@ -195,13 +197,3 @@ START_TEST(test_examples_say_how_they_are_used)
     }
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_example_async_client, &test_example_begin_end_client,       &test_example_libev_client,
-    &test_example_op_pool,      &test_examples_say_how_they_are_used,
-};
-
-int main(void)
-{
-    return RUN_SUITE("examples", fixture_setup_daemon, tests);
-}

@@ -35,6 +35,8 @@ static void inherit(int fd)
     ck_assert_int_eq(fcntl(fd, F_SETFD, 0), 0);
 }
 
+TEST_FIXTURE(fixture_setup_daemon, fixture_teardown);
+
 START_TEST(test_detached_session_goes_on)
 {
     asock_context *launcher = new_context(), *program, *second;
@@ -197,17 +199,3 @@ START_TEST(test_misuse_inherited)
     ck_assert_int_eq(close(pair[0]) + close(pair[1]), 0);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_detached_session_goes_on,
-    &test_detached_session_keeps_its_name,
-    &test_detached_context_is_as_after_a_loss,
-    &test_misuse_detach,
-    &test_detach_without_an_answer,
-    &test_misuse_inherited,
-};
-
-int main(void)
-{
-    return RUN_SUITE("hand_over", fixture_setup_daemon, tests);
-}

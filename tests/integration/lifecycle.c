@@ -62,6 +62,8 @@ static void stop_by(int signal)
     assert_clean_exit();
 }
 
+TEST_FIXTURE(fixture_setup_nothing, fixture_teardown);
+
 START_TEST(test_sigterm_ends_ops_and_the_daemon)
 {
     stop_by(SIGTERM);
@@ -201,19 +203,3 @@ START_TEST(test_descriptor_limit_is_raised_to_the_hard_limit)
     ck_assert_int_eq(soft, hard);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_sigterm_ends_ops_and_the_daemon,
-    &test_sigint_ends_ops_and_the_daemon,
-    &test_stop_waits_for_nobody,
-    &test_stop_removes_the_sockets,
-    &test_second_daemon_says_so_and_leaves_the_first_alone,
-    &test_stale_socket_is_replaced,
-    &test_command_line_answers,
-    &test_descriptor_limit_is_raised_to_the_hard_limit,
-};
-
-int main(void)
-{
-    return RUN_SUITE("lifecycle", fixture_setup_nothing, tests);
-}

@@ -14,6 +14,8 @@
 
 /* --------------------------------------------------------------------------------- event loop */
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_loop_events_and_timeout_say_when_to_process)
 {
     struct pair pair = new_pair(AF_INET);
@@ -345,22 +347,3 @@ START_TEST(test_fork_child_releases_and_disturbs_nothing)
     pair_close(&pair);
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_loop_events_and_timeout_say_when_to_process,
-    &test_loop_process_never_blocks,
-    &test_loop_process_inside_a_callback_is_refused,
-    &test_loop_timeout_of_an_op_that_never_left,
-    &test_no_copy_octets_are_read_when_they_leave,
-    &test_s42_close_without_pending_ops_is_complete_at_once_in_a_callback,
-    &test_s42_close_with_a_pending_op_is_answered_in_a_callback,
-    &test_helpers_dial_send_receive,
-    &test_helpers_tell_errors_as_negative_errno,
-    &test_helpers_dial_times_out,
-    &test_fork_child_releases_and_disturbs_nothing,
-};
-
-int main(void)
-{
-    return RUN_SUITE("loops", fixture_setup, tests);
-}

@@ -17,6 +17,8 @@
 
 #define refused(call, error) ck_assert_int_eq((call), -(error))
 
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
 START_TEST(test_misuse_context_new)
 {
     asock_context *untouched = (asock_context *)(uintptr_t)1, *context = untouched;
@@ -413,26 +415,3 @@ START_TEST(test_errors_have_names_texts_and_numbers)
     ck_assert_ptr_nonnull(strchr(asock_version(), '.'));
 }
 END_TEST
-
-static const TTest **const tests[] = {
-    &test_misuse_context_new,
-    &test_misuse_context_new_fd,
-    &test_context_over_a_descriptor,
-    &test_misuse_context_name,
-    &test_misuse_context_limits,
-    &test_misuse_context_calls,
-    &test_misuse_inspect_answers_in_time_or_not_at_all,
-    &test_misuse_socket_calls,
-    &test_misuse_op_buffers,
-    &test_misuse_op_destination,
-    &test_misuse_op_setters,
-    &test_misuse_results_of_an_op_never_submitted,
-    &test_misuse_submissions,
-    &test_misuse_begin_and_helpers,
-    &test_errors_have_names_texts_and_numbers,
-};
-
-int main(void)
-{
-    return RUN_SUITE("misuse", fixture_setup, tests);
-}

@@ -162,14 +162,16 @@ static void run(unsigned int number)
     server_stop(server);
 }
 
-START_TEST(test_s2_random_ops_all_end_once)
+TEST_FIXTURE_TIMEOUT(fixture_setup, fixture_teardown, 120);
+
+START_LOOP_TEST(test_s2_random_ops_all_end_once, 0, 3)
 {
     run((unsigned int)_i);
 }
 END_TEST
 
 /* The same where limits are met all the time. */
-START_TEST(test_s49_random_ops_within_the_least_limits)
+START_LOOP_TEST(test_s49_random_ops_within_the_least_limits, 0, 3)
 {
     ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_SOCKETS, 16), 0);
     ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_OPS, 64), 0);
@@ -177,22 +179,3 @@ START_TEST(test_s49_random_ops_within_the_least_limits)
     run((unsigned int)_i);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("random_ops");
-    TCase *tcase = tcase_create("random_ops");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, test_s2_random_ops_all_end_once, 0, 3);
-    tcase_add_loop_test(tcase, test_s49_random_ops_within_the_least_limits, 0, 3);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

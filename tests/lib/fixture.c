@@ -94,37 +94,6 @@ void fixture_teardown(void)
     ck_assert_uint_eq(count_fds(getpid()), fixture.fds);
 }
 
-/* ASOCK_TEST_ONLY: names, with commas between them; without it every test. */
-static bool is_wanted(const char *test)
-{
-    const char *only = getenv("ASOCK_TEST_ONLY");
-    size_t len = strlen(test);
-
-    for (const char *at = only; at && (at = strstr(at, test)); at += len)
-        if ((at == only || at[-1] == ',') && (at[len] == ',' || at[len] == '\0'))
-            return true;
-    return !only;
-}
-
-int run_suite(const char *name, SFun setup, SFun teardown, const TTest **const *tests, size_t count)
-{
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create(name);
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    for (size_t i = 0; i < count; i++)
-        if (is_wanted((*tests[i])->name))
-            tcase_add_test(tcase, *tests[i]);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
 /* ------------------------------------------------------------------------------------- objects */
 
 static asock_context *new_context_at(const char *path)

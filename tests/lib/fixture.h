@@ -8,7 +8,6 @@
  * of its own; around it the descriptors of the test and of the daemon are counted.
  */
 
-#include <check.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +18,7 @@
 #include "tests/lib/remote.h"
 #include "tests/lib/skip.h"
 #include "tests/lib/wait.h"
+#include "tests/lib/suite.h"
 
 #define KIB 1024u
 #define MIB (1024u * 1024u)
@@ -39,12 +39,6 @@ void fixture_teardown(void);
 
 /* Starts the daemon of this test with other options than the usual. */
 void fixture_start(const struct private_daemon_options *options);
-
-/* Runs every test of the list in one case; the return value is main's. */
-int run_suite(const char *name, SFun setup, SFun teardown, const TTest **const *tests,
-              size_t count);
-#define RUN_SUITE(name, setup, tests)                                                              \
-    run_suite(name, setup, fixture_teardown, tests, sizeof(tests) / sizeof((tests)[0]))
 
 /* ---------------------------------------------------------------------- objects, never NULL */
 

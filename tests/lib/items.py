@@ -29,7 +29,7 @@ def number_of(test):
 
 def defined_tests(text):
     """Tests of a file in C or Python; one may name several items (test_s17_s20_…), the first is its own."""
-    return re.findall(r"^(?:START_TEST\(| +def )(test_\w+)\(?", text, re.M)
+    return re.findall(r"^(?:START_(?:LOOP_)?TEST\(| +def )(test_\w+)\(?", text, re.M)
 
 
 def quoted_tests(text):

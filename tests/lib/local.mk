@@ -20,6 +20,10 @@ libtestlib_la_SOURCES = \
 	tests/lib/wait.c \
 	tests/lib/wait.h
 TEST_SUPPORT += libtestlib.la
+
+check_LTLIBRARIES += libsuite.la
+libsuite_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+libsuite_la_SOURCES = tests/lib/suite.c tests/lib/suite.h
 endif
 
 # Runs a test, or a daemon, as on a kernel without SO_PEERPIDFD.

@@ -6,13 +6,13 @@
  * The daemon's end of the connection in the test's hand: it sees each request, and says what it
  * likes. The context has no dispatcher unless the test starts one.
  */
-#include <check.h>
 
 #include <asock/asock.h>
 
 #include "proto/codec.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
+#include "tests/lib/suite.h"
 
 struct fake {
     asock_context *context;

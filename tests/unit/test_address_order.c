@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "daemon/names/address_order.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +90,7 @@ static bool source_of_case(const union resolver_address *to, union resolver_addr
 }
 
 /* Whatever order the addresses came in, for those that the rules tell apart. */
-START_TEST(test_s19_rfc6724_order)
+START_LOOP_TEST(test_s19_rfc6724_order, 0, sizeof(cases) / sizeof(cases[0]))
 {
     union resolver_address addresses[MOST];
     char text[INET6_ADDRSTRLEN];
@@ -119,20 +119,3 @@ START_TEST(test_the_kernel_knows_the_source)
     ck_assert_uint_eq(from.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("address order");
-    TCase *tcase = tcase_create("address order");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_loop_test(tcase, test_s19_rfc6724_order, 0, sizeof(cases) / sizeof(cases[0]));
-    tcase_add_test(tcase, test_the_kernel_knows_the_source);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

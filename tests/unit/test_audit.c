@@ -3,7 +3,6 @@
  * The audit by itself: the written forms, sums of repeats by a clock that the test turns, and a journal
  * that is stopped, restarted, or not there.
  */
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -21,6 +20,7 @@
 #include "daemon/session/sock.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
 static struct peer client(uint32_t uid)
@@ -331,6 +331,8 @@ static void tell(unsigned int count)
     core_settle(core);
 }
 
+TEST_FIXTURE(setup, teardown);
+
 START_TEST(test_a_stopped_journal_costs_entries_no_time)
 {
     uint64_t lost;
@@ -401,6 +403,8 @@ START_TEST(test_a_restarted_journal_gets_what_waits)
 }
 END_TEST
 
+TEST_FIXTURE(setup_without, teardown);
+
 START_TEST(test_without_a_journal_nothing_is_kept)
 {
     uint64_t lost;
@@ -432,6 +436,8 @@ static struct audit_record *reserve(int expected)
     return record;
 }
 
+TEST_FIXTURE(setup, teardown);
+
 START_TEST(test_a_reserved_entry_finds_its_place)
 {
     struct peer peer = client(7);
@@ -453,6 +459,8 @@ START_TEST(test_a_reserved_entry_finds_its_place)
     read_all(&lost);
 }
 END_TEST
+
+TEST_FIXTURE(setup_without, teardown);
 
 START_TEST(test_what_cannot_be_recorded_is_refused)
 {
@@ -492,40 +500,3 @@ START_TEST(test_a_required_connect_is_refused_before_it_begins)
     ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
 }
 END_TEST
-
-static Suite *make_suite(void)
-{
-    Suite *suite = suite_create("audit");
-    TCase *alone = tcase_create("written"), *with = tcase_create("journal"),
-          *without = tcase_create("none");
-
-    tcase_add_test(alone, test_the_longest_entry_fits);
-    tcase_add_test(alone, test_no_text_ends_its_field);
-    tcase_add_test(alone, test_an_id_that_is_not_known_is_not_there);
-    tcase_add_test(alone, test_repeats_become_one_entry);
-    tcase_add_test(alone, test_table_of_denials_is_bounded);
-    suite_add_tcase(suite, alone);
-    tcase_add_checked_fixture(with, setup, teardown);
-    tcase_add_test(with, test_a_stopped_journal_costs_entries_no_time);
-    tcase_add_test(with, test_a_full_socket_does_not_keep_the_loop_busy);
-    tcase_add_test(with, test_a_restarted_journal_gets_what_waits);
-    tcase_add_test(with, test_a_reserved_entry_finds_its_place);
-    suite_add_tcase(suite, with);
-    tcase_add_checked_fixture(without, setup_without, teardown);
-    tcase_add_test(without, test_without_a_journal_nothing_is_kept);
-    tcase_add_test(without, test_what_cannot_be_recorded_is_refused);
-    tcase_add_test(without, test_a_required_connect_is_refused_before_it_begins);
-    suite_add_tcase(suite, without);
-    return suite;
-}
-
-int main(void)
-{
-    SRunner *runner = srunner_create(make_suite());
-    int failed;
-
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
-}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/frame.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/test_codec.h"
 
 #include <stdio.h>
@@ -180,7 +181,7 @@ static void there_and_back(struct request *request)
     same_request(request, &back);
 }
 
-START_TEST(test_request_round_trip_max)
+START_LOOP_TEST(test_request_round_trip_max, 0, VERBS)
 {
     struct request request;
 
@@ -189,7 +190,7 @@ START_TEST(test_request_round_trip_max)
 }
 END_TEST
 
-START_TEST(test_request_round_trip_empty)
+START_LOOP_TEST(test_request_round_trip_empty, 0, VERBS)
 {
     struct request request = {.verb = verbs[_i], .op = 1};
 
@@ -198,7 +199,7 @@ START_TEST(test_request_round_trip_empty)
 END_TEST
 
 /* The arm comes last, so there is no shorter head that is a request. */
-START_TEST(test_request_truncated)
+START_LOOP_TEST(test_request_truncated, 0, VERBS)
 {
     uint8_t buf[CODEC_REQUEST_MAX];
     char scratch[CODEC_SCRATCH];
@@ -215,7 +216,7 @@ START_TEST(test_request_truncated)
 }
 END_TEST
 
-START_TEST(test_request_small_buffer)
+START_LOOP_TEST(test_request_small_buffer, 0, VERBS)
 {
     uint8_t buf[CODEC_REQUEST_MAX], small[CODEC_REQUEST_MAX];
     struct request request;
@@ -296,7 +297,7 @@ static void fill_reply(int body, struct reply *ret)
     }
 }
 
-START_TEST(test_reply_round_trip_max)
+START_LOOP_TEST(test_reply_round_trip_max, BODY_NONE, BODY_SEGMENT + 1)
 {
     uint8_t buf[CODEC_REPLY_MAX];
     struct reply reply, back;
@@ -313,7 +314,7 @@ START_TEST(test_reply_round_trip_max)
 }
 END_TEST
 
-START_TEST(test_reply_round_trip_empty)
+START_LOOP_TEST(test_reply_round_trip_empty, BODY_NONE, BODY_SEGMENT + 1)
 {
     uint8_t buf[CODEC_REPLY_MAX];
     struct reply reply = {.kind = KIND_COMPLETION, .body = (enum reply_body)_i}, back;
@@ -333,7 +334,7 @@ START_TEST(test_reply_round_trip_empty)
 }
 END_TEST
 
-START_TEST(test_reply_truncated)
+START_LOOP_TEST(test_reply_truncated, BODY_NONE, BODY_SEGMENT + 1)
 {
     uint8_t buf[CODEC_REPLY_MAX], *exact;
     struct reply reply, back;
@@ -354,7 +355,7 @@ START_TEST(test_reply_truncated)
 }
 END_TEST
 
-START_TEST(test_reply_small_buffer)
+START_LOOP_TEST(test_reply_small_buffer, BODY_NONE, BODY_SEGMENT + 1)
 {
     uint8_t buf[CODEC_REPLY_MAX], small[CODEC_REPLY_MAX];
     struct reply reply;
@@ -400,29 +401,3 @@ START_TEST(test_reply_body_fits_kind)
     ck_assert_int_eq(decode_reply(77, EVENT), 0);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("codec");
-    TCase *requests = tcase_create("requests"), *replies = tcase_create("replies");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_loop_test(requests, test_request_round_trip_max, 0, VERBS);
-    tcase_add_loop_test(requests, test_request_round_trip_empty, 0, VERBS);
-    tcase_add_loop_test(requests, test_request_truncated, 0, VERBS);
-    tcase_add_loop_test(requests, test_request_small_buffer, 0, VERBS);
-    tcase_add_test(requests, test_request_refused_by_encoder);
-    suite_add_tcase(suite, requests);
-    tcase_add_loop_test(replies, test_reply_round_trip_max, BODY_NONE, BODY_SEGMENT + 1);
-    tcase_add_loop_test(replies, test_reply_round_trip_empty, BODY_NONE, BODY_SEGMENT + 1);
-    tcase_add_loop_test(replies, test_reply_truncated, BODY_NONE, BODY_SEGMENT + 1);
-    tcase_add_loop_test(replies, test_reply_small_buffer, BODY_NONE, BODY_SEGMENT + 1);
-    tcase_add_test(replies, test_reply_body_fits_kind);
-    suite_add_tcase(suite, replies);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -4,8 +4,8 @@
 
 /* Heads by hand: a writer of protobuf's wire format that owes nothing to protobuf-c. */
 #include "proto/codec.h"
+#include "tests/lib/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

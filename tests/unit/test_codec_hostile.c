@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/frame.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/test_codec.h"
 
 #include <malloc.h>
@@ -34,7 +35,7 @@ static const struct {
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 
-START_TEST(test_arm_must_be_the_verbs)
+START_LOOP_TEST(test_arm_must_be_the_verbs, 0, ARMS)
 {
     struct request request;
     struct wire w;
@@ -481,50 +482,3 @@ START_TEST(test_malformed_protobuf)
                       "head %zu", i);
 }
 END_TEST
-
-static TCase *strings_and_endpoints(void)
-{
-    TCase *tcase = tcase_create("strings");
-
-    tcase_add_test(tcase, test_string_with_nul);
-    tcase_add_test(tcase, test_string_lengths);
-    tcase_add_test(tcase, test_string_characters);
-    tcase_add_test(tcase, test_endpoint_lengths);
-    tcase_add_test(tcase, test_endpoint_port_is_not_cut);
-    tcase_add_test(tcase, test_endpoint_absent_is_not_malformed);
-    return tcase;
-}
-
-static TCase *heads(void)
-{
-    TCase *tcase = tcase_create("heads");
-
-    tcase_add_loop_test(tcase, test_arm_must_be_the_verbs, 0, ARMS);
-    tcase_add_test(tcase, test_no_verb);
-    tcase_add_test(tcase, test_token_zero);
-    tcase_add_test(tcase, test_unknown_verb);
-    tcase_add_test(tcase, test_unknown_fields_are_ignored);
-    tcase_add_test(tcase, test_segments);
-    tcase_add_test(tcase, test_flood_costs_no_heap);
-    tcase_add_test(tcase, test_flood_of_strings);
-    tcase_add_test(tcase, test_flood_of_messages);
-    tcase_add_test(tcase, test_garbage);
-    tcase_add_test(tcase, test_one_octet_changed);
-    tcase_add_test(tcase, test_malformed_protobuf);
-    return tcase;
-}
-
-int main(void)
-{
-    Suite *suite = suite_create("codec_hostile");
-    SRunner *runner;
-    int failed;
-
-    suite_add_tcase(suite, heads());
-    suite_add_tcase(suite, strings_and_endpoints());
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

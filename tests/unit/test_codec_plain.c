@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/codec.h"
+#include "tests/lib/suite.h"
 #include "proto/frame.h"
 
-#include <check.h>
 #include <string.h>
 
 /* The short ways of the codec say, octet for octet, what protobuf-c says. */
@@ -148,6 +148,8 @@ static size_t damage(uint8_t *head, size_t len)
     return len;
 }
 
+TEST_FIXTURE_TIMEOUT(NULL, NULL, 60);
+
 START_TEST(test_plain_requests)
 {
     uint8_t a[CODEC_REQUEST_MAX], b[CODEC_REQUEST_MAX];
@@ -185,20 +187,3 @@ START_TEST(test_plain_replies)
     }
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("codec_plain");
-    TCase *tcase = tcase_create("plain");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, test_plain_requests);
-    tcase_add_test(tcase, test_plain_replies);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
-}

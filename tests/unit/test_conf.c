@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/conf.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/lib/suite.h"
 #include "tests/lib/skip.h"
 
 #define A6 "aaaaaa"
@@ -111,7 +111,9 @@ static const struct {
     {TEXT("\xef\xbb\xbf[A]\n"), "", ":1: neither [Section] nor Key=value"},
 };
 
-START_TEST(test_conf_files)
+TEST_FIXTURE(make_file, remove_file);
+
+START_LOOP_TEST(test_conf_files, 0, sizeof(files) / sizeof(files[0]))
 {
     char items[4096], error[CONF_ERROR_MAX], expected[CONF_ERROR_MAX] = "";
     int r;
@@ -290,29 +292,3 @@ START_TEST(test_conf_numbers)
     ck_assert_int_eq(asock_conf_number("5", 5, 9, &value), 0);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("conf");
-    TCase *tc = tcase_create("conf");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tc, make_file, remove_file);
-    tcase_add_loop_test(tc, test_conf_files, 0, sizeof(files) / sizeof(files[0]));
-    tcase_add_test(tc, test_conf_refuse_ends_reading);
-    tcase_add_test(tc, test_conf_unreadable);
-    tcase_add_test(tc, test_conf_too_large);
-    tcase_add_test(tc, test_conf_writable_by_others);
-    tcase_add_test(tc, test_conf_foreign_owner);
-    tcase_add_test(tc, test_conf_fifo);
-    tcase_add_test(tc, test_conf_open_at_takes_no_link);
-    tcase_add_test(tc, test_conf_text);
-    tcase_add_test(tc, test_conf_numbers);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

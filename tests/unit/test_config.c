@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/config.h"
 
-#include <check.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/lib/suite.h"
 #include "daemon/core/limits.h"
 
 static char path[] = "/tmp/asock-config-XXXXXX";
@@ -111,7 +111,9 @@ static const struct {
     {"[Log]\nLevel=info", ":2: no newline at the end of the file: is it cut short?"},
 };
 
-START_TEST(test_config_refuses_file)
+TEST_FIXTURE(make_file, remove_file);
+
+START_LOOP_TEST(test_config_refuses_file, 0, sizeof(refused) / sizeof(refused[0]))
 {
     char error[CONF_ERROR_MAX], expected[CONF_ERROR_MAX];
     struct config config;
@@ -334,7 +336,7 @@ static const struct {
     {{"--allow-any", "--", "word", NULL}, -EINVAL},
 };
 
-START_TEST(test_config_arguments)
+START_LOOP_TEST(test_config_arguments, 0, sizeof(lines) / sizeof(lines[0]))
 {
     struct config config;
 
@@ -372,30 +374,3 @@ START_TEST(test_config_argument_wins)
     ck_assert_int_eq(config.log_level, LOG_LEVEL_ERROR);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("config");
-    TCase *tc = tcase_create("config");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_unchecked_fixture(tc, make_file, remove_file);
-    tcase_add_loop_test(tc, test_config_refuses_file, 0, sizeof(refused) / sizeof(refused[0]));
-    tcase_add_test(tc, test_config_whole_file);
-    tcase_add_test(tc, test_config_listeners);
-    tcase_add_test(tc, test_config_listeners_are_limited);
-    tcase_add_test(tc, test_config_parts_fit_the_whole);
-    tcase_add_test(tc, test_config_ops_follow_sockets);
-    tcase_add_test(tc, test_config_empty_file_is_default);
-    tcase_add_test(tc, test_config_missing_file);
-    tcase_add_loop_test(tc, test_config_arguments, 0, sizeof(lines) / sizeof(lines[0]));
-    tcase_add_test(tc, test_config_arguments_are_taken);
-    tcase_add_test(tc, test_config_argument_wins);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -4,9 +4,9 @@
 #include "ctl/record.h"
 #include "ctl/stream.h"
 #include "ctl/table.h"
+#include "tests/lib/suite.h"
 #include "ctl/text.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
@@ -306,28 +306,3 @@ START_TEST(test_stream_without_proc_writes_what_fits)
     ck_assert_int_eq(stream_write(&writer, buf, sizeof(buf)), -EAGAIN);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("ctl");
-    TCase *tcase = tcase_create("ctl");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    suite_add_tcase(suite, tcase);
-    tcase_add_test(tcase, test_decode_takes_what_is_utf8);
-    tcase_add_test(tcase, test_escapes_what_plays_with_the_terminal);
-    tcase_add_test(tcase, test_width_is_columns_not_octets);
-    tcase_add_test(tcase, test_human_numbers);
-    tcase_add_test(tcase, test_json_strings);
-    tcase_add_test(tcase, test_json_objects_keep_every_field);
-    tcase_add_test(tcase, test_table_fits_its_columns);
-    tcase_add_test(tcase, test_record_is_printed_in_lines);
-    tcase_add_test(tcase, test_stream_of_a_pipe_never_waits);
-    tcase_add_test(tcase, test_stream_of_a_socket_never_waits);
-    tcase_add_test(tcase, test_stream_without_proc_writes_what_fits);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/codec.h"
 #include "proto/errors.h"
+#include "tests/lib/suite.h"
 #include "proto/frame.h"
 
 #include <asock/asock.h>
-#include <check.h>
 #include <ctype.h>
 #include <errno.h>
 #include <protobuf-c/protobuf-c.h>
@@ -234,26 +234,3 @@ START_TEST(test_small_enums_are_the_protos)
     SAME_NUMBERS(reply_flag, reply_flags);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("errors");
-    TCase *tcase = tcase_create("errors");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tcase, test_errors_are_the_protos);
-    tcase_add_test(tcase, test_errors_are_unique);
-    tcase_add_test(tcase, test_names_are_alike);
-    tcase_add_test(tcase, test_errno_is_total);
-    tcase_add_test(tcase, test_unknown_numbers);
-    tcase_add_test(tcase, test_public_header);
-    tcase_add_test(tcase, test_verbs_and_options_are_the_protos);
-    tcase_add_test(tcase, test_small_enums_are_the_protos);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

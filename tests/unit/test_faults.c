@@ -6,7 +6,6 @@
  */
 #include <arpa/inet.h>
 #include <asock/asock.h>
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +21,7 @@
 #include "daemon/names/resolver.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/fault.h"
 
 #define TURNS 400 /* more than any scenario takes */
@@ -565,7 +565,7 @@ static const struct {
 } floors[SCENARIOS] = {{30, 24}, {32, 18}, {24, 16}, {50, 42}, {44, 36},
                        {32, 16}, {24, 18}, {10, 8},  {34, 24}, {40, 40}};
 
-START_TEST(test_any_one_call_may_fail_in_the_daemon)
+START_LOOP_TEST(test_any_one_call_may_fail_in_the_daemon, 0, SCENARIOS)
 {
     int total = test_side(&scenarios[_i], FAULT_DAEMON);
 
@@ -573,27 +573,10 @@ START_TEST(test_any_one_call_may_fail_in_the_daemon)
 }
 END_TEST
 
-START_TEST(test_any_one_call_may_fail_in_the_library)
+START_LOOP_TEST(test_any_one_call_may_fail_in_the_library, 0, SCENARIOS)
 {
     int total = test_side(&scenarios[_i], FAULT_LIBRARY);
 
     ck_assert_int_ge(total, floors[_i].library);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("faults");
-    TCase *tcase = tcase_create("faults");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_loop_test(tcase, test_any_one_call_may_fail_in_the_daemon, 0, SCENARIOS);
-    tcase_add_loop_test(tcase, test_any_one_call_may_fail_in_the_library, 0, SCENARIOS);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "proto/frame.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,22 +87,3 @@ START_TEST(test_largest_frame)
     free(buf);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("frame");
-    TCase *tcase = tcase_create("frame");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tcase, test_prefix_is_little_endian);
-    tcase_add_test(tcase, test_frame_in_every_piece);
-    tcase_add_test(tcase, test_lengths_at_their_limits);
-    tcase_add_test(tcase, test_largest_frame);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "daemon/names/host.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,20 +127,3 @@ START_TEST(test_host_scope)
     ck_assert_uint_eq(host.address.in6.sin6_scope_id, 0);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("host");
-    TCase *tc = tcase_create("host");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tc, test_host_parse);
-    tcase_add_test(tc, test_host_scope);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

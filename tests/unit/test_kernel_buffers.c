@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* S49: what sockets' buffers in the kernel may grow to is charged, and bounded where there is no room. */
-#include <check.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,6 +7,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
 #define MIB (1024u * 1024u)
@@ -68,6 +68,8 @@ static uint32_t set(uint32_t id, enum option option, int64_t value)
     r.option.value.number = value;
     return core_completion(core, core_request(core, &r, NULL, 0)).error;
 }
+
+TEST_FIXTURE(setup, teardown);
 
 START_TEST(test_s49_buffers_grow_in_the_first_half_and_are_small_then)
 {
@@ -156,24 +158,3 @@ START_TEST(test_s49_a_failed_or_killed_connection_gives_its_buffers_back)
     ck_assert_uint_eq(used(), 0);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("kernel_buffers");
-    TCase *tcase = tcase_create("kernel_buffers");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, test_s49_buffers_grow_in_the_first_half_and_are_small_then);
-    tcase_add_test(tcase, test_s49_a_connect_without_room_for_small_buffers);
-    tcase_add_test(tcase, test_s49_a_size_that_is_set_is_charged_doubled);
-    tcase_add_test(tcase, test_s49_a_size_is_charged_before_it_is_set);
-    tcase_add_test(tcase, test_s49_a_failed_or_killed_connection_gives_its_buffers_back);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

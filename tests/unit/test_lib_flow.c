@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 #define MIB (1024u * 1024u)
+
+TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
 START_TEST(test_limits_are_told_once_the_welcome_is_there)
 {
@@ -449,35 +452,3 @@ START_TEST(test_s17_a_connect_that_ends_in_the_library_fails_what_waits_for_it)
     fake.context = asock_context_unref(fake.context);
 }
 END_TEST
-
-int main(void)
-{
-    SRunner *runner;
-    Suite *suite = suite_create("lib_flow");
-    TCase *tcase = tcase_create("flow");
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, test_limits_are_told_once_the_welcome_is_there);
-    tcase_add_test(tcase, test_a_socket_never_has_more_outstanding_than_its_window);
-    tcase_add_test(tcase, test_ops_beyond_the_limit_wait_in_the_library);
-    tcase_add_test(tcase, test_receives_leave_room_for_a_send);
-    tcase_add_test(tcase, test_s51_stalled_sockets_leave_room_for_another);
-    tcase_add_test(tcase, test_s51_with_many_sockets);
-    tcase_add_test(tcase, test_s51_stalled_receives_leave_room_for_another);
-    tcase_add_test(tcase, test_s44_an_id_is_not_used_again_before_the_close_is_answered);
-    tcase_add_test(tcase, test_more_sockets_than_ids_before_the_welcome);
-    tcase_add_test(tcase, test_s49_sockets_that_the_welcome_does_not_grant);
-    tcase_add_test(tcase, test_the_error_of_open_is_told_by_the_first_op);
-    tcase_add_test(tcase, test_a_deadline_travels_with_the_first_frame);
-    tcase_add_test(tcase, test_s30_a_send_that_times_out_in_the_library_breaks_the_stream);
-    tcase_add_test(tcase, test_s30_cancelling_a_send_that_waits_harms_no_other);
-    tcase_add_test(tcase, test_s17_a_connect_that_ends_in_the_library_fails_what_waits_for_it);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 #define MIB (1024u * 1024u)
@@ -70,6 +71,8 @@ static void end_by_reply(const struct reply *reply, const void *payload, size_t 
     asock_op_unref(chain);
     asock_socket_unref(socket);
 }
+
+TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
 START_TEST(test_s46_end_of_file)
 {
@@ -283,7 +286,7 @@ static void random_session(unsigned int seed)
         asock_socket_unref(sockets[i]);
 }
 
-START_TEST(test_hostile_random)
+START_LOOP_TEST(test_hostile_random, 0, 10)
 {
     for (unsigned int i = 0; i < 40; i++) {
         random_session((unsigned int)_i * 1000 + i);
@@ -292,36 +295,3 @@ START_TEST(test_hostile_random)
     }
 }
 END_TEST
-
-int main(void)
-{
-    SRunner *runner;
-    Suite *suite = suite_create("lib_hostile");
-    TCase *tcase = tcase_create("hostile");
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, test_s46_end_of_file);
-    tcase_add_test(tcase, test_s46_what_was_said_before_the_end_is_heard);
-    tcase_add_test(tcase, test_hostile_unknown_token);
-    tcase_add_test(tcase, test_hostile_token_zero);
-    tcase_add_test(tcase, test_hostile_unknown_kind);
-    tcase_add_test(tcase, test_hostile_descriptors);
-    tcase_add_test(tcase, test_hostile_more_octets_than_asked);
-    tcase_add_test(tcase, test_hostile_success_of_half_a_chain);
-    tcase_add_test(tcase, test_hostile_more_of_a_send);
-    tcase_add_test(tcase, test_hostile_more_octets_than_sent);
-    tcase_add_test(tcase, test_hostile_text_too_long);
-    tcase_add_test(tcase, test_hostile_welcome_of_nothing);
-    tcase_add_test(tcase, test_hostile_welcome_without_body);
-    tcase_add_test(tcase, test_hostile_lengths);
-    tcase_add_test(tcase, test_hostile_room);
-    tcase_add_loop_test(tcase, test_hostile_random, 0, 10);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "client-lib/internal.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 static void count(asock_op *op, void *userdata)
@@ -58,6 +59,8 @@ static void expect_refused(struct refused *r)
     for (int i = 0; i < 17; i++)
         asock_socket_unref(r->sockets[i]);
 }
+
+TEST_FIXTURE(fake_setup, fake_teardown);
 
 START_TEST(test_s43_lingering_close_of_a_refused_socket_ends_once)
 {
@@ -128,22 +131,3 @@ START_TEST(test_s6_a_context_that_has_ended_is_not_brought_back)
     unlink(addr.sun_path);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("lib_lifetime");
-    TCase *tcase = tcase_create("all");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
-    tcase_add_test(tcase, test_s43_lingering_close_of_a_refused_socket_ends_once);
-    tcase_add_test(tcase, test_s43_everything_of_a_refused_socket_was_let_go);
-    tcase_add_test(tcase, test_s6_a_context_that_has_ended_is_not_brought_back);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
-}

@@ -12,9 +12,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 static char byte;
+
+TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
 START_TEST(test_arguments)
 {
@@ -546,39 +549,3 @@ START_TEST(test_names_of_errors)
     ck_assert_ptr_nonnull(asock_version());
 }
 END_TEST
-
-int main(void)
-{
-    SRunner *runner;
-    Suite *suite = suite_create("lib_op");
-    TCase *tcase = tcase_create("op");
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, test_arguments);
-    tcase_add_test(tcase, test_ops_of_another_context_are_refused);
-    tcase_add_test(tcase, test_s4_an_op_in_flight_is_not_changed);
-    tcase_add_test(tcase, test_s6_an_op_is_submitted_again_in_its_callback);
-    tcase_add_test(tcase, test_s6_everything_is_released_in_a_callback);
-    tcase_add_test(tcase, test_s6_a_callback_takes_the_only_references);
-    tcase_add_test(tcase, test_s6_a_callback_that_released_everything_keeps_it);
-    tcase_add_test(tcase, test_s5_releasing_an_op_in_flight_is_deferred);
-    tcase_add_test(tcase, test_the_last_reference_of_a_socket_closes_it);
-    tcase_add_test(tcase, test_s9_wait_runs_no_callback_and_the_op_stays_busy_until_it_has_run);
-    tcase_add_test(tcase, test_waiting_in_a_callback_of_process);
-    tcase_add_test(tcase, test_s1_known_results_are_told_at_once);
-    tcase_add_test(tcase, test_s10_end_gives_the_result_once);
-    tcase_add_test(tcase, test_helpers_time_out_and_leave_no_buffer_in_use);
-    tcase_add_test(tcase, test_in_the_child_of_a_fork_nothing_works);
-    tcase_add_test(tcase, test_reconnect);
-    tcase_add_test(tcase, test_a_full_queue_of_connections_is_waited_for);
-    tcase_add_test(tcase, test_dial_to_a_daemon_that_hangs);
-    tcase_add_test(tcase, test_names_of_errors);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

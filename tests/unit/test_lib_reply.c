@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 #define MIB (1024u * 1024u)
@@ -17,6 +18,8 @@ static struct reply completion_of(const struct request *request)
 }
 
 /* ------------------------------------------------------------------------------------- receive */
+
+TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
 START_TEST(test_a_large_receive_fills_its_list_front_to_back)
 {
@@ -313,28 +316,3 @@ START_TEST(test_inspection_gives_a_row_at_a_time)
     ck_assert_int_eq(asock_context_get_error(fake.context), 0);
 }
 END_TEST
-
-int main(void)
-{
-    SRunner *runner;
-    Suite *suite = suite_create("lib_reply");
-    TCase *tcase = tcase_create("reply");
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, test_a_large_receive_fills_its_list_front_to_back);
-    tcase_add_test(tcase, test_s35_wait_all_comes_in_pieces_and_keeps_them_on_failure);
-    tcase_add_test(tcase, test_s8_success_is_implied_by_the_next_completion);
-    tcase_add_test(tcase, test_s8_failure_is_told_and_the_rest_implied_by_close);
-    tcase_add_test(tcase, test_s8_waiting_asks_the_daemon);
-    tcase_add_test(tcase, test_s8_a_later_failure_implies_nothing);
-    tcase_add_test(tcase, test_results_of_a_connect);
-    tcase_add_test(tcase, test_inspection_gives_a_row_at_a_time);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

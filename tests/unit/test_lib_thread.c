@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 /*
@@ -108,6 +109,8 @@ static asock_socket *new_socket(void)
     ck_assert_int_eq(asock_socket_new(context, AF_INET, &socket), 0);
     return socket;
 }
+
+TEST_FIXTURE_TIMEOUT(thread_setup, thread_teardown, 120);
 
 START_TEST(test_s9_wait_from_other_threads)
 {
@@ -295,26 +298,3 @@ START_TEST(test_the_end_while_others_wait)
     asock_socket_unref(socket);
 }
 END_TEST
-
-int main(void)
-{
-    SRunner *runner;
-    Suite *suite = suite_create("lib_thread");
-    TCase *tcase = tcase_create("thread");
-    int failed;
-
-    tcase_add_checked_fixture(tcase, thread_setup, thread_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, test_s9_wait_from_other_threads);
-    tcase_add_test(tcase, test_callbacks_come_in_order_of_completion);
-    tcase_add_test(tcase, test_inside_a_callback_of_the_dispatcher);
-    tcase_add_test(tcase, test_s6_the_last_reference_goes_in_the_dispatcher);
-    tcase_add_test(tcase, test_many_threads);
-    tcase_add_test(tcase, test_the_end_while_others_wait);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -6,9 +6,12 @@
 #include <string.h>
 
 #include "tests/lib/skip.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 
 #define MIB (1024u * 1024u)
+
+TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
 START_TEST(test_hello_comes_first_and_says_the_name)
 {
@@ -523,39 +526,3 @@ START_TEST(test_submitting_allocates_nothing)
 #endif
 }
 END_TEST
-
-int main(void)
-{
-    SRunner *runner;
-    Suite *suite = suite_create("lib_wire");
-    TCase *tcase = tcase_create("wire");
-    int failed;
-
-    tcase_add_checked_fixture(tcase, fake_setup, fake_teardown);
-    tcase_set_timeout(tcase, 120);
-    tcase_add_test(tcase, test_hello_comes_first_and_says_the_name);
-    tcase_add_test(tcase, test_name_and_limits_are_settled_by_the_first_op);
-    tcase_add_test(tcase, test_requests_follow_hello_without_waiting);
-    tcase_add_test(tcase, test_a_socket_never_used_is_never_mentioned);
-    tcase_add_test(tcase, test_a_large_send_is_a_chain_and_shares_the_line);
-    tcase_add_test(tcase, test_payload_is_not_copied);
-    tcase_add_test(tcase, test_s12_lists_longer_than_iov_max);
-    tcase_add_test(tcase, test_s53_cancel_close_sync_and_shutdown_pass_stalled_data);
-    tcase_add_test(tcase, test_s54_a_sync_leaves_behind_what_was_submitted_before);
-    tcase_add_test(tcase, test_s42_close_drops_what_waits_and_resets);
-    tcase_add_test(tcase, test_s43_linger_waits_for_queued_sends);
-    tcase_add_test(tcase, test_s43_linger_that_runs_out_resets);
-    tcase_add_test(tcase, test_a_failed_chain_is_given_up);
-    tcase_add_test(tcase, test_a_cancelled_chain_is_given_up);
-    tcase_add_test(tcase, test_an_op_is_held_while_a_frame_refers_to_it);
-    tcase_add_test(tcase, test_queues_do_not_hold_up_each_other);
-    tcase_add_test(tcase, test_sync_goes_behind_what_was_submitted_before);
-    tcase_add_test(tcase, test_submit_writes_by_itself_when_much_is_queued);
-    tcase_add_test(tcase, test_submitting_allocates_nothing);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The worker's queues, and that nothing of an object that has ended is in them. */
-#include <check.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include "daemon/core/loop.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
 static uint64_t now;
@@ -163,22 +163,3 @@ START_TEST(test_an_orphaned_linger_that_sends_all_queues_no_work_of_its_session)
     close(peer);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("loop");
-    TCase *tcase = tcase_create("loop");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tcase, test_work_of_an_ended_object_does_not_run);
-    tcase_add_test(tcase, test_an_ended_object_queues_no_work);
-    tcase_add_test(tcase, test_a_linger_that_runs_out_queues_no_work_of_its_session);
-    tcase_add_test(tcase, test_an_orphaned_linger_that_sends_all_queues_no_work_of_its_session);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

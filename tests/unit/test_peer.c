@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/identity/identity.h"
 #include "tests/lib/skip.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/peer_child.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -228,25 +228,3 @@ START_TEST(test_peer_refuses_other_sockets)
     ck_assert_int_eq(peer_read(-1, &peer), -EBADF);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("peer");
-    TCase *tc = tcase_create("peer");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tc, test_peer_living_child);
-    tcase_add_test(tc, test_peer_of_dead_process_is_unknown);
-    tcase_add_test(tc, test_peer_of_zombie_is_unknown);
-    tcase_add_test(tc, test_peer_whose_leader_has_ended_has_no_groups);
-    tcase_add_test(tc, test_peer_groups);
-    tcase_add_test(tc, test_peer_too_many_groups_are_unknown);
-    tcase_add_test(tc, test_peer_refuses_other_sockets);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -3,9 +3,9 @@
 #include "daemon/identity/identity.h"
 #include "daemon/identity/identity_proc.h"
 #include "tests/lib/skip.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/peer_child.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -439,30 +439,3 @@ START_TEST(test_peer_outside_of_our_cgroup_namespace)
     cgroup_remove(&group, 1);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("peer");
-    TCase *tc = tcase_create("places");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tc, test_peer_that_has_changed_its_user);
-    tcase_add_test(tc, test_peer_whose_number_is_used_again);
-    tcase_add_test(tc, test_peer_began_before_it_was_accepted);
-    tcase_add_test(tc, test_peer_of_another_user_namespace);
-    tcase_add_test(tc, test_peer_nobody_is_somebody);
-    tcase_add_test(tc, test_peer_of_another_pid_namespace);
-    tcase_add_test(tc, test_peer_proc_of_another_pid_namespace);
-    tcase_add_test(tc, test_peer_that_proc_hides);
-    tcase_add_test(tc, test_peer_cgroup_of_odd_name);
-    tcase_add_test(tc, test_peer_cgroup_that_looks_removed);
-    tcase_add_test(tc, test_peer_cgroup_too_long);
-    tcase_add_test(tc, test_peer_outside_of_our_cgroup_namespace);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

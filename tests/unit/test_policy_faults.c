@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A policy is loaded, looked at and narrowed while one call after the other fails: whole, or not at all. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "daemon/identity/identity.h"
 #include "tests/unit/fault.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/policy_text.h"
 
 static const struct peer peer = {.pidfd = -1, .gids_known = true};
@@ -99,7 +99,9 @@ static void whole_life(void)
     policy_view_free(view);
 }
 
-START_TEST(test_policy_survives_no_memory)
+TEST_FIXTURE(make_dir, remove_dir);
+
+START_LOOP_TEST(test_policy_survives_no_memory, 0, 3)
 {
     static const enum fault_call calls[] = {FAULT_MALLOC, FAULT_CALLOC, FAULT_REALLOC};
     long before = fault_blocks();
@@ -118,7 +120,7 @@ START_TEST(test_policy_survives_no_memory)
 END_TEST
 
 /* What cannot be found out is an address of this host. */
-START_TEST(test_policy_cannot_ask_the_kernel)
+START_LOOP_TEST(test_policy_cannot_ask_the_kernel, 0, 2)
 {
     static const enum fault_call calls[] = {FAULT_SOCKET, FAULT_GETSOCKNAME};
     struct policy *policy = policy_new(POLICY_PUBLIC);
@@ -137,21 +139,3 @@ START_TEST(test_policy_cannot_ask_the_kernel)
     policy_unref(policy);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("policy_faults");
-    TCase *tc = tcase_create("policy_faults");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
-    tcase_add_loop_test(tc, test_policy_survives_no_memory, 0, 3);
-    tcase_add_loop_test(tc, test_policy_cannot_ask_the_kernel, 0, 2);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

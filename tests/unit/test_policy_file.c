@@ -2,7 +2,6 @@
 
 /* What a policy file may say, and what is refused, with its line. */
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,7 +13,10 @@
 #include "daemon/identity/identity.h"
 #include "daemon/policy/check.h"
 #include "tests/lib/skip.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/policy_text.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #define A50 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define A200 A50 A50 A50 A50
@@ -54,7 +56,26 @@ static const char *const accepted[] = {
     "[Rules]\n[Match]\nUser=0\n[Audit]\n[Egress]\n[Limits]\n",
 };
 
-START_TEST(test_policy_accepted)
+static char dir[32];
+
+static void make_dir(void)
+{
+    strcpy(dir, "/tmp/asock-policy-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    ck_assert_int_eq(chmod(dir, 0755), 0);
+}
+
+static void remove_dir(void)
+{
+    char command[64];
+
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    ck_assert_int_eq(system(command), 0);
+}
+
+TEST_FIXTURE(make_dir, remove_dir);
+
+START_LOOP_TEST(test_policy_accepted, 0, COUNT(accepted))
 {
     struct policy *policy = policy_new(POLICY_DENY);
     char error[POLICY_ERROR_MAX] = "";
@@ -253,7 +274,7 @@ static const struct {
      "2: \"224.0.0.1\": Source= takes one address of each family, and none with a scope"},
 };
 
-START_TEST(test_policy_refused)
+START_LOOP_TEST(test_policy_refused, 0, COUNT(refused))
 {
     struct policy *policy = policy_new(POLICY_DENY);
     char error[POLICY_ERROR_MAX] = "", expected[POLICY_ERROR_MAX];
@@ -306,23 +327,6 @@ START_TEST(test_policy_settings_of_the_first_file)
 END_TEST
 
 /* ---- files and their directory ---- */
-
-static char dir[32];
-
-static void make_dir(void)
-{
-    strcpy(dir, "/tmp/asock-policy-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    ck_assert_int_eq(chmod(dir, 0755), 0);
-}
-
-static void remove_dir(void)
-{
-    char command[64];
-
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    ck_assert_int_eq(system(command), 0);
-}
 
 static const char *write_policy(const char *name, const char *text)
 {
@@ -541,7 +545,7 @@ static const struct {
     {M("Listener=control\n"), "2: the control listener serves no sockets"},
 };
 
-START_TEST(test_policy_check)
+START_LOOP_TEST(test_policy_check, 0, COUNT(checked))
 {
     const char *path = write_policy("p", checked[_i].text);
     char *paths[] = {(char *)(uintptr_t)path, NULL};
@@ -561,34 +565,3 @@ START_TEST(test_policy_check)
     free(err);
 }
 END_TEST
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-int main(void)
-{
-    Suite *suite = suite_create("policy_file");
-    TCase *tc = tcase_create("policy_file");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tc, make_dir, remove_dir);
-    tcase_add_loop_test(tc, test_policy_accepted, 0, COUNT(accepted));
-    tcase_add_loop_test(tc, test_policy_refused, 0, COUNT(refused));
-    tcase_add_test(tc, test_policy_settings_of_the_first_file);
-    tcase_add_test(tc, test_policy_directory);
-    tcase_add_test(tc, test_policy_one_bad_file_is_the_end);
-    tcase_add_test(tc, test_policy_file_of_others);
-    tcase_add_test(tc, test_policy_directory_of_others);
-    tcase_add_test(tc, test_policy_no_regular_file);
-    tcase_add_test(tc, test_policy_no_directory);
-    tcase_add_test(tc, test_policy_too_many_files);
-    tcase_add_test(tc, test_policy_too_many_rules);
-    tcase_add_test(tc, test_policy_listed_files);
-    tcase_add_loop_test(tc, test_policy_check, 0, COUNT(checked));
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

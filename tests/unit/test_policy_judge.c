@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The order of judgement of asockd.policy(5), case by case: a list of rules, a question, the answer. */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/identity/identity.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/policy_text.h"
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct peer peer = {.pidfd = -1, .gids_known = true};
 
@@ -284,7 +286,7 @@ static void expect(const struct policy_view *view, const char *host, const char 
         ck_assert(strlen(answer.reason) > 0 && strlen(answer.reason) <= POLICY_REASON_MAX);
 }
 
-START_TEST(test_policy_truth_table)
+START_LOOP_TEST(test_policy_truth_table, 0, COUNT(cases))
 {
     struct policy_view *view = make_view(&cases[_i].rules, 1);
 
@@ -333,7 +335,7 @@ static const struct {
     {R("Allow=tcp * *\n"), NULL, "224.0.0.1", "nothing can be connected to there"},
 };
 
-START_TEST(test_policy_reasons)
+START_LOOP_TEST(test_policy_reasons, 0, COUNT(reasons))
 {
     struct policy_view *view = make_view(&reasons[_i].rules, 1);
     struct policy_answer answer = policy_text_ask(view, reasons[_i].host, reasons[_i].address, 80);
@@ -431,7 +433,7 @@ static const char *const refused_restrictions[] = {
     "Allow=tcp * *\n",
 };
 
-START_TEST(test_policy_restriction_refused)
+START_LOOP_TEST(test_policy_restriction_refused, 0, COUNT(refused_restrictions))
 {
     static const char *const text = R("Allow=tcp * *\n");
     struct policy_view *view = make_view(&text, 1);
@@ -488,30 +490,3 @@ START_TEST(test_policy_bases)
     policy_unref(public);
 }
 END_TEST
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-int main(void)
-{
-    Suite *suite = suite_create("policy_judge");
-    TCase *tc = tcase_create("policy_judge");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_loop_test(tc, test_policy_truth_table, 0, COUNT(cases));
-    tcase_add_test(tc, test_policy_files_in_order);
-    tcase_add_loop_test(tc, test_policy_reasons, 0, COUNT(reasons));
-    tcase_add_test(tc, test_policy_restrictions_only_take_away);
-    tcase_add_test(tc, test_policy_restriction_needs_flags_too);
-    tcase_add_test(tc, test_policy_restriction_of_nothing);
-    tcase_add_test(tc, test_policy_restriction_outlives_a_reload);
-    tcase_add_loop_test(tc, test_policy_restriction_refused, 0, COUNT(refused_restrictions));
-    tcase_add_test(tc, test_policy_restrictions_are_bounded);
-    tcase_add_test(tc, test_policy_bases);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Which clients a file is about, and what becomes of those of whom it cannot be told. */
-#include <check.h>
 #include <string.h>
 
 #include "daemon/identity/identity.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/policy_text.h"
 
 #define M(keys) "[Match]\n" keys "[Rules]\nAllow=tcp * *\n"
@@ -179,7 +179,7 @@ static const struct {
     {M("Cgroup=/x /docker/0123\n"), &bare, YES},
 };
 
-START_TEST(test_policy_match)
+START_LOOP_TEST(test_policy_match, 0, sizeof(cases) / sizeof(cases[0]))
 {
     struct policy *policy = policy_new(POLICY_DENY);
     char error[POLICY_ERROR_MAX];
@@ -229,20 +229,3 @@ START_TEST(test_policy_unknown_denies_everything)
     policy_unref(policy);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("policy_match");
-    TCase *tc = tcase_create("policy_match");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_loop_test(tc, test_policy_match, 0, sizeof(cases) / sizeof(cases[0]));
-    tcase_add_test(tc, test_policy_unknown_denies_everything);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

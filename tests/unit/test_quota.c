@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "daemon/core/quota.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -296,7 +296,7 @@ static void check_tree(int charged)
     }
 }
 
-START_TEST(test_random_charges_add_up_and_keep_their_shares)
+START_LOOP_TEST(test_random_charges_add_up_and_keep_their_shares, 0, 20)
 {
     srand((unsigned int)_i + 1);
     make_tree();
@@ -330,26 +330,3 @@ START_TEST(test_random_charges_add_up_and_keep_their_shares)
     quota_unref(root);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("quota");
-    TCase *tcase = tcase_create("quota");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tcase, test_half_of_what_is_left_at_each_level);
-    tcase_add_test(tcase, test_one_greedy_user_leaves_the_others_their_share);
-    tcase_add_test(tcase, test_two_listeners_share);
-    tcase_add_test(tcase, test_a_limit_of_its_own_and_who_is_full);
-    tcase_add_test(tcase, test_same_key_same_node_until_nothing_is_charged);
-    tcase_add_test(tcase, test_connects_per_second);
-    tcase_add_test(tcase, test_connects_are_remembered_when_a_client_has_gone);
-    tcase_add_loop_test(tcase, test_random_charges_add_up_and_keep_their_shares, 0, 20);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

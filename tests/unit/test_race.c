@@ -3,7 +3,6 @@
 #include "daemon/net/happy_eyeballs.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "daemon/session/op.h"
 #include "daemon/core/quota.h"
+#include "tests/lib/suite.h"
 #include "proto/errors.h"
 
 static uint64_t now;
@@ -136,6 +136,8 @@ static void pass(uint64_t ms)
     now += ms;
     turn();
 }
+
+TEST_FIXTURE(setup, teardown);
 
 START_TEST(test_s19_a_refused_address_is_followed_at_once)
 {
@@ -394,34 +396,3 @@ START_TEST(test_s49_attempts_beside_the_first_are_charged)
     ck_assert_uint_eq(quota_usage(worker.quota, QUOTA_ATTEMPTS).used, 0);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("race");
-    TCase *tcase = tcase_create("race");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, test_s19_a_refused_address_is_followed_at_once);
-    tcase_add_test(tcase, test_s19_a_silent_address_has_250_ms);
-    tcase_add_test(tcase, test_s19_a_waits_50_ms_for_aaaa);
-    tcase_add_test(tcase, test_s19_a_negative_aaaa_ends_the_waiting);
-    tcase_add_test(tcase, test_s19_aaaa_does_not_wait_for_a);
-    tcase_add_test(tcase, test_s19_a_late_family_waits_for_its_turn);
-    tcase_add_test(tcase, test_s19_families_take_turns);
-    tcase_add_test(tcase, test_s24_all_denied_is_access_denied);
-    tcase_add_test(tcase, test_s24_judged_again_before_it_is_told);
-    tcase_add_test(tcase, test_s24_what_is_judged_again_and_allowed_goes_on);
-    tcase_add_test(tcase, test_s24_the_last_real_error_outlives_a_later_denial);
-    tcase_add_test(tcase, test_s24_a_closed_attempt_makes_way_for_the_next);
-    tcase_add_test(tcase, test_s18_the_resolvers_error_that_says_most);
-    tcase_add_test(tcase, test_s21_a_stopped_race_leaves_nothing);
-    tcase_add_test(tcase, test_s49_attempts_beside_the_first_are_charged);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

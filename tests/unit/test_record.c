@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "proto/codec.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,25 +163,3 @@ START_TEST(test_record_hostile)
     ck_assert_int_eq(decode((const char *)buf, 2 * (CODEC_FIELDS_MAX + 1)), -EPROTO);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("record");
-    TCase *tcase = tcase_create("record");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tcase, test_record_round_trip);
-    tcase_add_test(tcase, test_record_most_fields);
-    tcase_add_test(tcase, test_record_longest_texts);
-    tcase_add_test(tcase, test_record_cleans_texts);
-    tcase_add_test(tcase, test_record_cuts_at_a_character);
-    tcase_add_test(tcase, test_record_small_buffer);
-    tcase_add_test(tcase, test_record_hostile);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

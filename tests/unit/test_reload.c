@@ -6,7 +6,6 @@
 #include "daemon/server/reload.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "tests/unit/daemon_session.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/fault.h"
 
 static char directory[] = "/tmp/asockd-test-reload-XXXXXX";
@@ -97,6 +97,8 @@ static int begin(uint64_t *ret_connect)
     core_settle(core);
     return peer;
 }
+
+TEST_FIXTURE(setup, teardown);
 
 START_TEST(test_whatever_fails_all_stays_as_it_was)
 {
@@ -179,6 +181,8 @@ static void learn(struct learn *store, const char *host, uint16_t port, const ch
     learn_note(store, &question, &answer);
 }
 
+TEST_FIXTURE(NULL, NULL);
+
 START_TEST(test_learned_rules_are_bounded_in_number)
 {
     struct learn *store = learn_new();
@@ -253,26 +257,3 @@ START_TEST(test_what_cannot_be_learned_without_memory_is_counted)
     learn_free(store);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("reload");
-    TCase *whole = tcase_create("whole"), *learning = tcase_create("learn");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(whole, setup, teardown);
-    tcase_add_test(whole, test_whatever_fails_all_stays_as_it_was);
-    tcase_add_test(whole, test_s24_what_is_in_progress_is_judged_again);
-    tcase_add_test(learning, test_learned_rules_are_bounded_in_number);
-    tcase_add_test(learning, test_learned_rules_are_bounded_in_octets);
-    tcase_add_test(learning, test_learned_rules_differ_in_file_host_and_port);
-    tcase_add_test(learning, test_what_cannot_be_learned_without_memory_is_counted);
-    suite_add_tcase(suite, whole);
-    suite_add_tcase(suite, learning);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "daemon/names/resolver.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <errno.h>
 #include <ev.h>
 #include <stdbool.h>
@@ -237,7 +237,7 @@ static const struct {
     {"fail.test", AF_INET, ERR_TRY_AGAIN, 0, NULL},
 };
 
-START_TEST(test_resolver_answer)
+START_LOOP_TEST(test_resolver_answer, 0, sizeof(answers) / sizeof(answers[0]))
 {
     struct asked asked = {0};
     struct fixture f;
@@ -271,7 +271,7 @@ static const struct {
     {"2001:db8::9", AF_UNSPEC, 1, {"2001:db8::9"}},
 };
 
-START_TEST(test_resolver_asks_nobody)
+START_LOOP_TEST(test_resolver_asks_nobody, 0, sizeof(locals) / sizeof(locals[0]))
 {
     struct asked asked = {0};
     struct fixture f;
@@ -566,33 +566,3 @@ START_TEST(test_resolver_bad_servers)
     ev_loop_destroy(loop);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("resolver");
-    TCase *tc = tcase_create("resolver");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_loop_test(tc, test_resolver_answer, 0, sizeof(answers) / sizeof(answers[0]));
-    tcase_add_loop_test(tc, test_resolver_asks_nobody, 0, sizeof(locals) / sizeof(locals[0]));
-    tcase_add_test(tc, test_resolver_refuses);
-    tcase_add_test(tc, test_resolver_no_answer_is_try_again);
-    tcase_add_test(tc, test_resolver_cancel_in_flight);
-    tcase_add_test(tc, test_resolver_cancel_in_callback);
-    tcase_add_test(tc, test_resolver_cancel_before_delivery);
-    tcase_add_test(tc, test_resolver_turns);
-    tcase_add_test(tc, test_resolver_start_in_callback);
-    tcase_add_test(tc, test_resolver_is_bounded);
-    tcase_add_test(tc, test_resolver_no_search_domains);
-    tcase_add_test(tc, test_resolver_follows_resolv_conf);
-    tcase_add_test(tc, test_resolver_change_with_lookups_in_flight);
-    tcase_add_test(tc, test_resolver_no_resolv_conf_yet);
-    tcase_add_test(tc, test_resolver_bad_servers);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/server/server.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/suite.h"
 #include "daemon/core/limits.h"
 
 #define CONTROL (FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS)
@@ -47,21 +47,3 @@ START_TEST(test_descriptors_without_limit)
     ck_assert_uint_eq(shares.sockets, UINT32_MAX);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("server");
-    TCase *tc = tcase_create("server");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tc, test_descriptors_for_everybody);
-    tcase_add_test(tc, test_descriptors_never_suffice_twice);
-    tcase_add_test(tc, test_descriptors_without_limit);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

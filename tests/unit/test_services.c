@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "daemon/names/services.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +73,9 @@ static const struct {
     {"nothing", -ENOENT, 0},
 };
 
-START_TEST(test_services_port)
+TEST_FIXTURE(write_file, remove_file);
+
+START_LOOP_TEST(test_services_port, 0, sizeof(table) / sizeof(table[0]))
 {
     uint16_t port = 0;
 
@@ -92,21 +94,3 @@ START_TEST(test_services_missing_file)
     ck_assert_uint_eq(port, 8080);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("services");
-    TCase *tc = tcase_create("services");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_unchecked_fixture(tc, write_file, remove_file);
-    tcase_add_loop_test(tc, test_services_port, 0, sizeof(table) / sizeof(table[0]));
-    tcase_add_test(tc, test_services_missing_file);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

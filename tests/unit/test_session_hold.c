@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Completions of small sends that wait for the answer: with a clock that the test turns. */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tests/unit/daemon_session.h"
+#include "tests/lib/suite.h"
 #include "proto/errors.h"
 
 static struct core *core;
@@ -43,6 +43,8 @@ static void answer(void)
     ck_assert_int_eq(read(peer, &octet, 1), 1);
     ck_assert_int_eq(write(peer, "a", 1), 1);
 }
+
+TEST_FIXTURE_TIMEOUT(setup, teardown, 60);
 
 START_TEST(test_completion_of_a_send_travels_with_the_answer)
 {
@@ -170,26 +172,3 @@ START_TEST(test_completion_of_a_close_alone_is_not_held)
     close(other);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("session_hold");
-    TCase *tcase = tcase_create("hold");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, test_completion_of_a_send_travels_with_the_answer);
-    tcase_add_test(tcase, test_completion_of_a_send_waits_two_milliseconds_at_most);
-    tcase_add_test(tcase, test_completions_are_not_held_where_that_was_in_vain);
-    tcase_add_test(tcase, test_other_completions_are_not_held);
-    tcase_add_test(tcase, test_any_reply_takes_held_ones_along);
-    tcase_add_test(tcase, test_completion_of_a_close_travels_with_an_answer_behind_it);
-    tcase_add_test(tcase, test_completion_of_a_close_alone_is_not_held);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
-}

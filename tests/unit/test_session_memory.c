@@ -3,7 +3,6 @@
  * Shared memory in a session, where no client can look: what comes of it when the kernel has no page for
  * a reference, and how it is emptied.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -11,6 +10,7 @@
 
 #include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
+#include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
 #define KIB 1024u
@@ -71,6 +71,8 @@ static void expect(uint64_t token, uint32_t error, uint64_t bytes)
     ck_assert_uint_eq(reply.error, error);
     ck_assert_uint_eq(reply.bytes, bytes);
 }
+
+TEST_FIXTURE_TIMEOUT(setup, teardown, 60);
 
 /* The stream has a hole where it would have been: what is behind is aborted (S28), receiving goes on. */
 START_TEST(test_s14_send_without_a_page)
@@ -241,27 +243,3 @@ START_TEST(test_slices_are_used_again)
     ck_assert_uint_eq(core->worker.spare_slice_count, 2);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("session_memory");
-    TCase *tcase = tcase_create("memory");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, test_s14_send_without_a_page);
-    tcase_add_test(tcase, test_s14_send_without_its_last_page);
-    tcase_add_test(tcase, test_s14_receive_without_a_page);
-    tcase_add_test(tcase, test_s14_pending_receive_without_a_page);
-    tcase_add_test(tcase, test_s14_emptied_in_steps);
-    tcase_add_test(tcase, test_s38_slices_of_one_call);
-    tcase_add_test(tcase, test_chunks_are_used_again);
-    tcase_add_test(tcase, test_slices_are_used_again);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

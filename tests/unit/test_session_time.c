@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Delays of the daemon, by a clock that the test turns: no test waits, none depends on the machine. */
-#include <check.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -11,6 +10,7 @@
 
 #include "tests/unit/daemon_session.h"
 #include "daemon/session/sock.h"
+#include "tests/lib/suite.h"
 #include "proto/errors.h"
 
 static struct core *core;
@@ -79,6 +79,8 @@ static void read_what_there_is(int peer)
         ;
 }
 
+TEST_FIXTURE(setup, teardown);
+
 START_TEST(test_s37_receive_times_out_at_its_deadline_not_before)
 {
     int peer = core_connected(core, 1);
@@ -121,7 +123,7 @@ static int collect(const uint64_t *tokens, uint32_t *errors, int count)
 }
 
 /* Whatever waits for a connect ends with it, shutdowns of either side included. */
-START_TEST(test_s23_what_waits_for_a_connect_that_times_out_is_aborted)
+START_LOOP_TEST(test_s23_what_waits_for_a_connect_that_times_out_is_aborted, 0, 3)
 {
     static const uint32_t hows[] = {HOW_RECEIVE, HOW_SEND, HOW_BOTH};
     struct request connect = {.verb = VERB_CONNECT, .socket = 1, .timeout_ms = 1000};
@@ -483,39 +485,3 @@ START_TEST(test_s49_hello_has_ten_seconds)
     ck_assert_ptr_nonnull(core->session);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("session time");
-    TCase *tcase = tcase_create("session time");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    tcase_add_test(tcase, test_s37_receive_times_out_at_its_deadline_not_before);
-    tcase_add_test(tcase, test_s49_hello_has_ten_seconds);
-    tcase_add_loop_test(tcase, test_s23_what_waits_for_a_connect_that_times_out_is_aborted, 0, 3);
-    tcase_add_test(tcase, test_s35_wait_all_that_times_out_tells_what_it_moved);
-    tcase_add_test(tcase, test_s28_send_that_times_out_closes_the_sending_side);
-    tcase_add_test(tcase, test_s37_what_came_while_the_daemon_was_stopped_counts);
-    tcase_add_test(tcase, test_s37_what_did_not_come_while_the_daemon_was_stopped_times_out);
-    tcase_add_test(tcase, test_s43_linger_that_expires_resets);
-    tcase_add_test(tcase, test_s43_linger_that_drains_ends_with_fin);
-    tcase_add_test(tcase, test_s43_success_waits_for_the_peers_acknowledgement);
-    tcase_add_test(tcase, test_s43_what_is_not_acknowledged_in_time_is_reset);
-    tcase_add_test(tcase, test_s43_timeout_of_the_close_shortens_its_linger_time);
-    tcase_add_test(tcase, test_s43_a_slow_peer_is_not_reset_within_the_time);
-    tcase_add_test(tcase, test_s43_linger_outlives_its_client);
-    tcase_add_test(tcase, test_s43_an_orphaned_linger_is_bounded);
-    tcase_add_test(tcase, test_s55_a_linger_behind_a_connect_can_be_killed);
-    tcase_add_test(tcase, test_s42_after_fin_input_is_discarded_for_two_seconds);
-    tcase_add_test(tcase, test_s42_the_peers_fin_ends_the_discarding);
-    tcase_add_test(tcase, test_s42_a_fin_that_comes_later);
-    tcase_add_test(tcase, test_s42_discarding_is_bounded);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Whose a subordinate id is, by files as an administrator writes them, and as he should not. */
+#include "tests/lib/suite.h"
 #include "daemon/identity/subids.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +104,9 @@ static const struct {
     {"alice:1000:9\n", 1002, SUB, 1001},
 };
 
-START_TEST(test_subids_owner)
+TEST_FIXTURE(make_files, remove_files);
+
+START_LOOP_TEST(test_subids_owner, 0, sizeof(cases) / sizeof(cases[0]))
 {
     struct subids *subids = subids_new(subuid, passwd);
 
@@ -175,24 +177,3 @@ START_TEST(test_subids_of_many_users)
     subids_free(subids);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("subids");
-    TCase *tc = tcase_create("subids");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tc, make_files, remove_files);
-    tcase_add_loop_test(tc, test_subids_owner, 0, sizeof(cases) / sizeof(cases[0]));
-    tcase_add_test(tc, test_subids_circle_ends);
-    tcase_add_test(tc, test_subids_change_is_seen);
-    tcase_add_test(tc, test_subids_unreadable_is_unknown);
-    tcase_add_test(tc, test_subids_of_many_users);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

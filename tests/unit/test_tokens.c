@@ -2,9 +2,9 @@
 /* The session's table of tokens: a client that chooses them well for itself must not make it slow for others. */
 #include "daemon/core/loop.h"
 #include "daemon/session/op.h"
+#include "tests/lib/suite.h"
 #include "daemon/session/session.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #define OPS 4096u
@@ -79,19 +79,3 @@ START_TEST(test_every_daemon_has_keys_of_its_own)
     worker_deinit(&b);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("tokens");
-    TCase *tcase = tcase_create("table");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_add_test(tcase, test_tokens_of_any_pattern_are_spread);
-    tcase_add_test(tcase, test_every_daemon_has_keys_of_its_own);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
-}

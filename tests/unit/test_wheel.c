@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/lib/suite.h"
 #include "base/wheel.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #define TIMERS 300
@@ -85,7 +85,7 @@ static void check_none_missed(const struct item *items, uint64_t now)
 }
 
 /* Neither late nor twice, whether the caller sleeps as long as it may or oversleeps. */
-START_TEST(test_random_timers_expire_once_and_in_time)
+START_LOOP_TEST(test_random_timers_expire_once_and_in_time, 0, 20)
 {
     static struct wheel wheel;
     static struct item items[TIMERS];
@@ -114,22 +114,3 @@ START_TEST(test_random_timers_expire_once_and_in_time)
     ck_assert_int_eq(asock_wheel_next(&wheel, now), -1);
 }
 END_TEST
-
-int main(void)
-{
-    Suite *suite = suite_create("wheel");
-    TCase *tcase = tcase_create("wheel");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_test(tcase, test_empty_wheel_never_wakes);
-    tcase_add_test(tcase, test_a_passed_deadline_is_due_at_once);
-    tcase_add_test(tcase, test_a_timer_can_be_moved_and_unset);
-    tcase_add_loop_test(tcase, test_random_timers_expire_once_and_in_time, 0, 20);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
