@@ -10,6 +10,8 @@ libbase_la_SOURCES = \
 	base/list.h \
 	base/log.c \
 	base/log.h \
+	base/text.c \
+	base/text.h \
 	base/time.h \
 	base/wheel.c \
 	base/wheel.h

@@ -1,36 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/json.h"
+#include "base/text.h"
 #include "ctl/record.h"
-#include "ctl/text.h"
 
 #include <inttypes.h>
 
-static void print_point(FILE *file, const char *text, size_t len, uint32_t point)
-{
-    if (point == TEXT_INVALID)
-        fputs("\\ufffd", file);
-    else if (point == '"' || point == '\\')
-        fprintf(file, "\\%c", (char)point);
-    else if (point < 0x20 || (point >= 0x7f && point <= 0x9f) || point == 0x2028 || point == 0x2029)
-        fprintf(file, "\\u%04x", point);
-    else
-        fwrite(text, 1, len, file);
-}
-
 void json_print_string(FILE *file, const char *text)
 {
-    size_t len;
+    char piece[TEXT_JSON_MAX];
 
     if (!text) {
         fputs("null", file);
         return;
     }
     fputc('"', file);
-    for (; *text; text += len) {
-        uint32_t point;
-
-        len = text_decode(text, &point);
-        print_point(file, text, len, point);
+    while (*text) {
+        text += asock_text_to_json(text, TEXT_TO_NUL, piece);
+        fputs(piece, file);
     }
     fputc('"', file);
 }

@@ -11,7 +11,7 @@
 
 struct record;
 
-/* A string with its quotes; NULL is null. What is not UTF-8 becomes U+FFFD; the output is safe on a terminal. */
+/* A string with its quotes; NULL is null. A byte that is not UTF-8 becomes the text \xHH; the output is safe on a terminal. */
 void json_print_string(FILE *file, const char *text);
 
 struct records;

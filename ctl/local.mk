@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# asockctl: uses libasock and nothing else of this tree, so it proves the API.
+# asockctl: uses libasock as any program does, so it proves the API; and base/ for its texts.
 
 asockctl_all_but_main = \
 	ctl/cmd_connect.c \
@@ -32,6 +32,6 @@ asockctl_all_but_main = \
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
 asockctl_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS)
-asockctl_LDADD = libasock.la $(IDN2_LIBS)
+asockctl_LDADD = libasock.la libbase.la $(IDN2_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl

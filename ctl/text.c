@@ -1,33 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/text.h"
+#include "base/text.h"
 
 #include <langinfo.h>
 #include <string.h>
 #include <stdbool.h>
 #include <wchar.h>
 #include <wctype.h>
-
-size_t text_decode(const char *text, uint32_t *ret)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    uint32_t point = len == 1 ? s[0] : s[0] & (0x7fu >> len);
-
-    *ret = TEXT_INVALID;
-    if (s[0] >= 0xf8 || (s[0] >= 0x80 && s[0] < 0xc0))
-        return 1;
-    for (size_t i = 1; i < len;
-         i++) { /* a NUL is no continuation: nothing is read behind the end */
-        if ((s[i] & 0xc0) != 0x80)
-            return 1;
-        point = point << 6 | (s[i] & 0x3f);
-    }
-    if (point < least[len] || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))
-        return 1;
-    *ret = point;
-    return len;
-}
 
 /* Characters that change how others look, or cannot be seen: of no use in a name, and of some in a forged one. */
 static bool is_formatting(uint32_t point)
@@ -67,7 +46,7 @@ size_t text_print_escaped(FILE *file, const char *text, char quote)
     for (; *text; text += len) {
         uint32_t point;
 
-        len = text_decode(text, &point);
+        len = asock_text_decode(text, TEXT_TO_NUL, &point);
         if (point == TEXT_INVALID) {
             width += (size_t)fprintf(file, "\\x%02x", (unsigned char)*text);
         } else if (point == '\\' || (quote && point == (unsigned char)quote)) {

@@ -7,11 +7,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define TEXT_INVALID UINT32_MAX
-
-/* The first code point of a string that is not empty: its octets; TEXT_INVALID and 1 for what is not UTF-8. */
-size_t text_decode(const char *text, uint32_t *ret);
-
 /*
  * Prints text; what the terminal could not show as itself (controls, formatting characters, what is not
  * UTF-8 or not of this locale) and backslashes as \n, \xHH, \u{HHHH}; with a quote also that one. Returns the columns it takes.

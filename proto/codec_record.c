@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "proto/codec.h"
+#include "base/text.h"
 #include "proto/codec_message.h"
-#include "proto/codec_text.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -17,21 +17,20 @@
 /* A text as it may go over the wire. A character that does not fit goes as a whole. */
 static void clean_text(const char *text, char out[CODEC_FIELD_MAX + 1])
 {
-    size_t left = strlen(text), used = 0, n;
+    size_t used = 0, n;
+    uint32_t point;
 
-    while (left > 0) {
-        n = asock_text_next(text, left);
-        if (used + (n ? n : 1) > CODEC_FIELD_MAX)
-            break;
-        if (n == 0) {
-            out[used++] = '?';
+    for (; *text; text += n) {
+        bool is_fit;
+
+        n = asock_text_decode(text, TEXT_TO_NUL, &point);
+        is_fit = point != TEXT_INVALID && !text_is_control(point);
+        if (!is_fit)
             n = 1;
-        } else {
-            memcpy(out + used, text, n);
-            used += n;
-        }
-        text += n;
-        left -= n;
+        if (used + n > CODEC_FIELD_MAX)
+            break;
+        memcpy(out + used, is_fit ? text : "?", n);
+        used += n;
     }
     out[used] = '\0';
 }

@@ -17,7 +17,6 @@ libproto_la_SOURCES = \
 	proto/codec_reply.c \
 	proto/codec_segments.c \
 	proto/codec_text.c \
-	proto/codec_text.h \
 	proto/errors.c \
 	proto/errors.h \
 	proto/frame.c \

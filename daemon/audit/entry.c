@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/text.h"
 #include "daemon/core/limits.h"
 #include "daemon/identity/identity.h"
 #include "proto/codec.h"
@@ -62,42 +63,14 @@ static void add_string(struct text *t, const char *string)
     add(t, string, strlen(string));
 }
 
-/* Octets of the character of UTF-8 at s, 0: there is none (RFC 3629: shortest form, no surrogates). */
-static size_t utf8_length(const unsigned char *s)
-{
-    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-
-    if (s[0] > 0xf4 || (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    return len;
-}
-
-/* What is no UTF-8 becomes the text \xNN: JSON has no octets. */
+/* What is not UTF-8 becomes the text \xNN: JSON has no bytes. */
 static void add_escaped(struct text *t, const char *value)
 {
-    const unsigned char *s = (const unsigned char *)value;
-    char escape[8];
-    size_t n;
+    char piece[TEXT_JSON_MAX];
 
-    for (; *s; s += n ? n : 1) {
-        n = utf8_length(s);
-        if (n == 0)
-            snprintf(escape, sizeof(escape), "\\\\x%02x", *s);
-        else if (*s == '"' || *s == '\\')
-            snprintf(escape, sizeof(escape), "\\%c", *s);
-        else if (*s < 0x20 || *s == 0x7f)
-            snprintf(escape, sizeof(escape), "\\u%04x", *s);
-        else if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) /* U+0080 to U+009F */
-            snprintf(escape, sizeof(escape), "\\u%04x", s[1]);
-        else {
-            add(t, s, n);
-            continue;
-        }
-        add_string(t, escape);
+    while (*value) {
+        value += asock_text_to_json(value, TEXT_TO_NUL, piece);
+        add_string(t, piece);
     }
 }
 

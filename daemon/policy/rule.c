@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "daemon/names/host.h"
 #include "daemon/policy/policy.h"
 #include "daemon/names/services.h"
@@ -208,36 +209,17 @@ static int parse_flag(struct conf_reader *reader, const char *text, struct polic
     return asock_conf_refuse(reader, "unknown \"%s\" behind the port", text);
 }
 
-/* The octets of the character at text; 0: no UTF-8, or a control character (U+0080 to U+009F). */
-static size_t utf8_length(const unsigned char *text)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = *text < 0x80 ? 1 : *text >= 0xf0 ? 4 : *text >= 0xe0 ? 3 : 2;
-    uint32_t code = len == 1 ? *text : *text & (0x7fu >> len);
-
-    if (*text >= 0xf8 || (*text >= 0x80 && *text < 0xc0))
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-        code = code << 6 | (text[i] & 0x3f);
-    }
-    if (code < least[len] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
-        return 0;
-    return code < 0x20 || (code >= 0x7f && code < 0xa0) ? 0 : len;
-}
-
 static int check_reason(struct conf_reader *reader, const char *text)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t len;
+    const char *p = text;
+    uint32_t point;
 
-    for (; *p; p += len) {
-        len = utf8_length(p);
-        if (len == 0)
+    while (*p) {
+        p += asock_text_decode(p, TEXT_TO_NUL, &point);
+        if (point == TEXT_INVALID || text_is_control(point))
             return asock_conf_refuse(reader, "the reason is no UTF-8 text");
     }
-    if (p == (const unsigned char *)text || p - (const unsigned char *)text > POLICY_REASON_MAX)
+    if (p == text || p - text > POLICY_REASON_MAX)
         return asock_conf_refuse(reader, "the reason has not 1 to %u octets", POLICY_REASON_MAX);
     return 0;
 }

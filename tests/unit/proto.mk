@@ -10,7 +10,7 @@ unit_tests += \
 	tests/unit/test_frame.unit \
 	tests/unit/test_record.unit
 
-PROTO_TEST_LIBS = libproto.la $(PROTOBUF_C_LIBS) $(SUITE_LIBS)
+PROTO_TEST_LIBS = libproto.la libbase.la $(PROTOBUF_C_LIBS) $(SUITE_LIBS)
 tests_unit_test_codec_unit_SOURCES = tests/unit/test_codec.c tests/unit/test_codec.h
 tests_unit_test_codec_unit_LDADD = $(PROTO_TEST_LIBS)
 tests_unit_test_codec_hostile_unit_SOURCES = \
