@@ -96,7 +96,7 @@ static const struct key keys[] = {
     LIMIT_KEY("HelloTimeout", KEY_NUMBER, hello_seconds, 1, LIMIT_HELLO_SECONDS_MOST),
     LIMIT_KEY("TotalSockets", KEY_NUMBER, total_sockets, LIMIT_SOCKETS_LEAST, UINT32_MAX),
     LIMIT_KEY("TotalOps", KEY_NUMBER, total_ops, LIMIT_OPS_LEAST, LIMIT_TOTAL_OPS_MOST),
-    LIMIT_KEY("TotalQueued", KEY_SIZE, total_queued, LIMIT_WINDOW_LEAST, LIMIT_TOTAL_OCTETS_MOST),
+    LIMIT_KEY("TotalMemory", KEY_SIZE, total_memory, LIMIT_WINDOW_LEAST, LIMIT_TOTAL_OCTETS_MOST),
     LIMIT_KEY("TotalSharedMemory", KEY_SIZE, total_shared, LIMIT_WINDOW_LEAST,
               LIMIT_TOTAL_OCTETS_MOST),
     LIMIT_KEY("SharedMemory", KEY_SIZE, limits.shared_max, 0, LIMIT_SHARED_MOST),

@@ -75,6 +75,7 @@ libasockd_la_SOURCES = \
 	daemon/session/session.c \
 	daemon/session/session.h \
 	daemon/session/session_quota.c \
+	daemon/session/session_quota.h \
 	daemon/session/session_reply.c \
 	daemon/session/session_shm_buffer.c \
 	daemon/session/session_shm_buffer.h \

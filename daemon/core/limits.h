@@ -54,7 +54,7 @@
  */
 #define LIMIT_TOTAL_OPS_DEFAULT (1024u * 1024u)
 #define LIMIT_TOTAL_OPS_MOST (64u * 1024u * 1024u)
-#define LIMIT_TOTAL_QUEUED_LEAST (256u * 1024u * 1024u)
+#define LIMIT_TOTAL_MEMORY_LEAST (256u * 1024u * 1024u)
 #define LIMIT_TOTAL_OCTETS_MOST (UINT64_C(1) << 50)
 /* Below it the shares of one session would be less than the least: few descriptors are promised twice. */
 #define LIMIT_TOTAL_SOCKETS_LEAST 256u
@@ -63,6 +63,20 @@
 
 /* Pending SHUTDOWNs per socket: not counted as ops (they work at every limit), yet not without bound. */
 #define LIMIT_SHUTDOWNS 4u
+
+/*
+ * What is charged as memory, beside queued bytes and blocks: sizes of our structures, rounded up as malloc() does.
+ * A session has its buffers of IO_SMALL; an op its deadline and a piece of payload; an open socket what may always
+ * be queued for it, however much the session's other sockets have queued.
+ */
+#define MEMORY_SESSION (16u * 1024u)
+#define MEMORY_SLOT 32u
+#define MEMORY_OP 512u
+#define MEMORY_SLICE 48u
+#define SOCKET_QUEUED_LEAST (64u * 1024u)
+#define MEMORY_SOCKET (SOCKET_QUEUED_LEAST + 1024u)
+#define MEMORY_RESTRICTION 4096u
+#define MEMORY_RULE_FACTOR 8u /* a rule takes more than its text */
 
 /* Buffers of a session: each costs a descriptor and a mapping. */
 #define LIMIT_BUFFERS 64u
@@ -89,7 +103,7 @@
 /* Asked for towards the client: fewer turns for a large reply. Of the kernel's memory it takes what is not read. */
 #define IO_SOCKET_BUFFER (1024 * 1024)
 /* Blocks of each size that the worker keeps for the next session that needs one. */
-#define IO_BLOCKS_KEPT 8u
+#define IO_BLOCKS_KEPT 4u
 /* Input that waits in front of a pause fits here mostly: the block goes back to the worker. */
 #define IO_SMALL 4096u
 /* A request is taken only while its reply has this room: completion, text or TCP_INFO included. */
@@ -108,11 +122,10 @@
 #define BACKOFF_MOST 4096u
 
 /*
- * A multishot fills so many slices with one call, but no more than these octets unless one slice alone
- * has more: what was filled first is told while it is still in the processor's cache.
+ * A multishot fills so many slices with one call, of STEP_BYTES at most: what was filled first is told while it is
+ * still in the processor's cache.
  */
 #define SHOT_SLICES 16u
-#define SHOT_OCTETS (512u * 1024u)
 
 /*
  * A deadline that is found so much overdue tells that the daemon was stopped, or got no processor: longer than
@@ -142,8 +155,13 @@
 #define LIMIT_OPS_SPARE 1024u
 /* Octets of copied payload kept for reuse, likewise: the windows of two connections. */
 #define LIMIT_CHUNKS_SPARE (2u * 1024u * 1024u)
-/* What is copied lies in 64 octets, or twice as many, ... up to a frame's payload. */
-#define CHUNK_ORDERS 13u
+/*
+ * What is copied lies in pieces of 64 bytes, or twice as many, ... up to 32 KiB: of a send that is partly taken
+ * no more is held than its rest and one such piece.
+ */
+#define CHUNK_ORDERS 10u
+/* What one step of a socket gives to the kernel, or takes from it: a tenth of a millisecond or two. */
+#define STEP_BYTES (512u * 1024u)
 /* The same for slices of shared memory: one for each of those, and some lists. */
 #define LIMIT_SLICES_SPARE 4096u
 /* After no memory for a session's next op. */

@@ -226,17 +226,23 @@ void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_
         asock_wheel_set(&w->wheel, &d->timer, w->clock() + ms_from_now);
 }
 
-void *worker_block_get(struct worker *w)
+void *worker_block_get(struct worker *w, struct quota *quota)
 {
-    if (w->block_count > 0)
-        return w->blocks[--w->block_count];
-    return mem_alloc(IO_BLOCK);
+    void *block;
+
+    if (quota_charge(quota, QUOTA_MEMORY, IO_BLOCK) < 0)
+        return NULL;
+    block = w->block_count > 0 ? w->blocks[--w->block_count] : mem_alloc(IO_BLOCK);
+    if (!block)
+        quota_uncharge(quota, QUOTA_MEMORY, IO_BLOCK);
+    return block;
 }
 
-void worker_block_put(struct worker *w, void *block)
+void worker_block_put(struct worker *w, struct quota *quota, void *block)
 {
     if (!block)
         return;
+    quota_uncharge(quota, QUOTA_MEMORY, IO_BLOCK);
     if (w->block_count < IO_BLOCKS_KEPT)
         w->blocks[w->block_count++] = block;
     else

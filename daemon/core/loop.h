@@ -166,9 +166,9 @@ static inline void deadline_deinit(struct deadline *d)
     d->expired = NULL;
 }
 
-/* A block of IO_BLOCK octets, or NULL. */
-void *worker_block_get(struct worker *w);
-void worker_block_put(struct worker *w, void *block);
+/* A block of IO_BLOCK bytes, charged; NULL: no memory, or none left for `quota`. */
+void *worker_block_get(struct worker *w, struct quota *quota);
+void worker_block_put(struct worker *w, struct quota *quota, void *block);
 /* The same of IO_SMALL octets. */
 void *worker_small_block_get(struct worker *w);
 void worker_small_block_put(struct worker *w, void *block);

@@ -324,7 +324,7 @@ const char *quota_resource_name(enum quota_resource resource)
     static const char *const names[QUOTA_RESOURCES] = {
         [QUOTA_CLIENTS] = "clients",      [QUOTA_HELLOS] = "hellos",
         [QUOTA_SOCKETS] = "sockets",      [QUOTA_OPS] = "ops",
-        [QUOTA_QUEUED] = "queued",        [QUOTA_KERNEL] = "kernel_buffers",
+        [QUOTA_MEMORY] = "memory",        [QUOTA_KERNEL] = "kernel_buffers",
         [QUOTA_SHARED] = "shared_memory", [QUOTA_BUFFERS] = "buffers",
         [QUOTA_LOOKUPS] = "resolutions",  [QUOTA_LINGERS] = "lingering",
         [QUOTA_ATTEMPTS] = "attempts",

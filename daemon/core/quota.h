@@ -29,7 +29,8 @@ enum quota_resource {
     QUOTA_HELLOS,   /* of them, those that have not said Hello */
     QUOTA_SOCKETS,  /* promised to a session: each may have a descriptor */
     QUOTA_OPS,      /* promised to a session */
-    QUOTA_QUEUED,   /* octets of sends, promised to a session */
+    QUOTA_MEMORY,   /* bytes of the daemon's own: promised for what a session may queue, and what it
+                       takes beside: blocks, open sockets, connects, slices, restrictions */
     QUOTA_KERNEL,   /* octets that sockets' buffers in the kernel may grow to */
     QUOTA_SHARED,   /* octets of shared memory */
     QUOTA_BUFFERS,  /* pieces of it: each has a descriptor and a mapping */

@@ -221,7 +221,7 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
 
 /* ---- quotas ---- */
 
-/* A quarter of the machine's memory: what is queued, and as much for other things, leaves it a half. */
+/* A quarter of the machine's memory: ours, and as much that is shared with clients, leaves it a half. */
 static uint64_t memory_share(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
@@ -256,7 +256,7 @@ static void set_quotas(struct worker *w, const struct server_config *config,
     uint64_t buffers = buffers_of(config, shares);
     uint64_t rest = shares->sockets - kept > buffers ? shares->sockets - kept - buffers : 0;
     uint64_t sockets = at_least(rest, LIMIT_TOTAL_SOCKETS_LEAST);
-    uint64_t queued = at_least(memory_share(), LIMIT_TOTAL_QUEUED_LEAST);
+    uint64_t memory = at_least(memory_share(), LIMIT_TOTAL_MEMORY_LEAST);
 
     quota_limit(w->quota, QUOTA_CLIENTS, shares->clients);
     quota_limit(w->quota, QUOTA_HELLOS, config->hellos);
@@ -267,8 +267,8 @@ static void set_quotas(struct worker *w, const struct server_config *config,
     quota_limit(w->quota, QUOTA_LOOKUPS, RESOLVER_LOOKUPS_MAX);
     quota_limit(w->quota, QUOTA_OPS, config->total_ops);
     quota_limit(w->quota, QUOTA_KERNEL, config->total_kernel);
-    quota_limit(w->quota, QUOTA_QUEUED, config->total_queued ? config->total_queued : queued);
-    quota_limit(w->quota, QUOTA_SHARED, config->total_shared ? config->total_shared : queued);
+    quota_limit(w->quota, QUOTA_MEMORY, config->total_memory ? config->total_memory : memory);
+    quota_limit(w->quota, QUOTA_SHARED, config->total_shared ? config->total_shared : memory);
 }
 
 /* ---- start ---- */

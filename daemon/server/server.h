@@ -24,7 +24,7 @@ struct server_config {
     uint64_t total_sockets; /* promised to all sessions; 0: as many as there are descriptors */
     uint64_t total_ops;
     uint64_t total_kernel;       /* octets */
-    uint64_t total_queued;       /* octets; 0: a part of the machine's memory */
+    uint64_t total_memory;       /* octets; 0: a part of the machine's memory */
     uint64_t total_shared;       /* the same */
     uint64_t total_buffers;      /* 0: a part of the descriptors */
     const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */

@@ -118,10 +118,10 @@ void op_unset_deadline(struct worker *w, struct op *op)
     op->deadline = NULL;
 }
 
-/* ---- chunks: of 64 octets, 128, ... up to a frame's payload, so that pieces of all lengths use them again ---- */
+/* ---- chunks: of 64 bytes, 128, ... 32 KiB, so that pieces of all lengths use them again ---- */
 
 #define CHUNK_LEAST 64u
-_Static_assert(CHUNK_LEAST << (CHUNK_ORDERS - 1) >= FRAME_PAYLOAD_MAX, "no chunk for a payload");
+#define CHUNK_MOST (CHUNK_LEAST << (CHUNK_ORDERS - 1))
 
 static unsigned int order_of(uint32_t octets)
 {
@@ -179,25 +179,46 @@ static struct chunk *chunk_new(struct worker *w, uint32_t octets)
     return chunk;
 }
 
-int op_append_chunk(struct worker *w, struct op *op, const uint8_t *data, uint32_t len,
-                    uint32_t done)
+/*
+ * Pieces of a chain go into the last chunk as long as it has room; the next one has twice its size, so that what is
+ * held stays below twice what has come, however small the pieces are.
+ */
+static struct chunk *chunk_for(struct worker *w, struct op *op, uint32_t len)
 {
-    struct chunk *chunk;
+    struct chunk *last = op->send.last, *chunk;
+    uint32_t want = len;
 
-    if (done == len)
-        return 0;
-    chunk = chunk_new(w, len);
+    if (last && last->end < last->capacity)
+        return last;
+    if (last && want < 2 * last->capacity)
+        want = 2 * last->capacity;
+    chunk = chunk_new(w, want < CHUNK_MOST ? want : CHUNK_MOST);
     if (!chunk)
-        return -ENOMEM;
+        return NULL;
     chunk->next = NULL;
-    chunk->start = done;
-    chunk->end = len;
-    memcpy(chunk->data + done, data + done, len - done);
-    if (op->send.last)
-        op->send.last->next = chunk;
+    chunk->start = chunk->end = 0;
+    if (last)
+        last->next = chunk;
     else
         op->send.first = chunk;
     op->send.last = chunk;
+    return chunk;
+}
+
+int op_append(struct worker *w, struct op *op, const uint8_t *data, uint32_t len)
+{
+    while (len > 0) {
+        struct chunk *chunk = chunk_for(w, op, len);
+        uint32_t n;
+
+        if (!chunk)
+            return -ENOMEM;
+        n = chunk->capacity - chunk->end < len ? chunk->capacity - chunk->end : len;
+        memcpy(chunk->data + chunk->end, data, n);
+        chunk->end += n;
+        data += n;
+        len -= n;
+    }
     return 0;
 }
 

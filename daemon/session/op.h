@@ -130,11 +130,10 @@ static inline struct op *op_of_deadline(struct deadline *deadline)
 }
 
 /*
- * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. Of len octets
- * the first `done` are not needed any more; room is made for all, so that the next frame's fit too.
+ * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. -ENOMEM: part of it may be
+ * there; the op has to end.
  */
-int op_append_chunk(struct worker *w, struct op *op, const uint8_t *data, uint32_t len,
-                    uint32_t done);
+int op_append(struct worker *w, struct op *op, const uint8_t *data, uint32_t len);
 void op_drop_chunks(struct worker *w, struct op *op);
 void op_drop_chunk(struct worker *w, struct chunk *chunk);
 

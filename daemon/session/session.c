@@ -6,6 +6,7 @@
  * client is told, then the same), no memory for an op (a little later again).
  */
 #include "daemon/session/session.h"
+#include "daemon/session/session_quota.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -323,7 +324,7 @@ static int acquire(struct session *s, const struct session_config *config, int f
         return r;
     }
     if (s->view && session_grant(s, &least) == 0 &&
-        transport_init(&s->transport, w, fd, &transport_ops) == 0)
+        transport_init(&s->transport, w, s->quota, fd, &transport_ops) == 0)
         return 0;
     policy_view_free(s->view);
     session_quota_leave(s);

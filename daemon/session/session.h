@@ -38,7 +38,7 @@ typedef int (*dispatch_fn)(struct session *s, const struct frame *frame);
 
 /* Of what a session holds, that which is promised to it as long as it lives. */
 struct held {
-    uint64_t sockets, ops, queued;
+    uint64_t sockets, ops, memory;
     bool is_client; /* one of QUOTA_CLIENTS */
     bool is_mute;   /* one of QUOTA_HELLOS */
 };
@@ -78,6 +78,8 @@ struct session {
     uint32_t stream_count, rows; /* rows: told since rows_task ran */
 
     uint64_t queued;                     /* octets of sends that the kernel has not taken */
+    uint64_t beyond;                     /* of these, what is above each socket's own share */
+    uint64_t restrictions;               /* bytes charged for them */
     uint64_t unreported, unreported_ops; /* of the freed octets and ops, not yet told */
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
@@ -135,25 +137,6 @@ void session_part_left(struct session *s);
 
 /* Slots and tables for the granted limits. -ENOMEM: as before. */
 int session_grant(struct session *s, const struct limits *limits);
-
-/* What Hello asks for; 0: nothing. */
-struct ask {
-    uint32_t sockets, ops;
-    uint64_t send_window, queued_max;
-};
-
-/*
- * session_quota.c: the session's place in the tree, and what it is promised. Each -EDQUOT comes with a
- * text; after it the session has less than the least, and must end.
- */
-int session_quota_enter(struct session *s, struct quota *listener,
-                        char ret_why[static SESSION_WHY_MAX]);
-int session_quota_grant(struct session *s, const struct ask *ask,
-                        char ret_why[static SESSION_WHY_MAX], struct limits *ret);
-void session_quota_said_hello(struct session *s);
-/* It has ended: what lingers stays charged, a client it is no more. */
-void session_quota_end(struct session *s);
-void session_quota_leave(struct session *s);
 
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */

@@ -13,6 +13,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_quota.h"
 
 static const struct limits least = {
     .sockets = LIMIT_SOCKETS_LEAST,
@@ -137,20 +138,28 @@ static void give_back_promises(struct session *s)
 {
     give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
     give_back(s, QUOTA_OPS, &s->held.ops, 0);
-    give_back(s, QUOTA_QUEUED, &s->held.queued, 0);
+    give_back(s, QUOTA_MEMORY, &s->held.memory, 0);
+}
+
+/* What a session of that size may come to hold, beside what is charged when it takes it. */
+static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t queued)
+{
+    return MEMORY_SESSION + sockets * MEMORY_SLOT + ops * MEMORY_OP + queued;
 }
 
 static int promise(struct session *s, const struct limits *limits, char why[static SESSION_WHY_MAX])
 {
+    uint64_t memory = memory_of(limits->sockets, limits->ops, limits->queued_max);
+
     if (quota_charge(s->quota, QUOTA_SOCKETS, limits->sockets) < 0)
         return refuse(s, QUOTA_SOCKETS, limits->sockets, "too few sockets left", why);
     s->held.sockets = limits->sockets;
     if (quota_charge(s->quota, QUOTA_OPS, limits->ops) < 0)
         return refuse(s, QUOTA_OPS, limits->ops, "too few operations left", why);
     s->held.ops = limits->ops;
-    if (quota_charge(s->quota, QUOTA_QUEUED, limits->queued_max) < 0)
-        return refuse(s, QUOTA_QUEUED, limits->queued_max, "too little to queue left", why);
-    s->held.queued = limits->queued_max;
+    if (quota_charge(s->quota, QUOTA_MEMORY, memory) < 0)
+        return refuse(s, QUOTA_MEMORY, memory, "too little memory left", why);
+    s->held.memory = memory;
     return 0;
 }
 
@@ -185,10 +194,8 @@ int session_quota_enter(struct session *s, struct quota *listener,
  * As much as was asked for, if there is room. Who does not say is given half of it at most, so that those
  * who come next and do not say either find more than crumbs.
  */
-static uint64_t offer(const struct session *s, enum quota_resource resource, uint64_t asked,
-                      uint64_t at_least, uint64_t most)
+static uint64_t offer(uint64_t room, uint64_t asked, uint64_t at_least, uint64_t most)
 {
-    uint64_t room = quota_room(s->quota, resource);
     uint64_t n = asked != 0 && asked < most ? asked : most;
 
     if (asked == 0 && n > room / 2)
@@ -196,6 +203,15 @@ static uint64_t offer(const struct session *s, enum quota_resource resource, uin
     if (n > room)
         n = room;
     return n < at_least ? at_least : n;
+}
+
+/* Of memory half is left for the sockets that it opens and for its blocks. */
+static uint64_t room_to_queue(const struct session *s, const struct limits *limits)
+{
+    uint64_t room = quota_room(s->quota, QUOTA_MEMORY) / 2;
+    uint64_t beside = memory_of(limits->sockets, limits->ops, 0);
+
+    return room > beside ? room - beside : 0;
 }
 
 int session_quota_grant(struct session *s, const struct ask *ask,
@@ -206,9 +222,11 @@ int session_quota_grant(struct session *s, const struct ask *ask,
     give_back_promises(s);
     set_limits(s, &most);
     *ret = most;
-    ret->sockets = (uint32_t)offer(s, QUOTA_SOCKETS, ask->sockets, least.sockets, most.sockets);
-    ret->ops = (uint32_t)offer(s, QUOTA_OPS, ask->ops, least.ops, most.ops);
-    ret->queued_max = offer(s, QUOTA_QUEUED, ask->queued_max, least.queued_max, most.queued_max);
+    ret->sockets = (uint32_t)offer(quota_room(s->quota, QUOTA_SOCKETS), ask->sockets, least.sockets,
+                                   most.sockets);
+    ret->ops = (uint32_t)offer(quota_room(s->quota, QUOTA_OPS), ask->ops, least.ops, most.ops);
+    ret->queued_max = offer(room_to_queue(s, ret), ask->queued_max, least.queued_max,
+                            most.queued_max);
     if (ask->send_window != 0 && ask->send_window < most.send_window)
         ret->send_window = ask->send_window < least.send_window ? least.send_window
                                                                 : ask->send_window;
@@ -234,7 +252,7 @@ void session_quota_end(struct session *s)
     session_quota_said_hello(s);
     give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
-    give_back(s, QUOTA_QUEUED, &s->held.queued, s->queued);
+    give_back(s, QUOTA_MEMORY, &s->held.memory, memory_of(s->slot_count, s->op_count, s->queued));
     /* Its descriptor is still there, and others are on the way to the client. */
     if (s->unread_fd >= 0)
         return;
@@ -247,5 +265,7 @@ void session_quota_leave(struct session *s)
 {
     session_quota_end(s);
     give_back_promises(s);
+    quota_uncharge(s->quota, QUOTA_MEMORY, s->restrictions);
+    s->restrictions = 0;
     s->quota = quota_unref(s->quota);
 }

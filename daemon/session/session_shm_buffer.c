@@ -131,6 +131,7 @@ int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
     next_id(s, buffer);
     (*ret)->id = buffer->id;
     (*ret)->owner = s;
+    (*ret)->quota = s->quota;
     (*ret)->on_gone = on_buffer_gone;
     return 0;
 }

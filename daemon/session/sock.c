@@ -82,6 +82,7 @@ static void on_gone(struct task *task)
     struct sock *sock = container_of(task, struct sock, gone);
 
     task_deinit(&sock->gone);
+    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
     assert(!sock->ending);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!sock->connect && !sock->close && sock->ns.fd < 0);
@@ -100,10 +101,15 @@ void sock_free_later(struct sock *sock)
 
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
 {
-    struct sock *sock = mem_zalloc(1, sizeof(*sock));
+    struct sock *sock;
 
-    if (!sock)
+    if (quota_charge(s->quota, QUOTA_MEMORY, MEMORY_SOCKET) < 0)
+        return -EDQUOT;
+    sock = mem_zalloc(1, sizeof(*sock));
+    if (!sock) {
+        quota_uncharge(s->quota, QUOTA_MEMORY, MEMORY_SOCKET);
         return -ENOMEM;
+    }
     sock->session = s;
     sock->worker = s->worker;
     sock->quota = s->quota ? quota_ref(s->quota) : NULL;
@@ -340,13 +346,39 @@ void sock_end_ops(struct sock *sock, uint32_t error)
     sock_end_receives(sock, error);
 }
 
+static uint32_t beyond_of(const struct sock *sock)
+{
+    return sock->queued > SOCKET_QUEUED_LEAST ? sock->queued - SOCKET_QUEUED_LEAST : 0;
+}
+
+void sock_charge(struct sock *sock, uint32_t octets)
+{
+    struct session *s = sock->session;
+
+    s->beyond -= beyond_of(sock);
+    sock->queued += octets;
+    s->queued += octets;
+    s->beyond += beyond_of(sock);
+}
+
+bool sock_is_over(const struct sock *sock)
+{
+    const struct session *s = sock->session;
+
+    return sock->queued > s->limits.send_window ||
+           (sock->queued > SOCKET_QUEUED_LEAST && s->beyond > s->limits.queued_max);
+}
+
 void sock_uncharge(struct sock *sock, uint64_t octets)
 {
+    uint32_t before = beyond_of(sock);
+
     if (octets == 0)
         return;
     sock->queued -= (uint32_t)octets;
     if (!sock->session)
         return;
     sock->session->queued -= octets;
+    sock->session->beyond -= before - beyond_of(sock);
     session_report_later(sock->session, sock, octets, 0);
 }

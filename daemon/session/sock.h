@@ -122,7 +122,7 @@ static inline int32_t sock_linger(const struct sock *sock)
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
 
-/* -ENOMEM. The session's slot is the caller's to set. */
+/* -ENOMEM, -EDQUOT: too little memory left. The session's slot is the caller's to set. */
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
 /* It is closed: its memory goes in a later task. */
 void sock_free_later(struct sock *sock);
@@ -151,6 +151,9 @@ void sock_end_receives(struct sock *sock, uint32_t error);
 /* Every op but a close ends with error. */
 void sock_end_ops(struct sock *sock, uint32_t error);
 
+/* Bytes of a send that have arrived. Over its window, or over what the session may queue beside it? */
+void sock_charge(struct sock *sock, uint32_t octets);
+bool sock_is_over(const struct sock *sock);
 /* Octets that the kernel has taken, or that were dropped: the client may send as many more. */
 void sock_uncharge(struct sock *sock, uint64_t octets);
 

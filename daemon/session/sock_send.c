@@ -46,12 +46,16 @@ void sock_took(struct op *op, uint64_t octets)
         sock_uncharge(sock, octets);
 }
 
-int sock_gather(const struct op *op, struct iovec *iov, int cap)
+int sock_gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_octets)
 {
     int count = 0;
 
-    for (struct chunk *c = op->send.first; c && count < cap; c = c->next)
+    *ret_octets = 0;
+    for (struct chunk *c = op->send.first; c && count < cap && *ret_octets < STEP_BYTES;
+         c = c->next) {
         iov[count++] = (struct iovec){c->data + c->start, c->end - c->start};
+        *ret_octets += c->end - c->start;
+    }
     return count;
 }
 
@@ -86,12 +90,8 @@ void sock_drop_taken(struct op *op, size_t octets)
 /* What this op adds to the list: entries; *ret: octets. */
 static int add(const struct op *op, struct iovec *iov, int cap, uint64_t *ret)
 {
-    int count = op->is_reference ? slices_gather(&op->slices, iov, cap) : sock_gather(op, iov, cap);
-
-    *ret = 0;
-    for (int i = 0; i < count; i++)
-        *ret += iov[i].iov_len;
-    return count;
+    return op->is_reference ? slices_gather(&op->slices, iov, cap, ret)
+                            : sock_gather(op, iov, cap, ret);
 }
 
 /* Of the sends at the front, in order, up to one that has more to come; count of ops in *ops. */

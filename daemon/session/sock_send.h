@@ -17,8 +17,8 @@ struct sock;
 int sock_send_step(struct sock *sock);
 /* What waits for more sends from the session's input leaves. */
 void sock_together_end(struct session *s);
-/* A send's chunks as the kernel wants them; how many. It has taken octets of them; of any send. */
-int sock_gather(const struct op *op, struct iovec *iov, int cap);
+/* A send's chunks as the kernel wants them, STEP_BYTES at most; how many. It has taken octets of them; of any send. */
+int sock_gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_octets);
 void sock_drop_taken(struct op *op, size_t octets);
 void sock_took(struct op *op, uint64_t octets);
 /* What -errno of a send means; remembers what the kernel tells only once. */

@@ -29,6 +29,7 @@
 
 struct connect {
     struct op *op;
+    struct quota *quota;              /* its memory is charged to it */
     struct resolver_query queries[2]; /* A, AAAA */
     struct host host;
     bool is_by_name;
@@ -203,6 +204,7 @@ static void connect_cleanup(struct op *op)
 {
     audit_cancel(op->send.connect->audit.record);
     race_deinit(&op->send.connect->race);
+    quota_uncharge(op->send.connect->quota, QUOTA_MEMORY, sizeof(struct connect));
     op->send.connect = mem_free(op->send.connect);
 }
 
@@ -414,6 +416,23 @@ static bool may_connect_now(struct session *s)
     return rate == 0 || quota_may_connect(s->quota, rate, s->worker->clock());
 }
 
+/* Charged to `quota` as long as it is there. */
+static struct connect *connect_new(struct quota *quota)
+{
+    struct connect *c;
+
+    if (quota_charge(quota, QUOTA_MEMORY, sizeof(*c)) < 0)
+        return NULL;
+    c = mem_alloc(sizeof(*c));
+    if (!c) {
+        quota_uncharge(quota, QUOTA_MEMORY, sizeof(*c));
+        return NULL;
+    }
+    memset(c, 0, offsetof(struct connect, race));
+    c->quota = quota;
+    return c;
+}
+
 int verb_connect(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -427,10 +446,11 @@ int verb_connect(struct op *op, const struct call *call)
         op->text = "too many connects within a second";
         return ERR_NO_BUFFER_SPACE;
     }
-    c = mem_alloc(sizeof(*c));
-    if (!c)
+    c = connect_new(op->session->quota);
+    if (!c) {
+        op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;
-    memset(c, 0, offsetof(struct connect, race));
+    }
     c->op = op;
     race_init(&c->race, op->session->worker, op->session->quota, &race_hooks);
     op->send.connect = c;
@@ -439,7 +459,7 @@ int verb_connect(struct op *op, const struct call *call)
     err = prepare(c, sock, r);
     if (err != 0)
         return err;
-    if (op_append_chunk(sock->worker, op, call->payload, call->payload_len, 0) < 0 ||
+    if (op_append(sock->worker, op, call->payload, call->payload_len) < 0 ||
         sock_set_destination(sock, c->is_by_name ? c->host.name : NULL, c->port) < 0)
         return ERR_NO_BUFFER_SPACE;
     if (sock_charge_buffers(sock) < 0) {

@@ -88,10 +88,8 @@ static struct op *make_op(struct session *s, const struct verb_entry *entry,
         sock->op_count++;
     if (r->verb == VERB_SEND || r->verb == VERB_CONNECT) {
         op->send.received = call->payload_len;
-        if (op->sock) {
-            sock->queued += call->payload_len;
-            s->queued += call->payload_len;
-        }
+        if (op->sock)
+            sock_charge(sock, call->payload_len);
     }
     s->worker->stats.requests++;
     return op;
@@ -108,9 +106,7 @@ static int check_limits(const struct op *op)
         return ERR_NO_BUFFER_SPACE;
     if (op->verb != VERB_SEND && op->verb != VERB_CONNECT)
         return 0;
-    if (sock && sock->queued > s->limits.send_window)
-        return ERR_NO_BUFFER_SPACE;
-    return s->queued > s->limits.queued_max ? ERR_NO_BUFFER_SPACE : 0;
+    return sock && sock_is_over(sock) ? ERR_NO_BUFFER_SPACE : 0;
 }
 
 static int check(const struct op *op, const struct verb_entry *entry, const struct call *call)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/session/session.h"
+#include "daemon/session/session_quota.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "proto/frame.h"

@@ -31,8 +31,10 @@ int verb_open(struct op *op, const struct call *call)
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
     if (r->open.type != TYPE_UNSPECIFIED && r->open.type != TYPE_STREAM)
         return ERR_SOCKET_NOT_SUPPORTED;
-    if (sock_new(s, r->socket, r->open.family, &sock) < 0)
+    if (sock_new(s, r->socket, r->open.family, &sock) < 0) {
+        op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;
+    }
     slot->sock = sock;
     slot->dropping = 0;
     s->socket_count++;

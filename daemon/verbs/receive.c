@@ -164,7 +164,9 @@ static int read_reference(struct op *op)
 {
     struct iovec iov[CODEC_SEGMENTS_MAX];
     struct sock *sock = op->sock;
-    ssize_t n = read_into(op, iov, slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX));
+    uint64_t room;
+    int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX, &room);
+    ssize_t n = read_into(op, iov, count);
 
     if (n <= 0)
         return n == -EFAULT ? 1 : ended(op, n);
@@ -224,18 +226,16 @@ static int tell_shot(struct op *op, size_t len)
     return 0;
 }
 
-/* How many of the first slices are filled by one call. */
+/* How many of the first slices are filled by one call: whole ones, or a part of the first. */
 static int gather_shots(const struct op *op, unsigned int most, struct iovec *iov)
 {
-    int count = slices_gather(&op->slices, iov, (int)most);
-    size_t total = 0;
+    uint64_t room;
+    int count = slices_gather(&op->slices, iov, (int)most, &room), whole = 0;
 
-    for (int i = 0; i < count; i++) {
-        total += iov[i].iov_len;
-        if (total >= SHOT_OCTETS)
-            return i + 1;
-    }
-    return count;
+    for (const struct slice *slice = op->slices.first;
+         whole < count && slice->length == iov[whole].iov_len; slice = slice->next)
+        whole++;
+    return whole > 0 ? whole : 1;
 }
 
 static int shot_step(struct op *op)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daemon/session/complete.h"
+#include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
@@ -51,11 +52,17 @@ int verb_restrict(struct op *op, const struct call *call)
 {
     char error[POLICY_ERROR_MAX] = "";
     struct session *s = op->session;
+    uint64_t memory = MEMORY_RESTRICTION + MEMORY_RULE_FACTOR * (uint64_t)call->payload_len;
     int r;
 
+    if (quota_charge(s->quota, QUOTA_MEMORY, memory) < 0)
+        return tell_failure(op, -ENOBUFS, "too little memory left");
     r = policy_view_restrict(s->view, (const char *)call->payload, call->payload_len, error);
-    if (r < 0)
+    if (r < 0) {
+        quota_uncharge(s->quota, QUOTA_MEMORY, memory);
         return refuse(op, r, error);
+    }
+    s->restrictions += memory;
     judge_connects(s);
     complete(op, ERR_SUCCESS);
     return 0;

@@ -20,7 +20,7 @@
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
-#define SEND_IOV 16
+#define SEND_IOV 32
 /* Larger ones gain nothing by a copy. */
 #define SEND_COPIED 16384u
 
@@ -30,53 +30,54 @@ static const struct op_class send_class = {
 int send_step(struct op *op)
 {
     struct sock *sock = op->sock;
+    struct iovec iov[SEND_IOV];
+    uint64_t octets;
+    int count = sock_gather(op, iov, SEND_IOV, &octets);
+    ssize_t n = count > 0 ? netsock_send(&sock->ns, iov, count) : 0;
 
-    while (op->send.first) {
-        struct iovec iov[SEND_IOV];
-        ssize_t n = netsock_send(&sock->ns, iov, sock_gather(op, iov, SEND_IOV));
-
-        if (n == -EAGAIN) {
-            sock->wants_write = true;
-            return 0;
-        }
-        if (n < 0) {
-            op->has_begun = true;
-            complete(op, sock_send_error(sock, n));
-            return 1;
-        }
+    if (n < 0 && n != -EAGAIN) {
+        op->has_begun = true;
+        complete(op, sock_send_error(sock, n));
+        return 1;
+    }
+    if (n > 0) {
         sock_drop_taken(op, (size_t)n);
         sock_took(op, (uint64_t)n);
     }
-    if (op->bytes < op->send.total)
+    if (n < 0 || (uint64_t)n < octets) {
+        sock->wants_write = true;
+        return 0;
+    }
+    if (op->bytes == op->send.total)
+        complete(op, ERR_SUCCESS);
+    else if (!op->send.first)
         return 0; /* the client has more to say */
-    complete(op, ERR_SUCCESS);
     return 1;
 }
 
 static int reference_step(struct op *op)
 {
     struct sock *sock = op->sock;
+    struct iovec iov[CODEC_SEGMENTS_MAX];
+    uint64_t octets;
+    int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX, &octets);
+    ssize_t n = octets > 0 ? netsock_send(&sock->ns, iov, count) : 0;
 
-    while (op->bytes < op->send.total) {
-        struct iovec iov[CODEC_SEGMENTS_MAX];
-        int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX);
-        ssize_t n = netsock_send(&sock->ns, iov, count);
-
-        if (n < 0 && n != -EAGAIN) {
-            op->has_begun = true;
-            complete(op, sock_send_error(sock, n));
-            return 1;
-        }
-        if (n > 0) {
-            slices_advance(sock->worker, &op->slices, (uint64_t)n);
-            sock_took(op, (uint64_t)n);
-        }
-        if (op->bytes < op->send.total) {
-            sock->wants_write = true;
-            return 0;
-        }
+    if (n < 0 && n != -EAGAIN) {
+        op->has_begun = true;
+        complete(op, sock_send_error(sock, n));
+        return 1;
     }
-    complete(op, ERR_SUCCESS);
+    if (n > 0) {
+        slices_advance(sock->worker, &op->slices, (uint64_t)n);
+        sock_took(op, (uint64_t)n);
+    }
+    if (n < 0 || (uint64_t)n < octets) {
+        sock->wants_write = true;
+        return 0;
+    }
+    if (op->bytes == op->send.total)
+        complete(op, ERR_SUCCESS);
     return 1;
 }
 
@@ -161,7 +162,7 @@ static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
             sock->wants_write = true;
         sock_took(op, (uint64_t)n);
     }
-    if (op_append_chunk(sock->worker, op, data, len, (uint32_t)n) < 0)
+    if (op_append(sock->worker, op, data + n, len - (uint32_t)n) < 0)
         return ERR_NO_BUFFER_SPACE;
     return 0;
 }
@@ -213,7 +214,7 @@ int verb_send(struct op *op, const struct call *call)
     op->class = &send_class;
     op->send.total = r->send.more ? r->send.total_len : call->payload_len;
     if (is_small(call) && may_gather(sock) && waits_for_more(op, call)) {
-        if (op_append_chunk(sock->worker, op, call->payload, call->payload_len, 0) < 0)
+        if (op_append(sock->worker, op, call->payload, call->payload_len) < 0)
             return ERR_NO_BUFFER_SPACE;
         wait_for_more(op, call->payload_len, r->timeout_ms);
         return 0;
@@ -273,14 +274,7 @@ static int check_piece(struct session *s, const struct op *op, const struct call
 static void charge_piece(struct op *op, uint32_t len)
 {
     op->send.received += len;
-    op->sock->queued += len;
-    op->session->queued += len;
-}
-
-static bool is_over_limit(const struct op *op)
-{
-    return op->sock->queued > op->session->limits.send_window ||
-           op->session->queued > op->session->limits.queued_max;
+    sock_charge(op->sock, len);
 }
 
 /* The next piece of an op that is in its queue. */
@@ -291,8 +285,8 @@ static void continue_chain(struct op *op, const struct call *call)
     int err;
 
     charge_piece(op, call->payload_len);
-    err = is_over_limit(op) ? ERR_NO_BUFFER_SPACE
-                            : take_octets(op, call->payload, call->payload_len);
+    err = sock_is_over(sock) ? ERR_NO_BUFFER_SPACE
+                             : take_octets(op, call->payload, call->payload_len);
     if (!r->send.more)
         sock->chain = NULL;
     if (r->send.abandon) {

@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "daemon/core/quota.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
@@ -162,13 +163,17 @@ int slices_append(struct worker *w, struct slices *slices, struct shared *shared
 {
     struct slice *slice = w->spare_slices;
 
+    if (quota_charge(shared->quota, QUOTA_MEMORY, MEMORY_SLICE) < 0)
+        return -EDQUOT;
     if (slice) {
         w->spare_slices = slice->next;
         w->spare_slice_count--;
     } else {
         slice = mem_alloc(sizeof(*slice));
-        if (!slice)
+        if (!slice) {
+            quota_uncharge(shared->quota, QUOTA_MEMORY, MEMORY_SLICE);
             return -ENOMEM;
+        }
     }
     *slice = (struct slice){NULL, shared, offset, length};
     shared_use(shared);
@@ -202,6 +207,7 @@ void slices_drop_first(struct worker *w, struct slices *slices)
     if (!slices->first)
         slices->last = NULL;
     slices->count--;
+    quota_uncharge(slice->shared->quota, QUOTA_MEMORY, MEMORY_SLICE);
     shared_unuse(slice->shared);
     if (w->spare_slice_count >= LIMIT_SLICES_SPARE) {
         mem_free(slice);
@@ -240,12 +246,19 @@ uint64_t slices_total(const struct slices *slices)
     return total;
 }
 
-int slices_gather(const struct slices *slices, struct iovec *iov, int cap)
+int slices_gather(const struct slices *slices, struct iovec *iov, int cap, uint64_t *ret_bytes)
 {
     int count = 0;
 
-    for (const struct slice *slice = slices->first; slice && count < cap; slice = slice->next)
-        iov[count++] = (struct iovec){slice->shared->at + slice->offset, (size_t)slice->length};
+    *ret_bytes = 0;
+    for (const struct slice *slice = slices->first; slice && count < cap && *ret_bytes < STEP_BYTES;
+         slice = slice->next) {
+        uint64_t rest = STEP_BYTES - *ret_bytes;
+        size_t length = (size_t)(slice->length < rest ? slice->length : rest);
+
+        iov[count++] = (struct iovec){slice->shared->at + slice->offset, length};
+        *ret_bytes += length;
+    }
     return count;
 }
 

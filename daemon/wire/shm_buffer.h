@@ -22,6 +22,7 @@
 
 struct shared {
     struct worker *worker;
+    struct quota *quota;  /* its slices are charged to it; NULL: nobody */
     struct parcel parcel; /* its descriptor, on the way to the client: a use */
     struct task empty;
     uint8_t *at;
@@ -55,7 +56,7 @@ struct slices {
     uint32_t count;
 };
 
-/* -ENOMEM: nothing is added. The segment lies within shared. */
+/* -ENOMEM, -EDQUOT: nothing is added. The segment lies within shared. */
 int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
                   uint64_t length);
 /* All of `more` goes to the end; `more` is empty then. */
@@ -65,8 +66,8 @@ void slices_drop(struct worker *w, struct slices *slices);
 /* So many octets at the front have been used. */
 void slices_advance(struct worker *w, struct slices *slices, uint64_t octets);
 uint64_t slices_total(const struct slices *slices);
-/* The first of them, at most cap, as the kernel wants them; returns how many. */
-int slices_gather(const struct slices *slices, struct iovec *iov, int cap);
+/* The first of them, at most cap and STEP_BYTES, as the kernel wants them; returns how many. */
+int slices_gather(const struct slices *slices, struct iovec *iov, int cap, uint64_t *ret_bytes);
 /* The worker's spare ones. */
 void slices_free_spares(struct worker *w);
 

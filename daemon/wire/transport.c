@@ -38,7 +38,7 @@ static void drop_output(struct transport *t)
     while ((parcel = list_first(&t->parcels, struct parcel, node)))
         drop_parcel(parcel);
     if (t->out != t->out_small)
-        worker_block_put(t->worker, t->out);
+        worker_block_put(t->worker, t->quota, t->out);
     use_small_output(t);
 }
 
@@ -191,7 +191,8 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     t->ops->readable(t);
 }
 
-int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops)
+int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
+                   const struct transport_ops *ops)
 {
     int size = IO_SOCKET_BUFFER;
 
@@ -200,6 +201,7 @@ int transport_init(struct transport *t, struct worker *w, int fd, const struct t
     if (!t->out_small)
         return -ENOMEM;
     t->worker = w;
+    t->quota = quota;
     t->ops = ops;
     t->fd = fd;
     list_init(&t->parcels);
@@ -217,7 +219,7 @@ int transport_init(struct transport *t, struct worker *w, int fd, const struct t
 static void drop_input(struct transport *t)
 {
     if (t->in_cap == IO_BLOCK)
-        worker_block_put(t->worker, t->in);
+        worker_block_put(t->worker, t->quota, t->in);
     else
         worker_small_block_put(t->worker, t->in);
     t->in = NULL;
@@ -256,6 +258,22 @@ void transport_pause(struct transport *t)
     ev_io_stop(t->worker->loop, &t->read_io);
 }
 
+/* Without memory for a block small frames go on. */
+static int prepare_small_input(struct transport *t)
+{
+    size_t len = t->in_end - t->in_start;
+
+    if (!t->in) {
+        t->in = worker_small_block_get(t->worker);
+        t->in_cap = t->in ? IO_SMALL : 0;
+    } else if (t->in_start > 0) {
+        memmove(t->in, t->in + t->in_start, len);
+    }
+    t->in_start = 0;
+    t->in_end = len;
+    return t->in_end < t->in_cap ? 0 : -ENOMEM;
+}
+
 /* Makes sure of a block with room behind the input. 0, -ENOBUFS, -ENOMEM. */
 static int prepare_input(struct transport *t)
 {
@@ -275,9 +293,9 @@ static int prepare_input(struct transport *t)
         }
         return t->in_end < t->in_cap ? 0 : -ENOBUFS;
     }
-    block = worker_block_get(t->worker);
+    block = worker_block_get(t->worker, t->quota);
     if (!block)
-        return -ENOMEM;
+        return prepare_small_input(t);
     if (len > 0)
         memcpy(block, t->in + t->in_start, len);
     worker_small_block_put(t->worker, t->in);
@@ -356,7 +374,7 @@ static bool enlarge_output(struct transport *t)
 
     if (t->out != t->out_small)
         return false;
-    block = worker_block_get(t->worker);
+    block = worker_block_get(t->worker, t->quota);
     if (!block)
         return false;
     memcpy(block, t->out + t->out_start, len);

@@ -15,6 +15,7 @@
 #include "daemon/core/backoff.h"
 #include "daemon/core/loop.h"
 
+struct quota;
 struct transport;
 
 struct transport_ops {
@@ -37,6 +38,7 @@ struct parcel {
 
 struct transport {
     struct worker *worker;
+    struct quota *quota; /* its blocks are charged to it; NULL: nobody */
     const struct transport_ops *ops;
     int fd;
     struct ev_io read_io;
@@ -60,7 +62,8 @@ struct transport {
 };
 
 /* Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume(). */
-int transport_init(struct transport *t, struct worker *w, int fd, const struct transport_ops *ops);
+int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
+                   const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
 /* The same, but the descriptor, with nothing to be read or written any more, is the caller's. */
 int transport_detach(struct transport *t);

@@ -4,6 +4,7 @@
 # the built daemon.
 
 py_tests += \
+	tests/protocol/test_charged.py \
 	tests/protocol/test_descriptors.py \
 	tests/protocol/test_document.py \
 	tests/protocol/test_ending.py \

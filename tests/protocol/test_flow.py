@@ -297,6 +297,29 @@ class Windows(FlowTest):
         refused = [wire.completion(op).error for op in range(65, 75)]
         self.assertEqual(refused, [pb.ERROR_NO_BUFFER_SPACE] * 10)
 
+    def test_s51_peers_that_use_up_the_sessions_queue_do_not_hold_up_another(self):
+        """What always may be queued for a socket is beside what the session may queue."""
+        wire = self.wire()
+        moving = self.pair(wire, 1)
+        for number in range(2, 19):
+            self.pair(wire, number)
+        full, number, op = False, 2, 100000
+        while not full:  # until the session's queue is used up, not just one socket's window
+            op += 1
+            wire.send(wire.make_send(op, number, bytes(128 * 1024)))
+            wire.settle()
+            failed = [r for r, _ in wire.kept if r.error]
+            if failed:
+                wire.kept.clear()
+                number += 1
+                full = number == 19
+        queued = wire.inspect(stats=pb.Stats())[0]["queued"]
+        self.assertGreater(queued, wire.welcome.queued_max - (1 << 20))
+        for turn in range(50):
+            wire.send(wire.make_send(turn + 1, 1, bytes(64 * 1024)))
+            self.assertEqual(wire.completion(turn + 1).error, pb.ERROR_SUCCESS)
+            self.read_all(moving, 64 * 1024)
+
     def test_s53_control_verbs_at_every_limit(self):
         wire = self.wire(hello=False)
         wire.hello(ops=64)

@@ -29,7 +29,7 @@ class BesideAHostileOne(unittest.TestCase):
         self.addCleanup(nameserver.close)
         nameserver.bind(("127.0.0.1", 0))
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("[Resolver]\nServers=127.0.0.1:%d\n[Limits]\nClients=%d\nTotalQueued=256M\n" %
+            config.write("[Resolver]\nServers=127.0.0.1:%d\n[Limits]\nClients=%d\nTotalMemory=256M\n" %
                          (nameserver.getsockname()[1], CLIENTS))
             config.flush()
             os.chmod(config.name, 0o644)

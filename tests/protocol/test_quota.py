@@ -258,8 +258,8 @@ class Lingers(QuotaTest):
         self.daemon.wait(lambda: self.quota()["clients"][0] == 0)
         now = self.quota()
         self.assertEqual((now["sockets"][0], now["lingering"][0]), (0, 1))
-        self.assertGreater(now["queued"][0], 0)  # the daemon has these octets still
-        self.assertLess(now["queued"][0], 256 * 1024)
+        self.assertGreater(now["memory"][0], 64 * 1024)  # the socket, and what it has not sent
+        self.assertLess(now["memory"][0], 512 * 1024)
         left = 256 * 1024
         while left:
             left -= len(peers[0].recv(left))
@@ -493,7 +493,7 @@ class Killed(QuotaTest):
         held = self.quota("session", number)
         self.assertGreaterEqual(held["kernel_buffers"][0], 10 * 8192)
         self.assertEqual((held["shared_memory"][0], held["buffers"][0]), (1 << 20, 1))
-        for name in ("clients", "sockets", "ops", "queued"):
+        for name in ("clients", "sockets", "ops", "memory"):
             self.assertGreater(held[name][0], 0, name)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -503,7 +503,7 @@ class Killed(QuotaTest):
 
 
 class Promises(QuotaTest):
-    config = "[Limits]\nTotalSockets=4096\nTotalOps=100000\nTotalQueued=256M\n"
+    config = "[Limits]\nTotalSockets=4096\nTotalOps=100000\nTotalMemory=256M\n"
 
     def test_s49_what_is_asked_for_is_granted_up_to_the_share(self):
         wire = self.client(sockets=65536)
@@ -531,7 +531,7 @@ class Promises(QuotaTest):
             except Ended as end:
                 self.assertEqual(end.reply.error, pb.ERROR_NO_BUFFER_SPACE)
                 self.assertRegex(end.text.decode(),
-                                 "the (session|unit|user) has too little to queue left")
+                                 "the (session|unit|user) has too little memory left")
                 break
             granted.append(wire.welcome.queued_max)
             self.assertGreaterEqual(granted[-1], 1 << 20)

@@ -150,7 +150,7 @@ START_TEST(test_config_whole_file)
                                "HelloTimeout=11\n"
                                "TotalSockets=4000000000\n"
                                "TotalOps=12345\n"
-                               "TotalQueued=5G\n"
+                               "TotalMemory=5G\n"
                                "TotalKernelBuffers=6G\n"
                                "TotalBuffers=1000000\n"
                                "\n"
@@ -176,7 +176,7 @@ START_TEST(test_config_whole_file)
     ck_assert_uint_eq(config.server.hello_seconds, 11);
     ck_assert_uint_eq(config.server.total_sockets, 4000000000);
     ck_assert_uint_eq(config.server.total_ops, 12345);
-    ck_assert_uint_eq(config.server.total_queued, UINT64_C(5) << 30);
+    ck_assert_uint_eq(config.server.total_memory, UINT64_C(5) << 30);
     ck_assert_uint_eq(config.server.total_kernel, UINT64_C(6) << 30);
     ck_assert_uint_eq(config.server.total_buffers, 1000000);
     ck_assert_str_eq(config.server.servers, "127.0.0.1:5353,[::1]:53");

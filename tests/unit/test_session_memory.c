@@ -210,20 +210,53 @@ END_TEST
 START_TEST(test_chunks_are_used_again)
 {
     struct worker *w = &core->worker;
-    struct op *op = op_new(w);
-    static uint8_t data[100000];
+    struct op *one = op_new(w), *other = op_new(w);
+    static uint8_t data[30000];
     const struct chunk *small, *large;
 
-    ck_assert_int_eq(op_append_chunk(w, op, data, 1000, 0), 0);
-    small = op->send.first;
-    ck_assert_int_eq(op_append_chunk(w, op, data, 100000, 0), 0);
-    large = op->send.last;
-    op_drop_chunks(w, op);
-    ck_assert_int_eq(op_append_chunk(w, op, data, 513, 0), 0);
-    ck_assert_ptr_eq(op->send.last, small);
-    ck_assert_int_eq(op_append_chunk(w, op, data, 99999, 0), 0);
-    ck_assert_ptr_eq(op->send.last, large);
+    ck_assert_int_eq(op_append(w, one, data, 1000), 0);
+    small = one->send.first;
+    ck_assert_int_eq(op_append(w, other, data, sizeof(data)), 0);
+    large = other->send.first;
+    op_drop_chunks(w, one);
+    op_drop_chunks(w, other);
+    ck_assert_int_eq(op_append(w, one, data, 513), 0);
+    ck_assert_ptr_eq(one->send.first, small);
+    ck_assert_int_eq(op_append(w, other, data, sizeof(data) - 1), 0);
+    ck_assert_ptr_eq(other->send.first, large);
     ck_assert_uint_eq(w->spare_chunk_octets, 0);
+    op_drop_chunks(w, one);
+    op_drop_chunks(w, other);
+    op_free(w, one);
+    op_free(w, other);
+}
+END_TEST
+
+/* However small the pieces are in which a send comes: what is held is less than twice what has come. */
+START_LOOP_TEST(test_pieces_are_put_together, 0, 4)
+{
+    static const uint32_t lengths[] = {1, 63, 1000, 40000};
+    struct worker *w = &core->worker;
+    struct op *op = op_new(w);
+    static uint8_t data[300000], got[300000];
+    uint32_t total = sizeof(data), held = 0, chunks = 0, at = 0;
+
+    for (uint32_t i = 0; i < total; i++)
+        data[i] = (uint8_t)(i * 7 >> 3);
+    for (uint32_t done = 0, n; done < total; done += n) {
+        n = lengths[_i] < total - done ? lengths[_i] : total - done;
+        ck_assert_int_eq(op_append(w, op, data + done, n), 0);
+    }
+    for (const struct chunk *c = op->send.first; c; c = c->next) {
+        held += c->capacity;
+        chunks++;
+        memcpy(got + at, c->data + c->start, c->end - c->start);
+        at += c->end - c->start;
+    }
+    ck_assert_uint_eq(at, total);
+    ck_assert_mem_eq(got, data, total);
+    ck_assert_uint_lt(held, 2 * total);
+    ck_assert_uint_lt(chunks, 32);
     op_drop_chunks(w, op);
     op_free(w, op);
 }
