@@ -61,7 +61,7 @@ static int apply_group(struct listener_spec *spec, struct conf_reader *reader, c
 {
     int r = accounts_find_group(value, &spec->group);
 
-    if (r == -ENOENT)
+    if (r == -ENOENT || r == -EINVAL)
         return asock_conf_refuse(reader, "Group=%s is neither a number nor in /etc/group", value);
     if (r < 0)
         return asock_conf_refuse(reader, "Group=%s: /etc/group: %s", value, strerror(-r));

@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "daemon/identity/identity_proc.h"
 
 #ifndef SO_PEERPIDFD
@@ -44,14 +46,40 @@ static int read_credentials(int fd, struct peer *peer)
     return 0;
 }
 
+static int compare_ids(const void *a, const void *b)
+{
+    gid_t x = *(const gid_t *)a, y = *(const gid_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void forget_groups(struct peer *peer)
+{
+    peer->gids = mem_free(peer->gids);
+    peer->gid_count = 0;
+    peer->gids_known = false;
+}
+
+/* The kernel says how much room they take, and they are those of one moment: asked twice they are the same. */
 static void read_groups(int fd, struct peer *peer)
 {
-    socklen_t len = sizeof(peer->gids);
+    socklen_t len = 0;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, peer->gids, &len) < 0)
+    forget_groups(peer);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0) {
+        peer->gids_known = true;
         return;
+    }
+    if (errno != ERANGE || len > PEER_GIDS_MAX * sizeof(gid_t))
+        return;
+    peer->gids = mem_alloc(len);
+    if (!peer->gids || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, peer->gids, &len) < 0) {
+        forget_groups(peer);
+        return;
+    }
     peer->gid_count = (uint32_t)(len / sizeof(gid_t));
     peer->gids_known = true;
+    qsort(peer->gids, peer->gid_count, sizeof(gid_t), compare_ids);
 }
 
 /* Under PrivateUsers=, or in a container, 65534 may be anybody; then it is not "nobody". */
@@ -67,8 +95,7 @@ static void drop_foreign_ids(struct peer *peer)
         return;
     if (peer->gid == OVERFLOW_ID)
         peer->gid = PEER_ID_UNKNOWN;
-    peer->gids_known = false;
-    peer->gid_count = 0;
+    forget_groups(peer);
 }
 
 static void open_pidfd(int fd, struct peer *peer, uint64_t accepted)
@@ -89,7 +116,7 @@ static void open_pidfd(int fd, struct peer *peer, uint64_t accepted)
     peer->pidfd = pidfd;
     peer->pidfd_source = PEER_PIDFD_OPENED;
     if (!peer_proc_fits(peer, accepted))
-        peer_deinit(peer);
+        peer_forget_process(peer);
 }
 
 int peer_read(int fd, struct peer *ret)
@@ -109,12 +136,35 @@ int peer_read(int fd, struct peer *ret)
     return 0;
 }
 
-void peer_deinit(struct peer *peer)
+void peer_forget_process(struct peer *peer)
 {
     if (peer->pidfd >= 0)
         close(peer->pidfd);
     peer->pidfd = -1;
     peer->pidfd_source = PEER_PIDFD_NONE;
+}
+
+void peer_deinit(struct peer *peer)
+{
+    peer_forget_process(peer);
+    peer->gids = mem_free(peer->gids);
+}
+
+void peer_drop_groups(struct peer *peer)
+{
+    if (peer->gid_count > PEER_GIDS_KEPT)
+        peer->gids = mem_free(peer->gids);
+}
+
+/* Without the memory, or the socket, they are as before: known, and not here. */
+void peer_read_groups(struct peer *peer, int fd)
+{
+    struct peer fresh = {.uid = peer->uid, .gid = peer->gid};
+
+    if (!peer->gids_known || peer_has_groups(peer) || fd < 0)
+        return;
+    read_groups(fd, &fresh);
+    peer->gids = fresh.gids;
 }
 
 bool peer_is_alive(const struct peer *peer)

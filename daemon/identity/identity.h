@@ -21,7 +21,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PEER_GIDS_MAX 128   /* supplementary groups kept; a peer with more has unknown groups */
+#define PEER_GIDS_MAX 65536 /* NGROUPS_MAX: no process has more supplementary groups */
+#define PEER_GIDS_KEPT                                                                             \
+    128 /* more of them are not kept, but read from the socket when they are needed */
 #define PEER_UNIT_MAX 256   /* systemd's own limit of a unit's name, with the NUL */
 #define PEER_CGROUP_MAX 512 /* octets with the NUL; a longer path is unknown */
 #define PEER_COMM_MAX 16    /* TASK_COMM_LEN */
@@ -50,8 +52,8 @@ struct peer {
     pid_t pid; /* 0: not visible in this pid namespace; of a peer that has gone, its number then */
     bool gids_known;
     uint32_t gid_count;
-    gid_t gids[PEER_GIDS_MAX];
-    int pidfd; /* -1: none */
+    gid_t *gids; /* in ascending order; NULL: none, or not kept */
+    int pidfd;   /* -1: none */
     enum peer_pidfd_source pidfd_source;
     bool units_known;              /* false: unit and user_unit are empty */
     char unit[PEER_UNIT_MAX];      /* of the system's manager; "": unknown or none */
@@ -72,8 +74,19 @@ static inline uid_t peer_user(const struct peer *peer)
     return peer->ownership == PEER_OWN_ID ? peer->uid : peer->owner;
 }
 
-/* Closes the pidfd; may be called twice. */
+/* A process that may have ended, and whose pid may be another's: closes the pidfd. */
+void peer_forget_process(struct peer *peer);
+/* Frees the groups as well; may be called twice. */
 void peer_deinit(struct peer *peer);
+
+/* Many groups are not kept with a session; they are read again from its socket, while there is one (fd >= 0). */
+void peer_drop_groups(struct peer *peer);
+void peer_read_groups(struct peer *peer, int fd);
+/* Are they known, and here? */
+static inline bool peer_has_groups(const struct peer *peer)
+{
+    return peer->gids_known && (peer->gids || peer->gid_count == 0);
+}
 
 /* False also when the process is unknown. True: pid is still its number. */
 bool peer_is_alive(const struct peer *peer);

@@ -24,7 +24,7 @@ static int parse_number(const char *name, uint32_t *ret)
     if (r == -EINVAL)
         return 0;
     if (r < 0 || (name[0] == '0' && name[1]))
-        return -ENOENT;
+        return -EINVAL;
     *ret = (uint32_t)number;
     return 1;
 }

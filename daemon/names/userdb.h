@@ -9,7 +9,7 @@
  */
 #include <sys/types.h>
 
-/* 0; -ENOENT: no such name; -errno: the file cannot be read. A number need not be in it. */
+/* 0; -ENOENT: no such name; -EINVAL: a number that no account has; -errno: the file cannot be read. A number need not be in it. */
 int accounts_find_user(const char *text, uid_t *ret);
 int accounts_find_group(const char *text, gid_t *ret);
 

@@ -204,8 +204,14 @@ static void check_file(const struct checking *c)
     }
 }
 
+static void print_problem(void *data, const char *text)
+{
+    fprintf(data, "%s\n", text);
+}
+
 static void check_all(const struct policy *policy, FILE *out)
 {
+    policy_each_problem(policy, print_problem, out);
     for (size_t i = 0; i < policy->file_count; i++)
         check_file(&(struct checking){policy->files[i], policy, out});
 }

@@ -49,13 +49,16 @@ struct policy {
     struct policy_file *files[POLICY_FILES_MAX];
     size_t file_count;
     size_t rule_count;
+    bool looks_at_groups; /* some file does */
+    char
+        *invalid; /* of one that stands for files that could not be taken: why; NULL: of no other */
 };
 
 struct policy_view {
     struct policy *policy;
     uint64_t matched[POLICY_FILES_MAX / 64]; /* a bit per file */
     const struct policy_file *unknown;       /* matches on what is not known; NULL: none does */
-    unsigned int unknown_line;
+    struct match_doubt doubt;                /* of that file */
     struct policy_settings settings;
     struct policy_file *restrictions[POLICY_RESTRICTIONS_MAX];
     unsigned int restriction_count;

@@ -225,9 +225,10 @@ static struct policy_answer judge_list(struct judging *j)
 
 static struct policy_answer judge_files(const struct policy_view *view, struct judging *j)
 {
+    if (view->policy->invalid)
+        return deny(NULL, 0, "the daemon's policy files are invalid: everything is denied");
     if (view->unknown)
-        return deny(view->unknown, view->unknown_line,
-                    "policy looks at something that is not known of this client");
+        return deny(view->unknown, view->doubt.line, view->doubt.why);
     j->files = (const struct policy_file *const *)view->policy->files;
     j->file_count = view->policy->file_count;
     j->matched = view->matched;

@@ -37,6 +37,7 @@ struct policy *policy_unref(struct policy *policy)
         return NULL;
     for (size_t i = 0; i < policy->file_count; i++)
         policy_file_free(policy->files[i]);
+    mem_free(policy->invalid);
     return mem_free(policy);
 }
 
@@ -45,15 +46,33 @@ size_t policy_file_count(const struct policy *policy)
     return policy->file_count;
 }
 
+size_t policy_rule_count(const struct policy *policy)
+{
+    return policy->rule_count;
+}
+
+bool policy_is_invalid(const struct policy *policy)
+{
+    return policy->invalid != NULL;
+}
+
+bool policy_looks_at_groups(const struct policy *policy)
+{
+    return policy->looks_at_groups;
+}
+
 /* What reader was opened for becomes the policy's last file. */
 static int add_file(struct policy *policy, struct conf_reader *reader)
 {
     int r = policy_file_parse(reader, POLICY_FILE, POLICY_RULES_MAX - policy->rule_count,
                               &policy->files[policy->file_count]);
 
-    if (r == 0)
-        policy->rule_count += policy->files[policy->file_count++]->rule_count;
-    return r;
+    if (r < 0)
+        return r;
+    policy->looks_at_groups |= policy_match_looks_at_groups(
+        &policy->files[policy->file_count]->match);
+    policy->rule_count += policy->files[policy->file_count++]->rule_count;
+    return 0;
 }
 
 static struct policy *new_empty(void)
@@ -88,6 +107,75 @@ struct policy *policy_new(enum policy_base base)
     else if (base == POLICY_PUBLIC)
         r = add_text(policy, "--allow-public", public);
     return r < 0 ? policy_unref(policy) : policy;
+}
+
+struct policy *policy_new_invalid(const char *error)
+{
+    struct policy *policy = new_empty();
+    size_t len = strlen(error) + 1;
+
+    if (!policy)
+        return NULL;
+    policy->invalid = mem_alloc(len);
+    if (!policy->invalid)
+        return policy_unref(policy);
+    memcpy(policy->invalid, error, len);
+    return policy;
+}
+
+/* ---- what is wrong with it ---- */
+
+struct telling {
+    const struct policy_file *file;
+    void (*callback)(void *data, const char *text);
+    void *data;
+};
+
+static void tell_unknown(void *data, const char *key, const struct match_value *value)
+{
+    const struct telling *t = data;
+    char text[POLICY_PROBLEM_MAX];
+
+    snprintf(text, sizeof(text), "%s:%u: %s=%s: no such %s: %s", t->file->path, value->line, key,
+             value->text, *key == 'U' ? "user" : "group",
+             policy_file_is_strict(t->file)
+                 ? "clients that the file may be about are denied everything"
+                 : "it matches nobody");
+    t->callback(t->data, text);
+}
+
+void policy_each_problem(const struct policy *policy,
+                         void (*callback)(void *data, const char *text), void *data)
+{
+    if (policy->invalid)
+        callback(data, policy->invalid);
+    for (size_t i = 0; i < policy->file_count; i++) {
+        struct telling t = {policy->files[i], callback, data};
+
+        policy_match_each_unknown(&t.file->match, tell_unknown, &t);
+    }
+}
+
+struct first_problem {
+    char *text;
+    size_t count;
+};
+
+static void keep_first(void *data, const char *text)
+{
+    struct first_problem *first = data;
+
+    if (first->count++ == 0)
+        snprintf(first->text, POLICY_PROBLEM_MAX, "%s", text);
+}
+
+size_t policy_problems(const struct policy *policy, char ret_first[static POLICY_PROBLEM_MAX])
+{
+    struct first_problem first = {ret_first, 0};
+
+    ret_first[0] = '\0';
+    policy_each_problem(policy, keep_first, &first);
+    return first.count;
 }
 
 /* ---- files ---- */

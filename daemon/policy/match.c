@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -99,15 +100,25 @@ static int check_listener(struct conf_reader *reader, const char *text)
     return asock_conf_refuse(reader, "\"%s\" cannot be a listener's name", text);
 }
 
-static int check_account(struct conf_reader *reader, enum match_key key, const char *text,
-                         uint32_t *ret)
+/* An account that was deleted, or is not there yet, must not take all other files with it. */
+static int check_account(struct conf_reader *reader, enum match_key key, struct match_value *value)
 {
-    int r = key == MATCH_USER ? accounts_find_user(text, ret) : accounts_find_group(text, ret);
+    const char *text = value->text;
+    int r;
 
+    if (strpbrk(text, ":/,\"") || *text == '-')
+        return asock_conf_refuse(reader, "%s=%s: neither a name nor a number", names[key], text);
+    r = key == MATCH_USER ? accounts_find_user(text, &value->id)
+                          : accounts_find_group(text, &value->id);
+    if (r == -ENOENT) {
+        value->is_unknown = true;
+        value->id = PEER_ID_UNKNOWN;
+        return 0;
+    }
     if (r == 0 || r == -ENOMEM)
         return r;
     return asock_conf_refuse(reader, "%s=%s: %s", names[key], text,
-                             r == -ENOENT ? "unknown" : strerror(-r));
+                             r == -EINVAL ? "not a number from 0 to 4294967294" : strerror(-r));
 }
 
 static int check_value(struct conf_reader *reader, enum match_key key, struct match_value *value)
@@ -115,7 +126,7 @@ static int check_value(struct conf_reader *reader, enum match_key key, struct ma
     switch (key) {
     case MATCH_USER:
     case MATCH_GROUP:
-        return check_account(reader, key, value->text, &value->id);
+        return check_account(reader, key, value);
     case MATCH_UNIT:
     case MATCH_USER_UNIT:
         return check_unit(reader, value->text);
@@ -132,10 +143,11 @@ static int check_value(struct conf_reader *reader, enum match_key key, struct ma
 static bool is_there(const struct match_values *values, enum match_key key,
                      const struct match_value *value)
 {
+    bool is_id = (key == MATCH_USER || key == MATCH_GROUP) && !value->is_unknown;
+
     for (size_t i = 0; i < values->count; i++) {
-        bool is_same = key == MATCH_USER || key == MATCH_GROUP
-                           ? values->values[i].id == value->id
-                           : strcmp(values->values[i].text, value->text) == 0;
+        bool is_same = is_id ? values->values[i].id == value->id
+                             : strcmp(values->values[i].text, value->text) == 0;
 
         if (is_same)
             return true;
@@ -156,7 +168,9 @@ static int append(struct match_values *values, const struct match_value *value)
     copy = mem_alloc(len);
     if (!copy)
         return -ENOMEM;
-    grown[values->count++] = (struct match_value){memcpy(copy, value->text, len), value->id};
+    grown[values->count] = *value;
+    grown[values->count++].text = memcpy(copy, value->text, len);
+    values->unknown += value->is_unknown;
     return 0;
 }
 
@@ -164,7 +178,7 @@ static int add_value(struct policy_match *match, struct conf_reader *reader, enu
                      char *text)
 {
     struct match_values *values = &match->keys[key];
-    struct match_value value = {.text = text};
+    struct match_value value = {.text = text, .line = reader->line};
     int r = check_value(reader, key, &value);
 
     if (r < 0)
@@ -220,7 +234,24 @@ void policy_match_deinit(struct policy_match *match)
 static bool has_id(const struct match_values *values, uint32_t id)
 {
     for (size_t i = 0; i < values->count; i++) {
-        if (values->values[i].id == id)
+        if (values->values[i].id == id && !values->values[i].is_unknown)
+            return true;
+    }
+    return false;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    gid_t x = *(const gid_t *)a, y = *(const gid_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static bool is_in_groups(const struct match_values *values, const struct peer *peer)
+{
+    for (size_t i = 0; peer->gids && i < values->count; i++) {
+        if (bsearch(&values->values[i].id, peer->gids, peer->gid_count, sizeof(*peer->gids),
+                    compare_ids))
             return true;
     }
     return false;
@@ -248,13 +279,9 @@ static enum match_result match_user(const struct match_values *values, const str
 
 static enum match_result match_group(const struct match_values *values, const struct peer *peer)
 {
-    if (has_id(values, peer->gid))
+    if (has_id(values, peer->gid) || (peer->gids_known && is_in_groups(values, peer)))
         return MATCH_YES;
-    for (uint32_t i = 0; peer->gids_known && i < peer->gid_count; i++) {
-        if (has_id(values, peer->gids[i]))
-            return MATCH_YES;
-    }
-    return peer->gids_known && peer->gid != PEER_ID_UNKNOWN ? MATCH_NO : MATCH_UNKNOWN;
+    return peer_has_groups(peer) && peer->gid != PEER_ID_UNKNOWN ? MATCH_NO : MATCH_UNKNOWN;
 }
 
 static enum match_result match_unit(const struct match_values *values, const struct peer *peer)
@@ -375,18 +402,47 @@ static enum match_result match_key(const struct policy_match *match, enum match_
     return MATCH_UNKNOWN;
 }
 
+/* What a client is told of a file that looks at what is not known of it. */
+static const char *const doubts[MATCH_KEY_COUNT] = {
+    [MATCH_USER] = "the policy depends on the user, which could not be determined for this client",
+    [MATCH_GROUP] =
+        "the policy depends on the groups, which could not be determined for this client",
+    [MATCH_UNIT] = "the policy depends on the unit, which could not be determined for this client",
+    [MATCH_USER_UNIT] =
+        "the policy depends on the unit, which could not be determined for this client",
+    [MATCH_CGROUP] =
+        "the policy depends on the control group, which could not be determined for this client",
+};
+
+static enum match_result match_values(const struct policy_match *match, enum match_key key,
+                                      const struct peer *peer, const char *listener,
+                                      const char **ret_why)
+{
+    enum match_result result = match_key(match, key, peer, listener);
+
+    *ret_why = doubts[key];
+    if (result != MATCH_NO || match->keys[key].unknown == 0)
+        return result;
+    *ret_why =
+        key == MATCH_USER
+            ? "the policy names a user that does not exist: it may be meant for this client"
+            : "the policy names a group that does not exist: it may be meant for this client";
+    return MATCH_UNKNOWN;
+}
+
 enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
-                               const char *listener, unsigned int *ret_line)
+                               const char *listener, struct match_doubt *ret_doubt)
 {
     enum match_result result = MATCH_YES;
+    const char *why;
 
     for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++) {
-        switch (match_key(match, key, peer, listener)) {
+        switch (match_values(match, key, peer, listener, &why)) {
         case MATCH_NO:
             return MATCH_NO;
         case MATCH_UNKNOWN:
             if (result == MATCH_YES)
-                *ret_line = match->keys[key].line;
+                *ret_doubt = (struct match_doubt){match->keys[key].line, why};
             result = MATCH_UNKNOWN;
             break;
         case MATCH_YES:
@@ -394,4 +450,24 @@ enum match_result policy_match(const struct policy_match *match, const struct pe
         }
     }
     return result;
+}
+
+void policy_match_each_unknown(const struct policy_match *match,
+                               void (*callback)(void *data, const char *key,
+                                                const struct match_value *value),
+                               void *data)
+{
+    for (size_t key = 0; key < MATCH_KEY_COUNT; key++) {
+        const struct match_values *values = &match->keys[key];
+
+        for (size_t i = 0; i < values->count; i++) {
+            if (values->values[i].is_unknown)
+                callback(data, names[key], &values->values[i]);
+        }
+    }
+}
+
+bool policy_match_looks_at_groups(const struct policy_match *match)
+{
+    return match->keys[MATCH_GROUP].count > 0;
 }

@@ -23,12 +23,15 @@ enum match_key {
 
 struct match_value {
     char *text;
-    uint32_t id; /* MATCH_USER, MATCH_GROUP */
+    uint32_t id;     /* MATCH_USER, MATCH_GROUP */
+    bool is_unknown; /* there is no such user or group: id is nobody's */
+    unsigned int line;
 };
 
 struct match_values {
     struct match_value *values;
     size_t count;      /* 0: the key is not there */
+    size_t unknown;    /* of them */
     unsigned int line; /* of the first */
 };
 
@@ -51,8 +54,24 @@ int policy_match_check(const struct policy_match *match, struct conf_reader *rea
 bool policy_match_is_unit(const char *text);
 void policy_match_deinit(struct policy_match *match);
 
-/* A section without keys is about everybody. ret_line: of the key whose fact is not known. */
+/* Why it is MATCH_UNKNOWN: the line of the key, and a text for the client. */
+struct match_doubt {
+    unsigned int line;
+    const char *why;
+};
+
+/* A section without keys is about everybody. */
 enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
-                               const char *listener, unsigned int *ret_line);
+                               const char *listener, struct match_doubt *ret_doubt);
+
+/*
+ * Calls back for each user and group that does not exist. Such a value matches nobody; and of whoever
+ * matches no other one it is not known whether he is meant.
+ */
+void policy_match_each_unknown(const struct policy_match *match,
+                               void (*callback)(void *data, const char *key,
+                                                const struct match_value *value),
+                               void *data);
+bool policy_match_looks_at_groups(const struct policy_match *match);
 
 #endif

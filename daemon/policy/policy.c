@@ -16,18 +16,18 @@ static void take_files(struct policy_view *view, const struct peer *peer, const 
 {
     for (size_t i = 0; i < view->policy->file_count; i++) {
         const struct policy_file *file = view->policy->files[i];
-        unsigned int line = 0;
+        struct match_doubt doubt = {0};
 
-        switch (policy_match(&file->match, peer, listener, &line)) {
+        switch (policy_match(&file->match, peer, listener, &doubt)) {
         case MATCH_YES:
             view->matched[i / 64] |= UINT64_C(1) << i % 64;
             policy_settings_merge(&view->settings, &file->settings);
             break;
         case MATCH_UNKNOWN:
-            if (view->unknown)
+            if (view->unknown || !policy_file_is_strict(file))
                 break;
             view->unknown = file;
-            view->unknown_line = line;
+            view->doubt = doubt;
             break;
         case MATCH_NO:
             break;

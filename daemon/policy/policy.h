@@ -46,7 +46,23 @@ struct policy_source {
  */
 int policy_load(const struct policy_source *source, char ret_error[static POLICY_ERROR_MAX],
                 struct policy **ret);
+/* What is in force when the files at the start are invalid: everything is denied, and the error is the reason. */
+struct policy *policy_new_invalid(const char *error);
+
 size_t policy_file_count(const struct policy *policy);
+size_t policy_rule_count(const struct policy *policy);
+bool policy_is_invalid(const struct policy *policy);
+bool policy_looks_at_groups(const struct policy *policy);
+
+/*
+ * What an administrator has to know of a policy in force: why it is invalid; users and groups that do not
+ * exist. One text each, "path:line: what is wrong".
+ */
+#define POLICY_PROBLEM_MAX (POLICY_ERROR_MAX + 128u)
+void policy_each_problem(const struct policy *policy,
+                         void (*callback)(void *data, const char *text), void *data);
+/* The first of them, and how many there are. */
+size_t policy_problems(const struct policy *policy, char ret_first[static POLICY_PROBLEM_MAX]);
 
 /* ---- what the first matching file that sets a key says: [Limits], [Audit], [Egress] ---- */
 

@@ -56,6 +56,7 @@ long admin_reload(struct session *s, bool close, uint8_t *out, size_t cap,
 
 struct question {
     struct peer peer;
+    gid_t gids[PEER_GIDS_KEPT];
     char listener[32];
     char host[HOST_TEXT_MAX + 2]; /* a name may have its trailing dot */
     char service[CODEC_SERVICE_MAX + 1];
@@ -108,6 +109,16 @@ static bool take_text(struct question *q, const struct field *field)
     return refuse(q, "\"%.40s\" is no text that is asked for", field->name);
 }
 
+/* In ascending order. */
+static void add_group(struct peer *peer, gid_t gid)
+{
+    uint32_t at = peer->gid_count++;
+
+    for (; at > 0 && peer->gids[at - 1] > gid; at--)
+        peer->gids[at] = peer->gids[at - 1];
+    peer->gids[at] = gid;
+}
+
 static bool take_number(struct question *q, const struct field *field)
 {
     struct peer *peer = &q->peer;
@@ -115,8 +126,8 @@ static bool take_number(struct question *q, const struct field *field)
 
     if (strcmp(field->name, "uid") == 0 && is_id)
         peer->uid = (uid_t)field->number;
-    else if (strcmp(field->name, "gid") == 0 && is_id && peer->gid_count < PEER_GIDS_MAX)
-        peer->gids[peer->gid_count++] = (gid_t)field->number;
+    else if (strcmp(field->name, "gid") == 0 && is_id && peer->gid_count < PEER_GIDS_KEPT)
+        add_group(peer, (gid_t)field->number);
     else
         return refuse(q, "%.40s=%lld is no number that is asked for", field->name,
                       (long long)field->number);
@@ -137,6 +148,7 @@ static void init_question(struct question *q, char *error)
     memset(q, 0, sizeof(*q));
     q->error = error;
     q->peer.uid = q->peer.gid = NOBODYS_ID;
+    q->peer.gids = q->gids;
     q->peer.gids_known = q->peer.units_known = true;
     q->peer.pidfd = -1;
     strcpy(q->peer.cgroup, NOBODYS_CGROUP);

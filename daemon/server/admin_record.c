@@ -15,6 +15,7 @@
 #include "daemon/identity/identity.h"
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
+#include "daemon/server/reload.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 
@@ -111,7 +112,9 @@ static void add_groups(struct record *record, const struct peer *peer)
     size_t n = 0;
 
     text[0] = '\0';
-    for (uint32_t i = 0; i < peer->gid_count; i++) {
+    if (!peer->gids && peer->gid_count > 0)
+        snprintf(text, sizeof(text), "%u groups", (unsigned int)peer->gid_count);
+    for (uint32_t i = 0; peer->gids && i < peer->gid_count; i++) {
         if (sizeof(text) - n < 16) {
             strcpy(text + n, ",...");
             break;
@@ -358,6 +361,22 @@ static void add_audit(struct record *record, struct audit *audit)
     record_number(record, "audit_refused", stats.refused);
 }
 
+/* What is wrong with it only where something is. */
+static void add_policy(struct record *record, const struct worker *w)
+{
+    char problem[POLICY_PROBLEM_MAX];
+    size_t count = policy_problems(w->policy, problem);
+
+    record_number(record, "policy_files", policy_file_count(w->policy));
+    record_number(record, "policy_rules", policy_rule_count(w->policy));
+    record_number(record, "policy_invalid", policy_is_invalid(w->policy));
+    record_number(record, "policy_problems", count);
+    if (count > 0)
+        record_format(record, "policy_problem", "%.512s", problem);
+    if (w->reload && w->reload->error[0])
+        record_format(record, "reload_error", "%.512s", w->reload->error);
+}
+
 void record_daemon_stats(struct record *record, const struct worker *w)
 {
     const struct stats *stats = &w->stats;
@@ -378,6 +397,7 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "protocol_errors", stats->protocol_errors);
     record_number(record, "reloads", stats->reloads);
     record_number(record, "reloads_failed", stats->reloads_failed);
+    add_policy(record, w);
     record_number(record, "accept_stalls", stats->accept_stalls);
     record_number(record, "bytes_in", stats->bytes_in);
     record_number(record, "bytes_out", stats->bytes_out);

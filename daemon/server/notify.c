@@ -9,12 +9,29 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+#include "daemon/policy/policy.h"
+#include "daemon/server/reload.h"
+
+/* What is wrong comes behind the numbers: systemctl status shows all of it. */
 static void tell(struct notifier *n, const char *first)
 {
+    const struct policy *policy = n->worker->policy;
+    const struct reload *reload = n->worker->reload;
+    bool has_failed = reload && reload->error[0];
+    char problem[POLICY_PROBLEM_MAX], more[40] = "";
+    size_t count = policy_problems(policy, problem);
+
+    if (count > 1)
+        snprintf(more, sizeof(more), " (and %zu more)", count - 1);
     n->clients = n->listeners->clients;
     n->sockets = n->worker->fds_used - n->worker->buffer_count;
-    sd_notifyf(0, "%sSTATUS=%u clients, %u sockets", first, (unsigned int)n->clients,
-               (unsigned int)n->sockets);
+    sd_notifyf(0, "%sSTATUS=%u clients, %u sockets%s%s%s%s%s", first, (unsigned int)n->clients,
+               (unsigned int)n->sockets,
+               policy_is_invalid(policy) ? "; everything is denied: "
+               : count > 0               ? "; policy: "
+                                         : "",
+               problem, more, has_failed ? "; the last reload failed: " : "",
+               has_failed ? reload->error : "");
 }
 
 static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)

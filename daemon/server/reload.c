@@ -58,7 +58,10 @@ static void put_in_force(struct worker *w, struct policy *policy, bool close,
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
+        if (policy_looks_at_groups(policy))
+            peer_read_groups(&s->peer, s->transport.fd);
         policy_view_replace(s->view, policy, &s->peer, s->listener);
+        peer_drop_groups(&s->peer);
     }
     policy_unref(w->policy);
     w->policy = policy;
@@ -73,6 +76,12 @@ int reload_load_policy(const struct server_config *config, char ret_error[static
     return policy_load(&config->policy, ret_error, ret);
 }
 
+static void log_problem(void *data, const char *text)
+{
+    (void)data;
+    log_warning("%s", text);
+}
+
 void reload_tell_policy(const struct policy_source *source, const struct policy *policy)
 {
     if (source->base == POLICY_ANY)
@@ -82,7 +91,9 @@ void reload_tell_policy(const struct policy_source *source, const struct policy 
     else if (policy_file_count(policy) == 0)
         log_warning("%s has no policy file: everything is denied", source->dir);
     else
-        log_info("policy: %zu files", policy_file_count(policy));
+        log_info("policy: %zu files, %zu rules", policy_file_count(policy),
+                 policy_rule_count(policy));
+    policy_each_problem(policy, log_problem, NULL);
 }
 
 static int read_all(struct reload *reload, const struct server_config **ret, struct policy **policy,
@@ -120,12 +131,14 @@ int reload_run(struct reload *reload, bool close, struct reload_report *ret)
     int r;
 
     memset(ret, 0, sizeof(*ret));
+    reload->error[0] = '\0';
     if (reload->notifier)
         notifier_reloading(reload->notifier);
     r = read_all(reload, &config, &policy, ret);
     if (r < 0) {
         reload->worker->stats.reloads_failed++;
-        log_error("reload: %s; all stays as it was", ret->error);
+        memcpy(reload->error, ret->error, sizeof(reload->error));
+        log_error("reload failed: %s; keeping the current configuration", ret->error);
     } else {
         reload->worker->limits = config->limits;
         if (reload->worker->audit)

@@ -30,6 +30,7 @@ struct reload {
     struct worker *worker;
     struct notifier *notifier; /* NULL: nobody is told */
     struct reload_source source;
+    char error[CONF_ERROR_MAX]; /* of the last one; "": it was taken, or there was none */
 };
 
 struct reload_report {

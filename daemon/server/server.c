@@ -285,8 +285,8 @@ static struct policy *load_policy(const struct server_config *config)
         return policy;
     }
     log_error("%s", error);
-    log_error("the policy could not be read: everything is denied");
-    return policy_new(POLICY_DENY);
+    log_error("the policy is invalid: everything is denied until a reload finds it mended");
+    return policy_new_invalid(error);
 }
 
 static int init_worker(struct server *server)

@@ -275,6 +275,7 @@ static void on_gone(struct task *task)
     op_free(w, s->spare);
     policy_view_free(s->view);
     session_quota_leave(s);
+    peer_deinit(&s->peer);
     mem_free(s->buffers);
     mem_free(s->tokens);
     mem_free(s->slots);
@@ -357,6 +358,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
         mem_free(s);
         return r;
     }
+    peer_drop_groups(&s->peer);
     s->id = w->next_id++;
     s->created = w->clock();
     list_append(&w->sessions, &s->node);
@@ -468,7 +470,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
     end_work(s);
     session_leave_transport(s);
     /* What it still has is its lingering sockets: it is nobody's client any more. */
-    peer_deinit(&s->peer);
+    peer_forget_process(&s->peer);
     session_quota_end(s);
     session_release_buffers(s);
     session_part_left(s);

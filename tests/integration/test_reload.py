@@ -108,7 +108,7 @@ class Configuration(ReloadTest):
                          f"{self.file}:4: unknown key Odd= in [Limits]")
         self.assertEqual(self.granted(), 100)
         self.hang_up("reloads_failed")
-        self.assertIn(f"{self.file}:4: unknown key Odd= in [Limits]; all stays as it was", self.daemon.output())
+        self.assertIn(f"{self.file}:4: unknown key Odd= in [Limits]; keeping the current configuration", self.daemon.output())
         self.assertEqual(self.granted(), 100)
 
     def test_what_stands_in_a_bad_file_is_told_as_text(self):
@@ -296,7 +296,7 @@ class Connections(PolicyTest):
         self.assertTrue(text.startswith(f"{self.policy}:3: "), text)
         self.assertEqual((self.marks(), self.granted()), ({1: 0}, 1024))
         self.hang_up("reloads_failed")
-        self.assertIn(f"reload: {text}; all stays as it was", self.daemon.output())
+        self.assertIn(f"reload failed: {text}; keeping the current configuration", self.daemon.output())
         self.up(wire, 2, "127.0.0.1")
 
     def test_a_daemon_that_could_not_read_its_policy_can_be_told_to(self):

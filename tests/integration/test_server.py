@@ -21,6 +21,7 @@ if os.environ.get("ASOCK_HAVE_PYTHON_PROTOBUF", "yes") != "yes":
 import asock_pb2 as pb
 from asock_client import AsockError, Client
 from build import BUILD_OPTIONS
+from wire import Wire
 
 DEADLINE = 30
 NOBODY = 65534
@@ -604,6 +605,50 @@ class ServiceManager(ServerTest):
             seen = listener.recv(4096).decode()
         status, _, err = self.end(daemon)
         self.assertEqual(status, 0, err)
+
+    def status_of(self, listener):
+        """The next STATUS= that comes with READY=1."""
+        while True:
+            lines = listener.recv(4096).decode().split("\n")
+            if lines[0] == "READY=1":
+                return lines[1].removeprefix("STATUS=")
+
+    def test_status_tells_that_an_invalid_policy_denies_everything(self):
+        listener, path = self.notify_socket()
+        policy = self.write("[Rules]\nAllow=tcp * 80\nAllow=icmp * *\n", "some.policy")
+        wrong = f'{policy}:3: unknown protocol "icmp": only tcp'
+        daemon = self.spawn("--policy", policy, env={**os.environ, "NOTIFY_SOCKET": path})
+        self.assertEqual(self.status_of(listener), f"0 clients, 0 sockets; everything is denied: {wrong}")
+        control = self.control()
+        told = control.inspect(stats=pb.Stats())[0]
+        self.assertEqual((told["policy_invalid"], told["policy_problem"]), (1, wrong))
+        wire = Wire(self.client_path)
+        self.addCleanup(wire.disconnect)
+        wire.hello()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, ("192.0.2.1", 80)))
+        reply, text = wire.whole(2)
+        self.assertEqual((reply.error, text),
+                         (pb.ERROR_ACCESS_DENIED, b"the daemon's policy files are invalid: everything is denied"))
+        # A reload that fails says so; one that does not mends it.
+        daemon.send_signal(signal.SIGHUP)
+        self.assertEqual(self.status_of(listener),
+                         f"1 clients, 0 sockets; everything is denied: {wrong}; the last reload failed: {wrong}")
+        self.write("[Rules]\nAllow=tcp * 80\n", "some.policy")
+        daemon.send_signal(signal.SIGHUP)
+        self.assertEqual(self.status_of(listener), "1 clients, 0 sockets")
+        told = control.inspect(stats=pb.Stats())[0]
+        self.assertEqual((told["policy_invalid"], told["policy_problems"], told["policy_rules"]), (0, 0, 1))
+
+    def test_status_tells_of_a_user_who_does_not_exist(self):
+        listener, path = self.notify_socket()
+        policy = self.write("[Match]\nUser=no-such-user-here\n[Rules]\nDeny=tcp * 25\n", "some.policy")
+        daemon = self.spawn("--policy", policy, env={**os.environ, "NOTIFY_SOCKET": path})
+        wrong = (f"{policy}:2: User=no-such-user-here: no such user: "
+                 "clients that the file may be about are denied everything")
+        self.assertEqual(self.status_of(listener), f"0 clients, 0 sockets; policy: {wrong}")
+        self.assertEqual(self.control().inspect(stats=pb.Stats())[0]["policy_problem"], wrong)
+        _, _, err = self.end(daemon)
+        self.assertIn(wrong, err)
 
     def watched(self, binary):
         """A daemon that has to give a sign of life every 100 ms."""

@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 from asockd import Daemon, DaemonTest
-from wire import Ended, Wire, pb
+from wire import Ended, Wire, pb, request
 
 OWNER, FIRST, OTHER = 1001, 100000, 200000
 # Over the machine's own file, in the daemon's mount namespace.
@@ -100,6 +100,36 @@ class Policy(Subordinate):
 
         self.assertEqual(shown(FIRST + 5), OWNER)
         self.assertIsNone(shown(OWNER))
+
+
+class Groups(Subordinate):
+    """As many groups as the kernel lets a process have."""
+    arguments = ()
+    GROUP = 70000
+    files = {
+        "b.policy": "[Rules]\nAllow=tcp * * +loopback\n",
+        "a.policy": f'[Match]\nGroup={GROUP}\n[Rules]\nDeny=tcp * * "{REASON}"\n',
+    }
+
+    def client(self, uid):
+        before = os.getgroups()
+        os.setgroups(self.groups)
+        try:
+            return super().client(uid)
+        finally:
+            os.setgroups(before)
+
+    def test_one_of_65536_groups_counts_and_so_does_a_reload(self):
+        self.groups = range(1000, 1000 + 65536)
+        self.assertEqual(self.verdict(OTHER), "ERROR_SUCCESS")
+        self.groups = range(self.GROUP - 65535, self.GROUP + 1)
+        self.assertEqual(self.verdict(OTHER), REASON)
+        wire, listener = self.client(OTHER), self.listener()
+        self.daemon.control.token += 1
+        self.daemon.control.send(request(pb.VERB_RELOAD, self.daemon.control.token, reload=pb.Reload()))
+        self.daemon.control.take(lambda r: r.op == self.daemon.control.token)
+        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()))
+        self.assertEqual(wire.whole(2)[1].decode(), REASON)
 
 
 class Shares(Subordinate):

@@ -189,21 +189,36 @@ START_TEST(test_peer_groups)
 }
 END_TEST
 
-START_TEST(test_peer_too_many_groups_are_unknown)
+/* As many as the kernel lets a process have, which user 1000 may hold in any order. */
+START_TEST(test_peer_all_groups)
 {
-    gid_t gids[PEER_GIDS_MAX + 1];
+    gid_t *gids = malloc(PEER_GIDS_MAX * sizeof(*gids));
     int pair[2];
     struct peer peer;
 
     if (geteuid() != 0)
         TEST_SKIP("needs root to set groups");
-    for (unsigned int i = 0; i < PEER_GIDS_MAX + 1; i++)
-        gids[i] = 1000 + i;
-    ck_assert_int_eq(setgroups(PEER_GIDS_MAX + 1, gids), 0);
+    ck_assert_ptr_nonnull(gids);
+    for (unsigned int i = 0; i < PEER_GIDS_MAX; i++)
+        gids[i] = 1000 + PEER_GIDS_MAX - i;
+    ck_assert_int_eq(setgroups(PEER_GIDS_MAX, gids), 0);
+    free(gids);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(peer_read(pair[0], &peer), 0);
-    ck_assert(!peer.gids_known);
-    ck_assert_uint_eq(peer.gid_count, 0);
+    ck_assert(peer_has_groups(&peer));
+    ck_assert_uint_eq(peer.gid_count, PEER_GIDS_MAX);
+    for (unsigned int i = 0; i < PEER_GIDS_MAX; i++)
+        ck_assert_uint_eq(peer.gids[i], 1001 + i);
+    /* They are not kept, but there when they are needed. */
+    peer_drop_groups(&peer);
+    ck_assert(peer.gids_known);
+    ck_assert(!peer_has_groups(&peer));
+    peer_read_groups(&peer, -1);
+    ck_assert(!peer_has_groups(&peer));
+    peer_read_groups(&peer, pair[0]);
+    ck_assert(peer_has_groups(&peer));
+    ck_assert_uint_eq(peer.gids[PEER_GIDS_MAX - 1], 1000 + PEER_GIDS_MAX);
+    peer_deinit(&peer);
     peer_deinit(&peer);
     close(pair[0]);
     close(pair[1]);

@@ -25,6 +25,7 @@
 
 static const char *const accepted[] = {
     "",
+    M("User=no-such-user no-other\nGroup=no-such-group\n"),
     "# nothing\n",
     R(""),
     R("Allow=tcp * *\n"),
@@ -226,11 +227,11 @@ static const struct {
      "2: LearnUntil=2030-12-31T00:00 is no day like 2030-12-31"},
 
     /* Clients. */
-    {M("User=no-such-user\n"), "2: User=no-such-user: unknown"},
-    {M("User=01\n"), "2: User=01: unknown"},
-    {M("User=4294967295\n"), "2: User=4294967295: unknown"},
-    {M("User=-1\n"), "2: User=-1: unknown"},
-    {M("Group=no-such-group\n"), "2: Group=no-such-group: unknown"},
+    {M("User=01\n"), "2: User=01: not a number from 0 to 4294967294"},
+    {M("User=4294967295\n"), "2: User=4294967295: not a number from 0 to 4294967294"},
+    {M("User=-1\n"), "2: User=-1: neither a name nor a number"},
+    {M("User=root,daemon\n"), "2: User=root,daemon: neither a name nor a number"},
+    {M("User=no-such-user\nUser=no-such-user\n"), "3: User=no-such-user for the second time"},
     {M("Unit=foo\n"), "2: \"foo\" is no unit with processes, like foo.service"},
     {M("Unit=foo.slice\n"), "2: \"foo.slice\" is no unit with processes, like foo.service"},
     {M("Unit=foo@.service\n"), "2: \"foo@.service\" is no unit with processes, like foo.service"},
@@ -537,6 +538,10 @@ static const struct {
     {R("Allow=tcp 224.0.0.0/8 *\nAllow=tcp a.b *\n"), "2: nothing can be connected to there"},
     {R("Mode=learn\nLearnUntil=2001-01-01\n"), "3: that day is over: nothing is learned"},
     {R("Mode=learn\nLearnUntil=2999-01-01\n"), ""},
+    {M("User=no-such-user\n") R("Allow=tcp * *\n"),
+     "2: User=no-such-user: no such user: it matches nobody"},
+    {M("User=0\nUser=no-such-user\n") "[Limits]\nClients=1\n",
+     "3: User=no-such-user: no such user: clients that the file may be about are denied everything"},
     {M("Group=50\n") R("Allow=tcp * *\n"), ""},
     {M("Group=50\n") R("Deny=tcp 8.8.8.8 *\nAllow=tcp * *\n"),
      "2: Group= does not hold clients that can leave the group: root, users with subordinate ids"},
