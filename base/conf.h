@@ -20,9 +20,9 @@
 
 struct stat;
 
-#define CONF_LINE_MAX 1024u           /* octets without the newline */
-#define CONF_NAME_MAX 64u             /* octets of a section's or a key's name */
-#define CONF_FILE_MAX (1024u * 1024u) /* octets; more is not a configuration */
+#define CONF_LINE_MAX 1024u       /* bytes without the newline */
+#define CONF_NAME_MAX 64u         /* bytes of a section's or a key's name */
+#define CONF_FILE_MAX (16u << 20) /* bytes: a policy with as many rules as there may be fits */
 #define CONF_ERROR_MAX 512u
 
 struct conf_reader {

@@ -37,6 +37,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/check.h \
 	daemon/policy/file.c \
 	daemon/policy/file.h \
+	daemon/policy/index.c \
+	daemon/policy/index.h \
 	daemon/policy/judge.c \
 	daemon/policy/learn.c \
 	daemon/policy/learn.h \
@@ -45,6 +47,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/match.h \
 	daemon/policy/policy.c \
 	daemon/policy/policy.h \
+	daemon/policy/ports.c \
+	daemon/policy/ports.h \
 	daemon/policy/rule.c \
 	daemon/policy/rule.h \
 	daemon/policy/settings.c \

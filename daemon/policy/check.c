@@ -46,42 +46,29 @@ static bool share_ports(const struct policy_rule *a, const struct policy_rule *b
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* Every name and address that inner is about. */
-static bool has_hosts(const struct policy_rule *outer, const struct policy_rule *inner,
-                      const struct policy_name *inner_name)
-{
-    struct policy_address net = {.family = inner->family};
-    size_t len, inner_len;
+struct shadow {
+    const struct policy_file *file;
+    uint32_t rule, by; /* by: the first rule that leaves it nothing */
+};
 
-    if (outer->host == RULE_ANY)
-        return true;
-    if (inner->host == RULE_NAME)
-        return policy_rule_has_name(outer, inner_name);
-    if (outer->host != inner->host)
-        return false;
-    if (inner->host == RULE_SUFFIX) {
-        len = strlen(outer->name);
-        inner_len = strlen(inner->name);
-        return inner_len >= len && strcmp(inner->name + inner_len - len, outer->name) == 0;
-    }
-    memcpy(net.octets, inner->net, sizeof(net.octets));
-    return outer->prefix <= inner->prefix && policy_rule_has_address(outer, &net);
+static bool find_shadow(void *data, uint32_t number)
+{
+    struct shadow *shadow = data;
+
+    if (number < shadow->by &&
+        has_ports(&shadow->file->rules[number], &shadow->file->rules[shadow->rule]))
+        shadow->by = number;
+    return true;
 }
 
-static void check_shadow(const struct checking *c, size_t index)
+static void check_shadow(const struct checking *c, uint32_t number)
 {
-    const struct policy_rule *rule = &c->file->rules[index];
-    struct policy_name name;
+    struct shadow shadow = {c->file, number, number};
 
-    policy_name_init(&name, rule->name);
-    for (size_t i = 0; i < index; i++) {
-        const struct policy_rule *earlier = &c->file->rules[i];
-
-        if (!has_ports(earlier, rule) || !has_hosts(earlier, rule, &name))
-            continue;
-        warn(c, rule->line, "never reached: line %u decides first", earlier->line);
-        return;
-    }
+    policy_index_covering(c->file->index, &c->file->rules[number], find_shadow, &shadow);
+    if (shadow.by < number)
+        warn(c, c->file->rules[number].line, "never reached: line %u decides first",
+             c->file->rules[shadow.by].line);
 }
 
 /* ---- one rule ---- */
@@ -197,7 +184,7 @@ static void check_file(const struct checking *c)
     check_match(c);
     check_learning(c);
     check_names(c);
-    for (size_t i = 0; i < c->file->rule_count; i++) {
+    for (uint32_t i = 0; i < c->file->rule_count; i++) {
         check_shadow(c, i);
         check_denied_name(c, &c->file->rules[i]);
         check_flags(c, &c->file->rules[i]);

@@ -31,6 +31,8 @@ struct parsing {
     struct policy_file *file;
     enum policy_file_kind kind;
     size_t rules_max, rules_cap;
+    uint32_t *seen; /* numbers of rules + 1, by hash */
+    size_t seen_mask;
     enum section section;
     unsigned int section_lines[SECTION_COUNT]; /* 0: not seen */
     unsigned int section_keys[SECTION_COUNT];
@@ -39,33 +41,61 @@ struct parsing {
 
 /* ---- [Rules] ---- */
 
-static int check_duplicate(struct parsing *p, const struct policy_rule *rule)
+/* The slot of a rule about the same host and ports, or the free one (0) where its number + 1 belongs. */
+static uint32_t *find_seen(const struct parsing *p, const struct policy_rule *rule)
 {
-    for (size_t i = 0; i < p->file->rule_count; i++) {
-        if (policy_rule_equals(&p->file->rules[i], rule))
-            return asock_conf_refuse(p->reader, "line %u is about the same host and port already",
-                                     p->file->rules[i].line);
+    for (size_t at = rule->hash;; at++) {
+        uint32_t *slot = &p->seen[at & p->seen_mask];
+
+        if (*slot == 0 || policy_rule_equals(&p->file->rules[*slot - 1], rule))
+            return slot;
     }
+}
+
+/* Twice as many slots as there is room for rules. */
+static int grow_seen(struct parsing *p, size_t cap)
+{
+    mem_free(p->seen);
+    p->seen = mem_zalloc(2 * cap, sizeof(*p->seen));
+    if (!p->seen)
+        return -ENOMEM;
+    p->seen_mask = 2 * cap - 1;
+    for (size_t i = 0; i < p->file->rule_count; i++)
+        *find_seen(p, &p->file->rules[i]) = (uint32_t)i + 1;
+    return 0;
+}
+
+static int add_rule(struct parsing *p, const struct policy_rule *rule)
+{
+    uint32_t *slot = find_seen(p, rule);
+
+    if (*slot > 0)
+        return asock_conf_refuse(p->reader, "line %u is about the same host and port already",
+                                 p->file->rules[*slot - 1].line);
+    p->file->rules[p->file->rule_count++] = *rule;
+    *slot = (uint32_t)p->file->rule_count;
+    p->file->allows |= rule->is_allow;
+    p->file->allows_names |= rule->is_allow && rule->host != RULE_NET;
     return 0;
 }
 
 static int grow_rules(struct parsing *p)
 {
-    size_t cap = p->rules_cap ? p->rules_cap * 2 : 8;
+    size_t cap = p->rules_cap ? p->rules_cap * 2 : 8; /* a power of two */
     struct policy_rule *grown;
 
-    if (p->file->rule_count < p->rules_cap)
-        return 0;
     if (p->file->rule_count >= p->rules_max) {
         asock_conf_refuse(p->reader, "one rule more than there may be");
         return -E2BIG;
     }
+    if (p->file->rule_count < p->rules_cap)
+        return 0;
     grown = mem_realloc(p->file->rules, cap * sizeof(*grown));
     if (!grown)
         return -ENOMEM;
     p->file->rules = grown;
-    p->rules_cap = cap < p->rules_max ? cap : p->rules_max;
-    return 0;
+    p->rules_cap = cap;
+    return grow_seen(p, cap);
 }
 
 static int parse_rule(struct parsing *p, bool is_allow, const char *value)
@@ -78,11 +108,9 @@ static int parse_rule(struct parsing *p, bool is_allow, const char *value)
     r = policy_rule_parse(p->reader, is_allow, value, p->kind == POLICY_FILE, &rule);
     if (r < 0)
         return r;
-    r = check_duplicate(p, &rule);
+    r = add_rule(p, &rule);
     if (r < 0)
         policy_rule_deinit(&rule);
-    else
-        p->file->rules[p->file->rule_count++] = rule;
     return r;
 }
 
@@ -198,7 +226,11 @@ static int parse(struct parsing *p)
         if (r < 0)
             return r;
     }
-    return r < 0 ? r : check_whole(p);
+    if (r == 0)
+        r = check_whole(p);
+    if (r == 0)
+        r = policy_index_new(p->file->rules, p->file->rule_count, &p->file->index);
+    return r;
 }
 
 static char *copy_path(const char *path)
@@ -220,6 +252,7 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
         p.file->path = copy_path(reader->path);
     if (p.file && p.file->path)
         r = parse(&p);
+    mem_free(p.seen);
     if (r == 0) {
         *ret = p.file;
         return 0;
@@ -248,6 +281,7 @@ struct policy_file *policy_file_free(struct policy_file *file)
         return NULL;
     for (size_t i = 0; i < file->rule_count; i++)
         policy_rule_deinit(&file->rules[i]);
+    policy_index_free(file->index);
     mem_free(file->rules);
     policy_match_deinit(&file->match);
     mem_free(file->path);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "daemon/policy/policy.h"
+#include "daemon/policy/index.h"
 #include "daemon/policy/match.h"
 #include "daemon/policy/rule.h"
 
@@ -14,6 +15,8 @@ struct policy_file {
     struct policy_match match;
     struct policy_rule *rules;
     size_t rule_count;
+    struct policy_index *index;      /* of the rules */
+    bool allows, allows_names;       /* some rule does; not addresses alone */
     struct policy_settings settings; /* of this file; unset keys are unset there too */
     bool is_learning;
     unsigned int learn_line;

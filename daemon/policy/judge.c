@@ -42,16 +42,6 @@ static struct policy_answer allow(const struct policy_file *file, unsigned int l
 
 /* ---- rules ---- */
 
-static bool is_about(const struct judging *j, const struct policy_rule *rule,
-                     const struct policy_address *addr)
-{
-    if (!policy_rule_has_port(rule, j->question->port))
-        return false;
-    if (j->question->host && policy_rule_has_name(rule, &j->name))
-        return true;
-    return addr && policy_rule_has_address(rule, addr);
-}
-
 /* addr NULL: by the name alone. */
 static const struct policy_rule *first_rule(const struct judging *j,
                                             const struct policy_address *addr,
@@ -59,15 +49,15 @@ static const struct policy_rule *first_rule(const struct judging *j,
 {
     for (size_t i = 0; i < j->file_count; i++) {
         const struct policy_file *file = j->files[i];
+        uint32_t number;
 
         if (!is_matched(j, i))
             continue;
-        for (size_t k = 0; k < file->rule_count; k++) {
-            if (!is_about(j, &file->rules[k], addr))
-                continue;
-            *ret_file = file;
-            return &file->rules[k];
-        }
+        number = policy_index_find(file->index, &j->name, addr, j->question->port);
+        if (number == POLICY_INDEX_NONE)
+            continue;
+        *ret_file = file;
+        return &file->rules[number];
     }
     return NULL;
 }
@@ -86,15 +76,11 @@ static bool admits_addresses_only(const struct judging *j)
     bool has_allow = false;
 
     for (size_t i = 0; i < j->file_count; i++) {
-        const struct policy_file *file = j->files[i];
-
-        for (size_t k = 0; is_matched(j, i) && k < file->rule_count; k++) {
-            if (!file->rules[k].is_allow)
-                continue;
-            if (file->rules[k].host != RULE_NET)
-                return false;
-            has_allow = true;
-        }
+        if (!is_matched(j, i))
+            continue;
+        if (j->files[i]->allows_names)
+            return false;
+        has_allow |= j->files[i]->allows;
     }
     return has_allow;
 }

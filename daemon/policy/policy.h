@@ -28,9 +28,9 @@ struct policy *policy_new(enum policy_base base);
 struct policy *policy_ref(struct policy *policy);
 struct policy *policy_unref(struct policy *policy); /* accepts NULL; returns it */
 
-#define POLICY_ERROR_MAX 512u   /* octets with the NUL: "path:line: what is wrong" */
-#define POLICY_FILES_MAX 256u   /* files of a policy: a view has a bit for each */
-#define POLICY_RULES_MAX 16384u /* rules of a policy: each connect may look at all of them */
+#define POLICY_ERROR_MAX 512u    /* octets with the NUL: "path:line: what is wrong" */
+#define POLICY_FILES_MAX 256u    /* files of a policy: a view has a bit for each */
+#define POLICY_RULES_MAX 262144u /* rules of a policy: some 50 MB, twice that during a reload */
 
 /* What there is to be read; base ANY and PUBLIC have no files. */
 struct policy_source {

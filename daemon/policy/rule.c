@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/text.h"
@@ -261,6 +260,7 @@ static void set_hash(struct policy_rule *rule)
     uint32_t hash = add_hash(2166136261u, rule->net, sizeof(rule->net));
     struct policy_name name;
 
+    hash = add_hash(hash, &rule->prefix, sizeof(rule->prefix));
     hash = add_hash(hash, &rule->first, sizeof(rule->first));
     hash = add_hash(hash, &rule->last, sizeof(rule->last));
     policy_name_init(&name, rule->name);
@@ -346,39 +346,12 @@ void policy_name_init(struct policy_name *name, const char *text)
 
     if (len > HOST_TEXT_MAX + 1)
         len = 0;
-    name->text = text;
+    name->is_there = text != NULL;
     name->len = len;
+    name->text[len] = '\0';
     name->tails[len] = 2166136261u;
-    for (; len > 0; len--)
+    for (; len > 0; len--) {
+        name->text[len - 1] = (char)lower(text[len - 1]);
         name->tails[len - 1] = (name->tails[len] ^ lower(text[len - 1])) * 16777619u;
-}
-
-static bool has_tail(const struct policy_name *name, const struct policy_rule *rule)
-{
-    size_t at = name->len - rule->name_len;
-
-    return name->tails[at] == rule->name_hash && strcasecmp(name->text + at, rule->name) == 0;
-}
-
-bool policy_rule_has_name(const struct policy_rule *rule, const struct policy_name *name)
-{
-    switch (rule->host) {
-    case RULE_ANY:
-        return true;
-    case RULE_NAME:
-        return name->len == rule->name_len && has_tail(name, rule);
-    case RULE_SUFFIX:
-        return name->len > rule->name_len && has_tail(name, rule);
-    case RULE_NET:
-        break;
     }
-    return false;
-}
-
-bool policy_rule_has_address(const struct policy_rule *rule, const struct policy_address *addr)
-{
-    if (rule->host == RULE_ANY)
-        return true;
-    return rule->host == RULE_NET &&
-           policy_address_within(addr, rule->family, rule->net, rule->prefix);
 }

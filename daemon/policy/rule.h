@@ -18,21 +18,22 @@ enum rule_host {
     RULE_NET,    /* addresses */
 };
 
+/* What a judgement looks at comes first: of many rules each is in no cache. */
 struct policy_rule {
     bool is_allow;
-    enum rule_host host;
     uint8_t flags;   /* POLICY_LOOPBACK… that it has */
     uint8_t implied; /* that its network lies in the range of */
     uint8_t prefix;
+    uint16_t first, last; /* ports */
+    enum rule_host host;
+    unsigned int line;
+    char *reason; /* for the client; NULL: none */
+    char *name;   /* RULE_NAME, RULE_SUFFIX: in lower case */
     int family;
     uint8_t net[16];
-    uint16_t first, last; /* ports */
-    unsigned int line;
     uint32_t hash;      /* of what it is about */
     uint32_t name_hash; /* as in struct policy_name */
     uint8_t name_len;
-    char *name;   /* RULE_NAME, RULE_SUFFIX: in lower case */
-    char *reason; /* for the client; NULL: none */
 };
 
 /*
@@ -46,27 +47,16 @@ void policy_rule_deinit(struct policy_rule *rule);
 /* The same host and the same ports, whatever it says about them. */
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b);
 
-static inline bool policy_rule_has_port(const struct policy_rule *rule, uint16_t port)
-{
-    return port >= rule->first && port <= rule->last;
-}
-
-/*
- * A name that many rules are compared with: a hash of each of its tails, so that a rule about another name
- * costs one comparison. Clients decide how often all rules of a policy are gone through.
- */
+/* A name, and a hash of each of its tails: by these the rules for it and for its suffixes are found. */
 struct policy_name {
-    const char *text;
-    size_t len;
-    uint32_t tails[HOST_TEXT_MAX +
-                   2]; /* from each octet to the end, whatever its case; a suffix has a dot more */
+    bool is_there;
+    size_t len;                        /* 0: no rule is about it but those for all */
+    char text[HOST_TEXT_MAX + 2];      /* in lower case; a suffix has a dot more than a name */
+    uint32_t tails[HOST_TEXT_MAX + 2]; /* from each character to the end */
 };
 
-/* text stays where it is. NULL, or longer than any name: no rule is about it but those for all. */
+/* NULL: there is none. Longer than any name: no rule is about it but those for all. */
 void policy_name_init(struct policy_name *name, const char *text);
-
-bool policy_rule_has_name(const struct policy_rule *rule, const struct policy_name *name);
-bool policy_rule_has_address(const struct policy_rule *rule, const struct policy_address *addr);
 
 /* "+loopback"; NULL: no single flag. */
 const char *policy_flag_name(uint8_t flag);

@@ -50,7 +50,9 @@ tests_unit_test_policy_match_unit_SOURCES = tests/unit/test_policy_match.c $(pol
 tests_unit_test_policy_judge_unit_SOURCES = tests/unit/test_policy_judge.c $(policy_text_sources)
 
 # Asked by tests in Python.
-check_PROGRAMS += tests/unit/policy_probe
+check_PROGRAMS += tests/unit/policy_bench tests/unit/policy_probe
+tests_unit_policy_bench_SOURCES = tests/unit/policy_bench.c $(policy_text_sources)
+tests_unit_policy_bench_LDADD = $(DAEMON_LIBS)
 tests_unit_policy_probe_SOURCES = tests/unit/policy_probe.c $(policy_text_sources)
 tests_unit_policy_probe_LDADD = $(DAEMON_LIBS)
 py_tests += tests/unit/test_policy_reference.py

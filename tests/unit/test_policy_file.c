@@ -476,7 +476,7 @@ START_TEST(test_policy_too_many_rules)
 
     fputs("[Rules]\n", out);
     for (unsigned int i = 0; i < POLICY_RULES_MAX; i++)
-        fprintf(out, "Allow=tcp * %u\n", i + 1);
+        fprintf(out, "Allow=tcp a%u.b %u\n", i / 65535, i % 65535 + 1);
     fclose(out);
     write_policy("a.policy", text);
     write_policy("b.policy", R("Allow=tcp * 1\n"));

@@ -13,7 +13,7 @@ from policy_reference import FLAGS, RANGES, File, Policy
 ROUNDS, QUESTIONS = 400, 60
 RANGES4 = [net for net, _ in RANGES if net.version == 4]
 LABELS = ("a", "b", "ads", "example", "test", "localhost")
-PORTS = (1, 25, 80, 81, 443, 8080, 65535)
+PORTS = (1, 25, 80, 81, 443, 444, 445, 1023, 1024, 8079, 8080, 8081, 65534, 65535)
 
 
 class Probe:
@@ -105,7 +105,7 @@ def random_rule(rng):
 def random_file(rng):
     lines = ["[Rules]"]
     seen = set()
-    for _ in range(rng.randrange(7)):
+    for _ in range(rng.choice((rng.randrange(7), rng.randrange(7), rng.randrange(7), 120))):
         rule = random_rule(rng)
         protocol, host, port = rule.partition("=")[2].split()[:3]
         about = (protocol, host.removesuffix("/128" if ":" in host else "/32"), port)
