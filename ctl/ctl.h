@@ -10,6 +10,9 @@ enum { EXIT_USAGE = 2 };
 /* policy test: a client that is only thought of. */
 #define CLIENT_GROUPS_MAX 64
 
+/* proxy: addresses and paths to listen at. */
+#define LISTEN_MAX 16
+
 struct client {
     const char *user, *unit, *user_unit, *cgroup, *listener, *address; /* NULL: not given */
     const char *groups[CLIENT_GROUPS_MAX];
@@ -25,6 +28,9 @@ struct settings {
     const char *name;   /* --name, or NULL */
     const char *policy; /* --policy, or NULL */
     bool close;
+    bool proxy;
+    const char *listen[LISTEN_MAX]; /* --listen */
+    int listen_count;
     struct client client;
     char **args; /* what follows the command */
     int arg_count;
@@ -41,7 +47,9 @@ enum option_bit {
     TAKES_CLOSE = 64,
     TAKES_CLIENT = 128, /* --user and the like */
     TAKES_POLICY = 256,
-    TAKES_LAST = TAKES_POLICY,
+    TAKES_LISTEN = 512,
+    TAKES_PROXY = 1024,
+    TAKES_LAST = TAKES_PROXY,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 
@@ -64,6 +72,7 @@ extern const struct command command_kill;
 extern const struct command command_run;
 extern const struct command command_reload;
 extern const struct command command_policy;
+extern const struct command command_proxy;
 
 /* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# asockctl: uses libasock as any program does, so it proves the API; and base/ for its texts.
+# asockctl: uses libasock as any program does, so it proves the API; gateway/, which does the same; and base/
+# for its texts.
 
 asockctl_all_but_main = \
 	ctl/cmd_connect.c \
 	ctl/cmd_kill.c \
 	ctl/cmd_list.c \
 	ctl/cmd_policy.c \
+	ctl/cmd_proxy.c \
 	ctl/cmd_reload.c \
 	ctl/cmd_run.c \
 	ctl/cmd_show.c \
@@ -17,9 +19,13 @@ asockctl_all_but_main = \
 	ctl/json.h \
 	ctl/record.c \
 	ctl/record.h \
+	ctl/proxy.c \
+	ctl/proxy.h \
 	ctl/relay.c \
 	ctl/relay.h \
 	ctl/report.c \
+	ctl/restrict.c \
+	ctl/restrict.h \
 	ctl/session.c \
 	ctl/session.h \
 	ctl/stream.c \
@@ -27,11 +33,12 @@ asockctl_all_but_main = \
 	ctl/table.c \
 	ctl/table.h \
 	ctl/text.c \
-	ctl/text.h
+	ctl/text.h \
+	$(gateway_sources)
 
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
 asockctl_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS)
-asockctl_LDADD = libasock.la libbase.la $(IDN2_LIBS)
+asockctl_LDADD = libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl

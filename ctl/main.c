@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_list, &command_show, &command_stats,  &command_connect,
-    &command_kill, &command_run,  &command_reload, &command_policy,
+    &command_list, &command_show,   &command_stats,  &command_connect, &command_kill,
+    &command_run,  &command_reload, &command_policy, &command_proxy,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -31,6 +31,8 @@ enum {
     OPTION_NAME,
     OPTION_POLICY,
     OPTION_CLOSE,
+    OPTION_LISTEN,
+    OPTION_PROXY,
     OPTION_USER,
     OPTION_GROUP,
     OPTION_UNIT,
@@ -50,6 +52,8 @@ static const struct option long_options[] = {
     {"policy", required_argument, NULL, OPTION_POLICY},
     {"name", required_argument, NULL, OPTION_NAME},
     {"close", no_argument, NULL, OPTION_CLOSE},
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"proxy", no_argument, NULL, OPTION_PROXY},
     {"user", required_argument, NULL, OPTION_USER},
     {"group", required_argument, NULL, OPTION_GROUP},
     {"unit", required_argument, NULL, OPTION_UNIT},
@@ -85,6 +89,10 @@ static const char *option_text(unsigned int bit)
         return "  --name NAME        what \"asockctl list\" shows\n";
     case TAKES_CLOSE:
         return "  --close            end connections that would not be allowed any more\n";
+    case TAKES_LISTEN:
+        return "  --listen WHERE     a path, or 127.0.0.1:PORT; can be repeated\n";
+    case TAKES_PROXY:
+        return "  --proxy            run COMMAND behind a proxy on 127.0.0.1, with its variables set\n";
     case TAKES_CLIENT:
         return "  --user USER        policy test: the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
@@ -201,6 +209,16 @@ static int parse_option(int option, struct parsed *parsed)
         parsed->given |= TAKES_CLOSE;
         parsed->settings.close = true;
         return 0;
+    case OPTION_LISTEN:
+        parsed->given |= TAKES_LISTEN;
+        if (parsed->settings.listen_count == LISTEN_MAX)
+            return complain_usage("--listen: more than %d", LISTEN_MAX);
+        parsed->settings.listen[parsed->settings.listen_count++] = optarg;
+        return 0;
+    case OPTION_PROXY:
+        parsed->given |= TAKES_PROXY;
+        parsed->settings.proxy = true;
+        return 0;
     case OPTION_VERSION:
         parsed->version = true;
         return 0;
@@ -225,9 +243,9 @@ static const struct command *find_command(const char *name)
 /* Of the first one among them. */
 static const char *option_name(unsigned int bits)
 {
-    static const char *const names[] = {"--socket", "--control",          "--json",
-                                        "--human",  "--timeout",          "--name",
-                                        "--close",  "--user or the like", "--policy"};
+    static const char *const names[] = {"--socket",  "--control", "--json",  "--human",
+                                        "--timeout", "--name",    "--close", "--user or the like",
+                                        "--policy",  "--listen",  "--proxy"};
 
     return names[__builtin_ctz(bits)];
 }

@@ -13,6 +13,7 @@ fuzz_replays = \
 	fuzz/frame.test \
 	fuzz/host.test \
 	fuzz/policy.test \
+	fuzz/proxy.test \
 	fuzz/session.test
 
 check_PROGRAMS += $(fuzz_replays)
@@ -36,6 +37,10 @@ fuzz_host_test_LDADD = $(DAEMON_LIBS)
 fuzz_policy_sources = fuzz/fuzz_policy.c $(policy_text_sources)
 fuzz_policy_test_SOURCES = $(fuzz_policy_sources) $(FUZZ_REPLAY)
 fuzz_policy_test_LDADD = $(DAEMON_LIBS)
+fuzz_proxy_sources = fuzz/fuzz_proxy.c gateway/destination.c gateway/destination.h gateway/http.h gateway/http_body.c \
+	gateway/http_lines.c gateway/http_request.c gateway/http_response.c gateway/socks.c gateway/socks.h
+fuzz_proxy_test_SOURCES = $(fuzz_proxy_sources) $(FUZZ_REPLAY)
+fuzz_proxy_test_LDADD =
 fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h fuzz/session_memory.c
 fuzz_session_test_SOURCES = $(fuzz_session_sources) $(FUZZ_REPLAY)
 fuzz_session_test_LDADD = $(DAEMON_LIBS)
@@ -49,6 +54,7 @@ fuzzers = \
 	fuzz/fuzz_frame \
 	fuzz/fuzz_host \
 	fuzz/fuzz_policy \
+	fuzz/fuzz_proxy \
 	fuzz/fuzz_session
 noinst_PROGRAMS += $(fuzzers)
 TESTS += fuzz/coverage.test fuzz/campaign.test
@@ -75,6 +81,9 @@ fuzz_fuzz_host_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_policy_SOURCES = $(fuzz_policy_sources) fuzz/fuzz.h
 fuzz_fuzz_policy_LDADD = $(fuzz_policy_test_LDADD)
 fuzz_fuzz_policy_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_proxy_SOURCES = $(fuzz_proxy_sources) fuzz/fuzz.h
+fuzz_fuzz_proxy_LDADD =
+fuzz_fuzz_proxy_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_session_SOURCES = $(fuzz_session_sources) fuzz/fuzz.h
 fuzz_fuzz_session_LDADD = $(fuzz_session_test_LDADD)
 fuzz_fuzz_session_LDFLAGS = $(FUZZ_LINKFLAGS)

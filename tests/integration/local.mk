@@ -28,7 +28,8 @@ py_tests += \
 	tests/integration/test_ctl_list.py \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
-	tests/integration/test_ctl_run.py
+	tests/integration/test_ctl_run.py \
+	tests/integration/test_proxy.py
 EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py
 
 # README.md

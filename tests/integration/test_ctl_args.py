@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "show", "stats", "connect", "kill", "run", "reload", "policy")
+COMMANDS = ("list", "show", "stats", "connect", "kill", "run", "reload", "policy", "proxy")
 
 
 class Arguments(unittest.TestCase):

@@ -290,11 +290,11 @@ class Run(DaemonTest):
     def test_the_control_socket_is_not_handed_on(self):
         for options in ((), ("--policy", self.policy("[Rules]\n"))):
             self.check_own_failure(*options, "--", "echo", "ran", socket_path=self.daemon.control_path,
-                                   message="that is the control socket")
+                                   message="is the control socket")
         env = asockctl.environment(ASOCK_SOCKET=self.daemon.control_path)
         done = asockctl.run("run", "--", "echo", "ran", env=env)
         self.assertEqual((done.returncode, done.stdout), (125, b""))
-        self.assertIn(b"that is the control socket", done.stderr)
+        self.assertIn(b"is the control socket", done.stderr)
 
     def test_command_that_cannot_be_run(self):
         self.check_own_failure("--", "/nowhere/prog", message="/nowhere/prog: No such file", status=127)

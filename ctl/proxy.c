@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: open a session -> restrict it -> listen -> serve until a signal, or until the command has ended.
+ * Failures: no daemon, a policy file that is wrong, an address that cannot be had, a command that cannot be run:
+ * a message, and nothing has been served.
+ */
+#include "ctl/proxy.h"
+#include "ctl/restrict.h"
+#include "ctl/text.h"
+
+#include "gateway/gateway.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ANSWER_TIMEOUT_MS 30000
+
+/* The command whose signals these are; signal handlers have no other way to know it. */
+static volatile sig_atomic_t command_pid;
+
+/* ---- the session ---- */
+
+static int open_session(void *userdata, asock_context **ret)
+{
+    const struct settings *settings = userdata;
+    const char *fallback = settings->arg_count > 0 ? settings->args[0] : "asockctl proxy";
+    struct session session;
+
+    if (session_open_client(settings, &session) < 0)
+        return -ENOENT;
+    if (name_session(&session, settings, fallback) || restrict_session(&session, settings) < 0) {
+        session_close(&session);
+        return -EACCES;
+    }
+    *ret = session.context;
+    return 0;
+}
+
+static int make_gateway(const struct settings *settings, struct gateway **ret)
+{
+    struct gateway_config config = {
+        .open = open_session,
+        .userdata = (void *)settings,
+        .answer_timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS,
+    };
+
+    return gateway_new(ev_default_loop(EVFLAG_AUTO), &config, ret);
+}
+
+/* ---- listeners ---- */
+
+static int complain_listen(const char *where, int err)
+{
+    fputs("asockctl: cannot listen at ", stderr);
+    text_print_escaped(stderr, where, 0);
+    if (err == EEXIST)
+        fputs(": the path exists and is not a socket\n", stderr);
+    else if (err == EINVAL)
+        fputs(": give a path with a /, or a loopback address and a port such as 127.0.0.1:1080\n",
+              stderr);
+    else if (err == EADDRINUSE)
+        fputs(": another program listens there\n", stderr);
+    else
+        fprintf(stderr, ": %s\n", strerror(err));
+    return -1;
+}
+
+/* 127.0.0.1:1080 or [::1]:1080. false: it is neither. */
+static bool split_address(const char *where, char address[static 64], unsigned long *port)
+{
+    const char *colon = strrchr(where, ':');
+    size_t len = colon ? (size_t)(colon - where) : 0;
+    char *end;
+
+    if (len > 2 && where[0] == '[' && where[len - 1] == ']')
+        where++, len -= 2;
+    if (!colon || len == 0 || len >= 64 || colon[1] < '0' || colon[1] > '9')
+        return false;
+    memcpy(address, where, len);
+    address[len] = 0;
+    *port = strtoul(colon + 1, &end, 10);
+    return !*end && *port <= 65535;
+}
+
+static int listen_at(struct gateway *gateway, const char *where)
+{
+    char address[64];
+    unsigned long port;
+    uint16_t given;
+    int r;
+
+    if (strchr(where, '/')) {
+        r = gateway_listen_unix(gateway, where);
+        if (r == 0)
+            printf("%s\n", where);
+        return r < 0 ? complain_listen(where, -r) : 0;
+    }
+    if (!split_address(where, address, &port))
+        return complain_listen(where, EINVAL);
+    r = gateway_listen_tcp(gateway, address, (uint16_t)port, &given);
+    if (r == 0)
+        printf(strchr(address, ':') ? "[%s]:%u\n" : "%s:%u\n", address, given);
+    return r < 0 ? complain_listen(where, -r) : 0;
+}
+
+/* ---- asockctl proxy ---- */
+
+static void on_stop(struct ev_loop *loop, ev_signal *signal, int events)
+{
+    (void)signal;
+    (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static int serve(struct gateway *gateway, const struct settings *settings)
+{
+    struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
+    ev_signal stops[2];
+
+    for (int i = 0; i < settings->listen_count; i++)
+        if (listen_at(gateway, settings->listen[i]) < 0)
+            return EXIT_FAILURE;
+    ev_signal_init(&stops[0], on_stop, SIGTERM);
+    ev_signal_init(&stops[1], on_stop, SIGINT);
+    ev_signal_start(loop, &stops[0]);
+    ev_signal_start(loop, &stops[1]);
+    if (finish_output())
+        return EXIT_FAILURE;
+    ev_run(loop, 0);
+    return EXIT_SUCCESS;
+}
+
+int proxy_serve(const struct settings *settings)
+{
+    struct gateway *gateway;
+    int status;
+
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || make_gateway(settings, &gateway) < 0)
+        return EXIT_FAILURE;
+    status = serve(gateway, settings);
+    gateway_free(gateway);
+    return status;
+}
+
+/* ---- asockctl run --proxy ---- */
+
+static void set(const char *name, const char *value)
+{
+    if (setenv(name, value, 1) < 0)
+        need_memory(NULL);
+}
+
+/* One more setting for git(1), behind those that the environment has already. */
+static void set_git_proxy(const char *url)
+{
+    const char *text = getenv("GIT_CONFIG_COUNT");
+    unsigned long count = text ? strtoul(text, NULL, 10) : 0;
+    char name[64], number[32];
+
+    snprintf(name, sizeof(name), "GIT_CONFIG_KEY_%lu", count);
+    set(name, "http.proxy");
+    snprintf(name, sizeof(name), "GIT_CONFIG_VALUE_%lu", count);
+    set(name, url);
+    snprintf(number, sizeof(number), "%lu", count + 1);
+    set("GIT_CONFIG_COUNT", number);
+}
+
+/* Programs do not agree on names or case. */
+static void set_environment(uint16_t port)
+{
+    static const char *const http[] = {"http_proxy",  "HTTP_PROXY",       "https_proxy",
+                                       "HTTPS_PROXY", "npm_config_proxy", "npm_config_https_proxy",
+                                       "PIP_PROXY"};
+    char url[64];
+
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+    for (size_t i = 0; i < sizeof(http) / sizeof(http[0]); i++)
+        set(http[i], url);
+    set_git_proxy(url);
+    set("NODE_USE_ENV_PROXY", "1");
+    set("no_proxy", "localhost,127.0.0.1,::1");
+    set("NO_PROXY", "localhost,127.0.0.1,::1");
+    snprintf(url, sizeof(url), "socks5h://127.0.0.1:%u", port);
+    set("all_proxy", url);
+    set("ALL_PROXY", url);
+    /* This session has an owner. */
+    unsetenv("ASOCK_FD");
+}
+
+/* From the terminal both get it; from a program only asockctl does. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    int err = errno;
+
+    (void)context;
+    if (info->si_code <= 0 && info->si_pid != command_pid && command_pid > 0)
+        kill(command_pid, number);
+    errno = err;
+}
+
+static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+#define PASSED_COUNT (sizeof(passed) / sizeof(passed[0]))
+
+/* But those that the caller ignores, as nohup(1) does. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART}, old;
+
+    for (size_t i = 0; i < PASSED_COUNT; i++)
+        if (sigaction(passed[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            (void)sigaction(passed[i], &action, NULL);
+}
+
+/* The command stops: so does asockctl, for its shell to see; and both go on together. */
+static void on_command(struct ev_loop *loop, ev_child *child, int events)
+{
+    (void)events;
+    if (WIFSTOPPED(child->rstatus)) {
+        raise(SIGSTOP);
+        kill(child->pid, SIGCONT);
+    } else if (WIFEXITED(child->rstatus) || WIFSIGNALED(child->rstatus)) {
+        command_pid = 0;
+        ev_child_stop(loop, child);
+        ev_break(loop, EVBREAK_ALL);
+    }
+}
+
+static pid_t start_command(const struct settings *settings, uint16_t port, sighandler_t pipe_action)
+{
+    sigset_t all, old;
+    pid_t pid;
+
+    fflush(NULL);
+    sigfillset(&all);
+    /* Until it is known whose signals they are, they wait. */
+    sigprocmask(SIG_SETMASK, &all, &old);
+    pid = fork();
+    if (pid > 0)
+        command_pid = pid;
+    if (pid == 0) {
+        /* exec resets what is caught; what the caller ignored stays ignored. */
+        signal(SIGPIPE, pipe_action);
+        sigprocmask(SIG_SETMASK, &old, NULL);
+        set_environment(port);
+        _exit(exec_command(settings->args));
+    }
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    return pid;
+}
+
+static int wait_for_command(struct ev_loop *loop, pid_t pid)
+{
+    ev_child child;
+
+    ev_child_init(&child, on_command, pid, 1);
+    ev_child_start(loop, &child);
+    ev_run(loop, 0);
+    return WIFSIGNALED(child.rstatus) ? 128 + WTERMSIG(child.rstatus) : WEXITSTATUS(child.rstatus);
+}
+
+int proxy_run_command(const struct settings *settings)
+{
+    struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
+    struct gateway *gateway;
+    sighandler_t pipe_action = signal(SIGPIPE, SIG_IGN);
+    uint16_t port;
+    int r, status = EXIT_OWN;
+    pid_t pid;
+
+    if (pipe_action == SIG_ERR || make_gateway(settings, &gateway) < 0)
+        return EXIT_OWN;
+    r = gateway_listen_tcp(gateway, "127.0.0.1", 0, &port);
+    catch_signals();
+    if (r < 0) {
+        complain_listen("127.0.0.1:0", -r);
+    } else {
+        pid = start_command(settings, port, pipe_action);
+        if (pid < 0)
+            complain("cannot start a process: %s", strerror(errno));
+        else
+            status = wait_for_command(loop, pid);
+    }
+    gateway_free(gateway);
+    return status;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef GATEWAY_CLIENT_H
+#define GATEWAY_CLIENT_H
+
+/*
+ * One connection of a program: handshake, connect, bytes both ways, end.
+ *
+ * It lives until its last op has completed: ops have pointers into it.
+ */
+#include "gateway/http.h"
+#include "gateway/server.h"
+#include "gateway/socks.h"
+
+/* A connection that is quiet, or says little at a time, needs no more than this each way. */
+#define CLIENT_SMALL 2048u
+
+enum client_state {
+    CLIENT_HANDSHAKE,
+    CLIENT_DIALING,
+    CLIENT_RELAY,
+    CLIENT_CLOSING, /* an answer goes out, what comes in is dropped */
+    CLIENT_ENDED,   /* closed; waits for its ops */
+};
+
+enum client_protocol { PROTOCOL_UNKNOWN, PROTOCOL_SOCKS, PROTOCOL_CONNECT, PROTOCOL_FORWARD };
+
+enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_FILLED };
+
+/* A piece of the stream and its op. */
+struct slot {
+    struct client *client;
+    asock_op *op;
+    enum slot_state state;
+    char *data;
+    size_t len, written;
+    bool is_block;
+    ev_tstamp since; /* when its op was submitted */
+};
+
+/* One direction. Its pieces are used in turn: first is the oldest, next the one to use next. */
+struct lane {
+    struct slot slots[2];
+    unsigned int first, next, used;
+    bool is_small_used;
+    bool is_bulk;
+    bool has_ended; /* nothing more comes in at this lane's beginning */
+    bool is_done;   /* and its end was passed on */
+    char small[CLIENT_SMALL];
+};
+
+struct client {
+    struct client *previous, *next;
+    struct gateway *gateway;
+    enum client_state state;
+    enum client_protocol protocol;
+    ev_io io;
+    ev_timer deadline;
+    bool is_tcp;
+    bool wants_write;
+
+    struct socks socks;
+    char *buf; /* the handshake, or a response's head */
+    size_t len, cap;
+    struct http_body body;
+    bool in_head; /* PROTOCOL_FORWARD: the response's head has not ended */
+
+    asock_socket *socket;
+    asock_op *op;     /* connect, then shutdown */
+    char *first;      /* what is sent with the connect */
+    unsigned int ops; /* in flight */
+    int error;        /* receiving ended with it; an enum asock_error */
+    struct lane up, down;
+
+    char *out; /* what goes to the program before the slots */
+    size_t out_len, out_written;
+};
+
+/* Takes fd. */
+void client_new(struct gateway *gateway, int fd, bool is_tcp);
+/* Closes both sides, by reset where there is more to be said. */
+void client_abort(struct client *client);
+/* Both ends have come to their end. */
+void client_finish(struct client *client);
+/* Sends an answer to the program, and ends. */
+void client_answer(struct client *client, const void *data, size_t len);
+/* Appends to what goes out first. false: no memory; the client has been aborted. */
+bool client_put(struct client *client, const void *data, size_t len);
+/*
+ * The last thing that every callback does: watches for what the state needs, or frees a client that has ended and
+ * whose ops have completed.
+ */
+void client_settle(struct client *client);
+
+/* ---- pump.c: the bytes ---- */
+
+bool pump_init(struct client *client);  /* false: no memory */
+void pump_read(struct client *client);  /* the program has sent something */
+void pump_write(struct client *client); /* the program can take something */
+bool pump_can_read(const struct client *client);
+void pump_end_slots(struct client *client); /* ops are released */
+/* Receives that hold a block without data for a while give it back. */
+void pump_reclaim(struct client *client, ev_tstamp now);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+/*
+ * A proxy for programs that know proxies: SOCKS5, SOCKS4a and HTTP on local sockets, everything through one
+ * session with asockd. An ordinary program on libasock: it runs with the rights of whoever started it.
+ *
+ * One thread; a call that opens a session waits for the daemon, everything else is driven by the loop.
+ */
+#include <asock/asock.h>
+
+#include <ev.h>
+#include <stdint.h>
+
+struct gateway;
+
+struct gateway_config {
+    /* A new session, named and restricted as it has to be. 0, or a negative errno after a complaint. */
+    int (*open)(void *userdata, asock_context **ret);
+    void *userdata;
+    int answer_timeout_ms; /* for the daemon's answers */
+};
+
+/* Opens the first session. 0 or a negative errno. */
+int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struct gateway **ret);
+
+/*
+ * A Unix socket with mode 0600. -EEXIST: the path exists and is not a socket; -EADDRINUSE: a program listens
+ * there. A socket that nobody listens on is replaced.
+ */
+int gateway_listen_unix(struct gateway *gateway, const char *path);
+
+/*
+ * "127.0.0.1" or another loopback address. port 0: any; *ret_port (may be NULL) is the one it has. Every user of
+ * the host can connect to it. -EINVAL: it is not a loopback address.
+ */
+int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
+                       uint16_t *ret_port);
+
+/* Ends all connections and removes its Unix sockets. Accepts NULL. */
+void gateway_free(struct gateway *gateway);
+
+#endif

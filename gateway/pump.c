@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Bytes between a program and its connection.
+ * Happy path, up: read into a free slot -> send -> the slot is free again; at the program's end of stream a
+ * shutdown goes behind the sends. Down: receive into a free slot -> write -> free; at the peer's end of stream
+ * the program's side is shut down. Both over: close.
+ * Failures: a send that fails ends only the upward direction. A receive that fails, an unreadable program, a
+ * malformed body end both, by reset. A response whose head is malformed is answered for the server.
+ *
+ * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to read into. While
+ * little is said at a time a slot is the client's own small memory; a piece that fills it makes the lane bulk,
+ * and bulk takes blocks of shared memory, which the daemon's kernel reads and writes in place.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/answer.h"
+#include "gateway/client.h"
+
+/* Pieces of one wake-up; others have their turn then. */
+#define READS_MAX 4
+/* A block that has waited for so long is given back when others want it. */
+#define RECLAIM_SECONDS 0.1
+
+/* ---- slots ---- */
+
+/* Memory for the lane's next slot; NULL: there is none, one of its own will be free. */
+static struct slot *slot_take(struct client *client, struct lane *lane)
+{
+    struct slot *slot = &lane->slots[lane->next];
+    char *block = NULL;
+
+    if (lane->used == (lane->is_bulk ? 2u : 1u) || slot->state != SLOT_FREE)
+        return NULL;
+    if (lane->is_bulk) {
+        block = blocks_get(&client->gateway->blocks);
+        if (!block)
+            gateway_want_blocks(client->gateway);
+    }
+    if (!block && lane->is_small_used)
+        return NULL;
+    if (!slot->op && asock_op_new(client->gateway->uplink.context, &slot->op) < 0) {
+        /* The other slot has one. */
+        lane->is_bulk = false;
+        if (block)
+            blocks_put(&client->gateway->blocks, block);
+        return NULL;
+    }
+    slot->client = client;
+    slot->is_block = block != NULL;
+    slot->data = block ? block : lane->small;
+    lane->is_small_used |= !block;
+    slot->len = slot->written = 0;
+    lane->next ^= 1;
+    lane->used++;
+    return slot;
+}
+
+static size_t slot_size(const struct slot *slot)
+{
+    return slot->is_block ? BLOCK_SIZE : CLIENT_SMALL;
+}
+
+/* The oldest one, or (taken in vain) the newest. */
+static void slot_free(struct lane *lane, struct slot *slot)
+{
+    if (slot->is_block)
+        blocks_put(&slot->client->gateway->blocks, slot->data);
+    else
+        lane->is_small_used = false;
+    slot->state = SLOT_FREE;
+    lane->used--;
+    if (slot == &lane->slots[lane->first])
+        lane->first ^= 1;
+    else
+        lane->next ^= 1;
+    if (lane->used == 0)
+        lane->first = lane->next = 0; /* one op serves a lane that is not bulk */
+}
+
+/* A piece that filled the small memory makes the lane bulk, one that would have fitted ends that. */
+static void note_size(struct lane *lane, const struct slot *slot, size_t n)
+{
+    if (!slot->is_block && n == CLIENT_SMALL)
+        lane->is_bulk = true;
+    else if (slot->is_block && n < CLIENT_SMALL)
+        lane->is_bulk = false;
+}
+
+void pump_end_slots(struct client *client)
+{
+    struct lane *lanes[] = {&client->up, &client->down};
+
+    for (int i = 0; i < 2; i++) {
+        for (int j = 0; j < 2; j++) {
+            struct slot *slot = &lanes[i]->slots[j];
+
+            if (slot->state == SLOT_FILLED)
+                slot_free(lanes[i], slot);
+            /* In flight it completes all the same, and its callback frees the slot. */
+            slot->op = asock_op_unref(slot->op);
+        }
+    }
+}
+
+static void maybe_finish(struct client *client)
+{
+    if (client->down.is_done && (client->up.is_done || client->protocol == PROTOCOL_FORWARD))
+        client_finish(client);
+}
+
+/* ---- up ---- */
+
+static void on_shutdown(asock_op *op, void *userdata)
+{
+    struct client *client = userdata;
+
+    (void)op;
+    client->ops--;
+    if (client->state == CLIENT_RELAY) {
+        client->up.is_done = true;
+        maybe_finish(client);
+    }
+    client_settle(client);
+}
+
+/* Behind the last send. A plain request's end is in its head: its server is told nothing. */
+static void end_up(struct client *client)
+{
+    client->up.has_ended = true;
+    if (client->protocol == PROTOCOL_FORWARD) {
+        if (!client->body.is_done)
+            client_abort(client);
+        else
+            client->up.is_done = true;
+        return;
+    }
+    asock_op_set_buffer(client->op, NULL, 0);
+    asock_op_set_callback(client->op, on_shutdown, client);
+    if (asock_shutdown(client->socket, client->op, ASOCK_SHUTDOWN_SEND) == 1) {
+        client->ops++;
+        return;
+    }
+    client->up.is_done = true;
+    maybe_finish(client);
+}
+
+/* S28: nothing more can be sent. What the peer still says is received. */
+static void break_up(struct client *client)
+{
+    client->up.has_ended = client->up.is_done = true;
+    maybe_finish(client);
+}
+
+static void on_sent(asock_op *op, void *userdata)
+{
+    struct slot *slot = userdata;
+    struct client *client = slot->client;
+    int error = asock_op_get_error(op);
+
+    client->ops--;
+    slot_free(&client->up, slot);
+    if (client->state == CLIENT_RELAY && error && !client->up.is_done)
+        break_up(client);
+    client_settle(client);
+}
+
+static void send_slot(struct client *client, struct slot *slot)
+{
+    slot->state = SLOT_PENDING;
+    asock_op_set_callback(slot->op, on_sent, slot);
+    asock_op_set_buffer(slot->op, slot->data, slot->len);
+    if (asock_send(client->socket, slot->op) == 1) {
+        client->ops++;
+        return;
+    }
+    /* Known to be lost already. */
+    slot_free(&client->up, slot);
+    break_up(client);
+}
+
+/* What is of the request; the rest is dropped: it is for nobody. */
+static long of_body(struct client *client, const char *data, size_t len)
+{
+    if (client->protocol != PROTOCOL_FORWARD)
+        return (long)len;
+    return http_body_take(&client->body, data, len);
+}
+
+/* Nothing more is sent: the program's end, or its loss, is all that counts. */
+static void drop_input(struct client *client)
+{
+    ssize_t n = read(client->io.fd, client->gateway->scratch, GATEWAY_SCRATCH);
+
+    if (n == 0)
+        client->up.has_ended = true;
+    else if (n < 0 && errno != EAGAIN && errno != EINTR)
+        client_abort(client);
+}
+
+static bool is_dropping(const struct client *client)
+{
+    return client->protocol == PROTOCOL_FORWARD && client->body.is_done;
+}
+
+/* One piece. false: no more for now. */
+static bool read_piece(struct client *client)
+{
+    struct slot *slot = slot_take(client, &client->up);
+    ssize_t n;
+    long part;
+
+    if (!slot)
+        return false;
+    n = read(client->io.fd, slot->data, slot_size(slot));
+    if (n <= 0) {
+        slot_free(&client->up, slot);
+        if (n == 0)
+            end_up(client);
+        else if (errno != EAGAIN && errno != EINTR)
+            client_abort(client);
+        return false;
+    }
+    note_size(&client->up, slot, (size_t)n);
+    part = of_body(client, slot->data, (size_t)n);
+    if (part <= 0) {
+        slot_free(&client->up, slot);
+        if (part < 0)
+            client_abort(client);
+        return false;
+    }
+    slot->len = (size_t)part;
+    send_slot(client, slot);
+    return client->state == CLIENT_RELAY && !client->up.has_ended && (size_t)n == slot_size(slot);
+}
+
+void pump_read(struct client *client)
+{
+    if (is_dropping(client)) {
+        drop_input(client);
+        return;
+    }
+    for (int i = 0; i < READS_MAX && read_piece(client); i++)
+        ;
+}
+
+bool pump_can_read(const struct client *client)
+{
+    const struct lane *up = &client->up;
+
+    if (up->has_ended)
+        return false;
+    if (is_dropping(client))
+        return true;
+    return up->used < (up->is_bulk && client->gateway->blocks.free_count > 0 ? 2u : 1u);
+}
+
+/* ---- down ---- */
+
+static void on_received(asock_op *op, void *userdata);
+
+static void receive_more(struct client *client)
+{
+    struct slot *slot;
+
+    while (!client->down.has_ended && (slot = slot_take(client, &client->down))) {
+        slot->state = SLOT_PENDING;
+        slot->since = ev_now(client->gateway->loop);
+        asock_op_set_callback(slot->op, on_received, slot);
+        asock_op_set_buffer(slot->op, slot->data, slot_size(slot));
+        if (asock_receive(client->socket, slot->op) != 1) {
+            slot_free(&client->down, slot);
+            client->error = ASOCK_CONNECTION_RESET;
+            client->down.has_ended = true;
+            return;
+        }
+        client->ops++;
+    }
+}
+
+/* 1: all of it; 0: the program takes no more for now; -1: it is gone. */
+static int write_some(struct client *client, const char *data, size_t len, size_t *written)
+{
+    while (*written < len) {
+        ssize_t n = send(client->io.fd, data + *written, len - *written, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN ? 0 : -1;
+        *written += (size_t)n;
+    }
+    return 1;
+}
+
+static int write_first(struct client *client)
+{
+    int r = write_some(client, client->out, client->out_len, &client->out_written);
+
+    if (r == 1) {
+        free(client->out);
+        client->out = NULL;
+        client->out_len = client->out_written = 0;
+    }
+    return r;
+}
+
+static int write_slots(struct client *client)
+{
+    struct lane *down = &client->down;
+    int r = 1;
+
+    while (r == 1 && down->slots[down->first].state == SLOT_FILLED) {
+        struct slot *slot = &down->slots[down->first];
+
+        r = write_some(client, slot->data, slot->len, &slot->written);
+        if (r == 1)
+            slot_free(down, slot);
+    }
+    return r;
+}
+
+/* All was written. */
+static void end_down(struct client *client)
+{
+    if (client->error) {
+        client_abort(client);
+        return;
+    }
+    if (!client->down.is_done)
+        shutdown(client->io.fd, SHUT_WR);
+    client->down.is_done = true;
+    maybe_finish(client);
+}
+
+void pump_write(struct client *client)
+{
+    int r = write_first(client);
+
+    if (r == 1)
+        r = write_slots(client);
+    client->wants_write = r == 0;
+    if (r < 0) {
+        client_abort(client);
+        return;
+    }
+    if (client->state == CLIENT_CLOSING && r == 1)
+        shutdown(client->io.fd, SHUT_WR);
+    if (client->state != CLIENT_RELAY)
+        return;
+    receive_more(client);
+    if (r == 1 && client->down.has_ended && client->down.used == 0 && !client->in_head)
+        end_down(client);
+}
+
+/* ---- the head of a response ---- */
+
+static void refuse_response(struct client *client, const char *why)
+{
+    char answer[ANSWER_HTTP_MAX];
+
+    client_answer(client, answer, answer_http(ASOCK_PROTOCOL_ERROR, why, answer));
+}
+
+/* Moves what came to the head. false: the client is at its end. */
+static bool gather_head(struct client *client, struct slot *slot)
+{
+    if (slot->len > client->cap - client->len) {
+        refuse_response(client, "the server's head is too large");
+        return false;
+    }
+    memcpy(client->buf + client->len, slot->data, slot->len);
+    client->len += slot->len;
+    slot_free(&client->down, slot);
+    return true;
+}
+
+/* One head, which may be followed by another one. Returns what http_read_response() does. */
+static long pass_head(struct client *client, size_t *at)
+{
+    size_t size = client->len - *at + HTTP_ADDED_MAX, head_len;
+    char *head = malloc(size);
+    int status = 0;
+    long n = head ? http_read_response(client->buf + *at, client->len - *at, head, &head_len,
+                                       &status)
+                  : -1;
+
+    if (n > 0) {
+        *at += (size_t)n;
+        client->in_head = status < 200;
+        if (!client_put(client, head, head_len))
+            n = -1;
+    }
+    free(head);
+    return n;
+}
+
+static void read_head(struct client *client)
+{
+    size_t at = 0;
+    long n;
+
+    do
+        n = pass_head(client, &at);
+    while (n > 0 && client->in_head);
+    if (client->state == CLIENT_ENDED)
+        return;
+    if (n < 0) {
+        refuse_response(client, "the server's head is malformed");
+        return;
+    }
+    if (!client->in_head && !client_put(client, client->buf + at, client->len - at))
+        return;
+    client->len -= at;
+    memmove(client->buf, client->buf + at, client->len);
+    if (!client->in_head) {
+        free(client->buf);
+        client->buf = NULL;
+    }
+}
+
+/* What a receive has brought: bytes in its slot, the end, or an error. */
+static void take_received(struct client *client, asock_op *op, struct slot *slot, int error)
+{
+    struct lane *down = &client->down;
+    bool is_end = slot->state == SLOT_FREE && asock_op_get_result_flags(op) & ASOCK_END_OF_STREAM;
+
+    if (error == ASOCK_OPERATION_ABORTED) {
+        down->is_bulk = false; /* given back for others */
+    } else if (error || is_end) {
+        client->error = error;
+        down->has_ended = true;
+    } else if (!client->in_head) {
+        note_size(down, slot, slot->len);
+    }
+    if (client->in_head && slot->state == SLOT_FILLED && gather_head(client, slot))
+        read_head(client);
+    if (client->in_head && client->state == CLIENT_RELAY && down->has_ended)
+        refuse_response(client, "the server closed the connection without an answer");
+    if (client->state == CLIENT_RELAY)
+        pump_write(client);
+}
+
+static void on_received(asock_op *op, void *userdata)
+{
+    struct slot *slot = userdata;
+    struct client *client = slot->client;
+    int error = asock_op_get_error(op);
+
+    client->ops--;
+    slot->len = asock_op_get_bytes(op);
+    slot->state = SLOT_FILLED;
+    if (slot->len == 0 || client->state != CLIENT_RELAY)
+        slot_free(&client->down, slot);
+    if (client->state == CLIENT_RELAY)
+        take_received(client, op, slot, error);
+    client_settle(client);
+}
+
+bool pump_init(struct client *client)
+{
+    asock_context *context = client->gateway->uplink.context;
+
+    return asock_op_new(context, &client->up.slots[0].op) == 0 &&
+           asock_op_new(context, &client->down.slots[0].op) == 0;
+}
+
+void pump_reclaim(struct client *client, ev_tstamp now)
+{
+    for (int i = 0; i < 2; i++) {
+        struct slot *slot = &client->down.slots[i];
+
+        if (slot->state == SLOT_PENDING && slot->is_block && now - slot->since > RECLAIM_SECONDS)
+            asock_cancel(slot->op);
+    }
+}

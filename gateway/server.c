@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Listeners, the session, and what connections share.
+ * Failures: no descriptor for a connection (accepting pauses), the daemon is lost (connections end; the next one
+ * opens a session again), memory to share is short (idle receives give theirs back).
+ */
+#include "gateway/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "gateway/client.h"
+
+#define BACKLOG 1024
+#define ACCEPTS_MAX 16
+#define RETRY_SECONDS 0.1
+#define RECLAIM_PERIOD 0.1
+/* Between two attempts to open a session. */
+#define REOPEN_SECONDS 1.0
+
+/* ---- accepting ---- */
+
+static void watch_listeners(struct gateway *gateway, bool on)
+{
+    for (struct listener *l = gateway->listeners; l; l = l->next) {
+        if (on)
+            ev_io_start(gateway->loop, &l->io);
+        else
+            ev_io_stop(gateway->loop, &l->io);
+    }
+    gateway->is_paused = !on;
+}
+
+static void pause_accepting(struct gateway *gateway)
+{
+    watch_listeners(gateway, false);
+    if (gateway->client_count < GATEWAY_CLIENTS_MAX) {
+        ev_timer_set(&gateway->retry, RETRY_SECONDS, 0);
+        ev_timer_start(gateway->loop, &gateway->retry);
+    }
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    watch_listeners(timer->data, true);
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct listener *listener = io->data;
+    struct gateway *gateway = listener->gateway;
+
+    (void)loop;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        int fd;
+
+        if (gateway->client_count >= GATEWAY_CLIENTS_MAX) {
+            pause_accepting(gateway);
+            return;
+        }
+        fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_accepting(gateway);
+            return;
+        }
+        client_new(gateway, fd, !listener->path);
+    }
+}
+
+void gateway_client_gone(struct gateway *gateway)
+{
+    gateway->client_count--;
+    if (gateway->is_paused && !ev_is_active(&gateway->retry))
+        watch_listeners(gateway, true);
+}
+
+static int add_listener(struct gateway *gateway, int fd, const char *path)
+{
+    struct listener *listener = calloc(1, sizeof(*listener));
+
+    if (!listener || (path && !(listener->path = strdup(path)))) {
+        free(listener);
+        close(fd);
+        return -ENOMEM;
+    }
+    listener->gateway = gateway;
+    ev_io_init(&listener->io, on_accept, fd, EV_READ);
+    listener->io.data = listener;
+    listener->next = gateway->listeners;
+    gateway->listeners = listener;
+    ev_io_start(gateway->loop, &listener->io);
+    return 0;
+}
+
+/* 0: nobody listens there any more, or nothing is there. */
+static int clear_path(const struct sockaddr_un *address)
+{
+    struct stat st;
+    int fd, r;
+
+    if (lstat(address->sun_path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    r = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
+    close(fd);
+    if (r != ECONNREFUSED)
+        return -EADDRINUSE;
+    return unlink(address->sun_path) < 0 ? -errno : 0;
+}
+
+int gateway_listen_unix(struct gateway *gateway, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    mode_t mask;
+    int fd, r;
+
+    if (strlen(path) >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    r = clear_path(&address);
+    if (r < 0)
+        return r;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    mask = umask(0177);
+    r = bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0
+            ? -errno
+            : 0;
+    umask(mask);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    return add_listener(gateway, fd, path);
+}
+
+static int parse_loopback(const char *text, uint16_t port, struct sockaddr_storage *ret,
+                          socklen_t *ret_len)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)ret;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+
+    memset(ret, 0, sizeof(*ret));
+    if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        *ret_len = sizeof(*in);
+        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET ? 0 : -EINVAL;
+    }
+    if (inet_pton(AF_INET6, text, &in6->sin6_addr) != 1 || !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
+        return -EINVAL;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    *ret_len = sizeof(*in6);
+    return 0;
+}
+
+int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
+                       uint16_t *ret_port)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int fd, r = parse_loopback(address, port, &addr, &len);
+
+    if (r < 0)
+        return r;
+    fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
+        getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    if (ret_port)
+        *ret_port = ntohs(((struct sockaddr_in *)&addr)->sin_port); /* of both families */
+    return add_listener(gateway, fd, NULL);
+}
+
+/* ---- blocks ---- */
+
+static void on_reclaim(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct gateway *gateway = timer->data;
+
+    (void)loop;
+    (void)events;
+    for (struct client *client = gateway->clients; client; client = client->next)
+        pump_reclaim(client, ev_now(gateway->loop));
+}
+
+void gateway_want_blocks(struct gateway *gateway)
+{
+    if (ev_is_active(&gateway->reclaim))
+        return;
+    ev_timer_set(&gateway->reclaim, RECLAIM_PERIOD, 0);
+    ev_timer_start(gateway->loop, &gateway->reclaim);
+}
+
+/* ---- the session ---- */
+
+static void end_clients(struct gateway *gateway, bool all)
+{
+    struct client *next;
+
+    for (struct client *client = gateway->clients; client; client = next) {
+        next = client->next;
+        if (!all && client->state != CLIENT_DIALING && client->state != CLIENT_RELAY)
+            continue;
+        client_abort(client);
+        client_settle(client);
+    }
+}
+
+/* Every op has completed: clients that are at their end are gone with the last of theirs. */
+static void on_lost(struct uplink *uplink)
+{
+    struct gateway *gateway = (struct gateway *)((char *)uplink - offsetof(struct gateway, uplink));
+
+    end_clients(gateway, false);
+    blocks_deinit(&gateway->blocks);
+    uplink_stop(uplink);
+}
+
+static int open_session(struct gateway *gateway)
+{
+    asock_context *context = NULL;
+    int r = gateway->config.open(gateway->config.userdata, &context);
+
+    if (r < 0)
+        return r;
+    blocks_init(&gateway->blocks, context, gateway->config.answer_timeout_ms);
+    uplink_start(&gateway->uplink, context);
+    return 0;
+}
+
+asock_context *gateway_context(struct gateway *gateway)
+{
+    ev_tstamp now = ev_now(gateway->loop);
+
+    if (gateway->uplink.context)
+        return gateway->uplink.context;
+    if (gateway->open_failed > 0 && now - gateway->open_failed < REOPEN_SECONDS)
+        return NULL;
+    gateway->open_failed = open_session(gateway) < 0 ? now : 0;
+    return gateway->uplink.context;
+}
+
+/* ---- life ---- */
+
+int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struct gateway **ret)
+{
+    struct gateway *gateway = calloc(1, sizeof(*gateway));
+    int r = -ENOMEM;
+
+    if (gateway)
+        gateway->scratch = malloc(GATEWAY_SCRATCH);
+    if (gateway && gateway->scratch) {
+        gateway->loop = loop;
+        gateway->config = *config;
+        uplink_init(&gateway->uplink, loop, on_lost);
+        ev_init(&gateway->reclaim, on_reclaim);
+        ev_init(&gateway->retry, on_retry);
+        gateway->reclaim.data = gateway->retry.data = gateway;
+        r = open_session(gateway);
+    }
+    if (r < 0) {
+        if (gateway)
+            free(gateway->scratch);
+        free(gateway);
+        return r;
+    }
+    *ret = gateway;
+    return 0;
+}
+
+void gateway_free(struct gateway *gateway)
+{
+    if (!gateway)
+        return;
+    while (gateway->listeners) {
+        struct listener *listener = gateway->listeners;
+
+        gateway->listeners = listener->next;
+        ev_io_stop(gateway->loop, &listener->io);
+        close(listener->io.fd);
+        if (listener->path)
+            unlink(listener->path);
+        free(listener->path);
+        free(listener);
+    }
+    end_clients(gateway, true);
+    ev_timer_stop(gateway->loop, &gateway->reclaim);
+    ev_timer_stop(gateway->loop, &gateway->retry);
+    blocks_deinit(&gateway->blocks);
+    /* The context ends, and with it every op that has a pointer into a client. */
+    if (gateway->uplink.context)
+        uplink_stop(&gateway->uplink);
+    while (gateway->clients) {
+        gateway->clients->ops = 0;
+        client_settle(gateway->clients);
+    }
+    ev_timer_stop(gateway->loop, &gateway->retry);
+    free(gateway->scratch);
+    free(gateway);
+}

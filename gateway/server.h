@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef GATEWAY_SERVER_H
+#define GATEWAY_SERVER_H
+
+/* The gateway's own state, for its files. */
+#include "gateway/blocks.h"
+#include "gateway/gateway.h"
+#include "gateway/uplink.h"
+
+#include <stdbool.h>
+
+/* Connections at a time: each has a descriptor here and a socket in the daemon. More wait in the backlog. */
+#define GATEWAY_CLIENTS_MAX 8192u
+/* In which a program has to say where it wants to go. */
+#define GATEWAY_HANDSHAKE_SECONDS 30.0
+/* For a connect; the daemon's own resolver gives up earlier. */
+#define GATEWAY_DIAL_MS 60000u
+/* Behind an answer that ends a connection: so that it arrives, although the program has sent more. */
+#define GATEWAY_DRAIN_SECONDS 2.0
+
+struct client;
+
+struct listener {
+    struct listener *next;
+    struct gateway *gateway;
+    ev_io io;
+    char *path; /* of a Unix socket, or NULL */
+};
+
+struct gateway {
+    struct ev_loop *loop;
+    struct gateway_config config;
+    struct uplink uplink;
+    struct blocks blocks;
+    ev_timer reclaim; /* while blocks are short */
+    ev_timer retry;   /* while no connection can be accepted */
+    struct listener *listeners;
+    struct client *clients; /* a list */
+    unsigned int client_count;
+    bool is_paused;        /* listeners are not watched */
+    ev_tstamp open_failed; /* when no session could be opened; 0: it could */
+    char *scratch;         /* for what is read and dropped */
+};
+
+/* The session, opened again where it was lost; NULL: there is none. */
+asock_context *gateway_context(struct gateway *gateway);
+/* Blocks were short: connections that hold one without using it give it back. */
+void gateway_want_blocks(struct gateway *gateway);
+/* A client has gone. */
+void gateway_client_gone(struct gateway *gateway);
+
+#define GATEWAY_SCRATCH 16384u
+
+#endif
