@@ -114,6 +114,12 @@ examples/python/asock_pb2.py: $(srcdir)/proto/asock.proto
 endif
 CLEANFILES += examples/python/asock_pb2.py
 
+# For ./dev: what tests run beside the programs that are installed, and what they find in their environment.
+.PHONY: test-helpers test-environment
+test-helpers: asockd-hooks tests/lib/no-peerpidfd tests/lib/count-alloc.la tests/unit/policy_probe
+test-environment:
+	@: $(info $(AM_TESTS_ENVIRONMENT))
+
 # One suite at a time: make check-unit, check-gates, ...
 SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system
 .PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz check-items

@@ -80,6 +80,12 @@ class Daemon:
         with open(self.log.name, "rb") as log:
             return log.read()[-3000:].decode(errors="replace")
 
+    def _keep_log(self):
+        """For ./dev test, which keeps them where a test has failed."""
+        folder = os.environ.get("ASOCK_TEST_LOGS")
+        if folder:
+            shutil.copy(self.log.name, os.path.join(folder, f"asockd-{self.pid}.log"))
+
     def stop(self, check=True, sig=signal.SIGTERM):
         """Ends it by its pid; a sanitizer's complaint is an exit status too."""
         if self.process is None:
@@ -94,6 +100,7 @@ class Daemon:
             self.process.kill()
             self.process.wait()
         status, output = self.process.returncode, self.output()
+        self._keep_log()
         self.process = None
         self.log.close()
         os.close(self.pidfd)

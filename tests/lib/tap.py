@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Run one unittest module and print its results as TAP, one line per test method.
 
-    tap.py FILE.py [Class.method ...]
+    tap.py FILE.py
 
+ASOCK_TEST_ONLY: the names of the test methods to run, with commas between them.
 TAP goes to standard output alone; whatever the tests print goes to standard error.
 """
 
@@ -81,8 +82,17 @@ def load(path):
     return module
 
 
+def chosen(suite, names):
+    """Each test class keeps a suite of its own, so that its setUpClass() runs."""
+    for part in suite:
+        if isinstance(part, unittest.TestSuite):
+            yield unittest.TestSuite(chosen(part, names))
+        elif part.id().rsplit(".", 1)[-1] in names:
+            yield part
+
+
 def main():
-    path, wanted = sys.argv[1], sys.argv[2:]
+    path = sys.argv[1]
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -92,9 +102,10 @@ def main():
         print(f"SKIP {path}: {reason}", file=sys.stderr)
         print(f"1..0 # SKIP {reason}", file=out)
         return 0
-    loader = unittest.TestLoader()
-    suite = (loader.loadTestsFromNames(wanted, module) if wanted
-             else loader.loadTestsFromModule(module))
+    only = os.environ.get("ASOCK_TEST_ONLY")
+    suite = unittest.TestLoader().loadTestsFromModule(module)
+    if only:
+        suite = unittest.TestSuite(chosen(suite, only.split(",")))
     result = TapResult(out)
     suite.run(result)
     print(f"1..{result.count}", file=out, flush=True)
