@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "proto/codec.h"
+#include "proto/fields.h" /* FIELD_MESSAGE_NAME and its _MAX: made from asock.proto */
 
 /* Wire types of protobuf, the low three bits of a key. */
 enum { WIRE_VARINT = 0, WIRE_LENGTH = 2 };
@@ -49,12 +50,12 @@ static uint8_t *put_endpoint(uint8_t *out, unsigned int number, const struct end
 
     if (endpoint->address_len == 0)
         return out;
-    *at++ = 1 << 3 | WIRE_LENGTH;
+    *at++ = FIELD_ENDPOINT_ADDRESS << 3 | WIRE_LENGTH;
     *at++ = endpoint->address_len;
     memcpy(at, endpoint->address, endpoint->address_len);
     at += endpoint->address_len;
-    at = put_field(at, 2, endpoint->port);
-    at = put_field(at, 3, endpoint->scope_id);
+    at = put_field(at, FIELD_ENDPOINT_PORT, endpoint->port);
+    at = put_field(at, FIELD_ENDPOINT_SCOPE_ID, endpoint->scope_id);
     return end_message(begin, at);
 }
 
@@ -63,19 +64,33 @@ static bool is_sound(const struct endpoint *endpoint)
     return endpoint->address_len == 0 || endpoint->address_len == 4 || endpoint->address_len == 16;
 }
 
-/* The arms that go the short way; numbers: how many fields they have, if those are numbers. */
+/* The arms that go the short way; last: the last of their fields, if those are numbers. */
 static const struct {
-    uint8_t arm, numbers;
+    uint8_t arm, last;
 } arms[] = {
-    [VERB_OPEN] = {8, 2},    [VERB_CONNECT] = {9, 0},   [VERB_SEND] = {6, 3},
-    [VERB_RECEIVE] = {7, 2}, [VERB_SHUTDOWN] = {11, 1}, [VERB_CLOSE] = {10, 2},
+    [VERB_OPEN] = {FIELD_REQUEST_OPEN, FIELD_OPEN_TYPE},
+    [VERB_CONNECT] = {FIELD_REQUEST_CONNECT, 0},
+    [VERB_SEND] = {FIELD_REQUEST_SEND, FIELD_SEND_ABANDON},
+    [VERB_RECEIVE] = {FIELD_REQUEST_RECEIVE, FIELD_RECEIVE_FLAGS},
+    [VERB_SHUTDOWN] = {FIELD_REQUEST_SHUTDOWN, FIELD_SHUTDOWN_HOW},
+    [VERB_CLOSE] = {FIELD_REQUEST_CLOSE, FIELD_CLOSE_ABORT},
 };
+
+/* Room for the numbers of any arm, by field. */
+#define ARM_NUMBERS 4u
+_Static_assert(FIELD_SEND_ABANDON < ARM_NUMBERS && FIELD_OPEN_TYPE < ARM_NUMBERS &&
+                   FIELD_RECEIVE_FLAGS < ARM_NUMBERS && FIELD_SHUTDOWN_HOW < ARM_NUMBERS &&
+                   FIELD_CLOSE_ABORT < ARM_NUMBERS,
+               "an arm of asock.proto has more numbers than the short way knows");
+_Static_assert(FIELD_REQUEST_SHUTDOWN < 16 && FIELD_REPLY_CONNECTED < 16,
+               "a key of the short way takes one byte");
 
 static bool has_short_way(const struct request *request)
 {
     switch (request->verb) {
     case VERB_OPEN:
-        return request->open.family <= INT32_MAX && request->open.type <= INT32_MAX;
+        return request->open.family <= FIELD_OPEN_FAMILY_MAX &&
+               request->open.type <= FIELD_OPEN_TYPE_MAX;
     case VERB_CONNECT:
         return !request->connect.host && !request->connect.service &&
                is_sound(&request->connect.endpoint);
@@ -84,7 +99,7 @@ static bool has_short_way(const struct request *request)
     case VERB_RECEIVE:
         return request->receive.segments.count == 0;
     case VERB_SHUTDOWN:
-        return request->shutdown.how <= INT32_MAX;
+        return request->shutdown.how <= FIELD_SHUTDOWN_HOW_MAX;
     default:
         return request->verb == VERB_CLOSE;
     }
@@ -94,22 +109,22 @@ static uint8_t *put_arm(uint8_t *at, const struct request *request)
 {
     switch (request->verb) {
     case VERB_OPEN:
-        at = put_field(at, 1, request->open.family);
-        return put_field(at, 2, request->open.type);
+        at = put_field(at, FIELD_OPEN_FAMILY, request->open.family);
+        return put_field(at, FIELD_OPEN_TYPE, request->open.type);
     case VERB_CONNECT:
-        return put_endpoint(at, 1, &request->connect.endpoint);
+        return put_endpoint(at, FIELD_CONNECT_ENDPOINT, &request->connect.endpoint);
     case VERB_SEND:
-        at = put_field(at, 1, request->send.total_len);
-        at = put_field(at, 2, request->send.more);
-        return put_field(at, 3, request->send.abandon);
+        at = put_field(at, FIELD_SEND_TOTAL_LEN, request->send.total_len);
+        at = put_field(at, FIELD_SEND_MORE, request->send.more);
+        return put_field(at, FIELD_SEND_ABANDON, request->send.abandon);
     case VERB_RECEIVE:
-        at = put_field(at, 1, request->receive.length);
-        return put_field(at, 2, request->receive.flags);
+        at = put_field(at, FIELD_RECEIVE_LENGTH, request->receive.length);
+        return put_field(at, FIELD_RECEIVE_FLAGS, request->receive.flags);
     case VERB_SHUTDOWN:
-        return put_field(at, 1, request->shutdown.how);
+        return put_field(at, FIELD_SHUTDOWN_HOW, request->shutdown.how);
     default:
-        at = put_field(at, 1, request->close.linger_ms);
-        return put_field(at, 2, request->close.abort);
+        at = put_field(at, FIELD_CLOSE_LINGER_MS, request->close.linger_ms);
+        return put_field(at, FIELD_CLOSE_ABORT, request->close.abort);
     }
 }
 
@@ -119,24 +134,22 @@ size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out
 
     if (!has_short_way(request))
         return 0;
-    at = put_field(at, 1, request->verb);
-    at = put_field(at, 2, request->op);
-    at = put_field(at, 3, request->socket);
-    at = put_field(at, 4, request->timeout_ms);
-    at = put_field(at, 5, request->flags);
+    at = put_field(at, FIELD_REQUEST_VERB, request->verb);
+    at = put_field(at, FIELD_REQUEST_OP, request->op);
+    at = put_field(at, FIELD_REQUEST_SOCKET, request->socket);
+    at = put_field(at, FIELD_REQUEST_TIMEOUT_MS, request->timeout_ms);
+    at = put_field(at, FIELD_REQUEST_FLAGS, request->flags);
     begin = begin_message(at, arms[request->verb].arm);
     return (size_t)(end_message(begin, put_arm(begin, request)) - out);
 }
 
-enum { FIELD_CONNECTED = 10 };
-
 static uint8_t *put_connected(uint8_t *out, const struct reply *reply)
 {
-    uint8_t *begin = begin_message(out, FIELD_CONNECTED), *at = begin;
+    uint8_t *begin = begin_message(out, FIELD_REPLY_CONNECTED), *at = begin;
 
-    at = put_endpoint(at, 1, &reply->connected.local);
-    at = put_endpoint(at, 2, &reply->connected.remote);
-    at = put_field(at, 3, reply->connected.connect_error);
+    at = put_endpoint(at, FIELD_CONNECTED_LOCAL, &reply->connected.local);
+    at = put_endpoint(at, FIELD_CONNECTED_REMOTE, &reply->connected.remote);
+    at = put_field(at, FIELD_CONNECTED_CONNECT_ERROR, reply->connected.connect_error);
     return end_message(begin, at);
 }
 
@@ -145,31 +158,34 @@ static bool body_has_short_way(const struct reply *reply)
     if (reply->body != BODY_CONNECTED)
         return reply->body == BODY_NONE;
     return is_sound(&reply->connected.local) && is_sound(&reply->connected.remote) &&
-           reply->connected.connect_error <= INT32_MAX;
+           reply->connected.connect_error <= FIELD_CONNECTED_CONNECT_ERROR_MAX;
 }
 
 size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out)
 {
     uint8_t *at = out;
 
-    /* A negative enum has ten octets: not what anybody sends. */
-    if (!body_has_short_way(reply) || reply->kind > INT32_MAX || reply->error > INT32_MAX)
+    if (!body_has_short_way(reply) || reply->kind > FIELD_REPLY_KIND_MAX ||
+        reply->error > FIELD_REPLY_ERROR_MAX)
         return 0;
-    at = put_field(at, 1, reply->kind);
-    at = put_field(at, 2, reply->op);
-    at = put_field(at, 3, reply->socket);
-    at = put_field(at, 4, reply->error);
-    at = put_field(at, 5, reply->bytes);
-    at = put_field(at, 6, reply->flags);
-    at = put_field(at, 7, reply->send_freed);
-    at = put_field(at, 8, reply->ops_freed);
-    at = put_field(at, 9, reply->descriptors);
+    at = put_field(at, FIELD_REPLY_KIND, reply->kind);
+    at = put_field(at, FIELD_REPLY_OP, reply->op);
+    at = put_field(at, FIELD_REPLY_SOCKET, reply->socket);
+    at = put_field(at, FIELD_REPLY_ERROR, reply->error);
+    at = put_field(at, FIELD_REPLY_BYTES, reply->bytes);
+    at = put_field(at, FIELD_REPLY_FLAGS, reply->flags);
+    at = put_field(at, FIELD_REPLY_SEND_FREED, reply->send_freed);
+    at = put_field(at, FIELD_REPLY_OPS_FREED, reply->ops_freed);
+    at = put_field(at, FIELD_REPLY_DESCRIPTORS, reply->descriptors);
     if (reply->body == BODY_CONNECTED)
         at = put_connected(at, reply);
     return (size_t)(at - out);
 }
 
 /* -------------------------------------------------------------------------------------- reading */
+
+/* Whether what was read of a field is a value of its type. */
+#define FITS(numbers, field) ((numbers)[field] <= (uint64_t)(field##_MAX))
 
 struct reader {
     const uint8_t *at, *end;
@@ -214,15 +230,15 @@ static int get_field(struct reader *r, unsigned int *ret_field, uint64_t *ret)
     return get_varint(r, ret) ? 1 : -1;
 }
 
-/* The fields of a message that has numbers only, in a table of them. */
-static bool get_numbers(struct reader *r, uint64_t *numbers, unsigned int count)
+/* The fields of a message that has numbers only, in a table by field, up to the last one. */
+static bool get_numbers(struct reader *r, uint64_t *numbers, unsigned int last)
 {
     unsigned int field;
     uint64_t value;
     int got;
 
     while ((got = get_field(r, &field, &value)) > 0) {
-        if (field > count)
+        if (field > last)
             return false;
         numbers[field] = value;
     }
@@ -248,27 +264,29 @@ static int get_message(struct reader *r, unsigned int number, struct reader *ret
 static bool get_endpoint(struct reader *r, unsigned int number, struct endpoint *ret)
 {
     struct reader in, address;
-    uint64_t n[4] = {0};
+    uint64_t n[FIELD_ENDPOINT_SCOPE_ID + 1] = {0};
     int got = get_message(r, number, &in);
     size_t len;
 
     if (got <= 0)
         return got == 0;
-    if (get_message(&in, 1, &address) <= 0 || !get_numbers(&in, n, 3) || in.at != in.end)
+    if (get_message(&in, FIELD_ENDPOINT_ADDRESS, &address) <= 0 ||
+        !get_numbers(&in, n, FIELD_ENDPOINT_SCOPE_ID) || in.at != in.end)
         return false;
     len = (size_t)(address.end - address.at);
-    if ((len != 4 && len != 16) || n[2] > UINT16_MAX || n[3] > UINT32_MAX)
+    if ((len != 4 && len != 16) || n[FIELD_ENDPOINT_PORT] > UINT16_MAX ||
+        !FITS(n, FIELD_ENDPOINT_SCOPE_ID))
         return false;
     memcpy(ret->address, address.at, len);
     ret->address_len = (uint8_t)len;
-    ret->port = (uint16_t)n[2];
-    ret->scope_id = (uint32_t)n[3];
+    ret->port = (uint16_t)n[FIELD_ENDPOINT_PORT];
+    ret->scope_id = (uint32_t)n[FIELD_ENDPOINT_SCOPE_ID];
     return true;
 }
 
 static bool get_connect(struct reader *r, struct request *ret)
 {
-    return get_endpoint(r, 1, &ret->connect.endpoint) && r->at == r->end;
+    return get_endpoint(r, FIELD_CONNECT_ENDPOINT, &ret->connect.endpoint) && r->at == r->end;
 }
 
 /* The numbers of any other arm. */
@@ -276,31 +294,31 @@ static bool set_arm(const uint64_t *n, struct request *ret)
 {
     switch (ret->verb) {
     case VERB_OPEN:
-        ret->open.family = (uint32_t)n[1];
-        ret->open.type = (uint32_t)n[2];
-        return n[1] <= INT32_MAX && n[2] <= INT32_MAX;
+        ret->open.family = (uint32_t)n[FIELD_OPEN_FAMILY];
+        ret->open.type = (uint32_t)n[FIELD_OPEN_TYPE];
+        return FITS(n, FIELD_OPEN_FAMILY) && FITS(n, FIELD_OPEN_TYPE);
     case VERB_SEND:
-        ret->send.total_len = n[1];
-        ret->send.more = n[2] == 1;
-        ret->send.abandon = n[3] == 1;
-        return n[2] <= 1 && n[3] <= 1;
+        ret->send.total_len = n[FIELD_SEND_TOTAL_LEN];
+        ret->send.more = n[FIELD_SEND_MORE] == 1;
+        ret->send.abandon = n[FIELD_SEND_ABANDON] == 1;
+        return FITS(n, FIELD_SEND_MORE) && FITS(n, FIELD_SEND_ABANDON);
     case VERB_RECEIVE:
-        ret->receive.length = n[1];
-        ret->receive.flags = (uint32_t)n[2];
-        return n[2] <= UINT32_MAX;
+        ret->receive.length = n[FIELD_RECEIVE_LENGTH];
+        ret->receive.flags = (uint32_t)n[FIELD_RECEIVE_FLAGS];
+        return FITS(n, FIELD_RECEIVE_FLAGS);
     case VERB_SHUTDOWN:
-        ret->shutdown.how = (uint32_t)n[1];
-        return n[1] <= INT32_MAX;
+        ret->shutdown.how = (uint32_t)n[FIELD_SHUTDOWN_HOW];
+        return FITS(n, FIELD_SHUTDOWN_HOW);
     default:
-        ret->close.linger_ms = (uint32_t)n[1];
-        ret->close.abort = n[2] == 1;
-        return n[1] <= UINT32_MAX && n[2] <= 1;
+        ret->close.linger_ms = (uint32_t)n[FIELD_CLOSE_LINGER_MS];
+        ret->close.abort = n[FIELD_CLOSE_ABORT] == 1;
+        return FITS(n, FIELD_CLOSE_LINGER_MS) && FITS(n, FIELD_CLOSE_ABORT);
     }
 }
 
 static bool get_arm(struct reader *r, struct request *ret)
 {
-    uint64_t n[4] = {0};
+    uint64_t n[ARM_NUMBERS] = {0};
     struct reader in;
 
     if (ret->verb >= sizeof(arms) / sizeof(arms[0]) || arms[ret->verb].arm == 0 ||
@@ -309,65 +327,67 @@ static bool get_arm(struct reader *r, struct request *ret)
     if (ret->verb == VERB_CONNECT)
         return get_connect(&in, ret);
     /* A number where the schema has none is not for this way, be it zero. */
-    return get_numbers(&in, n, arms[ret->verb].numbers) && in.at == in.end && set_arm(n, ret);
+    return get_numbers(&in, n, arms[ret->verb].last) && in.at == in.end && set_arm(n, ret);
 }
 
 bool asock_codec_plain_get_request(const uint8_t *head, size_t len, struct request *ret)
 {
     struct reader r = {.at = head, .end = head + len};
-    uint64_t n[6] = {0};
+    uint64_t n[FIELD_REQUEST_FLAGS + 1] = {0};
 
-    if (!get_numbers(&r, n, 5) || r.at >= r.end)
+    if (!get_numbers(&r, n, FIELD_REQUEST_FLAGS) || r.at >= r.end)
         return false;
-    if (n[1] > UINT32_MAX || n[2] == 0 || n[3] > UINT32_MAX || n[4] > UINT32_MAX ||
-        n[5] > UINT32_MAX)
+    if (!FITS(n, FIELD_REQUEST_VERB) || n[FIELD_REQUEST_OP] == 0 ||
+        !FITS(n, FIELD_REQUEST_SOCKET) || !FITS(n, FIELD_REQUEST_TIMEOUT_MS) ||
+        !FITS(n, FIELD_REQUEST_FLAGS))
         return false;
     memset(ret, 0, sizeof(*ret));
-    ret->verb = (uint32_t)n[1];
-    ret->op = n[2];
-    ret->socket = (uint32_t)n[3];
-    ret->timeout_ms = (uint32_t)n[4];
-    ret->flags = (uint32_t)n[5];
+    ret->verb = (uint32_t)n[FIELD_REQUEST_VERB];
+    ret->op = n[FIELD_REQUEST_OP];
+    ret->socket = (uint32_t)n[FIELD_REQUEST_SOCKET];
+    ret->timeout_ms = (uint32_t)n[FIELD_REQUEST_TIMEOUT_MS];
+    ret->flags = (uint32_t)n[FIELD_REQUEST_FLAGS];
     return get_arm(&r, ret);
 }
 
 static bool get_connected(struct reader *r, struct reply *ret)
 {
-    uint64_t n[4] = {0};
+    uint64_t n[FIELD_CONNECTED_CONNECT_ERROR + 1] = {0};
     struct reader in;
 
-    if (get_message(r, FIELD_CONNECTED, &in) <= 0 || r->at != r->end)
+    if (get_message(r, FIELD_REPLY_CONNECTED, &in) <= 0 || r->at != r->end)
         return false;
-    if (!get_endpoint(&in, 1, &ret->connected.local) ||
-        !get_endpoint(&in, 2, &ret->connected.remote))
+    if (!get_endpoint(&in, FIELD_CONNECTED_LOCAL, &ret->connected.local) ||
+        !get_endpoint(&in, FIELD_CONNECTED_REMOTE, &ret->connected.remote))
         return false;
-    in.last = 2; /* be they there or not: they are no numbers */
-    if (!get_numbers(&in, n, 3) || in.at != in.end)
+    in.last = FIELD_CONNECTED_REMOTE; /* be they there or not: they are no numbers */
+    if (!get_numbers(&in, n, FIELD_CONNECTED_CONNECT_ERROR) || in.at != in.end)
         return false;
     ret->body = BODY_CONNECTED;
-    ret->connected.connect_error = (uint32_t)n[3];
-    return n[3] <= INT32_MAX;
+    ret->connected.connect_error = (uint32_t)n[FIELD_CONNECTED_CONNECT_ERROR];
+    return FITS(n, FIELD_CONNECTED_CONNECT_ERROR);
 }
 
 bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *ret)
 {
     struct reader r = {.at = head, .end = head + len};
-    uint64_t n[10] = {0};
+    uint64_t n[FIELD_REPLY_DESCRIPTORS + 1] = {0};
 
-    if (!get_numbers(&r, n, 9))
+    if (!get_numbers(&r, n, FIELD_REPLY_DESCRIPTORS))
         return false;
-    if (n[1] != KIND_COMPLETION || n[3] > UINT32_MAX || n[4] > INT32_MAX || n[6] > UINT32_MAX ||
-        n[8] > UINT32_MAX || n[9] > UINT32_MAX)
+    if (n[FIELD_REPLY_KIND] != KIND_COMPLETION || !FITS(n, FIELD_REPLY_SOCKET) ||
+        !FITS(n, FIELD_REPLY_ERROR) || !FITS(n, FIELD_REPLY_FLAGS) ||
+        !FITS(n, FIELD_REPLY_OPS_FREED) || !FITS(n, FIELD_REPLY_DESCRIPTORS))
         return false;
     memset(ret, 0, sizeof(*ret));
-    ret->kind = (uint32_t)n[1];
-    ret->op = n[2];
-    ret->socket = (uint32_t)n[3];
-    ret->error = (uint32_t)n[4];
-    ret->bytes = n[5];
-    ret->flags = (uint32_t)n[6];
-    ret->send_freed = n[7];
-    ret->ops_freed = (uint32_t)n[8];
-    ret->descriptors = (uint32_t)n[9];
+    ret->kind = (uint32_t)n[FIELD_REPLY_KIND];
+    ret->op = n[FIELD_REPLY_OP];
+    ret->socket = (uint32_t)n[FIELD_REPLY_SOCKET];
+    ret->error = (uint32_t)n[FIELD_REPLY_ERROR];
+    ret->bytes = n[FIELD_REPLY_BYTES];
+    ret->flags = (uint32_t)n[FIELD_REPLY_FLAGS];
+    ret->send_freed = n[FIELD_REPLY_SEND_FREED];
+    ret->ops_freed = (uint32_t)n[FIELD_REPLY_OPS_FREED];
+    ret->descriptors = (uint32_t)n[FIELD_REPLY_DESCRIPTORS];
     return r.at == r.end || get_connected(&r, ret);
 }

@@ -23,9 +23,10 @@ libproto_la_SOURCES = \
 	proto/frame.h
 nodist_libproto_la_SOURCES = \
 	proto/asock.pb-c.c \
-	proto/asock.pb-c.h
+	proto/asock.pb-c.h \
+	proto/fields.h
 
-EXTRA_DIST += proto/asock.proto
+EXTRA_DIST += proto/asock.proto proto/fields.awk
 
 # One compiler run makes both files, so a stamp stands for them: a rule with two
 # outputs could run twice at once in a parallel make.
@@ -36,5 +37,10 @@ proto/asock.pb-c.stamp: $(srcdir)/proto/asock.proto
 proto/asock.pb-c.c proto/asock.pb-c.h: proto/asock.pb-c.stamp
 	@test -f $@ || { rm -f $<; $(MAKE) $(AM_MAKEFLAGS) $<; }
 
-BUILT_SOURCES += proto/asock.pb-c.h
-CLEANFILES += proto/asock.pb-c.c proto/asock.pb-c.h proto/asock.pb-c.stamp
+# The numbers and types of the schema, for the codec's short way.
+proto/fields.h: $(srcdir)/proto/asock.proto $(srcdir)/proto/fields.awk
+	$(AM_V_GEN)$(MKDIR_P) proto && \
+	$(AWK) -f $(srcdir)/proto/fields.awk $(srcdir)/proto/asock.proto >$@.tmp && mv $@.tmp $@
+
+BUILT_SOURCES += proto/asock.pb-c.h proto/fields.h
+CLEANFILES += proto/fields.h proto/fields.h.tmp proto/asock.pb-c.c proto/asock.pb-c.h proto/asock.pb-c.stamp

@@ -18,7 +18,7 @@ GENERATED = [
     "m4/libtool.m4", "build-aux/ar-lib", "build-aux/compile", "build-aux/config.*",
     "build-aux/depcomp", "build-aux/install-sh", "build-aux/ltmain.sh", "build-aux/missing",
     "build-aux/tap-driver.sh", "build-aux/test-driver", "asockd", "asockctl",
-    "client-lib/libasock.pc", "*.pb-c.*", "*_pb2.py", "*.o", "*.lo", "*.la", "*.log", "*.trs",
+    "client-lib/libasock.pc", "proto/fields.h", "*.pb-c.*", "*_pb2.py", "*.o", "*.lo", "*.la", "*.log", "*.trs",
     "*.unit", "*.int", "*.dirstamp", "*~", "*.swp", "*.orig", "*.rej", "*.gcno", "*.gcda",
 ]
 
