@@ -5,9 +5,10 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "proto/endpoint.h"
 
 bool asock_op_is_in_flight(const asock_op *op)
 {
@@ -235,33 +236,6 @@ int asock_op_set_pool(asock_op *op, asock_pool *pool)
     return 0;
 }
 
-static int endpoint_of(const struct sockaddr *addr, socklen_t len, struct endpoint *ret)
-{
-    if (!addr || len < sizeof(addr->sa_family))
-        return -EINVAL;
-    *ret = (struct endpoint){0};
-    if (addr->sa_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
-        struct sockaddr_in in;
-
-        memcpy(&in, addr, sizeof(in));
-        memcpy(ret->address, &in.sin_addr, 4);
-        ret->address_len = 4;
-        ret->port = ntohs(in.sin_port);
-        return 0;
-    }
-    if (addr->sa_family == AF_INET6 && len >= sizeof(struct sockaddr_in6)) {
-        struct sockaddr_in6 in6;
-
-        memcpy(&in6, addr, sizeof(in6));
-        memcpy(ret->address, &in6.sin6_addr, 16);
-        ret->address_len = 16;
-        ret->port = ntohs(in6.sin6_port);
-        ret->scope_id = in6.sin6_scope_id;
-        return 0;
-    }
-    return addr->sa_family == AF_INET || addr->sa_family == AF_INET6 ? -EINVAL : -EAFNOSUPPORT;
-}
-
 static void set_destination(asock_op *op, const struct endpoint *endpoint, char *host,
                             char *service)
 {
@@ -277,7 +251,7 @@ int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t l
     struct endpoint endpoint;
     int r;
 
-    r = endpoint_of(addr, len, &endpoint);
+    r = asock_endpoint_from(addr, len, &endpoint);
     if (r == 0)
         r = enter_setter(op);
     if (r < 0)

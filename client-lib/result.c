@@ -3,8 +3,9 @@
 #include "client-lib/parts.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
+
+#include "proto/endpoint.h"
 
 /* Locks: 0 when the op has results, 1 when it has none (yet), -errno without the lock. */
 static int enter_results(asock_op *op)
@@ -93,28 +94,6 @@ void *asock_op_get_userdata(asock_op *op)
     return userdata;
 }
 
-static int to_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret)
-{
-    memset(ret, 0, sizeof(*ret));
-    if (endpoint->address_len == 4) {
-        struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
-
-        memcpy(&in.sin_addr, endpoint->address, 4);
-        memcpy(ret, &in, sizeof(in));
-        return (int)sizeof(in);
-    }
-    if (endpoint->address_len == 16) {
-        struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
-                                   .sin6_port = htons(endpoint->port),
-                                   .sin6_scope_id = endpoint->scope_id};
-
-        memcpy(&in6.sin6_addr, endpoint->address, 16);
-        memcpy(ret, &in6, sizeof(in6));
-        return (int)sizeof(in6);
-    }
-    return -ENODATA;
-}
-
 static int get_endpoint(asock_op *op, bool is_local, struct sockaddr_storage *ret)
 {
     int r;
@@ -124,9 +103,9 @@ static int get_endpoint(asock_op *op, bool is_local, struct sockaddr_storage *re
     r = enter_results(op);
     if (r < 0)
         return r;
-    r = r ? -ENODATA : to_sockaddr(is_local ? &op->local : &op->remote, ret);
+    r = r ? 0 : (int)asock_endpoint_to(is_local ? &op->local : &op->remote, ret);
     asock_leave(op->context);
-    return r;
+    return r > 0 ? r : -ENODATA;
 }
 
 int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret)

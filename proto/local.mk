@@ -17,6 +17,8 @@ libproto_la_SOURCES = \
 	proto/codec_reply.c \
 	proto/codec_segments.c \
 	proto/codec_text.c \
+	proto/endpoint.c \
+	proto/endpoint.h \
 	proto/errors.c \
 	proto/errors.h \
 	proto/frame.c \

@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "proto/endpoint.h"
+
 struct candidate {
     union resolver_address address;
     struct in6_addr to, from; /* IPv4 as mapped IPv6 */
@@ -90,10 +92,7 @@ bool order_kernel_source(const union resolver_address *to, union resolver_addres
     if (fd < 0)
         return false;
     /* Port 0 is refused by some kernels; the discard port is never spoken to. */
-    if (to->any.sa_family == AF_INET)
-        probe.in.sin_port = htons(9);
-    else
-        probe.in6.sin6_port = htons(9);
+    asock_sockaddr_set_port(&probe.any, 9);
     found = connect(fd, &probe.any, length_of(&probe)) == 0 &&
             getsockname(fd, &ret->any, &len) == 0;
     close(fd);

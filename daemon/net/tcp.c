@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "proto/endpoint.h"
 #include "proto/errors.h"
 
 void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_io *, int),
@@ -164,54 +165,18 @@ void netsock_watch(struct netsock *ns, struct worker *w, int events)
     ev_io_start(w->loop, &ns->io);
 }
 
-static void endpoint_of_v4(const struct sockaddr_in *in, struct endpoint *ret)
-{
-    memcpy(ret->address, &in->sin_addr, 4);
-    ret->address_len = 4;
-    ret->port = ntohs(in->sin_port);
-}
-
 void netsock_endpoint(const struct sockaddr *addr, struct endpoint *ret)
 {
-    memset(ret, 0, sizeof(*ret));
-    if (addr->sa_family == AF_INET) {
-        endpoint_of_v4((const struct sockaddr_in *)(const void *)addr, ret);
-    } else if (addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)addr;
-
-        memcpy(ret->address, &in6->sin6_addr, 16);
-        ret->address_len = 16;
-        ret->port = ntohs(in6->sin6_port);
-        ret->scope_id = in6->sin6_scope_id;
-    }
+    asock_endpoint_from(addr, sizeof(struct sockaddr_in6), ret);
 }
 
 int netsock_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret,
                      socklen_t *ret_len)
 {
-    memset(ret, 0, sizeof(*ret));
+    *ret_len = asock_endpoint_to(endpoint, ret);
+    if (*ret_len > 0 && endpoint->port > 0)
+        return 0;
     *ret_len = 0;
-    if (endpoint->port == 0)
-        return ERR_INVALID_ARGUMENT;
-    if (endpoint->address_len == 4) {
-        struct sockaddr_in *in = (void *)ret;
-
-        in->sin_family = AF_INET;
-        in->sin_port = htons(endpoint->port);
-        memcpy(&in->sin_addr, endpoint->address, 4);
-        *ret_len = sizeof(*in);
-        return 0;
-    }
-    if (endpoint->address_len == 16) {
-        struct sockaddr_in6 *in6 = (void *)ret;
-
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons(endpoint->port);
-        in6->sin6_scope_id = endpoint->scope_id;
-        memcpy(&in6->sin6_addr, endpoint->address, 16);
-        *ret_len = sizeof(*in6);
-        return 0;
-    }
     return ERR_INVALID_ARGUMENT;
 }
 

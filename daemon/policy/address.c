@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/endpoint.h"
+
 struct range {
     int family;
     uint8_t net[16];
@@ -181,22 +183,16 @@ union address {
     struct sockaddr any;
     struct sockaddr_in in;
     struct sockaddr_in6 in6;
+    struct sockaddr_storage storage;
 };
 
 static socklen_t to_sockaddr(const struct policy_address *addr, uint16_t port, union address *ret)
 {
-    memset(ret, 0, sizeof(*ret));
-    if (addr->family == AF_INET) {
-        ret->in.sin_family = AF_INET;
-        ret->in.sin_port = htons(port);
-        memcpy(&ret->in.sin_addr, addr->octets, 4);
-        return sizeof(ret->in);
-    }
-    ret->in6.sin6_family = AF_INET6;
-    ret->in6.sin6_port = htons(port);
-    ret->in6.sin6_scope_id = addr->scope_id;
-    memcpy(&ret->in6.sin6_addr, addr->octets, 16);
-    return sizeof(ret->in6);
+    struct endpoint endpoint = {.port = port, .scope_id = addr->scope_id};
+
+    endpoint.address_len = addr->family == AF_INET ? 4 : 16;
+    memcpy(endpoint.address, addr->octets, endpoint.address_len);
+    return asock_endpoint_to(&endpoint, &ret->storage);
 }
 
 static int open_udp(int family)

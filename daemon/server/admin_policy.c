@@ -23,6 +23,7 @@
 #include "daemon/server/reload.h"
 #include "daemon/names/services.h"
 #include "daemon/session/session.h"
+#include "proto/endpoint.h"
 
 long admin_reload(struct session *s, bool close, uint8_t *out, size_t cap,
                   char ret_text[static INSPECT_TEXT_MAX])
@@ -172,10 +173,7 @@ static bool read_address(struct question *q, const struct host *host, uint16_t p
         return refuse(q, "\"%s\" is no address", q->address);
     if (host->kind == HOST_ADDRESS && q->address[0])
         return refuse(q, "an address has no other address");
-    if (ret->address.any.sa_family == AF_INET)
-        ret->address.in.sin_port = htons(port);
-    else
-        ret->address.in6.sin6_port = htons(port);
+    asock_sockaddr_set_port(&ret->address.any, port);
     return true;
 }
 

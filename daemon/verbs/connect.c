@@ -25,6 +25,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
 #include "daemon/verbs/verbs.h"
+#include "proto/endpoint.h"
 #include "proto/errors.h"
 
 struct connect {
@@ -233,21 +234,13 @@ static const struct op_class connect_class = {
 
 /* ---- addresses ---- */
 
-static void set_port(union resolver_address *addr, uint16_t port)
-{
-    if (addr->any.sa_family == AF_INET)
-        addr->in.sin_port = htons(port);
-    else
-        addr->in6.sin6_port = htons(port);
-}
-
 static void on_resolved(struct connect *c, int family, const struct resolver_result *result)
 {
     union resolver_address addresses[RESOLVER_ADDRESSES_MAX];
 
     for (unsigned int i = 0; result->error == ERR_SUCCESS && i < result->count; i++) {
         addresses[i] = result->addresses[i];
-        set_port(&addresses[i], c->port);
+        asock_sockaddr_set_port(&addresses[i].any, c->port);
     }
     if (result->error == ERR_SUCCESS)
         race_add(&c->race, addresses, result->count);
@@ -277,7 +270,7 @@ static int take_address(struct connect *c, const struct sock *sock, const void *
     union resolver_address address;
 
     memcpy(&address, addr, len);
-    set_port(&address, c->port);
+    asock_sockaddr_set_port(&address.any, c->port);
     if (sock->family != FAMILY_ANY && address.any.sa_family != family_of(sock))
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
     race_add(&c->race, &address, 1);
