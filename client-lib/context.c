@@ -119,7 +119,7 @@ static int context_over(int fd, const char *path, asock_context **ret)
     if (!context)
         return -ENOMEM;
     context->path = path ? strdup(path) : NULL;
-    if ((path && !context->path) || asock_ids_grow(&context->ids, SESSION_SOCKETS_LEAST) < 0) {
+    if ((path && !context->path) || asock_ids_grow(&context->ids, PROTOCOL_SOCKETS_MIN) < 0) {
         context_free(context);
         return -ENOMEM;
     }

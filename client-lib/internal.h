@@ -22,13 +22,6 @@
 #include "proto/errors.h"
 #include "proto/frame.h"
 
-/* What a session may count on before its welcome (docs/PROTOCOL.md). */
-#define PROTOCOL_VERSION 1
-#define SESSION_SOCKETS_LEAST 16u
-#define SESSION_OPS_LEAST 64u
-#define SESSION_SOCKET_OPS_LEAST 16u
-#define SESSION_WINDOW_LEAST (1024u * 1024u)
-
 /* Not in enum asock_operation: what the library asks for itself. */
 enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT, OPERATION_REGISTER };
 

@@ -132,11 +132,11 @@ void asock_session_guess(asock_context *context)
         return;
     context->limits = (struct welcome){
         .version = PROTOCOL_VERSION,
-        .sockets = SESSION_SOCKETS_LEAST,
-        .ops = (uint32_t)asked_or(context, ASOCK_LIMIT_OPS, SESSION_OPS_LEAST),
-        .socket_ops = SESSION_SOCKET_OPS_LEAST,
-        .send_window = asked_or(context, ASOCK_LIMIT_SEND_WINDOW, SESSION_WINDOW_LEAST),
-        .queued_max = asked_or(context, ASOCK_LIMIT_QUEUED, SESSION_WINDOW_LEAST),
+        .sockets = PROTOCOL_SOCKETS_MIN,
+        .ops = (uint32_t)asked_or(context, ASOCK_LIMIT_OPS, PROTOCOL_OPS_MIN),
+        .socket_ops = PROTOCOL_SOCKET_OPS_MIN,
+        .send_window = asked_or(context, ASOCK_LIMIT_SEND_WINDOW, PROTOCOL_WINDOW_MIN),
+        .queued_max = asked_or(context, ASOCK_LIMIT_QUEUED, PROTOCOL_WINDOW_MIN),
         .payload_max = FRAME_PAYLOAD_MAX,
         .head_max = FRAME_HEAD_MAX,
     };
@@ -155,7 +155,7 @@ void asock_session_start(asock_context *context, int fd)
     context->is_hello_said = context->is_used = context->is_welcome = false;
     context->welcomes_due = 0;
     asock_session_guess(context);
-    asock_ids_reset(&context->ids, SESSION_SOCKETS_LEAST);
+    asock_ids_reset(&context->ids, PROTOCOL_SOCKETS_MIN);
     memset(&context->out, 0, offsetof(struct output, heads));
     memset(&context->in, 0, offsetof(struct input, buffer));
 }

@@ -5,6 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define PROTOCOL_VERSION 1u
+
+/* What a session may count on before its welcome, and the least that is ever granted (docs/PROTOCOL.md). */
+#define PROTOCOL_SOCKETS_MIN 16u
+#define PROTOCOL_OPS_MIN 64u
+#define PROTOCOL_SOCKET_OPS_MIN 16u
+#define PROTOCOL_WINDOW_MIN (1024u * 1024u)
+
 /* The eight octets in front of every head; both lengths are little endian. */
 #define FRAME_PREFIX 8
 #define FRAME_HEAD_MAX 4096u

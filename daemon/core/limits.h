@@ -5,12 +5,6 @@
 /* Every limit and default of the daemon, each with its reason. */
 #include "proto/frame.h"
 
-/* What a session may count on before its welcome, and the least that is ever granted. */
-#define LIMIT_SOCKETS_LEAST 16u
-#define LIMIT_OPS_LEAST 64u
-#define LIMIT_SOCKET_OPS_LEAST 16u
-#define LIMIT_WINDOW_LEAST (1024u * 1024u)
-
 /* Defaults: a busy service needs no configuration; a hundred such clients fit into a small host. */
 #define LIMIT_SOCKETS_DEFAULT 1024u
 #define LIMIT_OPS_DEFAULT 4096u

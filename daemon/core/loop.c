@@ -125,6 +125,19 @@ static int timer_init(struct worker *w)
     return 0;
 }
 
+const struct limits limits_default = {
+    .sockets = LIMIT_SOCKETS_DEFAULT,
+    .ops = LIMIT_OPS_DEFAULT,
+    .socket_ops = LIMIT_SOCKET_OPS_DEFAULT,
+    .send_window = LIMIT_WINDOW_DEFAULT,
+    .queued_max = LIMIT_QUEUED_DEFAULT,
+    .shared_max = LIMIT_SHARED_DEFAULT,
+    .buffers = LIMIT_BUFFERS,
+    .lingers = LIMIT_LINGERS_DEFAULT,
+    .lookups = LIMIT_LOOKUPS_DEFAULT,
+    .kernel_max = LIMIT_KERNEL_DEFAULT,
+};
+
 int worker_init(struct worker *w, uint64_t (*clock)(void))
 {
     int r;
@@ -140,18 +153,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     w->now = w->started = w->clock();
     asock_wheel_init(&w->wheel, w->now);
     w->next_id = 1;
-    w->limits = (struct limits){
-        .sockets = LIMIT_SOCKETS_DEFAULT,
-        .ops = LIMIT_OPS_DEFAULT,
-        .socket_ops = LIMIT_SOCKET_OPS_DEFAULT,
-        .send_window = LIMIT_WINDOW_DEFAULT,
-        .queued_max = LIMIT_QUEUED_DEFAULT,
-        .shared_max = LIMIT_SHARED_DEFAULT,
-        .buffers = LIMIT_BUFFERS,
-        .lingers = LIMIT_LINGERS_DEFAULT,
-        .lookups = LIMIT_LOOKUPS_DEFAULT,
-        .kernel_max = LIMIT_KERNEL_DEFAULT,
-    };
+    w->limits = limits_default;
     w->hello_ms = 1000 * LIMIT_HELLO_SECONDS_DEFAULT;
     if (getentropy(w->token_keys, sizeof(w->token_keys)) < 0)
         return -errno;

@@ -57,6 +57,8 @@ struct limits {
     uint64_t kernel_max;          /* octets that buffers in the kernel may grow to */
 };
 
+extern const struct limits limits_default;
+
 /* Octets, by the kernel's own count; 0 is not charged. */
 struct netsock_buffers {
     uint64_t send_auto, receive_auto; /* what autotuning may take */

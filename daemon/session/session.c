@@ -312,8 +312,8 @@ static void end_work(struct session *s)
 static int acquire(struct session *s, const struct session_config *config, int fd,
                    char why[static SESSION_WHY_MAX])
 {
-    static const struct limits least = {LIMIT_SOCKETS_LEAST, LIMIT_OPS_LEAST,    LIMIT_OPS_LEAST,
-                                        LIMIT_WINDOW_LEAST,  LIMIT_WINDOW_LEAST, 0};
+    static const struct limits least = {PROTOCOL_SOCKETS_MIN, PROTOCOL_OPS_MIN,    PROTOCOL_OPS_MIN,
+                                        PROTOCOL_WINDOW_MIN,  PROTOCOL_WINDOW_MIN, 0};
     struct worker *w = config->worker;
     int r = 0;
 

@@ -16,11 +16,11 @@
 #include "daemon/session/session_quota.h"
 
 static const struct limits least = {
-    .sockets = LIMIT_SOCKETS_LEAST,
-    .ops = LIMIT_OPS_LEAST,
-    .socket_ops = LIMIT_OPS_LEAST,
-    .send_window = LIMIT_WINDOW_LEAST,
-    .queued_max = LIMIT_WINDOW_LEAST,
+    .sockets = PROTOCOL_SOCKETS_MIN,
+    .ops = PROTOCOL_OPS_MIN,
+    .socket_ops = PROTOCOL_OPS_MIN,
+    .send_window = PROTOCOL_WINDOW_MIN,
+    .queued_max = PROTOCOL_WINDOW_MIN,
 };
 
 /* The most that it may have at all, whatever others have. */

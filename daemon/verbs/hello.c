@@ -14,8 +14,6 @@
 #include "proto/errors.h"
 #include "proto/frame.h"
 
-#define PROTOCOL_VERSION 1u
-
 static void tell_welcome(struct session *s, uint64_t token)
 {
     struct reply reply = {.kind = KIND_WELCOME, .op = token, .body = BODY_WELCOME};
