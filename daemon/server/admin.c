@@ -110,11 +110,10 @@ static struct sock *find_sock_of_session(const struct session *s, uint64_t seria
 {
     struct sock *sock;
 
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock && s->slots[id].sock->serial == serial)
-            return s->slots[id].sock;
-    sock = find_serial(&s->lingering, serial);
-    return sock && sock->serial == serial ? sock : NULL;
+    session_for_each_sock (s, sock)
+        if (sock->serial == serial)
+            return sock;
+    return NULL;
 }
 
 static struct sock *find_sock(struct session *s, uint64_t serial)
@@ -168,12 +167,10 @@ static long stats(struct session *s, uint8_t *out, size_t cap)
 /* Each of its sockets first: their owner hears what ended them before it hears that all has. */
 static void kill_session(struct session *s)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock)
-            sock_kill(s->slots[id].sock);
-    list_for_each_safe (&s->lingering, it) {
-        sock_kill(container_of(it, struct sock, node));
-    }
+    struct sock *sock;
+
+    session_for_each_sock (s, sock)
+        sock_kill(sock);
     session_end(s, ERR_CONNECTION_ABORTED, SOCK_KILLED_TEXT);
 }
 

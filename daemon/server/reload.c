@@ -43,12 +43,10 @@ static void judge_sock(struct sock *sock, bool close, struct reload_report *repo
 
 static void judge_session(struct session *s, bool close, struct reload_report *report)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock)
-            judge_sock(s->slots[id].sock, close, report);
-    list_for_each_safe (&s->lingering, it) {
-        judge_sock(container_of(it, struct sock, node), close, report);
-    }
+    struct sock *sock;
+
+    session_for_each_sock (s, sock)
+        judge_sock(sock, close, report);
 }
 
 /* Every view first: what ends one connect may start another's attempt. */

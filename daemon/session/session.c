@@ -481,6 +481,20 @@ struct session_slot *session_slot(struct session *s, uint32_t id)
     return id > 0 && id < s->slot_count ? &s->slots[id] : NULL;
 }
 
+struct sock *session_next_sock(const struct session *s, struct session_iterator *it)
+{
+    while (it->id + 1 < s->slot_count)
+        if (s->slots[++it->id].sock)
+            return s->slots[it->id].sock;
+    /* Sought before it is needed: the socket that is handed out now may be gone by then. */
+    if (!it->next)
+        it->next = s->lingering.next;
+    if (it->next == &s->lingering)
+        return NULL;
+    it->next = it->next->next;
+    return container_of(it->next->prev, struct sock, node);
+}
+
 struct sock *session_sock(struct session *s, uint32_t id)
 {
     struct session_slot *slot = session_slot(s, id);

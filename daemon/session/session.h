@@ -138,6 +138,17 @@ void session_part_left(struct session *s);
 /* Slots and tables for the granted limits. -ENOMEM: as before. */
 int session_grant(struct session *s, const struct limits *limits);
 
+/*
+ * Each socket of the session: those with an id, then those whose close goes on. The body may end the socket it is at.
+ */
+struct session_iterator {
+    uint32_t id;
+    struct list *next;
+};
+#define session_for_each_sock(session, sock)                                                       \
+    for (struct session_iterator it_ = {0}; ((sock) = session_next_sock(session, &it_)) != NULL;)
+struct sock *session_next_sock(const struct session *s, struct session_iterator *it);
+
 struct session_slot *session_slot(struct session *s, uint32_t id); /* NULL: out of range */
 struct sock *session_sock(struct session *s, uint32_t id);         /* NULL: none */
 

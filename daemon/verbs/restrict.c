@@ -20,18 +20,11 @@
 /* Those too whose socket has been closed, with time to send what goes with them. */
 static void judge_connects(struct session *s)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++) {
-        struct sock *sock = s->slots[id].sock;
+    struct sock *sock;
 
-        if (sock && sock->connect)
-            connect_judge_again(sock->connect);
-    }
-    list_for_each_safe (&s->lingering, it) {
-        struct sock *sock = container_of(it, struct sock, node);
-
+    session_for_each_sock (s, sock)
         if (sock->connect)
             connect_judge_again(sock->connect);
-    }
 }
 
 /* The parser says "restriction:7: what is wrong", as it names a file. */
