@@ -12,7 +12,7 @@
 
 #define MESSAGE 64u               /* octets of a message that is answered */
 #define IN_FLIGHT (2048u * 1024u) /* octets of a bulk transfer, where operations are asynchronous */
-#define OPERATIONS_MOST 128u      /* but not more of them */
+#define OPERATIONS_MAX 128u       /* but not more of them */
 
 struct options {
     const char *way, *test;

@@ -27,7 +27,7 @@ static struct asock {
     struct line *lines;
     long started, done, units;
     /* bulk */
-    asock_op *ops[OPERATIONS_MOST];
+    asock_op *ops[OPERATIONS_MAX];
     unsigned int op_count, in_flight;
     uint64_t position, finished, total;
     unsigned char *buffers;
@@ -278,8 +278,8 @@ static void prepare_bulk(struct client *c)
     prepare_context(c);
     state.lines[0].socket = open_socket(&c->o, state.context);
     state.op_count = (unsigned int)(IN_FLIGHT / c->o.size);
-    if (state.op_count > OPERATIONS_MOST)
-        state.op_count = OPERATIONS_MOST;
+    if (state.op_count > OPERATIONS_MAX)
+        state.op_count = OPERATIONS_MAX;
 }
 
 static void prepare_up(struct client *c)

@@ -11,7 +11,7 @@
 
 #include "bench/client.h"
 
-#define ABREAST_MOST 64u
+#define ABREAST_MAX 64u
 
 static struct plain {
     int *fds;
@@ -249,8 +249,8 @@ static void run_down(struct client *c, long units)
 /* What the next answer is to. */
 enum step { STEP_GREETING, STEP_REQUEST, STEP_ECHO };
 
-static struct pollfd abreast[ABREAST_MOST];
-static enum step steps[ABREAST_MOST];
+static struct pollfd abreast[ABREAST_MAX];
+static enum step steps[ABREAST_MAX];
 
 static void start_connection(struct client *c, unsigned int i)
 {
@@ -296,9 +296,9 @@ static long step_connection(struct client *c, unsigned int i)
 
 static void prepare_connections(struct client *c)
 {
-    if (c->o.connections > ABREAST_MOST)
-        fail("at most %u connections at once", ABREAST_MOST);
-    for (unsigned int i = 0; i < ABREAST_MOST; i++)
+    if (c->o.connections > ABREAST_MAX)
+        fail("at most %u connections at once", ABREAST_MAX);
+    for (unsigned int i = 0; i < ABREAST_MAX; i++)
         abreast[i].fd = -1;
 }
 

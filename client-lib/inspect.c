@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* An answer larger than this is given up: -E2BIG. */
-#define INSPECTION_MOST (256u * 1024u * 1024u)
+#define INSPECTION_MAX (256u * 1024u * 1024u)
 
 struct inspection {
     uint8_t *octets; /* of each record: its length, then itself */
@@ -30,9 +30,9 @@ static bool reserve(struct inspection *inspection, size_t more)
         cap *= 2;
     if (cap == inspection->cap)
         return true;
-    octets = cap <= INSPECTION_MOST ? realloc(inspection->octets, cap) : NULL;
+    octets = cap <= INSPECTION_MAX ? realloc(inspection->octets, cap) : NULL;
     if (!octets) {
-        inspection->error = cap <= INSPECTION_MOST ? -ENOMEM : -E2BIG;
+        inspection->error = cap <= INSPECTION_MAX ? -ENOMEM : -E2BIG;
         return false;
     }
     inspection->octets = octets;

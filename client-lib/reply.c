@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 /* More ids than this are not tracked, whatever the welcome says. */
-#define SOCKETS_MOST 65536u
+#define SOCKETS_MAX 65536u
 
 static uint64_t clamp(uint64_t value, uint64_t most)
 {
@@ -28,7 +28,7 @@ static int welcome(asock_context *context, const struct welcome *said)
         limits.payload_max < 1)
         return -EPROTO;
     limits.payload_max = (uint32_t)clamp(limits.payload_max, FRAME_PAYLOAD_MAX);
-    limits.sockets = (uint32_t)clamp(limits.sockets, SOCKETS_MOST);
+    limits.sockets = (uint32_t)clamp(limits.sockets, SOCKETS_MAX);
     if (asock_ids_grow(&context->ids, limits.sockets) < 0)
         limits.sockets = context->ids.count;
     context->is_welcome = true;

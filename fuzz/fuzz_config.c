@@ -16,17 +16,17 @@
 
 static void check_limits(const struct limits *limits)
 {
-    MUST(limits->sockets >= PROTOCOL_SOCKETS_MIN && limits->sockets <= LIMIT_SOCKETS_MOST);
-    MUST(limits->ops >= PROTOCOL_OPS_MIN && limits->ops <= LIMIT_OPS_MOST);
+    MUST(limits->sockets >= PROTOCOL_SOCKETS_MIN && limits->sockets <= LIMIT_SOCKETS_MAX);
+    MUST(limits->ops >= PROTOCOL_OPS_MIN && limits->ops <= LIMIT_OPS_MAX);
     MUST(limits->socket_ops >= PROTOCOL_SOCKET_OPS_MIN && limits->socket_ops <= limits->ops);
-    MUST(limits->queued_max >= PROTOCOL_WINDOW_MIN && limits->queued_max <= LIMIT_QUEUED_MOST);
+    MUST(limits->queued_max >= PROTOCOL_WINDOW_MIN && limits->queued_max <= LIMIT_QUEUED_MAX);
     MUST(limits->send_window >= PROTOCOL_WINDOW_MIN && limits->send_window <= limits->queued_max);
 }
 
 static void check_taken(const struct config *config)
 {
     check_limits(&config->server.limits);
-    MUST(config->server.clients >= 1 && config->server.clients <= LIMIT_CLIENTS_MOST);
+    MUST(config->server.clients >= 1 && config->server.clients <= LIMIT_CLIENTS_MAX);
     MUST(config->server.listener_count <= LISTENERS_MAX);
     MUST(!config->server.servers || *config->server.servers);
 }

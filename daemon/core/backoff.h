@@ -27,9 +27,9 @@ static inline bool backoff_skips(struct backoff *backoff)
 
 static inline void backoff_failed(struct backoff *backoff)
 {
-    unsigned int next = backoff->last < BACKOFF_LEAST ? BACKOFF_LEAST : 2u * backoff->last;
+    unsigned int next = backoff->last < BACKOFF_MIN ? BACKOFF_MIN : 2u * backoff->last;
 
-    backoff->last = (uint16_t)(next < BACKOFF_MOST ? next : BACKOFF_MOST);
+    backoff->last = (uint16_t)(next < BACKOFF_MAX ? next : BACKOFF_MAX);
     backoff->skip = backoff->last;
 }
 

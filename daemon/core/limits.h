@@ -17,41 +17,41 @@
 #define LIMIT_LINGERS_DEFAULT 1024u
 /* Questions to the resolver; a connect by name asks two. */
 #define LIMIT_LOOKUPS_DEFAULT 512u
-#define LIMIT_LOOKUPS_MOST 65536u
-#define LIMIT_CONNECTS_MOST 1000000u
+#define LIMIT_LOOKUPS_MAX 65536u
+#define LIMIT_CONNECTS_MAX 1000000u
 /* What buffers in the kernel may grow to, not what they are: a hundred sockets of the largest at least. */
 #define LIMIT_KERNEL_DEFAULT (UINT64_C(8) << 30)
 #define LIMIT_TOTAL_KERNEL_DEFAULT (UINT64_C(64) << 30)
 /* A size that is set, each way, where there is no room to grow: some round trips' worth. */
 #define KERNEL_BUFFER_SMALL (32 * 1024)
 /* The kernel has no smaller ones (SOCK_MIN_SNDBUF). */
-#define KERNEL_BUFFER_LEAST 4608u
+#define KERNEL_BUFFER_MIN 4608u
 
 /* The most that a configuration may allow a session. */
-#define LIMIT_SOCKETS_MOST 65536u
-#define LIMIT_OPS_MOST 262144u
-#define LIMIT_WINDOW_MOST (64u * 1024u * 1024u)
-#define LIMIT_QUEUED_MOST (1024u * 1024u * 1024u)
-#define LIMIT_SHARED_MOST (1024u * 1024u * 1024u)
+#define LIMIT_SOCKETS_MAX 65536u
+#define LIMIT_OPS_MAX 262144u
+#define LIMIT_WINDOW_MAX (64u * 1024u * 1024u)
+#define LIMIT_QUEUED_MAX (1024u * 1024u * 1024u)
+#define LIMIT_SHARED_MAX (1024u * 1024u * 1024u)
 
 /* A unit alone may have a quarter of them (daemon/core/quota.h): as many as a busy service has processes. */
 #define LIMIT_CLIENTS_DEFAULT 1024u
-#define LIMIT_CLIENTS_MOST 65536u
+#define LIMIT_CLIENTS_MAX 65536u
 /* Sessions that have not said Hello: a library says it at once, what does not costs a descriptor. */
 #define LIMIT_HELLOS_DEFAULT 256u
 #define LIMIT_HELLO_SECONDS_DEFAULT 10u
-#define LIMIT_HELLO_SECONDS_MOST 3600u
+#define LIMIT_HELLO_SECONDS_MAX 3600u
 
 /*
  * What all sessions together may hold. Ops: a session of the only unit of a user, of which there may be
  * others, finds an eighth of this. Octets: at least this much, where the machine's memory says less.
  */
 #define LIMIT_TOTAL_OPS_DEFAULT (1024u * 1024u)
-#define LIMIT_TOTAL_OPS_MOST (64u * 1024u * 1024u)
-#define LIMIT_TOTAL_MEMORY_LEAST (256u * 1024u * 1024u)
-#define LIMIT_TOTAL_OCTETS_MOST (UINT64_C(1) << 50)
+#define LIMIT_TOTAL_OPS_MAX (64u * 1024u * 1024u)
+#define LIMIT_TOTAL_MEMORY_MIN (256u * 1024u * 1024u)
+#define LIMIT_TOTAL_OCTETS_MAX (UINT64_C(1) << 50)
 /* Below it the shares of one session would be less than the least: few descriptors are promised twice. */
-#define LIMIT_TOTAL_SOCKETS_LEAST 256u
+#define LIMIT_TOTAL_SOCKETS_MIN 256u
 /* The administrator gets in however many clients there are; their descriptors are kept for them. */
 #define LIMIT_CONTROL_SESSIONS 8u
 
@@ -67,16 +67,16 @@
 #define MEMORY_SLOT 32u
 #define MEMORY_OP 512u
 #define MEMORY_SLICE 48u
-#define SOCKET_QUEUED_LEAST (64u * 1024u)
-#define MEMORY_SOCKET (SOCKET_QUEUED_LEAST + 1024u)
+#define SOCKET_QUEUED_MIN (64u * 1024u)
+#define MEMORY_SOCKET (SOCKET_QUEUED_MIN + 1024u)
 #define MEMORY_RESTRICTION 4096u
 #define MEMORY_RULE_FACTOR 8u /* a rule takes more than its text */
 
 /* Buffers of a session: each costs a descriptor and a mapping. */
 #define LIMIT_BUFFERS 64u
 /* Of all sessions: with few descriptors the only session finds two. */
-#define LIMIT_TOTAL_BUFFERS_LEAST 16u
-#define LIMIT_TOTAL_BUFFERS_MOST 1000000u
+#define LIMIT_TOTAL_BUFFERS_MIN 16u
+#define LIMIT_TOTAL_BUFFERS_MAX 1000000u
 /* Linux's default of vm.max_map_count, where that cannot be read. */
 #define MAPPINGS_DEFAULT 65530u
 /* Between two looks whether a client has fetched what its session sent before it ended. */
@@ -112,8 +112,8 @@
 /* The answer may be there already: one look costs a fraction of a turn, so that so many in a row may miss. */
 #define EAGER_MISSES 4u
 /* What did not pay is left out so many times: after the first failure, and at most. */
-#define BACKOFF_LEAST 16u
-#define BACKOFF_MOST 4096u
+#define BACKOFF_MIN 16u
+#define BACKOFF_MAX 4096u
 
 /*
  * A multishot fills so many slices with one call, of STEP_BYTES at most: what was filled first is told while it is
@@ -141,9 +141,9 @@
 #define DRAIN_LOOK_MS 2u
 #define DRAIN_OCTETS (1024u * 1024u)
 /* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
-#define LIMIT_TOTAL_LINGERS_LEAST 64u
+#define LIMIT_TOTAL_LINGERS_MIN 64u
 /* The same for the attempts of races beside each one's first. */
-#define LIMIT_TOTAL_ATTEMPTS_LEAST 32u
+#define LIMIT_TOTAL_ATTEMPTS_MIN 32u
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */
 #define LIMIT_OPS_SPARE 1024u

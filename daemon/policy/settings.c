@@ -15,18 +15,18 @@ static const struct limit_key {
     bool is_size;
     uint64_t min, max;
 } limit_keys[POLICY_LIMIT_COUNT] = {
-    [POLICY_LIMIT_CLIENTS] = {"Clients", false, 1, LIMIT_CLIENTS_MOST},
-    [POLICY_LIMIT_SOCKETS] = {"Sockets", false, PROTOCOL_SOCKETS_MIN, LIMIT_SOCKETS_MOST},
-    [POLICY_LIMIT_OPS] = {"Ops", false, PROTOCOL_OPS_MIN, LIMIT_OPS_MOST},
-    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", false, PROTOCOL_SOCKET_OPS_MIN, LIMIT_OPS_MOST},
-    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, PROTOCOL_WINDOW_MIN, LIMIT_WINDOW_MOST},
-    [POLICY_LIMIT_QUEUED] = {"Queued", true, PROTOCOL_WINDOW_MIN, LIMIT_QUEUED_MOST},
+    [POLICY_LIMIT_CLIENTS] = {"Clients", false, 1, LIMIT_CLIENTS_MAX},
+    [POLICY_LIMIT_SOCKETS] = {"Sockets", false, PROTOCOL_SOCKETS_MIN, LIMIT_SOCKETS_MAX},
+    [POLICY_LIMIT_OPS] = {"Ops", false, PROTOCOL_OPS_MIN, LIMIT_OPS_MAX},
+    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", false, PROTOCOL_SOCKET_OPS_MIN, LIMIT_OPS_MAX},
+    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, PROTOCOL_WINDOW_MIN, LIMIT_WINDOW_MAX},
+    [POLICY_LIMIT_QUEUED] = {"Queued", true, PROTOCOL_WINDOW_MIN, LIMIT_QUEUED_MAX},
     [POLICY_LIMIT_SHARED_MEMORY] = {"SharedMemory", true, 0, UINT64_C(1) << 40},
     [POLICY_LIMIT_BUFFERS] = {"Buffers", false, 0, LIMIT_BUFFERS},
     [POLICY_LIMIT_KERNEL_BUFFERS] = {"KernelBuffers", true, 0, UINT64_C(1) << 40},
     [POLICY_LIMIT_CONNECTS_PER_SECOND] = {"ConnectsPerSecond", false, 1, 1000000},
     [POLICY_LIMIT_RESOLUTIONS] = {"Resolutions", false, 1, 65536},
-    [POLICY_LIMIT_LINGER] = {"LingerMax", false, 0, LIMIT_SOCKETS_MOST},
+    [POLICY_LIMIT_LINGER] = {"LingerMax", false, 0, LIMIT_SOCKETS_MAX},
 };
 
 static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,

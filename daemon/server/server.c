@@ -239,7 +239,7 @@ static uint64_t buffers_of(const struct server_config *config,
                            const struct descriptor_shares *shares)
 {
     uint64_t mappings = shared_count_most();
-    uint64_t buffers = at_least(shares->sockets / 16, LIMIT_TOTAL_BUFFERS_LEAST);
+    uint64_t buffers = at_least(shares->sockets / 16, LIMIT_TOTAL_BUFFERS_MIN);
 
     if (config->total_buffers)
         buffers = config->total_buffers;
@@ -251,12 +251,12 @@ static void set_quotas(struct worker *w, const struct server_config *config,
 {
     /* An eighth of the descriptors is kept for sockets that nobody has an id of. */
     uint64_t kept = shares->sockets / 8;
-    uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_LEAST);
-    uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_LEAST);
+    uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_MIN);
+    uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_MIN);
     uint64_t buffers = buffers_of(config, shares);
     uint64_t rest = shares->sockets - kept > buffers ? shares->sockets - kept - buffers : 0;
-    uint64_t sockets = at_least(rest, LIMIT_TOTAL_SOCKETS_LEAST);
-    uint64_t memory = at_least(memory_share(), LIMIT_TOTAL_MEMORY_LEAST);
+    uint64_t sockets = at_least(rest, LIMIT_TOTAL_SOCKETS_MIN);
+    uint64_t memory = at_least(memory_share(), LIMIT_TOTAL_MEMORY_MIN);
 
     quota_limit(w->quota, QUOTA_CLIENTS, shares->clients);
     quota_limit(w->quota, QUOTA_HELLOS, config->hellos);

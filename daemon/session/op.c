@@ -120,14 +120,14 @@ void op_unset_deadline(struct worker *w, struct op *op)
 
 /* ---- chunks: of 64 bytes, 128, ... 32 KiB, so that pieces of all lengths use them again ---- */
 
-#define CHUNK_LEAST 64u
-#define CHUNK_MOST (CHUNK_LEAST << (CHUNK_ORDERS - 1))
+#define CHUNK_MIN 64u
+#define CHUNK_MAX (CHUNK_MIN << (CHUNK_ORDERS - 1))
 
 static unsigned int order_of(uint32_t octets)
 {
     unsigned int order = 0;
 
-    while (CHUNK_LEAST << order < octets)
+    while (CHUNK_MIN << order < octets)
         order++;
     return order;
 }
@@ -169,7 +169,7 @@ static struct chunk *chunk_new(struct worker *w, uint32_t octets)
 {
     unsigned int order = order_of(octets);
     struct chunk *chunk = take_spare(w, order);
-    uint32_t capacity = CHUNK_LEAST << order;
+    uint32_t capacity = CHUNK_MIN << order;
 
     if (chunk)
         return chunk;
@@ -192,7 +192,7 @@ static struct chunk *chunk_for(struct worker *w, struct op *op, uint32_t len)
         return last;
     if (last && want < 2 * last->capacity)
         want = 2 * last->capacity;
-    chunk = chunk_new(w, want < CHUNK_MOST ? want : CHUNK_MOST);
+    chunk = chunk_new(w, want < CHUNK_MAX ? want : CHUNK_MAX);
     if (!chunk)
         return NULL;
     chunk->next = NULL;

@@ -348,7 +348,7 @@ void sock_end_ops(struct sock *sock, uint32_t error)
 
 static uint32_t beyond_of(const struct sock *sock)
 {
-    return sock->queued > SOCKET_QUEUED_LEAST ? sock->queued - SOCKET_QUEUED_LEAST : 0;
+    return sock->queued > SOCKET_QUEUED_MIN ? sock->queued - SOCKET_QUEUED_MIN : 0;
 }
 
 void sock_charge(struct sock *sock, uint32_t octets)
@@ -366,7 +366,7 @@ bool sock_is_over(const struct sock *sock)
     const struct session *s = sock->session;
 
     return sock->queued > s->limits.send_window ||
-           (sock->queued > SOCKET_QUEUED_LEAST && s->beyond > s->limits.queued_max);
+           (sock->queued > SOCKET_QUEUED_MIN && s->beyond > s->limits.queued_max);
 }
 
 void sock_uncharge(struct sock *sock, uint64_t octets)

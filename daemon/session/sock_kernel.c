@@ -30,8 +30,8 @@ static uint64_t doubled(const struct sock *sock, enum direction d, int64_t size)
     uint64_t most = d == SENDING ? b->send_most : b->receive_most;
     uint64_t value = (uint64_t)size * 2;
 
-    if (value < KERNEL_BUFFER_LEAST)
-        return KERNEL_BUFFER_LEAST;
+    if (value < KERNEL_BUFFER_MIN)
+        return KERNEL_BUFFER_MIN;
     return most != 0 && value > most ? most : value;
 }
 

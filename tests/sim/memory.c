@@ -100,7 +100,7 @@ void step_take(const struct step *step)
     if (!op || !op->op || !op->in_callback || !op->pool)
         return;
     pool = &model.pools[op->pool_slot];
-    if (pool->pool != op->pool || pool->taken_count == TAKEN_MOST)
+    if (pool->pool != op->pool || pool->taken_count == TAKEN_MAX)
         return;
     data = LIB(asock_op_take_slice(op->op));
     if (data)

@@ -7,7 +7,7 @@
 #include "tests/sim/program.h"
 #include "tests/sim/sim.h"
 
-#define RUNS_MOST 3000
+#define RUNS_MAX 3000
 
 static unsigned int runs;
 
@@ -16,7 +16,7 @@ static bool is_same(const struct program *candidate, const char *text)
     char other[VERDICT_TEXT];
     size_t len = strcspn(text, ":");
 
-    if (runs >= RUNS_MOST)
+    if (runs >= RUNS_MAX)
         return false;
     runs++;
     return main_fails(candidate, other) && strncmp(text, other, len + 1) == 0;

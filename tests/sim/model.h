@@ -20,7 +20,7 @@
 #define POOLS 3
 #define INTENTS 1024
 #define QUEUED_STEPS 8
-#define TAKEN_MOST 16
+#define TAKEN_MAX 16
 
 struct client {
     asock_context *context;  /* NULL: none */
@@ -97,7 +97,7 @@ struct model_buffer {
 struct model_pool {
     asock_pool *pool;
     struct client *client;
-    void *taken[TAKEN_MOST];
+    void *taken[TAKEN_MAX];
     unsigned int taken_count;
 };
 

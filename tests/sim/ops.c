@@ -6,7 +6,7 @@
 
 #include "tests/sim/steps.h"
 
-#define SEGMENTS_MOST 400
+#define SEGMENTS_MAX 400
 
 /* Socket and op of a step; false: there are none, or the op is in flight. */
 static bool find(const struct step *step, struct stream **ret_stream, struct model_op **ret_op)
@@ -53,7 +53,7 @@ static uint8_t *take_memory(struct submission *s, uint32_t manner)
 /* In one piece, or in a list of many, with empty ones among them. */
 static void set_memory(struct submission *s, uint8_t *at, uint32_t manner)
 {
-    static struct iovec list[SEGMENTS_MOST];
+    static struct iovec list[SEGMENTS_MAX];
     size_t count = 0, done = 0, part;
 
     if (manner % 4 != 1 || s->len == 0) {
@@ -62,7 +62,7 @@ static void set_memory(struct submission *s, uint8_t *at, uint32_t manner)
     }
     part = manner % 8 == 1 ? 1 : 1 + s->len / 3;
     while (done < s->len) {
-        size_t n = count + 4 >= SEGMENTS_MOST || part > s->len - done ? s->len - done : part;
+        size_t n = count + 4 >= SEGMENTS_MAX || part > s->len - done ? s->len - done : part;
 
         if (sim_chance(20))
             list[count++] = (struct iovec){at + done, 0};

@@ -7,7 +7,7 @@
 #include "tests/sim/daemon.h"
 #include "tests/sim/world.h"
 
-#define DEPTH_MOST 3
+#define DEPTH_MAX 3
 
 static void step_process(const struct step *step)
 {
@@ -139,7 +139,7 @@ void step_run(const struct step *step)
             op->queued[op->queued_count++] = *step;
         return;
     }
-    if (!steps[step->kind] || model.depth == DEPTH_MOST)
+    if (!steps[step->kind] || model.depth == DEPTH_MAX)
         return;
     sim_trace("%s %u %u %u %u", step_name(step->kind), step->a, step->b, step->c, step->d);
     model.depth++;

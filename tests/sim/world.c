@@ -6,7 +6,7 @@
 #include "tests/sim/kernel.h"
 #include "tests/sim/sim.h"
 
-#define WORK_MOST 3000000u
+#define WORK_MAX 3000000u
 
 static struct tcp *due_connection(void)
 {
@@ -52,8 +52,8 @@ bool world_step(uint64_t until)
     bool is_ready = daemon_is_ready();
     uint64_t due;
 
-    if (++sim.work > WORK_MOST)
-        sim_fail("spins: no end after %u steps", WORK_MOST);
+    if (++sim.work > WORK_MAX)
+        sim_fail("spins: no end after %u steps", WORK_MAX);
     sim.now_ns += sim_random(100000);
     sim.actor = ACTOR_NONE;
     if (tcp && (!is_ready || sim_chance(2))) {

@@ -257,7 +257,7 @@ START_TEST(test_config_ops_follow_sockets)
         uint32_t ops;
     } files[] = {
         {"[Limits]\nSockets=1025\n", 4100},
-        {"[Limits]\nSockets=65536\n", LIMIT_OPS_MOST},
+        {"[Limits]\nSockets=65536\n", LIMIT_OPS_MAX},
         {"[Limits]\nSockets=16\n", LIMIT_OPS_DEFAULT},
         {"[Limits]\nOps=100\nSockets=2000\n", 100},
     };

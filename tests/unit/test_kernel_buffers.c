@@ -136,7 +136,7 @@ START_TEST(test_s49_a_size_is_charged_before_it_is_set)
     ck_assert_uint_eq(used(), 50000);
     ck_assert_int_eq(buffer_of(1, SO_SNDBUF), 30000);
     ck_assert_uint_eq(set(1, OPTION_SEND_BUFFER, 1), ERR_SUCCESS); /* the kernel has a least */
-    ck_assert_uint_eq(used(), 20000 + KERNEL_BUFFER_LEAST);
+    ck_assert_uint_eq(used(), 20000 + KERNEL_BUFFER_MIN);
 }
 END_TEST
 

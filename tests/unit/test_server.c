@@ -42,8 +42,8 @@ START_TEST(test_descriptors_without_limit)
 {
     struct descriptor_shares shares;
 
-    ck_assert_int_eq(server_share_descriptors(UINT64_MAX, LIMIT_CLIENTS_MOST, &shares), 0);
-    ck_assert_uint_eq(shares.clients, LIMIT_CLIENTS_MOST);
+    ck_assert_int_eq(server_share_descriptors(UINT64_MAX, LIMIT_CLIENTS_MAX, &shares), 0);
+    ck_assert_uint_eq(shares.clients, LIMIT_CLIENTS_MAX);
     ck_assert_uint_eq(shares.sockets, UINT32_MAX);
 }
 END_TEST

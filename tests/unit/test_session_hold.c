@@ -80,7 +80,7 @@ START_TEST(test_completions_are_not_held_where_that_was_in_vain)
     send = core_send(core, 1, "q", 1, 0);
     core_pass(core, HOLD_MS + 1);
     ck_assert(next_is(send));
-    for (unsigned int i = 0; i < BACKOFF_LEAST; i++) {
+    for (unsigned int i = 0; i < BACKOFF_MIN; i++) {
         send = core_send(core, 1, "q", 1, 0);
         core_settle(core);
         ck_assert(next_is(send));
@@ -90,7 +90,7 @@ START_TEST(test_completions_are_not_held_where_that_was_in_vain)
     ck_assert(!next_is(send));
     core_pass(core, HOLD_MS + 1);
     ck_assert(next_is(send));
-    for (unsigned int i = 0; i < 2 * BACKOFF_LEAST; i++) {
+    for (unsigned int i = 0; i < 2 * BACKOFF_MIN; i++) {
         send = core_send(core, 1, "q", 1, 0);
         core_settle(core);
         ck_assert(next_is(send));
