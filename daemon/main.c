@@ -54,7 +54,7 @@ int main(int argc, char **argv)
     config.server.source = config_source_init(&source, &arguments);
     asock_log_setup(config.log_level);
     resolver_clean_environment();
-    r = sandbox_close_inherited();
+    r = hardening_close_inherited();
     if (r < 0) {
         fprintf(stderr, "asockd: descriptors: %s\n", strerror(-r));
         return EXIT_FAILURE;

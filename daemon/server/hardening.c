@@ -231,7 +231,7 @@ static int load_filter(bool removes_sockets)
     return r;
 }
 
-int sandbox_enter(bool removes_sockets)
+int hardening_enter(bool removes_sockets)
 {
     int r = 0;
 
@@ -259,7 +259,7 @@ static int activated(void)
 #endif
 }
 
-int sandbox_close_inherited(void)
+int hardening_close_inherited(void)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 

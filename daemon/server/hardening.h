@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCKD_SANDBOX_H
-#define ASOCKD_SANDBOX_H
+#ifndef ASOCKD_HARDENING_H
+#define ASOCKD_HARDENING_H
 
 /* What the daemon takes away from itself, wherever and by whom it was started. */
 #include <stdbool.h>
@@ -9,13 +9,13 @@
  * Before anything is opened: what the starter left open, beside standard streams and the service
  * manager's listeners, is closed; standard input is /dev/null. 0 or -errno.
  */
-int sandbox_close_inherited(void);
+int hardening_close_inherited(void);
 
 /*
  * Once descriptors and configuration are there, and for ever: no new privileges, no core and nobody
  * of the same user who traces it, and a system call filter that kills. removes_sockets: it has made
  * its sockets itself, and unlinks them at the end. 0, or -errno after a message to the log.
  */
-int sandbox_enter(bool removes_sockets);
+int hardening_enter(bool removes_sockets);
 
 #endif

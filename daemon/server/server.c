@@ -364,7 +364,7 @@ static int server_init(struct server *server, const struct server_config *config
     watch_signals(server);
     if (config->without_filter)
         return 0;
-    return sandbox_enter(server->listeners.lock_fd >= 0);
+    return hardening_enter(server->listeners.lock_fd >= 0);
 }
 
 static void server_deinit(struct server *server)
