@@ -59,7 +59,7 @@ static int apply_mode(struct listener_spec *spec, struct conf_reader *reader, co
 
 static int apply_group(struct listener_spec *spec, struct conf_reader *reader, const char *value)
 {
-    int r = accounts_find_group(value, &spec->group);
+    int r = userdb_find_group(value, &spec->group);
 
     if (r == -ENOENT || r == -EINVAL)
         return asock_conf_refuse(reader, "Group=%s is neither a number nor in /etc/group", value);

@@ -206,7 +206,7 @@ static int find_owners(struct claims *claims, const char *passwd)
     int r;
 
     qsort(claims->items, claims->count, sizeof(*claims->items), by_name);
-    r = accounts_each_user(passwd, on_user, claims);
+    r = userdb_each_user(passwd, on_user, claims);
     if (r < 0 && r != -ENOENT)
         return r;
     for (size_t i = 0; i < claims->count; i++) {

@@ -77,12 +77,12 @@ static int find(const char *text, const char *path,
     return r;
 }
 
-int accounts_find_user(const char *text, uid_t *ret)
+int userdb_find_user(const char *text, uid_t *ret)
 {
     return find(text, "/etc/passwd", find_user, ret);
 }
 
-int accounts_find_group(const char *text, gid_t *ret)
+int userdb_find_group(const char *text, gid_t *ret)
 {
     return find(text, "/etc/group", find_group, ret);
 }
@@ -98,8 +98,8 @@ static int read_users(FILE *file, char *buf,
     return r == ENOENT ? 0 : -r;
 }
 
-int accounts_each_user(const char *path, void (*callback)(void *data, const char *name, uid_t uid),
-                       void *data)
+int userdb_each_user(const char *path, void (*callback)(void *data, const char *name, uid_t uid),
+                     void *data)
 {
     FILE *file = fopen(path, "re");
     char *buf;

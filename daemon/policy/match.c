@@ -108,8 +108,8 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
 
     if (strpbrk(text, ":/,\"") || *text == '-')
         return asock_conf_refuse(reader, "%s=%s: neither a name nor a number", names[key], text);
-    r = key == MATCH_USER ? accounts_find_user(text, &value->id)
-                          : accounts_find_group(text, &value->id);
+    r = key == MATCH_USER ? userdb_find_user(text, &value->id)
+                          : userdb_find_group(text, &value->id);
     if (r == -ENOENT) {
         value->is_unknown = true;
         value->id = PEER_ID_UNKNOWN;
