@@ -14,7 +14,7 @@ libasock_sources = \
 	client-lib/flow.c \
 	client-lib/helpers.c \
 	client-lib/input.c \
-	client-lib/hand_over.c \
+	client-lib/detach.c \
 	client-lib/inspect.c \
 	client-lib/internal.h \
 	client-lib/io.h \

@@ -114,7 +114,7 @@ int asock_output_add(struct output *out, const struct request *request, asock_op
                      size_t payload_len);
 void asock_request_fill(asock_context *context); /* fills the output with what may leave */
 void asock_turn_take(asock_socket *socket);      /* its next frame, or it leaves the round */
-uint32_t asock_turn_hand_over(asock_op *op);     /* its deadline is the daemon's from here on */
+uint32_t asock_turn_detach(asock_op *op);        /* its deadline is the daemon's from here on */
 /* 0: all is written; 1: some waits. */
 int asock_output_flush(asock_context *context);
 bool asock_output_is_wanted(asock_context *context);

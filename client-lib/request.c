@@ -75,7 +75,7 @@ static void add_ids_sync(asock_context *context)
 
 static void add_socketless(asock_op *op)
 {
-    struct request request = {.op = op->token, .timeout_ms = asock_turn_hand_over(op)};
+    struct request request = {.op = op->token, .timeout_ms = asock_turn_detach(op)};
     size_t payload = 0;
 
     request.verb = op->operation == ASOCK_OPERATION_SYNC ? (uint32_t)VERB_SYNC : op->verb;

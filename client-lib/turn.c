@@ -192,7 +192,7 @@ static bool may_be_quiet(const asock_op *op)
 }
 
 /* Its deadline is the daemon's from here on. */
-uint32_t asock_turn_hand_over(asock_op *op)
+uint32_t asock_turn_detach(asock_op *op)
 {
     uint64_t now;
 
@@ -223,7 +223,7 @@ static void add_op(asock_op *op)
         asock_bounce_take(op);
     fill(op, &request);
     if (is_first) {
-        request.timeout_ms = asock_turn_hand_over(op);
+        request.timeout_ms = asock_turn_detach(op);
         op->is_quiet = may_be_quiet(op);
         op->seq = ++context->seq;
     }

@@ -8,10 +8,10 @@ tests_integration_examples_int_SOURCES = tests/integration/examples.c
 tests_integration_examples_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_integration_examples_int_LDADD = $(INT_LIBS)
 
-int_tests += tests/integration/hand_over.int
-tests_integration_hand_over_int_SOURCES = tests/integration/hand_over.c
-tests_integration_hand_over_int_LDFLAGS = $(INT_LINKFLAGS)
-tests_integration_hand_over_int_LDADD = $(INT_LIBS)
+int_tests += tests/integration/detach.int
+tests_integration_detach_int_SOURCES = tests/integration/detach.c
+tests_integration_detach_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_integration_detach_int_LDADD = $(INT_LIBS)
 
 int_tests += tests/integration/lifecycle.int
 tests_integration_lifecycle_int_SOURCES = tests/integration/lifecycle.c
