@@ -18,9 +18,9 @@ static int index_of(int family)
     return family == AF_INET6;
 }
 
-static bool is_resolving(const struct race *race)
+static bool is_resolving(const struct happy_eyeballs *he)
 {
-    return race->waits_for[0] || race->waits_for[1];
+    return he->waits_for[0] || he->waits_for[1];
 }
 
 static socklen_t length_of(const union resolver_address *addr)
@@ -28,56 +28,56 @@ static socklen_t length_of(const union resolver_address *addr)
     return addr->any.sa_family == AF_INET ? sizeof(addr->in) : sizeof(addr->in6);
 }
 
-static void uncharge(struct race *race, struct race_attempt *attempt)
+static void uncharge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     if (attempt->is_charged)
-        quota_uncharge(race->quota, QUOTA_ATTEMPTS, 1);
+        quota_uncharge(he->quota, QUOTA_ATTEMPTS, 1);
     attempt->is_charged = false;
 }
 
 /* The socket's own descriptor is promised to its client; one more at a time has to be had. */
-static bool charge(struct race *race, struct race_attempt *attempt)
+static bool charge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
-    if (race->running == 0)
+    if (he->running == 0)
         return true;
-    attempt->is_charged = quota_charge(race->quota, QUOTA_ATTEMPTS, 1) == 0;
+    attempt->is_charged = quota_charge(he->quota, QUOTA_ATTEMPTS, 1) == 0;
     return attempt->is_charged;
 }
 
-static void close_attempt(struct race *race, struct race_attempt *attempt)
+static void close_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
-    netsock_abort(&attempt->ns, race->worker);
-    uncharge(race, attempt);
+    netsock_abort(&attempt->ns, he->worker);
+    uncharge(he, attempt);
 }
 
-static int take_winner(struct race *race, struct race_attempt *attempt)
+static int take_winner(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     int fd;
 
-    race->is_won_polled = netsock_is_polled(&attempt->ns, race->worker);
-    fd = netsock_release(&attempt->ns, race->worker);
-    race_stop(race);
-    race->won = attempt->address;
+    he->is_won_polled = netsock_is_polled(&attempt->ns, he->worker);
+    fd = netsock_release(&attempt->ns, he->worker);
+    happy_eyeballs_stop(he);
+    he->won = attempt->address;
     return fd;
 }
 
-static void win(struct race *race, struct race_attempt *attempt)
+static void win(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
-    int fd = take_winner(race, attempt);
+    int fd = take_winner(he, attempt);
 
-    race->hooks->won(race, fd);
+    he->hooks->won(he, fd);
 }
 
-static void note_failure(struct race *race, int err)
+static void note_failure(struct happy_eyeballs *he, int err)
 {
-    race->had_attempt = true;
-    race->error = asock_error_from_errno(err);
+    he->had_attempt = true;
+    he->error = asock_error_from_errno(err);
 }
 
 /* What cannot be told from inside a call of the owner's is told by the loop. */
-static void settle_later(struct race *race)
+static void settle_later(struct happy_eyeballs *he)
 {
-    worker_set_deadline(race->worker, &race->settle, 0);
+    worker_set_deadline(he->worker, &he->settle, 0);
 }
 
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events);
@@ -93,7 +93,7 @@ static bool is_loopback(const union resolver_address *addr)
  * On loopback the whole handshake happens inside the call, which still says EINPROGRESS: the socket was
  * locked meanwhile. Asked again it knows, and the loop need not be waited for.
  */
-static int connect_attempt(struct race_attempt *attempt)
+static int connect_attempt(struct happy_eyeballs_attempt *attempt)
 {
     const union resolver_address *addr = &attempt->address;
     int r = netsock_connect(&attempt->ns, &addr->any, length_of(addr));
@@ -107,53 +107,53 @@ static int connect_attempt(struct race_attempt *attempt)
  * 1: an attempt is under way or has won, or has to wait until there is room for it beside those that are;
  * 0: this address is out.
  */
-static int start(struct race *race, struct race_attempt *attempt)
+static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     const union resolver_address *addr = &attempt->address;
     uint32_t verdict;
     int r;
 
-    if (!charge(race, attempt))
+    if (!charge(he, attempt))
         return 1;
     attempt->was_started = true;
-    verdict = race->hooks->judge(race, &addr->any);
+    verdict = he->hooks->judge(he, &addr->any);
     if (verdict != ERR_SUCCESS) {
-        if (!race->had_attempt)
-            race->error = verdict;
-        uncharge(race, attempt);
+        if (!he->had_attempt)
+            he->error = verdict;
+        uncharge(he, attempt);
         return 0;
     }
-    race->last_family = addr->any.sa_family;
+    he->last_family = addr->any.sa_family;
     netsock_init(&attempt->ns, on_event, attempt);
-    r = netsock_open(&attempt->ns, race->worker, addr->any.sa_family);
+    r = netsock_open(&attempt->ns, he->worker, addr->any.sa_family);
     if (r == 0)
-        r = race->hooks->prepare(race, &attempt->ns, &addr->any);
+        r = he->hooks->prepare(he, &attempt->ns, &addr->any);
     if (r == 0)
         r = connect_attempt(attempt);
     if (r < 0 && r != -EINPROGRESS) {
-        close_attempt(race, attempt);
-        note_failure(race, r);
+        close_attempt(he, attempt);
+        note_failure(he, r);
         return 0;
     }
-    race->running++;
+    he->running++;
     if (r == 0)
-        race->winner = attempt;
+        he->winner = attempt;
     else
-        netsock_watch(&attempt->ns, race->worker, EV_WRITE);
+        netsock_watch(&attempt->ns, he->worker, EV_WRITE);
     return 1;
 }
 
 /* The families take turns; within one the order is RFC 6724's. */
-static struct race_attempt *next_attempt(struct race *race)
+static struct happy_eyeballs_attempt *next_attempt(struct happy_eyeballs *he)
 {
-    struct race_attempt *first = NULL;
+    struct happy_eyeballs_attempt *first = NULL;
 
-    for (uint32_t i = 0; i < race->count; i++) {
-        struct race_attempt *attempt = &race->attempts[i];
+    for (uint32_t i = 0; i < he->count; i++) {
+        struct happy_eyeballs_attempt *attempt = &he->attempts[i];
 
         if (attempt->was_started)
             continue;
-        if (attempt->address.any.sa_family != race->last_family)
+        if (attempt->address.any.sa_family != he->last_family)
             return attempt;
         if (!first)
             first = attempt;
@@ -161,120 +161,121 @@ static struct race_attempt *next_attempt(struct race *race)
     return first;
 }
 
-static void advance(struct race *race)
+static void advance(struct happy_eyeballs *he)
 {
-    struct race_attempt *attempt;
+    struct happy_eyeballs_attempt *attempt;
 
-    if (!race->is_open || race->winner)
+    if (!he->is_open || he->winner)
         return;
-    deadline_unset(&race->attempt_delay);
-    while ((attempt = next_attempt(race)))
-        if (start(race, attempt))
+    deadline_unset(&he->attempt_delay);
+    while ((attempt = next_attempt(he)))
+        if (start(he, attempt))
             break;
-    if (race->winner || (race->running == 0 && !is_resolving(race)))
-        settle_later(race);
+    if (he->winner || (he->running == 0 && !is_resolving(he)))
+        settle_later(he);
     else if (attempt)
         /* Also without a next address: one may be resolved meanwhile. */
-        worker_set_deadline(race->worker, &race->attempt_delay, ATTEMPT_DELAY_MS);
+        worker_set_deadline(he->worker, &he->attempt_delay, ATTEMPT_DELAY_MS);
 }
 
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
 {
-    struct race_attempt *attempt = io->data;
-    struct race *race = attempt->race;
+    struct happy_eyeballs_attempt *attempt = io->data;
+    struct happy_eyeballs *he = attempt->he;
     int r = netsock_connect_result(&attempt->ns);
 
     (void)loop;
     (void)events;
     if (r == 0) {
-        win(race, attempt);
+        win(he, attempt);
         return;
     }
-    close_attempt(race, attempt);
-    race->running--;
-    note_failure(race, r);
-    advance(race);
+    close_attempt(he, attempt);
+    he->running--;
+    note_failure(he, r);
+    advance(he);
 }
 
 static void on_attempt_delay(struct deadline *deadline)
 {
-    advance(container_of(deadline, struct race, attempt_delay));
+    advance(container_of(deadline, struct happy_eyeballs, attempt_delay));
 }
 
-static void open_race(struct race *race)
+static void open_race(struct happy_eyeballs *he)
 {
-    deadline_unset(&race->resolution_delay);
-    race->is_open = true;
+    deadline_unset(&he->resolution_delay);
+    he->is_open = true;
     /* An attempt that runs has its 250 ms, whatever has come in meanwhile. */
-    if (!wheel_timer_is_set(&race->attempt_delay.timer))
-        advance(race);
+    if (!wheel_timer_is_set(&he->attempt_delay.timer))
+        advance(he);
 }
 
 static void on_resolution_delay(struct deadline *deadline)
 {
-    open_race(container_of(deadline, struct race, resolution_delay));
+    open_race(container_of(deadline, struct happy_eyeballs, resolution_delay));
 }
 
 static void on_settle(struct deadline *deadline)
 {
-    struct race *race = container_of(deadline, struct race, settle);
-    uint32_t error = race->error;
+    struct happy_eyeballs *he = container_of(deadline, struct happy_eyeballs, settle);
+    uint32_t error = he->error;
 
-    if (race->winner) {
-        win(race, race->winner);
+    if (he->winner) {
+        win(he, he->winner);
         return;
     }
-    race_stop(race);
-    race->hooks->lost(race, error);
+    happy_eyeballs_stop(he);
+    he->hooks->lost(he, error);
 }
 
-void race_init(struct race *race, struct worker *w, struct quota *quota,
-               const struct race_hooks *hooks)
+void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quota *quota,
+                         const struct happy_eyeballs_hooks *hooks)
 {
-    memset(race, 0, offsetof(struct race, attempts));
-    race->worker = w;
-    race->quota = quota;
-    race->hooks = hooks;
-    race->last_family = AF_UNSPEC;
-    deadline_init(&race->attempt_delay, on_attempt_delay);
-    deadline_init(&race->resolution_delay, on_resolution_delay);
-    deadline_init(&race->settle, on_settle);
+    memset(he, 0, offsetof(struct happy_eyeballs, attempts));
+    he->worker = w;
+    he->quota = quota;
+    he->hooks = hooks;
+    he->last_family = AF_UNSPEC;
+    deadline_init(&he->attempt_delay, on_attempt_delay);
+    deadline_init(&he->resolution_delay, on_resolution_delay);
+    deadline_init(&he->settle, on_settle);
 }
 
-void race_expect(struct race *race, int family)
+void happy_eyeballs_expect(struct happy_eyeballs *he, int family)
 {
-    race->waits_for[index_of(family)] = true;
+    he->waits_for[index_of(family)] = true;
 }
 
 /* Those not yet started in RFC 6724 order; those that run keep their places. */
-static void sort_waiting(struct race *race)
+static void sort_waiting(struct happy_eyeballs *he)
 {
     union resolver_address waiting[CONNECT_ADDRESSES];
     uint32_t places[CONNECT_ADDRESSES], n = 0;
 
-    for (uint32_t i = 0; i < race->count; i++) {
-        if (race->attempts[i].was_started)
+    for (uint32_t i = 0; i < he->count; i++) {
+        if (he->attempts[i].was_started)
             continue;
         places[n] = i;
-        waiting[n++] = race->attempts[i].address;
+        waiting[n++] = he->attempts[i].address;
     }
     address_order(waiting, n, NULL);
     for (uint32_t i = 0; i < n; i++)
-        race->attempts[places[i]].address = waiting[i];
+        he->attempts[places[i]].address = waiting[i];
 }
 
-void race_add(struct race *race, const union resolver_address *addresses, unsigned int count)
+void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
+                        unsigned int count)
 {
-    for (unsigned int i = 0; i < count && race->count < CONNECT_ADDRESSES; i++) {
-        struct race_attempt *attempt = &race->attempts[race->count++];
+    for (unsigned int i = 0; i < count && he->count < CONNECT_ADDRESSES; i++) {
+        struct happy_eyeballs_attempt *attempt = &he->attempts[he->count++];
 
-        attempt->race = race;
+        attempt->he = he;
         attempt->address = addresses[i];
         attempt->was_started = attempt->is_charged = false;
         netsock_init(&attempt->ns, on_event, attempt);
     }
-    if (race->count > 1)
-        sort_waiting(race);
+    if (he->count > 1)
+        sort_waiting(he);
 }
 
 /* The resolver's errors, the one that says most: an answer that may still come, then a name that exists. */
@@ -289,81 +290,81 @@ static uint32_t worse(uint32_t a, uint32_t b)
     return a != ERR_SUCCESS ? a : b;
 }
 
-void race_family_done(struct race *race, int family, uint32_t error)
+void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t error)
 {
-    race->waits_for[index_of(family)] = false;
-    if (error != ERR_SUCCESS && race->count == 0)
-        race->error = worse(race->error, error);
-    if (race->is_open || !is_resolving(race) || family == AF_INET6) {
-        if (race->count > 0 || !is_resolving(race))
-            open_race(race);
+    he->waits_for[index_of(family)] = false;
+    if (error != ERR_SUCCESS && he->count == 0)
+        he->error = worse(he->error, error);
+    if (he->is_open || !is_resolving(he) || family == AF_INET6) {
+        if (he->count > 0 || !is_resolving(he))
+            open_race(he);
         return;
     }
     /* Only A so far: AAAA has a moment to catch up. */
-    if (race->count > 0)
-        worker_set_deadline(race->worker, &race->resolution_delay, RESOLUTION_DELAY_MS);
+    if (he->count > 0)
+        worker_set_deadline(he->worker, &he->resolution_delay, RESOLUTION_DELAY_MS);
 }
 
-int race_go(struct race *race)
+int happy_eyeballs_go(struct happy_eyeballs *he)
 {
-    open_race(race);
-    return race->winner ? take_winner(race, race->winner) : -1;
+    open_race(he);
+    return he->winner ? take_winner(he, he->winner) : -1;
 }
 
 /* 1: it was closed. */
-static int judge_attempt(struct race *race, struct race_attempt *attempt)
+static int judge_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     uint32_t verdict;
 
     if (attempt->ns.fd < 0)
         return 0;
-    verdict = race->hooks->judge(race, &attempt->address.any);
+    verdict = he->hooks->judge(he, &attempt->address.any);
     if (verdict == ERR_SUCCESS)
         return 0;
-    close_attempt(race, attempt);
-    race->running--;
-    if (race->winner == attempt)
-        race->winner = NULL;
-    if (!race->had_attempt)
-        race->error = verdict;
+    close_attempt(he, attempt);
+    he->running--;
+    if (he->winner == attempt)
+        he->winner = NULL;
+    if (!he->had_attempt)
+        he->error = verdict;
     return 1;
 }
 
-bool race_judge_again(struct race *race)
+bool happy_eyeballs_judge_again(struct happy_eyeballs *he)
 {
     int closed = 0;
 
-    for (uint32_t i = 0; i < race->count; i++)
-        closed += judge_attempt(race, &race->attempts[i]);
-    if (closed > 0 && !race->winner) {
-        deadline_unset(&race->settle);
-        advance(race);
+    for (uint32_t i = 0; i < he->count; i++)
+        closed += judge_attempt(he, &he->attempts[i]);
+    if (closed > 0 && !he->winner) {
+        deadline_unset(&he->settle);
+        advance(he);
     }
     return closed > 0;
 }
 
-bool race_is_denied(const struct race *race)
+bool happy_eyeballs_is_denied(const struct happy_eyeballs *he)
 {
-    return race->error == ERR_ACCESS_DENIED && !race->had_attempt && race->running == 0;
+    return he->error == ERR_ACCESS_DENIED && !he->had_attempt && he->running == 0;
 }
 
-void race_stop(struct race *race)
+void happy_eyeballs_stop(struct happy_eyeballs *he)
 {
-    deadline_unset(&race->attempt_delay);
-    deadline_unset(&race->resolution_delay);
-    deadline_unset(&race->settle);
-    for (uint32_t i = 0; i < race->count; i++)
-        close_attempt(race, &race->attempts[i]);
-    race->running = 0;
-    race->winner = NULL;
-    race->is_open = false;
-    race->waits_for[0] = race->waits_for[1] = false;
+    deadline_unset(&he->attempt_delay);
+    deadline_unset(&he->resolution_delay);
+    deadline_unset(&he->settle);
+    for (uint32_t i = 0; i < he->count; i++)
+        close_attempt(he, &he->attempts[i]);
+    he->running = 0;
+    he->winner = NULL;
+    he->is_open = false;
+    he->waits_for[0] = he->waits_for[1] = false;
 }
 
-void race_deinit(struct race *race)
+void happy_eyeballs_deinit(struct happy_eyeballs *he)
 {
-    race_stop(race);
-    deadline_deinit(&race->attempt_delay);
-    deadline_deinit(&race->resolution_delay);
-    deadline_deinit(&race->settle);
+    happy_eyeballs_stop(he);
+    deadline_deinit(&he->attempt_delay);
+    deadline_deinit(&he->resolution_delay);
+    deadline_deinit(&he->settle);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CONNECT.
- * Happy path: (a name is resolved,) its addresses race, each judged before its attempt; what is queued
+ * Happy path: (a name is resolved,) its addresses he, each judged before its attempt; what is queued
  * behind runs; data that came along goes first, and the op completes when the kernel has it.
  * Failures: connected or connecting already (the connection is unharmed), policy, a record that cannot be
  * made and has to be, the resolver, every address (the last real error), no descriptor, cancel, deadline, close: nothing of it stays behind,
@@ -40,7 +40,7 @@ struct connect {
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
     struct endpoint local, remote;
     struct sock_audit audit;
-    struct race race; /* last: most of it is never touched */
+    struct happy_eyeballs he; /* last: most of it is never touched */
 };
 
 static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
@@ -85,28 +85,29 @@ static void fail(struct op *op, uint32_t error)
 
 /* ---- the race ---- */
 
-static struct connect *connect_of(struct race *race)
+static struct connect *connect_of(struct happy_eyeballs *he)
 {
-    return container_of(race, struct connect, race);
+    return container_of(he, struct connect, he);
 }
 
-static uint32_t judge(struct race *race, const struct sockaddr *addr)
+static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
 {
-    struct connect *c = connect_of(race);
+    struct connect *c = connect_of(he);
     struct policy_question question = question_of(c, addr);
     struct policy_answer answer = ask(c, &question);
 
     if (answer.is_learned)
-        learn_note(race->worker->learn, &question, &answer);
+        learn_note(he->worker->learn, &question, &answer);
     if (answer.is_allowed)
         return ERR_SUCCESS;
     keep_reason(c, &answer);
     return ERR_ACCESS_DENIED;
 }
 
-static int prepare_socket(struct race *race, struct netsock *ns, const struct sockaddr *addr)
+static int prepare_socket(struct happy_eyeballs *he, struct netsock *ns,
+                          const struct sockaddr *addr)
 {
-    const struct op *op = connect_of(race)->op;
+    const struct op *op = connect_of(he)->op;
     int r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
 
     if (r == 0)
@@ -129,7 +130,7 @@ static void tell_connected(struct connect *c)
     struct sockaddr_storage addr;
     socklen_t len;
 
-    if (c->audit.is_on && c->race.count > 1 && netsock_sockaddr(&c->remote, &addr, &len) == 0) {
+    if (c->audit.is_on && c->he.count > 1 && netsock_sockaddr(&c->remote, &addr, &len) == 0) {
         question = question_of(c, (const struct sockaddr *)&addr);
         ask(c, &question);
     }
@@ -142,9 +143,9 @@ static void take_connection(struct connect *c, int fd)
     struct sock *sock = op->sock;
 
     stop_lookups(c);
-    netsock_adopt(&sock->ns, fd, c->race.is_won_polled);
+    netsock_adopt(&sock->ns, fd, c->he.is_won_polled);
     netsock_local(&sock->ns, &c->local);
-    netsock_endpoint(&c->race.won.any, &c->remote);
+    netsock_endpoint(&c->he.won.any, &c->remote);
     c->is_up = true;
     sock->connect = NULL;
     tell_connected(c);
@@ -157,17 +158,17 @@ static void take_connection(struct connect *c, int fd)
     sock_run_receives(sock);
 }
 
-static void won(struct race *race, int fd)
+static void won(struct happy_eyeballs *he, int fd)
 {
-    take_connection(connect_of(race), fd);
+    take_connection(connect_of(he), fd);
 }
 
-static void lost(struct race *race, uint32_t error)
+static void lost(struct happy_eyeballs *he, uint32_t error)
 {
-    fail(connect_of(race)->op, error);
+    fail(connect_of(he)->op, error);
 }
 
-static const struct race_hooks race_hooks = {judge, prepare_socket, won, lost};
+static const struct happy_eyeballs_hooks happy_eyeballs_hooks = {judge, prepare_socket, won, lost};
 
 /* Once connected, the op is a send. */
 static int connect_step(struct op *op)
@@ -193,18 +194,18 @@ static void tell_failed(struct op *op, bool is_denied)
 
 static void connect_stop(struct op *op)
 {
-    struct race *race = &op->send.connect->race;
-    bool is_denied = !op->send.connect->is_up && race_is_denied(race);
+    struct happy_eyeballs *he = &op->send.connect->he;
+    bool is_denied = !op->send.connect->is_up && happy_eyeballs_is_denied(he);
 
     stop_lookups(op->send.connect);
-    race_stop(race);
+    happy_eyeballs_stop(he);
     tell_failed(op, is_denied);
 }
 
 static void connect_cleanup(struct op *op)
 {
     audit_cancel(op->send.connect->audit.record);
-    race_deinit(&op->send.connect->race);
+    happy_eyeballs_deinit(&op->send.connect->he);
     quota_uncharge(op->send.connect->quota, QUOTA_MEMORY, sizeof(struct connect));
     op->send.connect = mem_free(op->send.connect);
 }
@@ -243,8 +244,8 @@ static void on_resolved(struct connect *c, int family, const struct resolver_res
         asock_sockaddr_set_port(&addresses[i].any, c->port);
     }
     if (result->error == ERR_SUCCESS)
-        race_add(&c->race, addresses, result->count);
-    race_family_done(&c->race, family, result->error);
+        happy_eyeballs_add(&c->he, addresses, result->count);
+    happy_eyeballs_family_done(&c->he, family, result->error);
 }
 
 static void on_resolved_v4(struct resolver_query *query, const struct resolver_result *result)
@@ -273,7 +274,7 @@ static int take_address(struct connect *c, const struct sock *sock, const void *
     asock_sockaddr_set_port(&address.any, c->port);
     if (sock->family != FAMILY_ANY && address.any.sa_family != family_of(sock))
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
-    race_add(&c->race, &address, 1);
+    happy_eyeballs_add(&c->he, &address, 1);
     return 0;
 }
 
@@ -323,7 +324,7 @@ static int start_lookup(struct op *op, int family)
 
     if (family_of(op->sock) != AF_UNSPEC && family_of(op->sock) != family)
         return 0;
-    race_expect(&c->race, family);
+    happy_eyeballs_expect(&c->he, family);
     if (family == AF_INET)
         return resolver_start(resolver, quota, &c->queries[0], c->host.name, family,
                               on_resolved_v4);
@@ -351,7 +352,7 @@ static void start_resolving(struct op *op)
 
 static void start_racing(struct connect *c)
 {
-    int fd = race_go(&c->race);
+    int fd = happy_eyeballs_go(&c->he);
 
     if (fd >= 0)
         take_connection(c, fd);
@@ -365,7 +366,7 @@ bool connect_judge_again(struct op *op)
     if (c->is_by_name)
         answer = ask_name(c);
     if (answer.is_allowed)
-        return race_judge_again(&c->race);
+        return happy_eyeballs_judge_again(&c->he);
     keep_reason(c, &answer);
     fail(op, ERR_ACCESS_DENIED);
     return true;
@@ -421,7 +422,7 @@ static struct connect *connect_new(struct quota *quota)
         quota_uncharge(quota, QUOTA_MEMORY, sizeof(*c));
         return NULL;
     }
-    memset(c, 0, offsetof(struct connect, race));
+    memset(c, 0, offsetof(struct connect, he));
     c->quota = quota;
     return c;
 }
@@ -445,7 +446,7 @@ int verb_connect(struct op *op, const struct call *call)
         return ERR_NO_BUFFER_SPACE;
     }
     c->op = op;
-    race_init(&c->race, op->session->worker, op->session->quota, &race_hooks);
+    happy_eyeballs_init(&c->he, op->session->worker, op->session->quota, &happy_eyeballs_hooks);
     op->send.connect = c;
     op->class = &connect_class;
     op->send.total = call->payload_len;

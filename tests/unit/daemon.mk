@@ -9,7 +9,7 @@ unit_tests += \
 	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_loop.unit \
 	tests/unit/test_quota.unit \
-	tests/unit/test_race.unit \
+	tests/unit/test_happy_eyeballs.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_host.unit \
@@ -39,7 +39,7 @@ tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 tests_unit_test_subids_unit_SOURCES = tests/unit/test_subids.c
 tests_unit_test_address_order_unit_SOURCES = tests/unit/test_address_order.c
-tests_unit_test_race_unit_SOURCES = tests/unit/test_race.c
+tests_unit_test_happy_eyeballs_unit_SOURCES = tests/unit/test_happy_eyeballs.c
 tests_unit_test_kernel_buffers_unit_SOURCES = tests/unit/test_kernel_buffers.c $(daemon_session_sources)
 tests_unit_test_loop_unit_SOURCES = tests/unit/test_loop.c $(daemon_session_sources)
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c

@@ -15,7 +15,7 @@
 
 static uint64_t now;
 static struct worker worker;
-static struct race race;
+static struct happy_eyeballs he;
 static int listener = -1, hole = -1, hole_filler[8];
 static union resolver_address good, refused, black;
 
@@ -31,14 +31,14 @@ static uint64_t read_clock(void)
     return now;
 }
 
-static uint32_t judge(struct race *r, const struct sockaddr *addr)
+static uint32_t judge(struct happy_eyeballs *r, const struct sockaddr *addr)
 {
     (void)r;
     judged[judged_count++] = addr->sa_family;
     return addr == denied ? ERR_ACCESS_DENIED : verdict;
 }
 
-static int prepare(struct race *r, struct netsock *ns, const struct sockaddr *addr)
+static int prepare(struct happy_eyeballs *r, struct netsock *ns, const struct sockaddr *addr)
 {
     (void)addr;
     (void)r;
@@ -46,7 +46,7 @@ static int prepare(struct race *r, struct netsock *ns, const struct sockaddr *ad
     return 0;
 }
 
-static void won(struct race *r, int fd)
+static void won(struct happy_eyeballs *r, int fd)
 {
     (void)r;
     /* The losers are closed before anybody hears of the winner. */
@@ -54,14 +54,14 @@ static void won(struct race *r, int fd)
     won_fd = fd;
 }
 
-static void lost(struct race *r, uint32_t error)
+static void lost(struct happy_eyeballs *r, uint32_t error)
 {
     (void)r;
     ck_assert_uint_eq(worker.fds_used, 0);
     lost_error = error;
 }
 
-static const struct race_hooks hooks = {judge, prepare, won, lost};
+static const struct happy_eyeballs_hooks hooks = {judge, prepare, won, lost};
 
 static int bound(int family, int backlog, union resolver_address *ret)
 {
@@ -106,12 +106,12 @@ static void setup(void)
     listener = bound(AF_INET, 16, &good);
     close(bound(AF_INET, -1, &refused));
     dig_hole();
-    race_init(&race, &worker, NULL, &hooks);
+    happy_eyeballs_init(&he, &worker, NULL, &hooks);
 }
 
 static void teardown(void)
 {
-    race_stop(&race);
+    happy_eyeballs_stop(&he);
     if (won_fd >= 0) {
         close(won_fd);
         worker.fds_used--;
@@ -143,13 +143,13 @@ START_TEST(test_s19_a_refused_address_is_followed_at_once)
 {
     union resolver_address addresses[] = {refused, good};
 
-    race_add(&race, addresses, 2);
-    won_fd = race_go(&race);
+    happy_eyeballs_add(&he, addresses, 2);
+    won_fd = happy_eyeballs_go(&he);
     if (won_fd < 0)
         turn();
     ck_assert_int_ge(won_fd, 0);
     ck_assert_uint_eq(judged_count, 2);
-    ck_assert_mem_eq(&race.won, &good, sizeof(good));
+    ck_assert_mem_eq(&he.won, &good, sizeof(good));
 }
 END_TEST
 
@@ -157,8 +157,8 @@ START_TEST(test_s19_a_silent_address_has_250_ms)
 {
     union resolver_address addresses[] = {black, good};
 
-    race_add(&race, addresses, 2);
-    ck_assert_int_lt(race_go(&race), 0);
+    happy_eyeballs_add(&he, addresses, 2);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
     pass(249);
     ck_assert_uint_eq(judged_count, 1);
     ck_assert_int_lt(won_fd, 0);
@@ -170,10 +170,10 @@ END_TEST
 
 START_TEST(test_s19_a_waits_50_ms_for_aaaa)
 {
-    race_expect(&race, AF_INET);
-    race_expect(&race, AF_INET6);
-    race_add(&race, &good, 1);
-    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_expect(&he, AF_INET6);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
     pass(49);
     ck_assert_uint_eq(judged_count, 0);
     pass(1);
@@ -184,13 +184,13 @@ END_TEST
 
 START_TEST(test_s19_a_negative_aaaa_ends_the_waiting)
 {
-    race_expect(&race, AF_INET);
-    race_expect(&race, AF_INET6);
-    race_add(&race, &good, 1);
-    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_expect(&he, AF_INET6);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
     turn();
     ck_assert_uint_eq(judged_count, 0);
-    race_family_done(&race, AF_INET6, ERR_NO_DATA);
+    happy_eyeballs_family_done(&he, AF_INET6, ERR_NO_DATA);
     turn();
     ck_assert_int_ge(won_fd, 0);
 }
@@ -209,17 +209,17 @@ START_TEST(test_s19_aaaa_does_not_wait_for_a)
 {
     union resolver_address six = some_v6();
 
-    race_expect(&race, AF_INET);
-    race_expect(&race, AF_INET6);
-    race_add(&race, &six, 1);
-    race_family_done(&race, AF_INET6, ERR_SUCCESS);
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_expect(&he, AF_INET6);
+    happy_eyeballs_add(&he, &six, 1);
+    happy_eyeballs_family_done(&he, AF_INET6, ERR_SUCCESS);
     turn();
     ck_assert_uint_eq(judged_count, 1);
     ck_assert_int_eq(judged[0], AF_INET6);
     /* It failed, and A may still bring one: not lost yet. */
     ck_assert_int_eq(lost_error, -1);
-    race_add(&race, &good, 1);
-    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
     turn();
     ck_assert_int_ge(won_fd, 0);
 }
@@ -227,15 +227,15 @@ END_TEST
 
 START_TEST(test_s19_a_late_family_waits_for_its_turn)
 {
-    race_expect(&race, AF_INET);
-    race_expect(&race, AF_INET6);
-    race_add(&race, &black, 1);
-    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_expect(&he, AF_INET6);
+    happy_eyeballs_add(&he, &black, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
     pass(50);
     ck_assert_uint_eq(judged_count, 1);
     pass(100);
-    race_add(&race, &good, 1);
-    race_family_done(&race, AF_INET6, ERR_SUCCESS);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET6, ERR_SUCCESS);
     pass(149);
     ck_assert_uint_eq(judged_count, 1);
     pass(1);
@@ -251,8 +251,8 @@ START_TEST(test_s19_families_take_turns)
 
     for (int i = 0; i < 3; i++)
         addresses[i] = refused;
-    race_add(&race, addresses, 5);
-    ck_assert_int_lt(race_go(&race), 0);
+    happy_eyeballs_add(&he, addresses, 5);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
     for (int i = 0; i < 5; i++)
         turn();
     ck_assert_uint_eq(judged_count, 5);
@@ -267,8 +267,8 @@ START_TEST(test_s24_all_denied_is_access_denied)
     union resolver_address addresses[] = {good, refused};
 
     verdict = ERR_ACCESS_DENIED;
-    race_add(&race, addresses, 2);
-    ck_assert_int_lt(race_go(&race), 0);
+    happy_eyeballs_add(&he, addresses, 2);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
     turn();
     ck_assert_int_eq(lost_error, ERR_ACCESS_DENIED);
     ck_assert_uint_eq(judged_count, 2);
@@ -278,15 +278,15 @@ END_TEST
 /* The kernel may have connected it already: as long as nobody has been told, it is judged. */
 START_TEST(test_s24_judged_again_before_it_is_told)
 {
-    race_expect(&race, AF_INET);
-    race_add(&race, &good, 1);
-    race_family_done(&race, AF_INET, ERR_SUCCESS);
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
     ck_assert_uint_eq(worker.fds_used, 1);
-    ck_assert(!race_judge_again(&race));
+    ck_assert(!happy_eyeballs_judge_again(&he));
     verdict = ERR_ACCESS_DENIED;
-    ck_assert(race_judge_again(&race));
+    ck_assert(happy_eyeballs_judge_again(&he));
     ck_assert_uint_eq(worker.fds_used, 0);
-    ck_assert(!race_judge_again(&race));
+    ck_assert(!happy_eyeballs_judge_again(&he));
     turn();
     ck_assert_int_lt(won_fd, 0);
     ck_assert_int_eq(lost_error, ERR_ACCESS_DENIED);
@@ -295,10 +295,10 @@ END_TEST
 
 START_TEST(test_s24_what_is_judged_again_and_allowed_goes_on)
 {
-    race_expect(&race, AF_INET);
-    race_add(&race, &good, 1);
-    race_family_done(&race, AF_INET, ERR_SUCCESS);
-    ck_assert(!race_judge_again(&race));
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
+    ck_assert(!happy_eyeballs_judge_again(&he));
     turn();
     ck_assert_int_ge(won_fd, 0);
 }
@@ -308,12 +308,12 @@ START_TEST(test_s24_the_last_real_error_outlives_a_later_denial)
 {
     union resolver_address addresses[] = {refused, black};
 
-    race_add(&race, addresses, 2);
-    ck_assert_int_lt(race_go(&race), 0);
+    happy_eyeballs_add(&he, addresses, 2);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
     turn();
     ck_assert_uint_eq(worker.fds_used, 1);
     verdict = ERR_ACCESS_DENIED;
-    ck_assert(race_judge_again(&race));
+    ck_assert(happy_eyeballs_judge_again(&he));
     turn();
     ck_assert_int_eq(lost_error, ERR_CONNECTION_REFUSED);
 }
@@ -323,10 +323,10 @@ START_TEST(test_s24_a_closed_attempt_makes_way_for_the_next)
 {
     union resolver_address addresses[] = {black, good};
 
-    race_add(&race, addresses, 2);
-    ck_assert_int_lt(race_go(&race), 0);
-    denied = &race.attempts[0].address.any;
-    ck_assert(race_judge_again(&race));
+    happy_eyeballs_add(&he, addresses, 2);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
+    denied = &he.attempts[0].address.any;
+    ck_assert(happy_eyeballs_judge_again(&he));
     turn();
     ck_assert_int_ge(won_fd, 0);
 }
@@ -345,12 +345,12 @@ START_TEST(test_s18_the_resolvers_error_that_says_most)
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        race_init(&race, &worker, NULL, &hooks);
-        race_expect(&race, AF_INET);
-        race_expect(&race, AF_INET6);
-        race_family_done(&race, AF_INET, rows[i].a);
+        happy_eyeballs_init(&he, &worker, NULL, &hooks);
+        happy_eyeballs_expect(&he, AF_INET);
+        happy_eyeballs_expect(&he, AF_INET6);
+        happy_eyeballs_family_done(&he, AF_INET, rows[i].a);
         turn();
-        race_family_done(&race, AF_INET6, rows[i].aaaa);
+        happy_eyeballs_family_done(&he, AF_INET6, rows[i].aaaa);
         turn();
         ck_assert_int_eq(lost_error, rows[i].expected);
     }
@@ -361,11 +361,11 @@ START_TEST(test_s21_a_stopped_race_leaves_nothing)
 {
     union resolver_address addresses[] = {black, black, good};
 
-    race_add(&race, addresses, 3);
-    ck_assert_int_lt(race_go(&race), 0);
+    happy_eyeballs_add(&he, addresses, 3);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
     pass(250);
     ck_assert_uint_eq(worker.fds_used, 2);
-    race_stop(&race);
+    happy_eyeballs_stop(&he);
     ck_assert_uint_eq(worker.fds_used, 0);
     pass(10000);
     ck_assert_int_lt(won_fd, 0);
@@ -379,9 +379,9 @@ START_TEST(test_s49_attempts_beside_the_first_are_charged)
     union resolver_address addresses[] = {black, black, good};
 
     quota_limit(worker.quota, QUOTA_ATTEMPTS, 0);
-    race_init(&race, &worker, worker.quota, &hooks);
-    race_add(&race, addresses, 3);
-    ck_assert_int_lt(race_go(&race), 0);
+    happy_eyeballs_init(&he, &worker, worker.quota, &hooks);
+    happy_eyeballs_add(&he, addresses, 3);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
     pass(10000);
     ck_assert_uint_eq(worker.fds_used, 1);
     quota_limit(worker.quota, QUOTA_ATTEMPTS, 1);
