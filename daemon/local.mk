@@ -12,6 +12,8 @@ libasockd_la_SOURCES = \
 	daemon/core/loop.h \
 	daemon/core/quota.c \
 	daemon/core/quota.h \
+	daemon/core/share.c \
+	daemon/core/share.h \
 	daemon/core/stamp.c \
 	daemon/core/stamp.h \
 	daemon/core/stats.h \

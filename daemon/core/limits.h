@@ -121,14 +121,9 @@
  */
 #define SHOT_SLICES 16u
 
-/*
- * A deadline that is found so much overdue tells that the daemon was stopped, or got no processor: longer than
- * any turn takes.
- */
-#define TURN_LATE_MS 50u
-
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
+#define TURN_LOOK 8u /* requests between two looks at the clock */
 #define TURN_READS 2u
 /* Rows of LIST: each is judged by policy, and asks the kernel half a dozen times. */
 #define TURN_ROWS 32u

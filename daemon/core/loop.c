@@ -11,6 +11,13 @@
 #include "base/time.h"
 #include "daemon/core/quota.h"
 
+/*
+ * A deadline that is found so much overdue tells that the daemon was stopped, or got no processor: longer than
+ * any turn takes.
+ */
+#define TURN_LATE_MS 50u
+#define TURN_LATE_MOST 64u /* turns in which all work that has come is done first */
+
 static void expire_deadlines(struct worker *w)
 {
     struct wheel_timer *timer;
@@ -28,9 +35,11 @@ static void expire_deadlines(struct worker *w)
  */
 static bool is_late(struct worker *w)
 {
-    bool was_late = w->is_late;
+    unsigned int turns = w->is_late ? w->late_turns + 1 : 0;
+    bool has_looked = turns > 0 && (!share_has_work(&w->shares) || turns > TURN_LATE_MOST);
 
-    w->is_late = !was_late && asock_wheel_is_overdue(&w->wheel, w->now, TURN_LATE_MS);
+    w->is_late = !has_looked && asock_wheel_is_overdue(&w->wheel, w->now, TURN_LATE_MS);
+    w->late_turns = turns;
     return w->is_late;
 }
 
@@ -68,7 +77,8 @@ static void arm_sleep(struct worker *w)
 {
     int64_t next = asock_wheel_next(&w->wheel, w->now);
 
-    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes) || w->is_late)
+    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes) || w->is_late ||
+        share_has_work(&w->shares))
         ev_idle_start(w->loop, &w->idle);
     else
         ev_idle_stop(w->loop, &w->idle);
@@ -85,6 +95,7 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
     (void)loop;
     (void)events;
     w->now = w->clock();
+    share_run(&w->shares);
     if (!is_late(w))
         expire_deadlines(w);
     run_list(&w->tasks);
@@ -143,6 +154,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     int r;
 
     memset(w, 0, sizeof(*w));
+    shares_init(&w->shares, NULL);
     list_init(&w->tasks);
     list_init(&w->flushes);
     list_init(&w->sessions);
@@ -184,6 +196,7 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->sessions));
     assert(list_is_empty(&w->drains));
     run_list(&w->tasks);
+    assert(!share_has_work(&w->shares));
     assert(list_is_empty(&w->tasks) && list_is_empty(&w->flushes));
     assert(asock_wheel_is_clear(&w->wheel));
     assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));

@@ -4,7 +4,7 @@
 
 /*
  * The worker: one libev loop and everything that lives on it. A turn of the loop is
- *     poll, callbacks of watchers, expired deadlines, tasks, flushes
+ *     poll, callbacks of watchers, steps of sessions, expired deadlines, tasks, flushes
  * but one that comes late, with deadlines long overdue, leaves them to the next one, which polls first.
  * Tasks are what could not be done on the stack of its cause: sessions that have spent their share
  * of the turn, objects to be freed. Flushes come last, so that one write carries a turn's replies.
@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/wheel.h"
 #include "daemon/core/limits.h"
+#include "daemon/core/share.h"
 #include "daemon/core/stats.h"
 
 struct audit;
@@ -78,7 +79,9 @@ struct worker {
     uint64_t started;
     struct wheel wheel;
     bool is_late; /* this turn leaves the deadlines to the next one */
+    unsigned int late_turns;
 
+    struct shares shares; /* of the sessions' work */
     struct list tasks;
     struct list flushes;
 

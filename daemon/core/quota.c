@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/list.h"
+#include "daemon/core/share.h"
 
 #define BUCKETS 256u
 /* Connects are counted in millionths of a second. */
@@ -34,6 +35,7 @@ struct quota {
     uint32_t hash;
     uint64_t used[QUOTA_RESOURCES];
     uint64_t limits[QUOTA_RESOURCES];
+    struct share share;      /* of a user or a unit: of the loop's time */
     uint64_t connects_until; /* when the connects so far are paid off, in ticks */
     char key[];
 };
@@ -146,6 +148,7 @@ static void free_unused(struct quota *q)
 
         if (owes(q))
             return keep(q);
+        share_deinit(&q->share);
         list_remove(&q->debt);
         list_remove(&q->node);
         if (parent)
@@ -196,6 +199,20 @@ struct quota *quota_unref(struct quota *q)
         forgive(q);
     free_unused(q);
     return NULL;
+}
+
+struct share *quota_share(struct quota *q, struct share *root)
+{
+    struct share *above;
+
+    if (!q || q->level < QUOTA_USER)
+        return root;
+    above = quota_share(q->parent, root);
+    if (q->level == QUOTA_SESSION)
+        return above;
+    if (!q->share.node.next)
+        share_init(&q->share, above, NULL);
+    return &q->share;
 }
 
 void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most)

@@ -46,6 +46,7 @@ enum quota_level { QUOTA_DAEMON, QUOTA_LISTENER, QUOTA_USER, QUOTA_UNIT, QUOTA_S
 #define QUOTA_KEY_MAX 512u    /* octets with the NUL; a longer one is cut */
 
 struct quota;
+struct share;
 struct quota_usage {
     uint64_t used, most; /* most: as things are now; it may be less than used */
 };
@@ -57,6 +58,8 @@ struct quota *quota_child(struct quota *parent, enum quota_level level, const ch
 struct quota *quota_ref(struct quota *q);
 struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
 
+/* Above which share of the loop's time a session of this node stands: its unit's or user's; nobody's: root. */
+struct share *quota_share(struct quota *q, struct share *root);
 /* Under what is used already: nothing more is charged until it is less. */
 void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most);
 

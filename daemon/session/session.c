@@ -15,15 +15,24 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_send.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 
-static void resume_later(struct session *s)
+void session_resume_later(struct session *s)
 {
-    worker_defer(s->worker, &s->run);
+    s->must_read = true;
+    share_wake(&s->share);
+}
+
+void session_ready(struct session *s, struct sock *sock)
+{
+    if (!list_is_linked(&sock->ready))
+        list_append(&s->ready, &sock->ready);
+    share_wake(&s->share);
 }
 
 /* May the next request be taken? If not, what it waits for will call. */
@@ -120,7 +129,8 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
         if (s->has_ended)
             return ENDED;
         transport_consume(&s->transport, (size_t)n);
-        (*budget)--;
+        if (--*budget % TURN_LOOK == 0 && share_step_is_over(&s->worker->shares))
+            *budget = 0;
     }
     return SPENT;
 }
@@ -141,6 +151,8 @@ static void run_input(struct session *s)
     unsigned int requests = TURN_REQUESTS, reads = TURN_READS;
     enum consumed c;
 
+    if (s->has_ended)
+        return;
     for (;;) {
         int r;
 
@@ -178,7 +190,7 @@ static void run_input(struct session *s)
     }
     transport_resume(&s->transport);
     if (c == SPENT)
-        resume_later(s);
+        session_resume_later(s);
 }
 
 static struct session *session_of(struct transport *t)
@@ -188,18 +200,21 @@ static struct session *session_of(struct transport *t)
 
 static void on_readable(struct transport *t)
 {
-    run_input(session_of(t));
+    session_resume_later(session_of(t));
 }
 
 static void on_drained(struct transport *t)
 {
-    session_pump(session_of(t));
+    struct session *s = session_of(t);
+
+    s->must_pump = true;
+    share_wake(&s->share);
 }
 
 /* The other end is gone: what it sent before is still read, then the session ends. */
 static void on_lost(struct transport *t)
 {
-    resume_later(session_of(t));
+    session_resume_later(session_of(t));
 }
 
 /* Where the other end shares this processor it has answered by now, and no poll is needed to hear of it. */
@@ -237,16 +252,30 @@ static const struct transport_ops transport_ops = {
     .lost = on_lost,
 };
 
-static void on_run(struct task *task)
+/* Its sockets and its input take turns. */
+static bool on_step(struct share *share)
 {
-    struct session *s = container_of(task, struct session, run);
+    struct session *s = container_of(share, struct session, share);
+    struct sock *sock = list_first(&s->ready, struct sock, ready);
 
-    run_input(s);
+    if (s->must_pump) {
+        s->must_pump = false;
+        session_pump(s);
+    } else if (sock && (s->sockets_next || !s->must_read)) {
+        s->sockets_next = false;
+        list_remove(&sock->ready);
+        sock_run_events(sock);
+    } else if (s->must_read) {
+        s->must_read = false;
+        s->sockets_next = true;
+        run_input(s);
+    }
+    return s->must_pump || s->must_read || !list_is_empty(&s->ready);
 }
 
 static void on_retry(struct deadline *deadline)
 {
-    run_input(container_of(deadline, struct session, retry));
+    session_resume_later(container_of(deadline, struct session, retry));
 }
 
 static void on_no_hello(struct deadline *deadline)
@@ -267,6 +296,8 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
+    assert(list_is_empty(&s->ready));
+    share_deinit(&s->share);
     task_deinit(&s->gone);
     deadline_deinit(&s->unread);
     list_remove(&s->node);
@@ -289,7 +320,7 @@ static void init_lists(struct session *s)
     list_init(&s->streams);
     list_init(&s->report);
     list_init(&s->room_waiters);
-    task_init(&s->run, on_run);
+    list_init(&s->ready);
     task_init(&s->gone, on_gone);
     task_init(&s->report_task, session_run_reports);
     task_init(&s->rows_task, session_run_rows);
@@ -301,7 +332,7 @@ static void init_lists(struct session *s)
 /* It takes no more requests and tells nothing more; what still lingers for it causes no work of it. */
 static void end_work(struct session *s)
 {
-    task_deinit(&s->run);
+    s->must_read = s->must_pump = false;
     task_deinit(&s->report_task);
     task_deinit(&s->rows_task);
     deadline_deinit(&s->retry);
@@ -359,6 +390,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
         return r;
     }
     peer_drop_groups(&s->peer);
+    share_init(&s->share, quota_share(s->quota, &w->shares.root), on_step);
     s->id = w->next_id++;
     s->created = w->clock();
     list_append(&w->sessions, &s->node);

@@ -56,7 +56,9 @@ struct session {
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
     void *on_gone_data;
-    struct task run, gone;   /* run: more input than one turn's share */
+    struct share share; /* of the loop's time */
+    struct list ready;  /* sockets that something has happened to */
+    struct task gone;
     struct task report_task; /* SEND_ROOM is due */
     struct task rows_task;   /* more rows than one turn's share */
     /* No memory for the next op; Hello is due; unread_fd is looked at. */
@@ -101,8 +103,9 @@ struct session {
     bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */
     bool input_ended; /* end of stream behind what is in the transport */
     bool is_pumping;  /* session_pump() is on the stack */
-    const char *why;  /* text of a protocol error */
-    uint64_t bytes_in, bytes_out; /* of all its sockets, closed ones included */
+    bool must_read, must_pump, sockets_next; /* what its next steps are */
+    const char *why;                         /* text of a protocol error */
+    uint64_t bytes_in, bytes_out;            /* of all its sockets, closed ones included */
     uint64_t ops_done;
 };
 
@@ -173,6 +176,9 @@ void session_fill_reply(const struct op *op, struct reply *ret); /* of any verb'
 void session_reply_op(struct session *s, struct op *op);
 /* Room for replies, or for another receive, may be there: everything that waits for it goes on. */
 void session_pump(struct session *s);
+/* More input may be taken; something has happened to a socket: in a step of its own. */
+void session_resume_later(struct session *s);
+void session_ready(struct session *s, struct sock *sock);
 /* Some octets or ops of sock are free, and no reply says so yet. */
 void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops);
 void session_run_reports(struct task *task), session_run_rows(struct task *task);

@@ -240,7 +240,8 @@ void session_run_rows(struct task *task)
     struct session *s = container_of(task, struct session, rows_task);
 
     s->rows = 0;
-    session_pump(s);
+    s->must_pump = true;
+    share_wake(&s->share);
 }
 
 /* Each waiter has one try: one that still finds no room is put behind the others again. */
@@ -265,6 +266,6 @@ void session_pump(struct session *s)
     if (flush_done(s) && run_streams(s) && flush_reports(s))
         run_room_waiters(s);
     s->is_pumping = false;
-    /* Requests again: in the task phase, on an empty stack. */
-    worker_defer(s->worker, &s->run);
+    /* Requests again: in a step of its own, on an empty stack. */
+    session_resume_later(s);
 }

@@ -56,15 +56,11 @@ static void run_readable(struct sock *sock)
     sock_update_watch(sock);
 }
 
-static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
+void sock_run_events(struct sock *sock)
 {
-    struct sock *sock = io->data;
+    int events = sock->events;
 
-    (void)loop;
-    if (sock->state == SOCK_DRAINING) {
-        sock_close_event(sock, events);
-        return;
-    }
+    sock->events = 0;
     if (events & EV_WRITE) {
         sock->wants_write = false;
         sock_run_sends(sock);
@@ -77,6 +73,20 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
         sock_linger_input(sock);
 }
 
+/* The work is a step of its session's; what has none any more only drops its input. */
+static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct sock *sock = io->data;
+
+    (void)loop;
+    if (sock->state == SOCK_DRAINING) {
+        sock_close_event(sock, events);
+        return;
+    }
+    sock->events |= (uint8_t)(events & (EV_READ | EV_WRITE));
+    session_ready(sock->session, sock);
+}
+
 static void on_gone(struct task *task)
 {
     struct sock *sock = container_of(task, struct sock, gone);
@@ -85,7 +95,7 @@ static void on_gone(struct task *task)
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
     assert(!sock->ending);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
-    assert(!sock->connect && !sock->close && sock->ns.fd < 0);
+    assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     quota_unref(sock->quota);
     mem_free(sock->options);
     mem_free(sock->host);
@@ -119,6 +129,7 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     sock->created = s->worker->clock();
     netsock_init(&sock->ns, on_event, sock);
     list_init(&sock->node);
+    list_init(&sock->ready);
     list_init(&sock->sends);
     list_init(&sock->receives);
     list_init(&sock->report);
@@ -182,10 +193,12 @@ void sock_run_sends(struct sock *sock)
     unsigned int budget = TURN_SOCKET_STEPS;
 
     while (may_send(sock) && !list_is_empty(&sock->sends)) {
-        if (budget-- == 0) {
+        if (budget == 0 ||
+            (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
             sock->wants_write = true; /* the watcher fires in the next turn */
             break;
         }
+        budget--;
         if (sock_send_step(sock) == 0)
             break;
     }
@@ -213,10 +226,12 @@ void sock_run_receives(struct sock *sock)
     if (sock->state != SOCK_CONNECTED)
         return;
     while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
-        if (budget-- == 0) {
+        if (budget == 0 ||
+            (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
             sock->wants_read = true;
             break;
         }
+        budget--;
         if (op->class->step(op) == 0)
             break;
         /* A short read has emptied the kernel's queue: the watcher knows when there is more. */

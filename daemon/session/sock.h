@@ -54,6 +54,7 @@ struct sock {
         };
         struct task gone; /* of none of them any more */
     };
+    struct list ready; /* session->ready */
     struct session *session;
     struct worker *worker;
     struct quota *quota; /* of its session, also when that has gone; NULL: nobody */
@@ -79,6 +80,7 @@ struct sock {
     uint32_t kernel[2];  /* what its buffers may grow to; charged */
     uint16_t port;       /* it connects to, last; host byte order */
     uint8_t shutdown_count;
+    uint8_t events;                  /* that its session has still to run */
     uint8_t state;                   /* enum sock_state */
     uint8_t family;                  /* FAMILY_* */
     uint8_t send_side, receive_side; /* enum side */
@@ -136,6 +138,7 @@ void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_run_sends(struct sock *sock);
+void sock_run_events(struct sock *sock); /* what its watcher has told */
 void sock_run_receives(struct sock *sock);
 /* The watcher follows wants_read, wants_write. */
 void sock_update_watch(struct sock *sock);

@@ -97,6 +97,8 @@ static void leave_session(struct sock *sock)
     s->unreported_ops -= sock->ops_freed;
     list_remove(&sock->report);
     list_remove(&sock->node);
+    list_remove(&sock->ready);
+    sock->events = 0;
     if (s->together == sock)
         s->together = NULL;
     sock->session = NULL;

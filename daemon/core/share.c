@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/share.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <time.h>
+
+static uint64_t read_clock(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+void shares_init(struct shares *shares, uint64_t (*clock)(void))
+{
+    share_init(&shares->root, NULL, NULL);
+    shares->clock = clock ? clock : read_clock;
+    shares->step_end = 0;
+}
+
+void share_init(struct share *share, struct share *parent, bool (*step)(struct share *share))
+{
+    list_init(&share->node);
+    list_init(&share->runnable);
+    share->parent = parent;
+    share->left = SLICE_NS;
+    share->step = step;
+}
+
+static bool has_work(const struct share *share)
+{
+    return !list_is_empty(&share->runnable);
+}
+
+/* Out of its parent's queue; a parent that has no other work leaves its own. */
+static void sleep_share(struct share *share)
+{
+    for (; share->parent && list_is_linked(&share->node); share = share->parent) {
+        list_remove(&share->node);
+        if (has_work(share->parent))
+            return;
+    }
+}
+
+void share_deinit(struct share *share)
+{
+    if (!share->node.next)
+        return;
+    assert(!has_work(share));
+    sleep_share(share);
+    share->step = NULL;
+}
+
+void share_wake(struct share *share)
+{
+    if (share->parent && !share->step && !has_work(share))
+        return; /* it has ended */
+    for (; share->parent && !list_is_linked(&share->node); share = share->parent) {
+        /* A slice of its own; what it owes stays. */
+        share->left = share->left < 0 ? share->left + SLICE_NS : SLICE_NS;
+        list_append(&share->parent->runnable, &share->node);
+    }
+}
+
+static void to_the_end(struct share *share)
+{
+    list_remove(&share->node);
+    list_append(&share->parent->runnable, &share->node);
+}
+
+static struct share *next_of(struct share *share)
+{
+    struct share *first;
+
+    while ((first = list_first(&share->runnable, struct share, node))->left <= 0) {
+        first->left += SLICE_NS;
+        to_the_end(first);
+    }
+    return first;
+}
+
+static struct share *next_leaf(struct shares *shares)
+{
+    struct share *share = &shares->root;
+
+    while (has_work(share))
+        share = next_of(share);
+    return share;
+}
+
+static void charge(struct share *share, int64_t ns)
+{
+    for (; share->parent; share = share->parent)
+        share->left -= ns;
+}
+
+void share_run(struct shares *shares)
+{
+    uint64_t now = shares->clock(), end = now + SLICE_NS;
+
+    while (share_has_work(shares) && now < end) {
+        struct share *share = next_leaf(shares);
+        uint64_t before = now;
+        bool has_more;
+
+        shares->step_end = now + STEP_NS;
+        has_more = share->step(share);
+        now = shares->clock();
+        charge(share, (int64_t)(now - before));
+        if (!has_more)
+            sleep_share(share);
+    }
+}
+
+bool share_step_is_over(const struct shares *shares)
+{
+    return shares->clock() >= shares->step_end;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SHARE_H
+#define ASOCKD_SHARE_H
+
+/*
+ * Who works next: deficit round robin (Shreedhar and Varghese, 1995) over a tree of shares,
+ *
+ *     all - user - unit - session
+ *
+ * Readiness only wakes a session's share; share_run() lets sessions take steps. A step costs the time that it
+ * took, to the session and to each share above it. Whoever has used up a slice goes to the end of the
+ * queue of its siblings. So one that wakes up starts after at most one slice of each other user that has work, however many sessions
+ * those have and whatever their requests cost.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+
+/* Of a share, before its siblings get theirs; and of a turn, before the next poll. */
+#define SLICE_NS INT64_C(2000000)
+/* What goes on in steps ends one when it has taken so long: what it does last may take as long again. */
+#define STEP_NS INT64_C(250000)
+
+struct share {
+    struct list node;     /* parent->runnable; unlinked: it has no work */
+    struct list runnable; /* of those below it; of a session: always empty */
+    struct share *parent; /* NULL: it is the root */
+    int64_t left;         /* of its slice, in nanoseconds; what it overdrew is paid off later */
+    bool (*step)(
+        struct share *share); /* of a session: does a little of its work; true: there is more */
+};
+
+struct shares {
+    struct share root;
+    uint64_t (*clock)(void); /* nanoseconds */
+    uint64_t step_end;       /* of the step that runs */
+};
+
+/* clock NULL: CLOCK_MONOTONIC. */
+void shares_init(struct shares *shares, uint64_t (*clock)(void));
+/* step NULL: it stands above others. */
+void share_init(struct share *share, struct share *parent, bool (*step)(struct share *share));
+/* It has no more work, nor has anybody below it. Also twice, and of one that is all zeros. */
+void share_deinit(struct share *share);
+void share_wake(struct share *share);
+/* Steps until nobody has work any more, or a slice is over. */
+void share_run(struct shares *shares);
+/* Is it time to end the present step? */
+bool share_step_is_over(const struct shares *shares);
+static inline bool share_has_work(const struct shares *shares)
+{
+    return !list_is_empty(&shares->root.runnable);
+}
+
+#endif

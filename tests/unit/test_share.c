@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shares of the loop's time, by a clock that each step moves: counted in slices, not timed. */
+#include <check.h>
+#include <string.h>
+
+#include "daemon/core/share.h"
+#include "tests/lib/suite.h"
+
+#define US UINT64_C(1000)
+
+static uint64_t now;
+
+static uint64_t read_clock(void)
+{
+    return now;
+}
+
+struct worker_share {
+    struct share share;
+    uint64_t cost; /* of a step */
+    uint64_t spent;
+    int left; /* steps to do; < 0: without end */
+};
+
+static bool on_step(struct share *share)
+{
+    struct worker_share *w = container_of(share, struct worker_share, share);
+
+    now += w->cost;
+    w->spent += w->cost;
+    if (w->left > 0)
+        w->left--;
+    return w->left != 0;
+}
+
+static void session_init(struct worker_share *w, struct share *above, uint64_t cost, int steps)
+{
+    memset(w, 0, sizeof(*w));
+    share_init(&w->share, above, on_step);
+    w->cost = cost;
+    w->left = steps;
+    share_wake(&w->share);
+}
+
+/* Turns of the loop until nobody has work, or so many; how many there were. */
+static int turns(struct shares *shares, int most)
+{
+    int n = 0;
+
+    while (n < most && share_has_work(shares)) {
+        share_run(shares);
+        n++;
+    }
+    return n;
+}
+
+/* However many sessions each of the others has, and however dear their requests are. */
+START_LOOP_TEST(test_s52_a_quiet_user_waits_for_one_slice_of_each_other, 0, 3)
+{
+    static const uint64_t costs[] = {1 * US, 400 * US, 20000 * US};
+    static struct worker_share sessions[5][100];
+    struct worker_share quiet;
+    struct share users[5], user;
+    struct shares shares;
+    uint64_t woken;
+
+    shares_init(&shares, read_clock);
+    share_init(&user, &shares.root, NULL);
+    for (int u = 0; u < 5; u++) {
+        share_init(&users[u], &shares.root, NULL);
+        for (int i = 0; i < 100; i++)
+            session_init(&sessions[u][i], &users[u], costs[_i], -1);
+    }
+    turns(&shares, 50);
+    for (int round = 0; round < 20; round++) {
+        woken = now;
+        session_init(&quiet, &user, 1 * US, 1);
+        while (quiet.left > 0)
+            share_run(&shares);
+        ck_assert_uint_le(now - woken, 5 * ((uint64_t)SLICE_NS + costs[_i]) + SLICE_NS);
+        share_deinit(&quiet.share);
+    }
+}
+END_TEST
+
+/* One user has as much as another, one unit as another of its user, one session as another of its unit. */
+START_TEST(test_s52_users_then_units_then_sessions)
+{
+    struct worker_share many[30], two[2], one;
+    struct share users[2], units[2];
+    uint64_t spent[3] = {0}, least = UINT64_MAX, most = 0;
+    struct shares shares;
+
+    shares_init(&shares, read_clock);
+    for (int i = 0; i < 2; i++)
+        share_init(&users[i], &shares.root, NULL);
+    for (int i = 0; i < 2; i++)
+        share_init(&units[i], &users[0], NULL);
+    for (int i = 0; i < 30; i++)
+        session_init(&many[i], &units[0], (10 + 10 * (uint64_t)i) * US, -1); /* cheap and dear */
+    for (int i = 0; i < 2; i++)
+        session_init(&two[i], &units[1], 5 * US, -1);
+    session_init(&one, &users[1], 100 * US, -1);
+    turns(&shares, 3000);
+    for (int i = 0; i < 30; i++) {
+        spent[0] += many[i].spent;
+        least = many[i].spent < least ? many[i].spent : least;
+        most = many[i].spent > most ? many[i].spent : most;
+    }
+    spent[1] = two[0].spent + two[1].spent;
+    spent[2] = one.spent;
+    ck_assert_uint_gt(10 * (spent[0] + spent[1]), 9 * spent[2]);
+    ck_assert_uint_lt(9 * (spent[0] + spent[1]), 10 * spent[2]);
+    ck_assert_uint_gt(10 * spent[0], 9 * spent[1]);
+    ck_assert_uint_lt(9 * spent[0], 10 * spent[1]);
+    ck_assert_uint_gt(10 * least, 9 * most);
+}
+END_TEST
+
+/* A turn ends when a slice is over: the sockets are looked at in between. */
+START_TEST(test_a_turn_takes_a_slice)
+{
+    struct worker_share session;
+    struct shares shares;
+    uint64_t before;
+
+    shares_init(&shares, read_clock);
+    session_init(&session, &shares.root, 100 * US, -1);
+    before = now;
+    share_run(&shares);
+    ck_assert_uint_eq(now - before, (uint64_t)SLICE_NS);
+}
+END_TEST
+
+/* What a step took too long is paid off before the next ones. */
+START_TEST(test_who_overdraws_waits_for_it)
+{
+    struct worker_share dear, cheap;
+    struct share users[2];
+    struct shares shares;
+
+    shares_init(&shares, read_clock);
+    for (int i = 0; i < 2; i++)
+        share_init(&users[i], &shares.root, NULL);
+    session_init(&dear, &users[0], 20000 * US, -1);
+    session_init(&cheap, &users[1], 10 * US, -1);
+    turns(&shares, 1000);
+    ck_assert_uint_lt(dear.spent, cheap.spent + 2 * 20000 * US);
+    ck_assert_uint_lt(cheap.spent, dear.spent + 2 * 20000 * US);
+}
+END_TEST
+
+START_TEST(test_who_has_ended_does_not_work)
+{
+    struct worker_share session;
+    struct share user;
+    struct shares shares;
+
+    shares_init(&shares, read_clock);
+    share_init(&user, &shares.root, NULL);
+    session_init(&session, &user, 10 * US, 3);
+    share_deinit(&session.share);
+    share_wake(&session.share);
+    ck_assert(!share_has_work(&shares));
+    share_run(&shares);
+    ck_assert_uint_eq(session.spent, 0);
+    share_deinit(&user);
+}
+END_TEST
