@@ -176,7 +176,7 @@ static int take_line(struct conf_reader *reader)
     len = (size_t)(end - start);
     reader->pos += len + 1;
     if (len > CONF_LINE_MAX)
-        return asock_conf_refuse(reader, "line over %u octets", CONF_LINE_MAX);
+        return asock_conf_refuse(reader, "line longer than %u bytes", CONF_LINE_MAX);
     if (len > 0 && (*start == ' ' || *start == '\t'))
         return asock_conf_refuse(reader, "indented line");
     if (has_control(start, len))

@@ -123,8 +123,8 @@ const struct command command_list = {
         "Lists the sockets that asockd holds for its clients.\n\n"
         "ID is the one for \"asockctl show\", PID to UID say whose it is, SOCKET is its number\n"
         "in its session, HOST the name that it was connected by, POLICY whether the connection\n"
-        "would be denied today, OPS and QUEUED are requests and octets that wait to be done,\n"
-        "IN and OUT octets received and sent, AGE seconds. NAME is what the client calls itself.\n"
+        "would be denied today, OPS and QUEUED are pending requests and bytes,\n"
+        "IN and OUT are bytes received and sent, AGE is in seconds. NAME is what the client calls itself.\n"
         "On a client socket the list has the own session's sockets only, that is: none.\n",
     .options = INSPECTOR_OPTIONS,
     .run = run_list,

@@ -58,11 +58,11 @@ static int run_reload(const struct settings *settings)
 const struct command command_reload = {
     .name = "reload",
     .arguments = "",
-    .summary = "read configuration and policy anew",
+    .summary = "read configuration and policy again",
     .help =
-        "The daemon reads asockd.conf and its policy anew. Where there is anything wrong with a file all stays as it\n"
-        "was, and its line is told. Connects in progress are judged again; connections go on, unless --close ends\n"
-        "those that the policy does not allow any more. Speaks to the control socket.\n",
+        "The daemon reads asockd.conf and its policy again. If a file has an error, the daemon keeps its current\n"
+        "configuration, and asockctl prints file and line. Connects in progress are judged by the new policy.\n"
+        "Connections stay open; --close ends those that the new policy denies. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLOSE,
     .run = run_reload,
 };

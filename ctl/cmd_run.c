@@ -71,8 +71,8 @@ const struct command command_run = {
         "needs neither the network nor the daemon's socket. asockctl is gone then.\n\n"
         "  asockctl run --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
         "It is the session that is restricted: keep the daemon's sockets, in /run, out of the sandbox.\n"
-        "FILE has [Rules] of asockd.policy(5): what they do not allow is denied to COMMAND, beside what is\n"
-        "denied to you. One program can use the session. --timeout is for the daemon's answer.\n"
+        "FILE contains [Rules] of asockd.policy(5). COMMAND may reach only what they and your own policy\n"
+        "allow. One program can use the session. --timeout is for the daemon's answer.\n"
         "--proxy is for programs that know proxies: asockctl stays, proxies on 127.0.0.1, sets ALL_PROXY, HTTP_PROXY,\n"
         "HTTPS_PROXY and their like, passes on signals, and ends with COMMAND.\n"
         "Exit status: COMMAND's; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",

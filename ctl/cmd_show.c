@@ -32,7 +32,7 @@ static int run_query(const struct settings *settings, const char *query)
         return EXIT_FAILURE;
     rows = session_inspect(&session, settings, query, records_add, &records);
     if (rows == 0) {
-        complain("%s: asockd had nothing to say", query);
+        complain("%s: asockd returned no data", query);
     } else if (rows > 0) {
         print_all(&records, settings);
         status = finish_output();

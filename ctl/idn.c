@@ -25,7 +25,7 @@ int idn_to_ascii(const char *host, char **ret)
     }
     r = idn2_to_ascii_8z(host, &name, IDN2_NONTRANSITIONAL);
     if (r != IDN2_OK) {
-        complain("the host is no name: %s", idn2_strerror(r));
+        complain("the host is not a name: %s", idn2_strerror(r));
         return -1;
     }
     *ret = need_memory(strdup(name));

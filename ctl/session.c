@@ -83,7 +83,7 @@ static int complain_of(struct session *session, const char *about, int r)
     if (r == -ETIMEDOUT)
         complain("asockd does not answer");
     else if (r == -ESRCH)
-        complain("%s: there is no such id", about);
+        complain("%s: no such id (asockctl list shows the ids)", about);
     else if (r == -ECONNABORTED)
         complain("asockd ended the session: %s",
                  asock_strerror(asock_context_get_error(session->context)));

@@ -138,7 +138,7 @@ static int apply_number(struct config *config, const struct key *key, struct con
         return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name, text,
                                  key->min, key->max);
     if (r < 0)
-        return asock_conf_refuse(reader, "%s=%s is no %s", key->name, text,
+        return asock_conf_refuse(reader, "%s=%s is not a %s", key->name, text,
                                  key->type == KEY_SIZE ? "size (digits, then K, M, G or nothing)"
                                                        : "number");
     store(config, key, value);
@@ -213,7 +213,7 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
         return apply_servers(config, reader, value);
     case KEY_LEVEL:
         if (config_parse_level(value, &level) < 0)
-            return asock_conf_refuse(reader, "%s=%s is no level", key->name, value);
+            return asock_conf_refuse(reader, "%s=%s is not a level", key->name, value);
         if (!config->is_log_level_given)
             config->log_level = level;
         return 0;
@@ -249,7 +249,7 @@ static int apply_item(struct config *config, struct conf_reader *reader,
     if (!key)
         return asock_conf_refuse(reader, "unknown key %s= in [%s]", item->key, item->section);
     if (progress->seen[key - keys])
-        return asock_conf_refuse(reader, "%s= for the second time", item->key);
+        return asock_conf_refuse(reader, "%s= is given twice", item->key);
     progress->seen[key - keys] = true;
     return apply_key(config, key, reader, item->value);
 }

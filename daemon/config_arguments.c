@@ -111,7 +111,7 @@ static int apply_option(struct config *config, int option, const char *argument)
         config->is_log_level_given = true;
         if (config_parse_level(argument, &config->log_level) == 0)
             return 0;
-        fprintf(stderr, "asockd: --log-level: \"%s\" is no level\n", argument);
+        fprintf(stderr, "asockd: --log-level: \"%s\" is not a level\n", argument);
         return misused();
 #ifdef HAVE_INSTRUMENTS
     case OPT_SECCOMP:
@@ -148,7 +148,7 @@ static int take_operands(struct config *config, char **operands)
 
     config->check_files = operands;
     if (config->is_check && policy->base != POLICY_DENY) {
-        fputs("asockd: --check is of no use beside --allow-any or --allow-public\n", stderr);
+        fputs("asockd: --check cannot be combined with --allow-any or --allow-public\n", stderr);
         return misused();
     }
     if (config->is_check && *operands && policy->file_count > 0) {
@@ -160,7 +160,7 @@ static int take_operands(struct config *config, char **operands)
         return misused();
     }
     if (policy->base != POLICY_DENY && policy->file_count > 0) {
-        fputs("asockd: --policy is of no use beside --allow-any or --allow-public\n", stderr);
+        fputs("asockd: --policy cannot be combined with --allow-any or --allow-public\n", stderr);
         return misused();
     }
     return set_policy_dir(config);

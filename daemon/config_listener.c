@@ -19,7 +19,7 @@ static int apply_name(const struct config *config, struct listener_spec *spec,
         return asock_conf_refuse(reader, "Name=%s cannot be a listener's name", value);
     for (unsigned int i = 0; i < config->server.listener_count; i++) {
         if (strcmp(config->listeners[i].name, value) == 0)
-            return asock_conf_refuse(reader, "Name=%s for the second time", value);
+            return asock_conf_refuse(reader, "Name=%s is given twice", value);
     }
     strcpy(spec->name, value);
     return 0;
@@ -31,13 +31,13 @@ static int apply_directory(const struct config *config, struct listener_spec *sp
     size_t len = strlen(value);
 
     if (value[0] != '/' || value[len - 1] == '/')
-        return asock_conf_refuse(reader, "Directory=%s is no absolute path without a '/' behind it",
+        return asock_conf_refuse(reader, "Directory=%s is not an absolute path, or ends with '/'",
                                  value);
     if (len >= sizeof(spec->directory))
         return asock_conf_refuse(reader, "Directory=%s is too long for a socket", value);
     for (unsigned int i = 0; i < config->server.listener_count; i++) {
         if (strcmp(config->listeners[i].directory, value) == 0)
-            return asock_conf_refuse(reader, "Directory=%s for the second time", value);
+            return asock_conf_refuse(reader, "Directory=%s is given twice", value);
     }
     strcpy(spec->directory, value);
     return 0;
@@ -95,7 +95,7 @@ static int take_key(const struct config *config, struct listener_section *sectio
     if (key == CONFIG_LISTENER_KEYS)
         return asock_conf_refuse(reader, "unknown key %s= in [%s]", item->key, item->section);
     if (section->seen[key])
-        return asock_conf_refuse(reader, "%s= for the second time", item->key);
+        return asock_conf_refuse(reader, "%s= is given twice", item->key);
     section->seen[key] = true;
     return apply_key(config, section->spec, reader, (enum listener_key)key, item->value);
 }

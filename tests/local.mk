@@ -20,6 +20,7 @@ gate_tests = \
 	tests/gates/documents.gate \
 	tests/gates/semantics.gate \
 	tests/gates/mutants.gate \
+	tests/gates/commits.gate \
 	tests/gates/selftest.gate
 unit_tests =
 int_tests =

@@ -44,8 +44,7 @@ static void drop(struct audit *audit, uint64_t count)
 
     if (audit->untold == 0) {
         worker_set_deadline(audit->worker, &audit->loss, AUDIT_RETRY_MS);
-        log_notice("audit: entries are lost: %s",
-                   state.is_absent ? "there is no journal" : "too many wait");
+        log_notice("audit: entries are lost: %s", state.is_absent ? "no journal" : "too many wait");
     }
     audit->dropped += count;
     audit->untold += count;

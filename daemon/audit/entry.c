@@ -187,7 +187,7 @@ static void make_close_message(const struct audit_entry *e, const char *client, 
     const char *why = e->reason ? e->reason : e->error ? asock_error_to_text(e->error) : NULL;
 
     snprintf(out, MESSAGE_MAX,
-             "%s to %s ended after %" PRIu64 ".%03u s, %" PRIu64 " octets in, %" PRIu64 " out%s%s",
+             "%s to %s ended after %" PRIu64 ".%03u s, %" PRIu64 " bytes in, %" PRIu64 " out%s%s",
              client, to, e->duration_ms / 1000, (unsigned int)(e->duration_ms % 1000), e->bytes_in,
              e->bytes_out, why ? ": " : "", why ? why : "");
 }

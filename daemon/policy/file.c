@@ -117,7 +117,7 @@ static int parse_rule(struct parsing *p, bool is_allow, const char *value)
 static int parse_mode(struct parsing *p, const char *value)
 {
     if (p->mode_line)
-        return asock_conf_refuse(p->reader, "Mode= for the second time");
+        return asock_conf_refuse(p->reader, "Mode= is given twice");
     if (strcmp(value, "learn") != 0 && strcmp(value, "enforce") != 0)
         return asock_conf_refuse(p->reader, "Mode=%s: learn or enforce", value);
     p->mode_line = p->reader->line;
@@ -146,9 +146,9 @@ static int parse_date(const char *text, int64_t *ret)
 static int parse_learn_until(struct parsing *p, const char *value)
 {
     if (p->file->learn_line)
-        return asock_conf_refuse(p->reader, "LearnUntil= for the second time");
+        return asock_conf_refuse(p->reader, "LearnUntil= is given twice");
     if (parse_date(value, &p->file->learn_until) < 0)
-        return asock_conf_refuse(p->reader, "LearnUntil=%s is no day like 2030-12-31", value);
+        return asock_conf_refuse(p->reader, "LearnUntil=%s is not a day like 2030-12-31", value);
     p->file->learn_line = p->reader->line;
     return 0;
 }
@@ -176,7 +176,7 @@ static int begin_section(struct parsing *p, const char *name)
         if (p->kind == POLICY_RESTRICTION && i != SECTION_RULES)
             return asock_conf_refuse(p->reader, "[%s]: a restriction has [Rules] only", name);
         if (p->section_lines[i])
-            return asock_conf_refuse(p->reader, "[%s] for the second time", name);
+            return asock_conf_refuse(p->reader, "[%s] is given twice", name);
         p->section = i;
         p->section_lines[i] = p->reader->line;
         return 0;

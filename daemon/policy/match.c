@@ -52,7 +52,7 @@ static int check_unit(struct conf_reader *reader, const char *text)
 {
     if (policy_match_is_unit(text))
         return 0;
-    return asock_conf_refuse(reader, "\"%s\" is no unit with processes, like foo.service", text);
+    return asock_conf_refuse(reader, "\"%s\" is not a unit with processes, like foo.service", text);
 }
 
 /* A wildcard below anything but slices would never match. */
@@ -83,7 +83,8 @@ static int check_cgroup(struct conf_reader *reader, const char *text)
     if (strpbrk(text, "?[]"))
         return asock_conf_refuse(reader, "\"%s\": the only wildcard is *", text);
     if (strlen(text) >= PEER_CGROUP_MAX)
-        return asock_conf_refuse(reader, "a cgroup's path over %d octets", PEER_CGROUP_MAX - 1);
+        return asock_conf_refuse(reader, "a cgroup's path longer than %d bytes",
+                                 PEER_CGROUP_MAX - 1);
     while (r == 0 && *p) {
         size_t len = strcspn(++p, "/");
 
@@ -184,7 +185,7 @@ static int add_value(struct policy_match *match, struct conf_reader *reader, enu
     if (r < 0)
         return r;
     if (is_there(values, key, &value))
-        return asock_conf_refuse(reader, "%s=%s for the second time", names[key], text);
+        return asock_conf_refuse(reader, "%s=%s is given twice", names[key], text);
     if (values->count == 0)
         values->line = reader->line;
     return append(values, &value);

@@ -58,7 +58,7 @@ static int parse_prefix(struct conf_reader *reader, const char *text, struct pol
     uint64_t bits;
 
     if (asock_conf_number(text, 0, most, &bits) < 0 || (text[0] == '0' && text[1]))
-        return asock_conf_refuse(reader, "\"/%s\" is no length of a prefix, 0 to %u", text, most);
+        return asock_conf_refuse(reader, "\"/%s\" is not a prefix length, 0 to %u", text, most);
     rule->prefix = (uint8_t)bits;
     return 0;
 }
@@ -73,7 +73,7 @@ static int check_host_bits(struct conf_reader *reader, const struct policy_rule 
     if (memcmp(net.octets, rule->net, 16) == 0)
         return 0;
     inet_ntop(rule->family, net.octets, text, sizeof(text));
-    return asock_conf_refuse(reader, "bits are set behind the prefix: is it %s/%u?", text,
+    return asock_conf_refuse(reader, "bits are set after the prefix: did you mean %s/%u?", text,
                              rule->prefix);
 }
 
@@ -97,7 +97,7 @@ static int parse_network(struct conf_reader *reader, char *text, struct policy_r
     rule->family = strchr(text, ':') ? AF_INET6 : AF_INET;
     rule->prefix = rule->family == AF_INET ? 32 : 128;
     if (inet_pton(rule->family, text, rule->net) != 1)
-        return asock_conf_refuse(reader, "\"%s\" is no address", text);
+        return asock_conf_refuse(reader, "\"%s\" is not an address", text);
     inet_ntop(rule->family, rule->net, canonical, sizeof(canonical));
     if (strcmp(text, canonical) != 0)
         return asock_conf_refuse(reader, "\"%s\" is written %s", text, canonical);
@@ -118,7 +118,8 @@ static int check_name(struct conf_reader *reader, const char *name)
 
     if (host_parse(name, &host) < 0 || host.kind == HOST_ADDRESS || strcmp(host.name, name) != 0)
         return asock_conf_refuse(
-            reader, "\"%s\" is no name, *.suffix, address, network or * (names end without a dot)",
+            reader,
+            "\"%s\" is not a name, *.suffix, address, network or * (names end without a dot)",
             name);
     for (const char *p = name; *p; p++) {
         if (*p >= 'A' && *p <= 'Z')
@@ -155,14 +156,15 @@ static int parse_port(struct conf_reader *reader, const char *text, bool has_ser
 
     if (consists_of(text, DIGITS)) {
         if (asock_conf_number(text, 1, UINT16_MAX, &port) < 0 || text[0] == '0')
-            return asock_conf_refuse(reader, "\"%s\" is no port, 1 to 65535", text);
+            return asock_conf_refuse(reader, "\"%s\" is not a port, 1 to 65535", text);
         *ret = (uint16_t)port;
         return 0;
     }
     if (!has_services)
-        return asock_conf_refuse(reader, "\"%s\" is no port: a number, a range or *", text);
+        return asock_conf_refuse(reader, "\"%s\" is not a port: a number, a range or *", text);
     r = services_port(text, NULL, ret);
-    return r == 0 ? 0 : asock_conf_refuse(reader, "\"%s\" is no port and no TCP service", text);
+    return r == 0 ? 0
+                  : asock_conf_refuse(reader, "\"%s\" is neither a port nor a TCP service", text);
 }
 
 static int parse_ports(struct conf_reader *reader, char *text, bool has_services,
@@ -186,7 +188,7 @@ static int parse_ports(struct conf_reader *reader, char *text, bool has_services
     if (r == 0)
         r = parse_port(reader, dash + 1, false, &rule->last);
     if (r == 0 && rule->first >= rule->last)
-        return asock_conf_refuse(reader, "%u-%u is no range: the lower port comes first",
+        return asock_conf_refuse(reader, "%u-%u is not a range: the lower port comes first",
                                  rule->first, rule->last);
     return r;
 }
@@ -201,11 +203,11 @@ static int parse_flag(struct conf_reader *reader, const char *text, struct polic
         if (!rule->is_allow)
             return asock_conf_refuse(reader, "%s: flags are for Allow=", text);
         if (rule->flags & flags[i].flag)
-            return asock_conf_refuse(reader, "%s for the second time", text);
+            return asock_conf_refuse(reader, "%s is given twice", text);
         rule->flags |= flags[i].flag;
         return 0;
     }
-    return asock_conf_refuse(reader, "unknown \"%s\" behind the port", text);
+    return asock_conf_refuse(reader, "unknown \"%s\" after the port", text);
 }
 
 static int check_reason(struct conf_reader *reader, const char *text)
@@ -216,10 +218,10 @@ static int check_reason(struct conf_reader *reader, const char *text)
     while (*p) {
         p += asock_text_decode(p, TEXT_TO_NUL, &point);
         if (point == TEXT_INVALID || text_is_control(point))
-            return asock_conf_refuse(reader, "the reason is no UTF-8 text");
+            return asock_conf_refuse(reader, "the reason is not UTF-8 text");
     }
     if (p == text || p - text > POLICY_REASON_MAX)
-        return asock_conf_refuse(reader, "the reason has not 1 to %u octets", POLICY_REASON_MAX);
+        return asock_conf_refuse(reader, "the reason must have 1 to %u bytes", POLICY_REASON_MAX);
     return 0;
 }
 

@@ -41,7 +41,7 @@ static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
     if (i == POLICY_LIMIT_COUNT)
         return asock_conf_refuse(reader, "unknown key %s= in [Limits]", item->key);
     if (limits->set & 1u << i)
-        return asock_conf_refuse(reader, "%s= for the second time", item->key);
+        return asock_conf_refuse(reader, "%s= is given twice", item->key);
     key = &limit_keys[i];
     r = key->is_size ? asock_conf_size(item->value, key->min, key->max, &limits->value[i])
                      : asock_conf_number(item->value, key->min, key->max, &limits->value[i]);
@@ -49,7 +49,7 @@ static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
         return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name,
                                  item->value, key->min, key->max);
     if (r < 0)
-        return asock_conf_refuse(reader, "%s=%s is no %s", key->name, item->value,
+        return asock_conf_refuse(reader, "%s=%s is not a %s", key->name, item->value,
                                  key->is_size ? "size (digits, then K, M, G or nothing)"
                                               : "number");
     limits->set |= 1u << i;
@@ -70,7 +70,7 @@ static int parse_audit(enum policy_audit *audit, struct conf_reader *reader,
     if (strcmp(item->key, "Audit") != 0)
         return asock_conf_refuse(reader, "unknown key %s= in [Audit]", item->key);
     if (*audit != POLICY_AUDIT_UNSET)
-        return asock_conf_refuse(reader, "Audit= for the second time");
+        return asock_conf_refuse(reader, "Audit= is given twice");
     for (enum policy_audit i = POLICY_AUDIT_NO; i <= POLICY_AUDIT_REQUIRED; i++) {
         if (strcmp(item->value, values[i]) == 0)
             *audit = i;
@@ -127,7 +127,7 @@ static int parse_source(struct policy_egress *egress, struct conf_reader *reader
     int r = 0;
 
     if (egress->has_source)
-        return asock_conf_refuse(reader, "Source= for the second time");
+        return asock_conf_refuse(reader, "Source= is given twice");
     strcpy(text, value);
     for (token = strtok_r(text, " ", &save); token && r == 0; token = strtok_r(NULL, " ", &save))
         r = add_source(egress, reader, token);
@@ -138,7 +138,7 @@ static int parse_source(struct policy_egress *egress, struct conf_reader *reader
 static int parse_device(struct policy_egress *egress, struct conf_reader *reader, const char *value)
 {
     if (egress->device[0])
-        return asock_conf_refuse(reader, "Device= for the second time");
+        return asock_conf_refuse(reader, "Device= is given twice");
     if (strlen(value) >= sizeof(egress->device) || strpbrk(value, " /:") ||
         strcmp(value, ".") == 0 || strcmp(value, "..") == 0)
         return asock_conf_refuse(reader, "\"%s\" cannot be a device's name", value);

@@ -107,7 +107,7 @@ static bool take_text(struct question *q, const struct field *field)
         strcpy(texts[i].to, field->text);
         return true;
     }
-    return refuse(q, "\"%.40s\" is no text that is asked for", field->name);
+    return refuse(q, "\"%.40s\" is not a text that JUDGE takes", field->name);
 }
 
 /* In ascending order. */
@@ -130,7 +130,7 @@ static bool take_number(struct question *q, const struct field *field)
     else if (strcmp(field->name, "gid") == 0 && is_id && peer->gid_count < PEER_GIDS_KEPT)
         add_group(peer, (gid_t)field->number);
     else
-        return refuse(q, "%.40s=%lld is no number that is asked for", field->name,
+        return refuse(q, "%.40s=%lld is not a number that JUDGE takes", field->name,
                       (long long)field->number);
     return true;
 }
@@ -170,7 +170,7 @@ static bool read_address(struct question *q, const struct host *host, uint16_t p
     if (host->kind == HOST_ADDRESS)
         *ret = *host;
     else if (q->address[0] && (host_parse(q->address, ret) < 0 || ret->kind != HOST_ADDRESS))
-        return refuse(q, "\"%s\" is no address", q->address);
+        return refuse(q, "\"%s\" is not an address", q->address);
     if (host->kind == HOST_ADDRESS && q->address[0])
         return refuse(q, "an address has no other address");
     asock_sockaddr_set_port(&ret->address.any, port);
@@ -180,7 +180,7 @@ static bool read_address(struct question *q, const struct host *host, uint16_t p
 static bool check_unit(struct question *q, const char *unit)
 {
     return !*unit || policy_match_is_unit(unit) ||
-           refuse(q, "\"%s\" is no unit with processes, like foo.service", unit);
+           refuse(q, "\"%s\" is not a unit with processes, like foo.service", unit);
 }
 
 /* A client that there cannot be would be denied, and that taken for an answer. */
@@ -246,7 +246,7 @@ long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t
 
     init_question(&q, ret_text);
     if (asock_codec_decode_record(question, len, take_fields, &q) < 0)
-        refuse(&q, "the question is no record");
+        refuse(&q, "the question is not a record");
     if (!read_question(&q, &host, &address, &port))
         return -EINVAL;
     subids_mark(s->worker->subids, &q.peer);

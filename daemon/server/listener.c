@@ -87,7 +87,7 @@ static bool has_room(const struct listener *l)
 static void turn_away(struct listener *l, int fd, const char *why)
 {
     if (may_log(l->listeners, &l->listeners->full_logged))
-        log_warning("listener %s: clients are turned away: %s", l->name, why);
+        log_warning("listener %s: clients are rejected: %s", l->name, why);
     refuse(fd, ERR_NO_BUFFER_SPACE, why);
 }
 
@@ -148,7 +148,7 @@ static int accept_with_spare(struct listener *l)
 
     ls->worker->stats.accept_stalls++;
     if (may_log(ls, &ls->stall_logged))
-        log_warning("listener %s: out of descriptors, clients are turned away", l->name);
+        log_warning("listener %s: out of descriptors, clients are rejected", l->name);
     open_spare(ls);
     close_spare(ls);
     fd = accept_fd(l);

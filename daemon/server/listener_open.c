@@ -135,7 +135,7 @@ static int clear_path(const struct sockaddr_un *addr)
     if (lstat(path, &st) < 0)
         return errno == ENOENT ? 0 : fail(path, -errno);
     if (!S_ISSOCK(st.st_mode)) {
-        log_error("asockd: %s: exists and is no socket", path);
+        log_error("asockd: %s: exists and is not a socket", path);
         return -EEXIST;
     }
     r = probe(addr);
@@ -281,9 +281,10 @@ static int take_one(struct listeners *ls, int fd, const char *name)
     if (r == 0)
         r = -ENOTSOCK;
     if (r < 0) {
-        log_error("asockd: descriptor %d (%s) of the service manager is no listening Unix stream "
-                  "socket",
-                  fd, name);
+        log_error(
+            "asockd: descriptor %d (%s) of the service manager is not a listening Unix stream "
+            "socket",
+            fd, name);
         return r;
     }
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)

@@ -169,7 +169,7 @@ static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
         return refuse(s, QUOTA_CLIENTS, 1, "as many clients as it may have", why);
     s->held.is_client = true;
     if (quota_charge(s->quota, QUOTA_HELLOS, 1) < 0)
-        return refuse(s, QUOTA_HELLOS, 1, "too many clients that have not said Hello", why);
+        return refuse(s, QUOTA_HELLOS, 1, "too many clients that have not sent Hello", why);
     s->held.is_mute = true;
     return promise(s, &least, why);
 }

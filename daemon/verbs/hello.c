@@ -49,7 +49,7 @@ int hello(struct session *s, const struct request *request)
     struct limits limits;
 
     if (!s->only_hello) {
-        s->why = "HELLO behind other requests";
+        s->why = "HELLO after other requests";
         return -EPROTO;
     }
     if (request->hello.version < PROTOCOL_VERSION) {

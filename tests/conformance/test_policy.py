@@ -272,9 +272,9 @@ class Policy(unittest.TestCase):
         self.assertEqual(self.check(dubious, good), (0, f"{dubious}:3: never reached: line 2 decides first\n", ""))
         self.assertEqual(self.check(bad, dubious),
                          (1, f"{dubious}:3: never reached: line 2 decides first\n",
-                          f"{bad}:2: bits are set behind the prefix: is it 10.0.0.0/8?\n"))
+                          f"{bad}:2: bits are set after the prefix: did you mean 10.0.0.0/8?\n"))
         self.assertEqual(self.check(good + "x"), (1, "", f"{good}x: No such file or directory\n"))
-        self.assertEqual(self.check("--config", config), (1, "", f"{config}:2: Sockets=many is no number\n"))
+        self.assertEqual(self.check("--config", config), (1, "", f"{config}:2: Sockets=many is not a number\n"))
         self.assertEqual(self.check("--config", "/dev/null"), (0, "", ""))
         names = self.write("[Rules]\nDeny=tcp bad.test 80\n")
         self.assertEqual(self.check(names), (0, "", ""))
@@ -302,7 +302,7 @@ class Policy(unittest.TestCase):
         self.assertEqual(self.check(*arguments), (0, warning, ""))
         with open(os.path.join(folder, "asockd.conf"), "a", encoding="ascii") as file:
             file.write("Sockets=17\n")
-        self.assertEqual(self.check(*arguments), (1, warning, f"{folder}/asockd.conf:3: Sockets= for the second time\n"))
+        self.assertEqual(self.check(*arguments), (1, warning, f"{folder}/asockd.conf:3: Sockets= is given twice\n"))
         os.chmod(policies + "/2.policy", 0o666)
         self.assertEqual(self.check(*arguments)[2].splitlines()[1],
                          f"{policies}/2.policy: can be written to by its group or by others")

@@ -70,7 +70,7 @@ class Kill(unittest.TestCase):
     def test_unknown_ids_are_named_and_the_others_end(self):
         _, peer = self.connection()
         done = self.control("kill", "999999", str(self.id_of(peer)), status=1)
-        self.assertIn(b"999999: there is no such id", done.stderr)
+        self.assertIn(b"999999: no such id", done.stderr)
         with self.assertRaises(ConnectionResetError):
             peer.recv(1)
 

@@ -104,7 +104,7 @@ class AtWork(unittest.TestCase):
     def test_show_unknown(self):
         done = asockctl.run("show", "123456789", "--control", self.daemon.control_path)
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"there is no such id", done.stderr)
+        self.assertIn(b"no such id", done.stderr)
 
     def test_stats(self):
         told = json.loads(self.ask("stats", "--json"))
@@ -145,7 +145,7 @@ class Says(fake_asockd.FakeTest):
         self.assertRegex(self.check_ok([], "list"), r"^ID  PID  UNIT/COMMAND .*  NAME\n$")
         done = self.ask([], "stats")
         self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"nothing to say", done.stderr)
+        self.assertIn(b"returned no data", done.stderr)
 
     def test_unknown_fields_are_told(self):
         row = [("id", 1), ("shiny", "new"), ("more", -5)]

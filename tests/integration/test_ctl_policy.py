@@ -216,18 +216,18 @@ class Policy(unittest.TestCase):
         control = self.daemon.control
         fields = [pb.Field(name="protocol", text="tcp"), pb.Field(name="host", text="a.test"),
                   pb.Field(name="service", text="1")]
-        rows = {b"\xff": "no record", pb.Record().SerializeToString(): "not tcp",
+        rows = {b"\xff": "not a record", pb.Record().SerializeToString(): "not tcp",
                 **{pb.Record(fields=[*fields, field]).SerializeToString(): message for field, message in (
-                    (pb.Field(name="odd", text="x"), '"odd" is no text'),
-                    (pb.Field(name="odd", number=1, is_number=True), "odd=1 is no number"),
-                    (pb.Field(name="uid", text="0"), '"uid" is no text'),
-                    (pb.Field(name="uid", number=-1, is_number=True), "uid=-1 is no number"),
-                    (pb.Field(name="uid", number=2**32 - 1, is_number=True), "is no number"),
+                    (pb.Field(name="odd", text="x"), '"odd" is not a text'),
+                    (pb.Field(name="odd", number=1, is_number=True), "odd=1 is not a number"),
+                    (pb.Field(name="uid", text="0"), '"uid" is not a text'),
+                    (pb.Field(name="uid", number=-1, is_number=True), "uid=-1 is not a number"),
+                    (pb.Field(name="uid", number=2**32 - 1, is_number=True), "is not a number"),
                     (pb.Field(name="host", text="h" * 300), "host is too long"))},
                 pb.Record(fields=fields + 124 * [pb.Field(name="gid", number=1, is_number=True)]).SerializeToString():
                     None,
                 pb.Record(fields=fields + 126 * [pb.Field(name="gid", number=1, is_number=True)]).SerializeToString():
-                    "no record"}
+                    "not a record"}
         for payload, message in rows.items():
             control.token += 1
             control.send(request(pb.VERB_JUDGE, control.token, payload=payload, judge=pb.Judge()))
@@ -255,12 +255,12 @@ class AtWork(asockd.DaemonTest):
     def test_questions_that_are_none(self):
         for args, message in ((("udp", "h.test", "1"), "not tcp"), (("tcp", "127.1", "1"), "neither a name"),
                               (("tcp", "h.test", "0"), "neither a port"), (("tcp", "h.test", "nothing"), "neither a port"),
-                              (("tcp", "h.test", "1", "--address", "x"), '"x" is no address'),
+                              (("tcp", "h.test", "1", "--address", "x"), '"x" is not an address'),
                               (("tcp", "::1", "1", "--address", "::1"), "no other address"),
                               (("tcp", "h.test", "1", "--unit", "u" * 300), "unit is too long"),
-                              (("tcp", "h.test", "1", "--unit", "foo"), "\"foo\" is no unit with processes"),
-                              (("tcp", "h.test", "1", "--unit", "*.service"), "is no unit with processes"),
-                              (("tcp", "h.test", "1", "--user-unit", "foo"), "\"foo\" is no unit with processes"),
+                              (("tcp", "h.test", "1", "--unit", "foo"), "\"foo\" is not a unit with processes"),
+                              (("tcp", "h.test", "1", "--unit", "*.service"), "is not a unit with processes"),
+                              (("tcp", "h.test", "1", "--user-unit", "foo"), "\"foo\" is not a unit with processes"),
                               (("tcp", "h.test", "1", "--cgroup", "a/b"), "\"a/b\": a cgroup's path begins with /"),
                               (("tcp", "h.test", "1", "--listener", "l" * 40), "listener is too long"),
                               (("tcp", "h.test"), "usage: asockctl policy test"),

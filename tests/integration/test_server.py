@@ -204,7 +204,7 @@ class Program(ServerTest):
     def test_bad_configuration_names_file_and_line(self):
         path = self.write("[Limits]\nSockets=many\n")
         status, _, err = self.run_to_end("--config", path)
-        self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is no number\n"))
+        self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is not a number\n"))
         status, _, err = self.run_to_end("--config", path + "x")
         self.assertEqual((status, err), (1, f"asockd: {path}x: No such file or directory\n"))
 
@@ -215,7 +215,7 @@ class Program(ServerTest):
         with open(path, "w", encoding="utf-8") as file:
             file.write("[Limits]\nSockets=many\n")
         status, _, err = self.run_to_end(command=command)
-        self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is no number\n"))
+        self.assertEqual((status, err), (1, f"asockd: {path}:2: Sockets=many is not a number\n"))
         long = self.run_to_end("--config-dir", "x" * 4096)
         self.assertEqual(long[::2], (2, "asockd: --config-dir: too long\nTry 'asockd --help'.\n"))
         self.end(self.start("--config", "/dev/null", command=command))
@@ -303,7 +303,7 @@ class Listeners(ServerTest):
             file.write("precious")
         status, _, err = self.run_to_end()
         self.assertEqual((status, err),
-                         (1, f"asockd: {self.client_path}: exists and is no socket\n"))
+                         (1, f"asockd: {self.client_path}: exists and is not a socket\n"))
         with open(self.client_path, encoding="utf-8") as file:
             self.assertEqual(file.read(), "precious")
 
@@ -581,7 +581,7 @@ class ServiceManager(ServerTest):
             with wrong:
                 status, _, err = self.run_to_end(**self.activated([wrong], ["odd"]))
             self.assertEqual(status, 1)
-            self.assertIn("descriptor 3 (odd) of the service manager is no listening Unix stream",
+            self.assertIn("descriptor 3 (odd) of the service manager is not a listening Unix stream",
                           err)
 
     def notify_socket(self):

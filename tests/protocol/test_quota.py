@@ -168,7 +168,7 @@ class Hellos(QuotaTest):
         self.assertEqual(len(silent) + len(turned_away), 8)
         self.assertEqual(set(silent), {"no Hello within 1 seconds"})
         for text in turned_away:
-            self.assertRegex(text, "too many clients that have not said Hello")
+            self.assertRegex(text, "too many clients that have not sent Hello")
 
     def test_s49_mute_clients_of_one_user_do_not_keep_another_out(self):
         mute = [self.connect() for _ in range(8)]

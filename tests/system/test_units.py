@@ -558,7 +558,7 @@ class UserInstance(unittest.TestCase):
         failed = self.as_user("systemctl", "--user", "restart", "asockd.service")
         self.assertNotEqual(failed.returncode, 0)
         must("journalctl", "--sync")
-        self.assertIn(f"{folder}/asockd.conf:2: Level=loud is no level", run("journalctl", "--no-pager").stdout)
+        self.assertIn(f"{folder}/asockd.conf:2: Level=loud is not a level", run("journalctl", "--no-pager").stdout)
         self.must("rm", folder + "/asockd.conf")
         self.must("systemctl", "--user", "reset-failed")
         self.must("systemctl", "--user", "restart", "asockd.service")
