@@ -105,6 +105,7 @@ static asock_context *context_make(void)
     }
     context->refs = context->holds = 1;
     context->fd = context->wake_fd = -1;
+    context->grace_ms = GRACE_MS;
     init_lists(context);
     init_locks(context);
     asock_wheel_init(&context->wheel, time_now_ms());

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * One call for a whole exchange, for programs that have nothing else to do meanwhile. They are made
- * of public calls. A call whose time is over cancels its op; where the caller has lent a buffer it waits for
+ * of public calls. The time that a call has is its op's deadline; where the caller has lent a buffer it waits for
  * the op's end, so that the buffer is never in use once it has returned.
  */
 #include "client-lib/parts.h"
@@ -19,24 +19,24 @@ static int check_caller(asock_context *context)
     return r;
 }
 
-/* The op is in flight (r is 1), or has ended: its end, as 0 or a negative errno. */
-static int finish(asock_op *op, int r, int timeout_ms, bool has_buffer)
+/* What the caller waits for is the op's deadline too: a daemon that hangs does not hold it up. */
+static int set_deadline(asock_op *op, int timeout_ms)
 {
-    bool is_late = false;
+    if (timeout_ms < 0)
+        return 0;
+    return asock_op_set_timeout(op, timeout_ms > 0 ? (unsigned int)timeout_ms : 1);
+}
 
+/* The op is in flight (r is 1), or has ended: its end, as 0 or a negative errno. */
+static int finish(asock_op *op, int r, int timeout_ms)
+{
     if (r > 0)
         r = asock_op_wait(op, timeout_ms);
-    if (r == -ETIMEDOUT) {
-        is_late = true;
+    if (r == -ETIMEDOUT)
         asock_cancel(op);
-        if (has_buffer)
-            r = asock_op_wait(op, -1);
-    }
     if (r < 0)
         return r;
     r = asock_op_get_error(op);
-    if (is_late && r == ASOCK_OPERATION_ABORTED)
-        return -ETIMEDOUT;
     return r < 0 ? r : -asock_error_errno(r);
 }
 
@@ -48,10 +48,12 @@ static int dial(asock_context *context, asock_op *op, const char *host, const ch
 
     r = asock_op_set_host(op, host, service);
     if (r == 0)
+        r = set_deadline(op, timeout_ms);
+    if (r == 0)
         r = asock_socket_new(context, AF_UNSPEC, &socket);
     if (r < 0)
         return r;
-    r = finish(op, asock_connect(socket, op), timeout_ms, false);
+    r = finish(op, asock_connect(socket, op), timeout_ms);
     if (r < 0)
         asock_socket_unref(socket);
     else
@@ -77,7 +79,8 @@ int asock_dial(asock_context *context, const char *host, const char *service, in
     return r;
 }
 
-static int make_op(asock_socket *socket, const void *data, size_t len, asock_op **ret)
+static int make_op(asock_socket *socket, const void *data, size_t len, int timeout_ms,
+                   asock_op **ret)
 {
     int r = socket ? check_caller(socket->context) : -EINVAL;
 
@@ -86,6 +89,8 @@ static int make_op(asock_socket *socket, const void *data, size_t len, asock_op 
     if (r < 0)
         return r;
     r = asock_op_set_buffer(*ret, (void *)(uintptr_t)data, len);
+    if (r == 0)
+        r = set_deadline(*ret, timeout_ms);
     if (r < 0)
         asock_op_unref(*ret);
     return r;
@@ -96,10 +101,10 @@ int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeo
     asock_op *op;
     int r;
 
-    r = make_op(socket, data, len, &op);
+    r = make_op(socket, data, len, timeout_ms, &op);
     if (r < 0)
         return r;
-    r = finish(op, asock_send(socket, op), timeout_ms, true);
+    r = finish(op, asock_send(socket, op), -1);
     asock_op_unref(op);
     return r;
 }
@@ -110,10 +115,10 @@ ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len, int tim
     asock_op *op;
     int r;
 
-    r = make_op(socket, data, len, &op);
+    r = make_op(socket, data, len, timeout_ms, &op);
     if (r < 0)
         return r;
-    r = finish(op, asock_receive(socket, op), timeout_ms, true);
+    r = finish(op, asock_receive(socket, op), -1);
     n = r < 0 ? r : (ssize_t)asock_op_get_bytes(op);
     asock_op_unref(op);
     return n;

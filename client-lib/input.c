@@ -15,6 +15,8 @@
 /* One call reads no more than so often: others (timers, callbacks) have their turn. */
 #define INPUT_READS 16
 #define INPUT_IOV 64
+/* More than the socket holds comes from a daemon that lives. */
+#define DRAIN_READS 1024
 /* One is all that is ever asked for; others are taken to be closed. */
 #define INPUT_DESCRIPTORS 4
 /*
@@ -233,22 +235,40 @@ static int read_some(asock_context *context)
     return (size_t)n < room_of(&msg) ? 2 : 1;
 }
 
+/* As read_some; 1 and 2: what came has been handled. */
+static int run_some(asock_context *context)
+{
+    int r = read_some(context);
+
+    /* Nothing can be written any more, and why has been read, if it was told. */
+    if (r == 0 && context->out.is_broken)
+        r = -ECONNABORTED;
+    if (r < 0)
+        asock_session_end(context, ERR_CONNECTION_ABORTED);
+    else if (r > 0)
+        take_all(context);
+    return r;
+}
+
 void asock_input_run(asock_context *context)
 {
     for (int i = 0; i < INPUT_READS && context->is_alive; i++) {
-        int r = read_some(context);
+        int r = run_some(context);
 
-        /* Nothing can be written any more, and why has been read, if it was told. */
-        if (r == 0 && context->out.is_broken)
-            r = -ECONNABORTED;
-        if (r == 0)
-            return;
-        if (r < 0)
-            asock_session_end(context, ERR_CONNECTION_ABORTED);
-        else
-            take_all(context);
         /* A socket that has been emptied is asked again by poll(2), not here. */
-        if (r == 2 && !context->out.is_broken)
+        if (r == 0 || (r == 2 && !context->out.is_broken))
             return;
     }
+}
+
+bool asock_input_drain(asock_context *context)
+{
+    bool has_come = false;
+
+    for (int i = 0; i < DRAIN_READS && context->is_alive; i++) {
+        if (run_some(context) == 0)
+            break;
+        has_come = true;
+    }
+    return has_come;
 }

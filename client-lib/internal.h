@@ -50,6 +50,7 @@ struct asock_op {
     bool is_cancelled; /* by the program, while the daemon had it */
     bool is_told;      /* somebody waits for it: ERRORS_ONLY is not passed on */
     bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
+    bool is_overdue;   /* its time and grace were over once, but this side was late */
 
     /* what the program has set */
     asock_callback callback;
@@ -157,6 +158,7 @@ struct asock_context {
     unsigned int welcomes_due; /* Hellos that are not answered */
     bool is_used;              /* an op was submitted: Hello is settled */
     bool is_always_pending;
+    unsigned int grace_ms; /* beyond an op's deadline, for the daemon to tell; 0: any time */
     struct welcome limits;
 
     struct slots slots;

@@ -9,6 +9,9 @@
 
 #include "proto/codec.h"
 
+/* Longer than a restart of the daemon takes. */
+#define GRACE_MS 10000u
+
 /*
  * Frames in one write. CANCEL and CLOSE wait for what is in here already, so it is kept small: many
  * small requests, or one large piece.

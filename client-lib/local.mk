@@ -21,6 +21,7 @@ libasock_sources = \
 	client-lib/memory.h \
 	client-lib/op.c \
 	client-lib/output.c \
+	client-lib/overdue.c \
 	client-lib/parts.h \
 	client-lib/pool.c \
 	client-lib/question.c \

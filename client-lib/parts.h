@@ -44,6 +44,8 @@ void asock_session_guess(asock_context *context);
 void asock_session_start(asock_context *context, int fd);
 /* Everything ends with ASOCK_CONNECTION_ABORTED; error: why, for asock_context_get_error. */
 void asock_session_end(asock_context *context, uint32_t error);
+/* The same, but for this op, which ends with ASOCK_TIMED_OUT. */
+void asock_session_give_up(asock_op *op);
 
 /* socket.c ------------------------------------------------------------------------------------ */
 
@@ -123,6 +125,8 @@ bool asock_output_is_wanted(asock_context *context);
 
 /* Reads and handles what is there, to a bound. */
 void asock_input_run(asock_context *context);
+/* All that is there; true: something was. */
+bool asock_input_drain(asock_context *context);
 /* The head is read: 0 and the sink of its payload, or -EPROTO. */
 int asock_reply_head(asock_context *context);
 /* The payload is where it belongs: 1, or -EPROTO. */
@@ -156,6 +160,13 @@ int asock_wait_ask(asock_op *op);
 int asock_wait_ask_all(asock_socket *socket);
 /* Until the connection or a timer has news, or it is `until`; drops the lock while it sleeps. */
 void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until);
+
+/* overdue.c ----------------------------------------------------------------------------------- */
+
+/* From here on the daemon has to tell of it: at its deadline, or a grace later it is given up. */
+void asock_overdue_watch(asock_op *op);
+/* That time is over. */
+void asock_overdue_run(asock_op *op);
 
 /* run.c, thread.c ----------------------------------------------------------------------------- */
 

@@ -51,8 +51,11 @@ static void add_close(asock_socket *socket)
     list_remove(&socket->close_node);
     wheel_timer_unset(&socket->linger.timer);
     socket->is_close_sent = true;
-    if (socket->close_op)
+    if (socket->close_op) {
         socket->close_op->state = OP_SENT;
+        socket->close_op->deadline = request.close.linger_ms ? deadline : 0;
+        asock_overdue_watch(socket->close_op);
+    }
     asock_output_add(&context->out, &request, NULL, 0);
     context->ids.close_since = true;
     if (!list_is_empty(&context->idless) && !context->ids.sync_sent)

@@ -6,6 +6,14 @@
 #include <limits.h>
 #include <poll.h>
 
+static void end_op(asock_op *op)
+{
+    if (op->state == OP_WAITING)
+        asock_op_end_waiting(op, ERR_TIMED_OUT);
+    else
+        asock_overdue_run(op);
+}
+
 void asock_run_timers(asock_context *context)
 {
     struct wheel_timer *timer;
@@ -22,7 +30,7 @@ void asock_run_timers(asock_context *context)
         else if (deadline->kind == DEADLINE_BOUNCE)
             asock_bounce_timer(context);
         else
-            asock_op_end_waiting(container_of(deadline, asock_op, timer), ERR_TIMED_OUT);
+            end_op(container_of(deadline, asock_op, timer));
     }
 }
 

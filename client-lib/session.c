@@ -213,7 +213,8 @@ static void quieten(asock_context *context)
     close(quiet);
 }
 
-void asock_session_end(asock_context *context, uint32_t error)
+/* late: ends with ASOCK_TIMED_OUT; NULL: none does. */
+static void end(asock_context *context, uint32_t error, asock_op *late)
 {
     asock_socket *socket;
 
@@ -223,12 +224,25 @@ void asock_session_end(asock_context *context, uint32_t error)
     context->error = error ? error : ERR_CONNECTION_ABORTED;
     context->ids.sync_wanted = context->ids.sync_sent = context->ids.close_since = false;
     drop_output(context);
+    if (late)
+        asock_op_finish(late, ERR_TIMED_OUT, 0);
     while ((socket = list_first(&context->sockets, asock_socket, context_node)))
         end_socket(socket);
     end_ops(&context->socketless);
     asock_memory_end(context);
     if (!context->is_ended)
         quieten(context);
+}
+
+void asock_session_end(asock_context *context, uint32_t error)
+{
+    end(context, error, NULL);
+}
+
+void asock_session_give_up(asock_op *op)
+{
+    asock_memory_part(op->context);
+    end(op->context, ERR_TIMED_OUT, op);
 }
 
 int asock_context_reconnect(asock_context *context)

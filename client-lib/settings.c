@@ -140,6 +140,17 @@ int asock_context_get_error(asock_context *context)
     return r;
 }
 
+int asock_context_set_grace_ms(asock_context *context, unsigned int grace_ms)
+{
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    context->grace_ms = grace_ms;
+    asock_leave(context);
+    return 0;
+}
+
 int asock_context_set_always_pending(asock_context *context, bool on)
 {
     int r = asock_enter(context);

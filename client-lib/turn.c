@@ -198,7 +198,7 @@ uint32_t asock_turn_detach(asock_op *op)
 
     if (!op->deadline)
         return 0;
-    wheel_timer_unset(&op->timer.timer);
+    asock_overdue_watch(op);
     now = time_now_ms();
     return op->deadline > now ? (uint32_t)(op->deadline - now) : 1;
 }

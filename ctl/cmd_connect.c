@@ -83,13 +83,13 @@ static void set_error(struct outcome *outcome, const char *where, int error, con
 }
 
 static void connect_socket(asock_socket *socket, asock_op *op, const struct settings *settings,
-                           struct outcome *outcome)
+                           int timeout_ms, struct outcome *outcome)
 {
     struct sockaddr_storage addr;
     int r = asock_op_set_host(op, outcome->host, settings->args[1]);
 
-    if (r >= 0 && settings->timeout_ms > 0)
-        r = asock_op_set_timeout(op, (unsigned int)settings->timeout_ms);
+    if (r >= 0 && timeout_ms > 0)
+        r = asock_op_set_timeout(op, (unsigned int)timeout_ms);
     if (r >= 0)
         r = asock_connect(socket, op);
     if (r > 0)
@@ -134,7 +134,7 @@ static void judge_relay(struct outcome *outcome)
 }
 
 /* Afterwards the context has no reference left but the session's. Returns the relay for relay_free(). */
-static struct relay *talk(asock_context *context, const struct settings *settings,
+static struct relay *talk(asock_context *context, const struct settings *settings, int timeout_ms,
                           struct outcome *outcome)
 {
     struct relay *relay = NULL;
@@ -145,7 +145,7 @@ static struct relay *talk(asock_context *context, const struct settings *setting
     if (r >= 0)
         r = asock_op_new(context, &op);
     if (r >= 0)
-        connect_socket(socket, op, settings, outcome);
+        connect_socket(socket, op, settings, timeout_ms, outcome);
     if (r >= 0 && !outcome->error)
         r = relay_new(context, socket, &relay);
     if (r < 0)
@@ -194,12 +194,17 @@ static int connect_host(const struct settings *settings, const char *host)
 {
     struct session session;
     struct outcome outcome = {0};
+    int timeout_ms = settings->timeout_ms;
     struct relay *relay;
 
     outcome.host = host;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || session_open_client(settings, &session) < 0)
         return EXIT_FAILURE;
-    relay = talk(session.context, settings, &outcome);
+    if (session_await(&session, &timeout_ms) < 0) {
+        session_close(&session);
+        return EXIT_FAILURE;
+    }
+    relay = talk(session.context, settings, timeout_ms, &outcome);
     session_close(&session);
     relay_free(relay);
     if (settings->json)
@@ -232,8 +237,9 @@ const struct command command_connect = {
         "Standard input goes there, standard output comes from there; the end of the one is\n"
         "passed on while the other goes on. Ends when both have ended.\n\n"
         "  ssh -o ProxyCommand='asockctl connect %h %p' HOST\n\n"
-        "--timeout is for the connect; without it the system's own applies. --json prints a line\n"
-        "about what has been on standard error at the end, instead of a message.\n",
+        "--timeout is for the connect; without it the system's own applies, and 10 seconds for the\n"
+        "daemon's first answer. --json prints a line about what has been on standard error at the end,\n"
+        "instead of a message.\n",
     .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT,
     .min_args = 2,
     .max_args = 2,

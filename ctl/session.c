@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* An answer that takes longer than this does not come: milliseconds. */
 #define ANSWER_TIMEOUT_MS 30000
+/* The first word takes no work. */
+#define WELCOME_TIMEOUT_MS 10000
 
 static const char *environment_path(const char *name)
 {
@@ -35,6 +38,8 @@ static void complain_unreachable(const struct session *session, int err)
         complain("the control socket is for root and the daemon's own user");
     else if (err == EACCES || err == EPERM)
         complain("the socket is for the members of its group");
+    else if (err == EAGAIN)
+        complain("it takes no connections; look at: systemctl status asockd");
 }
 
 static int open_session(const char *path, bool is_control, struct session *ret)
@@ -81,7 +86,7 @@ int session_open_control(const struct settings *settings, struct session *ret)
 static int complain_of(struct session *session, const char *about, int r)
 {
     if (r == -ETIMEDOUT)
-        complain("asockd does not answer");
+        complain("asockd does not answer; look at: systemctl status asockd");
     else if (r == -ESRCH)
         complain("%s: no such id (asockctl list shows the ids)", about);
     else if (r == -ECONNABORTED)
@@ -153,11 +158,51 @@ int session_command(struct session *session, const struct settings *settings, co
     return r < 0 ? -1 : 0;
 }
 
+static int welcome_timeout(int timeout_ms)
+{
+    return timeout_ms > 0 ? timeout_ms : WELCOME_TIMEOUT_MS;
+}
+
+static int wait_for_welcome(asock_context *context, int timeout_ms)
+{
+    asock_op *op;
+    int r = asock_op_new(context, &op);
+
+    if (r < 0)
+        return r;
+    r = asock_sync(context, op);
+    if (r > 0)
+        r = asock_op_wait(op, timeout_ms);
+    asock_op_unref(op);
+    return r;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int session_await(struct session *session, int *timeout_ms)
+{
+    int64_t began = now_ms(), left;
+    int r = wait_for_welcome(session->context, welcome_timeout(*timeout_ms));
+
+    if (r < 0)
+        return complain_of(session, "the session", r);
+    left = *timeout_ms - (now_ms() - began);
+    if (*timeout_ms > 0)
+        *timeout_ms = left > 1 ? (int)left : 1;
+    return 0;
+}
+
 int session_restrict(struct session *session, const struct settings *settings, const char *rules,
                      size_t len, char *text, size_t text_size)
 {
-    int r = asock_context_restrict(session->context, rules, len, answer_timeout(settings), text,
-                                   text_size);
+    int r = asock_context_restrict(session->context, rules, len,
+                                   welcome_timeout(settings->timeout_ms), text, text_size);
 
     if (r < 0 && text[0])
         return 1;
@@ -166,7 +211,7 @@ int session_restrict(struct session *session, const struct settings *settings, c
 
 int session_detach(struct session *session, const struct settings *settings, int *ret)
 {
-    int r = asock_context_detach_fd(session->context, answer_timeout(settings), ret);
+    int r = asock_context_detach_fd(session->context, welcome_timeout(settings->timeout_ms), ret);
 
     return r < 0 ? complain_of(session, "the session", r) : 0;
 }

@@ -52,6 +52,9 @@ int session_restrict(struct session *session, const struct settings *settings, c
 /* The connection, for another program to go on with; complains and returns -1 without an answer. */
 int session_detach(struct session *session, const struct settings *settings, int *ret);
 
+/* Waits for the daemon's first word, and takes the time off *timeout_ms (0: none is set); complains when none comes. */
+int session_await(struct session *session, int *timeout_ms);
+
 void session_close(struct session *session);
 
 #endif

@@ -33,6 +33,7 @@ dist_man_MANS += \
 	man/asock_context_ref.3 \
 	man/asock_context_restrict.3 \
 	man/asock_context_set_always_pending.3 \
+	man/asock_context_set_grace_ms.3 \
 	man/asock_context_set_limit.3 \
 	man/asock_context_set_name.3 \
 	man/asock_context_start_dispatcher.3 \

@@ -134,7 +134,9 @@ class NoDaemon(unittest.TestCase):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.path)
             listener.listen()
-            self.check("list", "--control", self.path, "--timeout", "0.1", says=("does not answer",))
+            self.check("list", "--control", self.path, "--timeout", "0.1", says=("does not answer", "systemctl status asockd"))
+            self.check("connect", "h", "1", "--socket", self.path, "--timeout", "0.1",
+                       says=("does not answer", "systemctl status asockd"))
 
     def test_a_peer_that_hangs_up(self):
         with socket.socket(socket.AF_UNIX) as listener:

@@ -310,7 +310,7 @@ class Run(DaemonTest):
             path = os.path.join(folder, "sock")
             mute.bind(path)
             mute.listen()
-            self.check_own_failure("--timeout", "0.01", "--", "true", socket_path=path, message="does not answer")
+            self.check_own_failure("--timeout", "0.01", "--", "true", socket_path=path, message="systemctl status asockd")
 
     def test_daemon_that_refuses(self):
         with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as rude:

@@ -172,12 +172,21 @@ ASOCK_EXPORT int asock_context_start_dispatcher(asock_context *context);
 /* Ends it and waits for it; -EDEADLK inside a callback, -ENOENT when none runs. */
 ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
 
+/*
+ * How long past an op's deadline the daemon may take to report its end; 10000 by default, 0: any time. When that
+ * is over the daemon hangs: the op ends with ASOCK_TIMED_OUT and 0 octets, though some may have moved, the session
+ * ends, and every other op ends with ASOCK_CONNECTION_ABORTED. Buffers keep their contents and are not shared any
+ * more. Choose more than a restart of the daemon takes. It holds for ops that leave from now on.
+ */
+ASOCK_EXPORT int asock_context_set_grace_ms(asock_context *context, unsigned int grace_ms);
+
 /* Submitting never returns 0: every op completes through its callback or wait. Off by default. */
 ASOCK_EXPORT int asock_context_set_always_pending(asock_context *context, bool on);
 
 /*
  * 0 while the session lives, else an enum asock_error that says why it ended: what the daemon said,
- * ASOCK_CONNECTION_ABORTED when it was lost, ASOCK_PROTOCOL_ERROR when it said what it must not.
+ * ASOCK_CONNECTION_ABORTED when it was lost, ASOCK_PROTOCOL_ERROR when it said what it must not,
+ * ASOCK_TIMED_OUT when it did not answer (asock_context_set_grace_ms).
  */
 ASOCK_EXPORT int asock_context_get_error(asock_context *context);
 
@@ -497,8 +506,8 @@ ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
 /* ------------------------------------------------------------------------------ one-call helpers
  *
  * They wait; an asock_error comes back as its negative errno (asock_error_errno).
- * timeout_ms: -1 for ever; when it is over the op is cancelled; send_all and receive_some then wait for its
- * end, which the daemon has to tell: no buffer stays in use. -EDEADLK inside a callback.
+ * timeout_ms (-1: no limit) is the deadline of the op; send_all and receive_some then wait for its end, which
+ * comes at the latest when asock_context_set_grace_ms() is over: no buffer stays in use. -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);

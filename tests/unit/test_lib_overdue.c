@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A daemon that does not answer (S57). */
+#include <poll.h>
+
+#include "tests/lib/suite.h"
+#include "tests/unit/fake_daemon.h"
+
+#define WAIT_MS 30000
+
+static char byte, other_byte;
+
+static asock_op *timed_receive(asock_socket *socket, unsigned int timeout_ms)
+{
+    asock_op *op = fake_op(&byte, 1);
+
+    ck_assert_int_eq(asock_op_set_timeout(op, timeout_ms), 0);
+    ck_assert_int_eq(asock_receive(socket, op), 1);
+    return op;
+}
+
+static asock_socket *make_socket(unsigned int grace_ms)
+{
+    ck_assert_int_eq(asock_context_set_grace_ms(fake.context, grace_ms), 0);
+    fake_welcome(0, 0, 0, 0);
+    return fake_connected();
+}
+
+TEST_FIXTURE(fake_setup, fake_teardown);
+
+START_TEST(test_s57_an_op_ends_without_an_answer_and_so_does_the_session)
+{
+    asock_socket *socket = make_socket(20), *more;
+    asock_op *other = fake_op(&other_byte, 1), *op;
+
+    ck_assert_int_eq(asock_receive(socket, other), 1);
+    op = timed_receive(socket, 10);
+    ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_uint_eq(asock_op_get_bytes(op), 0);
+    ck_assert_int_eq(asock_op_get_error(other), ASOCK_CONNECTION_ABORTED);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    ck_assert_int_lt(asock_socket_new(fake.context, AF_INET, &more), 0);
+    asock_op_unref(op);
+    asock_op_unref(other);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+START_TEST(test_s57_a_close_with_a_linger_time_ends_too)
+{
+    asock_socket *socket = make_socket(20);
+    asock_op *op = fake_op(NULL, 0);
+
+    ck_assert_int_eq(asock_close(socket, op, 10), 1);
+    ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+START_TEST(test_s57_a_send_that_has_partly_left_ends_too)
+{
+    static char data[3 * 1024 * 1024];
+    asock_socket *socket = make_socket(20);
+    asock_op *op = fake_op(data, sizeof(data));
+
+    ck_assert_int_eq(asock_op_set_timeout(op, 10), 0);
+    ck_assert_int_eq(asock_send(socket, op), 1);
+    ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* The program does nothing until deadline and grace are over. */
+static void be_late(void)
+{
+    int timeout;
+
+    while ((timeout = asock_context_get_timeout(fake.context)) != 0)
+        poll(NULL, 0, timeout);
+}
+
+START_TEST(test_s57_what_the_daemon_has_said_is_read_first)
+{
+    asock_socket *socket = make_socket(20);
+    asock_op *op = timed_receive(socket, 10), *other = fake_op(&other_byte, 1);
+    struct request *request = fake_expect(VERB_RECEIVE);
+
+    /* Much else stands in front of the answer. */
+    for (int i = 0; i < 100; i++)
+        fake_reply(
+            &(struct reply){.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SEND_ROOM}, NULL,
+            0);
+    fake_complete(request, ERR_TIMED_OUT, 0);
+    be_late();
+    ck_assert_int_ge(asock_context_process(fake.context), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    /* The session goes on. */
+    ck_assert_int_eq(asock_receive(socket, other), 1);
+    fake_complete(fake_expect(VERB_RECEIVE), ERR_SUCCESS, 0);
+    ck_assert_int_eq(fake_end(other), ASOCK_SUCCESS);
+    asock_op_unref(op);
+    asock_op_unref(other);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+START_TEST(test_s57_an_answer_in_the_grace_is_in_time)
+{
+    asock_socket *socket = make_socket(60000);
+    asock_op *op = timed_receive(socket, 1);
+    struct request *request = fake_expect(VERB_RECEIVE);
+
+    poll(NULL, 0, 5);
+    fake_process();
+    ck_assert(asock_op_is_pending(op));
+    fake_complete(request, ERR_TIMED_OUT, 0);
+    ck_assert_int_eq(fake_end(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
