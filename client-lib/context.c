@@ -104,7 +104,7 @@ static asock_context *context_make(void)
         return NULL;
     }
     context->refs = context->holds = 1;
-    context->fd = context->wake_fd = -1;
+    context->fd = context->watch_fd = context->wake_fd = -1;
     context->grace_ms = GRACE_MS;
     init_lists(context);
     init_locks(context);
@@ -147,7 +147,7 @@ int asock_context_new(const char *path, asock_context **ret)
     const char *inherited = path ? NULL : secure_getenv("ASOCK_FD");
     int fd, r;
 
-    if (!ret)
+    if (!ret || (path && !*path))
         return -EINVAL;
     if (inherited && *inherited)
         return context_over_inherited(inherited, ret);
@@ -214,8 +214,9 @@ void asock_context_drop_ref(asock_context *context)
     context->is_ended = true;
     asock_session_end(context, ASOCK_OPERATION_ABORTED);
     asock_complete_forget(context);
-    close(context->fd);
-    context->fd = -1;
+    if (context->watch_fd >= 0)
+        close(context->watch_fd);
+    context->watch_fd = -1;
     asock_thread_join(context);
     asock_context_unhold(context);
 }
@@ -230,9 +231,11 @@ void asock_context_drop_in_child(asock_context *context)
         return;
     if (context->fd >= 0)
         close(context->fd);
+    if (context->watch_fd >= 0)
+        close(context->watch_fd);
     if (context->wake_fd >= 0)
         close(context->wake_fd);
-    context->fd = context->wake_fd = -1;
+    context->fd = context->watch_fd = context->wake_fd = -1;
 }
 
 asock_context *asock_context_unref(asock_context *context)

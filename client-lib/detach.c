@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 static int check(const asock_context *context)
@@ -51,22 +50,18 @@ static int settle(asock_context *context, int timeout_ms)
     }
 }
 
-/* The context keeps its number, which programs watch; what stands behind it has no news any more. */
+/* A program's standard streams are not for it. */
 static int take_fd(asock_context *context, int *ret)
 {
-    int fd = fcntl(context->fd, F_DUPFD_CLOEXEC, 3);
-    int quiet = fd < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = context->fd > STDERR_FILENO ? context->fd
+                                         : fcntl(context->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 
-    if (quiet < 0 || dup3(quiet, context->fd, O_CLOEXEC) < 0) {
-        int r = -errno;
-
-        if (quiet >= 0)
-            close(quiet);
-        if (fd >= 0)
-            close(fd);
-        return r;
+    if (fd < 0)
+        return -errno;
+    if (fd == context->fd) {
+        asock_watch_leave(context);
+        context->fd = -1;
     }
-    close(quiet);
     asock_session_end(context, ERR_OPERATION_ABORTED);
     *ret = fd;
     return 0;

@@ -191,15 +191,9 @@ static ssize_t receive(const asock_context *context, struct msghdr *msg)
 {
     ssize_t n;
 
-    do {
-        /* Descriptors come with the answer to REGISTER alone; recv(2) is the shorter way. */
-        if (msg->msg_iovlen == 1 && !context->memory.registering) {
-            msg->msg_controllen = 0;
-            n = recv(context->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, MSG_DONTWAIT);
-        } else {
-            n = recvmsg(context->fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        }
-    } while (n < 0 && errno == EINTR);
+    do
+        n = recvmsg(context->fd, msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
 

@@ -145,9 +145,11 @@ struct asock_context {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* while another thread is in poll(2): something has ended */
     unsigned int waiters, refs, holds;
-    bool is_ended; /* the last reference is gone */
-    char *path;    /* NULL: made from a descriptor */
-    int fd;
+    bool is_ended;    /* the last reference is gone */
+    char *path;       /* NULL: made from a descriptor */
+    int fd;           /* -1 between sessions */
+    int watch_fd;     /* that the program's loop watches; -1: it has not asked */
+    uint32_t watched; /* events of fd in it; 0: fd is not in it */
     bool is_alive;
     uint32_t error;
     uint8_t *fork_mark; /* a page that a fork wipes */

@@ -40,6 +40,7 @@ libasock_sources = \
 	client-lib/thread.c \
 	client-lib/turn.c \
 	client-lib/version.c \
+	client-lib/watch.c \
 	client-lib/wait.c
 
 asockincludedir = $(includedir)/asock

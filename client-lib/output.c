@@ -154,10 +154,9 @@ static int write_some(asock_context *context)
     }
     msg.msg_iov = out->iov + out->iov_at;
     msg.msg_iovlen = out->iov_count - out->iov_at;
+    /* Sandboxes forbid sendto(2), which send(3) is. */
     do
-        n = msg.msg_iovlen > 1 ? sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)
-                               : send(context->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len,
-                                      MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return is_passing(errno) ? 0 : -errno;

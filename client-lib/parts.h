@@ -168,6 +168,12 @@ void asock_overdue_watch(asock_op *op);
 /* That time is over. */
 void asock_overdue_run(asock_op *op);
 
+/* watch.c ------------------------------------------------------------------------------------- */
+
+/* What the program's loop waits for follows what is wanted. */
+void asock_watch_update(asock_context *context);
+void asock_watch_leave(asock_context *context); /* before the connection is closed or given away */
+
 /* run.c, thread.c ----------------------------------------------------------------------------- */
 
 void asock_run_timers(asock_context *context);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
 
 static void end_op(asock_op *op)
 {
@@ -52,41 +51,12 @@ void asock_run_io(asock_context *context)
         asock_output_flush(context);
 }
 
-int asock_context_get_fd(asock_context *context)
-{
-    int fd, r = asock_enter(context);
-
-    if (r < 0)
-        return r;
-    fd = context->fd;
-    asock_leave(context);
-    return fd;
-}
-
-static int events_of(asock_context *context)
-{
-    if (!context->is_alive)
-        return 0;
-    return asock_output_is_wanted(context) ? POLLIN | POLLOUT : POLLIN;
-}
-
-int asock_context_get_events(asock_context *context)
-{
-    int events, r = asock_enter(context);
-
-    if (r < 0)
-        return r;
-    events = events_of(context);
-    asock_leave(context);
-    return events;
-}
-
 int asock_context_get_timeout(asock_context *context)
 {
-    int timeout, r = asock_enter(context);
+    int timeout;
 
-    if (r < 0)
-        return r;
+    if (asock_enter(context) < 0)
+        return -1;
     timeout = list_is_empty(&context->done) ? asock_run_timeout(context) : 0;
     asock_leave(context);
     return timeout;
@@ -111,6 +81,7 @@ int asock_context_process(asock_context *context)
     count = asock_complete_run(context);
     if (asock_output_is_wanted(context))
         asock_output_flush(context);
+    asock_watch_update(context);
     asock_context_unhold(context);
     return count;
 }

@@ -14,8 +14,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -75,28 +75,46 @@ int asock_session_dial(const char *path, int *ret)
     return 0;
 }
 
-int asock_session_adopt(int fd)
+/* A sandbox may forbid the question: then it has no answer, and no news. */
+static bool is_forbidden(int err)
+{
+    return err == EPERM || err == EACCES || err == ENOSYS;
+}
+
+static bool may_be(int fd, int option, int value)
 {
     socklen_t len = sizeof(int);
-    int type, flags;
+    int got;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
-        return -EINVAL;
-    flags = fcntl(fd, F_GETFD);
-    if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0)
-        return -errno;
-    return set_nonblocking(fd);
+    if (getsockopt(fd, SOL_SOCKET, option, &got, &len) < 0)
+        return is_forbidden(errno);
+    return got == value;
 }
 
 /* A connected Unix stream socket: what a launcher hands on, and no file that happens to be open. */
 static bool is_connection(int fd)
 {
     struct sockaddr_un peer;
-    socklen_t len = sizeof(int), peer_len = sizeof(peer);
-    int domain;
+    socklen_t len = sizeof(peer);
+    struct stat st;
 
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX &&
-           getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0;
+    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    if (!may_be(fd, SO_DOMAIN, AF_UNIX) || !may_be(fd, SO_TYPE, SOCK_STREAM))
+        return false;
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || is_forbidden(errno);
+}
+
+int asock_session_adopt(int fd)
+{
+    int flags;
+
+    if (!is_connection(fd))
+        return -EINVAL;
+    flags = fcntl(fd, F_GETFD);
+    if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0)
+        return -errno;
+    return set_nonblocking(fd);
 }
 
 int asock_session_inherit(const char *text, int *ret)
@@ -113,7 +131,7 @@ int asock_session_inherit(const char *text, int *ret)
     /* What came through exec has not this mark; what was taken here has. */
     if (flags & FD_CLOEXEC)
         return -EBUSY;
-    r = is_connection((int)fd) ? asock_session_adopt((int)fd) : -EINVAL;
+    r = asock_session_adopt((int)fd);
     if (r == 0)
         *ret = (int)fd;
     return r;
@@ -158,6 +176,7 @@ void asock_session_start(asock_context *context, int fd)
     asock_ids_reset(&context->ids, PROTOCOL_SOCKETS_MIN);
     memset(&context->out, 0, offsetof(struct output, heads));
     memset(&context->in, 0, offsetof(struct input, buffer));
+    asock_watch_update(context);
 }
 
 /* No frame refers to any op from here on. */
@@ -197,20 +216,12 @@ static void end_socket(asock_socket *socket)
     asock_socket_unhold(socket);
 }
 
-/*
- * A hung-up socket would wake every poll(2) on it. Programs watch the number, so something that
- * never has news takes its place; the connection itself is closed by that.
- */
-static void quieten(asock_context *context)
+static void drop_fd(asock_context *context)
 {
-    int quiet = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-    if (quiet < 0) {
-        shutdown(context->fd, SHUT_RDWR);
-        return;
-    }
-    dup3(quiet, context->fd, O_CLOEXEC);
-    close(quiet);
+    asock_watch_leave(context);
+    if (context->fd >= 0)
+        close(context->fd);
+    context->fd = -1;
 }
 
 /* late: ends with ASOCK_TIMED_OUT; NULL: none does. */
@@ -230,8 +241,8 @@ static void end(asock_context *context, uint32_t error, asock_op *late)
         end_socket(socket);
     end_ops(&context->socketless);
     asock_memory_end(context);
-    if (!context->is_ended)
-        quieten(context);
+    drop_fd(context);
+    asock_thread_wake(context);
 }
 
 void asock_session_end(asock_context *context, uint32_t error)
@@ -261,7 +272,6 @@ int asock_context_reconnect(asock_context *context)
     else
         r = asock_session_dial(context->path, &fd);
     if (r == 0) {
-        close(context->fd);
         asock_session_start(context, fd);
         asock_thread_wake(context);
     }

@@ -307,6 +307,19 @@ static bool may_close_at_once(const asock_socket *socket, int linger_ms)
            asock_close_is_certain(socket);
 }
 
+/* Nobody is told. */
+static int close_and_forget(asock_socket *socket, int linger_ms)
+{
+    int r = asock_enter(socket ? socket->context : NULL);
+
+    if (r < 0)
+        return r;
+    if (!socket->is_closing && !socket->is_closed)
+        asock_close_start(socket, NULL, linger_ms);
+    socket->is_closing = true;
+    return leave_submit(socket->context, 0, 0);
+}
+
 int asock_close(asock_socket *socket, asock_op *op, int linger_ms)
 {
     uint32_t error;
@@ -314,6 +327,8 @@ int asock_close(asock_socket *socket, asock_op *op, int linger_ms)
 
     if (linger_ms < ASOCK_CLOSE_ABORT)
         return -EINVAL;
+    if (!op)
+        return close_and_forget(socket, linger_ms);
     r = enter_socket(socket, op);
     if (r < 0)
         return r;

@@ -16,7 +16,7 @@
     X(5, CONNECTION_ABORTED, "ConnectionAborted", ECONNABORTED, "connection ended by the daemon")  \
     X(6, NETWORK_UNREACHABLE, "NetworkUnreachable", ENETUNREACH, "network is unreachable")         \
     X(7, HOST_UNREACHABLE, "HostUnreachable", EHOSTUNREACH, "no route to host")                    \
-    X(8, HOST_NOT_FOUND, "HostNotFound", ENOENT, "host name not found")                            \
+    X(8, HOST_NOT_FOUND, "HostNotFound", ENXIO, "host name not found")                             \
     X(9, NO_DATA, "NoData", ENODATA, "host name has no address")                                   \
     X(10, TRY_AGAIN, "TryAgain", EAGAIN, "name servers did not answer, try again")                 \
     X(11, NO_RECOVERY, "NoRecovery", ENOTRECOVERABLE, "name resolution failed")                    \

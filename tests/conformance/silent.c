@@ -4,6 +4,7 @@
 
 #include "tests/lib/fixture.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -116,5 +117,44 @@ START_TEST(test_s8_silent_send_without_a_reference_to_its_socket)
     wait_count(&called, 2);
     called = 1;
     expect_end(pair.peer, &called, 6);
+}
+END_TEST
+
+/* It is pending, and keeps the connection open, until the program says that it does not want it. */
+START_TEST(test_s42_a_receive_and_its_socket_are_let_go)
+{
+    struct pair pair = new_pair(AF_INET);
+    int called = 0;
+    char buf[4];
+    asock_op *op = new_op_with(buf, sizeof(buf));
+
+    ck_assert_int_eq(asock_op_set_callback(op, count_callback, &called), 0);
+    pending(asock_receive(pair.socket, op));
+    ck_assert_int_eq(asock_close(pair.socket, NULL, 0), 0);
+    ck_assert_int_eq(asock_close(pair.socket, NULL, 0), 0);
+    asock_op_unref(op);
+    asock_socket_unref(pair.socket);
+    wait_count(&called, 1);
+    expect_end(pair.peer, &called, 0);
+}
+END_TEST
+
+START_TEST(test_s42_a_socket_is_closed_and_forgotten)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_socket *unused = new_socket(AF_INET);
+    asock_op *op = new_op_with("x", 1);
+    int called = 1;
+
+    send_now(pair.socket, "bye", 3);
+    ck_assert_int_eq(asock_close(pair.socket, NULL, 1000), 0);
+    ck_assert_int_eq(asock_close(unused, NULL, ASOCK_CLOSE_ABORT), 0);
+    submitted(asock_send(pair.socket, op));
+    expect(op, ASOCK_NOT_SOCKET);
+    expect_end(pair.peer, &called, 3);
+    ck_assert_int_eq(asock_close(NULL, NULL, 0), -EINVAL);
+    asock_op_unref(op);
+    asock_socket_unref(unused);
+    asock_socket_unref(pair.socket);
 }
 END_TEST

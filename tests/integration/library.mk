@@ -13,6 +13,11 @@ tests_integration_detach_int_SOURCES = tests/integration/detach.c
 tests_integration_detach_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_integration_detach_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/integration/foreign.int
+tests_integration_foreign_int_SOURCES = tests/integration/foreign.c
+tests_integration_foreign_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_integration_foreign_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/integration/lifecycle.int
 tests_integration_lifecycle_int_SOURCES = tests/integration/lifecycle.c
 tests_integration_lifecycle_int_LDFLAGS = $(INT_LINKFLAGS)

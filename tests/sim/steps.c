@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "client-lib/internal.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/world.h"
 
@@ -152,7 +153,7 @@ void step_run(const struct step *step)
 static bool has_work(const struct client *client)
 {
     int events = asock_context_get_events(client->context);
-    const struct kfile *file = fd_file(asock_context_get_fd(client->context));
+    const struct kfile *file = client->context->fd < 0 ? NULL : fd_file(client->context->fd);
 
     if (asock_context_get_timeout(client->context) == 0)
         return true;

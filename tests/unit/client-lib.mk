@@ -31,3 +31,5 @@ tests_unit_test_lib_thread_unit_SOURCES = tests/unit/test_lib_thread.c $(FAKE_DA
 tests_unit_test_lib_thread_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_hostile_unit_SOURCES = tests/unit/test_lib_hostile.c $(FAKE_DAEMON)
 tests_unit_test_lib_hostile_unit_LDADD = $(LIB_TEST_LIBS)
+
+script_tests += tests/unit/header.test

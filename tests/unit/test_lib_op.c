@@ -445,8 +445,9 @@ START_TEST(test_in_the_child_of_a_fork_nothing_works)
         bool ok = asock_receive(socket, op) == -ECHILD &&
                   asock_context_flush(fake.context) == -ECHILD &&
                   asock_socket_new(fake.context, AF_INET, &another) == -ECHILD &&
-                  asock_op_get_error(op) == -ECHILD &&
-                  asock_context_get_fd(fake.context) == -ECHILD;
+                  asock_op_get_error(op) == -ECHILD && asock_context_get_fd(fake.context) == -1 &&
+                  asock_context_get_events(fake.context) == 0 &&
+                  asock_context_get_timeout(fake.context) == -1;
         int fd = fcntl(fake.fd, F_GETFD) >= 0 ? fake.fd : -1;
 
         asock_op_unref(op);

@@ -86,7 +86,7 @@ enum asock_error {
     ASOCK_PROTOCOL_ERROR = 33,
     ASOCK_VERSION_NOT_SUPPORTED = 34,
     ASOCK_SOCKET_ERROR = 35,
-    ASOCK_NOT_FOUND = 36,
+    ASOCK_NOT_FOUND = 36
 };
 
 /* Static strings, never NULL, any number. Any thread. */
@@ -102,7 +102,7 @@ ASOCK_EXPORT const char *asock_version(void);
 /*
  * Connects to the daemon's socket at path. NULL: the connection that was inherited as the environment's
  * ASOCK_FD, else the socket of its ASOCK_SOCKET, else the system's socket. Does not wait for the daemon's
- * answer. Errors: those of connect(2), -ENAMETOOLONG, -ENOMEM; -EAGAIN when the daemon's queue of
+ * answer. Errors: those of connect(2), -EINVAL for "", -ENAMETOOLONG, -ENOMEM; -EAGAIN when the daemon's queue of
  * connections stayed full for 2 seconds. Of ASOCK_FD, which serves one context of one program: -EINVAL (no
  * number, no connected Unix stream socket), -EBADF (not open), -EBUSY (taken: it is close-on-exec).
  */
@@ -110,7 +110,7 @@ ASOCK_EXPORT int asock_context_new(const char *path, asock_context **ret);
 
 /*
  * The same over a connected stream socket that the caller has; the context owns fd on success, and
- * makes it non-blocking. -EINVAL: it is no stream socket.
+ * makes it non-blocking. -EINVAL: it is not a connected Unix stream socket.
  */
 ASOCK_EXPORT int asock_context_new_fd(int fd, asock_context **ret);
 
@@ -138,7 +138,7 @@ enum asock_limit {
     ASOCK_LIMIT_LINGERS = 9,        /* sockets whose close goes on */
     ASOCK_LIMIT_RESOLUTIONS = 10,   /* questions for names at a time; a connect by name asks two */
     ASOCK_LIMIT_CONNECTS_PER_SECOND = 11, /* 0: any number */
-    ASOCK_LIMIT_BUFFERS = 12,             /* buffers at a time; read only */
+    ASOCK_LIMIT_BUFFERS = 12              /* buffers at a time; read only */
 };
 ASOCK_EXPORT int asock_context_set_limit(asock_context *context, enum asock_limit limit,
                                          uint64_t value);
@@ -149,8 +149,9 @@ ASOCK_EXPORT int asock_context_get_limit(asock_context *context, enum asock_limi
 /*
  * In an event loop: poll get_fd() for get_events() (POLLIN, POLLOUT) for at most get_timeout()
  * milliseconds (-1: no limit; 0: completions are queued), then call process(). Ask for both before
- * every sleep. The descriptor stays the same until the context is reconnected; when the session has
- * ended get_events() says 0 and it is never ready.
+ * every sleep. The descriptor is not the connection: it stays open, and the same, until the context goes, and
+ * is never ready while there is no session; get_events() says 0 then. None of the three returns an errno:
+ * without a context, or in the child of a fork, they say -1, 0 and -1 (get_fd() also without a descriptor left).
  */
 ASOCK_EXPORT int asock_context_get_fd(asock_context *context);
 ASOCK_EXPORT int asock_context_get_events(asock_context *context);
@@ -165,7 +166,8 @@ ASOCK_EXPORT int asock_context_process(asock_context *context);
 ASOCK_EXPORT int asock_context_flush(asock_context *context);
 
 /*
- * A thread of the library's own that runs the callbacks; it blocks all signals. -EBUSY: runs already;
+ * A thread of the library's own that runs the callbacks; it blocks all signals but those of a fault (SIGSEGV,
+ * SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS). -EBUSY: runs already;
  * -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_context_start_dispatcher(asock_context *context);
@@ -260,7 +262,10 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
 ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
-/* The last reference closes like asock_close() with 0. An op in flight holds one. */
+/*
+ * The last reference closes like asock_close() with 0. An op in flight holds one, so a receive that is pending
+ * keeps the connection open: to end both, call asock_close() with a NULL op first.
+ */
 ASOCK_EXPORT asock_socket *asock_socket_unref(asock_socket *socket);
 ASOCK_EXPORT asock_context *asock_socket_get_context(asock_socket *socket); /* borrowed */
 /* The id in the protocol and in asockctl; 0 once closed, and while it waits for one. */
@@ -300,7 +305,7 @@ enum asock_op_flag {
      * socket succeeds (a later set_option or get_option ends), at close, when somebody waits for the op, or when
      * the program lets go of the socket.
      */
-    ASOCK_ERRORS_ONLY = 4,
+    ASOCK_ERRORS_ONLY = 4
 };
 ASOCK_EXPORT int asock_op_set_flags(asock_op *op, unsigned int flags); /* -EINVAL: unknown bit */
 
@@ -317,7 +322,7 @@ enum asock_operation {
     ASOCK_OPERATION_CLOSE = 5,
     ASOCK_OPERATION_SET_OPTION = 6,
     ASOCK_OPERATION_GET_OPTION = 7,
-    ASOCK_OPERATION_SYNC = 8,
+    ASOCK_OPERATION_SYNC = 8
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 /* In flight, or completed with its callback still to run: it cannot be submitted yet. */
@@ -328,7 +333,7 @@ ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
 
 enum asock_result_flag {
     ASOCK_END_OF_STREAM = 1, /* receive: the peer sends no more */
-    ASOCK_MORE = 2,          /* multishot: in a callback that is not of its end */
+    ASOCK_MORE = 2           /* multishot: in a callback that is not of its end */
 };
 ASOCK_EXPORT unsigned int asock_op_get_result_flags(asock_op *op);
 /* Borrowed; of the last submission, valid (though perhaps closed) until the next or the op's end. */
@@ -365,14 +370,15 @@ ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
 enum asock_how {
     ASOCK_SHUTDOWN_RECEIVE = 1,
     ASOCK_SHUTDOWN_SEND = 2, /* FIN behind the last queued send */
-    ASOCK_SHUTDOWN_BOTH = 3,
+    ASOCK_SHUTDOWN_BOTH = 3
 };
 ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how);
 
 /*
  * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. When a send that was
  * queued could not go out, the peer gets RST: half a stream never looks like a whole one. What is submitted
- * afterwards, another close too, ends with ASOCK_NOT_SOCKET.
+ * afterwards, another close too, ends with ASOCK_NOT_SOCKET. op may be NULL: the close is not reported, and the
+ * call returns 0, also for a socket that is closed. This is the way to close and forget.
  * linger_ms more than 0: a connect in progress and queued sends finish first, and the close succeeds when the
  * peer's kernel has acknowledged everything and the end of the stream. After so many milliseconds it ends
  * with ASOCK_TIMED_OUT and the peer gets RST. 0: what ASOCK_OPTION_LINGER says. ASOCK_CLOSE_ABORT: the peer
@@ -394,7 +400,7 @@ enum asock_option {
     ASOCK_OPTION_REUSE_ADDRESS = 10, /* 0 or 1 */
     ASOCK_OPTION_USER_TIMEOUT = 11,  /* milliseconds; 0: the system's default; tcp(7) */
     /* Of a close that names no linger time: -1 none, as in a new socket; 0 reset; else milliseconds. */
-    ASOCK_OPTION_LINGER = 12,
+    ASOCK_OPTION_LINGER = 12
 };
 /* The result of a wrong option or value is ASOCK_PROTOCOL_OPTION or ASOCK_INVALID_ARGUMENT. */
 ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option,
