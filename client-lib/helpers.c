@@ -7,6 +7,7 @@
 #include "client-lib/parts.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static int check_caller(asock_context *context)
 {
@@ -15,6 +16,10 @@ static int check_caller(asock_context *context)
     if (r < 0)
         return r;
     r = asock_is_in_callback(context) ? -EDEADLK : 0;
+    if (r == 0) {
+        context->last_error = 0;
+        context->last_text[0] = '\0';
+    }
     asock_leave(context);
     return r;
 }
@@ -27,16 +32,32 @@ static int set_deadline(asock_op *op, int timeout_ms)
     return asock_op_set_timeout(op, timeout_ms > 0 ? (unsigned int)timeout_ms : 1);
 }
 
+static void remember(asock_op *op, uint32_t error)
+{
+    asock_context *context = op->context;
+
+    if (asock_enter(context) < 0)
+        return;
+    context->last_error = error;
+    if (op->state == OP_DONE && op->text)
+        snprintf(context->last_text, sizeof(context->last_text), "%s", op->text);
+    asock_leave(context);
+}
+
 /* The op is in flight (r is 1), or has ended: its end, as 0 or a negative errno. */
 static int finish(asock_op *op, int r, int timeout_ms)
 {
     if (r > 0)
         r = asock_op_wait(op, timeout_ms);
-    if (r == -ETIMEDOUT)
+    if (r == -ETIMEDOUT) {
         asock_cancel(op);
+        remember(op, ERR_TIMED_OUT);
+    }
     if (r < 0)
         return r;
     r = asock_op_get_error(op);
+    if (r > 0)
+        remember(op, (uint32_t)r);
     return r < 0 ? r : -asock_error_errno(r);
 }
 
@@ -122,4 +143,20 @@ ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len, int tim
     n = r < 0 ? r : (ssize_t)asock_op_get_bytes(op);
     asock_op_unref(op);
     return n;
+}
+
+int asock_context_get_last_error(asock_context *context, char *text, size_t text_size)
+{
+    int r;
+
+    if (!text && text_size > 0)
+        return -EINVAL;
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    if (text_size > 0)
+        snprintf(text, text_size, "%s", context->last_text);
+    r = (int)context->last_error;
+    asock_leave(context);
+    return r;
 }

@@ -108,16 +108,17 @@ struct asock_socket {
     bool is_open_untold; /* OPEN is still to be among the ops that the daemon says it freed */
     bool is_closing;     /* asock_close was called, or the last reference went */
     bool is_close_sent;
-    bool is_id_asked;       /* a SYNC behind its CLOSE is on the way */
-    bool is_closed;         /* the daemon has no such socket any more, or never had */
-    bool is_dead;           /* of a session that has ended */
-    bool is_counted;        /* in context->open_sockets */
-    bool is_send_broken;    /* a send ended in the library (S28): CLOSE resets */
-    bool is_connect_failed; /* in the library; until the next connect */
-    bool is_connected;      /* a connect has succeeded */
-    uint32_t open_error;    /* what the daemon said to OPEN, or no id was granted */
-    unsigned int connects;  /* that the daemon has */
-    unsigned int receives;  /* that the daemon has */
+    bool is_id_asked;              /* a SYNC behind its CLOSE is on the way */
+    bool is_closed;                /* the daemon has no such socket any more, or never had */
+    bool is_dead;                  /* of a session that has ended */
+    bool is_counted;               /* in context->open_sockets */
+    bool is_send_broken;           /* a send ended in the library (S28): CLOSE resets */
+    bool is_connect_failed;        /* in the library; until the next connect */
+    bool is_connected;             /* a connect has succeeded */
+    struct endpoint local, remote; /* of that connect */
+    uint32_t open_error;           /* what the daemon said to OPEN, or no id was granted */
+    unsigned int connects;         /* that the daemon has */
+    unsigned int receives;         /* that the daemon has */
     unsigned int connects_waiting;
 
     struct list sends, receives_waiting, controls; /* FIFOs of ops that wait in the library */
@@ -162,6 +163,9 @@ struct asock_context {
     bool is_always_pending;
     unsigned int grace_ms; /* beyond an op's deadline, for the daemon to tell; 0: any time */
     struct welcome limits;
+
+    uint32_t last_error; /* of the last one-call helper's op, and the daemon's text about it */
+    char last_text[CODEC_TEXT_MAX + 1];
 
     struct slots slots;
     struct ids ids;

@@ -256,6 +256,10 @@ static void note(asock_op *op, const struct reply *reply)
             op->local = reply->connected.local;
             op->remote = reply->connected.remote;
             op->connect_error = reply->connected.connect_error;
+            if (!reply->error) {
+                socket->local = op->local;
+                socket->remote = op->remote;
+            }
         }
         break;
     case ASOCK_OPERATION_SEND:

@@ -118,6 +118,30 @@ int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret)
     return get_endpoint(op, false, ret);
 }
 
+static int get_socket_endpoint(asock_socket *socket, bool is_local, struct sockaddr_storage *ret)
+{
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = asock_enter(socket ? socket->context : NULL);
+    if (r < 0)
+        return r;
+    r = (int)asock_endpoint_to(is_local ? &socket->local : &socket->remote, ret);
+    asock_leave(socket->context);
+    return r > 0 ? r : -ENODATA;
+}
+
+int asock_socket_get_local(asock_socket *socket, struct sockaddr_storage *ret)
+{
+    return get_socket_endpoint(socket, true, ret);
+}
+
+int asock_socket_get_remote(asock_socket *socket, struct sockaddr_storage *ret)
+{
+    return get_socket_endpoint(socket, false, ret);
+}
+
 int asock_op_get_connect_error(asock_op *op)
 {
     int r = enter_results(op);

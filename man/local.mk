@@ -23,6 +23,7 @@ dist_man_MANS += \
 	man/asock_context_get_error.3 \
 	man/asock_context_get_events.3 \
 	man/asock_context_get_fd.3 \
+	man/asock_context_get_last_error.3 \
 	man/asock_context_get_limit.3 \
 	man/asock_context_get_timeout.3 \
 	man/asock_context_inspect.3 \
@@ -84,6 +85,8 @@ dist_man_MANS += \
 	man/asock_shutdown.3 \
 	man/asock_socket_get_context.3 \
 	man/asock_socket_get_id.3 \
+	man/asock_socket_get_local.3 \
+	man/asock_socket_get_remote.3 \
 	man/asock_socket_get_userdata.3 \
 	man/asock_socket_new.3 \
 	man/asock_socket_ref.3 \

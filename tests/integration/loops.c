@@ -279,6 +279,42 @@ START_TEST(test_helpers_tell_errors_as_negative_errno)
 }
 END_TEST
 
+START_TEST(test_helpers_tell_error_text_and_endpoints)
+{
+    static const char nothing[] = "[Rules]\nAllow=tcp 192.0.2.1 1\n";
+    struct sockaddr_storage addr, got, own;
+    int listener = remote_listen(AF_INET, &addr), peer;
+    socklen_t len = sizeof(own);
+    asock_socket *sock, *unused = new_socket(AF_INET);
+    char service[8], text[600];
+
+    snprintf(service, sizeof(service), "%u", remote_port(&addr));
+    ck_assert_int_eq(asock_dial(fixture.context, "127.0.0.1", service, -1, &sock), 0);
+    ck_assert_int_eq(asock_context_get_last_error(fixture.context, text, sizeof(text)), 0);
+    ck_assert_str_eq(text, "");
+    peer = remote_accept(listener);
+    ck_assert_int_eq(asock_socket_get_remote(sock, &got), (int)remote_addr_len(&addr));
+    ck_assert_mem_eq(&got, &addr, remote_addr_len(&addr));
+    ck_assert_int_eq(getpeername(peer, (struct sockaddr *)&own, &len), 0);
+    ck_assert_int_eq(asock_socket_get_local(sock, &got), (int)remote_addr_len(&own));
+    ck_assert_mem_eq(&got, &own, remote_addr_len(&own));
+    ck_assert_int_eq(asock_socket_get_remote(unused, &got), -ENODATA);
+    asock_socket_unref(sock);
+    /* No such name, and no daemon, are not the same. */
+    ck_assert_int_eq(asock_error_errno(ASOCK_HOST_NOT_FOUND), ENXIO);
+    ck_assert_int_eq(
+        asock_context_restrict(fixture.context, nothing, sizeof(nothing) - 1, LIVENESS_MS, NULL, 0),
+        0);
+    ck_assert_int_eq(asock_dial(fixture.context, "127.0.0.1", service, -1, &sock), -EACCES);
+    ck_assert_int_eq(asock_context_get_last_error(fixture.context, text, sizeof(text)),
+                     ASOCK_ACCESS_DENIED);
+    ck_assert_str_ne(text, "");
+    asock_socket_unref(unused);
+    close(peer);
+    close(listener);
+}
+END_TEST
+
 START_TEST(test_helpers_dial_times_out)
 {
     struct sockaddr_storage addr;

@@ -270,6 +270,9 @@ ASOCK_EXPORT asock_socket *asock_socket_unref(asock_socket *socket);
 ASOCK_EXPORT asock_context *asock_socket_get_context(asock_socket *socket); /* borrowed */
 /* The id in the protocol and in asockctl; 0 once closed, and while it waits for one. */
 ASOCK_EXPORT unsigned int asock_socket_get_id(asock_socket *socket);
+/* Of a socket that has connected, also once it is closed: its own and the peer's address, as asock_op_get_local(). */
+ASOCK_EXPORT int asock_socket_get_local(asock_socket *socket, struct sockaddr_storage *ret);
+ASOCK_EXPORT int asock_socket_get_remote(asock_socket *socket, struct sockaddr_storage *ret);
 ASOCK_EXPORT int asock_socket_set_userdata(asock_socket *socket, void *userdata);
 ASOCK_EXPORT void *asock_socket_get_userdata(asock_socket *socket);
 
@@ -522,6 +525,11 @@ ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t l
 /* Octets received, 0 at end of stream. */
 ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
                                         int timeout_ms);
+/*
+ * The enum asock_error with which the last of these calls on the context ended, 0 if it succeeded or failed without
+ * its operation; text (may be NULL with text_size 0) gets the daemon's words, or "".
+ */
+ASOCK_EXPORT int asock_context_get_last_error(asock_context *context, char *text, size_t text_size);
 
 #ifdef __cplusplus
 }
