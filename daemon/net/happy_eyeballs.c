@@ -263,12 +263,36 @@ static void sort_waiting(struct happy_eyeballs *he)
         he->attempts[places[i]].address = waiting[i];
 }
 
+/*
+ * Where there is no more room each family has half of it: the last of the other one that has not been tried
+ * gives way. NULL: there is none.
+ */
+static struct happy_eyeballs_attempt *place_for(struct happy_eyeballs *he, int family)
+{
+    struct happy_eyeballs_attempt *other = NULL;
+    uint32_t own = 0;
+
+    if (he->count < CONNECT_ADDRESSES)
+        return &he->attempts[he->count++];
+    for (uint32_t i = 0; i < he->count; i++) {
+        struct happy_eyeballs_attempt *attempt = &he->attempts[i];
+
+        if (attempt->address.any.sa_family == family)
+            own++;
+        else if (!attempt->was_started)
+            other = attempt;
+    }
+    return own < CONNECT_ADDRESSES / 2 ? other : NULL;
+}
+
 void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
                         unsigned int count)
 {
-    for (unsigned int i = 0; i < count && he->count < CONNECT_ADDRESSES; i++) {
-        struct happy_eyeballs_attempt *attempt = &he->attempts[he->count++];
+    for (unsigned int i = 0; i < count; i++) {
+        struct happy_eyeballs_attempt *attempt = place_for(he, addresses[i].any.sa_family);
 
+        if (!attempt)
+            break;
         attempt->he = he;
         attempt->address = addresses[i];
         attempt->was_started = attempt->is_charged = false;
@@ -341,6 +365,20 @@ bool happy_eyeballs_judge_again(struct happy_eyeballs *he)
         advance(he);
     }
     return closed > 0;
+}
+
+int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_t value)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; i < he->count; i++) {
+        struct happy_eyeballs_attempt *attempt = &he->attempts[i];
+        int one = attempt->ns.fd >= 0 ? netsock_set_option(&attempt->ns, option, value) : 0;
+
+        if (r == 0)
+            r = one;
+    }
+    return r;
 }
 
 bool happy_eyeballs_is_denied(const struct happy_eyeballs *he)

@@ -62,7 +62,7 @@ void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quo
                          const struct happy_eyeballs_hooks *hooks);
 void happy_eyeballs_expect(struct happy_eyeballs *he,
                            int family); /* its addresses are being resolved */
-/* What is above CONNECT_ADDRESSES is dropped. */
+/* What is above CONNECT_ADDRESSES is dropped, or drops one of the other family that has more than half. */
 void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
                         unsigned int count);
 /* error: why there are no addresses of this family; ERR_SUCCESS when there are. */
@@ -78,6 +78,8 @@ int happy_eyeballs_go(struct happy_eyeballs *he);
  * were some.
  */
 bool happy_eyeballs_judge_again(struct happy_eyeballs *he);
+/* Of each attempt that runs, be it connected already but not told. The first error, -errno. */
+int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_t value);
 /* What was judged last was denied, and nothing was tried. */
 bool happy_eyeballs_is_denied(const struct happy_eyeballs *he);
 /* Every attempt is closed, nothing is told any more. At any time, also twice. */

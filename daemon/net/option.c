@@ -36,8 +36,6 @@ static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
 
 int netsock_check_option(uint32_t option, int64_t value)
 {
-    if (option >= OPTION_LOCAL_ENDPOINT && option <= OPTION_TCP_INFO)
-        return ERR_INVALID_ARGUMENT;
     if (option == 0 || option > NETSOCK_OPTIONS)
         return ERR_PROTOCOL_OPTION;
     if (value < entries[option].least || value > entries[option].most)

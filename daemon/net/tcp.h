@@ -7,6 +7,7 @@
  * watcher is armed for what answered EAGAIN. libev is level-triggered, so the owner disarms what has
  * no work.
  */
+#include <errno.h>
 #include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,6 +53,11 @@ int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */
 ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count);
 ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags);
 ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags);
+/* The kernel has no memory for now; of any other error it says so once, and the connection is lost. */
+static inline bool netsock_is_transient(ssize_t err)
+{
+    return err == -ENOMEM || err == -ENOBUFS;
+}
 /* Drops up to len octets of input. */
 ssize_t netsock_discard(struct netsock *ns, size_t len);
 int netsock_shutdown(struct netsock *ns, int how);
@@ -70,7 +76,7 @@ static inline int netsock_watched(const struct netsock *ns)
     return ev_is_active(&ns->io) ? ns->io.events & (EV_READ | EV_WRITE) : 0;
 }
 
-/* ERR_SUCCESS, ERR_PROTOCOL_OPTION, ERR_INVALID_ARGUMENT (range, read-only), or from the kernel. */
+/* ERR_SUCCESS, ERR_PROTOCOL_OPTION (unknown, read-only), ERR_INVALID_ARGUMENT (range). */
 int netsock_check_option(uint32_t option, int64_t value);
 int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);
 /* What buffers may grow to. */

@@ -275,7 +275,7 @@ static bool on_step(struct share *share)
 
 static void on_retry(struct deadline *deadline)
 {
-    session_resume_later(container_of(deadline, struct session, retry));
+    session_pump(container_of(deadline, struct session, retry));
 }
 
 static void on_no_hello(struct deadline *deadline)

@@ -61,7 +61,7 @@ struct session {
     struct task gone;
     struct task report_task; /* SEND_ROOM is due */
     struct task rows_task;   /* more rows than one turn's share */
-    /* No memory for the next op; Hello is due; unread_fd is looked at. */
+    /* There was no memory, for the next op or in the kernel; Hello is due; unread_fd is looked at. */
     struct deadline retry, hello, unread;
 
     struct limits limits;

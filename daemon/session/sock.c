@@ -320,11 +320,11 @@ static bool has_queued_shutdown(const struct sock *sock)
     return false;
 }
 
-/* One that did not come to its turn leaves the sending side as it was. */
+/* One that did not come to its turn leaves the sending side as it was: open, unless an earlier one did. */
 static void shutdown_ended(struct sock *sock, uint32_t error)
 {
     sock->shutdown_count--;
-    if (error && sock->send_side == SIDE_SHUT && !has_queued_shutdown(sock))
+    if (error && sock->send_side == SIDE_SHUT && !sock->has_sent_end && !has_queued_shutdown(sock))
         sock->send_side = SIDE_OPEN;
 }
 

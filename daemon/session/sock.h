@@ -187,8 +187,9 @@ int sock_charge_buffers(struct sock *sock);
 void sock_uncharge_buffers(struct sock *sock);
 /* The size of a new socket's buffers, where it is not the kernel's to choose. -errno. */
 int sock_fix_buffers(const struct sock *sock, struct netsock *ns);
-/* Of a socket that the kernel has. -ENOBUFS, other -errno. */
-int sock_set_option(struct sock *sock, uint32_t option, int32_t value);
+/* apply() sets it in the kernel, once it is charged for. -ENOBUFS, other -errno. */
+typedef int (*sock_apply_fn)(struct sock *sock, uint32_t option, int32_t value);
+int sock_set_option(struct sock *sock, uint32_t option, int32_t value, sock_apply_fn apply);
 
 /* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
 void sock_close_event(struct sock *sock, int events);

@@ -141,7 +141,7 @@ void sock_close_event(struct sock *sock, int events)
 
     (void)events;
     n = netsock_discard(&sock->ns, DRAIN_OCTETS - ending->drained);
-    if (n == -EAGAIN)
+    if (n == -EAGAIN || netsock_is_transient(n))
         return;
     if (n > 0)
         ending->drained += (uint32_t)n;
@@ -281,7 +281,7 @@ void sock_linger_input(struct sock *sock)
 {
     ssize_t n = netsock_discard(&sock->ns, DRAIN_OCTETS);
 
-    if (n == 0 || (n < 0 && n != -EAGAIN)) {
+    if (n == 0 || (n < 0 && n != -EAGAIN && !netsock_is_transient(n))) {
         sock->has_seen_end = n == 0;
         sock->wants_read = false;
         sock_update_watch(sock);

@@ -101,7 +101,7 @@ static void settle(struct sock *sock, enum direction d, uint64_t octets)
 }
 
 /* A larger size is charged before it is set, and a smaller one given back afterwards. */
-static int set_size(struct sock *sock, enum direction d, int32_t size)
+static int set_size(struct sock *sock, enum direction d, int32_t size, sock_apply_fn apply)
 {
     uint64_t before = sock->kernel[d], octets = doubled(sock, d, size);
     int r;
@@ -111,16 +111,16 @@ static int set_size(struct sock *sock, enum direction d, int32_t size)
             return -ENOBUFS;
         sock->kernel[d] = (uint32_t)octets;
     }
-    r = netsock_set_option(&sock->ns, options[d], size);
+    r = apply(sock, options[d], size);
     settle(sock, d, r < 0 ? before : octets);
     return r;
 }
 
-int sock_set_option(struct sock *sock, uint32_t option, int32_t value)
+int sock_set_option(struct sock *sock, uint32_t option, int32_t value, sock_apply_fn apply)
 {
     if (option == OPTION_SEND_BUFFER)
-        return set_size(sock, SENDING, value);
+        return set_size(sock, SENDING, value, apply);
     if (option == OPTION_RECEIVE_BUFFER)
-        return set_size(sock, RECEIVING, value);
-    return netsock_set_option(&sock->ns, option, value);
+        return set_size(sock, RECEIVING, value, apply);
+    return apply(sock, option, value);
 }

@@ -131,7 +131,7 @@ static void share_out(struct sock *sock, uint64_t octets)
             sock_drop_taken(op, (size_t)part);
         sock_took(op, part);
         octets -= part;
-        if (op->bytes < op->send.total)
+        if (op->bytes < op->send.total || sock->chain == op)
             return;
         complete(op, ERR_SUCCESS);
     }

@@ -372,6 +372,11 @@ bool connect_judge_again(struct op *op)
     return true;
 }
 
+int connect_set_option(struct op *op, uint32_t option, int32_t value)
+{
+    return happy_eyeballs_set_option(&op->send.connect->he, option, value);
+}
+
 static void refuse_unrecorded(struct op *op)
 {
     const struct policy_answer answer = {.is_allowed = false, .reason = "audit unavailable"};

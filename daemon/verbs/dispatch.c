@@ -174,7 +174,7 @@ int dispatch_frame(struct session *s, const struct frame *frame)
     if (s->together && (request.verb != VERB_SEND || request.socket != s->together->id))
         sock_together_end(s);
     if (request.verb == VERB_HELLO)
-        return hello(s, &request);
+        return hello(s, &call);
     if (!s->has_hello)
         return broken(s, "HELLO must come first");
     if (request.verb != VERB_RESTRICT)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * HELLO: the client asks for limits, the welcome tells what binds it.
- * Failures: no common version (the session ends), a second HELLO behind anything else (likewise), too
+ * Failures: a payload, or flags (nothing has changed), no common version (the session ends), a second HELLO behind anything else (likewise), too
  * little left for the least of everything (likewise), no memory for the tables (likewise).
  */
 #include <errno.h>
@@ -37,8 +37,17 @@ static void tell_welcome(struct session *s, uint64_t token)
     session_send_reply(s, &reply, NULL, 0);
 }
 
-int hello(struct session *s, const struct request *request)
+/* It is no op, so nothing but its own reply tells. */
+static void refuse(struct session *s, uint64_t token, uint32_t error)
 {
+    struct reply reply = {.kind = KIND_COMPLETION, .op = token, .error = error};
+
+    session_send_reply(s, &reply, NULL, 0);
+}
+
+int hello(struct session *s, const struct call *call)
+{
+    const struct request *request = call->request;
     struct ask ask = {
         .sockets = request->hello.sockets,
         .ops = request->hello.ops,
@@ -51,6 +60,10 @@ int hello(struct session *s, const struct request *request)
     if (!s->only_hello) {
         s->why = "HELLO after other requests";
         return -EPROTO;
+    }
+    if (request->flags != 0 || call->payload_len > 0) {
+        refuse(s, request->op, ERR_INVALID_ARGUMENT);
+        return 0;
     }
     if (request->hello.version < PROTOCOL_VERSION) {
         session_end(s, ERR_VERSION_NOT_SUPPORTED, "this daemon speaks version 1");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SET_OPTION, GET_OPTION.
- * Happy path: what is set is kept with the socket, applied to the kernel's socket when there is one,
- * and to each that a connect makes. Before that it is read from a socket that is made for the answer.
+ * Happy path: what is set is kept with the socket, applied to the kernel's socket when there is one, to
+ * each attempt of a connect in progress, and to each that a connect makes later. Before that it is read from a socket that is made for the answer.
  * Failures: unknown option, value out of range, read-only, an endpoint of a socket that has none, the
  * kernel's refusal, no descriptor, no memory.
  */
@@ -56,6 +56,13 @@ static struct netsock_options *options_of(struct sock *sock)
     return sock->options;
 }
 
+/* While it connects each attempt gets it: any of them may win. */
+static int apply(struct sock *sock, uint32_t option, int32_t value)
+{
+    return sock->connect ? connect_set_option(sock->connect, option, value)
+                         : netsock_set_option(&sock->ns, option, value);
+}
+
 int verb_set_option(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -71,8 +78,8 @@ int verb_set_option(struct op *op, const struct call *call)
     options = options_of(sock);
     if (!options)
         return ERR_NO_BUFFER_SPACE;
-    if (sock->ns.fd >= 0) {
-        err = sock_set_option(sock, r->option.option, (int32_t)r->option.value.number);
+    if (sock->ns.fd >= 0 || sock->connect) {
+        err = sock_set_option(sock, r->option.option, (int32_t)r->option.value.number, apply);
         if (err == -ENOBUFS)
             op->text = SOCK_BUFFERS_TEXT;
         if (err < 0)

@@ -6,8 +6,8 @@
  * reference it reads into the client's memory, and the reply says how much. A multishot stays the first
  * in the queue and tells of each slice that has octets, until it has filled the last one.
  * Failures: not connected (at once), end of stream (0 octets; every later one too), the peer's
- * reset (every later one too), no room in the output (waits until the client reads), nothing behind a
- * reference (FAULT; nothing is lost).
+ * reset (every later one too), no room in the output (waits until the client reads), no memory in the
+ * kernel (waits), nothing behind a reference (FAULT; nothing is lost).
  */
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +41,23 @@ static int failed(struct op *op, uint32_t error)
     return 1;
 }
 
+static int wait_room(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (!list_is_linked(&sock->node))
+        list_append(&op->session->room_waiters, &sock->node);
+    sock->wants_read = false;
+    return 0;
+}
+
+/* Nothing tells when the kernel has memory again. */
+static int wait_memory(struct op *op)
+{
+    worker_set_deadline(op->session->worker, &op->session->retry, RETRY_MS);
+    return wait_room(op);
+}
+
 static int ended(struct op *op, ssize_t n)
 {
     struct sock *sock = op->sock;
@@ -50,6 +67,8 @@ static int ended(struct op *op, ssize_t n)
         sock->had_more = false;
         return 0;
     }
+    if (netsock_is_transient(n))
+        return wait_memory(op);
     if (n < 0)
         return failed(op, asock_error_from_errno((int)n));
     if (sock->lost_error)
@@ -69,16 +88,6 @@ static int probe(struct op *op)
         return ended(op, n);
     complete(op, ERR_SUCCESS);
     return 1;
-}
-
-static int wait_room(struct op *op)
-{
-    struct sock *sock = op->sock;
-
-    if (!list_is_linked(&sock->node))
-        list_append(&op->session->room_waiters, &sock->node);
-    sock->wants_read = false;
-    return 0;
 }
 
 /* Octets of the head that will stand in front of `want` octets; a guess that is mostly right. */

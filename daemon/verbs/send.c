@@ -48,7 +48,7 @@ int send_step(struct op *op)
         sock->wants_write = true;
         return 0;
     }
-    if (op->bytes == op->send.total)
+    if (op->bytes == op->send.total && sock->chain != op)
         complete(op, ERR_SUCCESS);
     else if (!op->send.first)
         return 0; /* the client has more to say */
@@ -184,7 +184,7 @@ static int check_lengths(struct session *s, const struct call *call)
         s->why = "abandon without a chain";
         return -EPROTO;
     }
-    if (r->send.more && r->send.total_len <= call->payload_len) {
+    if (r->send.more && (r->send.total_len == 0 || r->send.total_len < call->payload_len)) {
         s->why = "a chain shorter than its first piece";
         return -EPROTO;
     }
@@ -264,7 +264,7 @@ static int check_piece(struct session *s, const struct op *op, const struct call
         return call->payload_len > 0 || r->send.more
                    ? chain_broken(s, "abandon is an empty last piece")
                    : 0;
-    if (call->payload_len > rest || (r->send.more && call->payload_len == rest))
+    if (call->payload_len > rest)
         return chain_broken(s, "a chain longer than its total");
     if (!r->send.more && call->payload_len < rest)
         return chain_broken(s, "a chain shorter than its total");

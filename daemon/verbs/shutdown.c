@@ -55,12 +55,15 @@ static const struct op_class receive_class = {.name = "shutdown receive", .step 
 static int wait_for_connect(struct op *op, uint32_t timeout_ms)
 {
     struct sock *sock = op->sock;
+    struct list *place = sock->sends.next;
 
     op->class = &receive_class;
     op->has_begun = true;
     sock->shutdown_count++;
     sock_hold_op(sock, op, timeout_ms);
-    list_prepend(&sock->sends, &op->node);
+    while (place != &sock->sends && container_of(place, struct op, node)->class == &receive_class)
+        place = place->next;
+    list_append(place, &op->node); /* behind those that came before it */
     return 0;
 }
 
@@ -70,7 +73,7 @@ static int check_shutdown(const struct sock *sock, uint32_t how)
         return ERR_INVALID_ARGUMENT;
     if (sock->state == SOCK_OPEN)
         return ERR_NOT_CONNECTED;
-    if (sock->state == SOCK_FAILED)
+    if (sock->state == SOCK_FAILED || (how & HOW_SEND && sock->send_side == SIDE_BROKEN))
         return ERR_OPERATION_ABORTED;
     return sock->shutdown_count >= LIMIT_SHUTDOWNS ? ERR_NO_BUFFER_SPACE : 0;
 }
@@ -93,8 +96,6 @@ int verb_shutdown(struct op *op, const struct call *call)
         complete(op, ERR_SUCCESS);
         return 0;
     }
-    if (sock->send_side == SIDE_BROKEN)
-        return ERR_OPERATION_ABORTED;
     op->class = &shutdown_class;
     op->has_begun = op->ends_sending = true;
     sock->send_side = SIDE_SHUT;

@@ -44,7 +44,7 @@ int verb_judge(struct op *op, const struct call *call);
 int verb_learned(struct op *op, const struct call *call);
 
 /* HELLO is no op: it is answered by a welcome. 0 or -EPROTO; the session may have ended. */
-int hello(struct session *s, const struct request *request);
+int hello(struct session *s, const struct call *call);
 
 /*
  * A SEND that continues a chain. 1: it was one; 0: it is a new op; -EPROTO.
@@ -61,6 +61,9 @@ int tell_failure(struct op *op, long error, const char *text);
  * any more ends, an attempt at an address that is denied is closed. True: one of both; its socket may be gone then.
  */
 bool connect_judge_again(struct op *op);
+
+/* The same: to each of its attempts. -errno. */
+int connect_set_option(struct op *op, uint32_t option, int32_t value);
 
 /* Sends what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
 int send_step(struct op *op);

@@ -269,6 +269,28 @@ class Close(EndingTest):
         self.assertEqual(wire.ops_freed[1], 62)
 
 
+class Shutdown(EndingTest):
+
+    def test_s23_behind_a_connect_in_order(self):
+        """Those of the receiving side too, which nothing else holds up."""
+        wire = self.wire()
+        listener = self.listener()
+        connect = request(pb.VERB_CONNECT, 2, 1, connect=pb.Connect(host="localhost",
+                                                                    service=str(listener.getsockname()[1])))
+        wire.send(wire.open(1, 1), connect, *(wire.shutdown(op, 1, pb.HOW_RECEIVE) for op in (3, 4, 5)))
+        wire.completion(5)
+        self.assertEqual([reply.op for reply, _ in wire.kept], [1, 2, 3, 4])
+
+    def test_s41_both_behind_a_failed_send_leaves_receiving(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(1, 1, b"begun", more=True, total_len=100), wire.make_send(1, 1, b"", abandon=True),
+                  wire.shutdown(2, 1, pb.HOW_BOTH), wire.receive(3, 1, 10))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_OPERATION_ABORTED)
+        peer.sendall(b"goes on")
+        self.assertEqual(wire.whole(3)[1], b"goes on")
+
+
 class Gone(EndingTest):
     """A client that dies: its sockets close by S42, and nothing of it stays behind."""
 

@@ -154,7 +154,23 @@ class Chains(FlowTest):
     def test_longer_than_its_total(self):
         make = Wire.make_send
         self.broken(make(1, 1, b"ab", more=True, total_len=4), make(1, 1, b"cde"))
-        self.broken(make(1, 1, b"ab", more=True, total_len=4), make(1, 1, b"cd", more=True))
+        self.broken(make(1, 1, b"ab", more=True, total_len=4), make(1, 1, b"cd", more=True), make(1, 1, b"e"))
+        self.broken(make(1, 1, b"abcd", more=True, total_len=4), make(1, 1, b"e", more=True))
+
+    def test_an_empty_last_piece(self):
+        """Success is told behind it, and not before."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        make = Wire.make_send
+        wire.send(make(1, 1, b"ab", more=True, total_len=4), make(1, 1, b"cd", more=True))
+        self.assertEqual(self.read_all(peer, 4), b"abcd")
+        wire.settle()
+        self.assertFalse(wire.kept)
+        wire.send(make(1, 1, b""))
+        self.assertEqual(wire.completion(1).bytes, 4)
+        wire.send(make(2, 1, b"efgh", more=True, total_len=4), make(2, 1, b""), make(3, 1, b"ijkl"))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.read_all(peer, 8), b"efghijkl")
 
     def test_shorter_than_its_total(self):
         make = Wire.make_send

@@ -68,6 +68,18 @@ class Hello(DaemonTest):
         self.assertEqual(wire.welcome.sockets, 18)
         wire.settle()
 
+    def test_hello_with_what_it_does_not_have(self):
+        """Refused as any other request, and nothing has changed."""
+        wire = self.wire(hello=False)
+        hello = pb.Hello(version=1)
+        wire.send(request(pb.VERB_HELLO, 1, payload=b"x", hello=hello),
+                  request(pb.VERB_HELLO, 2, flags=pb.REQUEST_FLAG_ERRORS_ONLY, hello=hello),
+                  request(pb.VERB_HELLO, 3, flags=1 << 20, hello=hello))
+        for op in (1, 2, 3):
+            self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT)
+        wire.hello()
+        wire.settle()
+
     def test_hello_behind_a_request_is_a_protocol_error(self):
         wire = self.wire()
         wire.settle()

@@ -294,10 +294,35 @@ class Options(DaemonTest):
         self.assertEqual(self.get(wire, 5, 1, pb.OPTION_KEEP_ALIVE_TIME)[0].value.number, 77)
         self.assertEqual(self.get(wire, 6, 1, pb.OPTION_NO_DELAY)[0].value.number, 1)
 
+    def test_s20_while_connecting_hold_for_what_wins(self):
+        """The attempt has begun when they are set; the kernel repeats its SYN after a second."""
+        wire = self.wire()
+        listener = self.listener(backlog=0)
+        for _ in range(2):
+            filler = self.hold(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()))
+        wire.settle()
+        values = {pb.OPTION_KEEP_ALIVE: 1, pb.OPTION_KEEP_ALIVE_TIME: 77, pb.OPTION_NO_DELAY: 0,
+                  pb.OPTION_TRAFFIC_CLASS: 0x20, pb.OPTION_HOP_LIMIT: 9, pb.OPTION_USER_TIMEOUT: 12345,
+                  pb.OPTION_SEND_BUFFER: 20000, pb.OPTION_LINGER: 5}
+        for option, number in values.items():
+            arm = pb.SetOption(option=option, value=pb.OptionValue(number=number))
+            wire.send(request(pb.VERB_SET_OPTION, 100 + option, 1, set_option=arm))
+            self.assertEqual(wire.completion(100 + option).error, pb.ERROR_SUCCESS)
+        self.assertFalse([reply for reply, _ in wire.kept if reply.op == 2])
+        self.accept(listener)  # there is room in its queue again
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+        for option, number in values.items():
+            got = self.get(wire, 200 + option, 1, option)[0].value.number
+            self.assertEqual(got, 2 * number if option == pb.OPTION_SEND_BUFFER else number, option)
+
     def test_s47_wrong_ones(self):
         wire = self.wire()
         self.pair(wire)
-        wrong = [(pb.SetOption(option=99, value=pb.OptionValue(number=1)), pb.ERROR_PROTOCOL_OPTION),
+        wrong = [(pb.SetOption(option=pb.OPTION_TCP_INFO, value=pb.OptionValue(number=1)), pb.ERROR_PROTOCOL_OPTION),
+                 (pb.SetOption(option=99, value=pb.OptionValue(number=1)), pb.ERROR_PROTOCOL_OPTION),
                  (pb.SetOption(option=pb.OPTION_NO_DELAY), pb.ERROR_INVALID_ARGUMENT),
                  (pb.SetOption(option=pb.OPTION_NO_DELAY, value=pb.OptionValue(number=2)),
                   pb.ERROR_INVALID_ARGUMENT),

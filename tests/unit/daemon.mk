@@ -24,6 +24,7 @@ unit_tests += \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_hold.unit \
+	tests/unit/test_sock.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_time.unit \
 	tests/unit/test_subids.unit \
@@ -68,6 +69,9 @@ tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
+
+tests_unit_test_sock_unit_SOURCES = tests/unit/test_sock.c $(daemon_session_sources)
+tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
 
 # Daemon and library in one program, whose calls can be made to fail one by one.
 tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h

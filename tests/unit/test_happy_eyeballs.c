@@ -262,6 +262,26 @@ START_TEST(test_s19_families_take_turns)
 }
 END_TEST
 
+/* A names its addresses later, and then there is no place left. */
+START_TEST(test_s19_no_family_keeps_the_other_out)
+{
+    union resolver_address six[CONNECT_ADDRESSES];
+
+    for (unsigned int i = 0; i < CONNECT_ADDRESSES; i++)
+        six[i] = some_v6();
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_expect(&he, AF_INET6);
+    happy_eyeballs_add(&he, six, CONNECT_ADDRESSES);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET6, ERR_SUCCESS);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
+    for (unsigned int i = 0; i < CONNECT_ADDRESSES; i++)
+        turn();
+    ck_assert_int_ge(won_fd, 0);
+    ck_assert_uint_eq(he.count, CONNECT_ADDRESSES);
+}
+END_TEST
+
 START_TEST(test_s24_all_denied_is_access_denied)
 {
     union resolver_address addresses[] = {good, refused};

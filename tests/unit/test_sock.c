@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* States of a socket that only a kernel without memory, or a turn's end in a certain place, brings about. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/unit/daemon_session.h"
+#include "tests/lib/suite.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+
+static struct core *core;
+static int peer;
+static int receive_errno; /* of recv() from the network; 0: as it is */
+
+ssize_t __real_recv(int fd, void *data, size_t len, int flags);
+ssize_t __wrap_recv(int fd, void *data, size_t len, int flags);
+
+ssize_t __wrap_recv(int fd, void *data, size_t len, int flags)
+{
+    int family = AF_UNSPEC;
+    socklen_t size = sizeof(family);
+
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size);
+    if (receive_errno == 0 || family != AF_INET)
+        return __real_recv(fd, data, len, flags);
+    errno = receive_errno;
+    return -1;
+}
+
+static void setup(void)
+{
+    core = core_new();
+    peer = core_connected(core, 1);
+}
+
+static void teardown(void)
+{
+    receive_errno = 0;
+    close(peer);
+    core_free(core);
+}
+
+TEST_FIXTURE(setup, teardown);
+
+START_LOOP_TEST(test_s32_a_kernel_without_memory_ends_no_receive, 0, 2)
+{
+    static const int errors[] = {ENOMEM, ENOBUFS};
+    uint64_t token = core_receive(core, 1, 10, 0, 0);
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+
+    receive_errno = errors[_i];
+    ck_assert_int_eq(write(peer, "x", 1), 1);
+    core_settle(core);
+    core_pass(core, 10 * RETRY_MS);
+    ck_assert(!core_reply(core, &reply, &payload, &len));
+    receive_errno = 0;
+    core_pass(core, RETRY_MS);
+    reply = core_completion(core, token);
+    ck_assert_uint_eq(reply.error, ERR_SUCCESS);
+    ck_assert_uint_eq(reply.bytes, 1);
+}
+END_TEST
+
+static long append(uint8_t *at, struct request *request)
+{
+    request->op = ++core->next_token;
+    request->socket = 1;
+    return asock_codec_encode_request(request, 0, at, CODEC_REQUEST_MAX);
+}
+
+/* Its turn is over between the two: it waits for the next one, behind the FIN. */
+START_TEST(test_s39_a_cancelled_shutdown_behind_the_fin_opens_nothing)
+{
+    struct request first = {.verb = VERB_SHUTDOWN, .socket = 1, .shutdown.how = HOW_SEND};
+    struct request second = first, cancel = {.verb = VERB_CANCEL};
+    uint8_t both[2 * CODEC_REQUEST_MAX];
+    long n, m;
+
+    core_request(core, &first, NULL, 0);
+    session_sock(core->session, 1)->wants_write = true; /* as after a turn's last step */
+    n = append(both, &second);
+    cancel.cancel.target = second.op;
+    m = append(both + n, &cancel);
+    ck_assert_int_eq(write(core->client, both, (size_t)(n + m)), n + m);
+    ck_assert_uint_eq(core_completion(core, second.op).error, ERR_OPERATION_ABORTED);
+    ck_assert_uint_eq(core_completion(core, core_send(core, 1, "x", 1, 0)).error, ERR_SHUTDOWN);
+}
+END_TEST
