@@ -170,13 +170,12 @@ static int put_connect(struct encoder *e)
 static int get_connect(struct decoder *d)
 {
     const Asock__V1__Connect *m = d->head->connect;
-    int r;
 
     asock_codec_get_endpoint(m->endpoint, &d->ret->connect.endpoint);
-    r = get_string(d, m->host, CODEC_HOST_MAX, &d->ret->connect.host);
-    if (r < 0)
-        return r;
-    return get_string(d, m->service, CODEC_SERVICE_MAX, &d->ret->connect.service);
+    if (get_string(d, m->host, CODEC_HOST_MAX, &d->ret->connect.host) < 0 ||
+        get_string(d, m->service, CODEC_SERVICE_MAX, &d->ret->connect.service) < 0)
+        d->ret->connect.malformed = d->why;
+    return 0;
 }
 
 static int put_send(struct encoder *e)

@@ -119,6 +119,8 @@ struct request {
         struct {
             struct endpoint endpoint;
             const char *host, *service;
+            /* Set by decoding alone: why one of them is no string that it may be. An argument, no protocol error. */
+            const char *malformed;
         } connect;
         struct {
             uint64_t total_len;

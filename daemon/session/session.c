@@ -6,6 +6,7 @@
  * client is told, then the same), no memory for an op (a little later again).
  */
 #include "daemon/session/session.h"
+#include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
 
 #include <assert.h>
@@ -382,6 +383,8 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     snprintf(s->listener, sizeof(s->listener), "%s", config->listener);
     s->only_hello = true;
     s->unread_fd = -1;
+    ev_io_init(&s->farewell_io, session_on_farewell, -1, 0);
+    s->farewell_io.data = s;
     s->peer = *peer;
     init_lists(s);
     r = acquire(s, config, fd, ret_why);
@@ -500,7 +503,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
     drop_ops(s, &s->streams);
     transport_flush_now(&s->transport);
     end_work(s);
-    session_leave_transport(s);
+    session_leave_transport(s, error != ERR_SUCCESS);
     /* What it still has is its lingering sockets: it is nobody's client any more. */
     peer_forget_process(&s->peer);
     session_quota_end(s);

@@ -95,7 +95,9 @@ struct session {
     struct session_buffer *buffers; /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count;
     uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
-    int unread_fd;               /* the session has ended, and they are not fetched; -1: none */
+    int unread_fd;               /* the session has ended, its client has not read all; -1: none */
+    struct ev_io farewell_io;    /* what that still writes is discarded */
+    uint32_t farewell_bytes;     /* so much of it */
     uint64_t shared;             /* octets of all buffers */
 
     bool has_hello;   /* requests are allowed */

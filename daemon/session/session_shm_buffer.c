@@ -146,32 +146,6 @@ void session_release_buffers(struct session *s)
     }
 }
 
-/* As long as it lasts the session counts as a client: who ends sessions by the thousand gets no more. */
-void session_on_unread(struct deadline *deadline)
-{
-    struct session *s = container_of(deadline, struct session, unread);
-
-    if (!s->worker->is_stopping && !transport_is_read(s->unread_fd)) {
-        worker_set_deadline(s->worker, deadline, UNREAD_MS);
-        return;
-    }
-    close(s->unread_fd);
-    s->unread_fd = -1;
-    session_part_left(s);
-}
-
-void session_leave_transport(struct session *s)
-{
-    int fd = s->transport.fd;
-
-    if (s->descriptors_unread == 0 || s->worker->is_stopping || transport_is_read(fd)) {
-        transport_deinit(&s->transport);
-        return;
-    }
-    s->unread_fd = transport_detach(&s->transport);
-    worker_set_deadline(s->worker, &s->unread, UNREAD_MS);
-}
-
 static int take_slice(struct session *s, const struct segment *segment, struct slices *to)
 {
     struct session_buffer *buffer = session_buffer(s, segment->buffer);

@@ -22,8 +22,6 @@ struct session_buffer {
 int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s);
-void session_leave_transport(struct session *s); /* closes, when no descriptor is on its way */
-void session_on_unread(struct deadline *deadline);
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 

@@ -441,6 +441,10 @@ int verb_connect(struct op *op, const struct call *call)
 
     if (err != 0)
         return err;
+    if (r->connect.malformed) {
+        op->text = r->connect.malformed;
+        return ERR_INVALID_ARGUMENT;
+    }
     if (!may_connect_now(op->session)) {
         op->text = "too many connects within a second";
         return ERR_NO_BUFFER_SPACE;

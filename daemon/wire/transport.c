@@ -239,7 +239,7 @@ int transport_detach(struct transport *t)
     assert(list_is_empty(&t->parcels));
     t->out_small = t->out = mem_free(t->out_small);
     t->fd = -1;
-    shutdown(fd, SHUT_RDWR);
+    shutdown(fd, SHUT_WR);
     return fd;
 }
 

@@ -65,7 +65,7 @@ struct transport {
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
                    const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
-/* The same, but the descriptor, with nothing to be read or written any more, is the caller's. */
+/* The same, but the descriptor, with nothing to be written any more, is the caller's. */
 int transport_detach(struct transport *t);
 
 void transport_resume(struct transport *t);

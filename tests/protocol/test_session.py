@@ -246,10 +246,42 @@ class BadFrames(DaemonTest):
             wire.close()
         self.check_growth("VmRSS", before, 1 << 20)
 
-    def test_string_with_nul(self):
-        name = b"good.example\0.evil.example"
-        arm = b"\x12" + varint(len(name)) + name
-        self.refused(raw(b"\x08\x03\x10\x01\x18\x01\x4a" + varint(len(arm)) + arm))
+    def test_last_word_to_a_client_that_writes(self):
+        """It reads why its session has ended, instead of losing that to EPIPE."""
+        errors = self.daemon.stats()["protocol_errors"]
+        wire = self.wire()
+        wire.send(bytes(8))
+        while self.daemon.stats()["protocol_errors"] == errors:
+            pass
+        for _ in range(64):
+            wire.send(bytes(1 << 16))
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+
+    def test_strings_that_are_none(self):
+        """Of a CONNECT: an argument that is wrong, and the session lives on."""
+        wire = self.wire()
+        peer = self.pair(wire, 1)
+        wire.send(wire.open(1, 2))
+        wrong = [(2, b"good.example\0.evil.example"), (2, b"\xff"), (2, b"a" * 254), (2, b"a\x7f"), (2, b"\xc2\x80"),
+                 (3, b"a\nb"), (3, b"a" * 33), (3, b"\xc0\x80")]
+        for op, (field, text) in enumerate(wrong, 2):
+            arm = bytes([field << 3 | 2]) + varint(len(text)) + text
+            wire.send(raw(b"\x08\x03\x10" + varint(op) + b"\x18\x02\x4a" + varint(len(arm)) + arm))
+            reply, why = wire.whole(op)
+            self.assertEqual(reply.error, pb.ERROR_INVALID_ARGUMENT, text)
+            self.assertTrue(why.decode(), text)
+        wire.send(wire.make_send(50, 1, b"alive"))
+        self.assertEqual(self.read_all(peer, 5), b"alive")
+
+    def test_rules_that_are_no_text(self):
+        wire = self.wire()
+        for op, rules in enumerate((b"[Rules]\nAllow=tcp \xff 80\n", b"[Rules]\nAllow=tcp a\0b 80\n",
+                                    b"[Rules]\nAllow=tcp " + b"a" * 300 + b" 80\n", b"\x01\x7f\xc2\x80"), 1):
+            wire.send(request(pb.VERB_RESTRICT, op, payload=rules, restriction=pb.Restrict()))
+            reply, why = wire.whole(op)
+            self.assertEqual(reply.error, pb.ERROR_INVALID_ARGUMENT, rules)
+            self.assertTrue(why.decode().startswith("line "), why)
+        wire.settle()
 
     def test_live_token(self):
         wire = self.wire()

@@ -198,6 +198,12 @@ START_TEST(test_flood_costs_no_heap)
 }
 END_TEST
 
+/* An argument that is wrong: the op ends with it, not the session. */
+static bool is_refused(int r, const struct request *request)
+{
+    return r == 0 && request->connect.malformed && !request->connect.service;
+}
+
 START_TEST(test_flood_of_strings)
 {
     struct wire w, inner = {.len = 0};
@@ -209,7 +215,7 @@ START_TEST(test_flood_of_strings)
     for (i = 0; i < 13; i++)
         wire_bytes(&inner, 2, text, sizeof(text));
     wire_request(&w, VERB_CONNECT, ARM_CONNECT, &inner);
-    ck_assert_int_eq(decode_wire(&w, &request), -EPROTO);
+    ck_assert(is_refused(decode_wire(&w, &request), &request));
     inner.len = 0;
     for (i = 0; i < 1000; i++)
         wire_bytes(&inner, 2, NULL, 0);
@@ -257,9 +263,9 @@ START_TEST(test_string_with_nul)
 {
     struct request request;
 
-    ck_assert_int_eq(decode_host("evil.example\0.good.example", 26, &request), -EPROTO);
-    ck_assert_int_eq(decode_host("\0", 1, &request), -EPROTO);
-    ck_assert_int_eq(decode_host("end\0", 4, &request), -EPROTO);
+    ck_assert(is_refused(decode_host("evil.example\0.good.example", 26, &request), &request));
+    ck_assert(is_refused(decode_host("\0", 1, &request), &request));
+    ck_assert(is_refused(decode_host("end\0", 4, &request), &request));
 }
 END_TEST
 
@@ -272,15 +278,15 @@ START_TEST(test_string_lengths)
     memset(text, 'a', sizeof(text));
     ck_assert_int_eq(decode_host(text, CODEC_HOST_MAX, &request), 0);
     ck_assert_uint_eq(strlen(request.connect.host), CODEC_HOST_MAX);
-    ck_assert_int_eq(decode_host(text, CODEC_HOST_MAX + 1, &request), -EPROTO);
-    ck_assert_int_eq(decode_host(text, sizeof(text), &request), -EPROTO);
+    ck_assert(is_refused(decode_host(text, CODEC_HOST_MAX + 1, &request), &request));
+    ck_assert(is_refused(decode_host(text, sizeof(text), &request), &request));
     ck_assert_int_eq(decode_host("", 0, &request), 0);
     ck_assert_ptr_null(request.connect.host);
     ck_assert_ptr_null(request.connect.service);
     inner.len = 0;
     wire_bytes(&inner, 3, text, CODEC_SERVICE_MAX + 1);
     wire_request(&w, VERB_CONNECT, ARM_CONNECT, &inner);
-    ck_assert_int_eq(decode_wire(&w, &request), -EPROTO);
+    ck_assert(is_refused(decode_wire(&w, &request), &request));
     inner.len = 0;
     wire_bytes(&inner, 2, text, CODEC_NAME_MAX + 1);
     wire_request(&w, VERB_HELLO, ARM_HELLO, &inner);
@@ -334,8 +340,9 @@ START_TEST(test_string_characters)
     for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
         ck_assert_msg(decode_host(good[i], strlen(good[i]), &request) == 0, "good %zu", i);
     for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        ck_assert_msg(decode_host(bad[i], strlen(bad[i]), &request) == -EPROTO, "bad %zu", i);
-    ck_assert_int_eq(decode_host("good\xffgood", 9, &request), -EPROTO);
+        ck_assert_msg(is_refused(decode_host(bad[i], strlen(bad[i]), &request), &request),
+                      "bad %zu", i);
+    ck_assert(is_refused(decode_host("good\xffgood", 9, &request), &request));
 }
 END_TEST
 
