@@ -166,7 +166,6 @@ void tcp_set_option(struct tcp *tcp, int level, int name, int value);
 uint64_t tcp_due(const struct tcp *tcp);
 void tcp_step(struct tcp *tcp);
 void tcp_reset_by_peer(struct tcp *tcp);
-uint8_t tcp_peer_byte(const struct tcp *tcp, uint64_t offset);
 
 /* The program's: sets the manner of the peer. */
 void peers_assign(struct tcp *tcp);

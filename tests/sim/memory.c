@@ -15,7 +15,7 @@ struct model_buffer *buffer_of(struct client *client, uint32_t number)
 
 void step_buffer(const struct step *step)
 {
-    struct client *client = client_at(step->a % BUFFERS % CONTEXTS);
+    struct client *client = client_of(step->c);
     struct model_buffer *old = model.buffers[step->a % BUFFERS], *buffer;
     asock_buffer *raw;
 

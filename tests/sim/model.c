@@ -33,11 +33,6 @@ void model_reset(void)
     memset(&model, 0, sizeof(model));
 }
 
-uint8_t model_byte(unsigned int submission, uint64_t offset)
-{
-    return (uint8_t)(sim_mix(submission * UINT64_C(77), offset >> 3) >> (offset & 7) * 8);
-}
-
 bool model_is_pending(const struct model_op *op)
 {
     return op->submission && !op->submission->is_done;
@@ -109,7 +104,10 @@ static void settle_buffer(struct submission *s)
 
     if (s->buffer)
         s->buffer->uses--;
-    if (is_received && s->shared) {
+    /* Memory that the program has let go of went with this op. */
+    if (is_received && s->shared && !s->buffer->buffer)
+        s->is_unseen = true;
+    if (is_received && s->shared && s->buffer->buffer) {
         s->data = sim_alloc(s->len);
         memcpy(s->data, s->shared, s->len);
     }
@@ -183,6 +181,7 @@ void model_callback(asock_op *raw, void *userdata)
     if (op->queued_count > 0)
         run_queued(op);
     op->in_callback--;
+    model.blocked_until = sim_now_ms();
     sim.actor = before;
 }
 
@@ -199,7 +198,7 @@ void model_lost(struct client *client)
 {
     for (struct submission *s = model.submissions; s; s = s->next)
         if (s->op->client == client && s->generation == client->generation && !s->is_done) {
-            s->is_done = s->is_counted = true;
+            s->is_done = s->is_counted = s->is_unknown = true;
             s->error = ASOCK_CONNECTION_ABORTED;
             if (s->buffer)
                 s->buffer->uses--;

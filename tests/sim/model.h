@@ -77,6 +77,8 @@ struct submission {
     size_t offset;      /* in it */
     struct bytes shots; /* what a multishot has told of */
     bool is_multishot, is_done, is_cancelled, is_refused, is_after_close, is_counted;
+    bool is_unseen;     /* what was received cannot be looked at */
+    bool is_unknown;    /* it was lost: nobody says how it ended */
     bool was_connected; /* at submission a connect had succeeded */
     int error;
     uint64_t bytes;
@@ -115,6 +117,7 @@ struct model {
         struct step peer;
     } intents[INTENTS];
     unsigned int intent_count, stream_count, submission_count, depth;
+    uint64_t blocked_until; /* ms: the program did something else than run its event loop */
     bool is_daemon_frozen;
 };
 
@@ -134,7 +137,6 @@ void model_callback(asock_op *op, void *userdata);
 /* Ops without a callback that have ended meanwhile. */
 void model_look(void);
 bool model_is_pending(const struct model_op *op);
-uint8_t model_byte(unsigned int submission, uint64_t offset);
 /* Everything that it has is lost: with the daemon, its session, or its context. */
 void model_lost(struct client *client);
 

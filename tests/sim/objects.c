@@ -21,6 +21,12 @@ bool is_in_callback(const struct client *client)
     return false;
 }
 
+/* Mostly the first one's, so that objects meet. */
+struct client *client_of(uint32_t number)
+{
+    return client_at(number % 4 == 0 ? number / 4 : 0);
+}
+
 struct stream *stream_at(uint32_t number)
 {
     return model.sockets[number % SOCKETS];
@@ -71,6 +77,10 @@ void step_context(const struct step *step)
     client->is_lost = false;
     if (step->b)
         SIM_MUST(asock_context_set_limit(client->context, ASOCK_LIMIT_SOCKETS, step->b) == 0);
+    if (step->c & 2)
+        SIM_MUST(asock_context_set_limit(client->context, ASOCK_LIMIT_OPS, 64) == 0);
+    if (step->c & 4)
+        SIM_MUST(asock_context_set_limit(client->context, ASOCK_LIMIT_QUEUED, 1 << 20) == 0);
     if (step->c & 1)
         asock_context_set_always_pending(client->context, true);
 }
@@ -132,7 +142,7 @@ void step_reconnect(const struct step *step)
 void step_socket(const struct step *step)
 {
     static const int families[] = {AF_UNSPEC, AF_UNSPEC, AF_INET, AF_INET6};
-    struct client *client = client_at(step->a % SOCKETS % CONTEXTS);
+    struct client *client = client_of(step->c);
     struct stream *stream;
     asock_socket *socket;
 
@@ -149,6 +159,16 @@ void step_socket(const struct step *step)
     model.streams = stream;
     model.sockets[step->a % SOCKETS] = stream;
     sim_trace("  stream %u", stream->number);
+}
+
+/* In one go: more than the least that a session has before its welcome. */
+void step_sockets(const struct step *step)
+{
+    for (uint32_t i = 0; i < 1 + step->b % SOCKETS; i++) {
+        struct step one = {.a = step->a + i, .b = step->d >> i % 16, .c = step->c};
+
+        step_socket(&one);
+    }
 }
 
 void step_socket_unref(const struct step *step)

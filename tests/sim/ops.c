@@ -77,15 +77,14 @@ static void set_payload(struct submission *s, uint32_t manner)
 {
     uint8_t *at = take_memory(s, manner);
 
-    for (size_t i = 0; i < s->len; i++)
-        at[i] = model_byte(s->number, i);
+    sim_pattern(s->number, 0, at, s->len);
     set_memory(s, at, manner);
 }
 
 static size_t length_of(uint32_t number)
 {
     static const size_t lengths[] = {0, 1, 7, 100, 1000, 5000, 20000, 70000};
-    size_t least = lengths[number % 8];
+    size_t least = number % 64 == 63 ? 300000 : lengths[number % 8];
 
     return least < 2 ? least : least + (number >> 3) % least;
 }

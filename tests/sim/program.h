@@ -19,6 +19,7 @@
     X(CONTEXT_UNREF) /* slot */                                                                    \
     X(RECONNECT)     /* slot */                                                                    \
     X(SOCKET)        /* slot */                                                                    \
+    X(SOCKETS)       /* first slot, how many */                                                    \
     X(SOCKET_UNREF)  /* slot */                                                                    \
     X(OP_UNREF)      /* op */                                                                      \
     X(CONNECT)       /* socket, op, how, data */                                                   \
@@ -34,6 +35,7 @@
     X(PROCESS)       /* context */                                                                 \
     X(FLUSH)         /* context */                                                                 \
     X(PASS)          /* ms */                                                                      \
+    X(WORLD)         /* steps, in which no program runs */                                         \
     X(SETTLE)        /* ms */                                                                      \
     X(BUFFER)        /* slot, pages */                                                             \
     X(BUFFER_UNREF)  /* slot */                                                                    \
@@ -61,6 +63,7 @@
     X(RESTRICT)     /* context, what */
 
 enum step_kind {
+    STEP_NONE, /* the end of a list */
 #define X(name) STEP_##name,
     STEP_KINDS(X)
 #undef X
@@ -78,6 +81,7 @@ struct program {
     uint64_t seed;
     uint32_t faults;
     uint32_t sockets, ops; /* the daemon's limits; 0: default */
+    uint32_t pace;         /* so much happens at most between two steps */
     uint32_t count;
     struct step steps[STEPS_MAX];
 };

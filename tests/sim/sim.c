@@ -21,6 +21,30 @@ uint64_t sim_mix(uint64_t a, uint64_t b)
     return x ^ x >> 31;
 }
 
+void sim_pattern(uint64_t number, uint64_t offset, uint8_t *ret, size_t len)
+{
+    uint64_t word = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (i == 0 || (offset + i) % 8 == 0)
+            word = sim_mix(number, (offset + i) / 8);
+        ret[i] = (uint8_t)(word >> (offset + i) % 8 * 8);
+    }
+}
+
+size_t sim_compare(uint64_t number, uint64_t offset, const uint8_t *data, size_t len)
+{
+    uint64_t word = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (i == 0 || (offset + i) % 8 == 0)
+            word = sim_mix(number, (offset + i) / 8);
+        if (data[i] != (uint8_t)(word >> (offset + i) % 8 * 8))
+            return i;
+    }
+    return len;
+}
+
 uint32_t sim_random(uint32_t n)
 {
     sim.rng += UINT64_C(0x9e3779b97f4a7c15);

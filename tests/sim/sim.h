@@ -46,6 +46,10 @@ bool sim_chance(uint32_t one_in);
 /* Chance of a fault whose kind is switched on. */
 bool sim_fault(enum fault fault, uint32_t one_in);
 uint64_t sim_mix(uint64_t a, uint64_t b);
+/* Bytes of a stream that only its number and the place decide. */
+void sim_pattern(uint64_t number, uint64_t offset, uint8_t *ret, size_t len);
+/* The first place where data is not that; len: it is. */
+size_t sim_compare(uint64_t number, uint64_t offset, const uint8_t *data, size_t len);
 const char *sim_fault_name(enum fault fault);
 
 uint64_t sim_now_ms(void);

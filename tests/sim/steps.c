@@ -29,6 +29,14 @@ static void step_flush(const struct step *step)
 static void step_pass(const struct step *step)
 {
     sim.now_ns += (uint64_t)(step->a % 400) * 1000000;
+    model.blocked_until = sim_now_ms();
+}
+
+static void step_world_only(const struct step *step)
+{
+    for (uint32_t i = 0; i < step->a % 50; i++)
+        world_step(sim.now_ns + 5000000);
+    model.blocked_until = sim_now_ms();
 }
 
 static void step_settle_some(const struct step *step)
@@ -40,14 +48,20 @@ static void step_settle_some(const struct step *step)
 
 static struct tcp *connection_at(uint32_t number)
 {
-    return kernel.tcp_count ? kernel.tcps[number % kernel.tcp_count] : NULL;
+    struct tcp *open[KERNEL_CONNECTIONS];
+    uint32_t count = 0;
+
+    for (unsigned int i = 0; i < kernel.tcp_count; i++)
+        if (kernel.tcps[i]->state == TCP_OPEN)
+            open[count++] = kernel.tcps[i];
+    return count ? open[number % count] : NULL;
 }
 
 static void step_peer(const struct step *step)
 {
     struct tcp *tcp = connection_at(step->a);
 
-    if (!tcp || tcp->state != TCP_OPEN)
+    if (!tcp)
         return;
     switch (step->kind) {
     case STEP_PEER_WRITE:
@@ -97,6 +111,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_CONTEXT_UNREF] = step_context_unref,
     [STEP_RECONNECT] = step_reconnect,
     [STEP_SOCKET] = step_socket,
+    [STEP_SOCKETS] = step_sockets,
     [STEP_SOCKET_UNREF] = step_socket_unref,
     [STEP_OP_UNREF] = step_op_unref,
     [STEP_CONNECT] = step_connect,
@@ -112,6 +127,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_PROCESS] = step_process,
     [STEP_FLUSH] = step_flush,
     [STEP_PASS] = step_pass,
+    [STEP_WORLD] = step_world_only,
     [STEP_SETTLE] = step_settle_some,
     [STEP_BUFFER] = step_buffer,
     [STEP_BUFFER_UNREF] = step_buffer_unref,
@@ -211,7 +227,8 @@ static bool go_on(uint64_t until)
     due = clients_due();
     if (!world_step(due < until ? due : until))
         return false;
-    oracle_check_deadlines();
+    if (!is_busy())
+        oracle_check_deadlines();
     return true;
 }
 

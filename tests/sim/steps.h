@@ -17,6 +17,7 @@
     })
 
 struct client *client_at(uint32_t number);                              /* NULL: there is none */
+struct client *client_of(uint32_t number);                              /* likewise */
 struct stream *stream_at(uint32_t number);                              /* NULL: no open socket */
 struct model_op *op_for(struct client *client, uint32_t number);        /* made if need be */
 struct model_buffer *buffer_of(struct client *client, uint32_t number); /* NULL: none */
@@ -26,6 +27,7 @@ void step_context(const struct step *step);
 void step_context_unref(const struct step *step);
 void step_reconnect(const struct step *step);
 void step_socket(const struct step *step);
+void step_sockets(const struct step *step);
 void step_socket_unref(const struct step *step);
 void step_op_unref(const struct step *step);
 void step_connect(const struct step *step);

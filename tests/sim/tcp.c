@@ -253,11 +253,6 @@ void tcp_set_option(struct tcp *tcp, int level, int name, int value)
 
 /* ---- the way, and the peer ---- */
 
-uint8_t tcp_peer_byte(const struct tcp *tcp, uint64_t offset)
-{
-    return (uint8_t)(sim_mix(tcp->manner.salt, offset >> 3) >> (offset & 7) * 8);
-}
-
 static bool has_segment(const struct tcp *tcp)
 {
     if (bytes_len(&tcp->tx) > 0 && (bytes_len(&tcp->peer_rx) < tcp->peer_cap || tcp->peer_closed))
@@ -370,8 +365,7 @@ static void peer_writes(struct tcp *tcp)
 
     if (n > tcp->manner.to_write)
         n = tcp->manner.to_write;
-    for (uint32_t i = 0; i < n; i++)
-        data[i] = tcp_peer_byte(tcp, tcp->peer_written + i);
+    sim_pattern(tcp->manner.salt, tcp->peer_written, data, n);
     bytes_append(&tcp->peer_tx, data, n);
     tcp->peer_written += n;
     tcp->manner.to_write -= n;

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Programs made by chance. Each leaves out some kinds of steps and has more of others, and some kinds of faults
+ * (swarm testing): what is always there hides what it ends. Small worlds find more: few sockets and ops, so
+ * that steps meet. Scenes are steps that belong together, on one socket; chance leaves some of them out.
+ */
+#include <string.h>
+
+#include "tests/sim/model.h"
+#include "tests/sim/program.h"
+#include "tests/sim/sim.h"
+
+/* How often each kind comes. */
+static const uint16_t weights[STEP_KIND_COUNT] = {
+    [STEP_CONTEXT] = 5,      [STEP_CONTEXT_UNREF] = 1, [STEP_RECONNECT] = 3,
+    [STEP_SOCKET] = 30,      [STEP_SOCKETS] = 2,       [STEP_SOCKET_UNREF] = 10,
+    [STEP_OP_UNREF] = 8,     [STEP_CONNECT] = 50,      [STEP_SEND] = 60,
+    [STEP_RECEIVE] = 50,     [STEP_SHUTDOWN] = 12,     [STEP_CLOSE] = 15,
+    [STEP_SET_OPTION] = 12,  [STEP_GET_OPTION] = 4,    [STEP_SYNC] = 6,
+    [STEP_CANCEL] = 10,      [STEP_WAIT] = 12,         [STEP_PROCESS] = 20,
+    [STEP_FLUSH] = 10,       [STEP_PASS] = 6,          [STEP_WORLD] = 15,
+    [STEP_SETTLE] = 6,       [STEP_BUFFER] = 8,        [STEP_BUFFER_UNREF] = 3,
+    [STEP_POOL] = 8,         [STEP_POOL_UNREF] = 3,    [STEP_MULTISHOT] = 10,
+    [STEP_TAKE] = 12,        [STEP_GIVE] = 12,         [STEP_PEER_WRITE] = 15,
+    [STEP_PEER_READ] = 8,    [STEP_PEER_FIN] = 4,      [STEP_PEER_RESET] = 3,
+    [STEP_KILL_SESSION] = 3, [STEP_KILL_SOCKET] = 2,   [STEP_TERMINATE] = 2,
+    [STEP_KILL] = 2,
+};
+
+/* What ends much at once is in few programs. */
+static bool is_rare(enum step_kind kind)
+{
+    return kind == STEP_KILL_SESSION || kind == STEP_KILL_SOCKET || kind == STEP_TERMINATE ||
+           kind == STEP_KILL || kind == STEP_CONTEXT_UNREF || kind == STEP_SOCKETS;
+}
+
+struct world {
+    uint16_t weight[STEP_KIND_COUNT];
+    uint32_t total, sockets, ops, scenes; /* scenes: one in so many steps begins one */
+};
+
+/* What a step of a scene is about: two ops of its own; INSIDE: run in the callback of the first. */
+enum about { ANY, FIRST, SECOND, INSIDE };
+struct scene_step {
+    enum step_kind kind;
+    enum about about;
+};
+
+#define SCENE_MOST 18
+static const struct scene_step scenes[][SCENE_MOST] = {
+    /* slices that are taken, given back and waited for in a callback */
+    {{STEP_BUFFER, ANY},
+     {STEP_POOL, ANY},
+     {STEP_CONNECT, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_MULTISHOT, FIRST},
+     {STEP_RECEIVE, SECOND},
+     {STEP_TAKE, INSIDE},
+     {STEP_GIVE, INSIDE},
+     {STEP_PEER_WRITE, INSIDE},
+     {STEP_WAIT, INSIDE},
+     {STEP_PEER_WRITE, INSIDE},
+     {STEP_WAIT, INSIDE},
+     {STEP_PEER_WRITE, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_TAKE, INSIDE},
+     {STEP_GIVE, INSIDE},
+     {STEP_WAIT, INSIDE},
+     {STEP_PEER_WRITE, ANY}},
+    /* what was received is still unread when the session ends */
+    {{STEP_BUFFER, ANY},
+     {STEP_CONNECT, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_RECEIVE, FIRST},
+     {STEP_FLUSH, ANY},
+     {STEP_PEER_WRITE, ANY},
+     {STEP_WORLD, ANY},
+     {STEP_KILL_SESSION, ANY},
+     {STEP_WORLD, ANY},
+     {STEP_PROCESS, ANY}},
+    /* everything is let go of at once */
+    {{STEP_CONNECT, ANY},
+     {STEP_SHUTDOWN, FIRST},
+     {STEP_SHUTDOWN, SECOND},
+     {STEP_SEND, ANY},
+     {STEP_CLOSE, ANY},
+     {STEP_SOCKET_UNREF, ANY},
+     {STEP_OP_UNREF, FIRST},
+     {STEP_OP_UNREF, SECOND}},
+    /* more sockets than there may be, before that is known */
+    {{STEP_CONTEXT_UNREF, ANY},
+     {STEP_CONTEXT, ANY},
+     {STEP_SOCKETS, ANY},
+     {STEP_CONNECT, ANY},
+     {STEP_SEND, FIRST},
+     {STEP_CLOSE, SECOND},
+     {STEP_SOCKET_UNREF, ANY},
+     {STEP_OP_UNREF, SECOND}},
+    /* sockets that linger when their client goes */
+    {{STEP_CONNECT, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_SEND, FIRST},
+     {STEP_CLOSE, SECOND},
+     {STEP_WORLD, ANY},
+     {STEP_CONTEXT_UNREF, ANY},
+     {STEP_WORLD, ANY}},
+};
+#define SCENES (sizeof(scenes) / sizeof(scenes[0]))
+
+static enum step_kind choose(const struct world *world)
+{
+    uint32_t at = sim_random(world->total);
+
+    for (unsigned int kind = 1; kind < STEP_KIND_COUNT; kind++) {
+        if (at < world->weight[kind])
+            return (enum step_kind)kind;
+        at -= world->weight[kind];
+    }
+    return STEP_PROCESS;
+}
+
+static struct step make_step(enum step_kind kind, const struct world *world)
+{
+    struct step step = {.kind = kind};
+
+    step.a = sim_random(world->sockets);
+    step.b = sim_random(world->ops);
+    step.c = sim_random(1u << 20);
+    step.d = sim_random(1u << 20);
+    step.salt = sim_mix(sim.rng, 3);
+    if (kind == STEP_CONTEXT)
+        step.b = sim_chance(4) ? 1 + sim_random(20) : 0;
+    else if (kind == STEP_SOCKETS)
+        step.b = sim_random(SOCKETS);
+    else if (kind == STEP_WORLD || kind == STEP_SETTLE || kind == STEP_PASS)
+        step.a = sim_random(sim_chance(4) ? 3000 : 50);
+    else if (kind == STEP_OP_UNREF || kind == STEP_CANCEL || kind == STEP_WAIT || kind == STEP_TAKE)
+        step.b = step.a, step.a = sim_random(world->ops);
+    return step;
+}
+
+/* Its numbers meet those of the other steps of its scene. */
+static void tie(struct step *step, enum about about, uint32_t socket, uint32_t op)
+{
+    uint32_t other = op + 1;
+
+    switch (step->kind) {
+    case STEP_POOL:
+    case STEP_BUFFER:
+        step->a = step->b = 0;
+        step->c |= 1; /* the first client's */
+        return;
+    case STEP_GIVE:
+    case STEP_CONTEXT:
+    case STEP_CONTEXT_UNREF:
+        step->a = 0;
+        return;
+    case STEP_TAKE:
+        step->a = op;
+        return;
+    case STEP_WAIT:
+        step->a = other;
+        return;
+    case STEP_OP_UNREF:
+        step->a = about == SECOND ? other : op;
+        return;
+    case STEP_WORLD:
+    case STEP_SETTLE:
+        return;
+    default:
+        step->a = step->kind == STEP_SOCKETS ? 0 : socket;
+    }
+    if (step->kind == STEP_MULTISHOT)
+        step->c = 0;
+    if (step->kind == STEP_SEND && sim_chance(3))
+        step->c = 63 | step->c; /* more than half a window */
+    if (about == FIRST)
+        step->b = op;
+    if (about == SECOND)
+        step->b = other;
+}
+
+static void make_scene(const struct world *world, struct program *ret)
+{
+    const struct scene_step *scene = scenes[sim_random(SCENES)];
+    uint32_t socket = sim_random(world->sockets), op = sim_random(world->ops) / 4 * 4;
+
+    for (unsigned int i = 0; i < SCENE_MOST && ret->count < STEPS_MAX; i++) {
+        struct step *step = &ret->steps[ret->count];
+
+        if (scene[i].kind == STEP_NONE)
+            return;
+        if (sim_chance(10))
+            continue;
+        *step = make_step(scene[i].kind, world);
+        tie(step, scene[i].about, socket, op);
+        if (scene[i].about == INSIDE)
+            step->inside = 1 + op;
+        ret->count++;
+    }
+}
+
+static void make_world(struct world *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    for (unsigned int i = 1; i < STEP_KIND_COUNT; i++) {
+        bool is_left_out = is_rare((enum step_kind)i) ? !sim_chance(4) : sim_chance(6);
+
+        ret->weight[i] = is_left_out ? 0 : weights[i];
+        if (sim_chance(8))
+            ret->weight[i] = (uint16_t)(ret->weight[i] * 5);
+        ret->total += ret->weight[i];
+    }
+    ret->sockets = sim_chance(6) ? SOCKETS : 1 + sim_random(6);
+    ret->ops = 2 + sim_random(OPS - 2);
+    ret->scenes = sim_chance(3) ? 4 : 30;
+}
+
+void program_make(uint64_t seed, struct program *ret)
+{
+    static const uint32_t paces[] = {1, 3, 12, 12, 40};
+    struct world world;
+    uint32_t count;
+
+    memset(ret, 0, sizeof(*ret));
+    sim.rng = sim_mix(seed, 11);
+    ret->seed = seed;
+    for (unsigned int i = 0; i < FAULT_COUNT; i++)
+        if (sim_chance(3))
+            ret->faults |= 1u << i;
+    make_world(&world);
+    ret->sockets = ret->faults & 1u << FAULT_FEW_SOCKETS ? 16 : 0;
+    ret->pace = paces[sim_random(5)];
+    count = 10 + sim_random(sim_chance(4) ? STEPS_MAX - 10 : 100);
+    ret->steps[ret->count++] = make_step(STEP_CONTEXT, &world);
+    ret->steps[ret->count++] = make_step(STEP_SOCKET, &world);
+    ret->steps[0].a = ret->steps[1].a = 0;
+    while (ret->count < count) {
+        if (sim_chance(world.scenes)) {
+            make_scene(&world, ret);
+            continue;
+        }
+        ret->steps[ret->count] = make_step(choose(&world), &world);
+        if (sim_chance(6))
+            ret->steps[ret->count].inside = 1 + sim_random(world.ops);
+        ret->count++;
+    }
+}
