@@ -81,7 +81,8 @@ struct tcp {
     struct bytes peer_rx, peer_tx;
     size_t peer_cap;
     uint64_t peer_read, peer_written;
-    bool peer_fin_queued, peer_closed, peer_reset, peer_saw_fin, peer_saw_reset;
+    bool peer_fin_queued, peer_closed, peer_reset, peer_saw_fin;
+    bool peer_saw_reset; /* before the end of the stream */
     uint64_t peer_due;
     struct {
         uint64_t salt; /* of the bytes that it writes */

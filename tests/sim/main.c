@@ -23,7 +23,7 @@
 #include "tests/sim/sim.h"
 
 /* No program takes so long. */
-#define HANG_SECONDS 20
+#define HANG_SECONDS 10
 
 /* What a child tells, before it dies. */
 static struct verdict *verdict;

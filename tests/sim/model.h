@@ -56,7 +56,7 @@ struct model_op {
     unsigned int in_callback;
     struct submission *submission;
     struct step queued[QUEUED_STEPS]; /* run in its next callback */
-    unsigned int queued_count;
+    unsigned int queued_count, repeats;
     asock_pool *pool; /* that it is set to */
     unsigned int pool_slot;
 };

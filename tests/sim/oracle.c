@@ -213,7 +213,8 @@ static void judge_close(const struct submission *s)
 
     if (s->error || s->linger_ms <= 0)
         return;
-    for (it = s->stream->first; it != s; it = it->next_of_stream) {
+    it = s->stream->connect ? s->stream->connect : s->stream->first;
+    for (; it != s; it = it->next_of_stream) {
         if (!carries(it) || it->is_after_close || is_lost(s->stream) || !it->is_done)
             continue;
         is_whole &= it->error == 0;

@@ -34,7 +34,9 @@ static void step_pass(const struct step *step)
 
 static void step_world_only(const struct step *step)
 {
-    for (uint32_t i = 0; i < step->a % 50; i++)
+    uint64_t until = sim.now_ns + UINT64_C(100000000);
+
+    for (uint32_t i = 0; i < step->a % 50 && sim.now_ns < until; i++)
         world_step(sim.now_ns + 5000000);
     model.blocked_until = sim_now_ms();
 }
@@ -259,6 +261,16 @@ static void calm_down(void)
     }
 }
 
+static void give_everything(void)
+{
+    for (unsigned int i = 0; i < POOLS; i++) {
+        struct step step = {.a = i};
+
+        while (model.pools[i].pool && model.pools[i].taken_count > 0)
+            step_give(&step);
+    }
+}
+
 static void unref_sockets(void)
 {
     for (unsigned int i = 0; i < SOCKETS; i++) {
@@ -284,6 +296,7 @@ void step_finish(void)
     calm_down();
     for (unsigned int i = 0; i < 8; i++) {
         step_settle(25000);
+        give_everything();
         calm_down();
     }
     model_look();

@@ -192,7 +192,7 @@ static void reset_peer(struct tcp *tcp, const char *why)
 {
     if (tcp->state == TCP_OPEN && !tcp->peer_closed) {
         sim_trace("tcp %u: the peer gets a reset: %s", tcp->index, why);
-        tcp->peer_saw_reset = true;
+        tcp->peer_saw_reset = !tcp->fin_delivered;
     }
     die(tcp);
 }

@@ -6,7 +6,7 @@
 #include "tests/sim/kernel.h"
 #include "tests/sim/sim.h"
 
-#define WORK_MAX 3000000u
+#define WORK_MAX 1000000u
 
 static struct tcp *due_connection(void)
 {
