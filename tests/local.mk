@@ -122,13 +122,13 @@ test-environment:
 	@: $(info $(AM_TESTS_ENVIRONMENT))
 
 # One suite at a time: make check-unit, check-gates, ...
-SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system
+SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system check-sim
 .PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz check-items
 $(SUITES):
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
 check-sanitized:
 	$(MAKE) $(AM_MAKEFLAGS) check \
-	    TESTS='$(filter tests/unit/% tests/integration/% tests/protocol/% tests/conformance/% fuzz/%,$(TESTS))'
+	    TESTS='$(filter tests/unit/% tests/integration/% tests/protocol/% tests/conformance/% tests/sim/% fuzz/%,$(TESTS))'
 # One line for each promise of docs/SEMANTICS.md, from the results of the last run.
 check-items:
 	@$(PYTHON) $(srcdir)/tests/lib/items.py $(srcdir)/docs/SEMANTICS.md $(builddir)

@@ -45,4 +45,7 @@ tests_sim_run_LDADD = libasock-internal.la libasockd.la libproto.la libbase.la \
 tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 	$(shell sed '/^\#/d;s/^/-Wl,--wrap=/' $(top_srcdir)/tests/sim/wrapped)
 
-EXTRA_DIST += tests/sim/wrapped
+script_tests += tests/sim/sim.test
+EXTRA_DIST += \
+	tests/sim/known \
+	tests/sim/wrapped
