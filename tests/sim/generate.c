@@ -46,8 +46,8 @@ struct scene_step {
     enum about about;
 };
 
-#define SCENE_MOST 18
-static const struct scene_step scenes[][SCENE_MOST] = {
+#define SCENE_MAX 18
+static const struct scene_step scenes[][SCENE_MAX] = {
     /* slices that are taken, given back and waited for in a callback */
     {{STEP_BUFFER, ANY},
      {STEP_POOL, ANY},
@@ -185,7 +185,7 @@ static void make_scene(const struct world *world, struct program *ret)
     const struct scene_step *scene = scenes[sim_random(SCENES)];
     uint32_t socket = sim_random(world->sockets), op = sim_random(world->ops) / 4 * 4;
 
-    for (unsigned int i = 0; i < SCENE_MOST && ret->count < STEPS_MAX; i++) {
+    for (unsigned int i = 0; i < SCENE_MAX && ret->count < STEPS_MAX; i++) {
         struct step *step = &ret->steps[ret->count];
 
         if (scene[i].kind == STEP_NONE)

@@ -7,7 +7,7 @@
 #include "tests/sim/calls.h"
 
 /* A program whose callbacks submit ops that end at once would never end. */
-#define REPEATS_MOST 12
+#define REPEATS_MAX 12
 
 struct model model;
 
@@ -153,7 +153,7 @@ static void run_queued(struct model_op *op)
     op->repeats++;
     /* Some are run in each callback, as a program's own would be. */
     for (unsigned int i = 0; i < count; i++)
-        if (steps[i].d % 3 == 0 && !sim.is_calm && op->repeats < REPEATS_MOST)
+        if (steps[i].d % 3 == 0 && !sim.is_calm && op->repeats < REPEATS_MAX)
             op->queued[op->queued_count++] = steps[i];
     for (unsigned int i = 0; i < count; i++) {
         struct step step = steps[i];
