@@ -48,7 +48,8 @@ void step_pool(const struct step *step)
     struct model_pool *pool = &model.pools[step->a % POOLS];
     struct model_buffer *buffer = model.buffers[step->b % BUFFERS];
 
-    if (pool->pool || !buffer || !buffer->buffer || buffer->uses > 0 || !buffer->client->context)
+    if (pool->pool || !buffer || !buffer->buffer || buffer->is_pool || buffer->uses > 0 ||
+        !buffer->client->context)
         return;
     if (LIB(asock_pool_new(buffer->buffer, 1 + buffer->size / (2 + step->c % 5), &pool->pool)) <
         0) {
