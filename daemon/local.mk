@@ -51,6 +51,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/policy.h \
 	daemon/policy/ports.c \
 	daemon/policy/ports.h \
+	daemon/policy/route.c \
+	daemon/policy/route.h \
 	daemon/policy/rule.c \
 	daemon/policy/rule.h \
 	daemon/policy/settings.c \

@@ -43,10 +43,4 @@ uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix
 unsigned int policy_address_embedded(const struct policy_address *addr,
                                      struct policy_address ret[static POLICY_EMBEDDED_MAX]);
 
-/*
- * Is it an address of this host? Nothing leaves the host for it. Needs socket, connect, getsockname, bind,
- * getsockopt, close of UDP sockets. What cannot be found out counts as one.
- */
-bool policy_address_is_local(const struct policy_address *addr);
-
 #endif

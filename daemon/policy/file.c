@@ -272,7 +272,8 @@ bool policy_file_is_strict(const struct policy_file *file)
             return true;
     }
     return settings->limits.set || settings->audit != POLICY_AUDIT_UNSET ||
-           settings->egress.has_source || settings->egress.device[0];
+           settings->egress.has_source || settings->egress.device[0] ||
+           settings->egress.has_options;
 }
 
 struct policy_file *policy_file_free(struct policy_file *file)

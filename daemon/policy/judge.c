@@ -11,11 +11,13 @@
 #include <time.h>
 
 #include "daemon/policy/file.h"
+#include "daemon/policy/route.h"
 
 /* Files whose rules are one list. */
 struct judging {
     const struct policy_question *question;
     struct policy_name name; /* question->host */
+    struct policy_way way;
     const struct policy_file *const *files;
     size_t file_count;
     const uint64_t *matched; /* NULL: all of them */
@@ -113,7 +115,7 @@ static bool is_local(struct judging *j, const struct policy_address *addr)
 {
     if (memcmp(&j->local_of, addr, sizeof(*addr)) != 0) {
         j->local_of = *addr;
-        j->is_local = policy_address_is_local(addr);
+        j->is_local = policy_route_is_local(addr, &j->way);
     }
     return j->is_local;
 }
@@ -224,7 +226,10 @@ static struct policy_answer judge_files(const struct policy_view *view, struct j
 struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question)
 {
-    struct judging j = {.question = question};
+    struct judging j = {
+        .question = question,
+        .way = {question->port, question->traffic_class, &view->settings.egress},
+    };
     struct policy_answer answer, narrower;
 
     policy_name_init(&j.name, question->host);

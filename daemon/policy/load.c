@@ -18,7 +18,9 @@
 #include "daemon/policy/file.h"
 
 static const char any[] = "[Rules]\n"
-                          "Allow=tcp * * +loopback +private +linklocal +local +special\n";
+                          "Allow=tcp * * +loopback +private +linklocal +local +special\n"
+                          "[Egress]\n"
+                          "Options=TrafficClass HopLimit\n";
 static const char public[] = "[Rules]\n"
                              "Allow=tcp * *\n";
 

@@ -94,7 +94,13 @@ enum policy_audit {
     POLICY_AUDIT_REQUIRED, /* what cannot be recorded is refused */
 };
 
+/* Options of a socket that clients may set where policy says so. */
+#define POLICY_TRAFFIC_CLASS 0x01u
+#define POLICY_HOP_LIMIT 0x02u
+
 struct policy_egress {
+    bool has_options;
+    uint8_t options; /* POLICY_TRAFFIC_CLASS, POLICY_HOP_LIMIT */
     bool has_source; /* then a family without its own has none */
     struct in_addr source4;
     struct in6_addr source6;
@@ -140,6 +146,7 @@ struct policy_question {
     const char *host;            /* the name asked for; NULL: a literal address */
     uint16_t port;               /* host byte order */
     const struct sockaddr *addr; /* NULL: may the name be resolved at all? */
+    uint8_t traffic_class;       /* that the socket has, by which it may be routed */
 };
 
 /* Its texts live until the view gets another policy or restriction, or goes. */

@@ -146,6 +146,37 @@ static int parse_device(struct policy_egress *egress, struct conf_reader *reader
     return 0;
 }
 
+static int add_option(struct policy_egress *egress, struct conf_reader *reader, const char *text)
+{
+    uint8_t option = strcmp(text, "TrafficClass") == 0 ? POLICY_TRAFFIC_CLASS
+                     : strcmp(text, "HopLimit") == 0   ? POLICY_HOP_LIMIT
+                                                       : 0;
+
+    if (option == 0)
+        return asock_conf_refuse(reader, "Options=%s: TrafficClass, HopLimit, or none", text);
+    if (egress->options & option)
+        return asock_conf_refuse(reader, "%s for the second time", text);
+    egress->options |= option;
+    return 0;
+}
+
+static int parse_options(struct policy_egress *egress, struct conf_reader *reader,
+                         const char *value)
+{
+    char text[CONF_LINE_MAX + 1], *save = NULL, *token;
+    int r = 0;
+
+    if (egress->has_options)
+        return asock_conf_refuse(reader, "Options= for the second time");
+    egress->has_options = true;
+    if (strcmp(value, "none") == 0)
+        return 0;
+    strcpy(text, value);
+    for (token = strtok_r(text, " ", &save); token && r == 0; token = strtok_r(NULL, " ", &save))
+        r = add_option(egress, reader, token);
+    return r;
+}
+
 static int parse_egress(struct policy_egress *egress, struct conf_reader *reader,
                         const struct conf_item *item)
 {
@@ -153,6 +184,8 @@ static int parse_egress(struct policy_egress *egress, struct conf_reader *reader
         return parse_source(egress, reader, item->value);
     if (strcmp(item->key, "Device") == 0)
         return parse_device(egress, reader, item->value);
+    if (strcmp(item->key, "Options") == 0)
+        return parse_options(egress, reader, item->value);
     return asock_conf_refuse(reader, "unknown key %s= in [Egress]", item->key);
 }
 
@@ -185,6 +218,10 @@ void policy_settings_merge(struct policy_settings *settings, const struct policy
         settings->audit = more->audit;
     if (!settings->egress.device[0])
         memcpy(settings->egress.device, more->egress.device, sizeof(more->egress.device));
+    if (!settings->egress.has_options && more->egress.has_options) {
+        settings->egress.has_options = true;
+        settings->egress.options = more->egress.options;
+    }
     if (!settings->egress.has_source && more->egress.has_source) {
         settings->egress.has_source = true;
         settings->egress.source4 = more->egress.source4;

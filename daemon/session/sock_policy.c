@@ -11,9 +11,36 @@ static bool is_up(const struct sock *sock)
            (sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING);
 }
 
+bool sock_may_set(const struct sock *sock, uint32_t option)
+{
+    uint8_t options = policy_view_settings(sock->session->view)->egress.options;
+
+    if (option == OPTION_TRAFFIC_CLASS)
+        return options & POLICY_TRAFFIC_CLASS;
+    return option != OPTION_HOP_LIMIT || options & POLICY_HOP_LIMIT;
+}
+
+bool sock_may_have_options(const struct sock *sock)
+{
+    for (uint32_t option = 1; sock->options && option <= NETSOCK_OPTIONS; option++)
+        if (sock->options->set & UINT32_C(1) << option && !sock_may_set(sock, option))
+            return false;
+    return true;
+}
+
+uint8_t sock_traffic_class(const struct sock *sock)
+{
+    const struct netsock_options *options = sock->options;
+
+    if (!options || !(options->set & UINT32_C(1) << OPTION_TRAFFIC_CLASS))
+        return 0;
+    return (uint8_t)options->values[OPTION_TRAFFIC_CLASS];
+}
+
 struct policy_answer sock_judge(const struct sock *sock)
 {
-    struct policy_question question = {.host = sock->host, .port = sock->port};
+    struct policy_question question = {
+        .host = sock->host, .port = sock->port, .traffic_class = sock_traffic_class(sock)};
     struct policy_answer answer = {.is_allowed = true};
     struct sockaddr_storage addr;
     struct endpoint remote = {0};

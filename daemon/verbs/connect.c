@@ -48,6 +48,7 @@ static struct policy_question question_of(const struct connect *c, const struct 
     return (struct policy_question){
         .host = c->is_by_name ? c->host.name : NULL,
         .port = c->port,
+        .traffic_class = sock_traffic_class(c->op->sock),
         .addr = addr,
     };
 }
@@ -108,8 +109,10 @@ static int prepare_socket(struct happy_eyeballs *he, struct netsock *ns,
                           const struct sockaddr *addr)
 {
     const struct op *op = connect_of(he)->op;
-    int r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
+    int r = sock_may_have_options(op->sock) ? 0 : -EACCES;
 
+    if (r == 0)
+        r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
     if (r == 0)
         r = sock_fix_buffers(op->sock, ns);
     if (r == 0 && op->send.total > 0)

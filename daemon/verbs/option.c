@@ -75,6 +75,10 @@ int verb_set_option(struct op *op, const struct call *call)
     err = netsock_check_option(r->option.option, r->option.value.number);
     if (err != 0)
         return err;
+    if (!sock_may_set(sock, r->option.option)) {
+        op->text = "the policy does not let this client set that option: [Egress] Options=";
+        return ERR_ACCESS_DENIED;
+    }
     options = options_of(sock);
     if (!options)
         return ERR_NO_BUFFER_SPACE;

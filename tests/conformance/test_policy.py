@@ -201,6 +201,73 @@ class Policy(unittest.TestCase):
         self.tries(network.SILENT4)
         self.tries(network.SILENT6)
 
+    def routed(self, *selector):
+        """SILENT4 is this host's, for what the selector of a rule says, and nobody else's."""
+        rule = ("ip", "rule", "add", *selector, "lookup", "100")
+        network.run(*rule)
+        self.addCleanup(network.run, "ip", "rule", "del", *rule[3:])
+
+    def way_of(self, number, denied, traffic_class=None, port=9):
+        """Is a connect to SILENT4 denied, or tried?"""
+        self.client.send(self.client.open(number, number))
+        self.assertEqual(self.client.completion(number).error, pb.ERROR_SUCCESS)
+        if traffic_class is not None:
+            self.client.send(request(pb.VERB_SET_OPTION, number + 1, number, set_option=pb.SetOption(
+                option=pb.OPTION_TRAFFIC_CLASS, value=pb.OptionValue(number=traffic_class))))
+            self.assertEqual(self.client.completion(number + 1).error, pb.ERROR_SUCCESS)
+        capture = self.capture()
+        self.client.send(self.client.connect(number + 2, number, (network.SILENT4, port)))
+        if not denied:
+            capture.wait(lambda p: p.target == network.SILENT4 and "S" in p.flags)
+            self.client.send(self.client.cancel(number + 3, number, number + 2))
+        reply, text = self.client.whole(number + 2)
+        if denied:
+            self.assertEqual(text, b"an address of the daemon's own host, and the rule for it has no +local")
+        else:
+            self.assertEqual(pb.Error.Name(reply.error), "ERROR_OPERATION_ABORTED", text)
+
+    def test_s24_what_is_local_is_told_by_the_route_of_that_connection(self):
+        """By protocol, port and traffic class, as rules of the routing policy have them."""
+        network.run("ip", "route", "add", "local", network.SILENT4, "dev", "lo", "table", "100")
+        self.addCleanup(network.run, "ip", "route", "flush", "table", "100")
+        self.start("[Rules]\nAllow=tcp 192.0.2.0/24 *\n[Egress]\nOptions=TrafficClass\n")
+        self.way_of(10, denied=False)
+        self.routed("tos", "0x10")
+        self.way_of(20, denied=False)
+        self.way_of(30, denied=False, traffic_class=0x08)
+        self.way_of(40, denied=True, traffic_class=0x10)
+        self.routed("ipproto", "udp")
+        self.way_of(50, denied=False)
+        self.routed("ipproto", "tcp", "dport", "7")
+        self.way_of(60, denied=False)
+        self.way_of(70, denied=True, port=7)
+        self.routed("ipproto", "tcp")
+        self.way_of(80, denied=True)
+
+    def test_s24_a_routed_prefix_is_local_whatever_the_mtu_of_lo(self):
+        self.rules("Allow=tcp 192.0.2.0/24 1-9", "Allow=tcp 2001:db8::/32 1-9")
+        network.run("ip", "link", "set", "lo", "mtu", "1500")
+        self.addCleanup(network.run, "ip", "link", "set", "lo", "mtu", "65536")
+        for address in (network.OWN4, SECOND4, network.OWN6, ROUTED6):
+            self.denied(address)
+        self.tries(network.SILENT6)
+
+    def test_traffic_class_and_hop_limit_are_policys_to_allow(self):
+        def set_option(op, option):
+            self.client.send(request(pb.VERB_SET_OPTION, op, 1, set_option=pb.SetOption(
+                option=option, value=pb.OptionValue(number=8))))
+            return self.client.completion(op).error
+
+        for number, (egress, allowed) in enumerate((("", ()), ("[Egress]\nOptions=none\n", ()),
+                                                    ("[Egress]\nOptions=HopLimit\n", (pb.OPTION_HOP_LIMIT,)))):
+            self.start("[Rules]\nAllow=tcp * *\n" + egress)
+            self.client.send(self.client.open(1, 1))
+            self.assertEqual(self.client.completion(1).error, pb.ERROR_SUCCESS)
+            for option in (pb.OPTION_TRAFFIC_CLASS, pb.OPTION_HOP_LIMIT):
+                self.assertEqual(set_option(10 + option, option),
+                                 pb.ERROR_SUCCESS if option in allowed else pb.ERROR_ACCESS_DENIED, (number, option))
+            self.assertEqual(set_option(40, pb.OPTION_KEEP_ALIVE_COUNT), pb.ERROR_SUCCESS)
+
     def test_s24_denied_leaves_no_packet(self):
         self.rules("Deny=tcp 192.0.2.0/24 *", "Allow=tcp * *")
         capture = self.capture()

@@ -2,6 +2,7 @@
 /* What a daemon must not do, or what must not be done to it. */
 #include "tests/lib/hooks.h"
 
+#include <linux/netlink.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -53,7 +54,7 @@ static void try_listen(void)
 
 static void try_socket(void)
 {
-    socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
+    socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 }
 
 static void try_kill(void)
