@@ -7,6 +7,8 @@ libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' $(CARES_CF
 	$(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
 	daemon/core/backoff.h \
+	daemon/core/capabilities.c \
+	daemon/core/capabilities.h \
 	daemon/core/limits.h \
 	daemon/core/loop.c \
 	daemon/core/loop.h \

@@ -20,6 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/time.h"
+#include "daemon/core/capabilities.h"
 #include "daemon/audit/sink.h"
 
 /* Lines of one writev(). */
@@ -162,6 +163,7 @@ static void *run(void *data)
     struct list batch;
 
     list_init(&batch);
+    capabilities_drop(); /* the file is open */
     set(f, &f->has_begun);
     while (take_batch(f, &batch)) {
         write_batch(f, &batch);

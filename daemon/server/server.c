@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "daemon/server/admin.h"
+#include "daemon/core/capabilities.h"
 #include "daemon/core/limits.h"
 #include "daemon/server/listener.h"
 #include "daemon/net/tcp.h"
@@ -342,6 +343,20 @@ static int open_listeners(struct server *server)
     return listeners_bind(ls, config->runtime_dir, config->listeners, config->listener_count);
 }
 
+/* What they were for, files and sockets of others, is open. */
+static int give_up_capabilities(void)
+{
+    int r = capabilities_drop();
+
+    if (r < 0)
+        log_error("asockd: capabilities: %s", strerror(-r));
+    if (r > 0)
+        log_notice(
+            "asockd was started with capabilities and has given up all of them; its unit starts it as "
+            "user asockd, without any");
+    return r;
+}
+
 static int server_init(struct server *server, const struct server_config *config)
 {
     uint64_t limit = raise_descriptor_limit();
@@ -362,6 +377,9 @@ static int server_init(struct server *server, const struct server_config *config
     server->worker.fds_max = shares.sockets;
     set_quotas(&server->worker, config, &shares);
     watch_signals(server);
+    r = give_up_capabilities();
+    if (r < 0)
+        return r;
     if (config->without_filter)
         return 0;
     return hardening_enter(server->listeners.lock_fd >= 0);

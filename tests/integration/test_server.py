@@ -650,6 +650,31 @@ class ServiceManager(ServerTest):
         _, _, err = self.end(daemon)
         self.assertIn(wrong, err)
 
+    @unittest.skipUnless(os.getuid() == 0, "needs root, who has capabilities")
+    def test_capabilities_are_given_up(self):
+        """Those of the thread that writes the audit's file too."""
+        base = os.path.join(self.base, "root")
+        os.mkdir(base, 0o755)
+        config = self.write(f"[Audit]\nFile={base}/audit\n")
+        listener, path = self.notify_socket()
+        daemon = subprocess.Popen([self.binary, *BUILD_OPTIONS, "--runtime-dir", base, "--config", config, "--allow-any"],
+                                  env={**os.environ, "NOTIFY_SOCKET": path}, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(self.end, daemon)
+        self.status_of(listener)
+        threads = os.listdir(f"/proc/{daemon.pid}/task")
+        self.assertEqual(len(threads), 2)
+        for thread in threads:
+            with open(f"/proc/{daemon.pid}/task/{thread}/status", encoding="ascii") as file:
+                sets = dict(line.split(":\t") for line in file.read().splitlines() if line.startswith("Cap"))
+            self.assertEqual(set(sets.values()), {"0" * 16}, sets)
+        wire = Wire(os.path.join(base, "default", "asock.sock"))
+        self.addCleanup(wire.disconnect)
+        wire.hello()
+        _, _, err = self.end(daemon)
+        self.assertIn("started with capabilities and has given up all of them", err)
+        self.assertFalse(os.path.exists(os.path.join(base, "control.sock")))
+
     def watched(self, binary):
         """A daemon that has to give a sign of life every 100 ms."""
         listener, path = self.notify_socket()
