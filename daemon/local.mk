@@ -98,6 +98,7 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_close.c \
 	daemon/session/sock_kernel.c \
 	daemon/session/sock_policy.c \
+	daemon/session/sock_policy.h \
 	daemon/session/sock_send.c \
 	daemon/session/sock_send.h \
 	daemon/verbs/cancel.c \

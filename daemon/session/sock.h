@@ -160,11 +160,6 @@ bool sock_is_over(const struct sock *sock);
 /* Octets that the kernel has taken, or that were dropped: the client may send as many more. */
 void sock_uncharge(struct sock *sock, uint64_t octets);
 
-/* Policy's word on an option, and, a reload later, on those that were set. */
-bool sock_may_set(const struct sock *sock, uint32_t option);
-bool sock_may_have_options(const struct sock *sock);
-uint8_t sock_traffic_class(const struct sock *sock); /* 0: none was set */
-
 /*
  * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may
  * be NULL) with them; else it completes by S43. sock may be gone when it returns.

@@ -4,6 +4,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_policy.h"
 
 static bool is_up(const struct sock *sock)
 {

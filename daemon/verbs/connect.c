@@ -23,6 +23,7 @@
 #include "daemon/names/services.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_policy.h"
 #include "daemon/session/sock_audit.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/endpoint.h"

@@ -16,6 +16,7 @@
 #include "daemon/net/tcp.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_policy.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
