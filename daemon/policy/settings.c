@@ -155,7 +155,7 @@ static int add_option(struct policy_egress *egress, struct conf_reader *reader, 
     if (option == 0)
         return asock_conf_refuse(reader, "Options=%s: TrafficClass, HopLimit, or none", text);
     if (egress->options & option)
-        return asock_conf_refuse(reader, "%s for the second time", text);
+        return asock_conf_refuse(reader, "%s is given twice", text);
     egress->options |= option;
     return 0;
 }
@@ -167,7 +167,7 @@ static int parse_options(struct policy_egress *egress, struct conf_reader *reade
     int r = 0;
 
     if (egress->has_options)
-        return asock_conf_refuse(reader, "Options= for the second time");
+        return asock_conf_refuse(reader, "Options= is given twice");
     egress->has_options = true;
     if (strcmp(value, "none") == 0)
         return 0;
