@@ -7,6 +7,7 @@ libbase_la_SOURCES = \
 	base/alloc.h \
 	base/conf.c \
 	base/conf.h \
+	base/hash.h \
 	base/list.h \
 	base/log.c \
 	base/log.h \

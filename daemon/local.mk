@@ -21,6 +21,9 @@ libasockd_la_SOURCES = \
 	daemon/core/stats.h \
 	daemon/names/address_order.c \
 	daemon/names/address_order.h \
+	daemon/names/file_id.h \
+	daemon/names/file_table.c \
+	daemon/names/file_table.h \
 	daemon/names/host.c \
 	daemon/names/host.h \
 	daemon/names/resolver.c \

@@ -63,12 +63,15 @@ static void check_host(const char *text)
 static void check_service(const char *service, const char *table, size_t len)
 {
     char path[64];
+    struct services *services;
     uint16_t port = 0;
     int fd = memfd_create("services", MFD_CLOEXEC), r;
 
     MUST(fd >= 0 && write(fd, table, len) == (ssize_t)len);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    r = services_port(service, path, &port);
+    MUST(services_new(path, &services) == 0);
+    r = services_port(services, service, &port);
+    services_free(services);
     MUST(r == -EINVAL || r == -ENOENT || (r == 0 && port != 0));
     close(fd);
 }

@@ -24,6 +24,7 @@ struct policy;
 struct quota;
 struct resolver;
 struct subids;
+struct services;
 struct inspect_ops;
 struct chunk;
 struct slice;
@@ -115,6 +116,7 @@ struct worker {
     struct policy *policy;
     struct subids *subids; /* NULL: every user id is its own */
     struct resolver *resolver;
+    struct services *services;         /* NULL: ports are numbers */
     struct audit *audit;               /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
     struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */

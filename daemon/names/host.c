@@ -28,33 +28,42 @@ static int parse_ipv4(const char *text, struct sockaddr_in *ret)
     return 0;
 }
 
-/* What follows the '%': an index, or an interface's name. 0: neither. */
-static uint32_t parse_scope(const char *text)
+/* What follows the '%': an index, or what may be an interface's name. */
+static int parse_zone(const char *text, struct host *ret)
 {
-    if (*text && strlen(text) < 10 && consists_of(text, DIGITS))
-        return (uint32_t)strtoul(text, NULL, 10);
-    return if_nametoindex(text);
+    size_t len = strlen(text);
+
+    if (len > 0 && consists_of(text, DIGITS)) {
+        if (len >= 10)
+            return -EINVAL;
+        ret->address.in6.sin6_scope_id = (uint32_t)strtoul(text, NULL, 10);
+        return ret->address.in6.sin6_scope_id ? 0 : -EINVAL;
+    }
+    if (len == 0 || len >= IF_NAMESIZE || text[strcspn(text, "/: \t\r\n\v\f")])
+        return -EINVAL;
+    strcpy(ret->zone, text);
+    return 0;
 }
 
-static int parse_ipv6(char *text, struct sockaddr_in6 *ret)
+static int parse_ipv6(char *text, struct host *ret)
 {
-    char *scope = strchr(text, '%');
+    struct sockaddr_in6 *in6 = &ret->address.in6;
+    char *zone = strchr(text, '%');
 
-    *ret = (struct sockaddr_in6){.sin6_family = AF_INET6};
-    if (scope) {
-        *scope++ = '\0';
-        ret->sin6_scope_id = parse_scope(scope);
-        if (ret->sin6_scope_id == 0)
+    *in6 = (struct sockaddr_in6){.sin6_family = AF_INET6};
+    if (zone) {
+        *zone++ = '\0';
+        if (parse_zone(zone, ret) < 0)
             return -EINVAL;
     }
-    if (inet_pton(AF_INET6, text, &ret->sin6_addr) != 1)
+    if (inet_pton(AF_INET6, text, &in6->sin6_addr) != 1)
         return -EINVAL;
-    if (scope && !IN6_IS_ADDR_LINKLOCAL(&ret->sin6_addr))
+    if (zone && !IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
         return -EINVAL;
-    if (IN6_IS_ADDR_UNSPECIFIED(&ret->sin6_addr))
+    if (IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr))
         return -EINVAL;
     /* ::ffff:0.0.0.0 is the unspecified address in disguise. */
-    if (IN6_IS_ADDR_V4MAPPED(&ret->sin6_addr) && ret->sin6_addr.s6_addr32[3] == INADDR_ANY)
+    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr32[3] == INADDR_ANY)
         return -EINVAL;
     return 0;
 }
@@ -108,7 +117,7 @@ int host_parse(const char *text, struct host *ret)
             return -EINVAL;
         ret->kind = HOST_ADDRESS;
         strcpy(copy, text);
-        return parse_ipv6(copy, &ret->address.in6);
+        return parse_ipv6(copy, ret);
     }
     if (consists_of(text, DIGITS ".")) {
         ret->kind = HOST_ADDRESS;
@@ -118,4 +127,19 @@ int host_parse(const char *text, struct host *ret)
         return -EINVAL;
     ret->kind = is_localhost(ret->name) ? HOST_LOOPBACK : HOST_NAME;
     return 0;
+}
+
+int host_find_zone(struct host *host)
+{
+    if (!host->zone[0])
+        return 0;
+    host->address.in6.sin6_scope_id = if_nametoindex(host->zone);
+    return host->address.in6.sin6_scope_id ? 0 : -EINVAL;
+}
+
+void host_lower(char *name)
+{
+    for (; *name; name++)
+        if (*name >= 'A' && *name <= 'Z')
+            *name = (char)(*name + 'a' - 'A');
 }

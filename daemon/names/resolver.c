@@ -432,6 +432,8 @@ int resolver_start(struct resolver *resolver, struct quota *quota, struct resolv
 
     assert(!query->lookup);
     r = host_parse(host, &parsed);
+    if (r == 0)
+        r = host_find_zone(&parsed);
     if (r < 0)
         return r;
     if (parsed.kind == HOST_ADDRESS && family != AF_UNSPEC &&

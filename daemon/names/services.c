@@ -3,11 +3,17 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SPACE " \t\r\n"
+#include "base/alloc.h"
+#include "daemon/names/file_table.h"
+
+#define SPACE " \t\r"
+
+struct services {
+    struct file_table *table;
+};
 
 static int parse_port(const char *text, uint16_t *ret)
 {
@@ -28,52 +34,64 @@ static bool is_decimal(const char *text)
     return text[strspn(text, "0123456789")] == '\0';
 }
 
-/* "name port/protocol alias…"; true when this line is about that TCP service and can be read. */
-static bool match_line(char *line, const char *service, uint16_t *ret)
+/* "name port/protocol alias…" */
+static void take_line(struct file_table_names *names, char *line)
 {
-    char *save = NULL, *name, *port, *protocol;
-    bool is_match;
+    char *save = NULL, *name = strtok_r(line, SPACE, &save), *port = strtok_r(NULL, SPACE, &save);
+    union file_table_value value;
+    char *protocol;
 
-    line[strcspn(line, "#")] = '\0';
-    name = strtok_r(line, SPACE, &save);
-    port = strtok_r(NULL, SPACE, &save);
+    memset(&value, 0, sizeof(value));
     if (!name || !port)
-        return false;
+        return;
     protocol = strchr(port, '/');
     if (!protocol || strcmp(protocol + 1, "tcp") != 0)
-        return false;
+        return;
     *protocol = '\0';
-    is_match = strcmp(name, service) == 0;
-    while (!is_match && (name = strtok_r(NULL, SPACE, &save)) != NULL)
-        is_match = strcmp(name, service) == 0;
-    return is_match && is_decimal(port) && parse_port(port, ret) == 0;
+    if (!is_decimal(port) || parse_port(port, &value.port) < 0)
+        return;
+    for (; name; name = strtok_r(NULL, SPACE, &save))
+        file_table_add(names, name, &value);
 }
 
-static int find_name(FILE *file, const char *service, uint16_t *ret)
+int services_new(const char *path, struct services **ret)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    int r = -ENOENT;
-
-    while (r == -ENOENT && getline(&line, &cap, file) >= 0) {
-        if (match_line(line, service, ret))
-            r = 0;
-    }
-    free(line);
-    return r;
-}
-
-int services_port(const char *service, const char *path, uint16_t *ret)
-{
-    FILE *file;
+    struct services *services = mem_zalloc(1, sizeof(*services));
     int r;
+
+    if (!services)
+        return -ENOMEM;
+    r = file_table_new(path ? path : "/etc/services", take_line, &services->table);
+    if (r < 0) {
+        mem_free(services);
+        return r;
+    }
+    *ret = services;
+    return 0;
+}
+
+struct services *services_free(struct services *services)
+{
+    if (!services)
+        return NULL;
+    file_table_free(services->table);
+    return mem_free(services);
+}
+
+int services_port(struct services *services, const char *service, uint16_t *ret)
+{
+    const union file_table_value *value;
 
     if (is_decimal(service)) /* the empty text too */
         return parse_port(service, ret);
-    file = fopen(path ? path : "/etc/services", "re");
-    if (!file)
+    if (!services)
         return -ENOENT;
-    r = find_name(file, service, ret);
-    fclose(file);
-    return r;
+    /* A file of one step, as they are, is known at once; the steps of a larger one are shared out. */
+    if (!file_table_is_current(services->table))
+        file_table_step(services->table);
+    value = file_table_find(services->table, service, NULL);
+    if (!value)
+        return -ENOENT;
+    *ret = value->port;
+    return 0;
 }

@@ -2,13 +2,19 @@
 #ifndef ASOCKD_SERVICES_H
 #define ASOCKD_SERVICES_H
 
+/* TCP ports by name, from /etc/services. NSS is not asked: it may block, and load code. */
 #include <stdint.h>
 
+struct services;
+
+/* path NULL: /etc/services. Reads it at once, and again when it has changed. -ENOMEM. */
+int services_new(const char *path, struct services **ret);
+struct services *services_free(struct services *services); /* accepts NULL; returns it */
+
 /*
- * The port of a service: decimal 1 to 65535, or a name or alias of a TCP service in the file at path
- * (NULL: /etc/services), which is read anew each time. NSS is not asked: it may block, and load code.
- * 0, -EINVAL for a number out of range or an empty text, -ENOENT for an unknown name.
+ * The port of a service: decimal 1 to 65535, or a name or alias of a TCP service. services NULL: no name
+ * is known. 0, -EINVAL for a number out of range or an empty text, -ENOENT for an unknown name.
  */
-int services_port(const char *service, const char *path, uint16_t *ret);
+int services_port(struct services *services, const char *service, uint16_t *ret);
 
 #endif

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "daemon/names/services.h"
 
 enum section {
     SECTION_MATCH,
@@ -37,6 +38,7 @@ struct parsing {
     unsigned int section_lines[SECTION_COUNT]; /* 0: not seen */
     unsigned int section_keys[SECTION_COUNT];
     unsigned int mode_line;
+    struct services *services; /* NULL: no name of one has come up yet */
 };
 
 /* ---- [Rules] ---- */
@@ -105,12 +107,14 @@ static int parse_rule(struct parsing *p, bool is_allow, const char *value)
 
     if (r < 0)
         return r;
-    r = policy_rule_parse(p->reader, is_allow, value, p->kind == POLICY_FILE, &rule);
+    r = policy_rule_parse(p->reader, is_allow, value, p->kind == POLICY_FILE ? &p->services : NULL,
+                          &rule);
     if (r < 0)
         return r;
     r = add_rule(p, &rule);
     if (r < 0)
         policy_rule_deinit(&rule);
+    p->file->has_allow |= r == 0 && is_allow;
     return r;
 }
 
@@ -253,6 +257,7 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     if (p.file && p.file->path)
         r = parse(&p);
     mem_free(p.seen);
+    services_free(p.services);
     if (r == 0) {
         *ret = p.file;
         return 0;

@@ -18,6 +18,7 @@ struct policy_file {
     struct policy_index *index;      /* of the rules */
     bool allows, allows_names;       /* some rule does; not addresses alone */
     struct policy_settings settings; /* of this file; unset keys are unset there too */
+    bool has_allow;                  /* one of the rules is Allow= */
     bool is_learning;
     unsigned int learn_line;
     int64_t learn_until; /* learning ends at that second, of CLOCK_REALTIME */

@@ -223,6 +223,28 @@ static struct policy_answer judge_files(const struct policy_view *view, struct j
     return judge_list(j);
 }
 
+/* Whatever is asked of these files, they allow nothing. */
+static bool allows_nothing(const struct policy_file *file)
+{
+    return !file->has_allow && !file->is_learning;
+}
+
+bool policy_denies_all(const struct policy_view *view)
+{
+    const struct policy *policy = view->policy;
+    size_t i = 0;
+
+    while (i < policy->file_count &&
+           (!(view->matched[i / 64] >> i % 64 & 1) || allows_nothing(policy->files[i])))
+        i++;
+    if (view->unknown || i == policy->file_count)
+        return true;
+    for (unsigned int k = 0; k < view->restriction_count; k++)
+        if (allows_nothing(view->restrictions[k]))
+            return true;
+    return false;
+}
+
 struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question)
 {

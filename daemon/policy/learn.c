@@ -2,6 +2,7 @@
 #include "daemon/policy/learn.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -28,16 +29,6 @@ struct learn *learn_free(struct learn *learn)
     for (uint32_t i = 0; i < learn->count; i++)
         mem_free(learn->rules[i]);
     return mem_free(learn);
-}
-
-/* Not tolower(3): names are ASCII here, and the locale has no say in them. */
-static void lower(const char *text, char ret[static HOST_TEXT_MAX + 1])
-{
-    size_t i;
-
-    for (i = 0; text[i] && i < HOST_TEXT_MAX; i++)
-        ret[i] = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] + 'a' - 'A') : text[i];
-    ret[i] = '\0';
 }
 
 static struct learn_rule *find(const struct learn *learn, const char *file, const char *host,
@@ -107,7 +98,8 @@ void learn_note(struct learn *learn, const struct policy_question *question,
     if (!learn)
         return;
     if (question->host) {
-        lower(question->host, name);
+        snprintf(name, sizeof(name), "%s", question->host);
+        host_lower(name);
         note(learn, file, name, question->port);
         return;
     }

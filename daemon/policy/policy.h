@@ -161,4 +161,10 @@ struct policy_answer {
 struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question);
 
+/*
+ * Nothing that this client can ask for is allowed. No text of his is looked up anywhere then: the answer would tell
+ * him which services and interfaces there are.
+ */
+bool policy_denies_all(const struct policy_view *view);
+
 #endif

@@ -148,7 +148,7 @@ static int parse_host(struct conf_reader *reader, char *text, struct policy_rule
 
 /* ---- port ---- */
 
-static int parse_port(struct conf_reader *reader, const char *text, bool has_services,
+static int parse_port(struct conf_reader *reader, const char *text, struct services **services,
                       uint16_t *ret)
 {
     uint64_t port;
@@ -160,14 +160,17 @@ static int parse_port(struct conf_reader *reader, const char *text, bool has_ser
         *ret = (uint16_t)port;
         return 0;
     }
-    if (!has_services)
+    if (!services)
         return asock_conf_refuse(reader, "\"%s\" is not a port: a number, a range or *", text);
-    r = services_port(text, NULL, ret);
+    r = *services ? 0 : services_new(NULL, services);
+    if (r < 0)
+        return r;
+    r = services_port(*services, text, ret);
     return r == 0 ? 0
                   : asock_conf_refuse(reader, "\"%s\" is neither a port nor a TCP service", text);
 }
 
-static int parse_ports(struct conf_reader *reader, char *text, bool has_services,
+static int parse_ports(struct conf_reader *reader, char *text, struct services **services,
                        struct policy_rule *rule)
 {
     char *dash = strchr(text, '-');
@@ -179,14 +182,14 @@ static int parse_ports(struct conf_reader *reader, char *text, bool has_services
         return 0;
     /* Names of services have dashes too. */
     if (!dash || text[strspn(text, DIGITS "-")]) {
-        r = parse_port(reader, text, has_services, &rule->first);
+        r = parse_port(reader, text, services, &rule->first);
         rule->last = rule->first;
         return r;
     }
     *dash = '\0';
-    r = parse_port(reader, text, false, &rule->first);
+    r = parse_port(reader, text, NULL, &rule->first);
     if (r == 0)
-        r = parse_port(reader, dash + 1, false, &rule->last);
+        r = parse_port(reader, dash + 1, NULL, &rule->last);
     if (r == 0 && rule->first >= rule->last)
         return asock_conf_refuse(reader, "%u-%u is not a range: the lower port comes first",
                                  rule->first, rule->last);
@@ -282,7 +285,7 @@ static char *next_token(char **rest)
     return token;
 }
 
-static int parse_tokens(struct conf_reader *reader, char *text, bool has_services,
+static int parse_tokens(struct conf_reader *reader, char *text, struct services **services,
                         struct policy_rule *rule)
 {
     char *protocol = next_token(&text), *host = next_token(&text), *ports = next_token(&text);
@@ -295,14 +298,14 @@ static int parse_tokens(struct conf_reader *reader, char *text, bool has_service
         return asock_conf_refuse(reader, "unknown protocol \"%s\": only tcp", protocol);
     r = parse_host(reader, host, rule);
     if (r == 0)
-        r = parse_ports(reader, ports, has_services, rule);
+        r = parse_ports(reader, ports, services, rule);
     while (r == 0 && *(flag = next_token(&text)))
         r = parse_flag(reader, flag, rule);
     return r;
 }
 
 int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,
-                      bool has_services, struct policy_rule *ret)
+                      struct services **services, struct policy_rule *ret)
 {
     char text[CONF_LINE_MAX + 1];
     int r;
@@ -313,7 +316,7 @@ int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *val
     strcpy(text, value);
     r = take_reason(reader, text, ret);
     if (r == 0)
-        r = parse_tokens(reader, text, has_services, ret);
+        r = parse_tokens(reader, text, services, ret);
     if (r < 0)
         policy_rule_deinit(ret);
     else

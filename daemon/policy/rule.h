@@ -18,6 +18,8 @@ enum rule_host {
     RULE_NET,    /* addresses */
 };
 
+struct services;
+
 /* What a judgement looks at comes first: of many rules each is in no cache. */
 struct policy_rule {
     bool is_allow;
@@ -37,11 +39,11 @@ struct policy_rule {
 };
 
 /*
- * What stands behind "Allow=" or "Deny=". Names of services are looked up only if has_services. 0;
- * -EBADMSG: refused, in reader; -ENOMEM. On failure there is nothing to deinit.
+ * What stands behind "Allow=" or "Deny=". services NULL: ports are numbers; else *services is made when the
+ * first name of a service comes up. 0; -EBADMSG: refused, in reader; -ENOMEM. On failure there is nothing to deinit.
  */
 int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,
-                      bool has_services, struct policy_rule *ret);
+                      struct services **services, struct policy_rule *ret);
 void policy_rule_deinit(struct policy_rule *rule);
 
 /* The same host and the same ports, whatever it says about them. */

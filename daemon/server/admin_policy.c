@@ -194,8 +194,8 @@ static bool check_client(struct question *q)
            refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
 }
 
-static bool read_question(struct question *q, struct host *host, struct host *address,
-                          uint16_t *port)
+static bool read_question(struct question *q, struct services *services, struct host *host,
+                          struct host *address, uint16_t *port)
 {
     if (q->error[0])
         return false;
@@ -203,9 +203,9 @@ static bool read_question(struct question *q, struct host *host, struct host *ad
         return refuse(q, "the protocol is not tcp");
     if (!check_client(q))
         return false;
-    if (host_parse(q->host, host) < 0)
+    if (host_parse(q->host, host) < 0 || host_find_zone(host) < 0)
         return refuse(q, "\"%s\" is neither a name nor an address", q->host);
-    if (services_port(q->service, NULL, port) < 0)
+    if (services_port(services, q->service, port) < 0)
         return refuse(q, "\"%s\" is neither a port nor a service", q->service);
     return read_address(q, host, *port, address);
 }
@@ -247,7 +247,7 @@ long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t
     init_question(&q, ret_text);
     if (asock_codec_decode_record(question, len, take_fields, &q) < 0)
         refuse(&q, "the question is not a record");
-    if (!read_question(&q, &host, &address, &port))
+    if (!read_question(&q, s->worker->services, &host, &address, &port))
         return -EINVAL;
     subids_mark(s->worker->subids, &q.peer);
     settle_units(&q);

@@ -29,6 +29,7 @@
 #include "daemon/server/reload.h"
 #include "daemon/names/resolver.h"
 #include "daemon/identity/subids.h"
+#include "daemon/names/services.h"
 #include "daemon/server/hardening.h"
 #include "daemon/session/session.h"
 #include "daemon/wire/shm_buffer.h"
@@ -318,6 +319,11 @@ static int init_worker(struct server *server)
     netsock_buffer_limits(&w->buffers);
     w->hello_ms = 1000 * config->hello_seconds;
     w->inspect = &admin_inspect_ops;
+    r = services_new(NULL, &w->services);
+    if (r < 0) {
+        log_error("asockd: /etc/services: %s", strerror(-r));
+        return r;
+    }
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
         log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
@@ -396,6 +402,7 @@ static void server_deinit(struct server *server)
     ev_timer_stop(w->loop, &server->stop);
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
+    w->services = services_free(w->services);
     w->policy = policy_unref(w->policy);
     w->subids = subids_free(w->subids);
     w->learn = learn_free(w->learn);

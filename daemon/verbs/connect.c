@@ -35,6 +35,7 @@ struct connect {
     struct resolver_query queries[2]; /* A, AAAA */
     struct host host;
     bool is_by_name;
+    bool is_unknown_port;               /* of a service that is not looked up: all is denied */
     bool is_up;                         /* connected; its data may still be going */
     uint16_t port;                      /* host byte order */
     uint32_t error;                     /* of a failure */
@@ -295,14 +296,35 @@ static int prepare_endpoint(struct connect *c, const struct sock *sock,
     return take_address(c, sock, &addr, len);
 }
 
+/* Names of services and interfaces are looked up for those only who may connect to something. */
+static int find_port(struct connect *c, const char *service)
+{
+    struct session *s = c->op->session;
+    int r = services_port(NULL, service, &c->port);
+
+    if (r != -ENOENT)
+        return r;
+    c->is_unknown_port = policy_denies_all(s->view);
+    return c->is_unknown_port ? 0 : services_port(s->worker->services, service, &c->port);
+}
+
+/* What is denied needs no interface: the race judges it again, and says so. */
+static int find_zone(struct connect *c)
+{
+    struct policy_question question = question_of(c, &c->host.address.any);
+
+    if (!c->host.zone[0] || !policy_judge(c->op->session->view, &question).is_allowed)
+        return 0;
+    return host_find_zone(&c->host);
+}
+
 static int prepare_host(struct connect *c, const struct sock *sock, const struct request *r)
 {
-    int err = services_port(r->connect.service ? r->connect.service : "", NULL, &c->port);
-
-    if (err == -ENOENT || err == -EINVAL || host_parse(r->connect.host, &c->host) < 0)
+    if (host_parse(r->connect.host, &c->host) < 0 ||
+        find_port(c, r->connect.service ? r->connect.service : "") < 0)
         return ERR_INVALID_ARGUMENT;
-    if (err < 0)
-        return (int)asock_error_from_errno(err);
+    if (c->host.kind == HOST_ADDRESS && find_zone(c) < 0)
+        return ERR_INVALID_ARGUMENT;
     if (c->host.kind == HOST_ADDRESS)
         return take_address(c, sock, &c->host.address, sizeof(c->host.address));
     c->is_by_name = true;
@@ -381,12 +403,13 @@ int connect_set_option(struct op *op, uint32_t option, int32_t value)
     return happy_eyeballs_set_option(&op->send.connect->he, option, value);
 }
 
-static void refuse_unrecorded(struct op *op)
+static void deny_unasked(struct op *op, const char *reason)
 {
-    const struct policy_answer answer = {.is_allowed = false, .reason = "audit unavailable"};
+    const struct policy_answer answer = {.is_allowed = false, .reason = reason};
     struct connect *c = op->send.connect;
 
-    sock_audit_judged(&c->audit, &answer, NULL);
+    sock_audit_judged(&c->audit, &answer,
+                      c->host.kind == HOST_ADDRESS ? &c->host.address.any : NULL);
     keep_reason(c, &answer);
     fail(op, ERR_ACCESS_DENIED);
 }
@@ -475,7 +498,9 @@ int verb_connect(struct op *op, const struct call *call)
     }
     begin(op, r->timeout_ms);
     if (!sock_audit_begin(sock, &c->audit))
-        refuse_unrecorded(op);
+        deny_unasked(op, "audit unavailable");
+    else if (c->is_unknown_port)
+        deny_unasked(op, "no rule allows this destination");
     else if (c->is_by_name)
         start_resolving(op);
     else

@@ -109,6 +109,45 @@ class Policy(unittest.TestCase):
 
     # --------------------------------------------------------------------------------- names
 
+    def test_s24_who_may_nothing_learns_no_names(self):
+        """Services, interfaces, hosts: what there is looks like what there is not."""
+        for text in ("[Rules]\nDeny=tcp * 80 \"not the web\"\nDeny=tcp example.test *\n", "[Match]\nUser=nobody\n"):
+            self.start(text)
+            network.write("/etc/hosts", "127.0.0.1 localhost known.test\n")
+            try:
+                texts = {self.denied(host, service) for host in ("known.test", "127.0.0.1", "unknown.test")
+                         for service in ("http", "domain", "no-such-service")}
+                zones = {self.denied(f"fe80::1%{zone}", port) for zone in ("lo", "out", "nolink", "1")
+                         for port in (9, "http", "no-such-service")}
+            finally:
+                network.write("/etc/hosts", "127.0.0.1 localhost\n")
+            self.assertEqual(len(texts), 1)
+            self.assertEqual(len(zones), 1)
+            self.assertEqual(self.server.asked(), [])
+            self.client.close()
+            self.daemon.stop()
+
+    def test_s24_interfaces_are_for_who_may_use_them(self):
+        self.rules("Allow=tcp example.test *")
+        self.assertEqual(self.denied("fe80::1%lo"), self.denied("fe80::1%nolink"))
+        self.assertEqual(self.connect("example.test", "no-such-service")[0], "INVALID_ARGUMENT")
+        network.run("ip", "address", "add", "fe80::77/128", "dev", "lo", "nodad")
+        listener = socket.socket(socket.AF_INET6)
+        self.addCleanup(listener.close)
+        listener.bind(("fe80::77", 0, 0, socket.if_nametoindex("lo")))
+        listener.listen()
+        port = listener.getsockname()[1]
+        self.rules("Allow=tcp fe80::/10 * +local")
+        self.assertEqual(self.connect("fe80::77%nolink", port)[0], "INVALID_ARGUMENT")
+        self.assertEqual(self.connect("fe80::77%lo", port)[0], "SUCCESS")
+
+    def test_s24_restricted_to_nothing(self):
+        self.rules("Allow=tcp * * +loopback")
+        self.assertEqual(self.connect("localhost", "no-such-service")[0], "INVALID_ARGUMENT")
+        self.client.send(request(pb.VERB_RESTRICT, 999, payload=b"[Rules]\n", restriction=pb.Restrict()))
+        self.client.completion(999)
+        self.assertEqual(self.denied("localhost", "http"), self.denied("localhost", "no-such-service"))
+
     def test_s24_dns_rebinding(self):
         """The second answer is judged like the first: on the address."""
         self.rules("Allow=tcp rebind.test * +special +local")

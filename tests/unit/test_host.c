@@ -85,7 +85,9 @@ static const struct {
     {"::1%1", -EINVAL, 0, NULL},
     {"fe80::1%", -EINVAL, 0, NULL},
     {"fe80::1%0", -EINVAL, 0, NULL},
-    {"fe80::1%no-such-if", -EINVAL, 0, NULL},
+    {"fe80::1%no-such-if", 0, HOST_ADDRESS, "fe80::1"}, /* nobody is asked */
+    {"fe80::1%no/if", -EINVAL, 0, NULL},
+    {"fe80::1%sixteen-letters-", -EINVAL, 0, NULL},
     {"fe80::1%99999999999", -EINVAL, 0, NULL},
     {":" N253, -EINVAL, 0, NULL},
     {":a" L63 "." L63 "." L63 "." L61 ".", -EINVAL, 0, NULL},
@@ -120,10 +122,15 @@ START_TEST(test_host_scope)
     struct host host;
 
     ck_assert_int_eq(host_parse("fe80::1%7", &host), 0);
+    ck_assert_int_eq(host_find_zone(&host), 0);
     ck_assert_uint_eq(host.address.in6.sin6_scope_id, 7);
     ck_assert_int_eq(host_parse("fe80::1%lo", &host), 0);
+    ck_assert_uint_eq(host.address.in6.sin6_scope_id, 0);
+    ck_assert_int_eq(host_find_zone(&host), 0);
     ck_assert_uint_eq(host.address.in6.sin6_scope_id, 1);
     ck_assert_int_eq(host_parse("fe80::1", &host), 0);
     ck_assert_uint_eq(host.address.in6.sin6_scope_id, 0);
+    ck_assert_int_eq(host_parse("fe80::1%no-such-if", &host), 0);
+    ck_assert_int_eq(host_find_zone(&host), -EINVAL);
 }
 END_TEST

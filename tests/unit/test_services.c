@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/lib/suite.h"
+
 #include "daemon/names/services.h"
 
 #include <errno.h>
@@ -23,6 +24,8 @@ static const char text[] = "# comment\n"
                            "odd 8x/tcp\n"
                            "last 83/tcp last-alias";
 
+static struct services *services;
+
 static void write_file(void)
 {
     int fd = mkstemp(path);
@@ -30,10 +33,13 @@ static void write_file(void)
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
     close(fd);
+    ck_assert_int_eq(services_new(path, &services), 0);
 }
 
 static void remove_file(void)
 {
+    services = services_free(services);
+    ck_assert_ptr_null(services);
     unlink(path);
 }
 
@@ -79,7 +85,7 @@ START_LOOP_TEST(test_services_port, 0, sizeof(table) / sizeof(table[0]))
 {
     uint16_t port = 0;
 
-    ck_assert_msg(services_port(table[_i].service, path, &port) == table[_i].r &&
+    ck_assert_msg(services_port(services, table[_i].service, &port) == table[_i].r &&
                       port == table[_i].port,
                   "\"%s\": port %u", table[_i].service, port);
 }
@@ -87,10 +93,46 @@ END_TEST
 
 START_TEST(test_services_missing_file)
 {
+    struct services *none;
     uint16_t port = 0;
 
-    ck_assert_int_eq(services_port("http", "/nonexistent/services", &port), -ENOENT);
-    ck_assert_int_eq(services_port("8080", "/nonexistent/services", &port), 0);
+    ck_assert_int_eq(services_new("/nonexistent/services", &none), 0);
+    ck_assert_int_eq(services_port(none, "http", &port), -ENOENT);
+    ck_assert_int_eq(services_port(none, "8080", &port), 0);
     ck_assert_uint_eq(port, 8080);
+    services_free(none);
+    ck_assert_int_eq(services_port(NULL, "http", &port), -ENOENT);
+    ck_assert_int_eq(services_port(NULL, "8081", &port), 0);
+    ck_assert_uint_eq(port, 8081);
+}
+END_TEST
+
+static void write_text(const char *file_path, const char *content)
+{
+    FILE *file = fopen(file_path, "we");
+
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_ge(fputs(content, file), 0);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Within one tick of the kernel's clock, of the same size, in place: as hard to see as a change can be. */
+START_TEST(test_services_follow_the_file)
+{
+    char changing[] = "/tmp/asock-services-XXXXXX";
+    struct services *s;
+    uint16_t port;
+
+    close(mkstemp(changing));
+    ck_assert_int_eq(services_new(changing, &s), 0);
+    for (int i = 0; i < 20; i++) {
+        write_text(changing, i % 2 ? "one 2101/tcp\n" : "two 2102/tcp\n");
+        ck_assert_int_eq(services_port(s, i % 2 ? "two" : "one", &port), -ENOENT);
+        ck_assert_int_eq(services_port(s, i % 2 ? "one" : "two", &port), 0);
+        ck_assert_uint_eq(port, i % 2 ? 2101 : 2102);
+    }
+    unlink(changing);
+    ck_assert_int_eq(services_port(s, "one", &port), -ENOENT);
+    services_free(s);
 }
 END_TEST
