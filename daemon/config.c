@@ -5,7 +5,6 @@
  */
 #include "daemon/config.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -15,6 +14,7 @@
 
 #include "daemon/config_listener.h"
 #include "daemon/core/limits.h"
+#include "daemon/names/resolv_conf.h"
 
 void config_init(struct config *config)
 {
@@ -61,12 +61,15 @@ struct key {
     size_t width;  /* octets of it */
 };
 
-#define LIMIT_KEY(key_name, key_type, member, key_min, key_max)                                    \
+#define NUMBER_KEY(key_section, key_name, key_type, member, key_min, key_max)                      \
     {                                                                                              \
-        .section = "Limits", .name = key_name, .type = key_type, .min = key_min, .max = key_max,   \
-        .offset = offsetof(struct config, server.member),                                          \
+        .section = key_section, .name = key_name, .type = key_type, .min = key_min,                \
+        .max = key_max, .offset = offsetof(struct config, server.member),                          \
         .width = sizeof(((struct config *)0)->server.member)                                       \
     }
+
+#define LIMIT_KEY(key_name, key_type, member, key_min, key_max)                                    \
+    NUMBER_KEY("Limits", key_name, key_type, member, key_min, key_max)
 
 static const struct key keys[] = {
     LIMIT_KEY("Clients", KEY_NUMBER, clients, 1, LIMIT_CLIENTS_MAX),
@@ -91,6 +94,9 @@ static const struct key keys[] = {
     LIMIT_KEY("TotalBuffers", KEY_NUMBER, total_buffers, 1, LIMIT_TOTAL_BUFFERS_MAX),
     LIMIT_KEY("Buffers", KEY_NUMBER, limits.buffers, 0, LIMIT_BUFFERS),
     {.section = "Resolver", .name = "Servers", .type = KEY_SERVERS},
+    NUMBER_KEY("Resolver", "Timeout", KEY_NUMBER, resolver_timeout, 1, RESOLVER_SECONDS_MAX),
+    NUMBER_KEY("Resolver", "Tries", KEY_NUMBER, resolver_tries, 1, RESOLVER_TRIES_MAX),
+    NUMBER_KEY("Resolver", "TotalTimeout", KEY_NUMBER, resolver_total, 1, RESOLVER_SECONDS_MAX),
     {.section = "Audit", .name = "Audit", .type = KEY_AUDIT},
     {.section = "Audit", .name = "File", .type = KEY_FILE},
     {.section = "Log", .name = "Level", .type = KEY_LEVEL},
@@ -169,35 +175,16 @@ static int apply_file(struct config *config, struct conf_reader *reader, const c
     return 0;
 }
 
-/* ADDRESS[:PORT], an IPv6 address with a port in brackets. The resolver takes much else for an address. */
-static bool is_server(char *text)
-{
-    char *port = strrchr(text, ':');
-    struct in6_addr addr;
-    uint64_t number;
-
-    if (inet_pton(AF_INET, text, &addr) == 1 || inet_pton(AF_INET6, text, &addr) == 1)
-        return true;
-    if (!port || asock_conf_number(port + 1, 1, UINT16_MAX, &number) < 0)
-        return false;
-    *port = '\0';
-    if (*text != '[')
-        return inet_pton(AF_INET, text, &addr) == 1;
-    if (port[-1] != ']')
-        return false;
-    port[-1] = '\0';
-    return inet_pton(AF_INET6, text + 1, &addr) == 1;
-}
-
 static int apply_servers(struct config *config, struct conf_reader *reader, const char *value)
 {
-    char text[CONF_LINE_MAX + 1], *rest = text, *one;
+    struct dns_settings settings;
 
-    strcpy(text, value);
-    while ((one = strsep(&rest, ","))) {
-        if (!is_server(one))
-            return asock_conf_refuse(reader, "Servers=%s: not address[:port],...", value);
-    }
+    int r = resolv_conf_servers(value, 53, &settings);
+
+    if (r == -E2BIG)
+        return asock_conf_refuse(reader, "Servers= has more than %u addresses", DNS_SERVERS_MAX);
+    if (r < 0)
+        return asock_conf_refuse(reader, "Servers=%s: not address[:port],...", value);
     strcpy(config->servers, value);
     config->server.servers = config->servers;
     return 0;

@@ -21,11 +21,17 @@ libasockd_la_SOURCES = \
 	daemon/core/stats.h \
 	daemon/names/address_order.c \
 	daemon/names/address_order.h \
+	daemon/names/dns.c \
+	daemon/names/dns.h \
 	daemon/names/file_id.h \
 	daemon/names/file_table.c \
 	daemon/names/file_table.h \
 	daemon/names/host.c \
 	daemon/names/host.h \
+	daemon/names/hosts.c \
+	daemon/names/hosts.h \
+	daemon/names/resolv_conf.c \
+	daemon/names/resolv_conf.h \
 	daemon/names/resolver.c \
 	daemon/names/resolver.h \
 	daemon/names/services.c \

@@ -183,7 +183,7 @@
 /* Addresses tried for one name. */
 #define CONNECT_ADDRESSES 32u
 
-/* Descriptors kept from network sockets: epoll, resolver, control, accept, the spare one. */
+/* Descriptors kept from network sockets: epoll, control, accept, the spare one, and two for each of the resolver's channels. */
 #define FDS_RESERVED 64u
 
 #endif

@@ -1,70 +1,71 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: resolver_start() makes a lookup and hands it to c-ares; c-ares tells of its sockets
- * (on_socket) and gets their events (on_io) and the time (on_timeout); its answer (on_answer) moves
- * the lookup to `finished`, and the next turn of the loop calls back (on_deliver).
- * Failures: a cancelled lookup stays with c-ares, which cannot give up a single one, and is freed when
- * it answers; when no other is left, all are given up at once. When resolv.conf has changed, what is in
- * flight ends with the servers it was sent to, on a channel of its own, and a new channel takes over:
- * c-ares of this age cannot read it again.
+ * Happy path: resolver_start() makes a lookup. The hosts file answers it, or it joins a question for its name and
+ * family, which is asked if it is the first one. The answer (on_answer) moves the question's lookups to `finished`,
+ * and the next turn of the loop calls back (on_deliver).
+ * Failures: the hosts file is being read (the lookup waits until it has been); no answer in total_ms (TRY_AGAIN). A
+ * question that nobody waits for any more may have to stay with c-ares: it keeps the charge of its last lookup until
+ * it is answered, or until somebody asks for the same.
  */
 #include "daemon/names/resolver.h"
 
-#include <ares.h>
 #include <assert.h>
 #include <errno.h>
 #include <ev.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "base/list.h"
-#include "daemon/names/host.h"
+#include "base/time.h"
 #include "daemon/core/quota.h"
+#include "daemon/names/dns.h"
+#include "daemon/names/file_id.h"
+#include "daemon/names/host.h"
+#include "daemon/names/hosts.h"
+#include "daemon/names/resolv_conf.h"
 
-/* Which resolv.conf it was; all zero: there was none. */
-struct file_id {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec changed;
-};
+#define QUESTION_BUCKETS 1024u
 
 struct resolver {
     struct ev_loop *loop;
     struct resolver_options options; /* texts are ours */
-    struct file_id resolv_conf;      /* that the newest channel has read */
-    struct list channels;            /* struct channel; the last one is the newest */
-    struct list finished;            /* struct resolver_lookup: to be delivered */
-    struct ev_timer deliver;
-    unsigned int lookups; /* all, wanted or not, finished or not */
+    struct file_id resolv_conf;      /* that `dns` goes by */
+    struct dns_settings settings;    /* of `dns` */
+    struct dns *dns;
+    struct file_table *hosts;
+    struct list questions[QUESTION_BUCKETS];
+    struct list waiting;  /* struct resolver_lookup: for the hosts file */
+    struct list finished; /* to be delivered */
+    struct list due;      /* those that have not finished, the earliest first */
+    struct ev_timer deliver, expire, read_hosts;
+    unsigned int lookups; /* all, and the questions that are charged */
 };
 
-struct channel {
-    struct list node; /* resolver->channels */
+struct question {
+    struct dns_question dns; /* first */
+    struct list node;        /* resolver->questions */
+    struct list lookups;
     struct resolver *resolver;
-    ares_channel ares;
-    struct ev_timer timeout;
-    struct list sockets; /* struct resolver_socket: what c-ares has open */
-    unsigned int asked;  /* lookups that c-ares has */
-    unsigned int wanted; /* of these, those that somebody waits for */
-};
-
-struct resolver_socket {
-    struct list node;
-    struct channel *channel;
-    struct ev_io io;
+    struct quota *quota; /* charged while nobody waits */
+    bool is_charged;
+    int family;
+    char name[HOST_TEXT_MAX + 1];
 };
 
 struct resolver_lookup {
-    struct list node; /* resolver->finished */
+    struct list node; /* resolver->waiting, question->lookups, resolver->finished */
+    struct list due;  /* resolver->due */
+    uint64_t until;
     struct resolver *resolver;
-    struct channel *channel;      /* NULL: nobody was asked, or it has answered */
+    struct question *question;    /* NULL: it does not wait for one */
     struct resolver_query *query; /* NULL: cancelled */
-    struct quota *quota;          /* charged until c-ares has done with it, wanted or not */
+    struct quota *quota;
+    bool is_charged; /* false: its question has the charge */
     int family;
+    char name[HOST_TEXT_MAX + 1]; /* in lower case */
     struct resolver_result result;
 };
 
@@ -76,226 +77,54 @@ void resolver_clean_environment(void)
     unsetenv("CARES_HOSTS");
 }
 
-/* ---- c-ares on the loop ---- */
-
-static void update_timeout(struct channel *channel)
-{
-    struct ev_loop *loop = channel->resolver->loop;
-    struct timeval tv;
-
-    ev_timer_stop(loop, &channel->timeout);
-    if (!ares_timeout(channel->ares, NULL, &tv))
-        return;
-    ev_timer_set(&channel->timeout, (ev_tstamp)tv.tv_sec + (ev_tstamp)tv.tv_usec / 1e6, 0.);
-    ev_timer_start(loop, &channel->timeout);
-}
-
-static void on_timeout(struct ev_loop *loop, struct ev_timer *timer, int events)
-{
-    struct channel *channel = timer->data;
-
-    (void)loop, (void)events;
-    ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    update_timeout(channel);
-}
-
-static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
-{
-    struct channel *channel = ((struct resolver_socket *)io->data)->channel;
-    int fd = io->fd;
-
-    (void)loop;
-    /* `io` may be gone when this returns. */
-    ares_process_fd(channel->ares, events & EV_READ ? fd : ARES_SOCKET_BAD,
-                    events & EV_WRITE ? fd : ARES_SOCKET_BAD);
-    update_timeout(channel);
-}
-
-static struct resolver_socket *find_socket(struct channel *channel, int fd)
-{
-    list_for_each (&channel->sockets, it) {
-        struct resolver_socket *socket = container_of(it, struct resolver_socket, node);
-
-        if (socket->io.fd == fd)
-            return socket;
-    }
-    return NULL;
-}
-
-static struct resolver_socket *add_socket(struct channel *channel, int fd)
-{
-    struct resolver_socket *socket = mem_zalloc(1, sizeof(*socket));
-
-    if (!socket)
-        return NULL;
-    socket->channel = channel;
-    ev_io_init(&socket->io, on_io, fd, EV_READ);
-    socket->io.data = socket;
-    list_append(&channel->sockets, &socket->node);
-    return socket;
-}
-
-static void remove_socket(struct resolver_socket *socket)
-{
-    ev_io_stop(socket->channel->resolver->loop, &socket->io);
-    list_remove(&socket->node);
-    mem_free(socket);
-}
-
-/* c-ares says what it waits for; neither: it is about to close fd. */
-static void on_socket(void *data, int fd, int readable, int writable)
-{
-    struct channel *channel = data;
-    struct ev_loop *loop = channel->resolver->loop;
-    struct resolver_socket *socket = find_socket(channel, fd);
-
-    if (!readable && !writable) {
-        if (socket)
-            remove_socket(socket);
-        return;
-    }
-    if (!socket)
-        socket = add_socket(channel, fd);
-    if (!socket)
-        return; /* out of memory: nobody hears this socket, and c-ares' time-out tells */
-    ev_io_stop(loop, &socket->io);
-    ev_io_set(&socket->io, fd, (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
-    ev_io_start(loop, &socket->io);
-}
-
-static int init_channel(struct channel *channel, struct resolver_options *options)
-{
-    char lookups[] = "fb"; /* files, then DNS */
-    struct ares_options o = {
-        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
-        .ndomains = 0,
-        .lookups = lookups,
-        .timeout = options->timeout_ms,
-        .tries = options->tries,
-        .udp_port = options->port,
-        .tcp_port = options->port,
-        .resolvconf_path = (char *)options->resolv_conf, /* c-ares copies it */
-        .sock_state_cb = on_socket,
-        .sock_state_cb_data = channel,
-    };
-    int mask = ARES_OPT_FLAGS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB |
-               ARES_OPT_RESOLVCONF;
-    int status;
-
-    if (options->timeout_ms > 0)
-        mask |= ARES_OPT_TIMEOUTMS;
-    if (options->tries > 0)
-        mask |= ARES_OPT_TRIES;
-    if (options->port > 0)
-        mask |= ARES_OPT_UDP_PORT | ARES_OPT_TCP_PORT;
-    status = ares_init_options(&channel->ares, &o, mask);
-    if (status != ARES_SUCCESS) {
-        channel->ares = NULL;
-        return status == ARES_ENOMEM ? -ENOMEM : -EIO;
-    }
-    if (!options->servers)
-        return 0;
-    status = ares_set_servers_ports_csv(channel->ares, options->servers);
-    if (status != ARES_SUCCESS)
-        return status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
-    return 0;
-}
-
-static void channel_free(struct channel *channel)
-{
-    assert(channel->wanted == 0);
-    if (channel->ares)
-        ares_destroy(channel->ares);
-    assert(channel->asked == 0 && list_is_empty(&channel->sockets));
-    ev_timer_stop(channel->resolver->loop, &channel->timeout);
-    list_remove(&channel->node);
-    mem_free(channel);
-}
-
-static int channel_new(struct resolver *resolver)
-{
-    struct channel *channel = mem_zalloc(1, sizeof(*channel));
-    int r;
-
-    if (!channel)
-        return -ENOMEM;
-    list_init(&channel->node);
-    list_init(&channel->sockets);
-    channel->resolver = resolver;
-    ev_timer_init(&channel->timeout, on_timeout, 0., 0.);
-    channel->timeout.data = channel;
-    r = init_channel(channel, &resolver->options);
-    if (r < 0) {
-        channel_free(channel);
-        return r;
-    }
-    list_append(&resolver->channels, &channel->node);
-    return 0;
-}
-
-static struct file_id identify(const char *path)
-{
-    struct stat st;
-
-    if (stat(path, &st) < 0)
-        return (struct file_id){0};
-    return (struct file_id){st.st_dev, st.st_ino, st.st_size, st.st_ctim};
-}
-
-static bool is_same_file(const struct file_id *a, const struct file_id *b)
-{
-    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-           a->changed.tv_sec == b->changed.tv_sec && a->changed.tv_nsec == b->changed.tv_nsec;
-}
-
-/* A channel that knows resolv.conf as it is now; the one there is, if a new one cannot be had. */
-static struct channel *current_channel(struct resolver *resolver)
-{
-    struct file_id now;
-
-    list_for_each_safe (&resolver->channels, it) {
-        struct channel *channel = container_of(it, struct channel, node);
-
-        if (channel->asked == 0 && it->next != &resolver->channels)
-            channel_free(channel);
-    }
-    now = identify(resolver->options.resolv_conf);
-    if (!resolver->options.servers && !is_same_file(&now, &resolver->resolv_conf) &&
-        channel_new(resolver) == 0)
-        resolver->resolv_conf = now;
-    return list_last(&resolver->channels, struct channel, node);
-}
-
 /* ---- lookups ---- */
+
+static int charge(struct resolver *resolver, struct quota *quota)
+{
+    if (resolver->lookups >= RESOLVER_LOOKUPS_MAX || quota_charge(quota, QUOTA_LOOKUPS, 1) < 0)
+        return -ENOBUFS;
+    resolver->lookups++;
+    return 0;
+}
+
+static void uncharge(struct resolver *resolver, struct quota *quota)
+{
+    resolver->lookups--;
+    quota_uncharge(quota, QUOTA_LOOKUPS, 1);
+}
 
 static int lookup_new(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
                       int family, struct resolver_lookup **ret)
 {
     struct resolver_lookup *lookup;
+    int r = charge(resolver, quota);
 
-    if (resolver->lookups >= RESOLVER_LOOKUPS_MAX || quota_charge(quota, QUOTA_LOOKUPS, 1) < 0)
-        return -ENOBUFS;
+    if (r < 0)
+        return r;
     lookup = mem_zalloc(1, sizeof(*lookup));
     if (!lookup) {
-        quota_uncharge(quota, QUOTA_LOOKUPS, 1);
+        uncharge(resolver, quota);
         return -ENOMEM;
     }
-    lookup->quota = quota;
     list_init(&lookup->node);
+    list_init(&lookup->due);
+    lookup->quota = quota;
+    lookup->is_charged = true;
     lookup->resolver = resolver;
     lookup->query = query;
     lookup->family = family;
     query->lookup = lookup;
-    resolver->lookups++;
     *ret = lookup;
     return 0;
 }
 
 static void lookup_free(struct resolver_lookup *lookup)
 {
+    assert(!lookup->question);
     list_remove(&lookup->node);
-    lookup->resolver->lookups--;
-    quota_uncharge(lookup->quota, QUOTA_LOOKUPS, 1);
+    list_remove(&lookup->due);
+    if (lookup->is_charged)
+        uncharge(lookup->resolver, lookup->quota);
     mem_free(lookup);
 }
 
@@ -303,6 +132,7 @@ static void finish(struct resolver_lookup *lookup)
 {
     struct resolver *resolver = lookup->resolver;
 
+    list_remove(&lookup->due);
     list_append(&resolver->finished, &lookup->node);
     ev_timer_start(resolver->loop, &resolver->deliver);
 }
@@ -333,100 +163,274 @@ static void on_deliver(struct ev_loop *loop, struct ev_timer *timer, int events)
     }
 }
 
-static void add_address(struct resolver_lookup *lookup, const struct sockaddr *addr)
+static void add_address(struct resolver_lookup *lookup, const union resolver_address *address)
 {
     struct resolver_result *result = &lookup->result;
-    union resolver_address *to;
 
-    if (result->count == RESOLVER_ADDRESSES_MAX)
-        return;
-    if (lookup->family != AF_UNSPEC && lookup->family != addr->sa_family)
-        return;
-    to = &result->addresses[result->count];
-    if (addr->sa_family == AF_INET)
-        memcpy(&to->in, addr, sizeof(to->in));
-    else if (addr->sa_family == AF_INET6)
-        memcpy(&to->in6, addr, sizeof(to->in6));
-    else
-        return;
-    result->count++;
+    if (lookup->family == AF_UNSPEC || lookup->family == address->any.sa_family)
+        result->addresses[result->count++] = *address;
 }
 
 /* RFC 6724 prefers ::1. */
 static void add_loopback(struct resolver_lookup *lookup)
 {
-    union resolver_address in6 = {
+    const union resolver_address in6 = {
         .in6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT}};
-    union resolver_address in = {
+    const union resolver_address in = {
         .in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
 
-    add_address(lookup, &in6.any);
-    add_address(lookup, &in.any);
+    add_address(lookup, &in6);
+    add_address(lookup, &in);
 }
 
-static enum asock_wire_error error_of(int status)
+/* ---- settings ---- */
+
+/*
+ * What `options` says, and what it leaves to resolv.conf from there. However the two go together, each server is
+ * asked before the time of the whole is over.
+ */
+static int read_settings(const struct resolver *resolver, const struct resolver_options *options,
+                         struct dns_settings *ret)
 {
-    switch (status) {
-    case ARES_SUCCESS:
-        return ERR_SUCCESS;
-    case ARES_ENOTFOUND:
-        return ERR_HOST_NOT_FOUND;
-    case ARES_ENODATA:
-        return ERR_NO_DATA;
-    case ARES_ETIMEOUT:
-    case ARES_ESERVFAIL:
-    case ARES_ECONNREFUSED:
-        return ERR_TRY_AGAIN;
-    case ARES_ENOMEM:
-        return ERR_NO_BUFFER_SPACE;
-    default:
-        return ERR_NO_RECOVERY;
+    int r;
+
+    /* is compared as a whole */
+    memset(ret, 0, sizeof(*ret));
+    ret->timeout_ms = RESOLVER_TIMEOUT_MS;
+    ret->tries = RESOLVER_TRIES;
+    r = resolv_conf_read(resolver->options.resolv_conf, resolver->options.port, ret);
+    if (r == 0 && options->servers) {
+        memset(ret->servers, 0, sizeof(ret->servers));
+        r = resolv_conf_servers(options->servers, 53, ret);
     }
+    if (r < 0)
+        return r;
+    if (options->timeout_ms > 0)
+        ret->timeout_ms = options->timeout_ms;
+    if (options->tries > 0)
+        ret->tries = options->tries;
+    if (ret->timeout_ms > options->total_ms / (int)ret->server_count)
+        ret->timeout_ms = options->total_ms / (int)ret->server_count;
+    return 0;
 }
 
-static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo *info)
+/* resolv.conf as it is now, or as it was last, if it cannot be read. */
+static void follow_resolv_conf(struct resolver *resolver)
 {
-    struct resolver_lookup *lookup = data;
+    struct file_id now = file_id_at(resolver->options.resolv_conf);
+    struct dns_settings settings;
 
-    (void)timeouts;
-    lookup->channel->asked--;
-    if (!lookup->query) {
-        lookup_free(lookup);
-        if (info)
-            ares_freeaddrinfo(info);
+    if (file_id_is_current(&resolver->resolv_conf, &now) ||
+        read_settings(resolver, &resolver->options, &settings) < 0)
+        return;
+    if (memcmp(&settings, &resolver->settings, sizeof(settings)) != 0) {
+        if (dns_configure(resolver->dns, &settings) < 0)
+            return;
+        resolver->settings = settings;
+    }
+    resolver->resolv_conf = now;
+}
+
+/* ---- questions ---- */
+
+static struct list *bucket_of(struct resolver *resolver, const char *name, int family)
+{
+    uint64_t hash = hash_bytes(name, strlen(name)) + (uint64_t)family;
+
+    return &resolver->questions[(hash ^ hash >> 32) % QUESTION_BUCKETS];
+}
+
+/* Asked of the servers of today. */
+static struct question *find_question(struct list *bucket, const char *name, int family)
+{
+    list_for_each (bucket, it) {
+        struct question *q = container_of(it, struct question, node);
+
+        if (q->family == family && strcmp(q->name, name) == 0 && dns_is_current(&q->dns))
+            return q;
+    }
+    return NULL;
+}
+
+static void on_answer(struct dns_question *dns, const struct resolver_result *result)
+{
+    struct question *q = (struct question *)dns;
+    struct resolver_lookup *lookup;
+
+    while ((lookup = list_first(&q->lookups, struct resolver_lookup, node)) != NULL) {
+        list_remove(&lookup->node);
+        lookup->question = NULL;
+        lookup->result.error = result->error;
+        lookup->result.count = result->count;
+        memcpy(lookup->result.addresses, result->addresses,
+               result->count * sizeof(result->addresses[0]));
+        finish(lookup);
+    }
+    list_remove(&q->node);
+    if (q->is_charged)
+        uncharge(q->resolver, q->quota);
+    mem_free(q);
+}
+
+static void join(struct resolver_lookup *lookup, struct question *q)
+{
+    list_append(&q->lookups, &lookup->node);
+    lookup->question = q;
+    if (!q->is_charged)
+        return;
+    q->is_charged = false;
+    uncharge(q->resolver, q->quota);
+    dns_want(&q->dns);
+}
+
+/* The last one leaves its charge with the question, if that goes on. */
+static void leave(struct resolver_lookup *lookup)
+{
+    struct question *q = lookup->question;
+
+    lookup->question = NULL;
+    list_remove(&lookup->node);
+    if (!list_is_empty(&q->lookups))
+        return;
+    q->quota = lookup->quota;
+    q->is_charged = true;
+    lookup->is_charged = false;
+    dns_give_up(&q->dns);
+}
+
+static void ask(struct resolver_lookup *lookup)
+{
+    struct resolver *resolver = lookup->resolver;
+    struct list *bucket = bucket_of(resolver, lookup->name, lookup->family);
+    struct question *q;
+
+    follow_resolv_conf(resolver);
+    q = find_question(bucket, lookup->name, lookup->family);
+    if (q) {
+        join(lookup, q);
         return;
     }
-    lookup->channel->wanted--;
-    lookup->channel = NULL;
-    lookup->result.error = error_of(status);
-    if (status == ARES_SUCCESS) {
-        for (struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next)
-            add_address(lookup, n->ai_addr);
-        if (lookup->result.count == 0)
-            lookup->result.error = ERR_NO_DATA;
+    q = mem_zalloc(1, sizeof(*q));
+    if (!q) {
+        lookup->result.error = ERR_NO_BUFFER_SPACE;
+        finish(lookup);
+        return;
     }
-    if (info)
-        ares_freeaddrinfo(info);
-    finish(lookup);
+    q->resolver = resolver;
+    q->family = lookup->family;
+    strcpy(q->name, lookup->name);
+    list_init(&q->node);
+    list_init(&q->lookups);
+    list_append(bucket, &q->node);
+    join(lookup, q);
+    dns_ask(resolver->dns, &q->dns, q->name, q->family, on_answer);
 }
 
-static void ask(struct resolver_lookup *lookup, const char *name)
-{
-    struct channel *channel = current_channel(lookup->resolver);
-    struct ares_addrinfo_hints hints = {
-        .ai_family = lookup->family, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
+/* ---- time ---- */
 
-    lookup->channel = channel;
-    channel->asked++;
-    channel->wanted++;
-    ares_getaddrinfo(channel->ares, name, NULL, &hints, on_answer, lookup);
-    update_timeout(channel);
+static void watch_due(struct resolver *resolver)
+{
+    const struct resolver_lookup *first = list_first(&resolver->due, const struct resolver_lookup,
+                                                     due);
+    uint64_t now = time_now_ms();
+
+    if (!first || ev_is_active(&resolver->expire))
+        return;
+    ev_timer_set(&resolver->expire, first->until > now ? (ev_tstamp)(first->until - now) / 1e3 : 0.,
+                 0.);
+    ev_timer_start(resolver->loop, &resolver->expire);
+}
+
+static void on_expire(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct resolver *resolver = timer->data;
+    struct resolver_lookup *lookup;
+    uint64_t now = time_now_ms();
+
+    (void)loop, (void)events;
+    while ((lookup = list_first(&resolver->due, struct resolver_lookup, due)) != NULL &&
+           lookup->until <= now) {
+        if (lookup->question) {
+            dns_note_late(&lookup->question->dns);
+            leave(lookup);
+        }
+        list_remove(&lookup->node);
+        lookup->result.error = ERR_TRY_AGAIN;
+        finish(lookup);
+    }
+    watch_due(resolver);
+}
+
+/* Nearly all come in the order of their ends: only a reload can change how long they have. */
+static void set_due(struct resolver_lookup *lookup)
+{
+    struct resolver *resolver = lookup->resolver;
+    struct list *after = resolver->due.prev;
+
+    lookup->until = time_now_ms() + (uint64_t)resolver->options.total_ms;
+    while (after != &resolver->due &&
+           container_of(after, struct resolver_lookup, due)->until > lookup->until)
+        after = after->prev;
+    list_insert_before(after->next, &lookup->due);
+    watch_due(resolver);
+}
+
+/* ---- the hosts file ---- */
+
+static void answer(struct resolver_lookup *lookup)
+{
+    if (hosts_find(lookup->resolver->hosts, lookup->name, lookup->family, &lookup->result))
+        finish(lookup);
+    else
+        ask(lookup);
+}
+
+static void on_read_hosts(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    struct resolver *resolver = timer->data;
+    struct resolver_lookup *lookup;
+
+    (void)events;
+    if (file_table_step(resolver->hosts)) {
+        for (unsigned int i = 0; i < RESOLVER_TURN && !list_is_empty(&resolver->waiting); i++) {
+            lookup = list_first(&resolver->waiting, struct resolver_lookup, node);
+            list_remove(&lookup->node);
+            answer(lookup);
+        }
+        if (list_is_empty(&resolver->waiting))
+            return;
+    }
+    ev_timer_start(loop, &resolver->read_hosts);
+}
+
+/* One that takes more than a step is read by the loop meanwhile. */
+static bool know_hosts(struct resolver *resolver)
+{
+    if (ev_is_active(&resolver->read_hosts))
+        return false;
+    return file_table_is_current(resolver->hosts) || file_table_step(resolver->hosts);
+}
+
+static void begin(struct resolver_lookup *lookup, const char *name)
+{
+    struct resolver *resolver = lookup->resolver;
+
+    strcpy(lookup->name, name);
+    host_lower(lookup->name);
+    set_due(lookup);
+    if (know_hosts(resolver)) {
+        answer(lookup);
+        return;
+    }
+    list_append(&resolver->waiting, &lookup->node);
+    ev_timer_start(resolver->loop, &resolver->read_hosts);
 }
 
 int resolver_start(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
                    const char *host, int family, resolver_fn done)
 {
     struct resolver_lookup *lookup;
+    union resolver_address address;
     struct host parsed;
     int r;
 
@@ -444,11 +448,12 @@ int resolver_start(struct resolver *resolver, struct quota *quota, struct resolv
         return r;
     query->done = done;
     if (parsed.kind == HOST_NAME) {
-        ask(lookup, parsed.name);
+        begin(lookup, parsed.name);
         return 0;
     }
+    memcpy(&address, &parsed.address, sizeof(parsed.address));
     if (parsed.kind == HOST_ADDRESS)
-        add_address(lookup, &parsed.address.any);
+        add_address(lookup, &address);
     else
         add_loopback(lookup);
     finish(lookup);
@@ -458,24 +463,16 @@ int resolver_start(struct resolver *resolver, struct quota *quota, struct resolv
 void resolver_cancel(struct resolver_query *query)
 {
     struct resolver_lookup *lookup = query->lookup;
-    struct channel *channel;
 
     if (!lookup)
         return;
     query->lookup = NULL;
-    lookup->query = NULL;
-    channel = lookup->channel;
-    if (!channel) {
-        lookup_free(lookup);
-        return;
-    }
-    if (--channel->wanted == 0) {
-        ares_cancel(channel->ares); /* on_answer frees them all */
-        update_timeout(channel);
-    }
+    if (lookup->question)
+        leave(lookup);
+    lookup_free(lookup);
 }
 
-/* ---- the resolver ---- */
+/* ---- life ---- */
 
 static char *copy_text(const char *text)
 {
@@ -485,47 +482,86 @@ static char *copy_text(const char *text)
     return copy ? memcpy(copy, text, size) : NULL;
 }
 
-static int copy_options(struct resolver *resolver, const struct resolver_options *options)
+/* Servers and times of `options`, the rest as it is. */
+static int set_options(struct resolver *resolver, const struct resolver_options *options)
 {
-    static const struct resolver_options none;
+    struct resolver_options next = resolver->options;
+    struct file_id now = file_id_at(next.resolv_conf);
+    struct dns_settings settings;
+    int r;
 
-    resolver->options = options ? *options : none;
-    resolver->options.servers = NULL;
-    resolver->options.resolv_conf = copy_text(options && options->resolv_conf ? options->resolv_conf
-                                                                              : "/etc/resolv.conf");
-    if (!resolver->options.resolv_conf)
-        return -ENOMEM;
-    if (options && options->servers) {
-        resolver->options.servers = copy_text(options->servers);
-        if (!resolver->options.servers)
+    next.timeout_ms = options->timeout_ms;
+    next.tries = options->tries;
+    next.total_ms = options->total_ms > 0 ? options->total_ms : RESOLVER_TOTAL_MS;
+    next.servers = options->servers;
+    r = read_settings(resolver, &next, &settings);
+    if (r < 0)
+        return r;
+    if (next.servers) {
+        next.servers = copy_text(next.servers);
+        if (!next.servers)
             return -ENOMEM;
     }
+    if (!resolver->dns)
+        r = dns_new(resolver->loop, &settings, &resolver->dns);
+    else if (memcmp(&settings, &resolver->settings, sizeof(settings)) != 0)
+        r = dns_configure(resolver->dns, &settings);
+    if (r < 0) {
+        mem_free((void *)next.servers);
+        return r;
+    }
+    mem_free((void *)resolver->options.servers);
+    resolver->options = next;
+    resolver->settings = settings;
+    resolver->resolv_conf = now;
     return 0;
+}
+
+int resolver_configure(struct resolver *resolver, const struct resolver_options *options)
+{
+    return set_options(resolver, options);
+}
+
+static void init_timer(struct resolver *resolver, struct ev_timer *timer,
+                       void (*callback)(struct ev_loop *, struct ev_timer *, int))
+{
+    ev_timer_init(timer, callback, 0., 0.);
+    timer->data = resolver;
+}
+
+static int init(struct resolver *resolver, const struct resolver_options *options)
+{
+    const char *resolv_conf = options->resolv_conf ? options->resolv_conf : "/etc/resolv.conf";
+    int r;
+
+    resolver->options.port = options->port ? options->port : 53;
+    resolver->options.resolv_conf = copy_text(resolv_conf);
+    if (!resolver->options.resolv_conf)
+        return -ENOMEM;
+    r = hosts_new(options->hosts, &resolver->hosts);
+    return r < 0 ? r : set_options(resolver, options);
 }
 
 int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
                  struct resolver **ret)
 {
-    struct resolver *resolver;
+    static const struct resolver_options none;
+    struct resolver *resolver = mem_zalloc(1, sizeof(*resolver));
     int r;
 
-    if (ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
+    if (!resolver)
         return -ENOMEM;
-    resolver = mem_zalloc(1, sizeof(*resolver));
-    if (!resolver) {
-        ares_library_cleanup();
-        return -ENOMEM;
-    }
     resolver->loop = loop;
-    list_init(&resolver->channels);
+    for (unsigned int i = 0; i < QUESTION_BUCKETS; i++)
+        list_init(&resolver->questions[i]);
+    list_init(&resolver->waiting);
     list_init(&resolver->finished);
-    ev_timer_init(&resolver->deliver, on_deliver, 0., 0.);
-    resolver->deliver.data = resolver;
-    r = copy_options(resolver, options);
-    if (r == 0) {
-        resolver->resolv_conf = identify(resolver->options.resolv_conf);
-        r = channel_new(resolver);
-    }
+    list_init(&resolver->due);
+    init_timer(resolver, &resolver->deliver, on_deliver);
+    init_timer(resolver, &resolver->read_hosts, on_read_hosts);
+    init_timer(resolver, &resolver->expire, on_expire);
+    ev_set_priority(&resolver->expire, EV_MINPRI); /* an answer that is there comes first */
+    r = init(resolver, options ? options : &none);
     if (r < 0) {
         resolver_free(resolver);
         return r;
@@ -534,50 +570,18 @@ int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
     return 0;
 }
 
-static bool is_same_text(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-int resolver_set_servers(struct resolver *resolver, const char *servers)
-{
-    const char *before = resolver->options.servers;
-    struct file_id now;
-    char *copy = NULL;
-    int r;
-
-    if (is_same_text(before, servers))
-        return 0;
-    if (servers) {
-        copy = copy_text(servers);
-        if (!copy)
-            return -ENOMEM;
-    }
-    now = identify(resolver->options.resolv_conf);
-    resolver->options.servers = copy;
-    r = channel_new(resolver);
-    if (r < 0) {
-        resolver->options.servers = before;
-        mem_free(copy);
-        return r;
-    }
-    resolver->resolv_conf = now;
-    mem_free((void *)before);
-    return 0;
-}
-
 struct resolver *resolver_free(struct resolver *resolver)
 {
     if (!resolver)
         return NULL;
-    assert(list_is_empty(&resolver->finished));
-    list_for_each_safe (&resolver->channels, it)
-        channel_free(container_of(it, struct channel, node));
+    assert(list_is_empty(&resolver->finished) && list_is_empty(&resolver->due));
+    dns_free(resolver->dns); /* gives back the questions that nobody waits for */
     assert(resolver->lookups == 0);
     ev_timer_stop(resolver->loop, &resolver->deliver);
+    ev_timer_stop(resolver->loop, &resolver->expire);
+    ev_timer_stop(resolver->loop, &resolver->read_hosts);
+    file_table_free(resolver->hosts);
     mem_free((void *)resolver->options.servers);
     mem_free((void *)resolver->options.resolv_conf);
-    mem_free(resolver);
-    ares_library_cleanup();
-    return NULL;
+    return mem_free(resolver);
 }

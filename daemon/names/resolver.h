@@ -3,9 +3,10 @@
 #define ASOCKD_RESOLVER_H
 
 /*
- * Names to addresses, with c-ares on the worker's loop: /etc/hosts first, then the servers of
- * /etc/resolv.conf, which is read anew when it has changed. No search domains, no aliases: a client gets the name that it asked for, and
- * policy has judged that name. Literal addresses and localhost are answered without asking anybody.
+ * Names to addresses: /etc/hosts first, then the servers of /etc/resolv.conf. Both files are read again when they have
+ * changed. A name that the hosts file has for one family is answered by it for both. No search domains, no aliases: a
+ * client gets the name that it asked for, and policy has judged that name. Literal addresses and localhost are
+ * answered without asking anybody. Whoever asks what others are asking for already joins their question.
  */
 #include <netinet/in.h>
 
@@ -18,10 +19,7 @@ struct resolver_lookup;
 struct resolver_query;
 
 #define RESOLVER_ADDRESSES_MAX 32 /* of one answer; what is behind them is dropped */
-/*
- * Lookups at a time, given-up ones that c-ares still has included: each costs two kilobytes and two
- * of the 65,536 query ids.
- */
+/* Lookups at a time, given-up questions that c-ares still has included: each costs two kilobytes. */
 #define RESOLVER_LOOKUPS_MAX 4096
 /* Told in a turn of the loop: each may bring dozens of addresses, which are judged one after the other. */
 #define RESOLVER_TURN 16
@@ -36,7 +34,7 @@ struct resolver_result {
     /* SUCCESS, HOST_NOT_FOUND, NO_DATA, TRY_AGAIN, NO_RECOVERY, NO_BUFFER_SPACE */
     enum asock_wire_error error;
     unsigned int count;                                       /* more than 0 on success */
-    union resolver_address addresses[RESOLVER_ADDRESSES_MAX]; /* RFC 6724 order; ports are 0 */
+    union resolver_address addresses[RESOLVER_ADDRESSES_MAX]; /* as they came; ports are 0 */
 };
 
 /* The query may be started again, and its memory freed. `result` lives as long as the call. */
@@ -48,12 +46,23 @@ struct resolver_query {
     resolver_fn done;
 };
 
+/* Where resolv.conf does not say it. Its manual has 5 s; on today's networks who has not answered in 2 s does not. */
+#define RESOLVER_TIMEOUT_MS 2000
+#define RESOLVER_TRIES 2
+/* Of a resolution as a whole. */
+#define RESOLVER_TOTAL_MS 10000
+/* The most that a configuration may say, of each and of the whole. */
+#define RESOLVER_SECONDS_MAX 300u
+#define RESOLVER_TRIES_MAX 10u
+
 struct resolver_options {
     const char *servers;     /* "address[:port],…" instead of resolv.conf's; NULL: those */
     const char *resolv_conf; /* NULL: /etc/resolv.conf */
-    uint16_t port;           /* of its servers, for tests; 0: 53 */
-    int timeout_ms;          /* of the first try; 0: resolv.conf's or c-ares' own */
-    int tries;               /* 0: likewise */
+    const char *hosts;       /* NULL: /etc/hosts */
+    uint16_t port;           /* of resolv.conf's servers, for tests; 0: 53 */
+    int timeout_ms;          /* of the first try; 0: resolv.conf's */
+    int tries;               /* of each server; 0: likewise */
+    int total_ms;            /* then a resolution ends TRY_AGAIN; 0: RESOLVER_TOTAL_MS */
 };
 
 /*
@@ -66,10 +75,10 @@ int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
                  struct resolver **ret);
 
 /*
- * As in resolver_options, from the next lookup on; those in progress end with the servers that they were
- * asked of. -EINVAL, -ENOMEM, -EIO: as before.
+ * Servers and times, from the next lookup on; those in progress end with the servers that they were asked of. Paths and
+ * port stay. -EINVAL, -ENOMEM, -EIO: nothing has changed.
  */
-int resolver_set_servers(struct resolver *resolver, const char *servers);
+int resolver_configure(struct resolver *resolver, const struct resolver_options *options);
 
 /* Asserts that no query is in progress; returns NULL. */
 struct resolver *resolver_free(struct resolver *resolver);

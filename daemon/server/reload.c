@@ -80,6 +80,16 @@ static void log_problem(void *data, const char *text)
     log_warning("%s", text);
 }
 
+struct resolver_options reload_resolver_options(const struct server_config *config)
+{
+    return (struct resolver_options){
+        .servers = config->servers,
+        .timeout_ms = (int)config->resolver_timeout * 1000,
+        .tries = (int)config->resolver_tries,
+        .total_ms = (int)config->resolver_total * 1000,
+    };
+}
+
 void reload_tell_policy(const struct policy_source *source, const struct policy *policy)
 {
     if (source->base == POLICY_ANY)
@@ -98,13 +108,15 @@ static int read_all(struct reload *reload, const struct server_config **ret, str
                     struct reload_report *report)
 {
     struct worker *w = reload->worker;
+    struct resolver_options options;
     int r = reload->source.read(reload->source.data, ret, report->error);
 
     if (r == 0)
         r = reload_load_policy(*ret, report->error, policy);
     if (r < 0)
         return r;
-    r = resolver_set_servers(w->resolver, (*ret)->servers);
+    options = reload_resolver_options(*ret);
+    r = resolver_configure(w->resolver, &options);
     if (r < 0) {
         snprintf(report->error, sizeof(report->error), "name servers \"%s\": %s",
                  (*ret)->servers ? (*ret)->servers : "",

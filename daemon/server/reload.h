@@ -14,6 +14,7 @@
 #include "daemon/policy/policy.h"
 
 struct notifier;
+struct resolver_options;
 struct server_config;
 
 /* Where the configuration comes from. */
@@ -43,6 +44,9 @@ struct reload_report {
 /* Policy of a configuration. 0, or -errno with a text. */
 int reload_load_policy(const struct server_config *config, char ret_error[static POLICY_ERROR_MAX],
                        struct policy **ret);
+
+/* The resolver of a configuration. Its texts live as long. */
+struct resolver_options reload_resolver_options(const struct server_config *config);
 
 /* To the log: what is in force. */
 void reload_tell_policy(const struct policy_source *source, const struct policy *policy);

@@ -294,7 +294,7 @@ static struct policy *load_policy(const struct server_config *config)
 static int init_worker(struct server *server)
 {
     const struct server_config *config = server->config;
-    struct resolver_options options = {.servers = config->servers};
+    struct resolver_options options = reload_resolver_options(config);
     struct worker *w = &server->worker;
     int r;
 

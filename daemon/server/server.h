@@ -28,6 +28,9 @@ struct server_config {
     uint64_t total_shared;       /* the same */
     uint64_t total_buffers;      /* 0: a part of the descriptors */
     const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */
+    uint32_t resolver_timeout;   /* seconds; 0: resolv.conf's */
+    uint32_t resolver_tries;     /* 0: likewise */
+    uint32_t resolver_total;     /* seconds; 0: the resolver's own */
     struct reload_source source; /* of a reload */
     const struct listener_spec *listeners; /* clients' listeners; none: "default" */
     unsigned int listener_count;

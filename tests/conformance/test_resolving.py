@@ -10,7 +10,7 @@ from asockd import Daemon, DaemonTest
 from nameserver import A, AAAA, NXDOMAIN, SERVFAIL, Name, NameServer
 from wire import pb, request
 
-RESOLV_CONF = "nameserver 127.0.0.1\noptions retrans:100 retry:2\nsearch example.test\ndomain test\n"
+RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\nsearch example.test\ndomain test\n"
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 known.hosts.test\n"
 
 network.enter()
@@ -326,6 +326,44 @@ class ByName(DaemonTest):
         network.write("/etc/hosts", HOSTS)
         self.fails("new.hosts.test", pb.ERROR_HOST_NOT_FOUND)
 
+    def test_s15_hosts_file_answers_alone(self):
+        """It has the name for one family: no server is asked for the other, and none is waited for."""
+        self.names["known.hosts.test"] = Name(a=["127.0.0.9"], aaaa=["::1"], silent=(A, AAAA))
+        self.reaches("known.hosts.test", self.listen("127.0.0.1"))
+        self.reaches("KNOWN.Hosts.test.", self.listen("127.0.0.1"))
+        self.fails("known.hosts.test", pb.ERROR_NO_DATA, family=pb.FAMILY_INET6)
+        self.assertEqual(self.server.asked(), [])
+
+    def test_s15_large_hosts_file_changes(self):
+        lines = "".join(f"127.1.{n >> 8 & 255}.{n & 255} n{n}.example\n" for n in range(200000))
+        network.write("/etc/hosts", HOSTS + lines + "127.0.0.1 last.example\n")
+        try:
+            self.reaches("last.example", self.listen("127.0.0.1"))
+            self.reaches("n515.example", self.listen("127.1.2.3"))
+        finally:
+            network.write("/etc/hosts", HOSTS)
+        self.fails("last.example", pb.ERROR_HOST_NOT_FOUND)
+
+    def test_s18_identical_questions_are_one(self):
+        """Of two sessions; the one that asked first cancels, and the other gets the answer."""
+        self.names["held.test"] = Name(a=["127.0.0.1"], held=(A, AAAA))
+        listener = self.listen("127.0.0.1")
+        port = listener.getsockname()[1]
+        first = self.begin("held.test", port)
+        self.server.wait_for(lambda questions: {q.type for q in questions} == {A, AAAA})
+        other = self.wire()
+        other.send(other.open(1, 1), request(pb.VERB_CONNECT, 2, 1, connect=pb.Connect(
+            host="held.test", service=str(port))))
+        other.settle()
+        self.client.send(self.client.cancel(self.next(), 1, first))
+        self.assertEqual(self.client.completion(first).error, pb.ERROR_OPERATION_ABORTED)
+        self.finish()
+        self.server.release("held.test", A)
+        self.server.release("held.test", AAAA)
+        self.assertEqual(other.completion(2).error, pb.ERROR_SUCCESS)
+        self.assertEqual(sorted(kind for kind, _ in self.server.asked("held.test")), [A, AAAA])
+        other.close()
+
     def test_s18_change_of_resolv_conf_is_noticed(self):
         """What is under way ends with the server that it was asked of, what comes later asks the new one."""
         other = self.hold(NameServer({"moved.test": Name(a=["127.0.0.1"])}, "127.0.0.53"))
@@ -414,6 +452,27 @@ class Environment(unittest.TestCase):
         reply = self.connect(daemon, "here.test", listener.getsockname()[1])
         self.assertEqual(reply.error, pb.ERROR_SUCCESS)
         self.assertEqual(other.asked(), [])
+
+    def test_s18_silent_server_is_asked_last(self):
+        silent = NameServer({f"n{n}.test": Name(silent=(A, AAAA)) for n in range(9)}, "127.0.0.2", 5353)
+        server = NameServer({f"n{n}.test": Name(a=["127.0.0.1"]) for n in range(9)})
+        listener = socket.create_server(("127.0.0.1", 0))
+        for thing in (silent, server, listener):
+            self.addCleanup(thing.close)
+        config = self.enterContext(_Temporary("[Resolver]\nServers=127.0.0.2:5353,127.0.0.1\nTimeout=1\n"))
+        daemon = self.start("--config", config)
+        for number in range(9):
+            reply = self.connect(daemon, f"n{number}.test", listener.getsockname()[1])
+            self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+        self.assertEqual({q.name for q in silent.questions}, {"n0.test"})
+
+    def test_s18_resolution_has_an_end(self):
+        """Whatever the times of one question come to: 10 tries of 1, 2, 4, ... seconds are 17 minutes."""
+        server = NameServer({"quiet.test": Name(silent=(A, AAAA))})
+        self.addCleanup(server.close)
+        config = self.enterContext(_Temporary("[Resolver]\nTimeout=1\nTries=10\nTotalTimeout=1\n"))
+        reply = self.connect(self.start("--config", config), "quiet.test", 9)
+        self.assertEqual(reply.error, pb.ERROR_TRY_AGAIN)
 
     def test_s24_denied_name_leaves_no_packet(self):
         daemon = Daemon()

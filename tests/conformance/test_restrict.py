@@ -10,7 +10,7 @@ from asockd import DaemonTest
 from nameserver import A, AAAA, Name, NameServer
 from wire import Wire, pb, request
 
-RESOLV_CONF = "nameserver 127.0.0.1\noptions retrans:100 retry:2\n"
+RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
 RESTRICTIONS_MAX = 16
 
 network.enter()

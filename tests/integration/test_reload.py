@@ -14,7 +14,7 @@ from nameserver import A, AAAA, Name, NameServer
 from wire import DEADLINE, pb, request
 
 CLOCK_REALTIME_COARSE = 5  # of Linux; the module time has no name for it
-RESOLV_CONF = "nameserver 127.0.0.1\noptions retrans:100 retry:2\n"
+RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
 
 network.enter()
 

@@ -175,10 +175,10 @@ void seams_resolver_drop(struct resolver *resolver)
     sim_free(resolver);
 }
 
-int resolver_set_servers(struct resolver *resolver, const char *servers)
+int resolver_configure(struct resolver *resolver, const struct resolver_options *options)
 {
     (void)resolver;
-    (void)servers;
+    (void)options;
     return 0;
 }
 

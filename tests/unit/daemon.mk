@@ -13,7 +13,9 @@ unit_tests += \
 	tests/unit/test_happy_eyeballs.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_config.unit \
+	tests/unit/test_dns.unit \
 	tests/unit/test_host.unit \
+	tests/unit/test_hosts.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_peer_places.unit \
 	tests/unit/test_policy_faults.unit \
@@ -36,7 +38,10 @@ peer_child_sources = tests/unit/peer_child.c tests/unit/peer_child.h
 tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c $(peer_child_sources)
 tests_unit_test_peer_places_unit_SOURCES = tests/unit/test_peer_places.c $(peer_child_sources)
 script_tests += tests/unit/peer_without_peerpidfd.test
-tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c
+resolver_fixture = tests/unit/resolver_fixture.c tests/unit/resolver_fixture.h
+tests_unit_test_dns_unit_SOURCES = tests/unit/test_dns.c $(resolver_fixture)
+tests_unit_test_hosts_unit_SOURCES = tests/unit/test_hosts.c $(resolver_fixture)
+tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c $(resolver_fixture)
 tests_unit_test_server_unit_SOURCES = tests/unit/test_server.c
 tests_unit_test_services_unit_SOURCES = tests/unit/test_services.c
 tests_unit_test_subids_unit_SOURCES = tests/unit/test_subids.c

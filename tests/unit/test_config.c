@@ -78,6 +78,12 @@ static const struct {
     {"[Resolver]\nServers=[]:53\n", ":2: Servers=[]:53: not address[:port],..."},
     {"[Resolver]\nServers=::1,\n", ":2: Servers=::1,: not address[:port],..."},
     {"[Resolver]\nServers=::1, ::2\n", ":2: Servers=::1, ::2: not address[:port],..."},
+    {"[Resolver]\nServers=::1,::2,::3,::4,::5,::6,::7,::8,::9\n",
+     ":2: Servers= has more than 8 addresses"},
+    {"[Resolver]\nTimeout=0\n", ":2: Timeout=0 is not 1 to 300"},
+    {"[Resolver]\nTries=11\n", ":2: Tries=11 is not 1 to 10"},
+    {"[Resolver]\nTotalTimeout=301\n", ":2: TotalTimeout=301 is not 1 to 300"},
+    {"[Limits]\nTries=1\n", ":2: unknown key Tries= in [Limits]"},
     {"[Listener]\n", ":1: [Listener] without Name="},
     {"[Listener]\nMode=0600\n[Log]\n", ":1: [Listener] without Name="},
     {"[Listener]\nMode=0600\n[Listener]\n", ":1: [Listener] without Name="},
@@ -155,6 +161,7 @@ START_TEST(test_config_whole_file)
                                "\n"
                                "[Resolver]\n"
                                "Servers=127.0.0.1:5353,[::1]:53\n"
+                               "Timeout=3\nTries=4\nTotalTimeout=5\n"
                                "[Log]\n"
                                "Level=debug\n",
                                error),
@@ -163,6 +170,8 @@ START_TEST(test_config_whole_file)
     ck_assert_uint_eq(config.server.limits.sockets, 65536);
     ck_assert_uint_eq(config.server.limits.ops, 100);
     ck_assert_uint_eq(config.server.limits.socket_ops, 99);
+    ck_assert_uint_eq(config.server.resolver_timeout, 3);
+    ck_assert_uint_eq(config.server.resolver_tries + config.server.resolver_total, 4 + 5);
     ck_assert_uint_eq(config.server.limits.send_window, 2 << 20);
     ck_assert_uint_eq(config.server.limits.queued_max, 1 << 30);
     ck_assert_uint_eq(config.server.limits.shared_max, 0);
