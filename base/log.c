@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "base/log.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -12,37 +15,96 @@
 
 #define LINE_MAX_OCTETS 1024
 
-/* The one process-wide setting: a log line has to be possible where no worker is at hand. */
+/* Process-wide, all of it: a log line has to be possible where no worker is at hand. */
 static enum log_level log_most = LOG_LEVEL_NOTICE;
-static bool log_journal;
+static bool log_journal; /* lines begin with "<N>" */
+static enum { BY_WRITE, BY_SEND, BY_POLL } log_way;
+static int log_fd = STDERR_FILENO;
+static unsigned long long log_lost, log_untold; /* lines */
 
 /* Standard error may have been redirected since the service manager connected it, systemd.exec(5). */
-static bool is_journal(void)
+static bool is_journal(const struct stat *st)
 {
     const char *text = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
-    struct stat st;
 
-    return text && sscanf(text, "%llu:%llu", &device, &inode) == 2 &&
-           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+    return text && sscanf(text, "%llu:%llu", &device, &inode) == 2 && st->st_dev == device &&
+           st->st_ino == inode;
+}
+
+/*
+ * A pipe that nobody reads, or a terminal that is stopped, must not stop the daemon. O_NONBLOCK belongs to the open
+ * file, which other processes share: so a pipe or terminal is opened once more. One of another user cannot be; poll(2)
+ * tells whether it takes a line, which is no longer than PIPE_BUF.
+ */
+static void choose_way(const struct stat *st)
+{
+    int fd;
+
+    log_way = S_ISSOCK(st->st_mode) ? BY_SEND : BY_WRITE;
+    if (!S_ISFIFO(st->st_mode) && !isatty(STDERR_FILENO))
+        return;
+    fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        log_fd = fd;
+    else
+        log_way = BY_POLL;
 }
 
 void asock_log_setup(enum log_level most)
 {
+    static bool is_set_up;
+    struct stat st;
+
     log_most = most;
-    log_journal = is_journal();
+    /* The second time is a reload's: under the filter nothing is opened for writing. */
+    if (is_set_up || fstat(STDERR_FILENO, &st) < 0)
+        return;
+    is_set_up = true;
+    log_journal = is_journal(&st);
+    choose_way(&st);
 }
 
-/* Standard error that is full or gone is no reason to fail; a journal that hangs none to wait. */
-static void put(const char *line, size_t len)
+static bool is_ready(void)
+{
+    struct pollfd pollfd = {.fd = log_fd, .events = POLLOUT};
+
+    return poll(&pollfd, 1, 0) == 1 && (pollfd.revents & POLLOUT);
+}
+
+/* False: it would have had to wait. Standard error that is gone is no reason to fail. */
+static bool put(const char *line, size_t len)
 {
     ssize_t n;
 
-    if (log_journal)
-        n = send(STDERR_FILENO, line, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    else
-        n = write(STDERR_FILENO, line, len);
-    (void)n;
+    if (log_way == BY_POLL && !is_ready())
+        return false;
+    n = log_way == BY_SEND ? send(log_fd, line, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+                           : write(log_fd, line, len);
+    return n >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+}
+
+static size_t begin_line(char *line, size_t cap, enum log_level level)
+{
+    return log_journal ? (size_t)snprintf(line, cap, "<%d>", (int)level) : 0;
+}
+
+static bool tell_loss(void)
+{
+    char line[64];
+    size_t n = begin_line(line, sizeof(line), LOG_LEVEL_WARNING);
+
+    n += (size_t)snprintf(line + n, sizeof(line) - n, "log: %llu lines are lost here\n",
+                          log_untold);
+    if (!put(line, n))
+        return false;
+    log_untold = 0;
+    return true;
+}
+
+unsigned long long asock_log_lost(void)
+{
+    return log_lost;
 }
 
 /* What a client can put into a line must not be able to start another one. */
@@ -65,7 +127,7 @@ static size_t escape(char *out, size_t cap, const char *text)
 void asock_log(enum log_level level, const char *format, ...)
 {
     char text[LINE_MAX_OCTETS], line[LINE_MAX_OCTETS + 8];
-    size_t n = 0;
+    size_t n;
     va_list args;
 
     if (level > log_most)
@@ -73,8 +135,10 @@ void asock_log(enum log_level level, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    if (log_journal)
-        n = (size_t)snprintf(line, sizeof(line), "<%d>", (int)level);
+    n = begin_line(line, sizeof(line), level);
     n += escape(line + n, sizeof(line) - n, text);
-    put(line, n);
+    if ((log_untold > 0 && !tell_loss()) || !put(line, n)) {
+        log_lost++;
+        log_untold++;
+    }
 }

@@ -4,8 +4,9 @@
 
 /*
  * The daemon's log: a line per event on standard error, with the "<N>" prefix of sd-daemon(3) when
- * standard error is the journal (JOURNAL_STREAM is set). Never blocks for longer than write(2) does;
- * what does not fit into a line is cut. Control characters in the text are escaped.
+ * standard error is the journal (JOURNAL_STREAM is set). A pipe, a terminal or a socket that takes no line now does not
+ * make the caller wait: the line is lost, and how many were lost is told before the next one. What does not
+ * fit into a line is cut. Control characters in the text are escaped.
  */
 enum log_level {
     LOG_LEVEL_ERROR = 3,
@@ -15,8 +16,10 @@ enum log_level {
     LOG_LEVEL_DEBUG = 7,
 };
 
-/* For the whole process, once, at start; NOTICE unless set. */
+/* For the whole process, at start; again to change the level. NOTICE unless set. */
 void asock_log_setup(enum log_level most);
+/* Lines so far. */
+unsigned long long asock_log_lost(void);
 void asock_log(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) asock_log(LOG_LEVEL_ERROR, __VA_ARGS__)

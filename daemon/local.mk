@@ -9,6 +9,8 @@ libasockd_la_SOURCES = \
 	daemon/core/backoff.h \
 	daemon/core/capabilities.c \
 	daemon/core/capabilities.h \
+	daemon/core/client_log.c \
+	daemon/core/client_log.h \
 	daemon/core/limits.h \
 	daemon/core/loop.c \
 	daemon/core/loop.h \

@@ -52,13 +52,14 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     config.server.source = config_source_init(&source, &arguments);
-    asock_log_setup(config.log_level);
     resolver_clean_environment();
     r = hardening_close_inherited();
     if (r < 0) {
         fprintf(stderr, "asockd: descriptors: %s\n", strerror(-r));
         return EXIT_FAILURE;
     }
+    /* Behind that: it may have a descriptor of its own. */
+    asock_log_setup(config.log_level);
 #ifdef ASOCKD_TEST_HOOKS
     config.server.on_user_signal = hooks_find();
 #endif

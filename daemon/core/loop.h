@@ -29,6 +29,7 @@ struct inspect_ops;
 struct chunk;
 struct slice;
 struct learn;
+struct client_log;
 struct reload;
 
 /*
@@ -119,6 +120,7 @@ struct worker {
     struct services *services;         /* NULL: ports are numbers */
     struct audit *audit;               /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
+    struct client_log *client_log;     /* NULL: each line for itself */
     struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
     struct reload *reload;             /* NULL: nothing to be read anew */
     struct stats stats;

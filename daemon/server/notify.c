@@ -3,35 +3,78 @@
 
 #ifdef HAVE_SYSTEMD
 
+#include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/policy/policy.h"
 #include "daemon/server/reload.h"
 
+/* A path, or an abstract name behind '@'. */
+static bool find_manager(struct sockaddr_un *ret, socklen_t *ret_len)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    size_t len = path ? strlen(path) : 0;
+
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (len < 2 || len >= sizeof(ret->sun_path) || (*path != '/' && *path != '@'))
+        return false;
+    memcpy(ret->sun_path, path, len);
+    *ret_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+    if (*path == '@')
+        ret->sun_path[0] = '\0';
+    else
+        ++*ret_len;
+    return true;
+}
+
+/* False: it would have had to wait. */
+static bool send_state(const struct notifier *n, const char *state)
+{
+    struct sockaddr_un manager;
+    socklen_t len;
+
+    if (n->fd < 0 || !find_manager(&manager, &len))
+        return true;
+    return sendto(n->fd, state, strlen(state), MSG_DONTWAIT | MSG_NOSIGNAL,
+                  (const struct sockaddr *)&manager, len) >= 0 ||
+           (errno != EAGAIN && errno != ENOBUFS);
+}
+
 /* What is wrong comes behind the numbers: systemctl status shows all of it. */
-static void tell(struct notifier *n, const char *first)
+static void tell(struct notifier *n, bool is_ready)
 {
     const struct policy *policy = n->worker->policy;
     const struct reload *reload = n->worker->reload;
     bool has_failed = reload && reload->error[0];
     char problem[POLICY_PROBLEM_MAX], more[40] = "";
     size_t count = policy_problems(policy, problem);
+    uint32_t clients = n->listeners->clients;
+    uint32_t sockets = n->worker->fds_used - n->worker->buffer_count;
+    char state[POLICY_PROBLEM_MAX + CONF_ERROR_MAX + 256];
 
     if (count > 1)
         snprintf(more, sizeof(more), " (and %zu more)", count - 1);
-    n->clients = n->listeners->clients;
-    n->sockets = n->worker->fds_used - n->worker->buffer_count;
-    sd_notifyf(0, "%sSTATUS=%u clients, %u sockets%s%s%s%s%s", first, (unsigned int)n->clients,
-               (unsigned int)n->sockets,
-               policy_is_invalid(policy) ? "; everything is denied: "
-               : count > 0               ? "; policy: "
-                                         : "",
-               problem, more, has_failed ? "; the last reload failed: " : "",
-               has_failed ? reload->error : "");
+    snprintf(state, sizeof(state), "%sSTATUS=%u clients, %u sockets%s%s%s%s%s",
+             is_ready ? "READY=1\n" : "", (unsigned int)clients, (unsigned int)sockets,
+             policy_is_invalid(policy) ? "; everything is denied: "
+             : count > 0               ? "; policy: "
+                                       : "",
+             problem, more, has_failed ? "; the last reload failed: " : "",
+             has_failed ? reload->error : "");
+    n->owes_ready = is_ready;
+    if (!send_state(n, state))
+        return;
+    n->owes_ready = false;
+    n->clients = clients;
+    n->sockets = sockets;
 }
 
 static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
@@ -40,9 +83,9 @@ static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    if (n->clients != n->listeners->clients ||
+    if (n->owes_ready || n->clients != n->listeners->clients ||
         n->sockets != n->worker->fds_used - n->worker->buffer_count)
-        tell(n, "");
+        tell(n, n->owes_ready);
 }
 
 /*
@@ -57,7 +100,7 @@ static void on_proof(struct task *task)
     if (--n->turns_to_go > 0)
         worker_flush_later(n->worker, &n->proof);
     else if (listeners_are_polled(n->listeners))
-        sd_notify(0, "WATCHDOG=1");
+        send_state(n, "WATCHDOG=1"); /* not taken: the manager hears the next one */
 }
 
 static void on_watchdog(struct ev_loop *loop, struct ev_timer *timer, int events)
@@ -92,31 +135,33 @@ void notifier_start(struct notifier *n, struct worker *w, const struct listeners
     ev_timer_init(&n->watchdog, on_watchdog, 0., 0.);
     n->watchdog.data = n;
     task_init(&n->proof, on_proof);
-    if (getenv("NOTIFY_SOCKET"))
+    n->fd = getenv("NOTIFY_SOCKET") ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+    if (n->fd >= 0)
         ev_timer_start(w->loop, &n->status);
     start_watchdog(n);
-    tell(n, "READY=1\n");
+    tell(n, true);
 }
 
 void notifier_reloading(struct notifier *n)
 {
     struct timespec now;
+    char state[80];
 
-    (void)n;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-               (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    send_state(n, state);
 }
 
 void notifier_reloaded(struct notifier *n)
 {
-    tell(n, "READY=1\n");
+    tell(n, true);
 }
 
 void notifier_stop(struct notifier *n)
 {
     ev_timer_stop(n->worker->loop, &n->status);
-    sd_notify(0, "STOPPING=1\nSTATUS=Stopping");
+    send_state(n, "STOPPING=1\nSTATUS=Stopping");
 }
 
 void notifier_deinit(struct notifier *n)
@@ -126,6 +171,8 @@ void notifier_deinit(struct notifier *n)
     ev_timer_stop(n->worker->loop, &n->status);
     ev_timer_stop(n->worker->loop, &n->watchdog);
     task_deinit(&n->proof);
+    if (n->fd >= 0)
+        close(n->fd);
     n->worker = NULL;
 }
 

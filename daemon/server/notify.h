@@ -3,8 +3,8 @@
 #define ASOCKD_NOTIFY_H
 
 /*
- * What the service manager is told, see sd_notify(3). Nothing where there is none, or without
- * libsystemd.
+ * What the service manager is told, see sd_notify(3). Nothing where there is none, or without libsystemd. sd_notify()
+ * itself waits while the manager's queue is full; this does not: what is not taken is told later, or again.
  */
 #include <ev.h>
 #include <stdbool.h>
@@ -24,6 +24,8 @@ struct notifier {
     struct task proof;         /* of a whole turn */
     unsigned int turns_to_go;  /* before WATCHDOG=1 */
     uint32_t clients, sockets; /* told last */
+    int fd;                    /* -1: there is no service manager */
+    bool owes_ready;           /* READY=1 was not taken */
 };
 
 /* READY=1, and STATUS= and WATCHDOG=1 from then on. */

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "daemon/server/admin.h"
 #include "daemon/core/capabilities.h"
+#include "daemon/core/client_log.h"
 #include "daemon/core/limits.h"
 #include "daemon/server/listener.h"
 #include "daemon/net/tcp.h"
@@ -306,7 +307,8 @@ static int init_worker(struct server *server)
     w->policy = load_policy(config);
     w->learn = learn_new();
     w->subids = subids_new("/etc/subuid", "/etc/passwd");
-    if (!w->policy || !w->learn || !w->subids) {
+    w->client_log = client_log_new(w);
+    if (!w->policy || !w->learn || !w->subids || !w->client_log) {
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
@@ -406,6 +408,7 @@ static void server_deinit(struct server *server)
     w->policy = policy_unref(w->policy);
     w->subids = subids_free(w->subids);
     w->learn = learn_free(w->learn);
+    w->client_log = client_log_free(w->client_log);
     w->audit = audit_free(w->audit);
     op_free_spares(w);
     worker_deinit(w);

@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
 #include "daemon/core/quota.h"
+#include "daemon/core/client_log.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_send.h"
@@ -484,14 +484,21 @@ static void drop_ops(struct session *s, struct list *ops)
     }
 }
 
+static void log_end(const struct session *s, uint32_t error, const char *text)
+{
+    char cause[256];
+
+    snprintf(cause, sizeof(cause), "%s: %s", asock_error_to_name(error),
+             text ? text : asock_error_to_text(error));
+    client_log_ended(s->worker->client_log, s->id, (int)s->peer.pid, s->peer.uid, cause);
+}
+
 void session_end(struct session *s, uint32_t error, const char *text)
 {
     if (s->has_ended)
         return;
     if (error) {
-        log_notice("session %llu (pid %d, uid %u) ended: %s: %s", (unsigned long long)s->id,
-                   (int)s->peer.pid, (unsigned int)s->peer.uid, asock_error_to_name(error),
-                   text ? text : asock_error_to_text(error));
+        log_end(s, error, text);
         if (error == ERR_PROTOCOL_ERROR)
             s->worker->stats.protocol_errors++;
         tell_end(s, error, text);

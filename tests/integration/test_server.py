@@ -522,6 +522,45 @@ class Signals(ServerTest):
 
 
 @unittest.skipUnless(HAVE_SYSTEMD, "built without systemd")
+class Log(ServerTest):
+    """Standard error that takes nothing, and clients who would fill it."""
+
+    def misbehave(self, count):
+        for _ in range(count):
+            with socket.socket(socket.AF_UNIX) as wire:
+                wire.connect(self.client_path)
+                wire.sendall(PREFIX.pack(0xffffffff, 0))
+                session_end(wire)
+
+    def test_full_pipe_stops_nobody(self):
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        daemon = self.start(stderr=writing)
+        self.assertTrue(os.get_blocking(writing), "the pipe is others' too")
+        os.set_blocking(writing, False)
+        try:
+            while True:
+                os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            pass
+        os.set_blocking(writing, True)
+        self.misbehave(3)
+        for signal_number in (signal.SIGHUP,) * 20:
+            daemon.send_signal(signal_number)
+        self.misbehave(3)
+        os.close(writing)
+        daemon.terminate()
+        self.assertEqual(daemon.wait(DEADLINE), 0)
+        daemon.stdout.close()
+
+    def test_misbehaving_clients_are_told_once(self):
+        daemon = self.start()
+        self.misbehave(200)
+        ended = [line for line in self.end(daemon)[2].splitlines() if "ended" in line]
+        self.assertEqual(len(ended), 2, ended)
+        self.assertIn("199 more sessions", ended[1])
+
+
 class ServiceManager(ServerTest):
     def activated(self, listeners, names):
         """Arguments of spawn() for descriptors 3 and up, as systemd hands them over."""
