@@ -86,6 +86,8 @@ libasockd_la_SOURCES = \
 	daemon/net/tcp.h \
 	daemon/wire/shm_buffer.c \
 	daemon/wire/shm_buffer.h \
+	daemon/wire/status_page.c \
+	daemon/wire/status_page.h \
 	daemon/wire/transport.c \
 	daemon/wire/transport.h \
 	daemon/session/complete.c \

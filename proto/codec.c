@@ -401,12 +401,14 @@ static int put_register(struct encoder *e)
     asock__v1__register__init(&e->arm->reg);
     e->head->register_ = &e->arm->reg;
     e->head->register_->length = e->request->reg.length;
+    e->head->register_->status = e->request->reg.status;
     return 0;
 }
 
 static int get_register(struct decoder *d)
 {
     d->ret->reg.length = d->head->register_->length;
+    d->ret->reg.status = d->head->register_->status;
     return 0;
 }
 

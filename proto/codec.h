@@ -154,6 +154,7 @@ struct request {
         } reload;
         struct {
             uint64_t length;
+            bool status;
         } reg;
         struct {
             uint32_t buffer;

@@ -94,8 +94,8 @@ struct worker {
     uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */
 
     struct netsock_buffers buffers; /* of a network socket */
-    uint32_t fds_used, fds_max;     /* of network sockets, and of buffers */
-    uint32_t buffer_count;
+    uint32_t fds_used, fds_max;     /* of network sockets, of buffers and of status pages */
+    uint32_t buffer_count, status_count;
 
     struct list spare_ops; /* struct op */
     uint32_t spare_op_count;
@@ -133,6 +133,12 @@ int worker_init(struct worker *w, uint64_t (*clock)(void));
 void worker_deinit(struct worker *w);
 void worker_run(struct worker *w);
 void worker_stop(struct worker *w); /* worker_run returns after this turn */
+
+/* Network sockets that are open. */
+static inline uint32_t worker_sockets(const struct worker *w)
+{
+    return w->fds_used - w->buffer_count - w->status_count;
+}
 
 static inline void task_init(struct task *task, void (*run)(struct task *task))
 {

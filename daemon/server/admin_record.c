@@ -384,7 +384,7 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_text(record, "version", PACKAGE_VERSION);
     record_number(record, "uptime_ms", age(w, w->started));
     record_number(record, "clients", count_nodes(&w->sessions));
-    record_number(record, "sockets", w->fds_used - w->buffer_count);
+    record_number(record, "sockets", worker_sockets(w));
     record_number(record, "sockets_max", w->fds_max);
     record_number(record, "draining", w->drain_count);
     record_number(record, "buffers", w->buffer_count);

@@ -57,7 +57,7 @@ static void tell(struct notifier *n, bool is_ready)
     char problem[POLICY_PROBLEM_MAX], more[40] = "";
     size_t count = policy_problems(policy, problem);
     uint32_t clients = n->listeners->clients;
-    uint32_t sockets = n->worker->fds_used - n->worker->buffer_count;
+    uint32_t sockets = worker_sockets(n->worker);
     char state[POLICY_PROBLEM_MAX + CONF_ERROR_MAX + 256];
 
     if (count > 1)
@@ -84,7 +84,7 @@ static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
     (void)loop;
     (void)events;
     if (n->owes_ready || n->clients != n->listeners->clients ||
-        n->sockets != n->worker->fds_used - n->worker->buffer_count)
+        n->sockets != worker_sockets(n->worker))
         tell(n, n->owes_ready);
 }
 

@@ -33,6 +33,7 @@
 #include "daemon/names/services.h"
 #include "daemon/server/hardening.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_farewell.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
@@ -53,7 +54,7 @@ struct server {
 
 /* ---- stop ---- */
 
-static void abort_sockets(struct server *server)
+static void end_what_is_left(struct server *server)
 {
     struct worker *w = &server->worker;
 
@@ -63,6 +64,7 @@ static void abort_sockets(struct server *server)
         list_for_each_safe (&s->lingering, sock) {
             sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
         }
+        session_farewell_end(s);
     }
     list_for_each_safe (&w->drains, sock) {
         sock_abort(container_of(sock, struct sock, node));
@@ -77,7 +79,7 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
     (void)loop;
     (void)events;
     if (w->clock() >= server->stop_until)
-        abort_sockets(server);
+        end_what_is_left(server);
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
         return;
     /* Their ends are recorded now. */

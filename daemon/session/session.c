@@ -301,6 +301,7 @@ static void on_gone(struct task *task)
     share_deinit(&s->share);
     task_deinit(&s->gone);
     deadline_deinit(&s->unread);
+    session_drop_status(s);
     list_remove(&s->node);
     if (s->on_gone)
         s->on_gone(s);
@@ -514,7 +515,6 @@ void session_end(struct session *s, uint32_t error, const char *text)
     /* What it still has is its lingering sockets: it is nobody's client any more. */
     peer_forget_process(&s->peer);
     session_quota_end(s);
-    session_release_buffers(s);
     session_part_left(s);
 }
 

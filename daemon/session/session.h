@@ -98,6 +98,8 @@ struct session {
     int unread_fd;               /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io;    /* what that still writes is discarded */
     uint32_t farewell_bytes;     /* so much of it */
+    bool keeps_buffers;          /* until the client has closed its end, or a bound is reached */
+    struct status_page *status;  /* NULL: the client has not asked for it */
     uint64_t shared;             /* octets of all buffers */
 
     bool has_hello;   /* requests are allowed */

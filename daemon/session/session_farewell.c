@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The end of a session's connection.
- * Happy path: the client has closed its end, and so does the daemon.
+ * The end of a session's connection, and of its buffers.
+ * Happy path: the client has closed its end, so nobody reads what lies in the buffers. They are taken back, and
+ * the daemon closes its end too.
  * Where the daemon ends it the last frame says why. The sending side is shut down behind it, and what the
  * client still writes is discarded until it closes its end or a bound is reached: a client that is writing
  * would lose that frame to EPIPE. Descriptors that the client has not fetched keep the connection too: the
  * kernel counts them.
+ * Where the daemon ends it completions may be unread, too, whose bytes lie in the buffers. These stay, and stay
+ * charged, until the client has closed its end, for BUFFERS_KEPT_MS at most; at a stop for as long as it waits.
  * As long as it lasts the session counts as a client: who ends sessions by the thousand gets no more.
  */
 #include <errno.h>
@@ -14,6 +17,7 @@
 
 #include "daemon/session/session.h"
 #include "daemon/session/session_farewell.h"
+#include "daemon/session/session_quota.h"
 
 /*
  * Behind the last frame of a session: how long, and how much, a client that is writing may go on before it
@@ -26,12 +30,19 @@
 #define DISCARD_PIECE 16384u
 #define DISCARD_PIECES 16u
 
+static void release(struct session *s)
+{
+    s->keeps_buffers = false;
+    session_release_buffers(s);
+}
+
 static void part(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
     deadline_unset(&s->unread);
     close(s->unread_fd);
     s->unread_fd = -1;
+    session_quota_end(s);
     session_part_left(s);
 }
 
@@ -40,15 +51,20 @@ static bool is_fetched(const struct session *s)
     return s->descriptors_unread == 0 || s->worker->is_stopping || transport_is_read(s->unread_fd);
 }
 
-void session_on_unread(struct deadline *deadline)
+static void stop_waiting(struct session *s)
 {
-    struct session *s = container_of(deadline, struct session, unread);
-
     ev_io_stop(s->worker->loop, &s->farewell_io);
+    if (s->keeps_buffers)
+        release(s);
     if (is_fetched(s))
         part(s);
     else
-        worker_set_deadline(s->worker, deadline, UNREAD_MS);
+        worker_set_deadline(s->worker, &s->unread, UNREAD_MS);
+}
+
+void session_on_unread(struct deadline *deadline)
+{
+    stop_waiting(container_of(deadline, struct session, unread));
 }
 
 void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
@@ -62,10 +78,17 @@ void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
     for (unsigned int i = 0; i < DISCARD_PIECES && n > 0 && s->farewell_bytes < FAREWELL_BYTES;
          i++) {
         n = recv(s->unread_fd, piece, sizeof(piece), MSG_DONTWAIT);
-        s->farewell_bytes += n > 0 ? (uint32_t)n : 0;
+        s->farewell_bytes += n > 0 && !s->keeps_buffers ? (uint32_t)n : 0;
     }
     if (n > 0 ? s->farewell_bytes >= FAREWELL_BYTES : n == 0 || errno != EAGAIN)
-        session_on_unread(&s->unread);
+        stop_waiting(s);
+}
+
+static uint32_t patience(const struct session *s)
+{
+    if (s->keeps_buffers)
+        return BUFFERS_KEPT_MS;
+    return s->worker->is_stopping ? FAREWELL_STOP_MS : FAREWELL_MS;
 }
 
 void session_leave_transport(struct session *s, bool has_last_word)
@@ -73,6 +96,9 @@ void session_leave_transport(struct session *s, bool has_last_word)
     struct worker *w = s->worker;
     bool is_unread = s->descriptors_unread > 0 && !transport_is_read(s->transport.fd);
 
+    s->keeps_buffers = has_last_word && s->buffer_count > 0 && !s->transport.out_lost;
+    if (!s->keeps_buffers)
+        session_release_buffers(s);
     if (!is_unread && (!has_last_word || s->transport.out_lost)) {
         transport_deinit(&s->transport);
         return;
@@ -82,5 +108,13 @@ void session_leave_transport(struct session *s, bool has_last_word)
     s->unread_fd = transport_detach(&s->transport);
     ev_io_set(&s->farewell_io, s->unread_fd, EV_READ);
     ev_io_start(w->loop, &s->farewell_io);
-    worker_set_deadline(w, &s->unread, w->is_stopping ? FAREWELL_STOP_MS : FAREWELL_MS);
+    worker_set_deadline(w, &s->unread, patience(s));
+}
+
+void session_farewell_end(struct session *s)
+{
+    if (s->keeps_buffers)
+        release(s);
+    if (s->unread_fd >= 0)
+        part(s);
 }

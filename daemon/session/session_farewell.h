@@ -9,11 +9,15 @@
 struct deadline;
 struct session;
 
+/* For a client that has still to read what lies in the buffers of a session that the daemon has ended. */
+#define BUFFERS_KEPT_MS 10000u
+
 /*
- * Closes the connection; later where a last frame is to be read in peace (has_last_word), or descriptors are
- * on their way.
+ * Closes the connection and releases the buffers; later where a last frame is to be read in peace
+ * (has_last_word), or descriptors are on their way.
  */
 void session_leave_transport(struct session *s, bool has_last_word);
+void session_farewell_end(struct session *s); /* now, whatever the client has read */
 
 /* Of session->unread and session->farewell_io. */
 void session_on_unread(struct deadline *deadline);

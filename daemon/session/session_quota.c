@@ -253,7 +253,7 @@ void session_quota_end(struct session *s)
     give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
     give_back(s, QUOTA_MEMORY, &s->held.memory, memory_of(s->slot_count, s->op_count, s->queued));
-    /* Its descriptor is still there, and others are on the way to the client. */
+    /* Its descriptor is still there, as are its buffers or descriptors that are on the way to the client. */
     if (s->unread_fd >= 0)
         return;
     if (s->held.is_client)

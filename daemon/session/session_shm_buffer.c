@@ -3,8 +3,8 @@
  * A session's buffers: shared memory by id.
  *
  * Happy path: charged, made, sent with the reply; released by the client or with the session, emptied
- * when no op uses it, and only then not charged any more. What the client has not fetched when its session
- * ends is kept an eye on until it has, or has gone.
+ * when no op uses it, and only then not charged any more. Before the buffers of a session are taken from a client that
+ * may still have to read what is in them, its status page says so.
  * Failures: over the session's limits, the client leaves its descriptors unread, no memory.
  */
 #include <assert.h>
@@ -16,6 +16,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/wire/shm_buffer.h"
+#include "daemon/wire/status_page.h"
 #include "proto/errors.h"
 
 static int charge(struct session *s, uint64_t octets)
@@ -26,15 +27,11 @@ static int charge(struct session *s, uint64_t octets)
         quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
         return -EDQUOT;
     }
-    s->buffer_count++;
-    s->shared += octets;
     return 0;
 }
 
 static void uncharge(struct session *s, uint64_t octets)
 {
-    s->buffer_count--;
-    s->shared -= octets;
     quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
     quota_uncharge(s->quota, QUOTA_SHARED, octets);
 }
@@ -77,6 +74,8 @@ static void on_buffer_gone(struct shared *shared)
     struct op *op = buffer->unregister;
 
     uncharge(s, shared->length);
+    s->buffer_count--;
+    s->shared -= shared->length;
     s->worker->buffer_count--;
     buffer->shared = NULL;
     if (op)
@@ -105,39 +104,98 @@ static bool may_send_descriptor(struct session *s)
     return s->descriptors_unread < LIMIT_BUFFERS;
 }
 
-int session_add_buffer(struct session *s, uint64_t length, struct shared **ret)
+static int make_status(struct session *s)
+{
+    int r = s->worker->fds_used < s->worker->fds_max ? 0 : -EMFILE;
+
+    if (r == 0)
+        r = status_page_new(&s->status);
+    if (r < 0)
+        return r;
+    s->worker->fds_used++;
+    s->worker->status_count++;
+    return 0;
+}
+
+/* Its page and its descriptor are charged to all above the session, beyond what the session was told. */
+static int add_status(struct session *s)
+{
+    int r;
+
+    if (s->status)
+        return 0;
+    quota_limit(s->quota, QUOTA_BUFFERS, s->limits.buffers + 1);
+    quota_limit(s->quota, QUOTA_SHARED, s->limits.shared_max + STATUS_PAGE_LENGTH);
+    r = charge(s, STATUS_PAGE_LENGTH);
+    if (r == 0) {
+        r = make_status(s);
+        if (r == 0)
+            return 0;
+        uncharge(s, STATUS_PAGE_LENGTH);
+    }
+    quota_limit(s->quota, QUOTA_BUFFERS, s->limits.buffers);
+    quota_limit(s->quota, QUOTA_SHARED, s->limits.shared_max);
+    return r;
+}
+
+void session_drop_status(struct session *s)
+{
+    if (!s->status)
+        return;
+    s->status = status_page_free(s->status);
+    s->worker->fds_used--;
+    s->worker->status_count--;
+    uncharge(s, STATUS_PAGE_LENGTH);
+}
+
+static int make_buffer(struct session *s, uint64_t octets, struct session_buffer **ret)
+{
+    *ret = free_buffer(s);
+    return *ret ? shared_new(s->worker, octets, &(*ret)->shared) : -ENOMEM;
+}
+
+int session_add_buffer(struct session *s, uint64_t length, bool with_status, struct shared **ret)
 {
     uint64_t octets = shared_rounded(length);
     struct session_buffer *buffer;
+    struct shared *shared;
     int r;
 
     if (octets == 0)
         return -EDQUOT;
     if (!may_send_descriptor(s))
         return -EMFILE;
-    r = charge(s, octets);
+    r = with_status ? add_status(s) : 0;
+    if (r == 0)
+        r = charge(s, octets);
     if (r < 0)
         return r;
-    buffer = free_buffer(s);
-    r = buffer ? shared_new(s->worker, octets, ret) : -ENOMEM;
+    r = make_buffer(s, octets, &buffer);
     if (r < 0) {
         uncharge(s, octets);
         return r;
     }
+    s->buffer_count++;
+    s->shared += octets;
     s->worker->buffer_count++;
     s->descriptors_unread++;
-    buffer->shared = *ret;
-    buffer->unregister = NULL;
     next_id(s, buffer);
-    (*ret)->id = buffer->id;
-    (*ret)->owner = s;
-    (*ret)->quota = s->quota;
-    (*ret)->on_gone = on_buffer_gone;
+    buffer->unregister = NULL;
+    shared = buffer->shared;
+    shared->id = buffer->id;
+    shared->owner = s;
+    shared->quota = s->quota;
+    shared->on_gone = on_buffer_gone;
+    if (with_status)
+        shared->parcel.second_fd = s->status->fd;
+    *ret = shared;
     return 0;
 }
 
 void session_release_buffers(struct session *s)
 {
+    if (s->status)
+        status_page_mark(s->status);
     for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
         struct shared *shared = s->buffers[i].shared;
 

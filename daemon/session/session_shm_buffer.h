@@ -3,14 +3,15 @@
 #define ASOCKD_SESSION_SHM_BUFFER_H
 
 /* A session's buffers, by id. */
+#include <stdbool.h>
 #include <stdint.h>
 
-struct deadline;
 struct op;
 struct segments;
 struct session;
 struct shared;
 struct slices;
+struct status_page;
 
 struct session_buffer {
     uint32_t id;           /* no earlier buffer of the session had it */
@@ -18,10 +19,14 @@ struct session_buffer {
     struct op *unregister; /* completes when it has gone; NULL: nobody waits */
 };
 
-/* Charged and made, not yet sent. 0; -EDQUOT: too many octets; -EMFILE: buffers; -ENOMEM; other -errno. */
-int session_add_buffer(struct session *s, uint64_t length, struct shared **ret);
+/*
+ * Charged and made, not yet sent; with the session's status page if that is wanted. 0; -EDQUOT: too many octets; -EMFILE:
+ * buffers; -ENOMEM; other -errno.
+ */
+int session_add_buffer(struct session *s, uint64_t length, bool with_status, struct shared **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
-void session_release_buffers(struct session *s);
+void session_release_buffers(struct session *s); /* says so in the status page first */
+void session_drop_status(struct session *s);     /* no buffer is left */
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 

@@ -30,7 +30,7 @@ static void register_fill(struct op *op, struct reply *reply, const void **paylo
     (void)payload_len;
     if (!shared)
         return;
-    reply->descriptors = 1;
+    reply->descriptors = shared->parcel.second_fd < 0 ? 1 : 2;
     reply->body = BODY_SEGMENT;
     reply->segment = (struct segment){.buffer = shared->id, .length = shared->length};
 }
@@ -43,12 +43,13 @@ static const struct op_class register_class = {
 
 int verb_register(struct op *op, const struct call *call)
 {
+    const struct request *request = call->request;
     struct shared *shared;
     int r;
 
-    if (call->request->socket != 0 || call->request->reg.length == 0)
+    if (request->socket != 0 || request->reg.length == 0)
         return ERR_INVALID_ARGUMENT;
-    r = session_add_buffer(op->session, call->request->reg.length, &shared);
+    r = session_add_buffer(op->session, request->reg.length, request->reg.status, &shared);
     if (r == -EDQUOT)
         op->text = "over the limit of shared memory";
     if (r == -EMFILE)

@@ -45,7 +45,7 @@ uint64_t shared_count_most(void)
     return count / 2;
 }
 
-static int make_memfd(void)
+int shared_memfd(void)
 {
     int fd = memfd_create("asock", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
@@ -57,7 +57,7 @@ static int make_memfd(void)
 
 static int make_memory(size_t length, uint8_t **ret)
 {
-    int fd = make_memfd();
+    int fd = shared_memfd();
     int r = 0;
     void *at = MAP_FAILED;
 
@@ -128,6 +128,7 @@ int shared_new(struct worker *w, uint64_t length, struct shared **ret)
     w->fds_used++;
     shared->worker = w;
     shared->parcel.fd = fd;
+    shared->parcel.second_fd = -1;
     shared->parcel.left = on_sent;
     list_init(&shared->parcel.node);
     task_init(&shared->empty, on_empty);

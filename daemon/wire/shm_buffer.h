@@ -37,6 +37,8 @@ struct shared {
 
 /* As many as leave half of the mappings that a process may have (vm.max_map_count) to other uses. */
 uint64_t shared_count_most(void);
+/* A memfd without a name that matters, which can be sealed; -errno. */
+int shared_memfd(void);
 /* Rounded up to whole pages. 0; -ENOMEM; -EMFILE; other -errno. */
 int shared_new(struct worker *w, uint64_t length, struct shared **ret);
 void shared_use(struct shared *shared);

@@ -42,24 +42,26 @@ static void drop_output(struct transport *t)
     use_small_output(t);
 }
 
-static ssize_t send_with_fd(struct transport *t, size_t len, int fd)
+static ssize_t send_parcel(struct transport *t, size_t len, const struct parcel *parcel)
 {
     union {
         struct cmsghdr align;
-        char octets[CMSG_SPACE(sizeof(int))];
+        char octets[CMSG_SPACE(2 * sizeof(int))];
     } control;
+    int fds[2] = {parcel->fd, parcel->second_fd};
+    size_t size = sizeof(int) * (parcel->second_fd < 0 ? 1 : 2);
     struct iovec iov = {t->out + t->out_start, len};
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
                          .msg_control = control.octets,
-                         .msg_controllen = sizeof(control.octets)};
+                         .msg_controllen = CMSG_SPACE(size)};
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
     memset(&control, 0, sizeof(control));
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+    cmsg->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(cmsg), fds, size);
     return sendmsg(t->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -79,7 +81,7 @@ static ssize_t write_some(struct transport *t)
         next = container_of(first->node.next, struct parcel, node);
         len = (size_t)(next->at - first->at);
     }
-    n = send_with_fd(t, len, first->fd);
+    n = send_parcel(t, len, first);
     /* Too many are on their way, perhaps another program's of our user: the client sees that it is missing. */
     if (n < 0 && errno == ETOOMANYREFS)
         n = send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);

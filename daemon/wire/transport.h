@@ -26,13 +26,14 @@ struct transport_ops {
 };
 
 /*
- * A descriptor that travels with the first octet of a frame. Both stay as they are until left() is
+ * A descriptor, or two, that travel with the first octet of a frame. They stay as they are until left() is
  * called: the frame has gone, or will never go.
  */
 struct parcel {
     struct list node; /* transport->parcels */
     uint64_t at;      /* in octets_out: where its frame begins */
     int fd;
+    int second_fd; /* -1: none */
     void (*left)(struct parcel *parcel);
 };
 
@@ -65,7 +66,7 @@ struct transport {
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
                    const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
-/* The same, but the descriptor, with nothing to be written any more, is the caller's. */
+/* The same, but the descriptor, to which nothing can be written any more, is the caller's. */
 int transport_detach(struct transport *t);
 
 void transport_resume(struct transport *t);
@@ -119,7 +120,7 @@ static inline void transport_wait_room(struct transport *t)
 }
 /* len octets of the place that was reserved last are output now; they leave at the end of the turn. */
 void transport_commit(struct transport *t, size_t len);
-/* The same; parcel->fd goes with the first of these octets. */
+/* The same; the parcel's descriptors go with the first of these octets. */
 void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel);
 /* Everything that was written has been read by the other end, or it is gone. */
 bool transport_is_read(int fd);

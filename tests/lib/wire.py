@@ -116,8 +116,8 @@ class Wire:
         return request(pb.VERB_CANCEL, op, number, cancel=pb.Cancel(target=target))
 
     @staticmethod
-    def make_register(op, length, number=0):
-        return request(pb.VERB_REGISTER, op, number, register=pb.Register(length=length))
+    def make_register(op, length, number=0, status=False):
+        return request(pb.VERB_REGISTER, op, number, register=pb.Register(length=length, status=status))
 
     @staticmethod
     def unregister(op, buffer, **fields):

@@ -10,7 +10,7 @@ import time
 import unittest
 
 from asockd import NOBODY, Daemon, DaemonTest
-from wire import DEADLINE, pb, request
+from wire import DEADLINE, Wire, pb, request
 
 PAGE = mmap.PAGESIZE
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -252,9 +252,86 @@ class Unregister(MemoryTest):
         memory[:] = b"x" * len(memory)
         wire.send(struct.pack("<II", 0, 0))
         wire.ended()
+        self.daemon.stats()
+        # It may have completions to read, whose bytes are in there.
+        self.assertEqual(memory[:], b"x" * len(memory))
+        wire.close()
         self.daemon.settle(self.before)
         self.assertEqual(memory[:], bytes(len(memory)))
         memory.close()
+
+
+class StatusPage(MemoryTest):
+    """Where the daemon says that it takes the buffers back."""
+
+    def fetch_both(self, wire):
+        wire.send(wire.make_register(1, MEBI, status=True))
+        reply = wire.completion(1)
+        self.assertEqual((reply.error, reply.descriptors), (pb.ERROR_SUCCESS, 2), reply)
+        descriptor = wire.descriptors.popleft()
+        memory = mmap.mmap(descriptor, reply.segment.length)
+        os.close(descriptor)
+        return memory, wire.descriptors.popleft()
+
+    def test_s14_only_the_daemon_writes_it(self):
+        wire = self.wire()
+        memory, descriptor = self.fetch_both(wire)
+        self.assertEqual(size_of(descriptor), 4096)
+        seals = SEALS | 0x10  # F_SEAL_FUTURE_WRITE
+        self.assertEqual(fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & seals, seals)
+        with self.assertRaises(PermissionError):
+            os.write(descriptor, b"x")
+        with self.assertRaises(PermissionError):
+            mmap.mmap(descriptor, 4096)
+        # The same page for who asks again, and a buffer alone for who does not.
+        again, other = self.fetch_both(wire)
+        self.assertEqual(os.fstat(other).st_ino, os.fstat(descriptor).st_ino)
+        wire.register(PAGE)
+        self.assertFalse(wire.descriptors)
+        for each in (memory, again):
+            each.close()
+        os.close(descriptor)
+        os.close(other)
+
+    def test_s14_marked_before_the_buffers_are_emptied(self):
+        wire = self.wire()
+        memory, descriptor = self.fetch_both(wire)
+        page = mmap.mmap(descriptor, 4096, prot=mmap.PROT_READ)
+        os.close(descriptor)
+        memory[:] = b"x" * len(memory)
+        wire.send(struct.pack("<II", 0, 0))
+        wire.ended()
+        self.daemon.stats()
+        self.assertEqual((memory[:], page[:]), (b"x" * len(memory), bytes(4096)))
+        wire.close()
+        self.daemon.settle(self.before)
+        self.assertEqual(memory[:], bytes(len(memory)))
+        self.assertNotEqual(page[:4], bytes(4))
+        memory.close()
+        page.close()
+
+    def test_s14_marked_when_the_daemon_stops(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.stop)
+        wire = self.hold(Wire(daemon.path))
+        wire.hello()
+        memory, descriptor = self.fetch_both(wire)
+        page = mmap.mmap(descriptor, 4096, prot=mmap.PROT_READ)
+        os.close(descriptor)
+        memory[:] = b"x" * len(memory)
+        daemon.stop()
+        self.assertEqual(memory[:], bytes(len(memory)))
+        self.assertNotEqual(page[:4], bytes(4))
+        memory.close()
+        page.close()
+
+    def test_s49_counts_for_nobody_but_those_above(self):
+        wire = self.wire()
+        wire.send(wire.make_register(1, wire.welcome.shared_max, status=True))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        shown = wire.inspect(show=pb.Show())[0]
+        self.assertEqual((shown["shared"], shown["buffers"]), (wire.welcome.shared_max, 1))
+        self.assertEqual(self.error(wire, wire.make_register(2, 1), 2), pb.ERROR_NO_BUFFER_SPACE)
 
 
 if __name__ == "__main__":

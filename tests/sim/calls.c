@@ -104,7 +104,7 @@ int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
     return (int)calls_leave(-EADDRNOTAVAIL);
 }
 
-static ssize_t send_some(int fd, const struct iovec *iov, size_t count, struct kfile *pass)
+static ssize_t send_some(int fd, const struct iovec *iov, size_t count, const struct passed *passed)
 {
     int r;
     struct kfile *file = socket_file(fd, &r);
@@ -116,7 +116,7 @@ static ssize_t send_some(int fd, const struct iovec *iov, size_t count, struct k
     if (file->kind == FILE_TCP)
         return calls_leave(tcp_send(file->u.tcp, iov, count));
     if (file->kind == FILE_UNIX)
-        return calls_leave(unix_send(file, iov, count, pass));
+        return calls_leave(unix_send(file, iov, count, passed));
     return calls_leave(-ENOTCONN);
 }
 
@@ -131,20 +131,24 @@ ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     struct cmsghdr *cmsg = msg->msg_control ? CMSG_FIRSTHDR(msg) : NULL;
-    struct kfile *pass = NULL;
-    int passed;
+    struct passed passed = {.count = 0};
+    int fds[PASSED_MAX];
 
     (void)flags;
     if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {
-        memcpy(&passed, CMSG_DATA(cmsg), sizeof(passed));
-        pass = fd_file(passed);
-        SIM_MUST(pass);
+        passed.count = (unsigned int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        SIM_MUST(passed.count <= PASSED_MAX);
+        memcpy(fds, CMSG_DATA(cmsg), passed.count * sizeof(int));
     }
-    return send_some(fd, msg->msg_iov, msg->msg_iovlen, pass);
+    for (unsigned int i = 0; i < passed.count; i++) {
+        passed.files[i] = fd_file(fds[i]);
+        SIM_MUST(passed.files[i]);
+    }
+    return send_some(fd, msg->msg_iov, msg->msg_iovlen, &passed);
 }
 
 static ssize_t receive_some(int fd, const struct iovec *iov, size_t count, int flags,
-                            struct kfile **ret_pass)
+                            struct passed *ret_passed)
 {
     int r;
     struct kfile *file = socket_file(fd, &r);
@@ -156,7 +160,7 @@ static ssize_t receive_some(int fd, const struct iovec *iov, size_t count, int f
     if (file->kind == FILE_TCP)
         return calls_leave(tcp_receive(file->u.tcp, iov, count, flags));
     if (file->kind == FILE_UNIX)
-        return calls_leave(unix_receive(file, iov, count, flags, ret_pass));
+        return calls_leave(unix_receive(file, iov, count, flags, ret_passed));
     return calls_leave(-ENOTCONN);
 }
 
@@ -173,40 +177,43 @@ ssize_t __wrap___recv_chk(int fd, void *data, size_t len, size_t cap, int flags)
     return __wrap_recv(fd, data, len, flags);
 }
 
-/* The descriptor that came along, as a control message. */
-static void hand_over(struct msghdr *msg, struct kfile *pass)
+/* The descriptors that came along, as a control message; those without room are dropped. */
+static void hand_over(struct msghdr *msg, const struct passed *passed)
 {
     struct cmsghdr *cmsg = msg->msg_control ? CMSG_FIRSTHDR(msg) : NULL;
-    int fd;
+    int fds[PASSED_MAX];
+    unsigned int count = 0;
 
-    if (!pass)
-        return;
-    fd = cmsg ? fd_install(pass) : -EMFILE;
-    if (!cmsg)
-        file_unref(pass);
-    if (fd < 0) {
-        msg->msg_flags |= MSG_CTRUNC;
-        return;
+    for (unsigned int i = 0; i < passed->count; i++) {
+        int fd = cmsg ? fd_install(passed->files[i]) : -EMFILE;
+
+        if (!cmsg)
+            file_unref(passed->files[i]);
+        if (fd < 0)
+            msg->msg_flags |= MSG_CTRUNC;
+        else
+            fds[count++] = fd;
     }
+    if (count == 0)
+        return;
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-    msg->msg_controllen = CMSG_SPACE(sizeof(fd));
+    cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
+    msg->msg_controllen = CMSG_SPACE(count * sizeof(int));
 }
 
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 {
-    struct kfile *pass = NULL;
-    ssize_t n = receive_some(fd, msg->msg_iov, msg->msg_iovlen, flags, &pass);
+    struct passed passed = {.count = 0};
+    ssize_t n = receive_some(fd, msg->msg_iov, msg->msg_iovlen, flags, &passed);
     size_t room = msg->msg_controllen;
 
     msg->msg_flags = 0;
-    if (room < CMSG_SPACE(sizeof(int)))
+    if (room < CMSG_SPACE(PASSED_MAX * sizeof(int)))
         msg->msg_control = NULL;
-    if (pass)
-        hand_over(msg, pass);
-    if (!pass || !msg->msg_control)
+    hand_over(msg, &passed);
+    if (passed.count == 0 || !msg->msg_control)
         msg->msg_controllen = 0;
     return n;
 }

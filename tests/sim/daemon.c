@@ -15,6 +15,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/names/resolver.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_farewell.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
@@ -129,7 +130,7 @@ void daemon_freeze(bool is_frozen)
 
 /* ---- the end ---- */
 
-static void abort_sockets(struct worker *w)
+static void end_what_is_left(struct worker *w)
 {
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
@@ -137,6 +138,7 @@ static void abort_sockets(struct worker *w)
         list_for_each_safe (&s->lingering, sock) {
             sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
         }
+        session_farewell_end(s);
     }
     list_for_each_safe (&w->drains, sock) {
         sock_abort(container_of(sock, struct sock, node));
@@ -199,7 +201,7 @@ void daemon_terminate(void)
                     "the daemon stops");
     }
     step_until(sim.now_ns + STOP_MS * UINT64_C(1000000));
-    abort_sockets(w);
+    end_what_is_left(w);
     d.is_stirred = true;
     step_until(sim.now_ns + STOP_MS * UINT64_C(1000000));
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))

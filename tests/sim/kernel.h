@@ -29,6 +29,13 @@ enum { HOST_ACCEPTS = 1, HOST_SLOW, HOST_REFUSES, HOST_UNREACHABLE, HOST_SILENT,
 enum kind { FILE_UNIX, FILE_LISTENER, FILE_TCP, FILE_MEMORY, FILE_EVENT, FILE_TIMER, FILE_PLAIN };
 
 #define MARKS_MAX 128
+#define PASSED_MAX 2
+/* Descriptors that travel with a byte. */
+struct passed {
+    struct kfile *files[PASSED_MAX];
+    unsigned int count;
+};
+
 /* One end of a Unix stream. */
 struct unix_end {
     struct kfile *peer; /* NULL: none any more */
@@ -36,7 +43,7 @@ struct unix_end {
     uint64_t read, written; /* bytes, into and out of rx */
     struct {
         uint64_t at; /* the byte that it came with */
-        struct kfile *file;
+        struct passed passed;
     } marks[MARKS_MAX];
     unsigned int mark_count;
     size_t cap;
@@ -143,10 +150,11 @@ void unix_pair(struct kfile *ret[2]);
 int unix_connect(struct kfile *file, const char *path);
 struct kfile *unix_accept(struct kfile *listener);
 struct kfile *unix_listen(const char *path);
-ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count, struct kfile *pass);
-/* ret_pass: what came along; NULL: it is dropped. */
+ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
+                  const struct passed *passed);
+/* ret_passed: what came along; NULL: it is dropped. */
 ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, int flags,
-                     struct kfile **ret_pass);
+                     struct passed *ret_passed);
 void unix_shutdown(struct kfile *file, int how);
 void unix_free(struct kfile *file);
 int unix_events(const struct unix_end *end);

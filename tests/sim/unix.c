@@ -75,7 +75,8 @@ struct kfile *unix_accept(struct kfile *listener)
     return file;
 }
 
-ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count, struct kfile *pass)
+ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
+                  const struct passed *passed)
 {
     struct unix_end *end = file->u.unix_end, *to;
     size_t room, left;
@@ -93,11 +94,12 @@ ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count, str
         return -EAGAIN;
     left = kernel_part(left < room ? left : room);
     room = left;
-    if (pass) {
+    if (passed && passed->count > 0) {
         SIM_MUST(to->mark_count < MARKS_MAX);
         to->marks[to->mark_count].at = to->written;
-        to->marks[to->mark_count++].file = pass;
-        pass->refs++;
+        to->marks[to->mark_count++].passed = *passed;
+        for (unsigned int i = 0; i < passed->count; i++)
+            passed->files[i]->refs++;
     }
     for (size_t i = 0; i < count && left > 0; i++) {
         size_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
@@ -121,15 +123,21 @@ static size_t until_mark(const struct unix_end *end, size_t n)
     return n;
 }
 
-static struct kfile *take_mark(struct unix_end *end)
+static void drop_passed(const struct passed *passed)
 {
-    struct kfile *file = NULL;
+    for (unsigned int i = 0; i < passed->count; i++)
+        file_unref(passed->files[i]);
+}
+
+static struct passed take_mark(struct unix_end *end)
+{
+    struct passed passed = {.count = 0};
 
     if (end->mark_count == 0 || end->marks[0].at > end->read)
-        return NULL;
-    file = end->marks[0].file;
+        return passed;
+    passed = end->marks[0].passed;
     memmove(end->marks, end->marks + 1, --end->mark_count * sizeof(end->marks[0]));
-    return file;
+    return passed;
 }
 
 static ssize_t nothing(struct unix_end *end, size_t want)
@@ -147,11 +155,11 @@ static ssize_t nothing(struct unix_end *end, size_t want)
 }
 
 ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, int flags,
-                     struct kfile **ret_pass)
+                     struct passed *ret_passed)
 {
     struct unix_end *end = file->u.unix_end;
     size_t n = iov_total(iov, count), there = bytes_len(&end->rx);
-    struct kfile *pass;
+    struct passed passed;
 
     if (!end->is_connected)
         return -EINVAL;
@@ -161,11 +169,11 @@ ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, 
     iov_fill(iov, count, end->rx.at + end->rx.start, n);
     if (flags & MSG_PEEK)
         return (ssize_t)n;
-    pass = take_mark(end);
-    if (ret_pass)
-        *ret_pass = pass;
+    passed = take_mark(end);
+    if (ret_passed)
+        *ret_passed = passed;
     else
-        file_unref(pass);
+        drop_passed(&passed);
     bytes_drop(&end->rx, n);
     end->read += n;
     return (ssize_t)n;
@@ -193,7 +201,7 @@ void unix_free(struct kfile *file)
             other->error = ECONNRESET;
     }
     for (unsigned int i = 0; i < end->mark_count; i++)
-        file_unref(end->marks[i].file);
+        drop_passed(&end->marks[i].passed);
     bytes_free(&end->rx);
     sim_free(end);
 }

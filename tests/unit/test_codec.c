@@ -111,7 +111,7 @@ static void fill_arm(struct request *ret)
         ret->show.id = UINT64_MAX;
         break;
     case VERB_REGISTER:
-        ret->reg.length = UINT64_MAX;
+        ret->reg.length = UINT64_MAX, ret->reg.status = true;
         break;
     case VERB_UNREGISTER:
         ret->unregister.buffer = UINT32_MAX;

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/session/session_farewell.h"
 #include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
@@ -259,6 +261,50 @@ START_LOOP_TEST(test_pieces_are_put_together, 0, 4)
     ck_assert_uint_lt(chunks, 32);
     op_drop_chunks(w, op);
     op_free(w, op);
+}
+END_TEST
+
+static const struct session *ended_by_the_daemon(void)
+{
+    struct session *s = core->session;
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+
+    new_buffer(1, 4 * KIB);
+    new_buffer(2, 12 * MIB);
+    session_end(s, ERR_CONNECTION_ABORTED, "test");
+    core_settle(core);
+    while (core_reply(core, &reply, &payload, &len))
+        ;
+    ck_assert_ptr_eq(core->session, s);
+    ck_assert_uint_eq(s->buffer_count, 2);
+    return s;
+}
+
+/* What it has not read yet lies in the buffers: they stay for a time. */
+START_TEST(test_s14_buffers_outlive_a_session_that_the_daemon_ends)
+{
+    const struct session *s = ended_by_the_daemon();
+
+    core_pass(core, BUFFERS_KEPT_MS - 2 * UNREAD_MS);
+    ck_assert_uint_eq(s->buffer_count, 2);
+    core_pass(core, 4 * UNREAD_MS);
+    ck_assert_ptr_null(core->session);
+}
+END_TEST
+
+START_TEST(test_s14_buffers_go_when_the_client_closes)
+{
+    const struct session *s = ended_by_the_daemon();
+
+    ck_assert_int_eq(send(core->client, "nobody reads this", 17, MSG_NOSIGNAL), 17);
+    core_settle(core);
+    ck_assert_uint_eq(s->buffer_count, 2);
+    close(core->client);
+    core->client = -1;
+    core_pass(core, UNREAD_MS);
+    ck_assert_ptr_null(core->session);
 }
 END_TEST
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_STATUS_PAGE_H
+#define ASOCKD_STATUS_PAGE_H
+
+/*
+ * A page in which the daemon says that it takes a session's buffers back. It is the daemon's own memory: a client
+ * gets it sealed, so that it can read it and nothing else. What a client has copied out of a buffer is what
+ * was received as long as the mark, looked at after the copy, is not set.
+ */
+#include <stdint.h>
+
+#define STATUS_PAGE_LENGTH 4096u
+
+struct status_page {
+    int fd;         /* for a client that asks for it again */
+    uint32_t *mark; /* 0 until the buffers are taken back */
+};
+
+/* 0 or -errno. */
+int status_page_new(struct status_page **ret);
+struct status_page *status_page_free(struct status_page *page); /* NULL, which it accepts too */
+void status_page_mark(struct status_page *page);
+
+#endif
