@@ -28,20 +28,19 @@ void asock_memory_init(struct memory *memory)
     list_init(&memory->credits);
     list_init(&memory->bounce.timer.timer.node);
     memory->bounce.timer.kind = DEADLINE_BOUNCE;
-    memory->descriptor = -1;
 }
 
-static void drop_descriptor(struct memory *memory)
+static void drop_descriptors(struct memory *memory)
 {
-    if (memory->descriptor >= 0)
-        close(memory->descriptor);
-    memory->descriptor = -1;
+    while (memory->descriptor_count > 0)
+        close(memory->descriptors[--memory->descriptor_count]);
 }
 
 void asock_memory_deinit(struct memory *memory)
 {
     free(memory->buffers);
-    drop_descriptor(memory);
+    drop_descriptors(memory);
+    asock_status_unmap(&memory->status);
 }
 
 static void free_list(struct list *list)
@@ -61,10 +60,11 @@ void asock_memory_end(asock_context *context)
     free_list(&memory->leaving);
     free_list(&memory->left);
     memory->registering = NULL;
-    drop_descriptor(memory);
+    drop_descriptors(memory);
     for (size_t i = 0; i < memory->count; i++)
         memory->buffers[i]->id = 0;
     asock_bounce_end(context);
+    asock_status_end(memory);
 }
 
 /* What is there stays; without memory for a copy the buffer stays shared. */
@@ -97,8 +97,8 @@ void asock_memory_add_descriptor(asock_context *context, int fd)
 {
     struct memory *memory = &context->memory;
 
-    if (memory->registering && memory->descriptor < 0)
-        memory->descriptor = fd;
+    if (memory->registering && memory->descriptor_count < 2)
+        memory->descriptors[memory->descriptor_count++] = fd;
     else
         close(fd);
 }
@@ -249,6 +249,7 @@ static void add_register(asock_context *context, asock_op *op)
     struct request request = {.verb = VERB_REGISTER, .op = op->token};
 
     request.reg.length = op->memory.made->size;
+    request.reg.status = context->memory.status.is_asked = !context->memory.status.mark;
     list_remove(&op->queue_node);
     op->state = OP_SENT;
     context->memory.registering = op;
@@ -365,39 +366,57 @@ static int map(asock_context *context, asock_buffer *buffer, int fd)
     return r;
 }
 
-static int accept_buffer(asock_op *op, const struct reply *reply, int fd)
+static bool is_answer(const struct memory *memory, const struct reply *reply, uint64_t least)
 {
-    asock_buffer *buffer = op->memory.made;
     uint64_t length = reply->segment.length;
 
-    if (reply->body != BODY_SEGMENT || reply->descriptors != 1 || reply->segment.buffer == 0 ||
-        is_known(&op->context->memory, reply->segment.buffer) || length < buffer->size ||
-        length > SSIZE_MAX || (fd >= 0 && !is_sound(fd, length)))
+    return reply->body == BODY_SEGMENT && reply->descriptors == 1u + memory->status.is_asked &&
+           reply->segment.buffer != 0 && !is_known(memory, reply->segment.buffer) &&
+           length >= least && length <= SSIZE_MAX;
+}
+
+/* Both are mapped, or neither. The kernel drops a descriptor for which the program has none left. */
+static int take_descriptors(asock_context *context, asock_buffer *buffer)
+{
+    struct memory *memory = &context->memory;
+    int r = 0;
+
+    if (memory->descriptor_count < 1u + memory->status.is_asked)
+        return -EMFILE;
+    if (memory->status.is_asked)
+        r = asock_status_map(&memory->status, memory->descriptors[1]);
+    if (r == 0 && buffer->refs > 0)
+        r = map(context, buffer, memory->descriptors[0]);
+    return r;
+}
+
+static int accept_buffer(asock_op *op, const struct reply *reply)
+{
+    struct memory *memory = &op->context->memory;
+    asock_buffer *buffer = op->memory.made;
+
+    if (!is_answer(memory, reply, buffer->size) ||
+        (memory->descriptor_count > 0 && !is_sound(memory->descriptors[0], reply->segment.length)))
         return -EPROTO;
     buffer->id = reply->segment.buffer;
-    buffer->size = (size_t)length;
-    /* The program has no descriptor left: the kernel dropped this one. */
-    op->argument = fd < 0 ? -EMFILE : 0;
-    if (op->argument == 0 && buffer->refs > 0)
-        op->argument = map(op->context, buffer, fd);
+    buffer->size = (size_t)reply->segment.length;
+    op->argument = take_descriptors(op->context, buffer);
     if (op->argument == 0 && buffer->refs > 0)
         return 0;
     op->memory.made = NULL;
     leave(buffer);
-    return 0;
+    return op->argument == -EPROTO ? -EPROTO : 0;
 }
 
 int asock_buffer_answered(asock_op *op, const struct reply *reply)
 {
     struct memory *memory = &op->context->memory;
-    int fd = memory->descriptor, r = 0;
+    int r = 0;
 
-    memory->descriptor = -1;
     memory->registering = NULL;
     if (!reply->error)
-        r = accept_buffer(op, reply, fd);
-    if (fd >= 0)
-        close(fd);
+        r = accept_buffer(op, reply);
+    drop_descriptors(memory);
     asock_bounce_answered(op);
     return r;
 }

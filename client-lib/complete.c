@@ -49,6 +49,31 @@ static void conclude(asock_op *op)
     drop_flight(op, op->socket);
 }
 
+/* Nothing that it received is there any more. */
+static void fail_lost(asock_op *op)
+{
+    op->error = ERR_CONNECTION_ABORTED;
+    op->bytes = 0;
+    op->result_flags &= ~(unsigned int)ASOCK_END_OF_STREAM;
+}
+
+void asock_op_check(asock_op *op)
+{
+    if (op->state != OP_DONE || !op->memory.is_in_place)
+        return;
+    op->memory.is_in_place = false;
+    if (asock_memory_is_lost(&op->context->memory))
+        fail_lost(op);
+}
+
+void asock_op_lose_shots(asock_op *op)
+{
+    op->memory.is_lost = true;
+    asock_pool_forget(op);
+    if (op->state == OP_DONE)
+        fail_lost(op);
+}
+
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
 {
     asock_socket *socket = op->socket;
@@ -64,6 +89,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
         asock_pool_leave(op);
     op->error = error;
     op->bytes = bytes;
+    if (op->memory.is_lost)
+        fail_lost(op);
     list_remove(&op->queue_node);
     list_remove(&op->cancel_node);
     wheel_timer_unset(&op->timer.timer);
@@ -148,6 +175,26 @@ static void leave_callback(asock_op *op, asock_socket *socket, bool is_more)
     asock_op_unhold(op);
 }
 
+/* Of a slice whose octets the daemon has taken back nobody hears: the op's end says what has happened. */
+static bool drop_lost(struct due *due)
+{
+    asock_op *op = due->op;
+
+    if (!asock_memory_is_lost(&op->context->memory))
+        return false;
+    if (due->slice)
+        asock_op_lose_shots(op);
+    if (due == &op->due) {
+        if (due->slice)
+            asock_pool_free(due->slice);
+        due->slice = NULL;
+        asock_op_check(op);
+        return false;
+    }
+    forget(due);
+    return true;
+}
+
 /* The op may be submitted again in its callback, to another socket: what this flight held is kept. */
 static void run_callback(asock_context *context, struct due *due)
 {
@@ -160,7 +207,7 @@ static void run_callback(asock_context *context, struct due *due)
 
     list_remove(&due->node);
     if (!is_more)
-        op->is_due = false;
+        op->is_due = op->memory.is_in_place = false;
     op->memory.shot = shot;
     op->memory.is_more = is_more;
     op->in_callback = true;
@@ -189,6 +236,8 @@ int asock_complete_run(asock_context *context)
     /* Up to the one that is the last now: what callbacks add waits for the next call. */
     while (!is_last && (due = list_first(&context->done, struct due, node))) {
         is_last = due == last;
+        if (drop_lost(due))
+            continue;
         run_callback(context, due);
         count++;
     }

@@ -17,7 +17,7 @@
 #define INPUT_IOV 64
 /* More than the socket holds comes from a daemon that lives. */
 #define DRAIN_READS 1024
-/* One is all that is ever asked for; others are taken to be closed. */
+/* Two are all that is ever asked for; others are taken to be closed. */
 #define INPUT_DESCRIPTORS 4
 /*
  * Behind a large payload as much is read as the next head has: what comes with it would have to be

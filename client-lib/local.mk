@@ -36,6 +36,7 @@ libasock_sources = \
 	client-lib/slots.c \
 	client-lib/slots.h \
 	client-lib/socket.c \
+	client-lib/status.c \
 	client-lib/submit.c \
 	client-lib/thread.c \
 	client-lib/turn.c \

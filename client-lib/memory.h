@@ -87,17 +87,26 @@ struct bounce {
 
 /* Of an op. */
 struct op_memory {
-    bool is_reference;       /* its octets are where both sides see them: none are in its frames */
-    bool has_uses;           /* some of its segments lie in buffers */
-    bool is_multishot;       /* a receive of the pool's slices */
-    bool is_more;            /* the callback that runs is not of its end */
-    asock_pool *pool;        /* set by the program; NULL: none */
-    struct slice *last;      /* that it ended with; NULL: with none */
-    struct shot shot;        /* of the callback that runs */
-    struct list filled;      /* completions that asock_receive_next() will tell of */
-    struct list credit_node; /* memory->credits */
+    bool is_reference; /* its octets are where both sides see them: none are in its frames */
+    bool has_uses;     /* some of its segments lie in buffers */
+    bool is_multishot; /* a receive of the pool's slices */
+    bool is_more;      /* the callback that runs is not of its end */
+    bool is_in_place;  /* its octets lie where the daemon can take them back, and nobody was told */
+    bool is_lost;      /* it did so: CONNECTION_ABORTED, whatever the daemon said */
+    asock_pool *pool;  /* set by the program; NULL: none */
+    struct slice *last;               /* that it ended with; NULL: with none */
+    struct shot shot;                 /* of the callback that runs */
+    struct list filled;               /* completions that asock_receive_next() will tell of */
+    struct list credit_node;          /* memory->credits */
     uint32_t bounce_at, bounce_count; /* its blocks; count 0: none */
     asock_buffer *made; /* REGISTER: what it is for; refs 0: nobody waits for it any more */
+};
+
+/* What the daemon says of the session's buffers, in a page that it alone writes. */
+struct status {
+    const uint32_t *mark; /* not 0: it has taken the buffers back; NULL: not mapped */
+    bool is_asked;        /* the REGISTER on the way brings it */
+    bool is_lost;         /* the session has ended, and the buffers had been taken back before */
 };
 
 /* Of a context. */
@@ -111,7 +120,9 @@ struct memory {
     uint64_t unregisters;  /* so many have left, ever */
     struct list credits;   /* ops whose CREDIT is to leave */
     struct bounce bounce;
-    int descriptor; /* came with a reply that is still to be read; -1: none */
+    int descriptors[2]; /* came with a reply that is still to be read */
+    unsigned int descriptor_count;
+    struct status status;
 };
 
 /* buffer.c ------------------------------------------------------------------------------------ */
@@ -139,6 +150,15 @@ int asock_buffer_answered(asock_op *op, const struct reply *reply);
 /* UNREGISTER's reply: false: none is on the way with this token. */
 bool asock_buffer_left(asock_context *context, uint64_t token);
 void asock_buffer_unuse(asock_buffer *buffer);
+
+/* status.c ------------------------------------------------------------------------------------ */
+
+/* Octets that were copied, or looked at, before this call are what was received, unless it is true. */
+bool asock_memory_is_lost(const struct memory *memory);
+int asock_status_map(struct status *status, int fd);
+void asock_status_unmap(struct status *status);
+/* The session has ended: buffers become private memory with the contents that they have. */
+void asock_status_end(struct memory *memory);
 
 /* bounce.c ------------------------------------------------------------------------------------ */
 

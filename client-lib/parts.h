@@ -137,6 +137,9 @@ int asock_reply_finish(asock_context *context);
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes);
 void asock_op_frame_written(asock_op *op);
 void asock_op_shot(asock_op *op, struct slice *slice); /* of a multishot that goes on */
+/* Its results are about to be told: those in place are still there, or it has failed. */
+void asock_op_check(asock_op *op);
+void asock_op_lose_shots(asock_op *op); /* slices that nobody has asked for, and the op with them */
 void asock_quiet_finish(struct list *quiet, const asock_op *before); /* NULL: all */
 void asock_quiet_finish_some(struct list *quiet, uint32_t count);    /* of sends, the first ones */
 void asock_complete_forget(asock_context *context); /* no callback of `done` will run */

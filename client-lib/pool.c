@@ -357,6 +357,17 @@ static int wait_slice(asock_op *op, int timeout_ms)
     return has_slice(op);
 }
 
+/* The same, of those whose octets are still there. */
+static int wait_sound_slice(asock_op *op, int timeout_ms)
+{
+    int r = wait_slice(op, timeout_ms);
+
+    if (r != 1 || !asock_memory_is_lost(&op->context->memory))
+        return r;
+    asock_op_lose_shots(op);
+    return wait_slice(op, timeout_ms);
+}
+
 int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len)
 {
     asock_context *context = op ? op->context : NULL;
@@ -374,7 +385,7 @@ int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len
     }
     context->holds++;
     op->holds++;
-    r = wait_slice(op, timeout_ms);
+    r = wait_sound_slice(op, timeout_ms);
     if (r > 0) {
         due = list_first(&op->memory.filled, struct due, node);
         list_remove(&due->node);

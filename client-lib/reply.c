@@ -332,6 +332,17 @@ static int take_shot(asock_op *op, const struct reply *reply)
     return 0;
 }
 
+/* By reference: copied out of the library's memory, or to be read in place. */
+static void received(asock_op *op, uint64_t bytes)
+{
+    bool is_bounced = op->memory.bounce_count > 0;
+
+    asock_bounce_received(op, bytes);
+    op->memory.is_in_place = !is_bounced && (bytes > 0 || op->memory.last);
+    if (is_bounced && bytes > 0 && asock_memory_is_lost(&op->context->memory))
+        op->memory.is_lost = true;
+}
+
 static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
 {
     uint32_t error = reply->error;
@@ -347,8 +358,8 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     r = moved_by(op, reply, &bytes);
     if (r < 0)
         return r;
-    if (op->operation == ASOCK_OPERATION_RECEIVE)
-        asock_bounce_received(op, bytes);
+    if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_reference)
+        received(op, bytes);
     if (op->text)
         check_text(op, text_len);
     if (reply->flags & REPLY_END_OF_STREAM)

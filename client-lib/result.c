@@ -12,7 +12,10 @@ static int enter_results(asock_op *op)
 {
     int r = asock_enter(op ? op->context : NULL);
 
-    return r < 0 ? r : op->state != OP_DONE && !op->memory.is_more;
+    if (r < 0)
+        return r;
+    asock_op_check(op);
+    return op->state != OP_DONE && !op->memory.is_more;
 }
 
 enum asock_operation asock_op_get_operation(asock_op *op)

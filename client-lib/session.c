@@ -173,6 +173,7 @@ void asock_session_start(asock_context *context, int fd)
     context->is_hello_said = context->is_used = context->is_welcome = false;
     context->welcomes_due = 0;
     asock_session_guess(context);
+    asock_status_unmap(&context->memory.status);
     asock_ids_reset(&context->ids, PROTOCOL_SOCKETS_MIN);
     memset(&context->out, 0, offsetof(struct output, heads));
     memset(&context->in, 0, offsetof(struct input, buffer));

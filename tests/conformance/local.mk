@@ -132,6 +132,11 @@ tests_conformance_silent_int_SOURCES = tests/conformance/silent.c
 tests_conformance_silent_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_silent_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/taken_back.int
+tests_conformance_taken_back_int_SOURCES = tests/conformance/taken_back.c
+tests_conformance_taken_back_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_taken_back_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/threads.int
 tests_conformance_threads_int_SOURCES = tests/conformance/threads.c
 tests_conformance_threads_int_LDFLAGS = $(INT_LINKFLAGS)

@@ -44,6 +44,7 @@ int __wrap_stat(const char *path, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st);
 void *__wrap_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t length);
+void *__wrap_mremap(void *at, size_t length, size_t new_length, int flags, void *to);
 int __wrap_madvise(void *at, size_t length, int advice);
 int __wrap_eventfd(unsigned int count, int flags);
 int __wrap_timerfd_create(int clock, int flags);

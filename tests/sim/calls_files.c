@@ -149,6 +149,13 @@ int __wrap_munmap(void *at, size_t length)
     return __real_munmap(at, length);
 }
 
+/* Of memory without a file. */
+void *__wrap_mremap(void *at, size_t length, size_t new_length, int flags, void *to)
+{
+    calls_enter();
+    return __real_mremap(at, length, new_length, flags, to);
+}
+
 int __wrap_madvise(void *at, size_t length, int advice)
 {
     calls_enter();

@@ -19,6 +19,7 @@ int __real_fallocate(int fd, int mode, off_t offset, off_t length);
 int __real_fcntl(int fd, int command, ...);
 void *__real_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t length);
+void *__real_mremap(void *at, size_t length, size_t new_length, int flags, void *to);
 int __real_madvise(void *at, size_t length, int advice);
 time_t __real_time(time_t *ret);
 FILE *__real_fopen(const char *path, const char *mode);

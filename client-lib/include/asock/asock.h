@@ -436,6 +436,10 @@ ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
  * An op all of whose segments (64 at most) lie in buffers of its context goes by reference: the kernel
  * takes its octets from there, or puts them there, in the daemon, and none of them crosses the Unix
  * socket. The calls are the same, and so is the result; any other op goes inline.
+ *
+ * When the session ends buffers keep their contents, if the library learns of it in time (10 s; 0.7 s when the
+ * daemon stops). Later the daemon empties them; a receive by reference that was not told before then ends with
+ * ASOCK_CONNECTION_ABORTED and 0 bytes.
  */
 /*
  * Memory of at least size octets, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: for

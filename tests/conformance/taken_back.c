@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The daemon ends the session while completions are unread whose bytes lie in shared memory: S14, S46. What is told as
+ * received was received, and is there.
+ */
+
+#include "tests/lib/multishot.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BUFFER (64 * KIB)
+#define BYTES 30000u
+
+static asock_context *control;
+static char session_id[32];
+
+static int64_t stat_of(const char *name)
+{
+    return inspect_number(control, "stats", name);
+}
+
+static void setup(void)
+{
+    fixture_setup();
+    control = new_control();
+    snprintf(session_id, sizeof(session_id), "%lld",
+             (long long)inspect_number(fixture.context, "show", "id"));
+}
+
+static void teardown(void)
+{
+    asock_context_unref(control);
+    fixture_teardown();
+}
+
+TEST_FIXTURE(setup, teardown);
+
+/* Large receives through the socket, until the library takes memory of its own for them. */
+static void warm_up(struct pair *pair)
+{
+    char *data = malloc(64 * KIB);
+
+    ck_assert_ptr_nonnull(data);
+    while (inspect_number(fixture.context, "show", "shared") <= 0) {
+        write_pattern(pair->peer, 0, 64 * KIB);
+        receive_now(pair->socket, data, 64 * KIB);
+    }
+    free(data);
+}
+
+/* The daemon has received them and has answered; nobody here has read the answer. */
+static void let_come(struct pair *pair, size_t len)
+{
+    int64_t before = stat_of("bytes_in");
+
+    flush();
+    write_pattern(pair->peer, 0, len);
+    while (stat_of("bytes_in") < before + (int64_t)len)
+        ;
+}
+
+static void kill_session(void)
+{
+    const char *args[] = {session_id, NULL};
+
+    ck_assert_int_ge(asock_context_control(control, "kill", args, NULL, NULL, LIVENESS_MS), 0);
+    /* A turn each: what the daemon would do next it has done. */
+    for (int i = 0; i < 20; i++)
+        stat_of("bytes_in");
+}
+
+/* It waits for the client as long as a stop may, which is less than a second. */
+static void stop_daemon(void)
+{
+    asock_context_unref(control);
+    control = NULL;
+    ck_assert_int_eq(kill(fixture.daemon->pid, SIGTERM), 0);
+    ck_assert_int_eq(private_daemon_wait(fixture.daemon), 0);
+    fixture.daemon = private_daemon_release(fixture.daemon);
+}
+
+static asock_op *receive_into(struct pair *pair, void *data)
+{
+    asock_op *op = new_op_with(data, BUFFER);
+
+    memset(data, 0xaa, BUFFER);
+    pending(asock_receive(pair->socket, op));
+    return op;
+}
+
+static void expect_pattern(asock_op *op, const void *data)
+{
+    expect_bytes(op, ASOCK_SUCCESS, BYTES);
+    ck_assert_int_eq(pattern_check(data, 0, BYTES), -1);
+}
+
+START_TEST(test_s46_unread_receives_of_a_killed_session)
+{
+    struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);
+    static char data[BUFFER];
+    asock_op *copied, *in_place;
+    asock_buffer *buffer;
+
+    warm_up(&pair);
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    copied = receive_into(&pair, data);
+    in_place = receive_into(&other, asock_buffer_data(buffer));
+    let_come(&pair, BYTES);
+    let_come(&other, BYTES);
+    kill_session();
+    expect_pattern(copied, data);
+    expect_pattern(in_place, asock_buffer_data(buffer));
+    /* The session has ended, and the daemon has its memory back: this side keeps what was there. */
+    pump_turn(-1, 0, 0);
+    while (stat_of("buffers") > 0)
+        pump_turn(-1, 0, 1);
+    ck_assert_int_eq(asock_context_get_error(fixture.context), ASOCK_CONNECTION_ABORTED);
+    ck_assert_int_eq(pattern_check(asock_buffer_data(buffer), 0, BYTES), -1);
+    asock_op_unref(copied);
+    asock_op_unref(in_place);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
+    pair_close(&other);
+}
+END_TEST
+
+START_TEST(test_s46_unread_receives_of_a_stopped_daemon)
+{
+    struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);
+    static char data[BUFFER];
+    asock_op *copied, *in_place;
+    asock_buffer *buffer;
+
+    warm_up(&pair);
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    copied = receive_into(&pair, data);
+    in_place = receive_into(&other, asock_buffer_data(buffer));
+    let_come(&pair, BYTES);
+    let_come(&other, BYTES);
+    stop_daemon();
+    expect_bytes(copied, ASOCK_CONNECTION_ABORTED, 0);
+    expect_bytes(in_place, ASOCK_CONNECTION_ABORTED, 0);
+    asock_op_unref(copied);
+    asock_op_unref(in_place);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
+    pair_close(&other);
+}
+END_TEST
+
+START_TEST(test_s46_unread_slices_of_a_killed_session)
+{
+    struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 16), *second = new_pool(4096, 16);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen), *waits = new_multishot(second, NULL);
+    uint64_t got = 0;
+    void *data;
+    size_t len;
+
+    pending(asock_receive_multishot(pair.socket, op));
+    pending(asock_receive_multishot(other.socket, waits));
+    let_come(&pair, BYTES);
+    let_come(&other, BYTES);
+    kill_session();
+    while (asock_receive_next(waits, LIVENESS_MS, &data, &len) == 1) {
+        ck_assert_int_eq(pattern_check(data, got, len), -1);
+        got += len;
+    }
+    ck_assert_uint_eq(got, BYTES);
+    expect(waits, ASOCK_CONNECTION_ABORTED);
+    wait_count(&seen.ends, 1);
+    ck_assert_uint_eq(seen.octets, BYTES);
+    ck_assert_uint_eq(seen.mismatches, 0);
+    ck_assert_int_eq(seen.error, ASOCK_CONNECTION_ABORTED);
+    asock_op_unref(op);
+    asock_op_unref(waits);
+    asock_pool_unref(pool);
+    asock_pool_unref(second);
+    pair_close(&pair);
+    pair_close(&other);
+}
+END_TEST
+
+/* Also where the stream had ended before, and the end was to be told behind its last bytes. */
+START_TEST(test_s46_unread_slices_of_a_stopped_daemon)
+{
+    struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 16), *second = new_pool(4096, 16);
+    struct seen seen = {0};
+    asock_op *op = new_multishot(pool, &seen), *waits = new_multishot(second, NULL);
+    void *data;
+    size_t len;
+
+    pending(asock_receive_multishot(pair.socket, op));
+    pending(asock_receive_multishot(other.socket, waits));
+    let_come(&pair, BYTES);
+    let_come(&other, BYTES);
+    remote_finish(pair.peer);
+    remote_finish(other.peer);
+    stop_daemon();
+    ck_assert_int_eq(asock_receive_next(waits, LIVENESS_MS, &data, &len), 0);
+    expect_bytes(waits, ASOCK_CONNECTION_ABORTED, 0);
+    wait_count(&seen.ends, 1);
+    ck_assert_uint_eq(seen.octets, 0);
+    ck_assert_int_eq(seen.calls, 1);
+    ck_assert_int_eq(seen.error, ASOCK_CONNECTION_ABORTED);
+    ck_assert_uint_eq(seen.flags, 0);
+    asock_op_unref(op);
+    asock_op_unref(waits);
+    asock_pool_unref(pool);
+    asock_pool_unref(second);
+    pair_close(&pair);
+    pair_close(&other);
+}
+END_TEST
