@@ -166,6 +166,8 @@ static void take_out(struct memory *memory, const asock_buffer *buffer)
 void asock_memory_use(asock_op *op)
 {
     const struct memory *memory = &op->context->memory;
+    bool has_uses =
+        op->memory.has_uses; /* submitted again in its callback, with the same segments */
     size_t inside = 0, count = 0;
 
     if (memory->count == 0)
@@ -179,7 +181,7 @@ void asock_memory_use(asock_op *op)
         buffer = find(memory, &op->segments[i]);
         if (!buffer)
             continue;
-        buffer->uses++;
+        buffer->uses += !has_uses;
         op->memory.has_uses = true;
         inside += buffer->id != 0;
     }
@@ -191,7 +193,6 @@ void asock_memory_unuse(asock_op *op)
 {
     const struct memory *memory = &op->context->memory;
 
-    asock_bounce_give(op);
     if (!op->memory.has_uses)
         return;
     op->memory.has_uses = false;

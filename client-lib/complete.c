@@ -33,7 +33,7 @@ static void conclude(asock_op *op)
     op->state = OP_DONE;
     op->endings++;
     list_remove(&op->flight_node);
-    asock_memory_unuse(op);
+    asock_bounce_give(op);
     op->due.slice = op->memory.last;
     tell_waiters(context);
     if (op->callback && !context->is_ended) {
@@ -42,6 +42,7 @@ static void conclude(asock_op *op)
         asock_thread_wake(context);
         return;
     }
+    asock_memory_unuse(op);
     if (op->due.slice)
         list_append(&op->memory.filled, &op->due.slice->due.node);
     if (op->socket)
@@ -151,6 +152,7 @@ static void forget(struct due *due)
         return;
     }
     op->is_due = false;
+    asock_memory_unuse(op);
     if (op->socket)
         asock_socket_hold(op->socket);
     drop_flight(op, op->socket);
@@ -204,6 +206,7 @@ static void run_callback(asock_context *context, struct due *due)
     void *userdata = op->userdata;
     struct shot shot = asock_shot_begin(due->slice);
     bool is_more = due != &op->due;
+    uint64_t token = op->token;
 
     list_remove(&due->node);
     if (!is_more)
@@ -222,6 +225,9 @@ static void run_callback(asock_context *context, struct due *due)
     op->memory.shot = (struct shot){0};
     op->memory.is_more = false;
     asock_shot_end(&shot);
+    /* Submitted again, its buffers are those of the new flight. */
+    if (!is_more && op->token == token)
+        asock_memory_unuse(op);
     leave_callback(op, socket, is_more);
 }
 

@@ -136,7 +136,7 @@ void asock_memory_end(asock_context *context);
 /* Keeps the first that nobody has taken; closes the others. */
 void asock_memory_add_descriptor(asock_context *context, int fd);
 
-/* Its segments are in flight: buffers in which they lie stay. Sets op->is_reference. */
+/* Its segments are in flight: buffers in which they lie stay, until its callback has returned. Sets op->is_reference. */
 void asock_memory_use(asock_op *op);
 void asock_memory_unuse(asock_op *op);
 /* Of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */

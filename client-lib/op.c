@@ -49,6 +49,7 @@ int asock_op_make(asock_context *context, asock_op **ret)
 
 static void drop_segments(asock_op *op)
 {
+    asock_memory_unuse(op);
     if (op->segments != &op->segment)
         free(op->segments);
     op->segments = NULL;

@@ -102,6 +102,51 @@ START_TEST(test_s14_unref_while_ops_use_it)
 END_TEST
 
 /* Nobody waits for the daemon's answer any more: what it made is given back. */
+struct reader {
+    asock_socket *socket;
+    void *buffer_data;
+    int calls;
+    uint64_t bytes;
+};
+
+/* Receives again, into the same memory. */
+static void read_in_place(asock_op *op, void *userdata)
+{
+    struct reader *reader = userdata;
+    size_t n = asock_op_get_bytes(op);
+
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_SUCCESS);
+    ck_assert_int_eq(pattern_check(reader->buffer_data, reader->bytes, n), -1);
+    reader->bytes += n;
+    if (++reader->calls < 3)
+        pending(asock_receive(reader->socket, op));
+}
+
+/* Nobody but the op has it: it stays until the callback has seen what was received, also when that submits again. */
+START_TEST(test_s14_unref_before_the_callback)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_buffer *buffer = new_buffer(4096);
+    struct reader reader = {.socket = pair.socket, .buffer_data = asock_buffer_data(buffer)};
+    asock_op *op = new_op_with(reader.buffer_data, 4096);
+    char data[300];
+
+    pattern_fill(data, 0, sizeof(data));
+    ck_assert_int_eq(asock_op_set_callback(op, read_in_place, &reader), 0);
+    pending(asock_receive(pair.socket, op));
+    asock_buffer_unref(buffer);
+    for (int i = 0; i < 3; i++) {
+        remote_write(pair.peer, data + 100 * i, 100);
+        wait_count(&reader.calls, i + 1);
+    }
+    ck_assert_uint_eq(reader.bytes, 300);
+    sync_with_daemon();
+    ck_assert_int_eq(inspect_number(fixture.context, "show", "buffers"), 0);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
 START_TEST(test_s14_asked_for_in_vain)
 {
     asock_buffer *buffer = NULL;
