@@ -67,32 +67,6 @@ void asock_memory_end(asock_context *context)
     asock_status_end(memory);
 }
 
-/* What is there stays; without memory for a copy the buffer stays shared. */
-static void part(const asock_buffer *buffer)
-{
-    void *copy = mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                      0);
-
-    if (copy == MAP_FAILED)
-        return;
-    memcpy(copy, buffer->at, buffer->size);
-    if (mremap(copy, buffer->size, buffer->size, MREMAP_MAYMOVE | MREMAP_FIXED, buffer->at) ==
-        MAP_FAILED)
-        munmap(copy, buffer->size);
-    else
-        madvise(buffer->at, buffer->size, MADV_DONTFORK);
-}
-
-void asock_memory_part(asock_context *context)
-{
-    const struct memory *memory = &context->memory;
-
-    /* The program has no pointer into the bounce buffer. */
-    for (size_t i = 0; i < memory->count; i++)
-        if (memory->buffers[i] != memory->bounce.buffer)
-            part(memory->buffers[i]);
-}
-
 void asock_memory_add_descriptor(asock_context *context, int fd)
 {
     struct memory *memory = &context->memory;

@@ -129,8 +129,6 @@ struct memory {
 
 void asock_memory_init(struct memory *memory);
 void asock_memory_deinit(struct memory *memory);
-/* The daemon may go on writing: the program gets copies, at the same places, that only it has. */
-void asock_memory_part(asock_context *context);
 /* The session has ended: buffers are ordinary memory from here on. */
 void asock_memory_end(asock_context *context);
 /* Keeps the first that nobody has taken; closes the others. */

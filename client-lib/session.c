@@ -253,7 +253,6 @@ void asock_session_end(asock_context *context, uint32_t error)
 
 void asock_session_give_up(asock_op *op)
 {
-    asock_memory_part(op->context);
     end(op->context, ERR_TIMED_OUT, op);
 }
 
