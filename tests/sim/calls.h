@@ -42,6 +42,7 @@ int __wrap_ftruncate(int fd, off_t length);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t length);
 int __wrap_stat(const char *path, struct stat *st);
 int __wrap_fstat(int fd, struct stat *st);
+int __wrap_isatty(int fd);
 void *__wrap_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset);
 int __wrap_munmap(void *at, size_t length);
 void *__wrap_mremap(void *at, size_t length, size_t new_length, int flags, void *to);
