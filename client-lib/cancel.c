@@ -86,7 +86,7 @@ void asock_op_abandon(asock_op *op)
     asock_socket_kick(socket);
 }
 
-static void cancel_sent(asock_op *op)
+void asock_cancel_sent(asock_op *op)
 {
     if (!op->socket || op->is_cancelled)
         return; /* SYNC is on its way back */
@@ -106,10 +106,10 @@ int asock_cancel_locked(asock_op *op)
     } else if (op->state == OP_WAITING) {
         asock_op_end_waiting(op, ERR_OPERATION_ABORTED);
     } else if (op->state == OP_PARTLY) {
-        cancel_sent(op);
+        asock_cancel_sent(op);
         asock_op_abandon(op);
     } else if (op->state == OP_SENT) {
-        cancel_sent(op);
+        asock_cancel_sent(op);
     }
     asock_submit_wake(op->context);
     return 0;

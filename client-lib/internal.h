@@ -47,9 +47,10 @@ struct asock_op {
     bool is_due;       /* stands in context->done */
     bool in_callback;  /* its callback runs */
     bool is_begun;     /* made by asock_begin_*, asock_end still to come */
-    bool is_cancelled; /* by the program, while the daemon had it */
+    bool is_cancelled; /* CANCEL is on its way, or was */
     bool is_told;      /* somebody waits for it: ERRORS_ONLY is not passed on */
     bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
+    bool is_asked;     /* is_quiet, and overdue: the daemon was asked how it ended */
     bool is_overdue;   /* its time and grace were over once, but this side was late */
 
     /* what the program has set */
@@ -64,9 +65,10 @@ struct asock_op {
 
     /* the submission */
     int operation;
-    asock_socket *socket; /* kept, with a hold, until the next submission */
-    uint64_t token, seq;  /* seq: of submission, then of leaving */
-    uint64_t deadline;    /* 0: none */
+    asock_socket *socket;  /* kept, with a hold, until the next submission */
+    uint64_t token, seq;   /* seq: of submission, then of leaving */
+    uint64_t deadline;     /* 0: none */
+    unsigned int grace_ms; /* beyond it, for the daemon; 0: any time */
     int how, option;
     int64_t argument;              /* set_option: value; inspect: id */
     uint32_t verb;                 /* inspect */
@@ -136,7 +138,8 @@ struct asock_socket {
     uint32_t close_error; /* why lingering was given up in the library */
     int linger_default;   /* ASOCK_OPTION_LINGER */
     struct deadline linger;
-    struct list close_node; /* in context->closes */
+    uint64_t close_deadline; /* of a CLOSE with a linger time that has left; 0: none */
+    struct list close_node;  /* in context->closes */
     enum place place;
     struct list place_node;   /* in the list of its place */
     struct list context_node; /* in context->sockets */

@@ -91,6 +91,7 @@ void asock_submit_wake(asock_context *context); /* something was queued */
 /* cancel.c ------------------------------------------------------------------------------------ */
 
 int asock_cancel_locked(asock_op *op);
+void asock_cancel_sent(asock_op *op);                    /* asks the daemon for its end */
 void asock_op_end_waiting(asock_op *op, uint32_t error); /* nothing of it has left */
 void asock_op_abandon(asock_op *op); /* a chain of which no further piece will leave */
 

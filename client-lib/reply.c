@@ -154,14 +154,19 @@ static void free_asked_ids(asock_context *context)
     asock_sockets_give_ids(context);
 }
 
-/* What was not found had ended: well, if its failure was not told before. */
+/*
+ * What was not found had ended: well, if its failure was not told before. What left before it has ended too: in
+ * the order of leaving.
+ */
 static void cancel_answered(asock_context *context, const struct reply *reply)
 {
     asock_op *op = op_of(context, reply->op & ~TOKEN_CANCEL);
+    bool is_send = op && op->operation == ASOCK_OPERATION_SEND;
 
-    if (op && op->is_quiet && op->state == OP_SENT && !reply->error &&
-        !(reply->flags & REPLY_FOUND))
-        asock_op_finish(op, ERR_SUCCESS, op->total);
+    if (!op || !op->is_quiet || op->state != OP_SENT || reply->error || reply->flags & REPLY_FOUND)
+        return;
+    asock_quiet_finish(is_send ? &op->socket->quiet_sends : &op->socket->quiet_options, op);
+    asock_op_finish(op, ERR_SUCCESS, is_send ? op->total : 0);
 }
 
 static int own_answered(asock_context *context, const struct reply *reply)

@@ -51,9 +51,10 @@ static void add_close(asock_socket *socket)
     list_remove(&socket->close_node);
     wheel_timer_unset(&socket->linger.timer);
     socket->is_close_sent = true;
+    socket->close_deadline = request.close.linger_ms ? deadline : 0;
     if (socket->close_op) {
         socket->close_op->state = OP_SENT;
-        socket->close_op->deadline = request.close.linger_ms ? deadline : 0;
+        socket->close_op->deadline = socket->close_deadline;
         asock_overdue_watch(socket->close_op);
     }
     asock_output_add(&context->out, &request, NULL, 0);

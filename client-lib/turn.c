@@ -223,8 +223,8 @@ static void add_op(asock_op *op)
         asock_bounce_take(op);
     fill(op, &request);
     if (is_first) {
-        request.timeout_ms = asock_turn_detach(op);
         op->is_quiet = may_be_quiet(op);
+        request.timeout_ms = asock_turn_detach(op);
         op->seq = ++context->seq;
     }
     if (op->is_quiet)

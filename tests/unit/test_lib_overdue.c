@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A daemon that does not answer (S57). */
+#include <errno.h>
 #include <poll.h>
 
 #include "tests/lib/suite.h"
@@ -124,6 +125,92 @@ START_TEST(test_s57_an_answer_in_the_grace_is_in_time)
     ck_assert_int_eq(fake_end(op), ASOCK_TIMED_OUT);
     ck_assert_int_eq(asock_context_get_error(fake.context), 0);
     asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+static asock_op *silent_op(void)
+{
+    asock_op *op = fake_op(&byte, 1);
+
+    ck_assert_int_eq(asock_op_set_flags(op, ASOCK_ERRORS_ONLY), 0);
+    ck_assert_int_eq(asock_op_set_timeout(op, 10), 0);
+    return op;
+}
+
+/* What the library asks for when nothing was told; the program's loop runs. */
+static struct request *await_request(uint32_t verb)
+{
+    while (!fake_take()) {
+        poll(NULL, 0, asock_context_get_timeout(fake.context));
+        fake_process();
+        ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    }
+    ck_assert_uint_eq(fake.request.verb, verb);
+    return &fake.request;
+}
+
+START_TEST(test_s57_a_silent_success_is_asked_for)
+{
+    asock_socket *socket = make_socket(200);
+    asock_op *before = fake_op(&byte, 1), *send = silent_op(), *option = silent_op();
+
+    ck_assert_int_eq(asock_op_set_flags(before, ASOCK_ERRORS_ONLY), 0);
+    ck_assert_int_eq(asock_send(socket, before), 1);
+    fake_expect(VERB_SEND);
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    ck_assert_uint_eq(fake_expect(VERB_SEND)->flags, REQUEST_ERRORS_ONLY);
+    fake_complete(await_request(VERB_CANCEL), ERR_SUCCESS, 0);
+    ck_assert_int_eq(fake_end(send), ASOCK_SUCCESS);
+    ck_assert_uint_eq(asock_op_get_bytes(send), 1);
+    ck_assert_int_eq(asock_op_get_error(before), ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_set_option(socket, option, ASOCK_OPTION_NO_DELAY, 1), 1);
+    ck_assert_uint_eq(fake_expect(VERB_SET_OPTION)->flags, REQUEST_ERRORS_ONLY);
+    fake_complete(await_request(VERB_CANCEL), ERR_SUCCESS, 0);
+    ck_assert_int_eq(fake_end(option), ASOCK_SUCCESS);
+    ck_assert_uint_eq(asock_op_get_bytes(option), 0);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    asock_op_unref(before);
+    asock_op_unref(send);
+    asock_op_unref(option);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+START_TEST(test_s57_a_silent_op_ends_without_an_answer_too)
+{
+    asock_socket *socket = make_socket(20);
+    asock_op *op = silent_op();
+
+    ck_assert_int_eq(asock_send(socket, op), 1);
+    fake_expect(VERB_SEND);
+    ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* Its close may take longer than the op might have. */
+START_TEST(test_s57_a_silent_success_behind_a_close_waits_for_it)
+{
+    asock_socket *socket = make_socket(20);
+    asock_op *op = silent_op(), *close = fake_op(NULL, 0);
+    struct request request;
+
+    ck_assert_int_eq(asock_send(socket, op), 1);
+    fake_expect(VERB_SEND);
+    ck_assert_int_eq(asock_close(socket, close, 60000), 1);
+    request = *fake_expect(VERB_CLOSE);
+    ck_assert_int_eq(asock_op_wait(op, 100), -ETIMEDOUT);
+    ck_assert(asock_op_is_pending(op));
+    fake_complete(&request, ERR_SUCCESS, 0);
+    ck_assert_int_eq(fake_end(close), ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    asock_op_unref(op);
+    asock_op_unref(close);
     asock_socket_unref(socket);
 }
 END_TEST
