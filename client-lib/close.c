@@ -45,6 +45,9 @@ static void send_close(asock_socket *socket)
     socket->abandon_token = 0;
     if (socket->is_send_broken)
         socket->close_abort = true;
+    /* The daemon has seen no connect. */
+    if (socket->is_connect_failed && socket->linger.timer.deadline && !socket->close_error)
+        socket->close_error = ERR_OPERATION_ABORTED;
     if (!socket->is_opened) {
         finish_unopened(socket);
     } else if (!list_is_linked(&socket->close_node) && !socket->is_close_sent) {

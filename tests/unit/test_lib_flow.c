@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Limits, ids and who may have how much: what waits in the library, and what wakes it. */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 
 #include "tests/lib/suite.h"
@@ -412,6 +413,41 @@ START_TEST(test_s30_cancelling_a_send_that_waits_harms_no_other)
     asock_socket_unref(socket);
     fake.context = asock_context_unref(fake.context);
     free(data);
+}
+END_TEST
+
+/* The program's loop does not run until the connect's time is over. */
+static void test_failed_connect(bool is_close_before)
+{
+    char c = 'c';
+    asock_socket *socket = fake_socket();
+    asock_op *connect = fake_op(NULL, 0), *send = fake_op(&c, 1), *close = fake_op(NULL, 0);
+
+    ck_assert_int_eq(asock_op_set_host(connect, "a", "1"), 0);
+    ck_assert_int_eq(asock_op_set_timeout(connect, 1), 0);
+    ck_assert_int_eq(asock_connect(socket, connect), 1);
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    if (is_close_before)
+        ck_assert_int_eq(asock_close(socket, close, 60000), 1);
+    while (asock_context_get_timeout(fake.context) != 0)
+        poll(NULL, 0, 1);
+    fake_process();
+    if (!is_close_before)
+        ck_assert_int_eq(asock_close(socket, close, 60000), 1);
+    ck_assert_int_eq(asock_op_get_error(connect), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(fake_end(send), ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(fake_end(close), ASOCK_OPERATION_ABORTED);
+    asock_op_unref(connect);
+    asock_op_unref(send);
+    asock_op_unref(close);
+    asock_socket_unref(socket);
+}
+
+START_TEST(test_s43_a_close_fails_behind_a_connect_that_ended_in_the_library)
+{
+    fake_welcome(0, 0, 0, 0);
+    test_failed_connect(true);
+    test_failed_connect(false);
 }
 END_TEST
 
