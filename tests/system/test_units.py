@@ -282,7 +282,7 @@ class Installed(UnitsTest):
         self.assertIn("Overall exposure level for asockd.service:", last)
         figure = float(last.split(":", 1)[1].split()[0])
         print(f"exposure level {figure}")
-        self.assertLessEqual(figure, 1.4)
+        self.assertLessEqual(figure, 1.5)  # 1.4 but for AF_NETLINK, by which it asks for routes
         for name, value in (("PrivateUsers", "no"), ("DynamicUser", "no"),
                             ("ProtectProc", "default"), ("PrivateMounts", "yes")):
             self.assertEqual(prop("asockd.service", name), value, name)
