@@ -29,7 +29,7 @@
 static struct daemon {
     struct worker worker;
     struct listeners listeners;
-    bool is_running, is_frozen;
+    bool is_running;
     bool is_stirred; /* something was done to it from outside of a turn */
 } d;
 
@@ -98,12 +98,12 @@ bool daemon_is_running(void)
 
 bool daemon_is_ready(void)
 {
-    return d.is_running && !d.is_frozen && (d.is_stirred || simulated_loop_is_ready(d.worker.loop));
+    return d.is_running && (d.is_stirred || simulated_loop_is_ready(d.worker.loop));
 }
 
 uint64_t daemon_due(void)
 {
-    return d.is_running && !d.is_frozen ? simulated_loop_due(d.worker.loop) : UINT64_MAX;
+    return d.is_running ? simulated_loop_due(d.worker.loop) : UINT64_MAX;
 }
 
 uint64_t daemon_turns(void)
@@ -121,11 +121,6 @@ void daemon_turn(void)
     ev_run(d.worker.loop, EVRUN_NOWAIT);
     sim.actor = before;
     daemon_check();
-}
-
-void daemon_freeze(bool is_frozen)
-{
-    d.is_frozen = is_frozen;
 }
 
 /* ---- the end ---- */
@@ -191,7 +186,6 @@ void daemon_terminate(void)
     if (!d.is_running)
         return;
     sim_trace("daemon: terminated");
-    d.is_frozen = false;
     d.is_stirred = true;
     sim.actor = ACTOR_DAEMON;
     w->is_stopping = true;

@@ -21,7 +21,6 @@ bool daemon_is_ready(void); /* a turn has something to do */
 uint64_t daemon_due(void);
 uint64_t daemon_turns(void);
 void daemon_turn(void);
-void daemon_freeze(bool is_frozen);
 /* As SIGTERM does, to its end. */
 void daemon_terminate(void);
 void daemon_kill(void);

@@ -120,8 +120,3 @@ void step_give(const struct step *step)
         sim_fail("not-given: a slice that was taken is not taken back");
     pool->taken[which] = pool->taken[--pool->taken_count];
 }
-
-void step_next(const struct step *step)
-{
-    (void)step;
-}

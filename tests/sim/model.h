@@ -118,7 +118,6 @@ struct model {
     } intents[INTENTS];
     unsigned int intent_count, stream_count, submission_count, depth;
     uint64_t blocked_until; /* ms: the program did something else than run its event loop */
-    bool is_daemon_frozen;
 };
 
 extern struct model model;

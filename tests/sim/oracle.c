@@ -284,8 +284,7 @@ void oracle_check_deadlines(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
         if (!s->is_done && s->deadline && !(s->flags & ASOCK_ERRORS_ONLY) &&
-            sim_now_ms() > later(s->deadline, model.blocked_until) + GRACE_MS &&
-            !model.is_daemon_frozen)
+            sim_now_ms() > later(s->deadline, model.blocked_until) + GRACE_MS)
             sim_fail("late: submission %u was due at %llu", s->number,
                      (unsigned long long)s->deadline);
 }

@@ -44,23 +44,14 @@
     X(MULTISHOT)     /* socket, op, pool */                                                        \
     X(TAKE)          /* op */                                                                      \
     X(GIVE)          /* pool, which */                                                             \
-    X(NEXT)          /* op, ms */                                                                  \
     X(PEER_WRITE)    /* connection, bytes */                                                       \
     X(PEER_READ)     /* connection */                                                              \
     X(PEER_FIN)      /* connection */                                                              \
     X(PEER_RESET)    /* connection */                                                              \
     X(KILL_SESSION)  /* number */                                                                  \
     X(KILL_SOCKET)   /* number */                                                                  \
-    X(FREEZE)                                                                                      \
-    X(THAW)                                                                                        \
-    X(TERMINATE)    /* and start again */                                                          \
-    X(KILL)         /* and start again */                                                          \
-    X(DIAL)         /* context, socket slot, host, ms */                                           \
-    X(SEND_ALL)     /* socket, length, ms */                                                       \
-    X(RECEIVE_SOME) /* socket, length, ms */                                                       \
-    X(BEGIN_SEND)   /* socket, length */                                                           \
-    X(INSPECT)      /* context, what */                                                            \
-    X(RESTRICT)     /* context, what */
+    X(TERMINATE)     /* and start again */                                                         \
+    X(KILL)          /* and start again */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */

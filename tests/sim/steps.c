@@ -158,7 +158,7 @@ void step_run(const struct step *step)
             op->queued[op->queued_count++] = *step;
         return;
     }
-    if (!steps[step->kind] || model.depth == DEPTH_MAX)
+    if (model.depth == DEPTH_MAX)
         return;
     sim_trace("%s %u %u %u %u", step_name(step->kind), step->a, step->b, step->c, step->d);
     model.depth++;

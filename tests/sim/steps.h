@@ -48,7 +48,6 @@ void step_pool_unref(const struct step *step);
 void step_multishot(const struct step *step);
 void step_take(const struct step *step);
 void step_give(const struct step *step);
-void step_next(const struct step *step);
 
 /* The last step of all: nothing is left when it returns. */
 void step_finish(void);
