@@ -29,7 +29,7 @@ def about(build, options, here, load):
             "commit": git.stdout.strip() if git.returncode == 0 else "a release",
             "processor": models[0] if models else platform.machine(),
             "cores": len(models) or os.cpu_count(),
-            "kernel": platform.release(),
+            "kernel": ".".join(platform.release().split(".")[:2]),
             "load": f"{load:.1f}",
             "compiled": compiler_flags(build),
             "seconds": 0.02 if options.quick else options.seconds}
@@ -255,11 +255,8 @@ def write_crossover(data, here):
 
 
 def write_readme(data, here):
-    name = f"results-{data['cores']}-core"
     put(os.path.join(here, "README.md"), BEGIN.replace("--write", f"--write --cores {data['cores']}"), END,
-        f"{heading(data)}\n\n{table(data)}\n\n![ratios]({name}.svg)")
-    write(os.path.join(here, name + ".json"), json.dumps(data, indent=1) + "\n")
-    write(os.path.join(here, name + ".svg"), plot(data))
+        f"{heading(data)}\n\n{table(data)}")
 
 
 def show(data, options, here):
