@@ -269,15 +269,21 @@ int asock_receive_multishot(asock_socket *socket, asock_op *op)
     return leave_submit(socket->context, 0, r);
 }
 
-/* Shutting down the receiving side waits for no data and no limit, only for a connect before it. */
+/*
+ * Shutting down the receiving side waits for no data and no limit, only for a connect before it, and for others
+ * of its kind.
+ */
 static void queue_behind_connects(asock_socket *socket, asock_op *op)
 {
     struct list *at = &socket->controls;
 
     list_remove(&op->queue_node);
-    list_for_each (&socket->controls, it)
-        if (container_of(it, asock_op, queue_node)->operation == ASOCK_OPERATION_CONNECT)
+    list_for_each (&socket->controls, it) {
+        int operation = container_of(it, asock_op, queue_node)->operation;
+
+        if (operation == ASOCK_OPERATION_CONNECT || operation == ASOCK_OPERATION_SHUTDOWN)
             at = it;
+    }
     list_prepend(at, &op->queue_node);
 }
 

@@ -416,6 +416,35 @@ START_TEST(test_s30_cancelling_a_send_that_waits_harms_no_other)
 }
 END_TEST
 
+START_TEST(test_s40_shutdowns_behind_a_connect_keep_their_order)
+{
+    asock_socket *socket;
+    asock_op *connect = fake_op(NULL, 0), *ops[3];
+    uint64_t tokens[3];
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_socket();
+    ck_assert_int_eq(asock_op_set_host(connect, "a", "1"), 0);
+    ck_assert_int_eq(asock_connect(socket, connect), 1);
+    for (int i = 0; i < 3; i++) {
+        ops[i] = fake_op(NULL, 0);
+        ck_assert_int_eq(asock_shutdown(socket, ops[i], ASOCK_SHUTDOWN_RECEIVE), 1);
+    }
+    fake_expect(VERB_OPEN);
+    fake_complete(fake_expect(VERB_CONNECT), ERR_SUCCESS, 0);
+    for (int i = 0; i < 3; i++)
+        tokens[i] = fake_expect(VERB_SHUTDOWN)->op;
+    for (int i = 0; i < 3; i++) {
+        fake_complete(&(struct request){.op = tokens[i], .socket = 1}, ERR_SUCCESS, 0);
+        ck_assert_int_eq(fake_end(ops[i]), ASOCK_SUCCESS);
+    }
+    for (int i = 0; i < 3; i++)
+        asock_op_unref(ops[i]);
+    asock_op_unref(connect);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /* The program's loop does not run until the connect's time is over. */
 static void test_failed_connect(bool is_close_before)
 {
