@@ -233,7 +233,7 @@ static void end_clients(struct gateway *gateway, bool all)
 /* Every op has completed: clients that are at their end are gone with the last of theirs. */
 static void on_lost(struct uplink *uplink)
 {
-    struct gateway *gateway = (struct gateway *)((char *)uplink - offsetof(struct gateway, uplink));
+    struct gateway *gateway = uplink->userdata;
 
     end_clients(gateway, false);
     blocks_deinit(&gateway->blocks);
@@ -276,7 +276,7 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
     if (gateway && gateway->scratch) {
         gateway->loop = loop;
         gateway->config = *config;
-        uplink_init(&gateway->uplink, loop, on_lost);
+        uplink_init(&gateway->uplink, loop, on_lost, gateway);
         ev_init(&gateway->reclaim, on_reclaim);
         ev_init(&gateway->retry, on_retry);
         gateway->reclaim.data = gateway->retry.data = gateway;

@@ -68,9 +68,10 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
     set_timer(uplink, ms);
 }
 
-void uplink_init(struct uplink *uplink, struct ev_loop *loop, void (*lost)(struct uplink *uplink))
+void uplink_init(struct uplink *uplink, struct ev_loop *loop, void (*lost)(struct uplink *uplink),
+                 void *userdata)
 {
-    *uplink = (struct uplink){.loop = loop, .lost = lost};
+    *uplink = (struct uplink){.loop = loop, .lost = lost, .userdata = userdata};
     ev_init(&uplink->io, on_io);
     ev_init(&uplink->timer, on_timer);
     ev_prepare_init(&uplink->prepare, on_prepare);

@@ -15,9 +15,11 @@ struct uplink {
     ev_prepare prepare;
     void (*lost)(
         struct uplink *uplink); /* the session has ended, and every completion was delivered */
+    void *userdata;
 };
 
-void uplink_init(struct uplink *uplink, struct ev_loop *loop, void (*lost)(struct uplink *uplink));
+void uplink_init(struct uplink *uplink, struct ev_loop *loop, void (*lost)(struct uplink *uplink),
+                 void *userdata);
 /* Takes the reference. */
 void uplink_start(struct uplink *uplink, asock_context *context);
 void uplink_stop(struct uplink *uplink);
