@@ -80,6 +80,7 @@ int asock_end(asock_op *op, uint64_t *bytes)
     if (r < 0)
         return r;
     pthread_mutex_lock(&context->lock);
+    asock_op_check(op);
     r = op->is_begun ? (int)op->error : -EINVAL;
     if (op->is_begun && bytes)
         *bytes = op->bytes;

@@ -38,6 +38,12 @@ static int open_session(void *userdata, asock_context **ret)
         session_close(&session);
         return -EACCES;
     }
+    /* The loop has nothing else to watch. */
+    if (asock_context_get_fd(session.context) < 0) {
+        complain("no descriptor is left for the connection to asockd (ulimit -n raises the limit)");
+        session_close(&session);
+        return -EMFILE;
+    }
     *ret = session.context;
     return 0;
 }

@@ -89,8 +89,10 @@ void client_finish(struct client *client)
 {
     bool is_cut = client->up.used > 0;
 
-    if (client->protocol != PROTOCOL_FORWARD || client->up.has_ended) {
-        end(client, is_cut);
+    if (client->protocol != PROTOCOL_FORWARD) {
+        /* What the program has not read yet stays: only the server's side was cut. */
+        drop_socket(client, is_cut);
+        end(client, false);
         return;
     }
     /* What the program still sends must not make the kernel drop the response. */

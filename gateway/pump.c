@@ -139,6 +139,7 @@ static void end_up(struct client *client)
         return;
     }
     asock_op_set_buffer(client->op, NULL, 0);
+    asock_op_set_timeout(client->op, 0);
     asock_op_set_callback(client->op, on_shutdown, client);
     if (asock_shutdown(client->socket, client->op, ASOCK_SHUTDOWN_SEND) == 1) {
         client->ops++;
@@ -351,7 +352,9 @@ void pump_write(struct client *client)
         shutdown(client->io.fd, SHUT_WR);
     if (client->state != CLIENT_RELAY)
         return;
-    receive_more(client);
+    /* Of a response's head each piece is put in front of what waits already. */
+    if (r == 1 || !client->in_head)
+        receive_more(client);
     if (r == 1 && client->down.has_ended && client->down.used == 0 && !client->in_head)
         end_down(client);
 }

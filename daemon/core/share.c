@@ -90,8 +90,14 @@ static struct share *next_leaf(struct shares *shares)
     return share;
 }
 
+/*
+ * A daemon that was stopped or starved within a step cannot tell that time from the step's. Without a limit
+ * whoever had the step would do without for as long.
+ */
 static void charge(struct share *share, int64_t ns)
 {
+    if (ns > STEP_NS_MAX)
+        ns = STEP_NS_MAX;
     for (; share->parent; share = share->parent)
         share->left -= ns;
 }

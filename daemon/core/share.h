@@ -19,6 +19,8 @@
 
 /* Of a share, before its siblings get theirs; and of a turn, before the next poll. */
 #define SLICE_NS INT64_C(2000000)
+/* What one step is charged at most. */
+#define STEP_NS_MAX (50 * SLICE_NS)
 /* What goes on in steps ends one when it has taken so long: what it does last may take as long again. */
 #define STEP_NS INT64_C(250000)
 

@@ -116,9 +116,13 @@ static uint32_t device_of(const struct answer *a, size_t len)
                                                                                sizeof(a->route))));
     uint32_t index = 0;
 
-    for (; RTA_OK(attribute, rest); attribute = RTA_NEXT(attribute, rest)) {
+    while (RTA_OK(attribute, rest)) {
         if (attribute->rta_type == RTA_OIF && RTA_PAYLOAD(attribute) == sizeof(index))
             memcpy(&index, RTA_DATA(attribute), sizeof(index));
+        /* RTA_NEXT, but for its cast. */
+        rest -= (int)RTA_ALIGN(attribute->rta_len);
+        attribute = (const struct rtattr *)(const void *)((const uint8_t *)attribute +
+                                                          RTA_ALIGN(attribute->rta_len));
     }
     return index;
 }

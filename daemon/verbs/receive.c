@@ -182,7 +182,8 @@ static int read_reference(struct op *op)
     op->bytes += (uint64_t)n;
     if (op->receive.flags & RECEIVE_WAIT_ALL && op->bytes < op->receive.length) {
         slices_advance(sock->worker, &op->slices, (uint64_t)n);
-        return sock->wants_read ? 0 : 2;
+        /* It stays the first one; the next step goes on, if there is time for it in this turn. */
+        return sock->wants_read ? 0 : 1;
     }
     complete(op, ERR_SUCCESS);
     return 1;

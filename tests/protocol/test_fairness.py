@@ -10,7 +10,9 @@ from asockd import DaemonTest
 from wire import Wire, pb, request
 
 PIECE = 256 * 1024
-TURNS = 3  # each at most a slice (daemon/core/share.h), until a request that stands before the daemon has been taken, and then some
+# Until a request that stands before the daemon has been taken: a slice (daemon/core/share.h) for the flood and for each of
+# the two who ask, and the turn of a daemon that was stopped, which only polls.
+TURNS = 4
 
 
 class Fairness(DaemonTest):

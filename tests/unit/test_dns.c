@@ -280,7 +280,9 @@ START_TEST(test_resolver_total_time)
     ck_assert_int_eq(ask(&f, &asked, "silent.test", AF_INET), 0);
     ck_assert_int_eq(ask(&f, &other, "silent.test", AF_INET), 0);
     run_until_called(&f, &asked);
-    run_until_called(&f, &other); /* each has its own time */
+    if (other.calls == 0) /* each has its own time */
+        run_until_called(&f, &other);
+    ck_assert_uint_eq(other.calls, 1);
     ck_assert_int_eq(asked.result.error, ERR_TRY_AGAIN);
     ck_assert_int_eq(other.result.error, ERR_TRY_AGAIN);
     ck_assert_uint_ge(f.server.queries, 1);
