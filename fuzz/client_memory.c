@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "client-lib/internal.h"
+#include "client-lib/core/objects.h"
 #include "fuzz/client_play.h"
 #include "fuzz/descriptors.h"
 

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "client-lib/internal.h"
+#include "client-lib/core/objects.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/world.h"
 

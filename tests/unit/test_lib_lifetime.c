@@ -7,7 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "client-lib/internal.h"
+#include "client-lib/core/objects.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/fake_daemon.h"
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The begin and end style: ops that the library makes, over the same calls. Such an op never
+ * completes at once (is_begun), and may be gone as soon as it is submitted: its callback may have
+ * run, and ended it, in the dispatcher.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+
+static int make(asock_socket *socket, asock_callback callback, void *userdata, asock_op **ret)
+{
+    int r;
+
+    if (!socket || !ret)
+        return -EINVAL;
+    r = asock_op_new(socket->context, ret);
+    if (r < 0)
+        return r;
+    asock_op_set_callback(*ret, callback, userdata);
+    (*ret)->is_begun = true;
+    return 0;
+}
+
+static int submit(asock_socket *socket, asock_op **op, int r,
+                  int (*call)(asock_socket *socket, asock_op *op))
+{
+    if (r == 0)
+        r = call(socket, *op);
+    if (r < 0)
+        *op = asock_op_unref(*op);
+    return r;
+}
+
+int asock_begin_connect(asock_socket *socket, const struct sockaddr *addr, socklen_t len,
+                        asock_callback callback, void *userdata, asock_op **ret)
+{
+    int r = make(socket, callback, userdata, ret);
+
+    return r < 0 ? r : submit(socket, ret, asock_op_set_endpoint(*ret, addr, len), asock_connect);
+}
+
+int asock_begin_connect_host(asock_socket *socket, const char *host, const char *service,
+                             asock_callback callback, void *userdata, asock_op **ret)
+{
+    int r = make(socket, callback, userdata, ret);
+
+    return r < 0 ? r : submit(socket, ret, asock_op_set_host(*ret, host, service), asock_connect);
+}
+
+int asock_begin_send(asock_socket *socket, const void *data, size_t len, asock_callback callback,
+                     void *userdata, asock_op **ret)
+{
+    int r = make(socket, callback, userdata, ret);
+    void *segment = (void *)(uintptr_t)data; /* a receive would write to it, a send does not */
+
+    return r < 0 ? r : submit(socket, ret, asock_op_set_buffer(*ret, segment, len), asock_send);
+}
+
+int asock_begin_receive(asock_socket *socket, void *data, size_t len, asock_callback callback,
+                        void *userdata, asock_op **ret)
+{
+    int r = make(socket, callback, userdata, ret);
+
+    return r < 0 ? r : submit(socket, ret, asock_op_set_buffer(*ret, data, len), asock_receive);
+}
+
+int asock_end(asock_op *op, uint64_t *bytes)
+{
+    asock_context *context = op ? op->context : NULL;
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    if (!op->is_begun)
+        r = -EINVAL;
+    asock_leave(context);
+    if (r == 0)
+        r = asock_op_wait(op, -1);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&context->lock);
+    asock_op_check(op);
+    r = op->is_begun ? (int)op->error : -EINVAL;
+    if (op->is_begun && bytes)
+        *bytes = op->bytes;
+    if (!op->is_begun)
+        op = NULL;
+    else
+        op->is_begun = false;
+    asock_leave(context);
+    asock_op_unref(op);
+    return r;
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The dispatcher: a thread that writes, reads and runs callbacks.
+ *
+ * It sleeps in poll(2) on the connection and on an eventfd, by which others wake it when they have
+ * queued something. When it has been stopped, one of those that wait takes its place in poll(2). It holds
+ * the context, so the last reference may go in one of its callbacks: then it detaches itself, and frees
+ * the context when it leaves.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Whoever sleeps in poll(2). */
+static void wake(asock_context *context)
+{
+    uint64_t one = 1;
+
+    if (!context->is_polling || context->is_woken)
+        return;
+    context->is_woken = true;
+    if (write(context->wake_fd, &one, sizeof(one)) < 0)
+        context->is_woken = false; /* cannot be: the count is far from full */
+}
+
+void asock_thread_wake(asock_context *context)
+{
+    if (context->has_dispatcher)
+        wake(context);
+}
+
+/* Another thread than the one in poll(2) has read, or has octets to write: that one looks again. */
+void asock_thread_wake_waiter(asock_context *context)
+{
+    if (!context->has_dispatcher)
+        wake(context);
+}
+
+bool asock_thread_is_self(const asock_context *context)
+{
+    return context->has_dispatcher && pthread_equal(context->dispatcher, pthread_self());
+}
+
+void asock_thread_poll(asock_context *context, int timeout)
+{
+    struct pollfd fds[2] = {
+        {.fd = context->wake_fd, .events = POLLIN},
+        {.fd = context->is_alive ? context->fd : -1, .events = POLLIN},
+    };
+    uint64_t count;
+
+    if (asock_output_is_wanted(context))
+        fds[1].events |= POLLOUT;
+    context->is_polling = context->wake_fd >= 0;
+    asock_leave(context);
+    poll(fds, 2, timeout);
+    pthread_mutex_lock(&context->lock);
+    context->is_polling = false;
+    if (context->is_woken && read(context->wake_fd, &count, sizeof(count)) > 0)
+        context->is_woken = false;
+}
+
+static void *dispatch(void *data)
+{
+    asock_context *context = data;
+
+    pthread_mutex_lock(&context->lock);
+    /* One that began to wait before it ran is on its way out of poll(2). */
+    while (context->is_polling)
+        pthread_cond_wait(&context->changed, &context->lock);
+    while (!context->is_stopping) {
+        asock_run_io(context);
+        asock_complete_run(context);
+        if (context->is_stopping)
+            break;
+        if (asock_output_is_wanted(context))
+            asock_output_flush(context);
+        if (list_is_empty(&context->done))
+            asock_thread_poll(context, asock_run_timeout(context));
+    }
+    context->has_dispatcher = false;
+    pthread_cond_broadcast(&context->changed);
+    asock_context_unhold(context);
+    return NULL;
+}
+
+static int start_thread(asock_context *context)
+{
+    /* A fault of a callback stays a fault of that thread: blocked, it would kill without a handler. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t blocked, before;
+    int r;
+
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    r = pthread_create(&context->dispatcher, NULL, dispatch, context);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -r;
+}
+
+static int start_locked(asock_context *context)
+{
+    int r;
+
+    if (context->is_ended)
+        return -ESHUTDOWN;
+    if (context->has_dispatcher || context->is_joining)
+        return -EBUSY;
+    if (context->in_callback)
+        return -EDEADLK;
+    if (context->wake_fd < 0)
+        context->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (context->wake_fd < 0)
+        return -errno;
+    wake(context);
+    context->has_dispatcher = true;
+    context->is_stopping = false;
+    context->holds++;
+    r = start_thread(context);
+    if (r < 0) {
+        context->has_dispatcher = false;
+        context->holds--;
+    }
+    return r;
+}
+
+int asock_context_start_dispatcher(asock_context *context)
+{
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    r = start_locked(context);
+    asock_leave(context);
+    return r;
+}
+
+/* Stops the thread and waits for it; from the thread itself: it ends by itself. */
+void asock_thread_join(asock_context *context)
+{
+    pthread_t thread = context->dispatcher;
+
+    if (!context->has_dispatcher || context->is_joining)
+        return;
+    context->is_stopping = true;
+    if (asock_thread_is_self(context)) {
+        pthread_detach(thread);
+        return;
+    }
+    asock_thread_wake(context);
+    context->is_joining = true;
+    asock_leave(context);
+    pthread_join(thread, NULL);
+    pthread_mutex_lock(&context->lock);
+    context->is_joining = false;
+}
+
+int asock_context_stop_dispatcher(asock_context *context)
+{
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    /* The callback that runs meanwhile may end the context. */
+    context->holds++;
+    if (asock_is_in_callback(context))
+        r = -EDEADLK;
+    else if (!context->has_dispatcher || context->is_joining)
+        r = -ENOENT;
+    else
+        asock_thread_join(context);
+    asock_context_unhold(context);
+    return r;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One call for a whole exchange, for programs that have nothing else to do meanwhile. They are made
+ * of public calls. The time that a call has is its op's deadline; where the caller has lent a buffer it waits for
+ * the op's end, so that the buffer is never in use once it has returned.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static int check_caller(asock_context *context)
+{
+    int r = asock_enter(context);
+
+    if (r < 0)
+        return r;
+    r = asock_is_in_callback(context) ? -EDEADLK : 0;
+    if (r == 0) {
+        context->last_error = 0;
+        context->last_text[0] = '\0';
+    }
+    asock_leave(context);
+    return r;
+}
+
+/* What the caller waits for is the op's deadline too: a daemon that hangs does not hold it up. */
+static int set_deadline(asock_op *op, int timeout_ms)
+{
+    if (timeout_ms < 0)
+        return 0;
+    return asock_op_set_timeout(op, timeout_ms > 0 ? (unsigned int)timeout_ms : 1);
+}
+
+static void remember(asock_op *op, uint32_t error)
+{
+    asock_context *context = op->context;
+
+    if (asock_enter(context) < 0)
+        return;
+    context->last_error = error;
+    if (op->state == OP_DONE && op->text)
+        snprintf(context->last_text, sizeof(context->last_text), "%s", op->text);
+    asock_leave(context);
+}
+
+/* The op is in flight (r is 1), or has ended: its end, as 0 or a negative errno. */
+static int finish(asock_op *op, int r, int timeout_ms)
+{
+    if (r > 0)
+        r = asock_op_wait(op, timeout_ms);
+    if (r == -ETIMEDOUT) {
+        asock_cancel(op);
+        remember(op, ERR_TIMED_OUT);
+    }
+    if (r < 0)
+        return r;
+    r = asock_op_get_error(op);
+    if (r > 0)
+        remember(op, (uint32_t)r);
+    return r < 0 ? r : -asock_error_errno(r);
+}
+
+static int dial(asock_context *context, asock_op *op, const char *host, const char *service,
+                int timeout_ms, asock_socket **ret)
+{
+    asock_socket *socket;
+    int r;
+
+    r = asock_op_set_host(op, host, service);
+    if (r == 0)
+        r = set_deadline(op, timeout_ms);
+    if (r == 0)
+        r = asock_socket_new(context, AF_UNSPEC, &socket);
+    if (r < 0)
+        return r;
+    r = finish(op, asock_connect(socket, op), timeout_ms);
+    if (r < 0)
+        asock_socket_unref(socket);
+    else
+        *ret = socket;
+    return r;
+}
+
+int asock_dial(asock_context *context, const char *host, const char *service, int timeout_ms,
+               asock_socket **ret)
+{
+    asock_op *op;
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = check_caller(context);
+    if (r == 0)
+        r = asock_op_new(context, &op);
+    if (r < 0)
+        return r;
+    r = dial(context, op, host, service, timeout_ms, ret);
+    asock_op_unref(op);
+    return r;
+}
+
+static int make_op(asock_socket *socket, const void *data, size_t len, int timeout_ms,
+                   asock_op **ret)
+{
+    int r = socket ? check_caller(socket->context) : -EINVAL;
+
+    if (r == 0)
+        r = asock_op_new(socket->context, ret);
+    if (r < 0)
+        return r;
+    r = asock_op_set_buffer(*ret, (void *)(uintptr_t)data, len);
+    if (r == 0)
+        r = set_deadline(*ret, timeout_ms);
+    if (r < 0)
+        asock_op_unref(*ret);
+    return r;
+}
+
+int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeout_ms)
+{
+    asock_op *op;
+    int r;
+
+    r = make_op(socket, data, len, timeout_ms, &op);
+    if (r < 0)
+        return r;
+    r = finish(op, asock_send(socket, op), -1);
+    asock_op_unref(op);
+    return r;
+}
+
+ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len, int timeout_ms)
+{
+    ssize_t n;
+    asock_op *op;
+    int r;
+
+    r = make_op(socket, data, len, timeout_ms, &op);
+    if (r < 0)
+        return r;
+    r = finish(op, asock_receive(socket, op), -1);
+    n = r < 0 ? r : (ssize_t)asock_op_get_bytes(op);
+    asock_op_unref(op);
+    return n;
+}
+
+int asock_context_get_last_error(asock_context *context, char *text, size_t text_size)
+{
+    int r;
+
+    if (!text && text_size > 0)
+        return -EINVAL;
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    if (text_size > 0)
+        snprintf(text, text_size, "%s", context->last_text);
+    r = (int)context->last_error;
+    asock_leave(context);
+    return r;
+}

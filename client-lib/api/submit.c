@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Submitting: an op enters a queue of its socket. Nothing here allocates, and nothing waits.
+ *
+ * Happy path: the op is checked, started, put into a queue; its frame is made when the output has
+ * room and the session's limits allow (request.c). Failures that the library knows already (socket
+ * closed, session ended, stream broken) are the op's result: at once where the call may return 0,
+ * else through the queue of completions like any other.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* So much payload is queued before submitting writes by itself. */
+#define SUBMIT_FLUSH (64u * 1024u)
+
+static void reset(asock_op *op, asock_socket *socket, int operation)
+{
+    asock_socket *before = op->socket;
+
+    op->socket = socket;
+    if (socket)
+        asock_socket_hold(socket);
+    if (before)
+        asock_socket_unhold(before);
+    op->operation = operation;
+    op->token = asock_slot_token(&op->context->slots, op->slot);
+    op->seq = ++op->context->seq;
+    op->deadline = 0;
+    op->cursor = (struct cursor){0, 0};
+    op->moved = 0;
+    op->is_cancelled = op->is_told = op->is_quiet = op->is_asked = false;
+    op->is_overdue = op->has_value = false;
+    op->error = op->connect_error = 0;
+    op->bytes = 0;
+    op->result_flags = 0;
+    op->memory.is_reference = op->memory.is_multishot = false;
+    op->memory.is_in_place = op->memory.is_lost = false;
+    op->memory.last = NULL;
+    op->local = op->remote = (struct endpoint){0};
+    free(op->text);
+    op->text = NULL;
+}
+
+void asock_op_start(asock_op *op, asock_socket *socket, int operation)
+{
+    asock_context *context = op->context;
+
+    reset(op, socket, operation);
+    op->state = OP_WAITING;
+    op->holds++;
+    if (socket) {
+        asock_socket_use(socket);
+        list_append(&socket->ops, &op->flight_node);
+    } else {
+        list_append(&context->socketless, &op->flight_node);
+    }
+    if (operation != OPERATION_RESTRICT)
+        context->is_used = true;
+    /* A close takes effect whatever happens; its linger time bounds it. */
+    if (op->timeout_ms > 0 && operation != ASOCK_OPERATION_CLOSE) {
+        op->deadline = time_now_ms() + op->timeout_ms;
+        asock_wheel_set(&context->wheel, &op->timer.timer, op->deadline);
+    }
+}
+
+int asock_submit_internal(asock_context *context, asock_socket *socket, int operation,
+                          asock_op **ret)
+{
+    int r;
+
+    r = asock_op_make(context, ret);
+    if (r < 0)
+        return r;
+    asock_op_start(*ret, socket, operation);
+    return 0;
+}
+
+void asock_submit_wake(asock_context *context)
+{
+    asock_thread_wake(context);
+}
+
+/* Behind the lock of every call that submits. */
+static int leave_submit(asock_context *context, size_t queued, int r)
+{
+    context->queued += queued;
+    if (context->queued >= SUBMIT_FLUSH && context->is_alive) {
+        context->queued = 0;
+        asock_output_flush(context);
+    }
+    asock_submit_wake(context);
+    asock_leave(context);
+    return r;
+}
+
+static int enter_submit(asock_context *context, asock_op *op)
+{
+    int r;
+
+    if (!context || !op || op->context != context)
+        return -EINVAL;
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    if (!asock_op_is_busy(op))
+        return 0;
+    asock_leave(context);
+    return -EBUSY;
+}
+
+static int enter_socket(asock_socket *socket, asock_op *op)
+{
+    return enter_submit(socket ? socket->context : NULL, op);
+}
+
+/* An op whose result is known: 0 when it may be told at once, else 1 and the callback tells. */
+static int settle(asock_op *op, asock_socket *socket, int operation, uint32_t error)
+{
+    asock_context *context = op->context;
+    bool is_first = list_is_empty(&context->done) && (!socket || list_is_empty(&socket->ops));
+
+    if (is_first && !op->is_begun && !context->is_always_pending &&
+        operation != ASOCK_OPERATION_SEND) {
+        reset(op, socket, operation);
+        asock_memory_unuse(op); /* in its callback, of the flight before */
+        op->state = OP_DONE;
+        op->error = error;
+        return 0;
+    }
+    asock_op_start(op, socket, operation);
+    asock_op_finish(op, error, 0);
+    return 1;
+}
+
+static bool is_stream_op(int operation)
+{
+    return operation == ASOCK_OPERATION_SEND || operation == ASOCK_OPERATION_RECEIVE ||
+           operation == ASOCK_OPERATION_SHUTDOWN;
+}
+
+static bool is_data_op(int operation)
+{
+    return operation == ASOCK_OPERATION_SEND || operation == ASOCK_OPERATION_RECEIVE ||
+           operation == ASOCK_OPERATION_CONNECT;
+}
+
+/* What the library knows without asking; 0: nothing. */
+static uint32_t known_error(const asock_socket *socket, int operation, int how)
+{
+    bool is_sending = operation == ASOCK_OPERATION_SEND ||
+                      (operation == ASOCK_OPERATION_SHUTDOWN && how & ASOCK_SHUTDOWN_SEND);
+
+    if (socket->is_closing)
+        return ERR_NOT_SOCKET;
+    if (socket->is_dead)
+        return ERR_CONNECTION_ABORTED;
+    if (socket->open_error && !socket->is_opened && operation != ASOCK_OPERATION_CLOSE)
+        return socket->open_error;
+    if (is_sending && socket->is_send_broken)
+        return ERR_OPERATION_ABORTED;
+    if (is_stream_op(operation) && socket->is_connect_failed)
+        return ERR_OPERATION_ABORTED;
+    return 0;
+}
+
+static int queue_or_settle(asock_op *op, asock_socket *socket, int operation, struct list *queue)
+{
+    uint32_t error = known_error(socket, operation, op->how);
+
+    if (error)
+        return settle(op, socket, operation, error);
+    asock_op_start(op, socket, operation);
+    if (is_data_op(operation))
+        asock_memory_use(op);
+    list_append(queue, &op->queue_node);
+    asock_socket_kick(socket);
+    return 1;
+}
+
+int asock_connect(asock_socket *socket, asock_op *op)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    if (!op->host && !op->endpoint.address_len) {
+        asock_leave(socket->context);
+        return -EINVAL;
+    }
+    op->how = 0;
+    if (op->total > socket->context->limits.payload_max && !known_error(socket, 0, 0))
+        r = settle(op, socket, ASOCK_OPERATION_CONNECT, ERR_MESSAGE_SIZE);
+    else
+        r = queue_or_settle(op, socket, ASOCK_OPERATION_CONNECT, &socket->controls);
+    if (op->state == OP_WAITING)
+        socket->is_connect_failed = false;
+    return leave_submit(socket->context, op->total, r);
+}
+
+/* The payload that its frame will have, as it looks now. */
+static size_t payload_of(const asock_op *op)
+{
+    return op->memory.is_reference || asock_bounce_fits(op) ? 0 : op->total;
+}
+
+static int submit_data(asock_socket *socket, asock_op *op, int operation)
+{
+    bool is_send = operation == ASOCK_OPERATION_SEND;
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    if (!op->segments) {
+        asock_leave(socket->context);
+        return -EINVAL;
+    }
+    op->how = 0;
+    r = queue_or_settle(op, socket, operation,
+                        is_send ? &socket->sends : &socket->receives_waiting);
+    return leave_submit(socket->context, is_send ? payload_of(op) : 0, r);
+}
+
+int asock_send(asock_socket *socket, asock_op *op)
+{
+    return submit_data(socket, op, ASOCK_OPERATION_SEND);
+}
+
+int asock_receive(asock_socket *socket, asock_op *op)
+{
+    return submit_data(socket, op, ASOCK_OPERATION_RECEIVE);
+}
+
+static int receive_slices(asock_socket *socket, asock_op *op)
+{
+    asock_pool *pool = op->memory.pool;
+    int r;
+
+    asock_pool_forget(op);
+    if (pool->buffer->id == 0 && !known_error(socket, ASOCK_OPERATION_RECEIVE, 0))
+        return settle(op, socket, ASOCK_OPERATION_RECEIVE, ERR_CONNECTION_ABORTED);
+    r = queue_or_settle(op, socket, ASOCK_OPERATION_RECEIVE, &socket->receives_waiting);
+    if (op->state != OP_WAITING)
+        return r;
+    op->memory.is_multishot = op->memory.is_reference = true;
+    pool->op = op;
+    return r;
+}
+
+int asock_receive_multishot(asock_socket *socket, asock_op *op)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    op->how = 0;
+    if (!op->memory.pool)
+        r = -EINVAL;
+    else if (op->memory.pool->op)
+        r = -EBUSY;
+    else
+        r = receive_slices(socket, op);
+    if (r < 0) {
+        asock_leave(socket->context);
+        return r;
+    }
+    return leave_submit(socket->context, 0, r);
+}
+
+/*
+ * Shutting down the receiving side waits for no data and no limit, only for a connect before it, and for others
+ * of its kind.
+ */
+static void queue_behind_connects(asock_socket *socket, asock_op *op)
+{
+    struct list *at = &socket->controls;
+
+    list_remove(&op->queue_node);
+    list_for_each (&socket->controls, it) {
+        int operation = container_of(it, asock_op, queue_node)->operation;
+
+        if (operation == ASOCK_OPERATION_CONNECT || operation == ASOCK_OPERATION_SHUTDOWN)
+            at = it;
+    }
+    list_prepend(at, &op->queue_node);
+}
+
+int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how)
+{
+    int r;
+
+    if (how != ASOCK_SHUTDOWN_RECEIVE && how != ASOCK_SHUTDOWN_SEND && how != ASOCK_SHUTDOWN_BOTH)
+        return -EINVAL;
+    r = enter_socket(socket, op);
+    if (r < 0)
+        return r;
+    op->how = (int)how;
+    r = queue_or_settle(op, socket, ASOCK_OPERATION_SHUTDOWN,
+                        how & ASOCK_SHUTDOWN_SEND ? &socket->sends : &socket->controls);
+    if (op->state == OP_WAITING && how == ASOCK_SHUTDOWN_RECEIVE)
+        queue_behind_connects(socket, op);
+    return leave_submit(socket->context, 0, r);
+}
+
+/*
+ * CLOSE leaves as soon as the callback has returned, or with the dispatcher, and nothing can come of it but
+ * success: its answer need not be waited for.
+ */
+static bool may_close_at_once(const asock_socket *socket, int linger_ms)
+{
+    const asock_context *context = socket->context;
+
+    return linger_ms == 0 && (context->in_callback || context->has_dispatcher) &&
+           asock_close_is_certain(socket);
+}
+
+/* Nobody is told. */
+static int close_and_forget(asock_socket *socket, int linger_ms)
+{
+    int r = asock_enter(socket ? socket->context : NULL);
+
+    if (r < 0)
+        return r;
+    if (!socket->is_closing && !socket->is_closed)
+        asock_close_start(socket, NULL, linger_ms);
+    socket->is_closing = true;
+    return leave_submit(socket->context, 0, 0);
+}
+
+int asock_close(asock_socket *socket, asock_op *op, int linger_ms)
+{
+    uint32_t error;
+    int r;
+
+    if (linger_ms < ASOCK_CLOSE_ABORT)
+        return -EINVAL;
+    if (!op)
+        return close_and_forget(socket, linger_ms);
+    r = enter_socket(socket, op);
+    if (r < 0)
+        return r;
+    op->how = 0;
+    error = known_error(socket, ASOCK_OPERATION_CLOSE, 0);
+    if (error) {
+        r = settle(op, socket, ASOCK_OPERATION_CLOSE, error);
+        socket->is_closing = true;
+    } else if (may_close_at_once(socket, linger_ms)) {
+        asock_close_start(socket, NULL, linger_ms);
+        r = settle(op, socket, ASOCK_OPERATION_CLOSE, ERR_SUCCESS);
+    } else {
+        asock_op_start(op, socket, ASOCK_OPERATION_CLOSE);
+        asock_close_start(socket, op, linger_ms);
+        r = 1;
+    }
+    return leave_submit(socket->context, 0, r);
+}
+
+static int submit_option(asock_socket *socket, asock_op *op, int operation, int option,
+                         int64_t value)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    op->how = 0;
+    op->option = option;
+    op->argument = value;
+    r = queue_or_settle(op, socket, operation, &socket->controls);
+    return leave_submit(socket->context, 0, r);
+}
+
+int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option, int64_t value)
+{
+    return submit_option(socket, op, ASOCK_OPERATION_SET_OPTION, (int)option, value);
+}
+
+int asock_get_option(asock_socket *socket, asock_op *op, enum asock_option option)
+{
+    return submit_option(socket, op, ASOCK_OPERATION_GET_OPTION, (int)option, 0);
+}
+
+int asock_sync(asock_context *context, asock_op *op)
+{
+    int r = enter_submit(context, op);
+
+    if (r < 0)
+        return r;
+    if (!context->is_alive) {
+        r = settle(op, NULL, ASOCK_OPERATION_SYNC, ERR_CONNECTION_ABORTED);
+    } else {
+        asock_op_start(op, NULL, ASOCK_OPERATION_SYNC);
+        list_append(&context->syncs, &op->queue_node);
+        r = 1;
+    }
+    return leave_submit(context, 0, r);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The early end of an op: asked for by the program, or its time is over while it waits in the library.
+ *
+ * An op of which nothing has left ends here. One that the daemon has seen gets CANCEL, and ends by
+ * the daemon's answer; of a chain no further piece leaves but the empty last one. Either end can
+ * leave something broken behind: a connect what waits for it, a send that timed out the stream.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+
+/* Aborts what was submitted between two points in time (of the context's seq). */
+static void abort_range(struct list *queue, uint64_t after, uint64_t before)
+{
+    list_for_each_safe (queue, it) {
+        asock_op *op = container_of(it, asock_op, queue_node);
+
+        if (op->state == OP_WAITING && op->seq > after && op->seq < before)
+            asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
+    }
+}
+
+static uint64_t next_connect(const asock_socket *socket)
+{
+    list_for_each (&socket->controls, it) {
+        const asock_op *op = container_of(it, asock_op, queue_node);
+
+        if (op->operation == ASOCK_OPERATION_CONNECT)
+            return op->seq;
+    }
+    return UINT64_MAX;
+}
+
+/* A connect that never left has failed: so has what waits for it (S17, S23). */
+static void connect_failed(asock_socket *socket, uint64_t seq)
+{
+    uint64_t next = next_connect(socket);
+
+    if (socket->is_connected || socket->connects > 0 || next < seq)
+        return;
+    socket->is_connect_failed = next == UINT64_MAX;
+    abort_range(&socket->sends, seq, next);
+    abort_range(&socket->receives_waiting, seq, next);
+    list_for_each_safe (&socket->controls, it) {
+        asock_op *op = container_of(it, asock_op, queue_node);
+
+        if (op->operation == ASOCK_OPERATION_SHUTDOWN && op->seq > seq && op->seq < next)
+            asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
+    }
+}
+
+void asock_op_end_waiting(asock_op *op, uint32_t error)
+{
+    asock_socket *socket = op->socket;
+    int operation = op->operation;
+    uint64_t seq = op->seq;
+
+    if (!socket) {
+        asock_op_finish(op, error, 0);
+        return;
+    }
+    asock_socket_hold(socket);
+    asock_op_finish(op, error, 0);
+    if (operation == ASOCK_OPERATION_CONNECT)
+        connect_failed(socket, seq);
+    if (operation == ASOCK_OPERATION_SEND && error == ERR_TIMED_OUT) {
+        socket->is_send_broken = true;
+        abort_range(&socket->sends, seq, UINT64_MAX);
+    }
+    if (list_is_empty(&socket->sends))
+        asock_close_sends_gone(socket);
+    asock_socket_kick(socket);
+    asock_socket_unhold(socket);
+}
+
+void asock_op_abandon(asock_op *op)
+{
+    asock_socket *socket = op->socket;
+
+    list_remove(&op->queue_node);
+    op->state = OP_SENT;
+    socket->abandon_token = op->token;
+    if (list_is_empty(&socket->sends))
+        asock_close_sends_gone(socket);
+    asock_socket_kick(socket);
+}
+
+void asock_cancel_sent(asock_op *op)
+{
+    if (!op->socket || op->is_cancelled)
+        return; /* SYNC is on its way back */
+    /* Behind CLOSE the socket has no id: it is the close that can be cancelled. */
+    if (op->socket->is_close_sent && op != op->socket->close_op)
+        return;
+    op->is_cancelled = true;
+    list_append(&op->context->cancels, &op->cancel_node);
+}
+
+int asock_cancel_locked(asock_op *op)
+{
+    if (!asock_op_is_in_flight(op))
+        return -ENOENT;
+    if (op->state == OP_WAITING && op->operation == ASOCK_OPERATION_CLOSE) {
+        asock_close_abort(op->socket, ERR_OPERATION_ABORTED);
+    } else if (op->state == OP_WAITING) {
+        asock_op_end_waiting(op, ERR_OPERATION_ABORTED);
+    } else if (op->state == OP_PARTLY) {
+        asock_cancel_sent(op);
+        asock_op_abandon(op);
+    } else if (op->state == OP_SENT) {
+        asock_cancel_sent(op);
+    }
+    asock_submit_wake(op->context);
+    return 0;
+}
+
+int asock_cancel(asock_op *op)
+{
+    int r = asock_enter(op ? op->context : NULL);
+
+    if (r < 0)
+        return r;
+    r = asock_cancel_locked(op);
+    asock_leave(op->context);
+    return r;
+}

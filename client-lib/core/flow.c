@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who may have how much outstanding in the daemon (S49, S51).
+ *
+ * A socket's own limits come from the welcome. The session's are shared so that no number of stalled
+ * sockets can stop another one: half of each is dealt out in equal shares, one for every socket the
+ * session may have, and nobody else can use a share; the other half is a pool from which a socket
+ * takes at most two thirds of what the others have left, or all of it while it is the only one. So the
+ * session holds at least a third of its limit when a socket waits for its room, and the daemon tells
+ * what it has freed from a quarter on.
+ */
+#include "client-lib/core/parts.h"
+
+/* A piece smaller than this waits for more room, unless it is the rest of its op. */
+#define FLOW_PIECE 16384u
+/* With less a socket could not send while it receives. */
+#define FLOW_OPS 2u
+/* Of its ops a socket leaves this part to others than receives, which may pend for ever. */
+#define FLOW_RECEIVES(ops) ((ops) - ((ops) + 3) / 4)
+
+static uint64_t share_of(uint64_t total, uint32_t sockets)
+{
+    return total / 2 / sockets;
+}
+
+static uint64_t rest_of(uint64_t total, uint64_t part)
+{
+    return total > part ? total - part : 0;
+}
+
+/* The most that one who holds `held` may hold; never less than `least`, so that it can move at all. */
+static uint64_t allowed(uint64_t total, uint32_t sockets, uint64_t all_excess, uint64_t held,
+                        uint64_t least, bool is_generous)
+{
+    uint64_t share = share_of(total, sockets);
+    uint64_t others = all_excess - rest_of(held, share);
+    uint64_t pool = rest_of(total - share * sockets, others);
+    uint64_t most = share + (is_generous ? pool : pool / 3 * 2);
+
+    return most > least ? most : least;
+}
+
+static bool is_alone(const asock_context *context)
+{
+    return context->open_sockets <= 1;
+}
+
+enum flow asock_flow_op(const asock_socket *socket, int operation)
+{
+    const asock_context *context = socket->context;
+    const struct welcome *limits = &context->limits;
+    uint64_t most = allowed(limits->ops, limits->sockets, context->excess_ops, socket->held_ops,
+                            FLOW_OPS, is_alone(context));
+
+    if (socket->held_ops >= limits->socket_ops)
+        return FLOW_SOCKET;
+    if (context->held_ops >= limits->ops || socket->held_ops >= most)
+        return FLOW_SESSION;
+    if (most > limits->socket_ops)
+        most = limits->socket_ops;
+    if (most < FLOW_OPS)
+        return FLOW_OK;
+    if (operation == ASOCK_OPERATION_RECEIVE && socket->receives >= FLOW_RECEIVES(most))
+        return most < limits->socket_ops ? FLOW_SESSION : FLOW_SOCKET;
+    /* One place is the receives': a stalled send must not stop the reading that would free it. */
+    if (operation == ASOCK_OPERATION_SEND && !socket->receives && socket->held_ops + 1 >= most)
+        return most < limits->socket_ops ? FLOW_SESSION : FLOW_SOCKET;
+    return FLOW_OK;
+}
+
+enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_whole, uint64_t *ret)
+{
+    const asock_context *context = socket->context;
+    const struct welcome *limits = &context->limits;
+    uint64_t most = allowed(limits->queued_max, limits->sockets, context->excess_bytes,
+                            socket->held_bytes, FLOW_PIECE, is_whole || is_alone(context));
+    uint64_t window = rest_of(limits->send_window, socket->held_bytes);
+    uint64_t session = rest_of(limits->queued_max, context->held_bytes);
+    uint64_t least = is_whole || want < FLOW_PIECE ? want : FLOW_PIECE;
+    uint64_t room = rest_of(most, socket->held_bytes);
+
+    if (room > session)
+        room = session;
+    if (window < least)
+        return FLOW_SOCKET;
+    if (room < least)
+        return FLOW_SESSION;
+    if (room > window)
+        room = window;
+    *ret = room < want ? room : want;
+    return FLOW_OK;
+}
+
+/* The sums of what lies beyond the shares, without and then with this socket. */
+static void change(asock_socket *socket, uint64_t bytes, uint32_t ops)
+{
+    asock_context *context = socket->context;
+    uint64_t byte_share = share_of(context->limits.queued_max, context->limits.sockets);
+    uint64_t op_share = share_of(context->limits.ops, context->limits.sockets);
+
+    context->excess_bytes -= rest_of(socket->held_bytes, byte_share);
+    context->excess_ops -= (uint32_t)rest_of(socket->held_ops, op_share);
+    context->held_bytes += bytes - socket->held_bytes;
+    context->held_ops += ops - socket->held_ops;
+    socket->held_bytes = bytes;
+    socket->held_ops = ops;
+    context->excess_bytes += rest_of(bytes, byte_share);
+    context->excess_ops += (uint32_t)rest_of(ops, op_share);
+}
+
+void asock_flow_take(asock_socket *socket, uint64_t bytes, uint32_t ops)
+{
+    change(socket, socket->held_bytes + bytes, socket->held_ops + ops);
+}
+
+void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops)
+{
+    asock_context *context = socket->context;
+    asock_socket *stalled;
+
+    /* OPEN is counted until the daemon has seen it: the first op that it frees is that. */
+    if (ops > 0 && socket->is_open_untold) {
+        socket->is_open_untold = false;
+        ops--;
+    }
+    if (bytes > socket->held_bytes)
+        bytes = socket->held_bytes;
+    if (ops > socket->held_ops)
+        ops = socket->held_ops;
+    if (bytes == 0 && ops == 0)
+        return;
+    change(socket, socket->held_bytes - bytes, socket->held_ops - ops);
+    asock_socket_kick(socket);
+    while ((stalled = list_first(&context->stalled, asock_socket, place_node)))
+        asock_socket_kick(stalled);
+}
+
+/* Other limits, other shares: the sums are made anew. */
+void asock_flow_set_limits(asock_context *context, const struct welcome *limits)
+{
+    uint64_t byte_share, op_share;
+
+    context->limits = *limits;
+    byte_share = share_of(limits->queued_max, limits->sockets);
+    op_share = share_of(limits->ops, limits->sockets);
+    context->excess_bytes = 0;
+    context->excess_ops = 0;
+    list_for_each (&context->sockets, it) {
+        asock_socket *socket = container_of(it, asock_socket, context_node);
+
+        context->excess_bytes += rest_of(socket->held_bytes, byte_share);
+        context->excess_ops += (uint32_t)rest_of(socket->held_ops, op_share);
+        asock_socket_kick(socket);
+    }
+}

@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Memory that the daemon shares.
+ *
+ * Happy path: REGISTER, the descriptor that comes with its completion is mapped and closed; an op all of
+ * whose segments lie in such memory goes by reference; let go and unused, it is unmapped, and UNREGISTER
+ * leaves.
+ * Failures: the daemon grants none, no descriptor could be received, no address space; the daemon sends
+ * what it must not (the session ends). Whoever asked and went away leaves an answer that nobody waits for:
+ * that buffer is given back.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void asock_memory_init(struct memory *memory)
+{
+    list_init(&memory->registers);
+    list_init(&memory->leaving);
+    list_init(&memory->left);
+    list_init(&memory->credits);
+    list_init(&memory->bounce.timer.timer.node);
+    memory->bounce.timer.kind = DEADLINE_BOUNCE;
+}
+
+static void drop_descriptors(struct memory *memory)
+{
+    while (memory->descriptor_count > 0)
+        close(memory->descriptors[--memory->descriptor_count]);
+}
+
+void asock_memory_deinit(struct memory *memory)
+{
+    free(memory->buffers);
+    drop_descriptors(memory);
+    asock_status_unmap(&memory->status);
+}
+
+static void free_list(struct list *list)
+{
+    asock_buffer *buffer;
+
+    while ((buffer = list_first(list, asock_buffer, node))) {
+        list_remove(&buffer->node);
+        free(buffer);
+    }
+}
+
+void asock_memory_end(asock_context *context)
+{
+    struct memory *memory = &context->memory;
+
+    free_list(&memory->leaving);
+    free_list(&memory->left);
+    memory->registering = NULL;
+    drop_descriptors(memory);
+    for (size_t i = 0; i < memory->count; i++)
+        memory->buffers[i]->id = 0;
+    asock_bounce_end(context);
+    asock_status_end(memory);
+}
+
+void asock_memory_add_descriptor(asock_context *context, int fd)
+{
+    struct memory *memory = &context->memory;
+
+    if (memory->registering && memory->descriptor_count < 2)
+        memory->descriptors[memory->descriptor_count++] = fd;
+    else
+        close(fd);
+}
+
+/* ---- by address ---- */
+
+/* The first buffer that ends behind this address; memory->count: none. */
+static size_t place_of(const struct memory *memory, uintptr_t at)
+{
+    size_t low = 0, high = memory->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const asock_buffer *buffer = memory->buffers[middle];
+
+        if ((uintptr_t)buffer->at + buffer->size <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static asock_buffer *find(const struct memory *memory, const struct iovec *segment)
+{
+    uintptr_t at = (uintptr_t)segment->iov_base;
+    size_t place = place_of(memory, at);
+    asock_buffer *buffer = place < memory->count ? memory->buffers[place] : NULL;
+
+    if (!buffer || at < (uintptr_t)buffer->at)
+        return NULL;
+    return segment->iov_len <= buffer->size - (at - (uintptr_t)buffer->at) ? buffer : NULL;
+}
+
+static int insert(struct memory *memory, asock_buffer *buffer)
+{
+    size_t place;
+
+    if (memory->count == memory->cap) {
+        size_t cap = memory->cap ? memory->cap * 2 : 4;
+        asock_buffer **grown = reallocarray(memory->buffers, cap, sizeof(asock_buffer *));
+
+        if (!grown)
+            return -ENOMEM;
+        memory->buffers = grown;
+        memory->cap = cap;
+    }
+    place = place_of(memory, (uintptr_t)buffer->at);
+    memmove(memory->buffers + place + 1, memory->buffers + place,
+            (memory->count - place) * sizeof(asock_buffer *));
+    memory->buffers[place] = buffer;
+    memory->count++;
+    return 0;
+}
+
+static void take_out(struct memory *memory, const asock_buffer *buffer)
+{
+    size_t place = place_of(memory, (uintptr_t)buffer->at);
+
+    memory->count--;
+    memmove(memory->buffers + place, memory->buffers + place + 1,
+            (memory->count - place) * sizeof(asock_buffer *));
+}
+
+void asock_memory_use(asock_op *op)
+{
+    const struct memory *memory = &op->context->memory;
+    bool has_uses =
+        op->memory.has_uses; /* submitted again in its callback, with the same segments */
+    size_t inside = 0, count = 0;
+
+    if (memory->count == 0)
+        return;
+    for (size_t i = 0; i < op->segment_count; i++) {
+        asock_buffer *buffer;
+
+        if (op->segments[i].iov_len == 0)
+            continue;
+        count++;
+        buffer = find(memory, &op->segments[i]);
+        if (!buffer)
+            continue;
+        buffer->uses += !has_uses;
+        op->memory.has_uses = true;
+        inside += buffer->id != 0;
+    }
+    op->memory.is_reference = inside > 0 && inside == count && count <= CODEC_SEGMENTS_MAX &&
+                              op->operation != ASOCK_OPERATION_CONNECT;
+}
+
+void asock_memory_unuse(asock_op *op)
+{
+    const struct memory *memory = &op->context->memory;
+
+    if (!op->memory.has_uses)
+        return;
+    op->memory.has_uses = false;
+    for (size_t i = 0; i < op->segment_count; i++) {
+        asock_buffer *buffer = NULL;
+
+        if (op->segments[i].iov_len > 0)
+            buffer = find(memory, &op->segments[i]);
+        if (buffer)
+            asock_buffer_unuse(buffer);
+    }
+}
+
+void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret)
+{
+    uint32_t n = 0;
+
+    if (op->memory.bounce_count > 0) {
+        asock_bounce_refer(op, room);
+        *ret = (struct segments){room, 1};
+        return;
+    }
+    for (size_t i = 0; i < op->segment_count; i++) {
+        const struct iovec *segment = &op->segments[i];
+        const asock_buffer *buffer;
+
+        if (segment->iov_len == 0)
+            continue;
+        buffer = find(&op->context->memory, segment);
+        room[n++] = (struct segment){
+            .buffer = buffer->id,
+            .offset = (uint64_t)((uint8_t *)segment->iov_base - buffer->at),
+            .length = segment->iov_len,
+        };
+    }
+    *ret = (struct segments){room, n};
+}
+
+/* ---- what leaves ---- */
+
+static void add_unregister(asock_context *context, asock_buffer *buffer)
+{
+    struct request request = {.verb = VERB_UNREGISTER};
+
+    buffer->token = TOKEN_IDS | ++context->memory.unregisters;
+    request.op = buffer->token;
+    request.unregister.buffer = buffer->id;
+    list_remove(&buffer->node);
+    list_append(&context->memory.left, &buffer->node);
+    asock_output_add(&context->out, &request, NULL, 0);
+}
+
+static void add_register(asock_context *context, asock_op *op)
+{
+    struct request request = {.verb = VERB_REGISTER, .op = op->token};
+
+    request.reg.length = op->memory.made->size;
+    request.reg.status = context->memory.status.is_asked = !context->memory.status.mark;
+    list_remove(&op->queue_node);
+    op->state = OP_SENT;
+    context->memory.registering = op;
+    asock_output_add(&context->out, &request, NULL, 0);
+}
+
+/* What was given back counts until the daemon has answered: it may be what there is to be had. */
+static asock_op *next_register(const asock_context *context)
+{
+    const struct memory *memory = &context->memory;
+
+    if (memory->registering || !list_is_empty(&memory->leaving) || !list_is_empty(&memory->left))
+        return NULL;
+    return list_first(&memory->registers, asock_op, queue_node);
+}
+
+bool asock_memory_is_wanted(const asock_context *context)
+{
+    return !list_is_empty(&context->memory.leaving) || !list_is_empty(&context->memory.credits) ||
+           next_register(context);
+}
+
+bool asock_memory_add(asock_context *context)
+{
+    struct memory *memory = &context->memory;
+    asock_op *op;
+
+    if (!list_is_empty(&memory->leaving)) {
+        add_unregister(context, list_first(&memory->leaving, asock_buffer, node));
+        return true;
+    }
+    if (!list_is_empty(&memory->credits)) {
+        op = container_of(memory->credits.next, asock_op, memory.credit_node);
+        asock_pool_add_credit(op);
+        return true;
+    }
+    op = next_register(context);
+    if (op)
+        add_register(context, op);
+    return op != NULL;
+}
+
+bool asock_buffer_left(asock_context *context, uint64_t token)
+{
+    list_for_each_safe (&context->memory.left, it) {
+        asock_buffer *buffer = container_of(it, asock_buffer, node);
+
+        if (buffer->token != token)
+            continue;
+        list_remove(&buffer->node);
+        free(buffer);
+        return true;
+    }
+    return false;
+}
+
+/* Nobody refers to it any more. */
+static void leave(asock_buffer *buffer)
+{
+    asock_context *context = buffer->context;
+
+    if (buffer->at) {
+        take_out(&context->memory, buffer);
+        munmap(buffer->at, buffer->size);
+    }
+    buffer->at = NULL;
+    if (buffer->id == 0 || !context->is_alive) {
+        free(buffer);
+        return;
+    }
+    list_append(&context->memory.leaving, &buffer->node);
+    asock_submit_wake(context);
+}
+
+void asock_buffer_unuse(asock_buffer *buffer)
+{
+    if (--buffer->uses == 0 && buffer->refs == 0)
+        leave(buffer);
+}
+
+/* ---- the daemon's answer ---- */
+
+static bool is_known(const struct memory *memory, uint32_t id)
+{
+    for (size_t i = 0; i < memory->count; i++)
+        if (memory->buffers[i]->id == id)
+            return true;
+    return false;
+}
+
+/* Its size is as it was said, and cannot be changed: the mapping never loses a page. */
+static bool is_sound(int fd, uint64_t length)
+{
+    struct stat st;
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return fstat(fd, &st) == 0 && st.st_size >= 0 && (uint64_t)st.st_size == length && seals >= 0 &&
+           seals & F_SEAL_SHRINK;
+}
+
+static int map(asock_context *context, asock_buffer *buffer, int fd)
+{
+    void *at = mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int r;
+
+    if (at == MAP_FAILED)
+        return -errno;
+    buffer->at = at;
+    r = madvise(at, buffer->size, MADV_DONTFORK) < 0 ? -errno : insert(&context->memory, buffer);
+    if (r == 0)
+        return 0;
+    munmap(at, buffer->size);
+    buffer->at = NULL;
+    return r;
+}
+
+static bool is_answer(const struct memory *memory, const struct reply *reply, uint64_t least)
+{
+    uint64_t length = reply->segment.length;
+
+    return reply->body == BODY_SEGMENT && reply->descriptors == 1u + memory->status.is_asked &&
+           reply->segment.buffer != 0 && !is_known(memory, reply->segment.buffer) &&
+           length >= least && length <= SSIZE_MAX;
+}
+
+/* Both are mapped, or neither. The kernel drops a descriptor for which the program has none left. */
+static int take_descriptors(asock_context *context, asock_buffer *buffer)
+{
+    struct memory *memory = &context->memory;
+    int r = 0;
+
+    if (memory->descriptor_count < 1u + memory->status.is_asked)
+        return -EMFILE;
+    if (memory->status.is_asked)
+        r = asock_status_map(&memory->status, memory->descriptors[1]);
+    if (r == 0 && buffer->refs > 0)
+        r = map(context, buffer, memory->descriptors[0]);
+    return r;
+}
+
+static int accept_buffer(asock_op *op, const struct reply *reply)
+{
+    struct memory *memory = &op->context->memory;
+    asock_buffer *buffer = op->memory.made;
+
+    if (!is_answer(memory, reply, buffer->size) ||
+        (memory->descriptor_count > 0 && !is_sound(memory->descriptors[0], reply->segment.length)))
+        return -EPROTO;
+    buffer->id = reply->segment.buffer;
+    buffer->size = (size_t)reply->segment.length;
+    op->argument = take_descriptors(op->context, buffer);
+    if (op->argument == 0 && buffer->refs > 0)
+        return 0;
+    op->memory.made = NULL;
+    leave(buffer);
+    return op->argument == -EPROTO ? -EPROTO : 0;
+}
+
+int asock_buffer_answered(asock_op *op, const struct reply *reply)
+{
+    struct memory *memory = &op->context->memory;
+    int r = 0;
+
+    memory->registering = NULL;
+    if (!reply->error)
+        r = accept_buffer(op, reply);
+    drop_descriptors(memory);
+    asock_bounce_answered(op);
+    return r;
+}
+
+/* ---- the program's ---- */
+
+/* The buffer is the op's until it has been made: whoever stops waiting leaves it there. */
+static int ask(asock_context *context, asock_buffer *buffer, int timeout_ms)
+{
+    asock_op *op;
+    int r;
+
+    r = asock_submit_internal(context, NULL, OPERATION_REGISTER, &op);
+    if (r < 0) {
+        free(buffer);
+        return r;
+    }
+    op->holds++;
+    op->memory.made = buffer;
+    op->argument = 0;
+    list_append(&context->memory.registers, &op->queue_node);
+    asock_submit_wake(context);
+    r = asock_run_until(op, timeout_ms);
+    if (r < 0 && op->state == OP_WAITING)
+        asock_op_end_waiting(op, ERR_TIMED_OUT);
+    if (r == 0 && op->error)
+        r = -asock_error_to_errno(op->error);
+    else if (r == 0)
+        r = (int)op->argument;
+    if (r == 0)
+        op->memory.made = NULL;
+    else if (op->memory.made)
+        op->memory.made->refs = 0;
+    asock_op_unhold(op);
+    return r;
+}
+
+static int ask_for(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)
+{
+    asock_buffer *buffer;
+    int r;
+
+    buffer = calloc(1, sizeof(*buffer));
+    if (!buffer)
+        return -ENOMEM;
+    buffer->context = context;
+    buffer->refs = 1;
+    buffer->size = size;
+    list_init(&buffer->node);
+    r = ask(context, buffer, timeout_ms);
+    if (r == 0)
+        *ret = buffer;
+    return r;
+}
+
+static int make(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)
+{
+    int r;
+
+    if (asock_is_in_callback(context))
+        return -EDEADLK;
+    if (!context->is_alive)
+        return -ECONNABORTED;
+    r = ask_for(context, size, timeout_ms, ret);
+    if (r == -ENOBUFS && asock_bounce_retire(context))
+        r = ask_for(context, size, timeout_ms, ret);
+    if (r == 0)
+        asock_context_add_ref(context);
+    return r;
+}
+
+int asock_buffer_new(asock_context *context, size_t size, int timeout_ms, asock_buffer **ret)
+{
+    int r;
+
+    if (!ret || size == 0 || size > SSIZE_MAX)
+        return -EINVAL;
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    context->holds++;
+    r = make(context, size, timeout_ms, ret);
+    asock_context_unhold(context);
+    return r;
+}
+
+void *asock_buffer_data(asock_buffer *buffer)
+{
+    return buffer ? buffer->at : NULL;
+}
+
+size_t asock_buffer_size(asock_buffer *buffer)
+{
+    return buffer ? buffer->size : 0;
+}
+
+asock_buffer *asock_buffer_ref(asock_buffer *buffer)
+{
+    if (!buffer || asock_enter(buffer->context) < 0)
+        return buffer;
+    buffer->refs++;
+    asock_leave(buffer->context);
+    return buffer;
+}
+
+asock_buffer *asock_buffer_unref(asock_buffer *buffer)
+{
+    asock_context *context = buffer ? buffer->context : NULL;
+    int r;
+
+    if (!buffer)
+        return NULL;
+    r = asock_enter(context);
+    /* In the child of a fork it is not mapped. */
+    if (r == -ECHILD && --buffer->refs == 0)
+        asock_context_drop_in_child(context);
+    if (r < 0)
+        return NULL;
+    if (--buffer->refs > 0) {
+        asock_leave(context);
+        return NULL;
+    }
+    if (buffer->uses == 0)
+        leave(buffer);
+    asock_context_drop_ref(context);
+    return NULL;
+}

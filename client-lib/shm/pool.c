@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Pools of slices, and multishot receives out of them.
+ *
+ * Happy path: the RECEIVE leaves with all free slices as its credit, as many as fit; each completion names
+ * one that is filled; when its callback has returned it is free, and with some others goes out again as
+ * CREDIT, while the multishot lasts. It waits in the library for as long as no slice is free.
+ * Failures: the daemon names a slice that it was not given (the session ends).
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void asock_pool_hold(asock_pool *pool)
+{
+    pool->holds++;
+}
+
+void asock_pool_unhold(asock_pool *pool)
+{
+    if (--pool->holds > 0)
+        return;
+    asock_buffer_unuse(pool->buffer);
+    free(pool);
+}
+
+static uint32_t most_credit(const asock_pool *pool)
+{
+    return pool->count < CODEC_SEGMENTS_MAX ? pool->count : CODEC_SEGMENTS_MAX;
+}
+
+/* In batches: with a quarter of what it may have, or when the daemon has little left. */
+static bool is_credit_due(const asock_pool *pool)
+{
+    uint32_t most = most_credit(pool), room = most - pool->credit;
+    uint32_t n = pool->free_count < room ? pool->free_count : room;
+
+    return n > 0 && (n >= most / 4 || pool->credit <= most / 4);
+}
+
+static void push(asock_pool *pool, struct slice *slice)
+{
+    slice->state = SLICE_FREE;
+    slice->life++;
+    slice->next = pool->free;
+    pool->free = (uint32_t)(slice - pool->slices) + 1;
+    pool->free_count++;
+}
+
+static struct slice *pop(asock_pool *pool)
+{
+    struct slice *slice = &pool->slices[pool->free - 1];
+
+    pool->free = slice->next;
+    pool->free_count--;
+    return slice;
+}
+
+/* There is a free slice more. */
+static void offer(asock_pool *pool)
+{
+    asock_op *op = pool->op;
+
+    if (!op)
+        return;
+    if (op->state == OP_WAITING) {
+        asock_socket_kick(op->socket);
+        asock_submit_wake(pool->context);
+    } else if (op->state == OP_SENT && is_credit_due(pool) &&
+               !list_is_linked(&op->memory.credit_node)) {
+        list_append(&pool->context->memory.credits, &op->memory.credit_node);
+        asock_submit_wake(pool->context);
+    }
+}
+
+void asock_pool_free(struct slice *slice)
+{
+    asock_pool *pool = slice->pool;
+    bool is_held = slice->state == SLICE_FILLED;
+
+    push(pool, slice);
+    offer(pool);
+    if (is_held)
+        asock_pool_unhold(pool);
+}
+
+struct shot asock_shot_begin(struct slice *slice)
+{
+    if (!slice)
+        return (struct shot){0};
+    asock_pool_hold(slice->pool);
+    return (struct shot){slice, slice->life, slice->len};
+}
+
+/* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
+static struct slice *slice_of(const struct shot *shot)
+{
+    return shot->slice && shot->slice->life == shot->life ? shot->slice : NULL;
+}
+
+void asock_shot_end(const struct shot *shot)
+{
+    struct slice *slice = slice_of(shot);
+
+    if (slice && slice->state == SLICE_FILLED)
+        asock_pool_free(slice);
+    if (shot->slice)
+        asock_pool_unhold(shot->slice->pool);
+}
+
+void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret)
+{
+    uint32_t n = 0;
+
+    while (n < most && pool->free) {
+        struct slice *slice = pop(pool);
+
+        slice->state = SLICE_CREDIT;
+        room[n++] = (struct segment){
+            .buffer = pool->buffer->id,
+            .offset = (uint64_t)(slice - pool->slices) * pool->slice_len,
+            .length = pool->slice_len,
+        };
+    }
+    pool->credit += n;
+    *ret = (struct segments){room, n};
+}
+
+void asock_pool_add_credit(asock_op *op)
+{
+    asock_pool *pool = op->memory.pool;
+    struct segment room[CODEC_SEGMENTS_MAX];
+    struct request request = {.verb = VERB_CREDIT,
+                              .op = op->token | TOKEN_CREDIT,
+                              .socket = op->socket->id,
+                              .flags = REQUEST_ERRORS_ONLY};
+
+    list_remove(&op->memory.credit_node);
+    request.credit.target = op->token;
+    asock_pool_spend(pool, most_credit(pool) - pool->credit, room, &request.credit.segments);
+    if (request.credit.segments.count > 0)
+        asock_output_add(&op->context->out, &request, NULL, 0);
+}
+
+int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret)
+{
+    asock_pool *pool = op->memory.pool;
+    const struct segment *segment = &reply->segment;
+    uint64_t index = segment->offset / pool->slice_len;
+    struct slice *slice;
+
+    if (segment->buffer != pool->buffer->id || index >= pool->count ||
+        segment->offset % pool->slice_len || segment->length == 0 ||
+        segment->length > pool->slice_len || segment->length != reply->bytes)
+        return -EPROTO;
+    slice = &pool->slices[index];
+    if (slice->state != SLICE_CREDIT)
+        return -EPROTO;
+    slice->state = SLICE_FILLED;
+    slice->len = (size_t)segment->length;
+    slice->due.op = op;
+    pool->credit--;
+    asock_pool_hold(pool);
+    *ret = slice;
+    return 0;
+}
+
+void asock_pool_leave(asock_op *op)
+{
+    asock_pool *pool = op->memory.pool;
+
+    list_remove(&op->memory.credit_node);
+    for (uint32_t i = 0; pool->credit > 0 && i < pool->count; i++) {
+        if (pool->slices[i].state != SLICE_CREDIT)
+            continue;
+        push(pool, &pool->slices[i]);
+        pool->credit--;
+    }
+    pool->op = NULL;
+}
+
+void asock_pool_forget(asock_op *op)
+{
+    struct due *due;
+
+    while ((due = list_first(&op->memory.filled, struct due, node))) {
+        list_remove(&due->node);
+        asock_pool_free(due->slice);
+    }
+}
+
+/* ---- the program's ---- */
+
+static asock_pool *make(asock_buffer *buffer, size_t slice_len)
+{
+    size_t count = buffer->size / slice_len;
+    asock_pool *pool;
+
+    if (count > UINT32_MAX - 1 || count > (SIZE_MAX - sizeof(*pool)) / sizeof(struct slice))
+        return NULL;
+    pool = calloc(1, sizeof(*pool) + count * sizeof(struct slice));
+    if (!pool)
+        return NULL;
+    pool->context = buffer->context;
+    pool->buffer = buffer;
+    pool->slice_len = slice_len;
+    pool->count = (uint32_t)count;
+    pool->refs = pool->holds = 1;
+    for (size_t i = count; i > 0; i--) {
+        struct slice *slice = &pool->slices[i - 1];
+
+        slice->pool = pool;
+        slice->due.slice = slice;
+        list_init(&slice->due.node);
+        push(pool, slice);
+    }
+    return pool;
+}
+
+int asock_pool_new(asock_buffer *buffer, size_t slice_len, asock_pool **ret)
+{
+    int r;
+
+    if (!buffer || !ret || slice_len == 0)
+        return -EINVAL;
+    r = asock_enter(buffer->context);
+    if (r < 0)
+        return r;
+    if (slice_len > buffer->size) {
+        r = -EINVAL;
+    } else {
+        *ret = make(buffer, slice_len);
+        r = *ret ? 0 : -ENOMEM;
+    }
+    if (r == 0) {
+        buffer->uses++;
+        asock_context_add_ref(buffer->context);
+    }
+    asock_leave(buffer->context);
+    return r;
+}
+
+asock_pool *asock_pool_ref(asock_pool *pool)
+{
+    if (!pool || asock_enter(pool->context) < 0)
+        return pool;
+    pool->refs++;
+    asock_leave(pool->context);
+    return pool;
+}
+
+asock_pool *asock_pool_unref(asock_pool *pool)
+{
+    asock_context *context = pool ? pool->context : NULL;
+    int r;
+
+    if (!pool)
+        return NULL;
+    r = asock_enter(context);
+    if (r == -ECHILD && --pool->refs == 0)
+        asock_context_drop_in_child(context);
+    if (r < 0)
+        return NULL;
+    if (--pool->refs > 0) {
+        asock_leave(context);
+        return NULL;
+    }
+    asock_pool_unhold(pool);
+    asock_context_drop_ref(context);
+    return NULL;
+}
+
+int asock_pool_give(asock_pool *pool, void *data)
+{
+    uintptr_t at = (uintptr_t)data, base;
+    struct slice *slice = NULL;
+    int r = asock_enter(pool ? pool->context : NULL);
+
+    if (r < 0)
+        return r;
+    base = (uintptr_t)pool->buffer->at;
+    if (at >= base && (at - base) / pool->slice_len < pool->count &&
+        (at - base) % pool->slice_len == 0)
+        slice = &pool->slices[(at - base) / pool->slice_len];
+    if (slice && slice->state == SLICE_TAKEN)
+        asock_pool_free(slice);
+    else
+        r = -EINVAL;
+    asock_leave(pool->context);
+    return r;
+}
+
+static void *address_of(const struct slice *slice)
+{
+    const asock_pool *pool = slice->pool;
+
+    return pool->buffer->at + (size_t)(slice - pool->slices) * pool->slice_len;
+}
+
+void *asock_op_get_slice(asock_op *op, size_t *ret_len)
+{
+    const struct slice *slice;
+    void *at = NULL;
+    size_t len = 0;
+
+    if (op && asock_enter(op->context) == 0) {
+        slice = slice_of(&op->memory.shot);
+        if (slice) {
+            at = address_of(slice);
+            len = op->memory.shot.len;
+        }
+        asock_leave(op->context);
+    }
+    if (ret_len)
+        *ret_len = len;
+    return at;
+}
+
+static void *take(struct slice *slice)
+{
+    void *at = address_of(slice);
+
+    slice->state = SLICE_TAKEN;
+    asock_pool_unhold(slice->pool);
+    return at;
+}
+
+void *asock_op_take_slice(asock_op *op)
+{
+    struct slice *slice;
+    void *at = NULL;
+
+    if (!op || asock_enter(op->context) < 0)
+        return NULL;
+    slice = slice_of(&op->memory.shot);
+    if (slice && slice->state == SLICE_FILLED)
+        at = take(slice);
+    asock_leave(op->context);
+    return at;
+}
+
+static bool has_slice(const asock_op *op)
+{
+    return !list_is_empty(&op->memory.filled);
+}
+
+/* A slice, or that there will be none: 1, 0; -ETIMEDOUT, -EDEADLK. */
+static int wait_slice(asock_op *op, int timeout_ms)
+{
+    int r = 0;
+
+    if (!has_slice(op) && op->state != OP_DONE)
+        r = asock_thread_is_self(op->context) ? -EDEADLK : asock_run_until_slice(op, timeout_ms);
+    if (r < 0)
+        return r;
+    return has_slice(op);
+}
+
+/* The same, of those whose octets are still there. */
+static int wait_sound_slice(asock_op *op, int timeout_ms)
+{
+    int r = wait_slice(op, timeout_ms);
+
+    if (r != 1 || !asock_memory_is_lost(&op->context->memory))
+        return r;
+    asock_op_lose_shots(op);
+    return wait_slice(op, timeout_ms);
+}
+
+int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len)
+{
+    asock_context *context = op ? op->context : NULL;
+    struct due *due;
+    int r;
+
+    if (!ret || !ret_len)
+        return -EINVAL;
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    if (!op->memory.is_multishot || op->callback) {
+        asock_leave(context);
+        return -EINVAL;
+    }
+    context->holds++;
+    op->holds++;
+    r = wait_sound_slice(op, timeout_ms);
+    if (r > 0) {
+        due = list_first(&op->memory.filled, struct due, node);
+        list_remove(&due->node);
+        *ret_len = due->slice->len;
+        *ret = take(due->slice);
+    }
+    asock_op_unhold(op);
+    asock_context_unhold(context);
+    return r;
+}

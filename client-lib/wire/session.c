@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A session: the connection to the daemon and everything that lives as long as it does.
+ *
+ * Happy path: dial, start (Hello goes out with the first write), ..., end when the context goes.
+ * Failures: the daemon closes, resets, says SESSION_ENDED or breaks the protocol; each leads to
+ * asock_session_end(): every op completes once, sockets are dead, the context can be reconnected.
+ */
+#include "client-lib/core/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* A queue of connections that stays full for so long belongs to a daemon that hangs. */
+#define DIAL_SECONDS 2
+/* Asked for; the kernel grants what net.core.wmem_max allows. Large payloads cost fewer wake-ups. */
+#define SOCKET_BUFFER (1024 * 1024)
+
+static int set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return 0;
+}
+
+/*
+ * connect(2) of a Unix socket says EAGAIN when the listener's queue is full, and there is nothing
+ * to poll for then: so that one case waits, for a short time.
+ */
+static int dial_patiently(int fd, const struct sockaddr_un *addr)
+{
+    struct timeval patience = {.tv_sec = DIAL_SECONDS};
+    int r;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
+        return -errno;
+    do
+        r = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    return r < 0 ? r : set_nonblocking(fd);
+}
+
+int asock_session_dial(const char *path, int *ret)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    size_t len = strlen(path);
+    int fd, r;
+
+    if (len >= sizeof(addr.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(addr.sun_path, path, len);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    r = set_nonblocking(fd);
+    if (r == 0 && connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
+        r = -errno;
+    if (r == -EAGAIN && fcntl(fd, F_SETFL, 0) == 0)
+        r = dial_patiently(fd, &addr);
+    if (r < 0) {
+        close(fd);
+        return r;
+    }
+    *ret = fd;
+    return 0;
+}
+
+/* A sandbox may forbid the question: then it has no answer, and no news. */
+static bool is_forbidden(int err)
+{
+    return err == EPERM || err == EACCES || err == ENOSYS;
+}
+
+static bool may_be(int fd, int option, int value)
+{
+    socklen_t len = sizeof(int);
+    int got;
+
+    if (getsockopt(fd, SOL_SOCKET, option, &got, &len) < 0)
+        return is_forbidden(errno);
+    return got == value;
+}
+
+/* A connected Unix stream socket: what a launcher hands on, and no file that happens to be open. */
+static bool is_connection(int fd)
+{
+    struct sockaddr_un peer;
+    socklen_t len = sizeof(peer);
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    if (!may_be(fd, SO_DOMAIN, AF_UNIX) || !may_be(fd, SO_TYPE, SOCK_STREAM))
+        return false;
+    return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 || is_forbidden(errno);
+}
+
+int asock_session_adopt(int fd)
+{
+    int flags;
+
+    if (!is_connection(fd))
+        return -EINVAL;
+    flags = fcntl(fd, F_GETFD);
+    if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0)
+        return -errno;
+    return set_nonblocking(fd);
+}
+
+int asock_session_inherit(const char *text, int *ret)
+{
+    char *end;
+    long fd = strtol(text, &end, 10);
+    int flags, r;
+
+    if (*text < '0' || *text > '9' || *end || fd > INT_MAX)
+        return -EINVAL;
+    flags = fcntl((int)fd, F_GETFD);
+    if (flags < 0)
+        return -errno;
+    /* What came through exec has not this mark; what was taken here has. */
+    if (flags & FD_CLOEXEC)
+        return -EBUSY;
+    r = asock_session_adopt((int)fd);
+    if (r == 0)
+        *ret = (int)fd;
+    return r;
+}
+
+static uint64_t asked_or(const asock_context *context, enum asock_limit limit, uint64_t least)
+{
+    uint64_t asked = context->asked[limit];
+
+    return asked && asked < least ? asked : least;
+}
+
+void asock_session_guess(asock_context *context)
+{
+    if (context->is_welcome)
+        return;
+    context->limits = (struct welcome){
+        .version = PROTOCOL_VERSION,
+        .sockets = PROTOCOL_SOCKETS_MIN,
+        .ops = (uint32_t)asked_or(context, ASOCK_LIMIT_OPS, PROTOCOL_OPS_MIN),
+        .socket_ops = PROTOCOL_SOCKET_OPS_MIN,
+        .send_window = asked_or(context, ASOCK_LIMIT_SEND_WINDOW, PROTOCOL_WINDOW_MIN),
+        .queued_max = asked_or(context, ASOCK_LIMIT_QUEUED, PROTOCOL_WINDOW_MIN),
+        .payload_max = FRAME_PAYLOAD_MAX,
+        .head_max = FRAME_HEAD_MAX,
+    };
+}
+
+void asock_session_start(asock_context *context, int fd)
+{
+    int size = SOCKET_BUFFER;
+
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    context->fd = fd;
+    context->is_alive = true;
+    context->error = 0;
+    context->is_hello_wanted = true;
+    context->is_hello_said = context->is_used = context->is_welcome = false;
+    context->welcomes_due = 0;
+    asock_session_guess(context);
+    asock_status_unmap(&context->memory.status);
+    asock_ids_reset(&context->ids, PROTOCOL_SOCKETS_MIN);
+    memset(&context->out, 0, offsetof(struct output, heads));
+    memset(&context->in, 0, offsetof(struct input, buffer));
+    asock_watch_update(context);
+}
+
+/* No frame refers to any op from here on. */
+static void drop_output(asock_context *context)
+{
+    struct output *out = &context->out;
+
+    for (unsigned int i = out->frame_at; i < out->frame_count; i++)
+        if (out->frames[i].op)
+            asock_op_frame_written(out->frames[i].op);
+    memset(out, 0, offsetof(struct output, heads));
+    out->is_broken = true;
+    context->in.op = NULL;
+    context->in.in_payload = false;
+    context->in.start = context->in.end = 0;
+}
+
+static void end_ops(struct list *list)
+{
+    asock_op *op;
+
+    while ((op = list_first(list, asock_op, flight_node)))
+        asock_op_finish(op, ERR_CONNECTION_ABORTED, op->moved);
+}
+
+static void end_socket(asock_socket *socket)
+{
+    asock_socket_hold(socket);
+    socket->is_dead = true;
+    while (!list_is_empty(&socket->ops)) {
+        asock_op *op = list_first(&socket->ops, asock_op, flight_node);
+
+        asock_op_finish(op, ERR_CONNECTION_ABORTED,
+                        op->operation == ASOCK_OPERATION_RECEIVE ? op->moved : 0);
+    }
+    asock_socket_closed(socket);
+    asock_socket_unhold(socket);
+}
+
+static void drop_fd(asock_context *context)
+{
+    asock_watch_leave(context);
+    if (context->fd >= 0)
+        close(context->fd);
+    context->fd = -1;
+}
+
+/* late: ends with ASOCK_TIMED_OUT; NULL: none does. */
+static void end(asock_context *context, uint32_t error, asock_op *late)
+{
+    asock_socket *socket;
+
+    if (!context->is_alive)
+        return;
+    context->is_alive = false;
+    context->error = error ? error : ERR_CONNECTION_ABORTED;
+    context->ids.sync_wanted = context->ids.sync_sent = context->ids.close_since = false;
+    drop_output(context);
+    if (late)
+        asock_op_finish(late, ERR_TIMED_OUT, 0);
+    while ((socket = list_first(&context->sockets, asock_socket, context_node)))
+        end_socket(socket);
+    end_ops(&context->socketless);
+    asock_memory_end(context);
+    drop_fd(context);
+    asock_thread_wake(context);
+}
+
+void asock_session_end(asock_context *context, uint32_t error)
+{
+    end(context, error, NULL);
+}
+
+void asock_session_give_up(asock_op *op)
+{
+    end(op->context, ERR_TIMED_OUT, op);
+}
+
+int asock_context_reconnect(asock_context *context)
+{
+    int fd, r;
+
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    if (context->is_ended)
+        r = -ESHUTDOWN;
+    else if (!context->path)
+        r = -EOPNOTSUPP;
+    else if (context->is_alive || !list_is_empty(&context->done))
+        r = -EBUSY;
+    else
+        r = asock_session_dial(context->path, &fd);
+    if (r == 0) {
+        asock_session_start(context, fd);
+        asock_thread_wake(context);
+    }
+    asock_leave(context);
+    return r;
+}
