@@ -208,6 +208,7 @@ struct welcome {
     uint64_t shared_max;
     uint32_t linger_max, resolutions, connects_per_second;
     uint64_t kernel_buffers;
+    uint64_t verbs; /* bit N: the verb N */
 };
 
 enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME, BODY_SEGMENT };
@@ -254,7 +255,7 @@ bool asock_codec_text_is_valid(const char *text, size_t len);
  * -EINVAL when a string is too long or not valid, a verb is not known or an endpoint's length wrong.
  * CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
  */
-#define CODEC_REPLY_MAX 192u
+#define CODEC_REPLY_MAX 208u
 #define CODEC_REQUEST_MAX 2176u
 long asock_codec_encode_request(const struct request *request, uint32_t payload_len, uint8_t *out,
                                 size_t cap);

@@ -85,6 +85,7 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     m->resolutions = reply->welcome.resolutions;
     m->connects_per_second = reply->welcome.connects_per_second;
     m->kernel_buffers = reply->welcome.kernel_buffers;
+    m->verbs = reply->welcome.verbs;
     return 0;
 }
 
@@ -174,6 +175,7 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.resolutions = m->resolutions;
     ret->welcome.connects_per_second = m->connects_per_second;
     ret->welcome.kernel_buffers = m->kernel_buffers;
+    ret->welcome.verbs = m->verbs;
 }
 
 static void get_body(const Asock__V1__Reply *head, struct reply *ret)

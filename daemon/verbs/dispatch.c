@@ -6,6 +6,7 @@
  */
 #include "daemon/verbs/dispatch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 
@@ -23,6 +24,7 @@ enum verb_trait {
     WITH_PAYLOAD = 4, /* other verbs have none */
     ERRORS_ONLY = 8,  /* may be asked not to tell success */
     ON_CONTROL = 16,  /* also on the control listener, which has no sockets of its own */
+    ONLY_CONTROL = 32,
 };
 
 struct verb_entry {
@@ -48,10 +50,10 @@ static const struct verb_entry verbs[] = {
     [VERB_LIST] = {verb_list, ON_CONTROL},
     [VERB_SHOW] = {verb_show, ON_CONTROL},
     [VERB_STATS] = {verb_stats, ON_CONTROL},
-    [VERB_KILL] = {verb_kill, ON_CONTROL},
-    [VERB_RELOAD] = {verb_reload, ON_CONTROL},
-    [VERB_JUDGE] = {verb_judge, ON_CONTROL | WITH_PAYLOAD},
-    [VERB_LEARNED] = {verb_learned, ON_CONTROL},
+    [VERB_KILL] = {verb_kill, ONLY_CONTROL},
+    [VERB_RELOAD] = {verb_reload, ONLY_CONTROL},
+    [VERB_JUDGE] = {verb_judge, ONLY_CONTROL | WITH_PAYLOAD},
+    [VERB_LEARNED] = {verb_list, ONLY_CONTROL},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)
@@ -59,6 +61,25 @@ static const struct verb_entry *find_verb(uint32_t verb)
     if (verb >= sizeof(verbs) / sizeof(verbs[0]) || !verbs[verb].handle)
         return NULL;
     return &verbs[verb];
+}
+
+static bool is_for(const struct verb_entry *entry, enum listener_kind kind)
+{
+    unsigned int traits = entry->traits;
+
+    return kind == LISTENER_CONTROL ? traits & (ON_CONTROL | ONLY_CONTROL)
+                                    : !(traits & ONLY_CONTROL);
+}
+
+uint64_t dispatch_verbs(enum listener_kind kind)
+{
+    uint64_t bits = 0;
+
+    static_assert(sizeof(verbs) / sizeof(verbs[0]) <= 64, "Welcome.verbs has 64 bits");
+    for (uint32_t verb = 0; verb < sizeof(verbs) / sizeof(verbs[0]); verb++)
+        if (verbs[verb].handle && is_for(&verbs[verb], kind))
+            bits |= (uint64_t)1 << verb;
+    return bits;
 }
 
 static int broken(struct session *s, const char *why)
@@ -114,7 +135,7 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
     uint32_t flags = call->request->flags;
     int err;
 
-    if (!entry || (op->session->kind == LISTENER_CONTROL && !(entry->traits & ON_CONTROL)))
+    if (!entry || !is_for(entry, op->session->kind))
         return ERR_OPERATION_NOT_SUPPORTED;
     if (entry->traits & ON_SOCKET && !op->sock)
         return ERR_NOT_SOCKET;

@@ -33,6 +33,7 @@ static void tell_welcome(struct session *s, uint64_t token)
         .resolutions = s->limits.lookups,
         .connects_per_second = s->limits.connects_per_second,
         .kernel_buffers = s->limits.kernel_max,
+        .verbs = dispatch_verbs(s->kind),
     };
     session_send_reply(s, &reply, NULL, 0);
 }

@@ -74,13 +74,6 @@ int verb_list(struct op *op, const struct call *call)
     return 0;
 }
 
-int verb_learned(struct op *op, const struct call *call)
-{
-    if (op->session->kind != LISTENER_CONTROL)
-        return ERR_OPERATION_NOT_SUPPORTED;
-    return verb_list(op, call);
-}
-
 static void record_cleanup(struct op *op)
 {
     op->value.octets = mem_free(op->value.octets);

@@ -14,8 +14,6 @@ int verb_kill(struct op *op, const struct call *call)
 {
     struct session *s = op->session;
 
-    if (s->kind != LISTENER_CONTROL)
-        return ERR_OPERATION_NOT_SUPPORTED;
     if (s->worker->inspect->kill(s, call->request->show.id) < 0)
         return ERR_NOT_FOUND;
     complete(op, ERR_SUCCESS);

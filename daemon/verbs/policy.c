@@ -21,11 +21,9 @@ int verb_reload(struct op *op, const struct call *call)
     struct session *s = op->session;
     uint8_t record[INSPECT_RECORD_MAX];
     char text[INSPECT_TEXT_MAX] = "";
-    long n;
+    long n = s->worker->inspect->reload(s, call->request->reload.close, record, sizeof(record),
+                                        text);
 
-    if (s->kind != LISTENER_CONTROL)
-        return ERR_OPERATION_NOT_SUPPORTED;
-    n = s->worker->inspect->reload(s, call->request->reload.close, record, sizeof(record), text);
     return answer(op, record, n, text);
 }
 
@@ -34,11 +32,8 @@ int verb_judge(struct op *op, const struct call *call)
     struct session *s = op->session;
     uint8_t record[INSPECT_RECORD_MAX];
     char text[INSPECT_TEXT_MAX] = "";
-    long n;
+    long n = s->worker->inspect->judge(s, call->payload, call->payload_len, record, sizeof(record),
+                                       text);
 
-    if (s->kind != LISTENER_CONTROL)
-        return ERR_OPERATION_NOT_SUPPORTED;
-    n = s->worker->inspect->judge(s, call->payload, call->payload_len, record, sizeof(record),
-                                  text);
     return answer(op, record, n, text);
 }

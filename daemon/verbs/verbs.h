@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "daemon/session/op.h"
+#include "daemon/session/session.h"
 #include "proto/codec.h"
 
 struct call {
@@ -35,13 +36,15 @@ int verb_restrict(struct op *op, const struct call *call);
 int verb_register(struct op *op, const struct call *call);
 int verb_unregister(struct op *op, const struct call *call);
 int verb_credit(struct op *op, const struct call *call);
-int verb_list(struct op *op, const struct call *call);
+int verb_list(struct op *op, const struct call *call); /* LEARNED too */
 int verb_show(struct op *op, const struct call *call);
 int verb_stats(struct op *op, const struct call *call);
 int verb_kill(struct op *op, const struct call *call);
 int verb_reload(struct op *op, const struct call *call);
 int verb_judge(struct op *op, const struct call *call);
-int verb_learned(struct op *op, const struct call *call);
+
+/* What a session on such a listener may ask for: bit N is the verb N (Welcome.verbs). */
+uint64_t dispatch_verbs(enum listener_kind kind);
 
 /* HELLO is no op: it is answered by a welcome. 0 or -EPROTO; the session may have ended. */
 int hello(struct session *s, const struct call *call);

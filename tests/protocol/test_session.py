@@ -25,6 +25,11 @@ def raw(head, payload=b""):
     return PREFIX.pack(len(head), len(payload)) + head + payload
 
 
+def arm_of(verb):
+    arm = pb.Verb.Name(verb).removeprefix("VERB_").lower()
+    return "restriction" if arm == "restrict" else arm
+
+
 class Hello(DaemonTest):
 
     def test_s49_welcome_states_every_limit(self):
@@ -37,6 +42,24 @@ class Hello(DaemonTest):
         self.assertGreaterEqual(welcome.queued_max, welcome.send_window)
         self.assertEqual(welcome.payload_max, 256 * 1024)
         self.assertEqual(welcome.head_max, 4096)
+
+    def test_the_welcome_has_a_bit_for_each_verb_that_may_be_used(self):
+        """On each listener, what the bits say is what the daemon does: no more, no less."""
+        for path in (self.daemon.path, self.daemon.control_path):
+            wire = self.hold(Wire(path))
+            bits = wire.hello().verbs
+            for n, verb in enumerate(pb.Verb.values(), 1):
+                if verb in (pb.VERB_UNSPECIFIED, pb.VERB_HELLO):
+                    self.assertFalse(bits >> verb & 1)
+                    continue
+                arm = arm_of(verb)
+                # A flag that no verb has: what is known is refused before it does anything.
+                request = pb.Request(verb=verb, op=n, flags=1 << 31)
+                getattr(request, arm).SetInParent()
+                wire.send(frame(request))
+                reply = wire.completion(n)
+                with self.subTest(path=path, verb=arm):
+                    self.assertEqual(bits >> verb & 1, reply.error != pb.ERROR_OPERATION_NOT_SUPPORTED)
 
     def test_s49_grant_is_at_most_what_is_asked(self):
         default = self.wire().welcome

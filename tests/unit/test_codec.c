@@ -260,7 +260,7 @@ static void fill_welcome(struct welcome *ret)
     ret->send_window = ret->queued_max = UINT64_MAX;
     ret->payload_max = ret->head_max = ret->buffers = UINT32_MAX;
     ret->linger_max = ret->resolutions = ret->connects_per_second = UINT32_MAX;
-    ret->shared_max = ret->kernel_buffers = UINT64_MAX;
+    ret->shared_max = ret->kernel_buffers = ret->verbs = UINT64_MAX;
 }
 
 static void fill_reply(int body, struct reply *ret)
