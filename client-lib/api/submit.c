@@ -197,6 +197,8 @@ int asock_connect(asock_socket *socket, asock_op *op)
         r = queue_or_settle(op, socket, ASOCK_OPERATION_CONNECT, &socket->controls);
     if (op->state == OP_WAITING)
         socket->is_connect_failed = false;
+    if (op->state == OP_WAITING || socket->open_error)
+        socket->is_connect_asked = true;
     return leave_submit(socket->context, op->total, r);
 }
 

@@ -46,7 +46,7 @@ static void send_close(asock_socket *socket)
     if (socket->is_send_broken)
         socket->close_abort = true;
     /* The daemon has seen no connect. */
-    if (socket->is_connect_failed && socket->linger.timer.deadline && !socket->close_error)
+    if (socket->is_connect_failed && socket->close_lingers && !socket->close_error)
         socket->close_error = ERR_OPERATION_ABORTED;
     if (!socket->is_opened) {
         finish_unopened(socket);
@@ -93,6 +93,7 @@ void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms)
     socket->is_closing = true;
     socket->close_op = op;
     socket->close_abort = linger_ms == ASOCK_CLOSE_ABORT;
+    socket->close_lingers = linger > 0;
     asock_socket_uncount(socket);
     if (linger > 0 && socket->is_send_broken)
         socket->close_error = ERR_CONNECTION_RESET;
@@ -142,13 +143,21 @@ static asock_op *first_without_result(asock_socket *socket)
     return NULL;
 }
 
+/* There was no socket to close; but what was to go out before a close with a linger time has not. */
+static uint32_t error_of_refused(const asock_socket *socket)
+{
+    if (!socket->close_lingers || socket->close_error)
+        return socket->close_error;
+    return socket->is_connect_asked ? ERR_OPERATION_ABORTED : ERR_SUCCESS;
+}
+
 void asock_close_answered(asock_socket *socket, uint32_t error)
 {
     asock_op *op;
 
     asock_socket_hold(socket);
     if (socket->open_error)
-        error = ERR_SUCCESS; /* there was nothing to close */
+        error = error_of_refused(socket);
     else if (!error)
         error = socket->close_error;
     asock_quiet_finish(&socket->quiet_options, NULL);

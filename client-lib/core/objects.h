@@ -110,17 +110,17 @@ struct asock_socket {
     bool is_open_untold; /* OPEN is still to be among the ops that the daemon says it freed */
     bool is_closing;     /* asock_close was called, or the last reference went */
     bool is_close_sent;
-    bool is_id_asked;              /* a SYNC behind its CLOSE is on the way */
-    bool is_closed;                /* the daemon has no such socket any more, or never had */
-    bool is_dead;                  /* of a session that has ended */
-    bool is_counted;               /* in context->open_sockets */
-    bool is_send_broken;           /* a send ended in the library (S28): CLOSE resets */
-    bool is_connect_failed;        /* in the library; until the next connect */
-    bool is_connected;             /* a connect has succeeded */
-    struct endpoint local, remote; /* of that connect */
-    uint32_t open_error;           /* what the daemon said to OPEN, or no id was granted */
-    unsigned int connects;         /* that the daemon has */
-    unsigned int receives;         /* that the daemon has */
+    bool is_id_asked;    /* a SYNC behind its CLOSE is on the way */
+    bool is_closed;      /* the daemon has no such socket any more, or never had */
+    bool is_dead;        /* of a session that has ended */
+    bool is_counted;     /* in context->open_sockets */
+    bool is_send_broken; /* a send ended in the library (S28): CLOSE resets */
+    bool is_connect_asked, is_connect_failed; /* failed: in the library; until the next one */
+    bool is_connected;                        /* a connect has succeeded */
+    struct endpoint local, remote;            /* of that connect */
+    uint32_t open_error;   /* what the daemon said to OPEN, or no id was granted */
+    unsigned int connects; /* that the daemon has */
+    unsigned int receives; /* that the daemon has */
     unsigned int connects_waiting;
 
     struct list sends, receives_waiting, controls; /* FIFOs of ops that wait in the library */
@@ -134,9 +134,9 @@ struct asock_socket {
     uint32_t bounced; /* blocks of the bounce buffer that its ops have */
 
     asock_op *close_op;
-    bool close_abort;
-    uint32_t close_error; /* why lingering was given up in the library */
-    int linger_default;   /* ASOCK_OPTION_LINGER */
+    bool close_abort, close_lingers; /* lingers: it has a linger time */
+    uint32_t close_error;            /* why lingering was given up in the library */
+    int linger_default;              /* ASOCK_OPTION_LINGER */
     struct deadline linger;
     uint64_t close_deadline; /* of a CLOSE with a linger time that has left; 0: none */
     struct list close_node;  /* in context->closes */
