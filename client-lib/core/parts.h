@@ -162,6 +162,7 @@ void asock_inspection_append(struct inspection *inspection, const uint8_t *data,
 int asock_wait_ask(asock_op *op);
 /* The same for all such ops of a socket that the program has let go. */
 int asock_wait_ask_all(asock_socket *socket);
+void asock_wait_ask_again(asock_socket *socket);
 /* Until the connection or a timer has news, or it is `until`; drops the lock while it sleeps. */
 void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until);
 

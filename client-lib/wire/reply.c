@@ -271,8 +271,12 @@ static void note(asock_op *op, const struct reply *reply)
         send_answered(op, reply);
         break;
     case ASOCK_OPERATION_SHUTDOWN:
-        if (op->how & ASOCK_SHUTDOWN_SEND && !reply->error)
+        if (!(op->how & ASOCK_SHUTDOWN_SEND))
+            break;
+        if (!reply->error)
             asock_quiet_finish(&socket->quiet_sends, op);
+        else
+            asock_wait_ask_again(socket);
         break;
     case ASOCK_OPERATION_SET_OPTION:
         if (!reply->error && op->option == ASOCK_OPTION_LINGER)

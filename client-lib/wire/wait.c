@@ -193,6 +193,24 @@ int asock_wait_ask_all(asock_socket *socket)
     return r;
 }
 
+/*
+ * A shutdown that was to tell of quiet sends has ended without: cancelled, or out of time. While it pended the
+ * daemon refused the empty send that asks.
+ */
+void asock_wait_ask_again(asock_socket *socket)
+{
+    const asock_op *last = list_last(&socket->quiet_sends, asock_op, queue_node);
+    bool is_wanted = socket->refs == 0;
+
+    list_for_each (&socket->quiet_sends, it)
+        is_wanted |= container_of(it, asock_op, queue_node)->is_told;
+    if (!last || !is_wanted || ask_by_send(socket, last) == 0)
+        return;
+    /* Without memory to ask: the close tells. */
+    if (!socket->is_closing && !socket->is_closed)
+        asock_close_start(socket, NULL, 0);
+}
+
 int asock_op_wait(asock_op *op, int timeout_ms)
 {
     asock_context *context = op ? op->context : NULL;

@@ -200,6 +200,32 @@ START_TEST(test_s8_waiting_asks_the_daemon)
 }
 END_TEST
 
+/* Behind a shutdown that pends the daemon takes no send, so nobody is told before it has ended; well or not. */
+START_TEST(test_s8_asks_again_when_a_shutdown_has_failed)
+{
+    char c = 'c';
+    asock_socket *socket;
+    asock_op *send, *shutdown = fake_op(NULL, 0);
+    struct request told;
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    send = quiet(socket, &c, 1);
+    ck_assert_int_eq(asock_shutdown(socket, shutdown, ASOCK_SHUTDOWN_SEND), 1);
+    told = *fake_expect(VERB_SHUTDOWN);
+    asock_socket_unref(socket);
+    fake_complete_free(fake_expect(VERB_SEND), ERR_SHUTDOWN, 0, 0, 1);
+    fake_process();
+    ck_assert(asock_op_is_pending(send));
+    fake_complete(&told, ERR_TIMED_OUT, 0);
+    ck_assert_int_eq(fake_end(shutdown), ASOCK_TIMED_OUT);
+    fake_complete_free(fake_expect(VERB_SEND), 0, 0, 1, 2);
+    ck_assert_int_eq(fake_end(send), ASOCK_SUCCESS);
+    asock_op_unref(send);
+    asock_op_unref(shutdown);
+}
+END_TEST
+
 /* A later send that fails without an octet may have overtaken: it implies nothing. */
 START_TEST(test_s8_a_later_failure_implies_nothing)
 {
