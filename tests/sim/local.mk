@@ -45,7 +45,13 @@ tests_sim_run_LDADD = libasock-internal.la libasockd.la libproto.la libbase.la \
 tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 	$(shell sed '/^\#/d;s/^/-Wl,--wrap=/' $(top_srcdir)/tests/sim/wrapped)
 
+# Programs that found something once, minimised.
+sim_found = \
+	tests/sim/found/close-of-a-refused-socket.sim \
+	tests/sim/found/quiet-send-behind-a-failed-shutdown.sim
+
 script_tests += tests/sim/sim.test
 EXTRA_DIST += \
 	tests/sim/known \
+	$(sim_found) \
 	tests/sim/wrapped

@@ -205,6 +205,22 @@ static void judge_order(const struct submission *s)
             sim_fail("overtaken: submission %u by %u", it->number, s->number);
 }
 
+/*
+ * Where the stream of a close begins: at the connect that succeeded, or, if none is known to have, at the last one
+ * that may have.
+ */
+static const struct submission *stream_begin(const struct submission *close)
+{
+    const struct submission *begin = close->stream->connect, *it;
+
+    if (begin)
+        return begin;
+    for (it = begin = close->stream->first; it != close; it = it->next_of_stream)
+        if (it->operation == ASOCK_OPERATION_CONNECT && !it->is_done)
+            begin = it;
+    return begin;
+}
+
 /* S43: a close with time is told as a success when the stream has gone out whole. */
 static void judge_close(const struct submission *s)
 {
@@ -213,8 +229,7 @@ static void judge_close(const struct submission *s)
 
     if (s->error || s->linger_ms <= 0)
         return;
-    it = s->stream->connect ? s->stream->connect : s->stream->first;
-    for (; it != s; it = it->next_of_stream) {
+    for (it = stream_begin(s); it != s; it = it->next_of_stream) {
         if (!carries(it) || it->is_after_close || is_lost(s->stream) || !it->is_done)
             continue;
         is_whole &= it->error == 0;

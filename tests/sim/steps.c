@@ -256,9 +256,23 @@ static void calm_down(void)
 {
     sim.is_calm = true;
     for (unsigned int i = 0; i < kernel.tcp_count; i++) {
+        if (kernel.tcps[i]->state == TCP_CONNECTING)
+            kernel.tcps[i]->due = sim.now_ns;
         kernel.tcps[i]->manner.is_mute = kernel.tcps[i]->manner.stays_open = false;
         kernel.tcps[i]->manner.pace = kernel.tcps[i]->manner.reads = 0;
     }
+}
+
+/*
+ * Whoever lets go of a pool with slices of it taken cannot give them back. A multishot that waits for them is his
+ * to end.
+ */
+static void cancel_stranded(void)
+{
+    for (struct model_op *op = model.all_ops; op; op = op->next)
+        if (op->op && op->pool && model.pools[op->pool_slot].pool != op->pool &&
+            model_is_pending(op) && op->submission->is_multishot)
+            LIB(asock_cancel(op->op));
 }
 
 static void give_everything(void)
@@ -297,6 +311,7 @@ void step_finish(void)
     for (unsigned int i = 0; i < 8; i++) {
         step_settle(25000);
         give_everything();
+        cancel_stranded();
         calm_down();
     }
     model_look();

@@ -99,7 +99,7 @@ int tcp_connect(struct tcp *tcp, const struct sockaddr *addr, socklen_t len)
     tcp->due = sim.now_ns + sim_random(3) * MS;
     if (tcp->host == HOST_SLOW)
         tcp->due += (1 + sim_random(600)) * MS;
-    else if (tcp->host == HOST_SILENT)
+    else if (tcp->host == HOST_SILENT && !sim.is_calm)
         tcp->due = sim.now_ns + CONNECT_TIMEOUT;
     peers_assign(tcp);
     sim_trace("tcp %u: connects to host %u, connect %u", tcp->index, tcp->host, tcp->intent);
