@@ -189,6 +189,7 @@ static void set_environment(uint16_t port)
     for (size_t i = 0; i < sizeof(http) / sizeof(http[0]); i++)
         set(http[i], url);
     set_git_proxy(url);
+    set("RSYNC_PROXY", url + strlen("http://"));
     set("NODE_USE_ENV_PROXY", "1");
     set("no_proxy", "localhost,127.0.0.1,::1");
     set("NO_PROXY", "localhost,127.0.0.1,::1");
