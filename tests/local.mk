@@ -20,6 +20,7 @@ gate_tests = \
 	tests/gates/documents.gate \
 	tests/gates/semantics.gate \
 	tests/gates/mutants.gate \
+	tests/gates/programs.gate \
 	tests/gates/commits.gate \
 	tests/gates/selftest.gate
 unit_tests =
@@ -50,6 +51,7 @@ include tests/integration/local.mk
 include tests/conformance/local.mk
 include tests/protocol/local.mk
 include tests/system/local.mk
+include tests/programs/local.mk
 include tests/sim/local.mk
 
 if HAVE_CHECK
@@ -65,6 +67,7 @@ EXTRA_DIST += $(gate_tests) $(py_tests) $(script_tests) \
 	tests/lib/installed \
 	tests/lib/items.py \
 	tests/lib/mutants.py \
+	tests/lib/program_rows.py \
 	tests/lib/run-check \
 	tests/lib/skip.h \
 	tests/lib/tap.py \
@@ -122,7 +125,7 @@ test-environment:
 	@: $(info $(AM_TESTS_ENVIRONMENT))
 
 # One suite at a time: make check-unit, check-gates, ...
-SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system check-sim
+SUITES = check-unit check-gates check-integration check-protocol check-conformance check-system check-programs check-sim
 .PHONY: $(SUITES) check-sanitized check-tsan check-valgrind check-fuzz check-items
 $(SUITES):
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter tests/$(@:check-%=%)/%,$(TESTS))'
