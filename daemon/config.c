@@ -51,7 +51,7 @@ int config_parse_level(const char *text, enum log_level *ret)
     return -EINVAL;
 }
 
-enum key_type { KEY_NUMBER, KEY_SIZE, KEY_SERVERS, KEY_LEVEL, KEY_AUDIT, KEY_FILE };
+enum key_type { KEY_NUMBER, KEY_SIZE, KEY_SERVERS, KEY_NAT64, KEY_LEVEL, KEY_AUDIT, KEY_FILE };
 
 struct key {
     const char *section, *name;
@@ -97,6 +97,7 @@ static const struct key keys[] = {
     NUMBER_KEY("Resolver", "Timeout", KEY_NUMBER, resolver_timeout, 1, RESOLVER_SECONDS_MAX),
     NUMBER_KEY("Resolver", "Tries", KEY_NUMBER, resolver_tries, 1, RESOLVER_TRIES_MAX),
     NUMBER_KEY("Resolver", "TotalTimeout", KEY_NUMBER, resolver_total, 1, RESOLVER_SECONDS_MAX),
+    {.section = "Policy", .name = "Nat64Prefix", .type = KEY_NAT64},
     {.section = "Audit", .name = "Audit", .type = KEY_AUDIT},
     {.section = "Audit", .name = "File", .type = KEY_FILE},
     {.section = "Log", .name = "Level", .type = KEY_LEVEL},
@@ -190,6 +191,21 @@ static int apply_servers(struct config *config, struct conf_reader *reader, cons
     return 0;
 }
 
+static int apply_nat64(struct config *config, struct conf_reader *reader, const char *value)
+{
+    int r = policy_nat64_parse(value, &config->server.policy.nat64);
+
+    if (r == -E2BIG)
+        return asock_conf_refuse(reader, "Nat64Prefix= has more than %u prefixes",
+                                 POLICY_NAT64_MAX);
+    if (r < 0)
+        return asock_conf_refuse(reader,
+                                 "Nat64Prefix=%s: not IPv6 prefixes of 32, 40, 48, 56, 64 or 96 "
+                                 "bits, separated by commas",
+                                 value);
+    return 0;
+}
+
 static int apply_key(struct config *config, const struct key *key, struct conf_reader *reader,
                      const char *value)
 {
@@ -198,6 +214,8 @@ static int apply_key(struct config *config, const struct key *key, struct conf_r
     switch (key->type) {
     case KEY_SERVERS:
         return apply_servers(config, reader, value);
+    case KEY_NAT64:
+        return apply_nat64(config, reader, value);
     case KEY_LEVEL:
         if (config_parse_level(value, &level) < 0)
             return asock_conf_refuse(reader, "%s=%s is not a level", key->name, value);

@@ -48,6 +48,8 @@ libasockd_la_SOURCES = \
 	daemon/identity/subids.h \
 	daemon/policy/address.c \
 	daemon/policy/address.h \
+	daemon/policy/nat64.c \
+	daemon/policy/nat64.h \
 	daemon/policy/check.c \
 	daemon/policy/check.h \
 	daemon/policy/file.c \

@@ -4,6 +4,8 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "daemon/policy/nat64.h"
+
 struct range {
     int family;
     uint8_t net[16];
@@ -136,27 +138,27 @@ static unsigned int take_teredo(const uint8_t *o, struct policy_address *ret)
     return 2;
 }
 
-/* RFC 8215 leaves the length of the prefix open: the longest and the shortest that are possible. */
+/*
+ * RFC 8215 leaves the length of the prefix open. All that RFC 6052 knows are looked at; an address of 0.0.0.0/8 is what
+ * the wrong ones read, and no host has one.
+ */
 static unsigned int take_local_nat64(const uint8_t *o, struct policy_address *ret)
 {
     unsigned int n = 0;
 
-    if (o[6] | o[7] | o[9] | o[10])
-        take_v4(&ret[n++], o[6], o[7], o[9], o[10]); /* RFC 6052: octet 8 is skipped */
-    if (o[12] | o[13] | o[14] | o[15])
-        take_v4(&ret[n++], o[12], o[13], o[14], o[15]);
+    for (unsigned int length = 48; length <= 96; length += length < 64 ? 8 : 32) {
+        policy_nat64_extract(o, length, &ret[n]);
+        if (ret[n].octets[0] != 0)
+            n++;
+    }
     return n;
 }
 
-unsigned int policy_address_embedded(const struct policy_address *addr,
-                                     struct policy_address ret[static POLICY_EMBEDDED_MAX])
+static unsigned int take_by_range(const uint8_t *o, struct policy_address *ret)
 {
     static const uint8_t teredo[4] = {0x20, 0x01}, nat64[12] = {0x00, 0x64, 0xff, 0x9b},
                          local_nat64[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, zero[12];
-    const uint8_t *o = addr->octets;
 
-    if (addr->family != AF_INET6)
-        return 0;
     if (has_prefix(o, teredo, 32))
         return take_teredo(o, ret);
     if (has_prefix(o, local_nat64, 48))
@@ -171,4 +173,30 @@ unsigned int policy_address_embedded(const struct policy_address *addr,
         return 0;
     take_v4(&ret[0], o[12], o[13], o[14], o[15]);
     return 1;
+}
+
+/* RFC 5214: ::0:5efe:a.b.c.d behind any prefix, with or without the bit that says "universal". */
+static bool is_isatap(const uint8_t *o)
+{
+    return (o[8] & ~0x02) == 0 && o[9] == 0 && o[10] == 0x5e && o[11] == 0xfe;
+}
+
+unsigned int policy_address_embedded(const struct policy_address *addr,
+                                     const struct policy_nat64 *nat64,
+                                     struct policy_address ret[static POLICY_EMBEDDED_MAX])
+{
+    const uint8_t *o = addr->octets;
+    unsigned int n = 0;
+
+    if (addr->family != AF_INET6)
+        return 0;
+    for (unsigned int i = 0; i < nat64->count; i++) {
+        if (policy_nat64_has(&nat64->prefixes[i], addr))
+            policy_nat64_extract(o, nat64->prefixes[i].length, &ret[n++]);
+    }
+    if (n == 0)
+        n = take_by_range(o, ret);
+    if (is_isatap(o))
+        take_v4(&ret[n++], o[12], o[13], o[14], o[15]);
+    return n;
 }

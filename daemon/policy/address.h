@@ -20,6 +20,8 @@
 /* Unspecified, multicast, broadcast: there is nothing to connect to. */
 #define POLICY_NEVER 0x80u
 
+struct policy_nat64;
+
 struct policy_address {
     int family;         /* AF_INET, AF_INET6 */
     uint8_t octets[16]; /* the first 4 of AF_INET */
@@ -39,8 +41,9 @@ uint8_t policy_address_class(const struct policy_address *addr);
 uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix);
 
 /* IPv4 addresses that packets to this IPv6 address may end up at; their count. */
-#define POLICY_EMBEDDED_MAX 2u
+#define POLICY_EMBEDDED_MAX 9u
 unsigned int policy_address_embedded(const struct policy_address *addr,
+                                     const struct policy_nat64 *nat64,
                                      struct policy_address ret[static POLICY_EMBEDDED_MAX]);
 
 #endif

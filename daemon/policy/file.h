@@ -54,6 +54,7 @@ struct policy {
     size_t file_count;
     size_t rule_count;
     bool looks_at_groups; /* some file does */
+    struct policy_nat64 nat64;
     char
         *invalid; /* of one that stands for files that could not be taken: why; NULL: of no other */
 };

@@ -21,6 +21,7 @@ struct judging {
     const struct policy_file *const *files;
     size_t file_count;
     const uint64_t *matched; /* NULL: all of them */
+    const struct policy_nat64 *nat64;
     bool is_restriction;
     struct policy_address local_of; /* what was asked last; family 0: nothing */
     bool is_local;
@@ -176,7 +177,7 @@ static struct policy_answer judge_flags(struct judging *j, const struct policy_f
 
 static struct policy_answer judge_one(struct judging *j, const struct policy_address *addr)
 {
-    uint8_t class = policy_address_class(addr);
+    uint8_t class = policy_nat64_contains(j->nat64, addr) ? 0 : policy_address_class(addr);
     const struct policy_file *file;
     const struct policy_rule *rule;
 
@@ -197,7 +198,7 @@ static struct policy_answer judge_address(struct judging *j)
     if (!policy_address_from(j->question->addr, &addr))
         return deny(NULL, 0, "neither IPv4 nor IPv6");
     answer = judge_one(j, &addr);
-    count = policy_address_embedded(&addr, embedded);
+    count = policy_address_embedded(&addr, j->nat64, embedded);
     for (unsigned int i = 0; i < count && answer.is_allowed; i++) {
         inner = judge_one(j, &embedded[i]);
         if (!inner.is_allowed || inner.is_learned)
@@ -250,6 +251,7 @@ struct policy_answer policy_judge(const struct policy_view *view,
 {
     struct judging j = {
         .question = question,
+        .nat64 = &view->policy->nat64,
         .way = {question->port, question->traffic_class, &view->settings.egress},
     };
     struct policy_answer answer, narrower;

@@ -87,8 +87,8 @@ static void note_address(struct learn *learn, const char *file, const struct pol
     note(learn, file, inet_ntop(addr->family, addr->octets, host, sizeof(host)), port);
 }
 
-void learn_note(struct learn *learn, const struct policy_question *question,
-                const struct policy_answer *answer)
+void learn_note(struct learn *learn, const struct policy_nat64 *nat64,
+                const struct policy_question *question, const struct policy_answer *answer)
 {
     struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
     const char *file = answer->file ? answer->file : "";
@@ -107,7 +107,7 @@ void learn_note(struct learn *learn, const struct policy_question *question,
         return;
     note_address(learn, file, &addr, question->port);
     /* It takes a rule for each of them. */
-    count = policy_address_embedded(&addr, embedded);
+    count = policy_address_embedded(&addr, nat64, embedded);
     for (unsigned int i = 0; i < count; i++)
         note_address(learn, file, &embedded[i], question->port);
 }

@@ -26,13 +26,14 @@ struct learn_rule {
 };
 
 struct learn;
+struct policy_nat64;
 
 struct learn *learn_new(void);                 /* NULL without memory */
 struct learn *learn_free(struct learn *learn); /* accepts NULL; returns it */
 
 /* An address that may be tried, by an answer with is_learned. learn may be NULL. */
-void learn_note(struct learn *learn, const struct policy_question *question,
-                const struct policy_answer *answer);
+void learn_note(struct learn *learn, const struct policy_nat64 *nat64,
+                const struct policy_question *question, const struct policy_answer *answer);
 
 /* NULL: there is no rule with this number; rules keep theirs, from 0 on. */
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number);

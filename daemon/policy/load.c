@@ -53,6 +53,11 @@ size_t policy_rule_count(const struct policy *policy)
     return policy->rule_count;
 }
 
+const struct policy_nat64 *policy_nat64(const struct policy *policy)
+{
+    return &policy->nat64;
+}
+
 bool policy_is_invalid(const struct policy *policy)
 {
     return policy->invalid != NULL;
@@ -288,6 +293,7 @@ int policy_load(const struct policy_source *source, char ret_error[static POLICY
         snprintf(ret_error, POLICY_ERROR_MAX, "policy: out of memory");
         return -ENOMEM;
     }
+    policy->nat64 = source->nat64;
     if (source->base == POLICY_DENY && source->file_count > 0)
         r = add_listed(policy, source, ret_error);
     else if (source->base == POLICY_DENY && source->dir)

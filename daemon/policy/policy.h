@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "daemon/policy/nat64.h"
+
 struct peer;
 struct policy;
 struct policy_view;
@@ -38,6 +40,7 @@ struct policy_source {
     const char *const *files; /* --policy; none: those of dir */
     size_t file_count;
     const char *dir; /* every *.policy in it, in name order */
+    struct policy_nat64 nat64;
 };
 
 /*
@@ -52,6 +55,7 @@ struct policy *policy_new_invalid(const char *error);
 size_t policy_file_count(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
 bool policy_is_invalid(const struct policy *policy);
+const struct policy_nat64 *policy_nat64(const struct policy *policy);
 bool policy_looks_at_groups(const struct policy *policy);
 
 /*

@@ -100,7 +100,7 @@ static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
     struct policy_answer answer = ask(c, &question);
 
     if (answer.is_learned)
-        learn_note(he->worker->learn, &question, &answer);
+        learn_note(he->worker->learn, policy_nat64(he->worker->policy), &question, &answer);
     if (answer.is_allowed)
         return ERR_SUCCESS;
     keep_reason(c, &answer);

@@ -39,6 +39,13 @@ def embedded(address):
     """The IPv4 addresses that packets to an IPv6 address may get to."""
     if address.version == 4:
         return []
+    found = embedded_by_range(address)
+    if address.packed[8] in (0, 2) and address.packed[9:12] == b"\0\x5e\xfe":
+        found.append(ipaddress.IPv4Address(address.packed[12:]))
+    return found
+
+
+def embedded_by_range(address):
     octets = address.packed
 
     def within(text):
@@ -51,7 +58,8 @@ def embedded(address):
     if within("64:ff9b::/96"):
         return [last]
     if within("64:ff9b:1::/48"):
-        return [a for a in (v4(6, 7, 9, 10), last) if int(a) != 0]
+        readings = (v4(6, 7, 9, 10), v4(7, 9, 10, 11), v4(9, 10, 11, 12), last)
+        return [a for a in readings if a not in ipaddress.ip_network("0.0.0.0/8")]
     if within("2001::/32"):
         return [v4(4, 5, 6, 7), ipaddress.IPv4Address(int(last) ^ 0xffffffff)]
     if within("2002::/16"):

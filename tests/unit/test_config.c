@@ -65,6 +65,13 @@ static const struct {
     {"[Limits]\nQueued=1MB\n", ":2: Queued=1MB is not a size (digits, then K, M, G or nothing)"},
     {"[Log]\nLevel=loud\n", ":2: Level=loud is not a level"},
     {"[Log]\nLevel=\n", ":2: Level= is not a level"},
+    {"[Policy]\nNat64Prefix=2001:db8::/72\n",
+     ":2: Nat64Prefix=2001:db8::/72: not IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits, separated "
+     "by commas"},
+    {"[Policy]\nNat64Prefix=1::/96,2::/96,3::/96,4::/96,5::/96,6::/96,7::/96,8::/96,9::/96\n",
+     ":2: Nat64Prefix= has more than 8 prefixes"},
+    {"[Policy]\nNat64Prefix=2001:db8::/96\nNat64Prefix=2001:db9::/96\n",
+     ":3: Nat64Prefix= is given twice"},
     {"[Resolver]\nServers=\n", ":2: Servers=: not address[:port],..."},
     {"[Resolver]\nServers=nowhere in particular\n",
      ":2: Servers=nowhere in particular: not address[:port],..."},

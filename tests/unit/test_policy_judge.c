@@ -213,7 +213,10 @@ static const struct {
     {R("Allow=tcp a.example *\n"), "a.example", "64:ff9b::127.0.0.1", 80, "deny p:2"},
     {R("Allow=tcp * *\n"), NULL, "64:ff9b::0.0.0.0", 80, "deny"},
     {R("Allow=tcp * *\n"), NULL, "64:ff9b::224.0.0.1", 80, "deny"},
-    /* 64:ff9b:1::/48, both readings. */
+    /* 64:ff9b:1::/48, all readings. */
+    {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1:7f:0:1::", 80, "deny p:2"},
+    {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1:0:7f:0:100:0", 80, "deny p:2"},
+    {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1:8:8:808::", 80, "allow p:2"},
     {R("Allow=tcp * *\n"), NULL, "64:ff9b:1::8.8.8.8", 80, "deny p:2"},
     {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1::8.8.8.8", 80, "allow p:2"},
     {R("Allow=tcp * * +special +local\n"), NULL, "64:ff9b:1::10.1.2.3", 80, "deny p:2"},
@@ -221,6 +224,12 @@ static const struct {
     {R("Allow=tcp * * +special +private +local\n"), NULL, "64:ff9b:1:a01:2:300::", 80, "allow p:2"},
     {R("Deny=tcp 198.51.100.7 *\nAllow=tcp * * +special +local\n"), NULL,
      "64:ff9b:1:c633:64:700::", 80, "deny p:2"},
+    /* ISATAP. */
+    {R("Allow=tcp * *\n"), NULL, "2a00::5efe:8.8.8.8", 80, "allow p:2"},
+    {R("Allow=tcp * *\n"), NULL, "2a00::5efe:10.1.2.3", 80, "deny p:2"},
+    {R("Allow=tcp * *\n"), NULL, "2a00::200:5efe:127.0.0.1", 80, "deny p:2"},
+    {R("Allow=tcp * *\n"), NULL, "2a00::100:5efe:127.0.0.1", 80, "allow p:2"},
+    {R("Allow=tcp * * +special +local\n"), NULL, "2002:808:808::5efe:127.0.0.1", 80, "deny p:2"},
     /* 6to4. */
     {R("Allow=tcp * *\n"), NULL, "2002:808:808::1", 80, "deny p:2"},
     {R("Allow=tcp * * +special +local\n"), NULL, "2002:808:808::1", 80, "allow p:2"},
@@ -292,6 +301,71 @@ START_LOOP_TEST(test_policy_truth_table, 0, COUNT(cases))
 
     expect(view, cases[_i].host, cases[_i].address, cases[_i].port, cases[_i].answer);
     policy_view_free(view);
+}
+END_TEST
+
+/* ---- a translator's own prefixes ---- */
+
+static const struct {
+    const char *prefixes, *rules, *address, *answer;
+} translated[] = {
+    {"2001:db8::/96", R("Allow=tcp * *\n"), "2001:db8::8.8.8.8", "allow p:2"},
+    {"2001:db8::/96", R("Allow=tcp * *\n"), "2001:db8::10.1.2.3", "deny p:2"},
+    {"2001:db8::/96", R("Allow=tcp * *\n"), "2001:db8::1:808:808", "deny p:2"},
+    {"2001:db8::/96", R("Deny=tcp 8.8.8.8 *\nAllow=tcp * *\n"), "2001:db8::8.8.8.8", "deny p:2"},
+    {"2001:db8::/96", R("Allow=tcp 2001:db8::/96 *\n"), "2001:db8::8.8.8.8", "deny"},
+    {"2001:db8::/96", R("Mode=learn\nLearnUntil=2999-12-31\n"), "2001:db8::8.8.8.8", "learn p:3"},
+    {"2001:db8::/32", R("Allow=tcp * *\n"), "2001:db8:a01:203::", "deny p:2"},
+    {"2001:db8::/32", R("Allow=tcp * *\n"), "2001:db8:808:808::", "allow p:2"},
+    {"2001:db8::/40", R("Allow=tcp * *\n"), "2001:db8:a:102:3::", "deny p:2"},
+    {"2001:db8::/40", R("Allow=tcp * *\n"), "2001:db8:8:808:8::", "allow p:2"},
+    {"2001:db8::/48", R("Allow=tcp * *\n"), "2001:db8:0:a01:2:300::", "deny p:2"},
+    {"2001:db8::/56", R("Allow=tcp * *\n"), "2001:db8:0:a:1:203::", "deny p:2"},
+    {"2001:db8::/64", R("Allow=tcp * *\n"), "2001:db8::a:102:300:0", "deny p:2"},
+    {"2001:db8::/64", R("Allow=tcp * *\n"), "2001:db8::8:808:800:0", "allow p:2"},
+    {"fd00:64::/96,2001:db8::/96", R("Allow=tcp * *\n"), "2001:db8::127.0.0.1", "deny p:2"},
+    {"fd00:64::/96,2001:db8::/96", R("Allow=tcp * *\n"), "fd00:64::8.8.8.8", "allow p:2"},
+    {"64:ff9b:1::/96", R("Allow=tcp * *\n"), "64:ff9b:1::8.8.8.8", "allow p:2"},
+};
+
+START_LOOP_TEST(test_policy_of_a_translator, 0, COUNT(translated))
+{
+    struct policy_view *view = make_view(&translated[_i].rules, 1);
+
+    ck_assert_int_eq(policy_nat64_parse(translated[_i].prefixes, &view->policy->nat64), 0);
+    expect(view, NULL, translated[_i].address, 80, translated[_i].answer);
+    policy_view_free(view);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    int r;
+} prefix_texts[] = {
+    {"64:ff9b::/96", 0},
+    {"2001:db8::/32,2001:db8::/40,2001:db8::/48,2001:db8::/56,2001:db8::/64", 0},
+    {"1::/96,2::/96,3::/96,4::/96,5::/96,6::/96,7::/96,8::/96", 0},
+    {"1::/96,2::/96,3::/96,4::/96,5::/96,6::/96,7::/96,8::/96,9::/96", -E2BIG},
+    {"", -EINVAL},
+    {",", -EINVAL},
+    {"64:ff9b::/96,", -EINVAL},
+    {"64:ff9b::", -EINVAL},
+    {"64:ff9b::/", -EINVAL},
+    {"64:ff9b::/72", -EINVAL},
+    {"64:ff9b::/33", -EINVAL},
+    {"64:ff9b::/24", -EINVAL},
+    {"64:ff9b::/128", -EINVAL},
+    {"64:ff9b::1/96", -EINVAL},
+    {"64:ff9b::/96 ", -EINVAL},
+    {"10.0.0.0/32", -EINVAL},
+    {"1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111/96", -EINVAL},
+};
+
+START_LOOP_TEST(test_policy_prefixes_of_a_translator, 0, COUNT(prefix_texts))
+{
+    struct policy_nat64 nat64;
+
+    ck_assert_int_eq(policy_nat64_parse(prefix_texts[_i].text, &nat64), prefix_texts[_i].r);
 }
 END_TEST
 

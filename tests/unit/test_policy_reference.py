@@ -64,6 +64,8 @@ def random_address(rng):
         "2002::": number << 80,
         "2001::": rng.choice((number << 64 | (other ^ 0xffffffff), other << 64 | (number ^ 0xffffffff))),
         "64:ff9b:1:0::": (number >> 16) << 64 | (number & 0xffff) << 40,
+        "64:ff9b:1:0:0::": number << 24,
+        "2a00::5efe:0:0": number, "2a00::200:5efe:0:0": number,
     }
     base = rng.choice(sorted(mapped))
     return ipaddress.IPv6Address(int(ipaddress.IPv6Address(base)) | mapped[base])

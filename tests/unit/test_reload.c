@@ -178,7 +178,7 @@ static void learn(struct learn *store, const char *host, uint16_t port, const ch
     struct policy_question question = {host, port, (struct sockaddr *)&addr};
     struct policy_answer answer = {.is_allowed = true, .is_learned = true, .file = file, .line = 1};
 
-    learn_note(store, &question, &answer);
+    learn_note(store, &(struct policy_nat64){0}, &question, &answer);
 }
 
 TEST_FIXTURE(NULL, NULL);
