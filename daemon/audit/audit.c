@@ -260,15 +260,19 @@ bool audit_is_idle(struct audit *audit)
 int audit_new(struct worker *w, const struct audit_config *config, struct audit **ret)
 {
     struct audit *audit = mem_zalloc(1, sizeof(*audit));
+    const char *why;
     int r;
 
     if (!audit)
         return -ENOMEM;
-    r = config->file ? audit_file_new(config->file, &audit->sink)
-                     : audit_journal_new(w, config->journal, &audit->sink);
+    if (config->file) {
+        r = audit_file_new(config->file, &audit->sink, &why);
+    } else {
+        r = audit_journal_new(w, config->journal, &audit->sink);
+        why = strerror(-r);
+    }
     if (r < 0) {
-        log_error("audit: %s: %s", config->file ? config->file : config->journal,
-                  r == -ENOTSUP ? "not a regular file" : strerror(-r));
+        log_error("audit: %s: %s", config->file ? config->file : config->journal, why);
         mem_free(audit);
         return r;
     }

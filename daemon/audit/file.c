@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/time.h"
 #include "daemon/core/capabilities.h"
 #include "daemon/audit/sink.h"
@@ -32,6 +33,7 @@ struct file {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int fd;
+    bool has_half; /* the file ends in the middle of a line: a daemon or a machine ended there */
     /* Under the lock. */
     struct list records;
     uint32_t count; /* those being written included */
@@ -49,10 +51,13 @@ static struct file *file_of(struct audit_sink *sink)
 
 /* ---- the thread ---- */
 
-static int fill_batch(struct list *batch, struct iovec parts[static BATCH])
+static int fill_batch(const struct file *f, struct list *batch,
+                      struct iovec parts[static BATCH + 1])
 {
     int n = 0;
 
+    if (f->has_half)
+        parts[n++] = (struct iovec){(char *)"\n", 1};
     list_for_each (batch, it) {
         struct audit_record *record = container_of(it, struct audit_record, node);
 
@@ -103,8 +108,8 @@ static bool await(struct file *f, const bool *flag, unsigned int ms)
 
 static void write_batch(struct file *f, struct list *batch)
 {
-    struct iovec parts[BATCH];
-    int count = fill_batch(batch, parts);
+    struct iovec parts[BATCH + 1];
+    int count = fill_batch(f, batch, parts);
     ssize_t n;
 
     while (count > 0) {
@@ -112,8 +117,9 @@ static void write_batch(struct file *f, struct list *batch)
         if (n >= 0)
             count = advance(parts, count, (size_t)n);
         else if (errno != EINTR && await(f, &f->ends, AUDIT_RETRY_MS))
-            break;
+            return;
     }
+    f->has_half = false;
 }
 
 static void free_list(struct list *records)
@@ -208,7 +214,8 @@ static struct audit_sink_state state(struct audit_sink *sink)
 static void release(struct file *f)
 {
     free_list(&f->records);
-    close(f->fd);
+    if (f->fd >= 0)
+        close(f->fd);
     pthread_cond_destroy(&f->changed);
     pthread_mutex_destroy(&f->lock);
     mem_free(f);
@@ -230,18 +237,37 @@ static void file_free(struct audit_sink *sink)
 
 static const struct audit_sink_ops ops = {AUDIT_JSON, put, flush, state, file_free};
 
-/* O_NONBLOCK: a FIFO without a reader is refused, not waited for. */
-static int open_file(const char *path)
+/* Who may write there could change what was recorded. */
+static const char *fault_of(const struct stat *st)
+{
+    if (!S_ISREG(st->st_mode))
+        return "not a regular file";
+    if (st->st_uid != 0 && st->st_uid != geteuid())
+        return "it belongs to another user; chown it to the daemon's user or to root";
+    if (st->st_mode & (S_IWGRP | S_IWOTH))
+        return "others may write to it; take that away with chmod go-w";
+    return NULL;
+}
+
+/* O_NONBLOCK: opening a device does not wait. */
+static int open_file(struct file *f, const char *path, const char **ret_why)
 {
     struct stat st;
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    char last;
 
-    if (fd < 0)
-        return errno == ENXIO ? -ENOTSUP : -errno;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
-        return fd;
-    close(fd);
-    return -ENOTSUP;
+    f->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    if (f->fd < 0 || fstat(f->fd, &st) < 0) {
+        *ret_why = strerror(errno);
+        return -errno;
+    }
+    *ret_why = fault_of(&st);
+    if (*ret_why)
+        return -EPERM;
+    f->has_half = st.st_size > 0 && pread(f->fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+    if (f->has_half)
+        log_warning("audit: %s ends in the middle of a line; the next entry begins a new one",
+                    path);
+    return 0;
 }
 
 /* Signals are the loop's. */
@@ -271,23 +297,22 @@ static void init_locks(struct file *f)
     pthread_mutex_init(&f->lock, NULL);
 }
 
-int audit_file_new(const char *path, struct audit_sink **ret)
+int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_why)
 {
     struct file *f = mem_zalloc(1, sizeof(*f));
     int r;
 
+    *ret_why = strerror(ENOMEM);
     if (!f)
         return -ENOMEM;
     f->sink.ops = &ops;
     list_init(&f->records);
-    f->fd = open_file(path);
-    if (f->fd < 0) {
-        r = f->fd;
-        mem_free(f);
-        return r;
-    }
     init_locks(f);
-    r = start_thread(f);
+    r = open_file(f, path, ret_why);
+    if (r == 0) {
+        r = start_thread(f);
+        *ret_why = strerror(-r);
+    }
     if (r < 0) {
         release(f);
         return r;

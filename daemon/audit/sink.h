@@ -41,10 +41,10 @@ struct audit_sink {
 int audit_journal_new(struct worker *w, const char *path, struct audit_sink **ret);
 
 /*
- * Lines of JSON at the end of a regular file, made with mode 0600 if there is none. -errno: it cannot be
- * opened for writing, -ENOTSUP: it is no regular file. Starts a thread: to be called before the filter
- * of system calls is loaded, which is loaded into all threads.
+ * Lines of JSON at the end of a regular file, made with mode 0600 if there is none. -errno, and why: it cannot be
+ * opened for reading and writing, or it is not a file that root or the daemon's user alone may write. Starts a
+ * thread: to be called before the filter of system calls is loaded, which is loaded into all threads.
  */
-int audit_file_new(const char *path, struct audit_sink **ret);
+int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_why);
 
 #endif

@@ -76,7 +76,10 @@ static int check_directory(const char *path)
         return fail(path, -errno);
     if ((st.st_uid == 0 || st.st_uid == geteuid()) && !(st.st_mode & (S_IWGRP | S_IWOTH)))
         return 0;
-    log_error("asockd: %s: others may write there", path);
+    log_error(
+        "asockd: %s: others may write there; it must belong to root or to the daemon's user, and to nobody else "
+        "writable (chown, chmod go-w)",
+        path);
     return -EPERM;
 }
 
@@ -252,6 +255,8 @@ int listeners_bind(struct listeners *ls, const char *dir, const struct listener_
     if (strlen(dir) >= PATH_OCTETS)
         return fail(dir, -ENAMETOOLONG);
     r = make_directory(dir);
+    if (r == 0)
+        r = check_directory(dir);
     if (r == 0)
         r = lock_directory(ls, dir);
     if (count == 0)

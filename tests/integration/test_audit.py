@@ -439,6 +439,17 @@ class InFile(Audited):
         for _ in range(count):
             self.expect("connect")
 
+    def test_half_a_line_is_ended_before_the_next(self):
+        self.daemon.stop()
+        with open(self.file, "ab") as file:
+            file.write(b'{"ASOCK_EVENT":"conn')
+        before = self.lines()
+        self.start(*self.arguments, "--config", self.config)
+        peer = self.pair(self.wire())
+        self.read = len(before) + 1
+        self.expect("connect", address="127.0.0.1", port=peer.getsockname()[1])
+        self.assertEqual(self.lines()[len(before)], b'{"ASOCK_EVENT":"conn')
+
     def test_nothing_is_lost_at_a_stop(self):
         wire = self.wire()
         count = 200
@@ -460,9 +471,27 @@ class Refused(unittest.TestCase):
         with open(config, "w", encoding="utf-8") as file:
             file.write(f"[Audit]\nFile={path.replace('DIR', directory)}\n")
         os.mkfifo(os.path.join(directory, "fifo"))
+        for name, mode in (("group", 0o660), ("all", 0o606), ("theirs", 0o600)):
+            file = os.path.join(directory, name)
+            with open(file, "wb"):
+                os.chmod(file, mode)
+        if os.getuid() == 0:
+            os.chown(os.path.join(directory, "theirs"), 1000, 1000)
         return subprocess.run([asockd.binary(), "--runtime-dir", os.path.join(directory, "run"), "--config", config],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE,
                               check=False)
+
+    def test_a_file_that_others_may_write_to(self):
+        for path in ("DIR/group", "DIR/all"):
+            done = self.start(path)
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn("others may write to it", done.stdout)
+
+    @unittest.skipUnless(os.getuid() == 0, "to give a file away needs root")
+    def test_a_file_of_another_user(self):
+        done = self.start("DIR/theirs")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("it belongs to another user", done.stdout)
 
     def test_a_place_that_is_no_file(self):
         for path, text in (("DIR/fifo", "not a regular file"), ("/dev/null", "not a regular file"),

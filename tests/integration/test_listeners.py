@@ -73,9 +73,15 @@ class Configured(ListenersTest):
             os.mkdir(directory)
             os.chmod(directory, mode)
             self.give(directory)
-            self.assertEqual(self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")),
-                             f"asockd: {directory}: others may write there")
+            self.assertIn(f"asockd: {directory}: others may write there",
+                          self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")))
             self.assertEqual(os.listdir(directory), [])
+
+    def test_a_runtime_directory_that_others_may_write_to(self):
+        for mode in (0o775, 0o757):
+            os.chmod(self.dir, mode)
+            self.assertIn(f"asockd: {self.dir}: others may write there", self.refused_by(**self.configured("")))
+            self.assertEqual(os.listdir(self.dir), [])
 
     def test_a_directory_of_another_user(self):
         if os.getuid() != 0:
@@ -83,8 +89,8 @@ class Configured(ListenersTest):
         directory = os.path.join(self.base, "theirs")
         os.mkdir(directory, 0o755)
         os.chown(directory, 1000, 1000)
-        self.assertEqual(self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")),
-                         f"asockd: {directory}: others may write there")
+        self.assertIn(f"asockd: {directory}: others may write there",
+                      self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")))
 
     def test_policy_knows_them_apart(self):
         policy = self.write("[Match]\nListener=web\n[Rules]\nAllow=tcp 127.0.0.0/8 *\n", "one.policy")

@@ -284,10 +284,11 @@ static const struct audit_sink_ops sink_ops = {
     .free = sink_free,
 };
 
-int audit_file_new(const char *path, struct audit_sink **ret)
+int audit_journal_new(struct worker *w, const char *path, struct audit_sink **ret)
 {
     struct sink *s = mem_zalloc(1, sizeof(*s));
 
+    (void)w;
     (void)path;
     if (!s)
         return -ENOMEM;
@@ -297,10 +298,12 @@ int audit_file_new(const char *path, struct audit_sink **ret)
     return 0;
 }
 
-int audit_journal_new(struct worker *w, const char *path, struct audit_sink **ret)
+int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_why)
 {
-    (void)w;
-    return audit_file_new(path, ret);
+    int r = audit_journal_new(NULL, path, ret);
+
+    *ret_why = strerror(-r);
+    return r;
 }
 
 /* ---- who it is ---- */
