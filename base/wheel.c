@@ -57,20 +57,33 @@ static uint64_t rotate_right(uint64_t value, unsigned int by)
     return by == 0 ? value : value >> by | value << (64 - by);
 }
 
-/* Start of the first slot behind now that may hold a timer, over all levels; UINT64_MAX: none. */
-static uint64_t next_slot(const struct wheel *wheel)
+/*
+ * Start of the level's first slot behind now that holds a timer; UINT64_MAX: none. A timer that was unset has left its
+ * slot's bit behind: that goes here, or the caller would wake up for nobody.
+ */
+static uint64_t next_of_level(struct wheel *wheel, unsigned int level)
+{
+    uint64_t behind = (wheel->now >> shift_of(level)) + 1;
+
+    while (wheel->occupied[level]) {
+        uint64_t next = behind + (uint64_t)__builtin_ctzll(rotate_right(
+                                     wheel->occupied[level], (unsigned int)behind & SLOT_MASK));
+
+        if (!list_is_empty(&wheel->slots[level][next & SLOT_MASK]))
+            return next << shift_of(level);
+        wheel->occupied[level] &= ~(UINT64_C(1) << (next & SLOT_MASK));
+    }
+    return UINT64_MAX;
+}
+
+/* The same over all levels. */
+static uint64_t next_slot(struct wheel *wheel)
 {
     uint64_t best = UINT64_MAX;
 
     for (unsigned int level = 0; level < WHEEL_LEVELS; level++) {
-        uint64_t present = wheel->now >> shift_of(level);
-        uint64_t bits = rotate_right(wheel->occupied[level],
-                                     (unsigned int)(present + 1) & SLOT_MASK);
-        uint64_t start;
+        uint64_t start = next_of_level(wheel, level);
 
-        if (bits == 0)
-            continue;
-        start = (present + 1 + (uint64_t)__builtin_ctzll(bits)) << shift_of(level);
         if (start < best)
             best = start;
     }

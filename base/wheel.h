@@ -18,7 +18,7 @@
 
 struct wheel {
     struct list slots[WHEEL_LEVELS][WHEEL_SLOTS];
-    uint64_t occupied[WHEEL_LEVELS]; /* a bit per slot that may hold a timer */
+    uint64_t occupied[WHEEL_LEVELS]; /* a bit per slot that holds a timer, or held one */
     struct list due;                 /* expired, not yet taken by wheel_pop */
     uint64_t now;
 };
@@ -71,8 +71,8 @@ struct wheel_timer *asock_wheel_pop(struct wheel *wheel, uint64_t now);
 bool asock_wheel_is_overdue(struct wheel *wheel, uint64_t now, uint64_t ms);
 
 /*
- * Milliseconds from now until wheel_pop may have work: -1 never, 0 at once. May be early (a slot of
- * a higher level has to be sorted in), never late.
+ * Milliseconds from now until wheel_pop may have work: -1 no timer is set, 0 at once. May be early (a slot
+ * of a higher level has to be sorted in), never late.
  */
 int64_t asock_wheel_next(struct wheel *wheel, uint64_t now);
 

@@ -53,6 +53,27 @@ START_TEST(test_a_timer_can_be_moved_and_unset)
 }
 END_TEST
 
+START_TEST(test_nobody_wakes_up_for_a_timer_that_was_unset)
+{
+    static struct wheel wheel;
+    struct wheel_timer gone[3], left;
+
+    asock_wheel_init(&wheel, 7);
+    wheel_timer_init(&left);
+    for (unsigned int i = 0; i < 3; i++) {
+        wheel_timer_init(&gone[i]);
+        asock_wheel_set(&wheel, &gone[i], 9 + i * 60);
+    }
+    asock_wheel_set(&wheel, &left, 40);
+    for (unsigned int i = 0; i < 3; i++)
+        wheel_timer_unset(&gone[i]);
+    ck_assert_int_eq(asock_wheel_next(&wheel, 7), 33);
+    wheel_timer_unset(&left);
+    ck_assert_int_eq(asock_wheel_next(&wheel, 7), -1);
+    ck_assert(wheel_is_empty(&wheel));
+}
+END_TEST
+
 /* Deadlines that fall onto every level, and beyond the last. */
 static uint64_t some_deadline(int i, uint64_t now)
 {
