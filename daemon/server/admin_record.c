@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "base/log.h"
 #include "daemon/server/admin_record.h"
 
 #include <arpa/inet.h>
@@ -399,6 +400,7 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "reloads_failed", stats->reloads_failed);
     add_policy(record, w);
     record_number(record, "accept_stalls", stats->accept_stalls);
+    record_number(record, "log_lost", asock_log_lost());
     record_number(record, "bytes_in", stats->bytes_in);
     record_number(record, "bytes_out", stats->bytes_out);
     record_number(record, "turns", stats->turns);

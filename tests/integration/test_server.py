@@ -548,6 +548,7 @@ class Log(ServerTest):
         for signal_number in (signal.SIGHUP,) * 20:
             daemon.send_signal(signal_number)
         self.misbehave(3)
+        self.assertGreater(self.client(self.control_path).inspect(stats=pb.Stats())[0]["log_lost"], 0)
         os.close(writing)
         daemon.terminate()
         self.assertEqual(daemon.wait(DEADLINE), 0)
