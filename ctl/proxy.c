@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,26 @@
 
 /* The command whose signals these are; signal handlers have no other way to know it. */
 static volatile sig_atomic_t command_pid;
+
+/* What the command inherits as asockctl did. */
+struct inherited {
+    sighandler_t pipe_action;
+    struct rlimit files;
+};
+
+/* Each connection has a descriptor here, and the usual limit is for programs that use select(2). */
+static int prepare(struct inherited *ret)
+{
+    struct rlimit files;
+
+    ret->pipe_action = signal(SIGPIPE, SIG_IGN);
+    if (ret->pipe_action == SIG_ERR || getrlimit(RLIMIT_NOFILE, &ret->files) < 0)
+        return -1;
+    files = ret->files;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+    return 0;
+}
 
 /* ---- the session ---- */
 
@@ -145,9 +166,10 @@ static int serve(struct gateway *gateway, const struct settings *settings)
 int proxy_serve(const struct settings *settings)
 {
     struct gateway *gateway;
+    struct inherited inherited;
     int status;
 
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || make_gateway(settings, &gateway) < 0)
+    if (prepare(&inherited) < 0 || make_gateway(settings, &gateway) < 0)
         return EXIT_FAILURE;
     status = serve(gateway, settings);
     gateway_free(gateway);
@@ -238,7 +260,8 @@ static void on_command(struct ev_loop *loop, ev_child *child, int events)
     }
 }
 
-static pid_t start_command(const struct settings *settings, uint16_t port, sighandler_t pipe_action)
+static pid_t start_command(const struct settings *settings, uint16_t port,
+                           const struct inherited *inherited)
 {
     sigset_t all, old;
     pid_t pid;
@@ -252,7 +275,8 @@ static pid_t start_command(const struct settings *settings, uint16_t port, sigha
         command_pid = pid;
     if (pid == 0) {
         /* exec resets what is caught; what the caller ignored stays ignored. */
-        signal(SIGPIPE, pipe_action);
+        signal(SIGPIPE, inherited->pipe_action);
+        (void)setrlimit(RLIMIT_NOFILE, &inherited->files);
         sigprocmask(SIG_SETMASK, &old, NULL);
         set_environment(port);
         _exit(exec_command(settings->args));
@@ -275,19 +299,19 @@ int proxy_run_command(const struct settings *settings)
 {
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
     struct gateway *gateway;
-    sighandler_t pipe_action = signal(SIGPIPE, SIG_IGN);
+    struct inherited inherited;
     uint16_t port;
     int r, status = EXIT_OWN;
     pid_t pid;
 
-    if (pipe_action == SIG_ERR || make_gateway(settings, &gateway) < 0)
+    if (prepare(&inherited) < 0 || make_gateway(settings, &gateway) < 0)
         return EXIT_OWN;
     r = gateway_listen_tcp(gateway, "127.0.0.1", 0, &port);
     catch_signals();
     if (r < 0) {
         complain_listen("127.0.0.1:0", -r);
     } else {
-        pid = start_command(settings, port, pipe_action);
+        pid = start_command(settings, port, &inherited);
         if (pid < 0)
             complain("cannot start a process: %s", strerror(errno));
         else
