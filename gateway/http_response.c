@@ -23,6 +23,21 @@ static int read_status(const struct http_lines *lines)
     return (at[9] - '0') * 100 + (at[10] - '0') * 10 + (at[11] - '0');
 }
 
+/* Whoever reads it must not find two ends: such a response is no response (RFC 9112, 6.3). */
+static bool is_framed_once(const struct http_lines *lines)
+{
+    bool two_codings, two_lengths;
+    const struct http_field *coding = http_only(lines, "Transfer-Encoding", &two_codings);
+    const struct http_field *length = http_only(lines, "Content-Length", &two_lengths);
+
+    if (two_codings || two_lengths || (coding && length))
+        return false;
+    for (size_t i = 0; length && i < length->value_len; i++)
+        if (length->value[i] < '0' || length->value[i] > '9')
+            return false;
+    return !length || length->value_len > 0;
+}
+
 static bool is_final(int status)
 {
     return status >= 200;
@@ -40,6 +55,8 @@ long http_read_response(const char *buf, size_t len, char *head, size_t *head_le
     *ret_status = read_status(&lines);
     if (*ret_status < 100 || *ret_status == 101)
         return -1; /* nobody has asked for another protocol */
+    if (!is_framed_once(&lines))
+        return -1;
     to = http_put(to, lines.start, lines.start_len);
     to = http_put(to, "\r\n", 2);
     for (unsigned int i = 0; i < lines.count; i++) {

@@ -120,7 +120,7 @@ CLEANFILES += examples/python/asock_pb2.py
 
 # For ./dev: what tests run beside the programs that are installed, and what they find in their environment.
 .PHONY: test-helpers test-environment
-test-helpers: asockd-hooks tests/lib/no-peerpidfd tests/lib/count-alloc.la tests/unit/policy_probe
+test-helpers: asockd-hooks tests/lib/no-peerpidfd tests/lib/count-alloc.la tests/lib/move-clock.la tests/unit/policy_probe
 test-environment:
 	@: $(info $(AM_TESTS_ENVIRONMENT))
 

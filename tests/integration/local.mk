@@ -29,7 +29,8 @@ py_tests += \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
 	tests/integration/test_ctl_run.py \
-	tests/integration/test_proxy.py
+	tests/integration/test_proxy.py \
+	tests/integration/test_proxy_abuse.py
 EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py
 
 # README.md

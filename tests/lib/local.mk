@@ -36,3 +36,7 @@ check_LTLIBRARIES += tests/lib/count-alloc.la
 tests_lib_count_alloc_la_SOURCES = tests/lib/count_alloc.c
 tests_lib_count_alloc_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
 tests_lib_count_alloc_la_LDFLAGS = $(LIB_LDFLAGS) -module -shared -avoid-version -rpath /nowhere
+check_LTLIBRARIES += tests/lib/move-clock.la
+tests_lib_move_clock_la_SOURCES = tests/lib/move_clock.c
+tests_lib_move_clock_la_CFLAGS = $(AM_CFLAGS) -fvisibility=default
+tests_lib_move_clock_la_LDFLAGS = $(LIB_LDFLAGS) -module -shared -avoid-version -rpath /nowhere

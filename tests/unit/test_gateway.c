@@ -159,6 +159,15 @@ static const struct exchange exchanges[] = {
     {"CONNECT h:0 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
     {"CONNECT h:65536 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
     {"CONNECT ::1:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT [::1]80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT [h]:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT [::1:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT :80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT h: HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT h:+80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"CONNECT h:00000000080 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"Connect h:80 HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"GET http://h:/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
     {"GET http://user@h/ HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
     {"GET http:///x HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
     {"GET http://h/#f HTTP/1.1\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
@@ -183,6 +192,16 @@ static const struct exchange exchanges[] = {
     {"GET http://h/ HTTP/1.1\r\nHost: h\r\nX : a\r\n\r\n", 400, NULL, NULL, NULL},
     {"GET http://h/ HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", 400, NULL, NULL, NULL},
     {"GET http://h/ HTTP/1.1\nHost: h\n\n", 400, NULL, NULL, NULL},
+    {"GET http://h/ HTTP/1.1\r\n X: a\r\nHost: h\r\n\r\n", 400, NULL, NULL, NULL},
+    {"GET http://h/ HTTP/1.1\r\nHost: h\r\nX: a\x01\r\n\r\n", 400, NULL, NULL, NULL},
+    {"POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n", 400, NULL, NULL, NULL},
+    {"POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 0x3\r\n\r\n", 400, NULL, NULL, NULL},
+    {"POST http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
+     "Transfer-Encoding: chunked\r\n\r\n",
+     400, NULL, NULL, NULL},
+    {"POST http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", 501, NULL,
+     NULL, NULL},
+    {"POST http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding:\r\n\r\n", 501, NULL, NULL, NULL},
     {"GET http://h/ HTTP/1.1\r\nHost: h\r\nX\r\n\r\n", 400, NULL, NULL, NULL},
 };
 
@@ -286,8 +305,17 @@ START_TEST(test_http_responses_end_the_connection)
     static const char response[] = "HTTP/1.1 200 OK\r\nConnection: keep-alive, x\r\nX: 1\r\n"
                                    "Content-Length: 3\r\n\r\nabc";
     static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    static const char *const bad[] = {"HTTP/1.1 OK\r\n\r\n", "HTTP/1.1 20 OK\r\n\r\n",
-                                      "HTTP/1.1 101 Switching\r\n\r\n", "ICY 200 OK\r\n\r\n"};
+    static const char *const bad[] = {
+        "HTTP/1.1 OK\r\n\r\n",
+        "HTTP/1.1 20 OK\r\n\r\n",
+        "HTTP/1.1 101 Switching\r\n\r\n",
+        "ICY 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n"};
     char head[sizeof(response) + HTTP_ADDED_MAX];
     size_t head_len;
     int status;
