@@ -97,11 +97,16 @@ static struct session_buffer *free_buffer(struct session *s)
  * The kernel counts descriptors in flight for all sessions together: those that a client does not fetch
  * must not use up what others need.
  */
-static bool may_send_descriptor(struct session *s)
+static bool may_send_descriptors(struct session *s, bool with_status)
 {
+    uint32_t count = with_status ? 2 : 1, most = LIMIT_BUFFERS;
+
     if (list_is_empty(&s->transport.parcels) && transport_is_read(s->transport.fd))
         s->descriptors_unread = 0;
-    return s->descriptors_unread < LIMIT_BUFFERS;
+    /* The page is one more beside the buffers, once. */
+    if (with_status || s->status)
+        most++;
+    return s->descriptors_unread + count <= most;
 }
 
 static int make_status(struct session *s)
@@ -163,7 +168,7 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status, str
 
     if (octets == 0)
         return -EDQUOT;
-    if (!may_send_descriptor(s))
+    if (!may_send_descriptors(s, with_status))
         return -EMFILE;
     r = with_status ? add_status(s) : 0;
     if (r == 0)
@@ -178,13 +183,14 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status, str
     s->buffer_count++;
     s->shared += octets;
     s->worker->buffer_count++;
-    s->descriptors_unread++;
+    s->descriptors_unread += with_status ? 2 : 1;
     next_id(s, buffer);
     buffer->unregister = NULL;
     shared = buffer->shared;
     shared->id = buffer->id;
     shared->owner = s;
     shared->quota = s->quota;
+    shared->on_unused = on_buffer_unused;
     shared->on_gone = on_buffer_gone;
     if (with_status)
         shared->parcel.second_fd = s->status->fd;

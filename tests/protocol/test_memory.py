@@ -156,6 +156,20 @@ class Register(MemoryTest):
             os.close(wire.descriptors.popleft())
         wire.register(PAGE)
 
+    def test_descriptors_of_the_status_page_that_nobody_fetches(self):
+        """Each REGISTER that asks for the page sends two."""
+        wire = self.wire()
+        count = (wire.welcome.buffers + 1) // 2
+        for number in range(1, count + 1):
+            wire.send(wire.make_register(number, PAGE, status=True))
+            self.wait_stat("buffers", number)
+        failed = self.daemon.stats()["ops_failed"]
+        wire.send(wire.make_register(count + 1, PAGE, status=True))
+        self.wait_stat("ops_failed", failed + 1)
+        self.assertEqual(wire.completion(count + 1).error, pb.ERROR_NO_BUFFER_SPACE)
+        while wire.descriptors:
+            os.close(wire.descriptors.popleft())
+
     def test_client_gone_before_it_reads(self):
         for _ in range(50):
             wire = self.wire()
