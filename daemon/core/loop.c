@@ -18,15 +18,30 @@
 #define TURN_LATE_MS 50u
 #define TURN_LATE_MOST 64u /* turns in which all work that has come is done first */
 
+/* However many have passed at once: for a slice, then the next poll comes. */
 static void expire_deadlines(struct worker *w)
 {
+    uint64_t end = w->shares.clock() + SLICE_NS;
     struct wheel_timer *timer;
 
+    w->has_due = false;
     while ((timer = asock_wheel_pop(&w->wheel, w->now))) {
         struct deadline *d = container_of(timer, struct deadline, timer);
 
         d->expired(d);
+        if (w->shares.clock() >= end) {
+            w->has_due = true;
+            return;
+        }
     }
+}
+
+/* What an earlier turn had no time for tells nothing: the loop has not slept since. */
+static bool is_overdue(struct worker *w)
+{
+    if (w->has_due)
+        return w->now > w->last_turn + TURN_LATE_MS;
+    return asock_wheel_is_overdue(&w->wheel, w->now, TURN_LATE_MS);
 }
 
 /*
@@ -38,7 +53,7 @@ static bool is_late(struct worker *w)
     unsigned int turns = w->is_late ? w->late_turns + 1 : 0;
     bool has_looked = turns > 0 && (!share_has_work(&w->shares) || turns > TURN_LATE_MOST);
 
-    w->is_late = !has_looked && asock_wheel_is_overdue(&w->wheel, w->now, TURN_LATE_MS);
+    w->is_late = !has_looked && is_overdue(w);
     w->late_turns = turns;
     return w->is_late;
 }
@@ -77,7 +92,7 @@ static void arm_sleep(struct worker *w)
 {
     int64_t next = asock_wheel_next(&w->wheel, w->now);
 
-    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes) || w->is_late ||
+    if (!list_is_empty(&w->tasks) || !list_is_empty(&w->flushes) || w->is_late || w->has_due ||
         share_has_work(&w->shares))
         ev_idle_start(w->loop, &w->idle);
     else
@@ -101,6 +116,7 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
     run_list(&w->tasks);
     run_list(&w->flushes);
     arm_sleep(w);
+    w->last_turn = w->now;
     w->stats.turns++;
 }
 

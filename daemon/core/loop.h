@@ -80,7 +80,9 @@ struct worker {
     uint64_t now;            /* of this turn */
     uint64_t started;
     struct wheel wheel;
-    bool is_late; /* this turn leaves the deadlines to the next one */
+    bool is_late;       /* this turn leaves the deadlines to the next one */
+    bool has_due;       /* the last one had no time for all of them */
+    uint64_t last_turn; /* its time */
     unsigned int late_turns;
 
     struct shares shares; /* of the sessions' work */

@@ -105,6 +105,89 @@ START_TEST(test_an_ended_object_queues_no_work)
 }
 END_TEST
 
+/* ---- many deadlines that pass at once ---- */
+
+#define CROWD 100
+
+static uint64_t ns;
+
+/* Each look takes a quarter of what a turn has for its deadlines. */
+static uint64_t read_ns(void)
+{
+    return ns += SLICE_NS / 4;
+}
+
+static bool on_step(struct share *share)
+{
+    (void)share;
+    return true;
+}
+
+static int count_runs(const struct thing *things)
+{
+    int runs = 0;
+
+    for (int i = 0; i < CROWD; i++)
+        runs += things[i].runs;
+    return runs;
+}
+
+/* A turn takes as many as it has time for, each the next ones; nor does it think that it is late because of them. */
+START_TEST(test_s52_deadlines_that_pass_together_take_turns)
+{
+    static struct thing things[CROWD];
+    struct share busy;
+    struct worker w;
+    int before = 0, after;
+
+    ck_assert_int_eq(worker_init(&w, read_clock), 0);
+    w.shares.clock = read_ns;
+    for (int i = 0; i < CROWD; i++) {
+        thing_init(&things[i]);
+        worker_set_deadline(&w, &things[i].deadline, 1);
+    }
+    share_init(&busy, &w.shares.root, on_step);
+    share_wake(&busy);
+    now += 2;
+    for (int i = 0; before < CROWD; i++) {
+        ck_assert_int_lt(i, CROWD);
+        now += 3;
+        ev_run(w.loop, EVRUN_NOWAIT);
+        after = count_runs(things);
+        ck_assert_int_gt(after, before);
+        ck_assert_int_le(after - before, 4);
+        before = after;
+    }
+    share_deinit(&busy);
+    for (int i = 0; i < CROWD; i++)
+        thing_deinit(&things[i]);
+    worker_deinit(&w);
+}
+END_TEST
+
+/* Nobody else has work: the loop does not sleep in front of those that are left. */
+START_TEST(test_deadlines_that_are_left_keep_the_loop_awake)
+{
+    static struct thing things[CROWD];
+    struct worker w;
+
+    ck_assert_int_eq(worker_init(&w, read_clock), 0);
+    w.shares.clock = read_ns;
+    for (int i = 0; i < CROWD; i++) {
+        thing_init(&things[i]);
+        worker_set_deadline(&w, &things[i].deadline, 1);
+    }
+    now += 2;
+    while (count_runs(things) < CROWD) {
+        ev_run(w.loop, EVRUN_NOWAIT);
+        ck_assert(count_runs(things) == CROWD || ev_is_active(&w.idle));
+    }
+    for (int i = 0; i < CROWD; i++)
+        thing_deinit(&things[i]);
+    worker_deinit(&w);
+}
+END_TEST
+
 /* ---- a session that goes in the turn in which its last lingering socket does ---- */
 
 static void fill(struct core *core, uint32_t id)
