@@ -102,6 +102,8 @@ libasockd_la_SOURCES = \
 	daemon/session/session_quota.c \
 	daemon/session/session_quota.h \
 	daemon/session/session_reply.c \
+	daemon/session/session_end.c \
+	daemon/session/session_end.h \
 	daemon/session/session_farewell.c \
 	daemon/session/session_farewell.h \
 	daemon/session/session_shm_buffer.c \

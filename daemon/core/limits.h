@@ -83,8 +83,8 @@
 #define UNREAD_MS 200u
 /* Windows of two megabytes for some thirty fast connections. */
 #define LIMIT_SHARED_DEFAULT (64u * 1024u * 1024u)
-/* Emptied per turn: a hole of so much takes the kernel less than a millisecond. */
-#define SHARED_EMPTY_STEP (4u * 1024u * 1024u)
+/* Emptied in one step of a session: a hole of so much takes the kernel a third of a millisecond. */
+#define SHARED_EMPTY_STEP (512u * 1024u)
 
 /* LISTs at a time in a session: not counted as ops either. */
 #define LIMIT_STREAMS 16u

@@ -12,6 +12,7 @@
 #include "daemon/server/admin_record.h"
 #include "daemon/core/loop.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 
@@ -164,16 +165,6 @@ static long stats(struct session *s, uint8_t *out, size_t cap)
     return record_encode(&record, out, cap);
 }
 
-/* Each of its sockets first: their owner hears what ended them before it hears that all has. */
-static void kill_session(struct session *s)
-{
-    struct sock *sock;
-
-    session_for_each_sock (s, sock)
-        sock_kill(sock);
-    session_end(s, ERR_CONNECTION_ABORTED, SOCK_KILLED_TEXT);
-}
-
 static int kill_id(struct session *s, uint64_t id)
 {
     struct session *session = find_session(s, id);
@@ -182,7 +173,7 @@ static int kill_id(struct session *s, uint64_t id)
     if (id == 0)
         return -ESRCH;
     if (session && session->id == id) {
-        kill_session(session);
+        session_kill(session);
         return 0;
     }
     sock = find_sock(s, id);

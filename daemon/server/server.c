@@ -33,6 +33,7 @@
 #include "daemon/names/services.h"
 #include "daemon/server/hardening.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
@@ -61,6 +62,7 @@ static void end_what_is_left(struct server *server)
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
+        session_close_rest(s);
         list_for_each_safe (&s->lingering, sock) {
             sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
         }

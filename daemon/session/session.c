@@ -6,6 +6,7 @@
  * client is told, then the same), no memory for an op (a little later again).
  */
 #include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
 
@@ -50,56 +51,6 @@ static bool can_take(struct session *s)
         return false;
     }
     return true;
-}
-
-/*
- * What a client has sent and nobody will take may be the rest of a send: the stream it belongs to was
- * cut, and must not look whole (S42). Where even its socket is unknown, that holds for all of them.
- */
-static void note_cut(struct session *s)
-{
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        /* Behind a shutdown there is no more stream that could be cut. */
-        if (s->slots[id].sock && s->slots[id].sock->send_side == SIDE_OPEN)
-            s->slots[id].sock->is_incomplete = true;
-}
-
-/* Octets of the frame, which may be more than there are; 0: it cannot be read. */
-static size_t note_cut_frame(struct session *s, const uint8_t *input, size_t len)
-{
-    char scratch[CODEC_SCRATCH];
-    struct request request = {0};
-    struct sock *sock;
-    uint32_t head, payload;
-    const char *why;
-
-    if (asock_frame_lengths(input, len, &head, &payload) <= 0 || len - FRAME_PREFIX < head ||
-        asock_codec_decode_request(input + FRAME_PREFIX, head, scratch, &request, &why) < 0)
-        return 0;
-    sock = session_sock(s, request.socket);
-    if (sock && sock->send_side == SIDE_OPEN &&
-        (request.verb == VERB_SEND || request.verb == VERB_CONNECT))
-        sock->is_incomplete = true;
-    return FRAME_PREFIX + (size_t)head + payload;
-}
-
-static void note_cut_input(struct session *s)
-{
-    size_t len;
-    const uint8_t *input = transport_input(&s->transport, &len);
-
-    if (transport_has_unread(&s->transport))
-        note_cut(s);
-    while (len > 0) {
-        size_t n = note_cut_frame(s, input, len);
-
-        if (n == 0)
-            note_cut(s);
-        if (n == 0 || n >= len)
-            return;
-        input += n;
-        len -= n;
-    }
 }
 
 enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
@@ -206,10 +157,7 @@ static void on_readable(struct transport *t)
 
 static void on_drained(struct transport *t)
 {
-    struct session *s = session_of(t);
-
-    s->must_pump = true;
-    share_wake(&s->share);
+    session_has_room(session_of(t));
 }
 
 /* The other end is gone: what it sent before is still read, then the session ends. */
@@ -253,30 +201,101 @@ static const struct transport_ops transport_ops = {
     .lost = on_lost,
 };
 
-/* Its sockets and its input take turns. */
+static bool must_pump(const struct session *s)
+{
+    return s->must_pump;
+}
+
+static void step_pump(struct session *s)
+{
+    s->must_pump = false;
+    session_pump(s);
+}
+
+static bool has_ready(const struct session *s)
+{
+    return !list_is_empty(&s->ready);
+}
+
+static void step_ready(struct session *s)
+{
+    struct sock *sock = list_first(&s->ready, struct sock, ready);
+
+    list_remove(&sock->ready);
+    /* One that still has an id will be closed. */
+    if (!s->is_dying || sock->id == 0)
+        sock_run_events(sock);
+}
+
+static bool must_read(const struct session *s)
+{
+    return s->must_read && !s->is_condemned;
+}
+
+static void step_read(struct session *s)
+{
+    s->must_read = false;
+    run_input(s);
+}
+
+static bool must_discard(const struct session *s)
+{
+    return s->must_discard;
+}
+
+static bool is_condemned(const struct session *s)
+{
+    return s->is_condemned && !s->has_ended;
+}
+
+static bool is_dying(const struct session *s)
+{
+    return s->is_dying;
+}
+
+static bool has_to_empty(const struct session *s)
+{
+    return !list_is_empty(&s->emptying);
+}
+
+/* What a step can be: each kind that there is work of has its turn. */
+static const struct {
+    bool (*is_due)(const struct session *s);
+    void (*run)(struct session *s);
+} steps[] = {
+    {must_pump, step_pump},
+    {has_ready, step_ready},
+    {must_read, step_read},
+    {must_discard, session_discard},
+    {is_condemned, session_kill_step},
+    {is_dying, session_close_step},
+    {has_to_empty, session_empty_step},
+};
+
+#define STEPS (sizeof(steps) / sizeof(steps[0]))
+
 static bool on_step(struct share *share)
 {
     struct session *s = container_of(share, struct session, share);
-    struct sock *sock = list_first(&s->ready, struct sock, ready);
+    size_t i, n = s->last_step;
 
-    if (s->must_pump) {
-        s->must_pump = false;
-        session_pump(s);
-    } else if (sock && (s->sockets_next || !s->must_read)) {
-        s->sockets_next = false;
-        list_remove(&sock->ready);
-        sock_run_events(sock);
-    } else if (s->must_read) {
-        s->must_read = false;
-        s->sockets_next = true;
-        run_input(s);
+    for (i = 0; i < STEPS; i++) {
+        n = (n + 1) % STEPS;
+        if (steps[n].is_due(s))
+            break;
     }
-    return s->must_pump || s->must_read || !list_is_empty(&s->ready);
+    if (i < STEPS)
+        steps[n].run(s);
+    s->last_step = (uint8_t)n;
+    for (i = 0; i < STEPS; i++)
+        if (steps[i].is_due(s))
+            return true;
+    return false;
 }
 
 static void on_retry(struct deadline *deadline)
 {
-    session_pump(container_of(deadline, struct session, retry));
+    session_has_room(container_of(deadline, struct session, retry));
 }
 
 static void on_no_hello(struct deadline *deadline)
@@ -296,8 +315,9 @@ static void on_gone(struct task *task)
 
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
+    assert(list_is_empty(&s->room_tries));
     assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
-    assert(list_is_empty(&s->ready));
+    assert(list_is_empty(&s->ready) && list_is_empty(&s->emptying));
     share_deinit(&s->share);
     task_deinit(&s->gone);
     deadline_deinit(&s->unread);
@@ -322,23 +342,15 @@ static void init_lists(struct session *s)
     list_init(&s->streams);
     list_init(&s->report);
     list_init(&s->room_waiters);
+    list_init(&s->room_tries);
     list_init(&s->ready);
+    list_init(&s->emptying);
     task_init(&s->gone, on_gone);
     task_init(&s->report_task, session_run_reports);
     task_init(&s->rows_task, session_run_rows);
     deadline_init(&s->retry, on_retry);
     deadline_init(&s->hello, on_no_hello);
     deadline_init(&s->unread, session_on_unread);
-}
-
-/* It takes no more requests and tells nothing more; what still lingers for it causes no work of it. */
-static void end_work(struct session *s)
-{
-    s->must_read = s->must_pump = false;
-    task_deinit(&s->report_task);
-    task_deinit(&s->rows_task);
-    deadline_deinit(&s->retry);
-    deadline_deinit(&s->hello);
 }
 
 /* What may fail, in the order in which it is given back. */
@@ -436,86 +448,6 @@ int session_grant(struct session *s, const struct limits *limits)
     s->token_buckets = buckets;
     s->limits = *limits;
     return 0;
-}
-
-static void tell_end(struct session *s, uint32_t error, const char *text)
-{
-    struct reply reply = {.kind = KIND_EVENT, .error = error, .body = BODY_EVENT};
-
-    reply.event = EVENT_SESSION_ENDED;
-    if (!text)
-        text = asock_error_to_text(error);
-    session_send_reply(s, &reply, text, (uint32_t)strnlen(text, CODEC_TEXT_MAX));
-}
-
-/* Sockets whose close has been asked for go on lingering: that promise outlives the client. */
-static void close_sockets(struct session *s)
-{
-    for (uint32_t id = 1; id < s->slot_count; id++) {
-        struct sock *sock = s->slots[id].sock;
-
-        if (sock)
-            sock_close(sock, NULL, 0, sock_linger(sock) == 0);
-    }
-    list_for_each (&s->lingering, it) {
-        sock_orphan_linger(container_of(it, struct sock, node));
-    }
-}
-
-/* Not while session_end() is at work: what it finds in the transport may keep the session. */
-void session_part_left(struct session *s)
-{
-    if (s->has_ended && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
-        s->buffer_count == 0 && s->unread_fd < 0)
-        worker_defer(s->worker, &s->gone);
-}
-
-static void drop_ops(struct session *s, struct list *ops)
-{
-    struct op *op;
-
-    while ((op = list_first(ops, struct op, node))) {
-        list_remove(&op->node);
-        if (op->state == OP_QUEUED) {
-            session_unhash_op(s, op);
-            op_unset_deadline(s->worker, op);
-            op_move(op, OP_DONE);
-        }
-        op_free(s->worker, op);
-    }
-}
-
-static void log_end(const struct session *s, uint32_t error, const char *text)
-{
-    char cause[256];
-
-    snprintf(cause, sizeof(cause), "%s: %s", asock_error_to_name(error),
-             text ? text : asock_error_to_text(error));
-    client_log_ended(s->worker->client_log, s->id, (int)s->peer.pid, s->peer.uid, cause);
-}
-
-void session_end(struct session *s, uint32_t error, const char *text)
-{
-    if (s->has_ended)
-        return;
-    if (error) {
-        log_end(s, error, text);
-        if (error == ERR_PROTOCOL_ERROR)
-            s->worker->stats.protocol_errors++;
-        tell_end(s, error, text);
-    }
-    s->has_ended = true;
-    note_cut_input(s);
-    close_sockets(s);
-    drop_ops(s, &s->done);
-    drop_ops(s, &s->streams);
-    transport_flush_now(&s->transport);
-    end_work(s);
-    session_leave_transport(s, error != ERR_SUCCESS);
-    /* What it still has is its lingering sockets: it is nobody's client any more. */
-    peer_forget_process(&s->peer);
-    session_quota_end(s);
-    session_part_left(s);
 }
 
 struct session_slot *session_slot(struct session *s, uint32_t id)

@@ -56,8 +56,9 @@ struct session {
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
     void *on_gone_data;
-    struct share share; /* of the loop's time */
-    struct list ready;  /* sockets that something has happened to */
+    struct share share;   /* of the loop's time */
+    struct list ready;    /* sockets that something has happened to */
+    struct list emptying; /* buffers that nobody uses any more */
     struct task gone;
     struct task report_task; /* SEND_ROOM is due */
     struct task rows_task;   /* more rows than one turn's share */
@@ -85,6 +86,7 @@ struct session {
     uint64_t unreported, unreported_ops; /* of the freed octets and ops, not yet told */
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
+    struct list room_tries;              /* those that there was room for, and have not tried yet */
 
     struct sock *together;          /* its sends wait for the rest of the input; NULL: none do */
     uint32_t together_octets;       /* of them */
@@ -102,12 +104,17 @@ struct session {
     struct status_page *status;  /* NULL: the client has not asked for it */
     uint64_t shared;             /* octets of all buffers */
 
-    bool has_hello;   /* requests are allowed */
-    bool only_hello;  /* nothing but HELLO and RESTRICT so far: it may be repeated */
-    bool has_ended;   /* replies go nowhere; it waits for its lingering sockets, then goes */
-    bool input_ended; /* end of stream behind what is in the transport */
-    bool is_pumping;  /* session_pump() is on the stack */
-    bool must_read, must_pump, sockets_next; /* what its next steps are */
+    bool has_hello;     /* requests are allowed */
+    bool only_hello;    /* nothing but HELLO and RESTRICT so far: it may be repeated */
+    bool has_ended;     /* replies go nowhere; it waits for its lingering sockets, then goes */
+    bool is_condemned;  /* by the administrator: its sockets are killed in steps, then it ends */
+    bool is_dying;      /* it has ended, and what it had is closed in steps */
+    uint32_t next_slot; /* of those steps */
+    bool input_ended;   /* end of stream behind what is in the transport */
+    bool is_pumping;    /* session_pump() is on the stack */
+    bool has_room;      /* who waits for it may try */
+    bool must_read, must_pump, must_discard; /* what its next steps are */
+    uint8_t last_step;                       /* what the last one was: kinds take turns */
     const char *why;                         /* text of a protocol error */
     uint64_t bytes_in, bytes_out;            /* of all its sockets, closed ones included */
     uint64_t ops_done;
@@ -134,8 +141,8 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
                 char ret_why[static SESSION_WHY_MAX], struct session **ret);
 
 /*
- * Ends it: with an error the client is told why, as its last frame. Sockets close by S42. The
- * memory goes in a later task.
+ * Ends it: with an error the client is told why, as its last frame. Its sockets close by S42, in steps of its
+ * share. The memory goes in a later task.
  */
 void session_end(struct session *s, uint32_t error, const char *text);
 
@@ -180,6 +187,8 @@ void session_fill_reply(const struct op *op, struct reply *ret); /* of any verb'
 void session_reply_op(struct session *s, struct op *op);
 /* Room for replies, or for another receive, may be there: everything that waits for it goes on. */
 void session_pump(struct session *s);
+/* Who waits for it tries again, in steps. */
+void session_has_room(struct session *s);
 /* More input may be taken; something has happened to a socket: in a step of its own. */
 void session_resume_later(struct session *s);
 void session_ready(struct session *s, struct sock *sock);

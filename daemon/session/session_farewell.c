@@ -26,9 +26,8 @@
 #define FAREWELL_MS 500u
 #define FAREWELL_STOP_MS 100u
 #define FAREWELL_BYTES (16u * 1024u * 1024u)
-/* Discarded per wake-up, in so many pieces. */
+/* Discarded at a time. */
 #define DISCARD_PIECE 16384u
-#define DISCARD_PIECES 16u
 
 static void release(struct session *s)
 {
@@ -39,6 +38,7 @@ static void release(struct session *s)
 static void part(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
+    s->must_discard = false;
     deadline_unset(&s->unread);
     close(s->unread_fd);
     s->unread_fd = -1;
@@ -70,17 +70,40 @@ void session_on_unread(struct deadline *deadline)
 void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct session *s = io->data;
-    uint8_t piece[DISCARD_PIECE];
-    ssize_t n = 1;
 
     (void)loop;
     (void)events;
-    for (unsigned int i = 0; i < DISCARD_PIECES && n > 0 && s->farewell_bytes < FAREWELL_BYTES;
-         i++) {
+    s->must_discard = true;
+    share_wake(&s->share);
+}
+
+/*
+ * Who has written that much may still have to read what is in the buffers: they stay as long as they would for a
+ * client that says nothing, and that it closes its end is not noticed any more.
+ */
+static void has_written_enough(struct session *s)
+{
+    if (s->keeps_buffers)
+        ev_io_stop(s->worker->loop, &s->farewell_io);
+    else
+        stop_waiting(s);
+}
+
+void session_discard(struct session *s)
+{
+    uint8_t piece[DISCARD_PIECE];
+    ssize_t n = 1;
+
+    s->must_discard = false;
+    while (n > 0 && s->farewell_bytes < FAREWELL_BYTES) {
         n = recv(s->unread_fd, piece, sizeof(piece), MSG_DONTWAIT);
-        s->farewell_bytes += n > 0 && !s->keeps_buffers ? (uint32_t)n : 0;
+        s->farewell_bytes += n > 0 ? (uint32_t)n : 0;
+        if (share_step_is_over(&s->worker->shares))
+            break; /* the watcher fires in the next turn */
     }
-    if (n > 0 ? s->farewell_bytes >= FAREWELL_BYTES : n == 0 || errno != EAGAIN)
+    if (n > 0 && s->farewell_bytes >= FAREWELL_BYTES)
+        has_written_enough(s);
+    else if (n == 0 || (n < 0 && errno != EAGAIN))
         stop_waiting(s);
 }
 

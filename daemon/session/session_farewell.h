@@ -19,6 +19,9 @@ struct session;
 void session_leave_transport(struct session *s, bool has_last_word);
 void session_farewell_end(struct session *s); /* now, whatever the client has read */
 
+/* A step of it: what the client has written is discarded. */
+void session_discard(struct session *s);
+
 /* Of session->unread and session->farewell_io. */
 void session_on_unread(struct deadline *deadline);
 void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events);

@@ -250,11 +250,11 @@ void session_quota_said_hello(struct session *s)
 void session_quota_end(struct session *s)
 {
     session_quota_said_hello(s);
-    give_back(s, QUOTA_SOCKETS, &s->held.sockets, 0);
+    give_back(s, QUOTA_SOCKETS, &s->held.sockets, s->socket_count);
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
     give_back(s, QUOTA_MEMORY, &s->held.memory, memory_of(s->slot_count, s->op_count, s->queued));
-    /* Its descriptor is still there, as are its buffers or descriptors that are on the way to the client. */
-    if (s->unread_fd >= 0)
+    /* Its descriptor is still there, as are its buffers or descriptors that are on the way to the client; or its sockets. */
+    if (s->unread_fd >= 0 || s->is_dying)
         return;
     if (s->held.is_client)
         quota_uncharge(s->quota, QUOTA_CLIENTS, 1);

@@ -138,6 +138,10 @@ static bool flush_done(struct session *s)
             return false;
         list_remove(&op->node);
         op_free(s->worker, op);
+        if (share_step_is_over(&s->worker->shares)) {
+            s->must_pump = true;
+            return false;
+        }
     }
     return true;
 }
@@ -244,18 +248,30 @@ void session_run_rows(struct task *task)
     share_wake(&s->share);
 }
 
-/* Each waiter has one try: one that still finds no room is put behind the others again. */
+/*
+ * Each waiter has one try whenever there is room: one that still finds none waits for the next time. Those that a step
+ * has no time for have theirs in the next step.
+ */
 static void run_room_waiters(struct session *s)
 {
-    struct list waiters;
     struct sock *sock;
 
-    list_init(&waiters);
-    list_splice(&waiters, &s->room_waiters);
-    while ((sock = list_first(&waiters, struct sock, node))) {
+    if (s->has_room)
+        list_splice(&s->room_tries, &s->room_waiters);
+    s->has_room = false;
+    while ((sock = list_first(&s->room_tries, struct sock, node))) {
         list_remove(&sock->node);
         sock_run_receives(sock);
+        if (share_step_is_over(&s->worker->shares))
+            break;
     }
+    s->must_pump |= !list_is_empty(&s->room_tries);
+}
+
+void session_has_room(struct session *s)
+{
+    s->must_pump = s->has_room = true;
+    share_wake(&s->share);
 }
 
 void session_pump(struct session *s)

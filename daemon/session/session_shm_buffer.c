@@ -83,6 +83,19 @@ static void on_buffer_gone(struct shared *shared)
     session_part_left(s);
 }
 
+static void on_buffer_unused(struct shared *shared)
+{
+    struct session *s = shared->owner;
+
+    list_append(&s->emptying, &shared->node);
+    share_wake(&s->share);
+}
+
+void session_empty_step(struct session *s)
+{
+    shared_empty_step(list_first(&s->emptying, struct shared, node));
+}
+
 static struct session_buffer *free_buffer(struct session *s)
 {
     if (!s->buffers)

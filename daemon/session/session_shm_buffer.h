@@ -27,6 +27,7 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status, str
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s); /* says so in the status page first */
 void session_drop_status(struct session *s);     /* no buffer is left */
+void session_empty_step(struct session *s);      /* there is one to be emptied */
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 

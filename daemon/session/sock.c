@@ -80,7 +80,7 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
 
     (void)loop;
     if (sock->state == SOCK_DRAINING) {
-        sock_close_event(sock, events);
+        sock_close_event(sock);
         return;
     }
     sock->events |= (uint8_t)(events & (EV_READ | EV_WRITE));
@@ -93,10 +93,10 @@ static void on_gone(struct task *task)
 
     task_deinit(&sock->gone);
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
-    assert(!sock->ending);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     quota_unref(sock->quota);
+    mem_free(sock->ending);
     mem_free(sock->options);
     mem_free(sock->host);
     mem_free(sock);
@@ -223,7 +223,8 @@ void sock_run_receives(struct sock *sock)
     unsigned int budget = TURN_SOCKET_STEPS;
     struct op *op;
 
-    if (sock->state != SOCK_CONNECTED)
+    /* Where its session has ended nobody hears of it: it is about to be closed. */
+    if (sock->state != SOCK_CONNECTED || sock->session->has_ended)
         return;
     while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
         if (budget == 0 ||

@@ -192,7 +192,7 @@ typedef int (*sock_apply_fn)(struct sock *sock, uint32_t option, int32_t value);
 int sock_set_option(struct sock *sock, uint32_t option, int32_t value, sock_apply_fn apply);
 
 /* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
-void sock_close_event(struct sock *sock, int events);
+void sock_close_event(struct sock *sock);
 void sock_linger_input(struct sock *sock);
 void sock_close_continue(struct sock *sock);
 

@@ -26,6 +26,7 @@
 /* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
 struct sock_ending {
     struct sock *sock;
+    struct share share; /* of the loop's time, once it has no session any more */
     struct deadline deadline;
     struct deadline look;  /* of a lingering one whose FIN is sent: at what is not acknowledged */
     uint64_t linger_until; /* 0: it has no linger time */
@@ -34,6 +35,7 @@ struct sock_ending {
 };
 
 static void linger_look(struct deadline *deadline);
+static bool drain_step(struct share *share);
 
 /*
  * From here on it has no id, and its descriptor is none of those promised to its client. False: there is no
@@ -53,16 +55,19 @@ static bool take_ending(struct sock *sock)
     sock->ending->sock = sock;
     wheel_timer_init(&sock->ending->deadline.timer);
     deadline_init(&sock->ending->look, linger_look);
+    share_init(&sock->ending->share, quota_share(sock->quota, &sock->worker->shares.root),
+               drain_step);
     return true;
 }
 
+/* Its memory goes with the socket's: it may be at work in a step of its share. */
 static void drop_ending(struct sock *sock)
 {
     if (!sock->ending)
         return;
+    share_deinit(&sock->ending->share);
     deadline_deinit(&sock->ending->deadline);
     deadline_deinit(&sock->ending->look);
-    sock->ending = mem_free(sock->ending);
     quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
 }
 
@@ -134,19 +139,25 @@ static void drain_expired(struct deadline *deadline)
     close_now(sock_of(deadline), false);
 }
 
-void sock_close_event(struct sock *sock, int events)
+void sock_close_event(struct sock *sock)
 {
-    struct sock_ending *ending = sock->ending;
+    share_wake(&sock->ending->share);
+}
+
+static bool drain_step(struct share *share)
+{
+    struct sock_ending *ending = container_of(share, struct sock_ending, share);
+    struct sock *sock = ending->sock;
     ssize_t n;
 
-    (void)events;
     n = netsock_discard(&sock->ns, DRAIN_OCTETS - ending->drained);
     if (n == -EAGAIN || netsock_is_transient(n))
-        return;
+        return false;
     if (n > 0)
         ending->drained += (uint32_t)n;
     if (n <= 0 || ending->drained >= DRAIN_OCTETS)
         close_now(sock, false);
+    return false;
 }
 
 static void drain_watched(struct sock *sock, uint64_t ms)
@@ -163,7 +174,7 @@ static void drain_look(struct deadline *deadline)
     uint64_t now = sock->worker->clock();
 
     drain_watched(sock, end > now ? end - now : 0);
-    sock_close_event(sock, EV_READ);
+    sock_close_event(sock);
 }
 
 /* What is left of a linger time is patience with a peer that still reads what its kernel has, and answers. */

@@ -80,7 +80,7 @@ static int make_memory(size_t length, uint8_t **ret)
 static void go(struct shared *shared)
 {
     assert(shared->uses == 0 && !list_is_linked(&shared->parcel.node));
-    task_deinit(&shared->empty);
+    list_remove(&shared->node);
     munmap(shared->at, shared->length);
     close(shared->parcel.fd);
     shared->worker->fds_used--;
@@ -88,9 +88,8 @@ static void go(struct shared *shared)
     mem_free(shared);
 }
 
-static void on_empty(struct task *task)
+bool shared_empty_step(struct shared *shared)
 {
-    struct shared *shared = container_of(task, struct shared, empty);
     size_t rest = shared->length - shared->emptied;
     size_t step = rest < SHARED_EMPTY_STEP ? rest : SHARED_EMPTY_STEP;
 
@@ -99,9 +98,9 @@ static void on_empty(struct task *task)
         log_error("shared memory is not emptied: %s", strerror(errno));
     shared->emptied += step;
     if (shared->emptied < shared->length)
-        worker_defer(shared->worker, &shared->empty);
-    else
-        go(shared);
+        return true;
+    go(shared);
+    return false;
 }
 
 static void on_sent(struct parcel *parcel)
@@ -131,7 +130,7 @@ int shared_new(struct worker *w, uint64_t length, struct shared **ret)
     shared->parcel.second_fd = -1;
     shared->parcel.left = on_sent;
     list_init(&shared->parcel.node);
-    task_init(&shared->empty, on_empty);
+    list_init(&shared->node);
     *ret = shared;
     return 0;
 }
@@ -146,7 +145,7 @@ void shared_unuse(struct shared *shared)
 {
     assert(shared->uses > 0);
     if (--shared->uses == 0 && shared->is_released)
-        worker_defer(shared->worker, &shared->empty);
+        shared->on_unused(shared);
 }
 
 void shared_release(struct shared *shared)
@@ -154,7 +153,7 @@ void shared_release(struct shared *shared)
     assert(!shared->is_released);
     shared->is_released = true;
     if (shared->uses == 0)
-        worker_defer(shared->worker, &shared->empty);
+        shared->on_unused(shared);
 }
 
 /* ---- slices ---- */

@@ -24,14 +24,15 @@ struct shared {
     struct worker *worker;
     struct quota *quota;  /* its slices are charged to it; NULL: nobody */
     struct parcel parcel; /* its descriptor, on the way to the client: a use */
-    struct task empty;
+    struct list node;     /* the owner's, of those that are to be emptied */
     uint8_t *at;
     size_t length;
     size_t emptied; /* octets of which the contents are gone */
     uint32_t id;
     uint32_t uses; /* what refers to it */
     bool is_released;
-    void (*on_gone)(struct shared *shared); /* its contents are gone; it goes when this returns */
+    void (*on_unused)(struct shared *shared); /* it is released: the owner empties it, in steps */
+    void (*on_gone)(struct shared *shared);   /* its contents are gone; it goes when this returns */
     void *owner;
 };
 
@@ -43,8 +44,10 @@ int shared_memfd(void);
 int shared_new(struct worker *w, uint64_t length, struct shared **ret);
 void shared_use(struct shared *shared);
 void shared_unuse(struct shared *shared);
-/* Once unused it is emptied in later tasks, then on_gone() is called. */
+/* on_unused() is called once nothing uses it. */
 void shared_release(struct shared *shared);
+/* SHARED_EMPTY_STEP more of one that is unused. false: that was the last, and it is gone. */
+bool shared_empty_step(struct shared *shared);
 
 /* A part of one, that an op is going to use, or has as credit: a use. */
 struct slice {

@@ -15,6 +15,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/names/resolver.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
@@ -130,6 +131,7 @@ static void end_what_is_left(struct worker *w)
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
+        session_close_rest(s);
         list_for_each_safe (&s->lingering, sock) {
             sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
         }

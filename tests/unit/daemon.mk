@@ -28,6 +28,7 @@ unit_tests += \
 	tests/unit/test_session_hold.unit \
 	tests/unit/test_sock.unit \
 	tests/unit/test_session_memory.unit \
+	tests/unit/test_session_steps.unit \
 	tests/unit/test_session_time.unit \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
@@ -73,6 +74,7 @@ tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(dae
 tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
+tests_unit_test_session_steps_unit_SOURCES = tests/unit/test_session_steps.c $(daemon_session_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 
 tests_unit_test_sock_unit_SOURCES = tests/unit/test_sock.c $(daemon_session_sources)

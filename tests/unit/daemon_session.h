@@ -38,6 +38,13 @@ void core_settle(struct core *core);
 /* Lets time pass: as many turns as it takes. */
 void core_pass(struct core *core, uint64_t ms);
 
+/*
+ * From now on every look at the clock of the shares takes so long that each step is over, and that a turn has
+ * time for CORE_HURRIED_STEPS at most.
+ */
+#define CORE_HURRIED_STEPS 2u
+void core_hurry(struct core *core);
+
 /* One request, its token chosen; returns the token. */
 uint64_t core_request(struct core *core, struct request *request, const void *payload, size_t len);
 uint64_t core_open(struct core *core, uint32_t id);

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a session.
+ * Happy path: the client hears why -> what it sent and nobody takes is noted -> the connection is left -> ops that
+ * wait and sockets end, some in each step of its share -> nobody is its client any more -> when its lingering
+ * sockets and its buffers have left, its memory goes.
+ * By the administrator: its sockets are killed first, likewise in steps.
+ * Failures: none; the daemon's stop has no patience with steps in the end (session_close_rest()).
+ */
+#include "daemon/session/session_end.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/client_log.h"
+#include "daemon/session/op.h"
+#include "daemon/session/session.h"
+#include "daemon/session/session_farewell.h"
+#include "daemon/session/session_quota.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+#include "proto/frame.h"
+
+/*
+ * What a client has sent and nobody will take may be the rest of a send: the stream it belongs to was
+ * cut, and must not look whole (S42). Where even its socket is unknown, that holds for all of them.
+ */
+static void note_cut(struct session *s)
+{
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        /* Behind a shutdown there is no more stream that could be cut. */
+        if (s->slots[id].sock && s->slots[id].sock->send_side == SIDE_OPEN)
+            s->slots[id].sock->is_incomplete = true;
+}
+
+/* Octets of the frame, which may be more than there are; 0: it cannot be read. */
+static size_t note_cut_frame(struct session *s, const uint8_t *input, size_t len)
+{
+    char scratch[CODEC_SCRATCH];
+    struct request request = {0};
+    struct sock *sock;
+    uint32_t head, payload;
+    const char *why;
+
+    if (asock_frame_lengths(input, len, &head, &payload) <= 0 || len - FRAME_PREFIX < head ||
+        asock_codec_decode_request(input + FRAME_PREFIX, head, scratch, &request, &why) < 0)
+        return 0;
+    sock = session_sock(s, request.socket);
+    if (sock && sock->send_side == SIDE_OPEN &&
+        (request.verb == VERB_SEND || request.verb == VERB_CONNECT))
+        sock->is_incomplete = true;
+    return FRAME_PREFIX + (size_t)head + payload;
+}
+
+static void note_cut_input(struct session *s)
+{
+    size_t len;
+    const uint8_t *input = transport_input(&s->transport, &len);
+
+    if (transport_has_unread(&s->transport))
+        note_cut(s);
+    while (len > 0) {
+        size_t n = note_cut_frame(s, input, len);
+
+        if (n == 0)
+            note_cut(s);
+        if (n == 0 || n >= len)
+            return;
+        input += n;
+        len -= n;
+    }
+}
+
+/* It takes no more requests and tells nothing more; what still lingers for it causes no work of it. */
+static void end_work(struct session *s)
+{
+    s->must_read = s->must_pump = false;
+    task_deinit(&s->report_task);
+    task_deinit(&s->rows_task);
+    deadline_deinit(&s->retry);
+    deadline_deinit(&s->hello);
+}
+
+static void tell_end(struct session *s, uint32_t error, const char *text)
+{
+    struct reply reply = {.kind = KIND_EVENT, .error = error, .body = BODY_EVENT};
+
+    reply.event = EVENT_SESSION_ENDED;
+    if (!text)
+        text = asock_error_to_text(error);
+    session_send_reply(s, &reply, text, (uint32_t)strnlen(text, CODEC_TEXT_MAX));
+}
+
+static struct sock *next_sock(struct session *s)
+{
+    while (s->next_slot < s->slot_count) {
+        struct sock *sock = s->slots[s->next_slot++].sock;
+
+        if (sock)
+            return sock;
+    }
+    return NULL;
+}
+
+void session_part_left(struct session *s)
+{
+    if (s->has_ended && !s->is_dying && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
+        s->buffer_count == 0 && s->unread_fd < 0)
+        worker_defer(s->worker, &s->gone);
+}
+
+static bool drop_op(struct session *s, struct list *ops)
+{
+    struct op *op = list_first(ops, struct op, node);
+
+    if (!op)
+        return false;
+    list_remove(&op->node);
+    if (op->state == OP_QUEUED) {
+        session_unhash_op(s, op);
+        op_unset_deadline(s->worker, op);
+        op_move(op, OP_DONE);
+    }
+    op_free(s->worker, op);
+    return true;
+}
+
+/* Sockets whose close has been asked for go on lingering: that promise outlives the client. */
+static bool close_one(struct session *s)
+{
+    struct sock *sock;
+
+    if (drop_op(s, &s->done) || drop_op(s, &s->streams))
+        return true;
+    sock = next_sock(s);
+    if (sock)
+        sock_close(sock, NULL, 0, sock_linger(sock) == 0);
+    return sock != NULL;
+}
+
+static void has_died(struct session *s)
+{
+    s->is_dying = false;
+    /* What it still has is its lingering sockets: it is nobody's client any more. */
+    peer_forget_process(&s->peer);
+    session_quota_end(s);
+    session_part_left(s);
+}
+
+void session_close_step(struct session *s)
+{
+    while (close_one(s))
+        if (share_step_is_over(&s->worker->shares))
+            return;
+    has_died(s);
+}
+
+void session_close_rest(struct session *s)
+{
+    if (!s->is_dying)
+        return;
+    while (close_one(s))
+        ;
+    has_died(s);
+}
+
+static bool kill_one(struct session *s)
+{
+    struct sock *sock = next_sock(s);
+
+    if (!sock)
+        sock = list_first(&s->lingering, struct sock, node);
+    if (sock)
+        sock_kill(sock);
+    return sock != NULL;
+}
+
+void session_kill_step(struct session *s)
+{
+    while (kill_one(s))
+        if (share_step_is_over(&s->worker->shares))
+            return;
+    session_end(s, ERR_CONNECTION_ABORTED, SOCK_KILLED_TEXT);
+}
+
+void session_kill(struct session *s)
+{
+    if (s->is_condemned || s->has_ended)
+        return;
+    s->is_condemned = true;
+    s->next_slot = 1;
+    share_wake(&s->share);
+}
+
+static void log_end(const struct session *s, uint32_t error, const char *text)
+{
+    char cause[256];
+
+    snprintf(cause, sizeof(cause), "%s: %s", asock_error_to_name(error),
+             text ? text : asock_error_to_text(error));
+    client_log_ended(s->worker->client_log, s->id, (int)s->peer.pid, s->peer.uid, cause);
+}
+
+void session_end(struct session *s, uint32_t error, const char *text)
+{
+    if (s->has_ended)
+        return;
+    if (error) {
+        log_end(s, error, text);
+        if (error == ERR_PROTOCOL_ERROR)
+            s->worker->stats.protocol_errors++;
+        tell_end(s, error, text);
+    }
+    s->has_ended = s->is_dying = true;
+    s->next_slot = 1;
+    note_cut_input(s);
+    list_for_each (&s->lingering, it) {
+        sock_orphan_linger(container_of(it, struct sock, node));
+    }
+    transport_flush_now(&s->transport);
+    end_work(s);
+    session_leave_transport(s, error != ERR_SUCCESS);
+    session_quota_end(s);
+    share_wake(&s->share);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SESSION_END_H
+#define ASOCKD_SESSION_END_H
+
+/* The end of a session, beside session_end() itself. */
+struct session;
+
+/* Kills its sockets, in steps, then ends it: their owner hears what ended them first. It reads no more. */
+void session_kill(struct session *s);
+/* Of one that has ended: all steps of it that are left, at once. */
+void session_close_rest(struct session *s);
+
+/* Steps of its share: what it has is killed, or closed, until the step is over. */
+void session_kill_step(struct session *s);
+void session_close_step(struct session *s); /* of one that has ended */
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Work that one client causes goes on in steps of its share, however much there is of it at once: by a clock of which
+ * each look ends a step, counted in turns of the loop.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/core/quota.h"
+#include "daemon/session/session_end.h"
+#include "daemon/session/session_farewell.h"
+#include "daemon/session/sock.h"
+#include "daemon/wire/shm_buffer.h"
+#include "proto/errors.h"
+#include "tests/lib/suite.h"
+#include "tests/unit/daemon_session.h"
+
+#define SOCKETS 48
+#define MIB (1024u * 1024u)
+
+static struct core *core;
+static int peers[SOCKETS + 1];
+
+static void setup(void)
+{
+    core = core_new();
+}
+
+static void teardown(void)
+{
+    core_free(core);
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        if (peers[id] > 0)
+            close(peers[id]);
+    memset(peers, 0, sizeof(peers));
+}
+
+TEST_FIXTURE(setup, teardown);
+
+static void turn(void)
+{
+    ev_run(core->worker.loop, EVRUN_NOWAIT);
+}
+
+static void connect_all(void)
+{
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        peers[id] = core_connected(core, id);
+}
+
+static void leave(void)
+{
+    close(core->client);
+    core->client = -1;
+}
+
+static uint32_t length(const struct list *list)
+{
+    uint32_t n = 0;
+
+    list_for_each (list, it)
+        n++;
+    return n;
+}
+
+/* Every socket that is closed needs a step's time. */
+START_TEST(test_s52_a_session_dies_in_steps)
+{
+    uint32_t left = SOCKETS;
+
+    connect_all();
+    core_hurry(core);
+    leave();
+    for (int i = 0; i < 100 && core->session; i++) {
+        turn();
+        if (!core->session)
+            break;
+        ck_assert_uint_le(left - core->session->socket_count, CORE_HURRIED_STEPS);
+        left = core->session->socket_count;
+    }
+    ck_assert_ptr_null(core->session);
+}
+END_TEST
+
+START_TEST(test_s52_a_session_is_killed_in_steps)
+{
+    uint32_t left = SOCKETS, alive;
+
+    connect_all();
+    core_hurry(core);
+    session_kill(core->session);
+    do {
+        turn();
+        alive = 0;
+        for (uint32_t id = 1; id <= SOCKETS; id++) {
+            const struct sock *sock = session_sock(core->session, id);
+
+            alive += sock && sock->state == SOCK_CONNECTED;
+        }
+        ck_assert_uint_le(left - alive, CORE_HURRIED_STEPS);
+        left = alive;
+    } while (alive > 0);
+    core_settle(core);
+    ck_assert(core->session->has_ended);
+}
+END_TEST
+
+/* A stop that has no more patience. */
+START_TEST(test_the_rest_of_a_session_is_closed_at_once)
+{
+    connect_all();
+    core_hurry(core);
+    session_end(core->session, ERR_CONNECTION_ABORTED, "test");
+    turn();
+    ck_assert_uint_gt(core->session->socket_count, 0);
+    session_close_rest(core->session);
+    ck_assert_uint_eq(core->session->socket_count, 0);
+    leave();
+}
+END_TEST
+
+/* Its promise of sockets is given back with them, and it counts as a client until then. */
+START_TEST(test_s45_what_dies_is_charged)
+{
+    struct quota *q = core->session->quota;
+
+    connect_all();
+    core_hurry(core);
+    leave();
+    while (!core->session->has_ended)
+        turn();
+    ck_assert_uint_ge(quota_usage(q, QUOTA_SOCKETS).used, core->session->socket_count);
+    ck_assert_uint_gt(core->session->socket_count, 0);
+    ck_assert_uint_eq(quota_usage(q, QUOTA_CLIENTS).used, 1);
+    while (core->session)
+        turn();
+}
+END_TEST
+
+/* All of them together: one of many small pieces is as slow as one large one. */
+START_TEST(test_s52_buffers_are_emptied_one_after_the_other)
+{
+    struct shared *shared;
+    uint64_t turns;
+
+    for (int i = 0; i < 16; i++) {
+        ck_assert_int_eq(session_add_buffer(core->session, 2 * MIB, false, &shared), 0);
+        memset(shared->at, 'x', shared->length);
+    }
+    core_hurry(core);
+    turns = core->worker.stats.turns;
+    leave();
+    while (core->session)
+        turn();
+    ck_assert_uint_ge(CORE_HURRIED_STEPS * (core->worker.stats.turns - turns),
+                      32 * MIB / SHARED_EMPTY_STEP);
+}
+END_TEST
+
+/* What has been closed and waits for its peers is its client's work, too. */
+START_TEST(test_s52_drains_end_in_steps)
+{
+    uint32_t left;
+
+    connect_all();
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        core_close(core, id, 0);
+    core_pass(core, 2 * DRAIN_LOOK_MS);
+    ck_assert_uint_eq(core->worker.drain_count, SOCKETS);
+    core_hurry(core);
+    for (uint32_t id = 1; id <= SOCKETS; id++) {
+        close(peers[id]);
+        peers[id] = 0;
+    }
+    for (left = SOCKETS; left > 0; left = core->worker.drain_count) {
+        turn();
+        ck_assert_uint_le(left - core->worker.drain_count, CORE_HURRIED_STEPS);
+    }
+}
+END_TEST
+
+static size_t write_much(size_t most)
+{
+    static char block[64 * 1024];
+    size_t done = 0;
+    ssize_t n;
+
+    while (done < most && (n = send(core->client, block, sizeof(block), MSG_NOSIGNAL)) > 0)
+        done += (size_t)n;
+    return done;
+}
+
+START_TEST(test_s52_what_is_discarded_is_discarded_in_steps)
+{
+    uint32_t before = 0;
+    size_t written;
+
+    session_end(core->session, ERR_CONNECTION_ABORTED, "test");
+    core_settle(core);
+    written = write_much(MIB);
+    ck_assert_uint_gt(written, 100000);
+    core_hurry(core);
+    while (core->session && core->session->farewell_bytes < written) {
+        turn();
+        ck_assert_uint_le(core->session->farewell_bytes - before, CORE_HURRIED_STEPS * 16384);
+        before = core->session->farewell_bytes;
+    }
+    ck_assert_ptr_nonnull(core->session);
+}
+END_TEST
+
+/* Also while buffers are kept for it: it may have them for their time, and keeps nobody at work. */
+START_TEST(test_what_is_discarded_is_bounded_while_buffers_are_kept)
+{
+    struct shared *shared;
+    size_t written = 0, n = 1;
+
+    ck_assert_int_eq(session_add_buffer(core->session, MIB, false, &shared), 0);
+    session_end(core->session, ERR_CONNECTION_ABORTED, "test");
+    for (int i = 0; i < 1000 && n > 0; i++) {
+        core_settle(core);
+        n = write_much(MIB);
+        written += n;
+    }
+    ck_assert_uint_gt(written, 16 * MIB);
+    ck_assert_uint_lt(written, 24 * MIB);
+    ck_assert_ptr_nonnull(core->session);
+    ck_assert_uint_eq(core->session->buffer_count, 1);
+    core_pass(core, BUFFERS_KEPT_MS + 1);
+    ck_assert_uint_eq(core->session->buffer_count, 0);
+    leave();
+    core_pass(core, UNREAD_MS + 1);
+    ck_assert_ptr_null(core->session);
+}
+END_TEST
+
+/* Receives that had no room, when it is there. */
+START_TEST(test_s52_who_waits_for_room_tries_in_steps)
+{
+    static char data[65536], in[262144];
+    uint32_t waiting;
+
+    connect_all();
+    for (uint32_t id = 1; id <= SOCKETS; id++) {
+        core_receive(core, id, sizeof(data), RECEIVE_WAIT_ALL, 0);
+    }
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        ck_assert_int_eq(write(peers[id], data, sizeof(data)), (ssize_t)sizeof(data));
+    core_settle(core);
+    waiting = length(&core->session->room_waiters);
+    ck_assert_uint_gt(waiting, 2 * CORE_HURRIED_STEPS);
+    core_hurry(core);
+    for (int i = 0; i < 1000 && waiting > 0; i++) {
+        uint32_t before = waiting;
+
+        while (read(core->client, in, sizeof(in)) > 0)
+            ;
+        turn();
+        waiting = length(&core->session->room_waiters) + length(&core->session->room_tries);
+        ck_assert_uint_le(before - waiting, before > waiting ? CORE_HURRIED_STEPS : 0);
+    }
+    ck_assert_uint_eq(waiting, 0);
+}
+END_TEST
