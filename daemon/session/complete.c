@@ -140,9 +140,9 @@ static struct list *front_of(const struct op *op)
 {
     struct list *sends = &op->sock->sends;
 
-    if (op->verb != VERB_SEND)
-        return sends;
-    return list_is_linked(&op->node) ? op->node.prev : sends->prev;
+    if (is_send(op) && list_is_linked(&op->node))
+        return op->node.prev;
+    return op->verb == VERB_SEND ? sends->prev : sends;
 }
 
 void complete(struct op *op, uint32_t error)

@@ -155,8 +155,9 @@ static void take_connection(struct connect *c, int fd)
     sock->connect = NULL;
     tell_connected(c);
     sock_connect_succeeded(sock);
+    /* Shutdowns of the receiving side have waited for the connection, not for what it carries. */
     if (op->send.total > 0)
-        list_prepend(&sock->sends, &op->node);
+        list_append(shutdown_receives_end(sock), &op->node);
     else
         complete(op, ERR_SUCCESS);
     sock_run_sends(sock);

@@ -51,19 +51,25 @@ static int receive_step(struct op *op)
 
 static const struct op_class receive_class = {.name = "shutdown receive", .step = receive_step};
 
+struct list *shutdown_receives_end(struct sock *sock)
+{
+    struct list *place = sock->sends.next;
+
+    while (place != &sock->sends && container_of(place, struct op, node)->class == &receive_class)
+        place = place->next;
+    return place;
+}
+
 /* Behind a connect in progress: in front of the queued sends, which it has nothing to do with (S23). */
 static int wait_for_connect(struct op *op, uint32_t timeout_ms)
 {
     struct sock *sock = op->sock;
-    struct list *place = sock->sends.next;
 
     op->class = &receive_class;
     op->has_begun = true;
     sock->shutdown_count++;
     sock_hold_op(sock, op, timeout_ms);
-    while (place != &sock->sends && container_of(place, struct op, node)->class == &receive_class)
-        place = place->next;
-    list_append(place, &op->node); /* behind those that came before it */
+    list_append(shutdown_receives_end(sock), &op->node); /* behind those that came before it */
     return 0;
 }
 

@@ -59,6 +59,9 @@ int tell_record(struct op *op, const uint8_t *record, long n);
 /* error: -errno. text is copied. */
 int tell_failure(struct op *op, long error, const char *text);
 
+/* Behind the SHUTDOWNs of the receiving side that wait for the connect, at the front of sock->sends. */
+struct list *shutdown_receives_end(struct sock *sock);
+
 /*
  * A CONNECT in progress (sock->connect), by the policy of now: one by a name that may not be asked for
  * any more ends, an attempt at an address that is denied is closed. True: one of both; its socket may be gone then.

@@ -281,6 +281,26 @@ class Shutdown(EndingTest):
         wire.completion(5)
         self.assertEqual([reply.op for reply, _ in wire.kept], [1, 2, 3, 4])
 
+    def test_s23_receiving_side_does_not_wait_for_what_a_connect_carries(self):
+        """Its data waits for the peer to read; the shutdown has waited for the connection alone."""
+        wire = self.wire()
+        listener = socket.socket()
+        self.hold(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        option = pb.SetOption(option=pb.OPTION_SEND_BUFFER, value=pb.OptionValue(number=4608))
+        data = bytes(256 * 1024)
+        connect = request(pb.VERB_CONNECT, 3, 1, data, connect=pb.Connect(host="localhost",
+                                                                          service=str(listener.getsockname()[1])))
+        wire.send(wire.open(1, 1), request(pb.VERB_SET_OPTION, 2, 1, set_option=option), connect,
+                  wire.receive(4, 1, 10), *(wire.shutdown(op, 1, pb.HOW_RECEIVE) for op in (5, 6)))
+        wire.completion(6)
+        self.assertEqual([reply.op for reply, _ in wire.kept], [1, 2, 4, 5])
+        peer = self.accept(listener)
+        self.read_all(peer, len(data))
+        self.assertEqual(wire.completion(3).error, pb.ERROR_SUCCESS)
+
     def test_s41_both_behind_a_failed_send_leaves_receiving(self):
         wire = self.wire()
         peer = self.pair(wire)
