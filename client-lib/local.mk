@@ -4,13 +4,17 @@
 # version script.
 
 libasock_sources = \
+	client-lib/core/ask.c \
 	client-lib/core/cancel.c \
 	client-lib/core/close.c \
 	client-lib/core/complete.c \
+	client-lib/core/context.c \
 	client-lib/core/flow.c \
+	client-lib/core/inspection.c \
 	client-lib/core/io.h \
 	client-lib/core/memory.h \
 	client-lib/core/objects.h \
+	client-lib/core/op.c \
 	client-lib/core/parts.h \
 	client-lib/core/segments.c \
 	client-lib/core/slots.c \
@@ -31,16 +35,22 @@ libasock_sources = \
 	client-lib/wire/wait.c \
 	client-lib/wire/watch.c \
 	client-lib/api/begin_end.c \
+	client-lib/api/buffer_calls.c \
+	client-lib/api/callbacks.c \
 	client-lib/api/detach.c \
 	client-lib/api/dispatcher.c \
 	client-lib/api/helpers.c \
 	client-lib/api/inspect.c \
 	client-lib/api/lifetime.c \
+	client-lib/api/loop.c \
+	client-lib/api/op_end.c \
 	client-lib/api/op_setup.c \
+	client-lib/api/pool_calls.c \
 	client-lib/api/question.c \
 	client-lib/api/restrict.c \
 	client-lib/api/result.c \
 	client-lib/api/settings.c \
+	client-lib/api/socket_calls.c \
 	client-lib/api/submit.c \
 	client-lib/api/version.c
 

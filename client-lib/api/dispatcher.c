@@ -15,55 +15,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Whoever sleeps in poll(2). */
-static void wake(asock_context *context)
-{
-    uint64_t one = 1;
-
-    if (!context->is_polling || context->is_woken)
-        return;
-    context->is_woken = true;
-    if (write(context->wake_fd, &one, sizeof(one)) < 0)
-        context->is_woken = false; /* cannot be: the count is far from full */
-}
-
-void asock_thread_wake(asock_context *context)
-{
-    if (context->has_dispatcher)
-        wake(context);
-}
-
-/* Another thread than the one in poll(2) has read, or has octets to write: that one looks again. */
-void asock_thread_wake_waiter(asock_context *context)
-{
-    if (!context->has_dispatcher)
-        wake(context);
-}
-
-bool asock_thread_is_self(const asock_context *context)
-{
-    return context->has_dispatcher && pthread_equal(context->dispatcher, pthread_self());
-}
-
-void asock_thread_poll(asock_context *context, int timeout)
-{
-    struct pollfd fds[2] = {
-        {.fd = context->wake_fd, .events = POLLIN},
-        {.fd = context->is_alive ? context->fd : -1, .events = POLLIN},
-    };
-    uint64_t count;
-
-    if (asock_output_is_wanted(context))
-        fds[1].events |= POLLOUT;
-    context->is_polling = context->wake_fd >= 0;
-    asock_leave(context);
-    poll(fds, 2, timeout);
-    pthread_mutex_lock(&context->lock);
-    context->is_polling = false;
-    if (context->is_woken && read(context->wake_fd, &count, sizeof(count)) > 0)
-        context->is_woken = false;
-}
-
 static void *dispatch(void *data)
 {
     asock_context *context = data;
@@ -80,7 +31,7 @@ static void *dispatch(void *data)
         if (asock_output_is_wanted(context))
             asock_output_flush(context);
         if (list_is_empty(&context->done))
-            asock_thread_poll(context, asock_run_timeout(context));
+            asock_wait_poll(context, asock_run_timeout(context));
     }
     context->has_dispatcher = false;
     pthread_cond_broadcast(&context->changed);
@@ -118,8 +69,8 @@ static int start_locked(asock_context *context)
         context->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (context->wake_fd < 0)
         return -errno;
-    wake(context);
     context->has_dispatcher = true;
+    asock_wake(context);
     context->is_stopping = false;
     context->holds++;
     r = start_thread(context);
@@ -142,18 +93,18 @@ int asock_context_start_dispatcher(asock_context *context)
 }
 
 /* Stops the thread and waits for it; from the thread itself: it ends by itself. */
-void asock_thread_join(asock_context *context)
+void asock_dispatcher_join(asock_context *context)
 {
     pthread_t thread = context->dispatcher;
 
     if (!context->has_dispatcher || context->is_joining)
         return;
     context->is_stopping = true;
-    if (asock_thread_is_self(context)) {
+    if (asock_is_dispatcher(context)) {
         pthread_detach(thread);
         return;
     }
-    asock_thread_wake(context);
+    asock_wake(context);
     context->is_joining = true;
     asock_leave(context);
     pthread_join(thread, NULL);
@@ -174,7 +125,7 @@ int asock_context_stop_dispatcher(asock_context *context)
     else if (!context->has_dispatcher || context->is_joining)
         r = -ENOENT;
     else
-        asock_thread_join(context);
+        asock_dispatcher_join(context);
     asock_context_unhold(context);
     return r;
 }

@@ -9,53 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An answer larger than this is given up: -E2BIG. */
-#define INSPECTION_MAX (256u * 1024u * 1024u)
-
-struct inspection {
-    uint8_t *octets; /* of each record: its length, then itself */
-    size_t len, cap;
-    int error;
-    char text[CODEC_TEXT_MAX + 1]; /* what the daemon said to a failure; "": nothing */
-};
-
-static bool reserve(struct inspection *inspection, size_t more)
-{
-    size_t cap = inspection->cap ? inspection->cap : 4096;
-    uint8_t *octets;
-
-    if (inspection->error < 0)
-        return false;
-    while (cap - inspection->len < more)
-        cap *= 2;
-    if (cap == inspection->cap)
-        return true;
-    octets = cap <= INSPECTION_MAX ? realloc(inspection->octets, cap) : NULL;
-    if (!octets) {
-        inspection->error = cap <= INSPECTION_MAX ? -ENOMEM : -E2BIG;
-        return false;
-    }
-    inspection->octets = octets;
-    inspection->cap = cap;
-    return true;
-}
-
-void asock_inspection_begin(struct inspection *inspection, uint32_t len)
-{
-    if (!reserve(inspection, sizeof(len) + (size_t)len))
-        return;
-    memcpy(inspection->octets + inspection->len, &len, sizeof(len));
-    inspection->len += sizeof(len);
-}
-
-void asock_inspection_append(struct inspection *inspection, const uint8_t *data, size_t len)
-{
-    if (len == 0 || !reserve(inspection, len))
-        return;
-    memcpy(inspection->octets + inspection->len, data, len);
-    inspection->len += len;
-}
-
 struct visit {
     asock_record_fn record;
     void *userdata;
@@ -199,7 +152,7 @@ static int ask(asock_context *context, const struct query *query, struct inspect
 
     if (!context->is_alive)
         return -ECONNABORTED;
-    r = asock_submit_internal(context, NULL, OPERATION_INSPECT, &op);
+    r = asock_op_start_own(context, NULL, OPERATION_INSPECT, &op);
     if (r < 0)
         return r;
     op->holds++;
@@ -212,7 +165,7 @@ static int ask(asock_context *context, const struct query *query, struct inspect
         asock_op_unhold(op);
         return -ENOMEM;
     }
-    asock_submit_wake(context);
+    asock_wake(context);
     r = asock_run_until(op, timeout_ms);
     op->inspection = NULL; /* an answer that comes too late is dropped */
     if (r < 0 && op->state == OP_WAITING)

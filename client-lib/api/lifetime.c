@@ -20,21 +20,6 @@
 #define ASOCK_SYSTEM_SOCKET "/run/asockd/default/asock.sock"
 #endif
 
-int asock_enter(asock_context *context)
-{
-    if (!context)
-        return -EINVAL;
-    if (asock_is_forked(context))
-        return -ECHILD;
-    pthread_mutex_lock(&context->lock);
-    return 0;
-}
-
-bool asock_is_in_callback(const asock_context *context)
-{
-    return context->in_callback && pthread_equal(context->callback_thread, pthread_self());
-}
-
 static void init_lists(asock_context *context)
 {
     list_init(&context->sockets);
@@ -185,13 +170,6 @@ asock_context *asock_context_ref(asock_context *context)
     return context;
 }
 
-/* One that has ended can still be referred to, in the callback that ended it: that keeps the memory. */
-void asock_context_add_ref(asock_context *context)
-{
-    if (context->refs++ == 0)
-        context->holds++;
-}
-
 void asock_context_unhold(asock_context *context)
 {
     bool is_last = --context->holds == 0;
@@ -217,7 +195,7 @@ void asock_context_drop_ref(asock_context *context)
     if (context->watch_fd >= 0)
         close(context->watch_fd);
     context->watch_fd = -1;
-    asock_thread_join(context);
+    asock_dispatcher_join(context);
     asock_context_unhold(context);
 }
 
@@ -247,4 +225,27 @@ asock_context *asock_context_unref(asock_context *context)
     else if (r == -ECHILD)
         asock_context_drop_in_child(context);
     return NULL;
+}
+
+int asock_context_reconnect(asock_context *context)
+{
+    int fd, r;
+
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    if (context->is_ended)
+        r = -ESHUTDOWN;
+    else if (!context->path)
+        r = -EOPNOTSUPP;
+    else if (context->is_alive || !list_is_empty(&context->done))
+        r = -EBUSY;
+    else
+        r = asock_session_dial(context->path, &fd);
+    if (r == 0) {
+        asock_session_start(context, fd);
+        asock_wake(context);
+    }
+    asock_leave(context);
+    return r;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Operation objects: made, set up, let go. A token's place in the table is reserved here, so that
- * submitting allocates nothing. */
+/* Ops of the program: new, set up, let go. */
 #include "client-lib/core/parts.h"
 
 #include <errno.h>
@@ -9,71 +8,6 @@
 #include <string.h>
 
 #include "proto/endpoint.h"
-
-bool asock_op_is_in_flight(const asock_op *op)
-{
-    return op->state != OP_IDLE && op->state != OP_DONE;
-}
-
-bool asock_op_is_busy(const asock_op *op)
-{
-    if (asock_op_is_in_flight(op) || op->is_due)
-        return true;
-    return op->in_callback &&
-           !(asock_is_in_callback(op->context) && op->context->callback_op == op);
-}
-
-int asock_op_make(asock_context *context, asock_op **ret)
-{
-    asock_op *op;
-
-    op = calloc(1, sizeof(*op));
-    if (!op)
-        return -ENOMEM;
-    if (asock_slot_take(&context->slots, op, false, &op->slot) < 0) {
-        free(op);
-        return -ENOMEM;
-    }
-    op->context = context;
-    list_init(&op->queue_node);
-    list_init(&op->flight_node);
-    list_init(&op->cancel_node);
-    list_init(&op->due.node);
-    list_init(&op->memory.filled);
-    list_init(&op->memory.credit_node);
-    op->due.op = op;
-    list_init(&op->timer.timer.node);
-    *ret = op;
-    return 0;
-}
-
-static void drop_segments(asock_op *op)
-{
-    asock_memory_unuse(op);
-    if (op->segments != &op->segment)
-        free(op->segments);
-    op->segments = NULL;
-    op->segment_count = op->total = 0;
-    if (op->memory.pool)
-        asock_pool_unhold(op->memory.pool);
-    op->memory.pool = NULL;
-}
-
-void asock_op_unhold(asock_op *op)
-{
-    if (--op->holds > 0)
-        return;
-    if (op->socket)
-        asock_socket_unhold(op->socket);
-    asock_slot_release(&op->context->slots, op->slot);
-    asock_pool_forget(op);
-    drop_segments(op);
-    free(op->memory.made);
-    free(op->host);
-    free(op->service);
-    free(op->text);
-    free(op);
-}
 
 int asock_op_new(asock_context *context, asock_op **ret)
 {
@@ -181,7 +115,7 @@ int asock_op_set_buffer(asock_op *op, void *data, size_t len)
     if (r < 0)
         return r;
     asock_pool_forget(op);
-    drop_segments(op);
+    asock_op_drop_segments(op);
     op->segment = one;
     op->segments = &op->segment;
     op->segment_count = 1;
@@ -212,7 +146,7 @@ int asock_op_set_buffers(asock_op *op, const struct iovec *list, size_t count)
         return r;
     }
     asock_pool_forget(op);
-    drop_segments(op);
+    asock_op_drop_segments(op);
     op->segments = copy;
     op->segment_count = count;
     op->total = total;
@@ -231,7 +165,7 @@ int asock_op_set_pool(asock_op *op, asock_pool *pool)
         return r;
     asock_pool_forget(op);
     asock_pool_hold(pool);
-    drop_segments(op);
+    asock_op_drop_segments(op);
     op->memory.pool = pool;
     asock_leave(op->context);
     return 0;

@@ -39,7 +39,7 @@ static int ask(asock_context *context, const char *rules, size_t len, asock_op *
         return -ECONNABORTED;
     if (len > context->limits.payload_max)
         return -EMSGSIZE;
-    r = asock_submit_internal(context, NULL, OPERATION_RESTRICT, ret);
+    r = asock_op_start_own(context, NULL, OPERATION_RESTRICT, ret);
     if (r < 0)
         return r;
     (*ret)->verb = VERB_RESTRICT;
@@ -50,7 +50,7 @@ static int ask(asock_context *context, const char *rules, size_t len, asock_op *
     }
     (*ret)->holds++;
     list_append(&context->inspections, &(*ret)->queue_node);
-    asock_submit_wake(context);
+    asock_wake(context);
     return 0;
 }
 

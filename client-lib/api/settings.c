@@ -31,7 +31,7 @@ int asock_context_set_name(asock_context *context, const char *name)
     if (r < 0)
         return r;
     memcpy(context->name, name, len + 1);
-    asock_thread_wake(context);
+    asock_wake(context);
     asock_leave(context);
     return 0;
 }
@@ -61,7 +61,7 @@ int asock_context_set_limit(asock_context *context, enum asock_limit limit, uint
         return r;
     context->asked[limit] = value;
     asock_session_guess(context);
-    asock_thread_wake(context);
+    asock_wake(context);
     asock_leave(context);
     return 0;
 }

@@ -16,73 +16,6 @@
 /* So much payload is queued before submitting writes by itself. */
 #define SUBMIT_FLUSH (64u * 1024u)
 
-static void reset(asock_op *op, asock_socket *socket, int operation)
-{
-    asock_socket *before = op->socket;
-
-    op->socket = socket;
-    if (socket)
-        asock_socket_hold(socket);
-    if (before)
-        asock_socket_unhold(before);
-    op->operation = operation;
-    op->token = asock_slot_token(&op->context->slots, op->slot);
-    op->seq = ++op->context->seq;
-    op->deadline = 0;
-    op->cursor = (struct cursor){0, 0};
-    op->moved = 0;
-    op->is_cancelled = op->is_told = op->is_quiet = op->is_asked = false;
-    op->is_overdue = op->has_value = false;
-    op->error = op->connect_error = 0;
-    op->bytes = 0;
-    op->result_flags = 0;
-    op->memory.is_reference = op->memory.is_multishot = false;
-    op->memory.is_in_place = op->memory.is_lost = false;
-    op->memory.last = NULL;
-    op->local = op->remote = (struct endpoint){0};
-    free(op->text);
-    op->text = NULL;
-}
-
-void asock_op_start(asock_op *op, asock_socket *socket, int operation)
-{
-    asock_context *context = op->context;
-
-    reset(op, socket, operation);
-    op->state = OP_WAITING;
-    op->holds++;
-    if (socket) {
-        asock_socket_use(socket);
-        list_append(&socket->ops, &op->flight_node);
-    } else {
-        list_append(&context->socketless, &op->flight_node);
-    }
-    if (operation != OPERATION_RESTRICT)
-        context->is_used = true;
-    /* A close takes effect whatever happens; its linger time bounds it. */
-    if (op->timeout_ms > 0 && operation != ASOCK_OPERATION_CLOSE) {
-        op->deadline = time_now_ms() + op->timeout_ms;
-        asock_wheel_set(&context->wheel, &op->timer.timer, op->deadline);
-    }
-}
-
-int asock_submit_internal(asock_context *context, asock_socket *socket, int operation,
-                          asock_op **ret)
-{
-    int r;
-
-    r = asock_op_make(context, ret);
-    if (r < 0)
-        return r;
-    asock_op_start(*ret, socket, operation);
-    return 0;
-}
-
-void asock_submit_wake(asock_context *context)
-{
-    asock_thread_wake(context);
-}
-
 /* Behind the lock of every call that submits. */
 static int leave_submit(asock_context *context, size_t queued, int r)
 {
@@ -91,7 +24,7 @@ static int leave_submit(asock_context *context, size_t queued, int r)
         context->queued = 0;
         asock_output_flush(context);
     }
-    asock_submit_wake(context);
+    asock_wake(context);
     asock_leave(context);
     return r;
 }
@@ -124,7 +57,7 @@ static int settle(asock_op *op, asock_socket *socket, int operation, uint32_t er
 
     if (is_first && !op->is_begun && !context->is_always_pending &&
         operation != ASOCK_OPERATION_SEND) {
-        reset(op, socket, operation);
+        asock_op_reset(op, socket, operation);
         asock_memory_unuse(op); /* in its callback, of the flight before */
         op->state = OP_DONE;
         op->error = error;

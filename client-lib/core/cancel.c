@@ -111,17 +111,6 @@ int asock_cancel_locked(asock_op *op)
     } else if (op->state == OP_SENT) {
         asock_cancel_sent(op);
     }
-    asock_submit_wake(op->context);
+    asock_wake(op->context);
     return 0;
-}
-
-int asock_cancel(asock_op *op)
-{
-    int r = asock_enter(op ? op->context : NULL);
-
-    if (r < 0)
-        return r;
-    r = asock_cancel_locked(op);
-    asock_leave(op->context);
-    return r;
 }

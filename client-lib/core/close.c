@@ -53,7 +53,7 @@ static void send_close(asock_socket *socket)
     } else if (!list_is_linked(&socket->close_node) && !socket->is_close_sent) {
         asock_socket_put(socket, PLACE_NONE);
         list_append(&socket->context->closes, &socket->close_node);
-        asock_submit_wake(socket->context);
+        asock_wake(socket->context);
     }
     asock_socket_unhold(socket);
 }
@@ -103,7 +103,7 @@ void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms)
         asock_wheel_set(&socket->context->wheel, &socket->linger.timer, deadline);
         if (has_waiting(socket)) {
             end_waiting(socket, &socket->receives_waiting);
-            asock_submit_wake(socket->context);
+            asock_wake(socket->context);
             return;
         }
     }

@@ -148,6 +148,7 @@ int asock_buffer_answered(asock_op *op, const struct reply *reply);
 /* UNREGISTER's reply: false: none is on the way with this token. */
 bool asock_buffer_left(asock_context *context, uint64_t token);
 void asock_buffer_unuse(asock_buffer *buffer);
+void asock_buffer_leave(asock_buffer *buffer); /* nobody refers to it any more */
 
 /* status.c ------------------------------------------------------------------------------------ */
 
@@ -177,6 +178,7 @@ void asock_bounce_end(asock_context *context); /* the session has ended, and wit
 
 /* pool.c -------------------------------------------------------------------------------------- */
 
+asock_pool *asock_pool_make(asock_buffer *buffer, size_t slice_len);
 void asock_pool_hold(asock_pool *pool);
 void asock_pool_unhold(asock_pool *pool);
 /* Free slices become the daemon's, at most `most`. */
@@ -188,6 +190,10 @@ void asock_pool_free(struct slice *slice);
 /* For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool stays. */
 struct shot asock_shot_begin(struct slice *slice);
 void asock_shot_end(const struct shot *shot);
+/* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
+struct slice *asock_shot_slice(const struct shot *shot);
+void *asock_slice_address(const struct slice *slice);
+void *asock_slice_take(struct slice *slice); /* it is the program's */
 /* The multishot has ended: what it had left of its credit is free. */
 void asock_pool_leave(asock_op *op);
 /* Of its earlier flight: slices that nobody has asked for. */

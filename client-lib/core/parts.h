@@ -49,6 +49,7 @@ void asock_session_give_up(asock_op *op);
 
 /* socket.c ------------------------------------------------------------------------------------ */
 
+asock_socket *asock_socket_make(asock_context *context, int family);
 void asock_socket_hold(asock_socket *socket);
 void asock_socket_unhold(asock_socket *socket);
 void asock_socket_use(asock_socket *socket);
@@ -73,6 +74,8 @@ void asock_close_answered(asock_socket *socket, uint32_t error);
 /* op.c, segments.c ---------------------------------------------------------------------------- */
 
 int asock_op_make(asock_context *context, asock_op **ret); /* refs and holds are 0 */
+void asock_op_reset(asock_op *op, asock_socket *socket, int operation);
+void asock_op_drop_segments(asock_op *op);
 void asock_op_unhold(asock_op *op);
 bool asock_op_is_busy(const asock_op *op); /* may not be submitted or changed */
 bool asock_op_is_in_flight(const asock_op *op);
@@ -84,9 +87,8 @@ unsigned int asock_segments_take(const asock_op *op, struct cursor *cursor, size
 
 /* The op is in flight from here on. socket NULL: it concerns none. */
 void asock_op_start(asock_op *op, asock_socket *socket, int operation);
-int asock_submit_internal(asock_context *context, asock_socket *socket, int operation,
-                          asock_op **ret);      /* an op of the library's own, nothing queued yet */
-void asock_submit_wake(asock_context *context); /* something was queued */
+/* An op of the library's own, nothing queued yet. */
+int asock_op_start_own(asock_context *context, asock_socket *socket, int operation, asock_op **ret);
 
 /* cancel.c ------------------------------------------------------------------------------------ */
 
@@ -136,6 +138,8 @@ int asock_reply_finish(asock_context *context);
 /* complete.c ---------------------------------------------------------------------- the way out */
 
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes);
+void asock_op_fail_lost(asock_op *op); /* nothing that it received is there any more */
+void asock_op_drop_flight(asock_op *op, asock_socket *socket);
 void asock_op_frame_written(asock_op *op);
 void asock_op_shot(asock_op *op, struct slice *slice); /* of a multishot that goes on */
 /* Its results are about to be told: those in place are still there, or it has failed. */
@@ -148,6 +152,13 @@ int asock_complete_run(asock_context *context);     /* drops the lock around eac
 
 /* inspect.c ----------------------------------------------------------------------------------- */
 
+struct inspection {
+    uint8_t *octets; /* of each record: its length, then itself */
+    size_t len, cap;
+    int error;
+    char text[CODEC_TEXT_MAX + 1]; /* what the daemon said to a failure; "": nothing */
+};
+
 /* Octets of the answer's next record. */
 void asock_inspection_begin(struct inspection *inspection, uint32_t len);
 /* Decimal digits alone. 0, -EINVAL. */
@@ -159,10 +170,10 @@ void asock_inspection_append(struct inspection *inspection, const uint8_t *data,
 /* wait.c -------------------------------------------------------------------------------------- */
 
 /* Makes the daemon tell of an op whose success it would not tell: 0 or -ENOMEM. */
-int asock_wait_ask(asock_op *op);
+int asock_ask(asock_op *op);
 /* The same for all such ops of a socket that the program has let go. */
-int asock_wait_ask_all(asock_socket *socket);
-void asock_wait_ask_again(asock_socket *socket);
+int asock_ask_all(asock_socket *socket);
+void asock_ask_again(asock_socket *socket);
 /* Until the connection or a timer has news, or it is `until`; drops the lock while it sleeps. */
 void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until);
 
@@ -189,11 +200,11 @@ int asock_run_timeout(asock_context *context); /* milliseconds until a timer is 
 int asock_run_until(asock_op *op, int timeout_ms);
 /* The same, or until a multishot without a callback has got octets. */
 int asock_run_until_slice(asock_op *op, int timeout_ms);
-void asock_thread_wake(asock_context *context);        /* the dispatcher, if there is one */
-void asock_thread_wake_waiter(asock_context *context); /* without one: who is in poll(2) */
+void asock_wake(asock_context *context);        /* the dispatcher, if there is one */
+void asock_wake_waiter(asock_context *context); /* without one: who is in poll(2) */
 /* Until the connection has news or somebody wakes it; drops the lock while it sleeps. */
-void asock_thread_poll(asock_context *context, int timeout);
-bool asock_thread_is_self(const asock_context *context);
-void asock_thread_join(asock_context *context);
+void asock_wait_poll(asock_context *context, int timeout);
+bool asock_is_dispatcher(const asock_context *context);
+void asock_dispatcher_join(asock_context *context);
 
 #endif

@@ -69,7 +69,7 @@ void asock_sockets_give_ids(asock_context *context)
         ids->sync_wanted = true;
 }
 
-static asock_socket *socket_make(asock_context *context, int family)
+asock_socket *asock_socket_make(asock_context *context, int family)
 {
     asock_socket *socket;
 
@@ -97,47 +97,6 @@ static asock_socket *socket_make(asock_context *context, int family)
     socket->linger.kind = DEADLINE_LINGER;
     socket->linger_default = -1;
     return socket;
-}
-
-static int socket_new_locked(asock_context *context, int family, asock_socket **ret)
-{
-    asock_socket *socket;
-
-    if (!context->is_alive)
-        return -ENOTCONN;
-    if (context->is_welcome && context->open_sockets >= context->limits.sockets)
-        return -EMFILE;
-    socket = socket_make(context, family);
-    if (!socket)
-        return -ENOMEM;
-    list_append(&context->sockets, &socket->context_node);
-    asock_context_add_ref(context);
-    context->open_sockets++;
-    socket->is_counted = true;
-    socket->id = asock_ids_take(&context->ids, socket);
-    if (!socket->id) {
-        asock_socket_put(socket, PLACE_IDLESS);
-        asock_sockets_give_ids(context);
-    }
-    *ret = socket;
-    return 0;
-}
-
-int asock_socket_new(asock_context *context, int family, asock_socket **ret)
-{
-    int r;
-
-    if (!ret)
-        return -EINVAL;
-    r = asock_enter(context);
-    if (r < 0)
-        return r;
-    if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
-        r = -EAFNOSUPPORT;
-    else
-        r = socket_new_locked(context, family, ret);
-    asock_leave(context);
-    return r;
 }
 
 void asock_socket_uncount(asock_socket *socket)
@@ -193,82 +152,4 @@ void asock_socket_refuse(asock_socket *socket, uint32_t error)
     asock_socket_hold(socket);
     refuse_unopened(socket, error);
     asock_socket_unhold(socket);
-}
-
-asock_socket *asock_socket_ref(asock_socket *socket)
-{
-    if (!socket || asock_enter(socket->context) < 0)
-        return socket;
-    /* In a callback, of an op that held it, it may be the first one again. */
-    if (socket->refs++ == 0) {
-        asock_socket_hold(socket);
-        asock_socket_use(socket);
-        asock_context_add_ref(socket->context);
-    }
-    asock_leave(socket->context);
-    return socket;
-}
-
-asock_socket *asock_socket_unref(asock_socket *socket)
-{
-    asock_context *context;
-    int r;
-
-    if (!socket)
-        return NULL;
-    context = socket->context;
-    r = asock_enter(context);
-    if (r == -ECHILD && --socket->refs == 0)
-        asock_context_drop_in_child(context);
-    if (r < 0)
-        return NULL;
-    if (--socket->refs > 0) {
-        asock_leave(context);
-        return NULL;
-    }
-    /* Without memory to ask: the close tells how they end. */
-    if (asock_wait_ask_all(socket) < 0 && !socket->is_closing && !socket->is_closed)
-        asock_close_start(socket, NULL, 0);
-    asock_socket_unuse(socket);
-    asock_socket_unhold(socket);
-    asock_context_drop_ref(context);
-    return NULL;
-}
-
-asock_context *asock_socket_get_context(asock_socket *socket)
-{
-    return socket && !asock_is_forked(socket->context) ? socket->context : NULL;
-}
-
-unsigned int asock_socket_get_id(asock_socket *socket)
-{
-    unsigned int id;
-
-    if (!socket || asock_enter(socket->context) < 0)
-        return 0;
-    id = socket->is_closing ? 0 : socket->id;
-    asock_leave(socket->context);
-    return id;
-}
-
-int asock_socket_set_userdata(asock_socket *socket, void *userdata)
-{
-    int r = asock_enter(socket ? socket->context : NULL);
-
-    if (r < 0)
-        return r;
-    socket->userdata = userdata;
-    asock_leave(socket->context);
-    return 0;
-}
-
-void *asock_socket_get_userdata(asock_socket *socket)
-{
-    void *userdata;
-
-    if (!socket || asock_enter(socket->context) < 0)
-        return NULL;
-    userdata = socket->userdata;
-    asock_leave(socket->context);
-    return userdata;
 }

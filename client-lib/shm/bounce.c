@@ -207,7 +207,7 @@ static void ask(asock_context *context)
     buffer = calloc(1, sizeof(*buffer));
     if (!buffer)
         return;
-    if (asock_submit_internal(context, NULL, OPERATION_REGISTER, &op) < 0) {
+    if (asock_op_start_own(context, NULL, OPERATION_REGISTER, &op) < 0) {
         free(buffer);
         return;
     }

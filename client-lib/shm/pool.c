@@ -66,11 +66,11 @@ static void offer(asock_pool *pool)
         return;
     if (op->state == OP_WAITING) {
         asock_socket_kick(op->socket);
-        asock_submit_wake(pool->context);
+        asock_wake(pool->context);
     } else if (op->state == OP_SENT && is_credit_due(pool) &&
                !list_is_linked(&op->memory.credit_node)) {
         list_append(&pool->context->memory.credits, &op->memory.credit_node);
-        asock_submit_wake(pool->context);
+        asock_wake(pool->context);
     }
 }
 
@@ -93,15 +93,14 @@ struct shot asock_shot_begin(struct slice *slice)
     return (struct shot){slice, slice->life, slice->len};
 }
 
-/* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
-static struct slice *slice_of(const struct shot *shot)
+struct slice *asock_shot_slice(const struct shot *shot)
 {
     return shot->slice && shot->slice->life == shot->life ? shot->slice : NULL;
 }
 
 void asock_shot_end(const struct shot *shot)
 {
-    struct slice *slice = slice_of(shot);
+    struct slice *slice = asock_shot_slice(shot);
 
     if (slice && slice->state == SLICE_FILLED)
         asock_pool_free(slice);
@@ -190,9 +189,7 @@ void asock_pool_forget(asock_op *op)
     }
 }
 
-/* ---- the program's ---- */
-
-static asock_pool *make(asock_buffer *buffer, size_t slice_len)
+asock_pool *asock_pool_make(asock_buffer *buffer, size_t slice_len)
 {
     size_t count = buffer->size / slice_len;
     asock_pool *pool;
@@ -218,181 +215,18 @@ static asock_pool *make(asock_buffer *buffer, size_t slice_len)
     return pool;
 }
 
-int asock_pool_new(asock_buffer *buffer, size_t slice_len, asock_pool **ret)
-{
-    int r;
-
-    if (!buffer || !ret || slice_len == 0)
-        return -EINVAL;
-    r = asock_enter(buffer->context);
-    if (r < 0)
-        return r;
-    if (slice_len > buffer->size) {
-        r = -EINVAL;
-    } else {
-        *ret = make(buffer, slice_len);
-        r = *ret ? 0 : -ENOMEM;
-    }
-    if (r == 0) {
-        buffer->uses++;
-        asock_context_add_ref(buffer->context);
-    }
-    asock_leave(buffer->context);
-    return r;
-}
-
-asock_pool *asock_pool_ref(asock_pool *pool)
-{
-    if (!pool || asock_enter(pool->context) < 0)
-        return pool;
-    pool->refs++;
-    asock_leave(pool->context);
-    return pool;
-}
-
-asock_pool *asock_pool_unref(asock_pool *pool)
-{
-    asock_context *context = pool ? pool->context : NULL;
-    int r;
-
-    if (!pool)
-        return NULL;
-    r = asock_enter(context);
-    if (r == -ECHILD && --pool->refs == 0)
-        asock_context_drop_in_child(context);
-    if (r < 0)
-        return NULL;
-    if (--pool->refs > 0) {
-        asock_leave(context);
-        return NULL;
-    }
-    asock_pool_unhold(pool);
-    asock_context_drop_ref(context);
-    return NULL;
-}
-
-int asock_pool_give(asock_pool *pool, void *data)
-{
-    uintptr_t at = (uintptr_t)data, base;
-    struct slice *slice = NULL;
-    int r = asock_enter(pool ? pool->context : NULL);
-
-    if (r < 0)
-        return r;
-    base = (uintptr_t)pool->buffer->at;
-    if (at >= base && (at - base) / pool->slice_len < pool->count &&
-        (at - base) % pool->slice_len == 0)
-        slice = &pool->slices[(at - base) / pool->slice_len];
-    if (slice && slice->state == SLICE_TAKEN)
-        asock_pool_free(slice);
-    else
-        r = -EINVAL;
-    asock_leave(pool->context);
-    return r;
-}
-
-static void *address_of(const struct slice *slice)
+void *asock_slice_address(const struct slice *slice)
 {
     const asock_pool *pool = slice->pool;
 
     return pool->buffer->at + (size_t)(slice - pool->slices) * pool->slice_len;
 }
 
-void *asock_op_get_slice(asock_op *op, size_t *ret_len)
+void *asock_slice_take(struct slice *slice)
 {
-    const struct slice *slice;
-    void *at = NULL;
-    size_t len = 0;
-
-    if (op && asock_enter(op->context) == 0) {
-        slice = slice_of(&op->memory.shot);
-        if (slice) {
-            at = address_of(slice);
-            len = op->memory.shot.len;
-        }
-        asock_leave(op->context);
-    }
-    if (ret_len)
-        *ret_len = len;
-    return at;
-}
-
-static void *take(struct slice *slice)
-{
-    void *at = address_of(slice);
+    void *at = asock_slice_address(slice);
 
     slice->state = SLICE_TAKEN;
     asock_pool_unhold(slice->pool);
     return at;
-}
-
-void *asock_op_take_slice(asock_op *op)
-{
-    struct slice *slice;
-    void *at = NULL;
-
-    if (!op || asock_enter(op->context) < 0)
-        return NULL;
-    slice = slice_of(&op->memory.shot);
-    if (slice && slice->state == SLICE_FILLED)
-        at = take(slice);
-    asock_leave(op->context);
-    return at;
-}
-
-static bool has_slice(const asock_op *op)
-{
-    return !list_is_empty(&op->memory.filled);
-}
-
-/* A slice, or that there will be none: 1, 0; -ETIMEDOUT, -EDEADLK. */
-static int wait_slice(asock_op *op, int timeout_ms)
-{
-    int r = 0;
-
-    if (!has_slice(op) && op->state != OP_DONE)
-        r = asock_thread_is_self(op->context) ? -EDEADLK : asock_run_until_slice(op, timeout_ms);
-    if (r < 0)
-        return r;
-    return has_slice(op);
-}
-
-/* The same, of those whose octets are still there. */
-static int wait_sound_slice(asock_op *op, int timeout_ms)
-{
-    int r = wait_slice(op, timeout_ms);
-
-    if (r != 1 || !asock_memory_is_lost(&op->context->memory))
-        return r;
-    asock_op_lose_shots(op);
-    return wait_slice(op, timeout_ms);
-}
-
-int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len)
-{
-    asock_context *context = op ? op->context : NULL;
-    struct due *due;
-    int r;
-
-    if (!ret || !ret_len)
-        return -EINVAL;
-    r = asock_enter(context);
-    if (r < 0)
-        return r;
-    if (!op->memory.is_multishot || op->callback) {
-        asock_leave(context);
-        return -EINVAL;
-    }
-    context->holds++;
-    op->holds++;
-    r = wait_sound_slice(op, timeout_ms);
-    if (r > 0) {
-        due = list_first(&op->memory.filled, struct due, node);
-        list_remove(&due->node);
-        *ret_len = due->slice->len;
-        *ret = take(due->slice);
-    }
-    asock_op_unhold(op);
-    asock_context_unhold(context);
-    return r;
 }

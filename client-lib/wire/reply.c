@@ -276,7 +276,7 @@ static void note(asock_op *op, const struct reply *reply)
         if (!reply->error)
             asock_quiet_finish(&socket->quiet_sends, op);
         else
-            asock_wait_ask_again(socket);
+            asock_ask_again(socket);
         break;
     case ASOCK_OPERATION_SET_OPTION:
         if (!reply->error && op->option == ASOCK_OPTION_LINGER)

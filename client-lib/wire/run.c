@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* In an event loop: what to wait for, and what to do then. */
+/* What can be done without waiting. */
 #include "client-lib/core/parts.h"
 
-#include <errno.h>
 #include <limits.h>
 
 static void end_op(asock_op *op)
@@ -49,50 +48,4 @@ void asock_run_io(asock_context *context)
     asock_input_run(context);
     if (asock_output_is_wanted(context))
         asock_output_flush(context);
-}
-
-int asock_context_get_timeout(asock_context *context)
-{
-    int timeout;
-
-    if (asock_enter(context) < 0)
-        return -1;
-    timeout = list_is_empty(&context->done) ? asock_run_timeout(context) : 0;
-    asock_leave(context);
-    return timeout;
-}
-
-int asock_context_process(asock_context *context)
-{
-    int count, r = asock_enter(context);
-
-    if (r < 0)
-        return r;
-    if (asock_is_in_callback(context))
-        r = -EDEADLK;
-    else if (context->has_dispatcher)
-        r = -EBUSY;
-    if (r < 0) {
-        asock_leave(context);
-        return r;
-    }
-    context->holds++;
-    asock_run_io(context);
-    count = asock_complete_run(context);
-    if (asock_output_is_wanted(context))
-        asock_output_flush(context);
-    asock_watch_update(context);
-    asock_context_unhold(context);
-    return count;
-}
-
-int asock_context_flush(asock_context *context)
-{
-    int r = asock_enter(context);
-
-    if (r < 0)
-        return r;
-    r = asock_output_flush(context);
-    asock_leave(context);
-    return r;
 }

@@ -243,7 +243,7 @@ static void end(asock_context *context, uint32_t error, asock_op *late)
     end_ops(&context->socketless);
     asock_memory_end(context);
     drop_fd(context);
-    asock_thread_wake(context);
+    asock_wake(context);
 }
 
 void asock_session_end(asock_context *context, uint32_t error)
@@ -254,27 +254,4 @@ void asock_session_end(asock_context *context, uint32_t error)
 void asock_session_give_up(asock_op *op)
 {
     end(op->context, ERR_TIMED_OUT, op);
-}
-
-int asock_context_reconnect(asock_context *context)
-{
-    int fd, r;
-
-    r = asock_enter(context);
-    if (r < 0)
-        return r;
-    if (context->is_ended)
-        r = -ESHUTDOWN;
-    else if (!context->path)
-        r = -EOPNOTSUPP;
-    else if (context->is_alive || !list_is_empty(&context->done))
-        r = -EBUSY;
-    else
-        r = asock_session_dial(context->path, &fd);
-    if (r == 0) {
-        asock_session_start(context, fd);
-        asock_thread_wake(context);
-    }
-    asock_leave(context);
-    return r;
 }

@@ -8,7 +8,6 @@
  */
 #include "client-lib/core/parts.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
 
 static uint32_t wanted(asock_context *context)
@@ -35,31 +34,4 @@ void asock_watch_leave(asock_context *context)
     if (context->watched)
         epoll_ctl(context->watch_fd, EPOLL_CTL_DEL, context->fd, NULL);
     context->watched = 0;
-}
-
-int asock_context_get_fd(asock_context *context)
-{
-    int fd;
-
-    if (asock_enter(context) < 0)
-        return -1;
-    if (context->watch_fd < 0 && !context->is_ended)
-        context->watch_fd = epoll_create1(EPOLL_CLOEXEC);
-    asock_watch_update(context);
-    fd = context->watch_fd;
-    asock_leave(context);
-    return fd;
-}
-
-int asock_context_get_events(asock_context *context)
-{
-    int events = 0;
-
-    if (asock_enter(context) < 0)
-        return 0;
-    asock_watch_update(context);
-    if (context->is_alive)
-        events = asock_output_is_wanted(context) ? POLLIN | POLLOUT : POLLIN;
-    asock_leave(context);
-    return events;
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Telling of what has ended: callbacks run here, and results are looked at before they are told.
+ *
+ * In flight an op holds itself and uses its socket, until the callback has returned.
+ */
+#include "client-lib/core/parts.h"
+
+void asock_op_check(asock_op *op)
+{
+    if (op->state != OP_DONE || !op->memory.is_in_place)
+        return;
+    op->memory.is_in_place = false;
+    if (asock_memory_is_lost(&op->context->memory))
+        asock_op_fail_lost(op);
+}
+
+void asock_op_lose_shots(asock_op *op)
+{
+    op->memory.is_lost = true;
+    asock_pool_forget(op);
+    if (op->state == OP_DONE)
+        asock_op_fail_lost(op);
+}
+
+static void forget(struct due *due)
+{
+    asock_op *op = due->op;
+
+    list_remove(&due->node);
+    if (due->slice)
+        asock_pool_free(due->slice);
+    if (due != &op->due) {
+        asock_op_unhold(op);
+        return;
+    }
+    op->is_due = false;
+    asock_memory_unuse(op);
+    if (op->socket)
+        asock_socket_hold(op->socket);
+    asock_op_drop_flight(op, op->socket);
+}
+
+void asock_complete_forget(asock_context *context)
+{
+    struct due *due;
+
+    while ((due = list_first(&context->done, struct due, node)))
+        forget(due);
+}
+
+static void leave_callback(asock_op *op, asock_socket *socket, bool is_more)
+{
+    if (!is_more) {
+        asock_op_drop_flight(op, socket);
+        return;
+    }
+    if (socket)
+        asock_socket_unhold(socket);
+    asock_op_unhold(op);
+}
+
+/* Of a slice whose octets the daemon has taken back nobody hears: the op's end says what has happened. */
+static bool drop_lost(struct due *due)
+{
+    asock_op *op = due->op;
+
+    if (!asock_memory_is_lost(&op->context->memory))
+        return false;
+    if (due->slice)
+        asock_op_lose_shots(op);
+    if (due == &op->due) {
+        if (due->slice)
+            asock_pool_free(due->slice);
+        due->slice = NULL;
+        asock_op_check(op);
+        return false;
+    }
+    forget(due);
+    return true;
+}
+
+/* The op may be submitted again in its callback, to another socket: what this flight held is kept. */
+static void run_callback(asock_context *context, struct due *due)
+{
+    asock_op *op = due->op, *outer = context->callback_op;
+    asock_socket *socket = op->socket;
+    asock_callback callback = op->callback;
+    void *userdata = op->userdata;
+    struct shot shot = asock_shot_begin(due->slice);
+    bool is_more = due != &op->due;
+    uint64_t token = op->token;
+
+    list_remove(&due->node);
+    if (!is_more)
+        op->is_due = op->memory.is_in_place = false;
+    op->memory.shot = shot;
+    op->memory.is_more = is_more;
+    op->in_callback = true;
+    if (socket)
+        asock_socket_hold(socket);
+    context->callback_op = op;
+    asock_leave(context);
+    callback(op, userdata);
+    pthread_mutex_lock(&context->lock);
+    context->callback_op = outer;
+    op->in_callback = false;
+    op->memory.shot = (struct shot){0};
+    op->memory.is_more = false;
+    asock_shot_end(&shot);
+    /* Submitted again, its buffers are those of the new flight. */
+    if (!is_more && op->token == token)
+        asock_memory_unuse(op);
+    leave_callback(op, socket, is_more);
+}
+
+int asock_complete_run(asock_context *context)
+{
+    struct due *last = list_last(&context->done, struct due, node), *due;
+    bool is_last = !last;
+    int count = 0;
+
+    context->in_callback = true;
+    context->callback_thread = pthread_self();
+    /* Up to the one that is the last now: what callbacks add waits for the next call. */
+    while (!is_last && (due = list_first(&context->done, struct due, node))) {
+        is_last = due == last;
+        if (drop_lost(due))
+            continue;
+        run_callback(context, due);
+        count++;
+    }
+    context->in_callback = false;
+    return count;
+}
