@@ -35,7 +35,7 @@ static void forget(struct due *due)
         return;
     }
     op->is_due = false;
-    asock_memory_unuse(op);
+    asock_op_told(op);
     if (op->socket)
         asock_socket_hold(op->socket);
     asock_op_drop_flight(op, op->socket);
@@ -110,7 +110,7 @@ static void run_callback(asock_context *context, struct due *due)
     asock_shot_end(&shot);
     /* Submitted again, its buffers are those of the new flight. */
     if (!is_more && op->token == token)
-        asock_memory_unuse(op);
+        asock_op_told(op);
     leave_callback(op, socket, is_more);
 }
 

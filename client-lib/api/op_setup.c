@@ -114,7 +114,6 @@ int asock_op_set_buffer(asock_op *op, void *data, size_t len)
         r = enter_setter(op);
     if (r < 0)
         return r;
-    asock_pool_forget(op);
     asock_op_drop_segments(op);
     op->segment = one;
     op->segments = &op->segment;
@@ -145,7 +144,6 @@ int asock_op_set_buffers(asock_op *op, const struct iovec *list, size_t count)
         free(copy);
         return r;
     }
-    asock_pool_forget(op);
     asock_op_drop_segments(op);
     op->segments = copy;
     op->segment_count = count;
@@ -163,10 +161,9 @@ int asock_op_set_pool(asock_op *op, asock_pool *pool)
     r = enter_setter(op);
     if (r < 0)
         return r;
-    asock_pool_forget(op);
-    asock_pool_hold(pool);
+    asock_pool_hold(pool); /* it may be the one that it has */
     asock_op_drop_segments(op);
-    op->memory.pool = pool;
+    asock_pool_set(op, pool);
     asock_leave(op->context);
     return 0;
 }

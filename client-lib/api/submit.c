@@ -58,7 +58,7 @@ static int settle(asock_op *op, asock_socket *socket, int operation, uint32_t er
     if (is_first && !op->is_begun && !context->is_always_pending &&
         operation != ASOCK_OPERATION_SEND) {
         asock_op_reset(op, socket, operation);
-        asock_memory_unuse(op); /* in its callback, of the flight before */
+        asock_op_told(op); /* in its callback, of the flight before */
         op->state = OP_DONE;
         op->error = error;
         return 0;

@@ -74,6 +74,11 @@ void asock_op_end_waiting(asock_op *op, uint32_t error)
     asock_socket_unhold(socket);
 }
 
+void asock_op_expired(struct deadline *deadline)
+{
+    asock_op_end_waiting(container_of(deadline, asock_op, timer), ERR_TIMED_OUT);
+}
+
 void asock_op_abandon(asock_op *op)
 {
     asock_socket *socket = op->socket;

@@ -128,6 +128,11 @@ void asock_close_abort(asock_socket *socket, uint32_t error)
     send_close(socket);
 }
 
+void asock_close_linger_over(struct deadline *deadline)
+{
+    asock_close_abort(container_of(deadline, asock_socket, linger), ERR_TIMED_OUT);
+}
+
 /*
  * One that stays in flight because a frame in the output refers to it has its result already. It is
  * there only where a daemon answered what it cannot have read.

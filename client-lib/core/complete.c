@@ -26,6 +26,12 @@ static void tell_waiters(asock_context *context)
     asock_wake_waiter(context);
 }
 
+void asock_op_told(asock_op *op)
+{
+    if (op->class && op->class->told)
+        op->class->told(op);
+}
+
 static void conclude(asock_op *op)
 {
     asock_context *context = op->context;
@@ -33,7 +39,8 @@ static void conclude(asock_op *op)
     op->state = OP_DONE;
     op->endings++;
     list_remove(&op->flight_node);
-    asock_bounce_give(op);
+    if (op->class && op->class->left)
+        op->class->left(op);
     op->due.slice = op->memory.last;
     tell_waiters(context);
     if (op->callback && !context->is_ended) {
@@ -42,7 +49,7 @@ static void conclude(asock_op *op)
         asock_wake(context);
         return;
     }
-    asock_memory_unuse(op);
+    asock_op_told(op);
     if (op->due.slice)
         list_append(&op->memory.filled, &op->due.slice->due.node);
     if (op->socket)
@@ -69,8 +76,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     }
     if (socket && socket->barrier == op)
         socket->barrier = NULL;
-    if (op->memory.is_multishot)
-        asock_pool_leave(op);
+    if (op->class && op->class->ended)
+        op->class->ended(op);
     op->error = error;
     op->bytes = bytes;
     if (op->memory.is_lost)

@@ -21,7 +21,7 @@
 /* Timers of ops, of lingering sockets and of the bounce buffer share the wheel. */
 struct deadline {
     struct wheel_timer timer;
-    enum { DEADLINE_OP, DEADLINE_LINGER, DEADLINE_BOUNCE } kind;
+    void (*expired)(struct deadline *deadline);
 };
 
 struct asock_buffer {
@@ -88,7 +88,6 @@ struct bounce {
 /* Of an op. */
 struct op_memory {
     bool is_reference; /* its octets are where both sides see them: none are in its frames */
-    bool has_uses;     /* some of its segments lie in buffers */
     bool is_multishot; /* a receive of the pool's slices */
     bool is_more;      /* the callback that runs is not of its end */
     bool is_in_place;  /* its octets lie where the daemon can take them back, and nobody was told */
@@ -136,12 +135,11 @@ void asock_memory_add_descriptor(asock_context *context, int fd);
 
 /* Its segments are in flight: buffers in which they lie stay, until its callback has returned. Sets op->is_reference. */
 void asock_memory_use(asock_op *op);
-void asock_memory_unuse(asock_op *op);
 /* Of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */
 void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret);
 
-/* One frame of REGISTER, UNREGISTER or CREDIT; false: none is due. */
-bool asock_memory_add(asock_context *context);
+/* The next UNREGISTER, CREDIT or REGISTER; false: none is due. room: for CODEC_SEGMENTS_MAX. */
+bool asock_memory_next(asock_context *context, struct request *ret, struct segment *room);
 bool asock_memory_is_wanted(const asock_context *context);
 /* REGISTER's reply: 0 or -EPROTO. */
 int asock_buffer_answered(asock_op *op, const struct reply *reply);
@@ -167,11 +165,10 @@ bool asock_bounce_fits(const asock_op *op);
 void asock_bounce_take(asock_op *op);
 void asock_bounce_refer(const asock_op *op, struct segment *ret);
 void asock_bounce_received(asock_op *op, uint64_t bytes); /* into the program's segments */
-void asock_bounce_give(asock_op *op);                     /* the op has ended */
 /* So much of the op goes, or came, through the socket. */
 void asock_bounce_passed(asock_op *op, size_t bytes);
 void asock_bounce_answered(asock_op *op); /* some REGISTER has its reply */
-void asock_bounce_timer(asock_context *context);
+void asock_bounce_init(struct bounce *bounce);
 /* The program needs the memory; true: some was given back. */
 bool asock_bounce_retire(asock_context *context);
 void asock_bounce_end(asock_context *context); /* the session has ended, and with it all ops */
@@ -183,7 +180,8 @@ void asock_pool_hold(asock_pool *pool);
 void asock_pool_unhold(asock_pool *pool);
 /* Free slices become the daemon's, at most `most`. */
 void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret);
-void asock_pool_add_credit(asock_op *op); /* the frame */
+/* The request; false: there is nothing to add. */
+bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *room);
 /* A completion of the op: 0 and its slice, now filled; -EPROTO. */
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
 void asock_pool_free(struct slice *slice);
@@ -193,9 +191,8 @@ void asock_shot_end(const struct shot *shot);
 /* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
 struct slice *asock_shot_slice(const struct shot *shot);
 void *asock_slice_address(const struct slice *slice);
-void *asock_slice_take(struct slice *slice); /* it is the program's */
-/* The multishot has ended: what it had left of its credit is free. */
-void asock_pool_leave(asock_op *op);
+void *asock_slice_take(struct slice *slice);         /* it is the program's */
+void asock_pool_set(asock_op *op, asock_pool *pool); /* the op has the caller's hold */
 /* Of its earlier flight: slices that nobody has asked for. */
 void asock_pool_forget(asock_op *op);
 

@@ -38,8 +38,20 @@ struct cursor {
     size_t segment, offset;
 };
 
+/*
+ * What an op has to do with shared memory: handed in by the part that lets its bytes go there. Each call
+ * may be NULL; so may the class, of an op all of whose bytes are in its frames.
+ */
+struct op_class {
+    void (*ended)(asock_op *op);   /* it has a result */
+    void (*left)(asock_op *op);    /* and no frame refers to its segments any more */
+    void (*told)(asock_op *op);    /* its callback has returned, or there is none */
+    void (*dropped)(asock_op *op); /* what it was set up with goes, or the op */
+};
+
 struct asock_op {
     asock_context *context;
+    const struct op_class *class;
     unsigned int refs, holds;
     uint32_t slot;
     enum op_state state;

@@ -45,14 +45,13 @@ int asock_op_make(asock_context *context, asock_op **ret)
 
 void asock_op_drop_segments(asock_op *op)
 {
-    asock_memory_unuse(op);
+    if (op->class && op->class->dropped)
+        op->class->dropped(op);
+    op->class = NULL;
     if (op->segments != &op->segment)
         free(op->segments);
     op->segments = NULL;
     op->segment_count = op->total = 0;
-    if (op->memory.pool)
-        asock_pool_unhold(op->memory.pool);
-    op->memory.pool = NULL;
 }
 
 void asock_op_unhold(asock_op *op)
@@ -62,7 +61,6 @@ void asock_op_unhold(asock_op *op)
     if (op->socket)
         asock_socket_unhold(op->socket);
     asock_slot_release(&op->context->slots, op->slot);
-    asock_pool_forget(op);
     asock_op_drop_segments(op);
     free(op->memory.made);
     free(op->host);
@@ -117,6 +115,7 @@ void asock_op_start(asock_op *op, asock_socket *socket, int operation)
     /* A close takes effect whatever happens; its linger time bounds it. */
     if (op->timeout_ms > 0 && operation != ASOCK_OPERATION_CLOSE) {
         op->deadline = time_now_ms() + op->timeout_ms;
+        op->timer.expired = asock_op_expired;
         asock_wheel_set(&context->wheel, &op->timer.timer, op->deadline);
     }
 }

@@ -69,6 +69,7 @@ bool asock_close_is_certain(const asock_socket *socket);
 void asock_close_start(asock_socket *socket, asock_op *op, int linger_ms);
 void asock_close_sends_gone(asock_socket *socket); /* what a lingering close waits for */
 void asock_close_abort(asock_socket *socket, uint32_t error);
+void asock_close_linger_over(struct deadline *deadline);
 void asock_close_answered(asock_socket *socket, uint32_t error);
 
 /* op.c, segments.c ---------------------------------------------------------------------------- */
@@ -95,6 +96,7 @@ int asock_op_start_own(asock_context *context, asock_socket *socket, int operati
 int asock_cancel_locked(asock_op *op);
 void asock_cancel_sent(asock_op *op);                    /* asks the daemon for its end */
 void asock_op_end_waiting(asock_op *op, uint32_t error); /* nothing of it has left */
+void asock_op_expired(struct deadline *deadline);        /* the same: its time is over */
 void asock_op_abandon(asock_op *op); /* a chain of which no further piece will leave */
 
 /* flow.c ---------------------------------------------------------------- the session's limits */
@@ -139,6 +141,7 @@ int asock_reply_finish(asock_context *context);
 
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes);
 void asock_op_fail_lost(asock_op *op); /* nothing that it received is there any more */
+void asock_op_told(asock_op *op);      /* its callback has returned, or none will run */
 void asock_op_drop_flight(asock_op *op, asock_socket *socket);
 void asock_op_frame_written(asock_op *op);
 void asock_op_shot(asock_op *op, struct slice *slice); /* of a multishot that goes on */
@@ -181,8 +184,6 @@ void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until);
 
 /* From here on the daemon has to tell of it: at its deadline, or a grace later it is given up. */
 void asock_overdue_watch(asock_op *op);
-/* That time is over. */
-void asock_overdue_run(asock_op *op);
 
 /* watch.c ------------------------------------------------------------------------------------- */
 

@@ -94,7 +94,7 @@ asock_socket *asock_socket_make(asock_context *context, int family)
     list_init(&socket->close_node);
     list_init(&socket->place_node);
     list_init(&socket->linger.timer.node);
-    socket->linger.kind = DEADLINE_LINGER;
+    socket->linger.expired = asock_close_linger_over;
     socket->linger_default = -1;
     return socket;
 }

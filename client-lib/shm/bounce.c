@@ -74,8 +74,7 @@ static bool is_large(const asock_op *op)
     bool is_data = op->operation == ASOCK_OPERATION_SEND ||
                    op->operation == ASOCK_OPERATION_RECEIVE;
 
-    return is_data && op->total >= LEAST && op->total <= SIZE && !op->memory.has_uses &&
-           !op->memory.is_multishot;
+    return is_data && op->total >= LEAST && op->total <= SIZE && !op->class;
 }
 
 /* Where the op can go now; BOUNCE_BLOCKS: nowhere. */
@@ -99,14 +98,41 @@ static uint8_t *place_of(const asock_op *op)
     return op->context->memory.bounce.buffer->at + (size_t)op->memory.bounce_at * BLOCK;
 }
 
+/* Nothing refers to it any more. */
+static void leave(struct bounce *bounce)
+{
+    asock_buffer *buffer = bounce->buffer;
+
+    bounce->buffer = NULL;
+    wheel_timer_unset(&bounce->timer.timer);
+    buffer->refs = 0;
+    asock_buffer_unuse(buffer);
+}
+
+static void give(asock_op *op)
+{
+    struct bounce *bounce = &op->context->memory.bounce;
+    uint32_t count = op->memory.bounce_count;
+
+    op->class = NULL;
+    op->memory.bounce_count = 0;
+    flip(bounce, op->memory.bounce_at, count);
+    bounce->used -= count;
+    op->socket->bounced -= count;
+    if (bounce->used == 0 && bounce->is_off)
+        leave(bounce);
+}
+
 void asock_bounce_take(asock_op *op)
 {
+    static const struct op_class bounced = {.left = give};
     struct bounce *bounce = &op->context->memory.bounce;
     uint32_t at = room_for(op);
     uint8_t *to;
 
     if (at == BOUNCE_BLOCKS)
         return;
+    op->class = &bounced;
     op->memory.bounce_count = blocks_of(op);
     op->memory.bounce_at = at;
     op->memory.is_reference = true;
@@ -153,32 +179,6 @@ void asock_bounce_received(asock_op *op, uint64_t bytes)
 
 /* ---- made and given back ---- */
 
-/* Nothing refers to it any more. */
-static void leave(struct bounce *bounce)
-{
-    asock_buffer *buffer = bounce->buffer;
-
-    bounce->buffer = NULL;
-    wheel_timer_unset(&bounce->timer.timer);
-    buffer->refs = 0;
-    asock_buffer_unuse(buffer);
-}
-
-void asock_bounce_give(asock_op *op)
-{
-    struct bounce *bounce = &op->context->memory.bounce;
-    uint32_t count = op->memory.bounce_count;
-
-    if (count == 0)
-        return;
-    op->memory.bounce_count = 0;
-    flip(bounce, op->memory.bounce_at, count);
-    bounce->used -= count;
-    op->socket->bounced -= count;
-    if (bounce->used == 0 && bounce->is_off)
-        leave(bounce);
-}
-
 static void set_timer(asock_context *context)
 {
     struct bounce *bounce = &context->memory.bounce;
@@ -187,8 +187,9 @@ static void set_timer(asock_context *context)
     asock_wheel_set(&context->wheel, &bounce->timer.timer, time_now_ms() + IDLE_MS);
 }
 
-void asock_bounce_timer(asock_context *context)
+static void expired(struct deadline *deadline)
 {
+    asock_context *context = container_of(deadline, asock_context, memory.bounce.timer);
     struct bounce *bounce = &context->memory.bounce;
 
     if (bounce->used > 0 || bounce->told != bounce->taken) {
@@ -251,6 +252,12 @@ void asock_bounce_answered(asock_op *op)
     set_timer(op->context);
     if (bounce->is_off)
         leave(bounce);
+}
+
+void asock_bounce_init(struct bounce *bounce)
+{
+    list_init(&bounce->timer.timer.node);
+    bounce->timer.expired = expired;
 }
 
 bool asock_bounce_retire(asock_context *context)

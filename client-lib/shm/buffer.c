@@ -26,8 +26,7 @@ void asock_memory_init(struct memory *memory)
     list_init(&memory->leaving);
     list_init(&memory->left);
     list_init(&memory->credits);
-    list_init(&memory->bounce.timer.timer.node);
-    memory->bounce.timer.kind = DEADLINE_BOUNCE;
+    asock_bounce_init(&memory->bounce);
 }
 
 static void drop_descriptors(struct memory *memory)
@@ -137,11 +136,52 @@ static void take_out(struct memory *memory, const asock_buffer *buffer)
             (memory->count - place) * sizeof(asock_buffer *));
 }
 
+/* Nobody refers to it any more. */
+void asock_buffer_leave(asock_buffer *buffer)
+{
+    asock_context *context = buffer->context;
+
+    if (buffer->at) {
+        take_out(&context->memory, buffer);
+        munmap(buffer->at, buffer->size);
+    }
+    buffer->at = NULL;
+    if (buffer->id == 0 || !context->is_alive) {
+        free(buffer);
+        return;
+    }
+    list_append(&context->memory.leaving, &buffer->node);
+    asock_wake(context);
+}
+
+void asock_buffer_unuse(asock_buffer *buffer)
+{
+    if (--buffer->uses == 0 && buffer->refs == 0)
+        asock_buffer_leave(buffer);
+}
+
+static void unuse(asock_op *op)
+{
+    const struct memory *memory = &op->context->memory;
+
+    op->class = NULL;
+    for (size_t i = 0; i < op->segment_count; i++) {
+        asock_buffer *buffer = NULL;
+
+        if (op->segments[i].iov_len > 0)
+            buffer = find(memory, &op->segments[i]);
+        if (buffer)
+            asock_buffer_unuse(buffer);
+    }
+}
+
+static const struct op_class in_buffers = {.told = unuse, .dropped = unuse};
+
 void asock_memory_use(asock_op *op)
 {
     const struct memory *memory = &op->context->memory;
-    bool has_uses =
-        op->memory.has_uses; /* submitted again in its callback, with the same segments */
+    /* Submitted again in its callback, with the same segments. */
+    bool has_uses = op->class == &in_buffers;
     size_t inside = 0, count = 0;
 
     if (memory->count == 0)
@@ -156,28 +196,11 @@ void asock_memory_use(asock_op *op)
         if (!buffer)
             continue;
         buffer->uses += !has_uses;
-        op->memory.has_uses = true;
+        op->class = &in_buffers;
         inside += buffer->id != 0;
     }
     op->memory.is_reference = inside > 0 && inside == count && count <= CODEC_SEGMENTS_MAX &&
                               op->operation != ASOCK_OPERATION_CONNECT;
-}
-
-void asock_memory_unuse(asock_op *op)
-{
-    const struct memory *memory = &op->context->memory;
-
-    if (!op->memory.has_uses)
-        return;
-    op->memory.has_uses = false;
-    for (size_t i = 0; i < op->segment_count; i++) {
-        asock_buffer *buffer = NULL;
-
-        if (op->segments[i].iov_len > 0)
-            buffer = find(memory, &op->segments[i]);
-        if (buffer)
-            asock_buffer_unuse(buffer);
-    }
 }
 
 void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret)
@@ -207,28 +230,25 @@ void asock_memory_segments(const asock_op *op, struct segment *room, struct segm
 
 /* ---- what leaves ---- */
 
-static void add_unregister(asock_context *context, asock_buffer *buffer)
+static void fill_unregister(asock_context *context, asock_buffer *buffer, struct request *ret)
 {
-    struct request request = {.verb = VERB_UNREGISTER};
-
     buffer->token = TOKEN_IDS | ++context->memory.unregisters;
-    request.op = buffer->token;
-    request.unregister.buffer = buffer->id;
+    ret->verb = VERB_UNREGISTER;
+    ret->op = buffer->token;
+    ret->unregister.buffer = buffer->id;
     list_remove(&buffer->node);
     list_append(&context->memory.left, &buffer->node);
-    asock_output_add(&context->out, &request, NULL, 0);
 }
 
-static void add_register(asock_context *context, asock_op *op)
+static void fill_register(asock_context *context, asock_op *op, struct request *ret)
 {
-    struct request request = {.verb = VERB_REGISTER, .op = op->token};
-
-    request.reg.length = op->memory.made->size;
-    request.reg.status = context->memory.status.is_asked = !context->memory.status.mark;
+    ret->verb = VERB_REGISTER;
+    ret->op = op->token;
+    ret->reg.length = op->memory.made->size;
+    ret->reg.status = context->memory.status.is_asked = !context->memory.status.mark;
     list_remove(&op->queue_node);
     op->state = OP_SENT;
     context->memory.registering = op;
-    asock_output_add(&context->out, &request, NULL, 0);
 }
 
 /* What was given back counts until the daemon has answered: it may be what there is to be had. */
@@ -247,23 +267,24 @@ bool asock_memory_is_wanted(const asock_context *context)
            next_register(context);
 }
 
-bool asock_memory_add(asock_context *context)
+bool asock_memory_next(asock_context *context, struct request *ret, struct segment *room)
 {
     struct memory *memory = &context->memory;
     asock_op *op;
 
+    *ret = (struct request){0};
     if (!list_is_empty(&memory->leaving)) {
-        add_unregister(context, list_first(&memory->leaving, asock_buffer, node));
+        fill_unregister(context, list_first(&memory->leaving, asock_buffer, node), ret);
         return true;
     }
-    if (!list_is_empty(&memory->credits)) {
+    while (!list_is_empty(&memory->credits)) {
         op = container_of(memory->credits.next, asock_op, memory.credit_node);
-        asock_pool_add_credit(op);
-        return true;
+        if (asock_pool_fill_credit(op, ret, room))
+            return true;
     }
     op = next_register(context);
     if (op)
-        add_register(context, op);
+        fill_register(context, op, ret);
     return op != NULL;
 }
 
@@ -279,30 +300,6 @@ bool asock_buffer_left(asock_context *context, uint64_t token)
         return true;
     }
     return false;
-}
-
-/* Nobody refers to it any more. */
-void asock_buffer_leave(asock_buffer *buffer)
-{
-    asock_context *context = buffer->context;
-
-    if (buffer->at) {
-        take_out(&context->memory, buffer);
-        munmap(buffer->at, buffer->size);
-    }
-    buffer->at = NULL;
-    if (buffer->id == 0 || !context->is_alive) {
-        free(buffer);
-        return;
-    }
-    list_append(&context->memory.leaving, &buffer->node);
-    asock_wake(context);
-}
-
-void asock_buffer_unuse(asock_buffer *buffer)
-{
-    if (--buffer->uses == 0 && buffer->refs == 0)
-        asock_buffer_leave(buffer);
 }
 
 /* ---- the daemon's answer ---- */

@@ -126,20 +126,18 @@ void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, str
     *ret = (struct segments){room, n};
 }
 
-void asock_pool_add_credit(asock_op *op)
+bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *room)
 {
     asock_pool *pool = op->memory.pool;
-    struct segment room[CODEC_SEGMENTS_MAX];
-    struct request request = {.verb = VERB_CREDIT,
-                              .op = op->token | TOKEN_CREDIT,
-                              .socket = op->socket->id,
-                              .flags = REQUEST_ERRORS_ONLY};
 
     list_remove(&op->memory.credit_node);
-    request.credit.target = op->token;
-    asock_pool_spend(pool, most_credit(pool) - pool->credit, room, &request.credit.segments);
-    if (request.credit.segments.count > 0)
-        asock_output_add(&op->context->out, &request, NULL, 0);
+    *ret = (struct request){.verb = VERB_CREDIT,
+                            .op = op->token | TOKEN_CREDIT,
+                            .socket = op->socket->id,
+                            .flags = REQUEST_ERRORS_ONLY};
+    ret->credit.target = op->token;
+    asock_pool_spend(pool, most_credit(pool) - pool->credit, room, &ret->credit.segments);
+    return ret->credit.segments.count > 0;
 }
 
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret)
@@ -165,10 +163,13 @@ int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret)
     return 0;
 }
 
-void asock_pool_leave(asock_op *op)
+/* What it had left of its credit is free. */
+static void leave(asock_op *op)
 {
     asock_pool *pool = op->memory.pool;
 
+    if (!op->memory.is_multishot)
+        return;
     list_remove(&op->memory.credit_node);
     for (uint32_t i = 0; pool->credit > 0 && i < pool->count; i++) {
         if (pool->slices[i].state != SLICE_CREDIT)
@@ -187,6 +188,23 @@ void asock_pool_forget(asock_op *op)
         list_remove(&due->node);
         asock_pool_free(due->slice);
     }
+}
+
+static void drop(asock_op *op)
+{
+    asock_pool *pool = op->memory.pool;
+
+    asock_pool_forget(op);
+    op->memory.pool = NULL;
+    asock_pool_unhold(pool);
+}
+
+void asock_pool_set(asock_op *op, asock_pool *pool)
+{
+    static const struct op_class out_of_pool = {.ended = leave, .dropped = drop};
+
+    op->memory.pool = pool;
+    op->class = &out_of_pool;
 }
 
 asock_pool *asock_pool_make(asock_buffer *buffer, size_t slice_len)

@@ -23,17 +23,6 @@ static unsigned int patience(const asock_op *op)
     return op->is_quiet ? (op->grace_ms + 1) / 2 : op->grace_ms;
 }
 
-void asock_overdue_watch(asock_op *op)
-{
-    asock_context *context = op->context;
-
-    op->grace_ms = context->grace_ms;
-    if (op->deadline && op->grace_ms)
-        asock_wheel_set(&context->wheel, &op->timer.timer, op->deadline + patience(op));
-    else
-        wheel_timer_unset(&op->timer.timer);
-}
-
 /* One that has not left whole cannot have succeeded. One behind CLOSE has no other answer than that. */
 static void ask(asock_op *op, uint64_t now)
 {
@@ -63,14 +52,26 @@ static void decide(asock_op *op, bool has_come)
     }
 }
 
-void asock_overdue_run(asock_op *op)
+static void expired(struct deadline *deadline)
 {
-    asock_context *context = op->context;
+    asock_op *op = container_of(deadline, asock_op, timer);
     bool has_come;
 
     op->holds++;
-    has_come = asock_input_drain(context);
+    has_come = asock_input_drain(op->context);
     if (op->state == OP_SENT || op->state == OP_PARTLY)
         decide(op, has_come);
     asock_op_unhold(op);
+}
+
+void asock_overdue_watch(asock_op *op)
+{
+    asock_context *context = op->context;
+
+    op->grace_ms = context->grace_ms;
+    op->timer.expired = expired;
+    if (op->deadline && op->grace_ms)
+        asock_wheel_set(&context->wheel, &op->timer.timer, op->deadline + patience(op));
+    else
+        wheel_timer_unset(&op->timer.timer);
 }

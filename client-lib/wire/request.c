@@ -96,6 +96,17 @@ static void add_socketless(asock_op *op)
     asock_output_add(&op->context->out, &request, op, payload);
 }
 
+static bool add_memory(asock_context *context)
+{
+    struct segment room[CODEC_SEGMENTS_MAX];
+    struct request request;
+
+    if (!asock_memory_next(context, &request, room))
+        return false;
+    asock_output_add(&context->out, &request, NULL, 0);
+    return true;
+}
+
 /* Nothing older than the SYNC waits for its turn. */
 static bool sync_may_go(const asock_context *context, uint64_t seq)
 {
@@ -126,7 +137,7 @@ static bool add_urgent(asock_context *context)
         add_cancel(op);
     else if ((socket = list_first(&context->closes, asock_socket, close_node)))
         add_close(socket);
-    else if (asock_memory_add(context))
+    else if (add_memory(context))
         return true;
     else if (context->ids.sync_wanted)
         add_ids_sync(context);

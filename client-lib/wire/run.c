@@ -4,14 +4,6 @@
 
 #include <limits.h>
 
-static void end_op(asock_op *op)
-{
-    if (op->state == OP_WAITING)
-        asock_op_end_waiting(op, ERR_TIMED_OUT);
-    else
-        asock_overdue_run(op);
-}
-
 void asock_run_timers(asock_context *context)
 {
     struct wheel_timer *timer;
@@ -23,12 +15,7 @@ void asock_run_timers(asock_context *context)
     while ((timer = asock_wheel_pop(&context->wheel, now))) {
         struct deadline *deadline = container_of(timer, struct deadline, timer);
 
-        if (deadline->kind == DEADLINE_LINGER)
-            asock_close_abort(container_of(deadline, asock_socket, linger), ERR_TIMED_OUT);
-        else if (deadline->kind == DEADLINE_BOUNCE)
-            asock_bounce_timer(context);
-        else
-            end_op(container_of(deadline, asock_op, timer));
+        deadline->expired(deadline);
     }
 }
 
