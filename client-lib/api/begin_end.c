@@ -4,9 +4,10 @@
  * completes at once (is_begun), and may be gone as soon as it is submitted: its callback may have
  * run, and ended it, in the dispatcher.
  */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
+
+#include "client-lib/api/callbacks.h"
+#include "client-lib/core/context.h"
 
 static int make(asock_socket *socket, asock_callback callback, void *userdata, asock_op **ret)
 {

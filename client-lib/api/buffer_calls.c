@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Shared memory for the program: asked for, looked at, let go. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
+
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/shm/bounce.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/wire/wait.h"
 
 /* The buffer is the op's until it has been made: whoever stops waiting leaves it there. */
 static int ask(asock_context *context, asock_buffer *buffer, int timeout_ms)

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Telling of what has ended: callbacks run here, and results are looked at before they are told.
- *
- * In flight an op holds itself and uses its socket, until the callback has returned.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/api/callbacks.h"
+
+#include "client-lib/core/complete.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/core/socket.h"
+#include "client-lib/shm/pool.h"
+#include "client-lib/shm/status.h"
 
 void asock_op_check(asock_op *op)
 {

@@ -7,11 +7,18 @@
  * Failures: an op was submitted or a socket made (the daemon takes no second Hello behind them), a
  * dispatcher runs, the daemon does not answer, no descriptor; the context stays as it was.
  */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+
+#include "base/time.h"
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/context.h"
+#include "client-lib/wire/output.h"
+#include "client-lib/wire/run.h"
+#include "client-lib/wire/session.h"
+#include "client-lib/wire/wait.h"
+#include "client-lib/wire/watch.h"
 
 static int check(const asock_context *context)
 {

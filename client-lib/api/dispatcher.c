@@ -7,13 +7,18 @@
  * the context, so the last reference may go in one of its callbacks: then it detaches itself, and frees
  * the context when it leaves.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/api/dispatcher.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
+
+#include "client-lib/api/callbacks.h"
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/context.h"
+#include "client-lib/wire/output.h"
+#include "client-lib/wire/run.h"
+#include "client-lib/wire/wait.h"
 
 static void *dispatch(void *data)
 {

@@ -4,10 +4,10 @@
  * of public calls. The time that a call has is its op's deadline; where the caller has lent a buffer it waits for
  * the op's end, so that the buffer is never in use once it has returned.
  */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <stdio.h>
+
+#include "client-lib/core/context.h"
 
 static int check_caller(asock_context *context)
 {

@@ -3,11 +3,18 @@
  * Questions about sockets and sessions. Records are gathered as they come (in the dispatcher, it may
  * be), and given to the caller's function when all are there, in the caller's thread, without a lock.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/api/inspect.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/inspection.h"
+#include "client-lib/core/op.h"
+#include "client-lib/wire/wait.h"
 
 struct visit {
     asock_record_fn record;

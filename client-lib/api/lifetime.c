@@ -6,7 +6,7 @@
  * process(). Ending (everything is dropped, the descriptor closed) happens at once; the memory stays
  * until whoever is inside the library has left (holds).
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/api/lifetime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,13 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/time.h"
+#include "client-lib/api/callbacks.h"
+#include "client-lib/api/dispatcher.h"
+#include "client-lib/core/context.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/wire/session.h"
 
 #ifndef ASOCK_SYSTEM_SOCKET
 #define ASOCK_SYSTEM_SOCKET "/run/asockd/default/asock.sock"

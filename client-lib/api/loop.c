@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* For the program's event loop: what to wait for, and what to do then. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
+
+#include "client-lib/api/callbacks.h"
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/context.h"
+#include "client-lib/wire/output.h"
+#include "client-lib/wire/run.h"
+#include "client-lib/wire/watch.h"
 
 int asock_context_get_fd(asock_context *context)
 {

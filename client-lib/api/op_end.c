@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Waiting for an op, and asking for its early end. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
+
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/ask.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/wire/wait.h"
 
 int asock_op_wait(asock_op *op, int timeout_ms)
 {

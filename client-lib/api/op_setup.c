@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Ops of the program: new, set up, let go. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/shm/pool.h"
 #include "proto/endpoint.h"
 
 int asock_op_new(asock_context *context, asock_op **ret)

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Pools and slices of the program. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
-#include <stdlib.h>
+
+#include "client-lib/api/callbacks.h"
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/shm/pool.h"
+#include "client-lib/shm/status.h"
+#include "client-lib/wire/wait.h"
 
 int asock_pool_new(asock_buffer *buffer, size_t slice_len, asock_pool **ret)
 {

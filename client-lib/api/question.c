@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* "name=value" texts to the record that JUDGE has as its payload. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "client-lib/api/inspect.h"
 
 #define NAME_MAX_LEN 15u
 

@@ -7,12 +7,16 @@
  * restricts is not the program that will use the session. Failures: what the daemon says of the rules (its
  * text is passed on), no answer in time.
  */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/wire/wait.h"
 
 /* The list of one segment, and what it points at behind it: both go with the op. */
 static int copy_rules(asock_op *op, const char *rules, size_t len)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Results of an op, readable once it has ended. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
-#include <string.h>
 
+#include "client-lib/api/callbacks.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
 #include "proto/endpoint.h"
 
 /* Locks: 0 when the op has results, 1 when it has none (yet), -errno without the lock. */

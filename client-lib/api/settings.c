@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a context can be told and asked about itself. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
 #include <string.h>
+
+#include "client-lib/core/context.h"
+#include "client-lib/wire/session.h"
 
 /* Hello says it: it is sent again where it had left before the first op. */
 static int enter_hello(asock_context *context)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Sockets of the program: new, let go, asked. */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
+
+#include "client-lib/api/lifetime.h"
+#include "client-lib/core/ask.h"
+#include "client-lib/core/close.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/socket.h"
 
 static int socket_new_locked(asock_context *context, int family, asock_socket **ret)
 {

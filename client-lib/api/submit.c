@@ -7,11 +7,17 @@
  * closed, session ended, stream broken) are the op's result: at once where the call may return 0,
  * else through the queue of completions like any other.
  */
-#include "client-lib/core/parts.h"
-
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+
+#include "client-lib/core/close.h"
+#include "client-lib/core/complete.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/core/socket.h"
+#include "client-lib/shm/bounce.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/shm/pool.h"
+#include "client-lib/wire/output.h"
 
 /* So much payload is queued before submitting writes by itself. */
 #define SUBMIT_FLUSH (64u * 1024u)

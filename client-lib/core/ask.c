@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Ops whose success the daemon does not tell (ASOCK_ERRORS_ONLY), when somebody has to know after all. */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/ask.h"
+
+#include "client-lib/core/close.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/core/socket.h"
 
 /*
  * An empty send behind the quiet ones: its end tells that they have ended (asock_quiet_finish). SYNC

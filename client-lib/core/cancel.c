@@ -6,9 +6,15 @@
  * the daemon's answer; of a chain no further piece leaves but the empty last one. Either end can
  * leave something broken behind: a connect what waits for it, a send that timed out the stream.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/cancel.h"
 
 #include <errno.h>
+
+#include "client-lib/core/close.h"
+#include "client-lib/core/complete.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/core/socket.h"
 
 /* Aborts what was submitted between two points in time (of the context's seq). */
 static void abort_range(struct list *queue, uint64_t after, uint64_t before)

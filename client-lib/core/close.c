@@ -7,7 +7,12 @@
  * Failures: a send of which not everything has left is a hole in the stream, so CLOSE then says abort
  * and the peer gets RST (S42), and a close with a linger time fails; the linger time runs out: the same.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/close.h"
+
+#include "base/time.h"
+#include "client-lib/core/complete.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/socket.h"
 
 static void end_waiting(asock_socket *socket, struct list *queue)
 {

@@ -2,13 +2,17 @@
 /*
  * The only way out of an op.
  *
- * Happy path: finish -> (a frame still refers to its buffers: held until that is written) -> done ->
- * its callback, if it has one, from process or the dispatcher. In flight an op holds itself and uses
- * its socket, until the callback has returned.
+ * Happy path: finish -> (a frame still refers to its buffers: held until that is written) -> done,
+ * and in context->done where it has a callback (api/callbacks.c). In flight an op holds itself and uses its socket,
+ * until the callback has returned.
  *
  * A multishot comes this way once for each slice that has got octets, and once more when it ends.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/complete.h"
+
+#include "client-lib/core/context.h"
+#include "client-lib/core/op.h"
+#include "client-lib/core/socket.h"
 
 void asock_op_drop_flight(asock_op *op, asock_socket *socket)
 {

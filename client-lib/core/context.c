@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The lock of a context, and who is woken by what was done under it. */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/context.h"
 
 #include <errno.h>
 #include <unistd.h>

@@ -9,7 +9,9 @@
  * session holds at least a third of its limit when a socket waits for its room, and the daemon tells
  * what it has freed from a quarter on.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/flow.h"
+
+#include "client-lib/core/socket.h"
 
 /* A piece smaller than this waits for more room, unless it is the rest of its op. */
 #define FLOW_PIECE 16384u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The records of an answer, gathered as they come. */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/inspection.h"
 
 #include <errno.h>
 #include <stdlib.h>

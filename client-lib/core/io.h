@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_LIB_IO_H
-#define ASOCK_LIB_IO_H
+#ifndef ASOCK_LIB_CORE_IO_H
+#define ASOCK_LIB_CORE_IO_H
 
 /* What stands between the objects and the descriptor: frames being written, a reply being read. */
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_LIB_MEMORY_H
-#define ASOCK_LIB_MEMORY_H
+#ifndef ASOCK_LIB_CORE_MEMORY_H
+#define ASOCK_LIB_CORE_MEMORY_H
 
 /*
  * Memory that the daemon shares: buffers, and pools of slices of one buffer for multishot receives.
@@ -22,17 +22,6 @@
 struct deadline {
     struct wheel_timer timer;
     void (*expired)(struct deadline *deadline);
-};
-
-struct asock_buffer {
-    asock_context *context;
-    unsigned int refs;
-    unsigned int uses; /* segments of ops in flight, and pools */
-    uint8_t *at;       /* NULL: not mapped */
-    size_t size;
-    uint32_t id;      /* 0: the daemon has none, or its session has ended */
-    uint64_t token;   /* of its UNREGISTER */
-    struct list node; /* memory->leaving, or ->left */
 };
 
 /* A completion that its callback is still to be told of: an op's end, or one of a multishot's. */
@@ -60,17 +49,6 @@ struct shot {
     size_t len;
 };
 
-struct asock_pool {
-    asock_context *context;
-    unsigned int refs, holds; /* holds: for refs > 0, each op it is set in, each FILLED slice */
-    asock_buffer *buffer;
-    size_t slice_len;
-    uint32_t count, free, free_count; /* free: the first of them, + 1 */
-    uint32_t credit;                  /* slices that the daemon has, or will have */
-    asock_op *op;                     /* the multishot in flight; NULL: none */
-    struct slice slices[];
-};
-
 /* Blocks for ops of ordinary memory that go by reference all the same. */
 #define BOUNCE_BLOCKS 512u
 
@@ -83,6 +61,17 @@ struct bounce {
     uint64_t passed;      /* octets that would have gone through it */
     uint64_t taken, told; /* ops that have; up to when its timer was set */
     struct deadline timer;
+};
+
+/*
+ * What an op has to do with shared memory: handed in by the part that lets its bytes go there. Each call
+ * may be NULL; so may the class, of an op all of whose bytes are in its frames.
+ */
+struct op_class {
+    void (*ended)(asock_op *op);   /* it has a result */
+    void (*left)(asock_op *op);    /* and no frame refers to its segments any more */
+    void (*told)(asock_op *op);    /* its callback has returned, or there is none */
+    void (*dropped)(asock_op *op); /* what it was set up with goes, or the op */
 };
 
 /* Of an op. */
@@ -123,77 +112,5 @@ struct memory {
     unsigned int descriptor_count;
     struct status status;
 };
-
-/* buffer.c ------------------------------------------------------------------------------------ */
-
-void asock_memory_init(struct memory *memory);
-void asock_memory_deinit(struct memory *memory);
-/* The session has ended: buffers are ordinary memory from here on. */
-void asock_memory_end(asock_context *context);
-/* Keeps the first that nobody has taken; closes the others. */
-void asock_memory_add_descriptor(asock_context *context, int fd);
-
-/* Its segments are in flight: buffers in which they lie stay, until its callback has returned. Sets op->is_reference. */
-void asock_memory_use(asock_op *op);
-/* Of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */
-void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret);
-
-/* The next UNREGISTER, CREDIT or REGISTER; false: none is due. room: for CODEC_SEGMENTS_MAX. */
-bool asock_memory_next(asock_context *context, struct request *ret, struct segment *room);
-bool asock_memory_is_wanted(const asock_context *context);
-/* REGISTER's reply: 0 or -EPROTO. */
-int asock_buffer_answered(asock_op *op, const struct reply *reply);
-/* UNREGISTER's reply: false: none is on the way with this token. */
-bool asock_buffer_left(asock_context *context, uint64_t token);
-void asock_buffer_unuse(asock_buffer *buffer);
-void asock_buffer_leave(asock_buffer *buffer); /* nobody refers to it any more */
-
-/* status.c ------------------------------------------------------------------------------------ */
-
-/* Octets that were copied, or looked at, before this call are what was received, unless it is true. */
-bool asock_memory_is_lost(const struct memory *memory);
-int asock_status_map(struct status *status, int fd);
-void asock_status_unmap(struct status *status);
-/* The session has ended: buffers become private memory with the contents that they have. */
-void asock_status_end(struct memory *memory);
-
-/* bounce.c ------------------------------------------------------------------------------------ */
-
-/* A send or receive that waits, and can go by way of the bounce buffer now. */
-bool asock_bounce_fits(const asock_op *op);
-/* Of one that fits; it goes by reference then. */
-void asock_bounce_take(asock_op *op);
-void asock_bounce_refer(const asock_op *op, struct segment *ret);
-void asock_bounce_received(asock_op *op, uint64_t bytes); /* into the program's segments */
-/* So much of the op goes, or came, through the socket. */
-void asock_bounce_passed(asock_op *op, size_t bytes);
-void asock_bounce_answered(asock_op *op); /* some REGISTER has its reply */
-void asock_bounce_init(struct bounce *bounce);
-/* The program needs the memory; true: some was given back. */
-bool asock_bounce_retire(asock_context *context);
-void asock_bounce_end(asock_context *context); /* the session has ended, and with it all ops */
-
-/* pool.c -------------------------------------------------------------------------------------- */
-
-asock_pool *asock_pool_make(asock_buffer *buffer, size_t slice_len);
-void asock_pool_hold(asock_pool *pool);
-void asock_pool_unhold(asock_pool *pool);
-/* Free slices become the daemon's, at most `most`. */
-void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret);
-/* The request; false: there is nothing to add. */
-bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *room);
-/* A completion of the op: 0 and its slice, now filled; -EPROTO. */
-int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
-void asock_pool_free(struct slice *slice);
-/* For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool stays. */
-struct shot asock_shot_begin(struct slice *slice);
-void asock_shot_end(const struct shot *shot);
-/* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
-struct slice *asock_shot_slice(const struct shot *shot);
-void *asock_slice_address(const struct slice *slice);
-void *asock_slice_take(struct slice *slice);         /* it is the program's */
-void asock_pool_set(asock_op *op, asock_pool *pool); /* the op has the caller's hold */
-/* Of its earlier flight: slices that nobody has asked for. */
-void asock_pool_forget(asock_op *op);
 
 #endif

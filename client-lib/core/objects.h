@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_LIB_INTERNAL_H
-#define ASOCK_LIB_INTERNAL_H
+#ifndef ASOCK_LIB_CORE_OBJECTS_H
+#define ASOCK_LIB_CORE_OBJECTS_H
 
 /*
  * The library's objects. Everything below is guarded by the context's lock, which every public call
@@ -17,93 +17,11 @@
 #include "base/wheel.h"
 #include "client-lib/core/io.h"
 #include "client-lib/core/memory.h"
+#include "client-lib/core/operation.h"
 #include "client-lib/core/slots.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
-
-/* Not in enum asock_operation: what the library asks for itself. */
-enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT, OPERATION_REGISTER };
-
-enum op_state {
-    OP_IDLE,
-    OP_WAITING, /* in the library, nothing of it has left */
-    OP_PARTLY,  /* a chain, some of it has left */
-    OP_SENT,    /* all of it has left, or stands in the output */
-    OP_HELD,    /* ended, but a frame in the output still refers to its buffers */
-    OP_DONE,
-};
-
-struct cursor {
-    size_t segment, offset;
-};
-
-/*
- * What an op has to do with shared memory: handed in by the part that lets its bytes go there. Each call
- * may be NULL; so may the class, of an op all of whose bytes are in its frames.
- */
-struct op_class {
-    void (*ended)(asock_op *op);   /* it has a result */
-    void (*left)(asock_op *op);    /* and no frame refers to its segments any more */
-    void (*told)(asock_op *op);    /* its callback has returned, or there is none */
-    void (*dropped)(asock_op *op); /* what it was set up with goes, or the op */
-};
-
-struct asock_op {
-    asock_context *context;
-    const struct op_class *class;
-    unsigned int refs, holds;
-    uint32_t slot;
-    enum op_state state;
-    uint64_t endings;  /* how often it has completed: its callback may submit it again at once */
-    bool is_due;       /* stands in context->done */
-    bool in_callback;  /* its callback runs */
-    bool is_begun;     /* made by asock_begin_*, asock_end still to come */
-    bool is_cancelled; /* CANCEL is on its way, or was */
-    bool is_told;      /* somebody waits for it: ERRORS_ONLY is not passed on */
-    bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
-    bool is_asked;     /* is_quiet, and overdue: the daemon was asked how it ended */
-    bool is_overdue;   /* its time and grace were over once, but this side was late */
-
-    /* what the program has set */
-    asock_callback callback;
-    void *userdata;
-    struct iovec *segments, segment; /* NULL: never set; one: &segment */
-    size_t segment_count;
-    size_t total;
-    struct endpoint endpoint;
-    char *host, *service;
-    unsigned int timeout_ms, flags;
-
-    /* the submission */
-    int operation;
-    asock_socket *socket;  /* kept, with a hold, until the next submission */
-    uint64_t token, seq;   /* seq: of submission, then of leaving */
-    uint64_t deadline;     /* 0: none */
-    unsigned int grace_ms; /* beyond it, for the daemon; 0: any time */
-    int how, option;
-    int64_t argument;              /* set_option: value; inspect: id */
-    uint32_t verb;                 /* inspect */
-    struct inspection *inspection; /* NULL: nobody reads the records */
-    struct cursor cursor;          /* send: next octet to leave; receive: next to fill */
-    size_t moved;                  /* octets that left, or came */
-    unsigned int wire_refs;        /* frames in the output that refer to the segments */
-    struct list queue_node;        /* in a queue of the socket, or in its quiet list */
-    struct list flight_node;       /* in socket->ops, or context->socketless, until it has ended */
-    struct list cancel_node;
-    struct due due;
-    struct op_memory memory;
-    struct deadline timer;
-
-    /* results */
-    uint32_t error, connect_error;
-    uint64_t bytes;
-    unsigned int result_flags;
-    struct endpoint local, remote;
-    bool has_value;
-    int64_t value;
-    char *text;
-};
 
 /* Where a socket waits for its turn: nowhere, or in the context's list of that name. */
 enum place { PLACE_NONE, PLACE_READY, PLACE_STALLED, PLACE_IDLESS };

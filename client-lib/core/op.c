@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* An op: made, in flight, gone. A token's place in the table is reserved when it is made, so that
  * submitting allocates nothing. */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/op.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "base/time.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/socket.h"
 
 bool asock_op_is_in_flight(const asock_op *op)
 {

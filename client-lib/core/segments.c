@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Walking over an op's segments. */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/segments.h"
 
 unsigned int asock_segments_take(const asock_op *op, struct cursor *cursor, size_t *len,
                                  struct iovec *iov, unsigned int cap)

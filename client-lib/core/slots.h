@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_LIB_SLOTS_H
-#define ASOCK_LIB_SLOTS_H
+#ifndef ASOCK_LIB_CORE_SLOTS_H
+#define ASOCK_LIB_CORE_SLOTS_H
 
 /* Tokens of ops and sockets, and the daemon's ids of sockets: tables, O(1), no search. */
 #include <stdbool.h>

@@ -6,10 +6,13 @@
  * than the guaranteed ids, and an id is not used again before the daemon has let it go (the answer to
  * CLOSE, or to a SYNC behind it where the close lingers).
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/core/socket.h"
 
-#include <errno.h>
 #include <stdlib.h>
+
+#include "client-lib/core/close.h"
+#include "client-lib/core/complete.h"
+#include "client-lib/core/flow.h"
 
 void asock_socket_hold(asock_socket *socket)
 {

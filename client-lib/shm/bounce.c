@@ -9,10 +9,14 @@
  * Failures: the daemon grants none, there is no room: through the socket, as before. The program's own
  * buffers come first: what they lack is given back, and not asked for again.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/shm/bounce.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/time.h"
+#include "client-lib/core/op.h"
+#include "client-lib/shm/buffer.h"
 
 #define BLOCK 4096u
 #define SIZE ((size_t)BOUNCE_BLOCKS * BLOCK)

@@ -9,7 +9,7 @@
  * what it must not (the session ends). Whoever asked and went away leaves an answer that nobody waits for:
  * that buffer is given back.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/shm/buffer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +19,11 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "client-lib/core/context.h"
+#include "client-lib/shm/bounce.h"
+#include "client-lib/shm/pool.h"
+#include "client-lib/shm/status.h"
 
 void asock_memory_init(struct memory *memory)
 {

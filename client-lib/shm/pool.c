@@ -7,10 +7,14 @@
  * CREDIT, while the multishot lasts. It waits in the library for as long as no slice is free.
  * Failures: the daemon names a slice that it was not given (the session ends).
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/shm/pool.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "client-lib/core/context.h"
+#include "client-lib/core/socket.h"
+#include "client-lib/shm/buffer.h"
 
 void asock_pool_hold(asock_pool *pool)
 {

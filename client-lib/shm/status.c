@@ -8,13 +8,15 @@
  * When this side learns that the session has ended, its connection is still open, so that the daemon has not yet emptied
  * anything, unless the mark is there. The buffers become private memory with the same contents.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/shm/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+
+#include "client-lib/shm/buffer.h"
 
 #define STATUS_LENGTH 4096u
 

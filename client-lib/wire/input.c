@@ -6,11 +6,17 @@
  * read straight into the program's segments. Failures: end of file, a reset, a frame that is not
  * allowed; each ends the session.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/input.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "client-lib/core/inspection.h"
+#include "client-lib/core/segments.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/wire/reply.h"
+#include "client-lib/wire/session.h"
 
 /* One call reads no more than so often: others (timers, callbacks) have their turn. */
 #define INPUT_READS 16

@@ -7,12 +7,19 @@
  * Every frame is whole, however many pieces its payload is in: the pieces of the last frame that find no
  * room in the list follow when those before them have been written (out->rest).
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/output.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "client-lib/core/complete.h"
+#include "client-lib/core/segments.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/wire/request.h"
+#include "client-lib/wire/run.h"
+#include "client-lib/wire/session.h"
 
 /* A frame needs its head and some segments. */
 #define FRAME_IOV 8

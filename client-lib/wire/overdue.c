@@ -12,7 +12,13 @@
  * A program may have been late itself, stopped for a while perhaps: everything that is there is read before.
  * If the daemon had said something by then it may have waited for that to be read: it has another grace, once.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/overdue.h"
+
+#include "base/time.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/op.h"
+#include "client-lib/wire/input.h"
+#include "client-lib/wire/session.h"
 
 /* Timers are not that late in a program that runs. */
 #define LATE_MS 1000u

@@ -6,10 +6,24 @@
  * is there, it takes effect. Nothing is believed: a token that is not live, more octets than were
  * asked for, a success that cannot be, end the session with ASOCK_PROTOCOL_ERROR.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/reply.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "client-lib/core/ask.h"
+#include "client-lib/core/cancel.h"
+#include "client-lib/core/close.h"
+#include "client-lib/core/complete.h"
+#include "client-lib/core/flow.h"
+#include "client-lib/core/inspection.h"
+#include "client-lib/core/op.h"
+#include "client-lib/core/socket.h"
+#include "client-lib/shm/bounce.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/shm/pool.h"
+#include "client-lib/shm/status.h"
+#include "client-lib/wire/session.h"
 
 /* More ids than this are not tracked, whatever the welcome says. */
 #define SOCKETS_MAX 65536u

@@ -9,7 +9,13 @@
  * options. A socket with nothing to send, or over a limit, leaves the round until something changes.
  * SYNC goes when what was submitted before it and can leave has left.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/request.h"
+
+#include "base/time.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/wire/output.h"
+#include "client-lib/wire/overdue.h"
+#include "client-lib/wire/turn.h"
 
 static void add_hello(asock_context *context)
 {

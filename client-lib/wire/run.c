@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What can be done without waiting. */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/run.h"
 
 #include <limits.h>
+
+#include "base/time.h"
+#include "client-lib/wire/input.h"
+#include "client-lib/wire/output.h"
 
 void asock_run_timers(asock_context *context)
 {

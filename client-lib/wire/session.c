@@ -6,18 +6,24 @@
  * Failures: the daemon closes, resets, says SESSION_ENDED or breaks the protocol; each leads to
  * asock_session_end(): every op completes once, sockets are dead, the context can be reconnected.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/session.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "client-lib/core/complete.h"
+#include "client-lib/core/context.h"
+#include "client-lib/core/socket.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/shm/status.h"
+#include "client-lib/wire/watch.h"
 
 /* A queue of connections that stays full for so long belongs to a daemon that hangs. */
 #define DIAL_SECONDS 2

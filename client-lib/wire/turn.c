@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A socket's turn: which of its ops goes next, and the frame of it. */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/turn.h"
+
+#include "base/time.h"
+#include "client-lib/core/close.h"
+#include "client-lib/core/complete.h"
+#include "client-lib/core/flow.h"
+#include "client-lib/core/socket.h"
+#include "client-lib/shm/bounce.h"
+#include "client-lib/shm/buffer.h"
+#include "client-lib/shm/pool.h"
+#include "client-lib/wire/output.h"
+#include "client-lib/wire/overdue.h"
 
 static bool is_counted(const asock_op *op)
 {

@@ -5,13 +5,18 @@
  * Without a dispatcher the waiting thread does the writing and reading itself; with one it sleeps
  * until the dispatcher has done it. Either way other ops end too, and no callback runs here.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/wait.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/time.h"
+#include "client-lib/core/context.h"
+#include "client-lib/wire/output.h"
+#include "client-lib/wire/run.h"
 
 static int shorter(int timer, uint64_t now, uint64_t until)
 {

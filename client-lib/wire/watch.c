@@ -6,9 +6,11 @@
  * closed would leave the loop's set in silence. It is an epoll instance with the connection in it, made when
  * the program first asks, and it stays until the context goes: empty, and so never ready, between sessions.
  */
-#include "client-lib/core/parts.h"
+#include "client-lib/wire/watch.h"
 
 #include <sys/epoll.h>
+
+#include "client-lib/wire/output.h"
 
 static uint32_t wanted(asock_context *context)
 {

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_LIB_CORE_SEGMENTS_H
+#define ASOCK_LIB_CORE_SEGMENTS_H
+
+/* Walking over the segments of an op. */
+#include "client-lib/core/objects.h"
+
+/* Moves the cursor over at most len octets, telling where they are; returns entries of iov used. */
+unsigned int asock_segments_take(const asock_op *op, struct cursor *cursor, size_t *len,
+                                 struct iovec *iov, unsigned int cap);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_LIB_SHM_POOL_H
+#define ASOCK_LIB_SHM_POOL_H
+
+/* Pools of slices of one buffer, for multishot receives. */
+#include "client-lib/core/objects.h"
+
+struct asock_pool {
+    asock_context *context;
+    unsigned int refs, holds; /* holds: for refs > 0, each op it is set in, each FILLED slice */
+    asock_buffer *buffer;
+    size_t slice_len;
+    uint32_t count, free, free_count; /* free: the first of them, + 1 */
+    uint32_t credit;                  /* slices that the daemon has, or will have */
+    asock_op *op;                     /* the multishot in flight; NULL: none */
+    struct slice slices[];
+};
+
+asock_pool *asock_pool_make(asock_buffer *buffer, size_t slice_len);
+void asock_pool_hold(asock_pool *pool);
+void asock_pool_unhold(asock_pool *pool);
+/* Free slices become the daemon's, at most `most`. */
+void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret);
+/* The request; false: there is nothing to add. */
+bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *room);
+/* A completion of the op: 0 and its slice, now filled; -EPROTO. */
+int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
+void asock_pool_free(struct slice *slice);
+/* For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool stays. */
+struct shot asock_shot_begin(struct slice *slice);
+void asock_shot_end(const struct shot *shot);
+/* The slice in the life that the callback knows; NULL: there is none, or it has been given back. */
+struct slice *asock_shot_slice(const struct shot *shot);
+void *asock_slice_address(const struct slice *slice);
+void *asock_slice_take(struct slice *slice);         /* it is the program's */
+void asock_pool_set(asock_op *op, asock_pool *pool); /* the op has the caller's hold */
+/* Of its earlier flight: slices that nobody has asked for. */
+void asock_pool_forget(asock_op *op);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_LIB_WIRE_OUTPUT_H
+#define ASOCK_LIB_WIRE_OUTPUT_H
+
+/* Frames on their way into the Unix socket. */
+#include "client-lib/core/objects.h"
+
+bool asock_output_has_room(const struct output *out);
+/* One frame. Its payload: so many octets at the op's cursor, which moves; op NULL: there is none. */
+int asock_output_add(struct output *out, const struct request *request, asock_op *op,
+                     size_t payload_len);
+/* 0: all is written; 1: some waits. */
+int asock_output_flush(asock_context *context);
+bool asock_output_is_wanted(asock_context *context);
+
+#endif
