@@ -171,6 +171,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
 
     memset(w, 0, sizeof(*w));
     shares_init(&w->shares, NULL);
+    share_init(&w->controls, &w->shares.root, NULL);
     list_init(&w->tasks);
     list_init(&w->flushes);
     list_init(&w->sessions);
@@ -213,6 +214,7 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->drains));
     run_list(&w->tasks);
     assert(!share_has_work(&w->shares));
+    share_deinit(&w->controls);
     assert(list_is_empty(&w->tasks) && list_is_empty(&w->flushes));
     assert(asock_wheel_is_clear(&w->wheel));
     assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));

@@ -85,7 +85,8 @@ struct worker {
     uint64_t last_turn; /* its time */
     unsigned int late_turns;
 
-    struct shares shares; /* of the sessions' work */
+    struct shares shares;  /* of the sessions' work */
+    struct share controls; /* of control sessions, all together: as much as one user */
     struct list tasks;
     struct list flushes;
 

@@ -29,13 +29,14 @@ struct quota {
         debt; /* root->debt, while nothing but connects keeps the node; of the root: those nodes */
     uint64_t now; /* of the root: when a connect was asked for last, in ticks */
     unsigned int refs;
-    unsigned int children;
-    unsigned int charged; /* resources with something in use */
+    unsigned int children, listeners; /* listeners: of the children */
+    unsigned int charged;             /* resources with something in use */
     enum quota_level level;
     uint32_t hash;
     uint64_t used[QUOTA_RESOURCES];
     uint64_t limits[QUOTA_RESOURCES];
-    struct share share;      /* of a user or a unit: of the loop's time */
+    struct quota *person;    /* of a user below a listener: the same user, below the daemon */
+    struct share share;      /* of a user below the daemon, or of a unit: of the loop's time */
     uint64_t connects_until; /* when the connects so far are paid off, in ticks */
     char key[];
 };
@@ -96,6 +97,13 @@ static struct quota *find_child(const struct quota *parent, enum quota_level lev
     return NULL;
 }
 
+static struct quota *root_of(struct quota *q)
+{
+    while (q->parent)
+        q = q->parent;
+    return q;
+}
+
 struct quota *quota_child(struct quota *parent, enum quota_level level, const char *key)
 {
     uint32_t hash = key ? hash_of(parent, level, key) : 0;
@@ -105,6 +113,11 @@ struct quota *quota_child(struct quota *parent, enum quota_level level, const ch
     if (q)
         return quota_ref(q);
     q = node_new(level, key ? key : "");
+    if (q && level == QUOTA_USER && parent->parent) {
+        q->person = quota_child(root_of(parent), QUOTA_USER, key);
+        if (!q->person)
+            q = mem_free(q);
+    }
     if (!q)
         return NULL;
     q->parent = parent;
@@ -113,13 +126,7 @@ struct quota *quota_child(struct quota *parent, enum quota_level level, const ch
     if (key)
         list_append(&q->buckets[hash % BUCKETS], &q->node);
     parent->children++;
-    return q;
-}
-
-static struct quota *root_of(struct quota *q)
-{
-    while (q->parent)
-        q = q->parent;
+    parent->listeners += level == QUOTA_LISTENER;
     return q;
 }
 
@@ -149,12 +156,15 @@ static void free_unused(struct quota *q)
         if (owes(q))
             return keep(q);
         share_deinit(&q->share);
+        quota_unref(q->person);
         list_remove(&q->debt);
         list_remove(&q->node);
-        if (parent)
+        if (parent) {
             parent->children--;
-        else
+            parent->listeners -= q->level == QUOTA_LISTENER;
+        } else {
             mem_free(q->buckets);
+        }
         mem_free(q);
         q = parent;
     }
@@ -201,12 +211,21 @@ struct quota *quota_unref(struct quota *q)
     return NULL;
 }
 
+struct quota *quota_person(struct quota *q)
+{
+    while (q && q->level > QUOTA_USER)
+        q = q->parent;
+    return q && q->person ? q->person : q;
+}
+
 struct share *quota_share(struct quota *q, struct share *root)
 {
     struct share *above;
 
     if (!q || q->level < QUOTA_USER)
         return root;
+    if (q->person)
+        return quota_share(q->person, root);
     above = quota_share(q->parent, root);
     if (q->level == QUOTA_SESSION)
         return above;
@@ -235,7 +254,7 @@ static uint64_t share_of(const struct quota *q, uint64_t parent_most, uint64_t b
     if (parent_most == QUOTA_NONE)
         return QUOTA_NONE;
     /* Whoever makes listeners makes them at the start: the only one shares with nobody. */
-    if (q->level == QUOTA_LISTENER && q->parent->children == 1)
+    if (q->level == QUOTA_LISTENER && q->parent->listeners == 1)
         return left;
     return left / 2 + left % 2;
 }

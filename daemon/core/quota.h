@@ -19,6 +19,9 @@
  * A node lives as long as somebody holds it, something is charged to it, or a node below it lives: a
  * socket that still drains is its client's long after the client has gone. So are the connects of the
  * last second, where there is a limit to them: a user's or unit's node outlives them.
+ *
+ * What a user may have of the loop's time, and of what no listener has to do with, does not depend on through how many
+ * listeners he comes: each user has a node directly below the daemon for that, his person.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,6 +61,8 @@ struct quota *quota_child(struct quota *parent, enum quota_level level, const ch
 struct quota *quota_ref(struct quota *q);
 struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
 
+/* The user's node below the daemon, of one of his nodes; NULL: nobody's. */
+struct quota *quota_person(struct quota *q);
 /* Above which share of the loop's time a session of this node stands: its unit's or user's; nobody's: root. */
 struct share *quota_share(struct quota *q, struct share *root);
 /* Under what is used already: nothing more is charged until it is less. */

@@ -94,12 +94,12 @@ static struct share *next_leaf(struct shares *shares)
  * A daemon that was stopped or starved within a step cannot tell that time from the step's. Without a limit
  * whoever had the step would do without for as long.
  */
-static void charge(struct share *share, int64_t ns)
+void share_charge(struct share *share, uint64_t ns)
 {
     if (ns > STEP_NS_MAX)
         ns = STEP_NS_MAX;
     for (; share->parent; share = share->parent)
-        share->left -= ns;
+        share->left -= (int64_t)ns;
 }
 
 void share_run(struct shares *shares)
@@ -114,7 +114,7 @@ void share_run(struct shares *shares)
         shares->step_end = now + STEP_NS;
         has_more = share->step(share);
         now = shares->clock();
-        charge(share, (int64_t)(now - before));
+        share_charge(share, now - before);
         if (!has_more)
             sleep_share(share);
     }

@@ -46,6 +46,8 @@ void share_init(struct share *share, struct share *parent, bool (*step)(struct s
 /* It has no more work, nor has anybody below it. Also twice, and of one that is all zeros. */
 void share_deinit(struct share *share);
 void share_wake(struct share *share);
+/* What was done for it outside of its steps. */
+void share_charge(struct share *share, uint64_t ns);
 /* Steps until nobody has work any more, or a slice is over. */
 void share_run(struct shares *shares);
 /* Is it time to end the present step? */

@@ -111,6 +111,8 @@ static void admit(struct listener *l, int fd)
         .on_gone_data = l->listeners,
     };
     char why[SESSION_WHY_MAX] = "the daemon is out of memory";
+    const struct shares *shares = &l->listeners->worker->shares;
+    uint64_t began = shares->clock();
     struct session *s;
     struct peer peer;
 
@@ -129,6 +131,8 @@ static void admit(struct listener *l, int fd)
         return;
     }
     (*count_of(l->listeners, l->kind))++;
+    /* To look up who it is takes as long as hundreds of requests: it is his time. */
+    share_charge(&s->share, shares->clock() - began);
     log_debug("session %llu: pid %d, uid %u, listener %s", (unsigned long long)s->id,
               (int)s->peer.pid, (unsigned int)s->peer.uid, l->name);
 }
@@ -187,17 +191,11 @@ static int accept_one(struct listener *l)
     }
 }
 
-static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+static void accept_from(struct listener *l)
 {
-    struct listener *l = io->data;
-    int r;
+    struct ev_loop *loop = l->listeners->worker->loop;
+    int r = accept_one(l);
 
-    (void)events;
-    /*
-     * One for a turn. To look up who it is takes as long as hundreds of requests; those of others
-     * need not wait for a whole flood of clients, and another turn costs next to nothing beside it.
-     */
-    r = accept_one(l);
     if (r >= 0)
         return;
     if (may_log(l->listeners, &l->listeners->stall_logged))
@@ -205,6 +203,44 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     ev_io_stop(loop, &l->io);
     ev_timer_set(&l->pause, LISTENER_PAUSE, 0.);
     ev_timer_start(loop, &l->pause);
+}
+
+/*
+ * One client for a turn, of all listeners: requests of others need not wait for a whole flood of clients, and another
+ * turn costs next to nothing beside it. The listener whose turn was longest ago comes first; those that are left tell
+ * again in the next turn.
+ */
+static void on_accept(struct task *task)
+{
+    struct listeners *ls = container_of(task, struct listeners, accept);
+    struct listener *first = NULL;
+
+    list_for_each (&ls->list, it) {
+        struct listener *l = container_of(it, struct listener, node);
+
+        if (l->is_ready && (!first || l->accepted < first->accepted))
+            first = l;
+        l->is_ready = false;
+    }
+    if (!first)
+        return;
+    first->accepted = ++ls->accepted;
+    accept_from(first);
+}
+
+/* The administrator need not wait for others. */
+static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct listener *l = io->data;
+
+    (void)loop;
+    (void)events;
+    if (l->kind == LISTENER_CONTROL) {
+        accept_from(l);
+        return;
+    }
+    l->is_ready = true;
+    worker_defer(l->listeners->worker, &l->listeners->accept);
 }
 
 static void on_pause_over(struct ev_loop *loop, struct ev_timer *timer, int events)
@@ -299,6 +335,7 @@ int listeners_init(struct listeners *ls, struct worker *w)
     memset(ls, 0, sizeof(*ls));
     list_init(&ls->list);
     ls->worker = w;
+    task_init(&ls->accept, on_accept);
     ls->spare = ls->lock_fd = -1;
     open_spare(ls);
     return ls->spare < 0 ? -errno : 0;
@@ -309,6 +346,7 @@ void listeners_deinit(struct listeners *ls)
     if (!ls->worker)
         return;
     assert(ls->clients == 0 && ls->controls == 0);
+    task_deinit(&ls->accept);
     listeners_close(ls);
     close_spare(ls);
     if (ls->lock_fd >= 0)

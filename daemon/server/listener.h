@@ -31,6 +31,8 @@ struct listeners {
     int lock_fd;                /* of the runtime directory; -1: none */
     uint32_t clients, controls; /* sessions; what clients may have is their quotas' matter */
     uint64_t full_logged, stall_logged; /* when; 0: never */
+    struct task accept;                 /* one client of those who wait */
+    uint64_t accepted;                  /* of those, how many there were */
 };
 
 struct listener {
@@ -43,6 +45,8 @@ struct listener {
     int fd;
     struct ev_io io;
     struct ev_timer pause;
+    bool is_ready;     /* a client waits */
+    uint64_t accepted; /* listeners->accepted, when this one had its last client */
 };
 
 /* 0 or -errno. */

@@ -406,7 +406,8 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
         return r;
     }
     peer_drop_groups(&s->peer);
-    share_init(&s->share, quota_share(s->quota, &w->shares.root), on_step);
+    share_init(&s->share, s->quota ? quota_share(s->quota, &w->shares.root) : &w->controls,
+               on_step);
     s->id = w->next_id++;
     s->created = w->clock();
     list_append(&w->sessions, &s->node);

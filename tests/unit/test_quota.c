@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/lib/suite.h"
 #include "daemon/core/quota.h"
+#include "daemon/core/share.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -328,5 +329,42 @@ START_LOOP_TEST(test_random_charges_add_up_and_keep_their_shares, 0, 20)
     for (int i = NODES - 1; i >= 0; i--)
         quota_unref(nodes[i].q);
     quota_unref(root);
+}
+END_TEST
+
+/* The loop's time is a user's, through however many listeners he comes. */
+START_TEST(test_s52_a_user_has_one_share_over_all_listeners)
+{
+    struct quota *daemon = quota_new();
+    struct quota *listeners[2], *users[2], *units[2], *other;
+    struct shares shares;
+
+    shares_init(&shares, NULL);
+    for (int i = 0; i < 2; i++) {
+        listeners[i] = quota_child(daemon, QUOTA_LISTENER, i == 0 ? "default" : "second");
+        users[i] = quota_child(listeners[i], QUOTA_USER, "1000");
+        units[i] = quota_child(users[i], QUOTA_UNIT, "a.service");
+    }
+    other = quota_child(listeners[0], QUOTA_USER, "1001");
+    ck_assert_ptr_ne(users[0], users[1]);
+    ck_assert_ptr_eq(quota_person(units[0]), quota_person(users[1]));
+    ck_assert_ptr_ne(quota_person(other), quota_person(users[1]));
+    ck_assert_ptr_eq(quota_share(users[0], &shares.root), quota_share(users[1], &shares.root));
+    ck_assert_ptr_ne(quota_share(other, &shares.root), quota_share(users[1], &shares.root));
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_eq(quota_share(units[i], &shares.root)->parent,
+                         quota_share(users[0], &shares.root));
+    /* Persons are no listeners: what these may have is not halved because of them. */
+    quota_limit(daemon, QUOTA_OPS, 100);
+    ck_assert_uint_eq(quota_room(listeners[0], QUOTA_OPS), 50);
+    for (int i = 0; i < 2; i++) {
+        quota_unref(units[i]);
+        quota_unref(users[i]);
+    }
+    quota_unref(listeners[1]);
+    ck_assert_uint_eq(quota_room(listeners[0], QUOTA_OPS), 100);
+    quota_unref(other);
+    quota_unref(listeners[0]);
+    quota_unref(daemon);
 }
 END_TEST

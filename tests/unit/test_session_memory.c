@@ -5,13 +5,16 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/session/session_farewell.h"
+#include "daemon/session/sock.h"
 #include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
+#include "tests/lib/skip.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
@@ -178,6 +181,34 @@ START_TEST(test_s14_emptied_in_steps)
                       48 * MIB / SHARED_EMPTY_STEP);
     expect(token, ERR_SUCCESS, 0);
     ck_assert_uint_eq(core->session->shared, 0);
+}
+END_TEST
+
+/* However much there is, and however much is wanted: others have their turns between the pieces. */
+START_TEST(test_s52_a_receive_of_all_by_reference_takes_steps)
+{
+    struct segment segment = {1, 0, 4 * MIB};
+    const struct sock *sock = session_sock(core->session, 1);
+    static char block[256 * KIB];
+    uint64_t token, before;
+    int size = 16 * MIB, queued = 0;
+
+    new_buffer(1, 4 * MIB);
+    if (setsockopt(sock->ns.fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+        TEST_SKIP("only root may have so large a buffer");
+    setsockopt(peer, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    token = request_in(VERB_RECEIVE, RECEIVE_WAIT_ALL, &segment, 1);
+    for (int i = 0; i < 1000 && queued < 4 * (int)MIB; i++) {
+        (void)!write(peer, block, sizeof(block));
+        ck_assert_int_eq(ioctl(sock->ns.fd, FIONREAD, &queued), 0);
+    }
+    ck_assert_int_ge(queued, 4 * (int)MIB);
+    core_hurry(core);
+    for (before = sock->bytes_in; sock->bytes_in < 4 * MIB; before = sock->bytes_in) {
+        ev_run(core->worker.loop, EVRUN_NOWAIT);
+        ck_assert_uint_le(sock->bytes_in - before, CORE_HURRIED_STEPS * STEP_BYTES);
+    }
+    expect(token, ERR_SUCCESS, 4 * MIB);
 }
 END_TEST
 

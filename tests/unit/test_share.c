@@ -167,3 +167,46 @@ START_TEST(test_who_has_ended_does_not_work)
     share_deinit(&user);
 }
 END_TEST
+
+/* A daemon that was stopped within a step cannot tell: whoever had it does not pay for all of that. */
+START_TEST(test_s52_a_step_that_slept_costs_little)
+{
+    struct worker_share sleeper, other;
+    struct share users[2];
+    struct shares shares;
+
+    shares_init(&shares, read_clock);
+    for (int i = 0; i < 2; i++)
+        share_init(&users[i], &shares.root, NULL);
+    session_init(&sleeper, &users[0], US * 3600 * 1000000, -1);
+    share_run(&shares);
+    ck_assert_uint_eq(sleeper.spent, sleeper.cost);
+    sleeper.cost = 10 * US;
+    sleeper.spent = 0;
+    session_init(&other, &users[1], 10 * US, -1);
+    for (int i = 0; i < 100000 && sleeper.spent == 0; i++)
+        share_run(&shares);
+    ck_assert_uint_gt(sleeper.spent, 0);
+    ck_assert_uint_ge(other.spent, (uint64_t)STEP_NS_MAX / 2); /* for that it does */
+    ck_assert_uint_le(other.spent, (uint64_t)(STEP_NS_MAX + 2 * SLICE_NS));
+}
+END_TEST
+
+/* What was done for somebody outside of his steps. */
+START_TEST(test_s52_what_is_charged_is_paid_off)
+{
+    struct worker_share rich, poor;
+    struct share users[2];
+    struct shares shares;
+
+    shares_init(&shares, read_clock);
+    for (int i = 0; i < 2; i++)
+        share_init(&users[i], &shares.root, NULL);
+    session_init(&poor, &users[0], 10 * US, -1);
+    session_init(&rich, &users[1], 10 * US, -1);
+    share_charge(&poor.share, 10 * (uint64_t)SLICE_NS);
+    turns(&shares, 100);
+    ck_assert_uint_ge(rich.spent, poor.spent + 9 * (uint64_t)SLICE_NS);
+    ck_assert_uint_le(rich.spent, poor.spent + 11 * (uint64_t)SLICE_NS);
+}
+END_TEST
