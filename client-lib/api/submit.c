@@ -181,11 +181,14 @@ static int receive_slices(asock_socket *socket, asock_op *op)
 
     asock_pool_forget(op);
     if (pool->buffer->id == 0 && !known_error(socket, ASOCK_OPERATION_RECEIVE, 0))
-        return settle(op, socket, ASOCK_OPERATION_RECEIVE, ERR_CONNECTION_ABORTED);
-    r = queue_or_settle(op, socket, ASOCK_OPERATION_RECEIVE, &socket->receives_waiting);
+        r = settle(op, socket, ASOCK_OPERATION_RECEIVE, ERR_CONNECTION_ABORTED);
+    else
+        r = queue_or_settle(op, socket, ASOCK_OPERATION_RECEIVE, &socket->receives_waiting);
+    /* One that has ended already says so to asock_receive_next(), too. */
+    op->memory.is_multishot = true;
     if (op->state != OP_WAITING)
         return r;
-    op->memory.is_multishot = op->memory.is_reference = true;
+    op->memory.is_reference = true;
     pool->op = op;
     return r;
 }

@@ -305,6 +305,25 @@ END_TEST
 
 /* ---- without a callback ---- */
 
+/* Its end was known before it left: there is nothing to wait for, and the result can be read. */
+START_TEST(test_s38_waiting_for_the_next_of_one_that_has_ended_at_once)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 4);
+    asock_op *op = new_multishot(pool, NULL);
+    size_t len;
+    void *data;
+
+    ck_assert_int_eq(asock_close(pair.socket, NULL, 0), 0);
+    ck_assert_int_ge(asock_receive_multishot(pair.socket, op), 0);
+    ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_NOT_SOCKET);
+    asock_op_unref(op);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
 START_TEST(test_s38_waiting_for_the_next)
 {
     struct pair pair = new_pair(AF_INET);
