@@ -38,8 +38,8 @@ struct asock_op {
     bool is_cancelled; /* CANCEL is on its way, or was */
     bool is_told;      /* somebody waits for it: ERRORS_ONLY is not passed on */
     bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
-    bool is_asked;     /* is_quiet, and overdue: the daemon was asked how it ended */
-    bool is_overdue;   /* its time and grace were over once, but this side was late */
+    bool is_asked, is_expired; /* overdue: the daemon was asked, by a CANCEL not of the program's */
+    bool is_overdue;           /* its time and grace were over once, but this side was late */
 
     /* what the program has set */
     asock_callback callback;

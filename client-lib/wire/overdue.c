@@ -2,12 +2,13 @@
 /*
  * A daemon that does not answer.
  *
- * Happy path: the daemon keeps an op's deadline, and tells of its end in time. Where it does not, because
- * it is stopped, swapped out or gone from its loop, the library gives up a grace later: the op has timed
- * out, the session ends, and no memory of the program's is shared any more.
+ * Happy path: the daemon keeps an op's deadline, and tells of its end in time. It counts from when it reads the
+ * request, so one that was stopped for a while keeps it late: when half of the grace is over CANCEL asks for the op's
+ * end. Where the daemon does not answer that either, because it is stopped, swapped out or gone from its loop, the
+ * library gives up when all of the grace is over: the op has timed out, the session ends, and no memory of the
+ * program's is shared any more.
  *
- * The success of an ASOCK_ERRORS_ONLY op is not told. Such an op is asked for when half of the grace is over:
- * CANCEL tells whether the daemon has it still.
+ * The success of an ASOCK_ERRORS_ONLY op is not told. Of such an op CANCEL tells whether the daemon has it still.
  *
  * A program may have been late itself, stopped for a while perhaps: everything that is there is read before.
  * If the daemon had said something by then it may have waited for that to be read: it has another grace, once.
@@ -23,22 +24,28 @@
 /* Timers are not that late in a program that runs. */
 #define LATE_MS 1000u
 
-/* How long the daemon has from here on. Of a silent op it has the other half to answer. */
+/* How long the daemon has from here on: half of the grace until it is asked, the other half to answer. */
 static unsigned int patience(const asock_op *op)
 {
-    return op->is_quiet ? (op->grace_ms + 1) / 2 : op->grace_ms;
+    return (op->grace_ms + 1) / 2;
 }
 
-/* One that has not left whole cannot have succeeded. One behind CLOSE has no other answer than that. */
+/* A silent one that has not left whole cannot have succeeded; one behind CLOSE has no other answer than that. */
 static void ask(asock_op *op, uint64_t now)
 {
-    uint64_t until = now + patience(op), close = op->socket->close_deadline;
+    const asock_socket *socket = op->socket;
+    uint64_t until = now + patience(op);
 
     op->is_asked = true;
-    if (op->socket->is_close_sent && close + op->grace_ms > until)
-        until = close + op->grace_ms;
-    else if (op->state == OP_SENT)
+    op->is_expired = !op->is_cancelled;
+    if (op->is_quiet && socket->is_close_sent) {
+        if (until < socket->close_deadline + op->grace_ms)
+            until = socket->close_deadline + op->grace_ms;
+    } else if (!op->is_quiet || op->state == OP_SENT) {
         asock_cancel_sent(op);
+        if (op->state == OP_PARTLY)
+            asock_op_abandon(op);
+    }
     asock_wheel_set(&op->context->wheel, &op->timer.timer, until);
 }
 
@@ -46,12 +53,12 @@ static void decide(asock_op *op, bool has_come)
 {
     asock_context *context = op->context;
     uint64_t now = time_now_ms();
-    bool is_silent = op->is_quiet && !op->is_asked;
 
-    if ((has_come || is_silent) && !op->is_overdue && now - op->timer.timer.deadline >= LATE_MS) {
+    if ((has_come || !op->is_asked) && !op->is_overdue &&
+        now - op->timer.timer.deadline >= LATE_MS) {
         op->is_overdue = true;
         asock_wheel_set(&context->wheel, &op->timer.timer, now + patience(op));
-    } else if (is_silent) {
+    } else if (!op->is_asked) {
         ask(op, now);
     } else {
         asock_session_give_up(op);

@@ -366,6 +366,17 @@ static void received(asock_op *op, uint64_t bytes)
         op->memory.is_lost = true;
 }
 
+/*
+ * The program has set a time, and cancelled nothing. A send of which nothing went stays cancelled: its stream goes on
+ * without it (S30), and behind one that timed out nothing may (S28).
+ */
+static uint32_t error_of_expired(const asock_op *op, uint32_t error, uint64_t bytes)
+{
+    if (!op->is_expired || error != ERR_OPERATION_ABORTED)
+        return error;
+    return op->operation == ASOCK_OPERATION_SEND && bytes == 0 ? error : ERR_TIMED_OUT;
+}
+
 static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
 {
     uint32_t error = reply->error;
@@ -381,6 +392,7 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     r = moved_by(op, reply, &bytes);
     if (r < 0)
         return r;
+    error = error_of_expired(op, error, bytes);
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_reference)
         received(op, bytes);
     if (op->text)

@@ -144,15 +144,6 @@ START_TEST(test_s57_an_answer_in_the_grace_is_in_time)
 }
 END_TEST
 
-static asock_op *silent_op(void)
-{
-    asock_op *op = fake_op(&byte, 1);
-
-    ck_assert_int_eq(asock_op_set_flags(op, ASOCK_ERRORS_ONLY), 0);
-    ck_assert_int_eq(asock_op_set_timeout(op, 60 * 1000), 0);
-    return op;
-}
-
 /* What the library asks for when nothing was told; the program's loop runs. */
 static struct request *await_request(uint32_t verb)
 {
@@ -163,6 +154,39 @@ static struct request *await_request(uint32_t verb)
     }
     ck_assert_uint_eq(fake.request.verb, verb);
     return &fake.request;
+}
+
+/* It counts from when it read the request: if it was stopped before that, it keeps the deadline too late. */
+START_TEST(test_s57_a_daemon_that_counts_late_does_not_hang)
+{
+    asock_socket *socket = make_socket(20 * 1000);
+    asock_op *receive = timed_receive(socket, 60 * 1000), *send = fake_op(&byte, 1);
+    struct request told = *fake_expect(VERB_RECEIVE);
+
+    await_request(VERB_CANCEL);
+    fake_complete(&told, ERR_OPERATION_ABORTED, 0);
+    ck_assert_int_eq(fake_end(receive), ASOCK_TIMED_OUT);
+    /* Behind a send that timed out nothing may be sent; but nothing of this one was, and the stream goes on. */
+    ck_assert_int_eq(asock_op_set_timeout(send, 60 * 1000), 0);
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    told = *fake_expect(VERB_SEND);
+    await_request(VERB_CANCEL);
+    fake_complete(&told, ERR_OPERATION_ABORTED, 0);
+    ck_assert_int_eq(fake_end(send), ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    asock_op_unref(receive);
+    asock_op_unref(send);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+static asock_op *silent_op(void)
+{
+    asock_op *op = fake_op(&byte, 1);
+
+    ck_assert_int_eq(asock_op_set_flags(op, ASOCK_ERRORS_ONLY), 0);
+    ck_assert_int_eq(asock_op_set_timeout(op, 60 * 1000), 0);
+    return op;
 }
 
 START_TEST(test_s57_a_silent_success_is_asked_for)

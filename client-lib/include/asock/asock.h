@@ -175,9 +175,9 @@ ASOCK_EXPORT int asock_context_start_dispatcher(asock_context *context);
 ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
 
 /*
- * How long past an op's deadline the daemon may take to report its end; 10000 by default, 0: any time. (Of an op
- * with ASOCK_ERRORS_ONLY, to answer the library's question, which is asked when half of it is over.) When that is
- * over the daemon hangs: the op ends with ASOCK_TIMED_OUT and 0 octets, though some may have moved, the session
+ * How long past an op's deadline the daemon may take to report its end; 10000 by default, 0: any time. When half of
+ * it is over the library cancels the op: ASOCK_TIMED_OUT, or ASOCK_OPERATION_ABORTED of a send of which nothing went.
+ * When all of it is over the daemon hangs: the op ends with ASOCK_TIMED_OUT and 0 octets, though some may have moved, the session
  * ends, and every other op ends with ASOCK_CONNECTION_ABORTED. Buffers keep their contents and are not shared any
  * more. Choose more than a restart of the daemon takes. It holds for ops that leave from now on.
  */
