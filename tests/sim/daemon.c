@@ -31,7 +31,8 @@ static struct daemon {
     struct worker worker;
     struct listeners listeners;
     bool is_running;
-    bool is_stirred; /* something was done to it from outside of a turn */
+    bool is_stirred;        /* something was done to it from outside of a turn */
+    uint64_t stopped_until; /* ns */
 } d;
 
 static int listen_at(const char *path)
@@ -99,11 +100,30 @@ bool daemon_is_running(void)
 
 bool daemon_is_ready(void)
 {
-    return d.is_running && (d.is_stirred || simulated_loop_is_ready(d.worker.loop));
+    return d.is_running && !daemon_is_stopped() &&
+           (d.is_stirred || simulated_loop_is_ready(d.worker.loop));
+}
+
+bool daemon_is_stopped(void)
+{
+    return sim.now_ns < d.stopped_until;
+}
+
+void daemon_stop(uint32_t ms)
+{
+    d.stopped_until = sim.now_ns + (uint64_t)ms * 1000000;
+    sim_trace("daemon: stopped for %u ms", ms);
+}
+
+void daemon_continue(void)
+{
+    d.stopped_until = 0;
 }
 
 uint64_t daemon_due(void)
 {
+    if (d.is_running && daemon_is_stopped())
+        return d.stopped_until;
     return d.is_running ? simulated_loop_due(d.worker.loop) : UINT64_MAX;
 }
 
@@ -188,6 +208,7 @@ void daemon_terminate(void)
     if (!d.is_running)
         return;
     sim_trace("daemon: terminated");
+    daemon_continue();
     d.is_stirred = true;
     sim.actor = ACTOR_DAEMON;
     w->is_stopping = true;

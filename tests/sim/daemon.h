@@ -24,6 +24,10 @@ void daemon_turn(void);
 /* As SIGTERM does, to its end. */
 void daemon_terminate(void);
 void daemon_kill(void);
+/* SIGSTOP, and SIGCONT after so long. Until then it does nothing. */
+void daemon_stop(uint32_t ms);
+void daemon_continue(void);
+bool daemon_is_stopped(void);
 /* One session, as the administrator's KILL does it; by number, modulo how many there are. */
 void daemon_kill_session(uint32_t number);
 void daemon_kill_socket(uint32_t number);

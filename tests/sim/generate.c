@@ -12,26 +12,29 @@
 
 /* How often each kind comes. */
 static const uint16_t weights[STEP_KIND_COUNT] = {
-    [STEP_CONTEXT] = 5,      [STEP_CONTEXT_UNREF] = 1, [STEP_RECONNECT] = 3,
-    [STEP_SOCKET] = 30,      [STEP_SOCKETS] = 2,       [STEP_SOCKET_UNREF] = 10,
-    [STEP_OP_UNREF] = 8,     [STEP_CONNECT] = 50,      [STEP_SEND] = 60,
-    [STEP_RECEIVE] = 50,     [STEP_SHUTDOWN] = 12,     [STEP_CLOSE] = 15,
-    [STEP_SET_OPTION] = 12,  [STEP_GET_OPTION] = 4,    [STEP_SYNC] = 6,
-    [STEP_CANCEL] = 10,      [STEP_WAIT] = 12,         [STEP_PROCESS] = 20,
-    [STEP_FLUSH] = 10,       [STEP_PASS] = 6,          [STEP_WORLD] = 15,
-    [STEP_SETTLE] = 6,       [STEP_BUFFER] = 8,        [STEP_BUFFER_UNREF] = 3,
-    [STEP_POOL] = 8,         [STEP_POOL_UNREF] = 3,    [STEP_MULTISHOT] = 10,
-    [STEP_TAKE] = 12,        [STEP_GIVE] = 12,         [STEP_PEER_WRITE] = 15,
-    [STEP_PEER_READ] = 8,    [STEP_PEER_FIN] = 4,      [STEP_PEER_RESET] = 3,
-    [STEP_KILL_SESSION] = 3, [STEP_KILL_SOCKET] = 2,   [STEP_TERMINATE] = 2,
-    [STEP_KILL] = 2,
+    [STEP_CONTEXT] = 5,     [STEP_CONTEXT_UNREF] = 1, [STEP_RECONNECT] = 3,
+    [STEP_SOCKET] = 30,     [STEP_SOCKETS] = 2,       [STEP_SOCKET_UNREF] = 10,
+    [STEP_OP_UNREF] = 8,    [STEP_CONNECT] = 50,      [STEP_SEND] = 60,
+    [STEP_RECEIVE] = 50,    [STEP_SHUTDOWN] = 12,     [STEP_CLOSE] = 15,
+    [STEP_SET_OPTION] = 12, [STEP_GET_OPTION] = 4,    [STEP_SYNC] = 6,
+    [STEP_CANCEL] = 10,     [STEP_WAIT] = 12,         [STEP_PROCESS] = 20,
+    [STEP_FLUSH] = 10,      [STEP_PASS] = 6,          [STEP_WORLD] = 15,
+    [STEP_SETTLE] = 6,      [STEP_BUFFER] = 8,        [STEP_BUFFER_UNREF] = 3,
+    [STEP_POOL] = 8,        [STEP_POOL_UNREF] = 3,    [STEP_MULTISHOT] = 10,
+    [STEP_TAKE] = 12,       [STEP_GIVE] = 12,         [STEP_PEER_WRITE] = 15,
+    [STEP_NEXT] = 12,       [STEP_BEGIN] = 15,        [STEP_END] = 15,
+    [STEP_SEND_ALL] = 8,    [STEP_RECEIVE_SOME] = 8,  [STEP_DIAL] = 6,
+    [STEP_STOP] = 4,        [STEP_PEER_READ] = 8,     [STEP_PEER_FIN] = 4,
+    [STEP_PEER_RESET] = 3,  [STEP_KILL_SESSION] = 3,  [STEP_KILL_SOCKET] = 2,
+    [STEP_TERMINATE] = 2,   [STEP_KILL] = 2,
 };
 
 /* What ends much at once is in few programs. */
 static bool is_rare(enum step_kind kind)
 {
     return kind == STEP_KILL_SESSION || kind == STEP_KILL_SOCKET || kind == STEP_TERMINATE ||
-           kind == STEP_KILL || kind == STEP_CONTEXT_UNREF || kind == STEP_SOCKETS;
+           kind == STEP_KILL || kind == STEP_STOP || kind == STEP_CONTEXT_UNREF ||
+           kind == STEP_SOCKETS;
 }
 
 struct world {
@@ -39,8 +42,8 @@ struct world {
     uint32_t total, sockets, ops, scenes; /* scenes: one in so many steps begins one */
 };
 
-/* What a step of a scene is about: two ops of its own; INSIDE: run in the callback of the first. */
-enum about { ANY, FIRST, SECOND, INSIDE };
+/* What a step of a scene is about: two ops of its own, and one without a callback; INSIDE: run in the callback of the first. */
+enum about { ANY, FIRST, SECOND, SILENT, INSIDE };
 struct scene_step {
     enum step_kind kind;
     enum about about;
@@ -67,6 +70,36 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_WAIT, INSIDE},
      {STEP_PEER_WRITE, ANY},
      {STEP_SETTLE, ANY}},
+    /* slices that are asked for */
+    {{STEP_BUFFER, ANY},
+     {STEP_POOL, ANY},
+     {STEP_CONNECT, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_MULTISHOT, SILENT},
+     {STEP_PEER_WRITE, ANY},
+     {STEP_NEXT, SILENT},
+     {STEP_NEXT, SILENT},
+     {STEP_GIVE, ANY},
+     {STEP_PEER_WRITE, ANY},
+     {STEP_WORLD, ANY},
+     {STEP_KILL_SESSION, ANY},
+     {STEP_NEXT, SILENT},
+     {STEP_PEER_FIN, ANY},
+     {STEP_NEXT, SILENT}},
+    /* the daemon is stopped while ops wait for it, some with a buffer of its own */
+    {{STEP_BUFFER, ANY},
+     {STEP_CONNECT, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_RECEIVE, FIRST},
+     {STEP_SEND, SECOND},
+     {STEP_FLUSH, ANY},
+     {STEP_STOP, ANY},
+     {STEP_PEER_WRITE, ANY},
+     {STEP_RECEIVE_SOME, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_WAIT, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_SEND_ALL, ANY}},
     /* what was received is still unread when the session ends */
     {{STEP_BUFFER, ANY},
      {STEP_CONNECT, ANY},
@@ -133,8 +166,9 @@ static struct step make_step(enum step_kind kind, const struct world *world)
     else if (kind == STEP_SOCKETS)
         step.b = sim_random(SOCKETS);
     else if (kind == STEP_WORLD || kind == STEP_SETTLE || kind == STEP_PASS)
-        step.a = sim_random(sim_chance(4) ? 3000 : 50);
-    else if (kind == STEP_OP_UNREF || kind == STEP_CANCEL || kind == STEP_WAIT || kind == STEP_TAKE)
+        step.a = sim_random(sim_chance(16) ? 30000 : sim_chance(4) ? 3000 : 50);
+    else if (kind == STEP_OP_UNREF || kind == STEP_CANCEL || kind == STEP_WAIT ||
+             kind == STEP_TAKE || kind == STEP_NEXT || kind == STEP_END)
         step.b = step.a, step.a = sim_random(world->ops);
     return step;
 }
@@ -164,8 +198,12 @@ static void tie(struct step *step, enum about about, uint32_t socket, uint32_t o
     case STEP_OP_UNREF:
         step->a = about == SECOND ? other : op;
         return;
+    case STEP_NEXT:
+        step->a = op + 3;
+        return;
     case STEP_WORLD:
     case STEP_SETTLE:
+    case STEP_STOP:
         return;
     default:
         step->a = step->kind == STEP_SOCKETS ? 0 : socket;
@@ -178,6 +216,8 @@ static void tie(struct step *step, enum about about, uint32_t socket, uint32_t o
         step->b = op;
     if (about == SECOND)
         step->b = other;
+    if (about == SILENT)
+        step->b = op + 3; /* their numbers say it: op_new() */
 }
 
 static void make_scene(const struct world *world, struct program *ret)

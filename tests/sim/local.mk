@@ -15,6 +15,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/ev.c \
 	tests/sim/ev.h \
 	tests/sim/generate.c \
+	tests/sim/helpers.c \
 	tests/sim/kernel.c \
 	tests/sim/kernel.h \
 	tests/sim/main.c \

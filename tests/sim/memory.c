@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Steps about shared memory: buffers, pools, multishot receives, their slices. */
+#include <errno.h>
 #include <string.h>
 
 #include "tests/sim/steps.h"
@@ -8,7 +9,8 @@ struct model_buffer *buffer_of(struct client *client, uint32_t number)
 {
     struct model_buffer *buffer = model.buffers[number % BUFFERS];
 
-    if (!buffer || !buffer->buffer || buffer->client != client || buffer->is_pool)
+    if (!buffer || !buffer->buffer || buffer->client != client || buffer->is_pool ||
+        buffer->is_frozen)
         return NULL;
     return buffer;
 }
@@ -49,7 +51,7 @@ void step_pool(const struct step *step)
     struct model_buffer *buffer = model.buffers[step->b % BUFFERS];
 
     if (pool->pool || !buffer || !buffer->buffer || buffer->is_pool || buffer->uses > 0 ||
-        !buffer->client->context)
+        buffer->is_frozen || !buffer->client->context)
         return;
     if (LIB(asock_pool_new(buffer->buffer, 1 + buffer->size / (2 + step->c % 5), &pool->pool)) <
         0) {
@@ -80,7 +82,7 @@ void step_multishot(const struct step *step)
     if (!stream || !pool->pool || !stream->client->context || pool->client != stream->client)
         return;
     op = op_for(stream->client, step->b);
-    if (!op || model_is_pending(op) || !op->has_callback)
+    if (!op || model_is_pending(op))
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_RECEIVE);
     s->is_multishot = true;
@@ -106,6 +108,47 @@ void step_take(const struct step *step)
     data = LIB(asock_op_take_slice(op->op));
     if (data)
         pool->taken[pool->taken_count++] = data;
+}
+
+bool step_take_next(struct model_op *op, int timeout_ms)
+{
+    struct model_pool *pool = &model.pools[op->pool_slot];
+    uint64_t began = sim_now_ms();
+    size_t len;
+    void *data;
+    int r;
+
+    r = LIB(asock_receive_next(op->op, timeout_ms, &data, &len));
+    oracle_check_call("asock_receive_next", began, (uint64_t)timeout_ms);
+    model.blocked_until = sim_now_ms();
+    if (r == 1) {
+        oracle_shot(op->submission, data, len);
+        if (pool->pool == op->pool)
+            pool->taken[pool->taken_count++] = data;
+    } else if (r == 0) {
+        submission_done(op->submission);
+    } else if (r != -ETIMEDOUT) {
+        sim_fail("not-next: asock_receive_next() says %d", r);
+    }
+    return r == 1;
+}
+
+bool step_has_next(const struct model_op *op)
+{
+    const struct model_pool *pool = op && op->pool ? &model.pools[op->pool_slot] : NULL;
+
+    return pool && op->op && !op->has_callback && model_is_pending(op) &&
+           op->submission->is_multishot &&
+           (pool->pool != op->pool || pool->taken_count < TAKEN_MAX);
+}
+
+void step_next(const struct step *step)
+{
+    static const int times[] = {0, 10, 1000, 20000};
+    struct model_op *op = model.ops[step->a % OPS];
+
+    if (step_has_next(op))
+        step_take_next(op, times[step->b % 4]);
 }
 
 void step_give(const struct step *step)

@@ -95,7 +95,6 @@ void submission_made(struct submission *submission, int r)
         submission->deadline = submission->submitted + submission->timeout_ms;
     if (submission->stream)
         append(submission->stream, submission);
-    oracle_submitted(submission);
     if (r == 0)
         submission_done(submission);
 }
@@ -139,6 +138,10 @@ void submission_done(struct submission *s)
     sim_trace("  %u: operation %d of stream %d ends: %s, %llu of %zu bytes, flags %u", s->number,
               s->operation, s->stream ? (int)s->stream->number : -1, asock_error_name(s->error),
               (unsigned long long)s->bytes, s->len, s->result_flags);
+    /* S57: by the library, where the daemon was stopped and counts from when it has read the request. */
+    if (s->error == ASOCK_OPERATION_ABORTED && s->timeout_ms &&
+        sim_now_ms() > s->submitted + s->timeout_ms && model.stopped_until > s->submitted)
+        s->is_cancelled = true;
     settle_buffer(s);
     oracle_done(s);
 }
@@ -173,7 +176,7 @@ void model_callback(asock_op *raw, void *userdata)
     sim.actor = ACTOR_NONE;
     if (!s)
         sim_fail("told-unasked: a callback of an op that was never submitted");
-    if (s->is_done)
+    if (s->is_done && !s->is_told_early)
         sim_fail("told-twice: submission %u", s->number);
     op->in_callback++;
     op->op = raw;
@@ -183,7 +186,9 @@ void model_callback(asock_op *raw, void *userdata)
 
         oracle_shot(s, data, len);
     }
-    if (!s->is_multishot || !(asock_op_get_result_flags(raw) & ASOCK_MORE))
+    if (s->is_told_early)
+        s->is_told_early = false;
+    else if (!s->is_multishot || !(asock_op_get_result_flags(raw) & ASOCK_MORE))
         submission_done(s);
     op->op = own;
     if (op->queued_count > 0)
@@ -195,6 +200,7 @@ void model_callback(asock_op *raw, void *userdata)
 
 void model_look(void)
 {
+    oracle_look();
     for (struct model_op *op = model.all_ops; op; op = op->next)
         if (op->op && !op->has_callback && model_is_pending(op) && !asock_op_is_pending(op->op) &&
             !op->submission->is_multishot)
@@ -204,11 +210,15 @@ void model_look(void)
 /* Of what is lost nobody says anything any more: the ops of a context end with it, without a callback. */
 void model_lost(struct client *client)
 {
-    for (struct submission *s = model.submissions; s; s = s->next)
-        if (s->op->client == client && s->generation == client->generation && !s->is_done) {
-            s->is_done = s->is_counted = s->is_unknown = true;
-            s->error = ASOCK_CONNECTION_ABORTED;
-            if (s->buffer)
-                s->buffer->uses--;
-        }
+    for (struct submission *s = model.submissions; s; s = s->next) {
+        if (s->op->client != client)
+            continue;
+        s->is_told_early = false;
+        if (s->is_done)
+            continue;
+        s->is_done = s->is_counted = s->is_unknown = true;
+        s->error = ASOCK_CONNECTION_ABORTED;
+        if (s->buffer)
+            s->buffer->uses--;
+    }
 }

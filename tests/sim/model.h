@@ -26,7 +26,7 @@ struct client {
     asock_context *context;  /* NULL: none */
     unsigned int generation; /* of its session: what an earlier one had is lost */
     bool is_lost;            /* the daemon, or the session, was ended from outside */
-    bool has_small_limits;   /* it asked for few sockets */
+    bool has_given_up;       /* it takes the daemon to hang: its buffers are its own */
 };
 
 /* A socket's life, from asock_socket_new() on. */
@@ -41,9 +41,10 @@ struct stream {
     bool is_closing;                  /* CLOSE was submitted, or the last reference went */
     bool was_killed;                  /* by the administrator */
     bool is_receive_shut;             /* asked for */
-    bool linger_was_told;             /* a close with time for it has succeeded */
-    uint64_t received;                /* bytes of the peer's that were verified */
-    uint64_t sent;                    /* bytes in the log that were verified */
+    bool is_blurred;      /* a receive was lost: nobody knows where the next one begins */
+    bool linger_was_told; /* a close with time for it has succeeded */
+    uint64_t received;    /* bytes of the peer's that were verified */
+    uint64_t sent;        /* bytes in the log that were verified */
     struct submission *next_send, *next_receive;
 };
 
@@ -51,8 +52,8 @@ struct stream {
 struct model_op {
     struct model_op *next;
     struct client *client;
-    asock_op *op; /* NULL: no reference left */
-    bool has_callback;
+    asock_op *op;                /* NULL: no reference left */
+    bool has_callback, is_begun; /* is_begun: asock_end() is still to come */
     unsigned int in_callback;
     struct submission *submission;
     struct step queued[QUEUED_STEPS]; /* run in its next callback */
@@ -79,6 +80,8 @@ struct submission {
     bool is_multishot, is_done, is_cancelled, is_refused, is_after_close, is_counted;
     bool is_unseen;     /* what was received cannot be looked at */
     bool is_unknown;    /* it was lost: nobody says how it ended */
+    bool is_partial;    /* nobody says how much of it went */
+    bool is_told_early; /* by asock_end(): its callback is still to come */
     bool was_connected; /* at submission a connect had succeeded */
     int error;
     uint64_t bytes;
@@ -93,7 +96,8 @@ struct model_buffer {
     size_t used; /* up to there it is, or was, some op's */
     size_t size;
     uint8_t *at;
-    bool is_pool;
+    bool is_pool, is_frozen; /* is_frozen: of a session that was given up, with this sum */
+    uint64_t sum;
 };
 
 struct model_pool {
@@ -118,6 +122,7 @@ struct model {
     } intents[INTENTS];
     unsigned int intent_count, stream_count, submission_count, depth;
     uint64_t blocked_until; /* ms: the program did something else than run its event loop */
+    uint64_t stopped_until; /* ms: the daemon was stopped */
 };
 
 extern struct model model;
@@ -141,11 +146,14 @@ void model_lost(struct client *client);
 
 /* ---- oracle.c ---- */
 
-void oracle_submitted(struct submission *submission);
 void oracle_done(struct submission *submission);
 void oracle_shot(struct submission *submission, const void *data, size_t len);
 /* Nobody waits beyond his time. */
 void oracle_check_deadlines(void);
+/* The same of a call that waits, for so long at most. */
+void oracle_check_call(const char *name, uint64_t began, uint64_t timeout_ms);
+/* Which sessions the library has given up, and whether it was right. */
+void oracle_look(void);
 /* What has to end by itself has. */
 void oracle_judge_ends(void);
 /* And everything, without a socket that is left. */

@@ -32,20 +32,28 @@ struct stream *stream_at(uint32_t number)
     return model.sockets[number % SOCKETS];
 }
 
-static struct model_op *op_new(struct client *client, uint32_t number)
+struct model_op *op_make(struct client *client)
 {
     struct model_op *op = sim_alloc(sizeof(*op));
 
-    if (LIB(asock_op_new(client->context, &op->op)) < 0) {
-        sim_free(op);
-        return NULL;
-    }
     op->client = client;
+    op->next = model.all_ops;
+    model.all_ops = op;
+    return op;
+}
+
+static struct model_op *op_new(struct client *client, uint32_t number)
+{
+    struct model_op *op;
+    asock_op *raw;
+
+    if (LIB(asock_op_new(client->context, &raw)) < 0)
+        return NULL;
+    op = op_make(client);
+    op->op = raw;
     op->has_callback = number % 4 != 3;
     if (op->has_callback)
         SIM_MUST(asock_op_set_callback(op->op, model_callback, op) == 0);
-    op->next = model.all_ops;
-    model.all_ops = op;
     model.ops[number % OPS] = op;
     return op;
 }
@@ -54,10 +62,10 @@ struct model_op *op_for(struct client *client, uint32_t number)
 {
     struct model_op *op = model.ops[number % OPS];
 
-    if (op && op->op && op->client == client)
+    if (op && op->op && op->client == client && !op->is_begun)
         return op;
     if (op && op->op)
-        return NULL; /* another client's */
+        return NULL; /* another client's, or one of asock_begin_...() */
     return op_new(client, number);
 }
 
@@ -74,7 +82,7 @@ void step_context(const struct step *step)
         return;
     }
     client->generation++;
-    client->is_lost = false;
+    client->is_lost = client->has_given_up = false;
     if (step->b)
         SIM_MUST(asock_context_set_limit(client->context, ASOCK_LIMIT_SOCKETS, step->b) == 0);
     if (step->c & 2)
@@ -135,30 +143,35 @@ void step_reconnect(const struct step *step)
 
     if (client && LIB(asock_context_reconnect(client->context)) == 0) {
         client->generation++;
-        client->is_lost = false;
+        client->is_lost = client->has_given_up = false;
     }
+}
+
+struct stream *stream_make(struct client *client, uint32_t number)
+{
+    struct stream *stream = sim_alloc(sizeof(*stream));
+
+    stream->client = client;
+    stream->number = model.stream_count++;
+    stream->generation = client->generation;
+    stream->next = model.streams;
+    model.streams = stream;
+    model.sockets[number % SOCKETS] = stream;
+    sim_trace("  stream %u", stream->number);
+    return stream;
 }
 
 void step_socket(const struct step *step)
 {
     static const int families[] = {AF_UNSPEC, AF_UNSPEC, AF_INET, AF_INET6};
     struct client *client = client_of(step->c);
-    struct stream *stream;
     asock_socket *socket;
 
     if (!client || model.sockets[step->a % SOCKETS])
         return;
     if (LIB(asock_socket_new(client->context, families[step->b % 4], &socket)) < 0)
         return;
-    stream = sim_alloc(sizeof(*stream));
-    stream->client = client;
-    stream->socket = socket;
-    stream->number = model.stream_count++;
-    stream->generation = client->generation;
-    stream->next = model.streams;
-    model.streams = stream;
-    model.sockets[step->a % SOCKETS] = stream;
-    sim_trace("  stream %u", stream->number);
+    stream_make(client, step->a)->socket = socket;
 }
 
 /* In one go: more than the least that a session has before its welcome. */

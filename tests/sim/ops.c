@@ -81,7 +81,7 @@ static void set_payload(struct submission *s, uint32_t manner)
     set_memory(s, at, manner);
 }
 
-static size_t length_of(uint32_t number)
+size_t step_length(uint32_t number)
 {
     static const size_t lengths[] = {0, 1, 7, 100, 1000, 5000, 20000, 70000};
     size_t least = number % 64 == 63 ? 300000 : lengths[number % 8];
@@ -100,28 +100,40 @@ static struct sockaddr_in address_of(uint32_t host, unsigned int intent)
     return in;
 }
 
-static void set_destination(struct submission *s, uint32_t how)
+struct destination step_destination(uint32_t how, unsigned int intent)
 {
     uint32_t host = how % 16 < 10 ? HOST_ACCEPTS : 1 + how % 16 % (HOST_KINDS - 1);
-    struct sockaddr_in in = address_of(host, s->intent);
-    char name[32], service[16];
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+    struct destination ret = {.is_name = how / 16 % 4 == 0};
+    struct sockaddr_in in = address_of(host, intent);
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
 
-    snprintf(service, sizeof(service), "%u", KERNEL_PORT_FIRST + s->intent);
-    snprintf(name, sizeof(name), "n%u.sim", how / 64 % 24);
-    switch (how / 16 % 4) {
-    case 0:
-        SIM_MUST(LIB(asock_op_set_host(s->op->op, name, service)) == 0);
-        break;
-    case 1:
-        inet_pton(AF_INET6, "2001:db8::", &in6.sin6_addr);
-        in6.sin6_addr.s6_addr[15] = (uint8_t)host;
-        in6.sin6_port = in.sin_port;
-        SIM_MUST(asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&in6, sizeof(in6)) == 0);
-        break;
-    default:
-        SIM_MUST(asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&in, sizeof(in)) == 0);
-    }
+    snprintf(ret.service, sizeof(ret.service), "%u", KERNEL_PORT_FIRST + intent);
+    snprintf(ret.name, sizeof(ret.name), "n%u.sim", how / 64 % 24);
+    inet_pton(AF_INET6, "2001:db8::", &in6.sin6_addr);
+    in6.sin6_addr.s6_addr[15] = (uint8_t)host;
+    ret.len = how / 16 % 4 == 1 ? sizeof(in6) : sizeof(in);
+    memcpy(&ret.addr, how / 16 % 4 == 1 ? (void *)&in6 : (void *)&in, ret.len);
+    return ret;
+}
+
+static void set_destination(struct submission *s, uint32_t how)
+{
+    struct destination to = step_destination(how, s->intent);
+
+    if (to.is_name)
+        SIM_MUST(LIB(asock_op_set_host(s->op->op, to.name, to.service)) == 0);
+    else
+        SIM_MUST(asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&to.addr, to.len) == 0);
+}
+
+bool step_intent(struct submission *s, const struct step *step)
+{
+    if (model.intent_count == INTENTS)
+        return false;
+    s->intent = model.intent_count++;
+    model.intents[s->intent].submission = s;
+    model.intents[s->intent].peer = *step;
+    return true;
 }
 
 void step_connect(const struct step *step)
@@ -133,11 +145,9 @@ void step_connect(const struct step *step)
     if (!find(step, &stream, &op) || model.intent_count == INTENTS)
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_CONNECT);
-    s->intent = model.intent_count++;
-    model.intents[s->intent].submission = s;
-    model.intents[s->intent].peer = *step;
+    step_intent(s, step);
     if (step->d % 3 == 0)
-        s->len = length_of(step->d / 3);
+        s->len = step_length(step->d / 3);
     set_common(s, step->c >> 8);
     set_payload(s, step->d / 16);
     set_destination(s, step->c);
@@ -155,7 +165,7 @@ void step_send(const struct step *step)
     if (!find(step, &stream, &op))
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_SEND);
-    s->len = length_of(step->c);
+    s->len = step_length(step->c);
     s->flags = step->d % 5 == 0 ? ASOCK_ERRORS_ONLY : 0;
     set_common(s, step->d % 7 == 0 ? step->d >> 5 : 0);
     set_payload(s, step->d / 8);
@@ -172,7 +182,7 @@ void step_receive(const struct step *step)
     if (!find(step, &stream, &op))
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_RECEIVE);
-    s->len = length_of(step->c);
+    s->len = step_length(step->c);
     s->flags = step->d % 8 == 1 ? ASOCK_PEEK : step->d % 8 == 2 ? ASOCK_WAIT_ALL : 0;
     set_common(s, step->d >> 5);
     at = take_memory(s, step->d / 8);

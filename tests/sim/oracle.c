@@ -7,6 +7,8 @@
 
 /* Beyond a deadline: a late turn, and a message's way. */
 #define GRACE_MS 1500u
+/* What the library gives a daemon that hangs: twice, where it was late itself. */
+#define HANG_MS 20000u
 
 static bool is_lost(const struct stream *stream)
 {
@@ -33,6 +35,19 @@ static void compare(const struct stream *stream, const struct submission *s, uin
                  (unsigned long long)(stream->sent + same), stream->number);
 }
 
+/*
+ * How much of a send went of which nobody says it: what is there. It was the last one then (S28), but nothing of one
+ * that was submitted before the connect went.
+ */
+static uint64_t part_of(const struct submission *s, uint64_t there)
+{
+    unsigned int intent = s->stream->tcp->intent;
+
+    if (is_lost(s->stream) || s->number < model.intents[intent].submission->number)
+        return 0;
+    return there < s->len ? there : s->len;
+}
+
 /* As far as everything is known. */
 static void judge_sent(struct stream *stream)
 {
@@ -45,6 +60,8 @@ static void judge_sent(struct stream *stream)
         stream->next_send = s->next_of_stream ? s->next_of_stream : s;
         if (carries(s) && !s->is_counted) {
             there = bytes_len(&stream->tcp->log) - stream->sent;
+            if (s->is_partial)
+                s->bytes = part_of(s, there);
             if (s->bytes > s->len)
                 sim_fail("too-many: submission %u, %llu of %zu bytes", s->number,
                          (unsigned long long)s->bytes, s->len);
@@ -80,7 +97,7 @@ static void compare_received(const struct submission *s, const uint8_t *data, ui
     struct stream *stream = s->stream;
     size_t same;
 
-    if (count == 0)
+    if (count == 0 || stream->is_blurred)
         return;
     guess_connection(stream);
     if (!stream->tcp)
@@ -153,6 +170,7 @@ static void judge_received(struct stream *stream)
         if (!s->is_done || s->is_unknown)
             return;
         judge_receive(s);
+        stream->is_blurred |= is_lost(stream) && s->error;
         s->is_counted = true;
         sim_free(s->data);
         s->data = NULL;
@@ -172,7 +190,8 @@ static void find_connection(struct submission *s)
     struct sockaddr_storage local;
     uint16_t port;
 
-    if (!s->op->op || asock_op_get_local(s->op->op, &local) < 0)
+    if ((s->op->op ? asock_op_get_local(s->op->op, &local)
+                   : asock_socket_get_local(s->stream->socket, &local)) < 0)
         sim_fail("no-address: submission %u has connected", s->number);
     port = local.ss_family == AF_INET
                ? ((const struct sockaddr_in *)(const void *)&local)->sin_port
@@ -264,9 +283,46 @@ static void judge_options(const struct stream *stream)
                      tcp_option(stream->tcp, names[i].level, names[i].name), (int)want[i]);
 }
 
-void oracle_submitted(struct submission *s)
+/* ---- a daemon that hangs ---- */
+
+static void freeze_buffers(const struct client *client)
 {
-    (void)s;
+    for (unsigned int i = 0; i < BUFFERS; i++) {
+        struct model_buffer *buffer = model.buffers[i];
+
+        if (!buffer || !buffer->buffer || buffer->client != client || buffer->is_frozen)
+            continue;
+        buffer->is_frozen = true;
+        buffer->sum = sim_sum(buffer->at, buffer->size);
+    }
+}
+
+/* S57: what the daemon does later reaches no memory of the program's. */
+static void judge_buffers(void)
+{
+    for (unsigned int i = 0; i < BUFFERS; i++) {
+        const struct model_buffer *buffer = model.buffers[i];
+
+        if (buffer && buffer->buffer && buffer->is_frozen &&
+            sim_sum(buffer->at, buffer->size) != buffer->sum)
+            sim_fail("written-later: a buffer of a session that was given up");
+    }
+}
+
+void oracle_look(void)
+{
+    for (unsigned int i = 0; i < CONTEXTS; i++) {
+        struct client *client = &model.clients[i];
+
+        if (!client->context || client->has_given_up ||
+            asock_context_get_error(client->context) != ASOCK_TIMED_OUT)
+            continue;
+        if (sim_now_ms() > model.stopped_until + GRACE_MS)
+            sim_fail("false-hang: a session was given up, and the daemon goes on");
+        sim_trace("client %u takes the daemon to hang", i);
+        client->is_lost = client->has_given_up = true;
+        freeze_buffers(client);
+    }
 }
 
 void oracle_done(struct submission *s)
@@ -275,6 +331,7 @@ void oracle_done(struct submission *s)
         s->is_counted = true;
         return;
     }
+    oracle_look();
     /* A daemon without memory may turn a client away. */
     if (s->error == ASOCK_CONNECTION_ABORTED && sim.faults & 1u << FAULT_ALLOC)
         s->stream->client->is_lost = true;
@@ -295,12 +352,25 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+/* For the library to notice it where the daemon was stopped meanwhile. */
+static uint64_t patience(uint64_t since)
+{
+    return GRACE_MS + (model.stopped_until > since ? HANG_MS : 0);
+}
+
+void oracle_check_call(const char *name, uint64_t began, uint64_t timeout_ms)
+{
+    if (sim_now_ms() > began + timeout_ms + patience(began))
+        sim_fail("late: %s() took %llu ms of %llu", name,
+                 (unsigned long long)(sim_now_ms() - began), (unsigned long long)timeout_ms);
+}
+
 /* A program in a callback does not run its event loop, so nothing of its context ends meanwhile. */
 void oracle_check_deadlines(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
         if (!s->is_done && s->deadline && !(s->flags & ASOCK_ERRORS_ONLY) &&
-            sim_now_ms() > later(s->deadline, model.blocked_until) + GRACE_MS &&
+            sim_now_ms() > later(s->deadline, model.blocked_until) + patience(s->submitted) &&
             !is_in_callback(s->op->client))
             sim_fail("late: submission %u was due at %llu", s->number,
                      (unsigned long long)s->deadline);
@@ -353,8 +423,10 @@ void oracle_judge_ends(void)
 void oracle_judge_all(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
-        if (!s->is_done)
-            sim_fail("never-done: submission %u, operation %d", s->number, s->operation);
+        if (!s->is_done || s->is_told_early)
+            sim_fail("never-%s: submission %u, operation %d", s->is_done ? "told" : "done",
+                     s->number, s->operation);
+    judge_buffers();
     for (struct stream *stream = model.streams; stream; stream = stream->next)
         judge_stream(stream);
 }

@@ -44,12 +44,19 @@
     X(MULTISHOT)     /* socket, op, pool */                                                        \
     X(TAKE)          /* op */                                                                      \
     X(GIVE)          /* pool, which */                                                             \
+    X(NEXT)          /* op, ms */                                                                  \
+    X(BEGIN)         /* socket, op, what, how much */                                              \
+    X(END)           /* op, whether it is to be cancelled first */                                 \
+    X(SEND_ALL)      /* socket, -, length, ms */                                                   \
+    X(RECEIVE_SOME)  /* socket, -, length, ms */                                                   \
+    X(DIAL)          /* socket, -, how, ms */                                                      \
     X(PEER_WRITE)    /* connection, bytes */                                                       \
     X(PEER_READ)     /* connection */                                                              \
     X(PEER_FIN)      /* connection */                                                              \
     X(PEER_RESET)    /* connection */                                                              \
     X(KILL_SESSION)  /* number */                                                                  \
     X(KILL_SOCKET)   /* number */                                                                  \
+    X(STOP)          /* ms */                                                                      \
     X(TERMINATE)     /* and start again */                                                         \
     X(KILL)          /* and start again */
 

@@ -45,6 +45,15 @@ size_t sim_compare(uint64_t number, uint64_t offset, const uint8_t *data, size_t
     return len;
 }
 
+uint64_t sim_sum(const uint8_t *data, size_t len)
+{
+    uint64_t sum = len;
+
+    for (size_t i = 0; i < len; i++)
+        sum = (sum ^ data[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
 uint32_t sim_random(uint32_t n)
 {
     sim.rng += UINT64_C(0x9e3779b97f4a7c15);

@@ -50,6 +50,8 @@ uint64_t sim_mix(uint64_t a, uint64_t b);
 void sim_pattern(uint64_t number, uint64_t offset, uint8_t *ret, size_t len);
 /* The first place where data is not that; len: it is. */
 size_t sim_compare(uint64_t number, uint64_t offset, const uint8_t *data, size_t len);
+/* Of memory: whether it has changed. */
+uint64_t sim_sum(const uint8_t *data, size_t len);
 const char *sim_fault_name(enum fault fault);
 
 uint64_t sim_now_ms(void);

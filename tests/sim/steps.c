@@ -43,7 +43,7 @@ static void step_world_only(const struct step *step)
 
 static void step_settle_some(const struct step *step)
 {
-    step_settle(step->a % 3000);
+    step_settle(step->a % 30000);
 }
 
 /* ---- peers and the daemon ---- */
@@ -83,6 +83,8 @@ static void step_peer(const struct step *step)
 
 static void step_kill_session(const struct step *step)
 {
+    if (daemon_is_stopped())
+        return;
     daemon_kill_session(step->a);
     for (unsigned int i = 0; i < CONTEXTS; i++)
         model.clients[i].is_lost = true;
@@ -90,9 +92,19 @@ static void step_kill_session(const struct step *step)
 
 static void step_kill_socket(const struct step *step)
 {
+    if (daemon_is_stopped())
+        return;
     daemon_kill_socket(step->a);
     for (struct stream *stream = model.streams; stream; stream = stream->next)
         stream->was_killed = true;
+}
+
+static void step_stop(const struct step *step)
+{
+    static const uint32_t times[] = {20, 200, 1000, 5000, 12000, 30000, 60000};
+
+    daemon_stop(times[step->a % 7]);
+    model.stopped_until = sim_now_ms() + times[step->a % 7];
 }
 
 static void step_restart(const struct step *step)
@@ -106,6 +118,8 @@ static void step_restart(const struct step *step)
     else
         daemon_kill();
     daemon_start(&manner);
+    if (model.stopped_until > sim_now_ms())
+        model.stopped_until = sim_now_ms();
 }
 
 static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
@@ -138,12 +152,19 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_MULTISHOT] = step_multishot,
     [STEP_TAKE] = step_take,
     [STEP_GIVE] = step_give,
+    [STEP_NEXT] = step_next,
+    [STEP_BEGIN] = step_begin,
+    [STEP_END] = step_end,
+    [STEP_SEND_ALL] = step_send_all,
+    [STEP_RECEIVE_SOME] = step_receive_some,
+    [STEP_DIAL] = step_dial,
     [STEP_PEER_WRITE] = step_peer,
     [STEP_PEER_READ] = step_peer,
     [STEP_PEER_FIN] = step_peer,
     [STEP_PEER_RESET] = step_peer,
     [STEP_KILL_SESSION] = step_kill_session,
     [STEP_KILL_SOCKET] = step_kill_socket,
+    [STEP_STOP] = step_stop,
     [STEP_TERMINATE] = step_restart,
     [STEP_KILL] = step_restart,
 };
@@ -163,6 +184,7 @@ void step_run(const struct step *step)
     sim_trace("%s %u %u %u %u", step_name(step->kind), step->a, step->b, step->c, step->d);
     model.depth++;
     steps[step->kind](step);
+    oracle_look();
     model.depth--;
 }
 
@@ -255,6 +277,9 @@ void step_settle(uint64_t ms)
 static void calm_down(void)
 {
     sim.is_calm = true;
+    daemon_continue();
+    if (model.stopped_until > sim_now_ms())
+        model.stopped_until = sim_now_ms();
     for (unsigned int i = 0; i < kernel.tcp_count; i++) {
         if (kernel.tcps[i]->state == TCP_CONNECTING)
             kernel.tcps[i]->due = sim.now_ns;
@@ -285,6 +310,22 @@ static void give_everything(void)
     }
 }
 
+static void take_everything(void)
+{
+    for (struct model_op *op = model.all_ops; op; op = op->next)
+        while (step_has_next(op) && step_take_next(op, 0))
+            ;
+}
+
+static void end_everything(void)
+{
+    for (unsigned int i = 0; i < OPS; i++) {
+        struct step step = {.a = i};
+
+        step_end(&step);
+    }
+}
+
 static void unref_sockets(void)
 {
     for (unsigned int i = 0; i < SOCKETS; i++) {
@@ -310,12 +351,14 @@ void step_finish(void)
     calm_down();
     for (unsigned int i = 0; i < 8; i++) {
         step_settle(25000);
+        take_everything();
         give_everything();
         cancel_stranded();
         calm_down();
     }
     model_look();
     oracle_judge_ends();
+    end_everything();
     unref_sockets();
     step_settle(25000);
     model_look();

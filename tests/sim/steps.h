@@ -23,6 +23,22 @@ struct model_op *op_for(struct client *client, uint32_t number);        /* made 
 struct model_buffer *buffer_of(struct client *client, uint32_t number); /* NULL: none */
 bool is_in_callback(const struct client *client);
 
+struct model_op *op_make(struct client *client); /* in no slot, without a library's op */
+/* A new one in an empty slot, without a socket yet. */
+struct stream *stream_make(struct client *client, uint32_t number);
+size_t step_length(uint32_t number); /* of data */
+
+/* Where a connect goes: a name, or an address. */
+struct destination {
+    bool is_name;
+    char name[32], service[16];
+    struct sockaddr_storage addr;
+    socklen_t len;
+};
+struct destination step_destination(uint32_t how, unsigned int intent);
+/* A number for the connect, by which its connection and its peer are known; false: there is none left. */
+bool step_intent(struct submission *submission, const struct step *step);
+
 void step_context(const struct step *step);
 void step_context_unref(const struct step *step);
 void step_reconnect(const struct step *step);
@@ -48,6 +64,16 @@ void step_pool_unref(const struct step *step);
 void step_multishot(const struct step *step);
 void step_take(const struct step *step);
 void step_give(const struct step *step);
+void step_next(const struct step *step);
+/* There may be a slice to be asked for; true: there was one. */
+bool step_has_next(const struct model_op *op);
+bool step_take_next(struct model_op *op, int timeout_ms);
+
+void step_begin(const struct step *step);
+void step_end(const struct step *step);
+void step_send_all(const struct step *step);
+void step_receive_some(const struct step *step);
+void step_dial(const struct step *step);
 
 /* The last step of all: nothing is left when it returns. */
 void step_finish(void);
