@@ -9,14 +9,14 @@
 #include "client-lib/core/op.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/pool.h"
-#include "client-lib/shm/status.h"
+#include "client-lib/shm/buffer.h"
 
 void asock_op_check(asock_op *op)
 {
     if (op->state != OP_DONE || !op->memory.is_in_place)
         return;
     op->memory.is_in_place = false;
-    if (asock_memory_is_lost(&op->context->memory))
+    if (asock_memory_is_lost(op))
         asock_op_fail_lost(op);
 }
 
@@ -70,7 +70,7 @@ static bool drop_lost(struct due *due)
 {
     asock_op *op = due->op;
 
-    if (!asock_memory_is_lost(&op->context->memory))
+    if (!(due->slice ? asock_buffer_is_lost(due->slice->pool->buffer) : asock_memory_is_lost(op)))
         return false;
     if (due->slice)
         asock_op_lose_shots(op);

@@ -8,7 +8,6 @@
 #include "client-lib/core/op.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/shm/pool.h"
-#include "client-lib/shm/status.h"
 #include "client-lib/wire/wait.h"
 
 int asock_pool_new(asock_buffer *buffer, size_t slice_len, asock_pool **ret)
@@ -139,7 +138,7 @@ static int wait_sound_slice(asock_op *op, int timeout_ms)
 {
     int r = wait_slice(op, timeout_ms);
 
-    if (r != 1 || !asock_memory_is_lost(&op->context->memory))
+    if (r != 1 || !asock_memory_is_lost(op))
         return r;
     asock_op_lose_shots(op);
     return wait_slice(op, timeout_ms);

@@ -94,7 +94,6 @@ struct op_memory {
 struct status {
     const uint32_t *mark; /* not 0: it has taken the buffers back; NULL: not mapped */
     bool is_asked;        /* the REGISTER on the way brings it */
-    bool is_lost;         /* the session has ended, and the buffers had been taken back before */
 };
 
 /* Of a context. */
@@ -111,6 +110,7 @@ struct memory {
     int descriptors[2]; /* came with a reply that is still to be read */
     unsigned int descriptor_count;
     struct status status;
+    bool has_lost; /* buffers that had been taken back when their session ended */
 };
 
 #endif

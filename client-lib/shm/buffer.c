@@ -57,6 +57,45 @@ static void free_list(struct list *list)
     }
 }
 
+/* What is read and written goes on being the program's, at the same addresses. */
+static bool make_private(const asock_buffer *buffer)
+{
+    void *copy = mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                      0);
+
+    if (copy == MAP_FAILED)
+        return false;
+    memcpy(copy, buffer->at, buffer->size);
+    if (madvise(copy, buffer->size, MADV_DONTFORK) == 0 &&
+        mremap(copy, buffer->size, buffer->size, MREMAP_MAYMOVE | MREMAP_FIXED, buffer->at) !=
+            MAP_FAILED)
+        return true;
+    munmap(copy, buffer->size);
+    return false;
+}
+
+/*
+ * The daemon empties nothing before it has marked the page, so the page is looked at behind the copies. Without
+ * memory for a copy nobody can say any more what the daemon does to the buffer.
+ */
+static void keep_contents(struct memory *memory)
+{
+    bool is_marked;
+
+    for (size_t i = 0; i < memory->count; i++)
+        if (memory->buffers[i]->id)
+            memory->buffers[i]->is_lost = !make_private(memory->buffers[i]);
+    is_marked = asock_status_is_marked(&memory->status);
+    asock_status_unmap(&memory->status);
+    for (size_t i = 0; i < memory->count; i++) {
+        asock_buffer *buffer = memory->buffers[i];
+
+        buffer->is_lost |= buffer->id && is_marked;
+        buffer->id = 0;
+        memory->has_lost |= buffer->is_lost;
+    }
+}
+
 void asock_memory_end(asock_context *context)
 {
     struct memory *memory = &context->memory;
@@ -65,10 +104,8 @@ void asock_memory_end(asock_context *context)
     free_list(&memory->left);
     memory->registering = NULL;
     drop_descriptors(memory);
-    for (size_t i = 0; i < memory->count; i++)
-        memory->buffers[i]->id = 0;
+    keep_contents(memory);
     asock_bounce_end(context);
-    asock_status_end(memory);
 }
 
 void asock_memory_add_descriptor(asock_context *context, int fd)
@@ -206,6 +243,29 @@ void asock_memory_use(asock_op *op)
     }
     op->memory.is_reference = inside > 0 && inside == count && count <= CODEC_SEGMENTS_MAX &&
                               op->operation != ASOCK_OPERATION_CONNECT;
+}
+
+bool asock_buffer_is_lost(const asock_buffer *buffer)
+{
+    return buffer->is_lost ||
+           (buffer->id && asock_status_is_marked(&buffer->context->memory.status));
+}
+
+bool asock_memory_is_lost(const asock_op *op)
+{
+    const struct memory *memory = &op->context->memory;
+
+    if (!memory->has_lost && !asock_status_is_marked(&memory->status))
+        return false;
+    if (op->memory.pool)
+        return asock_buffer_is_lost(op->memory.pool->buffer);
+    for (size_t i = 0; i < op->segment_count; i++) {
+        const asock_buffer *buffer = find(memory, &op->segments[i]);
+
+        if (op->segments[i].iov_len > 0 && buffer && asock_buffer_is_lost(buffer))
+            return true;
+    }
+    return false;
 }
 
 void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret)

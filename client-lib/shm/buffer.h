@@ -14,6 +14,7 @@ struct asock_buffer {
     uint32_t id;      /* 0: the daemon has none, or its session has ended */
     uint64_t token;   /* of its UNREGISTER */
     struct list node; /* memory->leaving, or ->left */
+    bool is_lost;     /* when its session ended it had been taken back, or could not be kept */
 };
 
 void asock_memory_init(struct memory *memory);
@@ -22,6 +23,14 @@ void asock_memory_deinit(struct memory *memory);
 void asock_memory_end(asock_context *context);
 /* Keeps the first that nobody has taken; closes the others. */
 void asock_memory_add_descriptor(asock_context *context, int fd);
+/*
+ * Bytes in it that were copied, or looked at, before this call are what was received, unless it is true. The
+ * loss is the buffer's: a later session says nothing about it.
+ */
+bool asock_buffer_is_lost(const asock_buffer *buffer);
+/* The same of all the buffers in which the op's segments lie, or its slices. */
+bool asock_memory_is_lost(const asock_op *op);
+
 /* Its segments are in flight: buffers in which they lie stay, until its callback has returned. Sets op->is_reference. */
 void asock_memory_use(asock_op *op);
 /* Of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */

@@ -5,11 +5,9 @@
 /* Whether the daemon has taken shared memory back. */
 #include "client-lib/core/objects.h"
 
-/* Octets that were copied, or looked at, before this call are what was received, unless it is true. */
-bool asock_memory_is_lost(const struct memory *memory);
+/* The mark is there: bytes that were copied, or looked at, before this call may not be what was received. */
+bool asock_status_is_marked(const struct status *status);
 int asock_status_map(struct status *status, int fd);
 void asock_status_unmap(struct status *status);
-/* The session has ended: buffers become private memory with the contents that they have. */
-void asock_status_end(struct memory *memory);
 
 #endif

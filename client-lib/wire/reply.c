@@ -22,7 +22,6 @@
 #include "client-lib/shm/bounce.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/shm/pool.h"
-#include "client-lib/shm/status.h"
 #include "client-lib/wire/session.h"
 
 /* More ids than this are not tracked, whatever the welcome says. */
@@ -362,7 +361,7 @@ static void received(asock_op *op, uint64_t bytes)
 
     asock_bounce_received(op, bytes);
     op->memory.is_in_place = !is_bounced && (bytes > 0 || op->memory.last);
-    if (is_bounced && bytes > 0 && asock_memory_is_lost(&op->context->memory))
+    if (is_bounced && bytes > 0 && asock_buffer_is_lost(op->context->memory.bounce.buffer))
         op->memory.is_lost = true;
 }
 

@@ -22,7 +22,6 @@
 #include "client-lib/core/context.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/buffer.h"
-#include "client-lib/shm/status.h"
 #include "client-lib/wire/watch.h"
 
 /* A queue of connections that stays full for so long belongs to a daemon that hangs. */
@@ -179,7 +178,6 @@ void asock_session_start(asock_context *context, int fd)
     context->is_hello_said = context->is_used = context->is_welcome = false;
     context->welcomes_due = 0;
     asock_session_guess(context);
-    asock_status_unmap(&context->memory.status);
     asock_ids_reset(&context->ids, PROTOCOL_SOCKETS_MIN);
     memset(&context->out, 0, offsetof(struct output, heads));
     memset(&context->in, 0, offsetof(struct input, buffer));

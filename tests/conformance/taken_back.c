@@ -218,3 +218,45 @@ START_TEST(test_s46_unread_slices_of_a_stopped_daemon)
     pair_close(&other);
 }
 END_TEST
+
+/* A new session has a page of its own: it says nothing about what was lost before. */
+START_TEST(test_s46_what_was_taken_back_stays_lost_after_a_reconnect)
+{
+    struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);
+    struct private_daemon *before = fixture.daemon;
+    struct private_daemon_options options = {.dir = before->dir};
+    asock_buffer *buffer;
+    asock_op *in_place, *slices;
+    asock_pool *pool;
+    void *data;
+    size_t len;
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    pool = new_pool(4096, 16);
+    in_place = receive_into(&pair, asock_buffer_data(buffer));
+    slices = new_multishot(pool, NULL);
+    pending(asock_receive_multishot(other.socket, slices));
+    let_come(&pair, BYTES);
+    let_come(&other, BYTES);
+    control = asock_context_unref(control);
+    ck_assert_int_eq(kill(before->pid, SIGTERM), 0);
+    ck_assert_int_eq(private_daemon_wait(before), 0);
+    fixture_start(&options);
+    while (asock_context_get_error(fixture.context) == 0)
+        pump_turn(-1, 0, 0);
+    ck_assert_int_eq(asock_context_reconnect(fixture.context), 0);
+    expect_bytes(in_place, ASOCK_CONNECTION_ABORTED, 0);
+    ck_assert_int_eq(asock_receive_next(slices, LIVENESS_MS, &data, &len), 0);
+    expect_bytes(slices, ASOCK_CONNECTION_ABORTED, 0);
+    asock_op_unref(in_place);
+    asock_op_unref(slices);
+    asock_pool_unref(pool);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
+    pair_close(&other);
+    pump_remove(fixture.context);
+    fixture.context = asock_context_unref(fixture.context);
+    fixture.daemon = private_daemon_stop(fixture.daemon);
+    private_daemon_release(before);
+}
+END_TEST
