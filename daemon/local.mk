@@ -23,6 +23,8 @@ libasockd_la_SOURCES = \
 	daemon/core/stats.h \
 	daemon/names/address_order.c \
 	daemon/names/address_order.h \
+	daemon/names/cache.c \
+	daemon/names/cache.h \
 	daemon/names/dns.c \
 	daemon/names/dns.h \
 	daemon/names/file_id.h \
@@ -57,6 +59,7 @@ libasockd_la_SOURCES = \
 	daemon/policy/index.c \
 	daemon/policy/index.h \
 	daemon/policy/judge.c \
+	daemon/policy/judge_ports.c \
 	daemon/policy/learn.c \
 	daemon/policy/learn.h \
 	daemon/policy/load.c \
@@ -99,6 +102,8 @@ libasockd_la_SOURCES = \
 	daemon/session/op.h \
 	daemon/session/session.c \
 	daemon/session/session.h \
+	daemon/session/session_audit.c \
+	daemon/session/session_audit.h \
 	daemon/session/session_quota.c \
 	daemon/session/session_quota.h \
 	daemon/session/session_reply.c \
@@ -132,6 +137,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/policy.c \
 	daemon/verbs/receive.c \
 	daemon/verbs/register.c \
+	daemon/verbs/resolve.c \
 	daemon/verbs/restrict.c \
 	daemon/verbs/send.c \
 	daemon/verbs/shutdown.c \

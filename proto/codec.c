@@ -41,6 +41,7 @@ union arm {
     Asock__V1__Register reg;
     Asock__V1__Unregister unregister;
     Asock__V1__Credit credit;
+    Asock__V1__Resolve resolve;
 };
 
 struct encoder {
@@ -445,6 +446,24 @@ static int get_credit(struct decoder *d)
     return get_segments(d, m->segments, m->n_segments, &d->ret->credit.segments);
 }
 
+static int put_resolve(struct encoder *e)
+{
+    Asock__V1__Resolve *m = &e->arm->resolve;
+
+    asock__v1__resolve__init(m);
+    e->head->resolve = m;
+    m->family = (Asock__V1__Family)e->request->resolve.family;
+    return put_string(e->request->resolve.host, CODEC_HOST_MAX, &m->host);
+}
+
+static int get_resolve(struct decoder *d)
+{
+    d->ret->resolve.family = (uint32_t)d->head->resolve->family;
+    if (get_string(d, d->head->resolve->host, CODEC_HOST_MAX, &d->ret->resolve.host) < 0)
+        d->ret->resolve.malformed = d->why;
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -472,6 +491,7 @@ static const struct row {
     [VERB_REGISTER] = {ASOCK__V1__REQUEST__ARM_REGISTER, put_register, get_register},
     [VERB_UNREGISTER] = {ASOCK__V1__REQUEST__ARM_UNREGISTER, put_unregister, get_unregister},
     [VERB_CREDIT] = {ASOCK__V1__REQUEST__ARM_CREDIT, put_credit, get_credit},
+    [VERB_RESOLVE] = {ASOCK__V1__REQUEST__ARM_RESOLVE, put_resolve, get_resolve},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

@@ -28,6 +28,7 @@ enum verb {
     VERB_REGISTER = 13,
     VERB_UNREGISTER = 14,
     VERB_CREDIT = 15,
+    VERB_RESOLVE = 16,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
@@ -63,13 +64,15 @@ enum option {
     OPTION_TCP_INFO = 34,
 };
 
-#define CODEC_NAME_MAX 64u     /* octets of Hello.name */
-#define CODEC_HOST_MAX 253u    /* octets of a name in its text form, RFC 1035 */
-#define CODEC_SERVICE_MAX 32u  /* octets; the longest name in /etc/services has 16 */
-#define CODEC_TEXT_MAX 512u    /* octets of an error's text */
-#define CODEC_FIELD_MAX 1024u  /* octets of a record field's text */
-#define CODEC_SEGMENTS_MAX 64u /* of one request */
-#define CODEC_SCRATCH 4096u    /* holds every string, or every segment, of one head */
+#define CODEC_NAME_MAX 64u          /* octets of Hello.name */
+#define CODEC_HOST_MAX 253u         /* octets of a name in its text form, RFC 1035 */
+#define CODEC_SERVICE_MAX 32u       /* octets; the longest name in /etc/services has 16 */
+#define CODEC_TEXT_MAX 512u         /* octets of an error's text */
+#define CODEC_FIELD_MAX 1024u       /* octets of a record field's text */
+#define CODEC_SEGMENTS_MAX 64u      /* of one request */
+#define CODEC_ADDRESSES_MAX 64u     /* of one answer to RESOLVE */
+#define CODEC_ADDRESSES_BYTES 2048u /* octets of one */
+#define CODEC_SCRATCH 4096u         /* holds every string, or every segment, of one head */
 
 /*
  * malformed: set by decoding alone, when an Endpoint came whose address has neither 4 nor 16 octets
@@ -163,6 +166,11 @@ struct request {
             uint64_t target;
             struct segments segments;
         } credit;
+        struct {
+            const char *host;
+            uint32_t family;
+            const char *malformed; /* as of connect */
+        } resolve;
     };
 };
 
@@ -286,6 +294,15 @@ int asock_codec_decode_request_by_schema(const uint8_t *head, size_t len,
                                          const char **ret_why);
 int asock_codec_decode_reply_by_schema(const uint8_t *head, size_t len, struct reply *ret,
                                        const char **ret_why);
+
+/*
+ * The answer to RESOLVE. Encoding returns octets written, -ENOBUFS, or -EINVAL: too many, or one that is not set.
+ * Decoding returns their count, or -EPROTO.
+ */
+long asock_codec_encode_addresses(const struct endpoint *endpoints, size_t count, uint8_t *out,
+                                  size_t cap);
+long asock_codec_decode_addresses(const uint8_t *buf, size_t len,
+                                  struct endpoint ret[static CODEC_ADDRESSES_MAX]);
 
 /*
  * Records. Encoding returns octets written, -ENOBUFS, or -EINVAL for over CODEC_FIELDS_MAX fields.

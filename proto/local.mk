@@ -7,6 +7,7 @@ libproto_la_CPPFLAGS = $(AM_CPPFLAGS) $(PROTOBUF_C_CFLAGS)
 libproto_la_SOURCES = \
 	proto/codec.c \
 	proto/codec.h \
+	proto/codec_addresses.c \
 	proto/codec_arena.c \
 	proto/codec_arena.h \
 	proto/codec_message.c \

@@ -26,24 +26,20 @@ struct text {
 /* Of these events, for ever: catalogs and filters of others know them. */
 static const char *const message_ids[] = {
     [AUDIT_CONNECT] = "9fc9581989f641e29d307868a84e3ee9",
+    [AUDIT_RESOLVE] = "5b1a4d6e0c2f4b8fa3d97e61c4088b25",
     [AUDIT_DENY] = "cf7894db884e434f9f251b35fa29c8ec",
     [AUDIT_CLOSE] = "4cfea5dc56a5464c8c1922cf46b35735",
     [AUDIT_LOST] = "28992f61a3e44891a31f23f792ddd3bc",
 };
 
 static const char *const event_names[] = {
-    [AUDIT_CONNECT] = "connect",
-    [AUDIT_DENY] = "deny",
-    [AUDIT_CLOSE] = "close",
-    [AUDIT_LOST] = "lost",
+    [AUDIT_CONNECT] = "connect", [AUDIT_RESOLVE] = "resolve", [AUDIT_DENY] = "deny",
+    [AUDIT_CLOSE] = "close",     [AUDIT_LOST] = "lost",
 };
 
 /* syslog's numbers. */
 static const unsigned int priorities[] = {
-    [AUDIT_CONNECT] = 6,
-    [AUDIT_DENY] = 5,
-    [AUDIT_CLOSE] = 6,
-    [AUDIT_LOST] = 4,
+    [AUDIT_CONNECT] = 6, [AUDIT_RESOLVE] = 6, [AUDIT_DENY] = 5, [AUDIT_CLOSE] = 6, [AUDIT_LOST] = 4,
 };
 
 /* ---- texts ---- */
@@ -163,11 +159,15 @@ static void describe_destination(const struct audit_entry *e, char *out, size_t 
 {
     char address[INET6_ADDRSTRLEN + 12];
 
+    char port[16] = "";
+
     address_of(e, address);
+    if (e->port)
+        snprintf(port, sizeof(port), " port %u", e->port);
     if (e->host && address[0])
-        snprintf(out, cap, "%s (%s) port %u", e->host, address, e->port);
+        snprintf(out, cap, "%s (%s)%s", e->host, address, port);
     else if (e->host || address[0])
-        snprintf(out, cap, "%s port %u", e->host ? e->host : address, e->port);
+        snprintf(out, cap, "%s%s", e->host ? e->host : address, port);
     else
         snprintf(out, cap, "further destinations");
 }
@@ -203,6 +203,10 @@ static void make_message(const struct audit_entry *e, char out[static MESSAGE_MA
     case AUDIT_CONNECT:
         snprintf(out, MESSAGE_MAX, error ? "%s failed to connect to %s: %s" : "%s connected to %s",
                  client, to, error);
+        break;
+    case AUDIT_RESOLVE:
+        snprintf(out, MESSAGE_MAX, error ? "%s failed to resolve %s: %s" : "%s resolved %s", client,
+                 e->host, error);
         break;
     case AUDIT_DENY:
         snprintf(out, MESSAGE_MAX, "%s was denied %s%s%s", client, to, e->reason ? ": " : "",
@@ -283,7 +287,7 @@ static void add_event(struct text *t, const struct audit_entry *e)
         add_number(t, "ASOCK_BYTES_IN", e->bytes_in);
         add_number(t, "ASOCK_BYTES_OUT", e->bytes_out);
     }
-    if (e->event == AUDIT_CLOSE || e->event == AUDIT_CONNECT)
+    if (e->event == AUDIT_CLOSE || e->event == AUDIT_CONNECT || e->event == AUDIT_RESOLVE)
         add_number(t, "ASOCK_DURATION_MS", e->duration_ms);
     if (e->count)
         add_number(t, "ASOCK_COUNT", e->count);

@@ -17,6 +17,7 @@ struct peer;
 
 enum audit_event {
     AUDIT_CONNECT, /* an allowed connect has ended, whatever came of it */
+    AUDIT_RESOLVE, /* the same of a name that is resolved for nothing else */
     AUDIT_DENY,
     AUDIT_CLOSE,
     AUDIT_LOST, /* entries that found no place */
@@ -40,7 +41,7 @@ struct audit_entry {
     const char *reason;
     uint32_t error;
     uint64_t bytes_in, bytes_out; /* of a close */
-    uint64_t duration_ms;         /* of a connect or a close */
+    uint64_t duration_ms;         /* of a connect, a resolve or a close */
     uint64_t count;               /* of repeats, or of what was lost */
 };
 

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <ev.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -364,6 +365,18 @@ static void add_address(struct resolver_result *result, const struct sockaddr *a
     result->count++;
 }
 
+/* The least of all records, those included that led from one name to another. */
+static uint32_t ttl_of(const struct ares_addrinfo *info)
+{
+    int ttl = INT_MAX;
+
+    for (const struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next)
+        ttl = n->ai_ttl < ttl ? n->ai_ttl : ttl;
+    for (const struct ares_addrinfo_cname *c = info->cnames; c; c = c->next)
+        ttl = c->ttl < ttl ? c->ttl : ttl;
+    return ttl > 0 ? (uint32_t)ttl : 0;
+}
+
 static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo *info)
 {
     struct dns_question *question = data;
@@ -373,8 +386,8 @@ static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo
         note_silent(question, (unsigned int)timeouts);
     question->channel->asked--;
     question->channel->wanted -= question->is_wanted;
-    question->channel = NULL;
     if (status == ARES_SUCCESS) {
+        result.ttl = ttl_of(info);
         for (struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next)
             add_address(&result, n->ai_addr);
         if (result.count == 0)
@@ -382,6 +395,9 @@ static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo
     }
     if (info)
         ares_freeaddrinfo(info);
+    if (!dns_is_current(question))
+        result.ttl = 0; /* of servers that are not asked any more */
+    question->channel = NULL;
     question->answered(question, &result);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: resolver_start() makes a lookup. The hosts file answers it, or it joins a question for its name and
+ * Happy path: resolver_start() makes a lookup. The hosts file or the cache answers it, or it joins a question for its name and
  * family, which is asked if it is the first one. The answer (on_answer) moves the question's lookups to `finished`,
  * and the next turn of the loop calls back (on_deliver).
  * Failures: the hosts file is being read (the lookup waits until it has been); no answer in total_ms (TRY_AGAIN). A
@@ -21,6 +21,7 @@
 #include "base/list.h"
 #include "base/time.h"
 #include "daemon/core/quota.h"
+#include "daemon/names/cache.h"
 #include "daemon/names/dns.h"
 #include "daemon/names/file_id.h"
 #include "daemon/names/host.h"
@@ -36,6 +37,7 @@ struct resolver {
     struct dns_settings settings;    /* of `dns` */
     struct dns *dns;
     struct file_table *hosts;
+    struct cache *cache;
     struct list questions[QUESTION_BUCKETS];
     struct list waiting;  /* struct resolver_lookup: for the hosts file */
     struct list finished; /* to be delivered */
@@ -227,6 +229,7 @@ static void follow_resolv_conf(struct resolver *resolver)
         if (dns_configure(resolver->dns, &settings) < 0)
             return;
         resolver->settings = settings;
+        cache_clear(resolver->cache);
     }
     resolver->resolv_conf = now;
 }
@@ -264,6 +267,8 @@ static void on_answer(struct dns_question *dns, const struct resolver_result *re
         lookup->result.count = result->count;
         memcpy(lookup->result.addresses, result->addresses,
                result->count * sizeof(result->addresses[0]));
+        if (lookup->query->keeps && result->error == ERR_SUCCESS)
+            cache_put(q->resolver->cache, lookup->quota, q->name, q->family, result);
         finish(lookup);
     }
     list_remove(&q->node);
@@ -304,7 +309,6 @@ static void ask(struct resolver_lookup *lookup)
     struct list *bucket = bucket_of(resolver, lookup->name, lookup->family);
     struct question *q;
 
-    follow_resolv_conf(resolver);
     q = find_question(bucket, lookup->name, lookup->family);
     if (q) {
         join(lookup, q);
@@ -379,7 +383,11 @@ static void set_due(struct resolver_lookup *lookup)
 
 static void answer(struct resolver_lookup *lookup)
 {
-    if (hosts_find(lookup->resolver->hosts, lookup->name, lookup->family, &lookup->result))
+    struct resolver *resolver = lookup->resolver;
+
+    follow_resolv_conf(resolver); /* which may empty the cache */
+    if (hosts_find(resolver->hosts, lookup->name, lookup->family, &lookup->result) ||
+        cache_find(resolver->cache, lookup->quota, lookup->name, lookup->family, &lookup->result))
         finish(lookup);
     else
         ask(lookup);
@@ -511,6 +519,7 @@ static int set_options(struct resolver *resolver, const struct resolver_options 
         return r;
     }
     mem_free((void *)resolver->options.servers);
+    cache_clear(resolver->cache);
     resolver->options = next;
     resolver->settings = settings;
     resolver->resolv_conf = now;
@@ -537,6 +546,9 @@ static int init(struct resolver *resolver, const struct resolver_options *option
     resolver->options.port = options->port ? options->port : 53;
     resolver->options.resolv_conf = copy_text(resolv_conf);
     if (!resolver->options.resolv_conf)
+        return -ENOMEM;
+    resolver->cache = cache_new(resolver->loop);
+    if (!resolver->cache)
         return -ENOMEM;
     r = hosts_new(options->hosts, &resolver->hosts);
     return r < 0 ? r : set_options(resolver, options);
@@ -581,6 +593,7 @@ struct resolver *resolver_free(struct resolver *resolver)
     ev_timer_stop(resolver->loop, &resolver->expire);
     ev_timer_stop(resolver->loop, &resolver->read_hosts);
     file_table_free(resolver->hosts);
+    cache_free(resolver->cache);
     mem_free((void *)resolver->options.servers);
     mem_free((void *)resolver->options.resolv_conf);
     return mem_free(resolver);

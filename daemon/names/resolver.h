@@ -9,6 +9,8 @@
  * answered without asking anybody. Whoever asks what others are asking for already joins their question.
  */
 #include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "proto/errors.h"
 
@@ -33,7 +35,8 @@ union resolver_address {
 struct resolver_result {
     /* SUCCESS, HOST_NOT_FOUND, NO_DATA, TRY_AGAIN, NO_RECOVERY, NO_BUFFER_SPACE */
     enum asock_wire_error error;
-    unsigned int count;                                       /* more than 0 on success */
+    unsigned int count; /* more than 0 on success */
+    uint32_t ttl;       /* seconds for which the answer may be kept; 0: it may not */
     union resolver_address addresses[RESOLVER_ADDRESSES_MAX]; /* as they came; ports are 0 */
 };
 
@@ -43,6 +46,7 @@ typedef void (*resolver_fn)(struct resolver_query *query, const struct resolver_
 /* Embedded by whoever asks; all zero before its first use. */
 struct resolver_query {
     struct resolver_lookup *lookup; /* NULL: not in progress */
+    bool keeps; /* the answer is kept for the next questions of the same user (cache.h) */
     resolver_fn done;
 };
 
@@ -90,6 +94,18 @@ struct resolver *resolver_free(struct resolver *resolver);
  */
 int resolver_start(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
                    const char *host, int family, resolver_fn done);
+
+/* Of the errors of two questions for one name, the one that says most: an answer may still come, the name exists. */
+static inline uint32_t resolver_worse(uint32_t a, uint32_t b)
+{
+    static const uint32_t order[] = {ERR_TRY_AGAIN, ERR_NO_RECOVERY, ERR_NO_BUFFER_SPACE,
+                                     ERR_NO_DATA, ERR_HOST_NOT_FOUND};
+
+    for (unsigned int i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+        if (a == order[i] || b == order[i])
+            return order[i];
+    return a != ERR_SUCCESS ? a : b;
+}
 
 /* At any time, also when not in progress; `done` is not called any more. */
 void resolver_cancel(struct resolver_query *query);

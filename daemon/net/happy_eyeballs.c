@@ -302,23 +302,11 @@ void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address 
         sort_waiting(he);
 }
 
-/* The resolver's errors, the one that says most: an answer that may still come, then a name that exists. */
-static uint32_t worse(uint32_t a, uint32_t b)
-{
-    static const uint32_t order[] = {ERR_TRY_AGAIN, ERR_NO_RECOVERY, ERR_NO_BUFFER_SPACE,
-                                     ERR_NO_DATA, ERR_HOST_NOT_FOUND};
-
-    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-        if (a == order[i] || b == order[i])
-            return order[i];
-    return a != ERR_SUCCESS ? a : b;
-}
-
 void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t error)
 {
     he->waits_for[index_of(family)] = false;
     if (error != ERR_SUCCESS && he->count == 0)
-        he->error = worse(he->error, error);
+        he->error = resolver_worse(he->error, error);
     if (he->is_open || !is_resolving(he) || family == AF_INET6) {
         if (he->count > 0 || !is_resolving(he))
             open_race(he);

@@ -522,6 +522,38 @@ uint32_t policy_index_find(const struct policy_index *index, const struct policy
     return best;
 }
 
+static uint16_t until_of_name(const struct policy_index *index, const struct policy_name *name,
+                              uint16_t port, uint16_t until)
+{
+    const struct name_entry *entry;
+
+    for (size_t i = 0; i < name->len; i++) {
+        if (i > 0 && (name->text[i] != '.' || !has_suffix_of(index, name->len - i)))
+            continue;
+        entry = find_name(index, name, i);
+        if (entry)
+            until = policy_ports_until(index->spans, &entry->decision, port, until);
+    }
+    return until;
+}
+
+uint16_t policy_index_until(const struct policy_index *index, const struct policy_name *name,
+                            const struct policy_address *addr, uint16_t port)
+{
+    uint16_t until = UINT16_MAX;
+
+    if (index->any != NONE)
+        until = policy_ports_until(index->spans, &index->keys[index->any].decision, port, until);
+    if (name->len > 0)
+        until = until_of_name(index, name, port, until);
+    if (!addr)
+        return until;
+    for (uint32_t at = find_net(index, addr->family, addr->octets); at != NONE;
+         at = index->nets[at].outer)
+        until = policy_ports_until(index->spans, &index->nets[at].decision, port, until);
+    return until;
+}
+
 /* ---- covering rules ---- */
 
 struct visit {

@@ -35,6 +35,10 @@ struct policy_index *policy_index_free(struct policy_index *index); /* accepts N
 uint32_t policy_index_find(const struct policy_index *index, const struct policy_name *name,
                            const struct policy_address *addr, uint16_t port);
 
+/* The last port from this one on up to which the same rules are about the name and the address. */
+uint16_t policy_index_until(const struct policy_index *index, const struct policy_name *name,
+                            const struct policy_address *addr, uint16_t port);
+
 /*
  * Calls back, until it says false, with each rule whose host covers all of this rule's: the rule itself
  * and those of the same host too. Those of one host come in order.

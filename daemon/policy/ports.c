@@ -121,3 +121,33 @@ uint32_t policy_ports_first(const struct policy_span *spans, const struct policy
     rule = find_span(spans, decision, port);
     return rule < best ? rule : best;
 }
+
+/* The first span that ends there or behind. */
+static const struct policy_span *span_from(const struct policy_span *spans,
+                                           const struct policy_decision *decision, uint16_t port)
+{
+    uint32_t low = 0, high = decision->spans;
+
+    if (decision->spans == 1)
+        return port <= decision->span.last ? &decision->span : NULL;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (port > spans[decision->place + middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < decision->spans ? &spans[decision->place + low] : NULL;
+}
+
+uint16_t policy_ports_until(const struct policy_span *spans, const struct policy_decision *decision,
+                            uint16_t port, uint16_t until)
+{
+    const struct policy_span *span = span_from(spans, decision, port);
+    uint16_t end = UINT16_MAX;
+
+    if (span)
+        end = port < span->first ? (uint16_t)(span->first - 1) : span->last;
+    return end < until ? end : until;
+}

@@ -33,4 +33,8 @@ uint32_t policy_ports_divide(const struct policy_rule *rules, const uint32_t *nu
 uint32_t policy_ports_first(const struct policy_span *spans, const struct policy_decision *decision,
                             uint16_t port, uint32_t best);
 
+/* The last port from this one on, until at most, for which the host's rules decide in the same way. */
+uint16_t policy_ports_until(const struct policy_span *spans, const struct policy_decision *decision,
+                            uint16_t port, uint16_t until);
+
 #endif

@@ -395,6 +395,8 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "ops_done", stats->ops_done);
     record_number(record, "ops_failed", stats->ops_failed);
     record_number(record, "connects_denied", stats->connects_denied);
+    record_number(record, "resolves", stats->resolves);
+    record_number(record, "resolves_denied", stats->resolves_denied);
     record_number(record, "protocol_errors", stats->protocol_errors);
     record_number(record, "reloads", stats->reloads);
     record_number(record, "reloads_failed", stats->reloads_failed);

@@ -26,6 +26,7 @@ struct op;
 struct session;
 struct sock;
 struct connect;
+struct resolve;
 struct session_buffer;
 struct reply;
 
@@ -95,6 +96,7 @@ struct op {
             struct endpoint *endpoint; /* NULL: the number is the value */
             struct octets *octets;     /* NULL: no payload */
         } value;
+        struct resolve *resolve;
         struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
         struct session_buffer *unregister; /* waits until this has gone */
         struct {

@@ -314,6 +314,7 @@ static void on_gone(struct task *task)
     struct worker *w = s->worker;
 
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
+    assert(list_is_empty(&s->resolves));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
     assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
@@ -340,6 +341,7 @@ static void init_lists(struct session *s)
     list_init(&s->lingering);
     list_init(&s->done);
     list_init(&s->streams);
+    list_init(&s->resolves);
     list_init(&s->report);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);

@@ -77,6 +77,7 @@ struct session {
     uint32_t op_count;           /* counted ops in progress */
     struct op *spare;            /* for the next request: no request fails for want of an op */
     struct list done;            /* ops whose replies found no room */
+    struct list resolves;        /* RESOLVE: ops that wait for their answer */
     struct list streams;         /* LIST: ops that tell a record at a time */
     uint32_t stream_count, rows; /* rows: told since rows_task ran */
 

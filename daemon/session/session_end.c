@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "daemon/core/client_log.h"
+#include "daemon/session/complete.h"
 #include "daemon/session/op.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_farewell.h"
@@ -125,12 +126,21 @@ static bool drop_op(struct session *s, struct list *ops)
     return true;
 }
 
+static bool end_resolve(struct session *s)
+{
+    struct op *op = list_first(&s->resolves, struct op, node);
+
+    if (op)
+        complete(op, ERR_CONNECTION_ABORTED);
+    return op != NULL;
+}
+
 /* Sockets whose close has been asked for go on lingering: that promise outlives the client. */
 static bool close_one(struct session *s)
 {
     struct sock *sock;
 
-    if (drop_op(s, &s->done) || drop_op(s, &s->streams))
+    if (drop_op(s, &s->done) || drop_op(s, &s->streams) || end_resolve(s))
         return true;
     sock = next_sock(s);
     if (sock)

@@ -146,6 +146,7 @@ tests_conformance_threads_int_LDADD = $(INT_LIBS)
 py_tests += \
 	tests/conformance/test_packets.py \
 	tests/conformance/test_policy.py \
+	tests/conformance/test_resolve.py \
 	tests/conformance/test_resolving.py \
 	tests/conformance/test_restrict.py
 EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py

@@ -23,26 +23,28 @@ import journal
 from wire import DEADLINE, Wire, pb, request
 
 MESSAGE_IDS = {"connect": "9fc9581989f641e29d307868a84e3ee9", "deny": "cf7894db884e434f9f251b35fa29c8ec",
-               "close": "4cfea5dc56a5464c8c1922cf46b35735", "lost": "28992f61a3e44891a31f23f792ddd3bc"}
-PRIORITIES = {"connect": 6, "deny": 5, "close": 6, "lost": 4}
+               "resolve": "5b1a4d6e0c2f4b8fa3d97e61c4088b25", "close": "4cfea5dc56a5464c8c1922cf46b35735", "lost": "28992f61a3e44891a31f23f792ddd3bc"}
+PRIORITIES = {"connect": 6, "resolve": 6, "deny": 5, "close": 6, "lost": 4}
 
 # docs/AUDIT.md: what every entry of an event has, and what it may have.
 COMMON = {"ASOCK_TIME_USEC": int, "MESSAGE": str, "PRIORITY": int, "MESSAGE_ID": str, "SYSLOG_IDENTIFIER": str,
           "ASOCK_EVENT": str}
-CLIENT = {"ASOCK_LISTENER": str, "ASOCK_UID": int, "ASOCK_GID": int, "ASOCK_SESSION": int, "ASOCK_SOCKET": int,
-          "ASOCK_PID": int, "ASOCK_PORT": int}
-OPTIONAL = {"ASOCK_UNIT": str, "ASOCK_USER_UNIT": str, "ASOCK_CGROUP": str, "ASOCK_CLIENT_NAME": str,
-            "ASOCK_HOST": str, "ASOCK_ADDRESS": str, "ASOCK_ERROR": str}
+SESSION = {"ASOCK_LISTENER": str, "ASOCK_UID": int, "ASOCK_GID": int, "ASOCK_SESSION": int, "ASOCK_PID": int}
+CLIENT = {**SESSION, "ASOCK_SOCKET": int, "ASOCK_PORT": int}
+WHO = {"ASOCK_UNIT": str, "ASOCK_USER_UNIT": str, "ASOCK_CGROUP": str, "ASOCK_CLIENT_NAME": str}
+OPTIONAL = {**WHO, "ASOCK_HOST": str, "ASOCK_ADDRESS": str, "ASOCK_ERROR": str}
 REQUIRED_OF = {
     "connect": {**COMMON, **CLIENT, "ASOCK_DURATION_MS": int},
-    "deny": {**COMMON, **CLIENT, "ASOCK_ERROR": str},
+    "resolve": {**COMMON, **SESSION, "ASOCK_HOST": str, "ASOCK_DURATION_MS": int},
+    "deny": {**COMMON, **SESSION, "ASOCK_ERROR": str},
     "close": {**COMMON, **CLIENT, "ASOCK_ADDRESS": str, "ASOCK_BYTES_IN": int, "ASOCK_BYTES_OUT": int,
               "ASOCK_DURATION_MS": int},
     "lost": {**COMMON, "ASOCK_COUNT": int},
 }
 OPTIONAL_OF = {
     "connect": {**OPTIONAL, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
-    "deny": {**OPTIONAL, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int},
+    "resolve": {**WHO, "ASOCK_ERROR": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
+    "deny": {**OPTIONAL, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int},
     "close": {**OPTIONAL, "ASOCK_REASON": str},
     "lost": {},
 }

@@ -22,13 +22,14 @@ class Name:
     With cname it is an alias, and the addresses are the other name's.
     """
 
-    def __init__(self, a=(), aaaa=(), rcode=OK, silent=(), held=(), truncated=False, cname=None):
+    def __init__(self, a=(), aaaa=(), rcode=OK, silent=(), held=(), truncated=False, cname=None, ttl=0):
         self.records = {A: a, AAAA: aaaa}
         self.rcode = rcode
         self.cname = cname
         self.silent = set(silent)
         self.held = set(held)
         self.truncated = truncated
+        self.ttl = ttl
 
 
 def read_question(packet):
@@ -151,11 +152,11 @@ class NameServer(threading.Thread):
         records, owner, count = b"", 0xc00c, 0
         if about.cname:
             target = b"".join(bytes([len(label)]) + label.encode() for label in about.cname.split(".")) + b"\0"
-            records = struct.pack(">HHHIH", owner, CNAME, 1, 0, len(target)) + target
+            records = struct.pack(">HHHIH", owner, CNAME, 1, about.ttl, len(target)) + target
             owner, count = 0xc000 | end + 12, 1
         for text in about.records.get(kind, ()):
             address = socket.inet_pton(family, text)
-            records += struct.pack(">HHHIH", owner, kind, 1, 0, len(address)) + address
+            records += struct.pack(">HHHIH", owner, kind, 1, about.ttl, len(address)) + address
         count += len(about.records.get(kind, ()))
         return (packet[:2] + struct.pack(">HHHHH", 0x8580 | about.rcode, 1, count, 0, 0) +
                 packet[12:end] + records)

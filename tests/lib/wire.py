@@ -124,6 +124,10 @@ class Wire:
         return request(pb.VERB_UNREGISTER, op, unregister=pb.Unregister(buffer=buffer), **fields)
 
     @staticmethod
+    def resolve(op, host, family=0, timeout_ms=0, **fields):
+        return request(pb.VERB_RESOLVE, op, timeout_ms=timeout_ms, resolve=pb.Resolve(host=host, family=family), **fields)
+
+    @staticmethod
     def sync(op):
         return request(pb.VERB_SYNC, op, sync=pb.Sync())
 

@@ -13,7 +13,7 @@ static const uint32_t verbs[] = {
     VERB_HELLO,   VERB_OPEN,     VERB_CONNECT,    VERB_SEND,       VERB_RECEIVE, VERB_SHUTDOWN,
     VERB_CLOSE,   VERB_CANCEL,   VERB_SET_OPTION, VERB_GET_OPTION, VERB_SYNC,    VERB_LIST,
     VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
-    VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,
+    VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,     VERB_RESOLVE,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -135,6 +135,10 @@ static void fill_request(uint32_t verb, struct request *ret)
     ret->timeout_ms = UINT32_MAX;
     ret->flags = UINT32_MAX;
     fill_arm(ret);
+    if (verb == VERB_RESOLVE) {
+        ret->resolve.host = host_253;
+        ret->resolve.family = UINT32_MAX;
+    }
 }
 
 static void same_string(const char *a, const char **b)
@@ -162,6 +166,8 @@ static void same_request(struct request *a, struct request *b)
         same_string(a->connect.host, &b->connect.host);
         same_string(a->connect.service, &b->connect.service);
     }
+    if (a->verb == VERB_RESOLVE)
+        same_string(a->resolve.host, &b->resolve.host);
     ck_assert_mem_eq(a, b, sizeof(*a));
 }
 
@@ -399,5 +405,55 @@ START_TEST(test_reply_body_fits_kind)
     ck_assert_int_eq(decode_reply(KIND_COMPLETION, VALUE), 0);
     ck_assert_int_eq(decode_reply(KIND_COMPLETION, FUTURE), 0);
     ck_assert_int_eq(decode_reply(77, EVENT), 0);
+}
+END_TEST
+
+/* ----------------------------------------------------------------------------------- addresses */
+
+START_TEST(test_addresses_round_trip)
+{
+    struct endpoint endpoints[CODEC_ADDRESSES_MAX + 1], back[CODEC_ADDRESSES_MAX];
+    uint8_t buf[CODEC_ADDRESSES_BYTES];
+    long n;
+
+    memset(endpoints, 0, sizeof(endpoints));
+    for (size_t i = 0; i <= CODEC_ADDRESSES_MAX; i++)
+        fill_endpoint(&endpoints[i]);
+    n = asock_codec_encode_addresses(endpoints, CODEC_ADDRESSES_MAX, buf, sizeof(buf));
+    ck_assert_int_gt(n, 0);
+    ck_assert_int_eq(asock_codec_decode_addresses(buf, (size_t)n, back), CODEC_ADDRESSES_MAX);
+    for (size_t i = 0; i < CODEC_ADDRESSES_MAX; i++)
+        ck_assert_mem_eq(back[i].address, endpoints[i].address, 16);
+    ck_assert_int_eq(
+        asock_codec_encode_addresses(endpoints, CODEC_ADDRESSES_MAX, buf, (size_t)n - 1), -ENOBUFS);
+    ck_assert_int_eq(
+        asock_codec_encode_addresses(endpoints, CODEC_ADDRESSES_MAX + 1, buf, sizeof(buf)),
+        -EINVAL);
+    endpoints[0].address_len = 0;
+    ck_assert_int_eq(asock_codec_encode_addresses(endpoints, 1, buf, sizeof(buf)), -EINVAL);
+}
+END_TEST
+
+START_TEST(test_addresses_hostile)
+{
+    struct endpoint endpoint, back[CODEC_ADDRESSES_MAX];
+    static const uint8_t short_one[] = {0x0a, 0x05, 0x0a, 0x03, 1, 2, 3}, empty_one[] = {0x0a, 0};
+    uint8_t buf[CODEC_ADDRESSES_BYTES + 1] = {0};
+    long n, used = 0;
+
+    ck_assert_int_eq(asock_codec_decode_addresses(buf, 0, back), 0);
+    ck_assert_int_eq(asock_codec_decode_addresses(short_one, sizeof(short_one), back), -EPROTO);
+    ck_assert_int_eq(asock_codec_decode_addresses(empty_one, sizeof(empty_one), back), -EPROTO);
+    memset(&endpoint, 0, sizeof(endpoint));
+    endpoint.address_len = 4;
+    n = asock_codec_encode_addresses(&endpoint, 1, buf, sizeof(buf));
+    for (long i = 1; i < n; i++)
+        ck_assert_int_eq(asock_codec_decode_addresses(buf, (size_t)i, back), -EPROTO);
+    for (unsigned int i = 0; i <= CODEC_ADDRESSES_MAX; i++) {
+        memmove(buf + used, buf, (size_t)n);
+        used += n;
+    }
+    ck_assert_int_eq(asock_codec_decode_addresses(buf, (size_t)used, back), -EPROTO);
+    ck_assert_int_eq(asock_codec_decode_addresses(buf, sizeof(buf), back), -EPROTO);
 }
 END_TEST

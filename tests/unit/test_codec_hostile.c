@@ -32,6 +32,7 @@ static const struct {
     {VERB_REGISTER, ARM_REGISTER},
     {VERB_UNREGISTER, ARM_UNREGISTER},
     {VERB_CREDIT, ARM_CREDIT},
+    {VERB_RESOLVE, ARM_RESOLVE},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A question without a port. Between two ports at which a rule about the name or the address begins or ends all ports
+ * are alike, so one of each such range is asked for, until one is allowed.
+ */
+#include "daemon/policy/file.h"
+
+struct probe {
+    struct policy_name name;
+    struct policy_address
+        addrs[1 + POLICY_EMBEDDED_MAX]; /* the address, and what is embedded in it */
+    unsigned int addr_count;
+    uint16_t port, until;
+};
+
+static void narrow(struct probe *p, const struct policy_file *file)
+{
+    uint16_t until = policy_index_until(file->index, &p->name, NULL, p->port);
+
+    for (unsigned int i = 0; i < p->addr_count; i++) {
+        uint16_t end = policy_index_until(file->index, &p->name, &p->addrs[i], p->port);
+
+        until = end < until ? end : until;
+    }
+    p->until = until < p->until ? until : p->until;
+}
+
+static void find_until(struct probe *p, const struct policy_view *view)
+{
+    const struct policy *policy = view->policy;
+
+    p->until = UINT16_MAX;
+    for (size_t i = 0; i < policy->file_count; i++)
+        if (view->matched[i / 64] >> i % 64 & 1)
+            narrow(p, policy->files[i]);
+    for (unsigned int i = 0; i < view->restriction_count; i++)
+        narrow(p, view->restrictions[i]);
+}
+
+static void probe_init(struct probe *p, const struct policy_view *view,
+                       const struct policy_question *question)
+{
+    policy_name_init(&p->name, question->host);
+    p->addr_count = 0;
+    if (!question->addr || !policy_address_from(question->addr, &p->addrs[0]))
+        return;
+    p->addr_count = 1 + policy_address_embedded(&p->addrs[0], &view->policy->nat64, p->addrs + 1);
+}
+
+/* The name first, as a connect does. */
+static struct policy_answer judge_at(const struct policy_view *view,
+                                     const struct policy_question *question, uint16_t port)
+{
+    struct policy_question at = *question;
+    struct policy_answer answer = {.is_allowed = true};
+
+    at.port = port;
+    at.addr = NULL;
+    if (at.host)
+        answer = policy_judge(view, &at);
+    at.addr = question->addr;
+    return answer.is_allowed && at.addr ? policy_judge(view, &at) : answer;
+}
+
+struct policy_answer policy_judge_ports(const struct policy_view *view,
+                                        const struct policy_question *question, unsigned int *steps)
+{
+    struct policy_answer denial = {.reason = "the rules tell too many ranges of ports apart"};
+    bool has_denial = false;
+    struct probe p;
+
+    probe_init(&p, view, question);
+    for (uint32_t port = 1; port <= UINT16_MAX && *steps > 0; port = p.until + 1u) {
+        struct policy_answer answer = judge_at(view, question, (uint16_t)port);
+
+        --*steps;
+        if (answer.is_allowed)
+            return answer;
+        if (!has_denial || (answer.file && !denial.file))
+            denial = answer;
+        has_denial = true;
+        p.port = (uint16_t)port;
+        find_until(&p, view);
+    }
+    return denial;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/session/session_audit.h"
+
+#include "daemon/session/session.h"
+#include "proto/errors.h"
+
+static struct audit_entry entry_of(const struct session *s, const char *host)
+{
+    return (struct audit_entry){
+        .event = AUDIT_RESOLVE,
+        .peer = &s->peer,
+        .session = s->id,
+        .listener = s->listener,
+        .name = s->name,
+        .host = host,
+    };
+}
+
+bool session_audit_begin(struct session *s, struct sock_audit *a, const char *host)
+{
+    struct audit *audit = s->worker->audit;
+    enum policy_audit mode = audit_mode(audit, policy_view_settings(s->view)->audit);
+    struct audit_entry known;
+
+    a->is_on = mode != POLICY_AUDIT_NO;
+    a->started = s->worker->clock();
+    if (mode != POLICY_AUDIT_REQUIRED)
+        return true;
+    known = entry_of(s, host);
+    return audit_reserve(audit, &known, &a->record) == 0;
+}
+
+void session_audit_resolved(struct session *s, struct sock_audit *a, const char *host,
+                            uint32_t error, const char *reason)
+{
+    struct audit_entry entry = entry_of(s, host);
+
+    if (!a->is_on)
+        return;
+    a->is_on = false;
+    entry.rule = a->rule;
+    entry.is_learned = a->is_learned;
+    entry.error = error;
+    entry.duration_ms = s->worker->clock() - a->started;
+    if (error != ERR_ACCESS_DENIED) {
+        audit_tell(s->worker->audit, &entry, a->record);
+        a->record = NULL;
+        return;
+    }
+    a->record = audit_cancel(a->record);
+    entry.event = AUDIT_DENY;
+    entry.remote = &a->remote;
+    entry.reason = reason;
+    audit_deny(s->worker->audit, &entry);
+}

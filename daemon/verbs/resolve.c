@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * RESOLVE: what a name stands for, for a client that could connect there.
+ * Happy path: policy admits the name on some port; A and AAAA are asked for at the same time; of their addresses
+ * those that policy admits on a port on which it admits the name are told, in the order in which a CONNECT tries them.
+ * Failures: no name, policy (before anybody is asked; or of all addresses), a record that cannot be made and has to be,
+ * the resolver, cancel, deadline, the session's end. Policy is asked once more with the answer: it may have changed.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/core/quota.h"
+#include "daemon/names/address_order.h"
+#include "daemon/names/host.h"
+#include "daemon/names/resolver.h"
+#include "daemon/policy/policy.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/session_audit.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/endpoint.h"
+#include "proto/errors.h"
+
+struct resolve {
+    struct op *op;
+    struct quota *quota;              /* its memory is charged to it */
+    struct resolver_query queries[2]; /* A, AAAA */
+    bool waits_for[2];
+    struct host host;
+    uint32_t error; /* of those that have been answered, the one that says most */
+    unsigned int count;
+    union resolver_address addresses[CODEC_ADDRESSES_MAX];
+    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
+    struct sock_audit audit;
+    size_t answer_len;
+    uint8_t answer[CODEC_ADDRESSES_BYTES];
+};
+
+/* ---- policy ---- */
+
+static const char *name_of(const struct resolve *x)
+{
+    return x->host.kind == HOST_ADDRESS ? NULL : x->host.name;
+}
+
+/* addr NULL: the name alone. */
+static bool judge(struct resolve *x, const struct sockaddr *addr, unsigned int *steps)
+{
+    const struct policy_question question = {.host = name_of(x), .addr = addr};
+    struct policy_answer answer = policy_judge_ports(x->op->session->view, &question, steps);
+
+    sock_audit_judged(&x->audit, &answer, addr);
+    if (!answer.is_allowed)
+        snprintf(x->reason, sizeof(x->reason), "%s", answer.reason ? answer.reason : "");
+    return answer.is_allowed;
+}
+
+static void fail(struct resolve *x, uint32_t error)
+{
+    if (error == ERR_ACCESS_DENIED)
+        x->op->text = x->reason[0] ? x->reason : NULL;
+    complete(x->op, error);
+}
+
+/* ---- the answer ---- */
+
+static void keep_allowed(struct resolve *x)
+{
+    unsigned int steps = POLICY_STEPS, kept = 0;
+
+    for (unsigned int i = 0; i < x->count; i++)
+        if (judge(x, &x->addresses[i].any, &steps))
+            x->addresses[kept++] = x->addresses[i];
+    x->count = kept;
+}
+
+static void tell(struct resolve *x)
+{
+    struct endpoint endpoints[CODEC_ADDRESSES_MAX];
+    long n;
+
+    address_order(x->addresses, x->count, NULL);
+    for (unsigned int i = 0; i < x->count; i++)
+        asock_endpoint_from(&x->addresses[i].any, sizeof(x->addresses[i]), &endpoints[i]);
+    n = asock_codec_encode_addresses(endpoints, x->count, x->answer, sizeof(x->answer));
+    x->answer_len = n > 0 ? (size_t)n : 0;
+    complete(x->op, n > 0 ? ERR_SUCCESS : ERR_NO_BUFFER_SPACE);
+}
+
+static void finish(struct resolve *x)
+{
+    if (x->count == 0) {
+        fail(x, x->error);
+        return;
+    }
+    keep_allowed(x);
+    if (x->count == 0)
+        fail(x, ERR_ACCESS_DENIED);
+    else
+        tell(x);
+}
+
+static void on_resolved(struct resolve *x, int i, const struct resolver_result *result)
+{
+    x->waits_for[i] = false;
+    if (result->error != ERR_SUCCESS)
+        x->error = resolver_worse(x->error, result->error);
+    for (unsigned int k = 0; result->error == ERR_SUCCESS && k < result->count; k++)
+        x->addresses[x->count++] = result->addresses[k];
+    if (!x->waits_for[!i])
+        finish(x);
+}
+
+static void on_resolved_v4(struct resolver_query *query, const struct resolver_result *result)
+{
+    on_resolved(container_of(query, struct resolve, queries[0]), 0, result);
+}
+
+static void on_resolved_v6(struct resolver_query *query, const struct resolver_result *result)
+{
+    on_resolved(container_of(query, struct resolve, queries[1]), 1, result);
+}
+
+/* ---- the op ---- */
+
+static void resolve_stop(struct op *op)
+{
+    struct resolve *x = op->resolve;
+
+    resolver_cancel(&x->queries[0]);
+    resolver_cancel(&x->queries[1]);
+    if (op->error == ERR_ACCESS_DENIED)
+        op->session->worker->stats.resolves_denied++;
+    session_audit_resolved(op->session, &x->audit, x->host.name, op->error, x->reason);
+}
+
+static void resolve_cleanup(struct op *op)
+{
+    struct resolve *x = op->resolve;
+
+    audit_cancel(x->audit.record);
+    quota_uncharge(x->quota, QUOTA_MEMORY, sizeof(*x));
+    op->resolve = mem_free(x);
+}
+
+static void resolve_fill(struct op *op, struct reply *reply, const void **payload,
+                         uint32_t *payload_len)
+{
+    (void)reply;
+    *payload = op->resolve->answer;
+    *payload_len = (uint32_t)op->resolve->answer_len;
+}
+
+static const struct op_class resolve_class = {
+    .name = "resolve", .stop = resolve_stop, .cleanup = resolve_cleanup, .fill = resolve_fill};
+
+/* ---- the question ---- */
+
+static int start_lookup(struct resolve *x, uint32_t family, int i)
+{
+    static const int families[] = {AF_INET, AF_INET6};
+    static const resolver_fn done[] = {on_resolved_v4, on_resolved_v6};
+    struct session *s = x->op->session;
+
+    if (family != FAMILY_ANY && family != (i == 0 ? FAMILY_INET : FAMILY_INET6))
+        return 0;
+    x->waits_for[i] = x->queries[i].keeps = true;
+    return resolver_start(s->worker->resolver, s->quota, &x->queries[i], x->host.name, families[i],
+                          done[i]);
+}
+
+static void start_lookups(struct resolve *x, uint32_t family)
+{
+    int r = start_lookup(x, family, 1);
+
+    if (r == 0)
+        r = start_lookup(x, family, 0);
+    if (r == -ENOBUFS)
+        x->op->text = "too many names are being resolved";
+    if (r < 0)
+        fail(x, asock_error_from_errno(r));
+}
+
+/* An address, however it was written: it has been judged, and nobody need be asked. */
+static void take_address(struct resolve *x, uint32_t family)
+{
+    bool is_inet6 = x->host.address.any.sa_family == AF_INET6;
+
+    if (family != FAMILY_ANY && family != (is_inet6 ? FAMILY_INET6 : FAMILY_INET)) {
+        fail(x, ERR_ADDRESS_FAMILY_NOT_SUPPORTED);
+        return;
+    }
+    if (host_find_zone(&x->host) < 0) {
+        x->op->text = "there is no such interface";
+        fail(x, ERR_INVALID_ARGUMENT);
+        return;
+    }
+    memcpy(&x->addresses[0], &x->host.address, sizeof(x->host.address));
+    x->count = 1;
+    tell(x);
+}
+
+static void begin(struct resolve *x, uint32_t family)
+{
+    bool is_address = x->host.kind == HOST_ADDRESS;
+    unsigned int steps = POLICY_STEPS;
+
+    if (!session_audit_begin(x->op->session, &x->audit, x->host.name)) {
+        snprintf(x->reason, sizeof(x->reason), "audit unavailable");
+        fail(x, ERR_ACCESS_DENIED);
+    } else if (!judge(x, is_address ? &x->host.address.any : NULL, &steps)) {
+        fail(x, ERR_ACCESS_DENIED);
+    } else if (is_address) {
+        take_address(x, family);
+    } else {
+        start_lookups(x, family);
+    }
+}
+
+static int check(struct op *op, const struct request *r, struct host *ret)
+{
+    const char *why = NULL;
+
+    if (r->resolve.malformed)
+        why = r->resolve.malformed;
+    else if (!r->resolve.host || host_parse(r->resolve.host, ret) < 0)
+        why = "neither a host name nor an address";
+    else if (r->resolve.family > FAMILY_INET6)
+        why = "there is no such address family";
+    else if (r->socket != 0)
+        why = "a name is resolved for no socket";
+    op->text = why;
+    return why ? ERR_INVALID_ARGUMENT : 0;
+}
+
+static struct resolve *resolve_new(struct quota *quota)
+{
+    struct resolve *x;
+
+    if (quota_charge(quota, QUOTA_MEMORY, sizeof(*x)) < 0)
+        return NULL;
+    x = mem_zalloc(1, sizeof(*x));
+    if (!x) {
+        quota_uncharge(quota, QUOTA_MEMORY, sizeof(*x));
+        return NULL;
+    }
+    x->quota = quota;
+    return x;
+}
+
+int verb_resolve(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct session *s = op->session;
+    struct resolve *x;
+    struct host host;
+    int err = check(op, r, &host);
+
+    if (err != 0)
+        return err;
+    x = resolve_new(s->quota);
+    if (!x) {
+        op->text = "too little memory left";
+        return ERR_NO_BUFFER_SPACE;
+    }
+    s->worker->stats.resolves++;
+    x->op = op;
+    x->host = host;
+    op->resolve = x;
+    op->class = &resolve_class;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    list_append(&s->resolves, &op->node);
+    if (r->timeout_ms > 0)
+        op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
+    begin(x, r->resolve.family);
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "proto/codec.h"
+#include "proto/codec_message.h"
+
+#include <errno.h>
+#include <stdalign.h>
+
+/* An endpoint takes some 150 octets while it is decoded. */
+#define ADDRESSES_ARENA 32768u
+
+long asock_codec_encode_addresses(const struct endpoint *endpoints, size_t count, uint8_t *out,
+                                  size_t cap)
+{
+    Asock__V1__Addresses m = ASOCK__V1__ADDRESSES__INIT;
+    Asock__V1__Endpoint messages[CODEC_ADDRESSES_MAX], *pointers[CODEC_ADDRESSES_MAX];
+
+    if (count > CODEC_ADDRESSES_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        if (asock_codec_put_endpoint(&endpoints[i], &messages[i]) != 1)
+            return -EINVAL;
+        pointers[i] = &messages[i];
+    }
+    m.n_endpoints = count;
+    m.endpoints = pointers;
+    if (asock__v1__addresses__get_packed_size(&m) > cap)
+        return -ENOBUFS;
+    return (long)asock__v1__addresses__pack(&m, out);
+}
+
+long asock_codec_decode_addresses(const uint8_t *buf, size_t len,
+                                  struct endpoint ret[static CODEC_ADDRESSES_MAX])
+{
+    alignas(max_align_t) uint8_t memory[ADDRESSES_ARENA];
+    struct arena arena;
+    const Asock__V1__Addresses *m;
+    const char *why;
+
+    if (len > CODEC_ADDRESSES_BYTES)
+        return -EPROTO;
+    asock_arena_init(&arena, memory, sizeof(memory));
+    m = asock_codec_unpack(&asock__v1__addresses__descriptor, &arena, buf, len, &why);
+    if (!m || m->n_endpoints > CODEC_ADDRESSES_MAX)
+        return -EPROTO;
+    for (size_t i = 0; i < m->n_endpoints; i++) {
+        asock_codec_get_endpoint(m->endpoints[i], &ret[i]);
+        if (ret[i].address_len == 0)
+            return -EPROTO;
+    }
+    return (long)m->n_endpoints;
+}
