@@ -45,6 +45,9 @@ dist_man_MANS += \
 	man/asock_error_errno.3 \
 	man/asock_error_name.3 \
 	man/asock_get_option.3 \
+	man/asock_lookup.3 \
+	man/asock_op_get_address.3 \
+	man/asock_op_get_address_count.3 \
 	man/asock_op_get_bytes.3 \
 	man/asock_op_get_connect_error.3 \
 	man/asock_op_get_error.3 \
@@ -79,6 +82,7 @@ dist_man_MANS += \
 	man/asock_receive_multishot.3 \
 	man/asock_receive_next.3 \
 	man/asock_receive_some.3 \
+	man/asock_resolve.3 \
 	man/asock_send.3 \
 	man/asock_send_all.3 \
 	man/asock_set_option.3 \

@@ -145,6 +145,38 @@ ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len, int tim
     return n;
 }
 
+static int lookup(asock_context *context, asock_op *op, const char *host, int family,
+                  int timeout_ms, struct sockaddr_storage *addresses, unsigned int most)
+{
+    int r = set_deadline(op, timeout_ms);
+
+    if (r == 0)
+        r = finish(op, asock_resolve(context, op, host, family), timeout_ms);
+    if (r < 0)
+        return r;
+    for (unsigned int i = 0; i < most && asock_op_get_address(op, i, &addresses[i]) > 0; i++)
+        ;
+    return (int)asock_op_get_address_count(op);
+}
+
+int asock_lookup(asock_context *context, const char *host, int family, int timeout_ms,
+                 struct sockaddr_storage *addresses, unsigned int most)
+{
+    asock_op *op;
+    int r;
+
+    if (!addresses && most > 0)
+        return -EINVAL;
+    r = check_caller(context);
+    if (r == 0)
+        r = asock_op_new(context, &op);
+    if (r < 0)
+        return r;
+    r = lookup(context, op, host, family, timeout_ms, addresses, most);
+    asock_op_unref(op);
+    return r;
+}
+
 int asock_context_get_last_error(asock_context *context, char *text, size_t text_size)
 {
     int r;

@@ -145,6 +145,32 @@ int asock_socket_get_remote(asock_socket *socket, struct sockaddr_storage *ret)
     return get_socket_endpoint(socket, false, ret);
 }
 
+unsigned int asock_op_get_address_count(asock_op *op)
+{
+    unsigned int count;
+    int r = enter_results(op);
+
+    if (r < 0)
+        return 0;
+    count = r ? 0 : op->address_count;
+    asock_leave(op->context);
+    return count;
+}
+
+int asock_op_get_address(asock_op *op, unsigned int index, struct sockaddr_storage *ret)
+{
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = enter_results(op);
+    if (r < 0)
+        return r;
+    r = r || index >= op->address_count ? 0 : (int)asock_endpoint_to(&op->addresses[index], ret);
+    asock_leave(op->context);
+    return r > 0 ? r : -ENODATA;
+}
+
 int asock_op_get_connect_error(asock_op *op)
 {
     int r = enter_results(op);

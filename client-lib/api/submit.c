@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Submitting: an op enters a queue of its socket. Nothing here allocates, and nothing waits.
+ * Submitting: an op enters a queue of its socket. Nothing here waits, and nothing but the copy of a name is allocated.
  *
  * Happy path: the op is checked, started, put into a queue; its frame is made when the output has
  * room and the session's limits allow (request.c). Failures that the library knows already (socket
@@ -8,6 +8,8 @@
  * else through the queue of completions like any other.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
@@ -18,6 +20,7 @@
 #include "client-lib/shm/buffer.h"
 #include "client-lib/shm/pool.h"
 #include "client-lib/wire/output.h"
+#include "client-lib/wire/session.h"
 
 /* So much payload is queued before submitting writes by itself. */
 #define SUBMIT_FLUSH (64u * 1024u)
@@ -325,18 +328,49 @@ int asock_get_option(asock_socket *socket, asock_op *op, enum asock_option optio
     return submit_option(socket, op, ASOCK_OPERATION_GET_OPTION, (int)option, 0);
 }
 
+/* Behind which no socket stands, so that nothing but the session can have ended. */
+static int queue_socketless(asock_context *context, asock_op *op, int operation, uint32_t verb,
+                            struct list *queue)
+{
+    if (!context->is_alive)
+        return settle(op, NULL, operation, ERR_CONNECTION_ABORTED);
+    if (!asock_session_may_use(context, verb))
+        return settle(op, NULL, operation, ERR_OPERATION_NOT_SUPPORTED);
+    asock_op_start(op, NULL, operation);
+    op->verb = verb;
+    list_append(queue, &op->queue_node);
+    return 1;
+}
+
 int asock_sync(asock_context *context, asock_op *op)
 {
     int r = enter_submit(context, op);
 
     if (r < 0)
         return r;
-    if (!context->is_alive) {
-        r = settle(op, NULL, ASOCK_OPERATION_SYNC, ERR_CONNECTION_ABORTED);
-    } else {
-        asock_op_start(op, NULL, ASOCK_OPERATION_SYNC);
-        list_append(&context->syncs, &op->queue_node);
-        r = 1;
+    r = queue_socketless(context, op, ASOCK_OPERATION_SYNC, VERB_SYNC, &context->syncs);
+    return leave_submit(context, 0, r);
+}
+
+int asock_resolve(asock_context *context, asock_op *op, const char *host, int family)
+{
+    size_t len = host ? strnlen(host, CODEC_HOST_MAX + 1) : 0;
+    char *copy;
+    int r;
+
+    if (len == 0 || len > CODEC_HOST_MAX || !asock_codec_text_is_valid(host, len))
+        return -EINVAL;
+    if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
+        return -EAFNOSUPPORT;
+    copy = strdup(host);
+    r = copy ? enter_submit(context, op) : -ENOMEM;
+    if (r < 0) {
+        free(copy);
+        return r;
     }
+    free(op->asked);
+    op->asked = copy;
+    op->argument = family;
+    r = queue_socketless(context, op, ASOCK_OPERATION_RESOLVE, VERB_RESOLVE, &context->inspections);
     return leave_submit(context, 0, r);
 }

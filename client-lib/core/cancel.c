@@ -99,10 +99,10 @@ void asock_op_abandon(asock_op *op)
 
 void asock_cancel_sent(asock_op *op)
 {
-    if (!op->socket || op->is_cancelled)
+    if (op->is_cancelled || op->operation == ASOCK_OPERATION_SYNC)
         return; /* SYNC is on its way back */
     /* Behind CLOSE the socket has no id: it is the close that can be cancelled. */
-    if (op->socket->is_close_sent && op != op->socket->close_op)
+    if (op->socket && op->socket->is_close_sent && op != op->socket->close_op)
         return;
     op->is_cancelled = true;
     list_append(&op->context->cancels, &op->cancel_node);

@@ -71,6 +71,8 @@ void asock_op_unhold(asock_op *op)
     free(op->host);
     free(op->service);
     free(op->text);
+    free(op->asked);
+    free(op->addresses);
     free(op);
 }
 
@@ -100,6 +102,9 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
     op->local = op->remote = (struct endpoint){0};
     free(op->text);
     op->text = NULL;
+    free(op->addresses);
+    op->addresses = NULL;
+    op->address_count = 0;
 }
 
 void asock_op_start(asock_op *op, asock_socket *socket, int operation)

@@ -50,6 +50,7 @@ struct asock_op {
     struct endpoint endpoint;
     char *host, *service;
     unsigned int timeout_ms, flags;
+    char *asked; /* resolve: the name; NULL: none */
 
     /* the submission */
     int operation;
@@ -59,7 +60,7 @@ struct asock_op {
     unsigned int grace_ms; /* beyond it, for the daemon; 0: any time */
     int how, option;
     int64_t argument;              /* set_option: value; inspect: id */
-    uint32_t verb;                 /* inspect */
+    uint32_t verb;                 /* of an op without a socket */
     struct inspection *inspection; /* NULL: nobody reads the records */
     struct cursor cursor;          /* send: next octet to leave; receive: next to fill */
     size_t moved;                  /* octets that left, or came */
@@ -79,6 +80,8 @@ struct asock_op {
     bool has_value;
     int64_t value;
     char *text;
+    struct endpoint *addresses; /* NULL: none */
+    unsigned int address_count;
 };
 
 #endif

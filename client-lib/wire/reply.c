@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client-lib/core/ask.h"
 #include "client-lib/core/cancel.h"
@@ -83,9 +84,10 @@ static void give_back(asock_context *context, const struct reply *reply, const a
         asock_flow_give(socket, reply->send_freed, reply->ops_freed);
 }
 
-static int text_head(asock_op *op, struct input *in)
+/* What is behind it, `most` octets at most, is wanted as a whole. */
+static int text_head(asock_op *op, struct input *in, uint32_t most)
 {
-    if (in->payload_left > CODEC_TEXT_MAX)
+    if (in->payload_left > most)
         return -EPROTO;
     if (in->payload_left == 0)
         return 0;
@@ -107,7 +109,7 @@ static int op_head(asock_op *op, struct input *in)
         return -EPROTO;
     in->op = op;
     if (in->reply.error)
-        return is_more ? -EPROTO : text_head(op, in);
+        return is_more ? -EPROTO : text_head(op, in, CODEC_TEXT_MAX);
     if (op->operation == ASOCK_OPERATION_RECEIVE) {
         if (op->memory.is_reference ? in->payload_left > 0 || (is_more && !op->memory.is_multishot)
                                     : in->payload_left > op->total - op->moved)
@@ -120,6 +122,8 @@ static int op_head(asock_op *op, struct input *in)
             asock_inspection_begin(op->inspection, in->payload_left);
     } else if (is_more) {
         return -EPROTO;
+    } else if (op->operation == ASOCK_OPERATION_RESOLVE) {
+        return in->payload_left ? text_head(op, in, CODEC_ADDRESSES_BYTES) : -EPROTO;
     }
     return 0;
 }
@@ -376,6 +380,27 @@ static uint32_t error_of_expired(const asock_op *op, uint32_t error, uint64_t by
     return op->operation == ASOCK_OPERATION_SEND && bytes == 0 ? error : ERR_TIMED_OUT;
 }
 
+/* They came where a text would. 0, -ENOMEM, -EPROTO. */
+static int take_addresses(asock_op *op, size_t len)
+{
+    struct endpoint endpoints[CODEC_ADDRESSES_MAX];
+    long count;
+
+    if (!op->text)
+        return -ENOMEM;
+    count = asock_codec_decode_addresses((const uint8_t *)op->text, len, endpoints);
+    free(op->text);
+    op->text = NULL;
+    if (count <= 0)
+        return -EPROTO;
+    op->addresses = reallocarray(NULL, (size_t)count, sizeof(endpoints[0]));
+    if (!op->addresses)
+        return -ENOMEM;
+    memcpy(op->addresses, endpoints, (size_t)count * sizeof(endpoints[0]));
+    op->address_count = (unsigned int)count;
+    return 0;
+}
+
 static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
 {
     uint32_t error = reply->error;
@@ -394,6 +419,12 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     error = error_of_expired(op, error, bytes);
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_reference)
         received(op, bytes);
+    if (op->operation == ASOCK_OPERATION_RESOLVE && !error) {
+        r = take_addresses(op, text_len);
+        if (r == -EPROTO)
+            return r;
+        error = r < 0 ? (uint32_t)ERR_NO_BUFFER_SPACE : error;
+    }
     if (op->text)
         check_text(op, text_len);
     if (reply->flags & REPLY_END_OF_STREAM)

@@ -38,7 +38,8 @@ static void add_cancel(asock_op *op)
     struct request request = {.verb = VERB_CANCEL, .op = op->token | TOKEN_CANCEL};
 
     /* A close that drains has no id any more. */
-    request.socket = op->operation == ASOCK_OPERATION_CLOSE ? 0 : op->socket->id;
+    if (op->socket && op->operation != ASOCK_OPERATION_CLOSE)
+        request.socket = op->socket->id;
     request.cancel.target = op->token;
     list_remove(&op->cancel_node);
     asock_output_add(&op->context->out, &request, NULL, 0);
@@ -83,21 +84,31 @@ static void add_ids_sync(asock_context *context)
     asock_output_add(&context->out, &request, NULL, 0);
 }
 
+static void fill_resolve(const asock_op *op, struct request *request)
+{
+    request->resolve.host = op->asked;
+    request->resolve.family = op->argument == AF_INET    ? FAMILY_INET
+                              : op->argument == AF_INET6 ? FAMILY_INET6
+                                                         : FAMILY_ANY;
+}
+
 static void add_socketless(asock_op *op)
 {
     struct request request = {.op = op->token, .timeout_ms = asock_turn_detach(op)};
     size_t payload = 0;
 
     request.verb = op->operation == ASOCK_OPERATION_SYNC ? (uint32_t)VERB_SYNC : op->verb;
-    if (request.verb == VERB_SHOW || request.verb == VERB_KILL)
+    if (request.verb == VERB_RESOLVE)
+        fill_resolve(op, &request);
+    else if (request.verb == VERB_SHOW || request.verb == VERB_KILL)
         request.show.id = (uint64_t)op->argument;
     else if (request.verb == VERB_RELOAD)
         request.reload.close = op->argument != 0;
     list_remove(&op->queue_node);
     op->state = OP_SENT;
     op->seq = ++op->context->seq;
-    /* A SYNC may be the program's own op, with buffers that are for another use. */
-    if (op->operation != ASOCK_OPERATION_SYNC && op->total > 0)
+    /* The program's own op may have buffers that are for another use. */
+    if (request.verb != VERB_SYNC && request.verb != VERB_RESOLVE && op->total > 0)
         payload = op->total;
     asock_output_add(&op->context->out, &request, op, payload);
 }

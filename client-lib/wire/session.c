@@ -149,6 +149,17 @@ static uint64_t asked_or(const asock_context *context, enum asock_limit limit, u
     return asked && asked < least ? asked : least;
 }
 
+/* Every daemon of version 1 has the others. */
+static bool is_later(uint32_t verb)
+{
+    return verb > VERB_CREDIT && verb < VERB_LIST;
+}
+
+bool asock_session_may_use(const asock_context *context, uint32_t verb)
+{
+    return !is_later(verb) || !context->is_welcome || context->limits.verbs >> verb & 1;
+}
+
 void asock_session_guess(asock_context *context)
 {
     if (context->is_welcome)

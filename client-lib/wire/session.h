@@ -12,6 +12,8 @@ int asock_session_inherit(const char *text, int *ret);
 /* Until the welcome: what every session may count on. */
 void asock_session_guess(asock_context *context);
 void asock_session_start(asock_context *context, int fd);
+/* As far as is known: before the welcome the daemon is asked. */
+bool asock_session_may_use(const asock_context *context, uint32_t verb);
 /* Everything ends with ASOCK_CONNECTION_ABORTED; error: why, for asock_context_get_error. */
 void asock_session_end(asock_context *context, uint32_t error);
 /* The same, but for this op, which ends with ASOCK_TIMED_OUT. */

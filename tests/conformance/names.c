@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Connect by name, S15, S17, S18, S21, S24, in a network of the test's own with a name server in it. */
+/* Connect by name, S15, S17, S18, S21, S24, and resolving, S58, in a network of the test's own with a name server in it. */
 
 #include "tests/lib/dns.h"
 #include "tests/lib/fixture.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -236,5 +237,121 @@ START_TEST(test_s24_denied_name_is_not_asked_for)
     ck_assert_uint_eq(counts.a + counts.aaaa + counts.other, 0);
     asock_op_unref(op);
     asock_socket_unref(sock);
+}
+END_TEST
+
+/* ---- resolving ---- */
+
+static void resolves_to(const char *host, int family, const char *const *expected)
+{
+    struct sockaddr_storage addr, more;
+    asock_op *op = new_op();
+    char text[INET6_ADDRSTRLEN];
+    unsigned int count = 0;
+
+    pending(asock_resolve(fixture.context, op, host, family));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_op_get_operation(op), ASOCK_OPERATION_RESOLVE);
+    ck_assert_ptr_null(asock_op_get_text(op));
+    for (; expected[count]; count++) {
+        ck_assert_int_eq(asock_op_get_address(op, count, &addr), (int)remote_addr_len(&addr));
+        ck_assert_uint_eq(remote_port(&addr), 0);
+        inet_ntop(addr.ss_family,
+                  addr.ss_family == AF_INET ? (void *)&((struct sockaddr_in *)&addr)->sin_addr
+                                            : (void *)&((struct sockaddr_in6 *)&addr)->sin6_addr,
+                  text, sizeof(text));
+        ck_assert_str_eq(text, expected[count]);
+    }
+    ck_assert_uint_eq(asock_op_get_address_count(op), count);
+    ck_assert_int_eq(asock_op_get_address(op, count, &more), -ENODATA);
+    asock_op_unref(op);
+}
+
+static void resolve_fails(const char *host, int family, int error, const char *text)
+{
+    struct sockaddr_storage addr;
+    asock_op *op = new_op();
+
+    pending(asock_resolve(fixture.context, op, host, family));
+    expect(op, error);
+    ck_assert_uint_eq(asock_op_get_address_count(op), 0);
+    ck_assert_int_eq(asock_op_get_address(op, 0, &addr), -ENODATA);
+    if (text)
+        ck_assert_str_eq(asock_op_get_text(op), text);
+    asock_op_unref(op);
+}
+
+START_TEST(test_s58_resolve_tells_the_addresses)
+{
+    START(NULL);
+    resolves_to("both.test", AF_UNSPEC, (const char *const[]){"::1", "127.0.0.1", NULL});
+    resolves_to("both.test", AF_INET, (const char *const[]){"127.0.0.1", NULL});
+    resolves_to("both.test", AF_INET6, (const char *const[]){"::1", NULL});
+    resolves_to("one.test", AF_UNSPEC, (const char *const[]){"127.0.0.1", NULL});
+    resolves_to("second.test", AF_INET, (const char *const[]){"127.0.0.2", "127.0.0.1", NULL});
+    resolves_to("192.0.2.1", AF_UNSPEC, (const char *const[]){"192.0.2.1", NULL});
+}
+END_TEST
+
+START_TEST(test_s58_resolve_tells_errors_apart)
+{
+    START(NULL);
+    resolve_fails("nowhere.test", AF_UNSPEC, ASOCK_HOST_NOT_FOUND, NULL);
+    resolve_fails("empty.test", AF_UNSPEC, ASOCK_NO_DATA, NULL);
+    resolve_fails("one.test", AF_INET6, ASOCK_NO_DATA, NULL);
+    resolve_fails("broken.test", AF_UNSPEC, ASOCK_TRY_AGAIN, NULL);
+    resolve_fails("127.1", AF_UNSPEC, ASOCK_INVALID_ARGUMENT, "neither a host name nor an address");
+    resolve_fails("192.0.2.1", AF_INET6, ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED, NULL);
+}
+END_TEST
+
+START_TEST(test_s58_resolve_of_what_is_denied_asks_nobody)
+{
+    static const char *const args[] = {NULL};
+    struct dns_counts counts;
+
+    START(args);
+    resolve_fails("one.test", AF_UNSPEC, ASOCK_ACCESS_DENIED, NULL);
+    counts = dns_counts(dns);
+    ck_assert_uint_eq(counts.a + counts.aaaa + counts.other, 0);
+}
+END_TEST
+
+START_TEST(test_s58_resolve_ends_early)
+{
+    asock_op *op, *other;
+
+    START(NULL);
+    op = new_op();
+    other = new_op();
+    pending(asock_resolve(fixture.context, op, "silent.test", AF_UNSPEC));
+    pending(asock_resolve(fixture.context, other, "one.test", AF_UNSPEC));
+    expect(other, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    ck_assert_int_eq(asock_op_set_timeout(op, 1), 0);
+    pending(asock_resolve(fixture.context, op, "silent.test", AF_UNSPEC));
+    expect(op, ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_op_unref(other);
+}
+END_TEST
+
+START_TEST(test_s58_lookup_waits)
+{
+    struct sockaddr_storage addresses[2];
+    char text[128];
+
+    START(NULL);
+    ck_assert_int_eq(asock_lookup(fixture.context, "both.test", AF_UNSPEC, 30000, addresses, 2), 2);
+    ck_assert_int_eq(addresses[0].ss_family, AF_INET6);
+    ck_assert_int_eq(addresses[1].ss_family, AF_INET);
+    ck_assert_int_eq(asock_lookup(fixture.context, "both.test", AF_UNSPEC, 30000, addresses, 1), 2);
+    ck_assert_int_eq(asock_lookup(fixture.context, "both.test", AF_INET, 30000, NULL, 0), 1);
+    ck_assert_int_eq(asock_lookup(fixture.context, "nowhere.test", AF_UNSPEC, -1, NULL, 0), -ENXIO);
+    ck_assert_int_eq(asock_context_get_last_error(fixture.context, text, sizeof(text)),
+                     ASOCK_HOST_NOT_FOUND);
+    ck_assert_int_eq(asock_lookup(fixture.context, "silent.test", AF_UNSPEC, 1, NULL, 0),
+                     -ETIMEDOUT);
 }
 END_TEST

@@ -261,6 +261,15 @@ START_TEST(test_misuse_op_destination)
     refused(asock_op_set_endpoint(op, (struct sockaddr *)&addr, 0), EINVAL);
     refused(asock_op_set_endpoint(op, (struct sockaddr *)&local, sizeof(local)), EAFNOSUPPORT);
     refused(asock_op_set_host(NULL, "localhost", "80"), EINVAL);
+    refused(asock_resolve(fixture.context, op, NULL, AF_UNSPEC), EINVAL);
+    refused(asock_resolve(fixture.context, op, "", AF_UNSPEC), EINVAL);
+    refused(asock_resolve(fixture.context, op, host, AF_UNSPEC), EINVAL);
+    refused(asock_resolve(fixture.context, op, "a\nb", AF_UNSPEC), EINVAL);
+    refused(asock_resolve(fixture.context, op, "localhost", AF_UNIX), EAFNOSUPPORT);
+    refused(asock_resolve(fixture.context, NULL, "localhost", AF_UNSPEC), EINVAL);
+    refused(asock_resolve(NULL, op, "localhost", AF_UNSPEC), EINVAL);
+    refused(asock_lookup(NULL, "localhost", AF_UNSPEC, 0, NULL, 0), EINVAL);
+    refused(asock_lookup(fixture.context, "localhost", AF_UNSPEC, 0, NULL, 1), EINVAL);
     refused(asock_op_set_host(op, NULL, "80"), EINVAL);
     refused(asock_op_set_host(op, "localhost", NULL), EINVAL);
     refused(asock_op_set_host(op, "", "80"), EINVAL);

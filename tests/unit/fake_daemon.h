@@ -17,7 +17,8 @@
 struct fake {
     asock_context *context;
     int fd;
-    size_t len; /* octets in buffer */
+    uint64_t verbs; /* of the welcome; 0: an older daemon */
+    size_t len;     /* octets in buffer */
     size_t payload_len;
     struct request request; /* of the last fake_next */
     uint8_t *payload;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the library makes of what the daemon says. */
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,5 +341,94 @@ START_TEST(test_inspection_gives_a_row_at_a_time)
     }
     fake_process();
     ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------------------------- resolve */
+
+static struct reply resolve(asock_op *op)
+{
+    ck_assert_int_eq(asock_resolve(fake.context, op, "host.test", AF_INET), 1);
+    fake_expect(VERB_RESOLVE);
+    ck_assert_str_eq(fake.request.resolve.host, "host.test");
+    ck_assert_uint_eq(fake.request.resolve.family, FAMILY_INET);
+    ck_assert_uint_eq(fake.request.socket, 0);
+    return (struct reply){.kind = KIND_COMPLETION, .op = fake.request.op};
+}
+
+START_TEST(test_s58_an_older_daemon_is_not_asked)
+{
+    asock_op *op = fake_op(NULL, 0);
+
+    fake_welcome(0, 0, 0, 0);
+    ck_assert_int_eq(asock_resolve(fake.context, op, "host.test", AF_INET), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_OPERATION_NOT_SUPPORTED);
+    ck_assert(fake_is_silent());
+    ck_assert_int_eq(asock_lookup(fake.context, "host.test", AF_INET, -1, NULL, 0), -EOPNOTSUPP);
+    asock_op_unref(op);
+}
+END_TEST
+
+START_TEST(test_s58_a_daemon_whose_welcome_is_not_there_is_asked)
+{
+    asock_op *op = fake_op(NULL, 0);
+
+    ck_assert_int_eq(asock_resolve(fake.context, op, "host.test", AF_INET), 1);
+    fake_welcome(0, 0, 0, 0);
+    fake_complete(fake_expect(VERB_RESOLVE), ERR_OPERATION_NOT_SUPPORTED, 0);
+    ck_assert_int_eq(fake_end(op), ASOCK_OPERATION_NOT_SUPPORTED);
+    asock_op_unref(op);
+}
+END_TEST
+
+START_TEST(test_s58_addresses_of_an_answer)
+{
+    static const uint8_t answer[] = {0x0a, 0x06, 0x0a, 0x04, 192, 0, 2, 1};
+    asock_op *op = fake_op(NULL, 0);
+    struct sockaddr_storage addr;
+    struct reply reply;
+
+    fake.verbs = UINT64_C(1) << VERB_RESOLVE;
+    fake_welcome(0, 0, 0, 0);
+    reply = resolve(op);
+    fake_reply(&reply, answer, sizeof(answer));
+    ck_assert_int_eq(fake_end(op), ASOCK_SUCCESS);
+    ck_assert_uint_eq(asock_op_get_address_count(op), 1);
+    ck_assert_int_eq(asock_op_get_address(op, 0, &addr), sizeof(struct sockaddr_in));
+    reply = resolve(op);
+    ck_assert_uint_eq(asock_op_get_address_count(op), 0);
+    reply.error = ERR_ACCESS_DENIED;
+    fake_reply(&reply, "no", 2);
+    ck_assert_int_eq(fake_end(op), ASOCK_ACCESS_DENIED);
+    ck_assert_str_eq(asock_op_get_text(op), "no");
+    ck_assert_uint_eq(asock_op_get_address_count(op), 0);
+    asock_op_unref(op);
+}
+END_TEST
+
+static const struct {
+    const char *what;
+    size_t len;
+    uint32_t flags;
+} no_answers[] = {
+    {"", 0, 0},
+    {"\x0a\x05\x0a\x03...", 7, 0},
+    {"\x0a\x06\x0a\x04....", 8, REPLY_MORE},
+    {"nonsense", 8, 0},
+};
+
+START_LOOP_TEST(test_s58_an_answer_that_is_none_ends_the_session, 0, 4)
+{
+    asock_op *op = fake_op(NULL, 0);
+    struct reply reply;
+
+    fake.verbs = UINT64_C(1) << VERB_RESOLVE;
+    fake_welcome(0, 0, 0, 0);
+    reply = resolve(op);
+    reply.flags = no_answers[_i].flags;
+    fake_reply(&reply, no_answers[_i].what, no_answers[_i].len);
+    ck_assert_int_eq(fake_end(op), ASOCK_CONNECTION_ABORTED);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_PROTOCOL_ERROR);
+    asock_op_unref(op);
 }
 END_TEST

@@ -326,7 +326,8 @@ enum asock_operation {
     ASOCK_OPERATION_CLOSE = 5,
     ASOCK_OPERATION_SET_OPTION = 6,
     ASOCK_OPERATION_GET_OPTION = 7,
-    ASOCK_OPERATION_SYNC = 8
+    ASOCK_OPERATION_SYNC = 8,
+    ASOCK_OPERATION_RESOLVE = 9
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 /* In flight, or completed with its callback still to run: it cannot be submitted yet. */
@@ -348,6 +349,12 @@ ASOCK_EXPORT int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret);
 ASOCK_EXPORT int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret);
 /* After a failed connect by name: the resolver's error or the last attempt's. */
 ASOCK_EXPORT int asock_op_get_connect_error(asock_op *op);
+/* After a resolve: how many addresses the name has, 1 to ASOCK_ADDRESSES_MAX; 0 after anything else. Since: 0.1.0 */
+#define ASOCK_ADDRESSES_MAX 64
+ASOCK_EXPORT unsigned int asock_op_get_address_count(asock_op *op);
+/* One of them, with port 0; a connect by name tries index 0 first. Returns its length; -ENODATA: no such. Since: 0.1.0 */
+ASOCK_EXPORT int asock_op_get_address(asock_op *op, unsigned int index,
+                                      struct sockaddr_storage *ret);
 /* After get_option: -ENODATA when there is none. */
 ASOCK_EXPORT int asock_op_get_value(asock_op *op, int64_t *ret);
 /* The daemon's text for people about a failure, or NULL. Valid until the op is submitted again. */
@@ -416,6 +423,17 @@ ASOCK_EXPORT int asock_get_option(asock_socket *socket, asock_op *op, enum asock
  * library because of a limit).
  */
 ASOCK_EXPORT int asock_sync(asock_context *context, asock_op *op);
+
+/*
+ * What addresses a name has, of those to which policy lets this session connect on some port. host is copied: a name or
+ * an address in text form, 1 to 253 octets; family: AF_UNSPEC, AF_INET, AF_INET6. The result is ASOCK_ACCESS_DENIED where
+ * policy allows the name on no port (nobody was asked) or none of its addresses; ASOCK_HOST_NOT_FOUND, ASOCK_NO_DATA,
+ * ASOCK_TRY_AGAIN and ASOCK_NO_RECOVERY are the name servers' answers, or that there is none; ASOCK_INVALID_ARGUMENT:
+ * neither a name nor an address; ASOCK_NO_BUFFER_SPACE: over ASOCK_LIMIT_RESOLUTIONS; ASOCK_OPERATION_NOT_SUPPORTED: the
+ * daemon is older than this call. asock_op_get_text() has words about it. An answer is kept for the user for as long as its
+ * records say, at most 60 seconds. Also -ENOMEM; -EAFNOSUPPORT: another family. Threads as all submitting calls. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_resolve(asock_context *context, asock_op *op, const char *host, int family);
 
 /*
  * Asks for an early end of an op in flight; the op completes as always, never inside this call, with
@@ -530,6 +548,12 @@ ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t l
 /* Octets received, 0 at end of stream. */
 ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
                                         int timeout_ms);
+/*
+ * asock_resolve(): returns the number of addresses; the first `most` of them are in addresses (may be NULL with 0).
+ * Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_lookup(asock_context *context, const char *host, int family, int timeout_ms,
+                              struct sockaddr_storage *addresses, unsigned int most);
 /*
  * The enum asock_error with which the last of these calls on the context ended, 0 if it succeeded or failed without
  * its operation; text (may be NULL with text_size 0) gets the daemon's words, or "".
