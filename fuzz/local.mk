@@ -10,6 +10,7 @@ fuzz_replays = \
 	fuzz/codec.test \
 	fuzz/conf.test \
 	fuzz/config.test \
+	fuzz/dns.test \
 	fuzz/frame.test \
 	fuzz/host.test \
 	fuzz/policy.test \
@@ -30,6 +31,9 @@ fuzz_conf_test_SOURCES = fuzz/fuzz_conf.c $(FUZZ_REPLAY)
 fuzz_conf_test_LDADD = libbase.la
 fuzz_config_test_SOURCES = fuzz/fuzz_config.c $(FUZZ_REPLAY)
 fuzz_config_test_LDADD = $(DAEMON_LIBS)
+fuzz_dns_sources = fuzz/fuzz_dns.c gateway/dns.c gateway/dns.h gateway/packet.c gateway/packet.h
+fuzz_dns_test_SOURCES = $(fuzz_dns_sources) $(FUZZ_REPLAY)
+fuzz_dns_test_LDADD =
 fuzz_frame_test_SOURCES = fuzz/fuzz_frame.c $(FUZZ_REPLAY)
 fuzz_frame_test_LDADD = libproto.la libbase.la
 fuzz_host_test_SOURCES = fuzz/fuzz_host.c $(FUZZ_REPLAY)
@@ -51,6 +55,7 @@ fuzzers = \
 	fuzz/fuzz_codec \
 	fuzz/fuzz_conf \
 	fuzz/fuzz_config \
+	fuzz/fuzz_dns \
 	fuzz/fuzz_frame \
 	fuzz/fuzz_host \
 	fuzz/fuzz_policy \
@@ -72,6 +77,9 @@ fuzz_fuzz_conf_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_config_SOURCES = fuzz/fuzz_config.c fuzz/fuzz.h
 fuzz_fuzz_config_LDADD = $(fuzz_config_test_LDADD)
 fuzz_fuzz_config_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_dns_SOURCES = $(fuzz_dns_sources) fuzz/fuzz.h
+fuzz_fuzz_dns_LDADD =
+fuzz_fuzz_dns_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_frame_SOURCES = fuzz/fuzz_frame.c fuzz/fuzz.h
 fuzz_fuzz_frame_LDADD = $(fuzz_frame_test_LDADD)
 fuzz_fuzz_frame_LDFLAGS = $(FUZZ_LINKFLAGS)
