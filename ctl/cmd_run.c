@@ -9,6 +9,7 @@
 #include "ctl/ctl.h"
 #include "ctl/proxy.h"
 #include "ctl/restrict.h"
+#include "ctl/run_transparent.h"
 #include "ctl/text.h"
 
 #include <errno.h>
@@ -49,6 +50,12 @@ static int run_run(const struct settings *settings)
 {
     struct session session;
 
+    if (settings->proxy && settings->transparent)
+        return complain_usage("run takes either --proxy or --transparent"), EXIT_OWN;
+    if (settings->sandbox && !settings->transparent)
+        return complain_usage("run takes --sandbox with --transparent only"), EXIT_OWN;
+    if (settings->transparent)
+        return refuse_control(settings) < 0 ? EXIT_OWN : run_transparent(settings);
     if (settings->proxy)
         return refuse_control(settings) < 0 ? EXIT_OWN : proxy_run_command(settings);
     if (refuse_control(settings) < 0 || session_open_client(settings, &session) < 0)
@@ -75,8 +82,12 @@ const struct command command_run = {
         "allow. One program can use the session. --timeout is for the daemon's answer.\n"
         "--proxy is for programs that know proxies: asockctl stays, proxies on 127.0.0.1, sets ALL_PROXY, HTTP_PROXY,\n"
         "HTTPS_PROXY and their like, passes on signals, and ends with COMMAND.\n"
+        "--transparent is for any program: COMMAND has a network of its own, every connection of which goes through\n"
+        "asockd, and every name of which is asockd's to resolve; asockctl stays as with --proxy. --sandbox adds\n"
+        "bubblewrap: a read-only system, a /tmp of its own, this directory to write to.\n"
         "Exit status: COMMAND's; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
-    .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY,
+    .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
+               TAKES_TRANSPARENT | TAKES_SANDBOX,
     .failure = EXIT_OWN,
     .min_args = 1,
     .max_args = INT_MAX,

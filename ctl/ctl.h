@@ -29,6 +29,8 @@ struct settings {
     const char *policy; /* --policy, or NULL */
     bool close;
     bool proxy;
+    bool transparent;
+    bool sandbox;
     const char *listen[LISTEN_MAX]; /* --listen */
     int listen_count;
     struct client client;
@@ -49,7 +51,9 @@ enum option_bit {
     TAKES_POLICY = 256,
     TAKES_LISTEN = 512,
     TAKES_PROXY = 1024,
-    TAKES_LAST = TAKES_PROXY,
+    TAKES_TRANSPARENT = 2048,
+    TAKES_SANDBOX = 4096,
+    TAKES_LAST = TAKES_SANDBOX,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

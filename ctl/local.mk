@@ -15,8 +15,11 @@ asockctl_all_but_main = \
 	ctl/ctl.h \
 	ctl/idn.c \
 	ctl/idn.h \
+	ctl/inside.c \
+	ctl/inside.h \
 	ctl/json.c \
 	ctl/json.h \
+	ctl/mounts.c \
 	ctl/record.c \
 	ctl/record.h \
 	ctl/proxy.c \
@@ -26,6 +29,9 @@ asockctl_all_but_main = \
 	ctl/report.c \
 	ctl/restrict.c \
 	ctl/restrict.h \
+	ctl/run_transparent.c \
+	ctl/run_transparent.h \
+	ctl/sandbox.c \
 	ctl/session.c \
 	ctl/session.h \
 	ctl/stream.c \

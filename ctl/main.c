@@ -33,6 +33,8 @@ enum {
     OPTION_CLOSE,
     OPTION_LISTEN,
     OPTION_PROXY,
+    OPTION_TRANSPARENT,
+    OPTION_SANDBOX,
     OPTION_USER,
     OPTION_GROUP,
     OPTION_UNIT,
@@ -54,6 +56,8 @@ static const struct option long_options[] = {
     {"close", no_argument, NULL, OPTION_CLOSE},
     {"listen", required_argument, NULL, OPTION_LISTEN},
     {"proxy", no_argument, NULL, OPTION_PROXY},
+    {"transparent", no_argument, NULL, OPTION_TRANSPARENT},
+    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
     {"user", required_argument, NULL, OPTION_USER},
     {"group", required_argument, NULL, OPTION_GROUP},
     {"unit", required_argument, NULL, OPTION_UNIT},
@@ -93,6 +97,10 @@ static const char *option_text(unsigned int bit)
         return "  --listen WHERE     a path, or 127.0.0.1:PORT; can be repeated\n";
     case TAKES_PROXY:
         return "  --proxy            run COMMAND behind a proxy on 127.0.0.1, with its variables set\n";
+    case TAKES_TRANSPARENT:
+        return "  --transparent      run COMMAND in a network of its own that leads to asockd\n";
+    case TAKES_SANDBOX:
+        return "  --sandbox          with --transparent: in bubblewrap, with only this directory to write to\n";
     case TAKES_CLIENT:
         return "  --user USER        policy test: the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
@@ -172,10 +180,39 @@ static int parse_client_option(int option, struct parsed *parsed)
     return 0;
 }
 
+/* Those without an argument; false: it is another one. */
+static bool parse_flag(int option, struct parsed *parsed)
+{
+    struct settings *settings = &parsed->settings;
+    const struct {
+        int option;
+        unsigned int bit;
+        bool *flag;
+    } flags[] = {
+        {OPTION_JSON, TAKES_JSON, &settings->json},
+        {OPTION_HUMAN, TAKES_HUMAN, &settings->human},
+        {OPTION_CLOSE, TAKES_CLOSE, &settings->close},
+        {OPTION_PROXY, TAKES_PROXY, &settings->proxy},
+        {OPTION_TRANSPARENT, TAKES_TRANSPARENT, &settings->transparent},
+        {OPTION_SANDBOX, TAKES_SANDBOX, &settings->sandbox},
+    };
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        if (flags[i].option != option)
+            continue;
+        parsed->given |= flags[i].bit;
+        *flags[i].flag = true;
+        return true;
+    }
+    return false;
+}
+
 static int parse_option(int option, struct parsed *parsed)
 {
     if (option >= OPTION_USER && option <= OPTION_ADDRESS)
         return parse_client_option(option, parsed);
+    if (parse_flag(option, parsed))
+        return 0;
 
     switch (option) {
     case OPTION_SOCKET:
@@ -185,14 +222,6 @@ static int parse_option(int option, struct parsed *parsed)
     case OPTION_CONTROL:
         parsed->given |= TAKES_CONTROL;
         parsed->settings.control = optarg;
-        return 0;
-    case OPTION_JSON:
-        parsed->given |= TAKES_JSON;
-        parsed->settings.json = true;
-        return 0;
-    case OPTION_HUMAN:
-        parsed->given |= TAKES_HUMAN;
-        parsed->settings.human = true;
         return 0;
     case OPTION_TIMEOUT:
         parsed->given |= TAKES_TIMEOUT;
@@ -205,19 +234,11 @@ static int parse_option(int option, struct parsed *parsed)
         parsed->given |= TAKES_NAME;
         parsed->settings.name = optarg;
         return 0;
-    case OPTION_CLOSE:
-        parsed->given |= TAKES_CLOSE;
-        parsed->settings.close = true;
-        return 0;
     case OPTION_LISTEN:
         parsed->given |= TAKES_LISTEN;
         if (parsed->settings.listen_count == LISTEN_MAX)
             return complain_usage("--listen: more than %d", LISTEN_MAX);
         parsed->settings.listen[parsed->settings.listen_count++] = optarg;
-        return 0;
-    case OPTION_PROXY:
-        parsed->given |= TAKES_PROXY;
-        parsed->settings.proxy = true;
         return 0;
     case OPTION_VERSION:
         parsed->version = true;
@@ -245,7 +266,8 @@ static const char *option_name(unsigned int bits)
 {
     static const char *const names[] = {"--socket",  "--control", "--json",  "--human",
                                         "--timeout", "--name",    "--close", "--user or the like",
-                                        "--policy",  "--listen",  "--proxy"};
+                                        "--policy",  "--listen",  "--proxy", "--transparent",
+                                        "--sandbox"};
 
     return names[__builtin_ctz(bits)];
 }

@@ -69,7 +69,7 @@ static int open_session(void *userdata, asock_context **ret)
     return 0;
 }
 
-static int make_gateway(const struct settings *settings, struct gateway **ret)
+int proxy_make_gateway(const struct settings *settings, struct gateway **ret)
 {
     struct gateway_config config = {
         .open = open_session,
@@ -169,7 +169,7 @@ int proxy_serve(const struct settings *settings)
     struct inherited inherited;
     int status;
 
-    if (prepare(&inherited) < 0 || make_gateway(settings, &gateway) < 0)
+    if (prepare(&inherited) < 0 || proxy_make_gateway(settings, &gateway) < 0)
         return EXIT_FAILURE;
     status = serve(gateway, settings);
     gateway_free(gateway);
@@ -304,7 +304,7 @@ int proxy_run_command(const struct settings *settings)
     int r, status = EXIT_OWN;
     pid_t pid;
 
-    if (prepare(&inherited) < 0 || make_gateway(settings, &gateway) < 0)
+    if (prepare(&inherited) < 0 || proxy_make_gateway(settings, &gateway) < 0)
         return EXIT_OWN;
     r = gateway_listen_tcp(gateway, "127.0.0.1", 0, &port);
     catch_signals();

@@ -11,6 +11,11 @@ int proxy_serve(const struct settings *settings);
 /* Runs the command behind a proxy. Returns its exit status, or 125 to 127 as "asockctl run" does. */
 int proxy_run_command(const struct settings *settings);
 
+struct gateway;
+
+/* A gateway with a session for the command. Complains and returns a negative number. */
+int proxy_make_gateway(const struct settings *settings, struct gateway **ret);
+
 /* exec, in its place. Returns the exit status when that fails. */
 int exec_command(char **args);
 

@@ -66,6 +66,10 @@ static void end(struct client *client, bool reset)
     drop_socket(client, reset);
     ev_io_stop(loop, &client->io);
     ev_timer_stop(loop, &client->deadline);
+    if (client->leave) {
+        client->leave(client->userdata, reset);
+        return;
+    }
     if (reset && client->is_tcp)
         (void)setsockopt(client->io.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     close(client->io.fd);
@@ -426,14 +430,8 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
     client_settle(client);
 }
 
-void client_new(struct gateway *gateway, int fd, bool is_tcp)
+static void start(struct client *client, struct gateway *gateway, int fd, bool is_tcp)
 {
-    struct client *client = calloc(1, sizeof(*client));
-
-    if (!client) {
-        close(fd);
-        return;
-    }
     if (is_tcp)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     client->gateway = gateway;
@@ -446,6 +444,40 @@ void client_new(struct gateway *gateway, int fd, bool is_tcp)
         client->next->previous = client;
     gateway->clients = client;
     gateway->client_count++;
+}
+
+void client_new(struct gateway *gateway, int fd, bool is_tcp)
+{
+    struct client *client = calloc(1, sizeof(*client));
+
+    if (!client) {
+        close(fd);
+        return;
+    }
+    start(client, gateway, fd, is_tcp);
     set_deadline(client, GATEWAY_HANDSHAKE_SECONDS);
+    client_settle(client);
+}
+
+void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
+                  void (*leave)(void *userdata, bool reset), void *userdata)
+{
+    struct client *client = calloc(1, sizeof(*client));
+
+    if (!client) {
+        asock_socket_unref(socket);
+        leave(userdata, true);
+        return;
+    }
+    client->leave = leave;
+    client->userdata = userdata;
+    client->socket = socket;
+    client->state = CLIENT_RELAY;
+    client->protocol = PROTOCOL_CONNECT; /* its answer has been given */
+    start(client, gateway, fd, true);
+    if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client))
+        client_abort(client);
+    else
+        pump_write(client);
     client_settle(client);
 }

@@ -57,6 +57,9 @@ struct client {
     ev_timer deadline;
     bool is_tcp;
     bool wants_write;
+    /* How a connection that was adopted is closed; NULL: by close(). */
+    void (*leave)(void *userdata, bool reset);
+    void *userdata;
 
     struct socks socks;
     char *buf; /* the handshake, or a response's head */
@@ -77,6 +80,12 @@ struct client {
 
 /* Takes fd. */
 void client_new(struct gateway *gateway, int fd, bool is_tcp);
+/*
+ * A connection of a program (TCP) and the one that it leads to. Takes the socket, and fd, which ends with a call of
+ * leave().
+ */
+void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
+                  void (*leave)(void *userdata, bool reset), void *userdata);
 /* Closes both sides, by reset where there is more to be said. */
 void client_abort(struct client *client);
 /* Both ends have come to their end. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The gateway: a proxy on libasock, for asockctl.
+# The gateway: a proxy and a transparent network on libasock, for asockctl.
 
 gateway_sources = \
 	gateway/answer.c \
@@ -11,16 +11,32 @@ gateway_sources = \
 	gateway/client.h \
 	gateway/destination.c \
 	gateway/destination.h \
+	gateway/dns.c \
+	gateway/dns.h \
+	gateway/fake_names.c \
+	gateway/fake_names.h \
 	gateway/gateway.h \
 	gateway/http.h \
 	gateway/http_body.c \
 	gateway/http_lines.c \
 	gateway/http_request.c \
 	gateway/http_response.c \
+	gateway/netlink.c \
+	gateway/netlink.h \
+	gateway/network.c \
+	gateway/network.h \
+	gateway/packet.c \
+	gateway/packet.h \
+	gateway/ports.c \
+	gateway/ports.h \
 	gateway/pump.c \
 	gateway/server.c \
 	gateway/server.h \
 	gateway/socks.c \
 	gateway/socks.h \
+	gateway/stub.c \
+	gateway/stub.h \
+	gateway/transparent.c \
+	gateway/transparent.h \
 	gateway/uplink.c \
 	gateway/uplink.h

@@ -236,6 +236,8 @@ static void on_lost(struct uplink *uplink)
     struct gateway *gateway = uplink->userdata;
 
     end_clients(gateway, false);
+    if (gateway->lost)
+        gateway->lost(gateway->lost_userdata);
     blocks_deinit(&gateway->blocks);
     uplink_stop(uplink);
 }

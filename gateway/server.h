@@ -40,6 +40,9 @@ struct gateway {
     bool is_paused;        /* listeners are not watched */
     ev_tstamp open_failed; /* when no session could be opened; 0: it could */
     char *scratch;         /* for what is read and dropped */
+    /* The session has ended, and so have its connections; may be NULL. */
+    void (*lost)(void *userdata);
+    void *lost_userdata;
 };
 
 /* The session, opened again where it was lost; NULL: there is none. */

@@ -4,3 +4,8 @@
 
 policydir = $(sysconfdir)/asockd/policy.d
 dist_policy_DATA = policy/50-asock.policy
+
+# For the administrator to load where AppArmor restricts user namespaces.
+apparmordir = $(datadir)/asockd/apparmor
+apparmor_DATA = policy/apparmor/asockctl
+SUBST_FILES += $(apparmor_DATA)

@@ -30,7 +30,8 @@ py_tests += \
 	tests/integration/test_ctl_policy.py \
 	tests/integration/test_ctl_run.py \
 	tests/integration/test_proxy.py \
-	tests/integration/test_proxy_abuse.py
+	tests/integration/test_proxy_abuse.py \
+	tests/integration/test_transparent.py
 EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py
 
 # README.md

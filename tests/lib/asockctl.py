@@ -21,13 +21,13 @@ def environment(**extra):
     return env
 
 
-def run(*args, env=None, stdin=subprocess.DEVNULL, **options):
+def run(*args, env=None, stdin=subprocess.DEVNULL, wrapper=(), **options):
     """The completed tool: returncode, stdout and stderr as octets."""
     if not isinstance(stdin, (bytes, bytearray)):
         options["stdin"] = stdin
     else:
         options["input"] = stdin
-    return subprocess.run([TOOL, *args], env=env or environment(), timeout=DEADLINE,
+    return subprocess.run([*wrapper, TOOL, *args], env=env or environment(), timeout=DEADLINE,
                           stdout=options.pop("stdout", subprocess.PIPE),
                           stderr=options.pop("stderr", subprocess.PIPE), **options)
 

@@ -41,13 +41,16 @@ def enter():
     if os.getuid() != 0 or libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
         raise unittest.SkipTest("no right to make network and mount namespaces")
     run("mount", "--make-rprivate", "/")
-    for path in ("/etc/hosts", "/etc/resolv.conf"):
-        handle, name = tempfile.mkstemp(prefix="asockd-test-file-")
-        os.fchmod(handle, 0o644)
-        os.close(handle)
-        run("mount", "--bind", name, path)
-        os.unlink(name)
-        _files[path] = path
+    # Files that go with the namespace; over one that was unlinked nobody could mount another one.
+    with tempfile.TemporaryDirectory(prefix="asockd-test-files-") as folder:
+        run("mount", "-t", "tmpfs", "tmpfs", folder)
+        for path in ("/etc/hosts", "/etc/resolv.conf"):
+            name = os.path.join(folder, os.path.basename(path))
+            with open(name, "wb"):
+                os.chmod(name, 0o644)
+            run("mount", "--bind", name, path)
+            _files[path] = path
+        run("umount", "--lazy", folder)
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", "out", "type", "veth", "peer", "name", "nowhere")
     for link in ("out", "nowhere"):

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * run --transparent: the gateway's side.
+ * Happy path: session -> namespaces -> a child that is their first process (inside.c) -> cable, packet socket, name server
+ * -> the loop, until the command has ended.
+ * Failures: whatever the kernel does not give is named, with the way that needs none of it; nothing has run then.
+ */
+#include "ctl/run_transparent.h"
+#include "ctl/inside.h"
+#include "ctl/proxy.h"
+#include "ctl/session.h"
+
+#include "gateway/transparent.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct run {
+    struct gateway *gateway; /* until transparent has it */
+    struct transparent *transparent;
+    int control;
+    pid_t pid; /* of the first process */
+    int status;
+    ev_io io;
+    ev_child child;
+};
+
+/* The first process; signal handlers have no other way to know it. */
+static volatile sig_atomic_t first_pid;
+
+/* ---- what the kernel does not give ---- */
+
+static bool has_number(const char *path, char number)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char byte = 0;
+
+    if (fd < 0)
+        return false;
+    if (read(fd, &byte, 1) != 1)
+        byte = 0;
+    close(fd);
+    return byte == number;
+}
+
+static const char *remedy(void)
+{
+    if (has_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
+        return "AppArmor restricts user namespaces: load asockctl's profile (see asockctl(1))";
+    if (has_number("/proc/sys/kernel/unprivileged_userns_clone", '0'))
+        return "the sysctl kernel.unprivileged_userns_clone is 0";
+    if (has_number("/proc/sys/user/max_user_namespaces", '0'))
+        return "the sysctl user.max_user_namespaces is 0";
+    return "a container's seccomp filter or a kernel without the feature may be why";
+}
+
+static int complain_of(const char *what, int err)
+{
+    complain("--transparent: cannot %s: %s; %s; asockctl run --proxy needs none of this", what,
+             strerror(err), remedy());
+    return EXIT_OWN;
+}
+
+/* ---- messages ---- */
+
+/* The command stops: so does asockctl, for its shell to see; and both go on together. */
+static void stop_together(const struct run *run)
+{
+    raise(SIGSTOP);
+    kill(run->pid, SIGCONT);
+}
+
+static void take_message(struct run *run, const struct inside_message *message)
+{
+    if (message->kind == INSIDE_STOPPED)
+        stop_together(run);
+    else if (message->kind == INSIDE_FAILED)
+        run->status = complain_of(message->what, message->status);
+    else
+        run->status = message->status;
+}
+
+/* false: no more for now. */
+static bool read_message(struct run *run)
+{
+    struct inside_message message;
+
+    if (recv(run->control, &message, sizeof(message), MSG_DONTWAIT) != sizeof(message))
+        return false;
+    take_message(run, &message);
+    return true;
+}
+
+static void on_message(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)events;
+    /* At the end on_first() follows. */
+    if (!read_message(io->data))
+        ev_io_stop(loop, io);
+}
+
+/* Its messages stay behind it; without its last one it was killed. */
+static void on_first(struct ev_loop *loop, ev_child *child, int events)
+{
+    struct run *run = child->data;
+
+    (void)events;
+    run->pid = first_pid = 0;
+    if (WIFSIGNALED(child->rstatus))
+        run->status = 128 + WTERMSIG(child->rstatus);
+    while (read_message(run))
+        ;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+/* ---- signals ---- */
+
+/* From the terminal the command gets them, too; from a program only asockctl does. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    int err = errno;
+
+    (void)context;
+    if (info->si_code <= 0 && first_pid > 0 && info->si_pid != first_pid)
+        kill(first_pid, number);
+    errno = err;
+}
+
+static void ignore(int number)
+{
+    (void)number;
+}
+
+/* The terminal's stop is for the command: asockctl stops when it has stopped. */
+static void catch_signals(void)
+{
+    static const int stops[] = {SIGTSTP, SIGTTIN, SIGTTOU};
+    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
+
+    inside_catch_signals(pass_on);
+    for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++)
+        (void)sigaction(stops[i], &action, NULL);
+}
+
+/* ---- start ---- */
+
+static const char *socket_path(const struct settings *settings)
+{
+    const char *path = settings->socket ? settings->socket : getenv("ASOCK_SOCKET");
+
+    return path && path[0] ? path : CLIENT_SOCKET;
+}
+
+/* A child of asockctl's, with signals blocked until it is known who passes them on. */
+static int start_first(struct run *run, const struct settings *settings, void (*pipe_action)(int))
+{
+    struct inside inside = {.args = settings->args,
+                            .socket = socket_path(settings),
+                            .has_sandbox = settings->sandbox,
+                            .pipe_action = pipe_action};
+    sigset_t all, old;
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &old);
+    run->pid = fork();
+    if (run->pid == 0) {
+        close(pair[0]);
+        inside.control = pair[1];
+        sigprocmask(SIG_SETMASK, &old, NULL);
+        inside_run(&inside);
+    }
+    close(pair[1]);
+    run->control = pair[0];
+    first_pid = run->pid;
+    if (run->pid > 0)
+        catch_signals();
+    sigprocmask(SIG_SETMASK, &old, NULL);
+    return run->pid < 0 ? -EAGAIN : 0;
+}
+
+/* 0: it wants its cable. Else an exit status. */
+static int wait_for_first(struct run *run)
+{
+    struct inside_message message;
+    ssize_t n;
+
+    do
+        n = recv(run->control, &message, sizeof(message), 0);
+    while (n < 0 && errno == EINTR);
+    if (n == sizeof(message) && message.kind == INSIDE_WAITS)
+        return 0;
+    if (n == sizeof(message))
+        return complain_of(message.what, message.status);
+    return complain_of("start a process", ECHILD);
+}
+
+/* A descriptor for each connection and port, beside those that the command inherits. */
+static void raise_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* 0, or an exit status. */
+static int lay_cable(struct run *run)
+{
+    struct network_problem why;
+    struct network network;
+    int r;
+
+    if (network_make_outside(run->pid, &network, &why) < 0)
+        return complain_of(why.what, why.error);
+    r = transparent_new(run->gateway, &network, &run->transparent);
+    run->gateway = NULL;
+    if (r < 0) {
+        network_close(&network);
+        return complain_of("serve the command's network", -r);
+    }
+    if (send(run->control, "", 1, MSG_NOSIGNAL) != 1)
+        return complain_of("start a process", errno);
+    return 0;
+}
+
+static int start(struct run *run, const struct settings *settings, void (*pipe_action)(int))
+{
+    struct network_problem why;
+    int r;
+
+    if (network_unshare(&why) < 0)
+        return complain_of(why.what, why.error);
+    r = start_first(run, settings, pipe_action);
+    if (r < 0)
+        return complain_of("start a process", -r);
+    raise_limit();
+    r = wait_for_first(run);
+    return r ? r : lay_cable(run);
+}
+
+int run_transparent(const struct settings *settings)
+{
+    struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
+    struct run run = {.control = -1, .status = EXIT_OWN};
+    void (*pipe_action)(int) = signal(SIGPIPE, SIG_IGN);
+    int r;
+
+    if (proxy_make_gateway(settings, &run.gateway) < 0)
+        return EXIT_OWN;
+    r = start(&run, settings, pipe_action);
+    if (r == 0) {
+        ev_io_init(&run.io, on_message, run.control, EV_READ);
+        run.io.data = &run;
+        ev_io_start(loop, &run.io);
+        ev_child_init(&run.child, on_first, run.pid, 0);
+        run.child.data = &run;
+        ev_child_start(loop, &run.child);
+        ev_run(loop, 0);
+        ev_io_stop(loop, &run.io);
+        ev_child_stop(loop, &run.child);
+        r = run.status;
+    }
+    if (run.control >= 0)
+        close(run.control);
+    if (run.pid > 0) {
+        /* Its namespaces end with it, if it has not ended: nothing in there is left to run. */
+        kill(run.pid, SIGKILL);
+        (void)waitpid(run.pid, NULL, 0);
+    }
+    transparent_free(run.transparent);
+    gateway_free(run.gateway);
+    return r;
+}

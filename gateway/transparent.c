@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: the first packet of a connection is held -> connect, by name where its address stands for one -> a
+ * listener for the port -> the packet is put in front of it -> accepted: the program's connect(2) succeeds, and
+ * pump.c moves the bytes.
+ * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There are too many, or no
+ * memory: the packet is forgotten; the program's kernel sends it again. The program has given up: nobody accepts, and
+ * a deadline ends the connection.
+ */
+#include "gateway/transparent.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/hash.h"
+#include "gateway/destination.h"
+#include "gateway/client.h"
+#include "gateway/fake_names.h"
+#include "gateway/packet.h"
+#include "gateway/ports.h"
+#include "gateway/stub.h"
+
+/* Of connects that wait; more are left to the kernel's retransmission. */
+#define HELD_MAX 2048u
+#define BUCKETS 1024u
+#define PACKETS_MAX 64 /* in a turn */
+/* In which the program's kernel has to go on with a connection that succeeded: some retransmissions. */
+#define ACCEPT_SECONDS 10.0
+
+enum held_state { HELD_DIALING, HELD_ANSWERED };
+
+struct held {
+    struct held *next; /* in its bucket */
+    struct transparent *transparent;
+    enum held_state state;
+    struct packet syn; /* the last one */
+    asock_socket *socket;
+    asock_op *op;
+    struct port *port; /* HELD_ANSWERED */
+    ev_timer deadline; /* likewise */
+};
+
+struct transparent {
+    struct gateway *gateway;
+    struct network network;
+    struct fake_names names;
+    struct stub stub;
+    struct ports ports;
+    ev_io packets, datagrams;
+    struct held *buckets[BUCKETS];
+    unsigned int count;
+};
+
+/* ---- what is held ---- */
+
+static struct held **place_of(struct transparent *transparent, const struct flow *flow)
+{
+    struct held **place = &transparent->buckets[hash_bytes(flow, sizeof(*flow)) % BUCKETS];
+
+    while (*place && memcmp(&(*place)->syn.flow, flow, sizeof(*flow)) != 0)
+        place = &(*place)->next;
+    return place;
+}
+
+static void forget(struct held *held)
+{
+    struct transparent *transparent = held->transparent;
+
+    *place_of(transparent, &held->syn.flow) = held->next;
+    transparent->count--;
+    ev_timer_stop(transparent->gateway->loop, &held->deadline);
+    if (held->port)
+        ports_unuse(held->port);
+    asock_op_unref(held->op);
+    asock_socket_unref(held->socket);
+    free(held);
+}
+
+/* Nobody wants the connection any more. */
+static void abort_socket(struct held *held)
+{
+    asock_op *op;
+
+    if (held->socket && asock_op_new(asock_socket_get_context(held->socket), &op) == 0) {
+        (void)asock_close(held->socket, op, ASOCK_CLOSE_ABORT);
+        asock_op_unref(op);
+    }
+}
+
+static enum refusal refusal_of(int error)
+{
+    switch (error) {
+    case ASOCK_CONNECTION_REFUSED:
+    case ASOCK_CONNECTION_RESET:
+        return REFUSAL_REFUSED;
+    case ASOCK_ACCESS_DENIED:
+        return REFUSAL_DENIED;
+    case ASOCK_NETWORK_UNREACHABLE:
+    case ASOCK_NETWORK_DOWN:
+    case ASOCK_ADDRESS_NOT_AVAILABLE:
+    case ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED:
+    case ASOCK_CONNECTION_ABORTED:
+    case ASOCK_TOO_MANY_OPEN_SOCKETS:
+    case ASOCK_NO_BUFFER_SPACE:
+        return REFUSAL_NETWORK;
+    default:
+        return REFUSAL_HOST;
+    }
+}
+
+/* What does not arrive is asked for again by the program's kernel. */
+static void refuse(struct transparent *transparent, const struct packet *syn, enum refusal refusal)
+{
+    uint8_t packet[PACKET_MAX];
+    size_t len = packet_refuse(syn, refusal, packet);
+
+    (void)network_put_answer(&transparent->network, syn->family, packet, len);
+}
+
+static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct held *held = timer->data;
+
+    (void)loop;
+    (void)events;
+    abort_socket(held);
+    forget(held);
+}
+
+static void answer(struct held *held)
+{
+    struct transparent *transparent = held->transparent;
+    int r = ports_use(&transparent->ports, held->syn.family, held->syn.flow.target_port,
+                      &held->port);
+
+    if (r < 0) {
+        refuse(transparent, &held->syn, REFUSAL_NETWORK);
+        abort_socket(held);
+        forget(held);
+        return;
+    }
+    held->state = HELD_ANSWERED;
+    ev_timer_set(&held->deadline, ACCEPT_SECONDS, 0);
+    ev_timer_start(transparent->gateway->loop, &held->deadline);
+    (void)network_put_syn(&transparent->network, &held->syn);
+}
+
+static void on_connected(asock_op *op, void *userdata)
+{
+    struct held *held = userdata;
+    int error = asock_op_get_error(op);
+
+    if (!error) {
+        answer(held);
+        return;
+    }
+    refuse(held->transparent, &held->syn, refusal_of(error));
+    forget(held);
+}
+
+/* ---- a first packet ---- */
+
+static bool find_destination(struct transparent *transparent, const struct flow *flow,
+                             struct destination *ret)
+{
+    bool is_fake;
+    const char *name = fake_names_find(&transparent->names, &flow->target, &is_fake);
+    char text[INET6_ADDRSTRLEN];
+
+    if (is_fake && !name)
+        return false;
+    if (!name) {
+        if (IN6_IS_ADDR_V4MAPPED(&flow->target))
+            inet_ntop(AF_INET, &flow->target.s6_addr[12], text, sizeof(text));
+        else
+            inet_ntop(AF_INET6, &flow->target, text, sizeof(text));
+        name = text;
+    }
+    return destination_set(ret, name, strlen(name), flow->target_port);
+}
+
+/* An enum asock_error. */
+static int dial(struct held *held, const struct destination *to)
+{
+    asock_context *context = gateway_context(held->transparent->gateway);
+    int r;
+
+    if (!context)
+        return ASOCK_CONNECTION_ABORTED;
+    r = asock_socket_new(context, AF_UNSPEC, &held->socket);
+    if (r == -EMFILE)
+        return ASOCK_TOO_MANY_OPEN_SOCKETS;
+    if (r < 0 || asock_op_new(context, &held->op) < 0)
+        return ASOCK_NO_BUFFER_SPACE;
+    if (asock_op_set_host(held->op, to->host, to->service) < 0)
+        return ASOCK_INVALID_ARGUMENT;
+    asock_op_set_timeout(held->op, GATEWAY_DIAL_MS);
+    asock_op_set_callback(held->op, on_connected, held);
+    r = asock_connect(held->socket, held->op);
+    if (r == 1)
+        return ASOCK_SUCCESS;
+    return r == 0 ? asock_op_get_error(held->op) : ASOCK_SOCKET_ERROR;
+}
+
+static void hold(struct transparent *transparent, const struct packet *syn)
+{
+    struct destination to;
+    struct held *held;
+    int error;
+
+    if (!find_destination(transparent, &syn->flow, &to)) {
+        refuse(transparent, syn, REFUSAL_HOST);
+        return;
+    }
+    if (transparent->count == HELD_MAX ||
+        transparent->count + transparent->ports.passages >= GATEWAY_CLIENTS_MAX)
+        return;
+    held = calloc(1, sizeof(*held));
+    if (!held)
+        return;
+    held->transparent = transparent;
+    held->syn = *syn;
+    ev_init(&held->deadline, on_deadline);
+    held->deadline.data = held;
+    *place_of(transparent, &syn->flow) = held;
+    transparent->count++;
+    error = dial(held, &to);
+    if (!error)
+        return;
+    refuse(transparent, syn, refusal_of(error));
+    forget(held);
+}
+
+static void take_packet(struct transparent *transparent, const struct packet *syn)
+{
+    struct held *held = *place_of(transparent, &syn->flow);
+
+    if (!held) {
+        hold(transparent, syn);
+        return;
+    }
+    /* Sent again, or by a new socket at the same place. */
+    held->syn = *syn;
+    if (held->state == HELD_ANSWERED)
+        (void)network_put_syn(&transparent->network, syn);
+}
+
+static void on_packets(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct transparent *transparent = io->data;
+    uint8_t data[256]; /* the headers; what stands behind them is not needed */
+    struct packet syn;
+
+    (void)loop;
+    (void)events;
+    for (int i = 0; i < PACKETS_MAX; i++) {
+        ssize_t n = recv(io->fd, data, sizeof(data), 0);
+
+        if (n < 0)
+            return;
+        if (packet_read_syn(data, (size_t)n, &syn))
+            take_packet(transparent, &syn);
+    }
+}
+
+/* Nothing answers a datagram: who sent it learns so. */
+static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct transparent *transparent = io->data;
+    uint8_t data[256];
+    struct packet datagram;
+
+    (void)loop;
+    (void)events;
+    for (int i = 0; i < PACKETS_MAX; i++) {
+        ssize_t n = recv(io->fd, data, sizeof(data), 0);
+
+        if (n < 0)
+            return;
+        if (packet_read_datagram(data, (size_t)n, &datagram))
+            refuse(transparent, &datagram, REFUSAL_PORT);
+    }
+}
+
+/* ---- an accepted connection ---- */
+
+static void leave(void *userdata, bool reset)
+{
+    ports_leave(userdata, reset);
+}
+
+static void on_accepted(void *userdata, int fd, const struct flow *flow, struct passage *passage)
+{
+    struct transparent *transparent = userdata;
+    struct held *held = *place_of(transparent, flow);
+    asock_socket *socket;
+
+    if (!held || held->state != HELD_ANSWERED) {
+        ports_leave(passage, true);
+        return;
+    }
+    socket = held->socket;
+    held->socket = NULL;
+    forget(held);
+    client_adopt(transparent->gateway, fd, socket, leave, passage);
+}
+
+/* ---- life ---- */
+
+/* Every op has completed: what is held still has been answered. */
+static void on_lost(void *userdata)
+{
+    struct transparent *transparent = userdata;
+
+    for (unsigned int i = 0; i < BUCKETS; i++)
+        while (transparent->buckets[i])
+            forget(transparent->buckets[i]);
+}
+
+int transparent_new(struct gateway *gateway, const struct network *network,
+                    struct transparent **ret)
+{
+    struct transparent *transparent = calloc(1, sizeof(*transparent));
+    int r = -ENOMEM;
+
+    if (transparent && ports_init(&transparent->ports, gateway->loop, &transparent->network,
+                                  on_accepted, transparent)) {
+        r = stub_init(&transparent->stub, gateway, &transparent->names);
+        if (r < 0)
+            ports_deinit(&transparent->ports);
+    }
+    if (r < 0) {
+        free(transparent);
+        gateway_free(gateway);
+        return r;
+    }
+    transparent->gateway = gateway;
+    transparent->network = *network;
+    gateway->lost = on_lost;
+    gateway->lost_userdata = transparent;
+    fake_names_init(&transparent->names);
+    ev_io_init(&transparent->packets, on_packets, network->packets, EV_READ);
+    ev_io_init(&transparent->datagrams, on_datagrams, network->datagrams, EV_READ);
+    transparent->packets.data = transparent->datagrams.data = transparent;
+    ev_io_start(gateway->loop, &transparent->packets);
+    ev_io_start(gateway->loop, &transparent->datagrams);
+    *ret = transparent;
+    return 0;
+}
+
+void transparent_free(struct transparent *transparent)
+{
+    if (!transparent)
+        return;
+    ev_io_stop(transparent->gateway->loop, &transparent->packets);
+    ev_io_stop(transparent->gateway->loop, &transparent->datagrams);
+    for (unsigned int i = 0; i < BUCKETS; i++)
+        for (struct held *held = transparent->buckets[i]; held; held = held->next)
+            ev_timer_stop(transparent->gateway->loop, &held->deadline);
+    stub_deinit(&transparent->stub);
+    /* The session ends, and with it every op that has a pointer into what is held. */
+    gateway_free(transparent->gateway);
+    for (unsigned int i = 0; i < BUCKETS; i++) {
+        struct held *held = transparent->buckets[i], *next;
+
+        for (; held; held = next) {
+            next = held->next;
+            if (held->port)
+                ports_unuse(held->port);
+            asock_op_unref(held->op);
+            asock_socket_unref(held->socket);
+            free(held);
+        }
+    }
+    ports_deinit(&transparent->ports);
+    fake_names_deinit(&transparent->names);
+    network_close(&transparent->network);
+    free(transparent);
+}

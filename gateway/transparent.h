@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef GATEWAY_TRANSPARENT_H
+#define GATEWAY_TRANSPARENT_H
+
+/*
+ * The network of a command that does not know of a gateway: name server, connections, refusals. They go through the
+ * gateway's session.
+ */
+#include "gateway/gateway.h"
+#include "gateway/network.h"
+
+struct transparent;
+
+/* Takes the gateway and, if it succeeds, the network. 0 or a negative errno; the gateway is freed then, too. */
+int transparent_new(struct gateway *gateway, const struct network *network,
+                    struct transparent **ret);
+/* Ends everything. Accepts NULL. */
+void transparent_free(struct transparent *transparent);
+
+#endif

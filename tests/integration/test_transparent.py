@@ -1,0 +1,617 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asockctl run --transparent: programs that know neither asockd nor proxies."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+import asockctl
+import network
+from asockd import Daemon, DaemonTest
+
+network.enter()
+
+DEADLINE = asockctl.DEADLINE
+HOSTS = f"127.0.0.1 localhost\n{network.OWN4} both.test four.test\n{network.OWN6} both.test six.test\n"
+
+# What every program of these tests begins with.
+PRELUDE = """
+import errno, json, os, select, socket, sys
+args = sys.argv[1:]
+def say(thing): print(json.dumps(thing), flush=True)
+def attempt(address, port, blocking):
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    sock.setblocking(blocking)
+    error = sock.connect_ex((address, port))
+    if not blocking and error == errno.EINPROGRESS:
+        poll = select.epoll()
+        poll.register(sock, select.EPOLLOUT)
+        poll.poll()
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return errno.errorcode.get(error, "connected")
+"""
+
+STATIC_C = """
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
+    char answer[4];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    inet_pton(AF_INET, argv[1], &to.sin_addr);
+    if (argc != 3 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 || write(fd, "ping", 4) != 4 ||
+        read(fd, answer, 4) != 4) {
+        perror("connect");
+        return 1;
+    }
+    return fwrite(answer, 1, 4, stdout) != 4;
+}
+"""
+
+ASYNCIO = """
+import asyncio
+async def main():
+    reader, writer = await asyncio.open_connection(args[0], int(args[1]))
+    writer.write(b"ping")
+    print((await reader.readexactly(4)).decode(), end="")
+asyncio.run(main())
+"""
+
+NODE = """
+const s = require("net").connect(+process.argv[2], process.argv[1], () => s.write("ping"));
+s.on("data", d => { process.stdout.write(d); s.destroy(); });
+s.on("error", e => { console.error(e); process.exit(1); });
+"""
+
+
+def tool(daemon, *args, **options):
+    return asockctl.run("run", "--transparent", "--socket", daemon.path, *args, **options)
+
+
+def setUpModule():
+    network.write("/etc/hosts", HOSTS)
+    daemon = Daemon("--allow-any")
+    done = tool(daemon, "--", "true")
+    daemon.stop()
+    if done.returncode == 125 and b"--transparent: cannot" in done.stderr:
+        raise unittest.SkipTest(done.stderr.decode().strip())
+
+
+class Echo(threading.Thread):
+    """Answers what it is sent, on one port of both families, until it is closed."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        clients = {self.listener}
+        while True:
+            for sock in select.select(list(clients), [], [])[0]:
+                if sock is self.listener:
+                    try:
+                        clients.add(sock.accept()[0])
+                    except OSError:
+                        return
+                    continue
+                try:
+                    data = sock.recv(1 << 16)
+                    sock.sendall(data)
+                except ConnectionError:
+                    data = b""
+                if not data:
+                    clients.discard(sock)
+                    sock.close()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.join(DEADLINE)
+        self.listener.close()
+
+
+class TransparentTest(DaemonTest):
+
+    def setUp(self):
+        super().setUp()
+        self.echo = self.hold(Echo())
+
+    def run_tool(self, *args, **options):
+        return tool(self.daemon, *args, **options)
+
+    def python(self, code, *args, options=()):
+        """What the program says, line by line."""
+        done = self.run_tool(*options, "--", sys.executable, "-c", PRELUDE + code, *map(str, args))
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def start(self, *command, **options):
+        return self.hold(asockctl.Tool("run", "--transparent", "--socket", self.daemon.path, "--", *command,
+                                       stdout=subprocess.PIPE, **options))
+
+    def policy(self, rules):
+        with tempfile.NamedTemporaryFile("w", suffix=".policy", delete=False) as file:
+            file.write("[Rules]\n" + rules)
+        self.addCleanup(os.unlink, file.name)
+        return file.name
+
+
+class Connections(TransparentTest):
+
+    def test_names_and_addresses_of_both_families(self):
+        code = """
+for host in args[1:]:
+    with socket.create_connection((host, int(args[0]))) as sock:
+        sock.sendall(host.encode())
+        say([sock.recv(100).decode(), sock.getpeername()[1]])
+"""
+        hosts = ["both.test", "four.test", "six.test", "BOTH.test", network.OWN4, network.OWN6]
+        self.assertEqual(self.python(code, self.echo.port, *hosts), [[host, self.echo.port] for host in hosts])
+
+    def test_the_audit_and_the_list_have_names_and_one_session(self):
+        code = """
+socks = [socket.create_connection((host, int(args[0]))) for host in ("four.test", "six.test", args[1])]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(self.echo.port), network.OWN4,
+                             stdin=subprocess.PIPE)
+        self.assertEqual(program.stdout.readline(), b"ready\n")
+        done = asockctl.run("list", "--json", "--control", self.daemon.control_path)
+        text = done.stdout.decode()
+        self.assertIn("four.test", text)
+        self.assertIn("six.test", text)
+        self.assertEqual(self.daemon.stats()["clients"], 2)  # the control session and this one
+        program.communicate(timeout=DEADLINE)
+        self.assertEqual(program.returncode, 0)
+
+    def test_programs_of_several_kinds(self):
+        port = str(self.echo.port)
+        programs = {
+            "asyncio": [sys.executable, "-c", PRELUDE + ASYNCIO, "both.test", port],
+            "shell": ["bash", "-c", f"exec 3<>/dev/tcp/both.test/{port}; printf ping >&3; head -c 4 <&3"],
+        }
+        if shutil.which("node"):
+            programs["node"] = ["node", "-e", NODE, "both.test", port]
+        if shutil.which("busybox"):
+            programs["busybox"] = ["busybox", "sh", "-c", f"printf ping | busybox nc four.test {port} | head -c 4"]
+        with tempfile.TemporaryDirectory() as folder:
+            binary = os.path.join(folder, "static")
+            compiled = subprocess.run(["cc", "-static", "-x", "c", "-o", binary, "-"], input=STATIC_C.encode(),
+                                      check=False)
+            if compiled.returncode == 0:
+                programs["static"] = [binary, network.OWN4, port]
+            for name, command in programs.items():
+                with self.subTest(program=name):
+                    done = self.run_tool("--", *command)
+                    self.assertEqual((done.returncode, done.stdout), (0, b"ping"), done.stderr.decode())
+
+    def test_two_hundred_connects_at_once(self):
+        code = """
+socks = []
+for i in range(200):
+    sock = socket.socket()
+    sock.setblocking(False)
+    assert sock.connect_ex((args[1], int(args[0]))) == errno.EINPROGRESS
+    socks.append(sock)
+for i, sock in enumerate(socks):
+    sock.setblocking(True)
+    select.select([], [sock], [])
+    sock.sendall(b"%03d" % i)
+say([sock.recv(3).decode() for sock in socks])
+"""
+        self.assertEqual(self.python(code, self.echo.port, network.OWN4), [[f"{i:03}" for i in range(200)]])
+
+    def test_bulk_both_ways_at_once_and_half_close(self):
+        code = """
+import hashlib, threading
+sock = socket.create_connection(("both.test", int(args[0])))
+block = os.urandom(1 << 20)
+def send():
+    for _ in range(64):
+        sock.sendall(block)
+    sock.shutdown(socket.SHUT_WR)
+thread = threading.Thread(target=send)
+thread.start()
+sent, got, count = hashlib.sha256(), hashlib.sha256(), 0
+for _ in range(64):
+    sent.update(block)
+while data := sock.recv(1 << 20):
+    got.update(data)
+    count += len(data)
+thread.join()
+say([count, got.digest() == sent.digest()])
+"""
+        self.assertEqual(self.python(code, self.echo.port), [[64 << 20, True]])
+
+    def test_what_a_slow_reader_has_not_read_arrives_after_the_end(self):
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        code = """
+sock = socket.create_connection((args[1], int(args[0])))
+sock.shutdown(socket.SHUT_WR)
+print("shut", flush=True)
+sys.stdin.readline()
+count = 0
+while data := sock.recv(1 << 16):
+    count += len(data)
+say(count)
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(listener.getsockname()[1]), network.OWN4,
+                             stdin=subprocess.PIPE)
+        peer = self.accept(listener)
+        self.assertEqual(program.stdout.readline(), b"shut\n")
+        peer.sendall(bytes(300000))
+        peer.close()
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+        output, _ = program.communicate(b"\n", DEADLINE)
+        self.assertEqual(output, b"300000\n")
+
+    def test_a_reset_is_a_reset(self):
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        code = """
+sock = socket.create_connection((args[1], int(args[0])))
+try:
+    sock.recv(1)
+except ConnectionResetError:
+    say("reset")
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(listener.getsockname()[1]), network.OWN4)
+        peer = self.accept(listener)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.assertEqual(program.communicate(timeout=DEADLINE)[0], b'"reset"\n')
+
+    def test_own_servers_on_localhost(self):
+        code = """
+for host in ("127.0.0.1", "::1", "localhost"):
+    server = socket.create_server((host, int(args[0])), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    client = socket.create_connection((host, int(args[0])))
+    peer = server.accept()[0]
+    client.sendall(b"own")
+    say(peer.recv(3).decode())
+    server.close()
+"""
+        # The host has a server on this port, too: it is not this one.
+        self.assertEqual(self.python(code, self.echo.port), ["own"] * 3)
+
+
+class Ports(TransparentTest):
+
+    def rules(self, program):
+        """How many there are in the gateway's namespace."""
+        done = subprocess.run(["nsenter", "--target", str(program.pid), "--user", "--net", "--preserve-credentials",
+                               "ip", "rule"], check=True, stdout=subprocess.PIPE)
+        return done.stdout.count(b"\n")
+
+    def test_a_thousand_ports(self):
+        listeners = [self.hold(socket.create_server((network.OWN4, 0))) for _ in range(1000)]
+        code = """
+ports = json.loads(sys.stdin.readline())
+socks = [socket.create_connection((args[0], port)) for port in ports]
+say(len({sock.getpeername() for sock in socks}))
+sys.stdin.readline()
+for sock in socks:
+    sock.close()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, network.OWN4, stdin=subprocess.PIPE)
+        ports = [listener.getsockname()[1] for listener in listeners]
+        program.stdin.write(json.dumps(ports).encode() + b"\n")
+        program.stdin.flush()
+        self.assertEqual(program.stdout.readline(), b"1000\n")
+        before = self.rules(program) - 1000
+        program.stdin.write(b"\n")
+        program.stdin.flush()
+        self.assertEqual(program.stdout.readline(), b"closed\n")
+        for listener in listeners:
+            self.accept(listener).close()
+        self.daemon.wait(lambda: self.rules(program) == before)
+        program.communicate(b"\n", DEADLINE)
+        self.assertEqual(program.returncode, 0)
+
+    def test_an_open_port_opens_no_other_address(self):
+        """What has a listener for one address is held for another one all the same."""
+        policy = self.policy(f"Allow=tcp {network.OWN4} {self.echo.port} +local +special\n")
+        code = """
+sock = socket.create_connection((args[1], int(args[0])))
+for ttl in (1, 64, 255):
+    other = socket.socket()
+    other.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+    say(errno.errorcode.get(other.connect_ex((args[2], int(args[0]))), "connected"))
+sock.sendall(b"still")
+say(sock.recv(5).decode())
+"""
+        self.assertEqual(self.python(code, self.echo.port, network.OWN4, "192.0.2.7", options=("--policy", policy)),
+                         ["EHOSTUNREACH"] * 3 + ["still"])
+
+
+class Refusals(TransparentTest):
+    code = """
+for text in args:
+    address, _, port = text.rpartition(" ")
+    say([attempt(address, int(port), blocking) for blocking in (True, False)])
+"""
+
+    def check(self, table, options=()):
+        said = self.python(self.code, *(f"{address} {port}" for address, port, _ in table), options=options)
+        self.assertEqual(dict(zip((row[:2] for row in table), said)), {row[:2]: [row[2]] * 2 for row in table})
+
+    def test_every_refusal_has_its_errno(self):
+        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as closed:
+            port = closed.getsockname()[1]
+        self.check([
+            (network.OWN4, port, "ECONNREFUSED"),
+            (network.OWN6, port, "ECONNREFUSED"),
+            ("198.51.100.1", 80, "ENETUNREACH"),
+            ("2001:db8:1::1", 80, "ENETUNREACH"),
+            ("198.19.200.1", 80, "EHOSTUNREACH"),  # stands for no name
+            ("fd61:736f:636b::1:c801", 80, "EHOSTUNREACH"),
+            ("198.18.0.1", 80, "ECONNREFUSED"),  # the name server itself
+        ])
+
+    def test_a_denial_is_eacces_where_there_is_a_packet_for_it(self):
+        policy = self.policy(f"Allow=tcp {network.OWN4} {self.echo.port} +local +special\n"
+                             f"Allow=tcp six.test {self.echo.port} +local +special\n")
+        self.check([
+            (network.OWN4, self.echo.port, "connected"),
+            (network.OWN4, self.echo.port + 1, "EHOSTUNREACH"),
+            (network.OWN6, self.echo.port, "EACCES"),  # allowed by name only
+        ], options=("--policy", policy))
+        code = """
+def name(host):
+    try:
+        socket.create_connection((host, int(args[0]))).close()
+        return "connected"
+    except OSError as error:
+        return errno.errorcode.get(error.errno)
+say([name("six.test"), name("four.test") in ("EACCES", "EHOSTUNREACH")])
+"""
+        self.assertEqual(self.python(code, self.echo.port, options=("--policy", policy)), [["connected", True]])
+
+    def test_datagrams_are_refused_at_once(self):
+        witness = self.hold(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+        witness.bind(("::", 0))
+        code = """
+for address in args[1:]:
+    for _ in range(30):
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect((address, int(args[0])))
+        sock.send(b"x")
+        try:
+            sock.recv(1)
+        except ConnectionRefusedError:
+            continue
+        say("no error")
+say("all refused")
+"""
+        self.assertEqual(self.python(code, witness.getsockname()[1], network.OWN4, network.OWN6, "198.19.0.1"),
+                         ["all refused"])
+        self.assertFalse(select.select([witness], [], [], 0)[0])
+
+    def test_no_way_past_the_gateway(self):
+        """Nor to the daemon itself, nor to sockets without a name in the file system."""
+        abstract = self.hold(socket.socket(socket.AF_UNIX))
+        abstract.bind("\0asock-test-abstract")
+        abstract.listen()
+        code = """
+import subprocess
+def fails(*command):
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0
+def unix(path):
+    try:
+        socket.socket(socket.AF_UNIX).connect(path)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "connected"
+def raw(kind, *more):
+    try:
+        socket.socket(kind, socket.SOCK_RAW, *more)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return "made"
+say([fails("ip", "link", "set", "lo", "down"), fails("ip", "route", "add", "192.0.2.0/24", "dev", "lo"),
+     fails("unshare", "--net", "true"), unix("\\0asock-test-abstract"), unix(args[0]), raw(socket.AF_INET, 1),
+     raw(socket.AF_PACKET), "ASOCK_SOCKET" in os.environ])
+say(os.getpid() < 10 and len([n for n in os.listdir("/proc") if n.isdigit()]) < 10)
+"""
+        self.assertEqual(self.python(code, self.daemon.path), [
+            [True, True, True, "ECONNREFUSED", "ENOENT", "EPERM", "EPERM", False], True])
+
+
+class Names(TransparentTest):
+    code = """
+import struct
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.connect(("198.18.0.1", 53))
+def ask(name, kind=1):
+    labels = b"".join(bytes([len(label)]) + label for label in name.encode("latin-1").split(b"."))
+    server.send(struct.pack(">HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\\0" + struct.pack(">HH", kind, 1))
+    answer = server.recv(4096)
+    assert len(answer) <= 512 and answer[:2] == b"\\0\\7"
+    size = {1: 4, 28: 16}.get(kind, 0)
+    count = answer[7]
+    address = socket.inet_ntop(socket.AF_INET if size == 4 else socket.AF_INET6, answer[-size:]) if count else None
+    return [answer[3] & 15, address]
+"""
+
+    def test_a_name_keeps_its_addresses(self):
+        code = self.code + """
+first = [ask("both.test", kind) for kind in (1, 28)]
+others = [ask(name)[1] for name in ("four.test", "six.test")]
+say(first == [ask("BOTH.Test", kind) for kind in (1, 28)] and first[0][0] == 0)
+say(len({first[0][1], *others}))
+say([ask("localhost"), ask("x.localhost", 28), ask("both.test", 65)])
+say([ask("not a host")[0], ask(".".join(["a" * 61] * 4))[0] in (0, 2, 3)])
+"""
+        self.assertEqual(self.python(code), [True, 3, [[0, "127.0.0.1"], [0, "::1"], [0, None]], [3, True]])
+
+    def test_garbage_is_survived(self):
+        code = self.code + """
+for cut in range(40):
+    server.send(os.urandom(cut))
+    server.send((b"\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + b"\\3abc" * 10)[:cut])
+other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+other.connect(("198.18.0.1", 53))
+server = other
+say(ask("four.test")[0])
+"""
+        self.assertEqual(self.python(code), [0])
+
+    def test_search_domains_and_other_names_of_the_host_are_off(self):
+        code = """
+say(open("/etc/resolv.conf").read().split())
+say([line.split()[1] for line in open("/etc/hosts") if not line.startswith(("127.", "::1"))])
+"""
+        self.assertEqual(self.python(code), [["nameserver", "198.18.0.1", "search", "."], []])
+
+
+class Life(TransparentTest):
+
+    def test_exit_status_and_signals(self):
+        for command, expected in ((["sh", "-c", "exit 42"], 42), (["sh", "-c", "kill -TERM $$"], 128 + 15),
+                                  (["/nonexistent"], 127), (["/etc/passwd"], 126)):
+            with self.subTest(command=command):
+                self.assertEqual(self.run_tool("--", *command).returncode, expected)
+
+    def test_signals_are_passed_on(self):
+        code = """
+import signal
+signal.signal(int(args[0]), lambda *_: os._exit(9))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1):
+            program = self.start(sys.executable, "-c", PRELUDE + code, str(int(number)))
+            self.assertEqual(program.stdout.readline(), b"ready\n")
+            program.send_signal(number)
+            self.assertEqual(program.wait(DEADLINE), 9)
+
+    def wait_for_end(self, descriptor):
+        """Of everybody who has the other end."""
+        self.assertEqual(os.read(descriptor, 1), b"")
+        os.close(descriptor)
+
+    def test_everything_ends_with_asockctl(self):
+        read, write = os.pipe()
+        program = self.start("sh", "-c", "setsid sleep 1000 & sleep 1000 & echo ready; exec sleep 1000",
+                             pass_fds=(write,))
+        os.close(write)
+        self.assertEqual(program.stdout.readline(), b"ready\n")
+        program.kill()
+        self.wait_for_end(read)
+        self.assertEqual(program.wait(DEADLINE), -signal.SIGKILL)
+
+    def test_what_the_command_leaves_behind_ends_with_it(self):
+        read, write = os.pipe()
+        program = self.start("sh", "-c", "setsid sleep 1000 & exit 3", pass_fds=(write,))
+        os.close(write)
+        self.wait_for_end(read)
+        self.assertEqual(program.wait(DEADLINE), 3)
+
+    def test_it_stops_with_its_command(self):
+        program = self.start("sh", "-c", "kill -STOP $$; exit 5")
+        _, status = os.waitpid(program.pid, os.WUNTRACED)
+        self.assertTrue(os.WIFSTOPPED(status))
+        program.send_signal(signal.SIGCONT)
+        self.assertEqual(program.wait(DEADLINE), 5)
+
+    def test_without_a_daemon_nothing_runs(self):
+        done = asockctl.run("run", "--transparent", "--socket", "/nonexistent/asock.sock", "--", "echo", "ran")
+        self.assertEqual((done.returncode, done.stdout), (125, b""))
+
+    def test_without_user_namespaces_one_sentence_says_so(self):
+        done = asockctl.run("run", "--transparent", "--socket", self.daemon.path, "--", "echo", "ran",
+                            wrapper=("unshare", "--user", "--map-root-user", "sh", "-c",
+                                     'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"', "sh"))
+        text = done.stderr.decode()
+        self.assertEqual((done.returncode, done.stdout, text.count("\n")), (125, b"", 1), text)
+        self.assertIn("user namespace", text)
+        self.assertIn("max_user_namespaces", text)
+        self.assertIn("--proxy", text)
+
+    def test_options_that_do_not_go_together(self):
+        for options in (("--proxy",), ("--sandbox", "--proxy")):
+            self.assertEqual(self.run_tool(*options, "--", "true").returncode, 125)
+        done = asockctl.run("run", "--sandbox", "--socket", self.daemon.path, "--", "true")
+        self.assertEqual(done.returncode, 125)
+
+
+class Sandboxed(TransparentTest):
+
+    def setUp(self):
+        super().setUp()
+        if not shutil.which("bwrap"):
+            self.skipTest("no bubblewrap")
+        self.folder = tempfile.mkdtemp(prefix="asock-sandbox-")
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def test_the_system_is_read_only_and_this_directory_is_not(self):
+        code = """
+def write(path):
+    try:
+        open(path, "w").close()
+        return True
+    except OSError:
+        return False
+with socket.create_connection(("both.test", int(args[0]))) as sock:
+    sock.sendall(b"ping")
+    say(sock.recv(4).decode())
+say([write(path) for path in ("here", "/tmp/there", "/etc/nowhere", args[1])])
+say(sorted(os.listdir("/tmp")))
+"""
+        outside = os.path.join(os.path.dirname(self.folder), "asock-sandbox-outside")
+        done = self.run_tool("--sandbox", "--", sys.executable, "-c", PRELUDE + code, str(self.echo.port), outside,
+                             cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(said[:2], ["ping", [True, True, False, True]])
+        self.assertFalse(os.path.exists(outside))  # it was another /tmp
+        self.assertEqual(os.listdir(self.folder), ["here"])
+        self.assertIn(os.path.basename(self.folder), said[2])
+
+    def test_a_command_that_cannot_be_run_says_so_by_its_status(self):
+        self.assertEqual(self.run_tool("--sandbox", "--", "/nonexistent", cwd=self.folder).returncode, 127)
+
+    def test_an_own_line_of_bubblewrap(self):
+        done = self.run_tool("--", "bwrap", "--unshare-user", "--ro-bind", "/", "/", "--dev", "/dev", sys.executable,
+                             "-c", PRELUDE + ASYNCIO, "both.test", str(self.echo.port))
+        self.assertEqual((done.returncode, done.stdout), (0, b"ping"), done.stderr.decode())
+
+
+class LostDaemon(DaemonTest):
+
+    def test_connections_end_and_new_ones_are_refused(self):
+        daemon = Daemon("--allow-any")
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        code = """
+sock = socket.create_connection((args[1], int(args[0])))
+print("ready", flush=True)
+try:
+    say(len(sock.recv(1)))
+except ConnectionResetError:
+    say("reset")
+say([attempt(args[1], int(args[0]), blocking) for blocking in (True, False)])
+"""
+        program = self.hold(asockctl.Tool("run", "--transparent", "--socket", daemon.path, "--", sys.executable, "-c",
+                                          PRELUDE + code, str(listener.getsockname()[1]), network.OWN4,
+                                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+        self.assertEqual(program.stdout.readline(), b"ready\n")
+        daemon.stop()
+        output, _ = program.communicate(timeout=DEADLINE)
+        self.assertEqual(output, b'"reset"\n["ENETUNREACH", "ENETUNREACH"]\n')
