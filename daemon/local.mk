@@ -113,6 +113,8 @@ libasockd_la_SOURCES = \
 	daemon/session/session_farewell.h \
 	daemon/session/session_shm_buffer.c \
 	daemon/session/session_shm_buffer.h \
+	daemon/session/session_sharing.c \
+	daemon/session/sharing.h \
 	daemon/session/sock.c \
 	daemon/session/sock.h \
 	daemon/session/sock_audit.c \
@@ -140,6 +142,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/resolve.c \
 	daemon/verbs/restrict.c \
 	daemon/verbs/send.c \
+	daemon/verbs/share.c \
 	daemon/verbs/shutdown.c \
 	daemon/verbs/sync.c \
 	daemon/verbs/verbs.h \
@@ -155,12 +158,17 @@ libasockd_la_SOURCES = \
 	daemon/server/listener.h \
 	daemon/server/listener_open.c \
 	daemon/server/listener_spec.h \
+	daemon/server/maker.c \
+	daemon/server/maker.h \
+	daemon/server/maker_process.c \
 	daemon/server/notify.c \
 	daemon/server/notify.h \
 	daemon/server/reload.c \
 	daemon/server/reload.h \
 	daemon/server/server.c \
 	daemon/server/server.h \
+	daemon/server/sharing.c \
+	daemon/server/sharing.h \
 	daemon/config.c \
 	daemon/config.h \
 	daemon/config_arguments.c \

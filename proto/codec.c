@@ -42,6 +42,7 @@ union arm {
     Asock__V1__Unregister unregister;
     Asock__V1__Credit credit;
     Asock__V1__Resolve resolve;
+    Asock__V1__Share share;
 };
 
 struct encoder {
@@ -427,6 +428,13 @@ static int get_unregister(struct decoder *d)
     return 0;
 }
 
+static int put_share(struct encoder *e)
+{
+    asock__v1__share__init(&e->arm->share);
+    e->head->share = &e->arm->share;
+    return 0;
+}
+
 static int put_credit(struct encoder *e)
 {
     Asock__V1__Credit *m = &e->arm->credit;
@@ -492,6 +500,7 @@ static const struct row {
     [VERB_UNREGISTER] = {ASOCK__V1__REQUEST__ARM_UNREGISTER, put_unregister, get_unregister},
     [VERB_CREDIT] = {ASOCK__V1__REQUEST__ARM_CREDIT, put_credit, get_credit},
     [VERB_RESOLVE] = {ASOCK__V1__REQUEST__ARM_RESOLVE, put_resolve, get_resolve},
+    [VERB_SHARE] = {ASOCK__V1__REQUEST__ARM_SHARE, put_share, get_nothing},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

@@ -147,8 +147,8 @@ static void describe_client(const struct audit_entry *e, bool with_pid, char *ou
     }
     if (peer->uid != PEER_ID_UNKNOWN)
         snprintf(uid, sizeof(uid), "%u", (unsigned int)peer->uid);
-    if (with_pid && peer->pid > 0)
-        snprintf(pid, sizeof(pid), ", pid %d", (int)peer->pid);
+    if (with_pid && e->pid > 0)
+        snprintf(pid, sizeof(pid), ", pid %d", (int)e->pid);
     if (e->is_uid_only || !peer->unit[0])
         snprintf(out, cap, "uid %s%s", uid, pid);
     else
@@ -280,8 +280,10 @@ static void add_event(struct text *t, const struct audit_entry *e)
         add_number(t, "ASOCK_SESSION", e->session);
     if (e->socket)
         add_number(t, "ASOCK_SOCKET", e->socket);
-    if (e->peer && e->peer->pid > 0 && !e->is_uid_only)
-        add_number(t, "ASOCK_PID", (uint64_t)e->peer->pid);
+    if (e->pid > 0 && !e->is_uid_only)
+        add_number(t, "ASOCK_PID", (uint64_t)e->pid);
+    if (e->sharer)
+        add_number(t, "ASOCK_SHARER", e->sharer);
     add_field(t, "ASOCK_CLIENT_NAME", e->name);
     if (e->event == AUDIT_CLOSE) {
         add_number(t, "ASOCK_BYTES_IN", e->bytes_in);

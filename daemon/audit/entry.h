@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/list.h"
 
@@ -28,8 +29,10 @@ enum audit_format { AUDIT_NATIVE, AUDIT_JSON };
 /* Pointers may be NULL, numbers but the byte counts 0: there is no such field then. */
 struct audit_entry {
     enum audit_event event;
-    const struct peer *peer;
-    bool is_uid_only; /* of the peer nothing else is said */
+    const struct peer *peer; /* as whom policy sees the client */
+    pid_t pid;               /* its process */
+    uint64_t sharer;         /* the session by whose listener it came */
+    bool is_uid_only;        /* of the peer nothing else is said */
     uint64_t session, socket;
     const char *listener;
     const char *name; /* the client's claim */

@@ -86,6 +86,12 @@
 /* Emptied in one step of a session: a hole of so much takes the kernel a third of a millisecond. */
 #define SHARED_EMPTY_STEP (512u * 1024u)
 
+/* What SHARE makes: listeners of a session, a descriptor each; one inside the other; clients of all of them. */
+#define LIMIT_SHARED_LISTENERS 8u
+#define LIMIT_SHARE_DEPTH 4u
+#define LIMIT_SHAREES 256u
+#define MEMORY_SHARED_LISTENER 1024u
+
 /* LISTs at a time in a session: not counted as ops either. */
 #define LIMIT_STREAMS 16u
 

@@ -31,6 +31,7 @@ struct slice;
 struct learn;
 struct client_log;
 struct reload;
+struct sharing;
 
 /*
  * Work of an object that the worker has queued. The object's destructor ends each of its tasks with
@@ -97,8 +98,8 @@ struct worker {
     uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */
 
     struct netsock_buffers buffers; /* of a network socket */
-    uint32_t fds_used, fds_max;     /* of network sockets, of buffers and of status pages */
-    uint32_t buffer_count, status_count;
+    uint32_t fds_used, fds_max; /* of network sockets, buffers, status pages and shared listeners */
+    uint32_t buffer_count, status_count, shared_listener_count;
 
     struct list spare_ops; /* struct op */
     uint32_t spare_op_count;
@@ -123,6 +124,7 @@ struct worker {
     struct services *services;         /* NULL: ports are numbers */
     struct audit *audit;               /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
+    struct sharing *sharing;           /* makes listeners for SHARE; NULL: nobody does */
     struct client_log *client_log;     /* NULL: each line for itself */
     struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
     struct reload *reload;             /* NULL: nothing to be read anew */
@@ -140,7 +142,7 @@ void worker_stop(struct worker *w); /* worker_run returns after this turn */
 /* Network sockets that are open. */
 static inline uint32_t worker_sockets(const struct worker *w)
 {
-    return w->fds_used - w->buffer_count - w->status_count;
+    return w->fds_used - w->buffer_count - w->status_count - w->shared_listener_count;
 }
 
 static inline void task_init(struct task *task, void (*run)(struct task *task))

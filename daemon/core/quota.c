@@ -193,6 +193,11 @@ static void forgive(struct quota *root)
     root->refs--;
 }
 
+struct quota *quota_above(const struct quota *q)
+{
+    return q->parent;
+}
+
 struct quota *quota_ref(struct quota *q)
 {
     q->refs++;

@@ -58,6 +58,8 @@ struct quota_usage {
 struct quota *quota_new(void);
 /* The parent's child of this level and key, made if there is none; key NULL: always a new one. */
 struct quota *quota_child(struct quota *parent, enum quota_level level, const char *key);
+/* Whose child it is; of the daemon's own: NULL. */
+struct quota *quota_above(const struct quota *q);
 struct quota *quota_ref(struct quota *q);
 struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
 

@@ -60,7 +60,9 @@ struct policy {
 };
 
 struct policy_view {
-    struct policy *policy;
+    const struct policy_view
+        *base;             /* whose policy it has, and whose restrictions too; NULL: its own */
+    struct policy *policy; /* NULL: base's, as all of what follows but restrictions */
     uint64_t matched[POLICY_FILES_MAX / 64]; /* a bit per file */
     const struct policy_file *unknown;       /* matches on what is not known; NULL: none does */
     struct match_doubt doubt;                /* of that file */
@@ -69,5 +71,8 @@ struct policy_view {
     unsigned int restriction_count;
     size_t restriction_rules;
 };
+
+/* The one whose files they are. */
+const struct policy_view *policy_view_root(const struct policy_view *view);
 
 #endif

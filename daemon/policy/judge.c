@@ -232,18 +232,35 @@ static bool allows_nothing(const struct policy_file *file)
 
 bool policy_denies_all(const struct policy_view *view)
 {
-    const struct policy *policy = view->policy;
+    const struct policy_view *root = policy_view_root(view);
+    const struct policy *policy = root->policy;
     size_t i = 0;
 
     while (i < policy->file_count &&
-           (!(view->matched[i / 64] >> i % 64 & 1) || allows_nothing(policy->files[i])))
+           (!(root->matched[i / 64] >> i % 64 & 1) || allows_nothing(policy->files[i])))
         i++;
-    if (view->unknown || i == policy->file_count)
+    if (root->unknown || i == policy->file_count)
         return true;
-    for (unsigned int k = 0; k < view->restriction_count; k++)
-        if (allows_nothing(view->restrictions[k]))
-            return true;
+    for (; view; view = view->base)
+        for (unsigned int k = 0; k < view->restriction_count; k++)
+            if (allows_nothing(view->restrictions[k]))
+                return true;
     return false;
+}
+
+/* Each of them has to allow it. */
+static struct policy_answer judge_restrictions(const struct policy_view *view, struct judging *j,
+                                               struct policy_answer answer)
+{
+    for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
+        struct policy_answer narrower;
+
+        j->files = (const struct policy_file *const *)&view->restrictions[i];
+        narrower = judge_list(j);
+        if (!narrower.is_allowed)
+            answer = narrower;
+    }
+    return answer;
 }
 
 struct policy_answer policy_judge(const struct policy_view *view,
@@ -251,21 +268,17 @@ struct policy_answer policy_judge(const struct policy_view *view,
 {
     struct judging j = {
         .question = question,
-        .nat64 = &view->policy->nat64,
-        .way = {question->port, question->traffic_class, &view->settings.egress},
+        .nat64 = &policy_view_root(view)->policy->nat64,
+        .way = {question->port, question->traffic_class, &policy_view_settings(view)->egress},
     };
-    struct policy_answer answer, narrower;
+    struct policy_answer answer;
 
     policy_name_init(&j.name, question->host);
-    answer = judge_files(view, &j);
+    answer = judge_files(policy_view_root(view), &j);
     j.is_restriction = true;
     j.matched = NULL;
     j.file_count = 1;
-    for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
-        j.files = (const struct policy_file *const *)&view->restrictions[i];
-        narrower = judge_list(&j);
-        if (!narrower.is_allowed)
-            answer = narrower;
-    }
+    for (; view; view = view->base)
+        answer = judge_restrictions(view, &j, answer);
     return answer;
 }

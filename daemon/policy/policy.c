@@ -40,6 +40,7 @@ void policy_view_replace(struct policy_view *view, struct policy *policy, const 
 {
     struct policy *before = view->policy;
 
+    assert(!view->base);
     view->policy = policy_ref(policy);
     policy_unref(before);
     memset(view->matched, 0, sizeof(view->matched));
@@ -58,6 +59,22 @@ struct policy_view *policy_view_new(struct policy *policy, const struct peer *pe
     return view;
 }
 
+struct policy_view *policy_view_new_below(const struct policy_view *base)
+{
+    struct policy_view *view = mem_zalloc(1, sizeof(*view));
+
+    if (view)
+        view->base = base;
+    return view;
+}
+
+const struct policy_view *policy_view_root(const struct policy_view *view)
+{
+    while (view->base)
+        view = view->base;
+    return view;
+}
+
 struct policy_view *policy_view_free(struct policy_view *view)
 {
     if (!view)
@@ -70,12 +87,16 @@ struct policy_view *policy_view_free(struct policy_view *view)
 
 const struct policy_settings *policy_view_settings(const struct policy_view *view)
 {
-    return &view->settings;
+    return &policy_view_root(view)->settings;
 }
 
 unsigned int policy_view_restrictions(const struct policy_view *view)
 {
-    return view->restriction_count;
+    unsigned int count = 0;
+
+    for (; view; view = view->base)
+        count += view->restriction_count;
+    return count;
 }
 
 static int refuse(char *error, const char *why)

@@ -122,8 +122,13 @@ struct policy_settings {
 /* What policy says to the client at the other end of listener. NULL without memory. */
 struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
                                     const char *listener);
+/*
+ * A view that has the policy and the restrictions of base, as they are at any time, and further restrictions of
+ * its own. base outlives it. NULL without memory.
+ */
+struct policy_view *policy_view_new_below(const struct policy_view *base);
 struct policy_view *policy_view_free(struct policy_view *view); /* accepts NULL; returns it */
-/* After a reload, with the same client. Cannot fail; its restrictions stay. */
+/* After a reload, with the same client; not of one below another. Cannot fail; its restrictions stay. */
 void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
                          const char *listener);
 const struct policy_settings *policy_view_settings(const struct policy_view *view);
@@ -139,6 +144,7 @@ const struct policy_settings *policy_view_settings(const struct policy_view *vie
  */
 int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
                          char ret_error[static POLICY_ERROR_MAX]);
+/* Those of its bases are counted too. */
 unsigned int policy_view_restrictions(const struct policy_view *view);
 
 /* ---- questions ---- */

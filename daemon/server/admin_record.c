@@ -18,6 +18,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/server/reload.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 
 void record_init(struct record *record)
@@ -104,6 +105,20 @@ static void add_peer(struct record *record, const struct session *s)
     record_text(record, "command", s ? s->peer.comm : NULL);
     if (s)
         add_id(record, "uid", s->peer.uid);
+    if (s && s->sharing.sharer)
+        record_number(record, "sharer", s->sharing.sharer->id);
+}
+
+/* By whose listener it came, which is the administrator's to know; and who came by its own ones. */
+static void add_sharing(struct record *record, const struct session *s, bool sees_all)
+{
+    if (s->sharing.sharer && sees_all) {
+        record_number(record, "sharer_pid", (uint64_t)s->sharing.sharer->peer.pid);
+        record_text(record, "sharer_command", s->sharing.sharer->peer.comm);
+        record_text(record, "sharer_unit", session_identity(s)->unit);
+    }
+    record_number(record, "shared_listeners", s->sharing.listener_count);
+    record_number(record, "sharees", s->sharing.sharee_count);
 }
 
 /* As many as there is room for; "..." stands for the rest. */
@@ -217,6 +232,7 @@ void record_session(struct record *record, const struct session *s, bool sees_al
     record_text(record, "name", s->name);
     add_peer_details(record, s);
     record_number(record, "restrictions", policy_view_restrictions(s->view));
+    add_sharing(record, s, sees_all);
     add_limits(record, &s->limits);
     add_quotas(record, s, sees_all);
 }
@@ -389,6 +405,9 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "sockets_max", w->fds_max);
     record_number(record, "draining", w->drain_count);
     record_number(record, "buffers", w->buffer_count);
+    record_number(record, "shared_listeners", w->shared_listener_count);
+    if (w->sharing && w->sharing->problem)
+        record_text(record, "sharing_problem", w->sharing->problem);
     record_number(record, "clients_total", stats->sessions);
     record_number(record, "sockets_total", stats->sockets);
     record_number(record, "requests", stats->requests);

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "daemon/identity/identity.h"
 #include "daemon/identity/subids.h"
 #include "daemon/core/quota.h"
+#include "daemon/session/sharing.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 
@@ -81,14 +83,28 @@ static bool has_room(const struct listener *l)
 {
     if (l->kind == LISTENER_CONTROL)
         return l->listeners->controls < LIMIT_CONTROL_SESSIONS;
-    return quota_room(l->quota, QUOTA_CLIENTS) > 0;
+    for (const struct session *s = l->sharer; s; s = s->sharing.sharer)
+        if (s->sharing.sharee_count >= LIMIT_SHAREES)
+            return false;
+    return quota_room(l->sharer ? l->sharer->quota : l->quota, QUOTA_CLIENTS) > 0;
 }
 
-static void turn_away(struct listener *l, int fd, const char *why)
+static void turn_away(struct listener *l, int fd, uint32_t error, const char *why)
 {
     if (may_log(l->listeners, &l->listeners->full_logged))
         log_warning("listener %s: clients are rejected: %s", l->name, why);
-    refuse(fd, ERR_NO_BUFFER_SPACE, why);
+    refuse(fd, error, why);
+}
+
+/* The rights of a session are its user's: processes of that user may have them, also with a subordinate id. */
+static bool is_of_sharer(const struct peer *peer, const struct session *sharer)
+{
+    const struct peer *owner = session_identity(sharer);
+
+    if (peer->uid == PEER_ID_UNKNOWN || owner->uid == PEER_ID_UNKNOWN)
+        return false;
+    return peer->uid == owner->uid ||
+           (peer->ownership == PEER_SUBORDINATE && peer->owner == owner->uid);
 }
 
 /* It came, said nothing, and went: nobody needs to know who it was. */
@@ -104,8 +120,9 @@ static void admit(struct listener *l, int fd)
     struct session_config config = {
         .worker = l->listeners->worker,
         .kind = l->kind,
-        .listener = l->name,
+        .listener = l->sharer ? l->sharer->listener : l->name,
         .quota = l->quota,
+        .sharer = l->sharer,
         .dispatch = dispatch_frame,
         .on_gone = on_session_gone,
         .on_gone_data = l->listeners,
@@ -117,7 +134,7 @@ static void admit(struct listener *l, int fd)
     struct peer peer;
 
     if (!has_room(l)) {
-        turn_away(l, fd, "the listener has as many clients as it may have");
+        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has as many clients as it may have");
         return;
     }
     if (has_left(fd) || peer_read(fd, &peer) < 0) {
@@ -125,14 +142,20 @@ static void admit(struct listener *l, int fd)
         return;
     }
     subids_mark(l->listeners->worker->subids, &peer);
+    if (l->sharer && !is_of_sharer(&peer, l->sharer)) {
+        peer_deinit(&peer);
+        turn_away(l, fd, ERR_ACCESS_DENIED, "this listener is for processes of another user");
+        return;
+    }
     if (session_new(&config, fd, &peer, why, &s) < 0) {
         peer_deinit(&peer);
-        turn_away(l, fd, why);
+        turn_away(l, fd, ERR_NO_BUFFER_SPACE, why);
         return;
     }
     (*count_of(l->listeners, l->kind))++;
-    /* To look up who it is takes as long as hundreds of requests: it is his time. */
-    share_charge(&s->share, shares->clock() - began);
+    /* To look up who it is takes as long as hundreds of requests: it is his time. A sharer's step is charged anyway. */
+    if (!l->sharer)
+        share_charge(&s->share, shares->clock() - began);
     log_debug("session %llu: pid %d, uid %u, listener %s", (unsigned long long)s->id,
               (int)s->peer.pid, (unsigned int)s->peer.uid, l->name);
 }
@@ -191,18 +214,19 @@ static int accept_one(struct listener *l)
     }
 }
 
-static void accept_from(struct listener *l)
+bool listener_accept(struct listener *l)
 {
     struct ev_loop *loop = l->listeners->worker->loop;
     int r = accept_one(l);
 
     if (r >= 0)
-        return;
+        return r > 0;
     if (may_log(l->listeners, &l->listeners->stall_logged))
         log_warning("listener %s: accept: %s", l->name, strerror(-r));
     ev_io_stop(loop, &l->io);
     ev_timer_set(&l->pause, LISTENER_PAUSE, 0.);
     ev_timer_start(loop, &l->pause);
+    return false;
 }
 
 /*
@@ -225,7 +249,7 @@ static void on_accept(struct task *task)
     if (!first)
         return;
     first->accepted = ++ls->accepted;
-    accept_from(first);
+    listener_accept(first);
 }
 
 /* The administrator need not wait for others. */
@@ -236,7 +260,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     (void)loop;
     (void)events;
     if (l->kind == LISTENER_CONTROL) {
-        accept_from(l);
+        listener_accept(l);
         return;
     }
     l->is_ready = true;
@@ -250,6 +274,38 @@ static void on_pause_over(struct ev_loop *loop, struct ev_timer *timer, int even
     (void)events;
     open_spare(l->listeners);
     ev_io_start(loop, &l->io);
+}
+
+static void init(struct listener *l, struct listeners *ls, int fd,
+                 void (*on_clients)(struct ev_loop *loop, struct ev_io *io, int events))
+{
+    l->listeners = ls;
+    list_init(&l->node);
+    l->fd = fd;
+    ev_io_init(&l->io, on_clients, fd, EV_READ);
+    l->io.data = l;
+    ev_timer_init(&l->pause, on_pause_over, 0., 0.);
+    l->pause.data = l;
+    ev_io_start(ls->worker->loop, &l->io);
+}
+
+void listener_init_shared(struct listener *l, struct listeners *ls, struct session *sharer, int fd,
+                          void (*on_clients)(struct ev_loop *loop, struct ev_io *io, int events))
+{
+    l->kind = LISTENER_CLIENT;
+    l->sharer = sharer;
+    snprintf(l->name, sizeof(l->name), "of session %llu", (unsigned long long)sharer->id);
+    init(l, ls, fd, on_clients);
+}
+
+void listener_watch(struct listener *l, bool on)
+{
+    struct ev_loop *loop = l->listeners->worker->loop;
+
+    if (!on)
+        ev_io_stop(loop, &l->io);
+    else if (!ev_is_active(&l->pause))
+        ev_io_start(loop, &l->io);
 }
 
 static bool has_name(const struct listeners *ls, const char *name)
@@ -282,30 +338,30 @@ int listeners_add(struct listeners *ls, enum listener_kind kind, const char *nam
             return -ENOMEM;
         }
     }
-    l->listeners = ls;
     l->kind = kind;
     strcpy(l->name, name);
     strcpy(l->path, path ? path : "");
-    l->fd = fd;
-    ev_io_init(&l->io, on_readable, fd, EV_READ);
-    l->io.data = l;
-    ev_timer_init(&l->pause, on_pause_over, 0., 0.);
-    l->pause.data = l;
-    ev_io_start(ls->worker->loop, &l->io);
+    init(l, ls, fd, on_readable);
     list_append(&ls->list, &l->node);
     ls->count++;
     return 0;
 }
 
-static void listener_free(struct listener *l)
+void listener_deinit(struct listener *l)
 {
     struct ev_loop *loop = l->listeners->worker->loop;
 
     ev_io_stop(loop, &l->io);
     ev_timer_stop(loop, &l->pause);
+    close(l->fd);
+    l->fd = -1;
+}
+
+static void listener_free(struct listener *l)
+{
     if (l->path[0])
         unlink(l->path);
-    close(l->fd);
+    listener_deinit(l);
     list_remove(&l->node);
     l->listeners->count--;
     quota_unref(l->quota);

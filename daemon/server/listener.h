@@ -36,11 +36,12 @@ struct listeners {
 };
 
 struct listener {
-    struct list node; /* listeners->list */
+    struct list node; /* listeners->list; of a shared one: in none */
     struct listeners *listeners;
     enum listener_kind kind;
     char name[LISTENER_NAME_MAX + 1];
-    struct quota *quota;             /* of its clients; NULL: it is the control listener */
+    struct quota *quota;    /* of its clients; NULL: it is the control listener, or a shared one */
+    struct session *sharer; /* whose it is, and as whom its clients count; NULL: the daemon's own */
     char path[LISTENER_PATH_OCTETS]; /* ours to unlink; "": not ours */
     int fd;
     struct ev_io io;
@@ -60,6 +61,16 @@ void listeners_deinit(struct listeners *ls);
  */
 int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
                   const char *path);
+/*
+ * The same for one in nobody's list, on behalf of a session. Nobody is let in but by listener_accept(); on_clients
+ * is called for as long as it has been started.
+ */
+void listener_init_shared(struct listener *l, struct listeners *ls, struct session *sharer, int fd,
+                          void (*on_clients)(struct ev_loop *loop, struct ev_io *io, int events));
+void listener_watch(struct listener *l, bool on);
+/* One client. True: there may be more; false: none is there, or the listener rests for a while. */
+bool listener_accept(struct listener *l);
+void listener_deinit(struct listener *l); /* closes it */
 /* Nobody is let in any more. Sessions stay. */
 void listeners_close(struct listeners *ls);
 /* Each of them is being polled, or rests for a reason. */

@@ -16,6 +16,7 @@
 
 #include "daemon/policy/policy.h"
 #include "daemon/server/reload.h"
+#include "daemon/session/sharing.h"
 
 /* A path, or an abstract name behind '@'. */
 static bool find_manager(struct sockaddr_un *ret, socklen_t *ret_len)
@@ -48,6 +49,11 @@ static bool send_state(const struct notifier *n, const char *state)
            (errno != EAGAIN && errno != ENOBUFS);
 }
 
+static const char *sharing_problem(const struct notifier *n)
+{
+    return n->worker->sharing ? n->worker->sharing->problem : NULL;
+}
+
 /* What is wrong comes behind the numbers: systemctl status shows all of it. */
 static void tell(struct notifier *n, bool is_ready)
 {
@@ -56,25 +62,27 @@ static void tell(struct notifier *n, bool is_ready)
     bool has_failed = reload && reload->error[0];
     char problem[POLICY_PROBLEM_MAX], more[40] = "";
     size_t count = policy_problems(policy, problem);
+    const char *sharing = sharing_problem(n);
     uint32_t clients = n->listeners->clients;
     uint32_t sockets = worker_sockets(n->worker);
     char state[POLICY_PROBLEM_MAX + CONF_ERROR_MAX + 256];
 
     if (count > 1)
         snprintf(more, sizeof(more), " (and %zu more)", count - 1);
-    snprintf(state, sizeof(state), "%sSTATUS=%u clients, %u sockets%s%s%s%s%s",
+    snprintf(state, sizeof(state), "%sSTATUS=%u clients, %u sockets%s%s%s%s%s%s%s",
              is_ready ? "READY=1\n" : "", (unsigned int)clients, (unsigned int)sockets,
              policy_is_invalid(policy) ? "; everything is denied: "
              : count > 0               ? "; policy: "
                                        : "",
              problem, more, has_failed ? "; the last reload failed: " : "",
-             has_failed ? reload->error : "");
+             has_failed ? reload->error : "", sharing ? "; " : "", sharing ? sharing : "");
     n->owes_ready = is_ready;
     if (!send_state(n, state))
         return;
     n->owes_ready = false;
     n->clients = clients;
     n->sockets = sockets;
+    n->problem = sharing;
 }
 
 static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
@@ -84,7 +92,7 @@ static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
     (void)loop;
     (void)events;
     if (n->owes_ready || n->clients != n->listeners->clients ||
-        n->sockets != worker_sockets(n->worker))
+        n->sockets != worker_sockets(n->worker) || n->problem != sharing_problem(n))
         tell(n, n->owes_ready);
 }
 

@@ -56,6 +56,8 @@ static void put_in_force(struct worker *w, struct policy *policy, bool close,
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
+        if (s->sharing.sharer)
+            continue; /* the sharer's view is its own */
         if (policy_looks_at_groups(policy))
             peer_read_groups(&s->peer, s->transport.fd);
         policy_view_replace(s->view, policy, &s->peer, s->listener);

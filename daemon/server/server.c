@@ -35,6 +35,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
+#include "daemon/server/sharing.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
@@ -48,6 +49,7 @@ struct server {
     struct listeners listeners;
     struct notifier notifier;
     struct reload reload;
+    struct shared_listeners shared;
     struct ev_signal interrupt, terminate, hang_up, user;
     struct ev_timer stop; /* looks whether all has gone */
     uint64_t stop_until;  /* by the worker's clock: then what is left is reset */
@@ -379,7 +381,13 @@ static int server_init(struct server *server, const struct server_config *config
     server->config = config;
     ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
     server->stop.data = server;
+    r = maker_fork(&server->shared.maker, config->without_filter);
+    if (r < 0)
+        log_warning("fork: %s", strerror(-r));
     r = init_worker(server);
+    /* Whoever sees the sockets may signal: it is heard when the loop runs. */
+    if (r >= 0)
+        watch_signals(server);
     if (r >= 0)
         r = open_listeners(server);
     if (r >= 0)
@@ -388,7 +396,8 @@ static int server_init(struct server *server, const struct server_config *config
         return r;
     server->worker.fds_max = shares.sockets;
     set_quotas(&server->worker, config, &shares);
-    watch_signals(server);
+    r = maker_begin(&server->shared.maker, &server->worker, config->runtime_dir);
+    shared_listeners_init(&server->shared, &server->listeners, r == 0);
     r = give_up_capabilities();
     if (r < 0)
         return r;
@@ -401,6 +410,7 @@ static void server_deinit(struct server *server)
 {
     struct worker *w = &server->worker;
 
+    shared_listeners_deinit(&server->shared);
     if (!w->loop)
         return;
     notifier_deinit(&server->notifier);

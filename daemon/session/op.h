@@ -28,6 +28,7 @@ struct sock;
 struct connect;
 struct resolve;
 struct session_buffer;
+struct shared_listener;
 struct reply;
 
 enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
@@ -98,6 +99,7 @@ struct op {
         } value;
         struct resolve *resolve;
         struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
+        struct shared_listener *shared;    /* SHARE: the one that is being made; NULL: none yet */
         struct session_buffer *unregister; /* waits until this has gone */
         struct {
             struct inspect_cursor cursor; /* where the next record is looked for */

@@ -20,6 +20,7 @@
 #include "daemon/core/client_log.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sharing.h"
 #include "daemon/session/sock_send.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -229,13 +230,23 @@ static void step_ready(struct session *s)
 
 static bool must_read(const struct session *s)
 {
-    return s->must_read && !s->is_condemned;
+    return s->must_read && !s->is_condemned && !s->sharing.must_end;
 }
 
 static void step_read(struct session *s)
 {
     s->must_read = false;
     run_input(s);
+}
+
+static bool must_accept(const struct session *s)
+{
+    return s->sharing.must_accept && !s->is_condemned;
+}
+
+static bool must_end(const struct session *s)
+{
+    return s->sharing.must_end;
 }
 
 static bool must_discard(const struct session *s)
@@ -266,6 +277,8 @@ static const struct {
     {must_pump, step_pump},
     {has_ready, step_ready},
     {must_read, step_read},
+    {must_accept, session_accept_step},
+    {must_end, session_end_with_sharer},
     {must_discard, session_discard},
     {is_condemned, session_kill_step},
     {is_dying, session_close_step},
@@ -313,6 +326,7 @@ static void on_gone(struct task *task)
     struct session *s = container_of(task, struct session, gone);
     struct worker *w = s->worker;
 
+    assert(list_is_empty(&s->sharing.sharees) && list_is_empty(&s->sharing.listeners));
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
     assert(list_is_empty(&s->resolves));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
@@ -330,6 +344,7 @@ static void on_gone(struct task *task)
     policy_view_free(s->view);
     session_quota_leave(s);
     peer_deinit(&s->peer);
+    session_leave_sharer(s);
     mem_free(s->buffers);
     mem_free(s->tokens);
     mem_free(s->slots);
@@ -347,6 +362,7 @@ static void init_lists(struct session *s)
     list_init(&s->room_tries);
     list_init(&s->ready);
     list_init(&s->emptying);
+    session_sharing_init(&s->sharing);
     task_init(&s->gone, on_gone);
     task_init(&s->report_task, session_run_reports);
     task_init(&s->rows_task, session_run_rows);
@@ -364,9 +380,10 @@ static int acquire(struct session *s, const struct session_config *config, int f
     struct worker *w = config->worker;
     int r = 0;
 
-    s->view = policy_view_new(w->policy, &s->peer, s->listener);
+    s->view = config->sharer ? policy_view_new_below(config->sharer->view)
+                             : policy_view_new(w->policy, &s->peer, s->listener);
     if (s->view && s->kind == LISTENER_CLIENT)
-        r = session_quota_enter(s, config->quota ? config->quota : w->quota, why);
+        r = session_quota_enter(s, config, why);
     if (r < 0) {
         policy_view_free(s->view);
         return r;
@@ -410,6 +427,8 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     peer_drop_groups(&s->peer);
     share_init(&s->share, s->quota ? quota_share(s->quota, &w->shares.root) : &w->controls,
                on_step);
+    if (config->sharer)
+        session_join(s, config->sharer);
     s->id = w->next_id++;
     s->created = w->clock();
     list_append(&w->sessions, &s->node);

@@ -16,12 +16,11 @@
 #include "daemon/core/loop.h"
 #include "daemon/session/op.h"
 #include "daemon/session/session_shm_buffer.h"
+#include "daemon/session/sharing.h"
 #include "daemon/identity/identity.h"
 #include "daemon/wire/transport.h"
 #include "proto/codec.h"
 
-struct session;
-struct sock;
 struct frame;
 struct policy_view;
 struct quota;
@@ -53,6 +52,7 @@ struct session {
     char listener[32]; /* its name */
     char name[CODEC_NAME_MAX + 1];
     uint64_t id, created; /* id: never used twice */
+    struct session_sharing sharing;
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
     void *on_gone_data;
@@ -96,14 +96,13 @@ struct session {
     uint32_t eager_misses;          /* looks in vain, in a row */
     struct backoff eager;           /* of looking at once for an awaited answer */
     struct session_buffer *buffers; /* LIMIT_BUFFERS places; NULL: there never was one */
-    uint32_t buffer_count;
-    uint32_t descriptors_unread; /* sent, and perhaps not yet fetched */
-    int unread_fd;               /* the session has ended, its client has not read all; -1: none */
-    struct ev_io farewell_io;    /* what that still writes is discarded */
-    uint32_t farewell_bytes;     /* so much of it */
-    bool keeps_buffers;          /* until the client has closed its end, or a bound is reached */
-    struct status_page *status;  /* NULL: the client has not asked for it */
-    uint64_t shared;             /* octets of all buffers */
+    uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */
+    int unread_fd;              /* the session has ended, its client has not read all; -1: none */
+    struct ev_io farewell_io;   /* what that still writes is discarded */
+    uint32_t farewell_bytes;    /* so much of it */
+    bool keeps_buffers;         /* until the client has closed its end, or a bound is reached */
+    struct status_page *status; /* NULL: the client has not asked for it */
+    uint64_t shared;            /* octets of all buffers */
 
     bool has_hello;     /* requests are allowed */
     bool only_hello;    /* nothing but HELLO and RESTRICT so far: it may be repeated */
@@ -125,7 +124,8 @@ struct session_config {
     struct worker *worker;
     enum listener_kind kind;
     const char *listener;
-    struct quota *quota; /* of the listener; NULL: the daemon's. A control session has none. */
+    struct quota *quota;    /* of the listener; NULL: the daemon's. A control session has none. */
+    struct session *sharer; /* whose listener it is; NULL: the daemon's own */
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* may be NULL */
     void *on_gone_data;

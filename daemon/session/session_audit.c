@@ -2,13 +2,16 @@
 #include "daemon/session/session_audit.h"
 
 #include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
 #include "proto/errors.h"
 
 static struct audit_entry entry_of(const struct session *s, const char *host)
 {
     return (struct audit_entry){
         .event = AUDIT_RESOLVE,
-        .peer = &s->peer,
+        .peer = session_identity(s),
+        .pid = s->peer.pid,
+        .sharer = s->sharing.sharer ? s->sharing.sharer->id : 0,
         .session = s->id,
         .listener = s->listener,
         .name = s->name,

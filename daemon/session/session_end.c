@@ -18,6 +18,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
+#include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -75,7 +76,7 @@ static void note_cut_input(struct session *s)
 /* It takes no more requests and tells nothing more; what still lingers for it causes no work of it. */
 static void end_work(struct session *s)
 {
-    s->must_read = s->must_pump = false;
+    s->must_read = s->must_pump = s->sharing.must_accept = s->sharing.must_end = false;
     task_deinit(&s->report_task);
     task_deinit(&s->rows_task);
     deadline_deinit(&s->retry);
@@ -106,7 +107,7 @@ static struct sock *next_sock(struct session *s)
 void session_part_left(struct session *s)
 {
     if (s->has_ended && !s->is_dying && s->transport.fd < 0 && list_is_empty(&s->lingering) &&
-        s->buffer_count == 0 && s->unread_fd < 0)
+        s->buffer_count == 0 && s->unread_fd < 0 && list_is_empty(&s->sharing.sharees))
         worker_defer(s->worker, &s->gone);
 }
 
@@ -227,6 +228,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
     list_for_each (&s->lingering, it) {
         sock_orphan_linger(container_of(it, struct sock, node));
     }
+    session_end_sharees(s);
     transport_flush_now(&s->transport);
     end_work(s);
     session_leave_transport(s, error != ERR_SUCCESS);

@@ -113,6 +113,12 @@ static struct quota *find_place(const struct session *s, struct quota *listener)
     return place;
 }
 
+/* Beside the one that shared: what its unit may have, both have together. */
+static struct quota *find_place_beside(const struct session *sharer)
+{
+    return quota_child(quota_above(sharer->quota), QUOTA_SESSION, NULL);
+}
+
 /* A sandbox need not learn as whom it is known outside. */
 static int refuse(const struct session *s, enum quota_resource resource, uint64_t n,
                   const char *what, char why[static SESSION_WHY_MAX])
@@ -174,13 +180,16 @@ static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
     return promise(s, &least, why);
 }
 
-int session_quota_enter(struct session *s, struct quota *listener,
+int session_quota_enter(struct session *s, const struct session_config *config,
                         char ret_why[static SESSION_WHY_MAX])
 {
     struct limits most = most_of(s);
     int r;
 
-    s->quota = find_place(s, listener);
+    if (config->sharer)
+        s->quota = find_place_beside(config->sharer);
+    else
+        s->quota = find_place(s, config->quota ? config->quota : s->worker->quota);
     if (!s->quota)
         return -ENOMEM;
     set_limits(s, &most);

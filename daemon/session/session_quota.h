@@ -19,7 +19,7 @@ struct ask {
  * The session's place in the tree, and what it is promised. Each -EDQUOT comes with a
  * text; after it the session has less than the least, and must end.
  */
-int session_quota_enter(struct session *s, struct quota *listener,
+int session_quota_enter(struct session *s, const struct session_config *config,
                         char ret_why[static SESSION_WHY_MAX]);
 int session_quota_grant(struct session *s, const struct ask *ask,
                         char ret_why[static SESSION_WHY_MAX], struct limits *ret);

@@ -6,6 +6,7 @@
 
 #include "daemon/net/tcp.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 
@@ -15,7 +16,9 @@ static struct audit_entry entry_of(const struct sock *sock, enum audit_event eve
 
     return (struct audit_entry){
         .event = event,
-        .peer = &s->peer,
+        .peer = session_identity(s),
+        .pid = s->peer.pid,
+        .sharer = s->sharing.sharer ? s->sharing.sharer->id : 0,
         .session = s->id,
         .socket = sock->serial,
         .listener = s->listener,

@@ -44,6 +44,7 @@ static const struct verb_entry verbs[] = {
     [VERB_GET_OPTION] = {verb_get_option, ON_SOCKET | COUNTED},
     [VERB_SYNC] = {verb_sync, ON_CONTROL},
     [VERB_RESTRICT] = {verb_restrict, WITH_PAYLOAD},
+    [VERB_SHARE] = {verb_share, 0},
     [VERB_REGISTER] = {verb_register, 0},
     [VERB_UNREGISTER] = {verb_unregister, 0},
     [VERB_CREDIT] = {verb_credit, ON_SOCKET | ERRORS_ONLY},

@@ -2,7 +2,7 @@
 /*
  * RESTRICT: a session narrows what it may reach, for ever.
  * Happy path: the rules join those of the session's view, connects in progress are judged by them too,
- * the op completes. Established connections go on, as they do when the administrator changes his mind.
+ * those of sessions that came by listeners of its own too, the op completes. Established connections go on, as they do when the administrator changes his mind.
  * Failures: a wrong rule (its line is told), too many rules, no memory: nothing has changed then.
  */
 #include <errno.h>
@@ -25,6 +25,8 @@ static void judge_connects(struct session *s)
     session_for_each_sock (s, sock)
         if (sock->connect)
             connect_judge_again(sock->connect);
+    list_for_each (&s->sharing.sharees, it)
+        judge_connects(container_of(it, struct session, sharing.place));
 }
 
 /* The parser says "restriction:7: what is wrong", as it names a file. */

@@ -33,6 +33,7 @@ int verb_set_option(struct op *op, const struct call *call);
 int verb_get_option(struct op *op, const struct call *call);
 int verb_sync(struct op *op, const struct call *call);
 int verb_restrict(struct op *op, const struct call *call);
+int verb_share(struct op *op, const struct call *call);
 int verb_register(struct op *op, const struct call *call);
 int verb_unregister(struct op *op, const struct call *call);
 int verb_credit(struct op *op, const struct call *call);

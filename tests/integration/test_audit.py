@@ -31,7 +31,7 @@ COMMON = {"ASOCK_TIME_USEC": int, "MESSAGE": str, "PRIORITY": int, "MESSAGE_ID":
           "ASOCK_EVENT": str}
 SESSION = {"ASOCK_LISTENER": str, "ASOCK_UID": int, "ASOCK_GID": int, "ASOCK_SESSION": int, "ASOCK_PID": int}
 CLIENT = {**SESSION, "ASOCK_SOCKET": int, "ASOCK_PORT": int}
-WHO = {"ASOCK_UNIT": str, "ASOCK_USER_UNIT": str, "ASOCK_CGROUP": str, "ASOCK_CLIENT_NAME": str}
+WHO = {"ASOCK_SHARER": int, "ASOCK_UNIT": str, "ASOCK_USER_UNIT": str, "ASOCK_CGROUP": str, "ASOCK_CLIENT_NAME": str}
 OPTIONAL = {**WHO, "ASOCK_HOST": str, "ASOCK_ADDRESS": str, "ASOCK_ERROR": str}
 REQUIRED_OF = {
     "connect": {**COMMON, **CLIENT, "ASOCK_DURATION_MS": int},

@@ -132,6 +132,31 @@ class Groups(Subordinate):
         self.assertEqual(wire.whole(2)[1].decode(), REASON)
 
 
+class SharedListener(Subordinate):
+    """Who may come by a listener that a user's session shares (S59)."""
+
+    def come(self, directory, uid):
+        wire = self.hold(connect_as(os.path.join(directory, "asock.sock"), uid))
+        try:
+            wire.hello()
+        except Ended as end:
+            return pb.Error.Name(end.reply.error)
+        return "welcome"
+
+    def test_s59_ids_of_the_sharers_may_come_and_no_others(self):
+        directory = self.client(OWNER).inspect(share=pb.Share())[0]["directory"]
+        for uid in (OWNER, FIRST, FIRST + 999):
+            self.assertEqual(self.come(directory, uid), "welcome", uid)
+        for uid in (FIRST - 1, FIRST + 1000, OTHER, 65534, 0):
+            self.assertEqual(self.come(directory, uid), "ERROR_ACCESS_DENIED", uid)
+
+    def test_s59_an_id_of_the_sharers_gives_nothing_back_to_the_owner(self):
+        directory = self.client(FIRST).inspect(share=pb.Share())[0]["directory"]
+        self.assertEqual(self.come(directory, FIRST), "welcome")
+        for uid in (OWNER, FIRST + 1):
+            self.assertEqual(self.come(directory, uid), "ERROR_ACCESS_DENIED", uid)
+
+
 class Shares(Subordinate):
     files = {"asockd.conf": "[Limits]\nClients=32\n"}
 

@@ -19,6 +19,7 @@ py_tests += \
 	tests/protocol/test_quota.py \
 	tests/protocol/test_reference.py \
 	tests/protocol/test_session.py \
+	tests/protocol/test_share.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py \
 	tests/protocol/test_together.py

@@ -37,6 +37,7 @@ static struct audit_entry denial_of(const struct peer *peer, const char *host)
     return (struct audit_entry){
         .event = AUDIT_DENY,
         .peer = peer,
+        .pid = peer->pid,
         .session = 3,
         .socket = 4,
         .listener = "default",
@@ -64,6 +65,8 @@ static size_t write_longest(enum audit_format format, char octet, char *out, siz
     struct audit_entry entry = {
         .event = AUDIT_CLOSE,
         .peer = &peer,
+        .pid = peer.pid,
+        .sharer = UINT64_MAX,
         .session = UINT64_MAX,
         .socket = UINT64_MAX,
         .listener = listener,

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: fork, the process begins, jobs are asked for one by one as the answers come.
+ * Failures: it ends, or does not answer in time: every job fails, and so does each later one; the daemon goes on.
+ */
+#include "daemon/server/maker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+static void close_ends(struct maker *m)
+{
+    if (m->fd >= 0)
+        close(m->fd);
+    if (m->pidfd >= 0)
+        close(m->pidfd);
+    m->fd = m->pidfd = -1;
+}
+
+/* Not a descriptor of the daemon's stays open in it: a listener would live on there. */
+static _Noreturn void become_process(int fd, bool without_filter)
+{
+    if (dup2(fd, MAKER_FD) < 0 || close_range(MAKER_FD + 1, ~0u, 0) < 0)
+        _exit(EXIT_FAILURE);
+    maker_process(without_filter);
+}
+
+int maker_fork(struct maker *m, bool without_filter)
+{
+    int pair[2];
+    pid_t pid;
+
+    memset(m, 0, sizeof(*m));
+    m->fd = m->pidfd = -1;
+    list_init(&m->jobs);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    /* The kernel buries it: the daemon's filter has no wait(2). */
+    signal(SIGCHLD, SIG_IGN);
+    pid = fork();
+    if (pid == 0)
+        become_process(pair[1], without_filter);
+    close(pair[1]);
+    m->fd = pair[0];
+    if (pid > 0)
+        m->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (m->pidfd >= 0)
+        return 0;
+    close_ends(m);
+    return -EAGAIN;
+}
+
+/* ---- answers ---- */
+
+static int take_descriptor(struct msghdr *message)
+{
+    struct cmsghdr *head = CMSG_FIRSTHDR(message);
+    int fd = -1;
+
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
+        head->cmsg_len == CMSG_LEN(sizeof(fd)))
+        memcpy(&fd, CMSG_DATA(head), sizeof(fd));
+    return fd;
+}
+
+/* 1: an answer, and its descriptor or -1; 0: none yet; -errno: it has ended. */
+static int receive(struct maker *m, int flags, int *ret_result, int *ret_fd)
+{
+    struct maker_answer answer = {0};
+    struct iovec data = {&answer, sizeof(answer)};
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t n = recvmsg(m->fd, &message, flags | MSG_CMSG_CLOEXEC);
+
+    if (n < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    *ret_fd = take_descriptor(&message);
+    *ret_result = answer.result;
+    return n == sizeof(answer) ? 1 : -EPIPE;
+}
+
+static void finish_first(struct maker *m, int r)
+{
+    struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+
+    list_remove(&job->node);
+    m->is_asked = false;
+    deadline_unset(&m->patience);
+    job->done(job, r);
+}
+
+static void fail_all(struct maker *m, int r)
+{
+    while (!list_is_empty(&m->jobs))
+        finish_first(m, r);
+}
+
+static void lose(struct maker *m, const char *why)
+{
+    if (m->fd < 0)
+        return;
+    ev_io_stop(m->worker->loop, &m->io);
+    close_ends(m);
+    m->on_lost(m, why);
+    fail_all(m, -ESHUTDOWN);
+}
+
+static void on_patience_over(struct deadline *deadline)
+{
+    lose(container_of(deadline, struct maker, patience), "does not answer");
+}
+
+static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct maker *m = io->data;
+    const struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+    int result, fd = -1, r = receive(m, MSG_DONTWAIT, &result, &fd);
+
+    (void)loop;
+    (void)events;
+    if (r == 0)
+        return;
+    /* Nobody asked, or there is a descriptor too many, or too few: it is not what it was. */
+    if (r > 0 && (!m->is_asked || (fd >= 0) != (result == 0 && !job->is_removal)))
+        r = -EPROTO;
+    if (r < 0) {
+        if (fd >= 0)
+            close(fd);
+        lose(m, r == -EPROTO ? "gives wrong answers" : "has ended");
+        return;
+    }
+    finish_first(m, fd >= 0 ? fd : result);
+    worker_defer(m->worker, &m->next);
+}
+
+/* ---- questions ---- */
+
+static void ask_next(struct task *task)
+{
+    struct maker *m = container_of(task, struct maker, next);
+    const struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+    struct maker_request request;
+
+    if (m->fd < 0) {
+        fail_all(m, -ESHUTDOWN);
+        return;
+    }
+    if (!job || m->is_asked)
+        return;
+    memset(&request, 0, sizeof(request));
+    request.is_removal = job->is_removal;
+    memcpy(request.name, job->name, sizeof(request.name));
+    m->is_asked = true;
+    worker_set_deadline(m->worker, &m->patience, MAKER_PATIENCE_MS);
+    /* It has read every earlier one: there is room. */
+    if (send(m->fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(request))
+        lose(m, "has ended");
+}
+
+void maker_ask(struct maker *m, struct maker_job *job)
+{
+    list_append(&m->jobs, &job->node);
+    worker_defer(m->worker, &m->next);
+}
+
+/* ---- beginning and end ---- */
+
+static const char *reason(int r)
+{
+    switch (r) {
+    case -EACCES:
+    case -EROFS:
+    case -ENOENT:
+        return "it cannot be made; its place is in the tmpfiles.d(5) file that comes with asockd";
+    case -EPERM:
+        return "it is not asockd's own, or others may write there";
+    case -EADDRINUSE:
+        return "another asockd uses it";
+    case -ETIMEDOUT:
+        return "it takes too long";
+    default:
+        return strerror(-r);
+    }
+}
+
+/* The start waits, as it does for the files that it reads; not without an end. */
+static int await_beginning(struct maker *m, const char *dir)
+{
+    struct pollfd p = {.fd = m->fd, .events = POLLIN};
+    int result, fd, r;
+
+    if (send(m->fd, dir, strlen(dir), MSG_NOSIGNAL) < 0)
+        return -errno;
+    r = poll(&p, 1, MAKER_PATIENCE_MS);
+    if (r <= 0)
+        return r < 0 ? -errno : -ETIMEDOUT;
+    r = receive(m, MSG_DONTWAIT, &result, &fd);
+    if (r <= 0)
+        return r < 0 ? r : -EPIPE;
+    return result;
+}
+
+/* A client's path to a listener, from wherever it is. */
+static int set_directory(struct maker *m, const char *dir)
+{
+    char *path = realpath(dir, NULL);
+    size_t len = path ? strlen(path) : 0;
+    int r = path ? 0 : -errno;
+
+    if (r == 0 && len + sizeof("/share/") + MAKER_NAME_DIGITS + sizeof("/" LISTENER_SOCKET) >
+                      sizeof(m->directory))
+        r = -ENAMETOOLONG;
+    if (r == 0) {
+        memcpy(m->directory, path, len);
+        strcpy(m->directory + len, "/share");
+    }
+    free(path);
+    return r;
+}
+
+int maker_begin(struct maker *m, struct worker *w, const char *dir)
+{
+    int r = m->fd < 0 ? -EAGAIN : set_directory(m, dir);
+
+    m->worker = w;
+    task_init(&m->next, ask_next);
+    deadline_init(&m->patience, on_patience_over);
+    ev_io_init(&m->io, on_readable, m->fd, EV_READ);
+    m->io.data = m;
+    if (r == 0)
+        r = await_beginning(m, dir);
+    if (r < 0) {
+        log_warning("SHARE, and with it \"asockctl run\", is not available: %s/share: %s", dir,
+                    reason(r));
+        close_ends(m);
+        return r;
+    }
+    ev_io_start(w->loop, &m->io);
+    return 0;
+}
+
+void maker_deinit(struct maker *m)
+{
+    struct pollfd p = {.fd = m->pidfd, .events = POLLIN};
+
+    if (m->worker) {
+        ev_io_stop(m->worker->loop, &m->io);
+        task_deinit(&m->next);
+        fail_all(m, -ESHUTDOWN);
+        deadline_deinit(&m->patience);
+        m->worker = NULL;
+    }
+    if (m->fd >= 0) {
+        close(m->fd);
+        m->fd = -1;
+        (void)poll(&p, 1, MAKER_FAREWELL_MS);
+    }
+    close_ends(m);
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: charged -> made by the maker -> the op is answered, clients come in steps of the sharer, at whose cost
+ * they are -> the sharer ends, the socket is closed -> its directory is removed -> not charged any more.
+ * Failures: no quota, no memory; the maker fails (the op ends), or has gone (each later SHARE says so, what listens goes
+ * on); the sharer ends or cancels while it is being made (what was made is removed at once).
+ */
+#include "daemon/server/sharing.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/complete.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/codec.h"
+#include "proto/errors.h"
+
+struct shared_listener {
+    struct listener listener; /* once it is made, as long as it has a sharer */
+    struct list
+        node; /* sharer->sharing.listeners, first those that clients wait at; else in none */
+    struct shared_listeners *server;
+    struct session *sharer; /* NULL: nobody's any more */
+    struct op *op;          /* SHARE, until it is made */
+    struct quota *quota;    /* what it is charged to */
+    struct maker_job job;
+    bool is_made, has_clients;
+};
+
+/* ---- charges ---- */
+
+static int charge(struct shared_listener *l, struct session *s)
+{
+    struct worker *w = s->worker;
+
+    if (w->fds_used >= w->fds_max || quota_charge(s->quota, QUOTA_SOCKETS, 1) < 0)
+        return -EDQUOT;
+    if (quota_charge(s->quota, QUOTA_MEMORY, MEMORY_SHARED_LISTENER) < 0) {
+        quota_uncharge(s->quota, QUOTA_SOCKETS, 1);
+        return -EDQUOT;
+    }
+    w->fds_used++;
+    w->shared_listener_count++;
+    l->quota = quota_ref(s->quota);
+    return 0;
+}
+
+static void free_listener(struct shared_listener *l)
+{
+    struct worker *w = l->server->listeners->worker;
+
+    assert(!l->sharer && !l->op && !list_is_linked(&l->job.node));
+    w->fds_used--;
+    w->shared_listener_count--;
+    quota_uncharge(l->quota, QUOTA_SOCKETS, 1);
+    quota_uncharge(l->quota, QUOTA_MEMORY, MEMORY_SHARED_LISTENER);
+    quota_unref(l->quota);
+    mem_free(l);
+}
+
+/* ---- the end ---- */
+
+static void on_removed(struct maker_job *job, int r)
+{
+    struct shared_listener *l = container_of(job, struct shared_listener, job);
+
+    if (r < 0 && r != -ESHUTDOWN)
+        log_warning("%s/%s: %s", l->server->maker.directory, job->name, strerror(-r));
+    free_listener(l);
+}
+
+static void remove_directory(struct shared_listener *l)
+{
+    l->job.is_removal = true;
+    l->job.done = on_removed;
+    maker_ask(&l->server->maker, &l->job);
+}
+
+/* From here on it is nobody's. What is being made is removed when it is there. */
+static void leave_sharer(struct shared_listener *l)
+{
+    list_remove(&l->node);
+    l->sharer->sharing.listener_count--;
+    l->sharer = NULL;
+    l->op = NULL;
+    if (!l->is_made)
+        return;
+    listener_deinit(&l->listener);
+    remove_directory(l);
+}
+
+static void close_all(struct session *s)
+{
+    struct shared_listener *l;
+
+    while ((l = list_first(&s->sharing.listeners, struct shared_listener, node))) {
+        struct op *op = l->op;
+
+        if (op)
+            complete(op, ERR_CONNECTION_ABORTED); /* by way of forget() */
+        else
+            leave_sharer(l);
+    }
+}
+
+static void forget(struct op *op)
+{
+    struct shared_listener *l = op->shared;
+
+    op->shared = NULL;
+    leave_sharer(l);
+}
+
+/* ---- clients ---- */
+
+/* Those that have clients come first, and of them those that have had them for longest. */
+static void find_turn(struct shared_listener *l)
+{
+    struct list *shared = &l->sharer->sharing.listeners, *at;
+
+    list_remove(&l->node);
+    at = shared->next;
+    while (at != shared && container_of(at, struct shared_listener, node)->has_clients)
+        at = at->next;
+    list_insert_before(l->has_clients ? at : shared, &l->node);
+}
+
+/* Until it is served, in a step of the sharer, nothing more is heard of it. */
+static void on_clients(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct shared_listener *l = container_of((struct listener *)io->data, struct shared_listener,
+                                             listener);
+
+    (void)loop;
+    (void)events;
+    listener_watch(&l->listener, false);
+    l->has_clients = true;
+    find_turn(l);
+    session_accept_later(l->sharer);
+}
+
+static bool accept_client(struct session *s)
+{
+    struct shared_listener *l = list_first(&s->sharing.listeners, struct shared_listener, node);
+
+    if (!l || !l->has_clients)
+        return false;
+    l->has_clients = listener_accept(&l->listener);
+    find_turn(l);
+    if (!l->has_clients)
+        listener_watch(&l->listener, true);
+    return list_first(&s->sharing.listeners, struct shared_listener, node)->has_clients;
+}
+
+/* ---- SHARE ---- */
+
+static void answer(struct op *op, struct shared_listener *l)
+{
+    char path[LISTENER_PATH_OCTETS + MAKER_NAME_DIGITS + 2];
+    const struct field field = {.name = "directory", .text = path};
+    uint8_t record[sizeof(path) + 64];
+    int error;
+    long n;
+
+    snprintf(path, sizeof(path), "%s/%s", l->server->maker.directory, l->job.name);
+    n = asock_codec_encode_record(&field, 1, record, sizeof(record));
+    op->shared = NULL;
+    error = tell_record(op, record, n);
+    if (!error)
+        return;
+    leave_sharer(l); /* nobody knows its name */
+    complete(op, (uint32_t)error);
+}
+
+static void on_made(struct maker_job *job, int r)
+{
+    struct shared_listener *l = container_of(job, struct shared_listener, job);
+    struct op *op = l->op;
+
+    l->op = NULL;
+    if (r >= 0 && l->sharer) {
+        l->is_made = true;
+        listener_init_shared(&l->listener, l->server->listeners, l->sharer, r, on_clients);
+        answer(op, l);
+        return;
+    }
+    if (l->sharer) {
+        op->shared = NULL;
+        leave_sharer(l);
+        op->text = r == -ESHUTDOWN ? l->server->sharing.problem : "the listener cannot be made";
+        complete(op, r == -ESHUTDOWN ? (uint32_t)ERR_OPERATION_NOT_SUPPORTED
+                                     : asock_error_from_errno(r));
+    }
+    if (r >= 0) {
+        close(r);
+        remove_directory(l);
+    } else {
+        free_listener(l);
+    }
+}
+
+static int make_name(char name[static MAKER_NAME_DIGITS + 1])
+{
+    uint8_t random[MAKER_NAME_DIGITS / 2];
+
+    if (getentropy(random, sizeof(random)) < 0)
+        return -errno;
+    for (size_t i = 0; i < sizeof(random); i++)
+        snprintf(name + 2 * i, 3, "%02x", random[i]);
+    return 0;
+}
+
+static int open_listener(struct sharing *sharing, struct op *op)
+{
+    struct shared_listeners *server = container_of(sharing, struct shared_listeners, sharing);
+    struct shared_listener *l = mem_zalloc(1, sizeof(*l));
+    struct session *s = op->session;
+
+    if (!l || make_name(l->job.name) < 0 || charge(l, s) < 0) {
+        mem_free(l);
+        op->text = "too few sockets or too little memory left";
+        return ERR_NO_BUFFER_SPACE;
+    }
+    list_init(&l->job.node);
+    l->server = server;
+    l->sharer = s;
+    l->op = op;
+    op->shared = l;
+    list_append(&s->sharing.listeners, &l->node);
+    s->sharing.listener_count++;
+    l->job.done = on_made;
+    maker_ask(&server->maker, &l->job);
+    return 0;
+}
+
+/* ---- all of them ---- */
+
+static void on_lost(struct maker *maker, const char *why)
+{
+    struct shared_listeners *shared = container_of(maker, struct shared_listeners, maker);
+
+    shared->sharing.problem =
+        "asockd makes no shared listeners any more until it is restarted: the process that did "
+        "so has gone";
+    log_error(
+        "the process that makes shared listeners %s: SHARE, and with it \"asockctl run\", fails until asockd is "
+        "restarted",
+        why);
+}
+
+void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker)
+{
+    shared->sharing = (struct sharing){
+        .problem = has_maker ? NULL : "asockd cannot make shared listeners here; its log says why",
+        .open = open_listener,
+        .forget = forget,
+        .accept = accept_client,
+        .close = close_all,
+    };
+    shared->listeners = ls;
+    shared->maker.on_lost = on_lost;
+    ls->worker->sharing = &shared->sharing;
+}
+
+void shared_listeners_deinit(struct shared_listeners *shared)
+{
+    maker_deinit(&shared->maker);
+    if (shared->listeners)
+        shared->listeners->worker->sharing = NULL;
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_SERVER_SHARING_H
+#define ASOCKD_SERVER_SHARING_H
+
+/* The listeners that SHARE makes (session/sharing.h), with the process that makes and removes them (maker.h). */
+#include "daemon/server/listener.h"
+#include "daemon/server/maker.h"
+#include "daemon/session/sharing.h"
+
+struct shared_listeners {
+    struct sharing sharing;
+    struct listeners *listeners;
+    struct maker maker;
+};
+
+/* The maker has begun, or failed to. */
+void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker);
+/* No session may be left. */
+void shared_listeners_deinit(struct shared_listeners *shared);
+
+#endif

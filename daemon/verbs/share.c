@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * SHARE: a session gets a listener of its own, for other processes of its user.
+ * Happy path: the server has one made, meanwhile the loop goes on; the answer is a record with its directory.
+ * Failures: too many listeners, or too deep below others, no quota; the process that makes them has gone, or fails.
+ */
+#include "daemon/identity/identity.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+static void share_stop(struct op *op)
+{
+    if (op->shared)
+        op->session->worker->sharing->forget(op);
+}
+
+static const struct op_class share_class = {.name = "share", .stop = share_stop};
+
+/* 0, or why not. */
+static int check(struct op *op)
+{
+    const struct session *s = op->session;
+    const struct sharing *sharing = s->worker->sharing;
+
+    if (!sharing || sharing->problem) {
+        op->text = sharing ? sharing->problem : "this asockd makes no shared listeners";
+        return ERR_OPERATION_NOT_SUPPORTED;
+    }
+    if (session_identity(s)->uid == PEER_ID_UNKNOWN) {
+        op->text = "asockd does not know your user, so it could not tell who may connect";
+        return ERR_ACCESS_DENIED;
+    }
+    if (s->sharing.depth >= LIMIT_SHARE_DEPTH) {
+        op->text = "too many shared listeners one inside the other (4)";
+        return ERR_NO_BUFFER_SPACE;
+    }
+    if (s->sharing.listener_count >= LIMIT_SHARED_LISTENERS) {
+        op->text = "the session has as many shared listeners as it may have (8)";
+        return ERR_NO_BUFFER_SPACE;
+    }
+    return 0;
+}
+
+int verb_share(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct session *s = op->session;
+    int error = r->socket != 0 ? (int)ERR_INVALID_ARGUMENT : check(op);
+
+    if (error)
+        return error;
+    op->class = &share_class;
+    op->shared = NULL;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    if (r->timeout_ms > 0)
+        op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
+    error = s->worker->sharing->open(s->worker->sharing, op);
+    if (error)
+        complete(op, (uint32_t)error);
+    return 0;
+}
