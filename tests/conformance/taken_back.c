@@ -219,6 +219,25 @@ START_TEST(test_s46_unread_slices_of_a_stopped_daemon)
 }
 END_TEST
 
+/* The begin/end style looks at the mark too. */
+START_TEST(test_s46_unread_end_of_a_stopped_daemon)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_buffer *buffer;
+    uint64_t bytes = 99;
+    asock_op *op;
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    pending(asock_begin_receive(pair.socket, asock_buffer_data(buffer), BUFFER, NULL, NULL, &op));
+    let_come(&pair, BYTES);
+    stop_daemon();
+    ck_assert_int_eq(asock_end(op, &bytes), ASOCK_CONNECTION_ABORTED);
+    ck_assert_uint_eq(bytes, 0);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
+}
+END_TEST
+
 /* A new session has a page of its own: it says nothing about what was lost before. */
 START_TEST(test_s46_what_was_taken_back_stays_lost_after_a_reconnect)
 {
