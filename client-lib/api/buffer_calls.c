@@ -106,7 +106,9 @@ asock_buffer *asock_buffer_ref(asock_buffer *buffer)
 {
     if (!buffer || asock_enter(buffer->context) < 0)
         return buffer;
-    buffer->refs++;
+    /* Of one that a pool or an op in flight keeps it may be the first one again. */
+    if (buffer->refs++ == 0)
+        asock_context_add_ref(buffer->context);
     asock_leave(buffer->context);
     return buffer;
 }

@@ -37,7 +37,11 @@ asock_pool *asock_pool_ref(asock_pool *pool)
 {
     if (!pool || asock_enter(pool->context) < 0)
         return pool;
-    pool->refs++;
+    /* In a callback, of an op that has it, it may be the first one again. */
+    if (pool->refs++ == 0) {
+        asock_pool_hold(pool);
+        asock_context_add_ref(pool->context);
+    }
     asock_leave(pool->context);
     return pool;
 }
@@ -58,6 +62,7 @@ asock_pool *asock_pool_unref(asock_pool *pool)
         asock_leave(context);
         return NULL;
     }
+    asock_pool_check_stranded(pool);
     asock_pool_unhold(pool);
     asock_context_drop_ref(context);
     return NULL;

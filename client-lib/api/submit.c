@@ -177,14 +177,24 @@ int asock_receive(asock_socket *socket, asock_op *op)
     return submit_data(socket, op, ASOCK_OPERATION_RECEIVE);
 }
 
+/* Why no slice of the pool will ever have bytes; 0: some may. */
+static uint32_t pool_error(const asock_pool *pool)
+{
+    if (pool->buffer->id == 0)
+        return ERR_CONNECTION_ABORTED;
+    return asock_pool_is_stranded(pool) ? ERR_NO_BUFFER_SPACE : 0;
+}
+
 static int receive_slices(asock_socket *socket, asock_op *op)
 {
     asock_pool *pool = op->memory.pool;
+    uint32_t error;
     int r;
 
     asock_pool_forget(op);
-    if (pool->buffer->id == 0 && !known_error(socket, ASOCK_OPERATION_RECEIVE, 0))
-        r = settle(op, socket, ASOCK_OPERATION_RECEIVE, ERR_CONNECTION_ABORTED);
+    error = pool_error(pool);
+    if (error && !known_error(socket, ASOCK_OPERATION_RECEIVE, 0))
+        r = settle(op, socket, ASOCK_OPERATION_RECEIVE, error);
     else
         r = queue_or_settle(op, socket, ASOCK_OPERATION_RECEIVE, &socket->receives_waiting);
     /* One that has ended already says so to asock_receive_next(), too. */

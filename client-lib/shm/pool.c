@@ -15,6 +15,7 @@
 #include "client-lib/core/context.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/buffer.h"
+#include "client-lib/core/cancel.h"
 
 void asock_pool_hold(asock_pool *pool)
 {
@@ -83,10 +84,22 @@ void asock_pool_free(struct slice *slice)
     asock_pool *pool = slice->pool;
     bool is_held = slice->state == SLICE_FILLED;
 
+    pool->filled -= is_held;
     push(pool, slice);
     offer(pool);
     if (is_held)
         asock_pool_unhold(pool);
+}
+
+bool asock_pool_is_stranded(const asock_pool *pool)
+{
+    return pool->refs == 0 && pool->free_count + pool->credit + pool->filled == 0;
+}
+
+void asock_pool_check_stranded(asock_pool *pool)
+{
+    if (pool->op && pool->op->state == OP_WAITING && asock_pool_is_stranded(pool))
+        asock_op_end_waiting(pool->op, ERR_NO_BUFFER_SPACE);
 }
 
 struct shot asock_shot_begin(struct slice *slice)
@@ -162,6 +175,7 @@ int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret)
     slice->len = (size_t)segment->length;
     slice->due.op = op;
     pool->credit--;
+    pool->filled++;
     asock_pool_hold(pool);
     *ret = slice;
     return 0;
@@ -246,9 +260,12 @@ void *asock_slice_address(const struct slice *slice)
 
 void *asock_slice_take(struct slice *slice)
 {
+    asock_pool *pool = slice->pool;
     void *at = asock_slice_address(slice);
 
     slice->state = SLICE_TAKEN;
-    asock_pool_unhold(slice->pool);
+    pool->filled--;
+    asock_pool_check_stranded(pool);
+    asock_pool_unhold(pool);
     return at;
 }

@@ -12,6 +12,7 @@ struct asock_pool {
     size_t slice_len;
     uint32_t count, free, free_count; /* free: the first of them, + 1 */
     uint32_t credit;                  /* slices that the daemon has, or will have */
+    uint32_t filled;                  /* that a callback, or receive_next, is still to be told of */
     asock_op *op;                     /* the multishot in flight; NULL: none */
     struct slice slices[];
 };
@@ -26,6 +27,10 @@ bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *r
 /* A completion of the op: 0 and its slice, now filled; -EPROTO. */
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
 void asock_pool_free(struct slice *slice);
+/* All slices are the program's, which can give none back any more. */
+bool asock_pool_is_stranded(const asock_pool *pool);
+/* A slice was taken, or the program has let go: the op that waits for one that cannot come ends. */
+void asock_pool_check_stranded(asock_pool *pool);
 /* For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool stays. */
 struct shot asock_shot_begin(struct slice *slice);
 void asock_shot_end(const struct shot *shot);

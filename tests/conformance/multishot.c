@@ -303,6 +303,77 @@ START_TEST(test_s38_misuse)
 }
 END_TEST
 
+/* Who has let go of the pool can give no slice back: nobody can end the wait for one. */
+START_TEST(test_s38_ends_when_no_slice_can_come_back)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 2);
+    struct seen seen = {.takes = true};
+    asock_op *op = new_multishot(pool, &seen);
+
+    pending(asock_receive_multishot(pair.socket, op));
+    write_pattern(pair.peer, 0, 8192);
+    wait_count(&seen.ends, 1);
+    ck_assert_int_eq(seen.taken_count, 2);
+    pending(asock_receive_multishot(pair.socket, op));
+    ck_assert(asock_op_is_pending(op));
+    asock_pool_unref(pool);
+    wait_count(&seen.ends, 2);
+    ck_assert_int_eq(seen.error, ASOCK_NO_BUFFER_SPACE);
+    submitted(asock_receive_multishot(pair.socket, op));
+    expect(op, ASOCK_NO_BUFFER_SPACE);
+    /* The memory is there still, and the bytes in it. */
+    ck_assert_int_eq(pattern_check(seen.taken[0], 0, 4096), -1);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+/* The same when the last slice is taken in the callback, and when there is none. */
+START_TEST(test_s38_ends_when_the_last_slice_is_taken)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 2);
+    asock_op *op = new_multishot(pool, NULL);
+    void *data;
+    size_t len;
+
+    pending(asock_receive_multishot(pair.socket, op));
+    write_pattern(pair.peer, 0, 8192);
+    ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 1);
+    asock_pool_unref(pool);
+    ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 1);
+    ck_assert_int_eq(asock_op_wait(op, LIVENESS_MS), 0);
+    submitted(asock_receive_multishot(pair.socket, op));
+    expect(op, ASOCK_NO_BUFFER_SPACE);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
+/* In a callback of an op that has the pool, which the program had let go of. */
+START_TEST(test_s38_a_pool_that_is_held_again)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_pool *pool = new_pool(4096, 2);
+    asock_op *op = new_multishot(pool, NULL);
+    void *data;
+    size_t len;
+
+    asock_pool_unref(pool);
+    asock_pool_ref(pool); /* the op has it */
+    pending(asock_receive_multishot(pair.socket, op));
+    write_pattern(pair.peer, 0, 100);
+    ck_assert_int_eq(asock_receive_next(op, LIVENESS_MS, &data, &len), 1);
+    asock_cancel(op);
+    ck_assert_int_eq(asock_op_wait(op, LIVENESS_MS), 0);
+    asock_op_unref(op);
+    ck_assert_int_eq(asock_pool_give(pool, data), 0);
+    asock_pool_unref(pool);
+    pair_close(&pair);
+}
+END_TEST
+
 /* ---- without a callback ---- */
 
 /* Its end was known before it left: there is nothing to wait for, and the result can be read. */

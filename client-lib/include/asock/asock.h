@@ -474,6 +474,10 @@ ASOCK_EXPORT asock_buffer *asock_buffer_ref(asock_buffer *buffer);
  * With the last reference the memory goes, as soon as no op in flight has a segment in it, and no pool
  * is made of it. When the session ends, it stays, as memory like any other (ops on it go inline); what
  * was in it may be zeros then.
+ *
+ * The library notices the end in a call of the program or, at any time, in the dispatcher's thread, and copies what is
+ * in the buffer: what a thread writes at that very moment may be lost. asock_context_get_error() after writing returns 0
+ * if nothing was lost; otherwise write it again.
  */
 ASOCK_EXPORT asock_buffer *asock_buffer_unref(asock_buffer *buffer);
 
@@ -485,7 +489,10 @@ ASOCK_EXPORT asock_buffer *asock_buffer_unref(asock_buffer *buffer);
  */
 ASOCK_EXPORT int asock_pool_new(asock_buffer *buffer, size_t slice_len, asock_pool **ret);
 ASOCK_EXPORT asock_pool *asock_pool_ref(asock_pool *pool);
-/* Slices that have been taken stay as they are for as long as the buffer does. */
+/*
+ * Slices that have been taken stay as they are for as long as the buffer does; they can not be given back any more. A
+ * multishot that waits for one ends with ASOCK_NO_BUFFER_SPACE when all slices are so.
+ */
 ASOCK_EXPORT asock_pool *asock_pool_unref(asock_pool *pool);
 /* data: the beginning of a slice that was taken. -EINVAL: it is none. */
 ASOCK_EXPORT int asock_pool_give(asock_pool *pool, void *data);
