@@ -19,16 +19,19 @@
 struct visit {
     asock_record_fn record;
     void *userdata;
+    int error; /* there was no memory for a record */
 };
 
 static void give_record(const struct field *fields, size_t count, void *data)
 {
-    const struct visit *visit = data;
+    struct visit *visit = data;
     struct asock_field *copy;
 
     copy = calloc(count ? count : 1, sizeof(*copy));
-    if (!copy)
+    if (!copy) {
+        visit->error = -ENOMEM;
         return;
+    }
     for (size_t i = 0; i < count; i++)
         copy[i] = (struct asock_field){fields[i].name, fields[i].text, fields[i].number};
     visit->record(copy, count, visit->userdata);
@@ -47,6 +50,8 @@ static int give_all(const struct inspection *inspection, struct visit *visit)
         at += sizeof(len);
         if (asock_codec_decode_record(inspection->octets + at, len, give_record, visit) < 0)
             return -EPROTO;
+        if (visit->error < 0)
+            return visit->error;
         at += len;
         count++;
     }
@@ -188,7 +193,7 @@ static int ask(asock_context *context, const struct query *query, struct inspect
 static int finish(int r, const struct inspection *inspection, const struct query *query)
 {
     struct asock_field text = {"error", inspection->text, 0};
-    struct visit visit = {query->record, query->userdata};
+    struct visit visit = {query->record, query->userdata, 0};
 
     if (r == 0)
         r = inspection->error;
