@@ -84,6 +84,9 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
         op->class->ended(op);
     op->error = error;
     op->bytes = bytes;
+    /* Also what came inline: the daemon empties the whole buffer. */
+    if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_inside && bytes > 0)
+        op->memory.is_in_place = true;
     if (op->memory.is_lost)
         asock_op_fail_lost(op);
     list_remove(&op->queue_node);

@@ -77,6 +77,7 @@ struct op_class {
 /* Of an op. */
 struct op_memory {
     bool is_reference; /* its octets are where both sides see them: none are in its frames */
+    bool is_inside;    /* a segment, or more, lies in a buffer of the program's */
     bool is_multishot; /* a receive of the pool's slices */
     bool is_more;      /* the callback that runs is not of its end */
     bool is_in_place;  /* its octets lie where the daemon can take them back, and nobody was told */

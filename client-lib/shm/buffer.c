@@ -241,6 +241,7 @@ void asock_memory_use(asock_op *op)
         op->class = &in_buffers;
         inside += buffer->id != 0;
     }
+    op->memory.is_inside = inside > 0;
     op->memory.is_reference = inside > 0 && inside == count && count <= CODEC_SEGMENTS_MAX &&
                               op->operation != ASOCK_OPERATION_CONNECT;
 }

@@ -152,6 +152,32 @@ START_TEST(test_s46_unread_receives_of_a_stopped_daemon)
 }
 END_TEST
 
+/* More pieces than go by reference: the bytes came through the socket, but lie in memory that is taken back. */
+START_TEST(test_s46_pieces_in_a_buffer_of_a_stopped_daemon)
+{
+    struct pair pair = new_pair(AF_INET);
+    struct iovec pieces[100];
+    asock_op *op = new_op_with(NULL, 0);
+    asock_buffer *buffer;
+    char *data;
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    data = asock_buffer_data(buffer);
+    for (size_t i = 0; i < 100; i++)
+        pieces[i] = (struct iovec){data + i * 300, 300};
+    ck_assert_int_eq(asock_op_set_buffers(op, pieces, 100), 0);
+    pending(asock_receive(pair.socket, op));
+    let_come(&pair, BYTES);
+    /* Everything is read, and nobody looks at the op yet. */
+    inspect_number(fixture.context, "show", "id");
+    stop_daemon();
+    expect_bytes(op, ASOCK_CONNECTION_ABORTED, 0);
+    asock_op_unref(op);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
+}
+END_TEST
+
 START_TEST(test_s46_unread_slices_of_a_killed_session)
 {
     struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);
