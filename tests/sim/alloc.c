@@ -23,6 +23,8 @@ struct entry {
 /* Open addressing; a power of two, never more than half full. */
 static struct entry *table;
 static size_t cap, used;
+/* Of each actor: blocks, and bytes. */
+static size_t blocks[ACTOR_CLIENT + 1], totals[ACTOR_CLIENT + 1];
 
 static size_t place_of(const void *p)
 {
@@ -59,6 +61,8 @@ static void *track(void *p, size_t size)
         grow();
     insert(p, size, sim.actor);
     used++;
+    blocks[sim.actor]++;
+    totals[sim.actor] += size;
     return p;
 }
 
@@ -90,6 +94,8 @@ static void forget(struct entry *entry)
 {
     size_t hole = (size_t)(entry - table);
 
+    blocks[entry->actor]--;
+    totals[entry->actor] -= entry->size;
     entry->p = NULL;
     used--;
     close_hole(hole);
@@ -97,7 +103,8 @@ static void forget(struct entry *entry)
 
 static bool fails(void)
 {
-    if (sim.actor != ACTOR_DAEMON || !sim_fault(FAULT_ALLOC, 300))
+    if (!(sim.actor == ACTOR_DAEMON && sim_fault(FAULT_ALLOC, 300)) &&
+        !(sim.actor == ACTOR_CLIENT && sim_fault(FAULT_LIBRARY_ALLOC, 300)))
         return false;
     errno = ENOMEM;
     return true;
@@ -168,16 +175,8 @@ void __wrap_free(void *p)
 
 size_t alloc_count(enum actor actor, size_t *ret_bytes)
 {
-    size_t count = 0;
-
-    *ret_bytes = 0;
-    for (size_t i = 0; i < cap; i++) {
-        if (!table[i].p || table[i].actor != actor)
-            continue;
-        count++;
-        *ret_bytes += table[i].size;
-    }
-    return count;
+    *ret_bytes = totals[actor];
+    return blocks[actor];
 }
 
 void alloc_drop(enum actor actor)
@@ -200,4 +199,6 @@ void alloc_reset(void)
     sim_free(table);
     table = NULL;
     cap = used = 0;
+    memset(blocks, 0, sizeof(blocks));
+    memset(totals, 0, sizeof(totals));
 }

@@ -124,6 +124,8 @@ int __wrap_fstat(int fd, struct stat *st)
     memset(st, 0, sizeof(*st));
     if (fd == STDERR_FILENO)
         st->st_mode = S_IFREG;
+    else if (fd_file(fd) && fd_file(fd)->kind == FILE_UNIX)
+        st->st_mode = S_IFSOCK;
     else
         st->st_size = lseek(memory_file(fd)->u.memory.fd, 0, SEEK_END);
     return 0;

@@ -10,6 +10,7 @@
 #include "daemon/server/listener.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/op.h"
+#include "daemon/policy/file.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/learn.h"
 #include "daemon/core/quota.h"
@@ -21,6 +22,7 @@
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "tests/sim/ev.h"
+#include "tests/sim/held.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
@@ -60,10 +62,31 @@ static void set_limits(struct worker *w, const struct daemon_manner *manner)
     quota_limit(w->quota, QUOTA_ATTEMPTS, 32);
 }
 
+/* What oracle_check_connect() knows too. */
+static struct policy *make_policy(void)
+{
+    static const char text[] = "[Rules]\n"
+                               "Deny=tcp n7.sim *\n"
+                               "Deny=tcp 10.0.0.2 *\n"
+                               "Deny=tcp 2001:db8::3 *\n"
+                               "Allow=tcp * * +loopback +private +linklocal +local +special\n";
+    struct policy *policy;
+    struct conf_reader reader;
+
+    if (!(sim.faults & 1u << FAULT_DENIES))
+        return policy_new(POLICY_ANY);
+    policy = policy_new(POLICY_DENY);
+    SIM_MUST(asock_conf_open_text(&reader, "sim.policy", text, strlen(text)) == 0);
+    SIM_MUST(policy_file_parse(&reader, POLICY_FILE, POLICY_RULES_MAX, &policy->files[0]) == 0);
+    asock_conf_close(&reader);
+    policy->file_count = 1;
+    return policy;
+}
+
 void daemon_start(const struct daemon_manner *manner)
 {
     struct audit_config audit = {
-        .mode = manner->is_audit_required ? POLICY_AUDIT_REQUIRED : POLICY_AUDIT_YES,
+        .mode = sim.faults & 1u << FAULT_AUDIT ? POLICY_AUDIT_REQUIRED : POLICY_AUDIT_YES,
         .journal = "/sim/journal",
     };
     struct worker *w = &d.worker;
@@ -74,7 +97,7 @@ void daemon_start(const struct daemon_manner *manner)
     asock_log_setup(sim.is_tracing ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
     memset(&d, 0, sizeof(d));
     SIM_MUST(worker_init(w, NULL) == 0);
-    w->policy = policy_new(POLICY_ANY);
+    w->policy = make_policy();
     w->learn = learn_new();
     SIM_MUST(w->policy && w->learn);
     SIM_MUST(audit_new(w, &audit, &w->audit) == 0);
@@ -333,6 +356,7 @@ void daemon_check(void)
     }
     if (used != d.worker.fds_used)
         sim_fail("miscounted: %u descriptors, %u counted", used, d.worker.fds_used);
+    held_check(&d.worker);
 }
 
 bool daemon_is_empty(void)

@@ -12,7 +12,6 @@
 struct daemon_manner {
     uint32_t sockets, ops; /* what a session may have at most; 0: the default */
     uint64_t queued, kernel, shared;
-    bool is_audit_required;
 };
 
 void daemon_start(const struct daemon_manner *manner);

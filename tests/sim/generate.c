@@ -24,17 +24,18 @@ static const uint16_t weights[STEP_KIND_COUNT] = {
     [STEP_TAKE] = 12,       [STEP_GIVE] = 12,         [STEP_PEER_WRITE] = 15,
     [STEP_NEXT] = 12,       [STEP_BEGIN] = 15,        [STEP_END] = 15,
     [STEP_SEND_ALL] = 8,    [STEP_RECEIVE_SOME] = 8,  [STEP_DIAL] = 6,
-    [STEP_STOP] = 4,        [STEP_PEER_READ] = 8,     [STEP_PEER_FIN] = 4,
-    [STEP_PEER_RESET] = 3,  [STEP_KILL_SESSION] = 3,  [STEP_KILL_SOCKET] = 2,
-    [STEP_TERMINATE] = 2,   [STEP_KILL] = 2,
+    [STEP_STOP] = 4,        [STEP_INSPECT] = 3,       [STEP_CONTROL] = 3,
+    [STEP_RESTRICT] = 3,    [STEP_DETACH] = 2,        [STEP_PEER_READ] = 8,
+    [STEP_PEER_FIN] = 4,    [STEP_PEER_RESET] = 3,    [STEP_KILL_SESSION] = 3,
+    [STEP_KILL_SOCKET] = 2, [STEP_TERMINATE] = 2,     [STEP_KILL] = 2,
 };
 
 /* What ends much at once is in few programs. */
 static bool is_rare(enum step_kind kind)
 {
     return kind == STEP_KILL_SESSION || kind == STEP_KILL_SOCKET || kind == STEP_TERMINATE ||
-           kind == STEP_KILL || kind == STEP_STOP || kind == STEP_CONTEXT_UNREF ||
-           kind == STEP_SOCKETS;
+           kind == STEP_KILL || kind == STEP_STOP || kind == STEP_CONTROL ||
+           kind == STEP_RESTRICT || kind == STEP_CONTEXT_UNREF || kind == STEP_SOCKETS;
 }
 
 struct world {

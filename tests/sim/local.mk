@@ -7,6 +7,7 @@
 check_PROGRAMS += tests/sim/run
 tests_sim_run_SOURCES = \
 	tests/sim/alloc.c \
+	tests/sim/asks.c \
 	tests/sim/calls.c \
 	tests/sim/calls.h \
 	tests/sim/calls_files.c \
@@ -15,6 +16,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/ev.c \
 	tests/sim/ev.h \
 	tests/sim/generate.c \
+	tests/sim/held.c \
+	tests/sim/held.h \
 	tests/sim/helpers.c \
 	tests/sim/kernel.c \
 	tests/sim/kernel.h \
@@ -48,6 +51,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/daemon-that-counts-late.sim \
+	tests/sim/found/received-in-pieces-into-a-buffer.sim \
 	tests/sim/found/close-of-a-refused-socket.sim \
 	tests/sim/found/quiet-send-behind-a-failed-shutdown.sim
 

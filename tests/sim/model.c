@@ -80,6 +80,8 @@ void submission_made(struct submission *submission, int r)
               submission->operation, submission->stream ? (int)submission->stream->number : -1,
               submission->len, r);
     if (r < 0) {
+        if (submission->buffer)
+            submission->buffer->uses--;
         submission->is_refused = submission->is_done = true;
         return;
     }

@@ -26,6 +26,8 @@ struct client {
     asock_context *context;  /* NULL: none */
     unsigned int generation; /* of its session: what an earlier one had is lost */
     bool is_lost;            /* the daemon, or the session, was ended from outside */
+    unsigned int denies;     /* restrictions that are in force: bits, by their number in asks.c */
+    bool may_deny;           /* there may be one */
     bool has_given_up;       /* it takes the daemon to hang: its buffers are its own */
 };
 
@@ -123,6 +125,7 @@ struct model {
     unsigned int intent_count, stream_count, submission_count, depth;
     uint64_t blocked_until; /* ms: the program did something else than run its event loop */
     uint64_t stopped_until; /* ms: the daemon was stopped */
+    uint64_t late_until;    /* ms: the program was, so that what it had submitted left late */
 };
 
 extern struct model model;
@@ -148,6 +151,8 @@ void model_lost(struct client *client);
 
 void oracle_done(struct submission *submission);
 void oracle_shot(struct submission *submission, const void *data, size_t len);
+/* A connection begins: nothing denies it. */
+void oracle_check_connect(const struct tcp *tcp);
 /* Nobody waits beyond his time. */
 void oracle_check_deadlines(void);
 /* The same of a call that waits, for so long at most. */

@@ -82,7 +82,8 @@ void step_context(const struct step *step)
         return;
     }
     client->generation++;
-    client->is_lost = client->has_given_up = false;
+    client->is_lost = client->has_given_up = client->may_deny = false;
+    client->denies = 0;
     if (step->b)
         SIM_MUST(asock_context_set_limit(client->context, ASOCK_LIMIT_SOCKETS, step->b) == 0);
     if (step->c & 2)
@@ -143,7 +144,8 @@ void step_reconnect(const struct step *step)
 
     if (client && LIB(asock_context_reconnect(client->context)) == 0) {
         client->generation++;
-        client->is_lost = client->has_given_up = false;
+        client->is_lost = client->has_given_up = client->may_deny = false;
+        client->denies = 0;
     }
 }
 

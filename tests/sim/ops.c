@@ -51,15 +51,13 @@ static uint8_t *take_memory(struct submission *s, uint32_t manner)
 }
 
 /* In one piece, or in a list of many, with empty ones among them. */
-static void set_memory(struct submission *s, uint8_t *at, uint32_t manner)
+static int set_memory(struct submission *s, uint8_t *at, uint32_t manner)
 {
     static struct iovec list[SEGMENTS_MAX];
     size_t count = 0, done = 0, part;
 
-    if (manner % 4 != 1 || s->len == 0) {
-        SIM_MUST(LIB(asock_op_set_buffer(s->op->op, at, s->len)) == 0);
-        return;
-    }
+    if (manner % 4 != 1 || s->len == 0)
+        return LIB(asock_op_set_buffer(s->op->op, at, s->len));
     part = manner % 8 == 1 ? 1 : 1 + s->len / 3;
     while (done < s->len) {
         size_t n = count + 4 >= SEGMENTS_MAX || part > s->len - done ? s->len - done : part;
@@ -70,15 +68,15 @@ static void set_memory(struct submission *s, uint8_t *at, uint32_t manner)
         done += n;
     }
     SIM_MUST(done == s->len);
-    SIM_MUST(LIB(asock_op_set_buffers(s->op->op, list, count)) == 0);
+    return LIB(asock_op_set_buffers(s->op->op, list, count));
 }
 
-static void set_payload(struct submission *s, uint32_t manner)
+static int set_payload(struct submission *s, uint32_t manner)
 {
     uint8_t *at = take_memory(s, manner);
 
     sim_pattern(s->number, 0, at, s->len);
-    set_memory(s, at, manner);
+    return set_memory(s, at, manner);
 }
 
 size_t step_length(uint32_t number)
@@ -116,14 +114,13 @@ struct destination step_destination(uint32_t how, unsigned int intent)
     return ret;
 }
 
-static void set_destination(struct submission *s, uint32_t how)
+static int set_destination(struct submission *s, uint32_t how)
 {
     struct destination to = step_destination(how, s->intent);
 
     if (to.is_name)
-        SIM_MUST(LIB(asock_op_set_host(s->op->op, to.name, to.service)) == 0);
-    else
-        SIM_MUST(asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&to.addr, to.len) == 0);
+        return LIB(asock_op_set_host(s->op->op, to.name, to.service));
+    return asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&to.addr, to.len);
 }
 
 bool step_intent(struct submission *s, const struct step *step)
@@ -141,6 +138,7 @@ void step_connect(const struct step *step)
     struct stream *stream;
     struct model_op *op;
     struct submission *s;
+    int r;
 
     if (!find(step, &stream, &op) || model.intent_count == INTENTS)
         return;
@@ -149,9 +147,10 @@ void step_connect(const struct step *step)
     if (step->d % 3 == 0)
         s->len = step_length(step->d / 3);
     set_common(s, step->c >> 8);
-    set_payload(s, step->d / 16);
-    set_destination(s, step->c);
-    submission_made(s, LIB(asock_connect(stream->socket, op->op)));
+    r = set_payload(s, step->d / 16);
+    if (r == 0)
+        r = set_destination(s, step->c);
+    submission_made(s, r < 0 ? r : LIB(asock_connect(stream->socket, op->op)));
 }
 
 /* ---- the others ---- */
@@ -161,6 +160,7 @@ void step_send(const struct step *step)
     struct stream *stream;
     struct model_op *op;
     struct submission *s;
+    int r;
 
     if (!find(step, &stream, &op))
         return;
@@ -168,8 +168,8 @@ void step_send(const struct step *step)
     s->len = step_length(step->c);
     s->flags = step->d % 5 == 0 ? ASOCK_ERRORS_ONLY : 0;
     set_common(s, step->d % 7 == 0 ? step->d >> 5 : 0);
-    set_payload(s, step->d / 8);
-    submission_made(s, LIB(asock_send(stream->socket, op->op)));
+    r = set_payload(s, step->d / 8);
+    submission_made(s, r < 0 ? r : LIB(asock_send(stream->socket, op->op)));
 }
 
 void step_receive(const struct step *step)
@@ -178,6 +178,7 @@ void step_receive(const struct step *step)
     struct model_op *op;
     struct submission *s;
     uint8_t *at;
+    int r;
 
     if (!find(step, &stream, &op))
         return;
@@ -187,8 +188,8 @@ void step_receive(const struct step *step)
     set_common(s, step->d >> 5);
     at = take_memory(s, step->d / 8);
     memset(at, 0xee, s->len);
-    set_memory(s, at, step->d / 8);
-    submission_made(s, LIB(asock_receive(stream->socket, op->op)));
+    r = set_memory(s, at, step->d / 8);
+    submission_made(s, r < 0 ? r : LIB(asock_receive(stream->socket, op->op)));
 }
 
 void step_shutdown(const struct step *step)
@@ -293,6 +294,7 @@ void peers_assign(struct tcp *tcp)
 
     if (tcp->intent >= model.intent_count)
         return;
+    oracle_check_connect(tcp);
     salt = sim_mix(model.intents[tcp->intent].peer.salt, 5);
     tcp->manner.salt = sim_mix(salt, tcp->intent);
     tcp->manner.to_write = (uint32_t)(salt % 3 == 0 ? 0 : salt / 8 % (salt % 3 == 1 ? 300 : 60000));

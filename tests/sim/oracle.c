@@ -9,6 +9,8 @@
 #define GRACE_MS 1500u
 /* What the library gives a daemon that hangs: twice, where it was late itself. */
 #define HANG_MS 20000u
+/* When the library asks a daemon that counts from when it has read the request. */
+#define ASK_MS 5500u
 
 static bool is_lost(const struct stream *stream)
 {
@@ -325,6 +327,30 @@ void oracle_look(void)
     }
 }
 
+/* Which hosts the policy of daemon.c and the restrictions of asks.c deny. */
+void oracle_check_connect(const struct tcp *tcp)
+{
+    const struct submission *s = model.intents[tcp->intent].submission;
+    const struct client *client = s->stream->client;
+    bool is_in = tcp->remote.ss_family == AF_INET;
+    bool is_current = s->generation == client->generation;
+
+    if (sim.faults & 1u << FAULT_DENIES && tcp->host == (is_in ? HOST_SLOW : HOST_REFUSES))
+        sim_fail("denied-connected: submission %u, to host %u", s->number, tcp->host);
+    if (is_current && ((client->denies & 1 && is_in && tcp->host == HOST_ACCEPTS) ||
+                       (client->denies & 2 && !is_in)))
+        sim_fail("restricted-connected: submission %u, to host %u", s->number, tcp->host);
+}
+
+static void judge_connect(struct submission *s)
+{
+    if (s->error == ASOCK_ACCESS_DENIED && !s->op->client->may_deny &&
+        !(sim.faults & (1u << FAULT_DENIES | 1u << FAULT_AUDIT)))
+        sim_fail("denied: submission %u, and nothing denies it", s->number);
+    if (s->error == 0 || s->bytes > 0)
+        find_connection(s);
+}
+
 void oracle_done(struct submission *s)
 {
     if (!s->stream) {
@@ -339,8 +365,8 @@ void oracle_done(struct submission *s)
         !s->stream->was_killed)
         sim_fail("lost-session: submission %u, and nobody has ended anything", s->number);
     judge_order(s);
-    if (s->operation == ASOCK_OPERATION_CONNECT && (s->error == 0 || s->bytes > 0))
-        find_connection(s);
+    if (s->operation == ASOCK_OPERATION_CONNECT)
+        judge_connect(s);
     if (s->operation == ASOCK_OPERATION_CLOSE)
         judge_close(s);
     judge_sent(s->stream);
@@ -355,7 +381,8 @@ static uint64_t later(uint64_t a, uint64_t b)
 /* For the library to notice it where the daemon was stopped meanwhile. */
 static uint64_t patience(uint64_t since)
 {
-    return GRACE_MS + (model.stopped_until > since ? HANG_MS : 0);
+    return GRACE_MS + (model.stopped_until > since ? HANG_MS : 0) +
+           (model.late_until > since ? ASK_MS : 0);
 }
 
 void oracle_check_call(const char *name, uint64_t began, uint64_t timeout_ms)

@@ -50,6 +50,10 @@
     X(SEND_ALL)      /* socket, -, length, ms */                                                   \
     X(RECEIVE_SOME)  /* socket, -, length, ms */                                                   \
     X(DIAL)          /* socket, -, how, ms */                                                      \
+    X(INSPECT)       /* context, -, query, ms */                                                   \
+    X(CONTROL)       /* -, id, what, ms */                                                         \
+    X(RESTRICT)      /* context, -, rules, ms */                                                   \
+    X(DETACH)        /* context, -, -, ms */                                                       \
     X(PEER_WRITE)    /* connection, bytes */                                                       \
     X(PEER_READ)     /* connection */                                                              \
     X(PEER_FIN)      /* connection */                                                              \

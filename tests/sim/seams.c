@@ -175,6 +175,15 @@ void seams_resolver_drop(struct resolver *resolver)
     sim_free(resolver);
 }
 
+uint64_t seams_resolver_charged(const struct resolver *resolver)
+{
+    uint64_t count = 0;
+
+    list_for_each (&resolver->lookups, it)
+        count += container_of(it, struct resolver_lookup, node)->quota != NULL;
+    return count;
+}
+
 int resolver_configure(struct resolver *resolver, const struct resolver_options *options)
 {
     (void)resolver;
@@ -232,7 +241,7 @@ struct sink {
     struct list records;
     uint32_t count;
     uint64_t bytes;
-    uint64_t stuck_since; /* ms */
+    uint64_t stuck_since, stuck_until; /* ms */
 };
 
 static void sink_put(struct audit_sink *sink, struct audit_record *record)
@@ -256,16 +265,33 @@ static void sink_drop_all(struct sink *s)
     s->bytes = 0;
 }
 
+/* Nothing is taken for a while, and then everything. */
 static void sink_flush(struct audit_sink *sink)
 {
-    sink_drop_all(container_of(sink, struct sink, sink));
+    struct sink *s = container_of(sink, struct sink, sink);
+
+    if (sim_now_ms() < s->stuck_until)
+        return;
+    if (sim_fault(FAULT_AUDIT, 10)) {
+        s->stuck_since = sim_now_ms();
+        s->stuck_until = s->stuck_since + sim_random(10000);
+        return;
+    }
+    sink_drop_all(s);
 }
 
 static struct audit_sink_state sink_state(struct audit_sink *sink)
 {
-    const struct sink *s = container_of(sink, struct sink, sink);
+    struct sink *s = container_of(sink, struct sink, sink);
+    uint64_t now = sim_now_ms();
 
-    return (struct audit_sink_state){.count = s->count, .bytes = s->bytes};
+    if (now >= s->stuck_until)
+        sink_drop_all(s);
+    return (struct audit_sink_state){
+        .count = s->count,
+        .bytes = s->bytes,
+        .stuck_ms = s->count > 0 && now < s->stuck_until ? now - s->stuck_since : 0,
+    };
 }
 
 static void sink_free(struct audit_sink *sink)

@@ -2,9 +2,14 @@
 #ifndef ASOCK_TESTS_SIM_SEAMS_H
 #define ASOCK_TESTS_SIM_SEAMS_H
 
+#include <stdint.h>
+
 struct resolver;
 
 /* With its process. */
 void seams_resolver_drop(struct resolver *resolver);
+
+/* Questions that somebody is charged for. */
+uint64_t seams_resolver_charged(const struct resolver *resolver);
 
 #endif

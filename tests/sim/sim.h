@@ -22,8 +22,11 @@ enum fault {
     FAULT_SLOW_NET,      /* segments are late and small */
     FAULT_NO_MEMORY,     /* recv and send say ENOMEM and ENOBUFS */
     FAULT_ALLOC,         /* an allocation of the daemon fails */
-    FAULT_LATE,          /* a turn begins late */
-    FAULT_FEW_SOCKETS,   /* the daemon grants the least */
+    FAULT_LIBRARY_ALLOC, /* one of the library fails */
+    FAULT_DENIES,        /* policy allows not everything */
+    FAULT_AUDIT,       /* connects have to be recorded, and nothing takes the records for a while */
+    FAULT_LATE,        /* a turn begins late */
+    FAULT_FEW_SOCKETS, /* the daemon grants the least */
     FAULT_SPARSE_EVENTS, /* a poll does not report everything that is ready */
     FAULT_COUNT
 };

@@ -34,10 +34,14 @@ static void step_pass(const struct step *step)
 
 static void step_world_only(const struct step *step)
 {
-    uint64_t until = sim.now_ns + UINT64_C(100000000);
+    bool is_long = step->d % 16 == 0; /* the program is stopped, perhaps */
+    uint64_t until = sim.now_ns + (is_long ? step->c % 30000 : 100) * UINT64_C(1000000);
+    uint32_t most = is_long ? 5000 : step->a % 50;
 
-    for (uint32_t i = 0; i < step->a % 50 && sim.now_ns < until; i++)
-        world_step(sim.now_ns + 5000000);
+    for (uint32_t i = 0; i < most && sim.now_ns < until; i++)
+        world_step(is_long ? until : sim.now_ns + 5000000);
+    if (is_long)
+        model.late_until = sim_now_ms();
     model.blocked_until = sim_now_ms();
 }
 
@@ -153,6 +157,10 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_TAKE] = step_take,
     [STEP_GIVE] = step_give,
     [STEP_NEXT] = step_next,
+    [STEP_INSPECT] = step_inspect,
+    [STEP_CONTROL] = step_control,
+    [STEP_RESTRICT] = step_restrict,
+    [STEP_DETACH] = step_detach,
     [STEP_BEGIN] = step_begin,
     [STEP_END] = step_end,
     [STEP_SEND_ALL] = step_send_all,
@@ -169,6 +177,16 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_KILL] = step_restart,
 };
 
+/* Who does not say Hello for ten seconds is turned away: so long a step may wait. */
+static void say_hello(enum step_kind kind)
+{
+    bool waits = kind == STEP_WORLD || kind == STEP_WAIT || kind == STEP_NEXT || kind == STEP_END ||
+                 (kind >= STEP_SEND_ALL && kind <= STEP_DETACH);
+
+    for (uint32_t i = 0; waits && i < CONTEXTS; i++)
+        step_flush(&(struct step){.a = i});
+}
+
 void step_run(const struct step *step)
 {
     struct model_op *op;
@@ -183,6 +201,7 @@ void step_run(const struct step *step)
         return;
     sim_trace("%s %u %u %u %u", step_name(step->kind), step->a, step->b, step->c, step->d);
     model.depth++;
+    say_hello(step->kind);
     steps[step->kind](step);
     oracle_look();
     model.depth--;

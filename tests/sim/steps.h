@@ -69,6 +69,11 @@ void step_next(const struct step *step);
 bool step_has_next(const struct model_op *op);
 bool step_take_next(struct model_op *op, int timeout_ms);
 
+void step_inspect(const struct step *step);
+void step_control(const struct step *step);
+void step_restrict(const struct step *step);
+void step_detach(const struct step *step);
+
 void step_begin(const struct step *step);
 void step_end(const struct step *step);
 void step_send_all(const struct step *step);
