@@ -5,7 +5,9 @@
 long_program_tests = \
 	tests/programs/test_programs_long.py
 
-py_tests += tests/programs/test_programs.py
+py_tests += \
+	tests/programs/test_programs.py \
+	tests/programs/test_recipes.py
 EXTRA_DIST += \
 	$(long_program_tests) \
 	tests/programs/programs.py \

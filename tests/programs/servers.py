@@ -64,12 +64,12 @@ class Process(subprocess.Popen):
 # ---- certificates --------------------------------------------------------------------
 
 
-def make_certificates(directory):
+def make_certificates(directory, names=NAMES):
     """ca.pem, and server.pem with its key, for every name."""
     def at(name):
         return os.path.join(directory, name)
 
-    write(at("names"), "subjectAltName=" + ",".join("DNS:" + name for name in NAMES) + "\n")
+    write(at("names"), "subjectAltName=" + ",".join("DNS:" + name for name in names) + "\n")
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     run("openssl", "req", "-x509", *key, "-keyout", at("ca.key"), "-out", at("ca.pem"), "-days", "2",
         "-subj", "/CN=CA of the test")
@@ -141,11 +141,11 @@ class Server(http.server.ThreadingHTTPServer):
 class Web:
     """http at 80 and https at 443."""
 
-    def __init__(self, directory, repositories="/nonexistent"):
+    def __init__(self, directory, repositories="/nonexistent", address=ADDRESS):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(os.path.join(directory, "server.pem"))
         self.pages = {"/": ("text/html", PAGE)}
-        self.servers = [Server((ADDRESS, port), Handler) for port in (80, 443)]
+        self.servers = [Server((address, port), Handler) for port in (80, 443)]
         # The handshake is the handler's: it must not hold up who accepts.
         self.servers[1].socket = context.wrap_socket(self.servers[1].socket, server_side=True,
                                                      do_handshake_on_connect=False)
