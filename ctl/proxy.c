@@ -21,6 +21,9 @@
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_MS 30000
+/* As many as the gateway serves, with an op for each way and its end; the daemon gives what its configuration has. */
+#define SOCKETS_WANTED 8192
+#define OPS_WANTED (4 * SOCKETS_WANTED)
 
 /* The command whose signals these are; signal handlers have no other way to know it. */
 static volatile sig_atomic_t command_pid;
@@ -55,6 +58,9 @@ static int open_session(void *userdata, asock_context **ret)
 
     if (session_open_client(settings, &session) < 0)
         return -ENOENT;
+    /* A session that was inherited has its limits. */
+    (void)asock_context_set_limit(session.context, ASOCK_LIMIT_SOCKETS, SOCKETS_WANTED);
+    (void)asock_context_set_limit(session.context, ASOCK_LIMIT_OPS, OPS_WANTED);
     if (name_session(&session, settings, fallback) || restrict_session(&session, settings) < 0) {
         session_close(&session);
         return -EACCES;
