@@ -11,7 +11,7 @@
 
 #include "bench/client.h"
 
-#define ABREAST_MAX 64u
+#define ABREAST_MAX 1024u
 
 static struct plain {
     int *fds;

@@ -10,6 +10,8 @@ import subprocess
 
 BEGIN = "<!-- begin: bench/run --write -->"
 END = "<!-- end: bench/run --write -->"
+BEGIN_PROXIES = "<!-- begin: bench/run --proxies --write -->"
+END_PROXIES = "<!-- end: bench/run --proxies --write -->"
 BEGIN_CROSSOVER = "<!-- begin: bench/run --crossover --write -->"
 END_CROSSOVER = "<!-- end: bench/run --crossover --write -->"
 BULK_CPU = "256 KiB"
@@ -254,6 +256,10 @@ def write_crossover(data, here):
     put(os.path.join(here, os.pardir, "docs", "PERFORMANCE.md"), BEGIN_CROSSOVER, END_CROSSOVER, crossover(data))
 
 
+def write_proxies(data, here):
+    put(os.path.join(here, "README.md"), BEGIN_PROXIES, END_PROXIES, f"{heading(data)}\n\n{table(data)}")
+
+
 def write_readme(data, here):
     put(os.path.join(here, "README.md"), BEGIN.replace("--write", f"--write --cores {data['cores']}"), END,
         f"{heading(data)}\n\n{table(data)}")
@@ -267,5 +273,7 @@ def show(data, options, here):
         write(options.svg, plot(data))
     if options.write and options.crossover:
         write_crossover(data, here)
+    elif options.write and options.proxies:
+        write_proxies(data, here)
     elif options.write:
         write_readme(data, here)

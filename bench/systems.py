@@ -201,6 +201,26 @@ class AsockdBatch(Asockd):
         return ["chrt", "--batch", "0", *super().command()]
 
 
+class AsockProxy(Asockd):
+    """asockctl proxy on a loopback port, in front of the build's asockd: what a program without a library has. For
+    --proxies only."""
+    name = "asockctl proxy"
+    socks = True
+    descriptors = 1
+
+    def launch(self):
+        self.spawn(Asockd.command(self))
+        Asockd.wait_ready(self)
+        self.spawn([os.path.join(self.build, "asockctl"), "proxy", "--socket", self.path, "--listen",
+                    f"{LOOPBACK}:{self.port}"])
+
+    def listens(self):
+        return System.listens(self) if len(self.processes) > 1 else super().listens()
+
+    def client_arguments(self):
+        return System.client_arguments(self)
+
+
 def through_unix(kind):
     """The same, reached as asockd is."""
     return type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "name": f"{kind.name}, Unix", "by_unix": True})
@@ -344,5 +364,26 @@ class Microsocks(System):
         return [self.find(self.build), "-i", LOOPBACK, "-p", str(self.port)]
 
 
+class SocatDante(Dante):
+    """As sandboxes for agents have it today: socat in the sandbox, from a port to a Unix socket; socat outside, from there
+    to the proxy, dante. Both with buffers of 64 KiB. Fewer idle connections: each has three processes."""
+    name = "socat, socat, dante"
+    needs = ("/usr/bin/socat",)
+    descriptors = 20
+
+    def launch(self):
+        front, self.port = self.port, free_port()
+        with open(self.file("conf"), "w", encoding="ascii") as file:
+            file.write(self.text(self.server))
+        self.spawn(self.command())
+        self.wait_ready()
+        socat = ["socat", "-b", "65536"]
+        self.spawn([*socat, f"UNIX-LISTEN:{self.path},fork,backlog=4096", f"TCP4:{LOOPBACK}:{self.port},nodelay"])
+        self.port = front
+        self.spawn([*socat, f"TCP4-LISTEN:{front},bind={LOOPBACK},fork,reuseaddr,nodelay,backlog=4096",
+                    f"UNIX-CONNECT:{self.path}"])
+
+
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
 CROSSOVER = [Direct, AsockdInline, Asockd]
+PROXIES = [Direct, AsockProxy, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

@@ -74,6 +74,12 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("| systemd-socket-proxyd, Unix |", done.stdout)
 
+    def test_the_proxy_beside_direct(self):
+        done = run("--proxies", "--only", "direct,asockctl", "--rows", "round trip,64 KiB,at once")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| asockctl proxy |", done.stdout)
+        self.assertIn("| connect-echo-close, 1,000 at once |", done.stdout)
+
     def test_a_wrong_octet_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
         for row in ("round trip", "messages", "up 64 KiB", "down 64 KiB"):
