@@ -26,7 +26,6 @@ void config_init(struct config *config)
         .server.total_ops = LIMIT_TOTAL_OPS_DEFAULT,
         .server.total_kernel = LIMIT_TOTAL_KERNEL_DEFAULT,
         .server.limits = limits_default,
-        .dir = CONFIG_DIR,
         .server.audit = {.mode = POLICY_AUDIT_YES, .journal = AUDIT_JOURNAL},
         .log_level = LOG_LEVEL_NOTICE,
     };
@@ -281,19 +280,33 @@ static void settle(struct limits *limits, const struct progress *progress)
         limits->send_window = limits->queued_max;
 }
 
+/* 0: the reader is open; -ENOENT: there is no file, and none has to be. */
+static int open_first(const struct config *config, struct conf_reader *reader)
+{
+    static const char *const paths[CONFIG_DIR_COUNT] = CONFIG_DIRS;
+    char path[PATH_MAX];
+    int r = -ENOENT;
+
+    if (config->file)
+        return asock_conf_open(reader, config->file);
+    if (config->dir) {
+        snprintf(path, sizeof(path), "%s/" CONFIG_NAME, config->dir);
+        return asock_conf_open(reader, path);
+    }
+    for (unsigned int i = 0; r == -ENOENT && i < CONFIG_DIR_COUNT; i++) {
+        snprintf(path, sizeof(path), "%s/" CONFIG_NAME, paths[i]);
+        r = asock_conf_open(reader, path);
+    }
+    return r;
+}
+
 int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX])
 {
     struct progress progress = {0};
     struct conf_reader reader;
     struct conf_item item;
-    char path[PATH_MAX];
-    int r;
+    int r = open_first(config, &reader);
 
-    if (snprintf(path, sizeof(path), "%s/" CONFIG_NAME, config->dir) >= (int)sizeof(path)) {
-        snprintf(ret_error, CONF_ERROR_MAX, "--config-dir: %s", strerror(ENAMETOOLONG));
-        return -ENAMETOOLONG;
-    }
-    r = asock_conf_open(&reader, config->file ? config->file : path);
     if (r == -ENOENT && !config->file)
         return 0;
     while (r >= 0 && (r = asock_conf_next(&reader, &item)) > 0)

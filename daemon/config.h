@@ -14,15 +14,15 @@
 
 struct config {
     struct server_config server;
-    const char *dir;  /* --config-dir: where the administrator's files are */
-    const char *file; /* --config; NULL: CONFIG_NAME in dir, if there is one */
+    const char *dir;  /* --config-dir; NULL: CONFIG_DIRS */
+    const char *file; /* --config; NULL: CONFIG_NAME in the first of the directories that has one */
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
     char audit_file[CONF_LINE_MAX + 1];
     bool is_check; /* --check: of check_files, and of file if it was given; else of all there is */
     char **check_files;
     const char *policy_files[POLICY_FILES_MAX];
-    char policy_dir[PATH_MAX];
+    char policy_dir[PATH_MAX]; /* of --config-dir */
     char servers[CONF_LINE_MAX + 1];
     struct listener_spec listeners[LISTENERS_MAX]; /* server.listener_count of them */
 };
@@ -39,6 +39,17 @@ struct reload_source config_source_init(struct config_source *source,
 #define CONFIG_DIR SYSCONFDIR "/asockd"
 #define CONFIG_NAME "asockd.conf"
 #define POLICY_NAME "policy.d"
+
+/* The administrator's, those until the next boot, and what came with the package: the first wins. */
+#define CONFIG_DIRS                                                                                \
+    {                                                                                              \
+        CONFIG_DIR, "/run/asockd", VENDORDIR "/asockd"                                             \
+    }
+#define POLICY_DIRS                                                                                \
+    {                                                                                              \
+        CONFIG_DIR "/" POLICY_NAME, "/run/asockd/" POLICY_NAME, VENDORDIR "/asockd/" POLICY_NAME   \
+    }
+#define CONFIG_DIR_COUNT POLICY_DIRS_MAX
 
 void config_init(struct config *config);
 

@@ -23,10 +23,11 @@ static const char help[] =
     "\n"
     "      --runtime-dir DIR  make the sockets in DIR (default /run/asockd);\n"
     "                         not used when the service manager hands them in\n"
-    "      --config FILE      read FILE instead of " CONFIG_NAME " of the directory\n"
-    "      --config-dir DIR   the directory, instead of " CONFIG_DIR "\n"
+    "      --config FILE      read FILE instead of " CONFIG_NAME "\n"
+    "      --config-dir DIR   look for " CONFIG_NAME " and " POLICY_NAME " in DIR only, not in\n"
+    "                         " CONFIG_DIR ", /run/asockd and " VENDORDIR "/asockd\n"
     "      --policy FILE      read FILE, and further ones, instead of the files in\n"
-    "                         " POLICY_NAME " of the directory\n"
+    "                         " POLICY_NAME "\n"
     "      --allow-public     no policy files: every client may connect to\n"
     "                         globally reachable addresses\n"
     "      --allow-any        no policy files: every client may connect to every\n"
@@ -129,16 +130,25 @@ static int apply_option(struct config *config, int option, const char *argument)
     }
 }
 
-static int set_policy_dir(struct config *config)
+static int set_policy_dirs(struct config *config)
 {
-    int n = snprintf(config->policy_dir, sizeof(config->policy_dir), "%s/" POLICY_NAME,
-                     config->dir);
+    static const char *const all[CONFIG_DIR_COUNT] = POLICY_DIRS;
+    struct policy_source *policy = &config->server.policy;
+    int n;
 
-    if (n < 0 || (size_t)n >= sizeof(config->policy_dir)) {
+    if (!config->dir) {
+        memcpy(policy->dirs, all, sizeof(all));
+        policy->dir_count = CONFIG_DIR_COUNT;
+        return 0;
+    }
+    n = snprintf(config->policy_dir, sizeof(config->policy_dir), "%s/" POLICY_NAME, config->dir);
+    /* The configuration's name is longer. */
+    if (n < 0 || (size_t)n + sizeof(CONFIG_NAME) > sizeof(config->policy_dir)) {
         fputs("asockd: --config-dir: too long\n", stderr);
         return misused();
     }
-    config->server.policy.dir = config->policy_dir;
+    policy->dirs[0] = config->policy_dir;
+    policy->dir_count = 1;
     return 0;
 }
 
@@ -163,7 +173,7 @@ static int take_operands(struct config *config, char **operands)
         fputs("asockd: --policy cannot be combined with --allow-any or --allow-public\n", stderr);
         return misused();
     }
-    return set_policy_dir(config);
+    return set_policy_dirs(config);
 }
 
 int config_read_arguments(struct config *config, int argc, char **argv)

@@ -2,8 +2,8 @@
 #
 # What a fresh installation lets through.
 
-policydir = $(sysconfdir)/asockd/policy.d
-dist_policy_DATA = policy/50-asock.policy
+policydir = $(prefix)/lib/asockd/policy.d
+dist_policy_DATA = policy/50-asock-internet.policy
 
 # For the administrator to load where AppArmor restricts user namespaces.
 apparmordir = $(datadir)/asockd/apparmor

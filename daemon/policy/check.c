@@ -256,7 +256,7 @@ int policy_check_source(const struct policy_source *source, FILE *out, FILE *err
         return r;
     }
     if (policy->file_count == 0)
-        fprintf(out, "%s has no policy file: everything is denied\n", source->dir);
+        fprintf(out, "no policy file in %s: everything is denied\n", source->dirs[0]);
     check_all(policy, out);
     policy_unref(policy);
     return 0;

@@ -260,25 +260,91 @@ static int add_entry(struct policy *policy, int dir, const char *dir_path, const
     return r;
 }
 
-static int add_directory(struct policy *policy, const char *path, char *error)
-{
-    struct dirent **entries = NULL;
-    int fd = open_directory(path, error), count, r = 0;
+/* One of the directories, while their files are merged. */
+struct listing {
+    int fd;
+    struct dirent **entries;
+    int count, next;
+};
 
-    if (fd < 0)
-        return fd;
-    count = scandirat(fd, ".", &entries, is_policy, compare_names);
-    if (count < 0) {
+static void close_listing(struct listing *listing)
+{
+    for (int i = 0; i < listing->count; i++)
+        free(listing->entries[i]);
+    free(listing->entries);
+    if (listing->fd >= 0)
+        close(listing->fd);
+}
+
+/* A directory that is not there has no files, unless it is the only one. */
+static int open_listing(struct listing *listing, const char *path, bool must_exist, char *error)
+{
+    int r = open_directory(path, error);
+
+    *listing = (struct listing){.fd = r};
+    if (r < 0)
+        return r == -ENOENT && !must_exist ? 0 : r;
+    r = scandirat(listing->fd, ".", &listing->entries, is_policy, compare_names);
+    if (r < 0) {
         r = -errno;
         snprintf(error, POLICY_ERROR_MAX, "%s: %s", path, strerror(-r));
+        return r;
     }
-    for (int i = 0; i < count; i++) {
-        if (r == 0)
-            r = add_entry(policy, fd, path, entries[i]->d_name, error);
-        free(entries[i]);
+    listing->count = r;
+    return 0;
+}
+
+static const char *next_name(const struct listing *listing)
+{
+    return listing->next < listing->count ? listing->entries[listing->next]->d_name : NULL;
+}
+
+/* Which directory has the first of the names that are left, and the first one that does; -1: none is left. */
+static int find_next(const struct listing *listings, unsigned int count)
+{
+    const char *first = NULL;
+    int found = -1;
+
+    for (unsigned int i = 0; i < count; i++) {
+        const char *name = next_name(&listings[i]);
+
+        if (name && (!first || strcmp(name, first) < 0)) {
+            first = name;
+            found = (int)i;
+        }
     }
-    free(entries);
-    close(fd);
+    return found;
+}
+
+/* Files of the same name in later directories are hidden by it. */
+static void skip_name(struct listing *listings, unsigned int count, const char *name)
+{
+    for (unsigned int i = 0; i < count; i++) {
+        const char *other = next_name(&listings[i]);
+
+        if (other && strcmp(other, name) == 0)
+            listings[i].next++;
+    }
+}
+
+static int add_directories(struct policy *policy, const struct policy_source *source, char *error)
+{
+    struct listing listings[POLICY_DIRS_MAX];
+    unsigned int count = 0;
+    int r = 0, i;
+
+    while (r == 0 && count < source->dir_count) {
+        r = open_listing(&listings[count], source->dirs[count], source->dir_count == 1, error);
+        count++;
+    }
+    while (r == 0 && (i = find_next(listings, count)) >= 0) {
+        const char *name = next_name(&listings[i]);
+
+        r = add_entry(policy, listings[i].fd, source->dirs[i], name, error);
+        skip_name(listings, count, name);
+    }
+    while (count > 0)
+        close_listing(&listings[--count]);
     return r;
 }
 
@@ -296,8 +362,8 @@ int policy_load(const struct policy_source *source, char ret_error[static POLICY
     policy->nat64 = source->nat64;
     if (source->base == POLICY_DENY && source->file_count > 0)
         r = add_listed(policy, source, ret_error);
-    else if (source->base == POLICY_DENY && source->dir)
-        r = add_directory(policy, source->dir, ret_error);
+    else if (source->base == POLICY_DENY)
+        r = add_directories(policy, source, ret_error);
     if (r < 0) {
         policy_unref(policy);
         return r;

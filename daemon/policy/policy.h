@@ -30,7 +30,8 @@ struct policy *policy_new(enum policy_base base);
 struct policy *policy_ref(struct policy *policy);
 struct policy *policy_unref(struct policy *policy); /* accepts NULL; returns it */
 
-#define POLICY_ERROR_MAX 512u    /* octets with the NUL: "path:line: what is wrong" */
+#define POLICY_ERROR_MAX 512u /* octets with the NUL: "path:line: what is wrong" */
+#define POLICY_DIRS_MAX 3u
 #define POLICY_FILES_MAX 256u    /* files of a policy: a view has a bit for each */
 #define POLICY_RULES_MAX 262144u /* rules of a policy: some 50 MB, twice that during a reload */
 
@@ -39,7 +40,9 @@ struct policy_source {
     enum policy_base base;
     const char *const *files; /* --policy; none: those of dir */
     size_t file_count;
-    const char *dir; /* every *.policy in it, in name order */
+    /* Every *.policy in them, in name order; of two with one name the one in the earlier directory. */
+    const char *dirs[POLICY_DIRS_MAX];
+    unsigned int dir_count;
     struct policy_nat64 nat64;
 };
 

@@ -99,7 +99,7 @@ void reload_tell_policy(const struct policy_source *source, const struct policy 
     else if (source->base == POLICY_PUBLIC)
         log_notice("--allow-public: every client may connect to globally reachable addresses");
     else if (policy_file_count(policy) == 0)
-        log_warning("%s has no policy file: everything is denied", source->dir);
+        log_warning("no policy file in %s: everything is denied", source->dirs[0]);
     else
         log_info("policy: %zu files, %zu rules", policy_file_count(policy),
                  policy_rule_count(policy));

@@ -81,6 +81,7 @@ def put_files():
             if "/systemd/system/" in unit:
                 text = re.sub("(ExecStart=.*/asockd)$", r"\1 --config-dir /usr/local/etc/asockd", text, flags=re.M)
             file.write(text)
+    shutil.copytree("/usr/local/lib/asockd/policy.d", "/usr/local/etc/asockd/policy.d")
 
 
 class Setup:
@@ -251,11 +252,12 @@ class Installed(UnitsTest):
         self.assertEqual(Setup.tmpfiles.returncode, 0)
         self.assertEqual(Setup.tmpfiles.stdout, "")
         for line in Setup.sysusers.stdout.splitlines():
-            self.assertRegex(line, r"^Creating (user|group) '(asockd|asock)' ")
+            self.assertRegex(line, r"^Creating (user|group) '(asockd|asock|asock-internet)' ")
         user = pwd.getpwnam("asockd")
         self.assertNotEqual(user.pw_uid, 0)
         self.assertEqual(grp.getgrgid(user.pw_gid).gr_name, "asockd")
-        self.assertEqual(grp.getgrnam("asock").gr_mem, [])
+        for name in ("asock", "asock-internet"):
+            self.assertEqual(grp.getgrnam(name).gr_mem, [])
         again = run("systemd-tmpfiles", "--create", "asockd.conf")
         self.assertEqual((again.returncode, again.stdout), (0, ""))
 
@@ -377,10 +379,13 @@ class Clients(UnitsTest):
         self.assertEqual(server.accepted, [])
 
     def test_the_installed_policy(self):
-        """Members of group asock, globally reachable addresses."""
+        """Members of group asock-internet, globally reachable addresses; those of group asock, which opens the socket,
+        nothing."""
+        name = "50-asock-internet.policy:"
         for group, host, status, said in (
-                ("asock", "8.8.8.8", 0, "50-asock.policy:"), ("asock", "dns.google", 0, "50-asock.policy:"),
-                ("asock", "10.0.0.1", 1, "no +private"), ("asock", "127.0.0.1", 1, "no +loopback"),
+                ("asock-internet", "8.8.8.8", 0, name), ("asock-internet", "dns.google", 0, name),
+                ("asock-internet", "10.0.0.1", 1, "no +private"), ("asock-internet", "127.0.0.1", 1, "no +loopback"),
+                ("asock", "8.8.8.8", 1, "no rule allows this destination"),
                 ("root", "8.8.8.8", 1, "no rule allows this destination")):
             done = run("asockctl", "policy", "test", "--group", group, "tcp", host, "443")
             self.assertEqual(done.returncode, status, done.stdout)

@@ -75,7 +75,7 @@ static void use_view(struct policy_view *view)
 
 static void whole_life(void)
 {
-    const struct policy_source source = {.dir = dir};
+    const struct policy_source source = {.dirs = {dir}, .dir_count = 1};
     char error[POLICY_ERROR_MAX];
     struct policy_view *view;
     struct policy *policy;

@@ -355,7 +355,7 @@ static char load_error[POLICY_ERROR_MAX];
 
 static int load(struct policy **ret)
 {
-    const struct policy_source source = {.dir = dir};
+    const struct policy_source source = {.dirs = {dir}, .dir_count = 1};
 
     return policy_load(&source, load_error, ret);
 }
@@ -448,7 +448,7 @@ START_TEST(test_policy_no_regular_file)
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     expect_refused(-EPERM, "/a.policy: no regular file");
     unlink(path);
-    ck_assert_int_eq(symlink("/dev/null", path), 0);
+    ck_assert_int_eq(symlink("/etc/passwd", path), 0);
     expect_refused(-ELOOP, "/a.policy: a symbolic link");
     unlink(path);
     ck_assert_int_eq(mkdir(path, 0755), 0);
@@ -497,7 +497,8 @@ START_TEST(test_policy_listed_files)
 {
     char one[64], two[64], none[64];
     const char *const files[] = {one, two, none};
-    struct policy_source source = {.dir = "/nonexistent", .files = files, .file_count = 2};
+    struct policy_source source = {
+        .dirs = {"/nonexistent"}, .dir_count = 1, .files = files, .file_count = 2};
     struct policy *policy;
 
     strcpy(one, write_policy("z", R("Allow=tcp * *\n")));
