@@ -4,8 +4,10 @@
 #include "ctl/text.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +21,21 @@ static const char *environment_path(const char *name)
     const char *path = getenv(name);
 
     return path && path[0] ? path : NULL;
+}
+
+/* A directory that cannot be searched hides whose socket it is. */
+static void complain_about_group(const char *path)
+{
+    const struct group *group;
+    struct stat st;
+
+    group = stat(path, &st) == 0 && (st.st_mode & S_IWGRP) ? getgrgid(st.st_gid) : NULL;
+    if (group)
+        complain("only members of group %s may open it; add the user (usermod -aG %s USER), who "
+                 "then has to log in again",
+                 group->gr_name, group->gr_name);
+    else
+        complain("the user may not open that path");
 }
 
 static void complain_unreachable(const struct session *session, int err)
@@ -37,7 +54,7 @@ static void complain_unreachable(const struct session *session, int err)
     else if ((err == EACCES || err == EPERM) && session->is_control)
         complain("the control socket is for root and the daemon's own user");
     else if (err == EACCES || err == EPERM)
-        complain("the socket is for the members of its group");
+        complain_about_group(path ? path : CLIENT_SOCKET);
     else if (err == EAGAIN)
         complain("it takes no connections; look at: systemctl status asockd");
 }

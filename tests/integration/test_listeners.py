@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Clients' listeners: configured ones, those of the service manager, and what a client by them may see."""
 
+import grp
 import os
 import socket
 import stat
+import subprocess
 import sys
 import unittest
 
@@ -66,6 +68,17 @@ class Configured(ListenersTest):
         self.assertEqual(self.refused_by(**self.configured("[Listener]\nName=one\nGroup=root\n")),
                          f"asockd: {self.path('one')}: Operation not permitted")
         self.assertFalse(os.path.exists(self.path("one")))
+
+    @unittest.skipUnless(os.getuid() == 0, "asockctl would have to be another user's")
+    def test_who_is_not_in_the_group_is_told_how_to_get_there(self):
+        daemon = self.start(**self.configured(f"[Listener]\nName=one\nGroup={GROUP}\n"))
+        group = grp.getgrgid(GROUP).gr_name
+        binary = os.path.join(os.environ["ASOCK_TEST_BUILDDIR"], "asockctl")
+        done = subprocess.run([binary, "stats", "--socket", self.path("one")], user=1000, group=1000, extra_groups=[],
+                              text=True, capture_output=True, timeout=DEADLINE, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"only members of group {group} may open it; add the user (usermod -aG {group} USER)", done.stderr)
+        self.end(daemon)
 
     def test_a_directory_that_others_may_write_to(self):
         for mode in (0o775, 0o757):
