@@ -51,7 +51,7 @@ class Configured(ListenersTest):
         for path, name, mode in ((web, "web", 0o640), (mail, "mail", 0o666)):
             self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), mode, path)
             self.assertEqual(self.listener_of(path), name)
-        self.assertEqual(sorted(os.listdir(self.dir)), ["asockd.lock", "control.sock", "web"])
+        self.assertEqual(sorted(os.listdir(self.dir)), ["asockd.lock", "control.sock", "share", "web"])
         self.assertEqual(self.end(daemon)[0], 0)
         self.assertEqual((os.path.exists(web), os.path.exists(mail)), (False, False))
 
@@ -166,7 +166,7 @@ class Activated(ListenersTest):
         options["command"][-1] = self.write("[Listener]\nName=one\n")
         self.spawn(**options)
         self.assertEqual((self.listener_of(one_path), self.listener_of(two_path)), ("one", "two"))
-        self.assertEqual(os.listdir(self.dir), [])
+        self.assertEqual(os.listdir(self.dir), ["share"])
 
 
 class WhatAClientSees(ListenersTest):
