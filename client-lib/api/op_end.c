@@ -8,6 +8,7 @@
 #include "client-lib/core/context.h"
 #include "client-lib/core/op.h"
 #include "client-lib/wire/wait.h"
+#include "client-lib/wire/overdue.h"
 
 int asock_op_wait(asock_op *op, int timeout_ms)
 {
@@ -41,6 +42,8 @@ int asock_cancel(asock_op *op)
     if (r < 0)
         return r;
     r = asock_cancel_locked(op);
+    if (r == 0)
+        asock_overdue_cancelled(op);
     asock_leave(op->context);
     return r;
 }

@@ -21,6 +21,7 @@
 #include "client-lib/shm/pool.h"
 #include "client-lib/wire/output.h"
 #include "client-lib/wire/session.h"
+#include "client-lib/wire/overdue.h"
 
 /* So much payload is queued before submitting writes by itself. */
 #define SUBMIT_FLUSH (64u * 1024u)
@@ -309,6 +310,7 @@ int asock_close(asock_socket *socket, asock_op *op, int linger_ms)
     } else {
         asock_op_start(op, socket, ASOCK_OPERATION_CLOSE);
         asock_close_start(socket, op, linger_ms);
+        asock_overdue_close(op);
         r = 1;
     }
     return leave_submit(socket->context, 0, r);

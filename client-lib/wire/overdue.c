@@ -8,6 +8,9 @@
  * library gives up when all of the grace is over: the op has timed out, the session ends, and no memory of the
  * program's is shared any more.
  *
+ * A close without a linger time, and an op that the program has cancelled, are to end at once: that is their deadline, also
+ * where their request cannot leave because the daemon reads nothing.
+ *
  * The success of an ASOCK_ERRORS_ONLY op is not told. Of such an op CANCEL tells whether the daemon has it still.
  *
  * A program may have been late itself, stopped for a while perhaps: everything that is there is read before.
@@ -41,7 +44,7 @@ static void ask(asock_op *op, uint64_t now)
     if (op->is_quiet && socket->is_close_sent) {
         if (until < socket->close_deadline + op->grace_ms)
             until = socket->close_deadline + op->grace_ms;
-    } else if (!op->is_quiet || op->state == OP_SENT) {
+    } else if (op->state != OP_WAITING && (!op->is_quiet || op->state == OP_SENT)) {
         asock_cancel_sent(op);
         if (op->state == OP_PARTLY)
             asock_op_abandon(op);
@@ -65,6 +68,13 @@ static void decide(asock_op *op, bool has_come)
     }
 }
 
+/* A close waits for its turn where the daemon reads nothing any more. */
+static bool is_unanswered(const asock_op *op)
+{
+    return op->state == OP_SENT || op->state == OP_PARTLY ||
+           (op->state == OP_WAITING && op->operation == ASOCK_OPERATION_CLOSE);
+}
+
 static void expired(struct deadline *deadline)
 {
     asock_op *op = container_of(deadline, asock_op, timer);
@@ -72,19 +82,50 @@ static void expired(struct deadline *deadline)
 
     op->holds++;
     has_come = asock_input_drain(op->context);
-    if (op->state == OP_SENT || op->state == OP_PARTLY)
+    if (is_unanswered(op))
         decide(op, has_come);
     asock_op_unhold(op);
 }
 
-void asock_overdue_watch(asock_op *op)
+static void watch_from(asock_op *op, uint64_t from)
 {
     asock_context *context = op->context;
 
     op->grace_ms = context->grace_ms;
     op->timer.expired = expired;
-    if (op->deadline && op->grace_ms)
-        asock_wheel_set(&context->wheel, &op->timer.timer, op->deadline + patience(op));
+    if (op->grace_ms)
+        asock_wheel_set(&context->wheel, &op->timer.timer, from + patience(op));
     else
         wheel_timer_unset(&op->timer.timer);
+}
+
+void asock_overdue_watch(asock_op *op)
+{
+    if (op->deadline)
+        watch_from(op, op->deadline);
+    else
+        wheel_timer_unset(&op->timer.timer);
+}
+
+void asock_overdue_close(asock_op *op)
+{
+    const asock_socket *socket = op->socket;
+    uint64_t linger = socket->close_abort ? 0 : socket->linger.timer.deadline, now = time_now_ms();
+
+    if (is_unanswered(op))
+        watch_from(op, linger > now ? linger : now);
+}
+
+/* Behind a close with a linger time an op ends with that. */
+void asock_overdue_cancelled(asock_op *op)
+{
+    const asock_socket *socket = op->socket;
+    uint64_t from = time_now_ms();
+
+    if (!is_unanswered(op) || op->is_asked)
+        return;
+    if (socket && socket->is_close_sent && op != socket->close_op && socket->close_deadline > from)
+        from = socket->close_deadline;
+    if (!wheel_timer_is_set(&op->timer.timer) || op->timer.timer.deadline > from + patience(op))
+        watch_from(op, from);
 }

@@ -7,5 +7,9 @@
 
 /* From here on the daemon has to tell of it: at its deadline, or a grace later it is given up. */
 void asock_overdue_watch(asock_op *op);
+/* The same of a close that was asked for: at the end of its linger time, or now. */
+void asock_overdue_close(asock_op *op);
+/* The program has asked for the op's end. */
+void asock_overdue_cancelled(asock_op *op);
 
 #endif

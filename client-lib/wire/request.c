@@ -61,8 +61,7 @@ static void add_close(asock_socket *socket)
     socket->close_deadline = request.close.linger_ms ? deadline : 0;
     if (socket->close_op) {
         socket->close_op->state = OP_SENT;
-        socket->close_op->deadline = socket->close_deadline;
-        asock_overdue_watch(socket->close_op);
+        asock_overdue_close(socket->close_op);
     }
     asock_output_add(&context->out, &request, NULL, 0);
     context->ids.close_since = true;

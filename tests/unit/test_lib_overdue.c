@@ -76,6 +76,82 @@ START_TEST(test_s57_a_close_with_a_linger_time_ends_too)
 }
 END_TEST
 
+/* Nothing ends a receive without a deadline, until the program wants it to end. */
+START_TEST(test_s57_a_cancelled_op_ends_too)
+{
+    asock_socket *socket = make_socket(20);
+    asock_op *op = fake_op(&byte, 1);
+
+    ck_assert_int_eq(asock_receive(socket, op), 1);
+    fake_expect(VERB_RECEIVE);
+    ck_assert_int_eq(asock_context_get_timeout(fake.context), -1);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* A cancel does not give more time than the op's own deadline did. */
+START_TEST(test_s57_a_cancel_does_not_prolong)
+{
+    asock_socket *socket = make_socket(1000 * 1000);
+    asock_op *op = timed_receive(socket, 1);
+    int before;
+
+    fake_expect(VERB_RECEIVE);
+    ahead_ms = 400 * 1000;
+    before = asock_context_get_timeout(fake.context);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    ck_assert_int_le(asock_context_get_timeout(fake.context), before);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+START_LOOP_TEST(test_s57_a_close_without_a_linger_time_ends_too, ASOCK_CLOSE_ABORT, 1)
+{
+    asock_socket *socket = make_socket(20);
+    asock_op *op = fake_op(NULL, 0);
+
+    ck_assert_int_eq(asock_close(socket, op, _i), 1);
+    ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* The daemon reads nothing any more, so that neither CLOSE nor CANCEL can leave. */
+START_LOOP_TEST(test_s57_a_request_that_cannot_leave_ends_too, 0, 3)
+{
+    static char data[16 * 1024 * 1024];
+    asock_op *send = fake_op(data, sizeof(data)), *op = fake_op(NULL, 0);
+    asock_socket *socket;
+
+    ck_assert_int_eq(asock_context_set_grace_ms(fake.context, 20), 0);
+    fake_welcome(16, 64, sizeof(data), sizeof(data));
+    socket = fake_connected();
+    ck_assert_int_eq(asock_send(socket, send), 1);
+    if (_i == 0) {
+        ck_assert_int_eq(asock_cancel(send), 0);
+        ck_assert_int_eq(asock_op_wait(send, WAIT_MS), 0);
+        ck_assert_int_eq(asock_op_get_error(send), ASOCK_TIMED_OUT);
+    } else {
+        ck_assert_int_eq(asock_close(socket, op, _i - 1), 1);
+        ck_assert_int_eq(asock_op_wait(op, WAIT_MS), 0);
+        ck_assert_int_eq(asock_op_get_error(op), ASOCK_TIMED_OUT);
+    }
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_op_unref(send);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s57_a_send_that_has_partly_left_ends_too)
 {
     static char data[3 * 1024 * 1024];

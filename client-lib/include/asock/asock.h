@@ -179,7 +179,8 @@ ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
  * it is over the library cancels the op: ASOCK_TIMED_OUT, or ASOCK_OPERATION_ABORTED of a send of which nothing went.
  * When all of it is over the daemon hangs: the op ends with ASOCK_TIMED_OUT and 0 octets, though some may have moved, the session
  * ends, and every other op ends with ASOCK_CONNECTION_ABORTED. Buffers keep their contents and are not shared any
- * more. Choose more than a restart of the daemon takes. It holds for ops that leave from now on.
+ * more. A close has the end of its linger time as its deadline, without one the call; an op that was cancelled has the call
+ * of asock_cancel. Choose more than a restart of the daemon takes. It holds for ops that leave from now on.
  */
 ASOCK_EXPORT int asock_context_set_grace_ms(asock_context *context, unsigned int grace_ms);
 
