@@ -2,7 +2,7 @@
 /*
  * A session handed on to another program.
  *
- * Happy path: Hello is said, the welcome read to its last octet, so that the next one begins at a
+ * Happy path: Hello is said, the welcome read to its last byte, so that the next one begins at a
  * frame; the descriptor goes to the caller, the context is as after the end of its session.
  * Failures: an op was submitted or a socket made (the daemon takes no second Hello behind them), a
  * dispatcher runs, the daemon does not answer, no descriptor; the context stays as it was.

@@ -46,9 +46,9 @@ static int give_all(const struct inspection *inspection, struct visit *visit)
     while (at < inspection->len) {
         uint32_t len;
 
-        memcpy(&len, inspection->octets + at, sizeof(len));
+        memcpy(&len, inspection->bytes + at, sizeof(len));
         at += sizeof(len);
-        if (asock_codec_decode_record(inspection->octets + at, len, give_record, visit) < 0)
+        if (asock_codec_decode_record(inspection->bytes + at, len, give_record, visit) < 0)
             return -EPROTO;
         if (visit->error < 0)
             return visit->error;
@@ -128,7 +128,7 @@ static int parse_control(const char *verb, const char *const *args, struct query
     return asock_question_make(args, &ret->payload, &ret->payload_len);
 }
 
-/* The op has the octets from now on, for they may leave after the caller has given up. */
+/* The op has the bytes from now on, for they may leave after the caller has given up. */
 static int hand_payload(asock_op *op, const struct query *query)
 {
     struct iovec *segment;
@@ -220,7 +220,7 @@ static int run(asock_context *context, const struct query *query, int timeout_ms
     r = ask(context, query, &inspection, timeout_ms);
     asock_context_unhold(context);
     r = finish(r, &inspection, query);
-    free(inspection.octets);
+    free(inspection.bytes);
     return r;
 }
 

@@ -138,7 +138,7 @@ static int wait_slice(asock_op *op, int timeout_ms)
     return has_slice(op);
 }
 
-/* The same, of those whose octets are still there. */
+/* The same, of those whose bytes are still there. */
 static int wait_sound_slice(asock_op *op, int timeout_ms)
 {
     int r = wait_slice(op, timeout_ms);

@@ -9,7 +9,7 @@
 
 /*
  * An empty send behind the quiet ones: its end tells that they have ended (asock_quiet_finish). SYNC
- * would not do: it tells that they were taken, not that the kernel has all their octets.
+ * would not do: it tells that they were taken, not that the kernel has all their bytes.
  */
 static int ask_by_send(asock_socket *socket, const asock_op *quiet)
 {

@@ -6,7 +6,7 @@
  * and in context->done where it has a callback (api/callbacks.c). In flight an op holds itself and uses its socket,
  * until the callback has returned.
  *
- * A multishot comes this way once for each slice that has got octets, and once more when it ends.
+ * A multishot comes this way once for each slice that has got bytes, and once more when it ends.
  */
 #include "client-lib/core/complete.h"
 

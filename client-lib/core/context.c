@@ -45,7 +45,7 @@ void asock_wake(asock_context *context)
         wake_poll(context);
 }
 
-/* Another thread than the one in poll(2) has read, or has octets to write: that one looks again. */
+/* Another thread than the one in poll(2) has read, or has bytes to write: that one looks again. */
 void asock_wake_waiter(asock_context *context)
 {
     if (!context->has_dispatcher)

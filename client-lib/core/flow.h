@@ -12,7 +12,7 @@ enum flow {
 }; /* may go; the socket's own limit; the session's */
 
 enum flow asock_flow_op(const asock_socket *socket, int operation);
-/* Octets that may leave, at least one and at most want (whole: all of it). */
+/* Bytes that may leave, at least one and at most want (whole: all of it). */
 enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_whole, uint64_t *ret);
 void asock_flow_take(asock_socket *socket, uint64_t bytes, uint32_t ops);
 void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops);

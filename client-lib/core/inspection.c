@@ -12,7 +12,7 @@
 static bool reserve(struct inspection *inspection, size_t more)
 {
     size_t cap = inspection->cap ? inspection->cap : 4096;
-    uint8_t *octets;
+    uint8_t *bytes;
 
     if (inspection->error < 0)
         return false;
@@ -20,12 +20,12 @@ static bool reserve(struct inspection *inspection, size_t more)
         cap *= 2;
     if (cap == inspection->cap)
         return true;
-    octets = cap <= INSPECTION_MAX ? realloc(inspection->octets, cap) : NULL;
-    if (!octets) {
+    bytes = cap <= INSPECTION_MAX ? realloc(inspection->bytes, cap) : NULL;
+    if (!bytes) {
         inspection->error = cap <= INSPECTION_MAX ? -ENOMEM : -E2BIG;
         return false;
     }
-    inspection->octets = octets;
+    inspection->bytes = bytes;
     inspection->cap = cap;
     return true;
 }
@@ -34,7 +34,7 @@ void asock_inspection_begin(struct inspection *inspection, uint32_t len)
 {
     if (!reserve(inspection, sizeof(len) + (size_t)len))
         return;
-    memcpy(inspection->octets + inspection->len, &len, sizeof(len));
+    memcpy(inspection->bytes + inspection->len, &len, sizeof(len));
     inspection->len += sizeof(len);
 }
 
@@ -42,6 +42,6 @@ void asock_inspection_append(struct inspection *inspection, const uint8_t *data,
 {
     if (len == 0 || !reserve(inspection, len))
         return;
-    memcpy(inspection->octets + inspection->len, data, len);
+    memcpy(inspection->bytes + inspection->len, data, len);
     inspection->len += len;
 }

@@ -6,13 +6,13 @@
 #include "client-lib/core/objects.h"
 
 struct inspection {
-    uint8_t *octets; /* of each record: its length, then itself */
+    uint8_t *bytes; /* of each record: its length, then itself */
     size_t len, cap;
     int error;
     char text[CODEC_TEXT_MAX + 1]; /* what the daemon said to a failure; "": nothing */
 };
 
-/* Octets of the answer's next record. */
+/* Bytes of the answer's next record. */
 void asock_inspection_begin(struct inspection *inspection, uint32_t len);
 void asock_inspection_append(struct inspection *inspection, const uint8_t *data, size_t len);
 

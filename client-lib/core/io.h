@@ -23,7 +23,7 @@
 
 struct out_frame {
     struct asock_op *op; /* whose segments it refers to; NULL: none */
-    size_t left;         /* octets still to be written */
+    size_t left;         /* bytes still to be written */
 };
 
 struct output {
@@ -49,7 +49,7 @@ enum sink { SINK_NONE, SINK_SEGMENTS, SINK_TEXT, SINK_RECORD };
 
 struct input {
     size_t start, end;
-    bool in_payload; /* reply is read, payload_left octets of it are not */
+    bool in_payload; /* reply is read, payload_left bytes of it are not */
     struct reply reply;
     uint32_t payload_left;
     enum sink sink;

@@ -28,7 +28,7 @@ struct deadline {
 struct due {
     struct list node; /* context->done; of a multishot without callback op->filled */
     asock_op *op;
-    struct slice *slice; /* NULL: it has no octets */
+    struct slice *slice; /* NULL: it has no bytes */
 };
 
 enum slice_state { SLICE_FREE, SLICE_CREDIT, SLICE_FILLED, SLICE_TAKEN };
@@ -38,7 +38,7 @@ struct slice {
     asock_pool *pool;
     uint32_t next; /* free one behind this one, + 1 */
     enum slice_state state;
-    size_t len;    /* octets received */
+    size_t len;    /* bytes received */
     uint64_t life; /* counts how often it has become free */
 };
 
@@ -58,7 +58,7 @@ struct bounce {
     bool is_off;          /* refused, or the program wants the memory: not asked for any more */
     uint32_t used;        /* blocks */
     uint64_t map[BOUNCE_BLOCKS / 64];
-    uint64_t passed;      /* octets that would have gone through it */
+    uint64_t passed;      /* bytes that would have gone through it */
     uint64_t taken, told; /* ops that have; up to when its timer was set */
     struct deadline timer;
 };
@@ -76,16 +76,16 @@ struct op_class {
 
 /* Of an op. */
 struct op_memory {
-    bool is_reference; /* its octets are where both sides see them: none are in its frames */
-    bool is_inside;    /* a segment, or more, lies in a buffer of the program's */
-    bool is_multishot; /* a receive of the pool's slices */
-    bool is_more;      /* the callback that runs is not of its end */
-    bool is_in_place;  /* its octets lie where the daemon can take them back, and nobody was told */
-    bool is_lost;      /* it did so: CONNECTION_ABORTED, whatever the daemon said */
-    asock_pool *pool;  /* set by the program; NULL: none */
-    struct slice *last;               /* that it ended with; NULL: with none */
-    struct shot shot;                 /* of the callback that runs */
-    struct list filled;               /* completions that asock_receive_next() will tell of */
+    bool is_reference;  /* its bytes are where both sides see them: none are in its frames */
+    bool is_inside;     /* a segment, or more, lies in a buffer of the program's */
+    bool is_multishot;  /* a receive of the pool's slices */
+    bool is_more;       /* the callback that runs is not of its end */
+    bool is_in_place;   /* its bytes lie where the daemon can take them back, and nobody was told */
+    bool is_lost;       /* it did so: CONNECTION_ABORTED, whatever the daemon said */
+    asock_pool *pool;   /* set by the program; NULL: none */
+    struct slice *last; /* that it ended with; NULL: with none */
+    struct shot shot;   /* of the callback that runs */
+    struct list filled; /* completions that asock_receive_next() will tell of */
     struct list credit_node;          /* memory->credits */
     uint32_t bounce_at, bounce_count; /* its blocks; count 0: none */
     asock_buffer *made; /* REGISTER: what it is for; refs 0: nobody waits for it any more */

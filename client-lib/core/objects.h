@@ -105,7 +105,7 @@ struct asock_context {
     uint32_t open_sockets;
     uint64_t held_bytes, excess_bytes; /* excess: beyond each socket's own share */
     uint32_t held_ops, excess_ops;
-    uint64_t seq, queued; /* queued: octets submitted since the last write */
+    uint64_t seq, queued; /* queued: bytes submitted since the last write */
     struct list sockets;
     struct list ready;   /* may have a frame to send; served in turn */
     struct list stalled; /* wait for room in the session */

@@ -62,8 +62,8 @@ struct asock_op {
     int64_t argument;              /* set_option: value; inspect: id */
     uint32_t verb;                 /* of an op without a socket */
     struct inspection *inspection; /* NULL: nobody reads the records */
-    struct cursor cursor;          /* send: next octet to leave; receive: next to fill */
-    size_t moved;                  /* octets that left, or came */
+    struct cursor cursor;          /* send: next byte to leave; receive: next to fill */
+    size_t moved;                  /* bytes that left, or came */
     unsigned int wire_refs;        /* frames in the output that refer to the segments */
     struct list queue_node;        /* in a queue of the socket, or in its quiet list */
     struct list flight_node;       /* in socket->ops, or context->socketless, until it has ended */

@@ -5,7 +5,7 @@
 /* Walking over the segments of an op. */
 #include "client-lib/core/objects.h"
 
-/* Moves the cursor over at most len octets, telling where they are; returns entries of iov used. */
+/* Moves the cursor over at most len bytes, telling where they are; returns entries of iov used. */
 unsigned int asock_segments_take(const asock_op *op, struct cursor *cursor, size_t *len,
                                  struct iovec *iov, unsigned int cap);
 

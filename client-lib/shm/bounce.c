@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The bounce buffer: large sends and receives of ordinary memory travel by reference too, copied in or
- * out by this side. Through the Unix socket each octet is copied twice, and buffers are made and freed for it.
+ * out by this side. Through the Unix socket each byte is copied twice, and buffers are made and freed for it.
  *
  * Happy path: when so much has gone through the socket that it pays, memory is asked for; from its answer
  * on an op that fits takes blocks in a row, first the lowest, which the processor's cache has; when it

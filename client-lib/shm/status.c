@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Octets that lie in shared memory are only as sound as the memory: the daemon takes it back when it has ended the
+ * Bytes that lie in shared memory are only as sound as the memory: the daemon takes it back when it has ended the
  * session and nobody has read the completions for long. Before it does it marks the session's status page. So an
- * operation is told as a success only if the page has no mark after its octets were copied, or, where the
+ * operation is told as a success only if the page has no mark after its bytes were copied, or, where the
  * program reads them in place, just before it is told.
  *
  * When this side learns that the session has ended, its connection is still open, so that the daemon has not yet emptied

@@ -2,7 +2,7 @@
 /*
  * Reading replies.
  *
- * Happy path: heads come through a small buffer, many in one read; the octets of a large receive are
+ * Happy path: heads come through a small buffer, many in one read; the bytes of a large receive are
  * read straight into the program's segments. Failures: end of file, a reset, a frame that is not
  * allowed; each ends the session.
  */
@@ -72,7 +72,7 @@ static void take_payload(asock_context *context)
     }
 }
 
-/* A head: 1 it was taken, 0 more octets are needed, -EPROTO. */
+/* A head: 1 it was taken, 0 more bytes are needed, -EPROTO. */
 static int take_head(asock_context *context)
 {
     struct input *in = &context->in;
@@ -175,7 +175,7 @@ static size_t room_of(const struct msghdr *msg)
     return room;
 }
 
-/* Descriptors come with the first octet of their frame, whose head may still be cut. */
+/* Descriptors come with the first byte of their frame, whose head may still be cut. */
 static void take_descriptors(asock_context *context, struct msghdr *msg)
 {
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
@@ -192,7 +192,7 @@ static void take_descriptors(asock_context *context, struct msghdr *msg)
     }
 }
 
-/* Octets, or -errno. */
+/* Bytes, or -errno. */
 static ssize_t receive(const asock_context *context, struct msghdr *msg)
 {
     ssize_t n;
@@ -213,10 +213,10 @@ static int read_some(asock_context *context)
     struct iovec iov[INPUT_IOV];
     union {
         struct cmsghdr align;
-        char octets[CMSG_SPACE(INPUT_DESCRIPTORS * sizeof(int))];
+        char bytes[CMSG_SPACE(INPUT_DESCRIPTORS * sizeof(int))];
     } control;
     struct msghdr msg = {
-        .msg_iov = iov, .msg_control = control.octets, .msg_controllen = sizeof(control.octets)};
+        .msg_iov = iov, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
     size_t direct;
     ssize_t n;
 

@@ -60,8 +60,8 @@ static void point_at_rest(struct output *out)
     out->rest -= n;
 }
 
-/* Octets of the heads; with what stands in front of them they are one piece. */
-static void add_octets(struct output *out, uint8_t *at, size_t len)
+/* Bytes of the heads; with what stands in front of them they are one piece. */
+static void add_bytes(struct output *out, uint8_t *at, size_t len)
 {
     struct iovec *last = out->iov_count > 0 ? &out->iov[out->iov_count - 1] : NULL;
 
@@ -90,10 +90,10 @@ int asock_output_add(struct output *out, const struct request *request, asock_op
     if (payload_len <= PAYLOAD_COPIED && payload_len <= OUT_HEADS - out->heads_len) {
         copy_payload(op, head + n, payload_len);
         out->heads_len += payload_len;
-        add_octets(out, head, (size_t)n + payload_len);
+        add_bytes(out, head, (size_t)n + payload_len);
         return 0;
     }
-    add_octets(out, head, (size_t)n);
+    add_bytes(out, head, (size_t)n);
     frame->op = op;
     op->wire_refs++;
     out->rest = payload_len;

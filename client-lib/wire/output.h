@@ -6,7 +6,7 @@
 #include "client-lib/core/objects.h"
 
 bool asock_output_has_room(const struct output *out);
-/* One frame. Its payload: so many octets at the op's cursor, which moves; op NULL: there is none. */
+/* One frame. Its payload: so many bytes at the op's cursor, which moves; op NULL: there is none. */
 int asock_output_add(struct output *out, const struct request *request, asock_op *op,
                      size_t payload_len);
 /* 0: all is written; 1: some waits. */

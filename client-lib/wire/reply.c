@@ -3,7 +3,7 @@
  * What the daemon says.
  *
  * A reply is handled in two steps: its head says whose it is and where its payload goes; when that
- * is there, it takes effect. Nothing is believed: a token that is not live, more octets than were
+ * is there, it takes effect. Nothing is believed: a token that is not live, more bytes than were
  * asked for, a success that cannot be, end the session with ASOCK_PROTOCOL_ERROR.
  */
 #include "client-lib/wire/reply.h"
@@ -84,7 +84,7 @@ static void give_back(asock_context *context, const struct reply *reply, const a
         asock_flow_give(socket, reply->send_freed, reply->ops_freed);
 }
 
-/* What is behind it, `most` octets at most, is wanted as a whole. */
+/* What is behind it, `most` bytes at most, is wanted as a whole. */
 static int text_head(asock_op *op, struct input *in, uint32_t most)
 {
     if (in->payload_left > most)
@@ -248,7 +248,7 @@ static void barrier_refused(asock_socket *socket, const asock_op *barrier)
                                                       : 0);
 }
 
-/* Sends end in order: success, or octets that went, tells of all that left before (see PROTOCOL.md). */
+/* Sends end in order: success, or bytes that went, tells of all that left before (see PROTOCOL.md). */
 static void send_answered(asock_op *op, const struct reply *reply)
 {
     asock_socket *socket = op->socket;
@@ -313,7 +313,7 @@ static void note(asock_op *op, const struct reply *reply)
     }
 }
 
-/* The octets an op has moved, or -EPROTO for what cannot be. */
+/* The bytes an op has moved, or -EPROTO for what cannot be. */
 static int moved_by(const asock_op *op, const struct reply *reply, uint64_t *ret)
 {
     switch (op->operation) {
@@ -341,7 +341,7 @@ static void check_text(asock_op *op, size_t len)
     op->text = NULL;
 }
 
-/* One of a multishot's completions: all but the last have octets, and that may. */
+/* One of a multishot's completions: all but the last have bytes, and that may. */
 static int take_shot(asock_op *op, const struct reply *reply)
 {
     bool is_more = reply->flags & REPLY_MORE;

@@ -150,7 +150,7 @@ static void fill(const asock_op *op, struct request *request)
     }
 }
 
-/* Octets of payload that the op's next frame has; of a send it may be a piece. */
+/* Bytes of payload that the op's next frame has; of a send it may be a piece. */
 static size_t fill_payload(asock_op *op, struct request *request)
 {
     asock_context *context = op->context;

@@ -119,7 +119,7 @@ ASOCK_EXPORT asock_context *asock_context_ref(asock_context *context);
 ASOCK_EXPORT asock_context *asock_context_unref(asock_context *context);
 
 /*
- * A label for people (asockctl list), at most 64 octets of UTF-8 without control characters. Only
+ * A label for people (asockctl list), at most 64 bytes of UTF-8 without control characters. Only
  * before the first op is submitted: -EBUSY later. -EINVAL for anything else.
  */
 ASOCK_EXPORT int asock_context_set_name(asock_context *context, const char *name);
@@ -129,12 +129,12 @@ enum asock_limit {
     ASOCK_LIMIT_SOCKETS = 1,     /* sockets open at a time */
     ASOCK_LIMIT_OPS = 2,         /* ops outstanding in the daemon; more wait in the library */
     ASOCK_LIMIT_SOCKET_OPS = 3,  /* the same per socket; read only */
-    ASOCK_LIMIT_SEND_WINDOW = 4, /* octets outstanding in the daemon per socket */
-    ASOCK_LIMIT_QUEUED = 5,      /* octets outstanding in the daemon */
-    ASOCK_LIMIT_PAYLOAD = 6,     /* octets in a frame; read only */
+    ASOCK_LIMIT_SEND_WINDOW = 4, /* bytes outstanding in the daemon per socket */
+    ASOCK_LIMIT_QUEUED = 5,      /* bytes outstanding in the daemon */
+    ASOCK_LIMIT_PAYLOAD = 6,     /* bytes in a frame; read only */
     /* Read only; there may be less when others have much. */
-    ASOCK_LIMIT_SHARED_MEMORY = 7,  /* octets of memory shared with the daemon */
-    ASOCK_LIMIT_KERNEL_BUFFERS = 8, /* octets that sockets' buffers in the kernel may grow to */
+    ASOCK_LIMIT_SHARED_MEMORY = 7,  /* bytes of memory shared with the daemon */
+    ASOCK_LIMIT_KERNEL_BUFFERS = 8, /* bytes that sockets' buffers in the kernel may grow to */
     ASOCK_LIMIT_LINGERS = 9,        /* sockets whose close goes on */
     ASOCK_LIMIT_RESOLUTIONS = 10,   /* questions for names at a time; a connect by name asks two */
     ASOCK_LIMIT_CONNECTS_PER_SECOND = 11, /* 0: any number */
@@ -177,7 +177,7 @@ ASOCK_EXPORT int asock_context_stop_dispatcher(asock_context *context);
 /*
  * How long past an op's deadline the daemon may take to report its end; 10000 by default, 0: any time. When half of
  * it is over the library cancels the op: ASOCK_TIMED_OUT, or ASOCK_OPERATION_ABORTED of a send of which nothing went.
- * When all of it is over the daemon hangs: the op ends with ASOCK_TIMED_OUT and 0 octets, though some may have moved, the session
+ * When all of it is over the daemon hangs: the op ends with ASOCK_TIMED_OUT and 0 bytes, though some may have moved, the session
  * ends, and every other op ends with ASOCK_CONNECTION_ABORTED. Buffers keep their contents and are not shared any
  * more. A close has the end of its linger time as its deadline, without one the call; an op that was cancelled has the call
  * of asock_cancel. Choose more than a restart of the daemon takes. It holds for ops that leave from now on.
@@ -216,7 +216,7 @@ ASOCK_EXPORT int asock_context_detach_fd(asock_context *context, int timeout_ms,
  * ASOCK_ACCESS_DENIED, connections stay. It may be called before a name and limits are set, which are settled
  * by the first op only. Waits for at most timeout_ms (-1: for ever) as asock_context_inspect() does.
  * -EINVAL: the rules are wrong; text (may be NULL with text_size 0) then gets the daemon's words, "line 2: ...",
- * cut at text_size - 1 octets. -ENOBUFS: too many rules in this session. -EMSGSIZE: more octets than a frame
+ * cut at text_size - 1 bytes. -ENOBUFS: too many rules in this session. -EMSGSIZE: more bytes than a frame
  * takes. After -ETIMEDOUT nobody knows. Also -ECONNABORTED, -ENOMEM, -EDEADLK, -EOPNOTSUPP (control socket).
  */
 ASOCK_EXPORT int asock_context_restrict(asock_context *context, const char *rules, size_t len,
@@ -289,7 +289,7 @@ ASOCK_EXPORT asock_op *asock_op_unref(asock_op *op);
 
 /*
  * Setters: -EBUSY while the op is in flight. Buffers belong to the op, and must stay as they are, until
- * it has completed. set_buffer and set_buffers replace each other; the list (not the octets) is copied.
+ * it has completed. set_buffer and set_buffers replace each other; the list (not the bytes) is copied.
  * Segments of length 0 are legal. -EINVAL: NULL with a length, a sum over SSIZE_MAX.
  */
 ASOCK_EXPORT int asock_op_set_callback(asock_op *op, asock_callback callback, void *userdata);
@@ -297,13 +297,13 @@ ASOCK_EXPORT int asock_op_set_buffer(asock_op *op, void *data, size_t len);
 ASOCK_EXPORT int asock_op_set_buffers(asock_op *op, const struct iovec *list, size_t count);
 /* Where to connect; set_endpoint and set_host replace each other. Both copy their arguments. */
 ASOCK_EXPORT int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len);
-/* host: a name or an address in text form, 1 to 253 octets; service: a decimal port or a name, 1 to 32 octets. */
+/* host: a name or an address in text form, 1 to 253 bytes; service: a decimal port or a name, 1 to 32 bytes. */
 ASOCK_EXPORT int asock_op_set_host(asock_op *op, const char *host, const char *service);
 /* From submission; 0: none. Stays set until set again, like everything else here. Not for a close. */
 ASOCK_EXPORT int asock_op_set_timeout(asock_op *op, unsigned int timeout_ms);
 
 enum asock_op_flag {
-    ASOCK_PEEK = 1, /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD octets */
+    ASOCK_PEEK = 1, /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD bytes */
     ASOCK_WAIT_ALL = 2, /* receive: complete only when full, or at end of stream, error, timeout */
     /*
      * send, set_option: success need not be told at once. It is when a later send or shutdown(send) of the
@@ -367,16 +367,16 @@ ASOCK_EXPORT const char *asock_op_get_text(asock_op *op);
  * are readable; negative errno: refused, nothing happened: -EBUSY (the op is in flight, or its callback
  * has not returned and is not the caller), -EINVAL (missing or foreign argument), -ECHILD.
  * What concerns the socket's state is the op's result.
- * Submitting queues; octets leave in process, flush, wait, the dispatcher, or when 64 KiB are queued.
+ * Submitting queues; bytes leave in process, flush, wait, the dispatcher, or when 64 KiB are queued.
  */
 /*
- * With a buffer: its octets are sent first, and the op completes when the kernel has them all. More than
+ * With a buffer: its bytes are sent first, and the op completes when the kernel has them all. More than
  * ASOCK_LIMIT_PAYLOAD: ASOCK_MESSAGE_SIZE.
  */
 ASOCK_EXPORT int asock_connect(asock_socket *socket, asock_op *op);
-/* Completes when the kernel has taken all octets. */
+/* Completes when the kernel has taken all bytes. */
 ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
-/* Completes with 1 octet or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
+/* Completes with 1 byte or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
 ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
 
 enum asock_how {
@@ -405,7 +405,7 @@ enum asock_option {
     ASOCK_OPTION_KEEP_ALIVE_TIME = 3,     /* seconds, 1 to 32767 */
     ASOCK_OPTION_KEEP_ALIVE_INTERVAL = 4, /* seconds, 1 to 32767 */
     ASOCK_OPTION_KEEP_ALIVE_COUNT = 5,    /* 1 to 127 */
-    ASOCK_OPTION_SEND_BUFFER = 6,         /* octets; the kernel doubles it, see socket(7) */
+    ASOCK_OPTION_SEND_BUFFER = 6,         /* bytes; the kernel doubles it, see socket(7) */
     ASOCK_OPTION_RECEIVE_BUFFER = 7,
     ASOCK_OPTION_HOP_LIMIT = 8,      /* 1 to 255 */
     ASOCK_OPTION_TRAFFIC_CLASS = 9,  /* 0 to 255 */
@@ -427,7 +427,7 @@ ASOCK_EXPORT int asock_sync(asock_context *context, asock_op *op);
 
 /*
  * What addresses a name has, of those to which policy lets this session connect on some port. host is copied: a name or
- * an address in text form, 1 to 253 octets; family: AF_UNSPEC, AF_INET, AF_INET6. The result is ASOCK_ACCESS_DENIED where
+ * an address in text form, 1 to 253 bytes; family: AF_UNSPEC, AF_INET, AF_INET6. The result is ASOCK_ACCESS_DENIED where
  * policy allows the name on no port (nobody was asked) or none of its addresses; ASOCK_HOST_NOT_FOUND, ASOCK_NO_DATA,
  * ASOCK_TRY_AGAIN and ASOCK_NO_RECOVERY are the name servers' answers, or that there is none; ASOCK_INVALID_ARGUMENT:
  * neither a name nor an address; ASOCK_NO_BUFFER_SPACE: over ASOCK_LIMIT_RESOLUTIONS; ASOCK_OPERATION_NOT_SUPPORTED: the
@@ -454,7 +454,7 @@ ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
 /* -------------------------------------------------------------------------------- shared memory
  *
  * An op all of whose segments (64 at most) lie in buffers of its context goes by reference: the kernel
- * takes its octets from there, or puts them there, in the daemon, and none of them crosses the Unix
+ * takes its bytes from there, or puts them there, in the daemon, and none of them crosses the Unix
  * socket. The calls are the same, and so is the result; any other op goes inline.
  *
  * When the session ends buffers keep their contents, if the library learns of it in time (10 s; 0.7 s when the
@@ -462,7 +462,7 @@ ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
  * ASOCK_CONNECTION_ABORTED and 0 bytes.
  */
 /*
- * Memory of at least size octets, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: for
+ * Memory of at least size bytes, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: for
  * ever). -ENOBUFS: over the quota; -EMFILE: the program has no descriptor left for a moment; -ENOMEM;
  * -EINVAL: a size of 0, or over SSIZE_MAX; -ETIMEDOUT, -ECONNABORTED; -EDEADLK inside a callback.
  */
@@ -483,8 +483,8 @@ ASOCK_EXPORT asock_buffer *asock_buffer_ref(asock_buffer *buffer);
 ASOCK_EXPORT asock_buffer *asock_buffer_unref(asock_buffer *buffer);
 
 /*
- * A multishot receive completes many times, each time with octets in one slice of its pool: a piece of
- * slice_len octets of a buffer, which the pool uses as a whole and keeps. -EINVAL: no slice fits.
+ * A multishot receive completes many times, each time with bytes in one slice of its pool: a piece of
+ * slice_len bytes of a buffer, which the pool uses as a whole and keeps. -EINVAL: no slice fits.
  * A slice goes back to the pool when the callback has returned, or when it is given back. A pool serves
  * one multishot at a time.
  */
@@ -501,21 +501,21 @@ ASOCK_EXPORT int asock_pool_give(asock_pool *pool, void *data);
 ASOCK_EXPORT int asock_op_set_pool(asock_op *op, asock_pool *pool);
 
 /*
- * The callback runs once per slice with octets, with ASOCK_MORE in the result flags, and the last time without:
+ * The callback runs once per slice with bytes, with ASOCK_MORE in the result flags, and the last time without:
  * at the end of the stream, with an error, cancelled, timed out (all without a slice), or with the last
  * slice that the daemon had; then submit it again. While all slices are with the program it waits. Receives that
  * were submitted later wait for its end. -EBUSY: its pool is in use. The result is
  * ASOCK_CONNECTION_ABORTED when the pool is of a session that has ended.
  */
 ASOCK_EXPORT int asock_receive_multishot(asock_socket *socket, asock_op *op);
-/* In a callback of a multishot: where the octets are, NULL without; valid until it returns. */
+/* In a callback of a multishot: where the bytes are, NULL without; valid until it returns. */
 ASOCK_EXPORT void *asock_op_get_slice(asock_op *op, size_t *ret_len);
 /* The same, and the program keeps it until asock_pool_give(). NULL also when it was taken already. Once
  * it has been given back, also within the callback, both return NULL. */
 ASOCK_EXPORT void *asock_op_take_slice(asock_op *op);
 /*
- * Of a multishot without a callback: waits until it has octets, at most timeout_ms (-1: for ever).
- * 1: here they are, taken; 0: it has ended, all octets have been seen, its results can be read;
+ * Of a multishot without a callback: waits until it has bytes, at most timeout_ms (-1: for ever).
+ * 1: here they are, taken; 0: it has ended, all bytes have been seen, its results can be read;
  * -ETIMEDOUT; -EINVAL: it is no such op; -EDEADLK as asock_op_wait. Submitted again it forgets those
  * that nobody has asked for.
  */
@@ -538,7 +538,7 @@ ASOCK_EXPORT int asock_begin_send(asock_socket *socket, const void *data, size_t
 ASOCK_EXPORT int asock_begin_receive(asock_socket *socket, void *data, size_t len,
                                      asock_callback callback, void *userdata, asock_op **ret);
 /*
- * Waits if need be; returns the op's enum asock_error and its octets in *bytes (may be NULL). Once per
+ * Waits if need be; returns the op's enum asock_error and its bytes in *bytes (may be NULL). Once per
  * begin: a second end of an op that is still referenced gives -EINVAL. -EDEADLK as asock_op_wait.
  */
 ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
@@ -551,9 +551,9 @@ ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
-/* 0: all octets were taken by the kernel. After anything else nothing more can be sent. */
+/* 0: all bytes were taken by the kernel. After anything else nothing more can be sent. */
 ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeout_ms);
-/* Octets received, 0 at end of stream. */
+/* Bytes received, 0 at end of stream. */
 ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
                                         int timeout_ms);
 /*
