@@ -2,6 +2,7 @@
 #include "ctl/ctl.h"
 #include "ctl/idn.h"
 #include "ctl/json.h"
+#include "ctl/outcome.h"
 #include "ctl/relay.h"
 #include "ctl/session.h"
 #include "ctl/text.h"
@@ -13,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HOST_MAX 253u /* asock_op_set_host() */
 #define SERVICE_MAX 32u
@@ -27,6 +29,7 @@ struct outcome {
     char local[ENDPOINT_MAX], remote[ENDPOINT_MAX]; /* empty: was never connected */
     struct relay_result relay;
     const char *error; /* SocketError's or errno's name; NULL: success */
+    int status;        /* the exit status of an error */
     char message[MESSAGE_MAX];
 };
 
@@ -70,6 +73,7 @@ static void set_errno(struct outcome *outcome, const char *where, int err)
     const char *name = strerrorname_np(err);
 
     outcome->error = name ? name : "unknown";
+    outcome->status = EXIT_FAILURE;
     snprintf(outcome->message, sizeof(outcome->message), "%s: %s", where, strerror(err));
 }
 
@@ -77,9 +81,45 @@ static void set_errno(struct outcome *outcome, const char *where, int err)
 static void set_error(struct outcome *outcome, const char *where, int error, const char *text)
 {
     outcome->error = asock_error_name(error);
+    outcome->status = EXIT_FAILURE;
     snprintf(outcome->message, sizeof(outcome->message), "%s%s%s%s%s%s", where,
              where[0] ? ": " : "", asock_strerror(error), text ? " (" : "", text ? text : "",
              text ? ")" : "");
+}
+
+/* A peer that has vanished is noticed within two minutes, though nothing is sent. */
+static int keep_alive(asock_context *context, asock_socket *socket)
+{
+    static const struct {
+        enum asock_option option;
+        int value;
+    } settings[] = {{ASOCK_OPTION_KEEP_ALIVE_TIME, 60},
+                    {ASOCK_OPTION_KEEP_ALIVE_INTERVAL, 10},
+                    {ASOCK_OPTION_KEEP_ALIVE_COUNT, 6},
+                    {ASOCK_OPTION_KEEP_ALIVE, 1}};
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && r >= 0; i++) {
+        asock_op *op;
+
+        r = asock_op_new(context, &op);
+        if (r < 0)
+            break;
+        (void)asock_op_set_flags(op, ASOCK_ERRORS_ONLY);
+        r = asock_set_option(socket, op, settings[i].option, settings[i].value);
+        asock_op_unref(op);
+    }
+    return r;
+}
+
+/* Whoever started us may go on. */
+static void tell_ready(int fd)
+{
+    if (fd < 0)
+        return;
+    while (write(fd, "\n", 1) < 0 && errno == EINTR)
+        ;
+    close(fd);
 }
 
 static void connect_socket(asock_socket *socket, asock_op *op, const struct settings *settings,
@@ -100,6 +140,7 @@ static void connect_socket(asock_socket *socket, asock_op *op, const struct sett
     }
     if (asock_op_get_error(op)) {
         set_error(outcome, "", asock_op_get_error(op), asock_op_get_text(op));
+        outcome->status = exit_status_of(asock_op_get_error(op));
         return;
     }
     if (asock_op_get_local(op, &addr) >= 0)
@@ -137,20 +178,24 @@ static void judge_relay(struct outcome *outcome)
 static struct relay *talk(asock_context *context, const struct settings *settings, int timeout_ms,
                           struct outcome *outcome)
 {
+    const struct relay_manner manner = {settings->exit_on_close, settings->keep_open};
     struct relay *relay = NULL;
     asock_socket *socket = NULL;
     asock_op *op = NULL;
     int r = asock_socket_new(context, AF_UNSPEC, &socket);
 
     if (r >= 0)
+        r = keep_alive(context, socket);
+    if (r >= 0)
         r = asock_op_new(context, &op);
     if (r >= 0)
         connect_socket(socket, op, settings, timeout_ms, outcome);
     if (r >= 0 && !outcome->error)
-        r = relay_new(context, socket, &relay);
+        r = relay_new(context, socket, &manner, &relay);
     if (r < 0)
         set_errno(outcome, "asockctl", -r);
     if (relay) {
+        tell_ready(settings->ready_fd);
         relay_run(relay, &outcome->relay);
         judge_relay(outcome);
         relay_release(relay);
@@ -211,7 +256,7 @@ static int connect_host(const struct settings *settings, const char *host)
         print_json(settings, &outcome);
     else if (outcome.error)
         print_failure(settings, &outcome);
-    return outcome.error ? EXIT_FAILURE : EXIT_SUCCESS;
+    return outcome.error ? outcome.status : EXIT_SUCCESS;
 }
 
 static int run_connect(const struct settings *settings)
@@ -239,8 +284,10 @@ const struct command command_connect = {
         "  ssh -o ProxyCommand='asockctl connect %h %p' HOST\n\n"
         "--timeout is for the connect; without it the system's own applies, and 10 seconds for the\n"
         "daemon's first answer. --json prints a line about what has been on standard error at the end,\n"
-        "instead of a message.\n",
-    .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT,
+        "instead of a message.\n\n"
+        "Exit status: 0 both ended, 1 failure, 2 wrong call; of the connect: 3 denied by policy,\n"
+        "4 refused, 5 no such name or no address, 6 no answer in time.\n",
+    .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT | TAKES_RELAY,
     .min_args = 2,
     .max_args = 2,
     .run = run_connect,

@@ -28,6 +28,8 @@ struct settings {
     const char *name;   /* --name, or NULL */
     const char *policy; /* --policy, or NULL */
     bool close;
+    bool exit_on_close, keep_open;
+    int ready_fd; /* --ready-fd, or -1 */
     bool proxy;
     bool transparent;
     bool sandbox;
@@ -53,7 +55,8 @@ enum option_bit {
     TAKES_PROXY = 1024,
     TAKES_TRANSPARENT = 2048,
     TAKES_SANDBOX = 4096,
-    TAKES_LAST = TAKES_SANDBOX,
+    TAKES_RELAY = 8192, /* --exit-on-close and the like */
+    TAKES_LAST = TAKES_RELAY,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 
@@ -73,6 +76,7 @@ extern const struct command command_show;
 extern const struct command command_stats;
 extern const struct command command_connect;
 extern const struct command command_kill;
+extern const struct command command_resolve;
 extern const struct command command_run;
 extern const struct command command_reload;
 extern const struct command command_policy;

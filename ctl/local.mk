@@ -10,6 +10,7 @@ asockctl_all_but_main = \
 	ctl/cmd_policy.c \
 	ctl/cmd_proxy.c \
 	ctl/cmd_reload.c \
+	ctl/cmd_resolve.c \
 	ctl/cmd_run.c \
 	ctl/cmd_show.c \
 	ctl/ctl.h \
@@ -20,6 +21,8 @@ asockctl_all_but_main = \
 	ctl/json.c \
 	ctl/json.h \
 	ctl/mounts.c \
+	ctl/outcome.c \
+	ctl/outcome.h \
 	ctl/record.c \
 	ctl/record.h \
 	ctl/proxy.c \

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_list, &command_show,   &command_stats,  &command_connect, &command_kill,
-    &command_run,  &command_reload, &command_policy, &command_proxy,
+    &command_list, &command_show, &command_stats,  &command_connect, &command_resolve,
+    &command_kill, &command_run,  &command_reload, &command_policy,  &command_proxy,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -42,6 +42,9 @@ enum {
     OPTION_CGROUP,
     OPTION_LISTENER,
     OPTION_ADDRESS,
+    OPTION_EXIT_ON_CLOSE,
+    OPTION_KEEP_OPEN,
+    OPTION_READY_FD,
     OPTION_VERSION,
 };
 
@@ -54,6 +57,9 @@ static const struct option long_options[] = {
     {"policy", required_argument, NULL, OPTION_POLICY},
     {"name", required_argument, NULL, OPTION_NAME},
     {"close", no_argument, NULL, OPTION_CLOSE},
+    {"exit-on-close", no_argument, NULL, OPTION_EXIT_ON_CLOSE},
+    {"keep-open", no_argument, NULL, OPTION_KEEP_OPEN},
+    {"ready-fd", required_argument, NULL, OPTION_READY_FD},
     {"listen", required_argument, NULL, OPTION_LISTEN},
     {"proxy", no_argument, NULL, OPTION_PROXY},
     {"transparent", no_argument, NULL, OPTION_TRANSPARENT},
@@ -101,6 +107,10 @@ static const char *option_text(unsigned int bit)
         return "  --transparent      run COMMAND in a network of its own that leads to asockd\n";
     case TAKES_SANDBOX:
         return "  --sandbox          with --transparent: in bubblewrap, with only this directory to write to\n";
+    case TAKES_RELAY:
+        return "  --exit-on-close    connect: exit when the peer has closed its sending side\n"
+               "  --keep-open        connect: do not pass on the end of standard input\n"
+               "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
     case TAKES_CLIENT:
         return "  --user USER        policy test: the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
@@ -158,6 +168,17 @@ static int parse_timeout(const char *text, int *ret)
     return 0;
 }
 
+static int parse_descriptor(const char *text, int *ret)
+{
+    size_t digits = strspn(text, "0123456789");
+    int fd = digits > 0 && digits < 10 && !text[digits] ? atoi(text) : -1;
+
+    if (fd <= STDOUT_FILENO || fcntl(fd, F_GETFD) < 0)
+        return complain_usage("--ready-fd: \"%s\" is not an open descriptor from 2 on", text);
+    *ret = fd;
+    return 0;
+}
+
 static int parse_client_option(int option, struct parsed *parsed)
 {
     struct client *client = &parsed->settings.client;
@@ -207,12 +228,24 @@ static bool parse_flag(int option, struct parsed *parsed)
     return false;
 }
 
+static int parse_relay_option(int option, struct parsed *parsed)
+{
+    parsed->given |= TAKES_RELAY;
+    if (option == OPTION_READY_FD)
+        return parse_descriptor(optarg, &parsed->settings.ready_fd);
+    parsed->settings.exit_on_close |= option == OPTION_EXIT_ON_CLOSE;
+    parsed->settings.keep_open |= option == OPTION_KEEP_OPEN;
+    return 0;
+}
+
 static int parse_option(int option, struct parsed *parsed)
 {
     if (option >= OPTION_USER && option <= OPTION_ADDRESS)
         return parse_client_option(option, parsed);
     if (parse_flag(option, parsed))
         return 0;
+    if (option >= OPTION_EXIT_ON_CLOSE && option <= OPTION_READY_FD)
+        return parse_relay_option(option, parsed);
 
     switch (option) {
     case OPTION_SOCKET:
@@ -264,10 +297,13 @@ static const struct command *find_command(const char *name)
 /* Of the first one among them. */
 static const char *option_name(unsigned int bits)
 {
-    static const char *const names[] = {"--socket",  "--control", "--json",  "--human",
-                                        "--timeout", "--name",    "--close", "--user or the like",
-                                        "--policy",  "--listen",  "--proxy", "--transparent",
-                                        "--sandbox"};
+    static const char *const names[] = {"--socket",  "--control",
+                                        "--json",    "--human",
+                                        "--timeout", "--name",
+                                        "--close",   "--user or the like",
+                                        "--policy",  "--listen",
+                                        "--proxy",   "--transparent",
+                                        "--sandbox", "--exit-on-close or the like"};
 
     return names[__builtin_ctz(bits)];
 }
@@ -322,7 +358,7 @@ static int wrong_call(const struct command *command, int status)
 int main(int argc, char **argv)
 {
     static char program_name[] = "asockctl";
-    struct parsed parsed = {.settings.timeout_ms = -1};
+    struct parsed parsed = {.settings.timeout_ms = -1, .settings.ready_fd = -1};
     const struct command *command = NULL;
     int status;
 

@@ -2,7 +2,8 @@
 /*
  * Happy path: up, standard input is read into free slots and each is submitted as a send; at its end a
  * shutdown goes behind them. Down, every free slot is submitted as a receive; the filled ones are written
- * out in order, then submitted again; at the end of stream standard output is closed. Both over: close.
+ * out in order, then submitted again; at the end of stream standard output is closed. Both over: close. On request
+ * the end of stream alone is enough (exit_on_close), or the end of standard input is kept here (keep_open).
  *
  * Failures: a send that fails ends the upward direction; what the peer still has to say is received. A
  * receive that fails ends both, when what came before it has been written. Standard input that can't be read and
@@ -51,6 +52,7 @@ struct ring {
 struct relay {
     asock_context *context;
     asock_socket *socket;
+    struct relay_manner manner;
     struct stream in, out;
     struct ring up, down;
     asock_op *shutdown_op;
@@ -178,9 +180,11 @@ static void write_out(struct relay *relay)
 
 static void end_of_input(struct relay *relay)
 {
-    int r = asock_shutdown(relay->socket, relay->shutdown_op, ASOCK_SHUTDOWN_SEND);
+    int r = 0;
 
     relay->in_ended = true;
+    if (!relay->manner.keep_open)
+        r = asock_shutdown(relay->socket, relay->shutdown_op, ASOCK_SHUTDOWN_SEND);
     if (r < 0)
         fail(relay, RELAY_ITSELF, -r);
 }
@@ -239,13 +243,31 @@ static void wait_for_work(struct relay *relay)
     (void)asock_context_process(relay->context); /* a lost daemon ends the ops */
 }
 
+static bool has_sent_all(const struct relay *relay)
+{
+    for (unsigned int i = 0; i < SLOTS; i++)
+        if (relay->up.slots[i].state != SLOT_FREE)
+            return false;
+    return relay->in_ended;
+}
+
+static bool is_over(const struct relay *relay)
+{
+    if (relay->is_broken)
+        return true;
+    if (!relay->out_ended)
+        return false;
+    return relay->up_ended || relay->manner.exit_on_close ||
+           (relay->manner.keep_open && has_sent_all(relay));
+}
+
 static void relay_loop(struct relay *relay)
 {
     for (;;) {
         post_receives(relay);
         write_out(relay);
         read_in(relay);
-        if (relay->is_broken || (relay->up_ended && relay->out_ended))
+        if (is_over(relay))
             return;
         post_receives(relay); /* into what was written out just now */
         wait_for_work(relay);
@@ -284,13 +306,15 @@ static int relay_init(struct relay *relay)
     return r;
 }
 
-int relay_new(asock_context *context, asock_socket *socket, struct relay **ret)
+int relay_new(asock_context *context, asock_socket *socket, const struct relay_manner *manner,
+              struct relay **ret)
 {
     struct relay *relay = calloc(1, sizeof(*relay));
     int r;
 
     if (!relay)
         return -ENOMEM;
+    relay->manner = *manner;
     relay->context = asock_context_ref(context);
     relay->socket = asock_socket_ref(socket);
     stream_init(&relay->in, STDIN_FILENO);
@@ -308,7 +332,7 @@ int relay_new(asock_context *context, asock_socket *socket, struct relay **ret)
 /* Afterwards no op of the socket is in flight, unless the daemon does not answer. */
 static void close_socket(struct relay *relay)
 {
-    bool is_whole = relay->up_ended && relay->in_ended;
+    bool is_whole = relay->up_ended ? relay->in_ended : has_sent_all(relay);
     asock_op *op;
 
     if (asock_op_new(relay->context, &op) < 0)

@@ -26,8 +26,14 @@ struct relay_result {
 
 struct relay;
 
+struct relay_manner {
+    bool exit_on_close; /* the peer's end of stream ends all */
+    bool keep_open;     /* the end of standard input is not passed on */
+};
+
 /* Takes over standard input and output. 0, -ENOMEM. */
-int relay_new(asock_context *context, asock_socket *socket, struct relay **ret);
+int relay_new(asock_context *context, asock_socket *socket, const struct relay_manner *manner,
+              struct relay **ret);
 
 /*
  * The socket is closed afterwards, by RST when standard input was not read to its end: half a

@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "show", "stats", "connect", "kill", "run", "reload", "policy", "proxy")
+COMMANDS = ("list", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
 
 
 class Arguments(unittest.TestCase):
@@ -46,6 +46,7 @@ class Arguments(unittest.TestCase):
         self.check_wrong("list", "--socket", "/a", "--control", "/b", message="either")
         self.check_wrong("connect", "h", "1", "--control", "/a", message="client socket")
         self.check_wrong("connect", "h", "1", "--human", message="--human")
+        self.check_wrong("resolve", "h", "--keep-open", message="resolve takes no --exit-on-close")
         self.check_wrong("list", "--close", message="list takes no --close")
         self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
         self.check_wrong("reload", "--socket", "/a", message="reload takes no --socket")
@@ -57,6 +58,8 @@ class Arguments(unittest.TestCase):
             self.check_wrong("show", "--", value, message="not an ID")
         for port in ("0", "65536", "99999999999999999999"):
             self.check_wrong("connect", "host", port, message="between 1 and 65535")
+        for value in ("", "x", "-1", "0", "1", "77", "99999999999999999999"):
+            self.check_wrong("connect", "host", "1", "--ready-fd", value, message="--ready-fd")
         self.check_wrong("connect", "", "1", message="host")
         self.check_wrong("connect", "h" * 254, "1", message="host")
         self.check_wrong("connect", "host", "", message="port")

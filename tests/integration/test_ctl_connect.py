@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pty
+import queue
 import re
 import select
 import shutil
@@ -24,6 +25,7 @@ import unittest
 
 import asockctl
 import asockd
+from wire import pb
 
 MEGABYTE = 1 << 20
 LARGE = 100 * 1000 * 1000
@@ -163,6 +165,79 @@ class HalfClose(ConnectCase):
             ours.shutdown(socket.SHUT_WR)
             self.assertEqual(tool.wait(DEADLINE), 0)
         self.assertEqual(peer.result(), b"late words")
+
+
+class Manners(ConnectCase):
+
+    def test_exit_on_close(self):
+        """Though standard input goes on."""
+        peer = Peer(lambda connection: connection.sendall(b"that was all"))
+        tool = self.start_tool(peer.port, "--exit-on-close", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.assertEqual(tool.stdout.read(), b"that was all")
+        self.assertEqual(tool.wait(DEADLINE), 0)
+
+    def test_keep_open(self):
+        """The peer sees no end of stream until it has closed its own side."""
+        asked, go = queue.Queue(), queue.Queue()
+
+        def handler(connection):
+            self.assertEqual(connection.recv(5, socket.MSG_WAITALL), b"hello")
+            for word in (b"one", b"two"):
+                connection.sendall(word)
+                go.get(timeout=DEADLINE)
+            asked.put(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))
+            connection.shutdown(socket.SHUT_WR)
+            return connection.makefile("rb").read()
+
+        peer = Peer(handler)
+        tool = self.start_tool(peer.port, "--keep-open", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        tool.stdin.write(b"hello")
+        tool.stdin.close()
+        for word in (b"one", b"two"):
+            self.assertEqual(tool.stdout.read(3), word)
+            go.put(None)
+        self.assertEqual(asked.get(timeout=DEADLINE), b"\x01", "TCP_ESTABLISHED: no FIN has come")
+        self.assertEqual(tool.wait(DEADLINE), 0)
+        self.assertEqual(peer.result(), b"")
+
+    def test_ready_fd(self):
+        def handler(connection):
+            return connection.recv(1)
+
+        peer = Peer(handler)
+        reader, writer = os.pipe()
+        with open(reader, "rb") as ready:
+            tool = self.start_tool(peer.port, "--ready-fd", str(writer), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   pass_fds=[writer])
+            os.close(writer)
+            self.assertEqual(ready.read(), b"\n")
+        tool.stdin.write(b"x")
+        tool.stdin.close()
+        self.assertEqual(peer.result(), b"x")
+        self.assertEqual(tool.wait(DEADLINE), 0)
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        reader, writer = os.pipe()
+        with open(reader, "rb") as ready:
+            tool = self.start_tool(port, "--ready-fd", str(writer), stdin=subprocess.DEVNULL, pass_fds=[writer],
+                                   stderr=subprocess.DEVNULL)
+            os.close(writer)
+            self.assertEqual(ready.read(), b"", "it never was")
+        self.assertEqual(tool.wait(DEADLINE), 4)
+        for wrong in ("77", "1", "x", "-1", ""):
+            self.assertEqual(self.run_tool(port, "--ready-fd", wrong).returncode, 2, wrong)
+
+    def test_keep_alive_is_on(self):
+        peer = Peer(lambda connection: connection.recv(1))
+        tool = self.start_tool(peer.port, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.daemon.wait(lambda: [row for row in self.daemon.control.inspect(list=pb.List())
+                                  if str(row.get("remote", "")).endswith(":" + peer.port)])
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            rows = [line.split() for line in table if line.split()[2].endswith(f":{int(peer.port):04X}")]
+        self.assertEqual({row[5].split(":")[0] for row in rows if row[3] == "01"} & {"02"}, {"02"},
+                         "a keep-alive timer runs")
+        tool.stdin.close()
+        tool.wait(DEADLINE)
 
 
 class Large(ConnectCase):

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef CTL_OUTCOME_H
+#define CTL_OUTCOME_H
+
+/* What an operation's end is as an exit status: of connect and resolve alike, and documented. */
+enum {
+    EXIT_DENIED = 3,    /* policy */
+    EXIT_REFUSED = 4,   /* the peer does not want it */
+    EXIT_NO_NAME = 5,   /* the name does not exist, or has no address */
+    EXIT_TIMED_OUT = 6, /* no answer in time */
+};
+
+/* error: an enum asock_error; 0 is success, whatever has no status of its own EXIT_FAILURE. */
+int exit_status_of(int error);
+
+#endif
