@@ -22,7 +22,7 @@ static void check_socks(const uint8_t *data, size_t size)
         enum socks_step step = socks_read(&socks, data + at, size - at, &result);
 
         MUST(result.consumed <= size - at && result.answer_len <= SOCKS_ANSWER_MAX);
-        if (step == SOCKS_CONNECT)
+        if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE)
             MUST(strlen(result.to.host) > 0 && strlen(result.to.host) <= DESTINATION_HOST_MAX);
         if (step == SOCKS_MORE || step == SOCKS_FAIL)
             return;
@@ -31,7 +31,7 @@ static void check_socks(const uint8_t *data, size_t size)
             MUST(socks_read(&again, data + at, cut, &part) == SOCKS_MORE);
         }
         at += result.consumed;
-        if (step == SOCKS_CONNECT)
+        if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE)
             return;
     }
 }

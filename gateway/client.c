@@ -279,6 +279,55 @@ static void dial(struct client *client, const struct destination *to, const char
     }
 }
 
+/* ---- resolve ---- */
+
+static void on_resolved(asock_op *op, void *userdata)
+{
+    struct client *client = userdata;
+    struct sockaddr_storage addr;
+    uint8_t reply[SOCKS_ANSWER_MAX];
+    int error = asock_op_get_error(op);
+
+    client->ops--;
+    if (client->state == CLIENT_DIALING) {
+        if (error == 0 && asock_op_get_address(op, 0, &addr) > 0)
+            client_answer(client, reply, socks_reply(&client->socks, SOCKS_GRANTED, &addr, reply));
+        else
+            fail(client, error, NULL);
+    }
+    client_settle(client);
+}
+
+/* SOCKS4 has no IPv6. */
+static int submit_resolve(struct client *client, const char *host)
+{
+    asock_context *context = client->gateway->uplink.context;
+    int r;
+
+    if (asock_op_new(context, &client->op) < 0)
+        return ASOCK_NO_BUFFER_SPACE;
+    asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
+    asock_op_set_callback(client->op, on_resolved, client);
+    r = asock_resolve(context, client->op, host,
+                      client->socks.version == SOCKS4_VERSION ? AF_INET : AF_UNSPEC);
+    if (r != 1)
+        return r == 0 ? asock_op_get_error(client->op) : ASOCK_INVALID_ARGUMENT;
+    client->ops++;
+    return ASOCK_SUCCESS;
+}
+
+static void resolve(struct client *client, const char *host)
+{
+    int error = ASOCK_CONNECTION_ABORTED;
+
+    ev_timer_stop(client->gateway->loop, &client->deadline);
+    client->state = CLIENT_DIALING;
+    if (gateway_context(client->gateway))
+        error = submit_resolve(client, host);
+    if (error)
+        fail(client, error, NULL);
+}
+
 /* ---- handshake ---- */
 
 static void consume(struct client *client, size_t n)
@@ -309,6 +358,10 @@ static bool run_socks(struct client *client)
     case SOCKS_CONNECT:
         consume(client, result.consumed);
         dial(client, &result.to, NULL, 0);
+        return false;
+    case SOCKS_RESOLVE:
+        consume(client, result.consumed);
+        resolve(client, result.to.host);
         return false;
     default:
         client_answer(client, result.answer, result.answer_len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: SOCKS5: greeting -> method (-> user and password, any are accepted) -> request. SOCKS4: request.
- * Failures: no method that we have, a command other than CONNECT, an unknown address type, a name or user id
+ * Failures: no method that we have, a command other than CONNECT and RESOLVE, an unknown address type, a name or user id
  * that is too long or malformed. Each gets the protocol's own answer where there is one.
  */
 #include "gateway/socks.h"
@@ -14,12 +14,24 @@
 #define METHOD_PASSWORD 0x02
 #define METHOD_NO_ACCEPTABLE 0xff
 #define COMMAND_CONNECT 1
+#define COMMAND_RESOLVE                                                                            \
+    0xf0 /* Tor's socks-extensions; its RESOLVE_PTR is unknown here as others are */
 #define ADDRESS_IPV4 1
 #define ADDRESS_NAME 3
 #define ADDRESS_IPV6 4
 #define SOCKS4_GRANTED 0x5a
 #define SOCKS4_REJECTED 0x5b
 #define SOCKS4_USER_MAX 255u
+
+static bool is_known(uint8_t command)
+{
+    return command == COMMAND_CONNECT || command == COMMAND_RESOLVE;
+}
+
+static enum socks_step request_of(uint8_t command)
+{
+    return command == COMMAND_RESOLVE ? SOCKS_RESOLVE : SOCKS_CONNECT;
+}
 
 static enum socks_step answer(struct socks_result *ret, enum socks_step step, uint8_t a, uint8_t b)
 {
@@ -114,12 +126,12 @@ static enum socks_step read_request5(struct socks *socks, const uint8_t *buf, si
     if (len < 4 + n + 2)
         return SOCKS_MORE;
     ret->consumed = 4 + n + 2;
-    if (buf[1] != COMMAND_CONNECT)
+    if (!is_known(buf[1]))
         return fail(socks, SOCKS_BAD_COMMAND, ret);
     port = buf + 4 + n;
     if (!set_address(&ret->to, buf[3], buf + 4, (unsigned int)port[0] << 8 | port[1]))
         return fail(socks, SOCKS_GENERAL_FAILURE, ret);
-    return SOCKS_CONNECT;
+    return request_of(buf[1]);
 }
 
 /* ---- SOCKS4 ---- */
@@ -167,10 +179,10 @@ static enum socks_step read_request4(struct socks *socks, const uint8_t *buf, si
         inet_ntop(AF_INET, buf + 4, text, sizeof(text));
         name = (long)strlen(text);
     }
-    if (buf[1] != COMMAND_CONNECT ||
+    if (!is_known(buf[1]) ||
         !destination_set(&ret->to, host, (size_t)name, (unsigned int)buf[2] << 8 | buf[3]))
         return fail(socks, SOCKS_GENERAL_FAILURE, ret);
-    return SOCKS_CONNECT;
+    return request_of(buf[1]);
 }
 
 /* ---- both ---- */
@@ -195,35 +207,35 @@ enum socks_step socks_read(struct socks *socks, const uint8_t *buf, size_t len,
     return read_request5(socks, buf, len, ret);
 }
 
-static size_t reply4(enum socks_code code, const struct sockaddr_storage *local, uint8_t *to)
+static size_t reply4(enum socks_code code, const struct sockaddr_storage *addr, uint8_t *to)
 {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)local;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
 
     memset(to, 0, 8);
     to[1] = code == SOCKS_GRANTED ? SOCKS4_GRANTED : SOCKS4_REJECTED;
-    if (local && local->ss_family == AF_INET) {
+    if (addr && addr->ss_family == AF_INET) {
         memcpy(to + 2, &in->sin_port, 2);
         memcpy(to + 4, &in->sin_addr, 4);
     }
     return 8;
 }
 
-static size_t reply5(enum socks_code code, const struct sockaddr_storage *local, uint8_t *to)
+static size_t reply5(enum socks_code code, const struct sockaddr_storage *addr, uint8_t *to)
 {
-    const struct sockaddr_in *in = (const struct sockaddr_in *)local;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)local;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)addr;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
 
     memset(to, 0, SOCKS_ANSWER_MAX);
     to[0] = SOCKS5_VERSION;
     to[1] = (uint8_t)code;
     to[3] = ADDRESS_IPV4;
-    if (local && local->ss_family == AF_INET6) {
+    if (addr && addr->ss_family == AF_INET6) {
         to[3] = ADDRESS_IPV6;
         memcpy(to + 4, &in6->sin6_addr, 16);
         memcpy(to + 20, &in6->sin6_port, 2);
         return 22;
     }
-    if (local && local->ss_family == AF_INET) {
+    if (addr && addr->ss_family == AF_INET) {
         memcpy(to + 4, &in->sin_addr, 4);
         memcpy(to + 8, &in->sin_port, 2);
     }
@@ -231,9 +243,9 @@ static size_t reply5(enum socks_code code, const struct sockaddr_storage *local,
 }
 
 size_t socks_reply(const struct socks *socks, enum socks_code code,
-                   const struct sockaddr_storage *local, uint8_t answer[static SOCKS_ANSWER_MAX])
+                   const struct sockaddr_storage *addr, uint8_t answer[static SOCKS_ANSWER_MAX])
 {
     if (socks->version == SOCKS4_VERSION)
-        return reply4(code, local, answer);
-    return reply5(code, local, answer);
+        return reply4(code, addr, answer);
+    return reply5(code, addr, answer);
 }

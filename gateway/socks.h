@@ -3,7 +3,7 @@
 #define GATEWAY_SOCKS_H
 
 /*
- * The SOCKS handshakes: SOCKS5 (RFC 1928, with RFC 1929), SOCKS4 and SOCKS4a. Reads bytes, writes bytes,
+ * The SOCKS handshakes: SOCKS5 (RFC 1928, with RFC 1929), SOCKS4 and SOCKS4a, both with Tor's RESOLVE. Reads bytes, writes bytes,
  * and does nothing else.
  */
 #include <stddef.h>
@@ -43,6 +43,7 @@ enum socks_step {
     SOCKS_MORE,    /* the message is not whole yet */
     SOCKS_ANSWER,  /* send the answer, then go on */
     SOCKS_CONNECT, /* the request; answer it with socks_reply() */
+    SOCKS_RESOLVE, /* likewise: the address of `to`, whose port means nothing */
     SOCKS_FAIL,    /* send the answer, if there is one, then close */
 };
 
@@ -57,8 +58,11 @@ struct socks_result {
 enum socks_step socks_read(struct socks *socks, const uint8_t *buf, size_t len,
                            struct socks_result *ret);
 
-/* The answer to the request; local (may be NULL) is the connection's own address. Returns its length. */
+/*
+ * The answer to the request. addr (may be NULL): the connection's own address, or the one that was asked for. Returns
+ * its length.
+ */
 size_t socks_reply(const struct socks *socks, enum socks_code code,
-                   const struct sockaddr_storage *local, uint8_t answer[static SOCKS_ANSWER_MAX]);
+                   const struct sockaddr_storage *addr, uint8_t answer[static SOCKS_ANSWER_MAX]);
 
 #endif

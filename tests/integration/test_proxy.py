@@ -118,6 +118,18 @@ class Tunnels(ProxyTest):
                     peer.close()
                     self.assertEqual(client.recv(1), b"")
 
+    def test_names_are_resolved_as_tor_does(self):
+        five, four = b"\x05\x01\x00\x05\xf0\x00", b"\x04\xf0\x00\x00\x00\x00\x00\x01\x00"
+        for asked, answer in (
+                (five + b"\x03\x09localhost\x00\x00", b"\x05\x00" + b"\x05\x00\x00\x04" + b"\0" * 15 + b"\1" + b"\0\0"),
+                (five + b"\x01" + LOOPBACK + b"\x00\x00", b"\x05\x00" + b"\x05\x00\x00\x01" + LOOPBACK + b"\0\0"),
+                (four + b"localhost\0", b"\x00\x5a\0\0" + LOOPBACK),
+                (five + b"\x03\x05127.1\x00\x00", b"\x05\x00" + b"\x05\x01\x00\x01" + b"\0" * 6),
+                (b"\x05\x01\x00\x05\xf1\x00\x01" + LOOPBACK + b"\0\0", b"\x05\x00" + b"\x05\x07\x00\x01" + b"\0" * 6)):
+            client = self.hold(self.proxy.dial())
+            client.sendall(asked)
+            self.assertEqual(client.makefile("rb").read(), answer, asked)
+
     def test_bytes_behind_the_handshake_are_sent(self):
         for kind in TUNNELS:
             with self.subTest(kind=kind):

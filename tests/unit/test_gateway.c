@@ -57,6 +57,14 @@ static const struct dialogue dialogues[] = {
     {BYTES("\x04\x01\x00\x50\x01\x02\x03\x04me\0"), SOCKS_CONNECT, "1.2.3.4", "80", BYTES("")},
     {BYTES("\x04\x01\x00\x50\x00\x00\x00\x01me\0example.org\0"), SOCKS_CONNECT, "example.org", "80",
      BYTES("")},
+    /* Tor's RESOLVE, and RESOLVE_PTR, which is not supported */
+    {BYTES(NO_AUTH "\x05\xf0\x00\x03\x0b"
+                   "example.org\x00\x00"),
+     SOCKS_RESOLVE, "example.org", "0", BYTES("\x05\x00")},
+    {BYTES("\x04\xf0\x00\x00\x00\x00\x00\x01\0example.org\0"), SOCKS_RESOLVE, "example.org", "0",
+     BYTES("")},
+    {BYTES(NO_AUTH "\x05\xf1\x00\x01\x01\x02\x03\x04\x00\x00"), SOCKS_FAIL, NULL, NULL,
+     BYTES("\x05\x00\x05\x07\x00\x01\0\0\0\0\0\0")},
     {BYTES("\x04\x02\x00\x50\x01\x02\x03\x04\0"), SOCKS_FAIL, NULL, NULL,
      BYTES("\x00\x5b\0\0\0\0\0\0")},
     {BYTES("\x04\x01\x00\x50\x00\x00\x00\x01\0\0"), SOCKS_FAIL, NULL, NULL,
@@ -87,7 +95,7 @@ static void check_dialogue(const struct dialogue *d, size_t cut)
     ck_assert_int_eq(step, d->last);
     ck_assert_uint_eq(answers_len, d->answers_len);
     ck_assert_mem_eq(answers, d->answers, answers_len);
-    if (step == SOCKS_CONNECT) {
+    if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE) {
         ck_assert_str_eq(result.to.host, d->host);
         ck_assert_str_eq(result.to.service, d->service);
         ck_assert_uint_eq(at + result.consumed, d->len);
