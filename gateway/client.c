@@ -91,17 +91,16 @@ static void set_deadline(struct client *client, ev_tstamp seconds)
 
 void client_finish(struct client *client)
 {
-    bool is_cut = client->up.used > 0;
+    bool is_plain = client->protocol == PROTOCOL_FORWARD;
 
-    if (client->protocol != PROTOCOL_FORWARD) {
-        /* What the program has not read yet stays: only the server's side was cut. */
-        drop_socket(client, is_cut);
+    if (!is_plain && !client->up.is_broken) {
+        drop_socket(client, false);
         end(client, false);
         return;
     }
-    /* What the program still sends must not make the kernel drop the response. */
+    /* What the program still sends, or has sent in vain, must not make the kernel drop the response. */
     client->state = CLIENT_CLOSING;
-    drop_socket(client, is_cut || !client->body.is_done);
+    drop_socket(client, client->up.is_broken || (is_plain && !client->body.is_done));
     set_deadline(client, GATEWAY_DRAIN_SECONDS);
 }
 

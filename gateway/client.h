@@ -45,6 +45,7 @@ struct lane {
     bool is_bulk;
     bool has_ended; /* nothing more comes in at this lane's beginning */
     bool is_done;   /* and its end was passed on */
+    bool is_broken; /* its end was not reached: the other side takes no more */
     char small[CLIENT_SMALL];
 };
 

@@ -152,7 +152,7 @@ static void end_up(struct client *client)
 /* S28: nothing more can be sent. What the peer still says is received. */
 static void break_up(struct client *client)
 {
-    client->up.has_ended = client->up.is_done = true;
+    client->up.has_ended = client->up.is_done = client->up.is_broken = true;
     maybe_finish(client);
 }
 
