@@ -5,6 +5,8 @@ import contextlib
 import http.client
 import http.server
 import os
+import queue
+import resource
 import select
 import shutil
 import signal
@@ -16,10 +18,13 @@ import tempfile
 import threading
 
 import asockctl
+import fake_asockd
 from asockd import Daemon, DaemonTest
+from wire import pb
 
 DEADLINE = asockctl.DEADLINE
 LOOPBACK = socket.inet_aton("127.0.0.1")
+FIN_WAIT1 = 4  # of /proc/net/tcp
 
 
 class Proxy(asockctl.Tool):
@@ -98,6 +103,17 @@ class ProxyTest(DaemonTest):
         peer = self.accept(listener)
         self.assertEqual(exactly(client, length)[verdict], expected)
         return client, peer
+
+
+    def grows(self, peer):
+        """Does it take more once everybody has had a turn?"""
+        other, end = self.tunnel()
+        other.sendall(b"x")
+        exactly(end, 1)
+        try:
+            return peer.send(b"") == 0 and bool(select.select([], [peer], [], 0.2)[1])
+        except BlockingIOError:
+            return False
 
 
 class Tunnels(ProxyTest):
@@ -199,15 +215,45 @@ class Tunnels(ProxyTest):
         peer.shutdown(socket.SHUT_WR)
         self.assertEqual(len(self.read_all(client)), sent)
 
-    def grows(self, peer):
-        """Does it take more once everybody has had a turn?"""
-        other, end = self.tunnel()
-        other.sendall(b"x")
-        exactly(end, 1)
-        try:
-            return peer.send(b"") == 0 and bool(select.select([], [peer], [], 0.2)[1])
-        except BlockingIOError:
-            return False
+    def test_a_request_that_is_cut_does_not_cut_the_response(self):
+        """The peer has answered and closes without reading the request: the program gets the whole answer."""
+        client = self.hold(socket.socket())
+        client.settimeout(DEADLINE)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", self.proxy.port))
+        listener = self.listener()
+        client.sendall(socks5(listener.getsockname()[1]))
+        peer = self.accept(listener)
+        self.assertEqual(exactly(client, 12)[3], 0)
+        self.fill(client)
+        answer = os.urandom(100000)
+        peer.sendall(answer)
+        peer.shutdown(socket.SHUT_WR)
+        # All of it is with the proxy's kernel, the end too; most waits for the program.
+        self.daemon.wait(lambda: self.state_of(client) == FIN_WAIT1)
+        peer.close()
+        self.daemon.wait(lambda: self.state_of(client) is None)
+        self.assertTrue(self.read_all(client) == answer)
+
+    def fill(self, sock):
+        """Until it takes no more, though everybody had a turn."""
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.send(b"x" * 65536)
+            except BlockingIOError:
+                if not self.grows(sock):
+                    break
+        sock.settimeout(DEADLINE)
+
+    def state_of(self, client):
+        """Of the proxy's end, while it has one with a process; an orphan of the kernel's has no inode."""
+        local, remote = self.proxy.port, client.getsockname()[1]
+        with open("/proc/net/tcp", encoding="ascii") as table:
+            for row in map(str.split, table):
+                if row[1].endswith(f":{local:04X}") and row[2].endswith(f":{remote:04X}") and row[9] != "0":
+                    return int(row[3], 16)
+        return None
 
     def test_many_connections_at_once(self):
         listener = self.listener(backlog=512)
@@ -270,6 +316,48 @@ class Tunnels(ProxyTest):
             daemon.stop(check=False)
         self.assertIsNone(proxy.poll())
         self.assertEqual(proxy.stop(), 0)
+
+
+class Shutdown(fake_asockd.FakeTest):
+
+    def test_the_end_of_a_stream_has_all_the_time_it_needs(self):
+        """It waits behind sends, which a slow peer may let wait for longer than a connect may take."""
+        path = os.path.join(self.dir, "sock")
+        asked = queue.Queue()
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(path)
+        listener.listen()
+        threading.Thread(target=self.serve, args=(listener, asked), daemon=True).start()
+        proxy = asockctl.Tool("proxy", "--socket", path, "--listen", "127.0.0.1:0", stdout=subprocess.PIPE)
+        self.addCleanup(proxy.close)
+        port = int(proxy.stdout.readline().decode().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+            client.sendall(socks5(80))
+            self.assertEqual(exactly(client, 12)[3], 0)
+            client.shutdown(socket.SHUT_WR)
+            timeouts = {}
+            while pb.VERB_SHUTDOWN not in timeouts:
+                request = asked.get(timeout=DEADLINE)
+                timeouts[request.verb] = request.timeout_ms
+        self.assertGreater(timeouts[pb.VERB_CONNECT], 0)
+        self.assertEqual(timeouts[pb.VERB_SHUTDOWN], 0)
+
+    @staticmethod
+    def serve(listener, asked):
+        """Connects whoever asks; nothing is ever received."""
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as stream:
+            while prefix := stream.read(8):
+                head_len, payload_len = struct.unpack("<II", prefix)
+                request = pb.Request.FromString(stream.read(head_len))
+                stream.read(payload_len)
+                asked.put(request)
+                if request.verb == pb.VERB_HELLO:
+                    connection.sendall(fake_asockd.frame(kind=pb.KIND_WELCOME, welcome=fake_asockd.WELCOME))
+                elif request.verb == pb.VERB_CONNECT:
+                    connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op, socket=request.socket, ops_freed=2,
+                                                         bytes=payload_len, send_freed=payload_len, connected=pb.Connected()))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -367,6 +455,34 @@ class Http(ProxyTest):
                                    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
         self.assertTrue(answer.endswith(b"Connection: close\r\n\r\nbody"))
 
+    def test_interim_responses_wait_for_a_slow_program(self):
+        """However many there are, no more of them are held than of anything else."""
+        listener = self.listener()
+        client = self.dial()
+        client.sendall(f"GET http://127.0.0.1:{listener.getsockname()[1]}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        peer = self.accept(listener)
+        peer.recv(65536)
+        peer.setblocking(False)
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" * 1000
+        rest, sent = b"", 0
+        while sent < 64 << 20:
+            rest = rest or hints
+            try:
+                count = peer.send(rest)
+                rest, sent = rest[count:], sent + count
+            except BlockingIOError:
+                if not self.grows(peer):
+                    break
+        self.assertLess(sent, 64 << 20)
+        peer.settimeout(DEADLINE)
+        reader = threading.Thread(target=lambda: answers.append(self.read_all(client)))
+        answers = []
+        reader.start()
+        peer.sendall(rest + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        peer.shutdown(socket.SHUT_WR)
+        reader.join(DEADLINE)
+        self.assertTrue(answers[0].endswith(b"\r\n\r\nok"))
+
     def test_smuggling_is_refused(self):
         for lines in ("Content-Length: 1\r\nContent-Length: 1", "Content-Length: 1\r\nTransfer-Encoding: chunked",
                       "X: a\r\n b", "X : a", "X: a\rb", "Host: y"):
@@ -429,6 +545,24 @@ class Arguments(DaemonTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("/nonexistent/asock.sock", done.stderr.decode())
         self.assertFalse(os.path.exists("/tmp/never.sock"))
+
+    def test_no_descriptor_for_the_connection_is_a_message(self):
+        """With one more each time, until it runs. (libtool's script needs more than the program itself.)"""
+        libraries = os.path.join(asockctl.BUILDDIR, ".libs")
+        program = os.path.join(libraries, "asockctl")
+        said = {}
+        for limit in range(4, 40):
+            tool = subprocess.Popen(
+                [program if os.path.exists(program) else asockctl.TOOL, "proxy", "--socket", self.daemon.path, "--listen", "127.0.0.1:0"],
+                env=asockctl.environment(LD_LIBRARY_PATH=libraries), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            if runs := tool.stdout.readline():
+                tool.terminate()
+            text = tool.communicate(timeout=DEADLINE)[1].decode()
+            if runs:
+                break
+            said[limit] = (tool.returncode, "no descriptor is left for the connection to asockd" in text)
+        self.assertIn((1, True), said.values(), said)
 
     def test_the_unix_socket_is_the_users_alone(self):
         proxy = self.hold(Proxy(self.daemon))

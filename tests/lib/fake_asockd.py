@@ -13,6 +13,10 @@ import asockctl
 from wire import pb
 
 
+WELCOME = pb.Welcome(version=1, sockets=16, ops=64, socket_ops=16, send_window=1 << 20, queued_max=1 << 20,
+                     payload_max=1 << 18, head_max=4096)
+
+
 def frame(payload=b"", **fields):
     head = pb.Reply(**fields).SerializeToString()
     return struct.pack("<II", len(head), len(payload)) + head + payload
@@ -37,9 +41,7 @@ def serve(listener, rows, asked=None):
             request = pb.Request.FromString(stream.read(head_len))
             payload = stream.read(payload_len)
             if request.verb == pb.VERB_HELLO:
-                welcome = pb.Welcome(version=1, sockets=16, ops=64, socket_ops=16, send_window=1 << 20,
-                                     queued_max=1 << 20, payload_max=1 << 18, head_max=4096)
-                connection.sendall(frame(kind=pb.KIND_WELCOME, welcome=welcome))
+                connection.sendall(frame(kind=pb.KIND_WELCOME, welcome=WELCOME))
                 continue
             if asked is not None:
                 asked.append((request, payload))
