@@ -6,6 +6,7 @@
  * Failures: no name, policy (before anybody is asked; or of all addresses), a record that cannot be made and has to be,
  * the resolver, cancel, deadline, the session's end. Policy is asked once more with the answer: it may have changed.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -166,6 +167,7 @@ static int start_lookup(struct resolve *x, uint32_t family, int i)
 
     if (family != FAMILY_ANY && family != (i == 0 ? FAMILY_INET : FAMILY_INET6))
         return 0;
+    static_assert(2 * RESOLVER_ADDRESSES_MAX <= CODEC_ADDRESSES_MAX, "all fit into an answer");
     x->waits_for[i] = x->queries[i].keeps = true;
     return resolver_start(s->worker->resolver, s->quota, &x->queries[i], x->host.name, families[i],
                           done[i]);
