@@ -13,6 +13,7 @@ unit_tests += \
 	tests/unit/test_happy_eyeballs.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_config.unit \
+	tests/unit/test_cache.unit \
 	tests/unit/test_dns.unit \
 	tests/unit/test_host.unit \
 	tests/unit/test_hosts.unit \
@@ -23,6 +24,7 @@ unit_tests += \
 	tests/unit/test_policy_file.unit \
 	tests/unit/test_policy_judge.unit \
 	tests/unit/test_policy_match.unit \
+	tests/unit/test_policy_ports.unit \
 	tests/unit/test_resolver.unit \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
@@ -41,6 +43,7 @@ tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c $(peer_child_sources)
 tests_unit_test_peer_places_unit_SOURCES = tests/unit/test_peer_places.c $(peer_child_sources)
 script_tests += tests/unit/peer_without_peerpidfd.test
 resolver_fixture = tests/unit/resolver_fixture.c tests/unit/resolver_fixture.h
+tests_unit_test_cache_unit_SOURCES = tests/unit/test_cache.c
 tests_unit_test_dns_unit_SOURCES = tests/unit/test_dns.c $(resolver_fixture)
 tests_unit_test_hosts_unit_SOURCES = tests/unit/test_hosts.c $(resolver_fixture)
 tests_unit_test_resolver_unit_SOURCES = tests/unit/test_resolver.c $(resolver_fixture)
@@ -58,6 +61,7 @@ policy_text_sources = tests/unit/policy_text.c tests/unit/policy_text.h
 tests_unit_test_policy_dirs_unit_SOURCES = tests/unit/test_policy_dirs.c $(policy_text_sources)
 tests_unit_test_policy_file_unit_SOURCES = tests/unit/test_policy_file.c $(policy_text_sources)
 tests_unit_test_policy_match_unit_SOURCES = tests/unit/test_policy_match.c $(policy_text_sources)
+tests_unit_test_policy_ports_unit_SOURCES = tests/unit/test_policy_ports.c $(policy_text_sources)
 tests_unit_test_policy_judge_unit_SOURCES = tests/unit/test_policy_judge.c $(policy_text_sources)
 
 # Asked by tests in Python.
