@@ -118,6 +118,7 @@ static void run_command(const struct inside *inside, const sigset_t *mask)
     sigprocmask(SIG_SETMASK, mask, NULL);
     unsetenv("ASOCK_FD");
     unsetenv("ASOCK_SOCKET");
+    unsetenv("ASOCK_CONTROL");
     unsetenv("LOCALDOMAIN"); /* search domains: names are whole here */
     status = exec_command(args);
     if (inside->has_sandbox)

@@ -115,12 +115,16 @@ static bool is_only_sockets(const char *path)
  */
 static int hide_socket(const char *socket)
 {
-    char path[PATH_MAX], *slash;
+    char path[PATH_MAX], control[PATH_MAX], *slash;
 
     if (!realpath(socket, path))
         return errno == ENOENT ? 0 : -1;
     slash = strrchr(path, '/');
     *slash = 0;
+    /* A daemon of one's own has it in the directory above. */
+    if (snprintf(control, sizeof(control), "%s/../control.sock", path) < (int)sizeof(control) &&
+        cover(control, EMPTY) < 0)
+        return -1;
     if (path[0] && is_only_sockets(path))
         return cover_directory(path);
     *slash = '/';

@@ -50,8 +50,11 @@ static bool has_number(const char *path, char number)
     return byte == number;
 }
 
-static const char *remedy(void)
+static const char *remedy(int err)
 {
+    if (err != EPERM && err != EACCES && err != ENOSPC && err != ENOSYS && err != EINVAL &&
+        err != EOPNOTSUPP && err != EAFNOSUPPORT && err != EROFS)
+        return NULL;
     if (has_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
         return "AppArmor restricts user namespaces: load asockctl's profile (see asockctl(1))";
     if (has_number("/proc/sys/kernel/unprivileged_userns_clone", '0'))
@@ -63,8 +66,10 @@ static const char *remedy(void)
 
 static int complain_of(const char *what, int err)
 {
-    complain("--transparent: cannot %s: %s; %s; asockctl run --proxy needs none of this", what,
-             strerror(err), remedy());
+    const char *why = remedy(err);
+
+    complain("--transparent: cannot %s: %s%s%s; asockctl run --proxy needs none of this", what,
+             strerror(err), why ? "; " : "", why ? why : "");
     return EXIT_OWN;
 }
 

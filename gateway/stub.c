@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: a question -> asockd says that there is such a name -> the address that stands for it.
+ * Failures: there is none, or no name server says so: that is the answer. Policy denies the name: it gets an address, and
+ * its connects the errno that says so. There are too many questions: no answer, and whoever asked asks again.
+ */
 #include "gateway/stub.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,10 +21,22 @@
 #define QUESTIONS_MAX 64 /* in a turn */
 /* A name keeps its addresses; whether there is such a name may change. */
 #define TTL_SECONDS 60
+/* As many as asockd by default lets a session ask at a time. */
+#define LOOKUPS_MAX 512u
+/* The daemon's own resolver gives up earlier. */
+#define LOOKUP_MS 30000u
 
 /* Whoever asked. */
 struct asker {
     struct sockaddr_in address;
+};
+
+struct lookup {
+    struct lookup *previous, *next;
+    struct stub *stub;
+    asock_op *op;
+    struct asker asker;
+    struct dns_question question;
 };
 
 static void reply(struct stub *stub, const struct asker *asker, const struct dns_question *question,
@@ -57,6 +75,98 @@ static void reply_address(struct stub *stub, const struct asker *asker,
     reply(stub, asker, question, DNS_SUCCESS, &address);
 }
 
+/* ---- whether there is such a name ---- */
+
+static void forget(struct lookup *lookup)
+{
+    struct stub *stub = lookup->stub;
+
+    if (lookup->previous)
+        lookup->previous->next = lookup->next;
+    else
+        stub->lookups = lookup->next;
+    if (lookup->next)
+        lookup->next->previous = lookup->previous;
+    stub->lookup_count--;
+    asock_op_unref(lookup->op);
+    free(lookup);
+}
+
+static void reply_result(struct stub *stub, const struct asker *asker,
+                         const struct dns_question *question, int error)
+{
+    switch (error) {
+    case ASOCK_SUCCESS:
+    case ASOCK_ACCESS_DENIED:
+    case ASOCK_OPERATION_NOT_SUPPORTED: /* an older daemon: connect(2) will tell */
+        reply_address(stub, asker, question);
+        break;
+    case ASOCK_HOST_NOT_FOUND:
+    case ASOCK_INVALID_ARGUMENT:
+        reply(stub, asker, question, DNS_NO_SUCH_NAME, NULL);
+        break;
+    case ASOCK_NO_DATA:
+        reply(stub, asker, question, DNS_SUCCESS, NULL);
+        break;
+    default:
+        reply(stub, asker, question, DNS_SERVER_FAILURE, NULL);
+    }
+}
+
+static void on_resolved(asock_op *op, void *userdata)
+{
+    struct lookup *lookup = userdata;
+
+    reply_result(lookup->stub, &lookup->asker, &lookup->question, asock_op_get_error(op));
+    forget(lookup);
+}
+
+/* An enum asock_error, which is the result; -1: it is under way. */
+static int submit(struct lookup *lookup)
+{
+    asock_context *context = gateway_context(lookup->stub->gateway);
+    int r;
+
+    if (!context)
+        return ASOCK_CONNECTION_ABORTED;
+    if (asock_op_new(context, &lookup->op) < 0)
+        return ASOCK_NO_BUFFER_SPACE;
+    asock_op_set_timeout(lookup->op, LOOKUP_MS);
+    asock_op_set_callback(lookup->op, on_resolved, lookup);
+    r = asock_resolve(context, lookup->op, lookup->question.name, AF_UNSPEC);
+    if (r == 1)
+        return -1;
+    return r == 0 ? asock_op_get_error(lookup->op) : ASOCK_NO_BUFFER_SPACE;
+}
+
+static void look_up(struct stub *stub, const struct asker *asker,
+                    const struct dns_question *question)
+{
+    struct lookup *lookup;
+    int error;
+
+    if (stub->lookup_count == LOOKUPS_MAX)
+        return;
+    lookup = calloc(1, sizeof(*lookup));
+    if (!lookup)
+        return;
+    lookup->stub = stub;
+    lookup->asker = *asker;
+    lookup->question = *question;
+    lookup->next = stub->lookups;
+    if (lookup->next)
+        lookup->next->previous = lookup;
+    stub->lookups = lookup;
+    stub->lookup_count++;
+    error = submit(lookup);
+    if (error < 0)
+        return;
+    reply_result(stub, asker, question, error);
+    forget(lookup);
+}
+
+/* ---- questions ---- */
+
 static void take(struct stub *stub, const struct asker *asker, const uint8_t *data, size_t len)
 {
     struct dns_question question;
@@ -74,7 +184,7 @@ static void take(struct stub *stub, const struct asker *asker, const uint8_t *da
             loopback = (struct in6_addr){.s6_addr = {127, 0, 0, 1}};
         reply(stub, asker, &question, DNS_SUCCESS, &loopback);
     } else {
-        reply_address(stub, asker, &question);
+        look_up(stub, asker, &question);
     }
 }
 
@@ -118,8 +228,14 @@ int stub_init(struct stub *stub, struct gateway *gateway, struct fake_names *nam
     return 0;
 }
 
-void stub_deinit(struct stub *stub)
+void stub_stop(struct stub *stub)
 {
     ev_io_stop(stub->gateway->loop, &stub->io);
     close(stub->io.fd);
+}
+
+void stub_deinit(struct stub *stub)
+{
+    while (stub->lookups)
+        forget(stub->lookups);
 }

@@ -360,7 +360,7 @@ void transparent_free(struct transparent *transparent)
     for (unsigned int i = 0; i < BUCKETS; i++)
         for (struct held *held = transparent->buckets[i]; held; held = held->next)
             ev_timer_stop(transparent->gateway->loop, &held->deadline);
-    stub_deinit(&transparent->stub);
+    stub_stop(&transparent->stub);
     /* The session ends, and with it every op that has a pointer into what is held. */
     gateway_free(transparent->gateway);
     for (unsigned int i = 0; i < BUCKETS; i++) {
@@ -375,6 +375,7 @@ void transparent_free(struct transparent *transparent)
             free(held);
         }
     }
+    stub_deinit(&transparent->stub);
     ports_deinit(&transparent->ports);
     fake_names_deinit(&transparent->names);
     network_close(&transparent->network);

@@ -17,6 +17,7 @@ import unittest
 import asockctl
 import network
 from asockd import Daemon, DaemonTest
+from nameserver import SERVFAIL, Name, NameServer
 
 network.enter()
 
@@ -75,6 +76,10 @@ const s = require("net").connect(+process.argv[2], process.argv[1], () => s.writ
 s.on("data", d => { process.stdout.write(d); s.destroy(); });
 s.on("error", e => { console.error(e); process.exit(1); });
 """
+
+
+# The leak check cannot start its thread in a process whose children have a process namespace of their own.
+os.environ["ASAN_OPTIONS"] = ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"), "detect_leaks=0")))
 
 
 def tool(daemon, *args, **options):
@@ -162,7 +167,7 @@ for host in args[1:]:
         hosts = ["both.test", "four.test", "six.test", "BOTH.test", network.OWN4, network.OWN6]
         self.assertEqual(self.python(code, self.echo.port, *hosts), [[host, self.echo.port] for host in hosts])
 
-    def test_the_audit_and_the_list_have_names_and_one_session(self):
+    def test_the_list_has_names_and_one_session(self):
         code = """
 socks = [socket.create_connection((host, int(args[0]))) for host in ("four.test", "six.test", args[1])]
 print("ready", flush=True)
@@ -175,7 +180,8 @@ sys.stdin.read()
         text = done.stdout.decode()
         self.assertIn("four.test", text)
         self.assertIn("six.test", text)
-        self.assertEqual(self.daemon.stats()["clients"], 2)  # the control session and this one
+        # The control session and this one: the list's own ends in a moment.
+        self.daemon.wait(lambda: self.daemon.stats()["clients"] == 2)
         program.communicate(timeout=DEADLINE)
         self.assertEqual(program.returncode, 0)
 
@@ -264,6 +270,7 @@ say(count)
         listener = self.hold(socket.create_server((network.OWN4, 0)))
         code = """
 sock = socket.create_connection((args[1], int(args[0])))
+print("connected", flush=True)
 try:
     sock.recv(1)
 except ConnectionResetError:
@@ -271,6 +278,7 @@ except ConnectionResetError:
 """
         program = self.start(sys.executable, "-c", PRELUDE + code, str(listener.getsockname()[1]), network.OWN4)
         peer = self.accept(listener)
+        self.assertEqual(program.stdout.readline(), b"connected\n")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         self.assertEqual(program.communicate(timeout=DEADLINE)[0], b'"reset"\n')
@@ -426,11 +434,11 @@ def raw(kind, *more):
     return "made"
 say([fails("ip", "link", "set", "lo", "down"), fails("ip", "route", "add", "192.0.2.0/24", "dev", "lo"),
      fails("unshare", "--net", "true"), unix("\\0asock-test-abstract"), unix(args[0]), raw(socket.AF_INET, 1),
-     raw(socket.AF_PACKET), "ASOCK_SOCKET" in os.environ])
+     raw(socket.AF_PACKET), "ASOCK_SOCKET" in os.environ, unix(args[1])])
 say(os.getpid() < 10 and len([n for n in os.listdir("/proc") if n.isdigit()]) < 10)
 """
-        self.assertEqual(self.python(code, self.daemon.path), [
-            [True, True, True, "ECONNREFUSED", "ENOENT", "EPERM", "EPERM", False], True])
+        self.assertEqual(self.python(code, self.daemon.path, self.daemon.control_path), [
+            [True, True, True, "ECONNREFUSED", "ENOENT", "EPERM", "EPERM", False, "ECONNREFUSED"], True])
 
 
 class Names(TransparentTest):
@@ -478,6 +486,44 @@ say(open("/etc/resolv.conf").read().split())
 say([line.split()[1] for line in open("/etc/hosts") if not line.startswith(("127.", "::1"))])
 """
         self.assertEqual(self.python(code), [["nameserver", "198.18.0.1", "search", "."], []])
+
+
+class Resolving(TransparentTest):
+    """There is a name server behind asockd."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = NameServer({"there.test": Name(a=[network.OWN4]), "broken.test": Name(rcode=SERVFAIL)})
+        network.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        network.write("/etc/resolv.conf", "")
+        cls.server.close()
+
+    def test_names_that_do_not_exist_have_no_address(self):
+        code = """
+def name(host):
+    try:
+        with socket.create_connection((host, int(args[0]))) as sock:
+            sock.sendall(b"ping")
+            return sock.recv(4).decode()
+    except socket.gaierror as error:
+        return {socket.EAI_NONAME: "no such name", socket.EAI_AGAIN: "try again"}[error.errno]
+say([name(host) for host in ("there.test", "nowhere.test", "broken.test")])
+"""
+        self.assertEqual(self.python(code, self.echo.port), [["ping", "no such name", "try again"]])
+
+    def test_a_name_that_is_denied_is_not_asked_for(self):
+        policy = self.policy("Allow=tcp other.test *\n")
+        code = """
+address = socket.getaddrinfo("denied.test", int(args[0]), socket.AF_INET6, socket.SOCK_STREAM)[0][4][0]
+say([attempt(address, int(args[0]), blocking) for blocking in (True, False)])
+"""
+        self.assertEqual(self.python(code, self.echo.port, options=("--policy", policy)), [["EACCES", "EACCES"]])
+        self.assertEqual(self.server.asked("denied.test"), [])
 
 
 class Life(TransparentTest):
