@@ -34,11 +34,8 @@
 #include "daemon/server/hardening.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_end.h"
-#include "daemon/session/session_farewell.h"
 #include "daemon/server/sharing.h"
 #include "daemon/wire/shm_buffer.h"
-#include "daemon/session/sock.h"
-#include "proto/errors.h"
 
 #define STOP_PATIENCE_MS 700u /* the stop as a whole has a second */
 #define STOP_PERIOD 0.01      /* between two looks at what is left */
@@ -57,24 +54,6 @@ struct server {
 
 /* ---- stop ---- */
 
-static void end_what_is_left(struct server *server)
-{
-    struct worker *w = &server->worker;
-
-    list_for_each (&w->sessions, it) {
-        struct session *s = container_of(it, struct session, node);
-
-        session_close_rest(s);
-        list_for_each_safe (&s->lingering, sock) {
-            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
-        }
-        session_farewell_end(s);
-    }
-    list_for_each_safe (&w->drains, sock) {
-        sock_abort(container_of(sock, struct sock, node));
-    }
-}
-
 static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int events)
 {
     struct server *server = timer->data;
@@ -83,7 +62,7 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
     (void)loop;
     (void)events;
     if (w->clock() >= server->stop_until)
-        end_what_is_left(server);
+        session_end_what_is_left(w);
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
         return;
     /* Their ends are recorded now. */
@@ -101,11 +80,7 @@ static void begin_stop(struct server *server, int signal_number)
     server->stop_until = w->clock() + STOP_PATIENCE_MS;
     notifier_stop(&server->notifier);
     listeners_close(&server->listeners);
-    /* The memory of a session goes in a later task: the list stays as it is. */
-    list_for_each (&w->sessions, it) {
-        session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
-                    "the daemon stops");
-    }
+    session_end_all(w);
     ev_timer_set(&server->stop, STOP_PERIOD, STOP_PERIOD);
     ev_timer_start(w->loop, &server->stop);
 }

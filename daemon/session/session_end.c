@@ -235,3 +235,28 @@ void session_end(struct session *s, uint32_t error, const char *text)
     session_quota_end(s);
     share_wake(&s->share);
 }
+
+/* The memory of a session goes in a later task: the list stays as it is, here and below. */
+void session_end_all(struct worker *w)
+{
+    list_for_each (&w->sessions, it) {
+        session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
+                    "the daemon stops");
+    }
+}
+
+void session_end_what_is_left(struct worker *w)
+{
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        session_close_rest(s);
+        list_for_each_safe (&s->lingering, sock) {
+            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
+        }
+        session_farewell_end(s);
+    }
+    list_for_each_safe (&w->drains, sock) {
+        sock_abort(container_of(sock, struct sock, node));
+    }
+}
