@@ -17,10 +17,8 @@
 #include "daemon/names/resolver.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_end.h"
-#include "daemon/session/session_farewell.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
-#include "proto/errors.h"
 #include "tests/sim/ev.h"
 #include "tests/sim/held.h"
 #include "tests/sim/kernel.h"
@@ -169,22 +167,6 @@ void daemon_turn(void)
 
 /* ---- the end ---- */
 
-static void end_what_is_left(struct worker *w)
-{
-    list_for_each (&w->sessions, it) {
-        struct session *s = container_of(it, struct session, node);
-
-        session_close_rest(s);
-        list_for_each_safe (&s->lingering, sock) {
-            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
-        }
-        session_farewell_end(s);
-    }
-    list_for_each_safe (&w->drains, sock) {
-        sock_abort(container_of(sock, struct sock, node));
-    }
-}
-
 static void step_until(uint64_t until)
 {
     struct worker *w = &d.worker;
@@ -236,12 +218,9 @@ void daemon_terminate(void)
     sim.actor = ACTOR_DAEMON;
     w->is_stopping = true;
     listeners_close(&d.listeners);
-    list_for_each (&w->sessions, it) {
-        session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
-                    "the daemon stops");
-    }
+    session_end_all(w);
     step_until(sim.now_ns + STOP_MS * UINT64_C(1000000));
-    end_what_is_left(w);
+    session_end_what_is_left(w);
     d.is_stirred = true;
     step_until(sim.now_ns + STOP_MS * UINT64_C(1000000));
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
@@ -342,6 +321,27 @@ static void check_session(const struct session *s)
         sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
 }
 
+/* Of a client that reads what it is told, and writes: within so many turns it is read, whatever others do. */
+#define TURNS_MAX 300u
+
+static void check_turns(void)
+{
+    for (unsigned int i = 0; i < KERNEL_FDS; i++) {
+        const struct kfile *file = kernel.fds[i].file;
+        struct unix_end *end = file && file->kind == FILE_UNIX ? file->u.unix_end : NULL;
+        bool waits;
+
+        if (!end || kernel.fds[i].owner != ACTOR_DAEMON)
+            continue;
+        waits = bytes_len(&end->rx) > 0 && end->read == end->seen && end->peer &&
+                bytes_len(&end->peer->u.unix_end->rx) == 0;
+        end->seen = end->read;
+        end->turns = waits ? end->turns + 1 : 0;
+        if (end->turns > TURNS_MAX)
+            sim_fail("starved: nothing of a client is read in %u turns", end->turns);
+    }
+}
+
 void daemon_check(void)
 {
     uint32_t used = 0;
@@ -357,6 +357,7 @@ void daemon_check(void)
     if (used != d.worker.fds_used)
         sim_fail("miscounted: %u descriptors, %u counted", used, d.worker.fds_used);
     held_check(&d.worker);
+    check_turns();
 }
 
 bool daemon_is_empty(void)

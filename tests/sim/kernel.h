@@ -41,6 +41,8 @@ struct unix_end {
     struct kfile *peer; /* NULL: none any more */
     struct bytes rx;
     uint64_t read, written; /* bytes, into and out of rx */
+    uint64_t seen;          /* of read, a turn of the daemon ago */
+    uint32_t turns;         /* in which it has not read what is there */
     struct {
         uint64_t at; /* the byte that it came with */
         struct passed passed;
