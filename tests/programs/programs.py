@@ -19,6 +19,9 @@ from asockd import DaemonTest
 
 DEADLINE = asockctl.DEADLINE
 RULES = '[Rules]\nDeny=tcp denied.test * "denied.test is not on the list"\nAllow=tcp *.test * +special +local\n'
+# What connect(2) says of a denial in a network of asockctl's, in the words of many programs.
+UNREACHABLE = (r".*(Permission denied|No route to host|Host is unreachable|EACCES|EHOSTUNREACH|ENETUNREACH|Could not connect|"
+               r"[Cc]ouldn't connect|Name or service not known).*")
 # Where the results of a run go, one line each; write-table reads them.
 RESULTS = os.environ.get("ASOCK_PROGRAMS_RESULTS")
 
@@ -39,11 +42,15 @@ def program(name, how, works, needs=()):
         return wrapped
     return decorate
 
+# A program without a way to use a proxy talks to a socket of its own, which socat joins to the server by the proxy.
+FORWARD = ('socat UNIX-LISTEN:$PWD/{socket},unlink-early,fork PROXY:${{PROXY%:*}}:{server},proxyport=${{PROXY#*:}} & '
+           'until socat -u OPEN:/dev/null UNIX-CONNECT:{socket} 2>/dev/null; do sleep 0.05; done; ')
+
 
 class ProgramTest(DaemonTest):
     """The servers of one class of tests, and the sandbox."""
 
-    mode = "proxy"
+    mode = "proxy"  # or transparent
     wanted = ()  # functions of servers.py that start one
 
     @classmethod
@@ -95,10 +102,14 @@ class ProgramTest(DaemonTest):
     def run_program(self, *command, **variables):
         """The completed program; its standard output and error are one."""
         # Nothing of this machine's own proxies, certificates and configuration.
-        env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "CA": self.ca, **variables}
-        line = ["run", "--socket", self.daemon.path, "--policy", self.directory + "/rules.policy", "--",
-                *self.sandbox(), asockctl.TOOL, "run", "--proxy", "--", *command]
-        return asockctl.run(*line, env=env, stderr=subprocess.STDOUT)
+        env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "CA": self.ca, "HOME": self.home, "TMPDIR": self.home,
+               **variables}
+        line = ["run", "--socket", self.daemon.path, "--policy", self.directory + "/rules.policy"]
+        if self.mode == "proxy":
+            line += ["--", *self.sandbox(), asockctl.TOOL, "run", "--proxy", "--", *command]
+        else:
+            line += ["--transparent", "--", *command]
+        return asockctl.run(*line, env=env, stderr=subprocess.STDOUT, cwd=self.home)
 
     def works(self, *command, expect=b"", **variables):
         done = self.run_program(*command, **variables)
@@ -106,12 +117,12 @@ class ProgramTest(DaemonTest):
         self.assertIn(expect, done.stdout)
         return done.stdout.decode(errors="replace")
 
-    def denied(self, *command, sees, **variables):
+    def denied(self, *command, sees, transparent=UNREACHABLE, **variables):
         """It fails, and its user sees what matches."""
         done = self.run_program(*command, **variables)
         text = done.stdout.decode(errors="replace")
         self.assertNotEqual(done.returncode, 0, text)
-        self.sees(text, sees)
+        self.sees(text, sees if self.mode == "proxy" else transparent)
 
     def sees(self, text, pattern):
         """What of it matches is for the table."""
@@ -121,5 +132,11 @@ class ProgramTest(DaemonTest):
             self.note(sees=found.group().strip())
 
     def shell(self, script):
-        """PROXY is HOST:PORT of the proxy."""
+        """PROXY is HOST:PORT of the proxy, if there is one."""
         return ["sh", "-ec", 'PROXY=${http_proxy#http://}; ' + script]
+
+    def forwarded(self, socket, server, command):
+        """A shell's line: the command with a place to connect to, a socket's path or the server's name."""
+        if self.mode == "proxy":
+            return self.shell(FORWARD.format(socket=socket, server=server) + command)
+        return self.shell(command)

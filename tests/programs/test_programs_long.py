@@ -16,7 +16,6 @@ import zlib
 import programs
 import servers
 from programs import program
-from test_programs import FORWARD
 
 JAVA = """
 import java.net.*;
@@ -84,16 +83,21 @@ def package():
     return data.getvalue()
 
 
-class Proxy(programs.ProgramTest):
-    """With asockctl run --proxy."""
+class Programs:
+    """Each in every mode."""
 
     @program("psql", "socat joins a Unix socket to the server: `psql -h DIRECTORY`", "queries",
              needs=["psql", "socat"])
     def test_psql(self):
         self.hold(servers.postgres(self.directory))
-        query = FORWARD + 'psql -h $PWD -U test -d postgres -A -t -c "select 6 * 7"'
-        self.works(*self.shell(query.format(socket=".s.PGSQL.5432", server="db.test:5432")), expect=b"42\n")
-        self.denied(*self.shell(query.format(socket=".s.PGSQL.5432", server="denied.test:5432")), sees="CONNECT .*: Forbidden")
+        query = 'psql -h {} -U test -d postgres -A -t -c "select 6 * 7"'
+
+        def psql(server):
+            where = "$PWD" if self.mode == "proxy" else server
+            return self.forwarded(".s.PGSQL.5432", server + ":5432", query.format(where))
+
+        self.works(*psql("db.test"), expect=b"42\n")
+        self.denied(*psql("denied.test"), sees="CONNECT .*: Forbidden")
 
     @program("pip", "as it is", "install", needs=["/usr/bin/pip3"])
     def test_pip(self):
@@ -106,7 +110,8 @@ class Proxy(programs.ProgramTest):
 
         self.works(*install("registry.test"), expect=b"hello from a wheel")
         shutil.rmtree(self.home + "/out")
-        self.denied(*install("denied.test"), sees="Tunnel connection failed: 403 Forbidden")
+        self.denied(*install("denied.test"), sees="Tunnel connection failed: 403 Forbidden",
+                    transparent=r"\[Errno \d+\] [\w ]+")
 
     @program("npm", "as it is", "install", needs=["npm", "node"])
     def test_npm(self):
@@ -130,23 +135,13 @@ class Proxy(programs.ProgramTest):
     def node_version(self):
         return int(subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout[1:].split(".")[0])
 
-    @program("Node.js 24 and later, fetch", "as it is", "http, https", needs=["node"])
+    @program("Node.js, fetch", "as it is from Node.js 24 on", "http, https", needs=["node"])
     def test_node_fetch(self):
-        if self.node_version() < 24:
+        if self.mode == "proxy" and self.node_version() < 24:
             self.skipTest("this Node.js is older than 24")
         self.works("node", "-e", FETCH, "https://web.test/", expect=servers.PAGE, NODE_EXTRA_CA_CERTS=self.ca)
-        self.denied("node", "-e", FETCH, "https://denied.test/", sees=".*fetch failed.*", NODE_EXTRA_CA_CERTS=self.ca)
-
-    @program("Node.js before 24, fetch",
-             "`node -r ./proxy.js`, which calls `setGlobalDispatcher(new ProxyAgent(process.env.https_proxy))` of undici",
-             "http, https", needs=["node"])
-    def test_node_undici(self):
-        if not os.path.exists("/usr/share/nodejs/undici"):
-            self.skipTest("no node-undici")
-        servers.write(self.home + "/proxy.js", UNDICI)
-        variables = {"NODE_EXTRA_CA_CERTS": self.ca, "NODE_PATH": "/usr/share/nodejs"}
-        self.works("node", "-r", "./proxy.js", "-e", FETCH, "https://web.test/", expect=servers.PAGE, **variables)
-        self.denied("node", "-r", "./proxy.js", "-e", FETCH, "https://denied.test/", sees=".*fetch failed.*", **variables)
+        self.denied("node", "-e", FETCH, "https://denied.test/", sees=".*fetch failed.*", transparent=".*fetch failed.*",
+                    NODE_EXTRA_CA_CERTS=self.ca)
 
     @program("Java", "`-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=PORT`, and the same with `https.`", "http, https",
              needs=["javac", "java", "keytool"])
@@ -155,11 +150,12 @@ class Proxy(programs.ProgramTest):
         servers.run("javac", "Get.java", cwd=self.home)
         servers.run("keytool", "-importcert", "-noprompt", "-file", self.ca, "-keystore", "trust.p12", "-storepass", "secret",
                     cwd=self.home)
-        java = ("java $(for s in http https; do echo -D$s.proxyHost=${{PROXY%:*}} -D$s.proxyPort=${{PROXY#*:}}; done) "
-                "-Djavax.net.ssl.trustStore=trust.p12 -Djavax.net.ssl.trustStorePassword=secret Get {}")
+        java = ("java -Djavax.net.ssl.trustStore=trust.p12 -Djavax.net.ssl.trustStorePassword=secret " +
+                ("$(for s in http https; do echo -D$s.proxyHost=${{PROXY%:*}} -D$s.proxyPort=${{PROXY#*:}}; done) "
+                 if self.mode == "proxy" else "") + "Get {}")
         self.works(*self.shell(java.format("http://web.test/")), expect=servers.PAGE)
         self.works(*self.shell(java.format("https://web.test/")), expect=servers.PAGE)
-        self.denied(*self.shell(java.format("https://denied.test/")), sees="Tunnel failed, got: 403")
+        self.denied(*self.shell(java.format("https://denied.test/")), sees="Tunnel failed, got: 403", transparent="java.net.*Exception.*")
 
     @program("Chromium, headless", "as it is", "a page with scripts, images and requests of its own", needs=["chromium"])
     def test_chromium(self):
@@ -174,7 +170,29 @@ class Proxy(programs.ProgramTest):
         if "ASOCK_TEST_LOGS" in os.environ:
             shutil.copy(self.home + "/page.png", os.environ["ASOCK_TEST_LOGS"])
         done = self.run_program(*chromium, "--dump-dom", "https://denied.test/page")
-        self.sees(done.stdout.decode(errors="replace"), "ERR_TUNNEL_CONNECTION_FAILED")
+        self.sees(done.stdout.decode(errors="replace"),
+                  "ERR_TUNNEL_CONNECTION_FAILED" if self.mode == "proxy" else r"ERR_\w+")
+
+
+class Proxy(Programs, programs.ProgramTest):
+    """With asockctl run --proxy."""
+
+    @program("Node.js before 24, fetch",
+             "`node -r ./proxy.js`, which calls `setGlobalDispatcher(new ProxyAgent(process.env.https_proxy))` of undici",
+             "http, https", needs=["node"])
+    def test_node_undici(self):
+        if not os.path.exists("/usr/share/nodejs/undici"):
+            self.skipTest("no node-undici")
+        servers.write(self.home + "/proxy.js", UNDICI)
+        variables = {"NODE_EXTRA_CA_CERTS": self.ca, "NODE_PATH": "/usr/share/nodejs"}
+        self.works("node", "-r", "./proxy.js", "-e", FETCH, "https://web.test/", expect=servers.PAGE, **variables)
+        self.denied("node", "-r", "./proxy.js", "-e", FETCH, "https://denied.test/", sees=".*fetch failed.*", **variables)
+
+
+class Transparent(Programs, programs.ProgramTest):
+    """With asockctl run --transparent; all as they are."""
+
+    mode = "transparent"
 
 
 if __name__ == "__main__":
