@@ -39,7 +39,7 @@ static void check_question(const uint8_t *data, size_t size)
 static void check_packet(const uint8_t *data, size_t size, bool is_syn)
 {
     struct packet packet, again;
-    uint8_t answer[PACKET_MAX];
+    _Alignas(4) uint8_t answer[PACKET_MAX];
     bool known = is_syn ? packet_read_syn(data, size, &packet)
                         : packet_read_datagram(data, size, &packet);
 

@@ -25,7 +25,7 @@ struct message {
 
 static struct nlmsghdr *head_of(struct message *message)
 {
-    return (struct nlmsghdr *)message->data;
+    return (void *)message->data;
 }
 
 static void *put(struct message *message, const void *data, size_t len)

@@ -77,9 +77,9 @@ static size_t read_ip(const uint8_t *data, size_t len, uint8_t protocol, struct 
 /* Without its payload it is as long as its headers. */
 static void set_lengths(struct packet *syn, size_t head)
 {
-    struct iphdr *ip = (struct iphdr *)syn->head;
-    struct ip6_hdr *ip6 = (struct ip6_hdr *)syn->head;
-    struct tcphdr *tcp = (struct tcphdr *)(syn->head + head);
+    struct iphdr *ip = (void *)syn->head;
+    struct ip6_hdr *ip6 = (void *)syn->head;
+    struct tcphdr *tcp = (void *)(syn->head + head);
 
     if (syn->family == AF_INET) {
         ip->tot_len = htons((uint16_t)syn->len);
@@ -136,8 +136,8 @@ bool packet_read_datagram(const uint8_t *data, size_t len, struct packet *ret)
 /* An IP header for an answer: from where the program wanted to connect, to it. Returns its length. */
 static size_t put_ip(const struct packet *packet, uint8_t protocol, size_t len, uint8_t *ret)
 {
-    struct iphdr *ip = (struct iphdr *)ret;
-    struct ip6_hdr *ip6 = (struct ip6_hdr *)ret;
+    struct iphdr *ip = (void *)ret;
+    struct ip6_hdr *ip6 = (void *)ret;
 
     if (packet->family == AF_INET6) {
         *ip6 = (struct ip6_hdr){.ip6_flow = htonl(6u << 28),
@@ -162,7 +162,7 @@ static size_t put_ip(const struct packet *packet, uint8_t protocol, size_t len, 
 static size_t put_reset(const struct packet *packet, uint8_t *ret)
 {
     size_t head = put_ip(packet, IPPROTO_TCP, sizeof(struct tcphdr), ret);
-    struct tcphdr *tcp = (struct tcphdr *)(ret + head);
+    struct tcphdr *tcp = (void *)(ret + head);
 
     *tcp = (struct tcphdr){.source = htons(packet->flow.target_port),
                            .dest = htons(packet->flow.source_port),

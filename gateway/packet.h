@@ -30,7 +30,7 @@ struct packet {
      * The packet without what it carries. A first packet (its data is of TCP Fast Open; the program sends it again) has
      * whole checksums.
      */
-    uint8_t head[HEAD_MAX];
+    _Alignas(4) uint8_t head[HEAD_MAX];
     size_t len;
 };
 
@@ -51,6 +51,6 @@ bool packet_read_datagram(const uint8_t *data, size_t len, struct packet *ret);
 
 /* From the IP header on. Returns its length. */
 size_t packet_refuse(const struct packet *packet, enum refusal refusal,
-                     uint8_t ret[static PACKET_MAX]);
+                     uint8_t ret[static PACKET_MAX]); /* ret: aligned to 4 */
 
 #endif

@@ -114,7 +114,7 @@ static enum refusal refusal_of(int error)
 /* What does not arrive is asked for again by the program's kernel. */
 static void refuse(struct transparent *transparent, const struct packet *syn, enum refusal refusal)
 {
-    uint8_t packet[PACKET_MAX];
+    _Alignas(4) uint8_t packet[PACKET_MAX];
     size_t len = packet_refuse(syn, refusal, packet);
 
     (void)network_put_answer(&transparent->network, syn->family, packet, len);

@@ -219,7 +219,7 @@ static const struct {
 
 START_LOOP_TEST(test_a_refusal_is_an_icmp_packet_about_its_cause, 0, COUNT(refusals))
 {
-    uint8_t answer[PACKET_MAX];
+    _Alignas(4) uint8_t answer[PACKET_MAX];
     struct packet packet;
     size_t len;
 
@@ -245,7 +245,7 @@ END_TEST
 
 START_TEST(test_a_reset_acknowledges_the_first_packet)
 {
-    uint8_t answer[PACKET_MAX];
+    _Alignas(4) uint8_t answer[PACKET_MAX];
     struct packet packet;
 
     ck_assert(packet_read_syn((const uint8_t *)BYTES(IP4 TCP("\2")), &packet));
