@@ -260,7 +260,10 @@ static void print_time(int64_t seconds)
 
 static void print_rule(const struct record *row)
 {
-    printf("# %" PRId64 " times, ", number_of(row, "count"));
+    fputs("# ", stdout);
+    if (record_find(row, "uid"))
+        printf("uid %" PRId64 ", ", number_of(row, "uid"));
+    printf("%" PRId64 " times, ", number_of(row, "count"));
     print_time(number_of(row, "first"));
     fputs(" to ", stdout);
     print_time(number_of(row, "last"));

@@ -82,6 +82,8 @@ libasockd_la_SOURCES = \
 	daemon/audit/entry.h \
 	daemon/audit/file.c \
 	daemon/audit/journal.c \
+	daemon/audit/record.c \
+	daemon/audit/record.h \
 	daemon/audit/sink.h \
 	daemon/net/egress.c \
 	daemon/net/happy_eyeballs.c \

@@ -4,8 +4,8 @@
  * Failures: the queue is full, or nothing could take entries, or there is no memory: the entry is dropped,
  * counted, and the number told as an entry as soon as there is room.
  *
- * Entries that have to be recorded may use the whole queue, others half of it: who connects more
- * than the journal takes locks out his like, not them.
+ * Whose an entry is has half of what others leave of the queue; half of that is for entries that need not be
+ * recorded: who connects more than the journal takes locks out himself, and not where he has to be recorded.
  */
 #include "daemon/audit/audit.h"
 
@@ -15,7 +15,9 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "daemon/core/quota.h"
 #include "daemon/audit/denials.h"
+#include "daemon/audit/record.h"
 #include "daemon/audit/sink.h"
 
 struct audit {
@@ -25,16 +27,18 @@ struct audit {
     struct task flush;
     struct deadline loss;    /* is there room to tell it now? */
     struct deadline summary; /* of the denials */
+    struct deadline look;    /* at what has been taken */
     uint64_t entries, dropped, refused;
     uint64_t untold;    /* of those dropped */
     uint64_t sink_lost; /* what the sink has given up, as far as it is counted here */
     struct audit_denials denials;
 };
 
-static bool has_room(const struct audit_sink_state *state, unsigned int share)
+/* For anybody's. */
+static bool has_room(const struct audit_sink_state *state)
 {
-    return !state->is_absent && state->count < AUDIT_QUEUE_ENTRIES / share &&
-           state->bytes < AUDIT_QUEUE_BYTES / share;
+    return !state->is_absent && state->count < AUDIT_QUEUE_ENTRIES &&
+           state->bytes < AUDIT_QUEUE_BYTES;
 }
 
 /* Told to the log once, and by an entry, a second later at the earliest: not one by one. */
@@ -58,17 +62,14 @@ static void put(struct audit *audit, struct audit_record *record)
 }
 
 /* In a record of its size, if there is room. len 0: it could not be written. */
-static bool put_text(struct audit *audit, const char *text, size_t len)
+static bool put_text(struct audit *audit, struct quota *quota, const char *text, size_t len)
 {
     struct audit_sink_state state = audit->sink->ops->state(audit->sink);
-    struct audit_record *record = NULL;
+    struct audit_record *record;
 
-    if (len > 0 && has_room(&state, 2))
-        record = mem_alloc(sizeof(*record) + len);
-    if (!record)
+    if (len == 0 || !has_room(&state) || audit_record_new(quota, len, 2, &record) < 0)
         return false;
-    list_init(&record->node);
-    record->len = record->cap = (uint32_t)len;
+    record->len = (uint32_t)len;
     memcpy(record->data, text, len);
     put(audit, record);
     return true;
@@ -80,9 +81,9 @@ static bool put_entry(struct audit *audit, const struct audit_entry *entry)
     char text[AUDIT_ENTRY_MAX];
 
     /* Not worth the writing where it has no place anyway. */
-    if (!has_room(&state, 2))
+    if (!has_room(&state) || quota_room(entry->quota, QUOTA_AUDIT) == 0)
         return false;
-    return put_text(audit, text,
+    return put_text(audit, entry->quota, text,
                     audit_entry_write(entry, audit->sink->ops->format, text, sizeof(text)));
 }
 
@@ -98,13 +99,15 @@ static struct audit_sink_state look(struct audit *audit)
     return state;
 }
 
-static void tell_loss(struct audit *audit)
+/* Not while nothing is taken: it would be told again for what is lost after it. */
+static void tell_loss(struct audit *audit, bool is_last)
 {
     struct audit_entry entry = {.event = AUDIT_LOST};
+    struct audit_sink_state state = look(audit);
+    bool is_taken = is_last || state.stuck_ms < AUDIT_RETRY_MS;
 
-    look(audit);
     entry.count = audit->untold;
-    if (audit->untold > 0 && put_entry(audit, &entry))
+    if (audit->untold > 0 && is_taken && put_entry(audit, &entry))
         audit->untold = 0;
     if (audit->untold > 0)
         worker_set_deadline(audit->worker, &audit->loss, AUDIT_RETRY_MS);
@@ -112,7 +115,14 @@ static void tell_loss(struct audit *audit)
 
 static void on_loss(struct deadline *deadline)
 {
-    tell_loss(container_of(deadline, struct audit, loss));
+    tell_loss(container_of(deadline, struct audit, loss), false);
+}
+
+/* What has been taken is not charged any more, though nothing else happens. */
+static void look_again(struct audit *audit)
+{
+    if (look(audit).count > 0 && !deadline_is_set(&audit->look))
+        worker_set_deadline(audit->worker, &audit->look, AUDIT_LOOK_MS);
 }
 
 static void on_flush(struct task *task)
@@ -120,7 +130,12 @@ static void on_flush(struct task *task)
     struct audit *audit = container_of(task, struct audit, flush);
 
     audit->sink->ops->flush(audit->sink);
-    look(audit);
+    look_again(audit);
+}
+
+static void on_look(struct deadline *deadline)
+{
+    look_again(container_of(deadline, struct audit, look));
 }
 
 /* ---- denials ---- */
@@ -131,7 +146,7 @@ static void tell_summaries(struct audit *audit, uint64_t now)
     size_t len;
 
     while ((len = audit_denials_next(&audit->denials, now, text, sizeof(text))) > 0) {
-        if (!put_text(audit, text, len))
+        if (!put_text(audit, NULL, text, len))
             drop(audit, 1);
     }
 }
@@ -168,29 +183,24 @@ int audit_reserve(struct audit *audit, const struct audit_entry *known, struct a
 {
     struct audit_sink_state state = look(audit);
     char text[AUDIT_ENTRY_MAX];
-    struct audit_record *record;
     size_t cap;
+    int r;
 
-    if (!has_room(&state, 1) || state.stuck_ms > AUDIT_STUCK_MS) {
+    if (!has_room(&state) || state.stuck_ms > AUDIT_STUCK_MS) {
         audit->refused++;
         return -EAGAIN;
     }
     cap = AUDIT_OUTCOME_MAX +
           audit_entry_write(known, audit->sink->ops->format, text, sizeof(text));
-    record = mem_alloc(sizeof(*record) + cap);
-    if (!record) {
+    r = audit_record_new(known->quota, cap, 1, ret);
+    if (r < 0)
         audit->refused++;
-        return -ENOMEM;
-    }
-    list_init(&record->node);
-    record->cap = (uint32_t)cap;
-    *ret = record;
-    return 0;
+    return r == -EDQUOT ? -EAGAIN : r;
 }
 
 struct audit_record *audit_cancel(struct audit_record *record)
 {
-    return mem_free(record);
+    return audit_record_free(record);
 }
 
 /* In the place that was kept for it. */
@@ -198,14 +208,9 @@ static void fill_record(struct audit *audit, const struct audit_entry *entry,
                         struct audit_record *record)
 {
     size_t len = audit_entry_write(entry, audit->sink->ops->format, record->data, record->cap);
-    struct audit_record *less;
 
     assert(len > 0);
-    less = mem_realloc(record, sizeof(*record) + len);
-    if (less)
-        record = less;
-    list_init(&record->node); /* may have moved; it was in no list */
-    record->len = record->cap = (uint32_t)len;
+    record = audit_record_trim(record, len);
     put(audit, record);
 }
 
@@ -245,7 +250,7 @@ struct audit_stats audit_stats(struct audit *audit)
 void audit_stop(struct audit *audit)
 {
     tell_summaries(audit, UINT64_MAX);
-    tell_loss(audit);
+    tell_loss(audit, true);
 }
 
 bool audit_is_idle(struct audit *audit)
@@ -282,6 +287,7 @@ int audit_new(struct worker *w, const struct audit_config *config, struct audit 
     task_init(&audit->flush, on_flush);
     deadline_init(&audit->loss, on_loss);
     deadline_init(&audit->summary, on_summary);
+    deadline_init(&audit->look, on_look);
     *ret = audit;
     return 0;
 }
@@ -299,6 +305,7 @@ struct audit *audit_free(struct audit *audit)
     task_deinit(&audit->flush);
     deadline_deinit(&audit->loss);
     deadline_deinit(&audit->summary);
+    deadline_deinit(&audit->look);
     audit_denials_deinit(&audit->denials);
     audit->sink->ops->free(audit->sink);
     return mem_free(audit);

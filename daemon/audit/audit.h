@@ -26,6 +26,7 @@ struct audit_config {
 };
 
 struct audit;
+struct audit_record;
 
 struct audit_stats {
     uint64_t entries; /* that found a place */

@@ -4,31 +4,72 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "daemon/identity/identity.h"
+#include "daemon/core/quota.h"
 
 #define DESCRIPTION_MAX 640u
 
+/* Of one user, told apart. */
+struct user {
+    struct list node;
+    uint32_t id;
+    uint32_t count;
+};
+
+struct denial {
+    struct list node;    /* of its bucket */
+    struct list fifo;    /* of all */
+    struct user *user;   /* whose it is */
+    struct quota *quota; /* what it is charged to; NULL: nobody */
+    uint64_t hash, until, repeats;
+    uint32_t size, key_len;
+    char key[]; /* and the description behind it */
+};
+
 void audit_denials_init(struct audit_denials *d, enum audit_format format)
 {
-    d->first = d->count = 0;
+    list_init(&d->fifo);
+    for (uint32_t i = 0; i < AUDIT_DENIAL_BUCKETS; i++) {
+        list_init(&d->denials[i]);
+        list_init(&d->users[i]);
+    }
     d->others = 0;
     d->others_until = 0;
     d->format = format;
 }
 
-static struct audit_denial *slot(struct audit_denials *d, uint32_t i)
+static struct denial *first_of(const struct audit_denials *d)
 {
-    return &d->slots[(d->first + i) % AUDIT_DENIALS];
+    return list_first(&d->fifo, struct denial, fifo);
+}
+
+static void forget_unused(struct user *user)
+{
+    if (user->count > 0)
+        return;
+    list_remove(&user->node);
+    mem_free(user);
+}
+
+static void drop(struct denial *denial)
+{
+    struct quota *quota = denial->quota;
+
+    list_remove(&denial->node);
+    list_remove(&denial->fifo);
+    denial->user->count--;
+    forget_unused(denial->user);
+    quota_uncharge(quota, QUOTA_MEMORY, denial->size);
+    quota_unref(quota);
+    mem_free(denial);
 }
 
 void audit_denials_deinit(struct audit_denials *d)
 {
-    for (uint32_t i = 0; i < d->count; i++)
-        mem_free(slot(d, i)->key);
-    d->count = 0;
+    while (first_of(d))
+        drop(first_of(d));
 }
 
-/* FNV-1a. Who makes keys collide makes one scan of the table slower, no more: keys are compared. */
+/* FNV-1a. Who makes keys collide makes one scan of a bucket slower, no more: keys are compared. */
 static uint64_t hash_of(const char *key, size_t len)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -38,11 +79,10 @@ static uint64_t hash_of(const char *key, size_t len)
     return hash;
 }
 
-static struct audit_denial *find(struct audit_denials *d, uint64_t hash, const char *key,
-                                 size_t len)
+static struct denial *find(struct audit_denials *d, uint64_t hash, const char *key, size_t len)
 {
-    for (uint32_t i = 0; i < d->count; i++) {
-        struct audit_denial *denial = slot(d, i);
+    list_for_each (&d->denials[hash % AUDIT_DENIAL_BUCKETS], it) {
+        struct denial *denial = container_of(it, struct denial, node);
 
         if (denial->hash == hash && denial->key_len == len && memcmp(denial->key, key, len) == 0)
             return denial;
@@ -50,68 +90,109 @@ static struct audit_denial *find(struct audit_denials *d, uint64_t hash, const c
     return NULL;
 }
 
-static uint32_t count_of_uid(struct audit_denials *d, uint32_t uid)
+/* Made if there is none. NULL without memory. */
+static struct user *user_of(struct audit_denials *d, uint32_t id)
 {
-    uint32_t n = 0;
+    struct list *bucket = &d->users[id % AUDIT_DENIAL_BUCKETS];
+    struct user *user;
 
-    for (uint32_t i = 0; i < d->count; i++)
-        n += slot(d, i)->uid == uid;
-    return n;
+    list_for_each (bucket, it) {
+        user = container_of(it, struct user, node);
+        if (user->id == id)
+            return user;
+    }
+    user = mem_zalloc(1, sizeof(*user));
+    if (!user)
+        return NULL;
+    user->id = id;
+    list_append(bucket, &user->node);
+    return user;
 }
 
-static bool insert(struct audit_denials *d, const struct audit_entry *entry, uint64_t now,
-                   const char *key, size_t len)
+/* Charged, with what is kept of its user. NULL: no room. */
+static struct denial *denial_new(const struct audit_entry *entry, const char *key, size_t len)
 {
-    struct audit_denial *denial;
-    char *copy;
+    size_t size = sizeof(struct denial) + len + DESCRIPTION_MAX;
+    size_t charged = size + sizeof(struct user);
+    struct denial *denial;
 
-    if (d->count == AUDIT_DENIALS)
-        return false;
-    copy = mem_alloc(len + DESCRIPTION_MAX);
-    if (!copy)
-        return false;
-    memcpy(copy, key, len);
-    audit_entry_describe(entry, copy + len, DESCRIPTION_MAX);
-    denial = slot(d, d->count++);
-    *denial = (struct audit_denial){
-        .hash = hash_of(key, len),
-        .until = now + AUDIT_PERIOD_MS,
-        .uid = entry->peer->uid,
-        .key_len = (uint32_t)len,
-        .key = copy,
-    };
-    return true;
+    if (quota_charge(entry->quota, QUOTA_MEMORY, charged) < 0)
+        return NULL;
+    denial = mem_zalloc(1, size);
+    if (!denial) {
+        quota_uncharge(entry->quota, QUOTA_MEMORY, charged);
+        return NULL;
+    }
+    denial->quota = entry->quota ? quota_ref(entry->quota) : NULL;
+    denial->size = (uint32_t)charged;
+    denial->key_len = (uint32_t)len;
+    memcpy(denial->key, key, len);
+    audit_entry_describe(entry, denial->key + len, DESCRIPTION_MAX);
+    return denial;
 }
 
 enum taken { IS_REPEAT, IS_NEW, HAS_NO_PLACE };
 
+/* most: of its user. */
 static enum taken take(struct audit_denials *d, const struct audit_entry *entry, uint64_t now,
-                       uint32_t share)
+                       uint32_t most)
 {
     char key[AUDIT_ENTRY_MAX];
     size_t len = audit_entry_write_key(entry, d->format, key, sizeof(key));
-    struct audit_denial *denial = find(d, hash_of(key, len), key, len);
+    uint64_t hash = hash_of(key, len);
+    struct denial *denial = find(d, hash, key, len);
+    struct user *user;
 
     if (denial) {
         denial->repeats++;
         return IS_REPEAT;
     }
-    if (count_of_uid(d, entry->peer->uid) >= share)
+    user = user_of(d, peer_user(entry->peer));
+    if (!user)
         return HAS_NO_PLACE;
-    return insert(d, entry, now, key, len) ? IS_NEW : HAS_NO_PLACE;
+    if (user->count < most)
+        denial = denial_new(entry, key, len);
+    if (!denial) {
+        forget_unused(user);
+        return HAS_NO_PLACE;
+    }
+    denial->hash = hash;
+    denial->until = now + AUDIT_PERIOD_MS;
+    denial->user = user;
+    user->count++;
+    list_append(&d->denials[hash % AUDIT_DENIAL_BUCKETS], &denial->node);
+    list_append(&d->fifo, &denial->fifo);
+    return IS_NEW;
+}
+
+/* Of whom there is no more place for what he was denied: his id, or if he has too many of those the person's. */
+static enum taken take_id(struct audit_denials *d, struct audit_entry *entry, uint64_t now)
+{
+    struct audit_entry only = {.event = AUDIT_DENY,
+                               .peer = entry->peer,
+                               .quota = entry->quota,
+                               .is_uid_only = true,
+                               .error = entry->error};
+    uint32_t person = peer_user(entry->peer);
+    bool is_person = entry->peer->uid == person;
+    enum taken taken = take(d, &only, now, is_person ? UINT32_MAX : 2 * AUDIT_DENIALS_PER_USER);
+
+    if (taken == HAS_NO_PLACE && !is_person) {
+        d->person = (struct peer){.uid = person, .gid = UINT32_MAX, .pidfd = -1};
+        only.peer = &d->person;
+        taken = take(d, &only, now, UINT32_MAX);
+    }
+    if (taken == IS_NEW)
+        *entry = only;
+    return taken;
 }
 
 bool audit_denials_take(struct audit_denials *d, struct audit_entry *entry, uint64_t now)
 {
-    const struct audit_entry uid_only = {
-        .event = AUDIT_DENY, .peer = entry->peer, .is_uid_only = true, .error = entry->error};
-    enum taken taken = take(d, entry, now, AUDIT_DENIALS_PER_UID);
+    enum taken taken = take(d, entry, now, AUDIT_DENIALS_PER_USER);
 
-    if (taken == HAS_NO_PLACE) {
-        taken = take(d, &uid_only, now, UINT32_MAX);
-        if (taken == IS_NEW)
-            *entry = uid_only;
-    }
+    if (taken == HAS_NO_PLACE)
+        taken = take_id(d, entry, now);
     if (taken != HAS_NO_PLACE)
         return taken == IS_NEW;
     if (d->others++ == 0)
@@ -133,18 +214,15 @@ static size_t write_others(struct audit_denials *d, char *out, size_t cap)
 
 size_t audit_denials_next(struct audit_denials *d, uint64_t now, char *out, size_t cap)
 {
+    struct denial *denial;
     size_t n = 0;
 
-    while (n == 0 && d->count > 0 && slot(d, 0)->until <= now) {
-        struct audit_denial *denial = slot(d, 0);
-
+    while (n == 0 && (denial = first_of(d)) && denial->until <= now) {
         if (denial->repeats > 0)
             n = audit_entry_write_summary(denial->key, denial->key_len,
                                           denial->key + denial->key_len, denial->repeats, d->format,
                                           out, cap);
-        denial->key = mem_free(denial->key);
-        d->first = (d->first + 1) % AUDIT_DENIALS;
-        d->count--;
+        drop(denial);
     }
     if (n == 0 && d->others > 0 && d->others_until <= now)
         n = write_others(d, out, cap);
@@ -153,7 +231,8 @@ size_t audit_denials_next(struct audit_denials *d, uint64_t now, char *out, size
 
 uint64_t audit_denials_due(const struct audit_denials *d)
 {
-    uint64_t due = d->count > 0 ? d->slots[d->first].until : UINT64_MAX;
+    const struct denial *first = first_of(d);
+    uint64_t due = first ? first->until : UINT64_MAX;
 
     return d->others > 0 && d->others_until < due ? d->others_until : due;
 }

@@ -4,28 +4,24 @@
 
 /*
  * Denials that were told within the last AUDIT_PERIOD_MS. A repeat of one is counted here, and told as
- * one summary at the end of its period. The table is bounded, and so is one uid's share of it: what
- * is above is counted per uid, and if even that has no place, together.
+ * one summary at the end of its period. Of each user so many are told apart; what is above is counted for its user
+ * id, where one person has many of those for his own id. Each is charged to its user's memory; what even that has no
+ * room for is counted together.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/audit/entry.h"
 #include "daemon/core/limits.h"
+#include "daemon/identity/identity.h"
 
-struct audit_denial {
-    uint64_t hash;
-    uint64_t until;
-    uint64_t repeats;
-    uint32_t uid, key_len;
-    char *key; /* and the description behind it */
-};
+#define AUDIT_DENIAL_BUCKETS 256u
 
 struct audit_denials {
-    struct audit_denial
-        slots[AUDIT_DENIALS]; /* a ring: all periods are the same, so the first ends first */
-    uint32_t first, count;
-    uint64_t others; /* that found no place at all */
+    struct list fifo; /* of all: their periods are the same, so the first ends first */
+    struct list denials[AUDIT_DENIAL_BUCKETS], users[AUDIT_DENIAL_BUCKETS];
+    struct peer person; /* whom an entry is about that has only his id */
+    uint64_t others;    /* that found no place at all */
     uint64_t others_until;
     enum audit_format format;
 };

@@ -15,6 +15,7 @@
 
 struct endpoint;
 struct peer;
+struct quota;
 
 enum audit_event {
     AUDIT_CONNECT, /* an allowed connect has ended, whatever came of it */
@@ -30,9 +31,10 @@ enum audit_format { AUDIT_NATIVE, AUDIT_JSON };
 struct audit_entry {
     enum audit_event event;
     const struct peer *peer; /* as whom policy sees the client */
-    pid_t pid;               /* its process */
-    uint64_t sharer;         /* the session by whose listener it came */
-    bool is_uid_only;        /* of the peer nothing else is said */
+    struct quota *quota; /* of its person: what is kept of it is charged there; NULL: nobody's */
+    pid_t pid;           /* its process */
+    uint64_t sharer;     /* the session by whose listener it came */
+    bool is_uid_only;    /* of the peer nothing else is said */
     uint64_t session, socket;
     const char *listener;
     const char *name; /* the client's claim */
@@ -54,13 +56,6 @@ struct audit_entry {
 #define AUDIT_OUTCOME_MAX 3072u
 /* Of a rule's text, with the NUL. */
 #define AUDIT_RULE_MAX 320u
-
-/* An entry in its written form, in a queue. */
-struct audit_record {
-    struct list node;
-    uint32_t len, cap;
-    char data[];
-};
 
 /* Octets written, 0: more than cap. */
 size_t audit_entry_write(const struct audit_entry *entry, enum audit_format format, char *out,

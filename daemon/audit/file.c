@@ -36,7 +36,8 @@ struct file {
     bool has_half; /* the file ends in the middle of a line: a daemon or a machine ended there */
     /* Under the lock. */
     struct list records;
-    uint32_t count; /* those being written included */
+    struct list written; /* the loop frees them: it has charged them */
+    uint32_t count;      /* those being written included */
     uint64_t bytes;
     uint64_t busy_since; /* milliseconds; 0: nothing is being written */
     bool ends;
@@ -122,16 +123,6 @@ static void write_batch(struct file *f, struct list *batch)
     f->has_half = false;
 }
 
-static void free_list(struct list *records)
-{
-    while (!list_is_empty(records)) {
-        struct audit_record *record = list_first(records, struct audit_record, node);
-
-        list_remove(&record->node);
-        mem_free(record);
-    }
-}
-
 /* Waits for some; false: none will come. */
 static bool take_batch(struct file *f, struct list *batch)
 {
@@ -158,9 +149,9 @@ static void give_batch(struct file *f, struct list *batch)
         f->count--;
         f->bytes -= container_of(it, struct audit_record, node)->cap;
     }
+    list_splice(&f->written, batch);
     f->busy_since = 0;
     pthread_mutex_unlock(&f->lock);
-    free_list(batch);
 }
 
 static void *run(void *data)
@@ -201,19 +192,24 @@ static struct audit_sink_state state(struct audit_sink *sink)
 {
     struct file *f = file_of(sink);
     struct audit_sink_state s = {0};
+    struct list written;
 
+    list_init(&written);
     pthread_mutex_lock(&f->lock);
+    list_splice(&written, &f->written);
     s.count = f->count;
     s.bytes = f->bytes;
     if (f->busy_since)
         s.stuck_ms = time_now_ms() - f->busy_since;
     pthread_mutex_unlock(&f->lock);
+    audit_records_free(&written);
     return s;
 }
 
 static void release(struct file *f)
 {
-    free_list(&f->records);
+    audit_records_free(&f->records);
+    audit_records_free(&f->written);
     if (f->fd >= 0)
         close(f->fd);
     pthread_cond_destroy(&f->changed);
@@ -307,6 +303,7 @@ int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_w
         return -ENOMEM;
     f->sink.ops = &ops;
     list_init(&f->records);
+    list_init(&f->written);
     init_locks(f);
     r = open_file(f, path, ret_why);
     if (r == 0) {

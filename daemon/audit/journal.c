@@ -94,7 +94,7 @@ static void drop_record(struct journal *j, struct audit_record *record)
     list_remove(&record->node);
     j->count--;
     j->bytes -= record->cap;
-    mem_free(record);
+    audit_record_free(record);
 }
 
 /* Of the next entries, -errno: of the first one. */

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "daemon/audit/entry.h"
+#include "daemon/audit/record.h"
 #include "daemon/core/loop.h"
 
 struct audit_sink;

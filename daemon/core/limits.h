@@ -169,11 +169,14 @@
 #define LINGER_LOOK_MOST_MS 64u
 
 /*
- * Audit entries that wait for the journal or the disk: a second of a busy daemon. Half of it for those
- * that need not be recorded.
+ * Audit entries that wait for the journal or the disk: a second of a busy daemon. Of a person's share half is for
+ * those that need not be recorded.
  */
 #define AUDIT_QUEUE_ENTRIES 16384u
 #define AUDIT_QUEUE_BYTES (8u * 1024u * 1024u)
+#define AUDIT_RECORD_LEAST (AUDIT_QUEUE_BYTES / AUDIT_QUEUE_ENTRIES) /* that one is charged */
+/* Between two looks at what the writer of the file has done with. */
+#define AUDIT_LOOK_MS 100u
 /* Nothing taken for so long: a connect that has to be recorded is refused, whatever room there is. */
 #define AUDIT_STUCK_MS 2000u
 /* Between two looks whether a journal, a disk, a place is there again. */
@@ -182,9 +185,8 @@
 #define AUDIT_STOP_MS 1000u
 /* Repeats of a denial within it are told together. */
 #define AUDIT_PERIOD_MS 10000u
-/* Denials that are told apart in a period; by one uid. */
-#define AUDIT_DENIALS 512u
-#define AUDIT_DENIALS_PER_UID 64u
+/* Denials of one user that are told apart in a period. */
+#define AUDIT_DENIALS_PER_USER 64u
 
 /* Addresses tried for one name. */
 #define CONNECT_ADDRESSES 32u

@@ -368,7 +368,7 @@ const char *quota_resource_name(enum quota_resource resource)
         [QUOTA_MEMORY] = "memory",        [QUOTA_KERNEL] = "kernel_buffers",
         [QUOTA_SHARED] = "shared_memory", [QUOTA_BUFFERS] = "buffers",
         [QUOTA_LOOKUPS] = "resolutions",  [QUOTA_LINGERS] = "lingering",
-        [QUOTA_ATTEMPTS] = "attempts",
+        [QUOTA_ATTEMPTS] = "attempts",    [QUOTA_AUDIT] = "audit",
     };
 
     return names[resource];

@@ -40,6 +40,7 @@ enum quota_resource {
     QUOTA_LOOKUPS,  /* questions to the resolver */
     QUOTA_LINGERS,  /* sockets whose close goes on */
     QUOTA_ATTEMPTS, /* sockets of a race beside the first */
+    QUOTA_AUDIT,    /* bytes of audit entries that nobody has taken yet */
     QUOTA_RESOURCES
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/identity/identity.h"
 #include "daemon/names/host.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/address.h"
@@ -31,33 +32,64 @@ struct learn *learn_free(struct learn *learn)
     return mem_free(learn);
 }
 
-static struct learn_rule *find(const struct learn *learn, const char *file, const char *host,
-                               uint16_t port)
+/* Whose it is, and what it says. */
+struct lesson {
+    const struct peer *peer;
+    const char *file;
+    uint16_t port;
+};
+
+static struct learn_rule *find(const struct learn *learn, const struct lesson *lesson,
+                               const char *host)
 {
     for (uint32_t i = 0; i < learn->count; i++) {
         struct learn_rule *rule = learn->rules[i];
 
-        if (rule->port == port && strcmp(rule->host, host) == 0 && strcmp(rule->file, file) == 0)
+        if (rule->port == lesson->port && rule->uid == lesson->peer->uid &&
+            strcmp(rule->host, host) == 0 && strcmp(rule->file, lesson->file) == 0)
             return rule;
     }
     return NULL;
 }
 
-/* NULL: no room. */
-static struct learn_rule *add(struct learn *learn, const char *file, const char *host,
-                              uint16_t port)
+/* Half of what others leave, rounded up. */
+static bool is_within_share(uint64_t own, uint64_t all, uint64_t most)
 {
-    size_t file_size = strlen(file) + 1, host_size = strlen(host) + 1;
+    return all <= most && 2 * own <= most - (all - own) + 1;
+}
+
+static bool has_room(const struct learn *learn, uint32_t person, size_t size)
+{
+    uint64_t count = 1, octets = size;
+
+    for (uint32_t i = 0; i < learn->count; i++) {
+        if (learn->rules[i]->person != person)
+            continue;
+        count++;
+        octets += learn->rules[i]->size;
+    }
+    return is_within_share(count, learn->count + 1, LEARN_RULES_MAX) &&
+           is_within_share(octets, learn->octets + size, LEARN_OCTETS_MAX);
+}
+
+/* NULL: no room. */
+static struct learn_rule *add(struct learn *learn, const struct lesson *lesson, const char *host)
+{
+    size_t file_size = strlen(lesson->file) + 1, host_size = strlen(host) + 1;
     size_t size = sizeof(struct learn_rule) + file_size + host_size;
+    uint32_t person = peer_user(lesson->peer);
     struct learn_rule *rule;
 
-    if (learn->count >= LEARN_RULES_MAX || size > LEARN_OCTETS_MAX - learn->octets)
+    if (!has_room(learn, person, size))
         return NULL;
     rule = mem_zalloc(1, size);
     if (!rule)
         return NULL;
-    rule->port = port;
-    memcpy(rule->file, file, file_size);
+    rule->port = lesson->port;
+    rule->uid = lesson->peer->uid;
+    rule->person = person;
+    rule->size = (uint32_t)size;
+    memcpy(rule->file, lesson->file, file_size);
     rule->host = memcpy(rule->file + file_size, host, host_size);
     rule->first = time(NULL);
     learn->octets += size;
@@ -65,12 +97,12 @@ static struct learn_rule *add(struct learn *learn, const char *file, const char 
     return rule;
 }
 
-static void note(struct learn *learn, const char *file, const char *host, uint16_t port)
+static void note(struct learn *learn, const struct lesson *lesson, const char *host)
 {
-    struct learn_rule *rule = find(learn, file, host, port);
+    struct learn_rule *rule = find(learn, lesson, host);
 
     if (!rule)
-        rule = add(learn, file, host, port);
+        rule = add(learn, lesson, host);
     if (!rule) {
         learn->dropped++;
         return;
@@ -79,19 +111,19 @@ static void note(struct learn *learn, const char *file, const char *host, uint16
     rule->last = time(NULL);
 }
 
-static void note_address(struct learn *learn, const char *file, const struct policy_address *addr,
-                         uint16_t port)
+static void note_address(struct learn *learn, const struct lesson *lesson,
+                         const struct policy_address *addr)
 {
     char host[INET6_ADDRSTRLEN];
 
-    note(learn, file, inet_ntop(addr->family, addr->octets, host, sizeof(host)), port);
+    note(learn, lesson, inet_ntop(addr->family, addr->octets, host, sizeof(host)));
 }
 
-void learn_note(struct learn *learn, const struct policy_nat64 *nat64,
+void learn_note(struct learn *learn, const struct peer *peer, const struct policy_nat64 *nat64,
                 const struct policy_question *question, const struct policy_answer *answer)
 {
+    struct lesson lesson = {peer, answer->file ? answer->file : "", question->port};
     struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
-    const char *file = answer->file ? answer->file : "";
     char name[HOST_TEXT_MAX + 1];
     unsigned int count;
 
@@ -100,16 +132,16 @@ void learn_note(struct learn *learn, const struct policy_nat64 *nat64,
     if (question->host) {
         snprintf(name, sizeof(name), "%s", question->host);
         host_lower(name);
-        note(learn, file, name, question->port);
+        note(learn, &lesson, name);
         return;
     }
     if (!policy_address_from(question->addr, &addr))
         return;
-    note_address(learn, file, &addr, question->port);
+    note_address(learn, &lesson, &addr);
     /* It takes a rule for each of them. */
     count = policy_address_embedded(&addr, nat64, embedded);
     for (unsigned int i = 0; i < count; i++)
-        note_address(learn, file, &embedded[i], question->port);
+        note_address(learn, &lesson, &embedded[i]);
 }
 
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number)

@@ -3,14 +3,16 @@
 #define ASOCKD_POLICY_LEARN_H
 
 /*
- * What learn mode let pass: the rules that would have admitted it, each once, with the file that they
- * belong into. Bounded, for clients decide how much there is: what finds no room is counted only.
+ * What learn mode let pass: the rules that would have admitted it, each once for each user id, with the file that
+ * they belong into. Bounded, for clients decide how much there is, and each person has half of what others leave: what
+ * finds no room is counted only.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
+struct peer;
 struct policy_answer;
 struct policy_question;
 
@@ -20,6 +22,9 @@ struct policy_question;
 struct learn_rule {
     uint64_t count;     /* of connects */
     time_t first, last; /* wall clock, for people */
+    uint32_t uid;       /* of the client */
+    uint32_t person;    /* whose share it is of */
+    uint32_t size;      /* bytes of it */
     uint16_t port;
     const char *host; /* a name in lower case, or an address */
     char file[];      /* where it would stand; "": unknown */
@@ -31,8 +36,8 @@ struct policy_nat64;
 struct learn *learn_new(void);                 /* NULL without memory */
 struct learn *learn_free(struct learn *learn); /* accepts NULL; returns it */
 
-/* An address that may be tried, by an answer with is_learned. learn may be NULL. */
-void learn_note(struct learn *learn, const struct policy_nat64 *nat64,
+/* An address that may be tried by this client, by an answer with is_learned. learn may be NULL. */
+void learn_note(struct learn *learn, const struct peer *peer, const struct policy_nat64 *nat64,
                 const struct policy_question *question, const struct policy_answer *answer);
 
 /* NULL: there is no rule with this number; rules keep theirs, from 0 on. */

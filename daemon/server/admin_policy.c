@@ -274,6 +274,8 @@ long admin_learned(struct session *s, struct inspect_cursor *cursor, uint8_t *ou
         cursor->place++;
         record_text(&record, "file", rule->file);
         record_format(&record, "rule", "tcp %s %u", rule->host, rule->port);
+        if (rule->uid != PEER_ID_UNKNOWN)
+            record_number(&record, "uid", rule->uid);
         record_number(&record, "count", rule->count);
         record_number(&record, "first", (uint64_t)rule->first);
         record_number(&record, "last", (uint64_t)rule->last);

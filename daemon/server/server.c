@@ -249,6 +249,7 @@ static void set_quotas(struct worker *w, const struct server_config *config,
     quota_limit(w->quota, QUOTA_LINGERS, lingers);
     quota_limit(w->quota, QUOTA_ATTEMPTS, attempts);
     quota_limit(w->quota, QUOTA_LOOKUPS, RESOLVER_LOOKUPS_MAX);
+    quota_limit(w->quota, QUOTA_AUDIT, AUDIT_QUEUE_BYTES);
     quota_limit(w->quota, QUOTA_OPS, config->total_ops);
     quota_limit(w->quota, QUOTA_KERNEL, config->total_kernel);
     quota_limit(w->quota, QUOTA_MEMORY, config->total_memory ? config->total_memory : memory);

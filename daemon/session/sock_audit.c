@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/core/quota.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
@@ -19,6 +20,7 @@ static struct audit_entry entry_of(const struct sock *sock, enum audit_event eve
         .peer = session_identity(s),
         .pid = s->peer.pid,
         .sharer = s->sharing.sharer ? s->sharing.sharer->id : 0,
+        .quota = quota_person(s->quota),
         .session = s->id,
         .socket = sock->serial,
         .listener = s->listener,

@@ -22,6 +22,7 @@
 #include "daemon/names/resolver.h"
 #include "daemon/names/services.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_policy.h"
 #include "daemon/session/sock_audit.h"
@@ -100,7 +101,8 @@ static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
     struct policy_answer answer = ask(c, &question);
 
     if (answer.is_learned)
-        learn_note(he->worker->learn, policy_nat64(he->worker->policy), &question, &answer);
+        learn_note(he->worker->learn, session_identity(c->op->session),
+                   policy_nat64(he->worker->policy), &question, &answer);
     if (answer.is_allowed)
         return ERR_SUCCESS;
     keep_reason(c, &answer);

@@ -15,8 +15,8 @@ import fake_asockd
 from wire import pb, request
 
 RULES = [
-    [("file", "/etc/b.policy"), ("rule", "tcp one.test 443"), ("count", 3), ("first", 0), ("last", 86400)],
-    [("file", "/etc/a.policy"), ("rule", "tcp 192.0.2.7 80"), ("count", 1), ("first", 1), ("last", 1)],
+    [("file", "/etc/b.policy"), ("rule", "tcp one.test 443"), ("uid", 1000), ("count", 3), ("first", 0), ("last", 86400)],
+    [("file", "/etc/a.policy"), ("rule", "tcp 192.0.2.7 80"), ("uid", 0), ("count", 1), ("first", 1), ("last", 1)],
     [("file", "/etc/b.policy"), ("rule", "tcp two.test 443"), ("count", 1), ("first", 2), ("last", 2)],
 ]
 
@@ -93,13 +93,13 @@ class Says(fake_asockd.FakeTest):
     def test_learned(self):
         self.assertEqual(self.check_ok(RULES, "policy", "learned"), """\
 # for [Rules] of /etc/b.policy
-# 3 times, 1970-01-01 00:00:00Z to 1970-01-02 00:00:00Z
+# uid 1000, 3 times, 1970-01-01 00:00:00Z to 1970-01-02 00:00:00Z
 Allow=tcp one.test 443
 # 1 times, 1970-01-01 00:00:02Z to 1970-01-01 00:00:02Z
 Allow=tcp two.test 443
 
 # for [Rules] of /etc/a.policy
-# 1 times, 1970-01-01 00:00:01Z to 1970-01-01 00:00:01Z
+# uid 0, 1 times, 1970-01-01 00:00:01Z to 1970-01-01 00:00:01Z
 Allow=tcp 192.0.2.7 80
 """)
         self.assertEqual(json.loads(self.check_ok(RULES, "policy", "learned", "--json")),

@@ -504,7 +504,7 @@ class Learn(PolicyTest):
                          {"tcp new.test 443": 1, f"tcp {self.GLOBAL4} 443": 4, f"tcp {self.GLOBAL6} 443": 1,
                           f"tcp {self.NAT64} 443": 1})
         for row in rows.values():
-            self.assertEqual(row["file"], self.policy)
+            self.assertEqual((row["file"], row["uid"]), (self.policy, os.getuid()))
             self.assertTrue(began <= row["first"] <= row["last"] <= time.time(), row)
         # And they do admit it.
         self.take_rules(*(f"Allow={rule}" for rule in rows))

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import unittest
 
+import journal
 from asockd import Daemon
 from build import INSTRUMENTED
 from hostile import LEAST, Peers, push
@@ -24,7 +25,10 @@ def usage(stats, name):
     return int(pairs[name].split("/")[0])
 
 
-class Charged(unittest.TestCase):
+class ChargedTest(unittest.TestCase):
+
+    def prefix(self):
+        return ()
 
     def setUp(self):
         self.nameserver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # which never answers
@@ -34,7 +38,7 @@ class Charged(unittest.TestCase):
             config.write("[Resolver]\nServers=127.0.0.1:%d\n" % self.nameserver.getsockname()[1])
             config.flush()
             os.chmod(config.name, 0o644)
-            self.daemon = Daemon("--allow-any", "--log-level", "error", "--config", config.name)
+            self.daemon = Daemon("--allow-any", "--log-level", "error", "--config", config.name, prefix=self.prefix())
         self.addCleanup(self.daemon.stop)
         self.peers = Peers()
         self.wires = []
@@ -74,6 +78,8 @@ class Charged(unittest.TestCase):
             self.assertLess(grown, 2 * charged + SLACK)
         self.assertTrue(self.daemon.is_alive())
 
+
+class Charged(ChargedTest):
 
     def test_whole_sends(self):
         wire = self.wire()
@@ -151,6 +157,29 @@ class Charged(unittest.TestCase):
                 wire.send(wire.receive(100000 * number + op, number, segments=segments))
         wire.settle()
         self.check(15 * 200 * 60 * 32)
+
+
+class ChargedAudit(ChargedTest):
+    """Entries of the audit, when nobody takes them."""
+
+    def prefix(self):
+        if os.getuid() != 0:
+            self.skipTest("a journal for the daemon alone needs root")
+        self.journal = journal.Journal()
+        self.addCleanup(self.journal.close)
+        return self.journal.prefix()
+
+    def test_entries_that_nobody_takes(self):
+        wire, count = self.wire(), 64
+        wire.send(*(wire.open(number, number) for number in range(1, count + 1)))
+        for start in range(count + 1, 100 * count, count):
+            wire.send(*(wire.connect(start + n, n + 1, self.peers.refuses) for n in range(count)))
+            for n in range(count):
+                self.assertEqual(wire.completion(start + n).error, pb.ERROR_CONNECTION_REFUSED)
+        self.assertGreater(self.daemon.stats()["audit_dropped"], 0)
+        wire.close()  # what is about it is still his
+        self.check(MEBI)
+        self.assertGreater(usage(self.daemon.stats(), "audit"), MEBI)
 
 
 if __name__ == "__main__":

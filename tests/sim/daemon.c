@@ -188,13 +188,13 @@ static void deinit(struct worker *w)
 {
     uint64_t used[QUOTA_RESOURCES];
 
+    w->audit = audit_free(w->audit); /* entries that nobody has taken are charged */
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
         used[r] = quota_usage(w->quota, r).used;
     listeners_deinit(&d.listeners);
     w->resolver = resolver_free(w->resolver);
     w->policy = policy_unref(w->policy);
     w->learn = learn_free(w->learn);
-    w->audit = audit_free(w->audit);
     op_free_spares(w);
     worker_deinit(w);
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)

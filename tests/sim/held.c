@@ -38,11 +38,12 @@ static void add_session(const struct session *s, uint64_t held[static QUOTA_RESO
         add_socket(sock, held);
 }
 
-/* Blocks, slices and connects are charged too, but nobody lists them. */
+/* Blocks, slices, connects and entries of the audit are charged too, but nobody lists them. */
 static bool is_as_charged(enum quota_resource resource, uint64_t held, uint64_t used)
 {
     switch (resource) {
     case QUOTA_ATTEMPTS:
+    case QUOTA_AUDIT:
         return true;
     case QUOTA_MEMORY:
         return used >= held;

@@ -259,7 +259,7 @@ static void sink_drop_all(struct sink *s)
 
     while ((record = list_first(&s->records, struct audit_record, node))) {
         list_remove(&record->node);
-        mem_free(record);
+        audit_record_free(record);
     }
     s->count = 0;
     s->bytes = 0;

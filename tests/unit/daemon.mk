@@ -6,6 +6,7 @@ unit_tests += \
 	tests/unit/test_faults.unit \
 	tests/unit/test_address_order.unit \
 	tests/unit/test_audit.unit \
+	tests/unit/test_denials.unit \
 	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_loop.unit \
 	tests/unit/test_share.unit \
@@ -35,6 +36,7 @@ unit_tests += \
 	tests/unit/test_session_time.unit \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
+tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c

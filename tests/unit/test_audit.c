@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The audit by itself: the written forms, sums of repeats by a clock that the test turns, and a journal
- * that is stopped, restarted, or not there.
+ * The audit by itself: the written forms, and a journal that is stopped, restarted, or not there.
  */
 #include <errno.h>
 #include <poll.h>
@@ -14,8 +13,8 @@
 
 #include "base/alloc.h"
 #include "daemon/audit/audit.h"
-#include "daemon/audit/denials.h"
 #include "daemon/core/limits.h"
+#include "daemon/core/quota.h"
 #include "daemon/identity/identity.h"
 #include "daemon/session/sock.h"
 #include "proto/codec.h"
@@ -155,86 +154,6 @@ START_TEST(test_an_id_that_is_not_known_is_not_there)
 }
 END_TEST
 
-/* ---- repeats ---- */
-
-static struct audit_denials denials;
-static char summary[AUDIT_ENTRY_MAX];
-
-static bool take(const struct peer *peer, const char *host, uint64_t now)
-{
-    struct audit_entry entry = denial_of(peer, host);
-
-    return audit_denials_take(&denials, &entry, now);
-}
-
-static size_t next_summary(uint64_t now)
-{
-    return audit_denials_next(&denials, now, summary, sizeof(summary));
-}
-
-START_TEST(test_repeats_become_one_entry)
-{
-    struct peer peer = client(7), other = client(8);
-    size_t len;
-
-    audit_denials_init(&denials, AUDIT_JSON);
-    ck_assert(take(&peer, "a.example", 1000));
-    peer.pid = 78; /* another process of the same unit */
-    ck_assert(!take(&peer, "a.example", 1001));
-    ck_assert(!take(&peer, "a.example", 10999));
-    ck_assert(take(&peer, "b.example", 2000));
-    ck_assert(take(&other, "a.example", 3000));
-    ck_assert_uint_eq(audit_denials_due(&denials), 11000);
-    ck_assert_uint_eq(next_summary(10999), 0);
-    len = next_summary(11000);
-    ck_assert_has(summary, len, "\"ASOCK_COUNT\":2}");
-    ck_assert_has(summary, len, "\"ASOCK_HOST\":\"a.example\"");
-    ck_assert_has(summary, len, "\"ASOCK_UID\":7,");
-    ck_assert(!has(summary, len, "ASOCK_PID", 9));
-    ck_assert_uint_eq(next_summary(11000), 0);
-    ck_assert(take(&peer, "a.example", 11000)); /* a new period */
-    ck_assert_uint_eq(next_summary(20000), 0);  /* nobody repeated these */
-    audit_denials_deinit(&denials);
-}
-END_TEST
-
-START_TEST(test_table_of_denials_is_bounded)
-{
-    struct peer greedy = client(7), quiet = client(8), late = client(9);
-    unsigned int told = 0;
-    char host[32];
-    size_t len;
-
-    audit_denials_init(&denials, AUDIT_JSON);
-    for (unsigned int i = 0; i < 1000; i++) {
-        snprintf(host, sizeof(host), "%u.example", i);
-        told += take(&greedy, host, 1000);
-    }
-    /* One more says that there are others. */
-    ck_assert_uint_eq(told, AUDIT_DENIALS_PER_UID + 1);
-    ck_assert(take(&quiet, "a.example", 1000));
-    len = next_summary(11000);
-    ck_assert_has(summary, len, "\"ASOCK_COUNT\":935}");
-    ck_assert_has(summary, len, "\"ASOCK_UID\":7,");
-    ck_assert(!has(summary, len, "ASOCK_HOST", 10));
-    ck_assert_uint_eq(next_summary(11000), 0);
-
-    for (unsigned int uid = 100; uid < 100 + AUDIT_DENIALS; uid++) {
-        struct peer peer = client(uid);
-
-        ck_assert(take(&peer, "a.example", 20000));
-    }
-    ck_assert(!take(&late, "a.example", 20000));
-    ck_assert(!take(&late, "a.example", 20000));
-    ck_assert_uint_eq(next_summary(29999), 0);
-    len = next_summary(30000);
-    ck_assert_has(summary, len, "\"ASOCK_COUNT\":2}");
-    ck_assert(!has(summary, len, "ASOCK_UID", 9));
-    ck_assert_uint_eq(audit_denials_due(&denials), UINT64_MAX);
-    audit_denials_deinit(&denials);
-}
-END_TEST
-
 /* ---- a journal ---- */
 
 static struct core *core;
@@ -268,6 +187,7 @@ static void setup_without(void)
     core = core_new();
     ck_assert_int_eq(audit_new(&core->worker, &config, &audit), 0);
     core->worker.audit = audit;
+    quota_limit(core->worker.quota, QUOTA_AUDIT, AUDIT_QUEUE_BYTES);
 }
 
 static void setup(void)
@@ -323,7 +243,35 @@ static unsigned int read_all(uint64_t *ret_lost)
     return total;
 }
 
+static struct quota *user_of(uint32_t uid)
+{
+    char key[16];
+
+    snprintf(key, sizeof(key), "%u", uid);
+    return quota_child(core->worker.quota, QUOTA_USER, key);
+}
+
+static void tell_of(uint32_t uid, unsigned int count)
+{
+    struct peer peer = client(uid);
+    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct quota *user = user_of(uid);
+
+    entry.event = AUDIT_CONNECT;
+    entry.quota = user;
+    for (unsigned int i = 0; i < count; i++)
+        audit_tell(audit, &entry, NULL);
+    core_settle(core);
+    quota_unref(user);
+}
+
 static void tell(unsigned int count)
+{
+    tell_of(7, count);
+}
+
+/* Of nobody that shares are counted of. */
+static void tell_of_nobody(unsigned int count)
 {
     struct peer peer = client(7);
     struct audit_entry entry = denial_of(&peer, "a.example");
@@ -345,11 +293,54 @@ START_TEST(test_a_stopped_journal_costs_entries_no_time)
     ck_assert_uint_eq(audit_stats(audit).queued, 0);
     tell(all); /* nobody reads */
     ck_assert_uint_gt(audit_stats(audit).queued, 0);
-    ck_assert_uint_eq(audit_stats(audit).dropped, AUDIT_QUEUE_ENTRIES / 2);
+    ck_assert_uint_gt(audit_stats(audit).queued, 0);
+    ck_assert_uint_le(audit_stats(audit).queued, AUDIT_QUEUE_ENTRIES / 4);
     n = read_all(&lost);
     ck_assert_uint_eq(audit_stats(audit).queued, 0);
     ck_assert_uint_eq(lost, audit_stats(audit).dropped);
     ck_assert_uint_eq(n + lost, all + 1);
+}
+END_TEST
+
+START_TEST(test_entries_of_nobody_are_bounded)
+{
+    uint64_t lost;
+
+    tell_of_nobody(2 * AUDIT_QUEUE_ENTRIES);
+    ck_assert_uint_le(audit_stats(audit).queued, AUDIT_QUEUE_ENTRIES);
+    ck_assert_uint_ge(audit_stats(audit).dropped, AUDIT_QUEUE_ENTRIES - 100);
+    read_all(&lost);
+}
+END_TEST
+
+/* Nobody reads, and one user connects without end: another's entries find their places, and are not late. */
+START_TEST(test_a_user_does_not_crowd_out_another)
+{
+    uint64_t dropped, lost;
+
+    tell_of(7, 2 * AUDIT_QUEUE_ENTRIES);
+    dropped = audit_stats(audit).dropped;
+    ck_assert_uint_gt(dropped, 0);
+    tell_of(8, 1000);
+    ck_assert_uint_eq(audit_stats(audit).dropped, dropped);
+    read_all(&lost);
+    ck_assert_uint_eq(lost, dropped);
+}
+END_TEST
+
+/* What waits is charged as memory, too, until it has been taken. */
+START_TEST(test_what_waits_is_charged)
+{
+    struct quota *user = user_of(7);
+    uint64_t lost;
+
+    tell(1000);
+    ck_assert_uint_gt(quota_usage(user, QUOTA_AUDIT).used, 100 * AUDIT_RECORD_LEAST);
+    ck_assert_uint_eq(quota_usage(user, QUOTA_AUDIT).used, quota_usage(user, QUOTA_MEMORY).used);
+    read_all(&lost);
+    ck_assert_uint_eq(quota_usage(user, QUOTA_AUDIT).used, 0);
+    ck_assert_uint_eq(quota_usage(user, QUOTA_MEMORY).used, 0);
+    quota_unref(user);
 }
 END_TEST
 
@@ -427,15 +418,27 @@ END_TEST
 
 /* ---- Audit=required ---- */
 
+static int reserve_of(uint32_t uid, struct audit_record **ret)
+{
+    struct peer peer = client(uid);
+    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct quota *user = user_of(uid);
+    int r;
+
+    *ret = NULL;
+    entry.event = AUDIT_CONNECT;
+    entry.quota = user;
+    r = audit_reserve(audit, &entry, ret);
+    quota_unref(user);
+    ck_assert(!*ret == (r < 0));
+    return r;
+}
+
 static struct audit_record *reserve(int expected)
 {
-    struct peer peer = client(7);
-    struct audit_entry entry = denial_of(&peer, "a.example");
-    struct audit_record *record = NULL;
+    struct audit_record *record;
 
-    entry.event = AUDIT_CONNECT;
-    ck_assert_int_eq(audit_reserve(audit, &entry, &record), expected);
-    ck_assert(!record == (expected < 0));
+    ck_assert_int_eq(reserve_of(7, &record), expected);
     return record;
 }
 
@@ -460,6 +463,25 @@ START_TEST(test_a_reserved_entry_finds_its_place)
     ck_assert_uint_eq(audit_stats(audit).queued, queued + 1);
     audit_cancel(reserve(0));
     read_all(&lost);
+}
+END_TEST
+
+/* One user whose connects have to be recorded has as many of them under way as he can: another's are not denied. */
+START_TEST(test_a_user_does_not_make_another_s_connects_fail)
+{
+    static struct audit_record *records[AUDIT_QUEUE_ENTRIES];
+    struct audit_record *record;
+    unsigned int n = 0;
+
+    while (reserve_of(7, &record) == 0) {
+        ck_assert_uint_lt(n, AUDIT_QUEUE_ENTRIES);
+        records[n++] = record;
+    }
+    ck_assert_int_eq(reserve_of(8, &record), 0);
+    audit_cancel(record);
+    while (n > 0)
+        audit_cancel(records[--n]);
+    audit_cancel(reserve(0));
 }
 END_TEST
 

@@ -172,13 +172,20 @@ END_TEST
 
 /* ---- learn mode ---- */
 
-static void learn(struct learn *store, const char *host, uint16_t port, const char *file)
+static void learn_of(struct learn *store, uint32_t uid, const char *host, uint16_t port,
+                     const char *file)
 {
+    struct peer peer = {.uid = uid};
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x08080808)};
     struct policy_question question = {host, port, (struct sockaddr *)&addr};
     struct policy_answer answer = {.is_allowed = true, .is_learned = true, .file = file, .line = 1};
 
-    learn_note(store, &(struct policy_nat64){0}, &question, &answer);
+    learn_note(store, &peer, &(struct policy_nat64){0}, &question, &answer);
+}
+
+static void learn(struct learn *store, const char *host, uint16_t port, const char *file)
+{
+    learn_of(store, 7, host, port, file);
 }
 
 TEST_FIXTURE(NULL, NULL);
@@ -188,17 +195,43 @@ START_TEST(test_learned_rules_are_bounded_in_number)
     struct learn *store = learn_new();
     char host[32];
 
-    for (uint32_t i = 0; i < LEARN_RULES_MAX + 10; i++) {
+    for (uint32_t i = 0; i < LEARN_RULES_MAX / 2 + 10; i++) {
         snprintf(host, sizeof(host), "h%u.test", i);
         learn(store, host, 80, "a");
     }
     ck_assert_uint_eq(learn_dropped(store), 10);
-    ck_assert_ptr_nonnull(learn_rule_at(store, LEARN_RULES_MAX - 1));
-    ck_assert_ptr_null(learn_rule_at(store, LEARN_RULES_MAX));
+    ck_assert_ptr_nonnull(learn_rule_at(store, LEARN_RULES_MAX / 2 - 1));
+    ck_assert_ptr_null(learn_rule_at(store, LEARN_RULES_MAX / 2));
     /* What is there is counted as ever. */
     learn(store, "H0.test", 80, "a");
     ck_assert_uint_eq(learn_rule_at(store, 0)->count, 2);
     ck_assert_uint_eq(learn_dropped(store), 10);
+    learn_free(store);
+}
+END_TEST
+
+/* Who learns without end leaves others half of what there is, and it is told of whom a rule is. */
+START_TEST(test_learned_rules_are_shared)
+{
+    struct learn *store = learn_new();
+    const struct learn_rule *rule;
+    char host[32];
+
+    for (uint32_t i = 0; i < 2 * LEARN_RULES_MAX; i++) {
+        snprintf(host, sizeof(host), "h%u.test", i);
+        learn_of(store, 7, host, 80, "a");
+    }
+    for (uint32_t i = 0; i < LEARN_RULES_MAX / 4; i++) {
+        snprintf(host, sizeof(host), "h%u.test", i);
+        learn_of(store, 8, host, 80, "a");
+    }
+    ck_assert_uint_eq(learn_dropped(store), LEARN_RULES_MAX * 3 / 2);
+    learn_of(store, 8, "more.test", 80, "a");
+    ck_assert_uint_eq(learn_dropped(store), LEARN_RULES_MAX * 3 / 2 + 1);
+    ck_assert_uint_eq(learn_rule_at(store, 0)->uid, 7);
+    rule = learn_rule_at(store, LEARN_RULES_MAX / 2);
+    ck_assert_str_eq(rule->host, "h0.test");
+    ck_assert_uint_eq(rule->uid, 8);
     learn_free(store);
 }
 END_TEST
@@ -216,7 +249,7 @@ START_TEST(test_learned_rules_are_bounded_in_octets)
         learn(store, host, 80, file);
     }
     ck_assert_uint_gt(learn_dropped(store), LEARN_RULES_MAX / 2);
-    ck_assert_int_le((fault_blocks() - blocks) * (long)sizeof(file), (long)LEARN_OCTETS_MAX);
+    ck_assert_int_le((fault_blocks() - blocks) * (long)sizeof(file), (long)LEARN_OCTETS_MAX / 2);
     /* A shorter one may still fit; nothing more than that. */
     learn(store, "a.test", 80, "");
     learn_free(store);
