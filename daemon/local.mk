@@ -67,12 +67,16 @@ libasockd_la_SOURCES = \
 	daemon/policy/match.h \
 	daemon/policy/policy.c \
 	daemon/policy/policy.h \
+	daemon/policy/port_tree.c \
+	daemon/policy/port_tree.h \
 	daemon/policy/ports.c \
 	daemon/policy/ports.h \
 	daemon/policy/route.c \
 	daemon/policy/route.h \
 	daemon/policy/rule.c \
 	daemon/policy/rule.h \
+	daemon/policy/shadow.c \
+	daemon/policy/shadow.h \
 	daemon/policy/settings.c \
 	daemon/audit/audit.c \
 	daemon/audit/audit.h \

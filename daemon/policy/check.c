@@ -13,11 +13,16 @@
 #include <time.h>
 
 #include "daemon/policy/file.h"
+#include "daemon/policy/port_tree.h"
+#include "daemon/policy/shadow.h"
 
 struct checking {
     const struct policy_file *file;
     const struct policy *all; /* file is one of these */
     FILE *out;
+    struct port_tree *everybody; /* numbers of all files' rules that allow addresses */
+    struct port_tree *own;       /* those of the file, by their numbers in it */
+    struct policy_shadows *shadows;
 };
 
 static void warn(const struct checking *c, unsigned int line, const char *format, ...)
@@ -36,76 +41,72 @@ static void warn(const struct checking *c, unsigned int line, const char *format
 
 /* ---- one rule behind another ---- */
 
-static bool has_ports(const struct policy_rule *outer, const struct policy_rule *inner)
-{
-    return outer->first <= inner->first && outer->last >= inner->last;
-}
-
-static bool share_ports(const struct policy_rule *a, const struct policy_rule *b)
-{
-    return a->first <= b->last && b->first <= a->last;
-}
-
-struct shadow {
-    const struct policy_file *file;
-    uint32_t rule, by; /* by: the first rule that leaves it nothing */
-};
-
-static bool find_shadow(void *data, uint32_t number)
-{
-    struct shadow *shadow = data;
-
-    if (number < shadow->by &&
-        has_ports(&shadow->file->rules[number], &shadow->file->rules[shadow->rule]))
-        shadow->by = number;
-    return true;
-}
-
 static void check_shadow(const struct checking *c, uint32_t number)
 {
-    struct shadow shadow = {c->file, number, number};
+    bool is_alone;
+    uint32_t by = policy_shadow_of(c->shadows, number, &is_alone);
 
-    policy_index_covering(c->file->index, &c->file->rules[number], find_shadow, &shadow);
-    if (shadow.by < number)
+    if (by == POLICY_INDEX_NONE)
+        return;
+    if (is_alone)
         warn(c, c->file->rules[number].line, "never reached: line %u decides first",
-             c->file->rules[shadow.by].line);
+             c->file->rules[by].line);
+    else
+        warn(c, c->file->rules[number].line,
+             "never reached: line %u and lines before it decide first", c->file->rules[by].line);
 }
 
 /* ---- one rule ---- */
 
-static const struct policy_rule *allows_addresses(const struct policy_file *file,
-                                                  const struct policy_rule *denied)
+static bool denies_name(const struct policy_rule *rule)
 {
-    for (size_t i = 0; i < file->rule_count; i++) {
+    return !rule->is_allow && (rule->host == RULE_NAME || rule->host == RULE_SUFFIX);
+}
+
+/* first: number of the file's first rule among those of all. */
+static void put_allowed_addresses(struct port_tree *tree, const struct policy_file *file,
+                                  uint32_t first)
+{
+    for (uint32_t i = 0; i < file->rule_count; i++) {
         const struct policy_rule *rule = &file->rules[i];
 
-        if (rule->is_allow && share_ports(rule, denied) &&
-            (rule->host == RULE_ANY || rule->host == RULE_NET))
-            return rule;
+        if (rule->is_allow && (rule->host == RULE_ANY || rule->host == RULE_NET))
+            policy_port_tree_put(tree, rule->first, rule->last, first + i);
     }
-    return NULL;
+}
+
+/* A rule by its number among those of all files, and its file. */
+static const struct policy_rule *find_rule(const struct policy *policy, uint32_t number,
+                                           const struct policy_file **ret)
+{
+    size_t i = 0;
+
+    for (; number >= policy->files[i]->rule_count; i++)
+        number -= (uint32_t)policy->files[i]->rule_count;
+    *ret = policy->files[i];
+    return &policy->files[i]->rules[number];
 }
 
 /* The name's address, said as such, is judged by the rules for addresses, of whatever file. */
 static void check_denied_name(const struct checking *c, const struct policy_rule *rule)
 {
-    const struct policy_rule *other;
+    const struct policy_file *file;
+    const struct policy_rule *allow;
+    uint32_t other;
 
-    if (rule->is_allow || (rule->host != RULE_NAME && rule->host != RULE_SUFFIX))
+    if (!denies_name(rule))
         return;
-    other = allows_addresses(c->file, rule);
-    if (other) {
+    other = policy_port_tree_least(c->own, rule->first, rule->last);
+    if (other != PORT_TREE_NONE) {
         warn(c, rule->line, "denies a name only: line %u allows addresses, perhaps of that host",
-             other->line);
+             c->file->rules[other].line);
         return;
     }
-    for (size_t i = 0; i < c->all->file_count; i++) {
-        other = allows_addresses(c->all->files[i], rule);
-        if (!other)
-            continue;
+    other = policy_port_tree_least(c->everybody, rule->first, rule->last);
+    if (other != PORT_TREE_NONE) {
+        allow = find_rule(c->all, other, &file);
         warn(c, rule->line, "denies a name only: %s:%u allows addresses, perhaps of that host",
-             c->all->files[i]->path, other->line);
-        return;
+             file->path, allow->line);
     }
 }
 
@@ -181,6 +182,8 @@ static void check_learning(const struct checking *c)
 
 static void check_file(const struct checking *c)
 {
+    policy_port_tree_clear(c->own);
+    put_allowed_addresses(c->own, c->file, 0);
     check_match(c);
     check_learning(c);
     check_names(c);
@@ -196,11 +199,40 @@ static void print_problem(void *data, const char *text)
     fprintf(data, "%s\n", text);
 }
 
-static void check_all(const struct policy *policy, FILE *out)
+static int check_files(struct checking *c)
 {
+    uint32_t number = 0;
+
+    for (size_t i = 0; i < c->all->file_count; i++) {
+        put_allowed_addresses(c->everybody, c->all->files[i], number);
+        number += (uint32_t)c->all->files[i]->rule_count;
+    }
+    for (size_t i = 0; i < c->all->file_count; i++) {
+        c->file = c->all->files[i];
+        c->shadows = policy_shadows_new(c->file);
+        if (!c->shadows)
+            return -ENOMEM;
+        check_file(c);
+        policy_shadows_free(c->shadows);
+    }
+    return 0;
+}
+
+static int check_all(const struct policy *policy, FILE *out, FILE *err)
+{
+    struct checking c = {.all = policy, .out = out};
+    int r = -ENOMEM;
+
     policy_each_problem(policy, print_problem, out);
-    for (size_t i = 0; i < policy->file_count; i++)
-        check_file(&(struct checking){policy->files[i], policy, out});
+    c.everybody = policy_port_tree_new();
+    c.own = policy_port_tree_new();
+    if (c.everybody && c.own)
+        r = check_files(&c);
+    policy_port_tree_free(c.everybody);
+    policy_port_tree_free(c.own);
+    if (r < 0)
+        fputs("policy: out of memory\n", err);
+    return r;
 }
 
 /* ---- where they come from ---- */
@@ -237,10 +269,12 @@ int policy_check_files(char *const *paths, FILE *out, FILE *err)
         if (failed)
             r = failed;
     }
-    if (policy)
-        check_all(policy, out);
-    else
+    if (policy) {
+        failed = check_all(policy, out, err);
+        r = failed ? failed : r;
+    } else {
         fputs("policy: out of memory\n", err);
+    }
     policy_unref(policy);
     return r;
 }
@@ -257,7 +291,7 @@ int policy_check_source(const struct policy_source *source, FILE *out, FILE *err
     }
     if (policy->file_count == 0)
         fprintf(out, "no policy file in %s: everything is denied\n", source->dirs[0]);
-    check_all(policy, out);
+    r = check_all(policy, out, err);
     policy_unref(policy);
-    return 0;
+    return r;
 }

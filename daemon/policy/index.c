@@ -56,8 +56,9 @@ struct policy_index {
     struct key *keys;
     uint32_t key_count;
     uint32_t any;      /* the key of "*" */
-    uint32_t *numbers; /* of rules, by key */
+    uint32_t *numbers; /* of rules, by key; NULL once it is built */
     struct policy_span *spans;
+    uint32_t span_count;
     struct slot *slots; /* names and suffixes */
     uint32_t slot_mask;
     uint32_t *names; /* struct name_entry, one behind the other */
@@ -396,7 +397,8 @@ static int allocate(struct policy_index *index, const struct policy_rule *rules,
     index->any = NONE;
     index->keys = mem_alloc((count + 1) * sizeof(*index->keys));
     index->numbers = mem_alloc((count + 1) * sizeof(*index->numbers));
-    index->spans = mem_alloc((2 * count + 1) * sizeof(*index->spans));
+    index->span_count = (uint32_t)(2 * count + 1);
+    index->spans = mem_zalloc(index->span_count, sizeof(*index->spans));
     index->nets = mem_alloc((nets[0] + nets[1] + 1) * sizeof(*index->nets));
     index->names = mem_alloc((words + 1) * sizeof(*index->names));
     if (!index->keys || !index->numbers || !index->spans || !index->nets || !index->names ||
@@ -434,6 +436,7 @@ static int build(struct policy_index *index, const struct policy_rule *rules, ui
     sort_rules(index, room, count);
     decide_all(index, rules, room);
     mem_free(room);
+    index->numbers = mem_free(index->numbers);
     return 0;
 }
 
@@ -554,60 +557,36 @@ uint16_t policy_index_until(const struct policy_index *index, const struct polic
     return until;
 }
 
-/* ---- covering rules ---- */
+/* ---- covering hosts ---- */
 
-struct visit {
-    const struct policy_index *index;
-    bool (*callback)(void *data, uint32_t number);
-    void *data;
-};
-
-static bool visit(const struct visit *v, uint32_t number)
-{
-    const struct key *key;
-
-    if (number == NONE)
-        return true;
-    key = &v->index->keys[number];
-    for (uint32_t i = 0; i < key->rules; i++)
-        if (!v->callback(v->data, v->index->numbers[key->place + i]))
-            return false;
-    return true;
-}
-
-static void visit_names(const struct visit *v, const struct policy_rule *rule)
+static void visit_names(const struct policy_index *index, const struct policy_rule *rule,
+                        policy_decision_fn callback, void *data)
 {
     const struct name_entry *entry;
     struct policy_name name;
 
     policy_name_init(&name, rule->name);
     for (size_t i = 0; i < name.len; i++) {
-        if (i > 0 && name.text[i] != '.')
-            continue;
-        entry = find_name(v->index, &name, i);
-        if (entry && !visit(v, entry->key))
-            return;
+        entry = i == 0 || name.text[i] == '.' ? find_name(index, &name, i) : NULL;
+        if (entry)
+            callback(data, &entry->decision);
     }
 }
 
-static void visit_nets(const struct visit *v, const struct policy_rule *rule)
+void policy_index_covering(const struct policy_index *index, const struct policy_rule *rule,
+                           policy_decision_fn callback, void *data)
 {
-    uint32_t at = find_own_net(v->index, rule);
-
-    for (; at != NONE; at = v->index->nets[at].outer)
-        if (!visit(v, v->index->nets[at].key))
-            return;
+    if (index->any != NONE)
+        callback(data, &index->keys[index->any].decision);
+    if (rule->host == RULE_NET)
+        for (uint32_t at = find_own_net(index, rule); at != NONE; at = index->nets[at].outer)
+            callback(data, &index->nets[at].decision);
+    else if (rule->host != RULE_ANY)
+        visit_names(index, rule, callback, data);
 }
 
-void policy_index_covering(const struct policy_index *index, const struct policy_rule *rule,
-                           bool (*callback)(void *data, uint32_t number), void *data)
+const struct policy_span *policy_index_spans(const struct policy_index *index, uint32_t *ret_count)
 {
-    struct visit v = {index, callback, data};
-
-    if (!visit(&v, index->any))
-        return;
-    if (rule->host == RULE_NET)
-        visit_nets(&v, rule);
-    else if (rule->host != RULE_ANY)
-        visit_names(&v, rule);
+    *ret_count = index->span_count;
+    return index->spans;
 }

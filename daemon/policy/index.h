@@ -39,11 +39,13 @@ uint32_t policy_index_find(const struct policy_index *index, const struct policy
 uint16_t policy_index_until(const struct policy_index *index, const struct policy_name *name,
                             const struct policy_address *addr, uint16_t port);
 
-/*
- * Calls back, until it says false, with each rule whose host covers all of this rule's: the rule itself
- * and those of the same host too. Those of one host come in order.
- */
+/* What decides for each host that covers all of this rule's host: that host itself too. */
+struct policy_decision;
+typedef void (*policy_decision_fn)(void *data, const struct policy_decision *decision);
 void policy_index_covering(const struct policy_index *index, const struct policy_rule *rule,
-                           bool (*callback)(void *data, uint32_t number), void *data);
+                           policy_decision_fn callback, void *data);
+/* Of all decisions; between those of two hosts there may be some of nobody, all zeros. */
+struct policy_span;
+const struct policy_span *policy_index_spans(const struct policy_index *index, uint32_t *ret_count);
 
 #endif

@@ -20,6 +20,7 @@ unit_tests += \
 	tests/unit/test_hosts.unit \
 	tests/unit/test_peer.unit \
 	tests/unit/test_peer_places.unit \
+	tests/unit/test_policy_check.unit \
 	tests/unit/test_policy_faults.unit \
 	tests/unit/test_policy_dirs.unit \
 	tests/unit/test_policy_file.unit \
@@ -37,6 +38,7 @@ unit_tests += \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
 tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c
+tests_unit_test_policy_check_unit_SOURCES = tests/unit/test_policy_check.c
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
