@@ -3,10 +3,11 @@
 
 import os
 import signal
+import tempfile
 import threading
 import unittest
 
-from asockd import DaemonTest
+from asockd import Daemon, DaemonTest
 from wire import Wire, pb, request
 
 PIECE = 256 * 1024
@@ -15,17 +16,7 @@ PIECE = 256 * 1024
 TURNS = 4
 
 
-class Fairness(DaemonTest):
-
-    def test_s52_rows_of_a_list(self):
-        """Each is judged by policy: others have their turns between them."""
-        sockets, rows = 512, 32  # of a turn, and its task phase: daemon/core/limits.h
-        wire = self.wire()
-        wire.send(*(wire.open(number, number) for number in range(1, sockets + 1)))
-        wire.settle()
-        before = self.daemon.stats()["turns"]
-        self.assertEqual(len(wire.inspect(list=pb.List())), sockets)
-        self.assertGreaterEqual(self.daemon.stats()["turns"] - before, sockets // (2 * rows))
+class FairnessTest(DaemonTest):
 
     def freeze(self):
         os.kill(self.daemon.pid, signal.SIGSTOP)
@@ -58,8 +49,9 @@ class Fairness(DaemonTest):
         wire.take(lambda r: r.op == 1 << 30)
         writer.join()
 
-    def measured(self, flood, clients=0):
-        """STATS of two who ask beside a flood; the most that has happened until both were served."""
+    def measured(self, flood, clients=()):
+        """STATS of two who ask beside a flood, and beside a client at each of these paths; the most that has happened until both
+        were served."""
         early, late = self.daemon.control, self.hold(Wire(self.daemon.control_path))
         late.hello()
         before = self.daemon.stats()
@@ -67,8 +59,8 @@ class Fairness(DaemonTest):
         # One stands in front of the flood, one behind it: whichever the loop takes first, one is last.
         early.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
         rests = [self.fill(wire, frames()) for wire, frames in flood]
-        for _ in range(clients):
-            self.hold(Wire(self.daemon.path))
+        for path in clients:
+            self.hold(Wire(path))
         late.send(request(pb.VERB_STATS, 77, stats=pb.Stats()))
         self.thaw()
         spent = {}
@@ -79,6 +71,19 @@ class Fairness(DaemonTest):
                 spent[name] = max(spent.get(name, 0), after[name] - before[name])
         print(f"served after {spent}, of {[count for _, count in rests]} blocks", flush=True)
         return spent, rests
+
+
+class Fairness(FairnessTest):
+
+    def test_s52_rows_of_a_list(self):
+        """Each is judged by policy: others have their turns between them."""
+        sockets, rows = 512, 32  # of a turn, and its task phase: daemon/core/limits.h
+        wire = self.wire()
+        wire.send(*(wire.open(number, number) for number in range(1, sockets + 1)))
+        wire.settle()
+        before = self.daemon.stats()["turns"]
+        self.assertEqual(len(wire.inspect(list=pb.List())), sockets)
+        self.assertGreaterEqual(self.daemon.stats()["turns"] - before, sockets // (2 * rows))
 
     def test_s52_flood_of_requests(self):
         wires = [self.wire() for _ in range(4)]
@@ -97,7 +102,7 @@ class Fairness(DaemonTest):
 
     def test_s52_flood_of_clients(self):
         """To look up who has come takes long: one in a turn."""
-        spent, _ = self.measured([], clients=100)
+        spent, _ = self.measured([], [self.daemon.path] * 100)
         self.assertLessEqual(spent["turns"], TURNS)
         self.assertLessEqual(spent["clients"], TURNS)
 
@@ -151,6 +156,26 @@ class Fairness(DaemonTest):
         stop.set()
         wire.close()
         pourer.join()
+
+
+class Listeners(FairnessTest):
+    """Many of them, each with clients that wait."""
+
+    @classmethod
+    def setUpClass(cls):
+        names = ["default", *(f"number{n}" for n in range(20))]
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+            config.write("".join(f"[Listener]\nName={name}\n" for name in names))
+            config.flush()
+            os.chmod(config.name, 0o644)
+            cls.daemon = Daemon(*cls.arguments, "--config", config.name)
+        run = os.path.dirname(os.path.dirname(cls.daemon.path))
+        cls.paths = [os.path.join(run, name, "asock.sock") for name in names]
+
+    def test_s52_flood_of_clients_at_many_listeners(self):
+        spent, _ = self.measured([], self.paths * 3)
+        self.assertLessEqual(spent["turns"], TURNS)
+        self.assertLessEqual(spent["clients"], TURNS)
 
 
 if __name__ == "__main__":
