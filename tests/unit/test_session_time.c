@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -55,14 +56,19 @@ static uint64_t send_more_than_fits(uint32_t id, uint32_t timeout_ms)
     return 0;
 }
 
+/* On a busy machine the kernel's packets may take their time: what is read for ends, or is reset. */
 static ssize_t read_all(int peer, int *ret_err)
 {
     static char buf[65536];
+    struct pollfd pollfd = {.fd = peer, .events = POLLIN};
     ssize_t total = 0, n;
-    int one = 1;
+    int one = 1, waits = 0;
 
-    while ((n = read(peer, buf, sizeof(buf))) > 0) {
-        total += n;
+    while ((n = read(peer, buf, sizeof(buf))) > 0 || (n < 0 && errno == EAGAIN && waits++ < 1000)) {
+        if (n > 0)
+            total += n;
+        else
+            poll(&pollfd, 1, 10);
         core_settle(core);
     }
     *ret_err = n < 0 ? errno : 0;
