@@ -90,6 +90,8 @@ libasockd_la_SOURCES = \
 	daemon/audit/record.h \
 	daemon/audit/sink.h \
 	daemon/net/egress.c \
+	daemon/net/hangup.c \
+	daemon/net/hangup.h \
 	daemon/net/happy_eyeballs.c \
 	daemon/net/happy_eyeballs.h \
 	daemon/net/option.c \
@@ -137,6 +139,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/credit.c \
 	daemon/verbs/dispatch.c \
 	daemon/verbs/dispatch.h \
+	daemon/verbs/hangup.c \
 	daemon/verbs/hello.c \
 	daemon/verbs/inspect.c \
 	daemon/verbs/kill.c \

@@ -42,6 +42,7 @@ union arm {
     Asock__V1__Unregister unregister;
     Asock__V1__Credit credit;
     Asock__V1__Resolve resolve;
+    Asock__V1__Hangup hangup;
     Asock__V1__Share share;
 };
 
@@ -454,6 +455,13 @@ static int get_credit(struct decoder *d)
     return get_segments(d, m->segments, m->n_segments, &d->ret->credit.segments);
 }
 
+static int put_hangup(struct encoder *e)
+{
+    asock__v1__hangup__init(&e->arm->hangup);
+    e->head->hangup = &e->arm->hangup;
+    return 0;
+}
+
 static int put_resolve(struct encoder *e)
 {
     Asock__V1__Resolve *m = &e->arm->resolve;
@@ -500,6 +508,7 @@ static const struct row {
     [VERB_UNREGISTER] = {ASOCK__V1__REQUEST__ARM_UNREGISTER, put_unregister, get_unregister},
     [VERB_CREDIT] = {ASOCK__V1__REQUEST__ARM_CREDIT, put_credit, get_credit},
     [VERB_RESOLVE] = {ASOCK__V1__REQUEST__ARM_RESOLVE, put_resolve, get_resolve},
+    [VERB_HANGUP] = {ASOCK__V1__REQUEST__ARM_HANGUP, put_hangup, get_nothing},
     [VERB_SHARE] = {ASOCK__V1__REQUEST__ARM_SHARE, put_share, get_nothing},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},

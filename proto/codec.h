@@ -29,6 +29,7 @@ enum verb {
     VERB_UNREGISTER = 14,
     VERB_CREDIT = 15,
     VERB_RESOLVE = 16,
+    VERB_HANGUP = 17,
     VERB_SHARE = 18,
     VERB_LIST = 32,
     VERB_SHOW = 33,

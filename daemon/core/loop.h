@@ -23,6 +23,7 @@ struct audit;
 struct policy;
 struct quota;
 struct resolver;
+struct hangups;
 struct subids;
 struct services;
 struct inspect_ops;
@@ -121,6 +122,7 @@ struct worker {
     struct policy *policy;
     struct subids *subids; /* NULL: every user id is its own */
     struct resolver *resolver;
+    struct hangups *hangups;           /* NULL: nobody is told of them */
     struct services *services;         /* NULL: ports are numbers */
     struct audit *audit;               /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */

@@ -21,6 +21,7 @@
 #include "daemon/core/client_log.h"
 #include "daemon/core/limits.h"
 #include "daemon/server/listener.h"
+#include "daemon/net/hangup.h"
 #include "daemon/net/tcp.h"
 #include "daemon/server/notify.h"
 #include "daemon/session/op.h"
@@ -33,6 +34,7 @@
 #include "daemon/names/services.h"
 #include "daemon/server/hardening.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sock.h"
 #include "daemon/session/session_end.h"
 #include "daemon/server/sharing.h"
 #include "daemon/wire/shm_buffer.h"
@@ -308,6 +310,11 @@ static int init_worker(struct server *server)
         log_error("asockd: /etc/services: %s", strerror(-r));
         return r;
     }
+    r = hangups_new(w, sock_hung_up, &w->hangups);
+    if (r < 0) {
+        log_error("asockd: epoll: %s", strerror(-r));
+        return r;
+    }
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
         log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
@@ -394,6 +401,7 @@ static void server_deinit(struct server *server)
     ev_timer_stop(w->loop, &server->stop);
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
+    w->hangups = hangups_free(w->hangups);
     w->services = services_free(w->services);
     w->policy = policy_unref(w->policy);
     w->subids = subids_free(w->subids);

@@ -94,6 +94,8 @@ static void detach(struct op *op, uint32_t error)
         sock->connect = NULL;
     if (sock && sock->close == op)
         sock->close = NULL;
+    if (sock && sock->hangup == op)
+        sock->hangup = NULL;
     w->stats.ops_done++;
     if (error)
         w->stats.ops_failed++;

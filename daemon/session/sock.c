@@ -56,11 +56,33 @@ static void run_readable(struct sock *sock)
     sock_update_watch(sock);
 }
 
-void sock_run_events(struct sock *sock)
+/* The kernel tells an error once: a receive or a send may have heard it, or would have wanted to. */
+static void tell_hangup(struct sock *sock)
 {
-    int events = sock->events;
+    int r = netsock_connect_result(&sock->ns);
+    uint32_t error;
 
-    sock->events = 0;
+    /* Behind the peer's FIN a reset is EPIPE. */
+    if (r < 0)
+        sock->lost_error = (uint8_t)asock_error_from_errno(r == -EPIPE ? -ECONNRESET : r);
+    error = sock->receive_side == SIDE_BROKEN ? sock->receive_error : sock->lost_error;
+    if (error == ERR_TIMED_OUT)
+        sock->hangup->text = "the connection has timed out";
+    complete(sock->hangup, error);
+}
+
+void sock_hung_up(struct netsock *ns)
+{
+    struct sock *sock = container_of(ns, struct sock, ns);
+
+    if (!sock->hangup)
+        return;
+    sock->events |= SOCK_HUNG_UP;
+    session_ready(sock->session, sock);
+}
+
+static void run_socket_events(struct sock *sock, int events)
+{
     if (events & EV_WRITE) {
         sock->wants_write = false;
         sock_run_sends(sock);
@@ -71,6 +93,16 @@ void sock_run_events(struct sock *sock)
         run_readable(sock);
     else if (sock->state == SOCK_LINGERING)
         sock_linger_input(sock);
+}
+
+void sock_run_events(struct sock *sock)
+{
+    int events = sock->events;
+
+    sock->events = 0;
+    run_socket_events(sock, events);
+    if (events & SOCK_HUNG_UP && sock->hangup)
+        tell_hangup(sock);
 }
 
 /* The work is a step of its session's; what has none any more only drops its input. */
@@ -95,6 +127,7 @@ static void on_gone(struct task *task)
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
+    assert(!sock->hangup);
     quota_unref(sock->quota);
     mem_free(sock->ending);
     mem_free(sock->options);
@@ -262,6 +295,8 @@ void sock_connect_succeeded(struct sock *sock)
         sock_move(sock, SOCK_LINGERING);
         sock->wants_read = true; /* to be discarded */
     }
+    if (sock->hangup)
+        sock->hangup->class->step(sock->hangup);
 }
 
 static void end_list(struct list *ops, uint32_t error)
@@ -275,6 +310,8 @@ static void end_list(struct list *ops, uint32_t error)
 void sock_end_receives(struct sock *sock, uint32_t error)
 {
     end_list(&sock->receives, error);
+    if (sock->hangup)
+        complete(sock->hangup, error);
 }
 
 void sock_connect_failed(struct sock *sock)

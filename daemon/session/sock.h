@@ -63,6 +63,7 @@ struct sock {
     struct list receives;            /* in order */
     struct op *connect;              /* in progress */
     struct op *close;                /* of a lingering socket */
+    struct op *hangup;               /* waits for the end of the connection */
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
@@ -101,8 +102,8 @@ struct sock {
     bool had_more : 1;               /* what the last such guess should have been */
 };
 
-/* Why, for the owner. */
-#define SOCK_KILLED_TEXT "ended by the administrator"
+#define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */
+#define SOCK_KILLED_TEXT "ended by the administrator" /* why, for the owner */
 #define SOCK_OUTLAWED_TEXT "policy"
 
 static inline const char *sock_killed_text(const struct sock *sock)
@@ -118,8 +119,7 @@ static inline int32_t sock_linger(const struct sock *sock)
     return is_set ? sock->options->values[OPTION_LINGER] : -1;
 }
 
-/* Why a connect or an option was refused. */
-#define SOCK_BUFFERS_TEXT "too much of the kernel's buffers is in use"
+#define SOCK_BUFFERS_TEXT "too much of the kernel's buffers is in use" /* for a refusal */
 
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
@@ -140,6 +140,7 @@ void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_run_sends(struct sock *sock);
 void sock_run_events(struct sock *sock); /* what its watcher has told */
 void sock_run_receives(struct sock *sock);
+void sock_hung_up(struct netsock *ns); /* hangup.h's callback */
 /* The watcher follows wants_read, wants_write. */
 void sock_update_watch(struct sock *sock);
 

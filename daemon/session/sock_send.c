@@ -25,8 +25,10 @@ uint32_t sock_send_error(struct sock *sock, ssize_t err)
 {
     uint32_t error = asock_error_from_errno((int)err);
 
+    if (err == -EPIPE && sock->receive_side == SIDE_BROKEN)
+        return sock->receive_error;
     if (err == -EPIPE)
-        return sock->receive_side == SIDE_BROKEN ? sock->receive_error : ERR_CONNECTION_RESET;
+        return sock->lost_error ? sock->lost_error : ERR_CONNECTION_RESET;
     if (err != -ENOMEM && err != -ENOBUFS && err != -EFAULT)
         sock->lost_error = (uint8_t)error;
     return error;

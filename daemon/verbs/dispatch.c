@@ -49,6 +49,7 @@ static const struct verb_entry verbs[] = {
     [VERB_UNREGISTER] = {verb_unregister, 0},
     [VERB_CREDIT] = {verb_credit, ON_SOCKET | ERRORS_ONLY},
     [VERB_RESOLVE] = {verb_resolve, 0},
+    [VERB_HANGUP] = {verb_hangup, ON_SOCKET},
     [VERB_LIST] = {verb_list, ON_CONTROL},
     [VERB_SHOW] = {verb_show, ON_CONTROL},
     [VERB_STATS] = {verb_stats, ON_CONTROL},

@@ -124,6 +124,10 @@ class Wire:
         return request(pb.VERB_UNREGISTER, op, unregister=pb.Unregister(buffer=buffer), **fields)
 
     @staticmethod
+    def hangup(op, number, timeout_ms=0):
+        return request(pb.VERB_HANGUP, op, number, timeout_ms=timeout_ms, hangup=pb.Hangup())
+
+    @staticmethod
     def resolve(op, host, family=0, timeout_ms=0, **fields):
         return request(pb.VERB_RESOLVE, op, timeout_ms=timeout_ms, resolve=pb.Resolve(host=host, family=family), **fields)
 

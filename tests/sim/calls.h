@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -17,6 +18,9 @@ void calls_enter(void);
 long calls_leave(long result);
 
 int __wrap_socket(int family, int type, int protocol);
+int __wrap_epoll_create1(int flags);
+int __wrap_epoll_ctl(int fd, int what, int of, struct epoll_event *event);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int most, int timeout);
 int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len);
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);

@@ -8,6 +8,7 @@
 #include "daemon/server/admin.h"
 #include "daemon/audit/audit.h"
 #include "daemon/server/listener.h"
+#include "daemon/net/hangup.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/op.h"
 #include "daemon/policy/file.h"
@@ -101,6 +102,7 @@ void daemon_start(const struct daemon_manner *manner)
     SIM_MUST(audit_new(w, &audit, &w->audit) == 0);
     netsock_buffer_limits(&w->buffers);
     w->inspect = &admin_inspect_ops;
+    SIM_MUST(hangups_new(w, sock_hung_up, &w->hangups) == 0);
     SIM_MUST(resolver_new(w->loop, NULL, &w->resolver) == 0);
     SIM_MUST(listeners_init(&d.listeners, w) == 0);
     SIM_MUST(listeners_add(&d.listeners, LISTENER_CLIENT, "default", listen_at(DAEMON_SOCKET),
@@ -193,6 +195,7 @@ static void deinit(struct worker *w)
         used[r] = quota_usage(w->quota, r).used;
     listeners_deinit(&d.listeners);
     w->resolver = resolver_free(w->resolver);
+    w->hangups = hangups_free(w->hangups);
     w->policy = policy_unref(w->policy);
     w->learn = learn_free(w->learn);
     op_free_spares(w);

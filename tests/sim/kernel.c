@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Descriptors and files. */
+#include "tests/sim/epoll.h"
 #include "tests/sim/kernel.h"
 
 #include <errno.h>
@@ -50,6 +51,7 @@ int fd_close(int fd)
     if (sim.actor != ACTOR_NONE && kernel.fds[fd - KERNEL_FD_FIRST].owner != sim.actor)
         sim_fail("foreign-descriptor: %d is closed by who has not opened it", fd);
     kernel.fds[fd - KERNEL_FD_FIRST].file = NULL;
+    epoll_forget(file);
     file_unref(file);
     return 0;
 }
@@ -87,6 +89,8 @@ void file_unref(struct kfile *file)
         unix_free(file);
     else if (file->kind == FILE_TCP)
         tcp_closed(file->u.tcp);
+    else if (file->kind == FILE_EPOLL)
+        sim_free(file->u.epoll);
     else if (file->kind == FILE_MEMORY)
         __real_close(file->u.memory.fd);
     if (file->kind == FILE_LISTENER) {
@@ -108,6 +112,8 @@ int file_events(const struct kfile *file)
         return file->u.listener->count > 0 ? POLLIN : 0;
     case FILE_EVENT:
         return POLLOUT | (file->u.events > 0 ? POLLIN : 0);
+    case FILE_EPOLL:
+        return epoll_next(file) ? POLLIN : 0;
     case FILE_TIMER:
         return file->u.timer && file->u.timer <= sim.now_ns ? POLLIN : 0;
     default:

@@ -26,7 +26,16 @@ enum { HOST_ACCEPTS = 1, HOST_SLOW, HOST_REFUSES, HOST_UNREACHABLE, HOST_SILENT,
 /* A connect to this port and up belongs to a connect of the program, by number. */
 #define KERNEL_PORT_FIRST 2000
 
-enum kind { FILE_UNIX, FILE_LISTENER, FILE_TCP, FILE_MEMORY, FILE_EVENT, FILE_TIMER, FILE_PLAIN };
+enum kind {
+    FILE_UNIX,
+    FILE_LISTENER,
+    FILE_TCP,
+    FILE_MEMORY,
+    FILE_EVENT,
+    FILE_TIMER,
+    FILE_PLAIN,
+    FILE_EPOLL
+};
 
 #define MARKS_MAX 128
 #define PASSED_MAX 2
@@ -117,7 +126,8 @@ struct kfile {
         } memory;
         uint64_t events;
         uint64_t timer; /* ns; 0: not set */
-        int family;     /* of a datagram socket, which only asks for a source address */
+        struct epoll_file *epoll;
+        int family; /* of a datagram socket, which only asks for a source address */
     } u;
 };
 

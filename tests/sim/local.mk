@@ -13,6 +13,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/calls_files.c \
 	tests/sim/daemon.c \
 	tests/sim/daemon.h \
+	tests/sim/epoll.c \
+	tests/sim/epoll.h \
 	tests/sim/ev.c \
 	tests/sim/ev.h \
 	tests/sim/generate.c \

@@ -39,6 +39,7 @@ enum {
     ARM_UNREGISTER = 23,
     ARM_CREDIT = 24,
     ARM_RESOLVE = 28,
+    ARM_HANGUP = 29,
     ARM_SHARE = 30,
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,

@@ -33,6 +33,7 @@ static const struct {
     {VERB_UNREGISTER, ARM_UNREGISTER},
     {VERB_CREDIT, ARM_CREDIT},
     {VERB_RESOLVE, ARM_RESOLVE},
+    {VERB_HANGUP, ARM_HANGUP},
     {VERB_SHARE, ARM_SHARE},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_SIM_EPOLL_H
+#define ASOCK_TESTS_SIM_EPOLL_H
+
+/* The daemon's own epoll, for what has hung up. */
+#include "tests/sim/kernel.h"
+
+#define EPOLL_ITEMS 256
+struct epoll_item {
+    struct kfile *file;
+    void *data;
+    bool is_armed;
+};
+struct epoll_file {
+    struct epoll_item items[EPOLL_ITEMS];
+    unsigned int count;
+};
+
+/* The next one that has hung up, and has not been told; NULL: none. */
+struct epoll_item *epoll_next(const struct kfile *epoll);
+void epoll_forget(const struct kfile *file); /* it is closed */
+
+#endif
