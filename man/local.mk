@@ -5,6 +5,7 @@
 
 dist_man_MANS += \
 	man/asock.7 \
+	man/asock_await_hangup.3 \
 	man/asock_begin_connect.3 \
 	man/asock_begin_connect_host.3 \
 	man/asock_begin_receive.3 \

@@ -81,7 +81,7 @@ static int settle(asock_op *op, asock_socket *socket, int operation, uint32_t er
 static bool is_stream_op(int operation)
 {
     return operation == ASOCK_OPERATION_SEND || operation == ASOCK_OPERATION_RECEIVE ||
-           operation == ASOCK_OPERATION_SHUTDOWN;
+           operation == ASOCK_OPERATION_SHUTDOWN || operation == ASOCK_OPERATION_HANGUP;
 }
 
 static bool is_data_op(int operation)
@@ -259,6 +259,21 @@ int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how)
                         how & ASOCK_SHUTDOWN_SEND ? &socket->sends : &socket->controls);
     if (op->state == OP_WAITING && how == ASOCK_SHUTDOWN_RECEIVE)
         queue_behind_connects(socket, op);
+    return leave_submit(socket->context, 0, r);
+}
+
+int asock_await_hangup(asock_socket *socket, asock_op *op)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    op->how = 0;
+    if (!known_error(socket, ASOCK_OPERATION_HANGUP, 0) &&
+        !asock_session_may_use(socket->context, VERB_HANGUP))
+        r = settle(op, socket, ASOCK_OPERATION_HANGUP, ERR_OPERATION_NOT_SUPPORTED);
+    else
+        r = queue_or_settle(op, socket, ASOCK_OPERATION_HANGUP, &socket->controls);
     return leave_submit(socket->context, 0, r);
 }
 

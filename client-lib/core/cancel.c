@@ -51,7 +51,9 @@ static void connect_failed(asock_socket *socket, uint64_t seq)
     list_for_each_safe (&socket->controls, it) {
         asock_op *op = container_of(it, asock_op, queue_node);
 
-        if (op->operation == ASOCK_OPERATION_SHUTDOWN && op->seq > seq && op->seq < next)
+        if ((op->operation == ASOCK_OPERATION_SHUTDOWN ||
+             op->operation == ASOCK_OPERATION_HANGUP) &&
+            op->seq > seq && op->seq < next)
             asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
     }
 }

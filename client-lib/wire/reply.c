@@ -236,7 +236,8 @@ static void barrier_refused(asock_socket *socket, const asock_op *barrier)
 
         if (op == barrier || (op->state != OP_SENT && op->state != OP_PARTLY))
             continue;
-        if (op->operation == ASOCK_OPERATION_SHUTDOWN || op->operation == ASOCK_OPERATION_CLOSE)
+        if (op->operation == ASOCK_OPERATION_SHUTDOWN || op->operation == ASOCK_OPERATION_HANGUP ||
+            op->operation == ASOCK_OPERATION_CLOSE)
             continue; /* not counted */
         if (!is_earlier || op->state == OP_PARTLY)
             known++;

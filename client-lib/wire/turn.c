@@ -15,7 +15,7 @@
 
 static bool is_counted(const asock_op *op)
 {
-    return op->operation != ASOCK_OPERATION_SHUTDOWN;
+    return op->operation != ASOCK_OPERATION_SHUTDOWN && op->operation != ASOCK_OPERATION_HANGUP;
 }
 
 static enum flow check_op(const asock_op *op)
@@ -139,6 +139,9 @@ static void fill(const asock_op *op, struct request *request)
         break;
     case ASOCK_OPERATION_RECEIVE:
         fill_receive(op, request);
+        break;
+    case ASOCK_OPERATION_HANGUP:
+        request->verb = VERB_HANGUP;
         break;
     case ASOCK_OPERATION_SHUTDOWN:
         request->verb = VERB_SHUTDOWN;

@@ -261,6 +261,7 @@ START_TEST(test_misuse_op_destination)
     refused(asock_op_set_endpoint(op, (struct sockaddr *)&addr, 0), EINVAL);
     refused(asock_op_set_endpoint(op, (struct sockaddr *)&local, sizeof(local)), EAFNOSUPPORT);
     refused(asock_op_set_host(NULL, "localhost", "80"), EINVAL);
+    refused(asock_await_hangup(NULL, op), EINVAL);
     refused(asock_resolve(fixture.context, op, NULL, AF_UNSPEC), EINVAL);
     refused(asock_resolve(fixture.context, op, "", AF_UNSPEC), EINVAL);
     refused(asock_resolve(fixture.context, op, host, AF_UNSPEC), EINVAL);

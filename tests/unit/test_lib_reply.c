@@ -369,6 +369,21 @@ START_TEST(test_s58_an_older_daemon_is_not_asked)
 }
 END_TEST
 
+START_TEST(test_s60_an_older_daemon_is_not_asked)
+{
+    asock_op *op = fake_op(NULL, 0);
+    asock_socket *socket;
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    ck_assert_int_eq(asock_await_hangup(socket, op), 0);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_OPERATION_NOT_SUPPORTED);
+    ck_assert(fake_is_silent());
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s58_a_daemon_whose_welcome_is_not_there_is_asked)
 {
     asock_op *op = fake_op(NULL, 0);

@@ -328,7 +328,8 @@ enum asock_operation {
     ASOCK_OPERATION_SET_OPTION = 6,
     ASOCK_OPERATION_GET_OPTION = 7,
     ASOCK_OPERATION_SYNC = 8,
-    ASOCK_OPERATION_RESOLVE = 9
+    ASOCK_OPERATION_RESOLVE = 9,
+    ASOCK_OPERATION_HANGUP = 10
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 /* In flight, or completed with its callback still to run: it cannot be submitted yet. */
@@ -385,6 +386,15 @@ enum asock_how {
     ASOCK_SHUTDOWN_BOTH = 3
 };
 ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how);
+
+/*
+ * Completes when the connection is over for both sides, whatever else is pending: with success when both have ended
+ * their streams, with ASOCK_CONNECTION_RESET, ASOCK_TIMED_OUT or what else has ended it. It consumes nothing: what has come
+ * can still be received. One at a time per socket: ASOCK_ALREADY_IN_PROGRESS. It waits for a connect before it; an op's
+ * own timeout is ASOCK_TIMED_OUT too, without a text. As a receive that is pending it keeps the socket open.
+ * ASOCK_OPERATION_NOT_SUPPORTED: the daemon is older than this call. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_await_hangup(asock_socket *socket, asock_op *op);
 
 /*
  * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. When a send that was
