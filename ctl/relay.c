@@ -55,12 +55,13 @@ struct relay {
     struct relay_manner manner;
     struct stream in, out;
     struct ring up, down;
-    asock_op *shutdown_op;
+    asock_op *shutdown_op, *hangup_op;
     bool in_ended;   /* standard input: end of file */
     bool up_ended;   /* the shutdown is done, or a send failed */
     bool down_ended; /* end of stream, or a receive failed */
     bool out_ended;  /* all written, and standard output closed */
     bool is_broken;  /* nothing further makes sense */
+    int lost;        /* the connection is over, with this enum asock_error; 0: it is not */
     struct relay_result result;
 };
 
@@ -100,6 +101,26 @@ static void on_shutdown(asock_op *op, void *userdata)
     relay->up_ended = true;
 }
 
+/* Behind the peer's end of stream no receive would tell. */
+static void note_lost(struct relay *relay)
+{
+    if (!relay->lost || !relay->down_ended || relay->up_ended)
+        return;
+    fail(relay, RELAY_SENDING, relay->lost);
+    relay->up_ended = true;
+}
+
+/* An older daemon does not tell. */
+static void on_hangup(asock_op *op, void *userdata)
+{
+    struct relay *relay = userdata;
+    int error = asock_op_get_error(op);
+
+    if (error != ASOCK_OPERATION_NOT_SUPPORTED)
+        relay->lost = error;
+    note_lost(relay);
+}
+
 static void on_received(asock_op *op, void *userdata)
 {
     struct slot *slot = userdata;
@@ -116,6 +137,7 @@ static void on_received(asock_op *op, void *userdata)
     }
     if (error || (asock_op_get_result_flags(op) & ASOCK_END_OF_STREAM))
         relay->down_ended = true;
+    note_lost(relay);
 }
 
 /* ---------------------------------------------------------------------------------- the work */
@@ -303,6 +325,12 @@ static int relay_init(struct relay *relay)
         r = asock_op_new(relay->context, &relay->shutdown_op);
     if (r >= 0)
         r = asock_op_set_callback(relay->shutdown_op, on_shutdown, relay);
+    if (r >= 0)
+        r = asock_op_new(relay->context, &relay->hangup_op);
+    if (r >= 0)
+        r = asock_op_set_callback(relay->hangup_op, on_hangup, relay);
+    if (r >= 0)
+        r = asock_await_hangup(relay->socket, relay->hangup_op);
     return r;
 }
 
@@ -363,6 +391,7 @@ void relay_release(struct relay *relay)
     ring_release(&relay->up);
     ring_release(&relay->down);
     relay->shutdown_op = asock_op_unref(relay->shutdown_op);
+    relay->hangup_op = asock_op_unref(relay->hangup_op);
     relay->socket = asock_socket_unref(relay->socket);
     relay->context = asock_context_unref(relay->context);
     stream_deinit(&relay->in);

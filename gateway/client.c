@@ -45,6 +45,8 @@ static void drop_socket(struct client *client, bool reset)
 {
     asock_op *close_op;
 
+    if (client->socket && !reset)
+        (void)asock_close(client->socket, NULL, 0); /* a hang-up op would keep it open */
     if (client->socket && reset &&
         asock_op_new(asock_socket_get_context(client->socket), &close_op) == 0) {
         (void)asock_close(client->socket, close_op, ASOCK_CLOSE_ABORT);
@@ -52,6 +54,7 @@ static void drop_socket(struct client *client, bool reset)
     }
     client->socket = asock_socket_unref(client->socket);
     client->op = asock_op_unref(client->op);
+    client->hangup = asock_op_unref(client->hangup);
     pump_end_slots(client);
 }
 
@@ -191,6 +194,7 @@ static void on_connected(asock_op *op, void *userdata)
             fail(client, error, asock_op_get_text(op));
         } else if (put_success(client)) {
             client->state = CLIENT_RELAY;
+            pump_watch(client);
             pump_write(client);
         }
     }

@@ -70,9 +70,11 @@ struct client {
 
     asock_socket *socket;
     asock_op *op;     /* connect, then shutdown */
+    asock_op *hangup; /* tells when the connection is over */
     char *first;      /* what is sent with the connect */
     unsigned int ops; /* in flight */
     int error;        /* receiving ended with it; an enum asock_error */
+    bool is_lost;     /* the connection is over, and not in order */
     struct lane up, down;
 
     char *out; /* what goes to the program before the slots */
@@ -104,6 +106,7 @@ void client_settle(struct client *client);
 /* ---- pump.c: the bytes ---- */
 
 bool pump_init(struct client *client);  /* false: no memory */
+void pump_watch(struct client *client); /* from here on the connection's end is noticed */
 void pump_read(struct client *client);  /* the program has sent something */
 void pump_write(struct client *client); /* the program can take something */
 bool pump_can_read(const struct client *client);

@@ -4,8 +4,9 @@
  * Happy path, up: read into a free slot -> send -> the slot is free again; at the program's end of stream a
  * shutdown goes behind the sends. Down: receive into a free slot -> write -> free; at the peer's end of stream
  * the program's side is shut down. Both over: close.
- * Failures: a send that fails ends only the upward direction. A receive that fails, an unreadable program, a
- * malformed body end both, by reset. A response whose head is malformed is answered for the server.
+ * Failures: a send that fails, or a reset behind the peer's end of stream, ends only the upward direction. A receive
+ * that fails, an unreadable program, a malformed body end both, by reset. A response whose head is malformed is
+ * answered for the server.
  *
  * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to read into. While
  * little is said at a time a slot is the client's own small memory; a piece that fills it makes the lane bulk,
@@ -154,6 +155,35 @@ static void break_up(struct client *client)
 {
     client->up.has_ended = client->up.is_done = client->up.is_broken = true;
     maybe_finish(client);
+}
+
+/* Behind the peer's end of stream no receive would tell, and nothing may be sent for long. */
+static void note_lost(struct client *client)
+{
+    if (client->is_lost && client->down.has_ended && !client->up.is_done)
+        break_up(client);
+}
+
+static void on_hangup(asock_op *op, void *userdata)
+{
+    struct client *client = userdata;
+    int error = asock_op_get_error(op);
+
+    client->ops--;
+    if (client->state == CLIENT_RELAY) {
+        client->is_lost = error && error != ASOCK_OPERATION_NOT_SUPPORTED;
+        note_lost(client);
+    }
+    client_settle(client);
+}
+
+void pump_watch(struct client *client)
+{
+    if (asock_op_new(client->gateway->uplink.context, &client->hangup) < 0)
+        return; /* what receives and sends tell has to do */
+    asock_op_set_callback(client->hangup, on_hangup, client);
+    if (asock_await_hangup(client->socket, client->hangup) == 1)
+        client->ops++;
 }
 
 static void on_sent(asock_op *op, void *userdata)
@@ -436,6 +466,7 @@ static void take_received(struct client *client, asock_op *op, struct slot *slot
     } else if (error || is_end) {
         client->error = error;
         down->has_ended = true;
+        note_lost(client);
     } else if (!client->in_head) {
         note_size(down, slot, slot->len);
     }

@@ -175,6 +175,23 @@ class Manners(ConnectCase):
         self.assertEqual(tool.stdout.read(), b"that was all")
         self.assertEqual(tool.wait(DEADLINE), 0)
 
+    def test_a_reset_behind_the_end_of_the_stream(self):
+        """Nothing is sent and nothing more can come: it is noticed all the same."""
+        seen = threading.Event()
+
+        def handler(connection):
+            connection.shutdown(socket.SHUT_WR)
+            seen.wait(DEADLINE)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        peer = Peer(handler)
+        tool = self.start_tool(peer.port, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(tool.stdout.read(), b"")
+        self.assertIsNone(tool.poll())
+        seen.set()
+        self.assertEqual(tool.wait(DEADLINE), 1)
+        self.assertIn(b"sending:", tool.stderr.read())
+
     def test_keep_open(self):
         """The peer sees no end of stream until it has closed its own side."""
         asked, go = queue.Queue(), queue.Queue()

@@ -199,6 +199,16 @@ class Tunnels(ProxyTest):
         client.close()
         self.reset_by(peer)
 
+    def test_a_reset_behind_the_end_of_the_stream_is_noticed(self):
+        """Though the program says nothing that could fail."""
+        client, peer = self.tunnel()
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(client.recv(1), b"")
+        self.daemon.control.settle()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.daemon.wait(lambda: self.state_of(client) is None)
+
     def test_a_slow_program_holds_back_its_peer(self):
         """What is not read stays with the sender: in the kernel's buffers, not in the proxy's memory."""
         client, peer = self.tunnel()
