@@ -267,6 +267,37 @@ void step_sync(const struct step *step)
     submission_made(s, LIB(asock_sync(client->context, op->op)));
 }
 
+void step_resolve(const struct step *step)
+{
+    static const int families[] = {AF_UNSPEC, AF_INET, AF_INET6};
+    struct client *client = client_at(step->a);
+    struct model_op *op = client ? op_for(client, step->b) : NULL;
+    struct submission *s;
+    char name[16];
+
+    if (!op || model_is_pending(op))
+        return;
+    s = submission_new(op, NULL, ASOCK_OPERATION_RESOLVE);
+    s->value = step->c % 24;
+    snprintf(name, sizeof(name), "n%d.sim", (int)s->value);
+    set_common(s, step->d);
+    submission_made(s,
+                    LIB(asock_resolve(client->context, op->op, name, families[step->c / 24 % 3])));
+}
+
+void step_hangup(const struct step *step)
+{
+    struct stream *stream;
+    struct model_op *op;
+    struct submission *s;
+
+    if (!find(step, &stream, &op))
+        return;
+    s = submission_new(op, stream, ASOCK_OPERATION_HANGUP);
+    set_common(s, step->c);
+    submission_made(s, LIB(asock_await_hangup(stream->socket, op->op)));
+}
+
 void step_cancel(const struct step *step)
 {
     struct model_op *op = model.ops[step->a % OPS];

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What each stream must contain, and when what must have ended. */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "tests/sim/steps.h"
@@ -315,10 +317,16 @@ void oracle_look(void)
 {
     for (unsigned int i = 0; i < CONTEXTS; i++) {
         struct client *client = &model.clients[i];
+        uint64_t limit;
 
         if (!client->context || client->has_given_up ||
             asock_context_get_error(client->context) != ASOCK_TIMED_OUT)
             continue;
+        /* It said no Hello for ten seconds, while the program waited for something else. */
+        if (asock_context_get_limit(client->context, ASOCK_LIMIT_OPS, &limit) == -EAGAIN) {
+            client->is_lost = true;
+            continue;
+        }
         if (sim_now_ms() > model.stopped_until + GRACE_MS)
             sim_fail("false-hang: a session was given up, and the daemon goes on");
         sim_trace("client %u takes the daemon to hang", i);
@@ -351,9 +359,41 @@ static void judge_connect(struct submission *s)
         find_connection(s);
 }
 
+/* What seams.c has to say of "n<value>.sim" (S58). */
+static void judge_resolve(const struct submission *s)
+{
+    asock_op *op = s->op->op;
+    bool has_none = s->value % 8 >= 6;
+
+    if (s->error == 0 && has_none)
+        sim_fail("made-up: submission %u has addresses of a name without", s->number);
+    if ((s->error == ASOCK_HOST_NOT_FOUND || s->error == ASOCK_NO_DATA) && !has_none)
+        sim_fail("lost-name: submission %u finds no address, and there are some", s->number);
+    if (op && (asock_op_get_address_count(op) > 0) != (s->error == 0))
+        sim_fail("no-addresses: submission %u ended %d with %u addresses", s->number, s->error,
+                 asock_op_get_address_count(op));
+}
+
+/* Never before its cause (S60): the kernel's socket has hung up, or is closed. */
+static void judge_hangup(const struct submission *s)
+{
+    const struct tcp *tcp = s->stream->tcp;
+    bool is_over;
+
+    if (!tcp)
+        return; /* that it has connected is told later */
+    is_over = !tcp->file || tcp_events(tcp) & (POLLHUP | POLLERR);
+    if (s->error == 0 && !(is_over && tcp->is_write_shut && tcp->fin_received))
+        sim_fail("early-hangup: submission %u, and the connection goes on", s->number);
+    if (s->error == ASOCK_CONNECTION_RESET && !is_over)
+        sim_fail("early-reset: submission %u, and the connection goes on", s->number);
+}
+
 void oracle_done(struct submission *s)
 {
     if (!s->stream) {
+        if (s->operation == ASOCK_OPERATION_RESOLVE)
+            judge_resolve(s);
         s->is_counted = true;
         return;
     }
@@ -365,6 +405,8 @@ void oracle_done(struct submission *s)
         !s->stream->was_killed)
         sim_fail("lost-session: submission %u, and nobody has ended anything", s->number);
     judge_order(s);
+    if (s->operation == ASOCK_OPERATION_HANGUP)
+        judge_hangup(s);
     if (s->operation == ASOCK_OPERATION_CONNECT)
         judge_connect(s);
     if (s->operation == ASOCK_OPERATION_CLOSE)
@@ -443,7 +485,8 @@ static void judge_stream(struct stream *stream)
 void oracle_judge_ends(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
-        if (!s->is_done && !(s->flags & ASOCK_ERRORS_ONLY))
+        if (!s->is_done && !(s->flags & ASOCK_ERRORS_ONLY) &&
+            !(s->operation == ASOCK_OPERATION_HANGUP && !s->op->op)) /* nobody is left to end it */
             sim_fail("never-done: submission %u, operation %d", s->number, s->operation);
 }
 

@@ -30,6 +30,8 @@
     X(SET_OPTION)    /* socket, op, option, value */                                               \
     X(GET_OPTION)    /* socket, op, option */                                                      \
     X(SYNC)          /* context, op */                                                             \
+    X(RESOLVE)       /* context, op, name, time */                                                 \
+    X(HANGUP)        /* socket, op, time */                                                        \
     X(CANCEL)        /* op */                                                                      \
     X(WAIT)          /* op, ms */                                                                  \
     X(PROCESS)       /* context */                                                                 \

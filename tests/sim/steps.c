@@ -142,6 +142,8 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_SET_OPTION] = step_set_option,
     [STEP_GET_OPTION] = step_get_option,
     [STEP_SYNC] = step_sync,
+    [STEP_RESOLVE] = step_resolve,
+    [STEP_HANGUP] = step_hangup,
     [STEP_CANCEL] = step_cancel,
     [STEP_WAIT] = step_wait,
     [STEP_PROCESS] = step_process,
@@ -308,14 +310,16 @@ static void calm_down(void)
 }
 
 /*
- * Whoever lets go of a pool with slices of it taken cannot give them back. A multishot that waits for them is his
- * to end.
+ * Whoever lets go of a pool with slices of it taken cannot give them back: a multishot that waits for them is his
+ * to end. So is what waits for the end of a connection that nobody ends.
  */
 static void cancel_stranded(void)
 {
     for (struct model_op *op = model.all_ops; op; op = op->next)
-        if (op->op && op->pool && model.pools[op->pool_slot].pool != op->pool &&
-            model_is_pending(op) && op->submission->is_multishot)
+        if (op->op && model_is_pending(op) &&
+            ((op->pool && model.pools[op->pool_slot].pool != op->pool &&
+              op->submission->is_multishot) ||
+             op->submission->operation == ASOCK_OPERATION_HANGUP))
             LIB(asock_cancel(op->op));
 }
 

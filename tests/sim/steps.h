@@ -54,6 +54,8 @@ void step_close(const struct step *step);
 void step_set_option(const struct step *step);
 void step_get_option(const struct step *step);
 void step_sync(const struct step *step);
+void step_resolve(const struct step *step);
+void step_hangup(const struct step *step);
 void step_cancel(const struct step *step);
 void step_wait(const struct step *step);
 
