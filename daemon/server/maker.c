@@ -90,7 +90,7 @@ static int receive(struct maker *m, int flags, int *ret_result, int *ret_fd)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     *ret_fd = take_descriptor(&message);
-    *ret_result = answer.result;
+    *ret_result = message.msg_flags & MSG_CTRUNC && answer.result == 0 ? -EMFILE : answer.result;
     return n == sizeof(answer) ? 1 : -EPIPE;
 }
 
