@@ -7,6 +7,7 @@
  */
 #include "ctl/run_transparent.h"
 #include "ctl/inside.h"
+#include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/session.h"
 
