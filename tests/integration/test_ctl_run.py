@@ -180,7 +180,7 @@ class Run(DaemonTest):
         return self.run_tool(*options, "--", *before, asockctl.TOOL, "connect", "127.0.0.1", str(port), stdin=b"echo")
 
     def check_denied(self, done, listener):
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual((done.returncode, done.stdout), (3, b""))
         self.assertIn(b"denied", done.stderr.lower())
         listener.setblocking(False)
         with self.assertRaises(BlockingIOError):
