@@ -264,6 +264,18 @@ static bool is_dying(const struct session *s)
     return s->is_dying;
 }
 
+static bool has_resolved(const struct session *s)
+{
+    return !list_is_empty(&s->resolved);
+}
+
+static void step_resolved(struct session *s)
+{
+    struct op *op = list_first(&s->resolved, struct op, node);
+
+    op->class->step(op);
+}
+
 static bool has_to_empty(const struct session *s)
 {
     return !list_is_empty(&s->emptying);
@@ -280,6 +292,7 @@ static const struct {
     {must_accept, session_accept_step},
     {must_end, session_end_with_sharer},
     {must_discard, session_discard},
+    {has_resolved, step_resolved},
     {is_condemned, session_kill_step},
     {is_dying, session_close_step},
     {has_to_empty, session_empty_step},
@@ -328,7 +341,7 @@ static void on_gone(struct task *task)
 
     assert(list_is_empty(&s->sharing.sharees) && list_is_empty(&s->sharing.listeners));
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
-    assert(list_is_empty(&s->resolves));
+    assert(list_is_empty(&s->resolves) && list_is_empty(&s->resolved));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
     assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
@@ -357,6 +370,7 @@ static void init_lists(struct session *s)
     list_init(&s->done);
     list_init(&s->streams);
     list_init(&s->resolves);
+    list_init(&s->resolved);
     list_init(&s->report);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);

@@ -127,9 +127,9 @@ static bool drop_op(struct session *s, struct list *ops)
     return true;
 }
 
-static bool end_resolve(struct session *s)
+static bool end_resolve(struct list *resolves)
 {
-    struct op *op = list_first(&s->resolves, struct op, node);
+    struct op *op = list_first(resolves, struct op, node);
 
     if (op)
         complete(op, ERR_CONNECTION_ABORTED);
@@ -141,7 +141,8 @@ static bool close_one(struct session *s)
 {
     struct sock *sock;
 
-    if (drop_op(s, &s->done) || drop_op(s, &s->streams) || end_resolve(s))
+    if (drop_op(s, &s->done) || drop_op(s, &s->streams) || end_resolve(&s->resolves) ||
+        end_resolve(&s->resolved))
         return true;
     sock = next_sock(s);
     if (sock)

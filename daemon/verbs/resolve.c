@@ -3,6 +3,7 @@
  * RESOLVE: what a name stands for, for a client that could connect there.
  * Happy path: policy admits the name on some port; A and AAAA are asked for at the same time; of their addresses
  * those that policy admits on a port on which it admits the name are told, in the order in which a CONNECT tries them.
+ * What policy says of them takes a while: it is the session's time, in a step of its share.
  * Failures: no name, policy (before anybody is asked; or of all addresses), a record that cannot be made and has to be,
  * the resolver, cancel, deadline, the session's end. Policy is asked once more with the answer: it may have changed.
  */
@@ -90,17 +91,29 @@ static void tell(struct resolve *x)
     complete(x->op, n > 0 ? ERR_SUCCESS : ERR_NO_BUFFER_SPACE);
 }
 
-static void finish(struct resolve *x)
+static int resolve_step(struct op *op)
 {
-    if (x->count == 0) {
-        fail(x, x->error);
-        return;
-    }
+    struct resolve *x = op->resolve;
+
     keep_allowed(x);
     if (x->count == 0)
         fail(x, ERR_ACCESS_DENIED);
     else
         tell(x);
+    return 1;
+}
+
+static void finish(struct resolve *x)
+{
+    struct session *s = x->op->session;
+
+    if (x->count == 0) {
+        fail(x, x->error);
+        return;
+    }
+    list_remove(&x->op->node);
+    list_append(&s->resolved, &x->op->node);
+    share_wake(&s->share);
 }
 
 static void on_resolved(struct resolve *x, int i, const struct resolver_result *result)
@@ -155,7 +168,12 @@ static void resolve_fill(struct op *op, struct reply *reply, const void **payloa
 }
 
 static const struct op_class resolve_class = {
-    .name = "resolve", .stop = resolve_stop, .cleanup = resolve_cleanup, .fill = resolve_fill};
+    .name = "resolve",
+    .step = resolve_step,
+    .stop = resolve_stop,
+    .cleanup = resolve_cleanup,
+    .fill = resolve_fill,
+};
 
 /* ---- the question ---- */
 

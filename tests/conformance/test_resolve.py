@@ -188,6 +188,25 @@ class Anything(Resolving):
         self.ask("n0.kept.test", family=pb.FAMILY_INET)
         self.assertEqual([(q.name, q.type) for q in self.server.questions], [("n0.kept.test", A)])
 
+    def test_s58_what_policy_takes_is_the_time_of_who_asks(self):
+        """Names by the hundred, for each of which policy is asked as often as it may be: nobody else waits for that."""
+        clients, names = [self.wire() for _ in range(3)], range(10, 510)
+        ports = "".join(f"Allow=tcp localhost {port} +loopback\n" for port in range(1, 500, 2))
+        for client in clients:
+            for rules in (f"{ports}Allow=tcp localhost * +loopback\n", "Allow=tcp localhost *\n"):
+                client.send(request(pb.VERB_RESTRICT, 1, payload=f"[Rules]\n{rules}".encode(), restriction=pb.Restrict()))
+                self.assertEqual(client.completion(1).error, pb.ERROR_SUCCESS)
+        before = self.daemon.stats()
+        count = len(clients) * len(names)
+        for client in clients:
+            client.send(b"".join(client.resolve(op, "localhost", family=pb.FAMILY_INET) for op in names))
+        self.daemon.wait(lambda: self.daemon.stats()["resolves"] - before["resolves"] == count)
+        self.assertEqual(self.ask("localhost", family=pb.FAMILY_INET), ["127.0.0.1"])
+        self.assertLess(self.daemon.stats()["resolves_denied"] - before["resolves_denied"], count)
+        for client in clients:
+            for op in names:
+                self.assertEqual(client.completion(op).error, pb.ERROR_ACCESS_DENIED)
+
     def test_s58_not_on_the_control_listener(self):
         control = self.daemon.control
         control.token += 1
