@@ -399,7 +399,7 @@ class Policy(unittest.TestCase):
         arguments = ("--config-dir", folder)
         self.assertEqual(self.check(*arguments), (1, "", f"{policies}: No such file or directory\n"))
         os.mkdir(policies, 0o755)
-        self.assertEqual(self.check(*arguments), (0, f"{policies} has no policy file: everything is denied\n", ""))
+        self.assertEqual(self.check(*arguments), (0, f"no policy file in {policies}: everything is denied\n", ""))
         for name, text in (("policy.d/1.policy", "[Rules]\nDeny=tcp bad.test 80\n"),
                            ("policy.d/2.policy", "[Rules]\nAllow=tcp * *\n"), ("asockd.conf", "[Limits]\nSockets=16\n")):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
