@@ -7,7 +7,6 @@
  */
 #include "ctl/run_transparent.h"
 #include "ctl/inside.h"
-#include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/session.h"
 
@@ -79,6 +78,8 @@ static int complain_of(const char *what, int err)
 /* The command stops: so does asockctl, for its shell to see; and both go on together. */
 static void stop_together(const struct run *run)
 {
+    if (run->pid == 0)
+        return; /* it has ended since */
     raise(SIGSTOP);
     kill(run->pid, SIGCONT);
 }
@@ -276,6 +277,8 @@ int run_transparent(const struct settings *settings)
         ev_run(loop, 0);
         ev_io_stop(loop, &run.io);
         ev_child_stop(loop, &run.child);
+        proxy_end_signals();
+        transparent_drain(run.transparent, DRAIN_SECONDS);
         r = run.status;
     }
     if (run.control >= 0)

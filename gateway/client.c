@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,6 +81,30 @@ static void end(struct client *client, bool reset)
 
 void client_abort(struct client *client)
 {
+    end(client, true);
+}
+
+static bool is_all_sent(const struct client *client)
+{
+    const struct lane *up = &client->up;
+
+    if (client->state != CLIENT_RELAY || up->is_broken || up->used > 0)
+        return false;
+    return client->protocol == PROTOCOL_FORWARD ? client->body.is_done : up->is_done;
+}
+
+bool client_owes(const struct client *client)
+{
+    struct pollfd program = {.fd = client->io.fd, .events = POLLIN};
+
+    if (client->state != CLIENT_RELAY || client->up.is_broken || is_all_sent(client))
+        return false;
+    return client->up.used > 0 || client->up.has_ended || poll(&program, 1, 0) > 0;
+}
+
+void client_drop(struct client *client)
+{
+    drop_socket(client, !is_all_sent(client));
     end(client, true);
 }
 
@@ -531,9 +556,11 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
     client->state = CLIENT_RELAY;
     client->protocol = PROTOCOL_CONNECT; /* its answer has been given */
     start(client, gateway, fd, true);
-    if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client))
+    if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client)) {
         client_abort(client);
-    else
+    } else {
+        pump_watch(client);
         pump_write(client);
+    }
     client_settle(client);
 }

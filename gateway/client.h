@@ -91,6 +91,10 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
                   void (*leave)(void *userdata, bool reset), void *userdata);
 /* Closes both sides, by reset where there is more to be said. */
 void client_abort(struct client *client);
+/* The program has sent something, or ended its stream, and the server's side does not have it yet. */
+bool client_owes(const struct client *client);
+/* Closes both sides by reset, but the server's not if it has all of the program's stream. */
+void client_drop(struct client *client);
 /* Both ends have come to their end. */
 void client_finish(struct client *client);
 /* Sends an answer to the program, and ends. */

@@ -38,6 +38,12 @@ int gateway_listen_unix(struct gateway *gateway, const char *path);
 int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
                        uint16_t *ret_port);
 
+/*
+ * The programs have ended: runs the loop until what they have sent is with asockd, but not longer than that. What still
+ * runs and says nothing is not waited for.
+ */
+void gateway_drain(struct gateway *gateway, double seconds);
+
 /* Ends all connections and removes its Unix sockets. Accepts NULL. */
 void gateway_free(struct gateway *gateway);
 

@@ -22,6 +22,7 @@
 #define ACCEPTS_MAX 16
 #define RETRY_SECONDS 0.1
 #define RECLAIM_PERIOD 0.1
+#define DRAIN_LOOK_SECONDS 0.02
 /* Between two attempts to open a session. */
 #define REOPEN_SECONDS 1.0
 
@@ -225,7 +226,10 @@ static void end_clients(struct gateway *gateway, bool all)
         next = client->next;
         if (!all && client->state != CLIENT_DIALING && client->state != CLIENT_RELAY)
             continue;
-        client_abort(client);
+        if (all)
+            client_drop(client);
+        else
+            client_abort(client);
         client_settle(client);
     }
 }
@@ -294,6 +298,40 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
     return 0;
 }
 
+static bool owes(const struct gateway *gateway)
+{
+    for (const struct client *client = gateway->clients; client; client = client->next)
+        if (client_owes(client))
+            return true;
+    return false;
+}
+
+static void on_drain(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    const struct gateway *gateway = timer->data;
+
+    (void)events;
+    if (ev_now(loop) >= gateway->drain_end || !owes(gateway))
+        ev_break(loop, EVBREAK_ALL);
+}
+
+void gateway_drain(struct gateway *gateway, double seconds)
+{
+    ev_timer look;
+
+    /* What waits at a listener, or has just been closed. */
+    ev_run(gateway->loop, EVRUN_NOWAIT);
+    if (!owes(gateway))
+        return;
+    ev_now_update(gateway->loop);
+    gateway->drain_end = ev_now(gateway->loop) + seconds;
+    ev_timer_init(&look, on_drain, DRAIN_LOOK_SECONDS, DRAIN_LOOK_SECONDS);
+    look.data = gateway;
+    ev_timer_start(gateway->loop, &look);
+    ev_run(gateway->loop, 0);
+    ev_timer_stop(gateway->loop, &look);
+}
+
 void gateway_free(struct gateway *gateway)
 {
     if (!gateway)
@@ -313,9 +351,11 @@ void gateway_free(struct gateway *gateway)
     ev_timer_stop(gateway->loop, &gateway->reclaim);
     ev_timer_stop(gateway->loop, &gateway->retry);
     blocks_deinit(&gateway->blocks);
-    /* The context ends, and with it every op that has a pointer into a client. */
-    if (gateway->uplink.context)
+    /* The context ends, and with it every op that has a pointer into a client. A stream that is cut must not look whole. */
+    if (gateway->uplink.context) {
+        asock_context_flush(gateway->uplink.context);
         uplink_stop(&gateway->uplink);
+    }
     while (gateway->clients) {
         gateway->clients->ops = 0;
         client_settle(gateway->clients);

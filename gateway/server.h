@@ -39,6 +39,7 @@ struct gateway {
     unsigned int client_count;
     bool is_paused;        /* listeners are not watched */
     ev_tstamp open_failed; /* when no session could be opened; 0: it could */
+    ev_tstamp drain_end;   /* of gateway_drain() */
     char *scratch;         /* for what is read and dropped */
     /* The session has ended, and so have its connections; may be NULL. */
     void (*lost)(void *userdata);

@@ -351,6 +351,11 @@ int transparent_new(struct gateway *gateway, const struct network *network,
     return 0;
 }
 
+void transparent_drain(struct transparent *transparent, double seconds)
+{
+    gateway_drain(transparent->gateway, seconds);
+}
+
 void transparent_free(struct transparent *transparent)
 {
     if (!transparent)

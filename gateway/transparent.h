@@ -14,6 +14,8 @@ struct transparent;
 /* Takes the gateway and, if it succeeds, the network. 0 or a negative errno; the gateway is freed then, too. */
 int transparent_new(struct gateway *gateway, const struct network *network,
                     struct transparent **ret);
+/* The command has ended: as gateway_drain(). */
+void transparent_drain(struct transparent *transparent, double seconds);
 /* Ends everything. Accepts NULL. */
 void transparent_free(struct transparent *transparent);
 

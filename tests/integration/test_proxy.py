@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 
@@ -621,6 +622,31 @@ class Around(DaemonTest):
         tool.send_signal(signal.SIGTERM)
         self.assertEqual(tool.wait(DEADLINE), 9)
 
+    def test_what_the_command_has_sent_last_arrives(self):
+        """Its peer reads only when the command has ended."""
+        listener = self.listener()
+        code = '''
+import os, socket, sys
+proxy = os.environ["ALL_PROXY"].rpartition(":")[2]
+sock = socket.create_connection(("127.0.0.1", int(proxy)))
+sock.sendall(b"CONNECT 127.0.0.1:%s HTTP/1.0\\r\\n\\r\\n" % sys.argv[1].encode())
+sock.recv(1000)
+sock.setblocking(False)
+count = 0
+try:
+    while True:
+        count += sock.send(bytes(1 << 16))
+except BlockingIOError:
+    print(count, flush=True)
+    os._exit(3)
+'''
+        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--", sys.executable, "-c", code,
+                                       str(listener.getsockname()[1]), stdout=subprocess.PIPE))
+        peer = self.hold(listener.accept()[0])
+        asockctl.wait_for_child(tool)
+        self.assertEqual(asockctl.read_all(peer), int(tool.stdout.readline()))
+        self.assertEqual(tool.wait(DEADLINE), 3)
+
     def test_in_a_sandbox_that_has_nothing_but_a_descriptor(self):
         if not shutil.which("bwrap") or not shutil.which("curl"):
             self.skipTest("no bwrap or no curl")
@@ -640,7 +666,7 @@ class Around(DaemonTest):
             thread = threading.Thread(target=serve, daemon=True)
             thread.start()
             url = f"http://127.0.0.1:{port}/"
-            done = asockctl.run("run", "--fd", "--socket", self.daemon.path, "--policy", policy.name, "--", "bwrap",
+            done = asockctl.run("run", "--socket", self.daemon.path, "--policy", policy.name, "--", "bwrap",
                                 "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all",
                                 asockctl.TOOL, "run", "--proxy", "--", "sh", "-c",
                                 f"curl -sS --noproxy '' {url} && ! curl -sS --noproxy '' http://127.0.0.2/ -p")

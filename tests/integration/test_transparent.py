@@ -41,6 +41,19 @@ def attempt(address, port, blocking):
     return errno.errorcode.get(error, "connected")
 """
 
+# As much as the kernel takes from it.
+SEND_AND_END = """
+sock = socket.create_connection((args[1], int(args[0])))
+sock.setblocking(False)
+count = 0
+try:
+    while True:
+        count += sock.send(bytes(1 << 16))
+except BlockingIOError:
+    print(count, flush=True)
+    os._exit(3)
+"""
+
 STATIC_C = """
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -282,6 +295,25 @@ except ConnectionResetError:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         self.assertEqual(program.communicate(timeout=DEADLINE)[0], b'"reset"\n')
+
+    def test_a_reset_behind_the_end_of_the_stream_is_noticed(self):
+        """Though the program says nothing that could fail."""
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        code = """
+sock = socket.create_connection((args[1], int(args[0])))
+sock.recv(1)
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(listener.getsockname()[1]), network.OWN4,
+                             stdin=subprocess.PIPE)
+        peer = self.accept(listener)
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(program.stdout.readline(), b"ended\n")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+        program.communicate(b"\n", DEADLINE)
 
     def test_own_servers_on_localhost(self):
         code = """
@@ -569,6 +601,24 @@ while True:
         os.close(write)
         self.wait_for_end(read)
         self.assertEqual(program.wait(DEADLINE), 3)
+
+    def test_what_the_command_has_sent_last_arrives(self):
+        """Its peer reads only when the command has ended."""
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        program = self.start(sys.executable, "-c", PRELUDE + SEND_AND_END, str(listener.getsockname()[1]), network.OWN4)
+        peer = self.accept(listener)
+        asockctl.wait_for_child(program)
+        self.assertEqual(asockctl.read_all(peer), int(program.stdout.readline()))
+        self.assertEqual(program.wait(DEADLINE), 3)
+
+    def test_a_peer_that_does_not_read_is_left_by_a_signal(self):
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        program = self.start(sys.executable, "-c", PRELUDE + SEND_AND_END, str(listener.getsockname()[1]), network.OWN4)
+        self.accept(listener)
+        asockctl.wait_for_child(program)
+        self.daemon.wait(lambda: not asockctl.catches(program, signal.SIGTERM))
+        program.terminate()
+        self.assertEqual(program.wait(DEADLINE), -signal.SIGTERM)
 
     def test_it_stops_with_its_command(self):
         program = self.start("sh", "-c", "kill -STOP $$; exit 5")

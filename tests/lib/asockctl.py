@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import select
 import subprocess
 
 BUILDDIR = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
@@ -30,6 +31,30 @@ def run(*args, env=None, stdin=subprocess.DEVNULL, wrapper=(), **options):
     return subprocess.run([*wrapper, TOOL, *args], env=env or environment(), timeout=DEADLINE,
                           stdout=options.pop("stdout", subprocess.PIPE),
                           stderr=options.pop("stderr", subprocess.PIPE), **options)
+
+
+def wait_for_child(tool):
+    """Until the one child of the tool, which has begun, has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        with open(f"/proc/{tool.pid}/task/{tool.pid}/children") as file:
+            for child in file.read().split():
+                descriptor = os.pidfd_open(int(child))
+                select.select([descriptor], [], [], DEADLINE)
+                os.close(descriptor)
+
+
+def catches(tool, number):
+    with open(f"/proc/{tool.pid}/status") as file:
+        caught = next(line for line in file if line.startswith("SigCgt:"))
+    return int(caught.split()[1], 16) >> number - 1 & 1 == 1
+
+
+def read_all(sock):
+    """How many bytes come until the end of the stream."""
+    count = 0
+    while data := sock.recv(1 << 16):
+        count += len(data)
+    return count
 
 
 class Tool(subprocess.Popen):
