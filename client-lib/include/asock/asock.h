@@ -561,7 +561,10 @@ ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
-/* 0: all bytes were taken by the kernel. After anything else nothing more can be sent. */
+/*
+ * 0: the kernel took all bytes. After any other result it is not known how many it took: send nothing more on
+ * this socket, the peer would see a gap. Mostly it then refuses to send; not if the send had not begun.
+ */
 ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t len, int timeout_ms);
 /* Bytes received, 0 at end of stream. */
 ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
