@@ -30,7 +30,7 @@
 /* How long the daemon has from here on: half of the grace until it is asked, the other half to answer. */
 static unsigned int patience(const asock_op *op)
 {
-    return (op->grace_ms + 1) / 2;
+    return op->grace_ms - op->grace_ms / 2;
 }
 
 /* A silent one that has not left whole cannot have succeeded; one behind CLOSE has no other answer than that. */

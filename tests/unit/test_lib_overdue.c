@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A daemon that does not answer (S57). */
+#include <limits.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -252,6 +253,25 @@ START_TEST(test_s57_a_daemon_that_counts_late_does_not_hang)
     ck_assert_int_eq(asock_context_get_error(fake.context), 0);
     asock_op_unref(receive);
     asock_op_unref(send);
+    asock_socket_unref(socket);
+}
+END_TEST
+
+/* Nobody would wait so long; but whoever says it means no less. */
+START_TEST(test_s57_the_longest_grace_is_long)
+{
+    asock_socket *socket = make_socket(UINT_MAX);
+    asock_op *op = timed_receive(socket, 60 * 1000);
+    struct request request = *fake_expect(VERB_RECEIVE);
+
+    ahead_ms = 600 * 1000;
+    fake_process();
+    fake_process();
+    ck_assert(asock_op_is_pending(op));
+    fake_complete(&request, ERR_TIMED_OUT, 0);
+    ck_assert_int_eq(fake_end(op), ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    asock_op_unref(op);
     asock_socket_unref(socket);
 }
 END_TEST
