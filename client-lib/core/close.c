@@ -9,6 +9,8 @@
  */
 #include "client-lib/core/close.h"
 
+#include <limits.h>
+
 #include "base/time.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
@@ -69,10 +71,25 @@ bool asock_close_is_certain(const asock_socket *socket)
            socket->linger_default <= 0 && list_is_empty(&socket->ops);
 }
 
+/* What the daemon goes by when it reads CLOSE: an option that has left it has by then, answered or not. */
+static int64_t default_linger(const asock_socket *socket)
+{
+    int64_t linger = socket->linger_default;
+
+    list_for_each (&socket->ops, it) {
+        const asock_op *op = container_of(it, asock_op, flight_node);
+
+        if (op->operation == ASOCK_OPERATION_SET_OPTION && op->option == ASOCK_OPTION_LINGER &&
+            op->state == OP_SENT && op->argument <= INT_MAX)
+            linger = op->argument;
+    }
+    return linger;
+}
+
 /* Milliseconds; 0: none. */
 static uint32_t linger_of(const asock_socket *socket, const asock_op *op, int linger_ms)
 {
-    int linger = linger_ms == 0 ? socket->linger_default : linger_ms;
+    int64_t linger = linger_ms == 0 ? default_linger(socket) : linger_ms;
 
     if (linger <= 0)
         return 0;

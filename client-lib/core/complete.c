@@ -69,10 +69,19 @@ void asock_op_fail_lost(asock_op *op)
     op->result_flags &= ~(unsigned int)ASOCK_END_OF_STREAM;
 }
 
+/* Also of one whose success is not told: a close that names no linger time goes by it. */
+static void note_linger(const asock_op *op)
+{
+    if (op->operation == ASOCK_OPERATION_SET_OPTION && op->option == ASOCK_OPTION_LINGER)
+        op->socket->linger_default = (int)op->argument;
+}
+
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
 {
     asock_socket *socket = op->socket;
 
+    if (!error)
+        note_linger(op);
     if (op->state != OP_WAITING && socket) {
         socket->connects -= op->operation == ASOCK_OPERATION_CONNECT;
         socket->receives -= op->operation == ASOCK_OPERATION_RECEIVE;

@@ -297,8 +297,6 @@ static void note(asock_op *op, const struct reply *reply)
             asock_ask_again(socket);
         break;
     case ASOCK_OPERATION_SET_OPTION:
-        if (!reply->error && op->option == ASOCK_OPTION_LINGER)
-            socket->linger_default = (int)op->argument;
         asock_quiet_finish(&socket->quiet_options, op);
         break;
     case ASOCK_OPERATION_GET_OPTION:

@@ -333,6 +333,50 @@ START_TEST(test_s43_linger_waits_for_queued_sends)
 }
 END_TEST
 
+static struct request set_linger(asock_socket *socket, asock_op *op, int64_t ms, unsigned int flags)
+{
+    ck_assert_int_eq(asock_op_set_flags(op, flags), 0);
+    ck_assert_int_eq(asock_set_option(socket, op, ASOCK_OPTION_LINGER, ms), 1);
+    return *fake_expect(VERB_SET_OPTION);
+}
+
+/*
+ * The daemon has the option when it reads the CLOSE, also where it has not said so yet, or never will. The last one
+ * counts, whoever hears of it first. So the library waits for as long, and tells no success before.
+ */
+START_LOOP_TEST(test_s43_close_goes_by_an_option_that_has_left, 0, 4)
+{
+    asock_op *option = fake_op(NULL, 0), *other = fake_op(NULL, 0), *close = fake_op(NULL, 0);
+    asock_socket *socket;
+    struct request request;
+    uint32_t linger_ms;
+
+    fake_welcome(0, 0, 0, 0);
+    socket = fake_connected();
+    request = set_linger(socket, option, _i == 3 ? 60000 : 50000, _i == 0 ? 0 : ASOCK_ERRORS_ONLY);
+    if (_i == 2) {
+        /* A question tells of the silent one. */
+        ck_assert_int_eq(asock_get_option(socket, other, ASOCK_OPTION_NO_DELAY), 1);
+        fake_complete(fake_expect(VERB_GET_OPTION), ERR_SUCCESS, 0);
+        ck_assert_int_eq(fake_end(other), ASOCK_SUCCESS);
+    } else if (_i == 3) {
+        request = set_linger(socket, other, 50000, 0);
+        fake_complete(&request, ERR_SUCCESS, 0);
+        ck_assert_int_eq(fake_end(other), ASOCK_SUCCESS);
+    }
+    ck_assert_int_eq(asock_close(socket, close, 0), 1);
+    linger_ms = fake_expect(VERB_CLOSE)->close.linger_ms;
+    ck_assert_uint_gt(linger_ms, 0);
+    ck_assert_uint_le(linger_ms, 50000);
+    fake_complete(&fake.request, ERR_TIMED_OUT, 0);
+    ck_assert_int_eq(fake_end(close), ASOCK_TIMED_OUT);
+    asock_op_unref(option);
+    asock_op_unref(other);
+    asock_op_unref(close);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s43_linger_that_runs_out_resets)
 {
     char *data = calloc(1, 4 * MIB);
