@@ -280,21 +280,21 @@ static void settle(struct limits *limits, const struct progress *progress)
         limits->send_window = limits->queued_max;
 }
 
-/* 0: the reader is open; -ENOENT: there is no file, and none has to be. */
-static int open_first(const struct config *config, struct conf_reader *reader)
+/* 0: the reader is open, and refers to path; -ENOENT: there is no file, and none has to be. */
+static int open_first(const struct config *config, struct conf_reader *reader,
+                      char path[static PATH_MAX])
 {
     static const char *const paths[CONFIG_DIR_COUNT] = CONFIG_DIRS;
-    char path[PATH_MAX];
     int r = -ENOENT;
 
     if (config->file)
         return asock_conf_open(reader, config->file);
     if (config->dir) {
-        snprintf(path, sizeof(path), "%s/" CONFIG_NAME, config->dir);
+        snprintf(path, PATH_MAX, "%s/" CONFIG_NAME, config->dir);
         return asock_conf_open(reader, path);
     }
     for (unsigned int i = 0; r == -ENOENT && i < CONFIG_DIR_COUNT; i++) {
-        snprintf(path, sizeof(path), "%s/" CONFIG_NAME, paths[i]);
+        snprintf(path, PATH_MAX, "%s/" CONFIG_NAME, paths[i]);
         r = asock_conf_open(reader, path);
     }
     return r;
@@ -305,7 +305,8 @@ int config_read_file(struct config *config, char ret_error[static CONF_ERROR_MAX
     struct progress progress = {0};
     struct conf_reader reader;
     struct conf_item item;
-    int r = open_first(config, &reader);
+    char path[PATH_MAX];
+    int r = open_first(config, &reader, path);
 
     if (r == -ENOENT && !config->file)
         return 0;
