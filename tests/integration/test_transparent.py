@@ -613,6 +613,7 @@ while True:
 
     def test_a_peer_that_does_not_read_is_left_by_a_signal(self):
         listener = self.hold(socket.create_server((network.OWN4, 0)))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # what was sent does not fit
         program = self.start(sys.executable, "-c", PRELUDE + SEND_AND_END, str(listener.getsockname()[1]), network.OWN4)
         self.accept(listener)
         asockctl.wait_for_child(program)
