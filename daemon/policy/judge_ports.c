@@ -27,14 +27,16 @@ static void narrow(struct probe *p, const struct policy_file *file)
 
 static void find_until(struct probe *p, const struct policy_view *view)
 {
-    const struct policy *policy = view->policy;
+    const struct policy_view *root = policy_view_root(view);
+    const struct policy *policy = root->policy;
 
     p->until = UINT16_MAX;
     for (size_t i = 0; i < policy->file_count; i++)
-        if (view->matched[i / 64] >> i % 64 & 1)
+        if (root->matched[i / 64] >> i % 64 & 1)
             narrow(p, policy->files[i]);
-    for (unsigned int i = 0; i < view->restriction_count; i++)
-        narrow(p, view->restrictions[i]);
+    for (; view; view = view->base)
+        for (unsigned int i = 0; i < view->restriction_count; i++)
+            narrow(p, view->restrictions[i]);
 }
 
 static void probe_init(struct probe *p, const struct policy_view *view,
@@ -44,7 +46,8 @@ static void probe_init(struct probe *p, const struct policy_view *view,
     p->addr_count = 0;
     if (!question->addr || !policy_address_from(question->addr, &p->addrs[0]))
         return;
-    p->addr_count = 1 + policy_address_embedded(&p->addrs[0], &view->policy->nat64, p->addrs + 1);
+    p->addr_count = 1 + policy_address_embedded(
+                            &p->addrs[0], &policy_view_root(view)->policy->nat64, p->addrs + 1);
 }
 
 /* The name first, as a connect does. */

@@ -90,7 +90,7 @@ static int receive(struct maker *m, int flags, int *ret_result, int *ret_fd)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     *ret_fd = take_descriptor(&message);
-    *ret_result = answer.result;
+    *ret_result = message.msg_flags & MSG_CTRUNC && answer.result == 0 ? -EMFILE : answer.result;
     return n == sizeof(answer) ? 1 : -EPIPE;
 }
 
@@ -129,7 +129,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct maker *m = io->data;
     const struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
-    int result, fd = -1, r = receive(m, MSG_DONTWAIT, &result, &fd);
+    int result = 0, fd = -1, r = receive(m, MSG_DONTWAIT, &result, &fd);
 
     (void)loop;
     (void)events;
@@ -202,7 +202,7 @@ static const char *reason(int r)
 static int await_beginning(struct maker *m, const char *dir)
 {
     struct pollfd p = {.fd = m->fd, .events = POLLIN};
-    int result, fd, r;
+    int result = 0, fd = -1, r;
 
     if (send(m->fd, dir, strlen(dir), MSG_NOSIGNAL) < 0)
         return -errno;

@@ -71,7 +71,7 @@ static void on_removed(struct maker_job *job, int r)
 {
     struct shared_listener *l = container_of(job, struct shared_listener, job);
 
-    if (r < 0 && r != -ESHUTDOWN)
+    if (r < 0 && r != -ESHUTDOWN && r != -ENOENT)
         log_warning("%s/%s: %s", l->server->maker.directory, job->name, strerror(-r));
     free_listener(l);
 }
@@ -101,21 +101,17 @@ static void close_all(struct session *s)
     struct shared_listener *l;
 
     while ((l = list_first(&s->sharing.listeners, struct shared_listener, node))) {
-        struct op *op = l->op;
-
-        if (op)
-            complete(op, ERR_CONNECTION_ABORTED); /* by way of forget() */
-        else
-            leave_sharer(l);
+        if (l->op)
+            complete(l->op, ERR_CONNECTION_ABORTED);
+        leave_sharer(l);
     }
 }
 
+/* It is the session's as long as it is in the making: who asks and cancels has no more of them than others. */
 static void forget(struct op *op)
 {
-    struct shared_listener *l = op->shared;
-
+    op->shared->op = NULL;
     op->shared = NULL;
-    leave_sharer(l);
 }
 
 /* ---- clients ---- */
@@ -185,25 +181,27 @@ static void on_made(struct maker_job *job, int r)
     struct op *op = l->op;
 
     l->op = NULL;
-    if (r >= 0 && l->sharer) {
+    if (r >= 0 && op) {
         l->is_made = true;
         listener_init_shared(&l->listener, l->server->listeners, l->sharer, r, on_clients);
         answer(op, l);
         return;
     }
-    if (l->sharer) {
-        op->shared = NULL;
+    if (l->sharer)
         leave_sharer(l);
+    if (op) {
+        op->shared = NULL;
         op->text = r == -ESHUTDOWN ? l->server->sharing.problem : "the listener cannot be made";
         complete(op, r == -ESHUTDOWN ? (uint32_t)ERR_OPERATION_NOT_SUPPORTED
                                      : asock_error_from_errno(r));
     }
-    if (r >= 0) {
+    if (r >= 0)
         close(r);
+    /* With -EMFILE it was made, and no descriptor was left to receive it. */
+    if (r >= 0 || r == -EMFILE)
         remove_directory(l);
-    } else {
+    else
         free_listener(l);
-    }
 }
 
 static int make_name(char name[static MAKER_NAME_DIGITS + 1])

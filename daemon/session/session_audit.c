@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/session/session_audit.h"
 
+#include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "proto/errors.h"
@@ -12,6 +13,7 @@ static struct audit_entry entry_of(const struct session *s, const char *host)
         .peer = session_identity(s),
         .pid = s->peer.pid,
         .sharer = s->sharing.sharer ? s->sharing.sharer->id : 0,
+        .quota = quota_person(s->quota),
         .session = s->id,
         .listener = s->listener,
         .name = s->name,

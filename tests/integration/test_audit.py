@@ -379,6 +379,21 @@ class Stopped(InJournal):
         self.assertEqual(self.daemon.stats()["audit_queued"], 0)
 
 
+    def test_what_waits_is_charged_to_who_caused_it(self):
+        """Half of what others leave, or he would lock out those who have to be recorded."""
+        wire = self.wire()
+        count = 9000
+        for begin in range(1, count, 100):
+            wire.send(b"".join(wire.resolve(op, "127.0.0.1") for op in range(begin, begin + 100)))
+            for op in range(begin, begin + 100):
+                self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+        stats = self.daemon.stats()
+        self.assertGreater(stats["audit_dropped"], 0)
+        self.assertLess(stats["audit_queued"], 16384 // 4 + 1)
+        while self.daemon.stats()["audit_queued"] > 0:
+            self.entry()
+
+
 class InFile(Audited):
     def setUp(self):
         self.directory, path = self.configure("[Audit]", "File=PATH")

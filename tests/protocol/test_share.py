@@ -120,6 +120,25 @@ class Share(Sharing):
             self.check_reaches(narrowed, [one], [other])
         self.assertEqual(self.name(below)["restrictions"], 1)
 
+    def resolve(self, wire, host):
+        wire.token += 1
+        wire.send(wire.resolve(wire.token, host))
+        return pb.Error.Name(wire.completion(wire.token).error)
+
+    def test_s59_names_are_resolved_below_all_restrictions(self):
+        wire = self.wire()
+        sharee = self.join(self.share(wire))
+        below = self.join(self.share(sharee))
+        for asking in (sharee, below):
+            for host in ("127.0.0.1", "::1", "2002:7f00:1::", "localhost"):
+                self.assertEqual(self.resolve(asking, host), "ERROR_SUCCESS", host)
+        self.restrict(wire, 80, 81)
+        self.restrict(sharee, 81, 82)
+        self.assertEqual(self.resolve(sharee, "127.0.0.1"), "ERROR_SUCCESS")
+        self.restrict(below, 80, 82)
+        for host in ("127.0.0.1", "2002:7f00:1::", "localhost"):
+            self.assertEqual(self.resolve(below, host), "ERROR_ACCESS_DENIED", host)
+
     def test_s59_a_connect_in_progress_ends_with_the_sharers_restriction(self):
         wire = self.wire()
         sharee = self.join(self.share(wire))
