@@ -245,6 +245,7 @@ static int connect_host(const struct settings *settings, const char *host)
     outcome.host = host;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || session_open_client(settings, &session) < 0)
         return EXIT_FAILURE;
+    session_want_few(&session);
     if (session_await(&session, &timeout_ms) < 0) {
         session_close(&session);
         return EXIT_FAILURE;

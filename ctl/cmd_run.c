@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * run: a program gets a session of its own instead of the daemon's socket.
- * Happy path: connect, Hello, FILE restricts the session, the descriptor goes into ASOCK_FD, exec: asockctl is
- * gone.
+ * run: a command gets a session of its own instead of the daemon's socket.
+ * Happy path: connect, Hello, FILE restricts the session; then all processes of COMMAND share it (run_shared.c), or a proxy uses
+ * it for them (proxy.c), or (--fd) its descriptor goes into ASOCK_FD, exec: asockctl is gone.
  * Failures: it is the control socket, FILE cannot be read or is wrong, the daemon does not answer, COMMAND
  * cannot be run; nothing of it has run then.
  */
+#include "ctl/child.h"
 #include "ctl/ctl.h"
 #include "ctl/proxy.h"
 #include "ctl/restrict.h"
+#include "ctl/run_shared.h"
 #include "ctl/run_transparent.h"
-#include "ctl/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,24 +35,22 @@ static int hand_on(struct session *session, const struct settings *settings)
     return -1;
 }
 
-int exec_command(char **args)
+/* One program goes on with it. */
+static int run_one(struct session *session, const struct settings *settings)
 {
-    int err;
+    int r = hand_on(session, settings);
 
-    execvp(args[0], args);
-    err = errno;
-    fputs("asockctl: ", stderr);
-    text_print_escaped(stderr, args[0], 0);
-    fprintf(stderr, ": %s\n", strerror(err));
-    return err == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+    session_close(session);
+    return r < 0 ? EXIT_OWN : exec_command(settings->args);
 }
 
 static int run_run(const struct settings *settings)
 {
     struct session session;
+    int status;
 
-    if (settings->proxy && settings->transparent)
-        return complain_usage("run takes either --proxy or --transparent"), EXIT_OWN;
+    if (settings->proxy + settings->transparent + settings->fd > 1)
+        return complain_usage("run takes one of --proxy, --transparent and --fd"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
         return complain_usage("run takes --sandbox with --transparent only"), EXIT_OWN;
     if (settings->transparent)
@@ -60,13 +59,18 @@ static int run_run(const struct settings *settings)
         return refuse_control(settings) < 0 ? EXIT_OWN : proxy_run_command(settings);
     if (refuse_control(settings) < 0 || session_open_client(settings, &session) < 0)
         return EXIT_OWN;
+    if (!settings->fd)
+        session_want_few(&session); /* it opens none itself */
     if (name_session(&session, settings, settings->args[0]) ||
-        restrict_session(&session, settings) < 0 || hand_on(&session, settings) < 0) {
+        restrict_session(&session, settings) < 0) {
         session_close(&session);
         return EXIT_OWN;
     }
+    if (settings->fd)
+        return run_one(&session, settings);
+    status = run_shared(&session, settings);
     session_close(&session);
-    return exec_command(settings->args);
+    return status;
 }
 
 const struct command command_run = {
@@ -74,20 +78,23 @@ const struct command command_run = {
     .arguments = "-- COMMAND",
     .summary = "run COMMAND with a session of its own, which may do less",
     .help =
-        "Opens a session and runs COMMAND [ARGUMENT]..., which inherits it: ASOCK_FD names the descriptor, so COMMAND\n"
-        "needs neither the network nor the daemon's socket. asockctl is gone then.\n\n"
-        "  asockctl run --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
-        "It is the session that is restricted: keep the daemon's sockets, in /run, out of the sandbox.\n"
-        "FILE contains [Rules] of asockd.policy(5). COMMAND may reach only what they and your own policy\n"
-        "allow. One program can use the session. --timeout is for the daemon's answer.\n"
-        "--proxy is for programs that know proxies: asockctl stays, proxies on 127.0.0.1, sets ALL_PROXY, HTTP_PROXY,\n"
-        "HTTPS_PROXY and their like, passes on signals, and ends with COMMAND.\n"
+        "Opens a session and runs COMMAND [ARGUMENT]... with it: ASOCK_SOCKET names a socket where COMMAND and all processes\n"
+        "that it starts, programs of your user only, have this session's rights. ASOCK_SHARE names the directory of that\n"
+        "socket, for a sandbox. FILE contains [Rules] of asockd.policy(5): they may reach only what these rules and your own\n"
+        "policy allow. All ends with asockctl, which passes on signals and ends with COMMAND.\n\n"
+        "  asockctl run --policy FILE -- sh -c 'exec bwrap --ro-bind / / --tmpfs /run --ro-bind \"$ASOCK_SHARE\"\n"
+        "      \"$ASOCK_SHARE\" --dev /dev --unshare-all PROGRAM'\n\n"
+        "It is the session that is restricted: keep the daemon's own sockets, in /run, out of the sandbox.\n"
+        "--fd gives the session to one program instead: ASOCK_FD names its descriptor, and asockctl is gone then.\n\n"
+        "  asockctl run --fd --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
+        "--proxy is for programs that know proxies: asockctl proxies on 127.0.0.1, and sets ALL_PROXY, HTTP_PROXY,\n"
+        "HTTPS_PROXY and their like.\n"
         "--transparent is for any program: COMMAND has a network of its own, every connection of which goes through\n"
-        "asockd, and every name of which is asockd's to resolve; asockctl stays as with --proxy. --sandbox adds\n"
-        "bubblewrap: a read-only system, a /tmp of its own, this directory to write to.\n"
-        "Exit status: COMMAND's; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
+        "asockd, and every name of which is asockd's to resolve. --sandbox adds bubblewrap: a read-only system, a /tmp\n"
+        "of its own, this directory to write to. --timeout is for the daemon's answer.\n"
+        "Exit status: COMMAND's, 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
-               TAKES_TRANSPARENT | TAKES_SANDBOX,
+               TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD,
     .failure = EXIT_OWN,
     .min_args = 1,
     .max_args = INT_MAX,

@@ -33,6 +33,7 @@ struct settings {
     bool proxy;
     bool transparent;
     bool sandbox;
+    bool fd;
     const char *listen[LISTEN_MAX]; /* --listen */
     int listen_count;
     struct client client;
@@ -56,7 +57,8 @@ enum option_bit {
     TAKES_TRANSPARENT = 2048,
     TAKES_SANDBOX = 4096,
     TAKES_RELAY = 8192, /* --exit-on-close and the like */
-    TAKES_LAST = TAKES_RELAY,
+    TAKES_FD = 16384,
+    TAKES_LAST = TAKES_FD,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

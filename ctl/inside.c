@@ -5,6 +5,7 @@
  * Failures: something cannot be had: asockctl says so, and nothing has run. asockctl ends: so does this process.
  */
 #include "ctl/inside.h"
+#include "ctl/child.h"
 #include "ctl/proxy.h"
 
 #include <dirent.h>

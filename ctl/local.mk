@@ -13,6 +13,8 @@ asockctl_all_but_main = \
 	ctl/cmd_resolve.c \
 	ctl/cmd_run.c \
 	ctl/cmd_show.c \
+	ctl/child.c \
+	ctl/child.h \
 	ctl/ctl.h \
 	ctl/idn.c \
 	ctl/idn.h \
@@ -32,6 +34,8 @@ asockctl_all_but_main = \
 	ctl/report.c \
 	ctl/restrict.c \
 	ctl/restrict.h \
+	ctl/run_shared.c \
+	ctl/run_shared.h \
 	ctl/run_transparent.c \
 	ctl/run_transparent.h \
 	ctl/sandbox.c \

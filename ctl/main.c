@@ -35,6 +35,7 @@ enum {
     OPTION_PROXY,
     OPTION_TRANSPARENT,
     OPTION_SANDBOX,
+    OPTION_FD,
     OPTION_USER,
     OPTION_GROUP,
     OPTION_UNIT,
@@ -64,6 +65,7 @@ static const struct option long_options[] = {
     {"proxy", no_argument, NULL, OPTION_PROXY},
     {"transparent", no_argument, NULL, OPTION_TRANSPARENT},
     {"sandbox", no_argument, NULL, OPTION_SANDBOX},
+    {"fd", no_argument, NULL, OPTION_FD},
     {"user", required_argument, NULL, OPTION_USER},
     {"group", required_argument, NULL, OPTION_GROUP},
     {"unit", required_argument, NULL, OPTION_UNIT},
@@ -111,6 +113,8 @@ static const char *option_text(unsigned int bit)
         return "  --exit-on-close    connect: exit when the peer has closed its sending side\n"
                "  --keep-open        connect: do not pass on the end of standard input\n"
                "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
+    case TAKES_FD:
+        return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n";
     case TAKES_CLIENT:
         return "  --user USER        policy test: the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
@@ -216,6 +220,7 @@ static bool parse_flag(int option, struct parsed *parsed)
         {OPTION_PROXY, TAKES_PROXY, &settings->proxy},
         {OPTION_TRANSPARENT, TAKES_TRANSPARENT, &settings->transparent},
         {OPTION_SANDBOX, TAKES_SANDBOX, &settings->sandbox},
+        {OPTION_FD, TAKES_FD, &settings->fd},
     };
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -303,7 +308,8 @@ static const char *option_name(unsigned int bits)
                                         "--close",   "--user or the like",
                                         "--policy",  "--listen",
                                         "--proxy",   "--transparent",
-                                        "--sandbox", "--exit-on-close or the like"};
+                                        "--sandbox", "--exit-on-close or the like",
+                                        "--fd"};
 
     return names[__builtin_ctz(bits)];
 }

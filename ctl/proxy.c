@@ -4,6 +4,7 @@
  * Failures: no daemon, a policy file that is wrong, an address that cannot be had, a command that cannot be run:
  * a message, and nothing has been served.
  */
+#include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/restrict.h"
 #include "ctl/text.h"
@@ -17,16 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_MS 30000
 /* As many as the gateway serves, with an op for each way and its end; the daemon gives what its configuration has. */
 #define SOCKETS_WANTED 8192
 #define OPS_WANTED (4 * SOCKETS_WANTED)
-
-/* The command whose signals these are; signal handlers have no other way to know it. */
-static volatile sig_atomic_t command_pid;
 
 /* What the command inherits as asockctl did. */
 struct inherited {
@@ -228,112 +225,36 @@ static void set_environment(uint16_t port)
     unsetenv("ASOCK_FD");
 }
 
-/* From the terminal both get it; from a program only asockctl does. */
-static void pass_on(int number, siginfo_t *info, void *context)
+struct proxied {
+    uint16_t port;
+    struct inherited inherited;
+};
+
+/* In the command's process. */
+static void prepare_command(const void *data)
 {
-    int err = errno;
+    const struct proxied *proxied = data;
 
-    (void)context;
-    if (info->si_code <= 0 && info->si_pid != command_pid && command_pid > 0)
-        kill(command_pid, number);
-    errno = err;
-}
-
-static const int passed[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
-#define PASSED_COUNT (sizeof(passed) / sizeof(passed[0]))
-
-/* But those that the caller ignores, as nohup(1) does. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_sigaction = pass_on, .sa_flags = SA_SIGINFO | SA_RESTART}, old;
-
-    for (size_t i = 0; i < PASSED_COUNT; i++)
-        if (sigaction(passed[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            (void)sigaction(passed[i], &action, NULL);
-}
-
-void proxy_end_signals(void)
-{
-    static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    struct sigaction old;
-
-    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-        if (sigaction(ends[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            (void)signal(ends[i], SIG_DFL);
-}
-
-/* The command stops: so does asockctl, for its shell to see; and both go on together. */
-static void on_command(struct ev_loop *loop, ev_child *child, int events)
-{
-    (void)events;
-    if (WIFSTOPPED(child->rstatus)) {
-        raise(SIGSTOP);
-        kill(child->pid, SIGCONT);
-    } else if (WIFEXITED(child->rstatus) || WIFSIGNALED(child->rstatus)) {
-        command_pid = 0;
-        ev_child_stop(loop, child);
-        ev_break(loop, EVBREAK_ALL);
-    }
-}
-
-static pid_t start_command(const struct settings *settings, uint16_t port,
-                           const struct inherited *inherited)
-{
-    sigset_t all, old;
-    pid_t pid;
-
-    fflush(NULL);
-    sigfillset(&all);
-    /* Until it is known whose signals they are, they wait. */
-    sigprocmask(SIG_SETMASK, &all, &old);
-    pid = fork();
-    if (pid > 0)
-        command_pid = pid;
-    if (pid == 0) {
-        /* exec resets what is caught; what the caller ignored stays ignored. */
-        signal(SIGPIPE, inherited->pipe_action);
-        (void)setrlimit(RLIMIT_NOFILE, &inherited->files);
-        sigprocmask(SIG_SETMASK, &old, NULL);
-        set_environment(port);
-        _exit(exec_command(settings->args));
-    }
-    sigprocmask(SIG_SETMASK, &old, NULL);
-    return pid;
-}
-
-static int wait_for_command(struct ev_loop *loop, pid_t pid)
-{
-    ev_child child;
-
-    ev_child_init(&child, on_command, pid, 1);
-    ev_child_start(loop, &child);
-    ev_run(loop, 0);
-    return WIFSIGNALED(child.rstatus) ? 128 + WTERMSIG(child.rstatus) : WEXITSTATUS(child.rstatus);
+    signal(SIGPIPE, proxied->inherited.pipe_action);
+    (void)setrlimit(RLIMIT_NOFILE, &proxied->inherited.files);
+    set_environment(proxied->port);
 }
 
 int proxy_run_command(const struct settings *settings)
 {
-    struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
+    struct proxied proxied;
     struct gateway *gateway;
-    struct inherited inherited;
-    uint16_t port;
     int r, status = EXIT_OWN;
-    pid_t pid;
 
-    if (prepare(&inherited) < 0 || proxy_make_gateway(settings, &gateway) < 0)
+    if (prepare(&proxied.inherited) < 0 || proxy_make_gateway(settings, &gateway) < 0)
         return EXIT_OWN;
-    r = gateway_listen_tcp(gateway, "127.0.0.1", 0, &port);
-    catch_signals();
+    r = gateway_listen_tcp(gateway, "127.0.0.1", 0, &proxied.port);
     if (r < 0) {
         complain_listen("127.0.0.1:0", -r);
     } else {
-        pid = start_command(settings, port, &inherited);
-        if (pid < 0)
-            complain("cannot start a process: %s", strerror(errno));
-        else
-            status = wait_for_command(loop, pid);
-        proxy_end_signals();
-        gateway_drain(gateway, DRAIN_SECONDS);
+        status = child_run(ev_default_loop(EVFLAG_AUTO), settings->args, prepare_command, &proxied);
+        child_end_signals();
+        gateway_drain(gateway, CHILD_DRAIN_SECONDS);
     }
     gateway_free(gateway);
     return status;

@@ -7,6 +7,7 @@
  */
 #include "ctl/run_transparent.h"
 #include "ctl/inside.h"
+#include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/session.h"
 
@@ -277,8 +278,8 @@ int run_transparent(const struct settings *settings)
         ev_run(loop, 0);
         ev_io_stop(loop, &run.io);
         ev_child_stop(loop, &run.child);
-        proxy_end_signals();
-        transparent_drain(run.transparent, DRAIN_SECONDS);
+        child_end_signals();
+        transparent_drain(run.transparent, CHILD_DRAIN_SECONDS);
         r = run.status;
     }
     if (run.control >= 0)

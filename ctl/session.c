@@ -233,6 +233,37 @@ int session_detach(struct session *session, const struct settings *settings, int
     return r < 0 ? complain_of(session, "the session", r) : 0;
 }
 
+int session_share(struct session *session, const struct settings *settings, asock_op *op)
+{
+    int r = asock_share(session->context, op);
+    const char *text;
+
+    if (r > 0)
+        r = asock_op_wait(op, welcome_timeout(settings->timeout_ms));
+    text = r == 0 ? asock_op_get_text(op) : NULL;
+    if (r == 0)
+        r = -asock_error_errno(asock_op_get_error(op));
+    if (r == 0)
+        return 0;
+    if (!text)
+        return complain_of(session, "sharing the session", r);
+    fputs("asockctl: ", stderr);
+    text_print_escaped(stderr, text, 0);
+    fputs(" (--fd gives the session to one program)\n", stderr);
+    return -1;
+}
+
+#define FEW_SOCKETS 16
+#define FEW_OPS 64
+#define LITTLE_QUEUED (2u * 1024 * 1024)
+
+void session_want_few(struct session *session)
+{
+    (void)asock_context_set_limit(session->context, ASOCK_LIMIT_SOCKETS, FEW_SOCKETS);
+    (void)asock_context_set_limit(session->context, ASOCK_LIMIT_OPS, FEW_OPS);
+    (void)asock_context_set_limit(session->context, ASOCK_LIMIT_QUEUED, LITTLE_QUEUED);
+}
+
 void session_close(struct session *session)
 {
     session->context = asock_context_unref(session->context);

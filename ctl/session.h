@@ -55,6 +55,12 @@ int session_detach(struct session *session, const struct settings *settings, int
 /* Waits for the daemon's first word, and takes the time off *timeout_ms (0: none is set); complains when none comes. */
 int session_await(struct session *session, int *timeout_ms);
 
+/* A listener of its own, by op; complains, with what the daemon says, when there is none. Returns -1 then. */
+int session_share(struct session *session, const struct settings *settings, asock_op *op);
+
+/* Before the first op: few sockets are wanted, so that many such sessions of a unit find room. */
+void session_want_few(struct session *session);
+
 void session_close(struct session *session);
 
 #endif

@@ -51,6 +51,7 @@ dist_man_MANS += \
 	man/asock_op_get_address_count.3 \
 	man/asock_op_get_bytes.3 \
 	man/asock_op_get_connect_error.3 \
+	man/asock_op_get_directory.3 \
 	man/asock_op_get_error.3 \
 	man/asock_op_get_local.3 \
 	man/asock_op_get_operation.3 \
@@ -87,6 +88,7 @@ dist_man_MANS += \
 	man/asock_send.3 \
 	man/asock_send_all.3 \
 	man/asock_set_option.3 \
+	man/asock_share.3 \
 	man/asock_shutdown.3 \
 	man/asock_socket_get_context.3 \
 	man/asock_socket_get_id.3 \

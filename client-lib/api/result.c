@@ -205,7 +205,20 @@ const char *asock_op_get_text(asock_op *op)
 
     if (r < 0)
         return NULL;
-    text = r ? NULL : op->text;
+    text = r || !op->error ? NULL : op->text;
     asock_leave(op->context);
     return text;
+}
+
+const char *asock_op_get_directory(asock_op *op)
+{
+    const char *directory = NULL;
+    int r = enter_results(op);
+
+    if (r < 0)
+        return NULL;
+    if (r == 0 && op->operation == ASOCK_OPERATION_SHARE && !op->error)
+        directory = op->text;
+    asock_leave(op->context);
+    return directory;
 }

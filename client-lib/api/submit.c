@@ -379,6 +379,16 @@ int asock_sync(asock_context *context, asock_op *op)
     return leave_submit(context, 0, r);
 }
 
+int asock_share(asock_context *context, asock_op *op)
+{
+    int r = enter_submit(context, op);
+
+    if (r < 0)
+        return r;
+    r = queue_socketless(context, op, ASOCK_OPERATION_SHARE, VERB_SHARE, &context->inspections);
+    return leave_submit(context, 0, r);
+}
+
 int asock_resolve(asock_context *context, asock_op *op, const char *host, int family)
 {
     size_t len = host ? strnlen(host, CODEC_HOST_MAX + 1) : 0;

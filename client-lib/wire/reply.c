@@ -27,6 +27,8 @@
 
 /* More ids than this are not tracked, whatever the welcome says. */
 #define SOCKETS_MAX 65536u
+/* Bytes of the record that has the directory of a listener: a path, and its name. */
+#define SHARE_RECORD_MAX 4352u
 
 static uint64_t clamp(uint64_t value, uint64_t most)
 {
@@ -124,6 +126,8 @@ static int op_head(asock_op *op, struct input *in)
         return -EPROTO;
     } else if (op->operation == ASOCK_OPERATION_RESOLVE) {
         return in->payload_left ? text_head(op, in, CODEC_ADDRESSES_BYTES) : -EPROTO;
+    } else if (op->operation == ASOCK_OPERATION_SHARE) {
+        return in->payload_left ? text_head(op, in, SHARE_RECORD_MAX) : -EPROTO;
     }
     return 0;
 }
@@ -400,6 +404,35 @@ static int take_addresses(asock_op *op, size_t len)
     return 0;
 }
 
+static void find_directory(const struct field *fields, size_t count, void *data)
+{
+    char **ret = data;
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(fields[i].name, "directory") == 0 && fields[i].text && !*ret)
+            *ret = strdup(fields[i].text);
+}
+
+/* A record came where a text would; its path takes that place. 0, -ENOMEM, -EPROTO. */
+static int take_directory(asock_op *op, size_t len)
+{
+    char *record = op->text, *directory = NULL;
+    int r;
+
+    op->text = NULL;
+    if (!record)
+        return -ENOMEM;
+    r = asock_codec_decode_record((const uint8_t *)record, len, find_directory, &directory);
+    free(record);
+    op->text = directory;
+    return r == 0 && !directory ? -EPROTO : r;
+}
+
+static bool is_answer(const asock_op *op)
+{
+    return op->operation == ASOCK_OPERATION_RESOLVE || op->operation == ASOCK_OPERATION_SHARE;
+}
+
 static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
 {
     uint32_t error = reply->error;
@@ -418,13 +451,14 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     error = error_of_expired(op, error, bytes);
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_reference)
         received(op, bytes);
-    if (op->operation == ASOCK_OPERATION_RESOLVE && !error) {
-        r = take_addresses(op, text_len);
+    if (is_answer(op) && !error) {
+        r = op->operation == ASOCK_OPERATION_RESOLVE ? take_addresses(op, text_len)
+                                                     : take_directory(op, text_len);
         if (r == -EPROTO)
             return r;
         error = r < 0 ? (uint32_t)ERR_NO_BUFFER_SPACE : error;
     }
-    if (op->text)
+    if (op->text && error)
         check_text(op, text_len);
     if (reply->flags & REPLY_END_OF_STREAM)
         op->result_flags |= ASOCK_END_OF_STREAM;

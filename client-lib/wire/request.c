@@ -107,7 +107,7 @@ static void add_socketless(asock_op *op)
     op->state = OP_SENT;
     op->seq = ++op->context->seq;
     /* The program's own op may have buffers that are for another use. */
-    if (request.verb != VERB_SYNC && request.verb != VERB_RESOLVE && op->total > 0)
+    if (op->operation >= OPERATION_INSPECT && op->total > 0)
         payload = op->total;
     asock_output_add(&op->context->out, &request, op, payload);
 }

@@ -29,6 +29,7 @@ py_tests += \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
 	tests/integration/test_ctl_run.py \
+	tests/integration/test_ctl_share.py \
 	tests/integration/test_proxy.py \
 	tests/integration/test_proxy_abuse.py \
 	tests/integration/test_transparent.py

@@ -512,14 +512,14 @@ class Descriptors(ConnectCase):
 
 class Failures(ConnectCase):
 
-    def check_failed(self, port, name, text, *more, host="127.0.0.1"):
+    def check_failed(self, status, port, name, text, *more, host="127.0.0.1"):
         done = self.run_tool(port, *more, host=host)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual((done.returncode, done.stdout), (status, b""))
         self.assertEqual(done.stderr.count(b"\n"), 1, done.stderr)
         self.assertTrue(done.stderr.startswith(f"asockctl: {host} port {port}: ".encode()))
         self.assertIn(text, done.stderr.decode())
         done = self.run_tool(port, "--json", *more, host=host)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual((done.returncode, done.stdout), (status, b""))
         told = json.loads(done.stderr)
         self.assertEqual((told["error"], told["local"], told["bytes_in"]), (name, None, 0))
         self.assertIn(text, told["message"])
@@ -529,7 +529,7 @@ class Failures(ConnectCase):
             return listener.getsockname()[1]
 
     def test_refused(self):
-        self.check_failed(self.free_port(), "ConnectionRefused", "connection refused")
+        self.check_failed(4, self.free_port(), "ConnectionRefused", "connection refused")
 
     def test_unknown_service(self):
         done = self.run_tool("no-such-service")
@@ -540,7 +540,7 @@ class Failures(ConnectCase):
         daemon = asockd.Daemon()
         self.addCleanup(daemon.stop)
         done = asockctl.run("connect", "127.0.0.1", "9", "--socket", daemon.path)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, 3)
         self.assertIn(b"denied", done.stderr)
 
     def test_timeout(self):
@@ -552,7 +552,7 @@ class Failures(ConnectCase):
                 filler = stack.enter_context(socket.socket())
                 filler.setblocking(False)
                 filler.connect_ex(listener.getsockname())
-            self.check_failed(listener.getsockname()[1], "TimedOut", "timed out", "--timeout", "0.2")
+            self.check_failed(6, listener.getsockname()[1], "TimedOut", "timed out", "--timeout", "0.2")
 
     def test_reset_by_peer(self):
         def handler(connection):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockctl run: a program gets a session instead of the daemon's socket."""
+"""asockctl run --fd: one program gets a session instead of the daemon's socket. And what run refuses."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ class Run(DaemonTest):
 
     def run_tool(self, *args, socket_path=None, **options):
         path = self.daemon.path if socket_path is None else socket_path
-        return asockctl.run("run", "--socket", path, *args, **options)
+        return asockctl.run("run", "--fd", "--socket", path, *args, **options)
 
     def check_own_failure(self, *args, message, status=125, **options):
         done = self.run_tool(*args, **options)
@@ -106,7 +106,7 @@ class Run(DaemonTest):
 
     def test_environment_is_the_callers_but_for_one_variable(self):
         env = asockctl.environment(SOMETHING="else", ASOCK_SOCKET=self.daemon.path)
-        with_run = asockctl.run("run", "--", "env", "-0", env=env).stdout.split(b"\0")
+        with_run = asockctl.run("run", "--fd", "--", "env", "-0", env=env).stdout.split(b"\0")
         got = dict(entry.split(b"=", 1) for entry in with_run if entry)
         self.assertGreaterEqual(int(got.pop(b"ASOCK_FD")), 3)
         # The built tool is a script of libtool's, which changes some of its own.
@@ -125,7 +125,7 @@ class Run(DaemonTest):
     def test_it_is_the_same_process(self):
         """exec, not fork: signals and the exit status are the program's."""
         with tempfile.TemporaryFile() as output:
-            tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--", "sh", "-c", "echo $$; exit 7",
+            tool = self.hold(asockctl.Tool("run", "--fd", "--socket", self.daemon.path, "--", "sh", "-c", "echo $$; exit 7",
                                            stdout=output))
             self.assertEqual(tool.wait(DEADLINE), 7)
             output.seek(0)
@@ -134,7 +134,7 @@ class Run(DaemonTest):
         self.assertEqual(done.returncode, -signal.SIGTERM)
 
     def test_session_lives_as_long_as_the_program(self):
-        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--name", "sleeper", "--",
+        tool = self.hold(asockctl.Tool("run", "--fd", "--socket", self.daemon.path, "--name", "sleeper", "--",
                                        "sh", "-c", "echo up; exec sleep 600", stdout=subprocess.PIPE))
         self.assertEqual(tool.stdout.readline(), b"up\n")
         self.assertEqual(self.daemon.stats()["clients"], 2)
@@ -144,7 +144,7 @@ class Run(DaemonTest):
 
     def test_run_within_run(self):
         """The inner one hands the same session on."""
-        inner = (asockctl.TOOL, "run", "--name", "inner", "--", sys.executable)
+        inner = (asockctl.TOOL, "run", "--fd", "--name", "inner", "--", sys.executable)
         self.assertEqual(self.program("--name", "outer", command=inner), "inner\n")
 
     def test_python_client(self):
@@ -180,7 +180,7 @@ class Run(DaemonTest):
         return self.run_tool(*options, "--", *before, asockctl.TOOL, "connect", "127.0.0.1", str(port), stdin=b"echo")
 
     def check_denied(self, done, listener):
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual((done.returncode, done.stdout), (3, b""))
         self.assertIn(b"denied", done.stderr.lower())
         listener.setblocking(False)
         with self.assertRaises(BlockingIOError):
@@ -197,9 +197,9 @@ class Run(DaemonTest):
         other = outside.getsockname()[1]
         both = self.policy(f"[Rules]\nAllow=tcp 127.0.0.1 {port} +loopback\nAllow=tcp 127.0.0.1 {other} +loopback\n")
         for outer, inner in ((both, self.allowing(port)), (self.allowing(port), both)):
-            before = (asockctl.TOOL, "run", "--policy", inner, "--")
+            before = (asockctl.TOOL, "run", "--fd", "--policy", inner, "--")
             self.check_denied(self.connect("--policy", outer, port=other, before=before), outside)
-        done = self.connect("--policy", both, port=port, before=(asockctl.TOOL, "run", "--policy", both, "--"))
+        done = self.connect("--policy", both, port=port, before=(asockctl.TOOL, "run", "--fd", "--policy", both, "--"))
         self.assertEqual((done.returncode, done.stdout), (0, b"echo"))
 
     def test_in_bubblewrap(self):
@@ -216,7 +216,7 @@ class Run(DaemonTest):
         self.check_denied(self.connect("--policy", self.allowing(port), port=outside.getsockname()[1], before=sandbox),
                           outside)
         # Without it there is no way.
-        done = asockctl.run("run", "--socket", self.daemon.path, "--", *sandbox, asockctl.TOOL, "connect", "--socket",
+        done = asockctl.run("run", "--fd", "--socket", self.daemon.path, "--", *sandbox, asockctl.TOOL, "connect", "--socket",
                             self.daemon.path, "127.0.0.1", str(port))
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"No such file", done.stderr)
@@ -231,7 +231,7 @@ class Run(DaemonTest):
             self.skipTest("no sandbox can be made here")
         env = asockctl.environment(PYTHONPATH=os.environ.get("PYTHONPATH", ""))
         sink_port = sink.getsockname()[1]
-        command = [asockctl.TOOL, "run", "--socket", self.daemon.path, "--policy", self.allowing(sink_port), "--", *sandbox,
+        command = [asockctl.TOOL, "run", "--fd", "--socket", self.daemon.path, "--policy", self.allowing(sink_port), "--", *sandbox,
                    sys.executable, "-c", GREEDY, str(sink_port)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as greedy:
             self.addCleanup(greedy.kill)
@@ -248,6 +248,7 @@ class Run(DaemonTest):
     def test_documented_sandbox_hides_the_daemon(self):
         """Else its program opens a session that nobody has restricted."""
         words = asockctl.run("run", "--help").stdout.decode().split()
+        words = words[words.index("PROGRAM'") + 1:]
         sandbox = words[words.index("bwrap"):words.index("PROGRAM")]
         if not shutil.which("bwrap") or self.run_tool("--", *sandbox, "true").returncode != 0:
             self.skipTest("no sandbox can be made here")
@@ -278,6 +279,7 @@ class Run(DaemonTest):
         self.check_own_failure("--", message="usage: asockctl run")
         self.check_own_failure("--frobnicate", "--", "true", message="unrecognized option")
         self.check_own_failure("--json", "--", "true", message="run takes no --json")
+        self.check_own_failure("--proxy", "--", "true", message="one of --proxy, --transparent and --fd")
         self.check_own_failure("--human", "--", "true", message="run takes no --human")
         self.check_own_failure("--control", "/x", "--", "true", message="--socket, not --control")
         self.check_own_failure("--timeout", "x", "--", "true", message="--timeout")

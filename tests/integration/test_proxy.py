@@ -666,7 +666,7 @@ except BlockingIOError:
             thread = threading.Thread(target=serve, daemon=True)
             thread.start()
             url = f"http://127.0.0.1:{port}/"
-            done = asockctl.run("run", "--socket", self.daemon.path, "--policy", policy.name, "--", "bwrap",
+            done = asockctl.run("run", "--fd", "--socket", self.daemon.path, "--policy", policy.name, "--", "bwrap",
                                 "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all",
                                 asockctl.TOOL, "run", "--proxy", "--", "sh", "-c",
                                 f"curl -sS --noproxy '' {url} && ! curl -sS --noproxy '' http://127.0.0.2/ -p")

@@ -106,7 +106,7 @@ class ProgramTest(DaemonTest):
                **variables}
         line = ["run", "--socket", self.daemon.path, "--policy", self.directory + "/rules.policy"]
         if self.mode == "proxy":
-            line += ["--", *self.sandbox(), asockctl.TOOL, "run", "--proxy", "--", *command]
+            line += ["--fd", "--", *self.sandbox(), asockctl.TOOL, "run", "--proxy", "--", *command]
         else:
             line += ["--transparent", "--", *command]
         return asockctl.run(*line, env=env, stderr=subprocess.STDOUT, cwd=self.home)

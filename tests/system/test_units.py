@@ -481,9 +481,33 @@ class Readme(UnitsTest):
         self.assertEqual((done.returncode, done.stdout), (0, "echo: hello"))
         other = self.server(echo_once)
         done = run(*user, command.replace(str(self.peer.port), str(other.port)), stdin=subprocess.DEVNULL)
-        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.returncode, 3)
         self.assertIn("no rule of this session's restriction allows this destination", done.stdout)
         self.assertEqual(other.accepted, [])
+
+
+def answer_http(connection):
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\na page")
+    connection.close()
+
+
+class Recipe(UnitsTest):
+    """The service of docs/recipes.md, as it stands there."""
+
+    def test_service(self):
+        if not shutil.which("curl"):
+            self.skipTest("no curl")
+        configure(arguments="--allow-any")
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "../../docs/recipes.md"), encoding="utf-8") as recipes:
+            lines = re.search(r"^```ini\n\[Service\]\n(.*?)^```", recipes.read(), re.M | re.S).group(1).splitlines()
+        peer = self.server(answer_http)
+        command, = [line.split("=", 1)[1] for line in lines if line.startswith("ExecStart=")]
+        command = command.replace("/usr/bin/asockctl", shutil.which("asockctl"))
+        command = command.replace("example.org", f"127.0.0.1:{peer.port}").replace("curl ", "curl --noproxy  ").split(" ")
+        unit = Unit("oneshot", command, [line for line in lines if not line.startswith(("ExecStart=", "Type="))])
+        self.assertEqual((unit.status, unit.output), (0, "a page"))
 
 
 class UserInstance(unittest.TestCase):

@@ -329,7 +329,8 @@ enum asock_operation {
     ASOCK_OPERATION_GET_OPTION = 7,
     ASOCK_OPERATION_SYNC = 8,
     ASOCK_OPERATION_RESOLVE = 9,
-    ASOCK_OPERATION_HANGUP = 10
+    ASOCK_OPERATION_HANGUP = 10,
+    ASOCK_OPERATION_SHARE = 11
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 /* In flight, or completed with its callback still to run: it cannot be submitted yet. */
@@ -361,6 +362,8 @@ ASOCK_EXPORT int asock_op_get_address(asock_op *op, unsigned int index,
 ASOCK_EXPORT int asock_op_get_value(asock_op *op, int64_t *ret);
 /* The daemon's text for people about a failure, or NULL. Valid until the op is submitted again. */
 ASOCK_EXPORT const char *asock_op_get_text(asock_op *op);
+/* After a share: the directory of the new listener, or NULL. Valid until the op is submitted again. Since: 0.1.0. */
+ASOCK_EXPORT const char *asock_op_get_directory(asock_op *op);
 
 /* ---------------------------------------------------------------------------------- submitting
  *
@@ -445,6 +448,17 @@ ASOCK_EXPORT int asock_sync(asock_context *context, asock_op *op);
  * records say, at most 60 seconds. Also -ENOMEM; -EAFNOSUPPORT: another family. Threads as all submitting calls. Since: 0.1.0
  */
 ASOCK_EXPORT int asock_resolve(asock_context *context, asock_op *op, const char *host, int family);
+
+/*
+ * Asks the daemon for a listener of this session's own: asock_op_get_directory() is a new directory in which it is asock.sock.
+ * Processes of the same user (or of subordinate ids of that user), any number of them, connect there with
+ * asock_context_new(), and have the rights that this session has: its policy, its restrictions, those of later too, its
+ * quotas. Each may restrict itself further, and share again, 4 deep. When this session ends, so do theirs; the directory
+ * goes. Results: ASOCK_NO_BUFFER_SPACE (8 listeners of a session, or the quota), ASOCK_OPERATION_NOT_SUPPORTED (the control
+ * socket; a daemon that makes no listeners, or is older; the text says why), ASOCK_ACCESS_DENIED (the daemon does not know your user),
+ * ASOCK_TIMED_OUT, ASOCK_CONNECTION_ABORTED. Since: 0.1.0.
+ */
+ASOCK_EXPORT int asock_share(asock_context *context, asock_op *op);
 
 /*
  * Asks for an early end of an op in flight; the op completes as always, never inside this call, with
