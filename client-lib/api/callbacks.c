@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Telling of what has ended: callbacks run here, and results are looked at before they are told.
+ * Reports ended operations: callbacks run here, and each result is checked before the program sees it.
  */
 #include "client-lib/api/callbacks.h"
 

@@ -2,8 +2,8 @@
 /*
  * Bytes that lie in shared memory are only as sound as the memory: the daemon takes it back when it has ended the
  * session and nobody has read the completions for long. Before it does it marks the session's status page. So an
- * operation is told as a success only if the page has no mark after its bytes were copied, or, where the
- * program reads them in place, just before it is told.
+ * operation succeeds only if the page has no mark after its bytes were copied, or, where the
+ * program reads them in place, just before its completion is reported.
  *
  * When this side learns that the session has ended, its connection is still open, so that the daemon has not yet emptied
  * anything, unless the mark is there. The buffers become private memory with the same contents (buffer.c).

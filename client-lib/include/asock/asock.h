@@ -214,7 +214,7 @@ ASOCK_EXPORT int asock_context_detach_fd(asock_context *context, int timeout_ms,
  * asockd.policy(5) with a [Rules] section and nothing else. From success on a connect needs these rules, all
  * earlier ones and the administrator's to allow it; connects in progress that they do not allow end with
  * ASOCK_ACCESS_DENIED, connections stay. It may be called before a name and limits are set, which are settled
- * by the first op only. Waits for at most timeout_ms (-1: for ever) as asock_context_inspect() does.
+ * by the first op only. Waits for at most timeout_ms (-1: no limit) as asock_context_inspect() does.
  * -EINVAL: the rules are wrong; text (may be NULL with text_size 0) then gets the daemon's words, "line 2: ...",
  * cut at text_size - 1 bytes. -ENOBUFS: too many rules in this session. -EMSGSIZE: more bytes than a frame
  * takes. After -ETIMEDOUT nobody knows. Also -ECONNABORTED, -ENOMEM, -EDEADLK, -EOPNOTSUPP (control socket).
@@ -234,7 +234,7 @@ struct asock_field {
 typedef void (*asock_record_fn)(const struct asock_field *fields, size_t count, void *userdata);
 
 /*
- * Asks the daemon and calls record once per row; waits for at most timeout_ms (-1: for ever). No other
+ * Asks the daemon and calls record once per row; waits for at most timeout_ms (-1: no limit). No other
  * callback runs. query: "list" (a row per socket), "show ID" (all about one row; "show" or "show 0":
  * the own session), "stats"; "learned" (what learn mode has seen, on the control socket only). On a
  * client's socket the answer is about the own session only; on the control socket about all. Returns the number of rows, -EINVAL for another query, -ETIMEDOUT,
@@ -468,7 +468,7 @@ ASOCK_EXPORT int asock_share(asock_context *context, asock_op *op);
 ASOCK_EXPORT int asock_cancel(asock_op *op);
 
 /*
- * Waits until the op has completed, at most timeout_ms (-1: for ever). Runs no callback; that of this op,
+ * Waits until the op has completed, at most timeout_ms (-1: no limit). Runs no callback; that of this op,
  * if it has one, runs in process or the dispatcher as always. 0; -ETIMEDOUT; -EINVAL: never submitted;
  * -EDEADLK: in a callback of the dispatcher, which alone could complete it (in one of process() waiting
  * works); -ENOMEM: of an ASOCK_ERRORS_ONLY op, whose end the daemon has to be asked for.
@@ -538,7 +538,7 @@ ASOCK_EXPORT void *asock_op_get_slice(asock_op *op, size_t *ret_len);
  * it has been given back, also within the callback, both return NULL. */
 ASOCK_EXPORT void *asock_op_take_slice(asock_op *op);
 /*
- * Of a multishot without a callback: waits until it has bytes, at most timeout_ms (-1: for ever).
+ * Of a multishot without a callback: waits until it has bytes, at most timeout_ms (-1: no limit).
  * 1: here they are, taken; 0: it has ended, all bytes have been seen, its results can be read;
  * -ETIMEDOUT; -EINVAL: it is no such op; -EDEADLK as asock_op_wait. Submitted again it forgets those
  * that nobody has asked for.
