@@ -16,6 +16,8 @@ libasock_sources = \
 	client-lib/core/context.h \
 	client-lib/core/flow.c \
 	client-lib/core/flow.h \
+	client-lib/core/grant.c \
+	client-lib/core/grant.h \
 	client-lib/core/inspection.c \
 	client-lib/core/inspection.h \
 	client-lib/core/io.h \

@@ -13,6 +13,8 @@
 
 /* An answer that takes longer than this does not come: milliseconds. */
 #define ANSWER_TIMEOUT_MS 30000
+/* Of what the daemon says about the session. */
+#define TEXT_MAX 513
 /* The first word takes no work. */
 #define WELCOME_TIMEOUT_MS 10000
 
@@ -99,6 +101,17 @@ int session_open_control(const struct settings *settings, struct session *ret)
     return open_session(control ? control : CONTROL_SOCKET, true, ret);
 }
 
+static void complain_ended(asock_context *context)
+{
+    char text[TEXT_MAX];
+    int error = asock_context_get_error_text(context, text, sizeof(text));
+
+    fprintf(stderr, "asockctl: asockd ended the session: %s%s", asock_strerror(error),
+            text[0] ? ": " : "");
+    text_print_escaped(stderr, text, 0);
+    fputc('\n', stderr);
+}
+
 /* about: what was asked, as the user wrote it. */
 static int complain_of(struct session *session, const char *about, int r)
 {
@@ -107,8 +120,7 @@ static int complain_of(struct session *session, const char *about, int r)
     else if (r == -ESRCH)
         complain("%s: no such id (asockctl list shows the ids)", about);
     else if (r == -ECONNABORTED)
-        complain("asockd ended the session: %s",
-                 asock_strerror(asock_context_get_error(session->context)));
+        complain_ended(session->context);
     else
         complain("%s: %s", about, strerror(-r));
     return -1;
@@ -190,6 +202,8 @@ static int wait_for_welcome(asock_context *context, int timeout_ms)
     r = asock_sync(context, op);
     if (r > 0)
         r = asock_op_wait(op, timeout_ms);
+    if (r >= 0)
+        r = -asock_error_errno(asock_op_get_error(op));
     asock_op_unref(op);
     return r;
 }

@@ -436,6 +436,10 @@ static void say_hello(struct client *c)
     struct request r = {.verb = VERB_HELLO};
 
     r.hello.version = 1;
+    r.hello.sockets = SOCKETS;
+    r.hello.ops = CORE_OPS;
+    r.hello.send_window = 1024 * 1024;
+    r.hello.queued_max = 16 * 1024 * 1024;
     r.op = CORE_OPS - 1; /* no token of the others */
     core_request(&c->core, &r, NULL, 0);
     core_settle(&c->core);

@@ -22,6 +22,7 @@ dist_man_MANS += \
 	man/asock_context_detach_fd.3 \
 	man/asock_context_flush.3 \
 	man/asock_context_get_error.3 \
+	man/asock_context_get_error_text.3 \
 	man/asock_context_get_events.3 \
 	man/asock_context_get_fd.3 \
 	man/asock_context_get_last_error.3 \

@@ -219,6 +219,8 @@ struct welcome {
     uint32_t linger_max, resolutions, connects_per_second;
     uint64_t kernel_buffers;
     uint64_t verbs; /* bit N: the verb N */
+    uint32_t most_sockets, most_ops, most_socket_ops;
+    uint64_t most_send_window, most_queued;
 };
 
 enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME, BODY_SEGMENT };
@@ -265,7 +267,7 @@ bool asock_codec_text_is_valid(const char *text, size_t len);
  * -EINVAL when a string is too long or not valid, a verb is not known or an endpoint's length wrong.
  * CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
  */
-#define CODEC_REPLY_MAX 208u
+#define CODEC_REPLY_MAX 256u
 #define CODEC_REQUEST_MAX 2176u
 long asock_codec_encode_request(const struct request *request, uint32_t payload_len, uint8_t *out,
                                 size_t cap);

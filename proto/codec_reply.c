@@ -86,6 +86,11 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     m->connects_per_second = reply->welcome.connects_per_second;
     m->kernel_buffers = reply->welcome.kernel_buffers;
     m->verbs = reply->welcome.verbs;
+    m->most_sockets = reply->welcome.most_sockets;
+    m->most_ops = reply->welcome.most_ops;
+    m->most_socket_ops = reply->welcome.most_socket_ops;
+    m->most_send_window = reply->welcome.most_send_window;
+    m->most_queued = reply->welcome.most_queued;
     return 0;
 }
 
@@ -176,6 +181,11 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.connects_per_second = m->connects_per_second;
     ret->welcome.kernel_buffers = m->kernel_buffers;
     ret->welcome.verbs = m->verbs;
+    ret->welcome.most_sockets = m->most_sockets;
+    ret->welcome.most_ops = m->most_ops;
+    ret->welcome.most_socket_ops = m->most_socket_ops;
+    ret->welcome.most_send_window = m->most_send_window;
+    ret->welcome.most_queued = m->most_queued;
 }
 
 static void get_body(const Asock__V1__Reply *head, struct reply *ret)

@@ -7,11 +7,11 @@
 
 #define PROTOCOL_VERSION 1u
 
-/* What a session may count on before its welcome, and the least that is ever granted (docs/PROTOCOL.md). */
-#define PROTOCOL_SOCKETS_MIN 16u
-#define PROTOCOL_OPS_MIN 64u
-#define PROTOCOL_SOCKET_OPS_MIN 16u
-#define PROTOCOL_WINDOW_MIN (1024u * 1024u)
+/* What a session may count on before its welcome, and what is reserved for one that asks for nothing (docs/PROTOCOL.md). */
+#define PROTOCOL_SOCKETS_MIN 1u
+#define PROTOCOL_OPS_MIN 8u
+#define PROTOCOL_SOCKET_OPS_MIN 8u
+#define PROTOCOL_WINDOW_MIN (64u * 1024u)
 
 /* The eight octets in front of every head; both lengths are little endian. */
 #define FRAME_PREFIX 8

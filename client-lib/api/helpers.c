@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client-lib/core/context.h"
 
@@ -41,6 +42,18 @@ static void remember(asock_op *op, uint32_t error)
     context->last_error = error;
     if (op->state == OP_DONE && op->text)
         snprintf(context->last_text, sizeof(context->last_text), "%s", op->text);
+    else if (context->error && error == ERR_CONNECTION_ABORTED)
+        memcpy(context->last_text, context->text, sizeof(context->last_text));
+    asock_leave(context);
+}
+
+/* No socket can be made: the session has ended. */
+static void remember_end(asock_context *context)
+{
+    if (asock_enter(context) < 0)
+        return;
+    context->last_error = ERR_NOT_CONNECTED;
+    memcpy(context->last_text, context->text, sizeof(context->last_text));
     asock_leave(context);
 }
 
@@ -72,6 +85,8 @@ static int dial(asock_context *context, asock_op *op, const char *host, const ch
         r = set_deadline(op, timeout_ms);
     if (r == 0)
         r = asock_socket_new(context, AF_UNSPEC, &socket);
+    if (r == -ENOTCONN)
+        remember_end(context);
     if (r < 0)
         return r;
     r = finish(op, asock_connect(socket, op), timeout_ms);

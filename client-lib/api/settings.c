@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a context can be told and asked about itself. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "client-lib/core/context.h"
-#include "client-lib/wire/session.h"
+#include "client-lib/core/grant.h"
 
 /* Hello says it: it is sent again where it had left before the first op. */
 static int enter_hello(asock_context *context)
@@ -61,29 +62,26 @@ int asock_context_set_limit(asock_context *context, enum asock_limit limit, uint
     if (r < 0)
         return r;
     context->asked[limit] = value;
-    asock_session_guess(context);
+    asock_grant_start(context);
     asock_wake(context);
     asock_leave(context);
     return 0;
 }
 
-static int limit_of(const struct welcome *limits, enum asock_limit limit, uint64_t *ret)
+static int limit_of(const asock_context *context, enum asock_limit limit, uint64_t *ret)
 {
+    const struct welcome *limits = &context->limits;
+
     switch (limit) {
     case ASOCK_LIMIT_SOCKETS:
-        *ret = limits->sockets;
-        return 0;
     case ASOCK_LIMIT_OPS:
-        *ret = limits->ops;
+    case ASOCK_LIMIT_SEND_WINDOW:
+    case ASOCK_LIMIT_QUEUED:
+        *ret = asock_grant_most(context, limit);
         return 0;
     case ASOCK_LIMIT_SOCKET_OPS:
-        *ret = limits->socket_ops;
-        return 0;
-    case ASOCK_LIMIT_SEND_WINDOW:
-        *ret = limits->send_window;
-        return 0;
-    case ASOCK_LIMIT_QUEUED:
-        *ret = limits->queued_max;
+        *ret = limits->most_socket_ops > limits->socket_ops ? limits->most_socket_ops
+                                                            : limits->socket_ops;
         return 0;
     case ASOCK_LIMIT_PAYLOAD:
         *ret = limits->payload_max;
@@ -121,7 +119,7 @@ int asock_context_get_limit(asock_context *context, enum asock_limit limit, uint
     r = asock_enter(context);
     if (r < 0)
         return r;
-    r = limit_of(&context->limits, limit, &value);
+    r = limit_of(context, limit, &value);
     if (r == 0 && !context->is_welcome)
         r = -EAGAIN;
     if (r == 0)
@@ -137,6 +135,22 @@ int asock_context_get_error(asock_context *context)
     if (r < 0)
         return r;
     r = (int)context->error;
+    asock_leave(context);
+    return r;
+}
+
+int asock_context_get_error_text(asock_context *context, char *text, size_t text_size)
+{
+    int r;
+
+    if (!text && text_size > 0)
+        return -EINVAL;
+    r = asock_enter(context);
+    if (r < 0)
+        return r;
+    r = (int)context->error;
+    if (text_size > 0)
+        snprintf(text, text_size, "%s", r ? context->text : "");
     asock_leave(context);
     return r;
 }

@@ -6,6 +6,7 @@
 #include "client-lib/core/ask.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/context.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
 
 static int socket_new_locked(asock_context *context, int family, asock_socket **ret)
@@ -14,7 +15,8 @@ static int socket_new_locked(asock_context *context, int family, asock_socket **
 
     if (!context->is_alive)
         return -ENOTCONN;
-    if (context->is_welcome && context->open_sockets >= context->limits.sockets)
+    if (context->is_welcome &&
+        context->open_sockets >= asock_grant_most(context, ASOCK_LIMIT_SOCKETS))
         return -EMFILE;
     socket = asock_socket_make(context, family);
     if (!socket)
@@ -27,6 +29,7 @@ static int socket_new_locked(asock_context *context, int family, asock_socket **
     if (!socket->id) {
         asock_socket_put(socket, PLACE_IDLESS);
         asock_sockets_give_ids(context);
+        asock_grant_want_sockets(context);
     }
     *ret = socket;
     return 0;

@@ -11,6 +11,7 @@
  */
 #include "client-lib/core/flow.h"
 
+#include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
 
 /* A piece smaller than this waits for more room, unless it is the rest of its op. */
@@ -47,7 +48,7 @@ static bool is_alone(const asock_context *context)
     return context->open_sockets <= 1;
 }
 
-enum flow asock_flow_op(const asock_socket *socket, int operation)
+static enum flow check_op(const asock_socket *socket, int operation)
 {
     const asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
@@ -70,9 +71,18 @@ enum flow asock_flow_op(const asock_socket *socket, int operation)
     return FLOW_OK;
 }
 
+enum flow asock_flow_op(const asock_socket *socket, int operation)
+{
+    enum flow r = check_op(socket, operation);
+
+    if (r != FLOW_OK)
+        asock_grant_want_ops(socket->context);
+    return r;
+}
+
 enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_whole, uint64_t *ret)
 {
-    const asock_context *context = socket->context;
+    asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
     uint64_t most = allowed(limits->queued_max, limits->sockets, context->excess_bytes,
                             socket->held_bytes, FLOW_PIECE, is_whole || is_alone(context));
@@ -83,6 +93,10 @@ enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_wh
 
     if (room > session)
         room = session;
+    if (window < want && window <= room)
+        asock_grant_want_window(context);
+    else if (room < want)
+        asock_grant_want_queued(context);
     if (window < least)
         return FLOW_SOCKET;
     if (room < least)

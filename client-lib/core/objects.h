@@ -75,6 +75,14 @@ struct asock_socket {
     struct list context_node; /* in context->sockets */
 };
 
+/* Of the limits that a Hello can raise: what was asked for, answered or not. */
+struct raise {
+    uint64_t to[ASOCK_LIMIT_PAYLOAD + 1];
+    uint64_t
+        rests_until; /* there was less than was asked for: until then nothing more is; 0: does not rest */
+    char text[CODEC_TEXT_MAX + 1]; /* what the daemon said about that */
+};
+
 struct asock_context {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* while another thread is in poll(2): something has ended */
@@ -96,6 +104,8 @@ struct asock_context {
     bool is_always_pending;
     unsigned int grace_ms; /* beyond an op's deadline, for the daemon to tell; 0: any time */
     struct welcome limits;
+    struct raise raise;
+    char text[CODEC_TEXT_MAX + 1]; /* the daemon's last word: why the session has ended */
 
     uint32_t last_error; /* of the last one-call helper's op, and the daemon's text about it */
     char last_text[CODEC_TEXT_MAX + 1];

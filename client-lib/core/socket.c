@@ -13,6 +13,7 @@
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/flow.h"
+#include "client-lib/core/grant.h"
 
 void asock_socket_hold(asock_socket *socket)
 {
@@ -139,8 +140,10 @@ static void refuse_unopened(asock_socket *socket, uint32_t error)
 
     if (close)
         list_remove(&close->flight_node);
-    while ((op = list_first(&socket->ops, asock_op, flight_node)))
+    while ((op = list_first(&socket->ops, asock_op, flight_node))) {
+        asock_grant_explain(op);
         asock_op_finish(op, error, 0);
+    }
     if (socket->is_closing)
         asock_close_answered(socket, ERR_SUCCESS);
 }

@@ -65,7 +65,7 @@ static void take_payload(asock_context *context)
     if (in->sink == SINK_SEGMENTS) {
         copy_to_segments(in->op, data, n);
     } else if (in->sink == SINK_TEXT) {
-        memcpy(in->op->text + in->text_len, data, n);
+        memcpy(in->text + in->text_len, data, n);
         in->text_len += n;
     } else if (in->sink == SINK_RECORD && in->op->inspection) {
         asock_inspection_append(in->op->inspection, data, n);

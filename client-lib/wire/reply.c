@@ -17,6 +17,7 @@
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/flow.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/core/inspection.h"
 #include "client-lib/core/op.h"
 #include "client-lib/core/socket.h"
@@ -45,16 +46,15 @@ static int welcome(asock_context *context, const struct welcome *said)
         return -EPROTO;
     limits.payload_max = (uint32_t)clamp(limits.payload_max, FRAME_PAYLOAD_MAX);
     limits.sockets = (uint32_t)clamp(limits.sockets, SOCKETS_MAX);
-    if (asock_ids_grow(&context->ids, limits.sockets) < 0)
-        limits.sockets = context->ids.count;
-    context->is_welcome = true;
+    limits.most_sockets = (uint32_t)clamp(limits.most_sockets, SOCKETS_MAX);
     if (context->welcomes_due > 0)
         context->welcomes_due--;
+    asock_grant_limit(context, &limits);
+    if (asock_ids_grow(&context->ids, limits.sockets) < 0)
+        limits.sockets = context->ids.count;
     asock_flow_set_limits(context, &limits);
     asock_sockets_give_ids(context);
-    while (context->open_sockets > limits.sockets && !list_is_empty(&context->idless))
-        asock_socket_refuse(list_last(&context->idless, asock_socket, place_node),
-                            ERR_TOO_MANY_OPEN_SOCKETS);
+    asock_grant_answered(context);
     return 0;
 }
 
@@ -94,9 +94,31 @@ static int text_head(asock_op *op, struct input *in, uint32_t most)
     if (in->payload_left == 0)
         return 0;
     free(op->text);
-    op->text = calloc(1, in->payload_left + 1);
+    op->text = in->text = calloc(1, in->payload_left + 1);
     if (op->text)
         in->sink = SINK_TEXT;
+    return 0;
+}
+
+/* What the daemon says about the session: why it ends, or has less than was asked for. */
+static char *session_text(asock_context *context, const struct reply *reply)
+{
+    if (reply->kind == KIND_WELCOME)
+        return context->raise.text;
+    return reply->body == BODY_EVENT && reply->event == EVENT_SESSION_ENDED ? context->text : NULL;
+}
+
+static int session_text_head(asock_context *context)
+{
+    struct input *in = &context->in;
+
+    in->text = session_text(context, &in->reply);
+    if (!in->text)
+        return 0;
+    if (in->payload_left > CODEC_TEXT_MAX)
+        return -EPROTO;
+    memset(in->text, 0, CODEC_TEXT_MAX + 1);
+    in->sink = SINK_TEXT;
     return 0;
 }
 
@@ -157,7 +179,7 @@ int asock_reply_head(asock_context *context)
     if (reply->descriptors > 0 && (!op || op != context->memory.registering || reply->error))
         return -EPROTO;
     give_back(context, reply, op);
-    return op ? op_head(op, in) : 0;
+    return op ? op_head(op, in) : session_text_head(context);
 }
 
 static void free_asked_ids(asock_context *context)
@@ -481,6 +503,8 @@ int asock_reply_finish(asock_context *context)
     asock_op *op = in->op;
 
     in->op = NULL;
+    if (!op && in->sink == SINK_TEXT && !asock_codec_text_is_valid(in->text, in->text_len))
+        in->text[0] = '\0';
     switch (in->reply.kind) {
     case KIND_WELCOME:
         return welcome(context, &in->reply.welcome) < 0 ? -EPROTO : 1;

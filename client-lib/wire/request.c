@@ -12,6 +12,7 @@
 #include "client-lib/wire/request.h"
 
 #include "base/time.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/wire/output.h"
 #include "client-lib/wire/overdue.h"
@@ -23,10 +24,7 @@ static void add_hello(asock_context *context)
 
     request.hello.version = PROTOCOL_VERSION;
     request.hello.name = context->name[0] ? context->name : NULL;
-    request.hello.sockets = (uint32_t)context->asked[ASOCK_LIMIT_SOCKETS];
-    request.hello.ops = (uint32_t)context->asked[ASOCK_LIMIT_OPS];
-    request.hello.send_window = context->asked[ASOCK_LIMIT_SEND_WINDOW];
-    request.hello.queued_max = context->asked[ASOCK_LIMIT_QUEUED];
+    asock_grant_ask(context, &request);
     asock_output_add(&context->out, &request, NULL, 0);
     context->is_hello_wanted = false;
     context->is_hello_said = true;

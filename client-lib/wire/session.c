@@ -20,6 +20,7 @@
 
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/wire/watch.h"
@@ -142,13 +143,6 @@ int asock_session_inherit(const char *text, int *ret)
     return r;
 }
 
-static uint64_t asked_or(const asock_context *context, enum asock_limit limit, uint64_t least)
-{
-    uint64_t asked = context->asked[limit];
-
-    return asked && asked < least ? asked : least;
-}
-
 /* Every daemon of version 1 has the others. */
 static bool is_later(uint32_t verb)
 {
@@ -160,17 +154,15 @@ bool asock_session_may_use(const asock_context *context, uint32_t verb)
     return !is_later(verb) || !context->is_welcome || context->limits.verbs >> verb & 1;
 }
 
-void asock_session_guess(asock_context *context)
+static void guess(asock_context *context)
 {
-    if (context->is_welcome)
-        return;
     context->limits = (struct welcome){
         .version = PROTOCOL_VERSION,
         .sockets = PROTOCOL_SOCKETS_MIN,
-        .ops = (uint32_t)asked_or(context, ASOCK_LIMIT_OPS, PROTOCOL_OPS_MIN),
+        .ops = PROTOCOL_OPS_MIN,
         .socket_ops = PROTOCOL_SOCKET_OPS_MIN,
-        .send_window = asked_or(context, ASOCK_LIMIT_SEND_WINDOW, PROTOCOL_WINDOW_MIN),
-        .queued_max = asked_or(context, ASOCK_LIMIT_QUEUED, PROTOCOL_WINDOW_MIN),
+        .send_window = PROTOCOL_WINDOW_MIN,
+        .queued_max = PROTOCOL_WINDOW_MIN,
         .payload_max = FRAME_PAYLOAD_MAX,
         .head_max = FRAME_HEAD_MAX,
     };
@@ -188,7 +180,9 @@ void asock_session_start(asock_context *context, int fd)
     context->is_hello_wanted = true;
     context->is_hello_said = context->is_used = context->is_welcome = false;
     context->welcomes_due = 0;
-    asock_session_guess(context);
+    context->text[0] = '\0';
+    guess(context);
+    asock_grant_start(context);
     asock_ids_reset(&context->ids, PROTOCOL_SOCKETS_MIN);
     memset(&context->out, 0, offsetof(struct output, heads));
     memset(&context->in, 0, offsetof(struct input, buffer));

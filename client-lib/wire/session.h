@@ -9,8 +9,6 @@ int asock_session_dial(const char *path, int *ret);
 int asock_session_adopt(int fd);
 /* What ASOCK_FD says; the descriptor is close-on-exec from then on. */
 int asock_session_inherit(const char *text, int *ret);
-/* Until the welcome: what every session may count on. */
-void asock_session_guess(asock_context *context);
 void asock_session_start(asock_context *context, int fd);
 /* As far as is known: before the welcome the daemon is asked. */
 bool asock_session_may_use(const asock_context *context, uint32_t verb);

@@ -3,9 +3,11 @@
 #include "client-lib/wire/turn.h"
 
 #include "base/time.h"
+#include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/flow.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/bounce.h"
 #include "client-lib/shm/buffer.h"
@@ -269,11 +271,28 @@ static void add_next(asock_socket *socket, asock_op *op)
         add_op(op);
 }
 
+/* A connect whose data does not fit into what is reserved, and will not: it fails instead of waiting. */
+static asock_op *hopeless(const asock_socket *socket)
+{
+    asock_op *op = list_first(&socket->controls, asock_op, queue_node);
+
+    return op && op->operation == ASOCK_OPERATION_CONNECT &&
+                   asock_grant_is_hopeless(socket->context, op->total)
+               ? op
+               : NULL;
+}
+
 void asock_turn_take(asock_socket *socket)
 {
     enum flow why = FLOW_OK;
     asock_op *op = socket->abandon_token ? NULL : pick(socket, &why);
+    asock_op *lost = op || socket->abandon_token ? NULL : hopeless(socket);
 
+    if (lost) {
+        asock_grant_explain(lost);
+        asock_op_end_waiting(lost, ERR_NO_BUFFER_SPACE);
+        return;
+    }
     if (!op && !socket->abandon_token) {
         asock_socket_put(socket, why == FLOW_SESSION ? PLACE_STALLED : PLACE_NONE);
         return;

@@ -27,18 +27,23 @@
 /* The kernel has no smaller ones (SOCK_MIN_SNDBUF). */
 #define KERNEL_BUFFER_MIN 4608u
 
-/* The most that a configuration may allow a session. */
+/* What a configuration may allow a session, at least: what most programs come to need (client-lib/core/grant.c). */
+#define LIMIT_SOCKETS_LEAST 16u
+#define LIMIT_OPS_LEAST 64u
+#define LIMIT_SOCKET_OPS_LEAST 16u
+#define LIMIT_WINDOW_LEAST (1024u * 1024u)
+/* And at most. */
 #define LIMIT_SOCKETS_MAX 65536u
 #define LIMIT_OPS_MAX 262144u
 #define LIMIT_WINDOW_MAX (64u * 1024u * 1024u)
 #define LIMIT_QUEUED_MAX (1024u * 1024u * 1024u)
 #define LIMIT_SHARED_MAX (1024u * 1024u * 1024u)
 
-/* A unit alone may have a quarter of them (daemon/core/quota.h): as many as a busy service has processes. */
-#define LIMIT_CLIENTS_DEFAULT 1024u
+/* A unit alone may have a quarter of them (daemon/core/quota.h): a thousand processes of one user. */
+#define LIMIT_CLIENTS_DEFAULT 4096u
 #define LIMIT_CLIENTS_MAX 65536u
-/* Sessions that have not said Hello: a library says it at once, what does not costs a descriptor. */
-#define LIMIT_HELLOS_DEFAULT 256u
+/* Sessions that have not said Hello, likewise: each costs no more than one that asks for nothing. */
+#define LIMIT_HELLOS_DEFAULT LIMIT_CLIENTS_DEFAULT
 #define LIMIT_HELLO_SECONDS_DEFAULT 10u
 #define LIMIT_HELLO_SECONDS_MAX 3600u
 

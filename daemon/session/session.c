@@ -142,7 +142,8 @@ static void run_input(struct session *s)
         return;
     }
     transport_resume(&s->transport);
-    if (c == SPENT)
+    /* Where nobody reads the replies any more there may be nothing left to wake it: the next read says so. */
+    if (c == SPENT || s->transport.out_lost)
         session_resume_later(s);
 }
 
@@ -389,9 +390,8 @@ static void init_lists(struct session *s)
 static int acquire(struct session *s, const struct session_config *config, int fd,
                    char why[static SESSION_WHY_MAX])
 {
-    static const struct limits least = {PROTOCOL_SOCKETS_MIN, PROTOCOL_OPS_MIN,    PROTOCOL_OPS_MIN,
-                                        PROTOCOL_WINDOW_MIN,  PROTOCOL_WINDOW_MIN, 0};
     struct worker *w = config->worker;
+    struct limits least;
     int r = 0;
 
     s->view = config->sharer ? policy_view_new_below(config->sharer->view)
@@ -402,6 +402,8 @@ static int acquire(struct session *s, const struct session_config *config, int f
         policy_view_free(s->view);
         return r;
     }
+    if (s->view)
+        session_quota_least(s, &least);
     if (s->view && session_grant(s, &least) == 0 &&
         transport_init(&s->transport, w, s->quota, fd, &transport_ops) == 0)
         return 0;
@@ -427,7 +429,6 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     s->on_gone = config->on_gone;
     s->on_gone_data = config->on_gone_data;
     snprintf(s->listener, sizeof(s->listener), "%s", config->listener);
-    s->only_hello = true;
     s->unread_fd = -1;
     ev_io_init(&s->farewell_io, session_on_farewell, -1, 0);
     s->farewell_io.data = s;
@@ -462,26 +463,52 @@ static uint32_t buckets_for(uint32_t ops)
     return n;
 }
 
-int session_grant(struct session *s, const struct limits *limits)
+/* Twice as many at least: a client that asks for one more each time causes no more work than one that asks once. */
+static int grow_slots(struct session *s, uint32_t count)
 {
-    uint32_t buckets = buckets_for(limits->ops);
+    uint32_t cap = count > 2 * s->slot_cap ? count : 2 * s->slot_cap;
     struct session_slot *slots;
+
+    if (count <= s->slot_cap)
+        return 0;
+    slots = mem_realloc(s->slots, (size_t)cap * sizeof(*slots));
+    if (!slots)
+        return -ENOMEM;
+    memset(slots + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*slots));
+    s->slots = slots;
+    s->slot_cap = cap;
+    return 0;
+}
+
+static int grow_tokens(struct session *s, uint32_t buckets)
+{
+    struct op **old = s->tokens;
+    uint32_t count = s->token_buckets;
     struct op **tokens;
 
-    assert(s->socket_count == 0 && s->op_count == 0);
-    slots = mem_zalloc((size_t)limits->sockets + 1, sizeof(*slots));
+    if (buckets <= count)
+        return 0;
     tokens = mem_zalloc(buckets, sizeof(struct op *));
-    if (!slots || !tokens) {
-        mem_free(slots);
-        mem_free(tokens);
+    if (!tokens)
         return -ENOMEM;
-    }
-    mem_free(s->slots);
-    mem_free(s->tokens);
-    s->slots = slots;
-    s->slot_count = limits->sockets + 1;
     s->tokens = tokens;
     s->token_buckets = buckets;
+    for (uint32_t i = 0; i < count; i++)
+        while (old[i]) {
+            struct op *op = old[i];
+
+            old[i] = op->hash_next;
+            session_hash_op(s, op);
+        }
+    mem_free(old);
+    return 0;
+}
+
+int session_grant(struct session *s, const struct limits *limits)
+{
+    if (grow_slots(s, limits->sockets + 1) < 0 || grow_tokens(s, buckets_for(limits->ops)) < 0)
+        return -ENOMEM;
+    s->slot_count = limits->sockets + 1;
     s->limits = *limits;
     return 0;
 }

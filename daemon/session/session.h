@@ -66,8 +66,8 @@ struct session {
     struct deadline retry, hello, unread;
 
     struct limits limits;
-    struct session_slot *slots; /* limits.sockets + 1 of them; [0] is unused */
-    uint32_t slot_count, socket_count;
+    struct session_slot *slots; /* limits.sockets + 1 of them: slot_count; [0] is unused */
+    uint32_t slot_count, slot_cap, socket_count; /* slot_cap: places that there are */
     struct quota *quota; /* what it holds is charged to; NULL: a control session */
     struct held held;
     struct list lingering; /* sockets without an id whose queued sends still go out */
@@ -105,7 +105,6 @@ struct session {
     uint64_t shared;            /* octets of all buffers */
 
     bool has_hello;     /* requests are allowed */
-    bool only_hello;    /* nothing but HELLO and RESTRICT so far: it may be repeated */
     bool has_ended;     /* replies go nowhere; it waits for its lingering sockets, then goes */
     bool is_condemned;  /* by the administrator: its sockets are killed in steps, then it ends */
     bool is_dying;      /* it has ended, and what it had is closed in steps */
@@ -150,7 +149,7 @@ void session_end(struct session *s, uint32_t error, const char *text);
 /* A socket or a buffer has left; the last one lets a session that has ended go. */
 void session_part_left(struct session *s);
 
-/* Slots and tables for the granted limits. -ENOMEM: as before. */
+/* Slots and tables for a grant that has grown. -ENOMEM: as before. */
 int session_grant(struct session *s, const struct limits *limits);
 
 /*

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a session is promised, and whom that is charged to.
- * Happy path: a client comes in (a place below its user and unit, the least of everything) -> Hello (the
- * least is given back, what was asked for is taken) -> it ends (promises are given back) -> its last
- * lingering socket has left.
- * Failures: somebody's share of something is used up (the client is told whose, of what), no memory.
+ * Happy path: a client comes in (a place below its user and unit, the least of everything) -> each Hello raises the
+ * promise as far as there is room -> it ends (promises are given back) -> its last lingering socket has left.
+ * Failures: somebody's share of something is used up (the client is told whose, of what), no memory. A promise never
+ * shrinks.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,16 +16,8 @@
 #include "daemon/session/session.h"
 #include "daemon/session/session_quota.h"
 
-static const struct limits least = {
-    .sockets = PROTOCOL_SOCKETS_MIN,
-    .ops = PROTOCOL_OPS_MIN,
-    .socket_ops = PROTOCOL_OPS_MIN,
-    .send_window = PROTOCOL_WINDOW_MIN,
-    .queued_max = PROTOCOL_WINDOW_MIN,
-};
-
 /* The most that it may have at all, whatever others have. */
-static struct limits most_of(const struct session *s)
+static struct limits configured(const struct session *s)
 {
     struct limits most = s->worker->limits;
     const struct policy_limits *own = &policy_view_settings(s->view)->limits;
@@ -123,13 +116,18 @@ static struct quota *find_place_beside(const struct session *sharer)
 static int refuse(const struct session *s, enum quota_resource resource, uint64_t n,
                   const char *what, char why[static SESSION_WHY_MAX])
 {
-    const struct quota *full = quota_full(s->quota, resource, n);
+    const struct quota *full = s->quota ? quota_full(s->quota, resource, n) : NULL;
 
-    snprintf(why, SESSION_WHY_MAX, "the %s has %s", quota_level_name(quota_level(full)), what);
+    snprintf(why, SESSION_WHY_MAX, "the %s has %s",
+             full ? quota_level_name(quota_level(full)) : "session", what);
     return -EDQUOT;
 }
 
 /* ---- promises ---- */
+
+#define TOO_FEW_SOCKETS "too few sockets left"
+#define TOO_FEW_OPS "too few operations left"
+#define TOO_LITTLE_MEMORY "too little memory left"
 
 static void give_back(struct session *s, enum quota_resource resource, uint64_t *held,
                       uint64_t left)
@@ -153,20 +151,26 @@ static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t queued)
     return MEMORY_SESSION + sockets * MEMORY_SLOT + ops * MEMORY_OP + queued;
 }
 
-static int promise(struct session *s, const struct limits *limits, char why[static SESSION_WHY_MAX])
+/* Whose share of what was too small for n more; the last one that was is what is told. */
+static int promise_one(struct session *s, enum quota_resource resource, uint64_t *held, uint64_t n,
+                       const char *what, char why[static SESSION_WHY_MAX])
 {
-    uint64_t memory = memory_of(limits->sockets, limits->ops, limits->queued_max);
-
-    if (quota_charge(s->quota, QUOTA_SOCKETS, limits->sockets) < 0)
-        return refuse(s, QUOTA_SOCKETS, limits->sockets, "too few sockets left", why);
-    s->held.sockets = limits->sockets;
-    if (quota_charge(s->quota, QUOTA_OPS, limits->ops) < 0)
-        return refuse(s, QUOTA_OPS, limits->ops, "too few operations left", why);
-    s->held.ops = limits->ops;
-    if (quota_charge(s->quota, QUOTA_MEMORY, memory) < 0)
-        return refuse(s, QUOTA_MEMORY, memory, "too little memory left", why);
-    s->held.memory = memory;
+    if (quota_charge(s->quota, resource, n) < 0)
+        return refuse(s, resource, n, what, why);
+    *held += n;
     return 0;
+}
+
+static int promise_least(struct session *s, char why[static SESSION_WHY_MAX])
+{
+    uint64_t memory = memory_of(PROTOCOL_SOCKETS_MIN, PROTOCOL_OPS_MIN, PROTOCOL_WINDOW_MIN);
+    int r;
+
+    r = promise_one(s, QUOTA_SOCKETS, &s->held.sockets, PROTOCOL_SOCKETS_MIN, TOO_FEW_SOCKETS, why);
+    if (r == 0)
+        r = promise_one(s, QUOTA_OPS, &s->held.ops, PROTOCOL_OPS_MIN, TOO_FEW_OPS, why);
+    return r == 0 ? promise_one(s, QUOTA_MEMORY, &s->held.memory, memory, TOO_LITTLE_MEMORY, why)
+                  : r;
 }
 
 static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
@@ -177,13 +181,22 @@ static int take_place(struct session *s, char why[static SESSION_WHY_MAX])
     if (quota_charge(s->quota, QUOTA_HELLOS, 1) < 0)
         return refuse(s, QUOTA_HELLOS, 1, "too many clients that have not sent Hello", why);
     s->held.is_mute = true;
-    return promise(s, &least, why);
+    return promise_least(s, why);
+}
+
+/* What is not reserved is as configured; the rest is raised when the client asks for it. */
+void session_quota_least(const struct session *s, struct limits *ret)
+{
+    *ret = configured(s);
+    ret->sockets = PROTOCOL_SOCKETS_MIN;
+    ret->ops = ret->socket_ops = PROTOCOL_OPS_MIN;
+    ret->send_window = ret->queued_max = PROTOCOL_WINDOW_MIN;
 }
 
 int session_quota_enter(struct session *s, const struct session_config *config,
                         char ret_why[static SESSION_WHY_MAX])
 {
-    struct limits most = most_of(s);
+    struct limits most = configured(s);
     int r;
 
     if (config->sharer)
@@ -199,51 +212,117 @@ int session_quota_enter(struct session *s, const struct session_config *config,
     return r;
 }
 
+static uint64_t most_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t least_of(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A reload may have lowered them: what has been granted stays. */
+void session_quota_ceilings(const struct session *s, struct limits *ret)
+{
+    const struct limits *now = &s->limits;
+
+    *ret = configured(s);
+    ret->sockets = (uint32_t)most_of(ret->sockets, now->sockets);
+    ret->ops = (uint32_t)most_of(ret->ops, now->ops);
+    ret->socket_ops = (uint32_t)most_of(least_of(ret->socket_ops, ret->ops), now->socket_ops);
+    ret->queued_max = most_of(ret->queued_max, now->queued_max);
+    ret->send_window = most_of(least_of(ret->send_window, ret->queued_max), now->send_window);
+}
+
+/* So many more that each takes `each` of what is left. */
+static uint64_t afford(uint64_t *left, uint64_t wanted, uint64_t each)
+{
+    uint64_t n = least_of(wanted, *left / each);
+
+    *left -= n * each;
+    return n;
+}
+
 /*
- * As much as was asked for, if there is room. Who does not say is given half of it at most, so that those
- * who come next and do not say either find more than crumbs.
+ * From what it has to what it asks for, as far as there is room. Of memory half is left for the sockets that it opens
+ * and for its blocks.
  */
-static uint64_t offer(uint64_t room, uint64_t asked, uint64_t at_least, uint64_t most)
+static void plan_raise(const struct session *s, const struct ask *ask, struct limits *next)
 {
-    uint64_t n = asked != 0 && asked < most ? asked : most;
+    const struct limits *now = &s->limits;
+    uint64_t memory = quota_room(s->quota, QUOTA_MEMORY) / 2;
+    uint64_t sockets = least_of(ask->sockets - now->sockets, quota_room(s->quota, QUOTA_SOCKETS));
+    uint64_t ops = least_of(ask->ops - now->ops, quota_room(s->quota, QUOTA_OPS));
 
-    if (asked == 0 && n > room / 2)
-        n = room / 2;
-    if (n > room)
-        n = room;
-    return n < at_least ? at_least : n;
+    next->sockets += (uint32_t)afford(&memory, sockets, MEMORY_SLOT);
+    next->ops += (uint32_t)afford(&memory, ops, MEMORY_OP);
+    next->queued_max += afford(&memory, ask->queued_max - now->queued_max, 1);
 }
 
-/* Of memory half is left for the sockets that it opens and for its blocks. */
-static uint64_t room_to_queue(const struct session *s, const struct limits *limits)
+/* Within [what it has, what it may have at all]. */
+static uint64_t within(uint64_t now, uint64_t asked, uint64_t most)
 {
-    uint64_t room = quota_room(s->quota, QUOTA_MEMORY) / 2;
-    uint64_t beside = memory_of(limits->sockets, limits->ops, 0);
-
-    return room > beside ? room - beside : 0;
+    return most_of(now, least_of(asked, most));
 }
 
-int session_quota_grant(struct session *s, const struct ask *ask,
-                        char ret_why[static SESSION_WHY_MAX], struct limits *ret)
+/* Whose share of what is used up, where less is to be had than was asked for; 0: all is. */
+static int say_shortage(const struct session *s, const struct ask *ask, const struct limits *next,
+                        char why[static SESSION_WHY_MAX])
 {
-    struct limits most = most_of(s);
+    uint64_t sockets = ask->sockets - s->limits.sockets, ops = ask->ops - s->limits.ops;
 
-    give_back_promises(s);
-    set_limits(s, &most);
-    *ret = most;
-    ret->sockets = (uint32_t)offer(quota_room(s->quota, QUOTA_SOCKETS), ask->sockets, least.sockets,
-                                   most.sockets);
-    ret->ops = (uint32_t)offer(quota_room(s->quota, QUOTA_OPS), ask->ops, least.ops, most.ops);
-    ret->queued_max = offer(room_to_queue(s, ret), ask->queued_max, least.queued_max,
-                            most.queued_max);
-    if (ask->send_window != 0 && ask->send_window < most.send_window)
-        ret->send_window = ask->send_window < least.send_window ? least.send_window
-                                                                : ask->send_window;
-    if (ret->socket_ops > ret->ops)
-        ret->socket_ops = ret->ops;
-    if (ret->send_window > ret->queued_max)
-        ret->send_window = ret->queued_max;
-    return promise(s, ret, ret_why);
+    if (quota_room(s->quota, QUOTA_SOCKETS) < sockets)
+        return refuse(s, QUOTA_SOCKETS, sockets, TOO_FEW_SOCKETS, why);
+    if (quota_room(s->quota, QUOTA_OPS) < ops)
+        return refuse(s, QUOTA_OPS, ops, TOO_FEW_OPS, why);
+    if (next->sockets < ask->sockets || next->ops < ask->ops || next->queued_max < ask->queued_max)
+        return refuse(s, QUOTA_MEMORY,
+                      memory_of(ask->sockets, ask->ops, ask->queued_max) - s->held.memory,
+                      TOO_LITTLE_MEMORY, why);
+    return 0;
+}
+
+/* There is room for it: somebody looked. */
+static void take_more(struct session *s, const struct limits *next)
+{
+    uint64_t memory = memory_of(next->sockets, next->ops, next->queued_max);
+    int r = quota_charge(s->quota, QUOTA_SOCKETS, next->sockets - s->held.sockets);
+
+    r |= quota_charge(s->quota, QUOTA_OPS, next->ops - s->held.ops);
+    r |= quota_charge(s->quota, QUOTA_MEMORY, memory - s->held.memory);
+    assert(r == 0);
+    s->held.sockets = next->sockets;
+    s->held.ops = next->ops;
+    s->held.memory = memory;
+}
+
+int session_quota_raise(struct session *s, const struct ask *wanted,
+                        char ret_why[static SESSION_WHY_MAX])
+{
+    const struct limits *now = &s->limits;
+    struct held before = s->held;
+    struct limits most, next = *now;
+    struct ask ask;
+    int r;
+
+    session_quota_ceilings(s, &most);
+    ask.sockets = (uint32_t)within(now->sockets, wanted->sockets, most.sockets);
+    ask.ops = (uint32_t)within(now->ops, wanted->ops, most.ops);
+    ask.queued_max = within(now->queued_max, wanted->queued_max, most.queued_max);
+    ask.send_window = within(now->send_window, wanted->send_window, most.send_window);
+    plan_raise(s, &ask, &next);
+    next.socket_ops = (uint32_t)within(now->socket_ops, next.ops, most.socket_ops);
+    next.send_window = within(now->send_window, ask.send_window, next.queued_max);
+    r = say_shortage(s, &ask, &next, ret_why);
+    take_more(s, &next);
+    if (session_grant(s, &next) == 0)
+        return r;
+    give_back(s, QUOTA_SOCKETS, &s->held.sockets, before.sockets);
+    give_back(s, QUOTA_OPS, &s->held.ops, before.ops);
+    give_back(s, QUOTA_MEMORY, &s->held.memory, before.memory);
+    snprintf(ret_why, SESSION_WHY_MAX, "the daemon is out of memory");
+    return -ENOMEM;
 }
 
 void session_quota_said_hello(struct session *s)

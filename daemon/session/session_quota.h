@@ -9,20 +9,27 @@
 struct limits;
 struct quota;
 
-/* What Hello asks for; 0: nothing. */
+/* What Hello asks that there be at least. */
 struct ask {
     uint32_t sockets, ops;
     uint64_t send_window, queued_max;
 };
 
 /*
- * The session's place in the tree, and what it is promised. Each -EDQUOT comes with a
- * text; after it the session has less than the least, and must end.
+ * The session's place in the tree, and what it is promised at once. -EDQUOT comes with a text; after it there can be
+ * no session.
  */
 int session_quota_enter(struct session *s, const struct session_config *config,
                         char ret_why[static SESSION_WHY_MAX]);
-int session_quota_grant(struct session *s, const struct ask *ask,
-                        char ret_why[static SESSION_WHY_MAX], struct limits *ret);
+void session_quota_least(const struct session *s, struct limits *ret);
+/* To what it may be raised, however much others have. */
+void session_quota_ceilings(const struct session *s, struct limits *ret);
+/*
+ * The grant is what was asked for at least, or as much of it as there is room for: -EDQUOT (or -ENOMEM, nothing has
+ * changed) and a text. What is over a ceiling is not asked for. It never shrinks.
+ */
+int session_quota_raise(struct session *s, const struct ask *wanted,
+                        char ret_why[static SESSION_WHY_MAX]);
 void session_quota_said_hello(struct session *s);
 /* It has ended: what lingers stays charged, a client it is no more. */
 void session_quota_end(struct session *s);

@@ -201,8 +201,6 @@ int dispatch_frame(struct session *s, const struct frame *frame)
         return hello(s, &call);
     if (!s->has_hello)
         return broken(s, "HELLO must come first");
-    if (request.verb != VERB_RESTRICT)
-        s->only_hello = false;
     if (request.verb == VERB_SEND) {
         r = send_piece(s, &call);
         if (r != 0)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * HELLO: the client asks for limits, the welcome tells what binds it.
- * Failures: a payload, or flags (nothing has changed), no common version (the session ends), a second HELLO behind anything else (likewise), too
- * little left for the least of everything (likewise), no memory for the tables (likewise).
+ * HELLO: the client says who it is and what it needs; the welcome tells what is reserved for it, and to what that can be
+ * raised. Another HELLO, at any time, asks for more.
+ * Failures: a payload, or flags (nothing has changed), no common version (the session ends), less room than was asked
+ * for (the welcome has an error and a text, and what there is).
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,10 +14,14 @@
 #include "proto/errors.h"
 #include "proto/frame.h"
 
-static void tell_welcome(struct session *s, uint64_t token)
+/* why: what was asked for and is not there; NULL: nothing. */
+static void tell_welcome(struct session *s, uint64_t token, const char *why)
 {
     struct reply reply = {.kind = KIND_WELCOME, .op = token, .body = BODY_WELCOME};
+    struct limits most;
 
+    session_quota_ceilings(s, &most);
+    reply.error = why ? ERR_NO_BUFFER_SPACE : ERR_SUCCESS;
     reply.welcome = (struct welcome){
         .version = PROTOCOL_VERSION,
         .sockets = s->limits.sockets,
@@ -34,8 +38,13 @@ static void tell_welcome(struct session *s, uint64_t token)
         .connects_per_second = s->limits.connects_per_second,
         .kernel_buffers = s->limits.kernel_max,
         .verbs = dispatch_verbs(s->kind),
+        .most_sockets = most.sockets,
+        .most_ops = most.ops,
+        .most_socket_ops = most.socket_ops,
+        .most_send_window = most.send_window,
+        .most_queued = most.queued_max,
     };
-    session_send_reply(s, &reply, NULL, 0);
+    session_send_reply(s, &reply, why, why ? (uint32_t)strlen(why) : 0);
 }
 
 /* It is no op, so nothing but its own reply tells. */
@@ -56,12 +65,8 @@ int hello(struct session *s, const struct call *call)
         .queued_max = request->hello.queued_max,
     };
     char why[SESSION_WHY_MAX];
-    struct limits limits;
+    int r;
 
-    if (!s->only_hello) {
-        s->why = "HELLO after other requests";
-        return -EPROTO;
-    }
     if (request->flags != 0 || call->payload_len > 0) {
         refuse(s, request->op, ERR_INVALID_ARGUMENT);
         return 0;
@@ -70,18 +75,11 @@ int hello(struct session *s, const struct call *call)
         session_end(s, ERR_VERSION_NOT_SUPPORTED, "this daemon speaks version 1");
         return 0;
     }
-    if (session_quota_grant(s, &ask, why, &limits) < 0) {
-        session_end(s, ERR_NO_BUFFER_SPACE, why);
-        return 0;
-    }
-    if (session_grant(s, &limits) < 0) {
-        session_end(s, ERR_NO_BUFFER_SPACE, NULL);
-        return 0;
-    }
     if (request->hello.name)
         snprintf(s->name, sizeof(s->name), "%s", request->hello.name);
     s->has_hello = true;
     session_quota_said_hello(s);
-    tell_welcome(s, request->op);
+    r = session_quota_raise(s, &ask, why);
+    tell_welcome(s, request->op, r < 0 ? why : NULL);
     return 0;
 }

@@ -174,10 +174,12 @@ class Client:
         self.sockets = {}     # id: Socket
         self.ready = collections.deque()  # sockets with something waiting, in turn
         # Until the welcome tells more, this much is certain.
-        self.limits = pb.Welcome(sockets=16, ops=64, socket_ops=16, send_window=1 << 20,
-                                 queued_max=1 << 20, payload_max=256 * 1024)
+        self.limits = pb.Welcome(sockets=1, ops=8, socket_ops=8, send_window=1 << 16,
+                                 queued_max=1 << 16, payload_max=256 * 1024)
         self.window = Window(self.limits.queued_max, self.limits.ops)
-        self._write_frame(pb.Request(verb=pb.VERB_HELLO, hello=pb.Hello(version=1, name=name)))
+        self.welcomes_due = 0
+        # Larger pieces of data are cheaper; sockets are asked for when they are needed.
+        self._hello(name=name, send_window=1 << 20, queued_max=1 << 20, ops=64)
 
     def __enter__(self):
         return self
@@ -190,9 +192,22 @@ class Client:
 
     # ------------------------------------------------------------------------------- asking
 
+    def _hello(self, **needs):
+        self.welcomes_due += 1
+        self._write_frame(pb.Request(verb=pb.VERB_HELLO, hello=pb.Hello(version=1, **needs)))
+
+    def _ask_for_sockets(self):
+        """Twice as many, with their part of the ops and octets. Waits for the answer."""
+        count = 2 * self.limits.sockets
+        self._hello(sockets=count, ops=4 * count, queued_max=count << 20)
+        while self.welcomes_due:
+            self.run_once()
+
     def socket(self, family=pb.FAMILY_UNSPECIFIED):
         """A socket under the lowest free id. The daemon answers nothing unless it fails."""
         number = next(n for n in range(1, self.limits.sockets + 2) if n not in self.sockets)
+        if number > self.limits.sockets:
+            self._ask_for_sockets()
         if number > self.limits.sockets:
             raise AsockError(pb.ERROR_TOO_MANY_OPEN_SOCKETS)
         sock = self.sockets[number] = Socket(self, number)
@@ -278,8 +293,8 @@ class Client:
             return False
         if op.request.verb == pb.VERB_CONNECT:  # its data is one frame, or does not go at all
             return all(w.octets >= len(op.rest) for w in windows)
-        # No crumbs: a piece leaves when it is a whole frame, or the rest.
-        wanted = min(len(op.rest), self.limits.payload_max)
+        # No crumbs: a piece leaves when it is a whole frame, the window, or the rest.
+        wanted = min(len(op.rest), self.limits.payload_max, self.limits.send_window)
         return all(w.octets >= wanted for w in windows)
 
     def _next(self, sock):
@@ -312,6 +327,7 @@ class Client:
             sock.window.take(-reply.send_freed, -reply.ops_freed)
 
     def _welcome(self, welcome):
+        self.welcomes_due -= 1
         grown = (welcome.send_window - self.limits.send_window,
                  welcome.socket_ops - self.limits.socket_ops)
         self.window.take(self.limits.queued_max - welcome.queued_max,

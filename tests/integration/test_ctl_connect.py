@@ -25,6 +25,7 @@ import unittest
 
 import asockctl
 import asockd
+from wire import Ended
 
 MEGABYTE = 1 << 20
 LARGE = 100 * 1000 * 1000
@@ -115,6 +116,45 @@ def reverse_at_end(connection):
         data += piece
     connection.sendall(data[::-1])
     return data
+
+
+class Many(ConnectCase):
+
+    def test_s49_sixty_at_once(self):
+        listener = self.listener(backlog=128)
+        tools = [self.start_tool(listener.getsockname()[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                 for _ in range(60)]
+        peers = [self.accept(listener) for _ in tools]
+        for tool in tools:
+            tool.stdin.close()
+        for peer in peers:
+            self.assertEqual(peer.recv(1), b"")
+            peer.sendall(b"served")
+            peer.shutdown(socket.SHUT_WR)
+        for tool in tools:
+            self.assertEqual(tool.stdout.read(), b"served")
+            self.assertEqual(tool.wait(DEADLINE), 0)
+
+
+class Refused(ConnectCase):
+    """No room for one more session of this user: the tool says so in the daemon's words."""
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write("[Limits]\nClients=4\n")
+            file.flush()
+            os.chmod(file.name, 0o644)
+            cls.daemon = asockd.Daemon(*cls.arguments, "--config", file.name)
+
+    def test_s49_the_tool_tells_the_error_and_the_text(self):
+        with contextlib.suppress(Ended):
+            while True:
+                self.wire()
+        done = self.run_tool(9)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertRegex(done.stderr.decode(), r"^asockctl: asockd ended the session: over a limit or out of memory: "
+                                               r"the (user|unit) has as many clients as it may have\n$")
 
 
 class HalfClose(ConnectCase):

@@ -49,6 +49,11 @@ class Ended(Exception):
         self.text = text
 
 
+# What a service asks for, and the library comes to: enough for every test that does not say what it needs.
+ROOMY = {"sockets": 1024, "ops": 4096, "send_window": 1 << 20, "queued_max": 16 << 20}
+LEAST = {"sockets": 1, "ops": 8, "send_window": 1 << 16, "queued_max": 1 << 16}  # what is there in any case
+
+
 class Wire:
     """One connection."""
 
@@ -141,8 +146,9 @@ class Wire:
         self.sock.sendall(b"".join(frames))
 
     def hello(self, **fields):
+        """Asks for what is not said as ROOMY does."""
         try:
-            self.send(self.make_hello(**fields))
+            self.send(self.make_hello(**{**ROOMY, **fields}))
         except BrokenPipeError:
             pass  # turned away: why can be read
         reply, _ = self.take(lambda r: r.kind == pb.KIND_WELCOME)

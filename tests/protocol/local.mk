@@ -10,6 +10,7 @@ py_tests += \
 	tests/protocol/test_ending.py \
 	tests/protocol/test_fairness.py \
 	tests/protocol/test_flow.py \
+	tests/protocol/test_grants.py \
 	tests/protocol/test_hangup.py \
 	tests/protocol/test_hostile.py \
 	tests/protocol/test_items.py \

@@ -444,7 +444,7 @@ class LastSocket(EndingTest):
         peers, wires = [], []
         for _ in range(count):
             wire = self.wire(hello=False)
-            wire.hello(queued_max=1)  # the least: all that becomes free is due to be told
+            wire.hello(queued_max=1 << 20)  # little: all that becomes free is due to be told
             for number in range(1, sockets + 1):
                 peers.append(self.pair(wire, number))
                 data = bytes(PIECE)

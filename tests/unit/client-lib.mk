@@ -5,6 +5,7 @@
 lib_unit_tests = \
 	tests/unit/test_lib_wire.unit \
 	tests/unit/test_lib_flow.unit \
+	tests/unit/test_lib_grant.unit \
 	tests/unit/test_lib_reply.unit \
 	tests/unit/test_lib_op.unit \
 	tests/unit/test_lib_overdue.unit \
@@ -19,6 +20,8 @@ tests_unit_test_lib_wire_unit_SOURCES = tests/unit/test_lib_wire.c $(FAKE_DAEMON
 tests_unit_test_lib_wire_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_flow_unit_SOURCES = tests/unit/test_lib_flow.c $(FAKE_DAEMON)
 tests_unit_test_lib_flow_unit_LDADD = $(LIB_TEST_LIBS)
+tests_unit_test_lib_grant_unit_SOURCES = tests/unit/test_lib_grant.c $(FAKE_DAEMON)
+tests_unit_test_lib_grant_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_reply_unit_SOURCES = tests/unit/test_lib_reply.c $(FAKE_DAEMON)
 tests_unit_test_lib_reply_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_op_unit_SOURCES = tests/unit/test_lib_op.c $(FAKE_DAEMON)

@@ -54,6 +54,10 @@ static void say_hello(struct core *core)
     size_t len;
 
     hello.hello.version = 1;
+    hello.hello.sockets = 1024;
+    hello.hello.ops = 4096;
+    hello.hello.send_window = 1024 * 1024;
+    hello.hello.queued_max = 16 * 1024 * 1024;
     core_request(core, &hello, NULL, 0);
     core_settle(core);
     ck_assert(core_reply(core, &reply, &payload, &len));

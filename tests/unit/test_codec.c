@@ -268,6 +268,8 @@ static void fill_welcome(struct welcome *ret)
     ret->payload_max = ret->head_max = ret->buffers = UINT32_MAX;
     ret->linger_max = ret->resolutions = ret->connects_per_second = UINT32_MAX;
     ret->shared_max = ret->kernel_buffers = ret->verbs = UINT64_MAX;
+    ret->most_sockets = ret->most_ops = ret->most_socket_ops = UINT32_MAX;
+    ret->most_send_window = ret->most_queued = UINT64_MAX;
 }
 
 static void fill_reply(int body, struct reply *ret)

@@ -124,7 +124,10 @@ ASOCK_EXPORT asock_context *asock_context_unref(asock_context *context);
  */
 ASOCK_EXPORT int asock_context_set_name(asock_context *context, const char *name);
 
-/* Limits to ask the daemon for, before the first op (-EBUSY later), and to read. 0: the daemon's default. */
+/*
+ * set: what to reserve from the start, and the most that the library asks for; before the first op (-EBUSY later). 0: as
+ * little as there is, raised by itself when something needs more, up to the daemon's limit. get: the most that there may be.
+ */
 enum asock_limit {
     ASOCK_LIMIT_SOCKETS = 1,     /* sockets open at a time */
     ASOCK_LIMIT_OPS = 2,         /* ops outstanding in the daemon; more wait in the library */
@@ -193,6 +196,11 @@ ASOCK_EXPORT int asock_context_set_always_pending(asock_context *context, bool o
  * ASOCK_TIMED_OUT when it did not answer (asock_context_set_grace_ms).
  */
 ASOCK_EXPORT int asock_context_get_error(asock_context *context);
+/*
+ * The same, and what the daemon said about it: a text for people, ended by a NUL, cut to text_size bytes; empty while
+ * the session lives, and where it said nothing. text may be NULL if text_size is 0. -EINVAL, -ECHILD.
+ */
+ASOCK_EXPORT int asock_context_get_error_text(asock_context *context, char *text, size_t text_size);
 
 /*
  * After the daemon was lost: connects again, to the same path; ops may be submitted again, on new
@@ -259,8 +267,8 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
 /*
  * A TCP socket. family: AF_UNSPEC (what the address says), AF_INET, AF_INET6; else -EAFNOSUPPORT.
  * -EMFILE: the session's limit of sockets is used up. -ENOMEM. -ENOTCONN: the session has ended.
- * No round trip: what the daemon thinks of it is told by the first op. Before the welcome the limit is
- * not known: a socket beyond it is made, and its ops end with ASOCK_TOO_MANY_OPEN_SOCKETS.
+ * No round trip: what the daemon thinks of it is told by the first op. Ops of a socket that the daemon has no room
+ * for end with ASOCK_TOO_MANY_OPEN_SOCKETS; so do those of one too many before the welcome, when the limit is not known.
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
 ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
