@@ -27,6 +27,7 @@
 #include "tests/sim/sim.h"
 
 #define STOP_MS 700u
+#define SEEN 64 /* sessions at a time: far fewer */
 
 static struct daemon {
     struct worker worker;
@@ -35,6 +36,12 @@ static struct daemon {
     bool is_stirred;        /* something was done to it from outside of a turn */
     uint64_t stopped_until; /* ns */
 } d;
+
+/* What was reserved for a session when somebody looked last. */
+static struct seen {
+    uint64_t session;
+    struct limits limits;
+} seen[SEEN];
 
 static int listen_at(const char *path)
 {
@@ -56,6 +63,9 @@ static void set_limits(struct worker *w, const struct daemon_manner *manner)
         w->limits.kernel_max = manner->kernel;
     if (manner->shared)
         w->limits.shared_max = manner->shared;
+    /* So few that not every session can be raised to the most; the least is there for all. */
+    if (sim.faults & 1u << FAULT_FEW_SOCKETS)
+        quota_limit(w->quota, QUOTA_SOCKETS, 96);
     quota_limit(w->quota, QUOTA_CLIENTS, 64);
     quota_limit(w->quota, QUOTA_LINGERS, 64);
     quota_limit(w->quota, QUOTA_ATTEMPTS, 32);
@@ -95,6 +105,7 @@ void daemon_start(const struct daemon_manner *manner)
     sim.faults &= ~(1u << FAULT_ALLOC); /* a start without memory just fails */
     asock_log_setup(sim.is_tracing ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR);
     memset(&d, 0, sizeof(d));
+    memset(seen, 0, sizeof(seen));
     SIM_MUST(worker_init(w, NULL) == 0);
     w->policy = make_policy();
     w->learn = learn_new();
@@ -304,6 +315,24 @@ void daemon_kill_socket(uint32_t number)
 
 /* ---- what must hold ---- */
 
+/* A grant only grows, and what it promises is charged. */
+static void check_grant(const struct session *s)
+{
+    struct seen *before = &seen[s->id % SEEN];
+    const struct limits *now = &s->limits, *then = &before->limits;
+
+    if (before->session == s->id &&
+        (now->sockets < then->sockets || now->ops < then->ops ||
+         now->socket_ops < then->socket_ops || now->send_window < then->send_window ||
+         now->queued_max < then->queued_max))
+        sim_fail("grant-shrinks: %u sockets, %u ops of session %llu, then %u, %u", then->sockets,
+                 then->ops, (unsigned long long)s->id, now->sockets, now->ops);
+    *before = (struct seen){s->id, *now};
+    if (s->quota && !s->has_ended && (s->held.sockets != now->sockets || s->held.ops != now->ops))
+        sim_fail("not-reserved: %u sockets and %u ops, %llu and %llu charged", now->sockets,
+                 now->ops, (unsigned long long)s->held.sockets, (unsigned long long)s->held.ops);
+}
+
 static void check_session(const struct session *s)
 {
     uint32_t sockets = 0, buffers = 0;
@@ -320,6 +349,7 @@ static void check_session(const struct session *s)
     if (buffers != s->buffer_count || shared != s->shared)
         sim_fail("miscounted: %u buffers of %llu bytes, %u of %llu counted", buffers,
                  (unsigned long long)shared, s->buffer_count, (unsigned long long)s->shared);
+    check_grant(s);
     if (s->op_count > s->limits.ops && !s->has_ended)
         sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
 }

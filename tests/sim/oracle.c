@@ -389,8 +389,22 @@ static void judge_hangup(const struct submission *s)
         sim_fail("early-reset: submission %u, and the connection goes on", s->number);
 }
 
+/* The library keeps within what is reserved for its session, and what is within it is never refused. */
+static void judge_refusal(const struct submission *s)
+{
+    bool is_within = s->operation == ASOCK_OPERATION_SEND ||
+                     (s->operation == ASOCK_OPERATION_RECEIVE && !s->is_multishot) ||
+                     s->operation == ASOCK_OPERATION_GET_OPTION;
+    bool is_short = sim.faults &
+                    (1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC | 1u << FAULT_NO_MEMORY);
+
+    if (is_within && s->error == ASOCK_NO_BUFFER_SPACE && !is_short)
+        sim_fail("refused-within-grant: submission %u", s->number);
+}
+
 void oracle_done(struct submission *s)
 {
+    judge_refusal(s);
     if (!s->stream) {
         if (s->operation == ASOCK_OPERATION_RESOLVE)
             judge_resolve(s);

@@ -26,7 +26,7 @@ enum fault {
     FAULT_DENIES,        /* policy allows not everything */
     FAULT_AUDIT,       /* connects have to be recorded, and nothing takes the records for a while */
     FAULT_LATE,        /* a turn begins late */
-    FAULT_FEW_SOCKETS, /* the daemon grants the least */
+    FAULT_FEW_SOCKETS, /* the daemon has few of them */
     FAULT_SPARSE_EVENTS, /* a poll does not report everything that is ready */
     FAULT_COUNT
 };
