@@ -16,11 +16,11 @@
 
 static void check_limits(const struct limits *limits)
 {
-    MUST(limits->sockets >= LIMIT_SOCKETS_LEAST && limits->sockets <= LIMIT_SOCKETS_MAX);
-    MUST(limits->ops >= LIMIT_OPS_LEAST && limits->ops <= LIMIT_OPS_MAX);
-    MUST(limits->socket_ops >= LIMIT_SOCKET_OPS_LEAST && limits->socket_ops <= limits->ops);
-    MUST(limits->queued_max >= LIMIT_WINDOW_LEAST && limits->queued_max <= LIMIT_QUEUED_MAX);
-    MUST(limits->send_window >= LIMIT_WINDOW_LEAST && limits->send_window <= limits->queued_max);
+    MUST(limits->sockets >= LIMIT_SOCKETS_MIN && limits->sockets <= LIMIT_SOCKETS_MAX);
+    MUST(limits->ops >= LIMIT_OPS_MIN && limits->ops <= LIMIT_OPS_MAX);
+    MUST(limits->socket_ops >= LIMIT_SOCKET_OPS_MIN && limits->socket_ops <= limits->ops);
+    MUST(limits->queued_max >= LIMIT_WINDOW_MIN && limits->queued_max <= LIMIT_QUEUED_MAX);
+    MUST(limits->send_window >= LIMIT_WINDOW_MIN && limits->send_window <= limits->queued_max);
 }
 
 static void check_taken(const struct config *config)

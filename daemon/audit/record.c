@@ -13,7 +13,7 @@ static uint32_t cost_of(size_t cap)
 {
     size_t size = (sizeof(struct audit_record) + cap + 31) & ~(size_t)15; /* as malloc() does */
 
-    return (uint32_t)(size < AUDIT_RECORD_LEAST ? AUDIT_RECORD_LEAST : size);
+    return (uint32_t)(size < AUDIT_RECORD_MIN ? AUDIT_RECORD_MIN : size);
 }
 
 static int charge(struct quota *quota, uint32_t cost, unsigned int share)

@@ -19,7 +19,7 @@
 #define LIMIT_LOOKUPS_DEFAULT 512u
 #define LIMIT_LOOKUPS_MAX 65536u
 #define LIMIT_CONNECTS_MAX 1000000u
-/* What buffers in the kernel may grow to, not what they are: a hundred sockets of the largest at least. */
+/* What buffers in the kernel may grow to: a hundred sockets of the largest at least. */
 #define LIMIT_KERNEL_DEFAULT (UINT64_C(8) << 30)
 #define LIMIT_TOTAL_KERNEL_DEFAULT (UINT64_C(64) << 30)
 /* A size that is set, each way, where there is no room to grow: some round trips' worth. */
@@ -27,12 +27,11 @@
 /* The kernel has no smaller ones (SOCK_MIN_SNDBUF). */
 #define KERNEL_BUFFER_MIN 4608u
 
-/* What a configuration may allow a session, at least: what most programs come to need (client-lib/core/grant.c). */
-#define LIMIT_SOCKETS_LEAST 16u
-#define LIMIT_OPS_LEAST 64u
-#define LIMIT_SOCKET_OPS_LEAST 16u
-#define LIMIT_WINDOW_LEAST (1024u * 1024u)
-/* And at most. */
+/* The range of what a configuration may allow a session; the least is what most programs come to need. */
+#define LIMIT_SOCKETS_MIN 16u
+#define LIMIT_OPS_MIN 64u
+#define LIMIT_SOCKET_OPS_MIN 16u
+#define LIMIT_WINDOW_MIN (1024u * 1024u)
 #define LIMIT_SOCKETS_MAX 65536u
 #define LIMIT_OPS_MAX 262144u
 #define LIMIT_WINDOW_MAX (64u * 1024u * 1024u)
@@ -97,8 +96,7 @@
 #define LIMIT_SHAREES 256u
 #define MEMORY_SHARED_LISTENER 1024u
 
-/* LISTs at a time in a session: not counted as ops either. */
-#define LIMIT_STREAMS 16u
+#define LIMIT_STREAMS 16u /* LISTs at a time in a session: not counted as ops either */
 
 /*
  * One block of session input or output: a whole frame fits behind the rest of another one, and large
@@ -170,7 +168,7 @@
 /* Most of a linger time that is left when the client goes: its session counts as a client until then. */
 #define LINGER_ORPHAN_MS 60000u
 /* Between two looks at what a peer has not acknowledged, doubled each time: a fast path is soon done with. */
-#define LINGER_LOOK_LEAST_MS 1u
+#define LINGER_LOOK_MIN_MS 1u
 #define LINGER_LOOK_MOST_MS 64u
 
 /*
@@ -179,7 +177,7 @@
  */
 #define AUDIT_QUEUE_ENTRIES 16384u
 #define AUDIT_QUEUE_BYTES (8u * 1024u * 1024u)
-#define AUDIT_RECORD_LEAST (AUDIT_QUEUE_BYTES / AUDIT_QUEUE_ENTRIES) /* that one is charged */
+#define AUDIT_RECORD_MIN (AUDIT_QUEUE_BYTES / AUDIT_QUEUE_ENTRIES) /* that one is charged */
 /* Between two looks at what the writer of the file has done with. */
 #define AUDIT_LOOK_MS 100u
 /* Nothing taken for so long: a connect that has to be recorded is refused, whatever room there is. */

@@ -16,11 +16,11 @@ static const struct limit_key {
     uint64_t min, max;
 } limit_keys[POLICY_LIMIT_COUNT] = {
     [POLICY_LIMIT_CLIENTS] = {"Clients", false, 1, LIMIT_CLIENTS_MAX},
-    [POLICY_LIMIT_SOCKETS] = {"Sockets", false, LIMIT_SOCKETS_LEAST, LIMIT_SOCKETS_MAX},
-    [POLICY_LIMIT_OPS] = {"Ops", false, LIMIT_OPS_LEAST, LIMIT_OPS_MAX},
-    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", false, LIMIT_SOCKET_OPS_LEAST, LIMIT_OPS_MAX},
-    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, LIMIT_WINDOW_LEAST, LIMIT_WINDOW_MAX},
-    [POLICY_LIMIT_QUEUED] = {"Queued", true, LIMIT_WINDOW_LEAST, LIMIT_QUEUED_MAX},
+    [POLICY_LIMIT_SOCKETS] = {"Sockets", false, LIMIT_SOCKETS_MIN, LIMIT_SOCKETS_MAX},
+    [POLICY_LIMIT_OPS] = {"Ops", false, LIMIT_OPS_MIN, LIMIT_OPS_MAX},
+    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", false, LIMIT_SOCKET_OPS_MIN, LIMIT_OPS_MAX},
+    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, LIMIT_WINDOW_MIN, LIMIT_WINDOW_MAX},
+    [POLICY_LIMIT_QUEUED] = {"Queued", true, LIMIT_WINDOW_MIN, LIMIT_QUEUED_MAX},
     [POLICY_LIMIT_SHARED_MEMORY] = {"SharedMemory", true, 0, UINT64_C(1) << 40},
     [POLICY_LIMIT_BUFFERS] = {"Buffers", false, 0, LIMIT_BUFFERS},
     [POLICY_LIMIT_KERNEL_BUFFERS] = {"KernelBuffers", true, 0, UINT64_C(1) << 40},

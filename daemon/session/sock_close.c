@@ -284,7 +284,7 @@ void sock_close_continue(struct sock *sock)
     } else if (!deadline_is_set(&sock->ending->look)) {
         netsock_shutdown(&sock->ns, SHUT_WR);
         if (!is_acknowledged(sock))
-            look_later(sock, LINGER_LOOK_LEAST_MS);
+            look_later(sock, LINGER_LOOK_MIN_MS);
     }
 }
 

@@ -335,7 +335,7 @@ START_TEST(test_what_waits_is_charged)
     uint64_t lost;
 
     tell(1000);
-    ck_assert_uint_gt(quota_usage(user, QUOTA_AUDIT).used, 100 * AUDIT_RECORD_LEAST);
+    ck_assert_uint_gt(quota_usage(user, QUOTA_AUDIT).used, 100 * AUDIT_RECORD_MIN);
     ck_assert_uint_eq(quota_usage(user, QUOTA_AUDIT).used, quota_usage(user, QUOTA_MEMORY).used);
     read_all(&lost);
     ck_assert_uint_eq(quota_usage(user, QUOTA_AUDIT).used, 0);
