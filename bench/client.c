@@ -148,7 +148,7 @@ static void print_result(struct client *c, long units, uint64_t ns, uint64_t own
 {
     struct times *t = &c->times;
 
-    printf("{\"units\": %ld, \"octets\": %llu, \"seconds\": %.9f, \"cpu_client\": %.9f, "
+    printf("{\"units\": %ld, \"bytes\": %llu, \"seconds\": %.9f, \"cpu_client\": %.9f, "
            "\"cpu_others\": %.9f",
            units, (unsigned long long)units * c->o.size, (double)ns / 1e9, (double)own / 1e9,
            (double)others / 1e9);

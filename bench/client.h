@@ -10,8 +10,8 @@
 
 #include "bench/common.h"
 
-#define MESSAGE 64u               /* octets of a message that is answered */
-#define IN_FLIGHT (2048u * 1024u) /* octets of a bulk transfer, where operations are asynchronous */
+#define MESSAGE 64u               /* bytes of a message that is answered */
+#define IN_FLIGHT (2048u * 1024u) /* bytes of a bulk transfer, where operations are asynchronous */
 #define OPERATIONS_MAX 128u       /* but not more of them */
 
 struct options {
@@ -21,11 +21,11 @@ struct options {
     bool socks;       /* the proxy speaks SOCKS5 */
     bool shared;      /* memory shared with asockd */
     bool errors_only; /* seven of eight sends are told of when they fail only */
-    size_t size;      /* octets of a bulk operation */
+    size_t size;      /* bytes of a bulk operation */
     unsigned int connections;
     double seconds;
     long count; /* instead of seconds */
-    long spoil; /* position of a wrong octet in what is sent, or -1 */
+    long spoil; /* position of a wrong byte in what is sent, or -1 */
     bool pause; /* say when it begins and ends, and wait for a line each time */
     const char *pids;
 };

@@ -106,7 +106,7 @@ static asock_socket *open_socket(const struct options *o, asock_context *context
         return socket;
     check(asock_send_all(socket, x, 1, 30000), "asock_send_all");
     if (asock_receive_some(socket, x + 1, 1, 30000) != 1 || x[1] != 'e')
-        fail("a wrong octet came back");
+        fail("a wrong byte came back");
     return socket;
 }
 
@@ -137,7 +137,7 @@ static void end_message(struct line *line)
     uint64_t position = message_position(line->index, line->messages++);
 
     if (!pattern_is(state.client->expected, position, line->data, MESSAGE))
-        fail("a wrong octet came back");
+        fail("a wrong byte came back");
     state.done++;
     if (state.started < state.units) {
         state.started++;
@@ -200,7 +200,7 @@ static void run_messages(struct client *c, long units)
 
 static void send_header(char what)
 {
-    unsigned char header[HEADER_OCTETS];
+    unsigned char header[HEADER_BYTES];
 
     header_fill(header, what, state.total);
     check(asock_send_all(state.lines[0].socket, header, sizeof header, 30000), "asock_send_all");
@@ -240,7 +240,7 @@ static void take(const void *data, uint64_t n)
     if (n == 0)
         fail("the connection ended");
     if (!pattern_is(state.client->expected, state.finished, data, n))
-        fail("wrong octets came behind position %llu", (unsigned long long)state.finished);
+        fail("wrong bytes came behind position %llu", (unsigned long long)state.finished);
     state.finished += n;
 }
 
@@ -357,7 +357,7 @@ static void run_down(struct client *c, long units)
         turn();
 }
 
-/* ---- connect, echo, close: the first octet travels with the connect ---- */
+/* ---- connect, echo, close: the first byte travels with the connect ---- */
 
 static void start_connection(struct line *line)
 {
@@ -381,7 +381,7 @@ static void on_echoed(asock_op *op, void *userdata)
     if (--line->pending > 0)
         return;
     if (line->data[1] != 'e')
-        fail("a wrong octet came back");
+        fail("a wrong byte came back");
     r = asock_close(line->socket, line->close, 0);
     check(r, "asock_close");
     if (r == 0)

@@ -126,7 +126,7 @@ static void echo_one(int fd)
     send_whole(fd, &x, 1);
     receive_whole(fd, &y, 1);
     if (x != y)
-        fail("a wrong octet came back");
+        fail("a wrong byte came back");
 }
 
 /* ---- round trip, and many connections ---- */
@@ -163,7 +163,7 @@ static void receive_message(struct client *c, unsigned int i)
 
     receive_whole(plain.fds[i], message, MESSAGE);
     if (!pattern_is(c->expected, message_position(i, plain.messages[i]++), message, MESSAGE))
-        fail("a wrong octet came back");
+        fail("a wrong byte came back");
 }
 
 static void run_round_trips(struct client *c, long units)
@@ -214,7 +214,7 @@ static void prepare_bulk(struct client *c)
 static void run_up(struct client *c, long units)
 {
     uint64_t total = (uint64_t)units * c->o.size, answer = 0;
-    unsigned char header[HEADER_OCTETS];
+    unsigned char header[HEADER_BYTES];
 
     header_fill(header, 'u', total);
     send_whole(plain.fds[0], header, sizeof header);
@@ -228,7 +228,7 @@ static void run_up(struct client *c, long units)
 static void run_down(struct client *c, long units)
 {
     uint64_t total = (uint64_t)units * c->o.size;
-    unsigned char header[HEADER_OCTETS];
+    unsigned char header[HEADER_BYTES];
 
     header_fill(header, 'd', total);
     send_whole(plain.fds[0], header, sizeof header);
@@ -239,7 +239,7 @@ static void run_down(struct client *c, long units)
         if (n <= 0)
             fail(n < 0 ? "recv" : "the connection ended");
         if (!pattern_is(c->expected, position, plain.buffer, (size_t)n))
-            fail("wrong octets came behind position %llu", (unsigned long long)position);
+            fail("wrong bytes came behind position %llu", (unsigned long long)position);
         position += (uint64_t)n;
     }
 }
@@ -287,7 +287,7 @@ static long step_connection(struct client *c, unsigned int i)
     default:
         receive_whole(fd, data, 1);
         if (data[0] != 'e')
-            fail("a wrong octet came back");
+            fail("a wrong byte came back");
         close(fd);
         abreast[i].fd = -1;
         return 1;

@@ -61,8 +61,8 @@ bool pattern_is(const unsigned char *table, uint64_t position, const void *data,
     return true;
 }
 
-void header_fill(unsigned char header[HEADER_OCTETS], char what, uint64_t octets)
+void header_fill(unsigned char header[HEADER_BYTES], char what, uint64_t bytes)
 {
     header[0] = (unsigned char)what;
-    memcpy(header + 1, &octets, sizeof octets);
+    memcpy(header + 1, &bytes, sizeof bytes);
 }

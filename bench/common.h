@@ -3,13 +3,13 @@
 #define BENCH_COMMON_H
 
 /*
- * What client and server agree on. The first octet of a connection says what it is for:
+ * What client and server agree on. The first byte of a connection says what it is for:
  *
- *   'e'                    everything is echoed, this octet too
- *   'u' and a 64-bit n     n octets of the pattern follow; the server looks at each, then answers n
- *   'd' and a 64-bit n     the server sends n octets of the pattern
+ *   'e'                    everything is echoed, this byte too
+ *   'u' and a 64-bit n     n bytes of the pattern follow; the server looks at each, then answers n
+ *   'd' and a 64-bit n     the server sends n bytes of the pattern
  *
- * The last two may follow each other on a connection. The octet at a position is the pattern's at that
+ * The last two may follow each other on a connection. The byte at a position is the pattern's at that
  * position: its period is a prime, so that pieces that change places, or are missing, are seen.
  */
 #include <stdbool.h>
@@ -19,9 +19,9 @@
 #define PATTERN_PERIOD 65521u
 /* From any position so much can be sent or compared in one piece. */
 #define PATTERN_PIECE (1024u * 1024u)
-#define HEADER_OCTETS 9u
+#define HEADER_BYTES 9u
 
-/* PATTERN_PERIOD + PATTERN_PIECE octets; with spoil >= 0 the one at that position is wrong. */
+/* PATTERN_PERIOD + PATTERN_PIECE bytes; with spoil >= 0 the one at that position is wrong. */
 void pattern_fill(unsigned char *table, long spoil);
 unsigned char *pattern_new(long spoil);
 /* Whether what is said to begin at this position does so. */
@@ -32,7 +32,7 @@ static inline const unsigned char *pattern_at(const unsigned char *table, uint64
     return table + position % PATTERN_PERIOD;
 }
 
-void header_fill(unsigned char header[HEADER_OCTETS], char what, uint64_t octets);
+void header_fill(unsigned char header[HEADER_BYTES], char what, uint64_t bytes);
 
 /* Ends the program, with errno's text if there is any. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

@@ -17,8 +17,8 @@ END_CROSSOVER = "<!-- end: bench/run --crossover --write -->"
 BULK_CPU = "256 KiB"
 
 
-def size_name(octets):
-    return f"{octets >> 20} MiB" if octets >= 1 << 20 else f"{octets >> 10} KiB"
+def size_name(size):
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
 
 
 def about(build, options, here, load):
@@ -55,7 +55,7 @@ def per_second(r):
 
 
 def gigabytes(r):
-    return r["octets"] / r["seconds"] / 1e9
+    return r["bytes"] / r["seconds"] / 1e9
 
 
 def cpu(r):
@@ -92,8 +92,8 @@ def figures(data):
     names = list(data["rows"])
     for name in names:
         if name == "round trip":
-            yield Figure("round trip of 64 octets, median", name, "µs", lambda r: r["p50_us"], "{:.1f}")
-            yield Figure("round trip of 64 octets, 99th percentile", name, "µs", lambda r: r["p99_us"], "{:.1f}")
+            yield Figure("round trip of 64 bytes, median", name, "µs", lambda r: r["p50_us"], "{:.1f}")
+            yield Figure("round trip of 64 bytes, 99th percentile", name, "µs", lambda r: r["p99_us"], "{:.1f}")
         elif name.startswith(("up", "down")):
             yield Figure(name, name, "GB/s", gigabytes, "{:.2f}", plain_row(name))
         else:
@@ -101,7 +101,7 @@ def figures(data):
     for name in names:
         if name.startswith(("up " + BULK_CPU, "down " + BULK_CPU)):
             yield Figure(f"processor time, {name}", name, "ms per GB",
-                         lambda r: cpu(r) / r["octets"] * 1e12, "{:.0f}", plain_row(name))
+                         lambda r: cpu(r) / r["bytes"] * 1e12, "{:.0f}", plain_row(name))
         elif name.startswith("messages"):
             yield Figure(f"processor time, {name}", name, "s per million", lambda r: cpu(r) / r["units"] * 1e6,
                          "{:.1f}")
@@ -134,12 +134,12 @@ def memory_lines(data):
     def cells(value):
         return [value(memory[s]) if s in memory else "" for s in data["systems"]]
     yield line(["idle connections held", ""] + cells(lambda m: f"{m['connections']:,.0f}"))
-    yield line(["memory of the proxy for each", "octets"] +
+    yield line(["memory of the proxy for each", "bytes"] +
                ["" if s == "direct" or s not in memory else f"{memory[s]['user']:,.0f}" for s in data["systems"]])
-    yield line(["memory of the client for each", "octets"] + cells(lambda m: f"{m['client']:,.0f}"))
-    yield line(["memory of the kernel for each", "octets"] + cells(lambda m: f"{m['kernel']:,.0f}"))
+    yield line(["memory of the client for each", "bytes"] + cells(lambda m: f"{m['client']:,.0f}"))
+    yield line(["memory of the kernel for each", "bytes"] + cells(lambda m: f"{m['kernel']:,.0f}"))
     if base is not None:
-        yield line(["of it beyond direct", "octets"] + cells(lambda m: f"{m['kernel'] - base:,.0f}"))
+        yield line(["of it beyond direct", "bytes"] + cells(lambda m: f"{m['kernel'] - base:,.0f}"))
 
 
 def table(data):
@@ -188,7 +188,7 @@ def crossover(data):
 
 # ---- the plot: a panel of bars for each figure ----
 
-PANELS = ("round trip of 64 octets, median", "messages, 64 connections", "up 64 KiB", "up 1 MiB", "down 64 KiB",
+PANELS = ("round trip of 64 bytes, median", "messages, 64 connections", "up 64 KiB", "up 1 MiB", "down 64 KiB",
           "down 1 MiB", "connect-echo-close, one at a time", "connect-echo-close, 16 at once")
 COLOURS = {"direct": "#888888", "asockd": "#c0392b", "asockd, shared": "#e67e22"}
 BAR, GAP, LABEL, WIDTH, TOP = 14, 4, 160, 260, 24

@@ -3,7 +3,7 @@
  * bench-server [--spoil POSITION]: the far end of every measurement: echo, sink and source (common.h).
  *
  * Prints its port on 127.0.0.1 and serves until its standard input ends. One thread and epoll, so that
- * a connection costs little and no path is served otherwise than another. A sink that gets a wrong octet
+ * a connection costs little and no path is served otherwise than another. A sink that gets a wrong byte
  * says so and closes. --spoil makes the source send a wrong one.
  */
 #include <arpa/inet.h>
@@ -21,7 +21,7 @@
 
 #include "bench/common.h"
 
-#define READ_OCTETS (256u * 1024u)
+#define READ_BYTES (256u * 1024u)
 #define EVENTS 64
 
 enum mode { MODE_NEW, MODE_ECHO, MODE_HEADER, MODE_SINK, MODE_SOURCE };
@@ -29,7 +29,7 @@ enum mode { MODE_NEW, MODE_ECHO, MODE_HEADER, MODE_SINK, MODE_SOURCE };
 struct connection {
     int fd;
     enum mode mode;
-    unsigned char header[HEADER_OCTETS];
+    unsigned char header[HEADER_BYTES];
     size_t have;              /* of the header */
     uint64_t total, position; /* of a sink or source */
 };
@@ -37,7 +37,7 @@ struct connection {
 static struct server {
     int epoll, listener;
     unsigned char *sent, *expected;
-    unsigned char buffer[READ_OCTETS];
+    unsigned char buffer[READ_BYTES];
 } server;
 
 static void drop(struct connection *c)
@@ -91,7 +91,7 @@ static void begin(struct connection *c)
 static bool sink(struct connection *c, const unsigned char *data, size_t len)
 {
     if (len > c->total - c->position || !pattern_is(server.expected, c->position, data, len)) {
-        fprintf(stderr, "bench-server: wrong octets behind position %llu\n",
+        fprintf(stderr, "bench-server: wrong bytes behind position %llu\n",
                 (unsigned long long)c->position);
         return false;
     }
@@ -118,7 +118,7 @@ static bool take(struct connection *c, const unsigned char *data, size_t len)
         len--;
         if (c->header[0] != 'u' && c->header[0] != 'd')
             return false;
-        if (c->have == HEADER_OCTETS)
+        if (c->have == HEADER_BYTES)
             begin(c);
     }
     return true;
@@ -127,7 +127,7 @@ static bool take(struct connection *c, const unsigned char *data, size_t len)
 static void source(struct connection *c)
 {
     uint64_t left = c->total - c->position;
-    size_t len = left < READ_OCTETS ? (size_t)left : READ_OCTETS;
+    size_t len = left < READ_BYTES ? (size_t)left : READ_BYTES;
     ssize_t n = send(c->fd, pattern_at(server.sent, c->position), len, MSG_NOSIGNAL);
 
     if (n < 0 && errno == EAGAIN)

@@ -187,7 +187,7 @@ class Asockd(System):
 
 
 class AsockdInline(Asockd):
-    """Without shared memory: all octets pass through the Unix socket. For --crossover only."""
+    """Without shared memory: all bytes pass through the Unix socket. For --crossover only."""
     name = "asockd, inline"
     configuration = "[Limits]\nSharedMemory=0\n"
     roomy = True

@@ -26,15 +26,15 @@ struct stream {
     int standard_fd; /* STDIN_FILENO or STDOUT_FILENO */
     int fd;          /* the one to use and to poll: standard_fd or our own */
     enum stream_kind kind;
-    size_t piece;  /* most octets of one write */
+    size_t piece;  /* most bytes of one write */
     bool is_ready; /* worth a try; cleared when it would have to wait, set by the poller */
 };
 
 void stream_init(struct stream *stream, int standard_fd);
 
-/* Octets; 0: end of file; -EAGAIN: poll, set is_ready; any other errno: it failed. */
+/* Bytes; 0: end of file; -EAGAIN: poll, set is_ready; any other errno: it failed. */
 ssize_t stream_read(struct stream *stream, void *data, size_t len);
-/* Octets; -EAGAIN likewise; -EPIPE without a signal if SIGPIPE is ignored. */
+/* Bytes; -EAGAIN likewise; -EPIPE without a signal if SIGPIPE is ignored. */
 ssize_t stream_write(struct stream *stream, const void *data, size_t len);
 
 /*

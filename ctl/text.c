@@ -61,10 +61,10 @@ size_t text_print_escaped(FILE *file, const char *text, char quote)
     return width;
 }
 
-const char *text_human_size(int64_t octets, char buf[TEXT_NUMBER_MAX])
+const char *text_human_size(int64_t bytes, char buf[TEXT_NUMBER_MAX])
 {
     static const char units[] = "KMGTPE";
-    double value = (double)octets;
+    double value = (double)bytes;
     int unit = -1;
 
     while (value >= 1023.5 && unit < (int)sizeof(units) - 2) {
@@ -72,7 +72,7 @@ const char *text_human_size(int64_t octets, char buf[TEXT_NUMBER_MAX])
         unit++;
     }
     if (unit < 0)
-        snprintf(buf, TEXT_NUMBER_MAX, "%lld", (long long)octets);
+        snprintf(buf, TEXT_NUMBER_MAX, "%lld", (long long)bytes);
     else
         snprintf(buf, TEXT_NUMBER_MAX, "%.*f%c", value < 9.95 ? 1 : 0, value, units[unit]);
     return buf;

@@ -15,7 +15,7 @@ size_t text_print_escaped(FILE *file, const char *text, char quote);
 
 /* "1536" as "1.5K": powers of 1024, at most four digits. Returns buf. */
 #define TEXT_NUMBER_MAX 32
-const char *text_human_size(int64_t octets, char buf[TEXT_NUMBER_MAX]);
+const char *text_human_size(int64_t bytes, char buf[TEXT_NUMBER_MAX]);
 
 /* "61500" as "1m01s"; the two largest units. Returns buf. */
 const char *text_human_ms(int64_t ms, char buf[TEXT_NUMBER_MAX]);

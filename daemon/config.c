@@ -57,7 +57,7 @@ struct key {
     enum key_type type;
     uint64_t min, max;
     size_t offset; /* of a number or size in struct config */
-    size_t width;  /* octets of it */
+    size_t width;  /* bytes of it */
 };
 
 #define NUMBER_KEY(key_section, key_name, key_type, member, key_min, key_max)                      \
@@ -77,8 +77,8 @@ static const struct key keys[] = {
     LIMIT_KEY("SocketOps", KEY_NUMBER, limits.socket_ops, LIMIT_SOCKET_OPS_MIN, LIMIT_OPS_MAX),
     LIMIT_KEY("SendWindow", KEY_SIZE, limits.send_window, LIMIT_WINDOW_MIN, LIMIT_WINDOW_MAX),
     LIMIT_KEY("Queued", KEY_SIZE, limits.queued_max, LIMIT_WINDOW_MIN, LIMIT_QUEUED_MAX),
-    LIMIT_KEY("KernelBuffers", KEY_SIZE, limits.kernel_max, 0, LIMIT_TOTAL_OCTETS_MAX),
-    LIMIT_KEY("TotalKernelBuffers", KEY_SIZE, total_kernel, 0, LIMIT_TOTAL_OCTETS_MAX),
+    LIMIT_KEY("KernelBuffers", KEY_SIZE, limits.kernel_max, 0, LIMIT_TOTAL_BYTES_MAX),
+    LIMIT_KEY("TotalKernelBuffers", KEY_SIZE, total_kernel, 0, LIMIT_TOTAL_BYTES_MAX),
     LIMIT_KEY("LingerMax", KEY_NUMBER, limits.lingers, 0, LIMIT_SOCKETS_MAX),
     LIMIT_KEY("Resolutions", KEY_NUMBER, limits.lookups, 1, LIMIT_LOOKUPS_MAX),
     LIMIT_KEY("ConnectsPerSecond", KEY_NUMBER, limits.connects_per_second, 1, LIMIT_CONNECTS_MAX),
@@ -86,9 +86,8 @@ static const struct key keys[] = {
     LIMIT_KEY("HelloTimeout", KEY_NUMBER, hello_seconds, 1, LIMIT_HELLO_SECONDS_MAX),
     LIMIT_KEY("TotalSockets", KEY_NUMBER, total_sockets, LIMIT_SOCKETS_MIN, UINT32_MAX),
     LIMIT_KEY("TotalOps", KEY_NUMBER, total_ops, LIMIT_OPS_MIN, LIMIT_TOTAL_OPS_MAX),
-    LIMIT_KEY("TotalMemory", KEY_SIZE, total_memory, LIMIT_WINDOW_MIN, LIMIT_TOTAL_OCTETS_MAX),
-    LIMIT_KEY("TotalSharedMemory", KEY_SIZE, total_shared, LIMIT_WINDOW_MIN,
-              LIMIT_TOTAL_OCTETS_MAX),
+    LIMIT_KEY("TotalMemory", KEY_SIZE, total_memory, LIMIT_WINDOW_MIN, LIMIT_TOTAL_BYTES_MAX),
+    LIMIT_KEY("TotalSharedMemory", KEY_SIZE, total_shared, LIMIT_WINDOW_MIN, LIMIT_TOTAL_BYTES_MAX),
     LIMIT_KEY("SharedMemory", KEY_SIZE, limits.shared_max, 0, LIMIT_SHARED_MAX),
     LIMIT_KEY("TotalBuffers", KEY_NUMBER, total_buffers, 1, LIMIT_TOTAL_BUFFERS_MAX),
     LIMIT_KEY("Buffers", KEY_NUMBER, limits.buffers, 0, LIMIT_BUFFERS),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The asynchronous client: connect, send, receive until 0 octets, shutdown, close. Every step starts
+ * The asynchronous client: connect, send, receive until 0 bytes, shutdown, close. Every step starts
  * in the callback of the one before it, in the library's dispatcher thread; main only waits.
  *
  * Usage: async_client HOST PORT [PATH|TEXT]. What comes is written to standard output.

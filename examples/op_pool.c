@@ -5,7 +5,7 @@
  * submitted, so the lines arrive in order.
  *
  * Usage: op_pool HOST PORT [TEXT]. Sends 100 numbered lines with TEXT, then reads to the end of stream.
- * Standard output: "sent 100 lines, N octets; received M octets".
+ * Standard output: "sent 100 lines, N bytes; received M bytes".
  * Exit status: 0, 1 when anything failed, 2 for misuse.
  */
 #include <asock/asock.h>
@@ -27,7 +27,7 @@ struct sender {
     struct item pool[OPS];
     const char *text;
     int submitted, completed, error;
-    unsigned long octets;
+    unsigned long bytes;
 };
 
 static void sent(asock_op *op, void *userdata);
@@ -47,7 +47,7 @@ static void sent(asock_op *op, void *userdata)
     struct sender *sender = userdata;
 
     sender->completed++;
-    sender->octets += asock_op_get_bytes(op);
+    sender->bytes += asock_op_get_bytes(op);
     if (!sender->error)
         sender->error = asock_op_get_error(op);
     if (sender->error || sender->submitted == LINES)
@@ -97,7 +97,7 @@ static int read_to_end(struct sender *sender)
         fprintf(stderr, "receive: %s\n", strerror((int)-n));
         return -1;
     }
-    printf("sent %d lines, %lu octets; received %lu octets\n", LINES, sender->octets, total);
+    printf("sent %d lines, %lu bytes; received %lu bytes\n", LINES, sender->bytes, total);
     return 0;
 }
 

@@ -86,12 +86,12 @@ void memory_see_request(struct seen *seen, struct request *request)
 
 static void say_with_descriptors(const struct reply *reply, const int *fds, size_t count)
 {
-    uint8_t octets[CODEC_REPLY_MAX];
-    long n = asock_codec_encode_reply(reply, 0, octets, sizeof(octets));
+    uint8_t bytes[CODEC_REPLY_MAX];
+    long n = asock_codec_encode_reply(reply, 0, bytes, sizeof(bytes));
 
     MUST(n > 0);
     if (play.daemon >= 0)
-        send_with_descriptors(play.daemon, octets, (size_t)n, fds, count);
+        send_with_descriptors(play.daemon, bytes, (size_t)n, fds, count);
 }
 
 /* What the library will call its next op: the answer is there before the question. */

@@ -24,14 +24,14 @@ static inline int make_memory(uint64_t size, bool is_sealed)
 }
 
 /* What does not fit is lost. */
-static inline void send_with_descriptors(int to, void *octets, size_t len, const int *fds,
+static inline void send_with_descriptors(int to, void *bytes, size_t len, const int *fds,
                                          size_t count)
 {
     union {
         struct cmsghdr align;
-        char octets[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
+        char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
     } control;
-    struct iovec iov = {octets, len};
+    struct iovec iov = {bytes, len};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
     memset(&control, 0, sizeof(control));
@@ -40,7 +40,7 @@ static inline void send_with_descriptors(int to, void *octets, size_t len, const
     control.align.cmsg_len = CMSG_LEN(count * sizeof(int));
     memcpy(CMSG_DATA(&control.align), fds, count * sizeof(int));
     if (count > 0) {
-        msg.msg_control = control.octets;
+        msg.msg_control = control.bytes;
         msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
     }
     (void)!sendmsg(to, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -10,7 +10,7 @@
 #include "proto/frame.h"
 
 /*
- * The library against a daemon that says anything: proper answers, wrong ones, octets of no meaning.
+ * The library against a daemon that says anything: proper answers, wrong ones, bytes of no meaning.
  * What the library says must always be well-formed; each op that was pending completes once, at the
  * latest when the daemon has gone; what comes never goes past a buffer's end, and nothing is left.
  */
@@ -204,13 +204,13 @@ static void say(const void *data, size_t len)
 
 void play_say_reply(const struct reply *reply, uint32_t payload_len)
 {
-    static uint8_t octets[PAYLOAD + CODEC_REPLY_MAX];
-    long n = asock_codec_encode_reply(reply, payload_len, octets, CODEC_REPLY_MAX);
+    static uint8_t bytes[PAYLOAD + CODEC_REPLY_MAX];
+    long n = asock_codec_encode_reply(reply, payload_len, bytes, CODEC_REPLY_MAX);
 
     if (n < 0)
         return;
-    memset(octets + n, 'x', payload_len);
-    say(octets, (size_t)n + payload_len);
+    memset(bytes + n, 'x', payload_len);
+    say(bytes, (size_t)n + payload_len);
 }
 
 static struct seen *next_seen(struct script *s)
@@ -315,7 +315,7 @@ static void say_row(struct script *s)
     static const struct field fields[] = {{.name = "id", .number = 7}, {.name = "k", .text = "v"}};
     uint64_t slot = next(s), uses = next(s);
     struct reply reply = {.kind = KIND_COMPLETION, .op = uses << 32 | slot};
-    uint8_t how = next(s), record[64], octets[sizeof(record) + CODEC_REPLY_MAX];
+    uint8_t how = next(s), record[64], bytes[sizeof(record) + CODEC_REPLY_MAX];
     long len = asock_codec_encode_record(fields, how & 1 ? 2 : 0, record, sizeof(record)), n;
 
     MUST(len >= 0);
@@ -323,10 +323,10 @@ static void say_row(struct script *s)
     reply.error = how & 4 ? next(s) : 0;
     if (how & 8)
         record[len / 2] ^= next(s);
-    n = asock_codec_encode_reply(&reply, (uint32_t)len, octets, CODEC_REPLY_MAX);
+    n = asock_codec_encode_reply(&reply, (uint32_t)len, bytes, CODEC_REPLY_MAX);
     MUST(n > 0);
-    memcpy(octets + n, record, (size_t)len);
-    say(octets, (size_t)(n + len));
+    memcpy(bytes + n, record, (size_t)len);
+    say(bytes, (size_t)(n + len));
 }
 
 static void step_inspect(struct script *s)

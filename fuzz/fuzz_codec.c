@@ -7,7 +7,7 @@
 #include <string.h>
 
 /*
- * The first octet says what the others are to be read as: 0 a request, 1 a reply, 2 a record.
+ * The first byte says what the others are to be read as: 0 a request, 1 a reply, 2 a record.
  * What can be decoded must survive encoding and decoding: nothing that is understood may be lost.
  * A text that is refused must come with its reason.
  */

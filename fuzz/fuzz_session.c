@@ -7,10 +7,10 @@
 #include "proto/frame.h"
 
 /*
- * A client's life as the input tells it: octet by octet a step with its arguments, of the client (three
+ * A client's life as the input tells it: byte by byte a step with its arguments, of the client (three
  * sockets), of the peers behind it, of time. Each request must be answered once, what arrives must be
  * what was sent, a stream may end cleanly only when it is whole, and nothing may be left at the end.
- * The first octet says what kind of client it is (session_core.h).
+ * The first byte says what kind of client it is (session_core.h).
  */
 
 #define SOCKETS 3
@@ -26,7 +26,7 @@ struct client {
         bool is_open;
         uint32_t connection;
         uint64_t chain;      /* token of an unfinished chain; 0: none */
-        uint64_t chain_rest; /* octets */
+        uint64_t chain_rest; /* bytes */
     } sockets[SOCKETS + 1];
 };
 
@@ -73,11 +73,11 @@ static struct told *request(struct client *c, struct request *r, const void *pay
 static struct told *request_with_data(struct client *c, struct request *r, uint32_t len,
                                       uint64_t total)
 {
-    static uint8_t octets[BIG + 1];
+    static uint8_t bytes[BIG + 1];
     struct told *op;
 
-    memset(octets, (int)(uint8_t)(r->op ? r->op : c->core.tokens + 1), len);
-    op = request(c, r, octets, len);
+    memset(bytes, (int)(uint8_t)(r->op ? r->op : c->core.tokens + 1), len);
+    op = request(c, r, bytes, len);
     if (op && total)
         op->len = total;
     return op;
@@ -284,8 +284,8 @@ static void step_unregister(struct client *c, struct script *s)
         core_memory_released(&c->core, buffer->id);
 }
 
-/* Full of `octet`; one in sixteen is out of its buffer's range. Returns the octets of all. */
-static uint64_t next_segments(struct client *c, struct script *s, uint8_t octet,
+/* Full of `byte`; one in sixteen is out of its buffer's range. Returns the bytes of all. */
+static uint64_t next_segments(struct client *c, struct script *s, uint8_t byte,
                               struct segment out[static CORE_SLICES], struct segments *ret)
 {
     uint64_t total = 0;
@@ -294,7 +294,7 @@ static uint64_t next_segments(struct client *c, struct script *s, uint8_t octet,
     for (uint32_t i = 0; i < ret->count; i++) {
         uint8_t which = next(s);
 
-        core_memory_take(&c->core, which, next_len(s), octet, &out[i]);
+        core_memory_take(&c->core, which, next_len(s), byte, &out[i]);
         total += out[i].length;
         if (which >= 240)
             out[i].offset = UINT64_MAX - which;

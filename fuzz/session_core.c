@@ -163,22 +163,22 @@ void core_start(struct core *core, uint8_t manner)
 /* ---------------------------------------------------------------------------------------- replies */
 
 /* What was received is the next of what the peer wrote; what was peeked at, too. */
-static void judge_octets(struct core *core, const struct told *op, const struct reply *reply,
-                         const struct frame *frame)
+static void judge_bytes(struct core *core, const struct told *op, const struct reply *reply,
+                        const struct frame *frame)
 {
     struct connection *c = &core->connections[op->connection];
-    uint64_t octets = reply->bytes;
+    uint64_t bytes = reply->bytes;
 
     if (reply->body == BODY_SEGMENT)
-        core_memory_judge(core, &reply->segment, 1, octets, c->delivered);
+        core_memory_judge(core, &reply->segment, 1, bytes, c->delivered);
     else if (op->slice_count > 0)
-        core_memory_judge(core, op->slices, op->slice_count, octets, c->delivered);
+        core_memory_judge(core, op->slices, op->slice_count, bytes, c->delivered);
     else
-        octets = frame->payload_len;
+        bytes = frame->payload_len;
     for (uint32_t i = 0; i < frame->payload_len; i++)
         MUST(frame->payload[i] == (uint8_t)((c->delivered + i) % 251));
     if (!op->is_peek)
-        c->delivered += octets;
+        c->delivered += bytes;
     MUST(c->delivered <= c->written);
 }
 
@@ -222,7 +222,7 @@ static void judge(struct core *core, const struct reply *reply, const struct fra
     MUST(reply->op >= 1 && reply->op <= core->tokens);
     op = &core->ops[reply->op];
     if (op->verb == VERB_RECEIVE && (!reply->error || op->slice_count > 0))
-        judge_octets(core, op, reply, frame);
+        judge_bytes(core, op, reply, frame);
     if (op->verb == VERB_REGISTER && !reply->error)
         core_memory_made(core, &reply->segment);
     if (!(reply->flags & REPLY_MORE))
@@ -446,14 +446,14 @@ void core_peer_read(struct connection *c, size_t len)
 
 void core_peer_write(struct connection *c, size_t len)
 {
-    static uint8_t octets[65536];
+    static uint8_t bytes[65536];
     ssize_t n;
 
     if (!is_usable(c))
         return;
-    for (size_t i = 0; i < len && i < sizeof(octets); i++)
-        octets[i] = (uint8_t)((c->written + i) % 251);
-    n = send(c->peer, octets, len < sizeof(octets) ? len : sizeof(octets), MSG_NOSIGNAL);
+    for (size_t i = 0; i < len && i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)((c->written + i) % 251);
+    n = send(c->peer, bytes, len < sizeof(bytes) ? len : sizeof(bytes), MSG_NOSIGNAL);
     if (n > 0)
         c->written += (uint64_t)n;
     else if (n < 0)

@@ -21,7 +21,7 @@
 #define CORE_CONNECTIONS 64
 #define CORE_BUFFERS 4
 #define CORE_SLICES 3
-#define CORE_STREAM 1000000 /* octets remembered of one direction of a connection */
+#define CORE_STREAM 1000000 /* bytes remembered of one direction of a connection */
 
 /* One use of a socket id, from OPEN to CLOSE. */
 struct connection {
@@ -62,7 +62,7 @@ struct core {
     struct worker worker;
     struct session *session; /* NULL: gone */
     int client;              /* the client's end; -1: closed */
-    bool is_hostile;         /* octets of no meaning were sent: answers are not judged */
+    bool is_hostile;         /* bytes of no meaning were sent: answers are not judged */
     bool is_ended;           /* the daemon said so, or closed */
     bool is_not_reading;
     uint8_t *out; /* what the client has to write */
@@ -82,9 +82,9 @@ struct core {
 extern int core_listener;
 extern uint16_t core_port, core_dead_port;
 
-/* Of the first octet of an input. */
+/* Of the first byte of an input. */
 enum {
-    CORE_HOSTILE = 1,   /* octets of no meaning come too; nothing may be connected */
+    CORE_HOSTILE = 1,   /* bytes of no meaning come too; nothing may be connected */
     CORE_DIES = 2,      /* the client goes without a word */
     CORE_CONTROL = 4,   /* it came by the control listener */
     CORE_SILENT = 8,    /* it does not say Hello */
@@ -107,17 +107,17 @@ void core_raw(struct core *core, const void *data, size_t len);
 void core_accept(struct core *core);
 void core_hang_up(struct core *core); /* the client goes */
 
-/* Memory (session_memory.c). What comes with octets is kept; what a REGISTER got becomes a buffer. */
+/* Memory (session_memory.c). What comes with bytes is kept; what a REGISTER got becomes a buffer. */
 ssize_t core_memory_recv(struct core *core, void *data, size_t len);
 void core_memory_made(struct core *core, const struct segment *segment);
 void core_memory_released(struct core *core, uint32_t id);
 void core_memory_forget(struct core *core);
-/* A part of a buffer that was never used, full of that octet; shorter, or nothing, at the buffer's end. */
-void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t octet,
+/* A part of a buffer that was never used, full of that byte; shorter, or nothing, at the buffer's end. */
+void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t byte,
                       struct segment *ret);
-/* So many octets of what the peer wrote lie there, from that position on. */
+/* So many bytes of what the peer wrote lie there, from that position on. */
 void core_memory_judge(struct core *core, const struct segment *segments, uint32_t count,
-                       uint64_t octets, uint64_t from);
+                       uint64_t bytes, uint64_t from);
 void core_memory_free(struct core *core);
 
 /* Peers. */

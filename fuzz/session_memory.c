@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The client's side of shared memory. No octet of a buffer is used for two ops. */
+/* The client's side of shared memory. No byte of a buffer is used for two ops. */
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -55,7 +55,7 @@ void core_memory_made(struct core *core, const struct segment *segment)
     core->buffer_count += core->buffer_count < CORE_BUFFERS;
 }
 
-void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t octet,
+void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t byte,
                       struct segment *ret)
 {
     struct core_buffer *buffer = &core->buffers[index % CORE_BUFFERS];
@@ -64,7 +64,7 @@ void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_
         length = buffer->length - buffer->used;
     *ret = (struct segment){buffer->id, buffer->used, length};
     if (length > 0 && !buffer->is_released)
-        memset(buffer->at + buffer->used, octet, length);
+        memset(buffer->at + buffer->used, byte, length);
     buffer->used += length;
 }
 
@@ -92,29 +92,29 @@ void core_memory_released(struct core *core, uint32_t id)
 }
 
 /* Of a buffer that was given back the contents may be gone. */
-static void judge_part(struct core *core, const struct segment *segment, uint64_t octets,
+static void judge_part(struct core *core, const struct segment *segment, uint64_t bytes,
                        uint64_t from)
 {
     const struct core_buffer *buffer = find(core, segment->buffer);
 
     if (!buffer || buffer->is_released)
         return;
-    MUST(segment->offset + octets <= buffer->length);
-    for (uint64_t i = 0; i < octets; i++)
+    MUST(segment->offset + bytes <= buffer->length);
+    for (uint64_t i = 0; i < bytes; i++)
         MUST(buffer->at[segment->offset + i] == (uint8_t)((from + i) % 251));
 }
 
 void core_memory_judge(struct core *core, const struct segment *segments, uint32_t count,
-                       uint64_t octets, uint64_t from)
+                       uint64_t bytes, uint64_t from)
 {
-    for (uint32_t i = 0; i < count && octets > 0; i++) {
-        uint64_t part = segments[i].length < octets ? segments[i].length : octets;
+    for (uint32_t i = 0; i < count && bytes > 0; i++) {
+        uint64_t part = segments[i].length < bytes ? segments[i].length : bytes;
 
         judge_part(core, &segments[i], part, from);
         from += part;
-        octets -= part;
+        bytes -= part;
     }
-    MUST(octets == 0);
+    MUST(bytes == 0);
 }
 
 void core_memory_free(struct core *core)

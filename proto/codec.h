@@ -66,18 +66,18 @@ enum option {
     OPTION_TCP_INFO = 34,
 };
 
-#define CODEC_NAME_MAX 64u          /* octets of Hello.name */
-#define CODEC_HOST_MAX 253u         /* octets of a name in its text form, RFC 1035 */
-#define CODEC_SERVICE_MAX 32u       /* octets; the longest name in /etc/services has 16 */
-#define CODEC_TEXT_MAX 512u         /* octets of an error's text */
-#define CODEC_FIELD_MAX 1024u       /* octets of a record field's text */
+#define CODEC_NAME_MAX 64u          /* bytes of Hello.name */
+#define CODEC_HOST_MAX 253u         /* bytes of a name in its text form, RFC 1035 */
+#define CODEC_SERVICE_MAX 32u       /* bytes; the longest name in /etc/services has 16 */
+#define CODEC_TEXT_MAX 512u         /* bytes of an error's text */
+#define CODEC_FIELD_MAX 1024u       /* bytes of a record field's text */
 #define CODEC_SEGMENTS_MAX 64u      /* of one request */
 #define CODEC_ADDRESSES_MAX 64u     /* of one answer to RESOLVE */
-#define CODEC_ADDRESSES_BYTES 2048u /* octets of one */
+#define CODEC_ADDRESSES_BYTES 2048u /* bytes of one */
 #define CODEC_SCRATCH 4096u         /* holds every string, or every segment, of one head */
 
 /*
- * malformed: set by decoding alone, when an Endpoint came whose address has neither 4 nor 16 octets
+ * malformed: set by decoding alone, when an Endpoint came whose address has neither 4 nor 16 bytes
  * or whose port is over 65535; nothing else of it is set then. It is an argument of its op that is
  * not valid, no protocol error.
  */
@@ -256,14 +256,14 @@ struct field {
 };
 
 /*
- * Whether these octets are UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F):
+ * Whether these bytes are UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F):
  * what every string on the wire has to be.
  */
 bool asock_codec_text_is_valid(const char *text, size_t len);
 
 /*
- * Encoding writes prefix and head of a frame whose payload has payload_len octets; the payload is
- * sent behind it by the caller. Returns the octets written, -ENOBUFS when cap is too small,
+ * Encoding writes prefix and head of a frame whose payload has payload_len bytes; the payload is
+ * sent behind it by the caller. Returns the bytes written, -ENOBUFS when cap is too small,
  * -EINVAL when a string is too long or not valid, a verb is not known or an endpoint's length wrong.
  * CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
  */
@@ -300,7 +300,7 @@ int asock_codec_decode_reply_by_schema(const uint8_t *head, size_t len, struct r
                                        const char **ret_why);
 
 /*
- * The answer to RESOLVE. Encoding returns octets written, -ENOBUFS, or -EINVAL: too many, or one that is not set.
+ * The answer to RESOLVE. Encoding returns bytes written, -ENOBUFS, or -EINVAL: too many, or one that is not set.
  * Decoding returns their count, or -EPROTO.
  */
 long asock_codec_encode_addresses(const struct endpoint *endpoints, size_t count, uint8_t *out,
@@ -309,13 +309,13 @@ long asock_codec_decode_addresses(const uint8_t *buf, size_t len,
                                   struct endpoint ret[static CODEC_ADDRESSES_MAX]);
 
 /*
- * Records. Encoding returns octets written, -ENOBUFS, or -EINVAL for over CODEC_FIELDS_MAX fields.
+ * Records. Encoding returns bytes written, -ENOBUFS, or -EINVAL for over CODEC_FIELDS_MAX fields.
  * It takes texts from anywhere (a process's name is that process's to choose): a text is cut at
  * CODEC_FIELD_MAX, and what is not valid in it becomes '?'. Decoding calls visit once with all
  * fields, or returns -EPROTO.
  */
 #define CODEC_FIELDS_MAX 128u   /* fields of one record; SHOW has about 40 */
-#define CODEC_RECORD_MAX 16384u /* octets of one record */
+#define CODEC_RECORD_MAX 16384u /* bytes of one record */
 long asock_codec_encode_record(const struct field *fields, size_t count, uint8_t *out, size_t cap);
 int asock_codec_decode_record(const uint8_t *buf, size_t len,
                               void (*visit)(const struct field *fields, size_t count, void *data),

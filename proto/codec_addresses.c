@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdalign.h>
 
-/* An endpoint takes some 150 octets while it is decoded. */
+/* An endpoint takes some 150 bytes while it is decoded. */
 #define ADDRESSES_ARENA 32768u
 
 long asock_codec_encode_addresses(const struct endpoint *endpoints, size_t count, uint8_t *out,

@@ -30,7 +30,7 @@ static uint8_t *put_field(uint8_t *out, unsigned int number, uint64_t value)
     return put_varint(out, value);
 }
 
-/* A message of fewer than 128 octets that ends at `end`; its length stands in front of it. */
+/* A message of fewer than 128 bytes that ends at `end`; its length stands in front of it. */
 static uint8_t *begin_message(uint8_t *out, unsigned int number)
 {
     *out = (uint8_t)(number << 3 | WIRE_LENGTH);
@@ -198,10 +198,10 @@ static bool get_varint(struct reader *r, uint64_t *ret)
     uint64_t value = 0;
 
     for (unsigned int shift = 0; shift < 63 && r->at < r->end; shift += 7) {
-        uint8_t octet = *r->at++;
+        uint8_t byte = *r->at++;
 
-        value |= (uint64_t)(octet & 0x7f) << shift;
-        if (octet < 0x80) {
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
             *ret = value;
             return true;
         }
@@ -245,7 +245,7 @@ static bool get_numbers(struct reader *r, uint64_t *numbers, unsigned int last)
     return got == 0;
 }
 
-/* A message of fewer than 128 octets as field `number`. 1; 0: something else is next; -1: it is cut. */
+/* A message of fewer than 128 bytes as field `number`. 1; 0: something else is next; -1: it is cut. */
 static int get_message(struct reader *r, unsigned int number, struct reader *ret)
 {
     size_t left = (size_t)(r->end - r->at);

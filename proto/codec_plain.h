@@ -4,8 +4,8 @@
 
 /*
  * The frames of a connection's life, without protobuf-c: OPEN, CONNECT to an address, SEND and RECEIVE of
- * inline octets, SHUTDOWN and CLOSE, and completions without a body or of a CONNECT. Half of what a small
- * exchange costs the daemon was protobuf-c's walk through its tables. The octets are the same, and what is
+ * inline bytes, SHUTDOWN and CLOSE, and completions without a body or of a CONNECT. Half of what a small
+ * exchange costs the daemon was protobuf-c's walk through its tables. The bytes are the same, and what is
  * in any way unusual is left to protobuf-c: fields out of order or twice, numbers that are too long,
  * fields and arms that are not known here.
  */
@@ -16,10 +16,10 @@
 struct reply;
 struct request;
 
-/* Octets of the longest head that these encode. */
+/* Bytes of the longest head that these encode. */
 #define PLAIN_MAX 160u
 
-/* Octets of the head in out, which holds PLAIN_MAX; 0: not one of these. */
+/* Bytes of the head in out, which holds PLAIN_MAX; 0: not one of these. */
 size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out);
 size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out);
 

@@ -35,7 +35,7 @@ static void clean_text(const char *text, char out[CODEC_FIELD_MAX + 1])
     out[used] = '\0';
 }
 
-/* A length in base 128; returns its octets. */
+/* A length in base 128; returns its bytes. */
 static size_t put_varint(uint8_t out[5], uint32_t value)
 {
     size_t n = 0;

@@ -13,7 +13,7 @@
 #define PROTOCOL_SOCKET_OPS_MIN 8u
 #define PROTOCOL_WINDOW_MIN (64u * 1024u)
 
-/* The eight octets in front of every head; both lengths are little endian. */
+/* The eight bytes in front of every head; both lengths are little endian. */
 #define FRAME_PREFIX 8
 #define FRAME_HEAD_MAX 4096u
 /* Measured in bench/: larger frames gain nothing, smaller ones cost messages. */
@@ -30,7 +30,7 @@ struct frame {
 
 /*
  * Looks for a whole frame at the start of buf.
- * Returns its length in octets, 0 when more octets are needed, -EPROTO when its lengths are not
+ * Returns its length in bytes, 0 when more bytes are needed, -EPROTO when its lengths are not
  * allowed (seen as soon as the prefix is there, before anything is buffered for it).
  */
 long asock_frame_parse(const uint8_t *buf, size_t len, struct frame *ret);

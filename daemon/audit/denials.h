@@ -33,7 +33,7 @@ void audit_denials_deinit(struct audit_denials *d);
 /* True: this one is to be told. It may be another entry than the one handed in: `entry` is changed then. */
 bool audit_denials_take(struct audit_denials *d, struct audit_entry *entry, uint64_t now);
 
-/* The next summary that is due at `now`; octets written to out, 0: none. */
+/* The next summary that is due at `now`; bytes written to out, 0: none. */
 size_t audit_denials_next(struct audit_denials *d, uint64_t now, char *out, size_t cap);
 /* When the next period ends; UINT64_MAX: none runs. */
 uint64_t audit_denials_due(const struct audit_denials *d);

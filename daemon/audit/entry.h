@@ -52,12 +52,12 @@ struct audit_entry {
 
 /* Holds every entry, all of its texts as long as they can be and escaped (test_audit). */
 #define AUDIT_ENTRY_MAX 20480u
-/* Octets that its outcome adds to what is known before a connect: address, rule, error, twice in part. */
+/* Bytes that its outcome adds to what is known before a connect: address, rule, error, twice in part. */
 #define AUDIT_OUTCOME_MAX 3072u
 /* Of a rule's text, with the NUL. */
 #define AUDIT_RULE_MAX 320u
 
-/* Octets written, 0: more than cap. */
+/* Bytes written, 0: more than cap. */
 size_t audit_entry_write(const struct audit_entry *entry, enum audit_format format, char *out,
                          size_t cap);
 

@@ -67,7 +67,7 @@ static int fill_batch(const struct file *f, struct list *batch,
     return n;
 }
 
-/* Behind the first n octets. */
+/* Behind the first n bytes. */
 static int advance(struct iovec *parts, int count, size_t n)
 {
     int first = 0;

@@ -48,12 +48,12 @@
 
 /*
  * What all sessions together may hold. Ops: a session of the only unit of a user, of which there may be
- * others, finds an eighth of this. Octets: at least this much, where the machine's memory says less.
+ * others, finds an eighth of this. Bytes: at least this much, where the machine's memory says less.
  */
 #define LIMIT_TOTAL_OPS_DEFAULT (1024u * 1024u)
 #define LIMIT_TOTAL_OPS_MAX (64u * 1024u * 1024u)
 #define LIMIT_TOTAL_MEMORY_MIN (256u * 1024u * 1024u)
-#define LIMIT_TOTAL_OCTETS_MAX (UINT64_C(1) << 50)
+#define LIMIT_TOTAL_BYTES_MAX (UINT64_C(1) << 50)
 /* Below it the shares of one session would be less than the least: few descriptors are promised twice. */
 #define LIMIT_TOTAL_SOCKETS_MIN 256u
 /* The administrator gets in however many clients there are; their descriptors are kept for them. */
@@ -117,7 +117,7 @@
  * often follows at once, and one wake-up does for both.
  */
 #define HOLD_MS 1u
-#define HOLD_OCTETS 4096u
+#define HOLD_BYTES 4096u
 /* The answer may be there already: one look costs a fraction of a turn, so that so many in a row may miss. */
 #define EAGER_MISSES 4u
 /* What did not pay is left out so many times: after the first failure, and at most. */
@@ -143,7 +143,7 @@
 #define DRAIN_MS 2000u
 /* It mostly ends at once, too: what is not watched yet is looked at after this time, and watched then. */
 #define DRAIN_LOOK_MS 2u
-#define DRAIN_OCTETS (1024u * 1024u)
+#define DRAIN_BYTES (1024u * 1024u)
 /* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
 #define LIMIT_TOTAL_LINGERS_MIN 64u
 /* The same for the attempts of races beside each one's first. */
@@ -151,7 +151,7 @@
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */
 #define LIMIT_OPS_SPARE 1024u
-/* Octets of copied payload kept for reuse, likewise: the windows of two connections. */
+/* Bytes of copied payload kept for reuse, likewise: the windows of two connections. */
 #define LIMIT_CHUNKS_SPARE (2u * 1024u * 1024u)
 /*
  * What is copied lies in pieces of 64 bytes, or twice as many, ... up to 32 KiB: of a send that is partly taken

@@ -54,17 +54,17 @@ struct deadline {
 struct limits {
     uint32_t sockets, ops, socket_ops;
     uint64_t send_window, queued_max;
-    uint64_t shared_max;          /* octets of shared memory */
+    uint64_t shared_max;          /* bytes of shared memory */
     uint32_t buffers;             /* pieces of it */
     uint32_t lingers;             /* sockets whose close goes on */
     uint32_t lookups;             /* questions to the resolver */
     uint32_t connects_per_second; /* 0: any number */
-    uint64_t kernel_max;          /* octets that buffers in the kernel may grow to */
+    uint64_t kernel_max;          /* bytes that buffers in the kernel may grow to */
 };
 
 extern const struct limits limits_default;
 
-/* Octets, by the kernel's own count; 0 is not charged. */
+/* Bytes, by the kernel's own count; 0 is not charged. */
 struct netsock_buffers {
     uint64_t send_auto, receive_auto; /* what autotuning may take */
     uint64_t send_most, receive_most; /* what setting a size may come to */
@@ -107,7 +107,7 @@ struct worker {
     struct list spare_deadlines; /* struct op_deadline */
     uint32_t spare_deadline_count;
     struct chunk *spare_chunks[CHUNK_ORDERS];
-    uint32_t spare_chunk_octets;
+    uint32_t spare_chunk_bytes;
     struct slice *spare_slices;
     uint32_t spare_slice_count;
 
@@ -191,7 +191,7 @@ static inline void deadline_deinit(struct deadline *d)
 /* A block of IO_BLOCK bytes, charged; NULL: no memory, or none left for `quota`. */
 void *worker_block_get(struct worker *w, struct quota *quota);
 void worker_block_put(struct worker *w, struct quota *quota, void *block);
-/* The same of IO_SMALL octets. */
+/* The same of IO_SMALL bytes. */
 void *worker_small_block_get(struct worker *w);
 void worker_small_block_put(struct worker *w, void *block);
 

@@ -34,8 +34,8 @@ enum quota_resource {
     QUOTA_OPS,      /* promised to a session */
     QUOTA_MEMORY,   /* bytes of the daemon's own: promised for what a session may queue, and what it
                        takes beside: blocks, open sockets, connects, slices, restrictions */
-    QUOTA_KERNEL,   /* octets that sockets' buffers in the kernel may grow to */
-    QUOTA_SHARED,   /* octets of shared memory */
+    QUOTA_KERNEL,   /* bytes that sockets' buffers in the kernel may grow to */
+    QUOTA_SHARED,   /* bytes of shared memory */
     QUOTA_BUFFERS,  /* pieces of it: each has a descriptor and a mapping */
     QUOTA_LOOKUPS,  /* questions to the resolver */
     QUOTA_LINGERS,  /* sockets whose close goes on */
@@ -47,7 +47,7 @@ enum quota_resource {
 enum quota_level { QUOTA_DAEMON, QUOTA_LISTENER, QUOTA_USER, QUOTA_UNIT, QUOTA_SESSION };
 
 #define QUOTA_NONE UINT64_MAX /* no limit of its own */
-#define QUOTA_KEY_MAX 512u    /* octets with the NUL; a longer one is cut */
+#define QUOTA_KEY_MAX 512u    /* bytes with the NUL; a longer one is cut */
 
 struct quota;
 struct share;

@@ -25,7 +25,7 @@
 #define PEER_GIDS_KEPT                                                                             \
     128 /* more of them are not kept, but read from the socket when they are needed */
 #define PEER_UNIT_MAX 256   /* systemd's own limit of a unit's name, with the NUL */
-#define PEER_CGROUP_MAX 512 /* octets with the NUL; a longer path is unknown */
+#define PEER_CGROUP_MAX 512 /* bytes with the NUL; a longer path is unknown */
 #define PEER_COMM_MAX 16    /* TASK_COMM_LEN */
 
 /* A uid or gid that has no number in our user namespace. No process can have it. */

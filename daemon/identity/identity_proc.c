@@ -29,7 +29,7 @@
 
 /* ---- files ---- */
 
-/* Fills out from the beginning of a file; its octets, or -errno. The last octet is NUL. */
+/* Fills out from the beginning of a file; its bytes, or -errno. The last byte is NUL. */
 static ssize_t read_start(const char *path, char *out, size_t cap)
 {
     size_t n = 0;

@@ -52,13 +52,13 @@ enum { SCOPE_LINK = 0x2, SCOPE_SITE = 0x5, SCOPE_GLOBAL = 0xe };
 /* RFC 6724, sections 3.1 and 3.2. */
 static int scope_of(const struct in6_addr *address)
 {
-    const uint8_t *octets = address->s6_addr;
+    const uint8_t *bytes = address->s6_addr;
 
     if (IN6_IS_ADDR_V4MAPPED(address))
-        return octets[12] == 127 || (octets[12] == 169 && octets[13] == 254) ? SCOPE_LINK
-                                                                             : SCOPE_GLOBAL;
+        return bytes[12] == 127 || (bytes[12] == 169 && bytes[13] == 254) ? SCOPE_LINK
+                                                                          : SCOPE_GLOBAL;
     if (IN6_IS_ADDR_MULTICAST(address))
-        return octets[1] & 0xf;
+        return bytes[1] & 0xf;
     if (IN6_IS_ADDR_LOOPBACK(address) || IN6_IS_ADDR_LINKLOCAL(address))
         return SCOPE_LINK;
     return IN6_IS_ADDR_SITELOCAL(address) ? SCOPE_SITE : SCOPE_GLOBAL;

@@ -10,7 +10,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 
-#define HOST_TEXT_MAX 253u /* octets in text form without a trailing dot, RFC 1035 */
+#define HOST_TEXT_MAX 253u /* bytes in text form without a trailing dot, RFC 1035 */
 
 enum host_kind {
     HOST_NAME,     /* to be resolved */

@@ -136,7 +136,7 @@ ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int co
 
 ssize_t netsock_discard(struct netsock *ns, size_t len)
 {
-    /* On TCP MSG_TRUNC drops the octets where they are; the buffer is not touched (tcp(7)). */
+    /* On TCP MSG_TRUNC drops the bytes where they are; the buffer is not touched (tcp(7)). */
     return netsock_receive(ns, NULL, len, MSG_TRUNC);
 }
 

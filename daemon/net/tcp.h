@@ -58,7 +58,7 @@ static inline bool netsock_is_transient(ssize_t err)
 {
     return err == -ENOMEM || err == -ENOBUFS;
 }
-/* Drops up to len octets of input. */
+/* Drops up to len bytes of input. */
 ssize_t netsock_discard(struct netsock *ns, size_t len);
 int netsock_shutdown(struct netsock *ns, int how);
 /* Bytes that the peer's kernel has not acknowledged, a FIN counts as one; or -errno. */

@@ -74,36 +74,36 @@ bool policy_address_from(const struct sockaddr *addr, struct policy_address *ret
     memset(ret, 0, sizeof(*ret));
     ret->family = addr->sa_family;
     if (addr->sa_family == AF_INET) {
-        memcpy(ret->octets, &((const struct sockaddr_in *)(const void *)addr)->sin_addr, 4);
+        memcpy(ret->bytes, &((const struct sockaddr_in *)(const void *)addr)->sin_addr, 4);
         return true;
     }
     if (addr->sa_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const void *)addr;
 
-        memcpy(ret->octets, &in6->sin6_addr, 16);
+        memcpy(ret->bytes, &in6->sin6_addr, 16);
         ret->scope_id = in6->sin6_scope_id;
         if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
             *ret = (struct policy_address){.family = AF_INET};
-            memcpy(ret->octets, &in6->sin6_addr.s6_addr[12], 4);
+            memcpy(ret->bytes, &in6->sin6_addr.s6_addr[12], 4);
         }
         return true;
     }
     return false;
 }
 
-static bool has_prefix(const uint8_t *octets, const uint8_t *net, unsigned int prefix)
+static bool has_prefix(const uint8_t *bytes, const uint8_t *net, unsigned int prefix)
 {
     unsigned int whole = prefix / 8, rest = prefix % 8;
 
-    if (memcmp(octets, net, whole) != 0)
+    if (memcmp(bytes, net, whole) != 0)
         return false;
-    return rest == 0 || (octets[whole] ^ net[whole]) >> (8 - rest) == 0;
+    return rest == 0 || (bytes[whole] ^ net[whole]) >> (8 - rest) == 0;
 }
 
 bool policy_address_within(const struct policy_address *addr, int family, const uint8_t *net,
                            unsigned int prefix)
 {
-    return addr->family == family && has_prefix(addr->octets, net, prefix);
+    return addr->family == family && has_prefix(addr->bytes, net, prefix);
 }
 
 uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix)
@@ -121,14 +121,14 @@ uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix
 
 uint8_t policy_address_class(const struct policy_address *addr)
 {
-    return policy_network_class(addr->family, addr->octets, addr->family == AF_INET ? 32 : 128);
+    return policy_network_class(addr->family, addr->bytes, addr->family == AF_INET ? 32 : 128);
 }
 
 /* ---- IPv4 in IPv6 ---- */
 
 static void take_v4(struct policy_address *ret, uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 {
-    *ret = (struct policy_address){.family = AF_INET, .octets = {a, b, c, d}};
+    *ret = (struct policy_address){.family = AF_INET, .bytes = {a, b, c, d}};
 }
 
 static unsigned int take_teredo(const uint8_t *o, struct policy_address *ret)
@@ -148,7 +148,7 @@ static unsigned int take_local_nat64(const uint8_t *o, struct policy_address *re
 
     for (unsigned int length = 48; length <= 96; length += length < 64 ? 8 : 32) {
         policy_nat64_extract(o, length, &ret[n]);
-        if (ret[n].octets[0] != 0)
+        if (ret[n].bytes[0] != 0)
             n++;
     }
     return n;
@@ -185,7 +185,7 @@ unsigned int policy_address_embedded(const struct policy_address *addr,
                                      const struct policy_nat64 *nat64,
                                      struct policy_address ret[static POLICY_EMBEDDED_MAX])
 {
-    const uint8_t *o = addr->octets;
+    const uint8_t *o = addr->bytes;
     unsigned int n = 0;
 
     if (addr->family != AF_INET6)

@@ -23,8 +23,8 @@
 struct policy_nat64;
 
 struct policy_address {
-    int family;         /* AF_INET, AF_INET6 */
-    uint8_t octets[16]; /* the first 4 of AF_INET */
+    int family;        /* AF_INET, AF_INET6 */
+    uint8_t bytes[16]; /* the first 4 of AF_INET */
     uint32_t scope_id;
 };
 

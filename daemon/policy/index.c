@@ -504,7 +504,7 @@ static uint32_t first_of_name(const struct policy_index *index, const struct pol
 static uint32_t first_of_address(const struct policy_index *index,
                                  const struct policy_address *addr, uint16_t port, uint32_t best)
 {
-    uint32_t at = find_net(index, addr->family, addr->octets);
+    uint32_t at = find_net(index, addr->family, addr->bytes);
 
     for (; at != NONE; at = index->nets[at].outer)
         best = policy_ports_first(index->spans, &index->nets[at].decision, port, best);
@@ -551,7 +551,7 @@ uint16_t policy_index_until(const struct policy_index *index, const struct polic
         until = until_of_name(index, name, port, until);
     if (!addr)
         return until;
-    for (uint32_t at = find_net(index, addr->family, addr->octets); at != NONE;
+    for (uint32_t at = find_net(index, addr->family, addr->bytes); at != NONE;
          at = index->nets[at].outer)
         until = policy_ports_until(index->spans, &index->nets[at].decision, port, until);
     return until;

@@ -14,7 +14,7 @@
 struct learn {
     struct learn_rule *rules[LEARN_RULES_MAX];
     uint32_t count;
-    size_t octets;
+    size_t bytes;
     uint64_t dropped;
 };
 
@@ -60,16 +60,16 @@ static bool is_within_share(uint64_t own, uint64_t all, uint64_t most)
 
 static bool has_room(const struct learn *learn, uint32_t person, size_t size)
 {
-    uint64_t count = 1, octets = size;
+    uint64_t count = 1, bytes = size;
 
     for (uint32_t i = 0; i < learn->count; i++) {
         if (learn->rules[i]->person != person)
             continue;
         count++;
-        octets += learn->rules[i]->size;
+        bytes += learn->rules[i]->size;
     }
     return is_within_share(count, learn->count + 1, LEARN_RULES_MAX) &&
-           is_within_share(octets, learn->octets + size, LEARN_OCTETS_MAX);
+           is_within_share(bytes, learn->bytes + size, LEARN_BYTES_MAX);
 }
 
 /* NULL: no room. */
@@ -92,7 +92,7 @@ static struct learn_rule *add(struct learn *learn, const struct lesson *lesson, 
     memcpy(rule->file, lesson->file, file_size);
     rule->host = memcpy(rule->file + file_size, host, host_size);
     rule->first = time(NULL);
-    learn->octets += size;
+    learn->bytes += size;
     learn->rules[learn->count++] = rule;
     return rule;
 }
@@ -116,7 +116,7 @@ static void note_address(struct learn *learn, const struct lesson *lesson,
 {
     char host[INET6_ADDRSTRLEN];
 
-    note(learn, lesson, inet_ntop(addr->family, addr->octets, host, sizeof(host)));
+    note(learn, lesson, inet_ntop(addr->family, addr->bytes, host, sizeof(host)));
 }
 
 void learn_note(struct learn *learn, const struct peer *peer, const struct policy_nat64 *nat64,

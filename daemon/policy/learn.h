@@ -17,7 +17,7 @@ struct policy_answer;
 struct policy_question;
 
 #define LEARN_RULES_MAX 1024u /* looked through for each connect that learn mode lets pass */
-#define LEARN_OCTETS_MAX (256u * 1024) /* of all of them: names have 253, paths a few dozen */
+#define LEARN_BYTES_MAX (256u * 1024) /* of all of them: names have 253, paths a few dozen */
 
 struct learn_rule {
     uint64_t count;     /* of connects */

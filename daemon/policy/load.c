@@ -222,7 +222,7 @@ static int is_policy(const struct dirent *entry)
     return entry->d_name[0] != '.' && len > 7 && strcmp(entry->d_name + len - 7, ".policy") == 0;
 }
 
-/* By octets: the order must not depend on a locale. */
+/* By bytes: the order must not depend on a locale. */
 static int compare_names(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);

@@ -22,7 +22,7 @@ bool policy_nat64_contains(const struct policy_nat64 *nat64, const struct policy
 }
 
 /* RFC 6052, section 2.2: it follows the prefix, but bits 64 to 71 are skipped. */
-void policy_nat64_extract(const uint8_t *octets, unsigned int length, struct policy_address *ret)
+void policy_nat64_extract(const uint8_t *bytes, unsigned int length, struct policy_address *ret)
 {
     unsigned int at = length / 8;
 
@@ -30,7 +30,7 @@ void policy_nat64_extract(const uint8_t *octets, unsigned int length, struct pol
     for (unsigned int i = 0; i < 4; i++) {
         if (at == 8)
             at++;
-        ret->octets[i] = octets[at++];
+        ret->bytes[i] = bytes[at++];
     }
 }
 

@@ -30,7 +30,7 @@ int policy_nat64_parse(const char *text, struct policy_nat64 *ret);
 bool policy_nat64_has(const struct policy_nat64_prefix *prefix, const struct policy_address *addr);
 bool policy_nat64_contains(const struct policy_nat64 *nat64, const struct policy_address *addr);
 
-/* The IPv4 address behind a prefix of that length; octets are those of an IPv6 address. */
-void policy_nat64_extract(const uint8_t *octets, unsigned int length, struct policy_address *ret);
+/* The IPv4 address behind a prefix of that length; bytes are those of an IPv6 address. */
+void policy_nat64_extract(const uint8_t *bytes, unsigned int length, struct policy_address *ret);
 
 #endif

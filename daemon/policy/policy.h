@@ -30,7 +30,7 @@ struct policy *policy_new(enum policy_base base);
 struct policy *policy_ref(struct policy *policy);
 struct policy *policy_unref(struct policy *policy); /* accepts NULL; returns it */
 
-#define POLICY_ERROR_MAX 512u /* octets with the NUL: "path:line: what is wrong" */
+#define POLICY_ERROR_MAX 512u /* bytes with the NUL: "path:line: what is wrong" */
 #define POLICY_DIRS_MAX 3u
 #define POLICY_FILES_MAX 256u    /* files of a policy: a view has a bit for each */
 #define POLICY_RULES_MAX 262144u /* rules of a policy: some 50 MB, twice that during a reload */
@@ -152,7 +152,7 @@ unsigned int policy_view_restrictions(const struct policy_view *view);
 
 /* ---- questions ---- */
 
-/* Octets of the text a rule has for the client, without the NUL. */
+/* Bytes of the text a rule has for the client, without the NUL. */
 #define POLICY_REASON_MAX 200u
 
 struct policy_question {

@@ -87,7 +87,7 @@ static bool make_question(struct question *q, const struct policy_address *addr,
     q->route.rtm_family = (unsigned char)addr->family;
     q->route.rtm_dst_len = is_v4 ? 32 : 128;
     q->route.rtm_tos = way->traffic_class & 0xfc; /* the rest is ECN's */
-    add(q, RTA_DST, addr->octets, is_v4 ? 4 : 16);
+    add(q, RTA_DST, addr->bytes, is_v4 ? 4 : 16);
     add(q, RTA_IP_PROTO, &protocol, sizeof(protocol));
     add(q, RTA_DPORT, &port, sizeof(port));
     if (way->egress && way->egress->has_source)

@@ -69,10 +69,10 @@ static int check_host_bits(struct conf_reader *reader, const struct policy_rule 
     char text[INET6_ADDRSTRLEN];
 
     for (unsigned int i = 0; i < rule->prefix; i++)
-        net.octets[i / 8] |= (uint8_t)(rule->net[i / 8] & (0x80 >> i % 8));
-    if (memcmp(net.octets, rule->net, 16) == 0)
+        net.bytes[i / 8] |= (uint8_t)(rule->net[i / 8] & (0x80 >> i % 8));
+    if (memcmp(net.bytes, rule->net, 16) == 0)
         return 0;
-    inet_ntop(rule->family, net.octets, text, sizeof(text));
+    inet_ntop(rule->family, net.bytes, text, sizeof(text));
     return asock_conf_refuse(reader, "bits are set after the prefix: did you mean %s/%u?", text,
                              rule->prefix);
 }
@@ -253,10 +253,10 @@ static int take_reason(struct conf_reader *reader, char *text, struct policy_rul
 
 static uint32_t add_hash(uint32_t hash, const void *data, size_t len)
 {
-    const uint8_t *octets = data;
+    const uint8_t *bytes = data;
 
     for (size_t i = 0; i < len; i++)
-        hash = (hash ^ octets[i]) * 16777619u; /* FNV-1a */
+        hash = (hash ^ bytes[i]) * 16777619u; /* FNV-1a */
     return hash;
 }
 

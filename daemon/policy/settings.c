@@ -93,12 +93,12 @@ static bool has_v6(const struct policy_egress *egress)
 }
 
 /* What an interface may have, and what can be bound to without saying which interface's it is. */
-static bool can_be_source(int family, const void *octets, unsigned int len)
+static bool can_be_source(int family, const void *bytes, unsigned int len)
 {
     struct policy_address addr = {.family = family};
     uint8_t class;
 
-    memcpy(addr.octets, octets, len);
+    memcpy(addr.bytes, bytes, len);
     class = policy_address_class(&addr);
     return class != POLICY_NEVER && !(family == AF_INET6 && class == POLICY_LINKLOCAL);
 }

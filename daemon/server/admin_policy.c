@@ -63,7 +63,7 @@ struct question {
     char service[CODEC_SERVICE_MAX + 1];
     char protocol[8];
     char address[INET6_ADDRSTRLEN];
-    char *error; /* INSPECT_TEXT_MAX octets */
+    char *error; /* INSPECT_TEXT_MAX bytes */
 };
 
 static bool refuse(struct question *q, const char *format, ...)

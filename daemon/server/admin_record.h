@@ -16,7 +16,7 @@ struct worker;
 
 #define RECORD_FIELDS_MAX 64u
 
-/* Octets of a quota as text, in use and limit of everything: 10 times a name and two numbers. */
+/* Bytes of a quota as text, in use and limit of everything: 10 times a name and two numbers. */
 #define INSPECT_QUOTA_MAX 512u
 
 struct record {

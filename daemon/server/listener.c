@@ -110,9 +110,9 @@ static bool is_of_sharer(const struct peer *peer, const struct session *sharer)
 /* It came, said nothing, and went: nobody needs to know who it was. */
 static bool has_left(int fd)
 {
-    uint8_t octet;
+    uint8_t byte;
 
-    return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 static void admit(struct listener *l, int fd)

@@ -42,7 +42,7 @@ struct listener {
     char name[LISTENER_NAME_MAX + 1];
     struct quota *quota;    /* of its clients; NULL: it is the control listener, or a shared one */
     struct session *sharer; /* whose it is, and as whom its clients count; NULL: the daemon's own */
-    char path[LISTENER_PATH_OCTETS]; /* ours to unlink; "": not ours */
+    char path[LISTENER_PATH_BYTES]; /* ours to unlink; "": not ours */
     int fd;
     struct ev_io io;
     struct ev_timer pause;

@@ -23,7 +23,7 @@
 #include <systemd/sd-daemon.h>
 #endif
 
-#define PATH_OCTETS LISTENER_PATH_OCTETS
+#define PATH_BYTES LISTENER_PATH_BYTES
 /* Who may come to a socket by hand is the directory's matter, unless it is a group's. */
 #define MODE_DEFAULT 0666
 #define MODE_OF_GROUP 0660
@@ -86,7 +86,7 @@ static int check_directory(const char *path)
 /* Held until the daemon ends, however it ends. */
 static int lock_directory(struct listeners *ls, const char *dir)
 {
-    char path[PATH_OCTETS + 32];
+    char path[PATH_BYTES + 32];
     int fd;
 
     snprintf(path, sizeof(path), "%s/asockd.lock", dir);
@@ -219,7 +219,7 @@ static int bind_one(struct listeners *ls, const struct place *place)
 
 static int bind_clients(struct listeners *ls, const char *dir, const struct listener_spec *spec)
 {
-    char own[PATH_OCTETS + LISTENER_NAME_MAX + 2], path[sizeof(own) + sizeof(LISTENER_SOCKET)];
+    char own[PATH_BYTES + LISTENER_NAME_MAX + 2], path[sizeof(own) + sizeof(LISTENER_SOCKET)];
     struct place place = {
         .kind = LISTENER_CLIENT,
         .name = spec->name,
@@ -249,10 +249,10 @@ int listeners_bind(struct listeners *ls, const char *dir, const struct listener_
                    unsigned int count)
 {
     static const struct listener_spec only = {.name = "default"};
-    char path[PATH_OCTETS + 64];
+    char path[PATH_BYTES + 64];
     int r;
 
-    if (strlen(dir) >= PATH_OCTETS)
+    if (strlen(dir) >= PATH_BYTES)
         return fail(dir, -ENAMETOOLONG);
     r = make_directory(dir);
     if (r == 0)

@@ -9,15 +9,15 @@
 
 /* From the service manager, or our own. Each costs a descriptor. */
 #define LISTENERS_MAX 64u
-/* Octets of its name without the NUL. */
+/* Bytes of its name without the NUL. */
 #define LISTENER_NAME_MAX 31u
-#define LISTENER_PATH_OCTETS sizeof(((struct sockaddr_un *)0)->sun_path)
+#define LISTENER_PATH_BYTES sizeof(((struct sockaddr_un *)0)->sun_path)
 /* The socket's own name in its directory. */
 #define LISTENER_SOCKET "asock.sock"
 
 struct listener_spec {
     char name[LISTENER_NAME_MAX + 1];
-    char directory[LISTENER_PATH_OCTETS - sizeof(LISTENER_SOCKET)]; /* "": NAME below ours */
+    char directory[LISTENER_PATH_BYTES - sizeof(LISTENER_SOCKET)]; /* "": NAME below ours */
     bool has_mode, has_group;
     mode_t mode;
     gid_t group;

@@ -37,7 +37,7 @@ struct maker {
     struct ev_io io;
     struct task next;
     struct deadline patience;
-    char directory[LISTENER_PATH_OCTETS]; /* absolute; "": none */
+    char directory[LISTENER_PATH_BYTES]; /* absolute; "": none */
     void (*on_lost)(struct maker *maker, const char *why);
 };
 

@@ -256,7 +256,7 @@ static void serve(int dir)
 
 static int begin(bool without_filter, DIR **ret)
 {
-    char path[LISTENER_PATH_OCTETS];
+    char path[LISTENER_PATH_BYTES];
     ssize_t n = recv(MAKER_FD, path, sizeof(path) - 1, 0);
     int r;
 

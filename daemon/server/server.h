@@ -23,8 +23,8 @@ struct server_config {
     uint32_t hellos, hello_seconds; /* of them before Hello, and for how long */
     uint64_t total_sockets; /* promised to all sessions; 0: as many as there are descriptors */
     uint64_t total_ops;
-    uint64_t total_kernel;       /* octets */
-    uint64_t total_memory;       /* octets; 0: a part of the machine's memory */
+    uint64_t total_kernel;       /* bytes */
+    uint64_t total_memory;       /* bytes; 0: a part of the machine's memory */
     uint64_t total_shared;       /* the same */
     uint64_t total_buffers;      /* 0: a part of the descriptors */
     const char *servers;         /* name servers instead of /etc/resolv.conf's; NULL: those */

@@ -159,7 +159,7 @@ static bool accept_client(struct session *s)
 
 static void answer(struct op *op, struct shared_listener *l)
 {
-    char path[LISTENER_PATH_OCTETS + MAKER_NAME_DIGITS + 2];
+    char path[LISTENER_PATH_BYTES + MAKER_NAME_DIGITS + 2];
     const struct field field = {.name = "directory", .text = path};
     uint8_t record[sizeof(path) + 64];
     int error;

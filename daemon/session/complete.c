@@ -10,8 +10,8 @@ static bool is_send(const struct op *op)
     return op->verb == VERB_SEND || op->verb == VERB_CONNECT;
 }
 
-/* Octets that arrived and that the kernel has not taken: they are free again. */
-static void give_back_octets(struct op *op)
+/* Bytes that arrived and that the kernel has not taken: they are free again. */
+static void give_back_bytes(struct op *op)
 {
     uint64_t rest = op->send.received - op->bytes;
 
@@ -85,7 +85,7 @@ static void detach(struct op *op, uint32_t error)
         op->class->stop(op);
     leave_chain(op);
     if (is_send(op))
-        give_back_octets(op);
+        give_back_bytes(op);
     slices_drop(w, &op->slices);
     give_back_count(op);
     if (sock && sock->state == SOCK_KILLED && error)
@@ -104,7 +104,7 @@ static void detach(struct op *op, uint32_t error)
 /* A request whose answer may be awaited: the two completions may travel together. */
 static bool may_wait(const struct op *op)
 {
-    return is_send(op) && !op->error && op->bytes > 0 && op->bytes <= HOLD_OCTETS;
+    return is_send(op) && !op->error && op->bytes > 0 && op->bytes <= HOLD_BYTES;
 }
 
 /*

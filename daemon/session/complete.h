@@ -14,7 +14,7 @@
 void complete(struct op *op, uint32_t error);
 
 /*
- * The same for a receive whose len octets were read behind `gap` octets of session_reserve()'s place.
+ * The same for a receive whose len bytes were read behind `gap` bytes of session_reserve()'s place.
  */
 void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len);
 

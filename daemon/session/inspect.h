@@ -22,15 +22,15 @@ struct inspect_cursor {
 #define INSPECT_TEXT_MAX 513u
 
 struct inspect_ops {
-    /* The next row that `s` may see. Octets written; 0: no more rows. */
+    /* The next row that `s` may see. Bytes written; 0: no more rows. */
     long (*list)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
-    /* Octets written; -ESRCH: no such id, or not one that `s` may see. */
+    /* Bytes written; -ESRCH: no such id, or not one that `s` may see. */
     long (*show)(struct session *s, uint64_t id, uint8_t *out, size_t cap);
     long (*stats)(struct session *s, uint8_t *out, size_t cap);
     /* 0, -ESRCH. `s` itself may be what ends. */
     int (*kill)(struct session *s, uint64_t id);
 
-    /* Octets of a record, or -errno with a text. */
+    /* Bytes of a record, or -errno with a text. */
     long (*reload)(struct session *s, bool close, uint8_t *out, size_t cap,
                    char ret_text[static INSPECT_TEXT_MAX]);
     /* question: a record. */

@@ -123,11 +123,11 @@ void op_unset_deadline(struct worker *w, struct op *op)
 #define CHUNK_MIN 64u
 #define CHUNK_MAX (CHUNK_MIN << (CHUNK_ORDERS - 1))
 
-static unsigned int order_of(uint32_t octets)
+static unsigned int order_of(uint32_t bytes)
 {
     unsigned int order = 0;
 
-    while (CHUNK_MIN << order < octets)
+    while (CHUNK_MIN << order < bytes)
         order++;
     return order;
 }
@@ -139,7 +139,7 @@ static struct chunk *take_spare(struct worker *w, unsigned int order)
     if (!chunk)
         return NULL;
     w->spare_chunks[order] = chunk->next;
-    w->spare_chunk_octets -= chunk->capacity;
+    w->spare_chunk_bytes -= chunk->capacity;
     return chunk;
 }
 
@@ -165,9 +165,9 @@ void op_free_spares(struct worker *w)
     slices_free_spares(w);
 }
 
-static struct chunk *chunk_new(struct worker *w, uint32_t octets)
+static struct chunk *chunk_new(struct worker *w, uint32_t bytes)
 {
-    unsigned int order = order_of(octets);
+    unsigned int order = order_of(bytes);
     struct chunk *chunk = take_spare(w, order);
     uint32_t capacity = CHUNK_MIN << order;
 
@@ -235,7 +235,7 @@ void op_drop_chunks(struct worker *w, struct op *op)
 
 static bool has_room_for_spare(const struct worker *w, const struct chunk *chunk)
 {
-    return chunk->capacity <= LIMIT_CHUNKS_SPARE - w->spare_chunk_octets;
+    return chunk->capacity <= LIMIT_CHUNKS_SPARE - w->spare_chunk_bytes;
 }
 
 /* Those of other sizes make room for what is sent now. */
@@ -252,5 +252,5 @@ void op_drop_chunk(struct worker *w, struct chunk *chunk)
     }
     chunk->next = w->spare_chunks[order];
     w->spare_chunks[order] = chunk;
-    w->spare_chunk_octets += chunk->capacity;
+    w->spare_chunk_bytes += chunk->capacity;
 }

@@ -35,7 +35,7 @@ enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
 
 struct op_class {
     const char *name;
-    bool leaves_with_others;     /* a send: its octets may go to the kernel with those around it */
+    bool leaves_with_others;     /* a send: its bytes may go to the kernel with those around it */
     int (*step)(struct op *op);  /* 1: ended, or has more to do at once; 0: waits */
     void (*stop)(struct op *op); /* nothing of it goes on: called when it ends; may be NULL */
     void (*cleanup)(struct op *op); /* gives back what the op holds; may be NULL */
@@ -78,11 +78,11 @@ struct op {
     bool errors_only;
     bool ends_sending; /* a SHUTDOWN of the sending side */
     bool is_counted;   /* against the limits of ops */
-    bool is_reference; /* its octets are the slices' */
+    bool is_reference; /* its bytes are the slices' */
     bool has_begun;    /* something of it may have reached the kernel, or its time is up (S30) */
     union {
         struct {
-            uint64_t total;    /* octets of the whole op */
+            uint64_t total;    /* bytes of the whole op */
             uint64_t received; /* of them from the client so far */
             struct chunk *first, *last;
             struct connect *connect; /* of a CONNECT, whose data is a send too; else NULL */
@@ -90,12 +90,12 @@ struct op {
         struct {
             uint64_t length;
             uint32_t flags;
-            struct segment shot; /* of a multishot: its last octets; length 0: none */
+            struct segment shot; /* of a multishot: its last bytes; length 0: none */
         } receive;
         struct {
             int64_t number;
             struct endpoint *endpoint; /* NULL: the number is the value */
-            struct octets *octets;     /* NULL: no payload */
+            struct bytes *bytes;       /* NULL: no payload */
         } value;
         struct resolve *resolve;
         struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
@@ -108,7 +108,7 @@ struct op {
 };
 
 /* A reply's payload that was made when the op ran. */
-struct octets {
+struct bytes {
     size_t len;
     uint8_t data[];
 };

@@ -81,16 +81,16 @@ struct session {
     struct list streams;            /* LIST: ops that tell a record at a time */
     uint32_t stream_count, rows;    /* rows: told since rows_task ran */
 
-    uint64_t queued;                     /* octets of sends that the kernel has not taken */
+    uint64_t queued;                     /* bytes of sends that the kernel has not taken */
     uint64_t beyond;                     /* of these, what is above each socket's own share */
     uint64_t restrictions;               /* bytes charged for them */
-    uint64_t unreported, unreported_ops; /* of the freed octets and ops, not yet told */
+    uint64_t unreported, unreported_ops; /* of the freed bytes and ops, not yet told */
     struct list report;                  /* sockets with something unreported */
     struct list room_waiters;            /* sockets whose receive waits for room */
     struct list room_tries;              /* those that there was room for, and have not tried yet */
 
     struct sock *together;          /* its sends wait for the rest of the input; NULL: none do */
-    uint32_t together_octets;       /* of them */
+    uint32_t together_bytes;        /* of them */
     uint32_t last_sent;             /* socket of the last SEND of this input */
     uint32_t held_id;               /* socket whose completion may wait for the next one */
     uint32_t eager_misses;          /* looks in vain, in a row */
@@ -102,7 +102,7 @@ struct session {
     uint32_t farewell_bytes;    /* so much of it */
     bool keeps_buffers;         /* until the client has closed its end, or a bound is reached */
     struct status_page *status; /* NULL: the client has not asked for it */
-    uint64_t shared;            /* octets of all buffers */
+    uint64_t shared;            /* bytes of all buffers */
 
     bool has_hello;     /* requests are allowed */
     bool has_ended;     /* replies go nowhere; it waits for its lingering sockets, then goes */
@@ -130,7 +130,7 @@ struct session_config {
     void *on_gone_data;
 };
 
-/* Octets of the text that says why a client gets no session, or not the limits it needs. */
+/* Bytes of the text that says why a client gets no session, or not the limits it needs. */
 #define SESSION_WHY_MAX 256u
 
 /*
@@ -172,9 +172,9 @@ struct op *session_find_op(struct session *s, uint64_t token);
 void session_hash_op(struct session *s, struct op *op);
 void session_unhash_op(struct session *s, struct op *op);
 
-/* The same place as transport_reserve() for a receive of up to `want` octets; NULL: wait for room. */
+/* The same place as transport_reserve() for a receive of up to `want` bytes; NULL: wait for room. */
 uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret_len);
-/* A reply whose payload_len octets lie behind `gap` octets of the reserved place. */
+/* A reply whose payload_len bytes lie behind `gap` bytes of the reserved place. */
 void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
                     size_t payload_len);
 /* Sends now, or false: no room. Payload is copied. */
@@ -192,8 +192,8 @@ void session_has_room(struct session *s);
 /* More input may be taken; something has happened to a socket: in a step of its own. */
 void session_resume_later(struct session *s);
 void session_ready(struct session *s, struct sock *sock);
-/* Some octets or ops of sock are free, and no reply says so yet. */
-void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops);
+/* Some bytes or ops of sock are free, and no reply says so yet. */
+void session_report_later(struct session *s, struct sock *sock, uint64_t bytes, uint32_t ops);
 void session_run_reports(struct task *task), session_run_rows(struct task *task);
 
 #endif

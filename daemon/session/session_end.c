@@ -35,7 +35,7 @@ static void note_cut(struct session *s)
             s->slots[id].sock->is_incomplete = true;
 }
 
-/* Octets of the frame, which may be more than there are; 0: it cannot be read. */
+/* Bytes of the frame, which may be more than there are; 0: it cannot be read. */
 static size_t note_cut_frame(struct session *s, const uint8_t *input, size_t len)
 {
     char scratch[CODEC_SCRATCH];

@@ -207,13 +207,13 @@ static bool flush_reports(struct session *s)
     return true;
 }
 
-void session_report_later(struct session *s, struct sock *sock, uint64_t octets, uint32_t ops)
+void session_report_later(struct session *s, struct sock *sock, uint64_t bytes, uint32_t ops)
 {
     if (s->has_ended)
         return; /* nobody is left to tell */
-    sock->send_freed += (uint32_t)octets;
+    sock->send_freed += (uint32_t)bytes;
     sock->ops_freed += ops;
-    s->unreported += octets;
+    s->unreported += bytes;
     s->unreported_ops += ops;
     if (!list_is_linked(&sock->report))
         list_append(&s->report, &sock->report);

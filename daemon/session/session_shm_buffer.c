@@ -19,21 +19,21 @@
 #include "daemon/wire/status_page.h"
 #include "proto/errors.h"
 
-static int charge(struct session *s, uint64_t octets)
+static int charge(struct session *s, uint64_t bytes)
 {
     if (quota_charge(s->quota, QUOTA_BUFFERS, 1) < 0)
         return -EMFILE;
-    if (quota_charge(s->quota, QUOTA_SHARED, octets) < 0) {
+    if (quota_charge(s->quota, QUOTA_SHARED, bytes) < 0) {
         quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
         return -EDQUOT;
     }
     return 0;
 }
 
-static void uncharge(struct session *s, uint64_t octets)
+static void uncharge(struct session *s, uint64_t bytes)
 {
     quota_uncharge(s->quota, QUOTA_BUFFERS, 1);
-    quota_uncharge(s->quota, QUOTA_SHARED, octets);
+    quota_uncharge(s->quota, QUOTA_SHARED, bytes);
 }
 
 /*
@@ -166,35 +166,35 @@ void session_drop_status(struct session *s)
     uncharge(s, STATUS_PAGE_LENGTH);
 }
 
-static int make_buffer(struct session *s, uint64_t octets, struct session_buffer **ret)
+static int make_buffer(struct session *s, uint64_t bytes, struct session_buffer **ret)
 {
     *ret = free_buffer(s);
-    return *ret ? shared_new(s->worker, octets, &(*ret)->shared) : -ENOMEM;
+    return *ret ? shared_new(s->worker, bytes, &(*ret)->shared) : -ENOMEM;
 }
 
 int session_add_buffer(struct session *s, uint64_t length, bool with_status, struct shared **ret)
 {
-    uint64_t octets = shared_rounded(length);
+    uint64_t bytes = shared_rounded(length);
     struct session_buffer *buffer;
     struct shared *shared;
     int r;
 
-    if (octets == 0)
+    if (bytes == 0)
         return -EDQUOT;
     if (!may_send_descriptors(s, with_status))
         return -EMFILE;
     r = with_status ? add_status(s) : 0;
     if (r == 0)
-        r = charge(s, octets);
+        r = charge(s, bytes);
     if (r < 0)
         return r;
-    r = make_buffer(s, octets, &buffer);
+    r = make_buffer(s, bytes, &buffer);
     if (r < 0) {
-        uncharge(s, octets);
+        uncharge(s, bytes);
         return r;
     }
     s->buffer_count++;
-    s->shared += octets;
+    s->shared += bytes;
     s->worker->buffer_count++;
     s->descriptors_unread += with_status ? 2 : 1;
     next_id(s, buffer);

@@ -20,7 +20,7 @@ struct session_buffer {
 };
 
 /*
- * Charged and made, not yet sent; with the session's status page if that is wanted. 0; -EDQUOT: too many octets; -EMFILE:
+ * Charged and made, not yet sent; with the session's status page if that is wanted. 0; -EDQUOT: too many bytes; -EMFILE:
  * buffers; -ENOMEM; other -errno.
  */
 int session_add_buffer(struct session *s, uint64_t length, bool with_status, struct shared **ret);

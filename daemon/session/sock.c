@@ -239,7 +239,7 @@ void sock_run_sends(struct sock *sock)
 }
 
 /*
- * All receives were filled to the last octet: whether there is more nobody knows. Asking costs the next
+ * All receives were filled to the last byte: whether there is more nobody knows. Asking costs the next
  * receive a call where there is none, waiting costs it a turn where there is; what was right the last
  * time decides.
  */
@@ -404,13 +404,13 @@ static uint32_t beyond_of(const struct sock *sock)
     return sock->queued > SOCKET_QUEUED_MIN ? sock->queued - SOCKET_QUEUED_MIN : 0;
 }
 
-void sock_charge(struct sock *sock, uint32_t octets)
+void sock_charge(struct sock *sock, uint32_t bytes)
 {
     struct session *s = sock->session;
 
     s->beyond -= beyond_of(sock);
-    sock->queued += octets;
-    s->queued += octets;
+    sock->queued += bytes;
+    s->queued += bytes;
     s->beyond += beyond_of(sock);
 }
 
@@ -422,16 +422,16 @@ bool sock_is_over(const struct sock *sock)
            (sock->queued > SOCKET_QUEUED_MIN && s->beyond > s->limits.queued_max);
 }
 
-void sock_uncharge(struct sock *sock, uint64_t octets)
+void sock_uncharge(struct sock *sock, uint64_t bytes)
 {
     uint32_t before = beyond_of(sock);
 
-    if (octets == 0)
+    if (bytes == 0)
         return;
-    sock->queued -= (uint32_t)octets;
+    sock->queued -= (uint32_t)bytes;
     if (!sock->session)
         return;
-    sock->session->queued -= octets;
+    sock->session->queued -= bytes;
     sock->session->beyond -= before - beyond_of(sock);
-    session_report_later(sock->session, sock, octets, 0);
+    session_report_later(sock->session, sock, bytes, 0);
 }

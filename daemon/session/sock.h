@@ -73,7 +73,7 @@ struct sock {
     uint64_t connected;     /* when, if is_audited */
     struct endpoint remote; /* where to, if is_audited */
     uint64_t bytes_in, bytes_out;
-    uint32_t queued;     /* octets of sends that the kernel has not taken */
+    uint32_t queued;     /* bytes of sends that the kernel has not taken */
     uint32_t send_freed; /* not yet told */
     uint32_t ops_freed;  /* not yet told */
     uint32_t id;         /* 0: none any more */
@@ -156,10 +156,10 @@ void sock_end_receives(struct sock *sock, uint32_t error);
 void sock_end_ops(struct sock *sock, uint32_t error);
 
 /* Bytes of a send that have arrived. Over its window, or over what the session may queue beside it? */
-void sock_charge(struct sock *sock, uint32_t octets);
+void sock_charge(struct sock *sock, uint32_t bytes);
 bool sock_is_over(const struct sock *sock);
-/* Octets that the kernel has taken, or that were dropped: the client may send as many more. */
-void sock_uncharge(struct sock *sock, uint64_t octets);
+/* Bytes that the kernel has taken, or that were dropped: the client may send as many more. */
+void sock_uncharge(struct sock *sock, uint64_t bytes);
 
 /*
  * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may

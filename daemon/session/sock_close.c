@@ -150,12 +150,12 @@ static bool drain_step(struct share *share)
     struct sock *sock = ending->sock;
     ssize_t n;
 
-    n = netsock_discard(&sock->ns, DRAIN_OCTETS - ending->drained);
+    n = netsock_discard(&sock->ns, DRAIN_BYTES - ending->drained);
     if (n == -EAGAIN || netsock_is_transient(n))
         return false;
     if (n > 0)
         ending->drained += (uint32_t)n;
-    if (n <= 0 || ending->drained >= DRAIN_OCTETS)
+    if (n <= 0 || ending->drained >= DRAIN_BYTES)
         close_now(sock, false);
     return false;
 }
@@ -290,7 +290,7 @@ void sock_close_continue(struct sock *sock)
 
 void sock_linger_input(struct sock *sock)
 {
-    ssize_t n = netsock_discard(&sock->ns, DRAIN_OCTETS);
+    ssize_t n = netsock_discard(&sock->ns, DRAIN_BYTES);
 
     if (n == 0 || (n < 0 && n != -EAGAIN && !netsock_is_transient(n))) {
         sock->has_seen_end = n == 0;
@@ -326,7 +326,7 @@ void sock_orphan_linger(struct sock *sock)
     worker_set_deadline(sock->worker, &sock->ending->deadline, LINGER_ORPHAN_MS);
 }
 
-/* Octets that were accepted and have not gone. */
+/* Bytes that were accepted and have not gone. */
 static bool has_queued_send(const struct sock *sock)
 {
     if (sock->connect && sock->connect->send.total > 0)

@@ -50,13 +50,13 @@ static uint64_t size_of(const struct sock *sock, enum direction d, bool small)
 }
 
 /* The small ones of other sockets have room beside it. */
-static bool may_grow(const struct sock *sock, uint64_t octets)
+static bool may_grow(const struct sock *sock, uint64_t bytes)
 {
     struct quota_usage usage = {0, QUOTA_NONE};
 
     if (sock->quota)
         usage = quota_usage(sock->quota, QUOTA_KERNEL);
-    return usage.used <= usage.most / 2 && octets <= usage.most / 2 - usage.used;
+    return usage.used <= usage.most / 2 && bytes <= usage.most / 2 - usage.used;
 }
 
 int sock_charge_buffers(struct sock *sock)
@@ -92,27 +92,27 @@ int sock_fix_buffers(const struct sock *sock, struct netsock *ns)
     return r;
 }
 
-static void settle(struct sock *sock, enum direction d, uint64_t octets)
+static void settle(struct sock *sock, enum direction d, uint64_t bytes)
 {
-    if (octets < sock->kernel[d]) {
-        quota_uncharge(sock->quota, QUOTA_KERNEL, sock->kernel[d] - octets);
-        sock->kernel[d] = (uint32_t)octets;
+    if (bytes < sock->kernel[d]) {
+        quota_uncharge(sock->quota, QUOTA_KERNEL, sock->kernel[d] - bytes);
+        sock->kernel[d] = (uint32_t)bytes;
     }
 }
 
 /* A larger size is charged before it is set, and a smaller one given back afterwards. */
 static int set_size(struct sock *sock, enum direction d, int32_t size, sock_apply_fn apply)
 {
-    uint64_t before = sock->kernel[d], octets = doubled(sock, d, size);
+    uint64_t before = sock->kernel[d], bytes = doubled(sock, d, size);
     int r;
 
-    if (octets > before) {
-        if (quota_charge(sock->quota, QUOTA_KERNEL, octets - before) < 0)
+    if (bytes > before) {
+        if (quota_charge(sock->quota, QUOTA_KERNEL, bytes - before) < 0)
             return -ENOBUFS;
-        sock->kernel[d] = (uint32_t)octets;
+        sock->kernel[d] = (uint32_t)bytes;
     }
     r = apply(sock, options[d], size);
-    settle(sock, d, r < 0 ? before : octets);
+    settle(sock, d, r < 0 ? before : bytes);
     return r;
 }
 

@@ -34,29 +34,29 @@ uint32_t sock_send_error(struct sock *sock, ssize_t err)
     return error;
 }
 
-void sock_took(struct op *op, uint64_t octets)
+void sock_took(struct op *op, uint64_t bytes)
 {
     struct sock *sock = op->sock;
 
-    if (octets == 0)
+    if (bytes == 0)
         return;
     op->has_begun = true;
-    op->bytes += octets;
-    sock->bytes_out += octets;
-    sock->worker->stats.bytes_out += octets;
+    op->bytes += bytes;
+    sock->bytes_out += bytes;
+    sock->worker->stats.bytes_out += bytes;
     if (!op->is_reference)
-        sock_uncharge(sock, octets);
+        sock_uncharge(sock, bytes);
 }
 
-int sock_gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_octets)
+int sock_gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_bytes)
 {
     int count = 0;
 
-    *ret_octets = 0;
-    for (struct chunk *c = op->send.first; c && count < cap && *ret_octets < STEP_BYTES;
+    *ret_bytes = 0;
+    for (struct chunk *c = op->send.first; c && count < cap && *ret_bytes < STEP_BYTES;
          c = c->next) {
         iov[count++] = (struct iovec){c->data + c->start, c->end - c->start};
-        *ret_octets += c->end - c->start;
+        *ret_bytes += c->end - c->start;
     }
     return count;
 }
@@ -70,17 +70,17 @@ static uint64_t chunks_total(const struct op *op)
     return total;
 }
 
-void sock_drop_taken(struct op *op, size_t octets)
+void sock_drop_taken(struct op *op, size_t bytes)
 {
-    while (octets > 0) {
+    while (bytes > 0) {
         struct chunk *c = op->send.first;
         uint32_t rest = c->end - c->start;
 
-        if (octets < rest) {
-            c->start += (uint32_t)octets;
+        if (bytes < rest) {
+            c->start += (uint32_t)bytes;
             return;
         }
-        octets -= rest;
+        bytes -= rest;
         op->send.first = c->next;
         if (!c->next)
             op->send.last = NULL;
@@ -89,7 +89,7 @@ void sock_drop_taken(struct op *op, size_t octets)
     }
 }
 
-/* What this op adds to the list: entries; *ret: octets. */
+/* What this op adds to the list: entries; *ret: bytes. */
 static int add(const struct op *op, struct iovec *iov, int cap, uint64_t *ret)
 {
     return op->is_reference ? slices_gather(&op->slices, iov, cap, ret)
@@ -97,20 +97,20 @@ static int add(const struct op *op, struct iovec *iov, int cap, uint64_t *ret)
 }
 
 /* Of the sends at the front, in order, up to one that has more to come; count of ops in *ops. */
-static int gather_all(const struct sock *sock, struct iovec *iov, uint64_t *octets, int *ops)
+static int gather_all(const struct sock *sock, struct iovec *iov, uint64_t *bytes, int *ops)
 {
     int count = 0;
 
-    *octets = 0;
+    *bytes = 0;
     *ops = 0;
     list_for_each (&sock->sends, it) {
         const struct op *op = container_of(it, struct op, node);
         uint64_t n;
 
-        if (!op->class->leaves_with_others || count == SEND_IOV_ALL || *octets >= SOCK_TOGETHER)
+        if (!op->class->leaves_with_others || count == SEND_IOV_ALL || *bytes >= SOCK_TOGETHER)
             break;
         count += add(op, iov + count, SEND_IOV_ALL - count, &n);
-        *octets += n;
+        *bytes += n;
         (*ops)++;
         if (op->bytes + n < op->send.total)
             break;
@@ -118,21 +118,21 @@ static int gather_all(const struct sock *sock, struct iovec *iov, uint64_t *octe
     return count;
 }
 
-/* The kernel has taken so many octets of those at the front. */
-static void share_out(struct sock *sock, uint64_t octets)
+/* The kernel has taken so many bytes of those at the front. */
+static void share_out(struct sock *sock, uint64_t bytes)
 {
     struct op *op;
 
-    while (octets > 0 && (op = list_first(&sock->sends, struct op, node))) {
+    while (bytes > 0 && (op = list_first(&sock->sends, struct op, node))) {
         uint64_t rest = op->is_reference ? slices_total(&op->slices) : chunks_total(op);
-        uint64_t part = octets < rest ? octets : rest;
+        uint64_t part = bytes < rest ? bytes : rest;
 
         if (op->is_reference)
             slices_advance(sock->worker, &op->slices, part);
         else
             sock_drop_taken(op, (size_t)part);
         sock_took(op, part);
-        octets -= part;
+        bytes -= part;
         if (op->bytes < op->send.total || sock->chain == op)
             return;
         complete(op, ERR_SUCCESS);
@@ -143,11 +143,11 @@ int sock_send_step(struct sock *sock)
 {
     struct op *first = list_first(&sock->sends, struct op, node);
     struct iovec iov[SEND_IOV_ALL];
-    uint64_t octets;
-    int ops, count = gather_all(sock, iov, &octets, &ops);
+    uint64_t bytes;
+    int ops, count = gather_all(sock, iov, &bytes, &ops);
     ssize_t n;
 
-    if (ops < 2 || octets == 0)
+    if (ops < 2 || bytes == 0)
         return first->class->step(first);
     n = netsock_send(&sock->ns, iov, count);
     if (n == -EFAULT)
@@ -159,7 +159,7 @@ int sock_send_step(struct sock *sock)
     }
     if (n > 0)
         share_out(sock, (uint64_t)n);
-    if (n < 0 || (uint64_t)n < octets) {
+    if (n < 0 || (uint64_t)n < bytes) {
         sock->wants_write = true;
         return 0;
     }
@@ -171,7 +171,7 @@ void sock_together_end(struct session *s)
     struct sock *sock = s->together;
 
     s->together = NULL;
-    s->together_octets = 0;
+    s->together_bytes = 0;
     if (sock)
         sock_run_sends(sock);
 }

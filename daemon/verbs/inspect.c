@@ -76,7 +76,7 @@ int verb_list(struct op *op, const struct call *call)
 
 static void record_cleanup(struct op *op)
 {
-    op->value.octets = mem_free(op->value.octets);
+    op->value.bytes = mem_free(op->value.bytes);
 }
 
 static void record_fill(struct op *op, struct reply *reply, const void **payload,
@@ -85,8 +85,8 @@ static void record_fill(struct op *op, struct reply *reply, const void **payload
     (void)reply;
     if (op->error)
         return;
-    *payload = op->value.octets->data;
-    *payload_len = (uint32_t)op->value.octets->len;
+    *payload = op->value.bytes->data;
+    *payload_len = (uint32_t)op->value.bytes->len;
 }
 
 static const struct op_class record_class = {
@@ -95,13 +95,13 @@ static const struct op_class record_class = {
     .fill = record_fill,
 };
 
-static int keep_octets(struct op *op, const void *data, size_t len)
+static int keep_bytes(struct op *op, const void *data, size_t len)
 {
-    op->value.octets = mem_alloc(sizeof(struct octets) + len);
-    if (!op->value.octets)
+    op->value.bytes = mem_alloc(sizeof(struct bytes) + len);
+    if (!op->value.bytes)
         return -ENOMEM;
-    op->value.octets->len = len;
-    memcpy(op->value.octets->data, data, len);
+    op->value.bytes->len = len;
+    memcpy(op->value.bytes->data, data, len);
     return 0;
 }
 
@@ -112,7 +112,7 @@ int tell_record(struct op *op, const uint8_t *record, long n)
         return ERR_NOT_FOUND;
     if (n < 0)
         return (int)asock_error_from_errno((int)n);
-    if (keep_octets(op, record, (size_t)n) < 0)
+    if (keep_bytes(op, record, (size_t)n) < 0)
         return ERR_NO_BUFFER_SPACE;
     complete(op, ERR_SUCCESS);
     return 0;
@@ -132,9 +132,9 @@ int tell_failure(struct op *op, long error, const char *text)
 {
     op->class = &record_class;
     /* Without memory the number has to do. */
-    if (text[0] && keep_octets(op, text, strlen(text) + 1) == 0) {
-        make_valid((char *)op->value.octets->data);
-        op->text = (const char *)op->value.octets->data;
+    if (text[0] && keep_bytes(op, text, strlen(text) + 1) == 0) {
+        make_valid((char *)op->value.bytes->data);
+        op->text = (const char *)op->value.bytes->data;
     }
     return (int)asock_error_from_errno((int)error);
 }

@@ -23,7 +23,7 @@
 static void value_cleanup(struct op *op)
 {
     op->value.endpoint = mem_free(op->value.endpoint);
-    op->value.octets = mem_free(op->value.octets);
+    op->value.bytes = mem_free(op->value.bytes);
 }
 
 static void value_fill(struct op *op, struct reply *reply, const void **payload,
@@ -31,9 +31,9 @@ static void value_fill(struct op *op, struct reply *reply, const void **payload,
 {
     if (op->error)
         return;
-    if (op->value.octets) {
-        *payload = op->value.octets->data;
-        *payload_len = (uint32_t)op->value.octets->len;
+    if (op->value.bytes) {
+        *payload = op->value.bytes->data;
+        *payload_len = (uint32_t)op->value.bytes->len;
         return;
     }
     reply->body = BODY_VALUE;
@@ -145,11 +145,11 @@ static int get_tcp_info(struct op *op)
     size_t len = sizeof(struct tcp_info);
     int r;
 
-    op->value.octets = mem_zalloc(1, sizeof(struct octets) + len);
-    if (!op->value.octets)
+    op->value.bytes = mem_zalloc(1, sizeof(struct bytes) + len);
+    if (!op->value.bytes)
         return ERR_NO_BUFFER_SPACE;
-    r = netsock_tcp_info(&op->sock->ns, op->value.octets->data, &len);
-    op->value.octets->len = len;
+    r = netsock_tcp_info(&op->sock->ns, op->value.bytes->data, &len);
+    op->value.bytes->len = len;
     return r < 0 ? (int)asock_error_from_errno(r) : 0;
 }
 

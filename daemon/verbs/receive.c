@@ -4,8 +4,8 @@
  * Happy path: the first in the queue reads from the kernel straight into the session's output, behind
  * the place of its own reply. A wait-all goes on with its next piece; a length of 0 only looks. By
  * reference it reads into the client's memory, and the reply says how much. A multishot stays the first
- * in the queue and tells of each slice that has octets, until it has filled the last one.
- * Failures: not connected (at once), end of stream (0 octets; every later one too), the peer's
+ * in the queue and tells of each slice that has bytes, until it has filled the last one.
+ * Failures: not connected (at once), end of stream (0 bytes; every later one too), the peer's
  * reset (every later one too), no room in the output (waits until the client reads), no memory in the
  * kernel (waits), nothing behind a reference (FAULT; nothing is lost).
  */
@@ -81,8 +81,8 @@ static int ended(struct op *op, ssize_t n)
 
 static int probe(struct op *op)
 {
-    uint8_t octet;
-    ssize_t n = netsock_receive(&op->sock->ns, &octet, 1, MSG_PEEK);
+    uint8_t byte;
+    ssize_t n = netsock_receive(&op->sock->ns, &byte, 1, MSG_PEEK);
 
     if (n <= 0)
         return ended(op, n);
@@ -90,7 +90,7 @@ static int probe(struct op *op)
     return 1;
 }
 
-/* Octets of the head that will stand in front of `want` octets; a guess that is mostly right. */
+/* Bytes of the head that will stand in front of `want` bytes; a guess that is mostly right. */
 static size_t guess_gap(struct op *op, size_t want)
 {
     uint8_t head[CODEC_REPLY_MAX];
@@ -148,7 +148,7 @@ static int read_some(struct op *op)
     return 1;
 }
 
-/* Octets, 0 at the end of the stream, -errno; of -EFAULT the op has ended. */
+/* Bytes, 0 at the end of the stream, -errno; of -EFAULT the op has ended. */
 static ssize_t read_into(struct op *op, const struct iovec *iov, int count)
 {
     struct sock *sock = op->sock;
@@ -159,7 +159,7 @@ static ssize_t read_into(struct op *op, const struct iovec *iov, int count)
     for (int i = 0; i < count; i++)
         room += iov[i].iov_len;
     n = netsock_receive_list(&sock->ns, iov, count, peek ? MSG_PEEK : 0);
-    /* It says nothing of the connection: the octets are still there. */
+    /* It says nothing of the connection: the bytes are still there. */
     if (n == -EFAULT)
         complete(op, ERR_FAULT);
     if (n > 0 && !peek)
@@ -210,7 +210,7 @@ static int receive_step(struct op *op)
 
 /* ---- multishot ---- */
 
-/* The first slice has len octets. 1: it was the last one, and the op has ended. */
+/* The first slice has len bytes. 1: it was the last one, and the op has ended. */
 static int tell_shot(struct op *op, size_t len)
 {
     const struct slice *slice = op->slices.first;
@@ -292,7 +292,7 @@ static const struct op_class shot_class = {
 
 /* ---- the request ---- */
 
-/* Octets in all; more than there can be where that is no number. */
+/* Bytes in all; more than there can be where that is no number. */
 static uint64_t wanted(const struct request *r)
 {
     const struct segments *segments = &r->receive.segments;

@@ -3,7 +3,7 @@
  * SEND.
  * Happy path: the first in the queue goes to the kernel straight from the session's input; what the
  * kernel does not take is copied and goes when the socket is writable; complete when all has gone.
- * A chain is one op whose octets arrive in several frames. By reference the kernel takes the octets from
+ * A chain is one op whose bytes arrive in several frames. By reference the kernel takes the bytes from
  * the client's own memory, when it can. Several sends of one socket that arrived together leave with one
  * call, as do those that have waited for the kernel: the first is tried at once, those behind it when the
  * input has no more of them.
@@ -31,8 +31,8 @@ int send_step(struct op *op)
 {
     struct sock *sock = op->sock;
     struct iovec iov[SEND_IOV];
-    uint64_t octets;
-    int count = sock_gather(op, iov, SEND_IOV, &octets);
+    uint64_t bytes;
+    int count = sock_gather(op, iov, SEND_IOV, &bytes);
     ssize_t n = count > 0 ? netsock_send(&sock->ns, iov, count) : 0;
 
     if (n < 0 && n != -EAGAIN) {
@@ -44,7 +44,7 @@ int send_step(struct op *op)
         sock_drop_taken(op, (size_t)n);
         sock_took(op, (uint64_t)n);
     }
-    if (n < 0 || (uint64_t)n < octets) {
+    if (n < 0 || (uint64_t)n < bytes) {
         sock->wants_write = true;
         return 0;
     }
@@ -59,9 +59,9 @@ static int reference_step(struct op *op)
 {
     struct sock *sock = op->sock;
     struct iovec iov[CODEC_SEGMENTS_MAX];
-    uint64_t octets;
-    int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX, &octets);
-    ssize_t n = octets > 0 ? netsock_send(&sock->ns, iov, count) : 0;
+    uint64_t bytes;
+    int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX, &bytes);
+    ssize_t n = bytes > 0 ? netsock_send(&sock->ns, iov, count) : 0;
 
     if (n < 0 && n != -EAGAIN) {
         op->has_begun = true;
@@ -72,7 +72,7 @@ static int reference_step(struct op *op)
         slices_advance(sock->worker, &op->slices, (uint64_t)n);
         sock_took(op, (uint64_t)n);
     }
-    if (n < 0 || (uint64_t)n < octets) {
+    if (n < 0 || (uint64_t)n < bytes) {
         sock->wants_write = true;
         return 0;
     }
@@ -103,14 +103,14 @@ static bool waits_for_more(const struct op *op, const struct call *call)
 }
 
 /* In its queue: the others are waited for, up to a bound. */
-static void wait_for_more(struct op *op, uint64_t octets, uint32_t timeout_ms)
+static void wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms)
 {
     struct session *s = op->session;
 
     s->together = op->sock;
-    s->together_octets += octets;
+    s->together_bytes += bytes;
     sock_queue_send(op->sock, op, timeout_ms);
-    if (s->together_octets >= SOCK_TOGETHER)
+    if (s->together_bytes >= SOCK_TOGETHER)
         sock_together_end(s);
 }
 
@@ -143,8 +143,8 @@ static bool may_send_now(const struct op *op)
            (list_is_empty(&sock->sends) || first == &op->node);
 }
 
-/* Octets that have just arrived: to the kernel at once if it is their turn, the rest is kept. */
-static int take_octets(struct op *op, const uint8_t *data, uint32_t len)
+/* Bytes that have just arrived: to the kernel at once if it is their turn, the rest is kept. */
+static int take_bytes(struct op *op, const uint8_t *data, uint32_t len)
 {
     struct sock *sock = op->sock;
     struct iovec iov = {(void *)(uintptr_t)data, len};
@@ -219,7 +219,7 @@ int verb_send(struct op *op, const struct call *call)
         wait_for_more(op, call->payload_len, r->timeout_ms);
         return 0;
     }
-    err = take_octets(op, call->payload, call->payload_len);
+    err = take_bytes(op, call->payload, call->payload_len);
     if (err != 0)
         return err;
     if (r->send.more)
@@ -228,7 +228,7 @@ int verb_send(struct op *op, const struct call *call)
     return 0;
 }
 
-/* A piece of a chain that has ended early: its octets are free at once. */
+/* A piece of a chain that has ended early: its bytes are free at once. */
 static void drop_piece(struct session *s, struct session_slot *slot, const struct call *call)
 {
     struct reply reply = {.kind = KIND_EVENT, .body = BODY_EVENT};
@@ -286,7 +286,7 @@ static void continue_chain(struct op *op, const struct call *call)
 
     charge_piece(op, call->payload_len);
     err = sock_is_over(sock) ? ERR_NO_BUFFER_SPACE
-                             : take_octets(op, call->payload, call->payload_len);
+                             : take_bytes(op, call->payload, call->payload_len);
     if (!r->send.more)
         sock->chain = NULL;
     if (r->send.abandon) {

@@ -57,7 +57,7 @@ int hello(struct session *s, const struct call *call);
  */
 int send_piece(struct session *s, const struct call *call);
 
-/* The op ends with a record of n octets; n may be -errno. As a verb_fn. */
+/* The op ends with a record of n bytes; n may be -errno. As a verb_fn. */
 int tell_record(struct op *op, const uint8_t *record, long n);
 /* error: -errno. text is copied. */
 int tell_failure(struct op *op, long error, const char *text);

@@ -224,17 +224,17 @@ void slices_drop(struct worker *w, struct slices *slices)
         slices_drop_first(w, slices);
 }
 
-void slices_advance(struct worker *w, struct slices *slices, uint64_t octets)
+void slices_advance(struct worker *w, struct slices *slices, uint64_t bytes)
 {
-    while (slices->first && octets >= slices->first->length) {
-        octets -= slices->first->length;
+    while (slices->first && bytes >= slices->first->length) {
+        bytes -= slices->first->length;
         slices_drop_first(w, slices);
     }
-    if (octets == 0)
+    if (bytes == 0)
         return;
     assert(slices->first);
-    slices->first->offset += octets;
-    slices->first->length -= octets;
+    slices->first->offset += bytes;
+    slices->first->length -= bytes;
 }
 
 uint64_t slices_total(const struct slices *slices)

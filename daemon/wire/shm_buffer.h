@@ -4,7 +4,7 @@
 
 /*
  * Memory that a client and the daemon both have mapped. Only the kernel reads and writes it on the
- * daemon's side, in sendmsg(2) and recvmsg(2): what the client does to it changes that client's octets
+ * daemon's side, in sendmsg(2) and recvmsg(2): what the client does to it changes that client's bytes
  * and nothing else. It cannot be made shorter, so touching it never fails for want of a page behind it.
  *
  *     made --(sent to the client; ops use it)--> released --unused--> emptied, in steps --> gone
@@ -27,7 +27,7 @@ struct shared {
     struct list node;     /* the owner's, of those that are to be emptied */
     uint8_t *at;
     size_t length;
-    size_t emptied; /* octets of which the contents are gone */
+    size_t emptied; /* bytes of which the contents are gone */
     uint32_t id;
     uint32_t uses; /* what refers to it */
     bool is_released;
@@ -68,8 +68,8 @@ int slices_append(struct worker *w, struct slices *slices, struct shared *shared
 void slices_splice(struct slices *slices, struct slices *more);
 void slices_drop_first(struct worker *w, struct slices *slices);
 void slices_drop(struct worker *w, struct slices *slices);
-/* So many octets at the front have been used. */
-void slices_advance(struct worker *w, struct slices *slices, uint64_t octets);
+/* So many bytes at the front have been used. */
+void slices_advance(struct worker *w, struct slices *slices, uint64_t bytes);
 uint64_t slices_total(const struct slices *slices);
 /* The first of them, at most cap and STEP_BYTES, as the kernel wants them; returns how many. */
 int slices_gather(const struct slices *slices, struct iovec *iov, int cap, uint64_t *ret_bytes);

@@ -46,14 +46,14 @@ static ssize_t send_parcel(struct transport *t, size_t len, const struct parcel 
 {
     union {
         struct cmsghdr align;
-        char octets[CMSG_SPACE(2 * sizeof(int))];
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
     } control;
     int fds[2] = {parcel->fd, parcel->second_fd};
     size_t size = sizeof(int) * (parcel->second_fd < 0 ? 1 : 2);
     struct iovec iov = {t->out + t->out_start, len};
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
-                         .msg_control = control.octets,
+                         .msg_control = control.bytes,
                          .msg_controllen = CMSG_SPACE(size)};
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
@@ -74,8 +74,8 @@ static ssize_t write_some(struct transport *t)
 
     if (!first)
         return send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (first->at > t->octets_out)
-        return send(t->fd, t->out + t->out_start, (size_t)(first->at - t->octets_out),
+    if (first->at > t->bytes_out)
+        return send(t->fd, t->out + t->out_start, (size_t)(first->at - t->bytes_out),
                     MSG_NOSIGNAL | MSG_DONTWAIT);
     if (first->node.next != &t->parcels) {
         next = container_of(first->node.next, struct parcel, node);
@@ -101,7 +101,7 @@ static int write_out(struct transport *t)
         if (n < 0)
             return errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS ? 0 : -errno;
         t->out_start += (size_t)n;
-        t->octets_out += (uint64_t)n;
+        t->bytes_out += (uint64_t)n;
     }
     drop_output(t);
     return 1;
@@ -326,15 +326,15 @@ int transport_fill(struct transport *t)
     if (n == 0)
         return -EPIPE;
     t->in_end += (size_t)n;
-    t->octets_in += (uint64_t)n;
+    t->bytes_in += (uint64_t)n;
     return 1;
 }
 
 bool transport_has_unread(const struct transport *t)
 {
-    char octet;
+    char byte;
 
-    return recv(t->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return recv(t->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 void transport_trim_input(struct transport *t)
@@ -431,7 +431,7 @@ void transport_commit_parcel(struct transport *t, size_t len, struct parcel *par
         parcel->left(parcel);
         return;
     }
-    parcel->at = t->octets_out + (t->out_end - t->out_start);
+    parcel->at = t->bytes_out + (t->out_end - t->out_start);
     list_append(&t->parcels, &parcel->node);
     transport_commit(t, len);
 }

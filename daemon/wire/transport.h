@@ -3,7 +3,7 @@
 #define ASOCKD_TRANSPORT_H
 
 /*
- * The Unix side of a session: octets in, octets out, and nothing else. Memory that is not in use goes
+ * The Unix side of a session: bytes in, bytes out, and nothing else. Memory that is not in use goes
  * back to the worker: an idle transport holds its small output buffer only.
  */
 #include <ev.h>
@@ -26,12 +26,12 @@ struct transport_ops {
 };
 
 /*
- * A descriptor, or two, that travel with the first octet of a frame. They stay as they are until left() is
+ * A descriptor, or two, that travel with the first byte of a frame. They stay as they are until left() is
  * called: the frame has gone, or will never go.
  */
 struct parcel {
     struct list node; /* transport->parcels */
-    uint64_t at;      /* in octets_out: where its frame begins */
+    uint64_t at;      /* in bytes_out: where its frame begins */
     int fd;
     int second_fd; /* -1: none */
     void (*left)(struct parcel *parcel);
@@ -59,7 +59,7 @@ struct transport {
     struct deadline hold;   /* until then, at most */
     struct backoff holding; /* it did not pay: what may wait goes at once */
     bool out_waits;         /* somebody was refused room: tell when there is some */
-    uint64_t octets_in, octets_out;
+    uint64_t bytes_in, bytes_out;
 };
 
 /* Takes fd, which is non-blocking, on success. -ENOMEM. Reading starts with transport_resume(). */
@@ -102,7 +102,7 @@ bool transport_has_unread(const struct transport *t);
 void transport_trim_input(struct transport *t);
 
 /*
- * A place for len octets of output in one piece, or NULL: no room now, drained() will tell. Up to
+ * A place for len bytes of output in one piece, or NULL: no room now, drained() will tell. Up to
  * the small buffer's size it is refused only while older output waits.
  */
 uint8_t *transport_reserve(struct transport *t, size_t len);
@@ -118,9 +118,9 @@ static inline void transport_wait_room(struct transport *t)
 {
     t->out_waits = true;
 }
-/* len octets of the place that was reserved last are output now; they leave at the end of the turn. */
+/* len bytes of the place that was reserved last are output now; they leave at the end of the turn. */
 void transport_commit(struct transport *t, size_t len);
-/* The same; the parcel's descriptors go with the first of these octets. */
+/* The same; the parcel's descriptors go with the first of these bytes. */
 void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel);
 /* Everything that was written has been read by the other end, or it is gone. */
 bool transport_is_read(int fd);

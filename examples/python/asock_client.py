@@ -68,7 +68,7 @@ class Op:
         return bool(self.flags & pb.REPLY_FLAG_END_OF_STREAM)
 
     def result(self, timeout=None):
-        """Waits; what was received, else the number of octets. Raises AsockError."""
+        """Waits; what was received, else the number of bytes. Raises AsockError."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self.done:
             left = None if deadline is None else deadline - time.monotonic()
@@ -81,14 +81,14 @@ class Op:
 
 
 class Window:
-    """What may be outstanding: octets and ops. One per socket, one for the session."""
+    """What may be outstanding: bytes and ops. One per socket, one for the session."""
 
-    def __init__(self, octets, ops):
-        self.octets = octets
+    def __init__(self, size, ops):
+        self.bytes = size
         self.ops = ops
 
-    def take(self, octets, ops):
-        self.octets -= octets
+    def take(self, size, ops):
+        self.bytes -= size
         self.ops -= ops
 
 
@@ -197,7 +197,7 @@ class Client:
         self._write_frame(pb.Request(verb=pb.VERB_HELLO, hello=pb.Hello(version=1, **needs)))
 
     def _ask_for_sockets(self):
-        """Twice as many, with their part of the ops and octets. Waits for the answer."""
+        """Twice as many, with their part of the ops and bytes. Waits for the answer."""
         count = 2 * self.limits.sockets
         self._hello(sockets=count, ops=4 * count, queued_max=count << 20)
         while self.welcomes_due:
@@ -270,7 +270,7 @@ class Client:
         counted = 1 if op.request.verb in COUNTED and not op.request.send.more else 0
         room = self.limits.payload_max
         if sock is not None and op.request.verb in WITH_DATA:
-            room = min(room, sock.window.octets, self.window.octets)
+            room = min(room, sock.window.bytes, self.window.bytes)
         piece, rest = op.rest[:room], op.rest[room:]
         request = pb.Request()
         request.CopyFrom(op.request)
@@ -292,10 +292,10 @@ class Client:
         if not op.request.send.more and any(w.ops <= 0 for w in windows):
             return False
         if op.request.verb == pb.VERB_CONNECT:  # its data is one frame, or does not go at all
-            return all(w.octets >= len(op.rest) for w in windows)
+            return all(w.bytes >= len(op.rest) for w in windows)
         # No crumbs: a piece leaves when it is a whole frame, the window, or the rest.
         wanted = min(len(op.rest), self.limits.payload_max, self.limits.send_window)
-        return all(w.octets >= wanted for w in windows)
+        return all(w.bytes >= wanted for w in windows)
 
     def _next(self, sock):
         """The queue whose first op may leave, or None."""

@@ -54,7 +54,7 @@ class Response:
         if not self.in_body:
             raise ValueError("the connection ended within the answer's head")
         if self.expected is not None and self.received != self.expected:
-            raise ValueError(f"{self.received} octets of {self.expected} came")
+            raise ValueError(f"{self.received} bytes of {self.expected} came")
 
 
 def fetch(client, host, port, path, out):
@@ -62,7 +62,7 @@ def fetch(client, host, port, path, out):
     connect = sock.connect(host, port, timeout_ms=30000)
     sock.send(f"GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     response = Response(out)
-    # Two receives outstanding: while one's octets are written, the daemon fills the other.
+    # Two receives outstanding: while one's bytes are written, the daemon fills the other.
     receives = [sock.receive(), sock.receive()]
     connect.result()  # all four have left together; this one knows best why nothing came of it
     while data := receives[0].result():

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Large operations of ordinary memory once the library sends them by reference too (S13): the same octets,
+ * Large operations of ordinary memory once the library sends them by reference too (S13): the same bytes,
  * the same results, and what the library takes for it comes back.
  */
 
@@ -90,7 +90,7 @@ START_TEST(test_s13_large_operations_of_any_memory)
 END_TEST
 
 /* A receive gets what there is, and the rest of the program's memory stays as it was. */
-START_TEST(test_s31_fewer_octets_than_asked_for)
+START_TEST(test_s31_fewer_bytes_than_asked_for)
 {
     struct pair pair = new_pair(AF_INET);
     char data[16 * KIB];
@@ -114,13 +114,13 @@ START_TEST(test_s31_fewer_octets_than_asked_for)
 }
 END_TEST
 
-/* One who does not read takes all the room there is: others go on, and all of his octets come. */
+/* One who does not read takes all the room there is: others go on, and all of his bytes come. */
 START_TEST(test_s13_without_room)
 {
     struct pair stalled = new_pair_small(AF_INET), other = new_pair(AF_INET);
     char *data = malloc(8 * MIB);
     asock_op *ops[64];
-    uint64_t octets;
+    uint64_t bytes;
 
     ck_assert_ptr_nonnull(data);
     warm_up(&other);
@@ -133,8 +133,8 @@ START_TEST(test_s13_without_room)
     exchange(&other, 300001);
     asock_socket_unref(stalled.socket);
     stalled.socket = NULL;
-    ck_assert_int_eq(remote_drain_pattern(stalled.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, 8 * MIB);
+    ck_assert_int_eq(remote_drain_pattern(stalled.peer, 0, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, 8 * MIB);
     for (int i = 0; i < 64; i++) {
         expect_bytes(ops[i], ASOCK_SUCCESS, 128 * KIB);
         asock_op_unref(ops[i]);

@@ -35,8 +35,8 @@ START_TEST(test_s11_list_replaces_buffer_and_buffer_replaces_list)
 }
 END_TEST
 
-/* Submitting only queues, so nothing has left when the last octet is changed. */
-START_TEST(test_s11_list_is_copied_and_octets_are_not)
+/* Submitting only queues, so nothing has left when the last byte is changed. */
+START_TEST(test_s11_list_is_copied_and_bytes_are_not)
 {
     struct pair pair = new_pair(AF_INET);
     char first[] = "aaa", second[] = "bbb", buf[6];
@@ -105,7 +105,7 @@ START_TEST(test_s12_list_of_empty_segments_is_an_empty_send)
 }
 END_TEST
 
-/* Segments of 1 to 7 octets, more of them than one system call takes. */
+/* Segments of 1 to 7 bytes, more of them than one system call takes. */
 #define SEGMENTS (3 * IOV_MAX + 17)
 
 static size_t slice(struct iovec *list, char *data, size_t step)
@@ -185,7 +185,7 @@ START_TEST(test_s12_long_list_of_large_segments_is_one_op)
     close_now(sock, 0);
     server_wait_ended(server, 1);
     result = server_stop(server);
-    ck_assert_uint_eq(result.octets, len);
+    ck_assert_uint_eq(result.bytes, len);
     ck_assert_uint_eq(result.mismatches, 0);
     asock_op_unref(op);
     asock_socket_unref(sock);

@@ -24,7 +24,7 @@ static void shutdown_behind(size_t len)
     struct pair pair = new_pair_small(AF_INET);
     char *data = malloc(len), back[4];
     asock_op *shut = new_op(), *op;
-    uint64_t octets;
+    uint64_t bytes;
 
     pattern_fill(data, 0, len);
     op = send_without_reader(pair.socket, data, len);
@@ -32,11 +32,11 @@ static void shutdown_behind(size_t len)
     sync_with_daemon();
     ck_assert(asock_op_is_pending(op));
     ck_assert(asock_op_is_pending(shut));
-    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, len);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, len);
     expect_bytes(op, ASOCK_SUCCESS, len);
     expect(shut, ASOCK_SUCCESS);
-    /* Receiving goes on, until 0 octets. */
+    /* Receiving goes on, until 0 bytes. */
     remote_write(pair.peer, "back", 4);
     receive_now(pair.socket, back, 4);
     remote_finish(pair.peer);
@@ -189,15 +189,15 @@ static void close_unfinished(size_t len)
     struct pair pair = new_pair_small(AF_INET);
     char *data = malloc(len);
     asock_op *op;
-    uint64_t octets;
+    uint64_t bytes;
 
     pattern_fill(data, 0, len);
     op = send_without_reader(pair.socket, data, len);
     sync_with_daemon();
     close_now(pair.socket, 0);
     expect(op, ASOCK_OPERATION_ABORTED);
-    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_RST);
-    ck_assert_uint_lt(octets, len);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &bytes), REMOTE_RST);
+    ck_assert_uint_lt(bytes, len);
     asock_op_unref(op);
     free(data);
     pair_close(&pair);
@@ -238,13 +238,13 @@ START_TEST(test_s42_close_after_finished_sends_ends_with_fin)
 {
     struct pair pair = new_pair(AF_INET);
     char *data = malloc(100 * KIB);
-    uint64_t octets;
+    uint64_t bytes;
 
     pattern_fill(data, 0, 100 * KIB);
     send_now(pair.socket, data, 100 * KIB);
     close_now(pair.socket, 0);
-    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, 100 * KIB);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, 100 * KIB);
     free(data);
     pair_close(&pair);
 }
@@ -256,7 +256,7 @@ START_TEST(test_s42_close_with_unread_input_ends_with_fin)
     struct pair pair = new_pair(AF_INET);
     char probe;
     asock_op *op = new_op_with(&probe, 1);
-    uint64_t octets;
+    uint64_t bytes;
 
     ck_assert_int_eq(asock_op_set_flags(op, ASOCK_PEEK), 0);
     pending(asock_receive(pair.socket, op));
@@ -267,8 +267,8 @@ START_TEST(test_s42_close_with_unread_input_ends_with_fin)
     close_now(pair.socket, 0);
     /* It still discards what comes in before the peer's FIN. */
     remote_write(pair.peer, "more", 4);
-    ck_assert_int_eq(remote_drain(pair.peer, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, 5);
+    ck_assert_int_eq(remote_drain(pair.peer, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, 5);
     asock_op_unref(op);
     pair_close(&pair);
 }
@@ -292,7 +292,7 @@ static void kill_client(size_t len, enum remote_end how)
     struct sockaddr_storage addr;
     int listener = remote_listen_small(AF_INET, &addr), ready[2], peer;
     char *data = malloc(len), byte;
-    uint64_t octets;
+    uint64_t bytes;
     pid_t pid;
 
     pattern_fill(data, 0, len);
@@ -317,9 +317,9 @@ static void kill_client(size_t len, enum remote_end how)
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    ck_assert_int_eq(remote_drain_pattern(peer, 0, &octets), how);
+    ck_assert_int_eq(remote_drain_pattern(peer, 0, &bytes), how);
     if (how == REMOTE_FIN)
-        ck_assert_uint_eq(octets, len);
+        ck_assert_uint_eq(bytes, len);
     free(data);
     close(ready[0]);
     close(ready[1]);
@@ -344,15 +344,15 @@ static void linger_drains(size_t len)
     struct pair pair = new_pair_small(AF_INET);
     char *data = malloc(len);
     asock_op *op, *close_op = new_op();
-    uint64_t octets;
+    uint64_t bytes;
 
     pattern_fill(data, 0, len);
     op = send_without_reader(pair.socket, data, len);
     pending(asock_close(pair.socket, close_op, 60000));
     sync_with_daemon();
     ck_assert(asock_op_is_pending(close_op));
-    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, len);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, len);
     expect_bytes(op, ASOCK_SUCCESS, len);
     close(pair.peer);
     pair.peer = -1;

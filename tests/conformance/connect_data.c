@@ -36,7 +36,7 @@ START_TEST(test_s22_data_of_connect_goes_first_and_counts)
 }
 END_TEST
 
-/* Segments that the peer has got until it had the first octet. */
+/* Segments that the peer has got until it had the first byte. */
 static unsigned int segments_until_data(int listener)
 {
     int peer = remote_accept(listener);
@@ -92,7 +92,7 @@ START_TEST(test_s22_data_of_connect_travels_with_the_end_of_the_handshake)
 }
 END_TEST
 
-/* Connects with data in pieces of piece octets, none beside another, and checks what the peer gets. */
+/* Connects with data in pieces of piece bytes, none beside another, and checks what the peer gets. */
 static void connect_with_pieces(size_t count, size_t piece)
 {
     struct sockaddr_storage addr;
@@ -159,7 +159,7 @@ START_TEST(test_s22_data_of_connect_behind_many_sends_goes_whole)
 }
 END_TEST
 
-START_TEST(test_s22_failed_connect_moved_no_octet)
+START_TEST(test_s22_failed_connect_moved_no_byte)
 {
     struct sockaddr_storage addr;
     int reserved = remote_closed_port(AF_INET, &addr);

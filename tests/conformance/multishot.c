@@ -21,7 +21,7 @@ START_TEST(test_s38_one_request_many_completions)
 
     pending(asock_receive_multishot(pair.socket, op));
     for (int i = 0; i < 100; i++) {
-        write_pattern(pair.peer, seen.octets, 7);
+        write_pattern(pair.peer, seen.bytes, 7);
         wait_count(&seen.calls, i + 1);
         ck_assert_uint_eq(seen.flags, ASOCK_MORE);
         ck_assert_int_eq(seen.error, ASOCK_SUCCESS);
@@ -29,7 +29,7 @@ START_TEST(test_s38_one_request_many_completions)
         ck_assert_int_eq(asock_op_get_error(op), -EINPROGRESS);
         ck_assert_ptr_null(asock_op_get_slice(op, NULL));
     }
-    ck_assert_uint_eq(seen.octets, 700);
+    ck_assert_uint_eq(seen.bytes, 700);
     ck_assert_uint_eq(seen.mismatches, 0);
     remote_finish(pair.peer);
     wait_count(&seen.ends, 1);
@@ -58,7 +58,7 @@ START_TEST(test_s38_stream_through_few_slices)
         pending(asock_receive_multishot(sock, op));
         while (seen.flags != ASOCK_END_OF_STREAM)
             wait_count(&seen.ends, seen.ends + 1);
-        ck_assert_uint_eq(seen.octets, 2 * MIB);
+        ck_assert_uint_eq(seen.bytes, 2 * MIB);
         ck_assert_uint_eq(seen.mismatches, 0);
         ck_assert_int_eq(seen.error, ASOCK_SUCCESS);
         asock_op_unref(op);
@@ -85,18 +85,18 @@ START_TEST(test_s38_ends_when_its_credit_is_used_up)
     private_daemon_thaw(fixture.daemon);
     wait_count(&seen.ends, 1);
     ck_assert_int_eq(seen.calls, 4);
-    ck_assert_uint_eq(seen.octets, 4 * 4096);
+    ck_assert_uint_eq(seen.bytes, 4 * 4096);
     ck_assert_uint_eq(seen.flags, 0);
     ck_assert_int_eq(seen.error, ASOCK_SUCCESS);
     ck_assert(seen.had_slice);
     receive_now(pair.socket, rest, 20000 - 4 * 4096);
     ck_assert_int_eq(pattern_check(rest, 4 * 4096, 20000 - 4 * 4096), -1);
     /* And once more, with the same slices. */
-    seen.octets = 20000;
+    seen.bytes = 20000;
     pending(asock_receive_multishot(pair.socket, op));
     write_pattern(pair.peer, 20000, 10);
     wait_count(&seen.calls, 5);
-    ck_assert_uint_eq(seen.octets, 20010);
+    ck_assert_uint_eq(seen.bytes, 20010);
     ck_assert_uint_eq(seen.mismatches, 0);
     asock_op_unref(op);
     asock_pool_unref(pool);
@@ -110,20 +110,20 @@ START_TEST(test_s38_never_outruns_what_the_program_gives_back)
     asock_pool *pool = new_pool(4096, 3);
     struct seen seen = {.takes = true};
     asock_op *op = new_multishot(pool, &seen);
-    uint64_t octets;
+    uint64_t bytes;
 
     pending(asock_receive_multishot(pair.socket, op));
     write_pattern(pair.peer, 0, 5 * 4096);
     wait_count(&seen.ends, 1);
     ck_assert_int_eq(seen.calls, 3);
-    octets = seen.octets;
-    ck_assert_uint_le(octets, 3 * 4096);
+    bytes = seen.bytes;
+    ck_assert_uint_le(bytes, 3 * 4096);
     /* All slices are the program's: it waits. */
     pending(asock_receive_multishot(pair.socket, op));
     sync_with_daemon();
     ck_assert_int_eq(seen.calls, 3);
     for (int i = 0, at = 0; i < 3; i++, at += 4096)
-        ck_assert_int_eq(pattern_check(seen.taken[i], (uint64_t)at, octets < 4096 ? octets : 4096),
+        ck_assert_int_eq(pattern_check(seen.taken[i], (uint64_t)at, bytes < 4096 ? bytes : 4096),
                          -1);
     ck_assert_int_eq(asock_pool_give(pool, seen.taken[1]), 0);
     wait_count(&seen.calls, 4);
@@ -152,7 +152,7 @@ START_TEST(test_s38_holds_the_head_of_the_queue)
     pending(asock_receive_multishot(pair.socket, op));
     pending(asock_receive(pair.socket, behind));
     for (int i = 0; i < 20; i++) {
-        write_pattern(pair.peer, seen.octets, 5);
+        write_pattern(pair.peer, seen.bytes, 5);
         wait_count(&seen.calls, i + 1);
         ck_assert(asock_op_is_pending(behind));
     }
@@ -213,7 +213,7 @@ START_TEST(test_s38_ends)
                       asock_error_name(seen.error));
         ck_assert_uint_eq(seen.flags, is_end ? ASOCK_END_OF_STREAM : 0);
         ck_assert(!seen.had_slice);
-        ck_assert_uint_eq(seen.octets, 10);
+        ck_assert_uint_eq(seen.bytes, 10);
         asock_op_unref(op);
         asock_pool_unref(pool);
         pair_close(&pair);

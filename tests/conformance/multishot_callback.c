@@ -11,7 +11,7 @@
 
 /* ---- slices that go back inside the callback ---- */
 
-/* Its callbacks make more octets come, and read their completions before they return. */
+/* Its callbacks make more bytes come, and read their completions before they return. */
 struct nest {
     struct seen seen;
     struct pair pair;
@@ -87,7 +87,7 @@ START_TEST(test_s38_slice_given_back_in_its_own_callback)
     /* With the slice of the third callback the credit is used up. */
     wait_count(&nest.seen.ends, 1);
     ck_assert_uint_eq(nest.seen.calls, 8);
-    ck_assert_uint_eq(nest.seen.octets, nest.written);
+    ck_assert_uint_eq(nest.seen.bytes, nest.written);
     ck_assert_uint_eq(nest.seen.mismatches, 0);
     asock_op_unref(op);
     asock_pool_unref(nest.pool);
@@ -114,7 +114,7 @@ START_TEST(test_s05_multishot_let_go_in_its_callback)
     pending(asock_receive_multishot(pair.socket, op));
     asock_pool_unref(pool);
     for (int i = 1; i <= 10; i++) {
-        write_pattern(pair.peer, seen.octets, 9);
+        write_pattern(pair.peer, seen.bytes, 9);
         wait_count(&seen.calls, i);
     }
     remote_finish(pair.peer);

@@ -324,7 +324,7 @@ START_TEST(test_s6_callback_submits_its_own_op_again)
     struct reuse reuse = {.pair = &pair, .left = 5};
     asock_op *op = new_op_with(reuse.buf, 1);
 
-    /* Each of the five receives takes one octet; none may be completed without a callback. */
+    /* Each of the five receives takes one byte; none may be completed without a callback. */
     ck_assert_int_eq(asock_context_set_always_pending(fixture.context, true), 0);
     ck_assert_int_eq(asock_op_set_callback(op, resubmit, &reuse), 0);
     pending(asock_receive(pair.socket, op));
@@ -470,7 +470,7 @@ START_TEST(test_s8_ten_thousand_sends_are_outstanding)
     close_now(sock, 0);
     server_wait_ended(server, 1);
     result = server_stop(server);
-    ck_assert_uint_eq(result.octets, 10000);
+    ck_assert_uint_eq(result.bytes, 10000);
     ck_assert_uint_eq(result.mismatches, 0);
     asock_socket_unref(sock);
 }

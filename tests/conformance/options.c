@@ -202,14 +202,14 @@ START_TEST(test_s47_linger_option_holds_for_close)
     struct pair pair = new_pair_small(AF_INET);
     static char data[8 * MIB];
     asock_op *op, *close_op = new_op();
-    uint64_t octets;
+    uint64_t bytes;
 
     set_option(pair.socket, ASOCK_OPTION_LINGER, 60000, ASOCK_SUCCESS);
     op = send_without_reader(pair.socket, data, sizeof(data));
     pending(asock_close(pair.socket, close_op, 0));
     sync_with_daemon();
-    ck_assert_int_eq(remote_drain(pair.peer, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, sizeof(data));
+    ck_assert_int_eq(remote_drain(pair.peer, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, sizeof(data));
     expect_bytes(op, ASOCK_SUCCESS, sizeof(data));
     close(pair.peer);
     pair.peer = -1;

@@ -51,7 +51,7 @@ START_TEST(test_s25_sixty_two_megabytes_in_five_buffers)
     close_now(sock, 0);
     server_wait_ended(server, 1);
     result = server_stop(server);
-    ck_assert_uint_eq(result.octets, total);
+    ck_assert_uint_eq(result.bytes, total);
     ck_assert_uint_eq(result.mismatches, 0);
     ck_assert_uint_eq(result.fins, 1);
     print_memory("62 MB sent");
@@ -85,7 +85,7 @@ START_TEST(test_s25_smallest_buffers)
 }
 END_TEST
 
-/* A peer that sends an octet at a time: none is lost, none waits for another. */
+/* A peer that sends a byte at a time: none is lost, none waits for another. */
 START_TEST(test_s31_peer_that_trickles)
 {
     struct pair pair = new_pair(AF_INET);
@@ -93,12 +93,12 @@ START_TEST(test_s31_peer_that_trickles)
     asock_op *op = new_op_with(buf, sizeof(buf));
 
     for (int i = 0; i < 200; i++) {
-        char octet = (char)i;
+        char byte = (char)i;
 
         submitted(asock_receive(pair.socket, op));
-        remote_write(pair.peer, &octet, 1);
+        remote_write(pair.peer, &byte, 1);
         expect_bytes(op, ASOCK_SUCCESS, 1);
-        ck_assert_int_eq(buf[0], octet);
+        ck_assert_int_eq(buf[0], byte);
     }
     asock_op_unref(op);
     pair_close(&pair);
@@ -183,7 +183,7 @@ START_TEST(test_s42_peer_that_floods_a_closed_socket)
         sent += n > 0 ? (size_t)n : 0;
         ck_assert_uint_lt(sent, 64 * MIB);
     } while (n > 0);
-    fprintf(stderr, "# reset after %zu octets\n", sent);
+    fprintf(stderr, "# reset after %zu bytes\n", sent);
     pair_close(&pair);
 }
 END_TEST

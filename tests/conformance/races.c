@@ -103,16 +103,16 @@ static void rival_stop(struct rival *rival)
     pthread_barrier_destroy(&rival->start);
 }
 
-static void write_octet(struct rival *rival, int round)
+static void write_byte(struct rival *rival, int round)
 {
-    char octet = (char)round;
+    char byte = (char)round;
 
-    ck_assert_int_eq(write(rival->pair.peer, &octet, 1), 1);
+    ck_assert_int_eq(write(rival->pair.peer, &byte, 1), 1);
 }
 
 TEST_FIXTURE(fixture_setup_dispatcher, fixture_teardown);
 
-/* Either the data or the cancel wins; the octet is lost to neither. */
+/* Either the data or the cancel wins; the byte is lost to neither. */
 START_TEST(test_s2_cancel_races_with_completion)
 {
     struct rival rival = {.pair = new_pair(AF_INET)};
@@ -122,7 +122,7 @@ START_TEST(test_s2_cancel_races_with_completion)
     asock_op *op = new_op_with(&byte, 1);
 
     asock_op_set_callback(op, count_up, &called);
-    rival_start(&rival, write_octet);
+    rival_start(&rival, write_byte);
     for (int i = 0; i < rival.rounds; i++) {
         int r;
 
@@ -253,7 +253,7 @@ START_TEST(test_s30_cancel_races_with_a_queued_send)
         struct pair pair = new_pair(AF_INET);
         char data[3][1000];
         asock_op *ops[3];
-        uint64_t octets = 0, told = 0;
+        uint64_t bytes = 0, told = 0;
 
         for (size_t j = 0; j < 3; j++) {
             memset(data[j], 'a' + (int)j, sizeof(data[j]));
@@ -272,8 +272,8 @@ START_TEST(test_s30_cancel_races_with_a_queued_send)
         /* On a healthy socket nothing of a small send goes without the rest: the third is unharmed. */
         ck_assert_int_eq(asock_op_get_error(ops[2]), ASOCK_SUCCESS);
         close_now(pair.socket, 0);
-        ck_assert_int_eq(remote_drain(pair.peer, &octets), REMOTE_FIN);
-        ck_assert_uint_eq(octets, told);
+        ck_assert_int_eq(remote_drain(pair.peer, &bytes), REMOTE_FIN);
+        ck_assert_uint_eq(bytes, told);
         for (size_t j = 0; j < 3; j++)
             asock_op_unref(ops[j]);
         pair_close(&pair);

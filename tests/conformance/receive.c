@@ -266,7 +266,7 @@ START_TEST(test_s35_wait_all_ends_at_end_of_stream)
 }
 END_TEST
 
-START_TEST(test_s35_wait_all_tells_its_octets_on_timeout)
+START_TEST(test_s35_wait_all_tells_its_bytes_on_timeout)
 {
     struct pair pair = new_pair(AF_INET);
     char buf[10];
@@ -278,7 +278,7 @@ START_TEST(test_s35_wait_all_tells_its_octets_on_timeout)
     submitted(asock_receive(pair.socket, op));
     expect_bytes(op, ASOCK_TIMED_OUT, 4);
     ck_assert_mem_eq(buf, "four", 4);
-    /* Those octets are this op's; the next one goes on behind them. */
+    /* Those bytes are this op's; the next one goes on behind them. */
     remote_write(pair.peer, "five", 4);
     receive_now(pair.socket, buf, 4);
     ck_assert_mem_eq(buf, "five", 4);
@@ -287,7 +287,7 @@ START_TEST(test_s35_wait_all_tells_its_octets_on_timeout)
 }
 END_TEST
 
-START_TEST(test_s35_wait_all_tells_its_octets_on_reset)
+START_TEST(test_s35_wait_all_tells_its_bytes_on_reset)
 {
     struct pair pair = new_pair(AF_INET);
     char buf[10];
@@ -329,7 +329,7 @@ START_TEST(test_s36_cancelled_receive_loses_no_data)
 }
 END_TEST
 
-/* Whichever wins, the stream has no hole: the cancelled op has the octet or leaves it. */
+/* Whichever wins, the stream has no hole: the cancelled op has the byte or leaves it. */
 START_TEST(test_s36_cancel_races_with_data_and_loses_none)
 {
     struct pair pair = new_pair(AF_INET);

@@ -99,11 +99,11 @@ END_TEST
 START_TEST(test_s56_connections_go_on)
 {
     struct pair pair = new_pair(AF_INET);
-    char octet;
+    char byte;
 
     ck_assert_int_eq(restrict_to(fixture.context, "[Rules]\n"), 0);
     send_now(pair.socket, "x", 1);
-    ck_assert_int_eq(recv(pair.peer, &octet, 1, 0), 1);
+    ck_assert_int_eq(recv(pair.peer, &byte, 1, 0), 1);
     pair_close(&pair);
 }
 END_TEST

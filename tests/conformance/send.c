@@ -81,7 +81,7 @@ START_TEST(test_s26_queued_sends_go_out_whole_and_in_order)
     close_now(sock, 0);
     server_wait_ended(server, 1);
     result = server_stop(server);
-    ck_assert_uint_eq(result.octets, at);
+    ck_assert_uint_eq(result.bytes, at);
     ck_assert_uint_eq(result.mismatches, 0);
     ck_assert_uint_eq(result.fins, 1);
     asock_socket_unref(sock);
@@ -212,7 +212,7 @@ static void fail_by_reset(size_t len)
     pair_close(&pair);
 }
 
-START_TEST(test_s28_failed_send_tells_its_octets_and_closes_the_send_side)
+START_TEST(test_s28_failed_send_tells_its_bytes_and_closes_the_send_side)
 {
     fail_by_reset(IN_DAEMON);
     fail_by_reset(IN_LIBRARY);
@@ -224,7 +224,7 @@ static void fail_by_timeout(size_t len)
     struct pair pair = new_pair_small(AF_INET);
     char *data = new_pattern(len);
     asock_op *op = new_op_with(data, len), *queued = new_op_with(data, 10);
-    uint64_t moved, octets;
+    uint64_t moved, bytes;
 
     ck_assert_int_eq(asock_op_set_timeout(op, 200), 0);
     pending(asock_send(pair.socket, op));
@@ -237,8 +237,8 @@ static void fail_by_timeout(size_t len)
     assert_receiving_goes_on(&pair);
     /* Half a stream never looks like a whole one. */
     close_now(pair.socket, 0);
-    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_RST);
-    ck_assert_uint_le(octets, moved);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &bytes), REMOTE_RST);
+    ck_assert_uint_le(bytes, moved);
     asock_op_unref(op);
     asock_op_unref(queued);
     free(data);
@@ -252,8 +252,8 @@ START_TEST(test_s28_timed_out_send_closes_the_send_side_alone)
 }
 END_TEST
 
-/* The octets that the op tells are those the peer can read: no more, and no less. */
-static void compare_octets(size_t len)
+/* The bytes that the op tells are those the peer can read: no more, and no less. */
+static void compare_bytes(size_t len)
 {
     struct pair pair = new_pair_small(AF_INET);
     char *data = new_pattern(len), *got;
@@ -275,10 +275,10 @@ static void compare_octets(size_t len)
     pair_close(&pair);
 }
 
-START_TEST(test_s28_octets_told_are_octets_sent)
+START_TEST(test_s28_bytes_told_are_bytes_sent)
 {
-    compare_octets(IN_DAEMON);
-    compare_octets(IN_LIBRARY);
+    compare_bytes(IN_DAEMON);
+    compare_bytes(IN_LIBRARY);
 }
 END_TEST
 

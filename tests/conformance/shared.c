@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where the octets of a test lie: the same is to come of each. */
+/* Where the bytes of a test lie: the same is to come of each. */
 enum mode { INLINE, SHARED, MIXED, MODES };
 
 struct memory {
@@ -74,7 +74,7 @@ static void expect_pattern(const struct memory *memory, size_t cap, uint64_t fro
     ck_assert_int_eq(pattern_check(memory->back, from + first, len - first), -1);
 }
 
-/* What is written into the memory behind the submission arrives only where the octets stay in it. */
+/* What is written into the memory behind the submission arrives only where the bytes stay in it. */
 static char first_to_arrive(enum mode mode)
 {
     struct pair pair = new_pair(AF_INET);
@@ -219,7 +219,7 @@ static void cancel_sends(enum mode mode)
     struct memory memory = new_memory(mode, 2 * MIB);
     asock_op *first = op_over(&memory, 4 * MIB), *second = op_over(&memory, 100);
     asock_op *third = op_over(&memory, 100);
-    uint64_t octets;
+    uint64_t bytes;
 
     fill(&memory, 0, 4 * MIB);
     pending(asock_send(pair.socket, first));
@@ -234,7 +234,7 @@ static void cancel_sends(enum mode mode)
     asock_socket_unref(pair.socket);
     pair.socket = NULL;
     flush();
-    ck_assert_int_eq(remote_drain(pair.peer, &octets), REMOTE_RST);
+    ck_assert_int_eq(remote_drain(pair.peer, &bytes), REMOTE_RST);
     asock_op_unref(first);
     asock_op_unref(second);
     asock_op_unref(third);
@@ -328,7 +328,7 @@ START_TEST(test_s13_large_ops)
     asock_buffer_unref(buffer);
     asock_socket_unref(sock);
     result = server_stop(server);
-    ck_assert_uint_eq(result.octets, 32 * MIB);
+    ck_assert_uint_eq(result.bytes, 32 * MIB);
     ck_assert_uint_eq(result.mismatches, 0);
 }
 END_TEST

@@ -76,7 +76,7 @@ START_TEST(test_s14_unref_while_ops_use_it)
     asock_buffer *buffer = new_buffer(4 * MIB);
     char *data = asock_buffer_data(buffer);
     asock_op *send = new_op_with(data, 4 * MIB), *receive = new_op_with(data, 10);
-    uint64_t octets;
+    uint64_t bytes;
 
     pattern_fill(data, 0, 4 * MIB);
     pending(asock_send(pair.socket, send));
@@ -93,8 +93,8 @@ START_TEST(test_s14_unref_while_ops_use_it)
     asock_socket_unref(pair.socket);
     pair.socket = NULL;
     flush();
-    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &octets), REMOTE_FIN);
-    ck_assert_uint_eq(octets, 4 * MIB);
+    ck_assert_int_eq(remote_drain_pattern(pair.peer, 0, &bytes), REMOTE_FIN);
+    ck_assert_uint_eq(bytes, 4 * MIB);
     while (inspect_number(fixture.context, "show", "buffers") != 0)
         sync_with_daemon();
     pair_close(&pair);
@@ -188,7 +188,7 @@ START_TEST(test_s14_no_descriptor_left)
 }
 END_TEST
 
-/* Whatever a client does to its memory changes its own octets. */
+/* Whatever a client does to its memory changes its own bytes. */
 START_TEST(test_s14_punched_is_zeros)
 {
     struct pair pair = new_pair(AF_INET), quiet = new_pair(AF_INET);

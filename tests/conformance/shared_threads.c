@@ -123,7 +123,7 @@ static void take(asock_op *op, void *userdata)
     sem_post(&stream->filled);
 }
 
-/* Octets of the next slice, checked; 0: the stream has ended. */
+/* Bytes of the next slice, checked; 0: the stream has ended. */
 static size_t consume(struct stream *stream, uint64_t at)
 {
     void *data;

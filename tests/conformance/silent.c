@@ -18,12 +18,12 @@ static asock_op *silent_op(const void *data, size_t len, int *called)
 }
 
 /* The op completes once, and the peer gets all of it and FIN. */
-static void expect_end(int peer, const int *called, uint64_t octets)
+static void expect_end(int peer, const int *called, uint64_t bytes)
 {
     uint64_t got;
 
     ck_assert_int_eq(remote_drain(peer, &got), REMOTE_FIN);
-    ck_assert_uint_eq(got, octets);
+    ck_assert_uint_eq(got, bytes);
     ck_assert_int_eq(*called, 1);
     close(peer);
 }

@@ -200,7 +200,7 @@ START_TEST(test_s46_unread_slices_of_a_killed_session)
     ck_assert_uint_eq(got, BYTES);
     expect(waits, ASOCK_CONNECTION_ABORTED);
     wait_count(&seen.ends, 1);
-    ck_assert_uint_eq(seen.octets, BYTES);
+    ck_assert_uint_eq(seen.bytes, BYTES);
     ck_assert_uint_eq(seen.mismatches, 0);
     ck_assert_int_eq(seen.error, ASOCK_CONNECTION_ABORTED);
     asock_op_unref(op);
@@ -232,7 +232,7 @@ START_TEST(test_s46_unread_slices_of_a_stopped_daemon)
     ck_assert_int_eq(asock_receive_next(waits, LIVENESS_MS, &data, &len), 0);
     expect_bytes(waits, ASOCK_CONNECTION_ABORTED, 0);
     wait_count(&seen.ends, 1);
-    ck_assert_uint_eq(seen.octets, 0);
+    ck_assert_uint_eq(seen.bytes, 0);
     ck_assert_int_eq(seen.calls, 1);
     ck_assert_int_eq(seen.error, ASOCK_CONNECTION_ABORTED);
     ck_assert_uint_eq(seen.flags, 0);

@@ -244,7 +244,7 @@ class Restrict(DaemonTest):
         self.check_allowed(self.outside)
 
     def test_s56_they_are_bounded(self):
-        """In number; in rules; in octets. A flood of them costs what those cost that were taken."""
+        """In number; in rules; in bytes. A flood of them costs what those cost that were taken."""
         before = self.daemon.memory("VmHWM")
         line = f"Allow=tcp 127.0.0.1 {self.port} +loopback"
         for text in (allow(*range(1, 300)), rules(*["# " + "x" * 200] * 300), bytes(256 * 1024)):

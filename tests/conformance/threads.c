@@ -221,7 +221,7 @@ START_TEST(test_ten_threads_each_with_a_socket)
 }
 END_TEST
 
-/* Records of 64 octets, each filled with the number of its thread. */
+/* Records of 64 bytes, each filled with the number of its thread. */
 static void *send_records(void *userdata)
 {
     struct worker *worker = userdata;

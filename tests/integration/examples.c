@@ -137,7 +137,7 @@ START_TEST(test_example_op_pool)
     struct sockaddr_storage addr;
     int listener = remote_listen(AF_INET, &addr), peer;
     struct program program = start("op_pool", &addr, "of text", false);
-    unsigned long octets, received;
+    unsigned long bytes, received;
     char output[256], *lines = calloc(1, 64 * KIB), *at = lines;
     uint64_t len = 0;
     ssize_t n;
@@ -165,8 +165,8 @@ START_TEST(test_example_op_pool)
     remote_finish(peer);
     ck_assert_int_eq(finish(&program, output, sizeof(output)), 0);
     ck_assert_int_eq(
-        sscanf(output, "sent 100 lines, %lu octets; received %lu octets", &octets, &received), 2);
-    ck_assert_uint_eq(octets, len);
+        sscanf(output, "sent 100 lines, %lu bytes; received %lu bytes", &bytes, &received), 2);
+    ck_assert_uint_eq(bytes, len);
     ck_assert_uint_eq(received, 6);
     close(peer);
     close(listener);

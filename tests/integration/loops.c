@@ -67,8 +67,8 @@ static struct closing close_when_received(struct pair *pair, asock_op *behind)
 {
     struct pollfd pollfd = {.fd = asock_context_get_fd(fixture.context), .events = POLLIN};
     struct closing c = {pair->socket, new_op(), -1};
-    char octet;
-    asock_op *op = new_op_with(&octet, 1);
+    char byte;
+    asock_op *op = new_op_with(&byte, 1);
 
     ck_assert_int_eq(asock_op_set_callback(op, close_in_callback, &c), 0);
     pending(asock_receive(pair->socket, op));
@@ -101,8 +101,8 @@ END_TEST
 START_TEST(test_s42_close_with_a_pending_op_is_answered_in_a_callback)
 {
     struct pair pair = new_pair(AF_INET);
-    char octet;
-    asock_op *behind = new_op_with(&octet, 1);
+    char byte;
+    asock_op *behind = new_op_with(&byte, 1);
     struct closing c = close_when_received(&pair, behind);
 
     ck_assert_int_eq(c.result, 1);
@@ -190,8 +190,8 @@ END_TEST
 
 #define NO_COPY_LARGE (10 * MIB)
 
-/* The daemon stands still; 64 submits on 8 sockets return; octets changed afterwards are sent. */
-START_TEST(test_no_copy_octets_are_read_when_they_leave)
+/* The daemon stands still; 64 submits on 8 sockets return; bytes changed afterwards are sent. */
+START_TEST(test_no_copy_bytes_are_read_when_they_leave)
 {
     struct pair pairs[8];
     char *large = calloc(1, NO_COPY_LARGE), small[63], *got = malloc(NO_COPY_LARGE);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""bench/ runs, and sees every octet: a measurement that lets a wrong one pass would measure nothing."""
+"""bench/ runs, and sees every byte: a measurement that lets a wrong one pass would measure nothing."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from build import BUILD_OPTIONS, INSTRUMENTED
 RUN = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "bench", "run")
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # For each of thousands: what was measured, and something for another allocator's rounding.
-IDLE_OCTETS = 600
-IDLE_CLIENT_OCTETS = 1400
+IDLE_BYTES = 600
+IDLE_CLIENT_BYTES = 1400
 PROXY = "/lib/systemd/systemd-socket-proxyd"
 ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
 
@@ -57,8 +57,8 @@ class Bench(unittest.TestCase):
         for system in ("direct", "asockd"):
             self.assertGreaterEqual(idle[system]["connections"], min(4200, DESCRIPTORS // 2 - 250))
         if not INSTRUMENTED:
-            self.assertLess(idle["asockd"]["user"], IDLE_OCTETS)
-            self.assertLess(idle["asockd"]["client"], IDLE_CLIENT_OCTETS)
+            self.assertLess(idle["asockd"]["user"], IDLE_BYTES)
+            self.assertLess(idle["asockd"]["client"], IDLE_CLIENT_BYTES)
 
     def test_where_shared_memory_begins(self):
         done = run("--crossover", "--rows", "64 KiB")
@@ -80,7 +80,7 @@ class Bench(unittest.TestCase):
         self.assertIn("| asockctl proxy |", done.stdout)
         self.assertIn("| connect-echo-close, 1,000 at once |", done.stdout)
 
-    def test_a_wrong_octet_is_seen(self):
+    def test_a_wrong_byte_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
         for row in ("round trip", "messages", "up 64 KiB", "down 64 KiB"):
             with self.subTest(row):
@@ -88,7 +88,7 @@ class Bench(unittest.TestCase):
                 self.assertEqual(done.returncode, 1, done.stderr)
                 for system in ("direct", "asockd"):
                     self.assertIn(f"{system}: {row}", done.stderr)
-                self.assertIn("wrong octet", done.stderr)
+                self.assertIn("wrong byte", done.stderr)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ SANITIZED = os.environ.get("ASOCK_TEST_SANITIZERS", "no") != "no"
 
 
 def pattern(size):
-    """Octets that tell where they belong."""
+    """Bytes that tell where they belong."""
     block = b"".join(struct.pack("<I", i) for i in range(65536))
     return (block * (size // len(block) + 1))[:size]
 

@@ -19,7 +19,7 @@ TEXTS = {"unit", "command", "state", "local", "remote", "host", "name"}
 
 
 class AtWork(unittest.TestCase):
-    """One connection that has received ten octets and sent five, and waits for more of both."""
+    """One connection that has received ten bytes and sent five, and waits for more of both."""
 
     @classmethod
     def setUpClass(cls):

@@ -189,8 +189,8 @@ class Identity(base.ServerTest):
         for arguments in ([], ["--json"]):
             done = subprocess.run([*tool, *arguments], stdout=subprocess.PIPE, check=True, timeout=DEADLINE,
                                   env={**os.environ, "LC_ALL": "C.UTF-8"})
-            for octet in b"\x1b\xff\x9b":
-                self.assertNotIn(octet, done.stdout)
+            for byte in b"\x1b\xff\x9b":
+                self.assertNotIn(byte, done.stdout)
             if arguments:
                 self.assertEqual(json.loads(done.stdout)["command"], '?[2J???"\\')
             else:

@@ -47,7 +47,7 @@ class SharedMemory(DaemonTest):
         os.rmdir(cls.group)
 
     def shared(self):
-        """Octets of shared memory that are charged to the daemon."""
+        """Bytes of shared memory that are charged to the daemon."""
         with open(f"{self.group}/memory.stat", encoding="ascii") as stat:
             return int(next(line for line in stat if line.startswith("shmem ")).split()[1])
 
@@ -107,7 +107,7 @@ class SharedMemory(DaemonTest):
         memory.close()
 
     def test_s14_others_do_not_notice(self):
-        """One client takes, fills, punches and gives back all it may have; the other one's octets are right."""
+        """One client takes, fills, punches and gives back all it may have; the other one's bytes are right."""
         quiet = self.wire()
         number, kept = quiet.register(MEBI)
         peer = self.pair(quiet)

@@ -23,7 +23,7 @@ def environment(**extra):
 
 
 def run(*args, env=None, stdin=subprocess.DEVNULL, wrapper=(), **options):
-    """The completed tool: returncode, stdout and stderr as octets."""
+    """The completed tool: returncode, stdout and stderr as bytes."""
     if not isinstance(stdin, (bytes, bytearray)):
         options["stdin"] = stdin
     else:

@@ -121,7 +121,7 @@ class Daemon:
             return None
 
     def memory(self, field):
-        """VmRSS, VmHWM, ... in octets."""
+        """VmRSS, VmHWM, ... in bytes."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
             for line in status:
                 if line.startswith(field + ":"):
@@ -216,23 +216,23 @@ class DaemonTest(unittest.TestCase):
     def check_growth(self, field, before, limit):
         """VmRSS or VmHWM since then; a sanitizer keeps freed memory on purpose, so not under one."""
         grown = self.daemon.memory(field) - before
-        print(f"{field} grew by {grown} octets, of {limit}", file=sys.stderr)
+        print(f"{field} grew by {grown} bytes, of {limit}", file=sys.stderr)
         if os.environ.get("ASOCK_TEST_SANITIZERS", "no") == "no":
             self.assertLess(grown, limit)
 
     def reset_by(self, peer):
-        """Reads to the end, which has to be RST; the octets that came before are returned."""
+        """Reads to the end, which has to be RST; the bytes that came before are returned."""
         data = b""
         try:
             while piece := peer.recv(1 << 20):
                 data += piece
         except ConnectionResetError:
             return data
-        return self.fail(f"FIN after {len(data)} octets, not RST")
+        return self.fail(f"FIN after {len(data)} bytes, not RST")
 
     @staticmethod
     def read_all(peer, count=None):
-        """All up to FIN, or so many octets."""
+        """All up to FIN, or so many bytes."""
         data = bytearray()
         while count is None or len(data) < count:
             piece = peer.recv(1 << 20 if count is None else count - len(data))

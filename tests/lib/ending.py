@@ -11,7 +11,7 @@ PIECE = 256 * 1024
 class EndingTest(DaemonTest):
 
     def stalled(self, wire, number=1):
-        """A pair whose peer reads nothing, and whose window is full of octets that the kernel refuses.
+        """A pair whose peer reads nothing, and whose window is full of bytes that the kernel refuses.
 
         Returns the peer, what was sent, and the token of the last send, which has not begun.
         """

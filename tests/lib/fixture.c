@@ -241,7 +241,7 @@ void expect_at(asock_op *op, int error, const char *file, int line)
     ck_assert_msg(r == 0, "%s:%d: asock_op_wait is %d", file, line, r);
     r = asock_op_get_error(op);
     text = asock_op_get_text(op);
-    ck_assert_msg(r == error, "%s:%d: the op ended with %s (%s), not %s; %llu octets", file, line,
+    ck_assert_msg(r == error, "%s:%d: the op ended with %s (%s), not %s; %llu bytes", file, line,
                   asock_error_name(r), text ? text : "no text", asock_error_name(error),
                   (unsigned long long)asock_op_get_bytes(op));
 }
@@ -252,7 +252,7 @@ void expect_bytes_at(asock_op *op, int error, uint64_t bytes, const char *file, 
 
     expect_at(op, error, file, line);
     moved = asock_op_get_bytes(op);
-    ck_assert_msg(moved == bytes, "%s:%d: the op moved %llu octets, not %llu", file, line, moved,
+    ck_assert_msg(moved == bytes, "%s:%d: the op moved %llu bytes, not %llu", file, line, moved,
                   (unsigned long long)bytes);
 }
 

@@ -79,7 +79,7 @@ asock_socket *new_connected(asock_context *context, const struct sockaddr_storag
 /* Waits for the op and asserts its error. */
 #define expect(op, error) expect_at(op, error, __FILE__, __LINE__)
 void expect_at(asock_op *op, int error, const char *file, int line);
-/* And its octets. */
+/* And its bytes. */
 #define expect_bytes(op, error, bytes) expect_bytes_at(op, error, bytes, __FILE__, __LINE__)
 void expect_bytes_at(asock_op *op, int error, uint64_t bytes, const char *file, int line);
 
@@ -95,7 +95,7 @@ void receive_now(asock_socket *socket, void *data, size_t len);
 void close_now(asock_socket *socket, int linger_ms);
 /*
  * Submits a send that stays pending because the peer, of new_pair_small(), does not read. The daemon
- * holds one of IN_DAEMON octets whole, and what is queued behind it; one of IN_LIBRARY octets fills its
+ * holds one of IN_DAEMON bytes whole, and what is queued behind it; one of IN_LIBRARY bytes fills its
  * window, and the rest waits in the library with all that is behind it.
  */
 #define IN_DAEMON (512 * KIB)

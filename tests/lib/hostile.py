@@ -19,7 +19,7 @@ import traceback
 from wire import DEADLINE, Ended, Wire, frame, pb, request
 
 TURNED_AWAY = (OSError, EOFError, Ended, AssertionError)
-MARK = 0x7777777  # a token whose octets are found in a stream
+MARK = 0x7777777  # a token whose bytes are found in a stream
 MARKED = frame(pb.Request(verb=pb.VERB_SYNC, op=MARK, sync=pb.Sync()))
 NEEDLE = b"\x10" + bytes((0xf7, 0xee, 0xdd, 0x3b))  # field 2 of a Reply with that number
 
@@ -79,7 +79,7 @@ def session(path, hello=MOST):
 
 
 def push(sock, data):
-    """As much as there is room for; the octets taken."""
+    """As much as there is room for; the bytes taken."""
     sock.setblocking(False)
     try:
         return sock.send(data)
@@ -273,7 +273,7 @@ def descriptors(path, peers):
 # ---- sessions that come and go ----
 
 def malformed(path, peers):
-    """Octets that are no frames, session after session."""
+    """Bytes that are no frames, session after session."""
     kinds = (os.urandom(256), b"\xff" * 64, b"\0" * 64, frame(pb.Request(verb=pb.VERB_SYNC))[:7] + b"\xff" * 90,
              Wire.make_hello() + b"\x05\0\0\0\0\0\0\0\x08\xff\xff\xff\xff")
     while True:
@@ -333,7 +333,7 @@ def unread(path, peers):
 
 
 def slow(path, peers):
-    """Sockets full of octets for a client that asks for all and reads next to nothing."""
+    """Sockets full of bytes for a client that asks for all and reads next to nothing."""
     def fill(wire):
         count = min(wire.welcome.sockets, 64)
         for number in range(1, count + 1):
@@ -423,7 +423,7 @@ class Hostile:
 
 
 class Quiet:
-    """One who has a connection, over which 64 octets go there and come back."""
+    """One who has a connection, over which 64 bytes go there and come back."""
 
     SIZE = 64
 

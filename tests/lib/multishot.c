@@ -13,9 +13,9 @@ void see(asock_op *op, void *userdata)
     seen->had_slice = data != NULL;
     ck_assert_uint_eq(len, asock_op_get_bytes(op));
     ck_assert((len > 0) == (data != NULL));
-    if (data && pattern_check(data, seen->octets, len) >= 0)
+    if (data && pattern_check(data, seen->bytes, len) >= 0)
         seen->mismatches++;
-    seen->octets += len;
+    seen->bytes += len;
     if (seen->takes && data) {
         ck_assert_ptr_eq(asock_op_take_slice(op), data);
         ck_assert_ptr_null(asock_op_take_slice(op));

@@ -9,7 +9,7 @@
 /* What the callbacks of a multishot have seen. */
 struct seen {
     int calls, ends;
-    uint64_t octets, mismatches;
+    uint64_t bytes, mismatches;
     int error;
     unsigned int flags;
     bool had_slice; /* the last one */

@@ -80,7 +80,7 @@ def half_open():
 
 
 class Packet:
-    """What was sent: by which device, addresses, ports, and for TCP the flags as letters and the octets of payload."""
+    """What was sent: by which device, addresses, ports, and for TCP the flags as letters and the bytes of payload."""
 
     def __init__(self, data, device):
         self.device = device

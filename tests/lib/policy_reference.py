@@ -46,13 +46,13 @@ def embedded(address):
 
 
 def embedded_by_range(address):
-    octets = address.packed
+    packed = address.packed
 
     def within(text):
         return address in ipaddress.ip_network(text)
 
     def v4(*numbers):
-        return ipaddress.IPv4Address(bytes(octets[i] for i in numbers))
+        return ipaddress.IPv4Address(bytes(packed[i] for i in numbers))
 
     last = v4(12, 13, 14, 15)
     if within("64:ff9b::/96"):

@@ -48,7 +48,7 @@ struct private_daemon *private_daemon_release(struct private_daemon *daemon);
 /* Runs another asockd to its end and returns its exit status; what it prints goes to output. */
 int private_daemon_run(const char *const *args, char *output, size_t size);
 
-/* What it has logged so far, at most size - 1 octets. */
+/* What it has logged so far, at most size - 1 bytes. */
 size_t private_daemon_log(struct private_daemon *daemon, char *buf, size_t size);
 
 size_t private_daemon_fds(struct private_daemon *daemon);

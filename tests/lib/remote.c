@@ -142,7 +142,7 @@ void remote_read(int fd, void *data, size_t len)
             wait_fd(fd, POLLIN);
             continue;
         }
-        ck_assert_msg(n > 0, "end of stream after %zu of %zu octets", wanted - len, wanted);
+        ck_assert_msg(n > 0, "end of stream after %zu of %zu bytes", wanted - len, wanted);
         to += n;
         len -= (size_t)n;
     }
@@ -161,7 +161,7 @@ void remote_reset(int fd)
     close(fd);
 }
 
-static enum remote_end drain(int fd, bool check, uint64_t from, uint64_t *octets)
+static enum remote_end drain(int fd, bool check, uint64_t from, uint64_t *bytes)
 {
     uint64_t count = 0;
     char buf[65536];
@@ -180,20 +180,20 @@ static enum remote_end drain(int fd, bool check, uint64_t from, uint64_t *octets
             continue;
         }
         ck_assert_msg(n == 0 || errno == ECONNRESET, "recv: errno %d", errno);
-        if (octets)
-            *octets = count;
+        if (bytes)
+            *bytes = count;
         return n == 0 ? REMOTE_FIN : REMOTE_RST;
     }
 }
 
-enum remote_end remote_drain(int fd, uint64_t *octets)
+enum remote_end remote_drain(int fd, uint64_t *bytes)
 {
-    return drain(fd, false, 0, octets);
+    return drain(fd, false, 0, bytes);
 }
 
-enum remote_end remote_drain_pattern(int fd, uint64_t from, uint64_t *octets)
+enum remote_end remote_drain_pattern(int fd, uint64_t from, uint64_t *bytes)
 {
-    return drain(fd, true, from, octets);
+    return drain(fd, true, from, bytes);
 }
 
 void pattern_fill(void *data, uint64_t from, size_t len)

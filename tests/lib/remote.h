@@ -41,13 +41,13 @@ bool remote_nothing_to_read(int fd); /* now */
 void remote_finish(int fd);          /* FIN; reading goes on */
 void remote_reset(int fd);           /* RST; closes fd */
 
-/* Reads to the end: how it ended, and how many octets there were. */
+/* Reads to the end: how it ended, and how many bytes there were. */
 enum remote_end { REMOTE_FIN = 1, REMOTE_RST };
-enum remote_end remote_drain(int fd, uint64_t *octets);
-/* The same, and each octet must be the pattern's, which starts at offset from. */
-enum remote_end remote_drain_pattern(int fd, uint64_t from, uint64_t *octets);
+enum remote_end remote_drain(int fd, uint64_t *bytes);
+/* The same, and each byte must be the pattern's, which starts at offset from. */
+enum remote_end remote_drain_pattern(int fd, uint64_t from, uint64_t *bytes);
 
-/* Octet i of the pattern: no period of a power of two, so a displaced block shows. */
+/* Byte i of the pattern: no period of a power of two, so a displaced block shows. */
 static inline uint8_t pattern_at(uint64_t i)
 {
     return (uint8_t)((i * 2654435761u) >> 13);
@@ -61,18 +61,18 @@ long long pattern_check(const void *data, uint64_t from, size_t len);
 enum server_kind {
     SERVER_ECHO = 1, /* sends back what it gets; FIN for FIN */
     SERVER_SINK,     /* counts what it gets, and checks it against the pattern */
-    SERVER_SOURCE,   /* sends `octets` of the pattern, then FIN */
+    SERVER_SOURCE,   /* sends `bytes` of the pattern, then FIN */
 };
 
 struct server;
 struct server_result {
-    uint64_t octets;     /* read, of all connections */
-    uint64_t mismatches; /* octets that were not the pattern's */
+    uint64_t bytes;      /* read, of all connections */
+    uint64_t mismatches; /* bytes that were not the pattern's */
     unsigned int connections;
     unsigned int fins, rsts; /* how they ended */
 };
 
-struct server *server_start(enum server_kind kind, int family, uint64_t octets);
+struct server *server_start(enum server_kind kind, int family, uint64_t bytes);
 const struct sockaddr_storage *server_addr(struct server *server);
 const char *server_service(struct server *server); /* its port as text */
 /* Waits until count connections have ended. */

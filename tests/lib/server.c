@@ -22,7 +22,7 @@
 struct connection {
     int fd;
     uint64_t read, written;
-    uint64_t owed; /* octets still to be written */
+    uint64_t owed; /* bytes still to be written */
     bool finished; /* the client's end of stream was seen */
     char *block;   /* what echo has read and not written */
     size_t at, len;
@@ -30,7 +30,7 @@ struct connection {
 
 struct server {
     enum server_kind kind;
-    uint64_t octets;
+    uint64_t bytes;
     struct sockaddr_storage addr;
     char service[8];
     int listener;
@@ -56,8 +56,8 @@ static void end_connection(struct server *server, struct connection *connection,
     pthread_mutex_unlock(&server->lock);
 }
 
-static void count_octets(struct server *server, struct connection *connection, const char *block,
-                         size_t len)
+static void count_bytes(struct server *server, struct connection *connection, const char *block,
+                        size_t len)
 {
     uint64_t mismatches = 0;
 
@@ -65,7 +65,7 @@ static void count_octets(struct server *server, struct connection *connection, c
         mismatches += (uint8_t)block[i] != pattern_at(connection->read + i);
     connection->read += len;
     pthread_mutex_lock(&server->lock);
-    server->result.octets += len;
+    server->result.bytes += len;
     server->result.mismatches += mismatches;
     pthread_mutex_unlock(&server->lock);
 }
@@ -86,7 +86,7 @@ static void read_some(struct server *server, struct connection *connection)
             end_connection(server, connection, false);
         return;
     }
-    count_octets(server, connection, connection->block, (size_t)n);
+    count_bytes(server, connection, connection->block, (size_t)n);
     if (server->kind == SERVER_ECHO) {
         connection->at = 0;
         connection->len = (size_t)n;
@@ -137,12 +137,12 @@ static void take_connection(struct server *server)
 
         if (connection->fd >= 0)
             continue;
-        *connection = (struct connection){.fd = fd, .owed = server->octets};
+        *connection = (struct connection){.fd = fd, .owed = server->bytes};
         connection->block = malloc(BLOCK);
         pthread_mutex_lock(&server->lock);
         server->result.connections++;
         pthread_mutex_unlock(&server->lock);
-        if (server->kind == SERVER_SOURCE && server->octets == 0)
+        if (server->kind == SERVER_SOURCE && server->bytes == 0)
             shutdown(fd, SHUT_WR);
         return;
     }
@@ -180,13 +180,13 @@ static void *serve(void *userdata)
     }
 }
 
-struct server *server_start(enum server_kind kind, int family, uint64_t octets)
+struct server *server_start(enum server_kind kind, int family, uint64_t bytes)
 {
     struct server *server = calloc(1, sizeof(*server));
     sigset_t all, before;
 
     server->kind = kind;
-    server->octets = kind == SERVER_SOURCE ? octets : 0;
+    server->bytes = kind == SERVER_SOURCE ? bytes : 0;
     server->listener = remote_listen(family, &server->addr);
     snprintf(server->service, sizeof(server->service), "%u", remote_port(&server->addr));
     for (size_t i = 0; i < CONNECTIONS; i++)

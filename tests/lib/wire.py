@@ -66,7 +66,7 @@ class Wire:
         self.buffer = bytearray()
         self.kept = collections.deque()  # (reply, payload)
         self.descriptors = collections.deque()  # received, and not yet taken
-        self.freed = collections.Counter()      # octets by socket id
+        self.freed = collections.Counter()      # bytes by socket id
         self.ops_freed = collections.Counter()  # ops by socket id
         self.token = 1 << 40
         self.welcome = None

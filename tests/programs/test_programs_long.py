@@ -117,7 +117,7 @@ class Programs:
     def test_npm(self):
         data = package()
         digest = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
-        self.web.pages["/hello/-/hello-1.0.0.tgz"] = ("application/octet-stream", data)
+        self.web.pages["/hello/-/hello-1.0.0.tgz"] = ("application/byte-stream", data)
         self.web.pages["/hello"] = ("application/json", json.dumps({
             "name": "hello", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {
                 "name": "hello", "version": "1.0.0", "dist": {

@@ -20,15 +20,15 @@ def read(path):
 
 
 def frames_of(block, message):
-    """(message, payload, octets) of each frame that a block shows."""
+    """(message, payload, frame) of each frame that a block shows."""
     for part in block.strip().split("\n\n"):
         lines = part.split("\n")
-        octets = bytes.fromhex("".join(line for line in lines if HEX.fullmatch(line)))
+        frame = bytes.fromhex("".join(line for line in lines if HEX.fullmatch(line)))
         payload = "".join(line.removeprefix("payload: ") for line in lines
                           if line.startswith("payload: "))
         text = [line for line in lines
                 if not HEX.fullmatch(line) and not line.startswith("payload: ")]
-        yield text_format.Parse("\n".join(text), message()), payload.encode(), octets
+        yield text_format.Parse("\n".join(text), message()), payload.encode(), frame
 
 
 def example():
@@ -39,29 +39,29 @@ def example():
 
 class Example(DaemonTest):
 
-    def test_octets_are_the_texts(self):
+    def test_bytes_are_the_texts(self):
         blocks = example()
         self.assertEqual([len(block) for block in blocks], [5, 5, 1, 1])
-        for message, payload, octets in (frame for block in blocks for frame in block):
+        for message, payload, frame in (parts for block in blocks for parts in block):
             head = message.SerializeToString(deterministic=True)
-            self.assertEqual(octets, struct.pack("<II", len(head), len(payload)) + head + payload)
+            self.assertEqual(frame, struct.pack("<II", len(head), len(payload)) + head + payload)
 
     def test_daemon_holds_the_exchange(self):
         first, answers, second, last = example()
         listener = self.listener()
         wire = self.hold(Wire(self.daemon.path))
-        for message, payload, octets in first:
+        for message, payload, frame in first:
             if message.verb == pb.VERB_CONNECT:  # the one thing that has to differ
                 message.connect.endpoint.port = listener.getsockname()[1]
                 head = message.SerializeToString()
-                octets = struct.pack("<II", len(head), len(payload)) + head + payload
-            wire.send(octets)
+                frame = struct.pack("<II", len(head), len(payload)) + head + payload
+            wire.send(frame)
         peer = self.accept(listener)
         peer.sendall(self.read_all(peer, 4))
         got = {reply.op: (reply, data) for reply, data in (wire.read() for _ in answers)}
         for expected, payload, _ in answers:
             self.alike(got[expected.op], expected, payload)
-        wire.send(*(octets for _, _, octets in second))
+        wire.send(*(frame for _, _, frame in second))
         self.alike(wire.read(), last[0][0], last[0][1])
 
     def alike(self, got, expected, payload):

@@ -201,7 +201,7 @@ class Close(EndingTest):
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         self.reset_by(peer)
 
-    def test_s42_open_chain_without_an_octet_is_reset(self):
+    def test_s42_open_chain_without_a_byte_is_reset(self):
         wire = self.wire()
         peer = self.pair(wire)
         wire.send(wire.make_send(1, 1, b"", more=True, total_len=100), wire.make_close(2, 1))

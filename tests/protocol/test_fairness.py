@@ -106,7 +106,7 @@ class Fairness(FairnessTest):
         self.assertLessEqual(spent["turns"], TURNS)
         self.assertLessEqual(spent["clients"], TURNS)
 
-    def test_s52_flood_of_octets(self):
+    def test_s52_flood_of_bytes(self):
         wire = self.wire()
         peers = [self.pair(wire, number) for number in range(1, 5)]
         readers = [threading.Thread(target=self.read_all, args=(peer,)) for peer in peers]

@@ -182,7 +182,7 @@ class Chains(FlowTest):
     def test_abandon_without_a_chain(self):
         self.broken(Wire.make_send(1, 1, b"", abandon=True))
 
-    def test_abandon_with_octets(self):
+    def test_abandon_with_bytes(self):
         make = Wire.make_send
         self.broken(make(1, 1, b"ab", more=True, total_len=9), make(1, 1, b"cd", abandon=True))
 
@@ -568,7 +568,7 @@ class Stalled(FlowTest):
         self.reset_by(peer)
 
     def test_s50_slow_reader_gets_everything(self):
-        """A client that reads an octet at a time is slow, not wrong."""
+        """A client that reads a byte at a time is slow, not wrong."""
         wire = self.wire()
         peer = self.pair(wire)
         data = os.urandom(2000)
@@ -585,7 +585,7 @@ class Stalled(FlowTest):
         self.assertEqual(got, data)
 
     def test_s51_many_sockets_at_once(self):
-        """Sixty-four streams over one session, each its own octets."""
+        """Sixty-four streams over one session, each its own bytes."""
         wire = self.wire()
         readers, sent = {}, {}
         for number in range(1, 65):

@@ -71,7 +71,7 @@ class Fetch(DaemonTest):
     def test_page_that_is_cut(self):
         run = self.fetch(f"http://127.0.0.1:{self.port}/cut")
         self.assertEqual(run.returncode, 1)
-        self.assertIn(b"octets", run.stderr)
+        self.assertIn(b"bytes", run.stderr)
 
     def test_nobody_there(self):
         self.server.shutdown()
@@ -156,7 +156,7 @@ class Client(DaemonTest):
 
     @staticmethod
     def read_all_while(client, peer, count):
-        """The peer's octets, while the client runs in the same thread."""
+        """The peer's bytes, while the client runs in the same thread."""
         data = b""
         peer.setblocking(False)
         while len(data) < count:

@@ -55,7 +55,7 @@ class Send(ReferenceTest):
         self.assertEqual(self.read_all(peer, len(expected)), expected)
         reply = wire.completion(1)
         self.assertEqual((reply.error, reply.bytes), (pb.ERROR_SUCCESS, len(expected)))
-        # No octet of it was in a frame: none counts against the window.
+        # No byte of it was in a frame: none counts against the window.
         self.assertEqual(wire.freed[1], 0)
 
     def test_s13_larger_than_any_window(self):
@@ -234,7 +234,7 @@ class Receive(ReferenceTest):
             self.assertEqual(wire.completion(1).error, pb.ERROR_INVALID_ARGUMENT)
 
     def test_the_same_place_twice(self):
-        """Its own octets are all that a client can spoil."""
+        """Its own bytes are all that a client can spoil."""
         wire, memory, peer = self.start(PAGE)
         peer.sendall(b"abcdefgh")
         wire.send(wire.receive(1, 1, flags=WAIT_ALL, segments=[segment(1, 0, 4)] * 2))
@@ -329,7 +329,7 @@ class Multishot(ReferenceTest):
         return memory[reply.segment.offset:reply.segment.offset + reply.segment.length]
 
     def drain(self, wire, memory, op, length, ops=None):
-        """So many octets of its completions; returns them and the last reply."""
+        """So many bytes of its completions; returns them and the last reply."""
         data = b""
         while len(data) < length:
             reply = self.shot(wire, op)
@@ -419,9 +419,9 @@ class Multishot(ReferenceTest):
         wire, memory, peer = self.start()
         wire.send(wire.receive(1, 1, flags=MULTISHOT, segments=[segment(1, at, 1) for at in range(3)]),
                   wire.receive(2, 1, 10), wire.receive(3, 1, 10))
-        for octet in (b"a", b"b"):
-            peer.sendall(octet)
-            self.assertEqual(self.data_of(memory, self.shot(wire, 1)), octet)
+        for byte in (b"a", b"b"):
+            peer.sendall(byte)
+            self.assertEqual(self.data_of(memory, self.shot(wire, 1)), byte)
         self.assertFalse([r for r, _ in wire.kept if r.op in (2, 3)])
         peer.sendall(b"cd")
         self.assertEqual(self.shot(wire, 1).flags, 0)

@@ -143,9 +143,9 @@ class BadFrames(DaemonTest):
         self.other.settle()  # it has noticed nothing
         super().tearDown()
 
-    def refused(self, *octets):
+    def refused(self, *frames):
         wire = self.wire()
-        wire.send(*octets)
+        wire.send(*frames)
         reply, text = wire.ended()
         self.assertEqual(reply.error, pb.ERROR_PROTOCOL_ERROR)
         self.assertEqual(reply.kind, pb.KIND_EVENT)
@@ -207,10 +207,10 @@ class BadFrames(DaemonTest):
                 wire.read()
             wire.close()
 
-    def test_frame_octet_by_octet(self):
+    def test_frame_byte_by_byte(self):
         wire = self.wire()
-        for octet in Wire.sync(1) + Wire.sync(2):
-            wire.send(bytes([octet]))
+        for byte in Wire.sync(1) + Wire.sync(2):
+            wire.send(bytes([byte]))
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
 
     def test_head_cut_short(self):

@@ -85,7 +85,7 @@ class Stages(DaemonTest):
         self.full(wire)
         wire.send(wire.make_send(TARGET, 1, b"behind", timeout_ms=timeout))
 
-    def chain_without_an_octet(self, wire, timeout):
+    def chain_without_a_byte(self, wire, timeout):
         self.pair(wire)
         wire.send(wire.make_send(TARGET, 1, b"", timeout_ms=timeout, more=True, total_len=1000))
 
@@ -176,7 +176,7 @@ class Stages(DaemonTest):
                        "shutdown_both_behind_connect", "shutdown_receive_behind_connect")
 
     def test_s2_send(self):
-        self.every_way("send_that_has_begun", "send_in_the_queue", "chain_without_an_octet")
+        self.every_way("send_that_has_begun", "send_in_the_queue", "chain_without_a_byte")
 
     def test_s2_receive(self):
         self.every_way("receive", "probe", "peek", "wait_all", "wait_all_that_has_some",

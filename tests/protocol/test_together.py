@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Sends that arrive in one piece of input leave together: octets, results and ends are as if they had come alone."""
+"""Sends that arrive in one piece of input leave together: bytes, results and ends are as if they had come alone."""
 
 import random
 import socket
@@ -18,7 +18,7 @@ def pattern(length, seed):
 
 class Together(DaemonTest):
 
-    def octets_and_end(self, peer):
+    def bytes_and_end(self, peer):
         data = b""
         try:
             while piece := peer.recv(1 << 20):
@@ -91,7 +91,7 @@ class Together(DaemonTest):
         peer = self.pair(self.w)
         frames, data = self.sends()
         self.w.send(*frames, self.w.make_close(500, 1))
-        self.assertEqual(self.octets_and_end(peer), (data, "FIN"))
+        self.assertEqual(self.bytes_and_end(peer), (data, "FIN"))
         self.check_results()
         self.assertEqual(self.w.completion(500).error, pb.ERROR_SUCCESS)
 
@@ -99,7 +99,7 @@ class Together(DaemonTest):
         peer = self.pair(self.w)
         frames, data = self.sends()
         self.w.send(*frames, self.w.shutdown(500, 1, pb.HOW_SEND))
-        self.assertEqual(self.octets_and_end(peer), (data, "FIN"))
+        self.assertEqual(self.bytes_and_end(peer), (data, "FIN"))
         self.check_results()
         self.assertEqual(self.w.completion(500).error, pb.ERROR_SUCCESS)
 
@@ -108,14 +108,14 @@ class Together(DaemonTest):
         peer = self.pair(self.w)
         frames = [self.w.make_send(op, 1, b"x" * 1000) for op in range(1, 11)]
         self.w.send(*frames, b"\xff" * 64)
-        self.assertEqual(self.octets_and_end(peer)[0], b"x" * 10000)
+        self.assertEqual(self.bytes_and_end(peer)[0], b"x" * 10000)
 
     def test_s45_a_forbidden_request_behind_them(self):
         peer = self.pair(self.w)
         frames = [self.w.make_send(op, 1, b"x" * 1000) for op in range(1, 11)]
         self.w.send(*frames, frame(pb.Request(verb=pb.VERB_SEND, op=500, socket=1,
                                               send=pb.Send(abandon=True))))
-        self.assertEqual(self.octets_and_end(peer)[0], b"x" * 10000)
+        self.assertEqual(self.bytes_and_end(peer)[0], b"x" * 10000)
 
     def test_s28_a_bad_one_among_them(self):
         """In front of it all goes out, behind it nothing."""
@@ -130,7 +130,7 @@ class Together(DaemonTest):
         self.assertEqual(self.read_all(peer, 11), b"onetwothree")
         self.w.send(self.w.make_close(500, 1))
         self.assertEqual(self.w.completion(500).error, pb.ERROR_SUCCESS)
-        self.assertEqual(self.octets_and_end(peer), (b"", "RST"))
+        self.assertEqual(self.bytes_and_end(peer), (b"", "RST"))
 
     def test_s28_to_a_peer_that_has_gone(self):
         peer = self.pair(self.w)

@@ -349,7 +349,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     if (file->kind == FILE_TCP) {
         const struct tcp *tcp = file->u.tcp;
 
-        *out = (int)bytes_len(request == SIOCOUTQ ? &tcp->tx : &tcp->rx);
+        *out = (int)byte_queue_len(request == SIOCOUTQ ? &tcp->tx : &tcp->rx);
         if (request == SIOCOUTQ && tcp->is_write_shut && !tcp->fin_delivered && *out == 0)
             *out = 1;
         return 0;
@@ -357,9 +357,9 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     if (request == SIOCOUTQ) {
         const struct kfile *peer = file->u.unix_end->peer;
 
-        *out = peer ? (int)bytes_len(&peer->u.unix_end->rx) : 0;
+        *out = peer ? (int)byte_queue_len(&peer->u.unix_end->rx) : 0;
     } else {
-        *out = (int)bytes_len(&file->u.unix_end->rx);
+        *out = (int)byte_queue_len(&file->u.unix_end->rx);
     }
     return 0;
 }

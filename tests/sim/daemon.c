@@ -366,8 +366,8 @@ static void check_turns(void)
 
         if (!end || kernel.fds[i].owner != ACTOR_DAEMON)
             continue;
-        waits = bytes_len(&end->rx) > 0 && end->read == end->seen && end->peer &&
-                bytes_len(&end->peer->u.unix_end->rx) == 0;
+        waits = byte_queue_len(&end->rx) > 0 && end->read == end->seen && end->peer &&
+                byte_queue_len(&end->peer->u.unix_end->rx) == 0;
         end->seen = end->read;
         end->turns = waits ? end->turns + 1 : 0;
         if (end->turns > TURNS_MAX)

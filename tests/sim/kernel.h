@@ -48,7 +48,7 @@ struct passed {
 /* One end of a Unix stream. */
 struct unix_end {
     struct kfile *peer; /* NULL: none any more */
-    struct bytes rx;
+    struct byte_queue rx;
     uint64_t read, written; /* bytes, into and out of rx */
     uint64_t seen;          /* of read, a turn of the daemon ago */
     uint32_t turns;         /* in which it has not read what is there */
@@ -89,14 +89,14 @@ struct tcp {
     unsigned int option_count;
     bool is_linger_zero;
 
-    struct bytes tx, rx; /* not yet acknowledged; not yet read */
+    struct byte_queue tx, rx; /* not yet acknowledged; not yet read */
     size_t tx_cap, rx_cap;
-    struct bytes log;  /* everything that was ever taken by send(2) */
-    uint64_t consumed; /* by recv(2) */
+    struct byte_queue log; /* everything that was ever taken by send(2) */
+    uint64_t consumed;     /* by recv(2) */
     bool is_read_shut, is_write_shut, fin_delivered, fin_received, was_aborted;
 
     /* the peer's end */
-    struct bytes peer_rx, peer_tx;
+    struct byte_queue peer_rx, peer_tx;
     size_t peer_cap;
     uint64_t peer_read, peer_written;
     bool peer_fin_queued, peer_closed, peer_reset, peer_saw_fin;

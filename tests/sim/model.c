@@ -19,7 +19,7 @@ void model_reset(void)
 
     while ((submission = model.submissions)) {
         model.submissions = submission->next;
-        bytes_free(&submission->shots);
+        byte_queue_free(&submission->shots);
         sim_free(submission->data);
         sim_free(submission);
     }

@@ -77,8 +77,8 @@ struct submission {
     uint8_t *data;   /* of ordinary memory: the buffer; else what was received */
     uint8_t *shared; /* where in shared memory; NULL: in none */
     struct model_buffer *buffer;
-    size_t offset;      /* in it */
-    struct bytes shots; /* what a multishot has told of */
+    size_t offset;           /* in it */
+    struct byte_queue shots; /* what a multishot has told of */
     bool is_multishot, is_done, is_cancelled, is_refused, is_after_close, is_counted;
     bool is_unseen;     /* what was received cannot be looked at */
     bool is_unknown;    /* it was lost: nobody says how it ended */

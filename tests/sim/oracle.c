@@ -29,7 +29,7 @@ static bool carries(const struct submission *s)
 
 static void compare(const struct stream *stream, const struct submission *s, uint64_t count)
 {
-    const struct bytes *log = &stream->tcp->log;
+    const struct byte_queue *log = &stream->tcp->log;
     size_t same = 0;
 
     if (count > 0)
@@ -63,7 +63,7 @@ static void judge_sent(struct stream *stream)
     for (; s && s->is_done && !s->is_unknown; s = s->next_of_stream) {
         stream->next_send = s->next_of_stream ? s->next_of_stream : s;
         if (carries(s) && !s->is_counted) {
-            there = bytes_len(&stream->tcp->log) - stream->sent;
+            there = byte_queue_len(&stream->tcp->log) - stream->sent;
             if (s->is_partial)
                 s->bytes = part_of(s, there);
             if (s->bytes > s->len)
@@ -79,9 +79,10 @@ static void judge_sent(struct stream *stream)
     }
     if (!s && is_lost(stream))
         return;
-    if (!s && bytes_len(&stream->tcp->log) > stream->sent)
+    if (!s && byte_queue_len(&stream->tcp->log) > stream->sent)
         sim_fail("too-many: the kernel has %zu bytes of stream %u, %llu were told",
-                 bytes_len(&stream->tcp->log), stream->number, (unsigned long long)stream->sent);
+                 byte_queue_len(&stream->tcp->log), stream->number,
+                 (unsigned long long)stream->sent);
 }
 
 /* ---- what comes in ---- */
@@ -155,9 +156,9 @@ static void judge_receive(struct submission *s)
 
 static void judge_shots(struct submission *s)
 {
-    compare_received(s, s->shots.at + s->shots.start, bytes_len(&s->shots));
-    s->stream->received += bytes_len(&s->shots);
-    bytes_drop(&s->shots, bytes_len(&s->shots));
+    compare_received(s, s->shots.at + s->shots.start, byte_queue_len(&s->shots));
+    s->stream->received += byte_queue_len(&s->shots);
+    byte_queue_drop(&s->shots, byte_queue_len(&s->shots));
 }
 
 /* In the order of submission; one that has not ended yet holds up those behind it. */
@@ -183,7 +184,7 @@ static void judge_received(struct stream *stream)
 
 void oracle_shot(struct submission *s, const void *data, size_t len)
 {
-    bytes_append(&s->shots, data, len);
+    byte_queue_append(&s->shots, data, len);
     judge_received(s->stream);
 }
 

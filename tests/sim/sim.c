@@ -143,7 +143,7 @@ void sim_free(void *p)
     __real_free(p);
 }
 
-void bytes_append(struct bytes *b, const void *data, size_t len)
+void byte_queue_append(struct byte_queue *b, const void *data, size_t len)
 {
     if (len == 0)
         return;
@@ -160,16 +160,16 @@ void bytes_append(struct bytes *b, const void *data, size_t len)
     b->end += len;
 }
 
-void bytes_drop(struct bytes *b, size_t len)
+void byte_queue_drop(struct byte_queue *b, size_t len)
 {
-    SIM_MUST(len <= bytes_len(b));
+    SIM_MUST(len <= byte_queue_len(b));
     b->start += len;
     if (b->start == b->end)
         b->start = b->end = 0;
 }
 
-void bytes_free(struct bytes *b)
+void byte_queue_free(struct byte_queue *b)
 {
     sim_free(b->at);
-    *b = (struct bytes){0};
+    *b = (struct byte_queue){0};
 }

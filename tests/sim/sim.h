@@ -77,16 +77,16 @@ size_t alloc_count(enum actor actor, size_t *ret_bytes);
 void alloc_drop(enum actor actor);
 
 /* A growing queue of bytes. */
-struct bytes {
+struct byte_queue {
     uint8_t *at;
     size_t start, end, cap;
 };
-static inline size_t bytes_len(const struct bytes *b)
+static inline size_t byte_queue_len(const struct byte_queue *b)
 {
     return b->end - b->start;
 }
-void bytes_append(struct bytes *b, const void *data, size_t len);
-void bytes_drop(struct bytes *b, size_t len);
-void bytes_free(struct bytes *b);
+void byte_queue_append(struct byte_queue *b, const void *data, size_t len);
+void byte_queue_drop(struct byte_queue *b, size_t len);
+void byte_queue_free(struct byte_queue *b);
 
 #endif

@@ -37,11 +37,11 @@ int tcp_open(int family, struct kfile **ret)
 
 void tcp_free(struct tcp *tcp)
 {
-    bytes_free(&tcp->tx);
-    bytes_free(&tcp->rx);
-    bytes_free(&tcp->log);
-    bytes_free(&tcp->peer_rx);
-    bytes_free(&tcp->peer_tx);
+    byte_queue_free(&tcp->tx);
+    byte_queue_free(&tcp->rx);
+    byte_queue_free(&tcp->log);
+    byte_queue_free(&tcp->peer_rx);
+    byte_queue_free(&tcp->peer_tx);
     sim_free(tcp);
 }
 
@@ -126,7 +126,7 @@ ssize_t tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count)
         return -EPIPE;
     if (left == 0)
         return 0;
-    room = tcp->tx_cap > bytes_len(&tcp->tx) ? tcp->tx_cap - bytes_len(&tcp->tx) : 0;
+    room = tcp->tx_cap > byte_queue_len(&tcp->tx) ? tcp->tx_cap - byte_queue_len(&tcp->tx) : 0;
     if (room == 0)
         return -EAGAIN;
     if (sim_fault(FAULT_NO_MEMORY, 200))
@@ -135,8 +135,8 @@ ssize_t tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count)
     for (size_t i = 0; i < count && left > 0; i++) {
         size_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
 
-        bytes_append(&tcp->tx, iov[i].iov_base, part);
-        bytes_append(&tcp->log, iov[i].iov_base, part);
+        byte_queue_append(&tcp->tx, iov[i].iov_base, part);
+        byte_queue_append(&tcp->log, iov[i].iov_base, part);
         left -= part;
     }
     if (tcp->due < sim.now_ns)
@@ -146,7 +146,7 @@ ssize_t tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count)
 
 ssize_t tcp_receive(struct tcp *tcp, const struct iovec *iov, size_t count, int flags)
 {
-    size_t n = iov_total(iov, count), there = bytes_len(&tcp->rx);
+    size_t n = iov_total(iov, count), there = byte_queue_len(&tcp->rx);
 
     if (tcp->state == TCP_NEW)
         return -ENOTCONN;
@@ -164,7 +164,7 @@ ssize_t tcp_receive(struct tcp *tcp, const struct iovec *iov, size_t count, int 
         iov_fill(iov, count, tcp->rx.at + tcp->rx.start, n);
     if (flags & MSG_PEEK)
         return (ssize_t)n;
-    bytes_drop(&tcp->rx, n);
+    byte_queue_drop(&tcp->rx, n);
     tcp->consumed += n;
     return (ssize_t)n;
 }
@@ -185,7 +185,7 @@ int tcp_shutdown(struct tcp *tcp, int how)
 static void die(struct tcp *tcp)
 {
     tcp->state = TCP_DEAD;
-    bytes_drop(&tcp->tx, bytes_len(&tcp->tx));
+    byte_queue_drop(&tcp->tx, byte_queue_len(&tcp->tx));
 }
 
 static void reset_peer(struct tcp *tcp, const char *why)
@@ -204,7 +204,7 @@ void tcp_closed(struct tcp *tcp)
         die(tcp);
         return;
     }
-    if (tcp->is_linger_zero || bytes_len(&tcp->rx) > 0) {
+    if (tcp->is_linger_zero || byte_queue_len(&tcp->rx) > 0) {
         tcp->was_aborted = true;
         reset_peer(tcp, tcp->is_linger_zero ? "linger 0" : "unread data");
         return;
@@ -222,9 +222,9 @@ int tcp_events(const struct tcp *tcp)
         return 0;
     if (tcp->state != TCP_OPEN)
         return events | POLLIN | POLLOUT | POLLHUP;
-    if (bytes_len(&tcp->rx) > 0 || tcp->fin_received || tcp->is_read_shut)
+    if (byte_queue_len(&tcp->rx) > 0 || tcp->fin_received || tcp->is_read_shut)
         events |= POLLIN;
-    if (tcp->tx_cap - bytes_len(&tcp->tx) >= (tcp->tx_cap + 2) / 3 || tcp->is_write_shut)
+    if (tcp->tx_cap - byte_queue_len(&tcp->tx) >= (tcp->tx_cap + 2) / 3 || tcp->is_write_shut)
         events |= POLLOUT;
     if (tcp->fin_received && tcp->is_write_shut)
         events |= POLLHUP;
@@ -255,25 +255,26 @@ void tcp_set_option(struct tcp *tcp, int level, int name, int value)
 
 static bool has_segment(const struct tcp *tcp)
 {
-    if (bytes_len(&tcp->tx) > 0 && (bytes_len(&tcp->peer_rx) < tcp->peer_cap || tcp->peer_closed))
+    if (byte_queue_len(&tcp->tx) > 0 &&
+        (byte_queue_len(&tcp->peer_rx) < tcp->peer_cap || tcp->peer_closed))
         return true;
-    if (bytes_len(&tcp->tx) == 0 && tcp->is_write_shut && !tcp->fin_delivered)
+    if (byte_queue_len(&tcp->tx) == 0 && tcp->is_write_shut && !tcp->fin_delivered)
         return true;
-    if (bytes_len(&tcp->peer_tx) > 0 &&
-        (bytes_len(&tcp->rx) < tcp->rx_cap || !tcp->file || tcp->is_read_shut))
+    if (byte_queue_len(&tcp->peer_tx) > 0 &&
+        (byte_queue_len(&tcp->rx) < tcp->rx_cap || !tcp->file || tcp->is_read_shut))
         return true;
-    return bytes_len(&tcp->peer_tx) == 0 && tcp->peer_fin_queued && !tcp->fin_received;
+    return byte_queue_len(&tcp->peer_tx) == 0 && tcp->peer_fin_queued && !tcp->fin_received;
 }
 
 static bool peer_has_work(const struct tcp *tcp)
 {
     if (tcp->peer_closed)
         return false;
-    if (!tcp->manner.is_mute && bytes_len(&tcp->peer_rx) > 0)
+    if (!tcp->manner.is_mute && byte_queue_len(&tcp->peer_rx) > 0)
         return true;
-    if (tcp->manner.to_write > 0 && bytes_len(&tcp->peer_tx) < 4096 && !tcp->peer_fin_queued)
+    if (tcp->manner.to_write > 0 && byte_queue_len(&tcp->peer_tx) < 4096 && !tcp->peer_fin_queued)
         return true;
-    if (tcp->fin_delivered && !tcp->peer_saw_fin && bytes_len(&tcp->peer_rx) == 0)
+    if (tcp->fin_delivered && !tcp->peer_saw_fin && byte_queue_len(&tcp->peer_rx) == 0)
         return true;
     return !tcp->peer_fin_queued && tcp->manner.to_write == 0 && !tcp->manner.stays_open;
 }
@@ -319,32 +320,32 @@ static void move_out(struct tcp *tcp)
 {
     size_t n;
 
-    if (bytes_len(&tcp->tx) > 0 && tcp->peer_closed) {
+    if (byte_queue_len(&tcp->tx) > 0 && tcp->peer_closed) {
         tcp->error = ECONNRESET;
         die(tcp);
         return;
     }
-    n = segment(bytes_len(&tcp->tx), tcp->peer_cap - bytes_len(&tcp->peer_rx));
-    bytes_append(&tcp->peer_rx, tcp->tx.at + tcp->tx.start, n);
-    bytes_drop(&tcp->tx, n);
-    if (bytes_len(&tcp->tx) == 0 && tcp->is_write_shut)
+    n = segment(byte_queue_len(&tcp->tx), tcp->peer_cap - byte_queue_len(&tcp->peer_rx));
+    byte_queue_append(&tcp->peer_rx, tcp->tx.at + tcp->tx.start, n);
+    byte_queue_drop(&tcp->tx, n);
+    if (byte_queue_len(&tcp->tx) == 0 && tcp->is_write_shut)
         tcp->fin_delivered = true;
 }
 
 static void move_in(struct tcp *tcp)
 {
-    size_t n = bytes_len(&tcp->peer_tx);
+    size_t n = byte_queue_len(&tcp->peer_tx);
 
     if (n > 0 && !tcp->file) {
         reset_peer(tcp, "data for a closed socket");
         return;
     }
     if (!tcp->is_read_shut) {
-        n = segment(n, tcp->rx_cap - bytes_len(&tcp->rx));
-        bytes_append(&tcp->rx, tcp->peer_tx.at + tcp->peer_tx.start, n);
+        n = segment(n, tcp->rx_cap - byte_queue_len(&tcp->rx));
+        byte_queue_append(&tcp->rx, tcp->peer_tx.at + tcp->peer_tx.start, n);
     }
-    bytes_drop(&tcp->peer_tx, n);
-    if (bytes_len(&tcp->peer_tx) == 0 && tcp->peer_fin_queued)
+    byte_queue_drop(&tcp->peer_tx, n);
+    if (byte_queue_len(&tcp->peer_tx) == 0 && tcp->peer_fin_queued)
         tcp->fin_received = true;
 }
 
@@ -366,7 +367,7 @@ static void peer_writes(struct tcp *tcp)
     if (n > tcp->manner.to_write)
         n = tcp->manner.to_write;
     sim_pattern(tcp->manner.salt, tcp->peer_written, data, n);
-    bytes_append(&tcp->peer_tx, data, n);
+    byte_queue_append(&tcp->peer_tx, data, n);
     tcp->peer_written += n;
     tcp->manner.to_write -= n;
     if (tcp->due < sim.now_ns)
@@ -375,12 +376,12 @@ static void peer_writes(struct tcp *tcp)
 
 static void peer_works(struct tcp *tcp)
 {
-    size_t n = bytes_len(&tcp->peer_rx);
+    size_t n = byte_queue_len(&tcp->peer_rx);
 
     if (!tcp->manner.is_mute && n > 0) {
         if (tcp->manner.reads && n > tcp->manner.reads)
             n = tcp->manner.reads;
-        bytes_drop(&tcp->peer_rx, n);
+        byte_queue_drop(&tcp->peer_rx, n);
         tcp->peer_read += n;
         if (tcp->due < sim.now_ns)
             tcp->due = sim.now_ns;
@@ -389,12 +390,12 @@ static void peer_works(struct tcp *tcp)
         tcp_reset_by_peer(tcp);
         return;
     }
-    if (tcp->fin_delivered && !tcp->peer_saw_fin && bytes_len(&tcp->peer_rx) == 0) {
+    if (tcp->fin_delivered && !tcp->peer_saw_fin && byte_queue_len(&tcp->peer_rx) == 0) {
         sim_trace("tcp %u: the peer sees the end behind %llu bytes", tcp->index,
                   (unsigned long long)tcp->peer_read);
         tcp->peer_saw_fin = true;
     }
-    if (tcp->manner.to_write > 0 && bytes_len(&tcp->peer_tx) < 4096 && !tcp->peer_fin_queued)
+    if (tcp->manner.to_write > 0 && byte_queue_len(&tcp->peer_tx) < 4096 && !tcp->peer_fin_queued)
         peer_writes(tcp);
     if (tcp->manner.to_write == 0 && !tcp->manner.stays_open && !tcp->peer_fin_queued) {
         tcp->peer_fin_queued = true;
@@ -414,9 +415,9 @@ void tcp_step(struct tcp *tcp)
         peer_works(tcp);
     if (tcp->state != TCP_OPEN || tcp->due > sim.now_ns)
         return;
-    if (bytes_len(&tcp->tx) > 0 || (tcp->is_write_shut && !tcp->fin_delivered))
+    if (byte_queue_len(&tcp->tx) > 0 || (tcp->is_write_shut && !tcp->fin_delivered))
         move_out(tcp);
-    if (tcp->state == TCP_OPEN && (bytes_len(&tcp->peer_tx) > 0 || tcp->peer_fin_queued))
+    if (tcp->state == TCP_OPEN && (byte_queue_len(&tcp->peer_tx) > 0 || tcp->peer_fin_queued))
         move_in(tcp);
     if (sim.faults & 1u << FAULT_SLOW_NET && !sim.is_calm)
         tcp->due = sim.now_ns + sim_random(40) * MS;

@@ -86,7 +86,7 @@ ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
     if (!end->peer || end->is_write_shut || end->peer->u.unix_end->is_read_shut)
         return -EPIPE;
     to = end->peer->u.unix_end;
-    room = to->cap > bytes_len(&to->rx) ? to->cap - bytes_len(&to->rx) : 0;
+    room = to->cap > byte_queue_len(&to->rx) ? to->cap - byte_queue_len(&to->rx) : 0;
     left = iov_total(iov, count);
     if (left == 0)
         return 0;
@@ -104,7 +104,7 @@ ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
     for (size_t i = 0; i < count && left > 0; i++) {
         size_t part = iov[i].iov_len < left ? iov[i].iov_len : left;
 
-        bytes_append(&to->rx, iov[i].iov_base, part);
+        byte_queue_append(&to->rx, iov[i].iov_base, part);
         left -= part;
     }
     to->written += room;
@@ -158,7 +158,7 @@ ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, 
                      struct passed *ret_passed)
 {
     struct unix_end *end = file->u.unix_end;
-    size_t n = iov_total(iov, count), there = bytes_len(&end->rx);
+    size_t n = iov_total(iov, count), there = byte_queue_len(&end->rx);
     struct passed passed;
 
     if (!end->is_connected)
@@ -174,7 +174,7 @@ ssize_t unix_receive(struct kfile *file, const struct iovec *iov, size_t count, 
         *ret_passed = passed;
     else
         drop_passed(&passed);
-    bytes_drop(&end->rx, n);
+    byte_queue_drop(&end->rx, n);
     end->read += n;
     return (ssize_t)n;
 }
@@ -197,12 +197,12 @@ void unix_free(struct kfile *file)
         struct unix_end *other = end->peer->u.unix_end;
 
         other->peer = NULL;
-        if (bytes_len(&end->rx) > 0)
+        if (byte_queue_len(&end->rx) > 0)
             other->error = ECONNRESET;
     }
     for (unsigned int i = 0; i < end->mark_count; i++)
         drop_passed(&end->marks[i].passed);
-    bytes_free(&end->rx);
+    byte_queue_free(&end->rx);
     sim_free(end);
 }
 
@@ -216,9 +216,9 @@ int unix_events(const struct unix_end *end)
     if (!end->peer)
         return POLLIN | POLLOUT | POLLHUP | (end->error ? POLLERR : 0);
     to = end->peer->u.unix_end;
-    if (bytes_len(&end->rx) > 0 || end->is_read_shut || to->is_write_shut)
+    if (byte_queue_len(&end->rx) > 0 || end->is_read_shut || to->is_write_shut)
         events |= POLLIN;
-    if (bytes_len(&to->rx) < to->cap || to->is_read_shut)
+    if (byte_queue_len(&to->rx) < to->cap || to->is_read_shut)
         events |= POLLOUT;
     if (end->is_read_shut && end->is_write_shut)
         events |= POLLHUP;

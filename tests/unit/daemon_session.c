@@ -132,16 +132,16 @@ void core_settle(struct core *core)
 
     while (quiet < 3) {
         struct stats before = w->stats;
-        uint64_t octets = core->session ? core->session->transport.octets_in +
-                                              core->session->transport.octets_out
-                                        : 0;
+        uint64_t bytes = core->session ? core->session->transport.bytes_in +
+                                             core->session->transport.bytes_out
+                                       : 0;
         bool was_there = core->session != NULL;
 
         ev_run(w->loop, EVRUN_NOWAIT);
         before.turns = w->stats.turns;
         if (memcmp(&before, &w->stats, sizeof(before)) == 0 && was_there == !!core->session &&
             (!core->session ||
-             octets == core->session->transport.octets_in + core->session->transport.octets_out))
+             bytes == core->session->transport.bytes_in + core->session->transport.bytes_out))
             quiet++;
         else
             quiet = 0;

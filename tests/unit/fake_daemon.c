@@ -167,12 +167,12 @@ void fake_complete_free(const struct request *request, uint32_t error, uint64_t 
     fake_reply(&reply, NULL, 0);
 }
 
-void fake_room(uint32_t socket, uint64_t octets)
+void fake_room(uint32_t socket, uint64_t bytes)
 {
     struct reply reply = {.kind = KIND_EVENT, .socket = socket, .body = BODY_EVENT};
 
     reply.event = EVENT_SEND_ROOM;
-    reply.send_freed = octets;
+    reply.send_freed = bytes;
     fake_reply(&reply, NULL, 0);
     fake_process();
 }

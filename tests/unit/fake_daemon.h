@@ -18,7 +18,7 @@ struct fake {
     asock_context *context;
     int fd;
     uint64_t verbs; /* of the welcome; 0: an older daemon */
-    size_t len;     /* octets in buffer */
+    size_t len;     /* bytes in buffer */
     size_t payload_len;
     struct request request; /* of the last fake_next */
     uint8_t *payload;
@@ -45,10 +45,10 @@ int fake_drop(int most);
 void fake_reply(const struct reply *reply, const void *payload, size_t len);
 /* A completion of the request. */
 void fake_complete(const struct request *request, uint32_t error, uint64_t bytes);
-/* One that gives back what the op had: octets, one op. */
+/* One that gives back what the op had: bytes, one op. */
 void fake_complete_free(const struct request *request, uint32_t error, uint64_t bytes,
                         uint64_t freed, uint32_t ops);
-void fake_room(uint32_t socket, uint64_t octets);
+void fake_room(uint32_t socket, uint64_t bytes);
 /* Takes the Hello and grants; 0: 64 ops, 64 per socket, 16 sockets, 1 MiB. */
 void fake_welcome(uint32_t sockets, uint32_t ops, uint64_t window, uint64_t queued);
 

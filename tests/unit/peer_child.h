@@ -16,7 +16,7 @@ struct child {
 /* What the child does around its connect(2). Either may be NULL. */
 struct plan {
     void (*before)(void *data);
-    void (*after)(void *data, int fd); /* one that does not return writes an octet first */
+    void (*after)(void *data, int fd); /* one that does not return writes a byte first */
     void *data;
 };
 

@@ -32,7 +32,7 @@ static size_t put_record(uint8_t *out, unsigned int type, uint8_t last)
 static unsigned int count_records(const char *name, unsigned int type)
 {
     if (strcmp(name, "many") == 0)
-        return type == TYPE_A ? 28 : 10; /* both packets stay below 512 octets */
+        return type == TYPE_A ? 28 : 10; /* both packets stay below 512 bytes */
     if (strcmp(name, "dual") == 0)
         return 1;
     return type == TYPE_A && (strcmp(name, "a") == 0 || strcmp(name, "a.test") == 0);
@@ -43,7 +43,7 @@ static unsigned int rcode_of(const char *name)
     return strcmp(name, "nx") == 0 ? 3 : strcmp(name, "fail") == 0 ? 2 : 0;
 }
 
-/* The name with dots; returns the octets of the question. */
+/* The name with dots; returns the bytes of the question. */
 static size_t read_question(const uint8_t *p, char *name, unsigned int *ret_type)
 {
     size_t n = 0, len = 0;

@@ -66,10 +66,10 @@ static void parse(const char *text, union resolver_address *ret)
 
 static const char *format(const union resolver_address *address, char text[INET6_ADDRSTRLEN])
 {
-    const void *octets = address->any.sa_family == AF_INET ? (const void *)&address->in.sin_addr
-                                                           : &address->in6.sin6_addr;
+    const void *bytes = address->any.sa_family == AF_INET ? (const void *)&address->in.sin_addr
+                                                          : &address->in6.sin6_addr;
 
-    return inet_ntop(address->any.sa_family, octets, text, INET6_ADDRSTRLEN);
+    return inet_ntop(address->any.sa_family, bytes, text, INET6_ADDRSTRLEN);
 }
 
 static bool source_of_case(const union resolver_address *to, union resolver_address *ret)

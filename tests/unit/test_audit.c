@@ -54,8 +54,8 @@ static void fill(char *text, size_t size, char c)
     text[size - 1] = '\0';
 }
 
-/* Everything at its longest, of octets that the form makes longest. */
-static size_t write_longest(enum audit_format format, char octet, char *out, size_t cap)
+/* Everything at its longest, of bytes that the form makes longest. */
+static size_t write_longest(enum audit_format format, char byte, char *out, size_t cap)
 {
     static char name[CODEC_NAME_MAX + 1], host[CODEC_HOST_MAX + 1], rule[AUDIT_RULE_MAX];
     static char reason[POLICY_REASON_MAX + 1], listener[32];
@@ -84,25 +84,25 @@ static size_t write_longest(enum audit_format format, char octet, char *out, siz
     };
 
     memset(remote.address, 0xff, sizeof(remote.address));
-    fill(name, sizeof(name), octet);
-    fill(host, sizeof(host), octet);
-    fill(rule, sizeof(rule), octet);
-    fill(reason, sizeof(reason), octet);
-    fill(listener, sizeof(listener), octet);
-    fill(peer.unit, sizeof(peer.unit), octet);
-    fill(peer.user_unit, sizeof(peer.user_unit), octet);
-    fill(peer.cgroup, sizeof(peer.cgroup), octet);
+    fill(name, sizeof(name), byte);
+    fill(host, sizeof(host), byte);
+    fill(rule, sizeof(rule), byte);
+    fill(reason, sizeof(reason), byte);
+    fill(listener, sizeof(listener), byte);
+    fill(peer.unit, sizeof(peer.unit), byte);
+    fill(peer.user_unit, sizeof(peer.user_unit), byte);
+    fill(peer.cgroup, sizeof(peer.cgroup), byte);
     return audit_entry_write(&entry, format, out, cap);
 }
 
 START_TEST(test_the_longest_entry_fits)
 {
-    static const char octets[] = {'a', '\n', '\x01', '\xff', '"'};
+    static const char bytes[] = {'a', '\n', '\x01', '\xff', '"'};
     char out[AUDIT_ENTRY_MAX];
 
-    for (size_t i = 0; i < sizeof(octets); i++) {
-        ck_assert_uint_gt(write_longest(AUDIT_JSON, octets[i], out, sizeof(out)), 0);
-        ck_assert_uint_gt(write_longest(AUDIT_NATIVE, octets[i], out, sizeof(out)), 0);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        ck_assert_uint_gt(write_longest(AUDIT_JSON, bytes[i], out, sizeof(out)), 0);
+        ck_assert_uint_gt(write_longest(AUDIT_NATIVE, bytes[i], out, sizeof(out)), 0);
     }
     ck_assert_uint_eq(write_longest(AUDIT_JSON, 'a', out, 100), 0);
 }

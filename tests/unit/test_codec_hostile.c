@@ -167,7 +167,7 @@ static size_t heap_in_use(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* Count fields of two octets in the arm (the head itself has no number below 16 left). */
+/* Count fields of two bytes in the arm (the head itself has no number below 16 left). */
 static int decode_flood(int count, uint32_t field, const char **ret_why)
 {
     static char scratch[CODEC_SCRATCH];
@@ -438,8 +438,8 @@ START_TEST(test_garbage)
 }
 END_TEST
 
-/* A legal head with one octet changed: nearer to what breaks parsers than noise is. */
-START_TEST(test_one_octet_changed)
+/* A legal head with one byte changed: nearer to what breaks parsers than noise is. */
+START_TEST(test_one_byte_changed)
 {
     struct wire w, inner = {.len = 0}, endpoint = {.len = 0};
     char scratch[CODEC_SCRATCH];
@@ -474,11 +474,11 @@ START_TEST(test_malformed_protobuf)
         "\x08",                                         /* a field without a value */
         "\x08\x80",                                     /* a number that goes on */
         "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* for ever */
-        "\x32\x7f",                                     /* 127 octets, of which none is there */
+        "\x32\x7f",                                     /* 127 bytes, of which none is there */
         "\x32\xff\xff\xff\xff\x0f",                     /* four gigabytes */
         "\x0b\x0c",                                     /* a group */
         "\x0f",                                         /* wire type 7 */
-        "\x0a\x01\x01",                                 /* verb as octets */
+        "\x0a\x01\x01",                                 /* verb as bytes */
         "\x02\x01",                                     /* field number 0 */
     };
     char scratch[CODEC_SCRATCH];

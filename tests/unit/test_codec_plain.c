@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* The short ways of the codec say, octet for octet, what protobuf-c says. */
+/* The short ways of the codec say, byte for byte, what protobuf-c says. */
 
 #define ROUNDS 200000
 
@@ -138,7 +138,7 @@ static void compare_decoded_reply(const uint8_t *head, size_t len)
         ck_assert_mem_eq(&a, &b, sizeof(a));
 }
 
-/* Some octets changed, or some cut off: mostly what is decoded then is unusual or malformed. */
+/* Some bytes changed, or some cut off: mostly what is decoded then is unusual or malformed. */
 static size_t damage(uint8_t *head, size_t len)
 {
     if (len > 0 && next() % 8 == 0)

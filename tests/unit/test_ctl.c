@@ -53,7 +53,7 @@ START_TEST(test_escapes_what_plays_with_the_terminal)
 }
 END_TEST
 
-START_TEST(test_width_is_columns_not_octets)
+START_TEST(test_width_is_columns_not_bytes)
 {
     setlocale(LC_CTYPE, "C.UTF-8");
     expect_escaped("caf\xc3\xa9", 0, "caf\xc3\xa9", 4);

@@ -530,7 +530,7 @@ static void test_one_call(const struct scenario *scenario, enum fault_side side,
     for (int n = 0; n < reached; n++) {
         fault_arm(side, call, n);
         perform(scenario);
-        /* What is reached may vary with how octets fall into turns, never by much. */
+        /* What is reached may vary with how bytes fall into turns, never by much. */
         if (!fault_was_hit())
             ck_assert_int_ge(n, reached - (reached < 8 ? 2 : reached / 4));
     }

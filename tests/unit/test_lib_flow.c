@@ -25,19 +25,19 @@ START_TEST(test_limits_are_told_once_the_welcome_is_there)
 }
 END_TEST
 
-/* Reads all there is; octets and count of sends of a socket. */
+/* Reads all there is; bytes and count of sends of a socket. */
 static uint64_t drain_sends(uint32_t socket, int *ret_count)
 {
-    uint64_t octets = 0;
+    uint64_t bytes = 0;
 
     *ret_count = 0;
     while (fake_drop(1)) {
         if (fake.request.verb != VERB_SEND || fake.request.socket != socket)
             continue;
-        octets += fake.payload_len;
+        bytes += fake.payload_len;
         ++*ret_count;
     }
-    return octets;
+    return bytes;
 }
 
 START_TEST(test_a_socket_never_has_more_outstanding_than_its_window)

@@ -128,12 +128,12 @@ HOSTILE(test_hostile_unknown_token, NULL, 0, {.kind = KIND_COMPLETION, .op = 123
 HOSTILE(test_hostile_token_zero, NULL, 0, {.kind = KIND_COMPLETION})
 HOSTILE(test_hostile_unknown_kind, NULL, 0, {.kind = 9})
 HOSTILE(test_hostile_descriptors, NULL, 0, {.kind = KIND_COMPLETION, .op = 2, .descriptors = 1})
-HOSTILE(test_hostile_more_octets_than_asked, "01234567890", 11,
+HOSTILE(test_hostile_more_bytes_than_asked, "01234567890", 11,
         {.kind = KIND_COMPLETION, .op = 2, .bytes = 11})
 HOSTILE(test_hostile_success_of_half_a_chain, NULL, 0, {.kind = KIND_COMPLETION, .op = 1})
 HOSTILE(test_hostile_more_of_a_send, NULL, 0,
         {.kind = KIND_COMPLETION, .op = 1, .flags = REPLY_MORE})
-HOSTILE(test_hostile_more_octets_than_sent, NULL, 0,
+HOSTILE(test_hostile_more_bytes_than_sent, NULL, 0,
         {.kind = KIND_COMPLETION, .op = 1, .error = 4, .bytes = UINT64_MAX})
 HOSTILE(test_hostile_text_too_long, (char[513]){0}, 513,
         {.kind = KIND_COMPLETION, .op = 2, .error = 4})
@@ -161,7 +161,7 @@ START_TEST(test_hostile_room)
     char *data = calloc(1, 8 * MIB);
     asock_socket *socket;
     asock_op *op = fake_op(data, 8 * MIB);
-    size_t octets = 0;
+    size_t bytes = 0;
 
     fake_welcome(0, 0, 0, 0);
     socket = fake_connected();
@@ -169,9 +169,9 @@ START_TEST(test_hostile_room)
     fake_room(999, UINT64_MAX);
     ck_assert_int_eq(asock_send(socket, op), 1);
     while (fake_drop(1))
-        octets += fake.payload_len;
-    ck_assert_uint_le(octets, MIB);
-    ck_assert_uint_gt(octets, 0);
+        bytes += fake.payload_len;
+    ck_assert_uint_le(bytes, MIB);
+    ck_assert_uint_gt(bytes, 0);
     asock_op_unref(op);
     asock_socket_unref(socket);
     fake.context = asock_context_unref(fake.context);

@@ -227,7 +227,7 @@ START_TEST(test_s8_asks_again_when_a_shutdown_has_failed)
 }
 END_TEST
 
-/* A later send that fails without an octet may have overtaken: it implies nothing. */
+/* A later send that fails without a byte may have overtaken: it implies nothing. */
 START_TEST(test_s8_a_later_failure_implies_nothing)
 {
     char c = 'c';

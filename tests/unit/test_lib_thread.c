@@ -13,7 +13,7 @@
 #include "tests/unit/fake_daemon.h"
 
 /*
- * Answers every request with success until the connection ends; a receive of NEVER octets when it is
+ * Answers every request with success until the connection ends; a receive of NEVER bytes when it is
  * cancelled.
  */
 #define NEVER 77

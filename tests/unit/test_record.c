@@ -77,7 +77,7 @@ START_TEST(test_record_most_fields)
 }
 END_TEST
 
-/* Sixteen texts of the greatest length: nearly all the octets a record may have. */
+/* Sixteen texts of the greatest length: nearly all the bytes a record may have. */
 START_TEST(test_record_longest_texts)
 {
     static char text[CODEC_FIELD_MAX + 1];
@@ -134,9 +134,9 @@ START_TEST(test_record_small_buffer)
 }
 END_TEST
 
-static int decode(const char *octets, size_t len)
+static int decode(const char *bytes, size_t len)
 {
-    return asock_codec_decode_record((const uint8_t *)octets, len, never, NULL);
+    return asock_codec_decode_record((const uint8_t *)bytes, len, never, NULL);
 }
 
 START_TEST(test_record_hostile)

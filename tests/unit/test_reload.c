@@ -236,7 +236,7 @@ START_TEST(test_learned_rules_are_shared)
 }
 END_TEST
 
-START_TEST(test_learned_rules_are_bounded_in_octets)
+START_TEST(test_learned_rules_are_bounded_in_bytes)
 {
     struct learn *store = learn_new();
     long blocks = fault_blocks();
@@ -249,7 +249,7 @@ START_TEST(test_learned_rules_are_bounded_in_octets)
         learn(store, host, 80, file);
     }
     ck_assert_uint_gt(learn_dropped(store), LEARN_RULES_MAX / 2);
-    ck_assert_int_le((fault_blocks() - blocks) * (long)sizeof(file), (long)LEARN_OCTETS_MAX / 2);
+    ck_assert_int_le((fault_blocks() - blocks) * (long)sizeof(file), (long)LEARN_BYTES_MAX / 2);
     /* A shorter one may still fit; nothing more than that. */
     learn(store, "a.test", 80, "");
     learn_free(store);

@@ -38,9 +38,9 @@ static bool next_is(uint64_t token)
 
 static void answer(void)
 {
-    char octet;
+    char byte;
 
-    ck_assert_int_eq(read(peer, &octet, 1), 1);
+    ck_assert_int_eq(read(peer, &byte, 1), 1);
     ck_assert_int_eq(write(peer, "a", 1), 1);
 }
 
@@ -101,7 +101,7 @@ END_TEST
 /* Nothing is awaited, or much is sent: then the next send may depend on it. */
 START_TEST(test_other_completions_are_not_held)
 {
-    static char much[HOLD_OCTETS + 1];
+    static char much[HOLD_BYTES + 1];
     uint64_t send = core_send(core, 1, "q", 1, 0);
 
     core_settle(core);

@@ -123,7 +123,7 @@ START_TEST(test_s14_send_without_its_last_page)
 }
 END_TEST
 
-/* It says nothing of the connection: the octets wait for a receive that has room for them. */
+/* It says nothing of the connection: the bytes wait for a receive that has room for them. */
 START_TEST(test_s14_receive_without_a_page)
 {
     struct shared *shared = new_buffer(1, 4 * KIB);
@@ -144,7 +144,7 @@ START_TEST(test_s14_receive_without_a_page)
 }
 END_TEST
 
-/* As one that pends when the octets come. */
+/* As one that pends when the bytes come. */
 START_TEST(test_s14_pending_receive_without_a_page)
 {
     struct shared *shared = new_buffer(1, 4 * KIB);
@@ -260,7 +260,7 @@ START_TEST(test_chunks_are_used_again)
     ck_assert_ptr_eq(one->send.first, small);
     ck_assert_int_eq(op_append(w, other, data, sizeof(data) - 1), 0);
     ck_assert_ptr_eq(other->send.first, large);
-    ck_assert_uint_eq(w->spare_chunk_octets, 0);
+    ck_assert_uint_eq(w->spare_chunk_bytes, 0);
     op_drop_chunks(w, one);
     op_drop_chunks(w, other);
     op_free(w, one);

@@ -409,11 +409,11 @@ END_TEST
 START_TEST(test_s42_after_fin_input_is_discarded_for_two_seconds)
 {
     int peer = core_connected(core, 1);
-    char octet;
+    char byte;
 
     ck_assert_int_eq(write(peer, "unread", 6), 6);
     core_completion(core, core_close(core, 1, 0));
-    ck_assert_int_eq(read(peer, &octet, 1), 0); /* FIN, no RST for the unread input */
+    ck_assert_int_eq(read(peer, &byte, 1), 0); /* FIN, no RST for the unread input */
     core_pass(core, 1999);
     ck_assert_uint_eq(core->worker.fds_used, 1);
     ck_assert_int_eq(write(peer, "more", 4), 4);
@@ -458,7 +458,7 @@ START_TEST(test_s42_discarding_is_bounded)
 
     core_completion(core, core_close(core, 1, 0));
     core_pass(core, DRAIN_LOOK_MS);
-    while (core->worker.fds_used == 1 && sent < 8 * DRAIN_OCTETS) {
+    while (core->worker.fds_used == 1 && sent < 8 * DRAIN_BYTES) {
         ssize_t n = send(peer, block, sizeof(block), MSG_NOSIGNAL);
 
         if (n > 0)
@@ -466,7 +466,7 @@ START_TEST(test_s42_discarding_is_bounded)
         core_settle(core);
     }
     ck_assert_uint_eq(core->worker.fds_used, 0);
-    ck_assert_uint_ge(sent, DRAIN_OCTETS);
+    ck_assert_uint_ge(sent, DRAIN_BYTES);
     close(peer);
 }
 END_TEST
