@@ -9,6 +9,7 @@
 #include "daemon/audit/audit.h"
 #include "daemon/server/listener.h"
 #include "daemon/net/hangup.h"
+#include "daemon/server/sharing.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/op.h"
 #include "daemon/policy/file.h"
@@ -32,6 +33,7 @@
 static struct daemon {
     struct worker worker;
     struct listeners listeners;
+    struct shared_listeners shared;
     bool is_running;
     bool is_stirred;        /* something was done to it from outside of a turn */
     uint64_t stopped_until; /* ns */
@@ -120,6 +122,8 @@ void daemon_start(const struct daemon_manner *manner)
                            NULL) == 0);
     SIM_MUST(listeners_add(&d.listeners, LISTENER_CONTROL, "control", listen_at(DAEMON_CONTROL),
                            NULL) == 0);
+    SIM_MUST(maker_begin(&d.shared.maker, w, "/sim") == 0);
+    shared_listeners_init(&d.shared, &d.listeners, true);
     w->fds_max = 1024;
     set_limits(w, manner);
     d.is_running = d.is_stirred = true;
@@ -202,6 +206,7 @@ static void deinit(struct worker *w)
     uint64_t used[QUOTA_RESOURCES];
 
     w->audit = audit_free(w->audit); /* entries that nobody has taken are charged */
+    shared_listeners_deinit(&d.shared);
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
         used[r] = quota_usage(w->quota, r).used;
     listeners_deinit(&d.listeners);
@@ -333,6 +338,24 @@ static void check_grant(const struct session *s)
                  now->ops, (unsigned long long)s->held.sockets, (unsigned long long)s->held.ops);
 }
 
+static void check_sharing(const struct session *s)
+{
+    uint32_t sharees = 0;
+
+    list_for_each (&s->sharing.sharees, it) {
+        const struct session *sharee = container_of(it, struct session, sharing.place);
+
+        sharees += 1 + sharee->sharing.sharee_count;
+        if (s->has_ended && !sharee->has_ended && !sharee->sharing.must_end)
+            sim_fail("survives: session %llu, and %llu that shared has ended",
+                     (unsigned long long)sharee->id, (unsigned long long)s->id);
+    }
+    if (sharees != s->sharing.sharee_count)
+        sim_fail("miscounted: %u sharees, %u counted", sharees, s->sharing.sharee_count);
+    if (s->has_ended && !list_is_empty(&s->sharing.listeners))
+        sim_fail("survives: a listener of session %llu", (unsigned long long)s->id);
+}
+
 static void check_session(const struct session *s)
 {
     uint32_t sockets = 0, buffers = 0;
@@ -350,6 +373,7 @@ static void check_session(const struct session *s)
         sim_fail("miscounted: %u buffers of %llu bytes, %u of %llu counted", buffers,
                  (unsigned long long)shared, s->buffer_count, (unsigned long long)s->shared);
     check_grant(s);
+    check_sharing(s);
     if (s->op_count > s->limits.ops && !s->has_ended)
         sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
 }
@@ -377,7 +401,7 @@ static void check_turns(void)
 
 void daemon_check(void)
 {
-    uint32_t used = 0;
+    uint32_t used = 0, listeners = 0;
 
     list_for_each (&d.worker.sessions, it)
         check_session(container_of(it, struct session, node));
@@ -386,7 +410,11 @@ void daemon_check(void)
 
         used += file && kernel.fds[i].owner == ACTOR_DAEMON &&
                 (file->kind == FILE_TCP || file->kind == FILE_MEMORY);
+        listeners += file && kernel.fds[i].owner == ACTOR_DAEMON && file->kind == FILE_LISTENER;
     }
+    used += d.worker.shared_listener_count;
+    if (listeners > d.listeners.count + d.worker.shared_listener_count)
+        sim_fail("left-listener: %u of them", listeners);
     if (used != d.worker.fds_used)
         sim_fail("miscounted: %u descriptors, %u counted", used, d.worker.fds_used);
     held_check(&d.worker);
@@ -396,5 +424,5 @@ void daemon_check(void)
 bool daemon_is_empty(void)
 {
     return list_is_empty(&d.worker.sessions) && list_is_empty(&d.worker.drains) &&
-           d.listeners.clients == 0;
+           d.listeners.clients == 0 && d.worker.shared_listener_count == 0;
 }

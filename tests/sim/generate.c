@@ -28,7 +28,8 @@ static const uint16_t weights[STEP_KIND_COUNT] = {
     [STEP_INSPECT] = 3,      [STEP_CONTROL] = 3,       [STEP_RESTRICT] = 3,
     [STEP_DETACH] = 2,       [STEP_PEER_READ] = 8,     [STEP_PEER_FIN] = 4,
     [STEP_PEER_RESET] = 3,   [STEP_KILL_SESSION] = 3,  [STEP_KILL_SOCKET] = 2,
-    [STEP_TERMINATE] = 2,    [STEP_KILL] = 2,
+    [STEP_TERMINATE] = 2,    [STEP_KILL] = 2,          [STEP_SHARE] = 4,
+    [STEP_JOIN] = 4,
 };
 
 /* What ends much at once is in few programs. */
@@ -139,6 +140,16 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_WORLD, ANY},
      {STEP_CONTEXT_UNREF, ANY},
      {STEP_WORLD, ANY}},
+    /* a session that shares goes, and others have sockets by it */
+    {{STEP_SHARE, ANY},
+     {STEP_SETTLE, ANY},
+     {STEP_JOIN, ANY},
+     {STEP_SOCKET, ANY},
+     {STEP_CONNECT, ANY},
+     {STEP_SEND, FIRST},
+     {STEP_WORLD, ANY},
+     {STEP_CONTEXT_UNREF, ANY},
+     {STEP_WORLD, ANY}},
 };
 #define SCENES (sizeof(scenes) / sizeof(scenes[0]))
 
@@ -190,6 +201,14 @@ static void tie(struct step *step, enum about about, uint32_t socket, uint32_t o
     case STEP_CONTEXT:
     case STEP_CONTEXT_UNREF:
         step->a = 0;
+        return;
+    case STEP_SHARE:
+        step->a = 0;
+        step->c = 0;
+        return;
+    case STEP_JOIN:
+        step->a = 1;
+        step->b = 0;
         return;
     case STEP_TAKE:
         step->a = op;

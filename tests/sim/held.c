@@ -61,6 +61,8 @@ void held_check(const struct worker *w)
         add_session(container_of(it, struct session, node), held);
     list_for_each (&w->drains, it)
         add_socket(container_of(it, struct sock, node), held);
+    held[QUOTA_SOCKETS] += w->shared_listener_count;
+    held[QUOTA_MEMORY] += (uint64_t)w->shared_listener_count * MEMORY_SHARED_LISTENER;
     held[QUOTA_LOOKUPS] = seams_resolver_charged(w->resolver);
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++) {
         uint64_t used = quota_usage(w->quota, r).used;

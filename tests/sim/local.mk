@@ -25,6 +25,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/kernel.h \
 	tests/sim/main.c \
 	tests/sim/main.h \
+	tests/sim/maker.c \
 	tests/sim/memory.c \
 	tests/sim/minimise.c \
 	tests/sim/minimise.h \
@@ -53,6 +54,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/shutdown-behind-a-connect-with-data.sim \
+	tests/sim/found/refusal-that-is-cut.sim \
 	tests/sim/found/daemon-that-counts-late.sim \
 	tests/sim/found/received-in-pieces-into-a-buffer.sim \
 	tests/sim/found/close-of-a-refused-socket.sim \

@@ -2,6 +2,7 @@
 /* Submissions: made, ended, each once. */
 #include "tests/sim/model.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "tests/sim/calls.h"
@@ -80,8 +81,6 @@ void submission_made(struct submission *submission, int r)
               submission->operation, submission->stream ? (int)submission->stream->number : -1,
               submission->len, r);
     if (r < 0) {
-        if (submission->buffer)
-            submission->buffer->uses--;
         submission->is_refused = submission->is_done = true;
         return;
     }
@@ -207,6 +206,50 @@ void model_look(void)
         if (op->op && !op->has_callback && model_is_pending(op) && !asock_op_is_pending(op->op) &&
             !op->submission->is_multishot)
             submission_done(op->submission);
+}
+
+/* Who comes as another user. Where calls are short or interrupted the daemon says so, at most, in part. */
+static bool is_refused(const struct client *client)
+{
+    bool is_cut = sim.faults & (1u << FAULT_PARTIAL | 1u << FAULT_INTERRUPT);
+    uint64_t limit;
+    int error;
+
+    if (!client->sharer || !client->context)
+        return false;
+    error = asock_context_get_error(client->context);
+    return error == ASOCK_ACCESS_DENIED ||
+           (error == ASOCK_CONNECTION_ABORTED && is_cut &&
+            asock_context_get_limit(client->context, ASOCK_LIMIT_OPS, &limit) == -EAGAIN);
+}
+
+unsigned int model_denies(const struct client *client)
+{
+    unsigned int denies = 0;
+
+    for (; client; client = client->sharer) {
+        denies |= client->denies;
+        if (client->sharer && client->sharer->generation != client->sharer_generation)
+            break;
+    }
+    return denies;
+}
+
+bool model_may_deny(const struct client *client)
+{
+    while (client && !client->may_deny)
+        client = client->sharer;
+    return client != NULL;
+}
+
+bool model_may_be_lost(const struct client *client)
+{
+    for (; client; client = client->sharer)
+        if (client->is_lost || is_refused(client) ||
+            (client->sharer &&
+             (!client->sharer->context || client->sharer->generation != client->sharer_generation)))
+            return true;
+    return false;
 }
 
 /* Of what is lost nobody says anything any more: the ops of a context end with it, without a callback. */

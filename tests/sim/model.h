@@ -29,6 +29,10 @@ struct client {
     unsigned int denies;     /* restrictions that are in force: bits, by their number in asks.c */
     bool may_deny;           /* there may be one */
     bool has_given_up;       /* it takes the daemon to hang: its buffers are its own */
+    char share[108];         /* socket of the last listener of its session; "": none */
+    unsigned int share_generation;
+    const struct client *sharer; /* by whose listener it came; NULL: by the daemon's */
+    unsigned int sharer_generation;
 };
 
 /* A socket's life, from asock_socket_new() on. */
@@ -144,6 +148,11 @@ void model_callback(asock_op *op, void *userdata);
 /* Ops without a callback that have ended meanwhile. */
 void model_look(void);
 bool model_is_pending(const struct model_op *op);
+/* Its session may have ended, or that of one by whose listener it came. */
+bool model_may_be_lost(const struct client *client);
+/* What restrictions forbid it: its own, and those of the ones by whose listeners it came. */
+unsigned int model_denies(const struct client *client);
+bool model_may_deny(const struct client *client);
 /* Everything that it has is lost: with the daemon, its session, or its context. */
 void model_lost(struct client *client);
 

@@ -69,21 +69,40 @@ struct model_op *op_for(struct client *client, uint32_t number)
     return op_new(client, number);
 }
 
-void step_context(const struct step *step)
+static bool open_context(struct client *client, const char *path, const struct client *sharer)
 {
-    struct client *client = &model.clients[step->a % CONTEXTS];
-    int r;
-
     if (client->context)
-        return;
-    r = LIB(asock_context_new(DAEMON_SOCKET, &client->context));
-    if (r < 0) {
+        return false;
+    if (LIB(asock_context_new(path, &client->context)) < 0) {
         client->context = NULL;
-        return;
+        return false;
     }
     client->generation++;
     client->is_lost = client->has_given_up = client->may_deny = false;
     client->denies = 0;
+    client->share[0] = '\0';
+    client->sharer = sharer;
+    client->sharer_generation = sharer ? sharer->generation : 0;
+    return true;
+}
+
+/* By the listener that another one's session has, or had. */
+void step_join(const struct step *step)
+{
+    struct client *client = &model.clients[step->a % CONTEXTS];
+    const struct client *sharer = client_at(step->b);
+
+    if (sharer && sharer != client && sharer->share[0] &&
+        sharer->share_generation == sharer->generation)
+        open_context(client, sharer->share, sharer);
+}
+
+void step_context(const struct step *step)
+{
+    struct client *client = &model.clients[step->a % CONTEXTS];
+
+    if (!open_context(client, DAEMON_SOCKET, NULL))
+        return;
     if (step->b)
         SIM_MUST(asock_context_set_limit(client->context, ASOCK_LIMIT_SOCKETS, step->b) == 0);
     if (step->c & 2)

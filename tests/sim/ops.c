@@ -254,7 +254,8 @@ void step_get_option(const struct step *step)
     submission_made(s, LIB(asock_get_option(stream->socket, op->op, (enum asock_option)s->option)));
 }
 
-void step_sync(const struct step *step)
+static void submit_socketless(const struct step *step, enum asock_operation operation,
+                              int (*submit)(asock_context *context, asock_op *op))
 {
     struct client *client = client_at(step->a);
     struct model_op *op = client ? op_for(client, step->b) : NULL;
@@ -262,9 +263,19 @@ void step_sync(const struct step *step)
 
     if (!op || model_is_pending(op))
         return;
-    s = submission_new(op, NULL, ASOCK_OPERATION_SYNC);
+    s = submission_new(op, NULL, operation);
     set_common(s, step->c);
-    submission_made(s, LIB(asock_sync(client->context, op->op)));
+    submission_made(s, LIB(submit(client->context, op->op)));
+}
+
+void step_sync(const struct step *step)
+{
+    submit_socketless(step, ASOCK_OPERATION_SYNC, asock_sync);
+}
+
+void step_share(const struct step *step)
+{
+    submit_socketless(step, ASOCK_OPERATION_SHARE, asock_share);
 }
 
 void step_resolve(const struct step *step)

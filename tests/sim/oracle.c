@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tests/sim/steps.h"
@@ -16,7 +17,7 @@
 
 static bool is_lost(const struct stream *stream)
 {
-    return stream->client->is_lost || stream->generation != stream->client->generation;
+    return model_may_be_lost(stream->client) || stream->generation != stream->client->generation;
 }
 
 static bool carries(const struct submission *s)
@@ -336,24 +337,38 @@ void oracle_look(void)
     }
 }
 
+static void note_share(const struct submission *s)
+{
+    struct client *client = s->op->client;
+    const char *directory = s->op->op ? asock_op_get_directory(s->op->op) : NULL;
+
+    if (s->operation != ASOCK_OPERATION_SHARE || s->error || !s->op->op)
+        return;
+    if (!directory)
+        sim_fail("no-directory: submission %u has shared", s->number);
+    snprintf(client->share, sizeof(client->share), "%s/asock.sock", directory);
+    client->share_generation = s->generation;
+}
+
 /* Which hosts the policy of daemon.c and the restrictions of asks.c deny. */
 void oracle_check_connect(const struct tcp *tcp)
 {
     const struct submission *s = model.intents[tcp->intent].submission;
     const struct client *client = s->stream->client;
     bool is_in = tcp->remote.ss_family == AF_INET;
+    unsigned int denies = model_denies(client);
     bool is_current = s->generation == client->generation;
 
     if (sim.faults & 1u << FAULT_DENIES && tcp->host == (is_in ? HOST_SLOW : HOST_REFUSES))
         sim_fail("denied-connected: submission %u, to host %u", s->number, tcp->host);
-    if (is_current && ((client->denies & 1 && is_in && tcp->host == HOST_ACCEPTS) ||
-                       (client->denies & 2 && !is_in)))
+    if (is_current &&
+        ((denies & 1 && is_in && tcp->host == HOST_ACCEPTS) || (denies & 2 && !is_in)))
         sim_fail("restricted-connected: submission %u, to host %u", s->number, tcp->host);
 }
 
 static void judge_connect(struct submission *s)
 {
-    if (s->error == ASOCK_ACCESS_DENIED && !s->op->client->may_deny &&
+    if (s->error == ASOCK_ACCESS_DENIED && !model_may_deny(s->op->client) &&
         !(sim.faults & (1u << FAULT_DENIES | 1u << FAULT_AUDIT)))
         sim_fail("denied: submission %u, and nothing denies it", s->number);
     if (s->error == 0 || s->bytes > 0)
@@ -410,6 +425,7 @@ void oracle_done(struct submission *s)
         if (s->operation == ASOCK_OPERATION_RESOLVE)
             judge_resolve(s);
         s->is_counted = true;
+        note_share(s);
         return;
     }
     oracle_look();

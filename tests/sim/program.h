@@ -16,6 +16,7 @@
 /* NAME, what its numbers say */
 #define STEP_KINDS(X)                                                                              \
     X(CONTEXT)       /* slot, limit of sockets */                                                  \
+    X(JOIN)          /* slot, of which context's listener */                                       \
     X(CONTEXT_UNREF) /* slot */                                                                    \
     X(RECONNECT)     /* slot */                                                                    \
     X(SOCKET)        /* slot */                                                                    \
@@ -32,6 +33,7 @@
     X(SYNC)          /* context, op */                                                             \
     X(RESOLVE)       /* context, op, name, time */                                                 \
     X(HANGUP)        /* socket, op, time */                                                        \
+    X(SHARE)         /* context, op, timeout */                                                    \
     X(CANCEL)        /* op */                                                                      \
     X(WAIT)          /* op, ms */                                                                  \
     X(PROCESS)       /* context */                                                                 \

@@ -128,6 +128,7 @@ static void step_restart(const struct step *step)
 
 static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_CONTEXT] = step_context,
+    [STEP_JOIN] = step_join,
     [STEP_CONTEXT_UNREF] = step_context_unref,
     [STEP_RECONNECT] = step_reconnect,
     [STEP_SOCKET] = step_socket,
@@ -144,6 +145,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_SYNC] = step_sync,
     [STEP_RESOLVE] = step_resolve,
     [STEP_HANGUP] = step_hangup,
+    [STEP_SHARE] = step_share,
     [STEP_CANCEL] = step_cancel,
     [STEP_WAIT] = step_wait,
     [STEP_PROCESS] = step_process,

@@ -40,6 +40,7 @@ struct destination step_destination(uint32_t how, unsigned int intent);
 bool step_intent(struct submission *submission, const struct step *step);
 
 void step_context(const struct step *step);
+void step_join(const struct step *step);
 void step_context_unref(const struct step *step);
 void step_reconnect(const struct step *step);
 void step_socket(const struct step *step);
@@ -56,6 +57,7 @@ void step_get_option(const struct step *step);
 void step_sync(const struct step *step);
 void step_resolve(const struct step *step);
 void step_hangup(const struct step *step);
+void step_share(const struct step *step);
 void step_cancel(const struct step *step);
 void step_wait(const struct step *step);
 

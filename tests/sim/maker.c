@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* In place of the process that makes listeners (daemon/server/maker.h): it takes its time, fails, or is gone. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/server/maker.h"
+#include "tests/sim/calls.h"
+#include "tests/sim/kernel.h"
+#include "tests/sim/sim.h"
+
+static void fail_all(struct maker *m)
+{
+    struct maker_job *job;
+
+    while ((job = list_first(&m->jobs, struct maker_job, node))) {
+        list_remove(&job->node);
+        job->done(job, -ESHUTDOWN);
+    }
+}
+
+static int make(const struct maker *m, const char *name)
+{
+    char path[sizeof(m->directory) + MAKER_NAME_DIGITS + sizeof("/" LISTENER_SOCKET) + 1];
+
+    if (sim_fault(FAULT_NO_MEMORY, 4))
+        return -ENOSPC;
+    snprintf(path, sizeof(path), "%s/%s/" LISTENER_SOCKET, m->directory, name);
+    return fd_install(unix_listen(path));
+}
+
+static void arm(struct maker *m)
+{
+    fd_file(m->fd)->u.timer = list_is_empty(&m->jobs)
+                                  ? 0
+                                  : sim.now_ns + sim_random(40) * UINT64_C(1000000) + 1;
+}
+
+static void on_time(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct maker *m = io->data;
+    struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+
+    (void)loop;
+    (void)events;
+    if (m->is_asked && sim_fault(FAULT_NO_MEMORY, 40)) {
+        m->is_asked = false; /* it has ended */
+        m->on_lost(m, "has ended");
+    }
+    if (!m->is_asked)
+        fail_all(m);
+    if (job && m->is_asked) {
+        list_remove(&job->node);
+        job->done(job, job->is_removal ? 0 : make(m, job->name));
+    }
+    arm(m);
+}
+
+int maker_begin(struct maker *m, struct worker *w, const char *dir)
+{
+    list_init(&m->jobs);
+    m->worker = w;
+    m->is_asked = true; /* as long as it lives */
+    snprintf(m->directory, sizeof(m->directory), "%s/share", dir);
+    m->fd = fd_install(file_new(FILE_TIMER));
+    ev_io_init(&m->io, on_time, m->fd, EV_READ);
+    m->io.data = m;
+    ev_io_start(w->loop, &m->io);
+    return 0;
+}
+
+void maker_ask(struct maker *m, struct maker_job *job)
+{
+    bool is_first = list_is_empty(&m->jobs);
+
+    list_append(&m->jobs, &job->node);
+    if (is_first)
+        arm(m);
+}
+
+void maker_deinit(struct maker *m)
+{
+    fail_all(m);
+    ev_io_stop(m->worker->loop, &m->io);
+    fd_close(m->fd);
+}
