@@ -426,19 +426,28 @@ static int take_addresses(asock_op *op, size_t len)
     return 0;
 }
 
+struct directory {
+    bool is_there;
+    char *path; /* NULL where it is there: there was no memory */
+};
+
 static void find_directory(const struct field *fields, size_t count, void *data)
 {
-    char **ret = data;
+    struct directory *ret = data;
 
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(fields[i].name, "directory") == 0 && fields[i].text && !*ret)
-            *ret = strdup(fields[i].text);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(fields[i].name, "directory") != 0 || !fields[i].text || ret->is_there)
+            continue;
+        ret->is_there = true;
+        ret->path = strdup(fields[i].text);
+    }
 }
 
 /* A record came where a text would; its path takes that place. 0, -ENOMEM, -EPROTO. */
 static int take_directory(asock_op *op, size_t len)
 {
-    char *record = op->text, *directory = NULL;
+    struct directory directory = {.is_there = false};
+    char *record = op->text;
     int r;
 
     op->text = NULL;
@@ -446,8 +455,10 @@ static int take_directory(asock_op *op, size_t len)
         return -ENOMEM;
     r = asock_codec_decode_record((const uint8_t *)record, len, find_directory, &directory);
     free(record);
-    op->text = directory;
-    return r == 0 && !directory ? -EPROTO : r;
+    op->text = directory.path;
+    if (r < 0 || !directory.is_there)
+        return -EPROTO;
+    return directory.path ? 0 : -ENOMEM;
 }
 
 static bool is_answer(const asock_op *op)

@@ -56,6 +56,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 sim_found = \
 	tests/sim/found/shutdown-behind-a-connect-with-data.sim \
 	tests/sim/found/refusal-that-is-cut.sim \
+	tests/sim/found/share-without-memory.sim \
 	tests/sim/found/daemon-that-counts-late.sim \
 	tests/sim/found/received-in-pieces-into-a-buffer.sim \
 	tests/sim/found/close-of-a-refused-socket.sim \
