@@ -113,7 +113,9 @@ void step_restrict(const struct step *step)
     client->may_deny = true;
     r = LIB(asock_context_restrict(client->context, rules[which], strlen(rules[which]), timeout,
                                    text, sizeof(text)));
-    if (which == 2 && r == -EINVAL && text[0])
+    /* Without memory on the way of the answer it has no text. */
+    if (which == 2 && r == -EINVAL &&
+        (text[0] || sim.faults & (1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC)))
         r = -ETIMEDOUT; /* as it should */
     else if (which == 2 && r == 0)
         sim_fail("taken: rules that are none restrict a session");
@@ -122,10 +124,11 @@ void step_restrict(const struct step *step)
         client->denies |= 1u << which;
 }
 
-/* To a context of the same program. */
+/* To a context of the same program: the session is the same, and so is who has ended it. */
 void step_detach(const struct step *step)
 {
     struct client *client = client_at(step->a);
+    bool was_lost = client && client->is_lost;
     int r, fd, timeout = timeouts[step->d % 4];
     uint64_t began = sim_now_ms();
     asock_context *context;
@@ -151,5 +154,6 @@ void step_detach(const struct step *step)
     }
     client->context = context;
     client->generation++;
-    client->is_lost = client->has_given_up = false;
+    client->is_lost = was_lost;
+    client->has_given_up = false;
 }

@@ -45,7 +45,8 @@ static void end_call(struct submission *s, ssize_t r)
     s->error = r >= 0 ? 0 : last > 0 ? last : ASOCK_NO_BUFFER_SPACE;
     if (s->operation == ASOCK_OPERATION_SEND) {
         s->bytes = r < 0 ? 0 : s->len;
-        s->is_partial = r < 0 && last > 0;
+        /* One that was aborted has sent nothing: its time was over before its turn (asock_send_all(3)). */
+        s->is_partial = r < 0 && last > 0 && last != ASOCK_OPERATION_ABORTED;
     } else if (s->operation == ASOCK_OPERATION_RECEIVE && r >= 0) {
         s->bytes = (uint64_t)r;
         s->result_flags = r == 0 && s->len > 0 ? ASOCK_END_OF_STREAM : 0;

@@ -56,7 +56,12 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 sim_found = \
 	tests/sim/found/shutdown-behind-a-connect-with-data.sim \
 	tests/sim/found/refusal-that-is-cut.sim \
+	tests/sim/found/hangup-that-nobody-ends.sim \
+	tests/sim/found/end-before-a-callback.sim \
 	tests/sim/found/share-without-memory.sim \
+	tests/sim/found/text-without-memory.sim \
+	tests/sim/found/killed-session-is-detached.sim \
+	tests/sim/found/aborted-send-all-sends-nothing.sim \
 	tests/sim/found/daemon-that-counts-late.sim \
 	tests/sim/found/received-in-pieces-into-a-buffer.sim \
 	tests/sim/found/close-of-a-refused-socket.sim \
