@@ -86,6 +86,8 @@ libasockd_la_SOURCES = \
 	daemon/audit/entry.h \
 	daemon/audit/file.c \
 	daemon/audit/journal.c \
+	daemon/audit/recent.c \
+	daemon/audit/recent.h \
 	daemon/audit/record.c \
 	daemon/audit/record.h \
 	daemon/audit/sink.h \
@@ -157,6 +159,8 @@ libasockd_la_SOURCES = \
 	daemon/verbs/verbs.h \
 	daemon/server/admin.c \
 	daemon/server/admin.h \
+	daemon/server/admin_denials.c \
+	daemon/server/admin_denials.h \
 	daemon/server/admin_policy.c \
 	daemon/server/admin_policy.h \
 	daemon/server/admin_record.c \

@@ -64,7 +64,8 @@ static void check_request(const struct request *request)
 static bool verb_is_known(uint32_t verb)
 {
     return (verb >= VERB_HELLO && verb <= VERB_CREDIT) ||
-           (verb >= VERB_LIST && verb <= VERB_LEARNED);
+           (verb >= VERB_LIST && verb <= VERB_LEARNED) || verb == VERB_SESSIONS ||
+           verb == VERB_DENIALS;
 }
 
 /* The short way, where there is one, says what protobuf-c says; the strings are the scratch's. */

@@ -250,9 +250,10 @@ static void step_option(struct client *c, struct script *s)
 
 static void step_plain(struct client *c, struct script *s)
 {
-    static const uint8_t verbs[] = {VERB_SYNC, VERB_LIST,   VERB_SHOW,  VERB_STATS,
-                                    VERB_KILL, VERB_RELOAD, VERB_JUDGE, VERB_LEARNED};
-    struct request r = {.verb = verbs[next(s) % 8]};
+    static const uint8_t verbs[] = {VERB_SYNC,     VERB_LIST,   VERB_SHOW,  VERB_STATS,
+                                    VERB_KILL,     VERB_RELOAD, VERB_JUDGE, VERB_LEARNED,
+                                    VERB_SESSIONS, VERB_DENIALS};
+    struct request r = {.verb = verbs[next(s) % sizeof(verbs)]};
 
     if (r.verb == VERB_KILL)
         r.show.id = next(s);

@@ -108,6 +108,8 @@ static const struct inspect_ops inspect = {
     .reload = reload,
     .judge = judge_question,
     .learned = list_row,
+    .sessions = list_row,
+    .denials = list_row,
 };
 
 static void on_session_gone(struct session *s)

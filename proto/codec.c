@@ -44,6 +44,8 @@ union arm {
     Asock__V1__Resolve resolve;
     Asock__V1__Hangup hangup;
     Asock__V1__Share share;
+    Asock__V1__Sessions sessions;
+    Asock__V1__Denials denials;
 };
 
 struct encoder {
@@ -399,6 +401,20 @@ static int put_learned(struct encoder *e)
     return 0;
 }
 
+static int put_sessions(struct encoder *e)
+{
+    asock__v1__sessions__init(&e->arm->sessions);
+    e->head->sessions = &e->arm->sessions;
+    return 0;
+}
+
+static int put_denials(struct encoder *e)
+{
+    asock__v1__denials__init(&e->arm->denials);
+    e->head->denials = &e->arm->denials;
+    return 0;
+}
+
 static int put_register(struct encoder *e)
 {
     asock__v1__register__init(&e->arm->reg);
@@ -517,6 +533,8 @@ static const struct row {
     [VERB_RELOAD] = {ASOCK__V1__REQUEST__ARM_RELOAD, put_reload, get_reload},
     [VERB_JUDGE] = {ASOCK__V1__REQUEST__ARM_JUDGE, put_judge, get_nothing},
     [VERB_LEARNED] = {ASOCK__V1__REQUEST__ARM_LEARNED, put_learned, get_nothing},
+    [VERB_SESSIONS] = {ASOCK__V1__REQUEST__ARM_SESSIONS, put_sessions, get_nothing},
+    [VERB_DENIALS] = {ASOCK__V1__REQUEST__ARM_DENIALS, put_denials, get_nothing},
 };
 
 /* NULL for a verb that this side does not know. */

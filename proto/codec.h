@@ -38,6 +38,8 @@ enum verb {
     VERB_RELOAD = 36,
     VERB_JUDGE = 37,
     VERB_LEARNED = 38,
+    VERB_SESSIONS = 40,
+    VERB_DENIALS = 41,
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };

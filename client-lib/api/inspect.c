@@ -82,7 +82,7 @@ struct query {
     bool wants_text; /* of a failure, as a record */
 };
 
-/* "list", "show", "show ID", "stats", "learned". */
+/* "list", "show", "show ID", "stats", "learned", "sessions", "denials". */
 static int parse_query(const char *text, struct query *ret)
 {
     ret->verb = VERB_SHOW;
@@ -92,6 +92,10 @@ static int parse_query(const char *text, struct query *ret)
         ret->verb = VERB_STATS;
     else if (strcmp(text, "learned") == 0)
         ret->verb = VERB_LEARNED;
+    else if (strcmp(text, "sessions") == 0)
+        ret->verb = VERB_SESSIONS;
+    else if (strcmp(text, "denials") == 0)
+        ret->verb = VERB_DENIALS;
     else if (strncmp(text, "show ", 5) == 0)
         return asock_inspect_parse_id(text + 5, &ret->argument);
     else if (strcmp(text, "show") != 0)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "daemon/server/admin_denials.h"
 #include "daemon/server/admin_policy.h"
 #include "daemon/server/admin_record.h"
 #include "daemon/core/loop.h"
@@ -153,6 +154,19 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
     return record_encode(&record, out, cap);
 }
 
+static long sessions(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
+{
+    struct session *other = find_session(s, cursor->session);
+    struct record record;
+
+    if (!other)
+        return 0;
+    cursor->session = other->id + 1;
+    record_init(&record);
+    record_session_row(&record, other);
+    return record_encode(&record, out, cap);
+}
+
 static long stats(struct session *s, uint8_t *out, size_t cap)
 {
     struct record record;
@@ -191,4 +205,6 @@ const struct inspect_ops admin_inspect_ops = {
     .reload = admin_reload,
     .judge = admin_judge,
     .learned = admin_learned,
+    .sessions = sessions,
+    .denials = admin_denials,
 };

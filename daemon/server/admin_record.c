@@ -20,6 +20,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
+#include "proto/errors.h"
 
 void record_init(struct record *record)
 {
@@ -71,12 +72,11 @@ long record_encode(const struct record *record, uint8_t *out, size_t cap)
 
 /* ---- a session ---- */
 
-static void add_endpoint(struct record *record, const char *name, int r,
-                         const struct endpoint *endpoint)
+void record_endpoint(struct record *record, const char *name, const struct endpoint *endpoint)
 {
     char text[INET6_ADDRSTRLEN];
 
-    if (r < 0 || endpoint->address_len == 0)
+    if (endpoint->address_len == 0)
         record_text(record, name, NULL);
     else if (endpoint->address_len == 4)
         record_format(record, name, "%s:%u",
@@ -90,7 +90,7 @@ static void add_endpoint(struct record *record, const char *name, int r,
                       inet_ntop(AF_INET6, endpoint->address, text, sizeof(text)), endpoint->port);
 }
 
-static void add_id(struct record *record, const char *name, uint32_t id)
+void record_id(struct record *record, const char *name, uint32_t id)
 {
     if (id == PEER_ID_UNKNOWN)
         record_text(record, name, "unknown");
@@ -104,7 +104,7 @@ static void add_peer(struct record *record, const struct session *s)
     record_text(record, "unit", s ? s->peer.unit : NULL);
     record_text(record, "command", s ? s->peer.comm : NULL);
     if (s)
-        add_id(record, "uid", s->peer.uid);
+        record_id(record, "uid", s->peer.uid);
     if (s && s->sharing.sharer)
         record_number(record, "sharer", s->sharing.sharer->id);
 }
@@ -147,14 +147,13 @@ static void add_peer_details(struct record *record, const struct session *s)
         record_number(record, "owner", s->peer.owner);
     if (s->peer.ownership == PEER_OWNER_UNKNOWN)
         record_text(record, "owner", "unknown");
-    add_id(record, "gid", s->peer.gid);
+    record_id(record, "gid", s->peer.gid);
     add_groups(record, &s->peer);
     record_text(record, "units", s->peer.units_known ? "known" : "unknown");
     record_text(record, "user_unit", s->peer.user_unit);
     record_text(record, "cgroup", s->peer.cgroup);
     record_text(record, "pidfd", peer_pidfd_source_name(s->peer.pidfd_source));
     record_text(record, "alive", peer_is_alive(&s->peer) ? "yes" : "unknown");
-    record_text(record, "listener", s->listener);
 }
 
 static void add_limits(struct record *record, const struct limits *limits)
@@ -224,6 +223,27 @@ static void add_session_use(struct record *record, const struct session *s)
     record_number(record, "age_ms", age(s->worker, s->created));
 }
 
+static const char *session_state(const struct session *s)
+{
+    if (s->has_ended || s->is_condemned)
+        return "ending";
+    return s->has_hello ? "open" : "new";
+}
+
+void record_session_row(struct record *record, const struct session *s)
+{
+    record_number(record, "id", s->id);
+    add_peer(record, s);
+    record_text(record, "user_unit", s->peer.user_unit);
+    record_text(record, "listener", s->listener);
+    record_text(record, "state", session_state(s));
+    record_number(record, "restrictions", policy_view_restrictions(s->view));
+    add_session_use(record, s);
+    record_number(record, "sharees", s->sharing.sharee_count);
+    add_limits(record, &s->limits);
+    record_text(record, "name", s->name);
+}
+
 void record_session(struct record *record, const struct session *s, bool sees_all)
 {
     record_number(record, "id", s->id);
@@ -231,6 +251,7 @@ void record_session(struct record *record, const struct session *s, bool sees_al
     add_session_use(record, s);
     record_text(record, "name", s->name);
     add_peer_details(record, s);
+    record_text(record, "listener", s->listener);
     record_number(record, "restrictions", policy_view_restrictions(s->view));
     add_sharing(record, s, sees_all);
     add_limits(record, &s->limits);
@@ -246,18 +267,59 @@ void record_session_stats(struct record *record, const struct session *s)
 
 /* ---- a socket ---- */
 
+#define TCP_STATE_CLOSE 7u /* <linux/tcp.h> has no names for states */
+
+/*
+ * What the kernel says of a connection that it has given up, while the client has not heard of it. The error itself is
+ * the client's to be told, once.
+ */
+static const char *lost_state(const struct sock *sock)
+{
+    uint8_t error = sock->lost_error ? sock->lost_error : sock->receive_error;
+    struct tcp_info info;
+    size_t len = sizeof(info);
+
+    memset(&info, 0, sizeof(info));
+    if (netsock_tcp_info(&sock->ns, &info, &len) < 0 || info.tcpi_state != TCP_STATE_CLOSE)
+        return sock_state_name(sock->state);
+    if (sock->has_sent_end && sock->has_seen_end && !error)
+        return "ended"; /* by both sides */
+    if (error == ERR_TIMED_OUT || (!error && info.tcpi_backoff > 0))
+        return "timed_out";
+    return "reset";
+}
+
+static void look_at_ends(const struct sock *sock, struct endpoint *local, struct endpoint *remote,
+                         const char **state)
+{
+    if (netsock_local(&sock->ns, local) < 0)
+        *local = (struct endpoint){0};
+    if (netsock_remote(&sock->ns, remote) == 0)
+        return;
+    *remote = sock->remote;
+    if (sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING)
+        *state = lost_state(sock);
+}
+
 void record_sock(struct record *record, const struct sock *sock)
 {
     struct endpoint local = {0}, remote = {0};
-    bool has_fd = sock->ns.fd >= 0;
+    const char *state = sock_state_name(sock->state);
 
+    if (sock->ns.fd >= 0)
+        look_at_ends(sock, &local, &remote, &state);
     record_number(record, "id", sock->serial);
     add_peer(record, sock->session);
+    if (sock->session) {
+        record_number(record, "session", sock->session->id);
+        record_text(record, "listener", sock->session->listener);
+    }
     record_number(record, "socket", sock->id);
-    record_text(record, "state", sock_state_name(sock->state));
-    add_endpoint(record, "local", has_fd ? netsock_local(&sock->ns, &local) : 0, &local);
-    add_endpoint(record, "remote", has_fd ? netsock_remote(&sock->ns, &remote) : 0, &remote);
+    record_text(record, "state", state);
+    record_endpoint(record, "local", &local);
+    record_endpoint(record, "remote", &remote);
     record_text(record, "host", sock->host);
+    record_number(record, "port", sock->port);
     record_number(record, "denied", !sock_judge(sock).is_allowed);
     record_number(record, "queued", sock->queued);
     record_number(record, "ops", sock->op_count);
@@ -336,7 +398,6 @@ void record_sock_details(struct record *record, const struct sock *sock)
     record_text(record, "send_side", side_name(sock->send_side));
     record_text(record, "receive_side", side_name(sock->receive_side));
     if (s) {
-        record_number(record, "session", s->id);
         add_peer_details(record, s);
         record_number(record, "limit_ops", s->limits.socket_ops);
         record_number(record, "limit_send_window", s->limits.send_window);

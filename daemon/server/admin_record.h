@@ -32,6 +32,10 @@ void record_number(struct record *record, const char *name, uint64_t number);
 void record_text(struct record *record, const char *name, const char *text);
 void record_format(struct record *record, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Of a user or group; or "unknown". */
+void record_id(struct record *record, const char *name, uint32_t id);
+/* "address:port"; the empty text where there is no address. */
+void record_endpoint(struct record *record, const char *name, const struct endpoint *endpoint);
 /* As asock_codec_encode_record(). */
 long record_encode(const struct record *record, uint8_t *out, size_t cap);
 
@@ -41,6 +45,8 @@ void record_sock(struct record *record, const struct sock *sock);
 void record_sock_details(struct record *record, const struct sock *sock);
 /* And to the administrator, of a connection that policy would not allow any more: why. */
 void record_sock_denial(struct record *record, const struct sock *sock);
+/* A row of SESSIONS. */
+void record_session_row(struct record *record, const struct session *s);
 /* SHOW of a session; sees_all: with whom it shares. */
 void record_session(struct record *record, const struct session *s, bool sees_all);
 /* STATS: of the whole daemon, or of one session. */

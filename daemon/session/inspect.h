@@ -38,6 +38,9 @@ struct inspect_ops {
                   char ret_text[static INSPECT_TEXT_MAX]);
     /* As list, of what learn mode has seen. */
     long (*learned)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
+    /* Of the sessions that `s` may see; of what was denied lately. */
+    long (*sessions)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
+    long (*denials)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
 };
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/session/session_audit.h"
 
+#include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
@@ -40,14 +41,14 @@ void session_audit_resolved(struct session *s, struct sock_audit *a, const char 
 {
     struct audit_entry entry = entry_of(s, host);
 
-    if (!a->is_on)
+    if (!a->is_on && error != ERR_ACCESS_DENIED)
         return;
-    a->is_on = false;
     entry.rule = a->rule;
     entry.is_learned = a->is_learned;
     entry.error = error;
     entry.duration_ms = s->worker->clock() - a->started;
     if (error != ERR_ACCESS_DENIED) {
+        a->is_on = false;
         audit_tell(s->worker->audit, &entry, a->record);
         a->record = NULL;
         return;
@@ -56,5 +57,8 @@ void session_audit_resolved(struct session *s, struct sock_audit *a, const char 
     entry.event = AUDIT_DENY;
     entry.remote = &a->remote;
     entry.reason = reason;
-    audit_deny(s->worker->audit, &entry);
+    recent_note(s->worker->recent, &entry, true);
+    if (a->is_on)
+        audit_deny(s->worker->audit, &entry);
+    a->is_on = false;
 }

@@ -71,7 +71,7 @@ struct sock {
     uint64_t serial;                 /* for people; never used twice */
     uint64_t created;
     uint64_t connected;     /* when, if is_audited */
-    struct endpoint remote; /* where to, if is_audited */
+    struct endpoint remote; /* where to; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
     uint32_t queued;     /* bytes of sends that the kernel has not taken */
     uint32_t send_freed; /* not yet told */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/session.h"
@@ -55,6 +56,7 @@ bool sock_audit_begin(struct sock *sock, struct sock_audit *a)
     struct audit_entry known;
 
     a->is_on = mode != POLICY_AUDIT_NO;
+    a->is_told = false;
     a->started = sock->worker->clock();
     if (mode != POLICY_AUDIT_REQUIRED)
         return true;
@@ -65,10 +67,8 @@ bool sock_audit_begin(struct sock *sock, struct sock_audit *a)
 void sock_audit_judged(struct sock_audit *a, const struct policy_answer *answer,
                        const struct sockaddr *addr)
 {
-    if (!a->is_on)
-        return;
     a->rule[0] = '\0';
-    if (answer->file)
+    if (answer->file && (a->is_on || !answer->is_allowed))
         snprintf(a->rule, sizeof(a->rule), "%s:%u", answer->file, answer->line);
     a->is_denied = !answer->is_allowed;
     a->is_learned = answer->is_learned;
@@ -80,16 +80,17 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
 {
     struct audit_entry entry;
 
+    if (remote->address_len > 0)
+        a->remote = *remote; /* else it was reset before it could be asked */
+    a->is_told = true;
+    sock->remote = a->remote;
     if (!a->is_on)
         return;
     entry = entry_of_connect(sock, a, AUDIT_CONNECT);
-    if (remote->address_len > 0)
-        a->remote = *remote; /* else it was reset before it could be asked */
     audit_tell(sock->worker->audit, &entry, a->record);
     a->record = NULL;
     a->is_on = false;
     sock->is_audited = true;
-    sock->remote = a->remote;
     sock->connected = sock->worker->clock();
 }
 
@@ -97,6 +98,7 @@ void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error)
 {
     struct audit_entry entry;
 
+    a->is_told = true;
     if (!a->is_on)
         return;
     entry = entry_of_connect(sock, a, AUDIT_CONNECT);
@@ -111,12 +113,15 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
     struct audit_entry entry;
 
     a->record = audit_cancel(a->record);
-    if (!a->is_on)
+    if (a->is_told)
         return;
+    a->is_told = true;
     entry = entry_of_connect(sock, a, AUDIT_DENY);
     entry.error = ERR_ACCESS_DENIED;
     entry.reason = reason;
-    audit_deny(sock->worker->audit, &entry);
+    recent_note(sock->worker->recent, &entry, false);
+    if (a->is_on)
+        audit_deny(sock->worker->audit, &entry);
     a->is_on = false;
 }
 

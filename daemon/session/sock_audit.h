@@ -4,7 +4,7 @@
 
 /*
  * What the audit is told of a socket: once how its connect ended, and, if it was connected, once its end.
- * A client whose setting is Audit=no costs nothing here.
+ * A client whose setting is Audit=no costs nothing here but where it is denied: that is kept for the administrator.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,7 +17,8 @@ struct sock;
 
 /* A connect in progress. */
 struct sock_audit {
-    bool is_on;
+    bool is_on;     /* it is recorded, and not told yet */
+    bool is_told;   /* how it ended */
     bool is_denied; /* so the last judgement was */
     bool is_learned;
     uint64_t started;

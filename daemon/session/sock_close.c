@@ -96,8 +96,6 @@ static void leave_session(struct sock *sock)
         s->socket_count--;
         sock->id = 0;
     }
-    s->bytes_in += sock->bytes_in;
-    s->bytes_out += sock->bytes_out;
     s->unreported -= sock->send_freed;
     s->unreported_ops -= sock->ops_freed;
     list_remove(&sock->report);

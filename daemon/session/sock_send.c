@@ -43,6 +43,8 @@ void sock_took(struct op *op, uint64_t bytes)
     op->has_begun = true;
     op->bytes += bytes;
     sock->bytes_out += bytes;
+    if (sock->session)
+        sock->session->bytes_out += bytes;
     sock->worker->stats.bytes_out += bytes;
     if (!op->is_reference)
         sock_uncharge(sock, bytes);

@@ -57,6 +57,8 @@ static const struct verb_entry verbs[] = {
     [VERB_RELOAD] = {verb_reload, ONLY_CONTROL},
     [VERB_JUDGE] = {verb_judge, ONLY_CONTROL | WITH_PAYLOAD},
     [VERB_LEARNED] = {verb_list, ONLY_CONTROL},
+    [VERB_SESSIONS] = {verb_list, ON_CONTROL},
+    [VERB_DENIALS] = {verb_list, ONLY_CONTROL},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)

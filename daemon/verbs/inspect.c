@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LIST, LEARNED, SHOW, STATS.
- * Happy path: each record is made when there is room for its reply; LIST and LEARNED tell one after the
+ * LIST, SESSIONS, DENIALS, LEARNED, SHOW, STATS.
+ * Happy path: each record is made when there is room for its reply; all but SHOW and STATS tell one after the
  * other, a few in a turn of the loop, and end with a reply without a record.
- * Failures: too many LISTs at a time, LEARNED of a client, SHOW of an id that does not exist, or that the asking session may not see.
+ * Failures: too many LISTs at a time, LEARNED or DENIALS of a client, SHOW of an id that does not exist, or that the asking session may not see.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,9 +19,18 @@ static long next_row(struct op *op, uint8_t *out, size_t cap)
 {
     struct session *s = op->session;
     const struct inspect_ops *inspect = s->worker->inspect;
+    struct inspect_cursor *cursor = &op->inspect.cursor;
 
-    return op->verb == VERB_LEARNED ? inspect->learned(s, &op->inspect.cursor, out, cap)
-                                    : inspect->list(s, &op->inspect.cursor, out, cap);
+    switch (op->verb) {
+    case VERB_LEARNED:
+        return inspect->learned(s, cursor, out, cap);
+    case VERB_SESSIONS:
+        return inspect->sessions(s, cursor, out, cap);
+    case VERB_DENIALS:
+        return inspect->denials(s, cursor, out, cap);
+    default:
+        return inspect->list(s, cursor, out, cap);
+    }
 }
 
 static int list_step(struct op *op)

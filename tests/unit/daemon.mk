@@ -12,6 +12,7 @@ unit_tests += \
 	tests/unit/test_share.unit \
 	tests/unit/test_quota.unit \
 	tests/unit/test_happy_eyeballs.unit \
+	tests/unit/test_recent.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_cache.unit \
@@ -38,6 +39,7 @@ unit_tests += \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
 tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c
+tests_unit_test_recent_unit_SOURCES = tests/unit/test_recent.c
 tests_unit_test_policy_check_unit_SOURCES = tests/unit/test_policy_check.c
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)

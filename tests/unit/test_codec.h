@@ -44,6 +44,8 @@ enum {
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,
     ARM_LEARNED = 27,
+    ARM_SESSIONS = 40,
+    ARM_DENIALS = 41,
 };
 
 static inline void wire_varint(struct wire *w, uint64_t value)

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/audit/recent.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/core/quota.h"
+
+struct recent {
+    struct worker *worker;
+    struct list denials;
+    struct deadline expiry; /* of the first one */
+    uint32_t count;
+    uint64_t next_serial, dropped;
+};
+
+static struct recent_denial *first_of(const struct recent *recent)
+{
+    return list_first(&recent->denials, struct recent_denial, node);
+}
+
+static void drop(struct recent *recent, struct recent_denial *denial)
+{
+    struct quota *quota = denial->quota;
+
+    list_remove(&denial->node);
+    recent->count--;
+    quota_uncharge(quota, QUOTA_MEMORY, denial->size);
+    quota_unref(quota);
+    mem_free(denial);
+}
+
+static void watch(struct recent *recent)
+{
+    const struct recent_denial *first = first_of(recent);
+    uint64_t now = recent->worker->clock();
+
+    if (first && !deadline_is_set(&recent->expiry))
+        worker_set_deadline(recent->worker, &recent->expiry,
+                            first->until > now ? first->until - now : 0);
+}
+
+void recent_expire(struct recent *recent)
+{
+    uint64_t now = recent->worker->clock();
+    struct recent_denial *first;
+
+    while ((first = first_of(recent)) && first->until <= now)
+        drop(recent, first);
+    watch(recent);
+}
+
+static void expire(struct deadline *deadline)
+{
+    recent_expire(container_of(deadline, struct recent, expiry));
+}
+
+struct recent *recent_new(struct worker *w)
+{
+    struct recent *recent = mem_zalloc(1, sizeof(*recent));
+
+    if (!recent)
+        return NULL;
+    recent->worker = w;
+    recent->next_serial = 1;
+    list_init(&recent->denials);
+    deadline_init(&recent->expiry, expire);
+    return recent;
+}
+
+struct recent *recent_free(struct recent *recent)
+{
+    if (!recent)
+        return NULL;
+    deadline_deinit(&recent->expiry);
+    while (first_of(recent))
+        drop(recent, first_of(recent));
+    return mem_free(recent);
+}
+
+/* What two denials have in common that are told as one. */
+struct what {
+    const struct audit_entry *entry;
+    bool is_resolve;
+    const char *texts[6]; /* in the order of struct recent_denial */
+};
+#define TEXTS (sizeof(((struct what *)NULL)->texts) / sizeof(const char *))
+
+static const char *text_of(const char *text)
+{
+    return text ? text : "";
+}
+
+static bool is_same(const struct recent_denial *d, const struct what *what)
+{
+    const struct audit_entry *e = what->entry;
+    const char *const texts[TEXTS] = {d->unit, d->user_unit, d->listener,
+                                      d->host, d->rule,      d->reason};
+
+    if (d->uid != e->peer->uid || d->person != peer_user(e->peer) || d->port != e->port ||
+        d->is_resolve != what->is_resolve)
+        return false;
+    if (d->remote.address_len != e->remote->address_len ||
+        d->remote.scope_id != e->remote->scope_id ||
+        memcmp(d->remote.address, e->remote->address, d->remote.address_len) != 0)
+        return false;
+    for (size_t i = 0; i < TEXTS; i++)
+        if (strcmp(texts[i], what->texts[i]) != 0)
+            return false;
+    return true;
+}
+
+static struct recent_denial *find(const struct recent *recent, const struct what *what)
+{
+    list_for_each (&recent->denials, it) {
+        struct recent_denial *denial = container_of(it, struct recent_denial, node);
+
+        if (is_same(denial, what))
+            return denial;
+    }
+    return NULL;
+}
+
+/* The person's oldest one goes where he has too many; else, where all are too many, the oldest. */
+static void make_place(struct recent *recent, uint32_t person)
+{
+    struct recent_denial *own = NULL;
+    uint32_t count = 0;
+
+    list_for_each (&recent->denials, it) {
+        struct recent_denial *denial = container_of(it, struct recent_denial, node);
+
+        if (denial->person != person)
+            continue;
+        own = own ? own : denial;
+        count++;
+    }
+    if (count >= RECENT_PER_PERSON)
+        drop(recent, own);
+    else if (recent->count >= RECENT_MAX)
+        drop(recent, first_of(recent));
+}
+
+static void copy_texts(struct recent_denial *d, const struct what *what)
+{
+    const char **const to[TEXTS] = {&d->unit, &d->user_unit, &d->listener,
+                                    &d->host, &d->rule,      &d->reason};
+    char *at = d->texts;
+
+    for (size_t i = 0; i < TEXTS; i++) {
+        size_t size = strlen(what->texts[i]) + 1;
+
+        *to[i] = memcpy(at, what->texts[i], size);
+        at += size;
+    }
+}
+
+/* NULL: no room. */
+static struct recent_denial *add(struct recent *recent, const struct what *what)
+{
+    const struct audit_entry *e = what->entry;
+    size_t size = sizeof(struct recent_denial);
+    struct recent_denial *d;
+
+    for (size_t i = 0; i < TEXTS; i++)
+        size += strlen(what->texts[i]) + 1;
+    make_place(recent, peer_user(e->peer));
+    if (quota_charge(e->quota, QUOTA_MEMORY, size) < 0)
+        return NULL;
+    d = mem_zalloc(1, size);
+    if (!d) {
+        quota_uncharge(e->quota, QUOTA_MEMORY, size);
+        return NULL;
+    }
+    d->quota = e->quota ? quota_ref(e->quota) : NULL;
+    d->size = (uint32_t)size;
+    d->serial = recent->next_serial++;
+    d->first = time(NULL);
+    d->uid = e->peer->uid;
+    d->person = peer_user(e->peer);
+    d->is_resolve = what->is_resolve;
+    d->port = e->port;
+    d->remote = *e->remote;
+    copy_texts(d, what);
+    list_init(&d->node);
+    recent->count++;
+    return d;
+}
+
+void recent_note(struct recent *recent, const struct audit_entry *entry, bool is_resolve)
+{
+    struct what what = {entry,
+                        is_resolve,
+                        {entry->peer->unit, entry->peer->user_unit, text_of(entry->listener),
+                         text_of(entry->host), text_of(entry->rule), text_of(entry->reason)}};
+    struct recent_denial *denial;
+
+    if (!recent)
+        return;
+    denial = find(recent, &what);
+    if (!denial)
+        denial = add(recent, &what);
+    if (!denial) {
+        recent->dropped++;
+        return;
+    }
+    denial->count++;
+    denial->pid = entry->pid;
+    memcpy(denial->comm, entry->peer->comm, sizeof(denial->comm));
+    denial->last = time(NULL);
+    denial->until = recent->worker->clock() + RECENT_PERIOD_MS;
+    list_remove(&denial->node);
+    list_append(&recent->denials, &denial->node);
+    watch(recent);
+}
+
+const struct recent_denial *recent_from(const struct recent *recent, uint64_t serial)
+{
+    const struct recent_denial *found = NULL;
+
+    if (!recent)
+        return NULL;
+    list_for_each (&recent->denials, it) {
+        const struct recent_denial *denial = container_of(it, struct recent_denial, node);
+
+        if (denial->serial >= serial && (!found || denial->serial < found->serial))
+            found = denial;
+    }
+    return found;
+}
+
+uint64_t recent_dropped(const struct recent *recent)
+{
+    return recent ? recent->dropped : 0;
+}
