@@ -1,131 +1,52 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "ctl/ctl.h"
-#include "ctl/json.h"
-#include "ctl/record.h"
-#include "ctl/session.h"
-#include "ctl/table.h"
-#include "ctl/text.h"
+#include "ctl/rows.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
+#define NOTE "this is a client socket, which tells about the own session only; --control shows all"
 
-enum cell_kind { CELL_PLAIN, CELL_SIZE, CELL_AGE, CELL_NAME, CELL_DENIED };
-
-static const struct column {
-    const char *head;
-    const char *field;
-    const char *otherwise; /* the field to show where the first is missing or empty */
-    char align;            /* 'l', 'r' */
-    enum cell_kind kind;
-} columns[] = {
-    {"ID", "id", NULL, 'r', CELL_PLAIN},
-    {"PID", "pid", NULL, 'r', CELL_PLAIN},
-    {"UNIT/COMMAND", "unit", "command", 'l', CELL_PLAIN},
-    {"UID", "uid", NULL, 'r', CELL_PLAIN},
-    {"SOCKET", "socket", NULL, 'r', CELL_PLAIN},
-    {"STATE", "state", NULL, 'l', CELL_PLAIN},
-    {"LOCAL", "local", NULL, 'l', CELL_PLAIN},
-    {"REMOTE", "remote", NULL, 'l', CELL_PLAIN},
-    {"HOST", "host", NULL, 'l', CELL_PLAIN},
-    {"POLICY", "denied", NULL, 'l', CELL_DENIED},
-    {"OPS", "ops", NULL, 'r', CELL_PLAIN},
-    {"QUEUED", "queued", NULL, 'r', CELL_SIZE},
-    {"IN", "bytes_in", NULL, 'r', CELL_SIZE},
-    {"OUT", "bytes_out", NULL, 'r', CELL_SIZE},
-    {"AGE", "age_ms", NULL, 'r', CELL_AGE},
-    {"NAME", "name", NULL, 'l', CELL_NAME},
+static const struct column columns[] = {
+    {"id", "ID", "id", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
+    {"pid", "PID", "pid", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
+    {"user", "USER", "user", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
+    {"uid", "UID", "uid", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"unit", "UNIT/COMMAND", "unit", "command", NULL, 'l', CELL_PLAIN, SHOWN},
+    {"command", "COMMAND", "command", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"session", "SESSION", "session", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"listener", "LISTENER", "listener", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"socket", "SOCKET", "socket", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"state", "STATE", "state", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
+    {"policy", "POLICY", "denied", NULL, NULL, 'l', CELL_DENIED, SHOWN_IF_ANY},
+    {"local", "LOCAL", "local", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"remote", "REMOTE", "remote", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"host", "HOST", "host", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"port", "PORT", "port", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"to", "TO", "to", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
+    {"ops", "OPS", "ops", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"queued", "QUEUED", "queued", NULL, NULL, 'r', CELL_SIZE, SHOWN_IF_ANY},
+    {"in", "IN", "bytes_in", NULL, NULL, 'r', CELL_SIZE, SHOWN},
+    {"out", "OUT", "bytes_out", NULL, NULL, 'r', CELL_SIZE, SHOWN},
+    {"age", "AGE", "age_ms", NULL, NULL, 'r', CELL_AGE, SHOWN},
+    {"name", "NAME", "name", NULL, NULL, 'l', CELL_NAME, SHOWN_ON_REQUEST},
 };
-#define COLUMN_COUNT (sizeof(columns) / sizeof(columns[0]))
 
-static void add_number(struct table *table, enum cell_kind kind, int64_t number, bool human)
-{
-    char buf[TEXT_NUMBER_MAX];
-
-    if (kind == CELL_DENIED)
-        snprintf(buf, sizeof(buf), "%s", number ? "denied" : "-");
-    else if (kind == CELL_AGE && human)
-        text_human_ms(number, buf);
-    else if (kind == CELL_AGE)
-        snprintf(buf, sizeof(buf), "%" PRId64 ".%03d", number / 1000, (int)(number % 1000));
-    else if (kind == CELL_SIZE && human)
-        text_human_size(number, buf);
-    else
-        snprintf(buf, sizeof(buf), "%" PRId64, number);
-    table_add(table, buf, false);
-}
-
-static bool is_empty(const struct asock_field *field)
-{
-    return !field || (field->text && !field->text[0]);
-}
-
-static void add_cell(struct table *table, const struct column *column, const struct record *row,
-                     bool human)
-{
-    const struct asock_field *field = record_find(row, column->field);
-
-    if (is_empty(field) && column->otherwise)
-        field = record_find(row, column->otherwise);
-    if (is_empty(field))
-        table_add(table, "-", false);
-    else if (field->text)
-        table_add(table, field->text, column->kind == CELL_NAME);
-    else
-        add_number(table, column->kind, field->number, human);
-}
-
-static void print_table(const struct records *records, bool human)
-{
-    char align[COLUMN_COUNT + 1] = {0};
-    struct table *table;
-
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
-        align[i] = columns[i].align;
-    table = table_new(align);
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
-        table_add(table, columns[i].head, false);
-    for (size_t i = 0; i < records->count; i++) {
-        for (size_t j = 0; j < COLUMN_COUNT; j++)
-            add_cell(table, &columns[j], &records->rows[i], human);
-    }
-    table_print(table);
-    table_free(table);
-}
+const struct rows_view rows_of_list = {columns, sizeof(columns) / sizeof(columns[0]), NULL};
 
 static int run_list(const struct settings *settings)
 {
-    struct session session;
-    struct records records = {0};
-    int status = EXIT_FAILURE;
-
-    if (session_open_inspector(settings, &session) < 0)
-        return EXIT_FAILURE;
-    if (session_inspect(&session, settings, "list", records_add, &records) >= 0) {
-        if (settings->json)
-            json_print_records(stdout, &records);
-        else
-            print_table(&records, settings->human);
-        status = finish_output();
-        if (!settings->json && !session.is_control)
-            complain("this is a client socket, which tells about the own session only; "
-                     "--control shows all");
-    }
-    records_free(&records);
-    session_close(&session);
-    return status;
+    return rows_run(&rows_of_list, settings, "list", NOTE);
 }
 
 const struct command command_list = {
     .name = "list",
-    .arguments = "",
+    .arguments = "[COLUMN=PATTERN]...",
     .summary = "the sockets that asockd holds, a line each",
     .help =
-        "Lists the sockets that asockd holds for its clients.\n\n"
-        "ID is the one for \"asockctl show\", PID to UID say whose it is, SOCKET is its number\n"
-        "in its session, HOST the name that it was connected by, POLICY whether the connection\n"
-        "would be denied today, OPS and QUEUED are pending requests and bytes,\n"
-        "IN and OUT are bytes received and sent, AGE is in seconds. NAME is what the client calls itself.\n"
+        "Lists the sockets that asockd holds for its clients; with filters, those that fit all of them:\n"
+        "  asockctl list user=bob 'to=*.example.com:443' 'in>1M'\n\n"
+        "ID is the one for \"asockctl show\", PID to UNIT say whose it is, TO is the name that it was\n"
+        "connected by, or the address, IN and OUT are bytes received and sent, AGE is in seconds.\n"
+        "POLICY appears where a connection would be denied today. \"--columns all\" shows all there is.\n"
         "On a client socket the list has the own session's sockets only, that is: none.\n",
-    .options = INSPECTOR_OPTIONS,
+    .options = INSPECTOR_OPTIONS | TAKES_ROWS,
+    .max_args = ROWS_FILTERS_MAX,
     .run = run_list,
 };

@@ -3,6 +3,7 @@
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/record.h"
+#include "ctl/rows.h"
 #include "ctl/session.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@ static void print_all(const struct records *records, const struct settings *sett
             json_print_record(stdout, &records->rows[i]);
             fputc('\n', stdout);
         } else {
-            record_print(&records->rows[i], settings->human);
+            record_print(&records->rows[i], settings->human, terminal_width());
         }
     }
 }

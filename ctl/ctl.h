@@ -13,6 +13,9 @@ enum { EXIT_USAGE = 2 };
 /* proxy: addresses and paths to listen at. */
 #define LISTEN_MAX 16
 
+/* list and the like: words that say which rows are meant. */
+#define ROWS_FILTERS_MAX 64
+
 struct client {
     const char *user, *unit, *user_unit, *cgroup, *listener, *address; /* NULL: not given */
     const char *groups[CLIENT_GROUPS_MAX];
@@ -34,6 +37,8 @@ struct settings {
     bool transparent;
     bool sandbox;
     bool fd;
+    const char *sort, *columns;     /* or NULL */
+    int watch_ms;                   /* 0: once */
     const char *listen[LISTEN_MAX]; /* --listen */
     int listen_count;
     struct client client;
@@ -58,7 +63,8 @@ enum option_bit {
     TAKES_SANDBOX = 4096,
     TAKES_RELAY = 8192, /* --exit-on-close and the like */
     TAKES_FD = 16384,
-    TAKES_LAST = TAKES_FD,
+    TAKES_ROWS = 32768, /* --sort, --columns, --watch */
+    TAKES_LAST = TAKES_ROWS,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 
@@ -74,6 +80,8 @@ struct command {
 };
 
 extern const struct command command_list;
+extern const struct command command_sessions;
+extern const struct command command_denied;
 extern const struct command command_show;
 extern const struct command command_stats;
 extern const struct command command_connect;

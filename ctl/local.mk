@@ -5,6 +5,7 @@
 
 asockctl_all_but_main = \
 	ctl/cmd_connect.c \
+	ctl/cmd_denied.c \
 	ctl/cmd_kill.c \
 	ctl/cmd_list.c \
 	ctl/cmd_policy.c \
@@ -12,10 +13,12 @@ asockctl_all_but_main = \
 	ctl/cmd_reload.c \
 	ctl/cmd_resolve.c \
 	ctl/cmd_run.c \
+	ctl/cmd_sessions.c \
 	ctl/cmd_show.c \
 	ctl/child.c \
 	ctl/child.h \
 	ctl/ctl.h \
+	ctl/filter.c \
 	ctl/idn.c \
 	ctl/idn.h \
 	ctl/inside.c \
@@ -32,6 +35,8 @@ asockctl_all_but_main = \
 	ctl/relay.c \
 	ctl/relay.h \
 	ctl/report.c \
+	ctl/rows.c \
+	ctl/rows.h \
 	ctl/restrict.c \
 	ctl/restrict.h \
 	ctl/run_shared.c \

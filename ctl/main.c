@@ -17,8 +17,9 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_list, &command_show, &command_stats,  &command_connect, &command_resolve,
-    &command_kill, &command_run,  &command_reload, &command_policy,  &command_proxy,
+    &command_list,   &command_sessions, &command_show,    &command_stats,
+    &command_denied, &command_connect,  &command_resolve, &command_kill,
+    &command_run,    &command_reload,   &command_policy,  &command_proxy,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -46,6 +47,9 @@ enum {
     OPTION_EXIT_ON_CLOSE,
     OPTION_KEEP_OPEN,
     OPTION_READY_FD,
+    OPTION_SORT,
+    OPTION_COLUMNS,
+    OPTION_WATCH,
     OPTION_VERSION,
 };
 
@@ -73,6 +77,9 @@ static const struct option long_options[] = {
     {"cgroup", required_argument, NULL, OPTION_CGROUP},
     {"listener", required_argument, NULL, OPTION_LISTENER},
     {"address", required_argument, NULL, OPTION_ADDRESS},
+    {"sort", required_argument, NULL, OPTION_SORT},
+    {"columns", required_argument, NULL, OPTION_COLUMNS},
+    {"watch", optional_argument, NULL, OPTION_WATCH},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -115,6 +122,10 @@ static const char *option_text(unsigned int bit)
                "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
     case TAKES_FD:
         return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n";
+    case TAKES_ROWS:
+        return "  --sort COLUMN      in this order; -COLUMN: the other way round\n"
+               "  --columns NAMES    these, with commas between them; all: every one\n"
+               "  --watch[=SECONDS]  again and again, every 2 seconds\n";
     case TAKES_CLIENT:
         return "  --user USER        policy test: the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
@@ -151,7 +162,7 @@ static int print_help(const struct command *command)
     printf("Usage: asockctl COMMAND [ARGUMENT]... [OPTION]...\n\n"
            "Looks into asockd, and talks through it.\n\nCommands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-7s %-10s %s\n", commands[i]->name, commands[i]->arguments,
+        printf("  %-8s %-10s %s\n", commands[i]->name, commands[i]->arguments,
                commands[i]->summary);
     print_options(~0u);
     printf(
@@ -160,14 +171,14 @@ static int print_help(const struct command *command)
 }
 
 /* Seconds, with decimals, to milliseconds; 0 seconds is none of them. */
-static int parse_timeout(const char *text, int *ret)
+static int parse_seconds(const char *option, const char *text, int *ret)
 {
     char *end;
     double seconds = strtod(text, &end);
 
     if (end == text || *end || !(seconds >= 0.001 && seconds <= INT_MAX / 1000))
-        return complain_usage("--timeout: \"%s\" is not a number of seconds from 0.001 to %d", text,
-                              INT_MAX / 1000);
+        return complain_usage("%s: \"%s\" is not a number of seconds from 0.001 to %d", option,
+                              text, INT_MAX / 1000);
     *ret = (int)(seconds * 1000 + 0.5);
     return 0;
 }
@@ -243,6 +254,22 @@ static int parse_relay_option(int option, struct parsed *parsed)
     return 0;
 }
 
+#define WATCH_MS 2000
+
+static int parse_rows_option(int option, struct parsed *parsed)
+{
+    parsed->given |= TAKES_ROWS;
+    if (option == OPTION_SORT)
+        parsed->settings.sort = optarg;
+    else if (option == OPTION_COLUMNS)
+        parsed->settings.columns = optarg;
+    else if (optarg)
+        return parse_seconds("--watch", optarg, &parsed->settings.watch_ms);
+    else
+        parsed->settings.watch_ms = WATCH_MS;
+    return 0;
+}
+
 static int parse_option(int option, struct parsed *parsed)
 {
     if (option >= OPTION_USER && option <= OPTION_ADDRESS)
@@ -251,6 +278,8 @@ static int parse_option(int option, struct parsed *parsed)
         return 0;
     if (option >= OPTION_EXIT_ON_CLOSE && option <= OPTION_READY_FD)
         return parse_relay_option(option, parsed);
+    if (option >= OPTION_SORT && option <= OPTION_WATCH)
+        return parse_rows_option(option, parsed);
 
     switch (option) {
     case OPTION_SOCKET:
@@ -263,7 +292,7 @@ static int parse_option(int option, struct parsed *parsed)
         return 0;
     case OPTION_TIMEOUT:
         parsed->given |= TAKES_TIMEOUT;
-        return parse_timeout(optarg, &parsed->settings.timeout_ms);
+        return parse_seconds("--timeout", optarg, &parsed->settings.timeout_ms);
     case OPTION_POLICY:
         parsed->given |= TAKES_POLICY;
         parsed->settings.policy = optarg;
@@ -309,7 +338,7 @@ static const char *option_name(unsigned int bits)
                                         "--policy",  "--listen",
                                         "--proxy",   "--transparent",
                                         "--sandbox", "--exit-on-close or the like",
-                                        "--fd"};
+                                        "--fd",      "--sort or the like"};
 
     return names[__builtin_ctz(bits)];
 }

@@ -27,9 +27,9 @@ void records_add(const struct asock_field *fields, size_t count, void *userdata)
     }
 }
 
-void records_free(struct records *records)
+void records_cut(struct records *records, size_t count)
 {
-    for (size_t i = 0; i < records->count; i++) {
+    for (size_t i = count; i < records->count; i++) {
         struct record *row = &records->rows[i];
 
         for (size_t j = 0; j < row->count; j++) {
@@ -38,6 +38,12 @@ void records_free(struct records *records)
         }
         free(row->fields);
     }
+    records->count = count;
+}
+
+void records_free(struct records *records)
+{
+    records_cut(records, 0);
     free(records->rows);
     *records = (struct records){0};
 }
@@ -58,38 +64,85 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
-static void print_number(const struct asock_field *field, bool human)
+static void print_number(FILE *file, const struct asock_field *field, bool human)
 {
     char buf[TEXT_NUMBER_MAX];
 
     if (human && ends_with(field->name, "_ms"))
-        fputs(text_human_ms(field->number, buf), stdout);
+        fputs(text_human_ms(field->number, buf), file);
     else if (human && (strstr(field->name, "bytes") || strstr(field->name, "queued") ||
                        strstr(field->name, "window") || strstr(field->name, "payload")))
-        fputs(text_human_size(field->number, buf), stdout);
+        fputs(text_human_size(field->number, buf), file);
     else
-        printf("%" PRId64, field->number);
+        fprintf(file, "%" PRId64, field->number);
 }
 
-void record_print(const struct record *record, bool human)
+/* For free(3). */
+static char *value_of(const struct asock_field *field, bool human)
 {
-    int width = 0;
+    bool quoted = strcmp(field->name, "name") == 0; /* the client's own word for itself */
+    char *value;
+    size_t len;
+    FILE *file = need_memory(open_memstream(&value, &len));
+
+    if (!field->text)
+        print_number(file, field, human);
+    if (quoted && field->text)
+        fputc('"', file);
+    if (field->text)
+        text_print_escaped(file, field->text, quoted ? '"' : 0);
+    if (quoted && field->text)
+        fputc('"', file);
+    return need_memory(fclose(file) == 0 ? value : NULL);
+}
+
+/* How much of it goes into a line of this many bytes: up to a space or a comma where there is one. */
+static size_t line_length(const char *value, size_t room)
+{
+    size_t len = strlen(value);
+
+    if (len <= room)
+        return len;
+    for (size_t i = room; i > room / 2; i--)
+        if (value[i] == ' ' || value[i - 1] == ',')
+            return i;
+    while (room > 1 && ((unsigned char)value[room] & 0xc0) == 0x80)
+        room--; /* not within a character */
+    return room;
+}
+
+#define ROOM_MIN 16
+
+static void print_value(const char *value, int indent, size_t width)
+{
+    size_t room = width > (size_t)indent + ROOM_MIN ? width - (size_t)indent : 0;
+
+    while (room > 0 && strlen(value) > room) {
+        size_t len = line_length(value, room);
+
+        printf("%.*s\n%*s", (int)len, value, indent, "");
+        value += len;
+        value += *value == ' ';
+    }
+    printf("%s\n", value);
+}
+
+void record_print(const struct record *record, bool human, size_t width)
+{
+    int names = 0;
 
     for (size_t i = 0; i < record->count; i++) {
         int len = (int)strlen(record->fields[i].name);
 
-        width = len > width ? len : width;
+        names = len > names ? len : names;
     }
     for (size_t i = 0; i < record->count; i++) {
         const struct asock_field *field = &record->fields[i];
-        bool quoted = strcmp(field->name, "name") == 0; /* the client's own word for itself */
+        char *value = value_of(field, human);
 
         text_print_escaped(stdout, field->name, 0);
-        printf("%*s  %s", width - (int)strlen(field->name), "", quoted && field->text ? "\"" : "");
-        if (field->text)
-            text_print_escaped(stdout, field->text, quoted ? '"' : 0);
-        else
-            print_number(field, human);
-        printf("%s\n", quoted && field->text ? "\"" : "");
+        printf("%*s  ", names - (int)strlen(field->name), "");
+        print_value(value, names + 2, width);
+        free(value);
     }
 }

@@ -20,11 +20,16 @@ struct records {
 /* An asock_record_fn; userdata is a struct records. */
 void records_add(const struct asock_field *fields, size_t count, void *userdata);
 void records_free(struct records *records);
+/* The first ones stay. */
+void records_cut(struct records *records, size_t count);
 
 /* NULL when there is none of that name. */
 const struct asock_field *record_find(const struct record *record, const char *name);
 
-/* "name   value" in lines. human: sizes and times in larger units. */
-void record_print(const struct record *record, bool human);
+/*
+ * "name   value" in lines. human: sizes and times in larger units. width: longer lines go on below their value, 0: they
+ * are as long as they are.
+ */
+void record_print(const struct record *record, bool human, size_t width);
 
 #endif

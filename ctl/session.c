@@ -133,6 +133,8 @@ static const char *command_of(const char *verb)
         return "policy test";
     if (strcmp(verb, "learned") == 0)
         return "policy learned";
+    if (strcmp(verb, "denials") == 0)
+        return "denied";
     return verb;
 }
 

@@ -65,15 +65,48 @@ void table_add(struct table *table, const char *text, bool quoted)
         table->widths[column] = cell.width;
 }
 
-void table_print(const struct table *table)
+/* Below this a text says nothing any more. */
+#define WIDTH_MIN 4
+
+/* The widest of those that may be cut; SIZE_MAX: none. Numbers are not: a part of one would be another number. */
+static size_t widest(const struct table *table)
 {
+    size_t found = SIZE_MAX;
+
+    for (size_t i = 0; i < table->columns; i++) {
+        if (table->align[i] == 'r' || table->widths[i] <= WIDTH_MIN)
+            continue;
+        if (found == SIZE_MAX || table->widths[i] > table->widths[found])
+            found = i;
+    }
+    return found;
+}
+
+static void fit(struct table *table, size_t width)
+{
+    size_t sum = 2 * (table->columns - 1), column;
+
+    for (size_t i = 0; i < table->columns; i++)
+        sum += table->widths[i];
+    for (; sum > width && (column = widest(table)) != SIZE_MAX; sum--)
+        table->widths[column]--;
+}
+
+void table_print(struct table *table, size_t width)
+{
+    if (width > 0)
+        fit(table, width);
+
     for (size_t i = 0; i < table->count; i++) {
         const struct cell *cell = &table->cells[i];
         size_t column = i % table->columns;
-        int padding = (int)(table->widths[column] - cell->width);
+        bool is_cut = cell->width > table->widths[column];
+        int padding = is_cut ? 0 : (int)(table->widths[column] - cell->width);
         bool last = column == table->columns - 1;
 
-        if (table->align[column] == 'r')
+        if (is_cut)
+            text_print_cut(stdout, cell->text, table->widths[column]);
+        else if (table->align[column] == 'r')
             printf("%*s%s", padding, "", cell->text);
         else /* nothing trails a line */
             printf("%s%*s", cell->text, last ? 0 : padding, "");

@@ -61,6 +61,27 @@ size_t text_print_escaped(FILE *file, const char *text, char quote)
     return width;
 }
 
+void text_print_cut(FILE *file, const char *escaped, size_t columns)
+{
+    bool is_utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    size_t used = 1, len;
+
+    for (; *escaped; escaped += len) {
+        uint32_t point;
+        size_t width;
+
+        len = asock_text_decode(escaped, TEXT_TO_NUL, &point);
+        width = point < 0x80 || point == TEXT_INVALID ? 1 : (size_t)wcwidth((wchar_t)point);
+        if (used + width > columns)
+            break;
+        fwrite(escaped, 1, len, file);
+        used += width;
+    }
+    fputs(is_utf8 ? "\u2026" : "~", file);
+    for (; used < columns; used++)
+        fputc(' ', file);
+}
+
 const char *text_human_size(int64_t bytes, char buf[TEXT_NUMBER_MAX])
 {
     static const char units[] = "KMGTPE";

@@ -13,6 +13,9 @@
  */
 size_t text_print_escaped(FILE *file, const char *text, char quote);
 
+/* The beginning of what text_print_escaped() has made, and an ellipsis: exactly so many columns, 1 at least. */
+void text_print_cut(FILE *file, const char *escaped, size_t columns);
+
 /* "1536" as "1.5K": powers of 1024, at most four digits. Returns buf. */
 #define TEXT_NUMBER_MAX 32
 const char *text_human_size(int64_t bytes, char buf[TEXT_NUMBER_MAX]);

@@ -24,16 +24,18 @@ py_tests += \
 py_tests += \
 	tests/integration/test_ctl_args.py \
 	tests/integration/test_ctl_connect.py \
+	tests/integration/test_ctl_denied.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
+	tests/integration/test_ctl_rows.py \
 	tests/integration/test_ctl_run.py \
 	tests/integration/test_ctl_share.py \
 	tests/integration/test_proxy.py \
 	tests/integration/test_proxy_abuse.py \
 	tests/integration/test_transparent.py
-EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py
+EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py tests/lib/terminal.py
 
 # README.md
 py_tests += tests/integration/test_readme.py

@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
+COMMANDS = ("list", "sessions", "denied", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
 
 
 class Arguments(unittest.TestCase):
@@ -30,7 +30,7 @@ class Arguments(unittest.TestCase):
         self.check_wrong("--json", message="no command")
         self.check_wrong("frobnicate", message='unknown command "frobnicate"')
         self.check_wrong("", message='unknown command ""')
-        self.check_wrong("list", "extra", message="usage: asockctl list [OPTION]...")
+        self.check_wrong("list", "extra", message='"extra" is not a filter such as unit=foo.service')
         self.check_wrong("stats", "extra", message="usage: asockctl stats")
         self.check_wrong("show", "1", "2", message="usage: asockctl show [OPTION]... [ID]")
         self.check_wrong("connect", message="usage: asockctl connect [OPTION]... HOST PORT")
@@ -170,7 +170,10 @@ class Completion(unittest.TestCase):
 
     def test_words(self):
         self.assertEqual(self.complete(""), set(COMMANDS))
-        self.assertEqual(self.complete("s"), {"show", "stats"})
+        self.assertEqual(self.complete("s"), {"sessions", "show", "stats"})
+        self.assertEqual(self.complete("list", "st"), {"state="})
+        self.assertEqual(self.complete("sessions", "--sort", "li"), {"listener"})
+        self.assertEqual(self.complete("denied", "--columns", "re"), {"reason", "remote"})
         self.assertEqual(self.complete("--control", "/x", "l"), {"list"})
         self.assertEqual(self.complete("stats", "--h"), {"--human", "--help"})
         self.assertEqual(self.complete("connect", "--h"), {"--help"})

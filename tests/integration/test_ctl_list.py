@@ -65,10 +65,11 @@ class AtWork(unittest.TestCase):
         self.assertGreater(row["ops"], 0)  # receives
 
     def test_list_table(self):
-        lines = self.ask("list").splitlines()
+        lines = self.ask("list", "--columns", "all").splitlines()
         heads = lines[0].split()
-        self.assertEqual(heads, ["ID", "PID", "UNIT/COMMAND", "UID", "SOCKET", "STATE", "LOCAL",
-                                 "REMOTE", "HOST", "POLICY", "OPS", "QUEUED", "IN", "OUT", "AGE", "NAME"])
+        self.assertEqual(heads, ["ID", "PID", "USER", "UID", "UNIT/COMMAND", "COMMAND", "SESSION", "LISTENER", "SOCKET",
+                                 "STATE", "POLICY", "LOCAL", "REMOTE", "HOST", "PORT", "TO", "OPS", "QUEUED", "IN", "OUT",
+                                 "AGE", "NAME"])
         self.assertEqual(len(lines), 2)
         cells = dict(zip(heads, lines[1].split()))
         self.assertEqual(cells["PID"], str(self.tool.pid))
@@ -81,6 +82,10 @@ class AtWork(unittest.TestCase):
             first = re.search(rf"(?<!\S){re.escape(head)}(?!\S)", lines[0]).span()
             self.assertTrue(lines[1][first[0]:].startswith(cell)
                             or lines[1][:first[1]].endswith(cell), head)
+
+    def test_the_usual_columns(self):
+        heads = self.ask("list").splitlines()[0].split()
+        self.assertEqual(heads, ["ID", "PID", "USER", "UNIT/COMMAND", "STATE", "TO", "IN", "OUT", "AGE"])
 
     def test_human(self):
         cells = self.ask("list", "--human").splitlines()[1].split()
@@ -142,7 +147,7 @@ class Says(fake_asockd.FakeTest):
 
     def test_no_rows(self):
         self.assertEqual(self.check_ok([], "list", "--json"), "[]\n")
-        self.assertRegex(self.check_ok([], "list"), r"^ID  PID  UNIT/COMMAND .*  NAME\n$")
+        self.assertRegex(self.check_ok([], "list"), r"^ID  PID  USER  UNIT/COMMAND .*  AGE\n$")
         done = self.ask([], "stats")
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertIn(b"returned no data", done.stderr)
@@ -155,7 +160,7 @@ class Says(fake_asockd.FakeTest):
 
     def test_missing_fields_are_dashes(self):
         cells = self.check_ok([[("id", 7), ("unit", "")]], "list").splitlines()[1].split()
-        self.assertEqual(cells, ["7"] + ["-"] * 15)
+        self.assertEqual(cells, ["7"] + ["-"] * 8)
 
     def test_what_policy_would_not_allow_is_marked(self):
         lines = self.check_ok([[("denied", 1)], [("denied", 0)]], "list").splitlines()
@@ -171,7 +176,7 @@ class Says(fake_asockd.FakeTest):
     def test_hostile_text_is_escaped(self):
         nasty = 'a"b\\c\u202e\u00e9'  # the protocol itself lets no control character through
         row = [("id", 1), ("name", nasty), ("command", nasty)]
-        line = self.check_ok([row], "list").splitlines()[1]
+        line = self.check_ok([row], "list", "--columns", "id,unit,age,name").splitlines()[1]
         self.assertIn('"a\\"b\\\\c\\u{202e}\u00e9"', line)
         self.assertIn(' a"b\\\\c\\u{202e}\u00e9 ', line)
         self.assertEqual(json.loads(self.check_ok([row], "list", "--json")), [dict(row)])

@@ -152,7 +152,7 @@ static void capture(void (*print)(const void *data), const void *data, char *buf
 
 static void print_table(const void *data)
 {
-    table_print(data);
+    table_print(*(struct table *const *)data, 0);
 }
 
 START_TEST(test_table_fits_its_columns)
@@ -164,7 +164,7 @@ START_TEST(test_table_fits_its_columns)
 
     for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++)
         table_add(table, cells[i], i > 3 && i % 3 == 2);
-    capture(print_table, table, buf, sizeof(buf));
+    capture(print_table, &table, buf, sizeof(buf));
     table_free(table);
     ck_assert_str_eq(buf, "  ID  WHO        NAME\n"
                           "   1  long-name  \"a\"\n"
@@ -172,9 +172,40 @@ START_TEST(test_table_fits_its_columns)
 }
 END_TEST
 
+static void print_narrow_table(const void *data)
+{
+    table_print(*(struct table *const *)data, 24);
+}
+
+/* Texts are cut, the widest first, and not within a character; numbers are not. */
+START_TEST(test_table_is_cut_to_the_terminal)
+{
+    static const char *const cells[] = {"ID",
+                                        "WHO",
+                                        "NAME",
+                                        "1234567890",
+                                        "a-longer-name",
+                                        "b",
+                                        "2",
+                                        "\xc3\xbc\xc3\xbc-with-two-umlauts",
+                                        "cdefghijklm"};
+    struct table *table = table_new("rll");
+    char buf[256];
+
+    ck_assert_ptr_nonnull(setlocale(LC_CTYPE, "C.UTF-8"));
+    for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++)
+        table_add(table, cells[i], false);
+    capture(print_narrow_table, &table, buf, sizeof(buf));
+    table_free(table);
+    ck_assert_str_eq(buf, "        ID  WHO    NAME\n"
+                          "1234567890  a-lo\u2026  b\n"
+                          "         2  \u00fc\u00fc-w\u2026  cdef\u2026\n");
+}
+END_TEST
+
 static void print_record(const void *data)
 {
-    record_print(data, true);
+    record_print(data, true, 0);
 }
 
 START_TEST(test_record_is_printed_in_lines)
