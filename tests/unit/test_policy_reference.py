@@ -119,6 +119,17 @@ def random_file(rng):
     return lines
 
 
+def is_own(address):
+    """Whether this host has the address: what is sent there comes from there."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect((str(address), 9))
+        except OSError:
+            return False
+        return sock.getsockname()[0] == str(address)
+
+
 class Narrowed:
     """What each of them allows."""
 
@@ -143,7 +154,7 @@ class Reference(unittest.TestCase):
             name = f"f{number}"
             self.assertEqual(self.probe.ask(f"file {name}", *lines, "."), "ok", lines)
             read.append(File(name, "\n".join(lines)))
-        return Policy(read)
+        return Policy(read, is_own)
 
     def restrict(self, rng, files):
         """Some of the policies are narrowed, once or twice."""
@@ -151,7 +162,7 @@ class Reference(unittest.TestCase):
         for _ in range(rng.choice((0, 0, 0, 1, 2))):
             lines = [line for line in random_file(rng) if not line.startswith(("Mode", "Learn"))]
             self.assertEqual(self.probe.ask("restrict", *lines, "."), "ok", lines)
-            restrictions.append(Policy([File("restriction", "\n".join(lines))]))
+            restrictions.append(Policy([File("restriction", "\n".join(lines))], is_own))
             files.append(lines)
         return restrictions
 
