@@ -134,7 +134,7 @@ class Restrict(DaemonTest):
         launcher = self.hold(Wire(self.daemon.path))
         launcher.hello(name="launcher", sockets=16)
         self.restrict(allow(self.port), launcher)
-        launcher.hello(name="launcher")
+        launcher.hello(name="launcher", sockets=16)
         self.restrict(allow(self.port, self.other_port), launcher)
         program = self.hold(Wire(sock=socket.socket(fileno=os.dup(launcher.sock.fileno()))))
         program.hello(name="program", sockets=50)
@@ -142,8 +142,8 @@ class Restrict(DaemonTest):
         self.check_denied(self.outside, program)
         self.check_allowed(self.inside, program)
         self.assertEqual(program.inspect(show=pb.Show())[0]["name"], "program")
-        program.send(program.make_hello())
-        self.assertEqual(program.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        program.hello(name="program", sockets=60)
+        self.check_denied(self.outside, program)
 
     def test_s56_not_before_hello(self):
         wire = self.wire(hello=False)

@@ -156,12 +156,12 @@ class Run(DaemonTest):
                 "    print(sock.receive().result().decode())\n")
         self.assertEqual(self.program(code=code), "from Python\n")
 
-    def test_one_program_can_use_it(self):
-        """Who comes behind another's requests is told so, and gets nothing."""
+    def test_one_program_after_another_can_use_it(self):
+        """The next one goes on where the first has closed what it opened."""
         script = f"{asockctl.TOOL} connect 127.0.0.1 {self.echo_once()} </dev/null && {asockctl.TOOL} show"
         done = self.run_tool("--", "sh", "-c", script)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(b"asockd ended the session", done.stderr)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertRegex(done.stdout, rb"(?m)^sockets +0$")
 
     # ------------------------------------------------------------------------- it restricts
 
@@ -365,5 +365,6 @@ class HandedOn(DaemonTest):
         again.hello(name="program", sockets=40)
         self.assertEqual(again.welcome.sockets, 40)
         self.assertEqual(again.inspect(show=pb.Show())[0]["name"], "program")
-        again.send(again.make_hello(name="third"))
-        self.assertEqual(again.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        again.hello(name="third", sockets=16)
+        self.assertEqual(again.welcome.sockets, 40)  # a grant only grows
+        self.assertEqual(again.inspect(show=pb.Show())[0]["name"], "third")

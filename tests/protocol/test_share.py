@@ -267,11 +267,16 @@ class Share(Sharing):
         self.assertEqual(early.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
         self.assertEqual(self.name(wire)["shared_listeners"], 0)
 
-    def test_s59_no_hello_behind_it(self):
+    def test_s59_hello_behind_it_changes_nothing_of_it(self):
+        """Who came by the listener stays, and so does whose rights it has."""
         wire = self.wire()
-        self.share(wire)
-        wire.send(wire.make_hello())
-        self.assertEqual(wire.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+        path = self.share(wire)
+        sharee = self.join(path)
+        wire.hello(name="another")
+        self.pair(sharee)
+        self.assertEqual(self.daemon.control.inspect(show=pb.Show(id=self.name(sharee)["id"]))[0]["sharer"],
+                         self.name(wire)["id"])
+        self.pair(self.join(path))
 
     def test_s59_the_administrator_sees_who_came_and_by_whom(self):
         wire = self.wire()
