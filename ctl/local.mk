@@ -25,6 +25,8 @@ asockctl_all_but_main = \
 	ctl/inside.h \
 	ctl/json.c \
 	ctl/json.h \
+	ctl/mirror.c \
+	ctl/mirror.h \
 	ctl/mounts.c \
 	ctl/outcome.c \
 	ctl/outcome.h \

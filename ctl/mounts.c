@@ -5,6 +5,7 @@
  */
 #include "ctl/ctl.h"
 #include "ctl/inside.h"
+#include "ctl/mirror.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -19,14 +20,19 @@
 #include <unistd.h>
 
 #define STAGE "/proc"
-#define EMPTY STAGE "/empty"
+#define LISTENER_SOCKET "asock.sock"
+#define CONTROL_SOCKET_NAME "control.sock"
+#define LOCK_NAME "asockd.lock"
+#define RUNTIME_LEVELS 2 /* DIR/share/NUMBER */
 
-/* Whom the C library asks for names before it asks a name server: they know another network's. */
-static const char *const resolvers[] = {
-    "/run/nscd/socket",
-    "/var/run/nscd/socket",
+/* asockd's own, and whom the C library asks for names before it asks a name server: they know another network's. */
+static const char *const hidden[] = {
+    "/run/asockd",
+    "/run/nscd",
+    "/var/run/nscd",
     "/run/systemd/resolve/io.systemd.Resolve",
-    "/run/avahi-daemon/socket",
+    "/run/systemd/resolve/io.systemd.Resolve.Monitor",
+    "/run/avahi-daemon",
 };
 
 static int fail(struct network_problem *why, const char *what, int err)
@@ -58,8 +64,8 @@ static void copy_own_lines(FILE *from, FILE *to)
 static int write_files(void)
 {
     FILE *hosts = fopen("/etc/hosts", "re"), *own = fopen(STAGE "/hosts", "we");
-    FILE *resolv = fopen(STAGE "/resolv.conf", "we"), *empty = fopen(EMPTY, "we");
-    int r = own && resolv && empty ? 0 : -1;
+    FILE *resolv = fopen(STAGE "/resolv.conf", "we");
+    int r = own && resolv ? 0 : -1;
 
     if (r == 0) {
         fputs("127.0.0.1 localhost\n::1 localhost\n", own);
@@ -69,8 +75,6 @@ static int write_files(void)
     }
     if (hosts)
         fclose(hosts);
-    if (empty && fclose(empty) < 0)
-        r = -1;
     if (own && fclose(own) < 0)
         r = -1;
     if (resolv && fclose(resolv) < 0)
@@ -78,88 +82,237 @@ static int write_files(void)
     return r;
 }
 
-/* What is not there needs no cover. */
-static int cover(const char *path, const char *by)
+/* ---- what must not be found ---- */
+
+static bool join(const char *dir, const char *name, char ret[static PATH_MAX])
 {
-    return access(path, F_OK) == 0 ? mount(by, path, NULL, MS_BIND, NULL) : 0;
+    return snprintf(ret, PATH_MAX, "%s/%s", dir, name) < PATH_MAX;
 }
 
-static int cover_directory(const char *path)
+static bool is_socket(const char *dir, const char *name)
 {
-    if (access(path, F_OK) < 0)
-        return 0;
-    return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "mode=755");
+    char path[PATH_MAX];
+    struct stat st;
+
+    return join(dir, name, path) && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
-static bool is_only_sockets(const char *path)
+/* Or a daemon's lock; and of directories of such, so many levels of them. */
+static bool is_only_sockets(const char *path, unsigned int levels)
 {
     DIR *dir = opendir(path);
     const struct dirent *entry;
     bool result = dir != NULL;
 
-    while (dir && (entry = readdir(dir))) {
-        struct stat st;
+    while (dir && result && (entry = readdir(dir))) {
+        char inner[PATH_MAX];
 
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            strcmp(entry->d_name, LOCK_NAME) == 0 || is_socket(path, entry->d_name))
             continue;
-        result &= fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                  S_ISSOCK(st.st_mode);
+        result = levels > 0 && entry->d_type != DT_LNK && join(path, entry->d_name, inner) &&
+                 is_only_sockets(inner, levels - 1);
     }
     if (dir)
         closedir(dir);
     return result;
 }
 
-/*
- * The directory, if nothing else is in it: a socket that is covered itself comes back when the daemon makes it again.
- */
-static int hide_socket(const char *socket)
+static void hide_in(struct mirror *mirror, const char *dir, const char *name)
 {
-    char path[PATH_MAX], control[PATH_MAX], *slash;
+    char path[PATH_MAX];
 
-    if (!realpath(socket, path))
-        return errno == ENOENT ? 0 : -1;
-    slash = strrchr(path, '/');
-    *slash = 0;
-    /* A daemon of one's own has it in the directory above. */
-    if (snprintf(control, sizeof(control), "%s/../control.sock", path) < (int)sizeof(control) &&
-        cover(control, EMPTY) < 0)
-        return -1;
-    if (path[0] && is_only_sockets(path))
-        return cover_directory(path);
-    *slash = '/';
-    return cover(path, EMPTY);
+    if (join(dir, name, path))
+        mirror_change(mirror, path, NULL);
 }
 
-static int cover_all(const char *socket, struct network_problem *why)
+/* The control socket, listeners of sessions, and each listener's directory, as systemd's units and asockd's defaults have them. */
+static void hide_runtime(struct mirror *mirror, const char *dir)
 {
-    if (write_files() < 0)
+    DIR *list = opendir(dir);
+    const struct dirent *entry;
+    char path[PATH_MAX];
+
+    hide_in(mirror, dir, CONTROL_SOCKET_NAME);
+    hide_in(mirror, dir, "share");
+    hide_in(mirror, dir, LISTENER_SOCKET);
+    hide_in(mirror, dir, LOCK_NAME);
+    while (list && (entry = readdir(list)))
+        if (join(dir, entry->d_name, path) && is_socket(path, LISTENER_SOCKET) &&
+            is_only_sockets(path, 0))
+            mirror_change(mirror, path, NULL);
+    if (list)
+        closedir(list);
+}
+
+/* The directories of "/" itself are not replaced, so one of the daemon's own could be made again there. */
+static bool can_come_back(const char *socket)
+{
+    char top[PATH_MAX];
+    struct stat st, root;
+    const char *end = strchr(socket + 1, '/');
+
+    if (!end)
+        return true;
+    memcpy(top, socket, (size_t)(end - socket));
+    top[end - socket] = 0;
+    return strcmp(top, "/run") != 0 && strcmp(top, "/tmp") != 0 &&
+           is_only_sockets(top, RUNTIME_LEVELS) && stat(top, &st) == 0 && stat("/", &root) == 0 &&
+           st.st_dev == root.st_dev;
+}
+
+/* Of the shapes DIR/asock.sock, DIR/NAME/asock.sock and DIR/share/NUMBER/asock.sock. */
+static void hide_daemon(struct mirror *mirror, char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    mirror_change(mirror, path, NULL);
+    *slash = 0;
+    if (strchr(path + 1, '/') && is_only_sockets(path, 0))
+        mirror_change(mirror, path, NULL);
+    if (is_socket(path, CONTROL_SOCKET_NAME))
+        hide_runtime(mirror, path);
+    slash = strrchr(path, '/');
+    if (slash == path)
+        return;
+    *slash = 0;
+    if (is_socket(path, CONTROL_SOCKET_NAME))
+        hide_runtime(mirror, path);
+    slash = strrchr(path, '/');
+    if (slash == path || strcmp(slash, "/share") != 0)
+        return;
+    *slash = 0;
+    hide_runtime(mirror, path);
+}
+
+/* One that is not there does not come either. */
+static void hide_path(struct mirror *mirror, const char *path)
+{
+    char real[PATH_MAX];
+
+    if (mirror_resolve(path, real) && (strncmp(real, "/run/", 5) == 0 || access(real, F_OK) == 0))
+        mirror_change(mirror, real, NULL);
+}
+
+/* ---- the command's own files ---- */
+
+/*
+ * A host that has another network now replaces them. Where the command may make files in /etc itself, that is of more use to it,
+ * and these are covered as they are.
+ */
+static int replace_file(struct mirror *mirror, const char *path, const char *by)
+{
+    char real[PATH_MAX];
+
+    if (access("/etc", W_OK) < 0)
+        mirror_change(mirror, path, by);
+    else if (mirror_resolve(path, real) && strncmp(real, "/run/", 5) == 0)
+        mirror_change(mirror, real, by);
+    else if (access(path, F_OK) == 0 || errno != ENOENT)
+        return mount(by, path, NULL, MS_BIND, NULL);
+    else
+        return -1;
+    return 0;
+}
+
+static int hide_all(struct mirror *mirror, const char *socket, struct network_problem *why)
+{
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
+        hide_path(mirror, hidden[i]);
+    if (!mirror_resolve(socket, path))
+        return fail(why, "find asockd's socket, to hide it", errno);
+    if (can_come_back(path))
+        return fail(why, "hide asockd's socket in / or a directory there (move it below /run)", 0);
+    hide_daemon(mirror, path);
+    return 0;
+}
+
+static int cover_all(struct mirror *mirror, const char *socket, struct network_problem *why)
+{
+    int r;
+
+    if (write_files() < 0 || mkdir(STAGE "/tree", 0700) < 0)
         return fail(why, "write files for the command", errno);
-    if (mount(STAGE "/resolv.conf", "/etc/resolv.conf", NULL, MS_BIND, NULL) < 0)
+    if (replace_file(mirror, "/etc/resolv.conf", STAGE "/resolv.conf") < 0)
         return fail(why, "replace /etc/resolv.conf (it has to exist; an empty file will do)",
                     errno);
-    if (cover("/etc/hosts", STAGE "/hosts") < 0)
+    if (replace_file(mirror, "/etc/hosts", STAGE "/hosts") < 0 && errno != ENOENT)
         return fail(why, "replace /etc/hosts", errno);
-    for (size_t i = 0; i < sizeof(resolvers) / sizeof(resolvers[0]); i++)
-        if (cover(resolvers[i], EMPTY) < 0)
-            return fail(why, "hide the sockets of the host's name services", errno);
-    if (hide_socket(socket) < 0 || cover_directory("/run/asockd") < 0)
-        return fail(why, "hide asockd's socket", errno);
-    return 0;
+    if (hide_all(mirror, socket, why) < 0)
+        return -1;
+    r = mirror_make(mirror, STAGE "/tree");
+    return r < 0 ? fail(why, "replace directories, to hide asockd's socket", -r) : 0;
+}
+
+/* ---- directories that are open ---- */
+
+/* By the same name; where there is none, something harmless. */
+static int enter_descriptor(int fd)
+{
+    char link[32], path[PATH_MAX];
+    int flags = fcntl(fd, F_GETFL) & (O_PATH | O_NOFOLLOW), again;
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof(path) - 1);
+    path[n > 0 ? n : 0] = 0;
+    again = open(path, O_DIRECTORY | O_CLOEXEC | flags);
+    if (again < 0)
+        again = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (again < 0 || dup2(again, fd) < 0)
+        return -1;
+    return close(again);
+}
+
+/*
+ * The directory that this process is in, and those that it has inherited open, are still what was there before: from them
+ * ".." and names lead past everything that is hidden.
+ */
+static int enter_again(void)
+{
+    char path[PATH_MAX];
+    const struct dirent *entry;
+    DIR *list;
+    int r = 0;
+
+    if ((!getcwd(path, sizeof(path)) || chdir(path) < 0) && chdir("/") < 0)
+        return -1;
+    list = opendir("/proc/self/fd");
+    if (!list)
+        return -1;
+    while (r == 0 && (entry = readdir(list))) {
+        int fd = atoi(entry->d_name);
+        struct stat st;
+
+        if (entry->d_name[0] != '.' && fd != dirfd(list) && fstat(fd, &st) == 0 &&
+            S_ISDIR(st.st_mode))
+            r = enter_descriptor(fd);
+    }
+    closedir(list);
+    return r;
 }
 
 int mounts_make(const char *socket, struct network_problem *why)
 {
+    struct mirror mirror = {0};
+    int r;
+
     /* What is mounted here stays here. */
     if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return fail(why, "make mounts private", errno);
     if (mount("tmpfs", STAGE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755") < 0)
         return fail(why, "mount a tmpfs", errno);
-    if (cover_all(socket, why) < 0)
+    r = cover_all(&mirror, socket, why);
+    mirror_free(&mirror);
+    if (r < 0)
         return -1;
     if (umount2(STAGE, MNT_DETACH) < 0)
         return fail(why, "unmount a tmpfs", errno);
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
         return fail(why, "mount /proc for the command's processes", errno);
+    if (enter_again() < 0)
+        return fail(why, "open the current directory again", errno);
     return 0;
 }

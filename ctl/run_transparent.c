@@ -65,12 +65,16 @@ static const char *remedy(int err)
     return "a container's seccomp filter or a kernel without the feature may be why";
 }
 
+/* err 0: what says it all. */
 static int complain_of(const char *what, int err)
 {
     const char *why = remedy(err);
 
-    complain("--transparent: cannot %s: %s%s%s; asockctl run --proxy needs none of this", what,
-             strerror(err), why ? "; " : "", why ? why : "");
+    if (err == 0)
+        complain("--transparent: cannot %s; asockctl run --proxy needs none of this", what);
+    else
+        complain("--transparent: cannot %s: %s%s%s; asockctl run --proxy needs none of this", what,
+                 strerror(err), why ? "; " : "", why ? why : "");
     return EXIT_OWN;
 }
 
