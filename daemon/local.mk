@@ -62,6 +62,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/judge_ports.c \
 	daemon/policy/learn.c \
 	daemon/policy/learn.h \
+	daemon/policy/listen.c \
+	daemon/policy/listen.h \
 	daemon/policy/load.c \
 	daemon/policy/match.c \
 	daemon/policy/match.h \
@@ -129,12 +131,16 @@ libasockd_la_SOURCES = \
 	daemon/session/sock.h \
 	daemon/session/sock_audit.c \
 	daemon/session/sock_audit.h \
+	daemon/session/sock_bound.c \
+	daemon/session/sock_bound.h \
 	daemon/session/sock_close.c \
 	daemon/session/sock_kernel.c \
+	daemon/session/sock_kernel.h \
 	daemon/session/sock_policy.c \
 	daemon/session/sock_policy.h \
 	daemon/session/sock_send.c \
 	daemon/session/sock_send.h \
+	daemon/verbs/bind.c \
 	daemon/verbs/cancel.c \
 	daemon/verbs/close.c \
 	daemon/verbs/connect.c \

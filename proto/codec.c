@@ -46,6 +46,7 @@ union arm {
     Asock__V1__Share share;
     Asock__V1__Sessions sessions;
     Asock__V1__Denials denials;
+    Asock__V1__Bind bind;
 };
 
 struct encoder {
@@ -496,6 +497,25 @@ static int get_resolve(struct decoder *d)
     return 0;
 }
 
+static int put_bind(struct encoder *e)
+{
+    Asock__V1__Bind *m = &e->arm->bind;
+    int r;
+
+    asock__v1__bind__init(m);
+    e->head->bind = m;
+    r = asock_codec_put_endpoint(&e->request->bind.endpoint, &e->endpoint);
+    if (r > 0)
+        m->endpoint = &e->endpoint;
+    return r < 0 ? r : 0;
+}
+
+static int get_bind(struct decoder *d)
+{
+    asock_codec_get_endpoint(d->head->bind->endpoint, &d->ret->bind.endpoint);
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -526,6 +546,7 @@ static const struct row {
     [VERB_RESOLVE] = {ASOCK__V1__REQUEST__ARM_RESOLVE, put_resolve, get_resolve},
     [VERB_HANGUP] = {ASOCK__V1__REQUEST__ARM_HANGUP, put_hangup, get_nothing},
     [VERB_SHARE] = {ASOCK__V1__REQUEST__ARM_SHARE, put_share, get_nothing},
+    [VERB_BIND] = {ASOCK__V1__REQUEST__ARM_BIND, put_bind, get_bind},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

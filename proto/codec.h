@@ -31,6 +31,7 @@ enum verb {
     VERB_RESOLVE = 16,
     VERB_HANGUP = 17,
     VERB_SHARE = 18,
+    VERB_BIND = 19,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
@@ -63,6 +64,7 @@ enum option {
     OPTION_REUSE_ADDRESS = 10,
     OPTION_USER_TIMEOUT = 11,
     OPTION_LINGER = 12,
+    OPTION_DUAL_MODE = 13,
     OPTION_LOCAL_ENDPOINT = 32,
     OPTION_REMOTE_ENDPOINT = 33,
     OPTION_TCP_INFO = 34,
@@ -175,6 +177,9 @@ struct request {
             uint32_t family;
             const char *malformed; /* as of connect */
         } resolve;
+        struct {
+            struct endpoint endpoint;
+        } bind;
     };
 };
 

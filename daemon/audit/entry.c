@@ -122,18 +122,22 @@ static void add_number(struct text *t, const char *name, uint64_t number)
 
 /* ---- messages ---- */
 
+static const char *endpoint_text(const struct endpoint *endpoint,
+                                 char out[static INET6_ADDRSTRLEN + 12])
+{
+    out[0] = '\0';
+    if (!endpoint || endpoint->address_len == 0)
+        return out;
+    inet_ntop(endpoint->address_len == 4 ? AF_INET : AF_INET6, endpoint->address, out,
+              INET6_ADDRSTRLEN);
+    if (endpoint->scope_id)
+        snprintf(out + strlen(out), 12, "%%%u", (unsigned int)endpoint->scope_id);
+    return out;
+}
+
 static const char *address_of(const struct audit_entry *e, char out[static INET6_ADDRSTRLEN + 12])
 {
-    const struct endpoint *remote = e->remote;
-
-    out[0] = '\0';
-    if (!remote || remote->address_len == 0)
-        return out;
-    inet_ntop(remote->address_len == 4 ? AF_INET : AF_INET6, remote->address, out,
-              INET6_ADDRSTRLEN);
-    if (remote->scope_id)
-        snprintf(out + strlen(out), 12, "%%%u", (unsigned int)remote->scope_id);
-    return out;
+    return endpoint_text(e->remote, out);
 }
 
 static void describe_client(const struct audit_entry *e, bool with_pid, char *out, size_t cap)
@@ -155,12 +159,29 @@ static void describe_client(const struct audit_entry *e, bool with_pid, char *ou
         snprintf(out, cap, "%s (uid %s%s)", peer->unit, uid, pid);
 }
 
+/* "listening at 127.0.0.1 port 80", "a connection of 192.0.2.1 at …" */
+static void describe_listening(const struct audit_entry *e, char *out, size_t cap)
+{
+    char local[INET6_ADDRSTRLEN + 12], peer[INET6_ADDRSTRLEN + 12];
+
+    endpoint_text(e->local, local);
+    address_of(e, peer);
+    if (peer[0])
+        snprintf(out, cap, "a connection from %s at %s port %u", peer, local, e->local->port);
+    else
+        snprintf(out, cap, "listening at %s port %u", local, e->local->port);
+}
+
 static void describe_destination(const struct audit_entry *e, char *out, size_t cap)
 {
     char address[INET6_ADDRSTRLEN + 12];
 
     char port[16] = "";
 
+    if (e->local) {
+        describe_listening(e, out, cap);
+        return;
+    }
     address_of(e, address);
     if (e->port)
         snprintf(port, sizeof(port), " port %u", e->port);
@@ -258,6 +279,10 @@ static void add_key(struct text *t, const struct audit_entry *e)
     add_field(t, "ASOCK_ADDRESS", address_of(e, address));
     if (e->port)
         add_number(t, "ASOCK_PORT", e->port);
+    if (e->local && e->local->address_len > 0) {
+        add_field(t, "ASOCK_LOCAL_ADDRESS", endpoint_text(e->local, address));
+        add_number(t, "ASOCK_LOCAL_PORT", e->local->port);
+    }
     add_field(t, "ASOCK_RULE", e->rule);
     add_field(t, "ASOCK_REASON", e->reason);
     if (e->is_learned)

@@ -40,6 +40,8 @@ struct audit_entry {
     const char *name; /* the client's claim */
     const char *host;
     const struct endpoint *remote;
+    const struct endpoint
+        *local; /* where a client listens, or may not; the remote one is a peer then */
     uint16_t port;
     const char *rule; /* "file:line" */
     bool is_learned;  /* no rule allowed it: learn mode did */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where a connection leaves the host: [Egress] of the policy.
+ * Where a connection leaves the host, [Egress] of the policy; and a local address of the client's.
  * Happy path: the device, then the source address, before connect(2).
  * Failures: what cannot be had ends the attempt; there is no other way out instead.
  */
@@ -54,10 +54,20 @@ static int bind_source6(struct netsock *ns, const struct policy_egress *egress,
     return bind_source(ns, (const struct sockaddr *)&in6, sizeof(in6));
 }
 
+int netsock_apply_device(struct netsock *ns, const struct policy_egress *egress)
+{
+    return egress->device[0] ? bind_device(ns, egress->device) : 0;
+}
+
+int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len)
+{
+    return bind(ns->fd, addr, len) < 0 ? -errno : 0;
+}
+
 int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
                          const struct sockaddr *to)
 {
-    int r = egress->device[0] ? bind_device(ns, egress->device) : 0;
+    int r = netsock_apply_device(ns, egress);
 
     if (r < 0 || !egress->has_source)
         return r;

@@ -32,6 +32,8 @@ static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     [OPTION_REUSE_ADDRESS] = {0, 1, SOL_SOCKET, SO_REUSEADDR, SAME},
     [OPTION_USER_TIMEOUT] = {0, INT_MAX, IPPROTO_TCP, TCP_USER_TIMEOUT, SAME},
     [OPTION_LINGER] = {-1, INT_MAX, 0, 0, SAME},
+    /* The kernel has it the other way round, and of IPv6 alone. */
+    [OPTION_DUAL_MODE] = {0, 1, IPPROTO_IPV6, IPV6_V6ONLY, SAME},
 };
 
 int netsock_check_option(uint32_t option, int64_t value)
@@ -66,8 +68,10 @@ int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value)
 {
     int level, name;
 
-    if (option == OPTION_LINGER)
+    if (option == OPTION_LINGER || (option == OPTION_DUAL_MODE && family_of(ns) != AF_INET6))
         return 0;
+    if (option == OPTION_DUAL_MODE)
+        value = !value;
     kernel_option(ns, option, &level, &name);
     return setsockopt(ns->fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
@@ -80,7 +84,7 @@ int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret)
     kernel_option(ns, option, &level, &name);
     if (getsockopt(ns->fd, level, name, &value, &len) < 0)
         return -errno;
-    *ret = value;
+    *ret = option == OPTION_DUAL_MODE ? !value : value;
     return 0;
 }
 

@@ -28,7 +28,7 @@ struct netsock {
 };
 
 /* Options as a client sets them; kept over attempts (S20). */
-#define NETSOCK_OPTIONS 12
+#define NETSOCK_OPTIONS 13
 struct netsock_options {
     uint32_t set; /* a bit per enum option */
     int32_t values[NETSOCK_OPTIONS + 1];
@@ -88,6 +88,10 @@ int netsock_apply_options(struct netsock *ns, const struct netsock_options *opti
 /* Before connecting to `to`: the way out that policy prescribes. -EADDRNOTAVAIL: it is not there. */
 int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
                          const struct sockaddr *to);
+
+/* Of it the device alone, for what is bound to an address of its own. */
+int netsock_apply_device(struct netsock *ns, const struct policy_egress *egress);
+int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len); /* -errno */
 
 int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);

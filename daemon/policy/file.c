@@ -163,6 +163,11 @@ static int parse_rules_key(struct parsing *p, const struct conf_item *item)
         return parse_rule(p, true, item->value);
     if (strcmp(item->key, "Deny") == 0)
         return parse_rule(p, false, item->value);
+    if (strcmp(item->key, "Listen") == 0)
+        return policy_listen_add(p->file, p->reader, false, item->value,
+                                 p->kind == POLICY_FILE ? &p->services : NULL);
+    if (p->kind == POLICY_FILE && strcmp(item->key, "Reserve") == 0)
+        return policy_listen_add(p->file, p->reader, true, item->value, &p->services);
     if (p->kind == POLICY_FILE && strcmp(item->key, "Mode") == 0)
         return parse_mode(p, item->value);
     if (p->kind == POLICY_FILE && strcmp(item->key, "LearnUntil") == 0)
@@ -287,6 +292,9 @@ struct policy_file *policy_file_free(struct policy_file *file)
         return NULL;
     for (size_t i = 0; i < file->rule_count; i++)
         policy_rule_deinit(&file->rules[i]);
+    for (size_t i = 0; i < file->listen_count; i++)
+        policy_listen_deinit(&file->listens[i]);
+    mem_free(file->listens);
     policy_index_free(file->index);
     mem_free(file->rules);
     policy_match_deinit(&file->match);

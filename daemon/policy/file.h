@@ -7,6 +7,7 @@
 
 #include "daemon/policy/policy.h"
 #include "daemon/policy/index.h"
+#include "daemon/policy/listen.h"
 #include "daemon/policy/match.h"
 #include "daemon/policy/rule.h"
 
@@ -15,7 +16,9 @@ struct policy_file {
     struct policy_match match;
     struct policy_rule *rules;
     size_t rule_count;
-    struct policy_index *index;      /* of the rules */
+    struct policy_index *index;    /* of the rules */
+    struct policy_listen *listens; /* Listen= and Reserve= */
+    size_t listen_count;
     bool allows, allows_names;       /* some rule does; not addresses alone */
     struct policy_settings settings; /* of this file; unset keys are unset there too */
     bool has_allow;                  /* one of the rules is Allow= */
@@ -52,7 +55,7 @@ struct policy {
     unsigned int refs;
     struct policy_file *files[POLICY_FILES_MAX];
     size_t file_count;
-    size_t rule_count;
+    size_t rule_count, listen_count;
     bool looks_at_groups; /* some file does */
     struct policy_nat64 nat64;
     char

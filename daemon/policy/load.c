@@ -19,6 +19,8 @@
 
 static const char any[] = "[Rules]\n"
                           "Allow=tcp * * +loopback +private +linklocal +local +special\n"
+                          "Listen=tcp * 1-65535\n"
+                          "Listen=tcp * 0\n"
                           "[Egress]\n"
                           "Options=TrafficClass HopLimit\n";
 static const char public[] = "[Rules]\n"
@@ -78,8 +80,13 @@ static int add_file(struct policy *policy, struct conf_reader *reader)
         return r;
     policy->looks_at_groups |= policy_match_looks_at_groups(
         &policy->files[policy->file_count]->match);
+    policy->listen_count += policy->files[policy->file_count]->listen_count;
     policy->rule_count += policy->files[policy->file_count++]->rule_count;
-    return 0;
+    if (policy->listen_count <= POLICY_LISTENS_MAX)
+        return 0;
+    snprintf(reader->error, sizeof(reader->error),
+             "%s: with it more than %u Listen= and Reserve=", reader->path, POLICY_LISTENS_MAX);
+    return -E2BIG;
 }
 
 static struct policy *new_empty(void)

@@ -86,7 +86,7 @@ static int check_mapped(struct conf_reader *reader, const struct policy_rule *ru
     return 0;
 }
 
-static int parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule)
+int policy_rule_parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule)
 {
     char *slash = strchr(text, '/'), canonical[INET6_ADDRSTRLEN];
     int r = 0;
@@ -137,7 +137,7 @@ static int parse_host(struct conf_reader *reader, char *text, struct policy_rule
         return 0;
     }
     if (strchr(text, ':') || consists_of(text, DIGITS "./"))
-        return parse_network(reader, text, rule);
+        return policy_rule_parse_network(reader, text, rule);
     rule->host = strncmp(text, "*.", 2) == 0 ? RULE_SUFFIX : RULE_NAME;
     r = check_name(reader, rule->host == RULE_SUFFIX ? text + 2 : text);
     if (r < 0)
@@ -170,8 +170,8 @@ static int parse_port(struct conf_reader *reader, const char *text, struct servi
                   : asock_conf_refuse(reader, "\"%s\" is neither a port nor a TCP service", text);
 }
 
-static int parse_ports(struct conf_reader *reader, char *text, struct services **services,
-                       struct policy_rule *rule)
+int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct services **services,
+                            struct policy_rule *rule)
 {
     char *dash = strchr(text, '-');
     int r;
@@ -298,7 +298,7 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
         return asock_conf_refuse(reader, "unknown protocol \"%s\": only tcp", protocol);
     r = parse_host(reader, host, rule);
     if (r == 0)
-        r = parse_ports(reader, ports, services, rule);
+        r = policy_rule_parse_ports(reader, ports, services, rule);
     while (r == 0 && *(flag = next_token(&text)))
         r = parse_flag(reader, flag, rule);
     return r;

@@ -46,6 +46,11 @@ int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *val
                       struct services **services, struct policy_rule *ret);
 void policy_rule_deinit(struct policy_rule *rule);
 
+/* Its parts, of other kinds of rules. text is changed. 0, -EBADMSG: refused; -ENOMEM. */
+int policy_rule_parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule);
+int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct services **services,
+                            struct policy_rule *rule);
+
 /* The same host and the same ports, whatever it says about them. */
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b);
 

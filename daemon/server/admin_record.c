@@ -475,6 +475,7 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "ops_done", stats->ops_done);
     record_number(record, "ops_failed", stats->ops_failed);
     record_number(record, "connects_denied", stats->connects_denied);
+    record_number(record, "listens_denied", stats->listens_denied);
     record_number(record, "resolves", stats->resolves);
     record_number(record, "resolves_denied", stats->resolves_denied);
     record_number(record, "protocol_errors", stats->protocol_errors);

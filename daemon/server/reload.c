@@ -17,6 +17,7 @@
 #include "daemon/server/server.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/verbs/verbs.h"
 
 static void judge_connection(struct sock *sock, bool close, struct reload_report *report)
@@ -37,6 +38,8 @@ static void judge_sock(struct sock *sock, bool close, struct reload_report *repo
 {
     if (sock->connect)
         report->cancelled += connect_judge_again(sock->connect);
+    else if (sock->bound)
+        report->cancelled += sock_bound_judge_again(sock);
     else
         judge_connection(sock, close, report);
 }

@@ -98,6 +98,7 @@ struct op {
             struct bytes *bytes;       /* NULL: no payload */
         } value;
         struct resolve *resolve;
+        struct endpoint bound;             /* BIND: what was given */
         struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
         struct shared_listener *shared;    /* SHARE: the one that is being made; NULL: none yet */
         struct session_buffer *unregister; /* waits until this has gone */

@@ -18,16 +18,17 @@
 
 const char *sock_state_name(enum sock_state state)
 {
-    static const char *const names[] = {"open",      "connecting", "connected", "failed",
-                                        "lingering", "draining",   "closed",    "killed"};
+    static const char *const names[] = {"open",   "connecting", "connected",
+                                        "failed", "lingering",  "draining",
+                                        "closed", "killed",     "bound"};
 
     return names[state];
 }
 
 void sock_move(struct sock *sock, enum sock_state to)
 {
-    static const uint8_t allowed[] = {
-        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+    static const uint16_t allowed[] = {
+        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_BOUND | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
         [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_KILLED |
                             1 << SOCK_CLOSED,
         [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
@@ -36,6 +37,7 @@ void sock_move(struct sock *sock, enum sock_state to)
         [SOCK_LINGERING] = 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
         [SOCK_DRAINING] = 1 << SOCK_CLOSED,
         [SOCK_KILLED] = 1 << SOCK_CLOSED,
+        [SOCK_BOUND] = 1 << SOCK_FAILED | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
     };
 
     assert(allowed[sock->state] & 1 << to);
@@ -127,7 +129,7 @@ static void on_gone(struct task *task)
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
-    assert(!sock->hangup);
+    assert(!sock->hangup && !sock->bound);
     quota_unref(sock->quota);
     mem_free(sock->ending);
     mem_free(sock->options);

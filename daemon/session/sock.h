@@ -9,6 +9,7 @@
  *                        | ^                 |                                            ^
  *                        v | connect         +-------------close without linger-----------+
  *                       FAILED
+ *   OPEN --bind--> BOUND --a change of policy--> FAILED
  *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
@@ -22,10 +23,12 @@
 #include "daemon/core/loop.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/op.h"
+#include "daemon/session/sock_kernel.h"
 
 struct policy_answer;
 struct quota;
 struct session;
+struct sock_bound;
 struct sock_ending;
 
 enum sock_state {
@@ -37,6 +40,7 @@ enum sock_state {
     SOCK_DRAINING,
     SOCK_CLOSED,
     SOCK_KILLED,
+    SOCK_BOUND,
 };
 
 enum side {
@@ -67,6 +71,7 @@ struct sock {
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
+    struct sock_bound *bound;        /* NULL: it has no local address of its client's */
     struct sock_ending *ending;      /* NULL: it has none, or not yet */
     uint64_t serial;                 /* for people; never used twice */
     uint64_t created;
@@ -105,6 +110,12 @@ struct sock {
 #define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */
 #define SOCK_KILLED_TEXT "ended by the administrator" /* why, for the owner */
 #define SOCK_OUTLAWED_TEXT "policy"
+
+/* It was never asked to connect. */
+static inline bool sock_is_apart(const struct sock *sock)
+{
+    return sock->state == SOCK_OPEN || sock->bound;
+}
 
 static inline const char *sock_killed_text(const struct sock *sock)
 {
@@ -179,18 +190,6 @@ void sock_kill(struct sock *sock);
 struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);
-
-/*
- * sock_kernel.c: the buffers of the connection that is to be made. -ENOBUFS: there is no room. They are
- * given back when the connection has gone; at any time, also twice.
- */
-int sock_charge_buffers(struct sock *sock);
-void sock_uncharge_buffers(struct sock *sock);
-/* The size of a new socket's buffers, where it is not the kernel's to choose. -errno. */
-int sock_fix_buffers(const struct sock *sock, struct netsock *ns);
-/* apply() sets it in the kernel, once it is charged for. -ENOBUFS, other -errno. */
-typedef int (*sock_apply_fn)(struct sock *sock, uint32_t option, int32_t value);
-int sock_set_option(struct sock *sock, uint32_t option, int32_t value, sock_apply_fn apply);
 
 /* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
 void sock_close_event(struct sock *sock);

@@ -10,6 +10,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "proto/errors.h"
 
 static struct audit_entry entry_of(const struct sock *sock, enum audit_event event)
@@ -123,6 +124,28 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
     if (a->is_on)
         audit_deny(sock->worker->audit, &entry);
     a->is_on = false;
+}
+
+void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
+                              const struct policy_answer *answer)
+{
+    struct audit *audit = sock->worker->audit;
+    struct audit_entry entry;
+    char rule[AUDIT_RULE_MAX];
+
+    if (audit_mode(audit, policy_view_settings(sock->session->view)->audit) == POLICY_AUDIT_NO)
+        return;
+    entry = entry_of(sock, AUDIT_DENY);
+    entry.port = 0;
+    entry.local = &sock->bound->local;
+    entry.remote = peer;
+    entry.error = ERR_ACCESS_DENIED;
+    entry.reason = answer->reason;
+    if (answer->file) {
+        snprintf(rule, sizeof(rule), "%s:%u", answer->file, answer->line);
+        entry.rule = rule;
+    }
+    audit_deny(audit, &entry);
 }
 
 /* Why, where the client did not ask for it. */

@@ -37,6 +37,10 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
 void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error);
 void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason);
 
+/* A client may not listen at the socket's address, or `peer` not connect to it there; NULL: no peer. */
+void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
+                              const struct policy_answer *answer);
+
 /* The connection ends, while sock still has its session. Only the first call counts. */
 void sock_audit_close(struct sock *sock, uint32_t error, const char *reason);
 

@@ -21,6 +21,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_bound.h"
 #include "proto/errors.h"
 
 /* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
@@ -118,6 +119,7 @@ static void go(struct sock *sock)
         w->drain_count--;
     }
     sock_uncharge_buffers(sock);
+    sock_bound_drop(sock);
     drop_ending(sock);
     sock_move(sock, SOCK_CLOSED);
     sock_free_later(sock);
@@ -204,7 +206,7 @@ static void drain(struct sock *sock)
 static void finish(struct sock *sock, bool abort)
 {
     leave_session(sock);
-    if (sock->ns.fd < 0 || abort || sock->is_incomplete) {
+    if (sock->ns.fd < 0 || sock->bound || abort || sock->is_incomplete) {
         close_now(sock, true);
         return;
     }
@@ -387,7 +389,7 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
     uint32_t error = ERR_SUCCESS;
 
     sock->close = op;
-    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN) {
+    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->bound) {
         error = prepare_linger(sock);
         if (error == ERR_SUCCESS) {
             linger(sock, linger_ms);

@@ -4,6 +4,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_policy.h"
 
 static bool is_up(const struct sock *sock)
@@ -38,6 +39,15 @@ uint8_t sock_traffic_class(const struct sock *sock)
     return (uint8_t)options->values[OPTION_TRAFFIC_CLASS];
 }
 
+bool sock_dual_mode(const struct sock *sock)
+{
+    const struct netsock_options *options = sock->options;
+
+    if (!options || !(options->set & UINT32_C(1) << OPTION_DUAL_MODE))
+        return sock->family == FAMILY_ANY;
+    return options->values[OPTION_DUAL_MODE] != 0;
+}
+
 struct policy_answer sock_judge(const struct sock *sock)
 {
     struct policy_question question = {
@@ -47,6 +57,8 @@ struct policy_answer sock_judge(const struct sock *sock)
     struct endpoint remote = {0};
     socklen_t len;
 
+    if (sock->bound && sock->session && sock->state != SOCK_KILLED)
+        return sock_bound_judge(sock);
     /* One that was reset has no peer any more: nothing goes over it. */
     if (!is_up(sock) || netsock_remote(&sock->ns, &remote) < 0 ||
         netsock_sockaddr(&remote, &addr, &len) != 0)

@@ -417,8 +417,14 @@ static void deny_unasked(struct op *op, const char *reason)
     fail(op, ERR_ACCESS_DENIED);
 }
 
-static int check_connect(const struct sock *sock)
+static int check_connect(struct op *op)
 {
+    const struct sock *sock = op->sock;
+
+    if (sock->bound) {
+        op->text = "the socket is bound: it can listen, not connect";
+        return ERR_OPERATION_NOT_SUPPORTED;
+    }
     if (sock->state == SOCK_CONNECTING)
         return ERR_ALREADY_IN_PROGRESS;
     return sock->state == SOCK_CONNECTED ? ERR_IS_CONNECTED : 0;
@@ -467,7 +473,7 @@ int verb_connect(struct op *op, const struct call *call)
     const struct request *r = call->request;
     struct sock *sock = op->sock;
     struct connect *c;
-    int err = check_connect(sock);
+    int err = check_connect(op);
 
     if (err != 0)
         return err;

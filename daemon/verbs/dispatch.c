@@ -50,6 +50,7 @@ static const struct verb_entry verbs[] = {
     [VERB_CREDIT] = {verb_credit, ON_SOCKET | ERRORS_ONLY},
     [VERB_RESOLVE] = {verb_resolve, 0},
     [VERB_HANGUP] = {verb_hangup, ON_SOCKET},
+    [VERB_BIND] = {verb_bind, ON_SOCKET | COUNTED},
     [VERB_LIST] = {verb_list, ON_CONTROL},
     [VERB_SHOW] = {verb_show, ON_CONTROL},
     [VERB_STATS] = {verb_stats, ON_CONTROL},

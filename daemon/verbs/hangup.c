@@ -47,7 +47,7 @@ int verb_hangup(struct op *op, const struct call *call)
 
     if (!sock->worker->hangups)
         return ERR_OPERATION_NOT_SUPPORTED;
-    if (sock->state == SOCK_OPEN)
+    if (sock_is_apart(sock))
         return ERR_NOT_CONNECTED;
     if (sock->state == SOCK_FAILED)
         return ERR_OPERATION_ABORTED;

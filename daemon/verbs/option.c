@@ -76,6 +76,8 @@ int verb_set_option(struct op *op, const struct call *call)
     err = netsock_check_option(r->option.option, r->option.value.number);
     if (err != 0)
         return err;
+    if (r->option.option == OPTION_DUAL_MODE && sock->family == FAMILY_INET)
+        return ERR_PROTOCOL_OPTION;
     if (!sock_may_set(sock, r->option.option)) {
         op->text = "the policy does not let this client set that option: [Egress] Options=";
         return ERR_ACCESS_DENIED;
@@ -120,6 +122,10 @@ static int get_number(struct op *op, uint32_t option)
 
     if (option == OPTION_LINGER)
         op->value.number = sock_linger(sock);
+    else if (option == OPTION_DUAL_MODE && sock->family == FAMILY_INET)
+        return ERR_PROTOCOL_OPTION;
+    else if (option == OPTION_DUAL_MODE && sock->ns.fd < 0)
+        op->value.number = sock_dual_mode(sock);
     else if (sock->ns.fd >= 0)
         r = netsock_get_option(&sock->ns, option, &op->value.number);
     else
@@ -155,11 +161,11 @@ static int get_tcp_info(struct op *op)
 
 static int get(struct op *op, uint32_t option)
 {
-    if (option >= OPTION_NO_DELAY && option <= OPTION_LINGER)
+    if (option >= OPTION_NO_DELAY && option <= NETSOCK_OPTIONS)
         return get_number(op, option);
     if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_TCP_INFO)
         return ERR_PROTOCOL_OPTION;
-    if (op->sock->state != SOCK_CONNECTED)
+    if (op->sock->state != SOCK_CONNECTED && !(op->sock->bound && option == OPTION_LOCAL_ENDPOINT))
         return ERR_NOT_CONNECTED;
     return option == OPTION_TCP_INFO ? get_tcp_info(op) : get_endpoint(op, option);
 }

@@ -14,6 +14,7 @@
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
@@ -25,6 +26,8 @@ static void judge_connects(struct session *s)
     session_for_each_sock (s, sock)
         if (sock->connect)
             connect_judge_again(sock->connect);
+        else
+            sock_bound_judge_again(sock);
     list_for_each (&s->sharing.sharees, it)
         judge_connects(container_of(it, struct session, sharing.place));
 }

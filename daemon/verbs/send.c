@@ -169,7 +169,7 @@ static int take_bytes(struct op *op, const uint8_t *data, uint32_t len)
 
 static int check_state(const struct sock *sock)
 {
-    if (sock->state == SOCK_OPEN)
+    if (sock_is_apart(sock))
         return ERR_NOT_CONNECTED;
     if (sock->state == SOCK_FAILED || sock->send_side == SIDE_BROKEN)
         return ERR_OPERATION_ABORTED;

@@ -133,6 +133,10 @@ class Wire:
         return request(pb.VERB_HANGUP, op, number, timeout_ms=timeout_ms, hangup=pb.Hangup())
 
     @staticmethod
+    def bind(op, number, address):
+        return request(pb.VERB_BIND, op, number, bind=pb.Bind(endpoint=endpoint(address)))
+
+    @staticmethod
     def resolve(op, host, family=0, timeout_ms=0, **fields):
         return request(pb.VERB_RESOLVE, op, timeout_ms=timeout_ms, resolve=pb.Resolve(host=host, family=family), **fields)
 

@@ -26,6 +26,7 @@ unit_tests += \
 	tests/unit/test_policy_dirs.unit \
 	tests/unit/test_policy_file.unit \
 	tests/unit/test_policy_judge.unit \
+	tests/unit/test_policy_listen.unit \
 	tests/unit/test_policy_match.unit \
 	tests/unit/test_policy_ports.unit \
 	tests/unit/test_resolver.unit \
@@ -66,6 +67,7 @@ tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 policy_text_sources = tests/unit/policy_text.c tests/unit/policy_text.h
 tests_unit_test_policy_dirs_unit_SOURCES = tests/unit/test_policy_dirs.c $(policy_text_sources)
 tests_unit_test_policy_file_unit_SOURCES = tests/unit/test_policy_file.c $(policy_text_sources)
+tests_unit_test_policy_listen_unit_SOURCES = tests/unit/test_policy_listen.c $(policy_text_sources)
 tests_unit_test_policy_match_unit_SOURCES = tests/unit/test_policy_match.c $(policy_text_sources)
 tests_unit_test_policy_ports_unit_SOURCES = tests/unit/test_policy_ports.c $(policy_text_sources)
 tests_unit_test_policy_judge_unit_SOURCES = tests/unit/test_policy_judge.c $(policy_text_sources)

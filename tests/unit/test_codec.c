@@ -14,7 +14,7 @@ static const uint32_t verbs[] = {
     VERB_CLOSE,   VERB_CANCEL,   VERB_SET_OPTION, VERB_GET_OPTION, VERB_SYNC,    VERB_LIST,
     VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
     VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,     VERB_RESOLVE, VERB_HANGUP,
-    VERB_SHARE,   VERB_SESSIONS, VERB_DENIALS,
+    VERB_SHARE,   VERB_SESSIONS, VERB_DENIALS,    VERB_BIND,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -136,6 +136,8 @@ static void fill_request(uint32_t verb, struct request *ret)
     ret->timeout_ms = UINT32_MAX;
     ret->flags = UINT32_MAX;
     fill_arm(ret);
+    if (verb == VERB_BIND)
+        fill_endpoint(&ret->bind.endpoint);
     if (verb == VERB_RESOLVE) {
         ret->resolve.host = host_253;
         ret->resolve.family = UINT32_MAX;

@@ -41,6 +41,7 @@ enum {
     ARM_RESOLVE = 28,
     ARM_HANGUP = 29,
     ARM_SHARE = 30,
+    ARM_BIND = 31,
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,
     ARM_LEARNED = 27,

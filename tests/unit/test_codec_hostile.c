@@ -37,6 +37,7 @@ static const struct {
     {VERB_RESOLVE, ARM_RESOLVE},
     {VERB_HANGUP, ARM_HANGUP},
     {VERB_SHARE, ARM_SHARE},
+    {VERB_BIND, ARM_BIND},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 

@@ -192,7 +192,7 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(VERB_, SHOW),       N(VERB_, STATS),      N(VERB_, KILL),    N(VERB_, RESTRICT),
         N(VERB_, REGISTER),   N(VERB_, UNREGISTER), N(VERB_, RELOAD),  N(VERB_, JUDGE),
         N(VERB_, LEARNED),    N(VERB_, CREDIT),     N(VERB_, RESOLVE), N(VERB_, SHARE),
-        N(VERB_, HANGUP),     N(VERB_, SESSIONS),   N(VERB_, DENIALS),
+        N(VERB_, HANGUP),     N(VERB_, SESSIONS),   N(VERB_, DENIALS), N(VERB_, BIND),
     };
     static const struct number options[] = {
         N(OPTION_, NO_DELAY),         N(OPTION_, KEEP_ALIVE),
@@ -202,7 +202,7 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(OPTION_, TRAFFIC_CLASS),    N(OPTION_, REUSE_ADDRESS),
         N(OPTION_, USER_TIMEOUT),     N(OPTION_, LINGER),
         N(OPTION_, LOCAL_ENDPOINT),   N(OPTION_, REMOTE_ENDPOINT),
-        N(OPTION_, TCP_INFO),
+        N(OPTION_, TCP_INFO),         N(OPTION_, DUAL_MODE),
     };
 
     SAME_NUMBERS(verb, verbs);

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: a rule of a file that is about the client has the address and the port, and the peer is in one of
+ * its networks; no file that is not about it has reserved them; each restriction of the session has such a rule, too.
+ * Failures: everything else is denied.
+ */
+#include "daemon/policy/listen.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/policy/file.h"
+
+/* Of "*": lower ones have to be written out. */
+#define PORT_UNPRIVILEGED 1024u
+
+/* ---- reading ---- */
+
+static char *next_token(char **rest, const char *between)
+{
+    char *token;
+
+    *rest += strspn(*rest, " ");
+    token = strsep(rest, between);
+    if (!*rest)
+        *rest = token + strlen(token);
+    return token;
+}
+
+static int parse_address(struct conf_reader *reader, char *text, struct policy_rule *rule)
+{
+    rule->host = RULE_ANY;
+    return strcmp(text, "*") == 0 ? 0 : policy_rule_parse_network(reader, text, rule);
+}
+
+static int parse_ports(struct conf_reader *reader, char *text, struct services **services,
+                       struct policy_rule *rule)
+{
+    rule->first = rule->last = 0;
+    if (strcmp(text, "0") == 0)
+        return 0;
+    if (strcmp(text, "*") != 0)
+        return policy_rule_parse_ports(reader, text, services, rule);
+    rule->first = PORT_UNPRIVILEGED;
+    rule->last = UINT16_MAX;
+    return 0;
+}
+
+static int parse_from(struct conf_reader *reader, char *text, struct policy_listen *listen)
+{
+    struct policy_net nets[POLICY_FROM_MAX];
+    size_t count = 0;
+
+    if (!*text || text[strlen(text) - 1] == ',')
+        return asock_conf_refuse(reader, "networks stand behind \"from\", with commas between");
+    while (*text) {
+        struct policy_rule rule = {.line = reader->line};
+        int r;
+
+        if (count == POLICY_FROM_MAX)
+            return asock_conf_refuse(reader, "more than %u networks", POLICY_FROM_MAX);
+        r = policy_rule_parse_network(reader, next_token(&text, ","), &rule);
+        if (r < 0)
+            return r;
+        nets[count] = (struct policy_net){.family = rule.family, .prefix = rule.prefix};
+        memcpy(nets[count++].net, rule.net, sizeof(rule.net));
+    }
+    listen->from = mem_alloc(count * sizeof(*nets));
+    if (!listen->from)
+        return -ENOMEM;
+    memcpy(listen->from, nets, count * sizeof(*nets));
+    listen->from_count = count;
+    return 0;
+}
+
+static int parse_tokens(struct conf_reader *reader, char *text, struct services **services,
+                        struct policy_listen *listen)
+{
+    char *protocol = next_token(&text, " "), *address = next_token(&text, " ");
+    char *ports = next_token(&text, " "), *from = next_token(&text, " ");
+    char *nets = next_token(&text, " ");
+    int r;
+
+    if (!*ports)
+        return asock_conf_refuse(reader, "a rule is: protocol address port%s",
+                                 listen->is_reserve ? "" : " [from network,...]");
+    if (strcmp(protocol, "tcp") != 0)
+        return asock_conf_refuse(reader, "unknown protocol \"%s\": only tcp", protocol);
+    r = parse_address(reader, address, &listen->rule);
+    if (r == 0)
+        r = parse_ports(reader, ports, services, &listen->rule);
+    if (r == 0 && listen->is_reserve && listen->rule.first == 0)
+        return asock_conf_refuse(reader, "port 0 cannot be reserved");
+    if (r < 0 || !*from)
+        return r;
+    if (listen->is_reserve || strcmp(from, "from") != 0 || *text)
+        return asock_conf_refuse(reader, "unknown \"%s\" after the port", *text ? text : from);
+    return parse_from(reader, nets, listen);
+}
+
+int policy_listen_parse(struct conf_reader *reader, bool is_reserve, const char *value,
+                        struct services **services, struct policy_listen *ret)
+{
+    char text[CONF_LINE_MAX + 1];
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->is_reserve = is_reserve;
+    ret->rule.is_allow = true;
+    ret->rule.line = reader->line;
+    strcpy(text, value);
+    r = parse_tokens(reader, text, services, ret);
+    if (r < 0)
+        policy_listen_deinit(ret);
+    return r;
+}
+
+void policy_listen_deinit(struct policy_listen *listen)
+{
+    listen->from = mem_free(listen->from);
+}
+
+static bool is_same_place(const struct policy_listen *a, const struct policy_listen *b)
+{
+    const struct policy_rule *x = &a->rule, *y = &b->rule;
+
+    return a->is_reserve == b->is_reserve && x->host == y->host && x->first == y->first &&
+           x->last == y->last && x->family == y->family && x->prefix == y->prefix &&
+           memcmp(x->net, y->net, sizeof(x->net)) == 0;
+}
+
+int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool is_reserve,
+                      const char *value, struct services **services)
+{
+    struct policy_listen listen, *grown;
+    int r;
+
+    if (file->listen_count == POLICY_LISTENS_MAX)
+        return asock_conf_refuse(reader, "more than %u Listen= and Reserve=", POLICY_LISTENS_MAX);
+    r = policy_listen_parse(reader, is_reserve, value, services, &listen);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < file->listen_count && r == 0; i++)
+        if (is_same_place(&file->listens[i], &listen))
+            r = asock_conf_refuse(reader, "line %u is about the same address and port already",
+                                  file->listens[i].rule.line);
+    grown = r < 0 ? NULL
+                  : mem_realloc(file->listens, (file->listen_count + 1) * sizeof(*file->listens));
+    if (!grown) {
+        policy_listen_deinit(&listen);
+        return r < 0 ? r : -ENOMEM;
+    }
+    file->listens = grown;
+    file->listens[file->listen_count++] = listen;
+    return 0;
+}
+
+/* ---- judging ---- */
+
+struct listening {
+    const struct policy_view *view;
+    struct policy_address local, peer;
+    uint16_t port;
+    bool has_peer;
+};
+
+static bool is_unspecified(const struct policy_address *addr)
+{
+    static const uint8_t none[16];
+
+    return memcmp(addr->bytes, none, sizeof(none)) == 0;
+}
+
+static bool has_port(const struct policy_rule *rule, uint16_t port)
+{
+    /* "*" has the kernel's choice in it. */
+    bool is_star = rule->first == PORT_UNPRIVILEGED && rule->last == UINT16_MAX;
+
+    return (port >= rule->first && port <= rule->last) || (port == 0 && is_star);
+}
+
+static bool has_address(const struct policy_rule *rule, const struct policy_address *addr)
+{
+    return rule->host == RULE_ANY ||
+           policy_address_within(addr, rule->family, rule->net, rule->prefix);
+}
+
+static bool has_peer(const struct policy_listen *listen, const struct policy_address *peer)
+{
+    for (size_t i = 0; i < listen->from_count; i++) {
+        const struct policy_net *from = &listen->from[i];
+
+        if (policy_address_within(peer, from->family, from->net, from->prefix))
+            return true;
+    }
+    return listen->from_count == 0;
+}
+
+/* Who listens for all addresses of the host takes the reserved one as well. */
+static bool overlaps(const struct policy_rule *rule, const struct policy_address *addr)
+{
+    return has_address(rule, addr) ||
+           (is_unspecified(addr) && (rule->host == RULE_ANY || rule->family == addr->family));
+}
+
+static struct policy_answer deny(const char *reason)
+{
+    return (struct policy_answer){.reason = reason};
+}
+
+/* The first rule that allows it; without one: why not. */
+static struct policy_answer judge_file(const struct listening *l, const struct policy_file *file)
+{
+    struct policy_answer answer = {0};
+
+    for (size_t i = 0; i < file->listen_count; i++) {
+        const struct policy_listen *listen = &file->listens[i];
+
+        if (listen->is_reserve || !has_port(&listen->rule, l->port) ||
+            !has_address(&listen->rule, &l->local))
+            continue;
+        answer.file = file->path;
+        answer.line = listen->rule.line;
+        answer.is_allowed = !l->has_peer || has_peer(listen, &l->peer);
+        if (answer.is_allowed)
+            return answer;
+        answer.reason = "no rule lets this peer connect to the listener";
+    }
+    return answer;
+}
+
+static bool is_matched(const struct policy_view *view, size_t i)
+{
+    return view->matched[i / 64] >> i % 64 & 1;
+}
+
+static const struct policy_listen *reserved(const struct listening *l,
+                                            const struct policy_view *root, const char **ret_path)
+{
+    for (size_t i = 0; l->port > 0 && i < root->policy->file_count; i++) {
+        const struct policy_file *file = root->policy->files[i];
+
+        for (size_t k = 0; k < file->listen_count && !is_matched(root, i); k++) {
+            const struct policy_listen *listen = &file->listens[k];
+
+            if (!listen->is_reserve || !has_port(&listen->rule, l->port) ||
+                !overlaps(&listen->rule, &l->local))
+                continue;
+            *ret_path = file->path;
+            return listen;
+        }
+    }
+    return NULL;
+}
+
+static struct policy_answer judge_files(const struct listening *l)
+{
+    const struct policy_view *root = policy_view_root(l->view);
+    struct policy_answer answer = {0}, one;
+    const struct policy_listen *kept;
+    const char *path;
+
+    if (root->policy->invalid)
+        return deny("the daemon's policy files are invalid: everything is denied");
+    if (root->unknown)
+        return (struct policy_answer){
+            .reason = root->doubt.why, .file = root->unknown->path, .line = root->doubt.line};
+    kept = reserved(l, root, &path);
+    if (kept)
+        return (struct policy_answer){.reason = "this port is reserved for another client",
+                                      .file = path,
+                                      .line = kept->rule.line};
+    for (size_t i = 0; i < root->policy->file_count && !answer.is_allowed; i++) {
+        if (!is_matched(root, i))
+            continue;
+        one = judge_file(l, root->policy->files[i]);
+        if (one.file)
+            answer = one;
+    }
+    return answer.file ? answer : deny("no rule lets this client listen there");
+}
+
+static struct policy_answer judge_one(const struct listening *l)
+{
+    struct policy_answer answer = judge_files(l), narrower;
+
+    if (policy_address_class(&l->local) == POLICY_NEVER && !is_unspecified(&l->local))
+        return deny("nothing can listen there");
+    for (const struct policy_view *view = l->view; view; view = view->base) {
+        for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
+            narrower = judge_file(l, view->restrictions[i]);
+            if (!narrower.is_allowed)
+                answer = narrower.file
+                             ? narrower
+                             : deny("no rule of this session's restriction lets it listen "
+                                    "there");
+        }
+    }
+    return answer;
+}
+
+static uint16_t port_of(const struct sockaddr *addr)
+{
+    return ntohs(addr->sa_family == AF_INET
+                     ? ((const struct sockaddr_in *)(const void *)addr)->sin_port
+                     : ((const struct sockaddr_in6 *)(const void *)addr)->sin6_port);
+}
+
+struct policy_answer policy_judge_listen(const struct policy_view *view,
+                                         const struct sockaddr *local, bool is_dual,
+                                         const struct sockaddr *peer)
+{
+    struct listening l = {.view = view, .port = port_of(local), .has_peer = peer != NULL};
+    const struct policy_address any4 = {.family = AF_INET};
+    struct policy_answer answer;
+    bool is_all;
+
+    if (!policy_address_from(local, &l.local) || (peer && !policy_address_from(peer, &l.peer)))
+        return deny("neither IPv4 nor IPv6");
+    is_all = is_dual && l.local.family == AF_INET6 && is_unspecified(&l.local);
+    if (is_all && peer && l.peer.family == AF_INET)
+        l.local = any4;
+    answer = judge_one(&l);
+    if (!is_all || peer || !answer.is_allowed)
+        return answer;
+    l.local = any4;
+    return judge_one(&l);
+}
+
+bool policy_is_reserved(const struct policy_view *view, const struct sockaddr *local, bool is_dual)
+{
+    struct listening l = {.view = view, .port = port_of(local)};
+    const char *path;
+    bool is_all;
+
+    if (!policy_address_from(local, &l.local))
+        return true;
+    is_all = is_dual && l.local.family == AF_INET6 && is_unspecified(&l.local);
+    if (reserved(&l, policy_view_root(view), &path))
+        return true;
+    l.local = (struct policy_address){.family = AF_INET};
+    return is_all && reserved(&l, policy_view_root(view), &path);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * BIND: a local address of the client's choice.
+ * Happy path: policy lets it listen there; a descriptor with the socket's options is bound, and what it was given is told.
+ * Failures: bound, connecting or connected already, an address of another family or that is not the host's, policy, a port
+ * that is in use or kept for another client, no capability for a low one, no descriptor: the socket stays as it was.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/quota.h"
+#include "daemon/net/tcp.h"
+#include "daemon/policy/listen.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_policy.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/endpoint.h"
+#include "proto/errors.h"
+
+/* Ports that the kernel gives and that are kept for others: after so many in a row there is none. */
+#define BIND_TRIES 16u
+
+static void bind_fill(struct op *op, struct reply *reply, const void **payload,
+                      uint32_t *payload_len)
+{
+    (void)payload;
+    (void)payload_len;
+    if (op->error)
+        return;
+    reply->body = BODY_CONNECTED;
+    memset(&reply->connected, 0, sizeof(reply->connected));
+    reply->connected.local = op->bound;
+}
+
+static const struct op_class bind_class = {
+    .name = "bind",
+    .fill = bind_fill,
+};
+
+static int check_state(struct op *op)
+{
+    switch (op->sock->state) {
+    case SOCK_OPEN:
+        return 0;
+    case SOCK_FAILED:
+        return ERR_OPERATION_ABORTED;
+    case SOCK_BOUND:
+        op->text = "the socket is bound already";
+        return ERR_INVALID_ARGUMENT;
+    default:
+        op->text = "the socket is connected, or was asked to connect";
+        return ERR_INVALID_ARGUMENT;
+    }
+}
+
+static int check_endpoint(const struct sock *sock, const struct endpoint *endpoint)
+{
+    if (endpoint->malformed || endpoint->address_len == 0)
+        return ERR_INVALID_ARGUMENT;
+    if (sock->family != FAMILY_ANY &&
+        endpoint->address_len != (sock->family == FAMILY_INET ? 4 : 16))
+        return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    return 0;
+}
+
+/* Policy has to allow it now, and its denial is the administrator's to know. */
+static bool is_allowed(struct op *op)
+{
+    struct sock *sock = op->sock;
+    struct policy_answer answer = sock_bound_judge(sock);
+
+    if (answer.is_allowed)
+        return true;
+    sock_audit_listen_denied(sock, NULL, &answer);
+    sock->worker->stats.listens_denied++;
+    op->text = answer.reason;
+    return false;
+}
+
+static int prepare_socket(struct sock *sock, struct netsock *ns)
+{
+    const struct policy_egress *egress = &policy_view_settings(sock->session->view)->egress;
+    bool is_reuse_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_REUSE_ADDRESS;
+    int r = sock_may_have_options(sock) ? 0 : -EACCES;
+
+    if (r == 0)
+        r = netsock_apply_device(ns, egress);
+    /* A server that starts again must not wait for connections of its earlier life (TIME_WAIT). */
+    if (r == 0 && !is_reuse_set)
+        r = netsock_set_option(ns, OPTION_REUSE_ADDRESS, 1);
+    if (r == 0)
+        r = netsock_set_option(ns, OPTION_DUAL_MODE, sock->bound->is_dual);
+    return r == 0 ? netsock_apply_options(ns, sock->options) : r;
+}
+
+/* One try. -EADDRINUSE also where the kernel has given a port that is kept for another client. */
+static int bind_socket(struct sock *sock)
+{
+    struct sock_bound *bound = sock->bound;
+    struct sockaddr_storage addr;
+    socklen_t len = asock_endpoint_to(&bound->asked, &addr);
+    int r = netsock_open(&sock->ns, sock->worker, addr.ss_family);
+
+    if (r == 0)
+        r = prepare_socket(sock, &sock->ns);
+    if (r == 0)
+        r = netsock_bind(&sock->ns, (const struct sockaddr *)&addr, len);
+    if (r == 0)
+        r = netsock_local(&sock->ns, &bound->local);
+    if (r == 0 && bound->asked.port == 0) {
+        asock_endpoint_to(&bound->local, &addr);
+        if (policy_is_reserved(sock->session->view, (const struct sockaddr *)&addr, bound->is_dual))
+            r = -EADDRINUSE;
+    }
+    if (r < 0)
+        netsock_close(&sock->ns, sock->worker);
+    return r;
+}
+
+static int bind_or_explain(struct op *op)
+{
+    struct sock *sock = op->sock;
+    uint16_t port = sock->bound->asked.port;
+    int r = -EADDRINUSE;
+
+    for (unsigned int i = 0; i < (port ? 1 : BIND_TRIES) && r == -EADDRINUSE; i++)
+        r = bind_socket(sock);
+    if (r == -EACCES && port > 0 && port < 1024)
+        op->text = "the daemon may not bind ports below 1024: it lacks CAP_NET_BIND_SERVICE";
+    return r;
+}
+
+static bool is_dual(const struct sock *sock, const struct endpoint *endpoint)
+{
+    return endpoint->address_len == 16 && sock_dual_mode(sock);
+}
+
+int verb_bind(struct op *op, const struct call *call)
+{
+    const struct endpoint *endpoint = &call->request->bind.endpoint;
+    struct sock *sock = op->sock;
+    int err = check_state(op);
+
+    if (err == 0)
+        err = check_endpoint(sock, endpoint);
+    if (err != 0)
+        return err;
+    if (sock_bound_new(sock) < 0) {
+        op->text = "too little memory left";
+        return ERR_NO_BUFFER_SPACE;
+    }
+    sock->bound->asked = sock->bound->local = *endpoint;
+    sock->bound->is_dual = is_dual(sock, endpoint);
+    err = is_allowed(op) ? bind_or_explain(op) : ERR_ACCESS_DENIED;
+    if (err < 0)
+        err = (int)asock_error_from_errno(err);
+    if (err != 0) {
+        sock_bound_drop(sock);
+        return err;
+    }
+    op->class = &bind_class;
+    op->bound = sock->bound->local;
+    sock_move(sock, SOCK_BOUND);
+    complete(op, ERR_SUCCESS);
+    return 0;
+}
