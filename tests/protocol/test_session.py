@@ -232,7 +232,7 @@ class BadFrames(DaemonTest):
 
     def test_unknown_verb(self):
         wire = self.wire()
-        for number, verb in enumerate((19, 31, 99, 0x7fffffff), 1):
+        for number, verb in enumerate((30, 31, 99, 0x7fffffff), 1):
             wire.send(request(verb, number), request(verb, number + 100, 1, sync=pb.Sync()))
             for op in (number, number + 100):
                 self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
