@@ -39,7 +39,7 @@ struct asock_op {
     bool is_told;      /* somebody waits for it: ERRORS_ONLY is not passed on */
     bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
     bool is_asked, is_expired; /* overdue: the daemon was asked, by a CANCEL not of the program's */
-    bool is_overdue;           /* its time and grace were over once, but this side was late */
+    uint8_t lates;             /* its time and grace were over, but this side was late: so often */
 
     /* what the program has set */
     asock_callback callback;

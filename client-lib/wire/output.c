@@ -181,12 +181,11 @@ bool asock_output_is_wanted(asock_context *context)
            !list_is_empty(&context->syncs) || asock_memory_is_wanted(context);
 }
 
-int asock_output_flush(asock_context *context)
+/* 1: the daemon takes no more for now; 0: everything has left, or nothing can. */
+static int flush(asock_context *context, bool *ret_has_left)
 {
     struct output *out = &context->out;
 
-    asock_run_timers(context);
-    context->queued = 0;
     while (context->is_alive && !out->is_broken) {
         int r;
 
@@ -199,6 +198,7 @@ int asock_output_flush(asock_context *context)
         r = write_some(context);
         if (r == 0)
             return 1;
+        *ret_has_left |= r > 0;
         /* What the daemon said before it closed is still to be read, and tells why. */
         if (r == -EPIPE || r == -ECONNRESET)
             out->is_broken = true;
@@ -206,4 +206,21 @@ int asock_output_flush(asock_context *context)
             asock_session_end(context, ERR_CONNECTION_ABORTED);
     }
     return 0;
+}
+
+int asock_output_flush(asock_context *context)
+{
+    bool has_left = false;
+
+    asock_run_timers(context);
+    context->queued = 0;
+    return flush(context, &has_left);
+}
+
+bool asock_output_push(asock_context *context)
+{
+    bool has_left = false;
+
+    flush(context, &has_left);
+    return has_left;
 }

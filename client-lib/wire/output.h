@@ -11,6 +11,8 @@ int asock_output_add(struct output *out, const struct request *request, asock_op
                      size_t payload_len);
 /* 0: all is written; 1: some waits. */
 int asock_output_flush(asock_context *context);
+bool asock_output_push(
+    asock_context *context); /* the same, but no timer runs; true: something has left */
 bool asock_output_is_wanted(asock_context *context);
 
 #endif

@@ -13,8 +13,9 @@
  *
  * The success of an ASOCK_ERRORS_ONLY op is not told. Of such an op CANCEL tells whether the daemon has it still.
  *
- * A program may have been late itself, stopped for a while perhaps: everything that is there is read before.
- * If the daemon had said something by then it may have waited for that to be read: it has another grace, once.
+ * A program may have been late itself, stopped for a while perhaps: before it decides, all that can leave is written
+ * and all that is there is read. If the daemon has taken or said something meanwhile it may have waited for that: it
+ * has more time, but not for ever.
  */
 #include "client-lib/wire/overdue.h"
 
@@ -22,10 +23,13 @@
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/op.h"
 #include "client-lib/wire/input.h"
+#include "client-lib/wire/output.h"
 #include "client-lib/wire/session.h"
 
 /* Timers are not that late in a program that runs. */
 #define LATE_MS 1000u
+/* So often a program that is late itself gives the daemon more time, of one op. */
+#define LATES_MAX 4u
 
 /* How long the daemon has from here on: half of the grace until it is asked, the other half to answer. */
 static unsigned int patience(const asock_op *op)
@@ -52,14 +56,15 @@ static void ask(asock_op *op, uint64_t now)
     asock_wheel_set(&op->context->wheel, &op->timer.timer, until);
 }
 
-static void decide(asock_op *op, bool has_come)
+/* is_moving: it was the program that held something up. */
+static void decide(asock_op *op, bool is_moving)
 {
     asock_context *context = op->context;
     uint64_t now = time_now_ms();
+    bool may_wait = op->is_asked ? is_moving && op->lates < LATES_MAX : op->lates == 0;
 
-    if ((has_come || !op->is_asked) && !op->is_overdue &&
-        now - op->timer.timer.deadline >= LATE_MS) {
-        op->is_overdue = true;
+    if (may_wait && now - op->timer.timer.deadline >= LATE_MS) {
+        op->lates++;
         asock_wheel_set(&context->wheel, &op->timer.timer, now + patience(op));
     } else if (!op->is_asked) {
         ask(op, now);
@@ -78,12 +83,14 @@ static bool is_unanswered(const asock_op *op)
 static void expired(struct deadline *deadline)
 {
     asock_op *op = container_of(deadline, asock_op, timer);
-    bool has_come;
+    bool has_left, has_come;
 
     op->holds++;
+    has_left = asock_output_push(op->context);
     has_come = asock_input_drain(op->context);
-    if (is_unanswered(op))
-        decide(op, has_come);
+    /* A close that has left only now has its time from here on. */
+    if (is_unanswered(op) && !wheel_timer_is_set(&op->timer.timer))
+        decide(op, has_left || has_come);
     asock_op_unhold(op);
 }
 
