@@ -55,6 +55,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 # Programs that found something once, minimised.
 sim_found = \
 	tests/sim/found/program-stopped-in-a-request.sim \
+	tests/sim/found/close-without-a-connect.sim \
 	tests/sim/found/shutdown-behind-a-connect-with-data.sim \
 	tests/sim/found/refusal-that-is-cut.sim \
 	tests/sim/found/hangup-that-nobody-ends.sim \

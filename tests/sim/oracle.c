@@ -247,13 +247,21 @@ static const struct submission *stream_begin(const struct submission *close)
     return begin;
 }
 
-/* S43: a close with time is told as a success when the stream has gone out whole. */
+static bool was_asked_to_connect(const struct submission *close)
+{
+    for (const struct submission *it = close->stream->first; it != close; it = it->next_of_stream)
+        if (it->operation == ASOCK_OPERATION_CONNECT)
+            return true;
+    return false;
+}
+
+/* S43: a close with time is told as a success when the stream has gone out whole, or there was to be none. */
 static void judge_close(const struct submission *s)
 {
     const struct submission *it;
     bool is_whole = true;
 
-    if (s->error || s->linger_ms <= 0)
+    if (s->error || s->linger_ms <= 0 || !was_asked_to_connect(s))
         return;
     for (it = stream_begin(s); it != s; it = it->next_of_stream) {
         if (!carries(it) || it->is_after_close || is_lost(s->stream) || !it->is_done)
