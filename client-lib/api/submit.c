@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
@@ -134,13 +135,15 @@ int asock_connect(asock_socket *socket, asock_op *op)
         return -EINVAL;
     }
     op->how = 0;
-    if (op->total > socket->context->limits.payload_max && !known_error(socket, 0, 0))
+    if (op->total > socket->context->limits.payload_max && !known_error(socket, 0, 0)) {
         r = settle(op, socket, ASOCK_OPERATION_CONNECT, ERR_MESSAGE_SIZE);
-    else
+        asock_connect_failed(socket, op->seq);
+    } else {
         r = queue_or_settle(op, socket, ASOCK_OPERATION_CONNECT, &socket->controls);
+    }
     if (op->state == OP_WAITING)
         socket->is_connect_failed = false;
-    if (op->state == OP_WAITING || socket->open_error)
+    if (!socket->is_closing)
         socket->is_connect_asked = true;
     return leave_submit(socket->context, op->total, r);
 }

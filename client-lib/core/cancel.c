@@ -38,8 +38,7 @@ static uint64_t next_connect(const asock_socket *socket)
     return UINT64_MAX;
 }
 
-/* A connect that never left has failed: so has what waits for it (S17, S23). */
-static void connect_failed(asock_socket *socket, uint64_t seq)
+void asock_connect_failed(asock_socket *socket, uint64_t seq)
 {
     uint64_t next = next_connect(socket);
 
@@ -71,7 +70,7 @@ void asock_op_end_waiting(asock_op *op, uint32_t error)
     asock_socket_hold(socket);
     asock_op_finish(op, error, 0);
     if (operation == ASOCK_OPERATION_CONNECT)
-        connect_failed(socket, seq);
+        asock_connect_failed(socket, seq);
     if (operation == ASOCK_OPERATION_SEND && error == ERR_TIMED_OUT) {
         socket->is_send_broken = true;
         abort_range(&socket->sends, seq, UINT64_MAX);

@@ -175,3 +175,38 @@ START_TEST(test_s22_failed_connect_moved_no_byte)
     close(reserved);
 }
 END_TEST
+
+/* The library refuses it; for the socket it is a failed connect like any other. */
+START_TEST(test_s17_too_much_data_is_a_connect_that_failed)
+{
+    static char data[1024 * 1024];
+    struct sockaddr_storage addr;
+    int listener = remote_listen(AF_INET, &addr), peer;
+    asock_socket *sock = new_socket(AF_INET);
+    asock_op *op = new_connect_op(&addr), *send_op = new_op_with("after", 5);
+
+    ck_assert_int_eq(asock_op_set_buffer(op, data, sizeof(data)), 0);
+    submitted(asock_connect(sock, op));
+    expect_bytes(op, ASOCK_MESSAGE_SIZE, 0);
+    submitted(asock_send(sock, send_op));
+    expect_bytes(send_op, ASOCK_OPERATION_ABORTED, 0);
+    submitted(asock_close(sock, send_op, 1000));
+    expect(send_op, ASOCK_OPERATION_ABORTED);
+    asock_socket_unref(sock);
+    /* Until the next one. */
+    sock = new_socket(AF_INET);
+    submitted(asock_connect(sock, op));
+    expect_bytes(op, ASOCK_MESSAGE_SIZE, 0);
+    ck_assert_int_eq(asock_op_set_buffer(op, data, 1), 0);
+    pending(asock_connect(sock, op));
+    pending(asock_send(sock, send_op));
+    expect_bytes(op, ASOCK_SUCCESS, 1);
+    expect_bytes(send_op, ASOCK_SUCCESS, 5);
+    peer = remote_accept(listener);
+    asock_op_unref(op);
+    asock_op_unref(send_op);
+    asock_socket_unref(sock);
+    close(peer);
+    close(listener);
+}
+END_TEST
