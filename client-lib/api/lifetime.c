@@ -234,25 +234,45 @@ asock_context *asock_context_unref(asock_context *context)
     return NULL;
 }
 
+/* 0 or why not. */
+static int may_reconnect(const asock_context *context)
+{
+    if (context->is_ended)
+        return -ESHUTDOWN;
+    if (!context->path)
+        return -EOPNOTSUPP;
+    if (context->is_alive || context->is_dialing || !list_is_empty(&context->done))
+        return -EBUSY;
+    return 0;
+}
+
+/* A daemon that hangs may leave it waiting for its queue: the others go on meanwhile. */
 int asock_context_reconnect(asock_context *context)
 {
-    int fd, r;
+    int fd = -1, r;
 
     r = asock_enter(context);
     if (r < 0)
         return r;
-    if (context->is_ended)
+    r = may_reconnect(context);
+    if (r < 0) {
+        asock_leave(context);
+        return r;
+    }
+    context->is_dialing = true;
+    context->holds++;
+    asock_leave(context);
+    r = asock_session_dial(context->path, &fd);
+    pthread_mutex_lock(&context->lock);
+    context->is_dialing = false;
+    if (r == 0 && context->is_ended) {
+        close(fd);
         r = -ESHUTDOWN;
-    else if (!context->path)
-        r = -EOPNOTSUPP;
-    else if (context->is_alive || !list_is_empty(&context->done))
-        r = -EBUSY;
-    else
-        r = asock_session_dial(context->path, &fd);
+    }
     if (r == 0) {
         asock_session_start(context, fd);
         asock_wake(context);
     }
-    asock_leave(context);
+    asock_context_unhold(context);
     return r;
 }

@@ -92,7 +92,7 @@ struct asock_context {
     int fd;           /* -1 between sessions */
     int watch_fd;     /* that the program's loop watches; -1: it has not asked */
     uint32_t watched; /* events of fd in it; 0: fd is not in it */
-    bool is_alive;
+    bool is_alive, is_dialing;
     uint32_t error;
     uint8_t *fork_mark; /* a page that a fork wipes */
 

@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
 #include "client-lib/core/grant.h"
@@ -26,7 +27,7 @@
 #include "client-lib/wire/watch.h"
 
 /* A queue of connections that stays full for so long belongs to a daemon that hangs. */
-#define DIAL_SECONDS 2
+#define DIAL_MS 2000u
 /* Asked for; the kernel grants what net.core.wmem_max allows. Large payloads cost fewer wake-ups. */
 #define SOCKET_BUFFER (1024 * 1024)
 
@@ -45,14 +46,22 @@ static int set_nonblocking(int fd)
  */
 static int dial_patiently(int fd, const struct sockaddr_un *addr)
 {
-    struct timeval patience = {.tv_sec = DIAL_SECONDS};
-    int r;
+    uint64_t now = time_now_ms(), until = now + DIAL_MS;
+    int r = -EAGAIN;
 
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0)
-        return -errno;
-    do
+    /* A signal begins the wait anew: for what is left of it. */
+    for (; now < until; now = time_now_ms()) {
+        struct timeval left = {.tv_sec = (time_t)((until - now) / 1000),
+                               .tv_usec = (suseconds_t)((until - now) % 1000 * 1000)};
+
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left)) < 0)
+            return -errno;
         r = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
-    while (r == -EINTR);
+        if (r != -EINTR)
+            break;
+    }
+    if (r == -EINTR)
+        r = -EAGAIN;
     return r < 0 ? r : set_nonblocking(fd);
 }
 

@@ -10,6 +10,7 @@ lib_unit_tests = \
 	tests/unit/test_lib_op.unit \
 	tests/unit/test_lib_overdue.unit \
 	tests/unit/test_lib_lifetime.unit \
+	tests/unit/test_lib_reconnect.unit \
 	tests/unit/test_lib_thread.unit \
 	tests/unit/test_lib_hostile.unit
 unit_tests += $(lib_unit_tests)
@@ -30,6 +31,8 @@ tests_unit_test_lib_lifetime_unit_SOURCES = tests/unit/test_lib_lifetime.c $(FAK
 tests_unit_test_lib_lifetime_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_overdue_unit_SOURCES = tests/unit/test_lib_overdue.c $(FAKE_DAEMON)
 tests_unit_test_lib_overdue_unit_LDADD = $(LIB_TEST_LIBS)
+tests_unit_test_lib_reconnect_unit_SOURCES = tests/unit/test_lib_reconnect.c
+tests_unit_test_lib_reconnect_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_thread_unit_SOURCES = tests/unit/test_lib_thread.c $(FAKE_DAEMON)
 tests_unit_test_lib_thread_unit_LDADD = $(LIB_TEST_LIBS)
 tests_unit_test_lib_hostile_unit_SOURCES = tests/unit/test_lib_hostile.c $(FAKE_DAEMON)

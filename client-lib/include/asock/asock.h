@@ -204,8 +204,9 @@ ASOCK_EXPORT int asock_context_get_error_text(asock_context *context, char *text
 
 /*
  * After the daemon was lost: connects again, to the same path; ops may be submitted again, on new
- * sockets: old ones stay dead. -EBUSY while the session lives or ops wait for their callbacks,
- * -EOPNOTSUPP for a context made from a descriptor, -ESHUTDOWN once its last reference has gone.
+ * sockets: old ones stay dead. -EBUSY while the session lives, another thread reconnects or ops wait for their
+ * callbacks, -EOPNOTSUPP for a context made from a descriptor, -ESHUTDOWN once its last reference has gone. Other errors
+ * and the time it may take are those of asock_context_new(); other threads can use the context meanwhile.
  */
 ASOCK_EXPORT int asock_context_reconnect(asock_context *context);
 
@@ -417,6 +418,8 @@ ASOCK_EXPORT int asock_await_hangup(asock_socket *socket, asock_op *op);
  * peer's kernel has acknowledged everything and the end of the stream. After so many milliseconds it ends
  * with ASOCK_TIMED_OUT and the peer gets RST. 0: what ASOCK_OPTION_LINGER says. ASOCK_CLOSE_ABORT: the peer
  * gets RST.
+ * Without a linger time and with no op of the socket pending, a close in a callback or with a dispatcher is complete
+ * at once, before the daemon has heard of it: a daemon that hangs closes the connection when it goes on, or ends.
  */
 #define ASOCK_CLOSE_ABORT (-1)
 ASOCK_EXPORT int asock_close(asock_socket *socket, asock_op *op, int linger_ms);
