@@ -18,9 +18,6 @@ int exec_command(char **args);
 int child_run(struct ev_loop *loop, char **args, void (*prepare)(const void *data),
               const void *data);
 
-/* It has ended: signals that would have ended it end asockctl. */
-void child_end_signals(void);
-
 /* For what it has sent last: seconds. */
 #define CHILD_DRAIN_SECONDS 30.0
 

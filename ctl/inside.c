@@ -7,6 +7,7 @@
 #include "ctl/inside.h"
 #include "ctl/child.h"
 #include "ctl/proxy.h"
+#include "ctl/signals.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,9 +25,6 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
-
-/* The command; signal handlers have no other way to know it. */
-static volatile sig_atomic_t command_pid;
 
 static void tell(const struct inside *inside, enum inside_kind kind, int status, const char *what)
 {
@@ -99,24 +97,13 @@ static void make_namespaces(const struct inside *inside)
 
 /* ---- the command ---- */
 
-/* From the terminal the command gets them, too; from asockctl only this process does. */
-static void pass_on(int number, siginfo_t *info, void *context)
-{
-    int err = errno;
-
-    (void)context;
-    if (info->si_code <= 0 && info->si_pid == 0 && command_pid > 0)
-        kill(command_pid, number);
-    errno = err;
-}
-
-static void run_command(const struct inside *inside, const sigset_t *mask)
+static _Noreturn void run_command(const struct inside *inside)
 {
     char **args = inside->has_sandbox ? sandbox_arguments(inside->args) : inside->args;
     int status;
 
     signal(SIGPIPE, inside->pipe_action);
-    sigprocmask(SIG_SETMASK, mask, NULL);
+    signals_release(&inside->signals);
     unsetenv("ASOCK_FD");
     unsetenv("ASOCK_SOCKET");
     unsetenv("ASOCK_CONTROL");
@@ -128,7 +115,7 @@ static void run_command(const struct inside *inside, const sigset_t *mask)
 }
 
 /* Everybody's child is this process's one day. Returns the command's exit status. */
-static int wait_for_command(const struct inside *inside)
+static int wait_for_command(const struct inside *inside, pid_t command)
 {
     for (;;) {
         int status;
@@ -136,7 +123,7 @@ static int wait_for_command(const struct inside *inside)
 
         if (pid < 0 && errno != EINTR)
             return EXIT_OWN;
-        if (pid != command_pid)
+        if (pid != command)
             continue;
         if (WIFSTOPPED(status))
             tell(inside, INSIDE_STOPPED, 0, NULL);
@@ -145,20 +132,8 @@ static int wait_for_command(const struct inside *inside)
     }
 }
 
-void inside_catch_signals(void (*handler)(int number, siginfo_t *info, void *context))
-{
-    static const int passed[] = {SIGHUP,  SIGINT,  SIGQUIT,  SIGTERM,
-                                 SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT};
-    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART}, old;
-
-    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++)
-        if (sigaction(passed[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            (void)sigaction(passed[i], &action, NULL);
-}
-
 void inside_run(const struct inside *inside)
 {
-    sigset_t all, old;
     pid_t pid;
 
     close_foreign(inside);
@@ -169,17 +144,13 @@ void inside_run(const struct inside *inside)
     signal(SIGCHLD, SIG_DFL);
     make_namespaces(inside);
     drop_rights(inside);
-    /* Signals wait until it is known whose they are. */
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &old);
     pid = fork();
     if (pid < 0)
         give_up(inside, "start a process", errno);
     if (pid == 0)
-        run_command(inside, &old);
-    command_pid = pid;
-    inside_catch_signals(pass_on);
-    sigprocmask(SIG_SETMASK, &old, NULL);
-    tell(inside, INSIDE_ENDED, wait_for_command(inside), NULL);
+        run_command(inside);
+    signals_pass_to(pid, SIGNALS_OF_OUTSIDE);
+    signals_release(&inside->signals);
+    tell(inside, INSIDE_ENDED, wait_for_command(inside, pid), NULL);
     _exit(0);
 }

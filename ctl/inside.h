@@ -30,13 +30,11 @@ struct inside {
     bool has_sandbox;
     int control;              /* a socket of packets to asockctl */
     void (*pipe_action)(int); /* what SIGPIPE did */
+    sigset_t signals; /* held in this process until the command has begun: what was held before */
 };
 
 /* In a child of asockctl. */
 _Noreturn void inside_run(const struct inside *inside);
-
-/* Of the signals that are passed on, those that the caller of asockctl does not ignore, as nohup(1) does. */
-void inside_catch_signals(void (*handler)(int number, siginfo_t *info, void *context));
 
 /* ---- mounts.c ---- */
 

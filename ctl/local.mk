@@ -48,6 +48,8 @@ asockctl_all_but_main = \
 	ctl/sandbox.c \
 	ctl/session.c \
 	ctl/session.h \
+	ctl/signals.c \
+	ctl/signals.h \
 	ctl/stream.c \
 	ctl/stream.h \
 	ctl/table.c \

@@ -7,6 +7,7 @@
 #include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/restrict.h"
+#include "ctl/signals.h"
 #include "ctl/text.h"
 
 #include "gateway/gateway.h"
@@ -253,7 +254,7 @@ int proxy_run_command(const struct settings *settings)
         complain_listen("127.0.0.1:0", -r);
     } else {
         status = child_run(ev_default_loop(EVFLAG_AUTO), settings->args, prepare_command, &proxied);
-        child_end_signals();
+        signals_end();
         gateway_drain(gateway, CHILD_DRAIN_SECONDS);
     }
     gateway_free(gateway);

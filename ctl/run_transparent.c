@@ -10,6 +10,7 @@
 #include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/session.h"
+#include "ctl/signals.h"
 
 #include "gateway/transparent.h"
 
@@ -32,9 +33,6 @@ struct run {
     ev_io io;
     ev_child child;
 };
-
-/* The first process; signal handlers have no other way to know it. */
-static volatile sig_atomic_t first_pid;
 
 /* ---- what the kernel does not give ---- */
 
@@ -124,41 +122,13 @@ static void on_first(struct ev_loop *loop, ev_child *child, int events)
     struct run *run = child->data;
 
     (void)events;
-    run->pid = first_pid = 0;
+    run->pid = 0;
+    signals_forget();
     if (WIFSIGNALED(child->rstatus))
         run->status = 128 + WTERMSIG(child->rstatus);
     while (read_message(run))
         ;
     ev_break(loop, EVBREAK_ALL);
-}
-
-/* ---- signals ---- */
-
-/* From the terminal the command gets them, too; from a program only asockctl does. */
-static void pass_on(int number, siginfo_t *info, void *context)
-{
-    int err = errno;
-
-    (void)context;
-    if (info->si_code <= 0 && first_pid > 0 && info->si_pid != first_pid)
-        kill(first_pid, number);
-    errno = err;
-}
-
-static void ignore(int number)
-{
-    (void)number;
-}
-
-/* The terminal's stop is for the command: asockctl stops when it has stopped. */
-static void catch_signals(void)
-{
-    static const int stops[] = {SIGTSTP, SIGTTIN, SIGTTOU};
-    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_RESTART};
-
-    inside_catch_signals(pass_on);
-    for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++)
-        (void)sigaction(stops[i], &action, NULL);
 }
 
 /* ---- start ---- */
@@ -170,34 +140,30 @@ static const char *socket_path(const struct settings *settings)
     return path && path[0] ? path : CLIENT_SOCKET;
 }
 
-/* A child of asockctl's, with signals blocked until it is known who passes them on. */
 static int start_first(struct run *run, const struct settings *settings, void (*pipe_action)(int))
 {
     struct inside inside = {.args = settings->args,
                             .socket = socket_path(settings),
                             .has_sandbox = settings->sandbox,
                             .pipe_action = pipe_action};
-    sigset_t all, old;
-    int pair[2];
+    int pair[2], r;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &old);
+    signals_hold(&inside.signals);
     run->pid = fork();
+    r = run->pid < 0 ? -errno : 0;
     if (run->pid == 0) {
         close(pair[0]);
         inside.control = pair[1];
-        sigprocmask(SIG_SETMASK, &old, NULL);
         inside_run(&inside);
     }
+    if (run->pid > 0)
+        signals_pass_to(run->pid, SIGNALS_OF_PROGRAMS);
+    signals_release(&inside.signals);
     close(pair[1]);
     run->control = pair[0];
-    first_pid = run->pid;
-    if (run->pid > 0)
-        catch_signals();
-    sigprocmask(SIG_SETMASK, &old, NULL);
-    return run->pid < 0 ? -EAGAIN : 0;
+    return r;
 }
 
 /* 0: it wants its cable. Else an exit status. */
@@ -282,7 +248,7 @@ int run_transparent(const struct settings *settings)
         ev_run(loop, 0);
         ev_io_stop(loop, &run.io);
         ev_child_stop(loop, &run.child);
-        child_end_signals();
+        signals_end();
         transparent_drain(run.transparent, CHILD_DRAIN_SECONDS);
         r = run.status;
     }

@@ -773,6 +773,13 @@ while True:
             program.send_signal(number)
             self.assertEqual(program.wait(DEADLINE), 9)
 
+    def test_a_signal_that_comes_before_the_command_is_not_lost(self):
+        for _ in range(5):
+            program = self.start("sleep", "1000")
+            self.daemon.wait(lambda: asockctl.catches(program, signal.SIGTERM))
+            program.terminate()
+            self.assertEqual(program.wait(DEADLINE), 128 + signal.SIGTERM)
+
     def wait_for_end(self, descriptor):
         """Of everybody who has the other end."""
         self.assertEqual(os.read(descriptor, 1), b"")
