@@ -99,7 +99,17 @@ bool client_owes(const struct client *client)
 
     if (client->state != CLIENT_RELAY || client->up.is_broken || is_all_sent(client))
         return false;
-    return client->up.used > 0 || client->up.has_ended || poll(&program, 1, 0) > 0;
+    if (client->up.has_ended)
+        return true;
+    return client->owed > 0 && (client->up.used > 0 || poll(&program, 1, 0) > 0);
+}
+
+void client_owes_only(struct client *client, uint64_t coming)
+{
+    client->owed = coming;
+    for (int i = 0; i < 2; i++)
+        if (client->up.slots[i].state != SLOT_FREE)
+            client->owed += client->up.slots[i].taken;
 }
 
 void client_drop(struct client *client)
@@ -517,6 +527,7 @@ static void start(struct client *client, struct gateway *gateway, int fd, bool i
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     client->gateway = gateway;
     client->is_tcp = is_tcp;
+    client->owed = OWED_ALL;
     ev_io_init(&client->io, on_io, fd, EV_READ);
     ev_init(&client->deadline, on_deadline);
     client->io.data = client->deadline.data = client;

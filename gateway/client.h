@@ -22,6 +22,8 @@ enum client_state {
     CLIENT_ENDED,   /* closed; waits for its ops */
 };
 
+#define OWED_ALL UINT64_MAX
+
 enum client_protocol { PROTOCOL_UNKNOWN, PROTOCOL_SOCKS, PROTOCOL_CONNECT, PROTOCOL_FORWARD };
 
 enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_FILLED };
@@ -33,6 +35,7 @@ struct slot {
     enum slot_state state;
     char *data;
     size_t len, written;
+    size_t taken; /* up: what was read for it */
     bool is_block;
     ev_tstamp since; /* when its op was submitted */
 };
@@ -77,6 +80,8 @@ struct client {
     bool is_lost;     /* the connection is over, and not in order */
     struct lane up, down;
 
+    uint64_t owed; /* of what the program sends this much has to be passed on yet; OWED_ALL: up to its end */
+
     char *out; /* what goes to the program before the slots */
     size_t out_len, out_written;
 };
@@ -93,6 +98,8 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
 void client_abort(struct client *client);
 /* The program has sent something, or ended its stream, and the server's side does not have it yet. */
 bool client_owes(const struct client *client);
+/* What has been sent by now is all that counts: so much is still on its way here, in the kernel. */
+void client_owes_only(struct client *client, uint64_t coming);
 /* Closes both sides by reset, but the server's not if it has all of the program's stream. */
 void client_drop(struct client *client);
 /* Both ends have come to their end. */

@@ -39,8 +39,8 @@ int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t po
                        uint16_t *ret_port);
 
 /*
- * The programs have ended: runs the loop until what they have sent is with asockd, but not longer than that. What still
- * runs and says nothing is not waited for.
+ * The programs have ended: runs the loop until what they have sent is with asockd, but not longer than that. No connection is
+ * accepted any more, and of one that a program still has only what it has sent by now counts.
  */
 void gateway_drain(struct gateway *gateway, double seconds);
 

@@ -13,6 +13,7 @@ gateway_sources = \
 	gateway/destination.h \
 	gateway/dns.c \
 	gateway/dns.h \
+	gateway/drain.c \
 	gateway/fake_names.c \
 	gateway/fake_names.h \
 	gateway/gateway.h \

@@ -186,6 +186,12 @@ void pump_watch(struct client *client)
         client->ops++;
 }
 
+static void note_passed(struct client *client, size_t n)
+{
+    if (client->owed != OWED_ALL)
+        client->owed -= n < client->owed ? n : client->owed;
+}
+
 static void on_sent(asock_op *op, void *userdata)
 {
     struct slot *slot = userdata;
@@ -193,6 +199,7 @@ static void on_sent(asock_op *op, void *userdata)
     int error = asock_op_get_error(op);
 
     client->ops--;
+    note_passed(client, slot->taken);
     slot_free(&client->up, slot);
     if (client->state == CLIENT_RELAY && error && !client->up.is_done)
         break_up(client);
@@ -256,8 +263,10 @@ static bool read_piece(struct client *client)
         return false;
     }
     note_size(&client->up, slot, (size_t)n);
+    slot->taken = (size_t)n;
     part = of_body(client, slot->data, (size_t)n);
     if (part <= 0) {
+        note_passed(client, slot->taken);
         slot_free(&client->up, slot);
         if (part < 0)
             client_abort(client);

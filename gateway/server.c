@@ -22,7 +22,6 @@
 #define ACCEPTS_MAX 16
 #define RETRY_SECONDS 0.1
 #define RECLAIM_PERIOD 0.1
-#define DRAIN_LOOK_SECONDS 0.02
 /* Between two attempts to open a session. */
 #define REOPEN_SECONDS 1.0
 
@@ -30,6 +29,7 @@
 
 static void watch_listeners(struct gateway *gateway, bool on)
 {
+    on &= !gateway->is_draining;
     for (struct listener *l = gateway->listeners; l; l = l->next) {
         if (on)
             ev_io_start(gateway->loop, &l->io);
@@ -77,6 +77,13 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
         }
         client_new(gateway, fd, !listener->path);
     }
+}
+
+void gateway_accept_no_more(struct gateway *gateway)
+{
+    gateway->is_draining = true;
+    ev_timer_stop(gateway->loop, &gateway->retry);
+    watch_listeners(gateway, false);
 }
 
 void gateway_client_gone(struct gateway *gateway)
@@ -296,40 +303,6 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
     }
     *ret = gateway;
     return 0;
-}
-
-static bool owes(const struct gateway *gateway)
-{
-    for (const struct client *client = gateway->clients; client; client = client->next)
-        if (client_owes(client))
-            return true;
-    return false;
-}
-
-static void on_drain(struct ev_loop *loop, ev_timer *timer, int events)
-{
-    const struct gateway *gateway = timer->data;
-
-    (void)events;
-    if (ev_now(loop) >= gateway->drain_end || !owes(gateway))
-        ev_break(loop, EVBREAK_ALL);
-}
-
-void gateway_drain(struct gateway *gateway, double seconds)
-{
-    ev_timer look;
-
-    /* What waits at a listener, or has just been closed. */
-    ev_run(gateway->loop, EVRUN_NOWAIT);
-    if (!owes(gateway))
-        return;
-    ev_now_update(gateway->loop);
-    gateway->drain_end = ev_now(gateway->loop) + seconds;
-    ev_timer_init(&look, on_drain, DRAIN_LOOK_SECONDS, DRAIN_LOOK_SECONDS);
-    look.data = gateway;
-    ev_timer_start(gateway->loop, &look);
-    ev_run(gateway->loop, 0);
-    ev_timer_stop(gateway->loop, &look);
 }
 
 void gateway_free(struct gateway *gateway)

@@ -38,6 +38,7 @@ struct gateway {
     struct client *clients; /* a list */
     unsigned int client_count;
     bool is_paused;        /* listeners are not watched */
+    bool is_draining;      /* and never will be again */
     ev_tstamp open_failed; /* when no session could be opened; 0: it could */
     ev_tstamp drain_end;   /* of gateway_drain() */
     char *scratch;         /* for what is read and dropped */
@@ -50,6 +51,8 @@ struct gateway {
 asock_context *gateway_context(struct gateway *gateway);
 /* Blocks were short: connections that hold one without using it give it back. */
 void gateway_want_blocks(struct gateway *gateway);
+/* Connections are left in the listeners' queues. */
+void gateway_accept_no_more(struct gateway *gateway);
 /* A client has gone. */
 void gateway_client_gone(struct gateway *gateway);
 

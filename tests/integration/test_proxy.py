@@ -647,6 +647,44 @@ except BlockingIOError:
         self.assertEqual(asockctl.read_all(peer), int(tool.stdout.readline()))
         self.assertEqual(tool.wait(DEADLINE), 3)
 
+    def test_what_it_leaves_behind_does_not_hold_up_the_end(self):
+        """It always has something under way; of that only what was sent by then is passed on."""
+        listener = self.listener()
+        code = '''
+import os, socket, sys
+proxy = os.environ["ALL_PROXY"].rpartition(":")[2]
+sock = socket.create_connection(("127.0.0.1", int(proxy)))
+sock.sendall(b"CONNECT 127.0.0.1:%s HTTP/1.0\\r\\n\\r\\n" % sys.argv[1].encode())
+sock.recv(1000)
+sock.sendall(bytes(1000))
+if os.fork():
+    os._exit(3)
+try:
+    while data := sock.recv(100):
+        sock.sendall(data)
+except OSError:
+    pass
+'''
+        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--", sys.executable, "-c", code,
+                                       str(listener.getsockname()[1])))
+        peer = self.accept(listener)
+        counts = []
+
+        def answer():
+            with contextlib.suppress(ConnectionResetError):
+                while data := peer.recv(100):
+                    peer.sendall(data)
+                    counts.append(len(data))
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        asockctl.wait_for_child(tool)
+        before = len(counts)
+        self.assertEqual(tool.wait(DEADLINE), 3)
+        thread.join(DEADLINE)
+        # For as long as a command that has gone is waited for it would be ten times as many.
+        self.assertLess(len(counts) - before, 20000)
+
     def test_in_a_sandbox_that_has_nothing_but_a_descriptor(self):
         if not shutil.which("bwrap") or not shutil.which("curl"):
             self.skipTest("no bwrap or no curl")
