@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the first byte tells the protocol -> handshake, message by message -> connect, with what the
- * program has sent already -> the protocol's answer -> bytes both ways (pump.c) -> end.
- * Failures: a malformed handshake or one that takes too long, a connect that fails: the protocol's own answer where
- * it has one, then the end. The program goes away: the connection is reset.
+ * Happy path: the first byte tells the protocol -> handshake, message by message -> connect (dial.c) -> bytes both ways
+ * (pump.c) -> end.
+ * Failures: a malformed handshake or one that takes too long: the protocol's own answer where it has one, then the end. The
+ * program goes away: the connection is reset.
  */
 #include "gateway/client.h"
 
@@ -19,8 +19,6 @@
 #include "gateway/answer.h"
 
 #define HANDSHAKE_FIRST 1024u
-
-static const char established[] = "HTTP/1.1 200 Connection established\r\n\r\n";
 
 /* ---- end ---- */
 
@@ -45,6 +43,10 @@ static void forget(struct client *client)
 static void drop_socket(struct client *client, bool reset)
 {
     asock_op *close_op;
+
+    dial_forget(client);
+    if (!client->socket && client->op && client->ops > 0)
+        (void)asock_cancel(client->op); /* a name is asked for */
 
     if (client->socket && !reset)
         (void)asock_close(client->socket, NULL, 0); /* a hang-up op would keep it open */
@@ -118,7 +120,7 @@ void client_drop(struct client *client)
     end(client, true);
 }
 
-static void set_deadline(struct client *client, ev_tstamp seconds)
+void client_set_deadline(struct client *client, ev_tstamp seconds)
 {
     struct ev_loop *loop = client->gateway->loop;
 
@@ -139,7 +141,7 @@ void client_finish(struct client *client)
     /* What the program still sends, or has sent in vain, must not make the kernel drop the response. */
     client->state = CLIENT_CLOSING;
     drop_socket(client, client->up.is_broken || (is_plain && !client->body.is_done));
-    set_deadline(client, GATEWAY_DRAIN_SECONDS);
+    client_set_deadline(client, GATEWAY_DRAIN_SECONDS);
 }
 
 bool client_put(struct client *client, const void *data, size_t len)
@@ -162,7 +164,7 @@ void client_answer(struct client *client, const void *data, size_t len)
         return;
     client->state = CLIENT_CLOSING;
     drop_socket(client, true);
-    set_deadline(client, GATEWAY_DRAIN_SECONDS);
+    client_set_deadline(client, GATEWAY_DRAIN_SECONDS);
     pump_write(client);
 }
 
@@ -186,184 +188,6 @@ void client_settle(struct client *client)
         return;
     ev_io_set(&client->io, client->io.fd, events);
     ev_io_start(loop, &client->io);
-}
-
-/* ---- connect ---- */
-
-static void fail(struct client *client, int error, const char *text)
-{
-    uint8_t reply[SOCKS_ANSWER_MAX];
-    char answer[ANSWER_HTTP_MAX];
-
-    if (client->protocol == PROTOCOL_SOCKS)
-        client_answer(client, reply, socks_reply(&client->socks, answer_socks(error), NULL, reply));
-    else
-        client_answer(client, answer, answer_http(error, text, answer));
-}
-
-static bool put_success(struct client *client)
-{
-    struct sockaddr_storage local;
-    uint8_t reply[SOCKS_ANSWER_MAX];
-    bool has_local = asock_op_get_local(client->op, &local) > 0;
-
-    if (client->protocol == PROTOCOL_CONNECT)
-        return client_put(client, established, sizeof(established) - 1);
-    if (client->protocol == PROTOCOL_SOCKS)
-        return client_put(
-            client, reply,
-            socks_reply(&client->socks, SOCKS_GRANTED, has_local ? &local : NULL, reply));
-    return true;
-}
-
-static void on_connected(asock_op *op, void *userdata)
-{
-    struct client *client = userdata;
-    int error = asock_op_get_error(op);
-
-    client->ops--;
-    free(client->first);
-    client->first = NULL;
-    if (client->state == CLIENT_DIALING) {
-        if (error) {
-            fail(client, error, asock_op_get_text(op));
-        } else if (put_success(client)) {
-            client->state = CLIENT_RELAY;
-            pump_watch(client);
-            pump_write(client);
-        }
-    }
-    client_settle(client);
-}
-
-/* What the program has sent behind its handshake goes with the connect. */
-static bool take_first(struct client *client, const char *head, size_t head_len, size_t *ret_len)
-{
-    size_t rest = client->len;
-
-    if (client->protocol == PROTOCOL_FORWARD) {
-        long n = http_body_take(&client->body, client->buf, client->len);
-
-        if (n < 0)
-            return false;
-        rest = (size_t)n;
-    }
-    *ret_len = head_len + rest;
-    client->first = malloc(*ret_len + 1);
-    if (!client->first)
-        return false;
-    if (head_len > 0)
-        memcpy(client->first, head, head_len);
-    memcpy(client->first + head_len, client->buf, rest);
-    client->len = 0;
-    return true;
-}
-
-static int submit(struct client *client, const struct destination *to, size_t first_len)
-{
-    asock_context *context = client->gateway->uplink.context;
-    int r = asock_socket_new(context, AF_UNSPEC, &client->socket);
-
-    if (r == -EMFILE)
-        return ASOCK_TOO_MANY_OPEN_SOCKETS;
-    if (r < 0 || asock_op_new(context, &client->op) < 0 || !pump_init(client))
-        return ASOCK_NO_BUFFER_SPACE;
-    if (asock_op_set_host(client->op, to->host, to->service) < 0)
-        return ASOCK_INVALID_ARGUMENT;
-    asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
-    asock_op_set_callback(client->op, on_connected, client);
-    asock_op_set_buffer(client->op, client->first, first_len);
-    r = asock_connect(client->socket, client->op);
-    if (r != 1)
-        return r == 0 ? asock_op_get_error(client->op) : ASOCK_SOCKET_ERROR;
-    client->ops++;
-    return ASOCK_SUCCESS;
-}
-
-static void dial(struct client *client, const struct destination *to, const char *head,
-                 size_t head_len)
-{
-    char answer[ANSWER_HTTP_MAX];
-    size_t first_len;
-    int error;
-
-    ev_timer_stop(client->gateway->loop, &client->deadline);
-    if (!gateway_context(client->gateway)) {
-        fail(client, ASOCK_CONNECTION_ABORTED, "asockd cannot be reached");
-        return;
-    }
-    if (!take_first(client, head, head_len, &first_len)) {
-        client_answer(client, answer, answer_http_refusal(400, "the body is malformed", answer));
-        return;
-    }
-    client->state = CLIENT_DIALING;
-    error = submit(client, to, first_len);
-    if (error) {
-        fail(client, error, NULL);
-        return;
-    }
-    if (client->protocol == PROTOCOL_FORWARD && client->cap < HTTP_HEAD_MAX) {
-        char *buf = realloc(client->buf, HTTP_HEAD_MAX); /* for the response's head */
-
-        if (!buf) {
-            client_abort(client);
-            return;
-        }
-        client->buf = buf;
-        client->cap = HTTP_HEAD_MAX;
-    } else if (client->protocol != PROTOCOL_FORWARD) {
-        free(client->buf);
-        client->buf = NULL;
-    }
-}
-
-/* ---- resolve ---- */
-
-static void on_resolved(asock_op *op, void *userdata)
-{
-    struct client *client = userdata;
-    struct sockaddr_storage addr;
-    uint8_t reply[SOCKS_ANSWER_MAX];
-    int error = asock_op_get_error(op);
-
-    client->ops--;
-    if (client->state == CLIENT_DIALING) {
-        if (error == 0 && asock_op_get_address(op, 0, &addr) > 0)
-            client_answer(client, reply, socks_reply(&client->socks, SOCKS_GRANTED, &addr, reply));
-        else
-            fail(client, error, NULL);
-    }
-    client_settle(client);
-}
-
-/* SOCKS4 has no IPv6. */
-static int submit_resolve(struct client *client, const char *host)
-{
-    asock_context *context = client->gateway->uplink.context;
-    int r;
-
-    if (asock_op_new(context, &client->op) < 0)
-        return ASOCK_NO_BUFFER_SPACE;
-    asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
-    asock_op_set_callback(client->op, on_resolved, client);
-    r = asock_resolve(context, client->op, host,
-                      client->socks.version == SOCKS4_VERSION ? AF_INET : AF_UNSPEC);
-    if (r != 1)
-        return r == 0 ? asock_op_get_error(client->op) : ASOCK_INVALID_ARGUMENT;
-    client->ops++;
-    return ASOCK_SUCCESS;
-}
-
-static void resolve(struct client *client, const char *host)
-{
-    int error = ASOCK_CONNECTION_ABORTED;
-
-    ev_timer_stop(client->gateway->loop, &client->deadline);
-    client->state = CLIENT_DIALING;
-    if (gateway_context(client->gateway))
-        error = submit_resolve(client, host);
-    if (error)
-        fail(client, error, NULL);
 }
 
 /* ---- handshake ---- */
@@ -395,11 +219,11 @@ static bool run_socks(struct client *client)
         return client->state == CLIENT_HANDSHAKE && client->len > 0;
     case SOCKS_CONNECT:
         consume(client, result.consumed);
-        dial(client, &result.to, NULL, 0);
+        dial_connect(client, &result.to, NULL, 0);
         return false;
     case SOCKS_RESOLVE:
         consume(client, result.consumed);
-        resolve(client, result.to.host);
+        dial_resolve(client, &result.to);
         return false;
     default:
         client_answer(client, result.answer, result.answer_len);
@@ -426,7 +250,7 @@ static void run_http(struct client *client)
         client->body = request.body;
         client->in_head = request.kind == HTTP_FORWARD;
         consume(client, (size_t)n);
-        dial(client, &request.to, head, head_len);
+        dial_connect(client, &request.to, head, head_len);
     }
     free(head);
 }
@@ -513,7 +337,10 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    if (client->state == CLIENT_HANDSHAKE && client->len > 0 && client->protocol != PROTOCOL_SOCKS)
+    if (client->state == CLIENT_DIALING)
+        dial_look(client);
+    else if (client->state == CLIENT_HANDSHAKE && client->len > 0 &&
+             client->protocol != PROTOCOL_SOCKS)
         client_answer(client, answer,
                       answer_http_refusal(408, "the request took too long", answer));
     else
@@ -547,7 +374,7 @@ void client_new(struct gateway *gateway, int fd, bool is_tcp)
         return;
     }
     start(client, gateway, fd, is_tcp);
-    set_deadline(client, GATEWAY_HANDSHAKE_SECONDS);
+    client_set_deadline(client, GATEWAY_HANDSHAKE_SECONDS);
     client_settle(client);
 }
 

@@ -26,6 +26,15 @@ enum client_state {
 
 enum client_protocol { PROTOCOL_UNKNOWN, PROTOCOL_SOCKS, PROTOCOL_CONNECT, PROTOCOL_FORWARD };
 
+/* A program's wish while a session is being opened. */
+struct parked {
+    struct session_wait wait;
+    struct client *client;
+    struct destination to;
+    size_t first_len;
+    bool is_resolve;
+};
+
 enum slot_state { SLOT_FREE, SLOT_PENDING, SLOT_FILLED };
 
 /* A piece of the stream and its op. */
@@ -75,12 +84,15 @@ struct client {
     asock_op *op;     /* connect, then shutdown */
     asock_op *hangup; /* tells when the connection is over */
     char *first;      /* what is sent with the connect */
+    bool has_said;    /* and it is something that the program has said */
+    struct parked *parked;
     unsigned int ops; /* in flight */
     int error;        /* receiving ended with it; an enum asock_error */
     bool is_lost;     /* the connection is over, and not in order */
     struct lane up, down;
 
-    uint64_t owed; /* of what the program sends this much has to be passed on yet; OWED_ALL: up to its end */
+    uint64_t
+        owed; /* of what the program sends this much has to be passed on yet; OWED_ALL: up to its end */
 
     char *out; /* what goes to the program before the slots */
     size_t out_len, out_written;
@@ -113,6 +125,19 @@ bool client_put(struct client *client, const void *data, size_t len);
  * whose ops have completed.
  */
 void client_settle(struct client *client);
+
+void client_set_deadline(struct client *client, ev_tstamp seconds);
+
+/* ---- dial.c: from the handshake to the answer ---- */
+
+/* head goes in front of what the program has sent behind its handshake. */
+void dial_connect(struct client *client, const struct destination *to, const char *head,
+                  size_t head_len);
+void dial_resolve(struct client *client, const struct destination *to);
+/* The deadline of CLIENT_DIALING: does the program still wait? */
+void dial_look(struct client *client);
+/* It waits for no session any more. */
+void dial_forget(struct client *client);
 
 /* ---- pump.c: the bytes ---- */
 

@@ -61,7 +61,8 @@ static void read_table(const char *path, struct client **table)
         unsigned int program, gateway;
         unsigned long unsent, inode;
 
-        if (sscanf(line, " %*u: %*32[0-9A-F]:%x %*32[0-9A-F]:%x %*x %lx:%*x %*x:%*x %*x %*u %*u %lu",
+        if (sscanf(line,
+                   " %*u: %*32[0-9A-F]:%x %*32[0-9A-F]:%x %*x %lx:%*x %*x:%*x %*x %*u %*u %lu",
                    &program, &gateway, &unsent, &inode) == 4 &&
             inode != 0 && program < PORTS && table[program])
             count_one(table[program], (uint16_t)gateway, unsent);

@@ -11,6 +11,7 @@ gateway_sources = \
 	gateway/client.h \
 	gateway/destination.c \
 	gateway/destination.h \
+	gateway/dial.c \
 	gateway/dns.c \
 	gateway/dns.h \
 	gateway/drain.c \
@@ -26,6 +27,8 @@ gateway_sources = \
 	gateway/netlink.h \
 	gateway/network.c \
 	gateway/network.h \
+	gateway/opening.c \
+	gateway/opening.h \
 	gateway/packet.c \
 	gateway/packet.h \
 	gateway/ports.c \

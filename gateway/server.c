@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "gateway/client.h"
+#include "gateway/opening.h"
 
 #define BACKLOG 1024
 #define ACCEPTS_MAX 16
@@ -253,28 +254,66 @@ static void on_lost(struct uplink *uplink)
     uplink_stop(uplink);
 }
 
-static int open_session(struct gateway *gateway)
+static void take_session(struct gateway *gateway, asock_context *context,
+                         const struct blocks *blocks)
 {
-    asock_context *context = NULL;
-    int r = gateway->config.open(gateway->config.userdata, &context);
-
-    if (r < 0)
-        return r;
-    blocks_init(&gateway->blocks, context, gateway->config.answer_timeout_ms);
+    gateway->blocks = *blocks;
     uplink_start(&gateway->uplink, context);
-    return 0;
 }
 
 asock_context *gateway_context(struct gateway *gateway)
 {
+    return gateway->uplink.context;
+}
+
+static void on_opened(void *userdata, int result, asock_context *context,
+                      const struct blocks *blocks)
+{
+    struct gateway *gateway = userdata;
+
+    gateway->opening = NULL;
+    gateway->open_failed = result < 0 ? ev_now(gateway->loop) : 0;
+    if (result == 0)
+        take_session(gateway, context, blocks);
+    while (gateway->waits) {
+        struct session_wait *wait = gateway->waits;
+
+        session_wait_end(wait);
+        wait->tell(wait);
+    }
+}
+
+bool gateway_await_session(struct gateway *gateway, struct session_wait *wait)
+{
     ev_tstamp now = ev_now(gateway->loop);
 
     if (gateway->uplink.context)
-        return gateway->uplink.context;
-    if (gateway->open_failed > 0 && now - gateway->open_failed < REOPEN_SECONDS)
-        return NULL;
-    gateway->open_failed = open_session(gateway) < 0 ? now : 0;
-    return gateway->uplink.context;
+        return false;
+    if (!gateway->opening) {
+        if (gateway->open_failed > 0 && now - gateway->open_failed < REOPEN_SECONDS)
+            return false;
+        if (opening_start(gateway->loop, &gateway->config, on_opened, gateway, &gateway->opening) <
+            0) {
+            gateway->open_failed = now;
+            return false;
+        }
+    }
+    wait->next = gateway->waits;
+    wait->link = &gateway->waits;
+    if (wait->next)
+        wait->next->link = &wait->next;
+    gateway->waits = wait;
+    return true;
+}
+
+void session_wait_end(struct session_wait *wait)
+{
+    if (!wait->link)
+        return;
+    *wait->link = wait->next;
+    if (wait->next)
+        wait->next->link = wait->link;
+    wait->link = NULL;
 }
 
 /* ---- life ---- */
@@ -282,6 +321,8 @@ asock_context *gateway_context(struct gateway *gateway)
 int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struct gateway **ret)
 {
     struct gateway *gateway = calloc(1, sizeof(*gateway));
+    asock_context *context = NULL;
+    struct blocks blocks = {0};
     int r = -ENOMEM;
 
     if (gateway)
@@ -293,8 +334,10 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
         ev_init(&gateway->reclaim, on_reclaim);
         ev_init(&gateway->retry, on_retry);
         gateway->reclaim.data = gateway->retry.data = gateway;
-        r = open_session(gateway);
+        r = opening_run(&gateway->config, &context, &blocks);
     }
+    if (r == 0)
+        take_session(gateway, context, &blocks);
     if (r < 0) {
         if (gateway)
             free(gateway->scratch);
@@ -320,6 +363,7 @@ void gateway_free(struct gateway *gateway)
         free(listener->path);
         free(listener);
     }
+    opening_drop(gateway->opening);
     end_clients(gateway, true);
     ev_timer_stop(gateway->loop, &gateway->reclaim);
     ev_timer_stop(gateway->loop, &gateway->retry);

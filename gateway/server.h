@@ -19,6 +19,14 @@
 #define GATEWAY_DRAIN_SECONDS 2.0
 
 struct client;
+struct opening;
+
+/* Whoever needs a session while one is being opened. */
+struct session_wait {
+    struct session_wait *next, **link; /* link NULL: it does not wait */
+    /* gateway_context() has it, or there is none. */
+    void (*tell)(struct session_wait *wait);
+};
 
 struct listener {
     struct listener *next;
@@ -37,8 +45,10 @@ struct gateway {
     struct listener *listeners;
     struct client *clients; /* a list */
     unsigned int client_count;
-    bool is_paused;        /* listeners are not watched */
-    bool is_draining;      /* and never will be again */
+    bool is_paused;          /* listeners are not watched */
+    bool is_draining;        /* and never will be again */
+    struct opening *opening; /* a session */
+    struct session_wait *waits;
     ev_tstamp open_failed; /* when no session could be opened; 0: it could */
     ev_tstamp drain_end;   /* of gateway_drain() */
     char *scratch;         /* for what is read and dropped */
@@ -47,8 +57,15 @@ struct gateway {
     void *lost_userdata;
 };
 
-/* The session, opened again where it was lost; NULL: there is none. */
+/* The session; NULL: there is none. */
 asock_context *gateway_context(struct gateway *gateway);
+/*
+ * Opens it again where it was lost, but not at once after a failure. true: the end of that is told. false: it is known
+ * already what gateway_context() returns.
+ */
+bool gateway_await_session(struct gateway *gateway, struct session_wait *wait);
+/* It waits no more. Accepts one that does not wait. */
+void session_wait_end(struct session_wait *wait);
 /* Blocks were short: connections that hold one without using it give it back. */
 void gateway_want_blocks(struct gateway *gateway);
 /* Connections are left in the listeners' queues. */

@@ -32,6 +32,7 @@ struct asker {
 };
 
 struct lookup {
+    struct session_wait wait;
     struct lookup *previous, *next;
     struct stub *stub;
     asock_op *op;
@@ -81,6 +82,7 @@ static void forget(struct lookup *lookup)
 {
     struct stub *stub = lookup->stub;
 
+    session_wait_end(&lookup->wait);
     if (lookup->previous)
         lookup->previous->next = lookup->next;
     else
@@ -139,11 +141,25 @@ static int submit(struct lookup *lookup)
     return r == 0 ? asock_op_get_error(lookup->op) : ASOCK_NO_BUFFER_SPACE;
 }
 
+static void ask(struct lookup *lookup)
+{
+    int error = submit(lookup);
+
+    if (error < 0)
+        return;
+    reply_result(lookup->stub, &lookup->asker, &lookup->question, error);
+    forget(lookup);
+}
+
+static void on_session(struct session_wait *wait)
+{
+    ask((struct lookup *)wait);
+}
+
 static void look_up(struct stub *stub, const struct asker *asker,
                     const struct dns_question *question)
 {
     struct lookup *lookup;
-    int error;
 
     if (stub->lookup_count == LOOKUPS_MAX)
         return;
@@ -158,11 +174,9 @@ static void look_up(struct stub *stub, const struct asker *asker,
         lookup->next->previous = lookup;
     stub->lookups = lookup;
     stub->lookup_count++;
-    error = submit(lookup);
-    if (error < 0)
-        return;
-    reply_result(stub, asker, question, error);
-    forget(lookup);
+    lookup->wait.tell = on_session;
+    if (!gateway_await_session(stub->gateway, &lookup->wait))
+        ask(lookup);
 }
 
 /* ---- questions ---- */
@@ -230,6 +244,8 @@ int stub_init(struct stub *stub, struct gateway *gateway, struct fake_names *nam
 
 void stub_stop(struct stub *stub)
 {
+    for (struct lookup *lookup = stub->lookups; lookup; lookup = lookup->next)
+        session_wait_end(&lookup->wait);
     ev_io_stop(stub->gateway->loop, &stub->io);
     close(stub->io.fd);
 }

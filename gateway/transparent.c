@@ -33,7 +33,8 @@
 enum held_state { HELD_DIALING, HELD_ANSWERED };
 
 struct held {
-    struct held *next; /* in its bucket */
+    struct session_wait wait; /* for a session to dial with */
+    struct held *next;        /* in its bucket */
     struct transparent *transparent;
     enum held_state state;
     struct packet syn; /* the last one */
@@ -71,6 +72,7 @@ static void forget(struct held *held)
 
     *place_of(transparent, &held->syn.flow) = held->next;
     transparent->count--;
+    session_wait_end(&held->wait);
     ev_timer_stop(transparent->gateway->loop, &held->deadline);
     if (held->port)
         ports_unuse(held->port);
@@ -205,11 +207,32 @@ static int dial(struct held *held, const struct destination *to)
     return r == 0 ? asock_op_get_error(held->op) : ASOCK_SOCKET_ERROR;
 }
 
+static void dial_or_refuse(struct held *held, const struct destination *to)
+{
+    int error = dial(held, to);
+
+    if (!error)
+        return;
+    refuse(held->transparent, &held->syn, refusal_of(error));
+    forget(held);
+}
+
+/* Its name keeps its address. */
+static void on_session(struct session_wait *wait)
+{
+    struct held *held = (struct held *)wait;
+    struct destination to;
+
+    if (find_destination(held->transparent, &held->syn.flow, &to))
+        dial_or_refuse(held, &to);
+    else
+        forget(held);
+}
+
 static void hold(struct transparent *transparent, const struct packet *syn)
 {
     struct destination to;
     struct held *held;
-    int error;
 
     if (!find_destination(transparent, &syn->flow, &to)) {
         refuse(transparent, syn, REFUSAL_HOST);
@@ -223,15 +246,13 @@ static void hold(struct transparent *transparent, const struct packet *syn)
         return;
     held->transparent = transparent;
     held->syn = *syn;
+    held->wait.tell = on_session;
     ev_init(&held->deadline, on_deadline);
     held->deadline.data = held;
     *place_of(transparent, &syn->flow) = held;
     transparent->count++;
-    error = dial(held, &to);
-    if (!error)
-        return;
-    refuse(transparent, syn, refusal_of(error));
-    forget(held);
+    if (!gateway_await_session(transparent->gateway, &held->wait))
+        dial_or_refuse(held, &to);
 }
 
 static void take_packet(struct transparent *transparent, const struct packet *syn)
@@ -363,8 +384,10 @@ void transparent_free(struct transparent *transparent)
     ev_io_stop(transparent->gateway->loop, &transparent->packets);
     ev_io_stop(transparent->gateway->loop, &transparent->datagrams);
     for (unsigned int i = 0; i < BUCKETS; i++)
-        for (struct held *held = transparent->buckets[i]; held; held = held->next)
+        for (struct held *held = transparent->buckets[i]; held; held = held->next) {
             ev_timer_stop(transparent->gateway->loop, &held->deadline);
+            session_wait_end(&held->wait);
+        }
     stub_stop(&transparent->stub);
     /* The session ends, and with it every op that has a pointer into what is held. */
     gateway_free(transparent->gateway);

@@ -329,6 +329,71 @@ class Tunnels(ProxyTest):
         self.assertEqual(proxy.stop(), 0)
 
 
+    def full_listener(self):
+        """It answers no SYN until somebody is accepted, and who that will be."""
+        listener = self.listener(backlog=0)
+        waiting = self.hold(socket.socket())
+        waiting.connect(listener.getsockname())
+        return listener
+
+    def test_a_program_that_gives_up_ends_its_connect(self):
+        for tcp in (True, False):
+            for name, (make, *_) in TUNNELS.items():
+                with self.subTest(tunnel=name, tcp=tcp):
+                    client = self.proxy.dial(tcp)
+                    client.sendall(make(self.full_listener().getsockname()[1]))
+                    self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 1)
+                    client.close()
+                    self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+
+    def test_what_it_has_said_before_it_went_arrives(self):
+        listener = self.full_listener()
+        client = self.proxy.dial()
+        client.sendall(socks5(listener.getsockname()[1]))
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 1)
+        client.sendall(b"said")
+        client.shutdown(socket.SHUT_WR)
+        self.accept(listener)
+        peer = self.accept(listener)
+        self.assertEqual(self.read_all(peer), b"said")
+        client.close()
+
+    def hang(self, daemon, proxy):
+        """Whoever connects to its socket from now on gets no answer; what it had is lost, and the proxy knows."""
+        listener = self.listener()
+        client = self.hold(proxy.dial())
+        client.sendall(socks5(listener.getsockname()[1]))
+        self.accept(listener)
+        self.assertEqual(exactly(client, 12)[3], 0)
+        daemon.process.kill()
+        daemon.process.wait()
+        os.unlink(daemon.path)
+        self.silent = self.hold(socket.socket(socket.AF_UNIX))
+        self.silent.bind(daemon.path)
+        self.silent.listen()
+        self.reset_by(client)
+
+    def test_a_daemon_that_hangs_holds_up_only_who_wants_it(self):
+        daemon = Daemon("--allow-any")
+        self.addCleanup(daemon.stop, check=False)
+        with tempfile.NamedTemporaryFile("w", suffix=".policy") as policy:
+            policy.write("[Rules]\nAllow=tcp 127.0.0.1 *\n")
+            policy.flush()
+            os.chmod(policy.name, 0o644)
+            proxy = self.hold(Proxy(daemon, "--policy", policy.name))
+            self.hang(daemon, proxy)
+            waits = self.hold(proxy.dial())
+            waits.sendall(connect(9))
+            session = self.silent.accept()[0]
+            other = self.hold(proxy.dial())
+            other.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            self.assertEqual(exactly(other, 12), b"HTTP/1.1 400")
+            self.assertFalse(select.select([waits], [], [], 0)[0])
+            session.close()
+            self.assertEqual(exactly(waits, 9), b"HTTP/1.1 ")
+            self.assertEqual(proxy.stop(), 0)
+
+
 class Shutdown(fake_asockd.FakeTest):
 
     def test_the_end_of_a_stream_has_all_the_time_it_needs(self):

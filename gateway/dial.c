@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a program wants, a connection or a name's address, from its handshake to the answer.
+ * Happy path: a connect, with what the program has sent already -> the protocol's answer -> pump.c.
+ * Failures: it fails: the protocol's own answer. There is no session: it waits while one is being opened. The program
+ * goes away: a look at it now and then tells, and the connect ends.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "gateway/answer.h"
+#include "gateway/client.h"
+
+/* Between two looks whether the program still wants its connect. */
+#define LOOK_SECONDS 0.25
+
+static const char established[] = "HTTP/1.1 200 Connection established\r\n\r\n";
+
+/* ---- connect ---- */
+
+static void fail(struct client *client, int error, const char *text)
+{
+    uint8_t reply[SOCKS_ANSWER_MAX];
+    char answer[ANSWER_HTTP_MAX];
+
+    if (client->protocol == PROTOCOL_SOCKS)
+        client_answer(client, reply, socks_reply(&client->socks, answer_socks(error), NULL, reply));
+    else
+        client_answer(client, answer, answer_http(error, text, answer));
+}
+
+static bool put_success(struct client *client)
+{
+    struct sockaddr_storage local;
+    uint8_t reply[SOCKS_ANSWER_MAX];
+    bool has_local = asock_op_get_local(client->op, &local) > 0;
+
+    if (client->protocol == PROTOCOL_CONNECT)
+        return client_put(client, established, sizeof(established) - 1);
+    if (client->protocol == PROTOCOL_SOCKS)
+        return client_put(
+            client, reply,
+            socks_reply(&client->socks, SOCKS_GRANTED, has_local ? &local : NULL, reply));
+    return true;
+}
+
+static void on_connected(asock_op *op, void *userdata)
+{
+    struct client *client = userdata;
+    int error = asock_op_get_error(op);
+
+    client->ops--;
+    free(client->first);
+    client->first = NULL;
+    if (client->state == CLIENT_DIALING) {
+        ev_timer_stop(client->gateway->loop, &client->deadline);
+        if (error) {
+            fail(client, error, asock_op_get_text(op));
+        } else if (put_success(client)) {
+            client->state = CLIENT_RELAY;
+            pump_watch(client);
+            pump_write(client);
+        }
+    }
+    client_settle(client);
+}
+
+/* What the program has sent behind its handshake goes with the connect. */
+static bool take_first(struct client *client, const char *head, size_t head_len, size_t *ret_len)
+{
+    size_t rest = client->len;
+
+    if (client->protocol == PROTOCOL_FORWARD) {
+        long n = http_body_take(&client->body, client->buf, client->len);
+
+        if (n < 0)
+            return false;
+        rest = (size_t)n;
+    }
+    *ret_len = head_len + rest;
+    client->first = malloc(*ret_len + 1);
+    if (!client->first)
+        return false;
+    if (head_len > 0)
+        memcpy(client->first, head, head_len);
+    memcpy(client->first + head_len, client->buf, rest);
+    client->has_said = *ret_len > 0;
+    client->len = 0;
+    return true;
+}
+
+static int submit(struct client *client, const struct destination *to, size_t first_len)
+{
+    asock_context *context = client->gateway->uplink.context;
+    int r = asock_socket_new(context, AF_UNSPEC, &client->socket);
+
+    if (r == -EMFILE)
+        return ASOCK_TOO_MANY_OPEN_SOCKETS;
+    if (r < 0 || asock_op_new(context, &client->op) < 0 || !pump_init(client))
+        return ASOCK_NO_BUFFER_SPACE;
+    if (asock_op_set_host(client->op, to->host, to->service) < 0)
+        return ASOCK_INVALID_ARGUMENT;
+    asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
+    asock_op_set_callback(client->op, on_connected, client);
+    asock_op_set_buffer(client->op, client->first, first_len);
+    r = asock_connect(client->socket, client->op);
+    if (r != 1)
+        return r == 0 ? asock_op_get_error(client->op) : ASOCK_SOCKET_ERROR;
+    client->ops++;
+    return ASOCK_SUCCESS;
+}
+
+/* ---- resolve ---- */
+
+static void on_resolved(asock_op *op, void *userdata)
+{
+    struct client *client = userdata;
+    struct sockaddr_storage addr;
+    uint8_t reply[SOCKS_ANSWER_MAX];
+    int error = asock_op_get_error(op);
+
+    client->ops--;
+    if (client->state == CLIENT_DIALING) {
+        if (error == 0 && asock_op_get_address(op, 0, &addr) > 0)
+            client_answer(client, reply, socks_reply(&client->socks, SOCKS_GRANTED, &addr, reply));
+        else
+            fail(client, error, NULL);
+    }
+    client_settle(client);
+}
+
+/* SOCKS4 has no IPv6. */
+static int submit_resolve(struct client *client, const char *host)
+{
+    asock_context *context = client->gateway->uplink.context;
+    int r;
+
+    if (asock_op_new(context, &client->op) < 0)
+        return ASOCK_NO_BUFFER_SPACE;
+    asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
+    asock_op_set_callback(client->op, on_resolved, client);
+    r = asock_resolve(context, client->op, host,
+                      client->socks.version == SOCKS4_VERSION ? AF_INET : AF_UNSPEC);
+    if (r != 1)
+        return r == 0 ? asock_op_get_error(client->op) : ASOCK_INVALID_ARGUMENT;
+    client->ops++;
+    return ASOCK_SUCCESS;
+}
+
+/* ---- with a session, or when there is one ---- */
+
+void dial_forget(struct client *client)
+{
+    if (client->parked)
+        session_wait_end(&client->parked->wait);
+    free(client->parked);
+    client->parked = NULL;
+}
+
+static void serve(struct client *client, const struct destination *to, size_t first_len,
+                  bool is_resolve)
+{
+    int error;
+
+    if (!gateway_context(client->gateway)) {
+        fail(client, ASOCK_CONNECTION_ABORTED, "asockd cannot be reached");
+        return;
+    }
+    error = is_resolve ? submit_resolve(client, to->host) : submit(client, to, first_len);
+    if (error)
+        fail(client, error, NULL);
+}
+
+static void on_session(struct session_wait *wait)
+{
+    struct parked *parked = (struct parked *)wait;
+    struct client *client = parked->client;
+
+    client->parked = NULL;
+    serve(client, &parked->to, parked->first_len, parked->is_resolve);
+    free(parked);
+    client_settle(client);
+}
+
+static void want(struct client *client, const struct destination *to, size_t first_len,
+                 bool is_resolve)
+{
+    struct gateway *gateway = client->gateway;
+
+    client->state = CLIENT_DIALING;
+    client_set_deadline(client, LOOK_SECONDS);
+    if (gateway_context(gateway)) {
+        serve(client, to, first_len, is_resolve);
+        return;
+    }
+    client->parked = malloc(sizeof(*client->parked));
+    if (!client->parked) {
+        client_abort(client);
+        return;
+    }
+    *client->parked = (struct parked){.wait.tell = on_session,
+                                      .client = client,
+                                      .to = *to,
+                                      .first_len = first_len,
+                                      .is_resolve = is_resolve};
+    if (!gateway_await_session(gateway, &client->parked->wait)) {
+        dial_forget(client);
+        serve(client, to, first_len, is_resolve);
+    }
+}
+
+/*
+ * A program that has ended its stream without a word behind the handshake waits for nothing. What it has said goes to the server,
+ * whether it still wants an answer or not.
+ */
+static bool has_given_up(const struct client *client)
+{
+    struct pollfd program = {.fd = client->io.fd, .events = POLLRDHUP};
+    char byte;
+
+    if (poll(&program, 1, 0) <= 0)
+        return false;
+    return program.revents & POLLERR ||
+           (!client->has_said && recv(client->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
+}
+
+void dial_look(struct client *client)
+{
+    if (has_given_up(client))
+        client_abort(client);
+    else
+        client_set_deadline(client, LOOK_SECONDS);
+}
+
+/* For the head of the response; else nothing is read into it any more. */
+static bool resize_buf(struct client *client)
+{
+    char *buf;
+
+    if (client->protocol != PROTOCOL_FORWARD) {
+        free(client->buf);
+        client->buf = NULL;
+        return true;
+    }
+    if (client->cap >= HTTP_HEAD_MAX)
+        return true;
+    buf = realloc(client->buf, HTTP_HEAD_MAX);
+    if (!buf)
+        return false;
+    client->buf = buf;
+    client->cap = HTTP_HEAD_MAX;
+    return true;
+}
+
+void dial_connect(struct client *client, const struct destination *to, const char *head,
+                  size_t head_len)
+{
+    char answer[ANSWER_HTTP_MAX];
+    size_t first_len;
+
+    if (!take_first(client, head, head_len, &first_len))
+        client_answer(client, answer, answer_http_refusal(400, "the body is malformed", answer));
+    else if (!resize_buf(client))
+        client_abort(client);
+    else
+        want(client, to, first_len, false);
+}
+
+void dial_resolve(struct client *client, const struct destination *to)
+{
+    want(client, to, 0, true);
+}
