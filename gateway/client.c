@@ -8,8 +8,6 @@
 #include "gateway/client.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,14 +170,19 @@ void client_settle(struct client *client)
 {
     struct ev_loop *loop = client->gateway->loop;
     int events = client->wants_write ? EV_WRITE : 0;
+    bool is_watched = ev_is_active(&client->io) && client->io.events & EV_READ;
 
     if (client->state == CLIENT_ENDED) {
         if (client->ops == 0)
             forget(client);
         return;
     }
+    if (client->state == CLIENT_RELAY && pump_can_read(client))
+        client->is_choked = false;
+    /* Between a question and its answer there is no room, and nothing comes: to stop watching costs a system call. */
     if (client->state == CLIENT_HANDSHAKE || client->state == CLIENT_CLOSING ||
-        (client->state == CLIENT_RELAY && pump_can_read(client)))
+        (client->state == CLIENT_RELAY &&
+         (pump_can_read(client) || (is_watched && !client->is_choked && !client->up.has_ended))))
         events |= EV_READ;
     if (ev_is_active(&client->io) && (client->io.events & (EV_READ | EV_WRITE)) == events)
         return;
@@ -350,11 +353,11 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void start(struct client *client, struct gateway *gateway, int fd, bool is_tcp)
 {
-    if (is_tcp)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     client->gateway = gateway;
     client->is_tcp = is_tcp;
     client->owed = OWED_ALL;
+    client->up.pieces = 1;
+    client->down.pieces = 2;
     ev_io_init(&client->io, on_io, fd, EV_READ);
     ev_init(&client->deadline, on_deadline);
     client->io.data = client->deadline.data = client;

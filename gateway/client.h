@@ -43,7 +43,7 @@ struct slot {
     asock_op *op;
     enum slot_state state;
     char *data;
-    size_t len, written;
+    size_t size, len, written;
     size_t taken; /* up: what was read for it */
     bool is_block;
     ev_tstamp since; /* when its op was submitted */
@@ -53,7 +53,8 @@ struct slot {
 struct lane {
     struct slot slots[2];
     unsigned int first, next, used;
-    bool is_small_used;
+    unsigned int pieces;     /* of its own memory: 1 or 2 */
+    unsigned int small_used; /* which, as bits */
     bool is_bulk;
     bool has_ended; /* nothing more comes in at this lane's beginning */
     bool is_done;   /* and its end was passed on */
@@ -70,6 +71,7 @@ struct client {
     ev_timer deadline;
     bool is_tcp;
     bool wants_write;
+    bool is_choked; /* it has sent more than there is room for: it is not watched */
     /* How a connection that was adopted is closed; NULL: by close(). */
     void (*leave)(void *userdata, bool reset);
     void *userdata;

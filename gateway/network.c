@@ -370,7 +370,9 @@ static int start_listening(const struct network *network, int fd, int family, ui
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
     bool is_ipv4 = family == AF_INET;
 
+    /* TCP_NODELAY is for those that are accepted. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) < 0 ||
         filter_listener(fd, network->loopback) < 0)
         return -1;
     if (is_ipv4)

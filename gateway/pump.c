@@ -9,7 +9,7 @@
  * answered for the server.
  *
  * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to read into. While
- * little is said at a time a slot is the client's own small memory; a piece that fills it makes the lane bulk,
+ * little is said at a time a slot is of the client's own small memory; a piece that fills it makes the lane bulk,
  * and bulk takes blocks of shared memory, which the daemon's kernel reads and writes in place.
  */
 #include <errno.h>
@@ -28,41 +28,52 @@
 
 /* ---- slots ---- */
 
+/* A piece of the lane's own memory that no slot has; NULL: there is none. */
+static char *small_get(struct lane *lane)
+{
+    for (unsigned int i = 0; i < lane->pieces; i++) {
+        if (lane->small_used & 1u << i)
+            continue;
+        lane->small_used |= 1u << i;
+        return lane->small + i * (CLIENT_SMALL / lane->pieces);
+    }
+    return NULL;
+}
+
+static void small_put(struct lane *lane, const char *data)
+{
+    lane->small_used &= ~(1u << (size_t)(data - lane->small) / (CLIENT_SMALL / lane->pieces));
+}
+
 /* Memory for the lane's next slot; NULL: there is none, one of its own will be free. */
 static struct slot *slot_take(struct client *client, struct lane *lane)
 {
     struct slot *slot = &lane->slots[lane->next];
-    char *block = NULL;
+    char *data = NULL;
+    bool is_block;
 
-    if (lane->used == (lane->is_bulk ? 2u : 1u) || slot->state != SLOT_FREE)
-        return NULL;
-    if (lane->is_bulk) {
-        block = blocks_get(&client->gateway->blocks);
-        if (!block)
-            gateway_want_blocks(client->gateway);
-    }
-    if (!block && lane->is_small_used)
+    if (lane->used == (lane->is_bulk ? 2u : lane->pieces) || slot->state != SLOT_FREE)
         return NULL;
     if (!slot->op && asock_op_new(client->gateway->uplink.context, &slot->op) < 0) {
-        /* The other slot has one. */
-        lane->is_bulk = false;
-        if (block)
-            blocks_put(&client->gateway->blocks, block);
+        lane->is_bulk = false; /* the other slot has one */
         return NULL;
     }
+    if (lane->is_bulk) {
+        data = blocks_get(&client->gateway->blocks);
+        if (!data)
+            gateway_want_blocks(client->gateway);
+    }
+    is_block = data != NULL;
+    if (!data && !(data = small_get(lane)))
+        return NULL;
     slot->client = client;
-    slot->is_block = block != NULL;
-    slot->data = block ? block : lane->small;
-    lane->is_small_used |= !block;
+    slot->is_block = is_block;
+    slot->data = data;
+    slot->size = is_block ? BLOCK_SIZE : CLIENT_SMALL / lane->pieces;
     slot->len = slot->written = 0;
     lane->next ^= 1;
     lane->used++;
     return slot;
-}
-
-static size_t slot_size(const struct slot *slot)
-{
-    return slot->is_block ? BLOCK_SIZE : CLIENT_SMALL;
 }
 
 /* The oldest one, or (taken in vain) the newest. */
@@ -71,7 +82,7 @@ static void slot_free(struct lane *lane, struct slot *slot)
     if (slot->is_block)
         blocks_put(&slot->client->gateway->blocks, slot->data);
     else
-        lane->is_small_used = false;
+        small_put(lane, slot->data);
     slot->state = SLOT_FREE;
     lane->used--;
     if (slot == &lane->slots[lane->first])
@@ -79,13 +90,13 @@ static void slot_free(struct lane *lane, struct slot *slot)
     else
         lane->next ^= 1;
     if (lane->used == 0)
-        lane->first = lane->next = 0; /* one op serves a lane that is not bulk */
+        lane->first = lane->next = 0; /* one op serves a lane that has one at a time */
 }
 
 /* A piece that filled the small memory makes the lane bulk, one that would have fitted ends that. */
 static void note_size(struct lane *lane, const struct slot *slot, size_t n)
 {
-    if (!slot->is_block && n == CLIENT_SMALL)
+    if (!slot->is_block && n == slot->size)
         lane->is_bulk = true;
     else if (slot->is_block && n < CLIENT_SMALL)
         lane->is_bulk = false;
@@ -186,6 +197,8 @@ void pump_watch(struct client *client)
         client->ops++;
 }
 
+static void receive_more(struct client *client, bool is_company);
+
 static void note_passed(struct client *client, size_t n)
 {
     if (client->owed != OWED_ALL)
@@ -253,7 +266,7 @@ static bool read_piece(struct client *client)
 
     if (!slot)
         return false;
-    n = read(client->io.fd, slot->data, slot_size(slot));
+    n = read(client->io.fd, slot->data, slot->size);
     if (n <= 0) {
         slot_free(&client->up, slot);
         if (n == 0)
@@ -274,11 +287,17 @@ static bool read_piece(struct client *client)
     }
     slot->len = (size_t)part;
     send_slot(client, slot);
-    return client->state == CLIENT_RELAY && !client->up.has_ended && (size_t)n == slot_size(slot);
+    if (client->state == CLIENT_RELAY && !client->in_head)
+        receive_more(client, true);
+    return client->state == CLIENT_RELAY && !client->up.has_ended && (size_t)n == slot->size;
 }
 
 void pump_read(struct client *client)
 {
+    if (!pump_can_read(client)) {
+        client->is_choked = true;
+        return;
+    }
     if (is_dropping(client)) {
         drop_input(client);
         return;
@@ -302,19 +321,26 @@ bool pump_can_read(const struct client *client)
 
 static void on_received(asock_op *op, void *userdata);
 
-static void receive_more(struct client *client)
+/*
+ * Where little is said at a time one receive is in flight when another one has been answered. That is not asked for again until
+ * the other one has been, too, or until something is sent, with which it travels.
+ */
+static void receive_more(struct client *client, bool is_company)
 {
+    struct lane *down = &client->down;
     struct slot *slot;
 
-    while (!client->down.has_ended && (slot = slot_take(client, &client->down))) {
+    if (!down->is_bulk && down->used > 0 && !is_company)
+        return;
+    while (!down->has_ended && (slot = slot_take(client, down))) {
         slot->state = SLOT_PENDING;
         slot->since = ev_now(client->gateway->loop);
         asock_op_set_callback(slot->op, on_received, slot);
-        asock_op_set_buffer(slot->op, slot->data, slot_size(slot));
+        asock_op_set_buffer(slot->op, slot->data, slot->size);
         if (asock_receive(client->socket, slot->op) != 1) {
-            slot_free(&client->down, slot);
+            slot_free(down, slot);
             client->error = ASOCK_CONNECTION_RESET;
-            client->down.has_ended = true;
+            down->has_ended = true;
             return;
         }
         client->ops++;
@@ -366,11 +392,14 @@ static int write_slots(struct client *client)
 /* All was written. */
 static void end_down(struct client *client)
 {
+    bool is_over = client->up.is_done && !client->up.is_broken &&
+                   client->protocol != PROTOCOL_FORWARD;
+
     if (client->error) {
         client_abort(client);
         return;
     }
-    if (!client->down.is_done)
+    if (!client->down.is_done && !is_over) /* close() says it, too */
         shutdown(client->io.fd, SHUT_WR);
     client->down.is_done = true;
     maybe_finish(client);
@@ -393,7 +422,7 @@ void pump_write(struct client *client)
         return;
     /* Of a response's head each piece is put in front of what waits already. */
     if (r == 1 || !client->in_head)
-        receive_more(client);
+        receive_more(client, false);
     if (r == 1 && client->down.has_ended && client->down.used == 0 && !client->in_head)
         end_down(client);
 }
