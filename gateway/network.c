@@ -137,6 +137,12 @@ static int set_kernel(struct network_problem *why)
     return 0;
 }
 
+/* Nobody else is on the cable. What paces there, as BBR does, halves the throughput; a new namespace has the host's choice. */
+static void choose_congestion_control(void)
+{
+    (void)write_file("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
+}
+
 /* ---- the gateway's namespace ---- */
 
 static int route_outside(int netlink, const struct ends *ends)
@@ -242,6 +248,7 @@ static int make_outside(pid_t command, struct network *network, struct network_p
         return fail(why, "open a netlink socket", r);
     if (set_kernel(why) < 0)
         return -1;
+    choose_congestion_control();
     r = netlink_add_veth(network->netlink, OUTSIDE, outside_mac, INSIDE, inside_mac, command, MTU);
     if (r < 0)
         return fail(why, "make a pair of veth devices", r);
@@ -310,6 +317,7 @@ int network_make_inside(struct network_problem *why)
 
     if (r < 0)
         return fail(why, "open a netlink socket", r);
+    choose_congestion_control();
     r = netlink_set_up(netlink, LOOPBACK);
     if (r == 0 && knows_ipv6())
         r = netlink_no_ipv6_address(netlink, INSIDE);
