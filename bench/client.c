@@ -2,7 +2,7 @@
 /*
  * bench-client: one measurement of one system, its result as a line of JSON.
  *
- *   bench-client --way plain|asock --test TEST --server PORT [--proxy PORT [--socks]] [--path SOCKET] ...
+ *   bench-client --way plain|asock --test TEST --server PORT [--proxy PORT [--socks]] [--path SOCKET] [--host ADDRESS] ...
  *
  * A test runs a fixed number of units to warm up and to learn its speed, then as many as fill the time.
  * The CPU time of the processes --pids names, and of their children, is read before and after those: a
@@ -10,6 +10,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <arpa/inet.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,15 +211,23 @@ static struct sockaddr_in loopback(const char *port)
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-static const struct option long_options[] = {
-    {"way", required_argument, NULL, 'w'},     {"test", required_argument, NULL, 't'},
-    {"server", required_argument, NULL, 's'},  {"proxy", required_argument, NULL, 'p'},
-    {"path", required_argument, NULL, 'P'},    {"socks", no_argument, NULL, 'S'},
-    {"shared", no_argument, NULL, 'm'},        {"errors-only", no_argument, NULL, 'e'},
-    {"size", required_argument, NULL, 'z'},    {"connections", required_argument, NULL, 'c'},
-    {"seconds", required_argument, NULL, 'd'}, {"count", required_argument, NULL, 'n'},
-    {"spoil", required_argument, NULL, 'x'},   {"pause", no_argument, NULL, 'W'},
-    {"pids", required_argument, NULL, 'i'},    {0}};
+static const struct option long_options[] = {{"way", required_argument, NULL, 'w'},
+                                             {"test", required_argument, NULL, 't'},
+                                             {"server", required_argument, NULL, 's'},
+                                             {"proxy", required_argument, NULL, 'p'},
+                                             {"path", required_argument, NULL, 'P'},
+                                             {"socks", no_argument, NULL, 'S'},
+                                             {"shared", no_argument, NULL, 'm'},
+                                             {"errors-only", no_argument, NULL, 'e'},
+                                             {"size", required_argument, NULL, 'z'},
+                                             {"connections", required_argument, NULL, 'c'},
+                                             {"seconds", required_argument, NULL, 'd'},
+                                             {"count", required_argument, NULL, 'n'},
+                                             {"spoil", required_argument, NULL, 'x'},
+                                             {"pause", no_argument, NULL, 'W'},
+                                             {"pids", required_argument, NULL, 'i'},
+                                             {"host", required_argument, NULL, 'H'},
+                                             {0}};
 
 static void parse(struct options *o, int c)
 {
@@ -267,6 +276,10 @@ static void parse(struct options *o, int c)
         break;
     case 'i':
         o->pids = optarg;
+        break;
+    case 'H':
+        if (inet_pton(AF_INET, optarg, &o->server.sin_addr) != 1)
+            fail("--host: %s", optarg);
         break;
     default:
         exit(2);

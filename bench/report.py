@@ -58,8 +58,9 @@ def gigabytes(r):
     return r["bytes"] / r["seconds"] / 1e9
 
 
-def cpu(r):
-    return r["cpu_client"] + r["cpu_others"]
+def cpu(r, amount):
+    """Of all processes for so much; None: somebody does not see them."""
+    return (r["cpu_client"] + r["cpu_others"]) / amount if "cpu_others" in r else None
 
 
 class Figure:
@@ -101,9 +102,9 @@ def figures(data):
     for name in names:
         if name.startswith(("up " + BULK_CPU, "down " + BULK_CPU)):
             yield Figure(f"processor time, {name}", name, "ms per GB",
-                         lambda r: cpu(r) / r["bytes"] * 1e12, "{:.0f}", plain_row(name))
+                         lambda r: cpu(r, r["bytes"] / 1e12), "{:.0f}", plain_row(name))
         elif name.startswith("messages"):
-            yield Figure(f"processor time, {name}", name, "s per million", lambda r: cpu(r) / r["units"] * 1e6,
+            yield Figure(f"processor time, {name}", name, "s per million", lambda r: cpu(r, r["units"] / 1e6),
                          "{:.1f}")
 
 

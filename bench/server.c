@@ -2,7 +2,7 @@
 /*
  * bench-server [--spoil POSITION]: the far end of every measurement: echo, sink and source (common.h).
  *
- * Prints its port on 127.0.0.1 and serves until its standard input ends. One thread and epoll, so that
+ * Prints its port on 127.0.0.1 (--any: on every address) and serves until its standard input ends. One thread and epoll, so that
  * a connection costs little and no path is served otherwise than another. A sink that gets a wrong byte
  * says so and closes. --spoil makes the source send a wrong one.
  */
@@ -158,9 +158,9 @@ static void serve(struct connection *c)
         drop(c);
 }
 
-static void listen_on_loopback(void)
+static void start_listening(in_addr_t address)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &server};
     struct epoll_event end = {.events = EPOLLIN, .data.ptr = NULL};
     socklen_t len = sizeof addr;
@@ -190,20 +190,25 @@ static void use_all_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"spoil", required_argument, NULL, 's'}, {0}};
+    static const struct option options[] = {
+        {"spoil", required_argument, NULL, 's'}, {"any", no_argument, NULL, 'a'}, {0}};
+    in_addr_t address = INADDR_LOOPBACK;
     struct epoll_event events[EVENTS];
     long spoil = -1;
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c != 's')
+        if (c == 's')
+            spoil = atol(optarg);
+        else if (c == 'a')
+            address = INADDR_ANY;
+        else
             return 2;
-        spoil = atol(optarg);
     }
     use_all_descriptors();
     server.sent = pattern_new(spoil);
     server.expected = pattern_new(-1);
-    listen_on_loopback();
+    start_listening(address);
     for (;;) {
         int n = epoll_wait(server.epoll, events, EVENTS, -1);
 

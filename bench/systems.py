@@ -15,6 +15,8 @@ import tempfile
 import time
 
 LOOPBACK = "127.0.0.1"
+# Of the loopback interface, too: under asockctl run --transparent 127.0.0.1 is the command's own.
+HOST = "192.0.2.1"
 
 
 def free_port():
@@ -30,6 +32,9 @@ class System:
     socks = False
     can_unix = False   # listen on a Unix socket
     by_unix = False
+    needs_namespace = False
+    has_idle = True
+    sees_processes = True  # its client does: what time they take
     descriptors = 2    # for a connection
     needs = ()         # files beside the binary
     configuration = None
@@ -53,6 +58,9 @@ class System:
         if self.by_unix:
             return ["--way", "plain", "--path", self.path]
         return ["--way", "plain", "--proxy", str(self.port)] + (["--socks"] if self.socks else [])
+
+    def client_command(self, command):
+        return command
 
     @property
     def path(self):
@@ -221,6 +229,22 @@ class AsockProxy(Asockd):
         return System.client_arguments(self)
 
 
+class AsockTransparent(Asockd):
+    """The client under asockctl run --transparent, in front of the build's asockd: a program that knows nothing. For --proxies
+    only."""
+    name = "asockctl run --transparent"
+    needs_namespace = True
+    has_idle = sees_processes = False
+
+    def client_command(self, command):
+        at = command.index("--pids")
+        return [os.path.join(self.build, "asockctl"), "run", "--transparent", "--socket", self.path, "--",
+                *command[:at], *command[at + 2:]]
+
+    def client_arguments(self):
+        return ["--way", "plain", "--host", HOST]
+
+
 def through_unix(kind):
     """The same, reached as asockd is."""
     return type(kind.__name__, (kind,), {"__doc__": kind.__doc__, "name": f"{kind.name}, Unix", "by_unix": True})
@@ -386,4 +410,4 @@ class SocatDante(Dante):
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
 CROSSOVER = [Direct, AsockdInline, Asockd]
-PROXIES = [Direct, AsockProxy, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]
+PROXIES = [Direct, AsockProxy, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]
