@@ -12,6 +12,16 @@
 
 #define MIB (1024u * 1024u)
 
+static bool has_no_memory; /* for the copy of a text */
+
+char *strdup(const char *text)
+{
+    size_t len = strlen(text) + 1;
+    char *copy = has_no_memory ? NULL : malloc(len);
+
+    return copy ? memcpy(copy, text, len) : NULL;
+}
+
 static struct reply completion_of(const struct request *request)
 {
     return (struct reply){
@@ -444,6 +454,29 @@ START_LOOP_TEST(test_s58_an_answer_that_is_none_ends_the_session, 0, 4)
     fake_reply(&reply, no_answers[_i].what, no_answers[_i].len);
     ck_assert_int_eq(fake_end(op), ASOCK_CONNECTION_ABORTED);
     ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_PROTOCOL_ERROR);
+    asock_op_unref(op);
+}
+END_TEST
+
+START_TEST(test_s59_a_path_without_memory_ends_the_share_alone)
+{
+    const struct field field = {.name = "directory", .text = "/run/asockd/share/1"};
+    asock_op *op = fake_op(NULL, 0);
+    uint8_t record[100];
+    struct reply reply;
+    long n = asock_codec_encode_record(&field, 1, record, sizeof(record));
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 0, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        has_no_memory = i == 0;
+        ck_assert_int_eq(asock_share(fake.context, op), 1);
+        reply = completion_of(fake_expect(VERB_SHARE));
+        fake_reply(&reply, record, (size_t)n);
+        ck_assert_int_eq(fake_end(op), i == 0 ? ASOCK_NO_BUFFER_SPACE : ASOCK_SUCCESS);
+        ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    }
+    ck_assert_str_eq(asock_op_get_directory(op), field.text);
     asock_op_unref(op);
 }
 END_TEST
