@@ -52,7 +52,7 @@ struct scene_step {
     enum about about;
 };
 
-#define SCENE_MAX 18
+#define SCENE_MAX 26
 static const struct scene_step scenes[][SCENE_MAX] = {
     /* slices that are taken, given back and waited for in a callback */
     {{STEP_BUFFER, ANY},
@@ -73,6 +73,16 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_WAIT, INSIDE},
      {STEP_PEER_WRITE, ANY},
      {STEP_SETTLE, ANY}},
+    /* a slice that is filled again in the callback that gave it back, and once more before that is told */
+    {{STEP_BUFFER, ANY},        {STEP_POOL, ANY},        {STEP_CONNECT, ANY},
+     {STEP_SETTLE, ANY},        {STEP_MULTISHOT, FIRST}, {STEP_RECEIVE, SECOND},
+     {STEP_TAKE, INSIDE},       {STEP_PEER_WRITE, ANY},  {STEP_SETTLE, ANY},
+     {STEP_GIVE, INSIDE},       {STEP_TAKE, INSIDE},     {STEP_GIVE, INSIDE},
+     {STEP_PEER_WRITE, INSIDE}, {STEP_WAIT, INSIDE},     {STEP_PEER_WRITE, INSIDE},
+     {STEP_WAIT, INSIDE},       {STEP_PEER_WRITE, ANY},  {STEP_WORLD, ANY},
+     {STEP_PROCESS, ANY},       {STEP_WORLD, ANY},       {STEP_PEER_WRITE, ANY},
+     {STEP_WORLD, ANY},         {STEP_PEER_WRITE, ANY},  {STEP_WORLD, ANY},
+     {STEP_PROCESS, ANY}},
     /* slices that are asked for */
     {{STEP_BUFFER, ANY},
      {STEP_POOL, ANY},
@@ -198,6 +208,7 @@ static void tie(struct step *step, enum about about, uint32_t socket, uint32_t o
         step->c |= 1; /* the first client's */
         return;
     case STEP_GIVE:
+    case STEP_PROCESS:
     case STEP_CONTEXT:
     case STEP_CONTEXT_UNREF:
         step->a = 0;
@@ -215,6 +226,7 @@ static void tie(struct step *step, enum about about, uint32_t socket, uint32_t o
         return;
     case STEP_WAIT:
         step->a = other;
+        step->b = 2 + step->b % 4; /* so long that something happens */
         return;
     case STEP_OP_UNREF:
         step->a = about == SECOND ? other : op;
@@ -251,7 +263,7 @@ static void make_scene(const struct world *world, struct program *ret)
 
         if (scene[i].kind == STEP_NONE)
             return;
-        if (sim_chance(10))
+        if (sim_chance(20))
             continue;
         *step = make_step(scene[i].kind, world);
         tie(step, scene[i].about, socket, op);

@@ -54,6 +54,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/slice-of-an-earlier-life.sim \
 	tests/sim/found/program-stopped-in-a-request.sim \
 	tests/sim/found/close-without-a-connect.sim \
 	tests/sim/found/shutdown-behind-a-connect-with-data.sim \
@@ -72,5 +73,6 @@ sim_found = \
 script_tests += tests/sim/sim.test
 EXTRA_DIST += \
 	tests/sim/known \
+	tests/sim/mutants \
 	$(sim_found) \
 	tests/sim/wrapped
