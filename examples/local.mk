@@ -23,9 +23,3 @@ examples_libev_client_LDADD = $(EXAMPLE_LIBS) $(EV_LIBS)
 examples_op_pool_SOURCES = examples/op_pool.c
 examples_op_pool_LDFLAGS = $(EXAMPLE_LINKFLAGS)
 examples_op_pool_LDADD = $(EXAMPLE_LIBS)
-
-# The client in Python; its classes are generated beside it in the build directory.
-EXTRA_DIST += \
-	examples/python/README.md \
-	examples/python/asock_client.py \
-	examples/python/fetch.py

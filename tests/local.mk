@@ -102,7 +102,7 @@ AM_TESTS_ENVIRONMENT = \
 	ASOCK_TEST_INSTRUMENTS='$(enable_instruments)'; export ASOCK_TEST_INSTRUMENTS; \
 	ASOCK_TEST_SYSTEMD='$(enable_systemd)'; export ASOCK_TEST_SYSTEMD; \
 	ASOCK_HAVE_PYTHON_PROTOBUF='$(have_python_protobuf)'; export ASOCK_HAVE_PYTHON_PROTOBUF; \
-	PYTHONPATH='$(abs_top_builddir)/examples/python:$(abs_top_srcdir)/examples/python:$(abs_top_srcdir)/tests/lib:$(abs_top_srcdir)/tests/gates'; \
+	PYTHONPATH='$(abs_top_builddir)/python:$(abs_top_srcdir)/python:$(abs_top_srcdir)/tests/lib:$(abs_top_srcdir)/tests/gates'; \
 	export PYTHONPATH; \
 	PYTHONDONTWRITEBYTECODE=1; export PYTHONDONTWRITEBYTECODE; \
 	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT:-60}; export CK_DEFAULT_TIMEOUT; \
@@ -111,12 +111,12 @@ AM_TESTS_ENVIRONMENT = \
 
 # The schema in Python, for tests and examples.
 if HAVE_PYTHON_PROTOBUF
-noinst_DATA = examples/python/asock_pb2.py
-examples/python/asock_pb2.py: $(srcdir)/proto/asock.proto
+noinst_DATA = python/asock_pb2.py
+python/asock_pb2.py: $(srcdir)/proto/asock.proto
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
 	$(PROTOC) --proto_path=$(srcdir)/proto --python_out=$(@D) $(srcdir)/proto/asock.proto
 endif
-CLEANFILES += examples/python/asock_pb2.py
+CLEANFILES += python/asock_pb2.py
 
 # For ./dev: what tests run beside the programs that are installed, and what they find in their environment.
 .PHONY: test-helpers test-environment

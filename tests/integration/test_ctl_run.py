@@ -148,7 +148,7 @@ class Run(DaemonTest):
         self.assertEqual(self.program("--name", "outer", command=inner), "inner\n")
 
     def test_python_client(self):
-        code = ("from asock_client import Client\n"
+        code = ("from asock.client import Client\n"
                 "with Client() as client:\n"
                 "    sock = client.socket()\n"
                 f"    sock.connect('127.0.0.1', {self.echo_once()}).result()\n"

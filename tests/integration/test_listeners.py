@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import test_server as base
 
 import asock_pb2 as pb
-from asock_client import AsockError
+from asock.client import AsockError
 from wire import Wire, frame, request
 
 DEADLINE, NOBODY = base.DEADLINE, base.NOBODY

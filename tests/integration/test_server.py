@@ -19,7 +19,7 @@ if os.environ.get("ASOCK_HAVE_PYTHON_PROTOBUF", "yes") != "yes":
     raise unittest.SkipTest("no python3-protobuf")
 
 import asock_pb2 as pb
-from asock_client import AsockError, Client
+from asock.client import AsockError, Client
 from build import BUILD_OPTIONS
 from wire import Wire
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Tests of the protocol as it is on the wire, and of the client of examples/python: Python unittest modules against
+# Tests of the protocol as it is on the wire, and of the Python package: Python unittest modules against
 # the built daemon.
 
 py_tests += \
@@ -18,6 +18,10 @@ py_tests += \
 	tests/protocol/test_linger.py \
 	tests/protocol/test_listen.py \
 	tests/protocol/test_memory.py \
+	tests/protocol/test_python_aio.py \
+	tests/protocol/test_python_blocking.py \
+	tests/protocol/test_python_aio.py \
+	tests/protocol/test_python_blocking.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_quota.py \
 	tests/protocol/test_reference.py \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The client of examples/python, and what it is an example of."""
+"""The operations of the Python package, asock.client, and its example."""
 
 import http.server
 import os
@@ -11,10 +11,10 @@ import unittest
 
 from asockd import DaemonTest
 from wire import pb
-import asock_client
+from asock import client as asock_client
 
 TOP = os.environ.get("ASOCK_TEST_SRCDIR", ".")
-FETCH = os.path.join(TOP, "examples", "python", "fetch.py")
+FETCH = os.path.join(TOP, "python", "examples", "fetch.py")
 
 
 class Pages(http.server.BaseHTTPRequestHandler):

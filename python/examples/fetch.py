@@ -10,7 +10,7 @@ import argparse
 import sys
 import urllib.parse
 
-from asock_client import AsockError, Client
+from asock.client import AsockError, Client
 
 HEAD_MAX = 64 * 1024
 

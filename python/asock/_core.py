@@ -1,46 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A small client of asockd, written from docs/PROTOCOL.md and proto/asock.proto alone.
+"""A session of asockd's protocol without any input or output: docs/PROTOCOL.md, sans-I/O.
 
-One Client is one session. It runs in the thread that waits: Op.result() and Client.run_once() read and
-write, always both, so that neither side ever waits for the other. Nothing here is fast; all of it is
-what the protocol asks for.
-
-    with Client() as client:
-        sock = client.socket()
-        sock.connect("www.example.org", 80)
-        sock.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
-        while data := sock.receive().result():
-            ...
-        sock.close().result()
+What the daemon sent goes into feed(); what it is to get comes out of output, which fill() fills. Who does
+the I/O is client.py (blocking) or aio.py (asyncio). Nothing here is a public interface.
 """
 
 import collections
 import ipaddress
-import os
-import selectors
-import socket as unix
 import struct
-import time
 
-import asock_pb2 as pb
+from ._schema import pb
+from .errors import AsockError, error_of
 
-SYSTEM_SOCKET = "/run/asockd/default/asock.sock"
 PREFIX = struct.Struct("<II")
-READ_SIZE = 512 * 1024
 OUTPUT_FULL = 64 * 1024  # no further piece of a send is made while so much waits to leave
-
-
-class AsockError(Exception):
-    """An op that failed. number is one of enum Error, partial what a failed receive had got."""
-
-    def __init__(self, number, text="", partial=b""):
-        try:
-            name = pb.Error.Name(number).removeprefix("ERROR_")
-        except ValueError:
-            name = f"error {number}"
-        super().__init__(f"{name}: {text}" if text else name)
-        self.number = number
-        self.partial = partial
 
 
 class Op:
@@ -67,17 +40,16 @@ class Op:
     def end_of_stream(self):
         return bool(self.flags & pb.REPLY_FLAG_END_OF_STREAM)
 
-    def result(self, timeout=None):
-        """Waits; what was received, else the number of bytes. Raises AsockError."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.done:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimeoutError(f"op {self.request.op} goes on")
-            self.client.run_once(left)
+    def outcome(self):
+        """Of an op that is done: what was received, else the number of bytes. Raises AsockError."""
         if self.error:
-            raise AsockError(self.error, self.text, self.data)
+            raise error_of(self.error, self.text, self.data)
         return self.data if self.request.verb == pb.VERB_RECEIVE else self.bytes
+
+    def result(self, timeout=None):
+        """The same, after waiting for it where the session can wait (Client)."""
+        self.client.wait_for(self, timeout)
+        return self.outcome()
 
 
 class Window:
@@ -108,6 +80,8 @@ class Socket:
 
     def connect(self, host, port, data=b"", timeout_ms=0):
         """host: an address is connected as it is, anything else is resolved by the daemon."""
+        if not host.isascii():
+            host = host.encode("idna").decode()  # as socket.socket does
         arm = pb.Connect(host=host, service=str(port))
         try:
             address = ipaddress.ip_address(host)
@@ -148,24 +122,10 @@ HASTY = {pb.VERB_CANCEL, pb.VERB_CLOSE}
 WITH_DATA = {pb.VERB_SEND, pb.VERB_CONNECT}
 
 
-class Client:
-    """A session. path: the daemon's socket; fd: a connected one that was inherited.
+class Core:
+    """The state of a session."""
 
-    With neither: what ASOCK_FD says, a descriptor, or else ASOCK_SOCKET, a path.
-    """
-
-    def __init__(self, path=None, fd=None, name=""):
-        if fd is None and path is None and os.environ.get("ASOCK_FD"):
-            fd = int(os.environ["ASOCK_FD"])
-            os.set_inheritable(fd, False)  # one program can use it
-        if fd is not None:
-            self.wire = unix.socket(fileno=fd)
-        else:
-            self.wire = unix.socket(unix.AF_UNIX, unix.SOCK_STREAM)
-            self.wire.connect(path or os.environ.get("ASOCK_SOCKET") or SYSTEM_SOCKET)
-        self.wire.setblocking(False)
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(self.wire, selectors.EVENT_READ)
+    def __init__(self, name=""):
         self.input = bytearray()
         self.output = bytearray()
         self.ended = None     # AsockError once the session is over
@@ -179,37 +139,29 @@ class Client:
         self.window = Window(self.limits.queued_max, self.limits.ops)
         self.welcomes_due = 0
         # Larger pieces of data are cheaper; sockets are asked for when they are needed.
-        self._hello(name=name, send_window=1 << 20, queued_max=1 << 20, ops=64)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.disconnect()
-
-    def disconnect(self):
-        self._end(AsockError(pb.ERROR_CONNECTION_ABORTED, "disconnected"))
+        self.hello(name=name, send_window=1 << 20, queued_max=1 << 20, ops=64)
 
     # ------------------------------------------------------------------------------- asking
 
-    def _hello(self, **needs):
+    def hello(self, **needs):
+        """Ask for a larger grant; welcomes_due is 0 again when the answer is there."""
         self.welcomes_due += 1
         self._write_frame(pb.Request(verb=pb.VERB_HELLO, hello=pb.Hello(version=1, **needs)))
 
-    def _ask_for_sockets(self):
-        """Twice as many, with their part of the ops and bytes. Waits for the answer."""
-        count = 2 * self.limits.sockets
-        self._hello(sockets=count, ops=4 * count, queued_max=count << 20)
-        while self.welcomes_due:
-            self.run_once()
+    def has_id(self):
+        """Whether a socket can be opened within the grant."""
+        return len(self.sockets) < self.limits.sockets
 
-    def socket(self, family=pb.FAMILY_UNSPECIFIED):
+    def ask_for_sockets(self):
+        """Twice as many, with their part of the ops and bytes."""
+        count = 2 * self.limits.sockets
+        self.hello(sockets=count, ops=4 * count, queued_max=count << 20)
+
+    def open(self, family=pb.FAMILY_UNSPECIFIED):
         """A socket under the lowest free id. The daemon answers nothing unless it fails."""
-        number = next(n for n in range(1, self.limits.sockets + 2) if n not in self.sockets)
-        if number > self.limits.sockets:
-            self._ask_for_sockets()
-        if number > self.limits.sockets:
-            raise AsockError(pb.ERROR_TOO_MANY_OPEN_SOCKETS)
+        if not self.has_id():
+            raise error_of(pb.ERROR_TOO_MANY_OPEN_SOCKETS)
+        number = next(n for n in range(1, self.limits.sockets + 1) if n not in self.sockets)
         sock = self.sockets[number] = Socket(self, number)
         sock._submit(pb.VERB_OPEN, open=pb.Open(family=family))
         return sock
@@ -221,14 +173,6 @@ class Client:
         """Policy rules that this session is bound by from now on, whoever has it."""
         request = pb.Request(verb=pb.VERB_RESTRICT, restriction=pb.Restrict())
         return self._submit(None, Op(self, request, rules.encode()))
-
-    def inspect(self, **arm):
-        """inspect(list=pb.List()), inspect(show=pb.Show(id=7)), inspect(stats=pb.Stats()): records."""
-        verb = pb.Verb.Value("VERB_" + next(iter(arm)).upper())
-        op = self._submit(None, Op(self, pb.Request(verb=verb, **arm)))
-        op.result()
-        records = [pb.Record.FromString(piece) for piece in op.pieces]
-        return [{f.name: f.number if f.is_number else f.text for f in r.fields} for r in records]
 
     def _submit(self, sock, op):
         self.token += 1
@@ -308,7 +252,7 @@ class Client:
                 return None
         return None
 
-    def _fill_output(self):
+    def fill(self):
         """A frame of each socket in turn, while windows and the output buffer allow."""
         idle = 0  # sockets in a row that could not go on
         while idle < len(self.ready) and len(self.output) < OUTPUT_FULL:
@@ -343,8 +287,12 @@ class Client:
         self.output += PREFIX.pack(len(head), len(payload)) + head
         self.output += payload
 
-    def _read_frames(self):
-        """Takes every whole frame out of what was read."""
+    def feed(self, data):
+        """Takes every whole frame out of what was read; no bytes at all are the end of the session."""
+        if not data:
+            self.end(error_of(pb.ERROR_CONNECTION_ABORTED, "the daemon closed the session"))
+            return
+        self.input += data
         start = 0
         while len(self.input) - start >= PREFIX.size:
             head_len, payload_len = PREFIX.unpack_from(self.input, start)
@@ -362,7 +310,7 @@ class Client:
             self._welcome(reply.welcome)
         elif reply.kind == pb.KIND_EVENT:
             if reply.event.code == pb.EVENT_SESSION_ENDED:
-                self._end(AsockError(reply.error, payload.decode()))
+                self.end(error_of(reply.error, payload.decode()))
         elif reply.kind == pb.KIND_COMPLETION:
             self._on_completion(reply, payload)
 
@@ -399,40 +347,10 @@ class Client:
         if op.on_done:
             op.on_done(op)
 
-    def _end(self, error):
+    def end(self, error):
         if self.ended:
             return
         self.ended = error
-        self.selector.close()
-        self.wire.close()
         ops, self.ops = self.ops, {}
         for op in ops.values():
             self._finish(op, pb.ERROR_CONNECTION_ABORTED, str(error))
-
-    # ---------------------------------------------------------------------------- running
-
-    def run_once(self, timeout=None):
-        """Sleeps until the daemon says something or takes something, and deals with it."""
-        if self.ended:
-            raise self.ended
-        self._fill_output()
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.output else 0)
-        self.selector.modify(self.wire, events)
-        for _, ready in self.selector.select(timeout):
-            try:
-                if ready & selectors.EVENT_READ:
-                    self._read()
-                if ready & selectors.EVENT_WRITE and not self.ended:
-                    del self.output[:self.wire.send(self.output)]
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self._end(AsockError(pb.ERROR_CONNECTION_ABORTED, str(error)))
-
-    def _read(self):
-        data = self.wire.recv(READ_SIZE)
-        if not data:
-            self._end(AsockError(pb.ERROR_CONNECTION_ABORTED, "the daemon closed the session"))
-            return
-        self.input += data
-        self._read_frames()

@@ -1,0 +1,481 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asyncio over asockd: open_connection() and create_connection(), as asyncio itself has them.
+
+    reader, writer = await asock.aio.open_connection("www.example.org", 80)
+
+One Session carries any number of connections. Without one of your own, connections of an event loop share a
+session that ends with the last of them. Nothing here is for more than one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import ipaddress
+import ssl as _ssl
+import weakref
+from typing import Any, Callable, Optional, Tuple, Union
+
+from ._core import Core, Op
+from ._schema import pb
+from .client import connect_unix
+from .errors import AsockError, error_of
+
+__all__ = ["Session", "create_connection", "open_connection"]
+
+_HIGH_WATER = 64 * 1024
+_LINGER_MS = 30_000  # of close(): what the peer has to take what was written
+
+
+class Session(Core, asyncio.Protocol):
+    """A session with the daemon. Make one with Session.connect(), and close() it."""
+
+    def __init__(self, name: str = "") -> None:
+        self._transport: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._may_write = True
+        self._flush_due = False
+        self._grants: collections.deque = collections.deque()  # who waits for a larger grant
+        self._lost: asyncio.Future = self._loop.create_future()
+        self._ends_when_unused = False
+        super().__init__(name)
+
+    @classmethod
+    async def connect(cls, path: Optional[str] = None, fd: Optional[int] = None, *, name: str = "") -> Session:
+        """path: the daemon's socket; fd: a connected one that was inherited; neither: ASOCK_FD, ASOCK_SOCKET or
+        the system's daemon. name: what the administrator sees."""
+        loop = asyncio.get_running_loop()
+        wire = await loop.run_in_executor(None, connect_unix, path, fd)
+        wire.setblocking(False)
+        _, session = await loop.create_unix_connection(lambda: cls(name), sock=wire)
+        return session
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self.close()
+        await self.wait_closed()
+
+    def close(self) -> None:
+        """End the session. Its connections end with ConnectionAbortedError."""
+        self.end(error_of(pb.ERROR_CONNECTION_ABORTED, "the session was closed"))
+
+    async def wait_closed(self) -> None:
+        await asyncio.shield(self._lost)
+
+    async def restrict_to(self, rules: str) -> None:
+        """Bind the session, permanently, by rules of asockd.policy(5)."""
+        await self.run(self.restrict(rules))
+
+    # ---- the Unix socket
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        if self.ended:
+            transport.abort()
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        if self.ended:
+            return
+        self.feed(data)
+        while self._grants and not self.welcomes_due:
+            waiter = self._grants.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        self._flush()
+
+    def eof_received(self) -> None:
+        self.feed(b"")
+
+    def connection_lost(self, error: Optional[Exception]) -> None:
+        self.end(error_of(pb.ERROR_CONNECTION_ABORTED, str(error) if error else "the daemon closed the session"))
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._may_write = False
+
+    def resume_writing(self) -> None:
+        self._may_write = True
+        self._flush()
+
+    def end(self, error: AsockError) -> None:
+        super().end(error)
+        while self._grants:
+            waiter = self._grants.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _submit(self, sock: Any, op: Op) -> Op:
+        op = super()._submit(sock, op)
+        # What one callback asks for leaves together.
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+        return op
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        while self._may_write and not self.ended and self._transport is not None:
+            self.fill()
+            if not self.output:
+                return
+            data, self.output = self.output, bytearray()
+            self._transport.write(data)
+
+    # ---- ops and sockets
+
+    def future(self, op: Op) -> asyncio.Future:
+        """Done when the op is; its result is the op."""
+        future = self._loop.create_future()
+
+        def done(op: Op) -> None:
+            if not future.done():
+                future.set_result(op)
+
+        if op.done:
+            done(op)
+        else:
+            op.on_done = done
+        return future
+
+    async def run(self, op: Op) -> Any:
+        """What op.outcome() gives, when there is one."""
+        return (await self.future(op)).outcome()
+
+    async def socket(self) -> Any:
+        """A socket of the session; asks for a larger grant where there is none left."""
+        while not self.has_id() and not self.ended:
+            before = self.limits.sockets
+            asks = not self.welcomes_due  # else: the answer that comes next is to another question
+            if asks:
+                self.ask_for_sockets()
+                self._flush()
+            waiter = self._loop.create_future()
+            self._grants.append(waiter)
+            await waiter
+            if asks and not self.has_id() and self.limits.sockets == before:
+                break
+        if self.ended:
+            raise self.ended
+        return self.open()
+
+    def unused(self) -> None:
+        """A socket is gone."""
+        if self._ends_when_unused and not self.sockets and not self._grants:
+            self.close()
+
+
+def _address(endpoint: Any) -> tuple:
+    address = ipaddress.ip_address(endpoint.address)
+    if address.version == 4:
+        return str(address), endpoint.port
+    return str(address), endpoint.port, 0, endpoint.scope_id
+
+
+class _Transport(asyncio.Transport):
+    """A connection, as asyncio.Transport describes it."""
+
+    _start_tls_compatible = True
+
+    def __init__(self, session: Session, sock: Any, connected: Any, protocol: Any) -> None:
+        super().__init__({"peername": _address(connected.remote), "sockname": _address(connected.local)})
+        self._loop = session._loop
+        self._session = session
+        self._sock = sock
+        self._protocol = protocol
+        self._size = 0               # bytes that were written and not taken yet
+        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
+        self._is_pausing = False     # the protocol was told to
+        self._is_reading = True
+        self._receive: Optional[Op] = None
+        self._held: Optional[Op] = None  # came while reading was paused
+        self._has_eof = False        # write_eof() was called
+        self._is_closing = False
+        self._is_lost = False
+        self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._protocol.connection_made(self)
+        self._loop.call_soon(self._read)
+
+    # ---- reading
+
+    def is_reading(self) -> bool:
+        return self._is_reading and not self._is_closing
+
+    def pause_reading(self) -> None:
+        self._is_reading = False
+
+    def resume_reading(self) -> None:
+        if self._is_reading or self._is_closing:
+            return
+        self._is_reading = True
+        held, self._held = self._held, None
+        if held is not None:
+            self._loop.call_soon(self._take, held)
+        else:
+            self._loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        if self._is_closing or not self._is_reading or self._receive is not None or self._held is not None:
+            return
+        self._receive = self._sock.receive(self._session.limits.payload_max)
+        self._when_done(self._receive, self._on_received)
+
+    def _when_done(self, op: Op, callback: Callable) -> None:
+        if op.done:
+            self._loop.call_soon(callback, op)
+        else:
+            op.on_done = lambda op: self._loop.call_soon(callback, op)
+
+    def _on_received(self, op: Op) -> None:
+        self._receive = None
+        if self._is_closing:
+            return
+        if op.error:
+            self._force_close(error_of(op.error, op.text))
+        elif self._is_reading:
+            self._take(op)
+        else:
+            self._held = op
+
+    def _take(self, op: Op) -> None:
+        if self._is_closing:
+            return
+        if not self._is_reading:  # paused again before this callback ran
+            self._held = op
+            return
+        try:
+            if op.data:
+                self._give(op.data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # pylint: disable=broad-except
+            self._loop.call_exception_handler(
+                {"message": "a protocol failed in data_received()", "exception": error, "transport": self,
+                 "protocol": self._protocol})
+            self._force_close(error)
+            return
+        if not op.end_of_stream:
+            self._read()
+        elif not self._is_closing:
+            keep_open = self._protocol.eof_received()
+            if not keep_open:
+                self.close()
+
+    def _give(self, data: bytes) -> None:
+        if isinstance(self._protocol, asyncio.BufferedProtocol):
+            _fill_buffers(self._protocol, data)
+        else:
+            self._protocol.data_received(data)
+
+    # ---- writing
+
+    def write(self, data: Union[bytes, bytearray, memoryview]) -> None:
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
+        if self._has_eof:
+            raise RuntimeError("cannot write after write_eof()")
+        if not data or self._is_closing:
+            return
+        op = self._sock.send(bytes(data))
+        length = len(op.rest)
+        self._size += length
+        self._when_done(op, lambda op: self._on_sent(op, length))
+        if self._size > self._high and not self._is_pausing:
+            self._is_pausing = True
+            self._protocol.pause_writing()
+
+    def _on_sent(self, op: Op, length: int) -> None:
+        self._size -= length
+        if self._is_lost:
+            return
+        if op.error:
+            self._force_close(error_of(op.error, op.text))
+            return
+        if self._is_pausing and self._size <= self._low:
+            self._is_pausing = False
+            self._protocol.resume_writing()
+        if self._is_closing and self._size == 0:
+            self._close_socket()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        if self._has_eof or self._is_closing:
+            return
+        self._has_eof = True
+        self._sock.shutdown()
+
+    def get_write_buffer_size(self) -> int:
+        return self._size
+
+    def get_write_buffer_limits(self) -> Tuple[int, int]:
+        return self._low, self._high
+
+    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
+        if high is None:
+            high = _HIGH_WATER if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
+        self._high, self._low = high, low
+
+    # ---- ending
+
+    def get_protocol(self) -> Any:
+        return self._protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        """Stops reading; what was written goes out, then the connection ends."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._size == 0:
+            self._close_socket()
+
+    def abort(self) -> None:
+        """Ends the connection at once; what was written may be lost."""
+        self._force_close(None)
+
+    def _close_socket(self) -> None:
+        if not self._is_lost:
+            self._lose(None, self._sock.close(linger_ms=_LINGER_MS))
+
+    def _force_close(self, error: Optional[BaseException]) -> None:
+        """asyncio.sslproto calls it by this name, as it does of asyncio's own transports."""
+        self._is_closing = True
+        if not self._is_lost:
+            self._lose(error, self._sock.close(abort=True))
+
+    def _lose(self, error: Optional[BaseException], closing: Op) -> None:
+        self._is_lost = True
+        session, protocol = self._session, self._protocol
+
+        def closed(op: Op) -> None:
+            protocol.connection_lost(error)
+            session.unused()
+
+        self._when_done(closing, closed)
+
+
+class _Early(asyncio.Protocol):
+    """Holds the place of a protocol during a TLS handshake; keeps what comes with the end of it."""
+
+    def __init__(self) -> None:
+        self.calls: list = []
+
+    def data_received(self, data: bytes) -> None:
+        self.calls.append(("data", data))
+
+    def eof_received(self) -> bool:
+        self.calls.append(("eof", None))
+        return True
+
+    def connection_lost(self, error: Optional[Exception]) -> None:
+        self.calls.append(("lost", error))
+
+    def pass_on(self, protocol: Any, transport: Any) -> None:
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        for what, value in self.calls:
+            if what == "data" and isinstance(protocol, asyncio.BufferedProtocol):
+                _fill_buffers(protocol, value)
+            elif what == "data":
+                protocol.data_received(value)
+            elif what == "lost":
+                protocol.connection_lost(value)
+            elif not protocol.eof_received():
+                transport.close()
+
+
+def _fill_buffers(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        buffer = memoryview(protocol.get_buffer(len(view))).cast("B")  # type: ignore[arg-type]
+        count = min(len(buffer), len(view))
+        if count == 0:
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        buffer[:count] = view[:count]
+        protocol.buffer_updated(count)
+        view = view[count:]
+
+
+_shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # loop: the session of all, or its future
+
+
+async def _shared_session() -> Session:
+    loop = asyncio.get_running_loop()
+    task = _shared.get(loop)
+    if task is None or task.done() and (task.cancelled() or task.exception() or task.result().ended):
+        task = _shared[loop] = loop.create_task(Session.connect())
+    session: Session = await asyncio.shield(task)
+    session._ends_when_unused = True
+    return session
+
+
+async def _connected(session: Session, host: str, port: Union[int, str], timeout: Optional[float]) -> Tuple[Any, Any]:
+    sock = await session.socket()
+    op = sock.connect(host, port, timeout_ms=0 if timeout is None else max(1, round(timeout * 1000)))
+    try:
+        await session.run(op)
+    except BaseException:
+        closing = sock.close(abort=True)
+        closing.on_done = lambda op: session.unused()
+        raise
+    return sock, op.body
+
+
+async def create_connection(protocol_factory: Callable[[], Any], host: str, port: Union[int, str], *,
+                            session: Optional[Session] = None, timeout: Optional[float] = None,
+                            ssl: Union[None, bool, _ssl.SSLContext] = None,
+                            server_hostname: Optional[str] = None) -> Tuple[Any, Any]:
+    """(transport, protocol), as loop.create_connection() gives them.
+
+    host: an address, or a name, which the daemon resolves. port: a number, or a service's name. timeout: seconds
+    for the connect; None: the kernel's. ssl, server_hostname: as in asyncio; TLS ends in this process. Raises
+    AsockError: PermissionError where policy denies, with the rule's reason; see asock.errors.
+    """
+    if server_hostname is not None and not ssl:
+        raise ValueError("server_hostname is only meaningful with ssl")
+    session = session or await _shared_session()
+    sock, connected = await _connected(session, host, port, timeout)
+    protocol = protocol_factory()
+    if not ssl:
+        return _Transport(session, sock, connected, protocol), protocol
+    context = _ssl.create_default_context() if ssl is True else ssl
+    early = _Early()
+    plain = _Transport(session, sock, connected, asyncio.Protocol())
+    plain.pause_reading()
+    try:
+        await asyncio.sleep(0)  # the placeholder's connection_made()
+        transport = await session._loop.start_tls(
+            plain, early, context, server_hostname=host if server_hostname is None else server_hostname)
+    except BaseException:
+        plain.abort()
+        raise
+    early.pass_on(protocol, transport)
+    return transport, protocol
+
+
+async def open_connection(host: str, port: Union[int, str], *, limit: int = 2 ** 16,
+                          **options: Any) -> Tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """(reader, writer), as asyncio.open_connection() gives them. limit: of the reader; options: create_connection()'s."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=limit, loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    transport, _ = await create_connection(lambda: protocol, host, port, **options)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A socket that blocks, for programs written for socket.socket."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import socket as _socket
+import time
+from typing import Any, Optional, Union
+
+from ._schema import pb
+from .client import Client
+from .errors import error_of
+
+__all__ = ["Socket", "create_connection"]
+
+_PIECE = 1 << 20  # of a send: what the queue takes at a time
+_HOW = {_socket.SHUT_RD: pb.HOW_RECEIVE, _socket.SHUT_WR: pb.HOW_SEND, _socket.SHUT_RDWR: pb.HOW_BOTH}
+_OPTIONS = {
+    (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE): pb.OPTION_KEEP_ALIVE,
+    (_socket.IPPROTO_TCP, _socket.TCP_NODELAY): pb.OPTION_NO_DELAY,
+}
+
+
+def _address(endpoint: Any) -> tuple:
+    """As socket.getpeername() gives it."""
+    address = ipaddress.ip_address(endpoint.address)
+    if address.version == 4:
+        return str(address), endpoint.port
+    return str(address), endpoint.port, 0, endpoint.scope_id
+
+
+class Socket:
+    """A TCP socket in the daemon, in a session of its own.
+
+    Its methods do what those of socket.socket do, and raise AsockError, which is an OSError and, where
+    Python has one, of the class that socket.socket raises. One thread at a time may use it, but for two
+    that each have a Socket. There is no fileno(): the descriptor is the daemon's. Use asock.aio to wait
+    for many.
+
+    path: the daemon's socket; None: what ASOCK_FD or ASOCK_SOCKET say, or the system's daemon.
+    """
+
+    def __init__(self, path: Optional[str] = None, *, name: str = "") -> None:
+        self._client = Client(path, name=name)
+        self._sock = self._client.socket()
+        self._timeout: Optional[float] = None
+        self._connected: Any = None
+        self._ended = False     # the peer's end of stream has been seen
+        self._receiving: Any = None  # a receive that an exception, KeyboardInterrupt say, left pending
+        self._rest = b""        # of what it got
+
+    def __enter__(self) -> Socket:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    # ---- waiting
+
+    def settimeout(self, timeout: Optional[float]) -> None:
+        """Seconds that each following call may take; None: no limit. 0 is refused: it never does not block."""
+        if timeout is not None and timeout <= 0:
+            raise ValueError("the timeout must be above 0, or None")
+        self._timeout = timeout
+
+    def gettimeout(self) -> Optional[float]:
+        return self._timeout
+
+    def _timeout_ms(self) -> int:
+        return 0 if self._timeout is None else max(1, round(self._timeout * 1000))
+
+    def _wait(self, op: Any, deadline: Optional[float] = None) -> Any:
+        left = None if deadline is None else max(0, deadline - time.monotonic())
+        try:
+            self._client.wait_for(op, left)
+        except TimeoutError:
+            if op.done:
+                raise
+            raise error_of(pb.ERROR_TIMED_OUT, "timed out") from None
+        return op.outcome()
+
+    def _deadline(self) -> Optional[float]:
+        return None if self._timeout is None else time.monotonic() + self._timeout
+
+    # ---- the calls of socket.socket
+
+    def connect(self, address: tuple) -> None:
+        """(host, port). The daemon resolves a name; port is a number or a service's name."""
+        op = self._sock.connect(address[0], address[1], timeout_ms=self._timeout_ms())
+        self._wait(op)
+        self._connected = op.body
+
+    def sendall(self, data: Union[bytes, bytearray, memoryview]) -> None:
+        """Returns when the kernel of the daemon's network has taken all of it. A timeout breaks the stream."""
+        view = memoryview(data).cast("B")
+        deadline = self._deadline()
+        for start in range(0, len(view), _PIECE):
+            left = 0 if deadline is None else max(1, round((deadline - time.monotonic()) * 1000))
+            self._wait(self._sock.send(bytes(view[start:start + _PIECE]), timeout_ms=left))
+
+    def send(self, data: Union[bytes, bytearray, memoryview]) -> int:
+        """As sendall(), of at most 1 MiB; the number of bytes."""
+        view = memoryview(data).cast("B")[:_PIECE]
+        self.sendall(view)
+        return len(view)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """1 to size bytes; none at the peer's end of stream. Only MSG_WAITALL is known of the flags."""
+        if flags & ~_socket.MSG_WAITALL:
+            raise ValueError("only MSG_WAITALL is known")
+        if size < 0:
+            raise ValueError("negative size")
+        if size == 0:
+            return b""
+        parts = []
+        while size > 0 and (not parts or flags):
+            if not self._rest and not self._fetch(size, bool(flags)):
+                break
+            parts.append(self._rest[:size])
+            self._rest = self._rest[size:]
+            size -= len(parts[-1])
+        return b"".join(parts)
+
+    def _fetch(self, size: int, wait_all: bool) -> bool:
+        """Puts what comes next into _rest; False: the stream has ended."""
+        if self._ended:
+            return False
+        op = self._receiving
+        if op is None:
+            op = self._receiving = self._sock.receive(
+                min(size, self._client.limits.payload_max), wait_all=wait_all, timeout_ms=self._timeout_ms())
+        try:
+            self._rest = self._wait(op)
+        finally:
+            if op.done:
+                self._receiving = None
+        self._ended = op.end_of_stream
+        return bool(self._rest)
+
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.recv(min(size or len(view), len(view)), flags)
+        view[:len(data)] = data
+        return len(data)
+
+    def shutdown(self, how: int) -> None:
+        """socket.SHUT_RD, SHUT_WR or SHUT_RDWR."""
+        self._wait(self._sock.shutdown(_HOW[how]))
+
+    def close(self) -> None:
+        """The peer gets what was sent, and the end of the stream. Does nothing the second time."""
+        if self._client.ended:
+            return
+        try:
+            self._client.wait_for(self._sock.close(), 10)
+        except OSError:
+            pass  # the session has ended, and the socket with it
+        self._client.disconnect()
+
+    def getpeername(self) -> tuple:
+        return _address(self._endpoints().remote)
+
+    def getsockname(self) -> tuple:
+        return _address(self._endpoints().local)
+
+    def _endpoints(self) -> Any:
+        if self._connected is None:
+            raise error_of(pb.ERROR_NOT_CONNECTED)
+        return self._connected
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """TCP_NODELAY and SO_KEEPALIVE."""
+        known = _OPTIONS.get((level, option))
+        if known is None:
+            raise error_of(pb.ERROR_PROTOCOL_OPTION, f"option {option} of level {level}")
+        self._wait(self._sock.set_option(known, int(value)))
+
+    def getsockopt(self, level: int, option: int) -> int:
+        known = _OPTIONS.get((level, option))
+        if known is None:
+            raise error_of(pb.ERROR_PROTOCOL_OPTION, f"option {option} of level {level}")
+        op = self._sock.get_option(known)
+        self._wait(op)
+        return int(op.body.number)
+
+    def makefile(self, mode: str = "r", buffering: int = -1, *, encoding: Optional[str] = None,
+                 errors: Optional[str] = None, newline: Optional[str] = None) -> Any:
+        """As socket.makefile(); closing the file does not close the socket."""
+        if set(mode) - set("rwb"):
+            raise ValueError(f"invalid mode {mode!r}")
+        raw = _Raw(self, "r" in mode or "w" not in mode, "w" in mode)
+        if buffering == 0:
+            if "b" not in mode:
+                raise ValueError("unbuffered streams must be binary")
+            return raw
+        size = io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
+        stream: Any
+        if raw.readable() and raw.writable():
+            stream = io.BufferedRWPair(raw, raw, size)
+        else:
+            stream = io.BufferedReader(raw, size) if raw.readable() else io.BufferedWriter(raw, size)
+        return stream if "b" in mode else io.TextIOWrapper(stream, encoding, errors, newline)
+
+
+class _Raw(io.RawIOBase):
+
+    def __init__(self, sock: Socket, readable: bool, writable: bool) -> None:
+        super().__init__()
+        self._sock, self._readable, self._writable = sock, readable, writable
+
+    def readable(self) -> bool:
+        return self._readable
+
+    def writable(self) -> bool:
+        return self._writable
+
+    def readinto(self, buffer: Any) -> int:
+        return self._sock.recv_into(buffer)
+
+    def write(self, data: Any) -> int:
+        return self._sock.send(data)
+
+
+def create_connection(address: tuple, timeout: Optional[float] = None, *, path: Optional[str] = None) -> Socket:
+    """A connected Socket, as socket.create_connection() makes one. timeout: of the connect and of each call."""
+    sock = Socket(path)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

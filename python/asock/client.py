@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A session that runs in the thread that waits for it.
+
+Every call returns an Op at once. Op.result() and Client.run_once() read and write, always both, so that
+neither side ever waits for the other. One thread at a time may use a Client.
+
+    with Client() as client:
+        sock = client.socket()
+        sock.connect("www.example.org", 80)
+        sock.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
+        while data := sock.receive().result():
+            ...
+        sock.close().result()
+"""
+
+import os
+import selectors
+import socket as unix
+import time
+
+from ._core import Core, Op
+from ._schema import pb
+from .errors import AsockError, error_of
+
+__all__ = ["AsockError", "Client", "Op", "connect_unix"]
+
+SYSTEM_SOCKET = "/run/asockd/default/asock.sock"
+READ_SIZE = 512 * 1024
+
+
+def connect_unix(path=None, fd=None, timeout=10):
+    """A connected Unix socket to the daemon.
+
+    path: the daemon's socket; fd: a connected one that was inherited. With neither: what ASOCK_FD says, a
+    descriptor, or else ASOCK_SOCKET, a path. timeout: seconds that the daemon has to accept it.
+    """
+    if fd is None and path is None and os.environ.get("ASOCK_FD"):
+        fd = int(os.environ["ASOCK_FD"])
+        os.set_inheritable(fd, False)  # one program at a time can use it
+    if fd is not None:
+        return unix.socket(fileno=fd)
+    wire = unix.socket(unix.AF_UNIX, unix.SOCK_STREAM)
+    try:
+        wire.settimeout(timeout)
+        wire.connect(path or os.environ.get("ASOCK_SOCKET") or SYSTEM_SOCKET)
+    except OSError:
+        wire.close()
+        raise
+    return wire
+
+
+class Client(Core):
+    """A session; the arguments are those of connect_unix(). name: what the administrator sees."""
+
+    def __init__(self, path=None, fd=None, name=""):
+        self.wire = connect_unix(path, fd)
+        self.wire.setblocking(False)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.wire, selectors.EVENT_READ)
+        super().__init__(name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.disconnect()
+
+    def disconnect(self):
+        """End the session, with every socket of it. Does nothing the second time."""
+        self.end(error_of(pb.ERROR_CONNECTION_ABORTED, "disconnected"))
+
+    def end(self, error):
+        if not self.ended:
+            self.selector.close()
+            self.wire.close()
+        super().end(error)
+
+    def socket(self, family=pb.FAMILY_UNSPECIFIED):
+        """A socket; asks for a larger grant, and waits for the answer, where there is none left."""
+        if not self.has_id():
+            self.ask_for_sockets()
+            while self.welcomes_due:
+                self.run_once()
+        return self.open(family)
+
+    def inspect(self, **arm):
+        """inspect(list=pb.List()), inspect(show=pb.Show(id=7)), inspect(stats=pb.Stats()): records."""
+        verb = pb.Verb.Value("VERB_" + next(iter(arm)).upper())
+        op = self._submit(None, Op(self, pb.Request(verb=verb, **arm)))
+        op.result()
+        records = [pb.Record.FromString(piece) for piece in op.pieces]
+        return [{f.name: f.number if f.is_number else f.text for f in r.fields} for r in records]
+
+    def wait_for(self, op, timeout=None):
+        """Run until the op is done. timeout: seconds; TimeoutError then, and the op goes on."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not op.done:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError(f"op {op.request.op} goes on")
+            self.run_once(left)
+
+    def run_once(self, timeout=None):
+        """Sleeps until the daemon says something or takes something, and deals with it."""
+        if self.ended:
+            raise self.ended
+        self.fill()
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self.output else 0)
+        self.selector.modify(self.wire, events)
+        for _, ready in self.selector.select(timeout):
+            try:
+                if ready & selectors.EVENT_READ:
+                    self.feed(self.wire.recv(READ_SIZE))
+                if ready & selectors.EVENT_WRITE and not self.ended:
+                    del self.output[:self.wire.send(self.output)]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self.end(error_of(pb.ERROR_CONNECTION_ABORTED, str(error)))

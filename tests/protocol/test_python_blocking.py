@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asock.Socket and asock.create_connection(): what socket.socket does, through the daemon."""
+
+import hashlib
+import os
+import signal
+import socket
+import struct
+import threading
+import unittest
+
+import asock
+from asockd import Daemon, DaemonTest
+from asock import client
+
+DEADLINE = 30
+
+
+class Blocking(DaemonTest):
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.listener()
+
+    def connect(self, **options):
+        sock = self.hold(asock.create_connection(self.server.getsockname(), path=self.daemon.path, **options))
+        return sock, self.accept(self.server)
+
+    def test_both_directions_and_both_ends(self):
+        sock, peer = self.connect()
+        sock.sendall(b"there")
+        self.assertEqual(self.read_all(peer, 5), b"there")
+        peer.sendall(b"and back")
+        self.assertEqual(sock.recv(3), b"and")
+        self.assertEqual(sock.recv(100), b" back")
+        sock.shutdown(socket.SHUT_WR)
+        self.assertEqual(self.read_all(peer), b"")
+        peer.sendall(b"last")
+        peer.close()
+        self.assertEqual(sock.recv(4, socket.MSG_WAITALL), b"last")
+        self.assertEqual((sock.recv(1), sock.recv(1)), (b"", b""))
+
+    def test_endpoints(self):
+        sock, peer = self.connect()
+        self.assertEqual(sock.getpeername(), peer.getsockname())
+        self.assertEqual(sock.getsockname(), peer.getpeername())
+
+    def test_large_data(self):
+        data = os.urandom(9 << 20)
+        sock, peer = self.connect()
+        got = []
+        reader = threading.Thread(target=lambda: got.append(self.read_all(peer)))
+        reader.start()
+        sock.sendall(memoryview(data))
+        sock.close()
+        reader.join(DEADLINE)
+        self.assertEqual(hashlib.sha256(got[0]).digest(), hashlib.sha256(data).digest())
+
+    def test_wait_all_over_many_pieces(self):
+        data = os.urandom(3 << 20)
+        sock, peer = self.connect()
+        writer = threading.Thread(target=peer.sendall, args=(data,))
+        writer.start()
+        self.assertEqual(sock.recv(len(data), socket.MSG_WAITALL), data)
+        writer.join(DEADLINE)
+
+    def test_recv_into(self):
+        sock, peer = self.connect()
+        peer.sendall(b"abcdef")
+        buffer = bytearray(b"......")
+        self.assertEqual(sock.recv_into(buffer, 2), 2)
+        self.assertEqual(buffer, b"ab....")
+
+    def test_a_file(self):
+        sock, peer = self.connect()
+        peer.sendall(b"one\ntwo\n")
+        with sock.makefile("r", encoding="ascii") as lines:
+            self.assertEqual(lines.readline(), "one\n")
+            self.assertEqual(lines.readline(), "two\n")
+        with sock.makefile("wb") as file:
+            file.write(b"three")
+        self.assertEqual(self.read_all(peer, 5), b"three")
+
+    def test_timeout_loses_nothing(self):
+        sock, peer = self.connect()
+        sock.settimeout(0.05)
+        with self.assertRaises(TimeoutError):
+            sock.recv(10)
+        sock.settimeout(DEADLINE)
+        peer.sendall(b"late")
+        self.assertEqual(sock.recv(10), b"late")
+
+    def test_refused(self):
+        address = self.server.getsockname()
+        self.server.close()
+        with self.assertRaises(ConnectionRefusedError):
+            asock.create_connection(address, path=self.daemon.path)
+        self.daemon.settle()
+
+    def test_reset(self):
+        sock, peer = self.connect()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with self.assertRaises(ConnectionResetError):
+            sock.recv(1)
+
+    def test_no_such_name(self):
+        with self.assertRaises(socket.gaierror):
+            asock.create_connection(("no.such.name.invalid", 80), path=self.daemon.path, timeout=DEADLINE)
+
+    def test_international_names_are_converted(self):
+        with self.assertRaises(socket.gaierror):
+            asock.create_connection(("b\u00fccher.invalid", 80), path=self.daemon.path, timeout=DEADLINE)
+
+    def test_options(self):
+        sock, _ = self.connect()
+        self.assertEqual(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.assertEqual(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+        with self.assertRaises(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)
+
+    def test_wrong_arguments(self):
+        sock, _ = self.connect()
+        for call in (lambda: sock.recv(-1), lambda: sock.recv(1, socket.MSG_PEEK), lambda: sock.settimeout(0),
+                     lambda: sock.makefile("x"), lambda: sock.makefile("r", 0)):
+            with self.assertRaises(ValueError):
+                call()
+
+    def test_closed_twice_and_used_after(self):
+        sock, _ = self.connect()
+        sock.close()
+        sock.close()
+        with self.assertRaises(ConnectionAbortedError):
+            sock.sendall(b"x")
+
+    def test_interrupted_receive_loses_nothing(self):
+        """Ctrl-C in the middle of recv(): what comes later is what comes first."""
+        sock, peer = self.connect()
+        previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGALRM, previous)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with self.assertRaises(KeyboardInterrupt):
+            sock.recv(100)
+        peer.sendall(b"first")
+        self.assertEqual(sock.recv(2), b"fi")
+        self.assertEqual(sock.recv(100), b"rst")
+
+
+class Denied(unittest.TestCase):
+
+    def test_the_reason_is_told(self):
+        daemon = Daemon()
+        self.addCleanup(daemon.stop)
+        with self.assertRaises(PermissionError) as caught:
+            asock.create_connection(("127.0.0.1", 9), path=daemon.path)
+        self.assertIsInstance(caught.exception, asock.AsockError)
+        self.assertTrue(caught.exception.text)
+
+    def test_no_daemon(self):
+        with self.assertRaises(FileNotFoundError):
+            client.Client("/nonexistent/asock.sock")
+
+
+if __name__ == "__main__":
+    unittest.main()
