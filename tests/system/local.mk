@@ -5,6 +5,7 @@
 #   units.test  boots one box and runs test_units.py in it, clients are client.py
 #   identity.test  the same with test_identity.py
 #   audit_journal.test  the same with test_audit_journal.py
+#   packages.test  the same with test_packages.py, in a fresh Debian and from packages; only by check-packages
 #   NAME.int    a libcheck program from tests/system/NAME.c; needs
 #               tests_system_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
 #               tests_system_NAME_int_LDADD = $(INT_LIBS)
@@ -15,7 +16,14 @@ script_tests += \
 	tests/system/identity.test \
 	tests/system/units.test
 
+# Builds the packages and a fresh Debian: minutes, and a mirror of Debian's.
+.PHONY: check-packages
+check-packages:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/system/packages.test
+
 EXTRA_DIST += \
+	tests/system/packages.test \
+	tests/system/test_packages.py \
 	tests/system/box \
 	tests/system/client.py \
 	tests/system/test_audit_journal.py \

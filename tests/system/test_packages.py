@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A new user's session: a fresh Debian, the packages, and the commands that README prints.
+
+Runs as root inside tests/system/box, by packages.test. Each step goes on where the one before it ended.
+"""
+
+import glob
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+LIVENESS = 60  # seconds until "never"
+TREE = os.environ["ASOCK_PACKAGES_TREE"]
+PACKAGES = os.environ["ASOCK_PACKAGES"]
+ADDRESS = "20.20.20.2"  # globally reachable, as far as a policy can know
+DENIED = 3  # asockctl(1)
+
+SERVER = """
+import socket, threading
+def serve(port):
+    server = socket.create_server(("0.0.0.0", port))
+    while True:
+        peer = server.accept()[0]
+        peer.sendall(b"hello from port %d\\n" % port)
+        peer.close()
+threading.Thread(target=serve, args=(443,)).start()
+threading.Thread(target=serve, args=(873,)).start()
+print("ready", flush=True)
+serve(80)
+"""
+
+
+def run(command, **options):
+    """A shell's command line, or a list."""
+    if isinstance(command, str):
+        command = ["bash", "-c", command]
+    return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=LIVENESS, check=False, **{"stdin": subprocess.DEVNULL, **options})
+
+
+def must(command, **options):
+    done = run(command, **options)
+    if done.returncode != 0:
+        raise AssertionError(f"{command}: status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def read(path):
+    with open(os.path.join(TREE, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def blocks(path):
+    """The indented blocks of a document, without their indentation."""
+    found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", read(path), re.M)
+    return ["\n".join(line[4:] for line in block.strip("\n").split("\n")) for block in found]
+
+
+def block(path, *words):
+    """The first block that has all these words, without commands behind it."""
+    return next(text for text in blocks(path) if all(word in text for word in words)).split("\n\nsudo ")[0]
+
+
+def documented(path, command, **options):
+    """Run a command exactly as the document prints it, and go on where it asks."""
+    text = read(path).replace("\\&", "")
+    assert command in text, f"{path} does not say: {command}"
+    with tempfile.TemporaryFile("w+") as answer:
+        answer.write("y\n")
+        answer.seek(0)
+        return must(command, cwd=TREE, env=dict(os.environ, USER="alice"), stdin=answer, **options)
+
+
+def as_alice(*command):
+    """In a unit, as a user's sessions are."""
+    return run(["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--uid=alice", *command])
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
+def pid_of(unit):
+    return must(["systemctl", "show", "--value", "--property=MainPID", unit]).strip()
+
+
+def leftovers():
+    return [path for path in must("find / -xdev -path '*asock*' -not -path '/proc/*' 2>/dev/null; "
+                                  "find /run -path '*asock*' 2>/dev/null").split("\n")
+            if path and not path.startswith(PACKAGES)]
+
+
+class NewUser(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        must("ip netns add world && ip link add v0 type veth peer name v1 netns world && "
+             "ip address add 20.20.20.1/24 dev v0 && ip link set v0 up && ip -n world link set lo up && "
+             f"ip -n world address add {ADDRESS}/24 dev v1 && ip -n world link set v1 up")
+        with open("/etc/hosts", "a", encoding="utf-8") as file:
+            file.write(f"127.0.1.1 {socket.gethostname()}\n{ADDRESS} example.org www.example.org\n")
+        must("useradd --create-home --shell /bin/bash alice")
+        cls.server = subprocess.Popen(["ip", "netns", "exec", "world", "python3", "-c", SERVER],
+                                      stdout=subprocess.PIPE)
+        assert cls.server.stdout.readline() == b"ready\n"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.kill()
+        cls.server.wait()
+
+    def test_01_install(self):
+        documented("README.md", "sudo apt install ../asockd_*.deb ../asockctl_*.deb ../libasock0_*.deb")
+        for unit in ("asockd.socket", "asockd-control.socket"):
+            self.assertEqual(must(["systemctl", "is-active", unit]).strip(), "active")
+        self.assertEqual(glob.glob("/etc/asockd*"), [])
+
+    def test_02_without_the_group(self):
+        done = as_alice("asockctl", "connect", "www.example.org", "80")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("usermod -aG asock", done.stdout)
+
+    def test_03_the_group(self):
+        documented("README.md", "sudo usermod -aG asock,asock-internet $USER")
+        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, "hello from port 80\n")
+
+    def test_04_first_denial(self):
+        done = as_alice("asockctl", "connect", "127.0.0.1", "80")
+        self.assertEqual(done.returncode, DENIED)
+        self.assertIn("loopback", done.stdout)
+
+    def test_05_first_service(self):
+        write("/etc/systemd/system/mirror.service", block("README.md", "[Service]", "PrivateNetwork=yes"))
+        must("systemctl daemon-reload")
+        run("systemctl start mirror.service")
+        self.await_journal("mirror.service", f"status={DENIED}")
+        self.await_journal("mirror.service", "access denied by policy")
+
+    def test_06_first_policy(self):
+        write("/etc/asockd/policy.d/mirror.policy",
+              block("README.md", "Unit=mirror.service") + "\nAllow=tcp example.org 80")
+        documented("README.md", "sudo systemctl reload asockd")
+        self.assertIn("allow", documented(
+            "README.md", "sudo asockctl policy test --unit mirror.service tcp www.example.org 443"))
+        documented("README.md", "asockctl policy check")
+        must("systemctl start mirror.service")
+        self.await_journal("mirror.service", "hello from port 80")
+
+    def test_06b_python(self):
+        must(f"apt-get install -y {PACKAGES}/python3-asock_*.deb")
+        code = re.search(r"```python\n(import asyncio.*?)```", read("README.md"), re.S).group(1)
+        self.assertIn("hello from port 80", as_alice("python3", "-c", code).stdout)
+
+    def test_07_second_listener(self):
+        for command in ("systemctl enable asockd@web.socket", "systemctl stop asockd.service",
+                        "systemctl start asockd@web.socket"):
+            documented("man/asockd.8", command)
+        done = as_alice("--setenv=ASOCK_SOCKET=/run/asockd/web/asock.sock", "asockctl", "connect", "www.example.org",
+                        "80")
+        self.assertEqual(done.stdout, "hello from port 80\n")
+
+    def test_08_upgrade_under_load(self):
+        before = pid_of("asockd.service")
+        self.assertNotEqual(before, "0")
+        done, said = threading.Event(), []
+
+        def connect_again_and_again():
+            while not done.is_set():
+                said.append(as_alice("asockctl", "connect", "www.example.org", "80").stdout)
+
+        load = threading.Thread(target=connect_again_and_again)
+        load.start()
+        self.addCleanup(load.join)
+        self.addCleanup(done.set)
+        must(f"apt-get install -y {PACKAGES}/next/asockd_*.deb {PACKAGES}/next/asockctl_*.deb "
+             f"{PACKAGES}/next/libasock0_*.deb")
+        self.assertNotIn(pid_of("asockd.service"), (before, "0"))
+        done.set()
+        load.join()
+        # The old daemon served them, or cut them off when it ended; or they waited for the new one.
+        self.assertIn("hello from port 80\n", said)
+        for text in said:
+            self.assertRegex(text, "^hello from port 80\n$|aborted|ended the session")
+        self.assertIn("0.1.0-2", must(["dpkg-query", "--showformat=${Version}", "--show", "asockd"]))
+        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, "hello from port 80\n")
+
+    def test_09_remove(self):
+        must("apt-get remove -y python3-asock")
+        documented("README.md", "sudo systemctl disable --now asockd@web.socket")
+        documented("README.md", "sudo apt remove asockd asockctl libasock0")
+        self.assertEqual(must("systemctl list-units --state=active --plain --no-legend 'asockd*'"), "")
+        self.assertTrue(os.path.exists("/etc/asockd/policy.d/mirror.policy"))
+
+    def test_10_purge(self):
+        must(f"apt-get install -y {PACKAGES}/next/asockd_*.deb {PACKAGES}/next/asockctl_*.deb "
+             f"{PACKAGES}/next/libasock0_*.deb")
+        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, "hello from port 80\n")
+        documented("README.md", "sudo apt purge asockd asockctl libasock0")
+        os.unlink("/etc/systemd/system/mirror.service")
+        self.assertEqual(leftovers(), [])
+
+    def await_journal(self, unit, text):
+        deadline = time.monotonic() + LIVENESS
+        while text not in (said := must(["journalctl", "--quiet", "--unit", unit])):
+            self.assertLess(time.monotonic(), deadline, said)
+            time.sleep(0.02)
