@@ -244,11 +244,11 @@ static int connect_host(const struct settings *settings, const char *host)
 
     outcome.host = host;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || session_open_client(settings, &session) < 0)
-        return EXIT_FAILURE;
+        return EXIT_NO_DAEMON;
     session_want_few(&session);
     if (session_await(&session, &timeout_ms) < 0) {
         session_close(&session);
-        return EXIT_FAILURE;
+        return EXIT_NO_DAEMON;
     }
     relay = talk(session.context, settings, timeout_ms, &outcome);
     session_close(&session);

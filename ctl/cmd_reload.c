@@ -4,6 +4,7 @@
 #include "ctl/json.h"
 #include "ctl/record.h"
 #include "ctl/session.h"
+#include "ctl/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +15,17 @@ static int64_t number(const struct record *record, const char *name)
     const struct asock_field *field = record_find(record, name);
 
     return field && !field->text ? field->number : 0;
+}
+
+static void tell_problem(const struct record *record)
+{
+    const struct asock_field *problem = record_find(record, "problem");
+
+    if (!problem || !problem->text || !problem->text[0])
+        return;
+    fputs("asockctl: ", stderr);
+    text_print_escaped(stderr, problem->text, 0);
+    fputc('\n', stderr);
 }
 
 /* Nothing where there is nothing to say: it is for scripts and for systemctl reload. */
@@ -30,6 +42,7 @@ static void tell(const struct record *record)
         printf("%" PRId64 " connections would not be allowed any more: asockctl list shows them, "
                "asockctl reload --close ends them\n",
                denied);
+    tell_problem(record);
 }
 
 static int run_reload(const struct settings *settings)
@@ -37,11 +50,14 @@ static int run_reload(const struct settings *settings)
     const char *const args[] = {settings->close ? "close" : NULL, NULL};
     struct records records = {0};
     struct session session;
-    int status = EXIT_FAILURE;
+    int status = EXIT_FAILURE, r = session_open_control(settings, &session);
 
-    if (session_open_control(settings, &session) < 0)
-        return EXIT_FAILURE;
-    if (session_command(&session, settings, "reload", args, &records) == 0 && records.count > 0) {
+    if (r < 0)
+        return -r;
+    r = session_command(&session, settings, "reload", args, &records);
+    if (r < 0) {
+        status = -r;
+    } else if (records.count > 0) {
         if (settings->json) {
             json_print_record(stdout, &records.rows[0]);
             putchar('\n');

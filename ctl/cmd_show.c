@@ -27,16 +27,18 @@ static int run_query(const struct settings *settings, const char *query)
     struct session session;
     struct records records = {0};
     int status = EXIT_FAILURE;
-    int rows;
+    int rows = session_open_inspector(settings, &session);
 
-    if (session_open_inspector(settings, &session) < 0)
-        return EXIT_FAILURE;
+    if (rows < 0)
+        return -rows;
     rows = session_inspect(&session, settings, query, records_add, &records);
     if (rows == 0) {
         complain("%s: asockd returned no data", query);
     } else if (rows > 0) {
         print_all(&records, settings);
         status = finish_output();
+    } else {
+        status = -rows;
     }
     records_free(&records);
     session_close(&session);

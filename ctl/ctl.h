@@ -37,8 +37,9 @@ struct settings {
     bool transparent;
     bool sandbox;
     bool fd;
-    const char *sort, *columns;     /* or NULL */
-    int watch_ms;                   /* 0: once */
+    const char *sort, *columns; /* or NULL */
+    int watch_ms;               /* 0: once */
+    bool yes, dry_run, sessions;
     const char *listen[LISTEN_MAX]; /* --listen */
     int listen_count;
     struct client client;
@@ -64,7 +65,8 @@ enum option_bit {
     TAKES_RELAY = 8192, /* --exit-on-close and the like */
     TAKES_FD = 16384,
     TAKES_ROWS = 32768, /* --sort, --columns, --watch */
-    TAKES_LAST = TAKES_ROWS,
+    TAKES_KILL = 65536, /* --yes, --dry-run, --sessions */
+    TAKES_LAST = TAKES_KILL,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

@@ -7,7 +7,10 @@
  * their "xn--" form only: what a user types is the tool's business.
  */
 
-/* 0 and *ret, for free(3): host itself where it is ASCII. Complains and returns -1 for what is no name. */
+/*
+ * 0 and *ret, for free(3): host itself where it is ASCII. Complains and returns -1 for what is no name: a URL, "host:port",
+ * a name that has no such form.
+ */
 int idn_to_ascii(const char *host, char **ret);
 
 #endif

@@ -47,6 +47,9 @@ enum {
     OPTION_EXIT_ON_CLOSE,
     OPTION_KEEP_OPEN,
     OPTION_READY_FD,
+    OPTION_YES,
+    OPTION_DRY_RUN,
+    OPTION_SESSIONS,
     OPTION_SORT,
     OPTION_COLUMNS,
     OPTION_WATCH,
@@ -77,6 +80,9 @@ static const struct option long_options[] = {
     {"cgroup", required_argument, NULL, OPTION_CGROUP},
     {"listener", required_argument, NULL, OPTION_LISTENER},
     {"address", required_argument, NULL, OPTION_ADDRESS},
+    {"yes", no_argument, NULL, OPTION_YES},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"sessions", no_argument, NULL, OPTION_SESSIONS},
     {"sort", required_argument, NULL, OPTION_SORT},
     {"columns", required_argument, NULL, OPTION_COLUMNS},
     {"watch", optional_argument, NULL, OPTION_WATCH},
@@ -126,6 +132,10 @@ static const char *option_text(unsigned int bit)
         return "  --sort COLUMN      in this order; -COLUMN: the other way round\n"
                "  --columns NAMES    these, with commas between them; all: every one\n"
                "  --watch[=SECONDS]  again and again, every 2 seconds\n";
+    case TAKES_KILL:
+        return "  --yes              kill: do not ask\n"
+               "  --dry-run          kill: show what would end, and end nothing\n"
+               "  --sessions         kill: the filters are about sessions\n";
     case TAKES_CLIENT:
         return "  --user USER        policy test: the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
@@ -166,7 +176,8 @@ static int print_help(const struct command *command)
                commands[i]->summary);
     print_options(~0u);
     printf(
-        "\n\"asockctl COMMAND --help\" says more. Exit status: 0 success, 1 failure, 2 wrong call.\n");
+        "\n\"asockctl COMMAND --help\" says more. Exit status: 0 success, 1 failure, 2 wrong call,\n"
+        "7 no such socket or session, 8 asockd cannot be reached; asockctl(1) has all of them.\n");
     return finish_output();
 }
 
@@ -232,6 +243,9 @@ static bool parse_flag(int option, struct parsed *parsed)
         {OPTION_TRANSPARENT, TAKES_TRANSPARENT, &settings->transparent},
         {OPTION_SANDBOX, TAKES_SANDBOX, &settings->sandbox},
         {OPTION_FD, TAKES_FD, &settings->fd},
+        {OPTION_YES, TAKES_KILL, &settings->yes},
+        {OPTION_DRY_RUN, TAKES_KILL, &settings->dry_run},
+        {OPTION_SESSIONS, TAKES_KILL, &settings->sessions},
     };
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
@@ -331,14 +345,23 @@ static const struct command *find_command(const char *name)
 /* Of the first one among them. */
 static const char *option_name(unsigned int bits)
 {
-    static const char *const names[] = {"--socket",  "--control",
-                                        "--json",    "--human",
-                                        "--timeout", "--name",
-                                        "--close",   "--user or the like",
-                                        "--policy",  "--listen",
-                                        "--proxy",   "--transparent",
-                                        "--sandbox", "--exit-on-close or the like",
-                                        "--fd",      "--sort or the like"};
+    static const char *const names[] = {"--socket",
+                                        "--control",
+                                        "--json",
+                                        "--human",
+                                        "--timeout",
+                                        "--name",
+                                        "--close",
+                                        "--user or the like",
+                                        "--policy",
+                                        "--listen",
+                                        "--proxy",
+                                        "--transparent",
+                                        "--sandbox",
+                                        "--exit-on-close or the like",
+                                        "--fd",
+                                        "--sort or the like",
+                                        "--yes or the like"};
 
     return names[__builtin_ctz(bits)];
 }

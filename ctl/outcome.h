@@ -2,12 +2,14 @@
 #ifndef CTL_OUTCOME_H
 #define CTL_OUTCOME_H
 
-/* What an operation's end is as an exit status: of connect and resolve alike, and documented. */
+/* Exit statuses, documented: what an operation's end is, of connect and resolve alike; and what asking came to. */
 enum {
     EXIT_DENIED = 3,    /* policy */
     EXIT_REFUSED = 4,   /* the peer does not want it */
     EXIT_NO_NAME = 5,   /* the name does not exist, or has no address */
     EXIT_TIMED_OUT = 6, /* no answer in time */
+    EXIT_NO_SUCH = 7,   /* no socket or session of that id, or that fits */
+    EXIT_NO_DAEMON = 8, /* it cannot be reached, does not answer, or is gone */
 };
 
 /* error: an enum asock_error; 0 is success, whatever has no status of its own EXIT_FAILURE. */

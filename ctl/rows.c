@@ -323,9 +323,9 @@ static int print_once(const struct rows_view *view, const struct settings *setti
                       struct session *session, const char *query)
 {
     struct records records = {0};
-    int status = EXIT_FAILURE;
+    int r = session_inspect(session, settings, query, records_add, &records), status = -r;
 
-    if (session_inspect(session, settings, query, records_add, &records) >= 0) {
+    if (r >= 0) {
         rows_refine(view, settings, &records);
         if (settings->watch_ms && isatty(STDOUT_FILENO))
             fputs(CLEAR_SCREEN, stdout);
@@ -343,12 +343,13 @@ int rows_run(const struct rows_view *view, const struct settings *settings, cons
              const char *note)
 {
     struct session session;
-    int status = rows_check(view, settings);
+    int status = rows_check(view, settings), r;
 
     if (status)
         return status;
-    if (session_open_inspector(settings, &session) < 0)
-        return EXIT_FAILURE;
+    r = session_open_inspector(settings, &session);
+    if (r < 0)
+        return -r;
     status = print_once(view, settings, &session, query);
     while (status == EXIT_SUCCESS && settings->watch_ms) {
         (void)poll(NULL, 0, settings->watch_ms);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/session.h"
+#include "ctl/outcome.h"
 #include "ctl/record.h"
 #include "ctl/text.h"
 
@@ -48,15 +49,21 @@ static void complain_unreachable(const struct session *session, int err)
         complain("the connection of ASOCK_FD cannot be used: %s", strerror(err));
         return;
     }
-    complain("cannot reach asockd at %s: %s", path ? path : CLIENT_SOCKET, strerror(err));
+    path = path ? path : CLIENT_SOCKET;
+    if (err == ENOENT)
+        complain("%s socket %s does not exist", session->is_control ? "control" : "client", path);
+    else if (err == ECONNREFUSED)
+        complain("cannot reach asockd at %s: connection refused: nobody listens there", path);
+    else
+        complain("cannot reach asockd at %s: %s", path, strerror(err));
     if (err == ENOENT || err == ECONNREFUSED)
         complain("is it running? Start it (systemctl start asockd.socket), or name the socket of "
                  "another one: %s",
                  session->is_control ? "--control or ASOCK_CONTROL" : "--socket or ASOCK_SOCKET");
     else if ((err == EACCES || err == EPERM) && session->is_control)
-        complain("the control socket is for root and the daemon's own user");
+        complain("the control socket is for root and the daemon's own user: try sudo");
     else if (err == EACCES || err == EPERM)
-        complain_about_group(path ? path : CLIENT_SOCKET);
+        complain_about_group(path);
     else if (err == EAGAIN)
         complain("it takes no connections; look at: systemctl status asockd");
 }
@@ -68,7 +75,7 @@ static int open_session(const char *path, bool is_control, struct session *ret)
 
     if (r < 0) {
         complain_unreachable(ret, -r);
-        return -1;
+        return -EXIT_NO_DAEMON;
     }
     (void)asock_context_set_name(ret->context, "asockctl");
     return 0;
@@ -112,9 +119,11 @@ static void complain_ended(asock_context *context)
     fputc('\n', stderr);
 }
 
-/* about: what was asked, as the user wrote it. */
+/* about: what was asked, as the user wrote it. Returns an exit status, negative. */
 static int complain_of(struct session *session, const char *about, int r)
 {
+    bool is_lost = r == -ETIMEDOUT || r == -ECONNABORTED;
+
     if (r == -ETIMEDOUT)
         complain("asockd does not answer; look at: systemctl status asockd");
     else if (r == -ESRCH)
@@ -123,7 +132,7 @@ static int complain_of(struct session *session, const char *about, int r)
         complain_ended(session->context);
     else
         complain("%s: %s", about, strerror(-r));
-    return -1;
+    return is_lost ? -EXIT_NO_DAEMON : r == -ESRCH ? -EXIT_NO_SUCH : -EXIT_FAILURE;
 }
 
 /* The command, of what it asks for. */
@@ -156,18 +165,21 @@ int session_inspect(struct session *session, const struct settings *settings, co
     return r < 0 ? complain_of(session, query, r) : r;
 }
 
-int session_control(struct session *session, const struct settings *settings, const char *verb,
-                    const char *arg)
+int session_kill(struct session *session, const struct settings *settings, const char *id,
+                 bool may_be_gone)
 {
-    const char *args[] = {arg, NULL};
-    int r = asock_context_control(session->context, verb, args, NULL, NULL,
+    const char *args[] = {id, NULL};
+    int r = asock_context_control(session->context, "kill", args, NULL, NULL,
                                   answer_timeout(settings));
 
-    if (r == -EOPNOTSUPP)
-        complain("%s is for the control socket", verb);
-    else if (r < 0)
-        complain_of(session, arg, r);
-    return r < 0 ? -1 : 0;
+    if (r == -ESRCH && may_be_gone)
+        return 1;
+    if (r >= 0)
+        return 0;
+    if (r != -EOPNOTSUPP)
+        return complain_of(session, id, r);
+    complain("kill is for the control socket");
+    return -EXIT_FAILURE;
 }
 
 int session_command(struct session *session, const struct settings *settings, const char *verb,
@@ -184,9 +196,9 @@ int session_command(struct session *session, const struct settings *settings, co
         text_print_escaped(stderr, error->text, 0);
         fputc('\n', stderr);
     } else if (r < 0) {
-        complain_of(session, command_of(verb), r);
+        return complain_of(session, command_of(verb), r);
     }
-    return r < 0 ? -1 : 0;
+    return r < 0 ? -EXIT_FAILURE : 0;
 }
 
 static int welcome_timeout(int timeout_ms)

@@ -16,31 +16,36 @@ struct session {
     bool is_control;
 };
 
-/* For connect and run: a client socket. Complains and returns -1 when there is no daemon. */
+/*
+ * All of these complain when they fail, and return an exit status, negative: -EXIT_NO_DAEMON, -EXIT_NO_SUCH, or
+ * -EXIT_FAILURE.
+ */
+
+/* For connect and run: a client socket. */
 int session_open_client(const struct settings *settings, struct session *ret);
 
 /*
  * For list, show, stats: what the command line names, else what the environment names, else root
- * gets the control socket and everybody else a client socket. Complains and returns -1 likewise.
+ * gets the control socket and everybody else a client socket.
  */
 int session_open_inspector(const struct settings *settings, struct session *ret);
 
 /* For kill: the control socket, whatever the environment says about a client socket. */
 int session_open_control(const struct settings *settings, struct session *ret);
 
-/* Asks; complains when there is no answer. Returns the number of rows or -1. */
+/* Asks. Returns the number of rows. */
 int session_inspect(struct session *session, const struct settings *settings, const char *query,
                     asock_record_fn record, void *userdata);
 
 struct records;
 
-/* Acts, and gathers the answer; complains, with what the daemon says, when it cannot. Returns -1 then. */
+/* Acts, and gathers the answer; complains with what the daemon says. */
 int session_command(struct session *session, const struct settings *settings, const char *verb,
                     const char *const *args, struct records *ret);
 
-/* Acts: "kill" and its ids; complains when it cannot. Returns -1 then. */
-int session_control(struct session *session, const struct settings *settings, const char *verb,
-                    const char *arg);
+/* Ends a socket or a session. 1: there is none of that id, which is no failure where it may have gone. */
+int session_kill(struct session *session, const struct settings *settings, const char *id,
+                 bool may_be_gone);
 
 /*
  * By these rules, of settings->policy. 1: they are refused, text says why; -1 when there was no answer, after

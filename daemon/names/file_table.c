@@ -141,6 +141,11 @@ void file_table_add(struct file_table_names *names, const char *name,
     bucket->last = names->count;
 }
 
+bool file_table_is_empty(const struct file_table *table)
+{
+    return table->names.count == 0;
+}
+
 const union file_table_value *file_table_find(const struct file_table *table, const char *name,
                                               const union file_table_value *previous)
 {

@@ -44,6 +44,9 @@ void file_table_add(struct file_table_names *names, const char *name,
 bool file_table_is_current(struct file_table *table);
 bool file_table_step(struct file_table *table);
 
+/* There is no such file, or it says nothing. */
+bool file_table_is_empty(const struct file_table *table);
+
 /* The values of a name, in the file's order. previous NULL: the first one; NULL: there are no more. */
 const union file_table_value *file_table_find(const struct file_table *table, const char *name,
                                               const union file_table_value *previous);

@@ -78,6 +78,13 @@ struct services *services_free(struct services *services)
     return mem_free(services);
 }
 
+const char *services_problem(const struct services *services)
+{
+    if (services && file_table_is_empty(services->table))
+        return "/etc/services is missing or empty: install netbase, or give the port as a number";
+    return "there is no such service in /etc/services: give the port as a number";
+}
+
 int services_port(struct services *services, const char *service, uint16_t *ret)
 {
     const union file_table_value *value;

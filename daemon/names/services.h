@@ -16,5 +16,7 @@ struct services *services_free(struct services *services); /* accepts NULL; retu
  * is known. 0, -EINVAL for a number out of range or an empty text, -ENOENT for an unknown name.
  */
 int services_port(struct services *services, const char *service, uint16_t *ret);
+/* Why a service is not known, for people. */
+const char *services_problem(const struct services *services);
 
 #endif

@@ -43,6 +43,10 @@ long admin_reload(struct session *s, bool close, uint8_t *out, size_t cap,
     record_number(&record, "cancelled", report.cancelled);
     record_number(&record, "denied", report.denied);
     record_number(&record, "closed", report.closed);
+    if (report.lost > 0) {
+        record_number(&record, "listeners_lost", report.lost);
+        record_format(&record, "problem", "%.512s", report.problem);
+    }
     return record_encode(&record, out, cap);
 }
 

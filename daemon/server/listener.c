@@ -317,6 +317,60 @@ static bool has_name(const struct listeners *ls, const char *name)
     return false;
 }
 
+/* The path that it is bound to, as whoever made it wrote it. False: none, or not one from the root. */
+static bool find_path(int fd, struct sockaddr_un *ret)
+{
+    socklen_t len = sizeof(*ret);
+
+    memset(ret, 0, sizeof(*ret));
+    return getsockname(fd, (struct sockaddr *)ret, &len) == 0 && ret->sun_path[0] == '/' &&
+           memchr(ret->sun_path, '\0', sizeof(ret->sun_path));
+}
+
+static void note_file(struct listener *l)
+{
+    struct sockaddr_un addr;
+    struct stat st;
+
+    if (!find_path(l->fd, &addr) || stat(addr.sun_path, &st) < 0)
+        return;
+    l->file[0] = (uint64_t)st.st_dev;
+    l->file[1] = (uint64_t)st.st_ino;
+}
+
+/* What cannot be looked at is taken to be there. */
+static const char *loss_of(const struct listener *l, const char *path)
+{
+    struct stat st;
+
+    if (!l->file[1])
+        return NULL;
+    if (stat(path, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? "has been deleted" : NULL;
+    return l->file[0] == (uint64_t)st.st_dev && l->file[1] == (uint64_t)st.st_ino
+               ? NULL
+               : "is another file now";
+}
+
+unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, size_t cap)
+{
+    unsigned int count = 0;
+
+    list_for_each (&ls->list, it) {
+        const struct listener *l = container_of(it, struct listener, node);
+        struct sockaddr_un addr;
+        const char *loss = find_path(l->fd, &addr) ? loss_of(l, addr.sun_path) : NULL;
+
+        if (loss && count++ == 0)
+            snprintf(ret_text, cap, "listener %s: %s %s, so nobody can connect there; %s", l->name,
+                     addr.sun_path, loss,
+                     l->path[0]
+                         ? "restart asockd"
+                         : "restart its socket unit and asockd (systemctl restart asockd.socket)");
+    }
+    return count;
+}
+
 int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
                   const char *path)
 {
@@ -342,6 +396,7 @@ int listeners_add(struct listeners *ls, enum listener_kind kind, const char *nam
     strcpy(l->name, name);
     strcpy(l->path, path ? path : "");
     init(l, ls, fd, on_readable);
+    note_file(l);
     list_append(&ls->list, &l->node);
     ls->count++;
     return 0;

@@ -43,6 +43,7 @@ struct listener {
     struct quota *quota;    /* of its clients; NULL: it is the control listener, or a shared one */
     struct session *sharer; /* whose it is, and as whom its clients count; NULL: the daemon's own */
     char path[LISTENER_PATH_BYTES]; /* ours to unlink; "": not ours */
+    uint64_t file[2];               /* device and inode of its socket file; 0: unknown */
     int fd;
     struct ev_io io;
     struct ev_timer pause;
@@ -73,6 +74,11 @@ bool listener_accept(struct listener *l);
 void listener_deinit(struct listener *l); /* closes it */
 /* Nobody is let in any more. Sessions stay. */
 void listeners_close(struct listeners *ls);
+/*
+ * Of the first listener whose socket file is not there any more, or is another one now, so that nobody can connect: what is
+ * wrong and what helps, at most cap bytes with the NUL. Returns how many there are.
+ */
+unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, size_t cap);
 /* Each of them is being polled, or rests for a reason. */
 bool listeners_are_polled(const struct listeners *ls);
 

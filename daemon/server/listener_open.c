@@ -106,8 +106,17 @@ static int lock_directory(struct listeners *ls, const char *dir)
     return 0;
 }
 
-/* 1: somebody listens there; 0: a socket that was left behind; -errno. */
-static int probe(const struct sockaddr_un *addr)
+/* Who called listen(2), which the kernel keeps with the socket. */
+static bool is_init(int fd)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid == 1;
+}
+
+/* 1: somebody listens there, *ret_is_init: the service manager; 0: a socket that was left behind; -errno. */
+static int probe(const struct sockaddr_un *addr, bool *ret_is_init)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int r;
@@ -115,6 +124,7 @@ static int probe(const struct sockaddr_un *addr)
     if (fd < 0)
         return -errno;
     r = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 1;
+    *ret_is_init = r > 0 && is_init(fd);
     close(fd);
     switch (r) {
     case 1:
@@ -132,6 +142,7 @@ static int probe(const struct sockaddr_un *addr)
 static int clear_path(const struct sockaddr_un *addr)
 {
     const char *path = addr->sun_path;
+    bool is_init_there = false;
     struct stat st;
     int r;
 
@@ -141,9 +152,16 @@ static int clear_path(const struct sockaddr_un *addr)
         log_error("asockd: %s: exists and is not a socket", path);
         return -EEXIST;
     }
-    r = probe(addr);
+    r = probe(addr, &is_init_there);
     if (r > 0) {
-        log_error("asockd: %s: another program listens here", path);
+        log_error(
+            "asockd: %s: %s", path,
+            is_init_there
+                ? "the service manager listens here, for a daemon that it starts; use that one, stop "
+                  "it (systemctl stop asockd.socket asockd-control.socket), or choose another "
+                  "directory (--runtime-dir)"
+                : "another program listens here; stop it, or choose another directory "
+                  "(--runtime-dir)");
         return -EADDRINUSE;
     }
     if (r < 0 || unlink(path) < 0)

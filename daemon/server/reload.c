@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/server/listener.h"
 #include "daemon/server/notify.h"
 #include "daemon/names/resolver.h"
 #include "daemon/server/server.h"
@@ -139,6 +140,16 @@ static void log_report(const struct reload_report *report)
                (unsigned int)report->denied);
 }
 
+/* It is no failure of the reload, which cannot help it; whoever asks for one looks at what it says. */
+static void look_at_listeners(const struct reload *reload, struct reload_report *report)
+{
+    if (!reload->listeners)
+        return;
+    report->lost = listeners_find_lost(reload->listeners, report->problem, sizeof(report->problem));
+    if (report->lost > 0)
+        log_warning("%s", report->problem);
+}
+
 int reload_run(struct reload *reload, bool close, struct reload_report *ret)
 {
     const struct server_config *config;
@@ -147,6 +158,7 @@ int reload_run(struct reload *reload, bool close, struct reload_report *ret)
 
     memset(ret, 0, sizeof(*ret));
     reload->error[0] = '\0';
+    look_at_listeners(reload, ret);
     if (reload->notifier)
         notifier_reloading(reload->notifier);
     r = read_all(reload, &config, &policy, ret);

@@ -13,6 +13,7 @@
 #include "daemon/core/loop.h"
 #include "daemon/policy/policy.h"
 
+struct listeners;
 struct notifier;
 struct resolver_options;
 struct server_config;
@@ -31,14 +32,17 @@ struct reload {
     struct worker *worker;
     struct notifier *notifier; /* NULL: nobody is told */
     struct reload_source source;
-    char error[CONF_ERROR_MAX]; /* of the last one; "": it was taken, or there was none */
+    const struct listeners *listeners; /* NULL: nobody looks whether they are still there */
+    char error[CONF_ERROR_MAX];        /* of the last one; "": it was taken, or there was none */
 };
 
 struct reload_report {
-    char error[CONF_ERROR_MAX]; /* of a failure: "path:line: what is wrong" */
-    uint32_t cancelled;         /* connects in progress that lost their name or an attempt */
-    uint32_t denied;            /* connections that would not be allowed any more, and live on */
-    uint32_t closed;            /* those that were ended */
+    char error[CONF_ERROR_MAX];   /* of a failure: "path:line: what is wrong" */
+    uint32_t cancelled;           /* connects in progress that lost their name or an attempt */
+    uint32_t denied;              /* connections that would not be allowed any more, and live on */
+    uint32_t closed;              /* those that were ended */
+    uint32_t lost;                /* listeners that nobody can reach */
+    char problem[CONF_ERROR_MAX]; /* of the first of them; "": none */
 };
 
 /* Policy of a configuration. 0, or -errno with a text. */

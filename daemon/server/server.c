@@ -298,7 +298,7 @@ static int init_worker(struct server *server)
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
-    server->reload = (struct reload){w, &server->notifier, config->source};
+    server->reload = (struct reload){w, &server->notifier, config->source, &server->listeners, ""};
     w->reload = &server->reload;
     r = audit_new(w, &config->audit, &w->audit);
     if (r < 0)

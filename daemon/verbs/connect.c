@@ -323,8 +323,15 @@ static int find_zone(struct connect *c)
 
 static int prepare_host(struct connect *c, const struct sock *sock, const struct request *r)
 {
-    if (host_parse(r->connect.host, &c->host) < 0 ||
-        find_port(c, r->connect.service ? r->connect.service : "") < 0)
+    const char *service = r->connect.service ? r->connect.service : "";
+    int err;
+
+    if (host_parse(r->connect.host, &c->host) < 0)
+        return ERR_INVALID_ARGUMENT;
+    err = find_port(c, service);
+    if (err == -ENOENT)
+        c->op->text = services_problem(c->op->session->worker->services);
+    if (err < 0)
         return ERR_INVALID_ARGUMENT;
     if (c->host.kind == HOST_ADDRESS && find_zone(c) < 0)
         return ERR_INVALID_ARGUMENT;

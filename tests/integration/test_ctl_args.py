@@ -65,6 +65,20 @@ class Arguments(unittest.TestCase):
         self.check_wrong("connect", "host", "", message="port")
         self.check_wrong("connect", "host", "p" * 33, message="port")
 
+    def test_what_is_copied_from_elsewhere(self):
+        for text, words in (("https://example.com/a?b#c", "example.com 443"), ("http://u:p@example.com:8080/x", "example.com 8080"),
+                            ("http://example.com", "example.com 80"), ("ftp://h", "h ftp"), ("https://[2001:db8::1]/", "2001:db8::1 443"),
+                            ("https://[2001:db8::1]:8443", "2001:db8::1 8443")):
+            for args in (("connect", text, "443"), ("resolve", text), ("policy", "test", "tcp", text, "443")):
+                self.check_told(args, f"{text} is a URL; give host and port: {words}\n")
+        self.check_told(("connect", "example.com:443", "443"), "example.com:443 is one word; give host and port: example.com 443\n")
+        self.check_told(("connect", "[::1]:22", "22"), "[::1]:22 is one word; give host and port: ::1 22\n")
+        self.check_told(("resolve", "http://a\x1b[31m"), "http://a\\x1b[31m is a URL; give host and port: a\\x1b[31m 80\n")
+
+    def check_told(self, args, text):
+        done = asockctl.run(*args)
+        self.assertEqual((done.returncode, done.stderr.decode()), (2, "asockctl: " + text))
+
     def test_help(self):
         done = asockctl.run("--help")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
@@ -105,15 +119,19 @@ class NoDaemon(unittest.TestCase):
     def check(self, *args, says, **env):
         done = asockctl.run(*args, env=asockctl.environment(**env))
         text = done.stderr.decode()
-        self.assertEqual((done.returncode, done.stdout), (1, b""), (args, text))
+        self.assertEqual((done.returncode, done.stdout), (8, b""), (args, text))
         for part in says:
             self.assertIn(part, text, args)
 
     def test_nothing_there(self):
-        for command in ("list", "show", "stats"):
-            self.check(command, "--control", self.path,
-                       says=(self.path, "No such file", "running", "systemctl start", "--control"))
-            self.check(command, "--socket", self.path, says=(self.path, "running", "--socket"))
+        for command in ("list", "sessions", "show", "stats"):
+            self.check(command, "--control", self.path, says=(f"control socket {self.path} does not exist", "running",
+                                                              "systemctl start", "--control"))
+            self.check(command, "--socket", self.path, says=(f"client socket {self.path} does not exist", "running",
+                                                             "--socket"))
+        for args in (("denied",), ("kill", "7"), ("kill", "unit=x", "--yes"), ("reload",)):
+            self.check(*args, "--control", self.path, says=(f"control socket {self.path} does not exist",))
+        self.check("resolve", "host", "--socket", self.path, says=(self.path, "running"))
         self.check("connect", "host", "1", "--socket", self.path, says=(self.path, "running"))
 
     def test_nobody_listens(self):
@@ -125,10 +143,10 @@ class NoDaemon(unittest.TestCase):
         other = self.path + "-other"
         self.check("list", ASOCK_CONTROL=self.path, says=(self.path, "ASOCK_CONTROL"))
         self.check("list", ASOCK_SOCKET=self.path, says=(self.path, "ASOCK_SOCKET"))
-        self.check("list", ASOCK_SOCKET=other, ASOCK_CONTROL=self.path, says=(self.path + ":",))
-        self.check("list", "--socket", self.path, ASOCK_CONTROL=other, says=(self.path + ":",))
+        self.check("list", ASOCK_SOCKET=other, ASOCK_CONTROL=self.path, says=(self.path + " ",))
+        self.check("list", "--socket", self.path, ASOCK_CONTROL=other, says=(self.path + " ",))
         self.check("connect", "h", "1", ASOCK_CONTROL=other, ASOCK_SOCKET=self.path,
-                   says=(self.path + ":",))
+                   says=(self.path + " ",))
 
     def test_path_too_long(self):
         self.check("list", "--control", "/" + "x" * 200, says=("too long",))
@@ -150,7 +168,7 @@ class NoDaemon(unittest.TestCase):
             connection, _ = listener.accept()
             connection.close()
             _, text = tool.communicate(timeout=DEADLINE)
-        self.assertEqual(tool.returncode, 1)
+        self.assertEqual(tool.returncode, 8)
         self.assertIn(b"asockd ended the session", text)
 
 
@@ -178,6 +196,8 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("stats", "--h"), {"--human", "--help"})
         self.assertEqual(self.complete("connect", "--h"), {"--help"})
         self.assertEqual(self.complete("list", "--timeout", ""), set())
+        self.assertEqual(self.complete("kill", "unit=x", "--"), {"--control", "--timeout", "--yes", "--dry-run", "--sessions",
+                                                                 "--help", "--version"})
         self.assertEqual(self.complete("policy", ""), {"test", "check", "learned"})
         self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp"})
 

@@ -2,12 +2,14 @@
 """asockctl kill: the owner is told, the peer is reset, nobody else notices."""
 
 import json
+import os
 import socket
 import subprocess
 import unittest
 
 import asockctl
 import asockd
+import terminal
 
 DEADLINE = asockctl.DEADLINE
 
@@ -69,7 +71,7 @@ class Kill(unittest.TestCase):
 
     def test_unknown_ids_are_named_and_the_others_end(self):
         _, peer = self.connection()
-        done = self.control("kill", "999999", str(self.id_of(peer)), status=1)
+        done = self.control("kill", "999999", str(self.id_of(peer)), status=7)
         self.assertIn(b"999999: no such id", done.stderr)
         with self.assertRaises(ConnectionResetError):
             peer.recv(1)
@@ -80,6 +82,84 @@ class Kill(unittest.TestCase):
         self.assertIn(b'"all" is not an ID', done.stderr)
         peer.sendall(b"more")
         self.assertEqual(tool.stdout.read(4), b"more")
+
+    def test_filters_say_which(self):
+        a, peer_a = self.connection()
+        b, peer_b = self.connection()
+        port = peer_b.getpeername()[1]
+        # Without a terminal nothing ends by a filter alone.
+        done = self.control("kill", f"local=*:{port}", status=2)
+        self.assertIn(b"1 fits", done.stderr)
+        self.assertIn(b"--yes", done.stderr)
+        done = self.control("kill", "user=*", status=2)
+        self.assertIn(b"2 fit;", done.stderr)
+        done = self.control("kill", f"local=*:{port}", "--dry-run")
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+        self.assertEqual(len(self.ids()[1]), 2)
+        done = self.control("kill", f"local=*:{port}", "--yes")
+        self.assertEqual(done.stdout, b"1 ended\n")
+        with self.assertRaises(ConnectionResetError):
+            peer_b.recv(1)
+        self.assertEqual(b.wait(DEADLINE), 1)
+        peer_a.sendall(b"more")
+        self.assertEqual(a.stdout.read(4), b"more")
+
+    def test_by_destination_and_user(self):
+        _, peer = self.connection()
+        to = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.control("kill", "to=127.0.0.2", "--yes", status=7)
+        self.control("kill", f"to={to}", "user=no-such-user", "--yes", status=7)
+        self.control("kill", f"to={to}", f"uid={os.getuid()}", "--yes")
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
+
+    def test_sessions_but_not_the_own_one(self):
+        tool, peer = self.connection()
+        done = self.control("kill", "--sessions", "pid=*", "--yes")
+        # The test's own control session and that of the tool; not the one of asockctl kill.
+        self.assertEqual(done.stdout, b"2 ended\n")
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
+        self.assertEqual(tool.wait(DEADLINE), 1)
+
+    def test_what_nothing_fits(self):
+        for args in (("unit=nobody.service", "--yes"), ("unit=nobody.service",), ("999999", "--dry-run")):
+            done = self.control("kill", *args, status=7)
+            self.assertIn(b"no such socket or session", done.stderr)
+
+    def test_wrong_words(self):
+        for args in (("unit=x", "7"), ("7", "unit=x"), ("dance=1",), ("7", "--sessions"), ("all",)):
+            self.control("kill", *args, status=2)
+
+    def ask_on_terminal(self, answer, *args):
+        asked = terminal.Terminal(asockctl.TOOL, "kill", *args, "--control", self.daemon.control_path)
+        self.addCleanup(asked.close)
+        asked.until(lambda t: b"End them? [y/N] " in t.output)
+        asked.write(answer)
+        return asked.finish()
+
+    def test_a_terminal_is_asked(self):
+        tool, peer = self.connection()
+        number = str(self.id_of(peer))
+        for args in ((number,), ("user=*",)):
+            status, text = self.ask_on_terminal("n\n", *args)
+            self.assertEqual(status, 1)
+            self.assertIn("nothing was ended", text)
+            self.assertIn(f" {tool.pid} ", text)  # it says what it is about
+        peer.sendall(b"more")
+        self.assertEqual(tool.stdout.read(4), b"more")
+        status, text = self.ask_on_terminal("y\n", number)
+        self.assertEqual(status, 0)
+        self.assertIn("1 ended", text)
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
+
+    def test_yes_asks_nobody(self):
+        _, peer = self.connection()
+        status, text = terminal.run("kill", "--yes", "user=*", "--control", self.daemon.control_path)
+        self.assertEqual((status, text), (0, "1 ended\n"))
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
 
     def test_a_client_socket_does_not_kill(self):
         tool, peer = self.connection()

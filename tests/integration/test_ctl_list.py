@@ -108,7 +108,7 @@ class AtWork(unittest.TestCase):
 
     def test_show_unknown(self):
         done = asockctl.run("show", "123456789", "--control", self.daemon.control_path)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual((done.returncode, done.stdout), (7, b""))
         self.assertIn(b"no such id", done.stderr)
 
     def test_stats(self):
@@ -124,7 +124,7 @@ class AtWork(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout.count(b"\n")), (0, 1))
         self.assertIn(b"own session only", done.stderr)
         done = asockctl.run("show", str(self.row()["id"]), *where)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertEqual((done.returncode, done.stdout), (7, b""))
 
     def test_environment_leads_there(self):
         env = asockctl.environment(ASOCK_CONTROL=self.daemon.control_path)

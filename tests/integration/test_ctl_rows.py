@@ -217,7 +217,7 @@ class Sessions(asockd.DaemonTest):
         tool.stdout.readline()
         daemon.stop()
         _, text = tool.communicate(timeout=asockctl.DEADLINE)
-        self.assertEqual(tool.returncode, 1)
+        self.assertEqual(tool.returncode, 8)
         self.assertIn(b"asockd ended the session", text)
 
 

@@ -6,6 +6,9 @@ import shutil
 import signal
 import tempfile
 import time
+import asockctl
+import json
+import socket
 import unittest
 
 import asockd
@@ -537,6 +540,48 @@ class Rights(ReloadTest):
             wire.send(request(verb, op, **arm))
             self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
         self.assertEqual(self.daemon.stats()["reloads"], before)
+
+
+class Lost(unittest.TestCase):
+    """A socket that clients cannot find any more: the daemon does not see it go, but looks at a reload."""
+
+    def setUp(self):
+        self.daemon = asockd.Daemon()
+        self.addCleanup(self.daemon.stop, check=False)
+
+    def reload(self):
+        record = self.daemon.control.inspect(reload=pb.Reload())[0]
+        return record.get("listeners_lost", 0), record.get("problem", "")
+
+    def test_a_deleted_socket_is_noticed(self):
+        self.assertEqual(self.reload(), (0, ""))
+        os.rename(self.daemon.path, self.daemon.path + "-away")
+        count, problem = self.reload()
+        self.assertEqual(count, 1)
+        self.assertEqual(problem, f"listener default: {self.daemon.path} has been deleted, so nobody can connect there; restart asockd")
+        self.assertIn(problem, self.daemon.output())
+        done = asockctl.run("reload", "--json", env=asockctl.environment(ASOCK_CONTROL=self.daemon.control_path))
+        self.assertEqual(json.loads(done.stdout)["problem"], problem)
+        done = asockctl.run("reload", "--control", self.daemon.control_path)
+        self.assertEqual((done.returncode, done.stderr.decode()), (0, f"asockctl: {problem}\n"))
+        os.rename(self.daemon.path + "-away", self.daemon.path)
+        self.assertEqual(self.reload(), (0, ""))
+
+    def test_a_replaced_one_too(self):
+        os.rename(self.daemon.path, self.daemon.path + "-away")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(self.daemon.path)
+            self.assertIn("is another file now", self.reload()[1])
+
+    def test_a_deleted_directory(self):
+        away = os.path.dirname(self.daemon.path) + "-away"
+        os.rename(os.path.dirname(self.daemon.path), away)
+        self.assertEqual(self.reload()[0], 1)
+        run = os.path.dirname(self.daemon.control_path)
+        os.rename(run, run + "-away")
+        count, problem = self.reload()
+        self.assertEqual(count, 2)
+        self.assertIn("has been deleted", problem)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -288,6 +289,26 @@ class Listeners(ServerTest):
         self.give(os.path.dirname(path))
         return path
 
+    def test_the_service_manager_at_the_path(self):
+        """It is process 1: here that of a namespace of its own, which listens and then starts asockd."""
+        init = ("import os, socket, subprocess, sys\n"
+                "with socket.socket(socket.AF_UNIX) as listener:\n"
+                "    listener.bind(sys.argv[1])\n"
+                "    listener.listen()\n"
+                "    sys.exit(subprocess.run(sys.argv[2:]).returncode)\n")
+        own = [] if os.getuid() == 0 else ["--user", "--map-current-user"]
+        namespace = ["unshare", *own, "--pid", "--fork", "--kill-child"]
+        if subprocess.run([*namespace, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest("no process namespaces")
+        self.occupy(self.client_path)
+        as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
+        done = subprocess.run([*namespace, *as_nobody, sys.executable, "-c", init, self.client_path, self.binary, *BUILD_OPTIONS,
+                               "--runtime-dir", self.dir, "--config", "/dev/null", "--policy", "/dev/null"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=DEADLINE)
+        self.assertEqual((done.returncode, done.stderr.decode()), (
+            1, f"asockd: {self.client_path}: the service manager listens here, for a daemon that it starts; use that one, stop "
+               "it (systemctl stop asockd.socket asockd-control.socket), or choose another directory (--runtime-dir)\n"))
+
     def test_another_program_at_the_path(self):
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(self.occupy(self.client_path))
@@ -295,7 +316,8 @@ class Listeners(ServerTest):
             other.listen()
             status, _, err = self.run_to_end()
             self.assertEqual((status, err), (
-                1, f"asockd: {self.client_path}: another program listens here\n"))
+                1, f"asockd: {self.client_path}: another program listens here; stop it, or choose another directory "
+                   "(--runtime-dir)\n"))
             self.assertTrue(may_connect(self.client_path))
 
     def test_a_file_at_the_path(self):
@@ -765,8 +787,8 @@ class Inspection(ServerTest):
         sock.receive()
         client.sync().result(DEADLINE)
         row, = self.control().inspect(list=pb.List())
-        self.assertEqual(list(row), ["id", "pid", "unit", "command", "uid", "socket", "state",
-                                     "local", "remote", "host", "denied", "queued", "ops",
+        self.assertEqual(list(row), ["id", "pid", "unit", "command", "uid", "session", "listener", "socket", "state",
+                                     "local", "remote", "host", "port", "denied", "queued", "ops",
                                      "bytes_in", "bytes_out", "age_ms", "name"])
         with open("/proc/self/comm", encoding="utf-8") as comm:
             self.assertEqual(row["command"], comm.read().rstrip("\n"))
