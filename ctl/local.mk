@@ -8,6 +8,7 @@ asockctl_all_but_main = \
 	ctl/cmd_denied.c \
 	ctl/cmd_kill.c \
 	ctl/cmd_list.c \
+	ctl/cmd_monitor.c \
 	ctl/cmd_policy.c \
 	ctl/cmd_proxy.c \
 	ctl/cmd_reload.c \

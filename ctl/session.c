@@ -152,17 +152,28 @@ static int answer_timeout(const struct settings *settings)
     return settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
 }
 
-int session_inspect(struct session *session, const struct settings *settings, const char *query,
-                    asock_record_fn record, void *userdata)
+static int inspect(struct session *session, const char *query, asock_record_fn record,
+                   void *userdata, int timeout_ms)
 {
-    int r = asock_context_inspect(session->context, query, record, userdata,
-                                  answer_timeout(settings));
+    int r = asock_context_inspect(session->context, query, record, userdata, timeout_ms);
 
     if (r == -EOPNOTSUPP) {
         complain("%s is for the control socket", command_of(query));
-        return -1;
+        return -EXIT_FAILURE;
     }
     return r < 0 ? complain_of(session, query, r) : r;
+}
+
+int session_inspect(struct session *session, const struct settings *settings, const char *query,
+                    asock_record_fn record, void *userdata)
+{
+    return inspect(session, query, record, userdata, answer_timeout(settings));
+}
+
+int session_watch(struct session *session, const char *query, asock_record_fn record,
+                  void *userdata)
+{
+    return inspect(session, query, record, userdata, -1);
 }
 
 int session_kill(struct session *session, const struct settings *settings, const char *id,

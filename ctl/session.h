@@ -43,6 +43,10 @@ struct records;
 int session_command(struct session *session, const struct settings *settings, const char *verb,
                     const char *const *args, struct records *ret);
 
+/* As session_inspect(), however long it takes. */
+int session_watch(struct session *session, const char *query, asock_record_fn record,
+                  void *userdata);
+
 /* Ends a socket or a session. 1: there is none of that id, which is no failure where it may have gone. */
 int session_kill(struct session *session, const struct settings *settings, const char *id,
                  bool may_be_gone);

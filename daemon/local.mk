@@ -88,6 +88,8 @@ libasockd_la_SOURCES = \
 	daemon/audit/entry.h \
 	daemon/audit/file.c \
 	daemon/audit/journal.c \
+	daemon/audit/monitor.c \
+	daemon/audit/monitor.h \
 	daemon/audit/recent.c \
 	daemon/audit/recent.h \
 	daemon/audit/record.c \
@@ -116,6 +118,8 @@ libasockd_la_SOURCES = \
 	daemon/session/session.h \
 	daemon/session/session_audit.c \
 	daemon/session/session_audit.h \
+	daemon/session/session_monitor.c \
+	daemon/session/session_monitor.h \
 	daemon/session/session_quota.c \
 	daemon/session/session_quota.h \
 	daemon/session/session_reply.c \
@@ -151,6 +155,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/hello.c \
 	daemon/verbs/inspect.c \
 	daemon/verbs/kill.c \
+	daemon/verbs/monitor.c \
 	daemon/verbs/open.c \
 	daemon/verbs/option.c \
 	daemon/verbs/policy.c \

@@ -331,10 +331,10 @@ static void say_row(struct script *s)
 
 static void step_inspect(struct script *s)
 {
-    static const char *const queries[] = {"list", "show 7", "stats",    "learned",
-                                          NULL,   NULL,     "sessions", "denials"};
+    static const char *const queries[] = {"list", "show 7",   "stats",   "learned", NULL,
+                                          NULL,   "sessions", "denials", "monitor"};
     const char *id[] = {"7", NULL};
-    unsigned int which = next(s) % 8;
+    unsigned int which = next(s) % 9;
     size_t rows = 0;
     int r;
 

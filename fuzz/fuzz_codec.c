@@ -65,7 +65,7 @@ static bool verb_is_known(uint32_t verb)
 {
     return (verb >= VERB_HELLO && verb <= VERB_CREDIT) ||
            (verb >= VERB_LIST && verb <= VERB_LEARNED) || verb == VERB_SESSIONS ||
-           verb == VERB_DENIALS;
+           verb == VERB_DENIALS || verb == VERB_MONITOR;
 }
 
 /* The short way, where there is one, says what protobuf-c says; the strings are the scratch's. */

@@ -250,13 +250,15 @@ static void step_option(struct client *c, struct script *s)
 
 static void step_plain(struct client *c, struct script *s)
 {
-    static const uint8_t verbs[] = {VERB_SYNC,     VERB_LIST,   VERB_SHOW,  VERB_STATS,
-                                    VERB_KILL,     VERB_RELOAD, VERB_JUDGE, VERB_LEARNED,
-                                    VERB_SESSIONS, VERB_DENIALS};
+    static const uint8_t verbs[] = {VERB_SYNC,     VERB_LIST,    VERB_SHOW,   VERB_STATS,
+                                    VERB_KILL,     VERB_RELOAD,  VERB_JUDGE,  VERB_LEARNED,
+                                    VERB_SESSIONS, VERB_DENIALS, VERB_MONITOR};
     struct request r = {.verb = verbs[next(s) % sizeof(verbs)]};
 
     if (r.verb == VERB_KILL)
         r.show.id = next(s);
+    if (r.verb == VERB_MONITOR)
+        r.timeout_ms = 100; /* else it waits as long as the session */
     if (r.verb == VERB_RELOAD)
         r.reload.close = next(s) & 1;
     request(c, &r, "q", r.verb == VERB_JUDGE ? next(s) & 1 : 0);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/audit/monitor.h"
 #include "daemon/audit/audit.h"
 #include "daemon/verbs/dispatch.h"
 #include "daemon/session/inspect.h"
@@ -150,6 +151,8 @@ void core_start(struct core *core, uint8_t manner)
     MUST(core->worker.policy);
     if (manner & CORE_AUDITED)
         start_audit(core, manner & CORE_REQUIRED);
+    core->worker.monitor = monitor_new(&core->worker);
+    MUST(core->worker.monitor);
     netsock_buffer_limits(&core->worker.buffers);
     core->worker.inspect = &inspect;
     core->worker.limits.ops = 64;
@@ -570,6 +573,7 @@ void core_finish(struct core *core)
     core->worker.resolver = resolver_free(core->worker.resolver);
     core->worker.policy = policy_unref(core->worker.policy);
     core->worker.audit = audit_free(core->worker.audit);
+    core->worker.monitor = monitor_free(core->worker.monitor);
     op_free_spares(&core->worker);
     worker_deinit(&core->worker);
     core_memory_free(core);

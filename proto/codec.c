@@ -47,6 +47,7 @@ union arm {
     Asock__V1__Sessions sessions;
     Asock__V1__Denials denials;
     Asock__V1__Bind bind;
+    Asock__V1__Monitor monitor;
 };
 
 struct encoder {
@@ -416,6 +417,13 @@ static int put_denials(struct encoder *e)
     return 0;
 }
 
+static int put_monitor(struct encoder *e)
+{
+    asock__v1__monitor__init(&e->arm->monitor);
+    e->head->monitor = &e->arm->monitor;
+    return 0;
+}
+
 static int put_register(struct encoder *e)
 {
     asock__v1__register__init(&e->arm->reg);
@@ -556,6 +564,7 @@ static const struct row {
     [VERB_LEARNED] = {ASOCK__V1__REQUEST__ARM_LEARNED, put_learned, get_nothing},
     [VERB_SESSIONS] = {ASOCK__V1__REQUEST__ARM_SESSIONS, put_sessions, get_nothing},
     [VERB_DENIALS] = {ASOCK__V1__REQUEST__ARM_DENIALS, put_denials, get_nothing},
+    [VERB_MONITOR] = {ASOCK__V1__REQUEST__ARM_MONITOR, put_monitor, get_nothing},
 };
 
 /* NULL for a verb that this side does not know. */

@@ -41,6 +41,7 @@ enum verb {
     VERB_LEARNED = 38,
     VERB_SESSIONS = 40,
     VERB_DENIALS = 41,
+    VERB_MONITOR = 42,
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };

@@ -82,7 +82,7 @@ struct query {
     bool wants_text; /* of a failure, as a record */
 };
 
-/* "list", "show", "show ID", "stats", "learned", "sessions", "denials". */
+/* "list", "show", "show ID", "stats", "learned", "sessions", "denials", "monitor". */
 static int parse_query(const char *text, struct query *ret)
 {
     ret->verb = VERB_SHOW;
@@ -96,6 +96,8 @@ static int parse_query(const char *text, struct query *ret)
         ret->verb = VERB_SESSIONS;
     else if (strcmp(text, "denials") == 0)
         ret->verb = VERB_DENIALS;
+    else if (strcmp(text, "monitor") == 0)
+        ret->verb = VERB_MONITOR;
     else if (strncmp(text, "show ", 5) == 0)
         return asock_inspect_parse_id(text + 5, &ret->argument);
     else if (strcmp(text, "show") != 0)

@@ -30,7 +30,6 @@ struct inspect_ops;
 struct chunk;
 struct slice;
 struct learn;
-struct recent;
 struct client_log;
 struct reload;
 struct sharing;
@@ -131,6 +130,7 @@ struct worker {
     struct client_log *client_log;     /* NULL: each line for itself */
     struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
     struct recent *recent;             /* what was denied lately; NULL: likewise */
+    struct monitor *monitor;           /* tells what happens; NULL: nobody can watch */
     struct reload *reload;             /* NULL: nothing to be read anew */
     struct stats stats;
     bool is_stopping;

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "daemon/audit/monitor.h"
 #include "daemon/verbs/dispatch.h"
 #include "daemon/identity/identity.h"
 #include "daemon/identity/subids.h"
@@ -91,6 +92,10 @@ static bool has_room(const struct listener *l)
 
 static void turn_away(struct listener *l, int fd, uint32_t error, const char *why)
 {
+    const struct audit_entry entry = {
+        .event = AUDIT_LOST, .listener = l->name, .error = error, .reason = why};
+
+    monitor_tell(l->listeners->worker->monitor, "limit", &entry);
     if (may_log(l->listeners, &l->listeners->full_logged))
         log_warning("listener %s: clients are rejected: %s", l->name, why);
     refuse(fd, error, why);

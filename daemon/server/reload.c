@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/audit/monitor.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/notify.h"
 #include "daemon/names/resolver.h"
@@ -150,6 +151,18 @@ static void look_at_listeners(const struct reload *reload, struct reload_report 
         log_warning("%s", report->problem);
 }
 
+static void tell_monitor(struct worker *w, const struct reload_report *report)
+{
+    struct audit_entry entry = {.event = AUDIT_LOST};
+    char text[96];
+
+    snprintf(text, sizeof(text), "%u cancelled, %u ended, %u denied now",
+             (unsigned int)report->cancelled, (unsigned int)report->closed,
+             (unsigned int)report->denied);
+    entry.reason = report->error[0] ? report->error : text;
+    monitor_tell(w->monitor, report->error[0] ? "reload_failed" : "reload", &entry);
+}
+
 int reload_run(struct reload *reload, bool close, struct reload_report *ret)
 {
     const struct server_config *config;
@@ -179,5 +192,6 @@ int reload_run(struct reload *reload, bool close, struct reload_report *ret)
     }
     if (reload->notifier)
         notifier_reloaded(reload->notifier);
+    tell_monitor(reload->worker, ret);
     return r;
 }

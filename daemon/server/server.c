@@ -27,6 +27,7 @@
 #include "daemon/session/op.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/learn.h"
+#include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
 #include "daemon/server/reload.h"
@@ -292,9 +293,10 @@ static int init_worker(struct server *server)
     w->policy = load_policy(config);
     w->learn = learn_new();
     w->recent = recent_new(w);
+    w->monitor = monitor_new(w);
     w->subids = subids_new("/etc/subuid", "/etc/passwd");
     w->client_log = client_log_new(w);
-    if (!w->policy || !w->learn || !w->recent || !w->subids || !w->client_log) {
+    if (!w->policy || !w->learn || !w->recent || !w->monitor || !w->subids || !w->client_log) {
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
@@ -409,6 +411,7 @@ static void server_deinit(struct server *server)
     w->subids = subids_free(w->subids);
     w->learn = learn_free(w->learn);
     w->recent = recent_free(w->recent);
+    w->monitor = monitor_free(w->monitor);
     w->client_log = client_log_free(w->client_log);
     w->audit = audit_free(w->audit);
     op_free_spares(w);

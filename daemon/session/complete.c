@@ -2,6 +2,7 @@
 #include "daemon/session/complete.h"
 
 #include "daemon/session/session.h"
+#include "daemon/session/session_monitor.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 
@@ -99,6 +100,8 @@ static void detach(struct op *op, uint32_t error)
     w->stats.ops_done++;
     if (error)
         w->stats.ops_failed++;
+    if (error == ERR_NO_BUFFER_SPACE || error == ERR_TOO_MANY_OPEN_SOCKETS)
+        session_monitor_tell_limit(op->session, sock ? sock->serial : 0, error, op->text);
 }
 
 /* A request whose answer may be awaited: the two completions may travel together. */

@@ -6,6 +6,7 @@
  * client is told, then the same), no memory for an op (a little later again).
  */
 #include "daemon/session/session.h"
+#include "daemon/session/session_monitor.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
@@ -342,6 +343,7 @@ static void on_gone(struct task *task)
 
     assert(list_is_empty(&s->sharing.sharees) && list_is_empty(&s->sharing.listeners));
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
+    assert(list_is_empty(&s->monitors) && !s->monitor);
     assert(list_is_empty(&s->resolves) && list_is_empty(&s->resolved));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
@@ -370,6 +372,7 @@ static void init_lists(struct session *s)
     list_init(&s->lingering);
     list_init(&s->done);
     list_init(&s->streams);
+    list_init(&s->monitors);
     list_init(&s->resolves);
     list_init(&s->resolved);
     list_init(&s->report);
@@ -449,6 +452,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     list_append(&w->sessions, &s->node);
     w->stats.sessions++;
     worker_set_deadline(w, &s->hello, w->hello_ms);
+    session_monitor_tell_begin(s);
     transport_resume(&s->transport);
     *ret = s;
     return 0;

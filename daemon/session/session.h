@@ -74,12 +74,13 @@ struct session {
 
     struct op **tokens; /* hash table, token_buckets of them, a power of two */
     uint32_t token_buckets;
-    uint32_t op_count;              /* counted ops in progress */
-    struct op *spare;               /* for the next request: no request fails for want of an op */
-    struct list done;               /* ops whose replies found no room */
-    struct list resolves, resolved; /* RESOLVE: ops that wait for their answer; or have it */
-    struct list streams;            /* LIST: ops that tell a record at a time */
-    uint32_t stream_count, rows;    /* rows: told since rows_task ran */
+    uint32_t op_count;               /* counted ops in progress */
+    struct op *spare;                /* for the next request: no request fails for want of an op */
+    struct list done;                /* ops whose replies found no room */
+    struct list resolves, resolved;  /* RESOLVE: ops that wait for their answer; or have it */
+    struct list streams, monitors;   /* LIST and the like, MONITOR: ops that tell records */
+    struct session_monitor *monitor; /* NULL: it does not watch */
+    uint32_t stream_count, rows;     /* rows: told since rows_task ran */
 
     uint64_t queued;                     /* bytes of sends that the kernel has not taken */
     uint64_t beyond;                     /* of these, what is above each socket's own share */

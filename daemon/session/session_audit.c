@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/session/session_audit.h"
 
+#include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
@@ -29,6 +30,7 @@ bool session_audit_begin(struct session *s, struct sock_audit *a, const char *ho
     struct audit_entry known;
 
     a->is_on = mode != POLICY_AUDIT_NO;
+    a->is_watched = monitor_is_watched(s->worker->monitor);
     a->started = s->worker->clock();
     if (mode != POLICY_AUDIT_REQUIRED)
         return true;
@@ -41,15 +43,17 @@ void session_audit_resolved(struct session *s, struct sock_audit *a, const char 
 {
     struct audit_entry entry = entry_of(s, host);
 
-    if (!a->is_on && error != ERR_ACCESS_DENIED)
+    if (!a->is_on && !a->is_watched && error != ERR_ACCESS_DENIED)
         return;
     entry.rule = a->rule;
     entry.is_learned = a->is_learned;
     entry.error = error;
     entry.duration_ms = s->worker->clock() - a->started;
     if (error != ERR_ACCESS_DENIED) {
+        monitor_tell(s->worker->monitor, "resolve", &entry);
+        if (a->is_on)
+            audit_tell(s->worker->audit, &entry, a->record);
         a->is_on = false;
-        audit_tell(s->worker->audit, &entry, a->record);
         a->record = NULL;
         return;
     }
@@ -58,6 +62,7 @@ void session_audit_resolved(struct session *s, struct sock_audit *a, const char 
     entry.remote = &a->remote;
     entry.reason = reason;
     recent_note(s->worker->recent, &entry, true);
+    monitor_tell(s->worker->monitor, "deny", &entry);
     if (a->is_on)
         audit_deny(s->worker->audit, &entry);
     a->is_on = false;

@@ -7,6 +7,7 @@
  * By the administrator: its sockets are killed first, likewise in steps.
  * Failures: none; the daemon's stop has no patience with steps in the end (session_close_rest()).
  */
+#include "daemon/session/session_monitor.h"
 #include "daemon/session/session_end.h"
 
 #include <stdio.h>
@@ -79,6 +80,7 @@ static void end_work(struct session *s)
     s->must_read = s->must_pump = s->sharing.must_accept = s->sharing.must_end = false;
     task_deinit(&s->report_task);
     task_deinit(&s->rows_task);
+    session_monitor_leave(s);
     deadline_deinit(&s->retry);
     deadline_deinit(&s->hello);
 }
@@ -141,8 +143,8 @@ static bool close_one(struct session *s)
 {
     struct sock *sock;
 
-    if (drop_op(s, &s->done) || drop_op(s, &s->streams) || end_resolve(&s->resolves) ||
-        end_resolve(&s->resolved))
+    if (drop_op(s, &s->done) || drop_op(s, &s->streams) || drop_op(s, &s->monitors) ||
+        end_resolve(&s->resolves) || end_resolve(&s->resolved))
         return true;
     sock = next_sock(s);
     if (sock)
@@ -223,6 +225,7 @@ void session_end(struct session *s, uint32_t error, const char *text)
             s->worker->stats.protocol_errors++;
         tell_end(s, error, text);
     }
+    session_monitor_tell_end(s, error, text);
     s->has_ended = s->is_dying = true;
     s->next_slot = 1;
     note_cut_input(s);

@@ -239,6 +239,16 @@ static bool run_streams(struct session *s)
     return true;
 }
 
+/* They wait for events more than for room, and nothing waits behind them. */
+static void run_monitors(struct session *s)
+{
+    struct op *op;
+
+    while ((op = list_first(&s->monitors, struct op, node)))
+        if (op->class->step(op) == 0)
+            return;
+}
+
 void session_run_rows(struct task *task)
 {
     struct session *s = container_of(task, struct session, rows_task);
@@ -279,8 +289,10 @@ void session_pump(struct session *s)
     if (s->has_ended || s->is_pumping)
         return;
     s->is_pumping = true;
-    if (flush_done(s) && run_streams(s) && flush_reports(s))
+    if (flush_done(s) && run_streams(s) && flush_reports(s)) {
+        run_monitors(s);
         run_room_waiters(s);
+    }
     s->is_pumping = false;
     /* Requests again: in a step of its own, on an empty stack. */
     session_resume_later(s);

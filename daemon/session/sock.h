@@ -75,7 +75,7 @@ struct sock {
     struct sock_ending *ending;      /* NULL: it has none, or not yet */
     uint64_t serial;                 /* for people; never used twice */
     uint64_t created;
-    uint64_t connected;     /* when, if is_audited */
+    uint64_t connected;     /* when, if owes_end */
     struct endpoint remote; /* where to; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
     uint32_t queued;     /* bytes of sends that the kernel has not taken */
@@ -100,11 +100,11 @@ struct sock {
     bool owes_killed : 1;            /* the owner has not been told yet that it was killed */
     bool is_outlawed : 1;            /* killed because policy allows it no more */
     bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
-    bool is_audited : 1;             /* its end is to be told (sock_audit.h) */
-    bool wants_read : 1;             /* the last step found the kernel's queue empty */
-    bool wants_write : 1;            /* or full */
-    bool is_guess : 1;               /* wants_read is: a read that was filled has not told */
-    bool had_more : 1;               /* what the last such guess should have been */
+    bool owes_end : 1, is_audited : 1; /* its end is to be told: to who watches; to the audit */
+    bool wants_read : 1;               /* the last step found the kernel's queue empty */
+    bool wants_write : 1;              /* or full */
+    bool is_guess : 1;                 /* wants_read is: a read that was filled has not told */
+    bool had_more : 1;                 /* what the last such guess should have been */
 };
 
 #define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
 #include "daemon/core/quota.h"
 #include "daemon/net/tcp.h"
@@ -57,7 +58,8 @@ bool sock_audit_begin(struct sock *sock, struct sock_audit *a)
     struct audit_entry known;
 
     a->is_on = mode != POLICY_AUDIT_NO;
-    a->is_told = false;
+    a->is_open = true;
+    a->is_watched = monitor_is_watched(sock->worker->monitor);
     a->started = sock->worker->clock();
     if (mode != POLICY_AUDIT_REQUIRED)
         return true;
@@ -69,7 +71,7 @@ void sock_audit_judged(struct sock_audit *a, const struct policy_answer *answer,
                        const struct sockaddr *addr)
 {
     a->rule[0] = '\0';
-    if (answer->file && (a->is_on || !answer->is_allowed))
+    if (answer->file && (a->is_on || a->is_watched || !answer->is_allowed))
         snprintf(a->rule, sizeof(a->rule), "%s:%u", answer->file, answer->line);
     a->is_denied = !answer->is_allowed;
     a->is_learned = answer->is_learned;
@@ -83,27 +85,32 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
 
     if (remote->address_len > 0)
         a->remote = *remote; /* else it was reset before it could be asked */
-    a->is_told = true;
+    a->is_open = false;
     sock->remote = a->remote;
+    sock->owes_end = true;
+    sock->connected = sock->worker->clock();
+    entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    monitor_tell(sock->worker->monitor, "connect", &entry);
     if (!a->is_on)
         return;
-    entry = entry_of_connect(sock, a, AUDIT_CONNECT);
     audit_tell(sock->worker->audit, &entry, a->record);
     a->record = NULL;
     a->is_on = false;
     sock->is_audited = true;
-    sock->connected = sock->worker->clock();
 }
 
 void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error)
 {
     struct audit_entry entry;
 
-    a->is_told = true;
-    if (!a->is_on)
+    if (!a->is_open)
         return;
+    a->is_open = false;
     entry = entry_of_connect(sock, a, AUDIT_CONNECT);
     entry.error = error;
+    monitor_tell(sock->worker->monitor, "connect", &entry);
+    if (!a->is_on)
+        return;
     audit_tell(sock->worker->audit, &entry, a->record);
     a->record = NULL;
     a->is_on = false;
@@ -114,13 +121,14 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
     struct audit_entry entry;
 
     a->record = audit_cancel(a->record);
-    if (a->is_told)
+    if (!a->is_open)
         return;
-    a->is_told = true;
+    a->is_open = false;
     entry = entry_of_connect(sock, a, AUDIT_DENY);
     entry.error = ERR_ACCESS_DENIED;
     entry.reason = reason;
     recent_note(sock->worker->recent, &entry, false);
+    monitor_tell(sock->worker->monitor, "deny", &entry);
     if (a->is_on)
         audit_deny(sock->worker->audit, &entry);
     a->is_on = false;
@@ -172,9 +180,11 @@ void sock_audit_close(struct sock *sock, uint32_t error, const char *reason)
 {
     struct audit_entry entry;
 
-    if (!sock->is_audited)
+    if (!sock->owes_end)
         return;
-    sock->is_audited = false;
+    sock->owes_end = false;
+    if (!sock->is_audited && !monitor_is_watched(sock->worker->monitor))
+        return;
     entry = entry_of(sock, AUDIT_CLOSE);
     entry.remote = &sock->remote;
     entry.error = error_of(sock, error);
@@ -182,5 +192,8 @@ void sock_audit_close(struct sock *sock, uint32_t error, const char *reason)
     entry.bytes_in = sock->bytes_in;
     entry.bytes_out = sock->bytes_out;
     entry.duration_ms = since(sock, sock->connected);
-    audit_tell(sock->worker->audit, &entry, NULL);
+    monitor_tell(sock->worker->monitor, "close", &entry);
+    if (sock->is_audited)
+        audit_tell(sock->worker->audit, &entry, NULL);
+    sock->is_audited = false;
 }

@@ -17,9 +17,10 @@ struct sock;
 
 /* A connect in progress. */
 struct sock_audit {
-    bool is_on;     /* it is recorded, and not told yet */
-    bool is_told;   /* how it ended */
-    bool is_denied; /* so the last judgement was */
+    bool is_on;      /* it is recorded, and not told yet */
+    bool is_open;    /* it has begun, and how it ended is not told yet */
+    bool is_watched; /* somebody wants to see it as it happens */
+    bool is_denied;  /* so the last judgement was */
     bool is_learned;
     uint64_t started;
     struct audit_record *record; /* NULL: it need not be recorded */

@@ -60,6 +60,7 @@ static const struct verb_entry verbs[] = {
     [VERB_LEARNED] = {verb_list, ONLY_CONTROL},
     [VERB_SESSIONS] = {verb_list, ON_CONTROL},
     [VERB_DENIALS] = {verb_list, ONLY_CONTROL},
+    [VERB_MONITOR] = {verb_monitor, ONLY_CONTROL},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)

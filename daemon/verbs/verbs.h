@@ -40,6 +40,7 @@ int verb_credit(struct op *op, const struct call *call);
 int verb_hangup(struct op *op, const struct call *call);
 int verb_bind(struct op *op, const struct call *call);
 int verb_resolve(struct op *op, const struct call *call);
+int verb_monitor(struct op *op, const struct call *call);
 int verb_list(struct op *op, const struct call *call); /* SESSIONS, DENIALS, LEARNED too */
 int verb_show(struct op *op, const struct call *call);
 int verb_stats(struct op *op, const struct call *call);

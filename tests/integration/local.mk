@@ -27,6 +27,7 @@ py_tests += \
 	tests/integration/test_ctl_denied.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
+	tests/integration/test_ctl_monitor.py \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
 	tests/integration/test_ctl_rows.py \

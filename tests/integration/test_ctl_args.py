@@ -12,7 +12,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "sessions", "denied", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
+COMMANDS = ("list", "sessions", "denied", "monitor", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
 
 
 class Arguments(unittest.TestCase):

@@ -14,6 +14,7 @@
 #include "daemon/session/op.h"
 #include "daemon/policy/file.h"
 #include "daemon/policy/policy.h"
+#include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
 #include "daemon/policy/learn.h"
 #include "daemon/core/quota.h"
@@ -113,7 +114,8 @@ void daemon_start(const struct daemon_manner *manner)
     w->policy = make_policy();
     w->learn = learn_new();
     w->recent = recent_new(w);
-    SIM_MUST(w->policy && w->learn && w->recent);
+    w->monitor = monitor_new(w);
+    SIM_MUST(w->policy && w->learn && w->recent && w->monitor);
     SIM_MUST(audit_new(w, &audit, &w->audit) == 0);
     netsock_buffer_limits(&w->buffers);
     w->inspect = &admin_inspect_ops;
@@ -209,6 +211,7 @@ static void deinit(struct worker *w)
 
     w->audit = audit_free(w->audit); /* entries that nobody has taken are charged */
     w->recent = recent_free(w->recent);
+    w->monitor = monitor_free(w->monitor);
     shared_listeners_deinit(&d.shared);
     for (enum quota_resource r = 0; r < QUOTA_RESOURCES; r++)
         used[r] = quota_usage(w->quota, r).used;

@@ -47,6 +47,7 @@ enum {
     ARM_LEARNED = 27,
     ARM_SESSIONS = 40,
     ARM_DENIALS = 41,
+    ARM_MONITOR = 42,
 };
 
 static inline void wire_varint(struct wire *w, uint64_t value)

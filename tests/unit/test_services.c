@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/asock-services-XXXXXX";
@@ -134,5 +135,17 @@ START_TEST(test_services_follow_the_file)
     unlink(changing);
     ck_assert_int_eq(services_port(s, "one", &port), -ENOENT);
     services_free(s);
+}
+END_TEST
+
+START_TEST(test_what_is_wrong_is_said)
+{
+    struct services *none;
+
+    ck_assert_ptr_nonnull(strstr(services_problem(services), "no such service"));
+    ck_assert_ptr_nonnull(strstr(services_problem(NULL), "no such service"));
+    ck_assert_int_eq(services_new("/nonexistent/services", &none), 0);
+    ck_assert_ptr_nonnull(strstr(services_problem(none), "install netbase"));
+    services_free(none);
 }
 END_TEST
