@@ -239,16 +239,17 @@ static int connect_host(const struct settings *settings, const char *host)
 {
     struct session session;
     struct outcome outcome = {0};
-    int timeout_ms = settings->timeout_ms;
+    int timeout_ms = settings->timeout_ms, r;
     struct relay *relay;
 
     outcome.host = host;
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || session_open_client(settings, &session) < 0)
         return EXIT_NO_DAEMON;
     session_want_few(&session);
-    if (session_await(&session, &timeout_ms) < 0) {
+    r = session_await(&session, &timeout_ms);
+    if (r < 0) {
         session_close(&session);
-        return EXIT_NO_DAEMON;
+        return -r;
     }
     relay = talk(session.context, settings, timeout_ms, &outcome);
     session_close(&session);

@@ -110,11 +110,12 @@ static int ask(asock_context *context, const struct settings *settings, const ch
 static int resolve_host(const struct settings *settings, const char *host)
 {
     struct session session;
-    int status = EXIT_NO_DAEMON, timeout_ms = settings->timeout_ms;
+    int status, timeout_ms = settings->timeout_ms;
 
     if (session_open_client(settings, &session) < 0)
         return EXIT_NO_DAEMON;
-    if (session_await(&session, &timeout_ms) == 0)
+    status = -session_await(&session, &timeout_ms);
+    if (status == 0)
         status = ask(session.context, settings, host, timeout_ms);
     session_close(&session);
     return status;

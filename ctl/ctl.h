@@ -85,6 +85,7 @@ extern const struct command command_list;
 extern const struct command command_sessions;
 extern const struct command command_denied;
 extern const struct command command_monitor;
+extern const struct command command_top;
 extern const struct command command_show;
 extern const struct command command_stats;
 extern const struct command command_connect;

@@ -63,6 +63,23 @@ static bool parse_number(const struct column *column, const char *text, double *
     return !*end;
 }
 
+bool rows_are_filters(const struct rows_view *view, char *const *filters, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char name[FIELD_MAX];
+        struct filter filter;
+        const struct column *column;
+        double number;
+
+        if (!parse(filters[i], name, &filter))
+            return false;
+        column = find_column(view, filter.field);
+        if (!column || (filter.compare != '=' && !parse_number(column, filter.value, &number)))
+            return false;
+    }
+    return true;
+}
+
 int rows_check_filters(const struct rows_view *view, char *const *filters, int count)
 {
     for (int i = 0; i < count; i++) {

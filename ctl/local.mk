@@ -16,6 +16,7 @@ asockctl_all_but_main = \
 	ctl/cmd_run.c \
 	ctl/cmd_sessions.c \
 	ctl/cmd_show.c \
+	ctl/cmd_top.c \
 	ctl/child.c \
 	ctl/child.h \
 	ctl/ctl.h \
@@ -57,11 +58,14 @@ asockctl_all_but_main = \
 	ctl/table.h \
 	ctl/text.c \
 	ctl/text.h \
+	ctl/top.c \
+	ctl/top.h \
 	$(gateway_sources)
 
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
-asockctl_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS)
-asockctl_LDADD = libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS)
+asockctl_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS) $(NCURSES_CFLAGS)
+asockctl_LDADD = libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS) $(NCURSES_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl
+dist_zshcompletion_DATA = ctl/completion/zsh/_asockctl

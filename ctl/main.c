@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 static const struct command *const commands[] = {
-    &command_monitor, &command_list,    &command_sessions, &command_show, &command_stats,
-    &command_denied,  &command_connect, &command_resolve,  &command_kill, &command_run,
-    &command_reload,  &command_policy,  &command_proxy,
+    &command_list, &command_sessions, &command_denied, &command_monitor, &command_top,
+    &command_show, &command_stats,    &command_kill,   &command_connect, &command_resolve,
+    &command_run,  &command_reload,   &command_policy, &command_proxy,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

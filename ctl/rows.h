@@ -51,6 +51,9 @@ void rows_print(const struct rows_view *view, const struct settings *settings,
 bool rows_match(const struct rows_view *view, char *const *filters, int count,
                 const struct record *record);
 
+/* They are, without a complaint. */
+bool rows_are_filters(const struct rows_view *view, char *const *filters, int count);
+
 /* 0, or an exit status after a complaint: a word that is no filter. */
 int rows_check_filters(const struct rows_view *view, char *const *filters, int count);
 

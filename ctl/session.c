@@ -122,7 +122,10 @@ static void complain_ended(asock_context *context)
 /* about: what was asked, as the user wrote it. Returns an exit status, negative. */
 static int complain_of(struct session *session, const char *about, int r)
 {
-    bool is_lost = r == -ETIMEDOUT || r == -ECONNABORTED;
+    /* Ended for a reason of the session's own, such as a limit, is a failure like others. */
+    bool is_lost = r == -ETIMEDOUT ||
+                   (r == -ECONNABORTED &&
+                    asock_context_get_error(session->context) == ASOCK_CONNECTION_ABORTED);
 
     if (r == -ETIMEDOUT)
         complain("asockd does not answer; look at: systemctl status asockd");
@@ -147,9 +150,17 @@ static const char *command_of(const char *verb)
     return verb;
 }
 
-static int answer_timeout(const struct settings *settings)
+int session_timeout(const struct settings *settings)
 {
     return settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
+}
+
+int session_complain(struct session *session, const char *query, int r)
+{
+    if (r != -EOPNOTSUPP)
+        return complain_of(session, query, r);
+    complain("%s is for the control socket", command_of(query));
+    return -EXIT_FAILURE;
 }
 
 static int inspect(struct session *session, const char *query, asock_record_fn record,
@@ -157,17 +168,13 @@ static int inspect(struct session *session, const char *query, asock_record_fn r
 {
     int r = asock_context_inspect(session->context, query, record, userdata, timeout_ms);
 
-    if (r == -EOPNOTSUPP) {
-        complain("%s is for the control socket", command_of(query));
-        return -EXIT_FAILURE;
-    }
-    return r < 0 ? complain_of(session, query, r) : r;
+    return r < 0 ? session_complain(session, query, r) : r;
 }
 
 int session_inspect(struct session *session, const struct settings *settings, const char *query,
                     asock_record_fn record, void *userdata)
 {
-    return inspect(session, query, record, userdata, answer_timeout(settings));
+    return inspect(session, query, record, userdata, session_timeout(settings));
 }
 
 int session_watch(struct session *session, const char *query, asock_record_fn record,
@@ -181,7 +188,7 @@ int session_kill(struct session *session, const struct settings *settings, const
 {
     const char *args[] = {id, NULL};
     int r = asock_context_control(session->context, "kill", args, NULL, NULL,
-                                  answer_timeout(settings));
+                                  session_timeout(settings));
 
     if (r == -ESRCH && may_be_gone)
         return 1;
@@ -197,7 +204,7 @@ int session_command(struct session *session, const struct settings *settings, co
                     const char *const *args, struct records *ret)
 {
     int r = asock_context_control(session->context, verb, args, records_add, ret,
-                                  answer_timeout(settings));
+                                  session_timeout(settings));
     const struct asock_field *error = ret->count ? record_find(&ret->rows[0], "error") : NULL;
 
     if (r == -EOPNOTSUPP) {

@@ -47,6 +47,11 @@ int session_command(struct session *session, const struct settings *settings, co
 int session_watch(struct session *session, const char *query, asock_record_fn record,
                   void *userdata);
 
+/* In milliseconds, for an answer. */
+int session_timeout(const struct settings *settings);
+/* The complaint of asock_context_inspect(), where the caller had something to do before it. */
+int session_complain(struct session *session, const char *query, int r);
+
 /* Ends a socket or a session. 1: there is none of that id, which is no failure where it may have gone. */
 int session_kill(struct session *session, const struct settings *settings, const char *id,
                  bool may_be_gone);

@@ -33,10 +33,11 @@ py_tests += \
 	tests/integration/test_ctl_rows.py \
 	tests/integration/test_ctl_run.py \
 	tests/integration/test_ctl_share.py \
+	tests/integration/test_ctl_top.py \
 	tests/integration/test_proxy.py \
 	tests/integration/test_proxy_abuse.py \
 	tests/integration/test_transparent.py
-EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py tests/lib/terminal.py
+EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py tests/lib/terminal.py tests/lib/screen.py
 
 # README.md
 py_tests += tests/integration/test_readme.py

@@ -3,6 +3,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "sessions", "denied", "monitor", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
+COMMANDS = ("list", "sessions", "denied", "monitor", "top", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
 
 
 class Arguments(unittest.TestCase):
@@ -213,6 +214,42 @@ class Completion(unittest.TestCase):
         offered = set().union(*(self.complete(command, "--") for command in COMMANDS))
         for word in offered | set(COMMANDS):
             self.assertIn(word, manual)
+
+
+@unittest.skipUnless(shutil.which("zsh"), "zsh is not installed")
+class ZshCompletion(unittest.TestCase):
+    """It offers what the one for bash does; compadd and the like only tell what they are given."""
+
+    SCRIPT = os.path.join(asockctl.SRCDIR, "ctl/completion/zsh/_asockctl")
+    PROGRAM = """
+        for f in _files _users _groups _hosts _command_names; do eval "$f() { print FUNCTION:$f }"; done
+        compadd() { while [[ $1 != -- ]]; do shift; done; shift; print -l -- "$@" }
+        . "$1"; shift; words=(asockctl "$@"); CURRENT=$#words; _asockctl
+    """
+
+    def complete(self, *words):
+        done = subprocess.run(["zsh", "-fc", self.PROGRAM, "zsh", self.SCRIPT, *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=DEADLINE, check=True,
+                              env=asockctl.environment(PATH="/usr/bin:/bin", ASOCKCTL_COMPLETION_TEST="1"))
+        self.assertEqual(done.stderr, b"")
+        return set(done.stdout.decode().split())
+
+    def test_it_agrees_with_the_one_for_bash(self):
+        bash = Completion()
+        self.assertEqual(self.complete(""), bash.complete(""))
+        self.assertEqual(self.complete("policy", ""), bash.complete("policy", ""))
+        for command in COMMANDS:
+            self.assertEqual(self.complete(command, "-"), bash.complete(command, "-"), command)
+        for command in ("list", "sessions", "denied", "monitor", "top"):
+            self.assertEqual({word + "=" for word in self.complete(command, "")}, bash.complete(command, ""))
+            self.assertEqual(self.complete(command, "--columns", ""), bash.complete(command, "--columns", ""))
+
+    def test_words(self):
+        self.assertEqual(self.complete("--control", ""), {"FUNCTION:_files"})
+        self.assertEqual(self.complete("run", ""), {"FUNCTION:_command_names"})
+        self.assertEqual(self.complete("run", "x", ""), {"FUNCTION:_files"})
+        self.assertEqual(self.complete("policy", "--user", ""), {"FUNCTION:_users"})
+        self.assertEqual(self.complete("--control", "/x", "policy", "test", ""), {"tcp"})
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ class Shared(DaemonTest):
         script = (f"for n in 1 2 3; do echo $n | {self.connect(port)}; done; echo out | {self.connect(other)}; "
                   f"echo own | {self.connect(port)} --socket {self.daemon.path}")
         done = self.shell(sandbox + "sh -c " + shlex.quote(script), "--policy", self.policy(port))
-        self.check(done, b"1\n2\n3\n", status=1)
+        self.check(done, b"1\n2\n3\n", status=8)
         self.assertIn(b"denied", done.stderr.lower())
         self.assertIn(b"No such file", done.stderr)
 

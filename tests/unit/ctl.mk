@@ -5,7 +5,7 @@
 unit_tests += tests/unit/test_ctl.unit
 tests_unit_test_ctl_unit_SOURCES = tests/unit/test_ctl.c $(asockctl_all_but_main)
 tests_unit_test_ctl_unit_CPPFLAGS = $(asockctl_CPPFLAGS)
-tests_unit_test_ctl_unit_LDADD = libasock.la libbase.la $(SUITE_LIBS) $(IDN2_LIBS) $(EV_LIBS)
+tests_unit_test_ctl_unit_LDADD = libasock.la libbase.la $(SUITE_LIBS) $(IDN2_LIBS) $(EV_LIBS) $(NCURSES_LIBS)
 tests_unit_test_ctl_unit_LDFLAGS = $(AM_LDFLAGS) -no-install
 
 unit_tests += tests/unit/test_gateway.unit
