@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -200,6 +201,13 @@ int netsock_remote(const struct netsock *ns, struct endpoint *ret)
         return -errno;
     netsock_endpoint((struct sockaddr *)&addr, ret);
     return 0;
+}
+
+bool netsock_has_error(const struct netsock *ns)
+{
+    struct pollfd pollfd = {.fd = ns->fd};
+
+    return poll(&pollfd, 1, 0) > 0 && (pollfd.revents & POLLERR);
 }
 
 int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len)

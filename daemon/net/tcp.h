@@ -95,6 +95,8 @@ int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len)
 
 int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);
+/* The kernel has an error that nobody has been told of. It keeps it. */
+bool netsock_has_error(const struct netsock *ns);
 int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len);
 
 /* ERR_INVALID_ARGUMENT where the endpoint is not one; ret_len 0 then. */

@@ -282,8 +282,8 @@ static const char *lost_state(const struct sock *sock)
     memset(&info, 0, sizeof(info));
     if (netsock_tcp_info(&sock->ns, &info, &len) < 0 || info.tcpi_state != TCP_STATE_CLOSE)
         return sock_state_name(sock->state);
-    if (sock->has_sent_end && sock->has_seen_end && !error)
-        return "ended"; /* by both sides */
+    if (!error && !netsock_has_error(&sock->ns))
+        return "ended"; /* by both sides, whether or not the client has read to the end */
     if (error == ERR_TIMED_OUT || (!error && info.tcpi_backoff > 0))
         return "timed_out";
     return "reset";

@@ -249,9 +249,11 @@ class Lost(asockd.DaemonTest):
         self.assertEqual(wire.completion(1).error, 0)
         self.assertEqual(self.read_all(peer), b"")
         peer.close()
+        # Before the client has read that, and after it.
+        self.daemon.wait(lambda: self.row()["state"] != "connected")
+        self.assertEqual((self.row()["state"], self.row()["remote"]), ("ended", remote))
         wire.send(wire.receive(2, 1, 5))
         self.assertEqual(wire.completion(2).flags & pb.REPLY_FLAG_END_OF_STREAM, pb.REPLY_FLAG_END_OF_STREAM)
-        self.daemon.wait(lambda: self.row()["state"] != "connected")
         self.assertEqual((self.row()["state"], self.row()["remote"]), ("ended", remote))
 
 
