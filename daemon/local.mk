@@ -138,12 +138,14 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_bound.c \
 	daemon/session/sock_bound.h \
 	daemon/session/sock_close.c \
+	daemon/session/sock_close.h \
 	daemon/session/sock_kernel.c \
 	daemon/session/sock_kernel.h \
 	daemon/session/sock_policy.c \
 	daemon/session/sock_policy.h \
 	daemon/session/sock_send.c \
 	daemon/session/sock_send.h \
+	daemon/verbs/accept.c \
 	daemon/verbs/bind.c \
 	daemon/verbs/cancel.c \
 	daemon/verbs/close.c \
@@ -155,6 +157,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/hello.c \
 	daemon/verbs/inspect.c \
 	daemon/verbs/kill.c \
+	daemon/verbs/listen.c \
 	daemon/verbs/monitor.c \
 	daemon/verbs/open.c \
 	daemon/verbs/option.c \

@@ -48,6 +48,8 @@ union arm {
     Asock__V1__Denials denials;
     Asock__V1__Bind bind;
     Asock__V1__Monitor monitor;
+    Asock__V1__Listen listen;
+    Asock__V1__Accept accept;
 };
 
 struct encoder {
@@ -524,6 +526,36 @@ static int get_bind(struct decoder *d)
     return 0;
 }
 
+static int put_listen(struct encoder *e)
+{
+    asock__v1__listen__init(&e->arm->listen);
+    e->head->listen = &e->arm->listen;
+    e->head->listen->backlog = e->request->listen.backlog;
+    return 0;
+}
+
+static int get_listen(struct decoder *d)
+{
+    d->ret->listen.backlog = d->head->listen->backlog;
+    return 0;
+}
+
+static int put_accept(struct encoder *e)
+{
+    asock__v1__accept__init(&e->arm->accept);
+    e->head->accept = &e->arm->accept;
+    e->head->accept->first = e->request->accept.first;
+    e->head->accept->count = e->request->accept.count;
+    return 0;
+}
+
+static int get_accept(struct decoder *d)
+{
+    d->ret->accept.first = d->head->accept->first;
+    d->ret->accept.count = d->head->accept->count;
+    return 0;
+}
+
 /* An arm without fields. */
 static int get_nothing(struct decoder *d)
 {
@@ -555,6 +587,8 @@ static const struct row {
     [VERB_HANGUP] = {ASOCK__V1__REQUEST__ARM_HANGUP, put_hangup, get_nothing},
     [VERB_SHARE] = {ASOCK__V1__REQUEST__ARM_SHARE, put_share, get_nothing},
     [VERB_BIND] = {ASOCK__V1__REQUEST__ARM_BIND, put_bind, get_bind},
+    [VERB_LISTEN] = {ASOCK__V1__REQUEST__ARM_LISTEN, put_listen, get_listen},
+    [VERB_ACCEPT] = {ASOCK__V1__REQUEST__ARM_ACCEPT, put_accept, get_accept},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
     [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},

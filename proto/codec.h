@@ -32,6 +32,8 @@ enum verb {
     VERB_HANGUP = 17,
     VERB_SHARE = 18,
     VERB_BIND = 19,
+    VERB_LISTEN = 20,
+    VERB_ACCEPT = 21,
     VERB_LIST = 32,
     VERB_SHOW = 33,
     VERB_STATS = 34,
@@ -181,6 +183,12 @@ struct request {
         struct {
             struct endpoint endpoint;
         } bind;
+        struct {
+            uint32_t backlog;
+        } listen;
+        struct {
+            uint32_t first, count;
+        } accept;
     };
 };
 
@@ -247,7 +255,7 @@ struct reply {
     union {
         struct {
             struct endpoint local, remote;
-            uint32_t connect_error;
+            uint32_t connect_error, socket;
         } connected;
         struct option_value value;
         uint32_t event;

@@ -157,7 +157,8 @@ static bool body_has_short_way(const struct reply *reply)
 {
     if (reply->body != BODY_CONNECTED)
         return reply->body == BODY_NONE;
-    return is_sound(&reply->connected.local) && is_sound(&reply->connected.remote) &&
+    return reply->connected.socket == 0 && is_sound(&reply->connected.local) &&
+           is_sound(&reply->connected.remote) &&
            reply->connected.connect_error <= FIELD_CONNECTED_CONNECT_ERROR_MAX;
 }
 

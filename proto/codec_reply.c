@@ -29,6 +29,7 @@ static int put_connected(const struct reply *reply, struct body *body, Asock__V1
     head->body_case = ASOCK__V1__REPLY__BODY_CONNECTED;
     head->connected = m;
     m->connect_error = (Asock__V1__Error)reply->connected.connect_error;
+    m->socket = reply->connected.socket;
     local = asock_codec_put_endpoint(&reply->connected.local, &body->local);
     remote = asock_codec_put_endpoint(&reply->connected.remote, &body->remote);
     if (local < 0 || remote < 0)
@@ -196,6 +197,7 @@ static void get_body(const Asock__V1__Reply *head, struct reply *ret)
         asock_codec_get_endpoint(head->connected->local, &ret->connected.local);
         asock_codec_get_endpoint(head->connected->remote, &ret->connected.remote);
         ret->connected.connect_error = (uint32_t)head->connected->connect_error;
+        ret->connected.socket = head->connected->socket;
         break;
     case ASOCK__V1__REPLY__BODY_VALUE:
         ret->body = BODY_VALUE;

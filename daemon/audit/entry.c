@@ -27,6 +27,8 @@ struct text {
 static const char *const message_ids[] = {
     [AUDIT_CONNECT] = "9fc9581989f641e29d307868a84e3ee9",
     [AUDIT_RESOLVE] = "5b1a4d6e0c2f4b8fa3d97e61c4088b25",
+    [AUDIT_LISTEN] = "7c0f3b5e90a14d0c8b0f6d3d1f5a2e47",
+    [AUDIT_ACCEPT] = "e2d5b9a4c6f84e21a7391c05d8be6f13",
     [AUDIT_DENY] = "cf7894db884e434f9f251b35fa29c8ec",
     [AUDIT_CLOSE] = "4cfea5dc56a5464c8c1922cf46b35735",
     [AUDIT_LOST] = "28992f61a3e44891a31f23f792ddd3bc",
@@ -34,12 +36,14 @@ static const char *const message_ids[] = {
 
 static const char *const event_names[] = {
     [AUDIT_CONNECT] = "connect", [AUDIT_RESOLVE] = "resolve", [AUDIT_DENY] = "deny",
-    [AUDIT_CLOSE] = "close",     [AUDIT_LOST] = "lost",
+    [AUDIT_LISTEN] = "listen",   [AUDIT_ACCEPT] = "accept",   [AUDIT_CLOSE] = "close",
+    [AUDIT_LOST] = "lost",
 };
 
 /* syslog's numbers. */
 static const unsigned int priorities[] = {
-    [AUDIT_CONNECT] = 6, [AUDIT_RESOLVE] = 6, [AUDIT_DENY] = 5, [AUDIT_CLOSE] = 6, [AUDIT_LOST] = 4,
+    [AUDIT_CONNECT] = 6, [AUDIT_RESOLVE] = 6, [AUDIT_LISTEN] = 6, [AUDIT_ACCEPT] = 6,
+    [AUDIT_DENY] = 5,    [AUDIT_CLOSE] = 6,   [AUDIT_LOST] = 4,
 };
 
 /* ---- texts ---- */
@@ -228,6 +232,12 @@ static void make_message(const struct audit_entry *e, char out[static MESSAGE_MA
     case AUDIT_RESOLVE:
         snprintf(out, MESSAGE_MAX, error ? "%s failed to resolve %s: %s" : "%s resolved %s", client,
                  e->host, error);
+        break;
+    case AUDIT_LISTEN:
+        snprintf(out, MESSAGE_MAX, "%s is %s", client, to);
+        break;
+    case AUDIT_ACCEPT:
+        snprintf(out, MESSAGE_MAX, "%s accepted %s", client, to);
         break;
     case AUDIT_DENY:
         snprintf(out, MESSAGE_MAX, "%s was denied %s%s%s", client, to, e->reason ? ": " : "",

@@ -20,6 +20,8 @@ struct quota;
 enum audit_event {
     AUDIT_CONNECT, /* an allowed connect has ended, whatever came of it */
     AUDIT_RESOLVE, /* the same of a name that is resolved for nothing else */
+    AUDIT_LISTEN,  /* a client's socket listens */
+    AUDIT_ACCEPT,  /* a connection of it has become a socket */
     AUDIT_DENY,
     AUDIT_CLOSE,
     AUDIT_LOST, /* entries that found no place */

@@ -66,8 +66,8 @@ extern const struct limits limits_default;
 
 /* Bytes, by the kernel's own count; 0 is not charged. */
 struct netsock_buffers {
-    uint64_t send_auto, receive_auto; /* what autotuning may take */
-    uint64_t send_most, receive_most; /* what setting a size may come to */
+    uint64_t send_auto, receive_auto;                /* what autotuning may take */
+    uint64_t send_most, receive_most, receive_start; /* what may be set; what it begins with */
 };
 
 struct worker {

@@ -14,6 +14,7 @@ struct stats {
     uint64_t ops_failed;      /* completed with an error */
     uint64_t connects_denied; /* by policy */
     uint64_t listens_denied;  /* the same of binds */
+    uint64_t accepts_refused; /* connections to clients' listeners, by policy */
     uint64_t resolves;        /* names asked for with RESOLVE */
     uint64_t resolves_denied; /* of them, by policy */
     uint64_t protocol_errors; /* sessions ended for one */

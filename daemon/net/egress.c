@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where a connection leaves the host, [Egress] of the policy; and a local address of the client's.
+ * Where a connection leaves the host, [Egress] of the policy; and a local address of the client's, where others come in.
  * Happy path: the device, then the source address, before connect(2).
  * Failures: what cannot be had ends the attempt; there is no other way out instead.
  */
@@ -62,6 +62,32 @@ int netsock_apply_device(struct netsock *ns, const struct policy_egress *egress)
 int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len)
 {
     return bind(ns->fd, addr, len) < 0 ? -errno : 0;
+}
+
+int netsock_listen(struct netsock *ns, int backlog)
+{
+    return listen(ns->fd, backlog) < 0 ? -errno : 0;
+}
+
+int netsock_accept(struct netsock *listener, struct netsock *ret, struct worker *w,
+                   struct endpoint *ret_peer)
+{
+    struct sockaddr_storage addr;
+    socklen_t len;
+    int fd;
+
+    if (w->fds_used >= w->fds_max)
+        return -EMFILE;
+    do {
+        len = sizeof(addr);
+        fd = accept4(listener->fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return -errno;
+    w->fds_used++;
+    netsock_adopt(ret, fd, false);
+    netsock_endpoint((struct sockaddr *)&addr, ret_peer);
+    return 0;
 }
 
 int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,

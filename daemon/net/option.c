@@ -107,19 +107,21 @@ int netsock_apply_options(struct netsock *ns, const struct netsock_options *opti
 /* Where /proc cannot be read: the largest that Linux has had as a default, of all memory sizes. */
 #define SEND_AUTO (4u * 1024u * 1024u)
 #define RECEIVE_AUTO (32u * 1024u * 1024u)
+#define RECEIVE_START (128u * 1024u)
 
-/* The last of three numbers: what autotuning may take. */
-static uint64_t read_autotuned(const char *path, uint64_t otherwise)
+/* Of three numbers the second, what a buffer begins with, and the last: what autotuning may take. They stay where it fails. */
+static void read_autotuned(const char *path, uint64_t *start, uint64_t *most)
 {
-    unsigned long long most = 0;
+    unsigned long long numbers[2];
     FILE *file = fopen(path, "re");
 
     if (!file)
-        return otherwise;
-    if (fscanf(file, "%*u %*u %llu", &most) != 1)
-        most = otherwise;
+        return;
+    if (fscanf(file, "%*u %llu %llu", &numbers[0], &numbers[1]) == 2) {
+        *start = numbers[0];
+        *most = numbers[1];
+    }
     fclose(file);
-    return most;
 }
 
 /* The most that is granted to whom has no capability, doubled; found by asking for more. */
@@ -136,10 +138,14 @@ static uint64_t probe_most(int fd, int name)
 
 void netsock_buffer_limits(struct netsock_buffers *ret)
 {
+    uint64_t send_start;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    ret->send_auto = read_autotuned("/proc/sys/net/ipv4/tcp_wmem", SEND_AUTO);
-    ret->receive_auto = read_autotuned("/proc/sys/net/ipv4/tcp_rmem", RECEIVE_AUTO);
+    ret->send_auto = SEND_AUTO;
+    ret->receive_auto = RECEIVE_AUTO;
+    ret->receive_start = RECEIVE_START;
+    read_autotuned("/proc/sys/net/ipv4/tcp_wmem", &send_start, &ret->send_auto);
+    read_autotuned("/proc/sys/net/ipv4/tcp_rmem", &ret->receive_start, &ret->receive_auto);
     ret->send_most = probe_most(fd, SO_SNDBUF);
     ret->receive_most = probe_most(fd, SO_RCVBUF);
     if (fd >= 0)

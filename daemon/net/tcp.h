@@ -92,6 +92,10 @@ int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
 /* Of it the device alone, for what is bound to an address of its own. */
 int netsock_apply_device(struct netsock *ns, const struct policy_egress *egress);
 int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len); /* -errno */
+int netsock_listen(struct netsock *ns, int backlog);                              /* -errno */
+/* The next connection, into one that has none; charged to the worker. -EAGAIN, -EMFILE, other -errno. */
+int netsock_accept(struct netsock *listener, struct netsock *ret, struct worker *w,
+                   struct endpoint *ret_peer);
 
 int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);

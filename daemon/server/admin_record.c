@@ -20,6 +20,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "proto/errors.h"
 
 void record_init(struct record *record)
@@ -386,6 +387,15 @@ static void add_tcp_info(struct record *record, const struct sock *sock)
     record_number(record, "tcp_not_sent", info.tcpi_notsent_bytes);
 }
 
+static uint64_t count_nodes(const struct list *list)
+{
+    uint64_t n = 0;
+
+    list_for_each (list, it)
+        n++;
+    return n;
+}
+
 static const char *side_name(unsigned int side)
 {
     return side == SIDE_OPEN ? "open" : side == SIDE_SHUT ? "shut" : "broken";
@@ -402,7 +412,15 @@ void record_sock_details(struct record *record, const struct sock *sock)
         record_number(record, "limit_ops", s->limits.socket_ops);
         record_number(record, "limit_send_window", s->limits.send_window);
     }
-    record_number(record, "kernel_buffers", sock->kernel[0] + sock->kernel[1]);
+    if (sock->bound && sock->bound->backlog > 0) {
+        record_number(record, "backlog", sock->bound->backlog);
+        record_number(record, "accepts_pending", count_nodes(&sock->bound->accepts));
+        record_number(record, "accepted", sock->bound->accepted);
+        record_number(record, "refused", sock->bound->refused);
+    }
+    record_number(record, "kernel_buffers",
+                  sock->kernel[0] + (uint64_t)sock->kernel[1] +
+                      (sock->bound ? sock->bound->charged : 0));
     add_options(record, sock);
     add_tcp_info(record, sock);
 }
@@ -419,15 +437,6 @@ void record_sock_denial(struct record *record, const struct sock *sock)
 }
 
 /* ---- the daemon ---- */
-
-static uint64_t count_nodes(const struct list *list)
-{
-    uint64_t n = 0;
-
-    list_for_each (list, it)
-        n++;
-    return n;
-}
 
 static void add_audit(struct record *record, struct audit *audit)
 {
@@ -476,6 +485,7 @@ void record_daemon_stats(struct record *record, const struct worker *w)
     record_number(record, "ops_failed", stats->ops_failed);
     record_number(record, "connects_denied", stats->connects_denied);
     record_number(record, "listens_denied", stats->listens_denied);
+    record_number(record, "accepts_refused", stats->accepts_refused);
     record_number(record, "resolves", stats->resolves);
     record_number(record, "resolves_denied", stats->resolves_denied);
     record_number(record, "protocol_errors", stats->protocol_errors);

@@ -45,10 +45,10 @@ static const int plain_calls[] = {
     SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
     SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendmmsg), SCMP_SYS(clock_gettime),
     SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(futex), SCMP_SYS(restart_syscall),
-    /* sockets: none can listen */
-    SCMP_SYS(accept4), SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(shutdown), SCMP_SYS(close),
-    SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(poll),
-    SCMP_SYS(ppoll), SCMP_SYS(pidfd_open),
+    /* sockets; what can listen is TCP alone, for no other stream socket can be made */
+    SCMP_SYS(accept4), SCMP_SYS(listen), SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(shutdown),
+    SCMP_SYS(close), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
+    SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(pidfd_open),
     /* the loop makes itself anew when its descriptors got confused */
     SCMP_SYS(epoll_create1), SCMP_SYS(eventfd2), SCMP_SYS(pipe2), SCMP_SYS(timerfd_create),
     SCMP_SYS(timerfd_settime),

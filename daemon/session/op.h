@@ -25,6 +25,7 @@
 struct op;
 struct session;
 struct sock;
+struct accept;
 struct connect;
 struct resolve;
 struct session_buffer;
@@ -99,6 +100,7 @@ struct op {
         } value;
         struct resolve *resolve;
         struct endpoint bound;             /* BIND: what was given */
+        struct accept *accept;             /* ACCEPT: its ids */
         struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
         struct shared_listener *shared;    /* SHARE: the one that is being made; NULL: none yet */
         struct session_buffer *unregister; /* waits until this has gone */

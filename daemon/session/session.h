@@ -29,6 +29,7 @@ enum listener_kind { LISTENER_CLIENT, LISTENER_CONTROL };
 
 struct session_slot {
     struct sock *sock;
+    struct op *accept; /* that the id is kept for; NULL: none */
     uint64_t dropping; /* token of a chain whose further pieces are dropped; 0: none */
 };
 

@@ -4,6 +4,7 @@
  * client or for room; an event, more input or room lets it run again.
  */
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_send.h"
 
 #include <assert.h>
@@ -18,9 +19,9 @@
 
 const char *sock_state_name(enum sock_state state)
 {
-    static const char *const names[] = {"open",   "connecting", "connected",
-                                        "failed", "lingering",  "draining",
-                                        "closed", "killed",     "bound"};
+    static const char *const names[] = {"open",      "connecting", "connected", "failed",
+                                        "lingering", "draining",   "closed",    "killed",
+                                        "bound",     "listening"};
 
     return names[state];
 }
@@ -28,7 +29,8 @@ const char *sock_state_name(enum sock_state state)
 void sock_move(struct sock *sock, enum sock_state to)
 {
     static const uint16_t allowed[] = {
-        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_BOUND | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+        [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_BOUND | 1 << SOCK_CONNECTED |
+                      1 << SOCK_KILLED | 1 << SOCK_CLOSED,
         [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_KILLED |
                             1 << SOCK_CLOSED,
         [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
@@ -37,7 +39,8 @@ void sock_move(struct sock *sock, enum sock_state to)
         [SOCK_LINGERING] = 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
         [SOCK_DRAINING] = 1 << SOCK_CLOSED,
         [SOCK_KILLED] = 1 << SOCK_CLOSED,
-        [SOCK_BOUND] = 1 << SOCK_FAILED | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+        [SOCK_BOUND] = 1 << SOCK_LISTENING | 1 << SOCK_FAILED | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
+        [SOCK_LISTENING] = 1 << SOCK_FAILED | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
     };
 
     assert(allowed[sock->state] & 1 << to);
@@ -95,6 +98,10 @@ static void run_socket_events(struct sock *sock, int events)
         run_readable(sock);
     else if (sock->state == SOCK_LINGERING)
         sock_linger_input(sock);
+    else if (sock->state == SOCK_LISTENING) {
+        sock->wants_read = false;
+        sock_run_accepts(sock);
+    }
 }
 
 void sock_run_events(struct sock *sock)
@@ -133,6 +140,7 @@ static void on_gone(struct task *task)
     quota_unref(sock->quota);
     mem_free(sock->ending);
     mem_free(sock->options);
+    mem_free(sock->origin);
     mem_free(sock->host);
     mem_free(sock);
 }
@@ -253,11 +261,22 @@ static void guess_more(struct sock *sock)
     sock->wants_read = sock->is_guess = true;
 }
 
+void sock_wait_room(struct sock *sock)
+{
+    if (!list_is_linked(&sock->node))
+        list_append(&sock->session->room_waiters, &sock->node);
+    sock->wants_read = false;
+}
+
 void sock_run_receives(struct sock *sock)
 {
     unsigned int budget = TURN_SOCKET_STEPS;
     struct op *op;
 
+    if (sock->state == SOCK_LISTENING) {
+        sock_run_accepts(sock);
+        return;
+    }
     /* Where its session has ended nobody hears of it: it is about to be closed. */
     if (sock->state != SOCK_CONNECTED || sock->session->has_ended)
         return;
@@ -399,6 +418,7 @@ void sock_end_ops(struct sock *sock, uint32_t error)
         complete(sock->connect, error);
     end_list(&sock->sends, error);
     sock_end_receives(sock, error);
+    sock_end_accepts(sock, error, NULL);
 }
 
 static uint32_t beyond_of(const struct sock *sock)

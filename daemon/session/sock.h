@@ -9,7 +9,7 @@
  *                        | ^                 |                                            ^
  *                        v | connect         +-------------close without linger-----------+
  *                       FAILED
- *   OPEN --bind--> BOUND --a change of policy--> FAILED
+ *   OPEN --bind--> BOUND --listen--> LISTENING; both --a change of policy--> FAILED; OPEN --accepted--> CONNECTED
  *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
@@ -23,6 +23,7 @@
 #include "daemon/core/loop.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/op.h"
+#include "daemon/session/sock_close.h"
 #include "daemon/session/sock_kernel.h"
 
 struct policy_answer;
@@ -30,6 +31,7 @@ struct quota;
 struct session;
 struct sock_bound;
 struct sock_ending;
+struct sock_origin;
 
 enum sock_state {
     SOCK_OPEN,
@@ -41,6 +43,7 @@ enum sock_state {
     SOCK_CLOSED,
     SOCK_KILLED,
     SOCK_BOUND,
+    SOCK_LISTENING,
 };
 
 enum side {
@@ -72,11 +75,12 @@ struct sock {
     struct netsock_options *options; /* NULL: none set */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
     struct sock_bound *bound;        /* NULL: it has no local address of its client's */
+    struct sock_origin *origin;      /* of an accepted one; NULL: it connects */
     struct sock_ending *ending;      /* NULL: it has none, or not yet */
     uint64_t serial;                 /* for people; never used twice */
     uint64_t created;
     uint64_t connected;     /* when, if owes_end */
-    struct endpoint remote; /* where to; the kernel forgets it with the connection */
+    struct endpoint remote; /* where to, or from; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
     uint32_t queued;     /* bytes of sends that the kernel has not taken */
     uint32_t send_freed; /* not yet told */
@@ -149,9 +153,10 @@ void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_run_sends(struct sock *sock);
-void sock_run_events(struct sock *sock); /* what its watcher has told */
-void sock_run_receives(struct sock *sock);
-void sock_hung_up(struct netsock *ns); /* hangup.h's callback */
+void sock_run_events(struct sock *sock);   /* what its watcher has told */
+void sock_run_receives(struct sock *sock); /* of one that listens: its accepts */
+void sock_wait_room(struct sock *sock);    /* until its session's output has some */
+void sock_hung_up(struct netsock *ns);     /* hangup.h's callback */
 /* The watcher follows wants_read, wants_write. */
 void sock_update_watch(struct sock *sock);
 
@@ -190,10 +195,5 @@ void sock_kill(struct sock *sock);
 struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);
-
-/* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
-void sock_close_event(struct sock *sock);
-void sock_linger_input(struct sock *sock);
-void sock_close_continue(struct sock *sock);
 
 #endif

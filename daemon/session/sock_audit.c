@@ -156,6 +156,51 @@ void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
     audit_deny(audit, &entry);
 }
 
+void sock_audit_drop(struct sock_audit *a)
+{
+    a->record = audit_cancel(a->record);
+    a->is_on = false;
+}
+
+static void tell_local(struct sock *sock, struct sock_audit *a, struct audit_entry *entry)
+{
+    audit_tell(sock->worker->audit, entry, a->record);
+    a->record = NULL;
+    a->is_on = false;
+}
+
+void sock_audit_listen(struct sock *sock, struct sock_audit *a)
+{
+    struct audit_entry entry;
+
+    if (!a->is_on)
+        return;
+    entry = entry_of(sock, AUDIT_LISTEN);
+    entry.port = 0;
+    entry.local = &sock->bound->local;
+    tell_local(sock, a, &entry);
+}
+
+void sock_audit_accepted(struct sock *sock, struct sock_audit *a,
+                         const struct policy_answer *answer, const struct endpoint *local)
+{
+    struct audit_entry entry;
+    char rule[AUDIT_RULE_MAX];
+
+    sock->owes_end = true;
+    sock->connected = sock->worker->clock();
+    entry = entry_of(sock, AUDIT_ACCEPT);
+    entry.remote = &sock->remote;
+    entry.local = local;
+    snprintf(rule, sizeof(rule), "%s:%u", answer->file, answer->line);
+    entry.rule = rule;
+    monitor_tell(sock->worker->monitor, "accept", &entry);
+    if (!a->is_on)
+        return;
+    sock->is_audited = true;
+    tell_local(sock, a, &entry);
+}
+
 /* Why, where the client did not ask for it. */
 static const char *reason_of(const struct sock *sock)
 {

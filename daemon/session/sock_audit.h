@@ -42,6 +42,14 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
 void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
                               const struct policy_answer *answer);
 
+/* It listens; begun as a connect. */
+void sock_audit_listen(struct sock *sock, struct sock_audit *a);
+/* The socket of an accepted connection, whose listener's op has begun `a`. */
+void sock_audit_accepted(struct sock *sock, struct sock_audit *a,
+                         const struct policy_answer *answer, const struct endpoint *local);
+/* Nothing came of it. */
+void sock_audit_drop(struct sock_audit *a);
+
 /* The connection ends, while sock still has its session. Only the first call counts. */
 void sock_audit_close(struct sock *sock, uint32_t error, const char *reason);
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/session/sock_bound.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "base/alloc.h"
 #include "daemon/core/quota.h"
 #include "daemon/net/tcp.h"
+#include "daemon/session/complete.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
 #include "proto/endpoint.h"
 #include "proto/errors.h"
 
@@ -16,8 +19,10 @@ int sock_bound_new(struct sock *sock)
     if (quota_charge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND) < 0)
         return -EDQUOT;
     sock->bound = mem_zalloc(1, sizeof(*sock->bound));
-    if (sock->bound)
+    if (sock->bound) {
+        list_init(&sock->bound->accepts);
         return 0;
+    }
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND);
     return -ENOMEM;
 }
@@ -26,6 +31,8 @@ void sock_bound_drop(struct sock *sock)
 {
     if (!sock->bound)
         return;
+    assert(list_is_empty(&sock->bound->accepts));
+    quota_uncharge(sock->quota, QUOTA_KERNEL, sock->bound->charged);
     sock->bound = mem_free(sock->bound);
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND);
 }
@@ -46,10 +53,118 @@ struct policy_answer sock_bound_judge(const struct sock *sock)
     return answer;
 }
 
+struct policy_answer sock_origin_judge(const struct sock *sock)
+{
+    struct sockaddr_storage asked, peer;
+
+    asock_endpoint_to(&sock->origin->asked, &asked);
+    asock_endpoint_to(&sock->remote, &peer);
+    return policy_judge_listen(sock->session->view, (const struct sockaddr *)&asked,
+                               sock->origin->is_dual, (const struct sockaddr *)&peer);
+}
+
+/* Each connection of the backlog may have as many bytes waiting as a new socket's buffer takes. */
+static uint64_t held_by_backlog(const struct sock *sock, uint32_t backlog)
+{
+    const struct netsock_options *options = sock->options;
+    uint64_t each = sock->worker->buffers.receive_start;
+
+    if (options && options->set & UINT32_C(1) << OPTION_RECEIVE_BUFFER)
+        each = 2 * (uint64_t)options->values[OPTION_RECEIVE_BUFFER];
+    if (each < KERNEL_BUFFER_MIN)
+        each = KERNEL_BUFFER_MIN;
+    if (sock->worker->buffers.receive_most != 0 && each > sock->worker->buffers.receive_most)
+        each = sock->worker->buffers.receive_most;
+    return each * backlog;
+}
+
+int sock_bound_charge(struct sock *sock, uint32_t backlog)
+{
+    struct sock_bound *bound = sock->bound;
+    uint64_t bytes = held_by_backlog(sock, backlog);
+
+    if (bytes > bound->charged &&
+        quota_charge(sock->quota, QUOTA_KERNEL, bytes - bound->charged) < 0)
+        return -ENOBUFS;
+    if (bytes < bound->charged)
+        quota_uncharge(sock->quota, QUOTA_KERNEL, bound->charged - bytes);
+    bound->charged = bytes;
+    bound->backlog = backlog;
+    return 0;
+}
+
+int sock_inherit(struct sock *sock, const struct sock *listener)
+{
+    const uint32_t own = UINT32_C(1) << OPTION_REUSE_ADDRESS | UINT32_C(1) << OPTION_DUAL_MODE;
+
+    sock->origin = mem_zalloc(1, sizeof(*sock->origin));
+    if (!sock->origin)
+        return -ENOMEM;
+    sock->origin->asked = listener->bound->asked;
+    sock->origin->is_dual = listener->bound->is_dual;
+    if (!listener->options)
+        return 0;
+    sock->options = mem_alloc(sizeof(*sock->options));
+    if (!sock->options)
+        return -ENOMEM;
+    *sock->options = *listener->options;
+    sock->options->set &= ~own;
+    return 0;
+}
+
+void sock_run_accepts(struct sock *sock)
+{
+    struct list *accepts = &sock->bound->accepts;
+    unsigned int budget = TURN_SOCKET_STEPS;
+    struct op *op;
+
+    if (sock->session->has_ended)
+        return;
+    while ((op = list_first(accepts, struct op, node))) {
+        if (budget == 0 ||
+            (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
+            sock->wants_read = true; /* the watcher fires in the next turn */
+            break;
+        }
+        budget--;
+        if (op->class->step(op) == 0)
+            break;
+    }
+    if (list_is_empty(accepts))
+        sock->wants_read = false;
+    sock_update_watch(sock);
+}
+
+void sock_queue_accept(struct sock *sock, struct op *op, uint32_t timeout_ms)
+{
+    sock_hold_op(sock, op, timeout_ms);
+    list_append(&sock->bound->accepts, &op->node);
+    if (!sock->wants_read && !list_is_linked(&sock->node))
+        sock_run_accepts(sock);
+}
+
+void sock_end_accepts(struct sock *sock, uint32_t error, const char *text)
+{
+    struct op *op;
+
+    while (sock->bound && (op = list_first(&sock->bound->accepts, struct op, node))) {
+        op->text = text;
+        complete(op, error);
+    }
+}
+
 bool sock_bound_judge_again(struct sock *sock)
 {
-    if (!sock->bound || sock->state == SOCK_KILLED || sock_bound_judge(sock).is_allowed)
+    struct policy_answer answer;
+
+    if (!sock->bound || sock->state == SOCK_KILLED)
         return false;
+    answer = sock_bound_judge(sock);
+    if (answer.is_allowed)
+        return false;
+    sock_end_accepts(sock, ERR_ACCESS_DENIED, answer.reason);
+    sock->wants_read = false;
+    list_remove(&sock->node);
     netsock_close(&sock->ns, sock->worker);
     sock_bound_drop(sock);
     sock_move(sock, SOCK_FAILED);

@@ -59,6 +59,8 @@ struct policy_answer sock_judge(const struct sock *sock)
 
     if (sock->bound && sock->session && sock->state != SOCK_KILLED)
         return sock_bound_judge(sock);
+    if (sock->origin && sock->session)
+        return sock_origin_judge(sock);
     /* One that was reset has no peer any more: nothing goes over it. */
     if (!is_up(sock) || netsock_remote(&sock->ns, &remote) < 0 ||
         netsock_sockaddr(&remote, &addr, &len) != 0)

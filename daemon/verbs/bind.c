@@ -51,6 +51,7 @@ static int check_state(struct op *op)
     case SOCK_FAILED:
         return ERR_OPERATION_ABORTED;
     case SOCK_BOUND:
+    case SOCK_LISTENING:
         op->text = "the socket is bound already";
         return ERR_INVALID_ARGUMENT;
     default:

@@ -23,7 +23,7 @@ int verb_open(struct op *op, const struct call *call)
 
     if (!slot)
         return ERR_TOO_MANY_OPEN_SOCKETS;
-    if (slot->sock) {
+    if (slot->sock || slot->accept) {
         s->why = "OPEN of a live socket id";
         return -EPROTO;
     }

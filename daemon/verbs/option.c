@@ -82,6 +82,10 @@ int verb_set_option(struct op *op, const struct call *call)
         op->text = "the policy does not let this client set that option: [Egress] Options=";
         return ERR_ACCESS_DENIED;
     }
+    if (r->option.option == OPTION_RECEIVE_BUFFER && sock->state == SOCK_LISTENING) {
+        op->text = "a listener's receive buffer has to be set before it listens";
+        return ERR_INVALID_ARGUMENT;
+    }
     options = options_of(sock);
     if (!options)
         return ERR_NO_BUFFER_SPACE;

@@ -43,11 +43,7 @@ static int failed(struct op *op, uint32_t error)
 
 static int wait_room(struct op *op)
 {
-    struct sock *sock = op->sock;
-
-    if (!list_is_linked(&sock->node))
-        list_append(&op->session->room_waiters, &sock->node);
-    sock->wants_read = false;
+    sock_wait_room(op->sock);
     return 0;
 }
 

@@ -39,6 +39,8 @@ int verb_unregister(struct op *op, const struct call *call);
 int verb_credit(struct op *op, const struct call *call);
 int verb_hangup(struct op *op, const struct call *call);
 int verb_bind(struct op *op, const struct call *call);
+int verb_listen(struct op *op, const struct call *call);
+int verb_accept(struct op *op, const struct call *call);
 int verb_resolve(struct op *op, const struct call *call);
 int verb_monitor(struct op *op, const struct call *call);
 int verb_list(struct op *op, const struct call *call); /* SESSIONS, DENIALS, LEARNED too */

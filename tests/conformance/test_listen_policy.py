@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who may listen where: Listen= and Reserve= of the policy (S61)."""
+"""Who may listen where, and who may connect there: Listen= and Reserve= of the policy (S61, S63)."""
 
+import json
 import os
 import shutil
 import socket
@@ -8,7 +9,7 @@ import tempfile
 import unittest
 
 from asockd import Daemon
-from wire import Wire, pb, request
+from wire import DEADLINE, Wire, pb, request
 
 NONE = "no rule lets this client listen there"
 RESERVED = "this port is reserved for another client"
@@ -54,6 +55,30 @@ class ListenPolicy(unittest.TestCase):
 
     def denied(self, *where, text=NONE, **fields):
         self.assertEqual(self.bind(*where, **fields), ("ACCESS_DENIED", text), where)
+
+    def listen(self, number, address, port=0, **fields):
+        """A listener; the port it has."""
+        self.client.send(self.client.open(number * 10, number, **fields),
+                         self.client.bind(number * 10 + 1, number, (address, port)),
+                         self.client.listen(number * 10 + 2, number))
+        reply, text = self.client.whole(number * 10 + 1)
+        self.assertEqual((reply.error, self.client.completion(number * 10 + 2).error), (0, 0), text)
+        self.client.completion(number * 10)
+        return reply.connected.local.port
+
+    def dial(self, host, port, source):
+        peer = socket.create_connection((host, port), DEADLINE, (source, 0))
+        self.addCleanup(peer.close)
+        peer.settimeout(DEADLINE)
+        return peer
+
+    def refused(self, peer):
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
+
+    def refused_at_once(self, *where):
+        with self.assertRaises(ConnectionResetError):
+            self.dial(*where).recv(1)
 
     @staticmethod
     def free_port():
@@ -106,6 +131,23 @@ class ListenPolicy(unittest.TestCase):
         self.denied("127.0.0.1", 80,
                     text="the daemon may not bind ports below 1024: it lacks CAP_NET_BIND_SERVICE")
 
+    @unittest.skipIf(os.getuid() != 0, "only root can give a capability")
+    def test_s61_a_daemon_with_the_capability_alone_keeps_it(self):
+        self.paths = [self.write("[Rules]\nListen=tcp 127.0.0.1 1-1023\nListen=tcp 127.0.0.1 *\n")]
+        self.daemon = Daemon("--policy", self.paths[0], capability="net_bind_service")
+        self.addCleanup(self.daemon.stop)
+        with open(f"/proc/{self.daemon.pid}/status", encoding="ascii") as status:
+            self.assertIn("CapEff:\t0000000000000400\n", status.read())
+        self.client = Wire(self.daemon.path)
+        self.addCleanup(self.client.close)
+        self.client.hello()
+        self.allowed("127.0.0.1", next(port for port in range(1023, 0, -1) if self.is_free(port)))
+
+    @staticmethod
+    def is_free(port):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
     def test_s61_a_reserved_port_is_its_clients_alone(self):
         port = self.free_port()
         self.start("[Rules]\nListen=tcp * *\nListen=tcp * 1-1023\n", OTHERS + f"[Rules]\nReserve=tcp 127.0.0.1 {port}\n")
@@ -136,6 +178,80 @@ class ListenPolicy(unittest.TestCase):
         self.assertEqual((reply.error, record), (0, {"cancelled": 1, "denied": 0, "closed": 0}))
         self.assertEqual(self.client.inspect(list=pb.List())[0]["state"], "failed")
 
+    def test_s63_who_may_connect(self):
+        """Others are closed and counted, and the client does not hear of them."""
+        self.rules("Listen=tcp 127.0.0.1 0 from 127.0.0.2,127.0.0.8/30", "Listen=tcp 127.0.0.7 0")
+        port = self.listen(1, "127.0.0.1")
+        self.client.send(self.client.accept(1, 1, 5, 2))
+        for source in ("127.0.0.1", "127.0.0.3", "127.0.0.7"):
+            self.refused_at_once("127.0.0.1", port, source)
+        self.client.settle()
+        self.assertFalse(self.client.kept)
+        for source in ("127.0.0.2", "127.0.0.9"):
+            peer = self.dial("127.0.0.1", port, source)
+            reply, _ = self.client.take(lambda r: r.op == 1)
+            self.assertEqual((reply.error, reply.connected.remote.port), (0, peer.getsockname()[1]))
+        self.assertEqual(self.daemon.stats()["accepts_refused"], 3)
+        row, = (row for row in self.client.inspect(list=pb.List()) if row["socket"] == 1)
+        row = self.client.inspect(show=pb.Show(id=row["id"]))[0]
+        self.assertEqual((row["accepted"], row["refused"]), (2, 3))
+        port = self.listen(2, "127.0.0.7")
+        self.client.send(self.client.accept(2, 2, 7))
+        self.dial("127.0.0.7", port, "127.0.0.1")
+        self.assertEqual(self.client.completion(2).error, pb.ERROR_SUCCESS)
+
+    def test_s63_the_families_of_a_dual_listener_are_told_apart(self):
+        self.rules("Listen=tcp :: 0 from ::1", "Listen=tcp 0.0.0.0 0 from 127.0.0.2")
+        port = self.listen(1, "::")
+        self.client.send(self.client.accept(1, 1, 5, 2))
+        self.refused_at_once("127.0.0.1", port, "127.0.0.1")
+        for host, source in (("::1", "::1"), ("127.0.0.1", "127.0.0.2")):
+            self.dial(host, port, source)
+            self.assertEqual(self.client.take(lambda r: r.op == 1)[0].error, pb.ERROR_SUCCESS)
+
+    def test_s63_a_flood_of_refused_peers_ends_no_accept(self):
+        self.rules("Listen=tcp 127.0.0.1 0 from 127.0.0.2")
+        port = self.listen(1, "127.0.0.1")
+        peers = [self.dial("127.0.0.1", port, "127.0.0.1") for _ in range(100)]
+        self.client.send(self.client.accept(1, 1, 5))
+        for peer in peers:
+            self.refused(peer)
+        self.dial("127.0.0.1", port, "127.0.0.2")
+        self.assertEqual(self.client.completion(1).error, pb.ERROR_SUCCESS)
+
+    def test_s63_a_restriction_narrows_the_peers(self):
+        self.rules("Listen=tcp 127.0.0.1 0")
+        port = self.listen(1, "127.0.0.1")
+        self.client.send(self.client.accept(1, 1, 5, 3))
+        self.dial("127.0.0.1", port, "127.0.0.1")
+        self.assertEqual(self.client.take(lambda r: r.op == 1)[0].error, pb.ERROR_SUCCESS)
+        self.client.send(request(pb.VERB_RESTRICT, 2, payload=b"[Rules]\nListen=tcp 127.0.0.1 0 from 127.0.0.2\n",
+                                 restriction=pb.Restrict()))
+        self.assertEqual(self.client.completion(2).error, pb.ERROR_SUCCESS)
+        self.refused_at_once("127.0.0.1", port, "127.0.0.1")
+        self.dial("127.0.0.1", port, "127.0.0.2")
+        self.assertEqual(self.client.take(lambda r: r.op == 1)[0].error, pb.ERROR_SUCCESS)
+        rows = {row["socket"]: (row["state"], row["denied"]) for row in self.client.inspect(list=pb.List())}
+        self.assertEqual(rows, {1: ("listening", 0), 5: ("connected", 1), 6: ("connected", 0)})
+
+    def test_s63_a_reload_ends_connections_that_are_not_allowed_any_more(self):
+        self.rules("Listen=tcp 127.0.0.1 0")
+        port = self.listen(1, "127.0.0.1")
+        self.client.send(self.client.accept(1, 1, 5, 3))
+        peers = [self.dial("127.0.0.1", port, source) for source in ("127.0.0.1", "127.0.0.2")]
+        for _ in peers:
+            self.assertEqual(self.client.take(lambda r: r.op == 1)[0].error, pb.ERROR_SUCCESS)
+        with open(self.paths[0], "w", encoding="utf-8") as file:
+            file.write("[Rules]\nListen=tcp 127.0.0.1 0 from 127.0.0.2\n")
+        self.daemon.control.send(request(pb.VERB_RELOAD, 9, reload=pb.Reload(close=True)))
+        _, payload = self.daemon.control.whole(9)
+        self.assertEqual({f.name: f.number for f in pb.Record.FromString(payload).fields},
+                         {"cancelled": 0, "denied": 0, "closed": 1})
+        self.refused(peers[0])
+        self.client.take(lambda r: r.event.code == pb.EVENT_KILLED and r.socket == 5)
+        self.client.send(self.client.make_send(3, 6, b"x"))
+        self.assertEqual(peers[1].recv(1), b"x")
+
     def test_s61_a_denial_is_recorded(self):
         directory = tempfile.mkdtemp(prefix="asockd-test-")
         self.addCleanup(shutil.rmtree, directory)
@@ -149,12 +265,28 @@ class ListenPolicy(unittest.TestCase):
         self.addCleanup(self.client.close)
         self.client.hello()
         self.denied("127.0.0.1", 8080)
+        port = self.listen(3, "127.0.0.1")
+        self.client.send(self.client.accept(1, 3, 5))
+        peer = self.dial("127.0.0.1", port, "127.0.0.1")
+        self.client.completion(1)
+        self.client.send(self.client.make_close(2, 5))
+        self.client.completion(2)
         self.daemon.stop()
         with open(path, encoding="utf-8") as file:
             text = file.read()
         self.assertIn('"ASOCK_EVENT":"deny"', text)
         self.assertIn('"ASOCK_LOCAL_ADDRESS":"127.0.0.1","ASOCK_LOCAL_PORT":8080', text)
         self.assertIn(f"listening at 127.0.0.1 port 8080: {NONE}", text)
+        entries = [json.loads(line) for line in text.splitlines()]
+        self.assertEqual([entry["ASOCK_EVENT"] for entry in entries], ["deny", "listen", "accept", "close"])
+        listen, accept, close = entries[1:]
+        here, there = ("127.0.0.1", port), peer.getsockname()
+        self.assertEqual((listen["ASOCK_LOCAL_ADDRESS"], listen["ASOCK_LOCAL_PORT"]), here)
+        self.assertEqual((accept["ASOCK_LOCAL_ADDRESS"], accept["ASOCK_LOCAL_PORT"]), here)
+        for entry in (accept, close):
+            self.assertEqual((entry["ASOCK_ADDRESS"], entry["ASOCK_PORT"]), there)
+        self.assertTrue(accept["ASOCK_RULE"].endswith(":2"))
+        self.assertEqual(accept["ASOCK_SOCKET"], close["ASOCK_SOCKET"])
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ import journal
 from wire import DEADLINE, Wire, pb, request
 
 MESSAGE_IDS = {"connect": "9fc9581989f641e29d307868a84e3ee9", "deny": "cf7894db884e434f9f251b35fa29c8ec",
-               "resolve": "5b1a4d6e0c2f4b8fa3d97e61c4088b25", "close": "4cfea5dc56a5464c8c1922cf46b35735", "lost": "28992f61a3e44891a31f23f792ddd3bc"}
-PRIORITIES = {"connect": 6, "resolve": 6, "deny": 5, "close": 6, "lost": 4}
+               "resolve": "5b1a4d6e0c2f4b8fa3d97e61c4088b25", "close": "4cfea5dc56a5464c8c1922cf46b35735", "listen": "7c0f3b5e90a14d0c8b0f6d3d1f5a2e47",
+               "accept": "e2d5b9a4c6f84e21a7391c05d8be6f13", "lost": "28992f61a3e44891a31f23f792ddd3bc"}
+PRIORITIES = {"connect": 6, "listen": 6, "accept": 6, "resolve": 6, "deny": 5, "close": 6, "lost": 4}
 
 # docs/AUDIT.md: what every entry of an event has, and what it may have.
 COMMON = {"ASOCK_TIME_USEC": int, "MESSAGE": str, "PRIORITY": int, "MESSAGE_ID": str, "SYSLOG_IDENTIFIER": str,
@@ -36,6 +37,8 @@ OPTIONAL = {**WHO, "ASOCK_HOST": str, "ASOCK_ADDRESS": str, "ASOCK_ERROR": str}
 REQUIRED_OF = {
     "connect": {**COMMON, **CLIENT, "ASOCK_DURATION_MS": int},
     "resolve": {**COMMON, **SESSION, "ASOCK_HOST": str, "ASOCK_DURATION_MS": int},
+    "listen": {**COMMON, **SESSION, "ASOCK_SOCKET": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int},
+    "accept": {**COMMON, **CLIENT, "ASOCK_ADDRESS": str, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str},
     "deny": {**COMMON, **SESSION, "ASOCK_ERROR": str},
     "close": {**COMMON, **CLIENT, "ASOCK_ADDRESS": str, "ASOCK_BYTES_IN": int, "ASOCK_BYTES_OUT": int,
               "ASOCK_DURATION_MS": int},
@@ -45,6 +48,8 @@ OPTIONAL_OF = {
     "connect": {**OPTIONAL, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
     "resolve": {**WHO, "ASOCK_ERROR": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
     "deny": {**OPTIONAL, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int},
+    "listen": {**WHO},
+    "accept": {**WHO},
     "close": {**OPTIONAL, "ASOCK_REASON": str},
     "lost": {},
 }

@@ -47,7 +47,8 @@ class Sandbox(unittest.TestCase):
     def test_executable_memory_kills(self):
         self.assertEqual(self.misbehave("mmap")[0], -signal.SIGSYS)
 
-    def test_listening_kills(self):
+    def test_listening_on_a_unix_socket_kills(self):
+        """TCP may listen, for clients; what asockd itself has to serve was made before."""
         self.assertEqual(self.misbehave("listen")[0], -signal.SIGSYS)
 
     def test_other_sockets_kill(self):

@@ -35,7 +35,7 @@ class Daemon:
     is run in front of it, and becomes it.
     """
 
-    def __init__(self, *arguments, program="asockd", prefix=(), **options):
+    def __init__(self, *arguments, program="asockd", prefix=(), capability=None, **options):
         self.directory = tempfile.mkdtemp(prefix="asockd-test-")
         os.chmod(self.directory, 0o755)
         self.path = os.path.join(self.directory, "run", "default", "asock.sock")
@@ -51,6 +51,8 @@ class Daemon:
             if not usable_by_nobody(command[0]):
                 command[0] = shutil.copy(command[0], self.directory)
             wrapper += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            if capability:
+                wrapper += [f"--{which}=-all,+{capability}" for which in ("inh-caps", "ambient-caps", "bounding-set")]
         self.process = subprocess.Popen([*prefix, *wrapper, "--", *command], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log, cwd=self.directory, **options)
         self.pid = self.process.pid

@@ -49,7 +49,7 @@ static void try_mmap(void)
 
 static void try_listen(void)
 {
-    listen(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 1);
+    listen(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), 1);
 }
 
 static void try_socket(void)

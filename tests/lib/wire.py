@@ -137,6 +137,14 @@ class Wire:
         return request(pb.VERB_BIND, op, number, bind=pb.Bind(endpoint=endpoint(address)))
 
     @staticmethod
+    def listen(op, number, backlog=0):
+        return request(pb.VERB_LISTEN, op, number, listen=pb.Listen(backlog=backlog))
+
+    @staticmethod
+    def accept(op, number, first, count=0, timeout_ms=0):
+        return request(pb.VERB_ACCEPT, op, number, timeout_ms=timeout_ms, accept=pb.Accept(first=first, count=count))
+
+    @staticmethod
     def resolve(op, host, family=0, timeout_ms=0, **fields):
         return request(pb.VERB_RESOLVE, op, timeout_ms=timeout_ms, resolve=pb.Resolve(host=host, family=family), **fields)
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Sockets with a local address of the client's: BIND (S61)."""
+"""Sockets with a local address of the client's, and those that connect to them: BIND (S61), LISTEN and ACCEPT (S62)."""
 
 import socket
 import unittest
 
 from asockd import DaemonTest
-from wire import pb, request
+from wire import DEADLINE, pb, request
 
 LOOPBACK = ("127.0.0.1", 0)
 
@@ -44,6 +44,27 @@ class Listening(DaemonTest):
     def address(endpoint):
         family = socket.AF_INET6 if len(endpoint.address) == 16 else socket.AF_INET
         return socket.inet_ntop(family, endpoint.address), endpoint.port
+
+    def listening(self, number=1, backlog=0, **fields):
+        """A listener; where it can be reached."""
+        where = self.bound(number, **fields)
+        self.assertEqual(self.error(self.client.listen, number, backlog), "SUCCESS")
+        return where
+
+    def dial(self, where):
+        peer = self.hold(socket.create_connection(where, DEADLINE))
+        peer.settimeout(DEADLINE)
+        return peer
+
+    def pending(self, *ops):
+        """They have not completed, though the daemon has had a turn and more."""
+        for _ in range(3):
+            self.client.settle()
+        self.assertFalse([reply for reply, _ in self.client.kept if reply.op in ops])
+
+    def reply(self, op):
+        """The next one, of however many."""
+        return self.client.take(lambda r: r.kind == pb.KIND_COMPLETION and r.op == op)
 
     def set_option(self, number, option, value):
         return self.error(lambda op: request(
@@ -184,6 +205,209 @@ class Bind(Listening):
         self.client.take(lambda r: r.event.code == pb.EVENT_KILLED)
         self.assertEqual(self.error(self.client.bind, 1, LOOPBACK), "CONNECTION_ABORTED")
         self.close()
+
+
+class Accept(Listening):
+
+    def serve(self, number, peer):
+        """An ordinary connection, both ways and to its end."""
+        peer.sendall(b"ping")
+        self.op += 1
+        self.client.send(self.client.receive(self.op, number, 100))
+        self.assertEqual(self.client.whole(self.op)[1], b"ping")
+        self.assertEqual(self.error(self.client.make_send, number, b"pong"), "SUCCESS")
+        self.assertEqual(self.read_all(peer, 4), b"pong")
+        self.close(number)
+        self.assertEqual(peer.recv(1), b"")
+
+    def test_s62_a_connection_becomes_a_socket(self):
+        where = self.listening()
+        self.client.send(self.client.accept(50, 1, 7))
+        self.pending(50)
+        peer = self.dial(where)
+        reply = self.client.completion(50)
+        self.assertEqual((reply.error, reply.socket, reply.connected.socket), (0, 1, 7))
+        self.assertEqual(self.address(reply.connected.local), where)
+        self.assertEqual(self.address(reply.connected.remote), peer.getsockname())
+        rows = {row["socket"]: row for row in self.client.inspect(list=pb.List())}
+        self.assertEqual([rows[n]["state"] for n in (1, 7)], ["listening", "connected"])
+        self.serve(7, peer)
+
+    def test_s62_one_that_came_before(self):
+        where = self.listening()
+        peer = self.dial(where)
+        reply, _ = self.ask(self.client.accept, 1, 2)
+        self.assertEqual((reply.error, reply.connected.socket), (0, 2))
+        self.serve(2, peer)
+
+    def test_s62_several_pending_are_served_in_order(self):
+        where = self.listening()
+        self.client.send(*(self.client.accept(50 + n, 1, 10 - n) for n in range(3)))
+        peers = [self.dial(where) for _ in range(3)]
+        for n, peer in enumerate(peers):
+            reply = self.client.completion(50 + n)
+            self.assertEqual((reply.connected.socket, self.address(reply.connected.remote)),
+                             (10 - n, peer.getsockname()))
+        for n, peer in enumerate(peers):
+            self.serve(10 - n, peer)
+
+    def test_s62_a_range_of_ids(self):
+        """Many completions with one request; the last one says so, and another range is behind it."""
+        where = self.listening()
+        self.client.send(self.client.accept(50, 1, 5, 3), self.client.accept(51, 1, 9, 2))
+        peers = [self.dial(where) for _ in range(4)]
+        for n, op, flags in ((5, 50, pb.REPLY_FLAG_MORE), (6, 50, pb.REPLY_FLAG_MORE), (7, 50, 0),
+                             (9, 51, pb.REPLY_FLAG_MORE)):
+            reply, _ = self.reply(op)
+            self.assertEqual((reply.error, reply.flags, reply.connected.socket), (0, flags, n))
+        self.assertEqual(self.error(self.client.cancel, 1, 51), "SUCCESS")
+        reply = self.client.completion(51)
+        self.assertEqual((reply.error, reply.connected.socket), (pb.ERROR_OPERATION_ABORTED, 0))
+        for n, peer in zip((5, 6, 7, 9), peers):
+            self.serve(n, peer)
+        self.open(10)  # it was kept for the range, and is free
+
+    def test_s62_ids_of_an_accept_are_taken(self):
+        for make, *arguments in ((self.client.open, 6), (self.client.accept, 1, 6), (self.client.accept, 1, 1),
+                                 (self.client.accept, 1, 2, 4)):
+            with self.subTest(make=make.__name__, arguments=arguments):
+                self.listening()
+                self.client.send(self.client.accept(50, 1, 5, 2), make(60, *arguments))
+                self.assertEqual(self.client.ended()[0].error, pb.ERROR_PROTOCOL_ERROR)
+                self.client = self.wire()
+
+    def test_s62_nothing_reaches_an_id_before_its_connection(self):
+        self.listening()
+        self.client.send(self.client.accept(50, 1, 5))
+        self.assertEqual(self.error(self.client.receive, 5, 10), "NOT_SOCKET")
+        self.assertEqual(self.error(self.client.make_close, 5), "NOT_SOCKET")
+
+    def test_s62_ids_out_of_range(self):
+        self.listening()
+        most = self.client.welcome.sockets
+        for first, count, error in ((0, 1, "TOO_MANY_OPEN_SOCKETS"), (most + 1, 1, "TOO_MANY_OPEN_SOCKETS"),
+                                    (most, 2, "TOO_MANY_OPEN_SOCKETS"), (0xffffffff, 2, "TOO_MANY_OPEN_SOCKETS"),
+                                    (2, 1025, "INVALID_ARGUMENT"), (2, 0xffffffff, "INVALID_ARGUMENT")):
+            self.assertEqual(self.error(self.client.accept, 1, first, count), error, (first, count))
+
+    def test_s62_only_a_listener_accepts(self):
+        self.open(1)
+        self.assertEqual(self.error(self.client.listen, 1), "INVALID_ARGUMENT")
+        self.assertEqual(self.error(self.client.accept, 1, 5), "INVALID_ARGUMENT")
+        self.bound(2)
+        self.assertEqual(self.error(self.client.accept, 2, 5), "INVALID_ARGUMENT")
+        self.pair(self.client, 3)
+        self.assertEqual(self.error(self.client.listen, 3), "INVALID_ARGUMENT")
+        self.assertEqual(self.error(self.client.accept, 3, 5), "INVALID_ARGUMENT")
+        where = self.listening(4)
+        self.assertEqual(self.error(self.client.bind, 4, LOOPBACK), "INVALID_ARGUMENT")
+        self.assertEqual(self.error(self.client.connect, 4, where), "OPERATION_NOT_SUPPORTED")
+        self.assertEqual(self.error(self.client.receive, 4, 1), "NOT_CONNECTED")
+
+    def test_s62_close_ends_what_is_pending(self):
+        where = self.listening()
+        self.client.send(self.client.accept(50, 1, 5), self.client.accept(51, 1, 6, 3))
+        self.client.settle()
+        self.close(1, linger_ms=1000)
+        for op in (50, 51):
+            self.assertEqual(self.client.completion(op).error, pb.ERROR_OPERATION_ABORTED)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(where)
+        for number in (5, 6, 7, 8):
+            self.open(number)
+
+    def test_s62_deadline_and_cancel(self):
+        where = self.listening()
+        self.client.send(self.client.accept(50, 1, 5, timeout_ms=1), self.client.accept(51, 1, 6),
+                         self.client.accept(52, 1, 7))
+        self.assertEqual(self.client.completion(50).error, pb.ERROR_TIMED_OUT)
+        self.assertEqual(self.error(self.client.cancel, 1, 51), "SUCCESS")
+        self.assertEqual(self.client.completion(51).error, pb.ERROR_OPERATION_ABORTED)
+        peer = self.dial(where)
+        self.assertEqual(self.client.completion(52).connected.socket, 7)
+        self.serve(7, peer)
+
+    def test_s62_what_nobody_takes_costs_no_descriptor(self):
+        where = self.listening(backlog=16)
+        before = self.daemon.stats()
+        peers = [self.dial(where) for _ in range(10)]
+        self.client.settle()
+        self.assertEqual(self.daemon.stats()["sockets"], before["sockets"])
+        self.close()
+        for peer in peers:
+            self.reset_by(peer)
+
+    def test_s62_the_backlog_is_charged(self):
+        self.bound()
+        used = lambda: self.client.inspect(show=pb.Show(id=self.client.inspect(list=pb.List())[0]["id"]))[0]
+        before = used()["kernel_buffers"]
+        self.assertEqual(self.error(self.client.listen, 1, 10), "SUCCESS")
+        one = (used()["kernel_buffers"] - before) / 10
+        self.assertGreaterEqual(one, 4096)
+        for asked, backlog in ((20, 20), (5, 5), (0, 128), (0xffffffff, 4096)):
+            self.assertEqual(self.error(self.client.listen, 1, asked), "SUCCESS")
+            row = used()
+            self.assertEqual((row["backlog"], row["kernel_buffers"] - before), (backlog, backlog * one))
+
+    def test_s62_accepted_sockets_have_the_options_of_the_listener(self):
+        self.open()
+        for option, value in ((pb.OPTION_NO_DELAY, 0), (pb.OPTION_KEEP_ALIVE, 1), (pb.OPTION_SEND_BUFFER, 10000),
+                              (pb.OPTION_LINGER, 5000), (pb.OPTION_RECEIVE_BUFFER, 12000)):
+            self.assertEqual(self.set_option(1, option, value), "SUCCESS")
+        reply, _ = self.ask(self.client.bind, 1, LOOPBACK)
+        where = self.address(reply.connected.local)
+        self.assertEqual(self.error(self.client.listen, 1), "SUCCESS")
+        self.assertEqual(self.set_option(1, pb.OPTION_RECEIVE_BUFFER, 9000), "INVALID_ARGUMENT")
+        peer = self.dial(where)
+        self.assertEqual(self.error(self.client.accept, 1, 2), "SUCCESS")
+        self.assertEqual([self.option(2, option) for option in (
+            pb.OPTION_NO_DELAY, pb.OPTION_KEEP_ALIVE, pb.OPTION_SEND_BUFFER, pb.OPTION_LINGER,
+            pb.OPTION_RECEIVE_BUFFER)], [0, 1, 20000, 5000, 24000])
+        self.serve(2, peer)
+
+    def test_s62_dual_mode_takes_both_families(self):
+        _, port = self.bound(1, ("::", 0))
+        self.assertEqual(self.error(self.client.listen, 1), "SUCCESS")
+        for number, host in ((2, "127.0.0.1"), (3, "::1")):
+            peer = self.dial((host, port))
+            reply, _ = self.ask(self.client.accept, 1, number)
+            self.assertEqual(len(reply.connected.remote.address), 16)
+            self.serve(number, peer)
+
+    def test_s62_a_hundred_with_one_request(self):
+        where = self.listening(backlog=128)
+        peers = [self.dial(where) for _ in range(100)]
+        self.client.send(self.client.accept(50, 1, 5, 100))
+        self.assertEqual([self.reply(50)[0].connected.socket for _ in peers], list(range(5, 105)))
+
+    def test_s62_it_is_shown_and_ends_with_its_session(self):
+        where = self.listening()
+        self.dial(where)
+        self.assertEqual(self.error(self.client.accept, 1, 2), "SUCCESS")
+        self.client.send(self.client.accept(50, 1, 3, 4))
+        row = self.client.inspect(show=pb.Show(id=self.client.inspect(list=pb.List())[0]["id"]))[0]
+        self.assertEqual((row["state"], row["backlog"], row["accepts_pending"], row["accepted"], row["refused"]),
+                         ("listening", 128, 1, 1, 0))
+        self.held.remove(self.client)
+        self.client.close()
+
+    def test_s62_killed(self):
+        self.listening()
+        self.client.send(self.client.accept(50, 1, 3, 4))
+        row = self.client.inspect(list=pb.List())[0]
+        self.daemon.control.send(request(pb.VERB_KILL, 7, kill=pb.Kill(id=row["id"])))
+        self.assertEqual(self.daemon.control.completion(7).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.client.completion(50).error, pb.ERROR_CONNECTION_ABORTED)
+        self.assertEqual(self.error(self.client.accept, 1, 3), "CONNECTION_ABORTED")
+
+    def test_s62_a_restriction_ends_what_is_pending(self):
+        self.listening()
+        self.client.send(self.client.accept(50, 1, 3, 4))
+        self.assertEqual(self.error(lambda op: request(
+            pb.VERB_RESTRICT, op, payload=b"[Rules]\nAllow=tcp * *\n", restriction=pb.Restrict())), "SUCCESS")
+        self.assertEqual(self.client.completion(50).error, pb.ERROR_ACCESS_DENIED)
+        self.assertEqual(self.error(self.client.accept, 1, 3), "OPERATION_ABORTED")
+        self.open(3)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ static const uint32_t verbs[] = {
     VERB_CLOSE,   VERB_CANCEL,   VERB_SET_OPTION, VERB_GET_OPTION, VERB_SYNC,    VERB_LIST,
     VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
     VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,     VERB_RESOLVE, VERB_HANGUP,
-    VERB_SHARE,   VERB_SESSIONS, VERB_DENIALS,    VERB_BIND,       VERB_MONITOR,
+    VERB_SHARE,   VERB_SESSIONS, VERB_DENIALS,    VERB_BIND,       VERB_MONITOR, VERB_LISTEN,
+    VERB_ACCEPT,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -138,6 +139,10 @@ static void fill_request(uint32_t verb, struct request *ret)
     fill_arm(ret);
     if (verb == VERB_BIND)
         fill_endpoint(&ret->bind.endpoint);
+    if (verb == VERB_LISTEN)
+        ret->listen.backlog = UINT32_MAX;
+    if (verb == VERB_ACCEPT)
+        ret->accept.first = ret->accept.count = UINT32_MAX;
     if (verb == VERB_RESOLVE) {
         ret->resolve.host = host_253;
         ret->resolve.family = UINT32_MAX;

@@ -42,6 +42,8 @@ enum {
     ARM_HANGUP = 29,
     ARM_SHARE = 30,
     ARM_BIND = 31,
+    ARM_LISTEN = 32,
+    ARM_ACCEPT = 33,
     ARM_RELOAD = 25,
     ARM_JUDGE = 26,
     ARM_LEARNED = 27,

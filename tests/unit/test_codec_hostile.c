@@ -39,6 +39,8 @@ static const struct {
     {VERB_HANGUP, ARM_HANGUP},
     {VERB_SHARE, ARM_SHARE},
     {VERB_BIND, ARM_BIND},
+    {VERB_LISTEN, ARM_LISTEN},
+    {VERB_ACCEPT, ARM_ACCEPT},
 };
 #define ARMS (sizeof(arms) / sizeof(arms[0]))
 

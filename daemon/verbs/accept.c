@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ACCEPT: connections of a listener become sockets under ids of the client's, one for each id.
+ * Happy path: the ids are kept for it; the first op of the listener has a socket made and charged, fetches a connection,
+ * asks policy about the peer, and tells of it; with the last id it ends.
+ * Failures: a peer that policy refuses is closed, counted, and told to nobody, and the next one is fetched; no room for a socket
+ * or its buffers, no descriptor, an audit that must be told and cannot be: the op ends before anything is fetched, and
+ * what has come waits in the kernel; no room in the output: it waits until the client reads; cancel, deadline, close,
+ * a policy that no longer allows the listener: ids that were not used are free.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/net/tcp.h"
+#include "daemon/policy/listen.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_bound.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+struct accept {
+    uint32_t next, end; /* ids that are not used yet: end is behind the last one */
+    uint32_t socket;    /* the last one that was used; 0: none, or it was told */
+    struct endpoint local, remote;
+};
+
+static void fill_accepted(const struct accept *a, struct reply *reply)
+{
+    reply->body = BODY_CONNECTED;
+    memset(&reply->connected, 0, sizeof(reply->connected));
+    reply->connected.local = a->local;
+    reply->connected.remote = a->remote;
+    reply->connected.socket = a->socket;
+}
+
+/* ---- one connection ---- */
+
+/* Without an id, so that nothing but this knows of it. */
+static struct sock *prepare(struct op *op)
+{
+    const struct sock *listener = op->sock;
+    struct sock *sock;
+
+    if (sock_new(op->session, 0, listener->family, &sock) < 0) {
+        op->text = "too little memory left";
+        return NULL;
+    }
+    if (sock_inherit(sock, listener) < 0) {
+        op->text = "too little memory left";
+    } else if (sock_charge_buffers(sock) < 0) {
+        op->text = SOCK_BUFFERS_TEXT;
+    } else {
+        return sock;
+    }
+    sock_close(sock, NULL, 0, true);
+    return NULL;
+}
+
+static void give_id(struct op *op, struct sock *sock)
+{
+    struct accept *a = op->accept;
+    struct session *s = op->session;
+    struct session_slot *slot = session_slot(s, a->next);
+
+    assert(slot->accept == op && !slot->sock);
+    *slot = (struct session_slot){.sock = sock};
+    sock->id = a->socket = a->next++;
+    s->socket_count++;
+}
+
+/* 1: told; 2: told, and it was the last. */
+static int tell(struct op *op)
+{
+    struct accept *a = op->accept;
+    struct reply reply;
+    bool fits;
+
+    if (a->next == a->end) {
+        complete(op, ERR_SUCCESS);
+        return 2;
+    }
+    session_fill_reply(op, &reply);
+    reply.flags |= REPLY_MORE;
+    fill_accepted(a, &reply);
+    a->socket = 0;
+    fits = session_send_reply(op->session, &reply, NULL, 0);
+    assert(fits);
+    (void)fits;
+    return 1;
+}
+
+static bool is_allowed(const struct op *op, struct sock *sock, struct policy_answer *ret)
+{
+    *ret = sock_judge(sock);
+    if (ret->is_allowed)
+        return true;
+    op->sock->bound->refused++;
+    op->session->worker->stats.accepts_refused++;
+    sock_audit_listen_denied(op->sock, &sock->remote, ret);
+    return false;
+}
+
+static int take(struct op *op, struct sock *sock, struct sock_audit *audit)
+{
+    struct accept *a = op->accept;
+    struct policy_answer answer;
+
+    if (!is_allowed(op, sock, &answer)) {
+        sock_audit_drop(audit);
+        sock_close(sock, NULL, 0, true);
+        return 1;
+    }
+    sock->port = sock->remote.port;
+    sock_fix_buffers(sock, &sock->ns);
+    sock_move(sock, SOCK_CONNECTED);
+    netsock_local(&sock->ns, &a->local);
+    a->remote = sock->remote;
+    give_id(op, sock);
+    op->sock->bound->accepted++;
+    sock_audit_accepted(sock, audit, &answer, &a->local);
+    return tell(op);
+}
+
+/* One that was reset while it waited is nobody's. */
+static bool is_over(int r)
+{
+    return r == -ECONNABORTED || r == -EPROTO || r == -ENETDOWN || r == -EHOSTDOWN ||
+           r == -EHOSTUNREACH || r == -ENETUNREACH || r == -ETIMEDOUT || r == -ECONNRESET ||
+           r == -EPERM;
+}
+
+static int fetch(struct op *op, struct sock *sock)
+{
+    struct sock_audit audit = {.is_on = false};
+    int r;
+
+    if (!sock_audit_begin(op->sock, &audit)) {
+        op->text = "audit unavailable";
+        r = -EACCES;
+    } else {
+        r = netsock_accept(&op->sock->ns, &sock->ns, op->session->worker, &sock->remote);
+    }
+    if (r == 0)
+        return take(op, sock, &audit);
+    sock_audit_drop(&audit);
+    sock_close(sock, NULL, 0, true);
+    if (is_over(r))
+        return 1;
+    if (r == -EAGAIN) {
+        op->sock->wants_read = true;
+        return 0;
+    }
+    complete(op, asock_error_from_errno(r));
+    return 1;
+}
+
+static int accept_step(struct op *op)
+{
+    struct sock *sock;
+
+    if (session_reply_room(op->session, 1) == 0) {
+        sock_wait_room(op->sock);
+        return 0;
+    }
+    sock = prepare(op);
+    if (sock)
+        return fetch(op, sock);
+    complete(op, ERR_NO_BUFFER_SPACE);
+    return 1;
+}
+
+static void accept_stop(struct op *op)
+{
+    for (uint32_t id = op->accept->next; id < op->accept->end; id++)
+        session_slot(op->session, id)->accept = NULL;
+}
+
+static void accept_cleanup(struct op *op)
+{
+    op->accept = mem_free(op->accept);
+}
+
+static void accept_fill(struct op *op, struct reply *reply, const void **payload,
+                        uint32_t *payload_len)
+{
+    (void)payload;
+    (void)payload_len;
+    if (op->accept->socket > 0)
+        fill_accepted(op->accept, reply);
+}
+
+static const struct op_class accept_class = {
+    .name = "accept",
+    .step = accept_step,
+    .stop = accept_stop,
+    .cleanup = accept_cleanup,
+    .fill = accept_fill,
+};
+
+/* ---- the request ---- */
+
+static int check_state(struct op *op)
+{
+    const struct sock *sock = op->sock;
+
+    if (sock->state == SOCK_FAILED)
+        return ERR_OPERATION_ABORTED;
+    if (sock->state == SOCK_LISTENING)
+        return 0;
+    op->text = "the socket does not listen";
+    return ERR_INVALID_ARGUMENT;
+}
+
+/* -EPROTO: as an OPEN of a live id, what is pipelined behind it would reach the wrong peer. */
+static int keep_ids(struct op *op, uint32_t first, uint32_t count)
+{
+    struct session *s = op->session;
+
+    for (uint32_t id = first; id < first + count; id++) {
+        if (!session_slot(s, id)->sock && !session_slot(s, id)->accept)
+            continue;
+        s->why = "ACCEPT of a live socket id";
+        return -EPROTO;
+    }
+    op->accept = mem_zalloc(1, sizeof(*op->accept));
+    if (!op->accept)
+        return ERR_NO_BUFFER_SPACE;
+    op->accept->next = first;
+    op->accept->end = first + count;
+    for (uint32_t id = first; id < first + count; id++)
+        session_slot(s, id)->accept = op;
+    return 0;
+}
+
+int verb_accept(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    uint32_t first = r->accept.first, count = r->accept.count ? r->accept.count : 1;
+    int err = check_state(op);
+
+    if (err != 0)
+        return err;
+    if (count > ACCEPT_IDS_MAX)
+        return ERR_INVALID_ARGUMENT;
+    if (!session_slot(op->session, first) || !session_slot(op->session, first + count - 1))
+        return ERR_TOO_MANY_OPEN_SOCKETS;
+    err = keep_ids(op, first, count);
+    if (err != 0)
+        return err;
+    op->class = &accept_class;
+    sock_queue_accept(op->sock, op, r->timeout_ms);
+    return 0;
+}
