@@ -4,6 +4,8 @@
 # version script.
 
 libasock_sources = \
+	client-lib/core/accept.c \
+	client-lib/core/accept.h \
 	client-lib/core/ask.c \
 	client-lib/core/ask.h \
 	client-lib/core/cancel.c \

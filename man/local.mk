@@ -5,11 +5,14 @@
 
 dist_man_MANS += \
 	man/asock.7 \
+	man/asock_accept.3 \
 	man/asock_await_hangup.3 \
+	man/asock_begin_accept.3 \
 	man/asock_begin_connect.3 \
 	man/asock_begin_connect_host.3 \
 	man/asock_begin_receive.3 \
 	man/asock_begin_send.3 \
+	man/asock_bind.3 \
 	man/asock_buffer_data.3 \
 	man/asock_buffer_new.3 \
 	man/asock_buffer_ref.3 \
@@ -44,9 +47,11 @@ dist_man_MANS += \
 	man/asock_context_unref.3 \
 	man/asock_dial.3 \
 	man/asock_end.3 \
+	man/asock_end_accept.3 \
 	man/asock_error_errno.3 \
 	man/asock_error_name.3 \
 	man/asock_get_option.3 \
+	man/asock_listen.3 \
 	man/asock_lookup.3 \
 	man/asock_op_get_address.3 \
 	man/asock_op_get_address_count.3 \
@@ -75,6 +80,7 @@ dist_man_MANS += \
 	man/asock_op_set_pool.3 \
 	man/asock_op_set_timeout.3 \
 	man/asock_op_take_slice.3 \
+	man/asock_op_take_socket.3 \
 	man/asock_op_unref.3 \
 	man/asock_op_wait.3 \
 	man/asock_pool_give.3 \

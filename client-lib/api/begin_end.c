@@ -66,6 +66,27 @@ int asock_begin_receive(asock_socket *socket, void *data, size_t len, asock_call
     return r < 0 ? r : submit(socket, ret, asock_op_set_buffer(*ret, data, len), asock_receive);
 }
 
+int asock_begin_accept(asock_socket *socket, asock_callback callback, void *userdata,
+                       asock_op **ret)
+{
+    int r = make(socket, callback, userdata, ret);
+
+    return r < 0 ? r : submit(socket, ret, 0, asock_accept);
+}
+
+int asock_end_accept(asock_op *op, asock_socket **ret)
+{
+    int r = ret ? asock_op_wait(op, -1) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    *ret = asock_op_take_socket(op);
+    r = asock_end(op, NULL);
+    if (r < 0)
+        *ret = asock_socket_unref(*ret);
+    return r;
+}
+
 int asock_end(asock_op *op, uint64_t *bytes)
 {
     asock_context *context = op ? op->context : NULL;

@@ -97,6 +97,23 @@ void *asock_op_get_userdata(asock_op *op)
     return userdata;
 }
 
+asock_socket *asock_op_take_socket(asock_op *op)
+{
+    asock_socket *socket = NULL;
+    int r = enter_results(op);
+
+    if (r < 0)
+        return NULL;
+    if (r == 0 && op->operation == ASOCK_OPERATION_ACCEPT && !op->error)
+        socket = op->accepted;
+    if (socket) {
+        op->accepted = NULL;
+        asock_context_add_ref(op->context);
+    }
+    asock_leave(op->context);
+    return socket;
+}
+
 static int get_endpoint(asock_op *op, bool is_local, struct sockaddr_storage *ret)
 {
     int r;

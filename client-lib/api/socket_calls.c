@@ -6,34 +6,7 @@
 #include "client-lib/core/ask.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/context.h"
-#include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
-
-static int socket_new_locked(asock_context *context, int family, asock_socket **ret)
-{
-    asock_socket *socket;
-
-    if (!context->is_alive)
-        return -ENOTCONN;
-    if (context->is_welcome &&
-        context->open_sockets >= asock_grant_most(context, ASOCK_LIMIT_SOCKETS))
-        return -EMFILE;
-    socket = asock_socket_make(context, family);
-    if (!socket)
-        return -ENOMEM;
-    list_append(&context->sockets, &socket->context_node);
-    asock_context_add_ref(context);
-    context->open_sockets++;
-    socket->is_counted = true;
-    socket->id = asock_ids_take(&context->ids, socket);
-    if (!socket->id) {
-        asock_socket_put(socket, PLACE_IDLESS);
-        asock_sockets_give_ids(context);
-        asock_grant_want_sockets(context);
-    }
-    *ret = socket;
-    return 0;
-}
 
 int asock_socket_new(asock_context *context, int family, asock_socket **ret)
 {
@@ -47,7 +20,9 @@ int asock_socket_new(asock_context *context, int family, asock_socket **ret)
     if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
         r = -EAFNOSUPPORT;
     else
-        r = socket_new_locked(context, family, ret);
+        r = asock_socket_enter(context, family, ret);
+    if (r == 0)
+        asock_context_add_ref(context);
     asock_leave(context);
     return r;
 }

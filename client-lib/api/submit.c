@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client-lib/core/accept.h"
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
@@ -277,6 +278,54 @@ int asock_await_hangup(asock_socket *socket, asock_op *op)
         r = settle(op, socket, ASOCK_OPERATION_HANGUP, ERR_OPERATION_NOT_SUPPORTED);
     else
         r = queue_or_settle(op, socket, ASOCK_OPERATION_HANGUP, &socket->controls);
+    return leave_submit(socket->context, 0, r);
+}
+
+/* Verbs that came later: a daemon that is known not to have one is not asked. */
+static int queue_later(asock_op *op, asock_socket *socket, int operation, uint32_t verb)
+{
+    op->how = 0;
+    if (!known_error(socket, operation, 0) && !asock_session_may_use(socket->context, verb))
+        return settle(op, socket, operation, ERR_OPERATION_NOT_SUPPORTED);
+    return queue_or_settle(op, socket, operation, &socket->controls);
+}
+
+int asock_bind(asock_socket *socket, asock_op *op)
+{
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    if (!op->endpoint.address_len) {
+        asock_leave(socket->context);
+        return -EINVAL;
+    }
+    return leave_submit(socket->context, 0,
+                        queue_later(op, socket, ASOCK_OPERATION_BIND, VERB_BIND));
+}
+
+int asock_listen(asock_socket *socket, asock_op *op, int backlog)
+{
+    int r = backlog < 0 ? -EINVAL : enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    op->argument = backlog;
+    return leave_submit(socket->context, 0,
+                        queue_later(op, socket, ASOCK_OPERATION_LISTEN, VERB_LISTEN));
+}
+
+int asock_accept(asock_socket *socket, asock_op *op)
+{
+    uint32_t error;
+    int r = enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    r = queue_later(op, socket, ASOCK_OPERATION_ACCEPT, VERB_ACCEPT);
+    error = op->state == OP_WAITING ? asock_accept_prepare(op) : ERR_SUCCESS;
+    if (error)
+        asock_op_end_waiting(op, error);
     return leave_submit(socket->context, 0, r);
 }
 

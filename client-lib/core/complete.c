@@ -10,6 +10,7 @@
  */
 #include "client-lib/core/complete.h"
 
+#include "client-lib/core/accept.h"
 #include "client-lib/core/context.h"
 #include "client-lib/core/op.h"
 #include "client-lib/core/socket.h"
@@ -93,6 +94,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
         op->class->ended(op);
     op->error = error;
     op->bytes = bytes;
+    if (error)
+        asock_accept_drop(op);
     /* Also what came inline: the daemon empties the whole buffer. */
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_inside && bytes > 0)
         op->memory.is_in_place = true;

@@ -63,6 +63,7 @@ struct asock_socket {
     uint32_t held_ops;
     uint32_t bounced; /* blocks of the bounce buffer that its ops have */
 
+    asock_op *acceptor; /* for whose connection its id is kept; NULL: it has none to wait for */
     asock_op *close_op;
     bool close_abort, close_lingers; /* lingers: it has a linger time */
     uint32_t close_error;            /* why lingering was given up in the library */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/time.h"
+#include "client-lib/core/accept.h"
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/context.h"
 #include "client-lib/core/socket.h"
@@ -65,6 +66,7 @@ void asock_op_unhold(asock_op *op)
         return;
     if (op->socket)
         asock_socket_unhold(op->socket);
+    asock_accept_drop(op);
     asock_slot_release(&op->context->slots, op->slot);
     asock_op_drop_segments(op);
     free(op->memory.made);
@@ -80,6 +82,7 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
 {
     asock_socket *before = op->socket;
 
+    asock_accept_drop(op);
     op->socket = socket;
     if (socket)
         asock_socket_hold(socket);

@@ -59,8 +59,9 @@ struct asock_op {
     uint64_t deadline;     /* 0: none */
     unsigned int grace_ms; /* beyond it, for the daemon; 0: any time */
     int how, option;
-    int64_t argument;              /* set_option: value; inspect: id */
-    uint32_t verb;                 /* of an op without a socket */
+    int64_t argument;       /* set_option: value; inspect: id; listen: backlog */
+    asock_socket *accepted; /* accept: what becomes the new socket, until the program takes it */
+    uint32_t verb;          /* of an op without a socket */
     struct inspection *inspection; /* NULL: nobody reads the records */
     struct cursor cursor;          /* send: next byte to leave; receive: next to fill */
     size_t moved;                  /* bytes that left, or came */

@@ -8,8 +8,10 @@
  */
 #include "client-lib/core/socket.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
+#include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/flow.h"
@@ -68,6 +70,8 @@ void asock_sockets_give_ids(asock_context *context)
         if (!socket->id)
             break;
         asock_socket_put(socket, PLACE_READY);
+        if (socket->acceptor)
+            asock_socket_kick(socket->acceptor->socket);
     }
     if (socket && ids->close_since && !ids->sync_sent)
         ids->sync_wanted = true;
@@ -101,6 +105,31 @@ asock_socket *asock_socket_make(asock_context *context, int family)
     socket->linger.expired = asock_close_linger_over;
     socket->linger_default = -1;
     return socket;
+}
+
+int asock_socket_enter(asock_context *context, int family, asock_socket **ret)
+{
+    asock_socket *socket;
+
+    if (!context->is_alive)
+        return -ENOTCONN;
+    if (context->is_welcome &&
+        context->open_sockets >= asock_grant_most(context, ASOCK_LIMIT_SOCKETS))
+        return -EMFILE;
+    socket = asock_socket_make(context, family);
+    if (!socket)
+        return -ENOMEM;
+    list_append(&context->sockets, &socket->context_node);
+    context->open_sockets++;
+    socket->is_counted = true;
+    socket->id = asock_ids_take(&context->ids, socket);
+    if (!socket->id) {
+        asock_socket_put(socket, PLACE_IDLESS);
+        asock_sockets_give_ids(context);
+        asock_grant_want_sockets(context);
+    }
+    *ret = socket;
+    return 0;
 }
 
 void asock_socket_uncount(asock_socket *socket)
@@ -150,6 +179,11 @@ static void refuse_unopened(asock_socket *socket, uint32_t error)
 
 void asock_socket_refuse(asock_socket *socket, uint32_t error)
 {
+    if (socket->acceptor) {
+        asock_grant_explain(socket->acceptor);
+        asock_op_end_waiting(socket->acceptor, error);
+        return;
+    }
     socket->open_error = error;
     asock_socket_uncount(socket);
     if (socket->is_opened)

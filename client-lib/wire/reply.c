@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client-lib/core/accept.h"
 #include "client-lib/core/ask.h"
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
@@ -311,6 +312,10 @@ static void note(asock_op *op, const struct reply *reply)
             }
         }
         break;
+    case ASOCK_OPERATION_BIND:
+        if (reply->body == BODY_CONNECTED && !reply->error)
+            socket->local = op->local = reply->connected.local;
+        break;
     case ASOCK_OPERATION_SEND:
         send_answered(op, reply);
         break;
@@ -476,6 +481,8 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
         r = take_shot(op, reply);
     else if (op->operation == OPERATION_REGISTER)
         r = asock_buffer_answered(op, reply);
+    else if (op->operation == ASOCK_OPERATION_ACCEPT && !reply->error)
+        r = asock_accept_done(op, reply);
     if (r < 0 || reply->flags & REPLY_MORE)
         return r;
     r = moved_by(op, reply, &bytes);

@@ -50,6 +50,9 @@ static bool may_go(const asock_op *op, enum flow *why)
     /* Without a free slice it waits for one: asock_pool_free() kicks its socket. */
     if (!op || (op->memory.is_multishot && !op->memory.pool->free_count))
         return false;
+    /* The same of an id for what is accepted. */
+    if (op->accepted && !op->accepted->id)
+        return false;
     r = check_op(op);
     if (r > *why)
         *why = r;
@@ -144,6 +147,18 @@ static void fill(const asock_op *op, struct request *request)
         break;
     case ASOCK_OPERATION_HANGUP:
         request->verb = VERB_HANGUP;
+        break;
+    case ASOCK_OPERATION_BIND:
+        request->verb = VERB_BIND;
+        request->bind.endpoint = op->endpoint;
+        break;
+    case ASOCK_OPERATION_LISTEN:
+        request->verb = VERB_LISTEN;
+        request->listen.backlog = (uint32_t)op->argument;
+        break;
+    case ASOCK_OPERATION_ACCEPT:
+        request->verb = VERB_ACCEPT;
+        request->accept.first = op->accepted->id;
         break;
     case ASOCK_OPERATION_SHUTDOWN:
         request->verb = VERB_SHUTDOWN;

@@ -42,6 +42,11 @@ tests_conformance_few_descriptors_int_SOURCES = tests/conformance/few_descriptor
 tests_conformance_few_descriptors_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_few_descriptors_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/listen.int
+tests_conformance_listen_int_SOURCES = tests/conformance/listen.c
+tests_conformance_listen_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_listen_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/hangup.int
 tests_conformance_hangup_int_SOURCES = tests/conformance/hangup.c
 tests_conformance_hangup_int_LDFLAGS = $(INT_LINKFLAGS)

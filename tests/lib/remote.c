@@ -85,6 +85,15 @@ uint16_t remote_port(const struct sockaddr_storage *addr)
     return ntohs(((const struct sockaddr_in6 *)addr)->sin6_port);
 }
 
+int remote_dial(const struct sockaddr_storage *addr)
+{
+    int fd = socket(addr->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)addr, remote_addr_len(addr)), 0);
+    return fd;
+}
+
 int remote_accept(int listener)
 {
     int fd;

@@ -32,6 +32,9 @@ void remote_black_hole_close(struct black_hole *hole);
 socklen_t remote_addr_len(const struct sockaddr_storage *addr);
 uint16_t remote_port(const struct sockaddr_storage *addr);
 
+/* A connection to that address, which must be there. */
+int remote_dial(const struct sockaddr_storage *addr);
+
 /* Takes one connection. All of these run the contexts of pump_add() while they wait. */
 int remote_accept(int listener);
 bool remote_nobody_waits(int listener); /* nothing to accept, now */

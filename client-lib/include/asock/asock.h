@@ -341,7 +341,10 @@ enum asock_operation {
     ASOCK_OPERATION_SYNC = 8,
     ASOCK_OPERATION_RESOLVE = 9,
     ASOCK_OPERATION_HANGUP = 10,
-    ASOCK_OPERATION_SHARE = 11
+    ASOCK_OPERATION_SHARE = 11,
+    ASOCK_OPERATION_BIND = 12,
+    ASOCK_OPERATION_LISTEN = 13,
+    ASOCK_OPERATION_ACCEPT = 14
 };
 ASOCK_EXPORT enum asock_operation asock_op_get_operation(asock_op *op); /* the last submitted */
 /* In flight, or completed with its callback still to run: it cannot be submitted yet. */
@@ -411,6 +414,34 @@ ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_h
 ASOCK_EXPORT int asock_await_hangup(asock_socket *socket, asock_op *op);
 
 /*
+ * Gives the socket the local address that asock_op_set_endpoint() has set; port 0: one that the kernel chooses. With success
+ * asock_op_get_local() and asock_socket_get_local() say what was given. Once, and not after a connect: ASOCK_INVALID_ARGUMENT.
+ * ASOCK_ACCESS_DENIED: policy has no Listen= rule for it (asock_op_get_text() says more), or the port is below 1024 and the
+ * daemon may not; ASOCK_ADDRESS_ALREADY_IN_USE; ASOCK_ADDRESS_NOT_AVAILABLE: not the host's; ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED: not
+ * the socket's; ASOCK_NO_BUFFER_SPACE; ASOCK_OPERATION_NOT_SUPPORTED: the daemon is older than this call, as of the next two. A socket
+ * that is bound can listen, not connect. -EINVAL also: the op has no endpoint. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_bind(asock_socket *socket, asock_op *op);
+/*
+ * Connections to a bound socket are taken from here on, and `backlog` of them wait in the kernel for asock_accept(): 0 is 128, more than
+ * 4096 count as that, the system has its own limit. Again: the backlog changes. ASOCK_INVALID_ARGUMENT: it is not bound;
+ * ASOCK_NO_BUFFER_SPACE: too little left for what they may hold. -EINVAL also: a negative backlog. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_listen(asock_socket *socket, asock_op *op, int backlog);
+/*
+ * Completes with one connection of a listening socket, whose socket asock_op_take_socket() hands out. Several may be pending; they are
+ * served in order. asock_op_get_local() and asock_op_get_remote() are its endpoints. ASOCK_INVALID_ARGUMENT: it does not listen;
+ * ASOCK_TOO_MANY_OPEN_SOCKETS, ASOCK_NO_BUFFER_SPACE: no room for a socket, and the connection goes on waiting;
+ * ASOCK_OPERATION_ABORTED: cancelled, or the listener is closed; ASOCK_ACCESS_DENIED: policy no longer allows the listener. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_accept(asock_socket *socket, asock_op *op);
+/*
+ * After an accept: the new socket, connected, with a reference that is the caller's. Once; NULL otherwise. One that nobody has taken is closed
+ * when the op is submitted again, or goes. Since: 0.1.0
+ */
+ASOCK_EXPORT asock_socket *asock_op_take_socket(asock_op *op);
+
+/*
  * Ends everything pending on the socket with ASOCK_OPERATION_ABORTED, then completes. When a send that was
  * queued could not go out, the peer gets RST: half a stream never looks like a whole one. What is submitted
  * afterwards, another close too, ends with ASOCK_NOT_SOCKET. op may be NULL: the close is not reported, and the
@@ -438,7 +469,9 @@ enum asock_option {
     ASOCK_OPTION_REUSE_ADDRESS = 10, /* 0 or 1 */
     ASOCK_OPTION_USER_TIMEOUT = 11,  /* milliseconds; 0: the system's default; tcp(7) */
     /* Of a close that names no linger time: -1 none, as in a new socket; 0 reset; else milliseconds. */
-    ASOCK_OPTION_LINGER = 12
+    ASOCK_OPTION_LINGER = 12,
+    /* Bound to an IPv6 address: IPv4 too, 0 or 1; 1 on a new socket without a family, else 0. Since: 0.1.0 */
+    ASOCK_OPTION_DUAL_MODE = 13
 };
 /* The result of a wrong option or value is ASOCK_PROTOCOL_OPTION or ASOCK_INVALID_ARGUMENT. */
 ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option,
@@ -574,6 +607,10 @@ ASOCK_EXPORT int asock_begin_send(asock_socket *socket, const void *data, size_t
                                   asock_callback callback, void *userdata, asock_op **ret);
 ASOCK_EXPORT int asock_begin_receive(asock_socket *socket, void *data, size_t len,
                                      asock_callback callback, void *userdata, asock_op **ret);
+ASOCK_EXPORT int asock_begin_accept(asock_socket *socket, asock_callback callback, void *userdata,
+                                    asock_op **ret);
+/* asock_end() of it, with the new socket in *ret: the caller's reference, NULL where the accept failed. Since: 0.1.0 */
+ASOCK_EXPORT int asock_end_accept(asock_op *op, asock_socket **ret);
 /*
  * Waits if need be; returns the op's enum asock_error and its bytes in *bytes (may be NULL). Once per
  * begin: a second end of an op that is still referenced gives -EINVAL. -EDEADLK as asock_op_wait.

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Listeners, S61 and S62, through the library. */
+
+#include "tests/lib/fixture.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TEST_FIXTURE(fixture_setup, fixture_teardown);
+
+static struct sockaddr_storage loopback(int family)
+{
+    struct sockaddr_storage addr = {.ss_family = (sa_family_t)family};
+    struct sockaddr_in6 *in6 = (void *)&addr;
+
+    if (family == AF_INET)
+        ((struct sockaddr_in *)(void *)&addr)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        in6->sin6_addr = in6addr_loopback;
+    return addr;
+}
+
+static void bind_now(asock_socket *socket, const struct sockaddr_storage *addr, int error)
+{
+    asock_op *op = new_op();
+
+    ck_assert_int_eq(
+        asock_op_set_endpoint(op, (const struct sockaddr *)addr, sizeof(struct sockaddr_in6)), 0);
+    submitted(asock_bind(socket, op));
+    expect(op, error);
+    asock_op_unref(op);
+}
+
+static void listen_now(asock_socket *socket, int backlog, int error)
+{
+    asock_op *op = new_op();
+
+    submitted(asock_listen(socket, op, backlog));
+    expect(op, error);
+    asock_op_unref(op);
+}
+
+/* A listener, and where it can be reached. */
+static asock_socket *new_listener(int family, struct sockaddr_storage *ret)
+{
+    asock_socket *listener = new_socket(family);
+    struct sockaddr_storage addr = loopback(family);
+
+    bind_now(listener, &addr, ASOCK_SUCCESS);
+    listen_now(listener, 0, ASOCK_SUCCESS);
+    ck_assert_int_gt(asock_socket_get_local(listener, ret), 0);
+    return listener;
+}
+
+/* Both ways. */
+static void talk(asock_socket *socket, int peer)
+{
+    char buf[5];
+
+    send_now(socket, "hello", 5);
+    remote_read(peer, buf, 5);
+    ck_assert_mem_eq(buf, "hello", 5);
+    remote_write(peer, "world", 5);
+    receive_now(socket, buf, 5);
+    ck_assert_mem_eq(buf, "world", 5);
+}
+
+static const int families[] = {AF_INET, AF_INET6};
+
+START_LOOP_TEST(test_s61_bind_tells_where, 0, 2)
+{
+    asock_socket *socket = new_socket(families[_i]), *second = new_socket(families[_i]);
+    struct sockaddr_storage addr = loopback(families[_i]), local;
+    asock_op *op = new_op();
+
+    ck_assert_int_eq(asock_bind(socket, op), -EINVAL); /* where to? */
+    ck_assert_int_eq(
+        asock_op_set_endpoint(op, (const struct sockaddr *)&addr, sizeof(struct sockaddr_in6)), 0);
+    submitted(asock_bind(socket, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_op_get_operation(op), ASOCK_OPERATION_BIND);
+    ck_assert_int_gt(asock_op_get_local(op, &local), 0);
+    ck_assert_uint_ne(remote_port(&local), 0);
+    ck_assert_int_eq(asock_op_get_remote(op, &addr), -ENODATA);
+    listen_now(socket, 1, ASOCK_SUCCESS);
+    bind_now(second, &local, ASOCK_ADDRESS_ALREADY_IN_USE);
+    bind_now(socket, &local, ASOCK_INVALID_ARGUMENT);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    asock_socket_unref(second);
+}
+END_TEST
+
+START_LOOP_TEST(test_s62_accept_with_callback, 0, 2)
+{
+    struct sockaddr_storage where, remote, local;
+    asock_socket *listener = new_listener(families[_i], &where), *socket;
+    asock_op *op = new_op();
+    int called = 0, peer;
+
+    asock_op_set_callback(op, count_callback, &called);
+    pending(asock_accept(listener, op));
+    sync_with_daemon();
+    ck_assert_int_eq(called, 0);
+    ck_assert_ptr_null(asock_op_take_socket(op));
+    peer = remote_dial(&where);
+    wait_count(&called, 1);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_SUCCESS);
+    socket = asock_op_take_socket(op);
+    ck_assert_ptr_nonnull(socket);
+    ck_assert_ptr_null(asock_op_take_socket(op));
+    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
+    ck_assert_int_gt(asock_socket_get_local(socket, &local), 0);
+    ck_assert_uint_eq(remote_port(&local), remote_port(&where));
+    talk(socket, peer);
+    close_now(socket, 0);
+    asock_socket_unref(socket);
+    asock_op_unref(op);
+    asock_socket_unref(listener);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s62_pending_accepts_are_served_in_order)
+{
+    enum { COUNT = 40 }; /* more than a session begins with */
+    struct sockaddr_storage where, remote, mine;
+    socklen_t len;
+    asock_socket *listener = new_listener(AF_INET, &where), *socket;
+    asock_op *ops[COUNT];
+    int peers[COUNT];
+
+    for (int i = 0; i < COUNT; i++) {
+        ops[i] = new_op();
+        pending(asock_accept(listener, ops[i]));
+    }
+    sync_with_daemon();
+    for (int i = 0; i < COUNT; i++)
+        peers[i] = remote_dial(&where);
+    for (int i = 0; i < COUNT; i++) {
+        expect(ops[i], ASOCK_SUCCESS);
+        ck_assert_int_gt(asock_op_get_remote(ops[i], &remote), 0);
+        len = sizeof(mine);
+        ck_assert_int_eq(getsockname(peers[i], (struct sockaddr *)&mine, &len), 0);
+        ck_assert_uint_eq(remote_port(&remote), remote_port(&mine));
+        socket = asock_op_take_socket(ops[i]);
+        talk(socket, peers[i]);
+        asock_socket_unref(socket);
+        asock_op_unref(ops[i]);
+        close(peers[i]);
+    }
+    asock_socket_unref(listener);
+}
+END_TEST
+
+START_TEST(test_s62_begin_and_end)
+{
+    struct sockaddr_storage where;
+    asock_socket *listener = new_listener(AF_INET, &where), *socket;
+    asock_op *op;
+    int peer;
+
+    ck_assert_int_eq(asock_begin_accept(listener, NULL, NULL, &op), 1);
+    peer = remote_dial(&where);
+    ck_assert_int_eq(asock_end_accept(op, &socket), ASOCK_SUCCESS);
+    talk(socket, peer);
+    asock_socket_unref(socket);
+    close(peer);
+    ck_assert_int_eq(asock_begin_accept(listener, NULL, NULL, &op), 1);
+    close_now(listener, 0);
+    ck_assert_int_eq(asock_end_accept(op, &socket), ASOCK_OPERATION_ABORTED);
+    ck_assert_ptr_null(socket);
+    ck_assert_int_eq(asock_begin_accept(listener, NULL, NULL, &op), 1);
+    ck_assert_int_eq(asock_end_accept(op, &socket), ASOCK_NOT_SOCKET);
+    asock_socket_unref(listener);
+}
+END_TEST
+
+START_TEST(test_s62_accept_ends_early)
+{
+    struct sockaddr_storage where;
+    asock_socket *listener = new_listener(AF_INET, &where), *unbound = new_socket(AF_INET);
+    asock_op *op = new_op(), *second = new_op();
+
+    pending(asock_accept(listener, op));
+    ck_assert_int_eq(asock_accept(listener, op), -EBUSY);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    ck_assert_ptr_null(asock_op_take_socket(op));
+    ck_assert_int_eq(asock_op_set_timeout(op, 1), 0);
+    pending(asock_accept(listener, op));
+    expect(op, ASOCK_TIMED_OUT);
+    ck_assert_int_eq(asock_op_set_timeout(op, 0), 0);
+    submitted(asock_accept(unbound, op));
+    expect(op, ASOCK_INVALID_ARGUMENT);
+    ck_assert_str_eq(asock_op_get_text(op), "the socket does not listen");
+    listen_now(unbound, 0, ASOCK_INVALID_ARGUMENT);
+    ck_assert_int_eq(asock_listen(unbound, op, -1), -EINVAL);
+    pending(asock_accept(listener, op));
+    pending(asock_accept(listener, second));
+    close_now(listener, 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    expect(second, ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    asock_op_unref(second);
+    asock_socket_unref(unbound);
+    asock_socket_unref(listener);
+}
+END_TEST
+
+/* Submitted again, or let go: what was accepted is closed. */
+START_TEST(test_s62_a_socket_that_nobody_takes_is_closed)
+{
+    struct sockaddr_storage where;
+    asock_socket *listener = new_listener(AF_INET, &where);
+    asock_op *op = new_op();
+    int first, second;
+    char byte;
+
+    pending(asock_accept(listener, op));
+    first = remote_dial(&where);
+    expect(op, ASOCK_SUCCESS);
+    pending(asock_accept(listener, op));
+    wait_fd(first, POLLIN);
+    ck_assert_int_eq(read(first, &byte, 1), 0);
+    second = remote_dial(&where);
+    expect(op, ASOCK_SUCCESS);
+    asock_op_unref(op);
+    wait_fd(second, POLLIN);
+    ck_assert_int_eq(read(second, &byte, 1), 0);
+    asock_socket_unref(listener);
+    close(first);
+    close(second);
+}
+END_TEST
+
+START_TEST(test_s62_the_end_of_the_session_ends_accepts)
+{
+    struct sockaddr_storage where;
+    asock_socket *listener = new_listener(AF_INET, &where);
+    asock_op *op = new_op();
+
+    pending(asock_accept(listener, op));
+    sync_with_daemon();
+    kill(fixture.daemon->pid, SIGKILL);
+    private_daemon_wait(fixture.daemon);
+    expect(op, ASOCK_CONNECTION_ABORTED);
+    ck_assert_ptr_null(asock_op_take_socket(op));
+    asock_op_unref(op);
+    asock_socket_unref(listener);
+    fixture.daemon = private_daemon_release(fixture.daemon);
+}
+END_TEST
