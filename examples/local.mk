@@ -8,12 +8,24 @@ EXAMPLE_LIBS = libasock.la
 
 noinst_PROGRAMS += \
 	examples/async_client \
+	examples/async_echo_server \
+	examples/begin_end_echo_server \
+	examples/libev_echo_server \
 	examples/begin_end_client \
 	examples/libev_client \
 	examples/op_pool
 examples_async_client_SOURCES = examples/async_client.c examples/request.h
 examples_async_client_LDFLAGS = $(EXAMPLE_LINKFLAGS)
 examples_async_client_LDADD = $(EXAMPLE_LIBS) $(PTHREAD_LIBS)
+examples_async_echo_server_SOURCES = examples/async_echo_server.c examples/echo.h
+examples_async_echo_server_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_async_echo_server_LDADD = $(EXAMPLE_LIBS) $(PTHREAD_LIBS)
+examples_begin_end_echo_server_SOURCES = examples/begin_end_echo_server.c examples/echo.h
+examples_begin_end_echo_server_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_begin_end_echo_server_LDADD = $(EXAMPLE_LIBS)
+examples_libev_echo_server_SOURCES = examples/libev_echo_server.c examples/echo.h
+examples_libev_echo_server_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_libev_echo_server_LDADD = $(EXAMPLE_LIBS) $(EV_LIBS)
 examples_begin_end_client_SOURCES = examples/begin_end_client.c examples/request.h
 examples_begin_end_client_LDFLAGS = $(EXAMPLE_LINKFLAGS)
 examples_begin_end_client_LDADD = $(EXAMPLE_LIBS)

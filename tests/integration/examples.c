@@ -5,6 +5,7 @@
 #include "tests/lib/fixture.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -107,6 +108,60 @@ static void refuse_client(const char *name)
 }
 
 TEST_FIXTURE(fixture_setup_daemon, fixture_teardown);
+
+static struct sockaddr_storage loopback(int family, uint16_t port)
+{
+    struct sockaddr_storage addr = {.ss_family = (sa_family_t)family};
+    struct sockaddr_in6 *in6 = (void *)&addr;
+
+    in6->sin6_port = htons(port); /* at the same place in both */
+    if (family == AF_INET)
+        ((struct sockaddr_in *)(void *)&addr)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        in6->sin6_addr = in6addr_loopback;
+    return addr;
+}
+
+/* It serves several at a time, but for the one in begin and end style, and ends by itself. */
+static void run_server(const char *name, int family, unsigned int together)
+{
+    enum { CONNECTIONS = 4 };
+    struct sockaddr_storage addr = {.ss_family = (sa_family_t)family};
+    struct program program = start(name, &addr, "4", false);
+    char line[64], buf[5], output[16];
+    unsigned int port = 0;
+    int peers[CONNECTIONS];
+    ssize_t n;
+
+    wait_fd(program.output, POLLIN);
+    n = read(program.output, line, sizeof(line) - 1);
+    ck_assert_int_gt(n, 0);
+    line[n] = '\0';
+    ck_assert_int_eq(sscanf(line, "listening at %*s port %u", &port), 1);
+    addr = loopback(family, (uint16_t)port);
+    for (unsigned int i = 0; i < CONNECTIONS; i += together) {
+        for (unsigned int k = i; k < i + together; k++)
+            peers[k] = remote_dial(&addr);
+        for (unsigned int k = i + together; k-- > i;) {
+            remote_write(peers[k], "hello", 5);
+            remote_read(peers[k], buf, 5);
+            ck_assert_mem_eq(buf, "hello", 5);
+            remote_finish(peers[k]);
+            ck_assert_int_eq(remote_drain(peers[k], NULL), REMOTE_FIN);
+            close(peers[k]);
+        }
+    }
+    ck_assert_int_eq(finish(&program, output, sizeof(output)), 0);
+}
+
+START_TEST(test_example_echo_servers)
+{
+    run_server("async_echo_server", AF_INET, 4);
+    run_server("async_echo_server", AF_INET6, 2);
+    run_server("libev_echo_server", AF_INET, 4);
+    run_server("begin_end_echo_server", AF_INET6, 1);
+}
+END_TEST
 
 START_TEST(test_example_async_client)
 {
