@@ -178,6 +178,26 @@ class ListenPolicy(unittest.TestCase):
         self.assertEqual((reply.error, record), (0, {"cancelled": 1, "denied": 0, "closed": 0}))
         self.assertEqual(self.client.inspect(list=pb.List())[0]["state"], "failed")
 
+    def test_s62_without_room_the_connection_waits(self):
+        """No room for its buffers: the accept ends typed, and the connection is there when another one has gone."""
+        self.start("[Rules]\nListen=tcp 127.0.0.1 0\n[Limits]\nKernelBuffers=450K\n")
+        self.client.send(self.client.open(1, 1), self.client.bind(2, 1, ("127.0.0.1", 0)),
+                         self.client.listen(3, 1, 1), self.client.accept(4, 1, 5, 10))
+        port, peers = self.client.completion(2).connected.local.port, []
+        self.assertEqual(self.client.completion(3).error, pb.ERROR_SUCCESS)
+        while True:
+            peers.append(self.dial("127.0.0.1", port, "127.0.0.1"))
+            reply, text = self.client.take(lambda r: r.op == 4)
+            if reply.error:
+                break
+            self.assertLess(len(peers), 10)
+        self.assertGreater(len(peers), 1)
+        self.assertEqual((pb.Error.Name(reply.error), text),
+                         ("ERROR_NO_BUFFER_SPACE", b"too much of the kernel's buffers is in use"))
+        self.client.send(self.client.make_close(6, 5, abort=True), self.client.accept(7, 1, 5))
+        reply, text = self.client.whole(7)
+        self.assertEqual((reply.error, reply.connected.remote.port), (0, peers[-1].getsockname()[1]), text)
+
     def test_s63_who_may_connect(self):
         """Others are closed and counted, and the client does not hear of them."""
         self.rules("Listen=tcp 127.0.0.1 0 from 127.0.0.2,127.0.0.8/30", "Listen=tcp 127.0.0.7 0")

@@ -2,6 +2,7 @@
 """Sockets with a local address of the client's, and those that connect to them: BIND (S61), LISTEN and ACCEPT (S62)."""
 
 import socket
+import struct
 import unittest
 
 from asockd import DaemonTest
@@ -379,6 +380,30 @@ class Accept(Listening):
         peers = [self.dial(where) for _ in range(100)]
         self.client.send(self.client.accept(50, 1, 5, 100))
         self.assertEqual([self.reply(50)[0].connected.socket for _ in peers], list(range(5, 105)))
+
+    def test_s62_a_mapped_address_in_dual_mode(self):
+        """An IPv6 socket at an IPv4 address: in dual mode alone."""
+        self.open(1, family=pb.FAMILY_INET6)
+        self.assertEqual(self.set_option(1, pb.OPTION_DUAL_MODE, 1), "SUCCESS")
+        reply, text = self.ask(self.client.bind, 1, ("::ffff:127.0.0.1", 0))
+        self.assertEqual(reply.error, pb.ERROR_SUCCESS, text)
+        self.assertEqual(self.error(self.client.listen, 1), "SUCCESS")
+        self.dial(("127.0.0.1", reply.connected.local.port))
+        self.assertEqual(self.error(self.client.accept, 1, 2), "SUCCESS")
+        self.assertEqual(self.set_option(1, pb.OPTION_DUAL_MODE, 0), "INVALID_ARGUMENT")
+        self.open(3, family=pb.FAMILY_INET6)
+        self.assertEqual(self.error(self.client.bind, 3, ("::ffff:127.0.0.1", 0)), "INVALID_ARGUMENT")
+
+    def test_s62_one_that_was_reset_while_it_waited(self):
+        where = self.listening()
+        peer = self.dial(where)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        second = self.dial(where)
+        self.client.send(self.client.accept(50, 1, 5, 2))
+        self.assertEqual(self.reply(50)[0].error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.error(self.client.receive, 5, 1), "CONNECTION_RESET")
+        self.assertEqual(self.address(self.reply(50)[0].connected.remote), second.getsockname())
 
     def test_s62_it_is_shown_and_ends_with_its_session(self):
         where = self.listening()
