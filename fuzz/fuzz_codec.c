@@ -30,6 +30,9 @@ static void take_strings(struct request *request, const char *ret[2])
         ret[0] = request->connect.host;
         ret[1] = request->connect.service;
         request->connect.host = request->connect.service = NULL;
+    } else if (request->verb == VERB_RESOLVE) {
+        ret[0] = request->resolve.host;
+        request->resolve.host = NULL;
     }
     if (request_segments(request))
         request_segments(request)->at = NULL;
@@ -37,7 +40,10 @@ static void take_strings(struct request *request, const char *ret[2])
 
 static bool has_malformed(const struct request *request)
 {
-    return (request->verb == VERB_CONNECT && request->connect.endpoint.malformed) ||
+    return (request->verb == VERB_CONNECT &&
+            (request->connect.endpoint.malformed || request->connect.malformed)) ||
+           (request->verb == VERB_RESOLVE && request->resolve.malformed) ||
+           (request->verb == VERB_BIND && request->bind.endpoint.malformed) ||
            (request->verb == VERB_SET_OPTION && request->option.value.endpoint.malformed);
 }
 
@@ -63,7 +69,7 @@ static void check_request(const struct request *request)
 
 static bool verb_is_known(uint32_t verb)
 {
-    return (verb >= VERB_HELLO && verb <= VERB_CREDIT) ||
+    return (verb >= VERB_HELLO && verb <= VERB_ACCEPT) ||
            (verb >= VERB_LIST && verb <= VERB_LEARNED) || verb == VERB_SESSIONS ||
            verb == VERB_DENIALS || verb == VERB_MONITOR;
 }
