@@ -68,11 +68,41 @@ static inline void list_splice(struct list *to, struct list *from)
     list_init(from);
 }
 
+/*
+ * A walk through a list whose nodes come and go meanwhile: it stands before `next`, or at the end of the list. Whoever
+ * removes a node says so first, by walks_leave().
+ */
+struct walk {
+    struct list node; /* among the walks through that list */
+    struct list *next;
+};
+
+static inline void walk_begin(struct walk *walk, struct list *walks, struct list *l)
+{
+    list_append(walks, &walk->node);
+    walk->next = l->next;
+}
+
+static inline void walk_end(struct walk *walk)
+{
+    list_remove(&walk->node);
+}
+
 #define list_first(l, type, member)                                                                \
     (list_is_empty(l) ? NULL : container_of((l)->next, type, member))
 #define list_last(l, type, member) (list_is_empty(l) ? NULL : container_of((l)->prev, type, member))
 
 #define list_for_each(l, it) for (struct list *it = (l)->next; it != (l); it = it->next)
+
+static inline void walks_leave(struct list *walks, const struct list *node)
+{
+    list_for_each (walks, it) {
+        struct walk *walk = container_of(it, struct walk, node);
+
+        if (walk->next == node)
+            walk->next = node->next;
+    }
+}
 
 /* `it` may be removed inside the loop; no other node may. */
 #define list_for_each_safe(l, it)                                                                  \

@@ -127,6 +127,8 @@ libasockd_la_SOURCES = \
 	daemon/session/session_end.h \
 	daemon/session/session_farewell.c \
 	daemon/session/session_farewell.h \
+	daemon/session/session_sockets.c \
+	daemon/session/session_sockets.h \
 	daemon/session/session_shm_buffer.c \
 	daemon/session/session_shm_buffer.h \
 	daemon/session/session_sharing.c \

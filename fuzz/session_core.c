@@ -57,12 +57,28 @@ static void make_ports(void)
     MUST(listen(core_listener, 64) == 0);
 }
 
+static void begin_list(struct session *s, struct inspect_cursor *cursor)
+{
+    *cursor = (struct inspect_cursor){.session = s->id};
+    walk_begin(&cursor->walk, &s->worker->session_walks, &s->worker->sessions);
+}
+
+static void end_list(struct inspect_cursor *cursor)
+{
+    walk_end(&cursor->walk);
+}
+
+static void advance(struct inspect_cursor *cursor)
+{
+    cursor->place++;
+}
+
 static long list_row(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
     struct field field = {.name = "place", .number = (int64_t)cursor->place};
 
     (void)s;
-    return cursor->place++ < 3 ? asock_codec_encode_record(&field, 1, out, cap) : 0;
+    return cursor->place < 3 ? asock_codec_encode_record(&field, 1, out, cap) : 0;
 }
 
 static long show_row(struct session *s, uint64_t id, uint8_t *out, size_t cap)
@@ -102,6 +118,9 @@ static long judge_question(struct session *s, const uint8_t *question, size_t le
 }
 
 static const struct inspect_ops inspect = {
+    .begin = begin_list,
+    .end = end_list,
+    .advance = advance,
     .list = list_row,
     .show = show_row,
     .stats = stats_row,

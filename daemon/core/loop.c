@@ -176,6 +176,8 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     list_init(&w->flushes);
     list_init(&w->sessions);
     list_init(&w->drains);
+    list_init(&w->session_walks);
+    list_init(&w->drain_walks);
     list_init(&w->spare_ops);
     list_init(&w->spare_deadlines);
     w->clock = clock ? clock : time_now_ms;
@@ -212,6 +214,7 @@ void worker_deinit(struct worker *w)
         return;
     assert(list_is_empty(&w->sessions));
     assert(list_is_empty(&w->drains));
+    assert(list_is_empty(&w->session_walks) && list_is_empty(&w->drain_walks));
     run_list(&w->tasks);
     assert(!share_has_work(&w->shares));
     share_deinit(&w->controls);

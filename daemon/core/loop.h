@@ -92,8 +92,9 @@ struct worker {
     struct list tasks;
     struct list flushes;
 
-    struct list sessions; /* struct session */
-    struct list drains;   /* struct sock without a session */
+    struct list sessions;                   /* struct session */
+    struct list drains;                     /* struct sock without a session */
+    struct list session_walks, drain_walks; /* struct walk through them */
     uint32_t drain_count;
     uint64_t next_id;       /* of sessions and sockets, for people: never used twice */
     uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A LIST goes through the sessions by id, in each through its sockets by slot, then through those that
+ * A LIST goes through the sessions, in each through its sockets by slot, then through those that
  * linger by serial; last come the draining ones, which have no session. Any of them may go, and new
- * ones come, between two rows: the cursor holds numbers, no pointers.
+ * ones come, between two rows: a walk is told of each that goes, all else in the cursor are numbers.
  */
 #include "daemon/server/admin.h"
 
@@ -13,13 +13,12 @@
 #include "daemon/server/admin_record.h"
 #include "daemon/core/loop.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_sockets.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
 
-/* Slots come first in a session; behind them `place` is this and a serial. */
-#define PLACE_LINGERING (UINT64_C(1) << 32)
-/* "Session" of the draining sockets; their `place` is a serial. */
+/* "Session" of the draining sockets, which have none. */
 #define CURSOR_DRAINS UINT64_MAX
 
 static bool sees_all(const struct session *s)
@@ -27,78 +26,91 @@ static bool sees_all(const struct session *s)
     return s->kind == LISTENER_CONTROL;
 }
 
-/* The first session, from id on, that s may see. */
+/* NULL: there is none that s may see. */
 static struct session *find_session(struct session *s, uint64_t id)
 {
     if (!sees_all(s))
-        return id <= s->id ? s : NULL;
+        return id == s->id ? s : NULL;
     list_for_each (&s->worker->sessions, it) {
         struct session *other = container_of(it, struct session, node);
 
-        if (other->id >= id)
+        if (other->id == id)
             return other;
     }
     return NULL;
 }
 
-/* The one with the least serial, from serial on: these lists are in no order. */
-static struct sock *find_serial(const struct list *socks, uint64_t serial)
+static void begin(struct session *s, struct inspect_cursor *cursor)
 {
-    struct sock *found = NULL;
-
-    list_for_each (socks, it) {
-        struct sock *sock = container_of(it, struct sock, node);
-
-        if (sock->serial >= serial && (!found || sock->serial < found->serial))
-            found = sock;
-    }
-    return found;
+    *cursor = (struct inspect_cursor){.session = s->id};
+    list_init(&cursor->walk.node);
+    if (sees_all(s))
+        walk_begin(&cursor->walk, &s->worker->session_walks, &s->worker->sessions);
 }
 
-static struct sock *next_of_session(const struct session *s, uint64_t *place)
+static void end(struct inspect_cursor *cursor)
 {
-    struct sock *sock;
-
-    for (; *place < s->slot_count; (*place)++) {
-        sock = s->slots[*place].sock;
-        if (sock) {
-            (*place)++;
-            return sock;
-        }
-    }
-    sock = find_serial(&s->lingering, *place < PLACE_LINGERING ? 0 : *place - PLACE_LINGERING);
-    if (sock)
-        *place = PLACE_LINGERING + sock->serial + 1;
-    return sock;
+    walk_end(&cursor->walk);
 }
 
-static struct sock *next_sock(struct session *s, struct inspect_cursor *cursor)
+/* The session that the cursor is at; NULL: there is none any more. */
+static struct session *session_at(struct session *s, struct inspect_cursor *cursor)
+{
+    struct session *other;
+
+    if (!sees_all(s))
+        return s;
+    if (cursor->walk.next == &s->worker->sessions)
+        return NULL;
+    other = container_of(cursor->walk.next, struct session, node);
+    if (other->id != cursor->session) {
+        cursor->session = other->id;
+        cursor->place = 0;
+    }
+    return other;
+}
+
+static void begin_drains(struct session *s, struct inspect_cursor *cursor)
+{
+    walk_end(&cursor->walk);
+    walk_begin(&cursor->walk, &s->worker->drain_walks, &s->worker->drains);
+    cursor->session = CURSOR_DRAINS;
+}
+
+/* The socket that it is at, or the first one behind that place. */
+static struct sock *sock_at(struct session *s, struct inspect_cursor *cursor)
 {
     struct session *other;
     struct sock *sock;
 
     while (cursor->session != CURSOR_DRAINS) {
-        other = find_session(s, cursor->session);
-        if (!other) {
-            *cursor = (struct inspect_cursor){.session = CURSOR_DRAINS};
-            break;
-        }
-        if (other->id != cursor->session)
-            *cursor = (struct inspect_cursor){.session = other->id};
-        sock = next_of_session(other, &cursor->place);
+        other = session_at(s, cursor);
+        sock = other ? session_sock_from(other, &cursor->place) : NULL;
         if (sock)
             return sock;
-        *cursor = (struct inspect_cursor){.session = other->id + 1};
+        if (!sees_all(s))
+            return NULL;
+        if (other)
+            cursor->walk.next = other->node.next;
+        else
+            begin_drains(s, cursor);
     }
-    sock = sees_all(s) ? find_serial(&s->worker->drains, cursor->place) : NULL;
-    if (sock)
-        cursor->place = sock->serial + 1;
-    return sock;
+    if (cursor->walk.next == &s->worker->drains)
+        return NULL;
+    return container_of(cursor->walk.next, struct sock, node);
+}
+
+static void advance(struct inspect_cursor *cursor)
+{
+    if (cursor->session == CURSOR_DRAINS)
+        cursor->walk.next = cursor->walk.next->next;
+    else
+        cursor->place++;
 }
 
 static long list(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
-    struct sock *sock = next_sock(s, cursor);
+    struct sock *sock = sock_at(s, cursor);
     struct record record;
 
     if (!sock)
@@ -129,8 +141,12 @@ static struct sock *find_sock(struct session *s, uint64_t serial)
         if (sock)
             return sock;
     }
-    sock = find_serial(&s->worker->drains, serial);
-    return sock && sock->serial == serial ? sock : NULL;
+    list_for_each (&s->worker->drains, it) {
+        sock = container_of(it, struct sock, node);
+        if (sock->serial == serial)
+            return sock;
+    }
+    return NULL;
 }
 
 static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
@@ -140,7 +156,7 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
     struct sock *sock;
 
     record_init(&record);
-    if (session && (id == 0 || session->id == id)) {
+    if (session) {
         record_session(&record, session, sees_all(s));
         return record_encode(&record, out, cap);
     }
@@ -154,14 +170,18 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
     return record_encode(&record, out, cap);
 }
 
+/* Place 0: it has not been told yet. */
 static long sessions(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
-    struct session *other = find_session(s, cursor->session);
+    struct session *other = session_at(s, cursor);
     struct record record;
 
-    if (!other)
+    if (other && cursor->place > 0 && sees_all(s)) {
+        cursor->walk.next = other->node.next;
+        other = session_at(s, cursor);
+    }
+    if (!other || cursor->place > 0)
         return 0;
-    cursor->session = other->id + 1;
     record_init(&record);
     record_session_row(&record, other);
     return record_encode(&record, out, cap);
@@ -186,7 +206,7 @@ static int kill_id(struct session *s, uint64_t id)
 
     if (id == 0)
         return -ESRCH;
-    if (session && session->id == id) {
+    if (session) {
         session_kill(session);
         return 0;
     }
@@ -198,6 +218,9 @@ static int kill_id(struct session *s, uint64_t id)
 }
 
 const struct inspect_ops admin_inspect_ops = {
+    .begin = begin,
+    .end = end,
+    .advance = advance,
     .list = list,
     .show = show,
     .stats = stats,

@@ -25,6 +25,8 @@ static void fill(struct record *record, const struct recent_denial *denial)
     record_number(record, "last", (uint64_t)denial->last);
 }
 
+#define PLACE_DROPPED (UINT64_MAX - 1) /* behind all denials; what is behind that is over */
+
 long admin_denials(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
     const struct recent *recent = s->worker->recent;
@@ -33,10 +35,10 @@ long admin_denials(struct session *s, struct inspect_cursor *cursor, uint8_t *ou
 
     record_init(&record);
     if (denial) {
-        cursor->place = denial->serial + 1;
+        cursor->place = denial->serial;
         fill(&record, denial);
-    } else if (recent_dropped(recent) > 0 && !cursor->session) {
-        cursor->session = 1; /* told */
+    } else if (recent_dropped(recent) > 0 && cursor->place <= PLACE_DROPPED) {
+        cursor->place = PLACE_DROPPED;
         record_number(&record, "dropped", recent_dropped(recent));
     } else {
         return 0;

@@ -267,27 +267,36 @@ long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t
 
 /* ---- LEARNED ---- */
 
+#define PLACE_DROPPED (UINT64_MAX - 1) /* behind all rules; what is behind that is over */
+
+static long tell_dropped(const struct learn *learn, struct inspect_cursor *cursor, uint8_t *out,
+                         size_t cap)
+{
+    struct record record;
+
+    if (cursor->place > PLACE_DROPPED || !learn_dropped(learn))
+        return 0;
+    cursor->place = PLACE_DROPPED;
+    record_init(&record);
+    record_number(&record, "dropped", learn_dropped(learn));
+    return record_encode(&record, out, cap);
+}
+
 long admin_learned(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
     const struct learn *learn = s->worker->learn;
     const struct learn_rule *rule = learn_rule_at(learn, cursor->place);
     struct record record;
 
+    if (!rule)
+        return tell_dropped(learn, cursor, out, cap);
     record_init(&record);
-    if (rule) {
-        cursor->place++;
-        record_text(&record, "file", rule->file);
-        record_format(&record, "rule", "tcp %s %u", rule->host, rule->port);
-        if (rule->uid != PEER_ID_UNKNOWN)
-            record_number(&record, "uid", rule->uid);
-        record_number(&record, "count", rule->count);
-        record_number(&record, "first", (uint64_t)rule->first);
-        record_number(&record, "last", (uint64_t)rule->last);
-    } else if (learn_dropped(learn) && !cursor->session) {
-        cursor->session = 1; /* told */
-        record_number(&record, "dropped", learn_dropped(learn));
-    } else {
-        return 0;
-    }
+    record_text(&record, "file", rule->file);
+    record_format(&record, "rule", "tcp %s %u", rule->host, rule->port);
+    if (rule->uid != PEER_ID_UNKNOWN)
+        record_number(&record, "uid", rule->uid);
+    record_number(&record, "count", rule->count);
+    record_number(&record, "first", (uint64_t)rule->first);
+    record_number(&record, "last", (uint64_t)rule->last);
     return record_encode(&record, out, cap);
 }

@@ -7,10 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
+
+struct op;
 struct session;
 
-/* Where a LIST goes on; zero at its beginning. */
+/* Where a LIST goes on. */
 struct inspect_cursor {
+    struct walk walk;
     uint64_t session; /* id */
     uint64_t place;   /* among that session's sockets */
 };
@@ -22,7 +26,11 @@ struct inspect_cursor {
 #define INSPECT_TEXT_MAX 513u
 
 struct inspect_ops {
-    /* The next row that `s` may see. Bytes written; 0: no more rows. */
+    /* A LIST, or LEARNED; it ends before the session goes. */
+    void (*begin)(struct session *s, struct inspect_cursor *cursor);
+    void (*end)(struct inspect_cursor *cursor);
+    void (*advance)(struct inspect_cursor *cursor); /* the row has been told: behind it */
+    /* The row that it is at, of those that `s` may see. Bytes written; 0: no more rows. */
     long (*list)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
     /* Bytes written; -ESRCH: no such id, or not one that `s` may see. */
     long (*show)(struct session *s, uint64_t id, uint8_t *out, size_t cap);

@@ -353,6 +353,7 @@ static void on_gone(struct task *task)
     task_deinit(&s->gone);
     deadline_deinit(&s->unread);
     session_drop_status(s);
+    walks_leave(&w->session_walks, &s->node);
     list_remove(&s->node);
     if (s->on_gone)
         s->on_gone(s);

@@ -124,6 +124,7 @@ static bool drop_op(struct session *s, struct list *ops)
         session_unhash_op(s, op);
         op_unset_deadline(s->worker, op);
         op_move(op, OP_DONE);
+        op->class->stop(op);
     }
     op_free(s->worker, op);
     return true;

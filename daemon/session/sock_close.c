@@ -115,6 +115,7 @@ static void go(struct sock *sock)
 
     assert(!sock->session);
     if (sock->state == SOCK_DRAINING) {
+        walks_leave(&w->drain_walks, &sock->node);
         list_remove(&sock->node);
         w->drain_count--;
     }

@@ -39,7 +39,6 @@ static int list_step(struct op *op)
     uint8_t record[INSPECT_RECORD_MAX];
 
     while (s->rows < TURN_ROWS) {
-        struct inspect_cursor before = op->inspect.cursor;
         struct reply reply;
         long n = next_row(op, record, sizeof(record));
 
@@ -49,10 +48,9 @@ static int list_step(struct op *op)
         }
         session_fill_reply(op, &reply);
         reply.flags |= REPLY_MORE;
-        if (!session_send_reply(s, &reply, record, (uint32_t)n)) {
-            op->inspect.cursor = before;
+        if (!session_send_reply(s, &reply, record, (uint32_t)n))
             return 0;
-        }
+        s->worker->inspect->advance(&op->inspect.cursor);
         if (s->rows++ == 0)
             worker_defer(s->worker, &s->rows_task);
     }
@@ -62,6 +60,7 @@ static int list_step(struct op *op)
 static void list_stop(struct op *op)
 {
     op->session->stream_count--;
+    op->session->worker->inspect->end(&op->inspect.cursor);
 }
 
 static const struct op_class list_class = {.name = "list", .step = list_step, .stop = list_stop};
@@ -77,6 +76,7 @@ int verb_list(struct op *op, const struct call *call)
     op->class = &list_class;
     op_move(op, OP_QUEUED);
     session_hash_op(s, op);
+    s->worker->inspect->begin(s, &op->inspect.cursor);
     list_append(&s->streams, &op->node);
     if (op->node.prev == &s->streams)
         list_step(op);
