@@ -187,6 +187,8 @@ libasockd_la_SOURCES = \
 	daemon/server/listener.h \
 	daemon/server/listener_open.c \
 	daemon/server/listener_spec.h \
+	daemon/server/loader.c \
+	daemon/server/loader.h \
 	daemon/server/maker.c \
 	daemon/server/maker.h \
 	daemon/server/maker_process.c \

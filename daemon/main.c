@@ -34,8 +34,9 @@ static int check(const struct config *arguments)
 
 int main(int argc, char **argv)
 {
+    static struct config_source
+        source; /* a loader that hangs may read into it when this has returned */
     struct config arguments, config;
-    struct config_source source;
     char error[CONF_ERROR_MAX];
     int r;
 

@@ -60,6 +60,11 @@ const struct policy_nat64 *policy_nat64(const struct policy *policy)
     return &policy->nat64;
 }
 
+bool policy_is_last(const struct policy *policy)
+{
+    return policy->refs == 1;
+}
+
 bool policy_is_invalid(const struct policy *policy)
 {
     return policy->invalid != NULL;

@@ -49,6 +49,11 @@ void policy_view_replace(struct policy_view *view, struct policy *policy, const 
     take_files(view, peer, listener);
 }
 
+bool policy_view_has(const struct policy_view *view, const struct policy *policy)
+{
+    return view->policy == policy;
+}
+
 struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
                                     const char *listener)
 {

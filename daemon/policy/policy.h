@@ -57,6 +57,8 @@ struct policy *policy_new_invalid(const char *error);
 
 size_t policy_file_count(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
+/* Nobody but the caller has it. */
+bool policy_is_last(const struct policy *policy);
 bool policy_is_invalid(const struct policy *policy);
 const struct policy_nat64 *policy_nat64(const struct policy *policy);
 bool policy_looks_at_groups(const struct policy *policy);
@@ -134,6 +136,8 @@ struct policy_view *policy_view_free(struct policy_view *view); /* accepts NULL;
 /* After a reload, with the same client; not of one below another. Cannot fail; its restrictions stay. */
 void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
                          const char *listener);
+/* Is it this one that it has? Not of a view below another. */
+bool policy_view_has(const struct policy_view *view, const struct policy *policy);
 const struct policy_settings *policy_view_settings(const struct policy_view *view);
 
 #define POLICY_RESTRICTIONS_MAX 16u       /* of a session */

@@ -22,32 +22,53 @@
 #include "daemon/policy/match.h"
 #include "daemon/server/reload.h"
 #include "daemon/names/services.h"
+#include "daemon/session/complete.h"
 #include "daemon/session/session.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
 #include "proto/endpoint.h"
 
-long admin_reload(struct session *s, bool close, uint8_t *out, size_t cap,
-                  char ret_text[static INSPECT_TEXT_MAX])
+int admin_reload(struct op *op, bool close)
 {
-    struct reload_report report;
-    struct record record;
-    int r;
+    struct reload *reload = op->session->worker->reload;
 
-    if (!s->worker->reload)
+    if (!reload)
         return -EOPNOTSUPP;
-    r = reload_run(s->worker->reload, close, &report);
+    reload_begin(reload, close, &op->waiting);
+    return 0;
+}
+
+static void tell_reload(struct op *op, int r, const struct reload_report *report)
+{
+    uint8_t out[INSPECT_RECORD_MAX];
+    struct record record;
+    int error;
+
     if (r < 0) {
-        snprintf(ret_text, INSPECT_TEXT_MAX, "%s", report.error);
-        return r == -ENOMEM ? r : -EINVAL;
+        error = tell_failure(op, r == -ENOMEM ? r : -EINVAL, report->error);
+    } else {
+        record_init(&record);
+        record_number(&record, "cancelled", report->cancelled);
+        record_number(&record, "denied", report->denied);
+        record_number(&record, "closed", report->closed);
+        if (report->lost > 0) {
+            record_number(&record, "listeners_lost", report->lost);
+            record_format(&record, "problem", "%.512s", report->problem);
+        }
+        error = tell_record(op, out, record_encode(&record, out, sizeof(out)));
     }
-    record_init(&record);
-    record_number(&record, "cancelled", report.cancelled);
-    record_number(&record, "denied", report.denied);
-    record_number(&record, "closed", report.closed);
-    if (report.lost > 0) {
-        record_number(&record, "listeners_lost", report.lost);
-        record_format(&record, "problem", "%.512s", report.problem);
+    if (error)
+        complete(op, (uint32_t)error);
+}
+
+void admin_reloaded(struct list *waiting, int r, const struct reload_report *report)
+{
+    struct op *op;
+
+    while ((op = list_first(waiting, struct op, waiting))) {
+        list_remove(&op->waiting); /* what becomes of it is told by another class */
+        tell_reload(op, r, report);
     }
-    return record_encode(&record, out, cap);
 }
 
 /* ---- JUDGE ---- */

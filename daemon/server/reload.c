@@ -1,25 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: read the files, load the policy, hand both to whom they concern; connects in progress are
- * judged anew, connections that are up are counted, or ended where that was asked for.
+ * Happy path: the loader's thread reads the files and builds the policy while the loop goes on -> configuration and policy
+ * are in force, for whatever is judged from now on -> connects in progress are judged again in steps of the control
+ * sessions' share, connections that are up are counted, or ended where that was asked for -> whoever asked is told, the
+ * loader frees the policy of before. What is asked for meanwhile is done once, behind it.
  * Failures: a file that cannot be read or taken, no memory: everything stays as it was, and whoever
  * asked is told why.
  */
 #include "daemon/server/reload.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/log.h"
 #include "daemon/audit/monitor.h"
+#include "daemon/server/admin_policy.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/notify.h"
 #include "daemon/names/resolver.h"
 #include "daemon/server/server.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_sockets.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_policy.h"
 #include "daemon/verbs/verbs.h"
 
 static void judge_connection(struct sock *sock, bool close, struct reload_report *report)
@@ -44,35 +51,6 @@ static void judge_sock(struct sock *sock, bool close, struct reload_report *repo
         report->cancelled += sock_bound_judge_again(sock);
     else
         judge_connection(sock, close, report);
-}
-
-static void judge_session(struct session *s, bool close, struct reload_report *report)
-{
-    struct sock *sock;
-
-    session_for_each_sock (s, sock)
-        judge_sock(sock, close, report);
-}
-
-/* Every view first: what ends one connect may start another's attempt. */
-static void put_in_force(struct worker *w, struct policy *policy, bool close,
-                         struct reload_report *report)
-{
-    list_for_each (&w->sessions, it) {
-        struct session *s = container_of(it, struct session, node);
-
-        if (s->sharing.sharer)
-            continue; /* the sharer's view is its own */
-        if (policy_looks_at_groups(policy))
-            peer_read_groups(&s->peer, s->transport.fd);
-        policy_view_replace(s->view, policy, &s->peer, s->listener);
-        peer_drop_groups(&s->peer);
-    }
-    policy_unref(w->policy);
-    w->policy = policy;
-    /* The memory of a session goes in a later task: the list stays as it is. */
-    list_for_each (&w->sessions, it)
-        judge_session(container_of(it, struct session, node), close, report);
 }
 
 int reload_load_policy(const struct server_config *config, char ret_error[static POLICY_ERROR_MAX],
@@ -111,27 +89,71 @@ void reload_tell_policy(const struct policy_source *source, const struct policy 
     policy_each_problem(policy, log_problem, NULL);
 }
 
-static int read_all(struct reload *reload, const struct server_config **ret, struct policy **policy,
-                    struct reload_report *report)
-{
-    struct worker *w = reload->worker;
-    struct resolver_options options;
-    int r = reload->source.read(reload->source.data, ret, report->error);
+/* ---- the files ---- */
 
-    if (r == 0)
-        r = reload_load_policy(*ret, report->error, policy);
-    if (r < 0)
-        return r;
-    options = reload_resolver_options(*ret);
-    r = resolver_configure(w->resolver, &options);
-    if (r < 0) {
-        snprintf(report->error, sizeof(report->error), "name servers \"%s\": %s",
-                 (*ret)->servers ? (*ret)->servers : "",
-                 r == -EINVAL ? "not \"address[:port],...\"" : strerror(-r));
-        *policy = policy_unref(*policy);
+/* Apart from the reload: the thread may hang in it when the daemon ends. */
+struct reload_files {
+    struct loader_job job;
+    struct reload *reload;
+    struct reload_source source;
+    int r;
+    const struct server_config *config;
+    struct policy *policy; /* the new one; when all has been judged the one of before; NULL: none */
+    char error[CONF_ERROR_MAX];
+};
+
+static struct reload_files *files_of(struct loader_job *job)
+{
+    return container_of(job, struct reload_files, job);
+}
+
+/* In the thread. */
+static void read_files(struct loader_job *job)
+{
+    struct reload_files *f = files_of(job);
+
+    f->r = f->source.read(f->source.data, &f->config, f->error);
+    if (f->r == 0)
+        f->r = reload_load_policy(f->config, f->error, &f->policy);
+}
+
+/* In the thread: a policy may have a quarter of a million rules. */
+static void drop_policy(struct loader_job *job)
+{
+    files_of(job)->policy = policy_unref(files_of(job)->policy);
+}
+
+static void free_files(struct loader_job *job)
+{
+    struct reload_files *f = files_of(job);
+
+    policy_unref(f->policy);
+    mem_free(f);
+}
+
+static void ask(struct reload *reload, struct loader_job *job)
+{
+    if (reload->ask) {
+        reload->ask(reload->loader, job);
+        return;
     }
+    job->run(job);
+    job->done(job);
+}
+
+static int set_resolver(struct reload_files *f)
+{
+    struct resolver_options options = reload_resolver_options(f->config);
+    int r = resolver_configure(f->reload->worker->resolver, &options);
+
+    if (r < 0)
+        snprintf(f->error, sizeof(f->error), "name servers \"%s\": %s",
+                 f->config->servers ? f->config->servers : "",
+                 r == -EINVAL ? "not \"address[:port],...\"" : strerror(-r));
     return r;
 }
+
+/* ---- the end ---- */
 
 static void log_report(const struct reload_report *report)
 {
@@ -163,35 +185,189 @@ static void tell_monitor(struct worker *w, const struct reload_report *report)
     monitor_tell(w->monitor, report->error[0] ? "reload_failed" : "reload", &entry);
 }
 
-int reload_run(struct reload *reload, bool close, struct reload_report *ret)
+static void finish(struct reload *reload, int r)
 {
-    const struct server_config *config;
-    struct policy *policy;
-    int r;
+    struct worker *w = reload->worker;
 
-    memset(ret, 0, sizeof(*ret));
-    reload->error[0] = '\0';
-    look_at_listeners(reload, ret);
-    if (reload->notifier)
-        notifier_reloading(reload->notifier);
-    r = read_all(reload, &config, &policy, ret);
+    reload->result = r;
     if (r < 0) {
-        reload->worker->stats.reloads_failed++;
-        memcpy(reload->error, ret->error, sizeof(reload->error));
-        log_error("reload failed: %s; keeping the current configuration", ret->error);
+        w->stats.reloads_failed++;
+        memcpy(reload->error, reload->report.error, sizeof(reload->error));
+        log_error("reload failed: %s; keeping the current configuration", reload->error);
     } else {
-        reload->worker->limits = config->limits;
-        if (reload->worker->audit)
-            audit_set_mode(reload->worker->audit, config->audit.mode);
-        if (reload->source.taken)
-            reload->source.taken(reload->source.data);
-        put_in_force(reload->worker, policy, close, ret);
-        reload->worker->stats.reloads++;
-        reload_tell_policy(&config->policy, policy);
-        log_report(ret);
+        w->stats.reloads++;
+        log_report(&reload->report);
     }
     if (reload->notifier)
         notifier_reloaded(reload->notifier);
-    tell_monitor(reload->worker, ret);
-    return r;
+    tell_monitor(w, &reload->report);
+    admin_reloaded(&reload->waiting, r, &reload->report);
+    reload->is_running = false;
+    if (reload->is_wanted)
+        worker_defer(w, &reload->next);
+}
+
+/* Nobody has the policy of before any more, but for this: its memory goes where that takes no time of the loop's. */
+static void let_go(struct reload *reload)
+{
+    struct reload_files *f = reload->files;
+
+    reload->files = NULL;
+    f->policy = reload->before;
+    reload->before = NULL;
+    f->job.run = drop_policy;
+    f->job.done = free_files;
+    if (policy_is_last(f->policy))
+        ask(reload, &f->job);
+    else
+        free_files(&f->job);
+}
+
+/* ---- who it concerns ---- */
+
+/* A little more of it; false: all have been judged. */
+static bool judge_more(struct reload *reload)
+{
+    struct worker *w = reload->worker;
+
+    while (reload->walk.next != &w->sessions) {
+        struct session *s = container_of(reload->walk.next, struct session, node);
+        struct sock *sock;
+
+        if (s->id != reload->session) {
+            reload->session = s->id;
+            reload->place = 0;
+            session_view(s);
+        }
+        sock = session_sock_from(s, &reload->place);
+        reload->place++;
+        if (sock)
+            judge_sock(sock, reload->is_closing, &reload->report);
+        else
+            reload->walk.next = s->node.next;
+        if (share_step_is_over(&w->shares))
+            return true;
+    }
+    return false;
+}
+
+static bool judge_step(struct share *share)
+{
+    struct reload *reload = container_of(share, struct reload, share);
+
+    if (judge_more(reload))
+        return true;
+    walk_end(&reload->walk);
+    let_go(reload);
+    finish(reload, 0);
+    return false;
+}
+
+/* What is judged from now on is judged by it, whoever's turn of these steps has not come yet: session_view(). */
+static void put_in_force(struct reload *reload, struct policy *policy)
+{
+    struct worker *w = reload->worker;
+
+    reload->before = w->policy;
+    w->policy = policy;
+    reload->session = 0;
+    walk_begin(&reload->walk, &w->session_walks, &w->sessions);
+    share_wake(&reload->share);
+}
+
+static void on_read(struct loader_job *job)
+{
+    struct reload_files *f = files_of(job);
+    struct reload *reload = f->reload;
+    struct worker *w = reload->worker;
+    struct policy *policy = f->policy;
+
+    if (f->r == 0)
+        f->r = set_resolver(f);
+    if (f->r < 0) {
+        int r = f->r;
+
+        memcpy(reload->report.error, f->error, sizeof(f->error));
+        reload->files = NULL;
+        f->job.run = drop_policy;
+        f->job.done = free_files;
+        ask(reload, &f->job);
+        finish(reload, r);
+        return;
+    }
+    w->limits = f->config->limits;
+    if (w->audit)
+        audit_set_mode(w->audit, f->config->audit.mode);
+    if (reload->source.taken)
+        reload->source.taken(reload->source.data);
+    f->policy = NULL;
+    reload_tell_policy(&f->config->policy, policy);
+    put_in_force(reload, policy);
+}
+
+/* ---- the beginning ---- */
+
+static void begin(struct task *task)
+{
+    struct reload *reload = container_of(task, struct reload, next);
+    struct reload_files *f = mem_zalloc(1, sizeof(*f));
+
+    reload->is_running = true;
+    reload->is_wanted = false;
+    reload->is_closing = reload->is_closing_wanted;
+    reload->is_closing_wanted = false;
+    list_splice(&reload->waiting, &reload->wanting);
+    memset(&reload->report, 0, sizeof(reload->report));
+    reload->error[0] = '\0';
+    look_at_listeners(reload, &reload->report);
+    if (reload->notifier)
+        notifier_reloading(reload->notifier);
+    if (!f) {
+        snprintf(reload->report.error, sizeof(reload->report.error), "out of memory");
+        finish(reload, -ENOMEM);
+        return;
+    }
+    f->job = (struct loader_job){.run = read_files, .done = on_read, .drop = free_files};
+    list_init(&f->job.node);
+    f->reload = reload;
+    f->source = reload->source;
+    reload->files = f;
+    ask(reload, &f->job);
+}
+
+void reload_begin(struct reload *reload, bool close, struct list *waiting)
+{
+    reload->is_wanted = true;
+    reload->is_closing_wanted |= close;
+    if (waiting)
+        list_append(&reload->wanting, waiting);
+    if (!reload->is_running)
+        worker_defer(reload->worker, &reload->next);
+}
+
+void reload_init(struct reload *reload, struct worker *w, const struct reload_source *source)
+{
+    *reload = (struct reload){.worker = w, .source = *source};
+    list_init(&reload->waiting);
+    list_init(&reload->wanting);
+    list_init(&reload->walk.node);
+    task_init(&reload->next, begin);
+    share_init(&reload->share, &w->controls, judge_step);
+    w->reload = reload;
+}
+
+void reload_deinit(struct reload *reload)
+{
+    if (!reload->worker)
+        return;
+    assert(list_is_empty(&reload->waiting) && list_is_empty(&reload->wanting));
+    share_deinit(&reload->share);
+    task_deinit(&reload->next);
+    walk_end(&reload->walk);
+    /* With a policy in force whose turn to be judged by has come: nothing of it is the thread's. */
+    if (reload->before)
+        mem_free(reload->files);
+    policy_unref(reload->before);
+    reload->worker->reload = NULL;
+    reload->worker = NULL;
 }

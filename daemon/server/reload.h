@@ -4,7 +4,7 @@
 
 /*
  * Configuration and policy anew, while everything runs. All or nothing: until every file has been read
- * and found good nothing changes, and from then on nothing can fail.
+ * and found good nothing changes, and from then on nothing can fail. The loop waits for none of it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,6 +12,7 @@
 #include "base/conf.h"
 #include "daemon/core/loop.h"
 #include "daemon/policy/policy.h"
+#include "daemon/server/loader.h"
 
 struct listeners;
 struct notifier;
@@ -28,14 +29,6 @@ struct reload_source {
     void *data;
 };
 
-struct reload {
-    struct worker *worker;
-    struct notifier *notifier; /* NULL: nobody is told */
-    struct reload_source source;
-    const struct listeners *listeners; /* NULL: nobody looks whether they are still there */
-    char error[CONF_ERROR_MAX];        /* of the last one; "": it was taken, or there was none */
-};
-
 struct reload_report {
     char error[CONF_ERROR_MAX];   /* of a failure: "path:line: what is wrong" */
     uint32_t cancelled;           /* connects in progress that lost their name or an attempt */
@@ -43,6 +36,28 @@ struct reload_report {
     uint32_t closed;              /* those that were ended */
     uint32_t lost;                /* listeners that nobody can reach */
     char problem[CONF_ERROR_MAX]; /* of the first of them; "": none */
+};
+
+struct reload {
+    struct worker *worker;
+    struct notifier *notifier; /* NULL: nobody is told */
+    struct reload_source source;
+    const struct listeners *listeners; /* NULL: nobody looks whether they are still there */
+    /* Who reads the files; NULL: that is done at once. */
+    void (*ask)(struct loader *loader, struct loader_job *job);
+    struct loader *loader;
+    char error[CONF_ERROR_MAX]; /* of the last one; "": it was taken, or there was none */
+    int result;                 /* of the last one */
+    struct reload_report report;
+    struct list waiting, wanting; /* ops that wait for the one that runs; for the one behind it */
+    bool is_running, is_closing;  /* one is; and ends connections */
+    bool is_wanted, is_closing_wanted; /* another one behind it, which does */
+    struct task next;
+    struct reload_files *files; /* of the one that runs */
+    struct share share;         /* what follows is judged in its steps */
+    struct walk walk;           /* through the sessions */
+    uint64_t session, place;    /* the one that it is at, and the place of its next socket */
+    struct policy *before;      /* kept until nobody has it; NULL: nothing is being judged */
 };
 
 /* Policy of a configuration. 0, or -errno with a text. */
@@ -55,7 +70,14 @@ struct resolver_options reload_resolver_options(const struct server_config *conf
 /* To the log: what is in force. */
 void reload_tell_policy(const struct policy_source *source, const struct policy *policy);
 
-/* close: end the connections that would not be allowed any more. 0; -errno: all is as before. */
-int reload_run(struct reload *reload, bool close, struct reload_report *ret);
+/* Its worker's. With loader and notifier to be set, or not. */
+void reload_init(struct reload *reload, struct worker *w, const struct reload_source *source);
+/* Behind the loader, and with no session left. Accepts one that is all zeros. */
+void reload_deinit(struct reload *reload);
+/*
+ * Soon, or behind the one that runs, once for all that ask meanwhile. close: end the connections that would not be
+ * allowed any more. waiting: of an op that is told (admin_reloaded()); it may leave before. NULL: of none.
+ */
+void reload_begin(struct reload *reload, bool close, struct list *waiting);
 
 #endif

@@ -49,6 +49,7 @@ struct server {
     struct worker worker;
     struct listeners listeners;
     struct notifier notifier;
+    struct loader *loader;
     struct reload reload;
     struct shared_listeners shared;
     struct ev_signal interrupt, terminate, hang_up, user;
@@ -106,12 +107,11 @@ static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int 
 static void on_hang_up(struct ev_loop *loop, struct ev_signal *watcher, int events)
 {
     struct server *server = watcher->data;
-    struct reload_report report; /* the log has it too, and there is nobody else to tell */
 
     (void)loop;
     (void)events;
     if (!server->worker.is_stopping)
-        reload_run(&server->reload, false, &report);
+        reload_begin(&server->reload, false, NULL); /* the log tells what becomes of it */
 }
 
 static void on_user_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
@@ -300,8 +300,16 @@ static int init_worker(struct server *server)
         log_error("asockd: out of memory");
         return -ENOMEM;
     }
-    server->reload = (struct reload){w, &server->notifier, config->source, &server->listeners, ""};
-    w->reload = &server->reload;
+    r = loader_new(w, &server->loader);
+    if (r < 0) {
+        log_error("asockd: thread: %s", strerror(-r));
+        return r;
+    }
+    reload_init(&server->reload, w, &config->source);
+    server->reload.notifier = &server->notifier;
+    server->reload.ask = loader_ask;
+    server->reload.loader = server->loader;
+    server->reload.listeners = &server->listeners;
     r = audit_new(w, &config->audit, &w->audit);
     if (r < 0)
         return r;
@@ -400,6 +408,8 @@ static void server_deinit(struct server *server)
     shared_listeners_deinit(&server->shared);
     if (!w->loop)
         return;
+    loader_free(server->loader);
+    reload_deinit(&server->reload);
     notifier_deinit(&server->notifier);
     unwatch_signals(server);
     ev_timer_stop(w->loop, &server->stop);

@@ -38,10 +38,9 @@ struct inspect_ops {
     /* 0, -ESRCH. `s` itself may be what ends. */
     int (*kill)(struct session *s, uint64_t id);
 
-    /* Bytes of a record, or -errno with a text. */
-    long (*reload)(struct session *s, bool close, uint8_t *out, size_t cap,
-                   char ret_text[static INSPECT_TEXT_MAX]);
-    /* question: a record. */
+    /* 0: the op, which is queued, ends later, until then in a list by op->waiting. -errno. */
+    int (*reload)(struct op *op, bool close);
+    /* question: a record. Bytes of a record, or -errno with a text. */
     long (*judge)(struct session *s, const uint8_t *question, size_t len, uint8_t *out, size_t cap,
                   char ret_text[static INSPECT_TEXT_MAX]);
     /* As list, of what learn mode has seen. */

@@ -104,6 +104,7 @@ struct op {
         struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
         struct shared_listener *shared;    /* SHARE: the one that is being made; NULL: none yet */
         struct session_buffer *unregister; /* waits until this has gone */
+        struct list waiting;               /* RELOAD: those that wait for the same one */
         struct {
             struct inspect_cursor cursor; /* where the next record is looked for */
         } inspect;

@@ -438,6 +438,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     s->farewell_io.data = s;
     s->peer = *peer;
     init_lists(s);
+    s->sharing.sharer = config->sharer;
     r = acquire(s, config, fd, ret_why);
     if (r < 0) {
         mem_free(s);

@@ -48,7 +48,7 @@ struct session {
     struct worker *worker;
     struct transport transport;
     struct peer peer;
-    struct policy_view *view; /* what policy says about it */
+    struct policy_view *view; /* see session_view(), sock_policy.h */
     enum listener_kind kind;
     char listener[32]; /* its name */
     char name[CODEC_NAME_MAX + 1];
@@ -75,10 +75,11 @@ struct session {
 
     struct op **tokens; /* hash table, token_buckets of them, a power of two */
     uint32_t token_buckets;
-    uint32_t op_count;               /* counted ops in progress */
-    struct op *spare;                /* for the next request: no request fails for want of an op */
-    struct list done;                /* ops whose replies found no room */
-    struct list resolves, resolved;  /* RESOLVE: ops that wait for their answer; or have it */
+    uint32_t op_count; /* counted ops in progress */
+    struct op *spare;  /* for the next request: no request fails for want of an op */
+    struct list done;  /* ops whose replies found no room */
+    struct list resolves,
+        resolved; /* RESOLVE: ops that wait for their answer (RELOAD too); or have it */
     struct list streams, monitors;   /* LIST and the like, MONITOR: ops that tell records */
     struct session_monitor *monitor; /* NULL: it does not watch */
     uint32_t stream_count, rows;     /* rows: told since rows_task ran */

@@ -6,6 +6,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
+#include "daemon/session/sock_policy.h"
 #include "proto/errors.h"
 
 static struct audit_entry entry_of(const struct session *s, const char *host)
@@ -26,7 +27,7 @@ static struct audit_entry entry_of(const struct session *s, const char *host)
 bool session_audit_begin(struct session *s, struct sock_audit *a, const char *host)
 {
     struct audit *audit = s->worker->audit;
-    enum policy_audit mode = audit_mode(audit, policy_view_settings(s->view)->audit);
+    enum policy_audit mode = audit_mode(audit, policy_view_settings(session_view(s))->audit);
     struct audit_entry known;
 
     a->is_on = mode != POLICY_AUDIT_NO;

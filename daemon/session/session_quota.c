@@ -15,12 +15,13 @@
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_quota.h"
+#include "daemon/session/sock_policy.h"
 
 /* The most that it may have at all, whatever others have. */
 static struct limits configured(const struct session *s)
 {
     struct limits most = s->worker->limits;
-    const struct policy_limits *own = &policy_view_settings(s->view)->limits;
+    const struct policy_limits *own = &policy_view_settings(session_view(s))->limits;
     const struct {
         enum policy_limit limit;
         uint32_t *number;
@@ -83,7 +84,7 @@ static const char *unit_key(const struct peer *peer, char *buf, size_t cap)
 
 static struct quota *find_place(const struct session *s, struct quota *listener)
 {
-    const struct policy_limits *own = &policy_view_settings(s->view)->limits;
+    const struct policy_limits *own = &policy_view_settings(session_view(s))->limits;
     const struct peer *peer = &s->peer;
     char key[QUOTA_KEY_MAX];
     const char *unit = unit_key(peer, key, sizeof(key));

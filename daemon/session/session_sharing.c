@@ -41,7 +41,6 @@ void session_end_with_sharer(struct session *s)
 
 void session_join(struct session *s, struct session *sharer)
 {
-    s->sharing.sharer = sharer;
     s->sharing.depth = sharer->sharing.depth + 1;
     list_append(&sharer->sharing.sharees, &s->sharing.place);
     for (; sharer; sharer = sharer->sharing.sharer)

@@ -51,6 +51,7 @@ const struct peer *session_identity(const struct session *s);
 void session_accept_later(struct session *s);
 /* A step of its share each: one such client; its end. */
 void session_accept_step(struct session *s), session_end_with_sharer(struct session *s);
+/* The sharer is set already. */
 void session_join(struct session *s, struct session *sharer);
 void session_leave_sharer(struct session *s); /* if it has one */
 /* It has ended: so do its listeners, at once, and those who came by them, soon. */

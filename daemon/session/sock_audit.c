@@ -12,6 +12,7 @@
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_policy.h"
 #include "proto/errors.h"
 
 static struct audit_entry entry_of(const struct sock *sock, enum audit_event event)
@@ -54,7 +55,7 @@ bool sock_audit_begin(struct sock *sock, struct sock_audit *a)
 {
     struct audit *audit = sock->worker->audit;
     const struct session *s = sock->session;
-    enum policy_audit mode = audit_mode(audit, policy_view_settings(s->view)->audit);
+    enum policy_audit mode = audit_mode(audit, policy_view_settings(session_view(s))->audit);
     struct audit_entry known;
 
     a->is_on = mode != POLICY_AUDIT_NO;

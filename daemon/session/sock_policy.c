@@ -13,9 +13,25 @@ static bool is_up(const struct sock *sock)
            (sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING);
 }
 
+/* After a reload each view is replaced when it is first needed, or by the reload's own steps (server/reload.c). */
+struct policy_view *session_view(const struct session *s)
+{
+    struct session *first = (struct session *)s;
+
+    while (first->sharing.sharer)
+        first = first->sharing.sharer;
+    if (policy_view_has(first->view, s->worker->policy))
+        return s->view;
+    if (policy_looks_at_groups(s->worker->policy))
+        peer_read_groups(&first->peer, first->transport.fd);
+    policy_view_replace(first->view, s->worker->policy, &first->peer, first->listener);
+    peer_drop_groups(&first->peer);
+    return s->view;
+}
+
 bool sock_may_set(const struct sock *sock, uint32_t option)
 {
-    uint8_t options = policy_view_settings(sock->session->view)->egress.options;
+    uint8_t options = policy_view_settings(session_view(sock->session))->egress.options;
 
     if (option == OPTION_TRAFFIC_CLASS)
         return options & POLICY_TRAFFIC_CLASS;
@@ -66,9 +82,9 @@ struct policy_answer sock_judge(const struct sock *sock)
         netsock_sockaddr(&remote, &addr, &len) != 0)
         return answer;
     if (sock->host)
-        answer = policy_judge(sock->session->view, &question);
+        answer = policy_judge(session_view(sock->session), &question);
     if (!answer.is_allowed)
         return answer;
     question.addr = (const struct sockaddr *)&addr;
-    return policy_judge(sock->session->view, &question);
+    return policy_judge(session_view(sock->session), &question);
 }

@@ -2,11 +2,16 @@
 #ifndef ASOCKD_SOCK_POLICY_H
 #define ASOCKD_SOCK_POLICY_H
 
-/* Options that policy has a word on: traffic class and hop limit; and what one comes to. */
+/* What policy says about a session, and about options that it has a word on: traffic class and hop limit; and what one comes to. */
 #include <stdbool.h>
 #include <stdint.h>
 
+struct policy_view;
+struct session;
 struct sock;
+
+/* By the policy that is in force now. */
+struct policy_view *session_view(const struct session *s);
 
 bool sock_may_set(const struct sock *sock, uint32_t option);
 /* The same of all that were set, a reload later. */

@@ -58,7 +58,7 @@ static struct policy_question question_of(const struct connect *c, const struct 
 
 static struct policy_answer ask(struct connect *c, const struct policy_question *question)
 {
-    struct policy_answer answer = policy_judge(c->op->session->view, question);
+    struct policy_answer answer = policy_judge(session_view(c->op->session), question);
 
     sock_audit_judged(&c->audit, &answer, question->addr);
     return answer;
@@ -116,7 +116,8 @@ static int prepare_socket(struct happy_eyeballs *he, struct netsock *ns,
     int r = sock_may_have_options(op->sock) ? 0 : -EACCES;
 
     if (r == 0)
-        r = netsock_apply_egress(ns, &policy_view_settings(op->session->view)->egress, addr);
+        r = netsock_apply_egress(ns, &policy_view_settings(session_view(op->session))->egress,
+                                 addr);
     if (r == 0)
         r = sock_fix_buffers(op->sock, ns);
     if (r == 0 && op->send.total > 0)
@@ -307,7 +308,7 @@ static int find_port(struct connect *c, const char *service)
 
     if (r != -ENOENT)
         return r;
-    c->is_unknown_port = policy_denies_all(s->view);
+    c->is_unknown_port = policy_denies_all(session_view(s));
     return c->is_unknown_port ? 0 : services_port(s->worker->services, service, &c->port);
 }
 
@@ -316,7 +317,7 @@ static int find_zone(struct connect *c)
 {
     struct policy_question question = question_of(c, &c->host.address.any);
 
-    if (!c->host.zone[0] || !policy_judge(c->op->session->view, &question).is_allowed)
+    if (!c->host.zone[0] || !policy_judge(session_view(c->op->session), &question).is_allowed)
         return 0;
     return host_find_zone(&c->host);
 }

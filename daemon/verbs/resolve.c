@@ -21,6 +21,7 @@
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_audit.h"
+#include "daemon/session/sock_policy.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/endpoint.h"
 #include "proto/errors.h"
@@ -51,7 +52,8 @@ static const char *name_of(const struct resolve *x)
 static bool judge(struct resolve *x, const struct sockaddr *addr, unsigned int *steps)
 {
     const struct policy_question question = {.host = name_of(x), .addr = addr};
-    struct policy_answer answer = policy_judge_ports(x->op->session->view, &question, steps);
+    struct policy_answer answer = policy_judge_ports(session_view(x->op->session), &question,
+                                                     steps);
 
     sock_audit_judged(&x->audit, &answer, addr);
     if (!answer.is_allowed)

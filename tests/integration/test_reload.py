@@ -14,7 +14,7 @@ import unittest
 import asockd
 import network
 from nameserver import A, AAAA, Name, NameServer
-from wire import DEADLINE, pb, request
+from wire import DEADLINE, Wire, pb, request
 
 CLOCK_REALTIME_COARSE = 5  # of Linux; the module time has no name for it
 RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
@@ -131,6 +131,39 @@ class Configuration(ReloadTest):
         self.write("[Limits]\nSockets=70\n[Resolver]\nServers=nobody\n")
         self.assertIn("nobody", self.reload(error=pb.ERROR_INVALID_ARGUMENT))
         self.assertEqual(self.granted(), 100)
+
+    def test_the_loop_goes_on_meanwhile(self):
+        """What is asked behind RELOAD on the same connection is answered first: the files are read elsewhere."""
+        control = self.control
+        before = self.daemon.stats()["reloads"]
+        control.send(request(pb.VERB_RELOAD, 900001, reload=pb.Reload()), control.sync(900002),
+                     request(pb.VERB_STATS, 900003, stats=pb.Stats()))
+        replies = [control.take(lambda reply: True) for _ in range(3)]
+        self.assertEqual([reply.op for reply, _ in replies], [900002, 900003, 900001])
+        stats = {f.name: f.number for f in pb.Record.FromString(replies[1][1]).fields}
+        self.assertEqual(stats["reloads"], before)
+
+    def test_one_that_is_cancelled_goes_on(self):
+        control = self.control
+        before = self.daemon.stats()["reloads"]
+        control.send(request(pb.VERB_RELOAD, 900011, reload=pb.Reload()),
+                     control.cancel(900012, 0, 900011))
+        self.assertEqual(control.completion(900011).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(control.completion(900012).error, pb.ERROR_SUCCESS)
+        limit = time.monotonic() + DEADLINE
+        while self.daemon.stats()["reloads"] == before:
+            self.assertLess(time.monotonic(), limit, self.daemon.output())
+
+    def test_who_asked_may_go(self):
+        before = self.daemon.stats()["reloads"]
+        for _ in range(20):
+            wire = Wire(self.daemon.control_path)
+            wire.hello()
+            wire.send(request(pb.VERB_RELOAD, 1, reload=pb.Reload()))
+            wire.close()
+        limit = time.monotonic() + DEADLINE
+        while self.daemon.stats()["reloads"] == before:
+            self.assertLess(time.monotonic(), limit, self.daemon.output())
 
     def test_log_level(self):
         """Of a reload that says less, nothing is seen."""

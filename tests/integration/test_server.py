@@ -713,7 +713,7 @@ class ServiceManager(ServerTest):
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, who has capabilities")
     def test_capabilities_are_given_up(self):
-        """Those of the thread that writes the audit's file too."""
+        """Those of the threads that write the audit's file and read a reload's files, too."""
         base = os.path.join(self.base, "root")
         os.mkdir(base, 0o755)
         config = self.write(f"[Audit]\nFile={base}/audit\n")
@@ -724,7 +724,7 @@ class ServiceManager(ServerTest):
         self.addCleanup(self.end, daemon)
         self.status_of(listener)
         threads = os.listdir(f"/proc/{daemon.pid}/task")
-        self.assertEqual(len(threads), 2)
+        self.assertEqual(len(threads), 3)
         for thread in threads:
             with open(f"/proc/{daemon.pid}/task/{thread}/status", encoding="ascii") as file:
                 sets = dict(line.split(":\t") for line in file.read().splitlines() if line.startswith("Cap"))

@@ -27,6 +27,7 @@ static const char *policy_files[] = {policy_path};
 static struct core *core;
 static struct config arguments;
 static struct config_source source;
+static struct reload_source reload_source;
 static struct reload reload;
 
 static void write_file(const char *path, const char *text)
@@ -47,13 +48,20 @@ static void setup(void)
     config_init(&arguments);
     arguments.file = config_path;
     arguments.server.policy = (struct policy_source){.files = policy_files, .file_count = 1};
-    reload = (struct reload){&core->worker, NULL, config_source_init(&source, &arguments)};
-    core->worker.reload = &reload;
+    reload_source = config_source_init(&source, &arguments);
+    reload_init(&reload, &core->worker, &reload_source);
     core->worker.inspect = &admin_inspect_ops;
 }
 
 static void teardown(void)
 {
+    struct worker *w = &core->worker;
+
+    close(core->client);
+    core->client = -1;
+    core_pass(core, 60000);
+    ck_assert(list_is_empty(&w->sessions));
+    reload_deinit(&reload);
     core_free(core);
     unlink(config_path);
     unlink(policy_path);
@@ -75,10 +83,14 @@ static void deny(void)
 static int run(bool close_them, struct reload_report *ret)
 {
     enum fault_side before = fault_enter(FAULT_DAEMON);
-    int r = reload_run(&reload, close_them, ret);
 
+    reload_begin(&reload, close_them, NULL);
+    do
+        ev_run(core->worker.loop, EVRUN_NOWAIT);
+    while (reload.is_running || reload.is_wanted);
     fault_enter(before);
-    return r;
+    *ret = reload.report;
+    return reload.result;
 }
 
 static void take(void (*rules)(void), bool close_them, struct reload_report *ret)
@@ -167,6 +179,112 @@ START_TEST(test_s24_what_is_in_progress_is_judged_again)
     ck_assert_uint_eq(report.closed, 1);
     ck_assert_int_eq(session_sock(core->session, 1)->state, SOCK_KILLED);
     close(peer);
+}
+END_TEST
+
+/* ---- the loop goes on ---- */
+
+#define SOCKETS 24u
+
+static struct list held; /* as a disk that does not answer holds them */
+static unsigned int held_count;
+
+static void hold(struct loader *loader, struct loader_job *job)
+{
+    (void)loader;
+    list_append(&held, &job->node);
+    held_count++;
+}
+
+static void hold_all(void)
+{
+    list_init(&held);
+    held_count = 0;
+    reload.ask = hold;
+}
+
+static void let_go(void)
+{
+    while (!list_is_empty(&held)) {
+        struct loader_job *job = list_first(&held, struct loader_job, node);
+
+        list_remove(&job->node);
+        job->run(job);
+        job->done(job);
+    }
+    core_settle(core);
+}
+
+START_TEST(test_s52_the_loop_goes_on_while_files_are_read)
+{
+    struct worker *w = &core->worker;
+    const struct policy *before = w->policy;
+    struct request sync = {.verb = VERB_SYNC};
+
+    allow();
+    hold_all();
+    reload_begin(&reload, false, NULL);
+    core_settle(core);
+    ck_assert_uint_eq(held_count, 1);
+    ck_assert_uint_eq(core_completion(core, core_request(core, &sync, NULL, 0)).error, ERR_SUCCESS);
+    ck_assert_ptr_eq(w->policy, before);
+    ck_assert(reload.is_running);
+    let_go();
+    ck_assert_ptr_ne(w->policy, before);
+    ck_assert(!reload.is_running);
+    /* The policy of before is freed there, too. */
+    ck_assert_uint_eq(held_count, 2);
+    let_go();
+}
+END_TEST
+
+/* However often it is asked for meanwhile, it is done once more. */
+START_TEST(test_reloads_that_are_asked_for_meanwhile_are_one)
+{
+    struct worker *w = &core->worker;
+
+    deny();
+    hold_all();
+    reload_begin(&reload, false, NULL);
+    core_settle(core);
+    for (unsigned int i = 0; i < 10; i++)
+        reload_begin(&reload, i == 5, NULL);
+    core_settle(core);
+    ck_assert_uint_eq(held_count, 1);
+    let_go();
+    ck_assert_uint_eq(w->stats.reloads, 1);
+    ck_assert(reload.is_running && reload.is_closing);
+    let_go();
+    ck_assert_uint_eq(w->stats.reloads, 2);
+    ck_assert(!reload.is_running);
+    let_go();
+    ck_assert_uint_eq(held_count, 4);
+}
+END_TEST
+
+/* One connection is judged in a step. Those that are not yet are judged by the new policy all the same. */
+START_TEST(test_s52_connections_are_judged_in_steps)
+{
+    struct worker *w = &core->worker;
+    int peers[SOCKETS + 1];
+    uint32_t before = 0;
+
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        peers[id] = core_connected(core, id);
+    deny();
+    core_hurry(core);
+    reload_begin(&reload, false, NULL);
+    ev_run(w->loop, EVRUN_NOWAIT);
+    ck_assert(reload.is_running);
+    ck_assert(!sock_judge(session_sock(core->session, SOCKETS)).is_allowed);
+    while (reload.is_running) {
+        ev_run(w->loop, EVRUN_NOWAIT);
+        ck_assert_uint_le(reload.report.denied - before, CORE_HURRIED_STEPS);
+        before = reload.report.denied;
+    }
+    ck_assert_uint_eq(reload.report.denied, SOCKETS);
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        close(peers[id]);
 }
 END_TEST
 
