@@ -40,6 +40,8 @@ struct op_class {
     int (*step)(struct op *op);  /* 1: ended, or has more to do at once; 0: waits */
     void (*stop)(struct op *op); /* nothing of it goes on: called when it ends; may be NULL */
     void (*cleanup)(struct op *op); /* gives back what the op holds; may be NULL */
+    /* By the policy of now: true, if that ends it, or a part of it. NULL: it is not judged. */
+    bool (*judge)(struct op *op);
     /* What the reply holds beyond error, bytes and flags; may be NULL. */
     void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);
 };

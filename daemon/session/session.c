@@ -10,6 +10,7 @@
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
+#include "daemon/session/session_sockets.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -256,6 +257,11 @@ static bool must_discard(const struct session *s)
     return s->must_discard;
 }
 
+static bool must_judge(const struct session *s)
+{
+    return s->must_judge;
+}
+
 static bool is_condemned(const struct session *s)
 {
     return s->is_condemned && !s->has_ended;
@@ -295,6 +301,7 @@ static const struct {
     {must_end, session_end_with_sharer},
     {must_discard, session_discard},
     {has_resolved, step_resolved},
+    {must_judge, session_judge_step},
     {is_condemned, session_kill_step},
     {is_dying, session_close_step},
     {has_to_empty, session_empty_step},
@@ -345,6 +352,7 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->lingering) && list_is_empty(&s->done) && list_is_empty(&s->streams));
     assert(list_is_empty(&s->monitors) && !s->monitor);
     assert(list_is_empty(&s->resolves) && list_is_empty(&s->resolved));
+    assert(list_is_empty(&s->restricts));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
     assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
@@ -376,6 +384,7 @@ static void init_lists(struct session *s)
     list_init(&s->monitors);
     list_init(&s->resolves);
     list_init(&s->resolved);
+    list_init(&s->restricts);
     list_init(&s->report);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);

@@ -75,12 +75,14 @@ struct session {
 
     struct op **tokens; /* hash table, token_buckets of them, a power of two */
     uint32_t token_buckets;
-    uint32_t op_count; /* counted ops in progress */
-    struct op *spare;  /* for the next request: no request fails for want of an op */
-    struct list done;  /* ops whose replies found no room */
-    struct list resolves,
-        resolved; /* RESOLVE: ops that wait for their answer (RELOAD too); or have it */
-    struct list streams, monitors;   /* LIST and the like, MONITOR: ops that tell records */
+    uint32_t op_count;               /* counted ops in progress */
+    struct op *spare;                /* for the next request: no request fails for want of an op */
+    struct list done;                /* ops whose replies found no room */
+    struct list resolves;            /* RESOLVE, RELOAD: ops that wait for their answer */
+    struct list resolved;            /* RESOLVE: ops that policy has to judge */
+    struct list restricts;           /* RESTRICT: ops that wait until connects are judged */
+    struct list streams;             /* LIST and the like: ops that tell a record at a time */
+    struct list monitors;            /* MONITOR: likewise */
     struct session_monitor *monitor; /* NULL: it does not watch */
     uint32_t stream_count, rows;     /* rows: told since rows_task ran */
 
@@ -107,18 +109,19 @@ struct session {
     struct status_page *status; /* NULL: the client has not asked for it */
     uint64_t shared;            /* bytes of all buffers */
 
-    bool has_hello;     /* requests are allowed */
-    bool has_ended;     /* replies go nowhere; it waits for its lingering sockets, then goes */
-    bool is_condemned;  /* by the administrator: its sockets are killed in steps, then it ends */
-    bool is_dying;      /* it has ended, and what it had is closed in steps */
-    uint32_t next_slot; /* of those steps */
-    bool input_ended;   /* end of stream behind what is in the transport */
-    bool is_pumping;    /* session_pump() is on the stack */
-    bool has_room;      /* who waits for it may try */
-    bool must_read, must_pump, must_discard; /* what its next steps are */
-    uint8_t last_step;                       /* what the last one was: kinds take turns */
-    const char *why;                         /* text of a protocol error */
-    uint64_t bytes_in, bytes_out;            /* of all its sockets, closed ones included */
+    bool has_hello;      /* requests are allowed */
+    bool has_ended;      /* replies go nowhere; it waits for its lingering sockets, then goes */
+    bool is_condemned;   /* by the administrator: its sockets are killed in steps, then it ends */
+    bool is_dying;       /* it has ended, and what it had is closed in steps */
+    uint32_t next_slot;  /* of those steps */
+    uint64_t judge_from; /* the place of the first connect that is still to be judged */
+    bool input_ended;    /* end of stream behind what is in the transport */
+    bool is_pumping;     /* session_pump() is on the stack */
+    bool has_room;       /* who waits for it may try */
+    bool must_read, must_pump, must_discard, must_judge; /* what its next steps are */
+    uint8_t last_step;            /* what the last one was: kinds take turns */
+    const char *why;              /* text of a protocol error */
+    uint64_t bytes_in, bytes_out; /* of all its sockets, closed ones included */
     uint64_t ops_done;
 };
 
@@ -143,10 +146,7 @@ struct session_config {
 int session_new(const struct session_config *config, int fd, struct peer *peer,
                 char ret_why[static SESSION_WHY_MAX], struct session **ret);
 
-/*
- * Ends it: with an error the client is told why, as its last frame. Its sockets close by S42, in steps of its
- * share. The memory goes in a later task.
- */
+/* Ends it: with an error the client hears why, as its last frame. Its sockets close by S42, in steps; the memory goes later. */
 void session_end(struct session *s, uint32_t error, const char *text);
 
 /* A socket or a buffer has left; the last one lets a session that has ended go. */

@@ -145,7 +145,7 @@ static bool close_one(struct session *s)
     struct sock *sock;
 
     if (drop_op(s, &s->done) || drop_op(s, &s->streams) || drop_op(s, &s->monitors) ||
-        end_resolve(&s->resolves) || end_resolve(&s->resolved))
+        end_resolve(&s->resolves) || end_resolve(&s->resolved) || end_resolve(&s->restricts))
         return true;
     sock = next_sock(s);
     if (sock)

@@ -142,7 +142,8 @@ void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
     struct audit_entry entry;
     char rule[AUDIT_RULE_MAX];
 
-    if (audit_mode(audit, policy_view_settings(sock->session->view)->audit) == POLICY_AUDIT_NO)
+    if (audit_mode(audit, policy_view_settings(session_view(sock->session))->audit) ==
+        POLICY_AUDIT_NO)
         return;
     entry = entry_of(sock, AUDIT_DENY);
     entry.port = 0;

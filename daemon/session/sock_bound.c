@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_policy.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -45,10 +46,11 @@ struct policy_answer sock_bound_judge(const struct sock *sock)
 
     asock_endpoint_to(&bound->asked, &asked);
     asock_endpoint_to(&bound->local, &local);
-    answer = policy_judge_listen(sock->session->view, (const struct sockaddr *)&asked,
+    answer = policy_judge_listen(session_view(sock->session), (const struct sockaddr *)&asked,
                                  bound->is_dual, NULL);
     if (answer.is_allowed && bound->asked.port == 0 &&
-        policy_is_reserved(sock->session->view, (const struct sockaddr *)&local, bound->is_dual))
+        policy_is_reserved(session_view(sock->session), (const struct sockaddr *)&local,
+                           bound->is_dual))
         answer = (struct policy_answer){.reason = "this port is reserved for another client"};
     return answer;
 }

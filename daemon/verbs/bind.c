@@ -86,7 +86,7 @@ static bool is_allowed(struct op *op)
 
 static int prepare_socket(struct sock *sock, struct netsock *ns)
 {
-    const struct policy_egress *egress = &policy_view_settings(sock->session->view)->egress;
+    const struct policy_egress *egress = &policy_view_settings(session_view(sock->session))->egress;
     bool is_reuse_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_REUSE_ADDRESS;
     int r = sock_may_have_options(sock) ? 0 : -EACCES;
 
@@ -116,7 +116,8 @@ static int bind_socket(struct sock *sock)
         r = netsock_local(&sock->ns, &bound->local);
     if (r == 0 && bound->asked.port == 0) {
         asock_endpoint_to(&bound->local, &addr);
-        if (policy_is_reserved(sock->session->view, (const struct sockaddr *)&addr, bound->is_dual))
+        if (policy_is_reserved(session_view(sock->session), (const struct sockaddr *)&addr,
+                               bound->is_dual))
             r = -EADDRINUSE;
     }
     if (r < 0)

@@ -240,6 +240,7 @@ static const struct op_class connect_class = {
     .stop = connect_stop,
     .cleanup = connect_cleanup,
     .fill = connect_fill,
+    .judge = connect_judge_again,
 };
 
 /* ---- addresses ---- */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * RESTRICT: a session narrows what it may reach, for ever.
- * Happy path: the rules join those of the session's view, connects in progress are judged by them too,
- * those of sessions that came by listeners of its own too, the op completes. Established connections go on, as they do when the administrator changes his mind.
- * Failures: a wrong rule (its line is told), too many rules, no memory: nothing has changed then.
+ * RESTRICT: a session narrows what it may reach, permanently.
+ * Happy path: the rules join those of the session's view: whatever is judged from now on is judged by them too. Its
+ * connects in progress are judged in steps, and the op completes; those of sessions that came by listeners of its own in
+ * their steps. Established connections go on, as they do when the administrator changes his mind.
+ * Failures: a wrong rule (its line is told), too many rules, no memory: nothing has changed then. One that is cancelled, or
+ * whose time is up, meanwhile has its effect all the same.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,24 +15,11 @@
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
-#include "daemon/session/sock.h"
-#include "daemon/session/sock_bound.h"
+#include "daemon/session/session_sockets.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
-/* Those too whose socket has been closed, with time to send what goes with them. */
-static void judge_connects(struct session *s)
-{
-    struct sock *sock;
-
-    session_for_each_sock (s, sock)
-        if (sock->connect)
-            connect_judge_again(sock->connect);
-        else
-            sock_bound_judge_again(sock);
-    list_for_each (&s->sharing.sharees, it)
-        judge_connects(container_of(it, struct session, sharing.place));
-}
+static const struct op_class restrict_class = {.name = "restrict"};
 
 /* The parser says "restriction:7: what is wrong", as it names a file. */
 static int refuse(struct op *op, int r, const char *error)
@@ -61,7 +50,10 @@ int verb_restrict(struct op *op, const struct call *call)
         return refuse(op, r, error);
     }
     s->restrictions += memory;
-    judge_connects(s);
-    complete(op, ERR_SUCCESS);
+    op->class = &restrict_class;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    list_append(&s->restricts, &op->node);
+    session_judge_connects(s);
     return 0;
 }
