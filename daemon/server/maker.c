@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: fork, the process begins, jobs are asked for one by one as the answers come.
- * Failures: it ends, or does not answer in time: every job fails, and so does each later one; the daemon goes on.
+ * Failures: it ends: every job fails, and so does each later one; the daemon goes on. It does not answer in time: whatever is
+ * to be made fails, until it answers.
  */
 #include "daemon/server/maker.h"
 
@@ -41,7 +42,7 @@ int maker_fork(struct maker *m, bool without_filter)
 
     memset(m, 0, sizeof(*m));
     m->fd = m->pidfd = -1;
-    list_init(&m->jobs);
+    list_init(&m->users);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     /* The kernel buries it: the daemon's filter has no wait(2). */
@@ -94,20 +95,109 @@ static int receive(struct maker *m, int flags, int *ret_result, int *ret_fd)
     return n == sizeof(answer) ? 1 : -EPIPE;
 }
 
-static void finish_first(struct maker *m, int r)
-{
-    struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+/* ---- the queue ---- */
 
+/* The first job of the same user; NULL: he has none. */
+static struct maker_job *first_of(struct maker *m, const void *whom)
+{
+    list_for_each (&m->users, it) {
+        struct maker_job *job = container_of(it, struct maker_job, node);
+
+        if (job->whom == whom)
+            return job;
+    }
+    return NULL;
+}
+
+static void enqueue(struct maker *m, struct maker_job *job)
+{
+    struct maker_job *first = first_of(m, job->whom);
+
+    list_init(&job->makings);
+    list_init(&job->removals);
+    if (!first)
+        list_append(&m->users, &job->node);
+    else
+        list_append(job->is_removal ? &first->removals : &first->makings, &job->node);
+}
+
+/* Of those behind a job that goes the first one takes its place, before `at`. */
+static void leave_queue(struct maker_job *job, struct list *at)
+{
+    struct list *behind = list_is_empty(&job->makings) ? &job->removals : &job->makings;
+    struct maker_job *heir = list_first(behind, struct maker_job, node);
+
+    if (heir) {
+        list_remove(&heir->node);
+        list_splice(&heir->makings, &job->makings);
+        list_splice(&heir->removals, &job->removals);
+        list_insert_before(at, &heir->node);
+    }
     list_remove(&job->node);
-    m->is_asked = false;
+}
+
+/* Of the user whose turn it is; his next one has to wait until all others had theirs. */
+static struct maker_job *dequeue(struct maker *m)
+{
+    struct maker_job *job = list_first(&m->users, struct maker_job, node);
+
+    if (job)
+        leave_queue(job, &m->users);
+    return job;
+}
+
+bool maker_withdraw(struct maker *m, struct maker_job *job)
+{
+    if (job == m->asked)
+        return false;
+    leave_queue(job, &job->node);
+    return true;
+}
+
+/* Whatever is to be made; what is to be removed waits. */
+static void fail_makings(struct maker *m, int r)
+{
+    struct list removals;
+    struct maker_job *job;
+
+    list_init(&removals);
+    while ((job = dequeue(m))) {
+        if (job->is_removal)
+            list_append(&removals, &job->node);
+        else
+            job->done(job, r);
+    }
+    while ((job = list_first(&removals, struct maker_job, node))) {
+        list_remove(&job->node);
+        enqueue(m, job);
+    }
+}
+
+static void finish(struct maker *m, int r)
+{
+    struct maker_job *job = m->asked;
+
+    m->asked = NULL;
     deadline_unset(&m->patience);
     job->done(job, r);
 }
 
 static void fail_all(struct maker *m, int r)
 {
-    while (!list_is_empty(&m->jobs))
-        finish_first(m, r);
+    struct maker_job *job;
+
+    if (m->asked)
+        finish(m, r);
+    while ((job = dequeue(m)))
+        job->done(job, r);
+}
+
+static void set_late(struct maker *m, bool is_late)
+{
+    if (m->is_late == is_late)
+        return;
+    m->is_late = is_late;
+    m->on_late(m);
 }
 
 static void lose(struct maker *m, const char *why)
@@ -120,15 +210,21 @@ static void lose(struct maker *m, const char *why)
     fail_all(m, -ESHUTDOWN);
 }
 
+/* It may be stopped, or wait for a disk: if it has ended its socket tells. */
 static void on_patience_over(struct deadline *deadline)
 {
-    lose(container_of(deadline, struct maker, patience), "does not answer");
+    struct maker *m = container_of(deadline, struct maker, patience);
+
+    set_late(m, true);
+    if (m->asked->late)
+        m->asked->late(m->asked);
+    fail_makings(m, -ETIMEDOUT);
 }
 
 static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct maker *m = io->data;
-    const struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+    const struct maker_job *job = m->asked;
     int result = 0, fd = -1, r = receive(m, MSG_DONTWAIT, &result, &fd);
 
     (void)loop;
@@ -136,7 +232,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     if (r == 0)
         return;
     /* Nobody asked, or there is a descriptor too many, or too few: it is not what it was. */
-    if (r > 0 && (!m->is_asked || (fd >= 0) != (result == 0 && !job->is_removal)))
+    if (r > 0 && (!job || (fd >= 0) != (result == 0 && !job->is_removal)))
         r = -EPROTO;
     if (r < 0) {
         if (fd >= 0)
@@ -144,7 +240,8 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
         lose(m, r == -EPROTO ? "gives wrong answers" : "has ended");
         return;
     }
-    finish_first(m, fd >= 0 ? fd : result);
+    set_late(m, false);
+    finish(m, fd >= 0 ? fd : result);
     worker_defer(m->worker, &m->next);
 }
 
@@ -153,19 +250,20 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
 static void ask_next(struct task *task)
 {
     struct maker *m = container_of(task, struct maker, next);
-    const struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
     struct maker_request request;
 
     if (m->fd < 0) {
         fail_all(m, -ESHUTDOWN);
         return;
     }
-    if (!job || m->is_asked)
+    if (m->asked)
+        return;
+    m->asked = dequeue(m);
+    if (!m->asked)
         return;
     memset(&request, 0, sizeof(request));
-    request.is_removal = job->is_removal;
-    memcpy(request.name, job->name, sizeof(request.name));
-    m->is_asked = true;
+    request.is_removal = m->asked->is_removal;
+    memcpy(request.name, m->asked->name, sizeof(request.name));
     worker_set_deadline(m->worker, &m->patience, MAKER_PATIENCE_MS);
     /* It has read every earlier one: there is room. */
     if (send(m->fd, &request, sizeof(request), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(request))
@@ -174,7 +272,7 @@ static void ask_next(struct task *task)
 
 void maker_ask(struct maker *m, struct maker_job *job)
 {
-    list_append(&m->jobs, &job->node);
+    enqueue(m, job);
     worker_defer(m->worker, &m->next);
 }
 

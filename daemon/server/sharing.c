@@ -3,7 +3,8 @@
  * Happy path: charged -> made by the maker -> the op is answered, clients come in steps of the sharer, at whose cost
  * they are -> the sharer ends, the socket is closed -> its directory is removed -> not charged any more.
  * Failures: no quota, no memory; the maker fails (the op ends), or has gone (each later SHARE says so, what listens goes
- * on); the sharer ends or cancels while it is being made (what was made is removed at once).
+ * on), or does not answer (so it is until it does); the sharer ends or cancels before its turn has come (nothing is made), or
+ * while it is being made (what was made is removed at once).
  */
 #include "daemon/server/sharing.h"
 
@@ -80,6 +81,7 @@ static void remove_directory(struct shared_listener *l)
 {
     l->job.is_removal = true;
     l->job.done = on_removed;
+    l->job.late = NULL;
     maker_ask(&l->server->maker, &l->job);
 }
 
@@ -102,16 +104,26 @@ static void close_all(struct session *s)
 
     while ((l = list_first(&s->sharing.listeners, struct shared_listener, node))) {
         if (l->op)
-            complete(l->op, ERR_CONNECTION_ABORTED);
-        leave_sharer(l);
+            complete(l->op, ERR_CONNECTION_ABORTED); /* which withdraws it, or leaves it here */
+        else
+            leave_sharer(l);
     }
 }
 
-/* It is the session's as long as it is in the making: who asks and cancels has no more of them than others. */
+/*
+ * Its turn had not come: it is gone. While it is being made it is the session's, so that who asks and cancels has no more
+ * of them than others.
+ */
 static void forget(struct op *op)
 {
-    op->shared->op = NULL;
+    struct shared_listener *l = op->shared;
+
     op->shared = NULL;
+    l->op = NULL;
+    if (!maker_withdraw(&l->server->maker, &l->job))
+        return;
+    leave_sharer(l);
+    free_listener(l);
 }
 
 /* ---- clients ---- */
@@ -204,6 +216,16 @@ static void on_made(struct maker_job *job, int r)
         free_listener(l);
 }
 
+static void on_late(struct maker_job *job)
+{
+    struct op *op = container_of(job, struct shared_listener, job)->op;
+
+    if (!op)
+        return;
+    op->text = "the listener is not made in time";
+    complete(op, ERR_TIMED_OUT);
+}
+
 static int make_name(char name[static MAKER_NAME_DIGITS + 1])
 {
     uint8_t random[MAKER_NAME_DIGITS / 2];
@@ -233,7 +255,9 @@ static int open_listener(struct sharing *sharing, struct op *op)
     op->shared = l;
     list_append(&s->sharing.listeners, &l->node);
     s->sharing.listener_count++;
+    l->job.whom = quota_person(l->quota);
     l->job.done = on_made;
+    l->job.late = on_late;
     maker_ask(&server->maker, &l->job);
     return 0;
 }
@@ -253,6 +277,22 @@ static void on_lost(struct maker *maker, const char *why)
         why);
 }
 
+static void on_maker_late(struct maker *maker)
+{
+    struct shared_listeners *shared = container_of(maker, struct shared_listeners, maker);
+
+    shared->sharing.problem =
+        maker->is_late ? "asockd makes no shared listeners at present: the process that does "
+                         "so does not answer"
+                       : NULL;
+    if (maker->is_late)
+        log_warning(
+            "the process that makes shared listeners does not answer: SHARE, and with it \"asockctl run\", "
+            "fails until it does");
+    else
+        log_notice("the process that makes shared listeners answers again");
+}
+
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker)
 {
     shared->sharing = (struct sharing){
@@ -264,6 +304,7 @@ void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls
     };
     shared->listeners = ls;
     shared->maker.on_lost = on_lost;
+    shared->maker.on_late = on_maker_late;
     ls->worker->sharing = &shared->sharing;
 }
 

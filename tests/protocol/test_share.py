@@ -348,6 +348,27 @@ class Maker(Sharing):
             self.assertEqual(reply.error, pb.ERROR_OPERATION_NOT_SUPPORTED, text)
         self.assertEqual(self.name(wire)["shared_listeners"], 0)
 
+    def test_s59_one_that_is_cancelled_in_the_queue_is_gone_at_once(self):
+        """And leaves its place to another one, although the maker has not got so far."""
+        wire = self.wire()
+        os.kill(self.maker, signal.SIGSTOP)
+        self.addCleanup(os.kill, self.maker, signal.SIGCONT)
+
+        def share(*tokens):
+            wire.send(*(request(pb.VERB_SHARE, token, share=pb.Share()) for token in tokens))
+
+        share(*range(1001, 1001 + LISTENERS_MAX))
+        wire.settle()
+        wire.send(*(wire.cancel(token + 1000, 0, token) for token in range(1003, 1001 + LISTENERS_MAX)))
+        for token in range(1003, 1001 + LISTENERS_MAX):
+            self.assertEqual(wire.completion(token).error, pb.ERROR_OPERATION_ABORTED)
+        share(*range(3001, 2999 + LISTENERS_MAX))
+        wire.settle()
+        os.kill(self.maker, signal.SIGCONT)
+        for token in (1001, 1002, *range(3001, 2999 + LISTENERS_MAX)):
+            self.assertEqual(wire.completion(token).error, pb.ERROR_SUCCESS, token)
+        self.assertEqual(self.ask(wire)[0].error, pb.ERROR_NO_BUFFER_SPACE)
+
     def test_s59_the_loop_does_not_wait_for_it(self):
         """Stopped in the middle: others are served, and whoever waits may stop waiting."""
         os.kill(self.maker, signal.SIGSTOP)

@@ -13,7 +13,7 @@ static void fail_all(struct maker *m)
 {
     struct maker_job *job;
 
-    while ((job = list_first(&m->jobs, struct maker_job, node))) {
+    while ((job = list_first(&m->users, struct maker_job, node))) {
         list_remove(&job->node);
         job->done(job, -ESHUTDOWN);
     }
@@ -31,7 +31,7 @@ static int make(const struct maker *m, const char *name)
 
 static void arm(struct maker *m)
 {
-    fd_file(m->fd)->u.timer = list_is_empty(&m->jobs)
+    fd_file(m->fd)->u.timer = list_is_empty(&m->users)
                                   ? 0
                                   : sim.now_ns + sim_random(40) * UINT64_C(1000000) + 1;
 }
@@ -39,17 +39,17 @@ static void arm(struct maker *m)
 static void on_time(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct maker *m = io->data;
-    struct maker_job *job = list_first(&m->jobs, struct maker_job, node);
+    struct maker_job *job = list_first(&m->users, struct maker_job, node);
 
     (void)loop;
     (void)events;
-    if (m->is_asked && sim_fault(FAULT_NO_MEMORY, 40)) {
-        m->is_asked = false; /* it has ended */
+    if (!m->is_late && sim_fault(FAULT_NO_MEMORY, 40)) {
+        m->is_late = true; /* it has ended */
         m->on_lost(m, "has ended");
     }
-    if (!m->is_asked)
+    if (m->is_late)
         fail_all(m);
-    if (job && m->is_asked) {
+    if (job && !m->is_late) {
         list_remove(&job->node);
         job->done(job, job->is_removal ? 0 : make(m, job->name));
     }
@@ -58,9 +58,9 @@ static void on_time(struct ev_loop *loop, struct ev_io *io, int events)
 
 int maker_begin(struct maker *m, struct worker *w, const char *dir)
 {
-    list_init(&m->jobs);
+    list_init(&m->users);
     m->worker = w;
-    m->is_asked = true; /* as long as it lives */
+    m->is_late = false; /* as long as it lives */
     snprintf(m->directory, sizeof(m->directory), "%s/share", dir);
     m->fd = fd_install(file_new(FILE_TIMER));
     ev_io_init(&m->io, on_time, m->fd, EV_READ);
@@ -71,11 +71,20 @@ int maker_begin(struct maker *m, struct worker *w, const char *dir)
 
 void maker_ask(struct maker *m, struct maker_job *job)
 {
-    bool is_first = list_is_empty(&m->jobs);
+    bool is_first = list_is_empty(&m->users);
 
-    list_append(&m->jobs, &job->node);
+    list_append(&m->users, &job->node);
     if (is_first)
         arm(m);
+}
+
+/* What comes first is being done. */
+bool maker_withdraw(struct maker *m, struct maker_job *job)
+{
+    if (m->users.next == &job->node)
+        return false;
+    list_remove(&job->node);
+    return true;
 }
 
 void maker_deinit(struct maker *m)

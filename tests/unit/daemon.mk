@@ -15,6 +15,7 @@ unit_tests += \
 	tests/unit/test_recent.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_list_walk.unit \
+	tests/unit/test_maker.unit \
 	tests/unit/test_config.unit \
 	tests/unit/test_cache.unit \
 	tests/unit/test_dns.unit \
@@ -85,6 +86,7 @@ EXTRA_DIST += tests/lib/policy_reference.py
 # The core in the test's own process.
 daemon_session_sources = tests/unit/daemon_session.c tests/unit/daemon_session.h
 tests_unit_test_tokens_unit_SOURCES = tests/unit/test_tokens.c
+tests_unit_test_maker_unit_SOURCES = tests/unit/test_maker.c $(daemon_session_sources)
 tests_unit_test_list_walk_unit_SOURCES = tests/unit/test_list_walk.c $(daemon_session_sources)
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
 tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
