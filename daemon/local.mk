@@ -60,6 +60,7 @@ libasockd_la_SOURCES = \
 	daemon/policy/index.h \
 	daemon/policy/judge.c \
 	daemon/policy/judge_ports.c \
+	daemon/policy/judge_ports.h \
 	daemon/policy/learn.c \
 	daemon/policy/learn.h \
 	daemon/policy/listen.c \

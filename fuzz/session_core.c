@@ -101,7 +101,6 @@ static int kill_session(struct session *s, uint64_t id)
     return 0;
 }
 
-/* Nobody tells what became of it. */
 static int reload(struct op *op, bool is_closing)
 {
     (void)op;

@@ -92,9 +92,8 @@ struct worker {
     struct list tasks;
     struct list flushes;
 
-    struct list sessions;                   /* struct session */
-    struct list drains;                     /* struct sock without a session */
-    struct list session_walks, drain_walks; /* struct walk through them */
+    struct list sessions, session_walks; /* struct session; struct walk through them */
+    struct list drains, drain_walks;     /* struct sock without a session; likewise */
     uint32_t drain_count;
     uint64_t next_id;       /* of sessions and sockets, for people: never used twice */
     uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */

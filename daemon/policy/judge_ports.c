@@ -4,6 +4,7 @@
  * are alike, so one of each such range is asked for, until one is allowed.
  */
 #include "daemon/policy/file.h"
+#include "daemon/policy/judge_ports.h"
 
 struct probe {
     struct policy_name name;
@@ -65,25 +66,56 @@ static struct policy_answer judge_at(const struct policy_view *view,
     return answer.is_allowed && at.addr ? policy_judge(view, &at) : answer;
 }
 
+/* Of a rule, if one says so; else what the first range got. */
+static void note_denial(struct policy_ports *at, const struct policy_answer *answer)
+{
+    if (at->denial_port && (!answer->file || at->is_rules))
+        return;
+    at->denial_port = (uint16_t)at->port;
+    at->is_rules = answer->file != NULL;
+}
+
+/* All have been asked for. Its texts are those of the policy of now: it may be another one than before. */
+static struct policy_answer deny_all(const struct policy_view *view,
+                                     const struct policy_question *question,
+                                     const struct policy_ports *at)
+{
+    if (!at->denial_port)
+        return (struct policy_answer){.reason = "the rules tell too many ranges of ports apart"};
+    return judge_at(view, question, at->denial_port);
+}
+
+bool policy_judge_ports_more(const struct policy_view *view, const struct policy_question *question,
+                             struct policy_ports *at, unsigned int *steps,
+                             struct policy_answer *ret)
+{
+    struct probe p;
+
+    if (at->port == 0)
+        at->port = 1;
+    if (at->port > UINT16_MAX || *steps == 0) {
+        *ret = deny_all(view, question, at);
+        return true;
+    }
+    *ret = judge_at(view, question, (uint16_t)at->port);
+    --*steps;
+    if (ret->is_allowed)
+        return true;
+    note_denial(at, ret);
+    probe_init(&p, view, question);
+    p.port = (uint16_t)at->port;
+    find_until(&p, view);
+    at->port = p.until + 1u;
+    return false;
+}
+
 struct policy_answer policy_judge_ports(const struct policy_view *view,
                                         const struct policy_question *question, unsigned int *steps)
 {
-    struct policy_answer denial = {.reason = "the rules tell too many ranges of ports apart"};
-    bool has_denial = false;
-    struct probe p;
+    struct policy_ports at = {0};
+    struct policy_answer answer;
 
-    probe_init(&p, view, question);
-    for (uint32_t port = 1; port <= UINT16_MAX && *steps > 0; port = p.until + 1u) {
-        struct policy_answer answer = judge_at(view, question, (uint16_t)port);
-
-        --*steps;
-        if (answer.is_allowed)
-            return answer;
-        if (!has_denial || (answer.file && !denial.file))
-            denial = answer;
-        has_denial = true;
-        p.port = (uint16_t)port;
-        find_until(&p, view);
-    }
-    return denial;
+    while (!policy_judge_ports_more(view, question, &at, steps, &answer))
+        ;
+    return answer;
 }

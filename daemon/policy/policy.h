@@ -179,16 +179,6 @@ struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question);
 
 /*
- * The same of a question without a port: is there one for which the name, if there is one, and the address, if there is
- * one, are both allowed? Each range of ports that the rules tell apart takes a step; after *steps of them, which are
- * counted down, the answer is no. A denial is the one of a rule, if there is one.
- */
-#define POLICY_STEPS 1024u /* for all addresses of a name: about a millisecond */
-struct policy_answer policy_judge_ports(const struct policy_view *view,
-                                        const struct policy_question *question,
-                                        unsigned int *steps);
-
-/*
  * Nothing that this client can ask for is allowed. No text of his is looked up anywhere then: the answer would tell
  * him which services and interfaces there are.
  */

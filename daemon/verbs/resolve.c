@@ -3,7 +3,7 @@
  * RESOLVE: what a name stands for, for a client that could connect there.
  * Happy path: policy admits the name on some port; A and AAAA are asked for at the same time; of their addresses
  * those that policy admits on a port on which it admits the name are told, in the order in which a CONNECT tries them.
- * What policy says of them takes a while: it is the session's time, in a step of its share.
+ * What policy says takes a while, of the name and of them: it is the session's time, in steps of its share.
  * Failures: no name, policy (before anybody is asked; or of all addresses), a record that cannot be made and has to be,
  * the resolver, cancel, deadline, the session's end. Policy is asked once more with the answer: it may have changed.
  */
@@ -17,6 +17,7 @@
 #include "daemon/names/address_order.h"
 #include "daemon/names/host.h"
 #include "daemon/names/resolver.h"
+#include "daemon/policy/judge_ports.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
@@ -32,7 +33,12 @@ struct resolve {
     struct resolver_query queries[2]; /* A, AAAA */
     bool waits_for[2];
     struct host host;
-    uint32_t error; /* of those that have been answered, the one that says most */
+    uint32_t family;
+    bool is_admitted;          /* the name, or the address that stands in its place */
+    struct policy_ports ports; /* what is being asked of policy */
+    unsigned int steps;        /* that are left for it */
+    unsigned int judged, kept; /* of the addresses */
+    uint32_t error;            /* of those that have been answered, the one that says most */
     unsigned int count;
     union resolver_address addresses[CODEC_ADDRESSES_MAX];
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
@@ -48,17 +54,23 @@ static const char *name_of(const struct resolve *x)
     return x->host.kind == HOST_ADDRESS ? NULL : x->host.name;
 }
 
-/* addr NULL: the name alone. */
-static bool judge(struct resolve *x, const struct sockaddr *addr, unsigned int *steps)
+enum verdict { ADMITTED, DENIED, UNDECIDED };
+
+/* addr NULL: the name alone. Undecided: the step is over. */
+static enum verdict judge(struct resolve *x, const struct sockaddr *addr)
 {
     const struct policy_question question = {.host = name_of(x), .addr = addr};
-    struct policy_answer answer = policy_judge_ports(session_view(x->op->session), &question,
-                                                     steps);
+    struct session *s = x->op->session;
+    struct policy_answer answer;
 
+    while (!policy_judge_ports_more(session_view(s), &question, &x->ports, &x->steps, &answer))
+        if (share_step_is_over(&s->worker->shares))
+            return UNDECIDED;
+    x->ports = (struct policy_ports){0};
     sock_audit_judged(&x->audit, &answer, addr);
     if (!answer.is_allowed)
         snprintf(x->reason, sizeof(x->reason), "%s", answer.reason ? answer.reason : "");
-    return answer.is_allowed;
+    return answer.is_allowed ? ADMITTED : DENIED;
 }
 
 static void fail(struct resolve *x, uint32_t error)
@@ -70,14 +82,20 @@ static void fail(struct resolve *x, uint32_t error)
 
 /* ---- the answer ---- */
 
-static void keep_allowed(struct resolve *x)
+/* False: there is more to do. */
+static bool keep_allowed(struct resolve *x)
 {
-    unsigned int steps = POLICY_STEPS, kept = 0;
+    while (x->judged < x->count) {
+        enum verdict verdict = judge(x, &x->addresses[x->judged].any);
 
-    for (unsigned int i = 0; i < x->count; i++)
-        if (judge(x, &x->addresses[i].any, &steps))
-            x->addresses[kept++] = x->addresses[i];
-    x->count = kept;
+        if (verdict == UNDECIDED)
+            return false;
+        if (verdict == ADMITTED)
+            x->addresses[x->kept++] = x->addresses[x->judged];
+        x->judged++;
+    }
+    x->count = x->kept;
+    return true;
 }
 
 static void tell(struct resolve *x)
@@ -93,29 +111,33 @@ static void tell(struct resolve *x)
     complete(x->op, n > 0 ? ERR_SUCCESS : ERR_NO_BUFFER_SPACE);
 }
 
-static int resolve_step(struct op *op)
+static void judge_addresses(struct resolve *x)
 {
-    struct resolve *x = op->resolve;
-
-    keep_allowed(x);
+    if (!keep_allowed(x))
+        return;
     if (x->count == 0)
         fail(x, ERR_ACCESS_DENIED);
     else
         tell(x);
-    return 1;
+}
+
+/* Policy is to be asked, in steps of the session's share. */
+static void judge_later(struct resolve *x)
+{
+    struct session *s = x->op->session;
+
+    x->steps = POLICY_STEPS;
+    list_remove(&x->op->node);
+    list_append(&s->resolved, &x->op->node);
+    share_wake(&s->share);
 }
 
 static void finish(struct resolve *x)
 {
-    struct session *s = x->op->session;
-
-    if (x->count == 0) {
+    if (x->count == 0)
         fail(x, x->error);
-        return;
-    }
-    list_remove(&x->op->node);
-    list_append(&s->resolved, &x->op->node);
-    share_wake(&s->share);
+    else
+        judge_later(x);
 }
 
 static void on_resolved(struct resolve *x, int i, const struct resolver_result *result)
@@ -169,14 +191,6 @@ static void resolve_fill(struct op *op, struct reply *reply, const void **payloa
     *payload_len = (uint32_t)op->resolve->answer_len;
 }
 
-static const struct op_class resolve_class = {
-    .name = "resolve",
-    .step = resolve_step,
-    .stop = resolve_stop,
-    .cleanup = resolve_cleanup,
-    .fill = resolve_fill,
-};
-
 /* ---- the question ---- */
 
 static int start_lookup(struct resolve *x, uint32_t family, int i)
@@ -224,21 +238,49 @@ static void take_address(struct resolve *x, uint32_t family)
     tell(x);
 }
 
-static void begin(struct resolve *x, uint32_t family)
+static void judge_name(struct resolve *x)
 {
     bool is_address = x->host.kind == HOST_ADDRESS;
-    unsigned int steps = POLICY_STEPS;
+    enum verdict verdict = judge(x, is_address ? &x->host.address.any : NULL);
 
-    if (!session_audit_begin(x->op->session, &x->audit, x->host.name)) {
-        snprintf(x->reason, sizeof(x->reason), "audit unavailable");
+    if (verdict == UNDECIDED)
+        return;
+    x->is_admitted = true;
+    list_remove(&x->op->node);
+    list_append(&x->op->session->resolves, &x->op->node);
+    if (verdict == DENIED)
         fail(x, ERR_ACCESS_DENIED);
-    } else if (!judge(x, is_address ? &x->host.address.any : NULL, &steps)) {
-        fail(x, ERR_ACCESS_DENIED);
-    } else if (is_address) {
-        take_address(x, family);
-    } else {
-        start_lookups(x, family);
+    else if (is_address)
+        take_address(x, x->family);
+    else
+        start_lookups(x, x->family);
+}
+
+static int resolve_step(struct op *op)
+{
+    if (op->resolve->is_admitted)
+        judge_addresses(op->resolve);
+    else
+        judge_name(op->resolve);
+    return 1;
+}
+
+static const struct op_class resolve_class = {
+    .name = "resolve",
+    .step = resolve_step,
+    .stop = resolve_stop,
+    .cleanup = resolve_cleanup,
+    .fill = resolve_fill,
+};
+
+static void begin(struct resolve *x)
+{
+    if (session_audit_begin(x->op->session, &x->audit, x->host.name)) {
+        judge_later(x);
+        return;
     }
+    snprintf(x->reason, sizeof(x->reason), "audit unavailable");
+    fail(x, ERR_ACCESS_DENIED);
 }
 
 static int check(struct op *op, const struct request *r, struct host *ret)
@@ -290,6 +332,7 @@ int verb_resolve(struct op *op, const struct call *call)
     s->worker->stats.resolves++;
     x->op = op;
     x->host = host;
+    x->family = r->resolve.family;
     op->resolve = x;
     op->class = &resolve_class;
     op_move(op, OP_QUEUED);
@@ -297,6 +340,6 @@ int verb_resolve(struct op *op, const struct call *call)
     list_append(&s->resolves, &op->node);
     if (r->timeout_ms > 0)
         op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
-    begin(x, r->resolve.family);
+    begin(x);
     return 0;
 }

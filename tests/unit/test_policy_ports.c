@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/identity/identity.h"
+#include "daemon/policy/judge_ports.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/policy_text.h"
 

@@ -4,12 +4,14 @@
  * each look ends a step, counted in turns of the loop.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "daemon/core/quota.h"
+#include "daemon/policy/policy.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/sock.h"
@@ -178,6 +180,77 @@ START_TEST(test_s52_drains_end_in_steps)
         turn();
         ck_assert_uint_le(left - core->worker.drain_count, CORE_HURRIED_STEPS);
     }
+}
+END_TEST
+
+static uint32_t connecting(void)
+{
+    uint32_t count = 0;
+
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        count += session_sock(core->session, id)->connect != NULL;
+    return count;
+}
+
+/* Each connect in progress that a restriction denies needs a step's time. */
+START_TEST(test_s52_a_restriction_judges_in_steps)
+{
+    static const char rules[] = "[Rules]\nAllow=tcp a.test 1\n";
+    struct request restrict_it = {.verb = VERB_RESTRICT, .op = 900001};
+    uint16_t hole = core_hole(core);
+    uint8_t head[CODEC_REQUEST_MAX];
+    uint32_t left = SOCKETS;
+    long n;
+
+    for (uint32_t id = 1; id <= SOCKETS; id++) {
+        core_open(core, id);
+        core_connect(core, id, hole);
+    }
+    ck_assert_uint_eq(connecting(), SOCKETS);
+    core_hurry(core);
+    n = asock_codec_encode_request(&restrict_it, sizeof(rules) - 1, head, sizeof(head));
+    ck_assert_int_eq(write(core->client, head, (size_t)n), n);
+    ck_assert_int_eq(write(core->client, rules, sizeof(rules) - 1), sizeof(rules) - 1);
+    while (left > 0) {
+        uint32_t before = left;
+
+        turn();
+        left = connecting();
+        ck_assert_uint_le(before - left, CORE_HURRIED_STEPS);
+    }
+    core_settle(core);
+    ck_assert_uint_eq(core_completion(core, 900001).error, ERR_SUCCESS);
+}
+END_TEST
+
+#define RANGES 100u
+
+/* Each range of ports that the rules tell apart takes a step's time. */
+START_TEST(test_s52_a_resolve_is_judged_in_steps)
+{
+    struct request resolve = {.verb = VERB_RESOLVE, .op = 900002};
+    char rules[RANGES * 32] = "[Rules]\nAllow=tcp a.test 1\n", error[POLICY_ERROR_MAX];
+    size_t len = strlen(rules);
+    uint8_t head[CODEC_REQUEST_MAX];
+    unsigned int turns = 0;
+    struct reply reply;
+    const uint8_t *payload;
+    long n;
+
+    for (unsigned int i = 1; i <= RANGES; i++)
+        len += (size_t)snprintf(rules + len, sizeof(rules) - len, "Deny=tcp b.test %u\n", 2 * i);
+    ck_assert_int_eq(policy_view_restrict(core->session->view, rules, len, error), 0);
+    core_hurry(core);
+    resolve.resolve.host = "b.test";
+    n = asock_codec_encode_request(&resolve, 0, head, sizeof(head));
+    ck_assert_int_eq(write(core->client, head, (size_t)n), n);
+    while (!core_reply(core, &reply, &payload, &len)) {
+        turn();
+        turns++;
+    }
+    ck_assert_uint_eq(reply.op, 900002);
+    ck_assert_uint_eq(reply.error, ERR_ACCESS_DENIED);
+    ck_assert_uint_ge(turns, RANGES / CORE_HURRIED_STEPS);
 }
 END_TEST
 
