@@ -54,7 +54,9 @@ bool hosts_find(const struct file_table *hosts, const char *name, int family,
     if (!value)
         return false;
     ret->count = 0;
-    for (; value; value = file_table_find(hosts, name, value))
+    /* A name may stand in each line of a large file. */
+    for (; value && ret->count < RESOLVER_ADDRESSES_MAX;
+         value = file_table_find(hosts, name, value))
         if (family == AF_UNSPEC || family == value->address.family)
             add_address(ret, value);
     ret->error = ret->count > 0 ? ERR_SUCCESS : ERR_NO_DATA;

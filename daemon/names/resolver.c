@@ -85,6 +85,10 @@ static int charge(struct resolver *resolver, struct quota *quota)
 {
     if (resolver->lookups >= RESOLVER_LOOKUPS_MAX || quota_charge(quota, QUOTA_LOOKUPS, 1) < 0)
         return -ENOBUFS;
+    if (quota_charge(quota, QUOTA_MEMORY, MEMORY_LOOKUP) < 0) {
+        quota_uncharge(quota, QUOTA_LOOKUPS, 1);
+        return -ENOBUFS;
+    }
     resolver->lookups++;
     return 0;
 }
@@ -92,6 +96,7 @@ static int charge(struct resolver *resolver, struct quota *quota)
 static void uncharge(struct resolver *resolver, struct quota *quota)
 {
     resolver->lookups--;
+    quota_uncharge(quota, QUOTA_MEMORY, MEMORY_LOOKUP);
     quota_uncharge(quota, QUOTA_LOOKUPS, 1);
 }
 
@@ -491,7 +496,7 @@ static char *copy_text(const char *text)
 }
 
 /* Servers and times of `options`, the rest as it is. */
-static int set_options(struct resolver *resolver, const struct resolver_options *options)
+int resolver_configure(struct resolver *resolver, const struct resolver_options *options)
 {
     struct resolver_options next = resolver->options;
     struct file_id now = file_id_at(next.resolv_conf);
@@ -526,11 +531,6 @@ static int set_options(struct resolver *resolver, const struct resolver_options 
     return 0;
 }
 
-int resolver_configure(struct resolver *resolver, const struct resolver_options *options)
-{
-    return set_options(resolver, options);
-}
-
 static void init_timer(struct resolver *resolver, struct ev_timer *timer,
                        void (*callback)(struct ev_loop *, struct ev_timer *, int))
 {
@@ -551,7 +551,7 @@ static int init(struct resolver *resolver, const struct resolver_options *option
     if (!resolver->cache)
         return -ENOMEM;
     r = hosts_new(options->hosts, &resolver->hosts);
-    return r < 0 ? r : set_options(resolver, options);
+    return r < 0 ? r : resolver_configure(resolver, options);
 }
 
 int resolver_new(struct ev_loop *loop, const struct resolver_options *options,

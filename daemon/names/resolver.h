@@ -23,6 +23,11 @@ struct resolver_query;
 #define RESOLVER_ADDRESSES_MAX 32 /* of one answer; what is behind them is dropped */
 /* Lookups at a time, given-up questions that c-ares still has included: each costs two kilobytes. */
 #define RESOLVER_LOOKUPS_MAX 4096
+/*
+ * A question as memory: ours, and c-ares' own of it (some 600 bytes). What c-ares has for answers over TCP is one buffer for
+ * each server of each channel, whoever asks: 8 MiB at most, and a few kilobytes mostly.
+ */
+#define MEMORY_LOOKUP 3072u
 /* Told in a turn of the loop: each may bring dozens of addresses, which are judged one after the other. */
 #define RESOLVER_TURN 16
 

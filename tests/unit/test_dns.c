@@ -124,9 +124,13 @@ START_TEST(test_resolver_identical_questions_are_one)
 }
 END_TEST
 
+/* What the resolver and c-ares hold for each is charged with it. */
 static uint64_t charged(const struct quota *quota)
 {
-    return quota_usage(quota, QUOTA_LOOKUPS).used;
+    uint64_t lookups = quota_usage(quota, QUOTA_LOOKUPS).used;
+
+    ck_assert_uint_eq(quota_usage(quota, QUOTA_MEMORY).used, lookups * MEMORY_LOOKUP);
+    return lookups;
 }
 
 /* Each is charged for its own waiting; who goes last leaves the charge as long as c-ares has the question. */
