@@ -39,7 +39,8 @@ struct file {
     struct list written; /* the loop frees them: it has charged them */
     uint32_t count;      /* those being written included */
     uint64_t bytes;
-    uint64_t busy_since; /* milliseconds; 0: nothing is being written */
+    uint64_t
+        busy_since; /* milliseconds: since when nothing has gone on; 0: there is nothing to do */
     bool ends;
     bool has_begun; /* the thread runs code of ours */
     bool has_ended; /* or nearly so */
@@ -137,7 +138,8 @@ static bool take_batch(struct file *f, struct list *batch)
         list_remove(node);
         list_append(batch, node);
     }
-    f->busy_since = n > 0 ? time_now_ms() : 0;
+    if (n > 0)
+        f->busy_since = time_now_ms();
     pthread_mutex_unlock(&f->lock);
     return n > 0;
 }
@@ -150,7 +152,7 @@ static void give_batch(struct file *f, struct list *batch)
         f->bytes -= container_of(it, struct audit_record, node)->cap;
     }
     list_splice(&f->written, batch);
-    f->busy_since = 0;
+    f->busy_since = f->count > 0 ? time_now_ms() : 0;
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -178,7 +180,8 @@ static void put(struct audit_sink *sink, struct audit_record *record)
 
     pthread_mutex_lock(&f->lock);
     list_append(&f->records, &record->node);
-    f->count++;
+    if (f->count++ == 0)
+        f->busy_since = time_now_ms(); /* wherever the thread hangs from now on */
     f->bytes += record->cap;
     pthread_mutex_unlock(&f->lock);
 }

@@ -400,11 +400,13 @@ class Stopped(InJournal):
 
 
 class InFile(Audited):
+    mode = ""
+
     def setUp(self):
         self.directory, path = self.configure("[Audit]", "File=PATH")
         self.file = os.path.join(self.directory, "audit.json")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f"[Audit]\nFile={self.file}\n")
+            file.write(f"[Audit]\n{self.mode}File={self.file}\n")
         self.config = path
         self.start(*self.arguments, "--config", path)
         self.read = 0
@@ -491,6 +493,51 @@ class InFile(Audited):
         self.daemon.stop()
         events = collections.Counter(json.loads(line)["ASOCK_EVENT"] for line in self.lines())
         self.assertEqual(events, {"connect": count, "close": count})
+
+
+class Stalled(InFile):
+    """Each connect has to be recorded, and the disk hangs."""
+    mode = "Audit=required\n"
+
+    def test_what_cannot_be_recorded_is_refused_and_what_was_done_is_recorded(self):
+        if os.getuid() != 0:
+            self.skipTest("to hold a thread of another user needs root")
+        wire, listener = self.wire(), self.listener()
+        writer, = [tid for tid in self.threads() if tid != self.daemon.pid]
+        limit = time.monotonic() + DEADLINE
+        results = collections.Counter()
+        token = 0
+
+        def connect():
+            nonlocal token
+            token += 4
+            self.assertLess(time.monotonic(), limit, results)
+            wire.send(wire.open(token, 1), wire.connect(token + 1, 1, listener.getsockname()))
+            error = wire.completion(token + 1).error
+            if error == pb.ERROR_SUCCESS:
+                listener.accept()[0].close()
+            wire.send(wire.make_close(token + 2, 1, abort=True))
+            wire.completion(token + 2)
+            results[error] += 1
+            return error
+
+        self.assertEqual(connect(), pb.ERROR_SUCCESS)
+        with held(writer):
+            while connect() == pb.ERROR_SUCCESS:
+                pass
+            self.assertEqual(connect(), pb.ERROR_ACCESS_DENIED)
+            listener.setblocking(False)
+            with self.assertRaises(BlockingIOError):  # nothing that is not recorded has happened
+                listener.accept()
+            listener.settimeout(DEADLINE)
+        while connect() != pb.ERROR_SUCCESS:
+            pass
+        self.assertEqual(set(results), {pb.ERROR_SUCCESS, pb.ERROR_ACCESS_DENIED})
+        stats = self.daemon.stats()
+        self.daemon.stop()
+        events = collections.Counter(json.loads(line)["ASOCK_EVENT"] for line in self.lines())
+        self.assertEqual((events["connect"], events["close"]), (results[pb.ERROR_SUCCESS],) * 2)
+        self.assertEqual((stats["audit_refused"], stats["audit_dropped"]), (results[pb.ERROR_ACCESS_DENIED], 0))
 
 
 class Refused(unittest.TestCase):
