@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,11 +17,11 @@
 #define LINE_MAX_OCTETS 1024
 
 /* Process-wide, all of it: a log line has to be possible where no worker is at hand. */
-static enum log_level log_most = LOG_LEVEL_NOTICE;
-static bool log_journal; /* lines begin with "<N>" */
+static _Atomic enum log_level log_most = LOG_LEVEL_NOTICE; /* a thread may log, too */
+static bool log_journal;                                   /* lines begin with "<N>" */
 static enum { BY_WRITE, BY_SEND, BY_POLL } log_way;
 static int log_fd = STDERR_FILENO;
-static unsigned long long log_lost, log_untold; /* lines */
+static atomic_ullong log_lost, log_untold; /* lines */
 
 /* Standard error may have been redirected since the service manager connected it, systemd.exec(5). */
 static bool is_journal(const struct stat *st)
@@ -91,15 +92,15 @@ static size_t begin_line(char *line, size_t cap, enum log_level level)
 
 static bool tell_loss(void)
 {
+    unsigned long long untold = atomic_exchange(&log_untold, 0);
     char line[64];
     size_t n = begin_line(line, sizeof(line), LOG_LEVEL_WARNING);
 
-    n += (size_t)snprintf(line + n, sizeof(line) - n, "log: %llu lines are lost here\n",
-                          log_untold);
-    if (!put(line, n))
-        return false;
-    log_untold = 0;
-    return true;
+    n += (size_t)snprintf(line + n, sizeof(line) - n, "log: %llu lines are lost here\n", untold);
+    if (put(line, n))
+        return true;
+    log_untold += untold;
+    return false;
 }
 
 unsigned long long asock_log_lost(void)
