@@ -237,6 +237,93 @@ def rules(path, peers):
     yield from again(path, work)
 
 
+def services(path, peers):
+    """Names of services and of interfaces that there are none of."""
+    def one(number):
+        host, service = (("localhost", f"no-service-{number}"), ("fe80::1%nowhere", "80"))[number % 2]
+        connect = pb.Connect(host=host, service=service)
+        return (Wire.open(number, number) + request(pb.VERB_CONNECT, 100 + number, number, connect=connect) +
+                Wire.make_close(200 + number, number))
+    blob = b"".join(one(number) for number in range(1, 17)) + MARKED
+
+    def work(wire):
+        ask(wire, blob)
+        return 16
+    yield from again(path, work)
+
+
+def options(path, peers):
+    """What the kernel knows of connections: TCP_INFO, and both endpoints."""
+    blob = b"".join(request(pb.VERB_GET_OPTION, 1000 + 4 * number + option, number, get_option=pb.GetOption(option=32 + option))
+                    for number in range(1, 17) for option in range(3)) + MARKED
+
+    def work(wire):
+        if not wire.freed["opened"]:
+            wire.freed["opened"] = 1
+            ask(wire, b"".join(Wire.open(number, number) + Wire.connect(100 + number, number, peers.keeps)
+                               for number in range(1, 17)) + MARKED)
+        ask(wire, blob)
+        return 48
+    yield from again(path, work)
+
+
+def refused(path, peers):
+    """Restrictions of which the last rule is wrong."""
+    text = "[Rules]\n" + "".join(f"Allow=tcp host-{n}.example.com {n}\n" for n in range(1, 256)) + "Allow=nothing\n"
+    blob = request(pb.VERB_RESTRICT, 1, payload=text.encode(), restriction=pb.Restrict()) + MARKED
+
+    def work(wire):
+        ask(wire, blob)
+        return 1
+    yield from again(path, work)
+
+
+def restricted(path, peers):
+    """A thousand connects in progress, all of which a restriction ends."""
+    text = b"[Rules]\nAllow=tcp 192.0.2.1 1\n"
+    count = 1000
+    connect = pb.Connect(host="silent.example.com", service="80")
+
+    def work(wire):
+        try:
+            ask(wire, b"".join(Wire.open(number, number) + request(pb.VERB_CONNECT, 10000 + number, number, connect=connect)
+                               for number in range(1, count)) + MARKED)
+            ask(wire, request(pb.VERB_RESTRICT, 1, payload=text, restriction=pb.Restrict()) + MARKED)
+        finally:
+            wire.close()
+        return count
+    yield from again(path, work)
+
+
+def resolves(path, peers):
+    """Names about which the rules tell many ranges of ports apart."""
+    text = "[Rules]\nAllow=tcp a.test 1\n" + "".join(f"Deny=tcp *.test {2 * n}\n" for n in range(1, 250))
+
+    def work(wire):
+        if not wire.freed["restrictions"]:
+            wire.freed["restrictions"] = 1
+            wire.send(request(pb.VERB_RESTRICT, 100, payload=text.encode(), restriction=pb.Restrict()))
+            wire.completion(100)
+        wire.send(*(wire.resolve(op, f"n{op}.test") for op in range(1, 9)))
+        for op in range(1, 9):
+            wire.whole(op)
+        return 8
+    yield from again(path, work)
+
+
+def shares(path, peers):
+    """Listeners of sessions that go as soon as they have them."""
+    blob = b"".join(request(pb.VERB_SHARE, op, share=pb.Share()) for op in range(1, 9)) + MARKED
+
+    def work(wire):
+        try:
+            ask(wire, blob)
+        finally:
+            wire.close()
+        return 8
+    yield from again(path, work)
+
+
 def buffers(path, peers):
     """Shared memory that is asked for, written all over, and given back."""
     def work(wire):
@@ -371,7 +458,8 @@ def sockets(path, peers):
     yield from hoard(path, fill)
 
 
-ATTACKS = {f.__name__: f for f in (requests, inspections, forged, connects, names, rules, buffers, descriptors,
+ATTACKS = {f.__name__: f for f in (requests, inspections, forged, connects, names, rules, services, options, refused,
+                                   restricted, resolves, shares, buffers, descriptors,
                                    malformed, storm, silent, halves, unread, slow, queued, sockets)}
 
 
