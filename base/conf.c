@@ -87,6 +87,7 @@ static int check_file(struct conf_reader *reader, int fd)
         return 0; /* /dev/null: an empty file, whoever may write to it */
     if (!S_ISREG(st.st_mode))
         return refuse_file(reader, "no regular file");
+    reader->modified = st.st_mtime;
     return asock_conf_check_owner(&st, &why) < 0 ? refuse_file(reader, why) : 0;
 }
 

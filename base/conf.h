@@ -30,6 +30,7 @@ struct conf_reader {
     char *text;
     size_t len, pos;
     unsigned int line; /* the one read last */
+    int64_t modified;  /* when the file was, in seconds since 1970; 0: it is no file */
     char section[CONF_NAME_MAX + 1];
     char buf[CONF_LINE_MAX + 1];
     char error[CONF_ERROR_MAX]; /* after a negative return: "path:line: what is wrong" */

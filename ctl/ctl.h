@@ -16,8 +16,12 @@ enum { EXIT_USAGE = 2 };
 /* list and the like: words that say which rows are meant. */
 #define ROWS_FILTERS_MAX 64
 
+/* policy test: files in place of the daemon's. */
+#define POLICIES_MAX 64
+
 struct client {
-    const char *user, *unit, *user_unit, *cgroup, *listener, *address; /* NULL: not given */
+    const char *id, *pid, *user, *unit, *user_unit, *cgroup, *listener; /* NULL: not given */
+    const char *address;
     const char *groups[CLIENT_GROUPS_MAX];
     int group_count;
 };
@@ -29,7 +33,10 @@ struct settings {
     bool human;
     int timeout_ms;     /* --timeout, or -1 */
     const char *name;   /* --name, or NULL */
-    const char *policy; /* --policy, or NULL */
+    const char *policy; /* --policy, or NULL: the last one */
+    const char *policies[POLICIES_MAX];
+    int policy_count;
+    const char *config_dir; /* --config-dir, or NULL */
     bool close;
     bool exit_on_close, keep_open;
     int ready_fd; /* --ready-fd, or -1 */
@@ -56,7 +63,7 @@ enum option_bit {
     TAKES_TIMEOUT = 16,
     TAKES_NAME = 32,
     TAKES_CLOSE = 64,
-    TAKES_CLIENT = 128, /* --user and the like */
+    TAKES_CLIENT = 128, /* --user, --id and the like */
     TAKES_POLICY = 256,
     TAKES_LISTEN = 512,
     TAKES_PROXY = 1024,
@@ -66,7 +73,8 @@ enum option_bit {
     TAKES_FD = 16384,
     TAKES_ROWS = 32768, /* --sort, --columns, --watch */
     TAKES_KILL = 65536, /* --yes, --dry-run, --sessions */
-    TAKES_LAST = TAKES_KILL,
+    TAKES_CONFIG_DIR = 131072,
+    TAKES_LAST = TAKES_CONFIG_DIR,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

@@ -21,9 +21,8 @@ void json_print_string(FILE *file, const char *text)
     fputc('"', file);
 }
 
-void json_print_record(FILE *file, const struct record *record)
+static void print_fields(FILE *file, const struct record *record)
 {
-    fputc('{', file);
     for (size_t i = 0; i < record->count; i++) {
         const struct asock_field *field = &record->fields[i];
 
@@ -36,7 +35,30 @@ void json_print_record(FILE *file, const struct record *record)
         else
             fprintf(file, "%" PRId64, field->number);
     }
+}
+
+void json_print_record(FILE *file, const struct record *record)
+{
+    fputc('{', file);
+    print_fields(file, record);
     fputc('}', file);
+}
+
+void json_print_first(FILE *file, const struct records *records, const char *name)
+{
+    fputc('{', file);
+    print_fields(file, &records->rows[0]);
+    for (size_t i = 1; i < records->count; i++) {
+        if (i == 1) {
+            fputs(", ", file);
+            json_print_string(file, name);
+            fputs(": [", file);
+        } else {
+            fputs(", ", file);
+        }
+        json_print_record(file, &records->rows[i]);
+    }
+    fputs(records->count > 1 ? "]}" : "}", file);
 }
 
 void json_print_records(FILE *file, const struct records *records)

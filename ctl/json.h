@@ -22,4 +22,7 @@ void json_print_records(FILE *file, const struct records *records);
 /* {"name": "text", "name": 1} on one line, without a newline. */
 void json_print_record(FILE *file, const struct record *record);
 
+/* The same of the first one, with the others as an array "name" at its end if there are any. */
+void json_print_first(FILE *file, const struct records *records, const char *name);
+
 #endif

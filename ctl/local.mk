@@ -30,6 +30,11 @@ asockctl_all_but_main = \
 	ctl/mirror.c \
 	ctl/mirror.h \
 	ctl/mounts.c \
+	ctl/policy.h \
+	ctl/policy_files.c \
+	ctl/policy_question.c \
+	ctl/policy_show.c \
+	ctl/policy_test.c \
 	ctl/outcome.c \
 	ctl/outcome.h \
 	ctl/record.c \

@@ -37,7 +37,10 @@ enum {
     OPTION_TRANSPARENT,
     OPTION_SANDBOX,
     OPTION_FD,
+    OPTION_CONFIG_DIR,
     OPTION_USER,
+    OPTION_ID,
+    OPTION_PID,
     OPTION_GROUP,
     OPTION_UNIT,
     OPTION_USER_UNIT,
@@ -73,6 +76,9 @@ static const struct option long_options[] = {
     {"transparent", no_argument, NULL, OPTION_TRANSPARENT},
     {"sandbox", no_argument, NULL, OPTION_SANDBOX},
     {"fd", no_argument, NULL, OPTION_FD},
+    {"config-dir", required_argument, NULL, OPTION_CONFIG_DIR},
+    {"id", required_argument, NULL, OPTION_ID},
+    {"pid", required_argument, NULL, OPTION_PID},
     {"user", required_argument, NULL, OPTION_USER},
     {"group", required_argument, NULL, OPTION_GROUP},
     {"unit", required_argument, NULL, OPTION_UNIT},
@@ -109,7 +115,10 @@ static const char *option_text(unsigned int bit)
     case TAKES_HUMAN:
         return "  --human            sizes and times in larger units\n";
     case TAKES_POLICY:
-        return "  --policy FILE      rules that the session is restricted by\n";
+        return "  --policy FILE      run, proxy: rules that the session is restricted by; policy test: judge by\n"
+               "                     this file, and further ones, instead of the policy in force\n";
+    case TAKES_CONFIG_DIR:
+        return "  --config-dir DIR   policy test: judge by the files below DIR instead of the policy in force\n";
     case TAKES_NAME:
         return "  --name NAME        what \"asockctl list\" shows\n";
     case TAKES_CLOSE:
@@ -137,7 +146,9 @@ static const char *option_text(unsigned int bit)
                "  --dry-run          kill: show what would end, and end nothing\n"
                "  --sessions         kill: the filters are about sessions\n";
     case TAKES_CLIENT:
-        return "  --user USER        policy test: the client's user, with the groups that it has\n"
+        return "  --id ID            policy test, policy show: the client of this session\n"
+               "  --pid PID          the session of this process, else what it would be told\n"
+               "  --user USER        the client's user, with the groups that it has\n"
                "  --group GROUP      a further group; may be given again\n"
                "  --unit UNIT        its systemd unit\n"
                "  --user-unit UNIT   its unit of the user's own manager\n"
@@ -210,6 +221,8 @@ static int parse_client_option(int option, struct parsed *parsed)
     struct client *client = &parsed->settings.client;
     const char **const texts[] = {
         [OPTION_USER - OPTION_USER] = &client->user,
+        [OPTION_ID - OPTION_USER] = &client->id,
+        [OPTION_PID - OPTION_USER] = &client->pid,
         [OPTION_UNIT - OPTION_USER] = &client->unit,
         [OPTION_USER_UNIT - OPTION_USER] = &client->user_unit,
         [OPTION_CGROUP - OPTION_USER] = &client->cgroup,
@@ -310,6 +323,13 @@ static int parse_option(int option, struct parsed *parsed)
     case OPTION_POLICY:
         parsed->given |= TAKES_POLICY;
         parsed->settings.policy = optarg;
+        if (parsed->settings.policy_count == POLICIES_MAX)
+            return complain_usage("--policy: more than %d", POLICIES_MAX);
+        parsed->settings.policies[parsed->settings.policy_count++] = optarg;
+        return 0;
+    case OPTION_CONFIG_DIR:
+        parsed->given |= TAKES_CONFIG_DIR;
+        parsed->settings.config_dir = optarg;
         return 0;
     case OPTION_NAME:
         parsed->given |= TAKES_NAME;
@@ -361,7 +381,8 @@ static const char *option_name(unsigned int bits)
                                         "--exit-on-close or the like",
                                         "--fd",
                                         "--sort or the like",
-                                        "--yes or the like"};
+                                        "--yes or the like",
+                                        "--config-dir"};
 
     return names[__builtin_ctz(bits)];
 }

@@ -57,6 +57,20 @@ const struct asock_field *record_find(const struct record *record, const char *n
     return NULL;
 }
 
+const char *record_text(const struct record *record, const char *name)
+{
+    const struct asock_field *field = record_find(record, name);
+
+    return field && field->text ? field->text : "";
+}
+
+int64_t record_number(const struct record *record, const char *name)
+{
+    const struct asock_field *field = record_find(record, name);
+
+    return field && !field->text ? field->number : 0;
+}
+
 static bool ends_with(const char *text, const char *end)
 {
     size_t len = strlen(text), end_len = strlen(end);

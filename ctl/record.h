@@ -6,6 +6,7 @@
 #include <asock/asock.h>
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct record {
     size_t count;
@@ -25,6 +26,10 @@ void records_cut(struct records *records, size_t count);
 
 /* NULL when there is none of that name. */
 const struct asock_field *record_find(const struct record *record, const char *name);
+
+/* "" and 0 likewise, also of the other kind. */
+const char *record_text(const struct record *record, const char *name);
+int64_t record_number(const struct record *record, const char *name);
 
 /*
  * "name   value" in lines. human: sizes and times in larger units. width: longer lines go on below their value, 0: they

@@ -142,7 +142,7 @@ static int complain_of(struct session *session, const char *about, int r)
 static const char *command_of(const char *verb)
 {
     if (strcmp(verb, "judge") == 0)
-        return "policy test";
+        return "policy";
     if (strcmp(verb, "learned") == 0)
         return "policy learned";
     if (strcmp(verb, "denials") == 0)

@@ -19,8 +19,9 @@ struct config {
     enum log_level log_level;
     bool is_log_level_given; /* the command line wins */
     char audit_file[CONF_LINE_MAX + 1];
-    bool is_check; /* --check: of check_files, and of file if it was given; else of all there is */
-    char **check_files;
+    bool is_check; /* --check: of operands, and of file if it was given; else of all there is */
+    bool is_judge; /* --judge: operands are its question */
+    char **operands;
     const char *policy_files[POLICY_FILES_MAX];
     char policy_dir[PATH_MAX]; /* of --config-dir */
     char servers[CONF_LINE_MAX + 1];

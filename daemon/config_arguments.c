@@ -34,6 +34,8 @@ static const char help[] =
     "                         address, this host's own too\n"
     "      --check [FILE]...  look for mistakes in policy files, without FILE in all\n"
     "                         that a daemon would read, and do nothing else\n"
+    "      --judge NAME=VALUE...\n"
+    "                         what the policy says of a connect, for asockctl policy test\n"
     "      --log-level LEVEL  error, warning, notice (default), info or debug\n" SECCOMP_HELP
     "      --help             print this and exit\n"
     "      --version          print the version and exit\n"
@@ -55,6 +57,7 @@ enum {
     OPT_ALLOW_PUBLIC,
     OPT_ALLOW_ANY,
     OPT_CHECK,
+    OPT_JUDGE,
     OPT_LOG_LEVEL,
     OPT_SECCOMP,
     OPT_HELP,
@@ -108,6 +111,9 @@ static int apply_option(struct config *config, int option, const char *argument)
     case OPT_CHECK:
         config->is_check = true;
         return 0;
+    case OPT_JUDGE:
+        config->is_judge = true;
+        return 0;
     case OPT_LOG_LEVEL:
         config->is_log_level_given = true;
         if (config_parse_level(argument, &config->log_level) == 0)
@@ -156,7 +162,11 @@ static int take_operands(struct config *config, char **operands)
 {
     const struct policy_source *policy = &config->server.policy;
 
-    config->check_files = operands;
+    config->operands = operands;
+    if (config->is_check && config->is_judge) {
+        fputs("asockd: --check and --judge exclude each other\n", stderr);
+        return misused();
+    }
     if (config->is_check && policy->base != POLICY_DENY) {
         fputs("asockd: --check cannot be combined with --allow-any or --allow-public\n", stderr);
         return misused();
@@ -165,7 +175,7 @@ static int take_operands(struct config *config, char **operands)
         fputs("asockd: --check takes files, or --policy\n", stderr);
         return misused();
     }
-    if (*operands && !config->is_check) {
+    if (*operands && !config->is_check && !config->is_judge) {
         fprintf(stderr, "asockd: unexpected argument \"%s\"\n", *operands);
         return misused();
     }
@@ -186,6 +196,7 @@ int config_read_arguments(struct config *config, int argc, char **argv)
         {"allow-public", no_argument, NULL, OPT_ALLOW_PUBLIC},
         {"allow-any", no_argument, NULL, OPT_ALLOW_ANY},
         {"check", no_argument, NULL, OPT_CHECK},
+        {"judge", no_argument, NULL, OPT_JUDGE},
         {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 #ifdef HAVE_INSTRUMENTS
         {"seccomp", required_argument, NULL, OPT_SECCOMP},

@@ -81,6 +81,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/shadow.c \
 	daemon/policy/shadow.h \
 	daemon/policy/settings.c \
+	daemon/policy/show.c \
+	daemon/policy/show.h \
 	daemon/audit/audit.c \
 	daemon/audit/audit.h \
 	daemon/audit/denials.c \
@@ -195,18 +197,24 @@ libasockd_la_SOURCES = \
 	daemon/server/maker_process.c \
 	daemon/server/notify.c \
 	daemon/server/notify.h \
+	daemon/server/question.c \
+	daemon/server/question.h \
 	daemon/server/reload.c \
 	daemon/server/reload.h \
 	daemon/server/server.c \
 	daemon/server/server.h \
 	daemon/server/sharing.c \
 	daemon/server/sharing.h \
+	daemon/server/verdict.c \
+	daemon/server/verdict.h \
 	daemon/config.c \
 	daemon/config.h \
 	daemon/config_arguments.c \
 	daemon/config_listener.c \
 	daemon/config_listener.h \
-	daemon/config_reload.c
+	daemon/config_reload.c \
+	daemon/judge_files.c \
+	daemon/judge_files.h
 
 # What a program with the daemon's code in it links, in this order.
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \

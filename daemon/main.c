@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/config.h"
+#include "daemon/judge_files.h"
 #include "daemon/policy/check.h"
 #include "daemon/names/resolver.h"
 #include "daemon/server/hardening.h"
@@ -17,7 +18,7 @@
 /* A daemon's start as far as reading goes. */
 static int check(const struct config *arguments)
 {
-    bool is_all = !arguments->file && !*arguments->check_files;
+    bool is_all = !arguments->file && !*arguments->operands;
     struct config config = *arguments;
     char error[CONF_ERROR_MAX];
     int status = EXIT_SUCCESS;
@@ -27,9 +28,21 @@ static int check(const struct config *arguments)
         status = EXIT_FAILURE;
     }
     if (is_all ? policy_check_source(&config.server.policy, stdout, stderr) < 0
-               : policy_check_files(config.check_files, stdout, stderr) < 0)
+               : policy_check_files(config.operands, stdout, stderr) < 0)
         status = EXIT_FAILURE;
     return fflush(stdout) == 0 ? status : EXIT_FAILURE;
+}
+
+static int judge(const struct config *arguments)
+{
+    struct config config = *arguments;
+    char error[CONF_ERROR_MAX];
+
+    if (config_read_file(&config, error) < 0) {
+        fprintf(stderr, "%s\n", error);
+        return EXIT_FAILURE;
+    }
+    return judge_files(&config.server.policy, config.operands) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
@@ -46,6 +59,8 @@ int main(int argc, char **argv)
         return r < 0 ? 2 : EXIT_SUCCESS;
     if (arguments.is_check)
         return check(&arguments);
+    if (arguments.is_judge)
+        return judge(&arguments);
     config = arguments;
     r = config_read_file(&config, error);
     if (r < 0) {

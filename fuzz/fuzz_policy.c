@@ -42,6 +42,23 @@ static const struct policy_rule *rule_at(const struct policy_file *file, unsigne
     return NULL;
 }
 
+/* A rule as text is read as the same rule. */
+static void check_text(const struct policy_rule *rule)
+{
+    struct conf_reader reader = {.path = "t", .line = rule->line};
+    char text[POLICY_RULE_TEXT_MAX];
+    struct policy_rule again;
+    int r;
+
+    policy_rule_text(rule, text);
+    r = policy_rule_parse(&reader, rule->is_allow, strchr(text, '=') + 1, NULL, &again);
+    MUST(r == 0);
+    MUST(policy_rule_equals(rule, &again) && again.flags == rule->flags);
+    MUST((rule->reason == NULL) == (again.reason == NULL));
+    MUST(!rule->reason || strcmp(rule->reason, again.reason) == 0);
+    policy_rule_deinit(&again);
+}
+
 static void check_denied(const struct policy_answer *answer)
 {
     MUST(!answer->is_learned && answer->reason && *answer->reason);
@@ -138,6 +155,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     r = policy_text_add(policy, "p", text, len, error);
     MUST(r == 0 || (r == -EBADMSG && strncmp(error, "p:", 2) == 0));
     MUST(policy_file_count(policy) == (r == 0 ? 1 : 0));
+    for (size_t i = 0; r == 0 && i < policy->files[0]->rule_count; i++)
+        check_text(&policy->files[0]->rules[i]);
     if (r == 0)
         judge(policy, text, len, questions);
     policy_unref(policy);

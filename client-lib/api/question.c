@@ -16,7 +16,12 @@ struct question {
 
 static bool is_number(const char *name)
 {
-    return strcmp(name, "uid") == 0 || strcmp(name, "gid") == 0;
+    static const char *const names[] = {"uid", "gid", "id", "pid", "also", "row", "restriction"};
+    size_t i = 0;
+
+    while (i < sizeof(names) / sizeof(names[0]) && strcmp(name, names[i]) != 0)
+        i++;
+    return i < sizeof(names) / sizeof(names[0]);
 }
 
 static int take(struct question *q, const char *arg)

@@ -136,6 +136,30 @@ int peer_read(int fd, struct peer *ret)
     return 0;
 }
 
+int peer_read_process(pid_t pid, struct peer *ret)
+{
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (ret->pidfd < 0)
+        return -errno;
+    ret->pid = pid;
+    ret->pidfd_source = PEER_PIDFD_OPENED;
+    r = peer_proc_read_ids(ret);
+    if (r == 0) {
+        if (ret->gids)
+            qsort(ret->gids, ret->gid_count, sizeof(gid_t), compare_ids);
+        drop_foreign_ids(ret);
+        peer_proc_read(ret);
+        if (peer_is_alive(ret))
+            return 0;
+        r = -ESRCH;
+    }
+    peer_deinit(ret);
+    return r;
+}
+
 void peer_forget_process(struct peer *peer)
 {
     if (peer->pidfd >= 0)

@@ -68,6 +68,12 @@ struct peer {
  */
 int peer_read(int fd, struct peer *ret);
 
+/*
+ * What a process that exists would be if it connected now, by its effective ids. 0; -ESRCH: there is none with that
+ * number, or none that can be seen; -errno. As after peer_deinit() then.
+ */
+int peer_read_process(pid_t pid, struct peer *ret);
+
 /* The user whose shares it has part in. */
 static inline uid_t peer_user(const struct peer *peer)
 {

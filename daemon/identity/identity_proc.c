@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "daemon/identity/identity.h"
 
 #ifdef HAVE_SYSTEMD
@@ -26,6 +27,7 @@
 #define CGROUPS_MAX 8192u
 #define STATUS_MAX 1024u /* the ids stand at its beginning */
 #define STAT_MAX 1024u
+#define PROCESS_GROUPS_MAX 1024u
 
 /* ---- files ---- */
 
@@ -129,6 +131,46 @@ static bool has_uid(const struct peer *peer)
             return true;
     }
     return false;
+}
+
+/* "Groups:" and what follows; too many for the text, or for the memory, are unknown. */
+static void take_groups(struct peer *peer, const char *line)
+{
+    char *end;
+
+    if (!strchr(line, '\n'))
+        return;
+    peer->gids = mem_alloc(PROCESS_GROUPS_MAX * sizeof(*peer->gids));
+    if (!peer->gids)
+        return;
+    for (; peer->gid_count < PROCESS_GROUPS_MAX; line = end) {
+        line += strspn(line, " \t");
+        if (*line == '\n')
+            break;
+        peer->gids[peer->gid_count++] = (gid_t)strtoul(line, &end, 10);
+    }
+    peer->gids_known = *line == '\n';
+    if (peer->gids_known && peer->gid_count > 0)
+        return;
+    peer->gids = mem_free(peer->gids);
+    peer->gid_count = 0;
+}
+
+int peer_proc_read_ids(struct peer *peer)
+{
+    const char *uid, *gid, *groups;
+    char text[CGROUPS_MAX];
+
+    if (!is_in_proc(peer) || read_of_process(peer, "status", text, sizeof(text)) <= 0)
+        return -ESRCH;
+    uid = strstr(text, "\nUid:");
+    gid = strstr(text, "\nGid:");
+    groups = strstr(text, "\nGroups:");
+    if (!uid || !gid || !groups || sscanf(uid, "\nUid: %*u %u", &peer->uid) != 1 ||
+        sscanf(gid, "\nGid: %*u %u", &peer->gid) != 1)
+        return -EIO;
+    take_groups(peer, groups + strlen("\nGroups:"));
+    return 0;
 }
 
 uint64_t peer_proc_now(void)

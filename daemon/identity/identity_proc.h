@@ -11,6 +11,9 @@ struct peer;
 /* Fills in unit, user_unit, cgroup and comm; each of them only if it is the peer's for certain. */
 void peer_proc_read(struct peer *peer);
 
+/* Its effective ids, and its groups in any order. 0, or -errno; -ESRCH: it cannot be seen. */
+int peer_proc_read_ids(struct peer *peer);
+
 /* Of CLOCK_BOOTTIME, in the unit of /proc/PID/stat. */
 uint64_t peer_proc_now(void);
 

@@ -259,6 +259,8 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     p.file = mem_zalloc(1, sizeof(*p.file));
     if (p.file)
         p.file->path = copy_path(reader->path);
+    if (p.file)
+        p.file->modified = reader->modified;
     if (p.file && p.file->path)
         r = parse(&p);
     mem_free(p.seen);

@@ -13,6 +13,7 @@
 
 struct policy_file {
     char *path;
+    int64_t modified; /* when, in seconds since 1970; 0: it is no file */
     struct policy_match match;
     struct policy_rule *rules;
     size_t rule_count;
@@ -46,6 +47,10 @@ bool policy_file_is_strict(const struct policy_file *file);
 /* A line of [Limits], [Audit], [Egress]. 0 or -EBADMSG. */
 int policy_settings_parse(struct policy_settings *settings, struct conf_reader *reader,
                           const struct conf_item *item);
+/* "Key=value" of the number-th key that is set, with its section; false: there are less. */
+#define POLICY_SETTING_MAX 256u
+bool policy_settings_text(const struct policy_settings *settings, unsigned int number,
+                          char ret[static POLICY_SETTING_MAX]);
 /* What is unset in settings is taken from more. */
 void policy_settings_merge(struct policy_settings *settings, const struct policy_settings *more);
 
@@ -56,6 +61,7 @@ struct policy {
     struct policy_file *files[POLICY_FILES_MAX];
     size_t file_count;
     size_t rule_count, listen_count;
+    int64_t loaded;
     bool looks_at_groups; /* some file does */
     struct policy_nat64 nat64;
     char
@@ -74,6 +80,11 @@ struct policy_view {
     unsigned int restriction_count;
     size_t restriction_rules;
 };
+
+static inline bool policy_view_has(const struct policy_view *view, size_t file)
+{
+    return view->matched[file / 64] >> file % 64 & 1;
+}
 
 /* The one whose files they are. */
 const struct policy_view *policy_view_root(const struct policy_view *view);

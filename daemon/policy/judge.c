@@ -248,17 +248,21 @@ bool policy_denies_all(const struct policy_view *view)
     return false;
 }
 
-/* Each of them has to allow it. */
+/* Each of them has to allow it. Those of its bases come first when they are counted. */
 static struct policy_answer judge_restrictions(const struct policy_view *view, struct judging *j,
                                                struct policy_answer answer)
 {
+    unsigned int before = view->base ? policy_view_restrictions(view->base) : 0;
+
     for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
         struct policy_answer narrower;
 
         j->files = (const struct policy_file *const *)&view->restrictions[i];
         narrower = judge_list(j);
-        if (!narrower.is_allowed)
+        if (!narrower.is_allowed) {
             answer = narrower;
+            answer.restriction = before + i + 1;
+        }
     }
     return answer;
 }
@@ -281,4 +285,13 @@ struct policy_answer policy_judge(const struct policy_view *view,
     for (; view; view = view->base)
         answer = judge_restrictions(view, &j, answer);
     return answer;
+}
+
+struct policy_answer policy_judge_with(const struct policy_view *view,
+                                       const struct policy_question *question, size_t file)
+{
+    struct policy_view more = *view;
+
+    more.matched[file / 64] |= UINT64_C(1) << file % 64;
+    return policy_judge(&more, question);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -43,6 +44,11 @@ struct policy *policy_unref(struct policy *policy)
         policy_file_free(policy->files[i]);
     mem_free(policy->invalid);
     return mem_free(policy);
+}
+
+int64_t policy_loaded(const struct policy *policy)
+{
+    return policy->loaded;
 }
 
 size_t policy_file_count(const struct policy *policy)
@@ -98,8 +104,10 @@ static struct policy *new_empty(void)
 {
     struct policy *policy = mem_zalloc(1, sizeof(*policy));
 
-    if (policy)
-        policy->refs = 1;
+    if (!policy)
+        return NULL;
+    policy->refs = 1;
+    policy->loaded = time(NULL);
     return policy;
 }
 

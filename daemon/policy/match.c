@@ -19,6 +19,11 @@ static const char *const names[MATCH_KEY_COUNT] = {
     [MATCH_USER_UNIT] = "UserUnit", [MATCH_CGROUP] = "Cgroup", [MATCH_LISTENER] = "Listener",
 };
 
+const char *policy_match_key_name(enum match_key key)
+{
+    return names[key];
+}
+
 /* ---- values ---- */
 
 static bool ends_in(const char *text, const char *end)
@@ -451,6 +456,17 @@ enum match_result policy_match(const struct policy_match *match, const struct pe
         }
     }
     return result;
+}
+
+unsigned int policy_match_misses(const struct policy_match *match, const struct peer *peer,
+                                 const char *listener)
+{
+    unsigned int misses = 0;
+
+    for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++)
+        if (match_key(match, key, peer, listener) != MATCH_YES)
+            misses |= 1u << key;
+    return misses;
 }
 
 void policy_match_each_unknown(const struct policy_match *match,

@@ -50,6 +50,8 @@ int policy_match_parse(struct policy_match *match, struct conf_reader *reader,
                        const struct conf_item *item);
 /* What the whole section must be. */
 int policy_match_check(const struct policy_match *match, struct conf_reader *reader);
+/* "User". */
+const char *policy_match_key_name(enum match_key key);
 /* Of a kind that has processes, with its suffix and without wildcards. */
 bool policy_match_is_unit(const char *text);
 void policy_match_deinit(struct policy_match *match);
@@ -63,6 +65,10 @@ struct match_doubt {
 /* A section without keys is about everybody. */
 enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
                                const char *listener, struct match_doubt *ret_doubt);
+
+/* 1u << key for each key by which it is not about that client. */
+unsigned int policy_match_misses(const struct policy_match *match, const struct peer *peer,
+                                 const char *listener);
 
 /*
  * Calls back for each user and group that does not exist. Such a value matches nobody; and of whoever

@@ -95,6 +95,11 @@ const struct policy_settings *policy_view_settings(const struct policy_view *vie
     return &policy_view_root(view)->settings;
 }
 
+const struct policy *policy_view_policy(const struct policy_view *view)
+{
+    return policy_view_root(view)->policy;
+}
+
 unsigned int policy_view_restrictions(const struct policy_view *view)
 {
     unsigned int count = 0;

@@ -55,6 +55,7 @@ int policy_load(const struct policy_source *source, char ret_error[static POLICY
 /* What is in force when the files at the start are invalid: everything is denied, and the error is the reason. */
 struct policy *policy_new_invalid(const char *error);
 
+int64_t policy_loaded(const struct policy *policy); /* when, in seconds since 1970 */
 size_t policy_file_count(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
 /* Nobody but the caller has it. */
@@ -151,6 +152,7 @@ const struct policy_settings *policy_view_settings(const struct policy_view *vie
  */
 int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
                          char ret_error[static POLICY_ERROR_MAX]);
+const struct policy *policy_view_policy(const struct policy_view *view);
 /* Those of its bases are counted too. */
 unsigned int policy_view_restrictions(const struct policy_view *view);
 
@@ -173,10 +175,15 @@ struct policy_answer {
     const char *reason; /* of a denial, for the client */
     const char *file;   /* of the rule that decided, for the administrator; NULL: none did */
     unsigned int line;
+    unsigned int
+        restriction; /* which one of the session's denies, from 1 on; 0: the files decide */
 };
 
 struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question);
+/* The same if this file, by its number, were about the client too; of a view that is below no other. */
+struct policy_answer policy_judge_with(const struct policy_view *view,
+                                       const struct policy_question *question, size_t file);
 
 /*
  * Nothing that this client can ask for is allowed. No text of his is looked up anywhere then: the answer would tell

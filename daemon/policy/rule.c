@@ -330,6 +330,40 @@ void policy_rule_deinit(struct policy_rule *rule)
     rule->reason = mem_free(rule->reason);
 }
 
+static void host_text(const struct policy_rule *rule, char ret[static HOST_TEXT_MAX + 3])
+{
+    char address[INET6_ADDRSTRLEN];
+
+    if (rule->host == RULE_ANY)
+        strcpy(ret, "*");
+    else if (rule->name)
+        snprintf(ret, HOST_TEXT_MAX + 3, "%s%s", rule->host == RULE_SUFFIX ? "*" : "", rule->name);
+    else if (rule->prefix == (rule->family == AF_INET ? 32 : 128))
+        inet_ntop(rule->family, rule->net, ret, HOST_TEXT_MAX + 3);
+    else
+        snprintf(ret, HOST_TEXT_MAX + 3, "%s/%u",
+                 inet_ntop(rule->family, rule->net, address, sizeof(address)), rule->prefix);
+}
+
+void policy_rule_text(const struct policy_rule *rule, char ret[static POLICY_RULE_TEXT_MAX])
+{
+    char host[HOST_TEXT_MAX + 3], ports[16] = "*";
+    size_t n;
+
+    host_text(rule, host);
+    if (rule->first == rule->last)
+        snprintf(ports, sizeof(ports), "%u", rule->first);
+    else if (rule->first > 1 || rule->last < UINT16_MAX)
+        snprintf(ports, sizeof(ports), "%u-%u", rule->first, rule->last);
+    n = (size_t)snprintf(ret, POLICY_RULE_TEXT_MAX, "%s=tcp %s %s",
+                         rule->is_allow ? "Allow" : "Deny", host, ports);
+    for (size_t i = 0; i < FLAG_COUNT; i++)
+        if (rule->flags & flags[i].flag)
+            n += (size_t)snprintf(ret + n, POLICY_RULE_TEXT_MAX - n, " %s", flags[i].name);
+    if (rule->reason)
+        snprintf(ret + n, POLICY_RULE_TEXT_MAX - n, " \"%s\"", rule->reason);
+}
+
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b)
 {
     if (a->hash != b->hash || a->host != b->host || a->first != b->first || a->last != b->last)

@@ -51,6 +51,10 @@ int policy_rule_parse_network(struct conf_reader *reader, char *text, struct pol
 int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct services **services,
                             struct policy_rule *rule);
 
+/* As it is written, with numbers for the names of services: "Allow=tcp example.com 443". */
+#define POLICY_RULE_TEXT_MAX 640u
+void policy_rule_text(const struct policy_rule *rule, char ret[static POLICY_RULE_TEXT_MAX]);
+
 /* The same host and the same ports, whatever it says about them. */
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b);
 

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/core/limits.h"
@@ -58,21 +59,21 @@ static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
 
 /* ---- [Audit] ---- */
 
+static const char *const audit_values[] = {
+    [POLICY_AUDIT_NO] = "no",
+    [POLICY_AUDIT_YES] = "yes",
+    [POLICY_AUDIT_REQUIRED] = "required",
+};
+
 static int parse_audit(enum policy_audit *audit, struct conf_reader *reader,
                        const struct conf_item *item)
 {
-    static const char *const values[] = {
-        [POLICY_AUDIT_NO] = "no",
-        [POLICY_AUDIT_YES] = "yes",
-        [POLICY_AUDIT_REQUIRED] = "required",
-    };
-
     if (strcmp(item->key, "Audit") != 0)
         return asock_conf_refuse(reader, "unknown key %s= in [Audit]", item->key);
     if (*audit != POLICY_AUDIT_UNSET)
         return asock_conf_refuse(reader, "Audit= is given twice");
     for (enum policy_audit i = POLICY_AUDIT_NO; i <= POLICY_AUDIT_REQUIRED; i++) {
-        if (strcmp(item->value, values[i]) == 0)
+        if (strcmp(item->value, audit_values[i]) == 0)
             *audit = i;
     }
     if (*audit == POLICY_AUDIT_UNSET)
@@ -187,6 +188,62 @@ static int parse_egress(struct policy_egress *egress, struct conf_reader *reader
     if (strcmp(item->key, "Options") == 0)
         return parse_options(egress, reader, item->value);
     return asock_conf_refuse(reader, "unknown key %s= in [Egress]", item->key);
+}
+
+/* ---- as text ---- */
+
+static void limit_text(const struct policy_limits *limits, unsigned int i, char *ret)
+{
+    static const char *const units[] = {"", "K", "M", "G"};
+    uint64_t value = limits->value[i];
+    unsigned int unit = 0;
+
+    for (; limit_keys[i].is_size && value > 0 && value % 1024 == 0 && unit < 3; unit++)
+        value /= 1024;
+    snprintf(ret, POLICY_SETTING_MAX, "[Limits] %s=%" PRIu64 "%s", limit_keys[i].name, value,
+             units[unit]);
+}
+
+static void source_text(const struct policy_egress *egress, char *ret)
+{
+    char v4[INET_ADDRSTRLEN] = "", v6[INET6_ADDRSTRLEN] = "";
+
+    if (has_v4(egress))
+        inet_ntop(AF_INET, &egress->source4, v4, sizeof(v4));
+    if (has_v6(egress))
+        inet_ntop(AF_INET6, &egress->source6, v6, sizeof(v6));
+    snprintf(ret, POLICY_SETTING_MAX, "[Egress] Source=%s%s%s", v4, *v4 && *v6 ? " " : "", v6);
+}
+
+static void options_text(const struct policy_egress *egress, char *ret)
+{
+    static const char *const texts[] = {"none", "TrafficClass", "HopLimit",
+                                        "TrafficClass HopLimit"};
+
+    snprintf(ret, POLICY_SETTING_MAX, "[Egress] Options=%s",
+             texts[egress->options & (POLICY_TRAFFIC_CLASS | POLICY_HOP_LIMIT)]);
+}
+
+bool policy_settings_text(const struct policy_settings *settings, unsigned int number,
+                          char ret[static POLICY_SETTING_MAX])
+{
+    for (unsigned int i = 0; i < POLICY_LIMIT_COUNT; i++) {
+        if (!(settings->limits.set & 1u << i) || number-- > 0)
+            continue;
+        limit_text(&settings->limits, i, ret);
+        return true;
+    }
+    if (settings->audit != POLICY_AUDIT_UNSET && number-- == 0)
+        snprintf(ret, POLICY_SETTING_MAX, "[Audit] Audit=%s", audit_values[settings->audit]);
+    else if (settings->egress.has_source && number-- == 0)
+        source_text(&settings->egress, ret);
+    else if (settings->egress.device[0] && number-- == 0)
+        snprintf(ret, POLICY_SETTING_MAX, "[Egress] Device=%s", settings->egress.device);
+    else if (settings->egress.has_options && number == 0)
+        options_text(&settings->egress, ret);
+    else
+        return false;
+    return true;
 }
 
 /* ---- all three ---- */

@@ -1,32 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * JUDGE: a client and a connect that are only thought of are judged as real ones are: the name, then the
- * address if there is one. Nobody is asked for the name.
+ * JUDGE: a connect that is only thought of is judged as a real one is, of a session, of a process, or of a client that
+ * is only thought of too: the name, then the address if there is one. Nobody is asked for the name. A client asks
+ * about its own session.
  */
 #include "daemon/server/admin_policy.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-#include "base/alloc.h"
 #include "daemon/server/admin_record.h"
-#include "daemon/names/host.h"
 #include "daemon/core/loop.h"
 #include "daemon/identity/identity.h"
 #include "daemon/identity/subids.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/learn.h"
-#include "daemon/policy/match.h"
+#include "daemon/server/question.h"
 #include "daemon/server/reload.h"
-#include "daemon/names/services.h"
+#include "daemon/server/verdict.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
-#include "proto/endpoint.h"
 
 int admin_reload(struct op *op, bool close)
 {
@@ -73,216 +68,116 @@ void admin_reloaded(struct list *waiting, int r, const struct reload_report *rep
 
 /* ---- JUDGE ---- */
 
-/*
- * What is not said of the client, it has not: values that nobody has, instead of unknown ones, which
- * policy would have to deny for.
- */
-#define NOBODYS_ID (PEER_ID_UNKNOWN - 1)
-#define NOBODYS_CGROUP "-"
-
-struct question {
-    struct peer peer;
-    gid_t gids[PEER_GIDS_KEPT];
-    char listener[32];
-    char host[HOST_TEXT_MAX + 2]; /* a name may have its trailing dot */
-    char service[CODEC_SERVICE_MAX + 1];
-    char protocol[8];
-    char address[INET6_ADDRSTRLEN];
-    char *error; /* INSPECT_TEXT_MAX bytes */
-};
-
-static bool refuse(struct question *q, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-/* The first complaint counts. */
-static bool refuse(struct question *q, const char *format, ...)
-{
-    va_list args;
-
-    if (q->error[0])
-        return false;
-    va_start(args, format);
-    vsnprintf(q->error, INSPECT_TEXT_MAX, format, args);
-    va_end(args);
-    return false;
-}
-
-static bool take_text(struct question *q, const struct field *field)
-{
-    const struct {
-        const char *name;
-        char *to;
-        size_t size;
-    } texts[] = {
-        {"unit", q->peer.unit, sizeof(q->peer.unit)},
-        {"user_unit", q->peer.user_unit, sizeof(q->peer.user_unit)},
-        {"cgroup", q->peer.cgroup, sizeof(q->peer.cgroup)},
-        {"listener", q->listener, sizeof(q->listener)},
-        {"protocol", q->protocol, sizeof(q->protocol)},
-        {"host", q->host, sizeof(q->host)},
-        {"service", q->service, sizeof(q->service)},
-        {"address", q->address, sizeof(q->address)},
-    };
-
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (strcmp(texts[i].name, field->name) != 0)
-            continue;
-        if (strlen(field->text) >= texts[i].size)
-            return refuse(q, "%s is too long", field->name);
-        strcpy(texts[i].to, field->text);
-        return true;
-    }
-    return refuse(q, "\"%.40s\" is not a text that JUDGE takes", field->name);
-}
-
-/* In ascending order. */
-static void add_group(struct peer *peer, gid_t gid)
-{
-    uint32_t at = peer->gid_count++;
-
-    for (; at > 0 && peer->gids[at - 1] > gid; at--)
-        peer->gids[at] = peer->gids[at - 1];
-    peer->gids[at] = gid;
-}
-
-static bool take_number(struct question *q, const struct field *field)
-{
-    struct peer *peer = &q->peer;
-    bool is_id = field->number >= 0 && field->number < NOBODYS_ID;
-
-    if (strcmp(field->name, "uid") == 0 && is_id)
-        peer->uid = (uid_t)field->number;
-    else if (strcmp(field->name, "gid") == 0 && is_id && peer->gid_count < PEER_GIDS_KEPT)
-        add_group(peer, (gid_t)field->number);
-    else
-        return refuse(q, "%.40s=%lld is not a number that JUDGE takes", field->name,
-                      (long long)field->number);
-    return true;
-}
-
 static void take_fields(const struct field *fields, size_t count, void *data)
 {
-    struct question *q = data;
-
     for (size_t i = 0; i < count; i++)
-        if (!(fields[i].text ? take_text(q, &fields[i]) : take_number(q, &fields[i])))
+        if (!question_take(data, &fields[i]))
             return;
 }
 
-static void init_question(struct question *q, char *error)
+static bool sees_all(const struct session *s)
 {
-    memset(q, 0, sizeof(*q));
-    q->error = error;
-    q->peer.uid = q->peer.gid = NOBODYS_ID;
-    q->peer.gids = q->gids;
-    q->peer.gids_known = q->peer.units_known = true;
-    q->peer.pidfd = -1;
-    strcpy(q->peer.cgroup, NOBODYS_CGROUP);
+    return s->kind == LISTENER_CONTROL;
 }
 
-/* Where a unit of a user is, the kernel says the manager that it belongs to as well. */
-static void settle_units(struct question *q)
+static bool is_meant(const struct session *s, const struct question *q)
 {
-    if (q->peer.user_unit[0] && !q->peer.unit[0])
-        snprintf(q->peer.unit, sizeof(q->peer.unit), "user@%u.service", (unsigned int)q->peer.uid);
+    if (q->has_id)
+        return s->id == q->id;
+    return q->has_pid && s->peer.pid == q->pid && s->kind != LISTENER_CONTROL;
 }
 
-/* The address that is connected to, if it is known; its family 0: it is not. */
-static bool read_address(struct question *q, const struct host *host, uint16_t port,
-                         struct host *ret)
+/* The first one of that id, or of that process; NULL: there is none. */
+static const struct session *find_session(const struct worker *w, const struct question *q,
+                                          uint64_t *ret_count)
 {
-    memset(ret, 0, sizeof(*ret));
-    if (host->kind == HOST_ADDRESS)
-        *ret = *host;
-    else if (q->address[0] && (host_parse(q->address, ret) < 0 || ret->kind != HOST_ADDRESS))
-        return refuse(q, "\"%s\" is not an address", q->address);
-    if (host->kind == HOST_ADDRESS && q->address[0])
-        return refuse(q, "an address has no other address");
-    asock_sockaddr_set_port(&ret->address.any, port);
+    const struct session *found = NULL;
+
+    *ret_count = 0;
+    list_for_each (&w->sessions, it) {
+        const struct session *s = container_of(it, struct session, node);
+
+        if (!is_meant(s, q))
+            continue;
+        found = found ? found : s;
+        ++*ret_count;
+    }
+    return found;
+}
+
+/* The view of a session, which stays its own, or one that is made here. False: the text says why. */
+static bool find_client(struct session *s, struct question *q, struct judged *ret,
+                        struct policy_view **ret_made)
+{
+    const struct session *found = s;
+
+    *ret_made = NULL;
+    *ret = (struct judged){.sees_files = sees_all(s), .generation = s->worker->stats.reloads};
+    if (sees_all(s))
+        found = find_session(s->worker, q, &ret->sessions);
+    if (!sees_all(s) && (q->given || q->has_pid || (q->has_id && q->id != s->id)))
+        return question_refuse(q, "only the control socket tells about other clients");
+    if ((q->has_id || q->has_pid) && (q->given || q->has_id == q->has_pid))
+        return question_refuse(q, "a session, a process, or what is said of a client: one of them");
+    if (q->has_id && !found)
+        return question_refuse(q, "there is no session %llu", (unsigned long long)q->id);
+    if (found) {
+        ret->view = found->view;
+        ret->session = found->id;
+        q->given = ~0u;
+        return true;
+    }
+    if (!question_settle_client(q))
+        return false;
+    subids_mark(s->worker->subids, &q->peer);
+    if ((q->has_row || q->has_restriction) && q->given == 0)
+        return true; /* all files */
+    *ret_made = policy_view_new(s->worker->policy, &q->peer, q->listener);
+    ret->view = *ret_made;
+    return *ret_made || question_refuse(q, "out of memory");
+}
+
+static bool answer(struct session *s, struct question *q, const struct judged *judged,
+                   struct record *ret)
+{
+    struct destination to;
+
+    if (q->has_row) {
+        verdict_row(s->worker->policy, judged, q->row, ret);
+        return true;
+    }
+    if (q->has_restriction) {
+        verdict_restriction(s->worker->policy, judged, q->restriction, ret);
+        return true;
+    }
+    if (!question_read(q, s->worker->services, judged->view, &to))
+        return false;
+    if (q->has_also && judged->session)
+        return true; /* all is known of it */
+    if (q->has_also)
+        verdict_also(judged, q, &to, q->also, ret);
+    else
+        verdict_record(judged, &to, ret);
     return true;
-}
-
-static bool check_unit(struct question *q, const char *unit)
-{
-    return !*unit || policy_match_is_unit(unit) ||
-           refuse(q, "\"%s\" is not a unit with processes, like foo.service", unit);
-}
-
-/* A client that there cannot be would be denied, and that taken for an answer. */
-static bool check_client(struct question *q)
-{
-    const char *cgroup = q->peer.cgroup;
-
-    if (!check_unit(q, q->peer.unit) || !check_unit(q, q->peer.user_unit))
-        return false;
-    return *cgroup == '/' || strcmp(cgroup, NOBODYS_CGROUP) == 0 ||
-           refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
-}
-
-static bool read_question(struct question *q, struct services *services, struct host *host,
-                          struct host *address, uint16_t *port)
-{
-    if (q->error[0])
-        return false;
-    if (strcmp(q->protocol, "tcp") != 0)
-        return refuse(q, "the protocol is not tcp");
-    if (!check_client(q))
-        return false;
-    if (host_parse(q->host, host) < 0 || host_find_zone(host) < 0)
-        return refuse(q, "\"%s\" is neither a name nor an address", q->host);
-    if (services_port(services, q->service, port) < 0)
-        return refuse(q, "\"%s\" is neither a port nor a service", q->service);
-    return read_address(q, host, *port, address);
-}
-
-static void judge(const struct policy_view *view, const struct host *host,
-                  const struct host *address, uint16_t port, struct record *ret)
-{
-    struct policy_question question = {.port = port};
-    struct policy_answer answer = {.is_allowed = true};
-    const char *about = "name";
-
-    if (host->kind != HOST_ADDRESS) {
-        question.host = host->name;
-        answer = policy_judge(view, &question);
-    }
-    if (answer.is_allowed && address->address.any.sa_family) {
-        about = "address";
-        question.addr = &address->address.any;
-        answer = policy_judge(view, &question);
-    }
-    record_text(ret, "verdict", answer.is_allowed ? "allow" : "deny");
-    record_text(ret, "about", about);
-    record_text(ret, "file", answer.file);
-    record_number(ret, "line", answer.line);
-    record_number(ret, "learned", answer.is_learned);
-    record_text(ret, "reason", answer.reason);
 }
 
 long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t *out, size_t cap,
                  char ret_text[static INSPECT_TEXT_MAX])
 {
-    struct host host, address;
-    struct policy_view *view;
+    struct policy_view *made = NULL;
+    struct judged judged;
     struct record record;
     struct question q;
-    uint16_t port;
-    long n;
+    long n = -EINVAL;
 
-    init_question(&q, ret_text);
-    if (asock_codec_decode_record(question, len, take_fields, &q) < 0)
-        refuse(&q, "the question is not a record");
-    if (!read_question(&q, s->worker->services, &host, &address, &port))
-        return -EINVAL;
-    subids_mark(s->worker->subids, &q.peer);
-    settle_units(&q);
-    view = policy_view_new(s->worker->policy, &q.peer, q.listener);
-    if (!view)
-        return -ENOMEM;
     record_init(&record);
-    judge(view, &host, &address, port, &record);
-    n = record_encode(&record, out, cap);
-    policy_view_free(view);
+    question_init(&q, ret_text);
+    if (asock_codec_decode_record(question, len, take_fields, &q) < 0)
+        question_refuse(&q, "the question is not a record");
+    if (!q.error[0] && find_client(s, &q, &judged, &made) && answer(s, &q, &judged, &record))
+        n = record_encode(&record, out, cap);
+    policy_view_free(made);
+    question_deinit(&q);
     return n;
 }
 

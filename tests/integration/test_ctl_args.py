@@ -199,7 +199,7 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("list", "--timeout", ""), set())
         self.assertEqual(self.complete("kill", "unit=x", "--"), {"--control", "--timeout", "--yes", "--dry-run", "--sessions",
                                                                  "--help", "--version"})
-        self.assertEqual(self.complete("policy", ""), {"test", "check", "learned"})
+        self.assertEqual(self.complete("policy", ""), {"test", "show", "check", "learned"})
         self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp"})
 
     def test_every_option_of_the_help_is_offered(self):

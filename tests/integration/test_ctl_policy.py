@@ -6,13 +6,14 @@ import json
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 import unittest
 
 import asockctl
 import asockd
 import fake_asockd
-from wire import pb, request
+from wire import Wire, pb, request
 
 RULES = [
     [("file", "/etc/b.policy"), ("rule", "tcp one.test 443"), ("uid", 1000), ("count", 3), ("first", 0), ("last", 86400)],
@@ -41,8 +42,8 @@ class Says(fake_asockd.FakeTest):
     """What the tool asks, and what it makes of an answer."""
 
     def question(self):
-        """(name, value) of what was asked for last."""
-        request, payload = self.asked[-1]
+        """(name, value) of the verdict that was asked for last; it is followed by a question for others."""
+        request, payload = self.asked[-2]
         self.assertEqual(request.verb, pb.VERB_JUDGE)
         return [(f.name, f.number if f.is_number else f.text) for f in pb.Record.FromString(payload).fields]
 
@@ -60,8 +61,11 @@ class Says(fake_asockd.FakeTest):
             ("listener", "web"), ("address", "192.0.2.1"), ("protocol", "tcp"), ("host", "xn--bcher-kva.test"),
             ("service", "https")])
         self.verdict("tcp", "192.0.2.1", "80")
-        self.assertEqual(self.question(), [("listener", "default"), ("protocol", "tcp"), ("host", "192.0.2.1"),
-                                           ("service", "80")])
+        self.assertEqual(self.question(), [("protocol", "tcp"), ("host", "192.0.2.1"), ("service", "80")])
+        self.verdict("--pid", "77", "tcp", "192.0.2.1", "80")
+        self.assertEqual(self.question()[0], ("pid", 77))
+        self.verdict("--id", "78", "tcp", "192.0.2.1", "80")
+        self.assertEqual(self.question()[-1], ("id", 78))
 
     def test_a_user_has_its_groups(self):
         user = next(u for u in pwd.getpwall() if u.pw_uid)
@@ -239,6 +243,263 @@ class Policy(unittest.TestCase):
             self.assertIn(message, text.decode())
 
 
+RESTRICTION = "[Rules]\nDeny=tcp bad.test * \"not here\"\nAllow=tcp *.test 443\n"
+
+
+class OfFiles(unittest.TestCase):
+    """A daemon with these files, and asockctl that asks it."""
+
+    files = {}
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="asockd-policy-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        os.chmod(self.directory, 0o755)
+        os.mkdir(self.path("policy.d"), 0o755)
+        paths = [self.write("policy.d/" + name, text) for name, text in self.files.items()]
+        self.daemon = asockd.Daemon("--config", "/dev/null", *[word for path in paths for word in ("--policy", path)])
+        self.addCleanup(self.daemon.stop)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="ascii") as stream:
+            stream.write(text)
+        os.chmod(self.path(name), 0o644)
+        return self.path(name)
+
+    def client(self, restriction=None):
+        """A session of this process, and its id."""
+        wire = Wire(self.daemon.path)
+        self.addCleanup(wire.close)
+        wire.hello()
+        if restriction is not None:
+            wire.send(request(pb.VERB_RESTRICT, 9, payload=restriction.encode(), restriction=pb.Restrict()))
+            self.assertEqual(wire.completion(9).error, pb.ERROR_SUCCESS)
+        wire.send(request(pb.VERB_SHOW, 10, show=pb.Show()))
+        reply, payload = wire.take(lambda r: r.op == 10)
+        self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+        wire.session = next(f.number for f in pb.Record.FromString(payload).fields if f.name == "id")
+        return wire
+
+    def ask(self, *args, control=True):
+        env = asockctl.environment(ASOCKD=asockd.binary())
+        where = ("--control", self.daemon.control_path) if control else ()
+        done = asockctl.run("policy", *args, *where, env=env)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def says(self, *args, control=True):
+        status, out, err = self.ask(*args, control=control)
+        self.assertEqual((status > 1, err), (False, ""), args)
+        return out.replace(self.directory + "/policy.d/", "").splitlines()
+
+
+class Others(OfFiles):
+    """Facts that are not given."""
+
+    files = {
+        "10-group.policy": "[Match]\nGroup=54321 54322\n[Rules]\nDeny=tcp www.a.test *\nAllow=tcp *.a.test 443\n",
+        "20-two.policy": "[Match]\nUnit=b.service\nListener=web\n[Rules]\nAllow=tcp b.test 443\n",
+        "30-gone.policy": "[Match]\nUser=nosuchuser\n[Rules]\nAllow=tcp *.test 443\n",
+        "40-all.policy": "[Rules]\nAllow=tcp www.a.test 443\n",
+    }
+
+    NAME = " (the name; its addresses are judged when they are known)"
+    NO_RULE = "deny: no rule allows this destination"
+
+    def test_what_would_allow_it(self):
+        self.assertEqual(self.says("test", "tcp", "x.a.test", "443"),
+                         [self.NO_RULE, "also allowed by 10-group.policy:5 for Group=54321 54322"])
+        self.assertEqual(self.says("test", "tcp", "b.test", "443"),
+                         [self.NO_RULE, "also allowed by 20-two.policy:5 for Unit=b.service Listener=web"])
+        self.assertEqual(self.says("test", "--unit", "b.service", "tcp", "b.test", "443"),
+                         [self.NO_RULE, "also allowed by 20-two.policy:5 for Listener=web"])
+
+    def test_what_would_deny_it(self):
+        self.assertEqual(self.says("test", "tcp", "www.a.test", "443"),
+                         ["allow by 40-all.policy:2" + self.NAME,
+                          "but denied by 10-group.policy:4 for Group=54321 54322"])
+
+    def test_what_is_given_is_settled(self):
+        self.assertEqual(self.says("test", "--group", "1", "tcp", "x.a.test", "443"), [self.NO_RULE])
+        self.assertEqual(self.says("test", "--unit", "c.service", "tcp", "b.test", "443"), [self.NO_RULE])
+        self.assertEqual(self.says("test", "--pid", str(os.getpid()), "tcp", "x.a.test", "443"), [self.NO_RULE])
+
+    def test_json(self):
+        row = json.loads(self.ask("test", "--json", "tcp", "x.a.test", "443")[1])
+        self.assertEqual((row["verdict"], [(r["verdict"], r["line"], r["for"]) for r in row["also"]]),
+                         ("deny", [("allow", 5, "Group=54321 54322")]))
+        self.assertNotIn("also", json.loads(self.ask("test", "--json", "tcp", "y.test", "1")[1]))
+
+    def test_files_say_the_same(self):
+        files = [word for name in self.files for word in ("--policy", self.path("policy.d/" + name))]
+        for args in (("tcp", "x.a.test", "443"), ("tcp", "www.a.test", "443"), ("tcp", "b.test", "443"),
+                     ("tcp", "10.0.0.1", "1"), ("--group", "54321", "tcp", "x.a.test", "443"), ("tcp", "x.a.test", "https"),
+                     ("--pid", str(os.getpid()), "tcp", "www.a.test", "443")):
+            self.assertEqual(self.ask("test", *files, *args, control=False), self.ask("test", *args), args)
+            self.assertEqual(self.ask("test", "--config-dir", self.directory, "--json", *args, control=False),
+                             self.ask("test", "--json", *args), args)
+
+    def test_files_that_are_refused(self):
+        bad = self.write("bad", "[Rules]\nAllow=nothing\n")
+        status, out, err = self.ask("test", "--policy", bad, "tcp", "a.test", "1", control=False)
+        self.assertEqual((status, out), (2, ""))
+        self.assertIn(bad + ":2: ", err)
+        status, _, err = self.ask("test", "--config-dir", self.path("none"), "tcp", "a.test", "1", control=False)
+        self.assertEqual(status, 2)
+        self.assertIn(self.path("none/policy.d"), err)
+        status, _, err = self.ask("test", "--config-dir", self.directory, "udp", "a.test", "1", control=False)
+        self.assertEqual((status, err), (2, "the protocol is not tcp\n"))
+
+
+class Sessions(OfFiles):
+    """Sessions that there are, and what they may ask themselves."""
+
+    files = {
+        "10-self.policy": f"[Match]\nUser={os.getuid()}\n[Rules]\nAllow=tcp *.test *\n",
+        "20-other.policy": "[Match]\nUser=54321\n[Rules]\nAllow=tcp other.test *\n",
+    }
+
+    def test_by_id_and_by_process(self):
+        wire = self.client(RESTRICTION)
+        rules = ['restriction 1, line 2: Deny=tcp bad.test * "not here"', "restriction 1, line 3: Allow=tcp *.test 443"]
+        for who in (("--id", str(wire.session)), ("--pid", str(os.getpid()))):
+            self.assertEqual(self.says("test", *who, "tcp", "bad.test", "443"),
+                             ["deny by restriction 1 of the session, line 2: not here", *rules])
+            self.assertEqual(self.says("test", *who, "tcp", "a.test", "80"),
+                             ["deny by restriction 1 of the session: no rule of this session's restriction allows this "
+                              "destination", *rules])
+            self.assertEqual(self.says("test", *who, "tcp", "other.example", "443"),
+                             ["deny: no rule allows this destination", *rules])
+            self.assertEqual(self.says("test", *who, "tcp", "a.test", "443"),
+                             ["allow by 10-self.policy:4" + Others.NAME, *rules])
+        row = json.loads(self.ask("test", "--json", "--id", str(wire.session), "tcp", "bad.test", "443")[1])
+        self.assertEqual((row["session"], row["restrictions"], row["restriction"], len(row["rules"])),
+                         (wire.session, 1, 1, 2))
+        self.client()
+        self.assertEqual(self.says("test", "--pid", str(os.getpid()), "tcp", "bad.test", "443")[1],
+                         f"of session {wire.session}; the process has 2 (--id ID asks for another)")
+
+    def test_files_for_a_session(self):
+        """Its facts and its restrictions, other files."""
+        wire = self.client(RESTRICTION)
+        self.client("[Rules]\n")
+        new = ("--policy", self.write("new", f"[Match]\nUser={os.getuid()}\n[Rules]\nAllow=tcp * 443\n"))
+        told = {host: self.says("test", *new, "--id", str(wire.session), "tcp", host, "443")[0]
+                for host in ("a.test", "bad.test", "a.example")}
+        self.assertRegex(told["a.test"], "^allow by .*/new:4 ")
+        self.assertEqual(told["bad.test"], "deny by restriction 1 of the session, line 2: not here")
+        self.assertRegex(told["a.example"], "^deny by restriction 1 of the session: ")
+        nothing = self.client("[Rules]\n")
+        self.assertRegex(self.says("test", *new, "--id", str(nothing.session), "tcp", "a.test", "443")[0],
+                         "^deny by restriction 1")
+
+    def test_who_is_not_there(self):
+        status, out, err = self.ask("test", "--id", "4711", "tcp", "a.test", "443")
+        self.assertEqual((status, out, err), (2, "", "asockctl: policy: there is no session 4711\n"))
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        status, out, err = self.ask("test", "--pid", str(gone.pid), "tcp", "a.test", "443")
+        self.assertEqual((status, out, err), (2, "", f"asockctl: policy: process {gone.pid}: no such process\n"))
+        for who in (("--id", "x"), ("--pid", "x"), ("--pid", "0"), ("--id", "1", "--pid", "1"),
+                    ("--pid", "1", "--user", "0"), ("--id", "1", "--user", "0")):
+            self.assertEqual(self.ask("test", *who, "tcp", "a.test", "443")[:2], (2, ""), who)
+
+    def test_a_process_without_a_session(self):
+        self.assertEqual(self.says("test", "--pid", str(os.getpid()), "tcp", "a.test", "443"),
+                         ["allow by 10-self.policy:4" + Others.NAME])
+
+    def test_inside_a_restricted_session(self):
+        rules = self.write("rules", RESTRICTION)
+        for socket_of in ((), ("--fd",)):
+            done = asockctl.run("run", *socket_of, "--socket", self.daemon.path, "--policy", rules, "--", "sh", "-c",
+                                f"'{asockctl.TOOL}' policy test tcp a.test 80")
+            self.assertEqual((done.returncode, done.stderr), (1, b""))
+            self.assertEqual(done.stdout.decode().splitlines()[0],
+                             "deny by restriction 1 of the session: no rule of this session's restriction allows this "
+                             "destination")
+            done = asockctl.run("run", *socket_of, "--socket", self.daemon.path, "--policy", rules, "--", "sh", "-c",
+                                f"'{asockctl.TOOL}' policy show")
+            self.assertRegex(done.stdout.decode(), r"^# session \d+, restrictions: 1\nrestriction 1, line 2: Deny=tcp bad")
+
+    def test_a_client_learns_nothing_of_others(self):
+        """Neither files, nor other clients, nor more than a connect would tell it."""
+        wire = self.client()
+        other = self.client(RESTRICTION)
+        for fields in ([("uid", 0)], [("pid", os.getpid())], [("id", other.session)], [("unit", "a.service")],
+                       [("listener", "web")]):
+            reply, text = self.judge(wire, *fields, ("protocol", "tcp"), ("host", "a.test"), ("service", "1"))
+            self.assertEqual((reply.error, text), (pb.ERROR_INVALID_ARGUMENT,
+                                                   b"only the control socket tells about other clients"))
+        reply, text = self.judge(wire, ("protocol", "tcp"), ("host", "a.test"), ("service", "1"))
+        told = {f.name: f.number if f.is_number else f.text for f in pb.Record.FromString(text).fields}
+        self.assertEqual((told["verdict"], told["file"], told["line"]), ("allow", "", 0))
+        for number in range(3):
+            reply, text = self.judge(wire, ("row", number))
+            told = {f.name: f.number if f.is_number else f.text for f in pb.Record.FromString(text).fields}
+            self.assertEqual(set(told), {"kind", "generation", "session", "restrictions"} if number == 0 else set())
+
+    def judge(self, wire, *fields):
+        record = pb.Record(fields=[pb.Field(name=n, number=v, is_number=True) if isinstance(v, int)
+                                   else pb.Field(name=n, text=v) for n, v in fields])
+        wire.token = getattr(wire, "token", 100) + 1
+        wire.send(request(pb.VERB_JUDGE, wire.token, payload=record.SerializeToString(), judge=pb.Judge()))
+        return wire.take(lambda r: r.op == wire.token)
+
+
+class WhoMayNothing(OfFiles):
+
+    files = {"none.policy": "[Rules]\nDeny=tcp * 1\n"}
+
+    def test_s24_is_not_told_which_services_there_are(self):
+        wire = self.client()
+        judge = Sessions.judge
+        texts = {judge(self, wire, ("protocol", "tcp"), ("host", host), ("service", service))[1]
+                 for host in ("a.test", "fe80::1%lo", "fe80::1%nolink") for service in ("http", "no-such-service")}
+        self.assertEqual(len(texts), 1, texts)
+
+
+class Show(OfFiles):
+
+    files = {
+        "10-a.policy": "[Match]\nUser=54321\nUser=54322\n[Rules]\nDeny=tcp bad.test 1-9 \"no \"\n"
+                       "Allow=tcp *.test https +private +local\n[Limits]\nSockets=64\nQueued=2M\n"
+                       "[Audit]\nAudit=required\n[Egress]\nSource=192.0.2.1 2001:db8::1\nDevice=eth0\nOptions=HopLimit\n",
+        "20-b.policy": "[Rules]\nAllow=tcp 10.0.0.0/8 *\nAllow=tcp 2001:db8::1 22\nMode=learn\nLearnUntil=2999-12-31\n",
+    }
+
+    def test_files_and_rules(self):
+        lines = self.says("show")
+        self.assertRegex(lines[0], r"^# policy loaded 20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ: 2 files, 4 rules$")
+        self.assertRegex(lines[2], r"^# 10-a.policy, of 20\d\d-.*Z$")
+        self.assertEqual(lines[3:13], [
+            "    2  User=54321", "    3  User=54322", "       [Limits] Sockets=64", "       [Limits] Queued=2M",
+            "       [Audit] Audit=required", "       [Egress] Source=192.0.2.1 2001:db8::1", "       [Egress] Device=eth0",
+            "       [Egress] Options=HopLimit", '    5  Deny=tcp bad.test 1-9 "no "',
+            "    6  Allow=tcp *.test 443 +private +local"])
+        self.assertEqual(lines[15:], ["    5  [Rules] Mode=learn LearnUntil=2999-12-31", "    2  Allow=tcp 10.0.0.0/8 *",
+                                      "    3  Allow=tcp 2001:db8::1 22"])
+
+    def test_of_a_client(self):
+        for who, files in ((("--user", "54321"), ["10-a", "20-b"]), (("--user", "1"), ["20-b"]),
+                           (("--pid", str(os.getpid())), ["20-b"])):
+            told = [os.path.basename(row["file"]) for row in json.loads(self.ask("show", "--json", *who)[1])
+                    if row["kind"] == "file"]
+            self.assertEqual(told, [name + ".policy" for name in files], who)
+
+    def test_what_is_not_in_force_yet(self):
+        path = self.path("policy.d/20-b.policy")
+        os.utime(path, (1, 1))
+        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("reload reads it)")))
+        os.unlink(path)
+        self.assertIn("20-b.policy", next(line for line in self.says("show") if line.endswith("reload forgets it)")))
+
+    def test_wrong_calls(self):
+        for args in (("all",), ("--address", "1.2.3.4"), ("--policy", "x"), ("--config-dir", "x")):
+            self.assertEqual(self.ask("show", *args)[:2], (2, ""), args)
+
+
 class AtWork(asockd.DaemonTest):
 
     arguments = ("--allow-any",)
@@ -279,9 +540,9 @@ class AtWork(asockd.DaemonTest):
         self.assertEqual(done.returncode, 2)
 
     def test_a_client_socket_is_not_asked(self):
-        for words, status in ((("reload",), 1), (("policy", "learned"), 1), (("policy", "test", "tcp", "h.test", "1"), 2)):
+        for words in (("reload",), ("policy", "learned")):
             done = asockctl.run(*words, "--control", self.daemon.path)
-            self.assertEqual((done.returncode, done.stdout), (status, b""))
+            self.assertEqual((done.returncode, done.stdout), (1, b""))
             self.assertEqual(done.stderr.decode(), f"asockctl: {' '.join(words[:2])} is for the control socket\n")
 
     def test_nothing_learned(self):

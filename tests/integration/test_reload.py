@@ -568,7 +568,6 @@ class Rights(ReloadTest):
         wire = self.wire()
         before = self.daemon.stats()["reloads"]
         for op, (verb, arm) in enumerate(((pb.VERB_RELOAD, {"reload": pb.Reload()}),
-                                          (pb.VERB_JUDGE, {"judge": pb.Judge()}),
                                           (pb.VERB_LEARNED, {"learned": pb.Learned()})), start=1):
             wire.send(request(verb, op, **arm))
             self.assertEqual(wire.completion(op).error, pb.ERROR_OPERATION_NOT_SUPPORTED)

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/server/question.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/names/services.h"
+#include "daemon/policy/match.h"
+#include "daemon/policy/policy.h"
+#include "proto/endpoint.h"
+
+/*
+ * What is not said of the client, it has not: values that nobody has, instead of unknown ones, which
+ * policy would have to deny for.
+ */
+#define NOBODYS_ID (PEER_ID_UNKNOWN - 1)
+#define NOBODYS_CGROUP "-"
+
+/* The first complaint counts. */
+bool question_refuse(struct question *q, const char *format, ...)
+{
+    va_list args;
+
+    if (q->error[0])
+        return false;
+    va_start(args, format);
+    vsnprintf(q->error, INSPECT_TEXT_MAX, format, args);
+    va_end(args);
+    return false;
+}
+
+void question_init(struct question *q, char *error)
+{
+    memset(q, 0, sizeof(*q));
+    q->error = error;
+    error[0] = '\0';
+    q->peer.uid = q->peer.gid = NOBODYS_ID;
+    q->peer.gids = q->gids;
+    q->peer.gids_known = q->peer.units_known = true;
+    q->peer.pidfd = -1;
+    strcpy(q->peer.cgroup, NOBODYS_CGROUP);
+    strcpy(q->listener, "default");
+}
+
+void question_deinit(struct question *q)
+{
+    if (q->is_process)
+        peer_deinit(&q->peer);
+}
+
+/* ---- fields ---- */
+
+/* A fact of a session that could not be determined there either. */
+static bool take_unknown(struct question *q, const char *fact)
+{
+    struct peer *peer = &q->peer;
+
+    if (strcmp(fact, "uid") == 0)
+        peer->uid = PEER_ID_UNKNOWN;
+    else if (strcmp(fact, "gid") == 0)
+        peer->gid = PEER_ID_UNKNOWN;
+    else if (strcmp(fact, "groups") == 0)
+        peer->gids_known = false;
+    else if (strcmp(fact, "units") == 0)
+        peer->units_known = false;
+    else if (strcmp(fact, "cgroup") == 0)
+        peer->cgroup[0] = '\0';
+    else
+        return question_refuse(q, "unknown=%.40s is not a fact of a client", fact);
+    return true;
+}
+
+static bool take_text(struct question *q, const struct field *field)
+{
+    const struct {
+        const char *name;
+        char *to;
+        size_t size;
+        unsigned int given;
+    } texts[] = {
+        {"unit", q->peer.unit, sizeof(q->peer.unit), 1u << MATCH_UNIT},
+        {"user_unit", q->peer.user_unit, sizeof(q->peer.user_unit), 1u << MATCH_USER_UNIT},
+        {"cgroup", q->peer.cgroup, sizeof(q->peer.cgroup), 1u << MATCH_CGROUP},
+        {"listener", q->listener, sizeof(q->listener), 1u << MATCH_LISTENER},
+        {"protocol", q->protocol, sizeof(q->protocol), 0},
+        {"host", q->host, sizeof(q->host), 0},
+        {"service", q->service, sizeof(q->service), 0},
+        {"address", q->address, sizeof(q->address), 0},
+    };
+
+    if (strcmp(field->name, "unknown") == 0)
+        return take_unknown(q, field->text);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (strcmp(texts[i].name, field->name) != 0)
+            continue;
+        if (strlen(field->text) >= texts[i].size)
+            return question_refuse(q, "%s is too long", field->name);
+        strcpy(texts[i].to, field->text);
+        q->given |= texts[i].given;
+        return true;
+    }
+    return question_refuse(q, "\"%.40s\" is not a text that JUDGE takes", field->name);
+}
+
+/* In ascending order. */
+static void add_group(struct peer *peer, gid_t gid)
+{
+    uint32_t at = peer->gid_count++;
+
+    for (; at > 0 && peer->gids[at - 1] > gid; at--)
+        peer->gids[at] = peer->gids[at - 1];
+    peer->gids[at] = gid;
+}
+
+static bool take_id(struct question *q, const struct field *field)
+{
+    struct peer *peer = &q->peer;
+
+    if (field->number < 0 || field->number >= NOBODYS_ID)
+        return false;
+    if (strcmp(field->name, "uid") == 0) {
+        peer->uid = (uid_t)field->number;
+        q->given |= 1u << MATCH_USER;
+    } else if (strcmp(field->name, "gid") == 0 && peer->gid_count < PEER_GIDS_KEPT) {
+        add_group(peer, (gid_t)field->number);
+        q->given |= 1u << MATCH_GROUP;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool take_number(struct question *q, const struct field *field)
+{
+    const struct {
+        const char *name;
+        bool *has;
+        uint64_t *to;
+    } numbers[] = {
+        {"id", &q->has_id, &q->id},
+        {"also", &q->has_also, &q->also},
+        {"row", &q->has_row, &q->row},
+        {"restriction", &q->has_restriction, &q->restriction},
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && field->number >= 0; i++) {
+        if (strcmp(numbers[i].name, field->name) != 0)
+            continue;
+        *numbers[i].has = true;
+        *numbers[i].to = (uint64_t)field->number;
+        return true;
+    }
+    if (strcmp(field->name, "pid") == 0 && field->number > 0 && field->number <= INT32_MAX) {
+        q->has_pid = true;
+        q->pid = (pid_t)field->number;
+        return true;
+    }
+    return take_id(q, field) || question_refuse(q, "%.40s=%lld is not a number that JUDGE takes",
+                                                field->name, (long long)field->number);
+}
+
+bool question_take(struct question *q, const struct field *field)
+{
+    return field->text ? take_text(q, field) : take_number(q, field);
+}
+
+/* ---- the client ---- */
+
+static bool check_unit(struct question *q, const char *unit)
+{
+    return !*unit || policy_match_is_unit(unit) ||
+           question_refuse(q, "\"%s\" is not a unit with processes, like foo.service", unit);
+}
+
+static bool look_at_process(struct question *q)
+{
+    int r;
+
+    if (q->given & ~(1u << MATCH_LISTENER))
+        return question_refuse(q, "a process, or what is said of a client: one of them");
+    r = peer_read_process(q->pid, &q->peer);
+    if (r < 0)
+        return question_refuse(q, "process %d: %s", (int)q->pid,
+                               r == -ESRCH ? "no such process" : strerror(-r));
+    q->is_process = true;
+    q->given = ~0u;
+    return true;
+}
+
+/* A client that there cannot be would be denied, and that taken for an answer. */
+bool question_settle_client(struct question *q)
+{
+    const char *cgroup = q->peer.cgroup;
+
+    if (q->error[0])
+        return false;
+    if (q->has_pid)
+        return look_at_process(q);
+    if (!check_unit(q, q->peer.unit) || !check_unit(q, q->peer.user_unit))
+        return false;
+    if (*cgroup && *cgroup != '/' && strcmp(cgroup, NOBODYS_CGROUP) != 0)
+        return question_refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
+    /* Where a unit of a user is, the kernel says the manager that it belongs to as well. */
+    if (q->peer.user_unit[0] && !q->peer.unit[0])
+        snprintf(q->peer.unit, sizeof(q->peer.unit), "user@%u.service", (unsigned int)q->peer.uid);
+    return true;
+}
+
+/* ---- the connect ---- */
+
+static bool read_address(struct question *q, struct destination *ret)
+{
+    memset(&ret->address, 0, sizeof(ret->address));
+    if (ret->host.kind == HOST_ADDRESS)
+        ret->address = ret->host;
+    else if (q->address[0] &&
+             (host_parse(q->address, &ret->address) < 0 || ret->address.kind != HOST_ADDRESS))
+        return question_refuse(q, "\"%s\" is not an address", q->address);
+    if (ret->host.kind == HOST_ADDRESS && q->address[0])
+        return question_refuse(q, "an address has no other address");
+    asock_sockaddr_set_port(&ret->address.address.any, ret->port);
+    return true;
+}
+
+/* As a connect does it: names of services and interfaces are for those who may reach something. */
+static bool find_port(struct question *q, struct services *services, const struct policy_view *view,
+                      struct destination *ret)
+{
+    int r = services_port(NULL, q->service, &ret->port);
+
+    if (r == -ENOENT && policy_denies_all(view))
+        ret->is_unknown = true;
+    else if (r == -ENOENT)
+        r = services_port(services, q->service, &ret->port);
+    return r == 0 || ret->is_unknown ||
+           question_refuse(q, "\"%s\" is neither a port nor a service", q->service);
+}
+
+static bool find_zone(struct question *q, const struct policy_view *view, struct destination *ret)
+{
+    const struct policy_question question = {.port = ret->port, .addr = &ret->host.address.any};
+
+    if (ret->host.kind != HOST_ADDRESS || !ret->host.zone[0] || ret->is_unknown)
+        return true;
+    if (!policy_judge(view, &question).is_allowed)
+        return true; /* what is denied needs no interface */
+    return host_find_zone(&ret->host) == 0 ||
+           question_refuse(q, "\"%s\" is neither a name nor an address", q->host);
+}
+
+bool question_read(struct question *q, struct services *services, const struct policy_view *view,
+                   struct destination *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (q->error[0])
+        return false;
+    if (strcmp(q->protocol, "tcp") != 0)
+        return question_refuse(q, "the protocol is not tcp");
+    if (host_parse(q->host, &ret->host) < 0)
+        return question_refuse(q, "\"%s\" is neither a name nor an address", q->host);
+    return find_port(q, services, view, ret) && find_zone(q, view, ret) && read_address(q, ret);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_QUESTION_H
+#define ASOCKD_QUESTION_H
+
+/* What JUDGE asks: a client, and a connect that nobody makes. From a record, or from asockd's command line. */
+#include <arpa/inet.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/identity/identity.h"
+#include "daemon/names/host.h"
+#include "daemon/session/inspect.h"
+#include "proto/codec.h"
+
+struct policy_view;
+struct services;
+
+struct question {
+    struct peer peer; /* its gids are the question's, unless it is a process's */
+    gid_t gids[PEER_GIDS_KEPT];
+    unsigned int given; /* 1u << enum match_key: what was said of the client */
+    char listener[32];
+    char host[HOST_TEXT_MAX + 2]; /* a name may have its trailing dot */
+    char service[CODEC_SERVICE_MAX + 1];
+    char protocol[8];
+    char address[INET6_ADDRSTRLEN];
+    bool has_id, has_pid, has_also, has_row, has_restriction;
+    uint64_t id;          /* of a session */
+    pid_t pid;            /* of a client */
+    uint64_t also;        /* asks for the answer of that number that another client would get */
+    uint64_t row;         /* asks for a line of the policy */
+    uint64_t restriction; /* asks for a line of the session's restrictions */
+    char *error;          /* INSPECT_TEXT_MAX bytes; "": nothing is wrong so far */
+    bool is_process;      /* peer is one that was looked at */
+};
+
+/* error: INSPECT_TEXT_MAX bytes. A client of which nothing is known. */
+void question_init(struct question *q, char *error);
+void question_deinit(struct question *q);
+
+/* False, here and below: something is wrong, and the text in error says what. */
+bool question_take(struct question *q, const struct field *field);
+bool question_refuse(struct question *q, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The client is complete: could there be one like that? A process is looked at, unless it has a session. */
+bool question_settle_client(struct question *q);
+
+/* The connect. */
+struct destination {
+    struct host host;
+    struct host address; /* that is connected to, if it is known; its family 0: it is not */
+    uint16_t port;
+    bool
+        is_unknown; /* whoever may reach nothing is not told whether there is such a service or interface */
+};
+
+bool question_read(struct question *q, struct services *services, const struct policy_view *view,
+                   struct destination *ret);
+
+#endif
