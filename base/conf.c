@@ -242,14 +242,23 @@ static int parse_pair(struct conf_reader *reader, struct conf_item *ret)
     return 1;
 }
 
+/* With any spaces behind the '#'. */
+static bool asks_to_ignore(const char *comment)
+{
+    return strcmp(comment + 1 + strspn(comment + 1, " "), CONF_IGNORE) == 0;
+}
+
 int asock_conf_next(struct conf_reader *reader, struct conf_item *ret)
 {
     int r;
 
+    reader->is_ignored = false;
     while (reader->pos < reader->len) {
         r = take_line(reader);
         if (r < 0)
             return r;
+        if (reader->buf[0] == '#' || reader->buf[0] == ';')
+            reader->is_ignored |= asks_to_ignore(reader->buf);
         if (reader->buf[0] == '\0' || reader->buf[0] == '#' || reader->buf[0] == ';')
             continue;
         if (reader->buf[0] == '[')

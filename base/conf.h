@@ -2,6 +2,9 @@
 #ifndef ASOCK_BASE_CONF_H
 #define ASOCK_BASE_CONF_H
 
+/* A comment that asks for no warning about the next line that is none. */
+#define CONF_IGNORE "check: ignore"
+
 /*
  * Strict reader of configuration files:
  *
@@ -15,6 +18,7 @@
  * keys and values mean, and whether they may come twice, is the caller's to judge, who refuses with
  * asock_conf_refuse().
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +34,7 @@ struct conf_reader {
     char *text;
     size_t len, pos;
     unsigned int line; /* the one read last */
+    bool is_ignored;   /* a comment before it asks for no warning about that line */
     int64_t modified;  /* when the file was, in seconds since 1970; 0: it is no file */
     char section[CONF_NAME_MAX + 1];
     char buf[CONF_LINE_MAX + 1];

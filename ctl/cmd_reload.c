@@ -42,6 +42,11 @@ static void tell(const struct record *record)
         printf("%" PRId64 " connections would not be allowed any more: asockctl list shows them, "
                "asockctl reload --close ends them\n",
                denied);
+    if (*record_text(record, "restart")) {
+        fputs("changed, and in force after a restart only: ", stdout);
+        text_print_escaped(stdout, record_text(record, "restart"), 0);
+        putchar('\n');
+    }
     tell_problem(record);
 }
 

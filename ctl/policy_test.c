@@ -54,6 +54,10 @@ static void print_verdict(const struct record *record)
         text_print_escaped(stdout, reason, 0);
     }
     putchar('\n');
+    if (*record_text(record, "problem")) {
+        text_print_escaped(stdout, record_text(record, "problem"), 0);
+        putchar('\n');
+    }
 }
 
 /* What the client would be told if it were another one, too. */

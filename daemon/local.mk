@@ -68,6 +68,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/load.c \
 	daemon/policy/match.c \
 	daemon/policy/match.h \
+	daemon/policy/overlap.c \
+	daemon/policy/overlap.h \
 	daemon/policy/policy.c \
 	daemon/policy/policy.h \
 	daemon/policy/port_tree.c \
@@ -207,6 +209,8 @@ libasockd_la_SOURCES = \
 	daemon/server/sharing.h \
 	daemon/server/verdict.c \
 	daemon/server/verdict.h \
+	daemon/check.c \
+	daemon/check.h \
 	daemon/config.c \
 	daemon/config.h \
 	daemon/config_arguments.c \

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/check.h"
 #include "daemon/config.h"
 #include "daemon/judge_files.h"
-#include "daemon/policy/check.h"
 #include "daemon/names/resolver.h"
 #include "daemon/server/hardening.h"
 #include "daemon/server/server.h"
@@ -14,24 +14,6 @@
 #ifdef ASOCKD_TEST_HOOKS
 #include ASOCKD_TEST_HOOKS
 #endif
-
-/* A daemon's start as far as reading goes. */
-static int check(const struct config *arguments)
-{
-    bool is_all = !arguments->file && !*arguments->operands;
-    struct config config = *arguments;
-    char error[CONF_ERROR_MAX];
-    int status = EXIT_SUCCESS;
-
-    if ((config.file || is_all) && config_read_file(&config, error) < 0) {
-        fprintf(stderr, "%s\n", error);
-        status = EXIT_FAILURE;
-    }
-    if (is_all ? policy_check_source(&config.server.policy, stdout, stderr) < 0
-               : policy_check_files(config.operands, stdout, stderr) < 0)
-        status = EXIT_FAILURE;
-    return fflush(stdout) == 0 ? status : EXIT_FAILURE;
-}
 
 static int judge(const struct config *arguments)
 {
@@ -58,7 +40,7 @@ int main(int argc, char **argv)
     if (r != 0)
         return r < 0 ? 2 : EXIT_SUCCESS;
     if (arguments.is_check)
-        return check(&arguments);
+        return check_config(&arguments, stdout, stderr);
     if (arguments.is_judge)
         return judge(&arguments);
     config = arguments;

@@ -119,6 +119,17 @@ uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix
     return best ? best->class : 0;
 }
 
+uint8_t policy_network_contains(int family, const uint8_t *net, unsigned int prefix)
+{
+    uint8_t classes = 0;
+
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+        if (ranges[i].family == family && ranges[i].prefix > prefix &&
+            has_prefix(ranges[i].net, net, prefix))
+            classes |= ranges[i].class;
+    return classes;
+}
+
 uint8_t policy_address_class(const struct policy_address *addr)
 {
     return policy_network_class(addr->family, addr->bytes, addr->family == AF_INET ? 32 : 128);

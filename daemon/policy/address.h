@@ -40,6 +40,9 @@ uint8_t policy_address_class(const struct policy_address *addr);
 /* The same of a whole network, where all of it lies in one range of the table; else 0. */
 uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix);
 
+/* The classes of ranges in the table that lie within it, and are smaller. */
+uint8_t policy_network_contains(int family, const uint8_t *net, unsigned int prefix);
+
 /* IPv4 addresses that packets to this IPv6 address may end up at; their count. */
 #define POLICY_EMBEDDED_MAX 9u
 unsigned int policy_address_embedded(const struct policy_address *addr,

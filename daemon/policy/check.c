@@ -7,19 +7,26 @@
 #include "daemon/policy/check.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "daemon/names/hosts.h"
 #include "daemon/policy/file.h"
+#include "daemon/policy/overlap.h"
 #include "daemon/policy/port_tree.h"
+#include "daemon/policy/route.h"
 #include "daemon/policy/shadow.h"
 
 struct checking {
     const struct policy_file *file;
-    const struct policy *all; /* file is one of these */
-    FILE *out;
+    size_t number;
+    const struct policy *all; /* file is one of these, by its number */
+    struct policy_check *check;
+    struct file_table *hosts;    /* NULL: there is no such file */
     struct port_tree *everybody; /* numbers of all files' rules that allow addresses */
     struct port_tree *own;       /* those of the file, by their numbers in it */
     struct policy_shadows *shadows;
@@ -32,22 +39,42 @@ static void warn(const struct checking *c, unsigned int line, const char *format
 {
     va_list args;
 
-    fprintf(c->out, "%s:%u: ", c->file->path, line);
+    if (policy_file_ignores(c->file, line))
+        return;
+    c->check->warnings++;
+    fprintf(c->check->out, "%s:%u: ", c->file->path, line);
     va_start(args, format);
-    vfprintf(c->out, format, args);
+    vfprintf(c->check->out, format, args);
     va_end(args);
-    fputc('\n', c->out);
+    fputc('\n', c->check->out);
 }
 
 /* ---- one rule behind another ---- */
+
+static void check_overlap(const struct checking *c, uint32_t number)
+{
+    const struct policy_rule *rule = &c->file->rules[number];
+    struct policy_overlap overlap;
+
+    if (!policy_overlap_within(c->file, number, &overlap))
+        return;
+    if (overlap.first == overlap.last)
+        warn(c, rule->line, "not reached for port %u: line %u decides first", overlap.first,
+             overlap.by->line);
+    else
+        warn(c, rule->line, "not reached for ports %u-%u: line %u decides first", overlap.first,
+             overlap.last, overlap.by->line);
+}
 
 static void check_shadow(const struct checking *c, uint32_t number)
 {
     bool is_alone;
     uint32_t by = policy_shadow_of(c->shadows, number, &is_alone);
 
-    if (by == POLICY_INDEX_NONE)
+    if (by == POLICY_INDEX_NONE) {
+        check_overlap(c, number);
         return;
+    }
     if (is_alone)
         warn(c, c->file->rules[number].line, "never reached: line %u decides first",
              c->file->rules[by].line);
@@ -136,6 +163,125 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
         warn(c, rule->line, "nothing can be connected to there");
 }
 
+/* An address that the rule would have to have a flag for; what names stand for in /etc/hosts does not change by itself. */
+static void check_hosts(const struct checking *c, const struct policy_rule *rule)
+{
+    struct resolver_result result;
+    struct policy_address addr;
+    char text[INET6_ADDRSTRLEN];
+
+    if (!hosts_find(c->hosts, rule->name, AF_UNSPEC, &result) || result.error)
+        return;
+    for (unsigned int i = 0; i < result.count; i++) {
+        uint8_t class;
+
+        if (!policy_address_from(&result.addresses[i].any, &addr))
+            continue;
+        class = policy_address_class(&addr);
+        if (class == 0 || class == POLICY_NEVER || (rule->flags & class))
+            continue;
+        warn(c, rule->line, "%s is %s in /etc/hosts, which needs %s", rule->name,
+             inet_ntop(addr.family, addr.bytes, text, sizeof(text)), policy_flag_name(class));
+        return;
+    }
+}
+
+static bool is_loopback_name(const struct policy_rule *rule)
+{
+    size_t len = strlen(rule->name);
+
+    return strcmp(rule->name, "localhost") == 0 ||
+           (len > 10 && strcmp(rule->name + len - 10, ".localhost") == 0) ||
+           strcmp(rule->name, ".localhost") == 0;
+}
+
+static bool is_own(const struct policy_rule *rule)
+{
+    struct policy_address addr = {.family = rule->family};
+    const struct policy_way way = {.port = rule->first};
+
+    if (rule->prefix < (rule->family == AF_INET ? 32 : 128) || rule->implied == POLICY_LOOPBACK ||
+        rule->implied == POLICY_NEVER)
+        return false;
+    memcpy(addr.bytes, rule->net, sizeof(addr.bytes));
+    return policy_route_is_local(&addr, &way);
+}
+
+static void check_net(const struct checking *c, const struct policy_rule *rule)
+{
+    static const uint8_t classes[] = {POLICY_LOOPBACK, POLICY_PRIVATE, POLICY_LINKLOCAL};
+    uint8_t has = rule->flags | rule->implied, within;
+
+    if (!(rule->flags & POLICY_LOCAL) && is_own(rule))
+        warn(c, rule->line, "an address of this host, which needs +local");
+    if (rule->prefix == 0)
+        return;
+    within = policy_network_contains(rule->family, rule->net, rule->prefix);
+    for (size_t i = 0; i < sizeof(classes); i++)
+        if (within & (uint8_t)~has & classes[i])
+            warn(c, rule->line, "some of these addresses need %s", policy_flag_name(classes[i]));
+}
+
+static void check_special(const struct checking *c, const struct policy_rule *rule)
+{
+    if (!rule->is_allow || rule->host == RULE_ANY)
+        return;
+    if (rule->host == RULE_NET)
+        check_net(c, rule);
+    else if (is_loopback_name(rule) && !(rule->flags & POLICY_LOOPBACK))
+        warn(c, rule->line, "these are loopback addresses, which need +loopback");
+    else if (rule->host == RULE_NAME && c->hosts && !is_loopback_name(rule))
+        check_hosts(c, rule);
+}
+
+/* ---- the file, and those before it ---- */
+
+static void tell_behind(const struct checking *c, const struct policy_file *earlier,
+                        const struct policy_rule *rule, const struct policy_overlap *overlap,
+                        size_t more)
+{
+    bool is_all = policy_audience(&earlier->match, &c->file->match) == POLICY_AUDIENCE_ALL;
+    char ports[48] = "", others[48] = "";
+
+    if (!overlap->is_whole && overlap->first == overlap->last)
+        snprintf(ports, sizeof(ports), " for port %u", overlap->first);
+    else if (!overlap->is_whole)
+        snprintf(ports, sizeof(ports), " for ports %u-%u", overlap->first, overlap->last);
+    if (more > 0)
+        snprintf(others, sizeof(others), " (and %zu more %s)", more, more > 1 ? "rules" : "rule");
+    warn(c, rule->line, "not reached%s%s: %s:%u decides first%s", ports,
+         is_all ? "" : " by clients that both files are about", earlier->path, overlap->by->line,
+         others);
+}
+
+/* One warning for each of the earlier files: whoever moves the file has mended all. */
+static void check_behind(const struct checking *c)
+{
+    for (size_t i = 0; i < c->number; i++) {
+        const struct policy_file *earlier = c->all->files[i];
+        const struct policy_rule *first = NULL;
+        struct policy_overlap overlap, one;
+        size_t count = 0;
+
+        if (!policy_index_any(earlier->index) ||
+            policy_audience(&earlier->match, &c->file->match) == POLICY_AUDIENCE_NONE)
+            continue;
+        for (size_t k = 0; k < c->file->rule_count; k++) {
+            const struct policy_rule *rule = &c->file->rules[k];
+
+            if (policy_file_ignores(c->file, rule->line) ||
+                !policy_overlap_behind(earlier, rule, &one))
+                continue;
+            if (count++ == 0) {
+                first = rule;
+                overlap = one;
+            }
+        }
+        if (first)
+            tell_behind(c, earlier, first, &overlap, count - 1);
+    }
+}
+
 /* ---- the file ---- */
 
 static void check_names(const struct checking *c)
@@ -159,8 +305,12 @@ static void check_match(const struct checking *c)
     const struct match_values *listeners = &c->file->match.keys[MATCH_LISTENER];
 
     for (size_t i = 0; i < listeners->count; i++) {
-        if (strcmp(listeners->values[i].text, "control") == 0)
-            warn(c, listeners->line, "the control listener serves no sockets");
+        const struct match_value *value = &listeners->values[i];
+
+        if (strcmp(value->text, "control") == 0)
+            warn(c, value->line, "the control listener serves no sockets");
+        else if (c->check->has_listener && !c->check->has_listener(c->check->data, value->text))
+            warn(c, value->line, "there is no listener %s", value->text);
     }
     if (c->file->match.keys[MATCH_UNIT].count > 0 && c->file->match.keys[MATCH_USER_UNIT].count > 0)
         warn(c, c->file->match.keys[MATCH_UNIT].line,
@@ -191,12 +341,17 @@ static void check_file(const struct checking *c)
         check_shadow(c, i);
         check_denied_name(c, &c->file->rules[i]);
         check_flags(c, &c->file->rules[i]);
+        check_special(c, &c->file->rules[i]);
     }
+    check_behind(c);
 }
 
 static void print_problem(void *data, const char *text)
 {
-    fprintf(data, "%s\n", text);
+    struct policy_check *check = data;
+
+    check->warnings++;
+    fprintf(check->out, "%s\n", text);
 }
 
 static int check_files(struct checking *c)
@@ -209,6 +364,7 @@ static int check_files(struct checking *c)
     }
     for (size_t i = 0; i < c->all->file_count; i++) {
         c->file = c->all->files[i];
+        c->number = i;
         c->shadows = policy_shadows_new(c->file);
         if (!c->shadows)
             return -ENOMEM;
@@ -218,20 +374,23 @@ static int check_files(struct checking *c)
     return 0;
 }
 
-static int check_all(const struct policy *policy, FILE *out, FILE *err)
+static int check_all(struct policy_check *check, const struct policy *policy)
 {
-    struct checking c = {.all = policy, .out = out};
-    int r = -ENOMEM;
+    struct checking c = {.all = policy, .check = check};
+    int r = hosts_new(NULL, &c.hosts);
 
-    policy_each_problem(policy, print_problem, out);
+    check->files = policy->file_count;
+    check->rules = policy->rule_count;
+    policy_each_problem(policy, print_problem, check);
     c.everybody = policy_port_tree_new();
     c.own = policy_port_tree_new();
-    if (c.everybody && c.own)
-        r = check_files(&c);
+    if (r == 0)
+        r = c.everybody && c.own ? check_files(&c) : -ENOMEM;
     policy_port_tree_free(c.everybody);
     policy_port_tree_free(c.own);
+    file_table_free(c.hosts);
     if (r < 0)
-        fputs("policy: out of memory\n", err);
+        fputs("policy: out of memory\n", check->err);
     return r;
 }
 
@@ -254,44 +413,83 @@ static int read_file(struct policy *policy, const char *path, FILE *err)
     return r;
 }
 
-int policy_check_files(char *const *paths, FILE *out, FILE *err)
+int policy_check_files(struct policy_check *check, char *const *paths)
 {
     struct policy *policy = policy_new(POLICY_DENY);
     int r = policy ? 0 : -ENOMEM, failed;
 
     for (; policy && *paths; paths++) {
         if (policy->file_count == POLICY_FILES_MAX) {
-            fprintf(err, "%s: more than %u files\n", *paths, POLICY_FILES_MAX);
+            fprintf(check->err, "%s: more than %u files\n", *paths, POLICY_FILES_MAX);
             r = -E2BIG;
             break;
         }
-        failed = read_file(policy, *paths, err);
+        failed = read_file(policy, *paths, check->err);
         if (failed)
             r = failed;
     }
     if (policy) {
-        failed = check_all(policy, out, err);
+        failed = check_all(check, policy);
         r = failed ? failed : r;
     } else {
-        fputs("policy: out of memory\n", err);
+        fputs("policy: out of memory\n", check->err);
     }
     policy_unref(policy);
     return r;
 }
 
-int policy_check_source(const struct policy_source *source, FILE *out, FILE *err)
+/* ---- what a directory has beside them ---- */
+
+static bool ends_in(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+/* Editors and package managers leave these behind on purpose. */
+static bool is_left_behind(const char *name)
+{
+    return name[0] == '.' || ends_in(name, "~") || strstr(name, ".dpkg-") ||
+           ends_in(name, ".rpmnew") || ends_in(name, ".rpmsave") || ends_in(name, ".rpmorig") ||
+           strncmp(name, "README", 6) == 0;
+}
+
+static void check_directory(struct policy_check *check, const char *path)
+{
+    struct dirent **entries;
+    int count = scandir(path, &entries, NULL, alphasort);
+
+    for (int i = 0; i < count; i++) {
+        if (!is_left_behind(entries[i]->d_name) && !ends_in(entries[i]->d_name, ".policy")) {
+            check->warnings++;
+            fprintf(check->out, "%s/%s: not read: its name does not end in .policy\n", path,
+                    entries[i]->d_name);
+        }
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
+int policy_check_source(struct policy_check *check, const struct policy_source *source)
 {
     char error[POLICY_ERROR_MAX];
     struct policy *policy;
-    int r = policy_load(source, error, &policy);
+    int r;
 
+    for (unsigned int i = 0; source->file_count == 0 && i < source->dir_count; i++)
+        check_directory(check, source->dirs[i]);
+    r = policy_load(source, error, &policy);
     if (r < 0) {
-        fprintf(err, "%s\n", error);
+        fprintf(check->err, "%s\n", error);
         return r;
     }
-    if (policy->file_count == 0)
-        fprintf(out, "no policy file in %s: everything is denied\n", source->dirs[0]);
-    r = check_all(policy, out, err);
+    if (policy->file_count == 0) {
+        check->warnings++;
+        fprintf(check->out, "no policy file in %s: everything is denied\n", source->dirs[0]);
+    }
+    r = check_all(check, policy);
     policy_unref(policy);
     return r;
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -193,8 +194,30 @@ static int begin_section(struct parsing *p, const char *name)
     return asock_conf_refuse(p->reader, "unknown section [%s]", name);
 }
 
+static int ignore_line(struct parsing *p)
+{
+    struct policy_file *file = p->file;
+    unsigned int *grown;
+
+    if (!p->reader->is_ignored)
+        return 0;
+    if ((file->ignored_count & (file->ignored_count - 1)) ==
+        0) { /* 0 or a power of two: it is full */
+        size_t cap = file->ignored_count ? 2 * file->ignored_count : 1;
+
+        grown = mem_realloc(file->ignored, cap * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        file->ignored = grown;
+    }
+    file->ignored[file->ignored_count++] = p->reader->line;
+    return 0;
+}
+
 static int parse_item(struct parsing *p, const struct conf_item *item)
 {
+    if (ignore_line(p) < 0)
+        return -ENOMEM;
     if (!item->key)
         return begin_section(p, item->section);
     p->section_keys[p->section]++;
@@ -275,6 +298,19 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     return r;
 }
 
+static int compare_lines(const void *a, const void *b)
+{
+    unsigned int x = *(const unsigned int *)a, y = *(const unsigned int *)b;
+
+    return (x > y) - (x < y);
+}
+
+bool policy_file_ignores(const struct policy_file *file, unsigned int line)
+{
+    return file->ignored_count > 0 && bsearch(&line, file->ignored, file->ignored_count,
+                                              sizeof(*file->ignored), compare_lines);
+}
+
 bool policy_file_is_strict(const struct policy_file *file)
 {
     const struct policy_settings *settings = &file->settings;
@@ -300,6 +336,7 @@ struct policy_file *policy_file_free(struct policy_file *file)
     policy_index_free(file->index);
     mem_free(file->rules);
     policy_match_deinit(&file->match);
+    mem_free(file->ignored);
     mem_free(file->path);
     return mem_free(file);
 }

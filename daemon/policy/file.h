@@ -25,6 +25,8 @@ struct policy_file {
     bool has_allow;                  /* one of the rules is Allow= */
     bool is_learning;
     unsigned int learn_line;
+    unsigned int *ignored; /* lines that nothing is to be warned about, in order */
+    size_t ignored_count;
     int64_t learn_until; /* learning ends at that second, of CLOCK_REALTIME */
 };
 
@@ -37,6 +39,8 @@ enum policy_file_kind {
 int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, size_t rules_max,
                       struct policy_file **ret);
 struct policy_file *policy_file_free(struct policy_file *file); /* accepts NULL; returns it */
+
+bool policy_file_ignores(const struct policy_file *file, unsigned int line);
 
 /*
  * Can the file take something from a client: does it deny, or limit, or say how connections are recorded

@@ -585,6 +585,11 @@ void policy_index_covering(const struct policy_index *index, const struct policy
         visit_names(index, rule, callback, data);
 }
 
+const struct policy_decision *policy_index_any(const struct policy_index *index)
+{
+    return index->any != NONE ? &index->keys[index->any].decision : NULL;
+}
+
 const struct policy_span *policy_index_spans(const struct policy_index *index, uint32_t *ret_count)
 {
     *ret_count = index->span_count;

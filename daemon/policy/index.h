@@ -44,6 +44,8 @@ struct policy_decision;
 typedef void (*policy_decision_fn)(void *data, const struct policy_decision *decision);
 void policy_index_covering(const struct policy_index *index, const struct policy_rule *rule,
                            policy_decision_fn callback, void *data);
+/* What decides for "*"; NULL: no rule is about it. */
+const struct policy_decision *policy_index_any(const struct policy_index *index);
 /* Of all decisions; between those of two hosts there may be some of nobody, all zeros. */
 struct policy_span;
 const struct policy_span *policy_index_spans(const struct policy_index *index, uint32_t *ret_count);

@@ -46,6 +46,8 @@ static void tell_reload(struct op *op, int r, const struct reload_report *report
         record_number(&record, "cancelled", report->cancelled);
         record_number(&record, "denied", report->denied);
         record_number(&record, "closed", report->closed);
+        if (report->restart[0])
+            record_text(&record, "restart", report->restart);
         if (report->lost > 0) {
             record_number(&record, "listeners_lost", report->lost);
             record_format(&record, "problem", "%.512s", report->problem);

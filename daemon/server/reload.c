@@ -21,6 +21,7 @@
 #include "daemon/server/listener.h"
 #include "daemon/server/notify.h"
 #include "daemon/names/resolver.h"
+#include "daemon/server/listener_spec.h"
 #include "daemon/server/server.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_sockets.h"
@@ -153,6 +154,52 @@ static int set_resolver(struct reload_files *f)
     return r;
 }
 
+static bool is_same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool has_same_listeners(const struct server_config *a, const struct server_config *b)
+{
+    bool is_same = a->listener_count == b->listener_count;
+
+    for (unsigned int i = 0; is_same && i < a->listener_count; i++) {
+        const struct listener_spec *x = &a->listeners[i], *y = &b->listeners[i];
+
+        is_same = strcmp(x->name, y->name) == 0 && strcmp(x->directory, y->directory) == 0 &&
+                  x->has_mode == y->has_mode && x->mode == y->mode &&
+                  x->has_group == y->has_group && x->group == y->group;
+    }
+    return is_same;
+}
+
+/* What a daemon reads when it starts, and not again. */
+static void compare(const struct server_config *a, const struct server_config *b, char *ret)
+{
+    const struct {
+        const char *name;
+        bool is_same;
+    } settings[] = {
+        {"Clients=", a->clients == b->clients},
+        {"HelloMax=", a->hellos == b->hellos},
+        {"HelloTimeout=", a->hello_seconds == b->hello_seconds},
+        {"TotalSockets=", a->total_sockets == b->total_sockets},
+        {"TotalOps=", a->total_ops == b->total_ops},
+        {"TotalMemory=", a->total_memory == b->total_memory},
+        {"TotalSharedMemory=", a->total_shared == b->total_shared},
+        {"TotalBuffers=", a->total_buffers == b->total_buffers},
+        {"TotalKernelBuffers=", a->total_kernel == b->total_kernel},
+        {"[Listener]", has_same_listeners(a, b)},
+        {"[Audit] File=", is_same_text(a->audit.file, b->audit.file)},
+    };
+    size_t len = 0;
+
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        if (!settings[i].is_same)
+            len += (size_t)snprintf(ret + len, RELOAD_RESTART_MAX - len, "%s%s",
+                                    len > 0 ? ", " : "", settings[i].name);
+}
+
 /* ---- the end ---- */
 
 static void log_report(const struct reload_report *report)
@@ -161,6 +208,8 @@ static void log_report(const struct reload_report *report)
                "%u that would be denied now go on",
                (unsigned int)report->cancelled, (unsigned int)report->closed,
                (unsigned int)report->denied);
+    if (report->restart[0])
+        log_warning("changed, and in force after a restart only: %s", report->restart);
 }
 
 /* It is no failure of the reload, which cannot help it; whoever asks for one looks at what it says. */
@@ -295,6 +344,8 @@ static void on_read(struct loader_job *job)
         finish(reload, r);
         return;
     }
+    if (reload->began)
+        compare(reload->began, f->config, reload->report.restart);
     w->limits = f->config->limits;
     if (w->audit)
         audit_set_mode(w->audit, f->config->audit.mode);

@@ -29,9 +29,12 @@ struct reload_source {
     void *data;
 };
 
+#define RELOAD_RESTART_MAX 256u /* bytes of all their names */
+
 struct reload_report {
-    char error[CONF_ERROR_MAX];   /* of a failure: "path:line: what is wrong" */
-    uint32_t cancelled;           /* connects in progress that lost their name or an attempt */
+    char error[CONF_ERROR_MAX];       /* of a failure: "path:line: what is wrong" */
+    char restart[RELOAD_RESTART_MAX]; /* settings that changed, and need a restart; "": none */
+    uint32_t cancelled;               /* connects in progress that lost their name or an attempt */
     uint32_t denied;              /* connections that would not be allowed any more, and live on */
     uint32_t closed;              /* those that were ended */
     uint32_t lost;                /* listeners that nobody can reach */
@@ -42,6 +45,7 @@ struct reload {
     struct worker *worker;
     struct notifier *notifier; /* NULL: nobody is told */
     struct reload_source source;
+    const struct server_config *began; /* with which the daemon was started; NULL: nobody knows */
     const struct listeners *listeners; /* NULL: nobody looks whether they are still there */
     /* Who reads the files; NULL: that is done at once. */
     void (*ask)(struct loader *loader, struct loader_job *job);

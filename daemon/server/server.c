@@ -310,6 +310,7 @@ static int init_worker(struct server *server)
     server->reload.ask = loader_ask;
     server->reload.loader = server->loader;
     server->reload.listeners = &server->listeners;
+    server->reload.began = config;
     r = audit_new(w, &config->audit, &w->audit);
     if (r < 0)
         return r;

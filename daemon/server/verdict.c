@@ -53,6 +53,7 @@ void verdict_record(const struct judged *judged, const struct destination *to, s
 {
     struct ruling ruling = rule_on(judged->view, to, ask_as_it_is, 0);
     const struct policy_answer *answer = &ruling.answer;
+    char problem[POLICY_PROBLEM_MAX];
     bool is_told = answer->file && (judged->sees_files || answer->restriction);
     unsigned int restrictions = policy_view_restrictions(judged->view);
 
@@ -62,6 +63,9 @@ void verdict_record(const struct judged *judged, const struct destination *to, s
     record_number(ret, "line", is_told ? answer->line : 0);
     record_number(ret, "learned", answer->is_learned);
     record_text(ret, "reason", answer->reason);
+    if (judged->sees_files && policy_is_invalid(policy_view_policy(judged->view)) &&
+        policy_problems(policy_view_policy(judged->view), problem) > 0)
+        record_format(ret, "problem", "%.512s", problem);
     if (judged->session)
         record_number(ret, "session", judged->session);
     if (judged->sessions > 1)

@@ -374,20 +374,92 @@ class Policy(unittest.TestCase):
         dubious = self.write("[Rules]\nAllow=tcp * 80\nDeny=tcp 10.0.0.0/8 80\n")
         bad = self.write("[Rules]\nAllow=tcp 10.0.0.1/8 80\n")
         config = self.write("[Limits]\nSockets=many\n")
-        self.assertEqual(self.check(good), (0, "", ""))
-        self.assertEqual(self.check(dubious, good), (0, f"{dubious}:3: never reached: line 2 decides first\n", ""))
+        self.assertEqual(self.check(good), (0, "ok: 1 file, 1 rule\n", ""))
+        self.assertEqual(self.check(dubious, good),
+                         (0, f"{dubious}:3: never reached: line 2 decides first\n2 files, 3 rules, 1 warning\n", ""))
         self.assertEqual(self.check(bad, dubious),
                          (1, f"{dubious}:3: never reached: line 2 decides first\n",
                           f"{bad}:2: bits are set after the prefix: did you mean 10.0.0.0/8?\n"))
         self.assertEqual(self.check(good + "x"), (1, "", f"{good}x: No such file or directory\n"))
         self.assertEqual(self.check("--config", config), (1, "", f"{config}:2: Sockets=many is not a number\n"))
-        self.assertEqual(self.check("--config", "/dev/null"), (0, "", ""))
+        self.assertEqual(self.check("--config", "/dev/null"), (0, "ok: 0 files, 0 rules\n", ""))
         names = self.write("[Rules]\nDeny=tcp bad.test 80\n")
-        self.assertEqual(self.check(names), (0, "", ""))
+        self.assertEqual(self.check(names), (0, "ok: 1 file, 1 rule\n", ""))
         self.assertEqual(self.check(names, good), (
-            0, f"{names}:2: denies a name only: {good}:2 allows addresses, perhaps of that host\n", ""))
+            0, f"{names}:2: denies a name only: {good}:2 allows addresses, perhaps of that host\n"
+            "2 files, 2 rules, 1 warning\n", ""))
         self.assertEqual(self.check("--allow-any", good)[0], 2)
         self.assertEqual(self.check("--policy", good, good)[0], 2)
+
+    def warnings(self, *texts):
+        """Of files in this order, in which FILE0 and so on stand for their names."""
+        paths = [self.write(text) for text in texts]
+        status, out, err = self.check(*paths)
+        self.assertEqual((status, err), (0, ""))
+        for number, path in enumerate(paths):
+            out = out.replace(path, f"FILE{number}")
+        return out.splitlines()[:-1]
+
+    def test_check_of_one_file_behind_another(self):
+        star = "[Match]\nGroup=0\n[Rules]\nAllow=tcp * *\n"
+        mine = "[Match]\nUnit=a.service\n[Rules]\nAllow=tcp a.test 80\nAllow=tcp 10.0.0.1 80\nAllow=tcp 10.0.0.2 80\n"
+        self.assertEqual(self.warnings(star, mine),
+                         ["FILE1:5: not reached by clients that both files are about: FILE0:4 decides first (and 1 more rule)"])
+        self.assertEqual(self.warnings(mine, star), [])
+        self.assertEqual(self.warnings("[Rules]\nDeny=tcp * 1-99\n", mine.replace("80", "80-443")),
+                         ["FILE1:4: not reached for ports 80-99: FILE0:2 decides first (and 2 more rules)"])
+        self.assertEqual(self.warnings("[Rules]\nDeny=tcp * 1-99\n", mine),
+                         ["FILE1:4: not reached: FILE0:2 decides first (and 2 more rules)"])
+        # Another unit's clients are others.
+        for match in ("Unit=b.service", "User=1", "Listener=web"):
+            other = star.replace("Group=0", match)
+            self.assertEqual(self.warnings(other, mine.replace("Unit=a.service", match)),
+                             ["FILE1:5: not reached: FILE0:4 decides first (and 1 more rule)"])
+            self.assertEqual(self.warnings(other, mine.replace("Unit=a.service", match.replace("b", "c").replace("1", "2"))),
+                             [])
+        ignored = mine.replace("Allow=tcp 10", "# check: ignore\nAllow=tcp 10")
+        self.assertEqual(self.warnings(star, ignored), [])
+
+    def test_check_of_special_addresses(self):
+        network.write("/etc/hosts", "127.0.0.1 localhost\n10.1.2.3 inner.test\n192.0.2.33 outer.test\n")
+        try:
+            self.assertEqual(self.warnings("[Rules]\nAllow=tcp inner.test 80\nAllow=tcp other.test 80\n"),
+                             ["FILE0:2: inner.test is 10.1.2.3 in /etc/hosts, which needs +private"])
+            self.assertEqual(self.warnings("[Rules]\nAllow=tcp inner.test 80 +private\nDeny=tcp outer.test 80\n"), [])
+        finally:
+            network.write("/etc/hosts", "127.0.0.1 localhost\n")
+        text = f"[Rules]\nAllow=tcp a.test 80\nAllow=tcp 192.0.2.99 80\nAllow=tcp {SECOND4} 80\n"
+        self.assertEqual(self.warnings(text), ["FILE0:4: an address of this host, which needs +local"])
+        self.assertEqual(self.warnings(text.replace("7 80", "7 80 +local")), [])
+
+    def test_check_of_what_is_around_the_files(self):
+        folder = tempfile.mkdtemp(prefix="asockd-check-")
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o755)
+        policies = os.path.join(folder, "policy.d")
+        os.mkdir(policies, 0o755)
+        for name, text in (("policy.d/1.policy", "[Match]\nListener=web\nListener=default\nListener=old\n"
+                                                 "[Rules]\nAllow=tcp a.test 1\n"),
+                           ("policy.d/2.conf", "x\n"), ("policy.d/README", "x\n"), ("policy.d/3.policy~", "x\n"),
+                           ("policy.d/4.policy.dpkg-new", "x\n"),
+                           ("asockd.conf", "[Listener]\nName=default\n[Listener]\nName=web\nDirectory=/tmp/web\n")):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                file.write(text)
+        self.assertEqual(self.check("--config-dir", folder, "--runtime-dir", folder)[1].splitlines(), [
+            f"{policies}/2.conf: not read: its name does not end in .policy",
+            f"{policies}/1.policy:4: there is no listener old", "1 file, 1 rule, 2 warnings"])
+        # One that systemd listens at.
+        os.mkdir(os.path.join(folder, "old"))
+        with open(os.path.join(folder, "old", "asock.sock"), "w"):
+            pass
+        self.assertNotIn("listener", self.check("--config-dir", folder, "--runtime-dir", folder)[1])
+
+    def test_check_of_the_audits_file(self):
+        for path, warns in (("/srv/asockd.json", True), ("/var/log/asockd.json", True), ("/var/log/asockd/a.json", False)):
+            config = self.write(f"[Audit]\nFile={path}\n")
+            status, out, err = self.check("--config", config)
+            self.assertEqual((status, err, out.startswith(f"[Audit] File={path}: asockd.service may write below "
+                                                          "/var/log/asockd only")), (0, "", warns), out)
 
     def test_check_of_everything(self):
         """Without a file: what a daemon with the same options would read."""
@@ -399,13 +471,14 @@ class Policy(unittest.TestCase):
         arguments = ("--config-dir", folder)
         self.assertEqual(self.check(*arguments), (1, "", f"{policies}: No such file or directory\n"))
         os.mkdir(policies, 0o755)
-        self.assertEqual(self.check(*arguments), (0, f"no policy file in {policies}: everything is denied\n", ""))
+        self.assertEqual(self.check(*arguments), (0, f"no policy file in {policies}: everything is denied\n"
+                                                  "0 files, 0 rules, 1 warning\n", ""))
         for name, text in (("policy.d/1.policy", "[Rules]\nDeny=tcp bad.test 80\n"),
                            ("policy.d/2.policy", "[Rules]\nAllow=tcp * *\n"), ("asockd.conf", "[Limits]\nSockets=16\n")):
             with open(os.path.join(folder, name), "w", encoding="ascii") as file:
                 file.write(text)
         warning = f"{policies}/1.policy:2: denies a name only: {policies}/2.policy:2 allows addresses, perhaps of that host\n"
-        self.assertEqual(self.check(*arguments), (0, warning, ""))
+        self.assertEqual(self.check(*arguments), (0, warning + "2 files, 2 rules, 1 warning\n", ""))
         with open(os.path.join(folder, "asockd.conf"), "a", encoding="ascii") as file:
             file.write("Sockets=17\n")
         self.assertEqual(self.check(*arguments), (1, warning, f"{folder}/asockd.conf:3: Sockets= is given twice\n"))

@@ -114,6 +114,11 @@ Allow=tcp 192.0.2.7 80
         self.assertEqual((done.returncode, done.stdout.count(b"Allow=")), (0, 1))
         self.assertIn(b"17 further connects found no room", done.stderr)
 
+    def test_reload_says_what_needs_a_restart(self):
+        row = [("cancelled", 0), ("denied", 0), ("closed", 0), ("restart", "Clients=, [Listener]")]
+        self.assertEqual(self.check_ok([row], "reload"),
+                         "changed, and in force after a restart only: Clients=, [Listener]\n")
+
     def test_reload(self):
         row = [("cancelled", 1), ("denied", 2), ("closed", 3)]
         told = self.check_ok([row], "reload")
@@ -458,6 +463,25 @@ class WhoMayNothing(OfFiles):
         texts = {judge(self, wire, ("protocol", "tcp"), ("host", host), ("service", service))[1]
                  for host in ("a.test", "fe80::1%lo", "fe80::1%nolink") for service in ("http", "no-such-service")}
         self.assertEqual(len(texts), 1, texts)
+
+
+class Invalid(unittest.TestCase):
+    """Files that the daemon could not take."""
+
+    def test_it_is_told(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".policy") as file:
+            file.write("[Rules]\nAllow=nonsense\n")
+            file.flush()
+            os.chmod(file.name, 0o644)
+            daemon = asockd.Daemon("--config", "/dev/null", "--policy", file.name)
+            self.addCleanup(daemon.stop)
+            where = ("--control", daemon.control_path)
+            problem = f"{file.name}:2: a rule is: protocol host port [flags] [\"reason\"]"
+            done = asockctl.run("policy", "test", *where, "tcp", "a.test", "1")
+            self.assertEqual((done.returncode, done.stdout.decode().splitlines()),
+                             (1, ["deny: the daemon's policy files are invalid: everything is denied", problem]))
+            self.assertIn(problem, asockctl.run("policy", "show", *where).stdout.decode())
+            self.assertEqual(daemon.stats()["policy_problem"], problem)
 
 
 class Show(OfFiles):

@@ -66,7 +66,7 @@ class ReloadTest(asockd.DaemonTest):
         self.assertEqual(pb.Error.Name(reply.error), pb.Error.Name(error), payload)
         if error:
             return payload.decode()
-        return {f.name: f.number for f in pb.Record.FromString(payload).fields}
+        return {f.name: f.number if f.is_number else f.text for f in pb.Record.FromString(payload).fields}
 
     def hang_up(self, field="reloads"):
         """SIGHUP, and until it has had its effect."""
@@ -78,6 +78,26 @@ class ReloadTest(asockd.DaemonTest):
 
     def granted(self):
         return self.wire(hello=False).hello().sockets
+
+
+class Restart(ReloadTest):
+    """Settings that a reload does not change: it says so."""
+
+    config = "[Limits]\nSockets=100\nClients=50\n"
+
+    def test_what_needs_a_restart(self):
+        self.assertNotIn("restart", self.reload())
+        self.write(self.config.replace("100", "200"))
+        self.assertNotIn("restart", self.reload())
+        for text, told in (("[Limits]\nClients=51\n", "Clients="), ("[Limits]\nSockets=100\n", "Clients="),
+                           (self.config + "TotalOps=9999\nHelloMax=3\n", "HelloMax=, TotalOps="),
+                           (self.config + "[Listener]\nName=web\n", "[Listener]"),
+                           (self.config + "[Audit]\nFile=/var/log/asockd/x\n", "[Audit] File=")):
+            self.write(text)
+            self.assertEqual(self.reload()["restart"], told, text)
+            self.assertIn(f"changed, and in force after a restart only: {told}", self.daemon.output())
+        self.write(self.config)
+        self.assertNotIn("restart", self.reload())
 
 
 class Configuration(ReloadTest):

@@ -570,7 +570,8 @@ START_LOOP_TEST(test_policy_check, 0, COUNT(checked))
     char *out = NULL, *err = NULL, expected[256] = "";
     size_t out_len, err_len;
     FILE *out_file = open_memstream(&out, &out_len), *err_file = open_memstream(&err, &err_len);
-    int r = policy_check_files(paths, out_file, err_file);
+    struct policy_check check = {.out = out_file, .err = err_file};
+    int r = policy_check_files(&check, paths);
 
     fclose(out_file);
     fclose(err_file);
