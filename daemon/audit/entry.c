@@ -240,8 +240,9 @@ static void make_message(const struct audit_entry *e, char out[static MESSAGE_MA
         snprintf(out, MESSAGE_MAX, "%s accepted %s", client, to);
         break;
     case AUDIT_DENY:
-        snprintf(out, MESSAGE_MAX, "%s was denied %s%s%s", client, to, e->reason ? ": " : "",
-                 e->reason ? e->reason : "");
+        snprintf(out, MESSAGE_MAX, "%s was denied %s%s%s%s%s%s", client, to, e->reason ? ": " : "",
+                 e->reason ? e->reason : "", e->rule && *e->rule ? " (" : "",
+                 e->rule ? e->rule : "", e->rule && *e->rule ? ")" : "");
         break;
     case AUDIT_CLOSE:
         make_close_message(e, client, to, out);

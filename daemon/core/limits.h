@@ -75,6 +75,7 @@
 #define MEMORY_SOCKET (SOCKET_QUEUED_MIN + 1024u)
 #define MEMORY_RESTRICTION 4096u
 #define MEMORY_RULE_FACTOR 8u /* a rule takes more than its text */
+#define MEMORY_RULE 256u      /* each further one of a list of ports, which has hardly any text */
 
 /* Buffers of a session: each costs a descriptor and a mapping. */
 #define LIMIT_BUFFERS 64u
@@ -170,7 +171,6 @@
 /* Between two looks at what a peer has not acknowledged, doubled each time: a fast path is soon done with. */
 #define LINGER_LOOK_MIN_MS 1u
 #define LINGER_LOOK_MOST_MS 64u
-
 /*
  * Audit entries that wait for the journal or the disk: a second of a busy daemon. Of a person's share half is for
  * those that need not be recorded.

@@ -30,6 +30,8 @@
 
 /* A uid or gid that has no number in our user namespace. No process can have it. */
 #define PEER_ID_UNKNOWN ((uint32_t)-1)
+/* Of a client that is only thought of, and of which nothing is said: one that no process has. */
+#define PEER_ID_NOBODY (PEER_ID_UNKNOWN - 1)
 
 enum peer_pidfd_source {
     PEER_PIDFD_NONE,   /* the process is unknown */

@@ -101,7 +101,7 @@ static int grow_rules(struct parsing *p)
     return grow_seen(p, cap);
 }
 
-static int parse_rule(struct parsing *p, bool is_allow, const char *value)
+static int parse_one_rule(struct parsing *p, bool is_allow, const char *value)
 {
     struct policy_rule rule;
     int r = grow_rules(p);
@@ -116,6 +116,17 @@ static int parse_rule(struct parsing *p, bool is_allow, const char *value)
     if (r < 0)
         policy_rule_deinit(&rule);
     p->file->has_allow |= r == 0 && is_allow;
+    return r;
+}
+
+/* One for each of its ranges of ports. */
+static int parse_rule(struct parsing *p, bool is_allow, const char *value)
+{
+    char one[CONF_LINE_MAX + 1];
+    int r = 0;
+
+    for (unsigned int i = 0; r == 0 && policy_rule_take(value, i, one) > 0; i++)
+        r = parse_one_rule(p, is_allow, one);
     return r;
 }
 

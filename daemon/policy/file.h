@@ -79,6 +79,7 @@ struct policy_view {
     uint64_t matched[POLICY_FILES_MAX / 64]; /* a bit per file */
     const struct policy_file *unknown;       /* matches on what is not known; NULL: none does */
     struct match_doubt doubt;                /* of that file */
+    char nobody[POLICY_REASON_MAX + 1]; /* no file is about the client: what it is; "": some are */
     struct policy_settings settings;
     struct policy_file *restrictions[POLICY_RESTRICTIONS_MAX];
     unsigned int restriction_count;

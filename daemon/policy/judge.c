@@ -22,7 +22,7 @@ struct judging {
     size_t file_count;
     const uint64_t *matched; /* NULL: all of them */
     const struct policy_nat64 *nat64;
-    bool is_restriction;
+    const char *unmatched;          /* what is said of a destination that no rule of theirs fits */
     struct policy_address local_of; /* what was asked last; family 0: nothing */
     bool is_local;
 };
@@ -92,9 +92,7 @@ static struct policy_answer deny_unmatched(const struct judging *j)
 {
     if (!j->question->addr && admits_addresses_only(j))
         return deny(NULL, 0, "the rules admit addresses only: no name is resolved");
-    if (j->is_restriction)
-        return deny(NULL, 0, "no rule of this session's restriction allows this destination");
-    return deny(NULL, 0, "no rule allows this destination");
+    return deny(NULL, 0, j->unmatched);
 }
 
 static const struct policy_file *learning_file(const struct judging *j)
@@ -278,8 +276,9 @@ struct policy_answer policy_judge(const struct policy_view *view,
     struct policy_answer answer;
 
     policy_name_init(&j.name, question->host);
+    j.unmatched = policy_view_unmatched(view);
     answer = judge_files(policy_view_root(view), &j);
-    j.is_restriction = true;
+    j.unmatched = "no rule of this session's restriction allows this destination";
     j.matched = NULL;
     j.file_count = 1;
     for (; view; view = view->base)
@@ -292,6 +291,7 @@ struct policy_answer policy_judge_with(const struct policy_view *view,
 {
     struct policy_view more = *view;
 
+    more.nobody[0] = '\0';
     more.matched[file / 64] |= UINT64_C(1) << file % 64;
     return policy_judge(&more, question);
 }

@@ -53,10 +53,30 @@ bool policy_match_is_unit(const char *text)
     return false;
 }
 
+/* Anchored: it begins with something, and says of what kind the units are; '*' stands for any characters between. */
+static bool is_unit_pattern(const char *text)
+{
+    char literal[PEER_UNIT_MAX];
+    size_t n = 0;
+
+    if (*text == '*' || strlen(text) >= sizeof(literal))
+        return false;
+    for (; *text; text++)
+        literal[n++] = *text == '*' ? 'x' : *text;
+    literal[n] = '\0';
+    return policy_match_is_unit(literal);
+}
+
 static int check_unit(struct conf_reader *reader, const char *text)
 {
-    if (policy_match_is_unit(text))
+    if (policy_match_is_unit(text) || (strchr(text, '*') && is_unit_pattern(text)))
         return 0;
+    if (strchr(text, '*'))
+        return asock_conf_refuse(
+            reader,
+            "\"%s\": a pattern begins with a part of the name and ends in .service or the "
+            "like, as foo@*.service",
+            text);
     return asock_conf_refuse(reader, "\"%s\" is not a unit with processes, like foo.service", text);
 }
 
@@ -112,6 +132,11 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
     const char *text = value->text;
     int r;
 
+    value->is_not = key == MATCH_USER && *text == '!';
+    text += value->is_not;
+    if (key == MATCH_GROUP && *text == '!')
+        return asock_conf_refuse(
+            reader, "Group=%s: only users can be excluded: a client can leave its groups", text);
     if (strpbrk(text, ":/,\"") || *text == '-')
         return asock_conf_refuse(reader, "%s=%s: neither a name nor a number", names[key], text);
     r = key == MATCH_USER ? userdb_find_user(text, &value->id)
@@ -152,7 +177,8 @@ static bool is_there(const struct match_values *values, enum match_key key,
     bool is_id = (key == MATCH_USER || key == MATCH_GROUP) && !value->is_unknown;
 
     for (size_t i = 0; i < values->count; i++) {
-        bool is_same = is_id ? values->values[i].id == value->id
+        bool is_same = is_id ? values->values[i].id == value->id &&
+                                   values->values[i].is_not == value->is_not
                              : strcmp(values->values[i].text, value->text) == 0;
 
         if (is_same)
@@ -176,7 +202,8 @@ static int append(struct match_values *values, const struct match_value *value)
         return -ENOMEM;
     grown[values->count] = *value;
     grown[values->count++].text = memcpy(copy, value->text, len);
-    values->unknown += value->is_unknown;
+    values->unknown += value->is_unknown && !value->is_not;
+    values->nots += value->is_not;
     return 0;
 }
 
@@ -217,7 +244,7 @@ int policy_match_check(const struct policy_match *match, struct conf_reader *rea
 {
     const struct match_values *user_units = &match->keys[MATCH_USER_UNIT];
 
-    if (user_units->count == 0 || match->keys[MATCH_USER].count > 0)
+    if (user_units->count == 0 || match->keys[MATCH_USER].count > match->keys[MATCH_USER].nots)
         return 0;
     reader->line = user_units->line;
     return asock_conf_refuse(reader, "UserUnit= without User=: users name their units themselves");
@@ -237,10 +264,11 @@ void policy_match_deinit(struct policy_match *match)
 
 /* ---- clients ---- */
 
-static bool has_id(const struct match_values *values, uint32_t id)
+static bool has_id(const struct match_values *values, uint32_t id, bool is_not)
 {
     for (size_t i = 0; i < values->count; i++) {
-        if (values->values[i].id == id && !values->values[i].is_unknown)
+        if (values->values[i].id == id && !values->values[i].is_unknown &&
+            values->values[i].is_not == is_not)
             return true;
     }
     return false;
@@ -272,50 +300,50 @@ static enum match_result has_text(const struct match_values *values, const char 
     return MATCH_NO;
 }
 
-static enum match_result match_user(const struct match_values *values, const struct peer *peer)
+/* Whoever is excluded is, whatever else is said. A name that does not exist may have been somebody's: who is meant by its
+   exclusion is not known. */
+static enum match_result match_excluded(const struct match_values *values, const struct peer *peer)
 {
-    if (peer->uid == PEER_ID_UNKNOWN)
-        return MATCH_UNKNOWN;
-    if (has_id(values, peer->uid))
+    if (has_id(values, peer->uid, true))
         return MATCH_YES;
     if (peer->ownership == PEER_OWNER_UNKNOWN)
         return MATCH_UNKNOWN;
-    return has_id(values, peer_user(peer)) ? MATCH_YES : MATCH_NO;
+    if (has_id(values, peer_user(peer), true))
+        return MATCH_YES;
+    for (size_t i = 0; i < values->count; i++)
+        if (values->values[i].is_not && values->values[i].is_unknown)
+            return MATCH_UNKNOWN;
+    return MATCH_NO;
+}
+
+static enum match_result match_included(const struct match_values *values, const struct peer *peer)
+{
+    if (values->nots == values->count || has_id(values, peer->uid, false))
+        return MATCH_YES;
+    if (peer->ownership == PEER_OWNER_UNKNOWN)
+        return MATCH_UNKNOWN;
+    return has_id(values, peer_user(peer), false) ? MATCH_YES : MATCH_NO;
+}
+
+static enum match_result match_user(const struct match_values *values, const struct peer *peer)
+{
+    enum match_result excluded = MATCH_NO, included;
+
+    if (peer->uid == PEER_ID_UNKNOWN)
+        return MATCH_UNKNOWN;
+    if (values->nots > 0)
+        excluded = match_excluded(values, peer);
+    if (excluded == MATCH_YES)
+        return MATCH_NO;
+    included = match_included(values, peer);
+    return included == MATCH_YES ? (excluded == MATCH_NO ? MATCH_YES : MATCH_UNKNOWN) : included;
 }
 
 static enum match_result match_group(const struct match_values *values, const struct peer *peer)
 {
-    if (has_id(values, peer->gid) || (peer->gids_known && is_in_groups(values, peer)))
+    if (has_id(values, peer->gid, false) || (peer->gids_known && is_in_groups(values, peer)))
         return MATCH_YES;
     return peer_has_groups(peer) && peer->gid != PEER_ID_UNKNOWN ? MATCH_NO : MATCH_UNKNOWN;
-}
-
-static enum match_result match_unit(const struct match_values *values, const struct peer *peer)
-{
-    return peer->units_known ? has_text(values, peer->unit) : MATCH_UNKNOWN;
-}
-
-static bool is_in_manager_of(const struct peer *peer, uid_t uid)
-{
-    char manager[64];
-
-    snprintf(manager, sizeof(manager), "user@%u.service", (unsigned int)uid);
-    return strcmp(peer->unit, manager) == 0;
-}
-
-/*
- * The unit of the client's own manager, or of its owner's. In another user's manager that user says what
- * units are called, and may have something there that runs with this client's uid (a set-user-ID program).
- */
-static enum match_result match_user_unit(const struct match_values *values, const struct peer *peer)
-{
-    if (!peer->units_known)
-        return MATCH_UNKNOWN;
-    if (is_in_manager_of(peer, peer->uid) || is_in_manager_of(peer, peer_user(peer)))
-        return has_text(values, peer->user_unit);
-    if (peer->ownership == PEER_OWNER_UNKNOWN && strncmp(peer->unit, "user@", 5) == 0)
-        return has_text(values, peer->user_unit) == MATCH_YES ? MATCH_UNKNOWN : MATCH_NO;
-    return MATCH_NO;
 }
 
 /* Not recursive: the last '*' is the only one worth going back to. */
@@ -341,6 +369,46 @@ static bool matches_component(const char *pattern, size_t pattern_len, const cha
     while (pattern < pattern_end && *pattern == '*')
         pattern++;
     return pattern == pattern_end;
+}
+
+/* A unit's name has no '*' of its own. */
+static enum match_result has_unit(const struct match_values *values, const char *unit)
+{
+    for (size_t i = 0; i < values->count; i++) {
+        const char *pattern = values->values[i].text;
+
+        if (matches_component(pattern, strlen(pattern), unit, strlen(unit)))
+            return MATCH_YES;
+    }
+    return MATCH_NO;
+}
+
+static enum match_result match_unit(const struct match_values *values, const struct peer *peer)
+{
+    return peer->units_known ? has_unit(values, peer->unit) : MATCH_UNKNOWN;
+}
+
+static bool is_in_manager_of(const struct peer *peer, uid_t uid)
+{
+    char manager[64];
+
+    snprintf(manager, sizeof(manager), "user@%u.service", (unsigned int)uid);
+    return strcmp(peer->unit, manager) == 0;
+}
+
+/*
+ * The unit of the client's own manager, or of its owner's. In another user's manager that user says what
+ * units are called, and may have something there that runs with this client's uid (a set-user-ID program).
+ */
+static enum match_result match_user_unit(const struct match_values *values, const struct peer *peer)
+{
+    if (!peer->units_known)
+        return MATCH_UNKNOWN;
+    if (is_in_manager_of(peer, peer->uid) || is_in_manager_of(peer, peer_user(peer)))
+        return has_unit(values, peer->user_unit);
+    if (peer->ownership == PEER_OWNER_UNKNOWN && strncmp(peer->unit, "user@", 5) == 0)
+        return has_unit(values, peer->user_unit) == MATCH_YES ? MATCH_UNKNOWN : MATCH_NO;
+    return MATCH_NO;
 }
 
 /* A cgroup may be called "*" by whoever may make one. */

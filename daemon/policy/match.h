@@ -25,13 +25,15 @@ struct match_value {
     char *text;
     uint32_t id;     /* MATCH_USER, MATCH_GROUP */
     bool is_unknown; /* there is no such user or group: id is nobody's */
+    bool is_not;     /* MATCH_USER: "!name", everybody else; text has the '!' too */
     unsigned int line;
 };
 
 struct match_values {
     struct match_value *values;
     size_t count;      /* 0: the key is not there */
-    size_t unknown;    /* of them */
+    size_t unknown;    /* of them, without those that are not meant */
+    size_t nots;       /* of them, those that are not meant */
     unsigned int line; /* of the first */
 };
 

@@ -124,7 +124,15 @@ static bool has_value(const struct match_values *values, const struct match_valu
     return false;
 }
 
-/* A client has one of these only: with other values it is another client. */
+static bool has_pattern(const struct match_values *values)
+{
+    for (size_t i = 0; i < values->count; i++)
+        if (strchr(values->values[i].text, '*'))
+            return true;
+    return false;
+}
+
+/* A client has one of these only; with other values it is another client. */
 static bool is_single(enum match_key key)
 {
     return key == MATCH_USER || key == MATCH_UNIT || key == MATCH_USER_UNIT ||
@@ -140,10 +148,15 @@ static enum policy_audience of_key(const struct match_values *earlier,
         return POLICY_AUDIENCE_ALL;
     for (size_t i = 0; i < later->count; i++)
         common += has_value(earlier, &later->values[i]);
+    if (earlier->nots > 0 || later->nots > 0)
+        return common == later->count && common == earlier->count ? POLICY_AUDIENCE_ALL
+                                                                  : POLICY_AUDIENCE_SOME;
     if (later->count > 0 && common == later->count)
         return POLICY_AUDIENCE_ALL;
-    return later->count > 0 && common == 0 && is_single(key) ? POLICY_AUDIENCE_NONE
-                                                             : POLICY_AUDIENCE_SOME;
+    if (later->count == 0 || common > 0 || !is_single(key) || has_pattern(earlier) ||
+        has_pattern(later))
+        return POLICY_AUDIENCE_SOME;
+    return POLICY_AUDIENCE_NONE;
 }
 
 enum policy_audience policy_audience(const struct policy_match *earlier,

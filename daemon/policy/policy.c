@@ -12,6 +12,45 @@
 
 /* ---- view ---- */
 
+/* The first few of them. */
+static size_t describe_groups(const struct peer *peer, char *to, size_t size)
+{
+    size_t n = (size_t)snprintf(to, size, ", groups %u", (unsigned int)peer->gid);
+    uint32_t i = 0;
+
+    for (; peer->gids && i < peer->gid_count && n + 16 < size; i++)
+        if (peer->gids[i] != peer->gid)
+            n += (size_t)snprintf(to + n, size - n, " %u", (unsigned int)peer->gids[i]);
+    if (i < peer->gid_count)
+        n += (size_t)snprintf(to + n, size - n, " ...");
+    return n;
+}
+
+/* Its own facts, as far as there is room: what a file would have to name. */
+static void describe(const struct peer *peer, const char *listener, char *to, size_t size)
+{
+    const char *unit = peer->user_unit[0] ? peer->user_unit : peer->unit;
+    size_t n = (size_t)snprintf(to, size, "no policy file is about this client (listener %.31s",
+                                listener);
+
+    if (peer->uid == PEER_ID_UNKNOWN)
+        n += (size_t)snprintf(to + n, size - n, ", user unknown");
+    else if (peer->uid != PEER_ID_NOBODY)
+        n += (size_t)snprintf(to + n, size - n, ", uid %u", (unsigned int)peer->uid);
+    if (peer->gid < PEER_ID_NOBODY)
+        n += describe_groups(peer, to + n, 64);
+    if (unit[0] && strlen(unit) + 10 < size - n)
+        n += (size_t)snprintf(to + n, size - n, ", unit %s", unit);
+    snprintf(to + n, size - n, ")");
+}
+
+const char *policy_view_unmatched(const struct policy_view *view)
+{
+    const struct policy_view *root = policy_view_root(view);
+
+    return root->nobody[0] ? root->nobody : "no rule allows this destination";
+}
+
 static void take_files(struct policy_view *view, const struct peer *peer, const char *listener)
 {
     for (size_t i = 0; i < view->policy->file_count; i++) {
@@ -35,6 +74,15 @@ static void take_files(struct policy_view *view, const struct peer *peer, const 
     }
 }
 
+static bool has_file(const struct policy_view *view)
+{
+    uint64_t any = 0;
+
+    for (size_t i = 0; i < POLICY_FILES_MAX / 64; i++)
+        any |= view->matched[i];
+    return any != 0;
+}
+
 void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
                          const char *listener)
 {
@@ -46,7 +94,10 @@ void policy_view_replace(struct policy_view *view, struct policy *policy, const 
     memset(view->matched, 0, sizeof(view->matched));
     memset(&view->settings, 0, sizeof(view->settings));
     view->unknown = NULL;
+    view->nobody[0] = '\0';
     take_files(view, peer, listener);
+    if (!has_file(view))
+        describe(peer, listener, view->nobody, sizeof(view->nobody));
 }
 
 bool policy_view_has(const struct policy_view *view, const struct policy *policy)

@@ -185,10 +185,10 @@ struct policy_answer policy_judge(const struct policy_view *view,
 struct policy_answer policy_judge_with(const struct policy_view *view,
                                        const struct policy_question *question, size_t file);
 
-/*
- * Nothing that this client can ask for is allowed. No text of his is looked up anywhere then: the answer would tell
- * him which services and interfaces there are.
- */
+/* What a client is told of a destination that no rule fits: is there a file about it at all? Lives as the view's policy. */
+const char *policy_view_unmatched(const struct policy_view *view);
+
+/* Nothing that this client can ask for is allowed. No text of his is looked up then: he would learn what services there are. */
 bool policy_denies_all(const struct policy_view *view);
 
 #endif

@@ -116,6 +116,13 @@ static int check_name(struct conf_reader *reader, const char *name)
 {
     struct host host;
 
+    for (const char *p = name; *p; p++) {
+        if (*p & 0x80)
+            return asock_conf_refuse(reader,
+                                     "\"%s\": names are written in ASCII, as idn2(1) prints them "
+                                     "(xn--...)",
+                                     name);
+    }
     if (host_parse(name, &host) < 0 || host.kind == HOST_ADDRESS || strcmp(host.name, name) != 0)
         return asock_conf_refuse(
             reader,
@@ -302,6 +309,53 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
     while (r == 0 && *(flag = next_token(&text)))
         r = parse_flag(reader, flag, rule);
     return r;
+}
+
+/* A comment behind a rule begins with a '#' behind a space, and outside of a reason. */
+static const char *find_comment(const char *text)
+{
+    bool is_quoted = false;
+
+    for (const char *p = text; *p; p++) {
+        is_quoted ^= *p == '"';
+        if (!is_quoted && *p == '#' && p > text && p[-1] == ' ')
+            return p;
+    }
+    return text + strlen(text);
+}
+
+/* The third word: where it begins, and how long it is. */
+static const char *find_ports(const char *text, size_t *ret_len)
+{
+    for (int i = 0; i < 2; i++) {
+        text += strspn(text, " ");
+        text += strcspn(text, " ");
+    }
+    text += strspn(text, " ");
+    *ret_len = strcspn(text, " ");
+    return text;
+}
+
+int policy_rule_take(const char *value, unsigned int number, char ret[static CONF_LINE_MAX + 1])
+{
+    const char *end = find_comment(value), *ports, *part;
+    size_t len, n;
+
+    while (end > value && end[-1] == ' ')
+        end--;
+    ports = find_ports(value, &len);
+    for (part = ports; number > 0; number--) {
+        part = memchr(part, ',', (size_t)(ports + len - part));
+        if (!part)
+            return 0;
+        part++;
+    }
+    n = strcspn(part, ", ");
+    if (ports >= end)
+        len = n = 0; /* the rule has no ports: its parser says so */
+    snprintf(ret, CONF_LINE_MAX + 1, "%.*s%.*s%.*s", (int)((ports < end ? ports : end) - value),
+             value, (int)n, part, (int)(ports < end ? end - (ports + len) : 0), ports + len);
+    return 1;
 }
 
 int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,

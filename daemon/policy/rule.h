@@ -44,6 +44,11 @@ struct policy_rule {
  */
 int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,
                       struct services **services, struct policy_rule *ret);
+/*
+ * A line may have several ranges of ports, "80,443": value without them but one, for each of them a rule. Takes the
+ * number-th, from 0 on. 1: it was there; 0: there are less.
+ */
+int policy_rule_take(const char *value, unsigned int number, char ret[static CONF_LINE_MAX + 1]);
 void policy_rule_deinit(struct policy_rule *rule);
 
 /* Its parts, of other kinds of rules. text is changed. 0, -EBADMSG: refused; -ENOMEM. */

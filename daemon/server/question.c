@@ -15,7 +15,6 @@
  * What is not said of the client, it has not: values that nobody has, instead of unknown ones, which
  * policy would have to deny for.
  */
-#define NOBODYS_ID (PEER_ID_UNKNOWN - 1)
 #define NOBODYS_CGROUP "-"
 
 /* The first complaint counts. */
@@ -36,7 +35,7 @@ void question_init(struct question *q, char *error)
     memset(q, 0, sizeof(*q));
     q->error = error;
     error[0] = '\0';
-    q->peer.uid = q->peer.gid = NOBODYS_ID;
+    q->peer.uid = q->peer.gid = PEER_ID_NOBODY;
     q->peer.gids = q->gids;
     q->peer.gids_known = q->peer.units_known = true;
     q->peer.pidfd = -1;
@@ -118,7 +117,7 @@ static bool take_id(struct question *q, const struct field *field)
 {
     struct peer *peer = &q->peer;
 
-    if (field->number < 0 || field->number >= NOBODYS_ID)
+    if (field->number < 0 || field->number >= PEER_ID_NOBODY)
         return false;
     if (strcmp(field->name, "uid") == 0) {
         peer->uid = (uid_t)field->number;

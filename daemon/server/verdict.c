@@ -31,7 +31,7 @@ static struct ruling rule_on(const struct policy_view *view, const struct destin
     struct ruling ruling = {{.is_allowed = true}, "name"};
 
     if (to->is_unknown)
-        return (struct ruling){{.reason = "no rule allows this destination"}, "name"};
+        return (struct ruling){{.reason = policy_view_unmatched(view)}, "name"};
     if (to->host.kind != HOST_ADDRESS) {
         question.host = to->host.name;
         ruling.answer = ask(view, &question, file);

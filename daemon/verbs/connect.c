@@ -518,7 +518,7 @@ int verb_connect(struct op *op, const struct call *call)
     if (!sock_audit_begin(sock, &c->audit))
         deny_unasked(op, "audit unavailable");
     else if (c->is_unknown_port)
-        deny_unasked(op, "no rule allows this destination");
+        deny_unasked(op, policy_view_unmatched(op->session->view));
     else if (c->is_by_name)
         start_resolving(op);
     else

@@ -35,11 +35,20 @@ static int refuse(struct op *op, int r, const char *error)
     return tell_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
 }
 
+static uint64_t memory_of(const uint8_t *text, uint32_t len)
+{
+    uint64_t ports = 0;
+
+    for (uint32_t i = 0; i < len && ports < POLICY_RESTRICTION_RULES_MAX; i++)
+        ports += text[i] == ',';
+    return MEMORY_RESTRICTION + MEMORY_RULE_FACTOR * (uint64_t)len + MEMORY_RULE * ports;
+}
+
 int verb_restrict(struct op *op, const struct call *call)
 {
     char error[POLICY_ERROR_MAX] = "";
     struct session *s = op->session;
-    uint64_t memory = MEMORY_RESTRICTION + MEMORY_RULE_FACTOR * (uint64_t)call->payload_len;
+    uint64_t memory = memory_of(call->payload, call->payload_len);
     int r;
 
     if (quota_charge(s->quota, QUOTA_MEMORY, memory) < 0)

@@ -145,6 +145,8 @@ class Audited(unittest.TestCase):
         self.assertEqual(entry["PRIORITY"], PRIORITIES[event])
         self.assertEqual(entry["SYSLOG_IDENTIFIER"], "asockd")
         self.assertNotEqual(entry["MESSAGE"], "")
+        if event == "deny" and entry.get("ASOCK_RULE"):
+            self.assertTrue(entry["MESSAGE"].endswith(f" ({entry['ASOCK_RULE']})"), entry["MESSAGE"])
         self.assertLess(abs(entry["ASOCK_TIME_USEC"] / 1e6 - time.time()), 10 * DEADLINE)
 
     def expect(self, event, **fields):

@@ -79,7 +79,7 @@ class File:
             key, _, value = line.partition("=")
             where = f"{name}:{number}"
             if key in ("Allow", "Deny"):
-                self.rules.append(self.rule(where, key == "Allow", value))
+                self.rules.extend(self.rules_of(where, key == "Allow", value))
             elif key == "Mode":
                 learning = value == "learn"
             elif key == "LearnUntil":
@@ -89,12 +89,15 @@ class File:
             self.learns = None
 
     @staticmethod
-    def rule(where, allow, value):
-        _, host, port, *rest = value.split('"')[0].split()
-        first, _, last = ("1-65535" if port == "*" else port).partition("-")
+    def rules_of(where, allow, value):
+        """One for each of the line's ranges of ports."""
+        words = re.sub(r" #.*", "", value.split('"')[0])
+        _, host, ports, *rest = words.split()
         if re.fullmatch(r"[\d.]+(/\d+)?", host) or ":" in host:
             host = ipaddress.ip_network(host)
-        return Rule(where, allow, host, int(first), int(last or first), {flag[1:] for flag in rest})
+        for port in ports.split(","):
+            first, _, last = ("1-65535" if port == "*" else port).partition("-")
+            yield Rule(where, allow, host, int(first), int(last or first), {flag[1:] for flag in rest})
 
 
 class Policy:

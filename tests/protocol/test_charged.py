@@ -136,6 +136,21 @@ class Charged(ChargedTest):
             self.assertEqual(reply.error, pb.ERROR_SUCCESS, why)
         self.check(40 * len(text))
 
+    def test_restrictions_of_port_lists(self):
+        """As many rules, with hardly any text."""
+        ports = ",".join(str(port) for port in range(1, 241))
+        text = f"[Rules]\nAllow=tcp * {ports}\n"
+        wires = [self.wire(**LEAST) for _ in range(200)]
+        self.daemon.control.settle()
+        before = usage(self.daemon.stats(), "memory")
+        for wire in wires:
+            wire.send(request(pb.VERB_RESTRICT, 1, payload=text.encode(), restriction=pb.Restrict()))
+            reply, why = wire.whole(1)
+            self.assertEqual(reply.error, pb.ERROR_SUCCESS, why)
+        # A rule takes some 140 bytes.
+        self.assertGreater(usage(self.daemon.stats(), "memory") - before, 200 * 240 * 140)
+        self.check(200 * 240 * 140)
+
     def test_names(self):
         for _ in range(8):
             wire = self.wire()

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* Which clients a file is about, and what becomes of those of whom it cannot be told. */
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/identity/identity.h"
@@ -103,6 +104,32 @@ static const struct {
     {M("User=1001\nUser=1000\n"), &session, YES},
     {M("User=root\n"), &session, NO},
     {M("User=root\n"), &bare, YES},
+    {M("User=!1000\n"), &session, NO},
+    {M("User=!1001\n"), &session, YES},
+    {M("User=!1001 !1000\n"), &session, NO},
+    {M("User=!1001 1000\n"), &session, YES},
+    {M("User=1000 !1000\n"), &session, NO},
+    {M("User=!1000\n"), &foreign, UNKNOWN},
+    {ALLOWS("User=!1000\n"), &foreign, NO},
+    {M("User=!1000\n"), &container, NO},
+    {M("User=!100999\n"), &container, NO},
+    {M("User=!1001\n"), &container, YES},
+    {M("User=!100999\n"), &somebodys, NO},
+    {M("User=!1000\n"), &somebodys, UNKNOWN},
+    {M("User=!no-such-user\n"), &session, UNKNOWN},
+    {ALLOWS("User=!no-such-user\n"), &session, NO},
+    {M("User=!no-such-user !1000\n"), &session, NO},
+    {M("User=1001 !no-such-user\n"), &session, NO},
+    {M("Unit=web@*.service\n"), &service, YES},
+    {M("Unit=w*@o*e.service\n"), &service, YES},
+    {M("Unit=web@*.scope\n"), &service, NO},
+    {M("Unit=eb@*.service\n"), &service, NO},
+    {M("Unit=web@one.service*.service\n"), &service, NO},
+    {M("Unit=session-*.scope\n"), &session, YES},
+    {M("Unit=x*.service\n"), &bare, NO}, /* it has none */
+    {M("Unit=web@*.service\n"), &gone, UNKNOWN},
+    {M("User=1000\nUserUnit=w*.service\n"), &app, YES},
+    {M("User=1000\nUserUnit=w*.service\n"), &borrowed, NO},
     {M("User=1000\n"), &foreign, UNKNOWN},
     /* A subordinate id is its owner's, and itself. */
     {M("User=1000\n"), &container, YES},
@@ -229,6 +256,71 @@ START_LOOP_TEST(test_policy_match, 0, sizeof(cases) / sizeof(cases[0]))
     if (!answer.is_allowed && answer.file)
         ck_assert_int_eq(strncmp(answer.reason, "the policy ", 11), 0);
     policy_view_free(view);
+    policy_unref(policy);
+}
+END_TEST
+
+/* A client that no file is about is told what a file would have to name. */
+START_TEST(test_policy_reason_without_a_file)
+{
+    static gid_t gids[] = {50, 60};
+    static const struct {
+        const char *listener, *reason;
+        struct peer client;
+    } clients[] = {
+        {"default",
+         "(listener default, uid 1000, groups 1000 50 60, unit a.service)",
+         {.uid = 1000,
+          .gid = 1000,
+          .gids_known = true,
+          .gid_count = 2,
+          .gids = gids,
+          .units_known = true,
+          .unit = "a.service"}},
+        {"web",
+         "(listener web, uid 7, groups 8, unit b.service)",
+         {.uid = 7, .gid = 8, .unit = "user@7.service", .user_unit = "b.service"}},
+        {"x", "(listener x, user unknown)", {.uid = PEER_ID_UNKNOWN, .gid = PEER_ID_UNKNOWN}},
+        {"x", "(listener x)", {.uid = PEER_ID_NOBODY, .gid = PEER_ID_NOBODY}},
+    };
+    struct policy *policy = policy_new(POLICY_DENY);
+    const char text[] = "[Match]\nUser=4711\n"
+                        "[Rules]\nAllow=tcp * *\n";
+    char error[POLICY_ERROR_MAX];
+
+    ck_assert_int_eq(policy_text_add(policy, "p", text, strlen(text), error), 0);
+    for (size_t i = 0; i < sizeof(clients) / sizeof(clients[0]); i++) {
+        struct policy_view *view = policy_view_new(policy, &clients[i].client, clients[i].listener);
+        struct policy_answer answer = policy_text_ask(view, "a.example", NULL, 80);
+        char expected[256];
+
+        snprintf(expected, sizeof(expected), "no policy file is about this client %s",
+                 clients[i].reason);
+        ck_assert_str_eq(answer.reason, expected);
+        ck_assert_str_eq(policy_view_unmatched(view), expected);
+        policy_view_free(view);
+    }
+    policy_unref(policy);
+}
+END_TEST
+
+/* However much there is to say, it is a reason's length. */
+START_TEST(test_policy_reason_of_much)
+{
+    gid_t gids[100];
+    struct peer client = {.uid = 4000000000u, .gid = 4000000000u, .gid_count = 100, .gids = gids};
+    struct policy *policy = policy_new(POLICY_DENY);
+    struct policy_view *view;
+
+    for (unsigned int i = 0; i < 100; i++)
+        gids[i] = 4000000001u + i;
+    for (size_t len = 1; len < sizeof(client.unit); len++) {
+        memset(client.unit, 'u', len);
+        view = policy_view_new(policy, &client, "a-listener-with-a-name-of-31-ch");
+        ck_assert_uint_le(strlen(policy_view_unmatched(view)), POLICY_REASON_MAX);
+        ck_assert(strrchr(policy_view_unmatched(view), ')')[1] == '\0');
+        policy_view_free(view);
+    }
     policy_unref(policy);
 }
 END_TEST
