@@ -86,7 +86,7 @@ struct policy_view {
     size_t restriction_rules;
 };
 
-static inline bool policy_view_has(const struct policy_view *view, size_t file)
+static inline bool policy_view_has_file(const struct policy_view *view, size_t file)
 {
     return view->matched[file / 64] >> file % 64 & 1;
 }

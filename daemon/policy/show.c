@@ -122,7 +122,7 @@ bool policy_show_line(const struct policy *policy, const struct policy_view *vie
     for (size_t i = 0; !restrictions_only && i < policy->file_count; i++) {
         const struct policy_file *file = policy->files[i];
 
-        if (root && file != root->unknown && !policy_view_has(root, i))
+        if (root && file != root->unknown && !policy_view_has_file(root, i))
             continue;
         if (!show_file(file, &number, ret))
             continue;
@@ -166,7 +166,7 @@ bool policy_may_match(const struct policy_view *view, const struct peer *peer, c
     const struct policy_match *match = &view->policy->files[file]->match;
     unsigned int misses = policy_match_misses(match, peer, listener);
 
-    if (policy_view_has(view, file) || misses == 0 || (misses & given))
+    if (policy_view_has_file(view, file) || misses == 0 || (misses & given))
         return false;
     for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++)
         if (misses & 1u << key && match->keys[key].unknown == match->keys[key].count)
