@@ -501,9 +501,8 @@ static bool carries_data(const struct told *op)
 }
 
 /*
- * Half a stream never looks like a whole one (S42): behind a clean end no send may have been cut, and
- * none that was accepted may have been dropped. (After several connects it is hard to say which of
- * them a send was for.)
+ * Half a stream never looks like a whole one (S42): behind a clean end no send was cut, and none that was
+ * accepted was dropped. (After several connects it is hard to say which of them a send was for.)
  */
 static void judge_clean_end(const struct connection *c, const struct told *op)
 {
@@ -538,12 +537,10 @@ static void judge_stream(struct core *core, uint32_t index)
 
 static void read_rest(struct connection *c)
 {
-    size_t before;
-
-    do {
+    for (size_t before = SIZE_MAX; c->got_len != before;) {
         before = c->got_len;
         core_peer_read(c, 65536);
-    } while (c->got_len > before);
+    }
 }
 
 static void judge_all(struct core *core)
@@ -572,7 +569,6 @@ static void free_connections(struct core *core)
 void core_finish(struct core *core)
 {
     bool is_judged;
-    int fd;
 
     core->is_not_reading = false;
     core_accept(core);
@@ -597,7 +593,7 @@ void core_finish(struct core *core)
     worker_deinit(&core->worker);
     core_memory_free(core);
     free_connections(core);
-    while ((fd = accept(core_listener, NULL, NULL)) >= 0)
+    for (int fd; (fd = accept(core_listener, NULL, NULL)) >= 0;)
         close_with_reset(fd);
     free(core->out);
     free(core->in);

@@ -81,8 +81,7 @@ struct session {
     struct list resolves;            /* RESOLVE, RELOAD: ops that wait for their answer */
     struct list resolved;            /* RESOLVE: ops that policy has to judge */
     struct list restricts;           /* RESTRICT: ops that wait until connects are judged */
-    struct list streams;             /* LIST and the like: ops that tell a record at a time */
-    struct list monitors;            /* MONITOR: likewise */
+    struct list streams, monitors;   /* LIST and the like, MONITOR: ops that tell records */
     struct session_monitor *monitor; /* NULL: it does not watch */
     uint32_t stream_count, rows;     /* rows: told since rows_task ran */
 
@@ -94,13 +93,12 @@ struct session {
     struct list room_waiters;            /* sockets whose receive waits for room */
     struct list room_tries;              /* those that there was room for, and have not tried yet */
 
-    struct sock *together;          /* its sends wait for the rest of the input; NULL: none do */
-    uint32_t together_bytes;        /* of them */
-    uint32_t last_sent;             /* socket of the last SEND of this input */
-    uint32_t held_id;               /* socket whose completion may wait for the next one */
-    uint32_t eager_misses;          /* looks in vain, in a row */
-    struct backoff eager;           /* of looking at once for an awaited answer */
-    struct session_buffer *buffers; /* LIMIT_BUFFERS places; NULL: there never was one */
+    struct sock *together;       /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t together_bytes;     /* of them */
+    uint32_t last_sent, held_id; /* sockets: of the input's last SEND; whose completion may wait */
+    uint32_t eager_misses;       /* looks in vain, in a row */
+    struct backoff eager;        /* of looking at once for an awaited answer */
+    struct session_buffer *buffers;            /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */
     int unread_fd;              /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io;   /* what that still writes is discarded */

@@ -186,7 +186,7 @@ START_TEST(test_s47_unknown_option_is_protocol_option)
     asock_op *op = new_op();
     int64_t value;
 
-    set_option(pair.socket, (enum asock_option)13, 1, ASOCK_PROTOCOL_OPTION);
+    set_option(pair.socket, (enum asock_option)29, 1, ASOCK_PROTOCOL_OPTION);
     set_option(pair.socket, (enum asock_option)999, 1, ASOCK_PROTOCOL_OPTION);
     submitted(asock_get_option(pair.socket, op, (enum asock_option)999));
     expect(op, ASOCK_PROTOCOL_OPTION);

@@ -273,10 +273,10 @@ class Judged(Resolving):
     def test_s58_a_restriction_that_comes_while_it_resolves(self):
         self.names["held.web.test"] = Name(a=["127.0.0.2"], held=(A, AAAA))
         op = self.begin("held.web.test")
+        self.server.wait_for(lambda questions: {q.type for q in questions} == {A, AAAA})
         rules = b"[Rules]\nAllow=tcp a.web.test 443 +loopback\n"
         self.client.send(request(pb.VERB_RESTRICT, 500, payload=rules, restriction=pb.Restrict()))
         self.client.completion(500)
-        self.server.wait_for(lambda questions: {q.type for q in questions} == {A, AAAA})
         for kind in (A, AAAA):
             self.server.release("held.web.test", kind)
         self.assertEqual(self.end(op)[0], "ACCESS_DENIED")

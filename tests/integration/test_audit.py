@@ -538,8 +538,10 @@ class Stalled(InFile):
         stats = self.daemon.stats()
         self.daemon.stop()
         events = collections.Counter(json.loads(line)["ASOCK_EVENT"] for line in self.lines())
-        self.assertEqual((events["connect"], events["close"]), (results[pb.ERROR_SUCCESS],) * 2)
-        self.assertEqual((stats["audit_refused"], stats["audit_dropped"]), (results[pb.ERROR_ACCESS_DENIED], 0))
+        self.assertEqual(events["connect"], results[pb.ERROR_SUCCESS])
+        # The end of one has no place kept for it: it is recorded, or counted as lost.
+        self.assertLessEqual(results[pb.ERROR_SUCCESS] - events["close"], stats["audit_dropped"])
+        self.assertEqual(stats["audit_refused"], results[pb.ERROR_ACCESS_DENIED])
 
 
 class Refused(unittest.TestCase):

@@ -218,8 +218,8 @@ class Run(DaemonTest):
         # Without it there is no way.
         done = asockctl.run("run", "--fd", "--socket", self.daemon.path, "--", *sandbox, asockctl.TOOL, "connect", "--socket",
                             self.daemon.path, "127.0.0.1", str(port))
-        self.assertEqual(done.returncode, 1)
-        self.assertIn(b"No such file", done.stderr)
+        self.assertEqual(done.returncode, 8)
+        self.assertIn(b"does not exist", done.stderr)
 
     def test_s49_a_greedy_sandbox_leaves_the_other_one_of_its_user_a_share(self):
         if not shutil.which("bwrap"):
@@ -335,7 +335,7 @@ class Run(DaemonTest):
             with self.subTest(value=value):
                 done = asockctl.run("connect", "127.0.0.1", "1",
                                     env=asockctl.environment(ASOCK_FD=value, ASOCK_SOCKET=self.daemon.path))
-                self.assertEqual((done.returncode, done.stdout), (1, b""))
+                self.assertEqual((done.returncode, done.stdout), (8, b""))
                 self.assertIn(b"ASOCK_FD", done.stderr)
 
     def test_killed_half_way(self):

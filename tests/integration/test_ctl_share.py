@@ -184,7 +184,7 @@ class Shared(DaemonTest):
         done = self.shell(sandbox + "sh -c " + shlex.quote(script), "--policy", self.policy(port))
         self.check(done, b"1\n2\n3\n", status=8)
         self.assertIn(b"denied", done.stderr.lower())
-        self.assertIn(b"No such file", done.stderr)
+        self.assertIn(b"does not exist", done.stderr)
 
     def test_documented_sandbox_hides_the_daemon(self):
         """Else its program opens a session that nobody has restricted."""
