@@ -59,8 +59,11 @@ static void check_forwarded(const char *head, size_t len, const struct http_requ
 {
     struct http_lines lines;
     bool twice;
+    long n = http_split(head, len, &lines);
 
-    MUST(http_split(head, len, &lines) == (long)len);
+    if (n == -2)
+        return; /* with what was added it is more than the reader takes */
+    MUST(n == (long)len);
     MUST(http_only(&lines, "Host", &twice) && !twice);
     MUST(http_only(&lines, "Connection", &twice) && !twice);
     http_only(&lines, "Content-Length", &twice);
@@ -99,13 +102,15 @@ static void check_response(const char *data, size_t size)
     struct http_lines lines;
     size_t len;
     int status = 0;
-    long n;
+    long n, again;
 
     MUST(head);
     n = http_read_response(data, size, head, &len, &status);
     MUST(n <= (long)size && len <= size + HTTP_ADDED_MAX);
-    if (n > 0)
-        MUST(http_split(head, len, &lines) == (long)len && status >= 100);
+    if (n > 0) {
+        again = http_split(head, len, &lines);
+        MUST((again == (long)len || again == -2) && status >= 100);
+    }
     free(head);
 }
 
