@@ -4,8 +4,8 @@
  * listener for the port -> the packet is put in front of it -> accepted: the program's connect(2) succeeds, and
  * pump.c moves the bytes.
  * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There are too many, or no
- * memory: the packet is forgotten; the program's kernel sends it again. The program has given up: nobody accepts, and
- * a deadline ends the connection.
+ * memory: the packet is forgotten; the program's kernel sends it again. The program has given up: its
+ * kernel does not send the packet again, or nobody accepts, and a deadline ends the connection.
  */
 #include "gateway/transparent.h"
 
@@ -29,8 +29,14 @@
 #define PACKETS_MAX 64 /* in a turn */
 /* In which the program's kernel has to go on with a connection that succeeded: some retransmissions. */
 #define ACCEPT_SECONDS 10.0
+/*
+ * While a connect waits the program's kernel sends the packet again: after a second, then in the same or twice the time. A
+ * program that has given up does not. So much later than that it has.
+ */
+#define AGAIN_SECONDS 1.0
+#define LATE_SECONDS 3.0
 
-enum held_state { HELD_DIALING, HELD_ANSWERED };
+enum held_state { HELD_DIALING, HELD_GIVEN_UP, HELD_ANSWERED };
 
 struct held {
     struct session_wait wait; /* for a session to dial with */
@@ -41,7 +47,8 @@ struct held {
     asock_socket *socket;
     asock_op *op;
     struct port *port; /* HELD_ANSWERED */
-    ev_timer deadline; /* likewise */
+    ev_timer deadline; /* for the next packet, or for the program to accept */
+    ev_tstamp last;    /* when the last packet came */
 };
 
 struct transparent {
@@ -122,6 +129,23 @@ static void refuse(struct transparent *transparent, const struct packet *syn, en
     (void)network_put_answer(&transparent->network, syn->family, packet, len);
 }
 
+static void set_deadline(struct held *held, ev_tstamp seconds)
+{
+    struct ev_loop *loop = held->transparent->gateway->loop;
+
+    ev_timer_stop(loop, &held->deadline);
+    ev_timer_set(&held->deadline, seconds, 0);
+    ev_timer_start(loop, &held->deadline);
+}
+
+/* gap: how long the last packet was waited for. */
+static void await_again(struct held *held, ev_tstamp gap)
+{
+    held->last = ev_now(held->transparent->gateway->loop);
+    set_deadline(held, 2 * (gap > AGAIN_SECONDS ? gap : AGAIN_SECONDS) + LATE_SECONDS);
+}
+
+/* A connect that is under way is over when its op says so. */
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct held *held = timer->data;
@@ -129,7 +153,10 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
     (void)loop;
     (void)events;
     abort_socket(held);
-    forget(held);
+    if (held->state == HELD_DIALING && held->op)
+        held->state = HELD_GIVEN_UP;
+    else
+        forget(held);
 }
 
 static void answer(struct held *held)
@@ -145,8 +172,7 @@ static void answer(struct held *held)
         return;
     }
     held->state = HELD_ANSWERED;
-    ev_timer_set(&held->deadline, ACCEPT_SECONDS, 0);
-    ev_timer_start(transparent->gateway->loop, &held->deadline);
+    set_deadline(held, ACCEPT_SECONDS);
     (void)network_put_syn(&transparent->network, &held->syn);
 }
 
@@ -155,11 +181,12 @@ static void on_connected(asock_op *op, void *userdata)
     struct held *held = userdata;
     int error = asock_op_get_error(op);
 
-    if (!error) {
+    if (!error && held->state == HELD_DIALING) {
         answer(held);
         return;
     }
-    refuse(held->transparent, &held->syn, refusal_of(error));
+    if (held->state == HELD_DIALING)
+        refuse(held->transparent, &held->syn, refusal_of(error));
     forget(held);
 }
 
@@ -251,6 +278,7 @@ static void hold(struct transparent *transparent, const struct packet *syn)
     held->deadline.data = held;
     *place_of(transparent, &syn->flow) = held;
     transparent->count++;
+    await_again(held, 0);
     if (!gateway_await_session(transparent->gateway, &held->wait))
         dial_or_refuse(held, &to);
 }
@@ -265,6 +293,8 @@ static void take_packet(struct transparent *transparent, const struct packet *sy
     }
     /* Sent again, or by a new socket at the same place. */
     held->syn = *syn;
+    if (held->state == HELD_DIALING)
+        await_again(held, ev_now(transparent->gateway->loop) - held->last);
     if (held->state == HELD_ANSWERED)
         (void)network_put_syn(&transparent->network, syn);
 }

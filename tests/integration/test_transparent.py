@@ -257,6 +257,33 @@ say([count, got.digest() == sent.digest()])
 """
         self.assertEqual(self.python(code, self.echo.port), [[64 << 20, True]])
 
+    def test_connects_that_the_program_has_given_up_end(self):
+        """Nobody tells: its kernel asks no more. One that waits goes on."""
+        code = """
+socks = []
+for port in range(1000, 1020):
+    sock = socket.socket()
+    sock.setblocking(False)
+    assert sock.connect_ex((args[0], port)) == errno.EINPROGRESS
+    socks.append(sock)
+print("under way", flush=True)
+sys.stdin.readline()
+for sock in socks[1:]:
+    sock.close()
+print("closed", flush=True)
+sys.stdin.readline()
+say(errno.errorcode.get(socks[0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "waits"))
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, network.SILENT4, stdin=subprocess.PIPE)
+        self.assertEqual(program.stdout.readline(), b"under way\n")
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 20)
+        program.stdin.write(b"\n")
+        program.stdin.flush()
+        self.assertEqual(program.stdout.readline(), b"closed\n")
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 1)
+        output, _ = program.communicate(b"\n", DEADLINE)
+        self.assertEqual(output, b'"waits"\n')
+
     def test_what_a_slow_reader_has_not_read_arrives_after_the_end(self):
         listener = self.hold(socket.create_server((network.OWN4, 0)))
         code = """
