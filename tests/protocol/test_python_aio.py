@@ -292,6 +292,7 @@ class Protocols(AioTest):
             with server.wrap_socket(self.accept(self.server), server_side=True) as peer:
                 peer.sendall(b"first")  # before the client says anything
                 peer.sendall(peer.recv(100).upper())
+                self.assertEqual(peer.recv(100), b"")  # what it has not read would make its close a reset
 
         thread = threading.Thread(target=serve)
         thread.start()
