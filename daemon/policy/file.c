@@ -116,6 +116,7 @@ static int parse_one_rule(struct parsing *p, bool is_allow, const char *value)
     if (r < 0)
         policy_rule_deinit(&rule);
     p->file->has_allow |= r == 0 && is_allow;
+    p->file->has_deny |= r == 0 && !is_allow;
     return r;
 }
 
@@ -326,11 +327,7 @@ bool policy_file_is_strict(const struct policy_file *file)
 {
     const struct policy_settings *settings = &file->settings;
 
-    for (size_t i = 0; i < file->rule_count; i++) {
-        if (!file->rules[i].is_allow)
-            return true;
-    }
-    return settings->limits.set || settings->audit != POLICY_AUDIT_UNSET ||
+    return file->has_deny || settings->limits.set || settings->audit != POLICY_AUDIT_UNSET ||
            settings->egress.has_source || settings->egress.device[0] ||
            settings->egress.has_options;
 }

@@ -20,6 +20,7 @@
 #include "daemon/server/verdict.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sock_policy.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
@@ -124,7 +125,7 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
     if (q->has_id && !found)
         return question_refuse(q, "there is no session %llu", (unsigned long long)q->id);
     if (found) {
-        ret->view = found->view;
+        ret->view = session_view(found);
         ret->session = found->id;
         q->given = ~0u;
         return true;

@@ -61,7 +61,7 @@ struct policy_answer sock_origin_judge(const struct sock *sock)
 
     asock_endpoint_to(&sock->origin->asked, &asked);
     asock_endpoint_to(&sock->remote, &peer);
-    return policy_judge_listen(sock->session->view, (const struct sockaddr *)&asked,
+    return policy_judge_listen(session_view(sock->session), (const struct sockaddr *)&asked,
                                sock->origin->is_dual, (const struct sockaddr *)&peer);
 }
 
@@ -168,6 +168,7 @@ bool sock_bound_judge_again(struct sock *sock)
     sock->wants_read = false;
     list_remove(&sock->node);
     netsock_close(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
     sock_bound_drop(sock);
     sock_move(sock, SOCK_FAILED);
     return true;

@@ -19,7 +19,7 @@ struct sock;
 #define MEMORY_BOUND 256u /* of one; as malloc() rounds it up, and more */
 /* As the kernel's somaxconn was for long; and as it is now, which bounds what is charged for a backlog. */
 #define BACKLOG_DEFAULT 128u
-#define BACKLOG_MAX 4096u
+#define BACKLOG_MAX 256u     /* close(2) resets what waits: some microseconds each */
 #define ACCEPT_IDS_MAX 1024u /* of one ACCEPT: each is looked at, and kept */
 
 struct sock_bound {

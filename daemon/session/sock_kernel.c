@@ -68,6 +68,7 @@ int sock_charge_buffers(struct sock *sock)
         sending = size_of(sock, SENDING, true);
         receiving = size_of(sock, RECEIVING, true);
     }
+    sock_uncharge_buffers(sock); /* what options of a bound socket had */
     if (quota_charge(sock->quota, QUOTA_KERNEL, sending + receiving) < 0)
         return -ENOBUFS;
     sock->kernel[SENDING] = (uint32_t)sending;

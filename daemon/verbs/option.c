@@ -82,8 +82,10 @@ int verb_set_option(struct op *op, const struct call *call)
         op->text = "the policy does not let this client set that option: [Egress] Options=";
         return ERR_ACCESS_DENIED;
     }
-    if (r->option.option == OPTION_RECEIVE_BUFFER && sock->state == SOCK_LISTENING) {
-        op->text = "a listener's receive buffer has to be set before it listens";
+    /* Connections that wait already have the sizes of when they came. */
+    if ((r->option.option == OPTION_RECEIVE_BUFFER || r->option.option == OPTION_SEND_BUFFER) &&
+        sock->state == SOCK_LISTENING) {
+        op->text = "a listener's buffers have to be set before it listens";
         return ERR_INVALID_ARGUMENT;
     }
     options = options_of(sock);

@@ -184,6 +184,25 @@ class Bind(Listening):
         self.assertEqual(self.error(self.client.bind, 3, LOOPBACK), "ACCESS_DENIED")
         self.assertEqual(self.error(self.client.bind, 3, ("127.0.0.1", port)), "SUCCESS")
 
+    def test_s61_what_a_restriction_ends_holds_no_buffers(self):
+        """Set before, and charged: given back, and charged anew by the connect behind it."""
+        def kernel_buffers():
+            return next(word for word in self.daemon.stats()["quota_daemon"].split() if word.startswith("kernel_buffers="))
+        before = kernel_buffers()
+        self.bound()
+        value = pb.OptionValue(number=100000)
+        self.assertEqual(self.error(lambda op: request(pb.VERB_SET_OPTION, op, 1, set_option=pb.SetOption(
+            option=pb.OPTION_SEND_BUFFER, value=value))), "SUCCESS")
+        self.assertNotEqual(kernel_buffers(), before)
+        rules = b"[Rules]\nAllow=tcp 127.0.0.1 *\n"
+        self.assertEqual(self.error(lambda op: request(pb.VERB_RESTRICT, op, payload=rules, restriction=pb.Restrict())),
+                         "SUCCESS")
+        self.assertEqual(kernel_buffers(), before)
+        listener = self.listener()
+        self.assertEqual(self.error(self.client.connect, 1, listener.getsockname()), "SUCCESS")
+        self.close(abort=True)
+        self.assertEqual(kernel_buffers(), before)
+
     def test_s61_a_restriction_without_a_word_on_it_allows_none(self):
         self.assertEqual(self.error(lambda op: request(
             pb.VERB_RESTRICT, op, payload=b"[Rules]\nAllow=tcp * *\n", restriction=pb.Restrict())), "SUCCESS")
@@ -209,6 +228,13 @@ class Bind(Listening):
 
 
 class Accept(Listening):
+
+    def test_s62_buffers_are_set_before_it_listens(self):
+        """Connections that wait have the sizes of when they came, whatever is said later."""
+        self.listening()
+        for option in (pb.OPTION_SEND_BUFFER, pb.OPTION_RECEIVE_BUFFER):
+            self.assertEqual(self.error(lambda op, o=option: request(pb.VERB_SET_OPTION, op, 1, set_option=pb.SetOption(
+                option=o, value=pb.OptionValue(number=1)))), "INVALID_ARGUMENT")
 
     def serve(self, number, peer):
         """An ordinary connection, both ways and to its end."""
@@ -345,7 +371,7 @@ class Accept(Listening):
         self.assertEqual(self.error(self.client.listen, 1, 10), "SUCCESS")
         one = (used()["kernel_buffers"] - before) / 10
         self.assertGreaterEqual(one, 4096)
-        for asked, backlog in ((20, 20), (5, 5), (0, 128), (0xffffffff, 4096)):
+        for asked, backlog in ((20, 20), (5, 5), (0, 128), (0xffffffff, 256)):
             self.assertEqual(self.error(self.client.listen, 1, asked), "SUCCESS")
             row = used()
             self.assertEqual((row["backlog"], row["kernel_buffers"] - before), (backlog, backlog * one))

@@ -22,12 +22,16 @@ DENIED = 3  # asockctl(1)
 
 SERVER = """
 import socket, threading
+def answer(peer, port):
+    with peer:
+        peer.sendall(b"hello from port %d\\n" % port)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(4096):
+            pass
 def serve(port):
     server = socket.create_server(("0.0.0.0", port))
     while True:
-        peer = server.accept()[0]
-        peer.sendall(b"hello from port %d\\n" % port)
-        peer.close()
+        threading.Thread(target=answer, args=(server.accept()[0], port)).start()
 threading.Thread(target=serve, args=(443,)).start()
 threading.Thread(target=serve, args=(873,)).start()
 print("ready", flush=True)
@@ -94,7 +98,7 @@ def pid_of(unit):
 def leftovers():
     return [path for path in must("find / -xdev -path '*asock*' -not -path '/proc/*' 2>/dev/null; "
                                   "find /run -path '*asock*' 2>/dev/null").split("\n")
-            if path and not path.startswith(PACKAGES)]
+            if path and not path.startswith(os.path.dirname(PACKAGES))]
 
 
 class NewUser(unittest.TestCase):

@@ -424,7 +424,7 @@ ASOCK_EXPORT int asock_await_hangup(asock_socket *socket, asock_op *op);
 ASOCK_EXPORT int asock_bind(asock_socket *socket, asock_op *op);
 /*
  * Connections to a bound socket are taken from here on, and `backlog` of them wait in the kernel for asock_accept(): 0 is 128, more than
- * 4096 count as that, the system has its own limit. Again: the backlog changes. ASOCK_INVALID_ARGUMENT: it is not bound;
+ * 256 count as that, the system has its own limit. Again: the backlog changes. ASOCK_INVALID_ARGUMENT: it is not bound;
  * ASOCK_NO_BUFFER_SPACE: too little left for what they may hold. -EINVAL also: a negative backlog. Since: 0.1.0
  */
 ASOCK_EXPORT int asock_listen(asock_socket *socket, asock_op *op, int backlog);
