@@ -42,9 +42,9 @@ const struct command command_list = {
     .help =
         "Lists the sockets that asockd holds for its clients; with filters, those that fit all of them:\n"
         "  asockctl list user=bob 'to=*.example.com:443' 'in>1M'\n\n"
-        "ID is the one for \"asockctl show\", PID to UNIT say whose it is, TO is the name that it was\n"
-        "connected by, or the address, IN and OUT are bytes received and sent, AGE is in seconds.\n"
-        "POLICY appears where a connection would be denied today. \"--columns all\" shows all there is.\n"
+        "\"asockctl show\" takes the ID. PID, USER and UNIT are the client's. TO is the name that the client\n"
+        "asked for, or the address. IN and OUT are bytes received and sent. AGE is in seconds. POLICY\n"
+        "appears where a connection would be denied today. \"--columns all\" shows every column.\n"
         "On a client socket the list has the own session's sockets only, that is: none.\n",
     .options = INSPECTOR_OPTIONS | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,

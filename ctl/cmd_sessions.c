@@ -41,9 +41,10 @@ const struct command command_sessions = {
     .help =
         "Lists the sessions of asockd's clients; with filters, those that fit all of them:\n"
         "  asockctl sessions unit=foo.service 'sockets>10'\n\n"
-        "ID is for \"asockctl show\" and \"kill\", PID to UNIT say whose it is, RESTRICTED is how often the\n"
-        "session gave up rights, SHARER the session by whose listener it came. SOCKETS and QUEUED (bytes\n"
-        "that wait to be sent) are in use / promised, AGE is in seconds. \"--columns all\" shows all there is.\n",
+        "\"asockctl show\" and \"kill\" take the ID. PID, USER and UNIT are the client's. RESTRICTED counts the\n"
+        "times that the session gave up rights. SHARER is the session whose listener the client used. SOCKETS\n"
+        "and QUEUED (bytes that wait to be sent) are in use / promised. AGE is in seconds. \"--columns all\"\n"
+        "shows every column.\n",
     .options = INSPECTOR_OPTIONS | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_sessions,

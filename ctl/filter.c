@@ -63,39 +63,50 @@ static bool parse_number(const struct column *column, const char *text, double *
     return !*end;
 }
 
+enum fault { FINE, NOT_A_FILTER, NO_SUCH_COLUMN, NOT_A_NUMBER };
+
+/* name: room for the name of its field. */
+static enum fault examine(const struct rows_view *view, const char *word,
+                          char name[static FIELD_MAX], struct filter *ret)
+{
+    const struct column *column;
+    double number;
+
+    if (!parse(word, name, ret))
+        return NOT_A_FILTER;
+    column = find_column(view, ret->field);
+    if (!column)
+        return NO_SUCH_COLUMN;
+    return ret->compare == '=' || parse_number(column, ret->value, &number) ? FINE : NOT_A_NUMBER;
+}
+
 bool rows_are_filters(const struct rows_view *view, char *const *filters, int count)
 {
-    for (int i = 0; i < count; i++) {
-        char name[FIELD_MAX];
-        struct filter filter;
-        const struct column *column;
-        double number;
+    char name[FIELD_MAX];
+    struct filter filter;
 
-        if (!parse(filters[i], name, &filter))
+    for (int i = 0; i < count; i++)
+        if (examine(view, filters[i], name, &filter) != FINE)
             return false;
-        column = find_column(view, filter.field);
-        if (!column || (filter.compare != '=' && !parse_number(column, filter.value, &number)))
-            return false;
-    }
     return true;
 }
 
 int rows_check_filters(const struct rows_view *view, char *const *filters, int count)
 {
-    for (int i = 0; i < count; i++) {
-        char name[FIELD_MAX];
-        struct filter filter;
-        const struct column *column;
-        double number;
+    char name[FIELD_MAX];
+    struct filter filter;
 
-        if (!parse(filters[i], name, &filter))
+    for (int i = 0; i < count; i++)
+        switch (examine(view, filters[i], name, &filter)) {
+        case NOT_A_FILTER:
             return complain_usage("\"%s\" is not a filter such as unit=foo.service", filters[i]);
-        column = find_column(view, filter.field);
-        if (!column)
+        case NO_SUCH_COLUMN:
             return complain_usage("there is no column \"%s\" to filter by", filter.field);
-        if (filter.compare != '=' && !parse_number(column, filter.value, &number))
+        case NOT_A_NUMBER:
             return complain_usage("\"%s\": \"%s\" is not a number", filters[i], filter.value);
-    }
+        case FINE:
+            break;
+        }
     return 0;
 }
 

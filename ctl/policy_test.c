@@ -20,7 +20,7 @@ static bool is_allowed(const struct record *record)
     return strcmp(record_text(record, "verdict"), "allow") == 0;
 }
 
-/* ---- what is told ---- */
+/* ---- the answer ---- */
 
 static void print_where(const struct record *record)
 {

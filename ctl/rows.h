@@ -58,7 +58,7 @@ bool rows_are_filters(const struct rows_view *view, char *const *filters, int co
 int rows_check_filters(const struct rows_view *view, char *const *filters, int count);
 
 /*
- * The query's rows as a table or as JSON, once or, with --watch, again and again. Returns the exit status; note is told on
+ * The query's rows as a table or as JSON, once or, with --watch, again and again. Returns the exit status; note goes to
  * standard error where a client's socket can only tell about itself.
  */
 int rows_run(const struct rows_view *view, const struct settings *settings, const char *query,

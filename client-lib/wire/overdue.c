@@ -15,7 +15,7 @@
  *
  * A program may have been late itself, stopped for a while perhaps: before it decides, all that can leave is written
  * and all that is there is read. If the daemon has taken or said something meanwhile it may have waited for that: it
- * has more time, but not for ever.
+ * has more time, but not without end.
  */
 #include "client-lib/wire/overdue.h"
 

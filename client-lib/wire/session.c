@@ -49,7 +49,7 @@ static int dial_patiently(int fd, const struct sockaddr_un *addr)
     uint64_t now = time_now_ms(), until = now + DIAL_MS;
     int r = -EAGAIN;
 
-    /* A signal begins the wait anew: for what is left of it. */
+    /* After a signal it waits again, for what is left. */
     for (; now < until; now = time_now_ms()) {
         struct timeval left = {.tv_sec = (time_t)((until - now) / 1000),
                                .tv_usec = (suseconds_t)((until - now) % 1000 * 1000)};

@@ -78,7 +78,7 @@ struct recent *recent_free(struct recent *recent)
     return mem_free(recent);
 }
 
-/* What two denials have in common that are told as one. */
+/* What two denials that are reported as one have in common. */
 struct what {
     const struct audit_entry *entry;
     bool is_resolve;

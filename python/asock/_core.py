@@ -16,6 +16,14 @@ PREFIX = struct.Struct("<II")
 OUTPUT_FULL = 64 * 1024  # no further piece of a send is made while so much waits to leave
 
 
+def address_of(endpoint):
+    """As socket.getpeername() gives it."""
+    address = ipaddress.ip_address(endpoint.address)
+    if address.version == 4:
+        return str(address), endpoint.port
+    return str(address), endpoint.port, 0, endpoint.scope_id
+
+
 class Op:
     """A request in progress, and then its result."""
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import ipaddress
 import ssl as _ssl
 import weakref
 from typing import Any, Callable, Optional, Tuple, Union
 
-from ._core import Core, Op
+from ._core import Core, Op, address_of
 from ._schema import pb
 from .client import connect_unix
 from .errors import AsockError, error_of
@@ -170,20 +169,13 @@ class Session(Core, asyncio.Protocol):
             self.close()
 
 
-def _address(endpoint: Any) -> tuple:
-    address = ipaddress.ip_address(endpoint.address)
-    if address.version == 4:
-        return str(address), endpoint.port
-    return str(address), endpoint.port, 0, endpoint.scope_id
-
-
 class _Transport(asyncio.Transport):
     """A connection, as asyncio.Transport describes it."""
 
     _start_tls_compatible = True
 
     def __init__(self, session: Session, sock: Any, connected: Any, protocol: Any) -> None:
-        super().__init__({"peername": _address(connected.remote), "sockname": _address(connected.local)})
+        super().__init__({"peername": address_of(connected.remote), "sockname": address_of(connected.local)})
         self._loop = session._loop
         self._session = session
         self._sock = sock

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import io
-import ipaddress
 import socket as _socket
 import time
 from typing import Any, Optional, Union
 
+from ._core import address_of
 from ._schema import pb
 from .client import Client
 from .errors import error_of
@@ -21,14 +21,6 @@ _OPTIONS = {
     (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE): pb.OPTION_KEEP_ALIVE,
     (_socket.IPPROTO_TCP, _socket.TCP_NODELAY): pb.OPTION_NO_DELAY,
 }
-
-
-def _address(endpoint: Any) -> tuple:
-    """As socket.getpeername() gives it."""
-    address = ipaddress.ip_address(endpoint.address)
-    if address.version == 4:
-        return str(address), endpoint.port
-    return str(address), endpoint.port, 0, endpoint.scope_id
 
 
 class Socket:
@@ -160,10 +152,10 @@ class Socket:
         self._client.disconnect()
 
     def getpeername(self) -> tuple:
-        return _address(self._endpoints().remote)
+        return address_of(self._endpoints().remote)
 
     def getsockname(self) -> tuple:
-        return _address(self._endpoints().local)
+        return address_of(self._endpoints().local)
 
     def _endpoints(self) -> Any:
         if self._connected is None:

@@ -270,7 +270,7 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
 /*
  * A TCP socket. family: AF_UNSPEC (what the address says), AF_INET, AF_INET6; else -EAFNOSUPPORT.
  * -EMFILE: the session's limit of sockets is used up. -ENOMEM. -ENOTCONN: the session has ended.
- * No round trip: what the daemon thinks of it is told by the first op. Ops of a socket that the daemon has no room
+ * No round trip: the first op reports what the daemon thinks of it. Ops of a socket that the daemon has no room
  * for end with ASOCK_TOO_MANY_OPEN_SOCKETS; so do those of one too many before the welcome, when the limit is not known.
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
