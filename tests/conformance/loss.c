@@ -96,8 +96,7 @@ START_TEST(test_s46_reconnects_on_request_alone)
     ck_assert_mem_eq(buf, "more", 4);
     pair_close(&fresh);
     asock_op_unref(op);
-    pump_remove(fixture.context);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
     fixture.daemon = private_daemon_stop(fixture.daemon);
     private_daemon_release(lost);
 }
@@ -128,8 +127,7 @@ START_TEST(test_s46_reconnect_waits_for_callbacks)
     sync_with_daemon();
     asock_op_unref(op);
     pair_close(&pair);
-    pump_remove(fixture.context);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
     fixture.daemon = private_daemon_stop(fixture.daemon);
     private_daemon_release(lost);
 }
@@ -167,8 +165,7 @@ START_TEST(test_s46_buffers_outlive_the_session)
     asock_buffer_unref(buffer);
     asock_buffer_unref(fresh);
     pair_close(&pair);
-    pump_remove(fixture.context);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
     fixture.daemon = private_daemon_stop(fixture.daemon);
     private_daemon_release(lost);
 }

@@ -159,8 +159,7 @@ static void let_all_go(struct seen *seen, asock_op *op)
     if (seen->calls > 1)
         return;
     asock_op_unref(op);
-    asock_context_unref(fixture.context);
-    fixture.context = NULL;
+    fixture_release_context();
 }
 
 START_TEST(test_s06_context_let_go_in_a_shot)

@@ -380,8 +380,7 @@ static void release_everything(asock_op *op, void *userdata)
     reuse->called++;
     reuse->pair->socket = asock_socket_unref(reuse->pair->socket);
     asock_op_unref(op);
-    pump_remove(fixture.context);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
 }
 
 START_TEST(test_s6_callback_releases_the_context)

@@ -60,7 +60,7 @@ START_TEST(test_s59_sessions_end_with_the_sharers)
     asock_op *op = new_op_of(sharee);
 
     sync_of(sharee);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
     do {
         submitted(asock_sync(sharee, op));
         ck_assert_int_eq(asock_op_wait(op, LIVENESS_MS), 0);

@@ -299,8 +299,7 @@ START_TEST(test_s46_what_was_taken_back_stays_lost_after_a_reconnect)
     asock_buffer_unref(buffer);
     pair_close(&pair);
     pair_close(&other);
-    pump_remove(fixture.context);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
     fixture.daemon = private_daemon_stop(fixture.daemon);
     private_daemon_release(before);
 }

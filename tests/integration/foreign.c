@@ -87,7 +87,7 @@ START_TEST(test_loop_keeps_the_descriptor_when_the_daemon_is_lost)
     ck_assert_int_eq(epoll_wait(loop, &got, 1, LIVENESS_MS), 1);
     close(loop);
     pair_close(&pair);
-    fixture.context = asock_context_unref(fixture.context);
+    fixture_release_context();
     fixture.daemon = private_daemon_stop(fixture.daemon);
     private_daemon_release(lost);
 }

@@ -152,8 +152,7 @@ START_TEST(test_stale_socket_is_replaced)
 
     start();
     first = fixture.daemon;
-    pump_remove(fixture.context);
-    asock_context_unref(fixture.context);
+    fixture_release_context();
     kill(first->pid, SIGKILL);
     private_daemon_wait(first);
     ck_assert_int_eq(stat(first->client, &st), 0);
@@ -161,8 +160,7 @@ START_TEST(test_stale_socket_is_replaced)
     fixture_start(&options);
     fixture.context = new_context();
     sync_with_daemon();
-    asock_context_unref(fixture.context);
-    fixture.context = NULL;
+    fixture_release_context();
     fixture.daemon = private_daemon_stop(fixture.daemon);
     private_daemon_release(first);
 }

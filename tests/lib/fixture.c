@@ -81,12 +81,16 @@ static void assert_nothing_left(void)
     asock_context_unref(control);
 }
 
+void fixture_release_context(void)
+{
+    if (fixture.context)
+        pump_remove(fixture.context);
+    fixture.context = asock_context_unref(fixture.context);
+}
+
 void fixture_teardown(void)
 {
-    if (fixture.context) {
-        pump_remove(fixture.context);
-        asock_context_unref(fixture.context);
-    }
+    fixture_release_context();
     if (fixture.daemon) {
         assert_nothing_left();
         private_daemon_stop(fixture.daemon);

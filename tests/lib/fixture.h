@@ -25,8 +25,8 @@
 
 struct fixture {
     struct private_daemon *daemon; /* NULL: the test has ended it */
-    asock_context *context;        /* NULL: the test has released it */
-    size_t fds;                    /* of the test, before everything */
+    asock_context *context; /* NULL: the test has released it, by fixture_release_context() */
+    size_t fds;             /* of the test, before everything */
 };
 extern struct fixture fixture;
 
@@ -34,6 +34,7 @@ extern struct fixture fixture;
 void fixture_setup(void);            /* daemon and context */
 void fixture_setup_daemon(void);     /* the daemon alone */
 void fixture_setup_dispatcher(void); /* daemon, context, dispatcher */
+void fixture_release_context(void);  /* what waits drives it no more */
 void fixture_setup_nothing(void);    /* counts descriptors: the test starts the daemon itself */
 void fixture_teardown(void);
 
