@@ -137,10 +137,15 @@ static void hide_runtime(struct mirror *mirror, const char *dir)
     hide_in(mirror, dir, "share");
     hide_in(mirror, dir, LISTENER_SOCKET);
     hide_in(mirror, dir, LOCK_NAME);
-    while (list && (entry = readdir(list)))
-        if (join(dir, entry->d_name, path) && is_socket(path, LISTENER_SOCKET) &&
-            is_only_sockets(path, 0))
+    while (list && (entry = readdir(list))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            !join(dir, entry->d_name, path) || !is_socket(path, LISTENER_SOCKET))
+            continue;
+        if (is_only_sockets(path, 0))
             mirror_change(mirror, path, NULL);
+        else
+            hide_in(mirror, path, LISTENER_SOCKET);
+    }
     if (list)
         closedir(list);
 }

@@ -596,6 +596,18 @@ class Hidden(TransparentTest):
         daemon = self.own_daemon()
         self.check(daemon)
 
+    def test_nor_another_listener_beside_a_file(self):
+        """Its directory has something that the command may see; its socket is not there."""
+        daemon = self.own_daemon()
+        folder = os.path.join(daemon.directory, "run", "other")
+        os.mkdir(folder)
+        path = os.path.join(folder, "asock.sock")
+        self.listen(path)
+        with open(os.path.join(folder, "README"), "w", encoding="ascii"):
+            pass
+        self.finish(self.begin(path, options=("--socket", daemon.path)))
+        shutil.rmtree(folder)
+
     def test_nor_with_their_whole_directory(self):
         daemon = self.own_daemon()
         program = self.begin(daemon.path, options=("--socket", daemon.path))
