@@ -97,6 +97,8 @@ bool client_owes(const struct client *client)
 {
     struct pollfd program = {.fd = client->io.fd, .events = POLLIN};
 
+    if (client->state == CLIENT_DIALING)
+        return client->has_said; /* dial.c: it goes to the server */
     if (client->state != CLIENT_RELAY || client->up.is_broken || is_all_sent(client))
         return false;
     if (client->up.has_ended)
