@@ -243,6 +243,10 @@ class Core:
         windows = (sock.window, self.window)
         if not op.request.send.more and any(w.ops <= 0 for w in windows):
             return False
+        # Sends that a peer does not take leave ops for the receives, and for the other sockets.
+        if op.request.verb == pb.VERB_SEND and not op.request.send.more and \
+                self.limits.socket_ops - sock.window.ops >= max(2, self.limits.ops // (2 * self.limits.sockets)):
+            return False
         if op.request.verb == pb.VERB_CONNECT:  # its data is one frame, or does not go at all
             return all(w.bytes >= len(op.rest) for w in windows)
         # No crumbs: a piece leaves when it is a whole frame, the window, or the rest.

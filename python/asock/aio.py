@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import os
 import ssl as _ssl
 import weakref
 from typing import Any, Callable, Optional, Tuple, Union
@@ -92,6 +93,9 @@ class Session(Core, asyncio.Protocol):
         self.end(error_of(pb.ERROR_CONNECTION_ABORTED, str(error) if error else "the daemon closed the session"))
         if not self._lost.done():
             self._lost.set_result(None)
+        task = _shared.get(self._loop)
+        if _session_of(task) is self:
+            del _shared[self._loop]  # the session holds the loop
 
     def pause_writing(self) -> None:
         self._may_write = False
@@ -165,8 +169,16 @@ class Session(Core, asyncio.Protocol):
 
     def unused(self) -> None:
         """A socket is gone."""
-        if self._ends_when_unused and not self.sockets and not self._grants:
+        if self._ends_when_unused and not self.sockets and all(waiter.done() for waiter in self._grants):
             self.close()
+
+    def abandon(self, sock: Any) -> None:
+        """A socket that came to nothing."""
+        op = sock.close(abort=True)
+        if op.done:
+            self.unused()
+        else:
+            op.on_done = lambda op: self.unused()
 
 
 class _Transport(asyncio.Transport):
@@ -187,12 +199,17 @@ class _Transport(asyncio.Transport):
         self._receive: Optional[Op] = None
         self._held: Optional[Op] = None  # came while reading was paused
         self._has_eof = False        # write_eof() was called
+        self._has_seen_eof = False   # the protocol knows of the peer's
         self._is_closing = False
         self._is_lost = False
-        self._loop.call_soon(self._begin)
 
-    def _begin(self) -> None:
-        self._protocol.connection_made(self)
+    def begin(self) -> None:
+        """Before its maker returns: whoever has the protocol may use it then."""
+        try:
+            self._protocol.connection_made(self)
+        except BaseException:
+            self.abort()
+            raise
         self._loop.call_soon(self._read)
 
     # ---- reading
@@ -214,7 +231,8 @@ class _Transport(asyncio.Transport):
             self._loop.call_soon(self._read)
 
     def _read(self) -> None:
-        if self._is_closing or not self._is_reading or self._receive is not None or self._held is not None:
+        if self._is_closing or self._has_seen_eof or not self._is_reading or self._receive is not None or \
+                self._held is not None:
             return
         self._receive = self._sock.receive(self._session.limits.payload_max)
         self._when_done(self._receive, self._on_received)
@@ -245,20 +263,19 @@ class _Transport(asyncio.Transport):
         try:
             if op.data:
                 self._give(op.data)
+            if op.end_of_stream and not self._is_closing:
+                self._has_seen_eof = True
+                if not self._protocol.eof_received():
+                    self.close()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # pylint: disable=broad-except
             self._loop.call_exception_handler(
-                {"message": "a protocol failed in data_received()", "exception": error, "transport": self,
+                {"message": "a protocol failed in data_received() or eof_received()", "exception": error, "transport": self,
                  "protocol": self._protocol})
             self._force_close(error)
             return
-        if not op.end_of_stream:
-            self._read()
-        elif not self._is_closing:
-            keep_open = self._protocol.eof_received()
-            if not keep_open:
-                self.close()
+        self._read()
 
     def _give(self, data: bytes) -> None:
         if isinstance(self._protocol, asyncio.BufferedProtocol):
@@ -358,8 +375,10 @@ class _Transport(asyncio.Transport):
         session, protocol = self._session, self._protocol
 
         def closed(op: Op) -> None:
-            protocol.connection_lost(error)
-            session.unused()
+            try:
+                protocol.connection_lost(error)
+            finally:
+                session.unused()
 
         self._when_done(closing, closed)
 
@@ -409,24 +428,47 @@ def _fill_buffers(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
 _shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # loop: the session of all, or its future
 
 
+def _session_of(task: Optional[asyncio.Task]) -> Optional[Session]:
+    """What a task has connected."""
+    if task is None or not task.done() or task.cancelled() or task.exception():
+        return None
+    return task.result()
+
+
+def _forsaken(task: asyncio.Task) -> None:
+    """Who asked for it was cancelled. Others that wait for it get their sockets first."""
+    session = _session_of(task)
+    if session is not None:
+        session._loop.call_soon(session._loop.call_soon, session.unused)
+
+
+async def _connect_shared() -> Session:
+    is_inherited = bool(os.environ.get("ASOCK_FD"))
+    session = await Session.connect()
+    session._ends_when_unused = not is_inherited  # there is no second one
+    return session
+
+
 async def _shared_session() -> Session:
     loop = asyncio.get_running_loop()
     task = _shared.get(loop)
-    if task is None or task.done() and (task.cancelled() or task.exception() or task.result().ended):
-        task = _shared[loop] = loop.create_task(Session.connect())
-    session: Session = await asyncio.shield(task)
-    session._ends_when_unused = True
-    return session
+    session = _session_of(task)
+    if task is None or task.done() and (session is None or session.ended):
+        task = _shared[loop] = loop.create_task(_connect_shared())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_forsaken)
+        raise
 
 
 async def _connected(session: Session, host: str, port: Union[int, str], timeout: Optional[float]) -> Tuple[Any, Any]:
     sock = await session.socket()
-    op = sock.connect(host, port, timeout_ms=0 if timeout is None else max(1, round(timeout * 1000)))
     try:
+        op = sock.connect(host, port, timeout_ms=0 if timeout is None else max(1, round(timeout * 1000)))
         await session.run(op)
     except BaseException:
-        closing = sock.close(abort=True)
-        closing.on_done = lambda op: session.unused()
+        session.abandon(sock)
         raise
     return sock, op.body
 
@@ -445,15 +487,19 @@ async def create_connection(protocol_factory: Callable[[], Any], host: str, port
         raise ValueError("server_hostname is only meaningful with ssl")
     session = session or await _shared_session()
     sock, connected = await _connected(session, host, port, timeout)
-    protocol = protocol_factory()
+    try:
+        protocol = protocol_factory()
+    except BaseException:
+        session.abandon(sock)
+        raise
     if not ssl:
-        return _Transport(session, sock, connected, protocol), protocol
+        plain = _Transport(session, sock, connected, protocol)
+        plain.begin()
+        return plain, protocol
     context = _ssl.create_default_context() if ssl is True else ssl
     early = _Early()
     plain = _Transport(session, sock, connected, asyncio.Protocol())
-    plain.pause_reading()
     try:
-        await asyncio.sleep(0)  # the placeholder's connection_made()
         transport = await session._loop.start_tls(
             plain, early, context, server_hostname=host if server_hostname is None else server_hostname)
     except BaseException:

@@ -33,10 +33,11 @@ def connect_unix(path=None, fd=None, timeout=10):
 
     path: the daemon's socket; fd: a connected one that was inherited. With neither: what ASOCK_FD says, a
     descriptor, or else ASOCK_SOCKET, a path. timeout: seconds that the daemon has to accept it.
+    ASOCK_FD serves one session: it is taken out of the environment.
     """
     if fd is None and path is None and os.environ.get("ASOCK_FD"):
-        fd = int(os.environ["ASOCK_FD"])
-        os.set_inheritable(fd, False)  # one program at a time can use it
+        fd = int(os.environ.pop("ASOCK_FD"))
+        os.set_inheritable(fd, False)
     if fd is not None:
         return unix.socket(fileno=fd)
     wire = unix.socket(unix.AF_UNIX, unix.SOCK_STREAM)

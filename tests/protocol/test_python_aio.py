@@ -23,7 +23,7 @@ class Recorder(asyncio.Protocol):
 
     def __init__(self):
         loop = asyncio.get_running_loop()
-        self.transport, self.data, self.calls = None, b"", []
+        self.transport, self.data, self.calls = None, bytearray(), []
         self.lost, self.ended, self.paused, self.resumed = (loop.create_future() for _ in range(4))
 
     def connection_made(self, transport):
@@ -199,6 +199,85 @@ class Protocols(AioTest):
             self.assertIsNone(await protocol.lost)
         self.run_async(main())
 
+    def test_it_is_made_before_it_is_given_away(self):
+        async def main():
+            transport, protocol = await aio.create_connection(Recorder, *self.address)
+            self.assertIs(protocol.transport, transport)
+            protocol.transport.abort()
+            self.assertIsNone(await protocol.lost)
+        self.run_async(main())
+
+    def test_a_factory_that_fails_leaves_nothing(self):
+        def fail():
+            raise ValueError("no")
+
+        async def main():
+            with self.assertRaises(ValueError):
+                await aio.create_connection(fail, *self.address)
+        self.run_async(main())
+        self.daemon.settle()
+
+    def test_the_end_is_told_once(self):
+        async def main():
+            protocol, peer = await self.connected()
+            peer.shutdown(socket.SHUT_WR)
+            await protocol.ended
+            session = protocol.transport._session
+            for _ in range(3):
+                protocol.transport.pause_reading()
+                protocol.transport.resume_reading()
+                await session.run(session.sync())
+            self.assertEqual(protocol.calls, ["made", "eof"])
+            protocol.transport.abort()
+            self.assertIsNone(await protocol.lost)
+        self.run_async(main())
+
+    async def write_until_stuck(self, transport):
+        """Small writes, until the daemon takes no more of them."""
+        session, size, same = transport._session, 0, 0
+        for _ in range(20000):
+            transport.write(bytes(1000))
+        while same < 200:
+            await session.run(session.sync())
+            same = same + 1 if transport.get_write_buffer_size() == size else 0
+            size = transport.get_write_buffer_size()
+        self.assertGreater(size, 0)
+
+    def test_small_writes_to_a_peer_that_does_not_read_hold_up_nobody(self):
+        async def main():
+            async with await aio.Session.connect() as session:
+                stalled, _ = await self.connected(session=session)
+                await self.write_until_stuck(stalled.transport)
+                other, peer = await self.connected(session=session)
+                peer.sendall(b"still")
+                peer.shutdown(socket.SHUT_WR)
+                await other.ended
+                self.assertEqual(other.data, b"still")
+                other.transport.write(b"and back")
+                self.assertEqual(await self.read_peer(peer, 8), b"and back")
+        self.run_async(main())
+
+    def test_small_writes_do_not_hold_up_the_answers(self):
+        """The peer goes on reading only when somebody reads what it answers."""
+        def echo(peer):
+            while data := peer.recv(65536):
+                peer.sendall(data)
+            peer.close()
+
+        async def main():
+            protocol, peer = await self.connected()
+            thread = asyncio.get_running_loop().run_in_executor(None, echo, peer)
+            protocol.transport.pause_reading()
+            await self.write_until_stuck(protocol.transport)
+            protocol.transport.write_eof()
+            protocol.transport.resume_reading()
+            await protocol.ended
+            self.assertEqual(len(protocol.data), 20000 * 1000)
+            await thread
+            protocol.transport.close()
+            self.assertIsNone(await protocol.lost)
+        self.run_async(main())
+
     def test_reset_is_connection_lost(self):
         async def main():
             protocol, peer = await self.connected()
@@ -330,6 +409,14 @@ class Failures(AioTest):
             self.server.close()
             with self.assertRaises(ConnectionRefusedError):
                 await aio.open_connection(*self.address)
+        self.run_async(main())
+        self.daemon.settle()
+
+    def test_what_cannot_be_asked_for_leaves_nothing(self):
+        async def main():
+            for options in ({"host": "\u00fc" * 70, "port": 80}, {"host": "127.0.0.1", "port": 80, "timeout": 1e9}):
+                with self.assertRaises(ValueError):
+                    await aio.open_connection(**options)
         self.run_async(main())
         self.daemon.settle()
 
