@@ -112,7 +112,7 @@ static bool judge(struct question *q, struct policy *policy, char *const *fields
     if (view)
         is_done = take_restrictions(q, view, fields) && answer(q, view, services);
     else
-        question_refuse(q, "out of memory");
+        question_no_memory(q);
     policy_view_free(view);
     services_free(services);
     subids_free(subids);

@@ -137,7 +137,7 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
         return true; /* all files */
     *ret_made = policy_view_new(s->worker->policy, &q->peer, q->listener);
     ret->view = *ret_made;
-    return *ret_made || question_refuse(q, "out of memory");
+    return *ret_made || question_no_memory(q);
 }
 
 static bool answer(struct session *s, struct question *q, const struct judged *judged,
@@ -179,6 +179,8 @@ long admin_judge(struct session *s, const uint8_t *question, size_t len, uint8_t
         question_refuse(&q, "the question is not a record");
     if (!q.error[0] && find_client(s, &q, &judged, &made) && answer(s, &q, &judged, &record))
         n = record_encode(&record, out, cap);
+    else if (q.is_out_of_memory)
+        n = -ENOMEM;
     policy_view_free(made);
     question_deinit(&q);
     return n;

@@ -30,6 +30,12 @@ bool question_refuse(struct question *q, const char *format, ...)
     return false;
 }
 
+bool question_no_memory(struct question *q)
+{
+    q->is_out_of_memory = !q->error[0];
+    return question_refuse(q, "out of memory");
+}
+
 void question_init(struct question *q, char *error)
 {
     memset(q, 0, sizeof(*q));
@@ -180,6 +186,8 @@ static bool look_at_process(struct question *q)
     if (q->given & ~(1u << MATCH_LISTENER))
         return question_refuse(q, "a process, or what is said of a client: one of them");
     r = peer_read_process(q->pid, &q->peer);
+    if (r == -ENOMEM)
+        return question_no_memory(q);
     if (r < 0)
         return question_refuse(q, "process %d: %s", (int)q->pid,
                                r == -ESRCH ? "no such process" : strerror(-r));

@@ -25,13 +25,14 @@ struct question {
     char protocol[8];
     char address[INET6_ADDRSTRLEN];
     bool has_id, has_pid, has_also, has_row, has_restriction;
-    uint64_t id;          /* of a session */
-    pid_t pid;            /* of a client */
-    uint64_t also;        /* asks for the answer of that number that another client would get */
-    uint64_t row;         /* asks for a line of the policy */
-    uint64_t restriction; /* asks for a line of the session's restrictions */
-    char *error;          /* INSPECT_TEXT_MAX bytes; "": nothing is wrong so far */
-    bool is_process;      /* peer is one that was looked at */
+    uint64_t id;           /* of a session */
+    pid_t pid;             /* of a client */
+    uint64_t also;         /* asks for the answer of that number that another client would get */
+    uint64_t row;          /* asks for a line of the policy */
+    uint64_t restriction;  /* asks for a line of the session's restrictions */
+    char *error;           /* INSPECT_TEXT_MAX bytes; "": nothing is wrong so far */
+    bool is_process;       /* peer is one that was looked at */
+    bool is_out_of_memory; /* that is the error */
 };
 
 /* error: INSPECT_TEXT_MAX bytes. A client of which nothing is known. */
@@ -42,6 +43,8 @@ void question_deinit(struct question *q);
 bool question_take(struct question *q, const struct field *field);
 bool question_refuse(struct question *q, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* As question_refuse(), for want of memory: nothing is wrong with the question. */
+bool question_no_memory(struct question *q);
 /* The client is complete: could there be one like that? A process is looked at, unless it has a session. */
 bool question_settle_client(struct question *q);
 

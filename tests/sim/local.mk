@@ -63,6 +63,7 @@ sim_found = \
 	tests/sim/found/end-before-a-callback.sim \
 	tests/sim/found/share-without-memory.sim \
 	tests/sim/found/text-without-memory.sim \
+	tests/sim/found/judge-without-memory.sim \
 	tests/sim/found/killed-session-is-detached.sim \
 	tests/sim/found/aborted-send-all-sends-nothing.sim \
 	tests/sim/found/daemon-that-counts-late.sim \
