@@ -15,6 +15,7 @@ static const struct column columns[] = {
     {"verb", "VERB", "verb", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"host", "HOST", "host", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"remote", "ADDRESS", "remote", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
+    {"local", "LOCAL", "local", NULL, NULL, 'l', CELL_PLAIN, SHOWN_IF_ANY},
     {"port", "PORT", "port", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"to", "TO", "to", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
     {"rule", "RULE/REASON", "rule", "reason", NULL, 'l', CELL_PLAIN, SHOWN},
@@ -34,8 +35,8 @@ const struct command command_denied = {
     .arguments = "[COLUMN=PATTERN]...",
     .summary = "who was denied what within the last hour, and by which rule",
     .help =
-        "Lists the connects and names that policy denied within the last hour; the latest come last. With\n"
-        "filters, those that fit all of them:\n"
+        "Lists the connects, names, local addresses and peers of listeners that policy denied within the last\n"
+        "hour; the latest come last. With filters, those that fit all of them:\n"
         "  asockctl denied unit=foo.service 'to=*:443'\n\n"
         "COUNT is how often, RULE the file and line that denies, or else the reason that the client was\n"
         "told. \"--columns all\" shows all there is. Speaks to the control socket.\n",

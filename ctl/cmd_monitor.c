@@ -25,6 +25,7 @@ static const struct column columns[] = {
     {"name", "NAME", "name", NULL, NULL, 'l', CELL_NAME, SHOWN},
     {"host", "HOST", "host", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
     {"remote", "REMOTE", "remote", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
+    {"local", "LOCAL", "local", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
     {"port", "PORT", "port", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
     {"to", "TO", "to", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
     {"rule", "RULE", "rule", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
@@ -88,7 +89,13 @@ static void print_client(const struct record *event)
 static void print_destination(const struct record *event)
 {
     const char *to = text_of(event, "to"), *remote = text_of(event, "remote");
+    const char *local = text_of(event, "local");
 
+    print_text(" at ", local, "");
+    if (local) {
+        print_text(" from ", remote, "");
+        return;
+    }
     print_text(" to ", to, "");
     if (to && remote && strcmp(to, remote) != 0)
         print_text(" [", remote, "]");
@@ -174,12 +181,12 @@ const struct command command_monitor = {
     .arguments = "[COLUMN=PATTERN]...",
     .summary = "what happens, as it happens, a line each",
     .help =
-        "Prints events until a signal ends it: session, session_end, connect, resolve, deny, close, limit,\n"
-        "reload, reload_failed. With filters, those that fit all of them:\n"
+        "Prints events until a signal ends it: session, session_end, connect, resolve, listen, accept, deny,\n"
+        "close, limit, reload, reload_failed. With filters, those that fit all of them:\n"
         "  asockctl monitor event=deny unit=foo.service\n"
         "  asockctl monitor 'to=*:443' --json\n\n"
-        "Columns: event session id pid user uid unit user_unit command listener name host remote port to\n"
-        "rule error reason in out duration. \"missed\" says how many events came faster than they were\n"
+        "Columns: event session id pid user uid unit user_unit command listener name host remote local port\n"
+        "to rule error reason in out duration. \"missed\" says how many events came faster than they were\n"
         "read. Speaks to the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON,
     .max_args = ROWS_FILTERS_MAX,

@@ -173,26 +173,27 @@ static void add_client(struct event *event, const struct audit_entry *e)
     add_text(event, "name", e->name);
 }
 
-/* "address:port", as in a row of LIST. */
-static const char *write_remote(const struct audit_entry *e, char *out, size_t cap)
+/* "address:port", as in a row of LIST; port: where the endpoint has none. */
+static const char *write_endpoint(const struct endpoint *endpoint, uint16_t port, char *out,
+                                  size_t cap)
 {
-    const struct endpoint *remote = e->remote;
     char address[INET6_ADDRSTRLEN], scope[16] = "";
 
-    if (!remote || remote->address_len == 0)
+    if (!endpoint || endpoint->address_len == 0)
         return NULL;
-    inet_ntop(remote->address_len == 4 ? AF_INET : AF_INET6, remote->address, address,
+    inet_ntop(endpoint->address_len == 4 ? AF_INET : AF_INET6, endpoint->address, address,
               sizeof(address));
-    if (remote->scope_id)
-        snprintf(scope, sizeof(scope), "%%%u", (unsigned int)remote->scope_id);
-    snprintf(out, cap, remote->address_len == 4 ? "%s%s:%u" : "[%s%s]:%u", address, scope,
-             remote->port ? remote->port : e->port);
+    if (endpoint->scope_id)
+        snprintf(scope, sizeof(scope), "%%%u", (unsigned int)endpoint->scope_id);
+    snprintf(out, cap, endpoint->address_len == 4 ? "%s%s:%u" : "[%s%s]:%u", address, scope,
+             endpoint->port ? endpoint->port : port);
     return out;
 }
 
 /* The texts of an event that had to be made. */
 struct texts {
-    char remote[INET6_ADDRSTRLEN + 32], rule[QUOTED_MAX + 1], reason[QUOTED_MAX + 1];
+    char remote[INET6_ADDRSTRLEN + 32], local[INET6_ADDRSTRLEN + 32];
+    char rule[QUOTED_MAX + 1], reason[QUOTED_MAX + 1];
 };
 
 static const char *write_quoted(const char *text, char out[static QUOTED_MAX + 1])
@@ -209,8 +210,10 @@ static const char *write_quoted(const char *text, char out[static QUOTED_MAX + 1
 static void add_what(struct event *event, const struct audit_entry *e, struct texts *texts)
 {
     add_text(event, "host", e->host);
-    add_text(event, "remote", write_remote(e, texts->remote, sizeof(texts->remote)));
-    add_id(event, "port", e->port);
+    add_text(event, "remote",
+             write_endpoint(e->remote, e->port, texts->remote, sizeof(texts->remote)));
+    add_text(event, "local", write_endpoint(e->local, 0, texts->local, sizeof(texts->local)));
+    add_id(event, "port", e->port ? e->port : e->local ? e->local->port : 0);
     add_text(event, "rule", write_quoted(e->rule, texts->rule));
     if (e->error)
         add_text(event, "error", asock_error_to_name(e->error));

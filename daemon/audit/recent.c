@@ -81,7 +81,7 @@ struct recent *recent_free(struct recent *recent)
 /* What two denials that are reported as one have in common. */
 struct what {
     const struct audit_entry *entry;
-    bool is_resolve;
+    const char *verb;
     const char *texts[6]; /* in the order of struct recent_denial */
 };
 #define TEXTS (sizeof(((struct what *)NULL)->texts) / sizeof(const char *))
@@ -91,18 +91,36 @@ static const char *text_of(const char *text)
     return text ? text : "";
 }
 
+/* Of an address that there is not: of a name, or one that is no peer's. */
+static struct endpoint copy_of(const struct endpoint *endpoint)
+{
+    return endpoint ? *endpoint : (struct endpoint){.address_len = 0};
+}
+
+static bool is_address(const struct endpoint *kept, const struct endpoint *endpoint)
+{
+    const struct endpoint e = copy_of(endpoint);
+
+    return kept->address_len == e.address_len && kept->scope_id == e.scope_id &&
+           memcmp(kept->address, e.address, e.address_len) == 0;
+}
+
+/* Which the client has asked for; a peer comes from another one each time. */
+static uint16_t port_of(const struct audit_entry *entry)
+{
+    return entry->local ? entry->local->port : entry->port;
+}
+
 static bool is_same(const struct recent_denial *d, const struct what *what)
 {
     const struct audit_entry *e = what->entry;
     const char *const texts[TEXTS] = {d->unit, d->user_unit, d->listener,
                                       d->host, d->rule,      d->reason};
 
-    if (d->uid != e->peer->uid || d->person != peer_user(e->peer) || d->port != e->port ||
-        d->is_resolve != what->is_resolve)
+    if (d->uid != e->peer->uid || d->person != peer_user(e->peer) || d->port != port_of(e) ||
+        strcmp(d->verb, what->verb) != 0)
         return false;
-    if (d->remote.address_len != e->remote->address_len ||
-        d->remote.scope_id != e->remote->scope_id ||
-        memcmp(d->remote.address, e->remote->address, d->remote.address_len) != 0)
+    if (!is_address(&d->remote, e->remote) || !is_address(&d->local, e->local))
         return false;
     for (size_t i = 0; i < TEXTS; i++)
         if (strcmp(texts[i], what->texts[i]) != 0)
@@ -178,19 +196,20 @@ static struct recent_denial *add(struct recent *recent, const struct what *what)
     d->first = time(NULL);
     d->uid = e->peer->uid;
     d->person = peer_user(e->peer);
-    d->is_resolve = what->is_resolve;
-    d->port = e->port;
-    d->remote = *e->remote;
+    d->verb = what->verb;
+    d->port = port_of(e);
+    d->remote = copy_of(e->remote);
+    d->local = copy_of(e->local);
     copy_texts(d, what);
     list_init(&d->node);
     recent->count++;
     return d;
 }
 
-void recent_note(struct recent *recent, const struct audit_entry *entry, bool is_resolve)
+void recent_note(struct recent *recent, const struct audit_entry *entry, const char *verb)
 {
     struct what what = {entry,
-                        is_resolve,
+                        verb,
                         {entry->peer->unit, entry->peer->user_unit, text_of(entry->listener),
                          text_of(entry->host), text_of(entry->rule), text_of(entry->reason)}};
     struct recent_denial *denial;

@@ -31,10 +31,12 @@ struct recent_denial {
     uint64_t until, count;
     time_t first, last; /* wall clock, for people */
     uint32_t uid, person, size;
-    pid_t pid; /* that was denied last */
-    bool is_resolve;
+    pid_t pid;        /* that was denied last */
+    const char *verb; /* as in recent_note() */
     uint16_t port;
-    struct endpoint remote; /* address_len 0: a name was denied */
+    struct endpoint remote; /* address_len 0: a name was denied, or a local address */
+    struct endpoint
+        local; /* where it may not listen, or not hear the remote one; address_len 0: neither */
     char comm[PEER_COMM_MAX];
     const char *unit, *user_unit, *listener, *host, *rule, *reason; /* "": none */
     char texts[];
@@ -45,8 +47,8 @@ struct recent;
 struct recent *recent_new(struct worker *w);       /* NULL without memory */
 struct recent *recent_free(struct recent *recent); /* accepts NULL; returns it */
 
-/* recent may be NULL. */
-void recent_note(struct recent *recent, const struct audit_entry *entry, bool is_resolve);
+/* verb: "connect", "resolve", "bind" or "accept"; it outlives the denial. recent may be NULL. */
+void recent_note(struct recent *recent, const struct audit_entry *entry, const char *verb);
 
 /* Those whose hour is over go; a deadline sees to it. */
 void recent_expire(struct recent *recent);

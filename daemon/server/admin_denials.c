@@ -14,9 +14,10 @@ static void fill(struct record *record, const struct recent_denial *denial)
     record_text(record, "command", denial->comm);
     record_id(record, "uid", denial->uid);
     record_text(record, "listener", denial->listener);
-    record_text(record, "verb", denial->is_resolve ? "resolve" : "connect");
+    record_text(record, "verb", denial->verb);
     record_text(record, "host", denial->host);
     record_endpoint(record, "remote", &denial->remote);
+    record_endpoint(record, "local", &denial->local);
     record_number(record, "port", denial->port);
     record_text(record, "rule", denial->rule);
     record_text(record, "reason", denial->reason);

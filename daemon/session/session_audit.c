@@ -62,7 +62,7 @@ void session_audit_resolved(struct session *s, struct sock_audit *a, const char 
     entry.event = AUDIT_DENY;
     entry.remote = &a->remote;
     entry.reason = reason;
-    recent_note(s->worker->recent, &entry, true);
+    recent_note(s->worker->recent, &entry, "resolve");
     monitor_tell(s->worker->monitor, "deny", &entry);
     if (a->is_on)
         audit_deny(s->worker->audit, &entry);

@@ -128,7 +128,7 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
     entry = entry_of_connect(sock, a, AUDIT_DENY);
     entry.error = ERR_ACCESS_DENIED;
     entry.reason = reason;
-    recent_note(sock->worker->recent, &entry, false);
+    recent_note(sock->worker->recent, &entry, "connect");
     monitor_tell(sock->worker->monitor, "deny", &entry);
     if (a->is_on)
         audit_deny(sock->worker->audit, &entry);
@@ -139,13 +139,9 @@ void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
                               const struct policy_answer *answer)
 {
     struct audit *audit = sock->worker->audit;
-    struct audit_entry entry;
+    struct audit_entry entry = entry_of(sock, AUDIT_DENY);
     char rule[AUDIT_RULE_MAX];
 
-    if (audit_mode(audit, policy_view_settings(session_view(sock->session))->audit) ==
-        POLICY_AUDIT_NO)
-        return;
-    entry = entry_of(sock, AUDIT_DENY);
     entry.port = 0;
     entry.local = &sock->bound->local;
     entry.remote = peer;
@@ -155,7 +151,11 @@ void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
         snprintf(rule, sizeof(rule), "%s:%u", answer->file, answer->line);
         entry.rule = rule;
     }
-    audit_deny(audit, &entry);
+    recent_note(sock->worker->recent, &entry, peer ? "accept" : "bind");
+    monitor_tell(sock->worker->monitor, "deny", &entry);
+    if (audit_mode(audit, policy_view_settings(session_view(sock->session))->audit) !=
+        POLICY_AUDIT_NO)
+        audit_deny(audit, &entry);
 }
 
 void sock_audit_drop(struct sock_audit *a)
@@ -175,12 +175,15 @@ void sock_audit_listen(struct sock *sock, struct sock_audit *a)
 {
     struct audit_entry entry;
 
-    if (!a->is_on)
+    if (!a->is_open)
         return;
+    a->is_open = false;
     entry = entry_of(sock, AUDIT_LISTEN);
     entry.port = 0;
     entry.local = &sock->bound->local;
-    tell_local(sock, a, &entry);
+    monitor_tell(sock->worker->monitor, "listen", &entry);
+    if (a->is_on)
+        tell_local(sock, a, &entry);
 }
 
 void sock_audit_accepted(struct sock *sock, struct sock_audit *a,

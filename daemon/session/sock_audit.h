@@ -42,7 +42,7 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
 void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
                               const struct policy_answer *answer);
 
-/* It listens; begun as a connect. */
+/* It listens; begun as a connect, or, where it listened before, not at all. */
 void sock_audit_listen(struct sock *sock, struct sock_audit *a);
 /* The socket of an accepted connection, whose listener's op has begun `a`. */
 void sock_audit_accepted(struct sock *sock, struct sock_audit *a,

@@ -164,6 +164,7 @@ bool sock_bound_judge_again(struct sock *sock)
     answer = sock_bound_judge(sock);
     if (answer.is_allowed)
         return false;
+    sock_audit_listen_denied(sock, NULL, &answer);
     sock_end_accepts(sock, ERR_ACCESS_DENIED, answer.reason);
     sock->wants_read = false;
     list_remove(&sock->node);

@@ -272,6 +272,61 @@ class ListenPolicy(unittest.TestCase):
         self.client.send(self.client.make_send(3, 6, b"x"))
         self.assertEqual(peers[1].recv(1), b"x")
 
+    def watch(self):
+        """The administrator's connection, that is told what happens from here on."""
+        wire = Wire(self.daemon.control_path)
+        self.addCleanup(wire.close)
+        wire.hello()
+        self.events = []
+        self.assertEqual(self.news(wire)["event"], "watching")
+        return wire
+
+    def news(self, wire):
+        """The next event."""
+        while not self.events:
+            self.events = wire.inspect(monitor=pb.Monitor())
+        return self.events.pop(0)
+
+    def denials(self):
+        rows = self.daemon.control.inspect(denials=pb.Denials())
+        return {row["verb"]: row for row in rows}
+
+    def test_s61_who_was_denied_is_told(self):
+        """To DENIALS and to MONITOR, without an audit: a bind, a peer, and what a reload takes back; and who listens."""
+        self.rules("Listen=tcp 127.0.0.1 0 from 127.0.0.2")
+        watcher = self.watch()
+        for _ in range(2):
+            self.denied("127.0.0.1", 8080)
+        for _ in range(2):
+            event = self.news(watcher)
+            self.assertEqual((event["event"], event["local"], event["port"], event["reason"]),
+                             ("deny", "127.0.0.1:8080", 8080, NONE))
+        row = self.denials()["bind"]
+        self.assertEqual((row["local"], row["remote"], row["port"], row["count"], row["reason"]),
+                         ("127.0.0.1:8080", "", 8080, 2, NONE))
+        port = self.listen(1, "127.0.0.1")
+        here = f"127.0.0.1:{port}"
+        event = self.news(watcher)
+        self.assertEqual((event["event"], event["local"]), ("listen", here))
+        self.client.send(self.client.listen(31, 1), self.client.accept(32, 1, 5))
+        for _ in range(2):
+            self.refused_at_once("127.0.0.1", port, "127.0.0.3")
+            event = self.news(watcher)  # nothing of the second LISTEN
+            self.assertEqual((event["event"], event["local"], event["remote"].split(":")[0], event["rule"]),
+                             ("deny", here, "127.0.0.3", self.paths[0] + ":2"))
+        row = self.denials()["accept"]
+        self.assertEqual((row["local"], row["remote"].split(":")[0], row["port"], row["count"], row["rule"]),
+                         (here, "127.0.0.3", port, 2, self.paths[0] + ":2"))
+        with open(self.paths[0], "w", encoding="utf-8") as file:
+            file.write("[Rules]\n")
+        self.daemon.control.send(request(pb.VERB_RELOAD, 9, reload=pb.Reload()))
+        self.assertEqual(self.daemon.control.completion(9).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.client.completion(32).error, pb.ERROR_ACCESS_DENIED)
+        events = [self.news(watcher) for _ in range(2)]
+        event = next(event for event in events if event["event"] == "deny")
+        self.assertEqual((event["local"], event["reason"]), (here, NONE))
+        self.assertIn("reload", [event["event"] for event in events])
+
     def test_s61_a_denial_is_recorded(self):
         directory = tempfile.mkdtemp(prefix="asockd-test-")
         self.addCleanup(shutil.rmtree, directory)

@@ -56,7 +56,7 @@ static void note(uint32_t uid, const char *host)
         .port = 443,
     };
 
-    recent_note(recent, &entry, false);
+    recent_note(recent, &entry, "connect");
 }
 
 static unsigned int count(void)
