@@ -199,11 +199,17 @@ static bool has_peer(const struct policy_listen *listen, const struct policy_add
     return listen->from_count == 0;
 }
 
-/* Who listens for all addresses of the host takes the reserved one as well. */
+/*
+ * Who listens for all addresses of the host takes the reserved one as well; and for whom those are reserved loses what
+ * somebody else takes of them: with IPv6's all of IPv4, too, which are in it in dual mode.
+ */
 static bool overlaps(const struct policy_rule *rule, const struct policy_address *addr)
 {
-    return has_address(rule, addr) ||
-           (is_unspecified(addr) && (rule->host == RULE_ANY || rule->family == addr->family));
+    const struct policy_address all = {.family = rule->family};
+
+    if (has_address(rule, addr) || (is_unspecified(addr) && rule->family == addr->family))
+        return true;
+    return has_address(rule, &all) && (rule->family == AF_INET6 || addr->family == AF_INET);
 }
 
 static struct policy_answer deny(const char *reason)

@@ -155,6 +155,15 @@ class ListenPolicy(unittest.TestCase):
             self.denied(address, port, text=RESERVED)
         self.allowed("::", port, family=pb.FAMILY_INET6)
         self.allowed("127.0.0.2", port)
+        self.start("[Rules]\nListen=tcp * *\n", OTHERS + f"[Rules]\nReserve=tcp 0.0.0.0 {port}\n")
+        for address in ("127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"):  # each is a part of what is reserved
+            self.denied(address, port, text=RESERVED)
+        self.allowed("::", port, family=pb.FAMILY_INET6)
+        self.allowed("::1", port)
+        self.start("[Rules]\nListen=tcp * *\n", OTHERS + f"[Rules]\nReserve=tcp :: {port}\n")
+        for address in ("127.0.0.1", "0.0.0.0", "::", "::1"):
+            self.denied(address, port, text=RESERVED)
+        self.denied("::", port, text=RESERVED, family=pb.FAMILY_INET6)
         self.start(f"[Rules]\nListen=tcp * *\nReserve=tcp * {port}\n")
         self.allowed("127.0.0.1", port)
         self.rules(f"Reserve=tcp * {port}")  # it keeps others away, and allows nothing
