@@ -18,7 +18,8 @@ struct stats {
     uint64_t resolves;        /* names asked for with RESOLVE */
     uint64_t resolves_denied; /* of them, by policy */
     uint64_t protocol_errors; /* sessions ended for one */
-    uint64_t reloads;         /* that came into force */
+    uint64_t policies;        /* that came into force, after the first one */
+    uint64_t reloads;         /* that came into force, and by which all have been judged */
     uint64_t reloads_failed;
     uint64_t accept_stalls; /* accept found no descriptor */
     uint64_t bytes_in;      /* from the network */

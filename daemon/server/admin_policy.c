@@ -115,7 +115,7 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
     const struct session *found = s;
 
     *ret_made = NULL;
-    *ret = (struct judged){.sees_files = sees_all(s), .generation = s->worker->stats.reloads};
+    *ret = (struct judged){.sees_files = sees_all(s), .generation = s->worker->stats.policies};
     if (sees_all(s))
         found = find_session(s->worker, q, &ret->sessions);
     if (!sees_all(s) && (q->given || q->has_pid || (q->has_id && q->id != s->id)))

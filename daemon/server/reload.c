@@ -319,6 +319,7 @@ static void put_in_force(struct reload *reload, struct policy *policy)
 
     reload->before = w->policy;
     w->policy = policy;
+    w->stats.policies++;
     reload->session = 0;
     walk_begin(&reload->walk, &w->session_walks, &w->sessions);
     share_wake(&reload->share);

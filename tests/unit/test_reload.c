@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "daemon/server/admin.h"
+#include "daemon/server/admin_policy.h"
 #include "daemon/config.h"
 #include "daemon/policy/learn.h"
 #include "daemon/session/sock.h"
@@ -262,6 +263,29 @@ START_TEST(test_reloads_that_are_asked_for_meanwhile_are_one)
 }
 END_TEST
 
+static void take_generation(const struct field *fields, size_t count, void *data)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(fields[i].name, "generation") == 0)
+            *(int64_t *)data = fields[i].number;
+}
+
+/* Of the policy, as policy show asks for it. */
+static int64_t generation(void)
+{
+    const struct field field = {.name = "row", .number = 0};
+    char text[INSPECT_TEXT_MAX] = "";
+    uint8_t question[64], answer[INSPECT_RECORD_MAX];
+    int64_t number = -1;
+    long n = asock_codec_encode_record(&field, 1, question, sizeof(question));
+
+    ck_assert_int_gt(n, 0);
+    n = admin_judge(core->session, question, (size_t)n, answer, sizeof(answer), text);
+    ck_assert_msg(n > 0, "%s", text);
+    ck_assert_int_eq(asock_codec_decode_record(answer, (size_t)n, take_generation, &number), 0);
+    return number;
+}
+
 /* One connection is judged in a step. Those that are not yet are judged by the new policy all the same. */
 START_TEST(test_s52_connections_are_judged_in_steps)
 {
@@ -272,10 +296,12 @@ START_TEST(test_s52_connections_are_judged_in_steps)
     for (uint32_t id = 1; id <= SOCKETS; id++)
         peers[id] = core_connected(core, id);
     deny();
+    ck_assert_int_eq(generation(), 0);
     core_hurry(core);
     reload_begin(&reload, false, NULL);
     ev_run(w->loop, EVRUN_NOWAIT);
     ck_assert(reload.is_running);
+    ck_assert_int_eq(generation(), 1); /* whose rows are told from now on */
     ck_assert(!sock_judge(session_sock(core->session, SOCKETS)).is_allowed);
     while (reload.is_running) {
         ev_run(w->loop, EVRUN_NOWAIT);
@@ -283,6 +309,7 @@ START_TEST(test_s52_connections_are_judged_in_steps)
         before = reload.report.denied;
     }
     ck_assert_uint_eq(reload.report.denied, SOCKETS);
+    ck_assert_int_eq(generation(), 1);
     for (uint32_t id = 1; id <= SOCKETS; id++)
         close(peers[id]);
 }
