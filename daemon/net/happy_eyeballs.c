@@ -178,6 +178,25 @@ static void advance(struct happy_eyeballs *he)
         worker_set_deadline(he->worker, &he->attempt_delay, ATTEMPT_DELAY_MS);
 }
 
+/* 1: it is denied now, and closed. */
+static int judge_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
+{
+    uint32_t verdict;
+
+    if (attempt->ns.fd < 0)
+        return 0;
+    verdict = he->hooks->judge_again(he, &attempt->address.any);
+    if (verdict == ERR_SUCCESS)
+        return 0;
+    close_attempt(he, attempt);
+    he->running--;
+    if (he->winner == attempt)
+        he->winner = NULL;
+    if (!he->had_attempt)
+        he->error = verdict;
+    return 1;
+}
+
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct happy_eyeballs_attempt *attempt = io->data;
@@ -186,13 +205,15 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
 
     (void)loop;
     (void)events;
-    if (r == 0) {
+    if (r == 0 && judge_attempt(he, attempt) == 0) {
         win(he, attempt);
         return;
     }
-    close_attempt(he, attempt);
-    he->running--;
-    note_failure(he, r);
+    if (r < 0) {
+        close_attempt(he, attempt);
+        he->running--;
+        note_failure(he, r);
+    }
     advance(he);
 }
 
@@ -220,12 +241,14 @@ static void on_settle(struct deadline *deadline)
     struct happy_eyeballs *he = container_of(deadline, struct happy_eyeballs, settle);
     uint32_t error = he->error;
 
-    if (he->winner) {
+    if (!he->winner) {
+        happy_eyeballs_stop(he);
+        he->hooks->lost(he, error);
+    } else if (judge_attempt(he, he->winner) == 0) {
         win(he, he->winner);
-        return;
+    } else {
+        advance(he);
     }
-    happy_eyeballs_stop(he);
-    he->hooks->lost(he, error);
 }
 
 void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quota *quota,
@@ -321,25 +344,6 @@ int happy_eyeballs_go(struct happy_eyeballs *he)
 {
     open_race(he);
     return he->winner ? take_winner(he, he->winner) : -1;
-}
-
-/* 1: it was closed. */
-static int judge_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
-{
-    uint32_t verdict;
-
-    if (attempt->ns.fd < 0)
-        return 0;
-    verdict = he->hooks->judge(he, &attempt->address.any);
-    if (verdict == ERR_SUCCESS)
-        return 0;
-    close_attempt(he, attempt);
-    he->running--;
-    if (he->winner == attempt)
-        he->winner = NULL;
-    if (!he->had_attempt)
-        he->error = verdict;
-    return 1;
 }
 
 bool happy_eyeballs_judge_again(struct happy_eyeballs *he)

@@ -21,6 +21,8 @@ struct happy_eyeballs;
 struct happy_eyeballs_hooks {
     /* 0: the address may be tried; else the error that counts if no attempt is made at all. */
     uint32_t (*judge)(struct happy_eyeballs *he, const struct sockaddr *addr);
+    /* The same of an attempt that runs, and before it wins: the judge may have changed its mind. */
+    uint32_t (*judge_again)(struct happy_eyeballs *he, const struct sockaddr *addr);
     /* Options and way out of a new socket; -errno: this attempt has failed. */
     int (*prepare)(struct happy_eyeballs *he, struct netsock *ns, const struct sockaddr *addr);
     /* From the loop, once, one of both; the race is idle again. fd is charged to the worker. */
@@ -73,7 +75,7 @@ void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t 
  */
 int happy_eyeballs_go(struct happy_eyeballs *he);
 /*
- * The judge has changed its mind: attempts that it denies now are closed, be they connected already but
+ * The judge has changed its mind: attempts that it denies now are closed at once, be they connected already but
  * not told. The next address takes their place; won() and lost() are not called from here. True: there
  * were some.
  */

@@ -109,6 +109,26 @@ static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
     return ERR_ACCESS_DENIED;
 }
 
+/*
+ * Whoever restricts a session, or reads a policy anew, judges connects in progress in steps; none that is denied by then
+ * succeeds while its turn has not come.
+ */
+static uint32_t judge_again(struct happy_eyeballs *he, const struct sockaddr *addr)
+{
+    struct connect *c = connect_of(he);
+    struct policy_question question = question_of(c, addr);
+    struct policy_answer answer = {.is_allowed = true};
+
+    if (c->is_by_name)
+        answer = ask_name(c);
+    if (answer.is_allowed)
+        answer = ask(c, &question);
+    if (answer.is_allowed)
+        return ERR_SUCCESS;
+    keep_reason(c, &answer);
+    return ERR_ACCESS_DENIED;
+}
+
 static int prepare_socket(struct happy_eyeballs *he, struct netsock *ns,
                           const struct sockaddr *addr)
 {
@@ -131,20 +151,6 @@ static void stop_lookups(struct connect *c)
     resolver_cancel(&c->queries[1]);
 }
 
-/* Of several addresses the one that was judged last need not be the one that won. */
-static void tell_connected(struct connect *c)
-{
-    struct policy_question question;
-    struct sockaddr_storage addr;
-    socklen_t len;
-
-    if (c->audit.is_on && c->he.count > 1 && netsock_sockaddr(&c->remote, &addr, &len) == 0) {
-        question = question_of(c, (const struct sockaddr *)&addr);
-        ask(c, &question);
-    }
-    sock_audit_connected(c->op->sock, &c->audit, &c->remote);
-}
-
 static void take_connection(struct connect *c, int fd)
 {
     struct op *op = c->op;
@@ -156,7 +162,7 @@ static void take_connection(struct connect *c, int fd)
     netsock_endpoint(&c->he.won.any, &c->remote);
     c->is_up = true;
     sock->connect = NULL;
-    tell_connected(c);
+    sock_audit_connected(sock, &c->audit, &c->remote);
     sock_connect_succeeded(sock);
     /* Shutdowns of the receiving side have waited for the connection, not for what it carries. */
     if (op->send.total > 0)
@@ -177,7 +183,8 @@ static void lost(struct happy_eyeballs *he, uint32_t error)
     fail(connect_of(he)->op, error);
 }
 
-static const struct happy_eyeballs_hooks happy_eyeballs_hooks = {judge, prepare_socket, won, lost};
+static const struct happy_eyeballs_hooks happy_eyeballs_hooks = {judge, judge_again, prepare_socket,
+                                                                 won, lost};
 
 /* Once connected, the op is a send. */
 static int connect_step(struct op *op)

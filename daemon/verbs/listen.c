@@ -3,7 +3,7 @@
  * LISTEN: the kernel takes connections for a bound socket, as many as its backlog says, until ACCEPT fetches them.
  * Happy path: what the backlog may hold in the kernel is charged, the kernel listens, the audit is told. Again on one that
  * listens: the backlog changes.
- * Failures: not bound; no room for the backlog's buffers, or an audit that must be told and cannot be: it stays as it was.
+ * Failures: not bound; not allowed any more, so that it is not bound now either; no room for the backlog's buffers, or an audit that must be told and cannot be: it stays as it was.
  */
 #include <errno.h>
 
@@ -26,6 +26,17 @@ static int check_state(struct op *op)
         return 0;
     op->text = "the socket is not bound";
     return ERR_INVALID_ARGUMENT;
+}
+
+/* A change of policy unbinds it in a step that may not have come yet. */
+static bool is_outlawed(struct op *op)
+{
+    struct policy_answer answer = sock_bound_judge(op->sock);
+
+    if (answer.is_allowed)
+        return false;
+    op->text = answer.reason;
+    return sock_bound_judge_again(op->sock);
 }
 
 static uint32_t backlog_of(uint32_t asked)
@@ -61,6 +72,8 @@ int verb_listen(struct op *op, const struct call *call)
 
     if (err != 0)
         return err;
+    if (is_outlawed(op))
+        return ERR_ACCESS_DENIED;
     if (sock->state == SOCK_BOUND && !sock_audit_begin(sock, &audit)) {
         op->text = "audit unavailable";
         return ERR_ACCESS_DENIED;

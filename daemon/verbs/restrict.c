@@ -3,7 +3,7 @@
  * RESTRICT: a session narrows what it may reach, permanently.
  * Happy path: the rules join those of the session's view: whatever is judged from now on is judged by them too. Its
  * connects in progress are judged in steps, and the op completes; those of sessions that came by listeners of its own in
- * their steps. Established connections go on, as they do when the administrator changes his mind.
+ * their steps, and before they win. Established connections go on, as they do when the administrator changes his mind.
  * Failures: a wrong rule (its line is told), too many rules, no memory: nothing has changed then. One that is cancelled, or
  * whose time is up, meanwhile has its effect all the same.
  */

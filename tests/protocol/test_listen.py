@@ -203,6 +203,19 @@ class Bind(Listening):
         self.close(abort=True)
         self.assertEqual(kernel_buffers(), before)
 
+    def test_s56_a_bound_socket_does_not_begin_to_listen_behind_it(self):
+        """The restriction's turn to judge it has not come when the request is read."""
+        where = self.bound()
+        self.client.send(request(pb.VERB_RESTRICT, 90, payload=b"[Rules]\nListen=tcp 127.0.0.2 *\n",
+                                 restriction=pb.Restrict()), self.client.listen(91, 1), self.client.listen(92, 1))
+        self.assertEqual(self.client.completion(90).error, pb.ERROR_SUCCESS)
+        reply, text = self.client.whole(91)
+        self.assertEqual((reply.error, text), (pb.ERROR_ACCESS_DENIED,
+                                               b"no rule of this session's restriction lets it listen there"))
+        self.assertEqual(self.client.completion(92).error, pb.ERROR_OPERATION_ABORTED)
+        with self.assertRaises(ConnectionRefusedError):
+            self.dial(where)
+
     def test_s61_a_restriction_without_a_word_on_it_allows_none(self):
         self.assertEqual(self.error(lambda op: request(
             pb.VERB_RESTRICT, op, payload=b"[Rules]\nAllow=tcp * *\n", restriction=pb.Restrict())), "SUCCESS")

@@ -38,6 +38,12 @@ static uint32_t judge(struct happy_eyeballs *r, const struct sockaddr *addr)
     return addr == denied ? ERR_ACCESS_DENIED : verdict;
 }
 
+static uint32_t judge_again(struct happy_eyeballs *r, const struct sockaddr *addr)
+{
+    (void)r;
+    return addr == denied ? ERR_ACCESS_DENIED : verdict;
+}
+
 static int prepare(struct happy_eyeballs *r, struct netsock *ns, const struct sockaddr *addr)
 {
     (void)addr;
@@ -61,7 +67,7 @@ static void lost(struct happy_eyeballs *r, uint32_t error)
     lost_error = error;
 }
 
-static const struct happy_eyeballs_hooks hooks = {judge, prepare, won, lost};
+static const struct happy_eyeballs_hooks hooks = {judge, judge_again, prepare, won, lost};
 
 static int bound(int family, int backlog, union resolver_address *ret)
 {
@@ -310,6 +316,37 @@ START_TEST(test_s24_judged_again_before_it_is_told)
     turn();
     ck_assert_int_lt(won_fd, 0);
     ck_assert_int_eq(lost_error, ERR_ACCESS_DENIED);
+}
+END_TEST
+
+/* Nobody has come to judge it again: it is, before it wins. */
+START_TEST(test_s56_what_has_become_denied_does_not_win)
+{
+    happy_eyeballs_expect(&he, AF_INET);
+    happy_eyeballs_add(&he, &good, 1);
+    happy_eyeballs_family_done(&he, AF_INET, ERR_SUCCESS);
+    ck_assert_uint_eq(worker.fds_used, 1);
+    verdict = ERR_ACCESS_DENIED;
+    turn();
+    ck_assert_int_lt(won_fd, 0);
+    ck_assert_int_eq(lost_error, ERR_ACCESS_DENIED);
+}
+END_TEST
+
+/* The same of one that the kernel connects later, and the next address has its turn. */
+START_TEST(test_s56_what_has_become_denied_makes_way)
+{
+    union resolver_address addresses[] = {black, good};
+
+    happy_eyeballs_add(&he, addresses, 2);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
+    denied = &he.attempts[0].address.any;
+    /* As the kernel tells it. */
+    ev_invoke(worker.loop, &he.attempts[0].ns.io, EV_WRITE);
+    ck_assert_int_lt(won_fd, 0);
+    turn();
+    ck_assert_int_ge(won_fd, 0);
+    ck_assert_uint_eq(he.won.in.sin_port, good.in.sin_port);
 }
 END_TEST
 
