@@ -133,7 +133,7 @@
 
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
-#define TURN_LOOK 8u /* requests between two looks at the clock */
+#define TURN_LOOK 8u /* requests between two looks at the clock, if none of them may be dear */
 #define TURN_READS 2u
 /* Rows of LIST: each is judged by policy, and asks the kernel half a dozen times. */
 #define TURN_ROWS 32u

@@ -18,6 +18,7 @@ void shares_init(struct shares *shares, uint64_t (*clock)(void))
     share_init(&shares->root, NULL, NULL);
     shares->clock = clock ? clock : read_clock;
     shares->step_end = 0;
+    shares->must_look = false;
 }
 
 void share_init(struct share *share, struct share *parent, bool (*step)(struct share *share))
@@ -123,4 +124,11 @@ void share_run(struct shares *shares)
 bool share_step_is_over(const struct shares *shares)
 {
     return shares->clock() >= shares->step_end;
+}
+
+bool share_look(struct shares *shares, bool is_due)
+{
+    is_due |= shares->must_look;
+    shares->must_look = false;
+    return is_due && share_step_is_over(shares);
 }

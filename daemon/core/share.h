@@ -37,6 +37,7 @@ struct shares {
     struct share root;
     uint64_t (*clock)(void); /* nanoseconds */
     uint64_t step_end;       /* of the step that runs */
+    bool must_look;          /* what was done last may have taken long: the next look is due */
 };
 
 /* clock NULL: CLOCK_MONOTONIC. */
@@ -52,6 +53,8 @@ void share_charge(struct share *share, uint64_t ns);
 void share_run(struct shares *shares);
 /* Is it time to end the present step? */
 bool share_step_is_over(const struct shares *shares);
+/* The same, where each look would cost too much: is_due, or must_look is set. */
+bool share_look(struct shares *shares, bool is_due);
 static inline bool share_has_work(const struct shares *shares)
 {
     return !list_is_empty(&shares->root.runnable);

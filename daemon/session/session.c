@@ -84,7 +84,7 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
         if (s->has_ended)
             return ENDED;
         transport_consume(&s->transport, (size_t)n);
-        if (--*budget % TURN_LOOK == 0 && share_step_is_over(&s->worker->shares))
+        if (share_look(&s->worker->shares, --*budget % TURN_LOOK == 0))
             *budget = 0;
     }
     return SPENT;

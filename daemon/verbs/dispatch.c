@@ -25,6 +25,7 @@ enum verb_trait {
     ERRORS_ONLY = 8,  /* may be asked not to tell success */
     ON_CONTROL = 16,  /* also on the control listener, which has no sockets of its own */
     ONLY_CONTROL = 32,
+    DEAR = 64, /* may take as long as many others: a close of what waits at a listener 2 ms */
 };
 
 struct verb_entry {
@@ -34,35 +35,35 @@ struct verb_entry {
 
 static const struct verb_entry verbs[] = {
     [VERB_OPEN] = {verb_open, COUNTED | ERRORS_ONLY},
-    [VERB_CONNECT] = {verb_connect, ON_SOCKET | COUNTED | WITH_PAYLOAD},
+    [VERB_CONNECT] = {verb_connect, ON_SOCKET | COUNTED | WITH_PAYLOAD | DEAR},
     [VERB_SEND] = {verb_send, ON_SOCKET | COUNTED | WITH_PAYLOAD | ERRORS_ONLY},
     [VERB_RECEIVE] = {verb_receive, ON_SOCKET | COUNTED},
     [VERB_SHUTDOWN] = {verb_shutdown, ON_SOCKET},
-    [VERB_CLOSE] = {verb_close, ON_SOCKET},
+    [VERB_CLOSE] = {verb_close, ON_SOCKET | DEAR},
     [VERB_CANCEL] = {verb_cancel, ON_CONTROL},
     [VERB_SET_OPTION] = {verb_set_option, ON_SOCKET | COUNTED | ERRORS_ONLY},
     [VERB_GET_OPTION] = {verb_get_option, ON_SOCKET | COUNTED},
     [VERB_SYNC] = {verb_sync, ON_CONTROL},
-    [VERB_RESTRICT] = {verb_restrict, WITH_PAYLOAD},
-    [VERB_SHARE] = {verb_share, 0},
-    [VERB_REGISTER] = {verb_register, 0},
+    [VERB_RESTRICT] = {verb_restrict, WITH_PAYLOAD | DEAR},
+    [VERB_SHARE] = {verb_share, DEAR},
+    [VERB_REGISTER] = {verb_register, DEAR},
     [VERB_UNREGISTER] = {verb_unregister, 0},
     [VERB_CREDIT] = {verb_credit, ON_SOCKET | ERRORS_ONLY},
-    [VERB_RESOLVE] = {verb_resolve, 0},
+    [VERB_RESOLVE] = {verb_resolve, DEAR},
     [VERB_HANGUP] = {verb_hangup, ON_SOCKET},
-    [VERB_BIND] = {verb_bind, ON_SOCKET | COUNTED},
-    [VERB_LISTEN] = {verb_listen, ON_SOCKET | COUNTED},
-    [VERB_ACCEPT] = {verb_accept, ON_SOCKET | COUNTED},
-    [VERB_LIST] = {verb_list, ON_CONTROL},
-    [VERB_SHOW] = {verb_show, ON_CONTROL},
-    [VERB_STATS] = {verb_stats, ON_CONTROL},
-    [VERB_KILL] = {verb_kill, ONLY_CONTROL},
+    [VERB_BIND] = {verb_bind, ON_SOCKET | COUNTED | DEAR},
+    [VERB_LISTEN] = {verb_listen, ON_SOCKET | COUNTED | DEAR},
+    [VERB_ACCEPT] = {verb_accept, ON_SOCKET | COUNTED | DEAR},
+    [VERB_LIST] = {verb_list, ON_CONTROL | DEAR},
+    [VERB_SHOW] = {verb_show, ON_CONTROL | DEAR},
+    [VERB_STATS] = {verb_stats, ON_CONTROL | DEAR},
+    [VERB_KILL] = {verb_kill, ONLY_CONTROL | DEAR},
     [VERB_RELOAD] = {verb_reload, ONLY_CONTROL},
-    [VERB_JUDGE] = {verb_judge, ON_CONTROL | WITH_PAYLOAD},
-    [VERB_LEARNED] = {verb_list, ONLY_CONTROL},
-    [VERB_SESSIONS] = {verb_list, ON_CONTROL},
-    [VERB_DENIALS] = {verb_list, ONLY_CONTROL},
-    [VERB_MONITOR] = {verb_monitor, ONLY_CONTROL},
+    [VERB_JUDGE] = {verb_judge, ON_CONTROL | WITH_PAYLOAD | DEAR},
+    [VERB_LEARNED] = {verb_list, ONLY_CONTROL | DEAR},
+    [VERB_SESSIONS] = {verb_list, ON_CONTROL | DEAR},
+    [VERB_DENIALS] = {verb_list, ONLY_CONTROL | DEAR},
+    [VERB_MONITOR] = {verb_monitor, ONLY_CONTROL | DEAR},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)
@@ -180,6 +181,7 @@ static int run(struct session *s, const struct call *call)
     if (session_find_op(s, call->request->op))
         return broken(s, "token is in use");
     op = make_op(s, entry, call);
+    s->worker->shares.must_look |= entry && entry->traits & DEAR;
     r = check(op, entry, call);
     if (r == 0)
         r = entry->handle(op, call);

@@ -123,6 +123,33 @@ START_TEST(test_the_rest_of_a_session_is_closed_at_once)
 }
 END_TEST
 
+/* A close may reset what waits at a listener, which takes the kernel as long as many other requests. */
+START_TEST(test_s52_sockets_are_closed_in_steps)
+{
+    struct request request = {.verb = VERB_CLOSE, .op = 900100};
+    uint8_t head[CODEC_REQUEST_MAX];
+    uint32_t left = SOCKETS;
+
+    connect_all();
+    for (uint32_t id = 1; id <= SOCKETS; id++) {
+        long n;
+
+        request.op++;
+        request.socket = id;
+        n = asock_codec_encode_request(&request, 0, head, sizeof(head));
+        ck_assert_int_eq(write(core->client, head, (size_t)n), n);
+    }
+    core_hurry(core);
+    while (left > 0) {
+        uint32_t before = left;
+
+        turn();
+        left = core->session->socket_count;
+        ck_assert_uint_le(before - left, CORE_HURRIED_STEPS);
+    }
+}
+END_TEST
+
 /* Its promise of sockets is given back with them, and it counts as a client until then. */
 START_TEST(test_s45_what_dies_is_charged)
 {
