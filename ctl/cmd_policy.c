@@ -144,7 +144,8 @@ const struct command command_policy = {
     .arguments = "test|show|check|learned",
     .summary = "what policy says, and what it would have to say",
     .help =
-        "policy test tcp HOST PORT  what policy says of that connect by the client of --user and the like, and the\n"
+        "policy test tcp|udp HOST PORT\n"
+        "                           what policy says of that connect by the client of --user and the like, and the\n"
         "                           rule that decides; nothing is connected, and nobody is asked for HOST.\n"
         "                           Exit status: 0 allowed, 1 denied, 2 could not be found out\n"
         "policy show                the files in force and their rules, of a client those that are about it\n"

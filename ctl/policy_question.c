@@ -129,7 +129,7 @@ int question_add_connect(struct question *q, const struct settings *settings)
     char *host;
 
     if (settings->arg_count != 4)
-        return complain_usage("usage: asockctl policy test [OPTION]... tcp HOST PORT");
+        return complain_usage("usage: asockctl policy test [OPTION]... tcp|udp HOST PORT");
     if (idn_to_ascii(settings->args[2], &host) < 0)
         return EXIT_UNKNOWN;
     add_text(q, "address", settings->client.address);

@@ -74,7 +74,8 @@ static void check_allowed(const struct policy_file *file, const struct policy_qu
     uint8_t class;
 
     MUST(!answer->reason && answer->file);
-    MUST(answer->is_learned ? answer->line == file->learn_line : rule && rule->is_allow);
+    MUST(answer->is_learned ? answer->line == file->learn_line
+                            : rule && rule->is_allow && rule->protocol == question->protocol);
     if (!question->addr) {
         MUST(answer->is_learned || rule->host != RULE_NET);
         return;
@@ -85,13 +86,24 @@ static void check_allowed(const struct policy_file *file, const struct policy_qu
     MUST((class & ~(answer->is_learned ? 0 : rule->flags | rule->implied)) == 0);
 }
 
+static void ask_of(struct policy_view *view, struct policy_view *narrow,
+                   const struct policy_question *question)
+{
+    struct policy_answer answer = policy_judge(view, question);
+
+    if (answer.is_allowed)
+        check_allowed(view->policy->files[0], question, &answer);
+    else
+        check_denied(&answer);
+    if (narrow)
+        MUST(!policy_judge(narrow, question).is_allowed || answer.is_allowed);
+}
+
 static void ask(struct policy_view *view, struct policy_view *narrow, char *line)
 {
-    const struct policy_file *file = view->policy->files[0];
     const char *host = strsep(&line, " "), *address = line ? strsep(&line, " ") : NULL;
     struct policy_question question = {.port = (uint16_t)strtoul(line ? line : "80", NULL, 10)};
     struct sockaddr_storage addr;
-    struct policy_answer answer;
 
     if (strcmp(host, "-") != 0)
         question.host = host;
@@ -99,13 +111,9 @@ static void ask(struct policy_view *view, struct policy_view *narrow, char *line
         question.addr = (const struct sockaddr *)&addr;
     if (!question.host && !question.addr)
         return;
-    answer = policy_judge(view, &question);
-    if (answer.is_allowed)
-        check_allowed(file, &question, &answer);
-    else
-        check_denied(&answer);
-    if (narrow)
-        MUST(!policy_judge(narrow, &question).is_allowed || answer.is_allowed);
+    ask_of(view, narrow, &question);
+    question.protocol = POLICY_UDP;
+    ask_of(view, narrow, &question);
 }
 
 static void ask_all(struct policy_view *view, struct policy_view *narrow, const char *questions)

@@ -26,9 +26,10 @@ struct checking {
     size_t number;
     const struct policy *all; /* file is one of these, by its number */
     struct policy_check *check;
-    struct file_table *hosts;    /* NULL: there is no such file */
-    struct port_tree *everybody; /* numbers of all files' rules that allow addresses */
-    struct port_tree *own;       /* those of the file, by their numbers in it */
+    struct file_table *hosts;      /* NULL: there is no such file */
+    enum policy_protocol protocol; /* whose rules are looked at */
+    struct port_tree *everybody;   /* numbers of all files' rules that allow addresses */
+    struct port_tree *own;         /* those of the file, by their numbers in it */
     struct policy_shadows *shadows;
 };
 
@@ -68,19 +69,20 @@ static void check_overlap(const struct checking *c, uint32_t number)
 
 static void check_shadow(const struct checking *c, uint32_t number)
 {
+    uint32_t begin = (uint32_t)c->file->begin[c->protocol], by;
+    unsigned int line = c->file->rules[number].line;
     bool is_alone;
-    uint32_t by = policy_shadow_of(c->shadows, number, &is_alone);
 
+    by = policy_shadow_of(c->shadows, number - begin, &is_alone);
     if (by == POLICY_INDEX_NONE) {
         check_overlap(c, number);
         return;
     }
+    by = c->file->rules[begin + by].line;
     if (is_alone)
-        warn(c, c->file->rules[number].line, "never reached: line %u decides first",
-             c->file->rules[by].line);
+        warn(c, line, "never reached: line %u decides first", by);
     else
-        warn(c, c->file->rules[number].line,
-             "never reached: line %u and lines before it decide first", c->file->rules[by].line);
+        warn(c, line, "never reached: line %u and lines before it decide first", by);
 }
 
 /* ---- one rule ---- */
@@ -92,12 +94,13 @@ static bool denies_name(const struct policy_rule *rule)
 
 /* first: number of the file's first rule among those of all. */
 static void put_allowed_addresses(struct port_tree *tree, const struct policy_file *file,
-                                  uint32_t first)
+                                  enum policy_protocol protocol, uint32_t first)
 {
     for (uint32_t i = 0; i < file->rule_count; i++) {
         const struct policy_rule *rule = &file->rules[i];
 
-        if (rule->is_allow && (rule->host == RULE_ANY || rule->host == RULE_NET))
+        if (rule->protocol == protocol && rule->is_allow &&
+            (rule->host == RULE_ANY || rule->host == RULE_NET))
             policy_port_tree_put(tree, rule->first, rule->last, first + i);
     }
 }
@@ -263,13 +266,13 @@ static void check_behind(const struct checking *c)
         struct policy_overlap overlap, one;
         size_t count = 0;
 
-        if (!policy_index_any(earlier->index) ||
+        if (!policy_index_any(earlier->index[c->protocol]) ||
             policy_audience(&earlier->match, &c->file->match) == POLICY_AUDIENCE_NONE)
             continue;
         for (size_t k = 0; k < c->file->rule_count; k++) {
             const struct policy_rule *rule = &c->file->rules[k];
 
-            if (policy_file_ignores(c->file, rule->line) ||
+            if (rule->protocol != c->protocol || policy_file_ignores(c->file, rule->line) ||
                 !policy_overlap_behind(earlier, rule, &one))
                 continue;
             if (count++ == 0) {
@@ -330,14 +333,13 @@ static void check_learning(const struct checking *c)
         warn(c, c->file->learn_line, "that day is over: nothing is learned");
 }
 
-static void check_file(const struct checking *c)
+static void check_rules(const struct checking *c)
 {
     policy_port_tree_clear(c->own);
-    put_allowed_addresses(c->own, c->file, 0);
-    check_match(c);
-    check_learning(c);
-    check_names(c);
+    put_allowed_addresses(c->own, c->file, c->protocol, 0);
     for (uint32_t i = 0; i < c->file->rule_count; i++) {
+        if (c->file->rules[i].protocol != c->protocol)
+            continue;
         check_shadow(c, i);
         check_denied_name(c, &c->file->rules[i]);
         check_flags(c, &c->file->rules[i]);
@@ -354,24 +356,42 @@ static void print_problem(void *data, const char *text)
     fprintf(check->out, "%s\n", text);
 }
 
-static int check_files(struct checking *c)
+static int check_protocol(struct checking *c)
 {
     uint32_t number = 0;
 
+    policy_port_tree_clear(c->everybody);
     for (size_t i = 0; i < c->all->file_count; i++) {
-        put_allowed_addresses(c->everybody, c->all->files[i], number);
+        put_allowed_addresses(c->everybody, c->all->files[i], c->protocol, number);
         number += (uint32_t)c->all->files[i]->rule_count;
     }
     for (size_t i = 0; i < c->all->file_count; i++) {
         c->file = c->all->files[i];
         c->number = i;
-        c->shadows = policy_shadows_new(c->file);
+        c->shadows = policy_shadows_new(c->file, c->protocol);
         if (!c->shadows)
             return -ENOMEM;
-        check_file(c);
+        check_rules(c);
         policy_shadows_free(c->shadows);
     }
     return 0;
+}
+
+static int check_files(struct checking *c)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < c->all->file_count; i++) {
+        c->file = c->all->files[i];
+        check_match(c);
+        check_learning(c);
+        check_names(c);
+    }
+    for (int i = 0; i < POLICY_PROTOCOLS && r == 0; i++) {
+        c->protocol = (enum policy_protocol)i;
+        r = check_protocol(c);
+    }
+    return r;
 }
 
 static int check_all(struct policy_check *check, const struct policy *policy)

@@ -260,6 +260,37 @@ static int check_whole(struct parsing *p)
     return policy_match_check(&p->file->match, p->reader);
 }
 
+/* Those of UDP behind those of TCP. */
+static int divide_rules(struct policy_file *file)
+{
+    struct policy_rule *divided = mem_alloc((file->rule_count + 1) * sizeof(*divided));
+    size_t n = 0;
+
+    if (!divided)
+        return -ENOMEM;
+    for (int protocol = 0; protocol < POLICY_PROTOCOLS; protocol++) {
+        file->begin[protocol] = n;
+        for (size_t i = 0; i < file->rule_count; i++)
+            if (file->rules[i].protocol == protocol)
+                divided[n++] = file->rules[i];
+    }
+    mem_free(file->rules);
+    file->rules = divided;
+    return 0;
+}
+
+static int index_rules(struct policy_file *file)
+{
+    int r = divide_rules(file);
+
+    for (int i = 0; i < POLICY_PROTOCOLS && r == 0; i++) {
+        size_t end = i + 1 < POLICY_PROTOCOLS ? file->begin[i + 1] : file->rule_count;
+
+        r = policy_index_new(file->rules + file->begin[i], end - file->begin[i], &file->index[i]);
+    }
+    return r;
+}
+
 static int parse(struct parsing *p)
 {
     struct conf_item item;
@@ -272,9 +303,7 @@ static int parse(struct parsing *p)
     }
     if (r == 0)
         r = check_whole(p);
-    if (r == 0)
-        r = policy_index_new(p->file->rules, p->file->rule_count, &p->file->index);
-    return r;
+    return r == 0 ? index_rules(p->file) : r;
 }
 
 static char *copy_path(const char *path)
@@ -341,7 +370,8 @@ struct policy_file *policy_file_free(struct policy_file *file)
     for (size_t i = 0; i < file->listen_count; i++)
         policy_listen_deinit(&file->listens[i]);
     mem_free(file->listens);
-    policy_index_free(file->index);
+    for (int i = 0; i < POLICY_PROTOCOLS; i++)
+        policy_index_free(file->index[i]);
     mem_free(file->rules);
     policy_match_deinit(&file->match);
     mem_free(file->ignored);

@@ -15,10 +15,11 @@ struct policy_file {
     char *path;
     int64_t modified; /* when, in seconds since 1970; 0: it is no file */
     struct policy_match match;
-    struct policy_rule *rules;
+    struct policy_rule *rules; /* by protocol, those of each in the order of the file */
     size_t rule_count;
-    struct policy_index *index;    /* of the rules */
-    struct policy_listen *listens; /* Listen= and Reserve= */
+    size_t begin[POLICY_PROTOCOLS];               /* the first rule of each */
+    struct policy_index *index[POLICY_PROTOCOLS]; /* of its rules, by their numbers from there on */
+    struct policy_listen *listens;                /* Listen= and Reserve= */
     size_t listen_count;
     bool allows, allows_names;       /* some rule does; not addresses alone */
     struct policy_settings settings; /* of this file; unset keys are unset there too */

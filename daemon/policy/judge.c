@@ -50,17 +50,19 @@ static const struct policy_rule *first_rule(const struct judging *j,
                                             const struct policy_address *addr,
                                             const struct policy_file **ret_file)
 {
+    enum policy_protocol protocol = j->question->protocol;
+
     for (size_t i = 0; i < j->file_count; i++) {
         const struct policy_file *file = j->files[i];
         uint32_t number;
 
         if (!is_matched(j, i))
             continue;
-        number = policy_index_find(file->index, &j->name, addr, j->question->port);
+        number = policy_index_find(file->index[protocol], &j->name, addr, j->question->port);
         if (number == POLICY_INDEX_NONE)
             continue;
         *ret_file = file;
-        return &file->rules[number];
+        return &file->rules[file->begin[protocol] + number];
     }
     return NULL;
 }
@@ -271,7 +273,8 @@ struct policy_answer policy_judge(const struct policy_view *view,
     struct judging j = {
         .question = question,
         .nat64 = &policy_view_root(view)->policy->nat64,
-        .way = {question->port, question->traffic_class, &policy_view_settings(view)->egress},
+        .way = {question->protocol == POLICY_UDP, question->port, question->traffic_class,
+                &policy_view_settings(view)->egress},
     };
     struct policy_answer answer;
 

@@ -7,6 +7,7 @@
 #include "daemon/policy/judge_ports.h"
 
 struct probe {
+    enum policy_protocol protocol;
     struct policy_name name;
     struct policy_address
         addrs[1 + POLICY_EMBEDDED_MAX]; /* the address, and what is embedded in it */
@@ -16,10 +17,11 @@ struct probe {
 
 static void narrow(struct probe *p, const struct policy_file *file)
 {
-    uint16_t until = policy_index_until(file->index, &p->name, NULL, p->port);
+    uint16_t until = policy_index_until(file->index[p->protocol], &p->name, NULL, p->port);
 
     for (unsigned int i = 0; i < p->addr_count; i++) {
-        uint16_t end = policy_index_until(file->index, &p->name, &p->addrs[i], p->port);
+        uint16_t end = policy_index_until(file->index[p->protocol], &p->name, &p->addrs[i],
+                                          p->port);
 
         until = end < until ? end : until;
     }
@@ -43,6 +45,7 @@ static void find_until(struct probe *p, const struct policy_view *view)
 static void probe_init(struct probe *p, const struct policy_view *view,
                        const struct policy_question *question)
 {
+    p->protocol = question->protocol;
     policy_name_init(&p->name, question->host);
     p->addr_count = 0;
     if (!question->addr || !policy_address_from(question->addr, &p->addrs[0]))

@@ -37,6 +37,7 @@ struct lesson {
     const struct peer *peer;
     const char *file;
     uint16_t port;
+    enum policy_protocol protocol;
 };
 
 static struct learn_rule *find(const struct learn *learn, const struct lesson *lesson,
@@ -45,8 +46,9 @@ static struct learn_rule *find(const struct learn *learn, const struct lesson *l
     for (uint32_t i = 0; i < learn->count; i++) {
         struct learn_rule *rule = learn->rules[i];
 
-        if (rule->port == lesson->port && rule->uid == lesson->peer->uid &&
-            strcmp(rule->host, host) == 0 && strcmp(rule->file, lesson->file) == 0)
+        if (rule->port == lesson->port && rule->protocol == lesson->protocol &&
+            rule->uid == lesson->peer->uid && strcmp(rule->host, host) == 0 &&
+            strcmp(rule->file, lesson->file) == 0)
             return rule;
     }
     return NULL;
@@ -86,6 +88,7 @@ static struct learn_rule *add(struct learn *learn, const struct lesson *lesson, 
     if (!rule)
         return NULL;
     rule->port = lesson->port;
+    rule->protocol = (uint8_t)lesson->protocol;
     rule->uid = lesson->peer->uid;
     rule->person = person;
     rule->size = (uint32_t)size;
@@ -122,7 +125,8 @@ static void note_address(struct learn *learn, const struct lesson *lesson,
 void learn_note(struct learn *learn, const struct peer *peer, const struct policy_nat64 *nat64,
                 const struct policy_question *question, const struct policy_answer *answer)
 {
-    struct lesson lesson = {peer, answer->file ? answer->file : "", question->port};
+    struct lesson lesson = {peer, answer->file ? answer->file : "", question->port,
+                            question->protocol};
     struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
     char name[HOST_TEXT_MAX + 1];
     unsigned int count;

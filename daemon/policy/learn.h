@@ -26,6 +26,7 @@ struct learn_rule {
     uint32_t person;    /* whose share it is of */
     uint32_t size;      /* bytes of it */
     uint16_t port;
+    uint8_t protocol; /* enum policy_protocol */
     const char *host; /* a name in lower case, or an address */
     char file[];      /* where it would stand; "": unknown */
 };

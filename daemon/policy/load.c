@@ -20,12 +20,14 @@
 
 static const char any[] = "[Rules]\n"
                           "Allow=tcp * * +loopback +private +linklocal +local +special\n"
+                          "Allow=udp * * +loopback +private +linklocal +local +special\n"
                           "Listen=tcp * 1-65535\n"
                           "Listen=tcp * 0\n"
                           "[Egress]\n"
                           "Options=TrafficClass HopLimit\n";
 static const char public[] = "[Rules]\n"
-                             "Allow=tcp * *\n";
+                             "Allow=tcp * *\n"
+                             "Allow=udp * *\n";
 
 struct policy *policy_ref(struct policy *policy)
 {

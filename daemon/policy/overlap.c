@@ -41,7 +41,7 @@ static bool is_exception(const struct policy_rule *earlier, const struct policy_
 struct question {
     const struct policy_file *file; /* whose spans they are */
     const struct policy_rule *rule;
-    uint32_t number; /* spans of rules from this one on do not count */
+    uint32_t number; /* among its protocol's; spans of rules from this one on do not count */
     struct policy_overlap *ret;
     bool has_found;
 };
@@ -68,14 +68,16 @@ static void look(void *data, const struct policy_decision *decision)
 {
     struct question *q = data;
     uint32_t count, end = decision->place + decision->spans, at;
-    const struct policy_span *spans = policy_index_spans(q->file->index, &count);
+    enum policy_protocol protocol = (enum policy_protocol)q->rule->protocol;
+    const struct policy_span *spans = policy_index_spans(q->file->index[protocol], &count);
+    const struct policy_rule *rules = q->file->rules + q->file->begin[protocol];
 
     if (q->has_found || decision->spans == 0)
         return;
     at = find_span(spans, decision, q->rule->first);
     for (uint32_t i = 0; at < end && i < SPANS_MAX && spans[at].first <= q->rule->last; at++, i++) {
         const struct policy_span *span = &spans[at];
-        const struct policy_rule *by = &q->file->rules[span->rule];
+        const struct policy_rule *by = &rules[span->rule];
 
         if (span->last < q->rule->first || span->rule >= q->number || !differs(by, q->rule) ||
             is_exception(by, q->rule))
@@ -92,16 +94,18 @@ static void look(void *data, const struct policy_decision *decision)
 bool policy_overlap_within(const struct policy_file *file, uint32_t number,
                            struct policy_overlap *ret)
 {
-    struct question q = {file, &file->rules[number], number, ret, false};
+    const struct policy_rule *rule = &file->rules[number];
+    uint32_t begin = (uint32_t)file->begin[rule->protocol];
+    struct question q = {file, rule, number - begin, ret, false};
 
-    policy_index_covering(file->index, q.rule, look, &q);
+    policy_index_covering(file->index[rule->protocol], rule, look, &q);
     return q.has_found;
 }
 
 bool policy_overlap_behind(const struct policy_file *earlier, const struct policy_rule *rule,
                            struct policy_overlap *ret)
 {
-    const struct policy_decision *any = policy_index_any(earlier->index);
+    const struct policy_decision *any = policy_index_any(earlier->index[rule->protocol]);
     struct question q = {earlier, rule, UINT32_MAX, ret, false};
 
     if (any)

@@ -161,11 +161,16 @@ unsigned int policy_view_restrictions(const struct policy_view *view);
 /* Bytes of the text a rule has for the client, without the NUL. */
 #define POLICY_REASON_MAX 200u
 
+/* The rules of each are apart from each other. */
+enum policy_protocol { POLICY_TCP, POLICY_UDP, POLICY_PROTOCOLS };
+const char *policy_protocol_name(enum policy_protocol protocol); /* "tcp" */
+
 struct policy_question {
     const char *host;            /* the name asked for; NULL: a literal address */
     uint16_t port;               /* host byte order */
     const struct sockaddr *addr; /* NULL: may the name be resolved at all? */
     uint8_t traffic_class;       /* that the socket has, by which it may be routed */
+    enum policy_protocol protocol;
 };
 
 /* Its texts live until the view gets another policy or restriction, or goes. */

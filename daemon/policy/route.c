@@ -75,7 +75,7 @@ static bool add_device(struct question *q, const struct policy_address *addr,
 static bool make_question(struct question *q, const struct policy_address *addr,
                           const struct policy_way *way)
 {
-    const uint8_t protocol = IPPROTO_TCP;
+    const uint8_t protocol = way->is_udp ? IPPROTO_UDP : IPPROTO_TCP;
     const uint16_t port = htons(way->port);
     bool is_v4 = addr->family == AF_INET;
 

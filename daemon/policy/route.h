@@ -12,6 +12,7 @@ struct policy_egress;
 
 /* What a rule of the routing policy may look at, beside the address. */
 struct policy_way {
+    bool is_udp;
     uint16_t port; /* host byte order */
     uint8_t traffic_class;
     const struct policy_egress *egress; /* NULL: any source, any device */

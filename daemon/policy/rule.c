@@ -292,6 +292,24 @@ static char *next_token(char **rest)
     return token;
 }
 
+const char *policy_protocol_name(enum policy_protocol protocol)
+{
+    static const char *const names[POLICY_PROTOCOLS] = {"tcp", "udp"};
+
+    return names[protocol];
+}
+
+static int parse_protocol(struct conf_reader *reader, const char *text, struct policy_rule *rule)
+{
+    for (int protocol = 0; protocol < POLICY_PROTOCOLS; protocol++) {
+        if (strcmp(text, policy_protocol_name((enum policy_protocol)protocol)) != 0)
+            continue;
+        rule->protocol = (uint8_t)protocol;
+        return 0;
+    }
+    return asock_conf_refuse(reader, "unknown protocol \"%s\": tcp or udp", text);
+}
+
 static int parse_tokens(struct conf_reader *reader, char *text, struct services **services,
                         struct policy_rule *rule)
 {
@@ -301,11 +319,13 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
 
     if (!*ports)
         return asock_conf_refuse(reader, "a rule is: protocol host port [flags] [\"reason\"]");
-    if (strcmp(protocol, "tcp") != 0)
-        return asock_conf_refuse(reader, "unknown protocol \"%s\": only tcp", protocol);
-    r = parse_host(reader, host, rule);
+    r = parse_protocol(reader, protocol, rule);
     if (r == 0)
-        r = policy_rule_parse_ports(reader, ports, services, rule);
+        r = parse_host(reader, host, rule);
+    /* The table of services has those of TCP. */
+    if (r == 0)
+        r = policy_rule_parse_ports(reader, ports, rule->protocol == POLICY_TCP ? services : NULL,
+                                    rule);
     while (r == 0 && *(flag = next_token(&text)))
         r = parse_flag(reader, flag, rule);
     return r;
@@ -409,8 +429,9 @@ void policy_rule_text(const struct policy_rule *rule, char ret[static POLICY_RUL
         snprintf(ports, sizeof(ports), "%u", rule->first);
     else if (rule->first > 1 || rule->last < UINT16_MAX)
         snprintf(ports, sizeof(ports), "%u-%u", rule->first, rule->last);
-    n = (size_t)snprintf(ret, POLICY_RULE_TEXT_MAX, "%s=tcp %s %s",
-                         rule->is_allow ? "Allow" : "Deny", host, ports);
+    n = (size_t)snprintf(ret, POLICY_RULE_TEXT_MAX, "%s=%s %s %s",
+                         rule->is_allow ? "Allow" : "Deny",
+                         policy_protocol_name((enum policy_protocol)rule->protocol), host, ports);
     for (size_t i = 0; i < FLAG_COUNT; i++)
         if (rule->flags & flags[i].flag)
             n += (size_t)snprintf(ret + n, POLICY_RULE_TEXT_MAX - n, " %s", flags[i].name);
@@ -420,7 +441,8 @@ void policy_rule_text(const struct policy_rule *rule, char ret[static POLICY_RUL
 
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b)
 {
-    if (a->hash != b->hash || a->host != b->host || a->first != b->first || a->last != b->last)
+    if (a->hash != b->hash || a->protocol != b->protocol || a->host != b->host ||
+        a->first != b->first || a->last != b->last)
         return false;
     if (a->name)
         return strcmp(a->name, b->name) == 0;

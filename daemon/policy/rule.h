@@ -23,8 +23,9 @@ struct services;
 /* What a judgement looks at comes first: of many rules each is in no cache. */
 struct policy_rule {
     bool is_allow;
-    uint8_t flags;   /* POLICY_LOOPBACK… that it has */
-    uint8_t implied; /* that its network lies in the range of */
+    uint8_t protocol; /* enum policy_protocol */
+    uint8_t flags;    /* POLICY_LOOPBACK… that it has */
+    uint8_t implied;  /* that its network lies in the range of */
     uint8_t prefix;
     uint16_t first, last; /* ports */
     enum rule_host host;

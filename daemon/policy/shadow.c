@@ -11,7 +11,8 @@
 #include "daemon/policy/ports.h"
 
 struct policy_shadows {
-    const struct policy_file *file;
+    const struct policy_rule *rules; /* of the protocol */
+    const struct policy_index *index;
     const struct policy_span *spans;
     uint32_t count; /* of spans */
     uint32_t *
@@ -34,14 +35,16 @@ static void fill(struct policy_shadows *s)
     }
 }
 
-struct policy_shadows *policy_shadows_new(const struct policy_file *file)
+struct policy_shadows *policy_shadows_new(const struct policy_file *file,
+                                          enum policy_protocol protocol)
 {
     struct policy_shadows *s = mem_zalloc(1, sizeof(*s));
 
     if (!s)
         return NULL;
-    s->file = file;
-    s->spans = policy_index_spans(file->index, &s->count);
+    s->rules = file->rules + file->begin[protocol];
+    s->index = file->index[protocol];
+    s->spans = policy_index_spans(s->index, &s->count);
     s->before = mem_alloc(((size_t)s->count + 1) * sizeof(*s->before));
     s->last = mem_alloc((2 * (size_t)s->count + 1) * sizeof(*s->last));
     if (!s->before || !s->last)
@@ -121,10 +124,10 @@ static void ask(void *data, const struct policy_decision *decision)
 
 uint32_t policy_shadow_of(const struct policy_shadows *s, uint32_t number, bool *ret_alone)
 {
-    const struct policy_rule *rules = s->file->rules;
+    const struct policy_rule *rules = s->rules;
     struct question q = {s, &rules[number], number, POLICY_INDEX_NONE};
 
-    policy_index_covering(s->file->index, q.rule, ask, &q);
+    policy_index_covering(s->index, q.rule, ask, &q);
     if (q.by != POLICY_INDEX_NONE)
         *ret_alone = rules[q.by].first <= q.rule->first && rules[q.by].last >= q.rule->last;
     return q.by;

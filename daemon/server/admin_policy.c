@@ -213,7 +213,9 @@ long admin_learned(struct session *s, struct inspect_cursor *cursor, uint8_t *ou
         return tell_dropped(learn, cursor, out, cap);
     record_init(&record);
     record_text(&record, "file", rule->file);
-    record_format(&record, "rule", "tcp %s %u", rule->host, rule->port);
+    record_format(&record, "rule", "%s %s %u",
+                  policy_protocol_name((enum policy_protocol)rule->protocol), rule->host,
+                  rule->port);
     if (rule->uid != PEER_ID_UNKNOWN)
         record_number(&record, "uid", rule->uid);
     record_number(&record, "count", rule->count);

@@ -231,7 +231,7 @@ static bool read_address(struct question *q, struct destination *ret)
     return true;
 }
 
-/* As a connect does it: names of services and interfaces are for those who may reach something. */
+/* As a connect does it: names of services and interfaces are for those who may reach something. The services are TCP's. */
 static bool find_port(struct question *q, struct services *services, const struct policy_view *view,
                       struct destination *ret)
 {
@@ -239,7 +239,7 @@ static bool find_port(struct question *q, struct services *services, const struc
 
     if (r == -ENOENT && policy_denies_all(view))
         ret->is_unknown = true;
-    else if (r == -ENOENT)
+    else if (r == -ENOENT && ret->protocol == POLICY_TCP)
         r = services_port(services, q->service, &ret->port);
     return r == 0 || ret->is_unknown ||
            question_refuse(q, "\"%s\" is neither a port nor a service", q->service);
@@ -247,7 +247,11 @@ static bool find_port(struct question *q, struct services *services, const struc
 
 static bool find_zone(struct question *q, const struct policy_view *view, struct destination *ret)
 {
-    const struct policy_question question = {.port = ret->port, .addr = &ret->host.address.any};
+    const struct policy_question question = {
+        .protocol = ret->protocol,
+        .port = ret->port,
+        .addr = &ret->host.address.any,
+    };
 
     if (ret->host.kind != HOST_ADDRESS || !ret->host.zone[0] || ret->is_unknown)
         return true;
@@ -257,14 +261,24 @@ static bool find_zone(struct question *q, const struct policy_view *view, struct
            question_refuse(q, "\"%s\" is neither a name nor an address", q->host);
 }
 
+static bool read_protocol(struct question *q, struct destination *ret)
+{
+    for (int i = 0; i < POLICY_PROTOCOLS; i++) {
+        ret->protocol = (enum policy_protocol)i;
+        if (strcmp(q->protocol, policy_protocol_name(ret->protocol)) == 0)
+            return true;
+    }
+    return question_refuse(q, "the protocol is neither tcp nor udp");
+}
+
 bool question_read(struct question *q, struct services *services, const struct policy_view *view,
                    struct destination *ret)
 {
     memset(ret, 0, sizeof(*ret));
     if (q->error[0])
         return false;
-    if (strcmp(q->protocol, "tcp") != 0)
-        return question_refuse(q, "the protocol is not tcp");
+    if (!read_protocol(q, ret))
+        return false;
     if (host_parse(q->host, &ret->host) < 0)
         return question_refuse(q, "\"%s\" is neither a name nor an address", q->host);
     return find_port(q, services, view, ret) && find_zone(q, view, ret) && read_address(q, ret);

@@ -9,10 +9,10 @@
 
 #include "daemon/identity/identity.h"
 #include "daemon/names/host.h"
+#include "daemon/policy/policy.h"
 #include "daemon/session/inspect.h"
 #include "proto/codec.h"
 
-struct policy_view;
 struct services;
 
 struct question {
@@ -50,6 +50,7 @@ bool question_settle_client(struct question *q);
 
 /* The connect. */
 struct destination {
+    enum policy_protocol protocol;
     struct host host;
     struct host address; /* that is connected to, if it is known; its family 0: it is not */
     uint16_t port;

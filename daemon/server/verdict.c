@@ -27,7 +27,7 @@ static struct policy_answer ask_as_it_is(const struct policy_view *view,
 static struct ruling rule_on(const struct policy_view *view, const struct destination *to,
                              ask_fn ask, size_t file)
 {
-    struct policy_question question = {.port = to->port};
+    struct policy_question question = {.protocol = to->protocol, .port = to->port};
     struct ruling ruling = {{.is_allowed = true}, "name"};
 
     if (to->is_unknown)

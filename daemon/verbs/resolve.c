@@ -34,11 +34,11 @@ struct resolve {
     bool waits_for[2];
     struct host host;
     uint32_t family;
-    bool is_admitted;          /* the name, or the address that stands in its place */
-    struct policy_ports ports; /* what is being asked of policy */
-    unsigned int steps;        /* that are left for it */
-    unsigned int judged, kept; /* of the addresses */
-    uint32_t error;            /* of those that have been answered, the one that says most */
+    bool is_admitted; /* the name, or the address that stands in its place */
+    struct policy_ports ports[POLICY_PROTOCOLS]; /* what is being asked of policy */
+    unsigned int steps;                          /* that are left for it */
+    unsigned int judged, kept;                   /* of the addresses */
+    uint32_t error; /* of those that have been answered, the one that says most */
     unsigned int count;
     union resolver_address addresses[CODEC_ADDRESSES_MAX];
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
@@ -56,17 +56,38 @@ static const char *name_of(const struct resolve *x)
 
 enum verdict { ADMITTED, DENIED, UNDECIDED };
 
-/* addr NULL: the name alone. Undecided: the step is over. */
+/* False: the step is over. */
+static bool ask(struct resolve *x, const struct policy_question *question,
+                struct policy_answer *ret)
+{
+    struct session *s = x->op->session;
+
+    while (!policy_judge_ports_more(session_view(s), question, &x->ports[question->protocol],
+                                    &x->steps, ret))
+        if (share_step_is_over(&s->worker->shares))
+            return false;
+    return true;
+}
+
+/*
+ * addr NULL: the name alone. Undecided: the step is over. What one of the protocols may go to is admitted; of two
+ * denials the one of a rule counts, else TCP's.
+ */
 static enum verdict judge(struct resolve *x, const struct sockaddr *addr)
 {
-    const struct policy_question question = {.host = name_of(x), .addr = addr};
-    struct session *s = x->op->session;
-    struct policy_answer answer;
+    struct policy_question question = {.host = name_of(x), .addr = addr};
+    struct policy_answer answer, other;
 
-    while (!policy_judge_ports_more(session_view(s), &question, &x->ports, &x->steps, &answer))
-        if (share_step_is_over(&s->worker->shares))
+    if (!ask(x, &question, &answer))
+        return UNDECIDED;
+    if (!answer.is_allowed) {
+        question.protocol = POLICY_UDP;
+        if (!ask(x, &question, &other))
             return UNDECIDED;
-    x->ports = (struct policy_ports){0};
+        if (other.is_allowed || (other.file && !answer.file))
+            answer = other;
+    }
+    memset(x->ports, 0, sizeof(x->ports));
     sock_audit_judged(&x->audit, &answer, addr);
     if (!answer.is_allowed)
         snprintf(x->reason, sizeof(x->reason), "%s", answer.reason ? answer.reason : "");

@@ -24,6 +24,8 @@ Allow=tcp public.test 1-1024
 Deny=tcp low.test 1-1023
 Allow=tcp low.test 1-1024 +loopback
 Allow=tcp 127.0.0.7 25 +loopback
+Allow=udp time.test 123 +loopback
+Deny=udp other.test * "no datagrams"
 """
 
 
@@ -251,6 +253,13 @@ class Judged(Resolving):
         self.assertEqual(self.ask("a.web.test"), ["127.0.0.2"])
         self.assertEqual(self.ask("low.test"), ["127.0.0.2"], "port 1024 alone is left")
         self.assertEqual(self.ask("127.0.0.7"), ["127.0.0.7"])
+
+    def test_s58_one_protocol_is_enough(self):
+        """Of two denials the one of a rule is told; where both are of rules, TCP's."""
+        self.names["time.test"] = Name(a=["127.0.0.2", "10.0.0.1"])
+        self.assertEqual(self.ask("time.test"), ["127.0.0.2"])
+        self.assertEqual(self.ask("other.test"), ("ACCESS_DENIED", "no datagrams"))
+        self.assertEqual(self.ask("never.test"), ("ACCESS_DENIED", "ask the help desk"))
 
     def test_s58_addresses_that_could_not_be_reached_are_left_out(self):
         self.names.update({"public.test": Name(a=["127.0.0.2", "8.8.8.8", "10.0.0.1"]),

@@ -225,7 +225,7 @@ class Policy(unittest.TestCase):
         control = self.daemon.control
         fields = [pb.Field(name="protocol", text="tcp"), pb.Field(name="host", text="a.test"),
                   pb.Field(name="service", text="1")]
-        rows = {b"\xff": "not a record", pb.Record().SerializeToString(): "not tcp",
+        rows = {b"\xff": "not a record", pb.Record().SerializeToString(): "neither tcp nor udp",
                 **{pb.Record(fields=[*fields, field]).SerializeToString(): message for field, message in (
                     (pb.Field(name="odd", text="x"), '"odd" is not a text'),
                     (pb.Field(name="odd", number=1, is_number=True), "odd=1 is not a number"),
@@ -354,8 +354,8 @@ class Others(OfFiles):
         status, _, err = self.ask("test", "--config-dir", self.path("none"), "tcp", "a.test", "1", control=False)
         self.assertEqual(status, 2)
         self.assertIn(self.path("none/policy.d"), err)
-        status, _, err = self.ask("test", "--config-dir", self.directory, "udp", "a.test", "1", control=False)
-        self.assertEqual((status, err), (2, "the protocol is not tcp\n"))
+        status, _, err = self.ask("test", "--config-dir", self.directory, "icmp", "a.test", "1", control=False)
+        self.assertEqual((status, err), (2, "the protocol is neither tcp nor udp\n"))
 
 
 class Sessions(OfFiles):
@@ -538,7 +538,7 @@ class AtWork(asockd.DaemonTest):
         self.assertRegex(out, "^allow by --allow-any")
 
     def test_questions_that_are_none(self):
-        for args, message in ((("udp", "h.test", "1"), "not tcp"), (("tcp", "127.1", "1"), "neither a name"),
+        for args, message in ((("icmp", "h.test", "1"), "neither tcp nor udp"), (("tcp", "127.1", "1"), "neither a name"),
                               (("tcp", "h.test", "0"), "neither a port"), (("tcp", "h.test", "nothing"), "neither a port"),
                               (("tcp", "h.test", "1", "--address", "x"), '"x" is not an address'),
                               (("tcp", "::1", "1", "--address", "::1"), "no other address"),

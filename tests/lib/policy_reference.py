@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 
-Rule = collections.namedtuple("Rule", "where allow host first last flags")
+Rule = collections.namedtuple("Rule", "where allow protocol host first last flags")
 FLAGS = ("loopback", "private", "linklocal", "local", "special")
 
 
@@ -92,19 +92,20 @@ class File:
     def rules_of(where, allow, value):
         """One for each of the line's ranges of ports."""
         words = re.sub(r" #.*", "", value.split('"')[0])
-        _, host, ports, *rest = words.split()
+        protocol, host, ports, *rest = words.split()
         if re.fullmatch(r"[\d.]+(/\d+)?", host) or ":" in host:
             host = ipaddress.ip_network(host)
         for port in ports.split(","):
             first, _, last = ("1-65535" if port == "*" else port).partition("-")
-            yield Rule(where, allow, host, int(first), int(last or first), {flag[1:] for flag in rest})
+            yield Rule(where, allow, protocol, host, int(first), int(last or first),
+                       {flag[1:] for flag in rest})
 
 
 class Policy:
     """Files in their order; local: which addresses are this host's own."""
 
     def __init__(self, files, local=lambda address: False):
-        self.rules = [rule for file in files for rule in file.rules]
+        self.all_rules = self.rules = [rule for file in files for rule in file.rules]
         self.learns = next((file.learns for file in files if file.learns), None)
         self.local = local
 
@@ -160,8 +161,9 @@ class Policy:
         learned = [answer for answer in answers if answer.startswith("learn")]
         return (denials or learned or answers)[0]
 
-    def ask(self, name, address, port):
+    def ask(self, name, address, port, protocol="tcp"):
         """What the probe would say; where several things are learned or allowed, only which of it."""
+        self.rules = [rule for rule in self.all_rules if rule.protocol == protocol]
         if address is None:
             return self.ask_name(name, port)
         return self.ask_address(name, ipaddress.ip_address(address), port)

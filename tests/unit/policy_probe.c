@@ -5,7 +5,7 @@
  *
  *     file NAME       what follows, up to a line ".", is one more file; answer: "ok", or why not
  *     restrict        what follows, up to a line ".", narrows it; likewise
- *     ask HOST ADDRESS PORT    "-" for none; answer: "allow FILE:LINE", "deny FILE:LINE", "deny", "learn …"
+ *     ask PROTOCOL HOST ADDRESS PORT    "-" for none; answer: "allow FILE:LINE", "deny FILE:LINE", "deny", "learn …"
  *     reset           no file, no restriction; no answer
  *
  * The client is uid 0 with nothing else known but its groups.
@@ -73,13 +73,14 @@ static const char *optional(const char *text)
 
 static void answer(const struct probe *p, char *line)
 {
-    char host[512], address[128], buf[1024];
+    char protocol[8], host[512], address[128], buf[1024];
     struct policy_answer answer;
     unsigned int port;
 
-    if (sscanf(line, "ask %511s %127s %u", host, address, &port) != 3)
+    if (sscanf(line, "ask %7s %511s %127s %u", protocol, host, address, &port) != 4)
         abort();
-    answer = policy_text_ask(p->view, optional(host), optional(address), (uint16_t)port);
+    answer = policy_text_ask_of(p->view, strcmp(protocol, "udp") == 0 ? POLICY_UDP : POLICY_TCP,
+                                optional(host), optional(address), (uint16_t)port);
     puts(policy_text_answer(&answer, buf, sizeof(buf)));
 }
 

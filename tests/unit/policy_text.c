@@ -50,7 +50,14 @@ bool policy_text_address(const char *text, struct sockaddr_storage *ret)
 struct policy_answer policy_text_ask(const struct policy_view *view, const char *host,
                                      const char *address, uint16_t port)
 {
-    struct policy_question question = {.host = host, .port = port};
+    return policy_text_ask_of(view, POLICY_TCP, host, address, port);
+}
+
+struct policy_answer policy_text_ask_of(const struct policy_view *view,
+                                        enum policy_protocol protocol, const char *host,
+                                        const char *address, uint16_t port)
+{
+    struct policy_question question = {.protocol = protocol, .host = host, .port = port};
     struct sockaddr_storage addr;
 
     if (address) {

@@ -20,6 +20,10 @@ bool policy_text_address(const char *text, struct sockaddr_storage *ret);
 /* host NULL: a literal address; address NULL: may the name be resolved? */
 struct policy_answer policy_text_ask(const struct policy_view *view, const char *host,
                                      const char *address, uint16_t port);
+/* The same of a protocol; that is of TCP. */
+struct policy_answer policy_text_ask_of(const struct policy_view *view,
+                                        enum policy_protocol protocol, const char *host,
+                                        const char *address, uint16_t port);
 
 /* "allow FILE:LINE", "learn FILE:LINE", "deny FILE:LINE", "deny": no rule did. */
 const char *policy_text_answer(const struct policy_answer *answer, char *buf, size_t len);

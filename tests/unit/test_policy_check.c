@@ -26,6 +26,8 @@ static const struct {
      "3: not reached for ports 80-100: line 2 decides first"},
     {R("Allow=tcp * 1-100 +private\nAllow=tcp a.b 80-200 +private\n"), ""},
     {R("Deny=tcp * 25\nAllow=tcp a.b *\n"), ""},
+    {R("Deny=udp * 1-1023\nAllow=tcp a.b 80-8080\nAllow=udp a.b 53-8080\n"),
+     "4: not reached for ports 53-1023: line 2 decides first"},
     {R("Deny=tcp a.b 25\nAllow=tcp a.b 1-100\n"), ""},
     {R("Deny=tcp a.b *\nAllow=tcp *.b *\n"), ""},
     {R("Allow=tcp localhost 80\n"), "2: these are loopback addresses, which need +loopback"},

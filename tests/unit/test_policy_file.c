@@ -114,12 +114,13 @@ static const struct {
     {"[Limits]\nSockets=\n", "2: Sockets= is empty"},
     {M(""), "1: [Match] without a key: is the file about everybody?"},
     {M("") R("Allow=tcp * *\n"), "1: [Match] without a key: is the file about everybody?"},
-
     /* The shape of a rule. */
     {R("Allow=tcp *\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
     {R("Allow=*\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
-    {R("Allow=udp * *\n"), "2: unknown protocol \"udp\": only tcp"},
-    {R("Allow=TCP * *\n"), "2: unknown protocol \"TCP\": only tcp"},
+    {R("Allow=TCP * *\n"), "2: unknown protocol \"TCP\": tcp or udp"},
+    {R("Allow=udp * domain\n"), "2: \"domain\" is not a port: a number, a range or *"},
+    {R("Allow=udp * 53\nAllow=tcp * 53\nDeny=udp * 53\n"),
+     "4: line 2 is about the same host and port already"},
     {R("Allow=tcp * * *\n"), "2: unknown \"*\" after the port"},
     {R("Allow=tcp * * local\n"), "2: unknown \"local\" after the port"},
     {R("Allow=tcp * * +Local\n"), "2: unknown \"+Local\" after the port"},
@@ -139,7 +140,6 @@ static const struct {
     {R("Deny=tcp * * \"\xed\xa0\x80\"\n"), "2: the reason is not UTF-8 text"},
     {R("Deny=tcp * * \"\xf4\x90\x80\x80\"\n"), "2: the reason is not UTF-8 text"},
     {R("Deny=tcp * * \"\xc2\x9b\"\n"), "2: the reason is not UTF-8 text"},
-
     /* Hosts. */
     {R("Allow=tcp Example.com 80\n"), "2: \"Example.com\": names are written in lower case"},
     {R("Allow=tcp example.com. 80\n"),

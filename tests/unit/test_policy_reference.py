@@ -12,6 +12,7 @@ from policy_reference import FLAGS, RANGES, File, Policy
 
 ROUNDS, QUESTIONS = 400, 60
 RANGES4 = [net for net, _ in RANGES if net.version == 4]
+PROTOCOLS = ("tcp", "tcp", "udp")
 LABELS = ("a", "b", "ads", "example", "test", "localhost")
 PORTS = (1, 25, 80, 81, 443, 444, 445, 1023, 1024, 8079, 8080, 8081, 65534, 65535)
 
@@ -99,14 +100,15 @@ def random_ports(rng):
 
 
 def random_rule(rng):
+    protocol = rng.choice(PROTOCOLS)
     host = rng.choice(("*", random_name(rng), "*." + random_name(rng), random_network(rng),
                        random_network(rng)))
     port = ",".join(sorted({random_ports(rng) for _ in range(rng.choice((1, 1, 1, 2, 4)))}))
     comment = rng.choice(("", "", "", " # why", ' # "x" +local, 80'))
     if rng.randrange(3) == 0:
-        return f"Deny=tcp {host} {port}" + rng.choice(("", ' "not this"', ' "not # this"')) + comment
+        return f"Deny={protocol} {host} {port}" + rng.choice(("", ' "not this"', ' "not # this"')) + comment
     flags = rng.sample(FLAGS, rng.randrange(4))
-    return f"Allow=tcp {host} {port}" + "".join(f" +{flag}" for flag in flags) + comment
+    return f"Allow={protocol} {host} {port}" + "".join(f" +{flag}" for flag in flags) + comment
 
 
 def random_file(rng):
@@ -174,11 +176,11 @@ class Reference(unittest.TestCase):
             files.append(lines)
         return restrictions
 
-    def compare(self, policy, name, address, port, files):
-        expected = policy.ask(name, address, port)
-        got = self.probe.ask(f"ask {name or '-'} {address or '-'} {port}")
+    def compare(self, policy, name, address, port, files, protocol="tcp"):
+        expected = policy.ask(name, address, port, protocol)
+        got = self.probe.ask(f"ask {protocol} {name or '-'} {address or '-'} {port}")
         # Which rule allowed is told of one of several: the one for the address as a whole.
-        self.assertEqual(got, expected, (name, address, port, files))
+        self.assertEqual(got, expected, (protocol, name, address, port, files))
 
     def test_random_policies(self):
         seed = random.SystemRandom().getrandbits(32)
@@ -192,7 +194,7 @@ class Reference(unittest.TestCase):
                 name = random_name(rng) if rng.randrange(2) else None
                 address = written(random_address(rng)) if not name or rng.randrange(2) else None
                 self.compare(policy, name, address, rng.choice(PORTS + (0, 2)) if address else rng.choice(PORTS),
-                             files)
+                             files, rng.choice(PROTOCOLS))
                 verdicts.add(policy.ask(name, address, 80).split()[0])
         self.assertEqual(verdicts, {"allow", "deny", "learn"})
 
