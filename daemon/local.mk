@@ -107,6 +107,8 @@ libasockd_la_SOURCES = \
 	daemon/net/happy_eyeballs.h \
 	daemon/net/option.c \
 	daemon/net/tcp.c \
+	daemon/net/udp.c \
+	daemon/net/udp.h \
 	daemon/net/tcp.h \
 	daemon/wire/shm_buffer.c \
 	daemon/wire/shm_buffer.h \
@@ -117,6 +119,8 @@ libasockd_la_SOURCES = \
 	daemon/session/complete.c \
 	daemon/session/complete.h \
 	daemon/session/inspect.h \
+	daemon/session/dgram.c \
+	daemon/session/dgram.h \
 	daemon/session/op.c \
 	daemon/session/op.h \
 	daemon/session/session.c \
@@ -157,6 +161,8 @@ libasockd_la_SOURCES = \
 	daemon/verbs/cancel.c \
 	daemon/verbs/close.c \
 	daemon/verbs/connect.c \
+	daemon/verbs/dgram_receive.c \
+	daemon/verbs/dgram_send.c \
 	daemon/verbs/credit.c \
 	daemon/verbs/dispatch.c \
 	daemon/verbs/dispatch.h \

@@ -190,12 +190,18 @@ static int get_connect(struct decoder *d)
 static int put_send(struct encoder *e)
 {
     Asock__V1__Send *m = &e->arm->send;
+    int r;
 
     asock__v1__send__init(m);
     e->head->send = m;
     m->total_len = e->request->send.total_len;
     m->more = e->request->send.more;
     m->abandon = e->request->send.abandon;
+    r = asock_codec_put_endpoint(&e->request->send.endpoint, &e->endpoint);
+    if (r < 0)
+        return r;
+    if (r > 0)
+        m->endpoint = &e->endpoint;
     return asock_codec_put_segments(&e->request->send.segments, &e->segments, &m->n_segments,
                                     &m->segments);
 }
@@ -205,6 +211,7 @@ static int get_send(struct decoder *d)
     d->ret->send.total_len = d->head->send->total_len;
     d->ret->send.more = d->head->send->more;
     d->ret->send.abandon = d->head->send->abandon;
+    asock_codec_get_endpoint(d->head->send->endpoint, &d->ret->send.endpoint);
     return get_segments(d, d->head->send->segments, d->head->send->n_segments,
                         &d->ret->send.segments);
 }

@@ -50,7 +50,8 @@ enum { REQUEST_ERRORS_ONLY = 1 };
 enum { RECEIVE_PEEK = 1, RECEIVE_WAIT_ALL = 2, RECEIVE_MULTISHOT = 4 };
 enum { HOW_RECEIVE = 1, HOW_SEND = 2, HOW_BOTH = 3 };
 enum { FAMILY_ANY = 0, FAMILY_INET = 1, FAMILY_INET6 = 2 };
-enum { REPLY_MORE = 1, REPLY_END_OF_STREAM = 2, REPLY_FOUND = 4 };
+enum { REPLY_MORE = 1, REPLY_END_OF_STREAM = 2, REPLY_FOUND = 4, REPLY_TRUNCATED = 8 };
+enum { SOCKET_TYPE_ANY = 0, SOCKET_TYPE_STREAM = 1, SOCKET_TYPE_DATAGRAM = 2 };
 enum { KIND_WELCOME = 1, KIND_COMPLETION = 2, KIND_EVENT = 3 };
 enum { EVENT_SEND_ROOM = 1, EVENT_SESSION_ENDED = 2, EVENT_KILLED = 3 };
 
@@ -138,6 +139,7 @@ struct request {
             uint64_t total_len;
             bool more, abandon;
             struct segments segments;
+            struct endpoint endpoint;
         } send;
         struct {
             uint64_t length;
@@ -239,7 +241,25 @@ struct welcome {
     uint64_t most_send_window, most_queued;
 };
 
-enum reply_body { BODY_NONE, BODY_CONNECTED, BODY_VALUE, BODY_EVENT, BODY_WELCOME, BODY_SEGMENT };
+enum reply_body {
+    BODY_NONE,
+    BODY_CONNECTED,
+    BODY_VALUE,
+    BODY_EVENT,
+    BODY_WELCOME,
+    BODY_SEGMENT,
+    BODY_DATAGRAM,
+};
+
+/* What came with a datagram. */
+struct datagram {
+    struct endpoint remote, local;
+    uint32_t interface; /* 0: unknown */
+    uint32_t length;    /* of all of it */
+    uint32_t traffic_class;
+    uint32_t dropped, refused; /* by the kernel; by policy */
+    struct segment segment;    /* of a multishot; length 0 and buffer 0: there is none */
+};
 
 struct reply {
     uint32_t kind;
@@ -260,6 +280,7 @@ struct reply {
         struct option_value value;
         uint32_t event;
         struct segment segment;
+        struct datagram datagram;
         struct welcome welcome;
     };
 };

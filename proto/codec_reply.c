@@ -16,7 +16,9 @@ struct body {
         Asock__V1__Event event;
         Asock__V1__Welcome welcome;
         Asock__V1__Segment segment;
+        Asock__V1__Datagram datagram;
     };
+    Asock__V1__Segment place; /* of a datagram */
     Asock__V1__Endpoint local, remote;
 };
 
@@ -95,16 +97,48 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     return 0;
 }
 
+static void fill_segment(const struct segment *segment, Asock__V1__Segment *m)
+{
+    asock__v1__segment__init(m);
+    m->buffer = segment->buffer;
+    m->offset = segment->offset;
+    m->length = segment->length;
+}
+
 static int put_segment(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
 {
-    Asock__V1__Segment *m = &body->segment;
-
-    asock__v1__segment__init(m);
+    fill_segment(&reply->segment, &body->segment);
     head->body_case = ASOCK__V1__REPLY__BODY_SEGMENT;
-    head->segment = m;
-    m->buffer = reply->segment.buffer;
-    m->offset = reply->segment.offset;
-    m->length = reply->segment.length;
+    head->segment = &body->segment;
+    return 0;
+}
+
+static int put_datagram(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
+{
+    const struct datagram *datagram = &reply->datagram;
+    Asock__V1__Datagram *m = &body->datagram;
+    int local, remote;
+
+    asock__v1__datagram__init(m);
+    head->body_case = ASOCK__V1__REPLY__BODY_DATAGRAM;
+    head->datagram = m;
+    m->interface = datagram->interface;
+    m->length = datagram->length;
+    m->traffic_class = datagram->traffic_class;
+    m->dropped = datagram->dropped;
+    m->refused = datagram->refused;
+    local = asock_codec_put_endpoint(&datagram->local, &body->local);
+    remote = asock_codec_put_endpoint(&datagram->remote, &body->remote);
+    if (local < 0 || remote < 0)
+        return -EINVAL;
+    if (local > 0)
+        m->local = &body->local;
+    if (remote > 0)
+        m->remote = &body->remote;
+    if (datagram->segment.buffer == 0)
+        return 0;
+    fill_segment(&datagram->segment, &body->place);
+    m->segment = &body->place;
     return 0;
 }
 
@@ -123,6 +157,8 @@ static int put_body(const struct reply *reply, struct body *body, Asock__V1__Rep
         return put_welcome(reply, body, head);
     case BODY_SEGMENT:
         return put_segment(reply, body, head);
+    case BODY_DATAGRAM:
+        return put_datagram(reply, body, head);
     }
     return -EINVAL;
 }
@@ -189,6 +225,24 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.most_queued = m->most_queued;
 }
 
+static struct segment get_segment(const Asock__V1__Segment *m)
+{
+    return (struct segment){m->buffer, m->offset, m->length};
+}
+
+static void get_datagram(const Asock__V1__Datagram *m, struct datagram *ret)
+{
+    asock_codec_get_endpoint(m->remote, &ret->remote);
+    asock_codec_get_endpoint(m->local, &ret->local);
+    ret->interface = m->interface;
+    ret->length = m->length;
+    ret->traffic_class = m->traffic_class;
+    ret->dropped = m->dropped;
+    ret->refused = m->refused;
+    if (m->segment)
+        ret->segment = get_segment(m->segment);
+}
+
 static void get_body(const Asock__V1__Reply *head, struct reply *ret)
 {
     switch (head->body_case) {
@@ -214,8 +268,11 @@ static void get_body(const Asock__V1__Reply *head, struct reply *ret)
         break;
     case ASOCK__V1__REPLY__BODY_SEGMENT:
         ret->body = BODY_SEGMENT;
-        ret->segment = (struct segment){head->segment->buffer, head->segment->offset,
-                                        head->segment->length};
+        ret->segment = get_segment(head->segment);
+        break;
+    case ASOCK__V1__REPLY__BODY_DATAGRAM:
+        ret->body = BODY_DATAGRAM;
+        get_datagram(head->datagram, &ret->datagram);
         break;
     default:
         break;

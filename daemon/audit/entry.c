@@ -286,6 +286,8 @@ static void add_key(struct text *t, const struct audit_entry *e)
     add_field(t, "SYSLOG_IDENTIFIER", "asockd");
     add_field(t, "ASOCK_EVENT", event_names[e->event]);
     add_client(t, e);
+    if (e->is_datagram)
+        add_field(t, "ASOCK_PROTOCOL", "udp");
     add_field(t, "ASOCK_HOST", e->host);
     add_field(t, "ASOCK_ADDRESS", address_of(e, address));
     if (e->port)

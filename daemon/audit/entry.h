@@ -45,6 +45,7 @@ struct audit_entry {
     const struct endpoint
         *local; /* where a client listens, or may not; the remote one is a peer then */
     uint16_t port;
+    bool is_datagram; /* the socket is one of UDP */
     const char *rule; /* "file:line" */
     bool is_learned;  /* no rule allowed it: learn mode did */
     const char *reason;

@@ -73,6 +73,7 @@
 #define MEMORY_SLICE 48u
 #define SOCKET_QUEUED_MIN (64u * 1024u)
 #define MEMORY_SOCKET (SOCKET_QUEUED_MIN + 1024u)
+#define MEMORY_DATAGRAMS 1024u /* what one of datagrams has beside */
 #define MEMORY_RESTRICTION 4096u
 #define MEMORY_RULE_FACTOR 8u /* a rule takes more than its text */
 #define MEMORY_RULE 256u      /* each further one of a list of ports, which has hardly any text */
@@ -149,6 +150,16 @@
 #define LIMIT_TOTAL_LINGERS_MIN 64u
 /* The same for the attempts of races beside each one's first. */
 #define LIMIT_TOTAL_ATTEMPTS_MIN 32u
+
+/* The longest datagram is a little shorter: its headers count too. */
+#define DGRAM_MAX 65535u
+/*
+ * Addresses of which a datagram socket keeps what policy has said, and for how long: what is judged by the clock or by
+ * the routes is judged again. To look through them costs less than a tenth of a judgement.
+ */
+#define DGRAM_VERDICTS 16u
+#define DGRAM_DESTINATIONS 12u /* of them; the others are of addresses that something came from */
+#define DGRAM_VERDICT_MS 1000u
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */
 #define LIMIT_OPS_SPARE 1024u

@@ -68,6 +68,7 @@ extern const struct limits limits_default;
 struct netsock_buffers {
     uint64_t send_auto, receive_auto;                /* what autotuning may take */
     uint64_t send_most, receive_most, receive_start; /* what may be set; what it begins with */
+    uint64_t datagram_send, datagram_receive; /* of a datagram socket whose sizes are not set */
 };
 
 struct worker {
@@ -91,7 +92,6 @@ struct worker {
     struct share controls; /* of control sessions, all together: as much as one user */
     struct list tasks;
     struct list flushes;
-
     struct list sessions, session_walks; /* struct session; struct walk through them */
     struct list drains, drain_walks;     /* struct sock without a session; likewise */
     uint32_t drain_count;
@@ -110,7 +110,6 @@ struct worker {
     uint32_t spare_chunk_bytes;
     struct slice *spare_slices;
     uint32_t spare_slice_count;
-
     void *blocks[IO_BLOCKS_KEPT];
     unsigned int block_count;
     void *small_blocks[IO_BLOCKS_KEPT];
@@ -120,7 +119,8 @@ struct worker {
     uint32_t hello_ms;   /* until which a session has to say Hello */
     struct quota *quota; /* the daemon's own; without limits to begin with */
     struct policy *policy;
-    struct subids *subids; /* NULL: every user id is its own */
+    uint64_t policy_changes; /* that there were so far: reloads, and restrictions of any session */
+    struct subids *subids;   /* NULL: every user id is its own */
     struct resolver *resolver;
     struct hangups *hangups;           /* NULL: nobody is told of them */
     struct services *services;         /* NULL: ports are numbers */

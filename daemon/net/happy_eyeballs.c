@@ -7,6 +7,7 @@
 
 #include "daemon/names/address_order.h"
 #include "daemon/core/quota.h"
+#include "daemon/net/udp.h"
 #include "proto/errors.h"
 
 /* RFC 8305, section 8: the recommended values. */
@@ -125,7 +126,8 @@ static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attem
     }
     he->last_family = addr->any.sa_family;
     netsock_init(&attempt->ns, on_event, attempt);
-    r = netsock_open(&attempt->ns, he->worker, addr->any.sa_family);
+    r = he->is_datagram ? udp_open(&attempt->ns, he->worker, addr->any.sa_family)
+                        : netsock_open(&attempt->ns, he->worker, addr->any.sa_family);
     if (r == 0)
         r = he->hooks->prepare(he, &attempt->ns, &addr->any);
     if (r == 0)

@@ -52,6 +52,7 @@ struct happy_eyeballs {
     uint32_t running;                      /* attempts */
     uint32_t error;                        /* of the last real attempt, or the judge's */
     bool had_attempt;
+    bool is_datagram;  /* sockets are of UDP, which connect at once: the owner sets it */
     bool waits_for[2]; /* more of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
     int last_family;

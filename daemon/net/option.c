@@ -136,11 +136,29 @@ static uint64_t probe_most(int fd, int name)
     return (uint64_t)value;
 }
 
+/* Where nothing says otherwise: Linux's default of net.core.wmem_default, rmem_default. */
+#define DATAGRAM_AUTO 212992u
+
+static uint64_t default_of(int fd, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 || value <= 0)
+        return DATAGRAM_AUTO;
+    return (uint64_t)value;
+}
+
 void netsock_buffer_limits(struct netsock_buffers *ret)
 {
     uint64_t send_start;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
+    ret->datagram_send = default_of(fd, SO_SNDBUF);
+    ret->datagram_receive = default_of(fd, SO_RCVBUF);
+    if (fd >= 0)
+        close(fd);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ret->send_auto = SEND_AUTO;
     ret->receive_auto = RECEIVE_AUTO;
     ret->receive_start = RECEIVE_START;

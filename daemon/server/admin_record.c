@@ -17,6 +17,8 @@
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
 #include "daemon/server/reload.h"
+#include "daemon/net/udp.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
@@ -328,6 +330,7 @@ void record_sock(struct record *record, const struct sock *sock)
     record_number(record, "bytes_out", sock->bytes_out);
     record_number(record, "age_ms", age(sock->worker, sock->created));
     record_text(record, "name", sock->session ? sock->session->name : NULL);
+    record_text(record, "protocol", sock->dgram ? "udp" : "tcp");
 }
 
 /* The kernel's value where there is a socket yet, else what the client has set. */
@@ -353,6 +356,8 @@ static void add_options(struct record *record, const struct sock *sock)
         uint32_t option = options[i].option;
         int64_t value;
 
+        if (sock->dgram && !udp_has_option(option))
+            continue;
         if (sock->ns.fd >= 0 && netsock_get_option(&sock->ns, option, &value) == 0)
             record_number(record, options[i].name, (uint64_t)value);
         else if (sock->options && sock->options->set & (UINT32_C(1) << option))
@@ -422,7 +427,12 @@ void record_sock_details(struct record *record, const struct sock *sock)
                   sock->kernel[0] + (uint64_t)sock->kernel[1] +
                       (sock->bound ? sock->bound->charged : 0));
     add_options(record, sock);
-    add_tcp_info(record, sock);
+    if (!sock->dgram) {
+        add_tcp_info(record, sock);
+        return;
+    }
+    record_number(record, "datagrams_dropped", sock->dgram->dropped);
+    record_number(record, "datagrams_refused", sock->dgram->refused);
 }
 
 void record_sock_denial(struct record *record, const struct sock *sock)

@@ -320,6 +320,7 @@ static void put_in_force(struct reload *reload, struct policy *policy)
     reload->before = w->policy;
     w->policy = policy;
     w->stats.policies++;
+    w->policy_changes++;
     reload->session = 0;
     walk_begin(&reload->walk, &w->session_walks, &w->sessions);
     share_wake(&reload->share);

@@ -171,6 +171,8 @@ void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)
     detach(op, ERR_SUCCESS);
     take_unreported(op);
     session_fill_reply(op, &head);
+    if (op->class->fill)
+        op->class->fill(op, &head, NULL, NULL);
     session_commit(s, &head, place, gap, len);
     op_free(s->worker, op);
 }

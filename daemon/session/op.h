@@ -89,11 +89,15 @@ struct op {
             uint64_t received; /* of them from the client so far */
             struct chunk *first, *last;
             struct connect *connect; /* of a CONNECT, whose data is a send too; else NULL */
+            struct endpoint to;      /* of a datagram; address_len 0: the peer */
+            char *reason;            /* why it must not go there; NULL: none */
         } send;
         struct {
             uint64_t length;
             uint32_t flags;
             struct segment shot; /* of a multishot: its last bytes; length 0: none */
+            struct datagram
+                datagram; /* of a datagram socket; without a remote address there is none */
         } receive;
         struct {
             int64_t number;

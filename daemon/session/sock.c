@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "proto/errors.h"
@@ -32,7 +33,7 @@ void sock_move(struct sock *sock, enum sock_state to)
         [SOCK_OPEN] = 1 << SOCK_CONNECTING | 1 << SOCK_BOUND | 1 << SOCK_CONNECTED |
                       1 << SOCK_KILLED | 1 << SOCK_CLOSED,
         [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_KILLED |
-                            1 << SOCK_CLOSED,
+                            1 << SOCK_CLOSED | 1 << SOCK_OPEN,
         [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
                            1 << SOCK_CLOSED,
         [SOCK_FAILED] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
@@ -88,6 +89,10 @@ void sock_hung_up(struct netsock *ns)
 
 static void run_socket_events(struct sock *sock, int events)
 {
+    if (sock->dgram) {
+        dgram_run_events(sock, events);
+        return;
+    }
     if (events & EV_WRITE) {
         sock->wants_write = false;
         sock_run_sends(sock);
@@ -137,6 +142,7 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     assert(!sock->hangup && !sock->bound);
+    dgram_free(sock);
     quota_unref(sock->quota);
     mem_free(sock->ending);
     mem_free(sock->options);
@@ -235,6 +241,10 @@ void sock_run_sends(struct sock *sock)
 {
     unsigned int budget = TURN_SOCKET_STEPS;
 
+    if (sock->dgram) {
+        dgram_run_sends(sock);
+        return;
+    }
     while (may_send(sock) && !list_is_empty(&sock->sends)) {
         if (budget == 0 ||
             (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
@@ -273,6 +283,10 @@ void sock_run_receives(struct sock *sock)
     unsigned int budget = TURN_SOCKET_STEPS;
     struct op *op;
 
+    if (sock->dgram) {
+        dgram_run_receives(sock);
+        return;
+    }
     if (sock->state == SOCK_LISTENING) {
         sock_run_accepts(sock);
         return;
@@ -337,6 +351,10 @@ void sock_end_receives(struct sock *sock, uint32_t error)
 
 void sock_connect_failed(struct sock *sock)
 {
+    if (sock->dgram) {
+        dgram_connect_failed(sock);
+        return;
+    }
     /* Given up just when it was answered: RST, the peer must not see an empty stream that looks whole. */
     netsock_abort(&sock->ns, sock->worker);
     sock_uncharge_buffers(sock);
@@ -395,7 +413,7 @@ static bool is_hole(const struct sock *sock, bool has_begun)
 {
     bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
 
-    return is_accepted && (may_send(sock) || sock->state == SOCK_CONNECTING);
+    return !sock->dgram && is_accepted && (may_send(sock) || sock->state == SOCK_CONNECTING);
 }
 
 void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,

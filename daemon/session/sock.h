@@ -73,6 +73,7 @@ struct sock {
     struct op *hangup;               /* waits for the end of the connection */
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
+    struct dgram *dgram;             /* of datagrams (dgram.h); NULL: of a stream */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
     struct sock_bound *bound;        /* NULL: it has no local address of its client's */
     struct sock_origin *origin;      /* of an accepted one; NULL: it connects */

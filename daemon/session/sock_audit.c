@@ -31,6 +31,7 @@ static struct audit_entry entry_of(const struct sock *sock, enum audit_event eve
         .name = s->name,
         .host = sock->host,
         .port = sock->port,
+        .is_datagram = sock->dgram != NULL,
     };
 }
 

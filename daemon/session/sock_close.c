@@ -207,7 +207,8 @@ static void drain(struct sock *sock)
 static void finish(struct sock *sock, bool abort)
 {
     leave_session(sock);
-    if (sock->ns.fd < 0 || sock->bound || abort || sock->is_incomplete) {
+    /* Datagrams have no end that could be told. */
+    if (sock->ns.fd < 0 || sock->bound || abort || sock->is_incomplete || sock->dgram) {
         close_now(sock, true);
         return;
     }
@@ -390,7 +391,7 @@ void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort
     uint32_t error = ERR_SUCCESS;
 
     sock->close = op;
-    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->bound) {
+    if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->bound && !sock->dgram) {
         error = prepare_linger(sock);
         if (error == ERR_SUCCESS) {
             linger(sock, linger_ms);

@@ -39,6 +39,8 @@ static uint64_t autotuned(const struct sock *sock, enum direction d)
 {
     const struct netsock_buffers *b = &sock->worker->buffers;
 
+    if (sock->dgram)
+        return d == SENDING ? b->datagram_send : b->datagram_receive;
     return d == SENDING ? b->send_auto : b->receive_auto;
 }
 

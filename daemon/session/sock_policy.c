@@ -66,8 +66,10 @@ bool sock_dual_mode(const struct sock *sock)
 
 struct policy_answer sock_judge(const struct sock *sock)
 {
-    struct policy_question question = {
-        .host = sock->host, .port = sock->port, .traffic_class = sock_traffic_class(sock)};
+    struct policy_question question = {.protocol = sock->dgram ? POLICY_UDP : POLICY_TCP,
+                                       .host = sock->host,
+                                       .port = sock->port,
+                                       .traffic_class = sock_traffic_class(sock)};
     struct policy_answer answer = {.is_allowed = true};
     struct sockaddr_storage addr;
     struct endpoint remote = {0};

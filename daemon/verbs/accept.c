@@ -208,6 +208,10 @@ static int check_state(struct op *op)
 {
     const struct sock *sock = op->sock;
 
+    if (sock->dgram) {
+        op->text = "datagrams have no connections";
+        return ERR_OPERATION_NOT_SUPPORTED;
+    }
     if (sock->state == SOCK_FAILED)
         return ERR_OPERATION_ABORTED;
     if (sock->state == SOCK_LISTENING)

@@ -45,6 +45,10 @@ static const struct op_class bind_class = {
 
 static int check_state(struct op *op)
 {
+    if (op->sock->dgram) {
+        op->text = "a datagram socket gets its port when it sends";
+        return ERR_OPERATION_NOT_SUPPORTED;
+    }
     switch (op->sock->state) {
     case SOCK_OPEN:
         return 0;

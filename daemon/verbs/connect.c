@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
 #include "daemon/names/host.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/learn.h"
@@ -49,6 +50,7 @@ struct connect {
 static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
 {
     return (struct policy_question){
+        .protocol = c->op->sock->dgram ? POLICY_UDP : POLICY_TCP,
         .host = c->is_by_name ? c->host.name : NULL,
         .port = c->port,
         .traffic_class = sock_traffic_class(c->op->sock),
@@ -155,9 +157,17 @@ static void take_connection(struct connect *c, int fd)
 {
     struct op *op = c->op;
     struct sock *sock = op->sock;
+    int r = 0;
 
     stop_lookups(c);
-    netsock_adopt(&sock->ns, fd, c->he.is_won_polled);
+    if (sock->dgram)
+        r = dgram_take_connection(sock, fd, &c->he.won.any);
+    else
+        netsock_adopt(&sock->ns, fd, c->he.is_won_polled);
+    if (r < 0) {
+        fail(op, asock_error_from_errno(r));
+        return;
+    }
     netsock_local(&sock->ns, &c->local);
     netsock_endpoint(&c->he.won.any, &c->remote);
     c->is_up = true;
@@ -308,13 +318,16 @@ static int prepare_endpoint(struct connect *c, const struct sock *sock,
     return take_address(c, sock, &addr, len);
 }
 
-/* Names of services and interfaces are looked up for those only who may connect to something. */
+/*
+ * Names of services and interfaces are looked up for those only who may connect to something; those of services are
+ * TCP's.
+ */
 static int find_port(struct connect *c, const char *service)
 {
     struct session *s = c->op->session;
     int r = services_port(NULL, service, &c->port);
 
-    if (r != -ENOENT)
+    if (r != -ENOENT || c->op->sock->dgram)
         return r;
     c->is_unknown_port = policy_denies_all(session_view(s));
     return c->is_unknown_port ? 0 : services_port(s->worker->services, service, &c->port);
@@ -433,7 +446,7 @@ static void deny_unasked(struct op *op, const char *reason)
     fail(op, ERR_ACCESS_DENIED);
 }
 
-static int check_connect(struct op *op)
+static int check_connect(struct op *op, const struct call *call)
 {
     const struct sock *sock = op->sock;
 
@@ -441,9 +454,17 @@ static int check_connect(struct op *op)
         op->text = "the socket is bound: it can listen, not connect";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
+    if (sock->dgram && call->payload_len > 0)
+        return ERR_INVALID_ARGUMENT;
     if (sock->state == SOCK_CONNECTING)
         return ERR_ALREADY_IN_PROGRESS;
     return sock->state == SOCK_CONNECTED ? ERR_IS_CONNECTED : 0;
+}
+
+/* One of datagrams that has been used has its buffers. */
+static int charge_buffers(struct sock *sock)
+{
+    return sock->dgram && sock->ns.fd >= 0 ? 0 : sock_charge_buffers(sock);
 }
 
 /* A socket that failed to connect may try again: nothing of the last time stays. */
@@ -489,7 +510,7 @@ int verb_connect(struct op *op, const struct call *call)
     const struct request *r = call->request;
     struct sock *sock = op->sock;
     struct connect *c;
-    int err = check_connect(op);
+    int err = check_connect(op, call);
 
     if (err != 0)
         return err;
@@ -508,6 +529,7 @@ int verb_connect(struct op *op, const struct call *call)
     }
     c->op = op;
     happy_eyeballs_init(&c->he, op->session->worker, op->session->quota, &happy_eyeballs_hooks);
+    c->he.is_datagram = sock->dgram != NULL;
     op->send.connect = c;
     op->class = &connect_class;
     op->send.total = call->payload_len;
@@ -517,7 +539,7 @@ int verb_connect(struct op *op, const struct call *call)
     if (op_append(sock->worker, op, call->payload, call->payload_len) < 0 ||
         sock_set_destination(sock, c->is_by_name ? c->host.name : NULL, c->port) < 0)
         return ERR_NO_BUFFER_SPACE;
-    if (sock_charge_buffers(sock) < 0) {
+    if (charge_buffers(sock) < 0) {
         op->text = SOCK_BUFFERS_TEXT;
         return ERR_NO_BUFFER_SPACE;
     }

@@ -45,7 +45,7 @@ int verb_hangup(struct op *op, const struct call *call)
 {
     struct sock *sock = op->sock;
 
-    if (!sock->worker->hangups)
+    if (!sock->worker->hangups || sock->dgram)
         return ERR_OPERATION_NOT_SUPPORTED;
     if (sock_is_apart(sock))
         return ERR_NOT_CONNECTED;

@@ -1,18 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * OPEN: a socket under the client's id. The kernel's socket is made by CONNECT, which knows the family.
+ * OPEN: a socket under the client's id. The kernel's socket is made by CONNECT, or the first SEND of a datagram,
+ * which know the family.
  * Failures: the id is above the limit, no memory; an id that is live ends the session, because what is
  * pipelined behind would reach the wrong peer.
  */
 #include <errno.h>
 
 #include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
-enum { TYPE_UNSPECIFIED = 0, TYPE_STREAM = 1 };
+static int make(struct session *s, const struct request *r, struct sock **ret)
+{
+    int err = sock_new(s, r->socket, r->open.family, ret);
+
+    if (err < 0 || r->open.type != SOCKET_TYPE_DATAGRAM)
+        return err;
+    err = dgram_new(*ret);
+    if (err < 0) {
+        (*ret)->state = SOCK_CLOSED;
+        sock_free_later(*ret);
+    }
+    return err;
+}
 
 int verb_open(struct op *op, const struct call *call)
 {
@@ -29,9 +43,9 @@ int verb_open(struct op *op, const struct call *call)
     }
     if (r->open.family > FAMILY_INET6)
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
-    if (r->open.type != TYPE_UNSPECIFIED && r->open.type != TYPE_STREAM)
+    if (r->open.type > SOCKET_TYPE_DATAGRAM)
         return ERR_SOCKET_NOT_SUPPORTED;
-    if (sock_new(s, r->socket, r->open.family, &sock) < 0) {
+    if (make(s, r, &sock) < 0) {
         op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;
     }

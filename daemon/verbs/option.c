@@ -13,7 +13,8 @@
 
 #include "base/alloc.h"
 #include "daemon/session/complete.h"
-#include "daemon/net/tcp.h"
+#include "daemon/net/udp.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_policy.h"
@@ -60,8 +61,9 @@ static struct netsock_options *options_of(struct sock *sock)
 /* While it connects each attempt gets it: any of them may win. */
 static int apply(struct sock *sock, uint32_t option, int32_t value)
 {
-    return sock->connect ? connect_set_option(sock->connect, option, value)
-                         : netsock_set_option(&sock->ns, option, value);
+    /* One of datagrams may have been used before: it stays what it is. */
+    return sock->connect && sock->ns.fd < 0 ? connect_set_option(sock->connect, option, value)
+                                            : netsock_set_option(&sock->ns, option, value);
 }
 
 int verb_set_option(struct op *op, const struct call *call)
@@ -74,6 +76,8 @@ int verb_set_option(struct op *op, const struct call *call)
     if (!r->option.value.is_set || r->option.value.endpoint.address_len > 0)
         return ERR_INVALID_ARGUMENT;
     err = netsock_check_option(r->option.option, r->option.value.number);
+    if (err == 0 && sock->dgram && !udp_has_option(r->option.option))
+        err = ERR_PROTOCOL_OPTION;
     if (err != 0)
         return err;
     if (r->option.option == OPTION_DUAL_MODE && sock->family == FAMILY_INET)
@@ -98,6 +102,7 @@ int verb_set_option(struct op *op, const struct call *call)
         if (err < 0)
             return (int)asock_error_from_errno(err);
     }
+    dgram_forget(sock); /* by the traffic class it may be routed to somewhere else */
     options->set |= UINT32_C(1) << r->option.option;
     options->values[r->option.option] = (int32_t)r->option.value.number;
     complete(op, ERR_SUCCESS);
@@ -107,11 +112,12 @@ int verb_set_option(struct op *op, const struct call *call)
 /* Before the first connect nothing in the kernel has the answer: a socket of the same kind does. */
 static int ask_probe(struct sock *sock, uint32_t option, int64_t *ret)
 {
+    int family = sock->family == FAMILY_INET6 ? AF_INET6 : AF_INET, r;
     struct netsock probe;
-    int r;
 
     netsock_init(&probe, NULL, NULL);
-    r = netsock_open(&probe, sock->worker, sock->family == FAMILY_INET6 ? AF_INET6 : AF_INET);
+    r = sock->dgram ? udp_open(&probe, sock->worker, family)
+                    : netsock_open(&probe, sock->worker, family);
     if (r < 0)
         return r;
     r = netsock_apply_options(&probe, sock->options);
@@ -167,11 +173,18 @@ static int get_tcp_info(struct op *op)
 
 static int get(struct op *op, uint32_t option)
 {
+    const struct sock *sock = op->sock;
+
+    if (sock->dgram && option < OPTION_LOCAL_ENDPOINT && !udp_has_option(option))
+        return ERR_PROTOCOL_OPTION;
     if (option >= OPTION_NO_DELAY && option <= NETSOCK_OPTIONS)
         return get_number(op, option);
-    if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_TCP_INFO)
+    if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_TCP_INFO ||
+        (sock->dgram && option == OPTION_TCP_INFO))
         return ERR_PROTOCOL_OPTION;
-    if (op->sock->state != SOCK_CONNECTED && !(op->sock->bound && option == OPTION_LOCAL_ENDPOINT))
+    if (sock->dgram && option == OPTION_LOCAL_ENDPOINT && sock->ns.fd >= 0)
+        return get_endpoint(op, option);
+    if (sock->state != SOCK_CONNECTED && !(sock->bound && option == OPTION_LOCAL_ENDPOINT))
         return ERR_NOT_CONNECTED;
     return option == OPTION_TCP_INFO ? get_tcp_info(op) : get_endpoint(op, option);
 }

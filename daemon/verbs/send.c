@@ -203,8 +203,11 @@ int verb_send(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
     struct sock *sock = op->sock;
-    int err = check_lengths(op->session, call);
+    int err;
 
+    if (sock->dgram)
+        return dgram_send(op, call);
+    err = check_lengths(op->session, call);
     if (err == 0)
         err = check_state(sock);
     if (err != 0)

@@ -77,6 +77,8 @@ static int check_shutdown(const struct sock *sock, uint32_t how)
 {
     if (how < HOW_RECEIVE || how > HOW_BOTH)
         return ERR_INVALID_ARGUMENT;
+    if (sock->dgram)
+        return ERR_OPERATION_NOT_SUPPORTED;
     if (sock_is_apart(sock))
         return ERR_NOT_CONNECTED;
     if (sock->state == SOCK_FAILED || (how & HOW_SEND && sock->send_side == SIDE_BROKEN))

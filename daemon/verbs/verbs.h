@@ -26,6 +26,8 @@ int verb_open(struct op *op, const struct call *call);
 int verb_connect(struct op *op, const struct call *call);
 int verb_send(struct op *op, const struct call *call);
 int verb_receive(struct op *op, const struct call *call);
+int dgram_send(struct op *op, const struct call *call);    /* SEND, of datagrams */
+int dgram_receive(struct op *op, const struct call *call); /* RECEIVE, likewise */
 int verb_shutdown(struct op *op, const struct call *call);
 int verb_close(struct op *op, const struct call *call);
 int verb_cancel(struct op *op, const struct call *call);

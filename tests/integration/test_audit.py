@@ -20,7 +20,7 @@ import unittest
 import asockctl
 import asockd
 import journal
-from wire import DEADLINE, Wire, pb, request
+from wire import DEADLINE, Wire, endpoint, pb, request
 
 MESSAGE_IDS = {"connect": "9fc9581989f641e29d307868a84e3ee9", "deny": "cf7894db884e434f9f251b35fa29c8ec",
                "resolve": "5b1a4d6e0c2f4b8fa3d97e61c4088b25", "close": "4cfea5dc56a5464c8c1922cf46b35735", "listen": "7c0f3b5e90a14d0c8b0f6d3d1f5a2e47",
@@ -45,12 +45,12 @@ REQUIRED_OF = {
     "lost": {**COMMON, "ASOCK_COUNT": int},
 }
 OPTIONAL_OF = {
-    "connect": {**OPTIONAL, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
+    "connect": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
     "resolve": {**WHO, "ASOCK_ERROR": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
-    "deny": {**OPTIONAL, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int},
+    "deny": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int},
     "listen": {**WHO},
     "accept": {**WHO},
-    "close": {**OPTIONAL, "ASOCK_REASON": str},
+    "close": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_REASON": str},
     "lost": {},
 }
 
@@ -225,6 +225,23 @@ class Connections(InJournal):
         wire.send(wire.connect(3, 2, peer.getsockname()))
         self.assertEqual(wire.completion(3).error, pb.ERROR_IS_CONNECTED)
         self.assertIn(self.entry()["ASOCK_PORT"], (0, peer.getsockname()[1]))
+
+    def test_a_datagram_socket_is_told_by_its_destinations(self):
+        wire = self.wire()
+        peers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for peer in peers:
+            self.addCleanup(peer.close)
+            peer.bind(("127.0.0.1", 0))
+        wire.send(wire.open(1, 1, type=pb.SOCKET_TYPE_DATAGRAM))
+        for op, peer in enumerate(peers * 2, 2):
+            wire.send(wire.make_send(op, 1, b"12", endpoint=endpoint(peer.getsockname())))
+            self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+        wire.send(wire.make_close(6, 1))
+        wire.completion(6)
+        for peer in peers:
+            self.expect("connect", protocol="udp", address="127.0.0.1", port=peer.getsockname()[1], error=None)
+        self.expect("close", protocol="udp", port=peers[1].getsockname()[1], bytes_out=8)
+        self.expect_nothing_more()
 
     def end(self, how, **fields):
         """One connection that ends so has one end."""

@@ -225,7 +225,8 @@ START_TEST(test_small_enums_are_the_protos)
                                                   {"RECEIVE_FLAG_MULTISHOT", RECEIVE_MULTISHOT}};
     static const struct number reply_flags[] = {{"REPLY_FLAG_MORE", REPLY_MORE},
                                                 {"REPLY_FLAG_END_OF_STREAM", REPLY_END_OF_STREAM},
-                                                {"REPLY_FLAG_FOUND", REPLY_FOUND}};
+                                                {"REPLY_FLAG_FOUND", REPLY_FOUND},
+                                                {"REPLY_FLAG_TRUNCATED", REPLY_TRUNCATED}};
 
     SAME_NUMBERS(how, hows);
     SAME_NUMBERS(family, families);

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/net/udp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* Reports of routers that may wait: each call takes one. */
+#define ERRORS_MAX 64
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)) +
+               4 * CMSG_SPACE(sizeof(int))];
+};
+
+static void set(struct netsock *ns, int level, int name)
+{
+    int one = 1;
+
+    /* One that the kernel does not take leaves what it would tell unknown. */
+    setsockopt(ns->fd, level, name, &one, sizeof(one));
+}
+
+int udp_open(struct netsock *ns, struct worker *w, int family)
+{
+    if (w->fds_used >= w->fds_max)
+        return -EMFILE;
+    ns->is_polled = false;
+    ns->fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (ns->fd < 0)
+        return -errno;
+    w->fds_used++;
+    set(ns, SOL_SOCKET, SO_RXQ_OVFL);
+    /* An IPv6 socket has IPv4 as well, by mapped addresses. */
+    set(ns, IPPROTO_IP, IP_RECVTOS);
+    if (family == AF_INET) {
+        set(ns, IPPROTO_IP, IP_PKTINFO);
+        return 0;
+    }
+    set(ns, IPPROTO_IPV6, IPV6_RECVPKTINFO);
+    set(ns, IPPROTO_IPV6, IPV6_RECVTCLASS);
+    return 0;
+}
+
+void udp_report_errors(struct netsock *ns)
+{
+    set(ns, IPPROTO_IP, IP_RECVERR);
+    set(ns, IPPROTO_IPV6, IPV6_RECVERR); /* refused by an IPv4 socket */
+}
+
+static ssize_t receive(struct netsock *ns, struct msghdr *msg, int flags)
+{
+    ssize_t n;
+
+    do {
+        n = recvmsg(ns->fd, msg, flags | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+void udp_drop_errors(struct netsock *ns)
+{
+    for (int i = 0; i < ERRORS_MAX; i++) {
+        struct msghdr msg = {.msg_iov = NULL};
+
+        if (receive(ns, &msg, MSG_ERRQUEUE) < 0)
+            return;
+    }
+}
+
+bool udp_has_option(uint32_t option)
+{
+    static const uint32_t known = 1u << OPTION_SEND_BUFFER | 1u << OPTION_RECEIVE_BUFFER |
+                                  1u << OPTION_HOP_LIMIT | 1u << OPTION_TRAFFIC_CLASS |
+                                  1u << OPTION_REUSE_ADDRESS;
+
+    return option <= NETSOCK_OPTIONS && known & 1u << option;
+}
+
+ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count,
+                 const struct sockaddr *addr, socklen_t len)
+{
+    struct msghdr msg = {
+        .msg_name = (void *)(uintptr_t)addr,
+        .msg_namelen = addr ? len : 0,
+        .msg_iov = (struct iovec *)(uintptr_t)iov,
+        .msg_iovlen = (size_t)count,
+    };
+    ssize_t n;
+
+    do {
+        n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static void take_address(const void *address, uint8_t len, uint32_t index, struct datagram *ret)
+{
+    memcpy(ret->local.address, address, len);
+    ret->local.address_len = len;
+    ret->interface = index;
+}
+
+static void take_pktinfo(const struct cmsghdr *cmsg, struct datagram *ret)
+{
+    struct in_pktinfo in;
+    struct in6_pktinfo in6;
+
+    if (cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_PKTINFO) {
+        memcpy(&in, CMSG_DATA(cmsg), sizeof(in));
+        take_address(&in.ipi_addr, 4, (uint32_t)in.ipi_ifindex, ret);
+    } else if (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_PKTINFO) {
+        memcpy(&in6, CMSG_DATA(cmsg), sizeof(in6));
+        take_address(&in6.ipi6_addr, 16, in6.ipi6_ifindex, ret);
+        if (IN6_IS_ADDR_LINKLOCAL(&in6.ipi6_addr))
+            ret->local.scope_id = in6.ipi6_ifindex;
+    }
+}
+
+static void take_control(struct msghdr *msg, struct datagram *ret)
+{
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+        int level = cmsg->cmsg_level, type = cmsg->cmsg_type;
+        uint32_t number;
+
+        if (level == SOL_SOCKET && type == SO_RXQ_OVFL)
+            memcpy(&ret->dropped, CMSG_DATA(cmsg), sizeof(ret->dropped));
+        else if (level == IPPROTO_IP && type == IP_TOS)
+            ret->traffic_class = *CMSG_DATA(cmsg); /* a byte, whatever its length says */
+        else if (level == IPPROTO_IPV6 && type == IPV6_TCLASS)
+            ret->traffic_class = memcpy(&number, CMSG_DATA(cmsg), 4) ? number & 0xff : 0;
+        else
+            take_pktinfo(cmsg, ret);
+    }
+}
+
+ssize_t udp_receive(struct netsock *ns, const struct iovec *iov, int count, int flags,
+                    struct datagram *ret)
+{
+    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+    union control control;
+    struct msghdr msg = {
+        .msg_name = &from,
+        .msg_namelen = sizeof(from),
+        .msg_iov = (struct iovec *)(uintptr_t)iov,
+        .msg_iovlen = (size_t)count,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof(control.bytes),
+    };
+    ssize_t n = receive(ns, &msg, flags | MSG_TRUNC);
+    size_t room = 0;
+
+    if (n < 0)
+        return n;
+    ret->length = (uint32_t)n;
+    ret->traffic_class = 0;
+    netsock_endpoint((const struct sockaddr *)&from, &ret->remote);
+    take_control(&msg, ret);
+    for (int i = 0; i < count; i++)
+        room += iov[i].iov_len;
+    return (size_t)n < room ? n : (ssize_t)room;
+}
+
+ssize_t udp_next_length(struct netsock *ns)
+{
+    struct msghdr msg = {.msg_iov = NULL};
+
+    return receive(ns, &msg, MSG_PEEK | MSG_TRUNC);
+}

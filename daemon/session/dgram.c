@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/session/dgram.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/core/quota.h"
+#include "daemon/net/udp.h"
+#include "daemon/policy/learn.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_policy.h"
+#include "proto/errors.h"
+
+int dgram_new(struct sock *sock)
+{
+    if (quota_charge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS) < 0)
+        return -EDQUOT;
+    sock->dgram = mem_zalloc(1, sizeof(*sock->dgram));
+    if (sock->dgram)
+        return 0;
+    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS);
+    return -ENOMEM;
+}
+
+void dgram_free(struct sock *sock)
+{
+    if (!sock->dgram)
+        return;
+    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS);
+    sock->dgram = mem_free(sock->dgram);
+}
+
+/* ---- the kernel's socket ---- */
+
+static int prepare(struct sock *sock, const struct sockaddr *to)
+{
+    const struct policy_settings *settings = policy_view_settings(session_view(sock->session));
+    int r = sock_may_have_options(sock) ? 0 : -EACCES;
+
+    if (r == 0)
+        r = netsock_apply_egress(&sock->ns, &settings->egress, to);
+    if (r == 0)
+        r = sock_fix_buffers(sock, &sock->ns);
+    return r == 0 ? netsock_apply_options(&sock->ns, sock->options) : r;
+}
+
+int dgram_open(struct sock *sock, const struct sockaddr *to)
+{
+    int r;
+
+    if (sock->ns.fd >= 0)
+        return 0;
+    r = sock_charge_buffers(sock);
+    if (r < 0)
+        return r;
+    r = udp_open(&sock->ns, sock->worker, to->sa_family);
+    if (r == 0)
+        r = prepare(sock, to);
+    if (r == 0) {
+        sock->family = to->sa_family == AF_INET6 ? FAMILY_INET6 : FAMILY_INET;
+        /* Receives that came before it have waited for it. */
+        sock->wants_read = !list_is_empty(&sock->receives);
+        sock_update_watch(sock);
+        return 0;
+    }
+    netsock_close(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
+    return r;
+}
+
+/* The one that has sent already keeps its port, and what has come. */
+static int connect_own(struct sock *sock, int fd, const struct sockaddr *addr)
+{
+    socklen_t len = addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                : sizeof(struct sockaddr_in);
+    struct netsock other;
+
+    netsock_init(&other, NULL, NULL);
+    netsock_adopt(&other, fd, false);
+    netsock_close(&other, sock->worker);
+    return netsock_connect(&sock->ns, addr, len);
+}
+
+int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr)
+{
+    int r = 0;
+
+    if (sock->ns.fd >= 0)
+        r = connect_own(sock, fd, addr);
+    else
+        netsock_adopt(&sock->ns, fd, false);
+    if (r < 0)
+        return r;
+    udp_report_errors(&sock->ns);
+    netsock_endpoint(addr, &sock->remote);
+    sock->family = addr->sa_family == AF_INET6 ? FAMILY_INET6 : FAMILY_INET;
+    return 0;
+}
+
+static void end_list(struct list *ops, uint32_t error)
+{
+    struct op *op;
+
+    while ((op = list_first(ops, struct op, node)))
+        complete(op, error);
+}
+
+/* What waited for a peer ends; receives go on where something may come. */
+void dgram_connect_failed(struct sock *sock)
+{
+    bool was_used = sock->ns.fd >= 0;
+
+    if (sock->state == SOCK_CONNECTING)
+        sock_move(sock, SOCK_OPEN);
+    sock_set_destination(sock, NULL, 0);
+    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    if (!was_used) {
+        sock_uncharge_buffers(sock);
+        end_list(&sock->receives, ERR_OPERATION_ABORTED);
+    }
+    /* What came meanwhile has waited. */
+    sock->wants_read = was_used && !list_is_empty(&sock->receives);
+    sock_update_watch(sock);
+}
+
+/* ---- policy ---- */
+
+static bool holds(const struct sock *sock, const struct dgram_verdict *verdict)
+{
+    return sock->worker->now < verdict->until &&
+           verdict->policy_changes == sock->worker->policy_changes;
+}
+
+/* What it says holds from now on. */
+static void decide(const struct sock *sock, struct dgram_verdict *verdict, bool is_allowed)
+{
+    verdict->is_allowed = is_allowed;
+    verdict->until = sock->worker->now + DGRAM_VERDICT_MS;
+    verdict->policy_changes = sock->worker->policy_changes;
+}
+
+static struct dgram_verdict *find(struct dgram *dgram, const struct endpoint *endpoint)
+{
+    for (unsigned int i = 0; i < DGRAM_VERDICTS; i++)
+        if (memcmp(&dgram->verdicts[i].endpoint, endpoint, sizeof(*endpoint)) == 0)
+            return &dgram->verdicts[i];
+    return NULL;
+}
+
+/*
+ * The one that has been there for longest gives way: of destinations, or of addresses that something came from, for
+ * strangers must not push out whom the client talks to.
+ */
+static struct dgram_verdict *place_for(struct dgram *dgram, const struct endpoint *endpoint,
+                                       bool is_destination)
+{
+    struct dgram_verdict *sources = dgram->verdicts + DGRAM_DESTINATIONS;
+    struct dgram_verdict *verdict = find(dgram, endpoint);
+
+    if (verdict && (!is_destination || verdict < sources))
+        return verdict;
+    if (verdict)
+        *verdict = (struct dgram_verdict){.until = 0};
+    verdict = is_destination
+                  ? &dgram->verdicts[dgram->next_destination++ % DGRAM_DESTINATIONS]
+                  : &sources[dgram->next_source++ % (DGRAM_VERDICTS - DGRAM_DESTINATIONS)];
+    *verdict = (struct dgram_verdict){.endpoint = *endpoint};
+    return verdict;
+}
+
+void dgram_forget(struct sock *sock)
+{
+    if (sock->dgram)
+        for (unsigned int i = 0; i < DGRAM_VERDICTS; i++)
+            sock->dgram->verdicts[i].until = 0;
+}
+
+/* The name too, by which a peer was connected. */
+static struct policy_answer judge(const struct sock *sock, const struct endpoint *endpoint,
+                                  const struct sockaddr *addr, bool is_destination)
+{
+    struct session *s = sock->session;
+    struct policy_question question = {
+        .protocol = POLICY_UDP,
+        .host = sock->state == SOCK_CONNECTED ? sock->host : NULL,
+        .port = endpoint->port,
+        .traffic_class = sock_traffic_class(sock),
+    };
+    struct policy_answer answer = {.is_allowed = true};
+
+    if (question.host)
+        answer = policy_judge(session_view(s), &question);
+    question.addr = addr;
+    if (answer.is_allowed)
+        answer = policy_judge(session_view(s), &question);
+    if (answer.is_learned && is_destination)
+        learn_note(s->worker->learn, session_identity(s), policy_nat64(s->worker->policy),
+                   &question, &answer);
+    return answer;
+}
+
+/* Denials are recorded each time: the audit sums them up. */
+static void record(struct sock *sock, const struct dgram_verdict *verdict, struct sock_audit *audit,
+                   const struct policy_answer *answer, const struct sockaddr *addr)
+{
+    sock_audit_judged(audit, answer, addr);
+    if (!answer->is_allowed) {
+        sock->worker->stats.connects_denied++;
+        sock_audit_denied(sock, audit, answer->reason);
+    } else {
+        sock_audit_connected(sock, audit, &verdict->endpoint);
+    }
+}
+
+static uint32_t denied(const char *why, char reason[static POLICY_REASON_MAX + 1])
+{
+    snprintf(reason, POLICY_REASON_MAX + 1, "%s", why ? why : "");
+    return ERR_ACCESS_DENIED;
+}
+
+/* The first time, and when a denial may have to be told again. */
+static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, bool is_new,
+                                  char reason[static POLICY_REASON_MAX + 1])
+{
+    struct session *s = sock->session;
+    struct sock_audit audit = {.is_on = false};
+    struct dgram_verdict *verdict;
+    struct sockaddr_storage addr;
+    struct policy_answer answer;
+    socklen_t len;
+
+    if (is_new && s->limits.connects_per_second != 0 &&
+        !quota_may_connect(s->quota, s->limits.connects_per_second, s->worker->clock())) {
+        snprintf(reason, POLICY_REASON_MAX + 1, "too many new destinations within a second");
+        return ERR_NO_BUFFER_SPACE;
+    }
+    netsock_sockaddr(to, &addr, &len);
+    if (sock->state != SOCK_CONNECTED)
+        sock->port = to->port;
+    answer = judge(sock, to, (const struct sockaddr *)&addr, true);
+    if (is_new || !answer.is_allowed) {
+        if (!sock_audit_begin(sock, &audit))
+            answer = (struct policy_answer){.reason = "audit unavailable"};
+    }
+    verdict = place_for(sock->dgram, to, true);
+    record(sock, verdict, &audit, &answer, (const struct sockaddr *)&addr);
+    decide(sock, verdict, answer.is_allowed);
+    verdict->is_sent_to = answer.is_allowed;
+    return answer.is_allowed ? (uint32_t)ERR_SUCCESS : denied(answer.reason, reason);
+}
+
+uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
+                        char reason[static POLICY_REASON_MAX + 1])
+{
+    const struct dgram_verdict *verdict = find(sock->dgram, to);
+    /* A peer was counted, and recorded, by its connect. */
+    bool is_known = (verdict && verdict->is_sent_to) || sock->state == SOCK_CONNECTED;
+
+    reason[0] = '\0';
+    if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
+        return ERR_SUCCESS;
+    return judge_destination(sock, to, !is_known, reason);
+}
+
+/* What learn mode alone lets pass has to be an answer. */
+static bool judge_source(const struct sock *sock, const struct endpoint *from, bool is_sent_to)
+{
+    struct policy_answer answer;
+    struct sockaddr_storage addr;
+    socklen_t len;
+
+    if (netsock_sockaddr(from, &addr, &len) != 0)
+        return false;
+    answer = judge(sock, from, (const struct sockaddr *)&addr, false);
+    return answer.is_allowed && (!answer.is_learned || is_sent_to);
+}
+
+bool dgram_accepts(struct sock *sock, const struct endpoint *from)
+{
+    struct dgram_verdict *verdict = find(sock->dgram, from);
+
+    if (!verdict || !holds(sock, verdict)) {
+        bool is_sent_to = (verdict && verdict->is_sent_to) || sock->state == SOCK_CONNECTED;
+        bool is_allowed = judge_source(sock, from, is_sent_to);
+
+        verdict = place_for(sock->dgram, from, false);
+        decide(sock, verdict, is_allowed);
+    }
+    sock->dgram->refused += !verdict->is_allowed;
+    return verdict->is_allowed;
+}
+
+/* ---- the two queues ---- */
+
+static bool may_go_on(const struct sock *sock)
+{
+    return sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTED;
+}
+
+static bool is_spent(const struct sock *sock, unsigned int steps)
+{
+    return steps == TURN_SOCKET_STEPS || (steps > 0 && share_step_is_over(&sock->worker->shares));
+}
+
+void dgram_run_sends(struct sock *sock)
+{
+    unsigned int steps = 0;
+    struct op *op;
+
+    while (may_go_on(sock) && (op = list_first(&sock->sends, struct op, node))) {
+        if (is_spent(sock, steps++)) {
+            sock->wants_write = true; /* the watcher fires in the next turn */
+            break;
+        }
+        if (op->class->step(op) == 0)
+            break;
+    }
+    sock_update_watch(sock);
+}
+
+void dgram_run_receives(struct sock *sock)
+{
+    unsigned int steps = 0;
+    struct op *op;
+
+    if (sock->session->has_ended)
+        return;
+    while (may_go_on(sock) && sock->ns.fd >= 0 &&
+           (op = list_first(&sock->receives, struct op, node))) {
+        if (is_spent(sock, steps++)) {
+            sock->wants_read = true;
+            break;
+        }
+        if (op->class->step(op) == 0)
+            break;
+    }
+    sock_update_watch(sock);
+}
+
+void dgram_run_events(struct sock *sock, int events)
+{
+    if (events & EV_WRITE) {
+        sock->wants_write = false;
+        dgram_run_sends(sock);
+    }
+    if (!(events & EV_READ))
+        return;
+    /* While it connects, or where nobody asked, the watcher must not fire for it again. */
+    sock->wants_read = false;
+    dgram_run_receives(sock);
+    /* Both at once, and nothing to read: an error whose call has told it already. */
+    if (events & EV_WRITE && sock->wants_read && sock->ns.fd >= 0)
+        udp_drop_errors(&sock->ns);
+    sock_update_watch(sock);
+}

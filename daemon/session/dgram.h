@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_DGRAM_H
+#define ASOCKD_DGRAM_H
+
+/*
+ * What a datagram socket has beside a stream's (sock.h).
+ *
+ *   OPEN --connect--> CONNECTING --ok--> CONNECTED
+ *     ^                   |
+ *     +------failed-------+
+ *
+ * In OPEN it sends to the addresses that its sends name; the first one decides the family, and the kernel's socket
+ * is made for it. In CONNECTED it has one peer. Each send is judged by policy, and so is each datagram that comes:
+ * taken is what comes from where the socket may send to. Nothing breaks it: an error is its op's alone. It has no
+ * end of stream, and its close has nothing to wait for.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/limits.h"
+#include "daemon/policy/policy.h"
+#include "daemon/session/op.h"
+#include "proto/codec.h"
+
+struct sock;
+
+/* What policy said of an address and port, for a moment. */
+struct dgram_verdict {
+    struct endpoint endpoint; /* address_len 0: none */
+    uint64_t until;           /* worker->now */
+    uint64_t policy_changes;  /* the worker's, when it was judged: it holds as long as these are */
+    bool is_allowed;
+    bool is_sent_to; /* recorded as a destination; counted among the connects per second */
+};
+
+struct dgram {
+    struct dgram_verdict verdicts[DGRAM_VERDICTS];
+    unsigned int next_destination, next_source; /* to be replaced */
+    uint32_t dropped;                           /* by the kernel, as it said last */
+    uint32_t refused;                           /* by policy */
+    uint16_t port;                              /* its own; 0: not known yet */
+};
+
+/* sock becomes one of datagrams. -EDQUOT, -ENOMEM. */
+int dgram_new(struct sock *sock);
+void dgram_free(struct sock *sock); /* if it is one */
+
+/* The kernel's socket, if there is none yet, of the family of to. 0 or -errno; -ENOBUFS: no room for its buffers. */
+int dgram_open(struct sock *sock, const struct sockaddr *to);
+/* fd is connected to addr, and charged to the worker: it becomes the socket's, or the one that it has does the same. */
+int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr);
+/* It is as it was before. */
+void dgram_connect_failed(struct sock *sock);
+
+/*
+ * May it send there? ERR_SUCCESS; ERR_ACCESS_DENIED; ERR_NO_BUFFER_SPACE: too many new destinations in a second.
+ * reason: for the client, "" if there is none.
+ */
+uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
+                        char reason[static POLICY_REASON_MAX + 1]);
+/* May what comes from there be told? What may not is counted. */
+bool dgram_accepts(struct sock *sock, const struct endpoint *from);
+/* What it is judged by has changed. */
+void dgram_forget(struct sock *sock);
+
+/* As sock_run_sends() and so on. */
+void dgram_run_sends(struct sock *sock);
+void dgram_run_receives(struct sock *sock);
+void dgram_run_events(struct sock *sock, int events);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * RECEIVE on a datagram socket.
+ * Happy path: the first in the queue takes one datagram straight into the session's output, behind the place of its own
+ * reply, or by reference into the client's memory. A multishot takes one into each of its slices. What policy does not
+ * admit is dropped before anybody hears of it.
+ * Failures: no room in the output (waits until the client reads; nothing is cut for want of it), no memory in the kernel
+ * (waits), what a router or the peer has reported, nothing behind a reference (FAULT; that datagram is lost).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/net/udp.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+static int wait_room(struct op *op)
+{
+    struct sock *sock = op->sock;
+
+    if (!list_is_linked(&sock->node))
+        list_append(&op->session->room_waiters, &sock->node);
+    sock->wants_read = false;
+    return 0;
+}
+
+/* Nothing tells when there is memory again. */
+static int wait_memory(struct op *op)
+{
+    worker_set_deadline(op->session->worker, &op->session->retry, RETRY_MS);
+    return wait_room(op);
+}
+
+/* No datagram: as a step returns. An error is this op's; the socket goes on. */
+static int no_datagram(struct op *op, ssize_t err)
+{
+    if (err == -EAGAIN) {
+        op->sock->wants_read = true;
+        return 0;
+    }
+    if (netsock_is_transient(err))
+        return wait_memory(op);
+    udp_drop_errors(&op->sock->ns);
+    complete(op, asock_error_from_errno((int)err));
+    return 1;
+}
+
+/* The port does not change once it is there. */
+static uint16_t own_port(struct sock *sock)
+{
+    struct endpoint local = {0};
+
+    if (sock->dgram->port == 0 && netsock_local(&sock->ns, &local) == 0)
+        sock->dgram->port = local.port;
+    return sock->dgram->port;
+}
+
+/* Into *op: bytes; -ENOENT: it was not to be told, and is gone; other -errno. */
+static ssize_t take(struct op *op, const struct iovec *iov, int count)
+{
+    struct datagram *datagram = &op->receive.datagram;
+    bool is_peek = op->receive.flags & RECEIVE_PEEK;
+    struct sock *sock = op->sock;
+    ssize_t n;
+
+    memset(datagram, 0, sizeof(*datagram));
+    datagram->dropped = sock->dgram->dropped;
+    n = udp_receive(&sock->ns, iov, count, is_peek ? MSG_PEEK : 0, datagram);
+    if (n < 0)
+        return n;
+    sock->dgram->dropped = datagram->dropped;
+    if (!dgram_accepts(sock, &datagram->remote)) {
+        datagram->remote.address_len = 0;
+        if (is_peek)
+            udp_receive(&sock->ns, NULL, 0, 0, &(struct datagram){.length = 0});
+        return -ENOENT;
+    }
+    datagram->refused = sock->dgram->refused;
+    datagram->local.port = own_port(sock);
+    if (datagram->length > (size_t)n)
+        op->reply_flags |= REPLY_TRUNCATED;
+    if (!is_peek) {
+        sock->bytes_in += (uint64_t)n;
+        sock->worker->stats.bytes_in += (uint64_t)n;
+    }
+    return n;
+}
+
+static void receive_fill(struct op *op, struct reply *reply, const void **payload,
+                         uint32_t *payload_len)
+{
+    (void)payload;
+    (void)payload_len;
+    if (op->error || op->receive.datagram.remote.address_len == 0)
+        return;
+    reply->body = BODY_DATAGRAM;
+    reply->datagram = op->receive.datagram;
+}
+
+/* What is there has to be one that may be told. */
+static int probe(struct op *op)
+{
+    ssize_t n;
+
+    op->receive.flags |= RECEIVE_PEEK;
+    n = take(op, NULL, 0);
+    if (n == -ENOENT)
+        return 1;
+    if (n < 0)
+        return no_datagram(op, n);
+    op->receive.datagram.remote.address_len = 0; /* it stays where it is */
+    op->reply_flags = 0;
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static int read_inline(struct op *op)
+{
+    struct sock *sock = op->sock;
+    size_t want = op->receive.length < DGRAM_MAX ? (size_t)op->receive.length : DGRAM_MAX;
+    size_t gap = CODEC_REPLY_MAX, room; /* to move the few bytes costs less than a guess */
+    uint8_t *place = session_reserve(op->session, want, CODEC_REPLY_MAX, &room);
+    struct iovec iov;
+    ssize_t n;
+
+    if (!place)
+        return wait_room(op);
+    if (room < want) {
+        n = udp_next_length(&sock->ns);
+        if (n > (ssize_t)room)
+            return transport_is_idle(&op->session->transport) ? wait_memory(op) : wait_room(op);
+    }
+    iov = (struct iovec){place + gap, room};
+    n = take(op, &iov, 1);
+    if (n == -ENOENT)
+        return 1;
+    if (n < 0)
+        return no_datagram(op, n);
+    op->bytes = (uint64_t)n;
+    complete_receive(op, place, gap, (size_t)n);
+    return 1;
+}
+
+static int read_reference(struct op *op)
+{
+    struct iovec iov[CODEC_SEGMENTS_MAX];
+    uint64_t room;
+    int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX, &room);
+    ssize_t n = take(op, iov, count);
+
+    if (n == -ENOENT)
+        return 1;
+    if (n < 0)
+        return no_datagram(op, n);
+    op->bytes = (uint64_t)n;
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static int receive_step(struct op *op)
+{
+    if (op->receive.length == 0)
+        return probe(op);
+    return op->is_reference ? read_reference(op) : read_inline(op);
+}
+
+static const struct op_class receive_class = {
+    .name = "receive datagram",
+    .step = receive_step,
+    .fill = receive_fill,
+};
+
+/* ---- multishot ---- */
+
+/* The first slice has the datagram. 1: as a step returns. */
+static int tell_shot(struct op *op, size_t len)
+{
+    const struct slice *slice = op->slices.first;
+    struct datagram *datagram = &op->receive.datagram;
+    struct reply reply;
+    bool fits;
+
+    datagram->segment = (struct segment){slice->shared->id, slice->offset, len};
+    slices_drop_first(op->session->worker, &op->slices);
+    op->bytes = len;
+    if (op->slices.count == 0) {
+        complete(op, ERR_SUCCESS);
+        return 1;
+    }
+    session_fill_reply(op, &reply);
+    reply.flags |= REPLY_MORE;
+    receive_fill(op, &reply, NULL, NULL);
+    fits = session_send_reply(op->session, &reply, NULL, 0);
+    assert(fits);
+    (void)fits;
+    op->bytes = 0;
+    op->reply_flags = 0;
+    memset(datagram, 0, sizeof(*datagram));
+    return 1;
+}
+
+static int shot_step(struct op *op)
+{
+    struct iovec iov;
+    uint64_t room;
+    ssize_t n;
+
+    if (session_reply_room(op->session, 1) == 0)
+        return wait_room(op);
+    n = take(op, &iov, slices_gather(&op->slices, &iov, 1, &room));
+    if (n == -ENOENT)
+        return 1;
+    return n < 0 ? no_datagram(op, n) : tell_shot(op, (size_t)n);
+}
+
+static const struct op_class shot_class = {
+    .name = "receive datagrams",
+    .step = shot_step,
+    .fill = receive_fill,
+};
+
+/* ---- the request ---- */
+
+int dgram_receive(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    uint32_t flags = r->receive.flags;
+    struct sock *sock = op->sock;
+    int err;
+
+    if (flags & RECEIVE_WAIT_ALL)
+        return ERR_INVALID_ARGUMENT;
+    err = session_take_slices(op->session, &r->receive.segments, &op->slices);
+    if (err != 0)
+        return err;
+    op->class = flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->is_reference = r->receive.segments.count > 0;
+    op->receive.length = op->is_reference ? slices_total(&op->slices) : r->receive.length;
+    op->receive.flags = flags;
+    sock_queue_receive(sock, op, r->timeout_ms);
+    return 0;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * SEND on a datagram socket.
+ * Happy path: policy admits the address, and the datagram goes to the kernel straight from the session's input, or by
+ * reference from the client's memory; complete. What the kernel has no room for is copied and waits in its place.
+ * Failures: no address and no peer, an address where there is a peer, too long (MESSAGE_SIZE), policy, over a limit, no
+ * memory, the kernel's error: of this datagram alone. None is ever cut.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/net/udp.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_send.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+/* Chunks of the longest datagram: of 32 KiB, and one that begins earlier. */
+#define SEND_IOV CODEC_SEGMENTS_MAX
+
+/* What is behind op->text belongs to the op. */
+static void keep_reason(struct op *op, const char *reason)
+{
+    size_t size = strlen(reason) + 1;
+
+    if (size == 1)
+        return;
+    op->send.reason = mem_alloc(size);
+    if (op->send.reason)
+        op->text = memcpy(op->send.reason, reason, size);
+}
+
+static void send_cleanup(struct op *op)
+{
+    op->send.reason = mem_free(op->send.reason);
+}
+
+/* The peer where the op has no address. */
+static int find_destination(const struct op *op, struct endpoint *ret)
+{
+    if (op->send.to.address_len > 0) {
+        *ret = op->send.to;
+        return 0;
+    }
+    if (op->sock->state != SOCK_CONNECTED)
+        return ERR_NOT_CONNECTED;
+    *ret = op->sock->remote;
+    return 0;
+}
+
+/* 0, or an error. */
+static int prepare(struct op *op)
+{
+    struct sock *sock = op->sock;
+    char reason[POLICY_REASON_MAX + 1];
+    struct sockaddr_storage addr;
+    struct endpoint to;
+    uint32_t error;
+    socklen_t len;
+    int r = find_destination(op, &to);
+
+    if (r == 0)
+        r = netsock_sockaddr(&to, &addr, &len);
+    if (r != 0)
+        return r;
+    error = dgram_may_send(sock, &to, reason);
+    if (error != ERR_SUCCESS) {
+        keep_reason(op, reason);
+        return (int)error;
+    }
+    r = dgram_open(sock, (const struct sockaddr *)&addr);
+    if (r == -ENOBUFS)
+        op->text = SOCK_BUFFERS_TEXT;
+    return r < 0 ? (int)asock_error_from_errno(r) : 0;
+}
+
+/* 1: the op has ended; 0: the kernel has no room. */
+static int transmit(struct op *op, const struct iovec *iov, int count)
+{
+    struct sock *sock = op->sock;
+    struct sockaddr_storage addr;
+    socklen_t len = 0;
+    ssize_t n;
+    int err = prepare(op);
+
+    if (err != 0) {
+        complete(op, (uint32_t)err);
+        return 1;
+    }
+    if (op->send.to.address_len > 0)
+        netsock_sockaddr(&op->send.to, &addr, &len);
+    n = udp_send(&sock->ns, iov, count, len > 0 ? (const struct sockaddr *)&addr : NULL, len);
+    if (n == -EAGAIN) {
+        sock->wants_write = true;
+        return 0;
+    }
+    if (n < 0) {
+        udp_drop_errors(&sock->ns);
+        complete(op, asock_error_from_errno((int)n));
+        return 1;
+    }
+    sock_took(op, (uint64_t)n);
+    complete(op, ERR_SUCCESS);
+    return 1;
+}
+
+static int datagram_step(struct op *op)
+{
+    struct iovec iov[SEND_IOV];
+    uint64_t bytes;
+    int count = op->is_reference ? slices_gather(&op->slices, iov, SEND_IOV, &bytes)
+                                 : sock_gather(op, iov, SEND_IOV, &bytes);
+
+    return transmit(op, iov, count);
+}
+
+static const struct op_class send_class = {
+    .name = "send datagram",
+    .step = datagram_step,
+    .cleanup = send_cleanup,
+};
+
+static int check(struct session *s, const struct sock *sock, const struct call *call)
+{
+    const struct request *r = call->request;
+    bool has_address = r->send.endpoint.address_len > 0;
+
+    if (r->send.abandon) {
+        s->why = "abandon without a chain";
+        return -EPROTO;
+    }
+    if (r->send.more || r->send.total_len > 0 || r->send.endpoint.malformed ||
+        (r->send.segments.count > 0 && call->payload_len > 0))
+        return ERR_INVALID_ARGUMENT;
+    if (has_address && r->send.endpoint.port == 0)
+        return ERR_INVALID_ARGUMENT;
+    if (has_address && sock->state == SOCK_CONNECTED)
+        return ERR_IS_CONNECTED;
+    if (has_address && sock->family != FAMILY_ANY &&
+        (sock->family == FAMILY_INET6) != (r->send.endpoint.address_len == 16))
+        return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    return !has_address && sock->state == SOCK_OPEN ? ERR_NOT_CONNECTED : 0;
+}
+
+static bool is_next(const struct sock *sock)
+{
+    return sock->state != SOCK_CONNECTING && !sock->wants_write && list_is_empty(&sock->sends);
+}
+
+/* The kernel takes it, or says that it cannot, without a copy. */
+static int send_now(struct op *op, const struct call *call)
+{
+    struct iovec iov = {(void *)(uintptr_t)call->payload, call->payload_len};
+
+    return transmit(op, &iov, 1);
+}
+
+int dgram_send(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct sock *sock = op->sock;
+    int err = check(op->session, sock, call);
+
+    if (err == 0 && r->send.segments.count > 0)
+        err = session_take_slices(op->session, &r->send.segments, &op->slices);
+    if (err != 0)
+        return err;
+    op->class = &send_class;
+    op->is_reference = r->send.segments.count > 0;
+    op->send.total = op->is_reference ? slices_total(&op->slices) : call->payload_len;
+    op->send.to = r->send.endpoint;
+    if (op->send.total > DGRAM_MAX)
+        return ERR_MESSAGE_SIZE;
+    if (!op->is_reference && is_next(sock) && send_now(op, call))
+        return 0;
+    if (!op->is_reference && op_append(sock->worker, op, call->payload, call->payload_len) < 0)
+        return ERR_NO_BUFFER_SPACE;
+    sock_queue_send(sock, op, r->timeout_ms);
+    return 0;
+}
