@@ -11,7 +11,9 @@ dist_man_MANS += \
 	man/asock_begin_connect.3 \
 	man/asock_begin_connect_host.3 \
 	man/asock_begin_receive.3 \
+	man/asock_begin_receive_from.3 \
 	man/asock_begin_send.3 \
+	man/asock_begin_send_to.3 \
 	man/asock_bind.3 \
 	man/asock_buffer_data.3 \
 	man/asock_buffer_new.3 \
@@ -48,6 +50,7 @@ dist_man_MANS += \
 	man/asock_dial.3 \
 	man/asock_end.3 \
 	man/asock_end_accept.3 \
+	man/asock_end_receive_from.3 \
 	man/asock_error_errno.3 \
 	man/asock_error_name.3 \
 	man/asock_get_option.3 \
@@ -57,6 +60,7 @@ dist_man_MANS += \
 	man/asock_op_get_address_count.3 \
 	man/asock_op_get_bytes.3 \
 	man/asock_op_get_connect_error.3 \
+	man/asock_op_get_datagram.3 \
 	man/asock_op_get_directory.3 \
 	man/asock_op_get_error.3 \
 	man/asock_op_get_local.3 \
@@ -88,12 +92,14 @@ dist_man_MANS += \
 	man/asock_pool_ref.3 \
 	man/asock_pool_unref.3 \
 	man/asock_receive.3 \
+	man/asock_receive_from.3 \
 	man/asock_receive_multishot.3 \
 	man/asock_receive_next.3 \
 	man/asock_receive_some.3 \
 	man/asock_resolve.3 \
 	man/asock_send.3 \
 	man/asock_send_all.3 \
+	man/asock_send_to.3 \
 	man/asock_set_option.3 \
 	man/asock_share.3 \
 	man/asock_shutdown.3 \
@@ -103,18 +109,14 @@ dist_man_MANS += \
 	man/asock_socket_get_remote.3 \
 	man/asock_socket_get_userdata.3 \
 	man/asock_socket_new.3 \
+	man/asock_socket_new_udp.3 \
 	man/asock_socket_ref.3 \
 	man/asock_socket_set_userdata.3 \
 	man/asock_socket_unref.3 \
 	man/asock_strerror.3 \
 	man/asock_sync.3 \
-	man/asock_version.3
-
-# The tool.
-dist_man_MANS += man/asockctl.1
-
-# The daemon.
-dist_man_MANS += \
+	man/asock_version.3 \
+	man/asockctl.1 \
 	man/asockd.8 \
 	man/asockd.conf.5 \
 	man/asockd.policy.5

@@ -8,6 +8,7 @@
 
 #include "client-lib/api/callbacks.h"
 #include "client-lib/core/context.h"
+#include "proto/endpoint.h"
 
 static int make(asock_socket *socket, asock_callback callback, void *userdata, asock_op **ret)
 {
@@ -87,7 +88,32 @@ int asock_end_accept(asock_op *op, asock_socket **ret)
     return r;
 }
 
-int asock_end(asock_op *op, uint64_t *bytes)
+int asock_begin_send_to(asock_socket *socket, const void *data, size_t len,
+                        const struct sockaddr *addr, socklen_t addr_len, asock_callback callback,
+                        void *userdata, asock_op **ret)
+{
+    void *segment = (void *)(uintptr_t)data; /* as above */
+    int r = make(socket, callback, userdata, ret);
+
+    if (r < 0)
+        return r;
+    r = asock_op_set_endpoint(*ret, addr, addr_len);
+    if (r == 0)
+        r = asock_op_set_buffer(*ret, segment, len);
+    return submit(socket, ret, r, asock_send_to);
+}
+
+int asock_begin_receive_from(asock_socket *socket, void *data, size_t len, asock_callback callback,
+                             void *userdata, asock_op **ret)
+{
+    int r = make(socket, callback, userdata, ret);
+
+    return r < 0 ? r
+                 : submit(socket, ret, asock_op_set_buffer(*ret, data, len), asock_receive_from);
+}
+
+/* from may be NULL; a length of 0: there is none. */
+static int end(asock_op *op, uint64_t *bytes, struct sockaddr_storage *from)
 {
     asock_context *context = op ? op->context : NULL;
     int r = asock_enter(context);
@@ -106,6 +132,8 @@ int asock_end(asock_op *op, uint64_t *bytes)
     r = op->is_begun ? (int)op->error : -EINVAL;
     if (op->is_begun && bytes)
         *bytes = op->bytes;
+    if (from && (!op->is_begun || asock_endpoint_to(&op->remote, from) == 0))
+        from->ss_family = AF_UNSPEC;
     if (!op->is_begun)
         op = NULL;
     else
@@ -113,4 +141,14 @@ int asock_end(asock_op *op, uint64_t *bytes)
     asock_leave(context);
     asock_op_unref(op);
     return r;
+}
+
+int asock_end(asock_op *op, uint64_t *bytes)
+{
+    return end(op, bytes, NULL);
+}
+
+int asock_end_receive_from(asock_op *op, uint64_t *bytes, struct sockaddr_storage *from)
+{
+    return from ? end(op, bytes, from) : -EINVAL;
 }

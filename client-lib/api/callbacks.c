@@ -100,6 +100,7 @@ static void run_callback(asock_context *context, struct due *due)
     if (!is_more)
         op->is_due = op->memory.is_in_place = false;
     op->memory.shot = shot;
+    asock_pool_tell(op, due->slice);
     op->memory.is_more = is_more;
     op->in_callback = true;
     if (socket)

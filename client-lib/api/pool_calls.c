@@ -171,6 +171,7 @@ int asock_receive_next(asock_op *op, int timeout_ms, void **ret, size_t *ret_len
         due = list_first(&op->memory.filled, struct due, node);
         list_remove(&due->node);
         *ret_len = due->slice->len;
+        asock_pool_tell(op, due->slice);
         *ret = asock_slice_take(due->slice);
     }
     asock_op_unhold(op);

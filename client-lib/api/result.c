@@ -71,6 +71,8 @@ unsigned int asock_op_get_result_flags(asock_op *op)
     if (r < 0)
         return 0;
     flags = r ? 0 : op->memory.is_more ? ASOCK_MORE : op->result_flags;
+    if (r == 0 && op->memory.is_more && op->datagram.length > op->memory.shot.len)
+        flags |= ASOCK_TRUNCATED;
     asock_leave(op->context);
     return flags;
 }
@@ -114,13 +116,21 @@ asock_socket *asock_op_take_socket(asock_op *op)
     return socket;
 }
 
+/* The same, and of a multishot whose datagrams asock_receive_next() tells of: it goes on. */
+static int enter_address(asock_op *op)
+{
+    int r = enter_results(op);
+
+    return r == 1 && op->memory.is_multishot && !op->callback ? 0 : r;
+}
+
 static int get_endpoint(asock_op *op, bool is_local, struct sockaddr_storage *ret)
 {
     int r;
 
     if (!ret)
         return -EINVAL;
-    r = enter_results(op);
+    r = enter_address(op);
     if (r < 0)
         return r;
     r = r ? 0 : (int)asock_endpoint_to(is_local ? &op->local : &op->remote, ret);
@@ -136,6 +146,28 @@ int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret)
 int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret)
 {
     return get_endpoint(op, false, ret);
+}
+
+int asock_op_get_datagram(asock_op *op, struct asock_datagram *ret)
+{
+    int r;
+
+    if (!ret)
+        return -EINVAL;
+    r = enter_address(op);
+    if (r < 0)
+        return r;
+    r = r == 0 && op->datagram.remote.address_len > 0 ? 0 : -ENODATA;
+    if (r == 0)
+        *ret = (struct asock_datagram){
+            .length = op->datagram.length,
+            .interface = op->datagram.interface,
+            .traffic_class = op->datagram.traffic_class,
+            .dropped = op->datagram.dropped,
+            .refused = op->datagram.refused,
+        };
+    asock_leave(op->context);
+    return r;
 }
 
 static int get_socket_endpoint(asock_socket *socket, bool is_local, struct sockaddr_storage *ret)

@@ -8,7 +8,7 @@
 #include "client-lib/core/context.h"
 #include "client-lib/core/socket.h"
 
-int asock_socket_new(asock_context *context, int family, asock_socket **ret)
+static int socket_new(asock_context *context, int family, bool is_datagram, asock_socket **ret)
 {
     int r;
 
@@ -20,11 +20,21 @@ int asock_socket_new(asock_context *context, int family, asock_socket **ret)
     if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
         r = -EAFNOSUPPORT;
     else
-        r = asock_socket_enter(context, family, ret);
+        r = asock_socket_enter(context, family, is_datagram, ret);
     if (r == 0)
         asock_context_add_ref(context);
     asock_leave(context);
     return r;
+}
+
+int asock_socket_new(asock_context *context, int family, asock_socket **ret)
+{
+    return socket_new(context, family, false, ret);
+}
+
+int asock_socket_new_udp(asock_context *context, int family, asock_socket **ret)
+{
+    return socket_new(context, family, true, ret);
 }
 
 asock_socket *asock_socket_ref(asock_socket *socket)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Submitting: an op enters a queue of its socket. Nothing here waits, and nothing but the copy of a name is allocated.
+ * Submitting: an op enters a queue of its socket. Nothing here waits, and nothing is allocated but the copy of a name, and
+ * once for each pool that datagrams are received by.
  *
  * Happy path: the op is checked, started, put into a queue; its frame is made when the output has
  * room and the session's limits allow (request.c). Failures that the library knows already (socket
@@ -24,6 +25,9 @@
 #include "client-lib/wire/output.h"
 #include "client-lib/wire/session.h"
 #include "client-lib/wire/overdue.h"
+
+/* More bytes than any datagram has. */
+#define DATAGRAM_MAX 65535u
 
 /* So much payload is queued before submitting writes by itself. */
 #define SUBMIT_FLUSH (64u * 1024u)
@@ -155,31 +159,59 @@ static size_t payload_of(const asock_op *op)
     return op->memory.is_reference || asock_bounce_fits(op) ? 0 : op->total;
 }
 
-static int submit_data(asock_socket *socket, asock_op *op, int operation)
+/* What a socket of its kind cannot do, before anybody is asked; 0: it can. */
+static uint32_t data_error(const asock_socket *socket, const asock_op *op, int operation, int how)
+{
+    uint32_t error = known_error(socket, operation, 0);
+
+    if (error)
+        return error;
+    if (how == HOW_TO && !socket->is_datagram)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    if (operation == ASOCK_OPERATION_SEND && socket->is_datagram && op->total > DATAGRAM_MAX)
+        return ERR_MESSAGE_SIZE;
+    return 0;
+}
+
+/* how: HOW_TO of what is for datagrams alone. */
+static int submit_data(asock_socket *socket, asock_op *op, int operation, int how)
 {
     bool is_send = operation == ASOCK_OPERATION_SEND;
     int r = enter_socket(socket, op);
+    uint32_t error;
 
     if (r < 0)
         return r;
-    if (!op->segments) {
+    if (!op->segments || (is_send && how == HOW_TO && !op->endpoint.address_len)) {
         asock_leave(socket->context);
         return -EINVAL;
     }
-    op->how = 0;
-    r = queue_or_settle(op, socket, operation,
-                        is_send ? &socket->sends : &socket->receives_waiting);
+    op->how = is_send ? how : 0;
+    error = data_error(socket, op, operation, how);
+    r = error ? settle(op, socket, operation, error)
+              : queue_or_settle(op, socket, operation,
+                                is_send ? &socket->sends : &socket->receives_waiting);
     return leave_submit(socket->context, is_send ? payload_of(op) : 0, r);
 }
 
 int asock_send(asock_socket *socket, asock_op *op)
 {
-    return submit_data(socket, op, ASOCK_OPERATION_SEND);
+    return submit_data(socket, op, ASOCK_OPERATION_SEND, 0);
+}
+
+int asock_send_to(asock_socket *socket, asock_op *op)
+{
+    return submit_data(socket, op, ASOCK_OPERATION_SEND, HOW_TO);
 }
 
 int asock_receive(asock_socket *socket, asock_op *op)
 {
-    return submit_data(socket, op, ASOCK_OPERATION_RECEIVE);
+    return submit_data(socket, op, ASOCK_OPERATION_RECEIVE, 0);
+}
+
+int asock_receive_from(asock_socket *socket, asock_op *op)
+{
+    return submit_data(socket, op, ASOCK_OPERATION_RECEIVE, HOW_TO);
 }
 
 /* Why no slice of the pool will ever have bytes; 0: some may. */
@@ -222,6 +254,8 @@ int asock_receive_multishot(asock_socket *socket, asock_op *op)
         r = -EINVAL;
     else if (op->memory.pool->op)
         r = -EBUSY;
+    else if (socket->is_datagram && asock_pool_take_datagrams(op->memory.pool) < 0)
+        r = -ENOMEM;
     else
         r = receive_slices(socket, op);
     if (r < 0) {

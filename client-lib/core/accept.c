@@ -15,7 +15,7 @@
 
 uint32_t asock_accept_prepare(asock_op *op)
 {
-    int r = asock_socket_enter(op->context, op->socket->family, &op->accepted);
+    int r = asock_socket_enter(op->context, op->socket->family, false, &op->accepted);
 
     if (r < 0)
         return r == -EMFILE     ? ERR_TOO_MANY_OPEN_SOCKETS

@@ -44,7 +44,8 @@ void asock_connect_failed(asock_socket *socket, uint64_t seq)
 
     if (socket->is_connected || socket->connects > 0 || next < seq)
         return;
-    socket->is_connect_failed = next == UINT64_MAX;
+    /* One of datagrams is as it was before. */
+    socket->is_connect_failed = next == UINT64_MAX && !socket->is_datagram;
     abort_range(&socket->sends, seq, next);
     abort_range(&socket->receives_waiting, seq, next);
     list_for_each_safe (&socket->controls, it) {
@@ -71,7 +72,7 @@ void asock_op_end_waiting(asock_op *op, uint32_t error)
     asock_op_finish(op, error, 0);
     if (operation == ASOCK_OPERATION_CONNECT)
         asock_connect_failed(socket, seq);
-    if (operation == ASOCK_OPERATION_SEND && error == ERR_TIMED_OUT) {
+    if (operation == ASOCK_OPERATION_SEND && error == ERR_TIMED_OUT && !socket->is_datagram) {
         socket->is_send_broken = true;
         abort_range(&socket->sends, seq, UINT64_MAX);
     }

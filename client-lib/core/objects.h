@@ -34,6 +34,7 @@ struct asock_socket {
     uint64_t token; /* of OPEN; with TOKEN_CLOSE of a CLOSE without op */
     uint32_t id;    /* 0: none yet, or no more */
     int family;
+    bool is_datagram;
     void *userdata;
 
     bool is_opened;      /* OPEN has left */

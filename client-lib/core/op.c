@@ -104,6 +104,7 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
     op->memory.is_in_place = op->memory.is_lost = false;
     op->memory.last = NULL;
     op->local = op->remote = (struct endpoint){0};
+    op->datagram = (struct datagram){.length = 0};
     free(op->text);
     op->text = NULL;
     free(op->addresses);

@@ -12,6 +12,9 @@
 /* Not in enum asock_operation: what the library asks for itself. */
 enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT, OPERATION_REGISTER };
 
+/* asock_op.how of a send that has an address of its own; beside the values of a shutdown. */
+enum { HOW_TO = 4 };
+
 enum op_state {
     OP_IDLE,
     OP_WAITING, /* in the library, nothing of it has left */
@@ -78,6 +81,8 @@ struct asock_op {
     uint64_t bytes;
     unsigned int result_flags;
     struct endpoint local, remote;
+    struct datagram
+        datagram; /* what came with the last one; of a multishot, with that of the last shot told */
     bool has_value;
     int64_t value;
     char *text;

@@ -77,7 +77,7 @@ void asock_sockets_give_ids(asock_context *context)
         ids->sync_wanted = true;
 }
 
-asock_socket *asock_socket_make(asock_context *context, int family)
+asock_socket *asock_socket_make(asock_context *context, int family, bool is_datagram)
 {
     asock_socket *socket;
 
@@ -91,6 +91,7 @@ asock_socket *asock_socket_make(asock_context *context, int family)
     socket->token = asock_slot_token(&context->slots, socket->slot);
     socket->context = context;
     socket->family = family;
+    socket->is_datagram = is_datagram;
     socket->refs = socket->users = 1;
     socket->holds = 2; /* refs, and that it is not closed */
     list_init(&socket->sends);
@@ -107,7 +108,7 @@ asock_socket *asock_socket_make(asock_context *context, int family)
     return socket;
 }
 
-int asock_socket_enter(asock_context *context, int family, asock_socket **ret)
+int asock_socket_enter(asock_context *context, int family, bool is_datagram, asock_socket **ret)
 {
     asock_socket *socket;
 
@@ -116,7 +117,7 @@ int asock_socket_enter(asock_context *context, int family, asock_socket **ret)
     if (context->is_welcome &&
         context->open_sockets >= asock_grant_most(context, ASOCK_LIMIT_SOCKETS))
         return -EMFILE;
-    socket = asock_socket_make(context, family);
+    socket = asock_socket_make(context, family, is_datagram);
     if (!socket)
         return -ENOMEM;
     list_append(&context->sockets, &socket->context_node);

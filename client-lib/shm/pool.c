@@ -27,6 +27,7 @@ void asock_pool_unhold(asock_pool *pool)
     if (--pool->holds > 0)
         return;
     asock_buffer_unuse(pool->buffer);
+    free(pool->datagrams);
     free(pool);
 }
 
@@ -157,15 +158,32 @@ bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *r
     return ret->credit.segments.count > 0;
 }
 
+int asock_pool_take_datagrams(asock_pool *pool)
+{
+    if (!pool->datagrams)
+        pool->datagrams = calloc(pool->count, sizeof(*pool->datagrams));
+    return pool->datagrams ? 0 : -ENOMEM;
+}
+
+void asock_pool_tell(asock_op *op, const struct slice *slice)
+{
+    if (!slice || !op->socket || !op->socket->is_datagram)
+        return;
+    op->datagram = slice->pool->datagrams[slice - slice->pool->slices];
+    op->local = op->datagram.local;
+    op->remote = op->datagram.remote;
+}
+
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret)
 {
     asock_pool *pool = op->memory.pool;
-    const struct segment *segment = &reply->segment;
+    bool is_datagram = reply->body == BODY_DATAGRAM;
+    const struct segment *segment = is_datagram ? &reply->datagram.segment : &reply->segment;
     uint64_t index = segment->offset / pool->slice_len;
     struct slice *slice;
 
     if (segment->buffer != pool->buffer->id || index >= pool->count ||
-        segment->offset % pool->slice_len || segment->length == 0 ||
+        segment->offset % pool->slice_len || (segment->length == 0 && !is_datagram) ||
         segment->length > pool->slice_len || segment->length != reply->bytes)
         return -EPROTO;
     slice = &pool->slices[index];
@@ -173,6 +191,8 @@ int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret)
         return -EPROTO;
     slice->state = SLICE_FILLED;
     slice->len = (size_t)segment->length;
+    if (is_datagram)
+        pool->datagrams[index] = reply->datagram;
     slice->due.op = op;
     pool->credit--;
     pool->filled++;

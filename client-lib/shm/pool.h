@@ -14,6 +14,8 @@ struct asock_pool {
     uint32_t credit;                  /* slices that the daemon has, or will have */
     uint32_t filled;                  /* that a callback, or receive_next, is still to be told of */
     asock_op *op;                     /* the multishot in flight; NULL: none */
+    struct datagram
+        *datagrams; /* of each slice what came with it; NULL: it never was one of datagrams */
     struct slice slices[];
 };
 
@@ -24,8 +26,12 @@ void asock_pool_unhold(asock_pool *pool);
 void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret);
 /* The request; false: there is nothing to add. */
 bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *room);
-/* A completion of the op: 0 and its slice, now filled; -EPROTO. */
+/* A completion of the op: 0 and its slice, now filled; -EPROTO. Of a stream it has bytes. */
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
+/* Room for what comes with datagrams. -ENOMEM. */
+int asock_pool_take_datagrams(asock_pool *pool);
+/* What came with this one are the op's results. slice may be NULL. */
+void asock_pool_tell(asock_op *op, const struct slice *slice);
 void asock_pool_free(struct slice *slice);
 /* All slices are the program's, which can give none back any more. */
 bool asock_pool_is_stranded(const asock_pool *pool);

@@ -293,6 +293,13 @@ static void sync_answered(asock_context *context, const asock_op *sync)
         asock_quiet_finish(&container_of(it, asock_socket, context_node)->quiet_options, sync);
 }
 
+static void note_datagram(asock_op *op, const struct datagram *datagram)
+{
+    op->datagram = *datagram;
+    op->local = datagram->local;
+    op->remote = datagram->remote;
+}
+
 /* What an op's end means for its socket, before the program hears of it. */
 static void note(asock_op *op, const struct reply *reply)
 {
@@ -318,6 +325,10 @@ static void note(asock_op *op, const struct reply *reply)
         break;
     case ASOCK_OPERATION_SEND:
         send_answered(op, reply);
+        break;
+    case ASOCK_OPERATION_RECEIVE:
+        if (reply->body == BODY_DATAGRAM)
+            note_datagram(op, &reply->datagram);
         break;
     case ASOCK_OPERATION_SHUTDOWN:
         if (!(op->how & ASOCK_SHUTDOWN_SEND))
@@ -377,7 +388,7 @@ static int take_shot(asock_op *op, const struct reply *reply)
     bool is_more = reply->flags & REPLY_MORE;
     struct slice *slice;
 
-    if (reply->body != BODY_SEGMENT)
+    if (reply->body != (op->socket->is_datagram ? BODY_DATAGRAM : BODY_SEGMENT))
         return is_more || reply->bytes > 0 ? -EPROTO : 0;
     if (reply->error || asock_pool_fill(op, reply, &slice) < 0)
         return -EPROTO;
@@ -502,6 +513,8 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
         check_text(op, text_len);
     if (reply->flags & REPLY_END_OF_STREAM)
         op->result_flags |= ASOCK_END_OF_STREAM;
+    if (reply->flags & REPLY_TRUNCATED)
+        op->result_flags |= ASOCK_TRUNCATED;
     if (op->state == OP_PARTLY)
         asock_op_abandon(op);
     if (op->operation == ASOCK_OPERATION_CLOSE) {

@@ -33,7 +33,7 @@ static enum flow check_op(const asock_op *op)
         return asock_flow_bytes(op->socket, op->total, true, &room);
     if (op->operation == ASOCK_OPERATION_SEND && op->total > op->moved &&
         !op->memory.is_reference && !asock_bounce_fits(op))
-        return asock_flow_bytes(op->socket, op->total - op->moved, false, &room);
+        return asock_flow_bytes(op->socket, op->total - op->moved, op->socket->is_datagram, &room);
     return FLOW_OK;
 }
 
@@ -83,6 +83,7 @@ static void add_open(asock_socket *socket)
     struct request request = {.verb = VERB_OPEN, .op = socket->token, .socket = socket->id};
 
     request.flags = REQUEST_ERRORS_ONLY;
+    request.open.type = socket->is_datagram ? SOCKET_TYPE_DATAGRAM : SOCKET_TYPE_ANY;
     request.open.family = socket->family == AF_INET    ? FAMILY_INET
                           : socket->family == AF_INET6 ? FAMILY_INET6
                                                        : FAMILY_ANY;
@@ -141,6 +142,8 @@ static void fill(const asock_op *op, struct request *request)
         break;
     case ASOCK_OPERATION_SEND:
         request->verb = VERB_SEND;
+        if (op->how == HOW_TO)
+            request->send.endpoint = op->endpoint;
         break;
     case ASOCK_OPERATION_RECEIVE:
         fill_receive(op, request);
@@ -181,8 +184,8 @@ static size_t fill_payload(asock_op *op, struct request *request)
         return op->total;
     if (op->operation != ASOCK_OPERATION_SEND || op->memory.is_reference)
         return 0;
-    if (op->total > op->moved &&
-        asock_flow_bytes(op->socket, op->total - op->moved, false, &room) == FLOW_OK) {
+    if (op->total > op->moved && asock_flow_bytes(op->socket, op->total - op->moved,
+                                                  op->socket->is_datagram, &room) == FLOW_OK) {
         if (room > context->limits.payload_max)
             room = context->limits.payload_max;
         n = (size_t)room;
@@ -213,10 +216,13 @@ static void left(asock_op *op)
         asock_close_sends_gone(socket);
 }
 
-/* Something that is submitted later will tell of its success, or somebody will ask. */
+/*
+ * Something that is submitted later will tell of its success, or somebody will ask: by an empty send, which would be
+ * a datagram.
+ */
 static bool may_be_quiet(const asock_op *op)
 {
-    bool has_flag = op->operation == ASOCK_OPERATION_SEND ||
+    bool has_flag = (op->operation == ASOCK_OPERATION_SEND && !op->socket->is_datagram) ||
                     op->operation == ASOCK_OPERATION_SET_OPTION;
 
     return has_flag && op->flags & ASOCK_ERRORS_ONLY && !op->is_told && op->socket->refs > 0;

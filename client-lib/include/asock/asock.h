@@ -274,6 +274,11 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
  * for end with ASOCK_TOO_MANY_OPEN_SOCKETS; so do those of one too many before the welcome, when the limit is not known.
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
+/*
+ * The same of UDP. family: as above; with AF_UNSPEC the first address that it sends to, or connects to, decides. Each op moves
+ * one datagram. A daemon that has none ends the socket's ops with ASOCK_SOCKET_NOT_SUPPORTED. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_socket_new_udp(asock_context *context, int family, asock_socket **ret);
 ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
 /*
  * The last reference closes like asock_close() with 0. An op in flight holds one, so a receive that is pending
@@ -355,15 +360,36 @@ ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
 
 enum asock_result_flag {
     ASOCK_END_OF_STREAM = 1, /* receive: the peer sends no more */
-    ASOCK_MORE = 2           /* multishot: in a callback that is not of its end */
+    ASOCK_MORE = 2,          /* multishot: in a callback that is not of its end */
+    ASOCK_TRUNCATED =
+        4 /* receive: the datagram was longer than the buffers, and its rest is lost */
 };
 ASOCK_EXPORT unsigned int asock_op_get_result_flags(asock_op *op);
 /* Borrowed; of the last submission, valid (though perhaps closed) until the next or the op's end. */
 ASOCK_EXPORT asock_socket *asock_op_get_socket(asock_op *op);
 ASOCK_EXPORT void *asock_op_get_userdata(asock_op *op);
-/* After a connect: own and peer's address. Returns its length; -ENODATA when there is none. */
+/*
+ * After a connect: own and peer's address; after the receive of a datagram: where it was sent to, and who sent it. Returns
+ * its length; -ENODATA when there is none.
+ */
 ASOCK_EXPORT int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret);
 ASOCK_EXPORT int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret);
+/* What came with a datagram. */
+struct asock_datagram {
+    size_t length; /* bytes that it had, more than were received where ASOCK_TRUNCATED is set */
+    unsigned int interface; /* index of the interface that it came by; 0: unknown */
+    unsigned int
+        traffic_class; /* its type of service or traffic class; the lower two bits are ECN */
+    uint32_t
+        dropped; /* datagrams that the kernel has dropped so far: the socket's buffer was full */
+    uint32_t refused;     /* datagrams that the daemon has dropped so far: policy */
+    uint64_t reserved[4]; /* 0 */
+};
+/*
+ * After a receive of a datagram, in a callback of a multishot of datagrams, and behind asock_receive_next(). An empty
+ * datagram has one; -ENODATA: there was none. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_op_get_datagram(asock_op *op, struct asock_datagram *ret);
 /* After a failed connect by name: the resolver's error or the last attempt's. */
 ASOCK_EXPORT int asock_op_get_connect_error(asock_op *op);
 /* After a resolve: how many addresses the name has, 1 to ASOCK_ADDRESSES_MAX; 0 after anything else. Since: 0.1.0 */
@@ -394,8 +420,23 @@ ASOCK_EXPORT const char *asock_op_get_directory(asock_op *op);
 ASOCK_EXPORT int asock_connect(asock_socket *socket, asock_op *op);
 /* Completes when the kernel has taken all bytes. */
 ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
+/*
+ * One datagram of all of the op's bytes, which may be none, to the op's endpoint (asock_op_set_endpoint; -EINVAL: it has none).
+ * Policy judges it each time: ASOCK_ACCESS_DENIED. ASOCK_MESSAGE_SIZE: longer than a datagram can be.
+ * ASOCK_IS_CONNECTED: the socket has a peer, and asock_send() sends to it. ASOCK_OPERATION_NOT_SUPPORTED: not a
+ * datagram socket. An error is this datagram's alone. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_send_to(asock_socket *socket, asock_op *op);
 /* Completes with 1 byte or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
 ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
+/*
+ * The same of a datagram socket alone: completes with one datagram; asock_op_get_remote() and asock_op_get_datagram() tell
+ * where it came from. One without bytes is 0 bytes, and no end of stream. What has no room is lost: ASOCK_TRUNCATED. Results
+ * beside: ASOCK_CONNECTION_REFUSED, ASOCK_HOST_UNREACHABLE and the like, which the network has reported to a connected
+ * socket; the next receive goes on. It may be submitted before the first send. ASOCK_OPERATION_NOT_SUPPORTED: not a
+ * datagram socket. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_receive_from(asock_socket *socket, asock_op *op);
 
 enum asock_how {
     ASOCK_SHUTDOWN_RECEIVE = 1,
@@ -616,6 +657,15 @@ ASOCK_EXPORT int asock_end_accept(asock_op *op, asock_socket **ret);
  * begin: a second end of an op that is still referenced gives -EINVAL. -EDEADLK as asock_op_wait.
  */
 ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
+/* asock_send_to(), asock_receive_from(). Since: 0.1.0 */
+ASOCK_EXPORT int asock_begin_send_to(asock_socket *socket, const void *data, size_t len,
+                                     const struct sockaddr *addr, socklen_t addr_len,
+                                     asock_callback callback, void *userdata, asock_op **ret);
+ASOCK_EXPORT int asock_begin_receive_from(asock_socket *socket, void *data, size_t len,
+                                          asock_callback callback, void *userdata, asock_op **ret);
+/* asock_end(), and in *from (-EINVAL: NULL) who sent the datagram; AF_UNSPEC: there is none. Since: 0.1.0 */
+ASOCK_EXPORT int asock_end_receive_from(asock_op *op, uint64_t *bytes,
+                                        struct sockaddr_storage *from);
 
 /* ------------------------------------------------------------------------------ one-call helpers
  *
