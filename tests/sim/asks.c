@@ -98,7 +98,9 @@ void step_control(const struct step *step)
 
 void step_restrict(const struct step *step)
 {
-#define REST "Allow=tcp * * +loopback +private +linklocal +local +special\n"
+#define REST                                                                                       \
+    "Allow=tcp * * +loopback +private +linklocal +local +special\n"                                \
+    "Allow=udp * * +loopback +private +linklocal +local +special\n"
     static const char *const rules[] = {"[Rules]\nDeny=tcp 10.0.0.1 *\n" REST,
                                         "[Rules]\nDeny=tcp 2001:db8::/32 *\n" REST,
                                         "[Rules]\nAllow=what is that\n"};

@@ -10,6 +10,7 @@
 
 #include "tests/sim/calls.h"
 #include "tests/sim/kernel.h"
+#include "tests/sim/udp.h"
 #include "tests/sim/world.h"
 
 /* A call takes time; a run that makes too many spins. */
@@ -34,7 +35,7 @@ static struct kfile *socket_file(int fd, int *ret_error)
     calls_enter();
     *ret_error = file ? -ENOTSOCK : -EBADF;
     if (file && (file->kind == FILE_UNIX || file->kind == FILE_TCP || file->kind == FILE_LISTENER ||
-                 file->kind == FILE_PLAIN))
+                 file->kind == FILE_UDP || file->kind == FILE_PLAIN))
         return file;
     return NULL;
 }
@@ -57,9 +58,12 @@ int __wrap_socket(int family, int type, int protocol)
         r = tcp_open(family, &file);
         if (r < 0)
             return (int)calls_leave(r);
+    } else if (family == AF_INET || family == AF_INET6) {
+        r = udp_open_file(family, &file);
+        if (r < 0)
+            return (int)calls_leave(r);
     } else {
         file = file_new(FILE_PLAIN);
-        file->u.family = family;
     }
     file->is_nonblocking = type & SOCK_NONBLOCK;
     return (int)calls_leave(fd_install(file));
@@ -72,6 +76,8 @@ int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
 
     if (file && file->kind == FILE_TCP)
         r = tcp_connect(file->u.tcp, addr, len);
+    else if (file && file->kind == FILE_UDP)
+        r = udp_connect_file(file->u.udp, addr, len);
     else if (file && file->kind == FILE_UNIX)
         r = unix_connect(file, ((const struct sockaddr_un *)(const void *)addr)->sun_path);
     else if (file)
@@ -128,13 +134,57 @@ ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
     return send_some(fd, &iov, 1, NULL);
 }
 
+static ssize_t send_datagram(struct udp *udp, const struct msghdr *msg)
+{
+    struct sockaddr_storage to = {.ss_family = AF_UNSPEC};
+
+    if (sim_fault(FAULT_INTERRUPT, 20))
+        return calls_leave(-EINTR);
+    if (msg->msg_name)
+        memcpy(&to, msg->msg_name, msg->msg_namelen);
+    return calls_leave(
+        udp_send_file(udp, msg->msg_iov, msg->msg_iovlen, msg->msg_name ? &to : NULL));
+}
+
+/* Who sent it, and how many were dropped before. */
+static ssize_t receive_datagram(struct udp *udp, struct msghdr *msg, int flags)
+{
+    struct cmsghdr *cmsg = msg->msg_control ? CMSG_FIRSTHDR(msg) : NULL;
+    struct udp_message message = {.len = 0};
+    socklen_t room = msg->msg_namelen;
+    ssize_t n;
+
+    if (sim_fault(FAULT_INTERRUPT, 20))
+        return calls_leave(-EINTR);
+    n = udp_receive_file(udp, msg->msg_iov, msg->msg_iovlen, flags, &message);
+    msg->msg_controllen = 0;
+    if (n < 0)
+        return calls_leave(n);
+    if (msg->msg_name)
+        memcpy(msg->msg_name, &message.from,
+               room < sizeof(message.from) ? room : sizeof(message.from));
+    if (cmsg) {
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SO_RXQ_OVFL;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(message.dropped));
+        memcpy(CMSG_DATA(cmsg), &message.dropped, sizeof(message.dropped));
+        msg->msg_controllen = CMSG_SPACE(sizeof(message.dropped));
+    }
+    return n;
+}
+
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
+    const struct kfile *file = fd_file(fd);
     struct cmsghdr *cmsg = msg->msg_control ? CMSG_FIRSTHDR(msg) : NULL;
     struct passed passed = {.count = 0};
     int fds[PASSED_MAX];
 
     (void)flags;
+    if (file && file->kind == FILE_UDP) {
+        calls_enter();
+        return send_datagram(file->u.udp, msg);
+    }
     if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {
         passed.count = (unsigned int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         SIM_MUST(passed.count <= PASSED_MAX);
@@ -205,10 +255,16 @@ static void hand_over(struct msghdr *msg, const struct passed *passed)
 
 ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 {
+    const struct kfile *file = fd_file(fd);
     struct passed passed = {.count = 0};
-    ssize_t n = receive_some(fd, msg->msg_iov, msg->msg_iovlen, flags, &passed);
     size_t room = msg->msg_controllen;
+    ssize_t n;
 
+    if (file && file->kind == FILE_UDP) {
+        calls_enter();
+        return receive_datagram(file->u.udp, msg, flags);
+    }
+    n = receive_some(fd, msg->msg_iov, msg->msg_iovlen, flags, &passed);
     msg->msg_flags = 0;
     if (room < CMSG_SPACE(PASSED_MAX * sizeof(int)))
         msg->msg_control = NULL;
@@ -249,10 +305,10 @@ int __wrap_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
 
     if (file && file->kind == FILE_TCP)
         return copy_address(&file->u.tcp->local, addr, len);
-    if (file && file->kind == FILE_PLAIN) {
+    if (file && file->kind == FILE_UDP) {
         struct sockaddr_storage local;
 
-        tcp_source(file->u.family, &local);
+        tcp_source(file->u.udp->family, &local);
         return copy_address(&local, addr, len);
     }
     return (int)calls_leave(file ? -EOPNOTSUPP : r);
@@ -265,6 +321,8 @@ int __wrap_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
     if (file && file->kind == FILE_TCP && file->u.tcp->state == TCP_OPEN)
         return copy_address(&file->u.tcp->remote, addr, len);
+    if (file && file->kind == FILE_UDP && file->u.udp->remote.ss_family != AF_UNSPEC)
+        return copy_address(&file->u.udp->remote, addr, len);
     if (file && file->kind == FILE_UNIX && file->u.unix_end->is_connected) {
         memset(addr, 0, *len);
         addr->sa_family = AF_UNIX;
@@ -299,6 +357,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
     }
     if (file->kind == FILE_TCP)
         number = tcp_get_option(file->u.tcp, level, name);
+    else if (file->kind == FILE_UDP && level == SOL_SOCKET && name == SO_DOMAIN)
+        number = file->u.udp->family;
     else if (level == SOL_SOCKET && name == SO_TYPE)
         number = SOCK_STREAM;
     else if (level == SOL_SOCKET && name == SO_DOMAIN)

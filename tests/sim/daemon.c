@@ -82,7 +82,9 @@ static struct policy *make_policy(void)
                                "Deny=tcp n7.sim *\n"
                                "Deny=tcp 10.0.0.2 *\n"
                                "Deny=tcp 2001:db8::3 *\n"
-                               "Allow=tcp * * +loopback +private +linklocal +local +special\n";
+                               "Allow=tcp * * +loopback +private +linklocal +local +special\n"
+                               "Deny=udp 10.0.0.2 *\n"
+                               "Allow=udp * * +loopback +private +linklocal +local +special\n";
     struct policy *policy;
     struct conf_reader reader;
 
@@ -415,7 +417,7 @@ void daemon_check(void)
         const struct kfile *file = kernel.fds[i].file;
 
         used += file && kernel.fds[i].owner == ACTOR_DAEMON &&
-                (file->kind == FILE_TCP || file->kind == FILE_MEMORY);
+                (file->kind == FILE_TCP || file->kind == FILE_UDP || file->kind == FILE_MEMORY);
         listeners += file && kernel.fds[i].owner == ACTOR_DAEMON && file->kind == FILE_LISTENER;
     }
     used += d.worker.shared_listener_count;

@@ -12,24 +12,64 @@
 
 /* How often each kind comes. */
 static const uint16_t weights[STEP_KIND_COUNT] = {
-    [STEP_CONTEXT] = 5,      [STEP_CONTEXT_UNREF] = 1, [STEP_RECONNECT] = 3,
-    [STEP_SOCKET] = 30,      [STEP_SOCKETS] = 2,       [STEP_SOCKET_UNREF] = 10,
-    [STEP_OP_UNREF] = 8,     [STEP_CONNECT] = 50,      [STEP_SEND] = 60,
-    [STEP_RECEIVE] = 50,     [STEP_SHUTDOWN] = 12,     [STEP_CLOSE] = 15,
-    [STEP_SET_OPTION] = 12,  [STEP_GET_OPTION] = 4,    [STEP_SYNC] = 6,
-    [STEP_RESOLVE] = 6,      [STEP_HANGUP] = 10,       [STEP_CANCEL] = 10,
-    [STEP_WAIT] = 12,        [STEP_PROCESS] = 20,      [STEP_FLUSH] = 10,
-    [STEP_PASS] = 6,         [STEP_WORLD] = 15,        [STEP_SETTLE] = 6,
-    [STEP_BUFFER] = 8,       [STEP_BUFFER_UNREF] = 3,  [STEP_POOL] = 8,
-    [STEP_POOL_UNREF] = 3,   [STEP_MULTISHOT] = 10,    [STEP_TAKE] = 12,
-    [STEP_GIVE] = 12,        [STEP_PEER_WRITE] = 15,   [STEP_NEXT] = 12,
-    [STEP_BEGIN] = 15,       [STEP_END] = 15,          [STEP_SEND_ALL] = 8,
-    [STEP_RECEIVE_SOME] = 8, [STEP_DIAL] = 6,          [STEP_STOP] = 4,
-    [STEP_INSPECT] = 3,      [STEP_CONTROL] = 3,       [STEP_RESTRICT] = 3,
-    [STEP_DETACH] = 2,       [STEP_PEER_READ] = 8,     [STEP_PEER_FIN] = 4,
-    [STEP_PEER_RESET] = 3,   [STEP_KILL_SESSION] = 3,  [STEP_KILL_SOCKET] = 2,
-    [STEP_TERMINATE] = 2,    [STEP_KILL] = 2,          [STEP_SHARE] = 4,
+    [STEP_CONTEXT] = 5,
+    [STEP_CONTEXT_UNREF] = 1,
+    [STEP_RECONNECT] = 3,
+    [STEP_SOCKET] = 30,
+    [STEP_SOCKETS] = 2,
+    [STEP_SOCKET_UNREF] = 10,
+    [STEP_OP_UNREF] = 8,
+    [STEP_CONNECT] = 50,
+    [STEP_SEND] = 60,
+    [STEP_RECEIVE] = 50,
+    [STEP_SHUTDOWN] = 12,
+    [STEP_CLOSE] = 15,
+    [STEP_SET_OPTION] = 12,
+    [STEP_GET_OPTION] = 4,
+    [STEP_SYNC] = 6,
+    [STEP_RESOLVE] = 6,
+    [STEP_HANGUP] = 10,
+    [STEP_CANCEL] = 10,
+    [STEP_WAIT] = 12,
+    [STEP_PROCESS] = 20,
+    [STEP_FLUSH] = 10,
+    [STEP_PASS] = 6,
+    [STEP_WORLD] = 15,
+    [STEP_SETTLE] = 6,
+    [STEP_BUFFER] = 8,
+    [STEP_BUFFER_UNREF] = 3,
+    [STEP_POOL] = 8,
+    [STEP_POOL_UNREF] = 3,
+    [STEP_MULTISHOT] = 10,
+    [STEP_TAKE] = 12,
+    [STEP_GIVE] = 12,
+    [STEP_PEER_WRITE] = 15,
+    [STEP_NEXT] = 12,
+    [STEP_BEGIN] = 15,
+    [STEP_END] = 15,
+    [STEP_SEND_ALL] = 8,
+    [STEP_RECEIVE_SOME] = 8,
+    [STEP_DIAL] = 6,
+    [STEP_STOP] = 4,
+    [STEP_INSPECT] = 3,
+    [STEP_CONTROL] = 3,
+    [STEP_RESTRICT] = 3,
+    [STEP_DETACH] = 2,
+    [STEP_PEER_READ] = 8,
+    [STEP_PEER_FIN] = 4,
+    [STEP_PEER_RESET] = 3,
+    [STEP_KILL_SESSION] = 3,
+    [STEP_KILL_SOCKET] = 2,
+    [STEP_TERMINATE] = 2,
+    [STEP_KILL] = 2,
+    [STEP_SHARE] = 4,
     [STEP_JOIN] = 4,
+    [STEP_DATAGRAMS] = 12,
+    [STEP_DATAGRAM_SEND] = 40,
+    [STEP_DATAGRAM_RECEIVE] = 30,
+    [STEP_DATAGRAM_CONNECT] = 3,
+    [STEP_DATAGRAM_CANCEL] = 3,
+    [STEP_DATAGRAM_CLOSE] = 3,
 };
 
 /* What ends much at once is in few programs. */
@@ -133,6 +173,25 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_SOCKET_UNREF, ANY},
      {STEP_OP_UNREF, FIRST},
      {STEP_OP_UNREF, SECOND}},
+    /* datagrams, some of which nobody has asked for yet, some that nobody has room for */
+    {{STEP_DATAGRAM_CLOSE, ANY},
+     {STEP_DATAGRAMS, ANY},
+     {STEP_DATAGRAM_RECEIVE, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_WORLD, ANY},
+     {STEP_DATAGRAM_RECEIVE, ANY},
+     {STEP_DATAGRAM_RECEIVE, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_DATAGRAM_CONNECT, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_DATAGRAM_RECEIVE, ANY},
+     {STEP_DATAGRAM_SEND, ANY},
+     {STEP_WORLD, ANY},
+     {STEP_DATAGRAM_RECEIVE, ANY},
+     {STEP_SETTLE, ANY}},
     /* more sockets than there may be, before that is known */
     {{STEP_CONTEXT_UNREF, ANY},
      {STEP_CONTEXT, ANY},
@@ -196,11 +255,21 @@ static struct step make_step(enum step_kind kind, const struct world *world)
     return step;
 }
 
+static bool is_about_datagrams(unsigned int kind)
+{
+    return kind >= STEP_DATAGRAMS && kind <= STEP_DATAGRAM_CLOSE;
+}
+
 /* Its numbers meet those of the other steps of its scene. */
 static void tie(struct step *step, enum about about, uint32_t socket, uint32_t op)
 {
     uint32_t other = op + 1;
 
+    if (is_about_datagrams(step->kind)) {
+        step->a = 0;
+        step->b = sim_chance(2) ? 0 : step->b; /* mostly to a host that answers */
+        return;
+    }
     switch (step->kind) {
     case STEP_POOL:
     case STEP_BUFFER:
@@ -275,6 +344,8 @@ static void make_scene(const struct world *world, struct program *ret)
 
 static void make_world(struct world *ret)
 {
+    bool is_for_datagrams = sim_chance(4);
+
     memset(ret, 0, sizeof(*ret));
     for (unsigned int i = 1; i < STEP_KIND_COUNT; i++) {
         bool is_left_out = is_rare((enum step_kind)i) ? !sim_chance(4) : sim_chance(6);
@@ -282,6 +353,8 @@ static void make_world(struct world *ret)
         ret->weight[i] = is_left_out ? 0 : weights[i];
         if (sim_chance(8))
             ret->weight[i] = (uint16_t)(ret->weight[i] * 5);
+        if (is_for_datagrams && is_about_datagrams(i))
+            ret->weight[i] = (uint16_t)(ret->weight[i] * 6);
         ret->total += ret->weight[i];
     }
     ret->sockets = sim_chance(6) ? SOCKETS : 1 + sim_random(6);

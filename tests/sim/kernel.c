@@ -2,6 +2,7 @@
 /* Descriptors and files. */
 #include "tests/sim/epoll.h"
 #include "tests/sim/kernel.h"
+#include "tests/sim/udp.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,6 +18,9 @@ void kernel_reset(void)
             fd_close(KERNEL_FD_FIRST + (int)i);
     for (unsigned int i = 0; i < kernel.tcp_count; i++)
         tcp_free(kernel.tcps[i]);
+    for (unsigned int i = 0; i < kernel.udp_count; i++)
+        udp_free(kernel.udps[i]);
+    sim_free(kernel.udps);
     memset(&kernel, 0, sizeof(kernel));
     kernel.next_port = 32768;
 }
@@ -89,6 +93,8 @@ void file_unref(struct kfile *file)
         unix_free(file);
     else if (file->kind == FILE_TCP)
         tcp_closed(file->u.tcp);
+    else if (file->kind == FILE_UDP)
+        udp_closed(file->u.udp);
     else if (file->kind == FILE_EPOLL)
         sim_free(file->u.epoll);
     else if (file->kind == FILE_MEMORY)
@@ -108,6 +114,8 @@ int file_events(const struct kfile *file)
         return unix_events(file->u.unix_end);
     case FILE_TCP:
         return tcp_events(file->u.tcp);
+    case FILE_UDP:
+        return udp_events(file->u.udp);
     case FILE_LISTENER:
         return file->u.listener->count > 0 ? POLLIN : 0;
     case FILE_EVENT:

@@ -30,6 +30,7 @@ enum kind {
     FILE_UNIX,
     FILE_LISTENER,
     FILE_TCP,
+    FILE_UDP,
     FILE_MEMORY,
     FILE_EVENT,
     FILE_TIMER,
@@ -44,7 +45,6 @@ struct passed {
     struct kfile *files[PASSED_MAX];
     unsigned int count;
 };
-
 /* One end of a Unix stream. */
 struct unix_end {
     struct kfile *peer; /* NULL: none any more */
@@ -120,6 +120,7 @@ struct kfile {
         struct unix_end *unix_end;
         struct listener_file *listener;
         struct tcp *tcp;
+        struct udp *udp;
         struct {
             int fd; /* a real one */
             int seals;
@@ -127,7 +128,6 @@ struct kfile {
         uint64_t events;
         uint64_t timer; /* ns; 0: not set */
         struct epoll_file *epoll;
-        int family; /* of a datagram socket, which only asks for a source address */
     } u;
 };
 
@@ -138,7 +138,8 @@ struct kernel {
         bool is_cloexec;
     } fds[KERNEL_FDS];
     struct tcp *tcps[KERNEL_CONNECTIONS];
-    unsigned int tcp_count;
+    struct udp **udps;
+    unsigned int tcp_count, udp_count;
     uint16_t next_port;
     unsigned int maps; /* of shared memory */
 };

@@ -13,6 +13,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/calls_files.c \
 	tests/sim/daemon.c \
 	tests/sim/daemon.h \
+	tests/sim/datagrams.c \
 	tests/sim/epoll.c \
 	tests/sim/epoll.h \
 	tests/sim/ev.c \
@@ -44,6 +45,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/steps.c \
 	tests/sim/steps.h \
 	tests/sim/tcp.c \
+	tests/sim/udp.c \
+	tests/sim/udp.h \
 	tests/sim/unix.c \
 	tests/sim/world.c \
 	tests/sim/world.h

@@ -134,6 +134,7 @@ void step_context_unref(const struct step *step)
     context = client->context;
     client->context = NULL;
     model_lost(client);
+    datagrams_lost(client);
     for (struct model_op *op = model.all_ops; op; op = op->next)
         if (op->client == client && op->op)
             op->op = LIB(asock_op_unref(op->op));

@@ -104,6 +104,7 @@ void program_run(const struct program *program)
     sim.rng = program->seed;
     step_finish();
     model_reset();
+    datagrams_reset();
     kernel_reset();
     alloc_reset();
 }

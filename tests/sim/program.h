@@ -15,58 +15,64 @@
 
 /* NAME, what its numbers say */
 #define STEP_KINDS(X)                                                                              \
-    X(CONTEXT)       /* slot, limit of sockets */                                                  \
-    X(JOIN)          /* slot, of which context's listener */                                       \
-    X(CONTEXT_UNREF) /* slot */                                                                    \
-    X(RECONNECT)     /* slot */                                                                    \
-    X(SOCKET)        /* slot */                                                                    \
-    X(SOCKETS)       /* first slot, how many */                                                    \
-    X(SOCKET_UNREF)  /* slot */                                                                    \
-    X(OP_UNREF)      /* op */                                                                      \
-    X(CONNECT)       /* socket, op, how, data */                                                   \
-    X(SEND)          /* socket, op, length, manner */                                              \
-    X(RECEIVE)       /* socket, op, length, manner */                                              \
-    X(SHUTDOWN)      /* socket, op, how */                                                         \
-    X(CLOSE)         /* socket, op, linger */                                                      \
-    X(SET_OPTION)    /* socket, op, option, value */                                               \
-    X(GET_OPTION)    /* socket, op, option */                                                      \
-    X(SYNC)          /* context, op */                                                             \
-    X(RESOLVE)       /* context, op, name, time */                                                 \
-    X(HANGUP)        /* socket, op, time */                                                        \
-    X(SHARE)         /* context, op, timeout */                                                    \
-    X(CANCEL)        /* op */                                                                      \
-    X(WAIT)          /* op, ms */                                                                  \
-    X(PROCESS)       /* context */                                                                 \
-    X(FLUSH)         /* context */                                                                 \
-    X(PASS)          /* ms */                                                                      \
-    X(WORLD)         /* steps, in which no program runs */                                         \
-    X(SETTLE)        /* ms */                                                                      \
-    X(BUFFER)        /* slot, pages */                                                             \
-    X(BUFFER_UNREF)  /* slot */                                                                    \
-    X(POOL)          /* slot, buffer, size */                                                      \
-    X(POOL_UNREF)    /* slot */                                                                    \
-    X(MULTISHOT)     /* socket, op, pool */                                                        \
-    X(TAKE)          /* op */                                                                      \
-    X(GIVE)          /* pool, which */                                                             \
-    X(NEXT)          /* op, ms */                                                                  \
-    X(BEGIN)         /* socket, op, what, how much */                                              \
-    X(END)           /* op, whether it is to be cancelled first */                                 \
-    X(SEND_ALL)      /* socket, -, length, ms */                                                   \
-    X(RECEIVE_SOME)  /* socket, -, length, ms */                                                   \
-    X(DIAL)          /* socket, -, how, ms */                                                      \
-    X(INSPECT)       /* context, -, query, ms */                                                   \
-    X(CONTROL)       /* -, id, what, ms */                                                         \
-    X(RESTRICT)      /* context, -, rules, ms */                                                   \
-    X(DETACH)        /* context, -, -, ms */                                                       \
-    X(PEER_WRITE)    /* connection, bytes */                                                       \
-    X(PEER_READ)     /* connection */                                                              \
-    X(PEER_FIN)      /* connection */                                                              \
-    X(PEER_RESET)    /* connection */                                                              \
-    X(KILL_SESSION)  /* number */                                                                  \
-    X(KILL_SOCKET)   /* number */                                                                  \
-    X(STOP)          /* ms */                                                                      \
-    X(TERMINATE)     /* and start again */                                                         \
-    X(KILL)          /* and start again */
+    X(CONTEXT)          /* slot, limit of sockets */                                               \
+    X(JOIN)             /* slot, of which context's listener */                                    \
+    X(CONTEXT_UNREF)    /* slot */                                                                 \
+    X(RECONNECT)        /* slot */                                                                 \
+    X(SOCKET)           /* slot */                                                                 \
+    X(SOCKETS)          /* first slot, how many */                                                 \
+    X(SOCKET_UNREF)     /* slot */                                                                 \
+    X(OP_UNREF)         /* op */                                                                   \
+    X(CONNECT)          /* socket, op, how, data */                                                \
+    X(SEND)             /* socket, op, length, manner */                                           \
+    X(RECEIVE)          /* socket, op, length, manner */                                           \
+    X(SHUTDOWN)         /* socket, op, how */                                                      \
+    X(CLOSE)            /* socket, op, linger */                                                   \
+    X(SET_OPTION)       /* socket, op, option, value */                                            \
+    X(GET_OPTION)       /* socket, op, option */                                                   \
+    X(SYNC)             /* context, op */                                                          \
+    X(RESOLVE)          /* context, op, name, time */                                              \
+    X(HANGUP)           /* socket, op, time */                                                     \
+    X(SHARE)            /* context, op, timeout */                                                 \
+    X(CANCEL)           /* op */                                                                   \
+    X(WAIT)             /* op, ms */                                                               \
+    X(PROCESS)          /* context */                                                              \
+    X(FLUSH)            /* context */                                                              \
+    X(PASS)             /* ms */                                                                   \
+    X(WORLD)            /* steps, in which no program runs */                                      \
+    X(SETTLE)           /* ms */                                                                   \
+    X(BUFFER)           /* slot, pages */                                                          \
+    X(BUFFER_UNREF)     /* slot */                                                                 \
+    X(POOL)             /* slot, buffer, size */                                                   \
+    X(POOL_UNREF)       /* slot */                                                                 \
+    X(MULTISHOT)        /* socket, op, pool */                                                     \
+    X(TAKE)             /* op */                                                                   \
+    X(GIVE)             /* pool, which */                                                          \
+    X(NEXT)             /* op, ms */                                                               \
+    X(BEGIN)            /* socket, op, what, how much */                                           \
+    X(END)              /* op, whether it is to be cancelled first */                              \
+    X(SEND_ALL)         /* socket, -, length, ms */                                                \
+    X(RECEIVE_SOME)     /* socket, -, length, ms */                                                \
+    X(DIAL)             /* socket, -, how, ms */                                                   \
+    X(INSPECT)          /* context, -, query, ms */                                                \
+    X(CONTROL)          /* -, id, what, ms */                                                      \
+    X(RESTRICT)         /* context, -, rules, ms */                                                \
+    X(DETACH)           /* context, -, -, ms */                                                    \
+    X(DATAGRAMS)        /* slot, family */                                                         \
+    X(DATAGRAM_SEND)    /* slot, where to, length, manner */                                       \
+    X(DATAGRAM_RECEIVE) /* slot, -, length, manner */                                              \
+    X(DATAGRAM_CONNECT) /* slot, where to */                                                       \
+    X(DATAGRAM_CANCEL)  /* -, -, which */                                                          \
+    X(DATAGRAM_CLOSE)   /* slot, linger */                                                         \
+    X(PEER_WRITE)       /* connection, bytes */                                                    \
+    X(PEER_READ)        /* connection */                                                           \
+    X(PEER_FIN)         /* connection */                                                           \
+    X(PEER_RESET)       /* connection */                                                           \
+    X(KILL_SESSION)     /* number */                                                               \
+    X(KILL_SOCKET)      /* number */                                                               \
+    X(STOP)             /* ms */                                                                   \
+    X(TERMINATE)        /* and start again */                                                      \
+    X(KILL)             /* and start again */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */

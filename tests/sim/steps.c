@@ -170,6 +170,12 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_SEND_ALL] = step_send_all,
     [STEP_RECEIVE_SOME] = step_receive_some,
     [STEP_DIAL] = step_dial,
+    [STEP_DATAGRAMS] = step_datagrams,
+    [STEP_DATAGRAM_SEND] = step_datagram_send,
+    [STEP_DATAGRAM_RECEIVE] = step_datagram_receive,
+    [STEP_DATAGRAM_CONNECT] = step_datagram_connect,
+    [STEP_DATAGRAM_CANCEL] = step_datagram_cancel,
+    [STEP_DATAGRAM_CLOSE] = step_datagram_close,
     [STEP_PEER_WRITE] = step_peer,
     [STEP_PEER_READ] = step_peer,
     [STEP_PEER_FIN] = step_peer,
@@ -385,9 +391,11 @@ void step_finish(void)
     oracle_judge_ends();
     end_everything();
     unref_sockets();
+    datagrams_close_all();
     step_settle(25000);
     model_look();
     oracle_judge_all();
+    datagrams_judge();
     unref_everything();
     step_settle(90000);
     if (!daemon_is_empty())

@@ -78,6 +78,18 @@ void step_control(const struct step *step);
 void step_restrict(const struct step *step);
 void step_detach(const struct step *step);
 
+void step_datagrams(const struct step *step);
+void step_datagram_send(const struct step *step);
+void step_datagram_receive(const struct step *step);
+void step_datagram_connect(const struct step *step);
+void step_datagram_cancel(const struct step *step);
+void step_datagram_close(const struct step *step);
+/* Of a context that goes; at the end; of all. */
+void datagrams_lost(const struct client *client);
+void datagrams_close_all(void);
+void datagrams_judge(void);
+void datagrams_reset(void);
+
 void step_begin(const struct step *step);
 void step_end(const struct step *step);
 void step_send_all(const struct step *step);

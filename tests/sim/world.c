@@ -5,6 +5,7 @@
 #include "tests/sim/daemon.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/udp.h"
 
 #define WORK_MAX 1000000u
 
@@ -27,6 +28,12 @@ static uint64_t next_due(void)
 
     for (unsigned int i = 0; i < kernel.tcp_count; i++) {
         uint64_t at = tcp_due(kernel.tcps[i]);
+
+        if (at < due)
+            due = at;
+    }
+    for (unsigned int i = 0; i < kernel.udp_count; i++) {
+        uint64_t at = udp_due(kernel.udps[i]);
 
         if (at < due)
             due = at;

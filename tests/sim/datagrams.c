@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Steps with datagram sockets, and what must come of them (S64 to S67). They have a model of their own: a socket sends to
+ * one port, by which the kernel's socket is known. At the end the kernel's record of what was sent and received is held
+ * against what was told: each datagram whole, in its order, once; none lost between the kernel and the program.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "tests/sim/steps.h"
+#include "tests/sim/udp.h"
+
+#define SOCKETS_MAX 64
+#define SLOTS 3
+#define OPS_MAX 6000
+#define PORT_FIRST 50000u
+#define LEN_MAX 70000
+
+struct flight {
+    struct datagrams *socket;
+    asock_op *op;
+    bool is_send, is_done, may_be_unknown, was_cancelled;
+    uint64_t number;
+    size_t len, bytes, length; /* length: that the datagram had */
+    int error;
+    unsigned int flags;
+    uint16_t port; /* of who sent it */
+    uint8_t *data;
+};
+
+struct datagrams {
+    struct client *client;
+    unsigned int generation;
+    asock_socket *socket; /* NULL: no reference left */
+    uint16_t port;
+    bool is_connected, is_blurred; /* is_blurred: what was told is not all there was */
+};
+
+static struct {
+    struct datagrams *slots[SLOTS], *all[SOCKETS_MAX];
+    struct flight *flights[OPS_MAX];
+    unsigned int count, flight_count;
+    uint64_t number;
+} all;
+
+void datagrams_reset(void)
+{
+    for (unsigned int i = 0; i < all.flight_count; i++) {
+        sim_free(all.flights[i]->data);
+        sim_free(all.flights[i]);
+    }
+    for (unsigned int i = 0; i < all.count; i++)
+        sim_free(all.all[i]);
+    memset(&all, 0, sizeof(all));
+    all.number = UINT64_C(1) << 32;
+}
+
+static void let_go(struct datagrams *d)
+{
+    if (d->socket)
+        d->socket = LIB(asock_socket_unref(d->socket));
+    for (unsigned int i = 0; i < SLOTS; i++)
+        if (all.slots[i] == d)
+            all.slots[i] = NULL;
+}
+
+/* Its context goes: nothing is told any more. */
+void datagrams_lost(const struct client *client)
+{
+    for (unsigned int i = 0; i < all.flight_count; i++) {
+        struct flight *f = all.flights[i];
+
+        if (f->socket->client != client || !f->op)
+            continue;
+        f->may_be_unknown = true;
+        f->is_done = true;
+        f->error = ASOCK_CONNECTION_ABORTED;
+        f->op = LIB(asock_op_unref(f->op));
+    }
+    for (unsigned int i = 0; i < all.count; i++)
+        if (all.all[i]->client == client) {
+            all.all[i]->is_blurred = true;
+            let_go(all.all[i]);
+        }
+}
+
+void step_datagrams(const struct step *step)
+{
+    static const int families[] = {AF_UNSPEC, AF_INET, AF_UNSPEC, AF_UNSPEC};
+    struct client *client = client_of(step->c);
+    struct datagrams *d;
+    asock_socket *socket;
+
+    if (!client || all.slots[step->a % SLOTS] || all.count == SOCKETS_MAX)
+        return;
+    if (LIB(asock_socket_new_udp(client->context, families[step->b % 4], &socket)) < 0)
+        return;
+    d = sim_alloc(sizeof(*d));
+    d->client = client;
+    d->generation = client->generation;
+    d->socket = socket;
+    d->port = (uint16_t)(PORT_FIRST + all.count);
+    all.all[all.count++] = d;
+    all.slots[step->a % SLOTS] = d;
+}
+
+static void done(asock_op *op, void *userdata)
+{
+    struct flight *f = userdata;
+    struct asock_datagram datagram;
+    struct sockaddr_storage from;
+
+    if (f->is_done)
+        sim_fail("told-twice: datagram %llu", (unsigned long long)f->number);
+    f->is_done = true;
+    f->error = asock_op_get_error(op);
+    f->bytes = asock_op_get_bytes(op);
+    f->flags = asock_op_get_result_flags(op);
+    if (asock_op_get_datagram(op, &datagram) == 0) {
+        f->length = datagram.length;
+        SIM_MUST(asock_op_get_remote(op, &from) > 0);
+        f->port = ntohs(((const struct sockaddr_in *)(const void *)&from)->sin_port);
+    }
+    f->op = NULL;
+    asock_op_unref(op);
+}
+
+/* An op of its own for each: used again they are elsewhere. */
+static struct flight *begin(struct datagrams *d, bool is_send, size_t len, uint32_t manner)
+{
+    static const unsigned int timeouts[] = {0, 0, 0, 0, 5, 300, 3000, 20000};
+    struct flight *f;
+    asock_op *op;
+
+    if (all.flight_count == OPS_MAX || LIB(asock_op_new(d->client->context, &op)) < 0)
+        return NULL;
+    f = sim_alloc(sizeof(*f));
+    f->socket = d;
+    f->op = op;
+    f->is_send = is_send;
+    f->number = all.number++;
+    f->len = len;
+    f->data = sim_alloc(len + 1);
+    if (is_send)
+        sim_pattern(f->number, 0, f->data, len);
+    all.flights[all.flight_count++] = f;
+    SIM_MUST(asock_op_set_callback(op, done, f) == 0);
+    SIM_MUST(asock_op_set_timeout(op, timeouts[manner % 8]) == 0);
+    SIM_MUST(asock_op_set_flags(op, is_send && manner / 8 % 5 == 0 ? ASOCK_ERRORS_ONLY : 0) == 0);
+    SIM_MUST(asock_op_set_buffer(op, f->data, len) == 0);
+    return f;
+}
+
+static void made(struct flight *f, int r)
+{
+    asock_op *op = f->op;
+
+    if (r == 1)
+        return;
+    if (r < 0)
+        f->is_done = true, f->error = ASOCK_INVALID_ARGUMENT;
+    f->op = NULL;
+    if (r == 0) {
+        f->is_done = true;
+        f->error = LIB(asock_op_get_error(op));
+    }
+    LIB(asock_op_unref(op));
+}
+
+static struct datagrams *find(const struct step *step)
+{
+    struct datagrams *d = all.slots[step->a % SLOTS];
+
+    return d && d->client->context ? d : NULL;
+}
+
+static void set_endpoint(struct flight *f, uint32_t how)
+{
+    /* A family that the first one has not chosen is an error, which is one op's. */
+    struct destination to = step_destination(how % 16 | (how / 16 % 8 == 1 ? 16u : 32u),
+                                             f->socket->port - KERNEL_PORT_FIRST);
+
+    SIM_MUST(asock_op_set_endpoint(f->op, (const struct sockaddr *)&to.addr, to.len) == 0);
+}
+
+void step_datagram_send(const struct step *step)
+{
+    struct datagrams *d = find(step);
+    size_t len = step_length(step->c);
+    struct flight *f;
+
+    if (!d)
+        return;
+    f = begin(d, true, len < LEN_MAX ? len : LEN_MAX, step->d);
+    if (!f)
+        return;
+    if (d->is_connected) {
+        made(f, LIB(asock_send(d->socket, f->op)));
+        return;
+    }
+    set_endpoint(f, step->b);
+    made(f, LIB(asock_send_to(d->socket, f->op)));
+}
+
+void step_datagram_receive(const struct step *step)
+{
+    struct datagrams *d = find(step);
+    struct flight *f = d ? begin(d, false, 1 + step_length(step->c), step->d) : NULL;
+
+    if (f)
+        made(f, LIB(asock_receive_from(d->socket, f->op)));
+}
+
+/* While a name is looked up, and before it, answers to what was sent may come. */
+void step_datagram_connect(const struct step *step)
+{
+    struct datagrams *d = find(step);
+    struct destination to;
+    struct flight *f;
+
+    if (!d || d->is_connected)
+        return;
+    f = begin(d, false, 0, 0);
+    if (!f)
+        return;
+    f->len = SIZE_MAX; /* it is neither a send nor a receive */
+    d->is_connected = true;
+    to = step_destination(step->b * 1021 + step->c, d->port - KERNEL_PORT_FIRST);
+    if (to.is_name)
+        SIM_MUST(asock_op_set_host(f->op, to.name, to.service) == 0);
+    else
+        SIM_MUST(asock_op_set_endpoint(f->op, (const struct sockaddr *)&to.addr, to.len) == 0);
+    made(f, LIB(asock_connect(d->socket, f->op)));
+}
+
+void step_datagram_cancel(const struct step *step)
+{
+    struct flight *f = all.flight_count ? all.flights[step->c % all.flight_count] : NULL;
+
+    if (!f || !f->op || !f->socket->client->context)
+        return;
+    f->was_cancelled = true;
+    LIB(asock_cancel(f->op));
+}
+
+void step_datagram_close(const struct step *step)
+{
+    struct datagrams *d = find(step);
+
+    if (!d)
+        return;
+    LIB(asock_close(d->socket, NULL, step->b % 3 ? 0 : (int)(step->c % 3000)));
+    let_go(d);
+}
+
+/* ---- the end ---- */
+
+/* Nobody waits for what is there. */
+static void judge_waiting(void)
+{
+    for (unsigned int i = 0; i < all.flight_count; i++) {
+        const struct flight *f = all.flights[i];
+        const struct udp *udp = udp_by_port(f->socket->port);
+
+        if (!f->is_done && !f->is_send && f->len != SIZE_MAX && udp && !udp->is_closed &&
+            udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns)
+            sim_fail("never-told: a datagram is there, and %llu waits for one",
+                     (unsigned long long)f->number);
+    }
+}
+
+void datagrams_close_all(void)
+{
+    judge_waiting();
+    for (unsigned int i = 0; i < all.count; i++) {
+        if (all.all[i]->socket && all.all[i]->client->context)
+            LIB(asock_close(all.all[i]->socket, NULL, 0));
+        let_go(all.all[i]);
+    }
+}
+
+/* How it ended nobody can say: the session was lost, or the daemon did not answer. */
+static bool is_unknown(const struct flight *f)
+{
+    return f->may_be_unknown || f->error == ASOCK_CONNECTION_ABORTED ||
+           f->error == ASOCK_TIMED_OUT || f->socket->is_blurred;
+}
+
+static bool is_sent_as(const struct flight *f, const struct udp_message *message)
+{
+    return f->len == message->len &&
+           sim_compare(f->number, 0, message->data, message->len) == message->len;
+}
+
+static struct flight *next_of(const struct datagrams *d, unsigned int *at, bool is_send)
+{
+    while (*at < all.flight_count) {
+        struct flight *f = all.flights[(*at)++];
+
+        if (f->socket == d && f->is_send == is_send && f->len != SIZE_MAX &&
+            (f->error == 0 || (is_send && is_unknown(f))))
+            return f;
+    }
+    return NULL;
+}
+
+/* One of so few bytes that it looks like others, and nobody says whether it left. */
+static bool has_ambiguous(const struct datagrams *d)
+{
+    for (unsigned int i = 0; i < all.flight_count; i++)
+        if (all.flights[i]->socket == d && all.flights[i]->is_send && all.flights[i]->error &&
+            is_unknown(all.flights[i]) && all.flights[i]->len < 8)
+            return true;
+    return false;
+}
+
+/* What left is what was sent, each wholly, in order, once. */
+static void judge_sent(const struct datagrams *d, const struct udp_queue *sent)
+{
+    unsigned int at = 0;
+    struct flight *f;
+
+    if (has_ambiguous(d))
+        return;
+    for (unsigned int i = 0; i < sent->count; i++) {
+        do {
+            f = next_of(d, &at, true);
+            if (!f)
+                sim_fail("stray-datagram: of port %u, %zu bytes", d->port, sent->at[i].len);
+            if (!is_sent_as(f, &sent->at[i]) && !is_unknown(f))
+                sim_fail("lost-datagram: %llu was sent with success, another one left",
+                         (unsigned long long)f->number);
+        } while (!is_sent_as(f, &sent->at[i]));
+    }
+    while ((f = next_of(d, &at, true)))
+        if (!is_unknown(f))
+            sim_fail("lost-datagram: %llu was sent with success, and never left",
+                     (unsigned long long)f->number);
+}
+
+static bool may_miss(const struct datagrams *d)
+{
+    return d->is_blurred || model_may_deny(d->client) || d->client->generation != d->generation ||
+           d->client->is_lost || d->client->has_given_up || model_may_be_lost(d->client) ||
+           sim.faults & (1u << FAULT_DENIES | 1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC);
+}
+
+/* What was received is told, cut only where there was no room, in order, once. */
+static void judge_received(const struct datagrams *d, const struct udp_queue *consumed)
+{
+    unsigned int at = 0;
+
+    for (unsigned int i = 0; i < consumed->count; i++) {
+        const struct udp_message *message = &consumed->at[i];
+        struct flight *f = next_of(d, &at, false);
+        size_t n;
+
+        while (f && (f->length != message->len ||
+                     sim_compare(message->number, 0, f->data, f->bytes) != f->bytes)) {
+            if (!may_miss(d))
+                sim_fail("other-datagram: %llu", (unsigned long long)f->number);
+            i++;
+            if (i == consumed->count)
+                sim_fail("stray-datagram: %llu was received, and nobody sent it",
+                         (unsigned long long)f->number);
+            message = &consumed->at[i];
+        }
+        if (!f && !may_miss(d))
+            sim_fail("lost-datagram: %u of %u that the daemon has received were told", i,
+                     consumed->count);
+        if (!f)
+            return;
+        n = message->len < f->len ? message->len : f->len;
+        if (f->bytes != n || f->port != d->port ||
+            !(f->flags & ASOCK_TRUNCATED) != (message->len <= f->len))
+            sim_fail("cut-datagram: %llu has %zu bytes of %zu, flags %u",
+                     (unsigned long long)f->number, f->bytes, message->len, f->flags);
+    }
+    if (next_of(d, &at, false))
+        sim_fail("stray-datagram: received on port %u, and the kernel had none", d->port);
+}
+
+void datagrams_judge(void)
+{
+    static const struct udp_queue none;
+
+    for (unsigned int i = 0; i < all.flight_count; i++)
+        if (!all.flights[i]->is_done)
+            sim_fail("never-done: datagram %llu", (unsigned long long)all.flights[i]->number);
+    for (unsigned int i = 0; i < all.count; i++) {
+        const struct udp *udp = udp_by_port(all.all[i]->port);
+
+        judge_sent(all.all[i], udp ? &udp->sent : &none);
+        judge_received(all.all[i], udp ? &udp->consumed : &none);
+    }
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * UDP: a socket, and hosts that answer each datagram with one of their own, in the order in which they got them. What was
+ * sent, and what was received, is kept for the oracle.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "tests/sim/udp.h"
+
+#define MS UINT64_C(1000000)
+#define LONGEST 65507u
+
+static void find_destination(const struct sockaddr_storage *to, unsigned int *ret_host,
+                             uint16_t *ret_port)
+{
+    const struct sockaddr_in *in = (const void *)to;
+    const struct sockaddr_in6 *in6 = (const void *)to;
+
+    *ret_host = to->ss_family == AF_INET ? ntohl(in->sin_addr.s_addr) & 0xff
+                                         : in6->sin6_addr.s6_addr[15];
+    *ret_port = ntohs(to->ss_family == AF_INET ? in->sin_port : in6->sin6_port);
+}
+
+struct udp *udp_by_port(uint16_t port)
+{
+    for (unsigned int i = 0; i < kernel.udp_count; i++)
+        if (kernel.udps[i]->owner == port && kernel.udps[i]->sent.count > 0)
+            return kernel.udps[i];
+    return NULL;
+}
+
+int udp_open_file(int family, struct kfile **ret)
+{
+    struct udp *udp;
+
+    udp = sim_alloc(sizeof(*udp));
+    *ret = file_new(FILE_UDP);
+    (*ret)->u.udp = udp;
+    udp->family = family;
+    udp->rx_cap = sim.faults & 1u << FAULT_SMALL_BUFFERS ? 200 + sim_random(20000) : 200000;
+    kernel.udps = sim_grow(kernel.udps, (kernel.udp_count + 1) * sizeof(*kernel.udps));
+    kernel.udps[kernel.udp_count++] = udp;
+    return 0;
+}
+
+void udp_closed(struct udp *udp)
+{
+    udp->is_closed = true;
+}
+
+static void free_queue(struct udp_queue *queue)
+{
+    for (unsigned int i = 0; i < queue->count; i++)
+        sim_free(queue->at[i].data);
+    sim_free(queue->at);
+}
+
+void udp_free(struct udp *udp)
+{
+    free_queue(&udp->rx);
+    free_queue(&udp->sent);
+    free_queue(&udp->consumed);
+    sim_free(udp);
+}
+
+static struct udp_message *append(struct udp_queue *queue, size_t len)
+{
+    struct udp_message *message;
+
+    queue->at = sim_grow(queue->at, (queue->count + 1) * sizeof(*queue->at));
+    message = &queue->at[queue->count++];
+    memset(message, 0, sizeof(*message));
+    message->data = sim_alloc(len + 1);
+    message->len = len;
+    return message;
+}
+
+int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len)
+{
+    uint16_t port;
+
+    memcpy(&udp->remote, addr, len < sizeof(udp->remote) ? len : sizeof(udp->remote));
+    find_destination(&udp->remote, &udp->host, &port);
+    if (udp->host == HOST_UNREACHABLE)
+        return -ENETUNREACH;
+    udp->owner = port;
+    return 0;
+}
+
+/* The answer is on its way: one pattern after the other, of the length of what was sent. */
+static void answer(struct udp *udp, const struct sockaddr_storage *from, unsigned int host,
+                   size_t len)
+{
+    struct udp_message *message;
+    uint64_t due = sim.now_ns + sim_random(host == HOST_SLOW ? 300 : 3) * MS;
+
+    if (udp->rx.bytes + len > udp->rx_cap) {
+        udp->dropped++;
+        return;
+    }
+    message = append(&udp->rx, len);
+    message->from = *from;
+    message->dropped = udp->dropped;
+    message->number = UINT64_C(1) << 40 | udp->owner << 20 | udp->answers++;
+    sim_pattern(message->number, 0, message->data, len);
+    udp->rx.bytes += len;
+    udp->due = due > udp->due ? due : udp->due; /* in their order */
+    message->due = udp->due;
+}
+
+ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
+                      const struct sockaddr_storage *to)
+{
+    const struct sockaddr_storage *addr = to ? to : &udp->remote;
+    size_t len = iov_total(iov, count), done = 0;
+    struct udp_message *message;
+    unsigned int host;
+    uint16_t port;
+    int error = udp->error;
+
+    if (addr->ss_family == AF_UNSPEC)
+        return -EDESTADDRREQ;
+    udp->error = 0;
+    if (error)
+        return -error;
+    find_destination(addr, &host, &port);
+    if (len > LONGEST)
+        return -EMSGSIZE;
+    if (host == HOST_UNREACHABLE)
+        return -ENETUNREACH;
+    if (sim.now_ns < udp->busy_until)
+        return -EAGAIN;
+    if (sim_fault(FAULT_PARTIAL, 3)) {
+        udp->busy_until = sim.now_ns + sim_random(2) * (1 + sim_random(20)) * MS;
+        return -EAGAIN;
+    }
+    udp->owner = port;
+    message = append(&udp->sent, len);
+    for (size_t i = 0; i < count; i++) {
+        if (iov[i].iov_len > 0)
+            memcpy(message->data + done, iov[i].iov_base, iov[i].iov_len);
+        done += iov[i].iov_len;
+    }
+    if (host == HOST_ACCEPTS || host == HOST_SLOW)
+        answer(udp, addr, host, len);
+    else if (host == HOST_REFUSES && udp->remote.ss_family != AF_UNSPEC)
+        udp->error = ECONNREFUSED;
+    return (ssize_t)len;
+}
+
+static bool has_message(const struct udp *udp)
+{
+    return udp->rx.count > 0 && udp->rx.at[0].due <= sim.now_ns;
+}
+
+ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count, int flags,
+                         struct udp_message *ret)
+{
+    struct udp_message *first = &udp->rx.at[0], *kept;
+    int error = udp->error;
+
+    if (flags & MSG_ERRQUEUE)
+        return -EAGAIN;
+    udp->error = 0;
+    if (error)
+        return -error;
+    if (!has_message(udp))
+        return -EAGAIN;
+    if (sim_fault(FAULT_NO_MEMORY, 6))
+        return -ENOMEM;
+    *ret = *first;
+    iov_fill(iov, count, first->data, first->len);
+    if (flags & MSG_PEEK)
+        return (ssize_t)first->len;
+    kept = append(&udp->consumed, first->len);
+    memcpy(kept->data, first->data, first->len);
+    kept->number = first->number;
+    udp->rx.bytes -= first->len;
+    sim_free(first->data);
+    memmove(first, first + 1, --udp->rx.count * sizeof(*first));
+    return (ssize_t)ret->len;
+}
+
+int udp_events(const struct udp *udp)
+{
+    int events = udp->error ? POLLERR | POLLIN | POLLOUT : 0;
+
+    if (sim.now_ns >= udp->busy_until)
+        events |= POLLOUT;
+    return events | (has_message(udp) ? POLLIN : 0);
+}
+
+uint64_t udp_due(const struct udp *udp)
+{
+    uint64_t due = UINT64_MAX;
+
+    if (udp->is_closed)
+        return due;
+    if (udp->busy_until > sim.now_ns)
+        due = udp->busy_until;
+    if (udp->rx.count > 0 && udp->rx.at[0].due > sim.now_ns && udp->rx.at[0].due < due)
+        due = udp->rx.at[0].due;
+    return due;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_SIM_UDP_H
+#define ASOCK_TESTS_SIM_UDP_H
+
+/* UDP sockets of the simulated kernel. */
+#include "tests/sim/kernel.h"
+
+struct udp_message {
+    uint8_t *data;
+    size_t len;
+    struct sockaddr_storage from;
+    uint64_t number, due;
+    uint32_t dropped; /* before it */
+};
+
+struct udp_queue {
+    struct udp_message *at;
+    unsigned int count;
+    size_t bytes;
+};
+
+/* A UDP socket; it outlives its descriptor. */
+struct udp {
+    int family, error;
+    struct sockaddr_storage remote; /* AF_UNSPEC: it has no peer */
+    unsigned int host;
+    uint16_t owner; /* the port that it sends to */
+    bool is_closed;
+    struct udp_queue rx, sent, consumed;
+    size_t rx_cap;
+    uint32_t dropped, answers;
+    uint64_t due, busy_until; /* due: of the last answer */
+};
+
+int udp_open_file(int family, struct kfile **ret);
+int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len);
+/* to NULL: the peer. */
+ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
+                      const struct sockaddr_storage *to);
+/* Bytes that it had; ret: the message, without its data. */
+ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count, int flags,
+                         struct udp_message *ret);
+void udp_closed(struct udp *udp);
+int udp_events(const struct udp *udp);
+void udp_free(struct udp *udp);
+uint64_t udp_due(const struct udp *udp);
+struct udp *udp_by_port(uint16_t port); /* that sends there; NULL: none */
+
+#endif
