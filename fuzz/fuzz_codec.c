@@ -44,6 +44,7 @@ static bool has_malformed(const struct request *request)
             (request->connect.endpoint.malformed || request->connect.malformed)) ||
            (request->verb == VERB_RESOLVE && request->resolve.malformed) ||
            (request->verb == VERB_BIND && request->bind.endpoint.malformed) ||
+           (request->verb == VERB_SEND && request->send.endpoint.malformed) ||
            (request->verb == VERB_SET_OPTION && request->option.value.endpoint.malformed);
 }
 
@@ -119,6 +120,8 @@ static bool reply_has_malformed(const struct reply *reply)
 {
     return (reply->body == BODY_CONNECTED &&
             (reply->connected.local.malformed || reply->connected.remote.malformed)) ||
+           (reply->body == BODY_DATAGRAM &&
+            (reply->datagram.local.malformed || reply->datagram.remote.malformed)) ||
            (reply->body == BODY_VALUE && reply->value.endpoint.malformed);
 }
 

@@ -135,7 +135,8 @@ static int put_datagram(const struct reply *reply, struct body *body, Asock__V1_
         m->local = &body->local;
     if (remote > 0)
         m->remote = &body->remote;
-    if (datagram->segment.buffer == 0)
+    if (datagram->segment.buffer == 0 && datagram->segment.offset == 0 &&
+        datagram->segment.length == 0)
         return 0;
     fill_segment(&datagram->segment, &body->place);
     m->segment = &body->place;
