@@ -58,6 +58,7 @@ static int kill_one(asock_context *context, uint32_t id, int timeout)
     const char *args[] = {text, NULL};
 
     snprintf(text, sizeof(text), "%u", id);
+    raw_killed();
     for (unsigned int i = 0; i < CONTEXTS; i++)
         model.clients[i].is_lost = true;
     for (struct stream *stream = model.streams; stream; stream = stream->next)

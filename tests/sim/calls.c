@@ -9,6 +9,7 @@
 #include <linux/sockios.h>
 
 #include "tests/sim/calls.h"
+#include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/udp.h"
 #include "tests/sim/world.h"
@@ -90,24 +91,15 @@ int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags)
     int r;
     struct kfile *file = socket_file(fd, &r), *client;
 
-    (void)addr;
-    (void)len;
     if (!file)
         return (int)calls_leave(r);
+    if (file->kind == FILE_TCP)
+        return (int)calls_leave(inbound_accept(file->u.tcp, addr, len, flags));
     client = unix_accept(file);
     if (!client)
         return (int)calls_leave(-EAGAIN);
     client->is_nonblocking = flags & SOCK_NONBLOCK;
     return (int)calls_leave(fd_install(client));
-}
-
-int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
-{
-    (void)fd;
-    (void)addr;
-    (void)len;
-    calls_enter();
-    return (int)calls_leave(-EADDRNOTAVAIL);
 }
 
 static ssize_t send_some(int fd, const struct iovec *iov, size_t count, const struct passed *passed)

@@ -24,6 +24,7 @@ int __wrap_epoll_wait(int fd, struct epoll_event *events, int most, int timeout)
 int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len);
 int __wrap_accept4(int fd, struct sockaddr *addr, socklen_t *len, int flags);
 int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len);
+int __wrap_listen(int fd, int backlog);
 ssize_t __wrap_send(int fd, const void *data, size_t len, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
 ssize_t __wrap_recv(int fd, void *data, size_t len, int flags);

@@ -23,9 +23,11 @@
 #include "daemon/session/session_end.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
+#include "tests/sim/bound.h"
 #include "tests/sim/ev.h"
 #include "tests/sim/held.h"
 #include "tests/sim/kernel.h"
+#include "tests/sim/policies.h"
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
 
@@ -114,6 +116,7 @@ void daemon_start(const struct daemon_manner *manner)
     memset(seen, 0, sizeof(seen));
     SIM_MUST(worker_init(w, NULL) == 0);
     w->policy = make_policy();
+    policies_begin(w, make_policy);
     w->learn = learn_new();
     w->recent = recent_new(w);
     w->monitor = monitor_new(w);
@@ -211,6 +214,7 @@ static void deinit(struct worker *w)
 {
     uint64_t used[QUOTA_RESOURCES];
 
+    policies_end(w);
     w->audit = audit_free(w->audit); /* entries that nobody has taken are charged */
     w->recent = recent_free(w->recent);
     w->monitor = monitor_free(w->monitor);
@@ -273,6 +277,7 @@ void daemon_kill(void)
         return;
     sim_trace("daemon: killed");
     sim.actor = ACTOR_NONE;
+    policies_drop();
     seams_resolver_drop(d.worker.resolver);
     simulated_loop_drop(d.worker.loop);
     fd_close_all(ACTOR_DAEMON);
@@ -382,6 +387,7 @@ static void check_session(const struct session *s)
                  (unsigned long long)shared, s->buffer_count, (unsigned long long)s->shared);
     check_grant(s);
     check_sharing(s);
+    bound_check(s);
     if (s->op_count > s->limits.ops && !s->has_ended)
         sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
 }

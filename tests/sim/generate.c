@@ -375,6 +375,7 @@ void program_make(uint64_t seed, struct program *ret)
         if (sim_chance(3))
             ret->faults |= 1u << i;
     make_world(&world);
+    generate_listeners_begin(seed);
     ret->sockets = ret->faults & 1u << FAULT_FEW_SOCKETS ? 16 : 0;
     ret->pace = paces[sim_random(5)];
     count = 10 + sim_random(sim_chance(4) ? STEPS_MAX - 10 : 100);
@@ -382,6 +383,8 @@ void program_make(uint64_t seed, struct program *ret)
     ret->steps[ret->count++] = make_step(STEP_SOCKET, &world);
     ret->steps[0].a = ret->steps[1].a = 0;
     while (ret->count < count) {
+        if (generate_listeners(ret, world.sockets, world.ops))
+            continue;
         if (sim_chance(world.scenes)) {
             make_scene(&world, ret);
             continue;

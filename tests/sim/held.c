@@ -5,6 +5,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/wire/status_page.h"
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
@@ -19,6 +20,8 @@ static void add_socket(const struct sock *sock, uint64_t held[static QUOTA_RESOU
     held[QUOTA_KERNEL] += sock->kernel[0] + sock->kernel[1];
     held[QUOTA_LINGERS] += sock->ending != NULL;
     held[QUOTA_MEMORY] += MEMORY_SOCKET;
+    held[QUOTA_MEMORY] += sock->bound ? MEMORY_BOUND : 0;
+    held[QUOTA_KERNEL] += sock->bound ? sock->bound->charged : 0;
 }
 
 static void add_session(const struct session *s, uint64_t held[static QUOTA_RESOURCES])

@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <string.h>
 
+#include "tests/sim/listeners.h"
 #include "tests/sim/steps.h"
 
 /* ---- one call, which waits ---- */
@@ -222,9 +223,10 @@ void step_end(const struct step *step)
         LIB(asock_cancel(op->op));
     }
     LIB(asock_op_ref(op->op));
-    r = LIB(asock_end(op->op, &bytes));
+    r = listeners_end(op, &bytes);
     model.blocked_until = sim_now_ms();
     check_end(op, r, bytes);
+    listeners_ended(op);
     op->is_begun = false;
     model.ops[step->a % OPS] = NULL;
     op->op = LIB(asock_op_unref(op->op));

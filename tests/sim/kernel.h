@@ -15,6 +15,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "tests/sim/inbound.h"
 #include "tests/sim/sim.h"
 
 /* Numbers below it are real ones. */
@@ -74,7 +75,7 @@ struct tcp_option {
     int level, name, value;
 };
 
-enum tcp_state { TCP_NEW, TCP_CONNECTING, TCP_OPEN, TCP_DEAD };
+enum tcp_state { TCP_NEW, TCP_CONNECTING, TCP_OPEN, TCP_DEAD, TCP_LISTENING };
 
 /* A TCP connection: the daemon's end, the way, and the peer's end. It outlives its descriptor. */
 struct tcp {
@@ -88,6 +89,7 @@ struct tcp {
     struct tcp_option options[OPTIONS_MAX];
     unsigned int option_count;
     bool is_linger_zero;
+    struct inbound in;
 
     struct byte_queue tx, rx; /* not yet acknowledged; not yet read */
     size_t tx_cap, rx_cap;
@@ -188,9 +190,6 @@ void tcp_set_option(struct tcp *tcp, int level, int name, int value);
 uint64_t tcp_due(const struct tcp *tcp);
 void tcp_step(struct tcp *tcp);
 void tcp_reset_by_peer(struct tcp *tcp);
-
-/* The program's: sets the manner of the peer. */
-void peers_assign(struct tcp *tcp);
 
 /* So much of n at a time, where calls may be short. */
 size_t kernel_part(size_t n);

@@ -8,6 +8,8 @@ check_PROGRAMS += tests/sim/run
 tests_sim_run_SOURCES = \
 	tests/sim/alloc.c \
 	tests/sim/asks.c \
+	tests/sim/bound.c \
+	tests/sim/bound.h \
 	tests/sim/calls.c \
 	tests/sim/calls.h \
 	tests/sim/calls_files.c \
@@ -19,11 +21,16 @@ tests_sim_run_SOURCES = \
 	tests/sim/ev.c \
 	tests/sim/ev.h \
 	tests/sim/generate.c \
+	tests/sim/generate_listeners.c \
 	tests/sim/held.c \
 	tests/sim/held.h \
 	tests/sim/helpers.c \
+	tests/sim/inbound.c \
+	tests/sim/inbound.h \
 	tests/sim/kernel.c \
 	tests/sim/kernel.h \
+	tests/sim/listeners.c \
+	tests/sim/listeners.h \
 	tests/sim/main.c \
 	tests/sim/main.h \
 	tests/sim/maker.c \
@@ -35,8 +42,14 @@ tests_sim_run_SOURCES = \
 	tests/sim/objects.c \
 	tests/sim/ops.c \
 	tests/sim/oracle.c \
+	tests/sim/policies.c \
+	tests/sim/policies.h \
 	tests/sim/program.c \
 	tests/sim/program.h \
+	tests/sim/raw.c \
+	tests/sim/raw.h \
+	tests/sim/raw_state.h \
+	tests/sim/raw_steps.c \
 	tests/sim/real.h \
 	tests/sim/seams.c \
 	tests/sim/seams.h \
@@ -72,7 +85,8 @@ sim_found = \
 	tests/sim/found/daemon-that-counts-late.sim \
 	tests/sim/found/received-in-pieces-into-a-buffer.sim \
 	tests/sim/found/close-of-a-refused-socket.sim \
-	tests/sim/found/quiet-send-behind-a-failed-shutdown.sim
+	tests/sim/found/quiet-send-behind-a-failed-shutdown.sim \
+	tests/sim/found/question-without-memory.sim
 
 script_tests += tests/sim/sim.test
 EXTRA_DIST += \

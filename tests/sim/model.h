@@ -52,6 +52,9 @@ struct stream {
     uint64_t received;    /* bytes of the peer's that were verified */
     uint64_t sent;        /* bytes in the log that were verified */
     struct submission *next_send, *next_receive;
+    int family;
+    struct tcp *bound; /* the kernel's socket, of one that is bound; NULL: which one is not known */
+    bool is_bound_certain; /* it is that one: another may have the same port */
 };
 
 /* An op of the program's; its slot may have another one meanwhile. */
@@ -93,6 +96,9 @@ struct submission {
     uint64_t bytes;
     unsigned int result_flags;
     uint64_t done_at;
+    unsigned int changes; /* of policy, before it was submitted */
+    struct tcp *accepted; /* by a successful accept */
+    bool is_taken;        /* its socket */
 };
 
 struct model_buffer {

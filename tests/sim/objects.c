@@ -188,12 +188,15 @@ void step_socket(const struct step *step)
     static const int families[] = {AF_UNSPEC, AF_UNSPEC, AF_INET, AF_INET6};
     struct client *client = client_of(step->c);
     asock_socket *socket;
+    struct stream *stream;
 
     if (!client || model.sockets[step->a % SOCKETS])
         return;
     if (LIB(asock_socket_new(client->context, families[step->b % 4], &socket)) < 0)
         return;
-    stream_make(client, step->a)->socket = socket;
+    stream = stream_make(client, step->a);
+    stream->socket = socket;
+    stream->family = families[step->b % 4];
 }
 
 /* In one go: more than the least that a session has before its welcome. */

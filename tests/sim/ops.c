@@ -329,15 +329,8 @@ void step_wait(const struct step *step)
     LIB(asock_op_wait(op->op, times[step->b % 8]));
 }
 
-/* Called by the kernel: who is at the other end of a connection, and how it behaves. */
-void peers_assign(struct tcp *tcp)
+void peer_set_manner(struct tcp *tcp, uint64_t salt)
 {
-    uint64_t salt;
-
-    if (tcp->intent >= model.intent_count)
-        return;
-    oracle_check_connect(tcp);
-    salt = sim_mix(model.intents[tcp->intent].peer.salt, 5);
     tcp->manner.salt = sim_mix(salt, tcp->intent);
     tcp->manner.to_write = (uint32_t)(salt % 3 == 0 ? 0 : salt / 8 % (salt % 3 == 1 ? 300 : 60000));
     tcp->manner.is_mute = salt / 1000 % 4 == 0;
@@ -346,4 +339,13 @@ void peers_assign(struct tcp *tcp)
     tcp->manner.stays_open = salt / 1230000 % 4 != 0;
     if (salt / 4560000 % 12 == 0)
         tcp->manner.resets_at = 1 + (uint32_t)(salt / 7890000 % 5000);
+}
+
+/* Called by the kernel: who is at the other end of a connection, and how it behaves. */
+void peers_assign(struct tcp *tcp)
+{
+    if (tcp->intent >= model.intent_count)
+        return;
+    oracle_check_connect(tcp);
+    peer_set_manner(tcp, sim_mix(model.intents[tcp->intent].peer.salt, 5));
 }

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/sim/listeners.h"
+#include "tests/sim/raw.h"
 #include "tests/sim/steps.h"
 
 /* Beyond a deadline: a late turn, and a message's way. */
@@ -451,6 +453,7 @@ void oracle_done(struct submission *s)
         judge_connect(s);
     if (s->operation == ASOCK_OPERATION_CLOSE)
         judge_close(s);
+    listeners_done(s);
     judge_sent(s->stream);
     judge_received(s->stream);
 }
@@ -525,7 +528,7 @@ static void judge_stream(struct stream *stream)
 /* A wait for the end of a connection that goes on, and nobody is left to end it. */
 static bool is_nobodys(const struct submission *s)
 {
-    return s->operation == ASOCK_OPERATION_HANGUP && !s->op->op;
+    return (s->operation == ASOCK_OPERATION_HANGUP || listeners_is_endless(s)) && !s->op->op;
 }
 
 void oracle_judge_ends(void)
@@ -544,4 +547,6 @@ void oracle_judge_all(void)
     judge_buffers();
     for (struct stream *stream = model.streams; stream; stream = stream->next)
         judge_stream(stream);
+    listeners_judge_all();
+    raw_judge_ends();
 }

@@ -11,6 +11,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tests/sim/listeners.h"
+#include "tests/sim/raw.h"
+
 #define STEPS_MAX 400
 
 /* NAME, what its numbers say */
@@ -77,7 +80,7 @@
 enum step_kind {
     STEP_NONE, /* the end of a list */
 #define X(name) STEP_##name,
-    STEP_KINDS(X)
+    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X)
 #undef X
         STEP_KIND_COUNT
 };

@@ -90,6 +90,7 @@ static void step_kill_session(const struct step *step)
     if (daemon_is_stopped())
         return;
     daemon_kill_session(step->a);
+    raw_killed();
     for (unsigned int i = 0; i < CONTEXTS; i++)
         model.clients[i].is_lost = true;
 }
@@ -99,6 +100,7 @@ static void step_kill_socket(const struct step *step)
     if (daemon_is_stopped())
         return;
     daemon_kill_socket(step->a);
+    raw_killed();
     for (struct stream *stream = model.streams; stream; stream = stream->next)
         stream->was_killed = true;
 }
@@ -117,6 +119,7 @@ static void step_restart(const struct step *step)
 
     for (unsigned int i = 0; i < CONTEXTS; i++)
         model.clients[i].is_lost = true;
+    raw_killed();
     if (step->kind == STEP_TERMINATE)
         daemon_terminate();
     else
@@ -185,6 +188,23 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_STOP] = step_stop,
     [STEP_TERMINATE] = step_restart,
     [STEP_KILL] = step_restart,
+    [STEP_BIND] = step_bind,
+    [STEP_LISTEN] = step_listen,
+    [STEP_ACCEPT] = step_accept,
+    [STEP_ACCEPT_BEGIN] = step_accept_begin,
+    [STEP_TAKE_SOCKET] = step_take_socket,
+    [STEP_INCOMING] = step_incoming,
+    [STEP_RELOAD] = step_reload,
+    [STEP_RESTRICT_PEERS] = step_restrict_peers,
+    [STEP_RAW_JOIN] = step_raw_join,
+    [STEP_RAW_LISTEN] = step_raw_listen,
+    [STEP_RAW_ACCEPT] = step_raw_accept,
+    [STEP_RAW_USE] = step_raw_use,
+    [STEP_RAW_CLOSE] = step_raw_close,
+    [STEP_RAW_CANCEL] = step_raw_cancel,
+    [STEP_RAW_MUTE] = step_raw_mute,
+    [STEP_RAW_BREAK] = step_raw_break,
+    [STEP_RAW_LEAVE] = step_raw_leave,
 };
 
 /* Who does not say Hello for ten seconds is turned away: so long a step may wait. */
@@ -231,7 +251,7 @@ static bool has_work(const struct client *client)
 
 static bool is_busy(void)
 {
-    bool is_busy = world_has_work();
+    bool is_busy = world_has_work() || raw_has_work();
 
     for (unsigned int i = 0; i < CONTEXTS; i++)
         is_busy |= model.clients[i].context && !is_in_callback(&model.clients[i]) &&
@@ -252,7 +272,7 @@ static bool run_clients(void)
         model_look();
         return true;
     }
-    return false;
+    return raw_run();
 }
 
 static uint64_t clients_due(void)
@@ -307,6 +327,7 @@ static void calm_down(void)
 {
     sim.is_calm = true;
     daemon_continue();
+    raw_calm_down();
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();
     for (unsigned int i = 0; i < kernel.tcp_count; i++) {
@@ -327,8 +348,11 @@ static void cancel_stranded(void)
         if (op->op && model_is_pending(op) &&
             ((op->pool && model.pools[op->pool_slot].pool != op->pool &&
               op->submission->is_multishot) ||
-             op->submission->operation == ASOCK_OPERATION_HANGUP))
+             op->submission->operation == ASOCK_OPERATION_HANGUP ||
+             listeners_is_endless(op->submission))) {
+            op->submission->is_cancelled = true;
             LIB(asock_cancel(op->op));
+        }
 }
 
 static void give_everything(void)
@@ -368,6 +392,7 @@ static void unref_sockets(void)
 
 static void unref_everything(void)
 {
+    raw_leave_all();
     for (unsigned int i = 0; i < CONTEXTS; i++) {
         struct step step = {.a = i};
 
@@ -384,6 +409,7 @@ void step_finish(void)
         step_settle(25000);
         take_everything();
         give_everything();
+        listeners_judge_waiting();
         cancel_stranded();
         calm_down();
     }

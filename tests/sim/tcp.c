@@ -7,21 +7,19 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
 
 #define MS UINT64_C(1000000)
 #define CONNECT_TIMEOUT (127000 * MS)
 
-int tcp_open(int family, struct kfile **ret)
+struct tcp *tcp_new(int family)
 {
     struct tcp *tcp;
 
     if (kernel.tcp_count == KERNEL_CONNECTIONS)
-        return -ENFILE;
+        return NULL;
     tcp = sim_alloc(sizeof(*tcp));
-    *ret = file_new(FILE_TCP);
-    (*ret)->u.tcp = tcp;
-    tcp->file = *ret;
     tcp->family = family;
     tcp->intent = UINT32_MAX;
     tcp->tx_cap = tcp->rx_cap = tcp->peer_cap = 64 * 1024;
@@ -32,6 +30,18 @@ int tcp_open(int family, struct kfile **ret)
     }
     tcp->index = kernel.tcp_count;
     kernel.tcps[kernel.tcp_count++] = tcp;
+    return tcp;
+}
+
+int tcp_open(int family, struct kfile **ret)
+{
+    struct tcp *tcp = tcp_new(family);
+
+    if (!tcp)
+        return -ENFILE;
+    *ret = file_new(FILE_TCP);
+    (*ret)->u.tcp = tcp;
+    tcp->file = *ret;
     return 0;
 }
 
@@ -42,6 +52,7 @@ void tcp_free(struct tcp *tcp)
     byte_queue_free(&tcp->log);
     byte_queue_free(&tcp->peer_rx);
     byte_queue_free(&tcp->peer_tx);
+    sim_free(tcp->in.backlog);
     sim_free(tcp);
 }
 
@@ -200,6 +211,7 @@ static void reset_peer(struct tcp *tcp, const char *why)
 void tcp_closed(struct tcp *tcp)
 {
     tcp->file = NULL;
+    inbound_closed(tcp);
     if (tcp->state != TCP_OPEN) {
         die(tcp);
         return;
@@ -220,6 +232,8 @@ int tcp_events(const struct tcp *tcp)
 
     if (tcp->state == TCP_CONNECTING)
         return 0;
+    if (tcp->state == TCP_LISTENING)
+        return inbound_events(tcp);
     if (tcp->state != TCP_OPEN)
         return events | POLLIN | POLLOUT | POLLHUP;
     if (byte_queue_len(&tcp->rx) > 0 || tcp->fin_received || tcp->is_read_shut)
@@ -253,6 +267,12 @@ void tcp_set_option(struct tcp *tcp, int level, int name, int value)
 
 /* ---- the way, and the peer ---- */
 
+/* Neither a descriptor nor a listener has it. */
+static bool is_nobodys(const struct tcp *tcp)
+{
+    return !tcp->file && !tcp->in.is_waiting;
+}
+
 static bool has_segment(const struct tcp *tcp)
 {
     if (byte_queue_len(&tcp->tx) > 0 &&
@@ -261,7 +281,7 @@ static bool has_segment(const struct tcp *tcp)
     if (byte_queue_len(&tcp->tx) == 0 && tcp->is_write_shut && !tcp->fin_delivered)
         return true;
     if (byte_queue_len(&tcp->peer_tx) > 0 &&
-        (byte_queue_len(&tcp->rx) < tcp->rx_cap || !tcp->file || tcp->is_read_shut))
+        (byte_queue_len(&tcp->rx) < tcp->rx_cap || is_nobodys(tcp) || tcp->is_read_shut))
         return true;
     return byte_queue_len(&tcp->peer_tx) == 0 && tcp->peer_fin_queued && !tcp->fin_received;
 }
@@ -336,7 +356,7 @@ static void move_in(struct tcp *tcp)
 {
     size_t n = byte_queue_len(&tcp->peer_tx);
 
-    if (n > 0 && !tcp->file) {
+    if (n > 0 && is_nobodys(tcp)) {
         reset_peer(tcp, "data for a closed socket");
         return;
     }

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_SIM_RAW_STATE_H
+#define ASOCK_TESTS_SIM_RAW_STATE_H
+
+/* What a raw client knows: raw.c has how it is told, raw_steps.c what it asks for. */
+#include "proto/codec.h"
+#include "tests/sim/raw.h"
+#include "tests/sim/sim.h"
+
+#define RAW_CLIENTS 2
+#define RAW_IDS 33
+#define RAW_OPS 128
+
+enum id_state { ID_FREE, ID_OPEN, ID_LISTENING, ID_KEPT, ID_ACCEPTED };
+
+struct raw_op {
+    uint64_t token; /* 0: none */
+    uint32_t verb, id, next, end;
+    uint64_t target, due;
+    size_t len;
+    bool is_cancelled;
+};
+
+struct raw_id {
+    enum id_state state;
+    uint16_t port;
+    struct tcp *tcp; /* of what was accepted */
+    uint64_t received;
+    uint32_t counted, freed; /* ops of this life */
+    unsigned int place;      /* of the last connection that came by it */
+    bool has_closed;         /* CLOSE was sent */
+};
+
+struct raw {
+    int fd; /* of one that is there */
+    bool is_there, is_mute, is_welcome, has_broken, has_ended, may_end;
+    struct byte_queue out, in;
+    uint64_t token;
+    uint32_t sockets, live;
+    struct raw_op ops[RAW_OPS];
+    struct raw_id ids[RAW_IDS];
+    /* Of ids that were used again before their CLOSE was answered: the life before. */
+    struct raw_id before[RAW_IDS];
+};
+
+extern struct raw raws[RAW_CLIENTS];
+
+/* It speaks no more. */
+void raw_forget(struct raw *raw);
+bool raw_is_counted(uint32_t verb); /* against the limit of ops */
+
+#endif
