@@ -174,6 +174,11 @@ uint64_t daemon_due(void)
     return d.is_running ? simulated_loop_due(d.worker.loop) : UINT64_MAX;
 }
 
+const struct worker *daemon_worker(void)
+{
+    return &d.worker;
+}
+
 uint64_t daemon_turns(void)
 {
     return d.worker.stats.turns;

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct worker;
+
 #define DAEMON_SOCKET "/sim/default/asock.sock"
 #define DAEMON_CONTROL "/sim/control.sock"
 
@@ -19,6 +21,7 @@ bool daemon_is_running(void);
 bool daemon_is_ready(void); /* a turn has something to do */
 uint64_t daemon_due(void);
 uint64_t daemon_turns(void);
+const struct worker *daemon_worker(void); /* to look at */
 void daemon_turn(void);
 /* As SIGTERM does, to its end. */
 void daemon_terminate(void);

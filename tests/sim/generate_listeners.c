@@ -10,7 +10,8 @@
 #include "tests/sim/sim.h"
 
 static uint64_t chance;
-static uint32_t share; /* one step in so many; 0: none */
+static uint32_t share;   /* one step in so many; 0: none */
+static bool is_watching; /* in a scene of the administrator's */
 
 static uint32_t random_of(uint32_t n)
 {
@@ -36,11 +37,11 @@ void generate_listeners_begin(uint64_t seed)
 static const struct {
     uint16_t kind, weight;
 } kinds[] = {
-    {STEP_BIND, 10},          {STEP_LISTEN, 10},      {STEP_ACCEPT, 30},   {STEP_INCOMING, 30},
-    {STEP_ACCEPT_BEGIN, 6},   {STEP_TAKE_SOCKET, 10}, {STEP_RAW_JOIN, 6},  {STEP_RAW_LISTEN, 6},
-    {STEP_RAW_ACCEPT, 20},    {STEP_RAW_USE, 8},      {STEP_RAW_CLOSE, 8}, {STEP_RAW_CANCEL, 4},
-    {STEP_RAW_MUTE, 2},       {STEP_RAW_BREAK, 1},    {STEP_RAW_LEAVE, 1}, {STEP_RELOAD, 3},
-    {STEP_RESTRICT_PEERS, 1},
+    {STEP_BIND, 10},        {STEP_LISTEN, 10},        {STEP_ACCEPT, 30},   {STEP_INCOMING, 30},
+    {STEP_ACCEPT_BEGIN, 6}, {STEP_TAKE_SOCKET, 10},   {STEP_RAW_JOIN, 6},  {STEP_RAW_LISTEN, 6},
+    {STEP_RAW_ACCEPT, 20},  {STEP_RAW_USE, 8},        {STEP_RAW_CLOSE, 8}, {STEP_RAW_CANCEL, 4},
+    {STEP_RAW_MUTE, 2},     {STEP_RAW_ASK, 12},       {STEP_RAW_BREAK, 1}, {STEP_RAW_LEAVE, 1},
+    {STEP_RELOAD, 3},       {STEP_RESTRICT_PEERS, 1},
 };
 
 #define SCENE_MAX 20
@@ -70,11 +71,26 @@ static const uint16_t scenes[][SCENE_MAX] = {
     {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_LISTEN, STEP_WORLD, STEP_RAW_MUTE, STEP_RAW_ACCEPT,
      STEP_INCOMING, STEP_INCOMING, STEP_RAW_ACCEPT, STEP_WORLD, STEP_INCOMING, STEP_RAW_ACCEPT,
      STEP_INCOMING, STEP_WORLD, STEP_RAW_MUTE, STEP_WORLD, STEP_RAW_CLOSE},
+    /* somebody looks at sessions that come and go, and is slow */
+    {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_ASK, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK, STEP_RAW_MUTE,
+     STEP_RAW_ASK, STEP_RAW_ASK, STEP_KILL_SESSION, STEP_RECONNECT, STEP_WORLD, STEP_RAW_ASK,
+     STEP_RAW_CANCEL, STEP_CONTEXT, STEP_WORLD, STEP_RAW_MUTE, STEP_RAW_ASK, STEP_WORLD},
     /* the session goes */
     {STEP_SOCKET_UNREF, STEP_SOCKET, STEP_BIND, STEP_LISTEN, STEP_ACCEPT, STEP_INCOMING, STEP_FLUSH,
      STEP_WORLD, STEP_INCOMING, STEP_KILL_SESSION, STEP_WORLD, STEP_RECONNECT},
 };
 #define SCENES (sizeof(scenes) / sizeof(scenes[0]))
+
+/* Mostly one client, or the administrator's. */
+static uint32_t raw_slot(uint32_t kind)
+{
+    bool is_both = kind == STEP_RAW_JOIN || kind == STEP_RAW_MUTE || kind == STEP_RAW_CANCEL ||
+                   kind == STEP_RAW_LEAVE;
+
+    if (is_watching || (kind == STEP_RAW_ASK && random_of(5)) || (is_both && random_of(3) == 0))
+        return 2;
+    return random_of(8) == 0;
+}
 
 static void add(struct program *program, uint32_t kind, uint32_t socket, uint32_t op)
 {
@@ -95,8 +111,10 @@ static void add(struct program *program, uint32_t kind, uint32_t socket, uint32_
     else if (kind == STEP_END)
         step->a = op, step->b = random_of(4);
     else if (kind >= STEP_RAW_JOIN)
-        step->a = random_of(8) == 0, step->b = random_of(1u << 20);
-    else if (kind == STEP_FLUSH || kind == STEP_PROCESS)
+        step->a = raw_slot(kind), step->b = random_of(1u << 20);
+    else if (kind == STEP_CONTEXT)
+        step->a = random_of(3), step->b = 0;
+    else if (kind == STEP_FLUSH || kind == STEP_PROCESS || kind == STEP_RECONNECT)
         step->a = 0;
 }
 
@@ -104,6 +122,8 @@ static void make_scene(struct program *program, uint32_t sockets, uint32_t ops)
 {
     const uint16_t *scene = scenes[random_of(SCENES)];
     uint32_t socket = random_of(sockets), op = random_of(ops);
+
+    is_watching = scene[0] == STEP_RAW_JOIN && scene[2] == STEP_RAW_ASK;
 
     for (unsigned int i = 0; i < SCENE_MAX && scene[i] && program->count < STEPS_MAX; i++) {
         bool is_rare = scene[i] == STEP_KILL_SESSION || scene[i] == STEP_RELOAD;
@@ -115,6 +135,7 @@ static void make_scene(struct program *program, uint32_t sockets, uint32_t ops)
         if (scene[i] == STEP_SETTLE && program->count < STEPS_MAX)
             add(program, random_of(2) ? STEP_RECEIVE : STEP_SEND, random_of(8), op++);
     }
+    is_watching = false;
 }
 
 bool generate_listeners(struct program *program, uint32_t sockets, uint32_t ops)

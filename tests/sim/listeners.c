@@ -152,6 +152,7 @@ static void adopt(struct submission *s, asock_socket *socket, uint32_t slot)
 
     sim_trace("  taken: connection %u of a listener", s->accepted->in.place);
     stream->socket = socket;
+    stream->was_killed |= s->stream->was_killed; /* before it was taken, perhaps */
     stream->family = s->stream->family;
     stream->generation = s->generation;
     stream->tcp = s->accepted;
@@ -345,7 +346,7 @@ static void judge_accept(struct submission *s)
         sim_fail("aborted: submission %u, and nobody has ended it", s->number);
     if (s->error == ASOCK_ACCESS_DENIED && is_certain(s) && !may_have_ended(s))
         sim_fail("denied: submission %u, and nothing denies it", s->number);
-    if (s->error == ASOCK_TIMED_OUT && !s->timeout_ms)
+    if (s->error == ASOCK_TIMED_OUT && !s->timeout_ms && model.stopped_until <= s->submitted)
         sim_fail("timed-out: submission %u has no time", s->number);
 }
 
@@ -489,7 +490,7 @@ void step_reload(const struct step *step)
     flush_all();
     if (LIB(asock_context_new(DAEMON_CONTROL, &context)) < 0)
         return;
-    policies_choose(step->c % 8 < POLICIES ? step->c : 0);
+    policies_choose(step->c % 8 < POLICIES ? step->c : 0, step->b % 2);
     began = sim_now_ms();
     if (step->b % 2)
         raw_killed();
@@ -502,6 +503,8 @@ void step_reload(const struct step *step)
     if (r < 0 && r != -ETIMEDOUT && r != -EINVAL && r != -ECONNABORTED && r != -ENOMEM &&
         r != -ENOBUFS)
         sim_fail("other-answer: a reload says %d", r);
+    if (r >= 0)
+        policies_settled();
     LIB(asock_context_unref(context));
 }
 

@@ -61,6 +61,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/udp.c \
 	tests/sim/udp.h \
 	tests/sim/unix.c \
+	tests/sim/watch.c \
+	tests/sim/watch.h \
 	tests/sim/world.c \
 	tests/sim/world.h
 tests_sim_run_LDADD = libasock-internal.la libasockd.la libproto.la libbase.la \

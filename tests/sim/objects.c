@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tests/sim/daemon.h"
+#include "tests/sim/policies.h"
 #include "tests/sim/steps.h"
 
 struct client *client_at(uint32_t number)
@@ -176,6 +177,7 @@ struct stream *stream_make(struct client *client, uint32_t number)
     stream->client = client;
     stream->number = model.stream_count++;
     stream->generation = client->generation;
+    stream->was_killed = policies_may_close();
     stream->next = model.streams;
     model.streams = stream;
     model.sockets[number % SOCKETS] = stream;

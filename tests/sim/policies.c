@@ -30,6 +30,7 @@ static struct {
     int fd;
     uint32_t number, next;
     unsigned int changes;
+    bool may_close; /* a reload may end connections */
 } p;
 
 bool policies_let_listen(uint32_t number, bool is_in6, bool is_all)
@@ -46,9 +47,20 @@ bool policies_let_in(uint32_t number, bool is_in6, unsigned int host)
     return number == 2 ? is_in6 : number == 0;
 }
 
-void policies_choose(uint32_t number)
+void policies_choose(uint32_t number, bool closes)
 {
     p.next = number % POLICIES;
+    p.may_close |= closes;
+}
+
+void policies_settled(void)
+{
+    p.may_close = false;
+}
+
+bool policies_may_close(void)
+{
+    return p.may_close;
 }
 
 unsigned int policies_changes(void)
@@ -160,6 +172,7 @@ void policies_begin(struct worker *w, struct policy *(*make)(void))
     p.make = make;
     p.next = sim.faults & 1u << FAULT_DENIES ? 1 : 0;
     p.job = NULL;
+    p.may_close = false;
     reload_init(&p.reload, w, &source);
     p.reload.ask = ask;
     p.fd = fd_install(file_new(FILE_TIMER));

@@ -19,8 +19,10 @@ void policies_begin(struct worker *w, struct policy *(*make)(void));
 void policies_end(struct worker *w);
 void policies_drop(void); /* its process was killed */
 
-/* What the next reload will find. */
-void policies_choose(uint32_t number);
+/* What the next reload will find, and whether it ends connections; until it is settled that it was the last one. */
+void policies_choose(uint32_t number, bool closes);
+void policies_settled(void);
+bool policies_may_close(void);
 /* How often the policy has changed, and which one it is. */
 unsigned int policies_changes(void);
 uint32_t policies_number(void);

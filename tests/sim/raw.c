@@ -10,6 +10,7 @@
 #include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/raw_state.h"
+#include "tests/sim/watch.h"
 
 struct raw raws[RAW_CLIENTS];
 
@@ -19,12 +20,19 @@ void raw_killed(void)
         raws[i].may_end = true;
 }
 
+bool raw_listens(const struct raw *raw, uint16_t port)
+{
+    for (uint32_t id = 1; id < RAW_IDS && raw->is_there; id++)
+        if (raw->ids[id].state == ID_LISTENING && raw->ids[id].port == port)
+            return true;
+    return false;
+}
+
 bool raw_has_port(uint16_t port)
 {
     for (unsigned int i = 0; i < RAW_CLIENTS; i++)
-        for (uint32_t id = 1; id < RAW_IDS && raws[i].is_there; id++)
-            if (raws[i].ids[id].state == ID_LISTENING && raws[i].ids[id].port == port)
-                return true;
+        if (raw_listens(&raws[i], port))
+            return true;
     return false;
 }
 
@@ -37,6 +45,7 @@ void raw_forget(struct raw *raw)
     sim.actor = ACTOR_CLIENT;
     close(raw->fd);
     sim.actor = before;
+    watch_forget(raw);
     byte_queue_free(&raw->in);
     byte_queue_free(&raw->out);
     memset(raw, 0, sizeof(*raw));
@@ -132,6 +141,9 @@ static void accepted(struct raw *raw, struct raw_op *op, const struct reply *rep
 {
     bool is_last = !(reply->flags & REPLY_MORE);
 
+    /* The id that was not its own may be free by now. */
+    if (raw->has_broken)
+        return;
     if (!reply->error)
         take_connection(raw, op, reply);
     if (!is_last && op->next == op->end)
@@ -188,6 +200,8 @@ static void completed(struct raw *raw, const struct reply *reply, const struct f
         sim_fail("told-twice: op %llu of a raw client", (unsigned long long)reply->op);
     if (reply->ops_freed && reply->socket)
         life_of(raw, reply->socket)->freed += reply->ops_freed;
+    if (watch_is_ask(op->verb))
+        watch_told(raw, op, reply, frame);
     if (op->verb == VERB_ACCEPT)
         accepted(raw, op, reply);
     if (op->verb == VERB_RECEIVE && !reply->error)

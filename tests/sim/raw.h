@@ -16,6 +16,7 @@
     X(RAW_USE)    /* slot, what, which socket, length */                                           \
     X(RAW_CLOSE)  /* slot, -, which socket */                                                      \
     X(RAW_CANCEL) /* slot, -, which op */                                                          \
+    X(RAW_ASK)    /* slot, what, time */                                                           \
     X(RAW_MUTE)   /* slot */                                                                       \
     X(RAW_BREAK)  /* slot, how */                                                                  \
     X(RAW_LEAVE)  /* slot */

@@ -7,7 +7,7 @@
 #include "tests/sim/raw.h"
 #include "tests/sim/sim.h"
 
-#define RAW_CLIENTS 2
+#define RAW_CLIENTS 3 /* the last one on the control socket */
 #define RAW_IDS 33
 #define RAW_OPS 128
 
@@ -19,6 +19,7 @@ struct raw_op {
     uint64_t target, due;
     size_t len;
     bool is_cancelled;
+    struct walk_seen *seen; /* of SESSIONS */
 };
 
 struct raw_id {
@@ -33,7 +34,9 @@ struct raw_id {
 
 struct raw {
     int fd; /* of one that is there */
-    bool is_there, is_mute, is_welcome, has_broken, has_ended, may_end;
+    bool is_control;
+    struct watcher *watcher; /* NULL: it has not been told that it watches */
+    bool is_there, is_mute, is_welcome, has_broken, must_end, has_ended, may_end;
     struct byte_queue out, in;
     uint64_t token;
     uint32_t sockets, live;
@@ -45,6 +48,8 @@ struct raw {
 
 extern struct raw raws[RAW_CLIENTS];
 
+struct raw_op *raw_request(struct raw *raw, struct request *r, const void *payload, size_t len);
+bool raw_listens(const struct raw *raw, uint16_t port); /* there */
 /* It speaks no more. */
 void raw_forget(struct raw *raw);
 bool raw_is_counted(uint32_t verb); /* against the limit of ops */

@@ -6,8 +6,10 @@
 #include "proto/endpoint.h"
 #include "tests/sim/daemon.h"
 #include "tests/sim/inbound.h"
+#include "tests/sim/policies.h"
 #include "tests/sim/raw_state.h"
 #include "tests/sim/steps.h"
+#include "tests/sim/watch.h"
 
 #define DATA_MAX 4000u
 
@@ -26,7 +28,7 @@ static struct raw_op *free_op(struct raw *raw)
     return NULL;
 }
 
-static struct raw_op *request(struct raw *raw, struct request *r, const void *payload, size_t len)
+struct raw_op *raw_request(struct raw *raw, struct request *r, const void *payload, size_t len)
 {
     struct raw_op *op = free_op(raw);
     uint8_t head[CODEC_REQUEST_MAX];
@@ -54,6 +56,7 @@ void step_raw_join(const struct step *step)
     struct request hello = {
         .verb = VERB_HELLO,
         .hello = {.version = 1, .sockets = RAW_IDS - 1, .ops = 512, .name = "raw"}};
+    bool is_control = step->a % RAW_CLIENTS == RAW_CLIENTS - 1;
     enum actor before = sim.actor;
     uint8_t head[CODEC_REQUEST_MAX];
     long n = asock_codec_encode_request(&hello, 0, head, sizeof(head));
@@ -62,11 +65,13 @@ void step_raw_join(const struct step *step)
         raw_forget(raw);
     if (raw->is_there)
         return;
-    strcpy(addr.sun_path, DAEMON_SOCKET);
+    strcpy(addr.sun_path, is_control ? DAEMON_CONTROL : DAEMON_SOCKET);
     sim.actor = ACTOR_CLIENT;
     raw->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     SIM_MUST(raw->fd >= 0);
     raw->is_there = true;
+    raw->is_control = is_control;
+    raw->may_end = policies_may_close();
     if (connect(raw->fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0)
         raw->has_ended = true;
     sim.actor = before;
@@ -76,7 +81,8 @@ void step_raw_join(const struct step *step)
 /* There is room for some more ops. */
 static bool is_ready(const struct raw *raw)
 {
-    return raw && raw->is_welcome && raw->live + 8 < RAW_OPS && !raw->has_broken;
+    return raw && !raw->is_control && raw->is_welcome && raw->live + 8 < RAW_OPS &&
+           !raw->has_broken;
 }
 
 static uint32_t free_ids(const struct raw *raw, uint32_t most, uint32_t *ret_first)
@@ -111,7 +117,7 @@ static struct raw_op *request_of(struct raw *raw, struct request *r, const void 
 {
     if (raw_is_counted(r->verb))
         raw->ids[r->socket].counted++;
-    return request(raw, r, payload, len);
+    return raw_request(raw, r, payload, len);
 }
 
 void step_raw_listen(const struct step *step)
@@ -206,23 +212,28 @@ void step_raw_close(const struct step *step)
     }
 }
 
+static bool may_cancel(const struct raw_op *op)
+{
+    return op->token && (op->verb == VERB_ACCEPT || watch_is_ask(op->verb));
+}
+
 void step_raw_cancel(const struct step *step)
 {
     struct raw *raw = raw_at(step);
     struct request cancel = {.verb = VERB_CANCEL};
     struct raw_op *op;
 
-    if (!is_ready(raw))
+    if (!raw || !raw->is_welcome || raw->live + 8 > RAW_OPS || raw->has_broken)
         return;
     op = &raw->ops[step->c % RAW_OPS];
-    for (unsigned int i = 0; i < RAW_OPS && op->verb != VERB_ACCEPT; i++)
+    for (unsigned int i = 0; i < RAW_OPS && !may_cancel(op); i++)
         op = &raw->ops[(step->c + i) % RAW_OPS];
-    if (op->verb != VERB_ACCEPT || !op->token)
+    if (!may_cancel(op))
         return;
     op->is_cancelled = true;
     cancel.socket = op->id;
     cancel.cancel.target = op->token;
-    request(raw, &cancel, NULL, 0);
+    raw_request(raw, &cancel, NULL, 0);
 }
 
 void step_raw_mute(const struct step *step)
@@ -247,8 +258,10 @@ void step_raw_break(const struct step *step)
     if (!id || !r.socket)
         return;
     r.accept.first = r.verb == VERB_ACCEPT ? id : 0;
-    request(raw, &r, NULL, 0);
+    raw_request(raw, &r, NULL, 0);
     raw->has_broken = true;
+    /* One that is kept may be free meanwhile; a listener may be none any more. */
+    raw->must_end = r.verb == VERB_OPEN && raw->ids[id].state == ID_LISTENING;
 }
 
 void step_raw_leave(const struct step *step)
@@ -272,7 +285,8 @@ static bool is_done(const struct raw_op *op, const struct raw_id *id)
     if (!op->token)
         return true;
     /* It waits for what may never come. */
-    return (op->verb == VERB_ACCEPT && !op->due) || op->verb == VERB_RECEIVE || id->tcp;
+    return ((op->verb == VERB_ACCEPT || op->verb == VERB_MONITOR) && !op->due) ||
+           op->verb == VERB_RECEIVE || id->tcp;
 }
 
 void raw_judge_ends(void)
@@ -282,16 +296,17 @@ void raw_judge_ends(void)
 
         if (!raw->is_there || raw->has_ended)
             continue;
-        if (raw->has_broken)
+        watch_judge(&raws[i]);
+        if (raw->must_end)
             sim_fail("not-refused: a raw client that has broken a rule");
         for (unsigned int k = 0; k < RAW_OPS; k++)
             if (!is_done(&raw->ops[k], &raw->ids[raw->ops[k].id]))
                 sim_fail("never-done: op %llu of a raw client",
                          (unsigned long long)raw->ops[k].token);
-        for (unsigned int k = 0; k < kernel.tcp_count && !raw->may_end; k++)
+        for (unsigned int k = 0; k < kernel.tcp_count && !raw->may_end && !raw->has_broken; k++)
             if (kernel.tcps[k]->in.is_taken && !kernel.tcps[k]->in.is_told &&
                 kernel.tcps[k]->in.admission == 1 &&
-                raw_has_port(inbound_port(&kernel.tcps[k]->in.listener->local)))
+                raw_listens(raw, inbound_port(&kernel.tcps[k]->in.listener->local)))
                 sim_fail("lost-connection: %u of a raw client's", kernel.tcps[k]->in.place);
         for (unsigned int k = 0; k < kernel.tcp_count; k++)
             for (unsigned int n = 0; n < RAW_OPS; n++)

@@ -6,6 +6,7 @@
 
 #include "client-lib/core/objects.h"
 #include "tests/sim/daemon.h"
+#include "tests/sim/watch.h"
 #include "tests/sim/world.h"
 
 #define DEPTH_MAX 3
@@ -202,6 +203,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_RAW_USE] = step_raw_use,
     [STEP_RAW_CLOSE] = step_raw_close,
     [STEP_RAW_CANCEL] = step_raw_cancel,
+    [STEP_RAW_ASK] = step_raw_ask,
     [STEP_RAW_MUTE] = step_raw_mute,
     [STEP_RAW_BREAK] = step_raw_break,
     [STEP_RAW_LEAVE] = step_raw_leave,
