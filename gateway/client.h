@@ -26,9 +26,10 @@ enum client_state {
 
 enum client_protocol { PROTOCOL_UNKNOWN, PROTOCOL_SOCKS, PROTOCOL_CONNECT, PROTOCOL_FORWARD };
 
-/* A program's wish while a session is being opened. */
+/* A program's wish while a session is being opened, or while the session has no socket left. */
 struct parked {
     struct session_wait wait;
+    struct place_wait place;
     struct client *client;
     struct destination to;
     size_t first_len;
@@ -138,7 +139,7 @@ void dial_connect(struct client *client, const struct destination *to, const cha
 void dial_resolve(struct client *client, const struct destination *to);
 /* The deadline of CLIENT_DIALING: does the program still wait? */
 void dial_look(struct client *client);
-/* It waits for no session any more. */
+/* It waits for no session and no socket any more. */
 void dial_forget(struct client *client);
 
 /* ---- pump.c: the bytes ---- */

@@ -2,7 +2,8 @@
 /*
  * What a program wants, a connection or a name's address, from its handshake to the answer.
  * Happy path: a connect, with what the program has sent already -> the protocol's answer -> pump.c.
- * Failures: it fails: the protocol's own answer. There is no session: it waits while one is being opened. The program
+ * Failures: it fails: the protocol's own answer. There is no session: it waits while one is being opened. The session
+ * has no socket left: it waits for a while. The program
  * goes away: a look at it now and then tells, and the connect ends.
  */
 #include <errno.h>
@@ -155,10 +156,80 @@ static int submit_resolve(struct client *client, const char *host)
 
 void dial_forget(struct client *client)
 {
-    if (client->parked)
+    if (client->parked) {
         session_wait_end(&client->parked->wait);
+        list_remove(&client->parked->place.node);
+    }
     free(client->parked);
     client->parked = NULL;
+}
+
+static bool park(struct client *client, const struct destination *to, size_t first_len,
+                 bool is_resolve)
+{
+    struct parked *parked = calloc(1, sizeof(*parked));
+
+    if (!parked)
+        return false;
+    list_init(&parked->place.node);
+    parked->client = client;
+    parked->to = *to;
+    parked->first_len = first_len;
+    parked->is_resolve = is_resolve;
+    client->parked = parked;
+    return true;
+}
+
+/*
+ * A program that has ended its stream without a word behind the handshake waits for nothing. What it has said goes to the server,
+ * whether it still wants an answer or not.
+ */
+static bool has_given_up(const struct client *client)
+{
+    struct pollfd program = {.fd = client->io.fd, .events = POLLRDHUP};
+    char byte;
+
+    if (poll(&program, 1, 0) <= 0)
+        return false;
+    return program.revents & POLLERR ||
+           (!client->has_said && recv(client->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
+}
+
+/* The session's sockets are in use: those of connections that have just been closed are free in a moment. */
+static bool is_full(const struct client *client, int error)
+{
+    return error == ASOCK_TOO_MANY_OPEN_SOCKETS && !client->socket;
+}
+
+static bool on_place(struct place_wait *wait, bool is_last)
+{
+    struct parked *parked = container_of(wait, struct parked, place);
+    struct client *client = parked->client;
+    int error = ASOCK_CONNECTION_ABORTED;
+
+    if (has_given_up(client)) {
+        client_abort(client);
+        client_settle(client);
+        return true;
+    }
+    if (gateway_context(client->gateway))
+        error = submit(client, &parked->to, parked->first_len);
+    if (is_full(client, error) && !is_last)
+        return false;
+    dial_forget(client);
+    if (error)
+        fail(client, error, NULL);
+    client_settle(client);
+    return true;
+}
+
+static bool wait_for_place(struct client *client, const struct destination *to, size_t first_len)
+{
+    if (!park(client, to, first_len, false))
+        return false;
+    client->parked->place.serve = on_place;
+    gateway_await_place(client->gateway, &client->parked->place);
+    return true;
 }
 
 static void serve(struct client *client, const struct destination *to, size_t first_len,
@@ -170,7 +241,14 @@ static void serve(struct client *client, const struct destination *to, size_t fi
         fail(client, ASOCK_CONNECTION_ABORTED, "asockd cannot be reached");
         return;
     }
-    error = is_resolve ? submit_resolve(client, to->host) : submit(client, to, first_len);
+    if (is_resolve)
+        error = submit_resolve(client, to->host);
+    else if (gateway_has_queue(client->gateway))
+        error = ASOCK_TOO_MANY_OPEN_SOCKETS;
+    else
+        error = submit(client, to, first_len);
+    if (!is_resolve && is_full(client, error) && wait_for_place(client, to, first_len))
+        return;
     if (error)
         fail(client, error, NULL);
 }
@@ -197,35 +275,15 @@ static void want(struct client *client, const struct destination *to, size_t fir
         serve(client, to, first_len, is_resolve);
         return;
     }
-    client->parked = malloc(sizeof(*client->parked));
-    if (!client->parked) {
+    if (!park(client, to, first_len, is_resolve)) {
         client_abort(client);
         return;
     }
-    *client->parked = (struct parked){.wait.tell = on_session,
-                                      .client = client,
-                                      .to = *to,
-                                      .first_len = first_len,
-                                      .is_resolve = is_resolve};
+    client->parked->wait.tell = on_session;
     if (!gateway_await_session(gateway, &client->parked->wait)) {
         dial_forget(client);
         serve(client, to, first_len, is_resolve);
     }
-}
-
-/*
- * A program that has ended its stream without a word behind the handshake waits for nothing. What it has said goes to the server,
- * whether it still wants an answer or not.
- */
-static bool has_given_up(const struct client *client)
-{
-    struct pollfd program = {.fd = client->io.fd, .events = POLLRDHUP};
-    char byte;
-
-    if (poll(&program, 1, 0) <= 0)
-        return false;
-    return program.revents & POLLERR ||
-           (!client->has_said && recv(client->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
 }
 
 void dial_look(struct client *client)

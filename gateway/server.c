@@ -26,6 +26,9 @@
 #define RECLAIM_PERIOD 0.1
 /* Between two attempts to open a session. */
 #define REOPEN_SECONDS 1.0
+/* Of one turn: those that wait for a socket, and how late one may learn that there is none. */
+#define PLACES_MAX 64
+#define PLACE_LOOK_SECONDS 0.1
 
 /* ---- accepting ---- */
 
@@ -319,6 +322,53 @@ void session_wait_end(struct session_wait *wait)
     wait->link = NULL;
 }
 
+/* ---- sockets of the session ---- */
+
+static void give_places(struct gateway *gateway)
+{
+    for (int i = 0; i < PLACES_MAX && !list_is_empty(&gateway->places); i++) {
+        struct place_wait *wait = list_first(&gateway->places, struct place_wait, node);
+
+        if (!wait->serve(wait, ev_now(gateway->loop) >= wait->until))
+            return;
+    }
+    if (!list_is_empty(&gateway->places))
+        return;
+    ev_prepare_stop(gateway->loop, &gateway->give_places);
+    ev_timer_stop(gateway->loop, &gateway->look_at_places);
+}
+
+static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
+{
+    (void)loop;
+    (void)events;
+    give_places(prepare->data);
+}
+
+/* That the loop wakes up is all: who has waited for too long is told then. */
+static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)timer;
+    (void)events;
+}
+
+void gateway_await_place(struct gateway *gateway, struct place_wait *wait)
+{
+    wait->until = ev_now(gateway->loop) + GATEWAY_PLACE_SECONDS;
+    list_append(&gateway->places, &wait->node);
+    ev_prepare_start(gateway->loop, &gateway->give_places);
+    if (!ev_is_active(&gateway->look_at_places)) {
+        ev_timer_set(&gateway->look_at_places, PLACE_LOOK_SECONDS, PLACE_LOOK_SECONDS);
+        ev_timer_start(gateway->loop, &gateway->look_at_places);
+    }
+}
+
+bool gateway_has_queue(const struct gateway *gateway)
+{
+    return !list_is_empty(&gateway->places);
+}
+
 /* ---- life ---- */
 
 int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struct gateway **ret)
@@ -336,7 +386,10 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
         uplink_init(&gateway->uplink, loop, on_lost, gateway);
         ev_init(&gateway->reclaim, on_reclaim);
         ev_init(&gateway->retry, on_retry);
-        gateway->reclaim.data = gateway->retry.data = gateway;
+        list_init(&gateway->places);
+        ev_prepare_init(&gateway->give_places, on_prepare);
+        ev_init(&gateway->look_at_places, on_look);
+        gateway->reclaim.data = gateway->retry.data = gateway->give_places.data = gateway;
         r = opening_run(&gateway->config, &context, &blocks);
     }
     if (r == 0)
@@ -380,6 +433,8 @@ void gateway_free(struct gateway *gateway)
         gateway->clients->ops = 0;
         client_settle(gateway->clients);
     }
+    ev_prepare_stop(gateway->loop, &gateway->give_places);
+    ev_timer_stop(gateway->loop, &gateway->look_at_places);
     ev_timer_stop(gateway->loop, &gateway->retry);
     free(gateway->scratch);
     free(gateway);

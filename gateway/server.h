@@ -3,6 +3,7 @@
 #define GATEWAY_SERVER_H
 
 /* The gateway's own state, for its files. */
+#include "base/list.h"
 #include "gateway/blocks.h"
 #include "gateway/gateway.h"
 #include "gateway/uplink.h"
@@ -15,6 +16,8 @@
 #define GATEWAY_HANDSHAKE_SECONDS 30.0
 /* For a connect; the daemon's own resolver gives up earlier. */
 #define GATEWAY_DIAL_MS 60000u
+/* For a socket of the session, where all that it may have are in use. */
+#define GATEWAY_PLACE_SECONDS 5.0
 /* Behind an answer that ends a connection: so that it arrives, although the program has sent more. */
 #define GATEWAY_DRAIN_SECONDS 2.0
 
@@ -26,6 +29,14 @@ struct session_wait {
     struct session_wait *next, **link; /* link NULL: it does not wait */
     /* gateway_context() has it, or there is none. */
     void (*tell)(struct session_wait *wait);
+};
+
+/* Whoever needs a socket while the session has none left. A close gives one back when it has been answered. */
+struct place_wait {
+    struct list node;
+    ev_tstamp until;
+    /* Tries again. false: there is none yet, and it goes on waiting, unless is_last. Else it has left the list. */
+    bool (*serve)(struct place_wait *wait, bool is_last);
 };
 
 struct listener {
@@ -49,6 +60,9 @@ struct gateway {
     bool is_draining;        /* and never will be again */
     struct opening *opening; /* a session */
     struct session_wait *waits;
+    struct list places;     /* of place_wait: the first has waited for longest */
+    ev_prepare give_places; /* while somebody waits; before the uplink's */
+    ev_timer look_at_places;
     ev_tstamp open_failed; /* when no session could be opened; 0: it could */
     ev_tstamp drain_end;   /* of gateway_drain() */
     char *scratch;         /* for what is read and dropped */
@@ -66,6 +80,10 @@ asock_context *gateway_context(struct gateway *gateway);
 bool gateway_await_session(struct gateway *gateway, struct session_wait *wait);
 /* It waits no more. Accepts one that does not wait. */
 void session_wait_end(struct session_wait *wait);
+/* Behind all others that wait for a socket. */
+void gateway_await_place(struct gateway *gateway, struct place_wait *wait);
+/* Somebody waits already: whoever comes has to wait, too. */
+bool gateway_has_queue(const struct gateway *gateway);
 /* Blocks were short: connections that hold one without using it give it back. */
 void gateway_want_blocks(struct gateway *gateway);
 /* Connections are left in the listeners' queues. */

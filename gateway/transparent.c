@@ -40,6 +40,7 @@ enum held_state { HELD_DIALING, HELD_GIVEN_UP, HELD_ANSWERED };
 
 struct held {
     struct session_wait wait; /* for a session to dial with */
+    struct place_wait place;  /* for a socket of it */
     struct held *next;        /* in its bucket */
     struct transparent *transparent;
     enum held_state state;
@@ -80,6 +81,7 @@ static void forget(struct held *held)
     *place_of(transparent, &held->syn.flow) = held->next;
     transparent->count--;
     session_wait_end(&held->wait);
+    list_remove(&held->place.node);
     ev_timer_stop(transparent->gateway->loop, &held->deadline);
     if (held->port)
         ports_unuse(held->port);
@@ -236,12 +238,35 @@ static int dial(struct held *held, const struct destination *to)
 
 static void dial_or_refuse(struct held *held, const struct destination *to)
 {
-    int error = dial(held, to);
+    struct gateway *gateway = held->transparent->gateway;
+    int error = gateway_has_queue(gateway) ? ASOCK_TOO_MANY_OPEN_SOCKETS : dial(held, to);
 
     if (!error)
         return;
+    if (error == ASOCK_TOO_MANY_OPEN_SOCKETS && !held->socket) {
+        gateway_await_place(gateway, &held->place);
+        return;
+    }
     refuse(held->transparent, &held->syn, refusal_of(error));
     forget(held);
+}
+
+static bool on_place(struct place_wait *wait, bool is_last)
+{
+    struct held *held = container_of(wait, struct held, place);
+    struct destination to;
+    int error = ASOCK_INVALID_ARGUMENT;
+
+    if (find_destination(held->transparent, &held->syn.flow, &to))
+        error = dial(held, &to);
+    if (error == ASOCK_TOO_MANY_OPEN_SOCKETS && !held->socket && !is_last)
+        return false;
+    list_remove(&held->place.node);
+    if (error) {
+        refuse(held->transparent, &held->syn, refusal_of(error));
+        forget(held);
+    }
+    return true;
 }
 
 /* Its name keeps its address. */
@@ -274,6 +299,8 @@ static void hold(struct transparent *transparent, const struct packet *syn)
     held->transparent = transparent;
     held->syn = *syn;
     held->wait.tell = on_session;
+    held->place.serve = on_place;
+    list_init(&held->place.node);
     ev_init(&held->deadline, on_deadline);
     held->deadline.data = held;
     *place_of(transparent, &syn->flow) = held;

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 
 import asockctl
-from asockd import DaemonTest
+from asockd import Daemon, DaemonTest
 from build import INSTRUMENTED
 from test_proxy import LOOPBACK, Proxy, ProxyTest, connect, exactly, socks4a, socks5
 
@@ -195,6 +195,64 @@ class Itself(ProxyTest):
         peer.setblocking(True)
         with contextlib.suppress(ConnectionResetError):
             self.assertEqual(peer.recv(1), b"")
+
+
+class Full(DaemonTest):
+    """A session may have 16 sockets."""
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+            config.write("[Limits]\nSockets=16\n")
+            config.flush()
+            os.chmod(config.name, 0o644)
+            cls.daemon = Daemon("--allow-any", "--config", config.name)
+
+    def setUp(self):
+        super().setUp()
+        self.proxy = self.hold(Proxy(self.daemon))
+        self.server = self.listener(backlog=64)
+        self.clients, self.peers = [], []
+        for _ in range(16):
+            self.clients.append(self.dial())
+            self.peers.append(self.accept(self.server))
+            self.assertEqual(exactly(self.clients[-1], 12)[3], 0)
+
+    def dial(self, handshake=socks5):
+        client = self.hold(self.proxy.dial())
+        client.sendall(handshake(self.server.getsockname()[1]))
+        return client
+
+    def test_connects_wait_for_a_socket_in_their_order(self):
+        late = []
+        for number in range(6):
+            late.append(self.dial())
+            if number != 3:
+                late[-1].sendall(bytes([number]))
+            self.assertEqual(exactly(late[-1], 2), b"\5\0")  # it has its turn behind those before
+        self.assertFalse(select.select([self.server, *late], [], [], 0)[0])
+        late[3].close()  # it does not wait for it any more, and has said nothing to anybody
+        for number in (0, 1, 2, 4, 5):
+            self.clients[number].close()
+            self.peers[number].close()
+            peer = self.accept(self.server)
+            self.assertEqual(exactly(late[number], 10)[1], 0, number)
+            self.assertEqual(exactly(peer, 1), bytes([number]))
+            peer.close()
+
+    def test_a_socket_that_is_not_to_be_had_is_not_waited_for_for_long(self):
+        late = [self.dial(handshake) for handshake in (socks5, connect, socks5)]
+        self.assertEqual([exactly(late[number], 12)[3] for number in (0, 2)], [1, 1])
+        answer = b""
+        while piece := late[1].recv(1000):
+            answer += piece
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+        self.assertIn(b"connection_limit_reached", answer)
+        self.clients[0].close()
+        self.peers[0].close()
+        client = self.dial()
+        self.accept(self.server)
+        self.assertEqual(exactly(client, 12)[3], 0)
 
 
 class Crowd(DaemonTest):

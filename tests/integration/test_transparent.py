@@ -356,6 +356,34 @@ for host in ("127.0.0.1", "::1", "localhost"):
         self.assertEqual(self.python(code, self.echo.port), ["own"] * 3)
 
 
+class Full(TransparentTest):
+    """A session may have 16 sockets."""
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+            config.write("[Limits]\nSockets=16\n")
+            config.flush()
+            os.chmod(config.name, 0o644)
+            cls.daemon = Daemon("--allow-any", "--config", config.name)
+
+    def test_a_connect_waits_for_a_socket_but_not_for_long(self):
+        code = """
+full = [socket.create_connection((args[0], int(args[1]))) for _ in range(16)]
+late = socket.socket()
+late.setblocking(False)
+say(late.connect_ex((args[0], int(args[1]))) == errno.EINPROGRESS)
+poll = select.poll()
+poll.register(late, select.POLLOUT)
+say(poll.poll(100))
+full.pop().close()
+poll.poll()
+say(late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+say(attempt(args[0], int(args[1]), True))
+"""
+        self.assertEqual(self.python(code, network.OWN4, self.echo.port), [True, [], 0, "ENETUNREACH"])
+
+
 class Ports(TransparentTest):
 
     def rules(self, program):
