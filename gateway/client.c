@@ -101,17 +101,19 @@ bool client_owes(const struct client *client)
         return client->has_said; /* dial.c: it goes to the server */
     if (client->state != CLIENT_RELAY || client->up.is_broken || is_all_sent(client))
         return false;
-    if (client->up.has_ended)
+    if (client->up.has_ended || client->owes_end)
         return true;
-    return client->owed > 0 && (client->up.used > 0 || poll(&program, 1, 0) > 0);
+    return client->owed > 0 &&
+           (client->owed != OWED_ALL || client->up.used > 0 || poll(&program, 1, 0) > 0);
 }
 
 void client_owes_only(struct client *client, uint64_t coming)
 {
-    client->owed = coming;
     for (int i = 0; i < 2; i++)
         if (client->up.slots[i].state != SLOT_FREE)
-            client->owed += client->up.slots[i].taken;
+            coming += client->up.slots[i].taken;
+    if (coming < client->owed)
+        client->owed = coming;
 }
 
 void client_drop(struct client *client)

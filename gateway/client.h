@@ -97,6 +97,8 @@ struct client {
     uint64_t
         owed; /* of what the program sends this much has to be passed on yet; OWED_ALL: up to its end */
 
+    bool owes_end; /* the program has gone: all counts */
+
     char *out; /* what goes to the program before the slots */
     size_t out_len, out_written;
 };
@@ -113,7 +115,10 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
 void client_abort(struct client *client);
 /* The program has sent something, or ended its stream, and the server's side does not have it yet. */
 bool client_owes(const struct client *client);
-/* What has been sent by now is all that counts: so much is still on its way here, in the kernel. */
+/*
+ * What has been sent by now is all that counts: so much is still on its way here, in the kernel. Said again later it
+ * only becomes less: that the program sends more does not count.
+ */
 void client_owes_only(struct client *client, uint64_t coming);
 /* Closes both sides by reset, but the server's not if it has all of the program's stream. */
 void client_drop(struct client *client);

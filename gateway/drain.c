@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -17,69 +18,140 @@
 
 #define PORTS 65536u
 #define LOOK_SECONDS 0.02
+/* libev asks the kernel for so many at a time. */
+#define EVENTS_OF_RUN 64u
 
-static uint16_t port_of(const struct sockaddr_storage *address)
+/* Both ends of a connection, as the program has it. */
+struct ends {
+    struct in6_addr program, gateway; /* IPv4 ones mapped */
+    unsigned int program_port, gateway_port;
+};
+
+/* Connections from one port of the program's, or of several programs'. */
+struct place {
+    struct place *next;
+    struct client *client;
+    struct ends ends;
+};
+
+static unsigned int read_address(const struct sockaddr_storage *address, struct in6_addr *ret)
 {
-    return ntohs(((const struct sockaddr_in *)address)->sin_port); /* of both families */
-}
+    const struct sockaddr_in *in = (const struct sockaddr_in *)address;
 
-/* Clients by their program's port. Two at the same are both left out. */
-static void sort_by_port(struct gateway *gateway, struct client **table)
-{
-    for (struct client *client = gateway->clients; client; client = client->next) {
-        struct sockaddr_storage peer = {0};
-        socklen_t len = sizeof(peer);
-        uint16_t port;
-
-        if (!client->is_tcp || getpeername(client->io.fd, (struct sockaddr *)&peer, &len) < 0)
-            continue;
-        port = port_of(&peer);
-        table[port] = table[port] ? table[0] : client;
+    if (address->ss_family == AF_INET) {
+        *ret = (struct in6_addr){.s6_addr[10] = 0xff, .s6_addr[11] = 0xff};
+        memcpy(&ret->s6_addr[12], &in->sin_addr, sizeof(in->sin_addr));
+    } else {
+        *ret = ((const struct sockaddr_in6 *)address)->sin6_addr;
     }
+    return ntohs(in->sin_port); /* of both families */
 }
 
-/* The program's end of it: bytes that are not here yet, or not acknowledged. */
-static void count_one(struct client *client, uint16_t port, uint64_t unsent)
+static bool get_ends(const struct client *client, struct ends *ret)
 {
-    struct sockaddr_storage own = {0};
-    socklen_t len = sizeof(own);
+    struct sockaddr_storage program = {0}, gateway = {0};
+    socklen_t len = sizeof(program), gateway_len = sizeof(gateway);
+
+    if (getpeername(client->io.fd, (struct sockaddr *)&program, &len) < 0 ||
+        getsockname(client->io.fd, (struct sockaddr *)&gateway, &gateway_len) < 0)
+        return false;
+    ret->program_port = read_address(&program, &ret->program);
+    ret->gateway_port = read_address(&gateway, &ret->gateway);
+    return true;
+}
+
+/* As the table has it: words in the machine's order. */
+static bool parse_address(const char *text, struct in6_addr *ret)
+{
+    size_t words = strlen(text) / 8;
+    unsigned int word;
+
+    if (words != 1 && words != 4)
+        return false;
+    *ret = (struct in6_addr){.s6_addr[10] = 0xff, .s6_addr[11] = 0xff};
+    for (size_t i = 0; i < words; i++) {
+        if (sscanf(text + i * 8, "%8x", &word) != 1)
+            return false;
+        memcpy(&ret->s6_addr[(words == 1 ? 3 : i) * 4], &word, sizeof(word));
+    }
+    return true;
+}
+
+static bool parse_line(const char *line, struct ends *ret, unsigned long *ret_unsent,
+                       unsigned long *ret_inode)
+{
+    char program[33], gateway[33];
+
+    return sscanf(line, " %*u: %32[0-9A-F]:%x %32[0-9A-F]:%x %*x %lx:%*x %*x:%*x %*x %*u %*u %lu",
+                  program, &ret->program_port, gateway, &ret->gateway_port, ret_unsent,
+                  ret_inode) == 6 &&
+           ret->program_port < PORTS && parse_address(program, &ret->program) &&
+           parse_address(gateway, &ret->gateway);
+}
+
+static bool is_same(const struct ends *a, const struct ends *b)
+{
+    return a->program_port == b->program_port && a->gateway_port == b->gateway_port &&
+           IN6_ARE_ADDR_EQUAL(&a->program, &b->program) &&
+           IN6_ARE_ADDR_EQUAL(&a->gateway, &b->gateway);
+}
+
+/* The program's end of it: bytes that are not here yet, or not acknowledged. No program has it any more: no inode. */
+static void count_one(const struct place *place, const struct ends *ends, uint64_t unsent,
+                      bool is_orphan)
+{
     int waiting = 0;
 
-    if (getsockname(client->io.fd, (struct sockaddr *)&own, &len) < 0 || port_of(&own) != port ||
-        ioctl(client->io.fd, FIONREAD, &waiting) < 0)
-        return;
-    client_owes_only(client, unsent + (uint64_t)waiting);
+    while (place && !is_same(&place->ends, ends))
+        place = place->next;
+    if (place && is_orphan)
+        place->client->owes_end = true;
+    else if (place && ioctl(place->client->io.fd, FIONREAD, &waiting) == 0)
+        client_owes_only(place->client, unsent + (uint64_t)waiting);
 }
 
-/* A socket that no program has any more has no inode. */
-static void read_table(const char *path, struct client **table)
+static void read_table(const char *path, struct place **table)
 {
     FILE *file = fopen(path, "re");
     char line[512];
 
     while (file && fgets(line, sizeof(line), file)) {
-        unsigned int program, gateway;
+        struct ends ends;
         unsigned long unsent, inode;
 
-        if (sscanf(line,
-                   " %*u: %*32[0-9A-F]:%x %*32[0-9A-F]:%x %*x %lx:%*x %*x:%*x %*x %*u %*u %lu",
-                   &program, &gateway, &unsent, &inode) == 4 &&
-            inode != 0 && program < PORTS && table[program])
-            count_one(table[program], (uint16_t)gateway, unsent);
+        if (parse_line(line, &ends, &unsent, &inode))
+            count_one(table[ends.program_port], &ends, unsent, inode == 0);
     }
     if (file)
         fclose(file);
 }
 
+/* By the program's port. */
+static void sort_clients(struct gateway *gateway, struct place *places, struct place **table)
+{
+    for (struct client *client = gateway->clients; client; client = client->next) {
+        struct place **first;
+
+        if (!client->is_tcp || !get_ends(client, &places->ends))
+            continue;
+        first = &table[places->ends.program_port];
+        places->client = client;
+        places->next = *first;
+        *first = places++;
+    }
+}
+
 static void count_owed(struct gateway *gateway)
 {
-    struct client **table = calloc(PORTS, sizeof(*table));
+    struct place **table = calloc(PORTS, sizeof(struct place *));
+    struct place *places = calloc(gateway->client_count + 1, sizeof(*places));
 
-    if (!table)
-        return;
-    sort_by_port(gateway, table);
-    read_table("/proc/self/net/tcp", table);
-    read_table("/proc/self/net/tcp6", table);
+    if (table && places) {
+        sort_clients(gateway, places, table);
+        read_table("/proc/self/net/tcp", table);
+        read_table("/proc/self/net/tcp6", table);
+    }
+    free(places);
     free(table);
 }
 
@@ -93,9 +165,10 @@ static bool owes(const struct gateway *gateway)
 
 static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
-    const struct gateway *gateway = timer->data;
+    struct gateway *gateway = timer->data;
 
     (void)events;
+    count_owed(gateway);
     if (ev_now(loop) >= gateway->drain_end || !owes(gateway))
         ev_break(loop, EVBREAK_ALL);
 }
@@ -105,8 +178,9 @@ void gateway_drain(struct gateway *gateway, double seconds)
     ev_timer look;
 
     /* What waits at a listener, or has just been closed. */
-    ev_run(gateway->loop, EVRUN_NOWAIT);
     gateway_accept_no_more(gateway);
+    for (unsigned int i = 0; i <= gateway->client_count / EVENTS_OF_RUN + 1; i++)
+        ev_run(gateway->loop, EVRUN_NOWAIT);
     count_owed(gateway);
     if (!owes(gateway))
         return;

@@ -60,21 +60,18 @@ static void on_retry(struct ev_loop *loop, ev_timer *timer, int events)
     watch_listeners(timer->data, true);
 }
 
-static void on_accept(struct ev_loop *loop, ev_io *io, int events)
+static void accept_some(struct listener *listener, int max)
 {
-    struct listener *listener = io->data;
     struct gateway *gateway = listener->gateway;
 
-    (void)loop;
-    (void)events;
-    for (int i = 0; i < ACCEPTS_MAX; i++) {
+    for (int i = 0; i < max; i++) {
         int fd;
 
         if (gateway->client_count >= GATEWAY_CLIENTS_MAX) {
             pause_accepting(gateway);
             return;
         }
-        fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(listener->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 pause_accepting(gateway);
@@ -84,8 +81,17 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
     }
 }
 
+static void on_accept(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    accept_some(io->data, ACCEPTS_MAX);
+}
+
 void gateway_accept_no_more(struct gateway *gateway)
 {
+    for (struct listener *l = gateway->listeners; l && !gateway->is_paused; l = l->next)
+        accept_some(l, BACKLOG + 1);
     gateway->is_draining = true;
     ev_timer_stop(gateway->loop, &gateway->retry);
     watch_listeners(gateway, false);

@@ -712,6 +712,73 @@ except BlockingIOError:
         self.assertEqual(asockctl.read_all(peer), int(tool.stdout.readline()))
         self.assertEqual(tool.wait(DEADLINE), 3)
 
+    def test_what_it_has_sent_from_a_port_of_many_connections_arrives(self):
+        """The table of TCP sockets does not tell which of them is meant. The peer takes little at a time."""
+        listener = self.listener()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        code = '''
+import os, socket, sys
+proxy = ("127.0.0.1", int(os.environ["ALL_PROXY"].rpartition(":")[2]))
+socks, own = [], 0
+for number in range(2, 11):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((f"127.0.0.{number}", own))
+    own = sock.getsockname()[1]
+    sock.connect(proxy)
+    sock.sendall(b"CONNECT 127.0.0.1:%s HTTP/1.0\\r\\n\\r\\n" % sys.argv[1].encode())
+    sock.recv(1000)
+    socks.append(sock)
+socks[0].setblocking(False)
+count = 0
+try:
+    while True:
+        count += socks[0].send(bytes(1 << 16))
+except BlockingIOError:
+    print(count, flush=True)
+if os.fork():
+    os._exit(3)
+socks[0].setblocking(True)
+socks[0].recv(1)
+'''
+        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--", sys.executable, "-c", code,
+                                       str(listener.getsockname()[1]), stdout=subprocess.PIPE))
+        peer = self.accept(listener)
+        asockctl.wait_for_child(tool)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := peer.recv(2048):
+                received += len(data)
+        self.assertEqual(received, int(tool.stdout.readline()))
+        self.assertEqual(tool.wait(DEADLINE), 3)
+
+    def test_connects_at_the_very_end_arrive(self):
+        """However many: they have been neither accepted nor read when the command ends."""
+        listener = self.listener(backlog=200)
+        code = '''
+import os, signal, socket, sys
+proxy = ("127.0.0.1", int(os.environ["ALL_PROXY"].rpartition(":")[2]))
+os.kill(os.getppid(), signal.SIGSTOP)
+for number in range(150):
+    sock = socket.create_connection(proxy)
+    sock.sendall(b"CONNECT 127.0.0.1:%s HTTP/1.0\\r\\n\\r\\n%c" % (sys.argv[1].encode(), number))
+    sock.detach()
+print("connected", flush=True)
+os._exit(3)
+'''
+        tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--", sys.executable, "-c", code,
+                                       str(listener.getsockname()[1]), stdout=subprocess.PIPE))
+        self.assertEqual(tool.stdout.readline(), b"connected\n")
+        asockctl.wait_for_child(tool)
+        tool.send_signal(signal.SIGCONT)
+        numbers = set()
+        with contextlib.suppress(TimeoutError):
+            while len(numbers) < 150:
+                with listener.accept()[0] as peer:
+                    numbers.add(peer.recv(1))
+        self.assertEqual(len(numbers), 150)
+        self.assertEqual(tool.wait(DEADLINE), 3)
+
     def test_what_it_leaves_behind_does_not_hold_up_the_end(self):
         """It always has something under way; of that only what was sent by then is passed on."""
         listener = self.listener()
