@@ -230,6 +230,7 @@ static int parse_item(struct parsing *p, const struct conf_item *item)
 {
     if (ignore_line(p) < 0)
         return -ENOMEM;
+    p->file->is_empty = false;
     if (!item->key)
         return begin_section(p, item->section);
     p->section_keys[p->section]++;
@@ -321,10 +322,11 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     int r = -ENOMEM;
 
     p.file = mem_zalloc(1, sizeof(*p.file));
-    if (p.file)
+    if (p.file) {
         p.file->path = copy_path(reader->path);
-    if (p.file)
         p.file->modified = reader->modified;
+        p.file->is_empty = true;
+    }
     if (p.file && p.file->path)
         r = parse(&p);
     mem_free(p.seen);

@@ -24,6 +24,7 @@ struct policy_file {
     bool allows, allows_names;       /* some rule does; not addresses alone */
     struct policy_settings settings; /* of this file; unset keys are unset there too */
     bool has_allow, has_deny;        /* one of the rules is Allow=; Deny= */
+    bool is_empty;                   /* not even a section */
     bool is_learning;
     unsigned int learn_line;
     unsigned int *ignored; /* lines that nothing is to be warned about, in order */

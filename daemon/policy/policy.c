@@ -51,8 +51,11 @@ const char *policy_view_unmatched(const struct policy_view *view)
     return root->nobody[0] ? root->nobody : "no rule allows this destination";
 }
 
-static void take_files(struct policy_view *view, const struct peer *peer, const char *listener)
+/* Is any of them about it? One that is empty only masks another one. */
+static bool take_files(struct policy_view *view, const struct peer *peer, const char *listener)
 {
+    bool is_meant = false;
+
     for (size_t i = 0; i < view->policy->file_count; i++) {
         const struct policy_file *file = view->policy->files[i];
         struct match_doubt doubt = {0};
@@ -60,6 +63,7 @@ static void take_files(struct policy_view *view, const struct peer *peer, const 
         switch (policy_match(&file->match, peer, listener, &doubt)) {
         case MATCH_YES:
             view->matched[i / 64] |= UINT64_C(1) << i % 64;
+            is_meant |= !file->is_empty;
             policy_settings_merge(&view->settings, &file->settings);
             break;
         case MATCH_UNKNOWN:
@@ -72,15 +76,7 @@ static void take_files(struct policy_view *view, const struct peer *peer, const 
             break;
         }
     }
-}
-
-static bool has_file(const struct policy_view *view)
-{
-    uint64_t any = 0;
-
-    for (size_t i = 0; i < POLICY_FILES_MAX / 64; i++)
-        any |= view->matched[i];
-    return any != 0;
+    return is_meant;
 }
 
 void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
@@ -95,8 +91,7 @@ void policy_view_replace(struct policy_view *view, struct policy *policy, const 
     memset(&view->settings, 0, sizeof(view->settings));
     view->unknown = NULL;
     view->nobody[0] = '\0';
-    take_files(view, peer, listener);
-    if (!has_file(view))
+    if (!take_files(view, peer, listener))
         describe(peer, listener, view->nobody, sizeof(view->nobody));
 }
 

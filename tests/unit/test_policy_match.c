@@ -289,6 +289,7 @@ START_TEST(test_policy_reason_without_a_file)
     char error[POLICY_ERROR_MAX];
 
     ck_assert_int_eq(policy_text_add(policy, "p", text, strlen(text), error), 0);
+    ck_assert_int_eq(policy_text_add(policy, "masks", "# nothing\n", 10, error), 0);
     for (size_t i = 0; i < sizeof(clients) / sizeof(clients[0]); i++) {
         struct policy_view *view = policy_view_new(policy, &clients[i].client, clients[i].listener);
         struct policy_answer answer = policy_text_ask(view, "a.example", NULL, 80);
