@@ -4,6 +4,8 @@
     client.py hold              open a socket, say READY=1 or print "ready", keep it until killed
     client.py exchange HOST PORT TEXT
                                 connect, send TEXT, print what comes until the end of stream
+    client.py listen ADDRESS PORT
+                                listen at an IPv4 address, print "listening"
     client.py unix PATH         connect to a Unix socket, nothing else
     client.py direct HOST PORT  connect a TCP socket of one's own
     client.py datagram HOST PORT
@@ -17,6 +19,7 @@ import errno
 import os
 import signal
 import socket
+import struct
 import sys
 
 FOR_EVER = -1
@@ -46,9 +49,12 @@ _op_new = _declare("asock_op_new", _pointer, _out)
 _op_unref = _declare("asock_op_unref", _pointer, result=_pointer)
 _op_set_buffer = _declare("asock_op_set_buffer", _pointer, ctypes.c_void_p, ctypes.c_size_t)
 _op_set_host = _declare("asock_op_set_host", _pointer, ctypes.c_char_p, ctypes.c_char_p)
+_op_set_endpoint = _declare("asock_op_set_endpoint", _pointer, ctypes.c_char_p, ctypes.c_uint)
 _op_wait = _declare("asock_op_wait", _pointer, ctypes.c_int)
 _op_get_error = _declare("asock_op_get_error", _pointer)
 _op_get_bytes = _declare("asock_op_get_bytes", _pointer, result=ctypes.c_uint64)
+_bind = _declare("asock_bind", _pointer, _pointer)
+_listen = _declare("asock_listen", _pointer, _pointer, ctypes.c_int)
 _connect = _declare("asock_connect", _pointer, _pointer)
 _send = _declare("asock_send", _pointer, _pointer)
 _receive = _declare("asock_receive", _pointer, _pointer)
@@ -101,6 +107,18 @@ class Socket:
         op = Op(self.context)
         check(_op_set_host(op.handle, host.encode(), str(port).encode()))
         check(_connect(self.handle, op.handle))
+        return op
+
+    def bind(self, address, port):
+        op = Op(self.context)
+        sockaddr = struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, socket.inet_aton(address))
+        check(_op_set_endpoint(op.handle, sockaddr, len(sockaddr)))
+        check(_bind(self.handle, op.handle))
+        return op
+
+    def listen(self):
+        op = Op(self.context)
+        check(_listen(self.handle, op.handle, 0))
         return op
 
     def set_option(self, option, value):
@@ -187,6 +205,14 @@ def exchange(host, port, text):
         sys.stdout.write(op.data().decode())
 
 
+def listen(address, port):
+    context = Context()
+    sock = Socket(context)
+    expect_success(sock.bind(address, int(port)))
+    expect_success(sock.listen())
+    print("listening")
+
+
 def connect_unix(path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.connect(path)
@@ -202,7 +228,7 @@ def send_datagram(host, port):
         sock.sendto(b"x", (host, int(port)))
 
 
-COMMANDS = {"hold": hold, "exchange": exchange, "unix": connect_unix, "direct": connect_direct,
+COMMANDS = {"hold": hold, "exchange": exchange, "listen": listen, "unix": connect_unix, "direct": connect_direct,
             "datagram": send_datagram}
 
 

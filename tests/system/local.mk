@@ -4,6 +4,7 @@
 #   box         boots a systemd for one command
 #   units.test  boots one box and runs test_units.py in it, clients are client.py
 #   identity.test  the same with test_identity.py
+#   examples.test  the same with test_examples.py: README's examples and the man pages'
 #   audit_journal.test  the same with test_audit_journal.py
 #   packages.test  the same with test_packages.py, in a fresh Debian and from packages; only by check-packages
 #   NAME.int    a libcheck program from tests/system/NAME.c; needs
@@ -13,6 +14,7 @@
 script_tests += \
 	tests/system/audit_journal.test \
 	tests/system/box.test \
+	tests/system/examples.test \
 	tests/system/identity.test \
 	tests/system/units.test
 
@@ -27,5 +29,6 @@ EXTRA_DIST += \
 	tests/system/box \
 	tests/system/client.py \
 	tests/system/test_audit_journal.py \
+	tests/system/test_examples.py \
 	tests/system/test_identity.py \
 	tests/system/test_units.py
