@@ -3,7 +3,10 @@
 # asockctl: uses libasock as any program does, so it proves the API; gateway/, which does the same; and base/
 # for its texts.
 
-asockctl_all_but_main = \
+noinst_LTLIBRARIES += libasockctl.la
+libasockctl_la_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS) $(NCURSES_CFLAGS)
+libasockctl_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
+libasockctl_la_SOURCES = \
 	ctl/cmd_connect.c \
 	ctl/cmd_denied.c \
 	ctl/cmd_kill.c \
@@ -64,13 +67,12 @@ asockctl_all_but_main = \
 	ctl/text.c \
 	ctl/text.h \
 	ctl/top.c \
-	ctl/top.h \
-	$(gateway_sources)
+	ctl/top.h
 
 bin_PROGRAMS += asockctl
-asockctl_SOURCES = ctl/main.c $(asockctl_all_but_main)
-asockctl_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS) $(NCURSES_CFLAGS)
-asockctl_LDADD = libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS) $(NCURSES_LIBS)
+asockctl_SOURCES = ctl/main.c
+asockctl_CPPFLAGS = $(libasockctl_la_CPPFLAGS)
+asockctl_LDADD = libasockctl.la libgateway.la libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS) $(NCURSES_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl
 dist_zshcompletion_DATA = ctl/completion/zsh/_asockctl

@@ -3,6 +3,7 @@
 # libasockd: all of the daemon but main(), so that tests link the real code.
 
 noinst_LTLIBRARIES += libasockd.la
+libasockd_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
 libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -DVENDORDIR='"$(prefix)/lib"' $(CARES_CFLAGS) \
 	$(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \

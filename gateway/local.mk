@@ -2,7 +2,9 @@
 #
 # The gateway: a proxy and a transparent network on libasock, for asockctl.
 
-gateway_sources = \
+noinst_LTLIBRARIES += libgateway.la
+libgateway_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
+libgateway_la_SOURCES = \
 	gateway/answer.c \
 	gateway/answer.h \
 	gateway/blocks.c \

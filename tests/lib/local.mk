@@ -4,6 +4,7 @@
 
 if HAVE_CHECK
 check_LTLIBRARIES += libtestlib.la
+libtestlib_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
 libtestlib_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 libtestlib_la_SOURCES = \
 	tests/lib/dns.c \
@@ -22,6 +23,7 @@ libtestlib_la_SOURCES = \
 TEST_SUPPORT += libtestlib.la
 
 check_LTLIBRARIES += libsuite.la
+libsuite_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
 libsuite_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 libsuite_la_SOURCES = tests/lib/suite.c tests/lib/suite.h
 endif
