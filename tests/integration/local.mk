@@ -12,11 +12,15 @@ include tests/integration/library.mk
 # asockd
 py_tests += \
 	tests/integration/test_audit.py \
+	tests/integration/test_audit_file.py \
 	tests/integration/test_identity.py \
+	tests/integration/test_inspection.py \
 	tests/integration/test_listeners.py \
 	tests/integration/test_reload.py \
+	tests/integration/test_reload_policy.py \
 	tests/integration/test_sandbox.py \
 	tests/integration/test_server.py \
+	tests/integration/test_service_manager.py \
 	tests/integration/test_shared_memory.py \
 	tests/integration/test_subordinate.py
 
@@ -24,6 +28,7 @@ py_tests += \
 py_tests += \
 	tests/integration/test_ctl_args.py \
 	tests/integration/test_ctl_connect.py \
+	tests/integration/test_ctl_connect_bulk.py \
 	tests/integration/test_ctl_denied.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
@@ -36,8 +41,23 @@ py_tests += \
 	tests/integration/test_ctl_top.py \
 	tests/integration/test_proxy.py \
 	tests/integration/test_proxy_abuse.py \
-	tests/integration/test_transparent.py
-EXTRA_DIST += tests/lib/asockctl.py tests/lib/fake_asockd.py tests/lib/journal.py tests/lib/terminal.py tests/lib/screen.py
+	tests/integration/test_proxy_http.py \
+	tests/integration/test_proxy_run.py \
+	tests/integration/test_transparent.py \
+	tests/integration/test_transparent_hidden.py \
+	tests/integration/test_transparent_life.py
+EXTRA_DIST += \
+	tests/lib/asockctl.py \
+	tests/lib/audited.py \
+	tests/lib/connecting.py \
+	tests/lib/fake_asockd.py \
+	tests/lib/journal.py \
+	tests/lib/proxy.py \
+	tests/lib/reloading.py \
+	tests/lib/screen.py \
+	tests/lib/server_program.py \
+	tests/lib/terminal.py \
+	tests/lib/transparent.py
 
 # README.md
 py_tests += tests/integration/test_readme.py

@@ -4,7 +4,6 @@
 import json
 import os
 import pwd
-import select
 import subprocess
 import threading
 import socket

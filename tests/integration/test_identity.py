@@ -8,14 +8,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_server as base
-
-import asock_pb2 as pb
-from wire import Wire
+import server_program as base
+from wire import Wire, pb
 
 DEADLINE = base.DEADLINE
 OTHER = 1000  # a uid that is neither ours nor the daemon's

@@ -3,18 +3,14 @@
 
 import grp
 import os
-import socket
 import stat
 import subprocess
-import sys
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_server as base
+import server_program as base
+from wire import Wire, frame, pb, request
 
-import asock_pb2 as pb
 from asock.client import AsockError
-from wire import Wire, frame, request
 
 DEADLINE, NOBODY = base.DEADLINE, base.NOBODY
 GROUP = NOBODY if os.getuid() == 0 else os.getgid()  # the daemon's own
@@ -123,8 +119,6 @@ class Configured(ListenersTest):
 
 @unittest.skipUnless(base.HAVE_SYSTEMD, "built without systemd")
 class Activated(ListenersTest):
-    activated = base.ServiceManager.activated
-    unix_listener = base.ServiceManager.unix_listener
 
     def refused(self, names, text="", unnamed=False):
         """What it says to sockets of these names."""

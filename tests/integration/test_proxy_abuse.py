@@ -7,13 +7,12 @@ import resource
 import select
 import socket
 import struct
-import subprocess
 import tempfile
 
 import asockctl
 from asockd import Daemon, DaemonTest
 from build import INSTRUMENTED
-from test_proxy import LOOPBACK, Proxy, ProxyTest, connect, exactly, socks4a, socks5
+from proxy import LOOPBACK, Proxy, ProxyTest, connect, exactly, socks4a, socks5
 
 DEADLINE = asockctl.DEADLINE
 CLOCK = os.path.join(asockctl.BUILDDIR, "tests", "lib", ".libs", "move-clock.so")

@@ -13,6 +13,18 @@ TOOL = os.path.join(BUILDDIR, "asockctl")
 # Long enough for anything that is alive.
 DEADLINE = 60
 
+# Of a program that has a socket: it sends as much as the kernel takes, says how much that was, and ends with 3.
+SEND_AND_END = """
+sock.setblocking(False)
+count = 0
+try:
+    while True:
+        count += sock.send(bytes(1 << 16))
+except BlockingIOError:
+    print(count, flush=True)
+    os._exit(3)
+"""
+
 
 def environment(**extra):
     """This process's, but for what would lead the tool elsewhere."""

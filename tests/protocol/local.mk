@@ -21,8 +21,6 @@ py_tests += \
 	tests/protocol/test_memory.py \
 	tests/protocol/test_python_aio.py \
 	tests/protocol/test_python_blocking.py \
-	tests/protocol/test_python_aio.py \
-	tests/protocol/test_python_blocking.py \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_quota.py \
 	tests/protocol/test_reference.py \
@@ -30,5 +28,6 @@ py_tests += \
 	tests/protocol/test_share.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py \
+	tests/protocol/test_stalled.py \
 	tests/protocol/test_together.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/hostile.py tests/lib/silent_fuse.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/silent_fuse.py tests/lib/wire.py

@@ -2,7 +2,7 @@
 #
 # Tests that need a real systemd or root.
 #   box         boots a systemd for one command
-#   units.test  boots one box and runs test_units.py in it, clients are client.py
+#   units.test  boots one box and runs test_units.py in it; clients are client.py, boxed.py is what the modules share
 #   identity.test  the same with test_identity.py
 #   examples.test  the same with test_examples.py: README's examples and the man pages'
 #   audit_journal.test  the same with test_audit_journal.py
@@ -24,11 +24,12 @@ check-packages:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/system/packages.test
 
 EXTRA_DIST += \
-	tests/system/packages.test \
-	tests/system/test_packages.py \
 	tests/system/box \
+	tests/system/boxed.py \
 	tests/system/client.py \
+	tests/system/packages.test \
 	tests/system/test_audit_journal.py \
 	tests/system/test_examples.py \
 	tests/system/test_identity.py \
+	tests/system/test_packages.py \
 	tests/system/test_units.py

@@ -10,8 +10,8 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_units as units
-from test_units import asockctl, await_true, configure, must, prop
+import boxed
+from boxed import asockctl, await_true, configure, must, prop
 
 JOURNALD = "systemd-journald.service"
 BURST = 1000
@@ -20,7 +20,7 @@ MANY = 11000
 
 
 def setUpModule():
-    units.setUpModule()
+    boxed.setUpModule()
     # journald limits every service, as it does by default.
     with open("/run/systemd/journald.conf.d/test.conf", "w", encoding="utf-8") as file:
         file.write("[Journal]\nStorage=volatile\nRuntimeMaxUse=200M\n"
@@ -33,7 +33,7 @@ def closed_port():
         return listener.getsockname()[1]
 
 
-class AuditTest(units.UnitsTest):
+class AuditTest(boxed.UnitsTest):
     def setUp(self):
         super().setUp()
         configure(arguments="--allow-any")
@@ -51,15 +51,15 @@ class AuditTest(units.UnitsTest):
 
     def fail_connects(self, count):
         """So many entries, each of a connect that is refused."""
-        sock, port = units.client.Socket(units.client.Context()), closed_port()
+        sock, port = boxed.client.Socket(boxed.client.Context()), closed_port()
         for _ in range(count):
             self.assertEqual(sock.connect("127.0.0.1", port).wait(), "ConnectionRefused")
 
 
 class Entries(AuditTest):
     def test_a_sandboxed_client(self):
-        server = self.server(units.echo_once)
-        unit = units.run_client("exchange", "127.0.0.1", server.port, "hello")
+        server = self.server(boxed.echo_once)
+        unit = boxed.run_client("exchange", "127.0.0.1", server.port, "hello")
         self.assertEqual((unit.status, unit.output), (0, "echo: hello"))
         await_true("nothing waits", lambda: self.queued() == 0)
         connect, close = self.entries()

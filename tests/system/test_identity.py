@@ -10,10 +10,10 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_units as units
-from test_units import asockctl, configure, must, prop, run
+import boxed
+from boxed import asockctl, configure, must, prop, run
 
-CLIENT = ["/usr/bin/python3", units.CLIENT_DIR + "/client.py", "hold"]
+CLIENT = ["/usr/bin/python3", boxed.CLIENT_DIR + "/client.py", "hold"]
 WRAPPER = "/usr/local/sbin/no-peerpidfd"
 UNIT_DIR = "/run/systemd/system"
 USER, UID = "asock-person", 7171
@@ -22,7 +22,7 @@ CGROUP_ROOT = ""
 
 def setUpModule():
     global CGROUP_ROOT
-    units.setUpModule()
+    boxed.setUpModule()
     shutil.copy(os.environ["ASOCK_NO_PEERPIDFD"], WRAPPER)
     CGROUP_ROOT = must("findmnt", "-n", "-t", "cgroup2", "-o", "TARGET").splitlines()[0]
     must("useradd", "--create-home", "--uid", str(UID), "--groups", "asock", USER)
@@ -35,7 +35,7 @@ def seen():
     return asockctl("show", str(row["id"]))
 
 
-class IdentityTest(units.UnitsTest):
+class IdentityTest(boxed.UnitsTest):
     wrapper = []  # of the daemon
     source = "socket"
 
@@ -45,7 +45,7 @@ class IdentityTest(units.UnitsTest):
 
     def set_up_daemon(self, *lines):
         if self.wrapper:
-            configure(*lines, executable=self.wrapper[0], arguments=units.EXECUTABLE)
+            configure(*lines, executable=self.wrapper[0], arguments=boxed.EXECUTABLE)
         else:
             configure(*lines)
 
@@ -81,18 +81,18 @@ class IdentityTest(units.UnitsTest):
 
 class Identity(IdentityTest):
     def test_service(self):
-        unit = units.hold_client([])
+        unit = boxed.hold_client([])
         self.check(unit.name, "/system.slice/" + unit.name, uid=0, pid=int(prop(unit.name, "MainPID")))
 
     def test_dynamic_user_in_a_sandbox(self):
-        unit = units.hold_client([*units.SANDBOX, "PrivateUsers=yes", "ProtectProc=invisible", "ProtectControlGroups=yes",
+        unit = boxed.hold_client([*boxed.SANDBOX, "PrivateUsers=yes", "ProtectProc=invisible", "ProtectControlGroups=yes",
                                   "ProtectSystem=strict"])
         shown = self.check(unit.name, "/system.slice/" + unit.name)
         self.assertTrue(61184 <= shown["uid"] <= 65519, shown["uid"])
         self.assertIn(str(grp.getgrnam("asock").gr_gid), shown["groups"].split(","))
 
     def test_slices(self):
-        unit = units.hold_client(["Slice=client-a-b.slice"])
+        unit = boxed.hold_client(["Slice=client-a-b.slice"])
         self.check(unit.name, "/client.slice/client-a.slice/client-a-b.slice/" + unit.name)
 
     def test_instance_of_a_template(self):
@@ -113,9 +113,9 @@ class Identity(IdentityTest):
     def test_groups_below_a_delegated_unit_are_its_own(self):
         """It may call them what it likes."""
         for below in ("sub", "asockd.service", f"user@{UID}.service/app.slice/other.service", "a b\t\x1b[1m\"\\"):
-            unit = f"client-{units.Unit.count + 1}.service"
+            unit = f"client-{boxed.Unit.count + 1}.service"
             command = self.in_group(unit, below)
-            done = units.Unit("notify", command, ["Delegate=yes", "NotifyAccess=all"])
+            done = boxed.Unit("notify", command, ["Delegate=yes", "NotifyAccess=all"])
             self.assertEqual(done.status, 0, done.started.stdout)
             self.assertEqual(done.name, unit)
             text = "".join(one if " " <= one < "\x7f" else "?" for one in below)
@@ -123,14 +123,14 @@ class Identity(IdentityTest):
             must("systemctl", "stop", unit)
 
     def test_a_group_whose_name_is_too_long(self):
-        unit = f"client-{units.Unit.count + 1}.service"
-        done = units.Unit("notify", self.in_group(unit, "/".join(["n" * 200] * 3)), ["Delegate=yes", "NotifyAccess=all"])
+        unit = f"client-{boxed.Unit.count + 1}.service"
+        done = boxed.Unit("notify", self.in_group(unit, "/".join(["n" * 200] * 3)), ["Delegate=yes", "NotifyAccess=all"])
         self.assertEqual(done.status, 0, done.started.stdout)
         shown = seen()
         self.assertEqual((shown["unit"], shown["cgroup"], shown["units"]), ("", "", "unknown"))
 
     def test_namespaces_of_the_client(self):
-        unit = units.Unit("notify", ["/usr/bin/unshare", "--cgroup", "--pid", "--fork", "--mount-proc", "--kill-child",
+        unit = boxed.Unit("notify", ["/usr/bin/unshare", "--cgroup", "--pid", "--fork", "--mount-proc", "--kill-child",
                                      *CLIENT], ["NotifyAccess=all", "KillSignal=SIGKILL"])
         self.assertEqual(unit.status, 0, unit.started.stdout)
         main = int(prop(unit.name, "MainPID"))
@@ -159,12 +159,12 @@ class Identity(IdentityTest):
     def test_a_daemon_that_must_not_look(self):
         """What the shipped unit leaves off, and why."""
         self.set_up_daemon("ProtectProc=invisible")
-        unit = units.hold_client(units.SANDBOX)
+        unit = boxed.hold_client(boxed.SANDBOX)
         shown = seen()
         self.assertEqual((shown["unit"], shown["cgroup"], shown["units"]), ("", "", "unknown"))
         must("systemctl", "stop", unit.name, "asockd.service")
         self.set_up_daemon("PrivateUsers=yes")
-        units.hold_client(units.SANDBOX)
+        boxed.hold_client(boxed.SANDBOX)
         shown = seen()
         self.assertEqual((shown["uid"], shown["gid"], shown["groups"]), ("unknown", "unknown", "unknown"))
 
@@ -175,7 +175,7 @@ class IdentityWithoutPeerpidfd(Identity):
     source = "pid"
 
 
-class Listeners(units.UnitsTest):
+class Listeners(boxed.UnitsTest):
     WEB = "/run/asockd/web/asock.sock"
 
     def tearDown(self):
@@ -200,15 +200,15 @@ class Listeners(units.UnitsTest):
         self.assertEqual((stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid),
                          (0o660, 0, grp.getgrnam("www-data").gr_gid))
         settings = ["DynamicUser=yes", "PrivateNetwork=yes"]
-        web = units.hold_client([*settings, "SupplementaryGroups=www-data", f"Environment=ASOCK_SOCKET={self.WEB}"])
-        other = units.hold_client(units.SANDBOX)
+        web = boxed.hold_client([*settings, "SupplementaryGroups=www-data", f"Environment=ASOCK_SOCKET={self.WEB}"])
+        other = boxed.hold_client(boxed.SANDBOX)
         shown = {row["unit"]: asockctl("show", str(row["id"]))["listener"] for row in asockctl("list")}
         self.assertEqual(shown, {web.name: "web", other.name: "default"})
-        refused = units.run_client("unix", self.WEB, settings=units.SANDBOX)
+        refused = boxed.run_client("unix", self.WEB, settings=boxed.SANDBOX)
         self.assertEqual((refused.status, refused.output), (1, "EACCES"))
         # A restart keeps it.
         must("systemctl", "restart", "asockd.service")
-        self.assertEqual(units.run_client("unix", self.WEB, settings=[]).status, 0)
+        self.assertEqual(boxed.run_client("unix", self.WEB, settings=[]).status, 0)
         self.assertEqual(prop("asockd.service", "ActiveState"), "active")
 
     def test_verified(self):
