@@ -7,6 +7,7 @@ ASOCK_TEST_ONLY: the names of the test methods to run, with commas between them.
 TAP goes to standard output alone; whatever the tests print goes to standard error.
 """
 
+import ast
 import importlib.util
 import os
 import sys
@@ -72,7 +73,21 @@ class TapResult(unittest.TestResult):
 TapResult.addError = TapResult.addFailure
 
 
+def refuse_twins(body, of):
+    """Of two definitions with one name Python keeps the second, and the first one's tests never run."""
+    names = set()
+    for one in body:
+        if isinstance(one, (ast.ClassDef, ast.FunctionDef)) and not one.decorator_list:
+            if one.name in names:
+                raise SyntaxError(f"{of}: {one.name} is defined twice (line {one.lineno})")
+            names.add(one.name)
+        if isinstance(one, ast.ClassDef):
+            refuse_twins(one.body, f"{of}: {one.name}")
+
+
 def load(path):
+    with open(path, encoding="utf-8") as source:
+        refuse_twins(ast.parse(source.read()).body, path)
     name = os.path.splitext(os.path.basename(path))[0]
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     spec = importlib.util.spec_from_file_location(name, path)

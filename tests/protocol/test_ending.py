@@ -269,7 +269,7 @@ class Close(EndingTest):
         self.assertEqual(wire.ops_freed[1], 62)
 
 
-class Shutdown(EndingTest):
+class ShutdownBehindOthers(EndingTest):
 
     def test_s23_behind_a_connect_in_order(self):
         """Those of the receiving side too, which nothing else holds up."""
