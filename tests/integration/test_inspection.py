@@ -25,7 +25,7 @@ class Inspection(ServerTest):
         row, = self.control().inspect(list=pb.List())
         self.assertEqual(list(row), ["id", "pid", "unit", "command", "uid", "session", "listener", "socket", "state",
                                      "local", "remote", "host", "port", "denied", "queued", "ops",
-                                     "bytes_in", "bytes_out", "age_ms", "name"])
+                                     "bytes_in", "bytes_out", "age_ms", "name", "protocol"])
         with open("/proc/self/comm", encoding="utf-8") as comm:
             self.assertEqual(row["command"], comm.read().rstrip("\n"))
         self.assertEqual((row["pid"], row["uid"], row["socket"], row["state"], row["name"]),
