@@ -88,16 +88,18 @@ struct op {
             uint64_t total;    /* bytes of the whole op */
             uint64_t received; /* of them from the client so far */
             struct chunk *first, *last;
-            struct connect *connect; /* of a CONNECT, whose data is a send too; else NULL */
-            struct endpoint to;      /* of a datagram; address_len 0: the peer */
-            char *reason;            /* why it must not go there; NULL: none */
+            union {
+                struct connect *connect; /* of a CONNECT, whose data is a send too; else NULL */
+                struct op_datagram *datagram; /* of a datagram socket */
+            };
         } send;
         struct {
             uint64_t length;
             uint32_t flags;
-            struct segment shot; /* of a multishot: its last bytes; length 0: none */
-            struct datagram
-                datagram; /* of a datagram socket; without a remote address there is none */
+            union {
+                struct segment shot;          /* of a multishot: its last bytes; length 0: none */
+                struct op_datagram *datagram; /* of a datagram socket */
+            };
         } receive;
         struct {
             int64_t number;
@@ -115,6 +117,13 @@ struct op {
             struct inspect_cursor cursor; /* where the next record is looked for */
         } inspect;
     };
+};
+
+/* What an op of a datagram socket has beside; its class's cleanup frees it. */
+struct op_datagram {
+    struct endpoint to;       /* where a send goes; address_len 0: the peer */
+    char *reason;             /* why it must not go there; NULL: none */
+    struct datagram received; /* without a remote address there is none */
 };
 
 /* A reply's payload that was made when the op ran. */

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "daemon/net/udp.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
@@ -63,7 +64,7 @@ static uint16_t own_port(struct sock *sock)
 /* Into *op: bytes; -ENOENT: it was not to be told, and is gone; other -errno. */
 static ssize_t take(struct op *op, const struct iovec *iov, int count)
 {
-    struct datagram *datagram = &op->receive.datagram;
+    struct datagram *datagram = &op->receive.datagram->received;
     bool is_peek = op->receive.flags & RECEIVE_PEEK;
     struct sock *sock = op->sock;
     ssize_t n;
@@ -96,10 +97,15 @@ static void receive_fill(struct op *op, struct reply *reply, const void **payloa
 {
     (void)payload;
     (void)payload_len;
-    if (op->error || op->receive.datagram.remote.address_len == 0)
+    if (op->error || op->receive.datagram->received.remote.address_len == 0)
         return;
     reply->body = BODY_DATAGRAM;
-    reply->datagram = op->receive.datagram;
+    reply->datagram = op->receive.datagram->received;
+}
+
+static void receive_cleanup(struct op *op)
+{
+    op->receive.datagram = mem_free(op->receive.datagram);
 }
 
 /* What is there has to be one that may be told. */
@@ -113,7 +119,7 @@ static int probe(struct op *op)
         return 1;
     if (n < 0)
         return no_datagram(op, n);
-    op->receive.datagram.remote.address_len = 0; /* it stays where it is */
+    op->receive.datagram->received.remote.address_len = 0; /* it stays where it is */
     op->reply_flags = 0;
     complete(op, ERR_SUCCESS);
     return 1;
@@ -173,6 +179,7 @@ static const struct op_class receive_class = {
     .name = "receive datagram",
     .step = receive_step,
     .fill = receive_fill,
+    .cleanup = receive_cleanup,
 };
 
 /* ---- multishot ---- */
@@ -181,7 +188,7 @@ static const struct op_class receive_class = {
 static int tell_shot(struct op *op, size_t len)
 {
     const struct slice *slice = op->slices.first;
-    struct datagram *datagram = &op->receive.datagram;
+    struct datagram *datagram = &op->receive.datagram->received;
     struct reply reply;
     bool fits;
 
@@ -222,6 +229,7 @@ static const struct op_class shot_class = {
     .name = "receive datagrams",
     .step = shot_step,
     .fill = receive_fill,
+    .cleanup = receive_cleanup,
 };
 
 /* ---- the request ---- */
@@ -239,6 +247,9 @@ int dgram_receive(struct op *op, const struct call *call)
     if (err != 0)
         return err;
     op->class = flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->receive.datagram = mem_zalloc(1, sizeof(*op->receive.datagram));
+    if (!op->receive.datagram)
+        return ERR_NO_BUFFER_SPACE;
     op->is_reference = r->receive.segments.count > 0;
     op->receive.length = op->is_reference ? slices_total(&op->slices) : r->receive.length;
     op->receive.flags = flags;

@@ -29,21 +29,23 @@ static void keep_reason(struct op *op, const char *reason)
 
     if (size == 1)
         return;
-    op->send.reason = mem_alloc(size);
-    if (op->send.reason)
-        op->text = memcpy(op->send.reason, reason, size);
+    op->send.datagram->reason = mem_alloc(size);
+    if (op->send.datagram->reason)
+        op->text = memcpy(op->send.datagram->reason, reason, size);
 }
 
 static void send_cleanup(struct op *op)
 {
-    op->send.reason = mem_free(op->send.reason);
+    if (op->send.datagram)
+        mem_free(op->send.datagram->reason);
+    op->send.datagram = mem_free(op->send.datagram);
 }
 
 /* The peer where the op has no address. */
 static int find_destination(const struct op *op, struct endpoint *ret)
 {
-    if (op->send.to.address_len > 0) {
-        *ret = op->send.to;
+    if (op->send.datagram->to.address_len > 0) {
+        *ret = op->send.datagram->to;
         return 0;
     }
     if (op->sock->state != SOCK_CONNECTED)
@@ -91,8 +93,8 @@ static int transmit(struct op *op, const struct iovec *iov, int count)
         complete(op, (uint32_t)err);
         return 1;
     }
-    if (op->send.to.address_len > 0)
-        netsock_sockaddr(&op->send.to, &addr, &len);
+    if (op->send.datagram->to.address_len > 0)
+        netsock_sockaddr(&op->send.datagram->to, &addr, &len);
     n = udp_send(&sock->ns, iov, count, len > 0 ? (const struct sockaddr *)&addr : NULL, len);
     if (n == -EAGAIN) {
         sock->wants_write = true;
@@ -170,9 +172,12 @@ int dgram_send(struct op *op, const struct call *call)
     if (err != 0)
         return err;
     op->class = &send_class;
+    op->send.datagram = mem_zalloc(1, sizeof(*op->send.datagram));
+    if (!op->send.datagram)
+        return ERR_NO_BUFFER_SPACE;
     op->is_reference = r->send.segments.count > 0;
     op->send.total = op->is_reference ? slices_total(&op->slices) : call->payload_len;
-    op->send.to = r->send.endpoint;
+    op->send.datagram->to = r->send.endpoint;
     if (op->send.total > DGRAM_MAX)
         return ERR_MESSAGE_SIZE;
     if (!op->is_reference && is_next(sock) && send_now(op, call))

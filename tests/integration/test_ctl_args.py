@@ -200,7 +200,7 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("kill", "unit=x", "--"), {"--control", "--timeout", "--yes", "--dry-run", "--sessions",
                                                                  "--help", "--version"})
         self.assertEqual(self.complete("policy", ""), {"test", "show", "check", "learned"})
-        self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp"})
+        self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp", "udp"})
 
     def test_every_option_of_the_help_is_offered(self):
         for command in COMMANDS:
@@ -249,7 +249,7 @@ class ZshCompletion(unittest.TestCase):
         self.assertEqual(self.complete("run", ""), {"FUNCTION:_command_names"})
         self.assertEqual(self.complete("run", "x", ""), {"FUNCTION:_files"})
         self.assertEqual(self.complete("policy", "--user", ""), {"FUNCTION:_users"})
-        self.assertEqual(self.complete("--control", "/x", "policy", "test", ""), {"tcp"})
+        self.assertEqual(self.complete("--control", "/x", "policy", "test", ""), {"tcp", "udp"})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 import asockctl
+from asockd import Daemon
 from nameserver import SERVFAIL, Name, NameServer
 import network
 from transparent import ASYNCIO, DEADLINE, PRELUDE, TransparentTest, setUpModule

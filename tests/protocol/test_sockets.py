@@ -128,7 +128,7 @@ class Connect(DaemonTest):
     def test_s15_family_of_the_socket(self):
         wire = self.wire()
         wire.send(wire.open(1, 1, family=pb.FAMILY_INET6), wire.connect(2, 1, ("127.0.0.1", 9)),
-                  wire.open(3, 2, family=7), wire.open(4, 3, type=2))
+                  wire.open(3, 2, family=7), wire.open(4, 3, type=3))
         self.assertEqual(wire.completion(2).error, pb.ERROR_ADDRESS_FAMILY_NOT_SUPPORTED)
         self.assertEqual(wire.completion(3).error, pb.ERROR_ADDRESS_FAMILY_NOT_SUPPORTED)
         self.assertEqual(wire.completion(4).error, pb.ERROR_SOCKET_NOT_SUPPORTED)
