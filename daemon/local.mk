@@ -102,8 +102,11 @@ libasockd_la_SOURCES = \
 	daemon/audit/record.h \
 	daemon/audit/sink.h \
 	daemon/net/egress.c \
+	daemon/net/apart.c \
+	daemon/net/apart.h \
 	daemon/net/hangup.c \
 	daemon/net/hangup.h \
+	daemon/net/lent.c \
 	daemon/net/happy_eyeballs.c \
 	daemon/net/happy_eyeballs.h \
 	daemon/net/option.c \
@@ -155,6 +158,8 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_kernel.h \
 	daemon/session/sock_policy.c \
 	daemon/session/sock_policy.h \
+	daemon/session/sock_lend.c \
+	daemon/session/sock_lend.h \
 	daemon/session/sock_send.c \
 	daemon/session/sock_send.h \
 	daemon/verbs/accept.c \

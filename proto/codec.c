@@ -165,6 +165,7 @@ static int put_connect(struct encoder *e)
 
     asock__v1__connect__init(m);
     e->head->connect = m;
+    m->lend = (Asock__V1__Lend)e->request->connect.lend;
     r = asock_codec_put_endpoint(&e->request->connect.endpoint, &e->endpoint);
     if (r < 0)
         return r;
@@ -181,6 +182,7 @@ static int get_connect(struct decoder *d)
     const Asock__V1__Connect *m = d->head->connect;
 
     asock_codec_get_endpoint(m->endpoint, &d->ret->connect.endpoint);
+    d->ret->connect.lend = (uint32_t)m->lend;
     if (get_string(d, m->host, CODEC_HOST_MAX, &d->ret->connect.host) < 0 ||
         get_string(d, m->service, CODEC_SERVICE_MAX, &d->ret->connect.service) < 0)
         d->ret->connect.malformed = d->why;
@@ -467,6 +469,13 @@ static int put_share(struct encoder *e)
 {
     asock__v1__share__init(&e->arm->share);
     e->head->share = &e->arm->share;
+    e->arm->share.lend = e->request->share.lend;
+    return 0;
+}
+
+static int get_share(struct decoder *d)
+{
+    d->ret->share.lend = d->head->share->lend;
     return 0;
 }
 
@@ -592,7 +601,7 @@ static const struct row {
     [VERB_CREDIT] = {ASOCK__V1__REQUEST__ARM_CREDIT, put_credit, get_credit},
     [VERB_RESOLVE] = {ASOCK__V1__REQUEST__ARM_RESOLVE, put_resolve, get_resolve},
     [VERB_HANGUP] = {ASOCK__V1__REQUEST__ARM_HANGUP, put_hangup, get_nothing},
-    [VERB_SHARE] = {ASOCK__V1__REQUEST__ARM_SHARE, put_share, get_nothing},
+    [VERB_SHARE] = {ASOCK__V1__REQUEST__ARM_SHARE, put_share, get_share},
     [VERB_BIND] = {ASOCK__V1__REQUEST__ARM_BIND, put_bind, get_bind},
     [VERB_LISTEN] = {ASOCK__V1__REQUEST__ARM_LISTEN, put_listen, get_listen},
     [VERB_ACCEPT] = {ASOCK__V1__REQUEST__ARM_ACCEPT, put_accept, get_accept},

@@ -53,6 +53,7 @@ enum { FAMILY_ANY = 0, FAMILY_INET = 1, FAMILY_INET6 = 2 };
 enum { REPLY_MORE = 1, REPLY_END_OF_STREAM = 2, REPLY_FOUND = 4, REPLY_TRUNCATED = 8 };
 enum { SOCKET_TYPE_ANY = 0, SOCKET_TYPE_STREAM = 1, SOCKET_TYPE_DATAGRAM = 2 };
 enum { KIND_WELCOME = 1, KIND_COMPLETION = 2, KIND_EVENT = 3 };
+enum { LEND_HELD = 1, LEND_GIVEN = 2, LEND_HELD_IF_ALLOWED = 3 };
 enum { EVENT_SEND_ROOM = 1, EVENT_SESSION_ENDED = 2, EVENT_KILLED = 3 };
 
 enum option {
@@ -134,6 +135,7 @@ struct request {
             const char *host, *service;
             /* Set by decoding alone: why one of them is no string that it may be. An argument, no protocol error. */
             const char *malformed;
+            uint32_t lend;
         } connect;
         struct {
             uint64_t total_len;
@@ -191,6 +193,9 @@ struct request {
         struct {
             uint32_t first, count;
         } accept;
+        struct {
+            bool lend;
+        } share;
     };
 };
 
@@ -239,6 +244,7 @@ struct welcome {
     uint64_t verbs; /* bit N: the verb N */
     uint32_t most_sockets, most_ops, most_socket_ops;
     uint64_t most_send_window, most_queued;
+    uint32_t lends; /* bit N: the Lend N */
 };
 
 enum reply_body {

@@ -92,7 +92,7 @@ static bool has_short_way(const struct request *request)
         return request->open.family <= FIELD_OPEN_FAMILY_MAX &&
                request->open.type <= FIELD_OPEN_TYPE_MAX;
     case VERB_CONNECT:
-        return !request->connect.host && !request->connect.service &&
+        return !request->connect.host && !request->connect.service && !request->connect.lend &&
                is_sound(&request->connect.endpoint);
     case VERB_SEND:
         return request->send.segments.count == 0 && request->send.endpoint.address_len == 0;

@@ -94,6 +94,7 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     m->most_socket_ops = reply->welcome.most_socket_ops;
     m->most_send_window = reply->welcome.most_send_window;
     m->most_queued = reply->welcome.most_queued;
+    m->lends = reply->welcome.lends;
     return 0;
 }
 
@@ -224,6 +225,7 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.most_socket_ops = m->most_socket_ops;
     ret->welcome.most_send_window = m->most_send_window;
     ret->welcome.most_queued = m->most_queued;
+    ret->welcome.lends = m->lends;
 }
 
 static struct segment get_segment(const Asock__V1__Segment *m)

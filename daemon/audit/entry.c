@@ -300,6 +300,7 @@ static void add_key(struct text *t, const struct audit_entry *e)
     add_field(t, "ASOCK_REASON", e->reason);
     if (e->is_learned)
         add_number(t, "ASOCK_LEARNED", 1);
+    add_field(t, "ASOCK_LENT", e->lent);
     if (e->error)
         add_field(t, "ASOCK_ERROR", asock_error_to_name(e->error));
 }

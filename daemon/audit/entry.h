@@ -48,6 +48,7 @@ struct audit_entry {
     bool is_datagram; /* the socket is one of UDP */
     const char *rule; /* "file:line" */
     bool is_learned;  /* no rule allowed it: learn mode did */
+    const char *lent; /* "held", "given": the client got the socket itself */
     const char *reason;
     uint32_t error;
     uint64_t bytes_in, bytes_out; /* of a close */

@@ -23,6 +23,7 @@ struct audit;
 struct policy;
 struct quota;
 struct resolver;
+struct apart;
 struct hangups;
 struct subids;
 struct services;
@@ -110,10 +111,8 @@ struct worker {
     uint32_t spare_chunk_bytes;
     struct slice *spare_slices;
     uint32_t spare_slice_count;
-    void *blocks[IO_BLOCKS_KEPT];
-    unsigned int block_count;
-    void *small_blocks[IO_BLOCKS_KEPT];
-    unsigned int small_block_count;
+    void *blocks[IO_BLOCKS_KEPT], *small_blocks[IO_BLOCKS_KEPT];
+    unsigned int block_count, small_block_count;
 
     struct limits limits;
     uint32_t hello_ms;   /* until which a session has to say Hello */
@@ -122,9 +121,10 @@ struct worker {
     uint64_t policy_changes; /* that there were so far: reloads, and restrictions of any session */
     struct subids *subids;   /* NULL: every user id is its own */
     struct resolver *resolver;
-    struct hangups *hangups;           /* NULL: nobody is told of them */
-    struct services *services;         /* NULL: ports are numbers */
-    struct audit *audit;               /* NULL: none */
+    struct hangups *hangups;   /* NULL: nobody is told of them */
+    struct apart *apart;       /* NULL: sockets that may be lent are watched as others are */
+    struct services *services; /* NULL: ports are numbers */
+    struct audit *audit;       /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
     struct sharing *sharing;           /* makes listeners for SHARE; NULL: nobody does */
     struct client_log *client_log;     /* NULL: each line for itself */

@@ -126,6 +126,7 @@ static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attem
     }
     he->last_family = addr->any.sa_family;
     netsock_init(&attempt->ns, on_event, attempt);
+    attempt->ns.is_apart = he->is_apart && he->worker->apart;
     r = he->is_datagram ? udp_open(&attempt->ns, he->worker, addr->any.sa_family)
                         : netsock_open(&attempt->ns, he->worker, addr->any.sa_family);
     if (r == 0)

@@ -55,6 +55,7 @@ struct happy_eyeballs {
     bool is_datagram;  /* sockets are of UDP, which connect at once: the owner sets it */
     bool waits_for[2]; /* more of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
+    bool is_apart;     /* what wins may be lent: its attempts are watched apart (apart.h) */
     int last_family;
     struct happy_eyeballs_attempt
         attempts[CONNECT_ADDRESSES]; /* last: what is behind count is never touched */

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "daemon/net/apart.h"
 #include "proto/endpoint.h"
 #include "proto/errors.h"
 
@@ -19,6 +20,8 @@ void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_
     ev_io_init(&ns->io, event, -1, 0);
     ns->io.data = owner;
     ns->fd = -1;
+    ns->is_apart = ns->is_lent = false;
+    ns->watched_apart = 0;
 }
 
 int netsock_open(struct netsock *ns, struct worker *w, int family)
@@ -37,21 +40,64 @@ int netsock_open(struct netsock *ns, struct worker *w, int family)
     return 0;
 }
 
+static void unwatch(struct netsock *ns, struct worker *w)
+{
+    ev_io_stop(w->loop, &ns->io);
+    if (ns->is_apart)
+        apart_watch(w->apart, ns, 0);
+}
+
+static void close_descriptor(struct netsock *ns, struct worker *w)
+{
+    unwatch(ns, w);
+    close(ns->fd);
+    ns->fd = -1;
+    ns->is_lent = false;
+    w->fds_used--;
+}
+
 void netsock_close(struct netsock *ns, struct worker *w)
 {
     if (ns->fd < 0)
         return;
-    ev_io_stop(w->loop, &ns->io);
-    close(ns->fd);
-    ns->fd = -1;
-    w->fds_used--;
+    if (ns->is_lent)
+        netsock_revoke(ns, w);
+    else
+        close_descriptor(ns, w);
+}
+
+/* A linger time that the client has set would keep close() waiting, be it non-blocking or not. */
+static void forget_linger(int fd)
+{
+    const struct linger off = {0};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+}
+
+void netsock_revoke(struct netsock *ns, struct worker *w)
+{
+    const struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+    /* Some kernels refuse while a thread waits in a call on it: then its waiting ends, and the stream with FIN. */
+    if (connect(ns->fd, &none, sizeof(none)) < 0 && errno == EBUSY) {
+        shutdown(ns->fd, SHUT_RDWR);
+        (void)!connect(ns->fd, &none, sizeof(none));
+    }
+    forget_linger(ns->fd);
+    close_descriptor(ns, w);
+}
+
+void netsock_give(struct netsock *ns, struct worker *w)
+{
+    forget_linger(ns->fd);
+    close_descriptor(ns, w);
 }
 
 int netsock_release(struct netsock *ns, struct worker *w)
 {
     int fd = ns->fd;
 
-    ev_io_stop(w->loop, &ns->io);
+    unwatch(ns, w);
     ns->fd = -1;
     return fd;
 }
@@ -68,7 +114,8 @@ void netsock_abort(struct netsock *ns, struct worker *w)
 
     if (ns->fd < 0)
         return;
-    setsockopt(ns->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    if (!ns->is_lent)
+        setsockopt(ns->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     netsock_close(ns, w);
 }
 
@@ -157,6 +204,10 @@ void netsock_watch(struct netsock *ns, struct worker *w, int events)
 {
     if (netsock_watched(ns) == events)
         return;
+    if (ns->is_apart) {
+        apart_watch(w->apart, ns, ns->fd < 0 ? 0 : events);
+        return;
+    }
     ns->is_polled = netsock_is_polled(ns, w);
     ev_io_stop(w->loop, &ns->io);
     if (!events || ns->fd < 0)

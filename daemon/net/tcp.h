@@ -21,10 +21,13 @@
 struct policy_egress;
 
 struct netsock {
-    struct ev_io io; /* io.data: the owner's */
-    int fd;          /* -1: none */
-    uint32_t turn;   /* of the worker, in which the watcher was started last */
-    bool is_polled;  /* it has been watched over the end of a turn: the kernel knows of it */
+    struct ev_io io;       /* io.data: the owner's */
+    int fd;                /* -1: none */
+    uint32_t turn;         /* of the worker, in which the watcher was started last */
+    bool is_polled;        /* it has been watched over the end of a turn: the kernel knows of it */
+    bool is_apart;         /* it is watched by an epoll of its own (apart.h) */
+    bool is_lent;          /* the client has the descriptor too: the end is netsock_revoke()'s */
+    uint8_t watched_apart; /* events */
 };
 
 /* Options as a client sets them; kept over attempts (S20). */
@@ -42,6 +45,13 @@ void netsock_close(struct netsock *ns, struct worker *w);
 /* Hands the descriptor on, still charged to the worker: to netsock_adopt(). */
 int netsock_release(struct netsock *ns, struct worker *w);
 void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
+/*
+ * Of one that its client has as well close() alone would end nothing. This dissolves the connection for all who hold
+ * it: the peer gets RST, unless both have sent FIN. netsock_close() and netsock_abort() do so where it is_lent.
+ */
+void netsock_revoke(struct netsock *ns, struct worker *w);
+/* The client has it, and alone from here on. */
+void netsock_give(struct netsock *ns, struct worker *w);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 
@@ -73,6 +83,8 @@ static inline bool netsock_is_polled(const struct netsock *ns, const struct work
 }
 static inline int netsock_watched(const struct netsock *ns)
 {
+    if (ns->is_apart)
+        return ns->watched_apart;
     return ev_is_active(&ns->io) ? ns->io.events & (EV_READ | EV_WRITE) : 0;
 }
 
@@ -101,6 +113,14 @@ int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);
 /* The kernel has an error that nobody has been told of. It keeps it. */
 bool netsock_has_error(const struct netsock *ns);
+/* What has come from the peer, and what was sent to it, of a connection that another process uses. */
+void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out);
+enum netsock_use {
+    NETSOCK_IS_OPEN,
+    NETSOCK_HAS_SENT_FIN, /* or nothing can be sent any more */
+    NETSOCK_IS_REAIMED,   /* the client makes another connection of it, or listens */
+};
+enum netsock_use netsock_use(const struct netsock *ns);
 int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len);
 
 /* ERR_INVALID_ARGUMENT where the endpoint is not one; ret_len 0 then. */

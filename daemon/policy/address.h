@@ -17,6 +17,9 @@
 #define POLICY_LOCAL 0x08u /* any address of this host */
 #define POLICY_SPECIAL 0x10u
 #define POLICY_FLAGS_ALL 0x1fu
+/* Beside these: connections that it admits may be lent, or given, to the client. */
+#define POLICY_LEND 0x20u
+#define POLICY_LEND_GIVEN 0x40u
 /* Unspecified, multicast, broadcast: there is nothing to connect to. */
 #define POLICY_NEVER 0x80u
 

@@ -168,11 +168,16 @@ static struct policy_answer judge_flags(struct judging *j, const struct policy_f
                                         const struct policy_address *addr, uint8_t class)
 {
     uint8_t missing = class & (uint8_t) ~(rule->flags | rule->implied);
+    struct policy_answer answer;
 
     /* Loopback addresses are this host's too; +loopback is about them. */
     if (!missing && class != POLICY_LOOPBACK && !(rule->flags & POLICY_LOCAL) && is_local(j, addr))
         missing = POLICY_LOCAL;
-    return missing ? deny(file, rule->line, missing_flag(missing)) : allow(file, rule->line);
+    if (missing)
+        return deny(file, rule->line, missing_flag(missing));
+    answer = allow(file, rule->line);
+    answer.lends = rule->flags & (POLICY_LEND | POLICY_LEND_GIVEN);
+    return answer;
 }
 
 static struct policy_answer judge_one(struct judging *j, const struct policy_address *addr)
@@ -200,9 +205,12 @@ static struct policy_answer judge_address(struct judging *j)
     answer = judge_one(j, &addr);
     count = policy_address_embedded(&addr, j->nat64, embedded);
     for (unsigned int i = 0; i < count && answer.is_allowed; i++) {
+        uint8_t lends = answer.lends;
+
         inner = judge_one(j, &embedded[i]);
         if (!inner.is_allowed || inner.is_learned)
             answer = inner;
+        answer.lends = lends & inner.lends;
     }
     return answer;
 }
@@ -259,6 +267,7 @@ static struct policy_answer judge_restrictions(const struct policy_view *view, s
 
         j->files = (const struct policy_file *const *)&view->restrictions[i];
         narrower = judge_list(j);
+        answer.lends &= narrower.lends;
         if (!narrower.is_allowed) {
             answer = narrower;
             answer.restriction = before + i + 1;

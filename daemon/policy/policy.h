@@ -182,6 +182,8 @@ struct policy_answer {
     unsigned int line;
     unsigned int
         restriction; /* which one of the session's denies, from 1 on; 0: the files decide */
+    uint8_t
+        lends; /* of an address that is allowed: POLICY_LEND, POLICY_LEND_GIVEN, if every rule that allowed it has them */
 };
 
 struct policy_answer policy_judge(const struct policy_view *view,

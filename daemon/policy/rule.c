@@ -22,8 +22,10 @@ static const struct {
     const char *name;
     uint8_t flag;
 } flags[] = {
-    {"+loopback", POLICY_LOOPBACK}, {"+private", POLICY_PRIVATE}, {"+linklocal", POLICY_LINKLOCAL},
-    {"+local", POLICY_LOCAL},       {"+special", POLICY_SPECIAL},
+    {"+loopback", POLICY_LOOPBACK},     {"+private", POLICY_PRIVATE},
+    {"+linklocal", POLICY_LINKLOCAL},   {"+local", POLICY_LOCAL},
+    {"+special", POLICY_SPECIAL},       {"+lend", POLICY_LEND},
+    {"+lend-given", POLICY_LEND_GIVEN},
 };
 
 #define FLAG_COUNT (sizeof(flags) / sizeof(flags[0]))

@@ -24,7 +24,7 @@ struct services;
 struct policy_rule {
     bool is_allow;
     uint8_t protocol; /* enum policy_protocol */
-    uint8_t flags;    /* POLICY_LOOPBACK… that it has */
+    uint8_t flags;    /* POLICY_LOOPBACK…, POLICY_LEND… that it has */
     uint8_t implied;  /* that its network lies in the range of */
     uint8_t prefix;
     uint16_t first, last; /* ports */

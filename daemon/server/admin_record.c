@@ -308,7 +308,10 @@ void record_sock(struct record *record, const struct sock *sock)
 {
     struct endpoint local = {0}, remote = {0};
     const char *state = sock_state_name(sock->state);
+    uint64_t in = sock->bytes_in, out = sock->bytes_out;
 
+    if (sock->ns.fd >= 0 && sock->ns.is_lent)
+        netsock_bytes(&sock->ns, &in, &out);
     if (sock->ns.fd >= 0)
         look_at_ends(sock, &local, &remote, &state);
     record_number(record, "id", sock->serial);
@@ -326,8 +329,8 @@ void record_sock(struct record *record, const struct sock *sock)
     record_number(record, "denied", !sock_judge(sock).is_allowed);
     record_number(record, "queued", sock->queued);
     record_number(record, "ops", sock->op_count);
-    record_number(record, "bytes_in", sock->bytes_in);
-    record_number(record, "bytes_out", sock->bytes_out);
+    record_number(record, "bytes_in", in);
+    record_number(record, "bytes_out", out);
     record_number(record, "age_ms", age(sock->worker, sock->created));
     record_text(record, "name", sock->session ? sock->session->name : NULL);
     record_text(record, "protocol", sock->dgram ? "udp" : "tcp");
@@ -401,8 +404,11 @@ static uint64_t count_nodes(const struct list *list)
     return n;
 }
 
-static const char *side_name(unsigned int side)
+/* What the client does with one that it has itself only "tcp_state" tells. */
+static const char *side_of(const struct sock *sock, unsigned int side)
 {
+    if (sock->state == SOCK_LENT)
+        return "lent";
     return side == SIDE_OPEN ? "open" : side == SIDE_SHUT ? "shut" : "broken";
 }
 
@@ -410,8 +416,10 @@ void record_sock_details(struct record *record, const struct sock *sock)
 {
     const struct session *s = sock->session;
 
-    record_text(record, "send_side", side_name(sock->send_side));
-    record_text(record, "receive_side", side_name(sock->receive_side));
+    record_text(record, "send_side", side_of(sock, sock->send_side));
+    record_text(record, "receive_side", side_of(sock, sock->receive_side));
+    if (sock->state == SOCK_LENT || sock->ns.is_lent)
+        record_text(record, "lent", sock->is_given ? "given" : "held");
     if (s) {
         add_peer_details(record, s);
         record_number(record, "limit_ops", s->limits.socket_ops);

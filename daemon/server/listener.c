@@ -128,6 +128,7 @@ static void admit(struct listener *l, int fd)
         .listener = l->sharer ? l->sharer->listener : l->name,
         .quota = l->quota,
         .sharer = l->sharer,
+        .may_lend = l->may_lend,
         .dispatch = dispatch_frame,
         .on_gone = on_session_gone,
         .on_gone_data = l->listeners,

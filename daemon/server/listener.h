@@ -41,6 +41,7 @@ struct listener {
     enum listener_kind kind;
     char name[LISTENER_NAME_MAX + 1];
     struct quota *quota;    /* of its clients; NULL: it is the control listener, or a shared one */
+    bool may_lend;          /* those who come may ask for it, if the sharer may */
     struct session *sharer; /* whose it is, and as whom its clients count; NULL: the daemon's own */
     char path[LISTENER_PATH_BYTES]; /* ours to unlink; "": not ours */
     uint64_t file[2];               /* device and inode of its socket file; 0: unknown */

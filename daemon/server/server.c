@@ -21,6 +21,7 @@
 #include "daemon/core/client_log.h"
 #include "daemon/core/limits.h"
 #include "daemon/server/listener.h"
+#include "daemon/net/apart.h"
 #include "daemon/net/hangup.h"
 #include "daemon/net/tcp.h"
 #include "daemon/server/notify.h"
@@ -324,6 +325,8 @@ static int init_worker(struct server *server)
         return r;
     }
     r = hangups_new(w, sock_hung_up, &w->hangups);
+    if (r == 0)
+        r = apart_new(w, &w->apart);
     if (r < 0) {
         log_error("asockd: epoll: %s", strerror(-r));
         return r;
@@ -417,6 +420,7 @@ static void server_deinit(struct server *server)
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
     w->hangups = hangups_free(w->hangups);
+    w->apart = apart_free(w->apart);
     w->services = services_free(w->services);
     w->policy = policy_unref(w->policy);
     w->subids = subids_free(w->subids);

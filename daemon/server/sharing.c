@@ -196,6 +196,7 @@ static void on_made(struct maker_job *job, int r)
     if (r >= 0 && op) {
         l->is_made = true;
         listener_init_shared(&l->listener, l->server->listeners, l->sharer, r, on_clients);
+        l->listener.may_lend = op->shares_lending;
         answer(op, l);
         return;
     }

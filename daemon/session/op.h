@@ -44,6 +44,8 @@ struct op_class {
     bool (*judge)(struct op *op);
     /* What the reply holds beyond error, bytes and flags; may be NULL. */
     void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);
+    /* Where fill() says that descriptors go with the reply: they are the transport's from here on. */
+    struct parcel *(*take_parcel)(struct op *op);
 };
 
 /* Payload that the kernel has not taken yet. */
@@ -107,10 +109,13 @@ struct op {
             struct bytes *bytes;       /* NULL: no payload */
         } value;
         struct resolve *resolve;
-        struct endpoint bound;             /* BIND: what was given */
-        struct accept *accept;             /* ACCEPT: its ids */
-        struct shared *parcel_of;          /* REGISTER: its descriptor is still to be sent */
-        struct shared_listener *shared;    /* SHARE: the one that is being made; NULL: none yet */
+        struct endpoint bound;    /* BIND: what was given */
+        struct accept *accept;    /* ACCEPT: its ids */
+        struct shared *parcel_of; /* REGISTER: its descriptor is still to be sent */
+        struct {
+            struct shared_listener *shared; /* SHARE: the one that is being made; NULL: none yet */
+            bool shares_lending;            /* those who come by it may lend */
+        };
         struct session_buffer *unregister; /* waits until this has gone */
         struct list waiting;               /* RELOAD: those that wait for the same one */
         struct {

@@ -457,7 +457,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     share_init(&s->share, s->quota ? quota_share(s->quota, &w->shares.root) : &w->controls,
                on_step);
     if (config->sharer)
-        session_join(s, config->sharer);
+        session_join(s, config->sharer, config->may_lend);
     s->id = w->next_id++;
     s->created = w->clock();
     list_append(&w->sessions, &s->node);

@@ -85,13 +85,12 @@ struct session {
     struct session_monitor *monitor; /* NULL: it does not watch */
     uint32_t stream_count, rows;     /* rows: told since rows_task ran */
 
-    uint64_t queued;                     /* bytes of sends that the kernel has not taken */
-    uint64_t beyond;                     /* of these, what is above each socket's own share */
-    uint64_t restrictions;               /* bytes charged for them */
-    uint64_t unreported, unreported_ops; /* of the freed bytes and ops, not yet told */
-    struct list report;                  /* sockets with something unreported */
-    struct list room_waiters;            /* sockets whose receive waits for room */
-    struct list room_tries;              /* those that there was room for, and have not tried yet */
+    uint64_t queued;                      /* bytes of sends that the kernel has not taken */
+    uint64_t beyond;                      /* of these, what is above each socket's own share */
+    uint64_t restrictions;                /* bytes charged for them */
+    uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet told */
+    struct list report;                   /* sockets with something unreported */
+    struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
 
     struct sock *together;       /* its sends wait for the rest of the input; NULL: none do */
     uint32_t together_bytes;     /* of them */
@@ -100,6 +99,7 @@ struct session {
     struct backoff eager;        /* of looking at once for an awaited answer */
     struct session_buffer *buffers;            /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */
+    uint32_t lending_count, lent_unread;       /* sock_lend.h: to be sent; sent, as above */
     int unread_fd;              /* the session has ended, its client has not read all; -1: none */
     struct ev_io farewell_io;   /* what that still writes is discarded */
     uint32_t farewell_bytes;    /* so much of it */
@@ -117,10 +117,9 @@ struct session {
     bool is_pumping;     /* session_pump() is on the stack */
     bool has_room;       /* who waits for it may try */
     bool must_read, must_pump, must_discard, must_judge; /* what its next steps are */
-    uint8_t last_step;            /* what the last one was: kinds take turns */
-    const char *why;              /* text of a protocol error */
-    uint64_t bytes_in, bytes_out; /* of all its sockets, closed ones included */
-    uint64_t ops_done;
+    uint8_t last_step;                      /* what the last one was: kinds take turns */
+    const char *why;                        /* text of a protocol error */
+    uint64_t bytes_in, bytes_out, ops_done; /* of all its sockets, closed ones included */
 };
 
 struct session_config {
@@ -129,6 +128,7 @@ struct session_config {
     const char *listener;
     struct quota *quota;    /* of the listener; NULL: the daemon's. A control session has none. */
     struct session *sharer; /* whose listener it is; NULL: the daemon's own */
+    bool may_lend;          /* and whether the sharer has said so */
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* may be NULL */
     void *on_gone_data;

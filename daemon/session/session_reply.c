@@ -15,9 +15,9 @@
 /* Below this much room a receive waits: small pieces would cost more messages than they save time. */
 #define RECEIVE_ROOM (16u * 1024u)
 
-/* parcel NULL: no descriptor goes with it. */
+/* op NULL: no descriptor goes with it. */
 static bool send_reply(struct session *s, const struct reply *reply, const void *payload,
-                       uint32_t payload_len, struct parcel *parcel)
+                       uint32_t payload_len, struct op *op)
 {
     uint8_t *place;
     long n;
@@ -31,8 +31,8 @@ static bool send_reply(struct session *s, const struct reply *reply, const void 
     assert(n > 0);
     if (payload_len > 0)
         memcpy(place + n, payload, payload_len);
-    if (parcel)
-        transport_commit_parcel(&s->transport, (size_t)n + payload_len, parcel);
+    if (op)
+        transport_commit_parcel(&s->transport, (size_t)n + payload_len, op->class->take_parcel(op));
     else
         transport_commit(&s->transport, (size_t)n + payload_len);
     return true;
@@ -71,12 +71,7 @@ static bool try_reply(struct session *s, struct op *op)
         payload = op->text;
         payload_len = (uint32_t)strnlen(op->text, CODEC_TEXT_MAX);
     }
-    if (reply.descriptors == 0)
-        return session_send_reply(s, &reply, payload, payload_len);
-    if (!send_reply(s, &reply, payload, payload_len, &op->parcel_of->parcel))
-        return false;
-    op->parcel_of = NULL; /* the transport's from here on */
-    return true;
+    return send_reply(s, &reply, payload, payload_len, reply.descriptors > 0 ? op : NULL);
 }
 
 void session_reply_op(struct session *s, struct op *op)

@@ -39,8 +39,9 @@ void session_end_with_sharer(struct session *s)
     session_end(s, ERR_CONNECTION_ABORTED, "the session that it was shared by has ended");
 }
 
-void session_join(struct session *s, struct session *sharer)
+void session_join(struct session *s, struct session *sharer, bool may_lend)
 {
+    s->sharing.may_not_lend = !may_lend || sharer->sharing.may_not_lend;
     s->sharing.depth = sharer->sharing.depth + 1;
     list_append(&sharer->sharing.sharees, &s->sharing.place);
     for (; sharer; sharer = sharer->sharing.sharer)

@@ -41,6 +41,7 @@ struct session_sharing {
     uint32_t listener_count; /* of its own */
     bool must_accept;        /* clients wait at its listeners */
     bool must_end;           /* its sharer has ended */
+    bool may_not_lend;       /* its sharer has not said that it may */
 };
 
 void session_sharing_init(struct session_sharing *sharing);
@@ -52,7 +53,7 @@ void session_accept_later(struct session *s);
 /* A step of its share each: one such client; its end. */
 void session_accept_step(struct session *s), session_end_with_sharer(struct session *s);
 /* The sharer is set already. */
-void session_join(struct session *s, struct session *sharer);
+void session_join(struct session *s, struct session *sharer, bool may_lend);
 void session_leave_sharer(struct session *s); /* if it has one */
 /* It has ended: so do its listeners, at once, and those who came by them, soon. */
 void session_end_sharees(struct session *s);

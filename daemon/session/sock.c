@@ -22,9 +22,16 @@ const char *sock_state_name(enum sock_state state)
 {
     static const char *const names[] = {"open",      "connecting", "connected", "failed",
                                         "lingering", "draining",   "closed",    "killed",
-                                        "bound",     "listening"};
+                                        "bound",     "listening",  "lent"};
 
     return names[state];
+}
+
+int32_t sock_linger(const struct sock *sock)
+{
+    bool is_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_LINGER;
+
+    return is_set ? sock->options->values[OPTION_LINGER] : -1;
 }
 
 void sock_move(struct sock *sock, enum sock_state to)
@@ -35,7 +42,9 @@ void sock_move(struct sock *sock, enum sock_state to)
         [SOCK_CONNECTING] = 1 << SOCK_CONNECTED | 1 << SOCK_FAILED | 1 << SOCK_KILLED |
                             1 << SOCK_CLOSED | 1 << SOCK_OPEN,
         [SOCK_CONNECTED] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
-                           1 << SOCK_CLOSED,
+                           1 << SOCK_CLOSED | 1 << SOCK_LENT,
+        [SOCK_LENT] = 1 << SOCK_LINGERING | 1 << SOCK_DRAINING | 1 << SOCK_KILLED |
+                      1 << SOCK_CLOSED,
         [SOCK_FAILED] = 1 << SOCK_CONNECTING | 1 << SOCK_KILLED | 1 << SOCK_CLOSED,
         [SOCK_LINGERING] = 1 << SOCK_DRAINING | 1 << SOCK_CLOSED,
         [SOCK_DRAINING] = 1 << SOCK_CLOSED,
@@ -141,7 +150,7 @@ static void on_gone(struct task *task)
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
-    assert(!sock->hangup && !sock->bound);
+    assert(!sock->hangup && !sock->bound && !sock->lending);
     dgram_free(sock);
     quota_unref(sock->quota);
     mem_free(sock->ending);

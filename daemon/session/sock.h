@@ -10,6 +10,7 @@
  *                        v | connect         +-------------close without linger-----------+
  *                       FAILED
  *   OPEN --bind--> BOUND --listen--> LISTENING; both --a change of policy--> FAILED; OPEN --accepted--> CONNECTED
+ *   CONNECTED --lent to its client--> LENT --close--> LINGERING
  *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
@@ -31,6 +32,7 @@ struct quota;
 struct session;
 struct sock_bound;
 struct sock_ending;
+struct lending; /* sock_lend.h */
 struct sock_origin;
 
 enum sock_state {
@@ -44,6 +46,7 @@ enum sock_state {
     SOCK_KILLED,
     SOCK_BOUND,
     SOCK_LISTENING,
+    SOCK_LENT, /* its client has the descriptor (sock_lend.h); ns.fd -1: alone */
 };
 
 enum side {
@@ -78,18 +81,18 @@ struct sock {
     struct sock_bound *bound;        /* NULL: it has no local address of its client's */
     struct sock_origin *origin;      /* of an accepted one; NULL: it connects */
     struct sock_ending *ending;      /* NULL: it has none, or not yet */
+    struct lending *lending;         /* its descriptor is on the way to the client; else NULL */
     uint64_t serial;                 /* for people; never used twice */
     uint64_t created;
     uint64_t connected;     /* when, if owes_end */
     struct endpoint remote; /* where to, or from; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
-    uint32_t queued;     /* bytes of sends that the kernel has not taken */
-    uint32_t send_freed; /* not yet told */
-    uint32_t ops_freed;  /* not yet told */
-    uint32_t id;         /* 0: none any more */
-    uint32_t op_count;   /* counted ops in progress */
-    uint32_t kernel[2];  /* what its buffers may grow to; charged */
-    uint16_t port;       /* it connects to, last; host byte order */
+    uint32_t queued;                /* bytes of sends that the kernel has not taken */
+    uint32_t send_freed, ops_freed; /* not yet told */
+    uint32_t id;                    /* 0: none any more */
+    uint32_t op_count;              /* counted ops in progress */
+    uint32_t kernel[2];             /* what its buffers may grow to; charged */
+    uint16_t port;                  /* it connects to, last; host byte order */
     uint8_t shutdown_count;
     uint8_t events;                  /* that its session has still to run */
     uint8_t state;                   /* enum sock_state */
@@ -110,6 +113,7 @@ struct sock {
     bool wants_write : 1;              /* or full */
     bool is_guess : 1;                 /* wants_read is: a read that was filled has not told */
     bool had_more : 1;                 /* what the last such guess should have been */
+    bool is_given : 1;                 /* LENT, and not for the daemon to end */
 };
 
 #define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */
@@ -128,12 +132,7 @@ static inline const char *sock_killed_text(const struct sock *sock)
 }
 
 /* Its OPTION_LINGER: -1 off, 0 reset, else milliseconds. */
-static inline int32_t sock_linger(const struct sock *sock)
-{
-    bool is_set = sock->options && sock->options->set & UINT32_C(1) << OPTION_LINGER;
-
-    return is_set ? sock->options->values[OPTION_LINGER] : -1;
-}
+int32_t sock_linger(const struct sock *sock);
 
 #define SOCK_BUFFERS_TEXT "too much of the kernel's buffers is in use" /* for a refusal */
 
@@ -190,8 +189,8 @@ void sock_abort_linger(struct sock *sock, uint32_t error);
 /* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
 void sock_kill(struct sock *sock);
 /*
- * What policy says today of a connection that is up: of the name it was connected by, then of its peer's
- * address. What is not up, or belongs to no session any more, is allowed.
+ * What policy says today of a connection that is up: of its name, then of its address. What is not up, or belongs to
+ * no session any more, is allowed.
  */
 struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */

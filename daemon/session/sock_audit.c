@@ -12,6 +12,7 @@
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/session/sock_policy.h"
 #include "proto/errors.h"
 
@@ -47,6 +48,7 @@ static struct audit_entry entry_of_connect(const struct sock *sock, const struct
 
     entry.remote = &a->remote;
     entry.rule = a->rule;
+    entry.lent = a->lent;
     entry.is_learned = a->is_learned;
     entry.duration_ms = since(sock, a->started);
     return entry;
@@ -236,6 +238,7 @@ void sock_audit_close(struct sock *sock, uint32_t error, const char *reason)
     sock->owes_end = false;
     if (!sock->is_audited && !monitor_is_watched(sock->worker->monitor))
         return;
+    sock_count_bytes(sock);
     entry = entry_of(sock, AUDIT_CLOSE);
     entry.remote = &sock->remote;
     entry.error = error_of(sock, error);

@@ -22,6 +22,7 @@ struct sock_audit {
     bool is_watched; /* somebody wants to see it as it happens */
     bool is_denied;  /* so the last judgement was */
     bool is_learned;
+    const char *lent; /* as of an entry */
     uint64_t started;
     struct audit_record *record; /* NULL: it need not be recorded */
     struct endpoint remote;      /* the address judged last; address_len 0: none yet */

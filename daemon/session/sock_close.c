@@ -22,6 +22,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/session/sock_lend.h"
 #include "proto/errors.h"
 
 /* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
@@ -90,6 +91,8 @@ static void leave_session(struct sock *sock)
 
     if (!s)
         return;
+    sock_lend_no_more(sock);
+    sock_count_bytes(sock);
     if (sock->id) {
         struct session_slot *slot = session_slot(s, sock->id);
 
@@ -348,7 +351,7 @@ static void linger(struct sock *sock, uint32_t linger_ms)
 
     sock_end_receives(sock, ERR_OPERATION_ABORTED);
     sock->lingers = true;
-    if (sock->state == SOCK_CONNECTED)
+    if (sock->state == SOCK_CONNECTED || sock->state == SOCK_LENT)
         sock_move(sock, SOCK_LINGERING);
     sock->wants_read = sock->state == SOCK_LINGERING && !sock->has_seen_end;
     sock_update_watch(sock);
@@ -385,12 +388,44 @@ static uint32_t prepare_linger(struct sock *sock)
     return take_ending(sock) ? ERR_SUCCESS : ERR_NO_BUFFER_SPACE;
 }
 
+/*
+ * What its client has written is in the kernel. Asked to close, the daemon sends FIN behind it, and keeps the connection
+ * until all is acknowledged: nobody else may end it earlier. A session that just ends has not said that the stream is whole.
+ */
+static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
+{
+    bool is_over = sock->lending || sock->ns.fd < 0;
+    uint32_t error = ERR_SUCCESS;
+
+    sock_lend_no_more(sock);
+    abort |= !is_over && !sock_lent_is_whole(sock);
+    if (!abort && !is_over && netsock_shutdown(&sock->ns, SHUT_WR) == 0) {
+        if (take_ending(sock)) {
+            if (linger_ms == 0)
+                end_close(sock, ERR_SUCCESS);
+            linger(sock, linger_ms > 0 ? linger_ms : LINGER_ORPHAN_MS);
+            return;
+        }
+        error = linger_ms > 0 ? ERR_NO_BUFFER_SPACE : ERR_SUCCESS;
+    }
+    sock->is_closing = true;
+    sock_audit_close(
+        sock, abort || (is_over && !sock->is_given) ? ERR_OPERATION_ABORTED : ERR_SUCCESS, NULL);
+    end_close(sock, error);
+    leave_session(sock);
+    close_now(sock, true);
+}
+
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort)
 {
     bool incomplete = has_queued_send(sock) || sock->chain;
     uint32_t error = ERR_SUCCESS;
 
     sock->close = op;
+    if (sock->state == SOCK_LENT) {
+        close_lent(sock, linger_ms, abort);
+        return;
+    }
     if (!abort && linger_ms > 0 && sock->state != SOCK_OPEN && !sock->bound && !sock->dgram) {
         error = prepare_linger(sock);
         if (error == ERR_SUCCESS) {
@@ -428,6 +463,7 @@ void sock_kill(struct sock *sock)
     if (sock->state == SOCK_KILLED)
         return;
     sock_audit_close(sock, ERR_CONNECTION_ABORTED, sock_killed_text(sock));
+    sock_lend_no_more(sock);
     sock_move(sock, SOCK_KILLED);
     netsock_abort(&sock->ns, sock->worker);
     sock_uncharge_buffers(sock);

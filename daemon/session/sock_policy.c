@@ -10,7 +10,8 @@
 static bool is_up(const struct sock *sock)
 {
     return sock->session && sock->ns.fd >= 0 &&
-           (sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING);
+           (sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING ||
+            sock->state == SOCK_LENT);
 }
 
 /* After a reload each view is replaced when it is first needed, or by the reload's own steps (server/reload.c). */
@@ -64,6 +65,21 @@ bool sock_dual_mode(const struct sock *sock)
     return options->values[OPTION_DUAL_MODE] != 0;
 }
 
+bool sock_may_lend(const struct sock *sock, bool give, const struct policy_answer *answer)
+{
+    return !sock->session->sharing.may_not_lend &&
+           answer->lends & (give ? POLICY_LEND_GIVEN : POLICY_LEND);
+}
+
+void sock_deny_lending(const struct sock *sock, struct policy_answer *answer)
+{
+    answer->is_allowed = answer->is_learned = false;
+    answer->reason =
+        sock->session->sharing.may_not_lend
+            ? "the session that shares its rights does not share lending"
+            : "the rule for it has no +lend, or no +lend-given, whichever was asked for";
+}
+
 struct policy_answer sock_judge(const struct sock *sock)
 {
     struct policy_question question = {.protocol = sock->dgram ? POLICY_UDP : POLICY_TCP,
@@ -88,5 +104,8 @@ struct policy_answer sock_judge(const struct sock *sock)
     if (!answer.is_allowed)
         return answer;
     question.addr = (const struct sockaddr *)&addr;
-    return policy_judge(session_view(sock->session), &question);
+    answer = policy_judge(session_view(sock->session), &question);
+    if (sock->state == SOCK_LENT && !sock_may_lend(sock, sock->is_given, &answer))
+        sock_deny_lending(sock, &answer);
+    return answer;
 }

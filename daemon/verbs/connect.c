@@ -27,6 +27,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_policy.h"
 #include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_lend.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/endpoint.h"
 #include "proto/errors.h"
@@ -39,6 +40,8 @@ struct connect {
     bool is_by_name;
     bool is_unknown_port;               /* of a service that is not looked up: all is denied */
     bool is_up;                         /* connected; its data may still be going */
+    uint8_t lend;                       /* LEND_..., 0: it does not ask for that */
+    struct lending *lending;            /* of one that asks, until its reply is sent */
     uint16_t port;                      /* host byte order */
     uint32_t error;                     /* of a failure */
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
@@ -58,10 +61,15 @@ static struct policy_question question_of(const struct connect *c, const struct 
     };
 }
 
+/* Of an address: one that asks for the socket, and must have it, is denied where it may not. */
 static struct policy_answer ask(struct connect *c, const struct policy_question *question)
 {
     struct policy_answer answer = policy_judge(session_view(c->op->session), question);
+    bool must_lend = c->lend == LEND_HELD || c->lend == LEND_GIVEN;
 
+    if (must_lend && answer.is_allowed && question->addr &&
+        !sock_may_lend(c->op->sock, c->lend == LEND_GIVEN, &answer))
+        sock_deny_lending(c->op->sock, &answer);
     sock_audit_judged(&c->audit, &answer, question->addr);
     return answer;
 }
@@ -153,10 +161,34 @@ static void stop_lookups(struct connect *c)
     resolver_cancel(&c->queries[1]);
 }
 
+/* The rules of now say it of the address that has won. A socket that was closed with a linger time is wanted by nobody. */
+static bool does_lend(struct connect *c)
+{
+    struct policy_question question = question_of(c, &c->he.won.any);
+    struct policy_answer answer;
+
+    if (!c->lend || c->op->sock->lingers)
+        return false;
+    answer = policy_judge(session_view(c->op->session), &question);
+    return sock_may_lend(c->op->sock, c->lend == LEND_GIVEN, &answer);
+}
+
+/* Its ops cannot be the daemon's any more. */
+static void lend(struct connect *c)
+{
+    struct op *op = c->op;
+    struct sock *sock = op->sock;
+
+    sock_lend(sock, c->lending, c->lend == LEND_GIVEN);
+    complete(op, ERR_SUCCESS);
+    sock_end_lent_ops(sock);
+}
+
 static void take_connection(struct connect *c, int fd)
 {
     struct op *op = c->op;
     struct sock *sock = op->sock;
+    bool lends = does_lend(c);
     int r = 0;
 
     stop_lookups(c);
@@ -172,8 +204,15 @@ static void take_connection(struct connect *c, int fd)
     netsock_endpoint(&c->he.won.any, &c->remote);
     c->is_up = true;
     sock->connect = NULL;
+    if (lends)
+        c->audit.lent = c->lend == LEND_GIVEN ? "given" : "held";
     sock_audit_connected(sock, &c->audit, &c->remote);
     sock_connect_succeeded(sock);
+    if (lends) {
+        lend(c);
+        return;
+    }
+    c->lending = lending_free(c->lending);
     /* Shutdowns of the receiving side have waited for the connection, not for what it carries. */
     if (op->send.total > 0)
         list_append(shutdown_receives_end(sock), &op->node);
@@ -231,6 +270,7 @@ static void connect_stop(struct op *op)
 static void connect_cleanup(struct op *op)
 {
     audit_cancel(op->send.connect->audit.record);
+    lending_free(op->send.connect->lending);
     happy_eyeballs_deinit(&op->send.connect->he);
     quota_uncharge(op->send.connect->quota, QUOTA_MEMORY, sizeof(struct connect));
     op->send.connect = mem_free(op->send.connect);
@@ -249,6 +289,16 @@ static void connect_fill(struct op *op, struct reply *reply, const void **payloa
     reply->connected.remote = c->remote;
     if (c->is_by_name && !c->is_up)
         reply->connected.connect_error = c->error;
+    if (lending_parcel(c->lending))
+        reply->descriptors = 1;
+}
+
+static struct parcel *connect_take_parcel(struct op *op)
+{
+    struct lending *lending = op->send.connect->lending;
+
+    op->send.connect->lending = NULL;
+    return lending_send(lending);
 }
 
 static const struct op_class connect_class = {
@@ -258,6 +308,7 @@ static const struct op_class connect_class = {
     .cleanup = connect_cleanup,
     .fill = connect_fill,
     .judge = connect_judge_again,
+    .take_parcel = connect_take_parcel,
 };
 
 /* ---- addresses ---- */
@@ -505,6 +556,23 @@ static struct connect *connect_new(struct quota *quota)
     return c;
 }
 
+/* One that asks for its socket cannot have sent data through it before. */
+static int prepare_lending(struct op *op, const struct call *call)
+{
+    struct connect *c = op->send.connect;
+    uint32_t lend = call->request->connect.lend;
+
+    if (lend == 0)
+        return 0;
+    if (lend > LEND_HELD_IF_ALLOWED || call->payload_len > 0)
+        return ERR_INVALID_ARGUMENT;
+    if (op->sock->dgram)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    c->lend = (uint8_t)lend;
+    c->he.is_apart = true;
+    return lending_new(op, &c->lending);
+}
+
 int verb_connect(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -533,7 +601,9 @@ int verb_connect(struct op *op, const struct call *call)
     op->send.connect = c;
     op->class = &connect_class;
     op->send.total = call->payload_len;
-    err = prepare(c, sock, r);
+    err = prepare_lending(op, call);
+    if (err == 0)
+        err = prepare(c, sock, r);
     if (err != 0)
         return err;
     if (op_append(sock->worker, op, call->payload, call->payload_len) < 0 ||

@@ -151,6 +151,9 @@ static int check(const struct op *op, const struct verb_entry *entry, const stru
         return ERR_NOT_SOCKET;
     if (op->sock && op->sock->state == SOCK_KILLED && op->verb != VERB_CLOSE)
         return ERR_CONNECTION_ABORTED;
+    if (op->sock && op->sock->state == SOCK_LENT && op->verb != VERB_CLOSE &&
+        (op->verb != VERB_GET_OPTION || op->sock->is_given))
+        return ERR_INVALID_ARGUMENT;
     if (flags & ~(uint32_t)REQUEST_ERRORS_ONLY || (flags && !(entry->traits & ERRORS_ONLY)))
         return ERR_INVALID_ARGUMENT;
     if (call->payload_len > 0 && !(entry->traits & WITH_PAYLOAD))

@@ -43,6 +43,9 @@ static void tell_welcome(struct session *s, uint64_t token, const char *why)
         .most_socket_ops = most.socket_ops,
         .most_send_window = most.send_window,
         .most_queued = most.queued_max,
+        .lends = s->kind == LISTENER_CLIENT
+                     ? 1u << LEND_HELD | 1u << LEND_GIVEN | 1u << LEND_HELD_IF_ALLOWED
+                     : 0,
     };
     session_send_reply(s, &reply, why, why ? (uint32_t)strlen(why) : 0);
 }

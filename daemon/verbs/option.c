@@ -184,7 +184,8 @@ static int get(struct op *op, uint32_t option)
         return ERR_PROTOCOL_OPTION;
     if (sock->dgram && option == OPTION_LOCAL_ENDPOINT && sock->ns.fd >= 0)
         return get_endpoint(op, option);
-    if (sock->state != SOCK_CONNECTED && !(sock->bound && option == OPTION_LOCAL_ENDPOINT))
+    if (sock->state != SOCK_CONNECTED && sock->state != SOCK_LENT &&
+        !(sock->bound && option == OPTION_LOCAL_ENDPOINT))
         return ERR_NOT_CONNECTED;
     return option == OPTION_TCP_INFO ? get_tcp_info(op) : get_endpoint(op, option);
 }

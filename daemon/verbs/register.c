@@ -35,10 +35,19 @@ static void register_fill(struct op *op, struct reply *reply, const void **paylo
     reply->segment = (struct segment){.buffer = shared->id, .length = shared->length};
 }
 
+static struct parcel *register_take_parcel(struct op *op)
+{
+    struct parcel *parcel = &op->parcel_of->parcel;
+
+    op->parcel_of = NULL;
+    return parcel;
+}
+
 static const struct op_class register_class = {
     .name = "register",
     .cleanup = register_cleanup,
     .fill = register_fill,
+    .take_parcel = register_take_parcel,
 };
 
 int verb_register(struct op *op, const struct call *call)

@@ -54,6 +54,7 @@ int verb_share(struct op *op, const struct call *call)
         return error;
     op->class = &share_class;
     op->shared = NULL;
+    op->shares_lending = r->share.lend;
     op_move(op, OP_QUEUED);
     session_hash_op(s, op);
     if (r->timeout_ms > 0)

@@ -83,6 +83,7 @@ static ssize_t write_some(struct transport *t)
     }
     n = send_parcel(t, len, first);
     /* Too many are on their way, perhaps another program's of our user: the client sees that it is missing. */
+    first->is_sent = n > 0;
     if (n < 0 && errno == ETOOMANYREFS)
         n = send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0)

@@ -34,6 +34,7 @@ struct parcel {
     uint64_t at;      /* in bytes_out: where its frame begins */
     int fd;
     int second_fd; /* -1: none */
+    bool is_sent;  /* they are with the other end */
     void (*left)(struct parcel *parcel);
 };
 

@@ -16,6 +16,7 @@ py_tests += \
 	tests/protocol/test_hostile.py \
 	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
+	tests/protocol/test_lend.py \
 	tests/protocol/test_linger.py \
 	tests/protocol/test_listen.py \
 	tests/protocol/test_memory.py \

@@ -8,6 +8,7 @@
 #include "daemon/server/admin.h"
 #include "daemon/audit/audit.h"
 #include "daemon/server/listener.h"
+#include "daemon/net/apart.h"
 #include "daemon/net/hangup.h"
 #include "daemon/server/sharing.h"
 #include "daemon/net/tcp.h"
@@ -125,6 +126,7 @@ void daemon_start(const struct daemon_manner *manner)
     netsock_buffer_limits(&w->buffers);
     w->inspect = &admin_inspect_ops;
     SIM_MUST(hangups_new(w, sock_hung_up, &w->hangups) == 0);
+    SIM_MUST(apart_new(w, &w->apart) == 0);
     SIM_MUST(resolver_new(w->loop, NULL, &w->resolver) == 0);
     SIM_MUST(listeners_init(&d.listeners, w) == 0);
     SIM_MUST(listeners_add(&d.listeners, LISTENER_CLIENT, "default", listen_at(DAEMON_SOCKET),
@@ -229,6 +231,7 @@ static void deinit(struct worker *w)
     listeners_deinit(&d.listeners);
     w->resolver = resolver_free(w->resolver);
     w->hangups = hangups_free(w->hangups);
+    w->apart = apart_free(w->apart);
     w->policy = policy_unref(w->policy);
     w->learn = learn_free(w->learn);
     op_free_spares(w);

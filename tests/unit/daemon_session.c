@@ -15,6 +15,7 @@
 #include "daemon/verbs/dispatch.h"
 #include "daemon/policy/policy.h"
 #include "daemon/names/resolver.h"
+#include "daemon/net/apart.h"
 #include "daemon/net/hangup.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
@@ -84,6 +85,7 @@ struct core *core_new_mute(void)
     ck_assert_ptr_nonnull(core->worker.policy);
     ck_assert_int_eq(resolver_new(core->worker.loop, NULL, &core->worker.resolver), 0);
     ck_assert_int_eq(hangups_new(&core->worker, sock_hung_up, &core->worker.hangups), 0);
+    ck_assert_int_eq(apart_new(&core->worker, &core->worker.apart), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_int_eq(peer_read(pair[0], &peer), 0);
     ck_assert_int_eq(session_new(&config, pair[0], &peer, why, &core->session), 0);
@@ -110,6 +112,7 @@ void core_free(struct core *core)
     ck_assert_uint_eq(core->worker.fds_used, 0);
     resolver_free(core->worker.resolver);
     hangups_free(core->worker.hangups);
+    apart_free(core->worker.apart);
     policy_unref(core->worker.policy);
     audit_free(core->worker.audit);
     op_free_spares(&core->worker);

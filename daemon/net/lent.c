@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the kernel tells of a connection that another process uses. */
+#include <linux/tcp.h> /* glibc's has less of it, and cannot stand beside it */
+#include <string.h>
+
+#include "daemon/net/tcp.h"
+
+enum tcp_state {
+    ESTABLISHED = 1,
+    FIN_WAIT1 = 4,
+    FIN_WAIT2 = 5,
+    TIME_WAIT = 6,
+    CLOSE = 7,
+    CLOSE_WAIT = 8,
+    LAST_ACK = 9,
+    LISTEN = 10,
+    CLOSING = 11,
+};
+
+/* An older kernel fills in less: the rest is 0. */
+static struct tcp_info info_of(const struct netsock *ns)
+{
+    struct tcp_info info;
+    size_t len = sizeof(info);
+
+    memset(&info, 0, sizeof(info));
+    netsock_tcp_info(ns, &info, &len);
+    return info;
+}
+
+void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out)
+{
+    struct tcp_info info = info_of(ns);
+
+    *ret_in = info.tcpi_bytes_received;
+    *ret_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans;
+    /* The peer's FIN counts as a byte. Of a connection that has ended nobody knows whether there was one. */
+    if (*ret_in > 0 && info.tcpi_state >= TIME_WAIT && info.tcpi_state != LISTEN)
+        *ret_in -= 1;
+}
+
+enum netsock_use netsock_use(const struct netsock *ns)
+{
+    switch (info_of(ns).tcpi_state) {
+    case ESTABLISHED:
+    case CLOSE_WAIT:
+        return NETSOCK_IS_OPEN;
+    case FIN_WAIT1:
+    case FIN_WAIT2:
+    case TIME_WAIT:
+    case CLOSE:
+    case LAST_ACK:
+    case CLOSING:
+        return NETSOCK_HAS_SENT_FIN;
+    default:
+        return NETSOCK_IS_REAIMED;
+    }
+}

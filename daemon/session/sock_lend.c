@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: connected -> the socket is LENT, the completion is in the output with the descriptor beside it -> it is
+ * written -> held: nothing more, until the socket ends; given: the daemon's own descriptor is closed, and what it was
+ * charged for is given back.
+ * Failures: the socket ends before its descriptor has left (it does not leave: the client finds it missing), the session
+ * ends first or too many descriptors are on their way (the same; one that was to be given is reset like one whose client
+ * has gone).
+ */
+#include "daemon/session/sock_lend.h"
+
+#include "base/alloc.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_audit.h"
+#include "proto/errors.h"
+
+/* As long as the reply has not been written, or the op not ended. */
+struct lending {
+    struct parcel parcel;
+    struct session *session;
+    struct quota *quota;
+    struct sock *sock; /* whose descriptor it is; NULL: not yet, or it has gone */
+    bool is_sending;   /* the transport's */
+};
+
+/*
+ * The kernel counts descriptors in flight for all sessions together: a client has no more of them than sockets were
+ * promised to it.
+ */
+static bool may_send_one_more(struct session *s)
+{
+    uint32_t count = s->lending_count;
+
+    if (count + s->lent_unread >= s->limits.sockets && list_is_empty(&s->transport.parcels) &&
+        transport_is_read(s->transport.fd))
+        s->lent_unread = 0;
+    return count + s->lent_unread < s->limits.sockets;
+}
+
+static int refuse(struct op *op, const char *why)
+{
+    op->text = why;
+    return ERR_NO_BUFFER_SPACE;
+}
+
+int lending_new(struct op *op, struct lending **ret)
+{
+    struct session *s = op->session;
+    struct lending *l;
+
+    if (!may_send_one_more(s))
+        return refuse(op, "too many descriptors were sent that the client has not fetched");
+    if (quota_charge(s->quota, QUOTA_MEMORY, sizeof(*l)) < 0)
+        return refuse(op, "too little memory left");
+    l = mem_zalloc(1, sizeof(*l));
+    if (!l) {
+        quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*l));
+        return refuse(op, "too little memory left");
+    }
+    list_init(&l->parcel.node);
+    l->parcel.fd = l->parcel.second_fd = -1;
+    l->session = s;
+    l->quota = s->quota;
+    s->lending_count++;
+    *ret = l;
+    return 0;
+}
+
+struct lending *lending_free(struct lending *l)
+{
+    if (!l)
+        return NULL;
+    if (l->sock)
+        l->sock->lending = NULL;
+    list_remove(&l->parcel.node);
+    l->session->lending_count--;
+    quota_uncharge(l->quota, QUOTA_MEMORY, sizeof(*l));
+    return mem_free(l);
+}
+
+static void give(struct sock *sock)
+{
+    sock_audit_close(sock, ERR_SUCCESS, SOCK_GIVEN_TEXT);
+    netsock_give(&sock->ns, sock->worker);
+    sock_uncharge_buffers(sock);
+}
+
+static void on_left(struct parcel *parcel)
+{
+    struct lending *l = container_of(parcel, struct lending, parcel);
+    struct sock *sock = l->sock;
+
+    if (parcel->is_sent) {
+        l->session->lent_unread++;
+        if (sock->is_given)
+            give(sock);
+    }
+    lending_free(l);
+}
+
+void sock_lend(struct sock *sock, struct lending *l, bool is_given)
+{
+    sock_move(sock, SOCK_LENT);
+    sock->wants_read = sock->wants_write = false;
+    sock_update_watch(sock);
+    sock->ns.is_apart = sock->worker->apart != NULL;
+    sock->ns.is_lent = true;
+    sock->is_given = is_given;
+    sock->lending = l;
+    l->sock = sock;
+    l->parcel.fd = sock->ns.fd;
+    l->parcel.left = on_left;
+}
+
+void sock_end_lent_ops(struct sock *sock)
+{
+    sock_end_ops(sock, ERR_INVALID_ARGUMENT);
+    /* Whether the stream that the client writes is whole nobody else can say. */
+    sock->send_side = sock->receive_side = SIDE_SHUT;
+}
+
+struct parcel *lending_parcel(struct lending *l)
+{
+    return l && l->sock ? &l->parcel : NULL;
+}
+
+struct parcel *lending_send(struct lending *l)
+{
+    l->is_sending = true;
+    return &l->parcel;
+}
+
+void sock_lend_no_more(struct sock *sock)
+{
+    struct lending *l = sock->lending;
+
+    if (!l)
+        return;
+    sock->lending = NULL;
+    l->sock = NULL;
+    if (l->is_sending)
+        lending_free(l);
+}
+
+/* Of one that was given nothing is counted; its client has it already, and may keep it locked in the kernel. */
+void sock_count_bytes(struct sock *sock)
+{
+    if (sock->ns.is_lent && sock->ns.fd >= 0 && !sock->is_given)
+        netsock_bytes(&sock->ns, &sock->bytes_in, &sock->bytes_out);
+}
+
+bool sock_lent_is_whole(const struct sock *sock)
+{
+    enum netsock_use use = netsock_use(&sock->ns);
+
+    return use == NETSOCK_HAS_SENT_FIN || (use == NETSOCK_IS_OPEN && !sock->session->has_ended);
+}

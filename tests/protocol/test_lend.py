@@ -1,0 +1,641 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""CONNECT with Lend on the wire: sockets that are lent to their client, held or given (S68 to S71)."""
+
+import errno
+import json
+import os
+import socket
+import struct
+import tempfile
+import unittest
+
+from asockd import NOBODY, Daemon, DaemonTest
+from wire import DEADLINE, Wire, endpoint, pb, request
+
+UNSPEC = struct.pack("=H14x", socket.AF_UNSPEC)
+HELD, GIVEN, IF_ALLOWED = pb.LEND_HELD, pb.LEND_GIVEN, pb.LEND_HELD_IF_ALLOWED
+
+
+def policy(*lines):
+    return "".join(line + "\n" for line in ("[Rules]", *lines))
+
+
+def connect(op, number, address, lend, payload=b"", timeout_ms=0):
+    return request(pb.VERB_CONNECT, op, number, payload, timeout_ms,
+                   connect=pb.Connect(endpoint=endpoint(address), lend=lend))
+
+
+def name_of(error):
+    return pb.Error.Name(error).removeprefix("ERROR_")
+
+
+class Lending(DaemonTest):
+    """Loopback may be lent and given; 127.0.0.2 held only, 127.0.0.3 given only, 127.0.0.4 neither."""
+
+    RULES = ("Allow=tcp 127.0.0.1 * +loopback +lend +lend-given", "Allow=tcp ::1 * +loopback +lend",
+             "Allow=tcp 127.0.0.2 * +loopback +lend", "Allow=tcp 127.0.0.3 * +loopback +lend-given",
+             "Allow=tcp 127.0.0.4 * +loopback")
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".policy", delete=False) as file:
+            file.write(policy(*cls.RULES))
+        os.chmod(file.name, 0o644)
+        cls.policy = file.name
+        cls.addClassCleanup(os.unlink, cls.policy)
+        with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+            pass
+        if os.getuid() == 0:
+            os.chown(file.name, NOBODY, NOBODY)
+        cls.audit = file.name
+        cls.addClassCleanup(os.unlink, cls.audit)
+        with tempfile.NamedTemporaryFile("w", suffix=".conf", delete=False) as file:
+            file.write(f"[Audit]\nFile={cls.audit}\n")
+        os.chmod(file.name, 0o644)
+        cls.addClassCleanup(os.unlink, file.name)
+        cls.daemon = Daemon("--config", file.name, "--policy", cls.policy)
+
+    def serve(self, host="127.0.0.1"):
+        listener = self.hold(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+        listener.settimeout(DEADLINE)
+        listener.bind((host, 0))
+        listener.listen(64)
+        return listener
+
+    def ask(self, wire, listener, lend, number=1, **more):
+        """OPEN and CONNECT: the latter's reply, and the text."""
+        wire.token += 2
+        wire.send(wire.open(wire.token - 1, number),
+                  connect(wire.token, number, listener.getsockname()[:2], lend, **more))
+        self.assertEqual(wire.completion(wire.token - 1).error, pb.ERROR_SUCCESS)
+        return wire.whole(wire.token)
+
+    def lend(self, wire, listener=None, lend=HELD, number=1):
+        """The socket that was lent, and its peer."""
+        listener = listener or self.serve()
+        reply, text = self.ask(wire, listener, lend, number)
+        self.assertEqual((name_of(reply.error), reply.descriptors), ("SUCCESS", 1), text)
+        lent = self.hold(socket.socket(fileno=wire.descriptors.popleft()))
+        lent.settimeout(DEADLINE)
+        return lent, self.accept(listener)
+
+    def end(self, wire, number=1, **how):
+        wire.token += 1
+        wire.send(wire.make_close(wire.token, number, **how))
+        return name_of(wire.completion(wire.token).error)
+
+    def error_of(self, wire, frame):
+        wire.send(frame)
+        return name_of(wire.completion(wire.token).error)
+
+    def record(self, wire, number=1):
+        return next(r for r in wire.inspect(list=pb.List()) if r["socket"] == number)
+
+    def entries(self, event):
+        with open(self.audit, encoding="utf-8") as file:
+            return [entry for entry in map(json.loads, file) if entry["ASOCK_EVENT"] == event]
+
+    def wait_entry(self, event, **fields):
+        """The last such entry; it may not be written yet."""
+        def find():
+            return [e for e in self.entries(event) if all(e.get(k) == v for k, v in fields.items())]
+        self.daemon.wait(find)
+        return find()[-1]
+
+
+class Lend(Lending):
+
+    def test_s68_held_socket_comes_with_the_completion(self):
+        for host in ("127.0.0.1", "127.0.0.2", "::1"):
+            with self.subTest(host):
+                wire = self.wire()
+                listener = self.serve(host)
+                lent, peer = self.lend(wire, listener)
+                self.assertEqual(lent.getpeername(), listener.getsockname())
+                lent.sendall(b"there")
+                self.assertEqual(peer.recv(16), b"there")
+                peer.sendall(b"and back")
+                self.assertEqual(lent.recv(16), b"and back")
+                self.assertEqual(self.record(wire)["state"], "lent")
+
+    def test_s68_given_socket_is_the_clients_alone(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire, lend=GIVEN)
+        self.assertEqual(self.record(wire)["state"], "lent")
+        self.assertEqual(self.daemon.stats()["sockets"], 0)  # nothing of it is left but the id
+        wire.close()
+        lent.sendall(b"still")
+        self.assertEqual(peer.recv(16), b"still")
+        lent.close()
+        self.assertEqual(peer.recv(1), b"")  # close() means close
+
+    def test_s68_denied_without_the_flag(self):
+        for host, lend in (("127.0.0.2", GIVEN), ("127.0.0.3", HELD), ("127.0.0.4", HELD), ("127.0.0.4", GIVEN)):
+            with self.subTest(host=host, lend=lend):
+                wire, listener = self.wire(), self.serve(host)
+                reply, text = self.ask(wire, listener, lend)
+                self.assertEqual((name_of(reply.error), reply.descriptors), ("ACCESS_DENIED", 0))
+                self.assertIn(b"+lend", text)
+                listener.settimeout(0.0)
+                with self.assertRaises(BlockingIOError):
+                    listener.accept()  # not a packet has left
+
+    def test_s68_if_allowed_goes_on_without_the_flag(self):
+        for host, descriptors in (("127.0.0.2", 1), ("127.0.0.3", 0), ("127.0.0.4", 0)):
+            with self.subTest(host):
+                wire, listener = self.wire(), self.serve(host)
+                reply, text = self.ask(wire, listener, IF_ALLOWED)
+                self.assertEqual((name_of(reply.error), reply.descriptors), ("SUCCESS", descriptors), text)
+                peer = self.accept(listener)
+                if descriptors:
+                    continue
+                wire.send(wire.make_send(5, 1, b"by the daemon"))
+                self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+                self.assertEqual(peer.recv(32), b"by the daemon")
+
+    def test_s68_wrong_arguments(self):
+        wire, listener = self.wire(), self.serve()
+        for lend in (4, 5, 1 << 30):
+            reply, _ = self.ask(wire, listener, lend)
+            self.assertEqual(name_of(reply.error), "INVALID_ARGUMENT")
+            self.end(wire)
+        for lend in (HELD, GIVEN, IF_ALLOWED):
+            reply, _ = self.ask(wire, listener, lend, payload=b"data first")
+            self.assertEqual((name_of(reply.error), reply.descriptors), ("INVALID_ARGUMENT", 0))
+            self.end(wire)
+
+    def test_s68_welcome_says_which_kinds_there_are(self):
+        self.assertEqual(self.wire().welcome.lends, 1 << HELD | 1 << GIVEN | 1 << IF_ALLOWED)
+        self.assertEqual(self.daemon.control.welcome.lends, 0)
+
+    def test_s68_a_failed_connect_lends_nothing(self):
+        wire, listener = self.wire(), self.serve()
+        address = listener.getsockname()
+        listener.close()
+        wire.send(wire.open(1, 1), connect(2, 1, address, HELD))
+        reply = wire.completion(2)
+        self.assertEqual((name_of(reply.error), reply.descriptors), ("CONNECTION_REFUSED", 0))
+
+    def test_s68_many_at_once(self):
+        wire, listener = self.wire(), self.serve()
+        numbers = range(1, 49)
+        wire.send(*(frame for n in numbers
+                    for frame in (wire.open(n, n), connect(100 + n, n, listener.getsockname(), HELD))))
+        lent = {}
+        for n in numbers:
+            self.assertEqual(wire.completion(100 + n).descriptors, 1)
+            lent[n] = self.hold(socket.socket(fileno=wire.descriptors.popleft()))
+        peers = {}
+        for n in numbers:
+            peer = self.accept(listener)
+            peers[peer.getpeername()] = peer
+        for n in numbers:
+            self.assertIn(lent[n].getsockname(), peers)
+            self.assertEqual(self.record(wire, n)["local"], "{}:{}".format(*lent[n].getsockname()))
+
+
+class Ops(Lending):
+
+    def test_s69_ops_on_it_are_invalid(self):
+        for lend in (HELD, GIVEN):
+            with self.subTest(lend):
+                wire = self.wire()
+                _, peer = self.lend(wire, lend=lend)
+                frames = {
+                    "SEND": lambda: wire.make_send(wire.token, 1, b"x"),
+                    "chain": lambda: wire.make_send(wire.token, 1, b"x", total_len=2, more=True),
+                    "RECEIVE": lambda: wire.receive(wire.token, 1, 1),
+                    "SHUTDOWN": lambda: wire.shutdown(wire.token, 1, pb.HOW_SEND),
+                    "HANGUP": lambda: wire.hangup(wire.token, 1),
+                    "CONNECT": lambda: wire.connect(wire.token, 1, peer.getsockname()),
+                    "SET_OPTION": lambda: request(pb.VERB_SET_OPTION, wire.token, 1, set_option=pb.SetOption(
+                        option=pb.OPTION_NO_DELAY, value=pb.OptionValue(number=0))),
+                }
+                for name, frame in frames.items():
+                    wire.token += 1
+                    self.assertEqual(self.error_of(wire, frame()), "INVALID_ARGUMENT", name)
+                peer.settimeout(0.0)
+                with self.assertRaises(BlockingIOError):
+                    peer.recv(1)  # neither data nor FIN
+
+    def test_s69_what_is_queued_behind_the_connect_is_invalid_too(self):
+        wire, listener = self.wire(), self.serve()
+        wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), HELD), wire.make_send(3, 1, b"x"),
+                  wire.receive(4, 1, 1), wire.shutdown(5, 1, pb.HOW_BOTH), wire.hangup(6, 1))
+        self.assertEqual(wire.completion(2).descriptors, 1)
+        for op in (3, 4, 5, 6):
+            self.assertEqual(name_of(wire.completion(op).error), "INVALID_ARGUMENT")
+
+    def test_s69_options_of_a_held_one_can_be_read(self):
+        wire = self.wire()
+        lent, _ = self.lend(wire)
+        lent.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        for option, check in ((pb.OPTION_NO_DELAY, lambda reply, _: reply.value.number == 0),
+                              (pb.OPTION_LOCAL_ENDPOINT, lambda reply, _: reply.value.endpoint.port == lent.getsockname()[1]),
+                              (pb.OPTION_TCP_INFO, lambda _, payload: payload[0] == 1)):
+            wire.token += 1
+            wire.send(request(pb.VERB_GET_OPTION, wire.token, 1, get_option=pb.GetOption(option=option)))
+            reply, payload = wire.whole(wire.token)
+            self.assertEqual(name_of(reply.error), "SUCCESS")
+            self.assertTrue(check(reply, payload), (reply, payload))
+
+    def test_s69_options_of_a_given_one_cannot(self):
+        wire = self.wire()
+        self.lend(wire, lend=GIVEN)
+        wire.token += 1
+        self.assertEqual(self.error_of(wire, request(pb.VERB_GET_OPTION, wire.token, 1, get_option=pb.GetOption(
+            option=pb.OPTION_NO_DELAY))), "INVALID_ARGUMENT")
+
+    def test_s69_options_that_were_set_before_hold(self):
+        wire, listener = self.wire(), self.serve()
+        wire.send(wire.open(1, 1), request(pb.VERB_SET_OPTION, 2, 1, set_option=pb.SetOption(
+            option=pb.OPTION_KEEP_ALIVE, value=pb.OptionValue(number=1))), connect(3, 1, listener.getsockname(), HELD))
+        self.assertEqual(wire.completion(3).descriptors, 1)
+        lent = self.hold(socket.socket(fileno=wire.descriptors.popleft()))
+        self.assertEqual(lent.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+        self.assertEqual(lent.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), 1)
+
+    def test_s69_bytes_and_state_of_a_held_one_are_seen(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.sendall(b"u" * 5000)
+        self.assertEqual(self.read_all(peer, 5000), b"u" * 5000)
+        peer.sendall(b"d" * 300)
+        self.assertEqual(len(self.read_all(lent, 300)), 300)
+        record = self.record(wire)
+        self.assertEqual((record["bytes_out"], record["bytes_in"]), (5000, 300))
+        shown = wire.inspect(show=pb.Show(id=record["id"]))[0]
+        self.assertEqual((shown["tcp_state"], shown["lent"], shown["send_side"]), ("established", "held", "lent"))
+        lent.shutdown(socket.SHUT_WR)
+        self.assertEqual(peer.recv(1), b"")
+        self.daemon.wait(lambda: wire.inspect(show=pb.Show(id=record["id"]))[0]["tcp_state"] == "fin_wait2")
+        peer.close()
+        self.daemon.wait(lambda: wire.inspect(show=pb.Show(id=record["id"]))[0]["tcp_state"] == "close")
+        record = self.record(wire)
+        self.assertEqual((record["bytes_out"], record["bytes_in"]), (5000, 300))
+
+
+class End(Lending):
+
+    def test_s70_close_of_a_held_one_sends_fin_behind_all(self):
+        """However much is still in the kernel, and whether the client has closed its own or not."""
+        for keeps in (False, True):
+            with self.subTest(keeps=keeps):
+                wire = self.wire()
+                lent, peer = self.lend(wire)
+                lent.setblocking(False)
+                sent = 0
+                try:
+                    while True:
+                        sent += lent.send(b"x" * 65536)
+                except BlockingIOError:
+                    pass
+                if not keeps:
+                    lent.close()
+                self.assertEqual(self.end(wire), "SUCCESS")
+                wire.close()
+                self.assertEqual(len(self.read_all(peer)), sent)
+                peer.close()
+                self.daemon.settle(self.before)
+
+    def test_s70_close_of_a_held_one_revokes_it(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        self.assertEqual(self.end(wire), "SUCCESS")
+        self.assertEqual(peer.recv(1), b"")
+        peer.close()
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+        with self.assertRaises(OSError) as caught:
+            lent.getpeername()
+        self.assertEqual(caught.exception.errno, errno.ENOTCONN)
+
+    def test_s70_close_with_a_linger_time_waits_for_the_peer(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.sendall(b"all of it")
+        self.assertEqual(self.end(wire, linger_ms=20000), "SUCCESS")
+        self.assertEqual(self.read_all(peer), b"all of it")
+
+    def test_s70_close_with_abort_resets(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.sendall(b"some")
+        self.assertEqual(peer.recv(16), b"some")
+        self.assertEqual(self.end(wire, abort=True), "SUCCESS")
+        self.assertEqual(self.reset_by(peer), b"")
+
+    def test_s70_the_client_ends_it_by_itself(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.shutdown(socket.SHUT_WR)
+        self.assertEqual(peer.recv(1), b"")
+        peer.close()
+        self.assertEqual(lent.recv(1), b"")
+        lent.close()
+        self.assertEqual(self.daemon.stats()["sockets"], 1)  # counted until the close
+        self.assertEqual(self.end(wire, linger_ms=20000), "SUCCESS")
+        self.assertEqual(self.daemon.stats()["sockets"], 0)
+
+    def test_s70_kill_and_end_of_session_reset_both_sides(self):
+        def kill(wire):
+            ids = [r["id"] for r in self.daemon.control.inspect(list=pb.List()) if r["state"] == "lent"]
+            self.daemon.control.inspect(kill=pb.Kill(id=ids[0]))
+            reply, text = wire.take(lambda r: r.event.code == pb.EVENT_KILLED)
+            self.assertEqual((reply.socket, text), (1, b"ended by the administrator"))
+            self.assertEqual(self.error_of(wire, wire.make_send(wire.token, 1, b"x")), "CONNECTION_ABORTED")
+
+        for end in (kill, Wire.close, lambda wire: wire.send(b"\xff" * 16)):
+            with self.subTest(end):
+                wire = self.wire()
+                lent, peer = self.lend(wire)
+                end(wire)
+                self.assertEqual(self.reset_by(peer), b"")
+                self.assertEqual(self.reset_by(lent), b"")
+                wire.close()
+                self.daemon.settle(self.before)
+
+    def test_s70_a_stream_that_was_ended_before_the_client_went_is_whole(self):
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.setblocking(False)
+        sent = 0
+        try:
+            while True:
+                sent += lent.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        lent.shutdown(socket.SHUT_WR)
+        lent.close()
+        wire.close()
+        self.assertEqual(len(self.read_all(peer)), sent)
+
+    def test_s70_a_holder_that_listens_with_it_is_ended_too(self):
+        wire = self.wire()
+        lent, _ = self.lend(wire)
+        dissolve(lent)
+        lent.bind(("127.0.0.1", 0))
+        lent.listen(1)
+        address = lent.getsockname()
+        with socket.create_connection(address, DEADLINE):
+            pass
+        wire.close()
+        self.daemon.settle(self.before)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(address, DEADLINE)
+
+    def test_s70_a_linger_time_of_the_holder_stops_nobody(self):
+        """close(2) waits for it in whoever closes last."""
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+        lent.setblocking(True)
+        lent.close()
+        wire.close()
+        self.daemon.settle(self.before)
+        self.assertEqual(self.reset_by(peer), b"")
+
+    def test_s70_reload_with_close_ends_what_may_not_be_lent_any_more(self):
+        with open(self.policy, encoding="utf-8") as file:
+            text = file.read()
+
+        def put_back():
+            with open(self.policy, "w", encoding="utf-8") as file:
+                file.write(text)
+            self.daemon.control.inspect(reload=pb.Reload())
+
+        wire = self.wire()
+        lent, peer = self.lend(wire, self.serve("127.0.0.2"))
+        kept, other = self.lend(wire, number=2)
+        given, third = self.lend(wire, number=3, lend=GIVEN)
+        try:
+            with open(self.policy, "w", encoding="utf-8") as file:
+                file.write(text.replace("127.0.0.2 * +loopback +lend", "127.0.0.2 * +loopback"))
+            report = self.daemon.control.inspect(reload=pb.Reload())[0]
+            self.assertEqual(report["denied"], 1)
+            self.assertEqual(self.record(wire)["denied"], 1)
+            report = self.daemon.control.inspect(reload=pb.Reload(close=True))[0]
+            self.assertEqual(report["closed"], 1)
+        finally:
+            put_back()
+        self.assertEqual(self.reset_by(peer), b"")
+        self.assertEqual(self.reset_by(lent), b"")
+        for one, two in ((kept, other), (given, third)):
+            one.sendall(b"on")
+            self.assertEqual(two.recv(4), b"on")
+
+    def test_s70_a_descriptor_that_nobody_fetched_is_no_connection(self):
+        """The client goes while its completion is still in the daemon or on the way."""
+        for lend in (HELD, GIVEN):
+            with self.subTest(lend):
+                wire, listener = self.wire(), self.serve()
+                wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), lend))
+                peer = self.accept(listener)
+                wire.close()
+                try:
+                    self.assertEqual(peer.recv(1), b"")
+                except ConnectionResetError:
+                    pass
+                self.daemon.settle(self.before)
+
+    def test_s70_close_right_behind_the_connect(self):
+        for lend in (HELD, GIVEN):
+            with self.subTest(lend):
+                wire, listener = self.wire(), self.serve()
+                wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), lend), wire.make_close(3, 1))
+                self.assertEqual(name_of(wire.completion(3).error), "SUCCESS")
+                wire.completion(2)
+                self.assertFalse(wire.descriptors)
+                peer = self.accept(listener)
+                self.assertEqual(self.reset_by(peer), b"")
+
+    def test_s70_close_with_a_linger_time_while_it_connects_is_for_nobody(self):
+        wire, listener = self.wire(), self.serve()
+        wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), HELD), wire.make_close(3, 1, linger_ms=20000))
+        self.assertEqual(name_of(wire.completion(3).error), "SUCCESS")
+        wire.close()
+        self.daemon.settle(self.before)
+
+    def test_s70_counts_return_to_zero(self):
+        wire = self.wire()
+        before = self.quota(wire)
+        for n in range(20):
+            listener = self.serve()
+            lent, peer = self.lend(wire, listener, lend=(HELD, GIVEN)[n % 2])
+            lent.close()
+            peer.close()
+            self.end(wire, abort=True)
+        self.assertEqual(self.quota(wire), before)
+        self.lend(wire, lend=GIVEN)
+        self.assertEqual([part for part in self.quota(wire) if part.startswith("kernel")],
+                         [part for part in before if part.startswith("kernel")])
+
+    @staticmethod
+    def quota(wire):
+        quota = wire.inspect(show=pb.Show())[0]["quota_session"]
+        return [part for part in quota.split() if not part.startswith("audit=")]  # entries that are not written yet
+
+    def test_s70_audit(self):
+        wire = self.wire()
+        listener = self.serve()
+        port = listener.getsockname()[1]
+        lent, peer = self.lend(wire, listener)
+        self.assertEqual(self.wait_entry("connect", ASOCK_PORT=port)["ASOCK_LENT"], "held")
+        lent.sendall(b"x" * 777)
+        self.assertEqual(len(self.read_all(peer, 777)), 777)
+        peer.sendall(b"y" * 33)
+        self.assertEqual(len(self.read_all(lent, 33)), 33)
+        self.end(wire, abort=True)
+        entry = self.wait_entry("close", ASOCK_PORT=port)
+        self.assertEqual((entry["ASOCK_BYTES_OUT"], entry["ASOCK_BYTES_IN"]), (777, 33))
+        listener = self.serve()
+        port = listener.getsockname()[1]
+        self.lend(wire, listener, lend=GIVEN)
+        self.assertEqual(self.wait_entry("connect", ASOCK_PORT=port)["ASOCK_LENT"], "given")
+        self.assertEqual(self.wait_entry("close", ASOCK_PORT=port)["ASOCK_REASON"], "given to the client")
+        listener = self.serve("127.0.0.4")
+        port = listener.getsockname()[1]
+        self.ask(wire, listener, HELD, 2)
+        self.assertIn("+lend", self.wait_entry("deny", ASOCK_PORT=port)["ASOCK_REASON"])
+
+
+def dissolve(sock):
+    """connect(AF_UNSPEC), which the module socket has not."""
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.connect(sock.fileno(), UNSPEC, len(UNSPEC)) < 0:
+        raise OSError(ctypes.get_errno(), "connect(AF_UNSPEC)")
+
+
+class Rights(Lending):
+
+    def restrict(self, wire, *lines):
+        wire.token += 1
+        wire.send(request(pb.VERB_RESTRICT, wire.token, payload=policy(*lines).encode(), restriction=pb.Restrict()))
+        self.assertEqual(wire.completion(wire.token).error, pb.ERROR_SUCCESS)
+
+    def share(self, wire, **fields):
+        directory = wire.inspect(share=pb.Share(**fields))[0]["directory"]
+        sharee = self.hold(Wire(os.path.join(directory, "asock.sock")))
+        sharee.hello(sockets=16, ops=64, queued_max=1 << 20)
+        return sharee
+
+    def outcomes(self, wire):
+        """What HELD, GIVEN and IF_ALLOWED come to."""
+        found = []
+        for lend in (HELD, GIVEN, IF_ALLOWED):
+            listener = self.serve()
+            reply, _ = self.ask(wire, listener, lend)
+            found.append(reply.descriptors if not reply.error else name_of(reply.error))
+            while wire.descriptors:
+                os.close(wire.descriptors.popleft())
+            self.end(wire, abort=True)
+        return found
+
+    ALL, NOTHING = [1, 1, 1], ["ACCESS_DENIED", "ACCESS_DENIED", 0]
+
+    def test_s71_restriction_takes_it_away(self):
+        wire = self.wire()
+        self.assertEqual(self.outcomes(wire), self.ALL)
+        self.restrict(wire, "Allow=tcp 127.0.0.1 * +loopback")
+        self.assertEqual(self.outcomes(wire), self.NOTHING)
+
+    def test_s71_restriction_with_the_flag_keeps_it(self):
+        wire = self.wire()
+        self.restrict(wire, "Allow=tcp 127.0.0.1 * +loopback +lend +lend-given")
+        self.assertEqual(self.outcomes(wire), self.ALL)
+        self.restrict(wire, "Allow=tcp 127.0.0.1 * +loopback +lend")
+        self.assertEqual(self.outcomes(wire), [1, "ACCESS_DENIED", 1])
+        self.restrict(wire, "Allow=tcp 127.0.0.1 * +loopback +lend-given")
+        self.assertEqual(self.outcomes(wire), self.NOTHING)
+
+    def test_s71_restriction_cannot_widen(self):
+        wire, listener = self.wire(), self.serve("127.0.0.4")
+        self.restrict(wire, "Allow=tcp 127.0.0.4 * +loopback +lend +lend-given")
+        reply, _ = self.ask(wire, listener, HELD)
+        self.assertEqual((name_of(reply.error), reply.descriptors), ("ACCESS_DENIED", 0))
+
+    def test_s71_shared_session_cannot_lend(self):
+        wire = self.wire()
+        sharee = self.share(wire)
+        self.assertEqual(self.outcomes(sharee), self.NOTHING)
+        listener = self.serve()
+        _, text = self.ask(sharee, listener, HELD)
+        self.assertIn(b"does not share lending", text)
+        self.assertEqual(self.outcomes(wire), self.ALL)
+
+    def test_s71_sharer_may_say_so(self):
+        wire = self.wire()
+        sharee = self.share(wire, lend=True)
+        self.assertEqual(self.outcomes(sharee), self.ALL)
+        self.assertEqual(self.outcomes(self.share(sharee, lend=True)), self.ALL)
+        below = self.share(sharee)
+        self.assertEqual(self.outcomes(below), self.NOTHING)
+        self.assertEqual(self.outcomes(self.share(below, lend=True)), self.NOTHING)  # what it has not it cannot share
+
+
+class Never(DaemonTest):
+    """Without a rule that says so no descriptor of a network socket leaves the daemon."""
+
+    def descriptors(self, wire):
+        data, received, _, _ = socket.recv_fds(wire.sock, 1 << 20, 253)
+        wire.buffer += data
+        return received
+
+    def check_never(self, wire, listener):
+        for lend in (0, HELD, GIVEN, IF_ALLOWED):
+            wire.token += 3
+            wire.send(wire.open(wire.token - 2, 1), connect(wire.token - 1, 1, listener.getsockname(), lend))
+            reply = wire.completion(wire.token - 1)
+            self.assertEqual(reply.descriptors, 0)
+            self.assertEqual(name_of(reply.error), "ACCESS_DENIED" if lend in (HELD, GIVEN) else "SUCCESS")
+            wire.send(wire.make_close(wire.token, 1, abort=True))
+            wire.completion(wire.token)
+        self.assertFalse(wire.descriptors)
+
+    def test_s68_not_with_allow_any(self):
+        self.check_never(self.wire(), self.listener())
+
+    def test_s68_not_with_a_rule_for_everything(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".policy") as file:
+            file.write(policy("Allow=tcp * * +loopback +private +linklocal +local +special"))
+            file.flush()
+            os.chmod(file.name, 0o644)
+            daemon = Daemon("--policy", file.name)
+            try:
+                wire = self.hold(Wire(daemon.path))
+                wire.hello()
+                self.check_never(wire, self.listener())
+            finally:
+                daemon.stop()
+
+
+class Unread(Lending):
+
+    def test_s68_a_client_that_fetches_nothing_gets_no_more_than_its_sockets(self):
+        """Descriptors on the way count for all clients of the daemon together."""
+        wire = self.hold(Wire(self.daemon.path))
+        sockets = wire.hello(sockets=16, ops=64).sockets
+        listener = self.serve()
+
+        def ask(op):
+            wire.send(wire.open(op, 1), connect(op + 1, 1, listener.getsockname(), GIVEN))
+
+        for n in range(sockets):
+            ask(1000 + 10 * n)
+            self.accept(listener)
+            self.daemon.stats()  # its answer comes later than the turn that the descriptor has left in
+            wire.send(wire.make_close(1002 + 10 * n, 1))
+        failed = self.daemon.stats()["ops_failed"]
+        ask(1)  # nothing is read before it has been answered
+        self.daemon.wait(lambda: self.daemon.stats()["ops_failed"] > failed)
+        self.assertEqual(name_of(wire.completion(2).error), "NO_BUFFER_SPACE")
+        wire.send(wire.make_close(3, 1))
+        wire.completion(3)
+        self.assertEqual(len(wire.descriptors), sockets)
+        ask(4)
+        self.assertEqual(wire.completion(5).descriptors, 1)
+        self.accept(listener)
+
+
+if __name__ == "__main__":
+    unittest.main()
