@@ -48,6 +48,7 @@ dist_man_MANS += \
 	man/asock_context_stop_dispatcher.3 \
 	man/asock_context_unref.3 \
 	man/asock_dial.3 \
+	man/asock_dial_fd.3 \
 	man/asock_end.3 \
 	man/asock_end_accept.3 \
 	man/asock_end_receive_from.3 \
@@ -83,6 +84,7 @@ dist_man_MANS += \
 	man/asock_op_set_host.3 \
 	man/asock_op_set_pool.3 \
 	man/asock_op_set_timeout.3 \
+	man/asock_op_take_fd.3 \
 	man/asock_op_take_slice.3 \
 	man/asock_op_take_socket.3 \
 	man/asock_op_unref.3 \

@@ -5,8 +5,10 @@
  * the op's end, so that the buffer is never in use once it has returned.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client-lib/core/context.h"
 
@@ -111,6 +113,43 @@ int asock_dial(asock_context *context, const char *host, const char *service, in
     if (r < 0)
         return r;
     r = dial(context, op, host, service, timeout_ms, ret);
+    asock_op_unref(op);
+    return r;
+}
+
+static int set_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int asock_dial_fd(asock_context *context, const char *host, const char *service, int timeout_ms,
+                  unsigned int flags, int *ret)
+{
+    asock_socket *socket;
+    asock_op *op;
+    int r, fd;
+
+    if (!ret || flags & ~(unsigned int)ASOCK_DIAL_BLOCKING)
+        return -EINVAL;
+    r = check_caller(context);
+    if (r == 0)
+        r = asock_op_new(context, &op);
+    if (r < 0)
+        return r;
+    r = asock_op_set_flags(op, ASOCK_LEND_GIVEN);
+    if (r == 0)
+        r = dial(context, op, host, service, timeout_ms, &socket);
+    if (r == 0) {
+        asock_socket_unref(socket); /* its id is left of it, nothing else */
+        fd = asock_op_take_fd(op);
+        r = fd < 0 ? fd : flags & ASOCK_DIAL_BLOCKING ? set_blocking(fd) : 0;
+        if (r == 0)
+            *ret = fd;
+        else if (fd >= 0)
+            close(fd);
+    }
     asock_op_unref(op);
     return r;
 }

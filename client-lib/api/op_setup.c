@@ -238,7 +238,11 @@ int asock_op_set_flags(asock_op *op, unsigned int flags)
 {
     int r;
 
-    if (flags & ~(unsigned int)(ASOCK_PEEK | ASOCK_WAIT_ALL | ASOCK_ERRORS_ONLY))
+    unsigned int lend = flags & ASOCK_LEND_ANY;
+
+    if (flags & ~(unsigned int)(ASOCK_PEEK | ASOCK_WAIT_ALL | ASOCK_ERRORS_ONLY | ASOCK_LEND_ANY))
+        return -EINVAL;
+    if (lend & (lend - 1))
         return -EINVAL;
     r = enter_setter(op);
     if (r < 0)

@@ -247,6 +247,19 @@ int asock_op_get_value(asock_op *op, int64_t *ret)
     return r;
 }
 
+int asock_op_take_fd(asock_op *op)
+{
+    int r = enter_results(op);
+
+    if (r < 0)
+        return r;
+    r = r ? -EINPROGRESS : op->fd < 0 ? -ENODATA : op->fd;
+    if (r >= 0)
+        op->fd = -1;
+    asock_leave(op->context);
+    return r;
+}
+
 const char *asock_op_get_text(asock_op *op)
 {
     const char *text;

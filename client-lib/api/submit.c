@@ -129,9 +129,24 @@ static int queue_or_settle(asock_op *op, asock_socket *socket, int operation, st
     return 1;
 }
 
+/* Of a connect that asks for the socket itself; 0: none. Before the welcome the daemon's answer will tell. */
+static uint32_t lend_error(const asock_op *op)
+{
+    const asock_context *context = op->context;
+
+    if (!(op->flags & ASOCK_LEND_ANY))
+        return 0;
+    if (op->total > 0)
+        return ERR_INVALID_ARGUMENT;
+    if (op->flags & ASOCK_LEND_IF_ALLOWED || !context->is_welcome || context->limits.lends)
+        return 0;
+    return ERR_OPERATION_NOT_SUPPORTED;
+}
+
 int asock_connect(asock_socket *socket, asock_op *op)
 {
     int r = enter_socket(socket, op);
+    uint32_t error;
 
     if (r < 0)
         return r;
@@ -140,8 +155,11 @@ int asock_connect(asock_socket *socket, asock_op *op)
         return -EINVAL;
     }
     op->how = 0;
-    if (op->total > socket->context->limits.payload_max && !known_error(socket, 0, 0)) {
-        r = settle(op, socket, ASOCK_OPERATION_CONNECT, ERR_MESSAGE_SIZE);
+    error = lend_error(op);
+    if (!error && op->total > socket->context->limits.payload_max)
+        error = ERR_MESSAGE_SIZE;
+    if (error && !known_error(socket, 0, 0)) {
+        r = settle(op, socket, ASOCK_OPERATION_CONNECT, error);
         asock_connect_failed(socket, op->seq);
     } else {
         r = queue_or_settle(op, socket, ASOCK_OPERATION_CONNECT, &socket->controls);

@@ -97,6 +97,11 @@ struct status {
     bool is_asked;        /* the REGISTER on the way brings it */
 };
 
+/*
+ * That wait for their replies at a time: each comes with the last bytes that one read gives, so two reads bring no more.
+ */
+#define MEMORY_DESCRIPTORS_MAX 8u
+
 /* Of a context. */
 struct memory {
     asock_buffer **buffers; /* in the order of their addresses */
@@ -108,7 +113,8 @@ struct memory {
     uint64_t unregisters;  /* so many have left, ever */
     struct list credits;   /* ops whose CREDIT is to leave */
     struct bounce bounce;
-    int descriptors[2]; /* came with a reply that is still to be read */
+    /* Came with replies that are still to be read, in their order. */
+    int descriptors[MEMORY_DESCRIPTORS_MAX];
     unsigned int descriptor_count;
     struct status status;
     bool has_lost; /* buffers that had been taken back when their session ended */

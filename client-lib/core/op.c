@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/time.h"
 #include "client-lib/core/accept.h"
@@ -37,6 +38,7 @@ int asock_op_make(asock_context *context, asock_op **ret)
         return -ENOMEM;
     }
     op->context = context;
+    op->fd = -1;
     list_init(&op->queue_node);
     list_init(&op->flight_node);
     list_init(&op->cancel_node);
@@ -60,6 +62,13 @@ void asock_op_drop_segments(asock_op *op)
     op->segment_count = op->total = 0;
 }
 
+static void drop_fd(asock_op *op)
+{
+    if (op->fd >= 0)
+        close(op->fd);
+    op->fd = -1;
+}
+
 void asock_op_unhold(asock_op *op)
 {
     if (--op->holds > 0)
@@ -69,6 +78,7 @@ void asock_op_unhold(asock_op *op)
     asock_accept_drop(op);
     asock_slot_release(&op->context->slots, op->slot);
     asock_op_drop_segments(op);
+    drop_fd(op);
     free(op->memory.made);
     free(op->host);
     free(op->service);
@@ -105,6 +115,7 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
     op->memory.last = NULL;
     op->local = op->remote = (struct endpoint){0};
     op->datagram = (struct datagram){.length = 0};
+    drop_fd(op);
     free(op->text);
     op->text = NULL;
     free(op->addresses);

@@ -10,6 +10,8 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation);
 void asock_op_drop_segments(asock_op *op);
 void asock_op_unhold(asock_op *op);
 bool asock_op_is_busy(const asock_op *op); /* may not be submitted or changed */
+#define ASOCK_LEND_ANY (ASOCK_LEND | ASOCK_LEND_GIVEN | ASOCK_LEND_IF_ALLOWED)
+
 bool asock_op_is_in_flight(const asock_op *op);
 /* The op is in flight from here on. socket NULL: it concerns none. */
 void asock_op_start(asock_op *op, asock_socket *socket, int operation);

@@ -83,6 +83,7 @@ struct asock_op {
     struct endpoint local, remote;
     struct datagram
         datagram; /* what came with the last one; of a multishot, with that of the last shot told */
+    int fd; /* lent, and not taken by the program; -1: none */
     bool has_value;
     int64_t value;
     char *text;

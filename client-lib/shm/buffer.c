@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 #include "client-lib/shm/bounce.h"
 #include "client-lib/shm/pool.h"
 #include "client-lib/shm/status.h"
+#include "proto/endpoint.h"
 
 void asock_memory_init(struct memory *memory)
 {
@@ -112,10 +114,49 @@ void asock_memory_add_descriptor(asock_context *context, int fd)
 {
     struct memory *memory = &context->memory;
 
-    if (memory->registering && memory->descriptor_count < 2)
+    if (memory->descriptor_count < MEMORY_DESCRIPTORS_MAX)
         memory->descriptors[memory->descriptor_count++] = fd;
     else
         close(fd);
+}
+
+/* The first ones have been used. */
+static void forget_descriptors(struct memory *memory, unsigned int count)
+{
+    if (count > memory->descriptor_count)
+        count = memory->descriptor_count;
+    memory->descriptor_count -= count;
+    memmove(memory->descriptors, memory->descriptors + count,
+            memory->descriptor_count * sizeof(memory->descriptors[0]));
+}
+
+/*
+ * One may be missing: the kernel drops what the program has no number left for, and the daemon sends none of a
+ * socket that has ended. So it must be the very socket: its own address is nobody else's.
+ */
+int asock_memory_take_socket(asock_context *context, const struct endpoint *local)
+{
+    struct memory *memory = &context->memory;
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+    struct endpoint found;
+    int fd;
+
+    if (memory->descriptor_count == 0)
+        return -1;
+    fd = memory->descriptors[0];
+    if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+        asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0 ||
+        found.port != local->port || found.address_len != local->address_len ||
+        memcmp(found.address, local->address, found.address_len) != 0)
+        return -1;
+    forget_descriptors(memory, 1);
+    return fd;
+}
+
+void asock_memory_drop_descriptors(asock_context *context)
+{
+    drop_descriptors(&context->memory);
 }
 
 /* ---- by address ---- */
@@ -388,6 +429,14 @@ static bool is_sound(int fd, uint64_t length)
            seals & F_SEAL_SHRINK;
 }
 
+/* It came for a reply that is still to be read: this one's is missing. */
+static bool is_socket(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
 static int map(asock_context *context, asock_buffer *buffer, int fd)
 {
     void *at = mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -419,12 +468,17 @@ static int take_descriptors(asock_context *context, asock_buffer *buffer)
     struct memory *memory = &context->memory;
     int r = 0;
 
-    if (memory->descriptor_count < 1u + memory->status.is_asked)
+    unsigned int count = 1u + memory->status.is_asked;
+
+    if (memory->descriptor_count < count || is_socket(memory->descriptors[0]))
         return -EMFILE;
     if (memory->status.is_asked)
         r = asock_status_map(&memory->status, memory->descriptors[1]);
     if (r == 0 && buffer->refs > 0)
         r = map(context, buffer, memory->descriptors[0]);
+    for (unsigned int i = 0; i < count; i++)
+        close(memory->descriptors[i]);
+    forget_descriptors(memory, count);
     return r;
 }
 
@@ -434,7 +488,8 @@ static int accept_buffer(asock_op *op, const struct reply *reply)
     asock_buffer *buffer = op->memory.made;
 
     if (!is_answer(memory, reply, buffer->size) ||
-        (memory->descriptor_count > 0 && !is_sound(memory->descriptors[0], reply->segment.length)))
+        (memory->descriptor_count > 0 && !is_socket(memory->descriptors[0]) &&
+         !is_sound(memory->descriptors[0], reply->segment.length)))
         return -EPROTO;
     buffer->id = reply->segment.buffer;
     buffer->size = (size_t)reply->segment.length;
@@ -454,7 +509,6 @@ int asock_buffer_answered(asock_op *op, const struct reply *reply)
     memory->registering = NULL;
     if (!reply->error)
         r = accept_buffer(op, reply);
-    drop_descriptors(memory);
     asock_bounce_answered(op);
     return r;
 }

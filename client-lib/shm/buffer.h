@@ -23,6 +23,9 @@ void asock_memory_deinit(struct memory *memory);
 void asock_memory_end(asock_context *context);
 /* Keeps the first that nobody has taken; closes the others. */
 void asock_memory_add_descriptor(asock_context *context, int fd);
+/* The next one, if it is the socket with this address of its own; -1: it is missing. The caller's. */
+int asock_memory_take_socket(asock_context *context, const struct endpoint *local);
+void asock_memory_drop_descriptors(asock_context *context);
 /*
  * Bytes in it that were copied, or looked at, before this call are what was received, unless it is true. The
  * loss is the buffer's: a later session says nothing about it.

@@ -119,6 +119,9 @@ static void take_all(asock_context *context)
     }
     if (context->is_alive && r < 0)
         asock_session_end(context, ERR_PROTOCOL_ERROR);
+    /* Those that no frame has spoken of. */
+    if (available(in) == 0 && !in->in_payload)
+        asock_memory_drop_descriptors(context);
 }
 
 /* What is left goes to the front: a whole head always fits. */

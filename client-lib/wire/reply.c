@@ -161,6 +161,16 @@ static bool is_own_token(const asock_context *context, uint64_t token)
     return token & (TOKEN_IDS | TOKEN_CANCEL | TOKEN_CREDIT) || socket_of(context, token);
 }
 
+static bool may_bring_descriptors(const asock_context *context, const asock_op *op,
+                                  const struct reply *reply)
+{
+    if (!op || reply->error)
+        return false;
+    if (op->operation == ASOCK_OPERATION_CONNECT)
+        return op->flags & ASOCK_LEND_ANY && reply->descriptors == 1;
+    return op == context->memory.registering;
+}
+
 int asock_reply_head(asock_context *context)
 {
     struct input *in = &context->in;
@@ -177,7 +187,7 @@ int asock_reply_head(asock_context *context)
                                            : reply->kind != KIND_EVENT) {
         return -EPROTO;
     }
-    if (reply->descriptors > 0 && (!op || op != context->memory.registering || reply->error))
+    if (reply->descriptors > 0 && !may_bring_descriptors(context, op, reply))
         return -EPROTO;
     give_back(context, reply, op);
     return op ? op_head(op, in) : session_text_head(context);
@@ -477,6 +487,37 @@ static int take_directory(asock_op *op, size_t len)
     return directory.path ? 0 : -ENOMEM;
 }
 
+static void say(asock_op *op, const char *text)
+{
+    free(op->text);
+    op->text = strdup(text); /* without memory there are no words */
+}
+
+/*
+ * A success that should bring a socket: the error that it is if there is none. Then the socket is of no use to the
+ * program, whatever the daemon has of it.
+ */
+static uint32_t take_lent(asock_op *op, const struct reply *reply)
+{
+    bool is_known = op->context->limits.lends != 0;
+
+    if (reply->descriptors == 0 && op->flags & ASOCK_LEND_IF_ALLOWED)
+        return ERR_SUCCESS;
+    if (reply->descriptors > 0)
+        op->fd = asock_memory_take_socket(op->context, &reply->connected.local);
+    if (op->fd >= 0)
+        return ERR_SUCCESS;
+    op->socket->is_connect_failed = true;
+    if (reply->descriptors > 0) {
+        say(op, "the descriptor did not arrive: there may be too many in this process");
+        return ERR_TOO_MANY_OPEN_SOCKETS;
+    }
+    if (is_known)
+        return ERR_CONNECTION_ABORTED;
+    say(op, "this asockd lends no sockets");
+    return ERR_OPERATION_NOT_SUPPORTED;
+}
+
 static bool is_answer(const asock_op *op)
 {
     return op->operation == ASOCK_OPERATION_RESOLVE || op->operation == ASOCK_OPERATION_SHARE;
@@ -511,6 +552,8 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     }
     if (op->text && error)
         check_text(op, text_len);
+    if (op->operation == ASOCK_OPERATION_CONNECT && op->flags & ASOCK_LEND_ANY && !error)
+        error = take_lent(op, reply);
     if (reply->flags & REPLY_END_OF_STREAM)
         op->result_flags |= ASOCK_END_OF_STREAM;
     if (reply->flags & REPLY_TRUNCATED)

@@ -101,6 +101,8 @@ static void add_socketless(asock_op *op)
         request.show.id = (uint64_t)op->argument;
     else if (request.verb == VERB_RELOAD)
         request.reload.close = op->argument != 0;
+    else if (request.verb == VERB_SHARE)
+        request.share.lend = op->flags & ASOCK_LEND;
     list_remove(&op->queue_node);
     op->state = OP_SENT;
     op->seq = ++op->context->seq;

@@ -109,6 +109,12 @@ static void fill_connect(const asock_op *op, struct request *request)
     request->connect.endpoint = op->endpoint;
     request->connect.host = op->host;
     request->connect.service = op->service;
+    if (op->flags & ASOCK_LEND)
+        request->connect.lend = LEND_HELD;
+    else if (op->flags & ASOCK_LEND_GIVEN)
+        request->connect.lend = LEND_GIVEN;
+    else if (op->flags & ASOCK_LEND_IF_ALLOWED)
+        request->connect.lend = LEND_HELD_IF_ALLOWED;
 }
 
 static void fill_receive(const asock_op *op, struct request *request)

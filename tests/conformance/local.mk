@@ -127,6 +127,11 @@ tests_conformance_send_int_SOURCES = tests/conformance/send.c
 tests_conformance_send_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_send_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/lend.int
+tests_conformance_lend_int_SOURCES = tests/conformance/lend.c
+tests_conformance_lend_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_lend_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/share.int
 tests_conformance_share_int_SOURCES = tests/conformance/share.c
 tests_conformance_share_int_LDFLAGS = $(INT_LINKFLAGS)

@@ -326,9 +326,17 @@ enum asock_op_flag {
      * socket succeeds (a later set_option or get_option ends), at close, when somebody waits for the op, or when
      * the program lets go of the socket.
      */
-    ASOCK_ERRORS_ONLY = 4
+    ASOCK_ERRORS_ONLY = 4,
+    /*
+     * connect: the connected socket itself is wanted, asock_op_take_fd(); one of these three at most. Since: 0.1.0.
+     * share: those who come by the listener may ask for it too, if this session may.
+     */
+    ASOCK_LEND = 8,            /* held: the daemon keeps the connection as well, and ends it */
+    ASOCK_LEND_GIVEN = 16,     /* given: the daemon lets go of it */
+    ASOCK_LEND_IF_ALLOWED = 32 /* held where policy allows it, else an ordinary socket */
 };
-ASOCK_EXPORT int asock_op_set_flags(asock_op *op, unsigned int flags); /* -EINVAL: unknown bit */
+ASOCK_EXPORT int asock_op_set_flags(
+    asock_op *op, unsigned int flags); /* -EINVAL: unknown bit, or two kinds of lending */
 
 /*
  * Results, from completion to the next submission. Of an op that is in flight or was never submitted:
@@ -404,6 +412,17 @@ ASOCK_EXPORT int asock_op_get_value(asock_op *op, int64_t *ret);
 ASOCK_EXPORT const char *asock_op_get_text(asock_op *op);
 /* After a share: the directory of the new listener, or NULL. Valid until the op is submitted again. Since: 0.1.0. */
 ASOCK_EXPORT const char *asock_op_get_directory(asock_op *op);
+
+/*
+ * After a connect with ASOCK_LEND, ASOCK_LEND_GIVEN or ASOCK_LEND_IF_ALLOWED: the descriptor of the connected socket,
+ * non-blocking and close-on-exec, which is the caller's to close from here on; -ENODATA: there is none, or it was taken;
+ * -EINPROGRESS. One that nobody takes is closed when the op is submitted again or goes. Since: 0.1.0.
+ *
+ * The asock_socket remains: every op on it ends ASOCK_INVALID_ARGUMENT, but asock_close(), and asock_get_option() of a held one.
+ * Closing a held one sends FIN behind what was written, and then ends the connection for whoever has a descriptor; so does its
+ * last reference. close(2) of the descriptor alone sends nothing. Of a given one the asock_socket can be closed at once.
+ */
+ASOCK_EXPORT int asock_op_take_fd(asock_op *op);
 
 /* ---------------------------------------------------------------------------------- submitting
  *
@@ -675,6 +694,15 @@ ASOCK_EXPORT int asock_end_receive_from(asock_op *op, uint64_t *bytes,
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
+/*
+ * Connects as asock_dial(), and gives the connected socket itself: a descriptor for read(2), write(2) and any event loop, which is the
+ * caller's alone. close(2) closes the connection; nothing of it is left with the context, which may end. flags: 0, or bits of enum
+ * asock_dial_flag. Needs a rule with "+lend-given", else -EACCES; -EOPNOTSUPP: the daemon is older; -EINVAL: unknown flags;
+ * -EMFILE: the process has no descriptor left. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_dial_fd(asock_context *context, const char *host, const char *service,
+                               int timeout_ms, unsigned int flags, int *ret);
+enum asock_dial_flag { ASOCK_DIAL_BLOCKING = 1 /* calls on the descriptor wait */ };
 /*
  * 0: the kernel took all bytes. After any other result it is not known how many it took: send nothing more on
  * this socket, the peer would see a gap. Mostly it then refuses to send; not if the send had not begun.
