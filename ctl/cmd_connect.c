@@ -128,6 +128,8 @@ static void connect_socket(asock_socket *socket, asock_op *op, const struct sett
     struct sockaddr_storage addr;
     int r = asock_op_set_host(op, outcome->host, settings->args[1]);
 
+    if (r >= 0)
+        r = asock_op_set_flags(op, ASOCK_LEND_IF_ALLOWED);
     if (r >= 0 && timeout_ms > 0)
         r = asock_op_set_timeout(op, (unsigned int)timeout_ms);
     if (r >= 0)
@@ -182,7 +184,7 @@ static struct relay *talk(asock_context *context, const struct settings *setting
     struct relay *relay = NULL;
     asock_socket *socket = NULL;
     asock_op *op = NULL;
-    int r = asock_socket_new(context, AF_UNSPEC, &socket);
+    int r = asock_socket_new(context, AF_UNSPEC, &socket), fd = -1;
 
     if (r >= 0)
         r = keep_alive(context, socket);
@@ -191,9 +193,16 @@ static struct relay *talk(asock_context *context, const struct settings *setting
     if (r >= 0)
         connect_socket(socket, op, settings, timeout_ms, outcome);
     if (r >= 0 && !outcome->error)
+        fd = asock_op_take_fd(op);
+    if (r >= 0 && !outcome->error && fd < 0)
         r = relay_new(context, socket, &manner, &relay);
     if (r < 0)
         set_errno(outcome, "asockctl", -r);
+    if (fd >= 0) {
+        tell_ready(settings->ready_fd);
+        relay_lent(context, socket, fd, &manner, &outcome->relay);
+        judge_relay(outcome);
+    }
     if (relay) {
         tell_ready(settings->ready_fd);
         relay_run(relay, &outcome->relay);

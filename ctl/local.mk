@@ -45,6 +45,7 @@ libasockctl_la_SOURCES = \
 	ctl/proxy.c \
 	ctl/proxy.h \
 	ctl/relay.c \
+	ctl/relay_lent.c \
 	ctl/relay.h \
 	ctl/report.c \
 	ctl/rows.c \

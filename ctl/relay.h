@@ -41,6 +41,10 @@ int relay_new(asock_context *context, asock_socket *socket, const struct relay_m
  */
 void relay_run(struct relay *relay, struct relay_result *ret);
 
+/* All of it at once, with a socket that was lent: takes fd. The socket is closed afterwards, as above. */
+void relay_lent(asock_context *context, asock_socket *socket, int fd,
+                const struct relay_manner *manner, struct relay_result *ret);
+
 /* Gives up what it has of the library, but for buffers. Accepts NULL. */
 void relay_release(struct relay *relay);
 /* The rest, once the context is gone: an op that the daemon never answered had its buffers till then. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "gateway/answer.h"
+#include "gateway/splice.h"
 
 #define HANDSHAKE_FIRST 1024u
 
@@ -56,6 +57,7 @@ static void drop_socket(struct client *client, bool reset)
     client->socket = asock_socket_unref(client->socket);
     client->op = asock_op_unref(client->op);
     client->hangup = asock_op_unref(client->hangup);
+    client->spliced = splice_free(client->spliced, reset);
     pump_end_slots(client);
 }
 
@@ -112,6 +114,7 @@ void client_owes_only(struct client *client, uint64_t coming)
     for (int i = 0; i < 2; i++)
         if (client->up.slots[i].state != SLOT_FREE)
             coming += client->up.slots[i].taken;
+    coming += splice_pending(client->spliced);
     if (coming < client->owed)
         client->owed = coming;
 }
@@ -181,11 +184,15 @@ void client_settle(struct client *client)
             forget(client);
         return;
     }
+    if (client->spliced && client->state == CLIENT_RELAY && !client->out) {
+        splice_watch(client);
+        return;
+    }
     if (client->state == CLIENT_RELAY && pump_can_read(client))
         client->is_choked = false;
     /* Between a question and its answer there is no room, and nothing comes: to stop watching costs a system call. */
     if (client->state == CLIENT_HANDSHAKE || client->state == CLIENT_CLOSING ||
-        (client->state == CLIENT_RELAY &&
+        (client->state == CLIENT_RELAY && !client->spliced &&
          (pump_can_read(client) || (is_watched && !client->is_choked && !client->up.has_ended))))
         events |= EV_READ;
     if (ev_is_active(&client->io) && (client->io.events & (EV_READ | EV_WRITE)) == events)
@@ -326,6 +333,11 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
     struct client *client = io->data;
 
     (void)loop;
+    if (client->spliced && client->state == CLIENT_RELAY) {
+        splice_step(client);
+        client_settle(client);
+        return;
+    }
     if (events & EV_WRITE)
         pump_write(client);
     if (events & EV_READ && client->state == CLIENT_HANDSHAKE)

@@ -89,9 +89,10 @@ struct client {
     char *first;      /* what is sent with the connect */
     bool has_said;    /* and it is something that the program has said */
     struct parked *parked;
-    unsigned int ops; /* in flight */
-    int error;        /* receiving ended with it; an enum asock_error */
-    bool is_lost;     /* the connection is over, and not in order */
+    unsigned int ops;        /* in flight */
+    int error;               /* receiving ended with it; an enum asock_error */
+    bool is_lost;            /* the connection is over, and not in order */
+    struct spliced *spliced; /* the daemon has lent the connection; NULL: it has not */
     struct lane up, down;
 
     uint64_t
@@ -149,11 +150,15 @@ void dial_forget(struct client *client);
 
 /* ---- pump.c: the bytes ---- */
 
-bool pump_init(struct client *client);  /* false: no memory */
+bool pump_init(struct client *client); /* false: no memory */
+/* What goes to the program before the stream. 1: it has all; 0: it takes no more for now; -1: it is gone. */
+int pump_write_first(struct client *client);
 void pump_watch(struct client *client); /* from here on the connection's end is noticed */
 void pump_read(struct client *client);  /* the program has sent something */
 void pump_write(struct client *client); /* the program can take something */
 bool pump_can_read(const struct client *client);
+/* So much of what the program has sent is with the server's side. */
+void pump_note_passed(struct client *client, size_t n);
 void pump_end_slots(struct client *client); /* ops are released */
 /* Receives that hold a block without data for a while give it back. */
 void pump_reclaim(struct client *client, ev_tstamp now);

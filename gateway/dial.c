@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a program wants, a connection or a name's address, from its handshake to the answer.
- * Happy path: a connect, with what the program has sent already -> the protocol's answer -> pump.c.
+ * Happy path: a connect, with what the program has sent already -> the protocol's answer -> pump.c, or
+ * splice.c where the daemon lends the connection.
  * Failures: it fails: the protocol's own answer. There is no session: it waits while one is being opened. The session
  * has no socket left: it waits for a while. The program
  * goes away: a look at it now and then tells, and the connect ends.
@@ -15,6 +16,7 @@
 
 #include "gateway/answer.h"
 #include "gateway/client.h"
+#include "gateway/splice.h"
 
 /* Between two looks whether the program still wants its connect. */
 #define LOOK_SECONDS 0.25
@@ -49,6 +51,19 @@ static bool put_success(struct client *client)
     return true;
 }
 
+static void begin_relay(struct client *client)
+{
+    int fd = asock_op_take_fd(client->op);
+
+    client->state = CLIENT_RELAY;
+    if (fd >= 0) {
+        splice_begin(client, fd);
+        return;
+    }
+    pump_watch(client);
+    pump_write(client);
+}
+
 static void on_connected(asock_op *op, void *userdata)
 {
     struct client *client = userdata;
@@ -62,9 +77,7 @@ static void on_connected(asock_op *op, void *userdata)
         if (error) {
             fail(client, error, asock_op_get_text(op));
         } else if (put_success(client)) {
-            client->state = CLIENT_RELAY;
-            pump_watch(client);
-            pump_write(client);
+            begin_relay(client);
         }
     }
     client_settle(client);
@@ -108,6 +121,9 @@ static int submit(struct client *client, const struct destination *to, size_t fi
     asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
     asock_op_set_callback(client->op, on_connected, client);
     asock_op_set_buffer(client->op, client->first, first_len);
+    /* Data cannot go along, and a plain request's stream has to be read. */
+    if (first_len == 0 && client->protocol != PROTOCOL_FORWARD)
+        asock_op_set_flags(client->op, ASOCK_LEND_IF_ALLOWED);
     r = asock_connect(client->socket, client->op);
     if (r != 1)
         return r == 0 ? asock_op_get_error(client->op) : ASOCK_SOCKET_ERROR;

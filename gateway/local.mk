@@ -36,6 +36,8 @@ libgateway_la_SOURCES = \
 	gateway/ports.c \
 	gateway/ports.h \
 	gateway/pump.c \
+	gateway/splice.c \
+	gateway/splice.h \
 	gateway/server.c \
 	gateway/server.h \
 	gateway/socks.c \

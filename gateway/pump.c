@@ -199,7 +199,7 @@ void pump_watch(struct client *client)
 
 static void receive_more(struct client *client, bool is_company);
 
-static void note_passed(struct client *client, size_t n)
+void pump_note_passed(struct client *client, size_t n)
 {
     if (client->owed != OWED_ALL)
         client->owed -= n < client->owed ? n : client->owed;
@@ -212,7 +212,7 @@ static void on_sent(asock_op *op, void *userdata)
     int error = asock_op_get_error(op);
 
     client->ops--;
-    note_passed(client, slot->taken);
+    pump_note_passed(client, slot->taken);
     slot_free(&client->up, slot);
     if (client->state == CLIENT_RELAY && error && !client->up.is_done)
         break_up(client);
@@ -279,7 +279,7 @@ static bool read_piece(struct client *client)
     slot->taken = (size_t)n;
     part = of_body(client, slot->data, (size_t)n);
     if (part <= 0) {
-        note_passed(client, slot->taken);
+        pump_note_passed(client, slot->taken);
         slot_free(&client->up, slot);
         if (part < 0)
             client_abort(client);
@@ -362,7 +362,7 @@ static int write_some(struct client *client, const char *data, size_t len, size_
     return 1;
 }
 
-static int write_first(struct client *client)
+int pump_write_first(struct client *client)
 {
     int r = write_some(client, client->out, client->out_len, &client->out_written);
 
@@ -407,7 +407,7 @@ static void end_down(struct client *client)
 
 void pump_write(struct client *client)
 {
-    int r = write_first(client);
+    int r = pump_write_first(client);
 
     if (r == 1)
         r = write_slots(client);

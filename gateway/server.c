@@ -429,6 +429,11 @@ void gateway_free(struct gateway *gateway)
     end_clients(gateway, true);
     ev_timer_stop(gateway->loop, &gateway->reclaim);
     ev_timer_stop(gateway->loop, &gateway->retry);
+    while (gateway->pipes.count > 0) {
+        gateway->pipes.count--;
+        close(gateway->pipes.fds[gateway->pipes.count][0]);
+        close(gateway->pipes.fds[gateway->pipes.count][1]);
+    }
     blocks_deinit(&gateway->blocks);
     /* The context ends, and with it every op that has a pointer into a client. A stream that is cut must not look whole. */
     if (gateway->uplink.context) {

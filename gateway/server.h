@@ -21,6 +21,9 @@
 /* Behind an answer that ends a connection: so that it arrives, although the program has sent more. */
 #define GATEWAY_DRAIN_SECONDS 2.0
 
+/* For connections that the daemon has lent. */
+#define GATEWAY_PIPES_SPARE 32u
+
 struct client;
 struct opening;
 
@@ -29,6 +32,12 @@ struct session_wait {
     struct session_wait *next, **link; /* link NULL: it does not wait */
     /* gateway_context() has it, or there is none. */
     void (*tell)(struct session_wait *wait);
+};
+
+/* Empty ones, for the next who wants one. */
+struct pipes {
+    int fds[GATEWAY_PIPES_SPARE][2];
+    unsigned int count;
 };
 
 /* Whoever needs a socket while the session has none left. A close gives one back when it has been answered. */
@@ -51,6 +60,7 @@ struct gateway {
     struct gateway_config config;
     struct uplink uplink;
     struct blocks blocks;
+    struct pipes pipes;
     ev_timer reclaim; /* while blocks are short */
     ev_timer retry;   /* while no connection can be accepted */
     struct listener *listeners;

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path, each way: read into a pipe -> write out of it -> the pipe goes back; at the end of the stream the
+ * other side is shut down. Both over: the daemon is told to close, and sees to it that all arrives.
+ * Failures: a peer that takes no more ends only the upward direction; a reset, an unreadable program, no pipe end
+ * both, by reset.
+ */
+#include "gateway/splice.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What a pipe takes, and one call moves. */
+#define PIPE_SIZE (256 * 1024)
+/* Calls of one direction in one wake-up; others have their turn then. */
+#define STEPS_MAX 8
+
+struct course {
+    int from, to;
+    int pipe[2];    /* -1: it has none */
+    size_t pending; /* in it */
+    size_t moved;   /* out of it, in the last run */
+    bool waits_for_input, waits_for_room;
+    bool has_ended; /* nothing more comes in */
+    bool is_done;   /* and its end was passed on */
+};
+
+struct spliced {
+    ev_io io; /* of the lent socket */
+    struct course up, down;
+};
+
+/* ---- pipes ---- */
+
+static bool take_pipe(struct gateway *gateway, struct course *course)
+{
+    struct pipes *spare = &gateway->pipes;
+
+    if (course->pipe[0] >= 0)
+        return true;
+    if (spare->count > 0) {
+        spare->count--;
+        course->pipe[0] = spare->fds[spare->count][0];
+        course->pipe[1] = spare->fds[spare->count][1];
+        return true;
+    }
+    if (pipe2(course->pipe, O_CLOEXEC | O_NONBLOCK) < 0) {
+        course->pipe[0] = course->pipe[1] = -1;
+        return false;
+    }
+    (void)fcntl(course->pipe[0], F_SETPIPE_SZ, PIPE_SIZE); /* a smaller one does too */
+    return true;
+}
+
+/* One that is not empty is of no use to others. */
+static void drop_pipe(struct gateway *gateway, struct course *course)
+{
+    struct pipes *spare = &gateway->pipes;
+
+    if (course->pipe[0] < 0)
+        return;
+    if (course->pending == 0 && spare->count < GATEWAY_PIPES_SPARE) {
+        spare->fds[spare->count][0] = course->pipe[0];
+        spare->fds[spare->count][1] = course->pipe[1];
+        spare->count++;
+    } else {
+        close(course->pipe[0]);
+        close(course->pipe[1]);
+    }
+    course->pipe[0] = course->pipe[1] = -1;
+}
+
+/* ---- one direction ---- */
+
+static ssize_t move(int from, int to, size_t len)
+{
+    ssize_t n;
+
+    do
+        n = splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+/* 1: something came, or the end; 0: it waits; -errno. */
+static int fill(struct gateway *gateway, struct course *course)
+{
+    ssize_t n;
+
+    if (!take_pipe(gateway, course))
+        return -errno;
+    n = move(course->from, course->pipe[1], PIPE_SIZE);
+    if (n > 0)
+        course->pending = (size_t)n;
+    else
+        drop_pipe(gateway, course);
+    course->has_ended = n == 0;
+    course->waits_for_input = n == -EAGAIN;
+    return n == -EAGAIN ? 0 : n < 0 ? (int)n : 1;
+}
+
+/* The same of what is in the pipe. */
+static int empty(struct gateway *gateway, struct course *course)
+{
+    ssize_t n = move(course->pipe[0], course->to, course->pending);
+
+    course->waits_for_room = n == -EAGAIN;
+    if (n == -EAGAIN)
+        return 0;
+    if (n <= 0)
+        return n < 0 ? (int)n : -EPIPE;
+    course->pending -= (size_t)n;
+    course->moved += (size_t)n;
+    if (course->pending == 0)
+        drop_pipe(gateway, course);
+    return 1;
+}
+
+/* -errno, and *ret_reads: whether the side that is read failed. */
+static int run(struct gateway *gateway, struct course *course, bool *ret_reads)
+{
+    int r = 1;
+
+    course->waits_for_input = course->waits_for_room = false;
+    course->moved = 0;
+    for (int i = 0; i < STEPS_MAX && r > 0 && !course->is_done; i++) {
+        *ret_reads = course->pending == 0;
+        if (course->pending > 0) {
+            r = empty(gateway, course);
+        } else if (!course->has_ended) {
+            r = fill(gateway, course);
+        } else {
+            (void)shutdown(course->to, SHUT_WR);
+            course->is_done = true;
+        }
+    }
+    /* There is more to do: the watcher fires at once. */
+    if (r > 0 && !course->is_done) {
+        course->waits_for_room = course->pending > 0;
+        course->waits_for_input = course->pending == 0;
+    }
+    return r < 0 ? r : 0;
+}
+
+/* ---- both ---- */
+
+static void break_up(struct client *client, struct course *up)
+{
+    if (up->pending > 0) {
+        close(up->pipe[0]);
+        close(up->pipe[1]);
+        up->pipe[0] = up->pipe[1] = -1;
+        up->pending = 0;
+    }
+    up->has_ended = up->is_done = client->up.is_broken = true;
+}
+
+static void note_up(struct client *client, const struct course *up)
+{
+    pump_note_passed(client, up->moved);
+    client->up.has_ended = up->has_ended;
+    client->up.is_done = up->is_done;
+    client->up.used = up->pending > 0;
+}
+
+static void run_both(struct client *client)
+{
+    struct gateway *gateway = client->gateway;
+    struct spliced *spliced = client->spliced;
+    bool is_reading;
+    int r = run(gateway, &spliced->up, &is_reading);
+
+    if (r < 0 && is_reading) {
+        client_abort(client);
+        return;
+    }
+    if (r < 0)
+        break_up(client, &spliced->up);
+    note_up(client, &spliced->up);
+    if (run(gateway, &spliced->down, &is_reading) < 0)
+        client_abort(client);
+    else if (spliced->up.is_done && spliced->down.is_done)
+        client_finish(client);
+}
+
+static void watch(struct ev_loop *loop, ev_io *io, int events)
+{
+    if (ev_is_active(io) && (io->events & (EV_READ | EV_WRITE)) == events)
+        return;
+    ev_io_stop(loop, io);
+    if (!events)
+        return;
+    ev_io_set(io, io->fd, events);
+    ev_io_start(loop, io);
+}
+
+void splice_watch(struct client *client)
+{
+    const struct course *up = &client->spliced->up, *down = &client->spliced->down;
+    struct ev_loop *loop = client->gateway->loop;
+
+    watch(loop, &client->io,
+          (up->waits_for_input ? EV_READ : 0) | (down->waits_for_room ? EV_WRITE : 0));
+    watch(loop, &client->spliced->io,
+          (down->waits_for_input ? EV_READ : 0) | (up->waits_for_room ? EV_WRITE : 0));
+}
+
+static void on_io(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct client *client = io->data;
+
+    (void)loop;
+    (void)events;
+    run_both(client);
+    client_settle(client);
+}
+
+void splice_step(struct client *client)
+{
+    int r = pump_write_first(client);
+
+    client->wants_write = r == 0;
+    if (r < 0)
+        client_abort(client);
+    else if (r > 0)
+        run_both(client);
+}
+
+void splice_begin(struct client *client, int fd)
+{
+    struct spliced *spliced = calloc(1, sizeof(*spliced));
+
+    if (!spliced) {
+        close(fd);
+        client_abort(client);
+        return;
+    }
+    spliced->up = (struct course){.from = client->io.fd, .to = fd, .pipe = {-1, -1}};
+    spliced->down = (struct course){.from = fd, .to = client->io.fd, .pipe = {-1, -1}};
+    ev_io_init(&spliced->io, on_io, fd, EV_READ);
+    spliced->io.data = client;
+    client->spliced = spliced;
+    splice_step(client);
+}
+
+size_t splice_pending(const struct spliced *spliced)
+{
+    return spliced ? spliced->up.pending : 0;
+}
+
+struct spliced *splice_free(struct spliced *spliced, bool reset)
+{
+    const struct sockaddr none = {.sa_family = AF_UNSPEC};
+    struct client *client;
+
+    if (!spliced)
+        return NULL;
+    client = spliced->io.data;
+    ev_io_stop(client->gateway->loop, &spliced->io);
+    drop_pipe(client->gateway, &spliced->up);
+    drop_pipe(client->gateway, &spliced->down);
+    /* The daemon does it too, unless it has died: then close() would say FIN. */
+    if (reset)
+        (void)!connect(spliced->io.fd, &none, sizeof(none));
+    close(spliced->io.fd);
+    free(spliced);
+    return NULL;
+}
