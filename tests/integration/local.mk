@@ -16,6 +16,7 @@ py_tests += \
 	tests/integration/test_identity.py \
 	tests/integration/test_inspection.py \
 	tests/integration/test_lend.py \
+	tests/integration/test_lending.py \
 	tests/integration/test_listeners.py \
 	tests/integration/test_reload.py \
 	tests/integration/test_reload_policy.py \
