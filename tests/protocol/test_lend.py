@@ -176,6 +176,48 @@ class Lend(Lending):
         reply = wire.completion(2)
         self.assertEqual((name_of(reply.error), reply.descriptors), ("CONNECTION_REFUSED", 0))
 
+    def crowded(self):
+        """A listener that answers nobody until somebody is accepted."""
+        listener = self.hold(socket.socket())
+        listener.settimeout(DEADLINE)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        self.hold(socket.create_connection(listener.getsockname(), DEADLINE))
+        return listener
+
+    def test_s68_after_a_wait(self):
+        """What was watched while it connected is forgotten: nothing more is heard of it in the daemon."""
+        for lend in (HELD, GIVEN, IF_ALLOWED):
+            with self.subTest(lend):
+                wire, listener = self.wire(), self.crowded()
+                wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), lend))
+                wire.settle()
+                self.assertEqual(self.record(wire)["state"], "connecting")
+                self.accept(listener)
+                self.assertEqual(wire.completion(2).descriptors, 1)
+                lent = self.hold(socket.socket(fileno=wire.descriptors.popleft()))
+                lent.settimeout(DEADLINE)
+                peers = [self.accept(listener)]
+                while peers[-1].getpeername() != lent.getsockname():
+                    peers.append(self.accept(listener))
+                lent.sendall(b"there")
+                self.assertEqual(peers[-1].recv(16), b"there")
+                turns = self.daemon.stats()["turns"]
+                peers[-1].sendall(b"and back")  # which wakes nobody but the client
+                self.assertEqual(lent.recv(16), b"and back")
+                self.assertLess(self.daemon.stats()["turns"] - turns, 8)
+                self.end(wire, abort=True)
+
+    def test_s68_cancelled_while_it_waits(self):
+        wire, listener = self.wire(), self.crowded()
+        wire.send(wire.open(1, 1), connect(2, 1, listener.getsockname(), HELD))
+        wire.settle()
+        wire.send(wire.cancel(3, 1, 2))
+        reply = wire.completion(2)
+        self.assertEqual((name_of(reply.error), reply.descriptors), ("OPERATION_ABORTED", 0))
+        wire.send(connect(4, 1, self.serve().getsockname(), HELD))
+        self.assertEqual(wire.completion(4).descriptors, 1)
+
     def test_s68_many_at_once(self):
         wire, listener = self.wire(), self.serve()
         numbers = range(1, 49)
