@@ -2,8 +2,13 @@
 /* What the kernel tells of a connection that another process uses. */
 #include <linux/tcp.h> /* glibc's has less of it, and cannot stand beside it */
 #include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include "daemon/net/tcp.h"
+
+/* One close of a lent socket takes this long at most. */
+#define CLOSE_WAITS_USEC 1000
 
 enum tcp_state {
     ESTABLISHED = 1,
@@ -26,6 +31,21 @@ static struct tcp_info info_of(const struct netsock *ns)
     memset(&info, 0, sizeof(info));
     netsock_tcp_info(ns, &info, &len);
     return info;
+}
+
+/*
+ * Options are the socket's, not the descriptor's: the client can set SO_LINGER at any moment, and close its own descriptor, and
+ * then the last close() waits, non-blocking or not, until the peer has acknowledged all, or for a time of the client's choice.
+ * The kernel gives that wait up for a signal; the timer repeats because the first one may come before the wait.
+ */
+void netsock_close_lent(int fd)
+{
+    const struct itimerval soon = {{.tv_usec = CLOSE_WAITS_USEC}, {.tv_usec = CLOSE_WAITS_USEC}};
+    const struct itimerval off = {0};
+
+    setitimer(ITIMER_REAL, &soon, NULL);
+    close(fd);
+    setitimer(ITIMER_REAL, &off, NULL);
 }
 
 void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out)

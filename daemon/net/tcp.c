@@ -50,7 +50,10 @@ static void unwatch(struct netsock *ns, struct worker *w)
 static void close_descriptor(struct netsock *ns, struct worker *w)
 {
     unwatch(ns, w);
-    close(ns->fd);
+    if (ns->is_lent)
+        netsock_close_lent(ns->fd);
+    else
+        close(ns->fd);
     ns->fd = -1;
     ns->is_lent = false;
     w->fds_used--;
@@ -66,7 +69,7 @@ void netsock_close(struct netsock *ns, struct worker *w)
         close_descriptor(ns, w);
 }
 
-/* A linger time that the client has set would keep close() waiting, be it non-blocking or not. */
+/* The client has set one, perhaps. If it does so again before the close, that ends a millisecond later. */
 static void forget_linger(int fd)
 {
     const struct linger off = {0};
@@ -87,9 +90,9 @@ void netsock_revoke(struct netsock *ns, struct worker *w)
     close_descriptor(ns, w);
 }
 
+/* No other call on it: the client has it already, and may keep it locked in the kernel. */
 void netsock_give(struct netsock *ns, struct worker *w)
 {
-    forget_linger(ns->fd);
     close_descriptor(ns, w);
 }
 

@@ -52,6 +52,8 @@ void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
 void netsock_revoke(struct netsock *ns, struct worker *w);
 /* The client has it, and alone from here on. */
 void netsock_give(struct netsock *ns, struct worker *w);
+/* close(2) of one that another process has, or had: a linger time that it has set makes nobody wait. SIGALRM has a handler. */
+void netsock_close_lent(int fd);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 

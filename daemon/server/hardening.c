@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #ifdef HAVE_SYSTEMD
@@ -99,6 +100,8 @@ static const struct guarded_call guarded_calls[] = {
     {SCMP_SYS(ioctl), 1, LOW, SIOCGIFINDEX},
     /* getrlimit() */
     {SCMP_SYS(prlimit64), 2, WHOLE, 0},
+    /* the end of a close() that waits (netsock_close_lent()) */
+    {SCMP_SYS(setitimer), 0, LOW, ITIMER_REAL},
 };
 
 /* The type may carry flags; the protocol is the usual one, or named. */

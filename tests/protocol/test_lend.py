@@ -34,7 +34,7 @@ class Lending(DaemonTest):
 
     RULES = ("Allow=tcp 127.0.0.1 * +loopback +lend +lend-given", "Allow=tcp ::1 * +loopback +lend",
              "Allow=tcp 127.0.0.2 * +loopback +lend", "Allow=tcp 127.0.0.3 * +loopback +lend-given",
-             "Allow=tcp 127.0.0.4 * +loopback")
+             "Allow=tcp 127.0.0.4 * +loopback", "Listen=tcp 127.0.0.1 0")
 
     @classmethod
     def setUpClass(cls):
@@ -164,6 +164,27 @@ class Lend(Lending):
             self.assertEqual((name_of(reply.error), reply.descriptors), ("INVALID_ARGUMENT", 0))
             self.end(wire)
 
+    def test_s68_only_a_connect_lends(self):
+        """Not of a socket that is bound, listens, was accepted, is connected or lent already."""
+        wire, listener = self.wire(), self.serve()
+        other = lambda: connect(wire.token, 1, listener.getsockname(), HELD)
+        wire.send(wire.open(1, 1), wire.bind(2, 1, ("127.0.0.1", 0)))
+        reply, _ = wire.whole(2)
+        self.assertEqual(name_of(wire.completion(1).error), "SUCCESS")
+        wire.token = 2
+        for _ in range(2):
+            wire.token += 1
+            self.assertEqual(self.error_of(wire, other()), "OPERATION_NOT_SUPPORTED")
+            wire.token += 1
+            self.error_of(wire, wire.listen(wire.token, 1))
+        peer = self.hold(socket.create_connection(("127.0.0.1", reply.connected.local.port), DEADLINE))
+        wire.token += 1
+        self.assertEqual(self.error_of(wire, wire.accept(wire.token, 1, 2)), "SUCCESS")
+        for lend in (HELD, GIVEN, IF_ALLOWED):
+            wire.token += 1
+            self.assertEqual(self.error_of(wire, connect(wire.token, 2, peer.getsockname(), lend)), "IS_CONNECTED")
+        self.assertEqual(len(wire.descriptors), 0)
+
     def test_s68_welcome_says_which_kinds_there_are(self):
         self.assertEqual(self.wire().welcome.lends, 1 << HELD | 1 << GIVEN | 1 << IF_ALLOWED)
         self.assertEqual(self.daemon.control.welcome.lends, 0)
@@ -259,6 +280,24 @@ class Ops(Lending):
                 peer.settimeout(0.0)
                 with self.assertRaises(BlockingIOError):
                     peer.recv(1)  # neither data nor FIN
+
+    def test_s69_o_nonblock_is_the_clients_to_clear(self):
+        """The flag is that of the daemon's descriptor as well, which must not wait because of it."""
+        wire = self.wire()
+        lent, peer = self.lend(wire)
+        lent.setblocking(False)
+        try:
+            while True:
+                lent.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        os.set_blocking(lent.fileno(), True)
+        self.assertEqual(self.record(wire)["state"], "lent")
+        wire.send(wire.make_close(1, 1, linger_ms=60000))
+        peer.sendall(b"unread")  # the daemon takes it, and there is nothing behind it
+        self.assertEqual(self.wire().inspect(list=pb.List()), [])
+        peer.close()
+        self.assertEqual(name_of(wire.completion(1).error), "CONNECTION_RESET")
 
     def test_s69_what_is_queued_behind_the_connect_is_invalid_too(self):
         wire, listener = self.wire(), self.serve()

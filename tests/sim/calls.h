@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/types.h>
 
@@ -54,6 +55,7 @@ void *__wrap_mremap(void *at, size_t length, size_t new_length, int flags, void 
 int __wrap_madvise(void *at, size_t length, int advice);
 int __wrap_eventfd(unsigned int count, int flags);
 int __wrap_timerfd_create(int clock, int flags);
+int __wrap_setitimer(int which, const struct itimerval *at, struct itimerval *before);
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *at,
                            struct itimerspec *before);
 ssize_t __wrap_read(int fd, void *data, size_t len);

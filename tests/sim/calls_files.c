@@ -192,6 +192,16 @@ int __wrap_timerfd_create(int clock, int flags)
     return (int)calls_leave(fd_install(file_new(FILE_TIMER)));
 }
 
+/* For the close of a socket that a client has, too: in here no close waits. */
+int __wrap_setitimer(int which, const struct itimerval *at, struct itimerval *before)
+{
+    (void)which;
+    (void)at;
+    (void)before;
+    calls_enter();
+    return 0;
+}
+
 int __wrap_timerfd_settime(int fd, int flags, const struct itimerspec *at,
                            struct itimerspec *before)
 {

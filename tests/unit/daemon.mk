@@ -35,6 +35,7 @@ unit_tests += \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_hold.unit \
+	tests/unit/test_lent.unit \
 	tests/unit/test_sock.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_steps.unit \
@@ -95,6 +96,7 @@ tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_so
 tests_unit_test_session_steps_unit_SOURCES = tests/unit/test_session_steps.c $(daemon_session_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 
+tests_unit_test_lent_unit_SOURCES = tests/unit/test_lent.c
 tests_unit_test_sock_unit_SOURCES = tests/unit/test_sock.c $(daemon_session_sources)
 tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
 
