@@ -41,12 +41,16 @@ static void print_where(const struct record *record)
 /* "deny by FILE:LINE: REASON", as much of it as there is. */
 static void print_verdict(const struct record *record)
 {
-    const char *reason = record_text(record, "reason");
+    const char *reason = record_text(record, "reason"), *lends = record_text(record, "lends");
 
     text_print_escaped(stdout, record_text(record, "verdict"), 0);
     print_where(record);
     if (record_number(record, "learned"))
         fputs(" (learn mode alone lets it pass)", stdout);
+    if (strcmp(lends, "held") == 0 || strcmp(lends, "held given") == 0)
+        fputs(" +lend", stdout);
+    if (strcmp(lends, "given") == 0 || strcmp(lends, "held given") == 0)
+        fputs(" +lend-given", stdout);
     if (is_allowed(record) && strcmp(record_text(record, "about"), "name") == 0)
         fputs(" (the name; its addresses are judged when they are known)", stdout);
     if (*reason) {

@@ -215,6 +215,7 @@ static void add_what(struct event *event, const struct audit_entry *e, struct te
     add_text(event, "local", write_endpoint(e->local, 0, texts->local, sizeof(texts->local)));
     add_id(event, "port", e->port ? e->port : e->local ? e->local->port : 0);
     add_text(event, "rule", write_quoted(e->rule, texts->rule));
+    add_text(event, "lent", e->lent);
     if (e->error)
         add_text(event, "error", asock_error_to_name(e->error));
     add_text(event, "reason", write_quoted(e->reason, texts->reason));

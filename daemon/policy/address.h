@@ -20,6 +20,7 @@
 /* Beside these: connections that it admits may be lent, or given, to the client. */
 #define POLICY_LEND 0x20u
 #define POLICY_LEND_GIVEN 0x40u
+#define POLICY_LENDS (POLICY_LEND | POLICY_LEND_GIVEN)
 /* Unspecified, multicast, broadcast: there is nothing to connect to. */
 #define POLICY_NEVER 0x80u
 

@@ -176,7 +176,7 @@ static struct policy_answer judge_flags(struct judging *j, const struct policy_f
     if (missing)
         return deny(file, rule->line, missing_flag(missing));
     answer = allow(file, rule->line);
-    answer.lends = rule->flags & (POLICY_LEND | POLICY_LEND_GIVEN);
+    answer.lends = rule->flags & POLICY_LENDS;
     return answer;
 }
 

@@ -15,7 +15,7 @@ static bool differs(const struct policy_rule *earlier, const struct policy_rule 
 
     if (earlier->is_allow != later->is_allow)
         return true;
-    return later->is_allow && (wants & POLICY_FLAGS_ALL & (uint8_t)~has);
+    return later->is_allow && (wants & (POLICY_FLAGS_ALL | POLICY_LENDS) & (uint8_t)~has);
 }
 
 static bool is_about_same_host(const struct policy_rule *a, const struct policy_rule *b)

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "daemon/policy/address.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/show.h"
 #include "daemon/server/admin_record.h"
@@ -49,6 +50,15 @@ static const char *verdict_of(const struct policy_answer *answer)
     return answer->is_allowed ? "allow" : "deny";
 }
 
+/* The kinds of lending (S68) that the rules allow to an address. */
+static const char *lends_of(const struct policy_answer *answer)
+{
+    static const char *const kinds[] = {"", "held", "given", "held given"};
+
+    return kinds[(answer->lends & POLICY_LEND ? 1 : 0) +
+                 (answer->lends & POLICY_LEND_GIVEN ? 2 : 0)];
+}
+
 void verdict_record(const struct judged *judged, const struct destination *to, struct record *ret)
 {
     struct ruling ruling = rule_on(judged->view, to, ask_as_it_is, 0);
@@ -62,6 +72,8 @@ void verdict_record(const struct judged *judged, const struct destination *to, s
     record_text(ret, "file", is_told && !answer->restriction ? answer->file : "");
     record_number(ret, "line", is_told ? answer->line : 0);
     record_number(ret, "learned", answer->is_learned);
+    if (answer->is_allowed && answer->lends)
+        record_text(ret, "lends", lends_of(answer));
     record_text(ret, "reason", answer->reason);
     if (judged->sees_files && policy_is_invalid(policy_view_policy(judged->view)) &&
         policy_problems(policy_view_policy(judged->view), problem) > 0)

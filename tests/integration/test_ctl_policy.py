@@ -86,6 +86,9 @@ class Says(fake_asockd.FakeTest):
                          "allow by /x.policy:7 (the name; its addresses are judged when they are known)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=2, learned=1),
                          "allow by /x.policy:2 (learn mode alone lets it pass)\n")
+        for lends, flags in (("held", "+lend"), ("given", "+lend-given"), ("held given", "+lend +lend-given")):
+            self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends=lends),
+                             f"allow by /x.policy:7 {flags}\n")
         self.assertEqual(self.verdict("tcp", "h", "1", status=1, verdict="deny", about="name", file="/x.policy",
                                       line=9, reason="not \u202e you"),
                          "deny by /x.policy:9: not \\u{202e} you\n")

@@ -24,6 +24,8 @@ static const struct {
      "3: not reached for ports 443-500: line 2 decides first"},
     {R("Allow=tcp * 1-100\nAllow=tcp a.b 80-200 +private\n"),
      "3: not reached for ports 80-100: line 2 decides first"},
+    {R("Allow=tcp * 443\nAllow=tcp a.b 443 +lend\n"), "3: never reached: line 2 decides first"},
+    {R("Allow=tcp a.b 443 +lend-given\nAllow=tcp *.b 443\n"), ""},
     {R("Allow=tcp * 1-100 +private\nAllow=tcp a.b 80-200 +private\n"), ""},
     {R("Deny=tcp * 25\nAllow=tcp a.b *\n"), ""},
     {R("Deny=udp * 1-1023\nAllow=tcp a.b 80-8080\nAllow=udp a.b 53-8080\n"),
