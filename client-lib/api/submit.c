@@ -374,7 +374,11 @@ int asock_accept(asock_socket *socket, asock_op *op)
 
     if (r < 0)
         return r;
-    r = queue_later(op, socket, ASOCK_OPERATION_ACCEPT, VERB_ACCEPT);
+    /* What was accepted stays with the daemon. */
+    if (op->flags & ASOCK_LEND_ANY && !known_error(socket, ASOCK_OPERATION_ACCEPT, 0))
+        r = settle(op, socket, ASOCK_OPERATION_ACCEPT, ERR_OPERATION_NOT_SUPPORTED);
+    else
+        r = queue_later(op, socket, ASOCK_OPERATION_ACCEPT, VERB_ACCEPT);
     error = op->state == OP_WAITING ? asock_accept_prepare(op) : ERR_SUCCESS;
     if (error)
         asock_op_end_waiting(op, error);

@@ -298,6 +298,25 @@ START_TEST(test_s70_dial_fd_is_the_programs_alone)
 }
 END_TEST
 
+/* Not one that is silently without a descriptor. */
+START_TEST(test_s68_an_accept_lends_nothing)
+{
+    static const unsigned int kinds[] = {ASOCK_LEND, ASOCK_LEND_GIVEN, ASOCK_LEND_IF_ALLOWED};
+    asock_socket *socket = new_socket(AF_INET);
+
+    for (size_t i = 0; i < 3; i++) {
+        asock_op *op = new_op();
+
+        ck_assert_int_eq(asock_op_set_flags(op, kinds[i]), 0);
+        submitted(asock_accept(socket, op));
+        expect(op, ASOCK_OPERATION_NOT_SUPPORTED);
+        ck_assert_int_eq(asock_op_take_fd(op), -ENODATA);
+        asock_op_unref(op);
+    }
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s71_who_joins_may_lend_if_the_sharer_says_so)
 {
     for (int may = 0; may <= 1; may++) {
