@@ -7,6 +7,7 @@
  * cannot be run; nothing of it has run then.
  */
 #include "ctl/child.h"
+#include "ctl/confine.h"
 #include "ctl/ctl.h"
 #include "ctl/proxy.h"
 #include "ctl/restrict.h"
@@ -41,6 +42,11 @@ static int run_one(struct session *session, const struct settings *settings)
     int r = hand_on(session, settings);
 
     session_close(session);
+    if (r == 0 && settings->confine) {
+        r = confine();
+        if (r < 0)
+            complain("--confine: %s; COMMAND was not run", strerror(-r));
+    }
     return r < 0 ? EXIT_OWN : exec_command(settings->args);
 }
 
@@ -49,6 +55,10 @@ static int run_run(const struct settings *settings)
     struct session session;
     int status;
 
+    bool is_for_one = settings->fd || settings->confine;
+
+    if (settings->confine && (settings->proxy || settings->transparent))
+        return complain_usage("run takes --confine without --proxy and --transparent"), EXIT_OWN;
     if (settings->proxy + settings->transparent + settings->fd > 1)
         return complain_usage("run takes one of --proxy, --transparent and --fd"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
@@ -59,14 +69,14 @@ static int run_run(const struct settings *settings)
         return refuse_control(settings) < 0 ? EXIT_OWN : proxy_run_command(settings);
     if (refuse_control(settings) < 0 || session_open_client(settings, &session) < 0)
         return EXIT_OWN;
-    if (!settings->fd)
+    if (!is_for_one)
         session_want_few(&session); /* it opens none itself */
     if (name_session(&session, settings, settings->args[0]) ||
         restrict_session(&session, settings) < 0) {
         session_close(&session);
         return EXIT_OWN;
     }
-    if (settings->fd)
+    if (is_for_one)
         return run_one(&session, settings);
     status = run_shared(&session, settings);
     session_close(&session);
@@ -87,6 +97,8 @@ const struct command command_run = {
         "It is the session that is restricted: keep the daemon's own sockets, in /run, out of the sandbox.\n"
         "--fd gives the session to one program instead: ASOCK_FD names its descriptor, and asockctl is gone then.\n\n"
         "  asockctl run --fd --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
+        "--confine does that, too, and takes connecting, binding and listening away from COMMAND for good, whatever the\n"
+        "socket: so it can use one that asockd lends (+lend in a rule), and not aim it at anything else.\n"
         "--proxy is for programs that know proxies: asockctl proxies on 127.0.0.1, and sets ALL_PROXY, HTTP_PROXY,\n"
         "HTTPS_PROXY and their like.\n"
         "--transparent is for any program: COMMAND has a network of its own, every connection of which goes through\n"

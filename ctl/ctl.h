@@ -43,7 +43,7 @@ struct settings {
     bool proxy;
     bool transparent;
     bool sandbox;
-    bool fd;
+    bool fd, confine;
     const char *sort, *columns; /* or NULL */
     int watch_ms;               /* 0: once */
     bool yes, dry_run, sessions;

@@ -4,7 +4,7 @@
 # for its texts.
 
 noinst_LTLIBRARIES += libasockctl.la
-libasockctl_la_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS) $(NCURSES_CFLAGS)
+libasockctl_la_CPPFLAGS = $(AM_CPPFLAGS) -DSBINDIR='"$(sbindir)"' $(IDN2_CFLAGS) $(NCURSES_CFLAGS) $(SECCOMP_CFLAGS)
 libasockctl_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
 libasockctl_la_SOURCES = \
 	ctl/cmd_connect.c \
@@ -17,6 +17,8 @@ libasockctl_la_SOURCES = \
 	ctl/cmd_reload.c \
 	ctl/cmd_resolve.c \
 	ctl/cmd_run.c \
+	ctl/confine.c \
+	ctl/confine.h \
 	ctl/cmd_sessions.c \
 	ctl/cmd_show.c \
 	ctl/cmd_top.c \
@@ -73,7 +75,7 @@ libasockctl_la_SOURCES = \
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c
 asockctl_CPPFLAGS = $(libasockctl_la_CPPFLAGS)
-asockctl_LDADD = libasockctl.la libgateway.la libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS) $(NCURSES_LIBS)
+asockctl_LDADD = libasockctl.la libgateway.la libasock.la libbase.la $(IDN2_LIBS) $(EV_LIBS) $(NCURSES_LIBS) $(SECCOMP_LIBS)
 
 dist_bashcompletion_DATA = ctl/completion/asockctl
 dist_zshcompletion_DATA = ctl/completion/zsh/_asockctl

@@ -37,6 +37,7 @@ enum {
     OPTION_TRANSPARENT,
     OPTION_SANDBOX,
     OPTION_FD,
+    OPTION_CONFINE,
     OPTION_CONFIG_DIR,
     OPTION_USER,
     OPTION_ID,
@@ -76,6 +77,7 @@ static const struct option long_options[] = {
     {"transparent", no_argument, NULL, OPTION_TRANSPARENT},
     {"sandbox", no_argument, NULL, OPTION_SANDBOX},
     {"fd", no_argument, NULL, OPTION_FD},
+    {"confine", no_argument, NULL, OPTION_CONFINE},
     {"config-dir", required_argument, NULL, OPTION_CONFIG_DIR},
     {"id", required_argument, NULL, OPTION_ID},
     {"pid", required_argument, NULL, OPTION_PID},
@@ -136,7 +138,8 @@ static const char *option_text(unsigned int bit)
                "  --keep-open        connect: do not pass on the end of standard input\n"
                "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
     case TAKES_FD:
-        return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n";
+        return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n"
+               "  --confine          the same, and COMMAND cannot connect, bind or listen: for sockets that are lent to it\n";
     case TAKES_ROWS:
         return "  --sort COLUMN      in this order; -COLUMN: the other way round\n"
                "  --columns NAMES    these, with commas between them; all: every one\n"
@@ -256,6 +259,7 @@ static bool parse_flag(int option, struct parsed *parsed)
         {OPTION_TRANSPARENT, TAKES_TRANSPARENT, &settings->transparent},
         {OPTION_SANDBOX, TAKES_SANDBOX, &settings->sandbox},
         {OPTION_FD, TAKES_FD, &settings->fd},
+        {OPTION_CONFINE, TAKES_FD, &settings->confine},
         {OPTION_YES, TAKES_KILL, &settings->yes},
         {OPTION_DRY_RUN, TAKES_KILL, &settings->dry_run},
         {OPTION_SESSIONS, TAKES_KILL, &settings->sessions},

@@ -29,6 +29,7 @@ py_tests += \
 # asockctl
 py_tests += \
 	tests/integration/test_ctl_args.py \
+	tests/integration/test_confine.py \
 	tests/integration/test_ctl_connect.py \
 	tests/integration/test_ctl_connect_bulk.py \
 	tests/integration/test_ctl_denied.py \

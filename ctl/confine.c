@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * run --confine: what a program could do with a socket that was lent to it beside using it, it cannot do any more.
+ *
+ * Happy path: no new privileges; Landlock's TCP rules, where the kernel has them, which keep it from other processes of the
+ * user as well; a filter of system calls. All of it is inherited, and nothing takes it back.
+ * Failures: no filter, no command. Landlock is the second lock: a kernel without it is told apart by its own error.
+ */
+#include "ctl/confine.h"
+
+#include <errno.h>
+#include <linux/landlock.h>
+#include <seccomp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SOCKET_TYPE_MASK 0xfu /* beside it are flags */
+
+/* ---- Landlock, of which Debian 12's headers know only the files ---- */
+
+struct ruleset {
+    uint64_t files;
+    uint64_t net;
+};
+
+#define NET_BIND_TCP UINT64_C(1)
+#define NET_CONNECT_TCP UINT64_C(2)
+#define NET_SINCE_ABI 4
+
+/* Without a rule that allows one, no TCP port is. */
+static int restrict_ports(void)
+{
+    const struct ruleset rules = {.net = NET_BIND_TCP | NET_CONNECT_TCP};
+    long abi = syscall(__NR_landlock_create_ruleset, NULL, (size_t)0,
+                       LANDLOCK_CREATE_RULESET_VERSION);
+    int fd, r = 0;
+
+    if (abi < NET_SINCE_ABI)
+        return 0;
+    fd = (int)syscall(__NR_landlock_create_ruleset, &rules, sizeof(rules), 0u);
+    if (fd < 0)
+        return -errno;
+    if (syscall(__NR_landlock_restrict_self, fd, 0u) < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
+/* ---- the filter ---- */
+
+/* With any arguments. */
+static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
+                             SCMP_SYS(listen),         SCMP_SYS(io_uring_setup),
+                             SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register)};
+
+/* A filter does not see the address of a sendmsg(2). TCP looks at it for MSG_FASTOPEN only; of Unix sockets datagrams have one. */
+static const struct {
+    int call;
+    unsigned int argument;
+} fast_open[] = {{SCMP_SYS(sendto), 3}, {SCMP_SYS(sendmsg), 2}, {SCMP_SYS(sendmmsg), 3}};
+
+static const int makers[] = {SCMP_SYS(socket), SCMP_SYS(socketpair)};
+static const uint32_t datagrams[] = {SOCK_DGRAM, SOCK_RAW}; /* of Unix sockets the same */
+
+static int add_rules(scmp_filter_ctx filter)
+{
+    const uint32_t no = SCMP_ACT_ERRNO(EPERM);
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof(denied) / sizeof(denied[0]) && r == 0; i++)
+        r = seccomp_rule_add(filter, no, denied[i], 0);
+    for (size_t i = 0; i < sizeof(fast_open) / sizeof(fast_open[0]) && r == 0; i++)
+        r = seccomp_rule_add(
+            filter, no, fast_open[i].call, 1,
+            SCMP_CMP(fast_open[i].argument, SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
+    if (r == 0)
+        r = seccomp_rule_add(filter, no, SCMP_SYS(sendto), 1, SCMP_A4(SCMP_CMP_NE, 0));
+    for (size_t i = 0; i < 4 && r == 0; i++)
+        r = seccomp_rule_add(filter, no, makers[i / 2], 2,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, AF_UNIX),
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPE_MASK, datagrams[i % 2]));
+    return r;
+}
+
+/* A system call of another architecture, x32 too, ends the process: its numbers mean something else. */
+static int load_filter(void)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int r;
+
+    if (!filter)
+        return -ENOMEM;
+    r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (r == 0)
+        r = add_rules(filter);
+    if (r == 0)
+        r = seccomp_load(filter);
+    seccomp_release(filter);
+    return r;
+}
+
+int confine(void)
+{
+    int r;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
+    r = restrict_ports();
+    return r < 0 ? r : load_filter();
+}
