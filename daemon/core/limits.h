@@ -64,8 +64,8 @@
 
 /*
  * What is charged as memory, beside queued bytes and blocks: sizes of our structures, rounded up as malloc() does.
- * A session has its buffers of IO_SMALL; an op its deadline and a piece of payload; an open socket what may always
- * be queued for it, however much the session's other sockets have queued.
+ * A session has its buffers of IO_SMALL; an op its deadline and a piece of payload; a socket what may always
+ * be queued for it, whatever the session's others have queued: part of the grant. What closes is charged for itself.
  */
 #define MEMORY_SESSION (16u * 1024u)
 #define MEMORY_SLOT 32u

@@ -146,10 +146,25 @@ static void give_back_promises(struct session *s)
     give_back(s, QUOTA_MEMORY, &s->held.memory, 0);
 }
 
-/* What a session of that size may come to hold, beside what is charged when it takes it. */
-static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t queued)
+/* What each socket may queue anyway is counted with it: of use is more than that to larger windows alone. */
+static uint64_t queue_of(uint64_t window, uint64_t queued)
 {
-    return MEMORY_SESSION + sockets * MEMORY_SLOT + ops * MEMORY_OP + queued;
+    return window > SOCKET_QUEUED_MIN ? queued : 0;
+}
+
+/* What a session of that size may come to hold, beside what is charged when it takes it. */
+static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t window, uint64_t queued)
+{
+    return MEMORY_SESSION + sockets * (MEMORY_SLOT + MEMORY_SOCKET) + ops * MEMORY_OP +
+           queue_of(window, queued);
+}
+
+/* Of one that has ended, and grants nothing any more. */
+static uint64_t memory_left(const struct session *s)
+{
+    return MEMORY_SESSION + s->slot_count * MEMORY_SLOT +
+           s->socket_count * (MEMORY_SOCKET - SOCKET_QUEUED_MIN) + s->op_count * MEMORY_OP +
+           s->queued;
 }
 
 /* Whose share of what was too small for n more; the last one that was is what is told. */
@@ -164,7 +179,8 @@ static int promise_one(struct session *s, enum quota_resource resource, uint64_t
 
 static int promise_least(struct session *s, char why[static SESSION_WHY_MAX])
 {
-    uint64_t memory = memory_of(PROTOCOL_SOCKETS_MIN, PROTOCOL_OPS_MIN, PROTOCOL_WINDOW_MIN);
+    uint64_t memory = memory_of(PROTOCOL_SOCKETS_MIN, PROTOCOL_OPS_MIN, PROTOCOL_WINDOW_MIN,
+                                PROTOCOL_WINDOW_MIN);
     int r;
 
     r = promise_one(s, QUOTA_SOCKETS, &s->held.sockets, PROTOCOL_SOCKETS_MIN, TOO_FEW_SOCKETS, why);
@@ -245,9 +261,30 @@ static uint64_t afford(uint64_t *left, uint64_t wanted, uint64_t each)
     return n;
 }
 
+/* Within [what it has, what it may have at all]. */
+static uint64_t within(uint64_t now, uint64_t asked, uint64_t most)
+{
+    return most_of(now, least_of(asked, most));
+}
+
+/* The window is raised when all that may be queued then can be paid for, be it what is granted already. */
+static void plan_queue(const struct limits *now, const struct ask *ask, uint64_t memory,
+                       struct limits *next)
+{
+    uint64_t unpaid = now->queued_max - queue_of(now->send_window, now->queued_max);
+
+    if (ask->send_window <= SOCKET_QUEUED_MIN)
+        next->queued_max = ask->queued_max;
+    if (ask->send_window <= SOCKET_QUEUED_MIN || memory < unpaid)
+        return;
+    memory -= unpaid;
+    next->queued_max += afford(&memory, ask->queued_max - now->queued_max, 1);
+    next->send_window = within(now->send_window, ask->send_window, next->queued_max);
+}
+
 /*
- * From what it has to what it asks for, as far as there is room. Of memory half is left for the sockets that it opens
- * and for its blocks.
+ * From what it has to what it asks for, as far as there is room. Of memory half is left for its blocks, and what else it
+ * takes beside.
  */
 static void plan_raise(const struct session *s, const struct ask *ask, struct limits *next)
 {
@@ -256,15 +293,9 @@ static void plan_raise(const struct session *s, const struct ask *ask, struct li
     uint64_t sockets = least_of(ask->sockets - now->sockets, quota_room(s->quota, QUOTA_SOCKETS));
     uint64_t ops = least_of(ask->ops - now->ops, quota_room(s->quota, QUOTA_OPS));
 
-    next->sockets += (uint32_t)afford(&memory, sockets, MEMORY_SLOT);
+    next->sockets += (uint32_t)afford(&memory, sockets, MEMORY_SLOT + MEMORY_SOCKET);
     next->ops += (uint32_t)afford(&memory, ops, MEMORY_OP);
-    next->queued_max += afford(&memory, ask->queued_max - now->queued_max, 1);
-}
-
-/* Within [what it has, what it may have at all]. */
-static uint64_t within(uint64_t now, uint64_t asked, uint64_t most)
-{
-    return most_of(now, least_of(asked, most));
+    plan_queue(now, ask, memory, next);
 }
 
 /* Whose share of what is used up, where less is to be had than was asked for; 0: all is. */
@@ -277,9 +308,12 @@ static int say_shortage(const struct session *s, const struct ask *ask, const st
         return refuse(s, QUOTA_SOCKETS, sockets, TOO_FEW_SOCKETS, why);
     if (quota_room(s->quota, QUOTA_OPS) < ops)
         return refuse(s, QUOTA_OPS, ops, TOO_FEW_OPS, why);
-    if (next->sockets < ask->sockets || next->ops < ask->ops || next->queued_max < ask->queued_max)
+    if (next->sockets < ask->sockets || next->ops < ask->ops ||
+        next->queued_max < ask->queued_max ||
+        next->send_window < least_of(ask->send_window, ask->queued_max))
         return refuse(s, QUOTA_MEMORY,
-                      memory_of(ask->sockets, ask->ops, ask->queued_max) - s->held.memory,
+                      memory_of(ask->sockets, ask->ops, ask->send_window, ask->queued_max) -
+                          s->held.memory,
                       TOO_LITTLE_MEMORY, why);
     return 0;
 }
@@ -287,7 +321,7 @@ static int say_shortage(const struct session *s, const struct ask *ask, const st
 /* There is room for it: somebody looked. */
 static void take_more(struct session *s, const struct limits *next)
 {
-    uint64_t memory = memory_of(next->sockets, next->ops, next->queued_max);
+    uint64_t memory = memory_of(next->sockets, next->ops, next->send_window, next->queued_max);
     int r = quota_charge(s->quota, QUOTA_SOCKETS, next->sockets - s->held.sockets);
 
     r |= quota_charge(s->quota, QUOTA_OPS, next->ops - s->held.ops);
@@ -314,7 +348,6 @@ int session_quota_raise(struct session *s, const struct ask *wanted,
     ask.send_window = within(now->send_window, wanted->send_window, most.send_window);
     plan_raise(s, &ask, &next);
     next.socket_ops = (uint32_t)within(now->socket_ops, next.ops, most.socket_ops);
-    next.send_window = within(now->send_window, ask.send_window, next.queued_max);
     r = say_shortage(s, &ask, &next, ret_why);
     take_more(s, &next);
     if (session_grant(s, &next) == 0)
@@ -341,7 +374,7 @@ void session_quota_end(struct session *s)
     session_quota_said_hello(s);
     give_back(s, QUOTA_SOCKETS, &s->held.sockets, s->socket_count);
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
-    give_back(s, QUOTA_MEMORY, &s->held.memory, memory_of(s->slot_count, s->op_count, s->queued));
+    give_back(s, QUOTA_MEMORY, &s->held.memory, memory_left(s));
     /* Its descriptor is still there, as are its buffers or descriptors that are on the way to the client; or its sockets. */
     if (s->unread_fd >= 0 || s->is_dying)
         return;

@@ -147,7 +147,6 @@ static void on_gone(struct task *task)
     struct sock *sock = container_of(task, struct sock, gone);
 
     task_deinit(&sock->gone);
-    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_SOCKET);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     assert(!sock->hangup && !sock->bound && !sock->lending);
@@ -169,15 +168,10 @@ void sock_free_later(struct sock *sock)
 
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
 {
-    struct sock *sock;
+    struct sock *sock = mem_zalloc(1, sizeof(*sock));
 
-    if (quota_charge(s->quota, QUOTA_MEMORY, MEMORY_SOCKET) < 0)
-        return -EDQUOT;
-    sock = mem_zalloc(1, sizeof(*sock));
-    if (!sock) {
-        quota_uncharge(s->quota, QUOTA_MEMORY, MEMORY_SOCKET);
+    if (!sock)
         return -ENOMEM;
-    }
     sock->session = s;
     sock->worker = s->worker;
     sock->quota = s->quota ? quota_ref(s->quota) : NULL;

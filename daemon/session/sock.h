@@ -139,7 +139,7 @@ int32_t sock_linger(const struct sock *sock);
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
 
-/* -ENOMEM, -EDQUOT: too little memory left. The session's slot is the caller's to set. */
+/* Within the session's grant, which is charged. -ENOMEM. The session's slot is the caller's to set. */
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
 /* It is closed: its memory goes in a later task. */
 void sock_free_later(struct sock *sock);

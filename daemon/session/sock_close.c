@@ -34,6 +34,7 @@ struct sock_ending {
     uint64_t linger_until; /* 0: it has no linger time */
     uint32_t look_ms;      /* between two looks */
     uint32_t drained;      /* bytes discarded after the close has completed */
+    uint32_t charged;      /* as memory: with its id it has left what the session is granted */
 };
 
 static void linger_look(struct deadline *deadline);
@@ -45,15 +46,23 @@ static bool drain_step(struct share *share);
  */
 static bool take_ending(struct sock *sock)
 {
+    uint32_t queued = sock->queued < SOCKET_QUEUED_MIN ? sock->queued : SOCKET_QUEUED_MIN;
+    uint32_t memory = MEMORY_SOCKET - SOCKET_QUEUED_MIN + queued;
+
     if (sock->ending)
         return true;
     if (quota_charge(sock->quota, QUOTA_LINGERS, 1) < 0)
         return false;
-    sock->ending = mem_zalloc(1, sizeof(*sock->ending));
+    if (quota_charge(sock->quota, QUOTA_MEMORY, memory) == 0) {
+        sock->ending = mem_zalloc(1, sizeof(*sock->ending));
+        if (!sock->ending)
+            quota_uncharge(sock->quota, QUOTA_MEMORY, memory);
+    }
     if (!sock->ending) {
         quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
         return false;
     }
+    sock->ending->charged = memory;
     sock->ending->sock = sock;
     wheel_timer_init(&sock->ending->deadline.timer);
     deadline_init(&sock->ending->look, linger_look);
@@ -71,6 +80,12 @@ static void drop_ending(struct sock *sock)
     deadline_deinit(&sock->ending->deadline);
     deadline_deinit(&sock->ending->look);
     quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
+    quota_uncharge(sock->quota, QUOTA_MEMORY, sock->ending->charged);
+}
+
+uint32_t sock_ending_memory(const struct sock *sock)
+{
+    return sock->ending ? sock->ending->charged : 0;
 }
 
 static void set_deadline(struct sock *sock, void (*expired)(struct deadline *), uint64_t ms)

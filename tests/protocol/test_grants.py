@@ -3,6 +3,7 @@
 
 import os
 import resource
+import socket
 import sys
 import unittest
 
@@ -169,6 +170,61 @@ class Shortage(QuotaTest):
         for wire in wires:
             wire.send(wire.open(1, 1))
             self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+
+
+class Memory(QuotaTest):
+    config = "[Limits]\nTotalMemory=32M\n"
+
+    def test_s49_what_is_granted_is_there_when_others_have_taken_the_rest(self):
+        """Each socket of the grant can be opened."""
+        wire = self.client(**dict.fromkeys(RAISED, 0))
+        reply, text = self.raise_to(wire, sockets=1000, ops=64)
+        self.assertEqual(reply.error, pb.ERROR_NO_BUFFER_SPACE)
+        self.assertRegex(text, "^the (session|unit|user|daemon) has too little memory left$")
+        count = reply.welcome.sockets
+        self.assertGreater(count, 16)
+        others = []
+        with self.assertRaises(Ended):
+            while True:
+                others.append(self.client(**dict.fromkeys(RAISED, 0)))
+                self.raise_to(others[-1], sockets=1000, queued_max=16 << 20, send_window=1 << 20)
+        for number in range(1, count + 1):
+            wire.send(wire.open(1, number))
+            self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS, number)
+
+    def test_s49_the_window_is_raised_when_what_it_may_queue_has_room(self):
+        wire = self.client(**dict.fromkeys(RAISED, 0))
+        reply, text = self.raise_to(wire, queued_max=16 << 20)  # which 64 KiB a socket cannot use
+        self.assertEqual((reply.error, text, reply.welcome.queued_max), (0, "", 16 << 20))
+        reply, text = self.raise_to(wire, send_window=1 << 20)
+        self.assertEqual(reply.error, pb.ERROR_NO_BUFFER_SPACE)
+        self.assertRegex(text, "^the (session|unit|user|daemon) has too little memory left$")
+        self.assertEqual((reply.welcome.send_window, reply.welcome.queued_max), (LEAST["send_window"], 16 << 20))
+
+    def test_s45_what_closes_is_charged_for_itself(self):
+        """A lingering close holds what is queued, and its id is free for a socket that may queue as much."""
+        wire = self.client(**dict.fromkeys(RAISED, 0))
+        least = self.quota()["memory"][0]
+        hole = self.listener(backlog=0)
+        fillers = [self.hold(socket.socket()) for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+        wire.send(wire.open(1, 1), wire.connect(2, 1, hole.getsockname()), wire.make_send(3, 1, bytes(LEAST["queued_max"])))
+        wire.settle()
+        before = self.quota()["memory"][0]
+        wire.send(wire.make_close(4, 1, linger_ms=20000), wire.open(5, 1))
+        self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.quota()["memory"][0], before + LEAST["queued_max"] + 1024)
+        wire.send(wire.cancel(6, 0, 4))
+        self.assertEqual(wire.completion(4).error, pb.ERROR_OPERATION_ABORTED)
+        self.daemon.wait(lambda: self.quota()["memory"][0] == least)
+
+    def raise_to(self, wire, **fields):
+        wire.token += 1
+        wire.send(request(pb.VERB_HELLO, wire.token, hello=pb.Hello(version=1, **fields)))
+        reply, text = wire.take(lambda r: r.kind == pb.KIND_WELCOME and r.op == wire.token)
+        return reply, text.decode()
 
 
 class Thousand(DaemonTest):

@@ -65,6 +65,9 @@ class QuotaTest(DaemonTest):
             return usage(self.daemon.stats()["quota_daemon"])
         return usage(self.daemon.control.inspect(show=pb.Show(id=number))[0][f"quota_{level}"])
 
+    def shown(self, wire):
+        return self.daemon.control.inspect(show=pb.Show(id=wire.number))[0]
+
     def connect(self, uid=GREEDY):
         return self.hold(connect_as(self.daemon.path, uid))
 
@@ -502,8 +505,8 @@ class Killed(QuotaTest):
         self.assertEqual(self.client().welcome.sockets, self.client(QUIET).welcome.sockets)
 
 
-class Promises(QuotaTest):
-    config = "[Limits]\nTotalSockets=4096\nTotalOps=100000\nTotalMemory=256M\n"
+class Sockets(QuotaTest):
+    config = "[Limits]\nTotalSockets=4096\nTotalMemory=4G\n"
 
     def test_s49_what_is_asked_for_is_granted_up_to_the_share(self):
         wire = self.client(sockets=65536)
@@ -514,8 +517,9 @@ class Promises(QuotaTest):
         second = self.client(sockets=65536)
         self.assertEqual(second.welcome.sockets, share[1] // 2)
 
-    def shown(self, wire):
-        return self.daemon.control.inspect(show=pb.Show(id=wire.number))[0]
+
+class Promises(QuotaTest):
+    config = "[Limits]\nTotalSockets=4096\nTotalOps=100000\nTotalMemory=256M\n"
 
     def test_s49_who_asks_for_much_leaves_something(self):
         grants = [self.client().welcome.sockets for _ in range(8)]
@@ -546,7 +550,7 @@ class Promises(QuotaTest):
         wire.hello(sockets=150, ops=150, queued_max=1 << 16)
         after = self.quota("session", wire.number)
         self.assertEqual((after["sockets"][0], after["ops"][0]), (150, 200))
-        self.assertEqual(after["memory"][0] - before["memory"][0], 50 * 32)  # of a slot each
+        self.assertEqual(after["memory"][0] - before["memory"][0], 50 * (32 + 65 * 1024))  # a slot each, and a socket
 
     def test_s49_a_grant_never_shrinks(self):
         first = self.client(sockets=100)
