@@ -169,7 +169,7 @@ static void tell_unknown(void *data, const char *key, const struct match_value *
              value->text, *key == 'U' ? "user" : "group",
              policy_file_is_strict(t->file)
                  ? "clients that the file may be about are denied everything"
-             : value->is_not ? "the file applies to nobody"
+             : value->is_not ? "whom it excludes is not known, so the file applies to nobody"
                              : "it matches nobody");
     t->callback(t->data, text);
 }

@@ -254,6 +254,7 @@ static const struct {
     {M("Unit=foo*\n"), "2: \"foo*\": a pattern begins with a part of the name and ends "
                        "in .service or the like, as foo@*.service"},
     {M("User=!root !root\n"), "2: User=!root is given twice"},
+    {M("User=!\n"), "2: User=!: no user's name behind it"},
     {M("Group=!root\n"),
      "2: Group=!root: only users can be excluded: a client can leave its groups"},
     {M("User=!root\nUserUnit=foo.service\n"),
@@ -567,6 +568,8 @@ static const struct {
     {R("Mode=learn\nLearnUntil=2999-01-01\n"), ""},
     {M("User=no-such-user\n") R("Allow=tcp * *\n"),
      "2: User=no-such-user: no such user: it matches nobody"},
+    {M("User=!no-such-user\n") R("Allow=tcp * *\n"),
+     "2: User=!no-such-user: no such user: whom it excludes is not known, so the file applies to nobody"},
     {M("User=0\nUser=no-such-user\n") "[Limits]\nClients=1\n",
      "3: User=no-such-user: no such user: clients that the file may be about are denied everything"},
     {M("Group=50\n") R("Allow=tcp * *\n"), ""},
