@@ -63,6 +63,8 @@ int verb_restrict(struct op *op, const struct call *call)
     op->class = &restrict_class;
     op_move(op, OP_QUEUED);
     session_hash_op(s, op);
+    if (call->request->timeout_ms > 0)
+        op_set_deadline(s->worker, op, call->request->timeout_ms, complete_timed_out);
     list_append(&s->restricts, &op->node);
     session_judge_connects(s);
     return 0;

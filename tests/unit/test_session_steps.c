@@ -250,6 +250,33 @@ START_TEST(test_s52_a_restriction_judges_in_steps)
 }
 END_TEST
 
+/* It has its effect, but nobody waits for it longer than he wanted to. */
+START_TEST(test_s37_a_restriction_is_not_waited_for_for_ever)
+{
+    struct request r = {.verb = VERB_RESTRICT, .op = 900050, .timeout_ms = 50};
+    const char rules[] = "[Rules]\nAllow=tcp a.test 1\n";
+    uint8_t head[CODEC_REQUEST_MAX];
+    const uint8_t *payload;
+    struct reply reply;
+    size_t len;
+    long n;
+
+    connect_all();
+    core_hurry(core);
+    n = asock_codec_encode_request(&r, sizeof(rules) - 1, head, sizeof(head));
+    ck_assert_int_eq(write(core->client, head, (size_t)n), n);
+    ck_assert_int_eq(write(core->client, rules, sizeof(rules) - 1), sizeof(rules) - 1);
+    while (policy_view_restrictions(core->session->view) == 0)
+        turn();
+    core_now += 51;
+    while (!core_reply(core, &reply, &payload, &len) || reply.op != 900050)
+        turn();
+    ck_assert_uint_eq(reply.error, ERR_TIMED_OUT);
+    ck_assert_uint_eq(policy_view_restrictions(core->session->view), 1);
+    leave();
+}
+END_TEST
+
 #define RANGES 100u
 
 /* Each range of ports that the rules tell apart takes a step's time. */
