@@ -8,7 +8,7 @@
 struct stats {
     uint64_t turns;           /* of the loop */
     uint64_t sessions;        /* accepted */
-    uint64_t sockets;         /* opened */
+    uint64_t sockets;         /* opened, or accepted */
     uint64_t requests;        /* dispatched */
     uint64_t ops_done;        /* completed, whatever the error */
     uint64_t ops_failed;      /* completed with an error */

@@ -185,7 +185,6 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     list_init(&sock->sends);
     list_init(&sock->receives);
     list_init(&sock->report);
-    s->worker->stats.sockets++;
     *ret = sock;
     return 0;
 }

@@ -28,12 +28,20 @@ int sock_bound_new(struct sock *sock)
     return -ENOMEM;
 }
 
+void sock_bound_uncharge(struct sock *sock)
+{
+    if (!sock->bound)
+        return;
+    quota_uncharge(sock->quota, QUOTA_KERNEL, sock->bound->charged);
+    sock->bound->charged = 0;
+}
+
 void sock_bound_drop(struct sock *sock)
 {
     if (!sock->bound)
         return;
     assert(list_is_empty(&sock->bound->accepts));
-    quota_uncharge(sock->quota, QUOTA_KERNEL, sock->bound->charged);
+    sock_bound_uncharge(sock);
     sock->bound = mem_free(sock->bound);
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND);
 }

@@ -44,6 +44,8 @@ void sock_bound_drop(struct sock *sock); /* if it has one */
 
 /* What the backlog may hold in the kernel is charged. -ENOBUFS: as before. */
 int sock_bound_charge(struct sock *sock, uint32_t backlog);
+/* It has no backlog any more, if it had one. */
+void sock_bound_uncharge(struct sock *sock);
 /* A socket that is to be accepted gets the listener's options, and its origin. -ENOMEM. */
 int sock_inherit(struct sock *sock, const struct sock *listener);
 /* Appends an ACCEPT, arms its deadline, and lets the queue run. */

@@ -482,6 +482,7 @@ void sock_kill(struct sock *sock)
     sock_move(sock, SOCK_KILLED);
     netsock_abort(&sock->ns, sock->worker);
     sock_uncharge_buffers(sock);
+    sock_bound_uncharge(sock);
     sock->wants_read = sock->wants_write = false;
     sock_end_ops(sock, ERR_CONNECTION_ABORTED);
     sock->owes_killed = true;

@@ -93,11 +93,12 @@ struct policy_answer sock_judge(const struct sock *sock)
 
     if (sock->bound && sock->session && sock->state != SOCK_KILLED)
         return sock_bound_judge(sock);
-    if (sock->origin && sock->session)
+    if (!is_up(sock))
+        return answer;
+    if (sock->origin)
         return sock_origin_judge(sock);
     /* One that was reset has no peer any more: nothing goes over it. */
-    if (!is_up(sock) || netsock_remote(&sock->ns, &remote) < 0 ||
-        netsock_sockaddr(&remote, &addr, &len) != 0)
+    if (netsock_remote(&sock->ns, &remote) < 0 || netsock_sockaddr(&remote, &addr, &len) != 0)
         return answer;
     if (sock->host)
         answer = policy_judge(session_view(sock->session), &question);

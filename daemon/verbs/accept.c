@@ -71,6 +71,7 @@ static void give_id(struct op *op, struct sock *sock)
     *slot = (struct session_slot){.sock = sock};
     sock->id = a->socket = a->next++;
     s->socket_count++;
+    s->worker->stats.sockets++;
 }
 
 /* 1: told; 2: told, and it was the last. */
@@ -96,7 +97,7 @@ static int tell(struct op *op)
 
 static bool is_allowed(const struct op *op, struct sock *sock, struct policy_answer *ret)
 {
-    *ret = sock_judge(sock);
+    *ret = sock_origin_judge(sock);
     if (ret->is_allowed)
         return true;
     op->sock->bound->refused++;

@@ -52,6 +52,7 @@ int verb_open(struct op *op, const struct call *call)
     slot->sock = sock;
     slot->dropping = 0;
     s->socket_count++;
+    s->worker->stats.sockets++;
     op->sock = sock;
     sock->op_count++;
     complete(op, ERR_SUCCESS);

@@ -455,14 +455,27 @@ class Accept(Listening):
         self.held.remove(self.client)
         self.client.close()
 
+    def test_an_accept_that_waits_has_opened_nothing(self):
+        where = self.listening()
+        before = self.daemon.stats()["sockets_total"]
+        self.client.send(self.client.accept(50, 1, 3))
+        self.pending(50)
+        self.assertEqual(self.daemon.stats()["sockets_total"], before)
+        self.dial(where)
+        self.assertEqual(self.client.completion(50).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.daemon.stats()["sockets_total"], before + 1)
+
     def test_s62_killed(self):
         self.listening()
         self.client.send(self.client.accept(50, 1, 3, 4))
+        self.client.settle()
+        self.assertNotIn(" kernel_buffers=0/", " " + self.daemon.stats()["quota_daemon"])
         row = self.client.inspect(list=pb.List())[0]
         self.daemon.control.send(request(pb.VERB_KILL, 7, kill=pb.Kill(id=row["id"])))
         self.assertEqual(self.daemon.control.completion(7).error, pb.ERROR_SUCCESS)
         self.assertEqual(self.client.completion(50).error, pb.ERROR_CONNECTION_ABORTED)
         self.assertEqual(self.error(self.client.accept, 1, 3), "CONNECTION_ABORTED")
+        self.assertIn(" kernel_buffers=0/", " " + self.daemon.stats()["quota_daemon"])
 
     def test_s62_a_restriction_ends_what_is_pending(self):
         self.listening()
