@@ -114,9 +114,16 @@ static int keep_bytes(struct op *op, const void *data, size_t len)
     return 0;
 }
 
-int tell_record(struct op *op, const uint8_t *record, long n)
+/* What the op had there until now, if it waited, shares its place. */
+static void begin_record(struct op *op)
 {
     op->class = &record_class;
+    op->value.bytes = NULL;
+}
+
+int tell_record(struct op *op, const uint8_t *record, long n)
+{
+    begin_record(op);
     if (n == -ESRCH)
         return ERR_NOT_FOUND;
     if (n < 0)
@@ -139,7 +146,7 @@ static void make_valid(char *text)
 
 int tell_failure(struct op *op, long error, const char *text)
 {
-    op->class = &record_class;
+    begin_record(op);
     /* Without memory the number has to do. */
     if (text[0] && keep_bytes(op, text, strlen(text) + 1) == 0) {
         make_valid((char *)op->value.bytes->data);
