@@ -35,13 +35,23 @@ static int refuse(struct op *op, int r, const char *error)
     return tell_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
 }
 
+/* Each port of a list is a rule, and has the name in front of the list once more. */
 static uint64_t memory_of(const uint8_t *text, uint32_t len)
 {
-    uint64_t ports = 0;
+    uint64_t ports = 0, names = 0;
+    uint32_t line = 0, name = 0;
 
-    for (uint32_t i = 0; i < len && ports < POLICY_RESTRICTION_RULES_MAX; i++)
-        ports += text[i] == ',';
-    return MEMORY_RESTRICTION + MEMORY_RULE_FACTOR * (uint64_t)len + MEMORY_RULE * ports;
+    for (uint32_t i = 0; i < len && ports < POLICY_RESTRICTION_RULES_MAX; i++) {
+        if (text[i] == '\n') {
+            line = i + 1;
+            name = 0;
+        } else if (text[i] == ',') {
+            name = name ? name : i - line;
+            names += name;
+            ports++;
+        }
+    }
+    return MEMORY_RESTRICTION + MEMORY_RULE_FACTOR * (uint64_t)len + MEMORY_RULE * ports + names;
 }
 
 int verb_restrict(struct op *op, const struct call *call)

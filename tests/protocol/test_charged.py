@@ -12,8 +12,8 @@ import unittest
 import journal
 from asockd import Daemon
 from build import INSTRUMENTED
-from hostile import LEAST, Peers, push
-from wire import Wire, pb, request
+from hostile import Peers, push
+from wire import LEAST, Wire, pb, request
 
 MEBI = 1 << 20
 PIECE = 256 * 1024
@@ -82,7 +82,7 @@ class ChargedTest(unittest.TestCase):
 class Charged(ChargedTest):
 
     def test_whole_sends(self):
-        wire = self.wire()
+        wire = self.wire(sockets=20)
         self.stuck(wire, 20)
         for op in range(4):
             for number in range(1, 21):
@@ -92,7 +92,7 @@ class Charged(ChargedTest):
         self.check(14 * MEBI)
 
     def test_chains_of_bytes(self):
-        wire = self.wire()
+        wire = self.wire(sockets=8)
         count, total = 8, 200000
         self.stuck(wire, count)
         for number in range(1, count + 1):
@@ -105,7 +105,7 @@ class Charged(ChargedTest):
         self.check(count * total // 2)
 
     def test_sends_of_a_byte(self):
-        wire = self.wire()
+        wire = self.wire(sockets=15)
         self.stuck(wire, 15)
         for number in range(1, 16):
             wire.send(*(wire.make_send(100000 * number + op, number, b"x") for op in range(200)))
@@ -125,7 +125,7 @@ class Charged(ChargedTest):
             while (sent := push(wire.sock, view)) > 0:
                 view = view[sent:]
                 self.daemon.control.settle()
-        self.check(10 * PIECE)
+        self.check(10 * 64 * 1024)
 
     def test_rules(self):
         text = "[Rules]\n" + "".join(f"Allow=tcp host{n}.{'x' * 60}.example {n + 1}\n" for n in range(250))
@@ -138,8 +138,15 @@ class Charged(ChargedTest):
 
     def test_restrictions_of_port_lists(self):
         """As many rules, with hardly any text."""
-        ports = ",".join(str(port) for port in range(1, 241))
-        text = f"[Rules]\nAllow=tcp * {ports}\n"
+        self.restrict_by_list("*", 140, 240)  # a rule takes some 140 bytes
+
+    def test_restrictions_of_port_lists_with_names(self):
+        """Each of the rules has the name."""
+        self.restrict_by_list(".".join(["x" * 60] * 4), 140 + 240, 180)
+
+    def restrict_by_list(self, name, size, count):
+        ports = ",".join(str(port) for port in range(1, count + 1))
+        text = f"[Rules]\nAllow=tcp {name} {ports}\n"
         wires = [self.wire(**LEAST) for _ in range(200)]
         self.daemon.control.settle()
         before = usage(self.daemon.stats(), "memory")
@@ -147,13 +154,12 @@ class Charged(ChargedTest):
             wire.send(request(pb.VERB_RESTRICT, 1, payload=text.encode(), restriction=pb.Restrict()))
             reply, why = wire.whole(1)
             self.assertEqual(reply.error, pb.ERROR_SUCCESS, why)
-        # A rule takes some 140 bytes.
-        self.assertGreater(usage(self.daemon.stats(), "memory") - before, 200 * 240 * 140)
-        self.check(200 * 240 * 140)
+        self.assertGreater(usage(self.daemon.stats(), "memory") - before, 200 * count * size)
+        self.check(200 * count * size)
 
     def test_names(self):
         for _ in range(8):
-            wire = self.wire()
+            wire = self.wire(**{**LEAST, "sockets": 200, "ops": 800})
             for number in range(1, 201):
                 wire.send(wire.open(1000 + number, number),
                           request(pb.VERB_CONNECT, 2000 + number, number,
@@ -162,7 +168,7 @@ class Charged(ChargedTest):
         self.check(8 * 200 * 1000)
 
     def test_slices(self):
-        wire = self.wire()
+        wire = self.wire(sockets=15)
         buffer, memory = wire.register(4096)
         self.addCleanup(memory.close)
         self.stuck(wire, 15)
@@ -185,7 +191,7 @@ class ChargedAudit(ChargedTest):
         return self.journal.prefix()
 
     def test_entries_that_nobody_takes(self):
-        wire, count = self.wire(), 64
+        wire, count = self.wire(sockets=64), 64
         wire.send(*(wire.open(number, number) for number in range(1, count + 1)))
         for start in range(count + 1, 100 * count, count):
             wire.send(*(wire.connect(start + n, n + 1, self.peers.refuses) for n in range(count)))
