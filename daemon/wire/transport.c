@@ -91,7 +91,7 @@ static ssize_t write_some(struct transport *t)
     return n;
 }
 
-/* 1: all written, 0: the rest waits, -errno: the other end is gone. */
+/* 1: all written, 0: the rest waits, -ENOMEM: it does, but nothing tells for what, other -errno: the other end is gone. */
 static int write_out(struct transport *t)
 {
     while (t->out_start < t->out_end) {
@@ -100,7 +100,7 @@ static int write_out(struct transport *t)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS ? 0 : -errno;
+            return errno == EAGAIN ? 0 : errno == ENOBUFS ? -ENOMEM : -errno;
         t->out_start += (size_t)n;
         t->bytes_out += (uint64_t)n;
     }
@@ -120,21 +120,29 @@ static void flush(struct transport *t)
 {
     size_t before = t->out_start;
     int r = write_out(t);
+    bool waits = r == 0 || r == -ENOMEM;
 
     t->must_leave = false;
-    if (r == 0) {
+    if (r == 0)
         ev_io_start(t->worker->loop, &t->write_io);
-        if (t->out_start == before)
-            return;
-    } else {
+    else
         ev_io_stop(t->worker->loop, &t->write_io);
-    }
-    if (r < 0) {
+    /* Its end of the socket may be writable all the while. */
+    if (r == -ENOMEM)
+        worker_set_deadline(t->worker, &t->retry, RETRY_MS);
+    if (waits && t->out_start == before)
+        return;
+    if (r < 0 && !waits) {
         t->out_lost = true;
         drop_output(t);
         t->ops->lost(t);
     }
     tell_drained(t);
+}
+
+static void on_retry(struct deadline *deadline)
+{
+    flush(container_of(deadline, struct transport, retry));
 }
 
 /* Nobody came to travel with it. */
@@ -213,6 +221,7 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
     use_small_output(t);
     task_init(&t->flush, on_flush);
     deadline_init(&t->hold, on_hold_over);
+    deadline_init(&t->retry, on_retry);
     ev_io_init(&t->read_io, on_readable, fd, EV_READ);
     ev_io_init(&t->write_io, on_writable, fd, EV_WRITE);
     t->read_io.data = t->write_io.data = t;
@@ -235,6 +244,7 @@ int transport_detach(struct transport *t)
 
     task_deinit(&t->flush);
     deadline_deinit(&t->hold);
+    deadline_deinit(&t->retry);
     ev_io_stop(t->worker->loop, &t->read_io);
     ev_io_stop(t->worker->loop, &t->write_io);
     drop_input(t);

@@ -58,6 +58,7 @@ struct transport {
     bool must_leave;        /* some of the output may not wait */
     bool may_hold;          /* what is committed now may wait for company */
     struct deadline hold;   /* until then, at most */
+    struct deadline retry;  /* the kernel had no memory: nothing says when it has */
     struct backoff holding; /* it did not pay: what may wait goes at once */
     bool out_waits;         /* somebody was refused room: tell when there is some */
     uint64_t bytes_in, bytes_out;

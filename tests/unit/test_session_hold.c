@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Completions of small sends that wait for the answer: with a clock that the test turns. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/unit/daemon_session.h"
@@ -10,6 +13,19 @@
 
 static struct core *core;
 static int peer;
+
+static bool is_starved;
+static unsigned int starved_calls;
+
+/* The C library's, but that the kernel may have no memory for it. */
+ssize_t send(int fd, const void *data, size_t len, int flags)
+{
+    if (!is_starved)
+        return syscall(SYS_sendto, fd, data, len, flags, NULL, 0);
+    starved_calls++;
+    errno = ENOBUFS;
+    return -1;
+}
 
 static void setup(void)
 {
@@ -170,5 +186,25 @@ START_TEST(test_completion_of_a_close_alone_is_not_held)
     core_settle(core);
     ck_assert(next_is(closed));
     close(other);
+}
+END_TEST
+
+/* The socket is writable all the while: it is tried again a little later, and does not keep the loop busy. */
+START_TEST(test_what_the_kernel_has_no_memory_for_is_tried_again_later)
+{
+    struct request sync = {.verb = VERB_SYNC};
+    uint64_t token;
+
+    is_starved = true;
+    token = core_request(core, &sync, NULL, 0);
+    for (unsigned int i = 0; i < 100; i++)
+        ev_run(core->worker.loop, EVRUN_NOWAIT);
+    ck_assert(!next_is(token));
+    ck_assert_uint_eq(starved_calls, 1);
+    core_pass(core, RETRY_MS + 1);
+    ck_assert_uint_le(starved_calls, 3);
+    is_starved = false;
+    core_pass(core, RETRY_MS + 1);
+    ck_assert(next_is(token));
 }
 END_TEST
