@@ -348,12 +348,13 @@ static void check_rules(const struct checking *c)
     check_behind(c);
 }
 
-static void print_problem(void *data, const char *text)
+static bool print_problem(void *data, const char *text)
 {
     struct policy_check *check = data;
 
     check->warnings++;
     fprintf(check->out, "%s\n", text);
+    return true;
 }
 
 static int check_protocol(struct checking *c)

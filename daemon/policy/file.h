@@ -67,6 +67,7 @@ struct policy {
     struct policy_file *files[POLICY_FILES_MAX];
     size_t file_count;
     size_t rule_count, listen_count;
+    size_t unknown_count; /* users and groups that do not exist */
     int64_t loaded;
     bool looks_at_groups; /* some file does */
     struct policy_nat64 nat64;

@@ -83,6 +83,14 @@ bool policy_looks_at_groups(const struct policy *policy)
     return policy->looks_at_groups;
 }
 
+static bool count_unknown(void *data, const char *key, const struct match_value *value)
+{
+    (void)key;
+    (void)value;
+    ++*(size_t *)data;
+    return true;
+}
+
 /* What reader was opened for becomes the policy's last file. */
 static int add_file(struct policy *policy, struct conf_reader *reader)
 {
@@ -93,6 +101,8 @@ static int add_file(struct policy *policy, struct conf_reader *reader)
         return r;
     policy->looks_at_groups |= policy_match_looks_at_groups(
         &policy->files[policy->file_count]->match);
+    policy_match_each_unknown(&policy->files[policy->file_count]->match, count_unknown,
+                              &policy->unknown_count);
     policy->listen_count += policy->files[policy->file_count]->listen_count;
     policy->rule_count += policy->files[policy->file_count++]->rule_count;
     if (policy->listen_count <= POLICY_LISTENS_MAX)
@@ -156,11 +166,11 @@ struct policy *policy_new_invalid(const char *error)
 
 struct telling {
     const struct policy_file *file;
-    void (*callback)(void *data, const char *text);
+    bool (*callback)(void *data, const char *text);
     void *data;
 };
 
-static void tell_unknown(void *data, const char *key, const struct match_value *value)
+static bool tell_unknown(void *data, const char *key, const struct match_value *value)
 {
     const struct telling *t = data;
     char text[POLICY_PROBLEM_MAX];
@@ -171,41 +181,35 @@ static void tell_unknown(void *data, const char *key, const struct match_value *
                  ? "clients that the file may be about are denied everything"
              : value->is_not ? "whom it excludes is not known, so the file applies to nobody"
                              : "it matches nobody");
-    t->callback(t->data, text);
+    return t->callback(t->data, text);
 }
 
 void policy_each_problem(const struct policy *policy,
-                         void (*callback)(void *data, const char *text), void *data)
+                         bool (*callback)(void *data, const char *text), void *data)
 {
-    if (policy->invalid)
-        callback(data, policy->invalid);
-    for (size_t i = 0; i < policy->file_count; i++) {
+    bool goes_on = !policy->invalid || callback(data, policy->invalid);
+
+    for (size_t i = 0; goes_on && i < policy->file_count; i++) {
         struct telling t = {policy->files[i], callback, data};
 
-        policy_match_each_unknown(&t.file->match, tell_unknown, &t);
+        goes_on = policy_match_each_unknown(&t.file->match, tell_unknown, &t);
     }
 }
 
-struct first_problem {
-    char *text;
-    size_t count;
-};
-
-static void keep_first(void *data, const char *text)
+static bool keep_first(void *data, const char *text)
 {
-    struct first_problem *first = data;
-
-    if (first->count++ == 0)
-        snprintf(first->text, POLICY_PROBLEM_MAX, "%s", text);
+    snprintf(data, POLICY_PROBLEM_MAX, "%s", text);
+    return false;
 }
 
 size_t policy_problems(const struct policy *policy, char ret_first[static POLICY_PROBLEM_MAX])
 {
-    struct first_problem first = {ret_first, 0};
+    size_t count = policy->unknown_count + (policy->invalid ? 1 : 0);
 
     ret_first[0] = '\0';
-    policy_each_problem(policy, keep_first, &first);
-    return first.count;
+    if (count > 0)
+        policy_each_problem(policy, keep_first, ret_first);
+    return count;
 }
 
 /* ---- files ---- */

@@ -539,8 +539,8 @@ unsigned int policy_match_misses(const struct policy_match *match, const struct 
     return misses;
 }
 
-void policy_match_each_unknown(const struct policy_match *match,
-                               void (*callback)(void *data, const char *key,
+bool policy_match_each_unknown(const struct policy_match *match,
+                               bool (*callback)(void *data, const char *key,
                                                 const struct match_value *value),
                                void *data)
 {
@@ -548,10 +548,11 @@ void policy_match_each_unknown(const struct policy_match *match,
         const struct match_values *values = &match->keys[key];
 
         for (size_t i = 0; i < values->count; i++) {
-            if (values->values[i].is_unknown)
-                callback(data, names[key], &values->values[i]);
+            if (values->values[i].is_unknown && !callback(data, names[key], &values->values[i]))
+                return false;
         }
     }
+    return true;
 }
 
 bool policy_match_looks_at_groups(const struct policy_match *match)

@@ -73,11 +73,11 @@ unsigned int policy_match_misses(const struct policy_match *match, const struct 
                                  const char *listener);
 
 /*
- * Calls back for each user and group that does not exist. Such a value matches nobody; and of whoever
- * matches no other one it is not known whether he is meant.
+ * Calls back for each user and group that does not exist, until that returns false. Such a value matches nobody; and of
+ * whoever matches no other one it is not known whether he is meant.
  */
-void policy_match_each_unknown(const struct policy_match *match,
-                               void (*callback)(void *data, const char *key,
+bool policy_match_each_unknown(const struct policy_match *match,
+                               bool (*callback)(void *data, const char *key,
                                                 const struct match_value *value),
                                void *data);
 bool policy_match_looks_at_groups(const struct policy_match *match);

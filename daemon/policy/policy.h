@@ -69,9 +69,10 @@ bool policy_looks_at_groups(const struct policy *policy);
  * exist. One text each, "path:line: what is wrong".
  */
 #define POLICY_PROBLEM_MAX (POLICY_ERROR_MAX + 128u)
+/* Until callback returns false. */
 void policy_each_problem(const struct policy *policy,
-                         void (*callback)(void *data, const char *text), void *data);
-/* The first of them, and how many there are. */
+                         bool (*callback)(void *data, const char *text), void *data);
+/* The first of them, and how many there are: that is counted when the policy is made. */
 size_t policy_problems(const struct policy *policy, char ret_first[static POLICY_PROBLEM_MAX]);
 
 /* ---- what the first matching file that sets a key says: [Limits], [Audit], [Egress] ---- */

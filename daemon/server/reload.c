@@ -60,10 +60,32 @@ int reload_load_policy(const struct server_config *config, char ret_error[static
     return policy_load(&config->policy, ret_error, ret);
 }
 
-static void log_problem(void *data, const char *text)
+/* Of what is wrong alike; "asockctl policy check" says all of it. */
+#define PROBLEMS_LOGGED 16u
+
+static bool log_problem(void *data, const char *text)
 {
-    (void)data;
+    unsigned int *left = data;
+
+    if (*left == 0)
+        return false;
+    --*left;
     log_warning("%s", text);
+    return true;
+}
+
+static void log_problems(const struct policy *policy)
+{
+    char first[POLICY_PROBLEM_MAX];
+    size_t count = policy_problems(policy, first);
+    unsigned int left = PROBLEMS_LOGGED;
+
+    policy_each_problem(policy, log_problem, &left);
+    if (count > PROBLEMS_LOGGED)
+        log_warning(
+            "policy: %zu more users and groups that do not exist; \"asockctl policy check\" "
+            "lists all of them",
+            count - PROBLEMS_LOGGED);
 }
 
 struct resolver_options reload_resolver_options(const struct server_config *config)
@@ -87,7 +109,7 @@ void reload_tell_policy(const struct policy_source *source, const struct policy 
     else
         log_info("policy: %zu files, %zu rules", policy_file_count(policy),
                  policy_rule_count(policy));
-    policy_each_problem(policy, log_problem, NULL);
+    log_problems(policy);
 }
 
 /* ---- the files ---- */

@@ -111,6 +111,20 @@ class ServiceManager(ServerTest):
         _, _, err = self.end(daemon)
         self.assertIn(wrong, err)
 
+    def test_many_users_who_do_not_exist_are_counted(self):
+        """They do not fill the log."""
+        listener, path = self.notify_socket()
+        users = "".join(f"User=no-such-user-{n}\n" for n in range(100))
+        policy = self.write(f"[Match]\n{users}[Rules]\nAllow=tcp * 25\n", "some.policy")
+        daemon = self.spawn("--policy", policy, env={**os.environ, "NOTIFY_SOCKET": path})
+        self.status_of(listener)
+        told = self.control().inspect(stats=pb.Stats())[0]
+        self.assertEqual(told["policy_problems"], 100)
+        self.assertIn("User=no-such-user-0:", told["policy_problem"])
+        _, _, err = self.end(daemon)
+        self.assertEqual(err.count("no such user: it matches nobody"), 16)
+        self.assertIn("84 more users and groups that do not exist", err)
+
     @unittest.skipUnless(os.getuid() == 0, "needs root, who has capabilities")
     def test_capabilities_are_given_up(self):
         """Those of the threads that write the audit's file and read a reload's files, too."""
