@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* As much of epoll as the daemon has of its own beside libev's: no events asked for, EPOLLONESHOT. */
+/* As much of epoll as the daemon has of its own beside libev's (no events asked for, EPOLLONESHOT), and the library. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -14,7 +14,9 @@ struct epoll_item *epoll_next(const struct kfile *epoll)
     for (unsigned int i = 0; i < epoll->u.epoll->count; i++) {
         struct epoll_item *item = &epoll->u.epoll->items[i];
 
-        if (item->is_armed && file_events(item->file) & (POLLHUP | POLLERR))
+        int wanted = item->events == EPOLLONESHOT ? 0 : (int)item->events;
+
+        if (item->is_armed && file_events(item->file) & (POLLHUP | POLLERR | wanted))
             return item;
     }
     return NULL;
@@ -61,13 +63,18 @@ int __wrap_epoll_ctl(int fd, int what, int of, struct epoll_event *event)
     epoll = file->u.epoll;
     if (what == EPOLL_CTL_DEL)
         return (int)calls_leave(drop(epoll, target) ? 0 : -ENOENT);
-    SIM_MUST(what == EPOLL_CTL_ADD && event->events == EPOLLONESHOT);
+    if (what == EPOLL_CTL_MOD) {
+        SIM_MUST(drop(epoll, target));
+        what = EPOLL_CTL_ADD;
+    }
+    SIM_MUST(what == EPOLL_CTL_ADD);
     if (epoll->count == EPOLL_ITEMS)
         return (int)calls_leave(-ENOSPC);
     for (unsigned int i = 0; i < epoll->count; i++)
         if (epoll->items[i].file == target)
             sim_fail("watched-twice: descriptor %d", of);
-    epoll->items[epoll->count++] = (struct epoll_item){target, event->data.ptr, true};
+    epoll->items[epoll->count++] = (struct epoll_item){target, event->data.ptr, event->events,
+                                                       true};
     return 0;
 }
 

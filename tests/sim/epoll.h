@@ -2,13 +2,14 @@
 #ifndef ASOCK_TESTS_SIM_EPOLL_H
 #define ASOCK_TESTS_SIM_EPOLL_H
 
-/* The daemon's own epoll, for what has hung up. */
+/* The daemon's own epoll, for what has hung up; and the library's, for its connection. */
 #include "tests/sim/kernel.h"
 
 #define EPOLL_ITEMS 256
 struct epoll_item {
     struct kfile *file;
     void *data;
+    uint32_t events; /* EPOLLONESHOT, or what the library waits for */
     bool is_armed;
 };
 struct epoll_file {
@@ -16,7 +17,7 @@ struct epoll_file {
     unsigned int count;
 };
 
-/* The next one that has hung up, and has not been told; NULL: none. */
+/* The next one that is ready, and, of the daemon's, has not been told; NULL: none. */
 struct epoll_item *epoll_next(const struct kfile *epoll);
 void epoll_forget(const struct kfile *file); /* it is closed */
 

@@ -10,8 +10,9 @@
 #include "tests/sim/sim.h"
 
 static uint64_t chance;
-static uint32_t share;   /* one step in so many; 0: none */
-static bool is_watching; /* in a scene of the administrator's */
+static uint32_t share;       /* one step in so many; 0: none */
+static uint32_t relay_share; /* the same of the gateway's */
+static bool is_watching;     /* in a scene of the administrator's */
 
 static uint32_t random_of(uint32_t n)
 {
@@ -31,6 +32,7 @@ void generate_listeners_begin(uint64_t seed)
 
     chance = sim_mix(seed, 17);
     share = shares[random_of(6)];
+    relay_share = random_of(2) ? shares[random_of(6)] : 0;
 }
 
 /* How often each comes by itself. */
@@ -87,6 +89,8 @@ static uint32_t raw_slot(uint32_t kind)
     bool is_both = kind == STEP_RAW_JOIN || kind == STEP_RAW_MUTE || kind == STEP_RAW_CANCEL ||
                    kind == STEP_RAW_LEAVE;
 
+    if (kind >= STEP_RELAY_PROGRAM)
+        return random_of(4);
     if (is_watching || (kind == STEP_RAW_ASK && random_of(5)) || (is_both && random_of(3) == 0))
         return 2;
     return random_of(8) == 0;
@@ -142,6 +146,14 @@ bool generate_listeners(struct program *program, uint32_t sockets, uint32_t ops)
 {
     uint32_t total = 0, at;
 
+    if (relay_share && random_of(relay_share) == 0) {
+        static const uint16_t relay[] = {STEP_RELAY_PROGRAM, STEP_RELAY_PROGRAM, STEP_RELAY_MORE,
+                                         STEP_RELAY_MORE,    STEP_RELAY_FIN,     STEP_RELAY_CLOSE,
+                                         STEP_RELAY_MUTE,    STEP_RELAY_MUTE};
+
+        add(program, relay[random_of(8)], 0, 0);
+        return true;
+    }
     if (share == 0 || random_of(share))
         return false;
     if (random_of(4) == 0) {

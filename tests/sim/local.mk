@@ -51,6 +51,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/raw_state.h \
 	tests/sim/raw_steps.c \
 	tests/sim/real.h \
+	tests/sim/relay.c \
+	tests/sim/relay.h \
 	tests/sim/seams.c \
 	tests/sim/seams.h \
 	tests/sim/sim.c \
@@ -65,7 +67,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/watch.h \
 	tests/sim/world.c \
 	tests/sim/world.h
-tests_sim_run_LDADD = libasock-internal.la libasockd.la libproto.la libbase.la \
+tests_sim_run_LDADD = libgateway.la libasock-internal.la libasockd.la libproto.la libbase.la \
 	$(PROTOBUF_C_LIBS) $(SYSTEMD_LIBS) $(PTHREAD_LIBS) -lm
 tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 	$(shell sed '/^\#/d;s/^/-Wl,--wrap=/' $(top_srcdir)/tests/sim/wrapped)

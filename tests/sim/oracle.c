@@ -8,6 +8,7 @@
 
 #include "tests/sim/listeners.h"
 #include "tests/sim/raw.h"
+#include "tests/sim/relay.h"
 #include "tests/sim/steps.h"
 
 /* Beyond a deadline: a late turn, and a message's way. */
@@ -365,10 +366,13 @@ static void note_share(const struct submission *s)
 void oracle_check_connect(const struct tcp *tcp)
 {
     const struct submission *s = model.intents[tcp->intent].submission;
-    const struct client *client = s->stream->client;
+    const struct client *client = s ? s->stream->client : NULL;
     bool is_in = tcp->remote.ss_family == AF_INET;
     unsigned int denies = model_denies(client);
-    bool is_current = s->generation == client->generation;
+    bool is_current = s && s->generation == client->generation;
+
+    if (!s)
+        return; /* the gateway's */
 
     if (sim.faults & 1u << FAULT_DENIES && tcp->host == (is_in ? HOST_SLOW : HOST_REFUSES))
         sim_fail("denied-connected: submission %u, to host %u", s->number, tcp->host);
@@ -549,4 +553,5 @@ void oracle_judge_all(void)
         judge_stream(stream);
     listeners_judge_all();
     raw_judge_ends();
+    relay_judge();
 }

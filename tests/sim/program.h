@@ -13,6 +13,7 @@
 
 #include "tests/sim/listeners.h"
 #include "tests/sim/raw.h"
+#include "tests/sim/relay.h"
 
 #define STEPS_MAX 400
 
@@ -80,7 +81,7 @@
 enum step_kind {
     STEP_NONE, /* the end of a list */
 #define X(name) STEP_##name,
-    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X)
+    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X)
 #undef X
         STEP_KIND_COUNT
 };

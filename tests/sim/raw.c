@@ -10,6 +10,7 @@
 #include "tests/sim/inbound.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/raw_state.h"
+#include "tests/sim/relay.h"
 #include "tests/sim/watch.h"
 
 struct raw raws[RAW_CLIENTS];
@@ -18,11 +19,13 @@ void raw_killed(void)
 {
     for (unsigned int i = 0; i < RAW_CLIENTS; i++)
         raws[i].may_end = true;
+    relay_killed();
 }
 
 bool raw_listens(const struct raw *raw, uint16_t port)
 {
-    for (uint32_t id = 1; id < RAW_IDS && raw->is_there; id++)
+    /* One that was asked for may be another's, too, of another family. */
+    for (uint32_t id = 1; id < RAW_IDS && raw->is_there && port < INBOUND_PORT; id++)
         if (raw->ids[id].state == ID_LISTENING && raw->ids[id].port == port)
             return true;
     return false;

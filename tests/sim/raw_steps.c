@@ -128,7 +128,7 @@ void step_raw_listen(const struct step *step)
     struct request listen = {.verb = VERB_LISTEN};
     struct sockaddr_storage local;
     socklen_t len;
-    uint32_t id;
+    uint32_t id = 0;
 
     if (!is_ready(raw) || free_ids(raw, 1, &id) == 0)
         return;
@@ -174,7 +174,7 @@ void step_raw_use(const struct step *step)
 {
     struct raw *raw = raw_at(step);
     struct request r = {.verb = step->b % 3 == 0 ? VERB_SEND : VERB_RECEIVE};
-    uint8_t data[DATA_MAX];
+    uint8_t data[DATA_MAX] = {0};
     size_t len = 0;
 
     if (!is_ready(raw))
@@ -314,6 +314,7 @@ void raw_judge_ends(void)
                     raw->ops[n].verb == VERB_ACCEPT && !raw->may_end &&
                     raw->ids[raw->ops[n].id].state == ID_LISTENING &&
                     !raw->ids[raw->ops[n].id].has_closed &&
+                    raw->ids[raw->ops[n].id].port < INBOUND_PORT &&
                     raw->ids[raw->ops[n].id].port ==
                         inbound_port(&kernel.tcps[k]->in.listener->local))
                     sim_fail("never-accepted: op %llu of a raw client",

@@ -207,6 +207,11 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_RAW_MUTE] = step_raw_mute,
     [STEP_RAW_BREAK] = step_raw_break,
     [STEP_RAW_LEAVE] = step_raw_leave,
+    [STEP_RELAY_PROGRAM] = step_relay_program,
+    [STEP_RELAY_MORE] = step_relay,
+    [STEP_RELAY_FIN] = step_relay,
+    [STEP_RELAY_CLOSE] = step_relay,
+    [STEP_RELAY_MUTE] = step_relay,
 };
 
 /* Who does not say Hello for ten seconds is turned away: so long a step may wait. */
@@ -253,7 +258,7 @@ static bool has_work(const struct client *client)
 
 static bool is_busy(void)
 {
-    bool is_busy = world_has_work() || raw_has_work();
+    bool is_busy = world_has_work() || raw_has_work() || relay_has_work();
 
     for (unsigned int i = 0; i < CONTEXTS; i++)
         is_busy |= model.clients[i].context && !is_in_callback(&model.clients[i]) &&
@@ -274,12 +279,12 @@ static bool run_clients(void)
         model_look();
         return true;
     }
-    return raw_run();
+    return sim_chance(2) ? raw_run() || relay_run() : relay_run() || raw_run();
 }
 
 static uint64_t clients_due(void)
 {
-    uint64_t due = UINT64_MAX;
+    uint64_t due = relay_due();
 
     for (unsigned int i = 0; i < CONTEXTS; i++) {
         const struct client *client = &model.clients[i];
@@ -330,6 +335,7 @@ static void calm_down(void)
     sim.is_calm = true;
     daemon_continue();
     raw_calm_down();
+    relay_calm_down();
     if (model.stopped_until > sim_now_ms())
         model.stopped_until = sim_now_ms();
     for (unsigned int i = 0; i < kernel.tcp_count; i++) {
@@ -395,6 +401,7 @@ static void unref_sockets(void)
 static void unref_everything(void)
 {
     raw_leave_all();
+    relay_end();
     for (unsigned int i = 0; i < CONTEXTS; i++) {
         struct step step = {.a = i};
 

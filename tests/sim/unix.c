@@ -214,10 +214,12 @@ int unix_events(const struct unix_end *end)
     if (!end->is_connected)
         return POLLOUT | POLLHUP;
     if (!end->peer)
-        return POLLIN | POLLOUT | POLLHUP | (end->error ? POLLERR : 0);
+        return POLLIN | POLLOUT | POLLHUP | POLLRDHUP | (end->error ? POLLERR : 0);
     to = end->peer->u.unix_end;
     if (byte_queue_len(&end->rx) > 0 || end->is_read_shut || to->is_write_shut)
         events |= POLLIN;
+    if (to->is_write_shut)
+        events |= POLLRDHUP;
     if (byte_queue_len(&to->rx) < to->cap || to->is_read_shut)
         events |= POLLOUT;
     if (end->is_read_shut && end->is_write_shut)
