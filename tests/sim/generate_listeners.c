@@ -77,6 +77,9 @@ static const uint16_t scenes[][SCENE_MAX] = {
     {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_ASK, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK, STEP_RAW_MUTE,
      STEP_RAW_ASK, STEP_RAW_ASK, STEP_KILL_SESSION, STEP_RECONNECT, STEP_WORLD, STEP_RAW_ASK,
      STEP_RAW_CANCEL, STEP_CONTEXT, STEP_WORLD, STEP_RAW_MUTE, STEP_RAW_ASK, STEP_WORLD},
+    /* somebody waits for events, and hears of nothing else */
+    {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK,
+     STEP_SETTLE, STEP_RECONNECT, STEP_CONTEXT, STEP_WORLD},
     /* the session goes */
     {STEP_SOCKET_UNREF, STEP_SOCKET, STEP_BIND, STEP_LISTEN, STEP_ACCEPT, STEP_INCOMING, STEP_FLUSH,
      STEP_WORLD, STEP_INCOMING, STEP_KILL_SESSION, STEP_WORLD, STEP_RECONNECT},
@@ -114,6 +117,8 @@ static void add(struct program *program, uint32_t kind, uint32_t socket, uint32_
         step->a = op, step->b = random_of(8);
     else if (kind == STEP_END)
         step->a = op, step->b = random_of(4);
+    else if (kind == STEP_RAW_ASK && is_watching && random_of(2))
+        step->a = 2, step->b = 4; /* MONITOR */
     else if (kind >= STEP_RAW_JOIN)
         step->a = raw_slot(kind), step->b = random_of(1u << 20);
     else if (kind == STEP_CONTEXT)
@@ -136,7 +141,7 @@ static void make_scene(struct program *program, uint32_t sockets, uint32_t ops)
             continue;
         add(program, scene[i], socket, op++);
         /* Behind what settles they are read and written, mostly: they go into the first slots. */
-        if (scene[i] == STEP_SETTLE && program->count < STEPS_MAX)
+        if (scene[i] == STEP_SETTLE && !is_watching && program->count < STEPS_MAX)
             add(program, random_of(2) ? STEP_RECEIVE : STEP_SEND, random_of(8), op++);
     }
     is_watching = false;
