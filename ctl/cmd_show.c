@@ -2,6 +2,7 @@
 /* show and stats: one record each. */
 #include "ctl/ctl.h"
 #include "ctl/json.h"
+#include "ctl/metrics.h"
 #include "ctl/record.h"
 #include "ctl/rows.h"
 #include "ctl/session.h"
@@ -71,8 +72,36 @@ static int run_show(const struct settings *settings)
     return run_query(settings, query);
 }
 
+static int run_metrics(const struct settings *settings)
+{
+    struct session session;
+    struct records records = {0};
+    int status = EXIT_FAILURE;
+    int rows = session_open_inspector(settings, &session);
+
+    if (rows < 0)
+        return -rows;
+    rows = session_inspect(&session, settings, "metrics", records_add, &records);
+    if (rows < 0)
+        status = -rows;
+    else if (!session.is_control)
+        complain("stats: metrics are the administrator's: use the control socket (--control)");
+    else if (!metrics_print(stdout, &records,
+                            settings->prometheus ? METRICS_PROMETHEUS : METRICS_OPENMETRICS))
+        complain("stats: this asockd is too old: it has no metrics");
+    else
+        status = finish_output();
+    records_free(&records);
+    session_close(&session);
+    return status;
+}
+
 static int run_stats(const struct settings *settings)
 {
+    if (settings->openmetrics + settings->prometheus + settings->json > 1)
+        return complain_usage("stats: one of --json, --openmetrics and --prometheus");
+    if (settings->openmetrics || settings->prometheus)
+        return run_metrics(settings);
     return run_query(settings, "stats");
 }
 
@@ -92,7 +121,9 @@ const struct command command_stats = {
     .name = "stats",
     .arguments = "",
     .summary = "counters",
-    .help = "Shows the daemon's counters; on a client socket those of the own session.\n",
-    .options = INSPECTOR_OPTIONS,
+    .help =
+        "Shows the daemon's counters; on a client socket those of the own session. --openmetrics and\n"
+        "--prometheus print them, and histograms, for Prometheus and the like.\n",
+    .options = INSPECTOR_OPTIONS | TAKES_METRICS,
     .run = run_stats,
 };

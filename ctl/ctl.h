@@ -44,6 +44,7 @@ struct settings {
     bool transparent;
     bool sandbox;
     bool fd, confine;
+    bool openmetrics, prometheus;
     const char *sort, *columns; /* or NULL */
     int watch_ms;               /* 0: once */
     bool yes, dry_run, sessions;
@@ -74,7 +75,8 @@ enum option_bit {
     TAKES_ROWS = 32768, /* --sort, --columns, --watch */
     TAKES_KILL = 65536, /* --yes, --dry-run, --sessions */
     TAKES_CONFIG_DIR = 131072,
-    TAKES_LAST = TAKES_CONFIG_DIR,
+    TAKES_METRICS = 262144, /* --openmetrics, --prometheus */
+    TAKES_LAST = TAKES_METRICS,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

@@ -32,6 +32,8 @@ libasockctl_la_SOURCES = \
 	ctl/inside.h \
 	ctl/json.c \
 	ctl/json.h \
+	ctl/metrics.c \
+	ctl/metrics.h \
 	ctl/mirror.c \
 	ctl/mirror.h \
 	ctl/mounts.c \

@@ -54,6 +54,8 @@ enum {
     OPTION_YES,
     OPTION_DRY_RUN,
     OPTION_SESSIONS,
+    OPTION_OPENMETRICS,
+    OPTION_PROMETHEUS,
     OPTION_SORT,
     OPTION_COLUMNS,
     OPTION_WATCH,
@@ -91,6 +93,8 @@ static const struct option long_options[] = {
     {"yes", no_argument, NULL, OPTION_YES},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"sessions", no_argument, NULL, OPTION_SESSIONS},
+    {"openmetrics", no_argument, NULL, OPTION_OPENMETRICS},
+    {"prometheus", no_argument, NULL, OPTION_PROMETHEUS},
     {"sort", required_argument, NULL, OPTION_SORT},
     {"columns", required_argument, NULL, OPTION_COLUMNS},
     {"watch", optional_argument, NULL, OPTION_WATCH},
@@ -144,6 +148,9 @@ static const char *option_text(unsigned int bit)
         return "  --sort COLUMN      in this order; -COLUMN: the other way round\n"
                "  --columns NAMES    these, with commas between them; all: every one\n"
                "  --watch[=SECONDS]  again and again, every 2 seconds\n";
+    case TAKES_METRICS:
+        return "  --openmetrics      stats: counters and histograms as OpenMetrics\n"
+               "  --prometheus       stats: the same in Prometheus' text format\n";
     case TAKES_KILL:
         return "  --yes              kill: do not ask\n"
                "  --dry-run          kill: show what would end, and end nothing\n"
@@ -263,6 +270,8 @@ static bool parse_flag(int option, struct parsed *parsed)
         {OPTION_YES, TAKES_KILL, &settings->yes},
         {OPTION_DRY_RUN, TAKES_KILL, &settings->dry_run},
         {OPTION_SESSIONS, TAKES_KILL, &settings->sessions},
+        {OPTION_OPENMETRICS, TAKES_METRICS, &settings->openmetrics},
+        {OPTION_PROMETHEUS, TAKES_METRICS, &settings->prometheus},
     };
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {

@@ -12,6 +12,8 @@ libasockd_la_SOURCES = \
 	daemon/core/capabilities.h \
 	daemon/core/client_log.c \
 	daemon/core/client_log.h \
+	daemon/core/histogram.c \
+	daemon/core/histogram.h \
 	daemon/core/limits.h \
 	daemon/core/loop.c \
 	daemon/core/loop.h \
@@ -194,6 +196,8 @@ libasockd_la_SOURCES = \
 	daemon/server/admin.h \
 	daemon/server/admin_denials.c \
 	daemon/server/admin_denials.h \
+	daemon/server/admin_metrics.c \
+	daemon/server/admin_metrics.h \
 	daemon/server/admin_policy.c \
 	daemon/server/admin_policy.h \
 	daemon/server/admin_record.c \

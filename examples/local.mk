@@ -35,3 +35,5 @@ examples_libev_client_LDADD = $(EXAMPLE_LIBS) $(EV_LIBS)
 examples_op_pool_SOURCES = examples/op_pool.c
 examples_op_pool_LDFLAGS = $(EXAMPLE_LINKFLAGS)
 examples_op_pool_LDADD = $(EXAMPLE_LIBS)
+
+EXTRA_DIST += examples/grafana-asockd.json

@@ -259,6 +259,8 @@ static void step_plain(struct client *c, struct script *s)
         r.show.id = next(s);
     if (r.verb == VERB_MONITOR)
         r.timeout_ms = 100; /* else it waits as long as the session */
+    if (r.verb == VERB_STATS)
+        r.stats.metrics = next(s) & 1;
     if (r.verb == VERB_RELOAD)
         r.reload.close = next(s) & 1;
     request(c, &r, "q", r.verb == VERB_JUDGE ? next(s) & 1 : 0);

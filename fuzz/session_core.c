@@ -101,9 +101,8 @@ static int kill_session(struct session *s, uint64_t id)
     return 0;
 }
 
-static int reload(struct op *op, bool is_closing)
+static int reload(struct op *op __attribute__((unused)), bool is_closing)
 {
-    (void)op;
     return is_closing ? 0 : -EINVAL;
 }
 
@@ -130,6 +129,7 @@ static const struct inspect_ops inspect = {
     .learned = list_row,
     .sessions = list_row,
     .denials = list_row,
+    .metrics = list_row,
 };
 
 static void on_session_gone(struct session *s)

@@ -369,6 +369,13 @@ static int put_stats(struct encoder *e)
 {
     asock__v1__stats__init(&e->arm->stats);
     e->head->stats = &e->arm->stats;
+    e->head->stats->metrics = e->request->stats.metrics;
+    return 0;
+}
+
+static int get_stats(struct decoder *d)
+{
+    d->ret->stats.metrics = d->head->stats->metrics;
     return 0;
 }
 
@@ -607,7 +614,7 @@ static const struct row {
     [VERB_ACCEPT] = {ASOCK__V1__REQUEST__ARM_ACCEPT, put_accept, get_accept},
     [VERB_LIST] = {ASOCK__V1__REQUEST__ARM_LIST, put_list, get_nothing},
     [VERB_SHOW] = {ASOCK__V1__REQUEST__ARM_SHOW, put_show, get_show},
-    [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_nothing},
+    [VERB_STATS] = {ASOCK__V1__REQUEST__ARM_STATS, put_stats, get_stats},
     [VERB_KILL] = {ASOCK__V1__REQUEST__ARM_KILL, put_kill, get_kill},
     [VERB_RELOAD] = {ASOCK__V1__REQUEST__ARM_RELOAD, put_reload, get_reload},
     [VERB_JUDGE] = {ASOCK__V1__REQUEST__ARM_JUDGE, put_judge, get_nothing},
@@ -719,4 +726,15 @@ int asock_codec_decode_request_by_schema(const uint8_t *head, size_t len,
     if (r < 0)
         *ret_why = d.why;
     return r;
+}
+
+const char *asock_codec_verb_name(uint32_t verb)
+{
+    static const char prefix[] = "VERB_";
+    const ProtobufCEnumValue *value = verb <= INT32_MAX
+                                          ? protobuf_c_enum_descriptor_get_value(
+                                                &asock__v1__verb__descriptor, (int)verb)
+                                          : NULL;
+
+    return value ? value->name + sizeof(prefix) - 1 : NULL;
 }

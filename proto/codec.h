@@ -169,6 +169,9 @@ struct request {
             bool close;
         } reload;
         struct {
+            bool metrics;
+        } stats;
+        struct {
             uint64_t length;
             bool status;
         } reg;
@@ -341,6 +344,9 @@ int asock_codec_decode_request_by_schema(const uint8_t *head, size_t len,
                                          const char **ret_why);
 int asock_codec_decode_reply_by_schema(const uint8_t *head, size_t len, struct reply *ret,
                                        const char **ret_why);
+
+/* As asock.proto has it, without VERB_; NULL: there is none. */
+const char *asock_codec_verb_name(uint32_t verb);
 
 /*
  * The answer to RESOLVE. Encoding returns bytes written, -ENOBUFS, or -EINVAL: too many, or one that is not set.

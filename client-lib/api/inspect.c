@@ -74,7 +74,7 @@ int asock_inspect_parse_id(const char *text, int64_t *ret)
 /* What is asked of the daemon. */
 struct query {
     uint32_t verb;
-    int64_t argument; /* an id; RELOAD: whether to close */
+    int64_t argument; /* an id; RELOAD: whether to close; STATS: metrics? */
     uint8_t *payload; /* NULL: none */
     size_t payload_len;
     asock_record_fn record;
@@ -82,7 +82,7 @@ struct query {
     bool wants_text; /* of a failure, as a record */
 };
 
-/* "list", "show", "show ID", "stats", "learned", "sessions", "denials", "monitor". */
+/* "list", "show", "show ID", "stats", "metrics", "learned", "sessions", "denials", "monitor". */
 static int parse_query(const char *text, struct query *ret)
 {
     ret->verb = VERB_SHOW;
@@ -90,6 +90,8 @@ static int parse_query(const char *text, struct query *ret)
         ret->verb = VERB_LIST;
     else if (strcmp(text, "stats") == 0)
         ret->verb = VERB_STATS;
+    else if (strcmp(text, "metrics") == 0)
+        ret->verb = VERB_STATS, ret->argument = 1;
     else if (strcmp(text, "learned") == 0)
         ret->verb = VERB_LEARNED;
     else if (strcmp(text, "sessions") == 0)

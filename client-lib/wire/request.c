@@ -103,6 +103,8 @@ static void add_socketless(asock_op *op)
         request.reload.close = op->argument != 0;
     else if (request.verb == VERB_SHARE)
         request.share.lend = op->flags & ASOCK_LEND;
+    else if (request.verb == VERB_STATS)
+        request.stats.metrics = op->argument != 0;
     list_remove(&op->queue_node);
     op->state = OP_SENT;
     op->seq = ++op->context->seq;

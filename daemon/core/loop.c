@@ -107,6 +107,8 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
 {
     struct worker *w = watcher->data;
 
+    uint64_t begin = time_now_ns();
+
     (void)loop;
     (void)events;
     w->now = w->clock();
@@ -118,6 +120,7 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
     arm_sleep(w);
     w->last_turn = w->now;
     w->stats.turns++;
+    histogram_add(&w->turns, time_now_ns() - begin);
 }
 
 /* Exists so that the loop does not sleep: the work is on_prepare's. */

@@ -133,6 +133,7 @@ struct worker {
     struct monitor *monitor;           /* tells what happens; NULL: nobody can watch */
     struct reload *reload;             /* NULL: nothing to be read anew */
     struct stats stats;
+    struct histogram turns; /* the work of each between two polls, but for its watchers */
     bool is_stopping;
 };
 

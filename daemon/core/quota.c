@@ -27,7 +27,8 @@ struct quota {
     struct list *buckets; /* of the root, of which every node has one of its keys */
     struct list
         debt; /* root->debt, while nothing but connects keeps the node; of the root: those nodes */
-    uint64_t now; /* of the root: when a connect was asked for last, in ticks */
+    uint64_t now;       /* of the root: when a connect was asked for last, in ticks */
+    uint64_t *refusals; /* of the root: of each resource */
     unsigned int refs;
     unsigned int children, listeners; /* listeners: of the children */
     unsigned int charged;             /* resources with something in use */
@@ -67,8 +68,12 @@ struct quota *quota_new(void)
     if (!q)
         return NULL;
     q->buckets = mem_alloc(BUCKETS * sizeof(*q->buckets));
-    if (!q->buckets)
+    q->refusals = mem_zalloc(QUOTA_RESOURCES, sizeof(*q->refusals));
+    if (!q->buckets || !q->refusals) {
+        mem_free(q->buckets);
+        mem_free(q->refusals);
         return mem_free(q);
+    }
     for (unsigned int i = 0; i < BUCKETS; i++)
         list_init(&q->buckets[i]);
     return q;
@@ -164,6 +169,7 @@ static void free_unused(struct quota *q)
             parent->listeners -= q->level == QUOTA_LISTENER;
         } else {
             mem_free(q->buckets);
+            mem_free(q->refusals);
         }
         mem_free(q);
         q = parent;
@@ -283,8 +289,10 @@ uint64_t quota_room(const struct quota *q, enum quota_resource resource)
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n)
 {
     /* The share of a node is never more than its parent has room for: it is the one to look at. */
-    if (n > quota_room(q, resource))
+    if (n > quota_room(q, resource)) {
+        root_of(q)->refusals[resource]++;
         return -EDQUOT;
+    }
     for (; q && n > 0; q = q->parent) {
         q->charged += q->used[resource] == 0;
         q->used[resource] += n;
@@ -384,4 +392,9 @@ const struct quota *quota_at(const struct quota *q, enum quota_level level)
 struct quota_usage quota_usage(const struct quota *q, enum quota_resource resource)
 {
     return (struct quota_usage){.used = q->used[resource], .most = most_of(q, resource)};
+}
+
+uint64_t quota_refusals(const struct quota *q, enum quota_resource resource)
+{
+    return q->refusals[resource];
 }

@@ -95,5 +95,7 @@ const char *quota_resource_name(enum quota_resource resource);
 /* The node of this level, from q upwards; NULL: none. */
 const struct quota *quota_at(const struct quota *q, enum quota_level level);
 struct quota_usage quota_usage(const struct quota *q, enum quota_resource resource);
+/* How often there was no room to charge it, anywhere below the daemon's own node q. */
+uint64_t quota_refusals(const struct quota *q, enum quota_resource resource);
 
 #endif

@@ -3,20 +3,13 @@
 
 #include <assert.h>
 #include <stddef.h>
-#include <time.h>
 
-static uint64_t read_clock(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
+#include "base/time.h"
 
 void shares_init(struct shares *shares, uint64_t (*clock)(void))
 {
     share_init(&shares->root, NULL, NULL);
-    shares->clock = clock ? clock : read_clock;
+    shares->clock = clock ? clock : time_now_ns;
     shares->step_end = 0;
     shares->must_look = false;
 }

@@ -4,6 +4,11 @@
 
 #include <stdint.h>
 
+#include "daemon/core/histogram.h"
+#include "proto/errors.h"
+
+#define VERBS_MAX 64u /* their numbers are below that: a welcome has a bit of each */
+
 /* Counters since start, of the worker; none ever goes back. */
 struct stats {
     uint64_t turns;           /* of the loop */
@@ -24,6 +29,11 @@ struct stats {
     uint64_t accept_stalls; /* accept found no descriptor */
     uint64_t bytes_in;      /* from the network */
     uint64_t bytes_out;     /* to the network */
+
+    uint64_t verbs[VERBS_MAX];   /* of the requests; 0: those that nobody knows */
+    uint64_t results[ERR_COUNT]; /* of the completions */
+    struct histogram connects;   /* from request to connection, of those that came about */
+    struct histogram lookups;    /* from a question for one family to its answer, whichever it is */
 };
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "daemon/server/admin_denials.h"
+#include "daemon/server/admin_metrics.h"
 #include "daemon/server/admin_policy.h"
 #include "daemon/server/admin_record.h"
 #include "daemon/core/loop.h"
@@ -230,4 +231,5 @@ const struct inspect_ops admin_inspect_ops = {
     .learned = admin_learned,
     .sessions = sessions,
     .denials = admin_denials,
+    .metrics = admin_metrics,
 };

@@ -98,6 +98,7 @@ static void detach(struct op *op, uint32_t error)
     if (sock && sock->hangup == op)
         sock->hangup = NULL;
     w->stats.ops_done++;
+    w->stats.results[error < ERR_COUNT ? error : ERR_SOCKET_ERROR]++;
     if (error)
         w->stats.ops_failed++;
     if (error == ERR_NO_BUFFER_SPACE || error == ERR_TOO_MANY_OPEN_SOCKETS)

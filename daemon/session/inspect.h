@@ -48,6 +48,8 @@ struct inspect_ops {
     /* Of the sessions that `s` may see; of what was denied lately. */
     long (*sessions)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
     long (*denials)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
+    /* A row per sample of STATS with `metrics`. */
+    long (*metrics)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
 };
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/time.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
 #include "daemon/names/host.h"
@@ -46,6 +47,7 @@ struct connect {
     uint32_t error;                     /* of a failure */
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
     struct endpoint local, remote;
+    uint64_t began; /* ns */
     struct sock_audit audit;
     struct happy_eyeballs he; /* last: most of it is never touched */
 };
@@ -155,6 +157,11 @@ static int prepare_socket(struct happy_eyeballs *he, struct netsock *ns,
     return r == 0 ? netsock_apply_options(ns, op->sock->options) : r;
 }
 
+static uint64_t age(const struct connect *c)
+{
+    return time_now_ns() - c->began;
+}
+
 static void stop_lookups(struct connect *c)
 {
     resolver_cancel(&c->queries[0]);
@@ -206,6 +213,7 @@ static void take_connection(struct connect *c, int fd)
     sock->connect = NULL;
     if (lends)
         c->audit.lent = c->lend == LEND_GIVEN ? "given" : "held";
+    histogram_add(&sock->worker->stats.connects, age(c));
     sock_audit_connected(sock, &c->audit, &c->remote);
     sock_connect_succeeded(sock);
     if (lends) {
@@ -317,6 +325,7 @@ static void on_resolved(struct connect *c, int family, const struct resolver_res
 {
     union resolver_address addresses[RESOLVER_ADDRESSES_MAX];
 
+    histogram_add(&c->op->session->worker->stats.lookups, age(c));
     for (unsigned int i = 0; result->error == ERR_SUCCESS && i < result->count; i++) {
         addresses[i] = result->addresses[i];
         asock_sockaddr_set_port(&addresses[i].any, c->port);
@@ -596,6 +605,7 @@ int verb_connect(struct op *op, const struct call *call)
         return ERR_NO_BUFFER_SPACE;
     }
     c->op = op;
+    c->began = time_now_ns();
     happy_eyeballs_init(&c->he, op->session->worker, op->session->quota, &happy_eyeballs_hooks);
     c->he.is_datagram = sock->dgram != NULL;
     op->send.connect = c;

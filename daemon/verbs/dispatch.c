@@ -123,6 +123,7 @@ static struct op *make_op(struct session *s, const struct verb_entry *entry,
             sock_charge(sock, call->payload_len);
     }
     s->worker->stats.requests++;
+    s->worker->stats.verbs[entry && r->verb < VERBS_MAX ? r->verb : 0]++;
     return op;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LIST, SESSIONS, DENIALS, LEARNED, SHOW, STATS.
+ * LIST, SESSIONS, DENIALS, LEARNED, SHOW, STATS; METRICS is a STATS that asks for them.
  * Happy path: each record is made when there is room for its reply; all but SHOW and STATS tell one after the
  * other, a few in a turn of the loop, and end with a reply without a record.
  * Failures: too many LISTs at a time, LEARNED or DENIALS of a client, SHOW of an id that does not exist, or that the asking session may not see.
@@ -26,6 +26,8 @@ static long next_row(struct op *op, uint8_t *out, size_t cap)
         return inspect->learned(s, cursor, out, cap);
     case VERB_SESSIONS:
         return inspect->sessions(s, cursor, out, cap);
+    case VERB_STATS:
+        return inspect->metrics(s, cursor, out, cap);
     case VERB_DENIALS:
         return inspect->denials(s, cursor, out, cap);
     default:
@@ -169,6 +171,7 @@ int verb_stats(struct op *op, const struct call *call)
     struct session *s = op->session;
     uint8_t record[INSPECT_RECORD_MAX];
 
-    (void)call;
+    if (call->request->stats.metrics)
+        return verb_list(op, call);
     return tell_record(op, record, s->worker->inspect->stats(s, record, sizeof(record)));
 }

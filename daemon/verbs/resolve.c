@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/time.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/address_order.h"
 #include "daemon/names/host.h"
@@ -29,6 +30,7 @@
 
 struct resolve {
     struct op *op;
+    uint64_t began;                   /* ns */
     struct quota *quota;              /* its memory is charged to it */
     struct resolver_query queries[2]; /* A, AAAA */
     bool waits_for[2];
@@ -163,6 +165,7 @@ static void finish(struct resolve *x)
 
 static void on_resolved(struct resolve *x, int i, const struct resolver_result *result)
 {
+    histogram_add(&x->op->session->worker->stats.lookups, time_now_ns() - x->began);
     x->waits_for[i] = false;
     if (result->error != ERR_SUCCESS)
         x->error = resolver_worse(x->error, result->error);
@@ -224,6 +227,7 @@ static int start_lookup(struct resolve *x, uint32_t family, int i)
         return 0;
     static_assert(2 * RESOLVER_ADDRESSES_MAX <= CODEC_ADDRESSES_MAX, "all fit into an answer");
     x->waits_for[i] = x->queries[i].keeps = true;
+    x->began = time_now_ns();
     return resolver_start(s->worker->resolver, s->quota, &x->queries[i], x->host.name, families[i],
                           done[i]);
 }

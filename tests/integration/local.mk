@@ -35,6 +35,7 @@ py_tests += \
 	tests/integration/test_ctl_denied.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
+	tests/integration/test_ctl_metrics.py \
 	tests/integration/test_ctl_monitor.py \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
@@ -55,6 +56,7 @@ EXTRA_DIST += \
 	tests/lib/connecting.py \
 	tests/lib/fake_asockd.py \
 	tests/lib/journal.py \
+	tests/lib/openmetrics.py \
 	tests/lib/proxy.py \
 	tests/lib/reloading.py \
 	tests/lib/screen.py \

@@ -10,6 +10,7 @@ unit_tests += \
 	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_loop.unit \
 	tests/unit/test_share.unit \
+	tests/unit/test_histogram.unit \
 	tests/unit/test_quota.unit \
 	tests/unit/test_happy_eyeballs.unit \
 	tests/unit/test_recent.unit \
@@ -63,6 +64,7 @@ tests_unit_test_subids_unit_SOURCES = tests/unit/test_subids.c
 tests_unit_test_address_order_unit_SOURCES = tests/unit/test_address_order.c
 tests_unit_test_happy_eyeballs_unit_SOURCES = tests/unit/test_happy_eyeballs.c
 tests_unit_test_kernel_buffers_unit_SOURCES = tests/unit/test_kernel_buffers.c $(daemon_session_sources)
+tests_unit_test_histogram_unit_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_share_unit_SOURCES = tests/unit/test_share.c
 tests_unit_test_loop_unit_SOURCES = tests/unit/test_loop.c $(daemon_session_sources)
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c

@@ -137,6 +137,8 @@ static void fill_request(uint32_t verb, struct request *ret)
     ret->timeout_ms = UINT32_MAX;
     ret->flags = UINT32_MAX;
     fill_arm(ret);
+    if (verb == VERB_STATS)
+        ret->stats.metrics = true;
     if (verb == VERB_BIND)
         fill_endpoint(&ret->bind.endpoint);
     if (verb == VERB_LISTEN)

@@ -247,7 +247,7 @@ typedef void (*asock_record_fn)(const struct asock_field *fields, size_t count, 
  * callback runs. query: "list" (a row per socket), "show ID" (all about one row; "show" or "show 0":
  * the own session), "stats", "sessions" (a row per session); "learned" (what learn mode has seen) and "denials" (what was
  * denied within the last hour) and "monitor" (what has happened since the last "monitor", for which it waits; see the man
- * page), on the control socket only: else, and with a daemon that is older, -EOPNOTSUPP. On a
+ * page) and "metrics" (a row per counter or histogram; an older daemon answers as to "stats"), on the control socket only: else, and with a daemon that is older, -EOPNOTSUPP. On a
  * client's socket the answer is about the own session only; on the control socket about all. Returns the number of rows, -EINVAL for another query, -ETIMEDOUT,
  * -ECONNABORTED, -ESRCH for an unknown ID, -EDEADLK inside a callback.
  */
