@@ -91,8 +91,7 @@ struct worker {
 
     struct shares shares;  /* of the sessions' work */
     struct share controls; /* of control sessions, all together: as much as one user */
-    struct list tasks;
-    struct list flushes;
+    struct list tasks, flushes;
     struct list sessions, session_walks; /* struct session; struct walk through them */
     struct list drains, drain_walks;     /* struct sock without a session; likewise */
     uint32_t drain_count;
