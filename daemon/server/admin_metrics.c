@@ -143,15 +143,9 @@ static bool take_verb(const struct worker *w, unsigned int number, struct sample
     return ret->label != NULL;
 }
 
-static const char *const error_names[ERR_COUNT] = {
-#define X(wire, name, dotnet, err, text) dotnet,
-    ASOCK_ERRORS(X)
-#undef X
-};
-
 static bool take_result(const struct worker *w, unsigned int number, struct sample *ret)
 {
-    ret->label = error_names[number];
+    ret->label = asock_error_to_name(number);
     ret->value = w->stats.results[number];
     return true;
 }

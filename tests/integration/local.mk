@@ -33,6 +33,7 @@ py_tests += \
 	tests/integration/test_ctl_connect.py \
 	tests/integration/test_ctl_connect_bulk.py \
 	tests/integration/test_ctl_denied.py \
+	tests/integration/test_ctl_json.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
 	tests/integration/test_ctl_metrics.py \
@@ -59,6 +60,7 @@ EXTRA_DIST += \
 	tests/lib/openmetrics.py \
 	tests/lib/proxy.py \
 	tests/lib/reloading.py \
+	tests/lib/schema.py \
 	tests/lib/screen.py \
 	tests/lib/server_program.py \
 	tests/lib/terminal.py \

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Each command's --json is what docs/asockctl.schema.json says."""
+
+import json
+import os
+import re
+import tempfile
+import unittest
+
+import asockctl
+import asockd
+import schema
+from wire import Wire, pb
+
+RULES = """[Rules]
+Allow=tcp 127.0.0.1 * +loopback
+Allow=tcp localhost *
+Deny=tcp 127.0.0.3 443 "no"
+Mode=learn
+LearnUntil=2999-12-31
+
+[Limits]
+Sockets=100
+"""
+
+
+class Json(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        with open(os.path.join(asockctl.SRCDIR, "docs/asockctl.schema.json"), encoding="utf-8") as file:
+            cls.schema = json.load(file)
+
+    def setUp(self):
+        handle, self.path = tempfile.mkstemp(prefix="asock-json-", suffix=".policy")
+        self.addCleanup(os.unlink, self.path)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(RULES)
+        os.chmod(self.path, 0o644)
+        self.daemon = asockd.Daemon("--policy", self.path)
+        self.addCleanup(self.daemon.stop)
+        self.wire = Wire(self.daemon.path)
+        self.addCleanup(self.wire.close)
+        self.wire.hello(name="mine")
+        self.listener = asockd.socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.listener.close)
+        self.wire.send(self.wire.open(1, 1), self.wire.connect(2, 1, self.listener.getsockname()),
+                       self.wire.open(3, 2), self.wire.connect(4, 2, ("127.0.0.3", 443)))
+        self.assertEqual(self.wire.completion(2).error, 0)
+        self.assertEqual(self.wire.completion(4).error, pb.ERROR_ACCESS_DENIED)
+
+    def check(self, name, text):
+        value = json.loads(text)
+        self.assertEqual(schema.check(value, self.schema["$defs"][name], self.schema), [])
+        return value
+
+    def ask(self, *command, name=None, socket=False, status=0):
+        where = ("--socket", self.daemon.path) if socket else ("--control", self.daemon.control_path)
+        done = asockctl.run(*command, "--json", *where)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return self.check(name or " ".join(command[:2] if command[0] == "policy" else command[:1]),
+                          done.stdout)
+
+    def test_rows(self):
+        rows = self.ask("list")
+        self.assertEqual(len(rows), 2)
+        for row in rows:
+            self.ask("show", str(row["id"]))
+        self.assertGreaterEqual(len(self.ask("sessions")), 2)
+        self.ask("show", str(rows[0]["session"]))
+        self.ask("show", socket=True)
+        self.assertEqual(len(self.ask("denied")), 1)
+
+    def test_stats(self):
+        self.ask("stats")
+        self.ask("stats", socket=True)
+
+    def test_reload(self):
+        self.ask("reload")
+        with open(self.path, "a", encoding="ascii") as file:
+            file.write("nonsense\n")
+        self.assertEqual(asockctl.run("reload", "--control", self.daemon.control_path).returncode, 1)
+        self.ask("stats")
+
+    def test_policy(self):
+        self.ask("policy", "test", "tcp", "127.0.0.1", "80")
+        self.ask("policy", "test", "tcp", "127.0.0.3", "443", status=1)
+        self.ask("policy", "test", "--pid", str(os.getpid()), "tcp", "127.0.0.1", "80")
+        self.assertGreater(len(self.ask("policy", "show")), 4)
+        self.ask("policy", "learned")
+
+    def test_connect_and_resolve(self):
+        for command, name, status in (("connect 127.0.0.3 443", "connect", 3), ("resolve localhost", "resolve", 0),
+                                      ("resolve other.test", "resolve", None)):
+            done = asockctl.run(*command.split(), "--json", "--socket", self.daemon.path)
+            if status is not None:
+                self.assertEqual(done.returncode, status, done.stderr)
+            self.check(name, (done.stderr if name == "connect" else done.stdout).splitlines()[-1])
+
+    def test_monitor(self):
+        tool = asockctl.Tool("monitor", "--json", "--control", self.daemon.control_path,
+                             stdout=asockctl.subprocess.PIPE)
+        self.addCleanup(tool.close)
+        # What the tool prints first says that it watches; from then on all is told.
+        events = set()
+        while "close" not in events:
+            line = tool.stdout.readline()
+            events.add(self.check("monitor", line)["event"])
+            if events & {"watching"} and "connect" not in events:
+                self.wire.send(self.wire.open(5, 3), self.wire.connect(6, 3, self.listener.getsockname()),
+                               self.wire.make_close(7, 3))
+        self.assertIn("connect", events)
+
+    def test_every_command_is_in_the_schema(self):
+        help_text = asockctl.run("--help").stdout.decode()
+        commands = re.findall(r"^  ([a-z]+) ", help_text[help_text.index("Commands:"):help_text.index("Options:")], re.M)
+        self.assertGreater(len(commands), 10)
+        for command in commands:
+            has_json = "--json" in asockctl.run(command, "--help").stdout.decode()
+            names = [name for name in self.schema["$defs"] if name.split(" ")[0] == command]
+            self.assertEqual(bool(names), has_json, command)
+
+    def test_the_schema_is_not_wider_than_it_says(self):
+        row = {"id": 1, "pid": 1, "state": "x", "bytes_in": 0, "bytes_out": 0, "age_ms": 0}
+        each = self.schema["$defs"]["socket"]
+        self.assertEqual(schema.check(row, each, self.schema), [])
+        for wrong in ({**row, "id": "1"}, {**row, "new": 1}, {**row, "denied": 2},
+                      {name: row[name] for name in row if name != "pid"}):
+            self.assertEqual(len(schema.check(wrong, each, self.schema)), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
