@@ -156,6 +156,8 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_bound.h \
 	daemon/session/sock_close.c \
 	daemon/session/sock_close.h \
+	daemon/session/sock_idle.c \
+	daemon/session/sock_idle.h \
 	daemon/session/sock_kernel.c \
 	daemon/session/sock_kernel.h \
 	daemon/session/sock_policy.c \

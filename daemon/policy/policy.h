@@ -89,7 +89,9 @@ enum policy_limit {
     POLICY_LIMIT_KERNEL_BUFFERS,
     POLICY_LIMIT_CONNECTS_PER_SECOND,
     POLICY_LIMIT_RESOLUTIONS,
-    POLICY_LIMIT_LINGER, /* sockets that drain */
+    POLICY_LIMIT_LINGER,       /* sockets that drain */
+    POLICY_LIMIT_IDLE_TIMEOUT, /* seconds without a byte, then a connection ends */
+    POLICY_LIMIT_KEEP_ALIVE,   /* seconds until the kernel asks whether the peer is there */
     POLICY_LIMIT_COUNT
 };
 

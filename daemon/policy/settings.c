@@ -11,6 +11,9 @@
 
 /* ---- [Limits] ---- */
 
+#define IDLE_SECONDS_MAX 604800u /* a week: the wheel's deadlines are in 32 bits of milliseconds */
+#define KEEP_ALIVE_SECONDS_MAX 32767u /* what TCP_KEEPIDLE takes */
+
 static const struct limit_key {
     const char *name;
     bool is_size;
@@ -28,6 +31,8 @@ static const struct limit_key {
     [POLICY_LIMIT_CONNECTS_PER_SECOND] = {"ConnectsPerSecond", false, 1, 1000000},
     [POLICY_LIMIT_RESOLUTIONS] = {"Resolutions", false, 1, 65536},
     [POLICY_LIMIT_LINGER] = {"LingerMax", false, 0, LIMIT_SOCKETS_MAX},
+    [POLICY_LIMIT_IDLE_TIMEOUT] = {"IdleTimeout", false, 1, IDLE_SECONDS_MAX},
+    [POLICY_LIMIT_KEEP_ALIVE] = {"KeepAlive", false, 1, KEEP_ALIVE_SECONDS_MAX},
 };
 
 static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,

@@ -54,6 +54,8 @@ void sock_move(struct sock *sock, enum sock_state to)
     };
 
     assert(allowed[sock->state] & 1 << to);
+    if (sock->state == SOCK_CONNECTED)
+        sock_idle_end(sock);
     sock->state = (uint8_t)to;
 }
 
@@ -147,6 +149,7 @@ static void on_gone(struct task *task)
     struct sock *sock = container_of(task, struct sock, gone);
 
     task_deinit(&sock->gone);
+    sock_idle_deinit(&sock->idle);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     assert(!sock->hangup && !sock->bound && !sock->lending);
@@ -185,6 +188,7 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     list_init(&sock->sends);
     list_init(&sock->receives);
     list_init(&sock->report);
+    sock_idle_init(&sock->idle);
     *ret = sock;
     return 0;
 }
@@ -331,6 +335,8 @@ void sock_connect_succeeded(struct sock *sock)
     if (sock->lingers) {
         sock_move(sock, SOCK_LINGERING);
         sock->wants_read = true; /* to be discarded */
+    } else {
+        sock_idle_begin(sock);
     }
     if (sock->hangup)
         sock->hangup->class->step(sock->hangup);

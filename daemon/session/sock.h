@@ -25,6 +25,7 @@
 #include "daemon/net/tcp.h"
 #include "daemon/session/op.h"
 #include "daemon/session/sock_close.h"
+#include "daemon/session/sock_idle.h"
 #include "daemon/session/sock_kernel.h"
 
 struct policy_answer;
@@ -94,7 +95,8 @@ struct sock {
     uint32_t kernel[2];             /* what its buffers may grow to; charged */
     uint16_t port;                  /* it connects to, last; host byte order */
     uint8_t shutdown_count;
-    uint8_t events;                  /* that its session has still to run */
+    uint8_t events; /* that its session has still to run */
+    struct sock_idle idle;
     uint8_t state;                   /* enum sock_state */
     uint8_t family;                  /* FAMILY_* */
     uint8_t send_side, receive_side; /* enum side */
@@ -107,6 +109,7 @@ struct sock {
     bool lingers : 1;                /* closed by the client, with a linger time */
     bool owes_killed : 1;            /* the owner has not been told yet that it was killed */
     bool is_outlawed : 1;            /* killed because policy allows it no more */
+    bool is_idle : 1;                /* or because nothing moved for too long */
     bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
     bool owes_end : 1, is_audited : 1; /* its end is to be told: to who watches; to the audit */
     bool wants_read : 1;               /* the last step found the kernel's queue empty */
@@ -126,10 +129,7 @@ static inline bool sock_is_apart(const struct sock *sock)
     return sock->state == SOCK_OPEN || sock->bound;
 }
 
-static inline const char *sock_killed_text(const struct sock *sock)
-{
-    return sock->is_outlawed ? SOCK_OUTLAWED_TEXT : SOCK_KILLED_TEXT;
-}
+const char *sock_killed_text(const struct sock *sock);
 
 /* Its OPTION_LINGER: -1 off, 0 reset, else milliseconds. */
 int32_t sock_linger(const struct sock *sock);

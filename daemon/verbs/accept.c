@@ -119,6 +119,7 @@ static int take(struct op *op, struct sock *sock, struct sock_audit *audit)
     sock->port = sock->remote.port;
     sock_fix_buffers(sock, &sock->ns);
     sock_move(sock, SOCK_CONNECTED);
+    sock_idle_begin(sock);
     netsock_local(&sock->ns, &a->local);
     a->remote = sock->remote;
     give_id(op, sock);

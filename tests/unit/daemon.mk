@@ -40,6 +40,7 @@ unit_tests += \
 	tests/unit/test_sock.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_steps.unit \
+	tests/unit/test_session_idle.unit \
 	tests/unit/test_session_time.unit \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
@@ -96,6 +97,7 @@ tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
 tests_unit_test_session_steps_unit_SOURCES = tests/unit/test_session_steps.c $(daemon_session_sources)
+tests_unit_test_session_idle_unit_SOURCES = tests/unit/test_session_idle.c $(daemon_session_sources) $(policy_text_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 
 tests_unit_test_lent_unit_SOURCES = tests/unit/test_lent.c

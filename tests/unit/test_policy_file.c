@@ -51,7 +51,7 @@ static const char *const accepted[] = {
     ("[Limits]\nClients=5\nSockets=16\nOps=64\nSocketOps=16\nSendWindow=1M\nQueued=1M\n"
      "SharedMemory=0\nBuffers=64\nKernelBuffers=1G\nConnectsPerSecond=1\nResolutions=1\nLingerMax=0\n"),
     "[Audit]\nAudit=no\n",
-    "[Audit]\nAudit=required\n",
+    "[Audit]\nAudit=required\n[Limits]\nIdleTimeout=604800\nKeepAlive=1\n",
     "[Egress]\nSource=192.0.2.1\nDevice=eth0\n",
     "[Egress]\nSource=2001:db8::1 192.0.2.1\n",
     "[Rules]\n[Match]\nUser=0\n[Audit]\n[Egress]\n[Limits]\n",
