@@ -17,6 +17,7 @@ libasockd_la_SOURCES = \
 	daemon/core/limits.h \
 	daemon/core/loop.c \
 	daemon/core/loop.h \
+	daemon/core/probes.h \
 	daemon/core/quota.c \
 	daemon/core/quota.h \
 	daemon/core/share.c \

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/time.h"
+#include "daemon/core/probes.h"
 #include "daemon/core/quota.h"
 
 /*
@@ -120,7 +121,9 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
     arm_sleep(w);
     w->last_turn = w->now;
     w->stats.turns++;
-    histogram_add(&w->turns, time_now_ns() - begin);
+    begin = time_now_ns() - begin;
+    histogram_add(&w->turns, begin);
+    PROBE2(turn, w->stats.turns, begin);
 }
 
 /* Exists so that the loop does not sleep: the work is on_prepare's. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/probes.h"
 #include "daemon/session/complete.h"
 
 #include "daemon/session/session.h"
@@ -97,6 +98,7 @@ static void detach(struct op *op, uint32_t error)
         sock->close = NULL;
     if (sock && sock->hangup == op)
         sock->hangup = NULL;
+    PROBE3(complete, op->session->id, op->verb, error);
     w->stats.ops_done++;
     w->stats.results[error < ERR_COUNT ? error : ERR_SOCKET_ERROR]++;
     if (error)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/alloc.h"
+#include "daemon/core/probes.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "proto/errors.h"
@@ -69,6 +70,7 @@ void session_monitor_tell_begin(struct session *s)
 {
     struct audit_entry entry;
 
+    PROBE3(session_begin, s->id, s->peer.pid, s->peer.uid);
     if (!monitor_is_watched(s->worker->monitor))
         return;
     entry = entry_of(s);
@@ -79,6 +81,7 @@ void session_monitor_tell_end(struct session *s, uint32_t error, const char *tex
 {
     struct audit_entry entry;
 
+    PROBE3(session_end, s->id, error, text);
     if (!monitor_is_watched(s->worker->monitor))
         return;
     entry = entry_of(s);

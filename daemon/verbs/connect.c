@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/time.h"
+#include "daemon/core/probes.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
 #include "daemon/names/host.h"
@@ -214,6 +215,7 @@ static void take_connection(struct connect *c, int fd)
     if (lends)
         c->audit.lent = c->lend == LEND_GIVEN ? "given" : "held";
     histogram_add(&sock->worker->stats.connects, age(c));
+    PROBE3(connected, sock->session->id, sock->serial, age(c));
     sock_audit_connected(sock, &c->audit, &c->remote);
     sock_connect_succeeded(sock);
     if (lends) {
@@ -259,6 +261,8 @@ static void tell_failed(struct op *op, bool is_denied)
 
     if (is_denied || op->error == ERR_ACCESS_DENIED)
         op->session->worker->stats.connects_denied++;
+    if (is_denied || op->error == ERR_ACCESS_DENIED)
+        PROBE3(denied, op->session->id, op->sock->serial, c->reason);
     if (is_denied || (op->error == ERR_ACCESS_DENIED && c->audit.is_denied))
         sock_audit_denied(op->sock, &c->audit, c->reason);
     else

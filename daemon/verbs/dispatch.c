@@ -4,6 +4,7 @@
  * What is wrong with one op ends that op; what makes the stream of frames itself doubtful ends the
  * session.
  */
+#include "daemon/core/probes.h"
 #include "daemon/verbs/dispatch.h"
 
 #include <assert.h>
@@ -122,6 +123,7 @@ static struct op *make_op(struct session *s, const struct verb_entry *entry,
         if (op->sock)
             sock_charge(sock, call->payload_len);
     }
+    PROBE3(request, s->id, r->verb, r->op);
     s->worker->stats.requests++;
     s->worker->stats.verbs[entry && r->verb < VERBS_MAX ? r->verb : 0]++;
     return op;

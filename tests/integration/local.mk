@@ -18,6 +18,7 @@ py_tests += \
 	tests/integration/test_lend.py \
 	tests/integration/test_lending.py \
 	tests/integration/test_listeners.py \
+	tests/integration/test_probes.py \
 	tests/integration/test_reload.py \
 	tests/integration/test_reload_policy.py \
 	tests/integration/test_sandbox.py \
