@@ -192,6 +192,7 @@ void client_settle(struct client *client)
         client->is_choked = false;
     /* Between a question and its answer there is no room, and nothing comes: to stop watching costs a system call. */
     if (client->state == CLIENT_HANDSHAKE || client->state == CLIENT_CLOSING ||
+        (client->state == CLIENT_DIALING && is_watched && !client->is_choked) ||
         (client->state == CLIENT_RELAY && !client->spliced &&
          (pump_can_read(client) || (is_watched && !client->is_choked && !client->up.has_ended))))
         events |= EV_READ;
@@ -346,6 +347,8 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
         pump_read(client);
     else if (events & EV_READ && client->state == CLIENT_CLOSING)
         drain(client);
+    else if (events & EV_READ && client->state == CLIENT_DIALING)
+        client->is_choked = true; /* it is read when it is connected */
     client_settle(client);
 }
 
@@ -416,7 +419,6 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
     if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client)) {
         client_abort(client);
     } else {
-        pump_watch(client);
         pump_write(client);
     }
     client_settle(client);

@@ -153,9 +153,9 @@ void dial_forget(struct client *client);
 bool pump_init(struct client *client); /* false: no memory */
 /* What goes to the program before the stream. 1: it has all; 0: it takes no more for now; -1: it is gone. */
 int pump_write_first(struct client *client);
-void pump_watch(struct client *client); /* from here on the connection's end is noticed */
-void pump_read(struct client *client);  /* the program has sent something */
-void pump_write(struct client *client); /* the program can take something */
+void pump_receive(struct client *client); /* asks for what the server says */
+void pump_read(struct client *client);    /* the program has sent something */
+void pump_write(struct client *client);   /* the program can take something */
 bool pump_can_read(const struct client *client);
 /* So much of what the program has sent is with the server's side. */
 void pump_note_passed(struct client *client, size_t n);

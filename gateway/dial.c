@@ -60,7 +60,6 @@ static void begin_relay(struct client *client)
         splice_begin(client, fd);
         return;
     }
-    pump_watch(client);
     pump_write(client);
 }
 
@@ -128,6 +127,8 @@ static int submit(struct client *client, const struct destination *to, size_t fi
     if (r != 1)
         return r == 0 ? asock_op_get_error(client->op) : ASOCK_SOCKET_ERROR;
     client->ops++;
+    if (first_len == 0)
+        pump_receive(client); /* its request travels with the connect's */
     return ASOCK_SUCCESS;
 }
 

@@ -188,7 +188,8 @@ static void on_hangup(asock_op *op, void *userdata)
     client_settle(client);
 }
 
-void pump_watch(struct client *client)
+/* The peer has ended its stream while the program goes on: no receive would tell that the connection is lost. */
+static void watch(struct client *client)
 {
     if (asock_op_new(client->gateway->uplink.context, &client->hangup) < 0)
         return; /* what receives and sends tell has to do */
@@ -504,7 +505,8 @@ static void take_received(struct client *client, asock_op *op, struct slot *slot
     } else if (error || is_end) {
         client->error = error;
         down->has_ended = true;
-        note_lost(client);
+        if (is_end && !client->up.has_ended)
+            watch(client);
     } else if (!client->in_head) {
         note_size(down, slot, slot->len);
     }
@@ -527,9 +529,14 @@ static void on_received(asock_op *op, void *userdata)
     slot->state = SLOT_FILLED;
     if (slot->len == 0 || client->state != CLIENT_RELAY)
         slot_free(&client->down, slot);
-    if (client->state == CLIENT_RELAY)
+    if (client->state == CLIENT_RELAY && !client->spliced) /* of one that was lent: refused */
         take_received(client, op, slot, error);
     client_settle(client);
+}
+
+void pump_receive(struct client *client)
+{
+    receive_more(client, false);
 }
 
 bool pump_init(struct client *client)

@@ -83,9 +83,16 @@ static void accept_some(struct listener *listener, int max)
 
 static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 {
-    (void)loop;
+    struct listener *listener = io->data;
+    unsigned int round = ev_iteration(loop);
+
     (void)events;
-    accept_some(io->data, ACCEPTS_MAX);
+    if (round != listener->round + 1)
+        listener->burst = 1; /* to look for another one would cost as much as to be told of it */
+    else if (listener->burst < ACCEPTS_MAX)
+        listener->burst *= 2;
+    listener->round = round;
+    accept_some(listener, listener->burst);
 }
 
 void gateway_accept_no_more(struct gateway *gateway)
@@ -114,6 +121,7 @@ static int add_listener(struct gateway *gateway, int fd, const char *path)
         return -ENOMEM;
     }
     listener->gateway = gateway;
+    listener->burst = 1;
     ev_io_init(&listener->io, on_accept, fd, EV_READ);
     listener->io.data = listener;
     listener->next = gateway->listeners;

@@ -52,7 +52,9 @@ struct listener {
     struct listener *next;
     struct gateway *gateway;
     ev_io io;
-    char *path; /* of a Unix socket, or NULL */
+    unsigned int round; /* of the loop, in which it was accepted from last */
+    int burst;          /* how many are accepted at a time: more, where they come in every round */
+    char *path;         /* of a Unix socket, or NULL */
 };
 
 struct gateway {
