@@ -89,12 +89,10 @@ static void receive(asock_socket *socket, asock_op *op, asock_callback callback,
         callback(op, userdata);
 }
 
-/* The context is the first one's; more of them only where one may not have all the sockets. */
-static asock_socket *open_socket(const struct options *o, asock_context *context)
+static asock_socket *dial(const struct options *o, asock_context *context)
 {
     asock_socket *socket;
     asock_op *op;
-    char x[2] = "e";
 
     check(asock_socket_new(context, AF_INET, &socket), "asock_socket_new");
     check(asock_op_new(context, &op), "asock_op_new");
@@ -102,6 +100,15 @@ static asock_socket *open_socket(const struct options *o, asock_context *context
     check(asock_connect(socket, op), "asock_connect");
     wait_for(op, "connect");
     asock_op_unref(op);
+    return socket;
+}
+
+/* The context is the first one's; more of them only where one may not have all the sockets. */
+static asock_socket *open_socket(const struct options *o, asock_context *context)
+{
+    asock_socket *socket = dial(o, context);
+    char x[2] = "e";
+
     if (strcmp(o->test, "up") == 0 || strcmp(o->test, "down") == 0)
         return socket;
     check(asock_send_all(socket, x, 1, 30000), "asock_send_all");
@@ -468,12 +475,25 @@ static void prepare_idle(struct client *c)
     idle_ready(c->o.connections);
 }
 
+static void run_dials(struct client *c, long units)
+{
+    for (long i = 0; i < units; i++) {
+        uint64_t began = now_ns();
+        asock_socket *socket = dial(&c->o, state.context);
+
+        times_add(&c->times, began, now_ns());
+        check(asock_close(socket, NULL, 0), "asock_close");
+        asock_socket_unref(socket);
+    }
+}
+
 static const struct test tests[] = {
     {"round-trip", 2000, prepare_echo, run_round_trips},
     {"messages", 4000, prepare_echo, run_messages},
     {"up", 0, prepare_up, run_up},
     {"down", 0, prepare_down, run_down},
     {"connect", 64, prepare_connections, run_connections},
+    {"dial", 64, prepare_connections, run_dials},
     {"idle", 0, prepare_idle, NULL},
 };
 

@@ -332,6 +332,18 @@ static void run_connections(struct client *c, long units)
     }
 }
 
+/* What the program waits for until it has its connection. */
+static void run_dials(struct client *c, long units)
+{
+    for (long i = 0; i < units; i++) {
+        uint64_t began = now_ns();
+        int fd = open_connection(&c->o);
+
+        times_add(&c->times, began, now_ns());
+        close(fd);
+    }
+}
+
 static void prepare_idle(struct client *c)
 {
     idle_begin();
@@ -345,6 +357,7 @@ static const struct test tests[] = {
     {"up", 0, prepare_bulk, run_up},
     {"down", 0, prepare_bulk, run_down},
     {"connect", 64, prepare_connections, run_connections},
+    {"dial", 64, prepare_connections, run_dials},
     {"idle", 0, prepare_idle, NULL},
 };
 

@@ -410,4 +410,4 @@ class SocatDante(Dante):
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
 CROSSOVER = [Direct, AsockdInline, Asockd]
-PROXIES = [Direct, AsockProxy, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]
+PROXIES = [Direct, Asockd, AsockProxy, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

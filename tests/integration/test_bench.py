@@ -75,10 +75,11 @@ class Bench(unittest.TestCase):
         self.assertIn("| systemd-socket-proxyd, Unix |", done.stdout)
 
     def test_the_proxy_beside_direct(self):
-        done = run("--proxies", "--only", "direct,asockctl", "--rows", "round trip,64 KiB,at once")
+        done = run("--proxies", "--only", "direct,asockctl", "--rows", "round trip,64 KiB,at once,alone")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("| asockctl proxy |", done.stdout)
         self.assertIn("| connect-echo-close, 1,000 at once |", done.stdout)
+        self.assertIn("| connect alone, median | µs |", done.stdout)
 
     def test_a_wrong_byte_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
