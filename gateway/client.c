@@ -359,7 +359,12 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    if (client->state == CLIENT_DIALING)
+    /* What came while this process was stopped came in time. */
+    if (client->state == CLIENT_HANDSHAKE)
+        read_handshake(client);
+    if (ev_is_active(timer) || client->state == CLIENT_ENDED)
+        ;
+    else if (client->state == CLIENT_DIALING)
         dial_look(client);
     else if (client->state == CLIENT_HANDSHAKE && client->len > 0 &&
              client->protocol != PROTOCOL_SOCKS)

@@ -148,12 +148,17 @@ static void await_again(struct held *held, ev_tstamp gap)
 }
 
 /* A connect that is under way is over when its op says so. */
+static void read_packets(struct transparent *transparent);
+
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct held *held = timer->data;
 
     (void)loop;
     (void)events;
+    read_packets(held->transparent); /* what came while this process was stopped came in time */
+    if (ev_is_active(timer))
+        return;
     abort_socket(held);
     if (held->state == HELD_DIALING && held->op)
         held->state = HELD_GIVEN_UP;
@@ -326,22 +331,26 @@ static void take_packet(struct transparent *transparent, const struct packet *sy
         (void)network_put_syn(&transparent->network, syn);
 }
 
-static void on_packets(struct ev_loop *loop, ev_io *io, int events)
+static void read_packets(struct transparent *transparent)
 {
-    struct transparent *transparent = io->data;
     uint8_t data[256]; /* the headers; what stands behind them is not needed */
     struct packet syn;
 
-    (void)loop;
-    (void)events;
     for (int i = 0; i < PACKETS_MAX; i++) {
-        ssize_t n = recv(io->fd, data, sizeof(data), 0);
+        ssize_t n = recv(transparent->packets.fd, data, sizeof(data), 0);
 
         if (n < 0)
             return;
         if (packet_read_syn(data, (size_t)n, &syn))
             take_packet(transparent, &syn);
     }
+}
+
+static void on_packets(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    read_packets(io->data);
 }
 
 /* Nothing answers a datagram: who sent it learns so. */

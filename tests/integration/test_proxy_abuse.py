@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import tempfile
@@ -345,6 +346,19 @@ class Endless(Crowd):
                 self.assertTrue(answer.startswith(b"HTTP/1.1 408 "), begun)
             else:
                 self.assertEqual(answer, b"", begun)
+
+    def test_what_comes_while_it_is_stopped_comes_in_time(self):
+        """As behind Ctrl-Z: both the deadline and what it was for are there when it goes on."""
+        client = self.hold(self.proxy.dial())
+        client.sendall(b"\x05\x01\x00")
+        self.assertEqual(exactly(client, 2), b"\x05\x00")
+        self.proxy.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.proxy.pid, os.WSTOPPED | os.WNOWAIT)
+        client.sendall(socks5(self.server.getsockname()[1])[3:])
+        self.move(HANDSHAKE_SECONDS + 10)
+        self.proxy.send_signal(signal.SIGCONT)
+        self.assertEqual(exactly(client, 10)[1], 0)
+        self.accept(self.server)
 
     def test_a_thousand_without_an_end_keep_out_nobody_and_are_ended(self):
         before = len(os.listdir(f"/proc/{self.proxy.pid}/fd"))
