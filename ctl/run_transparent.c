@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,17 +134,34 @@ static void on_first(struct ev_loop *loop, ev_child *child, int events)
 
 /* ---- start ---- */
 
-static const char *socket_path(const struct settings *settings)
+/* Where the session of ASOCK_FD has come from; NULL: it is not known. */
+static const char *path_of_descriptor(struct sockaddr_storage *peer)
 {
-    const char *path = settings->socket ? settings->socket : getenv("ASOCK_SOCKET");
+    const char *text = getenv("ASOCK_FD"), *path = ((struct sockaddr_un *)peer)->sun_path;
+    socklen_t len = sizeof(*peer);
+
+    memset(peer, 0, sizeof(*peer)); /* it has room behind the path for the end of the string */
+    if (!text || getpeername(atoi(text), (struct sockaddr *)peer, &len) < 0 ||
+        peer->ss_family != AF_UNIX || path[0] != '/')
+        return NULL;
+    return path;
+}
+
+static const char *socket_path(const struct settings *settings, struct sockaddr_storage *peer)
+{
+    const char *path = settings->socket ? settings->socket : path_of_descriptor(peer);
+
+    if (!path)
+        path = getenv("ASOCK_SOCKET");
 
     return path && path[0] ? path : CLIENT_SOCKET;
 }
 
 static int start_first(struct run *run, const struct settings *settings, void (*pipe_action)(int))
 {
+    struct sockaddr_storage peer;
     struct inside inside = {.args = settings->args,
-                            .socket = socket_path(settings),
+                            .socket = socket_path(settings, &peer),
                             .has_sandbox = settings->sandbox,
                             .pipe_action = pipe_action};
     int pair[2], r;

@@ -112,6 +112,15 @@ class Hidden(TransparentTest):
         daemon = self.own_daemon()
         self.check(daemon)
 
+    def test_nor_that_of_a_session_that_came_as_a_descriptor(self):
+        """Nothing names the socket then, but the kernel knows it."""
+        daemon = self.own_daemon()
+        program = self.hold(asockctl.Tool("run", "--fd", "--socket", daemon.path, "--", asockctl.TOOL, "run", "--transparent",
+                                          "--", sys.executable, "-c", PRELUDE + TRY_TO_CONNECT, daemon.path,
+                                          daemon.control_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        self.assertEqual(program.stdout.readline(), b"ready\n")
+        self.finish(program)
+
     def test_nor_another_listener_beside_a_file(self):
         """Its directory has something that the command may see; its socket is not there."""
         daemon = self.own_daemon()
