@@ -9,6 +9,21 @@
  */
 #include <check.h>
 
+/*
+ * An assertion that holds writes its place to a file, for the report of a test that crashes after it. In a loop
+ * of a million assertions that takes most of the time: each place does it only so often.
+ */
+#define MARKS_MAX 100
+#define _mark_point(file, line)                                                                    \
+    ({                                                                                             \
+        static _Thread_local unsigned int marks;                                                   \
+                                                                                                   \
+        if (marks < MARKS_MAX) {                                                                   \
+            marks++;                                                                               \
+            (_mark_point)(file, line);                                                             \
+        }                                                                                          \
+    })
+
 struct suite_entry {
     const TTest *test; /* NULL: of the tests from here on, the two functions */
     int first, end;    /* _i of the first round, and of none any more */
