@@ -135,8 +135,9 @@ check-sanitized:
 # One line for each promise of docs/SEMANTICS.md, from the results of the last run.
 check-items:
 	@$(PYTHON) $(srcdir)/tests/lib/items.py $(srcdir)/docs/SEMANTICS.md $(builddir)
+# Builds the programs of these tests alone.
 check-tsan:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)'
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)' check_PROGRAMS='asockd-hooks $(tsan_tests)'
 # What a process of its own is to the kernel, valgrind's is not.
 check-valgrind:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter-out tests/unit/test_peer%,$(unit_tests) $(int_tests))'
