@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/rows.h"
 
-#define NOTE "this is a client socket, which tells about the own session only; --control shows all"
-
 static const struct column columns[] = {
-    {"id", "ID", "id", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
-    {"pid", "PID", "pid", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
-    {"user", "USER", "user", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
-    {"uid", "UID", "uid", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
-    {"unit", "UNIT/COMMAND", "unit", "command", NULL, 'l', CELL_PLAIN, SHOWN},
+    COLUMNS_OF_CLIENT,
     {"command", "COMMAND", "command", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"session", "SESSION", "session", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"listener", "LISTENER", "listener", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
@@ -32,7 +26,7 @@ const struct rows_view rows_of_list = {columns, sizeof(columns) / sizeof(columns
 
 static int run_list(const struct settings *settings)
 {
-    return rows_run(&rows_of_list, settings, "list", NOTE);
+    return rows_run(&rows_of_list, settings, "list", ROWS_NOTE);
 }
 
 const struct command command_list = {

@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/rows.h"
 
-#define NOTE "this is a client socket, which tells about the own session only; --control shows all"
-
 static const struct column columns[] = {
-    {"id", "ID", "id", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
-    {"pid", "PID", "pid", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
-    {"user", "USER", "user", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
-    {"uid", "UID", "uid", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},
-    {"unit", "UNIT/COMMAND", "unit", "command", NULL, 'l', CELL_PLAIN, SHOWN},
+    COLUMNS_OF_CLIENT,
     {"user_unit", "USER_UNIT", "user_unit", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"command", "COMMAND", "command", NULL, NULL, 'l', CELL_PLAIN, SHOWN_ON_REQUEST},
     {"listener", "LISTENER", "listener", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
@@ -31,7 +25,7 @@ const struct rows_view rows_of_sessions = {columns, sizeof(columns) / sizeof(col
 
 static int run_sessions(const struct settings *settings)
 {
-    return rows_run(&rows_of_sessions, settings, "sessions", NOTE);
+    return rows_run(&rows_of_sessions, settings, "sessions", ROWS_NOTE);
 }
 
 const struct command command_sessions = {

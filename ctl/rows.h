@@ -27,6 +27,20 @@ struct column {
     enum { SHOWN_ON_REQUEST, SHOWN, SHOWN_IF_ANY } when; /* IF_ANY: some row has it, and not 0 */
 };
 
+/* Whose a socket or a session is. */
+#define COLUMNS_OF_CLIENT                                                                          \
+    {"id", "ID", "id", NULL, NULL, 'r', CELL_PLAIN, SHOWN},                                        \
+        {"pid", "PID", "pid", NULL, NULL, 'r', CELL_PLAIN, SHOWN},                                 \
+        {"user", "USER", "user", NULL, NULL, 'l', CELL_PLAIN, SHOWN},                              \
+        {"uid", "UID", "uid", NULL, NULL, 'r', CELL_PLAIN, SHOWN_ON_REQUEST},                      \
+    {                                                                                              \
+        "unit", "UNIT/COMMAND", "unit", "command", NULL, 'l', CELL_PLAIN, SHOWN                    \
+    }
+
+/* For rows that a client socket cannot give. */
+#define ROWS_NOTE                                                                                  \
+    "this is a client socket, which tells about the own session only; --control shows all"
+
 struct rows_view {
     const struct column *columns;
     size_t count;

@@ -175,7 +175,7 @@ py_tests += \
 	tests/conformance/test_resolve.py \
 	tests/conformance/test_resolving.py \
 	tests/conformance/test_restrict.py
-EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py
+EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py tests/lib/policies.py
 
 # What uses the library's threads.
 tsan_tests += \

@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 from asockd import Daemon
+from policies import PolicyTest
 from wire import DEADLINE, Wire, pb, request
 
 NONE = "no rule lets this client listen there"
@@ -16,29 +17,7 @@ RESERVED = "this port is reserved for another client"
 OTHERS = "[Match]\nUser=4294967290\n"  # nobody's: the file is about somebody else
 
 
-class ListenPolicy(unittest.TestCase):
-
-    def setUp(self):
-        self.op = 0
-
-    def write(self, text):
-        handle, path = tempfile.mkstemp(suffix=".policy", prefix="asockd-test-")
-        self.addCleanup(os.unlink, path)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(path, 0o644)
-        return path
-
-    def start(self, *texts):
-        self.paths = [self.write(text) for text in texts]
-        self.daemon = Daemon(*[argument for path in self.paths for argument in ("--policy", path)])
-        self.addCleanup(self.daemon.stop)
-        self.client = Wire(self.daemon.path)
-        self.addCleanup(self.client.close)
-        self.client.hello()
-
-    def rules(self, *lines):
-        self.start("".join(line + "\n" for line in ("[Rules]", *lines)))
+class ListenPolicy(PolicyTest):
 
     def bind(self, address, port, close=True, **fields):
         """Name of the error, text."""

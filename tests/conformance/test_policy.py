@@ -9,9 +9,10 @@ import tempfile
 import unittest
 
 import network
-from asockd import Daemon, binary
+from asockd import binary
 from nameserver import A, AAAA, Name, NameServer
-from wire import DEADLINE, Wire, pb, request
+from policies import PolicyTest
+from wire import DEADLINE, pb, request
 
 network.enter()
 
@@ -26,31 +27,13 @@ def setUpModule():
     network.run("ip", "-6", "route", "add", "local", "2001:db8:5::/64", "dev", "lo")
 
 
-class Policy(unittest.TestCase):
+class Policy(PolicyTest):
 
     def setUp(self):
+        super().setUp()
         self.names = {}
         self.server = NameServer(self.names)
         self.addCleanup(self.server.close)
-        self.op = 0
-
-    def write(self, text):
-        handle, path = tempfile.mkstemp(suffix=".policy", prefix="asockd-test-")
-        self.addCleanup(os.unlink, path)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(path, 0o644)
-        return path
-
-    def start(self, *texts):
-        self.daemon = Daemon(*[argument for text in texts for argument in ("--policy", self.write(text))])
-        self.addCleanup(self.daemon.stop)
-        self.client = Wire(self.daemon.path)
-        self.addCleanup(self.client.close)
-        self.client.hello()
-
-    def rules(self, *lines):
-        self.start("".join(line + "\n" for line in ("[Rules]", *lines)))
 
     def listen(self, address, port=0):
         listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
