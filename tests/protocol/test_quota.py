@@ -123,7 +123,9 @@ class Clients(QuotaTest):
             self.daemon.wait(lambda: self.daemon.stats()["protocol_errors"] > total)
             ended.append(wire)
             self.assertEqual(self.quota()["clients"][0], count)
-            self.daemon.wait(lambda: self.daemon.stats()["buffers"] == 0)
+        # Ten seconds after their ends.
+        self.daemon.wait(lambda: self.daemon.stats()["buffers"] == 0)
+        self.assertEqual(self.quota()["clients"][0], len(ended))
         others = self.fill(GREEDY)
         self.assertIn(len(others) + len(ended), (16, 8))
         for wire in others:
