@@ -333,6 +333,9 @@ class Shutdown(fake_asockd.FakeTest):
                 asked.put(request)
                 if request.verb == pb.VERB_HELLO:
                     connection.sendall(fake_asockd.frame(kind=pb.KIND_WELCOME, welcome=fake_asockd.WELCOME))
+                elif request.verb == pb.VERB_REGISTER:
+                    connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op,
+                                                         error=pb.ERROR_NO_BUFFER_SPACE))
                 elif request.verb == pb.VERB_CONNECT:
                     connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op, socket=request.socket, ops_freed=2,
                                                          bytes=payload_len, send_freed=payload_len, connected=pb.Connected()))
