@@ -97,7 +97,7 @@ static bool is_all_sent(const struct client *client)
 
 bool client_owes(const struct client *client)
 {
-    struct pollfd program = {.fd = client->io.fd, .events = POLLIN};
+    struct pollfd program = {.fd = client->io.fd, .events = POLLIN | POLLRDHUP};
 
     if (client->state == CLIENT_DIALING)
         return client->has_said; /* dial.c: it goes to the server */
@@ -105,8 +105,10 @@ bool client_owes(const struct client *client)
         return false;
     if (client->up.has_ended || client->owes_end)
         return true;
-    return client->owed > 0 &&
-           (client->owed != OWED_ALL || client->up.used > 0 || poll(&program, 1, 0) > 0);
+    (void)poll(&program, 1, 0);
+    if (program.revents & POLLRDHUP)
+        return true; /* its end is here already: the server is owed that, too */
+    return client->owed > 0 && (client->owed != OWED_ALL || client->up.used > 0 || program.revents);
 }
 
 void client_owes_only(struct client *client, uint64_t coming)

@@ -147,6 +147,7 @@ try:
         count += socks[0].send(bytes(1 << 16))
 except BlockingIOError:
     print(count, flush=True)
+socks[0].shutdown(socket.SHUT_WR)
 if os.fork():
     os._exit(3)
 socks[0].setblocking(True)
@@ -157,9 +158,8 @@ socks[0].recv(1)
         peer = self.accept(listener)
         asockctl.wait_for_child(tool)
         received = 0
-        with contextlib.suppress(ConnectionResetError):
-            while data := peer.recv(2048):
-                received += len(data)
+        while data := peer.recv(2048):
+            received += len(data)
         self.assertEqual(received, int(tool.stdout.readline()))
         self.assertEqual(tool.wait(DEADLINE), 3)
 
