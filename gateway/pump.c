@@ -505,7 +505,7 @@ static void take_received(struct client *client, asock_op *op, struct slot *slot
     } else if (error || is_end) {
         client->error = error;
         down->has_ended = true;
-        if (is_end && !client->up.has_ended)
+        if (is_end && !client->up.has_ended && client->protocol != PROTOCOL_FORWARD)
             watch(client);
     } else if (!client->in_head) {
         note_size(down, slot, slot->len);
@@ -525,6 +525,8 @@ static void on_received(asock_op *op, void *userdata)
     int error = asock_op_get_error(op);
 
     client->ops--;
+    if (client->state == CLIENT_DIALING && !error)
+        client_abort(client); /* before the connect has told? Never a hole in the stream */
     slot->len = asock_op_get_bytes(op);
     slot->state = SLOT_FILLED;
     if (slot->len == 0 || client->state != CLIENT_RELAY)

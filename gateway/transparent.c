@@ -147,9 +147,9 @@ static void await_again(struct held *held, ev_tstamp gap)
     set_deadline(held, 2 * (gap > AGAIN_SECONDS ? gap : AGAIN_SECONDS) + LATE_SECONDS);
 }
 
-/* A connect that is under way is over when its op says so. */
 static void read_packets(struct transparent *transparent);
 
+/* A connect that is under way is over when its op says so. */
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct held *held = timer->data;
