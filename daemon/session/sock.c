@@ -149,7 +149,7 @@ static void on_gone(struct task *task)
     struct sock *sock = container_of(task, struct sock, gone);
 
     task_deinit(&sock->gone);
-    sock_idle_deinit(&sock->idle);
+    sock_idle_end(sock);
     assert(list_is_empty(&sock->sends) && list_is_empty(&sock->receives));
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     assert(!sock->hangup && !sock->bound && !sock->lending);
@@ -188,7 +188,6 @@ int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret)
     list_init(&sock->sends);
     list_init(&sock->receives);
     list_init(&sock->report);
-    sock_idle_init(&sock->idle);
     *ret = sock;
     return 0;
 }

@@ -77,6 +77,7 @@ struct sock {
     struct op *hangup;               /* waits for the end of the connection */
     struct op *chain;                /* send whose pieces are still coming */
     struct netsock_options *options; /* NULL: none set */
+    struct sock_idle *idle;          /* NULL: no time ends it while it is idle */
     struct dgram *dgram;             /* of datagrams (dgram.h); NULL: of a stream */
     char *host;                      /* the name it connects by, last; NULL: none, or an address */
     struct sock_bound *bound;        /* NULL: it has no local address of its client's */
@@ -95,8 +96,7 @@ struct sock {
     uint32_t kernel[2];             /* what its buffers may grow to; charged */
     uint16_t port;                  /* it connects to, last; host byte order */
     uint8_t shutdown_count;
-    uint8_t events; /* that its session has still to run */
-    struct sock_idle idle;
+    uint8_t events;                  /* that its session has still to run */
     uint8_t state;                   /* enum sock_state */
     uint8_t family;                  /* FAMILY_* */
     uint8_t send_side, receive_side; /* enum side */

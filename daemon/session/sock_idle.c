@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/session/sock_idle.h"
 
+#include "base/alloc.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
@@ -19,8 +20,8 @@ static uint64_t setting(const struct sock *sock, enum policy_limit limit)
 
 static void on_idle(struct deadline *deadline)
 {
-    struct sock *sock = container_of(deadline, struct sock, idle.deadline);
-    uint64_t idle_for = sock->worker->clock() - sock->idle.active;
+    struct sock *sock = container_of(deadline, struct sock_idle, deadline)->sock;
+    uint64_t idle_for = sock->worker->clock() - sock->idle->active;
     uint64_t most = MS_PER_SECOND * setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
 
     if (most == 0)
@@ -31,16 +32,6 @@ static void on_idle(struct deadline *deadline)
     }
     sock->is_idle = true;
     sock_kill(sock);
-}
-
-void sock_idle_init(struct sock_idle *idle)
-{
-    deadline_init(&idle->deadline, on_idle);
-}
-
-void sock_idle_deinit(struct sock_idle *idle)
-{
-    deadline_deinit(&idle->deadline);
 }
 
 /* Where the client has not said itself what it wants. It cannot fail in a way that would matter: the connection is up. */
@@ -59,12 +50,21 @@ void sock_idle_begin(struct sock *sock)
     uint64_t seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
 
     keep_alive(sock, setting(sock, POLICY_LIMIT_KEEP_ALIVE));
-    sock->idle.active = sock->worker->clock();
-    if (seconds > 0)
-        worker_set_deadline(sock->worker, &sock->idle.deadline, MS_PER_SECOND * seconds);
+    if (seconds == 0 || sock->idle)
+        return;
+    sock->idle = mem_zalloc(1, sizeof(*sock->idle));
+    if (!sock->idle)
+        return;
+    sock->idle->sock = sock;
+    sock->idle->active = sock->worker->clock();
+    deadline_init(&sock->idle->deadline, on_idle);
+    worker_set_deadline(sock->worker, &sock->idle->deadline, MS_PER_SECOND * seconds);
 }
 
 void sock_idle_end(struct sock *sock)
 {
-    deadline_unset(&sock->idle.deadline);
+    if (!sock->idle)
+        return;
+    deadline_deinit(&sock->idle->deadline);
+    sock->idle = mem_free(sock->idle);
 }

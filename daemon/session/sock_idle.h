@@ -15,14 +15,14 @@ struct sock;
 
 #define SOCK_IDLE_TEXT "idle"
 
+/* Of a connection that has such a time only: most have none. */
 struct sock_idle {
-    struct deadline deadline; /* not set: nothing ends it */
-    uint64_t active;          /* when a byte moved last, by the worker's clock */
+    struct sock *sock;
+    struct deadline deadline;
+    uint64_t active; /* when a byte moved last, by the worker's clock */
 };
 
-void sock_idle_init(struct sock_idle *idle);
-void sock_idle_deinit(struct sock_idle *idle);
-/* It is connected: what the policy says now holds until it ends. */
+/* It is connected: what the policy says now holds until it ends. Without memory for it nothing ends an idle one. */
 void sock_idle_begin(struct sock *sock);
 /* It is connected no more. */
 void sock_idle_end(struct sock *sock);

@@ -43,7 +43,8 @@ void sock_took(struct op *op, uint64_t bytes)
     op->has_begun = true;
     op->bytes += bytes;
     sock->bytes_out += bytes;
-    sock->idle.active = sock->worker->now;
+    if (sock->idle)
+        sock->idle->active = sock->worker->now;
     if (sock->session)
         sock->session->bytes_out += bytes;
     sock->worker->stats.bytes_out += bytes;

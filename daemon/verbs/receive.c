@@ -113,7 +113,8 @@ static void tell_piece(struct op *op, uint8_t *place, size_t gap, size_t len)
 static void count_in(struct sock *sock, size_t len)
 {
     sock->bytes_in += len;
-    sock->idle.active = sock->worker->now;
+    if (sock->idle)
+        sock->idle->active = sock->worker->now;
     sock->session->bytes_in += len;
     sock->worker->stats.bytes_in += len;
 }

@@ -11,6 +11,7 @@
 #define WATCHERS_MAX 1024
 
 struct ev_loop {
+    unsigned int rounds;
     struct ev_io *ios[WATCHERS_MAX];
     unsigned int io_count;
     struct ev_timer *timers[64];
@@ -42,6 +43,11 @@ ev_tstamp ev_now(struct ev_loop *loop)
 {
     (void)loop;
     return (double)sim.now_ns / 1e9;
+}
+
+unsigned int ev_iteration(struct ev_loop *loop)
+{
+    return loop->rounds;
 }
 
 void ev_now_update(struct ev_loop *loop)
@@ -229,6 +235,7 @@ static void run_ios(struct ev_loop *loop)
 int ev_run(struct ev_loop *loop, int flags)
 {
     (void)flags;
+    loop->rounds++;
     run_ios(loop);
     expire_timers(loop);
     if (loop->prepare)
