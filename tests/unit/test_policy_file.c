@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-
 /* What a policy file may say, and what is refused, with its line. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -255,8 +254,7 @@ static const struct {
                        "in .service or the like, as foo@*.service"},
     {M("User=!root !root\n"), "2: User=!root is given twice"},
     {M("User=!\n"), "2: User=!: no user's name behind it"},
-    {M("Group=!root\n"),
-     "2: Group=!root: only users can be excluded: a client can leave its groups"},
+    {M("Group=!r\n"), "2: Group=!r: only users can be excluded: a client can leave its groups"},
     {M("User=!root\nUserUnit=foo.service\n"),
      "3: UserUnit= without User=: users name their units themselves"},
     {M("Unit=.service\n"), "2: \".service\" is not a unit with processes, like foo.service"},
@@ -566,8 +564,7 @@ static const struct {
     {R("Allow=tcp 224.0.0.0/8 *\nAllow=tcp a.b *\n"), "2: nothing can be connected to there"},
     {R("Mode=learn\nLearnUntil=2001-01-01\n"), "3: that day is over: nothing is learned"},
     {R("Mode=learn\nLearnUntil=2999-01-01\n"), ""},
-    {M("User=no-such-user\n") R("Allow=tcp * *\n"),
-     "2: User=no-such-user: no such user: it matches nobody"},
+    {M("User=no-one\n") R("Allow=tcp * *\n"), "2: User=no-one: no such user: it matches nobody"},
     {M("User=!no-such-user\n") R("Allow=tcp * *\n"),
      "2: User=!no-such-user: no such user: whom it excludes is not known, so the file applies to nobody"},
     {M("User=0\nUser=no-such-user\n") "[Limits]\nClients=1\n",
