@@ -103,7 +103,7 @@ static void answer(struct udp *udp, const struct sockaddr_storage *from, unsigne
     message = append(&udp->rx, len);
     message->from = *from;
     message->dropped = udp->dropped;
-    message->number = UINT64_C(1) << 40 | udp->owner << 20 | udp->answers++;
+    message->number = UINT64_C(1) << 40 | (uint64_t)udp->owner << 20 | udp->answers++;
     sim_pattern(message->number, 0, message->data, len);
     udp->rx.bytes += len;
     udp->due = due > udp->due ? due : udp->due; /* in their order */
