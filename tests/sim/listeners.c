@@ -51,6 +51,7 @@ void step_bind(const struct step *step)
     if (!find(step, &stream, &op))
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_BIND);
+    stream->was_bound = true;
     s->how = (int)(step->c % 16 == 15 ? LOCAL_FOREIGN : step->c % LOCAL_FOREIGN);
     s->value = port;
     if (stream->family == AF_INET)

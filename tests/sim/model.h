@@ -54,6 +54,7 @@ struct stream {
     struct submission *next_send, *next_receive;
     int family;
     struct tcp *bound; /* the kernel's socket, of one that is bound; NULL: which one is not known */
+    bool was_bound;    /* or asked to be: it is no stream then */
     bool is_bound_certain; /* it is that one: another may have the same port */
 };
 

@@ -264,7 +264,7 @@ static void judge_close(const struct submission *s)
     const struct submission *it;
     bool is_whole = true;
 
-    if (s->error || s->linger_ms <= 0 || !was_asked_to_connect(s))
+    if (s->error || s->linger_ms <= 0 || s->stream->was_bound || !was_asked_to_connect(s))
         return;
     for (it = stream_begin(s); it != s; it = it->next_of_stream) {
         if (!carries(it) || it->is_after_close || is_lost(s->stream) || !it->is_done)

@@ -200,8 +200,8 @@ static void hear(struct program_end *p, const uint8_t *data, size_t len)
         sim_fail("made-up: a program hears of a connection that there is not");
     same = sim_compare(tcp->manner.salt, p->received, data, len);
     if (same < len)
-        sim_fail("corrupt-relay: byte %llu of what a peer sent",
-                 (unsigned long long)(p->received + same));
+        sim_fail("corrupt-relay: byte %llu of what a peer sent: %02x",
+                 (unsigned long long)(p->received + same), data[same]);
     p->received += len;
 }
 
