@@ -47,8 +47,11 @@ static void keep_alive(struct sock *sock, uint64_t seconds)
 
 void sock_idle_begin(struct sock *sock)
 {
-    uint64_t seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
+    uint64_t seconds;
 
+    if (sock->dgram)
+        return; /* what it is connected to does not know */
+    seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
     keep_alive(sock, setting(sock, POLICY_LIMIT_KEEP_ALIVE));
     if (seconds == 0 || sock->idle)
         return;
