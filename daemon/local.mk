@@ -172,6 +172,8 @@ libasockd_la_SOURCES = \
 	daemon/verbs/cancel.c \
 	daemon/verbs/close.c \
 	daemon/verbs/connect.c \
+	daemon/verbs/connect.h \
+	daemon/verbs/connect_lend.c \
 	daemon/verbs/dgram_receive.c \
 	daemon/verbs/dgram_send.c \
 	daemon/verbs/credit.c \

@@ -81,9 +81,8 @@ struct asock_op {
     uint64_t bytes;
     unsigned int result_flags;
     struct endpoint local, remote;
-    struct datagram
-        datagram; /* what came with the last one; of a multishot, with that of the last shot told */
-    int fd; /* lent, and not taken by the program; -1: none */
+    struct datagram datagram; /* with the last one; of a multishot, with the last shot told */
+    int fd;                   /* lent, and not taken by the program; -1: none */
     bool has_value;
     int64_t value;
     char *text;

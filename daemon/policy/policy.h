@@ -54,7 +54,6 @@ int policy_load(const struct policy_source *source, char ret_error[static POLICY
                 struct policy **ret);
 /* What is in force when the files at the start are invalid: everything is denied, and the error is the reason. */
 struct policy *policy_new_invalid(const char *error);
-
 int64_t policy_loaded(const struct policy *policy); /* when, in seconds since 1970 */
 size_t policy_file_count(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
@@ -161,8 +160,7 @@ unsigned int policy_view_restrictions(const struct policy_view *view);
 
 /* ---- questions ---- */
 
-/* Bytes of the text a rule has for the client, without the NUL. */
-#define POLICY_REASON_MAX 200u
+#define POLICY_REASON_MAX 200u /* bytes of a rule's text for the client, without the NUL */
 
 /* The rules of each are apart from each other. */
 enum policy_protocol { POLICY_TCP, POLICY_UDP, POLICY_PROTOCOLS };
@@ -183,10 +181,8 @@ struct policy_answer {
     const char *reason; /* of a denial, for the client */
     const char *file;   /* of the rule that decided, for the administrator; NULL: none did */
     unsigned int line;
-    unsigned int
-        restriction; /* which one of the session's denies, from 1 on; 0: the files decide */
-    uint8_t
-        lends; /* of an address that is allowed: POLICY_LEND, POLICY_LEND_GIVEN, if every rule that allowed it has them */
+    unsigned int restriction; /* number of the session's that denies, from 1; 0: the files do */
+    uint8_t lends; /* POLICY_LEND, POLICY_LEND_GIVEN: every rule that allowed the address has it */
 };
 
 struct policy_answer policy_judge(const struct policy_view *view,

@@ -30,30 +30,12 @@
 #include "daemon/session/sock_policy.h"
 #include "daemon/session/sock_audit.h"
 #include "daemon/session/sock_lend.h"
+#include "daemon/verbs/connect.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/endpoint.h"
 #include "proto/errors.h"
 
-struct connect {
-    struct op *op;
-    struct quota *quota;              /* its memory is charged to it */
-    struct resolver_query queries[2]; /* A, AAAA */
-    struct host host;
-    bool is_by_name;
-    bool is_unknown_port;               /* of a service that is not looked up: all is denied */
-    bool is_up;                         /* connected; its data may still be going */
-    uint8_t lend;                       /* LEND_..., 0: it does not ask for that */
-    struct lending *lending;            /* of one that asks, until its reply is sent */
-    uint16_t port;                      /* host byte order */
-    uint32_t error;                     /* of a failure */
-    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
-    struct endpoint local, remote;
-    uint64_t began; /* ns */
-    struct sock_audit audit;
-    struct happy_eyeballs he; /* last: most of it is never touched */
-};
-
-static struct policy_question question_of(const struct connect *c, const struct sockaddr *addr)
+struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr)
 {
     return (struct policy_question){
         .protocol = c->op->sock->dgram ? POLICY_UDP : POLICY_TCP,
@@ -80,7 +62,7 @@ static struct policy_answer ask(struct connect *c, const struct policy_question 
 /* May the name be asked for? */
 static struct policy_answer ask_name(struct connect *c)
 {
-    struct policy_question question = question_of(c, NULL);
+    struct policy_question question = connect_question(c, NULL);
 
     return ask(c, &question);
 }
@@ -110,7 +92,7 @@ static struct connect *connect_of(struct happy_eyeballs *he)
 static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
 {
     struct connect *c = connect_of(he);
-    struct policy_question question = question_of(c, addr);
+    struct policy_question question = connect_question(c, addr);
     struct policy_answer answer = ask(c, &question);
 
     if (answer.is_learned)
@@ -129,7 +111,7 @@ static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
 static uint32_t judge_again(struct happy_eyeballs *he, const struct sockaddr *addr)
 {
     struct connect *c = connect_of(he);
-    struct policy_question question = question_of(c, addr);
+    struct policy_question question = connect_question(c, addr);
     struct policy_answer answer = {.is_allowed = true};
 
     if (c->is_by_name)
@@ -169,34 +151,11 @@ static void stop_lookups(struct connect *c)
     resolver_cancel(&c->queries[1]);
 }
 
-/* The rules of now say it of the address that has won. A socket that was closed with a linger time is wanted by nobody. */
-static bool does_lend(struct connect *c)
-{
-    struct policy_question question = question_of(c, &c->he.won.any);
-    struct policy_answer answer;
-
-    if (!c->lend || c->op->sock->lingers)
-        return false;
-    answer = policy_judge(session_view(c->op->session), &question);
-    return sock_may_lend(c->op->sock, c->lend == LEND_GIVEN, &answer);
-}
-
-/* Its ops cannot be the daemon's any more. */
-static void lend(struct connect *c)
-{
-    struct op *op = c->op;
-    struct sock *sock = op->sock;
-
-    sock_lend(sock, c->lending, c->lend == LEND_GIVEN);
-    complete(op, ERR_SUCCESS);
-    sock_end_lent_ops(sock);
-}
-
 static void take_connection(struct connect *c, int fd)
 {
     struct op *op = c->op;
     struct sock *sock = op->sock;
-    bool lends = does_lend(c);
+    bool lends = connect_does_lend(c);
     int r = 0;
 
     stop_lookups(c);
@@ -219,7 +178,7 @@ static void take_connection(struct connect *c, int fd)
     sock_audit_connected(sock, &c->audit, &c->remote);
     sock_connect_succeeded(sock);
     if (lends) {
-        lend(c);
+        connect_lend(c);
         return;
     }
     c->lending = lending_free(c->lending);
@@ -303,14 +262,6 @@ static void connect_fill(struct op *op, struct reply *reply, const void **payloa
         reply->connected.connect_error = c->error;
     if (lending_parcel(c->lending))
         reply->descriptors = 1;
-}
-
-static struct parcel *connect_take_parcel(struct op *op)
-{
-    struct lending *lending = op->send.connect->lending;
-
-    op->send.connect->lending = NULL;
-    return lending_send(lending);
 }
 
 static const struct op_class connect_class = {
@@ -400,7 +351,7 @@ static int find_port(struct connect *c, const char *service)
 /* What is denied needs no interface: the race judges it again, and says so. */
 static int find_zone(struct connect *c)
 {
-    struct policy_question question = question_of(c, &c->host.address.any);
+    struct policy_question question = connect_question(c, &c->host.address.any);
 
     if (!c->host.zone[0] || !policy_judge(session_view(c->op->session), &question).is_allowed)
         return 0;
@@ -569,23 +520,6 @@ static struct connect *connect_new(struct quota *quota)
     return c;
 }
 
-/* One that asks for its socket cannot have sent data through it before. */
-static int prepare_lending(struct op *op, const struct call *call)
-{
-    struct connect *c = op->send.connect;
-    uint32_t lend = call->request->connect.lend;
-
-    if (lend == 0)
-        return 0;
-    if (lend > LEND_HELD_IF_ALLOWED || call->payload_len > 0)
-        return ERR_INVALID_ARGUMENT;
-    if (op->sock->dgram)
-        return ERR_OPERATION_NOT_SUPPORTED;
-    c->lend = (uint8_t)lend;
-    c->he.is_apart = true;
-    return lending_new(op, &c->lending);
-}
-
 int verb_connect(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -615,7 +549,7 @@ int verb_connect(struct op *op, const struct call *call)
     op->send.connect = c;
     op->class = &connect_class;
     op->send.total = call->payload_len;
-    err = prepare_lending(op, call);
+    err = connect_prepare_lending(op, call);
     if (err == 0)
         err = prepare(c, sock, r);
     if (err != 0)

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The part of CONNECT that lends its socket to the client.
+ * Happy path: the request asks for it, the rules of the address that has won allow it, and the descriptor travels with the
+ * completion. What was queued behind the connect ends.
+ */
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_lend.h"
+#include "daemon/session/sock_policy.h"
+#include "daemon/verbs/connect.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+/* One that asks for its socket cannot have sent data through it before. */
+int connect_prepare_lending(struct op *op, const struct call *call)
+{
+    struct connect *c = op->send.connect;
+    uint32_t lend = call->request->connect.lend;
+
+    if (lend == 0)
+        return 0;
+    if (lend > LEND_HELD_IF_ALLOWED || call->payload_len > 0)
+        return ERR_INVALID_ARGUMENT;
+    if (op->sock->dgram)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    c->lend = (uint8_t)lend;
+    c->he.is_apart = true;
+    return lending_new(op, &c->lending);
+}
+
+/* The rules of now say it of the address that has won. A socket that was closed with a linger time is wanted by nobody. */
+bool connect_does_lend(struct connect *c)
+{
+    struct policy_question question = connect_question(c, &c->he.won.any);
+    struct policy_answer answer;
+
+    if (!c->lend || c->op->sock->lingers)
+        return false;
+    answer = policy_judge(session_view(c->op->session), &question);
+    return sock_may_lend(c->op->sock, c->lend == LEND_GIVEN, &answer);
+}
+
+/* Its ops cannot be the daemon's any more. */
+void connect_lend(struct connect *c)
+{
+    struct op *op = c->op;
+    struct sock *sock = op->sock;
+
+    sock_lend(sock, c->lending, c->lend == LEND_GIVEN);
+    complete(op, ERR_SUCCESS);
+    sock_end_lent_ops(sock);
+}
+
+struct parcel *connect_take_parcel(struct op *op)
+{
+    struct lending *lending = op->send.connect->lending;
+
+    op->send.connect->lending = NULL;
+    return lending_send(lending);
+}
