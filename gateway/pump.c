@@ -505,8 +505,9 @@ static void take_received(struct client *client, asock_op *op, struct slot *slot
     } else if (error || is_end) {
         client->error = error;
         down->has_ended = true;
-        if (is_end && !client->up.has_ended && client->protocol != PROTOCOL_FORWARD)
-            watch(client);
+        if (is_end && !client->up.has_ended && !client->hangup &&
+            client->protocol != PROTOCOL_FORWARD)
+            watch(client); /* once: each receive that was asked for tells the end */
     } else if (!client->in_head) {
         note_size(down, slot, slot->len);
     }
