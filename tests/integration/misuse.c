@@ -294,7 +294,8 @@ START_TEST(test_misuse_op_setters)
     refused(asock_op_set_callback(NULL, count_callback, NULL), EINVAL);
     refused(asock_op_set_timeout(NULL, 1), EINVAL);
     refused(asock_op_set_flags(NULL, 0), EINVAL);
-    refused(asock_op_set_flags(op, 8), EINVAL);
+    refused(asock_op_set_flags(op, 64), EINVAL);
+    refused(asock_op_set_flags(op, ASOCK_LEND | ASOCK_LEND_GIVEN), EINVAL);
     refused(asock_op_set_flags(op, 1u << 31), EINVAL);
     ck_assert_int_eq(asock_op_set_flags(op, ASOCK_PEEK | ASOCK_WAIT_ALL | ASOCK_ERRORS_ONLY), 0);
     ck_assert_ptr_null(asock_op_unref(NULL));
