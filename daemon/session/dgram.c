@@ -120,11 +120,9 @@ void dgram_connect_failed(struct sock *sock)
         sock_move(sock, SOCK_OPEN);
     sock_set_destination(sock, NULL, 0);
     end_list(&sock->sends, ERR_OPERATION_ABORTED);
-    if (!was_used) {
+    if (!was_used)
         sock_uncharge_buffers(sock);
-        end_list(&sock->receives, ERR_OPERATION_ABORTED);
-    }
-    /* What came meanwhile has waited. */
+    /* Receives wait as before, for the first send; what came meanwhile has waited. */
     sock->wants_read = was_used && !list_is_empty(&sock->receives);
     sock_update_watch(sock);
 }

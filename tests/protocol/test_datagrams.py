@@ -384,9 +384,9 @@ class Connecting(Datagrams):
     def test_s66_a_connect_that_fails_leaves_it_as_it_was(self):
         peer = self.peer()
         self.open()
-        connect = self.next_op()
-        self.client.send(self.client.connect(connect, 1, ("224.0.0.1", 9)))
-        send, receive = self.submit_send(b"x"), self.submit_receive()
+        connect, send, receive = (self.next_op() for _ in range(3))
+        self.client.send(self.client.connect(connect, 1, ("224.0.0.1", 9)), self.client.make_send(send, 1, b"x"),
+                         self.client.receive(receive, 1, 65535))
         self.assertEqual(name(self.client.completion(connect)), "ACCESS_DENIED")
         self.assertIn(name(self.client.completion(send)), ("NOT_CONNECTED", "OPERATION_ABORTED"))
         self.send(b"hello", peer.getsockname())
