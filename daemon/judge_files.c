@@ -106,8 +106,8 @@ static bool judge(struct question *q, struct policy *policy, char *const *fields
     bool is_done = false;
 
     if (subids && services_new(NULL, &services) == 0) {
-        subids_mark(subids, &q->peer);
-        view = policy_view_new(policy, &q->peer, q->listener);
+        subids_mark(subids, &q->identity);
+        view = policy_view_new(policy, &q->identity, q->listener);
     }
     if (view)
         is_done = take_restrictions(q, view, fields) && answer(q, view, services);

@@ -14,7 +14,7 @@
  */
 #define QUESTIONS_MAX 32
 
-static const struct peer peers[] = {
+static const struct identity peers[] = {
     {.pidfd = -1,
      .gids_known = true,
      .units_known = true,
@@ -30,7 +30,7 @@ static const struct peer peers[] = {
      .unit = "user@1000.service",
      .user_unit = "b.service",
      .cgroup = "/user.slice/user-1000.slice/user@1000.service/b.service"},
-    {.pidfd = -1, .uid = PEER_ID_UNKNOWN, .gid = PEER_ID_UNKNOWN},
+    {.pidfd = -1, .uid = IDENTITY_ID_UNKNOWN, .gid = IDENTITY_ID_UNKNOWN},
 };
 
 static const struct policy_rule *rule_at(const struct policy_file *file, unsigned int line)

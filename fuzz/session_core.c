@@ -158,7 +158,7 @@ void core_start(struct core *core, uint8_t manner)
         .on_gone_data = core,
     };
     char why[SESSION_WHY_MAX];
-    struct peer peer;
+    struct identity identity;
     int pair[2];
 
     make_ports();
@@ -178,8 +178,8 @@ void core_start(struct core *core, uint8_t manner)
     core->worker.limits.socket_ops = 16;
     MUST(resolver_new(core->worker.loop, NULL, &core->worker.resolver) == 0);
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
-    MUST(peer_read(pair[0], &peer) == 0);
-    MUST(session_new(&config, pair[0], &peer, why, &core->session) == 0);
+    MUST(identity_read(pair[0], &identity) == 0);
+    MUST(session_new(&config, pair[0], &identity, why, &core->session) == 0);
     core->client = pair[1];
     core->is_hostile = manner & (CORE_HOSTILE | CORE_SILENT);
 }

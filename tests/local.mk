@@ -140,7 +140,7 @@ check-tsan:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(tsan_tests)' check_PROGRAMS='asockd-hooks $(tsan_tests)'
 # What a process of its own is to the kernel, valgrind's is not.
 check-valgrind:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter-out tests/unit/test_peer%,$(unit_tests) $(int_tests))'
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter-out tests/unit/test_identity%,$(unit_tests) $(int_tests))'
 
 # What was installed works; and distcheck, which removes its build, hands over its results.
 installcheck-local: $(srcdir)/tests/lib/installed

@@ -147,7 +147,7 @@ static enum taken take(struct audit_denials *d, const struct audit_entry *entry,
         denial->repeats++;
         return IS_REPEAT;
     }
-    user = user_of(d, peer_user(entry->peer));
+    user = user_of(d, identity_user(entry->identity));
     if (!user)
         return HAS_NO_PLACE;
     if (user->count < most)
@@ -169,17 +169,17 @@ static enum taken take(struct audit_denials *d, const struct audit_entry *entry,
 static enum taken take_id(struct audit_denials *d, struct audit_entry *entry, uint64_t now)
 {
     struct audit_entry only = {.event = AUDIT_DENY,
-                               .peer = entry->peer,
+                               .identity = entry->identity,
                                .quota = entry->quota,
                                .is_uid_only = true,
                                .error = entry->error};
-    uint32_t person = peer_user(entry->peer);
-    bool is_person = entry->peer->uid == person;
+    uint32_t person = identity_user(entry->identity);
+    bool is_person = entry->identity->uid == person;
     enum taken taken = take(d, &only, now, is_person ? UINT32_MAX : 2 * AUDIT_DENIALS_PER_USER);
 
     if (taken == HAS_NO_PLACE && !is_person) {
-        d->person = (struct peer){.uid = person, .gid = UINT32_MAX, .pidfd = -1};
-        only.peer = &d->person;
+        d->person = (struct identity){.uid = person, .gid = UINT32_MAX, .pidfd = -1};
+        only.identity = &d->person;
         taken = take(d, &only, now, UINT32_MAX);
     }
     if (taken == IS_NEW)

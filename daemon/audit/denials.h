@@ -20,8 +20,8 @@
 struct audit_denials {
     struct list fifo; /* of all: their periods are the same, so the first ends first */
     struct list denials[AUDIT_DENIAL_BUCKETS], users[AUDIT_DENIAL_BUCKETS];
-    struct peer person; /* whom an entry is about that has only his id */
-    uint64_t others;    /* that found no place at all */
+    struct identity person; /* whom an entry is about that has only his id */
+    uint64_t others;        /* that found no place at all */
     uint64_t others_until;
     enum audit_format format;
 };

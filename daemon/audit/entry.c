@@ -146,21 +146,21 @@ static const char *address_of(const struct audit_entry *e, char out[static INET6
 
 static void describe_client(const struct audit_entry *e, bool with_pid, char *out, size_t cap)
 {
-    const struct peer *peer = e->peer;
+    const struct identity *identity = e->identity;
     char pid[24] = "", uid[24] = "unknown";
 
-    if (!peer) {
+    if (!identity) {
         snprintf(out, cap, "clients");
         return;
     }
-    if (peer->uid != PEER_ID_UNKNOWN)
-        snprintf(uid, sizeof(uid), "%u", (unsigned int)peer->uid);
+    if (identity->uid != IDENTITY_ID_UNKNOWN)
+        snprintf(uid, sizeof(uid), "%u", (unsigned int)identity->uid);
     if (with_pid && e->pid > 0)
         snprintf(pid, sizeof(pid), ", pid %d", (int)e->pid);
-    if (e->is_uid_only || !peer->unit[0])
+    if (e->is_uid_only || !identity->unit[0])
         snprintf(out, cap, "uid %s%s", uid, pid);
     else
-        snprintf(out, cap, "%s (uid %s%s)", peer->unit, uid, pid);
+        snprintf(out, cap, "%s (uid %s%s)", identity->unit, uid, pid);
 }
 
 /* "listening at 127.0.0.1 port 80", "a connection of 192.0.2.1 at …" */
@@ -199,7 +199,7 @@ static void describe_destination(const struct audit_entry *e, char *out, size_t 
 
 void audit_entry_describe(const struct audit_entry *entry, char *out, size_t cap)
 {
-    char client[PEER_UNIT_MAX + 64], destination[CODEC_HOST_MAX + INET6_ADDRSTRLEN + 64];
+    char client[IDENTITY_UNIT_MAX + 64], destination[CODEC_HOST_MAX + INET6_ADDRSTRLEN + 64];
 
     describe_client(entry, false, client, sizeof(client));
     describe_destination(entry, destination, sizeof(destination));
@@ -219,7 +219,7 @@ static void make_close_message(const struct audit_entry *e, const char *client, 
 
 static void make_message(const struct audit_entry *e, char out[static MESSAGE_MAX])
 {
-    char client[PEER_UNIT_MAX + 64], to[CODEC_HOST_MAX + INET6_ADDRSTRLEN + 64];
+    char client[IDENTITY_UNIT_MAX + 64], to[CODEC_HOST_MAX + INET6_ADDRSTRLEN + 64];
     const char *error = e->error ? asock_error_to_text(e->error) : NULL;
 
     describe_client(e, true, client, sizeof(client));
@@ -257,24 +257,24 @@ static void make_message(const struct audit_entry *e, char out[static MESSAGE_MA
 
 static void add_id(struct text *t, const char *name, uint32_t id)
 {
-    if (id != PEER_ID_UNKNOWN)
+    if (id != IDENTITY_ID_UNKNOWN)
         add_number(t, name, id);
 }
 
 static void add_client(struct text *t, const struct audit_entry *e)
 {
-    const struct peer *peer = e->peer;
+    const struct identity *identity = e->identity;
 
     add_field(t, "ASOCK_LISTENER", e->listener);
-    if (!peer)
+    if (!identity)
         return;
-    add_id(t, "ASOCK_UID", peer->uid);
+    add_id(t, "ASOCK_UID", identity->uid);
     if (e->is_uid_only)
         return;
-    add_id(t, "ASOCK_GID", peer->gid);
-    add_field(t, "ASOCK_UNIT", peer->unit);
-    add_field(t, "ASOCK_USER_UNIT", peer->user_unit);
-    add_field(t, "ASOCK_CGROUP", peer->cgroup);
+    add_id(t, "ASOCK_GID", identity->gid);
+    add_field(t, "ASOCK_UNIT", identity->unit);
+    add_field(t, "ASOCK_USER_UNIT", identity->user_unit);
+    add_field(t, "ASOCK_CGROUP", identity->cgroup);
 }
 
 static void add_key(struct text *t, const struct audit_entry *e)

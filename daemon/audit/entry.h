@@ -14,7 +14,7 @@
 #include "base/list.h"
 
 struct endpoint;
-struct peer;
+struct identity;
 struct quota;
 
 enum audit_event {
@@ -32,11 +32,11 @@ enum audit_format { AUDIT_NATIVE, AUDIT_JSON };
 /* Pointers may be NULL, numbers but the byte counts 0: there is no such field then. */
 struct audit_entry {
     enum audit_event event;
-    const struct peer *peer; /* as whom policy sees the client */
+    const struct identity *identity; /* as whom policy sees the client */
     struct quota *quota; /* of its person: what is kept of it is charged there; NULL: nobody's */
     pid_t pid;           /* its process */
     uint64_t sharer;     /* the session by whose listener it came */
-    bool is_uid_only;    /* of the peer nothing else is said */
+    bool is_uid_only;    /* of the client nothing else is said */
     uint64_t session, socket;
     const char *listener;
     const char *name; /* the client's claim */

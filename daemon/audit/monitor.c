@@ -157,18 +157,18 @@ static void add_id(struct event *event, const char *name, uint64_t id)
 
 static void add_client(struct event *event, const struct audit_entry *e)
 {
-    const struct peer *peer = e->peer;
+    const struct identity *identity = e->identity;
 
     add_id(event, "session", e->session);
     add_id(event, "id", e->socket);
-    if (!peer)
+    if (!identity)
         return;
     add_id(event, "pid", (uint64_t)e->pid);
-    if (peer->uid != PEER_ID_UNKNOWN)
-        add_number(event, "uid", peer->uid);
-    add_text(event, "unit", peer->unit);
-    add_text(event, "user_unit", peer->user_unit);
-    add_text(event, "command", peer->comm);
+    if (identity->uid != IDENTITY_ID_UNKNOWN)
+        add_number(event, "uid", identity->uid);
+    add_text(event, "unit", identity->unit);
+    add_text(event, "user_unit", identity->user_unit);
+    add_text(event, "command", identity->comm);
     add_text(event, "listener", e->listener);
     add_text(event, "name", e->name);
 }

@@ -117,8 +117,8 @@ static bool is_same(const struct recent_denial *d, const struct what *what)
     const char *const texts[TEXTS] = {d->unit, d->user_unit, d->listener,
                                       d->host, d->rule,      d->reason};
 
-    if (d->uid != e->peer->uid || d->person != peer_user(e->peer) || d->port != port_of(e) ||
-        strcmp(d->verb, what->verb) != 0)
+    if (d->uid != e->identity->uid || d->person != identity_user(e->identity) ||
+        d->port != port_of(e) || strcmp(d->verb, what->verb) != 0)
         return false;
     if (!is_address(&d->remote, e->remote) || !is_address(&d->local, e->local))
         return false;
@@ -182,7 +182,7 @@ static struct recent_denial *add(struct recent *recent, const struct what *what)
 
     for (size_t i = 0; i < TEXTS; i++)
         size += strlen(what->texts[i]) + 1;
-    make_place(recent, peer_user(e->peer));
+    make_place(recent, identity_user(e->identity));
     if (quota_charge(e->quota, QUOTA_MEMORY, size) < 0)
         return NULL;
     d = mem_zalloc(1, size);
@@ -194,8 +194,8 @@ static struct recent_denial *add(struct recent *recent, const struct what *what)
     d->size = (uint32_t)size;
     d->serial = recent->next_serial++;
     d->first = time(NULL);
-    d->uid = e->peer->uid;
-    d->person = peer_user(e->peer);
+    d->uid = e->identity->uid;
+    d->person = identity_user(e->identity);
     d->verb = what->verb;
     d->port = port_of(e);
     d->remote = copy_of(e->remote);
@@ -210,8 +210,9 @@ void recent_note(struct recent *recent, const struct audit_entry *entry, const c
 {
     struct what what = {entry,
                         verb,
-                        {entry->peer->unit, entry->peer->user_unit, text_of(entry->listener),
-                         text_of(entry->host), text_of(entry->rule), text_of(entry->reason)}};
+                        {entry->identity->unit, entry->identity->user_unit,
+                         text_of(entry->listener), text_of(entry->host), text_of(entry->rule),
+                         text_of(entry->reason)}};
     struct recent_denial *denial;
 
     if (!recent)
@@ -225,7 +226,7 @@ void recent_note(struct recent *recent, const struct audit_entry *entry, const c
     }
     denial->count++;
     denial->pid = entry->pid;
-    memcpy(denial->comm, entry->peer->comm, sizeof(denial->comm));
+    memcpy(denial->comm, entry->identity->comm, sizeof(denial->comm));
     denial->last = time(NULL);
     denial->until = recent->worker->clock() + RECENT_PERIOD_MS;
     list_remove(&denial->node);

@@ -37,7 +37,7 @@ struct recent_denial {
     struct endpoint remote; /* address_len 0: a name was denied, or a local address */
     struct endpoint
         local; /* where it may not listen, or not hear the remote one; address_len 0: neither */
-    char comm[PEER_COMM_MAX];
+    char comm[IDENTITY_COMM_MAX];
     const char *unit, *user_unit, *listener, *host, *rule, *reason; /* "": none */
     char texts[];
 };

@@ -181,7 +181,7 @@
 #define LINGER_ORPHAN_MS 60000u
 /* Between two looks at what a peer has not acknowledged, doubled each time: a fast path is soon done with. */
 #define LINGER_LOOK_MIN_MS 1u
-#define LINGER_LOOK_MOST_MS 64u
+#define LINGER_LOOK_MAX_MS 64u
 /*
  * Audit entries that wait for the journal or the disk: a second of a busy daemon. Of a person's share half is for
  * those that need not be recorded.

@@ -17,7 +17,7 @@
  * any turn takes.
  */
 #define TURN_LATE_MS 50u
-#define TURN_LATE_MOST 64u /* turns in which all work that has come is done first */
+#define TURN_LATE_MAX 64u /* turns in which all work that has come is done first */
 
 /* However many have passed at once: for a slice, then the next poll comes. */
 static void expire_deadlines(struct worker *w)
@@ -52,7 +52,7 @@ static bool is_overdue(struct worker *w)
 static bool is_late(struct worker *w)
 {
     unsigned int turns = w->is_late ? w->late_turns + 1 : 0;
-    bool has_looked = turns > 0 && (!share_has_work(&w->shares) || turns > TURN_LATE_MOST);
+    bool has_looked = turns > 0 && (!share_has_work(&w->shares) || turns > TURN_LATE_MAX);
 
     w->is_late = !has_looked && is_overdue(w);
     w->late_turns = turns;

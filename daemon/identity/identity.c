@@ -25,7 +25,7 @@
 /* What the kernel puts in place of an id that our user namespace has no number for. */
 #define OVERFLOW_ID 65534u
 
-static int read_credentials(int fd, struct peer *peer)
+static int read_credentials(int fd, struct identity *identity)
 {
     struct ucred cred;
     int domain = 0;
@@ -38,11 +38,11 @@ static int read_credentials(int fd, struct peer *peer)
     len = sizeof(cred);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
         return -errno;
-    if (cred.uid == (uid_t)-1) /* the kernel's answer for a socket without a peer */
+    if (cred.uid == (uid_t)-1) /* the kernel's answer for a socket without a client */
         return -ENOTCONN;
-    peer->uid = cred.uid;
-    peer->gid = cred.gid;
-    peer->pid = cred.pid;
+    identity->uid = cred.uid;
+    identity->gid = cred.gid;
+    identity->pid = cred.pid;
     return 0;
 }
 
@@ -53,75 +53,75 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void forget_groups(struct peer *peer)
+static void forget_groups(struct identity *identity)
 {
-    peer->gids = mem_free(peer->gids);
-    peer->gid_count = 0;
-    peer->gids_known = false;
+    identity->gids = mem_free(identity->gids);
+    identity->gid_count = 0;
+    identity->gids_known = false;
 }
 
 /* The kernel says how much room they take, and they are those of one moment: asked twice they are the same. */
-static void read_groups(int fd, struct peer *peer)
+static void read_groups(int fd, struct identity *identity)
 {
     socklen_t len = 0;
 
-    forget_groups(peer);
+    forget_groups(identity);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0) {
-        peer->gids_known = true;
+        identity->gids_known = true;
         return;
     }
-    if (errno != ERANGE || len > PEER_GIDS_MAX * sizeof(gid_t))
+    if (errno != ERANGE || len > IDENTITY_GIDS_MAX * sizeof(gid_t))
         return;
-    peer->gids = mem_alloc(len);
-    if (!peer->gids || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, peer->gids, &len) < 0) {
-        forget_groups(peer);
+    identity->gids = mem_alloc(len);
+    if (!identity->gids || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, identity->gids, &len) < 0) {
+        forget_groups(identity);
         return;
     }
-    peer->gid_count = (uint32_t)(len / sizeof(gid_t));
-    peer->gids_known = true;
-    qsort(peer->gids, peer->gid_count, sizeof(gid_t), compare_ids);
+    identity->gid_count = (uint32_t)(len / sizeof(gid_t));
+    identity->gids_known = true;
+    qsort(identity->gids, identity->gid_count, sizeof(gid_t), compare_ids);
 }
 
 /* Under PrivateUsers=, or in a container, 65534 may be anybody; then it is not "nobody". */
-static void drop_foreign_ids(struct peer *peer)
+static void drop_foreign_ids(struct identity *identity)
 {
-    bool has_group = peer->gid == OVERFLOW_ID;
+    bool has_group = identity->gid == OVERFLOW_ID;
 
-    if (peer->uid == OVERFLOW_ID && !peer_proc_maps_all("/proc/self/uid_map"))
-        peer->uid = PEER_ID_UNKNOWN;
-    for (uint32_t i = 0; i < peer->gid_count; i++)
-        has_group |= peer->gids[i] == OVERFLOW_ID;
-    if (!has_group || peer_proc_maps_all("/proc/self/gid_map"))
+    if (identity->uid == OVERFLOW_ID && !identity_proc_maps_all("/proc/self/uid_map"))
+        identity->uid = IDENTITY_ID_UNKNOWN;
+    for (uint32_t i = 0; i < identity->gid_count; i++)
+        has_group |= identity->gids[i] == OVERFLOW_ID;
+    if (!has_group || identity_proc_maps_all("/proc/self/gid_map"))
         return;
-    if (peer->gid == OVERFLOW_ID)
-        peer->gid = PEER_ID_UNKNOWN;
-    forget_groups(peer);
+    if (identity->gid == OVERFLOW_ID)
+        identity->gid = IDENTITY_ID_UNKNOWN;
+    forget_groups(identity);
 }
 
-static void open_pidfd(int fd, struct peer *peer, uint64_t accepted)
+static void open_pidfd(int fd, struct identity *identity, uint64_t accepted)
 {
     int pidfd = -1;
     socklen_t len = sizeof(pidfd);
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) == 0) {
-        peer->pidfd = pidfd;
-        peer->pidfd_source = PEER_PIDFD_SOCKET;
+        identity->pidfd = pidfd;
+        identity->pidfd_source = IDENTITY_PIDFD_SOCKET;
         return;
     }
-    if (errno != ENOPROTOOPT || peer->pid <= 0)
+    if (errno != ENOPROTOOPT || identity->pid <= 0)
         return;
-    pidfd = (int)syscall(SYS_pidfd_open, peer->pid, 0);
+    pidfd = (int)syscall(SYS_pidfd_open, identity->pid, 0);
     if (pidfd < 0)
         return;
-    peer->pidfd = pidfd;
-    peer->pidfd_source = PEER_PIDFD_OPENED;
-    if (!peer_proc_fits(peer, accepted))
-        peer_forget_process(peer);
+    identity->pidfd = pidfd;
+    identity->pidfd_source = IDENTITY_PIDFD_OPENED;
+    if (!identity_proc_fits(identity, accepted))
+        identity_forget_process(identity);
 }
 
-int peer_read(int fd, struct peer *ret)
+int identity_read(int fd, struct identity *ret)
 {
-    uint64_t accepted = peer_proc_now();
+    uint64_t accepted = identity_proc_now();
     int r;
 
     memset(ret, 0, sizeof(*ret));
@@ -132,11 +132,11 @@ int peer_read(int fd, struct peer *ret)
     read_groups(fd, ret);
     drop_foreign_ids(ret);
     open_pidfd(fd, ret, accepted);
-    peer_proc_read(ret);
+    identity_proc_read(ret);
     return 0;
 }
 
-int peer_read_process(pid_t pid, struct peer *ret)
+int identity_read_process(pid_t pid, struct identity *ret)
 {
     int r;
 
@@ -145,68 +145,68 @@ int peer_read_process(pid_t pid, struct peer *ret)
     if (ret->pidfd < 0)
         return -errno;
     ret->pid = pid;
-    ret->pidfd_source = PEER_PIDFD_OPENED;
-    r = peer_proc_read_ids(ret);
+    ret->pidfd_source = IDENTITY_PIDFD_OPENED;
+    r = identity_proc_read_ids(ret);
     if (r == 0) {
         if (ret->gids)
             qsort(ret->gids, ret->gid_count, sizeof(gid_t), compare_ids);
         drop_foreign_ids(ret);
-        peer_proc_read(ret);
-        if (peer_is_alive(ret))
+        identity_proc_read(ret);
+        if (identity_is_alive(ret))
             return 0;
         r = -ESRCH;
     }
-    peer_deinit(ret);
+    identity_deinit(ret);
     return r;
 }
 
-void peer_forget_process(struct peer *peer)
+void identity_forget_process(struct identity *identity)
 {
-    if (peer->pidfd >= 0)
-        close(peer->pidfd);
-    peer->pidfd = -1;
-    peer->pidfd_source = PEER_PIDFD_NONE;
+    if (identity->pidfd >= 0)
+        close(identity->pidfd);
+    identity->pidfd = -1;
+    identity->pidfd_source = IDENTITY_PIDFD_NONE;
 }
 
-void peer_deinit(struct peer *peer)
+void identity_deinit(struct identity *identity)
 {
-    peer_forget_process(peer);
-    peer->gids = mem_free(peer->gids);
+    identity_forget_process(identity);
+    identity->gids = mem_free(identity->gids);
 }
 
-void peer_drop_groups(struct peer *peer)
+void identity_drop_groups(struct identity *identity)
 {
-    if (peer->gid_count > PEER_GIDS_KEPT)
-        peer->gids = mem_free(peer->gids);
+    if (identity->gid_count > IDENTITY_GIDS_KEPT)
+        identity->gids = mem_free(identity->gids);
 }
 
 /* Without the memory, or the socket, they are as before: known, and not here. */
-void peer_read_groups(struct peer *peer, int fd)
+void identity_read_groups(struct identity *identity, int fd)
 {
-    struct peer fresh = {.uid = peer->uid, .gid = peer->gid};
+    struct identity fresh = {.uid = identity->uid, .gid = identity->gid};
 
-    if (!peer->gids_known || peer_has_groups(peer) || fd < 0)
+    if (!identity->gids_known || identity_has_groups(identity) || fd < 0)
         return;
     read_groups(fd, &fresh);
-    peer->gids = fresh.gids;
+    identity->gids = fresh.gids;
 }
 
-bool peer_is_alive(const struct peer *peer)
+bool identity_is_alive(const struct identity *identity)
 {
-    struct pollfd p = {.fd = peer->pidfd, .events = POLLIN};
+    struct pollfd p = {.fd = identity->pidfd, .events = POLLIN};
 
     /* A pidfd is readable once its process has ended, reaped or not. */
-    return peer->pidfd >= 0 && poll(&p, 1, 0) == 0;
+    return identity->pidfd >= 0 && poll(&p, 1, 0) == 0;
 }
 
-const char *peer_pidfd_source_name(enum peer_pidfd_source source)
+const char *identity_pidfd_source_name(enum identity_pidfd_source source)
 {
     switch (source) {
-    case PEER_PIDFD_SOCKET:
+    case IDENTITY_PIDFD_SOCKET:
         return "socket";
-    case PEER_PIDFD_OPENED:
+    case IDENTITY_PIDFD_OPENED:
         return "pid";
-    case PEER_PIDFD_NONE:
+    case IDENTITY_PIDFD_NONE:
         break;
     }
     return "none";

@@ -50,18 +50,19 @@ static ssize_t read_start(const char *path, char *out, size_t cap)
     return k;
 }
 
-static ssize_t read_of_process(const struct peer *peer, const char *name, char *out, size_t cap)
+static ssize_t read_of_process(const struct identity *identity, const char *name, char *out,
+                               size_t cap)
 {
     char path[64];
 
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)peer->pid, name);
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)identity->pid, name);
     return read_start(path, out, cap);
 }
 
 /* False, and out is empty, also when the file is longer than that. */
-static bool read_whole(const struct peer *peer, const char *name, char *out, size_t cap)
+static bool read_whole(const struct identity *identity, const char *name, char *out, size_t cap)
 {
-    ssize_t n = read_of_process(peer, name, out, cap);
+    ssize_t n = read_of_process(identity, name, out, cap);
 
     if (n > 0 && (size_t)n < cap - 1)
         return true;
@@ -73,16 +74,16 @@ static bool read_whole(const struct peer *peer, const char *name, char *out, siz
  * The pid is a number of our pid namespace, the directories of /proc are of the one it was mounted
  * in. That, and whether the pidfd is of the process that the number means, is what this tells.
  */
-static bool is_in_proc(const struct peer *peer)
+static bool is_in_proc(const struct identity *identity)
 {
     char path[64], text[512];
     const char *line;
 
-    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", peer->pidfd);
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", identity->pidfd);
     if (read_start(path, text, sizeof(text)) <= 0)
         return false;
     line = strstr(text, "\nPid:");
-    return line && strtol(line + strlen("\nPid:"), NULL, 10) == peer->pid;
+    return line && strtol(line + strlen("\nPid:"), NULL, 10) == identity->pid;
 }
 
 /* ---- /proc/PID/stat and status ---- */
@@ -93,11 +94,11 @@ struct process_stat {
 };
 
 /* The name in parentheses may hold anything, parentheses too; behind the last one there are none. */
-static bool read_stat(const struct peer *peer, struct process_stat *ret)
+static bool read_stat(const struct identity *identity, struct process_stat *ret)
 {
     char text[STAT_MAX], *at;
 
-    if (read_of_process(peer, "stat", text, sizeof(text)) <= 0)
+    if (read_of_process(identity, "stat", text, sizeof(text)) <= 0)
         return false;
     at = strrchr(text, ')');
     if (!at || at[1] != ' ' || !at[2])
@@ -115,65 +116,65 @@ static bool read_stat(const struct peer *peer, struct process_stat *ret)
 }
 
 /* Any of its ids: a process may change some between connect(2) and now, and be the same. */
-static bool has_uid(const struct peer *peer)
+static bool has_uid(const struct identity *identity)
 {
     unsigned int ids[4];
     char text[STATUS_MAX];
     const char *line;
 
-    if (read_of_process(peer, "status", text, sizeof(text)) <= 0)
+    if (read_of_process(identity, "status", text, sizeof(text)) <= 0)
         return false;
     line = strstr(text, "\nUid:"); /* a newline of the name above it is escaped */
     if (!line || sscanf(line, "\nUid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
         return false;
     for (size_t i = 0; i < 4; i++) {
-        if (ids[i] == peer->uid)
+        if (ids[i] == identity->uid)
             return true;
     }
     return false;
 }
 
 /* "Groups:" and what follows; too many for the text, or for the memory, are unknown. */
-static void take_groups(struct peer *peer, const char *line)
+static void take_groups(struct identity *identity, const char *line)
 {
     char *end;
 
     if (!strchr(line, '\n'))
         return;
-    peer->gids = mem_alloc(PROCESS_GROUPS_MAX * sizeof(*peer->gids));
-    if (!peer->gids)
+    identity->gids = mem_alloc(PROCESS_GROUPS_MAX * sizeof(*identity->gids));
+    if (!identity->gids)
         return;
-    for (; peer->gid_count < PROCESS_GROUPS_MAX; line = end) {
+    for (; identity->gid_count < PROCESS_GROUPS_MAX; line = end) {
         line += strspn(line, " \t");
         if (*line == '\n')
             break;
-        peer->gids[peer->gid_count++] = (gid_t)strtoul(line, &end, 10);
+        identity->gids[identity->gid_count++] = (gid_t)strtoul(line, &end, 10);
     }
-    peer->gids_known = *line == '\n';
-    if (peer->gids_known && peer->gid_count > 0)
+    identity->gids_known = *line == '\n';
+    if (identity->gids_known && identity->gid_count > 0)
         return;
-    peer->gids = mem_free(peer->gids);
-    peer->gid_count = 0;
+    identity->gids = mem_free(identity->gids);
+    identity->gid_count = 0;
 }
 
-int peer_proc_read_ids(struct peer *peer)
+int identity_proc_read_ids(struct identity *identity)
 {
     const char *uid, *gid, *groups;
     char text[CGROUPS_MAX];
 
-    if (!is_in_proc(peer) || read_of_process(peer, "status", text, sizeof(text)) <= 0)
+    if (!is_in_proc(identity) || read_of_process(identity, "status", text, sizeof(text)) <= 0)
         return -ESRCH;
     uid = strstr(text, "\nUid:");
     gid = strstr(text, "\nGid:");
     groups = strstr(text, "\nGroups:");
-    if (!uid || !gid || !groups || sscanf(uid, "\nUid: %*u %u", &peer->uid) != 1 ||
-        sscanf(gid, "\nGid: %*u %u", &peer->gid) != 1)
+    if (!uid || !gid || !groups || sscanf(uid, "\nUid: %*u %u", &identity->uid) != 1 ||
+        sscanf(gid, "\nGid: %*u %u", &identity->gid) != 1)
         return -EIO;
-    take_groups(peer, groups + strlen("\nGroups:"));
+    take_groups(identity, groups + strlen("\nGroups:"));
     return 0;
 }
 
-uint64_t peer_proc_now(void)
+uint64_t identity_proc_now(void)
 {
     uint64_t per_second = (uint64_t)sysconf(_SC_CLK_TCK);
     struct timespec now = {0};
@@ -183,38 +184,39 @@ uint64_t peer_proc_now(void)
            (uint64_t)now.tv_nsec / (UINT64_C(1000000000) / per_second);
 }
 
-bool peer_proc_fits(const struct peer *peer, uint64_t when)
+bool identity_proc_fits(const struct identity *identity, uint64_t when)
 {
     struct process_stat stat;
 
-    return is_in_proc(peer) && read_stat(peer, &stat) && stat.started <= when && has_uid(peer);
+    return is_in_proc(identity) && read_stat(identity, &stat) && stat.started <= when &&
+           has_uid(identity);
 }
 
-bool peer_proc_maps_all(const char *map)
+bool identity_proc_maps_all(const char *map)
 {
     unsigned int inside, outside, count;
     char text[128];
 
     return read_start(map, text, sizeof(text)) > 0 &&
            sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
-           count == PEER_ID_UNKNOWN;
+           count == IDENTITY_ID_UNKNOWN;
 }
 
 /* ---- what it is ---- */
 
-static void read_comm(struct peer *peer)
+static void read_comm(struct identity *identity)
 {
-    char text[PEER_COMM_MAX + 2] = ""; /* the kernel adds a newline */
+    char text[IDENTITY_COMM_MAX + 2] = ""; /* the kernel adds a newline */
 
-    if (!read_whole(peer, "comm", text, sizeof(text)))
+    if (!read_whole(identity, "comm", text, sizeof(text)))
         return;
     /* Only the last newline is the kernel's; a name may well have one of its own. */
     text[strlen(text) - 1] = '\0';
-    memcpy(peer->comm, text, sizeof(peer->comm));
+    memcpy(identity->comm, text, sizeof(identity->comm));
 }
 
 /* The path of the "0::" line. With v1 hierarchies mounted there are others above it. */
-static void find_cgroup(struct peer *peer, const char *text)
+static void find_cgroup(struct identity *identity, const char *text)
 {
     static const char removed[] =
         " (deleted)"; /* of a zombie: what it is called now nobody knows */
@@ -229,83 +231,83 @@ static void find_cgroup(struct peer *peer, const char *text)
     if (!path || path > end)
         return;
     len = (size_t)(end - path);
-    if (len >= sizeof(peer->cgroup))
+    if (len >= sizeof(identity->cgroup))
         return;
     if (len >= strlen(removed) && memcmp(end - strlen(removed), removed, strlen(removed)) == 0)
         return;
     /* Outside of our cgroup namespace: "/../x" is no place that a rule could mean. */
     if (strncmp(path, "/..", 3) == 0 && (path[3] == '/' || path[3] == '\n'))
         return;
-    memcpy(peer->cgroup, path, len);
+    memcpy(identity->cgroup, path, len);
 }
 
 #ifdef HAVE_SYSTEMD
 /* r: of the call that made text. False: not known. */
-static bool take(char to[static PEER_UNIT_MAX], int r, char *text)
+static bool take(char to[static IDENTITY_UNIT_MAX], int r, char *text)
 {
     if (r == -ENODATA)
         return true; /* none */
     if (r < 0)
         return false;
-    if (strlen(text) < PEER_UNIT_MAX)
+    if (strlen(text) < IDENTITY_UNIT_MAX)
         strcpy(to, text);
     free(text);
     return to[0] != '\0';
 }
 
-static void read_units(struct peer *peer)
+static void read_units(struct identity *identity)
 {
     char *text = NULL;
-    int r = sd_pid_get_unit(peer->pid, &text);
+    int r = sd_pid_get_unit(identity->pid, &text);
 
-    peer->units_known = take(peer->unit, r, text);
+    identity->units_known = take(identity->unit, r, text);
     text = NULL;
-    r = sd_pid_get_user_unit(peer->pid, &text);
-    peer->units_known = take(peer->user_unit, r, text) && peer->units_known;
-    if (!peer->units_known)
-        peer->unit[0] = peer->user_unit[0] = '\0';
+    r = sd_pid_get_user_unit(identity->pid, &text);
+    identity->units_known = take(identity->user_unit, r, text) && identity->units_known;
+    if (!identity->units_known)
+        identity->unit[0] = identity->user_unit[0] = '\0';
 }
 #else
-static void read_units(struct peer *peer)
+static void read_units(struct identity *identity)
 {
-    (void)peer;
+    (void)identity;
 }
 #endif
 
-static void forget_groups(struct peer *peer)
+static void forget_groups(struct identity *identity)
 {
-    peer->units_known = false;
-    peer->unit[0] = peer->user_unit[0] = peer->cgroup[0] = '\0';
+    identity->units_known = false;
+    identity->unit[0] = identity->user_unit[0] = identity->cgroup[0] = '\0';
 }
 
 /* Units are told by control groups, in several readings: they are of one place only if it stayed. */
-static void read_groups(struct peer *peer)
+static void read_groups(struct identity *identity)
 {
     char before[CGROUPS_MAX], after[CGROUPS_MAX];
 
-    if (!read_whole(peer, "cgroup", before, sizeof(before)))
+    if (!read_whole(identity, "cgroup", before, sizeof(before)))
         return;
-    find_cgroup(peer, before);
-    if (peer->cgroup[0])
-        read_units(peer);
-    if (!read_whole(peer, "cgroup", after, sizeof(after)) || strcmp(before, after) != 0)
-        forget_groups(peer);
+    find_cgroup(identity, before);
+    if (identity->cgroup[0])
+        read_units(identity);
+    if (!read_whole(identity, "cgroup", after, sizeof(after)) || strcmp(before, after) != 0)
+        forget_groups(identity);
 }
 
-void peer_proc_read(struct peer *peer)
+void identity_proc_read(struct identity *identity)
 {
     struct process_stat stat;
 
-    if (peer->pidfd < 0 || peer->pid <= 0 || !is_in_proc(peer))
+    if (identity->pidfd < 0 || identity->pid <= 0 || !is_in_proc(identity))
         return;
-    read_comm(peer);
-    read_groups(peer);
+    read_comm(identity);
+    read_groups(identity);
     /* A thread group whose first thread has ended lives on, but its leader's groups do not move with it. */
-    if (!read_stat(peer, &stat) || strchr("ZXx", stat.state))
-        forget_groups(peer);
-    if (peer_is_alive(peer))
+    if (!read_stat(identity, &stat) || strchr("ZXx", stat.state))
+        forget_groups(identity);
+    if (identity_is_alive(identity))
         return;
     /* Whose pid it was meanwhile nobody can say. */
-    forget_groups(peer);
-    peer->comm[0] = '\0';
+    forget_groups(identity);
+    identity->comm[0] = '\0';
 }

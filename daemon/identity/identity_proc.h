@@ -2,28 +2,28 @@
 #ifndef ASOCKD_PEER_PROC_H
 #define ASOCKD_PEER_PROC_H
 
-/* What /proc says about the process that peer->pidfd holds; identity/identity.c's own. */
+/* What /proc says about the process that client->pidfd holds; identity/identity.c's own. */
 #include <stdbool.h>
 #include <stdint.h>
 
-struct peer;
+struct identity;
 
-/* Fills in unit, user_unit, cgroup and comm; each of them only if it is the peer's for certain. */
-void peer_proc_read(struct peer *peer);
+/* Fills in unit, user_unit, cgroup and comm; each of them only if it is the client's for certain. */
+void identity_proc_read(struct identity *identity);
 
 /* Its effective ids, and its groups in any order. 0, or -errno; -ESRCH: it cannot be seen. */
-int peer_proc_read_ids(struct peer *peer);
+int identity_proc_read_ids(struct identity *identity);
 
 /* Of CLOCK_BOOTTIME, in the unit of /proc/PID/stat. */
-uint64_t peer_proc_now(void);
+uint64_t identity_proc_now(void);
 
 /*
- * Has the process that pidfd was opened for by number the peer's user id, and had it begun at `when`?
+ * Has the process that pidfd was opened for by number the client's user id, and had it begun at `when`?
  * False also when that cannot be read.
  */
-bool peer_proc_fits(const struct peer *peer, uint64_t when);
+bool identity_proc_fits(const struct identity *identity, uint64_t when);
 
 /* Do numbers of our user namespace stand for all there are? If not, 65534 says "not one of ours". */
-bool peer_proc_maps_all(const char *map);
+bool identity_proc_maps_all(const char *map);
 
 #endif

@@ -122,10 +122,11 @@ static bool read_line(char *line, struct claim *ret)
     if (!count || first == line || strchr(count + 1, ':'))
         return false;
     *first++ = *count++ = '\0';
-    if (!read_number(first, &from) || !read_number(count, &n) || n == 0 || from >= PEER_ID_UNKNOWN)
+    if (!read_number(first, &from) || !read_number(count, &n) || n == 0 ||
+        from >= IDENTITY_ID_UNKNOWN)
         return false;
-    if (n > PEER_ID_UNKNOWN - from)
-        n = PEER_ID_UNKNOWN - from;
+    if (n > IDENTITY_ID_UNKNOWN - from)
+        n = IDENTITY_ID_UNKNOWN - from;
     *ret = (struct claim){.name = line,
                           .range = {.first = (uint32_t)from, .last = (uint32_t)(from + n - 1)}};
     return true;
@@ -216,7 +217,7 @@ static int find_owners(struct claims *claims, const char *passwd)
         if (range->is_known ||
             (i > 0 && strcmp(claims->items[i - 1].name, claims->items[i].name) == 0))
             continue;
-        if (read_number(claims->items[i].name, &uid) && uid < PEER_ID_UNKNOWN)
+        if (read_number(claims->items[i].name, &uid) && uid < IDENTITY_ID_UNKNOWN)
             set_owner(claims, i, (uid_t)uid, true);
         else
             set_owner(claims, i, range->first, false);
@@ -398,26 +399,26 @@ static const struct range *find_range(const struct subids *subids, uint32_t uid)
     return bsearch(&uid, subids->ranges, subids->count, sizeof(*subids->ranges), compare_id);
 }
 
-enum peer_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret)
+enum identity_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret)
 {
     refresh(subids);
     *ret = uid;
     if (subids->error < 0)
-        return PEER_OWNER_UNKNOWN;
+        return IDENTITY_OWNER_UNKNOWN;
     for (int i = 0; i < OWNERS_MAX; i++) {
         const struct range *range = find_range(subids, *ret);
 
         if (!range || (range->is_known && range->owner == *ret))
-            return *ret == uid ? PEER_OWN_ID : PEER_SUBORDINATE;
+            return *ret == uid ? IDENTITY_OWN_ID : IDENTITY_SUBORDINATE;
         *ret = range->owner;
         if (!range->is_known)
-            return PEER_OWNER_UNKNOWN;
+            return IDENTITY_OWNER_UNKNOWN;
     }
-    return PEER_OWNER_UNKNOWN;
+    return IDENTITY_OWNER_UNKNOWN;
 }
 
-void subids_mark(struct subids *subids, struct peer *peer)
+void subids_mark(struct subids *subids, struct identity *identity)
 {
-    if (subids && peer->uid != PEER_ID_UNKNOWN)
-        peer->ownership = subids_find(subids, peer->uid, &peer->owner);
+    if (subids && identity->uid != IDENTITY_ID_UNKNOWN)
+        identity->ownership = subids_find(subids, identity->uid, &identity->owner);
 }

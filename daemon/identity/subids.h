@@ -20,13 +20,13 @@ struct subids *subids_new(const char *subuid, const char *passwd);
 struct subids *subids_free(struct subids *subids); /* accepts NULL; returns it */
 
 /*
- * The files are read again when they have changed; a look-up is a binary search. PEER_OWNER_UNKNOWN:
+ * The files are read again when they have changed; a look-up is a binary search. IDENTITY_OWNER_UNKNOWN:
  * the range belongs to a name that /etc/passwd lacks, or to several users, or the file cannot be read;
  * *ret is then the id that stands for the owner where shares are counted.
  */
-enum peer_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret);
+enum identity_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret);
 
-/* The same for a peer's user id; subids NULL: everybody is his own. */
-void subids_mark(struct subids *subids, struct peer *peer);
+/* The same for a client's user id; subids NULL: everybody is his own. */
+void subids_mark(struct subids *subids, struct identity *identity);
 
 #endif

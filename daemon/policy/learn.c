@@ -34,7 +34,7 @@ struct learn *learn_free(struct learn *learn)
 
 /* Whose it is, and what it says. */
 struct lesson {
-    const struct peer *peer;
+    const struct identity *identity;
     const char *file;
     uint16_t port;
     enum policy_protocol protocol;
@@ -47,7 +47,7 @@ static struct learn_rule *find(const struct learn *learn, const struct lesson *l
         struct learn_rule *rule = learn->rules[i];
 
         if (rule->port == lesson->port && rule->protocol == lesson->protocol &&
-            rule->uid == lesson->peer->uid && strcmp(rule->host, host) == 0 &&
+            rule->uid == lesson->identity->uid && strcmp(rule->host, host) == 0 &&
             strcmp(rule->file, lesson->file) == 0)
             return rule;
     }
@@ -79,7 +79,7 @@ static struct learn_rule *add(struct learn *learn, const struct lesson *lesson, 
 {
     size_t file_size = strlen(lesson->file) + 1, host_size = strlen(host) + 1;
     size_t size = sizeof(struct learn_rule) + file_size + host_size;
-    uint32_t person = peer_user(lesson->peer);
+    uint32_t person = identity_user(lesson->identity);
     struct learn_rule *rule;
 
     if (!has_room(learn, person, size))
@@ -89,7 +89,7 @@ static struct learn_rule *add(struct learn *learn, const struct lesson *lesson, 
         return NULL;
     rule->port = lesson->port;
     rule->protocol = (uint8_t)lesson->protocol;
-    rule->uid = lesson->peer->uid;
+    rule->uid = lesson->identity->uid;
     rule->person = person;
     rule->size = (uint32_t)size;
     memcpy(rule->file, lesson->file, file_size);
@@ -122,10 +122,11 @@ static void note_address(struct learn *learn, const struct lesson *lesson,
     note(learn, lesson, inet_ntop(addr->family, addr->bytes, host, sizeof(host)));
 }
 
-void learn_note(struct learn *learn, const struct peer *peer, const struct policy_nat64 *nat64,
-                const struct policy_question *question, const struct policy_answer *answer)
+void learn_note(struct learn *learn, const struct identity *identity,
+                const struct policy_nat64 *nat64, const struct policy_question *question,
+                const struct policy_answer *answer)
 {
-    struct lesson lesson = {peer, answer->file ? answer->file : "", question->port,
+    struct lesson lesson = {identity, answer->file ? answer->file : "", question->port,
                             question->protocol};
     struct policy_address addr, embedded[POLICY_EMBEDDED_MAX];
     char name[HOST_TEXT_MAX + 1];

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <time.h>
 
-struct peer;
+struct identity;
 struct policy_answer;
 struct policy_question;
 
@@ -38,8 +38,9 @@ struct learn *learn_new(void);                 /* NULL without memory */
 struct learn *learn_free(struct learn *learn); /* accepts NULL; returns it */
 
 /* An address that may be tried by this client, by an answer with is_learned. learn may be NULL. */
-void learn_note(struct learn *learn, const struct peer *peer, const struct policy_nat64 *nat64,
-                const struct policy_question *question, const struct policy_answer *answer);
+void learn_note(struct learn *learn, const struct identity *identity,
+                const struct policy_nat64 *nat64, const struct policy_question *question,
+                const struct policy_answer *answer);
 
 /* NULL: there is no rule with this number; rules keep theirs, from 0 on. */
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number);

@@ -43,7 +43,7 @@ bool policy_match_is_unit(const char *text)
 {
     static const char *const kinds[] = {".service", ".scope", ".socket", ".mount", ".swap"};
 
-    if (strlen(text) >= PEER_UNIT_MAX || !consists_of(text, LETTERS DIGITS ":-_.\\@") ||
+    if (strlen(text) >= IDENTITY_UNIT_MAX || !consists_of(text, LETTERS DIGITS ":-_.\\@") ||
         strstr(text, "@."))
         return false;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -56,7 +56,7 @@ bool policy_match_is_unit(const char *text)
 /* Anchored: it begins with something, and says of what kind the units are; '*' stands for any characters between. */
 static bool is_unit_pattern(const char *text)
 {
-    char literal[PEER_UNIT_MAX];
+    char literal[IDENTITY_UNIT_MAX];
     size_t n = 0;
 
     if (*text == '*' || strlen(text) >= sizeof(literal))
@@ -107,9 +107,9 @@ static int check_cgroup(struct conf_reader *reader, const char *text)
         return asock_conf_refuse(reader, "\"%s\": a cgroup's path begins with /", text);
     if (strpbrk(text, "?[]"))
         return asock_conf_refuse(reader, "\"%s\": the only wildcard is *", text);
-    if (strlen(text) >= PEER_CGROUP_MAX)
+    if (strlen(text) >= IDENTITY_CGROUP_MAX)
         return asock_conf_refuse(reader, "a cgroup's path longer than %d bytes",
-                                 PEER_CGROUP_MAX - 1);
+                                 IDENTITY_CGROUP_MAX - 1);
     while (r == 0 && *p) {
         size_t len = strcspn(++p, "/");
 
@@ -145,7 +145,7 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
                           : userdb_find_group(text, &value->id);
     if (r == -ENOENT) {
         value->is_unknown = true;
-        value->id = PEER_ID_UNKNOWN;
+        value->id = IDENTITY_ID_UNKNOWN;
         return 0;
     }
     if (r == 0 || r == -ENOMEM)
@@ -283,11 +283,11 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool is_in_groups(const struct match_values *values, const struct peer *peer)
+static bool is_in_groups(const struct match_values *values, const struct identity *identity)
 {
-    for (size_t i = 0; peer->gids && i < values->count; i++) {
-        if (bsearch(&values->values[i].id, peer->gids, peer->gid_count, sizeof(*peer->gids),
-                    compare_ids))
+    for (size_t i = 0; identity->gids && i < values->count; i++) {
+        if (bsearch(&values->values[i].id, identity->gids, identity->gid_count,
+                    sizeof(*identity->gids), compare_ids))
             return true;
     }
     return false;
@@ -304,13 +304,14 @@ static enum match_result has_text(const struct match_values *values, const char 
 
 /* Whoever is excluded is, whatever else is said. A name that does not exist may have been somebody's: who is meant by its
    exclusion is not known. */
-static enum match_result match_excluded(const struct match_values *values, const struct peer *peer)
+static enum match_result match_excluded(const struct match_values *values,
+                                        const struct identity *identity)
 {
-    if (has_id(values, peer->uid, true))
+    if (has_id(values, identity->uid, true))
         return MATCH_YES;
-    if (peer->ownership == PEER_OWNER_UNKNOWN)
+    if (identity->ownership == IDENTITY_OWNER_UNKNOWN)
         return MATCH_UNKNOWN;
-    if (has_id(values, peer_user(peer), true))
+    if (has_id(values, identity_user(identity), true))
         return MATCH_YES;
     for (size_t i = 0; i < values->count; i++)
         if (values->values[i].is_not && values->values[i].is_unknown)
@@ -318,34 +319,39 @@ static enum match_result match_excluded(const struct match_values *values, const
     return MATCH_NO;
 }
 
-static enum match_result match_included(const struct match_values *values, const struct peer *peer)
+static enum match_result match_included(const struct match_values *values,
+                                        const struct identity *identity)
 {
-    if (values->nots == values->count || has_id(values, peer->uid, false))
+    if (values->nots == values->count || has_id(values, identity->uid, false))
         return MATCH_YES;
-    if (peer->ownership == PEER_OWNER_UNKNOWN)
+    if (identity->ownership == IDENTITY_OWNER_UNKNOWN)
         return MATCH_UNKNOWN;
-    return has_id(values, peer_user(peer), false) ? MATCH_YES : MATCH_NO;
+    return has_id(values, identity_user(identity), false) ? MATCH_YES : MATCH_NO;
 }
 
-static enum match_result match_user(const struct match_values *values, const struct peer *peer)
+static enum match_result match_user(const struct match_values *values,
+                                    const struct identity *identity)
 {
     enum match_result excluded = MATCH_NO, included;
 
-    if (peer->uid == PEER_ID_UNKNOWN)
+    if (identity->uid == IDENTITY_ID_UNKNOWN)
         return MATCH_UNKNOWN;
     if (values->nots > 0)
-        excluded = match_excluded(values, peer);
+        excluded = match_excluded(values, identity);
     if (excluded == MATCH_YES)
         return MATCH_NO;
-    included = match_included(values, peer);
+    included = match_included(values, identity);
     return included == MATCH_YES ? (excluded == MATCH_NO ? MATCH_YES : MATCH_UNKNOWN) : included;
 }
 
-static enum match_result match_group(const struct match_values *values, const struct peer *peer)
+static enum match_result match_group(const struct match_values *values,
+                                     const struct identity *identity)
 {
-    if (has_id(values, peer->gid, false) || (peer->gids_known && is_in_groups(values, peer)))
+    if (has_id(values, identity->gid, false) ||
+        (identity->gids_known && is_in_groups(values, identity)))
         return MATCH_YES;
-    return peer_has_groups(peer) && peer->gid != PEER_ID_UNKNOWN ? MATCH_NO : MATCH_UNKNOWN;
+    return identity_has_groups(identity) && identity->gid != IDENTITY_ID_UNKNOWN ? MATCH_NO
+                                                                                 : MATCH_UNKNOWN;
 }
 
 /* Not recursive: the last '*' is the only one worth going back to. */
@@ -385,31 +391,34 @@ static enum match_result has_unit(const struct match_values *values, const char 
     return MATCH_NO;
 }
 
-static enum match_result match_unit(const struct match_values *values, const struct peer *peer)
+static enum match_result match_unit(const struct match_values *values,
+                                    const struct identity *identity)
 {
-    return peer->units_known ? has_unit(values, peer->unit) : MATCH_UNKNOWN;
+    return identity->units_known ? has_unit(values, identity->unit) : MATCH_UNKNOWN;
 }
 
-static bool is_in_manager_of(const struct peer *peer, uid_t uid)
+static bool is_in_manager_of(const struct identity *identity, uid_t uid)
 {
     char manager[64];
 
     snprintf(manager, sizeof(manager), "user@%u.service", (unsigned int)uid);
-    return strcmp(peer->unit, manager) == 0;
+    return strcmp(identity->unit, manager) == 0;
 }
 
 /*
  * The unit of the client's own manager, or of its owner's. In another user's manager that user says what
  * units are called, and may have something there that runs with this client's uid (a set-user-ID program).
  */
-static enum match_result match_user_unit(const struct match_values *values, const struct peer *peer)
+static enum match_result match_user_unit(const struct match_values *values,
+                                         const struct identity *identity)
 {
-    if (!peer->units_known)
+    if (!identity->units_known)
         return MATCH_UNKNOWN;
-    if (is_in_manager_of(peer, peer->uid) || is_in_manager_of(peer, peer_user(peer)))
-        return has_unit(values, peer->user_unit);
-    if (peer->ownership == PEER_OWNER_UNKNOWN && strncmp(peer->unit, "user@", 5) == 0)
-        return has_unit(values, peer->user_unit) == MATCH_YES ? MATCH_UNKNOWN : MATCH_NO;
+    if (is_in_manager_of(identity, identity->uid) ||
+        is_in_manager_of(identity, identity_user(identity)))
+        return has_unit(values, identity->user_unit);
+    if (identity->ownership == IDENTITY_OWNER_UNKNOWN && strncmp(identity->unit, "user@", 5) == 0)
+        return has_unit(values, identity->user_unit) == MATCH_YES ? MATCH_UNKNOWN : MATCH_NO;
     return MATCH_NO;
 }
 
@@ -441,19 +450,20 @@ static bool matches_path(const char *pattern, const char *path)
     return *pattern == *path;
 }
 
-static enum match_result match_cgroup(const struct match_values *values, const struct peer *peer)
+static enum match_result match_cgroup(const struct match_values *values,
+                                      const struct identity *identity)
 {
-    if (!peer->cgroup[0])
+    if (!identity->cgroup[0])
         return MATCH_UNKNOWN;
     for (size_t i = 0; i < values->count; i++) {
-        if (matches_path(values->values[i].text, peer->cgroup))
+        if (matches_path(values->values[i].text, identity->cgroup))
             return MATCH_YES;
     }
     return MATCH_NO;
 }
 
 static enum match_result match_key(const struct policy_match *match, enum match_key key,
-                                   const struct peer *peer, const char *listener)
+                                   const struct identity *identity, const char *listener)
 {
     const struct match_values *values = &match->keys[key];
 
@@ -461,15 +471,15 @@ static enum match_result match_key(const struct policy_match *match, enum match_
         return MATCH_YES;
     switch (key) {
     case MATCH_USER:
-        return match_user(values, peer);
+        return match_user(values, identity);
     case MATCH_GROUP:
-        return match_group(values, peer);
+        return match_group(values, identity);
     case MATCH_UNIT:
-        return match_unit(values, peer);
+        return match_unit(values, identity);
     case MATCH_USER_UNIT:
-        return match_user_unit(values, peer);
+        return match_user_unit(values, identity);
     case MATCH_CGROUP:
-        return match_cgroup(values, peer);
+        return match_cgroup(values, identity);
     case MATCH_LISTENER:
         return has_text(values, listener);
     case MATCH_KEY_COUNT:
@@ -491,10 +501,10 @@ static const char *const doubts[MATCH_KEY_COUNT] = {
 };
 
 static enum match_result match_values(const struct policy_match *match, enum match_key key,
-                                      const struct peer *peer, const char *listener,
+                                      const struct identity *identity, const char *listener,
                                       const char **ret_why)
 {
-    enum match_result result = match_key(match, key, peer, listener);
+    enum match_result result = match_key(match, key, identity, listener);
 
     *ret_why = doubts[key];
     if (result != MATCH_NO || match->keys[key].unknown == 0)
@@ -506,14 +516,14 @@ static enum match_result match_values(const struct policy_match *match, enum mat
     return MATCH_UNKNOWN;
 }
 
-enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
+enum match_result policy_match(const struct policy_match *match, const struct identity *identity,
                                const char *listener, struct match_doubt *ret_doubt)
 {
     enum match_result result = MATCH_YES;
     const char *why;
 
     for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++) {
-        switch (match_values(match, key, peer, listener, &why)) {
+        switch (match_values(match, key, identity, listener, &why)) {
         case MATCH_NO:
             return MATCH_NO;
         case MATCH_UNKNOWN:
@@ -528,13 +538,13 @@ enum match_result policy_match(const struct policy_match *match, const struct pe
     return result;
 }
 
-unsigned int policy_match_misses(const struct policy_match *match, const struct peer *peer,
+unsigned int policy_match_misses(const struct policy_match *match, const struct identity *identity,
                                  const char *listener)
 {
     unsigned int misses = 0;
 
     for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++)
-        if (match_key(match, key, peer, listener) != MATCH_YES)
+        if (match_key(match, key, identity, listener) != MATCH_YES)
             misses |= 1u << key;
     return misses;
 }

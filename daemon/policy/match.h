@@ -9,7 +9,7 @@
 
 #include "base/conf.h"
 
-struct peer;
+struct identity;
 
 enum match_key {
     MATCH_USER,
@@ -65,11 +65,11 @@ struct match_doubt {
 };
 
 /* A section without keys is about everybody. */
-enum match_result policy_match(const struct policy_match *match, const struct peer *peer,
+enum match_result policy_match(const struct policy_match *match, const struct identity *identity,
                                const char *listener, struct match_doubt *ret_doubt);
 
 /* 1u << key for each key by which it is not about that client. */
-unsigned int policy_match_misses(const struct policy_match *match, const struct peer *peer,
+unsigned int policy_match_misses(const struct policy_match *match, const struct identity *identity,
                                  const char *listener);
 
 /*

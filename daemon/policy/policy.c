@@ -13,32 +13,32 @@
 /* ---- view ---- */
 
 /* The first few of them. */
-static size_t describe_groups(const struct peer *peer, char *to, size_t size)
+static size_t describe_groups(const struct identity *identity, char *to, size_t size)
 {
-    size_t n = (size_t)snprintf(to, size, ", groups %u", (unsigned int)peer->gid);
+    size_t n = (size_t)snprintf(to, size, ", groups %u", (unsigned int)identity->gid);
     uint32_t i = 0;
 
-    for (; peer->gids && i < peer->gid_count && n + 16 < size; i++)
-        if (peer->gids[i] != peer->gid)
-            n += (size_t)snprintf(to + n, size - n, " %u", (unsigned int)peer->gids[i]);
-    if (i < peer->gid_count)
+    for (; identity->gids && i < identity->gid_count && n + 16 < size; i++)
+        if (identity->gids[i] != identity->gid)
+            n += (size_t)snprintf(to + n, size - n, " %u", (unsigned int)identity->gids[i]);
+    if (i < identity->gid_count)
         n += (size_t)snprintf(to + n, size - n, " ...");
     return n;
 }
 
 /* Its own facts, as far as there is room: what a file would have to name. */
-static void describe(const struct peer *peer, const char *listener, char *to, size_t size)
+static void describe(const struct identity *identity, const char *listener, char *to, size_t size)
 {
-    const char *unit = peer->user_unit[0] ? peer->user_unit : peer->unit;
+    const char *unit = identity->user_unit[0] ? identity->user_unit : identity->unit;
     size_t n = (size_t)snprintf(to, size, "no policy file is about this client (listener %.31s",
                                 listener);
 
-    if (peer->uid == PEER_ID_UNKNOWN)
+    if (identity->uid == IDENTITY_ID_UNKNOWN)
         n += (size_t)snprintf(to + n, size - n, ", user unknown");
-    else if (peer->uid != PEER_ID_NOBODY)
-        n += (size_t)snprintf(to + n, size - n, ", uid %u", (unsigned int)peer->uid);
-    if (peer->gid < PEER_ID_NOBODY)
-        n += describe_groups(peer, to + n, 64);
+    else if (identity->uid != IDENTITY_ID_NOBODY)
+        n += (size_t)snprintf(to + n, size - n, ", uid %u", (unsigned int)identity->uid);
+    if (identity->gid < IDENTITY_ID_NOBODY)
+        n += describe_groups(identity, to + n, 64);
     if (unit[0] && strlen(unit) + 10 < size - n)
         n += (size_t)snprintf(to + n, size - n, ", unit %s", unit);
     snprintf(to + n, size - n, ")");
@@ -52,7 +52,8 @@ const char *policy_view_unmatched(const struct policy_view *view)
 }
 
 /* Is any of them about it? One that is empty only masks another one. */
-static bool take_files(struct policy_view *view, const struct peer *peer, const char *listener)
+static bool take_files(struct policy_view *view, const struct identity *identity,
+                       const char *listener)
 {
     bool is_meant = false;
 
@@ -60,7 +61,7 @@ static bool take_files(struct policy_view *view, const struct peer *peer, const 
         const struct policy_file *file = view->policy->files[i];
         struct match_doubt doubt = {0};
 
-        switch (policy_match(&file->match, peer, listener, &doubt)) {
+        switch (policy_match(&file->match, identity, listener, &doubt)) {
         case MATCH_YES:
             view->matched[i / 64] |= UINT64_C(1) << i % 64;
             is_meant |= !file->is_empty;
@@ -79,8 +80,8 @@ static bool take_files(struct policy_view *view, const struct peer *peer, const 
     return is_meant;
 }
 
-void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
-                         const char *listener)
+void policy_view_replace(struct policy_view *view, struct policy *policy,
+                         const struct identity *identity, const char *listener)
 {
     struct policy *before = view->policy;
 
@@ -91,8 +92,8 @@ void policy_view_replace(struct policy_view *view, struct policy *policy, const 
     memset(&view->settings, 0, sizeof(view->settings));
     view->unknown = NULL;
     view->nobody[0] = '\0';
-    if (!take_files(view, peer, listener))
-        describe(peer, listener, view->nobody, sizeof(view->nobody));
+    if (!take_files(view, identity, listener))
+        describe(identity, listener, view->nobody, sizeof(view->nobody));
 }
 
 bool policy_view_has(const struct policy_view *view, const struct policy *policy)
@@ -100,13 +101,13 @@ bool policy_view_has(const struct policy_view *view, const struct policy *policy
     return view->policy == policy;
 }
 
-struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
+struct policy_view *policy_view_new(struct policy *policy, const struct identity *identity,
                                     const char *listener)
 {
     struct policy_view *view = mem_zalloc(1, sizeof(*view));
 
     if (view)
-        policy_view_replace(view, policy, peer, listener);
+        policy_view_replace(view, policy, identity, listener);
     return view;
 }
 

@@ -15,7 +15,7 @@
 
 #include "daemon/policy/nat64.h"
 
-struct peer;
+struct identity;
 struct policy;
 struct policy_view;
 
@@ -128,7 +128,7 @@ struct policy_settings {
 /* ---- a client's view ---- */
 
 /* What policy says to the client at the other end of listener. NULL without memory. */
-struct policy_view *policy_view_new(struct policy *policy, const struct peer *peer,
+struct policy_view *policy_view_new(struct policy *policy, const struct identity *identity,
                                     const char *listener);
 /*
  * A view that has the policy and the restrictions of base, as they are at any time, and further restrictions of
@@ -137,8 +137,8 @@ struct policy_view *policy_view_new(struct policy *policy, const struct peer *pe
 struct policy_view *policy_view_new_below(const struct policy_view *base);
 struct policy_view *policy_view_free(struct policy_view *view); /* accepts NULL; returns it */
 /* After a reload, with the same client; not of one below another. Cannot fail; its restrictions stay. */
-void policy_view_replace(struct policy_view *view, struct policy *policy, const struct peer *peer,
-                         const char *listener);
+void policy_view_replace(struct policy_view *view, struct policy *policy,
+                         const struct identity *identity, const char *listener);
 /* Is it this one that it has? Not of a view below another. */
 bool policy_view_has(const struct policy_view *view, const struct policy *policy);
 const struct policy_settings *policy_view_settings(const struct policy_view *view);

@@ -160,11 +160,12 @@ static void describe(const struct policy_match *match, unsigned int keys,
         strcpy(ret + 200, "...");
 }
 
-bool policy_may_match(const struct policy_view *view, const struct peer *peer, const char *listener,
-                      unsigned int given, size_t file, char ret[static POLICY_LINE_MAX])
+bool policy_may_match(const struct policy_view *view, const struct identity *identity,
+                      const char *listener, unsigned int given, size_t file,
+                      char ret[static POLICY_LINE_MAX])
 {
     const struct policy_match *match = &view->policy->files[file]->match;
-    unsigned int misses = policy_match_misses(match, peer, listener);
+    unsigned int misses = policy_match_misses(match, identity, listener);
 
     if (policy_view_has_file(view, file) || misses == 0 || (misses & given))
         return false;

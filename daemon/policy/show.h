@@ -41,7 +41,8 @@ bool policy_show_line(const struct policy *policy, const struct policy_view *vie
  * Could this file, by its number, be about the client if the keys of [Match] that are not in given (1u << key) were
  * other than view has them? ret: what it asks for, "Group=wheel".
  */
-bool policy_may_match(const struct policy_view *view, const struct peer *peer, const char *listener,
-                      unsigned int given, size_t file, char ret[static POLICY_LINE_MAX]);
+bool policy_may_match(const struct policy_view *view, const struct identity *identity,
+                      const char *listener, unsigned int given, size_t file,
+                      char ret[static POLICY_LINE_MAX]);
 
 #endif

@@ -87,7 +87,7 @@ static bool is_meant(const struct session *s, const struct question *q)
 {
     if (q->has_id)
         return s->id == q->id;
-    return q->has_pid && s->peer.pid == q->pid && s->kind != LISTENER_CONTROL;
+    return q->has_pid && s->identity.pid == q->pid && s->kind != LISTENER_CONTROL;
 }
 
 /* The first one of that id, or of that process; NULL: there is none. */
@@ -132,10 +132,10 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
     }
     if (!question_settle_client(q))
         return false;
-    subids_mark(s->worker->subids, &q->peer);
+    subids_mark(s->worker->subids, &q->identity);
     if ((q->has_row || q->has_restriction) && q->given == 0)
         return true; /* all files */
-    *ret_made = policy_view_new(s->worker->policy, &q->peer, q->listener);
+    *ret_made = policy_view_new(s->worker->policy, &q->identity, q->listener);
     ret->view = *ret_made;
     return *ret_made || question_no_memory(q);
 }
@@ -216,7 +216,7 @@ long admin_learned(struct session *s, struct inspect_cursor *cursor, uint8_t *ou
     record_format(&record, "rule", "%s %s %u",
                   policy_protocol_name((enum policy_protocol)rule->protocol), rule->host,
                   rule->port);
-    if (rule->uid != PEER_ID_UNKNOWN)
+    if (rule->uid != IDENTITY_ID_UNKNOWN)
         record_number(&record, "uid", rule->uid);
     record_number(&record, "count", rule->count);
     record_number(&record, "first", (uint64_t)rule->first);

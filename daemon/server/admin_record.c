@@ -95,7 +95,7 @@ void record_endpoint(struct record *record, const char *name, const struct endpo
 
 void record_id(struct record *record, const char *name, uint32_t id)
 {
-    if (id == PEER_ID_UNKNOWN)
+    if (id == IDENTITY_ID_UNKNOWN)
         record_text(record, name, "unknown");
     else
         record_number(record, name, id);
@@ -103,11 +103,11 @@ void record_id(struct record *record, const char *name, uint32_t id)
 
 static void add_peer(struct record *record, const struct session *s)
 {
-    record_number(record, "pid", s ? (uint64_t)s->peer.pid : 0);
-    record_text(record, "unit", s ? s->peer.unit : NULL);
-    record_text(record, "command", s ? s->peer.comm : NULL);
+    record_number(record, "pid", s ? (uint64_t)s->identity.pid : 0);
+    record_text(record, "unit", s ? s->identity.unit : NULL);
+    record_text(record, "command", s ? s->identity.comm : NULL);
     if (s)
-        record_id(record, "uid", s->peer.uid);
+        record_id(record, "uid", s->identity.uid);
     if (s && s->sharing.sharer)
         record_number(record, "sharer", s->sharing.sharer->id);
 }
@@ -116,8 +116,8 @@ static void add_peer(struct record *record, const struct session *s)
 static void add_sharing(struct record *record, const struct session *s, bool sees_all)
 {
     if (s->sharing.sharer && sees_all) {
-        record_number(record, "sharer_pid", (uint64_t)s->sharing.sharer->peer.pid);
-        record_text(record, "sharer_command", s->sharing.sharer->peer.comm);
+        record_number(record, "sharer_pid", (uint64_t)s->sharing.sharer->identity.pid);
+        record_text(record, "sharer_command", s->sharing.sharer->identity.comm);
         record_text(record, "sharer_unit", session_identity(s)->unit);
     }
     record_number(record, "shared_listeners", s->sharing.listener_count);
@@ -125,38 +125,38 @@ static void add_sharing(struct record *record, const struct session *s, bool see
 }
 
 /* As many as there is room for; "..." stands for the rest. */
-static void add_groups(struct record *record, const struct peer *peer)
+static void add_groups(struct record *record, const struct identity *identity)
 {
     char text[CODEC_FIELD_MAX / 2]; /* with everything else it fits into a record */
     size_t n = 0;
 
     text[0] = '\0';
-    if (!peer->gids && peer->gid_count > 0)
-        snprintf(text, sizeof(text), "%u groups", (unsigned int)peer->gid_count);
-    for (uint32_t i = 0; peer->gids && i < peer->gid_count; i++) {
+    if (!identity->gids && identity->gid_count > 0)
+        snprintf(text, sizeof(text), "%u groups", (unsigned int)identity->gid_count);
+    for (uint32_t i = 0; identity->gids && i < identity->gid_count; i++) {
         if (sizeof(text) - n < 16) {
             strcpy(text + n, ",...");
             break;
         }
         n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%u", i ? "," : "",
-                              (unsigned int)peer->gids[i]);
+                              (unsigned int)identity->gids[i]);
     }
-    record_format(record, "groups", "%s", peer->gids_known ? text : "unknown");
+    record_format(record, "groups", "%s", identity->gids_known ? text : "unknown");
 }
 
 static void add_peer_details(struct record *record, const struct session *s)
 {
-    if (s->peer.ownership == PEER_SUBORDINATE)
-        record_number(record, "owner", s->peer.owner);
-    if (s->peer.ownership == PEER_OWNER_UNKNOWN)
+    if (s->identity.ownership == IDENTITY_SUBORDINATE)
+        record_number(record, "owner", s->identity.owner);
+    if (s->identity.ownership == IDENTITY_OWNER_UNKNOWN)
         record_text(record, "owner", "unknown");
-    record_id(record, "gid", s->peer.gid);
-    add_groups(record, &s->peer);
-    record_text(record, "units", s->peer.units_known ? "known" : "unknown");
-    record_text(record, "user_unit", s->peer.user_unit);
-    record_text(record, "cgroup", s->peer.cgroup);
-    record_text(record, "pidfd", peer_pidfd_source_name(s->peer.pidfd_source));
-    record_text(record, "alive", peer_is_alive(&s->peer) ? "yes" : "unknown");
+    record_id(record, "gid", s->identity.gid);
+    add_groups(record, &s->identity);
+    record_text(record, "units", s->identity.units_known ? "known" : "unknown");
+    record_text(record, "user_unit", s->identity.user_unit);
+    record_text(record, "cgroup", s->identity.cgroup);
+    record_text(record, "pidfd", identity_pidfd_source_name(s->identity.pidfd_source));
+    record_text(record, "alive", identity_is_alive(&s->identity) ? "yes" : "unknown");
 }
 
 static void add_limits(struct record *record, const struct limits *limits)
@@ -237,7 +237,7 @@ void record_session_row(struct record *record, const struct session *s)
 {
     record_number(record, "id", s->id);
     add_peer(record, s);
-    record_text(record, "user_unit", s->peer.user_unit);
+    record_text(record, "user_unit", s->identity.user_unit);
     record_text(record, "listener", s->listener);
     record_text(record, "state", session_state(s));
     record_number(record, "restrictions", policy_view_restrictions(s->view));

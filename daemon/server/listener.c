@@ -102,14 +102,14 @@ static void turn_away(struct listener *l, int fd, uint32_t error, const char *wh
 }
 
 /* The rights of a session are its user's: processes of that user may have them, also with a subordinate id. */
-static bool is_of_sharer(const struct peer *peer, const struct session *sharer)
+static bool is_of_sharer(const struct identity *identity, const struct session *sharer)
 {
-    const struct peer *owner = session_identity(sharer);
+    const struct identity *owner = session_identity(sharer);
 
-    if (peer->uid == PEER_ID_UNKNOWN || owner->uid == PEER_ID_UNKNOWN)
+    if (identity->uid == IDENTITY_ID_UNKNOWN || owner->uid == IDENTITY_ID_UNKNOWN)
         return false;
-    return peer->uid == owner->uid ||
-           (peer->ownership == PEER_SUBORDINATE && peer->owner == owner->uid);
+    return identity->uid == owner->uid ||
+           (identity->ownership == IDENTITY_SUBORDINATE && identity->owner == owner->uid);
 }
 
 /* It came, said nothing, and went: nobody needs to know who it was. */
@@ -137,24 +137,24 @@ static void admit(struct listener *l, int fd)
     const struct shares *shares = &l->listeners->worker->shares;
     uint64_t began = shares->clock();
     struct session *s;
-    struct peer peer;
+    struct identity identity;
 
     if (!has_room(l)) {
         turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has as many clients as it may have");
         return;
     }
-    if (has_left(fd) || peer_read(fd, &peer) < 0) {
+    if (has_left(fd) || identity_read(fd, &identity) < 0) {
         close(fd);
         return;
     }
-    subids_mark(l->listeners->worker->subids, &peer);
-    if (l->sharer && !is_of_sharer(&peer, l->sharer)) {
-        peer_deinit(&peer);
+    subids_mark(l->listeners->worker->subids, &identity);
+    if (l->sharer && !is_of_sharer(&identity, l->sharer)) {
+        identity_deinit(&identity);
         turn_away(l, fd, ERR_ACCESS_DENIED, "this listener is for processes of another user");
         return;
     }
-    if (session_new(&config, fd, &peer, why, &s) < 0) {
-        peer_deinit(&peer);
+    if (session_new(&config, fd, &identity, why, &s) < 0) {
+        identity_deinit(&identity);
         turn_away(l, fd, ERR_NO_BUFFER_SPACE, why);
         return;
     }
@@ -163,7 +163,7 @@ static void admit(struct listener *l, int fd)
     if (!l->sharer)
         share_charge(&s->share, shares->clock() - began);
     log_debug("session %llu: pid %d, uid %u, listener %s", (unsigned long long)s->id,
-              (int)s->peer.pid, (unsigned int)s->peer.uid, l->name);
+              (int)s->identity.pid, (unsigned int)s->identity.uid, l->name);
 }
 
 static int accept_fd(struct listener *l)

@@ -41,18 +41,18 @@ void question_init(struct question *q, char *error)
     memset(q, 0, sizeof(*q));
     q->error = error;
     error[0] = '\0';
-    q->peer.uid = q->peer.gid = PEER_ID_NOBODY;
-    q->peer.gids = q->gids;
-    q->peer.gids_known = q->peer.units_known = true;
-    q->peer.pidfd = -1;
-    strcpy(q->peer.cgroup, NOBODYS_CGROUP);
+    q->identity.uid = q->identity.gid = IDENTITY_ID_NOBODY;
+    q->identity.gids = q->gids;
+    q->identity.gids_known = q->identity.units_known = true;
+    q->identity.pidfd = -1;
+    strcpy(q->identity.cgroup, NOBODYS_CGROUP);
     strcpy(q->listener, "default");
 }
 
 void question_deinit(struct question *q)
 {
     if (q->is_process)
-        peer_deinit(&q->peer);
+        identity_deinit(&q->identity);
 }
 
 /* ---- fields ---- */
@@ -60,18 +60,18 @@ void question_deinit(struct question *q)
 /* A fact of a session that could not be determined there either. */
 static bool take_unknown(struct question *q, const char *fact)
 {
-    struct peer *peer = &q->peer;
+    struct identity *identity = &q->identity;
 
     if (strcmp(fact, "uid") == 0)
-        peer->uid = PEER_ID_UNKNOWN;
+        identity->uid = IDENTITY_ID_UNKNOWN;
     else if (strcmp(fact, "gid") == 0)
-        peer->gid = PEER_ID_UNKNOWN;
+        identity->gid = IDENTITY_ID_UNKNOWN;
     else if (strcmp(fact, "groups") == 0)
-        peer->gids_known = false;
+        identity->gids_known = false;
     else if (strcmp(fact, "units") == 0)
-        peer->units_known = false;
+        identity->units_known = false;
     else if (strcmp(fact, "cgroup") == 0)
-        peer->cgroup[0] = '\0';
+        identity->cgroup[0] = '\0';
     else
         return question_refuse(q, "unknown=%.40s is not a fact of a client", fact);
     return true;
@@ -85,9 +85,9 @@ static bool take_text(struct question *q, const struct field *field)
         size_t size;
         unsigned int given;
     } texts[] = {
-        {"unit", q->peer.unit, sizeof(q->peer.unit), 1u << MATCH_UNIT},
-        {"user_unit", q->peer.user_unit, sizeof(q->peer.user_unit), 1u << MATCH_USER_UNIT},
-        {"cgroup", q->peer.cgroup, sizeof(q->peer.cgroup), 1u << MATCH_CGROUP},
+        {"unit", q->identity.unit, sizeof(q->identity.unit), 1u << MATCH_UNIT},
+        {"user_unit", q->identity.user_unit, sizeof(q->identity.user_unit), 1u << MATCH_USER_UNIT},
+        {"cgroup", q->identity.cgroup, sizeof(q->identity.cgroup), 1u << MATCH_CGROUP},
         {"listener", q->listener, sizeof(q->listener), 1u << MATCH_LISTENER},
         {"protocol", q->protocol, sizeof(q->protocol), 0},
         {"host", q->host, sizeof(q->host), 0},
@@ -110,26 +110,26 @@ static bool take_text(struct question *q, const struct field *field)
 }
 
 /* In ascending order. */
-static void add_group(struct peer *peer, gid_t gid)
+static void add_group(struct identity *identity, gid_t gid)
 {
-    uint32_t at = peer->gid_count++;
+    uint32_t at = identity->gid_count++;
 
-    for (; at > 0 && peer->gids[at - 1] > gid; at--)
-        peer->gids[at] = peer->gids[at - 1];
-    peer->gids[at] = gid;
+    for (; at > 0 && identity->gids[at - 1] > gid; at--)
+        identity->gids[at] = identity->gids[at - 1];
+    identity->gids[at] = gid;
 }
 
 static bool take_id(struct question *q, const struct field *field)
 {
-    struct peer *peer = &q->peer;
+    struct identity *identity = &q->identity;
 
-    if (field->number < 0 || field->number >= PEER_ID_NOBODY)
+    if (field->number < 0 || field->number >= IDENTITY_ID_NOBODY)
         return false;
     if (strcmp(field->name, "uid") == 0) {
-        peer->uid = (uid_t)field->number;
+        identity->uid = (uid_t)field->number;
         q->given |= 1u << MATCH_USER;
-    } else if (strcmp(field->name, "gid") == 0 && peer->gid_count < PEER_GIDS_KEPT) {
-        add_group(peer, (gid_t)field->number);
+    } else if (strcmp(field->name, "gid") == 0 && identity->gid_count < IDENTITY_GIDS_KEPT) {
+        add_group(identity, (gid_t)field->number);
         q->given |= 1u << MATCH_GROUP;
     } else {
         return false;
@@ -185,7 +185,7 @@ static bool look_at_process(struct question *q)
 
     if (q->given & ~(1u << MATCH_LISTENER))
         return question_refuse(q, "a process, or what is said of a client: one of them");
-    r = peer_read_process(q->pid, &q->peer);
+    r = identity_read_process(q->pid, &q->identity);
     if (r == -ENOMEM)
         return question_no_memory(q);
     if (r < 0)
@@ -199,19 +199,20 @@ static bool look_at_process(struct question *q)
 /* A client that there cannot be would be denied, and that taken for an answer. */
 bool question_settle_client(struct question *q)
 {
-    const char *cgroup = q->peer.cgroup;
+    const char *cgroup = q->identity.cgroup;
 
     if (q->error[0])
         return false;
     if (q->has_pid)
         return look_at_process(q);
-    if (!check_unit(q, q->peer.unit) || !check_unit(q, q->peer.user_unit))
+    if (!check_unit(q, q->identity.unit) || !check_unit(q, q->identity.user_unit))
         return false;
     if (*cgroup && *cgroup != '/' && strcmp(cgroup, NOBODYS_CGROUP) != 0)
         return question_refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
     /* Where a unit of a user is, the kernel says the manager that it belongs to as well. */
-    if (q->peer.user_unit[0] && !q->peer.unit[0])
-        snprintf(q->peer.unit, sizeof(q->peer.unit), "user@%u.service", (unsigned int)q->peer.uid);
+    if (q->identity.user_unit[0] && !q->identity.unit[0])
+        snprintf(q->identity.unit, sizeof(q->identity.unit), "user@%u.service",
+                 (unsigned int)q->identity.uid);
     return true;
 }
 

@@ -16,8 +16,8 @@
 struct services;
 
 struct question {
-    struct peer peer; /* its gids are the question's, unless it is a process's */
-    gid_t gids[PEER_GIDS_KEPT];
+    struct identity identity; /* its gids are the question's, unless it is a process's */
+    gid_t gids[IDENTITY_GIDS_KEPT];
     unsigned int given; /* 1u << enum match_key: what was said of the client */
     char listener[32];
     char host[HOST_TEXT_MAX + 2]; /* a name may have its trailing dot */
@@ -31,7 +31,7 @@ struct question {
     uint64_t row;          /* asks for a line of the policy */
     uint64_t restriction;  /* asks for a line of the session's restrictions */
     char *error;           /* INSPECT_TEXT_MAX bytes; "": nothing is wrong so far */
-    bool is_process;       /* peer is one that was looked at */
+    bool is_process;       /* identity is that of one that was looked at */
     bool is_out_of_memory; /* that is the error */
 };
 

@@ -39,7 +39,7 @@ static void judge_connection(struct sock *sock, bool close, struct reload_report
         return;
     }
     report->closed++;
-    sock->is_outlawed = true;
+    sock->is_denied_now = true;
     sock_kill(sock);
 }
 

@@ -239,7 +239,7 @@ static uint64_t at_least(uint64_t value, uint64_t least)
 static uint64_t buffers_of(const struct server_config *config,
                            const struct descriptor_shares *shares)
 {
-    uint64_t mappings = shared_count_most();
+    uint64_t mappings = shm_buffer_count_most();
     uint64_t buffers = at_least(shares->sockets / 16, LIMIT_TOTAL_BUFFERS_MIN);
 
     if (config->total_buffers)

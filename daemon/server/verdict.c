@@ -98,8 +98,8 @@ void verdict_also(const struct judged *judged, const struct question *question,
     for (size_t i = 0; i < count; i++) {
         struct ruling ruling;
 
-        if (!policy_may_match(judged->view, &question->peer, question->listener, question->given, i,
-                              facts))
+        if (!policy_may_match(judged->view, &question->identity, question->listener,
+                              question->given, i, facts))
             continue;
         ruling = rule_on(judged->view, to, policy_judge_with, i);
         if (ruling.answer.is_allowed == is_allowed || number-- > 0)

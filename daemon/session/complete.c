@@ -69,7 +69,7 @@ static void take_unreported(struct op *op)
     op->session->unreported_ops -= sock->ops_freed;
     sock->send_freed = 0;
     sock->ops_freed = 0;
-    if (!sock->owes_killed)
+    if (!sock->has_killed_event)
         list_remove(&sock->report);
 }
 

@@ -45,7 +45,7 @@ struct op_class {
     /* What the reply holds beyond error, bytes and flags; may be NULL. */
     void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);
     /* Where fill() says that descriptors go with the reply: they are the transport's from here on. */
-    struct parcel *(*take_parcel)(struct op *op);
+    struct fd_pass *(*take_fd_pass)(struct op *op);
 };
 
 /* Payload that the kernel has not taken yet. */
@@ -109,9 +109,9 @@ struct op {
             struct bytes *bytes;       /* NULL: no payload */
         } value;
         struct resolve *resolve;
-        struct endpoint bound;    /* BIND: what was given */
-        struct accept *accept;    /* ACCEPT: its ids */
-        struct shared *parcel_of; /* REGISTER: its descriptor is still to be sent */
+        struct endpoint bound;            /* BIND: what was given */
+        struct accept *accept;            /* ACCEPT: its ids */
+        struct shm_buffer *passes_buffer; /* REGISTER: its descriptor is still to be sent */
         struct {
             struct shared_listener *shared; /* SHARE: the one that is being made; NULL: none yet */
             bool shares_lending;            /* those who come by it may lend */

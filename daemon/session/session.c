@@ -60,7 +60,7 @@ enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
 
 static enum consumed broken_input(struct session *s, const char *why)
 {
-    sock_together_end(s);
+    sock_batch_end(s);
     session_end(s, ERR_PROTOCOL_ERROR, why);
     return ENDED;
 }
@@ -96,7 +96,7 @@ static enum consumed consume_frames(struct session *s, unsigned int *budget)
 
     s->last_sent = 0;
     c = consume_some(s, budget);
-    sock_together_end(s);
+    sock_batch_end(s);
     return c;
 }
 
@@ -355,7 +355,7 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->restricts));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
-    assert(!s->together && s->op_count == 0 && s->transport.fd < 0);
+    assert(!s->batch_of && s->op_count == 0 && s->transport.fd < 0);
     assert(list_is_empty(&s->ready) && list_is_empty(&s->emptying));
     share_deinit(&s->share);
     task_deinit(&s->gone);
@@ -368,7 +368,7 @@ static void on_gone(struct task *task)
     op_free(w, s->spare);
     policy_view_free(s->view);
     session_quota_leave(s);
-    peer_deinit(&s->peer);
+    identity_deinit(&s->identity);
     session_leave_sharer(s);
     mem_free(s->buffers);
     mem_free(s->tokens);
@@ -408,7 +408,7 @@ static int acquire(struct session *s, const struct session_config *config, int f
     int r = 0;
 
     s->view = config->sharer ? policy_view_new_below(config->sharer->view)
-                             : policy_view_new(w->policy, &s->peer, s->listener);
+                             : policy_view_new(w->policy, &s->identity, s->listener);
     if (s->view && s->kind == LISTENER_CLIENT)
         r = session_quota_enter(s, config, why);
     if (r < 0) {
@@ -427,7 +427,7 @@ static int acquire(struct session *s, const struct session_config *config, int f
     return -ENOMEM;
 }
 
-int session_new(const struct session_config *config, int fd, struct peer *peer,
+int session_new(const struct session_config *config, int fd, struct identity *identity,
                 char ret_why[static SESSION_WHY_MAX], struct session **ret)
 {
     struct worker *w = config->worker;
@@ -445,7 +445,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
     s->unread_fd = -1;
     ev_io_init(&s->farewell_io, session_on_farewell, -1, 0);
     s->farewell_io.data = s;
-    s->peer = *peer;
+    s->identity = *identity;
     init_lists(s);
     s->sharing.sharer = config->sharer;
     r = acquire(s, config, fd, ret_why);
@@ -453,7 +453,7 @@ int session_new(const struct session_config *config, int fd, struct peer *peer,
         mem_free(s);
         return r;
     }
-    peer_drop_groups(&s->peer);
+    identity_drop_groups(&s->identity);
     share_init(&s->share, s->quota ? quota_share(s->quota, &w->shares.root) : &w->controls,
                on_step);
     if (config->sharer)

@@ -47,7 +47,7 @@ struct session {
     struct list node; /* worker->sessions */
     struct worker *worker;
     struct transport transport;
-    struct peer peer;
+    struct identity identity;
     struct policy_view *view; /* see session_view(), sock_policy.h */
     enum listener_kind kind;
     char listener[32]; /* its name */
@@ -92,8 +92,8 @@ struct session {
     struct list report;                   /* sockets with something unreported */
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
 
-    struct sock *together;       /* its sends wait for the rest of the input; NULL: none do */
-    uint32_t together_bytes;     /* of them */
+    struct sock *batch_of;       /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t batch_bytes;        /* of them */
     uint32_t last_sent, held_id; /* sockets: of the input's last SEND; whose completion may wait */
     uint32_t eager_misses;       /* looks in vain, in a row */
     struct backoff eager;        /* of looking at once for an awaited answer */
@@ -138,10 +138,10 @@ struct session_config {
 #define SESSION_WHY_MAX 256u
 
 /*
- * Takes fd (non-blocking) and what peer holds, on success. -ENOMEM, or -EDQUOT: ret_why says whose share
+ * Takes fd (non-blocking) and what identity holds, on success. -ENOMEM, or -EDQUOT: ret_why says whose share
  * of what is used up. The session frees itself when it has ended.
  */
-int session_new(const struct session_config *config, int fd, struct peer *peer,
+int session_new(const struct session_config *config, int fd, struct identity *identity,
                 char ret_why[static SESSION_WHY_MAX], struct session **ret);
 
 /* Ends it: with an error the client hears why, as its last frame. Its sockets close by S42, in steps; the memory goes later. */

@@ -13,8 +13,8 @@ static struct audit_entry entry_of(const struct session *s, const char *host)
 {
     return (struct audit_entry){
         .event = AUDIT_RESOLVE,
-        .peer = session_identity(s),
-        .pid = s->peer.pid,
+        .identity = session_identity(s),
+        .pid = s->identity.pid,
         .sharer = s->sharing.sharer ? s->sharing.sharer->id : 0,
         .quota = quota_person(s->quota),
         .session = s->id,

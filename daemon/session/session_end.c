@@ -157,7 +157,7 @@ static void has_died(struct session *s)
 {
     s->is_dying = false;
     /* What it still has is its lingering sockets: it is nobody's client any more. */
-    peer_forget_process(&s->peer);
+    identity_forget_process(&s->identity);
     session_quota_end(s);
     session_part_left(s);
 }
@@ -213,7 +213,7 @@ static void log_end(const struct session *s, uint32_t error, const char *text)
 
     snprintf(cause, sizeof(cause), "%s: %s", asock_error_to_name(error),
              text ? text : asock_error_to_text(error));
-    client_log_ended(s->worker->client_log, s->id, (int)s->peer.pid, s->peer.uid, cause);
+    client_log_ended(s->worker->client_log, s->id, (int)s->identity.pid, s->identity.uid, cause);
 }
 
 void session_end(struct session *s, uint32_t error, const char *text)

@@ -58,8 +58,8 @@ static struct audit_entry entry_of(const struct session *s)
 {
     return (struct audit_entry){
         .event = AUDIT_LOST, /* none of a socket */
-        .peer = session_identity(s),
-        .pid = s->peer.pid,
+        .identity = session_identity(s),
+        .pid = s->identity.pid,
         .session = s->id,
         .listener = s->listener,
         .name = s->name,
@@ -70,7 +70,7 @@ void session_monitor_tell_begin(struct session *s)
 {
     struct audit_entry entry;
 
-    PROBE3(session_begin, s->id, s->peer.pid, s->peer.uid);
+    PROBE3(session_begin, s->id, s->identity.pid, s->identity.uid);
     if (!monitor_is_watched(s->worker->monitor))
         return;
     entry = entry_of(s);

@@ -71,27 +71,27 @@ static void set_limits(struct session *s, const struct limits *most)
  * The unit, as narrow as it is known: one of a user's manager is below that manager. Without units the
  * control group; the one of all is nobody's.
  */
-static const char *unit_key(const struct peer *peer, char *buf, size_t cap)
+static const char *unit_key(const struct identity *identity, char *buf, size_t cap)
 {
-    if (peer->user_unit[0]) {
-        snprintf(buf, cap, "%s/%s", peer->unit, peer->user_unit);
+    if (identity->user_unit[0]) {
+        snprintf(buf, cap, "%s/%s", identity->unit, identity->user_unit);
         return buf;
     }
-    if (peer->unit[0])
-        return peer->unit;
-    return strlen(peer->cgroup) > 1 ? peer->cgroup : NULL;
+    if (identity->unit[0])
+        return identity->unit;
+    return strlen(identity->cgroup) > 1 ? identity->cgroup : NULL;
 }
 
 static struct quota *find_place(const struct session *s, struct quota *listener)
 {
     const struct policy_limits *own = &policy_view_settings(session_view(s))->limits;
-    const struct peer *peer = &s->peer;
+    const struct identity *identity = &s->identity;
     char key[QUOTA_KEY_MAX];
-    const char *unit = unit_key(peer, key, sizeof(key));
+    const char *unit = unit_key(identity, key, sizeof(key));
     char uid[16];
     struct quota *user, *group, *place;
 
-    snprintf(uid, sizeof(uid), "%u", (unsigned int)peer_user(peer));
+    snprintf(uid, sizeof(uid), "%u", (unsigned int)identity_user(identity));
     user = quota_child(listener, QUOTA_USER, uid);
     if (!user)
         return NULL;

@@ -32,7 +32,8 @@ static bool send_reply(struct session *s, const struct reply *reply, const void 
     if (payload_len > 0)
         memcpy(place + n, payload, payload_len);
     if (op)
-        transport_commit_parcel(&s->transport, (size_t)n + payload_len, op->class->take_parcel(op));
+        transport_commit_fd_pass(&s->transport, (size_t)n + payload_len,
+                                 op->class->take_fd_pass(op));
     else
         transport_commit(&s->transport, (size_t)n + payload_len);
     return true;
@@ -146,15 +147,15 @@ static bool report(struct session *s, struct sock *sock)
 {
     struct reply reply = {.kind = KIND_EVENT, .socket = sock->id, .body = BODY_EVENT};
 
-    const char *text = sock->owes_killed ? sock_killed_text(sock) : "";
+    const char *text = sock->has_killed_event ? sock_killed_text(sock) : "";
 
-    reply.event = sock->owes_killed ? EVENT_KILLED : EVENT_SEND_ROOM;
-    reply.error = sock->owes_killed ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;
+    reply.event = sock->has_killed_event ? EVENT_KILLED : EVENT_SEND_ROOM;
+    reply.error = sock->has_killed_event ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;
     reply.send_freed = sock->send_freed;
     reply.ops_freed = sock->ops_freed;
     if (!session_send_reply(s, &reply, text, (uint32_t)strlen(text)))
         return false;
-    sock->owes_killed = false;
+    sock->has_killed_event = false;
     s->unreported -= sock->send_freed;
     s->unreported_ops -= sock->ops_freed;
     sock->send_freed = 0;
@@ -179,7 +180,7 @@ static bool is_due(const struct session *s, const struct sock *sock)
     /* One without an id sends no more: its last replies tell. */
     if (sock->id == 0)
         return false;
-    return sock->owes_killed || sock->send_freed >= s->limits.send_window / 2 ||
+    return sock->has_killed_event || sock->send_freed >= s->limits.send_window / 2 ||
            sock->ops_freed >= s->limits.socket_ops / 2 || (sock->queued == 0 && is_tight(s));
 }
 

@@ -16,11 +16,11 @@ void session_sharing_init(struct session_sharing *sharing)
     list_init(&sharing->listeners);
 }
 
-const struct peer *session_identity(const struct session *s)
+const struct identity *session_identity(const struct session *s)
 {
     while (s->sharing.sharer)
         s = s->sharing.sharer;
-    return &s->peer;
+    return &s->identity;
 }
 
 void session_accept_later(struct session *s)

@@ -64,36 +64,36 @@ struct session_buffer *session_buffer(struct session *s, uint32_t id)
 {
     struct session_buffer *buffer = buffer_at(s, id);
 
-    return buffer && buffer->shared && !buffer->shared->is_released ? buffer : NULL;
+    return buffer && buffer->shm && !buffer->shm->is_released ? buffer : NULL;
 }
 
-static void on_buffer_gone(struct shared *shared)
+static void on_buffer_gone(struct shm_buffer *shm)
 {
-    struct session *s = shared->owner;
-    struct session_buffer *buffer = buffer_at(s, shared->id);
+    struct session *s = shm->owner;
+    struct session_buffer *buffer = buffer_at(s, shm->id);
     struct op *op = buffer->unregister;
 
-    uncharge(s, shared->length);
+    uncharge(s, shm->length);
     s->buffer_count--;
-    s->shared -= shared->length;
+    s->shared -= shm->length;
     s->worker->buffer_count--;
-    buffer->shared = NULL;
+    buffer->shm = NULL;
     if (op)
         complete(op, ERR_SUCCESS);
     session_part_left(s);
 }
 
-static void on_buffer_unused(struct shared *shared)
+static void on_buffer_unused(struct shm_buffer *shm)
 {
-    struct session *s = shared->owner;
+    struct session *s = shm->owner;
 
-    list_append(&s->emptying, &shared->node);
+    list_append(&s->emptying, &shm->node);
     share_wake(&s->share);
 }
 
 void session_empty_step(struct session *s)
 {
-    shared_empty_step(list_first(&s->emptying, struct shared, node));
+    shm_buffer_empty_step(list_first(&s->emptying, struct shm_buffer, node));
 }
 
 static struct session_buffer *free_buffer(struct session *s)
@@ -101,7 +101,7 @@ static struct session_buffer *free_buffer(struct session *s)
     if (!s->buffers)
         s->buffers = mem_zalloc(LIMIT_BUFFERS, sizeof(*s->buffers));
     for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++)
-        if (!s->buffers[i].shared)
+        if (!s->buffers[i].shm)
             return &s->buffers[i];
     return NULL;
 }
@@ -114,7 +114,7 @@ static bool may_send_descriptors(struct session *s, bool with_status)
 {
     uint32_t count = with_status ? 2 : 1, most = LIMIT_BUFFERS;
 
-    if (list_is_empty(&s->transport.parcels) && transport_is_read(s->transport.fd))
+    if (list_is_empty(&s->transport.passes) && transport_is_read(s->transport.fd))
         s->descriptors_unread = 0;
     /* The page is one more beside the buffers, once. */
     if (with_status || s->status)
@@ -169,14 +169,15 @@ void session_drop_status(struct session *s)
 static int make_buffer(struct session *s, uint64_t bytes, struct session_buffer **ret)
 {
     *ret = free_buffer(s);
-    return *ret ? shared_new(s->worker, bytes, &(*ret)->shared) : -ENOMEM;
+    return *ret ? shm_buffer_new(s->worker, bytes, &(*ret)->shm) : -ENOMEM;
 }
 
-int session_add_buffer(struct session *s, uint64_t length, bool with_status, struct shared **ret)
+int session_add_buffer(struct session *s, uint64_t length, bool with_status,
+                       struct shm_buffer **ret)
 {
-    uint64_t bytes = shared_rounded(length);
+    uint64_t bytes = shm_buffer_rounded(length);
     struct session_buffer *buffer;
-    struct shared *shared;
+    struct shm_buffer *shm;
     int r;
 
     if (bytes == 0)
@@ -199,15 +200,15 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status, str
     s->descriptors_unread += with_status ? 2 : 1;
     next_id(s, buffer);
     buffer->unregister = NULL;
-    shared = buffer->shared;
-    shared->id = buffer->id;
-    shared->owner = s;
-    shared->quota = s->quota;
-    shared->on_unused = on_buffer_unused;
-    shared->on_gone = on_buffer_gone;
+    shm = buffer->shm;
+    shm->id = buffer->id;
+    shm->owner = s;
+    shm->quota = s->quota;
+    shm->on_unused = on_buffer_unused;
+    shm->on_gone = on_buffer_gone;
     if (with_status)
-        shared->parcel.second_fd = s->status->fd;
-    *ret = shared;
+        shm->pass.second_fd = s->status->fd;
+    *ret = shm;
     return 0;
 }
 
@@ -216,10 +217,10 @@ void session_release_buffers(struct session *s)
     if (s->status)
         status_page_mark(s->status);
     for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
-        struct shared *shared = s->buffers[i].shared;
+        struct shm_buffer *shm = s->buffers[i].shm;
 
-        if (shared && !shared->is_released)
-            shared_release(shared);
+        if (shm && !shm->is_released)
+            shm_buffer_release(shm);
     }
 }
 
@@ -227,10 +228,10 @@ static int take_slice(struct session *s, const struct segment *segment, struct s
 {
     struct session_buffer *buffer = session_buffer(s, segment->buffer);
 
-    if (!buffer || segment->offset > buffer->shared->length ||
-        segment->length > buffer->shared->length - segment->offset)
+    if (!buffer || segment->offset > buffer->shm->length ||
+        segment->length > buffer->shm->length - segment->offset)
         return ERR_INVALID_ARGUMENT;
-    return slices_append(s->worker, to, buffer->shared, segment->offset, segment->length) < 0
+    return slices_append(s->worker, to, buffer->shm, segment->offset, segment->length) < 0
                ? ERR_NO_BUFFER_SPACE
                : 0;
 }

@@ -9,21 +9,22 @@
 struct op;
 struct segments;
 struct session;
-struct shared;
+struct shm_buffer;
 struct slices;
 struct status_page;
 
 struct session_buffer {
-    uint32_t id;           /* no earlier buffer of the session had it */
-    struct shared *shared; /* NULL: the place is free */
-    struct op *unregister; /* completes when it has gone; NULL: nobody waits */
+    uint32_t id;            /* no earlier buffer of the session had it */
+    struct shm_buffer *shm; /* NULL: the place is free */
+    struct op *unregister;  /* completes when it has gone; NULL: nobody waits */
 };
 
 /*
  * Charged and made, not yet sent; with the session's status page if that is wanted. 0; -EDQUOT: too many bytes; -EMFILE:
  * buffers; -ENOMEM; other -errno.
  */
-int session_add_buffer(struct session *s, uint64_t length, bool with_status, struct shared **ret);
+int session_add_buffer(struct session *s, uint64_t length, bool with_status,
+                       struct shm_buffer **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
 void session_release_buffers(struct session *s); /* says so in the status page first */
 void session_drop_status(struct session *s);     /* no buffer is left */

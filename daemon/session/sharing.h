@@ -12,7 +12,7 @@
 #include "base/list.h"
 
 struct op;
-struct peer;
+struct identity;
 struct session;
 
 struct sharing {
@@ -46,8 +46,8 @@ struct session_sharing {
 
 void session_sharing_init(struct session_sharing *sharing);
 
-/* As whom it is judged, and charged: its own peer, or that of the first one who shared. */
-const struct peer *session_identity(const struct session *s);
+/* As whom it is judged, and charged: its own identity, or that of the first one who shared. */
+const struct identity *session_identity(const struct session *s);
 /* Clients of a listener that it shares have come. */
 void session_accept_later(struct session *s);
 /* A step of its share each: one such client; its end. */

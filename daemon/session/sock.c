@@ -221,7 +221,7 @@ void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
     list_append(&sock->sends, &op->node);
-    if (sock->session && sock->session->together == sock)
+    if (sock->session && sock->session->batch_of == sock)
         return; /* more is coming */
     if (!sock->wants_write)
         sock_run_sends(sock);

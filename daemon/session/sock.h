@@ -107,8 +107,8 @@ struct sock {
     bool has_seen_end : 1;           /* the peer's FIN was read */
     bool has_sent_end : 1;           /* the kernel has our FIN */
     bool lingers : 1;                /* closed by the client, with a linger time */
-    bool owes_killed : 1;            /* the owner has not been told yet that it was killed */
-    bool is_outlawed : 1;            /* killed because policy allows it no more */
+    bool has_killed_event : 1;       /* the owner has not been told yet that it was killed */
+    bool is_denied_now : 1;          /* killed because policy allows it no more */
     bool is_idle : 1;                /* or because nothing moved for too long */
     bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
     bool owes_end : 1, is_audited : 1; /* its end is to be told: to who watches; to the audit */
@@ -121,7 +121,7 @@ struct sock {
 
 #define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */
 #define SOCK_KILLED_TEXT "ended by the administrator" /* why, for the owner */
-#define SOCK_OUTLAWED_TEXT "policy"
+#define SOCK_DENIED_NOW_TEXT "policy"
 
 /* It was never asked to connect. */
 static inline bool sock_is_apart(const struct sock *sock)

@@ -22,8 +22,8 @@ static struct audit_entry entry_of(const struct sock *sock, enum audit_event eve
 
     return (struct audit_entry){
         .event = event,
-        .peer = session_identity(s),
-        .pid = s->peer.pid,
+        .identity = session_identity(s),
+        .pid = s->identity.pid,
         .sharer = s->sharing.sharer ? s->sharing.sharer->id : 0,
         .quota = quota_person(s->quota),
         .session = s->id,

@@ -121,8 +121,8 @@ static void leave_session(struct sock *sock)
     list_remove(&sock->node);
     list_remove(&sock->ready);
     sock->events = 0;
-    if (s->together == sock)
-        s->together = NULL;
+    if (s->batch_of == sock)
+        s->batch_of = NULL;
     sock->session = NULL;
     session_part_left(s);
 }
@@ -281,7 +281,7 @@ static bool is_acknowledged(struct sock *sock)
 
 static void look_later(struct sock *sock, uint32_t ms)
 {
-    sock->ending->look_ms = ms < LINGER_LOOK_MOST_MS ? ms : LINGER_LOOK_MOST_MS;
+    sock->ending->look_ms = ms < LINGER_LOOK_MAX_MS ? ms : LINGER_LOOK_MAX_MS;
     worker_set_deadline(sock->worker, &sock->ending->look, sock->ending->look_ms);
 }
 
@@ -468,7 +468,7 @@ const char *sock_killed_text(const struct sock *sock)
 {
     if (sock->is_idle)
         return SOCK_IDLE_TEXT;
-    return sock->is_outlawed ? SOCK_OUTLAWED_TEXT : SOCK_KILLED_TEXT;
+    return sock->is_denied_now ? SOCK_DENIED_NOW_TEXT : SOCK_KILLED_TEXT;
 }
 
 void sock_kill(struct sock *sock)
@@ -492,6 +492,6 @@ void sock_kill(struct sock *sock)
     sock_bound_uncharge(sock);
     sock->wants_read = sock->wants_write = false;
     sock_end_ops(sock, ERR_CONNECTION_ABORTED);
-    sock->owes_killed = true;
+    sock->has_killed_event = true;
     session_report_later(sock->session, sock, 0, 0);
 }

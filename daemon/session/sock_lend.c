@@ -19,7 +19,7 @@
 
 /* As long as the reply has not been written, or the op not ended. */
 struct lending {
-    struct parcel parcel;
+    struct fd_pass pass;
     struct session *session;
     struct quota *quota;
     struct sock *sock; /* whose descriptor it is; NULL: not yet, or it has gone */
@@ -34,7 +34,7 @@ static bool may_send_one_more(struct session *s)
 {
     uint32_t count = s->lending_count;
 
-    if (count + s->lent_unread >= s->limits.sockets && list_is_empty(&s->transport.parcels) &&
+    if (count + s->lent_unread >= s->limits.sockets && list_is_empty(&s->transport.passes) &&
         transport_is_read(s->transport.fd))
         s->lent_unread = 0;
     return count + s->lent_unread < s->limits.sockets;
@@ -60,8 +60,8 @@ int lending_new(struct op *op, struct lending **ret)
         quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*l));
         return refuse(op, "too little memory left");
     }
-    list_init(&l->parcel.node);
-    l->parcel.fd = l->parcel.second_fd = -1;
+    list_init(&l->pass.node);
+    l->pass.fd = l->pass.second_fd = -1;
     l->session = s;
     l->quota = s->quota;
     s->lending_count++;
@@ -75,7 +75,7 @@ struct lending *lending_free(struct lending *l)
         return NULL;
     if (l->sock)
         l->sock->lending = NULL;
-    list_remove(&l->parcel.node);
+    list_remove(&l->pass.node);
     l->session->lending_count--;
     quota_uncharge(l->quota, QUOTA_MEMORY, sizeof(*l));
     return mem_free(l);
@@ -88,12 +88,12 @@ static void give(struct sock *sock)
     sock_uncharge_buffers(sock);
 }
 
-static void on_left(struct parcel *parcel)
+static void on_left(struct fd_pass *pass)
 {
-    struct lending *l = container_of(parcel, struct lending, parcel);
+    struct lending *l = container_of(pass, struct lending, pass);
     struct sock *sock = l->sock;
 
-    if (parcel->is_sent) {
+    if (pass->is_sent) {
         l->session->lent_unread++;
         if (sock->is_given)
             give(sock);
@@ -111,8 +111,8 @@ void sock_lend(struct sock *sock, struct lending *l, bool is_given)
     sock->is_given = is_given;
     sock->lending = l;
     l->sock = sock;
-    l->parcel.fd = sock->ns.fd;
-    l->parcel.left = on_left;
+    l->pass.fd = sock->ns.fd;
+    l->pass.left = on_left;
 }
 
 void sock_end_lent_ops(struct sock *sock)
@@ -122,15 +122,15 @@ void sock_end_lent_ops(struct sock *sock)
     sock->send_side = sock->receive_side = SIDE_SHUT;
 }
 
-struct parcel *lending_parcel(struct lending *l)
+struct fd_pass *lending_fd_pass(struct lending *l)
 {
-    return l && l->sock ? &l->parcel : NULL;
+    return l && l->sock ? &l->pass : NULL;
 }
 
-struct parcel *lending_send(struct lending *l)
+struct fd_pass *lending_send(struct lending *l)
 {
     l->is_sending = true;
-    return &l->parcel;
+    return &l->pass;
 }
 
 void sock_lend_no_more(struct sock *sock)

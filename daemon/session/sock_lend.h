@@ -11,7 +11,7 @@
 
 struct lending;
 struct op;
-struct parcel;
+struct fd_pass;
 struct session;
 struct sock;
 
@@ -25,9 +25,9 @@ void sock_lend(struct sock *sock, struct lending *l, bool is_given);
 void sock_end_lent_ops(
     struct sock *sock); /* what was queued behind the connect: INVALID_ARGUMENT */
 /* For the reply. NULL: the socket has gone already, and nothing is sent. */
-struct parcel *lending_parcel(struct lending *l);
+struct fd_pass *lending_fd_pass(struct lending *l);
 /* The same, which is the transport's from here on. */
-struct parcel *lending_send(struct lending *l);
+struct fd_pass *lending_send(struct lending *l);
 
 /* Before its descriptor is closed: it does not leave any more. */
 void sock_lend_no_more(struct sock *sock);

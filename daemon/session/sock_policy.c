@@ -24,9 +24,9 @@ struct policy_view *session_view(const struct session *s)
     if (policy_view_has(first->view, s->worker->policy))
         return s->view;
     if (policy_looks_at_groups(s->worker->policy))
-        peer_read_groups(&first->peer, first->transport.fd);
-    policy_view_replace(first->view, s->worker->policy, &first->peer, first->listener);
-    peer_drop_groups(&first->peer);
+        identity_read_groups(&first->identity, first->transport.fd);
+    policy_view_replace(first->view, s->worker->policy, &first->identity, first->listener);
+    identity_drop_groups(&first->identity);
     return s->view;
 }
 

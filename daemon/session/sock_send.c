@@ -111,7 +111,7 @@ static int gather_all(const struct sock *sock, struct iovec *iov, uint64_t *byte
         const struct op *op = container_of(it, struct op, node);
         uint64_t n;
 
-        if (!op->class->leaves_with_others || count == SEND_IOV_ALL || *bytes >= SOCK_TOGETHER)
+        if (!op->class->leaves_with_others || count == SEND_IOV_ALL || *bytes >= SOCK_BATCH_MAX)
             break;
         count += add(op, iov + count, SEND_IOV_ALL - count, &n);
         *bytes += n;
@@ -170,12 +170,12 @@ int sock_send_step(struct sock *sock)
     return 1;
 }
 
-void sock_together_end(struct session *s)
+void sock_batch_end(struct session *s)
 {
-    struct sock *sock = s->together;
+    struct sock *sock = s->batch_of;
 
-    s->together = NULL;
-    s->together_bytes = 0;
+    s->batch_of = NULL;
+    s->batch_bytes = 0;
     if (sock)
         sock_run_sends(sock);
 }

@@ -12,11 +12,11 @@ struct session;
 struct sock;
 
 /* Bytes that leave together: what the kernel makes of them stays in the processor's cache. */
-#define SOCK_TOGETHER (256u * 1024u)
+#define SOCK_BATCH_MAX (256u * 1024u)
 /* The sends at the front of the queue, with one call; like a step. There is one at least. */
 int sock_send_step(struct sock *sock);
 /* What waits for more sends from the session's input leaves. */
-void sock_together_end(struct session *s);
+void sock_batch_end(struct session *s);
 /* A send's chunks as the kernel wants them, STEP_BYTES at most; how many. It has taken bytes of them; of any send. */
 int sock_gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_bytes);
 void sock_drop_taken(struct op *op, size_t bytes);

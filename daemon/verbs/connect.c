@@ -260,7 +260,7 @@ static void connect_fill(struct op *op, struct reply *reply, const void **payloa
     reply->connected.remote = c->remote;
     if (c->is_by_name && !c->is_up)
         reply->connected.connect_error = c->error;
-    if (lending_parcel(c->lending))
+    if (lending_fd_pass(c->lending))
         reply->descriptors = 1;
 }
 
@@ -271,7 +271,7 @@ static const struct op_class connect_class = {
     .cleanup = connect_cleanup,
     .fill = connect_fill,
     .judge = connect_judge_again,
-    .take_parcel = connect_take_parcel,
+    .take_fd_pass = connect_take_fd_pass,
 };
 
 /* ---- addresses ---- */

@@ -15,7 +15,7 @@
 
 struct call;
 struct lending;
-struct parcel;
+struct fd_pass;
 
 struct connect {
     struct op *op;
@@ -46,6 +46,6 @@ int connect_prepare_lending(struct op *op, const struct call *call);
 bool connect_does_lend(struct connect *c);
 /* The op completes, and what is queued behind it ends. */
 void connect_lend(struct connect *c);
-struct parcel *connect_take_parcel(struct op *op);
+struct fd_pass *connect_take_fd_pass(struct op *op);
 
 #endif

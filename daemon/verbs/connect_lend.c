@@ -53,7 +53,7 @@ void connect_lend(struct connect *c)
     sock_end_lent_ops(sock);
 }
 
-struct parcel *connect_take_parcel(struct op *op)
+struct fd_pass *connect_take_fd_pass(struct op *op)
 {
     struct lending *lending = op->send.connect->lending;
 

@@ -192,7 +192,7 @@ static int tell_shot(struct op *op, size_t len)
     struct reply reply;
     bool fits;
 
-    datagram->segment = (struct segment){slice->shared->id, slice->offset, len};
+    datagram->segment = (struct segment){slice->shm->id, slice->offset, len};
     slices_drop_first(op->session->worker, &op->slices);
     op->bytes = len;
     if (op->slices.count == 0) {

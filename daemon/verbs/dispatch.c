@@ -209,8 +209,8 @@ int dispatch_frame(struct session *s, const struct frame *frame)
     r = asock_codec_decode_request(frame->head, frame->head_len, scratch, &request, &s->why);
     if (r < 0)
         return r;
-    if (s->together && (request.verb != VERB_SEND || request.socket != s->together->id))
-        sock_together_end(s);
+    if (s->batch_of && (request.verb != VERB_SEND || request.socket != s->batch_of->id))
+        sock_batch_end(s);
     if (request.verb == VERB_HELLO)
         return hello(s, &call);
     if (!s->has_hello)

@@ -33,7 +33,7 @@ static int check_state(struct op *op)
 }
 
 /* A change of policy unbinds it in a step that may not have come yet. */
-static bool is_outlawed(struct op *op)
+static bool is_denied_now(struct op *op)
 {
     struct policy_answer answer = sock_bound_judge(op->sock);
 
@@ -76,7 +76,7 @@ int verb_listen(struct op *op, const struct call *call)
 
     if (err != 0)
         return err;
-    if (is_outlawed(op))
+    if (is_denied_now(op))
         return ERR_ACCESS_DENIED;
     if (sock->state == SOCK_BOUND && !sock_audit_begin(sock, &audit)) {
         op->text = "audit unavailable";

@@ -213,7 +213,7 @@ static int receive_step(struct op *op)
 static int tell_shot(struct op *op, size_t len)
 {
     const struct slice *slice = op->slices.first;
-    struct segment shot = {slice->shared->id, slice->offset, len};
+    struct segment shot = {slice->shm->id, slice->offset, len};
     struct reply reply;
     bool fits;
 

@@ -16,49 +16,49 @@
 /* One whose reply could not be sent: nobody waits for the descriptor. */
 static void register_cleanup(struct op *op)
 {
-    if (op->parcel_of)
-        shared_unuse(op->parcel_of);
-    op->parcel_of = NULL;
+    if (op->passes_buffer)
+        shm_buffer_unuse(op->passes_buffer);
+    op->passes_buffer = NULL;
 }
 
 static void register_fill(struct op *op, struct reply *reply, const void **payload,
                           uint32_t *payload_len)
 {
-    const struct shared *shared = op->parcel_of;
+    const struct shm_buffer *shm = op->passes_buffer;
 
     (void)payload;
     (void)payload_len;
-    if (!shared)
+    if (!shm)
         return;
-    reply->descriptors = shared->parcel.second_fd < 0 ? 1 : 2;
+    reply->descriptors = shm->pass.second_fd < 0 ? 1 : 2;
     reply->body = BODY_SEGMENT;
-    reply->segment = (struct segment){.buffer = shared->id, .length = shared->length};
+    reply->segment = (struct segment){.buffer = shm->id, .length = shm->length};
 }
 
-static struct parcel *register_take_parcel(struct op *op)
+static struct fd_pass *register_take_fd_pass(struct op *op)
 {
-    struct parcel *parcel = &op->parcel_of->parcel;
+    struct fd_pass *pass = &op->passes_buffer->pass;
 
-    op->parcel_of = NULL;
-    return parcel;
+    op->passes_buffer = NULL;
+    return pass;
 }
 
 static const struct op_class register_class = {
     .name = "register",
     .cleanup = register_cleanup,
     .fill = register_fill,
-    .take_parcel = register_take_parcel,
+    .take_fd_pass = register_take_fd_pass,
 };
 
 int verb_register(struct op *op, const struct call *call)
 {
     const struct request *request = call->request;
-    struct shared *shared;
+    struct shm_buffer *shm;
     int r;
 
     if (request->socket != 0 || request->reg.length == 0)
         return ERR_INVALID_ARGUMENT;
-    r = session_add_buffer(op->session, request->reg.length, request->reg.status, &shared);
+    r = session_add_buffer(op->session, request->reg.length, request->reg.status, &shm);
     if (r == -EDQUOT)
         op->text = "over the limit of shared memory";
     if (r == -EMFILE)
@@ -66,8 +66,8 @@ int verb_register(struct op *op, const struct call *call)
     if (r < 0)
         return ERR_NO_BUFFER_SPACE;
     op->class = &register_class;
-    op->parcel_of = shared;
-    shared_use(shared);
+    op->passes_buffer = shm;
+    shm_buffer_use(shm);
     complete(op, ERR_SUCCESS);
     return 0;
 }
@@ -95,6 +95,6 @@ int verb_unregister(struct op *op, const struct call *call)
     session_hash_op(s, op);
     if (r->timeout_ms > 0)
         op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
-    shared_release(buffer->shared);
+    shm_buffer_release(buffer->shm);
     return 0;
 }

@@ -94,7 +94,7 @@ static bool waits_for_more(const struct op *op, const struct call *call)
 {
     struct session *s = op->session;
 
-    if (s->together)
+    if (s->batch_of)
         return true;
     if (s->last_sent == op->socket_id)
         return transport_has_behind(&s->transport, call->payload + call->payload_len);
@@ -107,11 +107,11 @@ static void wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms)
 {
     struct session *s = op->session;
 
-    s->together = op->sock;
-    s->together_bytes += bytes;
+    s->batch_of = op->sock;
+    s->batch_bytes += bytes;
     sock_queue_send(op->sock, op, timeout_ms);
-    if (s->together_bytes >= SOCK_TOGETHER)
-        sock_together_end(s);
+    if (s->batch_bytes >= SOCK_BATCH_MAX)
+        sock_batch_end(s);
 }
 
 static int send_reference(struct op *op, const struct call *call)

@@ -29,7 +29,7 @@ static int check(struct op *op)
         op->text = sharing ? sharing->problem : "this asockd makes no shared listeners";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
-    if (session_identity(s)->uid == PEER_ID_UNKNOWN) {
+    if (session_identity(s)->uid == IDENTITY_ID_UNKNOWN) {
         op->text = "asockd does not know your user, so it could not tell who may connect";
         return ERR_ACCESS_DENIED;
     }

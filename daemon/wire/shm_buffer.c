@@ -24,7 +24,7 @@
 /* Not F_SEAL_WRITE: both sides write. Nobody can add a seal later. */
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-uint64_t shared_rounded(uint64_t length)
+uint64_t shm_buffer_rounded(uint64_t length)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
@@ -33,7 +33,7 @@ uint64_t shared_rounded(uint64_t length)
     return (length + page - 1) & ~(page - 1);
 }
 
-uint64_t shared_count_most(void)
+uint64_t shm_buffer_count_most(void)
 {
     FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
     unsigned long long count;
@@ -45,7 +45,7 @@ uint64_t shared_count_most(void)
     return count / 2;
 }
 
-int shared_memfd(void)
+int shm_buffer_memfd(void)
 {
     int fd = memfd_create("asock", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
@@ -57,7 +57,7 @@ int shared_memfd(void)
 
 static int make_memory(size_t length, uint8_t **ret)
 {
-    int fd = shared_memfd();
+    int fd = shm_buffer_memfd();
     int r = 0;
     void *at = MAP_FAILED;
 
@@ -77,93 +77,93 @@ static int make_memory(size_t length, uint8_t **ret)
     return fd;
 }
 
-static void go(struct shared *shared)
+static void go(struct shm_buffer *shm)
 {
-    assert(shared->uses == 0 && !list_is_linked(&shared->parcel.node));
-    list_remove(&shared->node);
-    munmap(shared->at, shared->length);
-    close(shared->parcel.fd);
-    shared->worker->fds_used--;
-    shared->on_gone(shared);
-    mem_free(shared);
+    assert(shm->uses == 0 && !list_is_linked(&shm->pass.node));
+    list_remove(&shm->node);
+    munmap(shm->at, shm->length);
+    close(shm->pass.fd);
+    shm->worker->fds_used--;
+    shm->on_gone(shm);
+    mem_free(shm);
 }
 
-bool shared_empty_step(struct shared *shared)
+bool shm_buffer_empty_step(struct shm_buffer *shm)
 {
-    size_t rest = shared->length - shared->emptied;
+    size_t rest = shm->length - shm->emptied;
     size_t step = rest < SHARED_EMPTY_STEP ? rest : SHARED_EMPTY_STEP;
 
-    if (fallocate(shared->parcel.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)shared->emptied, (off_t)step) < 0)
+    if (fallocate(shm->pass.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)shm->emptied,
+                  (off_t)step) < 0)
         log_error("shared memory is not emptied: %s", strerror(errno));
-    shared->emptied += step;
-    if (shared->emptied < shared->length)
+    shm->emptied += step;
+    if (shm->emptied < shm->length)
         return true;
-    go(shared);
+    go(shm);
     return false;
 }
 
-static void on_sent(struct parcel *parcel)
+static void on_sent(struct fd_pass *pass)
 {
-    shared_unuse(container_of(parcel, struct shared, parcel));
+    shm_buffer_unuse(container_of(pass, struct shm_buffer, pass));
 }
 
-int shared_new(struct worker *w, uint64_t length, struct shared **ret)
+int shm_buffer_new(struct worker *w, uint64_t length, struct shm_buffer **ret)
 {
-    struct shared *shared;
+    struct shm_buffer *shm;
     int fd;
 
     if (w->fds_used >= w->fds_max)
         return -EMFILE;
-    shared = mem_zalloc(1, sizeof(*shared));
-    if (!shared)
+    shm = mem_zalloc(1, sizeof(*shm));
+    if (!shm)
         return -ENOMEM;
-    shared->length = (size_t)shared_rounded(length);
-    fd = make_memory(shared->length, &shared->at);
+    shm->length = (size_t)shm_buffer_rounded(length);
+    fd = make_memory(shm->length, &shm->at);
     if (fd < 0) {
-        mem_free(shared);
+        mem_free(shm);
         return fd;
     }
     w->fds_used++;
-    shared->worker = w;
-    shared->parcel.fd = fd;
-    shared->parcel.second_fd = -1;
-    shared->parcel.left = on_sent;
-    list_init(&shared->parcel.node);
-    list_init(&shared->node);
-    *ret = shared;
+    shm->worker = w;
+    shm->pass.fd = fd;
+    shm->pass.second_fd = -1;
+    shm->pass.left = on_sent;
+    list_init(&shm->pass.node);
+    list_init(&shm->node);
+    *ret = shm;
     return 0;
 }
 
-void shared_use(struct shared *shared)
+void shm_buffer_use(struct shm_buffer *shm)
 {
-    assert(shared->emptied == 0);
-    shared->uses++;
+    assert(shm->emptied == 0);
+    shm->uses++;
 }
 
-void shared_unuse(struct shared *shared)
+void shm_buffer_unuse(struct shm_buffer *shm)
 {
-    assert(shared->uses > 0);
-    if (--shared->uses == 0 && shared->is_released)
-        shared->on_unused(shared);
+    assert(shm->uses > 0);
+    if (--shm->uses == 0 && shm->is_released)
+        shm->on_unused(shm);
 }
 
-void shared_release(struct shared *shared)
+void shm_buffer_release(struct shm_buffer *shm)
 {
-    assert(!shared->is_released);
-    shared->is_released = true;
-    if (shared->uses == 0)
-        shared->on_unused(shared);
+    assert(!shm->is_released);
+    shm->is_released = true;
+    if (shm->uses == 0)
+        shm->on_unused(shm);
 }
 
 /* ---- slices ---- */
 
-int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
+int slices_append(struct worker *w, struct slices *slices, struct shm_buffer *shm, uint64_t offset,
                   uint64_t length)
 {
     struct slice *slice = w->spare_slices;
 
-    if (quota_charge(shared->quota, QUOTA_MEMORY, MEMORY_SLICE) < 0)
+    if (quota_charge(shm->quota, QUOTA_MEMORY, MEMORY_SLICE) < 0)
         return -EDQUOT;
     if (slice) {
         w->spare_slices = slice->next;
@@ -171,12 +171,12 @@ int slices_append(struct worker *w, struct slices *slices, struct shared *shared
     } else {
         slice = mem_alloc(sizeof(*slice));
         if (!slice) {
-            quota_uncharge(shared->quota, QUOTA_MEMORY, MEMORY_SLICE);
+            quota_uncharge(shm->quota, QUOTA_MEMORY, MEMORY_SLICE);
             return -ENOMEM;
         }
     }
-    *slice = (struct slice){NULL, shared, offset, length};
-    shared_use(shared);
+    *slice = (struct slice){NULL, shm, offset, length};
+    shm_buffer_use(shm);
     if (slices->last)
         slices->last->next = slice;
     else
@@ -207,8 +207,8 @@ void slices_drop_first(struct worker *w, struct slices *slices)
     if (!slices->first)
         slices->last = NULL;
     slices->count--;
-    quota_uncharge(slice->shared->quota, QUOTA_MEMORY, MEMORY_SLICE);
-    shared_unuse(slice->shared);
+    quota_uncharge(slice->shm->quota, QUOTA_MEMORY, MEMORY_SLICE);
+    shm_buffer_unuse(slice->shm);
     if (w->spare_slice_count >= LIMIT_SLICES_SPARE) {
         mem_free(slice);
         return;
@@ -256,7 +256,7 @@ int slices_gather(const struct slices *slices, struct iovec *iov, int cap, uint6
         uint64_t rest = STEP_BYTES - *ret_bytes;
         size_t length = (size_t)(slice->length < rest ? slice->length : rest);
 
-        iov[count++] = (struct iovec){slice->shared->at + slice->offset, length};
+        iov[count++] = (struct iovec){slice->shm->at + slice->offset, length};
         *ret_bytes += length;
     }
     return count;

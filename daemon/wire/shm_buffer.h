@@ -20,39 +20,39 @@
 #include "daemon/core/loop.h"
 #include "daemon/wire/transport.h"
 
-struct shared {
+struct shm_buffer {
     struct worker *worker;
-    struct quota *quota;  /* its slices are charged to it; NULL: nobody */
-    struct parcel parcel; /* its descriptor, on the way to the client: a use */
-    struct list node;     /* the owner's, of those that are to be emptied */
+    struct quota *quota; /* its slices are charged to it; NULL: nobody */
+    struct fd_pass pass; /* its descriptor, on the way to the client: a use */
+    struct list node;    /* the owner's, of those that are to be emptied */
     uint8_t *at;
     size_t length;
     size_t emptied; /* bytes of which the contents are gone */
     uint32_t id;
     uint32_t uses; /* what refers to it */
     bool is_released;
-    void (*on_unused)(struct shared *shared); /* it is released: the owner empties it, in steps */
-    void (*on_gone)(struct shared *shared);   /* its contents are gone; it goes when this returns */
+    void (*on_unused)(struct shm_buffer *shm); /* it is released: the owner empties it, in steps */
+    void (*on_gone)(struct shm_buffer *shm); /* its contents are gone; it goes when this returns */
     void *owner;
 };
 
 /* As many as leave half of the mappings that a process may have (vm.max_map_count) to other uses. */
-uint64_t shared_count_most(void);
+uint64_t shm_buffer_count_most(void);
 /* A memfd without a name that matters, which can be sealed; -errno. */
-int shared_memfd(void);
+int shm_buffer_memfd(void);
 /* Rounded up to whole pages. 0; -ENOMEM; -EMFILE; other -errno. */
-int shared_new(struct worker *w, uint64_t length, struct shared **ret);
-void shared_use(struct shared *shared);
-void shared_unuse(struct shared *shared);
+int shm_buffer_new(struct worker *w, uint64_t length, struct shm_buffer **ret);
+void shm_buffer_use(struct shm_buffer *shm);
+void shm_buffer_unuse(struct shm_buffer *shm);
 /* on_unused() is called once nothing uses it. */
-void shared_release(struct shared *shared);
+void shm_buffer_release(struct shm_buffer *shm);
 /* SHARED_EMPTY_STEP more of one that is unused. false: that was the last, and it is gone. */
-bool shared_empty_step(struct shared *shared);
+bool shm_buffer_empty_step(struct shm_buffer *shm);
 
 /* A part of one, that an op is going to use, or has as credit: a use. */
 struct slice {
     struct slice *next;
-    struct shared *shared;
+    struct shm_buffer *shm;
     uint64_t offset, length;
 };
 
@@ -62,7 +62,7 @@ struct slices {
 };
 
 /* -ENOMEM, -EDQUOT: nothing is added. The segment lies within shared. */
-int slices_append(struct worker *w, struct slices *slices, struct shared *shared, uint64_t offset,
+int slices_append(struct worker *w, struct slices *slices, struct shm_buffer *shm, uint64_t offset,
                   uint64_t length);
 /* All of `more` goes to the end; `more` is empty then. */
 void slices_splice(struct slices *slices, struct slices *more);
@@ -76,7 +76,7 @@ int slices_gather(const struct slices *slices, struct iovec *iov, int cap, uint6
 /* The worker's spare ones. */
 void slices_free_spares(struct worker *w);
 
-/* What shared_new() would make of it; 0: too much for any address space. */
-uint64_t shared_rounded(uint64_t length);
+/* What shm_buffer_new() would make of it; 0: too much for any address space. */
+uint64_t shm_buffer_rounded(uint64_t length);
 
 #endif

@@ -20,7 +20,7 @@ static int open_page(struct status_page *page)
 {
     void *at;
 
-    page->fd = shared_memfd();
+    page->fd = shm_buffer_memfd();
     if (page->fd < 0)
         return page->fd;
     if (ftruncate(page->fd, STATUS_PAGE_LENGTH) < 0)

@@ -25,31 +25,31 @@ static void use_small_output(struct transport *t)
     t->out_start = t->out_end = 0;
 }
 
-static void drop_parcel(struct parcel *parcel)
+static void drop_fd_pass(struct fd_pass *pass)
 {
-    list_remove(&parcel->node);
-    parcel->left(parcel);
+    list_remove(&pass->node);
+    pass->left(pass);
 }
 
 static void drop_output(struct transport *t)
 {
-    struct parcel *parcel;
+    struct fd_pass *pass;
 
-    while ((parcel = list_first(&t->parcels, struct parcel, node)))
-        drop_parcel(parcel);
+    while ((pass = list_first(&t->passes, struct fd_pass, node)))
+        drop_fd_pass(pass);
     if (t->out != t->out_small)
         worker_block_put(t->worker, t->quota, t->out);
     use_small_output(t);
 }
 
-static ssize_t send_parcel(struct transport *t, size_t len, const struct parcel *parcel)
+static ssize_t send_fd_pass(struct transport *t, size_t len, const struct fd_pass *pass)
 {
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(2 * sizeof(int))];
     } control;
-    int fds[2] = {parcel->fd, parcel->second_fd};
-    size_t size = sizeof(int) * (parcel->second_fd < 0 ? 1 : 2);
+    int fds[2] = {pass->fd, pass->second_fd};
+    size_t size = sizeof(int) * (pass->second_fd < 0 ? 1 : 2);
     struct iovec iov = {t->out + t->out_start, len};
     struct msghdr msg = {.msg_iov = &iov,
                          .msg_iovlen = 1,
@@ -68,7 +68,7 @@ static ssize_t send_parcel(struct transport *t, size_t len, const struct parcel 
 /* One write, which ends where the next descriptor's frame begins. */
 static ssize_t write_some(struct transport *t)
 {
-    struct parcel *first = list_first(&t->parcels, struct parcel, node), *next;
+    struct fd_pass *first = list_first(&t->passes, struct fd_pass, node), *next;
     size_t len = t->out_end - t->out_start;
     ssize_t n;
 
@@ -77,17 +77,17 @@ static ssize_t write_some(struct transport *t)
     if (first->at > t->bytes_out)
         return send(t->fd, t->out + t->out_start, (size_t)(first->at - t->bytes_out),
                     MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (first->node.next != &t->parcels) {
-        next = container_of(first->node.next, struct parcel, node);
+    if (first->node.next != &t->passes) {
+        next = container_of(first->node.next, struct fd_pass, node);
         len = (size_t)(next->at - first->at);
     }
-    n = send_parcel(t, len, first);
+    n = send_fd_pass(t, len, first);
     /* Too many are on their way, perhaps another program's of our user: the client sees that it is missing. */
     first->is_sent = n > 0;
     if (n < 0 && errno == ETOOMANYREFS)
         n = send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0)
-        drop_parcel(first);
+        drop_fd_pass(first);
     return n;
 }
 
@@ -215,7 +215,7 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
     t->quota = quota;
     t->ops = ops;
     t->fd = fd;
-    list_init(&t->parcels);
+    list_init(&t->passes);
     /* The kernel gives as much as net.core.wmem_max allows; it does with less. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     use_small_output(t);
@@ -249,7 +249,7 @@ int transport_detach(struct transport *t)
     ev_io_stop(t->worker->loop, &t->write_io);
     drop_input(t);
     drop_output(t);
-    assert(list_is_empty(&t->parcels));
+    assert(list_is_empty(&t->passes));
     t->out_small = t->out = mem_free(t->out_small);
     t->fd = -1;
     shutdown(fd, SHUT_WR);
@@ -436,14 +436,14 @@ void transport_commit(struct transport *t, size_t len)
         worker_flush_later(t->worker, &t->flush);
 }
 
-void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel)
+void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass)
 {
     if (t->out_lost) {
-        parcel->left(parcel);
+        pass->left(pass);
         return;
     }
-    parcel->at = t->bytes_out + (t->out_end - t->out_start);
-    list_append(&t->parcels, &parcel->node);
+    pass->at = t->bytes_out + (t->out_end - t->out_start);
+    list_append(&t->passes, &pass->node);
     transport_commit(t, len);
 }
 

@@ -29,13 +29,13 @@ struct transport_ops {
  * A descriptor, or two, that travel with the first byte of a frame. They stay as they are until left() is
  * called: the frame has gone, or will never go.
  */
-struct parcel {
-    struct list node; /* transport->parcels */
+struct fd_pass {
+    struct list node; /* transport->passes */
     uint64_t at;      /* in bytes_out: where its frame begins */
     int fd;
     int second_fd; /* -1: none */
     bool is_sent;  /* they are with the other end */
-    void (*left)(struct parcel *parcel);
+    void (*left)(struct fd_pass *pass);
 };
 
 struct transport {
@@ -52,7 +52,7 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
-    struct list parcels;    /* in the order of their frames */
+    struct list passes;     /* in the order of their frames */
     bool in_emptied;        /* the last read took all there was */
     bool out_lost;          /* output goes nowhere: it is dropped */
     bool must_leave;        /* some of the output may not wait */
@@ -122,8 +122,8 @@ static inline void transport_wait_room(struct transport *t)
 }
 /* len bytes of the place that was reserved last are output now; they leave at the end of the turn. */
 void transport_commit(struct transport *t, size_t len);
-/* The same; the parcel's descriptors go with the first of these bytes. */
-void transport_commit_parcel(struct transport *t, size_t len, struct parcel *parcel);
+/* The same; the pass's descriptors go with the first of these bytes. */
+void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass);
 /* Everything that was written has been read by the other end, or it is gone. */
 bool transport_is_read(int fd);
 /*

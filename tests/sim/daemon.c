@@ -387,8 +387,8 @@ static void check_session(const struct session *s)
     if (sockets != s->socket_count)
         sim_fail("miscounted: %u sockets, %u counted", sockets, s->socket_count);
     for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
-        buffers += s->buffers[i].shared != NULL;
-        shared += s->buffers[i].shared ? s->buffers[i].shared->length : 0;
+        buffers += s->buffers[i].shm != NULL;
+        shared += s->buffers[i].shm ? s->buffers[i].shm->length : 0;
     }
     if (buffers != s->buffer_count || shared != s->shared)
         sim_fail("miscounted: %u buffers of %llu bytes, %u of %llu counted", buffers,

@@ -334,7 +334,7 @@ int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_w
 
 /* ---- who it is ---- */
 
-int peer_read(int fd, struct peer *ret)
+int identity_read(int fd, struct identity *ret)
 {
     (void)fd;
     memset(ret, 0, sizeof(*ret));
@@ -346,41 +346,41 @@ int peer_read(int fd, struct peer *ret)
     return 0;
 }
 
-void peer_forget_process(struct peer *peer)
+void identity_forget_process(struct identity *identity)
 {
-    (void)peer;
+    (void)identity;
 }
 
-void peer_drop_groups(struct peer *peer)
+void identity_drop_groups(struct identity *identity)
 {
-    (void)peer;
+    (void)identity;
 }
 
-int peer_read_process(pid_t pid, struct peer *ret)
+int identity_read_process(pid_t pid, struct identity *ret)
 {
     (void)pid;
-    *ret = (struct peer){.pidfd = -1};
+    *ret = (struct identity){.pidfd = -1};
     return -ESRCH;
 }
 
-void peer_read_groups(struct peer *peer, int fd)
+void identity_read_groups(struct identity *identity, int fd)
 {
-    (void)peer;
+    (void)identity;
     (void)fd;
 }
 
-void peer_deinit(struct peer *peer)
+void identity_deinit(struct identity *identity)
 {
-    peer->pidfd = -1;
+    identity->pidfd = -1;
 }
 
-bool peer_is_alive(const struct peer *peer)
+bool identity_is_alive(const struct identity *identity)
 {
-    (void)peer;
+    (void)identity;
     return true;
 }
 
-const char *peer_pidfd_source_name(enum peer_pidfd_source source)
+const char *identity_pidfd_source_name(enum identity_pidfd_source source)
 {
     (void)source;
     return "none";

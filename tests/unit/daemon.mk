@@ -22,8 +22,8 @@ unit_tests += \
 	tests/unit/test_dns.unit \
 	tests/unit/test_host.unit \
 	tests/unit/test_hosts.unit \
-	tests/unit/test_peer.unit \
-	tests/unit/test_peer_places.unit \
+	tests/unit/test_identity.unit \
+	tests/unit/test_identity_places.unit \
 	tests/unit/test_policy_check.unit \
 	tests/unit/test_policy_faults.unit \
 	tests/unit/test_policy_dirs.unit \
@@ -50,10 +50,10 @@ tests_unit_test_policy_check_unit_SOURCES = tests/unit/test_policy_check.c
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_host_unit_SOURCES = tests/unit/test_host.c
-peer_child_sources = tests/unit/peer_child.c tests/unit/peer_child.h
-tests_unit_test_peer_unit_SOURCES = tests/unit/test_peer.c $(peer_child_sources)
-tests_unit_test_peer_places_unit_SOURCES = tests/unit/test_peer_places.c $(peer_child_sources)
-script_tests += tests/unit/peer_without_peerpidfd.test
+child_sources = tests/unit/child.c tests/unit/child.h
+tests_unit_test_identity_unit_SOURCES = tests/unit/test_identity.c $(child_sources)
+tests_unit_test_identity_places_unit_SOURCES = tests/unit/test_identity_places.c $(child_sources)
+script_tests += tests/unit/identity_without_peerpidfd.test
 resolver_fixture = tests/unit/resolver_fixture.c tests/unit/resolver_fixture.h
 tests_unit_test_cache_unit_SOURCES = tests/unit/test_cache.c
 tests_unit_test_dns_unit_SOURCES = tests/unit/test_dns.c $(resolver_fixture)

@@ -76,7 +76,7 @@ struct core *core_new_mute(void)
         .on_gone_data = core,
     };
     char why[SESSION_WHY_MAX];
-    struct peer peer;
+    struct identity identity;
     int pair[2];
 
     ck_assert_int_eq(worker_init(&core->worker, read_clock), 0);
@@ -87,8 +87,8 @@ struct core *core_new_mute(void)
     ck_assert_int_eq(hangups_new(&core->worker, sock_hung_up, &core->worker.hangups), 0);
     ck_assert_int_eq(apart_new(&core->worker, &core->worker.apart), 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-    ck_assert_int_eq(peer_read(pair[0], &peer), 0);
-    ck_assert_int_eq(session_new(&config, pair[0], &peer, why, &core->session), 0);
+    ck_assert_int_eq(identity_read(pair[0], &identity), 0);
+    ck_assert_int_eq(session_new(&config, pair[0], &identity, why, &core->session), 0);
     core->client = pair[1];
     listen_on_loopback(core);
     return core;

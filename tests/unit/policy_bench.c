@@ -16,7 +16,7 @@
 #define ROUNDS 31
 #define QUESTIONS 4096 /* of a round */
 
-static const struct peer peer = {.pidfd = -1, .gids_known = true};
+static const struct identity identity = {.pidfd = -1, .gids_known = true};
 
 /* Half of them names and suffixes, half of them prefixes of all lengths; the last one is for everything. */
 static char *make_rules(unsigned int count)
@@ -56,7 +56,7 @@ static struct policy_view *make_view(unsigned int count)
         exit(1);
     }
     free(text);
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     policy_unref(policy);
     return view;
 }

@@ -20,7 +20,7 @@
 struct probe {
     struct policy *policy;
     struct policy_view *view;
-    struct peer peer;
+    struct identity identity;
 };
 
 static void *must(void *p)
@@ -35,7 +35,7 @@ static void reset(struct probe *p)
     policy_view_free(p->view);
     policy_unref(p->policy);
     p->policy = must(policy_new(POLICY_DENY));
-    p->view = must(policy_view_new(p->policy, &p->peer, "default"));
+    p->view = must(policy_view_new(p->policy, &p->identity, "default"));
 }
 
 static char *read_text(size_t *ret_len)
@@ -58,7 +58,7 @@ static void take_text(struct probe *p, const char *name)
 
     if (name) {
         r = policy_text_add(p->policy, name, text, len, error);
-        policy_view_replace(p->view, p->policy, &p->peer, "default");
+        policy_view_replace(p->view, p->policy, &p->identity, "default");
     } else {
         r = policy_view_restrict(p->view, text, len, error);
     }
@@ -86,7 +86,7 @@ static void answer(const struct probe *p, char *line)
 
 int main(void)
 {
-    struct probe p = {.peer = {.pidfd = -1, .gids_known = true}};
+    struct probe p = {.identity = {.pidfd = -1, .gids_known = true}};
     char line[4096];
 
     reset(&p);

@@ -22,21 +22,21 @@
 #include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
-static struct peer client(uint32_t uid)
+static struct identity client(uint32_t uid)
 {
-    struct peer peer = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1};
+    struct identity identity = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1};
 
-    strcpy(peer.unit, "some.service");
-    strcpy(peer.cgroup, "/system.slice/some.service");
-    return peer;
+    strcpy(identity.unit, "some.service");
+    strcpy(identity.cgroup, "/system.slice/some.service");
+    return identity;
 }
 
-static struct audit_entry denial_of(const struct peer *peer, const char *host)
+static struct audit_entry denial_of(const struct identity *identity, const char *host)
 {
     return (struct audit_entry){
         .event = AUDIT_DENY,
-        .peer = peer,
-        .pid = peer->pid,
+        .identity = identity,
+        .pid = identity->pid,
         .session = 3,
         .socket = 4,
         .listener = "default",
@@ -60,11 +60,11 @@ static size_t write_longest(enum audit_format format, char byte, char *out, size
     static char name[CODEC_NAME_MAX + 1], host[CODEC_HOST_MAX + 1], rule[AUDIT_RULE_MAX];
     static char reason[POLICY_REASON_MAX + 1], listener[32];
     struct endpoint remote = {.address_len = 16, .port = 65535, .scope_id = UINT32_MAX};
-    struct peer peer = {.uid = UINT32_MAX, .gid = UINT32_MAX, .pid = 4194304};
+    struct identity identity = {.uid = UINT32_MAX, .gid = UINT32_MAX, .pid = 4194304};
     struct audit_entry entry = {
         .event = AUDIT_CLOSE,
-        .peer = &peer,
-        .pid = peer.pid,
+        .identity = &identity,
+        .pid = identity.pid,
         .sharer = UINT64_MAX,
         .session = UINT64_MAX,
         .socket = UINT64_MAX,
@@ -89,9 +89,9 @@ static size_t write_longest(enum audit_format format, char byte, char *out, size
     fill(rule, sizeof(rule), byte);
     fill(reason, sizeof(reason), byte);
     fill(listener, sizeof(listener), byte);
-    fill(peer.unit, sizeof(peer.unit), byte);
-    fill(peer.user_unit, sizeof(peer.user_unit), byte);
-    fill(peer.cgroup, sizeof(peer.cgroup), byte);
+    fill(identity.unit, sizeof(identity.unit), byte);
+    fill(identity.user_unit, sizeof(identity.user_unit), byte);
+    fill(identity.cgroup, sizeof(identity.cgroup), byte);
     return audit_entry_write(&entry, format, out, cap);
 }
 
@@ -117,8 +117,8 @@ static bool has(const char *text, size_t len, const char *part, size_t part_len)
 
 START_TEST(test_no_text_ends_its_field)
 {
-    struct peer peer = client(7);
-    struct audit_entry entry = denial_of(&peer, NULL);
+    struct identity identity = client(7);
+    struct audit_entry entry = denial_of(&identity, NULL);
     char out[AUDIT_ENTRY_MAX];
     size_t len;
 
@@ -140,12 +140,12 @@ END_TEST
 /* A user of a namespace that has no number here is not user 4294967295. */
 START_TEST(test_an_id_that_is_not_known_is_not_there)
 {
-    struct peer peer = client(PEER_ID_UNKNOWN);
-    struct audit_entry entry = denial_of(&peer, NULL);
+    struct identity identity = client(IDENTITY_ID_UNKNOWN);
+    struct audit_entry entry = denial_of(&identity, NULL);
     char out[AUDIT_ENTRY_MAX];
     size_t len;
 
-    peer.gid = PEER_ID_UNKNOWN;
+    identity.gid = IDENTITY_ID_UNKNOWN;
     len = audit_entry_write(&entry, AUDIT_JSON, out, sizeof(out));
     ck_assert(!has(out, len, "ASOCK_UID", 9));
     ck_assert(!has(out, len, "ASOCK_GID", 9));
@@ -253,8 +253,8 @@ static struct quota *user_of(uint32_t uid)
 
 static void tell_of(uint32_t uid, unsigned int count)
 {
-    struct peer peer = client(uid);
-    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct identity identity = client(uid);
+    struct audit_entry entry = denial_of(&identity, "a.example");
     struct quota *user = user_of(uid);
 
     entry.event = AUDIT_CONNECT;
@@ -273,8 +273,8 @@ static void tell(unsigned int count)
 /* Of nobody that shares are counted of. */
 static void tell_of_nobody(unsigned int count)
 {
-    struct peer peer = client(7);
-    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct identity identity = client(7);
+    struct audit_entry entry = denial_of(&identity, "a.example");
 
     entry.event = AUDIT_CONNECT;
     for (unsigned int i = 0; i < count; i++)
@@ -420,8 +420,8 @@ END_TEST
 
 static int reserve_of(uint32_t uid, struct audit_record **ret)
 {
-    struct peer peer = client(uid);
-    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct identity identity = client(uid);
+    struct audit_entry entry = denial_of(&identity, "a.example");
     struct quota *user = user_of(uid);
     int r;
 
@@ -446,8 +446,8 @@ TEST_FIXTURE(setup, teardown);
 
 START_TEST(test_a_reserved_entry_finds_its_place)
 {
-    struct peer peer = client(7);
-    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct identity identity = client(7);
+    struct audit_entry entry = denial_of(&identity, "a.example");
     struct audit_record *record;
     uint64_t queued, dropped, lost;
 

@@ -10,20 +10,20 @@
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
 
-static struct peer client(uint32_t uid)
+static struct identity client(uint32_t uid)
 {
-    struct peer peer = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1};
+    struct identity identity = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1};
 
-    strcpy(peer.unit, "some.service");
-    strcpy(peer.cgroup, "/system.slice/some.service");
-    return peer;
+    strcpy(identity.unit, "some.service");
+    strcpy(identity.cgroup, "/system.slice/some.service");
+    return identity;
 }
 
-static struct audit_entry denial_of(const struct peer *peer, const char *host)
+static struct audit_entry denial_of(const struct identity *identity, const char *host)
 {
     return (struct audit_entry){
         .event = AUDIT_DENY,
-        .peer = peer,
+        .identity = identity,
         .session = 3,
         .socket = 4,
         .listener = "default",
@@ -43,9 +43,9 @@ static bool has(const char *text, size_t len, const char *part, size_t part_len)
 static struct audit_denials denials;
 static char summary[AUDIT_ENTRY_MAX];
 
-static bool take(const struct peer *peer, const char *host, uint64_t now)
+static bool take(const struct identity *identity, const char *host, uint64_t now)
 {
-    struct audit_entry entry = denial_of(peer, host);
+    struct audit_entry entry = denial_of(identity, host);
 
     return audit_denials_take(&denials, &entry, now);
 }
@@ -57,15 +57,15 @@ static size_t next_summary(uint64_t now)
 
 START_TEST(test_repeats_become_one_entry)
 {
-    struct peer peer = client(7), other = client(8);
+    struct identity identity = client(7), other = client(8);
     size_t len;
 
     audit_denials_init(&denials, AUDIT_JSON);
-    ck_assert(take(&peer, "a.example", 1000));
-    peer.pid = 78; /* another process of the same unit */
-    ck_assert(!take(&peer, "a.example", 1001));
-    ck_assert(!take(&peer, "a.example", 10999));
-    ck_assert(take(&peer, "b.example", 2000));
+    ck_assert(take(&identity, "a.example", 1000));
+    identity.pid = 78; /* another process of the same unit */
+    ck_assert(!take(&identity, "a.example", 1001));
+    ck_assert(!take(&identity, "a.example", 10999));
+    ck_assert(take(&identity, "b.example", 2000));
     ck_assert(take(&other, "a.example", 3000));
     ck_assert_uint_eq(audit_denials_due(&denials), 11000);
     ck_assert_uint_eq(next_summary(10999), 0);
@@ -75,15 +75,15 @@ START_TEST(test_repeats_become_one_entry)
     ck_assert_has(summary, len, "\"ASOCK_UID\":7,");
     ck_assert(!has(summary, len, "ASOCK_PID", 9));
     ck_assert_uint_eq(next_summary(11000), 0);
-    ck_assert(take(&peer, "a.example", 11000)); /* a new period */
-    ck_assert_uint_eq(next_summary(20000), 0);  /* nobody repeated these */
+    ck_assert(take(&identity, "a.example", 11000)); /* a new period */
+    ck_assert_uint_eq(next_summary(20000), 0);      /* nobody repeated these */
     audit_denials_deinit(&denials);
 }
 END_TEST
 
 START_TEST(test_denials_of_a_user_are_bounded)
 {
-    struct peer greedy = client(7), quiet = client(8);
+    struct identity greedy = client(7), quiet = client(8);
     unsigned int told = 0;
     char host[32];
     size_t len;
@@ -109,18 +109,18 @@ END_TEST
 /* However many there are, each user id keeps one entry of its own. */
 START_TEST(test_each_user_has_a_place_for_denials)
 {
-    struct peer peer;
+    struct identity identity;
     char host[32];
     size_t len;
 
     audit_denials_init(&denials, AUDIT_JSON);
     for (unsigned int uid = 100; uid < 1100; uid++) {
-        peer = client(uid);
+        identity = client(uid);
         for (unsigned int i = 0; i <= AUDIT_DENIALS_PER_USER; i++) {
             snprintf(host, sizeof(host), "%u.example", i);
-            ck_assert(take(&peer, host, 1000));
+            ck_assert(take(&identity, host, 1000));
         }
-        ck_assert(!take(&peer, "more.example", 1000));
+        ck_assert(!take(&identity, "more.example", 1000));
     }
     for (unsigned int uid = 100; uid < 1100; uid++) {
         snprintf(host, sizeof(host), "\"ASOCK_UID\":%u,", uid);
@@ -138,15 +138,15 @@ END_TEST
 START_TEST(test_subordinate_ids_are_their_owners)
 {
     unsigned int told = 0;
-    struct peer peer;
+    struct identity identity;
     size_t len;
 
     audit_denials_init(&denials, AUDIT_JSON);
     for (unsigned int uid = 100000; uid < 101000; uid++) {
-        peer = client(uid);
-        peer.ownership = PEER_SUBORDINATE;
-        peer.owner = 7;
-        told += take(&peer, "a.example", 1000);
+        identity = client(uid);
+        identity.ownership = IDENTITY_SUBORDINATE;
+        identity.owner = 7;
+        told += take(&identity, "a.example", 1000);
     }
     ck_assert_uint_eq(told, 2 * AUDIT_DENIALS_PER_USER + 1);
     len = next_summary(11000);
@@ -160,8 +160,8 @@ END_TEST
 START_TEST(test_denials_are_charged)
 {
     struct quota *daemon = quota_new(), *user = quota_child(daemon, QUOTA_USER, "7");
-    struct peer peer = client(7);
-    struct audit_entry entry = denial_of(&peer, "a.example");
+    struct identity identity = client(7);
+    struct audit_entry entry = denial_of(&identity, "a.example");
     size_t len;
 
     quota_limit(daemon, QUOTA_MEMORY, 65536);
@@ -171,7 +171,7 @@ START_TEST(test_denials_are_charged)
     ck_assert_uint_gt(quota_usage(user, QUOTA_MEMORY).used, 640);
     quota_limit(user, QUOTA_MEMORY, 0);
     for (int i = 0; i < 2; i++) {
-        entry = denial_of(&peer, "b.example");
+        entry = denial_of(&identity, "b.example");
         entry.quota = user;
         ck_assert(!audit_denials_take(&denials, &entry, 1000));
     }

@@ -80,17 +80,17 @@ static void start_session(struct stage *stage, int fd)
     enum fault_side before;
     char why[SESSION_WHY_MAX];
     struct session *session;
-    struct peer peer;
+    struct identity identity;
     int r;
 
-    ck_assert_int_eq(peer_read(fd, &peer), 0);
+    ck_assert_int_eq(identity_read(fd, &identity), 0);
     before = fault_enter(FAULT_DAEMON);
-    r = session_new(&config, fd, &peer, why, &session);
+    r = session_new(&config, fd, &identity, why, &session);
     fault_enter(before);
     stage->has_session = r == 0;
     if (r < 0) {
         /* As the listener does it. */
-        peer_deinit(&peer);
+        identity_deinit(&identity);
         close(fd);
     }
 }

@@ -238,7 +238,7 @@ START_TEST(test_an_orphaned_linger_that_sends_all_queues_no_work_of_its_session)
             ;
         /* An acknowledgement that the kernel delays is sent at once, and looked for. */
         setsockopt(peer, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
-        core_pass(core, LINGER_LOOK_MOST_MS);
+        core_pass(core, LINGER_LOOK_MAX_MS);
         ck_assert(!core->session || !list_is_linked(&core->session->report_task.node));
     }
     ck_assert_ptr_null(core->session);

@@ -67,7 +67,7 @@ static void make_place(const char *name)
 
 static void expect_of_places(const char *host, const char *expected)
 {
-    struct peer peer = {.pidfd = -1};
+    struct identity identity = {.pidfd = -1};
     struct policy_answer answer;
     struct policy_view *view;
     struct policy *policy;
@@ -75,7 +75,7 @@ static void expect_of_places(const char *host, const char *expected)
     int n = (int)strcspn(expected, "/");
 
     ck_assert_msg(load_places(&policy) == 0, "%s", load_error);
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     answer = policy_text_ask(view, host, NULL, 1);
     if (expected[n])
         snprintf(wanted, sizeof(wanted), "%.*s%s%s", n, expected, dir, expected + n);

@@ -13,7 +13,7 @@
 #include "tests/lib/suite.h"
 #include "tests/unit/policy_text.h"
 
-static const struct peer peer = {.pidfd = -1, .gids_known = true};
+static const struct identity identity = {.pidfd = -1, .gids_known = true};
 static char dir[] = "/tmp/asock-policy-XXXXXX";
 
 static const char policy_text[] =
@@ -86,14 +86,14 @@ static void whole_life(void)
         expect(error[0] != '\0');
         return;
     }
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     policy_unref(policy);
     if (!view)
         return;
     use_view(view);
     policy = policy_new(POLICY_PUBLIC);
     if (policy) {
-        policy_view_replace(view, policy, &peer, "default");
+        policy_view_replace(view, policy, &identity, "default");
         policy_unref(policy);
     }
     policy_view_free(view);
@@ -124,7 +124,7 @@ START_LOOP_TEST(test_policy_cannot_ask_the_kernel, 0, 2)
 {
     static const enum fault_call calls[] = {FAULT_SOCKET, FAULT_GETSOCKNAME};
     struct policy *policy = policy_new(POLICY_PUBLIC);
-    struct policy_view *view = policy_view_new(policy, &peer, "default");
+    struct policy_view *view = policy_view_new(policy, &identity, "default");
     struct policy_answer answer;
 
     fault_arm(FAULT_DAEMON, calls[_i], 0);

@@ -323,13 +323,13 @@ START_TEST(test_policy_settings_of_the_first_file)
     };
     struct policy *policy = policy_new(POLICY_DENY);
     const struct policy_settings *settings;
-    struct peer peer = {.pidfd = -1};
+    struct identity identity = {.pidfd = -1};
     char error[POLICY_ERROR_MAX];
     struct policy_view *view;
 
     for (size_t i = 0; i < 4; i++)
         ck_assert_int_eq(policy_text_add(policy, "p", texts[i], strlen(texts[i]), error), 0);
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     settings = policy_view_settings(view);
     ck_assert_uint_eq(settings->limits.set, 1u << POLICY_LIMIT_SOCKETS | 1u << POLICY_LIMIT_OPS);
     ck_assert_uint_eq(settings->limits.value[POLICY_LIMIT_SOCKETS], 200);
@@ -339,8 +339,8 @@ START_TEST(test_policy_settings_of_the_first_file)
     ck_assert(settings->egress.has_source);
     ck_assert_uint_eq(settings->egress.source4.s_addr, inet_addr("192.0.2.1"));
     ck_assert(IN6_IS_ADDR_UNSPECIFIED(&settings->egress.source6));
-    peer.uid = 1;
-    policy_view_replace(view, policy, &peer, "default");
+    identity.uid = 1;
+    policy_view_replace(view, policy, &identity, "default");
     ck_assert_uint_eq(settings->limits.value[POLICY_LIMIT_SOCKETS], 100);
     ck_assert_int_eq(settings->audit, POLICY_AUDIT_NO);
     policy_view_free(view);
@@ -385,7 +385,7 @@ static void expect_refused(int r, const char *error)
 
 START_TEST(test_policy_directory)
 {
-    struct peer peer = {.pidfd = -1};
+    struct identity identity = {.pidfd = -1};
     struct policy_answer answer;
     struct policy_view *view;
     struct policy *policy;
@@ -403,7 +403,7 @@ START_TEST(test_policy_directory)
     write_policy(".policy", "nothing of ours");
     ck_assert_int_eq(load(&policy), 0);
     ck_assert_uint_eq(policy_file_count(policy), 3);
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     answer = policy_text_ask(view, "a.example", NULL, 1);
     snprintf(expected, sizeof(expected), "deny %s/B.policy:2", dir);
     ck_assert_str_eq(policy_text_answer(&answer, text, sizeof(text)), expected);

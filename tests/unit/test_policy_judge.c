@@ -11,7 +11,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const struct peer peer = {.pidfd = -1, .gids_known = true};
+static const struct identity identity = {.pidfd = -1, .gids_known = true};
 
 /* Rules begin at line 2 of a file. */
 #define R(rules) "[Rules]\n" rules
@@ -275,7 +275,7 @@ static struct policy_view *make_view(const char *const *texts, size_t count)
                       error);
         name[0]++;
     }
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     policy_unref(policy);
     ck_assert_ptr_nonnull(view);
     return view;
@@ -485,7 +485,7 @@ START_TEST(test_policy_restriction_outlives_a_reload)
 
     ck_assert_int_eq(restrict_by(view, R("Allow=tcp b.example *\n")), 0);
     expect(view, "a.example", NULL, 80, "deny");
-    policy_view_replace(view, any, &peer, "default");
+    policy_view_replace(view, any, &identity, "default");
     policy_unref(any);
     expect(view, "a.example", NULL, 80, "deny");
     expect(view, "b.example", NULL, 80, "allow --allow-any:2");
@@ -547,13 +547,13 @@ END_TEST
 START_TEST(test_policy_bases)
 {
     struct policy *any = policy_new(POLICY_ANY), *public = policy_new(POLICY_PUBLIC);
-    struct policy_view *view = policy_view_new(any, &peer, "default");
+    struct policy_view *view = policy_view_new(any, &identity, "default");
 
     expect(view, "a.example", NULL, 80, "allow --allow-any:2");
     expect(view, NULL, "127.0.0.1", 80, "allow --allow-any:2");
     expect(view, NULL, "fd00::1", 80, "allow --allow-any:2");
     expect(view, NULL, "ff02::1", 80, "deny");
-    policy_view_replace(view, public, &peer, "default");
+    policy_view_replace(view, public, &identity, "default");
     expect(view, "a.example", NULL, 80, "allow --allow-public:2");
     expect(view, NULL, "8.8.8.8", 80, "allow --allow-public:2");
     expect(view, NULL, "127.0.0.1", 80, "deny --allow-public:2");

@@ -16,7 +16,7 @@
 #define UNKNOWN "unknown"
 
 /* uid 1000, groups 1000, 50 and 60. */
-static const struct peer session = {
+static const struct identity session = {
     .uid = 1000,
     .gid = 1000,
     .gids_known = true,
@@ -27,7 +27,7 @@ static const struct peer session = {
     .cgroup = "/user.slice/user-1000.slice/session-3.scope",
 };
 
-static const struct peer service = {
+static const struct identity service = {
     .uid = 33,
     .gid = 33,
     .gids_known = true,
@@ -37,7 +37,7 @@ static const struct peer service = {
 };
 
 /* Below its user's manager, in a unit and a cgroup that the user has named. */
-static const struct peer app = {
+static const struct identity app = {
     .uid = 1000,
     .gid = 1000,
     .gids_known = true,
@@ -48,7 +48,7 @@ static const struct peer app = {
 };
 
 /* In the manager of user 1000, but as user 1001: a set-user-ID program. */
-static const struct peer borrowed = {
+static const struct identity borrowed = {
     .uid = 1001,
     .gid = 1001,
     .gids_known = true,
@@ -59,20 +59,22 @@ static const struct peer borrowed = {
 };
 
 /* A cgroup that is called "*", below a service; one that has no unit. */
-static const struct peer star = {
+static const struct identity star = {
     .gids_known = true, .units_known = true, .unit = "x.service", .cgroup = "/a.slice/x.service/*"};
-static const struct peer bare = {.gids_known = true, .units_known = true, .cgroup = "/docker/0123"};
+static const struct identity bare = {
+    .gids_known = true, .units_known = true, .cgroup = "/docker/0123"};
 
-static const struct peer many = {.uid = 1000, .gid = 1000, .gids_known = true, .gid_count = 65536};
-static const struct peer gone = {.uid = 1000, .gid = 1000};
-static const struct peer foreign = {
-    .uid = PEER_ID_UNKNOWN, .gid = PEER_ID_UNKNOWN, .gids_known = true};
+static const struct identity many = {
+    .uid = 1000, .gid = 1000, .gids_known = true, .gid_count = 65536};
+static const struct identity gone = {.uid = 1000, .gid = 1000};
+static const struct identity foreign = {
+    .uid = IDENTITY_ID_UNKNOWN, .gid = IDENTITY_ID_UNKNOWN, .gids_known = true};
 
 /* Containers of user 1000, as one of its subordinate ids; and of somebody. */
-static const struct peer container = {
+static const struct identity container = {
     .uid = 100999,
     .gid = 100999,
-    .ownership = PEER_SUBORDINATE,
+    .ownership = IDENTITY_SUBORDINATE,
     .owner = 1000,
     .gids_known = true,
     .units_known = true,
@@ -80,10 +82,10 @@ static const struct peer container = {
     .user_unit = "web.service",
     .cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service",
 };
-static const struct peer somebodys = {
+static const struct identity somebodys = {
     .uid = 100999,
     .gid = 100999,
-    .ownership = PEER_OWNER_UNKNOWN,
+    .ownership = IDENTITY_OWNER_UNKNOWN,
     .owner = 100000,
     .gids_known = true,
     .units_known = true,
@@ -94,7 +96,7 @@ static const struct peer somebodys = {
 
 static const struct {
     const char *text;
-    const struct peer *peer;
+    const struct identity *identity;
     const char *result;
 } cases[] = {
     {"[Rules]\nAllow=tcp * *\n", &gone, YES},
@@ -248,7 +250,7 @@ START_LOOP_TEST(test_policy_match, 0, sizeof(cases) / sizeof(cases[0]))
 
     ck_assert_msg(policy_text_add(policy, "p", cases[_i].text, strlen(cases[_i].text), error) == 0,
                   "%s", error);
-    view = policy_view_new(policy, cases[_i].peer, "default");
+    view = policy_view_new(policy, cases[_i].identity, "default");
     answer = policy_text_ask(view, "a.example", NULL, 80);
     result = answer.is_allowed ? YES : answer.file ? UNKNOWN : NO;
     ck_assert_msg(strcmp(result, cases[_i].result) == 0, "%s\n%s, not %s", cases[_i].text, result,
@@ -266,7 +268,7 @@ START_TEST(test_policy_reason_without_a_file)
     static gid_t gids[] = {50, 60};
     static const struct {
         const char *listener, *reason;
-        struct peer client;
+        struct identity client;
     } clients[] = {
         {"default",
          "(listener default, uid 1000, groups 1000 50 60, unit a.service)",
@@ -280,8 +282,10 @@ START_TEST(test_policy_reason_without_a_file)
         {"web",
          "(listener web, uid 7, groups 8, unit b.service)",
          {.uid = 7, .gid = 8, .unit = "user@7.service", .user_unit = "b.service"}},
-        {"x", "(listener x, user unknown)", {.uid = PEER_ID_UNKNOWN, .gid = PEER_ID_UNKNOWN}},
-        {"x", "(listener x)", {.uid = PEER_ID_NOBODY, .gid = PEER_ID_NOBODY}},
+        {"x",
+         "(listener x, user unknown)",
+         {.uid = IDENTITY_ID_UNKNOWN, .gid = IDENTITY_ID_UNKNOWN}},
+        {"x", "(listener x)", {.uid = IDENTITY_ID_NOBODY, .gid = IDENTITY_ID_NOBODY}},
     };
     struct policy *policy = policy_new(POLICY_DENY);
     const char text[] = "[Match]\nUser=4711\n"
@@ -309,7 +313,8 @@ END_TEST
 START_TEST(test_policy_reason_of_much)
 {
     gid_t gids[100];
-    struct peer client = {.uid = 4000000000u, .gid = 4000000000u, .gid_count = 100, .gids = gids};
+    struct identity client = {
+        .uid = 4000000000u, .gid = 4000000000u, .gid_count = 100, .gids = gids};
     struct policy *policy = policy_new(POLICY_DENY);
     struct policy_view *view;
 

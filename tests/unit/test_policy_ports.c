@@ -12,7 +12,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define R(rules) "[Rules]\n" rules
 
-static const struct peer peer = {.pidfd = -1, .gids_known = true};
+static const struct identity identity = {.pidfd = -1, .gids_known = true};
 
 static struct policy_view *make_view(const char *const *texts, size_t count)
 {
@@ -26,7 +26,7 @@ static struct policy_view *make_view(const char *const *texts, size_t count)
                       error);
         name[0]++;
     }
-    view = policy_view_new(policy, &peer, "default");
+    view = policy_view_new(policy, &identity, "default");
     policy_unref(policy);
     ck_assert_ptr_nonnull(view);
     return view;

@@ -44,10 +44,10 @@ TEST_FIXTURE(setup, teardown);
 
 static void note(uint32_t uid, const char *host)
 {
-    struct peer peer = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1, .comm = "c"};
+    struct identity identity = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1, .comm = "c"};
     struct audit_entry entry = {
         .event = AUDIT_DENY,
-        .peer = &peer,
+        .identity = &identity,
         .pid = 77,
         .quota = user_quota,
         .listener = "default",

@@ -320,12 +320,12 @@ END_TEST
 static void learn_of(struct learn *store, uint32_t uid, const char *host, uint16_t port,
                      const char *file)
 {
-    struct peer peer = {.uid = uid};
+    struct identity identity = {.uid = uid};
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x08080808)};
     struct policy_question question = {host, port, (struct sockaddr *)&addr};
     struct policy_answer answer = {.is_allowed = true, .is_learned = true, .file = file, .line = 1};
 
-    learn_note(store, &peer, &(struct policy_nat64){0}, &question, &answer);
+    learn_note(store, &identity, &(struct policy_nat64){0}, &question, &answer);
 }
 
 static void learn(struct learn *store, const char *host, uint16_t port, const char *file)

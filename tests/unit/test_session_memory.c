@@ -38,7 +38,7 @@ static void teardown(void)
 }
 
 /* The id is the first that is free: 1, 2, ... */
-static struct shared *new_buffer(uint32_t id, uint64_t length)
+static struct shm_buffer *new_buffer(uint32_t id, uint64_t length)
 {
     struct request request = {.verb = VERB_REGISTER, .reg = {.length = length}};
     struct reply reply = core_completion(core, core_request(core, &request, NULL, 0));
@@ -46,7 +46,7 @@ static struct shared *new_buffer(uint32_t id, uint64_t length)
     ck_assert_uint_eq(reply.error, ERR_SUCCESS);
     ck_assert_uint_eq(reply.descriptors, 1);
     ck_assert_uint_eq(reply.segment.buffer, id);
-    return session_buffer(core->session, id)->shared;
+    return session_buffer(core->session, id)->shm;
 }
 
 static uint64_t request_in(uint32_t verb, uint32_t flags, const struct segment *at, uint32_t count)
@@ -59,14 +59,14 @@ static uint64_t request_in(uint32_t verb, uint32_t flags, const struct segment *
     return core_request(core, &request, NULL, 0);
 }
 
-static void take_away(struct shared *shared)
+static void take_away(struct shm_buffer *shm)
 {
-    ck_assert_int_eq(mprotect(shared->at, shared->length, PROT_NONE), 0);
+    ck_assert_int_eq(mprotect(shm->at, shm->length, PROT_NONE), 0);
 }
 
-static void give_back(struct shared *shared)
+static void give_back(struct shm_buffer *shm)
 {
-    ck_assert_int_eq(mprotect(shared->at, shared->length, PROT_READ | PROT_WRITE), 0);
+    ck_assert_int_eq(mprotect(shm->at, shm->length, PROT_READ | PROT_WRITE), 0);
 }
 
 static void expect(uint64_t token, uint32_t error, uint64_t bytes)
@@ -82,11 +82,11 @@ TEST_FIXTURE_TIMEOUT(setup, teardown, 60);
 /* The stream has a hole where it would have been: what is behind is aborted (S28), receiving goes on. */
 START_TEST(test_s14_send_without_a_page)
 {
-    struct shared *shared = new_buffer(1, 64 * KIB);
+    struct shm_buffer *shm = new_buffer(1, 64 * KIB);
     struct segment all = {1, 0, 64 * KIB}, one = {1, 0, 1};
     uint64_t first, second, third;
 
-    take_away(shared);
+    take_away(shm);
     first = request_in(VERB_SEND, 0, &all, 1);
     second = core_send(core, 1, "more", 4, 0);
     third = core_receive(core, 1, 10, 0, 0);
@@ -94,7 +94,7 @@ START_TEST(test_s14_send_without_a_page)
     expect(second, ERR_OPERATION_ABORTED, 0);
     ck_assert_int_eq(write(peer, "alive", 5), 5);
     expect(third, ERR_SUCCESS, 5);
-    give_back(shared);
+    give_back(shm);
     expect(request_in(VERB_SEND, 0, &one, 1), ERR_OPERATION_ABORTED, 0);
 }
 END_TEST
@@ -102,12 +102,12 @@ END_TEST
 /* What went before the page that is missing is told. */
 START_TEST(test_s14_send_without_its_last_page)
 {
-    struct shared *shared = new_buffer(1, 64 * KIB), *missing = new_buffer(2, 4 * KIB);
+    struct shm_buffer *shm = new_buffer(1, 64 * KIB), *missing = new_buffer(2, 4 * KIB);
     struct segment segments[] = {{1, 0, 64 * KIB}, {2, 0, 4 * KIB}};
     static char got[64 * KIB];
     struct reply reply;
 
-    memset(shared->at, 'x', 64 * KIB);
+    memset(shm->at, 'x', 64 * KIB);
     take_away(missing);
     reply = core_completion(core, request_in(VERB_SEND, 0, segments, 2));
     ck_assert_uint_eq(reply.error, ERR_FAULT);
@@ -126,11 +126,11 @@ END_TEST
 /* It says nothing of the connection: the bytes wait for a receive that has room for them. */
 START_TEST(test_s14_receive_without_a_page)
 {
-    struct shared *shared = new_buffer(1, 4 * KIB);
+    struct shm_buffer *shm = new_buffer(1, 4 * KIB);
     struct segment segments[] = {{1, 0, 100}, {1, 100, 100}};
     uint64_t token;
 
-    take_away(shared);
+    take_away(shm);
     ck_assert_int_eq(write(peer, "data", 4), 4);
     expect(request_in(VERB_RECEIVE, 0, segments, 1), ERR_FAULT, 0);
     expect(request_in(VERB_RECEIVE, RECEIVE_WAIT_ALL, segments, 2), ERR_FAULT, 0);
@@ -138,43 +138,43 @@ START_TEST(test_s14_receive_without_a_page)
     expect(request_in(VERB_RECEIVE, RECEIVE_MULTISHOT, segments, 2), ERR_FAULT, 0);
     token = request_in(VERB_RECEIVE, RECEIVE_MULTISHOT, segments, 2);
     expect(token, ERR_FAULT, 0);
-    give_back(shared);
+    give_back(shm);
     expect(request_in(VERB_RECEIVE, 0, segments, 1), ERR_SUCCESS, 4);
-    ck_assert_mem_eq(shared->at, "data", 4);
+    ck_assert_mem_eq(shm->at, "data", 4);
 }
 END_TEST
 
 /* As one that pends when the bytes come. */
 START_TEST(test_s14_pending_receive_without_a_page)
 {
-    struct shared *shared = new_buffer(1, 4 * KIB);
+    struct shm_buffer *shm = new_buffer(1, 4 * KIB);
     struct segment segment = {1, 0, 100};
     uint64_t first = request_in(VERB_RECEIVE, 0, &segment, 1);
     uint64_t second = core_receive(core, 1, 100, 0, 0);
 
     core_settle(core);
-    take_away(shared);
+    take_away(shm);
     ck_assert_int_eq(write(peer, "data", 4), 4);
     expect(first, ERR_FAULT, 0);
     expect(second, ERR_SUCCESS, 4);
-    give_back(shared);
+    give_back(shm);
 }
 END_TEST
 
 /* A large one takes many turns: no other client waits for it. */
 START_TEST(test_s14_emptied_in_steps)
 {
-    struct shared *shared = new_buffer(1, 48 * MIB);
+    struct shm_buffer *shm = new_buffer(1, 48 * MIB);
     struct request request = {.verb = VERB_UNREGISTER, .unregister = {.buffer = 1}};
     uint64_t token, turns;
 
-    memset(shared->at, 'x', 48 * MIB);
+    memset(shm->at, 'x', 48 * MIB);
     turns = core->worker.stats.turns;
     core_hurry(core);
     token = core_request(core, &request, NULL, 0);
     while (core->session->buffer_count > 0) {
-        ck_assert_uint_le(shared->emptied, CORE_HURRIED_STEPS * (core->worker.stats.turns - turns) *
-                                               SHARED_EMPTY_STEP);
+        ck_assert_uint_le(shm->emptied, CORE_HURRIED_STEPS * (core->worker.stats.turns - turns) *
+                                            SHARED_EMPTY_STEP);
         ev_run(core->worker.loop, EVRUN_NOWAIT);
     }
     ck_assert_uint_ge(CORE_HURRIED_STEPS * (core->worker.stats.turns - turns),

@@ -171,12 +171,12 @@ END_TEST
 /* All of them together: one of many small pieces is as slow as one large one. */
 START_TEST(test_s52_buffers_are_emptied_one_after_the_other)
 {
-    struct shared *shared;
+    struct shm_buffer *shm;
     uint64_t turns;
 
     for (int i = 0; i < 16; i++) {
-        ck_assert_int_eq(session_add_buffer(core->session, 2 * MIB, false, &shared), 0);
-        memset(shared->at, 'x', shared->length);
+        ck_assert_int_eq(session_add_buffer(core->session, 2 * MIB, false, &shm), 0);
+        memset(shm->at, 'x', shm->length);
     }
     core_hurry(core);
     turns = core->worker.stats.turns;
@@ -341,10 +341,10 @@ END_TEST
 /* Also while buffers are kept for it: it may have them for their time, and keeps nobody at work. */
 START_TEST(test_what_is_discarded_is_bounded_while_buffers_are_kept)
 {
-    struct shared *shared;
+    struct shm_buffer *shm;
     size_t written = 0, n = 1;
 
-    ck_assert_int_eq(session_add_buffer(core->session, MIB, false, &shared), 0);
+    ck_assert_int_eq(session_add_buffer(core->session, MIB, false, &shm), 0);
     session_end(core->session, ERR_CONNECTION_ABORTED, "test");
     for (int i = 0; i < 1000 && n > 0; i++) {
         core_settle(core);
@@ -403,14 +403,14 @@ START_TEST(test_s52_control_sessions_share)
     };
     char why[SESSION_WHY_MAX];
     struct session *sessions[2];
-    struct peer peer;
+    struct identity identity;
     int pair[2];
 
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
                          0);
-        ck_assert_int_eq(peer_read(pair[0], &peer), 0);
-        ck_assert_int_eq(session_new(&config, pair[0], &peer, why, &sessions[i]), 0);
+        ck_assert_int_eq(identity_read(pair[0], &identity), 0);
+        ck_assert_int_eq(session_new(&config, pair[0], &identity, why, &sessions[i]), 0);
         peers[1 + i] = pair[1];
     }
     ck_assert_ptr_eq(sessions[0]->share.parent, sessions[1]->share.parent);

@@ -265,7 +265,7 @@ START_TEST(test_s43_linger_that_drains_ends_with_fin)
     read_all(peer, &err);
     ck_assert_int_eq(err, 0);
     ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
-    core_pass(core, LINGER_LOOK_MOST_MS);
+    core_pass(core, LINGER_LOOK_MAX_MS);
     ck_assert_uint_eq(core_completion(core, close_token).error, ERR_SUCCESS);
     close(peer);
 }
@@ -343,7 +343,7 @@ START_TEST(test_s43_a_slow_peer_is_not_reset_within_the_time)
     int peer = send_what_is_not_read(&token, 30000, 0), err;
 
     ck_assert_int_eq(read_all(peer, &err), 200000);
-    core_pass(core, LINGER_LOOK_MOST_MS);
+    core_pass(core, LINGER_LOOK_MAX_MS);
     ck_assert_uint_eq(core_completion(core, token).error, ERR_SUCCESS);
     for (int i = 0; i < 25; i++) {
         core_pass(core, 1000);
@@ -367,7 +367,7 @@ START_TEST(test_s43_linger_outlives_its_client)
     ck_assert_ptr_nonnull(core->session);
     read_all(peer, &err);
     ck_assert_int_eq(err, 0);
-    core_pass(core, LINGER_LOOK_MOST_MS);
+    core_pass(core, LINGER_LOOK_MAX_MS);
     ck_assert_ptr_null(core->session);
     close(peer);
 }

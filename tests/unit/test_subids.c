@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define OWN PEER_OWN_ID
-#define SUB PEER_SUBORDINATE
-#define UNKNOWN PEER_OWNER_UNKNOWN
+#define OWN IDENTITY_OWN_ID
+#define SUB IDENTITY_SUBORDINATE
+#define UNKNOWN IDENTITY_OWNER_UNKNOWN
 
 static char dir[] = "/tmp/asock-subids-XXXXXX";
 static char subuid[64], passwd[64];
@@ -44,7 +44,7 @@ static void remove_files(void)
     rmdir(dir);
 }
 
-static void expect(struct subids *subids, uid_t uid, enum peer_ownership ownership, uid_t owner)
+static void expect(struct subids *subids, uid_t uid, enum identity_ownership ownership, uid_t owner)
 {
     uid_t found;
 
@@ -57,7 +57,7 @@ static void expect(struct subids *subids, uid_t uid, enum peer_ownership ownersh
 static const struct {
     const char *text;
     uid_t uid;
-    enum peer_ownership ownership;
+    enum identity_ownership ownership;
     uid_t owner;
 } cases[] = {
     {"", 100000, OWN, 100000},

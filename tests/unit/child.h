@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_TESTS_UNIT_PEER_CHILD_H
-#define ASOCK_TESTS_UNIT_PEER_CHILD_H
+#ifndef ASOCK_TESTS_UNIT_CHILD_H
+#define ASOCK_TESTS_UNIT_CHILD_H
 
 /* Processes that connect to the test, and control groups for them to be in. */
 #include <stdbool.h>

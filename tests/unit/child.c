@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "tests/unit/peer_child.h"
+#include "tests/unit/child.h"
 
 #include <check.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "daemon/identity/identity_proc.h"
 #include "tests/lib/skip.h"
 #include "tests/lib/suite.h"
-#include "tests/unit/peer_child.h"
+#include "tests/unit/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,29 +28,29 @@
             TEST_SKIP("needs root");                                                               \
     } while (0)
 
-/* In the way of pid numbers there are two kinds of kernels; see test_peer.c. */
+/* In the way of pid numbers there are two kinds of kernels; see test_identity.c. */
 static bool has_peerpidfd(void)
 {
-    struct peer peer;
+    struct identity identity;
     int pair[2];
     bool r;
 
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    ck_assert_int_eq(peer_read(pair[0], &peer), 0);
-    r = peer.pidfd_source == PEER_PIDFD_SOCKET;
-    peer_deinit(&peer);
+    ck_assert_int_eq(identity_read(pair[0], &identity), 0);
+    r = identity.pidfd_source == IDENTITY_PIDFD_SOCKET;
+    identity_deinit(&identity);
     close(pair[0]);
     close(pair[1]);
     return r;
 }
 
-static void check_nothing_of_proc(const struct peer *peer)
+static void check_nothing_of_proc(const struct identity *identity)
 {
-    ck_assert_str_eq(peer->comm, "");
-    ck_assert_str_eq(peer->cgroup, "");
-    ck_assert_str_eq(peer->unit, "");
-    ck_assert_str_eq(peer->user_unit, "");
-    ck_assert(!peer->units_known);
+    ck_assert_str_eq(identity->comm, "");
+    ck_assert_str_eq(identity->cgroup, "");
+    ck_assert_str_eq(identity->unit, "");
+    ck_assert_str_eq(identity->user_unit, "");
+    ck_assert(!identity->units_known);
 }
 
 /* ---- ids ---- */
@@ -71,23 +71,23 @@ static void become_nobody(void *data, int fd)
 }
 
 /* Without SO_PEERPIDFD it might be somebody else who has got the number. */
-START_TEST(test_peer_that_has_changed_its_user)
+START_TEST(test_identity_that_has_changed_its_user)
 {
     struct child child;
-    struct peer peer;
+    struct identity identity;
 
     NEED_ROOT;
     child_start(&child, &(struct plan){.after = become_nobody});
-    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
-    ck_assert_uint_eq(peer.uid, 0);
+    ck_assert_int_eq(identity_read(child.fd, &identity), 0);
+    ck_assert_uint_eq(identity.uid, 0);
     if (has_peerpidfd()) {
-        ck_assert_str_ne(peer.cgroup, "");
+        ck_assert_str_ne(identity.cgroup, "");
     } else {
-        check_nothing_of_proc(&peer);
-        ck_assert_int_eq(peer.pidfd, -1);
-        ck_assert_int_eq(peer.pidfd_source, PEER_PIDFD_NONE);
+        check_nothing_of_proc(&identity);
+        ck_assert_int_eq(identity.pidfd, -1);
+        ck_assert_int_eq(identity.pidfd_source, IDENTITY_PIDFD_NONE);
     }
-    peer_deinit(&peer);
+    identity_deinit(&identity);
     child_end(&child);
     close(child.fd);
 }
@@ -125,10 +125,10 @@ static pid_t take_number(pid_t pid, uid_t uid)
 }
 
 /* The peer has ended, and its number is another user's now. */
-START_TEST(test_peer_whose_number_is_used_again)
+START_TEST(test_identity_whose_number_is_used_again)
 {
     struct child child;
-    struct peer peer;
+    struct identity identity;
     pid_t other;
 
     NEED_ROOT;
@@ -138,12 +138,12 @@ START_TEST(test_peer_whose_number_is_used_again)
     if (other == -EINVAL || other == -ENOSYS || other == -EPERM)
         TEST_SKIP("no process can be given a number here");
     ck_assert_int_eq(other, child.pid);
-    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
-    ck_assert_uint_eq(peer.uid, 0);
-    ck_assert_int_eq(peer.pid, child.pid);
-    ck_assert(!peer_is_alive(&peer));
-    check_nothing_of_proc(&peer);
-    peer_deinit(&peer);
+    ck_assert_int_eq(identity_read(child.fd, &identity), 0);
+    ck_assert_uint_eq(identity.uid, 0);
+    ck_assert_int_eq(identity.pid, child.pid);
+    ck_assert(!identity_is_alive(&identity));
+    check_nothing_of_proc(&identity);
+    identity_deinit(&identity);
     close(child.fd);
     ck_assert_int_eq(kill(other, SIGKILL), 0);
     ck_assert_int_eq(waitpid(other, NULL, 0), other);
@@ -151,21 +151,21 @@ START_TEST(test_peer_whose_number_is_used_again)
 END_TEST
 
 /* What began behind the accept cannot have connected before it. */
-START_TEST(test_peer_began_before_it_was_accepted)
+START_TEST(test_identity_began_before_it_was_accepted)
 {
     struct child child;
-    struct peer peer = {0};
+    struct identity identity = {0};
 
     child_start(&child, NULL);
-    peer.pid = child.pid;
-    peer.uid = geteuid();
-    peer.pidfd = (int)syscall(SYS_pidfd_open, child.pid, 0);
-    ck_assert_int_ge(peer.pidfd, 0);
-    ck_assert(peer_proc_fits(&peer, peer_proc_now()));
-    ck_assert(!peer_proc_fits(&peer, 0));
-    peer.uid++;
-    ck_assert(!peer_proc_fits(&peer, peer_proc_now()));
-    peer_deinit(&peer);
+    identity.pid = child.pid;
+    identity.uid = geteuid();
+    identity.pidfd = (int)syscall(SYS_pidfd_open, child.pid, 0);
+    ck_assert_int_ge(identity.pidfd, 0);
+    ck_assert(identity_proc_fits(&identity, identity_proc_now()));
+    ck_assert(!identity_proc_fits(&identity, 0));
+    identity.uid++;
+    ck_assert(!identity_proc_fits(&identity, identity_proc_now()));
+    identity_deinit(&identity);
     child_end(&child);
     close(child.fd);
 }
@@ -181,10 +181,10 @@ static void write_file(const char *path, const char *text)
 }
 
 /* We see 65534 then, but so we do of everybody else. */
-START_TEST(test_peer_of_another_user_namespace)
+START_TEST(test_identity_of_another_user_namespace)
 {
     struct child root, user;
-    struct peer peer;
+    struct identity identity;
 
     NEED_ROOT;
     child_start(&root, NULL);
@@ -194,30 +194,30 @@ START_TEST(test_peer_of_another_user_namespace)
     write_file("/proc/self/setgroups", "deny");
     write_file("/proc/self/uid_map", "0 0 1");
     write_file("/proc/self/gid_map", "0 0 1");
-    ck_assert_int_eq(peer_read(root.fd, &peer), 0);
-    ck_assert_uint_eq(peer.uid, 0);
-    ck_assert_uint_eq(peer.gid, 0);
-    peer_deinit(&peer);
-    ck_assert_int_eq(peer_read(user.fd, &peer), 0);
-    ck_assert_uint_eq(peer.uid, PEER_ID_UNKNOWN);
-    ck_assert_uint_eq(peer.gid, PEER_ID_UNKNOWN);
-    ck_assert(!peer.gids_known);
-    peer_deinit(&peer);
+    ck_assert_int_eq(identity_read(root.fd, &identity), 0);
+    ck_assert_uint_eq(identity.uid, 0);
+    ck_assert_uint_eq(identity.gid, 0);
+    identity_deinit(&identity);
+    ck_assert_int_eq(identity_read(user.fd, &identity), 0);
+    ck_assert_uint_eq(identity.uid, IDENTITY_ID_UNKNOWN);
+    ck_assert_uint_eq(identity.gid, IDENTITY_ID_UNKNOWN);
+    ck_assert(!identity.gids_known);
+    identity_deinit(&identity);
 }
 END_TEST
 
-START_TEST(test_peer_nobody_is_somebody)
+START_TEST(test_identity_nobody_is_somebody)
 {
     struct child child;
-    struct peer peer;
+    struct identity identity;
 
     NEED_ROOT;
     child_start(&child, &(struct plan){.before = become_other, .data = (void *)(uintptr_t)NOBODY});
-    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
-    ck_assert_uint_eq(peer.uid, NOBODY);
-    ck_assert_uint_eq(peer.gid, NOBODY);
-    ck_assert_str_ne(peer.cgroup, "");
-    peer_deinit(&peer);
+    ck_assert_int_eq(identity_read(child.fd, &identity), 0);
+    ck_assert_uint_eq(identity.uid, NOBODY);
+    ck_assert_uint_eq(identity.gid, NOBODY);
+    ck_assert_str_ne(identity.cgroup, "");
+    identity_deinit(&identity);
     child_end(&child);
     close(child.fd);
 }
@@ -262,18 +262,18 @@ static void in_pid_namespace(void (*fn)(void *), void *data)
 static void read_from_outside(void *data)
 {
     struct child *child = data;
-    struct peer peer;
+    struct identity identity;
 
-    if (peer_read(child->fd, &peer) < 0 || peer.pid != 0 || peer.uid != 0)
+    if (identity_read(child->fd, &identity) < 0 || identity.pid != 0 || identity.uid != 0)
         _exit(1);
-    if (peer.comm[0] || peer.cgroup[0] || peer.units_known)
+    if (identity.comm[0] || identity.cgroup[0] || identity.units_known)
         _exit(2);
-    if (peer.pidfd_source == PEER_PIDFD_OPENED)
+    if (identity.pidfd_source == IDENTITY_PIDFD_OPENED)
         _exit(3);
-    peer_deinit(&peer);
+    identity_deinit(&identity);
 }
 
-START_TEST(test_peer_of_another_pid_namespace)
+START_TEST(test_identity_of_another_pid_namespace)
 {
     struct child child;
 
@@ -288,20 +288,20 @@ END_TEST
 static void read_inside(void *data)
 {
     struct child child;
-    struct peer peer;
+    struct identity identity;
 
     (void)data;
     child_start(&child, NULL);
-    if (peer_read(child.fd, &peer) < 0 || peer.pid != child.pid)
+    if (identity_read(child.fd, &identity) < 0 || identity.pid != child.pid)
         _exit(1);
-    if (peer.comm[0] || peer.cgroup[0] || peer.units_known)
+    if (identity.comm[0] || identity.cgroup[0] || identity.units_known)
         _exit(2);
-    peer_deinit(&peer);
+    identity_deinit(&identity);
     child_end(&child);
 }
 
 /* There is a process of that number in /proc, and it is another one. */
-START_TEST(test_peer_proc_of_another_pid_namespace)
+START_TEST(test_identity_proc_of_another_pid_namespace)
 {
     NEED_ROOT;
     ck_assert_int_eq(access("/proc/2/comm", F_OK), 0);
@@ -309,10 +309,10 @@ START_TEST(test_peer_proc_of_another_pid_namespace)
 }
 END_TEST
 
-START_TEST(test_peer_that_proc_hides)
+START_TEST(test_identity_that_proc_hides)
 {
     struct child child;
-    struct peer peer;
+    struct identity identity;
 
     NEED_ROOT;
     child_start(&child, NULL);
@@ -321,12 +321,12 @@ START_TEST(test_peer_that_proc_hides)
     if (mount("proc", "/proc", "proc", 0, "hidepid=2") < 0)
         TEST_SKIP("no /proc of its own");
     become_other((void *)(uintptr_t)NOBODY);
-    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
-    ck_assert_uint_eq(peer.uid, 0);
-    ck_assert_int_eq(peer.pid, child.pid);
-    check_nothing_of_proc(&peer);
-    ck_assert_int_ne(peer.pidfd_source, PEER_PIDFD_OPENED);
-    peer_deinit(&peer);
+    ck_assert_int_eq(identity_read(child.fd, &identity), 0);
+    ck_assert_uint_eq(identity.uid, 0);
+    ck_assert_int_eq(identity.pid, child.pid);
+    check_nothing_of_proc(&identity);
+    ck_assert_int_ne(identity.pidfd_source, IDENTITY_PIDFD_OPENED);
+    identity_deinit(&identity);
     close(child.release);
     close(child.fd);
 }
@@ -346,20 +346,20 @@ static bool make_group(struct cgroup *group, const char *name)
 static void check_cgroup(struct cgroup *group, const char *expected)
 {
     struct child child;
-    struct peer peer;
+    struct identity identity;
 
     child_start(&child, &(struct plan){.before = cgroup_enter, .data = group});
-    ck_assert_int_eq(peer_read(child.fd, &peer), 0);
-    ck_assert_str_eq(peer.cgroup, expected);
-    ck_assert_str_ne(peer.comm, "");
+    ck_assert_int_eq(identity_read(child.fd, &identity), 0);
+    ck_assert_str_eq(identity.cgroup, expected);
+    ck_assert_str_ne(identity.comm, "");
     if (!expected[0])
-        ck_assert(!peer.units_known);
-    peer_deinit(&peer);
+        ck_assert(!identity.units_known);
+    identity_deinit(&identity);
     child_end(&child);
     close(child.fd);
 }
 
-START_TEST(test_peer_cgroup_of_odd_name)
+START_TEST(test_identity_cgroup_of_odd_name)
 {
     struct cgroup group;
 
@@ -373,7 +373,7 @@ START_TEST(test_peer_cgroup_of_odd_name)
 END_TEST
 
 /* What /proc says of one that was removed below its zombies. */
-START_TEST(test_peer_cgroup_that_looks_removed)
+START_TEST(test_identity_cgroup_that_looks_removed)
 {
     struct cgroup group;
 
@@ -385,7 +385,7 @@ START_TEST(test_peer_cgroup_that_looks_removed)
 }
 END_TEST
 
-START_TEST(test_peer_cgroup_too_long)
+START_TEST(test_identity_cgroup_too_long)
 {
     char name[] = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
     struct cgroup group;
@@ -393,7 +393,7 @@ START_TEST(test_peer_cgroup_too_long)
 
     if (!make_group(&group, "asock-test"))
         TEST_SKIP("no control groups here");
-    for (; strlen(group.path) + sizeof(name) < PEER_CGROUP_MAX; levels++)
+    for (; strlen(group.path) + sizeof(name) < IDENTITY_CGROUP_MAX; levels++)
         cgroup_deepen(&group, name);
     check_cgroup(&group, group.path);
     cgroup_deepen(&group, name);
@@ -402,11 +402,11 @@ START_TEST(test_peer_cgroup_too_long)
 }
 END_TEST
 
-START_TEST(test_peer_outside_of_our_cgroup_namespace)
+START_TEST(test_identity_outside_of_our_cgroup_namespace)
 {
     struct cgroup group, other;
     struct child above, beside, below;
-    struct peer peer;
+    struct identity identity;
 
     if (!make_group(&group, "asock-test"))
         TEST_SKIP("no control groups here");
@@ -417,17 +417,17 @@ START_TEST(test_peer_outside_of_our_cgroup_namespace)
     ck_assert_int_eq(unshare(CLONE_NEWCGROUP), 0);
     child_start(&below, NULL);
 
-    ck_assert_int_eq(peer_read(below.fd, &peer), 0);
-    ck_assert_str_eq(peer.cgroup, "/");
-    peer_deinit(&peer);
-    ck_assert_int_eq(peer_read(above.fd, &peer), 0);
-    ck_assert_str_eq(peer.cgroup, "");
-    ck_assert(!peer.units_known);
-    peer_deinit(&peer);
-    ck_assert_int_eq(peer_read(beside.fd, &peer), 0);
-    ck_assert_str_eq(peer.cgroup, "");
-    ck_assert(!peer.units_known);
-    peer_deinit(&peer);
+    ck_assert_int_eq(identity_read(below.fd, &identity), 0);
+    ck_assert_str_eq(identity.cgroup, "/");
+    identity_deinit(&identity);
+    ck_assert_int_eq(identity_read(above.fd, &identity), 0);
+    ck_assert_str_eq(identity.cgroup, "");
+    ck_assert(!identity.units_known);
+    identity_deinit(&identity);
+    ck_assert_int_eq(identity_read(beside.fd, &identity), 0);
+    ck_assert_str_eq(identity.cgroup, "");
+    ck_assert(!identity.units_known);
+    identity_deinit(&identity);
 
     child_end(&below);
     child_end(&beside);
