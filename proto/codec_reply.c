@@ -22,25 +22,34 @@ struct body {
     Asock__V1__Endpoint local, remote;
 };
 
+/* Each endpoint that is known, kept in *body. */
+static int put_endpoints(const struct endpoint *local, const struct endpoint *remote,
+                         struct body *body, Asock__V1__Endpoint **ret_local,
+                         Asock__V1__Endpoint **ret_remote)
+{
+    int has_local = asock_codec_put_endpoint(local, &body->local);
+    int has_remote = asock_codec_put_endpoint(remote, &body->remote);
+
+    if (has_local < 0 || has_remote < 0)
+        return -EINVAL;
+    if (has_local > 0)
+        *ret_local = &body->local;
+    if (has_remote > 0)
+        *ret_remote = &body->remote;
+    return 0;
+}
+
 static int put_connected(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
 {
     Asock__V1__Connected *m = &body->connected;
-    int local, remote;
 
     asock__v1__connected__init(m);
     head->body_case = ASOCK__V1__REPLY__BODY_CONNECTED;
     head->connected = m;
     m->connect_error = (Asock__V1__Error)reply->connected.connect_error;
     m->socket = reply->connected.socket;
-    local = asock_codec_put_endpoint(&reply->connected.local, &body->local);
-    remote = asock_codec_put_endpoint(&reply->connected.remote, &body->remote);
-    if (local < 0 || remote < 0)
-        return -EINVAL;
-    if (local > 0)
-        m->local = &body->local;
-    if (remote > 0)
-        m->remote = &body->remote;
-    return 0;
+    return put_endpoints(&reply->connected.local, &reply->connected.remote, body, &m->local,
+                         &m->remote);
 }
 
 static int put_value(const struct reply *reply, struct body *body, Asock__V1__Reply *head)
@@ -118,7 +127,7 @@ static int put_datagram(const struct reply *reply, struct body *body, Asock__V1_
 {
     const struct datagram *datagram = &reply->datagram;
     Asock__V1__Datagram *m = &body->datagram;
-    int local, remote;
+    int r;
 
     asock__v1__datagram__init(m);
     head->body_case = ASOCK__V1__REPLY__BODY_DATAGRAM;
@@ -128,14 +137,9 @@ static int put_datagram(const struct reply *reply, struct body *body, Asock__V1_
     m->traffic_class = datagram->traffic_class;
     m->dropped = datagram->dropped;
     m->refused = datagram->refused;
-    local = asock_codec_put_endpoint(&datagram->local, &body->local);
-    remote = asock_codec_put_endpoint(&datagram->remote, &body->remote);
-    if (local < 0 || remote < 0)
-        return -EINVAL;
-    if (local > 0)
-        m->local = &body->local;
-    if (remote > 0)
-        m->remote = &body->remote;
+    r = put_endpoints(&datagram->local, &datagram->remote, body, &m->local, &m->remote);
+    if (r < 0)
+        return r;
     if (datagram->segment.buffer == 0 && datagram->segment.offset == 0 &&
         datagram->segment.length == 0)
         return 0;
