@@ -27,6 +27,13 @@ static int check_caller(asock_context *context)
     return r;
 }
 
+static int new_op(asock_context *context, asock_op **ret)
+{
+    int r = check_caller(context);
+
+    return r < 0 ? r : asock_op_new(context, ret);
+}
+
 /* What the caller waits for is the op's deadline too: a daemon that hangs does not hold it up. */
 static int set_deadline(asock_op *op, int timeout_ms)
 {
@@ -107,9 +114,7 @@ int asock_dial(asock_context *context, const char *host, const char *service, in
 
     if (!ret)
         return -EINVAL;
-    r = check_caller(context);
-    if (r == 0)
-        r = asock_op_new(context, &op);
+    r = new_op(context, &op);
     if (r < 0)
         return r;
     r = dial(context, op, host, service, timeout_ms, ret);
@@ -133,9 +138,7 @@ int asock_dial_fd(asock_context *context, const char *host, const char *service,
 
     if (!ret || flags & ~(unsigned int)ASOCK_DIAL_BLOCKING)
         return -EINVAL;
-    r = check_caller(context);
-    if (r == 0)
-        r = asock_op_new(context, &op);
+    r = new_op(context, &op);
     if (r < 0)
         return r;
     r = asock_op_set_flags(op, ASOCK_LEND_GIVEN);
@@ -157,10 +160,8 @@ int asock_dial_fd(asock_context *context, const char *host, const char *service,
 static int make_op(asock_socket *socket, const void *data, size_t len, int timeout_ms,
                    asock_op **ret)
 {
-    int r = socket ? check_caller(socket->context) : -EINVAL;
+    int r = socket ? new_op(socket->context, ret) : -EINVAL;
 
-    if (r == 0)
-        r = asock_op_new(socket->context, ret);
     if (r < 0)
         return r;
     r = asock_op_set_buffer(*ret, (void *)(uintptr_t)data, len);
@@ -221,9 +222,7 @@ int asock_lookup(asock_context *context, const char *host, int family, int timeo
 
     if (!addresses && most > 0)
         return -EINVAL;
-    r = check_caller(context);
-    if (r == 0)
-        r = asock_op_new(context, &op);
+    r = new_op(context, &op);
     if (r < 0)
         return r;
     r = lookup(context, op, host, family, timeout_ms, addresses, most);
