@@ -12,7 +12,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import threading
 import unittest
 
@@ -45,11 +44,7 @@ class Refused(ConnectCase):
 
     @classmethod
     def setUpClass(cls):
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
-            file.write("[Limits]\nClients=4\n")
-            file.flush()
-            os.chmod(file.name, 0o644)
-            cls.daemon = asockd.Daemon(*cls.arguments, "--config", file.name)
+        cls.daemon = asockd.Daemon(*cls.arguments, config="[Limits]\nClients=4\n")
 
     def test_s49_the_tool_tells_the_error_and_the_text(self):
         with contextlib.suppress(Ended):

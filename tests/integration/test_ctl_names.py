@@ -21,12 +21,7 @@ class Names(unittest.TestCase):
     def setUp(self):
         self.server = NameServer({"xn--bcher-kva.example": Name(a=("127.0.0.1",))}, port=0)
         self.addCleanup(self.server.close)
-        config = tempfile.NamedTemporaryFile("w", suffix=".conf")
-        self.addCleanup(config.close)
-        config.write(f"[Resolver]\nServers=127.0.0.1:{self.server.port}\n")
-        config.flush()
-        os.chmod(config.name, 0o644)
-        self.daemon = asockd.Daemon("--allow-any", "--config", config.name)
+        self.daemon = asockd.Daemon("--allow-any", config=f"[Resolver]\nServers=127.0.0.1:{self.server.port}\n")
         self.addCleanup(self.daemon.stop)
 
     def test_a_name_in_another_script(self):

@@ -202,11 +202,7 @@ class Full(DaemonTest):
 
     @classmethod
     def setUpClass(cls):
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("[Limits]\nSockets=16\n")
-            config.flush()
-            os.chmod(config.name, 0o644)
-            cls.daemon = Daemon("--allow-any", "--config", config.name)
+        cls.daemon = Daemon("--allow-any", config="[Limits]\nSockets=16\n")
 
     def setUp(self):
         super().setUp()

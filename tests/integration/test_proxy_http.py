@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 
+from http_body import request_body
 from proxy import DEADLINE, ProxyTest
 
 
@@ -20,15 +21,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.respond(repr(sorted((name.lower(), value) for name, value in self.headers.items())).encode())
 
     def do_POST(self):
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.respond(body)
+        self.respond(request_body(self))
 
     def respond(self, body):
         self.server.requests.append(self.requestline)

@@ -240,11 +240,7 @@ class Full(TransparentTest):
 
     @classmethod
     def setUpClass(cls):
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("[Limits]\nSockets=16\n")
-            config.flush()
-            os.chmod(config.name, 0o644)
-            cls.daemon = Daemon("--allow-any", "--config", config.name)
+        cls.daemon = Daemon("--allow-any", config="[Limits]\nSockets=16\n")
 
     def test_a_connect_waits_for_a_socket_but_not_for_long(self):
         code = """

@@ -31,11 +31,11 @@ def usable_by_nobody(path):
 class Daemon:
     """asockd in a directory of its own; as another uid than the client's where that can be had.
 
-    What is named is for subprocess.Popen, but for program, which may be asockd-hooks, and prefix: what
-    is run in front of it, and becomes it.
+    What is named is for subprocess.Popen, but for program, which may be asockd-hooks, config: the text of
+    its asockd.conf, and prefix: what is run in front of it, and becomes it.
     """
 
-    def __init__(self, *arguments, program="asockd", prefix=(), capability=None, **options):
+    def __init__(self, *arguments, program="asockd", config=None, prefix=(), capability=None, **options):
         self.directory = tempfile.mkdtemp(prefix="asockd-test-")
         os.chmod(self.directory, 0o755)
         self.path = os.path.join(self.directory, "run", "default", "asock.sock")
@@ -46,6 +46,12 @@ class Daemon:
         # Whatever happens to the test, its daemon does not stay behind.
         wrapper = ["setpriv", "--pdeathsig", "TERM"]
         command = [binary(program), "--runtime-dir", run, *BUILD_OPTIONS, *arguments]
+        if config is not None:
+            path = os.path.join(self.directory, "asockd.conf")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(config)
+            os.chmod(path, 0o644)
+            command += ["--config", path]
         if os.getuid() == 0:
             os.chown(run, NOBODY, NOBODY)
             if not usable_by_nobody(command[0]):

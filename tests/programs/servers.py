@@ -14,6 +14,7 @@ import threading
 import time
 
 import network
+from http_body import request_body
 from wire import DEADLINE
 
 ADDRESS = network.OWN4
@@ -99,15 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self):
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.run_git(body)
+        self.run_git(request_body(self))
 
     def run_git(self, body):
         path, _, query = self.path.removeprefix("/git").partition("?")

@@ -6,7 +6,6 @@ For each way to make it hold something, by one session or by many, whatever the 
 
 import os
 import socket
-import tempfile
 import unittest
 
 import journal
@@ -34,11 +33,8 @@ class ChargedTest(unittest.TestCase):
         self.nameserver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # which never answers
         self.addCleanup(self.nameserver.close)
         self.nameserver.bind(("127.0.0.1", 0))
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("[Resolver]\nServers=127.0.0.1:%d\n" % self.nameserver.getsockname()[1])
-            config.flush()
-            os.chmod(config.name, 0o644)
-            self.daemon = Daemon("--allow-any", "--log-level", "error", "--config", config.name, prefix=self.prefix())
+        self.daemon = Daemon("--allow-any", "--log-level", "error", prefix=self.prefix(),
+                             config="[Resolver]\nServers=127.0.0.1:%d\n" % self.nameserver.getsockname()[1])
         self.addCleanup(self.daemon.stop)
         self.peers = Peers()
         self.wires = []

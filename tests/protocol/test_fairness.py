@@ -3,7 +3,6 @@
 
 import os
 import signal
-import tempfile
 import threading
 import unittest
 
@@ -164,11 +163,7 @@ class Listeners(FairnessTest):
     @classmethod
     def setUpClass(cls):
         names = ["default", *(f"number{n}" for n in range(20))]
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("".join(f"[Listener]\nName={name}\n" for name in names))
-            config.flush()
-            os.chmod(config.name, 0o644)
-            cls.daemon = Daemon(*cls.arguments, "--config", config.name)
+        cls.daemon = Daemon(*cls.arguments, config="".join(f"[Listener]\nName={name}\n" for name in names))
         run = os.path.dirname(os.path.dirname(cls.daemon.path))
         cls.paths = [os.path.join(run, name, "asock.sock") for name in names]
 

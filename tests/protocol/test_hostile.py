@@ -6,7 +6,6 @@ Counted, not timed; bench/hostile measures the times.
 
 import os
 import socket
-import tempfile
 import unittest
 
 from asockd import Daemon
@@ -28,12 +27,9 @@ class BesideAHostileOne(unittest.TestCase):
         nameserver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # which never answers
         self.addCleanup(nameserver.close)
         nameserver.bind(("127.0.0.1", 0))
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("[Resolver]\nServers=127.0.0.1:%d\n[Limits]\nClients=%d\nTotalMemory=256M\n" %
-                         (nameserver.getsockname()[1], CLIENTS))
-            config.flush()
-            os.chmod(config.name, 0o644)
-            self.daemon = Daemon("--allow-any", "--log-level", "error", "--config", config.name)
+        config = "[Resolver]\nServers=127.0.0.1:%d\n[Limits]\nClients=%d\nTotalMemory=256M\n" % (
+            nameserver.getsockname()[1], CLIENTS)
+        self.daemon = Daemon("--allow-any", "--log-level", "error", config=config)
         self.addCleanup(self.daemon.stop)
         self.is_root = os.getuid() == 0
 

@@ -6,7 +6,6 @@ import select
 import signal
 import socket
 import stat
-import tempfile
 import unittest
 
 from asockd import NOBODY, Daemon, DaemonTest
@@ -454,12 +453,7 @@ class Many(Sharing):
 
     @classmethod
     def setUpClass(cls):
-        config = tempfile.NamedTemporaryFile("w", suffix=".conf")
-        cls.addClassCleanup(config.close)
-        config.write("[Limits]\nClients=2048\nTotalSockets=65536\n")
-        config.flush()
-        os.chmod(config.name, 0o644)
-        cls.daemon = Daemon("--allow-any", "--config", config.name)
+        cls.daemon = Daemon("--allow-any", config="[Limits]\nClients=2048\nTotalSockets=65536\n")
 
     def test_s59_256_sessions_of_a_sharer(self):
         wire = self.wire()

@@ -268,6 +268,18 @@ bool core_reply(struct core *core, struct reply *ret, const uint8_t **ret_payloa
     return true;
 }
 
+bool core_has_reply(struct core *core, uint64_t token, struct reply *ret)
+{
+    const uint8_t *payload;
+    size_t len;
+
+    core_settle(core);
+    while (core_reply(core, ret, &payload, &len))
+        if (ret->op == token)
+            return true;
+    return false;
+}
+
 struct reply core_completion(struct core *core, uint64_t token)
 {
     struct reply reply;

@@ -57,6 +57,8 @@ uint64_t core_close(struct core *core, uint32_t id, uint32_t linger_ms);
 
 /* The next reply that is there; false: none. Its payload is at *ret_payload until the next call. */
 bool core_reply(struct core *core, struct reply *ret, const uint8_t **ret_payload, size_t *ret_len);
+/* Whether there is a reply of `token` by now; every other one before it is dropped. */
+bool core_has_reply(struct core *core, uint64_t token, struct reply *ret);
 /* The completion of `token`; every other reply before it is dropped. Fails the test where it is not there. */
 struct reply core_completion(struct core *core, uint64_t token);
 /* A port of 127.0.0.1 that answers no SYN. */

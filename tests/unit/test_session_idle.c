@@ -25,18 +25,6 @@ static void teardown(void)
     core_free(core);
 }
 
-static bool has_completion(uint64_t token, struct reply *ret)
-{
-    const uint8_t *payload;
-    size_t len;
-
-    core_settle(core);
-    while (core_reply(core, ret, &payload, &len))
-        if (ret->op == token)
-            return true;
-    return false;
-}
-
 TEST_FIXTURE(setup, teardown);
 
 /* As after a reload: sessions take it up when they ask next. */
@@ -69,22 +57,22 @@ START_TEST(test_s55_idle_connection_is_ended)
     core_pass(core, 9900);
     ck_assert_int_eq(write(peer, "x", 1), 1);
     token = core_receive(core, 1, 1, 0, 0);
-    ck_assert(has_completion(token, &reply));
+    ck_assert(core_has_reply(core, token, &reply));
     core_pass(core, 9900);
     token = core_send(core, 1, "y", 1, 0);
-    ck_assert(has_completion(token, &reply));
+    ck_assert(core_has_reply(core, token, &reply));
     ck_assert_int_eq(recv(peer, &byte, 1, 0), 1);
     token = core_receive(core, 1, 1, 0, 0);
     core_pass(core, 9900);
-    ck_assert(!has_completion(token, &reply));
+    ck_assert(!core_has_reply(core, token, &reply));
     ck_assert_int_eq(socket_1()->state, SOCK_CONNECTED);
     core_pass(core, 200);
     ck_assert_int_eq(socket_1()->state, SOCK_KILLED);
     ck_assert_str_eq(sock_killed_text(socket_1()), "idle");
-    ck_assert(has_completion(token, &reply));
+    ck_assert(core_has_reply(core, token, &reply));
     ck_assert_uint_eq(reply.error, ERR_CONNECTION_ABORTED);
     later = core_receive(core, 1, 1, 0, 0);
-    ck_assert(has_completion(later, &reply));
+    ck_assert(core_has_reply(core, later, &reply));
     ck_assert_uint_eq(reply.error, ERR_CONNECTION_ABORTED);
     ck_assert_int_eq(recv(peer, &byte, 1, 0), -1);
     ck_assert_int_eq(errno, ECONNRESET);
@@ -104,9 +92,9 @@ START_TEST(test_s55_idle_although_a_send_waits)
     peer = core_connected(core, 1);
     do
         token = core_send(core, 1, block, sizeof(block), 0);
-    while (has_completion(token, &reply));
+    while (core_has_reply(core, token, &reply));
     core_pass(core, 10200);
-    ck_assert(has_completion(token, &reply));
+    ck_assert(core_has_reply(core, token, &reply));
     ck_assert_uint_eq(reply.error, ERR_CONNECTION_ABORTED);
     close(peer);
 }
