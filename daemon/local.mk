@@ -134,6 +134,7 @@ libasockd_la_SOURCES = \
 	daemon/session/session.h \
 	daemon/session/session_audit.c \
 	daemon/session/session_audit.h \
+	daemon/session/session_input.c \
 	daemon/session/session_monitor.c \
 	daemon/session/session_monitor.h \
 	daemon/session/session_quota.c \
@@ -167,6 +168,8 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_lend.h \
 	daemon/session/sock_send.c \
 	daemon/session/sock_send.h \
+	daemon/session/window.c \
+	daemon/session/window.h \
 	daemon/verbs/accept.c \
 	daemon/verbs/bind.c \
 	daemon/verbs/cancel.c \

@@ -5,6 +5,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/session_monitor.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/window.h"
 #include "proto/errors.h"
 
 static bool is_send(const struct op *op)
@@ -20,7 +21,7 @@ static void give_back_bytes(struct op *op)
     if (op->is_reference)
         return; /* they were the client's all the time */
     if (op->sock)
-        sock_uncharge(op->sock, rest);
+        window_uncharge(op->sock, rest);
     else
         op->send_freed += (uint32_t)rest;
     op->send.received = op->bytes;
@@ -38,7 +39,7 @@ static void give_back_count(struct op *op)
     op->session->op_count--;
     if (sock) {
         sock->op_count--;
-        session_report_later(op->session, sock, 0, 1);
+        window_free(sock, 0, 1);
     } else {
         op->ops_freed++;
     }
@@ -54,23 +55,6 @@ static void leave_chain(struct op *op)
     sock->chain = NULL;
     if (sock->id && op->session)
         session_slot(op->session, sock->id)->dropping = op->token;
-}
-
-/* What the socket has not told yet travels with this reply. */
-static void take_unreported(struct op *op)
-{
-    struct sock *sock = op->sock;
-
-    if (!sock)
-        return;
-    op->send_freed += sock->send_freed;
-    op->ops_freed += sock->ops_freed;
-    op->session->unreported -= sock->send_freed;
-    op->session->unreported_ops -= sock->ops_freed;
-    sock->send_freed = 0;
-    sock->ops_freed = 0;
-    if (!sock->has_killed_event)
-        list_remove(&sock->report);
 }
 
 static void detach(struct op *op, uint32_t error)
@@ -133,7 +117,7 @@ static void reply(struct op *op)
         op_free(s->worker, op);
         return;
     }
-    take_unreported(op);
+    window_take(op);
     if (may_wait(op) || may_follow(op)) {
         s->held_id = op->verb == VERB_CLOSE ? 0 : op->socket_id;
         transport_hold(&s->transport);
@@ -172,7 +156,7 @@ void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)
     struct reply head;
 
     detach(op, ERR_SUCCESS);
-    take_unreported(op);
+    window_take(op);
     session_fill_reply(op, &head);
     if (op->class->fill)
         op->class->fill(op, &head, NULL, NULL);

@@ -192,9 +192,9 @@ void session_pump(struct session *s);
 void session_has_room(struct session *s);
 /* More input may be taken; something has happened to a socket: in a step of its own. */
 void session_resume_later(struct session *s);
+/* Reads and dispatches requests: one share of a turn. */
+void session_run_input(struct session *s);
 void session_ready(struct session *s, struct sock *sock);
-/* Some bytes or ops of sock are free, and no reply says so yet. */
-void session_report_later(struct session *s, struct sock *sock, uint64_t bytes, uint32_t ops);
-void session_run_reports(struct task *task), session_run_rows(struct task *task);
+void session_run_rows(struct task *task);
 
 #endif

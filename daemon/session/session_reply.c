@@ -9,6 +9,7 @@
 #include "daemon/session/session.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/window.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 
@@ -142,89 +143,6 @@ static bool flush_done(struct session *s)
     return true;
 }
 
-/* 1: told, 0: no room. */
-static bool report(struct session *s, struct sock *sock)
-{
-    struct reply reply = {.kind = KIND_EVENT, .socket = sock->id, .body = BODY_EVENT};
-
-    const char *text = sock->has_killed_event ? sock_killed_text(sock) : "";
-
-    reply.event = sock->has_killed_event ? EVENT_KILLED : EVENT_SEND_ROOM;
-    reply.error = sock->has_killed_event ? ERR_CONNECTION_ABORTED : ERR_SUCCESS;
-    reply.send_freed = sock->send_freed;
-    reply.ops_freed = sock->ops_freed;
-    if (!session_send_reply(s, &reply, text, (uint32_t)strlen(text)))
-        return false;
-    sock->has_killed_event = false;
-    s->unreported -= sock->send_freed;
-    s->unreported_ops -= sock->ops_freed;
-    sock->send_freed = 0;
-    sock->ops_freed = 0;
-    list_remove(&sock->report);
-    return true;
-}
-
-/*
- * A client that shares its session's room among sockets gives each at most half of what is free, so it
- * stops with a third of the room in use at the earliest. From a quarter on nothing freed stays untold
- * while the client may be waiting for it.
- */
-static bool is_tight(const struct session *s)
-{
-    return s->queued + s->unreported >= s->limits.queued_max / 4 ||
-           s->op_count + s->unreported_ops >= s->limits.ops / 4;
-}
-
-static bool is_due(const struct session *s, const struct sock *sock)
-{
-    /* One without an id sends no more: its last replies tell. */
-    if (sock->id == 0)
-        return false;
-    return sock->has_killed_event || sock->send_freed >= s->limits.send_window / 2 ||
-           sock->ops_freed >= s->limits.socket_ops / 2 || (sock->queued == 0 && is_tight(s));
-}
-
-/* Many sockets, each below its half, must not use up what the session has. */
-static bool all_are_due(const struct session *s)
-{
-    return s->unreported >= s->limits.queued_max / 4 || s->unreported_ops >= s->limits.ops / 4;
-}
-
-static bool flush_reports(struct session *s)
-{
-    if (!list_is_empty(&s->done))
-        return false;
-    list_for_each_safe (&s->report, it) {
-        struct sock *sock = container_of(it, struct sock, report);
-
-        if (sock->id != 0 && (all_are_due(s) || is_due(s, sock)) && !report(s, sock))
-            return false;
-    }
-    return true;
-}
-
-void session_report_later(struct session *s, struct sock *sock, uint64_t bytes, uint32_t ops)
-{
-    if (s->has_ended)
-        return; /* nobody is left to tell */
-    sock->send_freed += (uint32_t)bytes;
-    sock->ops_freed += ops;
-    s->unreported += bytes;
-    s->unreported_ops += ops;
-    if (!list_is_linked(&sock->report))
-        list_append(&s->report, &sock->report);
-    if (is_due(s, sock) || all_are_due(s))
-        worker_flush_later(s->worker, &s->report_task);
-}
-
-void session_run_reports(struct task *task)
-{
-    struct session *s = container_of(task, struct session, report_task);
-
-    if (!flush_reports(s))
-        transport_wait_room(&s->transport);
-}
-
 static bool run_streams(struct session *s)
 {
     struct op *op;
@@ -285,7 +203,7 @@ void session_pump(struct session *s)
     if (s->has_ended || s->is_pumping)
         return;
     s->is_pumping = true;
-    if (flush_done(s) && run_streams(s) && flush_reports(s)) {
+    if (flush_done(s) && run_streams(s) && window_flush(s)) {
         run_monitors(s);
         run_room_waiters(s);
     }

@@ -171,12 +171,6 @@ void sock_end_receives(struct sock *sock, uint32_t error);
 /* Every op but a close ends with error. */
 void sock_end_ops(struct sock *sock, uint32_t error);
 
-/* Bytes of a send that have arrived. Over its window, or over what the session may queue beside it? */
-void sock_charge(struct sock *sock, uint32_t bytes);
-bool sock_is_over(const struct sock *sock);
-/* Bytes that the kernel has taken, or that were dropped: the client may send as many more. */
-void sock_uncharge(struct sock *sock, uint64_t bytes);
-
 /*
  * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may
  * be NULL) with them; else it completes by S43. sock may be gone when it returns.

@@ -23,6 +23,7 @@
 #include "daemon/session/sock_audit.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_lend.h"
+#include "daemon/session/window.h"
 #include "proto/errors.h"
 
 /* The end of a socket that does not end at once: one of QUOTA_LINGERS. */
@@ -115,9 +116,7 @@ static void leave_session(struct sock *sock)
         s->socket_count--;
         sock->id = 0;
     }
-    s->unreported -= sock->send_freed;
-    s->unreported_ops -= sock->ops_freed;
-    list_remove(&sock->report);
+    window_leave(sock);
     list_remove(&sock->node);
     list_remove(&sock->ready);
     sock->events = 0;
@@ -493,5 +492,5 @@ void sock_kill(struct sock *sock)
     sock->wants_read = sock->wants_write = false;
     sock_end_ops(sock, ERR_CONNECTION_ABORTED);
     sock->has_killed_event = true;
-    session_report_later(sock->session, sock, 0, 0);
+    window_report(sock);
 }

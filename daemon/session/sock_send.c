@@ -13,6 +13,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_send.h"
+#include "daemon/session/window.h"
 #include "proto/errors.h"
 
 #define SEND_IOV_ALL 64
@@ -49,7 +50,7 @@ void sock_took(struct op *op, uint64_t bytes)
         sock->session->bytes_out += bytes;
     sock->worker->stats.bytes_out += bytes;
     if (!op->is_reference)
-        sock_uncharge(sock, bytes);
+        window_uncharge(sock, bytes);
 }
 
 int sock_gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_bytes)

@@ -15,6 +15,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_send.h"
+#include "daemon/session/window.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -121,7 +122,7 @@ static struct op *make_op(struct session *s, const struct verb_entry *entry,
     if (r->verb == VERB_SEND || r->verb == VERB_CONNECT) {
         op->send.received = call->payload_len;
         if (op->sock)
-            sock_charge(sock, call->payload_len);
+            window_charge(sock, call->payload_len);
     }
     PROBE3(request, s->id, r->verb, r->op);
     s->worker->stats.requests++;
@@ -140,7 +141,7 @@ static int check_limits(const struct op *op)
         return ERR_NO_BUFFER_SPACE;
     if (op->verb != VERB_SEND && op->verb != VERB_CONNECT)
         return 0;
-    return sock && sock_is_over(sock) ? ERR_NO_BUFFER_SPACE : 0;
+    return sock && window_is_over(sock) ? ERR_NO_BUFFER_SPACE : 0;
 }
 
 static int check(const struct op *op, const struct verb_entry *entry, const struct call *call)

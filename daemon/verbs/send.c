@@ -17,6 +17,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_send.h"
+#include "daemon/session/window.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
@@ -241,7 +242,7 @@ static void drop_piece(struct session *s, struct session_slot *slot, const struc
     if (call->payload_len == 0)
         return;
     if (slot->sock) {
-        session_report_later(s, slot->sock, call->payload_len, 0);
+        window_free(slot->sock, call->payload_len, 0);
         return;
     }
     reply.event = EVENT_SEND_ROOM;
@@ -277,7 +278,7 @@ static int check_piece(struct session *s, const struct op *op, const struct call
 static void charge_piece(struct op *op, uint32_t len)
 {
     op->send.received += len;
-    sock_charge(op->sock, len);
+    window_charge(op->sock, len);
 }
 
 /* The next piece of an op that is in its queue. */
@@ -288,8 +289,8 @@ static void continue_chain(struct op *op, const struct call *call)
     int err;
 
     charge_piece(op, call->payload_len);
-    err = sock_is_over(sock) ? ERR_NO_BUFFER_SPACE
-                             : take_bytes(op, call->payload, call->payload_len);
+    err = window_is_over(sock) ? ERR_NO_BUFFER_SPACE
+                               : take_bytes(op, call->payload, call->payload_len);
     if (!r->send.more)
         sock->chain = NULL;
     if (r->send.abandon) {
