@@ -36,3 +36,8 @@ void blocks_put(struct blocks *blocks, char *block)
 {
     blocks->free[blocks->free_count++] = block;
 }
+
+bool blocks_are_intact(const struct blocks *blocks)
+{
+    return asock_buffer_is_intact(blocks->buffer) == 1;
+}

@@ -8,6 +8,7 @@
  */
 #include <asock/asock.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -30,5 +31,7 @@ void blocks_deinit(struct blocks *blocks);
 /* NULL: all are taken. */
 char *blocks_get(struct blocks *blocks);
 void blocks_put(struct blocks *blocks, char *block);
+/* What was read from them before this call is what was received: the daemon has not taken them back. */
+bool blocks_are_intact(const struct blocks *blocks);
 
 #endif

@@ -47,7 +47,7 @@ struct slot {
     size_t size, len, written;
     size_t taken; /* up: what was read for it */
     bool is_block;
-    ev_tstamp since; /* when its op was submitted */
+    ev_tstamp since; /* when its op was submitted, or has brought something */
 };
 
 /* One direction. Its pieces are used in turn: first is the oldest, next the one to use next. */
@@ -136,6 +136,12 @@ bool client_put(struct client *client, const void *data, size_t len);
 void client_settle(struct client *client);
 
 void client_set_deadline(struct client *client, ev_tstamp seconds);
+
+/* ---- deliver.c: bytes to the program ---- */
+
+/* 1: all of it; 0: the program takes no more for now; -1: it is gone, or what was there is. */
+int deliver(struct client *client, const char *data, size_t len, size_t *written);
+int deliver_slot(struct client *client, struct slot *slot);
 
 /* ---- dial.c: from the handshake to the answer ---- */
 

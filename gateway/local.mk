@@ -13,6 +13,7 @@ libgateway_la_SOURCES = \
 	gateway/client.h \
 	gateway/destination.c \
 	gateway/destination.h \
+	gateway/deliver.c \
 	gateway/dial.c \
 	gateway/dns.c \
 	gateway/dns.h \

@@ -6,7 +6,8 @@
  * the program's side is shut down. Both over: close.
  * Failures: a send that fails, or a reset behind the peer's end of stream, ends only the upward direction. A receive
  * that fails, an unreadable program, a malformed body end both, by reset. A response whose head is malformed is
- * answered for the server.
+ * answered for the server. The daemon has ended, and has taken its memory back while a slow program still had to read what
+ * lies there: both end, by reset.
  *
  * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to read into. While
  * little is said at a time a slot is of the client's own small memory; a piece that fills it makes the lane bulk,
@@ -348,24 +349,9 @@ static void receive_more(struct client *client, bool is_company)
     }
 }
 
-/* 1: all of it; 0: the program takes no more for now; -1: it is gone. */
-static int write_some(struct client *client, const char *data, size_t len, size_t *written)
-{
-    while (*written < len) {
-        ssize_t n = send(client->io.fd, data + *written, len - *written, MSG_NOSIGNAL);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno == EAGAIN ? 0 : -1;
-        *written += (size_t)n;
-    }
-    return 1;
-}
-
 int pump_write_first(struct client *client)
 {
-    int r = write_some(client, client->out, client->out_len, &client->out_written);
+    int r = deliver(client, client->out, client->out_len, &client->out_written);
 
     if (r == 1) {
         free(client->out);
@@ -383,7 +369,7 @@ static int write_slots(struct client *client)
     while (r == 1 && down->slots[down->first].state == SLOT_FILLED) {
         struct slot *slot = &down->slots[down->first];
 
-        r = write_some(client, slot->data, slot->len, &slot->written);
+        r = deliver_slot(client, slot);
         if (r == 1)
             slot_free(down, slot);
     }
@@ -445,6 +431,10 @@ static bool gather_head(struct client *client, struct slot *slot)
         return false;
     }
     memcpy(client->buf + client->len, slot->data, slot->len);
+    if (slot->is_block && !blocks_are_intact(&client->gateway->blocks)) {
+        client_abort(client);
+        return false;
+    }
     client->len += slot->len;
     slot_free(&client->down, slot);
     return true;
@@ -530,6 +520,7 @@ static void on_received(asock_op *op, void *userdata)
         client_abort(client); /* before the connect has told? Never a hole in the stream */
     slot->len = asock_op_get_bytes(op);
     slot->state = SLOT_FILLED;
+    slot->since = ev_now(client->gateway->loop);
     if (slot->len == 0 || client->state != CLIENT_RELAY)
         slot_free(&client->down, slot);
     if (client->state == CLIENT_RELAY && !client->spliced) /* of one that was lent: refused */

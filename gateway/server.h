@@ -77,7 +77,7 @@ struct gateway {
     ev_timer look_at_places;
     ev_tstamp open_failed; /* when no session could be opened; 0: it could */
     ev_tstamp drain_end;   /* of gateway_drain() */
-    char *scratch;         /* for what is read and dropped */
+    char *scratch;         /* for what is read and dropped, or copied */
     /* The session has ended, and so have its connections; may be NULL. */
     void (*lost)(void *userdata);
     void *lost_userdata;

@@ -16,6 +16,7 @@ dist_man_MANS += \
 	man/asock_begin_send_to.3 \
 	man/asock_bind.3 \
 	man/asock_buffer_data.3 \
+	man/asock_buffer_is_intact.3 \
 	man/asock_buffer_new.3 \
 	man/asock_buffer_ref.3 \
 	man/asock_buffer_size.3 \

@@ -102,6 +102,20 @@ size_t asock_buffer_size(asock_buffer *buffer)
     return buffer ? buffer->size : 0;
 }
 
+int asock_buffer_is_intact(asock_buffer *buffer)
+{
+    int r;
+
+    if (!buffer)
+        return -EINVAL;
+    r = asock_enter(buffer->context);
+    if (r < 0)
+        return r;
+    r = !asock_buffer_is_lost(buffer);
+    asock_leave(buffer->context);
+    return r;
+}
+
 asock_buffer *asock_buffer_ref(asock_buffer *buffer)
 {
     if (!buffer || asock_enter(buffer->context) < 0)

@@ -50,6 +50,7 @@ START_TEST(test_s14_buffer)
     ck_assert_ptr_null(asock_buffer_unref(NULL));
     ck_assert_ptr_null(asock_buffer_data(NULL));
     ck_assert_uint_eq(asock_buffer_size(NULL), 0);
+    ck_assert_int_eq(asock_buffer_is_intact(NULL), -EINVAL);
 }
 END_TEST
 

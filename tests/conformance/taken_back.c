@@ -114,12 +114,14 @@ START_TEST(test_s46_unread_receives_of_a_killed_session)
     kill_session();
     expect_pattern(copied, data);
     expect_pattern(in_place, asock_buffer_data(buffer));
+    ck_assert_int_eq(asock_buffer_is_intact(buffer), 1);
     /* The session has ended, and the daemon has its memory back: this side keeps what was there. */
     pump_turn(-1, 0, 0);
     while (stat_of("buffers") > 0)
         pump_turn(-1, 0, 1);
     ck_assert_int_eq(asock_context_get_error(fixture.context), ASOCK_CONNECTION_ABORTED);
     ck_assert_int_eq(pattern_check(asock_buffer_data(buffer), 0, BYTES), -1);
+    ck_assert_int_eq(asock_buffer_is_intact(buffer), 1);
     asock_op_unref(copied);
     asock_op_unref(in_place);
     asock_buffer_unref(buffer);
@@ -149,6 +151,31 @@ START_TEST(test_s46_unread_receives_of_a_stopped_daemon)
     asock_buffer_unref(buffer);
     pair_close(&pair);
     pair_close(&other);
+}
+END_TEST
+
+/* It was told of, and is looked at later, in place. */
+START_TEST(test_s46_received_bytes_of_a_stopped_daemon)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_buffer *buffer;
+    asock_op *op;
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    op = receive_into(&pair, asock_buffer_data(buffer));
+    let_come(&pair, BYTES);
+    expect_pattern(op, asock_buffer_data(buffer));
+    ck_assert_int_eq(asock_buffer_is_intact(buffer), 1);
+    stop_daemon();
+    /* No call in which the library learns of the end. */
+    ck_assert_int_ge(pattern_check(asock_buffer_data(buffer), 0, BYTES), 0);
+    ck_assert_int_eq(asock_buffer_is_intact(buffer), 0);
+    pump_turn(-1, 0, 0);
+    ck_assert_int_eq(asock_context_get_error(fixture.context), ASOCK_CONNECTION_ABORTED);
+    ck_assert_int_eq(asock_buffer_is_intact(buffer), 0);
+    asock_op_unref(op);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
 }
 END_TEST
 

@@ -90,7 +90,8 @@ sim_found = \
 	tests/sim/found/received-in-pieces-into-a-buffer.sim \
 	tests/sim/found/close-of-a-refused-socket.sim \
 	tests/sim/found/quiet-send-behind-a-failed-shutdown.sim \
-	tests/sim/found/question-without-memory.sim
+	tests/sim/found/question-without-memory.sim \
+	tests/sim/found/zeros-for-a-slow-program.sim
 
 script_tests += tests/sim/sim.test
 EXTRA_DIST += \

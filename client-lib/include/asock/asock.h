@@ -589,7 +589,7 @@ ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
  *
  * When the session ends buffers keep their contents, if the library learns of it in time (10 s; 0.7 s when the
  * daemon stops). Later the daemon empties them; a receive by reference that was not told before then ends with
- * ASOCK_CONNECTION_ABORTED and 0 bytes.
+ * ASOCK_CONNECTION_ABORTED and 0 bytes. asock_buffer_is_intact() says whether that has happened.
  */
 /*
  * Memory of at least size bytes, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: for
@@ -600,6 +600,13 @@ ASOCK_EXPORT int asock_buffer_new(asock_context *context, size_t size, int timeo
                                   asock_buffer **ret);
 ASOCK_EXPORT void *asock_buffer_data(asock_buffer *buffer);  /* aligned to a page */
 ASOCK_EXPORT size_t asock_buffer_size(asock_buffer *buffer); /* whole pages */
+/*
+ * For a program that uses received bytes in place after it was told of them: copy them, ask, and use the copy. 1: what has been
+ * read from the buffer before this call is what was received, or written, there. 0: the daemon has taken the memory back, or
+ * the library had no memory to keep the contents; the bytes may be zeros. Stays 0. Costs no system call, and is allowed in
+ * callbacks. -EINVAL: NULL; -ECHILD: in the child of a fork. Since: 0.1.0.
+ */
+ASOCK_EXPORT int asock_buffer_is_intact(asock_buffer *buffer);
 ASOCK_EXPORT asock_buffer *asock_buffer_ref(asock_buffer *buffer);
 /*
  * With the last reference the memory goes, as soon as no op in flight has a segment in it, and no pool
