@@ -99,19 +99,24 @@ int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr
         return r;
     udp_report_errors(&sock->ns);
     netsock_endpoint(addr, &sock->remote);
+    if (netsock_remote(&sock->ns, &sock->dgram->peer) < 0)
+        sock->dgram->peer = sock->remote;
+    dgram_forget(sock); /* its name may allow what its address alone did not */
     sock->family = addr->sa_family == AF_INET6 ? FAMILY_INET6 : FAMILY_INET;
     return 0;
 }
 
-static void end_list(struct list *ops, uint32_t error)
+static void end_sends_behind(struct sock *sock)
 {
-    struct op *op;
+    list_for_each_safe (&sock->sends, it) {
+        struct op *op = container_of(it, struct op, node);
 
-    while ((op = list_first(ops, struct op, node)))
-        complete(op, error);
+        if (op->send.datagram->is_behind)
+            complete(op, ERR_OPERATION_ABORTED);
+    }
 }
 
-/* What waited for a peer ends; receives go on where something may come. */
+/* What waited for a peer ends; what was in front of it goes on, and receives do where something may come. */
 void dgram_connect_failed(struct sock *sock)
 {
     bool was_used = sock->ns.fd >= 0;
@@ -119,9 +124,10 @@ void dgram_connect_failed(struct sock *sock)
     if (sock->state == SOCK_CONNECTING)
         sock_move(sock, SOCK_OPEN);
     sock_set_destination(sock, NULL, 0);
-    end_list(&sock->sends, ERR_OPERATION_ABORTED);
+    end_sends_behind(sock);
     if (!was_used)
         sock_uncharge_buffers(sock);
+    sock->wants_write = was_used && !list_is_empty(&sock->sends);
     /* Receives wait as before, for the first send; what came meanwhile has waited. */
     sock->wants_read = was_used && !list_is_empty(&sock->receives);
     sock_update_watch(sock);
@@ -179,14 +185,20 @@ void dgram_forget(struct sock *sock)
             sock->dgram->verdicts[i].until = 0;
 }
 
-/* The name too, by which a peer was connected. */
+static bool is_peer(const struct sock *sock, const struct endpoint *endpoint)
+{
+    return sock->state == SOCK_CONNECTED &&
+           memcmp(&sock->dgram->peer, endpoint, sizeof(*endpoint)) == 0;
+}
+
+/* Of the peer the name too, by which it was connected. */
 static struct policy_answer judge(const struct sock *sock, const struct endpoint *endpoint,
                                   const struct sockaddr *addr, bool is_destination)
 {
     struct session *s = sock->session;
     struct policy_question question = {
         .protocol = POLICY_UDP,
-        .host = sock->state == SOCK_CONNECTED ? sock->host : NULL,
+        .host = is_peer(sock, endpoint) ? sock->host : NULL,
         .port = endpoint->port,
         .traffic_class = sock_traffic_class(sock),
     };
@@ -203,7 +215,7 @@ static struct policy_answer judge(const struct sock *sock, const struct endpoint
     return answer;
 }
 
-/* Denials are recorded each time: the audit sums them up. */
+/* Denials are recorded each time: the audit sums them up. Of what is allowed, only what is new. */
 static void record(struct sock *sock, const struct dgram_verdict *verdict, struct sock_audit *audit,
                    const struct policy_answer *answer, const struct sockaddr *addr)
 {
@@ -211,8 +223,12 @@ static void record(struct sock *sock, const struct dgram_verdict *verdict, struc
     if (!answer->is_allowed) {
         sock->worker->stats.connects_denied++;
         sock_audit_denied(sock, audit, answer->reason);
-    } else {
+    } else if (audit->is_open) {
+        struct endpoint peer = sock->remote;
+
         sock_audit_connected(sock, audit, &verdict->endpoint);
+        if (sock->state == SOCK_CONNECTED)
+            sock->remote = peer;
     }
 }
 
@@ -258,7 +274,7 @@ uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
 {
     const struct dgram_verdict *verdict = find(sock->dgram, to);
     /* A peer was counted, and recorded, by its connect. */
-    bool is_known = (verdict && verdict->is_sent_to) || sock->state == SOCK_CONNECTED;
+    bool is_known = (verdict && verdict->is_sent_to) || is_peer(sock, to);
 
     reason[0] = '\0';
     if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
@@ -283,6 +299,11 @@ bool dgram_accepts(struct sock *sock, const struct endpoint *from)
 {
     struct dgram_verdict *verdict = find(sock->dgram, from);
 
+    /* It was in the kernel's queue before there was a peer. */
+    if (sock->state == SOCK_CONNECTED && !is_peer(sock, from)) {
+        sock->dgram->refused++;
+        return false;
+    }
     if (!verdict || !holds(sock, verdict)) {
         bool is_sent_to = (verdict && verdict->is_sent_to) || sock->state == SOCK_CONNECTED;
         bool is_allowed = judge_source(sock, from, is_sent_to);

@@ -10,8 +10,9 @@
  *     +------failed-------+
  *
  * In OPEN it sends to the addresses that its sends name; the first one decides the family, and the kernel's socket
- * is made for it. In CONNECTED it has one peer. Each send is judged by policy, and so is each datagram that comes:
- * taken is what comes from where the socket may send to. Nothing breaks it: an error is its op's alone. It has no
+ * is made for it. In CONNECTED it has one peer; only what is left from before goes elsewhere, and what has come from
+ * elsewhere is dropped. Each send is judged by policy, and so is each datagram that comes: taken is what comes from where
+ * the socket may send to. Nothing breaks it: an error is its op's alone. It has no
  * end of stream, and its close has nothing to wait for.
  */
 #include <stdbool.h>
@@ -39,6 +40,7 @@ struct dgram {
     uint32_t dropped;                           /* by the kernel, as it said last */
     uint32_t refused;                           /* by policy */
     uint16_t port;                              /* its own; 0: not known yet */
+    struct endpoint peer; /* CONNECTED: as the kernel says who sent something */
 };
 
 /* sock becomes one of datagrams. -EDQUOT, -ENOMEM. */

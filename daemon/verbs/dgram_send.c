@@ -41,17 +41,16 @@ static void send_cleanup(struct op *op)
     op->send.datagram = mem_free(op->send.datagram);
 }
 
-/* The peer where the op has no address. */
+/* The peer where the op has no address. One that was in front of the connect still goes where it should. */
 static int find_destination(const struct op *op, struct endpoint *ret)
 {
-    if (op->send.datagram->to.address_len > 0) {
-        *ret = op->send.datagram->to;
-        return 0;
-    }
-    if (op->sock->state != SOCK_CONNECTED)
-        return ERR_NOT_CONNECTED;
-    *ret = op->sock->remote;
-    return 0;
+    const struct op_datagram *datagram = op->send.datagram;
+    bool has_peer = op->sock->state == SOCK_CONNECTED;
+
+    *ret = datagram->to.address_len > 0 ? datagram->to : op->sock->dgram->peer;
+    if (datagram->to.address_len > 0)
+        return has_peer && datagram->is_behind ? ERR_IS_CONNECTED : 0;
+    return has_peer ? 0 : ERR_NOT_CONNECTED;
 }
 
 /* 0, or an error. */
@@ -178,6 +177,7 @@ int dgram_send(struct op *op, const struct call *call)
     op->is_reference = r->send.segments.count > 0;
     op->send.total = op->is_reference ? slices_total(&op->slices) : call->payload_len;
     op->send.datagram->to = r->send.endpoint;
+    op->send.datagram->is_behind = sock->state == SOCK_CONNECTING;
     if (op->send.total > DGRAM_MAX)
         return ERR_MESSAGE_SIZE;
     if (!op->is_reference && is_next(sock) && send_now(op, call))

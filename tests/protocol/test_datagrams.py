@@ -484,7 +484,8 @@ Allow=tcp 127.0.0.1 {denied} +loopback
 """
 
 
-class Policy(Datagrams):
+class WithPolicy(Datagrams):
+    """A daemon of the test's own, whose policy it can change."""
 
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -505,8 +506,11 @@ class Policy(Datagrams):
         self.op = 1000
 
     def write(self, allowed, denied):
+        self.write_rules(RULES.format(allowed=allowed, denied=denied))
+
+    def write_rules(self, rules):
         with open(self.file, "w", encoding="utf-8") as out:
-            out.write(RULES.format(allowed=allowed, denied=denied))
+            out.write(rules)
         os.chmod(self.file, 0o644)
 
     def reload(self):
@@ -520,6 +524,9 @@ class Policy(Datagrams):
 
     def tearDown(self):
         pass
+
+
+class Policy(WithPolicy):
 
     def test_s24_each_destination_is_judged(self):
         self.open()

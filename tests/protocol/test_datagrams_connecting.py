@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Datagram sockets that get a peer: what is under way, and what has come, by then (S24, S64 to S66)."""
+
+import json
+import socket
+import subprocess
+import unittest
+
+import asockctl
+from test_datagrams import DEADLINE, WithPolicy, address, name
+from wire import Wire, endpoint, pb, request
+
+
+class GetsAPeer(WithPolicy):
+    """The peer is allowed by its name alone, a friend by his address; a stranger has the peer's port."""
+
+    def setUp(self):
+        super().setUp()
+        self.peer = self.at("127.0.0.1")
+        self.port = self.peer.getsockname()[1]
+        self.other = self.at("127.0.0.2", self.port)
+        self.write_rules(f"[Rules]\nAllow=udp localhost {self.port} +loopback\n"
+                         f"Allow=udp 127.0.0.1 {self.friend.getsockname()[1]} +loopback\n")
+        self.reload()
+        self.open(family=pb.FAMILY_INET)
+
+    def at(self, host, port=0):
+        peer = self.hold(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        peer.settimeout(DEADLINE)
+        peer.bind((host, port))
+        return peer
+
+    def connect_by_name(self, op):
+        return request(pb.VERB_CONNECT, op, 1, connect=pb.Connect(host="localhost", service=str(self.port)))
+
+    def befriend(self):
+        """It has sent to the friend; its own address."""
+        self.assertEqual(name(self.send(b"x", self.friend.getsockname())[0]), "SUCCESS")
+        return self.friend.recvfrom(10)[1]
+
+    def forget(self):
+        """Somebody's restriction ends what the daemon remembers of everybody's destinations."""
+        other = self.hold(Wire(self.own.path))
+        other.hello()
+        other.send(request(pb.VERB_RESTRICT, 1, payload=b"[Rules]\nAllow=tcp * *\n", restriction=pb.Restrict()))
+        self.assertEqual(name(other.completion(1)), "SUCCESS")
+
+    def get_peer(self):
+        op = self.next_op()
+        self.client.send(self.connect_by_name(op))
+        self.assertEqual(name(self.client.completion(op)), "SUCCESS")
+
+    def test_s24_a_name_allows_no_other_address(self):
+        """Not behind the connect either, where nobody knows yet that there will be a peer."""
+        connect, sends = self.next_op(), [self.next_op() for _ in range(3)]
+        to = endpoint(self.other.getsockname())
+        self.client.send(self.connect_by_name(connect), self.client.make_send(sends[0], 1, b"one"),
+                         self.client.make_send(sends[1], 1, b"bypass", endpoint=to),
+                         self.client.make_send(sends[2], 1, b"two"))
+        replies = [name(self.client.completion(op)) for op in (connect, *sends)]
+        self.assertEqual(replies, ["SUCCESS", "SUCCESS", "IS_CONNECTED", "SUCCESS"])
+        self.assertEqual([self.peer.recv(10) for _ in range(2)], [b"one", b"two"])
+        self.other.setblocking(False)
+        self.assertRaises(BlockingIOError, self.other.recv, 10)
+
+    def test_s66_what_came_from_elsewhere_before_is_dropped(self):
+        own = self.befriend()
+        self.other.sendto(b"stranger", own)
+        self.friend.sendto(b"friend", own)
+        self.get_peer()
+        self.peer.sendto(b"peer", own)
+        reply, data = self.receive()
+        self.assertEqual((data, reply.datagram.refused), (b"peer", 2))
+        self.assertEqual(address(reply.datagram.remote), self.peer.getsockname())
+
+    def test_s66_a_peer_that_was_a_stranger_is_heard(self):
+        """What policy said of its address alone holds no longer."""
+        own = self.befriend()
+        receive = self.submit_receive()
+        self.peer.sendto(b"too early", own)
+        self.friend.sendto(b"friend", own)
+        reply, data = self.client.whole(receive)
+        self.assertEqual((data, reply.datagram.refused), (b"friend", 1))
+        self.get_peer()
+        self.peer.sendto(b"peer", own)
+        self.assertEqual(self.receive()[1], b"peer")
+
+    def test_s24_a_destination_is_reported_once(self):
+        """However often it is judged again, and however long it is in use."""
+        tool = self.hold(asockctl.Tool("monitor", "--json", "--control", self.own.control_path,
+                                       stdout=subprocess.PIPE))
+        self.assertEqual(json.loads(tool.stdout.readline())["event"], "watching")
+        for _ in range(3):
+            self.befriend()
+            self.forget()
+        op = self.next_op()
+        self.client.send(self.client.make_close(op, 1))
+        self.client.completion(op)
+        events = []
+        while "close" not in events:
+            events.append(json.loads(tool.stdout.readline())["event"])
+        self.assertEqual(events.count("connect"), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
