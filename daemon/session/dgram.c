@@ -343,13 +343,14 @@ void dgram_run_sends(struct sock *sock)
     sock_update_watch(sock);
 }
 
-void dgram_run_receives(struct sock *sock)
+/* How many steps have found something. */
+static unsigned int run_receives(struct sock *sock)
 {
-    unsigned int steps = 0;
+    unsigned int steps = 0, found = 0;
     struct op *op;
 
     if (sock->session->has_ended)
-        return;
+        return 0;
     while (may_go_on(sock) && sock->ns.fd >= 0 &&
            (op = list_first(&sock->receives, struct op, node))) {
         if (is_spent(sock, steps++)) {
@@ -358,8 +359,15 @@ void dgram_run_receives(struct sock *sock)
         }
         if (op->class->step(op) == 0)
             break;
+        found++;
     }
     sock_update_watch(sock);
+    return found;
+}
+
+void dgram_run_receives(struct sock *sock)
+{
+    run_receives(sock);
 }
 
 void dgram_run_events(struct sock *sock, int events)
@@ -372,9 +380,8 @@ void dgram_run_events(struct sock *sock, int events)
         return;
     /* While it connects, or where nobody asked, the watcher must not fire for it again. */
     sock->wants_read = false;
-    dgram_run_receives(sock);
-    /* Both at once, and nothing to read: an error whose call has told it already. */
-    if (events & EV_WRITE && sock->wants_read && sock->ns.fd >= 0)
+    /* An event, and nothing to read: of an error that was told already the kernel would tell without end. */
+    if (run_receives(sock) == 0 && sock->wants_read && sock->ns.fd >= 0)
         udp_drop_errors(&sock->ns);
     sock_update_watch(sock);
 }

@@ -87,6 +87,7 @@ static ssize_t take(struct op *op, const struct iovec *iov, int count)
         op->reply_flags |= REPLY_TRUNCATED;
     if (!is_peek) {
         sock->bytes_in += (uint64_t)n;
+        sock->session->bytes_in += (uint64_t)n;
         sock->worker->stats.bytes_in += (uint64_t)n;
     }
     return n;
@@ -138,6 +139,8 @@ static int read_inline(struct op *op)
         return wait_room(op);
     if (room < want) {
         n = udp_next_length(&sock->ns);
+        if (n < 0) /* an error is told by this call, and by no other */
+            return no_datagram(op, n);
         if (n > (ssize_t)room)
             return transport_is_idle(&op->session->transport) ? wait_memory(op) : wait_room(op);
     }

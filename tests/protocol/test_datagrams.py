@@ -525,6 +525,13 @@ class WithPolicy(Datagrams):
     def tearDown(self):
         pass
 
+    @staticmethod
+    def drained(port):
+        """The kernel's queue of that local port is empty."""
+        with open("/proc/net/udp", encoding="ascii") as table:
+            rows = [line.split() for line in table][1:]
+        return all(row[4].endswith(":00000000") for row in rows if row[1].endswith(f":{port:04X}"))
+
 
 class Policy(WithPolicy):
 
@@ -592,13 +599,6 @@ class Policy(WithPolicy):
         reply, data = self.client.whole(receive)
         self.assertEqual(data, b"friend")
         self.assertEqual(reply.datagram.refused + reply.datagram.dropped, 2000)
-
-    @staticmethod
-    def drained(port):
-        """The kernel's queue of that local port is empty."""
-        with open("/proc/net/udp", encoding="ascii") as table:
-            rows = [line.split() for line in table][1:]
-        return all(row[4].endswith(":00000000") for row in rows if row[1].endswith(f":{port:04X}"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import subprocess
 import unittest
 
 import asockctl
-from test_datagrams import DEADLINE, WithPolicy, address, name
+from test_datagrams import DEADLINE, Datagrams, WithPolicy, address, name
 from wire import Wire, endpoint, pb, request
 
 
@@ -100,6 +100,18 @@ class GetsAPeer(WithPolicy):
         while "close" not in events:
             events.append(json.loads(tool.stdout.readline())["event"])
         self.assertEqual(events.count("connect"), 1)
+
+
+class Counting(Datagrams):
+
+    def test_s67_a_session_counts_what_comes_and_goes(self):
+        peer = self.peer()
+        self.open()
+        self.send(b"12345", peer.getsockname())
+        peer.sendto(b"1234567", peer.recvfrom(10)[1])
+        self.receive()
+        row = self.client.inspect(sessions=pb.Sessions())[0]
+        self.assertEqual((row["bytes_out"], row["bytes_in"]), (5, 7))
 
 
 if __name__ == "__main__":
