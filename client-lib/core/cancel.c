@@ -44,9 +44,11 @@ void asock_connect_failed(asock_socket *socket, uint64_t seq)
 
     if (socket->is_connected || socket->connects > 0 || next < seq)
         return;
-    /* One of datagrams is as it was before. */
-    socket->is_connect_failed = next == UINT64_MAX && !socket->is_datagram;
     abort_range(&socket->sends, seq, next);
+    /* One of datagrams is as it was before: its receives wait for the first send. */
+    if (socket->is_datagram)
+        return;
+    socket->is_connect_failed = next == UINT64_MAX;
     abort_range(&socket->receives_waiting, seq, next);
     list_for_each_safe (&socket->controls, it) {
         asock_op *op = container_of(it, asock_op, queue_node);

@@ -167,8 +167,13 @@ int asock_pool_take_datagrams(asock_pool *pool)
 
 void asock_pool_tell(asock_op *op, const struct slice *slice)
 {
-    if (!slice || !op->socket || !op->socket->is_datagram)
+    if (!op->memory.is_multishot || !op->socket || !op->socket->is_datagram)
         return;
+    if (!slice) { /* it has ended without one */
+        op->datagram = (struct datagram){.length = 0};
+        op->local = op->remote = (struct endpoint){0};
+        return;
+    }
     op->datagram = slice->pool->datagrams[slice - slice->pool->slices];
     op->local = op->datagram.local;
     op->remote = op->datagram.remote;

@@ -288,7 +288,7 @@ START_TEST(test_s65_multishot_tells_each_one_with_its_sender)
 END_TEST
 
 struct seen {
-    int count, truncated;
+    int count, truncated, without;
     size_t bytes;
     uint16_t ports[4];
 };
@@ -300,8 +300,11 @@ static void on_shot(asock_op *op, void *userdata)
     struct asock_datagram datagram;
     size_t len;
 
-    if (!asock_op_get_slice(op, &len))
+    if (!asock_op_get_slice(op, &len)) {
+        seen->without += asock_op_get_datagram(op, &datagram) == -ENODATA &&
+                         asock_op_get_remote(op, &addr) == -ENODATA;
         return;
+    }
     seen->bytes += len;
     seen->truncated += (asock_op_get_result_flags(op) & ASOCK_TRUNCATED) != 0;
     if (asock_op_get_remote(op, &addr) > 0 && asock_op_get_datagram(op, &datagram) == 0)
@@ -335,6 +338,7 @@ START_TEST(test_s65_multishot_with_a_callback)
         ck_assert_uint_eq(seen.ports[i], remote_port(&to));
     asock_cancel(op);
     expect(op, ASOCK_OPERATION_ABORTED);
+    wait_count(&seen.without, 1);
     asock_op_unref(op);
     asock_pool_unref(pool);
     asock_buffer_unref(buffer);
@@ -373,22 +377,28 @@ START_TEST(test_s67_begin_end_and_close)
 }
 END_TEST
 
-/* What waits in the library behind a connect that never leaves ends with it, and the socket goes on. */
+/* A send that waits in the library behind a connect that never leaves ends with it; a receive, and the socket, go on. */
 START_TEST(test_s66_a_connect_that_is_cancelled_leaves_it_as_it_was)
 {
     struct sockaddr_storage to, own;
     int peer = new_peer(AF_INET, &to);
     asock_socket *socket = new_udp(AF_INET);
-    asock_op *connect = new_connect_op(&to), *op = new_op_with("x", 1);
+    asock_op *connect = new_connect_op(&to), *op = new_op_with("x", 1), *receive;
+    char buf[10];
 
+    receive = new_op_with(buf, sizeof(buf));
     pending(asock_connect(socket, connect));
     pending(asock_send(socket, op));
+    pending(asock_receive(socket, receive));
     ck_assert_int_eq(asock_cancel(connect), 0);
     expect(connect, ASOCK_OPERATION_ABORTED);
     expect(op, ASOCK_OPERATION_ABORTED);
     send_one(socket, "hello", 5, &to);
     take(peer, "hello", &own);
+    answer(peer, "answer", 6, &own);
+    expect_bytes(receive, ASOCK_SUCCESS, 6);
     asock_op_unref(connect);
+    asock_op_unref(receive);
     asock_op_unref(op);
     asock_socket_unref(socket);
     close(peer);
