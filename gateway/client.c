@@ -175,21 +175,26 @@ void client_answer(struct client *client, const void *data, size_t len)
     pump_write(client);
 }
 
+static bool is_splicing(const struct client *client)
+{
+    return client->spliced && client->state == CLIENT_RELAY && !client->out;
+}
+
 void client_settle(struct client *client)
 {
     struct ev_loop *loop = client->gateway->loop;
     int events = client->wants_write ? EV_WRITE : 0;
     bool is_watched = ev_is_active(&client->io) && client->io.events & EV_READ;
 
+    if (is_splicing(client) && !splice_watch(client))
+        client_abort(client);
     if (client->state == CLIENT_ENDED) {
         if (client->ops == 0)
             forget(client);
         return;
     }
-    if (client->spliced && client->state == CLIENT_RELAY && !client->out) {
-        splice_watch(client);
+    if (is_splicing(client))
         return;
-    }
     if (client->state == CLIENT_RELAY && pump_can_read(client))
         client->is_choked = false;
     /* Between a question and its answer there is no room, and nothing comes: to stop watching costs a system call. */

@@ -26,6 +26,8 @@ libgateway_la_SOURCES = \
 	gateway/http_lines.c \
 	gateway/http_request.c \
 	gateway/http_response.c \
+	gateway/lent_watch.c \
+	gateway/lent_watch.h \
 	gateway/netlink.c \
 	gateway/netlink.h \
 	gateway/network.c \

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "gateway/client.h"
+#include "gateway/lent_watch.h"
 #include "gateway/opening.h"
 
 #define BACKLOG 1024
@@ -442,6 +443,7 @@ void gateway_free(struct gateway *gateway)
         close(gateway->pipes.fds[gateway->pipes.count][0]);
         close(gateway->pipes.fds[gateway->pipes.count][1]);
     }
+    gateway->lent = lent_watch_free(gateway->lent);
     blocks_deinit(&gateway->blocks);
     /* The context ends, and with it every op that has a pointer into a client. A stream that is cut must not look whole. */
     if (gateway->uplink.context) {

@@ -25,6 +25,7 @@
 #define GATEWAY_PIPES_SPARE 32u
 
 struct client;
+struct lent_watch;
 struct opening;
 
 /* Whoever needs a session while one is being opened. */
@@ -63,8 +64,9 @@ struct gateway {
     struct uplink uplink;
     struct blocks blocks;
     struct pipes pipes;
-    ev_timer reclaim; /* while blocks are short */
-    ev_timer retry;   /* while no connection can be accepted */
+    struct lent_watch *lent; /* NULL: nothing was lent yet */
+    ev_timer reclaim;        /* while blocks are short */
+    ev_timer retry;          /* while no connection can be accepted */
     struct listener *listeners;
     struct client *clients; /* a list */
     unsigned int client_count;

@@ -3,15 +3,19 @@
  * Happy path, each way: read into a pipe -> write out of it -> the pipe goes back; at the end of the stream the
  * other side is shut down. Both over: the daemon is told to close, and sees to it that all arrives.
  * Failures: a peer that takes no more ends only the upward direction; a reset, an unreadable program, no pipe end
- * both, by reset.
+ * both, by reset. A reset is told once: whichever direction hears of it, the program gets no end that looks like that of a whole
+ * stream; where neither reads or writes, the kernel still tells.
  */
 #include "gateway/splice.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "gateway/lent_watch.h"
 
 /* What a pipe takes, and one call moves. */
 #define PIPE_SIZE (256 * 1024)
@@ -25,11 +29,13 @@ struct course {
     size_t moved;   /* out of it, in the last run */
     bool waits_for_input, waits_for_room;
     bool has_ended; /* nothing more comes in */
+    bool is_cut;    /* and that is not the end of the stream */
     bool is_done;   /* and its end was passed on */
 };
 
 struct spliced {
-    ev_io io; /* of the lent socket */
+    struct lent_socket lent;
+    struct client *client;
     struct course up, down;
 };
 
@@ -132,6 +138,8 @@ static int run(struct gateway *gateway, struct course *course, bool *ret_reads)
             r = empty(gateway, course);
         } else if (!course->has_ended) {
             r = fill(gateway, course);
+        } else if (course->is_cut) {
+            r = -ECONNRESET;
         } else {
             (void)shutdown(course->to, SHUT_WR);
             course->is_done = true;
@@ -177,8 +185,11 @@ static void run_both(struct client *client)
         client_abort(client);
         return;
     }
-    if (r < 0)
+    if (r < 0) {
+        /* Behind the peer's FIN it would be EPIPE. What has come before is still there to be read, the error is not. */
+        spliced->down.is_cut = r != -EPIPE;
         break_up(client, &spliced->up);
+    }
     note_up(client, &spliced->up);
     if (run(gateway, &spliced->down, &is_reading) < 0)
         client_abort(client);
@@ -197,24 +208,38 @@ static void watch(struct ev_loop *loop, ev_io *io, int events)
     ev_io_start(loop, io);
 }
 
-void splice_watch(struct client *client)
+bool splice_watch(struct client *client)
 {
-    const struct course *up = &client->spliced->up, *down = &client->spliced->down;
-    struct ev_loop *loop = client->gateway->loop;
+    struct spliced *spliced = client->spliced;
+    const struct course *up = &spliced->up, *down = &spliced->down;
+    uint32_t events = (down->waits_for_input ? EPOLLIN : 0u) | (up->waits_for_room ? EPOLLOUT : 0u);
 
-    watch(loop, &client->io,
+    watch(client->gateway->loop, &client->io,
           (up->waits_for_input ? EV_READ : 0) | (down->waits_for_room ? EV_WRITE : 0));
-    watch(loop, &client->spliced->io,
-          (down->waits_for_input ? EV_READ : 0) | (up->waits_for_room ? EV_WRITE : 0));
+    /* Its end alone, unless there is something left in it: the kernel would tell again and again. */
+    if (events || down->is_done)
+        return lent_watch_set(client->gateway->lent, &spliced->lent, events);
+    lent_watch_unset(client->gateway->lent, &spliced->lent);
+    return true;
 }
 
-static void on_io(struct ev_loop *loop, ev_io *io, int events)
+/* Neither direction says anything that would find it, behind the peer's end of stream. */
+static bool is_lost(const struct spliced *spliced, uint32_t found)
 {
-    struct client *client = io->data;
+    return found & (EPOLLERR | EPOLLHUP) && spliced->down.is_done && !spliced->up.is_done;
+}
 
-    (void)loop;
-    (void)events;
-    run_both(client);
+static void on_lent(struct lent_socket *lent, uint32_t found)
+{
+    struct spliced *spliced = container_of(lent, struct spliced, lent);
+    struct client *client = spliced->client;
+
+    if (is_lost(spliced, found)) {
+        break_up(client, &spliced->up);
+        client_finish(client);
+    } else {
+        run_both(client);
+    }
     client_settle(client);
 }
 
@@ -231,8 +256,11 @@ void splice_step(struct client *client)
 
 void splice_begin(struct client *client, int fd)
 {
-    struct spliced *spliced = calloc(1, sizeof(*spliced));
+    struct gateway *gateway = client->gateway;
+    struct spliced *spliced = NULL;
 
+    if (gateway->lent || lent_watch_new(gateway->loop, &gateway->lent) == 0)
+        spliced = calloc(1, sizeof(*spliced));
     if (!spliced) {
         close(fd);
         client_abort(client);
@@ -240,8 +268,8 @@ void splice_begin(struct client *client, int fd)
     }
     spliced->up = (struct course){.from = client->io.fd, .to = fd, .pipe = {-1, -1}};
     spliced->down = (struct course){.from = fd, .to = client->io.fd, .pipe = {-1, -1}};
-    ev_io_init(&spliced->io, on_io, fd, EV_READ);
-    spliced->io.data = client;
+    spliced->lent = (struct lent_socket){.fd = fd, .tell = on_lent};
+    spliced->client = client;
     client->spliced = spliced;
     splice_step(client);
 }
@@ -254,18 +282,18 @@ size_t splice_pending(const struct spliced *spliced)
 struct spliced *splice_free(struct spliced *spliced, bool reset)
 {
     const struct sockaddr none = {.sa_family = AF_UNSPEC};
-    struct client *client;
+    struct gateway *gateway;
 
     if (!spliced)
         return NULL;
-    client = spliced->io.data;
-    ev_io_stop(client->gateway->loop, &spliced->io);
-    drop_pipe(client->gateway, &spliced->up);
-    drop_pipe(client->gateway, &spliced->down);
+    gateway = spliced->client->gateway;
+    lent_watch_unset(gateway->lent, &spliced->lent);
+    drop_pipe(gateway, &spliced->up);
+    drop_pipe(gateway, &spliced->down);
     /* The daemon does it too, unless it has died: then close() would say FIN. */
     if (reset)
-        (void)!connect(spliced->io.fd, &none, sizeof(none));
-    close(spliced->io.fd);
+        (void)!connect(spliced->lent.fd, &none, sizeof(none));
+    close(spliced->lent.fd);
     free(spliced);
     return NULL;
 }

@@ -18,7 +18,7 @@ struct spliced *splice_free(struct spliced *spliced, bool reset);
 size_t splice_pending(const struct spliced *spliced);
 /* Something may go on: the program's side or the network's can be read, or written. */
 void splice_step(struct client *client);
-/* Watches for what both directions wait for. */
-void splice_watch(struct client *client);
+/* Watches for what both directions wait for. false: the kernel has no room for that. */
+bool splice_watch(struct client *client);
 
 #endif

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -127,6 +128,30 @@ class Proxy(Lent):
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         peer.close()
         self.assertEqual(self.reset_by(client), b"")
+
+    def reset(self, peer):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+
+    def test_reset_that_a_send_finds_is_passed_on(self):
+        """The kernel tells it once: who receives hears of an end, which is not that of a whole stream."""
+        client, peer = self.tunnel()
+        peer.sendall(b"half")
+        self.assertEqual(test_proxy.exactly(client, 4), b"half")
+        os.kill(self.proxy.pid, signal.SIGSTOP)
+        try:
+            client.sendall(b"x")
+            self.reset(peer)
+        finally:
+            os.kill(self.proxy.pid, signal.SIGCONT)
+        self.assertEqual(self.reset_by(client), b"")
+
+    def test_reset_behind_the_end_of_the_stream_is_noticed(self):
+        client, peer = self.tunnel()
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(client.recv(1), b"")
+        self.reset(peer)
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
 
     def test_program_that_goes_with_half_a_stream_resets_the_peer(self):
         client, peer = self.tunnel()
