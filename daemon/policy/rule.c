@@ -214,6 +214,8 @@ static int parse_flag(struct conf_reader *reader, const char *text, struct polic
             continue;
         if (!rule->is_allow)
             return asock_conf_refuse(reader, "%s: flags are for Allow=", text);
+        if (flags[i].flag & POLICY_LENDS && rule->protocol != POLICY_TCP)
+            return asock_conf_refuse(reader, "%s: only connections of tcp can be lent", text);
         if (rule->flags & flags[i].flag)
             return asock_conf_refuse(reader, "%s is given twice", text);
         rule->flags |= flags[i].flag;
