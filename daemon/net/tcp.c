@@ -81,8 +81,11 @@ void netsock_revoke(struct netsock *ns, struct worker *w)
 {
     const struct sockaddr none = {.sa_family = AF_UNSPEC};
 
-    /* Some kernels refuse while a thread waits in a call on it: then its waiting ends, and the stream with FIN. */
-    if (connect(ns->fd, &none, sizeof(none)) < 0 && errno == EBUSY) {
+    /*
+     * Some kernels refuse while a thread waits in a call on it, and of one to which the client has given TLS of the kernel's
+     * (TCP_ULP). Then the waiting ends, and the stream with FIN; what the peer still sends is answered with RST.
+     */
+    if (connect(ns->fd, &none, sizeof(none)) < 0) {
         shutdown(ns->fd, SHUT_RDWR);
         (void)!connect(ns->fd, &none, sizeof(none));
     }

@@ -95,6 +95,11 @@ struct policy_answer sock_judge(const struct sock *sock)
         return sock_bound_judge(sock);
     if (!is_up(sock))
         return answer;
+    if (sock->state == SOCK_LENT && netsock_use(&sock->ns) == NETSOCK_IS_REAIMED) {
+        answer.is_allowed = false;
+        answer.reason = "its client listens with it, or makes another connection of it";
+        return answer;
+    }
     if (sock->origin)
         return sock_origin_judge(sock);
     /* One that was reset has no peer any more: nothing goes over it. */

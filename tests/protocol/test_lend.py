@@ -504,6 +504,20 @@ class End(Lending):
             one.sendall(b"on")
             self.assertEqual(two.recv(4), b"on")
 
+    def test_s70_reload_with_close_ends_what_was_made_of_it(self):
+        """No rule lets a client listen with the daemon's socket."""
+        wire = self.wire()
+        lent, _ = self.lend(wire)
+        dissolve(lent)
+        self.assertEqual(self.record(wire)["denied"], 0)
+        lent.bind(("127.0.0.1", 0))
+        lent.listen(1)
+        address = lent.getsockname()
+        self.assertEqual(self.record(wire)["denied"], 1)
+        self.assertEqual(self.daemon.control.inspect(reload=pb.Reload(close=True))[0]["closed"], 1)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(address, DEADLINE)
+
     def test_s70_a_descriptor_that_nobody_fetched_is_no_connection(self):
         """The client goes while its completion is still in the daemon or on the way."""
         for lend in (HELD, GIVEN):

@@ -51,6 +51,28 @@ START_TEST(test_s70_a_linger_time_that_comes_right_before_the_close_stops_nobody
 }
 END_TEST
 
+/* A kernel that does not dissolve it, as with TLS in it: the stream ends, whoever else has a descriptor. */
+START_TEST(test_s70_what_cannot_be_dissolved_is_shut_down)
+{
+    struct worker worker = {.fds_used = 1};
+    struct netsock ns = {.is_lent = true};
+    int ends[2], held;
+    char byte;
+
+    signal(SIGALRM, on_alarm);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    held = dup(ends[0]);
+    netsock_adopt(&ns, ends[0], false);
+    netsock_revoke(&ns, &worker);
+    ck_assert_int_eq(recv(ends[1], &byte, 1, 0), 0);
+    ck_assert_int_eq(send(held, "x", 1, MSG_NOSIGNAL), -1);
+    ck_assert_int_eq(ns.fd, -1);
+    ck_assert_uint_eq(worker.fds_used, 0);
+    close(held);
+    close(ends[1]);
+}
+END_TEST
+
 /* Its timer has ended with it. */
 START_TEST(test_s70_nothing_is_interrupted_afterwards)
 {
