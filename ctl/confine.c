@@ -2,8 +2,9 @@
 /*
  * run --confine: what a program could do with a socket that was lent to it beside using it, it cannot do any more.
  *
- * Happy path: no new privileges; Landlock's TCP rules, where the kernel has them, which keep it from other processes of the
- * user as well; a filter of system calls. All of it is inherited, and nothing takes it back.
+ * Happy path: no new privileges; Landlock, where the kernel has it, which keeps it from other processes of the user (ptrace(2),
+ * /proc/PID/mem), and denies TCP ports as far as the kernel knows of them; a filter of system calls. All of it is inherited, and
+ * nothing takes it back.
  * Failures: no filter, no command. Landlock is the second lock: a kernel without it is told apart by its own error.
  */
 #include "ctl/confine.h"
@@ -13,6 +14,7 @@
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -31,17 +33,25 @@ struct ruleset {
 #define NET_CONNECT_TCP UINT64_C(2)
 #define NET_SINCE_ABI 4
 
-/* Without a rule that allows one, no TCP port is. */
-static int restrict_ports(void)
+/*
+ * Without a rule that allows one, no TCP port is. An older kernel is asked for something that needs a privilege anyway: whatever
+ * the rules are, who has some reaches no process that has others.
+ */
+static int restrict_with_landlock(void)
 {
-    const struct ruleset rules = {.net = NET_BIND_TCP | NET_CONNECT_TCP};
+    struct ruleset rules = {.net = NET_BIND_TCP | NET_CONNECT_TCP};
+    size_t size = sizeof(rules);
     long abi = syscall(__NR_landlock_create_ruleset, NULL, (size_t)0,
                        LANDLOCK_CREATE_RULESET_VERSION);
     int fd, r = 0;
 
-    if (abi < NET_SINCE_ABI)
+    if (abi < 1)
         return 0;
-    fd = (int)syscall(__NR_landlock_create_ruleset, &rules, sizeof(rules), 0u);
+    if (abi < NET_SINCE_ABI) {
+        rules = (struct ruleset){.files = LANDLOCK_ACCESS_FS_MAKE_BLOCK};
+        size = sizeof(rules.files);
+    }
+    fd = (int)syscall(__NR_landlock_create_ruleset, &rules, size, 0u);
     if (fd < 0)
         return -errno;
     if (syscall(__NR_landlock_restrict_self, fd, 0u) < 0)
@@ -52,16 +62,36 @@ static int restrict_ports(void)
 
 /* ---- the filter ---- */
 
-/* With any arguments. */
+/* With any arguments. The last ones are ways into processes that are not confined, where there is no Landlock. */
 static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
                              SCMP_SYS(listen),         SCMP_SYS(io_uring_setup),
-                             SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register)};
+                             SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register),
+                             SCMP_SYS(ptrace),         SCMP_SYS(process_vm_writev),
+                             SCMP_SYS(pidfd_getfd)};
+
+/* The same: what is pushed into a terminal, a shell outside may read as a command. */
+static const unsigned long denied_ioctls[] = {TIOCSTI, TIOCLINUX};
 
 /* A filter does not see the address of a sendmsg(2). TCP looks at it for MSG_FASTOPEN only; of Unix sockets datagrams have one. */
 static const struct {
     int call;
     unsigned int argument;
 } fast_open[] = {{SCMP_SYS(sendto), 3}, {SCMP_SYS(sendmsg), 2}, {SCMP_SYS(sendmmsg), 3}};
+
+/*
+ * Some protocols connect without connect(2): SCTP by setsockopt(2) and by sendmsg(2), as TIPC and others do. Sockets of Unix and of
+ * Netlink, which tells of interfaces, are left.
+ */
+static int deny_families(scmp_filter_ctx filter)
+{
+    const uint32_t no = SCMP_ACT_ERRNO(EPERM);
+    int r = seccomp_rule_add(filter, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
+
+    for (unsigned int family = 0; family < AF_NETLINK && r == 0; family++)
+        if (family != AF_UNIX)
+            r = seccomp_rule_add(filter, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
+    return r;
+}
 
 static const int makers[] = {SCMP_SYS(socket), SCMP_SYS(socketpair)};
 static const uint32_t datagrams[] = {SOCK_DGRAM, SOCK_RAW}; /* of Unix sockets the same */
@@ -73,6 +103,11 @@ static int add_rules(scmp_filter_ctx filter)
 
     for (size_t i = 0; i < sizeof(denied) / sizeof(denied[0]) && r == 0; i++)
         r = seccomp_rule_add(filter, no, denied[i], 0);
+    for (size_t i = 0; i < sizeof(denied_ioctls) / sizeof(denied_ioctls[0]) && r == 0; i++)
+        r = seccomp_rule_add(filter, no, SCMP_SYS(ioctl), 1,
+                             SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, denied_ioctls[i]));
+    if (r == 0)
+        r = deny_families(filter);
     for (size_t i = 0; i < sizeof(fast_open) / sizeof(fast_open[0]) && r == 0; i++)
         r = seccomp_rule_add(
             filter, no, fast_open[i].call, 1,
@@ -109,6 +144,6 @@ int confine(void)
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
-    r = restrict_ports();
+    r = restrict_with_landlock();
     return r < 0 ? r : load_filter();
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """asockctl run --confine: what could be done with a lent socket beside using it ends denied, whichever way it is tried."""
 
+import ctypes
 import os
 import platform
 import signal
@@ -17,7 +18,7 @@ DEADLINE = asockctl.DEADLINE
 
 # The first argument says what is tried, with the socket whose number is the second. Prints the name of the error, or "done".
 TRY = r'''
-import ctypes, errno, mmap, os, socket, struct, subprocess, sys, threading
+import ctypes, errno, fcntl, mmap, os, socket, struct, subprocess, sys, termios, threading
 
 libc = ctypes.CDLL(None, use_errno=True)
 FASTOPEN, AF_UNSPEC = 0x20000000, struct.pack("=H14x", 0)
@@ -25,6 +26,9 @@ number = int(sys.argv[2])
 lent = socket.socket(fileno=os.dup(number))
 other = ("127.0.0.1", int(sys.argv[3]))
 there = struct.pack("=H2s4s8x", socket.AF_INET, struct.pack("!H", other[1]), b"\x7f\0\0\1")
+# Sockets that nobody has connected yet, and a process that is not confined.
+fresh, fresh6 = (socket.socket(fileno=os.dup(int(text))) for text in sys.argv[4:6])
+victim = int(sys.argv[6])
 
 def check(result):
     if result < 0:
@@ -74,30 +78,82 @@ def changed_sockaddr():
         thread.join()
     raise OSError(ctypes.get_errno(), "")
 
-def new_socket():
-    socket.socket().connect(other)
+def another_socket():
+    fresh.connect(other)
 
 def mapped():
-    socket.socket(socket.AF_INET6).connect(("::ffff:127.0.0.1", other[1]))
+    fresh6.connect(("::ffff:127.0.0.1", other[1]))
 
 def bind():
-    socket.socket().bind(("127.0.0.1", 0))
+    fresh.bind(("127.0.0.1", 0))
 
 def listen():
-    socket.socket().listen(1)
+    fresh.listen(1)
+
+def new_socket():
+    socket.socket()
+
+def new_socket6():
+    socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+
+def mptcp():
+    socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+
+def vsock():
+    socket.socket(socket.AF_VSOCK)
+
+def upper_half():
+    """Of the family the kernel looks at 32 bits."""
+    check(libc.syscall(ctypes.c_long(41), ctypes.c_long(1 << 32 | socket.AF_INET), ctypes.c_long(socket.SOCK_STREAM), ctypes.c_long(0)))
+
+def namespaces():
+    check(libc.unshare(0x10000000 | 0x40000000))
+    unspec()
+
+def attach():
+    check(libc.ptrace(16, victim, 0, 0))
+    os.waitpid(victim, 0)
+    check(libc.ptrace(17, victim, 0, 0))
+
+def write_memory():
+    """At an address that there is, of what the victim shares with this program."""
+    here = ctypes.create_string_buffer(8)
+    with open(f"/proc/{victim}/maps") as file:
+        at = next(int(line.partition("-")[0], 16) for line in file if " rw-p " in line)
+    one, two = (ctypes.c_void_p * 2)(ctypes.addressof(here), 8), (ctypes.c_void_p * 2)(at, 8)
+    check(libc.process_vm_readv(victim, one, 1, two, 1, 0))
+    check(libc.process_vm_writev(victim, one, 1, two, 1, 0))
+
+def memory_file():
+    with open(f"/proc/{victim}/mem", "r+b", buffering=0):
+        pass
+
+def their_descriptor():
+    check(libc.syscall(438, os.pidfd_open(victim), 0, 0))
+
+def terminal():
+    """The kernel may be set to refuse it to everybody (EIO)."""
+    os.setsid()
+    _, slave = os.openpty()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    fcntl.ioctl(slave, termios.TIOCSTI, b"x")
+
+def new_privileges():
+    with open("/proc/self/status") as file:
+        if "NoNewPrivs:\t1\n" in file.read():
+            raise PermissionError(errno.EPERM, "")
 
 def fastopen_sendto():
-    socket.socket().sendto(b"x", FASTOPEN, other)
+    fresh.sendto(b"x", FASTOPEN, other)
 
 def fastopen_sendmsg():
-    socket.socket().sendmsg([b"x"], [], FASTOPEN, other)
+    fresh.sendmsg([b"x"], [], FASTOPEN, other)
 
 def fastopen_sendmmsg():
     data, name = ctypes.create_string_buffer(b"x"), ctypes.create_string_buffer(there, 16)
     iov = (ctypes.c_void_p * 2)(ctypes.addressof(data), 1)
     head = struct.pack("=QI4xQQQQi4xI4x", ctypes.addressof(name), 16, ctypes.addressof(iov), 1, 0, 0, 0, 0)
-    sock = socket.socket()
-    check(libc.sendmmsg(sock.fileno(), ctypes.create_string_buffer(head, len(head)), 1, FASTOPEN))
+    check(libc.sendmmsg(fresh.fileno(), ctypes.create_string_buffer(head, len(head)), 1, FASTOPEN))
 
 def io_uring():
     check(libc.syscall(425, 4, ctypes.create_string_buffer(120)))
@@ -152,6 +208,10 @@ print(lent.recv(16).decode())
 '''
 
 
+def landlock_abi():
+    return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)
+
+
 class Confined(DaemonTest):
 
     @classmethod
@@ -162,6 +222,11 @@ class Confined(DaemonTest):
         cls.addClassCleanup(os.unlink, file.name)
         cls.daemon = Daemon("--policy", file.name)
 
+    def setUp(self):
+        super().setUp()
+        self.victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.addCleanup(self.victim.communicate)
+
     def attempt(self, what, *how):
         """What comes of it, and the other end of the socket that it was tried with."""
         listener = self.listener()
@@ -169,8 +234,10 @@ class Confined(DaemonTest):
         one.setblocking(True)
         peer = self.accept(listener)
         peer.sendall(b"and back")
-        done = asockctl.run("run", "--socket", self.daemon.path, *how, "--", sys.executable, "-c", TRY, what,
-                            str(one.fileno()), str(listener.getsockname()[1]), pass_fds=[one.fileno()],
+        fresh = [self.hold(socket.socket(family)) for family in (socket.AF_INET, socket.AF_INET6)]
+        fds = [sock.fileno() for sock in (one, *fresh)]
+        done = asockctl.run("run", "--socket", self.daemon.path, *how, "--", sys.executable, "-c", TRY, what, str(fds[0]),
+                            str(listener.getsockname()[1]), str(fds[1]), str(fds[2]), str(self.victim.pid), pass_fds=fds,
                             env=asockctl.environment(TRY=TRY))
         return done.stdout.decode().strip() or done.returncode, peer, done.stderr
 
@@ -196,8 +263,36 @@ class Confined(DaemonTest):
     def test_escape_by_a_sockaddr_that_changes(self):
         self.is_denied("changed_sockaddr")
 
+    def test_escape_by_another_socket(self):
+        self.is_denied("another_socket")
+
     def test_escape_by_a_new_socket(self):
-        self.is_denied("new_socket")
+        """Some protocols connect by setsockopt(2), or by sendmsg(2)."""
+        for what in ("new_socket", "new_socket6", "mptcp", "vsock"):
+            with self.subTest(what):
+                self.is_denied(what)
+
+    @unittest.skipUnless(platform.machine() == "x86_64", "not an x86-64 machine")
+    def test_escape_by_the_upper_half_of_an_argument(self):
+        self.is_denied("upper_half")
+
+    def test_escape_by_namespaces(self):
+        self.is_denied("namespaces")
+
+    def test_escape_into_another_process(self):
+        self.is_denied("attach")
+        self.is_denied("write_memory")
+        self.is_denied("their_descriptor")
+
+    @unittest.skipIf(landlock_abi() < 1, "the kernel has no Landlock")
+    def test_escape_into_the_memory_of_another_process(self):
+        self.is_denied("memory_file", ("EACCES",))
+
+    def test_escape_by_a_terminal(self):
+        self.is_denied("terminal")
+
+    def test_escape_by_new_privileges(self):
+        self.is_denied("new_privileges")
 
     def test_escape_v4_mapped(self):
         self.is_denied("mapped")
@@ -225,8 +320,9 @@ class Confined(DaemonTest):
 
     def test_they_are_escapes(self):
         """Without --confine they work, so that what denies them is not something else."""
-        for what in ("unspec", "duplicate", "child", "command", "changed_sockaddr", "new_socket", "mapped", "bind",
-                     "listen", "fastopen_sendto", "fastopen_sendmsg", "fastopen_sendmmsg", "unix_datagram",
+        for what in ("unspec", "duplicate", "child", "command", "changed_sockaddr", "another_socket", "mapped", "bind",
+                     "listen", "new_socket", "new_socket6", "namespaces", "attach", "write_memory", "memory_file",
+                     "their_descriptor", "new_privileges", "fastopen_sendto", "fastopen_sendmsg", "fastopen_sendmmsg", "unix_datagram",
                      "unix_datagram_pair"):
             with self.subTest(what):
                 result, _, err = self.attempt(what, "--fd")
