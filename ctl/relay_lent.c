@@ -181,13 +181,25 @@ static bool is_over(const struct lent *lent)
            (lent->manner.keep_open && lent->in_ended && is_empty(&lent->up));
 }
 
+/* Behind the peer's end of stream no receive would tell that the connection is over, and standard input may be silent. */
+static void note_lost(struct lent *lent)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+
+    (void)getsockopt(lent->fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    fail(lent, RELAY_SENDING, error_of(err ? err : ENOTCONN));
+    lent->up_ended = true;
+}
+
 static void wait_for_work(struct lent *lent)
 {
     bool wants_input = !lent->in_ended && !lent->up_ended && is_empty(&lent->up);
     bool receives = !lent->down_ended && is_empty(&lent->down);
     bool sends = !lent->up_ended && !is_empty(&lent->up);
+    bool looks = lent->down_ended && !lent->up_ended && !sends;
     struct pollfd fds[] = {
-        {.fd = receives || sends ? lent->fd : -1,
+        {.fd = receives || sends || looks ? lent->fd : -1,
          .events = (short)((receives ? POLLIN : 0) | (sends ? POLLOUT : 0))},
         {.fd = wants_input ? lent->in.fd : -1, .events = POLLIN},
         {.fd = is_empty(&lent->down) ? -1 : lent->out.fd, .events = POLLOUT},
@@ -198,6 +210,8 @@ static void wait_for_work(struct lent *lent)
             fail(lent, RELAY_ITSELF, errno);
         return;
     }
+    if (looks && fds[0].revents)
+        note_lost(lent);
     lent->in.is_ready |= fds[1].revents != 0;
     lent->out.is_ready |= fds[2].revents != 0;
 }

@@ -57,6 +57,10 @@ class Lent(DaemonTest):
         listener.listen(16)
         return listener
 
+    def reset(self, peer):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+
     def exchange(self, one, other):
         """As much as fills every buffer, both ways at the same time; each side ends its stream then."""
         def send(sock, byte):
@@ -125,13 +129,8 @@ class Proxy(Lent):
         client, peer = self.tunnel()
         client.sendall(b"x")
         test_proxy.exactly(peer, 1)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        peer.close()
+        self.reset(peer)
         self.assertEqual(self.reset_by(client), b"")
-
-    def reset(self, peer):
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        peer.close()
 
     def test_reset_that_a_send_finds_is_passed_on(self):
         """The kernel tells it once: who receives hears of an end, which is not that of a whole stream."""
@@ -249,11 +248,18 @@ class Connect(Lent):
         tool, peer = self.connect(self.serve())
         peer.sendall(b"x")
         tool.stdout.read(1)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        peer.close()
+        self.reset(peer)
         _, err = tool.communicate(timeout=DEADLINE)
         self.assertEqual(tool.returncode, 1)
         self.assertIn(b"receiving: ", err)
+
+    def test_a_reset_behind_the_end_of_the_stream(self):
+        tool, peer = self.connect(self.serve())
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(tool.stdout.read(), b"")
+        self.reset(peer)
+        self.assertEqual(tool.wait(DEADLINE), 1)
+        self.assertIn(b"sending: connection reset", tool.stderr.read())
 
     def test_killed_with_half_a_stream_it_resets(self):
         tool, peer = self.connect(self.serve())
