@@ -11,7 +11,7 @@ import tempfile
 import threading
 import unittest
 
-from build import BUILD_OPTIONS
+from build import BUILD_OPTIONS, make_variable
 
 SRC = os.environ["ASOCK_TEST_SRCDIR"]
 BUILD = os.environ["ASOCK_TEST_BUILDDIR"]
@@ -28,11 +28,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
-
-
-def make_variable(name):
-    with open(os.path.join(BUILD, "Makefile"), encoding="utf-8") as makefile:
-        return re.search(rf"^{name} =(.*)$", makefile.read(), re.M).group(1).split()
 
 
 def program():
