@@ -412,12 +412,14 @@ void client_new(struct gateway *gateway, int fd, bool is_tcp)
     client_settle(client);
 }
 
-void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
+void client_adopt(struct gateway *gateway, int fd, asock_socket *socket, int lent,
                   void (*leave)(void *userdata, bool reset), void *userdata)
 {
     struct client *client = calloc(1, sizeof(*client));
 
     if (!client) {
+        if (lent >= 0)
+            close(lent);
         asock_socket_unref(socket);
         leave(userdata, true);
         return;
@@ -428,7 +430,9 @@ void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
     client->state = CLIENT_RELAY;
     client->protocol = PROTOCOL_CONNECT; /* its answer has been given */
     start(client, gateway, fd, true);
-    if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client)) {
+    if (lent >= 0) {
+        splice_begin(client, lent);
+    } else if (asock_op_new(gateway->uplink.context, &client->op) < 0 || !pump_init(client)) {
         client_abort(client);
     } else {
         pump_write(client);

@@ -107,10 +107,10 @@ struct client {
 /* Takes fd. */
 void client_new(struct gateway *gateway, int fd, bool is_tcp);
 /*
- * A connection of a program (TCP) and the one that it leads to. Takes the socket, and fd, which ends with a call of
- * leave().
+ * A connection of a program (TCP) and the one that it leads to. Takes the socket and what the daemon has lent of it (lent, < 0:
+ * nothing), and fd, which ends with a call of leave().
  */
-void client_adopt(struct gateway *gateway, int fd, asock_socket *socket,
+void client_adopt(struct gateway *gateway, int fd, asock_socket *socket, int lent,
                   void (*leave)(void *userdata, bool reset), void *userdata);
 /* Closes both sides, by reset where there is more to be said. */
 void client_abort(struct client *client);

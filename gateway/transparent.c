@@ -2,7 +2,7 @@
 /*
  * Happy path: the first packet of a connection is held -> connect, by name where its address stands for one -> a
  * listener for the port -> the packet is put in front of it -> accepted: the program's connect(2) succeeds, and
- * pump.c moves the bytes.
+ * pump.c moves the bytes, or splice.c where the daemon has lent the connection.
  * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There are too many, or no
  * memory: the packet is forgotten; the program's kernel sends it again. The program has given up: its
  * kernel does not send the packet again, or nobody accepts, and a deadline ends the connection.
@@ -235,6 +235,7 @@ static int dial(struct held *held, const struct destination *to)
         return ASOCK_INVALID_ARGUMENT;
     asock_op_set_timeout(held->op, GATEWAY_DIAL_MS);
     asock_op_set_callback(held->op, on_connected, held);
+    asock_op_set_flags(held->op, ASOCK_LEND_IF_ALLOWED);
     r = asock_connect(held->socket, held->op);
     if (r == 1)
         return ASOCK_SUCCESS;
@@ -384,6 +385,7 @@ static void on_accepted(void *userdata, int fd, const struct flow *flow, struct 
     struct transparent *transparent = userdata;
     struct held *held = *place_of(transparent, flow);
     asock_socket *socket;
+    int lent;
 
     if (!held || held->state != HELD_ANSWERED) {
         ports_leave(passage, true);
@@ -391,8 +393,9 @@ static void on_accepted(void *userdata, int fd, const struct flow *flow, struct 
     }
     socket = held->socket;
     held->socket = NULL;
+    lent = asock_op_take_fd(held->op);
     forget(held);
-    client_adopt(transparent->gateway, fd, socket, leave, passage);
+    client_adopt(transparent->gateway, fd, socket, lent, leave, passage);
 }
 
 /* ---- life ---- */

@@ -16,6 +16,7 @@ from asockd import Daemon
 from nameserver import SERVFAIL, Name, NameServer
 import network
 from transparent import ASYNCIO, DEADLINE, PRELUDE, TransparentTest, setUpModule
+from wire import pb
 
 network.enter()
 
@@ -44,6 +45,27 @@ NODE = """
 const s = require("net").connect(+process.argv[2], process.argv[1], () => s.write("ping"));
 s.on("data", d => { process.stdout.write(d); s.destroy(); });
 s.on("error", e => { console.error(e); process.exit(1); });
+"""
+
+# Much, to a server that sends it back; then the end.
+BULK = """
+import hashlib, threading
+sock = socket.create_connection((args[1], int(args[0])))
+block = os.urandom(1 << 20)
+def send():
+    for _ in range(64):
+        sock.sendall(block)
+    sock.shutdown(socket.SHUT_WR)
+thread = threading.Thread(target=send)
+thread.start()
+sent, got, count = hashlib.sha256(), hashlib.sha256(), 0
+for _ in range(64):
+    sent.update(block)
+while data := sock.recv(1 << 20):
+    got.update(data)
+    count += len(data)
+thread.join()
+say([count, got.digest() == sent.digest()])
 """
 
 
@@ -115,26 +137,7 @@ say([sock.recv(3).decode() for sock in socks])
         self.assertEqual(self.python(code, self.echo.port, network.OWN4), [[f"{i:03}" for i in range(200)]])
 
     def test_bulk_both_ways_at_once_and_half_close(self):
-        code = """
-import hashlib, threading
-sock = socket.create_connection(("both.test", int(args[0])))
-block = os.urandom(1 << 20)
-def send():
-    for _ in range(64):
-        sock.sendall(block)
-    sock.shutdown(socket.SHUT_WR)
-thread = threading.Thread(target=send)
-thread.start()
-sent, got, count = hashlib.sha256(), hashlib.sha256(), 0
-for _ in range(64):
-    sent.update(block)
-while data := sock.recv(1 << 20):
-    got.update(data)
-    count += len(data)
-thread.join()
-say([count, got.digest() == sent.digest()])
-"""
-        self.assertEqual(self.python(code, self.echo.port), [[64 << 20, True]])
+        self.assertEqual(self.python(BULK, self.echo.port, "both.test"), [[64 << 20, True]])
 
     def test_connects_that_the_program_has_given_up_end(self):
         """Nobody tells: its kernel asks no more. One that waits goes on."""
@@ -448,6 +451,67 @@ say(open("/etc/resolv.conf").read().split())
 say([line.split()[1] for line in open("/etc/hosts") if not line.startswith(("127.", "::1"))])
 """
         self.assertEqual(self.python(code), [["nameserver", "198.18.0.1", "search", "."], []])
+
+
+class Lent(TransparentTest):
+    """What policy lends goes past the daemon, and stays in its hands."""
+
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.NamedTemporaryFile("w", suffix=".policy", delete=False) as file:
+            file.write(f"[Rules]\nAllow=tcp {network.OWN4} * +local +private +special +lend\n"
+                       "Allow=tcp * * +local +private +special\n")
+        os.chmod(file.name, 0o644)
+        cls.addClassCleanup(os.unlink, file.name)
+        cls.daemon = Daemon("--policy", file.name)
+
+    def states(self):
+        return [row["state"] for row in self.daemon.control.inspect(list=pb.List())]
+
+    def test_streams_are_whole_both_ways(self):
+        self.assertEqual(self.python(BULK, self.echo.port, "four.test"), [[64 << 20, True]])
+        self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+
+    def test_only_what_may_be_lent(self):
+        code = """
+socks = [socket.create_connection((args[1], int(args[0])))]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+        for host, state in ((network.OWN4, "lent"), (network.OWN6, "connected")):
+            with self.subTest(host):
+                program = self.start(sys.executable, "-c", PRELUDE + code, str(self.echo.port), host, stdin=subprocess.PIPE)
+                self.assertEqual(program.stdout.readline(), b"ready\n")
+                self.assertEqual(self.states(), [state])
+                program.communicate(timeout=DEADLINE)
+                self.assertEqual(program.returncode, 0)
+                self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
+
+    def test_a_reset_is_passed_on_and_a_killed_one_is_over(self):
+        code = """
+for _ in range(2):
+    sock = socket.create_connection((args[1], int(args[0])))
+    print("ready", flush=True)
+    try:
+        say(sock.recv(1).decode())
+    except ConnectionResetError:
+        say("reset")
+"""
+        listener = self.hold(socket.create_server((network.OWN4, 0)))
+        listener.settimeout(DEADLINE)
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(listener.getsockname()[1]), network.OWN4)
+        peer = self.accept(listener)
+        self.assertEqual(program.stdout.readline(), b"ready\n")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        self.assertEqual(program.stdout.readline(), b'"reset"\n')
+        peer = self.accept(listener)
+        self.assertEqual(program.stdout.readline(), b"ready\n")
+        for row in self.daemon.control.inspect(list=pb.List()):
+            self.daemon.control.inspect(kill=pb.Kill(id=row["id"]))
+        self.assertEqual(program.stdout.readline(), b'"reset"\n')
+        self.assertEqual(self.reset_by(peer), b"")
+        self.assertEqual(program.wait(DEADLINE), 0)
 
 
 class Resolving(TransparentTest):
