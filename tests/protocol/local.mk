@@ -18,6 +18,7 @@ py_tests += \
 	tests/protocol/test_items.py \
 	tests/protocol/test_kill.py \
 	tests/protocol/test_lend.py \
+	tests/protocol/test_lend_end.py \
 	tests/protocol/test_linger.py \
 	tests/protocol/test_listen.py \
 	tests/protocol/test_memory.py \
@@ -32,4 +33,4 @@ py_tests += \
 	tests/protocol/test_stages.py \
 	tests/protocol/test_stalled.py \
 	tests/protocol/test_together.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/silent_fuse.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/lending.py tests/lib/silent_fuse.py tests/lib/wire.py
