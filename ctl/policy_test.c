@@ -51,6 +51,8 @@ static void print_verdict(const struct record *record)
         fputs(" +lend", stdout);
     if (strcmp(lends, "given") == 0 || strcmp(lends, "held given") == 0)
         fputs(" +lend-given", stdout);
+    if (strcmp(lends, "withheld") == 0)
+        fputs(" (no lending: the session that shares its rights does not share it)", stdout);
     if (is_allowed(record) && strcmp(record_text(record, "about"), "name") == 0)
         fputs(" (the name; its addresses are judged when they are known)", stdout);
     if (*reason) {

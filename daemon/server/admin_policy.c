@@ -127,6 +127,7 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
     if (found) {
         ret->view = session_view(found);
         ret->session = found->id;
+        ret->may_not_lend = found->sharing.may_not_lend;
         q->given = ~0u;
         return true;
     }

@@ -50,11 +50,13 @@ static const char *verdict_of(const struct policy_answer *answer)
     return answer->is_allowed ? "allow" : "deny";
 }
 
-/* The kinds of lending (S68) that the rules allow to an address. */
-static const char *lends_of(const struct policy_answer *answer)
+/* The kinds of lending (S68) that the rules allow to an address; a session that was shared without lending has none (S71). */
+static const char *lends_of(const struct judged *judged, const struct policy_answer *answer)
 {
     static const char *const kinds[] = {"", "held", "given", "held given"};
 
+    if (judged->may_not_lend)
+        return "withheld";
     return kinds[(answer->lends & POLICY_LEND ? 1 : 0) +
                  (answer->lends & POLICY_LEND_GIVEN ? 2 : 0)];
 }
@@ -73,7 +75,7 @@ void verdict_record(const struct judged *judged, const struct destination *to, s
     record_number(ret, "line", is_told ? answer->line : 0);
     record_number(ret, "learned", answer->is_learned);
     if (answer->is_allowed && answer->lends)
-        record_text(ret, "lends", lends_of(answer));
+        record_text(ret, "lends", lends_of(judged, answer));
     record_text(ret, "reason", answer->reason);
     if (judged->sees_files && policy_is_invalid(policy_view_policy(judged->view)) &&
         policy_problems(policy_view_policy(judged->view), problem) > 0)

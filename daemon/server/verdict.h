@@ -19,6 +19,7 @@ struct judged {
     uint64_t sessions;   /* that its process has */
     uint64_t generation; /* of the policy: how often there was another one */
     bool sees_files;     /* an administrator asks: names of files and of facts are told */
+    bool may_not_lend;   /* the session came by a listener that does not share lending */
 };
 
 /* Texts live as long as the view. */

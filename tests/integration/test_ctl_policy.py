@@ -89,6 +89,8 @@ class Says(fake_asockd.FakeTest):
         for lends, flags in (("held", "+lend"), ("given", "+lend-given"), ("held given", "+lend +lend-given")):
             self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends=lends),
                              f"allow by /x.policy:7 {flags}\n")
+        self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends="withheld"),
+                         "allow by /x.policy:7 (no lending: the session that shares its rights does not share it)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", status=1, verdict="deny", about="name", file="/x.policy",
                                       line=9, reason="not \u202e you"),
                          "deny by /x.policy:9: not \\u{202e} you\n")

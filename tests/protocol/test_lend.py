@@ -316,6 +316,24 @@ class Rights(Lending):
         self.assertIn(b"does not share lending", text)
         self.assertEqual(self.outcomes(wire), self.ALL)
 
+    def lends(self, wire, *fields):
+        """What JUDGE says of it."""
+        record = pb.Record(fields=[pb.Field(name=name, text=text) for name, text in
+                                   (("protocol", "tcp"), ("host", "127.0.0.1"), ("service", "1"))] + list(fields))
+        wire.token += 1
+        wire.send(request(pb.VERB_JUDGE, wire.token, payload=record.SerializeToString(), judge=pb.Judge()))
+        reply, payload = wire.whole(wire.token)
+        self.assertEqual(name_of(reply.error), "SUCCESS", payload)
+        return next(field.text for field in pb.Record.FromString(payload).fields if field.name == "lends")
+
+    def test_s71_judge_tells_what_a_sharee_cannot_lend(self):
+        wire = self.wire()
+        for sharee, expected in ((wire, "held given"), (self.share(wire), "withheld"),
+                                 (self.share(wire, lend=True), "held given")):
+            number = pb.Field(name="id", number=sharee.inspect(show=pb.Show())[0]["id"], is_number=True)
+            self.assertEqual(self.lends(sharee), expected)
+            self.assertEqual(self.lends(self.daemon.control, number), expected)  # asked by the administrator
+
     def test_s71_sharer_may_say_so(self):
         wire = self.wire()
         sharee = self.share(wire, lend=True)
