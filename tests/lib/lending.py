@@ -51,7 +51,7 @@ class Lending(DaemonTest):
 
     RULES = ("Allow=tcp 127.0.0.1 * +loopback +lend +lend-given", "Allow=tcp ::1 * +loopback +lend",
              "Allow=tcp 127.0.0.2 * +loopback +lend", "Allow=tcp 127.0.0.3 * +loopback +lend-given",
-             "Allow=tcp 127.0.0.4 * +loopback", "Listen=tcp 127.0.0.1 0")
+             "Allow=tcp 127.0.0.4 * +loopback", "Allow=udp 127.0.0.1 * +loopback", "Listen=tcp 127.0.0.1 0")
 
     @classmethod
     def setUpClass(cls):

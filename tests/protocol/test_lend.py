@@ -93,6 +93,21 @@ class Lend(Lending):
             self.assertEqual(self.error_of(wire, connect(wire.token, 2, peer.getsockname(), lend)), "IS_CONNECTED")
         self.assertEqual(len(wire.descriptors), 0)
 
+    def test_s68_no_datagram_socket(self):
+        """It could send to anybody. An ordinary connect of it goes on as before."""
+        wire = self.wire()
+        peer = self.hold(socket.socket(type=socket.SOCK_DGRAM))
+        peer.bind(("127.0.0.1", 0))
+        for lend in (HELD, GIVEN, IF_ALLOWED):
+            wire.token += 2
+            wire.send(wire.open(wire.token - 1, lend, type=pb.SOCKET_TYPE_DATAGRAM), connect(wire.token, lend, peer.getsockname(), lend))
+            reply = wire.completion(wire.token)
+            self.assertEqual((name_of(reply.error), reply.descriptors), ("OPERATION_NOT_SUPPORTED", 0))
+            wire.token += 1
+            wire.send(connect(wire.token, lend, peer.getsockname(), 0))
+            self.assertEqual(name_of(wire.completion(wire.token).error), "SUCCESS")
+        self.assertEqual(len(wire.descriptors), 0)
+
     def test_s68_welcome_says_which_kinds_there_are(self):
         self.assertEqual(self.wire().welcome.lends, 1 << HELD | 1 << GIVEN | 1 << IF_ALLOWED)
         self.assertEqual(self.daemon.control.welcome.lends, 0)
