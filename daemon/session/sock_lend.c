@@ -34,8 +34,8 @@ static bool may_send_one_more(struct session *s)
 {
     uint32_t count = s->lending_count;
 
-    if (count + s->lent_unread >= s->limits.sockets && list_is_empty(&s->transport.passes) &&
-        transport_is_read(s->transport.fd))
+    /* Only of all that was sent the kernel says whether it was fetched, so it is asked long before that decides. */
+    if (count + s->lent_unread >= s->limits.sockets / 2 && transport_is_read(s->transport.fd))
         s->lent_unread = 0;
     return count + s->lent_unread < s->limits.sockets;
 }

@@ -397,6 +397,22 @@ class Never(DaemonTest):
 
 class Unread(Lending):
 
+    def test_s68_a_client_that_fetches_all_is_not_refused(self):
+        """Whatever is still to be sent of a batch: all of the batch before was fetched."""
+        wire = self.hold(Wire(self.daemon.path))
+        wire.hello(sockets=16, ops=64, queued_max=1 << 20)
+        listener, op = self.serve(), 0
+        for _ in range(8):
+            for frame in (lambda op, n: wire.open(op, n), lambda op, n: connect(op, n, listener.getsockname(), GIVEN),
+                          lambda op, n: wire.make_close(op, n)):
+                wire.send(*(frame(op + n, n) for n in range(1, 6)))
+                for n in range(1, 6):
+                    self.assertEqual(name_of(wire.completion(op + n).error), "SUCCESS")
+                op += 5
+            for _ in range(5):
+                os.close(wire.descriptors.popleft())
+                self.accept(listener)
+
     def test_s68_a_client_that_fetches_nothing_gets_no_more_than_its_sockets(self):
         """Descriptors on the way count for all clients of the daemon together."""
         wire = self.hold(Wire(self.daemon.path))
