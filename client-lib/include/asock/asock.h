@@ -22,7 +22,7 @@
  * buffers is not there.
  *
  * Times are milliseconds. A timeout of 0 is "no deadline" in an op, and "do not wait" where a call
- * waits; -1 there is "for ever".
+ * waits; -1 there is "no limit".
  */
 
 #include <stdbool.h>
@@ -103,8 +103,8 @@ ASOCK_EXPORT const char *asock_version(void);
  * Connects to the daemon's socket at path. NULL: the connection that was inherited as the environment's
  * ASOCK_FD, else the socket of its ASOCK_SOCKET, else the system's socket. Does not wait for the daemon's
  * answer. Errors: those of connect(2), -EINVAL for "", -ENAMETOOLONG, -ENOMEM; -EAGAIN when the daemon's queue of
- * connections stayed full for 2 seconds. Of ASOCK_FD, which serves one context of one program: -EINVAL (no
- * number, no connected Unix stream socket), -EBADF (not open), -EBUSY (taken: it is close-on-exec).
+ * connections stayed full for 2 seconds. Of ASOCK_FD, which serves one context of one program: -EINVAL (not a
+ * number, or not a connected Unix stream socket), -EBADF (not open), -EBUSY (taken: it is close-on-exec).
  */
 ASOCK_EXPORT int asock_context_new(const char *path, asock_context **ret);
 
@@ -213,20 +213,24 @@ ASOCK_EXPORT int asock_context_reconnect(asock_context *context);
 /*
  * Takes the connection out of a context in which nothing was done yet but naming, asking for limits and restricting,
  * for another program to go on with (its ASOCK_FD). Waits for the daemon's welcome, at most timeout_ms (-1:
- * for ever). *ret is the caller's, close-on-exec and non-blocking; the context is as one whose session has ended.
+ * no limit). *ret is the caller's, close-on-exec and non-blocking; the context is as one whose session has ended.
  * -EBUSY: there is a socket, an op was submitted, a dispatcher runs. -ETIMEDOUT, -ECONNABORTED, -EMFILE.
  */
 ASOCK_EXPORT int asock_context_detach_fd(asock_context *context, int timeout_ms, int *ret);
 
 /*
- * Narrows what the session may reach, for ever and for whoever has the connection: rules is a policy file of
- * asockd.policy(5) with a [Rules] section and nothing else. From success on a connect needs these rules, all
- * earlier ones and the administrator's to allow it; connects in progress that they do not allow end with
- * ASOCK_ACCESS_DENIED, connections stay. It may be called before a name and limits are set, which are settled
- * by the first op only. Waits for at most timeout_ms (-1: no limit) as asock_context_inspect() does.
- * -EINVAL: the rules are wrong; text (may be NULL with text_size 0) then gets the daemon's words, "line 2: ...",
- * cut at text_size - 1 bytes. -ENOBUFS: too many rules in this session. -EMSGSIZE: more bytes than a frame
- * takes. After -ETIMEDOUT nobody knows. Also -ECONNABORTED, -ENOMEM, -EDEADLK, -EOPNOTSUPP (control socket).
+ * Permanently narrows what the session may reach, for every holder of the connection. rules is a policy file of
+ * asockd.policy(5) with a [Rules] section and nothing else. After success, a connect is allowed only if these
+ * rules, all earlier ones and the administrator's allow it. Connects in progress that the rules do not allow end
+ * with ASOCK_ACCESS_DENIED; established connections stay. The call may precede the setting of a name and of limits.
+ * Waits for at most timeout_ms (-1: no limit), as asock_context_inspect() does. Errors:
+ *   -EINVAL      the rules are invalid; text (may be NULL with text_size 0) gets the daemon's message,
+ *                "line 2: ...", cut at text_size - 1 bytes
+ *   -ENOBUFS     too many rules in this session
+ *   -EMSGSIZE    more bytes than a frame takes
+ *   -ETIMEDOUT   the rules may or may not apply
+ *   -EOPNOTSUPP  this is the control socket
+ * Also -ECONNABORTED, -ENOMEM, -EDEADLK.
  */
 ASOCK_EXPORT int asock_context_restrict(asock_context *context, const char *rules, size_t len,
                                         int timeout_ms, char *text, size_t text_size);
@@ -244,12 +248,19 @@ typedef void (*asock_record_fn)(const struct asock_field *fields, size_t count, 
 
 /*
  * Asks the daemon and calls record once per row; waits for at most timeout_ms (-1: no limit). No other
- * callback runs. query: "list" (a row per socket), "show ID" (all about one row; "show" or "show 0":
- * the own session), "stats", "sessions" (a row per session); "learned" (what learn mode has seen) and "denials" (what was
- * denied within the last hour) and "monitor" (what has happened since the last "monitor", for which it waits; see the man
- * page) and "metrics" (a row per counter or histogram; an older daemon answers as to "stats"), on the control socket only: else, and with a daemon that is older, -EOPNOTSUPP. On a
- * client's socket the answer is about the own session only; on the control socket about all. Returns the number of rows, -EINVAL for another query, -ETIMEDOUT,
- * -ECONNABORTED, -ESRCH for an unknown ID, -EDEADLK inside a callback.
+ * callback runs. On a client's socket the answer is about its own session only, on the control socket about all.
+ * query is one of
+ *   "list"      a row per socket
+ *   "show ID"   everything about one row of "list"; "show" or "show 0": the own session
+ *   "stats"     counters
+ *   "sessions"  a row per session
+ * and, on the control socket only,
+ *   "learned"   what learn mode has seen
+ *   "denials"   what was denied within the last hour
+ *   "monitor"   waits for an event, then a row per event since the last "monitor"; see the man page
+ *   "metrics"   a row per counter or histogram; an older daemon answers as to "stats"
+ * Returns the number of rows. -EINVAL: another query; -EOPNOTSUPP: not the control socket, or the daemon is
+ * older than the query; -ESRCH: an unknown ID; -EDEADLK: inside a callback; -ETIMEDOUT, -ECONNABORTED.
  */
 ASOCK_EXPORT int asock_context_inspect(asock_context *context, const char *query,
                                        asock_record_fn record, void *userdata, int timeout_ms);
@@ -275,8 +286,9 @@ ASOCK_EXPORT int asock_context_control(asock_context *context, const char *verb,
  */
 ASOCK_EXPORT int asock_socket_new(asock_context *context, int family, asock_socket **ret);
 /*
- * The same of UDP. family: as above; with AF_UNSPEC the first address that it sends to, or connects to, decides. Each op moves
- * one datagram. A daemon that has none ends the socket's ops with ASOCK_SOCKET_NOT_SUPPORTED. Since: 0.1.0
+ * A UDP socket; otherwise as asock_socket_new(). With AF_UNSPEC the first address that the socket sends to, or
+ * connects to, decides the family. Each op moves one datagram. A daemon without UDP ends the socket's ops with
+ * ASOCK_SOCKET_NOT_SUPPORTED. Since: 0.1.0
  */
 ASOCK_EXPORT int asock_socket_new_udp(asock_context *context, int family, asock_socket **ret);
 ASOCK_EXPORT asock_socket *asock_socket_ref(asock_socket *socket);
@@ -322,21 +334,22 @@ enum asock_op_flag {
     ASOCK_PEEK = 1, /* receive: leave the data in the stream; at most ASOCK_LIMIT_PAYLOAD bytes */
     ASOCK_WAIT_ALL = 2, /* receive: complete only when full, or at end of stream, error, timeout */
     /*
-     * send, set_option: success need not be told at once. It is when a later send or shutdown(send) of the
-     * socket succeeds (a later set_option or get_option ends), at close, when somebody waits for the op, or when
-     * the program lets go of the socket.
+     * send, set_option: success need not be reported at once. It is reported when a later send or
+     * shutdown(send) of the socket succeeds (a later set_option or get_option ends), at close, when
+     * asock_op_wait() waits for the op, or when the program releases its last reference to the socket.
      */
     ASOCK_ERRORS_ONLY = 4,
     /*
-     * connect: the connected socket itself is wanted, asock_op_take_fd(); one of these three at most. Since: 0.1.0.
-     * share: those who come by the listener may ask for it too, if this session may.
+     * connect: lend the connected socket itself to the program, see asock_op_take_fd(). At most one of
+     * these three. Since: 0.1.0
+     * share, with ASOCK_LEND: sessions that come by the listener may ask for lending too, if this session may.
      */
-    ASOCK_LEND = 8,            /* held: the daemon keeps the connection as well, and ends it */
-    ASOCK_LEND_GIVEN = 16,     /* given: the daemon lets go of it */
-    ASOCK_LEND_IF_ALLOWED = 32 /* held where policy allows it, else an ordinary socket */
+    ASOCK_LEND = 8,            /* held: the daemon keeps the connection too, and can end it */
+    ASOCK_LEND_GIVEN = 16,     /* given: the connection is the program's alone */
+    ASOCK_LEND_IF_ALLOWED = 32 /* held if policy allows it, otherwise an ordinary socket */
 };
-ASOCK_EXPORT int asock_op_set_flags(
-    asock_op *op, unsigned int flags); /* -EINVAL: unknown bit, or two kinds of lending */
+/* -EINVAL: an unknown bit, or two kinds of lending. */
+ASOCK_EXPORT int asock_op_set_flags(asock_op *op, unsigned int flags);
 
 /*
  * Results, from completion to the next submission. Of an op that is in flight or was never submitted:
@@ -368,34 +381,31 @@ ASOCK_EXPORT uint64_t asock_op_get_bytes(asock_op *op);
 
 enum asock_result_flag {
     ASOCK_END_OF_STREAM = 1, /* receive: the peer sends no more */
-    ASOCK_MORE = 2,          /* multishot: in a callback that is not of its end */
-    ASOCK_TRUNCATED =
-        4 /* receive: the datagram was longer than the buffers, and its rest is lost */
+    ASOCK_MORE = 2,          /* multishot: this is not its last callback */
+    ASOCK_TRUNCATED = 4      /* receive: the datagram did not fit; the rest of it is lost */
 };
 ASOCK_EXPORT unsigned int asock_op_get_result_flags(asock_op *op);
 /* Borrowed; of the last submission, valid (though perhaps closed) until the next or the op's end. */
 ASOCK_EXPORT asock_socket *asock_op_get_socket(asock_op *op);
 ASOCK_EXPORT void *asock_op_get_userdata(asock_op *op);
 /*
- * After a connect: own and peer's address; after the receive of a datagram: where it was sent to, and who sent it. Returns
- * its length; -ENODATA when there is none.
+ * local and remote address. After a connect: the socket's own and the peer's. After the receive of a datagram: where
+ * it was sent to, and who sent it. Returns the length of the address; -ENODATA: there is none.
  */
 ASOCK_EXPORT int asock_op_get_local(asock_op *op, struct sockaddr_storage *ret);
 ASOCK_EXPORT int asock_op_get_remote(asock_op *op, struct sockaddr_storage *ret);
-/* What came with a datagram. */
+/* About a received datagram. */
 struct asock_datagram {
-    size_t length; /* bytes that it had, more than were received where ASOCK_TRUNCATED is set */
-    unsigned int interface; /* index of the interface that it came by; 0: unknown */
-    unsigned int
-        traffic_class; /* its type of service or traffic class; the lower two bits are ECN */
-    uint32_t
-        dropped; /* datagrams that the kernel has dropped so far: the socket's buffer was full */
-    uint32_t refused;     /* datagrams that the daemon has dropped so far: policy */
-    uint64_t reserved[4]; /* 0 */
+    size_t length;              /* its bytes; with ASOCK_TRUNCATED more than were received */
+    unsigned int interface;     /* index of the interface that it arrived by; 0: unknown */
+    unsigned int traffic_class; /* type of service or traffic class, 0 to 255; lower 2 bits: ECN */
+    uint32_t dropped;           /* of this socket so far, by the kernel, for lack of room */
+    uint32_t refused;           /* of this socket so far, by the daemon, because of policy */
+    uint64_t reserved[4];       /* 0 */
 };
 /*
- * After a receive of a datagram, in a callback of a multishot of datagrams, and behind asock_receive_next(). An empty
- * datagram has one; -ENODATA: there was none. Since: 0.1.0
+ * After a receive of a datagram, in a callback of a multishot of datagrams, and after asock_receive_next(). 0, also
+ * for an empty datagram; -ENODATA: no datagram was received. Since: 0.1.0
  */
 ASOCK_EXPORT int asock_op_get_datagram(asock_op *op, struct asock_datagram *ret);
 /* After a failed connect by name: the resolver's error or the last attempt's. */
@@ -414,13 +424,16 @@ ASOCK_EXPORT const char *asock_op_get_text(asock_op *op);
 ASOCK_EXPORT const char *asock_op_get_directory(asock_op *op);
 
 /*
- * After a connect with ASOCK_LEND, ASOCK_LEND_GIVEN or ASOCK_LEND_IF_ALLOWED: the descriptor of the connected socket,
- * non-blocking and close-on-exec, which is the caller's to close from here on; -ENODATA: there is none, or it was taken;
- * -EINPROGRESS. One that nobody takes is closed when the op is submitted again or goes. Since: 0.1.0.
+ * After a connect with ASOCK_LEND, ASOCK_LEND_GIVEN or ASOCK_LEND_IF_ALLOWED: returns the descriptor of the connected
+ * socket, non-blocking and close-on-exec. The caller owns it and closes it. -ENODATA: there is none, or it was taken
+ * before; -EINPROGRESS: the op is pending. A descriptor that is not taken is closed when the op is submitted again or
+ * freed. Since: 0.1.0
  *
- * The asock_socket remains: every op on it ends ASOCK_INVALID_ARGUMENT, but asock_close(), and asock_get_option() of a held one.
- * Closing a held one sends FIN behind what was written, and then ends the connection for whoever has a descriptor; so does its
- * last reference. close(2) of the descriptor alone sends nothing. Of a given one the asock_socket can be closed at once.
+ * The asock_socket remains. Ops on it end ASOCK_INVALID_ARGUMENT, except asock_close() and, if it is held,
+ * asock_get_option().
+ *   held   asock_close(), or releasing the last reference, sends FIN behind what was written, and then ends the
+ *          connection for every holder of a descriptor. close(2) of the descriptor alone sends nothing.
+ *   given  close(2) ends the connection. The asock_socket can be closed at once, which ends nothing.
  */
 ASOCK_EXPORT int asock_op_take_fd(asock_op *op);
 
@@ -440,20 +453,26 @@ ASOCK_EXPORT int asock_connect(asock_socket *socket, asock_op *op);
 /* Completes when the kernel has taken all bytes. */
 ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
 /*
- * One datagram of all of the op's bytes, which may be none, to the op's endpoint (asock_op_set_endpoint; -EINVAL: it has none).
- * Policy judges it each time: ASOCK_ACCESS_DENIED. ASOCK_MESSAGE_SIZE: longer than a datagram can be.
- * ASOCK_IS_CONNECTED: the socket has a peer, and asock_send() sends to it. ASOCK_OPERATION_NOT_SUPPORTED: not a
- * datagram socket. An error is this datagram's alone. Since: 0.1.0
+ * Sends all of the op's bytes, which may be none, as one datagram to the op's endpoint (asock_op_set_endpoint).
+ * Completes when the kernel has taken it. An error affects only this datagram. -EINVAL also: the op has no endpoint.
+ * Results:
+ *   ASOCK_ACCESS_DENIED            policy, which judges each datagram
+ *   ASOCK_MESSAGE_SIZE             longer than a datagram can be
+ *   ASOCK_IS_CONNECTED             the socket has a peer; asock_send() sends to it
+ *   ASOCK_OPERATION_NOT_SUPPORTED  not a datagram socket
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_send_to(asock_socket *socket, asock_op *op);
 /* Completes with 1 byte or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
 ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
 /*
- * The same of a datagram socket alone: completes with one datagram; asock_op_get_remote() and asock_op_get_datagram() tell
- * where it came from. One without bytes is 0 bytes, and no end of stream. What has no room is lost: ASOCK_TRUNCATED. Results
- * beside: ASOCK_CONNECTION_REFUSED, ASOCK_HOST_UNREACHABLE and the like, which the network has reported to a connected
- * socket; the next receive goes on. It may be submitted before the first send. ASOCK_OPERATION_NOT_SUPPORTED: not a
- * datagram socket. Since: 0.1.0
+ * Completes with one datagram. asock_op_get_remote() and asock_op_get_datagram() say where it came from. An empty
+ * datagram has 0 bytes and is not an end of stream. Bytes that do not fit are lost: ASOCK_TRUNCATED. May be submitted
+ * before the first send. Results:
+ *   ASOCK_CONNECTION_REFUSED,
+ *   ASOCK_HOST_UNREACHABLE, ...    the network has reported it to a connected socket; the socket stays usable
+ *   ASOCK_OPERATION_NOT_SUPPORTED  not a datagram socket
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_receive_from(asock_socket *socket, asock_op *op);
 
@@ -465,39 +484,57 @@ enum asock_how {
 ASOCK_EXPORT int asock_shutdown(asock_socket *socket, asock_op *op, enum asock_how how);
 
 /*
- * Completes when the connection is over for both sides, whatever else is pending: with success when both have ended
- * their streams, with ASOCK_CONNECTION_RESET, ASOCK_TIMED_OUT or what else has ended it. It consumes nothing: what has come
- * can still be received. One at a time per socket: ASOCK_ALREADY_IN_PROGRESS. It waits for a connect before it; an op's
- * own timeout is ASOCK_TIMED_OUT too, without a text. As a receive that is pending it keeps the socket open.
- * ASOCK_OPERATION_NOT_SUPPORTED: the daemon is older than this call. Since: 0.1.0
+ * Completes when the connection is over for both sides, whatever else is pending. It consumes nothing: bytes that have
+ * arrived can still be received. It waits for a connect that was submitted before it. Like a pending receive it keeps
+ * the socket open. Results:
+ *   ASOCK_SUCCESS                  both sides have ended their streams
+ *   ASOCK_CONNECTION_RESET, ...    the error that ended the connection
+ *   ASOCK_TIMED_OUT                the connection timed out; without a text: the op's own timeout
+ *   ASOCK_ALREADY_IN_PROGRESS      the socket has one already
+ *   ASOCK_OPERATION_NOT_SUPPORTED  the daemon is older than this call
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_await_hangup(asock_socket *socket, asock_op *op);
 
 /*
- * Gives the socket the local address that asock_op_set_endpoint() has set; port 0: one that the kernel chooses. With success
- * asock_op_get_local() and asock_socket_get_local() say what was given. Once, and not after a connect: ASOCK_INVALID_ARGUMENT.
- * ASOCK_ACCESS_DENIED: policy has no Listen= rule for it (asock_op_get_text() says more), or the port is below 1024 and the
- * daemon may not; ASOCK_ADDRESS_ALREADY_IN_USE; ASOCK_ADDRESS_NOT_AVAILABLE: not the host's; ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED: not
- * the socket's; ASOCK_NO_BUFFER_SPACE; ASOCK_OPERATION_NOT_SUPPORTED: the daemon is older than this call, as of the next two. A socket
- * that is bound can listen, not connect. -EINVAL also: the op has no endpoint. Since: 0.1.0
+ * Binds the socket to the local address that asock_op_set_endpoint() has set; with port 0 the kernel chooses a port.
+ * After success asock_op_get_local() and asock_socket_get_local() return what was bound. A bound socket can listen,
+ * but not connect. -EINVAL also: the op has no endpoint. Results:
+ *   ASOCK_INVALID_ARGUMENT              the socket is bound already, or was connected
+ *   ASOCK_ACCESS_DENIED                 policy has no Listen= rule for it (asock_op_get_text() says more), or the
+ *                                       port is below 1024 and the daemon may not bind it
+ *   ASOCK_ADDRESS_ALREADY_IN_USE
+ *   ASOCK_ADDRESS_NOT_AVAILABLE         not an address of the host
+ *   ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED  not of the socket's family
+ *   ASOCK_NO_BUFFER_SPACE               no room for the socket
+ *   ASOCK_OPERATION_NOT_SUPPORTED       the daemon is older than this call; so for listen and accept
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_bind(asock_socket *socket, asock_op *op);
 /*
- * Connections to a bound socket are taken from here on, and `backlog` of them wait in the kernel for asock_accept(): 0 is 128, more than
- * 256 count as that, the system has its own limit. Again: the backlog changes. ASOCK_INVALID_ARGUMENT: it is not bound;
- * ASOCK_NO_BUFFER_SPACE: too little left for what they may hold. -EINVAL also: a negative backlog. Since: 0.1.0
+ * Makes a bound socket listen. Up to `backlog` connections wait in the kernel for asock_accept(): 0 stands for 128, the
+ * most is 256, and the system has its own limit. Another call changes the backlog. -EINVAL also: a negative backlog.
+ * Results:
+ *   ASOCK_INVALID_ARGUMENT  the socket is not bound
+ *   ASOCK_NO_BUFFER_SPACE   no room for the buffers of the waiting connections
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_listen(asock_socket *socket, asock_op *op, int backlog);
 /*
- * Completes with one connection of a listening socket, whose socket asock_op_take_socket() hands out. Several may be pending; they are
- * served in order. asock_op_get_local() and asock_op_get_remote() are its endpoints. ASOCK_INVALID_ARGUMENT: it does not listen;
- * ASOCK_TOO_MANY_OPEN_SOCKETS, ASOCK_NO_BUFFER_SPACE: no room for a socket, and the connection goes on waiting;
- * ASOCK_OPERATION_ABORTED: cancelled, or the listener is closed; ASOCK_ACCESS_DENIED: policy no longer allows the listener. Since: 0.1.0
+ * Completes with one connection to a listening socket; asock_op_take_socket() returns its socket, asock_op_get_local()
+ * and asock_op_get_remote() its endpoints. Several may be pending; they complete in the order of submission. Results:
+ *   ASOCK_INVALID_ARGUMENT       the socket does not listen
+ *   ASOCK_TOO_MANY_OPEN_SOCKETS,
+ *   ASOCK_NO_BUFFER_SPACE        no room for a socket; the connection continues to wait
+ *   ASOCK_OPERATION_ABORTED      cancelled, or the listener was closed
+ *   ASOCK_ACCESS_DENIED          policy no longer allows the listener
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_accept(asock_socket *socket, asock_op *op);
 /*
- * After an accept: the new socket, connected, with a reference that is the caller's. Once; NULL otherwise. One that nobody has taken is closed
- * when the op is submitted again, or goes. Since: 0.1.0
+ * After an accept: returns the new, connected socket, with a reference that the caller owns. A second call, or one
+ * after anything else, returns NULL. A socket that is not taken is closed when the op is submitted again or freed.
+ * Since: 0.1.0
  */
 ASOCK_EXPORT asock_socket *asock_op_take_socket(asock_op *op);
 
@@ -545,24 +582,32 @@ ASOCK_EXPORT int asock_get_option(asock_socket *socket, asock_op *op, enum asock
 ASOCK_EXPORT int asock_sync(asock_context *context, asock_op *op);
 
 /*
- * What addresses a name has, of those to which policy lets this session connect on some port. host is copied: a name or
- * an address in text form, 1 to 253 bytes; family: AF_UNSPEC, AF_INET, AF_INET6. The result is ASOCK_ACCESS_DENIED where
- * policy allows the name on no port (nobody was asked) or none of its addresses; ASOCK_HOST_NOT_FOUND, ASOCK_NO_DATA,
- * ASOCK_TRY_AGAIN and ASOCK_NO_RECOVERY are the name servers' answers, or that there is none; ASOCK_INVALID_ARGUMENT:
- * neither a name nor an address; ASOCK_NO_BUFFER_SPACE: over ASOCK_LIMIT_RESOLUTIONS; ASOCK_OPERATION_NOT_SUPPORTED: the
- * daemon is older than this call. asock_op_get_text() has words about it. An answer is kept for the user for as long as its
- * records say, at most 60 seconds. Also -ENOMEM; -EAFNOSUPPORT: another family. Threads as all submitting calls. Since: 0.1.0
+ * Resolves a name to those of its addresses to which policy lets this session connect on some port. host is copied: a
+ * name or an address in text form, 1 to 253 bytes. family: AF_UNSPEC, AF_INET or AF_INET6, else -EAFNOSUPPORT. The daemon
+ * caches an answer for the user for as long as its records say, at most 60 seconds. Threads as for all submitting calls.
+ * Also -ENOMEM. Results, for which asock_op_get_text() may have a text:
+ *   ASOCK_ACCESS_DENIED             policy allows the name on no port (no query was sent), or none of its addresses
+ *   ASOCK_HOST_NOT_FOUND, ASOCK_NO_DATA,
+ *   ASOCK_TRY_AGAIN, ASOCK_NO_RECOVERY  the answer of the name servers, or the lack of one
+ *   ASOCK_INVALID_ARGUMENT          neither a name nor an address
+ *   ASOCK_NO_BUFFER_SPACE           over ASOCK_LIMIT_RESOLUTIONS
+ *   ASOCK_OPERATION_NOT_SUPPORTED   the daemon is older than this call
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_resolve(asock_context *context, asock_op *op, const char *host, int family);
 
 /*
- * Asks the daemon for a listener of this session's own: asock_op_get_directory() is a new directory in which it is asock.sock.
- * Processes of the same user (or of subordinate ids of that user), any number of them, connect there with
- * asock_context_new(), and have the rights that this session has: its policy, its restrictions, those of later too, its
- * quotas. Each may restrict itself further, and share again, 4 deep. When this session ends, so do theirs; the directory
- * goes. Results: ASOCK_NO_BUFFER_SPACE (8 listeners of a session, or the quota), ASOCK_OPERATION_NOT_SUPPORTED (the control
- * socket; a daemon that makes no listeners, or is older; the text says why), ASOCK_ACCESS_DENIED (the daemon does not know your user),
- * ASOCK_TIMED_OUT, ASOCK_CONNECTION_ABORTED. Since: 0.1.0.
+ * Asks the daemon for a listener of this session's own: asock.sock in a new directory, which asock_op_get_directory()
+ * returns. Any number of processes of the same user, or of subordinate ids of that user, can connect there with
+ * asock_context_new(). Their sessions have the rights of this one: its policy, its restrictions, later ones too, and its
+ * quotas. Each may restrict itself further, and may share again, 4 levels deep. When this session ends, they end too, and
+ * the daemon removes the directory. Results:
+ *   ASOCK_NO_BUFFER_SPACE          more than 8 listeners in this session, or over the quota
+ *   ASOCK_OPERATION_NOT_SUPPORTED  this is the control socket, or the daemon creates no listeners (the text says
+ *                                  why), or is older than this call
+ *   ASOCK_ACCESS_DENIED            the daemon could not determine your user
+ *   ASOCK_TIMED_OUT, ASOCK_CONNECTION_ABORTED
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_share(asock_context *context, asock_op *op);
 
@@ -588,12 +633,12 @@ ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
  * socket. The calls are the same, and so is the result; any other op goes inline.
  *
  * When the session ends buffers keep their contents, if the library learns of it in time (10 s; 0.7 s when the
- * daemon stops). Later the daemon empties them; a receive by reference that was not told before then ends with
+ * daemon stops). Later the daemon empties them; a receive by reference that was not reported before then ends with
  * ASOCK_CONNECTION_ABORTED and 0 bytes. asock_buffer_is_intact() says whether that has happened.
  */
 /*
- * Memory of at least size bytes, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: for
- * ever). -ENOBUFS: over the quota; -EMFILE: the program has no descriptor left for a moment; -ENOMEM;
+ * Memory of at least size bytes, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: no
+ * limit). -ENOBUFS: over the quota; -EMFILE: the program has no descriptor left for a moment; -ENOMEM;
  * -EINVAL: a size of 0, or over SSIZE_MAX; -ETIMEDOUT, -ECONNABORTED; -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_buffer_new(asock_context *context, size_t size, int timeout_ms,
@@ -676,40 +721,44 @@ ASOCK_EXPORT int asock_begin_receive(asock_socket *socket, void *data, size_t le
                                      asock_callback callback, void *userdata, asock_op **ret);
 ASOCK_EXPORT int asock_begin_accept(asock_socket *socket, asock_callback callback, void *userdata,
                                     asock_op **ret);
-/* asock_end() of it, with the new socket in *ret: the caller's reference, NULL where the accept failed. Since: 0.1.0 */
+/* As asock_end(); *ret is the new socket with a reference that the caller owns, NULL if the accept failed. Since: 0.1.0 */
 ASOCK_EXPORT int asock_end_accept(asock_op *op, asock_socket **ret);
 /*
  * Waits if need be; returns the op's enum asock_error and its bytes in *bytes (may be NULL). Once per
  * begin: a second end of an op that is still referenced gives -EINVAL. -EDEADLK as asock_op_wait.
  */
 ASOCK_EXPORT int asock_end(asock_op *op, uint64_t *bytes);
-/* asock_send_to(), asock_receive_from(). Since: 0.1.0 */
+/* As asock_send_to() and asock_receive_from(). Since: 0.1.0 */
 ASOCK_EXPORT int asock_begin_send_to(asock_socket *socket, const void *data, size_t len,
                                      const struct sockaddr *addr, socklen_t addr_len,
                                      asock_callback callback, void *userdata, asock_op **ret);
 ASOCK_EXPORT int asock_begin_receive_from(asock_socket *socket, void *data, size_t len,
                                           asock_callback callback, void *userdata, asock_op **ret);
-/* asock_end(), and in *from (-EINVAL: NULL) who sent the datagram; AF_UNSPEC: there is none. Since: 0.1.0 */
+/* As asock_end(); *from is the sender of the datagram, AF_UNSPEC if there is none. -EINVAL: from is NULL. Since: 0.1.0 */
 ASOCK_EXPORT int asock_end_receive_from(asock_op *op, uint64_t *bytes,
                                         struct sockaddr_storage *from);
 
 /* ------------------------------------------------------------------------------ one-call helpers
  *
- * They wait; an asock_error comes back as its negative errno (asock_error_errno).
+ * These calls block. An asock_error is returned as its negative errno (asock_error_errno).
  * timeout_ms (-1: no limit) is the deadline of the op; send_all and receive_some then wait for its end, which
  * comes at the latest when asock_context_set_grace_ms() is over: no buffer stays in use. -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
 /*
- * Connects as asock_dial(), and gives the connected socket itself: a descriptor for read(2), write(2) and any event loop, which is the
- * caller's alone. close(2) closes the connection; nothing of it is left with the context, which may end. flags: 0, or bits of enum
- * asock_dial_flag. Needs a rule with "+lend-given", else -EACCES; -EOPNOTSUPP: the daemon is older; -EINVAL: unknown flags;
- * -EMFILE: the process has no descriptor left. Since: 0.1.0
+ * Connects like asock_dial() and returns, in *ret, the descriptor of the connected socket, for read(2), write(2) and any
+ * event loop. The caller owns it; close(2) closes the connection, and the context may end before. flags: 0, or bits of
+ * enum asock_dial_flag. Errors, beside those of asock_dial():
+ *   -EACCES      no rule with "+lend-given" allows the address
+ *   -EOPNOTSUPP  the daemon is older than this call
+ *   -EINVAL      unknown flags
+ *   -EMFILE      the process has no descriptor left
+ * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_dial_fd(asock_context *context, const char *host, const char *service,
                                int timeout_ms, unsigned int flags, int *ret);
-enum asock_dial_flag { ASOCK_DIAL_BLOCKING = 1 /* calls on the descriptor wait */ };
+enum asock_dial_flag { ASOCK_DIAL_BLOCKING = 1 /* the descriptor is blocking */ };
 /*
  * 0: the kernel took all bytes. After any other result it is not known how many it took: send nothing more on
  * this socket, the peer would see a gap. Mostly it then refuses to send; not if the send had not begun.
@@ -719,7 +768,7 @@ ASOCK_EXPORT int asock_send_all(asock_socket *socket, const void *data, size_t l
 ASOCK_EXPORT ssize_t asock_receive_some(asock_socket *socket, void *data, size_t len,
                                         int timeout_ms);
 /*
- * asock_resolve(): returns the number of addresses; the first `most` of them are in addresses (may be NULL with 0).
+ * As asock_resolve(). Returns the number of addresses; addresses (may be NULL with most 0) gets the first `most` of them.
  * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_lookup(asock_context *context, const char *host, int family, int timeout_ms,
