@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 
-/* Handled in a turn; the rest is still there in the next one. */
+/* The most events handled in a turn; the kernel reports the others again in the next one. */
 #define EVENTS_TURN 32
 
 struct apart {
@@ -25,7 +25,7 @@ static int events_of(uint32_t found)
     return events;
 }
 
-/* One after the other: what one causes may be the end of another. */
+/* Asks for one event at a time, because the callback of one may free the socket of another. */
 static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
 {
     const struct netsock *first = NULL;
@@ -37,7 +37,7 @@ static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
         int wanted = events_of(found.events) & ns->watched_apart;
 
         if (ns == first)
-            return; /* all have had their turn */
+            return; /* the kernel has gone round: each ready socket was called once */
         if (!first)
             first = ns;
         ns->io.cb(loop, &ns->io, wanted);

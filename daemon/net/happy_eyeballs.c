@@ -36,7 +36,7 @@ static void uncharge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *a
     attempt->is_charged = false;
 }
 
-/* The socket's own descriptor is promised to its client; one more at a time has to be had. */
+/* The first attempt uses the descriptor that is reserved for the client's socket. Each one beside it has to be charged. */
 static bool charge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     if (he->running == 0)
@@ -75,7 +75,7 @@ static void note_failure(struct happy_eyeballs *he, int err)
     he->error = asock_error_from_errno(err);
 }
 
-/* What cannot be told from inside a call of the owner's is told by the loop. */
+/* Reports from the loop what cannot be reported from inside a call of the owner. */
 static void settle_later(struct happy_eyeballs *he)
 {
     worker_set_deadline(he->worker, &he->settle, 0);
@@ -91,8 +91,8 @@ static bool is_loopback(const union resolver_address *addr)
 }
 
 /*
- * On loopback the whole handshake happens inside the call, which still says EINPROGRESS: the socket was
- * locked meanwhile. Asked again it knows, and the loop need not be waited for.
+ * On loopback the whole handshake happens inside connect(2), which still returns EINPROGRESS because the
+ * socket was locked meanwhile. A second call returns the result, without a turn of the loop.
  */
 static int connect_attempt(struct happy_eyeballs_attempt *attempt)
 {
@@ -105,8 +105,8 @@ static int connect_attempt(struct happy_eyeballs_attempt *attempt)
 }
 
 /*
- * 1: an attempt is under way or has won, or has to wait until there is room for it beside those that are;
- * 0: this address is out.
+ * 1: the attempt runs or has won, or waits until the quota has room for it beside the running ones;
+ * 0: this address cannot be used.
  */
 static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
@@ -177,11 +177,11 @@ static void advance(struct happy_eyeballs *he)
     if (he->winner || (he->running == 0 && !is_resolving(he)))
         settle_later(he);
     else if (attempt)
-        /* Also without a next address: one may be resolved meanwhile. */
+        /* Set it even if there is no next address: one may be resolved meanwhile. */
         worker_set_deadline(he->worker, &he->attempt_delay, ATTEMPT_DELAY_MS);
 }
 
-/* 1: it is denied now, and closed. */
+/* 1: policy denies it now, and it was closed. */
 static int judge_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     uint32_t verdict;
@@ -229,7 +229,7 @@ static void open_race(struct happy_eyeballs *he)
 {
     deadline_unset(&he->resolution_delay);
     he->is_open = true;
-    /* An attempt that runs has its 250 ms, whatever has come in meanwhile. */
+    /* A running attempt keeps its 250 ms, even if new addresses were added. */
     if (!wheel_timer_is_set(&he->attempt_delay.timer))
         advance(he);
 }
@@ -290,8 +290,8 @@ static void sort_waiting(struct happy_eyeballs *he)
 }
 
 /*
- * Where there is no more room each family has half of it: the last of the other one that has not been tried
- * gives way. NULL: there is none.
+ * If the table is full, each family may have half of it: returns the last address of the other family that
+ * has not been tried, to be replaced. NULL: there is none.
  */
 static struct happy_eyeballs_attempt *place_for(struct happy_eyeballs *he, int family)
 {
@@ -338,7 +338,7 @@ void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t 
             open_race(he);
         return;
     }
-    /* Only A so far: AAAA has a moment to catch up. */
+    /* Only A was answered so far: wait 50 ms for AAAA. */
     if (he->count > 0)
         worker_set_deadline(he->worker, &he->resolution_delay, RESOLUTION_DELAY_MS);
 }

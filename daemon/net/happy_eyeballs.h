@@ -3,10 +3,10 @@
 #define ASOCKD_NET_HAPPY_EYEBALLS_H
 
 /*
- * Connecting to one of several addresses (RFC 8305, Happy Eyeballs). Addresses come in as they are
- * resolved; attempts start one after the other, the families taking turns, each 250 ms behind the last
- * or at once when that one failed. The first that is connected wins, the others are closed before
- * anybody hears of it.
+ * Connects to one of several addresses (RFC 8305, Happy Eyeballs). Addresses are added as they are
+ * resolved. Attempts start one after the other and the families take turns. An attempt starts 250 ms after the
+ * previous one, or at once when that one failed. The first that connects wins. The others are closed before
+ * the owner learns of it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,13 +19,13 @@ struct quota;
 struct happy_eyeballs;
 
 struct happy_eyeballs_hooks {
-    /* 0: the address may be tried; else the error that counts if no attempt is made at all. */
+    /* 0: the address may be tried. Otherwise the error to report if no attempt is made at all. */
     uint32_t (*judge)(struct happy_eyeballs *he, const struct sockaddr *addr);
-    /* The same of an attempt that runs, and before it wins: the judge may have changed its mind. */
+    /* The same for a running attempt, and once more before it wins: policy may have changed since. */
     uint32_t (*judge_again)(struct happy_eyeballs *he, const struct sockaddr *addr);
-    /* Options and way out of a new socket; -errno: this attempt has failed. */
+    /* Sets options, source and device of a new socket. -errno: this attempt has failed. */
     int (*prepare)(struct happy_eyeballs *he, struct netsock *ns, const struct sockaddr *addr);
-    /* From the loop, once, one of both; the race is idle again. fd is charged to the worker. */
+    /* One of the two is called once, from the loop; the object is idle again. fd is charged to the worker. */
     void (*won)(struct happy_eyeballs *he, int fd);
     void (*lost)(struct happy_eyeballs *he, uint32_t error);
 };
@@ -35,27 +35,27 @@ struct happy_eyeballs_attempt {
     struct happy_eyeballs *he;
     union resolver_address address;
     bool was_started;
-    bool is_charged; /* one beside the first of those that run */
+    bool is_charged; /* it runs beside another one and is charged to the quota */
 };
 
 struct happy_eyeballs {
     struct worker *worker;
-    struct quota *quota; /* charged for attempts beside the first; NULL: nobody */
+    struct quota *quota; /* charged for attempts that run beside the first; NULL: none is */
     const struct happy_eyeballs_hooks *hooks;
     struct deadline attempt_delay;    /* until the next attempt */
-    struct deadline resolution_delay; /* A is here, AAAA may still come */
-    struct deadline settle; /* a result that was known inside a call of ours is told later */
-    struct happy_eyeballs_attempt *winner; /* connected at once, to be told by settle */
-    union resolver_address won;            /* by which it was connected */
-    bool is_won_polled;                    /* the kernel knows that its descriptor is watched */
+    struct deadline resolution_delay; /* A has been answered, AAAA not yet */
+    struct deadline settle; /* reports a result that was known inside one of the calls below */
+    struct happy_eyeballs_attempt *winner; /* connected at once; settle will report it */
+    union resolver_address won;            /* the address that was connected */
+    bool is_won_polled;                    /* the kernel's epoll has its descriptor */
     uint32_t count;                        /* of addresses */
-    uint32_t running;                      /* attempts */
+    uint32_t running;                      /* attempts in progress */
     uint32_t error;                        /* of the last real attempt, or the judge's */
     bool had_attempt;
-    bool is_datagram;  /* sockets are of UDP, which connect at once: the owner sets it */
-    bool waits_for[2]; /* more of AF_INET, AF_INET6 may come */
+    bool is_datagram;  /* sockets are UDP and connect at once; set by the owner */
+    bool waits_for[2]; /* more addresses of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
-    bool is_apart;     /* what wins may be lent: its attempts are watched apart (apart.h) */
+    bool is_apart;     /* the winner may be lent: apart.h watches the attempts */
     int last_family;
     struct happy_eyeballs_attempt
         attempts[CONNECT_ADDRESSES]; /* last: what is behind count is never touched */
@@ -66,29 +66,28 @@ void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quo
                          const struct happy_eyeballs_hooks *hooks);
 void happy_eyeballs_expect(struct happy_eyeballs *he,
                            int family); /* its addresses are being resolved */
-/* What is above CONNECT_ADDRESSES is dropped, or drops one of the other family that has more than half. */
+/* Beyond CONNECT_ADDRESSES an address is dropped, or replaces one of the other family if that has more than half. */
 void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
                         unsigned int count);
 /* error: why there are no addresses of this family; ERR_SUCCESS when there are. */
 void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t error);
 /*
- * There is nothing to resolve: attempts may start. A descriptor when one was connected at once (the race
- * is idle again, won() is not called), else -1.
+ * All addresses are known: attempts may start. Returns a descriptor if one connected at once (the object is idle again,
+ * won() is not called), otherwise -1.
  */
 int happy_eyeballs_go(struct happy_eyeballs *he);
 /*
- * The judge has changed its mind: attempts that it denies now are closed at once, be they connected already but
- * not told. The next address takes their place; won() and lost() are not called from here. True: there
- * were some.
+ * Policy has changed: closes each attempt that judge_again() denies, also one that has connected but was not
+ * reported yet. The next address takes its place. Does not call won() or lost(). True: it closed some.
  */
 bool happy_eyeballs_judge_again(struct happy_eyeballs *he);
-/* Of each attempt that runs, be it connected already but not told. The first error, -errno. */
+/* Sets the option of each running attempt, also of one that has connected but was not reported yet. The first -errno. */
 int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_t value);
-/* What was judged last was denied, and nothing was tried. */
+/* The last address that was judged was denied, and no attempt was made. */
 bool happy_eyeballs_is_denied(const struct happy_eyeballs *he);
-/* Every attempt is closed, nothing is told any more. At any time, also twice. */
+/* Closes every attempt and reports nothing more. May be called at any time, also twice. */
 void happy_eyeballs_stop(struct happy_eyeballs *he);
-/* Before its memory goes: the same, for good. */
+/* The same, before the object is freed. */
 void happy_eyeballs_deinit(struct happy_eyeballs *he);
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the kernel tells of a connection that another process uses. */
-#include <linux/tcp.h> /* glibc's has less of it, and cannot stand beside it */
+/* What the kernel knows about a connection that another process uses, and how to close its socket. */
+#include <linux/tcp.h> /* has more fields than glibc's header; the two cannot be included together */
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "daemon/net/tcp.h"
 
-/* One close of a lent socket takes this long at most. */
+/* The most that the close of a lent socket may take. */
 #define CLOSE_WAITS_USEC 1000
 
 enum tcp_state {
@@ -22,7 +22,7 @@ enum tcp_state {
     CLOSING = 11,
 };
 
-/* An older kernel fills in less: the rest is 0. */
+/* Fields that an older kernel does not know are 0. */
 static struct tcp_info info_of(const struct netsock *ns)
 {
     struct tcp_info info;
@@ -34,9 +34,10 @@ static struct tcp_info info_of(const struct netsock *ns)
 }
 
 /*
- * Options are the socket's, not the descriptor's: the client can set SO_LINGER at any moment, and close its own descriptor, and
- * then the last close() waits, non-blocking or not, until the peer has acknowledged all, or for a time of the client's choice.
- * The kernel gives that wait up for a signal; the timer repeats because the first one may come before the wait.
+ * Options belong to the socket, not to the descriptor: the client can set SO_LINGER at any moment, and close its own
+ * descriptor. The last close() then waits, non-blocking or not, until the peer has acknowledged everything or the client's
+ * linger time is over. A signal interrupts that wait. The timer repeats, because its first signal may come before the wait
+ * begins.
  */
 void netsock_close_lent(int fd)
 {
@@ -54,7 +55,7 @@ void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out
 
     *ret_in = info.tcpi_bytes_received;
     *ret_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans;
-    /* The peer's FIN counts as a byte. Of a connection that has ended nobody knows whether there was one. */
+    /* The kernel counts the peer's FIN as a byte. A connection that has ended is assumed to have had one. */
     if (*ret_in > 0 && info.tcpi_state >= TIME_WAIT && info.tcpi_state != LISTEN)
         *ret_in -= 1;
 }

@@ -18,7 +18,7 @@ struct option_entry {
 
 #define SAME 0, 0
 
-/* OPTION_LINGER is the daemon's own: close(2) would block or drop the rest (socket(7)). */
+/* The daemon implements OPTION_LINGER itself: with SO_LINGER, close(2) would block or drop the rest (socket(7)). */
 static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     [OPTION_NO_DELAY] = {0, 1, IPPROTO_TCP, TCP_NODELAY, SAME},
     [OPTION_KEEP_ALIVE] = {0, 1, SOL_SOCKET, SO_KEEPALIVE, SAME},
@@ -32,7 +32,7 @@ static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     [OPTION_REUSE_ADDRESS] = {0, 1, SOL_SOCKET, SO_REUSEADDR, SAME},
     [OPTION_USER_TIMEOUT] = {0, INT_MAX, IPPROTO_TCP, TCP_USER_TIMEOUT, SAME},
     [OPTION_LINGER] = {-1, INT_MAX, 0, 0, SAME},
-    /* The kernel has it the other way round, and of IPv6 alone. */
+    /* The kernel's option is the opposite (IPV6_V6ONLY), and only exists for IPv6. */
     [OPTION_DUAL_MODE] = {0, 1, IPPROTO_IPV6, IPV6_V6ONLY, SAME},
 };
 
@@ -104,12 +104,15 @@ int netsock_apply_options(struct netsock *ns, const struct netsock_options *opti
 
 /* ---- buffers ---- */
 
-/* Where /proc cannot be read: the largest that Linux has had as a default, of all memory sizes. */
+/* Used if /proc cannot be read: the largest default that Linux has had, for any size of memory. */
 #define SEND_AUTO (4u * 1024u * 1024u)
 #define RECEIVE_AUTO (32u * 1024u * 1024u)
 #define RECEIVE_START (128u * 1024u)
 
-/* Of three numbers the second, what a buffer begins with, and the last: what autotuning may take. They stay where it fails. */
+/*
+ * Reads the second of the file's three numbers (the initial size of a buffer) and the third (the most that autotuning may
+ * use). On failure both stay as they are.
+ */
 static void read_autotuned(const char *path, uint64_t *start, uint64_t *most)
 {
     unsigned long long numbers[2];
@@ -124,7 +127,7 @@ static void read_autotuned(const char *path, uint64_t *start, uint64_t *most)
     fclose(file);
 }
 
-/* The most that is granted to whom has no capability, doubled; found by asking for more. */
+/* The largest size that a process without a capability gets, doubled as the kernel does; found by asking for more. */
 static uint64_t probe_most(int fd, int name)
 {
     int value = INT_MAX / 2;
@@ -136,7 +139,7 @@ static uint64_t probe_most(int fd, int name)
     return (uint64_t)value;
 }
 
-/* Where nothing says otherwise: Linux's default of net.core.wmem_default, rmem_default. */
+/* Linux's own default of net.core.wmem_default and rmem_default, if those cannot be read. */
 #define DATAGRAM_AUTO 212992u
 
 static uint64_t default_of(int fd, int name)

@@ -3,9 +3,9 @@
 #define ASOCKD_NETSOCK_H
 
 /*
- * The kernel side of a socket: a descriptor, its watcher, its options. System calls are tried first; a
- * watcher is armed for what answered EAGAIN. libev is level-triggered, so the owner disarms what has
- * no work.
+ * The kernel side of a socket: a descriptor, its watcher, its options. A system call is tried first; the
+ * watcher is armed when it answers EAGAIN. libev is level-triggered, so the owner disarms the watcher when
+ * it has no work.
  */
 #include <errno.h>
 #include <ev.h>
@@ -23,11 +23,11 @@ struct policy_egress;
 struct netsock {
     struct ev_io io;       /* io.data: the owner's */
     int fd;                /* -1: none */
-    uint32_t turn;         /* of the worker, in which the watcher was started last */
-    bool is_polled;        /* it has been watched over the end of a turn: the kernel knows of it */
-    bool is_apart;         /* it is watched by an epoll of its own (apart.h) */
-    bool is_lent;          /* the client has the descriptor too: the end is netsock_revoke()'s */
-    uint8_t watched_apart; /* events */
+    uint32_t turn;         /* the worker's turn in which the watcher was started last */
+    bool is_polled;        /* it was watched at the end of a turn: the kernel's epoll has it */
+    bool is_apart;         /* apart.h watches it, not libev */
+    bool is_lent;          /* the client has a descriptor too: netsock_revoke() ends it */
+    uint8_t watched_apart; /* EV_READ, EV_WRITE: the events that apart.h watches for */
 };
 
 /* Options as a client sets them; kept over attempts (S20). */
@@ -42,22 +42,22 @@ void netsock_init(struct netsock *ns, void (*event)(struct ev_loop *, struct ev_
 /* A non-blocking TCP socket, charged to the worker. 0, -EMFILE, other -errno. */
 int netsock_open(struct netsock *ns, struct worker *w, int family);
 void netsock_close(struct netsock *ns, struct worker *w);
-/* Hands the descriptor on, still charged to the worker: to netsock_adopt(). */
+/* Returns the descriptor, for netsock_adopt(); it stays charged to the worker. */
 int netsock_release(struct netsock *ns, struct worker *w);
 void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
 /*
- * Of one that its client has as well close() alone would end nothing. This dissolves the connection for all who hold
- * it: the peer gets RST, unless both have sent FIN. netsock_close() and netsock_abort() do so where it is_lent.
+ * Ends a lent connection for all its holders, which close() alone would not do, and closes the daemon's descriptor. The peer
+ * gets RST, unless both sides have sent FIN. netsock_close() and netsock_abort() call it if the socket is_lent.
  */
 void netsock_revoke(struct netsock *ns, struct worker *w);
-/* The client has it, and alone from here on. */
+/* Closes the daemon's descriptor of a socket that was given to its client; the connection goes on. */
 void netsock_give(struct netsock *ns, struct worker *w);
-/* close(2) of one that another process has, or had: a linger time that it has set makes nobody wait. SIGALRM has a handler. */
+/* close(2) of a socket that another process has or had: never waits for a linger time that it has set. SIGALRM needs a handler. */
 void netsock_close_lent(int fd);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 
-/* In front of a connect that data follows at once: the handshake's last acknowledgement travels with it. */
+/* Call it before a connect that data follows at once: the last acknowledgement of the handshake travels with the data. */
 void netsock_expect_data(struct netsock *ns);
 /* 0: connected, -EINPROGRESS, other -errno. */
 int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len);
@@ -65,7 +65,7 @@ int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */
 ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count);
 ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags);
 ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags);
-/* The kernel has no memory for now; of any other error it says so once, and the connection is lost. */
+/* True: the kernel has no memory for now. After any other error the connection is lost; the kernel reports it once. */
 static inline bool netsock_is_transient(ssize_t err)
 {
     return err == -ENOMEM || err == -ENOBUFS;
@@ -76,9 +76,9 @@ int netsock_shutdown(struct netsock *ns, int how);
 /* Bytes that the peer's kernel has not acknowledged, a FIN counts as one; or -errno. */
 int netsock_unacknowledged(const struct netsock *ns);
 
-/* events: EV_READ, EV_WRITE, both or 0. What is stopped in the turn it was started in costs no system call. */
+/* events: EV_READ, EV_WRITE, both or 0. A watch that stops in the turn in which it started costs no system call. */
 void netsock_watch(struct netsock *ns, struct worker *w, int events);
-/* The kernel would tell of it, asked or not. */
+/* True: the kernel's epoll has the descriptor, so it reports errors and hang-ups even if no event is watched. */
 static inline bool netsock_is_polled(const struct netsock *ns, const struct worker *w)
 {
     return ns->is_polled || (ev_is_active(&ns->io) && ns->turn != (uint32_t)w->stats.turns);
@@ -97,35 +97,35 @@ int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);
 void netsock_buffer_limits(struct netsock_buffers *ret);
 /* -errno */
 int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret);
-/* All that are set; the first error, -errno. */
+/* Applies all that are set; returns the first error, -errno. */
 int netsock_apply_options(struct netsock *ns, const struct netsock_options *options);
-/* Before connecting to `to`: the way out that policy prescribes. -EADDRNOTAVAIL: it is not there. */
+/* Sets the source and device that policy prescribes, before a connect to `to`. -EADDRNOTAVAIL: they do not exist. */
 int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
                          const struct sockaddr *to);
 
-/* Of it the device alone, for what is bound to an address of its own. */
+/* Sets only the device, for a socket that is bound to a local address. */
 int netsock_apply_device(struct netsock *ns, const struct policy_egress *egress);
 int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len); /* -errno */
 int netsock_listen(struct netsock *ns, int backlog);                              /* -errno */
-/* The next connection, into one that has none; charged to the worker. -EAGAIN, -EMFILE, other -errno. */
+/* Accepts the next connection into ret, which has no descriptor; charged to the worker. -EAGAIN, -EMFILE, other -errno. */
 int netsock_accept(struct netsock *listener, struct netsock *ret, struct worker *w,
                    struct endpoint *ret_peer);
 
 int netsock_local(const struct netsock *ns, struct endpoint *ret);
 int netsock_remote(const struct netsock *ns, struct endpoint *ret);
-/* The kernel has an error that nobody has been told of. It keeps it. */
+/* The kernel has an error that no call has returned yet. The error stays there. */
 bool netsock_has_error(const struct netsock *ns);
-/* What has come from the peer, and what was sent to it, of a connection that another process uses. */
+/* Bytes received from the peer and sent to it, over a connection that another process uses. */
 void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out);
 enum netsock_use {
     NETSOCK_IS_OPEN,
-    NETSOCK_HAS_SENT_FIN, /* or nothing can be sent any more */
-    NETSOCK_IS_REAIMED,   /* the client makes another connection of it, or listens */
+    NETSOCK_HAS_SENT_FIN, /* the client has sent FIN, or the connection is over */
+    NETSOCK_IS_REAIMED, /* the client uses the socket for another connection, or listens with it */
 };
 enum netsock_use netsock_use(const struct netsock *ns);
 int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len);
 
-/* ERR_INVALID_ARGUMENT where the endpoint is not one; ret_len 0 then. */
+/* ERR_INVALID_ARGUMENT, and ret_len 0: the endpoint is invalid. */
 int netsock_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *ret,
                      socklen_t *ret_len);
 void netsock_endpoint(const struct sockaddr *addr, struct endpoint *ret);

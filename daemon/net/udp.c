@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Reports of routers that may wait: each call takes one. */
+/* The most reports of routers that one call of udp_drop_errors() removes. */
 #define ERRORS_MAX 64
 
 union control {
@@ -19,7 +19,7 @@ static void set(struct netsock *ns, int level, int name)
 {
     int one = 1;
 
-    /* One that the kernel does not take leaves what it would tell unknown. */
+    /* If the kernel does not know the option, what it would report stays unknown. */
     setsockopt(ns->fd, level, name, &one, sizeof(one));
 }
 
@@ -33,7 +33,7 @@ int udp_open(struct netsock *ns, struct worker *w, int family)
         return -errno;
     w->fds_used++;
     set(ns, SOL_SOCKET, SO_RXQ_OVFL);
-    /* An IPv6 socket has IPv4 as well, by mapped addresses. */
+    /* An IPv6 socket may also carry IPv4, by mapped addresses. */
     set(ns, IPPROTO_IP, IP_RECVTOS);
     if (family == AF_INET) {
         set(ns, IPPROTO_IP, IP_PKTINFO);
