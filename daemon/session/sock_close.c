@@ -32,6 +32,7 @@ struct sock_ending {
     struct share share; /* of the loop's time, once it has no session any more */
     struct deadline deadline;
     struct deadline look;  /* of a lingering one whose FIN is sent: at what is not acknowledged */
+    struct deadline retry; /* the kernel had no memory to read with: nothing says when it has */
     uint64_t linger_until; /* 0: it has no linger time */
     uint32_t look_ms;      /* between two looks */
     uint32_t drained;      /* bytes discarded after the close has completed */
@@ -39,6 +40,7 @@ struct sock_ending {
 };
 
 static void linger_look(struct deadline *deadline);
+static void read_again(struct deadline *deadline);
 static bool drain_step(struct share *share);
 
 /*
@@ -67,6 +69,7 @@ static bool take_ending(struct sock *sock)
     sock->ending->sock = sock;
     wheel_timer_init(&sock->ending->deadline.timer);
     deadline_init(&sock->ending->look, linger_look);
+    deadline_init(&sock->ending->retry, read_again);
     share_init(&sock->ending->share, quota_share(sock->quota, &sock->worker->shares.root),
                drain_step);
     return true;
@@ -80,6 +83,7 @@ static void drop_ending(struct sock *sock)
     share_deinit(&sock->ending->share);
     deadline_deinit(&sock->ending->deadline);
     deadline_deinit(&sock->ending->look);
+    deadline_deinit(&sock->ending->retry);
     quota_uncharge(sock->quota, QUOTA_LINGERS, 1);
     quota_uncharge(sock->quota, QUOTA_MEMORY, sock->ending->charged);
 }
@@ -162,6 +166,22 @@ void sock_close_event(struct sock *sock)
     share_wake(&sock->ending->share);
 }
 
+/* Input is there all the while: the watcher would fire in each turn. */
+static void read_later(struct sock *sock)
+{
+    sock->wants_read = false;
+    sock_update_watch(sock);
+    worker_set_deadline(sock->worker, &sock->ending->retry, RETRY_MS);
+}
+
+static void read_again(struct deadline *deadline)
+{
+    struct sock *sock = container_of(deadline, struct sock_ending, retry)->sock;
+
+    sock->wants_read = true;
+    sock_update_watch(sock);
+}
+
 static bool drain_step(struct share *share)
 {
     struct sock_ending *ending = container_of(share, struct sock_ending, share);
@@ -169,6 +189,8 @@ static bool drain_step(struct share *share)
     ssize_t n;
 
     n = netsock_discard(&sock->ns, DRAIN_BYTES - ending->drained);
+    if (netsock_is_transient(n))
+        read_later(sock);
     if (n == -EAGAIN || netsock_is_transient(n))
         return false;
     if (n > 0)
@@ -311,7 +333,9 @@ void sock_linger_input(struct sock *sock)
 {
     ssize_t n = netsock_discard(&sock->ns, DRAIN_BYTES);
 
-    if (n == 0 || (n < 0 && n != -EAGAIN && !netsock_is_transient(n))) {
+    if (netsock_is_transient(n)) {
+        read_later(sock);
+    } else if (n == 0 || (n < 0 && n != -EAGAIN)) {
         sock->has_seen_end = n == 0;
         sock->wants_read = false;
         sock_update_watch(sock);

@@ -27,6 +27,16 @@ ssize_t send(int fd, const void *data, size_t len, int flags)
     return -1;
 }
 
+/* Likewise, of what is read and dropped. */
+ssize_t recv(int fd, void *data, size_t len, int flags)
+{
+    if (!is_starved || !(flags & MSG_TRUNC))
+        return syscall(SYS_recvfrom, fd, data, len, flags, NULL, NULL);
+    starved_calls++;
+    errno = ENOMEM;
+    return -1;
+}
+
 static void setup(void)
 {
     core = core_new();
@@ -206,5 +216,37 @@ START_TEST(test_what_the_kernel_has_no_memory_for_is_tried_again_later)
     is_starved = false;
     core_pass(core, RETRY_MS + 1);
     ck_assert(next_is(token));
+}
+END_TEST
+
+/* The same of what comes for a socket that closes, and while it lingers: nobody may be kept busy by it. */
+static void expect_patience(void)
+{
+    ck_assert_int_eq(write(peer, "left over", 9), 9);
+    is_starved = true;
+    for (unsigned int i = 0; i < 100; i++)
+        ev_run(core->worker.loop, EVRUN_NOWAIT);
+    ck_assert_uint_eq(starved_calls, 1);
+    core_pass(core, RETRY_MS + 1);
+    ck_assert_uint_eq(starved_calls, 2);
+    is_starved = false;
+    core_pass(core, RETRY_MS + 1);
+}
+
+START_TEST(test_input_of_a_closed_socket_is_tried_again_later)
+{
+    struct reply reply;
+    uint64_t token;
+
+    core_receive(core, 1, 10, 0, 0);
+    core_settle(core); /* so that it is watched */
+    token = core_close(core, 1, 0);
+    core_settle(core);
+    ck_assert(core_has_reply(core, token, &reply));
+    expect_patience();
+    ck_assert_int_eq(core->worker.drain_count, 1);
+    shutdown(peer, SHUT_WR);
+    core_settle(core);
+    ck_assert_int_eq(core->worker.drain_count, 0);
 }
 END_TEST
