@@ -243,6 +243,19 @@ static void drop_fd(asock_context *context)
     context->fd = -1;
 }
 
+/* A text that has not come whole is none: nobody has looked at it. */
+static void drop_text(struct input *in)
+{
+    if (in->sink != SINK_TEXT || in->payload_left == 0)
+        return;
+    in->text[0] = '\0';
+    if (in->op && in->op->text == in->text) {
+        free(in->op->text);
+        in->op->text = NULL;
+    }
+    in->sink = SINK_NONE;
+}
+
 /* late: ends with ASOCK_TIMED_OUT; NULL: none does. */
 static void end(asock_context *context, uint32_t error, asock_op *late)
 {
@@ -254,6 +267,7 @@ static void end(asock_context *context, uint32_t error, asock_op *late)
     context->error = error ? error : ERR_CONNECTION_ABORTED;
     context->ids.sync_wanted = context->ids.sync_sent = context->ids.close_since = false;
     drop_output(context);
+    drop_text(&context->in);
     if (late)
         asock_op_finish(late, ERR_TIMED_OUT, 0);
     while ((socket = list_first(&context->sockets, asock_socket, context_node)))

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/lib/suite.h"
@@ -112,6 +113,29 @@ START_TEST(test_s46_what_was_said_before_the_end_is_heard)
     asock_op_unref(op);
     asock_op_unref(other);
     asock_socket_unref(socket);
+}
+END_TEST
+
+/* The connection ends in the middle of a text: nobody has looked at it yet, so nobody gets to see it. */
+START_TEST(test_s46_half_a_text_is_none)
+{
+    struct reply reply = {.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SESSION_ENDED};
+    uint8_t head[CODEC_REPLY_MAX];
+    asock_op *op = fake_op(NULL, 0);
+    char text[64] = "?";
+    long n;
+
+    fake_welcome(0, 0, 0, 0);
+    ck_assert_int_eq(asock_sync(fake.context, op), 1);
+    reply.error = ERR_ACCESS_DENIED;
+    n = asock_codec_encode_reply(&reply, 20, head, sizeof(head));
+    ck_assert_int_eq(write(fake.fd, head, (size_t)n), n);
+    ck_assert_int_eq(write(fake.fd, "half \033[2J\xe2\x82", 11), 11);
+    shutdown(fake.fd, SHUT_RDWR);
+    ck_assert_int_eq(fake_end(op), ASOCK_CONNECTION_ABORTED);
+    asock_context_get_error_text(fake.context, text, sizeof(text));
+    ck_assert_str_eq(text, "");
+    asock_op_unref(op);
 }
 END_TEST
 
