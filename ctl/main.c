@@ -395,7 +395,11 @@ static const char *option_name(unsigned int bits)
                                         "--fd",
                                         "--sort or the like",
                                         "--yes or the like",
-                                        "--config-dir"};
+                                        "--config-dir",
+                                        "--openmetrics or the like"};
+
+    _Static_assert(1u << (sizeof(names) / sizeof(names[0]) - 1) == TAKES_LAST,
+                   "each bit has its name");
 
     return names[__builtin_ctz(bits)];
 }

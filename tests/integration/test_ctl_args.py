@@ -51,6 +51,7 @@ class Arguments(unittest.TestCase):
         self.check_wrong("list", "--close", message="list takes no --close")
         self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
         self.check_wrong("reload", "--socket", "/a", message="reload takes no --socket")
+        self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or the like")
 
     def test_wrong_values(self):
         for value in ("", "x", "1x", "0", "-1", "nan", "inf", "1e99", "99999999999"):
