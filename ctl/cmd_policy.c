@@ -155,7 +155,7 @@ const struct command command_policy = {
         "restricted session, test and show are about the own session, with its restrictions. With --policy or\n"
         "--config-dir, test asks files instead of the daemon.\n",
     .options = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLIENT |
-               TAKES_POLICY | TAKES_CONFIG_DIR,
+               TAKES_GROUP | TAKES_POLICY | TAKES_CONFIG_DIR,
     .min_args = 1,
     .max_args = INT_MAX,
     .run = run_policy,

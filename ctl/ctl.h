@@ -48,6 +48,7 @@ struct settings {
     const char *sort, *columns; /* or NULL */
     int watch_ms;               /* 0: once */
     bool yes, dry_run, sessions;
+    const char *path, *mode;        /* --path, --mode, or NULL */
     const char *listen[LISTEN_MAX]; /* --listen */
     int listen_count;
     struct client client;
@@ -76,7 +77,9 @@ enum option_bit {
     TAKES_KILL = 65536, /* --yes, --dry-run, --sessions */
     TAKES_CONFIG_DIR = 131072,
     TAKES_METRICS = 262144, /* --openmetrics, --prometheus */
-    TAKES_LAST = TAKES_METRICS,
+    TAKES_GROUP = 524288,
+    TAKES_LISTENER = 1048576, /* --path, --mode */
+    TAKES_LAST = TAKES_LISTENER,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 
@@ -105,6 +108,7 @@ extern const struct command command_run;
 extern const struct command command_reload;
 extern const struct command command_policy;
 extern const struct command command_proxy;
+extern const struct command command_listener;
 
 /* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

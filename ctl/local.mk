@@ -11,6 +11,7 @@ libasockctl_la_SOURCES = \
 	ctl/cmd_denied.c \
 	ctl/cmd_kill.c \
 	ctl/cmd_list.c \
+	ctl/cmd_listener.c \
 	ctl/cmd_monitor.c \
 	ctl/cmd_policy.c \
 	ctl/cmd_proxy.c \

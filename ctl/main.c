@@ -19,7 +19,7 @@
 static const struct command *const commands[] = {
     &command_list, &command_sessions, &command_denied, &command_monitor, &command_top,
     &command_show, &command_stats,    &command_kill,   &command_connect, &command_resolve,
-    &command_run,  &command_reload,   &command_policy, &command_proxy,
+    &command_run,  &command_reload,   &command_policy, &command_proxy,   &command_listener,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
@@ -39,6 +39,8 @@ enum {
     OPTION_FD,
     OPTION_CONFINE,
     OPTION_CONFIG_DIR,
+    OPTION_PATH,
+    OPTION_MODE,
     OPTION_USER,
     OPTION_ID,
     OPTION_PID,
@@ -81,6 +83,8 @@ static const struct option long_options[] = {
     {"fd", no_argument, NULL, OPTION_FD},
     {"confine", no_argument, NULL, OPTION_CONFINE},
     {"config-dir", required_argument, NULL, OPTION_CONFIG_DIR},
+    {"path", required_argument, NULL, OPTION_PATH},
+    {"mode", required_argument, NULL, OPTION_MODE},
     {"id", required_argument, NULL, OPTION_ID},
     {"pid", required_argument, NULL, OPTION_PID},
     {"user", required_argument, NULL, OPTION_USER},
@@ -109,6 +113,21 @@ struct parsed {
     bool help, version;
 };
 
+static const char *run_option_text(unsigned int bit)
+{
+    switch (bit) {
+    case TAKES_PROXY:
+        return "  --proxy            run COMMAND behind a proxy on 127.0.0.1, with its variables set\n";
+    case TAKES_TRANSPARENT:
+        return "  --transparent      run COMMAND in a network of its own that leads to asockd\n";
+    case TAKES_SANDBOX:
+        return "  --sandbox          with --transparent: in bubblewrap, with only this directory to write to\n";
+    default:
+        return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n"
+               "  --confine          the same, and COMMAND cannot connect, bind or listen: for sockets that are lent to it\n";
+    }
+}
+
 static const char *option_text(unsigned int bit)
 {
     switch (bit) {
@@ -131,19 +150,10 @@ static const char *option_text(unsigned int bit)
         return "  --close            end connections that would not be allowed any more\n";
     case TAKES_LISTEN:
         return "  --listen WHERE     a path, or 127.0.0.1:PORT; can be repeated\n";
-    case TAKES_PROXY:
-        return "  --proxy            run COMMAND behind a proxy on 127.0.0.1, with its variables set\n";
-    case TAKES_TRANSPARENT:
-        return "  --transparent      run COMMAND in a network of its own that leads to asockd\n";
-    case TAKES_SANDBOX:
-        return "  --sandbox          with --transparent: in bubblewrap, with only this directory to write to\n";
     case TAKES_RELAY:
         return "  --exit-on-close    connect: exit when the peer has closed its sending side\n"
                "  --keep-open        connect: do not pass on the end of standard input\n"
                "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
-    case TAKES_FD:
-        return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n"
-               "  --confine          the same, and COMMAND cannot connect, bind or listen: for sockets that are lent to it\n";
     case TAKES_ROWS:
         return "  --sort COLUMN      in this order; -COLUMN: the other way round\n"
                "  --columns NAMES    these, with commas between them; all: every one\n"
@@ -151,6 +161,11 @@ static const char *option_text(unsigned int bit)
     case TAKES_METRICS:
         return "  --openmetrics      stats: counters and histograms as OpenMetrics\n"
                "  --prometheus       stats: the same in Prometheus' text format\n";
+    case TAKES_GROUP:
+        return "  --group GROUP      policy: a further group of the client's, may be given again; listener: whose it is\n";
+    case TAKES_LISTENER:
+        return "  --path PATH        listener: its socket; /run/asockd/NAME/asock.sock\n"
+               "  --mode MODE        listener: who may connect, as of chmod; 0660\n";
     case TAKES_KILL:
         return "  --yes              kill: do not ask\n"
                "  --dry-run          kill: show what would end, and end nothing\n"
@@ -159,14 +174,15 @@ static const char *option_text(unsigned int bit)
         return "  --id ID            policy test, policy show: the client of this session\n"
                "  --pid PID          the session of this process, else what it would be told\n"
                "  --user USER        the client's user, with the groups that it has\n"
-               "  --group GROUP      a further group; may be given again\n"
                "  --unit UNIT        its systemd unit\n"
                "  --user-unit UNIT   its unit of the user's own manager\n"
                "  --cgroup PATH      its control group\n"
                "  --listener NAME    the listener that it comes by; default\n"
                "  --address ADDRESS  one that HOST is taken to have\n";
-    default:
+    case TAKES_TIMEOUT:
         return "  --timeout SECONDS  do not wait longer; decimals are allowed\n";
+    default:
+        return run_option_text(bit);
     }
 }
 
@@ -240,7 +256,7 @@ static int parse_client_option(int option, struct parsed *parsed)
         [OPTION_ADDRESS - OPTION_USER] = &client->address,
     };
 
-    parsed->given |= TAKES_CLIENT;
+    parsed->given |= option == OPTION_GROUP ? TAKES_GROUP : TAKES_CLIENT;
     if (option != OPTION_GROUP)
         *texts[option - OPTION_USER] = optarg;
     else if (client->group_count < CLIENT_GROUPS_MAX)
@@ -310,6 +326,13 @@ static int parse_rows_option(int option, struct parsed *parsed)
     return 0;
 }
 
+static int parse_listener_option(int option, struct parsed *parsed)
+{
+    parsed->given |= TAKES_LISTENER;
+    *(option == OPTION_PATH ? &parsed->settings.path : &parsed->settings.mode) = optarg;
+    return 0;
+}
+
 static int parse_option(int option, struct parsed *parsed)
 {
     if (option >= OPTION_USER && option <= OPTION_ADDRESS)
@@ -320,6 +343,8 @@ static int parse_option(int option, struct parsed *parsed)
         return parse_relay_option(option, parsed);
     if (option >= OPTION_SORT && option <= OPTION_WATCH)
         return parse_rows_option(option, parsed);
+    if (option == OPTION_PATH || option == OPTION_MODE)
+        return parse_listener_option(option, parsed);
 
     switch (option) {
     case OPTION_SOCKET:
@@ -396,7 +421,9 @@ static const char *option_name(unsigned int bits)
                                         "--sort or the like",
                                         "--yes or the like",
                                         "--config-dir",
-                                        "--openmetrics or the like"};
+                                        "--openmetrics or the like",
+                                        "--group",
+                                        "--path or the like"};
 
     _Static_assert(1u << (sizeof(names) / sizeof(names[0]) - 1) == TAKES_LAST,
                    "each bit has its name");

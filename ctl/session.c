@@ -216,7 +216,7 @@ int session_command(struct session *session, const struct settings *settings, co
     } else if (r < 0) {
         return complain_of(session, command_of(verb), r);
     }
-    return r < 0 ? -EXIT_FAILURE : 0;
+    return r == -ESRCH ? -EXIT_NO_SUCH : r < 0 ? -EXIT_FAILURE : 0;
 }
 
 static int welcome_timeout(int timeout_ms)

@@ -186,6 +186,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/hello.c \
 	daemon/verbs/inspect.c \
 	daemon/verbs/kill.c \
+	daemon/verbs/listener.c \
 	daemon/verbs/listen.c \
 	daemon/verbs/monitor.c \
 	daemon/verbs/open.c \
@@ -206,6 +207,8 @@ libasockd_la_SOURCES = \
 	daemon/server/admin_denials.h \
 	daemon/server/admin_metrics.c \
 	daemon/server/admin_metrics.h \
+	daemon/server/admin_listener.c \
+	daemon/server/admin_listener.h \
 	daemon/server/admin_policy.c \
 	daemon/server/admin_policy.h \
 	daemon/server/admin_record.c \

@@ -250,9 +250,9 @@ static void step_option(struct client *c, struct script *s)
 
 static void step_plain(struct client *c, struct script *s)
 {
-    static const uint8_t verbs[] = {VERB_SYNC,     VERB_LIST,    VERB_SHOW,   VERB_STATS,
-                                    VERB_KILL,     VERB_RELOAD,  VERB_JUDGE,  VERB_LEARNED,
-                                    VERB_SESSIONS, VERB_DENIALS, VERB_MONITOR};
+    static const uint8_t verbs[] = {VERB_SYNC,     VERB_LIST,    VERB_SHOW,    VERB_STATS,
+                                    VERB_KILL,     VERB_RELOAD,  VERB_JUDGE,   VERB_LEARNED,
+                                    VERB_SESSIONS, VERB_DENIALS, VERB_MONITOR, VERB_LISTENER};
     struct request r = {.verb = verbs[next(s) % sizeof(verbs)]};
 
     if (r.verb == VERB_KILL)
@@ -263,6 +263,8 @@ static void step_plain(struct client *c, struct script *s)
         r.stats.metrics = next(s) & 1;
     if (r.verb == VERB_RELOAD)
         r.reload.close = next(s) & 1;
+    if (r.verb == VERB_LISTENER)
+        r.listener.name = next(s) & 1 ? "web" : NULL, r.listener.remove = next(s) & 1;
     request(c, &r, "q", r.verb == VERB_JUDGE ? next(s) & 1 : 0);
 }
 

@@ -48,6 +48,7 @@ union arm {
     Asock__V1__Denials denials;
     Asock__V1__Bind bind;
     Asock__V1__Monitor monitor;
+    Asock__V1__Listener listener;
     Asock__V1__Listen listen;
     Asock__V1__Accept accept;
 };
@@ -407,6 +408,22 @@ static int get_reload(struct decoder *d)
     return 0;
 }
 
+static int put_listener(struct encoder *e)
+{
+    Asock__V1__Listener *m = &e->arm->listener;
+
+    asock__v1__listener__init(m);
+    e->head->listener = m;
+    m->remove = e->request->listener.remove;
+    return put_string(e->request->listener.name, CODEC_NAME_MAX, &m->name);
+}
+
+static int get_listener(struct decoder *d)
+{
+    d->ret->listener.remove = d->head->listener->remove;
+    return get_string(d, d->head->listener->name, CODEC_NAME_MAX, &d->ret->listener.name);
+}
+
 static int put_judge(struct encoder *e)
 {
     asock__v1__judge__init(&e->arm->judge);
@@ -622,6 +639,7 @@ static const struct row {
     [VERB_SESSIONS] = {ASOCK__V1__REQUEST__ARM_SESSIONS, put_sessions, get_nothing},
     [VERB_DENIALS] = {ASOCK__V1__REQUEST__ARM_DENIALS, put_denials, get_nothing},
     [VERB_MONITOR] = {ASOCK__V1__REQUEST__ARM_MONITOR, put_monitor, get_nothing},
+    [VERB_LISTENER] = {ASOCK__V1__REQUEST__ARM_LISTENER, put_listener, get_listener},
 };
 
 /* NULL for a verb that this side does not know. */

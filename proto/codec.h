@@ -44,6 +44,7 @@ enum verb {
     VERB_SESSIONS = 40,
     VERB_DENIALS = 41,
     VERB_MONITOR = 42,
+    VERB_LISTENER = 43,
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };
@@ -168,6 +169,10 @@ struct request {
         struct {
             bool close;
         } reload;
+        struct {
+            const char *name;
+            bool remove;
+        } listener;
         struct {
             bool metrics;
         } stats;

@@ -4,6 +4,7 @@
 
 systemd_units = \
 	systemd/asockd-control.socket \
+	systemd/asockd-listener@.service \
 	systemd/asockd.service \
 	systemd/asockd.socket \
 	systemd/asockd@.socket

@@ -6,6 +6,7 @@
 #include "client-lib/api/inspect.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "client-lib/core/context.h"
 #include "client-lib/core/inspection.h"
 #include "client-lib/core/op.h"
+#include "client-lib/wire/output.h"
 #include "client-lib/wire/wait.h"
 
 struct visit {
@@ -74,7 +76,9 @@ int asock_inspect_parse_id(const char *text, int64_t *ret)
 /* What is asked of the daemon. */
 struct query {
     uint32_t verb;
-    int64_t argument; /* an id; RELOAD: whether to close; STATS: metrics? */
+    int64_t argument; /* an id; RELOAD: whether to close; STATS: metrics? LISTENER: remove? */
+    const char *name; /* LISTENER */
+    int fd;           /* that goes along; -1: none */
     uint8_t *payload; /* NULL: none */
     size_t payload_len;
     asock_record_fn record;
@@ -120,6 +124,28 @@ static int parse_reload(const char *const *args, struct query *ret)
     return !args[0] || (strcmp(args[0], "close") == 0 && !args[1]) ? 0 : -EINVAL;
 }
 
+/* "add", NAME, FD; "remove", NAME. */
+static int parse_listener(const char *const *args, struct query *ret)
+{
+    int64_t fd = -1;
+
+    if (!args[0] || !args[1])
+        return -EINVAL;
+    ret->verb = VERB_LISTENER;
+    ret->name = args[1];
+    ret->argument = strcmp(args[0], "remove") == 0;
+    if (strnlen(ret->name, CODEC_NAME_MAX + 1) > CODEC_NAME_MAX ||
+        !asock_codec_text_is_valid(ret->name, strlen(ret->name)))
+        return -EINVAL;
+    if (ret->argument)
+        return args[2] ? -EINVAL : 0;
+    if (strcmp(args[0], "add") != 0 || !args[2] || args[3] ||
+        asock_inspect_parse_id(args[2], &fd) < 0 || fd < 0 || fd > INT_MAX)
+        return -EINVAL;
+    ret->fd = (int)fd;
+    return 0;
+}
+
 static int parse_control(const char *verb, const char *const *args, struct query *ret)
 {
     static const char *const none[] = {NULL};
@@ -130,6 +156,8 @@ static int parse_control(const char *verb, const char *const *args, struct query
         return parse_kill(args, ret);
     if (strcmp(verb, "reload") == 0)
         return parse_reload(args, ret);
+    if (strcmp(verb, "listener") == 0)
+        return parse_listener(args, ret);
     if (strcmp(verb, "judge") != 0)
         return -EINVAL;
     ret->verb = VERB_JUDGE;
@@ -141,6 +169,10 @@ static int hand_payload(asock_op *op, const struct query *query)
 {
     struct iovec *segment;
 
+    if (query->name && !(op->asked = strdup(query->name)))
+        return -ENOMEM;
+    if (query->fd >= 0)
+        return asock_output_pass_fd(op->context, query->fd);
     if (query->payload_len == 0)
         return 0;
     segment = malloc(sizeof(*segment) + query->payload_len);
@@ -180,10 +212,11 @@ static int ask(asock_context *context, const struct query *query, struct inspect
     op->argument = query->argument;
     op->inspection = inspection;
     list_append(&context->inspections, &op->queue_node);
-    if (hand_payload(op, query) < 0) {
+    r = hand_payload(op, query);
+    if (r < 0) {
         asock_op_end_waiting(op, ERR_NO_BUFFER_SPACE);
         asock_op_unhold(op);
-        return -ENOMEM;
+        return r;
     }
     asock_wake(context);
     r = asock_run_until(op, timeout_ms);
@@ -235,7 +268,7 @@ static int run(asock_context *context, const struct query *query, int timeout_ms
 int asock_context_inspect(asock_context *context, const char *query, asock_record_fn record,
                           void *userdata, int timeout_ms)
 {
-    struct query parsed = {.record = record, .userdata = userdata};
+    struct query parsed = {.record = record, .userdata = userdata, .fd = -1};
 
     if (!query || !record || parse_query(query, &parsed) < 0)
         return -EINVAL;
@@ -252,7 +285,8 @@ static void ignore_record(const struct asock_field *fields, size_t count, void *
 int asock_context_control(asock_context *context, const char *verb, const char *const *args,
                           asock_record_fn record, void *userdata, int timeout_ms)
 {
-    struct query query = {.record = record ? record : ignore_record, .userdata = userdata};
+    struct query query = {
+        .record = record ? record : ignore_record, .userdata = userdata, .fd = -1};
     int r;
 
     query.wants_text = true;

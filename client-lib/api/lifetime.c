@@ -21,6 +21,7 @@
 #include "client-lib/api/dispatcher.h"
 #include "client-lib/core/context.h"
 #include "client-lib/shm/buffer.h"
+#include "client-lib/wire/output.h"
 #include "client-lib/wire/session.h"
 
 #ifndef ASOCK_SYSTEM_SOCKET
@@ -220,6 +221,7 @@ void asock_context_drop_in_child(asock_context *context)
         close(context->watch_fd);
     if (context->wake_fd >= 0)
         close(context->wake_fd);
+    asock_output_drop_fd(context);
     context->fd = context->watch_fd = context->wake_fd = -1;
 }
 

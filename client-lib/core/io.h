@@ -35,6 +35,8 @@ struct output {
     size_t payload_len;
     size_t rest;    /* payload of the last frame that `iov` does not point at yet */
     bool is_broken; /* the daemon reads no more; what it said before may still be there */
+    bool has_fd;    /* fd leaves with the next bytes */
+    int fd;
     uint8_t heads[OUT_HEADS];
 };
 

@@ -11,8 +11,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "client-lib/core/complete.h"
 #include "client-lib/core/segments.h"
@@ -148,11 +150,52 @@ static bool is_passing(int err)
     return err == EAGAIN || err == ENOBUFS || err == ENOMEM;
 }
 
+int asock_output_pass_fd(asock_context *context, int fd)
+{
+    int copy;
+
+    if (context->out.has_fd)
+        return -EBUSY;
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (copy < 0)
+        return -errno;
+    context->out.fd = copy;
+    context->out.has_fd = true;
+    return 0;
+}
+
+void asock_output_drop_fd(asock_context *context)
+{
+    if (context->out.has_fd)
+        close(context->out.fd);
+    context->out.has_fd = false;
+}
+
+union passed {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+static void attach_fd(struct msghdr *msg, union passed *control, int fd)
+{
+    struct cmsghdr *cmsg;
+
+    memset(control, 0, sizeof(*control));
+    msg->msg_control = control->bytes;
+    msg->msg_controllen = sizeof(control->bytes);
+    cmsg = CMSG_FIRSTHDR(msg);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+}
+
 /* 1 progress, 0 the daemon takes no more for now, -errno. */
 static int write_some(asock_context *context)
 {
     struct output *out = &context->out;
     struct msghdr msg = {0};
+    union passed control;
     ssize_t n;
 
     if (out->iov_at == out->iov_count) {
@@ -161,12 +204,15 @@ static int write_some(asock_context *context)
     }
     msg.msg_iov = out->iov + out->iov_at;
     msg.msg_iovlen = out->iov_count - out->iov_at;
+    if (out->has_fd)
+        attach_fd(&msg, &control, out->fd);
     /* Sandboxes forbid sendto(2), which send(3) is. */
     do
         n = sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return is_passing(errno) ? 0 : -errno;
+    asock_output_drop_fd(context);
     written(out, (size_t)n);
     return 1;
 }

@@ -101,6 +101,8 @@ static void add_socketless(asock_op *op)
         request.show.id = (uint64_t)op->argument;
     else if (request.verb == VERB_RELOAD)
         request.reload.close = op->argument != 0;
+    else if (request.verb == VERB_LISTENER)
+        request.listener.name = op->asked, request.listener.remove = op->argument != 0;
     else if (request.verb == VERB_SHARE)
         request.share.lend = op->flags & ASOCK_LEND;
     else if (request.verb == VERB_STATS)

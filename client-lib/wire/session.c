@@ -24,6 +24,7 @@
 #include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/buffer.h"
+#include "client-lib/wire/output.h"
 #include "client-lib/wire/watch.h"
 
 /* A queue of connections that stays full for so long belongs to a daemon that hangs. */
@@ -203,6 +204,7 @@ static void drop_output(asock_context *context)
 {
     struct output *out = &context->out;
 
+    asock_output_drop_fd(context);
     for (unsigned int i = out->frame_at; i < out->frame_count; i++)
         if (out->frames[i].op)
             asock_op_frame_written(out->frames[i].op);

@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "daemon/server/admin_denials.h"
+#include "daemon/server/admin_listener.h"
 #include "daemon/server/admin_metrics.h"
 #include "daemon/server/admin_policy.h"
 #include "daemon/server/admin_record.h"
@@ -232,4 +233,6 @@ const struct inspect_ops admin_inspect_ops = {
     .sessions = sessions,
     .denials = admin_denials,
     .metrics = admin_metrics,
+    .add_listener = admin_add_listener,
+    .remove_listener = admin_remove_listener,
 };

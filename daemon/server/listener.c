@@ -158,6 +158,7 @@ static void admit(struct listener *l, int fd)
         turn_away(l, fd, ERR_NO_BUFFER_SPACE, why);
         return;
     }
+    s->transport.takes_fds = l->kind == LISTENER_CONTROL;
     (*count_of(l->listeners, l->kind))++;
     /* To look up who it is takes as long as hundreds of requests: it is his time. A sharer's step is charged anyway. */
     if (!l->sharer)
@@ -314,13 +315,15 @@ void listener_watch(struct listener *l, bool on)
         ev_io_start(loop, &l->io);
 }
 
-static bool has_name(const struct listeners *ls, const char *name)
+static struct listener *find_name(const struct listeners *ls, const char *name)
 {
     list_for_each (&ls->list, it) {
-        if (strcmp(container_of(it, struct listener, node)->name, name) == 0)
-            return true;
+        struct listener *l = container_of(it, struct listener, node);
+
+        if (strcmp(l->name, name) == 0)
+            return l;
     }
-    return false;
+    return NULL;
 }
 
 /* The path that it is bound to, as whoever made it wrote it. False: none, or not one from the root. */
@@ -370,8 +373,9 @@ unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, siz
         if (loss && count++ == 0)
             snprintf(ret_text, cap, "listener %s: %s %s, so nobody can connect there; %s", l->name,
                      addr.sun_path, loss,
-                     l->path[0]
-                         ? "restart asockd"
+                     l->path[0] ? "restart asockd"
+                     : l->is_added
+                         ? "remove it and add it again (asockctl listener)"
                          : "restart its socket unit and asockd (systemctl restart asockd.socket)");
     }
     return count;
@@ -386,7 +390,7 @@ int listeners_add(struct listeners *ls, enum listener_kind kind, const char *nam
         return -E2BIG;
     if (strlen(name) >= sizeof(l->name) || (path && strlen(path) >= sizeof(l->path)))
         return -ENAMETOOLONG;
-    if (has_name(ls, name))
+    if (find_name(ls, name))
         return -EEXIST;
     l = mem_zalloc(1, sizeof(*l));
     if (!l)
@@ -427,6 +431,23 @@ static void listener_free(struct listener *l)
     l->listeners->count--;
     quota_unref(l->quota);
     mem_free(l);
+}
+
+void listeners_mark_added(struct listeners *ls, const char *name)
+{
+    find_name(ls, name)->is_added = true;
+}
+
+int listeners_remove_added(struct listeners *ls, const char *name)
+{
+    struct listener *l = find_name(ls, name);
+
+    if (!l)
+        return -ESRCH;
+    if (!l->is_added)
+        return -EPERM;
+    listener_free(l);
+    return 0;
 }
 
 void listeners_close(struct listeners *ls)

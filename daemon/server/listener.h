@@ -48,6 +48,7 @@ struct listener {
     int fd;
     struct ev_io io;
     struct ev_timer pause;
+    bool is_added;     /* while the daemon ran */
     bool is_ready;     /* a client waits */
     uint64_t accepted; /* listeners->accepted, when this one had its last client */
 };
@@ -63,6 +64,10 @@ void listeners_deinit(struct listeners *ls);
  */
 int listeners_add(struct listeners *ls, enum listener_kind kind, const char *name, int fd,
                   const char *path);
+/* Of one that listeners_add() has just taken: it may be removed again. */
+void listeners_mark_added(struct listeners *ls, const char *name);
+/* 0; -ESRCH: there is none of that name; -EPERM: it was there from the start. Sessions stay. */
+int listeners_remove_added(struct listeners *ls, const char *name);
 /*
  * The same for one in nobody's list, on behalf of a session. Nobody is let in but by listener_accept(); on_clients
  * is called for as long as it has been started.

@@ -46,7 +46,7 @@ struct reload {
     struct notifier *notifier; /* NULL: nobody is told */
     struct reload_source source;
     const struct server_config *began; /* with which the daemon was started; NULL: nobody knows */
-    const struct listeners *listeners; /* NULL: nobody looks whether they are still there */
+    struct listeners *listeners; /* NULL: nobody looks whether they are still there, or adds one */
     /* Who reads the files; NULL: that is done at once. */
     void (*ask)(struct loader *loader, struct loader_job *job);
     struct loader *loader;

@@ -85,6 +85,7 @@ static void begin_stop(struct server *server, int signal_number)
     w->is_stopping = true;
     server->stop_until = w->clock() + STOP_PATIENCE_MS;
     notifier_stop(&server->notifier);
+    server->reload.listeners = NULL;
     listeners_close(&server->listeners);
     session_end_all(w);
     ev_timer_set(&server->stop, STOP_PERIOD, STOP_PERIOD);

@@ -48,6 +48,12 @@ struct inspect_ops {
     /* Of the sessions that `s` may see; of what was denied lately. */
     long (*sessions)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
     long (*denials)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
+    /* Takes fd (-1: none came). -errno with a text. */
+    int (*add_listener)(struct session *s, const char *name, int fd,
+                        char ret_text[static INSPECT_TEXT_MAX]);
+    /* -ESRCH; other -errno with a text. */
+    int (*remove_listener)(struct session *s, const char *name,
+                           char ret_text[static INSPECT_TEXT_MAX]);
     /* A row per sample of STATS with `metrics`. */
     long (*metrics)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
 };

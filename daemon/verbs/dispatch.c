@@ -66,6 +66,7 @@ static const struct verb_entry verbs[] = {
     [VERB_SESSIONS] = {verb_list, ON_CONTROL | DEAR},
     [VERB_DENIALS] = {verb_list, ONLY_CONTROL | DEAR},
     [VERB_MONITOR] = {verb_monitor, ONLY_CONTROL | DEAR},
+    [VERB_LISTENER] = {verb_listener, ONLY_CONTROL | DEAR},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)

@@ -45,6 +45,7 @@ int verb_listen(struct op *op, const struct call *call);
 int verb_accept(struct op *op, const struct call *call);
 int verb_resolve(struct op *op, const struct call *call);
 int verb_monitor(struct op *op, const struct call *call);
+int verb_listener(struct op *op, const struct call *call);
 int verb_list(struct op *op, const struct call *call); /* SESSIONS, DENIALS, LEARNED too */
 int verb_show(struct op *op, const struct call *call);
 int verb_stats(struct op *op, const struct call *call);

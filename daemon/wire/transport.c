@@ -216,6 +216,7 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
     t->ops = ops;
     t->fd = fd;
     list_init(&t->passes);
+    t->passed_fd = -1;
     /* The kernel gives as much as net.core.wmem_max allows; it does with less. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     use_small_output(t);
@@ -226,6 +227,22 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
     ev_io_init(&t->write_io, on_writable, fd, EV_WRITE);
     t->read_io.data = t->write_io.data = t;
     return 0;
+}
+
+int transport_take_fd(struct transport *t)
+{
+    int fd = t->passed_fd;
+
+    t->passed_fd = -1;
+    return fd;
+}
+
+static void drop_passed_fd(struct transport *t)
+{
+    int fd = transport_take_fd(t);
+
+    if (fd >= 0)
+        close(fd);
 }
 
 static void drop_input(struct transport *t)
@@ -248,6 +265,7 @@ int transport_detach(struct transport *t)
     ev_io_stop(t->worker->loop, &t->read_io);
     ev_io_stop(t->worker->loop, &t->write_io);
     drop_input(t);
+    drop_passed_fd(t);
     drop_output(t);
     assert(list_is_empty(&t->passes));
     t->out_small = t->out = mem_free(t->out_small);
@@ -319,6 +337,37 @@ static int prepare_input(struct transport *t)
     return 0;
 }
 
+/* One descriptor waits at a time; of more than one in a message the kernel drops the others. */
+static ssize_t read_with_fd(struct transport *t, void *to, size_t len)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec data = {to, len};
+    struct msghdr msg = {.msg_iov = &data,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = CMSG_LEN(sizeof(int))};
+    ssize_t n = recvmsg(t->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *head = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+
+    if (!head || head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS ||
+        head->cmsg_len != CMSG_LEN(sizeof(int)))
+        return n;
+    drop_passed_fd(t);
+    memcpy(&t->passed_fd, CMSG_DATA(head), sizeof(int));
+    return n;
+}
+
+static ssize_t read_some(struct transport *t, void *to, size_t len)
+{
+    if (t->takes_fds)
+        return read_with_fd(t, to, len);
+    /* No control buffer: descriptors that a client sends are dropped by the kernel. */
+    return recv(t->fd, to, len, MSG_DONTWAIT);
+}
+
 int transport_fill(struct transport *t)
 {
     ssize_t n;
@@ -328,8 +377,7 @@ int transport_fill(struct transport *t)
     if (r < 0)
         return r;
     do {
-        /* No control buffer: descriptors that a client sends are dropped by the kernel. */
-        n = recv(t->fd, t->in + t->in_end, t->in_cap - t->in_end, MSG_DONTWAIT);
+        n = read_some(t, t->in + t->in_end, t->in_cap - t->in_end);
     } while (n < 0 && errno == EINTR);
     t->in_emptied = n < (ssize_t)(t->in_cap - t->in_end);
     if (n < 0)

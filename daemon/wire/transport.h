@@ -53,6 +53,8 @@ struct transport {
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
     struct list passes;     /* in the order of their frames */
+    int passed_fd;          /* that the client has sent; -1: none */
+    bool takes_fds;         /* else the kernel drops those */
     bool in_emptied;        /* the last read took all there was */
     bool out_lost;          /* output goes nowhere: it is dropped */
     bool must_leave;        /* some of the output may not wait */
@@ -79,6 +81,9 @@ void transport_pause(struct transport *t);
  * -ENOBUFS: no room, consume first; -ENOMEM; other -errno: lost.
  */
 int transport_fill(struct transport *t);
+
+/* The last descriptor that has come with the input, for the caller to close; -1: none. */
+int transport_take_fd(struct transport *t);
 
 static inline const uint8_t *transport_input(const struct transport *t, size_t *ret_len)
 {

@@ -37,6 +37,7 @@ py_tests += \
 	tests/integration/test_ctl_json.py \
 	tests/integration/test_ctl_kill.py \
 	tests/integration/test_ctl_list.py \
+	tests/integration/test_ctl_listener.py \
 	tests/integration/test_ctl_metrics.py \
 	tests/integration/test_ctl_monitor.py \
 	tests/integration/test_ctl_names.py \

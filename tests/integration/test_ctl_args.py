@@ -13,7 +13,7 @@ import asockctl
 
 DEADLINE = asockctl.DEADLINE
 
-COMMANDS = ("list", "sessions", "denied", "monitor", "top", "show", "stats", "connect", "resolve", "kill", "run", "reload", "policy", "proxy")
+COMMANDS = ("list", "sessions", "denied", "monitor", "top", "show", "stats", "connect", "resolve", "kill", "run", "reload", "listener", "policy", "proxy")
 
 
 class Arguments(unittest.TestCase):
@@ -194,7 +194,7 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("list", "st"), {"state="})
         self.assertEqual(self.complete("sessions", "--sort", "li"), {"listener"})
         self.assertEqual(self.complete("denied", "--columns", "re"), {"reason", "remote"})
-        self.assertEqual(self.complete("--control", "/x", "l"), {"list"})
+        self.assertEqual(self.complete("--control", "/x", "l"), {"list", "listener"})
         self.assertEqual(self.complete("stats", "--h"), {"--human", "--help"})
         self.assertEqual(self.complete("connect", "--h"), {"--help"})
         self.assertEqual(self.complete("list", "--timeout", ""), set())

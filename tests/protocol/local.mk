@@ -19,6 +19,7 @@ py_tests += \
 	tests/protocol/test_kill.py \
 	tests/protocol/test_lend.py \
 	tests/protocol/test_lend_end.py \
+	tests/protocol/test_listener.py \
 	tests/protocol/test_linger.py \
 	tests/protocol/test_listen.py \
 	tests/protocol/test_memory.py \

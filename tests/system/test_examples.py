@@ -336,6 +336,23 @@ class ManPages(ExamplesTest):
         self.is_denied("page.service", "example.org", 443, web, "SupplementaryGroups=www-data")
         self.is_denied("page.service", "example.org", 80, reason="no policy file is about this client")
 
+    def test_listener_while_the_daemon_runs(self):
+        """The command as it is printed, and the group of the drop-in."""
+        command = "systemctl enable --now asockd-listener@build.service"
+        say("man/asockd.8", "# " + command)
+        drop_in = "/etc/systemd/system/asockd-listener@build.service.d/override.conf"
+        write(drop_in, example("man/asockd.8", "OPTIONS=--group www-data"))
+        self.addCleanup(lambda: (run("systemctl", "disable", "--now", "asockd-listener@build.service"),
+                                 os.unlink(drop_in), must("systemctl", "daemon-reload")))
+        must("systemctl", "daemon-reload")
+        self.start()
+        must(*command.split())
+        self.install("20-build.policy", "[Match]\nListener=build\n\n[Rules]\nAllow=tcp example.org 80\n")
+        build = "Environment=ASOCK_SOCKET=/run/asockd/build/asock.sock"
+        self.assertEqual(self.service("page.service", "example.org", 80, build)[0], 8)
+        self.reaches("page.service", "example.org", 80, build, "SupplementaryGroups=www-data")
+        self.is_denied("page.service", "example.org", 443, build, "SupplementaryGroups=www-data")
+
     def test_policy_test_says_what_asockctl_1_says(self):
         self.start()
         text = read("man/asockctl.1").replace("\\-", "-")

@@ -211,6 +211,50 @@ class Listeners(boxed.UnitsTest):
         self.assertEqual(boxed.run_client("unix", self.WEB, settings=[]).status, 0)
         self.assertEqual(prop("asockd.service", "ActiveState"), "active")
 
+    def test_a_listener_while_the_daemon_runs(self):
+        """asockd-listener@.service: sessions stay, a restart and a crash of the daemon keep it, stop removes it."""
+        unit, path = "asockd-listener@build.service", "/run/asockd/build/asock.sock"
+        drop_in = f"{UNIT_DIR}/{unit}.d/options.conf"
+        os.makedirs(os.path.dirname(drop_in))
+        with open(drop_in, "w", encoding="utf-8") as file:
+            file.write('[Service]\nEnvironment="OPTIONS=--group www-data --mode 0660"\n')
+        self.addCleanup(lambda: (run("systemctl", "disable", "--now", unit), shutil.rmtree(os.path.dirname(drop_in)),
+                                 must("systemctl", "daemon-reload")))
+        must("systemctl", "daemon-reload")
+        self.assertEqual(run("systemd-analyze", "verify", "--man=no", unit).stdout, "")
+        must("systemctl", "start", "asockd.service")
+        before = prop("asockd.service", "MainPID")
+        other = boxed.hold_client(boxed.SANDBOX)
+        must("systemctl", "enable", "--now", unit)
+        self.assertEqual(prop("asockd.service", "MainPID"), before)
+        status = os.stat(path)
+        self.assertEqual((stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid),
+                         (0o660, 0, grp.getgrnam("www-data").gr_gid))
+        settings = ["DynamicUser=yes", "PrivateNetwork=yes"]
+        web = boxed.hold_client([*settings, "SupplementaryGroups=www-data", f"Environment=ASOCK_SOCKET={path}"])
+        shown = {row["unit"]: asockctl("show", str(row["id"]))["listener"] for row in asockctl("list")}
+        self.assertEqual(shown, {web.name: "build", other.name: "default"})
+        refused = boxed.run_client("unix", path, settings=boxed.SANDBOX)
+        self.assertEqual((refused.status, refused.output), (1, "EACCES"))
+
+        def reaches(what):
+            boxed.await_true(f"{what}: the listener is there again",
+                             lambda: prop(unit, "ActiveState") == "active" and os.path.exists(path)
+                             and boxed.run_client("unix", path, settings=[]).status == 0)
+
+        must("systemctl", "restart", "asockd.service")
+        reaches("restart")
+        crashed = prop("asockd.service", "MainPID")
+        must("systemctl", "kill", "--signal=KILL", "--kill-who=main", "asockd.service")
+        boxed.await_true("a new daemon", lambda: prop("asockd.service", "MainPID") not in ("0", crashed))
+        reaches("crash")
+        must("systemctl", "stop", "asockd.service")
+        must("systemctl", "start", "asockd.service")
+        reaches("stop and start")
+        must("systemctl", "stop", unit)
+        self.assertFalse(os.path.exists(path))
+        self.assertEqual(prop("asockd.service", "ActiveState"), "active")
+
     def test_verified(self):
         said = run("systemd-analyze", "verify", "--man=no", "asockd@web.socket")
         self.assertEqual((said.returncode, said.stdout), (0, ""))

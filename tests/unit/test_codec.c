@@ -15,7 +15,7 @@ static const uint32_t verbs[] = {
     VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
     VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,     VERB_RESOLVE, VERB_HANGUP,
     VERB_SHARE,   VERB_SESSIONS, VERB_DENIALS,    VERB_BIND,       VERB_MONITOR, VERB_LISTEN,
-    VERB_ACCEPT,
+    VERB_ACCEPT,  VERB_LISTENER,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -141,6 +141,8 @@ static void fill_request(uint32_t verb, struct request *ret)
         ret->stats.metrics = true;
     if (verb == VERB_BIND)
         fill_endpoint(&ret->bind.endpoint);
+    if (verb == VERB_LISTENER)
+        ret->listener.name = NAME_64, ret->listener.remove = true;
     if (verb == VERB_LISTEN)
         ret->listen.backlog = UINT32_MAX;
     if (verb == VERB_ACCEPT)
@@ -176,6 +178,8 @@ static void same_request(struct request *a, struct request *b)
         same_string(a->connect.host, &b->connect.host);
         same_string(a->connect.service, &b->connect.service);
     }
+    if (a->verb == VERB_LISTENER)
+        same_string(a->listener.name, &b->listener.name);
     if (a->verb == VERB_RESOLVE)
         same_string(a->resolve.host, &b->resolve.host);
     ck_assert_mem_eq(a, b, sizeof(*a));

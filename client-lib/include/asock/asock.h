@@ -267,7 +267,8 @@ ASOCK_EXPORT int asock_context_inspect(asock_context *context, const char *query
 
 /*
  * Acts, on the control socket; waits, threads and errors as asock_context_inspect(). args ends with NULL, or is
- * NULL. verb: "kill" (the ID of a socket or a session), "reload" (nothing, or "close"), "judge" (texts
+ * NULL. verb: "kill" (the ID of a socket or a session), "reload" (nothing, or "close"), "listener" ("add", NAME, FD; or
+ * "remove", NAME), "judge" (texts
  * "name=value", see the man page). record (may be NULL) is called once per row of the answer, and once, with a
  * field "error", where the daemon says why it failed. -EOPNOTSUPP: not the control socket. -EINVAL: another verb,
  * wrong args, or what the daemon could not take.

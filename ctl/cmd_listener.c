@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * listener: one for clients comes or goes while the daemon runs.
+ * Happy path: a socket is bound, with its group and mode, and listens -> the daemon takes it.
+ * Failures: somebody listens at the path, something else is there, no such group, the daemon does not want it: a message,
+ * and what was made is removed again.
+ */
+#include "ctl/ctl.h"
+#include "ctl/outcome.h"
+#include "ctl/record.h"
+#include "ctl/session.h"
+#include "ctl/text.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define DIRECTORY "/run/asockd"
+#define SOCKET_NAME "asock.sock"
+#define GROUP "asock"
+/* The kernel caps it at net.core.somaxconn. */
+#define BACKLOG 4096
+
+struct place {
+    struct sockaddr_un address;
+    gid_t group;
+    mode_t mode;
+};
+
+static int fail(const char *path, const char *why)
+{
+    fputs("asockctl: listener: ", stderr);
+    text_print_escaped(stderr, path, 0);
+    fprintf(stderr, ": %s\n", why);
+    return -1;
+}
+
+static bool is_name(const char *name)
+{
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+
+    return len > 0 && !name[len];
+}
+
+/* 0, or an exit status. */
+static int read_path(const struct settings *settings, struct sockaddr_un *ret)
+{
+    const char *name = settings->args[1];
+    int n;
+
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (!is_name(name))
+        return complain_usage("listener: a name has letters, digits, - and _");
+    if (settings->path && settings->path[0] != '/')
+        return complain_usage("listener: --path has to begin with /");
+    if (settings->path)
+        n = snprintf(ret->sun_path, sizeof(ret->sun_path), "%s", settings->path);
+    else
+        n = snprintf(ret->sun_path, sizeof(ret->sun_path), DIRECTORY "/%s/" SOCKET_NAME, name);
+    if (n < 0 || (size_t)n >= sizeof(ret->sun_path))
+        return complain_usage("listener: the path is longer than the %zu bytes of a socket's",
+                              sizeof(ret->sun_path) - 1);
+    return 0;
+}
+
+/* 0, or an exit status. */
+static int read_place(const struct settings *settings, struct place *ret)
+{
+    const char *name = settings->client.group_count > 0 ? settings->client.groups[0] : GROUP;
+    const char *mode = settings->mode ? settings->mode : "0660";
+    const struct group *group;
+    char *end;
+    int r = read_path(settings, &ret->address);
+
+    if (r)
+        return r;
+    if (settings->client.group_count > 1)
+        return complain_usage("listener: more than one --group");
+    ret->mode = (mode_t)strtoul(mode, &end, 8);
+    if (strspn(mode, "01234567") != strlen(mode) || end == mode || ret->mode > 0777)
+        return complain_usage("listener: --mode is an octal number up to 0777");
+    group = getgrnam(name);
+    if (!group) {
+        fputs("asockctl: listener: there is no group ", stderr);
+        text_print_escaped(stderr, name, 0);
+        fputs(" (--group names another one)\n", stderr);
+        return EXIT_FAILURE;
+    }
+    ret->group = group->gr_gid;
+    return 0;
+}
+
+/* 1: a socket that nobody listens at; 0: nothing; -1, after a message: anything else. */
+static int look_at(const struct sockaddr_un *address)
+{
+    const char *path = address->sun_path;
+    struct stat st;
+    int fd, err;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : fail(path, strerror(errno));
+    if (!S_ISSOCK(st.st_mode))
+        return fail(path, "the path exists and is not a socket");
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(path, strerror(errno));
+    err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? errno : 0;
+    close(fd);
+    return err == ECONNREFUSED ? 1 : fail(path, "a program listens there");
+}
+
+/* Its directory, if it is all that is missing. */
+static int make_directory(const char *path)
+{
+    char *directory = need_memory(strdup(path)), *slash = strrchr(directory, '/');
+    int r = 0;
+
+    *slash = 0;
+    if (slash != directory && mkdir(directory, 0755) < 0 && errno != EEXIST)
+        r = fail(directory, strerror(errno));
+    free(directory);
+    return r;
+}
+
+/* Nobody is let in before it is the group's. */
+static int bind_at(int fd, const struct place *place)
+{
+    const char *path = place->address.sun_path;
+    mode_t mask = umask(0777);
+    int r = bind(fd, (const struct sockaddr *)&place->address, sizeof(place->address));
+
+    umask(mask);
+    if (r < 0)
+        return fail(path, strerror(errno));
+    if (lchown(path, (uid_t)-1, place->group) == 0 && chmod(path, place->mode) == 0 &&
+        listen(fd, BACKLOG) == 0)
+        return 0;
+    r = fail(path, strerror(errno));
+    unlink(path);
+    return r;
+}
+
+/* Returns its descriptor, or -1 after a message. */
+static int make_socket(const struct place *place)
+{
+    const char *path = place->address.sun_path;
+    int fd, there;
+
+    if (make_directory(path) < 0)
+        return -1;
+    there = look_at(&place->address);
+    if (there < 0)
+        return -1;
+    if (there > 0 && unlink(path) < 0)
+        return fail(path, strerror(errno));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return fail(path, strerror(errno));
+    if (bind_at(fd, place) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static int command(struct session *session, const struct settings *settings, int fd)
+{
+    char number[16];
+    const char *const args[] = {settings->args[0], settings->args[1], fd < 0 ? NULL : number, NULL};
+    struct records records = {0};
+    int r;
+
+    snprintf(number, sizeof(number), "%d", fd);
+    r = session_command(session, settings, "listener", args, &records);
+    records_free(&records);
+    return -r;
+}
+
+static int add(const struct settings *settings)
+{
+    struct place place;
+    struct session session;
+    int status = read_place(settings, &place), fd;
+
+    if (status)
+        return status;
+    status = -session_open_control(settings, &session);
+    if (status)
+        return status;
+    fd = make_socket(&place);
+    status = fd < 0 ? EXIT_FAILURE : command(&session, settings, fd);
+    if (fd >= 0 && status)
+        unlink(place.address.sun_path);
+    if (fd >= 0)
+        close(fd);
+    session_close(&session);
+    if (status == 0)
+        printf("%s\n", place.address.sun_path);
+    return status ? status : finish_output();
+}
+
+static int remove_it(const struct settings *settings)
+{
+    struct sockaddr_un address;
+    struct session session;
+    int status = read_path(settings, &address);
+
+    if (status)
+        return status;
+    status = -session_open_control(settings, &session);
+    if (status)
+        return status;
+    status = command(&session, settings, -1);
+    session_close(&session);
+    if (status == 0 && look_at(&address) == 1 && unlink(address.sun_path) < 0)
+        fail(address.sun_path, strerror(errno));
+    return status;
+}
+
+static int run_listener(const struct settings *settings)
+{
+    if (strcmp(settings->args[0], "add") == 0)
+        return add(settings);
+    if (strcmp(settings->args[0], "remove") == 0 && !settings->mode &&
+        settings->client.group_count == 0)
+        return remove_it(settings);
+    return complain_usage(
+        "usage: asockctl listener add|remove NAME [--path PATH]; add takes --group and "
+        "--mode, too");
+}
+
+const struct command command_listener = {
+    .name = "listener",
+    .arguments = "add|remove NAME",
+    .summary = "add a socket for clients, or remove it, while asockd runs",
+    .help =
+        "\"add\" makes /run/asockd/NAME/asock.sock (--path: another one) with mode 0660 and group asock (--mode,\n"
+        "--group), and hands it to asockd, which serves clients there until it ends. Prints the path. Policy knows\n"
+        "these clients by Listener=NAME. \"remove\" takes it away again; sessions stay. Needs root, and uses the\n"
+        "control socket.\n\n"
+        "  asockctl listener add web --group www-data\n"
+        "  systemctl enable --now asockd-listener@web.service    the same at each start of asockd\n",
+    .options = TAKES_CONTROL | TAKES_TIMEOUT | TAKES_GROUP | TAKES_LISTENER,
+    .min_args = 2,
+    .max_args = 2,
+    .run = run_listener,
+};

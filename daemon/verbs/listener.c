@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * LISTENER, on the control listener: one for clients is added, with the descriptor that came along, or removed.
+ * Failures: it is not a listening Unix stream socket, the name is none or is in use: the descriptor is closed, and the
+ * text tells which.
+ */
+#include <errno.h>
+
+#include "daemon/session/complete.h"
+#include "daemon/session/inspect.h"
+#include "daemon/session/session.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+int verb_listener(struct op *op, const struct call *call)
+{
+    const struct request *r = call->request;
+    struct session *s = op->session;
+    const char *name = r->listener.name ? r->listener.name : "";
+    char text[INSPECT_TEXT_MAX] = "";
+    int error;
+
+    if (r->listener.remove)
+        error = s->worker->inspect->remove_listener(s, name, text);
+    else
+        error = s->worker->inspect->add_listener(s, name, transport_take_fd(&s->transport), text);
+    if (error < 0) {
+        int told = tell_failure(op, error, text);
+
+        return error == -ESRCH ? ERR_NOT_FOUND : told;
+    }
+    complete(op, ERR_SUCCESS);
+    return 0;
+}
