@@ -14,21 +14,21 @@ struct slices;
 struct status_page;
 
 struct session_buffer {
-    uint32_t id;            /* no earlier buffer of the session had it */
+    uint32_t id;            /* never used before in this session */
     struct shm_buffer *shm; /* NULL: the place is free */
-    struct op *unregister;  /* completes when it has gone; NULL: nobody waits */
+    struct op *unregister;  /* completes when the buffer is gone; NULL: none */
 };
 
 /*
- * Charged and made, not yet sent; with the session's status page if that is wanted. 0; -EDQUOT: too many bytes; -EMFILE:
- * buffers; -ENOMEM; other -errno.
+ * Charges and creates a buffer, and the session's status page if that is wanted; sends neither. 0; -EDQUOT: too many
+ * bytes; -EMFILE: too many buffers; -ENOMEM; other -errno.
  */
 int session_add_buffer(struct session *s, uint64_t length, bool with_status,
                        struct shm_buffer **ret);
 struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: none, given back */
-void session_release_buffers(struct session *s); /* says so in the status page first */
-void session_drop_status(struct session *s);     /* no buffer is left */
-void session_empty_step(struct session *s);      /* there is one to be emptied */
+void session_release_buffers(struct session *s); /* all; marks the status page first */
+void session_drop_status(struct session *s);     /* call it when no buffer is left */
+void session_empty_step(struct session *s);      /* empties a piece of one released buffer */
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 

@@ -3,8 +3,8 @@
 #define ASOCKD_SHARING_H
 
 /*
- * How SHARE gets a listener, and a session that shares serves it: the session asks, the server does it. Sessions
- * that come by such a listener count as the sharer, and end with it.
+ * How SHARE creates a listener and how a sharing session serves it: the session asks, the server does the work. Sessions
+ * that come by such a listener are judged and charged as the sharer, and end with it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,46 +16,46 @@ struct identity;
 struct session;
 
 struct sharing {
-    /* Why no listener can be made; NULL: they can. */
+    /* Why the server cannot create listeners; NULL: it can. */
     const char *problem;
-    /* A listener for op->session. 0: the op, which is queued, ends later. Or an enum asock_wire_error, with op->text. */
+    /* Creates a listener for op->session. 0: the queued op ends later. Otherwise an enum asock_wire_error, with op->text. */
     int (*open)(struct sharing *sharing, struct op *op);
-    /* The op ends early: nobody waits for its listener. */
+    /* The op has ended early: drop its listener. */
     void (*forget)(struct op *op);
-    /* Deals with one client at the session's listeners. True: there may be more. */
+    /* Accepts one client at the session's listeners. True: there may be more. */
     bool (*accept)(struct session *s);
-    /* The session has ended: its listeners close, and what SHARE waits for ends. */
+    /* The session has ended: close its listeners and end pending SHAREs. */
     void (*close)(struct session *s);
 };
 
 /* ---- the session's side (session_sharing.c) ---- */
 
 struct session_sharing {
-    /* By whose listener it came, and as whom it counts; NULL: by one of the daemon's own. It outlives this one. */
+    /* The session by whose listener it came, and as which it counts; NULL: none. The sharer outlives it. */
     struct session *sharer;
     struct list place;       /* in the sharer's sharees */
     struct list sharees;     /* sessions that came by its listeners */
-    struct list listeners;   /* the server's; one may still be in the making */
-    uint32_t sharee_count;   /* with those below them */
-    uint32_t depth;          /* sharers above it */
-    uint32_t listener_count; /* of its own */
+    struct list listeners;   /* owned by the server; one may not be ready yet */
+    uint32_t sharee_count;   /* its sharees and all sessions below them */
+    uint32_t depth;          /* number of sharers above it */
+    uint32_t listener_count; /* its own listeners */
     bool must_accept;        /* clients wait at its listeners */
     bool must_end;           /* its sharer has ended */
-    bool may_not_lend;       /* its sharer has not said that it may */
+    bool may_not_lend;       /* its sharer has not permitted lending */
 };
 
 void session_sharing_init(struct session_sharing *sharing);
 
-/* As whom it is judged, and charged: its own identity, or that of the first one who shared. */
+/* The identity by which it is judged and charged: its own, or that of the topmost sharer. */
 const struct identity *session_identity(const struct session *s);
-/* Clients of a listener that it shares have come. */
+/* Clients wait at one of its shared listeners. */
 void session_accept_later(struct session *s);
-/* A step of its share each: one such client; its end. */
+/* One step of the session each: accepts one such client; ends the session, because its sharer has ended. */
 void session_accept_step(struct session *s), session_end_with_sharer(struct session *s);
-/* The sharer is set already. */
+/* Call it when the sharer is set. */
 void session_join(struct session *s, struct session *sharer, bool may_lend);
 void session_leave_sharer(struct session *s); /* if it has one */
-/* It has ended: so do its listeners, at once, and those who came by them, soon. */
+/* It has ended: closes its listeners at once, and makes the sessions that came by them end soon. */
 void session_end_sharees(struct session *s);
 
 #endif

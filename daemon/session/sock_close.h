@@ -6,12 +6,12 @@
 
 struct sock;
 
-/* sock_close.c's share of an event, and of an empty queue, of a socket that closes. */
+/* What sock_close.c does when a closing socket has an event, or its queue of sends becomes empty. */
 void sock_close_event(struct sock *sock);
 void sock_linger_input(struct sock *sock);
 void sock_close_continue(struct sock *sock);
 
-/* What it is charged as memory, once its id is free. */
+/* The memory that a closing socket is charged once its id is free. */
 uint32_t sock_ending_memory(const struct sock *sock);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: connected -> the socket is LENT, the completion is in the output with the descriptor beside it -> it is
- * written -> held: nothing more, until the socket ends; given: the daemon's own descriptor is closed, and what it was
- * charged for is given back.
- * Failures: the socket ends before its descriptor has left (it does not leave: the client finds it missing), the session
- * ends first or too many descriptors are on their way (the same; one that was to be given is reset like one whose client
- * has gone).
+ * Happy path: the socket connects and becomes LENT -> the completion is in the output, with the descriptor -> both are
+ * written. Held: nothing more happens until the socket ends. Given: the daemon closes its own descriptor and uncharges the
+ * buffers.
+ * Failures, in which the descriptor is not sent and the client finds it missing:
+ * - the socket ends before its descriptor was sent;
+ * - the session ends first, or the kernel has too many descriptors in flight. A socket that was to be given is then reset,
+ *   like one whose client has gone.
  */
 #include "daemon/session/sock_lend.h"
 
@@ -17,18 +18,18 @@
 #include "daemon/session/sock_audit.h"
 #include "proto/errors.h"
 
-/* As long as the reply has not been written, or the op not ended. */
+/* Lives from the request until the reply has been written, or the op has ended. */
 struct lending {
     struct fd_pass pass;
     struct session *session;
     struct quota *quota;
-    struct sock *sock; /* whose descriptor it is; NULL: not yet, or it has gone */
-    bool is_sending;   /* the transport's */
+    struct sock *sock; /* the lent socket; NULL: not connected yet, or gone */
+    bool is_sending;   /* the transport owns it */
 };
 
 /*
- * The kernel counts descriptors in flight for all sessions together: a client has no more of them than sockets were
- * promised to it.
+ * The kernel counts the descriptors in flight of all sessions together, so each session is limited: it may have as many as its
+ * grant has sockets.
  */
 static bool may_send_one_more(struct session *s)
 {
@@ -118,7 +119,7 @@ void sock_lend(struct sock *sock, struct lending *l, bool is_given)
 void sock_end_lent_ops(struct sock *sock)
 {
     sock_end_ops(sock, ERR_INVALID_ARGUMENT);
-    /* Whether the stream that the client writes is whole nobody else can say. */
+    /* Only the client can say whether the stream that it writes is complete. */
     sock->send_side = sock->receive_side = SIDE_SHUT;
 }
 
@@ -145,7 +146,7 @@ void sock_lend_no_more(struct sock *sock)
         lending_free(l);
 }
 
-/* Of one that was given nothing is counted; its client has it already, and may keep it locked in the kernel. */
+/* A given socket is not asked: its client may hold the kernel's lock of it. */
 void sock_count_bytes(struct sock *sock)
 {
     if (sock->ns.is_lent && sock->ns.fd >= 0 && !sock->is_given)

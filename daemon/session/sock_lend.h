@@ -3,8 +3,9 @@
 #define ASOCKD_SOCK_LEND_H
 
 /*
- * A connected socket goes to its client, whose descriptor of it travels with the completion of CONNECT. Held: the daemon
- * keeps its own, and ends the connection for both. Given: it closes its own once the other one has left.
+ * Lends a connected socket to its client: a descriptor of it is sent with the completion of CONNECT.
+ *   Held: the daemon keeps its own descriptor, and ends the connection for both.
+ *   Given: the daemon closes its own descriptor when the other one has been sent.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,25 +16,28 @@ struct fd_pass;
 struct session;
 struct sock;
 
-/* For a connect that may lend; charged to its session. ERR_NO_BUFFER_SPACE, with a text: also where the client fetches none. */
+/*
+ * A lending for a connect that may lend, charged to its session. ERR_NO_BUFFER_SPACE, with a text: no memory, or the client
+ * has not fetched the descriptors that were sent before.
+ */
 int lending_new(struct op *op, struct lending **ret);
-struct lending *lending_free(
-    struct lending *l); /* of one that nobody sends; accepts NULL, returns it */
+/* For one that was not passed to the transport. Accepts NULL; returns NULL. */
+struct lending *lending_free(struct lending *l);
 
-/* It is connected, and its descriptor about to be sent. */
+/* The socket has connected and its descriptor will be sent: moves it to SOCK_LENT. */
 void sock_lend(struct sock *sock, struct lending *l, bool is_given);
-void sock_end_lent_ops(
-    struct sock *sock); /* what was queued behind the connect: INVALID_ARGUMENT */
-/* For the reply. NULL: the socket has gone already, and nothing is sent. */
+/* Ends the ops that were queued behind the connect with INVALID_ARGUMENT. */
+void sock_end_lent_ops(struct sock *sock);
+/* The descriptors for the reply. NULL: the socket has gone, and nothing is sent. */
 struct fd_pass *lending_fd_pass(struct lending *l);
-/* The same, which is the transport's from here on. */
+/* The same; the transport owns them from now on. */
 struct fd_pass *lending_send(struct lending *l);
 
-/* Before its descriptor is closed: it does not leave any more. */
+/* Call it before the socket's descriptor is closed: it is not sent any more. */
 void sock_lend_no_more(struct sock *sock);
-/* What moved over one that is lent; else what is in it already. */
+/* Updates the socket's byte counts from the kernel if it is lent. */
 void sock_count_bytes(struct sock *sock);
-/* The client has said that its stream is whole: by shutdown(2), or now by CLOSE. */
+/* The client has declared its stream complete: by shutdown(2), or now by CLOSE. */
 bool sock_lent_is_whole(const struct sock *sock);
 
 #define SOCK_LENT_TEXT "its descriptor was lent to the client: use that"

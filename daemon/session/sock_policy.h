@@ -2,7 +2,7 @@
 #ifndef ASOCKD_SOCK_POLICY_H
 #define ASOCKD_SOCK_POLICY_H
 
-/* What policy says about a session, about options that it has a word on (traffic class and hop limit), and about lending. */
+/* What policy says about a session, about the options that it controls (traffic class and hop limit), and about lending. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,9 +15,9 @@ struct sock;
 struct policy_view *session_view(const struct session *s);
 
 bool sock_may_set(const struct sock *sock, uint32_t option);
-/* The same of all that were set, a reload later. */
+/* The same for all options that were set, after a reload. */
 bool sock_may_have_options(const struct sock *sock);
-/* Policy allows the connection: also that its client gets the socket? */
+/* Policy allows the connection. Does it also allow lending the socket to the client? */
 bool sock_may_lend(const struct sock *sock, bool give, const struct policy_answer *answer);
 void sock_deny_lending(const struct sock *sock, struct policy_answer *answer);
 uint8_t sock_traffic_class(const struct sock *sock); /* 0: none was set */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The part of CONNECT that lends its socket to the client.
- * Happy path: the request asks for it, the rules of the address that has won allow it, and the descriptor travels with the
- * completion. What was queued behind the connect ends.
+ * The part of CONNECT that lends the socket to its client.
+ * Happy path: the request asks for it, the rules for the address that won allow it, and the descriptor is sent with the
+ * completion. Ops that were queued behind the connect end.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
@@ -13,7 +13,7 @@
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
-/* One that asks for its socket cannot have sent data through it before. */
+/* A connect that asks for its socket cannot have data. */
 int connect_prepare_lending(struct op *op, const struct call *call)
 {
     struct connect *c = op->send.connect;
@@ -30,7 +30,7 @@ int connect_prepare_lending(struct op *op, const struct call *call)
     return lending_new(op, &c->lending);
 }
 
-/* The rules of now say it of the address that has won. A socket that was closed with a linger time is wanted by nobody. */
+/* The rules in force decide, for the address that won. A socket that was closed meanwhile (linger time) is not lent. */
 bool connect_does_lend(struct connect *c)
 {
     struct policy_question question = connect_question(c, &c->he.won.any);
@@ -42,7 +42,7 @@ bool connect_does_lend(struct connect *c)
     return sock_may_lend(c->op->sock, c->lend == LEND_GIVEN, &answer);
 }
 
-/* Its ops cannot be the daemon's any more. */
+/* The daemon cannot run ops on a lent socket. */
 void connect_lend(struct connect *c)
 {
     struct op *op = c->op;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * RESOLVE: what a name stands for, for a client that could connect there.
- * Happy path: policy admits the name on some port; A and AAAA are asked for at the same time; of their addresses
- * those that policy admits on a port on which it admits the name are told, in the order in which a CONNECT tries them.
- * What policy says takes a while, of the name and of them: it is the session's time, in steps of its share.
- * Failures: no name, policy (before anybody is asked; or of all addresses), a record that cannot be made and has to be,
- * the resolver, cancel, deadline, the session's end. Policy is asked once more with the answer: it may have changed.
+ * RESOLVE: returns the addresses of a name to a client that could connect to them.
+ * Happy path: policy allows the name on some port -> A and AAAA are queried at the same time -> policy judges each address on
+ * the ports on which it allows the name -> the client gets the allowed ones, in the order in which CONNECT would try them.
+ * Judging takes time; it is charged to the session, and done in its steps.
+ * Failures: not a name; policy denies the name (before any query) or all addresses; the audit must record it and cannot; the
+ * resolver's errors; cancel, deadline, the session's end. The name is judged again when the answer arrives, because policy
+ * may have changed.
  */
 #include <assert.h>
 #include <errno.h>
@@ -36,14 +37,14 @@ struct resolve {
     bool waits_for[2];
     struct host host;
     uint32_t family;
-    bool is_admitted; /* the name, or the address that stands in its place */
-    struct policy_ports ports[POLICY_PROTOCOLS]; /* what is being asked of policy */
-    unsigned int steps;                          /* that are left for it */
+    bool is_admitted; /* policy allows the name, or the address given instead */
+    struct policy_ports ports[POLICY_PROTOCOLS]; /* the judgement in progress */
+    unsigned int steps;                          /* left in this step of the session */
     unsigned int judged, kept;                   /* of the addresses */
-    uint32_t error; /* of those that have been answered, the one that says most */
+    uint32_t error; /* of the queries that failed, the most specific one */
     unsigned int count;
     union resolver_address addresses[CODEC_ADDRESSES_MAX];
-    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
+    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a copy, as the policy may be freed */
     struct sock_audit audit;
     size_t answer_len;
     uint8_t answer[CODEC_ADDRESSES_BYTES];
@@ -72,8 +73,8 @@ static bool ask(struct resolve *x, const struct policy_question *question,
 }
 
 /*
- * addr NULL: the name alone. Undecided: the step is over. What one of the protocols may go to is admitted; of two
- * denials the one of a rule counts, else TCP's.
+ * Judges addr, or with NULL the name. Undecided: the step is over. One protocol that is allowed suffices. If both are
+ * denied, a denial by a rule counts, otherwise TCP's.
  */
 static enum verdict judge(struct resolve *x, const struct sockaddr *addr)
 {
@@ -144,7 +145,7 @@ static void judge_addresses(struct resolve *x)
         tell(x);
 }
 
-/* Policy is to be asked, in steps of the session's share. */
+/* Starts the judgement, which runs in steps of the session. */
 static void judge_later(struct resolve *x)
 {
     struct session *s = x->op->session;
@@ -244,7 +245,7 @@ static void start_lookups(struct resolve *x, uint32_t family)
         fail(x, asock_error_from_errno(r));
 }
 
-/* An address, however it was written: it has been judged, and nobody need be asked. */
+/* The host is an address: it has been judged, and no query is needed. */
 static void take_address(struct resolve *x, uint32_t family)
 {
     bool is_inet6 = x->host.address.any.sa_family == AF_INET6;

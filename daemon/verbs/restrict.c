@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * RESTRICT: a session narrows what it may reach, permanently.
- * Happy path: the rules join those of the session's view: whatever is judged from now on is judged by them too. Its
- * connects in progress are judged in steps, and the op completes; those of sessions that came by listeners of its own in
- * their steps, and before they win. Established connections go on, as they do when the administrator changes his mind.
- * Failures: a wrong rule (its line is told), too many rules, no memory: nothing has changed then. One that is cancelled, or
- * whose time is up, meanwhile has its effect all the same.
+ * Happy path: the rules are added to the session's view, and apply to every judgement from now on. Connects in progress are
+ * judged again, in steps; then the op completes. Connects of sessions that came by its listeners are judged again in the
+ * steps of those sessions, and before they win. Established connections continue, as after a reload.
+ * Failures: an invalid rule (the text names its line), too many rules, no memory; nothing has changed then. A RESTRICT that is
+ * cancelled or times out meanwhile takes effect all the same.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static int refuse(struct op *op, int r, const char *error)
     return tell_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
 }
 
-/* Each port of a list is a rule, and has the name in front of the list once more. */
+/* Each port of a list becomes a rule of its own, with its own copy of the name. */
 static uint64_t memory_of(const uint8_t *text, uint32_t len)
 {
     uint64_t ports = 0, names = 0;
