@@ -3,10 +3,12 @@
 #define ASOCKD_AUDIT_DENIALS_H
 
 /*
- * Denials that were told within the last AUDIT_PERIOD_MS. A repeat of one is counted here, and told as
- * one summary at the end of its period. Of each user so many are told apart; what is above is counted for its user
- * id, where one person has many of those for his own id. Each is charged to its user's memory; what even that has no
- * room for is counted together.
+ * Denials that were recorded within the last AUDIT_PERIOD_MS. A repeat of one is counted here, and recorded as
+ * one summary at the end of its period.
+ *
+ * A limited number of each user's denials are kept separately. Those above the limit are counted by user id, or, for a
+ * person with too many (subordinate) user ids, by the person's own id. Each entry is charged to its user's memory; denials
+ * for which even that has no room are counted in one number.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,10 +20,10 @@
 #define AUDIT_DENIAL_BUCKETS 256u
 
 struct audit_denials {
-    struct list fifo; /* of all: their periods are the same, so the first ends first */
+    struct list fifo; /* all entries; all periods are equally long, so the first ends first */
     struct list denials[AUDIT_DENIAL_BUCKETS], users[AUDIT_DENIAL_BUCKETS];
-    struct identity person; /* whom an entry is about that has only his id */
-    uint64_t others;        /* that found no place at all */
+    struct identity person; /* for an entry that has only a user id */
+    uint64_t others;        /* denials for which there was no room at all */
     uint64_t others_until;
     enum audit_format format;
 };
@@ -30,7 +32,7 @@ void audit_denials_init(struct audit_denials *d, enum audit_format format);
 /* Without the summaries that were still due. */
 void audit_denials_deinit(struct audit_denials *d);
 
-/* True: this one is to be told. It may be another entry than the one handed in: `entry` is changed then. */
+/* True: record this denial. `entry` may have been replaced by a less specific one. */
 bool audit_denials_take(struct audit_denials *d, struct audit_entry *entry, uint64_t now);
 
 /* The next summary that is due at `now`; bytes written to out, 0: none. */

@@ -24,7 +24,7 @@ enum audit_event {
     AUDIT_ACCEPT,  /* a connection of it has become a socket */
     AUDIT_DENY,
     AUDIT_CLOSE,
-    AUDIT_LOST, /* entries that found no place */
+    AUDIT_LOST, /* entries were lost for lack of room */
 };
 
 enum audit_format { AUDIT_NATIVE, AUDIT_JSON };
@@ -36,7 +36,7 @@ struct audit_entry {
     struct quota *quota; /* of its person: what is kept of it is charged there; NULL: nobody's */
     pid_t pid;           /* its process */
     uint64_t sharer;     /* the session by whose listener it came */
-    bool is_uid_only;    /* of the client nothing else is said */
+    bool is_uid_only;    /* the entry has nothing else about the client */
     uint64_t session, socket;
     const char *listener;
     const char *name; /* the client's claim */
@@ -45,10 +45,10 @@ struct audit_entry {
     const struct endpoint
         *local; /* where a client listens, or may not; the remote one is a peer then */
     uint16_t port;
-    bool is_datagram; /* the socket is one of UDP */
+    bool is_datagram; /* a UDP socket */
     const char *rule; /* "file:line" */
     bool is_learned;  /* no rule allowed it: learn mode did */
-    const char *lent; /* "held", "given": the client got the socket itself */
+    const char *lent; /* "held" or "given": the client got the socket itself; else NULL */
     const char *reason;
     uint32_t error;
     uint64_t bytes_in, bytes_out; /* of a close */

@@ -173,7 +173,7 @@ static void add_client(struct event *event, const struct audit_entry *e)
     add_text(event, "name", e->name);
 }
 
-/* "address:port", as in a row of LIST; port: where the endpoint has none. */
+/* "address:port", as in a row of LIST. port is used if the endpoint has none. */
 static const char *write_endpoint(const struct endpoint *endpoint, uint16_t port, char *out,
                                   size_t cap)
 {
@@ -190,7 +190,7 @@ static const char *write_endpoint(const struct endpoint *endpoint, uint16_t port
     return out;
 }
 
-/* The texts of an event that had to be made. */
+/* Texts that are composed for one event. */
 struct texts {
     char remote[INET6_ADDRSTRLEN + 32], local[INET6_ADDRSTRLEN + 32];
     char rule[QUOTED_MAX + 1], reason[QUOTED_MAX + 1];

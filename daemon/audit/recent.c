@@ -9,7 +9,7 @@
 struct recent {
     struct worker *worker;
     struct list denials;
-    struct deadline expiry; /* of the first one */
+    struct deadline expiry; /* of the entry that expires first */
     uint32_t count;
     uint64_t next_serial, dropped;
 };
@@ -91,7 +91,7 @@ static const char *text_of(const char *text)
     return text ? text : "";
 }
 
-/* Of an address that there is not: of a name, or one that is no peer's. */
+/* Stands for a missing address: the denial is about a name, or has no peer. */
 static struct endpoint copy_of(const struct endpoint *endpoint)
 {
     return endpoint ? *endpoint : (struct endpoint){.address_len = 0};
@@ -105,7 +105,7 @@ static bool is_address(const struct endpoint *kept, const struct endpoint *endpo
            memcmp(kept->address, e.address, e.address_len) == 0;
 }
 
-/* Which the client has asked for; a peer comes from another one each time. */
+/* The port that the client asked for. A peer's port does not count: it differs with each connection. */
 static uint16_t port_of(const struct audit_entry *entry)
 {
     return entry->local ? entry->local->port : entry->port;
@@ -139,7 +139,7 @@ static struct recent_denial *find(const struct recent *recent, const struct what
     return NULL;
 }
 
-/* The person's oldest one goes where he has too many; else, where all are too many, the oldest. */
+/* Drops the person's oldest entry if the person has too many; otherwise the oldest of all if there are too many. */
 static void make_place(struct recent *recent, uint32_t person)
 {
     struct recent_denial *own = NULL;

@@ -2,19 +2,19 @@
 #ifndef ASOCKD_HISTOGRAM_H
 #define ASOCKD_HISTOGRAM_H
 
-/* How often something took how long: a fixed number of counters, whatever is counted. */
+/* A histogram of durations, in a fixed number of buckets. */
 #include <stdint.h>
 
 #define HISTOGRAM_BOUNDS 17
 
 struct histogram {
-    uint64_t counts[HISTOGRAM_BOUNDS + 1]; /* of each bucket alone; the last has no bound */
+    uint64_t counts[HISTOGRAM_BOUNDS + 1]; /* per bucket, not cumulative; the last is unbounded */
     uint64_t sum_us;
 };
 
 extern const uint32_t histogram_bounds_us[HISTOGRAM_BOUNDS];
 
-/* A bound belongs to the bucket that it ends. */
+/* A duration that equals a bound is counted in the bucket below the bound. */
 void histogram_add(struct histogram *histogram, uint64_t ns);
 
 #endif

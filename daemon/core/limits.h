@@ -63,9 +63,10 @@
 #define LIMIT_SHUTDOWNS 4u
 
 /*
- * What is charged as memory, beside queued bytes and blocks: sizes of our structures, rounded up as malloc() does.
- * A session has its buffers of IO_SMALL; an op its deadline and a piece of payload; a socket what may always
- * be queued for it, whatever the session's others have queued: part of the grant. What closes is charged for itself.
+ * What is charged as memory, beside queued bytes and blocks: the sizes of our structures, rounded up as malloc() does.
+ * A session includes its buffers of IO_SMALL. An op includes its deadline and a piece of payload. A socket includes the
+ * bytes that may always be queued for it, whatever the session's other sockets have queued; they are part of the grant.
+ * A closing socket is charged separately.
  */
 #define MEMORY_SESSION (16u * 1024u)
 #define MEMORY_SLOT 32u
@@ -73,7 +74,7 @@
 #define MEMORY_SLICE 48u
 #define SOCKET_QUEUED_MIN (64u * 1024u)
 #define MEMORY_SOCKET (SOCKET_QUEUED_MIN + 1024u)
-#define MEMORY_DATAGRAMS 1024u /* what one of datagrams has beside */
+#define MEMORY_DATAGRAMS 1024u /* in addition, for a datagram socket */
 #define MEMORY_RESTRICTION 4096u
 #define MEMORY_RULE_FACTOR 8u /* a rule takes more than its text */
 #define MEMORY_RULE 256u      /* each further one of a list of ports, which has hardly any text */
@@ -134,7 +135,7 @@
 
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u
-#define TURN_LOOK 8u /* requests between two looks at the clock, if none of them may be dear */
+#define TURN_LOOK 8u /* the clock is read after so many cheap requests, or one that may be slow */
 #define TURN_READS 2u
 /* Rows of LIST: each is judged by policy, and asks the kernel half a dozen times. */
 #define TURN_ROWS 32u
@@ -151,14 +152,14 @@
 /* The same for the attempts of races beside each one's first. */
 #define LIMIT_TOTAL_ATTEMPTS_MIN 32u
 
-/* The longest datagram is a little shorter: its headers count too. */
+/* The longest datagram has fewer bytes, because its headers count too. */
 #define DGRAM_MAX 65535u
 /*
- * Addresses of which a datagram socket keeps what policy has said, and for how long: what is judged by the clock or by
- * the routes is judged again. To look through them costs less than a tenth of a judgement.
+ * How many decisions of policy about addresses a datagram socket keeps, and for how long: a decision may depend on the time
+ * and on the routes. Searching them costs less than a tenth of a judgement.
  */
 #define DGRAM_VERDICTS 16u
-#define DGRAM_DESTINATIONS 12u /* of them; the others are of addresses that something came from */
+#define DGRAM_DESTINATIONS 12u /* of these, for destinations; the rest is for senders */
 #define DGRAM_VERDICT_MS 1000u
 
 /* Ops kept for reuse: the steady state of a busy worker allocates none. */

@@ -13,11 +13,10 @@
 #include "daemon/core/quota.h"
 
 /*
- * A deadline that is found so much overdue tells that the daemon was stopped, or got no processor: longer than
- * any turn takes.
+ * If a deadline is overdue by more than this, the daemon was stopped or got no processor: no turn takes so long.
  */
 #define TURN_LATE_MS 50u
-#define TURN_LATE_MAX 64u /* turns in which all work that has come is done first */
+#define TURN_LATE_MAX 64u /* the most turns that deadlines then wait for pending work */
 
 /* However many have passed at once: for a slice, then the next poll comes. */
 static void expire_deadlines(struct worker *w)
@@ -37,7 +36,7 @@ static void expire_deadlines(struct worker *w)
     }
 }
 
-/* What an earlier turn had no time for tells nothing: the loop has not slept since. */
+/* Deadlines that an earlier turn had no time for do not count as overdue: the loop has not slept since. */
 static bool is_overdue(struct worker *w)
 {
     if (w->has_due)
@@ -46,8 +45,8 @@ static bool is_overdue(struct worker *w)
 }
 
 /*
- * After a stop of the whole daemon (SIGSTOP, swapped out, starved) deadlines have passed, and so may have come
- * what they wait for: the sockets are looked at once before any of them expires.
+ * After a stop of the whole daemon (SIGSTOP, swapped out, starved), deadlines have passed, but what they wait for may have
+ * arrived too: all sockets are looked at once before a deadline expires.
  */
 static bool is_late(struct worker *w)
 {
@@ -75,8 +74,8 @@ static void run_list(struct list *tasks)
 }
 
 /*
- * Fires at this time or earlier: it is set anew only where it would be late, or when it has fired. What
- * is unset meanwhile costs one turn without work, and setting it costs more than that.
+ * The timer fires at this time or earlier. It is set again only if it would be late, or after it has fired. A deadline
+ * that is unset meanwhile costs one turn without work, which is cheaper than setting the timer.
  */
 static void set_timer(struct worker *w, uint64_t ms_from_now)
 {

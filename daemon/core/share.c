@@ -85,8 +85,8 @@ static struct share *next_leaf(struct shares *shares)
 }
 
 /*
- * A daemon that was stopped or starved within a step cannot tell that time from the step's. Without a limit
- * whoever had the step would do without for as long.
+ * If the daemon was stopped or starved within a step, that time looks like the step's own. The limit keeps the
+ * session from paying for all of it.
  */
 void share_charge(struct share *share, uint64_t ns)
 {

@@ -7,10 +7,10 @@
  *
  *     all - user - unit - session
  *
- * Readiness only wakes a session's share; share_run() lets sessions take steps. A step costs the time that it
- * took, to the session and to each share above it. Whoever has used up a slice goes to the end of the
- * queue of its siblings. So one that wakes up starts after at most one slice of each other user that has work, however many sessions
- * those have and whatever their requests cost.
+ * Readiness only wakes a session's share; share_run() runs the sessions' steps. The time that a step took is
+ * charged to the session and to each share above it. A share that has used up its slice goes to the end of the
+ * queue of its siblings. So a share that wakes up starts after at most one slice of each other user that has work, however
+ * many sessions those have and whatever their requests cost.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,14 +21,14 @@
 #define SLICE_NS INT64_C(2000000)
 /* What one step is charged at most. */
 #define STEP_NS_MAX (50 * SLICE_NS)
-/* What goes on in steps ends one when it has taken so long: what it does last may take as long again. */
+/* Work that is split into steps ends a step after this time; the last thing that it does may take as long again. */
 #define STEP_NS INT64_C(250000)
 
 struct share {
     struct list node;     /* parent->runnable; unlinked: it has no work */
     struct list runnable; /* of those below it; of a session: always empty */
     struct share *parent; /* NULL: it is the root */
-    int64_t left;         /* of its slice, in nanoseconds; what it overdrew is paid off later */
+    int64_t left;         /* of its slice, in nanoseconds; below 0: a debt for the next slices */
     bool (*step)(
         struct share *share); /* of a session: does a little of its work; true: there is more */
 };
@@ -37,7 +37,7 @@ struct shares {
     struct share root;
     uint64_t (*clock)(void); /* nanoseconds */
     uint64_t step_end;       /* of the step that runs */
-    bool must_look;          /* what was done last may have taken long: the next look is due */
+    bool must_look;          /* the last request may have been slow: read the clock at once */
 };
 
 /* clock NULL: CLOCK_MONOTONIC. */
@@ -53,7 +53,7 @@ void share_charge(struct share *share, uint64_t ns);
 void share_run(struct shares *shares);
 /* Is it time to end the present step? */
 bool share_step_is_over(const struct shares *shares);
-/* The same, where each look would cost too much: is_due, or must_look is set. */
+/* The same for many small pieces of work: reads the clock only if is_due, or must_look is set. */
 bool share_look(struct shares *shares, bool is_due);
 static inline bool share_has_work(const struct shares *shares)
 {

@@ -7,7 +7,7 @@
 #include "daemon/core/histogram.h"
 #include "proto/errors.h"
 
-#define VERBS_MAX 64u /* their numbers are below that: a welcome has a bit of each */
+#define VERBS_MAX 64u /* all verbs have lower numbers: the welcome has a bit for each */
 
 /* Counters since start, of the worker; none ever goes back. */
 struct stats {
@@ -23,17 +23,17 @@ struct stats {
     uint64_t resolves;        /* names asked for with RESOLVE */
     uint64_t resolves_denied; /* of them, by policy */
     uint64_t protocol_errors; /* sessions ended for one */
-    uint64_t policies;        /* that came into force, after the first one */
-    uint64_t reloads;         /* that came into force, and by which all have been judged */
+    uint64_t policies;        /* put into force, without the first one */
+    uint64_t reloads;         /* complete: every connection has been judged again */
     uint64_t reloads_failed;
     uint64_t accept_stalls; /* accept found no descriptor */
     uint64_t bytes_in;      /* from the network */
     uint64_t bytes_out;     /* to the network */
 
-    uint64_t verbs[VERBS_MAX];   /* of the requests; 0: those that nobody knows */
-    uint64_t results[ERR_COUNT]; /* of the completions */
-    struct histogram connects;   /* from request to connection, of those that came about */
-    struct histogram lookups;    /* from a question for one family to its answer, whichever it is */
+    uint64_t verbs[VERBS_MAX];   /* requests by verb; 0: unknown verbs */
+    uint64_t results[ERR_COUNT]; /* completions by error */
+    struct histogram connects;   /* from request to connection, if it succeeded */
+    struct histogram lookups;    /* from the query for one family to its answer, or failure */
 };
 
 #endif

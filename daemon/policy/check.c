@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the files are read as the daemon reads them; then what is allowed to stand there but will
- * hardly do what it was written for is told.
- * Failures: what the daemon refuses.
+ * Happy path: the files are read as the daemon reads them; then the check warns about lines that are valid but hardly do
+ * what their author meant.
+ * Failures: files that the daemon rejects.
  */
 #include "daemon/policy/check.h"
 
@@ -28,8 +28,8 @@ struct checking {
     struct policy_check *check;
     struct file_table *hosts;      /* NULL: there is no such file */
     enum policy_protocol protocol; /* whose rules are looked at */
-    struct port_tree *everybody;   /* numbers of all files' rules that allow addresses */
-    struct port_tree *own;         /* those of the file, by their numbers in it */
+    struct port_tree *everybody;   /* the rules of all files that allow addresses, by number */
+    struct port_tree *own;         /* those of this file, by their numbers in it */
     struct policy_shadows *shadows;
 };
 
@@ -117,7 +117,7 @@ static const struct policy_rule *find_rule(const struct policy *policy, uint32_t
     return &policy->files[i]->rules[number];
 }
 
-/* The name's address, said as such, is judged by the rules for addresses, of whatever file. */
+/* If a client gives the name's address instead of the name, the rules for addresses of all files judge it. */
 static void check_denied_name(const struct checking *c, const struct policy_rule *rule)
 {
     const struct policy_file *file;
@@ -140,7 +140,7 @@ static void check_denied_name(const struct checking *c, const struct policy_rule
     }
 }
 
-/* A special address is in a network of its own class only, or in one that is larger. */
+/* Can the flag matter for the rule? Only if its network may contain addresses that need the flag. */
 static bool is_useful(const struct policy_rule *rule, uint8_t flag)
 {
     uint8_t class = policy_network_class(rule->family, rule->net, rule->prefix);
@@ -151,7 +151,7 @@ static bool is_useful(const struct policy_rule *rule, uint8_t flag)
         return class != POLICY_LOOPBACK;
     if (flag == class)
         return false; /* implied */
-    /* Within the ranges of one class others may lie; a single address has one class. */
+    /* Ranges of other classes may lie within a range; a single address has one class. */
     return rule->prefix < (rule->family == AF_INET ? 32 : 128) &&
            (class == 0 || class == POLICY_SPECIAL);
 }
@@ -166,7 +166,7 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
         warn(c, rule->line, "nothing can be connected to there");
 }
 
-/* An address that the rule would have to have a flag for; what names stand for in /etc/hosts does not change by itself. */
+/* An address of the name in /etc/hosts needs a flag that the rule lacks. Other addresses of names may change. */
 static void check_hosts(const struct checking *c, const struct policy_rule *rule)
 {
     struct resolver_result result;
@@ -257,7 +257,7 @@ static void tell_behind(const struct checking *c, const struct policy_file *earl
          others);
 }
 
-/* One warning for each of the earlier files: whoever moves the file has mended all. */
+/* One warning for each earlier file: moving this file in front of it solves all of them. */
 static void check_behind(const struct checking *c)
 {
     for (size_t i = 0; i < c->number; i++) {
@@ -417,7 +417,7 @@ static int check_all(struct policy_check *check, const struct policy *policy)
 
 /* ---- where they come from ---- */
 
-/* One that is refused is told, and not added. */
+/* Reports a file that is invalid, and does not add it. */
 static int read_file(struct policy *policy, const char *path, FILE *err)
 {
     struct conf_reader reader;

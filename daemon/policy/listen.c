@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a rule of a file that is about the client has the address and the port, and the peer is in one of
- * its networks; no file that is not about it has reserved them; each restriction of the session has such a rule, too.
+ * Happy path: a file that applies to the client has a rule with the address and the port, and the peer is in one of the
+ * rule's networks; no file that does not apply to the client has reserved them; each restriction of the session has such a
+ * rule too.
  * Failures: everything else is denied.
  */
 #include "daemon/policy/listen.h"
@@ -14,7 +15,7 @@
 #include "base/alloc.h"
 #include "daemon/policy/file.h"
 
-/* Of "*": lower ones have to be written out. */
+/* The lowest port of "*"; lower ones must be written out. */
 #define PORT_UNPRIVILEGED 1024u
 
 /* ---- reading ---- */
@@ -176,7 +177,7 @@ static bool is_unspecified(const struct policy_address *addr)
 
 static bool has_port(const struct policy_rule *rule, uint16_t port)
 {
-    /* "*" has the kernel's choice in it. */
+    /* "*" includes port 0, the kernel's choice. */
     bool is_star = rule->first == PORT_UNPRIVILEGED && rule->last == UINT16_MAX;
 
     return (port >= rule->first && port <= rule->last) || (port == 0 && is_star);
@@ -200,8 +201,11 @@ static bool has_peer(const struct policy_listen *listen, const struct policy_add
 }
 
 /*
- * Who listens for all addresses of the host takes the reserved one as well; and for whom those are reserved loses what
- * somebody else takes of them: with IPv6's all of IPv4, too, which are in it in dual mode.
+ * Does listening at addr collide with the reservation of rule? It does
+ * - if addr is a reserved address;
+ * - if addr is the unspecified address, because a listener there takes the reserved address too;
+ * - if the unspecified address is reserved, which stands for every address of its family. That of IPv6 also stands for every
+ *   address of IPv4, which a listener in dual mode takes.
  */
 static bool overlaps(const struct policy_rule *rule, const struct policy_address *addr)
 {
@@ -217,7 +221,7 @@ static struct policy_answer deny(const char *reason)
     return (struct policy_answer){.reason = reason};
 }
 
-/* The first rule that allows it; without one: why not. */
+/* The first rule that allows it, or the reason of the denial. */
 static struct policy_answer judge_file(const struct listening *l, const struct policy_file *file)
 {
     struct policy_answer answer = {0};

@@ -2,7 +2,7 @@
 #ifndef ASOCKD_POLICY_MATCH_H
 #define ASOCKD_POLICY_MATCH_H
 
-/* [Match]: which clients a policy file is about. */
+/* [Match]: which clients a policy file applies to. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +24,7 @@ enum match_key {
 struct match_value {
     char *text;
     uint32_t id;     /* MATCH_USER, MATCH_GROUP */
-    bool is_unknown; /* there is no such user or group: id is nobody's */
+    bool is_unknown; /* there is no such user or group, and id is unused */
     bool is_not;     /* MATCH_USER: "!name", everybody else; text has the '!' too */
     unsigned int line;
 };
@@ -58,23 +58,23 @@ const char *policy_match_key_name(enum match_key key);
 bool policy_match_is_unit(const char *text);
 void policy_match_deinit(struct policy_match *match);
 
-/* Why it is MATCH_UNKNOWN: the line of the key, and a text for the client. */
+/* Why a match is MATCH_UNKNOWN: the line of the key, and a text for the client. */
 struct match_doubt {
     unsigned int line;
     const char *why;
 };
 
-/* A section without keys is about everybody. */
+/* A section without keys matches everybody. */
 enum match_result policy_match(const struct policy_match *match, const struct identity *identity,
                                const char *listener, struct match_doubt *ret_doubt);
 
-/* 1u << key for each key by which it is not about that client. */
+/* 1u << key for each key that does not match the client. */
 unsigned int policy_match_misses(const struct policy_match *match, const struct identity *identity,
                                  const char *listener);
 
 /*
- * Calls back for each user and group that does not exist, until that returns false. Such a value matches nobody; and of
- * whoever matches no other one it is not known whether he is meant.
+ * Calls back for each user and group that does not exist, until the callback returns false. Such a value matches nobody. For
+ * a client that matches no other value of the key, the result is MATCH_UNKNOWN.
  */
 bool policy_match_each_unknown(const struct policy_match *match,
                                bool (*callback)(void *data, const char *key,

@@ -20,12 +20,12 @@ enum rule_host {
 
 struct services;
 
-/* What a judgement looks at comes first: of many rules each is in no cache. */
+/* The members that a judgement reads come first: with many rules, each access is a cache miss. */
 struct policy_rule {
     bool is_allow;
     uint8_t protocol; /* enum policy_protocol */
-    uint8_t flags;    /* POLICY_LOOPBACK…, POLICY_LEND… that it has */
-    uint8_t implied;  /* that its network lies in the range of */
+    uint8_t flags;    /* as written: POLICY_LOOPBACK…, POLICY_LEND… */
+    uint8_t implied;  /* flags of the range that contains its network */
     uint8_t prefix;
     uint16_t first, last; /* ports */
     enum rule_host host;
@@ -40,19 +40,19 @@ struct policy_rule {
 };
 
 /*
- * What stands behind "Allow=" or "Deny=". services NULL: ports are numbers; else *services is made when the
- * first name of a service comes up. 0; -EBADMSG: refused, in reader; -ENOMEM. On failure there is nothing to deinit.
+ * Parses the value of "Allow=" or "Deny=". services NULL: ports must be numbers; otherwise *services is loaded when the
+ * first name of a service occurs. 0; -EBADMSG: invalid, see reader; -ENOMEM. On failure there is nothing to deinit.
  */
 int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,
                       struct services **services, struct policy_rule *ret);
 /*
- * A line may have several ranges of ports, "80,443": value without them but one, for each of them a rule. Takes the
- * number-th, from 0 on. 1: it was there; 0: there are less.
+ * A line may have several ranges of ports ("80,443"), each of which becomes a rule. Copies the value to ret with only one of
+ * them, range `number`, from 0 on. 1: done; 0: there are fewer ranges.
  */
 int policy_rule_take(const char *value, unsigned int number, char ret[static CONF_LINE_MAX + 1]);
 void policy_rule_deinit(struct policy_rule *rule);
 
-/* Its parts, of other kinds of rules. text is changed. 0, -EBADMSG: refused; -ENOMEM. */
+/* Parse the parts of a rule, also for other kinds of rules. They change text. 0; -EBADMSG: invalid; -ENOMEM. */
 int policy_rule_parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule);
 int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct services **services,
                             struct policy_rule *rule);
@@ -61,10 +61,10 @@ int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct servi
 #define POLICY_RULE_TEXT_MAX 640u
 void policy_rule_text(const struct policy_rule *rule, char ret[static POLICY_RULE_TEXT_MAX]);
 
-/* The same host and the same ports, whatever it says about them. */
+/* True: both have the same host and the same ports. */
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b);
 
-/* A name, and a hash of each of its tails: by these the rules for it and for its suffixes are found. */
+/* A name with a hash of each of its tails, by which the rules for it and for its suffixes are found. */
 struct policy_name {
     bool is_there;
     size_t len;                        /* 0: no rule is about it but those for all */

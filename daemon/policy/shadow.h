@@ -3,8 +3,8 @@
 #define ASOCKD_POLICY_SHADOW_H
 
 /*
- * Which rules of a file are never reached, since earlier ones about a host that covers theirs decide for all of their
- * ports.
+ * Finds the rules of a file that are never reached, because earlier rules, whose hosts include theirs, decide about all of
+ * their ports.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,14 +14,14 @@
 struct policy_file;
 struct policy_shadows;
 
-/* Of this file, which stays, and its rules for one protocol. NULL without memory. */
+/* For the file's rules for one protocol. The file must outlive the result. NULL: no memory. */
 struct policy_shadows *policy_shadows_new(const struct policy_file *file,
                                           enum policy_protocol protocol);
 struct policy_shadows *policy_shadows_free(struct policy_shadows *shadows); /* accepts NULL */
 
 /*
- * Numbers count from the protocol's first rule. The last of the rules that it takes to leave this one nothing; *ret_alone: it does that by itself.
- * POLICY_INDEX_NONE: the rule is reached.
+ * Returns the last of the rules that together hide this one, or POLICY_INDEX_NONE if the rule is reached. *ret_alone: the
+ * returned rule hides it by itself. Numbers count from the protocol's first rule.
  */
 uint32_t policy_shadow_of(const struct policy_shadows *shadows, uint32_t number, bool *ret_alone);
 

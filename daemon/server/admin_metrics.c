@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the daemon counts, for programs that draw it: a row per sample, each with all that its reader has to know, so
- * that a new metric needs no new asockctl. Names stay; labels have the values of an enum, never a client's words.
+ * The daemon's metrics, for monitoring systems: a row per sample. Each row describes itself completely, so that a new metric
+ * needs no new asockctl. Names of metrics do not change. The values of labels come from enums, never from a client.
  */
 #include "daemon/server/admin_metrics.h"
 
@@ -21,21 +21,21 @@
 #include "proto/codec.h"
 #include "proto/errors.h"
 
-#define SAMPLES_MAX 4096u /* of one metric */
+#define SAMPLES_MAX 4096u /* per metric */
 
 struct sample {
     const char *label; /* NULL: none */
     uint64_t value;
-    const struct histogram *histogram; /* NULL: it is none */
+    const struct histogram *histogram; /* NULL: not a histogram */
 };
 
 struct metric {
     const char *name, *type, *unit, *label, *help;
-    /* The sample of that number; false: it has none. NULL: a counter of struct stats, at offset. */
+    /* Fills in sample number `number`; false: there is none. NULL: the metric is the counter at offset in struct stats. */
     bool (*take)(const struct worker *w, unsigned int number, struct sample *ret);
     size_t offset;
     unsigned int samples;
-    uint64_t per; /* so many of the value are one of the unit; 0: 1 */
+    uint64_t per; /* the value is divided by this to get the unit; 0: by 1 */
 };
 
 static bool take_build(const struct worker *w, unsigned int number, struct sample *ret)
@@ -54,7 +54,7 @@ static bool take_uptime(const struct worker *w, unsigned int number, struct samp
     return true;
 }
 
-/* ---- what there is now ---- */
+/* ---- gauges ---- */
 
 static bool take_sessions(const struct worker *w, unsigned int number, struct sample *ret)
 {
@@ -134,7 +134,7 @@ static bool take_audit_queued(const struct worker *w, unsigned int number, struc
     return true;
 }
 
-/* ---- what there has been ---- */
+/* ---- counters and histograms ---- */
 
 static bool take_verb(const struct worker *w, unsigned int number, struct sample *ret)
 {
@@ -227,7 +227,7 @@ static const struct metric metrics[] = {
 
 #define METRICS (sizeof(metrics) / sizeof(metrics[0]))
 
-/* "100:3 250:4 ... +Inf:9": bounds in microseconds, and how many took no longer. */
+/* "100:3 250:4 ... +Inf:9": bounds in microseconds, each with the number of durations up to it. */
 static void add_histogram(struct record *record, const struct histogram *h)
 {
     char text[32 * (HISTOGRAM_BOUNDS + 1)];
@@ -273,7 +273,7 @@ static bool take(const struct worker *w, const struct metric *metric, unsigned i
     return true;
 }
 
-/* The place is metric and sample; some samples are not there. */
+/* The position encodes metric and sample. Samples that do not exist are skipped. */
 long admin_metrics(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
     if (s->kind != LISTENER_CONTROL)

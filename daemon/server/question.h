@@ -2,7 +2,7 @@
 #ifndef ASOCKD_QUESTION_H
 #define ASOCKD_QUESTION_H
 
-/* What JUDGE asks: a client, and a connect that nobody makes. From a record, or from asockd's command line. */
+/* The question of JUDGE: a client, and a hypothetical connect. It comes from a record, or from asockd's command line. */
 #include <arpa/inet.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,7 +16,7 @@
 struct services;
 
 struct question {
-    struct identity identity; /* its gids are the question's, unless it is a process's */
+    struct identity identity; /* the question owns its gids, unless is_process */
     gid_t gids[IDENTITY_GIDS_KEPT];
     unsigned int given; /* 1u << enum match_key: what was said of the client */
     char listener[32];
@@ -31,21 +31,21 @@ struct question {
     uint64_t row;          /* asks for a line of the policy */
     uint64_t restriction;  /* asks for a line of the session's restrictions */
     char *error;           /* INSPECT_TEXT_MAX bytes; "": nothing is wrong so far */
-    bool is_process;       /* identity is that of one that was looked at */
-    bool is_out_of_memory; /* that is the error */
+    bool is_process;       /* identity was read from a process */
+    bool is_out_of_memory; /* the error is lack of memory */
 };
 
-/* error: INSPECT_TEXT_MAX bytes. A client of which nothing is known. */
+/* Starts with a client about which nothing is known. error: INSPECT_TEXT_MAX bytes. */
 void question_init(struct question *q, char *error);
 void question_deinit(struct question *q);
 
-/* False, here and below: something is wrong, and the text in error says what. */
+/* False, here and below: the question is invalid, and the text in error says why. */
 bool question_take(struct question *q, const struct field *field);
 bool question_refuse(struct question *q, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* As question_refuse(), for want of memory: nothing is wrong with the question. */
+/* As question_refuse(), but because of lack of memory: the question is valid. */
 bool question_no_memory(struct question *q);
-/* The client is complete: could there be one like that? A process is looked at, unless it has a session. */
+/* All fields of the client are set: checks whether such a client can exist. Reads the process, unless it has a session. */
 bool question_settle_client(struct question *q);
 
 /* The connect. */
@@ -55,7 +55,7 @@ struct destination {
     struct host address; /* that is connected to, if it is known; its family 0: it is not */
     uint16_t port;
     bool
-        is_unknown; /* whoever may reach nothing is not told whether there is such a service or interface */
+        is_unknown; /* the client may reach nothing, so it does not learn whether the service or interface exists */
 };
 
 bool question_read(struct question *q, struct services *services, const struct policy_view *view,
