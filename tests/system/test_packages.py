@@ -19,12 +19,15 @@ TREE = os.environ["ASOCK_PACKAGES_TREE"]
 PACKAGES = os.environ["ASOCK_PACKAGES"]
 ADDRESS = "20.20.20.2"  # globally reachable, as far as a policy can know
 DENIED = 3  # asockctl(1)
+HOME = os.path.join("/home", "alice")
+PAGE = "hello from port 80\n"
+HELLO = "HTTP/1.0 200 OK\n\n" + PAGE  # as text, without its carriage returns
 
 SERVER = """
 import socket, threading
 def answer(peer, port):
     with peer:
-        peer.sendall(b"hello from port %d\\n" % port)
+        peer.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nhello from port %d\\n" % port)
         peer.shutdown(socket.SHUT_WR)
         while peer.recv(4096):
             pass
@@ -82,7 +85,8 @@ def documented(path, command, **options):
 
 def as_alice(*command):
     """In a unit, as a user's sessions are."""
-    return run(["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--uid=alice", *command])
+    return run(["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--uid=alice",
+                f"--working-directory={HOME}", *command])
 
 
 def write(path, text):
@@ -133,7 +137,7 @@ class NewUser(unittest.TestCase):
 
     def test_03_the_group(self):
         documented("README.md", "sudo usermod -aG asock,asock-internet $USER")
-        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, "hello from port 80\n")
+        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, HELLO)
 
     def test_04_first_denial(self):
         done = as_alice("asockctl", "connect", "127.0.0.1", "80")
@@ -162,13 +166,36 @@ class NewUser(unittest.TestCase):
         code = re.search(r"```python\n(import asyncio.*?)```", read("README.md"), re.S).group(1)
         self.assertIn("hello from port 80", as_alice("python3", "-c", code).stdout)
 
+    def test_06c_a_sandbox(self):
+        for words in (("--bind /run/asockd/default",), ("asockctl run --policy web.policy", "$ASOCK_SHARE")):
+            with self.subTest(words):
+                self.assertEqual(self.say_in_home(*words).stdout, HELLO)
+        done = as_alice("bash", "-c", 'asockctl run --policy web.policy -- asockctl connect www.example.org 80')
+        self.assertEqual(done.returncode, DENIED, done.stdout)
+
+    def test_06d_programs_that_do_not_know_asockd(self):
+        for words in (("asockctl run --proxy -- curl",), ("asockctl run --transparent",)):
+            with self.subTest(words):
+                self.assertIn(PAGE, self.say_in_home(*words).stdout)
+
+    def test_06e_a_program(self):
+        must(f"apt-get install -y {PACKAGES}/libasock-dev_*.deb")
+        write(HOME + "/page.c", re.search(r"^```c\n(.*?)^```$", read("README.md"), re.M | re.S).group(1))
+        commands = block("README.md", "cc -o page page.c").split("\n")
+        self.assertIn("asockd --runtime-dir", commands[1])
+        script = "\n".join(["set -e", "export XDG_RUNTIME_DIR=$(mktemp -d)", commands[0],
+                            commands[1], "trap 'kill $!' EXIT",
+                            'until [ -S "$XDG_RUNTIME_DIR/asockd/default/asock.sock" ]; do sleep 0.02; done', commands[2]])
+        must(["chown", "-R", "alice", HOME])
+        self.assertIn(PAGE, as_alice("bash", "-c", script).stdout)
+
     def test_07_second_listener(self):
         for command in ("systemctl enable asockd@web.socket", "systemctl stop asockd.service",
                         "systemctl start asockd@web.socket"):
             documented("man/asockd.8", command)
         done = as_alice("--setenv=ASOCK_SOCKET=/run/asockd/web/asock.sock", "asockctl", "connect", "www.example.org",
                         "80")
-        self.assertEqual(done.stdout, "hello from port 80\n")
+        self.assertEqual(done.stdout, HELLO)
 
     def test_08_upgrade_under_load(self):
         before = pid_of("asockd.service")
@@ -189,11 +216,11 @@ class NewUser(unittest.TestCase):
         done.set()
         load.join()
         # The old daemon served them, or cut them off when it ended; or they waited for the new one.
-        self.assertIn("hello from port 80\n", said)
+        self.assertIn(HELLO, said)
         for text in said:
-            self.assertRegex(text, "^hello from port 80\n$|aborted|ended the session")
+            self.assertRegex(text, f"^{HELLO}$|aborted|ended the session")
         self.assertIn("0.1.0-2", must(["dpkg-query", "--showformat=${Version}", "--show", "asockd"]))
-        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, "hello from port 80\n")
+        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, HELLO)
 
     def test_09_remove(self):
         must("apt-get remove -y python3-asock")
@@ -205,10 +232,19 @@ class NewUser(unittest.TestCase):
     def test_10_purge(self):
         must(f"apt-get install -y {PACKAGES}/next/asockd_*.deb {PACKAGES}/next/asockctl_*.deb "
              f"{PACKAGES}/next/libasock0_*.deb")
-        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, "hello from port 80\n")
+        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, HELLO)
         documented("README.md", "sudo apt purge asockd asockctl libasock0")
         os.unlink("/etc/systemd/system/mirror.service")
         self.assertEqual(leftovers(), [])
+
+    def say_in_home(self, *words):
+        """README's commands with these words, typed by alice, whose web.policy is README's too."""
+        rules, command = "[Rules]\nAllow=tcp example.org 80", block("README.md", *words)
+        self.assertIn(rules, "\n".join(blocks("README.md")))
+        write(HOME + "/web.policy", rules)
+        done = as_alice("bash", "-c", command.removeprefix(rules))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return done
 
     def await_journal(self, unit, text):
         deadline = time.monotonic() + LIVENESS
