@@ -172,9 +172,22 @@ class Session(Core, asyncio.Protocol):
         if self._ends_when_unused and not self.sockets and all(waiter.done() for waiter in self._grants):
             self.close()
 
+    def aborted(self, sock: Any) -> Op:
+        """The abort of a socket. Behind the last one's the session ends at once: the loop may end before an answer comes."""
+        op = sock.close(abort=True)
+        if self._ends_when_unused and not op.done:
+            self._loop.call_soon(self._end_behind, sock)
+        return op
+
+    def _end_behind(self, sock: Any) -> None:
+        self._flush()
+        is_last = all(other is sock for other in self.sockets.values()) and all(waiter.done() for waiter in self._grants)
+        if is_last and not self.ended and not self.output and self._transport.get_write_buffer_size() == 0:
+            self.close()
+
     def abandon(self, sock: Any) -> None:
         """A socket that came to nothing."""
-        op = sock.close(abort=True)
+        op = self.aborted(sock)
         if op.done:
             self.unused()
         else:
@@ -368,7 +381,7 @@ class _Transport(asyncio.Transport):
         """asyncio.sslproto calls it by this name, as it does of asyncio's own transports."""
         self._is_closing = True
         if not self._is_lost:
-            self._lose(error, self._sock.close(abort=True))
+            self._lose(error, self._session.aborted(self._sock))
 
     def _lose(self, error: Optional[BaseException], closing: Op) -> None:
         self._is_lost = True

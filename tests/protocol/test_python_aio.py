@@ -2,8 +2,10 @@
 """asock.aio: open_connection() and create_connection() as asyncio has them, through the daemon."""
 
 import asyncio
+import gc
 import hashlib
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -411,6 +413,21 @@ class Failures(AioTest):
                 await aio.open_connection(*self.address)
         self.run_async(main())
         self.daemon.settle()
+
+    def test_a_failure_leaves_no_session_to_the_garbage_collector(self):
+        async def main():
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(aio.open_connection(*self.address), 0.05)
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        os.kill(self.daemon.pid, signal.SIGSTOP)  # no answer comes before the loop has ended
+        try:
+            before = len(os.listdir("/proc/self/fd"))
+            self.run_async(main())
+            self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        finally:
+            os.kill(self.daemon.pid, signal.SIGCONT)
 
     def test_what_cannot_be_asked_for_leaves_nothing(self):
         async def main():
