@@ -352,9 +352,13 @@ static void judge_received(const struct datagrams *d, const struct udp_queue *co
 
     for (unsigned int i = 0; i < consumed->count; i++) {
         const struct udp_message *message = &consumed->at[i];
-        struct flight *f = next_of(d, &at, false);
+        struct flight *f;
         size_t n;
 
+        /* It came before there was a peer, and is dropped. */
+        if (message->is_stranger)
+            continue;
+        f = next_of(d, &at, false);
         while (f && (f->length != message->len ||
                      sim_compare(message->number, 0, f->data, f->bytes) != f->bytes)) {
             if (!may_miss(d))

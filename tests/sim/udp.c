@@ -177,6 +177,8 @@ ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count,
     kept = append(&udp->consumed, first->len);
     memcpy(kept->data, first->data, first->len);
     kept->number = first->number;
+    kept->is_stranger = udp->remote.ss_family != AF_UNSPEC &&
+                        memcmp(&udp->remote, &first->from, sizeof(udp->remote)) != 0;
     udp->rx.bytes -= first->len;
     sim_free(first->data);
     memmove(first, first + 1, --udp->rx.count * sizeof(*first));

@@ -11,6 +11,7 @@ struct udp_message {
     struct sockaddr_storage from;
     uint64_t number, due;
     uint32_t dropped; /* before it */
+    bool is_stranger; /* taken when the socket had another peer */
 };
 
 struct udp_queue {
