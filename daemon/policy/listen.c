@@ -88,9 +88,9 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
     if (!*ports)
         return asock_conf_refuse(reader, "a rule is: protocol address port%s",
                                  listen->is_reserve ? "" : " [from network,...]");
-    if (strcmp(protocol, "tcp") != 0)
-        return asock_conf_refuse(reader, "unknown protocol \"%s\": only tcp", protocol);
-    r = parse_address(reader, address, &listen->rule);
+    r = policy_rule_parse_protocol(reader, protocol, &listen->rule);
+    if (r == 0)
+        r = parse_address(reader, address, &listen->rule);
     if (r == 0)
         r = parse_ports(reader, ports, services, &listen->rule);
     if (r == 0 && listen->is_reserve && listen->rule.first == 0)
@@ -128,9 +128,9 @@ static bool is_same_place(const struct policy_listen *a, const struct policy_lis
 {
     const struct policy_rule *x = &a->rule, *y = &b->rule;
 
-    return a->is_reserve == b->is_reserve && x->host == y->host && x->first == y->first &&
-           x->last == y->last && x->family == y->family && x->prefix == y->prefix &&
-           memcmp(x->net, y->net, sizeof(x->net)) == 0;
+    return a->is_reserve == b->is_reserve && x->protocol == y->protocol && x->host == y->host &&
+           x->first == y->first && x->last == y->last && x->family == y->family &&
+           x->prefix == y->prefix && memcmp(x->net, y->net, sizeof(x->net)) == 0;
 }
 
 int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool is_reserve,
@@ -165,6 +165,7 @@ struct listening {
     const struct policy_view *view;
     struct policy_address local, peer;
     uint16_t port;
+    uint8_t protocol; /* enum policy_protocol */
     bool has_peer;
 };
 
@@ -175,12 +176,13 @@ static bool is_unspecified(const struct policy_address *addr)
     return memcmp(addr->bytes, none, sizeof(none)) == 0;
 }
 
-static bool has_port(const struct policy_rule *rule, uint16_t port)
+static bool has_port(const struct policy_rule *rule, uint8_t protocol, uint16_t port)
 {
     /* "*" includes port 0, the kernel's choice. */
     bool is_star = rule->first == PORT_UNPRIVILEGED && rule->last == UINT16_MAX;
 
-    return (port >= rule->first && port <= rule->last) || (port == 0 && is_star);
+    return rule->protocol == protocol &&
+           ((port >= rule->first && port <= rule->last) || (port == 0 && is_star));
 }
 
 static bool has_address(const struct policy_rule *rule, const struct policy_address *addr)
@@ -229,7 +231,7 @@ static struct policy_answer judge_file(const struct listening *l, const struct p
     for (size_t i = 0; i < file->listen_count; i++) {
         const struct policy_listen *listen = &file->listens[i];
 
-        if (listen->is_reserve || !has_port(&listen->rule, l->port) ||
+        if (listen->is_reserve || !has_port(&listen->rule, l->protocol, l->port) ||
             !has_address(&listen->rule, &l->local))
             continue;
         answer.file = file->path;
@@ -256,7 +258,7 @@ static const struct policy_listen *reserved(const struct listening *l,
         for (size_t k = 0; k < file->listen_count && !is_matched(root, i); k++) {
             const struct policy_listen *listen = &file->listens[k];
 
-            if (!listen->is_reserve || !has_port(&listen->rule, l->port) ||
+            if (!listen->is_reserve || !has_port(&listen->rule, l->protocol, l->port) ||
                 !overlaps(&listen->rule, &l->local))
                 continue;
             *ret_path = file->path;
@@ -320,10 +322,14 @@ static uint16_t port_of(const struct sockaddr *addr)
 }
 
 struct policy_answer policy_judge_listen(const struct policy_view *view,
+                                         enum policy_protocol protocol,
                                          const struct sockaddr *local, bool is_dual,
                                          const struct sockaddr *peer)
 {
-    struct listening l = {.view = view, .port = port_of(local), .has_peer = peer != NULL};
+    struct listening l = {.view = view,
+                          .port = port_of(local),
+                          .protocol = (uint8_t)protocol,
+                          .has_peer = peer != NULL};
     const struct policy_address any4 = {.family = AF_INET};
     struct policy_answer answer;
     bool is_all;
@@ -340,9 +346,10 @@ struct policy_answer policy_judge_listen(const struct policy_view *view,
     return judge_one(&l);
 }
 
-bool policy_is_reserved(const struct policy_view *view, const struct sockaddr *local, bool is_dual)
+bool policy_is_reserved(const struct policy_view *view, enum policy_protocol protocol,
+                        const struct sockaddr *local, bool is_dual)
 {
-    struct listening l = {.view = view, .port = port_of(local)};
+    struct listening l = {.view = view, .port = port_of(local), .protocol = (uint8_t)protocol};
     const char *path;
     bool is_all;
 

@@ -41,14 +41,16 @@ int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool
                       const char *value, struct services **services);
 
 /*
- * May the client listen at `local`, whose port is the one that it asks for (0: whichever the kernel gives)? And may `peer` connect
+ * Of a protocol: may the client listen at `local`, whose port is the one that it asks for (0: whichever the kernel gives)? And may `peer` connect
  * to it there; NULL: that is not the question. An IPv6 listener for all addresses that takes IPv4 too is two
  * questions, unless there is a peer: then its family says which of them it is.
  */
 struct policy_answer policy_judge_listen(const struct policy_view *view,
+                                         enum policy_protocol protocol,
                                          const struct sockaddr *local, bool is_dual,
                                          const struct sockaddr *peer);
 /* Of a port that the kernel has given: is it kept for somebody else? */
-bool policy_is_reserved(const struct policy_view *view, const struct sockaddr *local, bool is_dual);
+bool policy_is_reserved(const struct policy_view *view, enum policy_protocol protocol,
+                        const struct sockaddr *local, bool is_dual);
 
 #endif

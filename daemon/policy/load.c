@@ -23,6 +23,8 @@ static const char any[] = "[Rules]\n"
                           "Allow=udp * * +loopback +private +linklocal +local +special\n"
                           "Listen=tcp * 1-65535\n"
                           "Listen=tcp * 0\n"
+                          "Listen=udp * 1-65535\n"
+                          "Listen=udp * 0\n"
                           "[Egress]\n"
                           "Options=TrafficClass HopLimit\n";
 static const char public[] = "[Rules]\n"

@@ -303,7 +303,8 @@ const char *policy_protocol_name(enum policy_protocol protocol)
     return names[protocol];
 }
 
-static int parse_protocol(struct conf_reader *reader, const char *text, struct policy_rule *rule)
+int policy_rule_parse_protocol(struct conf_reader *reader, const char *text,
+                               struct policy_rule *rule)
 {
     for (int protocol = 0; protocol < POLICY_PROTOCOLS; protocol++) {
         if (strcmp(text, policy_protocol_name((enum policy_protocol)protocol)) != 0)
@@ -323,7 +324,7 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
 
     if (!*ports)
         return asock_conf_refuse(reader, "a rule is: protocol host port [flags] [\"reason\"]");
-    r = parse_protocol(reader, protocol, rule);
+    r = policy_rule_parse_protocol(reader, protocol, rule);
     if (r == 0)
         r = parse_host(reader, host, rule);
     /* The table of services has those of TCP. */

@@ -53,6 +53,8 @@ int policy_rule_take(const char *value, unsigned int number, char ret[static CON
 void policy_rule_deinit(struct policy_rule *rule);
 
 /* Parse the parts of a rule, also for other kinds of rules. They change text. 0; -EBADMSG: invalid; -ENOMEM. */
+int policy_rule_parse_protocol(struct conf_reader *reader, const char *text,
+                               struct policy_rule *rule);
 int policy_rule_parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule);
 int policy_rule_parse_ports(struct conf_reader *reader, char *text, struct services **services,
                             struct policy_rule *rule);

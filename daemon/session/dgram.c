@@ -14,6 +14,7 @@
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_policy.h"
 #include "proto/errors.h"
 
@@ -32,8 +33,32 @@ void dgram_free(struct sock *sock)
 {
     if (!sock->dgram)
         return;
+    dgram_unbound(sock);
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS);
     sock->dgram = mem_free(sock->dgram);
+}
+
+int dgram_bound(struct sock *sock)
+{
+    int r = sock_charge_buffers(sock);
+
+    if (r < 0)
+        return r;
+    if (quota_charge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers)) < 0)
+        return -ENOBUFS;
+    sock->dgram->answers = mem_zalloc(1, sizeof(*sock->dgram->answers));
+    if (sock->dgram->answers)
+        return 0;
+    quota_uncharge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers));
+    return -ENOMEM;
+}
+
+void dgram_unbound(struct sock *sock)
+{
+    if (!sock->dgram || !sock->dgram->answers)
+        return;
+    quota_uncharge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers));
+    sock->dgram->answers = mem_free(sock->dgram->answers);
 }
 
 /* ---- the kernel's socket ---- */
@@ -149,9 +174,15 @@ static void decide(const struct sock *sock, struct dgram_verdict *verdict, bool 
     verdict->policy_changes = sock->worker->policy_changes;
 }
 
-static struct dgram_verdict *find(struct dgram *dgram, const struct endpoint *endpoint)
+/* A bound one may hear whom it may not send to. */
+static struct dgram_verdict *find(struct dgram *dgram, const struct endpoint *endpoint,
+                                  bool is_destination)
 {
-    for (unsigned int i = 0; i < DGRAM_VERDICTS; i++)
+    bool is_apart = dgram->answers != NULL;
+    unsigned int first = is_apart && !is_destination ? DGRAM_DESTINATIONS : 0;
+    unsigned int end = is_apart && is_destination ? DGRAM_DESTINATIONS : DGRAM_VERDICTS;
+
+    for (unsigned int i = first; i < end; i++)
         if (memcmp(&dgram->verdicts[i].endpoint, endpoint, sizeof(*endpoint)) == 0)
             return &dgram->verdicts[i];
     return NULL;
@@ -165,7 +196,7 @@ static struct dgram_verdict *place_for(struct dgram *dgram, const struct endpoin
                                        bool is_destination)
 {
     struct dgram_verdict *sources = dgram->verdicts + DGRAM_DESTINATIONS;
-    struct dgram_verdict *verdict = find(dgram, endpoint);
+    struct dgram_verdict *verdict = find(dgram, endpoint, is_destination);
 
     if (verdict && (!is_destination || verdict < sources))
         return verdict;
@@ -269,17 +300,31 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
     return answer.is_allowed ? (uint32_t)ERR_SUCCESS : denied(answer.reason, reason);
 }
 
-uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
-                        char reason[static POLICY_REASON_MAX + 1])
-{
-    const struct dgram_verdict *verdict = find(sock->dgram, to);
-    /* A peer was counted, and recorded, by its connect. */
-    bool is_known = (verdict && verdict->is_sent_to) || is_peer(sock, to);
+/* ---- who may be heard, and answered ---- */
 
-    reason[0] = '\0';
-    if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
-        return ERR_SUCCESS;
-    return judge_destination(sock, to, !is_known, reason);
+static unsigned int row_of(const struct endpoint *endpoint)
+{
+    uint32_t hash = UINT32_C(2166136261) ^ endpoint->port; /* FNV */
+
+    for (unsigned int i = 0; i < endpoint->address_len; i++)
+        hash = (hash ^ endpoint->address[i]) * UINT32_C(16777619);
+    return (hash ^ hash >> 16) % DGRAM_ANSWER_ROWS;
+}
+
+static bool has_heard(const struct dgram_answers *answers, const struct endpoint *from)
+{
+    for (unsigned int i = 0; i < DGRAM_ANSWER_WAYS; i++)
+        if (memcmp(&answers->rows[row_of(from)].at[i], from, sizeof(*from)) == 0)
+            return true;
+    return false;
+}
+
+static void remember(struct dgram_answers *answers, const struct endpoint *from)
+{
+    unsigned int row = row_of(from);
+
+    if (!has_heard(answers, from))
+        answers->rows[row].at[answers->rows[row].next++ % DGRAM_ANSWER_WAYS] = *from;
 }
 
 /* What learn mode alone lets pass has to be an answer. */
@@ -291,35 +336,73 @@ static bool judge_source(const struct sock *sock, const struct endpoint *from, b
 
     if (netsock_sockaddr(from, &addr, &len) != 0)
         return false;
+    if (sock->bound && sock_bound_judge_peer(sock, (const struct sockaddr *)&addr).is_allowed)
+        return true;
     answer = judge(sock, from, (const struct sockaddr *)&addr, false);
     return answer.is_allowed && (!answer.is_learned || is_sent_to);
 }
 
-bool dgram_accepts(struct sock *sock, const struct endpoint *from)
+static bool is_admitted(struct sock *sock, const struct endpoint *from)
 {
-    struct dgram_verdict *verdict = find(sock->dgram, from);
+    struct dgram_verdict *verdict = find(sock->dgram, from, false);
 
-    /* It was in the kernel's queue before there was a peer. */
-    if (sock->state == SOCK_CONNECTED && !is_peer(sock, from)) {
-        sock->dgram->refused++;
-        return false;
-    }
     if (!verdict || !holds(sock, verdict)) {
-        bool is_sent_to = (verdict && verdict->is_sent_to) || sock->state == SOCK_CONNECTED;
+        const struct dgram_verdict *sent = find(sock->dgram, from, true);
+        bool is_sent_to = (sent && sent->is_sent_to) || sock->state == SOCK_CONNECTED;
         bool is_allowed = judge_source(sock, from, is_sent_to);
 
         verdict = place_for(sock->dgram, from, false);
         decide(sock, verdict, is_allowed);
     }
-    sock->dgram->refused += !verdict->is_allowed;
     return verdict->is_allowed;
+}
+
+uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
+                        char reason[static POLICY_REASON_MAX + 1])
+{
+    const struct dgram_verdict *verdict = find(sock->dgram, to, true);
+    /* A peer was counted, and recorded, by its connect. */
+    bool is_known = (verdict && verdict->is_sent_to) || is_peer(sock, to);
+
+    reason[0] = '\0';
+    if (sock->dgram->answers && has_heard(sock->dgram->answers, to) && is_admitted(sock, to))
+        return ERR_SUCCESS;
+    if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
+        return ERR_SUCCESS;
+    return judge_destination(sock, to, !is_known, reason);
+}
+
+bool dgram_accepts(struct sock *sock, const struct endpoint *from)
+{
+    bool is_stranger = sock->state == SOCK_CONNECTED && !is_peer(sock, from);
+
+    /* It was in the kernel's queue before there was a peer. */
+    if (is_stranger || !is_admitted(sock, from)) {
+        sock->dgram->refused++;
+        return false;
+    }
+    if (sock->dgram->answers)
+        remember(sock->dgram->answers, from);
+    return true;
 }
 
 /* ---- the two queues ---- */
 
+void dgram_end(struct sock *sock, uint32_t error)
+{
+    struct op *op;
+
+    while ((op = list_first(&sock->sends, struct op, node)))
+        complete(op, error);
+    while ((op = list_first(&sock->receives, struct op, node)))
+        complete(op, error);
+    dgram_unbound(sock);
+    sock->dgram->port = 0;
+}
+
 static bool may_go_on(const struct sock *sock)
 {
-    return sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTED;
+    return sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTED || sock->state == SOCK_BOUND;
 }
 
 static bool is_spent(const struct sock *sock, unsigned int steps)

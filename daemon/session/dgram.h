@@ -9,10 +9,13 @@
  *     ^                   |
  *     +------failed-------+
  *
+ * OPEN --bind--> BOUND --policy has changed--> FAILED
+ *
  * In OPEN it sends to the addresses that its sends name; the first one decides the family, and the kernel's socket
  * is made for it. In CONNECTED it has one peer; only what is left from before goes elsewhere, and what has come from
  * elsewhere is dropped. Each send is judged by policy, and so is each datagram that comes: taken is what comes from where
- * the socket may send to. Nothing breaks it: an error is its op's alone. It has no
+ * the socket may send to, and in BOUND from where its Listen= rule lets something come; whoever sent something may be
+ * answered, as long as the socket remembers him. Nothing breaks it: an error is its op's alone. It has no
  * end of stream, and its close has nothing to wait for.
  */
 #include <stdbool.h>
@@ -24,6 +27,16 @@
 #include "proto/codec.h"
 
 struct sock;
+
+/* Of a bound one: who sent something last, in places that his address chooses; charged. */
+#define DGRAM_ANSWER_ROWS 128u
+#define DGRAM_ANSWER_WAYS 8u
+struct dgram_answers {
+    struct {
+        struct endpoint at[DGRAM_ANSWER_WAYS];
+        unsigned int next; /* to be replaced */
+    } rows[DGRAM_ANSWER_ROWS];
+};
 
 /* What policy said of an address and port, for a moment. */
 struct dgram_verdict {
@@ -40,6 +53,7 @@ struct dgram {
     uint32_t dropped;                           /* by the kernel, as it said last */
     uint32_t refused;                           /* by policy */
     uint16_t port;                              /* its own; 0: not known yet */
+    struct dgram_answers *answers;              /* BOUND; else NULL */
     struct endpoint peer; /* CONNECTED: as the kernel says who sent something */
 };
 
@@ -64,6 +78,12 @@ uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
 /* What it is judged by has changed. */
 void dgram_forget(struct sock *sock);
+
+/* In front of bind(2): its buffers, and memory for whom it may answer, are charged. 0, -ENOBUFS, -ENOMEM. */
+int dgram_bound(struct sock *sock);
+void dgram_unbound(struct sock *sock); /* it may answer nobody, if it is one */
+/* What waits ends. */
+void dgram_end(struct sock *sock, uint32_t error);
 
 /* As sock_run_sends() and so on. */
 void dgram_run_sends(struct sock *sock);

@@ -9,6 +9,7 @@
 #include "daemon/core/quota.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
@@ -46,19 +47,36 @@ void sock_bound_drop(struct sock *sock)
     quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND);
 }
 
-struct policy_answer sock_bound_judge(const struct sock *sock)
+static enum policy_protocol protocol_of(const struct sock *sock)
+{
+    return sock->dgram ? POLICY_UDP : POLICY_TCP;
+}
+
+struct policy_answer sock_bound_judge_peer(const struct sock *sock, const struct sockaddr *peer)
 {
     const struct sock_bound *bound = sock->bound;
-    struct sockaddr_storage asked, local;
-    struct policy_answer answer;
+    struct sockaddr_storage asked;
 
     asock_endpoint_to(&bound->asked, &asked);
+    return policy_judge_listen(session_view(sock->session), protocol_of(sock),
+                               (const struct sockaddr *)&asked, bound->is_dual, peer);
+}
+
+bool sock_bound_is_reserved(const struct sock *sock)
+{
+    const struct sock_bound *bound = sock->bound;
+    struct sockaddr_storage local;
+
     asock_endpoint_to(&bound->local, &local);
-    answer = policy_judge_listen(session_view(sock->session), (const struct sockaddr *)&asked,
-                                 bound->is_dual, NULL);
-    if (answer.is_allowed && bound->asked.port == 0 &&
-        policy_is_reserved(session_view(sock->session), (const struct sockaddr *)&local,
-                           bound->is_dual))
+    return policy_is_reserved(session_view(sock->session), protocol_of(sock),
+                              (const struct sockaddr *)&local, bound->is_dual);
+}
+
+struct policy_answer sock_bound_judge(const struct sock *sock)
+{
+    struct policy_answer answer = sock_bound_judge_peer(sock, NULL);
+
+    if (answer.is_allowed && sock->bound->asked.port == 0 && sock_bound_is_reserved(sock))
         answer = (struct policy_answer){.reason = "this port is reserved for another client"};
     return answer;
 }
@@ -69,8 +87,9 @@ struct policy_answer sock_origin_judge(const struct sock *sock)
 
     asock_endpoint_to(&sock->origin->asked, &asked);
     asock_endpoint_to(&sock->remote, &peer);
-    return policy_judge_listen(session_view(sock->session), (const struct sockaddr *)&asked,
-                               sock->origin->is_dual, (const struct sockaddr *)&peer);
+    return policy_judge_listen(session_view(sock->session), POLICY_TCP,
+                               (const struct sockaddr *)&asked, sock->origin->is_dual,
+                               (const struct sockaddr *)&peer);
 }
 
 /* Each connection of the backlog may have as many bytes waiting as a new socket's buffer takes. */
@@ -174,7 +193,9 @@ bool sock_bound_judge_again(struct sock *sock)
         return false;
     sock_audit_listen_denied(sock, NULL, &answer);
     sock_end_accepts(sock, ERR_ACCESS_DENIED, answer.reason);
-    sock->wants_read = false;
+    if (sock->dgram)
+        dgram_end(sock, ERR_ACCESS_DENIED);
+    sock->wants_read = sock->wants_write = false;
     list_remove(&sock->node);
     netsock_close(&sock->ns, sock->worker);
     sock_uncharge_buffers(sock);

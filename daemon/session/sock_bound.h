@@ -56,6 +56,10 @@ void sock_end_accepts(struct sock *sock, uint32_t error, const char *text);
 
 /* What policy says now about the local address; for an accepted socket, about its peer. */
 struct policy_answer sock_bound_judge(const struct sock *sock);
+/* May what `peer` sends come in? */
+struct policy_answer sock_bound_judge_peer(const struct sock *sock, const struct sockaddr *peer);
+/* Of a port that the kernel has given. */
+bool sock_bound_is_reserved(const struct sock *sock);
 struct policy_answer sock_origin_judge(const struct sock *sock);
 /* After a change of policy: ends with ERR_ACCESS_DENIED what is no longer allowed. True: it did. */
 bool sock_bound_judge_again(struct sock *sock);

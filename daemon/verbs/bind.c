@@ -11,9 +11,10 @@
 #include <string.h>
 
 #include "daemon/core/quota.h"
-#include "daemon/net/tcp.h"
+#include "daemon/net/udp.h"
 #include "daemon/policy/listen.h"
 #include "daemon/session/complete.h"
+#include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
@@ -45,9 +46,9 @@ static const struct op_class bind_class = {
 
 static int check_state(struct op *op)
 {
-    if (op->sock->dgram) {
-        op->text = "a datagram socket gets its port when it sends";
-        return ERR_OPERATION_NOT_SUPPORTED;
+    if (op->sock->dgram && op->sock->ns.fd >= 0 && !op->sock->bound) {
+        op->text = "the socket has a port already, since it has sent";
+        return ERR_INVALID_ARGUMENT;
     }
     switch (op->sock->state) {
     case SOCK_OPEN:
@@ -96,8 +97,10 @@ static int prepare_socket(struct sock *sock, struct netsock *ns)
 
     if (r == 0)
         r = netsock_apply_device(ns, egress);
-    /* A server that starts again must not wait for connections of its earlier life (TIME_WAIT). */
-    if (r == 0 && !is_reuse_set)
+    if (r == 0 && sock->dgram)
+        r = sock_fix_buffers(sock, ns);
+    /* A server that starts again must not wait for connections of its earlier life (TIME_WAIT). Of UDP two would share. */
+    if (r == 0 && !is_reuse_set && !sock->dgram)
         r = netsock_set_option(ns, OPTION_REUSE_ADDRESS, 1);
     if (r == 0)
         r = netsock_set_option(ns, OPTION_DUAL_MODE, sock->bound->is_dual);
@@ -110,7 +113,8 @@ static int bind_socket(struct sock *sock)
     struct sock_bound *bound = sock->bound;
     struct sockaddr_storage addr;
     socklen_t len = asock_endpoint_to(&bound->asked, &addr);
-    int r = netsock_open(&sock->ns, sock->worker, addr.ss_family);
+    int r = sock->dgram ? udp_open(&sock->ns, sock->worker, addr.ss_family)
+                        : netsock_open(&sock->ns, sock->worker, addr.ss_family);
 
     if (r == 0)
         r = prepare_socket(sock, &sock->ns);
@@ -118,12 +122,8 @@ static int bind_socket(struct sock *sock)
         r = netsock_bind(&sock->ns, (const struct sockaddr *)&addr, len);
     if (r == 0)
         r = netsock_local(&sock->ns, &bound->local);
-    if (r == 0 && bound->asked.port == 0) {
-        asock_endpoint_to(&bound->local, &addr);
-        if (policy_is_reserved(session_view(sock->session), (const struct sockaddr *)&addr,
-                               bound->is_dual))
-            r = -EADDRINUSE;
-    }
+    if (r == 0 && bound->asked.port == 0 && sock_bound_is_reserved(sock))
+        r = -EADDRINUSE;
     if (r < 0)
         netsock_close(&sock->ns, sock->worker);
     return r;
@@ -147,6 +147,32 @@ static bool is_dual(const struct sock *sock, const struct endpoint *endpoint)
     return endpoint->address_len == 16 && sock_dual_mode(sock);
 }
 
+/* A datagram socket is at work from here on: its buffers are there, and whoever may know of it does. */
+static int bind_datagrams(struct op *op)
+{
+    struct sock *sock = op->sock;
+    struct sock_audit audit = {.is_on = false};
+    int r;
+
+    if (!sock_audit_begin(sock, &audit)) {
+        op->text = "audit unavailable";
+        return ERR_ACCESS_DENIED;
+    }
+    r = dgram_bound(sock);
+    if (r == 0)
+        r = bind_or_explain(op);
+    if (r == 0) {
+        sock->family = sock->bound->local.address_len == 16 ? FAMILY_INET6 : FAMILY_INET;
+        sock_audit_listen(sock, &audit);
+        return 0;
+    }
+    sock_audit_drop(&audit);
+    sock_uncharge_buffers(sock);
+    if (r == -ENOBUFS)
+        op->text = SOCK_BUFFERS_TEXT;
+    return r;
+}
+
 int verb_bind(struct op *op, const struct call *call)
 {
     const struct endpoint *endpoint = &call->request->bind.endpoint;
@@ -163,10 +189,14 @@ int verb_bind(struct op *op, const struct call *call)
     }
     sock->bound->asked = sock->bound->local = *endpoint;
     sock->bound->is_dual = is_dual(sock, endpoint);
-    err = is_allowed(op) ? bind_or_explain(op) : ERR_ACCESS_DENIED;
+    if (!is_allowed(op))
+        err = ERR_ACCESS_DENIED;
+    else
+        err = sock->dgram ? bind_datagrams(op) : bind_or_explain(op);
     if (err < 0)
         err = (int)asock_error_from_errno(err);
     if (err != 0) {
+        dgram_unbound(sock);
         sock_bound_drop(sock);
         return err;
     }
@@ -174,5 +204,7 @@ int verb_bind(struct op *op, const struct call *call)
     op->bound = sock->bound->local;
     sock_move(sock, SOCK_BOUND);
     complete(op, ERR_SUCCESS);
+    if (sock->dgram)
+        sock_run_receives(sock);
     return 0;
 }

@@ -144,7 +144,9 @@ static int check(struct session *s, const struct sock *sock, const struct call *
     if (has_address && sock->family != FAMILY_ANY &&
         (sock->family == FAMILY_INET6) != (r->send.endpoint.address_len == 16))
         return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
-    return !has_address && sock->state == SOCK_OPEN ? ERR_NOT_CONNECTED : 0;
+    if (sock->state == SOCK_FAILED)
+        return ERR_OPERATION_ABORTED;
+    return !has_address && (sock->state == SOCK_OPEN || sock->bound) ? ERR_NOT_CONNECTED : 0;
 }
 
 static bool is_next(const struct sock *sock)

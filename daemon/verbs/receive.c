@@ -334,9 +334,7 @@ static int check_receive(const struct sock *sock, const struct request *r)
     if (r->receive.flags & RECEIVE_PEEK &&
         (r->receive.flags & RECEIVE_WAIT_ALL || length > FRAME_PAYLOAD_MAX))
         return ERR_INVALID_ARGUMENT;
-    if (sock->dgram)
-        return 0;
-    if (sock_is_apart(sock))
+    if (!sock->dgram && sock_is_apart(sock))
         return ERR_NOT_CONNECTED;
     return sock->state == SOCK_FAILED ? ERR_OPERATION_ABORTED : 0;
 }

@@ -500,7 +500,8 @@ ASOCK_EXPORT int asock_await_hangup(asock_socket *socket, asock_op *op);
 /*
  * Binds the socket to the local address that asock_op_set_endpoint() has set; with port 0 the kernel chooses a port.
  * After success asock_op_get_local() and asock_socket_get_local() return what was bound. A bound socket can listen,
- * but not connect. -EINVAL also: the op has no endpoint. Results:
+ * but not connect. A bound datagram socket receives and answers; it must not have sent before. -EINVAL also: the op has no
+ * endpoint. Results:
  *   ASOCK_INVALID_ARGUMENT              the socket is bound already, or was connected
  *   ASOCK_ACCESS_DENIED                 policy has no Listen= rule for it (asock_op_get_text() says more), or the
  *                                       port is below 1024 and the daemon may not bind it
