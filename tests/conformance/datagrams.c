@@ -404,3 +404,37 @@ START_TEST(test_s66_a_connect_that_is_cancelled_leaves_it_as_it_was)
     close(peer);
 }
 END_TEST
+
+START_LOOP_TEST(test_s65_a_bound_socket_hears_and_answers, 0, 2)
+{
+    struct sockaddr_storage to, own, from;
+    int peer = new_peer(families[_i], &to);
+    asock_socket *socket = new_udp(families[_i]);
+    asock_op *bind_op = new_op(), *op;
+    char buf[10];
+
+    own = to; /* the same address, and a port of the kernel's choice */
+    if (families[_i] == AF_INET)
+        ((struct sockaddr_in *)(void *)&own)->sin_port = 0;
+    else
+        ((struct sockaddr_in6 *)(void *)&own)->sin6_port = 0;
+    op = new_op_with(buf, sizeof(buf));
+    ck_assert_int_eq(asock_op_set_endpoint(bind_op, (struct sockaddr *)&own, remote_addr_len(&own)),
+                     0);
+    pending(asock_bind(socket, bind_op));
+    expect(bind_op, ASOCK_SUCCESS);
+    ck_assert_int_gt(asock_socket_get_local(socket, &own), 0);
+    answer(peer, "question", 8, &own);
+    pending(asock_receive_from(socket, op));
+    expect_bytes(op, ASOCK_SUCCESS, 8);
+    ck_assert_int_gt(asock_op_get_remote(op, &from), 0);
+    ck_assert_uint_eq(remote_port(&from), remote_port(&to));
+    send_one(socket, "answer", 6, &from);
+    take(peer, "answer", &from);
+    ck_assert_uint_eq(remote_port(&from), remote_port(&own));
+    asock_op_unref(op);
+    asock_op_unref(bind_op);
+    asock_socket_unref(socket);
+    close(peer);
+}
+END_TEST
