@@ -76,7 +76,9 @@ struct op_class {
 
 /* Of an op. */
 struct op_memory {
-    bool is_reference;  /* its bytes are where both sides see them: none are in its frames */
+    bool is_reference; /* its bytes are where both sides see them: none are in its frames */
+    uint64_t
+        mapped; /* buffers that there had been when it was submitted: it uses none of later ones */
     bool is_inside;     /* a segment, or more, lies in a buffer of the program's */
     bool is_multishot;  /* a receive of the pool's slices */
     bool is_more;       /* the callback that runs is not of its end */
@@ -111,6 +113,7 @@ struct memory {
     struct list leaving;   /* buffers whose UNREGISTER is to leave */
     struct list left;      /* it is on the way */
     uint64_t unregisters;  /* so many have left, ever */
+    uint64_t mapped;       /* buffers, ever */
     struct list credits;   /* ops whose CREDIT is to leave */
     struct bounce bounce;
     /* Came with replies that are still to be read, in their order. */

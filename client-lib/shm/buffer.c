@@ -207,6 +207,7 @@ static int insert(struct memory *memory, asock_buffer *buffer)
             (memory->count - place) * sizeof(asock_buffer *));
     memory->buffers[place] = buffer;
     memory->count++;
+    buffer->number = ++memory->mapped;
     return 0;
 }
 
@@ -253,7 +254,8 @@ static void unuse(asock_op *op)
 
         if (op->segments[i].iov_len > 0)
             buffer = find(memory, &op->segments[i]);
-        if (buffer)
+        /* The program may have let go of other memory that was there, once it knew that the op had ended. */
+        if (buffer && buffer->number <= op->memory.mapped)
             asock_buffer_unuse(buffer);
     }
 }
@@ -264,11 +266,12 @@ void asock_memory_use(asock_op *op)
 {
     const struct memory *memory = &op->context->memory;
     /* Submitted again in its callback, with the same segments. */
-    bool has_uses = op->class == &in_buffers;
+    uint64_t used = op->class == &in_buffers ? op->memory.mapped : 0;
     size_t inside = 0, count = 0;
 
     if (memory->count == 0)
         return;
+    op->memory.mapped = memory->mapped;
     for (size_t i = 0; i < op->segment_count; i++) {
         asock_buffer *buffer;
 
@@ -278,7 +281,7 @@ void asock_memory_use(asock_op *op)
         buffer = find(memory, &op->segments[i]);
         if (!buffer)
             continue;
-        buffer->uses += !has_uses;
+        buffer->uses += buffer->number > used;
         op->class = &in_buffers;
         inside += buffer->id != 0;
     }

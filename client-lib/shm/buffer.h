@@ -13,6 +13,7 @@ struct asock_buffer {
     size_t size;
     uint32_t id;      /* 0: the daemon has none, or its session has ended */
     uint64_t token;   /* of its UNREGISTER */
+    uint64_t number;  /* of those that have been mapped, ever */
     struct list node; /* memory->leaving, or ->left */
     bool is_lost;     /* when its session ended it had been taken back, or could not be kept */
 };
