@@ -33,11 +33,13 @@ struct lending {
  */
 static bool may_send_one_more(struct session *s)
 {
-    uint32_t count = s->lending_count;
+    uint32_t count = s->lending_count, unread;
 
-    /* Only of all that was sent the kernel says whether it was fetched, so it is asked long before that decides. */
-    if (count + s->lent_unread >= s->limits.sockets / 2 && transport_is_read(s->transport.fd))
-        s->lent_unread = 0;
+    /* The kernel says how much was not fetched, and not what: it is asked long before that decides. */
+    if (s->lent_unread > 0 && count + s->lent_unread >= s->limits.sockets / 2) {
+        unread = transport_unread_max(s->transport.fd);
+        s->lent_unread = unread < s->lent_unread ? unread : s->lent_unread;
+    }
     return count + s->lent_unread < s->limits.sockets;
 }
 

@@ -502,6 +502,18 @@ bool transport_is_read(int fd)
     return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
 }
 
+/* What the kernel charges for a message is what it occupies: head, buffer and what describes both, never less than this. */
+#define MESSAGE_CHARGED_MIN (64 * sizeof(void *))
+
+uint32_t transport_unread_max(int fd)
+{
+    int charged = 0;
+
+    if (ioctl(fd, SIOCOUTQ, &charged) < 0)
+        return UINT32_MAX;
+    return (uint32_t)((size_t)charged / MESSAGE_CHARGED_MIN);
+}
+
 void transport_flush_now(struct transport *t)
 {
     if (!t->out_lost)

@@ -131,6 +131,8 @@ void transport_commit(struct transport *t, size_t len);
 void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass);
 /* Everything that was written has been read by the other end, or it is gone. */
 bool transport_is_read(int fd);
+/* At most so many messages that were written have not been read; each descriptor is one of them. */
+uint32_t transport_unread_max(int fd);
 /*
  * Between these, output that is committed need not leave at the end of the turn: it may wait up to
  * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first and

@@ -413,6 +413,22 @@ class Unread(Lending):
                 os.close(wire.descriptors.popleft())
                 self.accept(listener)
 
+    def test_s68_a_client_that_fetches_late_is_not_refused(self):
+        """There is always one descriptor on the way to it, and never more than two."""
+        wire = self.hold(Wire(self.daemon.path))
+        wire.hello(sockets=16, ops=64, queued_max=1 << 20)
+        listener = self.serve()
+        for n in range(40):
+            number, op = 1 + n % 8, 10 * n + 1
+            wire.send(wire.make_close(op, number), wire.open(op + 1, number),
+                      connect(op + 2, number, listener.getsockname(), GIVEN))
+            self.accept(listener)
+            self.daemon.stats()  # its answer comes later than the turn that the descriptor has left in
+            if n > 0:
+                _, fds, _, _ = socket.recv_fds(wire.sock, 1 << 16, 4)  # a descriptor ends what one call takes
+                self.assertEqual(len(fds), 1)
+                os.close(fds[0])
+
     def test_s68_a_client_that_fetches_nothing_gets_no_more_than_its_sockets(self):
         """Descriptors on the way count for all clients of the daemon together."""
         wire = self.hold(Wire(self.daemon.path))
