@@ -2,7 +2,7 @@
 /*
  * bench-client: one measurement of one system, its result as a line of JSON.
  *
- *   bench-client --way plain|asock --test TEST --server PORT [--proxy PORT [--socks]] [--path SOCKET] [--host ADDRESS] ...
+ *   bench-client --way plain|asock|lent --test TEST --server PORT [--proxy PORT [--socks]] [--path SOCKET] [--host ADDRESS] ...
  *
  * A test runs a fixed number of units to warm up and to learn its speed, then as many as fill the time.
  * The CPU time of the processes --pids names, and of their children, is read before and after those: a
@@ -217,10 +217,12 @@ static const struct option long_options[] = {{"way", required_argument, NULL, 'w
                                              {"proxy", required_argument, NULL, 'p'},
                                              {"path", required_argument, NULL, 'P'},
                                              {"socks", no_argument, NULL, 'S'},
+                                             {"given", no_argument, NULL, 'g'},
                                              {"shared", no_argument, NULL, 'm'},
                                              {"errors-only", no_argument, NULL, 'e'},
                                              {"size", required_argument, NULL, 'z'},
                                              {"connections", required_argument, NULL, 'c'},
+                                             {"processes", required_argument, NULL, 'C'},
                                              {"seconds", required_argument, NULL, 'd'},
                                              {"count", required_argument, NULL, 'n'},
                                              {"spoil", required_argument, NULL, 'x'},
@@ -229,8 +231,32 @@ static const struct option long_options[] = {{"way", required_argument, NULL, 'w
                                              {"host", required_argument, NULL, 'H'},
                                              {0}};
 
+static bool *flag_of(struct options *o, int c)
+{
+    switch (c) {
+    case 'S':
+        return &o->socks;
+    case 'm':
+        return &o->shared;
+    case 'e':
+        return &o->errors_only;
+    case 'g':
+        return &o->given;
+    case 'W':
+        return &o->pause;
+    default:
+        return NULL;
+    }
+}
+
 static void parse(struct options *o, int c)
 {
+    bool *flag = flag_of(o, c);
+
+    if (flag) {
+        *flag = true;
+        return;
+    }
     switch (c) {
     case 'w':
         o->way = optarg;
@@ -247,20 +273,14 @@ static void parse(struct options *o, int c)
     case 'P':
         o->path = optarg;
         break;
-    case 'S':
-        o->socks = true;
-        break;
-    case 'm':
-        o->shared = true;
-        break;
-    case 'e':
-        o->errors_only = true;
-        break;
     case 'z':
         o->size = (size_t)atol(optarg);
         break;
     case 'c':
         o->connections = (unsigned int)atoi(optarg);
+        break;
+    case 'C':
+        o->processes = (unsigned int)atoi(optarg);
         break;
     case 'd':
         o->seconds = atof(optarg);
@@ -270,9 +290,6 @@ static void parse(struct options *o, int c)
         break;
     case 'x':
         o->spoil = atol(optarg);
-        break;
-    case 'W':
-        o->pause = true;
         break;
     case 'i':
         o->pids = optarg;
@@ -308,10 +325,14 @@ int main(int argc, char **argv)
     }
     client.sent = pattern_new(client.o.spoil);
     client.expected = pattern_new(-1);
-    test = strcmp(client.o.way, "asock") == 0 ? asock_test(client.o.test)
-                                              : plain_test(client.o.test);
+    test = strcmp(client.o.way, "asock") == 0  ? asock_test(client.o.test)
+           : strcmp(client.o.way, "lent") == 0 ? lent_test(client.o.test)
+                                               : plain_test(client.o.test);
     if (test == NULL)
         fail("--way %s has no --test %s", client.o.way, client.o.test);
-    measure(&client, test);
+    if (client.o.processes > 0)
+        crowd_measure(&client, test);
+    else
+        measure(&client, test);
     return 0;
 }

@@ -19,10 +19,13 @@ struct options {
     struct sockaddr_in server, proxy; /* the proxy's port 0: none */
     const char *path; /* Unix socket of asockd, or of the proxy; NULL: it has none */
     bool socks;       /* the proxy speaks SOCKS5 */
+    bool given;       /* with --way lent: sockets that asockd lets go of; else it holds them */
     bool shared;      /* memory shared with asockd */
     bool errors_only; /* seven of eight sends are told of when they fail only */
     size_t size;      /* bytes of a bulk operation */
     unsigned int connections;
+    unsigned int
+        processes; /* that run the test at the same time, each with all of it; 0: this one */
     double seconds;
     long count; /* instead of seconds */
     long spoil; /* position of a wrong byte in what is sent, or -1 */
@@ -55,6 +58,12 @@ struct test {
 
 const struct test *plain_test(const char *name);
 const struct test *asock_test(const char *name);
+const struct test *lent_test(const char *name);
+/* For those of plain_test(): connected, and blocking. */
+int lent_connection(const struct options *o);
+
+/* With o.processes: prints the result. */
+void crowd_measure(struct client *c, const struct test *test);
 
 /* The position in the pattern of a connection's n-th message. */
 static inline uint64_t message_position(unsigned int connection, uint64_t n)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The tests over the kernel's own sockets: direct, or through a proxy, with SOCKS5 if it speaks that. */
+/* The tests over the kernel's own sockets: direct, lent by asockd, or through a proxy, with SOCKS5 if it speaks that. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -112,8 +112,11 @@ static int first_connect(const struct options *o)
 
 static int open_connection(const struct options *o)
 {
-    int fd = first_connect(o);
+    int fd;
 
+    if (strcmp(o->way, "lent") == 0)
+        return lent_connection(o);
+    fd = first_connect(o);
     if (o->socks)
         socks_connect(fd, &o->server);
     return fd;

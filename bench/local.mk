@@ -7,9 +7,11 @@ bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
 	bench/client_asock.c \
+	bench/client_lent.c \
 	bench/client_plain.c \
 	bench/common.c \
-	bench/common.h
+	bench/common.h \
+	bench/crowd.c
 bench_client_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_client_LDADD = libasock.la
 bench_server_SOURCES = \

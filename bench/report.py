@@ -12,6 +12,8 @@ BEGIN = "<!-- begin: bench/run --write -->"
 END = "<!-- end: bench/run --write -->"
 BEGIN_PROXIES = "<!-- begin: bench/run --proxies --write -->"
 END_PROXIES = "<!-- end: bench/run --proxies --write -->"
+BEGIN_LENT = "<!-- begin: bench/run --lent --write -->"
+END_LENT = "<!-- end: bench/run --lent --write -->"
 BEGIN_CROSSOVER = "<!-- begin: bench/run --crossover --write -->"
 END_CROSSOVER = "<!-- end: bench/run --crossover --write -->"
 BULK_CPU = "256 KiB"
@@ -263,6 +265,10 @@ def write_proxies(data, here):
     put(os.path.join(here, "README.md"), BEGIN_PROXIES, END_PROXIES, f"{heading(data)}\n\n{table(data)}")
 
 
+def write_lent(data, here):
+    put(os.path.join(here, "README.md"), BEGIN_LENT, END_LENT, f"{heading(data)}\n\n{table(data)}")
+
+
 def write_readme(data, here):
     put(os.path.join(here, "README.md"), BEGIN.replace("--write", f"--write --cores {data['cores']}"), END,
         f"{heading(data)}\n\n{table(data)}")
@@ -278,5 +284,7 @@ def show(data, options, here):
         write_crossover(data, here)
     elif options.write and options.proxies:
         write_proxies(data, here)
+    elif options.write and options.lent:
+        write_lent(data, here)
     elif options.write:
         write_readme(data, here)

@@ -209,6 +209,33 @@ class AsockdBatch(Asockd):
         return ["chrt", "--batch", "0", *super().command()]
 
 
+class AsockdHeld(Asockd):
+    """Connects, and lends the connected sockets to the client: Allow=tcp 127.0.0.1 * +loopback +lend +lend-given. For --lent
+    only."""
+    name = "asockd, held"
+
+    def launch(self):
+        with open(self.file("policy"), "w", encoding="ascii") as file:
+            file.write(f"[Rules]\nAllow=tcp {LOOPBACK} * +loopback +lend +lend-given\n")
+        super().launch()
+
+    def command(self):
+        command = super().command()
+        at = command.index("--allow-any")
+        return [*command[:at], "--policy", self.file("policy"), *command[at + 1:]]
+
+    def client_arguments(self):
+        return ["--way", "lent", "--path", self.path]
+
+
+class AsockdGiven(AsockdHeld):
+    """The same, and lets go of them. For --lent only."""
+    name = "asockd, given"
+
+    def client_arguments(self):
+        return [*super().client_arguments(), "--given"]
+
+
 class AsockProxy(Asockd):
     """asockctl proxy on a loopback port, in front of the build's asockd: what a program without a library has. For
     --proxies only."""
@@ -409,5 +436,6 @@ class SocatDante(Dante):
 
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
+LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
 CROSSOVER = [Direct, AsockdInline, Asockd]
 PROXIES = [Direct, Asockd, AsockProxy, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

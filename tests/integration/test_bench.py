@@ -81,6 +81,17 @@ class Bench(unittest.TestCase):
         self.assertIn("| connect-echo-close, 1,000 at once |", done.stdout)
         self.assertIn("| connect alone, median | µs |", done.stdout)
 
+    def test_lent_sockets_beside_direct(self):
+        done = run("--lent", "--rows", "round trip,64 KiB,at once,alone,one at a time")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| direct | asockd | asockd, held | asockd, given |", done.stdout)
+        self.assertIn("| connect-echo-close, 16 at once |", done.stdout)
+
+    def test_many_processes(self):
+        done = run("--crowds")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| ping-pong, 400 processes | per s |", done.stdout)
+
     def test_a_wrong_byte_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
         for row in ("round trip", "messages", "up 64 KiB", "down 64 KiB"):
