@@ -191,6 +191,9 @@ except OSError as error:
     print(errno.errorcode[error.errno])
 '''
 
+# Not confined, and anybody of its user may trace it (PR_SET_PTRACER), also where the system has restricted that.
+VICTIM = "import ctypes; ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(-1)); print(flush=True); input()"
+
 # Lends itself a socket in the session that it was given, and uses it.
 LEND = '''
 import os, socket, sys
@@ -224,8 +227,9 @@ class Confined(DaemonTest):
 
     def setUp(self):
         super().setUp()
-        self.victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.victim = subprocess.Popen([sys.executable, "-c", VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(self.victim.communicate)
+        self.victim.stdout.readline()
 
     def attempt(self, what, *how):
         """What comes of it, and the other end of the socket that it was tried with."""
