@@ -17,6 +17,9 @@
 
 _Static_assert(PATH_MAX == 4096, "mirror_resolve() says so");
 
+/* As many as the kernel follows. */
+#define LINKS_MAX 40
+
 /* ---- what is to be ---- */
 
 static size_t parent_len(const char *path)
@@ -84,10 +87,44 @@ void mirror_free(struct mirror *mirror)
     *mirror = (struct mirror){0};
 }
 
+/* What is there may be a link to something that is not there yet, and comes. false: it is none. */
+static bool follow_link(char path[static PATH_MAX])
+{
+    char target[PATH_MAX];
+    ssize_t n = readlink(path, target, sizeof(target) - 1);
+    const char *slash = strrchr(path, '/');
+    size_t keep = n > 0 && target[0] != '/' && slash ? (size_t)(slash + 1 - path) : 0;
+
+    if (n <= 0 || keep + (size_t)n >= PATH_MAX)
+        return false;
+    memcpy(path + keep, target, (size_t)n);
+    path[keep + (size_t)n] = 0;
+    return true;
+}
+
+/* Moves the last part of head to the front of tail. false: it is one that leads nowhere, or the only one. */
+static bool move_part(char head[static PATH_MAX], char tail[static PATH_MAX])
+{
+    char *slash = strrchr(head, '/');
+    size_t len = slash ? strlen(slash) : 0, tail_len = strlen(tail);
+
+    /* A relative path's directory is there, as asockctl is; "..", where nothing is, leads nowhere. */
+    if (!slash || strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0 ||
+        len + tail_len >= PATH_MAX)
+        return false;
+    if (len > 1) {
+        memmove(tail + len, tail, tail_len + 1);
+        memcpy(tail, slash, len);
+    }
+    slash[slash == head] = 0;
+    return true;
+}
+
 bool mirror_resolve(const char *path, char ret[static PATH_MAX])
 {
-    char head[PATH_MAX];
-    size_t len = strlen(path), head_len = len, real_len;
+    char head[PATH_MAX], tail[PATH_MAX] = "";
+    size_t len = strlen(path);
+    int links = 0;
 
     if (len == 0 || len >= sizeof(head)) {
         errno = len == 0 ? ENOENT : ENAMETOOLONG;
@@ -95,20 +132,22 @@ bool mirror_resolve(const char *path, char ret[static PATH_MAX])
     }
     memcpy(head, path, len + 1);
     while (!realpath(head, ret)) {
-        const char *slash = strrchr(head, '/');
-
-        /* A relative path's directory is there, as asockctl is; "..", where nothing is, leads nowhere. */
-        if (errno != ENOENT || !slash || strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0)
+        if (errno != ENOENT)
             return false;
-        head_len = (size_t)(slash - head);
-        strcpy(head + (head_len ? head_len : 1), "");
+        if (links++ < LINKS_MAX && follow_link(head))
+            continue;
+        if (links > LINKS_MAX || !move_part(head, tail)) {
+            errno = ENOENT;
+            return false;
+        }
+        links = 0;
     }
-    real_len = strcmp(ret, "/") == 0 ? 0 : strlen(ret);
-    if (real_len + len - head_len >= PATH_MAX || strstr(path + head_len, "//")) {
-        errno = ENOENT;
+    len = strcmp(ret, "/") == 0 ? 0 : strlen(ret);
+    if (len + strlen(tail) >= PATH_MAX) {
+        errno = ENAMETOOLONG;
         return false;
     }
-    strcpy(ret + real_len, path + head_len);
+    strcpy(ret + len, tail);
     return true;
 }
 

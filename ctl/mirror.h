@@ -28,7 +28,7 @@ void mirror_change(struct mirror *mirror, const char *path, const char *source);
 int mirror_make(const struct mirror *mirror, const char *stage);
 void mirror_free(struct mirror *mirror);
 
-/* The path behind its links; its last parts need not exist. false: it cannot be known, and errno says why. */
+/* The path behind its links, also those to what is not there; its last parts need not exist. false: it cannot be known, and errno says why. */
 bool mirror_resolve(const char *path, char ret[static 4096]);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* asockctl's own small parts: text, JSON, table, records. */
 #include "ctl/json.h"
+#include "ctl/mirror.h"
 #include "ctl/record.h"
 #include "ctl/stream.h"
 #include "ctl/table.h"
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char *written;
@@ -304,5 +306,56 @@ START_TEST(test_stream_without_proc_writes_what_fits)
     writer.is_ready = true;
     ck_assert_int_eq(stream_write(&writer, buf, sizeof(buf)), 4096);
     ck_assert_int_eq(stream_write(&writer, buf, sizeof(buf)), -EAGAIN);
+}
+END_TEST
+
+/* path and expected are names in directory; expected NULL: it cannot be known. */
+static void expect_resolved(const char *directory, const char *path, const char *expected)
+{
+    char whole[4096], is[4096], wanted[4096];
+
+    snprintf(whole, sizeof(whole), "%s/%s", directory, path);
+    snprintf(wanted, sizeof(wanted), "%s/%s", directory, expected ? expected : "");
+    ck_assert_msg(mirror_resolve(whole, is) == (expected != NULL), "%s", path);
+    if (expected)
+        ck_assert_str_eq(is, wanted);
+}
+
+START_TEST(test_a_path_is_what_is_behind_its_links)
+{
+    char made[] = "/tmp/asock-test-XXXXXX", directory[4096], name[4200];
+    static const char *const links[][2] = {
+        {"relative", "gone/sock"}, {"above", "there/../new"}, {"chain", "relative"},
+        {"loop", "pool"},          {"pool", "loop"},          {"folder", "gone"},
+        {"slash", "gone/"},
+    };
+
+    ck_assert_ptr_nonnull(mkdtemp(made));
+    ck_assert_ptr_nonnull(realpath(made, directory));
+    snprintf(name, sizeof(name), "%s/there", directory);
+    ck_assert_int_eq(mkdir(name, 0700), 0);
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+        snprintf(name, sizeof(name), "%s/%s", directory, links[i][0]);
+        ck_assert_int_eq(symlink(links[i][1], name), 0);
+    }
+    expect_resolved(directory, "there", "there");
+    expect_resolved(directory, "gone/sock", "gone/sock");
+    expect_resolved(directory, "relative", "gone/sock");
+    expect_resolved(directory, "above", "new");
+    expect_resolved(directory, "chain", "gone/sock");
+    expect_resolved(directory, "chain/more", "gone/sock/more");
+    expect_resolved(directory, "folder/sock", "gone/sock");
+    expect_resolved(directory, "slash", "gone");
+    expect_resolved(directory, "slash/sock", "gone/sock");
+    expect_resolved(directory, "loop", NULL);
+    expect_resolved(directory, "loop/sock", NULL);
+    expect_resolved(directory, "gone/../sock", NULL);
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+        snprintf(name, sizeof(name), "%s/%s", directory, links[i][0]);
+        unlink(name);
+    }
+    snprintf(name, sizeof(name), "%s/there", directory);
+    rmdir(name);
+    rmdir(directory);
 }
 END_TEST
