@@ -76,6 +76,11 @@ class Installed(UnitsTest):
         self.assertRegex(prop("asockd.service", "WatchdogUSec"), "^[1-9]")
         self.assertRegex(prop("asockd.service", "FileDescriptorStoreMax"), "^[1-9]")
 
+    def test_memory_is_limited_with_room_for_what_clients_may_have(self):
+        """A quarter each for queues and shared memory, and as much for the kernel's buffers."""
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.assertAlmostEqual(int(prop("asockd.service", "MemoryMax")) / memory, 0.75, delta=0.02)
+
     def test_daemon_runs_as_its_user_without_capabilities(self):
         must("systemctl", "start", "asockd.service")
         with open(f"/proc/{prop('asockd.service', 'MainPID')}/status", encoding="utf-8") as file:
