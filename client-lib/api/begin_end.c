@@ -112,7 +112,7 @@ int asock_begin_receive_from(asock_socket *socket, void *data, size_t len, asock
                  : submit(socket, ret, asock_op_set_buffer(*ret, data, len), asock_receive_from);
 }
 
-/* from may be NULL; a length of 0: there is none. */
+/* from may be NULL. A length of 0 means that the op has no remote address. */
 static int end(asock_op *op, uint64_t *bytes, struct sockaddr_storage *from)
 {
     asock_context *context = op ? op->context : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Questions about sockets and sessions. Records are gathered as they come (in the dispatcher, it may
- * be), and given to the caller's function when all are there, in the caller's thread, without a lock.
+ * Queries about sockets and sessions. Records are collected as they arrive (perhaps in the dispatcher). When all
+ * are there, the caller's function gets them in the caller's thread, without a lock.
  */
 #include "client-lib/api/inspect.h"
 
@@ -21,7 +21,7 @@
 struct visit {
     asock_record_fn record;
     void *userdata;
-    int error; /* there was no memory for a record */
+    int error; /* -ENOMEM: no memory for a record */
 };
 
 static void give_record(const struct field *fields, size_t count, void *data)
@@ -73,7 +73,7 @@ int asock_inspect_parse_id(const char *text, int64_t *ret)
     return 0;
 }
 
-/* What is asked of the daemon. */
+/* A query to the daemon. */
 struct query {
     uint32_t verb;
     int64_t argument; /* an id; RELOAD: whether to close; STATS: metrics? LISTENER: remove? */
@@ -164,7 +164,7 @@ static int parse_control(const char *verb, const char *const *args, struct query
     return asock_question_make(args, &ret->payload, &ret->payload_len);
 }
 
-/* The op has the bytes from now on, for they may leave after the caller has given up. */
+/* The op owns the bytes from now on, because they may be sent after the caller has given up. */
 static int hand_payload(asock_op *op, const struct query *query)
 {
     struct iovec *segment;
@@ -186,7 +186,7 @@ static int hand_payload(asock_op *op, const struct query *query)
     return 0;
 }
 
-/* What the daemon said to a failure; "" for nothing. */
+/* The daemon's text about a failure, or "". */
 static void keep_text(const asock_op *op, char ret[static CODEC_TEXT_MAX + 1])
 {
     size_t len = op->text ? strnlen(op->text, CODEC_TEXT_MAX) : 0;

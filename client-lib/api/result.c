@@ -7,7 +7,7 @@
 #include "client-lib/core/op.h"
 #include "proto/endpoint.h"
 
-/* Locks: 0 when the op has results, 1 when it has none (yet), -errno without the lock. */
+/* Takes the lock. 0: the op has results; 1: it has none (yet); -errno: the lock is not held. */
 static int enter_results(asock_op *op)
 {
     int r = asock_enter(op ? op->context : NULL);
@@ -116,7 +116,7 @@ asock_socket *asock_op_take_socket(asock_op *op)
     return socket;
 }
 
-/* The same, and of a multishot whose datagrams asock_receive_next() tells of: it goes on. */
+/* The same; also 0 for a multishot that is in flight, for the datagram that asock_receive_next() has returned. */
 static int enter_address(asock_op *op)
 {
     int r = enter_results(op);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Submitting: an op enters a queue of its socket. Nothing here waits, and nothing is allocated but the copy of a name, and
- * once for each pool that datagrams are received by.
+ * Submitting: puts an op into a queue of its socket. It never blocks. It allocates nothing but the copy of a name, and, once
+ * for each pool, room for the datagrams that are received into it.
  *
  * Happy path: the op is checked, started, put into a queue; its frame is made when the output has
  * room and the session's limits allow (request.c). Failures that the library knows already (socket
@@ -29,10 +29,10 @@
 /* More bytes than any datagram has. */
 #define DATAGRAM_MAX 65535u
 
-/* So much payload is queued before submitting writes by itself. */
+/* When so much payload is queued, submitting writes it. */
 #define SUBMIT_FLUSH (64u * 1024u)
 
-/* Behind the lock of every call that submits. */
+/* Every call that submits starts with it, after taking the lock. */
 static int leave_submit(asock_context *context, size_t queued, int r)
 {
     context->queued += queued;
@@ -65,7 +65,7 @@ static int enter_socket(asock_socket *socket, asock_op *op)
     return enter_submit(socket ? socket->context : NULL, op);
 }
 
-/* An op whose result is known: 0 when it may be told at once, else 1 and the callback tells. */
+/* Ends an op whose result is known. 0: it is reported at once; 1: the callback reports it. */
 static int settle(asock_op *op, asock_socket *socket, int operation, uint32_t error)
 {
     asock_context *context = op->context;
@@ -96,7 +96,7 @@ static bool is_data_op(int operation)
            operation == ASOCK_OPERATION_CONNECT;
 }
 
-/* What the library knows without asking; 0: nothing. */
+/* An error that the library knows without asking the daemon; 0: none. */
 static uint32_t known_error(const asock_socket *socket, int operation, int how)
 {
     bool is_sending = operation == ASOCK_OPERATION_SEND ||
@@ -129,7 +129,7 @@ static int queue_or_settle(asock_op *op, asock_socket *socket, int operation, st
     return 1;
 }
 
-/* Of a connect that asks for the socket itself; 0: none. Before the welcome the daemon's answer will tell. */
+/* An error of a connect that asks for lending; 0: none. Before the welcome it is unknown, and the daemon decides. */
 static uint32_t lend_error(const asock_op *op)
 {
     const asock_context *context = op->context;
@@ -171,13 +171,13 @@ int asock_connect(asock_socket *socket, asock_op *op)
     return leave_submit(socket->context, op->total, r);
 }
 
-/* The payload that its frame will have, as it looks now. */
+/* The expected payload of its frame. */
 static size_t payload_of(const asock_op *op)
 {
     return op->memory.is_reference || asock_bounce_fits(op) ? 0 : op->total;
 }
 
-/* What a socket of its kind cannot do, before anybody is asked; 0: it can. */
+/* An error if a socket of this kind cannot do the operation; 0: it can. */
 static uint32_t data_error(const asock_socket *socket, const asock_op *op, int operation, int how)
 {
     uint32_t error = known_error(socket, operation, 0);
@@ -191,7 +191,7 @@ static uint32_t data_error(const asock_socket *socket, const asock_op *op, int o
     return 0;
 }
 
-/* how: HOW_TO of what is for datagrams alone. */
+/* how: HOW_TO for a call that is only for datagrams. */
 static int submit_data(asock_socket *socket, asock_op *op, int operation, int how)
 {
     bool is_send = operation == ASOCK_OPERATION_SEND;
@@ -232,7 +232,7 @@ int asock_receive_from(asock_socket *socket, asock_op *op)
     return submit_data(socket, op, ASOCK_OPERATION_RECEIVE, HOW_TO);
 }
 
-/* Why no slice of the pool will ever have bytes; 0: some may. */
+/* An error if no slice of the pool can ever be filled; 0: some can. */
 static uint32_t pool_error(const asock_pool *pool)
 {
     if (pool->buffer->id == 0)
@@ -284,8 +284,8 @@ int asock_receive_multishot(asock_socket *socket, asock_op *op)
 }
 
 /*
- * Shutting down the receiving side waits for no data and no limit, only for a connect before it, and for others
- * of its kind.
+ * Shutting down the receiving side waits for no data and for no limit, only for a connect and for shutdowns that
+ * were submitted before it.
  */
 static void queue_behind_connects(asock_socket *socket, asock_op *op)
 {
@@ -333,7 +333,7 @@ int asock_await_hangup(asock_socket *socket, asock_op *op)
     return leave_submit(socket->context, 0, r);
 }
 
-/* Verbs that came later: a daemon that is known not to have one is not asked. */
+/* For later verbs: a daemon that is known not to have one is not asked. */
 static int queue_later(asock_op *op, asock_socket *socket, int operation, uint32_t verb)
 {
     op->how = 0;
@@ -374,7 +374,7 @@ int asock_accept(asock_socket *socket, asock_op *op)
 
     if (r < 0)
         return r;
-    /* What was accepted stays with the daemon. */
+    /* Accepted sockets are not lent. */
     if (op->flags & ASOCK_LEND_ANY && !known_error(socket, ASOCK_OPERATION_ACCEPT, 0))
         r = settle(op, socket, ASOCK_OPERATION_ACCEPT, ERR_OPERATION_NOT_SUPPORTED);
     else
@@ -386,8 +386,8 @@ int asock_accept(asock_socket *socket, asock_op *op)
 }
 
 /*
- * CLOSE leaves as soon as the callback has returned, or with the dispatcher, and nothing can come of it but
- * success: its answer need not be waited for.
+ * CLOSE is sent as soon as the callback has returned, or by the dispatcher, and can only succeed: there is no need
+ * to wait for its answer.
  */
 static bool may_close_at_once(const asock_socket *socket, int linger_ms)
 {
@@ -397,7 +397,7 @@ static bool may_close_at_once(const asock_socket *socket, int linger_ms)
            asock_close_is_certain(socket);
 }
 
-/* Nobody is told. */
+/* Closes without a report. */
 static int close_and_forget(asock_socket *socket, int linger_ms)
 {
     int r = asock_enter(socket ? socket->context : NULL);
@@ -463,7 +463,7 @@ int asock_get_option(asock_socket *socket, asock_op *op, enum asock_option optio
     return submit_option(socket, op, ASOCK_OPERATION_GET_OPTION, (int)option, 0);
 }
 
-/* Behind which no socket stands, so that nothing but the session can have ended. */
+/* For ops without a socket: only the session can have ended. */
 static int queue_socketless(asock_context *context, asock_op *op, int operation, uint32_t verb,
                             struct list *queue)
 {

@@ -45,7 +45,7 @@ void asock_connect_failed(asock_socket *socket, uint64_t seq)
     if (socket->is_connected || socket->connects > 0 || next < seq)
         return;
     abort_range(&socket->sends, seq, next);
-    /* One of datagrams is as it was before: its receives wait for the first send. */
+    /* A failed connect leaves a datagram socket as it was: its receives wait for the first send. */
     if (socket->is_datagram)
         return;
     socket->is_connect_failed = next == UINT64_MAX;

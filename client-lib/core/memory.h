@@ -5,8 +5,8 @@
 /*
  * Memory that the daemon shares: buffers, and pools of slices of one buffer for multishot receives.
  *
- * A buffer lives until the program has let go of it and no op in flight has a segment in it; then
- * UNREGISTER leaves. Of a session that has ended it is ordinary memory.
+ * A buffer lives until the program has released it and no op in flight has a segment in it; then
+ * UNREGISTER is sent. After the end of its session a buffer is ordinary memory.
  *
  * A slice:  FREE --RECEIVE, CREDIT--> CREDIT --completion--> FILLED --callback returned--> FREE
  *             ^                          |                      |
@@ -24,7 +24,7 @@ struct deadline {
     void (*expired)(struct deadline *deadline);
 };
 
-/* A completion that its callback is still to be told of: an op's end, or one of a multishot's. */
+/* A completion that was not reported yet: the end of an op, or one of a multishot's. */
 struct due {
     struct list node; /* context->done; of a multishot without callback op->filled */
     asock_op *op;
@@ -42,14 +42,14 @@ struct slice {
     uint64_t life; /* counts how often it has become free */
 };
 
-/* A slice as a callback was given it: once it has been given back it is somebody else's. */
+/* A slice as it was given to a callback. Once it has been given back, it may be in use again. */
 struct shot {
     struct slice *slice; /* NULL: none */
     uint64_t life;
     size_t len;
 };
 
-/* Blocks for ops of ordinary memory that go by reference all the same. */
+/* The bounce buffer: blocks for ops with ordinary memory that go by reference all the same. */
 #define BOUNCE_BLOCKS 512u
 
 struct bounce {
@@ -64,8 +64,8 @@ struct bounce {
 };
 
 /*
- * What an op has to do with shared memory: handed in by the part that lets its bytes go there. Each call
- * may be NULL; so may the class, of an op all of whose bytes are in its frames.
+ * What happens to the shared memory of an op; set by the module that puts its bytes there. Each call may be
+ * NULL. The class is NULL for an op all of whose bytes are in its frames.
  */
 struct op_class {
     void (*ended)(asock_op *op);   /* it has a result */
@@ -77,30 +77,29 @@ struct op_class {
 /* Of an op. */
 struct op_memory {
     bool is_reference; /* its bytes are where both sides see them: none are in its frames */
-    uint64_t
-        mapped; /* buffers that there had been when it was submitted: it uses none of later ones */
-    bool is_inside;     /* a segment, or more, lies in a buffer of the program's */
-    bool is_multishot;  /* a receive of the pool's slices */
-    bool is_more;       /* the callback that runs is not of its end */
-    bool is_in_place;   /* its bytes lie where the daemon can take them back, and nobody was told */
-    bool is_lost;       /* it did so: CONNECTION_ABORTED, whatever the daemon said */
-    asock_pool *pool;   /* set by the program; NULL: none */
-    struct slice *last; /* that it ended with; NULL: with none */
-    struct shot shot;   /* of the callback that runs */
-    struct list filled; /* completions that asock_receive_next() will tell of */
+    uint64_t mapped;   /* how many buffers there had been when it was submitted; it uses no later one */
+    bool is_inside;    /* a segment, or more, lies in a buffer of the program's */
+    bool is_multishot; /* a receive of the pool's slices */
+    bool is_more;      /* the callback that runs is not of its end */
+    bool is_in_place; /* its bytes were not reported yet, and the daemon can still take them back */
+    bool is_lost;     /* it did: the op ends CONNECTION_ABORTED, whatever the daemon said */
+    asock_pool *pool; /* set by the program; NULL: none */
+    struct slice *last;               /* that it ended with; NULL: with none */
+    struct shot shot;                 /* of the callback that runs */
+    struct list filled;               /* completions that asock_receive_next() will tell of */
     struct list credit_node;          /* memory->credits */
     uint32_t bounce_at, bounce_count; /* its blocks; count 0: none */
     asock_buffer *made; /* REGISTER: what it is for; refs 0: nobody waits for it any more */
 };
 
-/* What the daemon says of the session's buffers, in a page that it alone writes. */
+/* The status page of the session's buffers, which only the daemon writes. */
 struct status {
     const uint32_t *mark; /* not 0: it has taken the buffers back; NULL: not mapped */
     bool is_asked;        /* the REGISTER on the way brings it */
 };
 
 /*
- * That wait for their replies at a time: each comes with the last bytes that one read gives, so two reads bring no more.
+ * The most descriptors that wait for their replies. Descriptors come with the last bytes of one read, so two reads bring no more.
  */
 #define MEMORY_DESCRIPTORS_MAX 8u
 
@@ -116,7 +115,7 @@ struct memory {
     uint64_t mapped;       /* buffers, ever */
     struct list credits;   /* ops whose CREDIT is to leave */
     struct bounce bounce;
-    /* Came with replies that are still to be read, in their order. */
+    /* Received with replies that were not handled yet, in the order of these. */
     int descriptors[MEMORY_DESCRIPTORS_MAX];
     unsigned int descriptor_count;
     struct status status;

@@ -12,7 +12,7 @@
 /* Not in enum asock_operation: what the library asks for itself. */
 enum { OPERATION_INSPECT = 100, OPERATION_RESTRICT, OPERATION_REGISTER };
 
-/* asock_op.how of a send that has an address of its own; beside the values of a shutdown. */
+/* asock_op.how of a send with its own address. A shutdown uses lower values. */
 enum { HOW_TO = 4 };
 
 enum op_state {
@@ -81,8 +81,8 @@ struct asock_op {
     uint64_t bytes;
     unsigned int result_flags;
     struct endpoint local, remote;
-    struct datagram datagram; /* with the last one; of a multishot, with the last shot told */
-    int fd;                   /* lent, and not taken by the program; -1: none */
+    struct datagram datagram; /* of the last one received; of a multishot, the last one reported */
+    int fd;                   /* a lent descriptor that the program has not taken; -1: none */
     bool has_value;
     int64_t value;
     char *text;

@@ -2,12 +2,12 @@
 /*
  * Memory that the daemon shares.
  *
- * Happy path: REGISTER, the descriptor that comes with its completion is mapped and closed; an op all of
- * whose segments lie in such memory goes by reference; let go and unused, it is unmapped, and UNREGISTER
- * leaves.
- * Failures: the daemon grants none, no descriptor could be received, no address space; the daemon sends
- * what it must not (the session ends). Whoever asked and went away leaves an answer that nobody waits for:
- * that buffer is given back.
+ * Happy path: REGISTER is sent; the descriptor that comes with its completion is mapped and closed; an op all
+ * of whose segments lie in such memory goes by reference; when the last reference and the last use are gone, the
+ * buffer is unmapped and UNREGISTER is sent.
+ * Failures: the daemon grants no buffer, the descriptor could not be received, no address space; the daemon
+ * violates the protocol (the session ends). If the caller has stopped waiting when the answer arrives, the buffer
+ * is given back.
  */
 #include "client-lib/shm/buffer.h"
 
@@ -59,7 +59,7 @@ static void free_list(struct list *list)
     }
 }
 
-/* What is read and written goes on being the program's, at the same addresses. */
+/* Replaces the shared memory by private memory with the same contents, at the same address. */
 static bool make_private(const asock_buffer *buffer)
 {
     void *copy = mmap(NULL, buffer->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
@@ -77,8 +77,8 @@ static bool make_private(const asock_buffer *buffer)
 }
 
 /*
- * The daemon empties nothing before it has marked the page, so the page is looked at behind the copies. Without
- * memory for a copy nobody can say any more what the daemon does to the buffer.
+ * The daemon marks the status page before it empties anything, so the page is read after the copies. Without
+ * memory for a copy the buffer counts as lost, because the daemon may empty it later.
  */
 static void keep_contents(struct memory *memory)
 {
@@ -120,7 +120,7 @@ void asock_memory_add_descriptor(asock_context *context, int fd)
         close(fd);
 }
 
-/* The first ones have been used. */
+/* Removes the first `count` descriptors, which have been used. */
 static void forget_descriptors(struct memory *memory, unsigned int count)
 {
     if (count > memory->descriptor_count)
@@ -131,8 +131,9 @@ static void forget_descriptors(struct memory *memory, unsigned int count)
 }
 
 /*
- * One may be missing: the kernel drops what the program has no number left for, and the daemon sends none of a
- * socket that has ended. So it must be the very socket: its own address is nobody else's.
+ * A descriptor may be missing: the kernel drops it if the program has no free descriptor, and the daemon sends none for a
+ * socket that has ended. The next descriptor may then belong to another reply, so the local address is compared:
+ * no two sockets share one.
  */
 int asock_memory_take_socket(asock_context *context, const struct endpoint *local)
 {
@@ -220,7 +221,7 @@ static void take_out(struct memory *memory, const asock_buffer *buffer)
             (memory->count - place) * sizeof(asock_buffer *));
 }
 
-/* Nobody refers to it any more. */
+/* Nothing refers to it any more. */
 void asock_buffer_leave(asock_buffer *buffer)
 {
     asock_context *context = buffer->context;
@@ -361,7 +362,7 @@ static void fill_register(asock_context *context, asock_op *op, struct request *
     context->memory.registering = op;
 }
 
-/* What was given back counts until the daemon has answered: it may be what there is to be had. */
+/* A REGISTER waits until the daemon has answered every UNREGISTER, because it may need the quota that these free. */
 static asock_op *next_register(const asock_context *context)
 {
     const struct memory *memory = &context->memory;
@@ -422,7 +423,7 @@ static bool is_known(const struct memory *memory, uint32_t id)
     return false;
 }
 
-/* Its size is as it was said, and cannot be changed: the mapping never loses a page. */
+/* Checks that the size is what the daemon said, and is sealed: the mapping never loses a page. */
 static bool is_sound(int fd, uint64_t length)
 {
     struct stat st;
@@ -432,7 +433,7 @@ static bool is_sound(int fd, uint64_t length)
            seals & F_SEAL_SHRINK;
 }
 
-/* It came for a reply that is still to be read: this one's is missing. */
+/* The descriptor belongs to a reply that comes later: the one for this reply is missing. */
 static bool is_socket(int fd)
 {
     struct stat st;

@@ -15,38 +15,38 @@ struct asock_buffer {
     uint64_t token;   /* of its UNREGISTER */
     uint64_t number;  /* of those that have been mapped, ever */
     struct list node; /* memory->leaving, or ->left */
-    bool is_lost;     /* when its session ended it had been taken back, or could not be kept */
+    bool is_lost;     /* at the end of its session its contents were gone, or could not be copied */
 };
 
 void asock_memory_init(struct memory *memory);
 void asock_memory_deinit(struct memory *memory);
-/* The session has ended: buffers are ordinary memory from here on. */
+/* The session has ended: makes the buffers ordinary memory. */
 void asock_memory_end(asock_context *context);
-/* Keeps the first that nobody has taken; closes the others. */
+/* Keeps the oldest descriptors that no reply has taken yet; closes the others. */
 void asock_memory_add_descriptor(asock_context *context, int fd);
-/* The next one, if it is the socket with this address of its own; -1: it is missing. The caller's. */
+/* Returns the next descriptor, which the caller owns, if it is the socket with this local address. -1: it is missing. */
 int asock_memory_take_socket(asock_context *context, const struct endpoint *local);
 void asock_memory_drop_descriptors(asock_context *context);
 /*
- * Bytes in it that were copied, or looked at, before this call are what was received, unless it is true. The
- * loss is the buffer's: a later session says nothing about it.
+ * False: bytes that were read from the buffer before this call are what was received. True: the daemon has taken
+ * the memory back, and they may be zeros. The answer belongs to the buffer and stays, also in a later session.
  */
 bool asock_buffer_is_lost(const asock_buffer *buffer);
-/* The same of all the buffers in which the op's segments lie, or its slices. */
+/* The same for all buffers in which the op's segments or slices lie. */
 bool asock_memory_is_lost(const asock_op *op);
 
-/* Its segments are in flight: buffers in which they lie stay, until its callback has returned. Sets op->is_reference. */
+/* Keeps the buffers in which the op's segments lie, until its callback has returned. Sets op->is_reference. */
 void asock_memory_use(asock_op *op);
-/* Of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */
+/* The segments of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */
 void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret);
 /* The next UNREGISTER, CREDIT or REGISTER; false: none is due. room: for CODEC_SEGMENTS_MAX. */
 bool asock_memory_next(asock_context *context, struct request *ret, struct segment *room);
 bool asock_memory_is_wanted(const asock_context *context);
 /* REGISTER's reply: 0 or -EPROTO. */
 int asock_buffer_answered(asock_op *op, const struct reply *reply);
-/* UNREGISTER's reply: false: none is on the way with this token. */
+/* UNREGISTER's reply. False: no UNREGISTER with this token is in flight. */
 bool asock_buffer_left(asock_context *context, uint64_t token);
 void asock_buffer_unuse(asock_buffer *buffer);
-void asock_buffer_leave(asock_buffer *buffer); /* nobody refers to it any more */
+void asock_buffer_leave(asock_buffer *buffer); /* nothing refers to it any more: UNREGISTER it */
 
 #endif

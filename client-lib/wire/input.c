@@ -18,16 +18,16 @@
 #include "client-lib/wire/reply.h"
 #include "client-lib/wire/session.h"
 
-/* One call reads no more than so often: others (timers, callbacks) have their turn. */
+/* The most reads of one call, so that timers and callbacks have their turn. */
 #define INPUT_READS 16
 #define INPUT_IOV 64
-/* More than the socket holds comes from a daemon that lives. */
+/* More bytes than the socket can hold: the daemon is alive. */
 #define DRAIN_READS 1024
-/* Two are all that is ever asked for; others are taken to be closed. */
+/* The library never asks for more than two at a time; more are received only to be closed. */
 #define INPUT_DESCRIPTORS 4
 /*
- * Behind a large payload as much is read as the next head has: what comes with it would have to be
- * copied, and goes straight to its place in the next read.
+ * After a large payload the read asks for no more than a head: payload behind that head would have to be
+ * copied, while the next read puts it directly in its place.
  */
 #define INPUT_LARGE 16384
 #define INPUT_BEHIND 128
@@ -100,7 +100,7 @@ static int take_head(asock_context *context)
     return 1;
 }
 
-/* All that is in the buffer. */
+/* Handles everything in the buffer. */
 static void take_all(asock_context *context)
 {
     struct input *in = &context->in;
@@ -119,7 +119,7 @@ static void take_all(asock_context *context)
     }
     if (context->is_alive && r < 0)
         asock_session_end(context, ERR_PROTOCOL_ERROR);
-    /* Those that no frame has spoken of. */
+    /* Close descriptors that no frame has announced. */
     if (available(in) == 0 && !in->in_payload)
         asock_memory_drop_descriptors(context);
 }
@@ -243,7 +243,7 @@ static int run_some(asock_context *context)
 {
     int r = read_some(context);
 
-    /* Nothing can be written any more, and why has been read, if it was told. */
+    /* The daemon has closed. Its last message, if it sent one, has been read. */
     if (r == 0 && context->out.is_broken)
         r = -ECONNABORTED;
     if (r < 0)

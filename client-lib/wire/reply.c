@@ -2,9 +2,9 @@
 /*
  * What the daemon says.
  *
- * A reply is handled in two steps: its head says whose it is and where its payload goes; when that
- * is there, it takes effect. Nothing is believed: a token that is not live, more bytes than were
- * asked for, a success that cannot be, end the session with ASOCK_PROTOCOL_ERROR.
+ * A reply is handled in two steps: its head says whose it is and where its payload goes; when the payload
+ * is there, the reply takes effect. Every reply is verified: a token that is not live, more bytes than were
+ * asked for, or an impossible success end the session with ASOCK_PROTOCOL_ERROR.
  */
 #include "client-lib/wire/reply.h"
 
@@ -209,8 +209,8 @@ static void free_asked_ids(asock_context *context)
 }
 
 /*
- * What was not found had ended: well, if its failure was not told before. What left before it has ended too: in
- * the order of leaving.
+ * CANCEL did not find the op: it has ended, with success, because a failure would have been reported before. Silent ops that
+ * were sent before it have ended too, in the order of sending.
  */
 static void cancel_answered(asock_context *context, const struct reply *reply)
 {
@@ -258,10 +258,9 @@ static void event(asock_context *context, const struct reply *reply)
 }
 
 /*
- * An empty send behind silent ones was refused, because the sending side is broken: that happened as
- * soon as it was seen, so of the ops that this socket has outstanding then those that are not known
- * otherwise are the silent ones still in progress. The daemon tells of them after all; the others have
- * ended, well.
+ * An empty send after silent ones was refused, because the sending side is broken. The daemon refused it as soon
+ * as it read it. Of the ops that the socket had outstanding then, those that the library cannot account for are the
+ * silent ones still in progress; the daemon will report them. All other silent ones have succeeded.
  */
 static void barrier_refused(asock_socket *socket, const asock_op *barrier)
 {
@@ -286,7 +285,7 @@ static void barrier_refused(asock_socket *socket, const asock_op *barrier)
                                                       : 0);
 }
 
-/* Sends end in order: success, or bytes that went, tells of all that left before (see PROTOCOL.md). */
+/* Sends end in order: a success, or bytes that went, implies the success of all silent sends before it (PROTOCOL.md). */
 static void send_answered(asock_op *op, const struct reply *reply)
 {
     asock_socket *socket = op->socket;
@@ -364,7 +363,7 @@ static void note(asock_op *op, const struct reply *reply)
     }
 }
 
-/* The bytes an op has moved, or -EPROTO for what cannot be. */
+/* The bytes that an op has moved; -EPROTO: an impossible number. */
 static int moved_by(const asock_op *op, const struct reply *reply, uint64_t *ret)
 {
     switch (op->operation) {
@@ -421,8 +420,9 @@ static void received(asock_op *op, uint64_t bytes)
 }
 
 /*
- * The program has set a time, and cancelled nothing. A send of which nothing went stays cancelled: its stream goes on
- * without it (S30), and behind one that timed out nothing may (S28).
+ * The library's own CANCEL of an overdue op is reported as a time-out, because the program has set a time and cancelled
+ * nothing. A send of which nothing went stays cancelled: its stream continues (S30), which it could not after a time-out
+ * (S28).
  */
 static uint32_t error_of_expired(const asock_op *op, uint32_t error, uint64_t bytes)
 {
@@ -490,12 +490,12 @@ static int take_directory(asock_op *op, size_t len)
 static void say(asock_op *op, const char *text)
 {
     free(op->text);
-    op->text = strdup(text); /* without memory there are no words */
+    op->text = strdup(text); /* NULL without memory: the text is then missing */
 }
 
 /*
- * A success that should bring a socket: the error that it is if there is none. Then the socket is of no use to the
- * program, whatever the daemon has of it.
+ * The success of a connect that lends must bring a descriptor. Returns the error with which the op ends if there is none: the
+ * program then cannot use the socket, whatever its state in the daemon.
  */
 static uint32_t take_lent(asock_op *op, const struct reply *reply)
 {

@@ -223,8 +223,8 @@ static void left(asock_op *op)
 }
 
 /*
- * Something that is submitted later will tell of its success, or somebody will ask: by an empty send, which would be
- * a datagram.
+ * Can the op be sent with errors_only? A later op of the socket must be able to imply its success, or an empty send must be
+ * able to ask for it. On a datagram socket an empty send would be a datagram.
  */
 static bool may_be_quiet(const asock_op *op)
 {
@@ -234,7 +234,7 @@ static bool may_be_quiet(const asock_op *op)
     return has_flag && op->flags & ASOCK_ERRORS_ONLY && !op->is_told && op->socket->refs > 0;
 }
 
-/* Its deadline is the daemon's from here on. */
+/* From here on the daemon measures its deadline. */
 uint32_t asock_turn_detach(asock_op *op)
 {
     uint64_t now;
@@ -298,7 +298,7 @@ static void add_next(asock_socket *socket, asock_op *op)
         add_op(op);
 }
 
-/* A connect whose data does not fit into what is reserved, and will not: it fails instead of waiting. */
+/* The data of a connect does not fit into the grant, which cannot be raised: the connect fails instead of waiting. */
 static asock_op *hopeless(const asock_socket *socket)
 {
     asock_op *op = list_first(&socket->controls, asock_op, queue_node);
