@@ -23,7 +23,7 @@
 #define ENDPOINT_MAX (INET6_ADDRSTRLEN + sizeof("[%4294967295]:65535"))
 #define MESSAGE_MAX 1024
 
-/* Where to, and all that is said at the end. */
+/* The destination, and everything that the final message reports. */
 struct outcome {
     const char *host;                               /* as the daemon is asked for it */
     char local[ENDPOINT_MAX], remote[ENDPOINT_MAX]; /* empty: was never connected */
@@ -54,7 +54,7 @@ static void format_endpoint(const struct sockaddr_storage *addr, char buf[ENDPOI
     }
 }
 
-/* The arguments as the library wants them; what is not worth a round trip is refused here. */
+/* Converts the arguments for the library, and rejects those that need no round trip to be found invalid. */
 static int check_target(const char *host, const char *service)
 {
     size_t digits = strspn(service, "0123456789");
@@ -77,7 +77,7 @@ static void set_errno(struct outcome *outcome, const char *where, int err)
     snprintf(outcome->message, sizeof(outcome->message), "%s: %s", where, strerror(err));
 }
 
-/* The daemon's own text, if there is one, says more than the error's. */
+/* Prefers the daemon's text, which says more than the error's name. */
 static void set_error(struct outcome *outcome, const char *where, int error, const char *text)
 {
     outcome->error = asock_error_name(error);
@@ -87,7 +87,7 @@ static void set_error(struct outcome *outcome, const char *where, int error, con
              text ? ")" : "");
 }
 
-/* A peer that has vanished is noticed within two minutes, though nothing is sent. */
+/* Detects a vanished peer within two minutes, even if nothing is sent. */
 static int keep_alive(asock_context *context, asock_socket *socket)
 {
     static const struct {
@@ -112,7 +112,7 @@ static int keep_alive(asock_context *context, asock_socket *socket)
     return r;
 }
 
-/* Whoever started us may go on. */
+/* Tells the caller that the connection is up (--ready-fd). */
 static void tell_ready(int fd)
 {
     if (fd < 0)
@@ -232,7 +232,7 @@ static void print_json(const struct settings *settings, const struct outcome *ou
     fputs("}\n", stderr);
 }
 
-/* The names are the caller's and the text is the daemon's: neither may play with the terminal. */
+/* The names come from the caller and the text from the daemon: escape both for the terminal. */
 static void print_failure(const struct settings *settings, const struct outcome *outcome)
 {
     fputs("asockctl: ", stderr);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* monitor: events as they happen, a line each. The daemon keeps what happens between two questions. */
+/* monitor: prints events as they happen, a line each. The daemon keeps events that happen between two requests. */
 #include "ctl/json.h"
 #include "ctl/outcome.h"
 #include "ctl/rows.h"
@@ -129,7 +129,7 @@ static void print_line(const struct record *event)
     putchar('\n');
 }
 
-/* Whoever filters wants to know of what is missing, too: it might have fitted. */
+/* "missed" passes every filter, because a missed event might have matched. */
 static bool is_about_all(const struct record *event)
 {
     const char *what = text_of(event, "event");

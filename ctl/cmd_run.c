@@ -36,7 +36,7 @@ static int hand_on(struct session *session, const struct settings *settings)
     return -1;
 }
 
-/* One program goes on with it. */
+/* Passes the session to one program (--fd). */
 static int run_one(struct session *session, const struct settings *settings)
 {
     int r = hand_on(session, settings);

@@ -2,12 +2,12 @@
 #ifndef CTL_CTL_H
 #define CTL_CTL_H
 
-/* What every command is given, and the commands. */
+/* The settings that every command gets, and the commands. */
 #include <stdbool.h>
 
 enum { EXIT_USAGE = 2 };
 
-/* policy test: a client that is only thought of. */
+/* policy test: a hypothetical client. */
 #define CLIENT_GROUPS_MAX 64
 
 /* proxy: addresses and paths to listen at. */
@@ -110,10 +110,10 @@ extern const struct command command_policy;
 extern const struct command command_proxy;
 extern const struct command command_listener;
 
-/* "asockctl: ...", a line on standard error. What came from elsewhere must have been escaped. */
+/* Prints "asockctl: ..." on standard error. Text from elsewhere must have been escaped. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A wrong call: the message, where to find help; returns EXIT_USAGE. */
+/* For a wrong call: prints the message and where to find help; returns EXIT_USAGE. */
 int complain_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ends the program when p is NULL; else returns it. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * asockctl: looks into asockd, and talks through it. Reads the arguments and hands over to a
- * command; options may stand anywhere on the line.
+ * asockctl: inspects asockd, and connects through it. Parses the arguments and runs the command; options may
+ * stand anywhere on the line.
  */
 #include "ctl/ctl.h"
 
@@ -218,7 +218,7 @@ static int print_help(const struct command *command)
     return finish_output();
 }
 
-/* Seconds, with decimals, to milliseconds; 0 seconds is none of them. */
+/* Converts seconds, with decimals, to milliseconds; 0 seconds is invalid. */
 static int parse_seconds(const char *option, const char *text, int *ret)
 {
     char *end;
@@ -266,7 +266,7 @@ static int parse_client_option(int option, struct parsed *parsed)
     return 0;
 }
 
-/* Those without an argument; false: it is another one. */
+/* Options without an argument; false: another option. */
 static bool parse_flag(int option, struct parsed *parsed)
 {
     struct settings *settings = &parsed->settings;
@@ -451,7 +451,7 @@ static int check_call(const struct command *command, const struct parsed *parsed
     return 0;
 }
 
-/* Descriptors 0 to 2 exist afterwards, so that none of ours takes their place; using one fails. */
+/* Opens missing descriptors 0 to 2, so that none of ours gets their number; using them fails. */
 static void occupy_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++) {

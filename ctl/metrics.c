@@ -10,7 +10,7 @@
 #define PREFIX "asockd_"
 #define US_PER_SECOND 1000000
 
-/* What is behind a metric's name in its samples. Prometheus' format has no such names but those. */
+/* The suffix of a metric's name in its samples. In Prometheus' format it is part of the metric's name. */
 static const char *suffix_of(const char *type)
 {
     if (strcmp(type, "counter") == 0)
@@ -18,7 +18,7 @@ static const char *suffix_of(const char *type)
     return strcmp(type, "info") == 0 ? "_info" : "";
 }
 
-/* Backslash, newline, and in a label the quotation mark. */
+/* Escapes backslash, newline and, in a label, the quotation mark. */
 static void print_escaped(FILE *file, const char *text, bool is_label)
 {
     for (; *text; text++) {
@@ -48,7 +48,7 @@ static void print_head(FILE *file, const struct record *record, enum metrics_for
     fputc('\n', file);
 }
 
-/* value / per, a power of ten, exactly. */
+/* Prints value / per exactly; per is a power of ten. */
 static void print_value(FILE *file, uint64_t value, uint64_t per)
 {
     int digits = 0;

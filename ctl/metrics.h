@@ -2,7 +2,7 @@
 #ifndef CTL_METRICS_H
 #define CTL_METRICS_H
 
-/* The daemon's metrics as text for Prometheus and the like. */
+/* Prints the daemon's metrics as text for Prometheus and other monitoring systems. */
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -14,7 +14,7 @@ enum metrics_format {
     METRICS_PROMETHEUS,  /* Prometheus' own, version 0.0.4 */
 };
 
-/* What STATS told with `metrics`. false: a daemon that knows none told something else. */
+/* Prints the records of STATS with `metrics`. False: they are not metrics, because the daemon is older. */
 bool metrics_print(FILE *file, const struct records *records, enum metrics_format format);
 
 #endif

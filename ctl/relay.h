@@ -2,7 +2,7 @@
 #ifndef CTL_RELAY_H
 #define CTL_RELAY_H
 
-/* Standard input to a connected socket, the socket to standard output, until both have ended. */
+/* Copies standard input to a connected socket, and the socket to standard output, until both have ended. */
 #include <asock/asock.h>
 
 #include <stdbool.h>
@@ -27,7 +27,7 @@ struct relay_result {
 struct relay;
 
 struct relay_manner {
-    bool exit_on_close; /* the peer's end of stream ends all */
+    bool exit_on_close; /* the peer's end of stream ends both directions */
     bool keep_open;     /* the end of standard input is not passed on */
 };
 
@@ -41,13 +41,13 @@ int relay_new(asock_context *context, asock_socket *socket, const struct relay_m
  */
 void relay_run(struct relay *relay, struct relay_result *ret);
 
-/* All of it at once, with a socket that was lent: takes fd. The socket is closed afterwards, as above. */
+/* The whole relay over a lent socket; blocks until it ends. Takes fd. Closes the socket afterwards, as above. */
 void relay_lent(asock_context *context, asock_socket *socket, int fd,
                 const struct relay_manner *manner, struct relay_result *ret);
 
-/* Gives up what it has of the library, but for buffers. Accepts NULL. */
+/* Releases the library's objects, except the buffers. Accepts NULL. */
 void relay_release(struct relay *relay);
-/* The rest, once the context is gone: an op that the daemon never answered had its buffers till then. */
+/* Frees the rest, after the context is gone: until then an op that the daemon never answered used the buffers. */
 struct relay *relay_free(struct relay *relay);
 
 #endif

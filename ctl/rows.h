@@ -3,8 +3,8 @@
 #define CTL_ROWS_H
 
 /*
- * What list, sessions and denied have in common: records as a table of chosen columns, filtered and sorted. To each record
- * are added "user" (the name of its uid) and "to" (host or address, and port), which filters and columns may name like any
+ * Shared by list, sessions and denied: shows records as a table of chosen columns, filtered and sorted. Each record also gets
+ * the fields "user" (the name of its uid) and "to" (host or address, and port), which filters and columns may name like any
  * other field.
  */
 #include "ctl/ctl.h"
@@ -27,7 +27,7 @@ struct column {
     enum { SHOWN_ON_REQUEST, SHOWN, SHOWN_IF_ANY } when; /* IF_ANY: some row has it, and not 0 */
 };
 
-/* Whose a socket or a session is. */
+/* The columns that say to whom a socket or a session belongs. */
 #define COLUMNS_OF_CLIENT                                                                          \
     {"id", "ID", "id", NULL, NULL, 'r', CELL_PLAIN, SHOWN},                                        \
         {"pid", "PID", "pid", NULL, NULL, 'r', CELL_PLAIN, SHOWN},                                 \
@@ -37,7 +37,7 @@ struct column {
         "unit", "UNIT/COMMAND", "unit", "command", NULL, 'l', CELL_PLAIN, SHOWN                    \
     }
 
-/* For rows that a client socket cannot give. */
+/* For rows that only the control socket provides. */
 #define ROWS_NOTE                                                                                  \
     "this is a client socket, which tells about the own session only; --control shows all"
 
@@ -47,33 +47,33 @@ struct rows_view {
     const char *sort; /* without --sort; NULL: as they come */
 };
 
-/* Are --columns, --sort and the filters among the arguments right? Else an exit status, after a complaint. */
+/* 0: --columns, --sort and the filters among the arguments are valid. Otherwise an exit status, after a message. */
 int rows_check(const struct rows_view *view, const struct settings *settings);
 
-/* "user" and "to", filters, order. */
+/* Adds "user" and "to", then filters and sorts. */
 void rows_refine(const struct rows_view *view, const struct settings *settings,
                  struct records *records);
 
-/* "user" and "to" alone; "user" where the record has a uid. */
+/* Adds only "user" and "to"; "user" if the record has a uid. */
 void rows_complete(struct record *record);
 
 /* width: of the terminal, 0: no limit. */
 void rows_print(const struct rows_view *view, const struct settings *settings,
                 const struct records *records, size_t width);
 
-/* Does it fit all of these "field=pattern" words? */
+/* True: the record matches all of these "field=pattern" words. */
 bool rows_match(const struct rows_view *view, char *const *filters, int count,
                 const struct record *record);
 
-/* They are, without a complaint. */
+/* True: all words are valid filters. Prints nothing. */
 bool rows_are_filters(const struct rows_view *view, char *const *filters, int count);
 
-/* 0, or an exit status after a complaint: a word that is no filter. */
+/* 0: all words are valid filters. Otherwise an exit status, after a message. */
 int rows_check_filters(const struct rows_view *view, char *const *filters, int count);
 
 /*
- * The query's rows as a table or as JSON, once or, with --watch, again and again. Returns the exit status; note goes to
- * standard error where a client's socket can only tell about itself.
+ * Prints the query's rows as a table or as JSON, once or, with --watch, repeatedly. Returns the exit status. On a client's
+ * socket, which only reports its own session, note is printed on standard error.
  */
 int rows_run(const struct rows_view *view, const struct settings *settings, const char *query,
              const char *note);
@@ -81,7 +81,7 @@ int rows_run(const struct rows_view *view, const struct settings *settings, cons
 /* The views of list and sessions. */
 extern const struct rows_view rows_of_list, rows_of_sessions;
 
-/* Columns of the terminal that is standard output; 0: it is none. */
+/* The width of the terminal in columns; 0: standard output is not a terminal. */
 size_t terminal_width(void);
 
 #endif

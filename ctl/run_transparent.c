@@ -3,7 +3,7 @@
  * run --transparent: the gateway's side.
  * Happy path: session -> namespaces -> a child that is their first process (inside.c) -> cable, packet socket, name server
  * -> the loop, until the command has ended.
- * Failures: whatever the kernel does not give is named, with the way that needs none of it; nothing has run then.
+ * Failures: the message names the feature that the kernel lacks, and the option that does without it; nothing has run then.
  */
 #include "ctl/run_transparent.h"
 #include "ctl/inside.h"
@@ -79,7 +79,7 @@ static int complain_of(const char *what, int err)
 
 /* ---- messages ---- */
 
-/* The command stops: so does asockctl, for its shell to see; and both go on together. */
+/* The command was stopped: asockctl stops too, so that its shell notices, and both continue together. */
 static void stop_together(const struct run *run)
 {
     if (run->pid == 0)
