@@ -262,7 +262,7 @@ class ListenPolicy(PolicyTest):
         self.assertEqual(peers[1].recv(1), b"x")
 
     def watch(self):
-        """The administrator's connection, that is told what happens from here on."""
+        """A control connection whose MONITOR reports events from now on."""
         wire = Wire(self.daemon.control_path)
         self.addCleanup(wire.close)
         wire.hello()
@@ -281,7 +281,7 @@ class ListenPolicy(PolicyTest):
         return {row["verb"]: row for row in rows}
 
     def test_s61_who_was_denied_is_told(self):
-        """To DENIALS and to MONITOR, without an audit: a bind, a peer, and what a reload takes back; and who listens."""
+        """DENIALS and MONITOR report denied binds and peers, what a reload takes back, and listeners, without an audit."""
         self.rules("Listen=tcp 127.0.0.1 0 from 127.0.0.2")
         watcher = self.watch()
         for _ in range(2):

@@ -255,7 +255,7 @@ class Judged(Resolving):
         self.assertEqual(self.ask("127.0.0.7"), ["127.0.0.7"])
 
     def test_s58_one_protocol_is_enough(self):
-        """Of two denials the one of a rule is told; where both are of rules, TCP's."""
+        """Of two denials the one by a rule is reported; if both are by rules, TCP's."""
         self.names["time.test"] = Name(a=["127.0.0.2", "10.0.0.1"])
         self.assertEqual(self.ask("time.test"), ["127.0.0.2"])
         self.assertEqual(self.ask("other.test"), ("ACCESS_DENIED", "no datagrams"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The audit of the built daemon in the journal: what stands there of what clients do."""
+"""The audit of the built daemon in the journal: the entries about what clients do."""
 
 import collections
 import os

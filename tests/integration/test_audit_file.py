@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The audit of the built daemon in a file: its lines, writers that hang, full disks, files that are refused."""
+"""The audit of the built daemon in a file: its lines, writers that hang, full disks, files that are rejected."""
 
 import collections
 import contextlib
@@ -21,7 +21,7 @@ from wire import DEADLINE, pb
 
 @contextlib.contextmanager
 def held(tid):
-    """This thread alone does not run: as one that hangs in a system call."""
+    """Stops only this thread, as if it hung in a system call."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
     seize, interrupt, detach, every_kind = 0x4206, 0x4207, 17, 0x40000000
@@ -84,7 +84,7 @@ class InFile(Audited):
             self.assertTrue(file.read().startswith(b"{"))
 
     def threads(self):
-        """But for the one that reads a reload's files."""
+        """All threads, except the one that reads the files of a reload."""
         folder = f"/proc/{self.daemon.pid}/task"
         for tid in os.listdir(folder):
             with open(f"{folder}/{tid}/comm", encoding="ascii") as file:
@@ -132,7 +132,7 @@ class InFile(Audited):
 
 
 class Stalled(InFile):
-    """Each connect has to be recorded, and the disk hangs."""
+    """Audit=required, and the disk hangs."""
     mode = "Audit=required\n"
 
     def test_what_cannot_be_recorded_is_refused_and_what_was_done_is_recorded(self):
@@ -173,7 +173,7 @@ class Stalled(InFile):
         self.daemon.stop()
         events = collections.Counter(json.loads(line)["ASOCK_EVENT"] for line in self.lines())
         self.assertEqual(events["connect"], results[pb.ERROR_SUCCESS])
-        # The end of one has no place kept for it: it is recorded, or counted as lost.
+        # No room is reserved for the end of a connection: it is recorded, or counted as lost.
         self.assertLessEqual(results[pb.ERROR_SUCCESS] - events["close"], stats["audit_dropped"])
         self.assertEqual(stats["audit_refused"], results[pb.ERROR_ACCESS_DENIED])
 

@@ -164,7 +164,7 @@ class Descriptors(ConnectCase):
         self.assertEqual(peer.result(), b"last words")
 
     def test_without_proc(self):
-        """Pipes can't be opened again there: poll and small pieces must do."""
+        """Without /proc a pipe cannot be opened again: the tool uses poll and small pieces."""
         def echo(connection):
             while data := connection.recv(65536):
                 connection.sendall(data)
@@ -191,7 +191,7 @@ class Descriptors(ConnectCase):
         return sandbox
 
     def check_stalled_output_holds_up_nothing_else(self, *wrapper):
-        """With its output full, a tool that waits in write() would not read its input."""
+        """If the tool blocked in write() on a full output, it would not read its input."""
         data = pattern(200 * 1000)
         begun = threading.Event()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Each command's --json is what docs/asockctl.schema.json says."""
+"""The output of each command's --json matches docs/asockctl.schema.json."""
 
 import json
 import os
@@ -101,7 +101,7 @@ class Json(unittest.TestCase):
         tool = asockctl.Tool("monitor", "--json", "--control", self.daemon.control_path,
                              stdout=asockctl.subprocess.PIPE)
         self.addCleanup(tool.close)
-        # What the tool prints first says that it watches; from then on all is told.
+        # The first line says "watching"; every event after it is reported.
         events = set()
         while "close" not in events:
             line = tool.stdout.readline()

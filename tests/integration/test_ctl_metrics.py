@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockctl stats --openmetrics and --prometheus: well-formed, and what has happened is counted. The dashboard."""
+"""asockctl stats --openmetrics and --prometheus: well-formed, and they count what happened. The dashboard."""
 
 import json
 import os
@@ -139,7 +139,7 @@ class Metrics(DaemonTest):
 
 
 class Strict(unittest.TestCase):
-    """The reader of the test itself refuses what is not OpenMetrics."""
+    """The test's own parser rejects text that is not OpenMetrics."""
 
     GOOD = "# TYPE a counter\n# HELP a Text.\na_total{b=\"c\"} 1\n# EOF\n"
 

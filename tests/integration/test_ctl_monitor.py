@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockctl monitor, and MONITOR: what happens, in order, to whoever watches; and how many events one missed."""
+"""asockctl monitor, and MONITOR: a watcher gets the events in order, and learns how many it missed."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Monitor(asockd.DaemonTest):
         super().setUpClass()
 
     def monitor(self, *args):
-        """The tool, that watches already."""
+        """Starts the tool and waits until it watches."""
         tool = self.hold(asockctl.Tool("monitor", "--json", *args, "--control", self.daemon.control_path,
                                        stdout=subprocess.PIPE))
         self.assertEqual(json.loads(tool.stdout.readline())["event"], "watching")

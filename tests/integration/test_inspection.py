@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What LIST, SHOW and STATS of the built daemon say."""
+"""The answers of the built daemon to LIST, SHOW and STATS."""
 
 import os
 import socket

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""docs/lending.md: its blocks do what it says."""
+"""docs/lending.md: its code blocks work as described."""
 
 import os
 import re
@@ -212,7 +212,7 @@ asyncio.run(main())
         self.assertEqual(wire.completion(2).descriptors, 1)
         lent = wire.descriptors.popleft()
 
-        # It has to be number 3, whatever it is here; sh knows no numbers of two digits.
+        # The program expects descriptor 3; sh cannot redirect descriptors with two digits.
         launcher = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
         done = subprocess.run([sys.executable, "-c", launcher, str(lent), node, "-e", block("js")], timeout=DEADLINE,
                               capture_output=True, pass_fds=[lent])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The static probes of the built daemon are those that asockd(8) lists, with as many arguments."""
+"""The built daemon has the static probes that asockd(8) lists, with the same numbers of arguments."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def documented():
 
 
 def noted():
-    """[(provider, name, count of arguments)], of the notes of the file."""
+    """[(provider, name, count of arguments)], from the notes of the ELF file."""
     notes = subprocess.run(["readelf", "--notes", "--wide", binary()], capture_output=True, text=True, check=True,
                            env={**os.environ, "LC_ALL": "C"}).stdout
     found = re.findall(r"Provider: (\S+)\s+Name: (\S+)\s+Location: 0x([0-9a-f]+),.*\n\s+Arguments: ?(.*)", notes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockctl proxy: tunnels of each protocol, and what programs and daemons that fail do to them."""
+"""asockctl proxy: tunnels of each protocol, and how they end when the program or the daemon fails."""
 
 import os
 import queue

@@ -344,7 +344,7 @@ class Endless(Crowd):
                 self.assertEqual(answer, b"", begun)
 
     def test_what_comes_while_it_is_stopped_comes_in_time(self):
-        """As behind Ctrl-Z: both the deadline and what it was for are there when it goes on."""
+        """As after Ctrl-Z: when the tool continues, the deadline has passed and what it waited for has arrived."""
         client = self.hold(self.proxy.dial())
         client.sendall(b"\x05\x01\x00")
         self.assertEqual(exactly(client, 2), b"\x05\x00")

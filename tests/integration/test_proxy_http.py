@@ -79,7 +79,7 @@ class Http(ProxyTest):
         self.assertEqual(self.server.requests, ["GET /one HTTP/1.1"])
 
     def check_server(self, said, expected):
-        """A server that says this; what the program gets."""
+        """Runs a server that sends this; returns what the program receives."""
         listener = self.listener()
         client = self.dial()
         client.sendall(f"GET http://127.0.0.1:{listener.getsockname()[1]}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -102,7 +102,7 @@ class Http(ProxyTest):
         self.assertTrue(answer.endswith(b"Connection: close\r\n\r\nbody"))
 
     def test_interim_responses_wait_for_a_slow_program(self):
-        """However many there are, no more of them are held than of anything else."""
+        """However many there are, the proxy holds no more of them than of anything else."""
         listener = self.listener()
         client = self.dial()
         client.sendall(f"GET http://127.0.0.1:{listener.getsockname()[1]}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode())

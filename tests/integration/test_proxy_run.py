@@ -17,7 +17,7 @@ import asockctl
 from asockd import DaemonTest
 from proxy import DEADLINE, Proxy
 
-# Connects through its proxy to a port of this machine.
+# Connects through the proxy to a port of this machine.
 CONNECT = '''
 import os, socket, sys
 proxy = os.environ["ALL_PROXY"].rpartition(":")[2]
@@ -48,7 +48,7 @@ class Arguments(DaemonTest):
         self.assertFalse(os.path.exists("/tmp/never.sock"))
 
     def test_no_descriptor_for_the_connection_is_a_message(self):
-        """With one more each time, until it runs. (libtool's script needs more than the program itself.)"""
+        """Raises the limit by one until the tool runs. (libtool's script needs more than the program itself.)"""
         libraries = os.path.join(asockctl.BUILDDIR, ".libs")
         program = os.path.join(libraries, "asockctl")
         said = {}
@@ -113,7 +113,7 @@ class Around(DaemonTest):
         self.assertEqual(tool.wait(DEADLINE), 9)
 
     def test_what_the_command_has_sent_last_arrives(self):
-        """Its peer reads only when the command has ended."""
+        """The peer reads only after the command has ended."""
         listener = self.listener()
         code = CONNECT + asockctl.SEND_AND_END
         tool = self.hold(asockctl.Tool("run", "--socket", self.daemon.path, "--proxy", "--", sys.executable, "-c", code,
@@ -124,7 +124,7 @@ class Around(DaemonTest):
         self.assertEqual(tool.wait(DEADLINE), 3)
 
     def test_what_it_has_sent_from_a_port_of_many_connections_arrives(self):
-        """The table of TCP sockets does not tell which of them is meant. The peer takes little at a time."""
+        """The table of TCP sockets has several that could be meant. The peer reads little at a time."""
         listener = self.listener()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         code = '''
@@ -164,7 +164,7 @@ socks[0].recv(1)
         self.assertEqual(tool.wait(DEADLINE), 3)
 
     def test_connects_at_the_very_end_arrive(self):
-        """However many: they have been neither accepted nor read when the command ends."""
+        """Many connections that are neither accepted nor read when the command ends."""
         listener = self.listener(backlog=200)
         code = '''
 import os, signal, socket, sys
@@ -191,7 +191,7 @@ os._exit(3)
         self.assertEqual(tool.wait(DEADLINE), 3)
 
     def test_what_it_leaves_behind_does_not_hold_up_the_end(self):
-        """It always has something under way; of that only what was sent by then is passed on."""
+        """The program always has data in flight; only what it sent before the end is passed on."""
         listener = self.listener()
         code = CONNECT + '''
 sock.sendall(bytes(1000))
@@ -220,7 +220,7 @@ except OSError:
         before = len(counts)
         self.assertEqual(tool.wait(DEADLINE), 3)
         thread.join(DEADLINE)
-        # For as long as a command that has gone is waited for it would be ten times as many.
+        # In the time for which asockctl waits after the command's end, ten times as many would arrive.
         self.assertLess(len(counts) - before, 20000)
 
     def test_in_a_sandbox_that_has_nothing_but_a_descriptor(self):

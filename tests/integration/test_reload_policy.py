@@ -16,7 +16,7 @@ network.enter()
 
 
 class PolicyTest(ReloadTest):
-    """Loopback, and two networks in which nobody answers."""
+    """Loopback, and two networks without hosts."""
 
     rules = ("Allow=tcp * * +loopback +special +local",)
 
@@ -43,21 +43,21 @@ class PolicyTest(ReloadTest):
         return self.reload(close=close)
 
     def begin(self, wire, number, host, port, payload=b""):
-        """OPEN and CONNECT; the token of the latter."""
+        """Sends OPEN and CONNECT; returns the token of the CONNECT."""
         wire.send(wire.open(self.next(), number),
                   request(pb.VERB_CONNECT, self.next(), number, payload,
                           connect=pb.Connect(host=host, service=str(port))))
         return self.token
 
     def up(self, wire, number, host):
-        """Connected by that name or address, and its peer."""
+        """Connects by that name or address; returns the peer too."""
         listener = self.listener()
         reply = wire.completion(self.begin(wire, number, host, listener.getsockname()[1]))
         self.assertEqual(pb.Error.Name(reply.error), "ERROR_SUCCESS")
         return self.accept(listener)
 
     def failure(self, wire, token):
-        """Name of the error, and its text."""
+        """The name of the error, and its text."""
         reply, text = wire.take(lambda r: r.op == token and r.kind == pb.KIND_COMPLETION)
         return pb.Error.Name(reply.error), text.decode()
 
@@ -79,7 +79,7 @@ class Connections(PolicyTest):
         shown, = self.control.inspect(show=pb.Show(id=row["id"]))
         self.assertEqual((shown["denied_by"], shown["denied_reason"]),
                          (f"{self.policy}:2", "gone with the wind"))
-        # The owner sees the mark; where the rule stands is the administrator's affair.
+        # The owner sees that it is denied, but not the place of the rule: only the administrator does.
         own, = wire.inspect(show=pb.Show(id=row["id"]))
         self.assertEqual((own["denied"], set(own) & {"denied_by", "denied_reason"}), (1, set()))
         for number, peer in peers.items():
@@ -106,7 +106,7 @@ class Connections(PolicyTest):
         for connection, peer in ((wire, peers[1]), (other, bystander)):
             connection.send(connection.make_send(self.next(), 1, b"alive"))
             self.assertEqual(self.read_all(peer, 5), b"alive")
-        # A second time there is nothing left to end.
+        # The second reload has nothing to end.
         self.assertEqual(self.reload(close=True), {"cancelled": 0, "denied": 0, "closed": 0})
 
     def test_s24_by_name_and_by_address_are_judged_apart(self):
@@ -119,13 +119,13 @@ class Connections(PolicyTest):
         self.assertEqual(self.marks(), {1: 0, 2: 1})
 
     def test_s55_one_that_lingers(self):
-        """Its queued send would still go out."""
+        """Its queued send would still be sent."""
         wire, listener = self.wire(), self.listener()
         token = self.begin(wire, 1, "127.0.0.1", listener.getsockname()[1])
         self.assertEqual(wire.completion(token).error, pb.ERROR_SUCCESS)
         peer = self.accept(listener)
         wire.send(*(wire.make_send(200 + n, 1, bytes(256 * 1024)) for n in range(4)))
-        # Until the kernel takes no more: what is queued then keeps the close.
+        # Fill the kernel's buffers, so that the queued rest delays the close.
         while self.control.inspect(list=pb.List())[0]["queued"] == 0:
             wire.send(wire.make_send(self.next(), 1, bytes(256 * 1024)))
             wire.settle()
@@ -164,7 +164,7 @@ class Connections(PolicyTest):
 
 
 class Connects(PolicyTest):
-    """In progress while the policy changes."""
+    """Connects that are in progress while the policy changes."""
 
     def setUp(self):
         super().setUp()
@@ -175,7 +175,7 @@ class Connects(PolicyTest):
         self.capture = self.hold(network.Capture())
 
     def begin_and_see(self, wire, host, *targets):
-        """Until an attempt at each of them has left."""
+        """Waits until an attempt at each of them was made."""
         token = self.begin(wire, 1, host, 7)
         for target in targets:
             self.capture.wait(lambda p, to=target: p.target == to and p.flags == "S")
@@ -194,7 +194,7 @@ class Connects(PolicyTest):
         self.assertEqual(self.capture.to(7), [])
 
     def test_s24_a_name_that_no_rule_is_about_any_more(self):
-        """Although its address may be connected to."""
+        """The name is denied although its address is allowed."""
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
         self.server.wait_for(lambda questions: len(questions) == 2)
@@ -273,7 +273,7 @@ class Connects(PolicyTest):
         self.assertEqual(network.half_open(), 0)
 
     def test_s24_many_in_every_stage(self):
-        """With --close and by SIGHUP, over and over: whatever ends, ends once."""
+        """Many reloads, with --close and by SIGHUP: whatever ends, ends once."""
         wires = [self.wire() for _ in range(4)]
         for turn in range(6):
             tokens = []
@@ -305,7 +305,7 @@ class Learn(PolicyTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # Nobody answers there either.
+        # No host answers there either.
         for address in (cls.GLOBAL4, cls.GLOBAL6, cls.NAT64):
             network.run("ip", "route", "replace", address, "dev", "out")
             network.run("ip", "neighbour", "replace", address, "lladdr", "02:00:00:00:00:66", "nud", "permanent",
@@ -321,7 +321,7 @@ class Learn(PolicyTest):
         return {row["rule"]: row for row in self.control.inspect(learned=pb.Learned())}
 
     def begin_and_see(self, host, target):
-        """Until its attempt has left."""
+        """Waits until its attempt was made."""
         self.capture.now().clear()
         wire = self.wire()
         self.begin(wire, 1, host, 443)
@@ -329,7 +329,7 @@ class Learn(PolicyTest):
         wire.close()
 
     def test_what_is_not(self):
-        """What a rule allows or denies, what has no address, what needs a flag."""
+        """Not learned: what a rule allows or denies, names without an address, addresses that need a flag."""
         wire = self.wire()
         rows = {"evil.test": "ERROR_ACCESS_DENIED", "inside.test": "ERROR_ACCESS_DENIED", "none.test": "ERROR_NO_DATA",
                 "127.0.0.1": "ERROR_ACCESS_DENIED", network.OWN4: "ERROR_ACCESS_DENIED",
@@ -341,7 +341,7 @@ class Learn(PolicyTest):
         self.assertEqual(self.learned(), before)
 
     def test_what_would_admit_it(self):
-        # The daemon's time(2) is the one of the last tick: in a new second for some milliseconds still the old one.
+        # time(2) returns the time of the last tick: for some milliseconds of a new second it is still the old one.
         began = int(time.clock_gettime(CLOCK_REALTIME_COARSE))
         for host, target in (("New.TEST", self.GLOBAL4), (self.GLOBAL4, self.GLOBAL4), (self.GLOBAL6, self.GLOBAL6),
                              (self.GLOBAL4, self.GLOBAL4), (f"::ffff:{self.GLOBAL4}", self.GLOBAL4),
@@ -354,7 +354,7 @@ class Learn(PolicyTest):
         for row in rows.values():
             self.assertEqual((row["file"], row["uid"]), (self.policy, os.getuid()))
             self.assertTrue(began <= row["first"] <= row["last"] <= time.time(), row)
-        # And they do admit it.
+        # The learned rules do allow it.
         self.take_rules(*(f"Allow={rule}" for rule in rows))
         self.assertEqual(self.learned().keys(), rows.keys())
         for host in ("new.test", self.GLOBAL4, self.GLOBAL6, self.NAT64):

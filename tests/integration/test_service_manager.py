@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The daemon under a service manager: listeners it is given, READY and STATUS, capabilities, the watchdog."""
+"""The daemon under a service manager: inherited listeners, READY and STATUS, capabilities, the watchdog."""
 
 import os
 import select
@@ -90,7 +90,7 @@ class ServiceManager(ServerTest):
         reply, text = wire.whole(2)
         self.assertEqual((reply.error, text),
                          (pb.ERROR_ACCESS_DENIED, b"the daemon's policy files are invalid: everything is denied"))
-        # A reload that fails says so; one that does not mends it.
+        # A failed reload is shown in the status, until a reload succeeds.
         daemon.send_signal(signal.SIGHUP)
         self.assertEqual(self.status_of(listener),
                          f"1 clients, 0 sockets; everything is denied: {wrong}; the last reload failed: {wrong}")
@@ -112,7 +112,7 @@ class ServiceManager(ServerTest):
         self.assertIn(wrong, err)
 
     def test_many_users_who_do_not_exist_are_counted(self):
-        """They do not fill the log."""
+        """Such clients do not fill the log."""
         listener, path = self.notify_socket()
         users = "".join(f"User=no-such-user-{n}\n" for n in range(100))
         policy = self.write(f"[Match]\n{users}[Rules]\nAllow=tcp * 25\n", "some.policy")
@@ -127,7 +127,7 @@ class ServiceManager(ServerTest):
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, who has capabilities")
     def test_capabilities_are_given_up(self):
-        """Those of the threads that write the audit's file and read a reload's files, too."""
+        """Also those of the threads that write the audit's file and read the files of a reload."""
         base = os.path.join(self.base, "root")
         os.mkdir(base, 0o755)
         config = self.write(f"[Audit]\nFile={base}/audit\n")
@@ -151,7 +151,7 @@ class ServiceManager(ServerTest):
         self.assertFalse(os.path.exists(os.path.join(base, "control.sock")))
 
     def watched(self, binary):
-        """A daemon that has to give a sign of life every 100 ms."""
+        """A daemon whose watchdog interval is 100 ms."""
         listener, path = self.notify_socket()
         daemon = self.spawn(
             command=["/bin/sh", "-c", 'WATCHDOG_PID=$$; export WATCHDOG_PID; exec "$0" "$@"',
@@ -167,7 +167,7 @@ class ServiceManager(ServerTest):
         self.assertEqual(self.end(daemon)[0], 0)
 
     def test_watchdog_starves_when_a_callback_hangs(self):
-        """What was sent before the hang is read; behind it nothing comes."""
+        """What was sent before the hang is read; nothing follows it."""
         hooks = os.path.join(BUILD, "asockd-hooks")
         if not os.path.exists(hooks):
             self.skipTest("no asockd-hooks was built")

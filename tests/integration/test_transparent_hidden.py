@@ -16,7 +16,7 @@ from transparent import DEADLINE, PRELUDE, TransparentTest, setUpModule, tool
 
 network.enter()
 
-# It tries all ways to a path until standard input says otherwise, then once more, and says how often it failed and who was there.
+# Tries all ways to reach a path until standard input ends, then once more; prints how often it failed and who answered.
 TRY_TO_CONNECT = """
 import threading
 def unix(path):
@@ -51,7 +51,7 @@ say([sorted(filter(None, reached)), tries > 0])
 
 
 class Hidden(TransparentTest):
-    """The command does not find asockd's sockets, whatever becomes of them while it runs."""
+    """The command does not find asockd's sockets, whatever happens to them while it runs."""
 
     def begin(self, *paths, options=(), **more):
         program = self.hold(asockctl.Tool("run", "--transparent", *options, "--", sys.executable, "-c",
@@ -61,7 +61,7 @@ class Hidden(TransparentTest):
         return program
 
     def own_daemon(self):
-        """One whose sockets may come to harm."""
+        """A daemon of its own, whose sockets the test may remove."""
         daemon = Daemon("--allow-any")
         self.addCleanup(daemon.stop)
         return daemon
@@ -78,7 +78,7 @@ class Hidden(TransparentTest):
         return sock
 
     def replace(self, run):
-        """In each way that a host has, more than once."""
+        """The host replaces the socket in each possible way, more than once."""
         client, control = os.path.join(run, "default", "asock.sock"), os.path.join(run, "control.sock")
         for _ in range(20):
             for path in (client, control):
@@ -113,7 +113,7 @@ class Hidden(TransparentTest):
         self.check(daemon)
 
     def test_nor_that_of_a_session_that_came_as_a_descriptor(self):
-        """Nothing names the socket then, but the kernel knows it."""
+        """No path leads to the socket then, but the kernel still knows its name."""
         daemon = self.own_daemon()
         program = self.hold(asockctl.Tool("run", "--fd", "--socket", daemon.path, "--", asockctl.TOOL, "run", "--transparent",
                                           "--", sys.executable, "-c", PRELUDE + TRY_TO_CONNECT, daemon.path,
@@ -122,7 +122,7 @@ class Hidden(TransparentTest):
         self.finish(program)
 
     def test_nor_another_listener_beside_a_file(self):
-        """Its directory has something that the command may see; its socket is not there."""
+        """The directory is visible because of other files in it; the socket is hidden."""
         daemon = self.own_daemon()
         folder = os.path.join(daemon.directory, "run", "other")
         os.mkdir(folder)
@@ -159,7 +159,7 @@ class Hidden(TransparentTest):
         self.finish(program)
 
     def test_sockets_of_the_system_s_daemon_and_name_services(self):
-        """Of none that is there yet: they come while the command runs."""
+        """No directory exists at the start: they are created while the command runs."""
         network.run("mount", "-t", "tmpfs", "tmpfs", "/run")
         self.addCleanup(network.run, "umount", "--lazy", "/run")
         paths = ["/run/asockd/default/asock.sock", "/run/asockd/control.sock", "/run/nscd/socket",
@@ -184,7 +184,7 @@ print("ready", flush=True)
 sys.stdin.read()
 say([open("/etc/resolv.conf").read().split()[1], pwd.getpwuid(os.getuid())[0], os.access("/etc", os.W_OK), "new" in os.listdir("/etc/ssl")])
 """
-        # It may be built where nobody but root can look.
+        # The build directory may be readable only for root.
         user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=+dac_read_search",
                 "--ambient-caps=+dac_read_search")
         program = self.hold(asockctl.Tool("run", "--transparent", "--socket", self.daemon.path, "--", sys.executable,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockctl run --transparent: how the command and what it leaves behind end; sandboxes; a daemon that goes."""
+"""asockctl run --transparent: the ends of the command and of its processes; sandboxes; a daemon that ends."""
 
 import json
 import os
@@ -48,7 +48,7 @@ while True:
             self.assertEqual(program.wait(DEADLINE), 128 + signal.SIGTERM)
 
     def wait_for_end(self, descriptor):
-        """Of everybody who has the other end."""
+        """All processes that hold the other end."""
         self.assertEqual(os.read(descriptor, 1), b"")
         os.close(descriptor)
 
@@ -70,7 +70,7 @@ while True:
         self.assertEqual(program.wait(DEADLINE), 3)
 
     def test_what_the_command_has_sent_last_arrives(self):
-        """Its peer reads only when the command has ended."""
+        """The peer reads only after the command has ended."""
         listener = self.hold(socket.create_server((network.OWN4, 0)))
         program = self.start(sys.executable, "-c", PRELUDE + SEND_AND_END, str(listener.getsockname()[1]), network.OWN4)
         peer = self.accept(listener)

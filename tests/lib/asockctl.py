@@ -13,7 +13,7 @@ TOOL = os.path.join(BUILDDIR, "asockctl")
 # Long enough for anything that is alive.
 DEADLINE = 60
 
-# Of a program that has a socket: it sends as much as the kernel takes, says how much that was, and ends with 3.
+# For a program with a socket: sends as much as the kernel takes, prints the number of bytes, and exits with status 3.
 SEND_AND_END = """
 sock.setblocking(False)
 count = 0

@@ -23,7 +23,7 @@ def binary(program="asockd"):
 
 
 def usable_by_nobody(path):
-    """A build directory may lie where only its owner may look."""
+    """The build directory may be readable only for its owner."""
     return subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", "test", "-x", path],
                           check=False).returncode == 0
 

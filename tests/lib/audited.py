@@ -55,7 +55,7 @@ def numbers(fields):
 
 
 class Audited(unittest.TestCase):
-    """A daemon whose entries are read by entry(); not told by another way than the documented one."""
+    """A daemon whose entries are read by entry(), in the documented way only."""
     arguments = ("--allow-any",)
 
     def start(self, *arguments, prefix=()):
@@ -63,7 +63,7 @@ class Audited(unittest.TestCase):
         self.addCleanup(self.daemon.stop, check=False)
 
     def configure(self, *lines):
-        """A configuration file for the daemon to be started; in a directory that it may read."""
+        """Writes the daemon's configuration file into a directory that it may read."""
         directory = tempfile.mkdtemp(prefix="asockd-audit-")
         os.chmod(directory, 0o777)
         self.addCleanup(shutil.rmtree, directory)
@@ -121,6 +121,6 @@ class Audited(unittest.TestCase):
         return entry
 
     def expect_nothing_more(self):
-        """What the daemon has not told when it has ended was never told."""
+        """Fails if the daemon, which has ended, wrote another entry."""
         self.daemon.stop()
         self.assertEqual(self.rest(), [])

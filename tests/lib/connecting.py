@@ -17,7 +17,7 @@ DEADLINE = asockctl.DEADLINE
 
 
 def pattern(size):
-    """Bytes that tell where they belong."""
+    """Bytes that show their position in the stream."""
     block = b"".join(struct.pack("<I", i) for i in range(65536))
     return (block * (size // len(block) + 1))[:size]
 
@@ -93,7 +93,7 @@ class ConnectCase(asockd.DaemonTest):
 
 
 def reverse_at_end(connection):
-    """Answers after the end only: without half-close nobody would get anything."""
+    """Answers only after the end of the stream, so that it needs half-close."""
     data = b""
     while piece := connection.recv(65536):
         data += piece

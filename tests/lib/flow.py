@@ -18,7 +18,7 @@ def chain(op, number, data, size=PIECE, **fields):
 
 
 class Reader(threading.Thread):
-    """A peer that reads all there is."""
+    """A peer that reads everything."""
 
     def __init__(self, peer):
         super().__init__()
@@ -57,7 +57,7 @@ class Echo(threading.Thread):
 class FlowTest(DaemonTest):
 
     def feed(self, wire, number, frames):
-        """Sends frames of one socket within its window, reading while it does."""
+        """Sends frames of one socket within its window, and reads replies meanwhile."""
         taken = wire.freed[number]
         outstanding = 0
         for frame in frames:

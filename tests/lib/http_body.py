@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What http.server leaves to its user: the body of a request."""
+"""Reads the body of a request, which http.server leaves to its user."""
 
 
 def request_body(handler):

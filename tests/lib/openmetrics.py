@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A strict reader of OpenMetrics 1.0 text: whatever the specification does not allow is a ValueError."""
+"""A strict parser of OpenMetrics 1.0 text: anything that the specification does not allow is a ValueError."""
 
 import re
 

@@ -18,7 +18,7 @@ LOOPBACK = socket.inet_aton("127.0.0.1")
 
 
 class Proxy(asockctl.Tool):
-    """The running proxy; .paths are what it says it listens at."""
+    """The running proxy; .paths has the addresses at which it says that it listens."""
 
     def __init__(self, daemon, *args, **options):
         self.directory = tempfile.mkdtemp(prefix="asock-proxy-")
@@ -66,7 +66,7 @@ def exactly(sock, count):
     return data
 
 
-# name: the handshake for a port, bytes of the whole answer, where its verdict is and what it is.
+# name: the handshake for a port, the length of the whole answer, and the place and value of its status.
 TUNNELS = {
     "socks5": (socks5, 12, slice(3, 4), b"\0"),
     "socks4a": (socks4a, 8, slice(1, 2), b"\x5a"),
@@ -96,7 +96,7 @@ class ProxyTest(DaemonTest):
 
 
     def grows(self, peer):
-        """Does it take more once everybody has had a turn?"""
+        """True: it accepts more data after every process has run once."""
         other, end = self.tunnel()
         other.sendall(b"x")
         exactly(end, 1)

@@ -50,7 +50,7 @@ class ReloadTest(asockd.DaemonTest):
         self.addCleanup(self.write, self.config)
 
     def reload(self, close=False, error=pb.ERROR_SUCCESS):
-        """The record of its answer, or the text that says why not."""
+        """The record of its answer, or the text of its error."""
         control = self.control
         control.token += 1
         control.send(request(pb.VERB_RELOAD, control.token, reload=pb.Reload(close=close)))
@@ -61,7 +61,7 @@ class ReloadTest(asockd.DaemonTest):
         return {f.name: f.number if f.is_number else f.text for f in pb.Record.FromString(payload).fields}
 
     def hang_up(self, field="reloads"):
-        """SIGHUP, and until it has had its effect."""
+        """Sends SIGHUP and waits until the reload is complete."""
         before = self.daemon.stats()[field]
         os.kill(self.daemon.pid, signal.SIGHUP)
         limit = time.monotonic() + DEADLINE

@@ -14,7 +14,7 @@ def is_type(value, names):
 
 
 def check(value, schema, root, where="$"):
-    """A list of what is wrong."""
+    """The list of mistakes."""
     assert set(schema) <= KNOWN, f"{where}: {set(schema) - KNOWN}"
     if "$ref" in schema:
         return check(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, where)

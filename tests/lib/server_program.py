@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""For tests of asockd as a program: started, stopped and looked at from outside."""
+"""For tests of asockd as a program: it is started, stopped and inspected from outside."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def may_connect(path):
 
 
 def session_end(wire):
-    """What a session is told last, read to its end: (error, text), or None."""
+    """Reads the session to its end; returns its last message as (error, text), or None."""
     wire.settimeout(DEADLINE)
     data = b""
     try:
@@ -64,7 +64,7 @@ def descriptor_limits(daemon):
 
 
 def set_descriptor_limit(daemon, soft):
-    """As the daemon's own user: another one would need a capability."""
+    """As the daemon's own user; another user would need a capability."""
     options = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
     subprocess.run(["prlimit", "--pid", str(daemon.pid), f"--nofile={soft}:"], check=True,
                    **options)
@@ -83,18 +83,18 @@ class ServerTest(unittest.TestCase):
         self.give(self.dir)
 
     def give(self, path):
-        """Where root runs the tests, the daemon is another user."""
+        """If root runs the tests, the daemon runs as another user."""
         if os.getuid() == 0:
             os.chown(path, NOBODY, NOBODY)
 
     def usable(self, path):
-        """A build directory may lie where only its owner may look."""
+        """The build directory may be readable only for its owner."""
         return shutil.copy(path, self.base) if os.getuid() == 0 else path
 
     def spawn(self, *arguments, command=None, **options):
         if not command:
             command = [self.binary, *BUILD_OPTIONS, "--runtime-dir", self.dir, "--config", "/dev/null"]
-            # No rule, and no word about the machine's own policy.
+            # No rule matches, and the text says nothing about the machine's own policy.
             command += [] if "--allow-any" in arguments else ["--policy", "/dev/null"]
         if os.getuid() == 0:
             options.update(user=NOBODY, group=NOBODY, extra_groups=[])
@@ -114,7 +114,7 @@ class ServerTest(unittest.TestCase):
         return daemon
 
     def end(self, daemon, sig=signal.SIGTERM):
-        """Its exit status and what it said."""
+        """Its exit status and its output."""
         if daemon.poll() is None:
             daemon.send_signal(sig)
         if daemon.stdout.closed:
@@ -174,17 +174,17 @@ class ServerTest(unittest.TestCase):
 
     @staticmethod
     def send_window(sock):
-        """Hands the daemon as much as it takes for one socket."""
+        """Sends the daemon as much as it takes for one socket."""
         sock.send(b"x" * (1 << 20))
         while sock.waiting:
             sock.client.run_once(DEADLINE)
 
     def activated(self, listeners, names):
-        """Arguments of spawn() for descriptors 3 and up, as systemd hands them over."""
+        """Arguments of spawn() for descriptors from 3 on, as systemd passes them."""
         copies = [os.dup(one.fileno()) for one in listeners]
         for fd in copies:
             self.addCleanup(os.close, fd)
-        # Out of the way of their targets.
+        # Move them away from their target numbers.
         high = [100 + i for i in range(len(copies))]
 
         def place():

@@ -74,7 +74,7 @@ TapResult.addError = TapResult.addFailure
 
 
 def refuse_twins(body, of):
-    """Of two definitions with one name Python keeps the second, and the first one's tests never run."""
+    """If a name is defined twice, Python keeps the second definition, and the tests of the first never run."""
     names = set()
     for one in body:
         if isinstance(one, (ast.ClassDef, ast.FunctionDef)) and not one.decorator_list:

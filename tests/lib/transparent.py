@@ -18,7 +18,7 @@ import network
 DEADLINE = asockctl.DEADLINE
 HOSTS = f"127.0.0.1 localhost\n{network.OWN4} both.test four.test\n{network.OWN6} both.test six.test\n"
 
-# What every program of these tests begins with.
+# Every program of these tests begins with this.
 PRELUDE = """
 import errno, json, os, select, socket, sys
 args = sys.argv[1:]
@@ -46,7 +46,7 @@ async def main():
 asyncio.run(main())
 """
 
-# The leak check cannot start its thread in a process whose children have a process namespace of their own.
+# The leak check cannot start its thread in a process whose children are in a new PID namespace.
 os.environ["ASAN_OPTIONS"] = ":".join(filter(None, (os.environ.get("ASAN_OPTIONS"), "detect_leaks=0")))
 
 
@@ -64,7 +64,7 @@ def setUpModule():
 
 
 class Echo(threading.Thread):
-    """Answers what it is sent, on one port of both families, until it is closed."""
+    """An echo server on one port of both families, until it is closed."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -107,7 +107,7 @@ class TransparentTest(DaemonTest):
         return tool(self.daemon, *args, **options)
 
     def python(self, code, *args, options=()):
-        """What the program says, line by line."""
+        """The program's output, line by line."""
         done = self.run_tool(*options, "--", sys.executable, "-c", PRELUDE + code, *map(str, args))
         self.assertEqual(done.returncode, 0, done.stderr.decode())
         return [json.loads(line) for line in done.stdout.splitlines()]

@@ -137,7 +137,7 @@ class Charged(ChargedTest):
         self.restrict_by_list("*", 140, 240)  # a rule takes some 140 bytes
 
     def test_restrictions_of_port_lists_with_names(self):
-        """Each of the rules has the name."""
+        """Each of the rules contains the name."""
         self.restrict_by_list(".".join(["x" * 60] * 4), 140 + 240, 180)
 
     def restrict_by_list(self, name, size, count):

@@ -147,7 +147,7 @@ class Sending(Datagrams):
         self.assertEqual(name(self.client.completion(op)), "OPERATION_NOT_SUPPORTED")
 
     def test_s64_a_failed_send_harms_no_other(self):
-        """Also those behind it in one frame's company, and in their order."""
+        """Also those that are written behind it at once, in their order."""
         peer = self.peer()
         self.open()
         here = peer.getsockname()
@@ -176,7 +176,7 @@ class Sending(Datagrams):
 class Receiving(Datagrams):
 
     def start(self, number=1, family=socket.AF_INET):
-        """A socket that has sent, its peer and its own address."""
+        """Returns a socket that has sent, its peer and its own address."""
         peer = self.peer(family)
         self.open(number)
         self.assertEqual(name(self.send(b"hello", peer.getsockname(), number)[0]), "SUCCESS")
@@ -218,7 +218,7 @@ class Receiving(Datagrams):
         self.assertEqual((data, reply.flags), (b"whole", 0))
 
     def test_s65_one_receive_takes_one_datagram(self):
-        """Also of many that have come, and many that wait."""
+        """Also with many waiting datagrams and many pending receives."""
         peer, own = self.start()
         waiting = [self.submit_receive() for _ in range(10)]
         for i in range(20):
@@ -316,7 +316,7 @@ class Receiving(Datagrams):
                     peer.setsockopt(level, option, value)
                     peer.sendto(b"x", own)
                     reply, _ = self.receive(number=number)
-                    # The kernel keeps the two bits of ECN to itself in IPv4, as TOS they can be set all the same.
+                    # Over IPv4 the kernel controls the two bits of ECN, but IP_TOS can set them all the same.
                     self.assertEqual(reply.datagram.traffic_class, value)
 
 
@@ -557,7 +557,7 @@ class Policy(WithPolicy):
         self.assertEqual((data, reply.datagram.refused), (b"friend", 3))
 
     def test_s24_a_reload_holds_for_the_next_datagram(self):
-        """Also of a connected socket, and of what comes in."""
+        """Also for a connected socket, and for arriving datagrams."""
         friend, stranger = self.friend.getsockname(), self.stranger.getsockname()
         self.open(1)
         self.open(2)
@@ -592,7 +592,7 @@ class Policy(WithPolicy):
             for _ in range(100):
                 self.stranger.sendto(b"stranger", own)
             self.client.settle()
-            # What the kernel has dropped in between is no matter: none is told of.
+            # Datagrams that the kernel has dropped in between do not matter: none is reported.
         self.own.wait(lambda: self.drained(own[1]))
         self.friend.sendto(b"friend", own)
         reply, data = self.client.whole(receive)

@@ -176,7 +176,7 @@ class Memory(QuotaTest):
     config = "[Limits]\nTotalMemory=32M\n"
 
     def test_s49_what_is_granted_is_there_when_others_have_taken_the_rest(self):
-        """Each socket of the grant can be opened."""
+        """Every socket of the grant can be opened."""
         wire = self.client(**dict.fromkeys(RAISED, 0))
         reply, text = self.raise_to(wire, sockets=1000, ops=64)
         self.assertEqual(reply.error, pb.ERROR_NO_BUFFER_SPACE)

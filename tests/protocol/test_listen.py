@@ -204,7 +204,7 @@ class Bind(Listening):
         self.assertEqual(kernel_buffers(), before)
 
     def test_s56_a_bound_socket_does_not_begin_to_listen_behind_it(self):
-        """The restriction's turn to judge it has not come when the request is read."""
+        """The request is read before the restriction has judged the socket again."""
         where = self.bound()
         self.client.send(request(pb.VERB_RESTRICT, 90, payload=b"[Rules]\nListen=tcp 127.0.0.2 *\n",
                                  restriction=pb.Restrict()), self.client.listen(91, 1), self.client.listen(92, 1))

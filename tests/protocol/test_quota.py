@@ -123,7 +123,7 @@ class Clients(QuotaTest):
             self.daemon.wait(lambda: self.daemon.stats()["protocol_errors"] > total)
             ended.append(wire)
             self.assertEqual(self.quota()["clients"][0], count)
-        # Ten seconds after their ends.
+        # Ten seconds after the sessions' ends.
         self.daemon.wait(lambda: self.daemon.stats()["buffers"] == 0)
         self.assertEqual(self.quota()["clients"][0], len(ended))
         others = self.fill(GREEDY)

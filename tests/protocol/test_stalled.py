@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Clients and peers that do not keep up."""
+"""Clients and peers that read slowly or not at all."""
 
 import os
 import selectors
@@ -12,7 +12,7 @@ from wire import pb, request
 
 
 class Stalled(FlowTest):
-    """Who does not keep up holds up himself."""
+    """A slow client or peer delays only itself."""
 
     def test_s51_four_gigabytes_to_a_peer_that_stops(self):
         wire = self.wire()
@@ -72,7 +72,7 @@ class Stalled(FlowTest):
         return pending, sent
 
     def test_s50_client_that_never_reads(self):
-        """Requests without end, replies unread: it is no longer read from."""
+        """A client that sends requests without reading replies is no longer read from."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
         self.ping(other, 1, 1, 50)
@@ -89,7 +89,7 @@ class Stalled(FlowTest):
         rest, _ = self.fill(wire, other, 1, frames())
         self.ping(other, 1, 1 << 20, 500)
         self.check_growth("VmRSS", before, 4 << 20)
-        # It reads again: every reply is there, in order.
+        # When it reads again, it gets every reply, in order.
         writer = threading.Thread(target=wire.sock.sendall, args=(rest,))
         writer.start()
         for op in range(1, count + 1):
@@ -97,7 +97,7 @@ class Stalled(FlowTest):
         writer.join()
 
     def test_s50_lists_that_nobody_reads(self):
-        """LIST is not counted and answers with much: nothing piles up all the same."""
+        """LIST does not count as an op and has a long answer; its memory stays bounded all the same."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
         wire.send(*(wire.open(number, number) for number in range(1, 11)))
@@ -115,7 +115,7 @@ class Stalled(FlowTest):
         self.check_growth("VmRSS", before, 4 << 20)
 
     def test_s50_client_that_receives_and_never_reads(self):
-        """Its receives fill its own socket, then its peer is held up."""
+        """Its receives fill its own socket, then TCP delays its peer."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
         self.ping(other, 1, 1, 50)
@@ -139,7 +139,7 @@ class Stalled(FlowTest):
         self.assertEqual((reply.error, reply.bytes, len(data)), (0, sent, sent))
 
     def test_s50_client_that_sends_without_reading(self):
-        """Data over every window, completions unread: errors on its ops, and nothing else."""
+        """A client that exceeds every window and reads no completions gets errors on its ops, and nothing else."""
         wire, other = self.wire(), self.wire()
         Echo(self.pair(other))
         self.ping(other, 1, 1, 50)
@@ -154,7 +154,7 @@ class Stalled(FlowTest):
         try:
             self.fill(wire, other, 1, frames())
         except AssertionError as error:
-            # Each such SEND costs one reply: 64 MiB of them may be too few to fill the way back.
+            # Each such SEND causes one reply: those of 64 MiB may be too few to fill the buffers towards the client.
             self.assertIn("takes all there is", str(error))
         self.ping(other, 1, 1 << 21, 500)
         window = wire.welcome.send_window
@@ -163,7 +163,7 @@ class Stalled(FlowTest):
         self.reset_by(peer)
 
     def test_s50_slow_reader_gets_everything(self):
-        """A client that reads a byte at a time is slow, not wrong."""
+        """A client that reads a byte at a time is served correctly."""
         wire = self.wire()
         peer = self.pair(wire)
         data = os.urandom(2000)
@@ -204,7 +204,7 @@ class Stalled(FlowTest):
             self.assertEqual(reply.error, pb.ERROR_SUCCESS)
         selector.close()
         for number, data in sent.items():
-            # Closed without linger: all of it, or RST and less.
+            # A close without a linger time: the peer gets everything, or less and RST.
             self.assertTrue(data.startswith(readers[number].result()))
 
 

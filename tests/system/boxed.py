@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""For tests of the installed asockd under systemd: its files put in place, peers, clients in units of their own."""
+"""For tests of the installed asockd under systemd: installs its files, runs peers, and clients in units of their own."""
 
 import ctypes
 import glob
@@ -59,7 +59,7 @@ def asockctl(*arguments):
 # ---- installation ---------------------------------------------------------------------
 
 def put_files():
-    """The staged tree goes where a package would put it.
+    """Installs the staged tree where a package would put it.
 
     A prefix of one's own may lie where the unit's ProtectHome= or PrivateTmp= hides it, and
     where systemd looks for no units: what is in it goes to /usr/local then.
@@ -81,7 +81,7 @@ def put_files():
 
 
 class Setup:
-    """What systemd said while the package's scripts would run; empty when all is well."""
+    """The output of systemd for what the package's scripts do; empty if there is no error."""
     sysusers = tmpfiles = None
 
 
@@ -99,7 +99,7 @@ def setUpModule():
     must("systemctl", "enable", "--now", "asockd.socket", "asockd-control.socket")
     EXECUTABLE = prop("asockd.service", "ExecStart").split("path=")[1].split(" ;")[0]
 
-    # Where a client of any user can read it.
+    # A place where a client of any user can read it.
     os.makedirs(CLIENT_DIR)
     shutil.copy(os.path.join(os.path.dirname(os.path.abspath(__file__)), "client.py"), CLIENT_DIR)
     os.chmod(CLIENT_DIR, 0o755)
@@ -140,7 +140,7 @@ def echo_once(connection):
 
 
 def say_nothing(connection):
-    """Keeps the connection, reads nothing."""
+    """Keeps the connection and reads nothing."""
 
 
 # ---- the daemon, and clients in units of their own ------------------------------------

@@ -23,7 +23,7 @@ TREE = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 UNIT_DIR = "/run/systemd/system"
 DENIED = 3  # asockctl(1)
 OURS = "20.20.20.1"
-# The world's: names, and addresses that no rule needs a flag for. NEXT_DOOR is private, OTHER has no name.
+# Names in the internet, and addresses that need no flag. NEXT_DOOR is private, OTHER has no name.
 NAMES = {"example.org": "93.184.215.14", "www.example.org": "93.184.215.15", "beta.example.org": "93.184.215.16",
          "deb.debian.org": "93.184.215.17", "elsewhere.test": "93.184.215.18"}
 NEXT_DOOR, NEXT_BUT_ONE, OTHER = "192.168.7.2", "192.168.7.3", "93.184.215.19"
@@ -48,7 +48,7 @@ def read(path):
 
 
 def examples(path):
-    """The blocks of a document that are, or belong into, a file of ours: they have a line that is a section."""
+    """The blocks of a document that are parts of our files: they have a line with a section."""
     if path.endswith(".md"):
         found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", read(path), re.M)
         found = ["\n".join(line[4:] for line in text.strip("\n").split("\n")) for text in found]
@@ -60,19 +60,19 @@ def examples(path):
 
 
 def example(path, *words):
-    """The one that has all these words."""
+    """The example that contains all these words."""
     text, = [text for text in examples(path) if all(word in text for word in words)]
     USED.add((path, text))
     return text
 
 
 USED = set()
-# Of which each must be used by a test below.
+# A test below must use each of them.
 DOCUMENTS = ["README.md", *sorted(os.path.relpath(page, TREE) for page in glob.glob(TREE + "/man/*.[1-9]"))]
 
 
 def say(path, command):
-    """The document has this command line."""
+    """Fails unless the document has this command line."""
     text = read(path).replace("\\-", "-").replace("\\&", "")
     assert command in re.sub(r"^\.(?:B|RB|IR) ", "", text, flags=re.M), f"{path} does not say: {command}"
     return command
@@ -109,7 +109,7 @@ def tearDownModule():
 
 
 def config_dir():
-    """Where the installed daemon reads first."""
+    """The directory that the installed daemon reads first."""
     found = re.search(r"--config-dir (\S+)", prop("asockd.service", "ExecStart"))
     return found.group(1) if found else os.environ["ASOCK_SYSCONFDIR"] + "/asockd"
 
@@ -117,7 +117,7 @@ def config_dir():
 class ExamplesTest(units.UnitsTest):
 
     def install(self, name, text):
-        """A policy file, until the end of the test."""
+        """Installs a policy file until the end of the test."""
         path = f"{config_dir()}/policy.d/{name}"
         self.assertFalse(os.path.exists(path))
         write(path, text)
@@ -129,13 +129,13 @@ class ExamplesTest(units.UnitsTest):
         must("systemctl", "start", "asockd.service")
 
     def service(self, name, host, port, *more):
-        """README's service, which is named like this and connects there; its status and what it printed."""
+        """Runs README's service under this name, connecting there; returns its status and output."""
         text = example("README.md", "[Service]")
         command = re.search(r"^ExecStart=(/usr/bin/asockctl) connect (example.org 80)$", text, re.M)
         self.assertIsNotNone(command, text)
         output = f"/run/{name}.out"
         text = text.replace(command.group(1), shutil.which("asockctl")).replace(command.group(2), f"{host} {port}")
-        # Of two lines of one key the later one counts, where it is no list.
+        # Of two lines with the same key the later one counts, unless it is a list.
         write(f"{UNIT_DIR}/{name}", text + f"Environment=LD_LIBRARY_PATH=/usr/local/lib\nStandardOutput=truncate:{output}\n"
               f"StandardError=append:{output}\n" + "".join(line + "\n" for line in more))
         must("systemctl", "daemon-reload")
@@ -159,11 +159,11 @@ class ExamplesTest(units.UnitsTest):
 class Readme(ExamplesTest):
 
     def test_a_service_is_given_what_a_file_says(self):
-        """[Service] alone reaches nothing; with a file that names it, that."""
+        """With [Service] alone the service reaches nothing; with a policy file that names it, what that allows."""
         text = example("README.md", "[Service]")
         self.start()
         self.is_denied("page.service", "example.org", 80, reason="no policy file is about this client")
-        # Nor by itself: this is the same unit without asockd.
+        # The same unit without asockd reaches nothing either.
         output = "/run/direct.out"
         write(UNIT_DIR + "/direct.service", re.sub(
             r"^ExecStart=.*$", f"ExecStart=/usr/bin/python3 {units.CLIENT_DIR}/client.py direct {OTHER} 80", text,
@@ -177,7 +177,7 @@ class Readme(ExamplesTest):
         self.reaches("page.service", "example.org", 80)
         self.is_denied("page.service", "example.org", 443)
         self.is_denied("other.service", "example.org", 80, reason="no policy file is about this client")
-        # The group is the gate: without it the policy does not help.
+        # Without the group the client cannot open the socket, whatever the policy says.
         status, text = self.service("page.service", "example.org", 80, "SupplementaryGroups=")
         self.assertEqual(status, 8, text)
 
@@ -201,7 +201,7 @@ class Readme(ExamplesTest):
             self.is_denied(unit, "www.example.org", 443, reason="no policy file is about this client")
 
     def test_the_two_groups(self):
-        """asock opens the socket and reaches nothing; asock-internet what is globally reachable; an empty file ends that."""
+        """asock opens the socket and reaches nothing; asock-internet reaches global addresses; an empty file ends that."""
         groups = "SupplementaryGroups=asock-internet"
         self.start()
         self.is_denied("page.service", OTHER, 80, reason="no policy file is about this client")
@@ -227,7 +227,7 @@ class Readme(ExamplesTest):
         self.reaches("mirror.service", "elsewhere.test", 443, groups)
 
     def test_a_sandbox_has_less_than_its_maker(self):
-        """web.policy: a part of what a member of asock-internet has, also for a unit's command."""
+        """web.policy: a subset of the rights of asock-internet, also for a unit's command."""
         rules = example("README.md", "Allow=tcp example.org 80")
         write("/run/web.policy", rules)
         self.start()
@@ -251,7 +251,7 @@ class ManPages(ExamplesTest):
         self.is_denied("mirror.service", "deb.debian.org", 443)
 
     def test_policy_learn(self):
-        """What the members of a group connect to is learned; the ports of its Deny= are not, nor what is of others."""
+        """Connects of the group's members are learned, except to the ports of its Deny=; those of others are not."""
         groups = "SupplementaryGroups=users"
         self.start()
         self.install("10-learn.policy", example("man/asockd.policy.5", "Mode=learn"))
@@ -271,7 +271,7 @@ class ManPages(ExamplesTest):
                        reason="no policy file is about this client")
 
     def test_low_ports(self):
-        """Listen= with a low port needs the capability of ports.conf, which is the only one that the daemon has then."""
+        """Listen= with a low port needs the capability of ports.conf, which is then the daemon's only one."""
         self.start()
         self.install("10-listen.policy", "[Rules]\nListen=tcp 127.0.0.1 80\n")
         self.assertEqual(self.listen(80), (1, "AccessDenied"))
@@ -293,7 +293,7 @@ class ManPages(ExamplesTest):
         return unit.status, unit.output
 
     def test_configuration(self):
-        """Limits, name servers and two listeners, of a daemon without systemd's sockets."""
+        """A daemon without systemd's sockets, with limits, name servers and two listeners."""
         write("/run/example/asockd.conf", example("man/asockd.conf.5", "Clients=4000"))
         must("chown", "-R", "asockd:", "/run/example")
         must("install", "-d", "-m", "755", "/srv/web")
@@ -315,7 +315,7 @@ class ManPages(ExamplesTest):
         self.reaches("page.service", "example.org", 80, "Environment=ASOCK_SOCKET=/run/example/default/asock.sock")
 
     def test_second_listener(self):
-        """The commands as they are printed, and the group of the drop-in: only its members open this socket."""
+        """Runs the commands as printed. Only members of the drop-in's group can open the socket."""
         for command in ("systemctl enable asockd@web.socket", "systemctl stop asockd.service",
                         "systemctl start asockd@web.socket"):
             say("man/asockd.8", "# " + command)
@@ -364,7 +364,7 @@ class ManPages(ExamplesTest):
 
 
 class Whole(unittest.TestCase):
-    """The last one: no example is left."""
+    """Runs last: every example was used."""
 
     def test_each_example_was_used(self):
         found = {(path, text) for path in DOCUMENTS for text in examples(path)}
