@@ -3,19 +3,18 @@
 #define ASOCKD_IDENTITY_H
 
 /*
- * Who is at the other end of a Unix socket, as the kernel says it: credentials of the moment of
- * connect(2), and what /proc says about that process while it is known to live. What cannot be
- * established is unknown (an empty text, a false flag, IDENTITY_ID_UNKNOWN), never guessed and never cut
- * short. The identity belongs to the connection: it stays when the process execs or passes the socket
- * on.
+ * Who is at the other end of a Unix socket, as the kernel says: the credentials at the time of
+ * connect(2), and what /proc says about the process while it is known to live. What cannot be
+ * determined is unknown (an empty text, a false flag, IDENTITY_ID_UNKNOWN), never guessed and never
+ * truncated. The identity belongs to the connection: it stays when the process execs or passes the
+ * socket on.
  *
- * Unit and cgroup are told of a number, the pid, and numbers are used again. SO_PEERPIDFD holds the
- * process itself: if that lives after /proc was read, the number was its own all the time. Kernels
- * before 6.5 have no such thing. There the pidfd is opened by number, and taken for the client's only if
- * its process has the client's user id and had begun when the connection was accepted. What remains: the
- * client ended before its connection was accepted, and meanwhile its number went to another process of
- * the same user. For that the kernel must have handed out all of its numbers (kernel.pid_max) while
- * the connection was waiting.
+ * /proc describes a pid, and pids are reused. SO_PEERPIDFD refers to the process itself: if it still
+ * lives after /proc was read, the pid was its own all the time. Kernels before 6.5 lack SO_PEERPIDFD.
+ * There the pidfd is opened by pid, and used only if its process has the client's user id and had
+ * started when the connection was accepted. One gap remains: the client ends before its connection is
+ * accepted, and its pid goes to another process of the same user. For that the kernel must have used
+ * all of its pids (kernel.pid_max) while the connection was waiting.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +27,7 @@
 #define IDENTITY_CGROUP_MAX 512 /* bytes with the NUL; a longer path is unknown */
 #define IDENTITY_COMM_MAX 16    /* TASK_COMM_LEN */
 
-/* A uid or gid that has no number in our user namespace. No process can have it. */
+/* A uid or gid that is not mapped in our user namespace. No process can have this value. */
 #define IDENTITY_ID_UNKNOWN ((uint32_t)-1)
 /* Of a client that is only thought of, and of which nothing is said: one that no process has. */
 #define IDENTITY_ID_NOBODY (IDENTITY_ID_UNKNOWN - 1)
@@ -39,11 +38,11 @@ enum identity_pidfd_source {
     IDENTITY_PIDFD_OPENED, /* pidfd_open(2) of SO_PEERCRED's pid, on kernels before 6.5 */
 };
 
-/* Whose the user id is: a user may have ranges of others, /etc/subuid. */
+/* To whom the user id belongs: a user may have ranges of subordinate ids, /etc/subuid. */
 enum identity_ownership {
-    IDENTITY_OWN_ID,        /* nobody's but its own */
-    IDENTITY_SUBORDINATE,   /* owner's */
-    IDENTITY_OWNER_UNKNOWN, /* somebody's; owner only tells where shares are counted */
+    IDENTITY_OWN_ID,        /* not a subordinate id */
+    IDENTITY_SUBORDINATE,   /* it belongs to owner */
+    IDENTITY_OWNER_UNKNOWN, /* it belongs to somebody; owner only says where shares are counted */
 };
 
 struct identity {
@@ -52,7 +51,7 @@ struct identity {
     uid_t owner; /* unless IDENTITY_OWN_ID */
     gid_t gid;   /* likewise */
     pid_t
-        pid; /* 0: not visible in this pid namespace; of a client that has gone, its number then */
+        pid; /* 0: not visible in this pid namespace; for a client that has gone, its former pid */
     bool gids_known;
     uint32_t gid_count;
     gid_t *gids; /* in ascending order; NULL: none, or not kept */
@@ -66,24 +65,24 @@ struct identity {
 };
 
 /*
- * To be called as soon as fd has been accepted. 0, or -errno when fd is no connected Unix socket; *ret
- * is then as after identity_deinit().
+ * Call it as soon as fd has been accepted. 0, or -errno if fd is not a connected Unix socket; *ret is then as
+ * after identity_deinit().
  */
 int identity_read(int fd, struct identity *ret);
 
 /*
- * What a process that exists would be if it connected now, by its effective ids. 0; -ESRCH: there is none with that
- * number, or none that can be seen; -errno. As after identity_deinit() then.
+ * The identity that an existing process would have if it connected now, by its effective ids. 0; -ESRCH: no process with
+ * that pid is visible; other -errno. On failure *ret is as after identity_deinit().
  */
 int identity_read_process(pid_t pid, struct identity *ret);
 
-/* The user whose shares it has part in. */
+/* The user to whose shares it is charged. */
 static inline uid_t identity_user(const struct identity *identity)
 {
     return identity->ownership == IDENTITY_OWN_ID ? identity->uid : identity->owner;
 }
 
-/* A process that may have ended, and whose pid may be another's: closes the pidfd. */
+/* Closes the pidfd. The process may have ended, and its pid may belong to another one from now on. */
 void identity_forget_process(struct identity *identity);
 /* Frees the groups as well; may be called twice. */
 void identity_deinit(struct identity *identity);

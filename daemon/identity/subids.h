@@ -3,9 +3,9 @@
 #define ASOCKD_SUBIDS_H
 
 /*
- * Whose a subordinate user id is, subuid(5): a user may run programs as any id of his ranges
- * (newuidmap, rootless containers), so what holds for him holds for them. Ranges that only NSS knows
- * ("subid:" in nsswitch.conf) are not seen.
+ * The owners of subordinate user ids, subuid(5). A user may run programs as any id of the user's ranges
+ * (newuidmap, rootless containers), so rules about the user apply to them too. Ranges that only NSS knows
+ * ("subid:" in nsswitch.conf) are not found.
  */
 #include <sys/types.h>
 
@@ -26,7 +26,7 @@ struct subids *subids_free(struct subids *subids); /* accepts NULL; returns it *
  */
 enum identity_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret);
 
-/* The same for a client's user id; subids NULL: everybody is his own. */
+/* The same for a client's user id. subids NULL: no id is subordinate. */
 void subids_mark(struct subids *subids, struct identity *identity);
 
 #endif

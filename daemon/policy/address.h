@@ -10,14 +10,14 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* What a rule must say before it admits such an address. */
+/* The flags that a rule needs to allow such an address. */
 #define POLICY_LOOPBACK 0x01u
 #define POLICY_PRIVATE 0x02u
 #define POLICY_LINKLOCAL 0x04u
 #define POLICY_LOCAL 0x08u /* any address of this host */
 #define POLICY_SPECIAL 0x10u
 #define POLICY_FLAGS_ALL 0x1fu
-/* Beside these: connections that it admits may be lent, or given, to the client. */
+/* Further flags of a rule: connections that it allows may be lent, or given, to the client. */
 #define POLICY_LEND 0x20u
 #define POLICY_LEND_GIVEN 0x40u
 #define POLICY_LENDS (POLICY_LEND | POLICY_LEND_GIVEN)

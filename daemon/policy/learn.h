@@ -3,9 +3,9 @@
 #define ASOCKD_POLICY_LEARN_H
 
 /*
- * What learn mode let pass: the rules that would have admitted it, each once for each user id, with the file that
- * they belong into. Bounded, for clients decide how much there is, and each person has half of what others leave: what
- * finds no room is counted only.
+ * What learn mode has allowed: the rules that would have allowed it, each once per user id, with the file that they belong
+ * into. Clients decide how much there is, so the memory is bounded: each person may use half of what others leave. Connects
+ * for whose rules there is no room are only counted.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,14 +37,14 @@ struct policy_nat64;
 struct learn *learn_new(void);                 /* NULL without memory */
 struct learn *learn_free(struct learn *learn); /* accepts NULL; returns it */
 
-/* An address that may be tried by this client, by an answer with is_learned. learn may be NULL. */
+/* Notes an address that this client may try, because of an answer with is_learned. learn may be NULL. */
 void learn_note(struct learn *learn, const struct identity *identity,
                 const struct policy_nat64 *nat64, const struct policy_question *question,
                 const struct policy_answer *answer);
 
 /* NULL: there is no rule with this number; rules keep theirs, from 0 on. */
 const struct learn_rule *learn_rule_at(const struct learn *learn, uint64_t number);
-/* Connects whose rules found no room. */
+/* The number of connects for whose rules there was no room. */
 uint64_t learn_dropped(const struct learn *learn);
 
 #endif

@@ -3,8 +3,8 @@
 #define ASOCKD_POLICY_OVERLAP_H
 
 /*
- * Which rules decide less than they say since an earlier rule about more hosts decides otherwise. An earlier rule about
- * fewer hosts, or about some ports of the same ones, is an exception, and meant.
+ * Finds rules that decide less than they say, because an earlier rule about more hosts decides otherwise. An earlier rule
+ * about fewer hosts, or about some ports of the same hosts, is an intended exception.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +19,7 @@ struct policy_overlap {
     bool is_whole;        /* nothing is left, perhaps by other rules too */
 };
 
-/* A rule of the file, by its number, and those before it. False: it is cut by none, or reached by nothing at all. */
+/* Compares rule `number` of the file with those before it. False: none overlaps it, or they hide it completely. */
 bool policy_overlap_within(const struct policy_file *file, uint32_t number,
                            struct policy_overlap *ret);
 

@@ -112,7 +112,7 @@ static void add_peer(struct record *record, const struct session *s)
         record_number(record, "sharer", s->sharing.sharer->id);
 }
 
-/* By whose listener it came, which is the administrator's to know; and who came by its own ones. */
+/* The session by whose listener it came, for the administrator only, and the sessions that came by its own listeners. */
 static void add_sharing(struct record *record, const struct session *s, bool sees_all)
 {
     if (s->sharing.sharer && sees_all) {
@@ -192,7 +192,7 @@ static void add_quota(struct record *record, const char *name, const struct quot
     record_format(record, name, "%s", text);
 }
 
-/* A client sees its own; whom it shares with is the administrator's to know. */
+/* A client sees its own session; only the administrator sees the sessions that it shares with. */
 static void add_quotas(struct record *record, const struct session *s, bool sees_all)
 {
     static const char *const names[] = {"quota_daemon", "quota_listener", "quota_user",
@@ -273,8 +273,8 @@ void record_session_stats(struct record *record, const struct session *s)
 #define TCP_STATE_CLOSE 7u /* <linux/tcp.h> has no names for states */
 
 /*
- * What the kernel says of a connection that it has given up, while the client has not heard of it. The error itself is
- * the client's to be told, once.
+ * The state of a connection that the kernel has given up, before the client learns of it. The error itself is not read,
+ * because the kernel reports it only once, and it belongs to the client.
  */
 static const char *lost_state(const struct sock *sock)
 {
@@ -404,7 +404,7 @@ static uint64_t count_nodes(const struct list *list)
     return n;
 }
 
-/* What the client does with one that it has itself only "tcp_state" tells. */
+/* For a lent socket only "tcp_state" shows what its client does with it. */
 static const char *side_of(const struct sock *sock, unsigned int side)
 {
     if (sock->state == SOCK_LENT)

@@ -100,7 +100,7 @@ static const struct guarded_call guarded_calls[] = {
     {SCMP_SYS(ioctl), 1, LOW, SIOCGIFINDEX},
     /* getrlimit() */
     {SCMP_SYS(prlimit64), 2, WHOLE, 0},
-    /* the end of a close() that waits (netsock_close_lent()) */
+    /* the timer that interrupts a waiting close() (netsock_close_lent()) */
     {SCMP_SYS(setitimer), 0, LOW, ITIMER_REAL},
 };
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the loader's thread reads the files and builds the policy while the loop goes on -> configuration and policy
- * are in force, for whatever is judged from now on -> connects in progress are judged again in steps of the control
- * sessions' share, connections that are up are counted, or ended where that was asked for -> whoever asked is told, the
- * loader frees the policy of before. What is asked for meanwhile is done once, behind it.
- * Failures: a file that cannot be read or taken, no memory: everything stays as it was, and whoever
- * asked is told why.
+ * Happy path: the loader's thread reads the files and builds the policy while the loop continues -> the new configuration and
+ * policy are in force for every judgement from now on -> connects in progress are judged again, in steps of the control
+ * sessions' share; established connections that are denied now are counted, or ended if that was asked for -> the reload is
+ * reported, and the loader frees the old policy. Requests that arrive meanwhile are combined into one reload after it.
+ * Failures: a file that cannot be read or is invalid, no memory: the old configuration stays, and the requester
+ * gets the reason.
  */
 #include "daemon/server/reload.h"
 
@@ -60,7 +60,7 @@ int reload_load_policy(const struct server_config *config, char ret_error[static
     return policy_load(&config->policy, ret_error, ret);
 }
 
-/* Of what is wrong alike; "asockctl policy check" says all of it. */
+/* The most similar problems that are reported one by one; "asockctl policy check" reports all of them. */
 #define PROBLEMS_LOGGED 16u
 
 static bool log_problem(void *data, const char *text)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ACCEPT: connections of a listener become sockets under ids of the client's, one for each id.
- * Happy path: the ids are kept for it; the first op of the listener has a socket made and charged, fetches a connection,
- * asks policy about the peer, and tells of it; with the last id it ends.
- * Failures: a peer that policy refuses is closed, counted, and told to nobody, and the next one is fetched; no room for a socket
- * or its buffers, no descriptor, an audit that must be told and cannot be: the op ends before anything is fetched, and
- * what has come waits in the kernel; no room in the output: it waits until the client reads; cancel, deadline, close,
- * a policy that no longer allows the listener: ids that were not used are free.
+ * ACCEPT: turns connections of a listener into sockets with ids that the client chose, one connection for each id.
+ * Happy path: the ids are reserved for the op. The first op in the listener's queue creates and charges a socket, accepts a
+ * connection, judges its peer, and reports it. It ends with its last id.
+ * Failures:
+ * - a peer that policy denies is reset and counted, but not reported; the next connection is accepted;
+ * - no room for a socket or its buffers, no descriptor, or the audit must record it and cannot: the op ends before it accepts
+ *   anything, and the connections wait in the kernel;
+ * - no room in the output: the op waits until the client reads;
+ * - cancel, deadline, close, a policy that no longer allows the listener: the op ends, and its unused ids are free.
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,8 +26,8 @@
 #include "proto/errors.h"
 
 struct accept {
-    uint32_t next, end; /* ids that are not used yet: end is behind the last one */
-    uint32_t socket;    /* the last one that was used; 0: none, or it was told */
+    uint32_t next, end; /* the unused ids: from next to end - 1 */
+    uint32_t socket;    /* the last used id; 0: none, or it was reported */
     struct endpoint local, remote;
 };
 
@@ -40,7 +42,7 @@ static void fill_accepted(const struct accept *a, struct reply *reply)
 
 /* ---- one connection ---- */
 
-/* Without an id, so that nothing but this knows of it. */
+/* A socket without an id: no request can name it. */
 static struct sock *prepare(struct op *op)
 {
     const struct sock *listener = op->sock;
@@ -74,7 +76,7 @@ static void give_id(struct op *op, struct sock *sock)
     s->worker->stats.sockets++;
 }
 
-/* 1: told; 2: told, and it was the last. */
+/* 1: reported; 2: reported, and it was the last. */
 static int tell(struct op *op)
 {
     struct accept *a = op->accept;
@@ -128,7 +130,7 @@ static int take(struct op *op, struct sock *sock, struct sock_audit *audit)
     return tell(op);
 }
 
-/* One that was reset while it waited is nobody's. */
+/* accept(2) failed only because this connection has ended while it waited: take the next one. */
 static bool is_over(int r)
 {
     return r == -ECONNABORTED || r == -EPROTO || r == -ENETDOWN || r == -EHOSTDOWN ||
@@ -222,7 +224,7 @@ static int check_state(struct op *op)
     return ERR_INVALID_ARGUMENT;
 }
 
-/* -EPROTO: as an OPEN of a live id, what is pipelined behind it would reach the wrong peer. */
+/* -EPROTO: as for an OPEN of a live id, the requests that are pipelined behind it would reach the wrong peer. */
 static int keep_ids(struct op *op, uint32_t first, uint32_t count)
 {
     struct session *s = op->session;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * BIND: a local address of the client's choice.
- * Happy path: policy lets it listen there; a descriptor with the socket's options is bound, and what it was given is told.
- * Failures: bound, connecting or connected already, an address of another family or that is not the host's, policy, a port
- * that is in use or kept for another client, no capability for a low one, no descriptor: the socket stays as it was.
+ * BIND: binds a socket to a local address of the client's choice.
+ * Happy path: policy allows listening there -> a kernel socket with the socket's options is bound -> the completion reports
+ * the address and port.
+ * Failures, which leave the socket unchanged: it is bound, connecting or connected already; the address is of another family
+ * or not the host's; policy; the port is in use or reserved for another client; no capability for a low port; no descriptor.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -24,7 +25,7 @@
 #include "proto/endpoint.h"
 #include "proto/errors.h"
 
-/* Ports that the kernel gives and that are kept for others: after so many in a row there is none. */
+/* If the kernel chooses so many reserved ports in a row, the bind fails. */
 #define BIND_TRIES 16u
 
 static void bind_fill(struct op *op, struct reply *reply, const void **payload,
@@ -75,7 +76,7 @@ static int check_endpoint(const struct sock *sock, const struct endpoint *endpoi
     return 0;
 }
 
-/* Policy has to allow it now, and its denial is the administrator's to know. */
+/* Judges the address now, and records a denial. */
 static bool is_allowed(struct op *op)
 {
     struct sock *sock = op->sock;
@@ -99,7 +100,7 @@ static int prepare_socket(struct sock *sock, struct netsock *ns)
         r = netsock_apply_device(ns, egress);
     if (r == 0 && sock->dgram)
         r = sock_fix_buffers(sock, ns);
-    /* A server that starts again must not wait for connections of its earlier life (TIME_WAIT). Of UDP two would share. */
+    /* A restarted server must not wait for its old connections in TIME_WAIT. Two UDP sockets would share the port. */
     if (r == 0 && !is_reuse_set && !sock->dgram)
         r = netsock_set_option(ns, OPTION_REUSE_ADDRESS, 1);
     if (r == 0)
@@ -107,7 +108,7 @@ static int prepare_socket(struct sock *sock, struct netsock *ns)
     return r == 0 ? netsock_apply_options(ns, sock->options) : r;
 }
 
-/* One try. -EADDRINUSE also where the kernel has given a port that is kept for another client. */
+/* One attempt. -EADDRINUSE: also if the kernel has chosen a port that is reserved for another client. */
 static int bind_socket(struct sock *sock)
 {
     struct sock_bound *bound = sock->bound;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * HELLO: the client says who it is and what it needs; the welcome tells what is reserved for it, and to what that can be
- * raised. Another HELLO, at any time, asks for more.
- * Failures: a payload, or flags (nothing has changed), no common version (the session ends), less room than was asked
- * for (the welcome has an error and a text, and what there is).
+ * HELLO: the client states its name and its needs; the welcome states what is reserved for it and the most that this can be
+ * raised to. Another HELLO, at any time, asks for more.
+ * Failures: a payload or flags (nothing changes); no common version (the session ends); less room than the client asked
+ * for (the welcome has an error, a text, and what is available).
  */
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +50,7 @@ static void tell_welcome(struct session *s, uint64_t token, const char *why)
     session_send_reply(s, &reply, why, why ? (uint32_t)strlen(why) : 0);
 }
 
-/* It is no op, so nothing but its own reply tells. */
+/* HELLO is not an op, so only its own reply reports the error. */
 static void refuse(struct session *s, uint64_t token, uint32_t error)
 {
     struct reply reply = {.kind = KIND_COMPLETION, .op = token, .error = error};

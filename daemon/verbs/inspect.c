@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LIST, SESSIONS, DENIALS, LEARNED, SHOW, STATS; METRICS is a STATS that asks for them.
- * Happy path: each record is made when there is room for its reply; all but SHOW and STATS tell one after the
- * other, a few in a turn of the loop, and end with a reply without a record.
- * Failures: too many LISTs at a time, LEARNED or DENIALS of a client, SHOW of an id that does not exist, or that the asking session may not see.
+ * LIST, SESSIONS, DENIALS, LEARNED, SHOW, STATS (also with `metrics`).
+ * Happy path: each record is made when there is room for its reply. SHOW and STATS have one record. The others send one
+ * after the other, a few in each turn of the loop, and end with a reply without a record.
+ * Failures: too many LISTs at a time; LEARNED or DENIALS on a client's socket; SHOW of an id that does not exist, or that
+ * the session may not see.
  */
 #include <errno.h>
 #include <string.h>
@@ -116,7 +117,7 @@ static int keep_bytes(struct op *op, const void *data, size_t len)
     return 0;
 }
 
-/* What the op had there until now, if it waited, shares its place. */
+/* Clears the place, which the op may have used for something else while it waited. */
 static void begin_record(struct op *op)
 {
     op->class = &record_class;

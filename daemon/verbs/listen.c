@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LISTEN: the kernel takes connections for a bound socket, as many as its backlog says, until ACCEPT fetches them.
- * Happy path: what the backlog may hold in the kernel is charged, the kernel listens, the audit is told. Again on one that
- * listens: the backlog changes.
- * Failures: not bound; not allowed any more, so that it is not bound now either; no room for the backlog's buffers, or an audit that must be told and cannot be: it stays as it was.
+ * LISTEN: the kernel accepts up to `backlog` connections for a bound socket; they wait until ACCEPT fetches them.
+ * Happy path: the kernel buffers of the backlog are charged, the kernel listens, the audit records it. On a socket that
+ * listens already, LISTEN changes the backlog.
+ * Failures: not bound; no longer allowed (the socket is then unbound); no room for the backlog's buffers, or the audit must
+ * record it and cannot (the socket is unchanged).
  */
 #include <errno.h>
 
@@ -32,7 +33,7 @@ static int check_state(struct op *op)
     return ERR_INVALID_ARGUMENT;
 }
 
-/* A change of policy unbinds it in a step that may not have come yet. */
+/* After a change of policy, the step that unbinds the socket may not have run yet: judge it now. */
 static bool is_denied_now(struct op *op)
 {
     struct policy_answer answer = sock_bound_judge(op->sock);

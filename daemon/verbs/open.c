@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * OPEN: a socket under the client's id. The kernel's socket is made by CONNECT, or the first SEND of a datagram,
- * which know the family.
- * Failures: the id is above the limit, no memory; an id that is live ends the session, because what is
- * pipelined behind would reach the wrong peer.
+ * OPEN: creates a socket with the id that the client chose. CONNECT, or the first SEND of a datagram, creates the
+ * kernel's socket, because they know the family.
+ * Failures: the id is above the limit, no memory; an id that is live ends the session, because the requests that
+ * are pipelined behind it would reach the wrong peer.
  */
 #include <errno.h>
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SET_OPTION, GET_OPTION.
- * Happy path: what is set is kept with the socket, applied to the kernel's socket when there is one, to
- * each attempt of a connect in progress, and to each that a connect makes later. Before that it is read from a socket that is made for the answer.
+ * Happy path: a value that is set is stored with the socket and applied to the kernel's socket, to each attempt of
+ * a connect in progress, and to each attempt that a later connect makes. While there is no kernel socket, values are read
+ * from one that is created for the answer.
  * Failures: unknown option, value out of range, read-only, an endpoint of a socket that has none, the
  * kernel's refusal, no descriptor, no memory.
  */
@@ -58,10 +59,10 @@ static struct netsock_options *options_of(struct sock *sock)
     return sock->options;
 }
 
-/* While it connects each attempt gets it: any of them may win. */
+/* While the socket connects, each attempt gets the option: any of them may win. */
 static int apply(struct sock *sock, uint32_t option, int32_t value)
 {
-    /* One of datagrams may have been used before: it stays what it is. */
+    /* A datagram socket may have a kernel socket already, which it keeps. */
     return sock->connect && sock->ns.fd < 0 ? connect_set_option(sock->connect, option, value)
                                             : netsock_set_option(&sock->ns, option, value);
 }
@@ -86,7 +87,7 @@ int verb_set_option(struct op *op, const struct call *call)
         op->text = "the policy does not let this client set that option: [Egress] Options=";
         return ERR_ACCESS_DENIED;
     }
-    /* Connections that wait already have the sizes of when they came. */
+    /* Waiting connections keep the sizes that were set when they arrived. */
     if ((r->option.option == OPTION_RECEIVE_BUFFER || r->option.option == OPTION_SEND_BUFFER) &&
         sock->state == SOCK_LISTENING) {
         op->text = "a listener's buffers have to be set before it listens";
@@ -102,14 +103,14 @@ int verb_set_option(struct op *op, const struct call *call)
         if (err < 0)
             return (int)asock_error_from_errno(err);
     }
-    dgram_forget(sock); /* by the traffic class it may be routed to somewhere else */
+    dgram_forget(sock); /* another traffic class may change the route, and so the judgement */
     options->set |= UINT32_C(1) << r->option.option;
     options->values[r->option.option] = (int32_t)r->option.value.number;
     complete(op, ERR_SUCCESS);
     return 0;
 }
 
-/* Before the first connect nothing in the kernel has the answer: a socket of the same kind does. */
+/* Before the first connect the socket has no kernel socket: a new one of the same kind has the default value. */
 static int ask_probe(struct sock *sock, uint32_t option, int64_t *ret)
 {
     int family = sock->family == FAMILY_INET6 ? AF_INET6 : AF_INET, r;

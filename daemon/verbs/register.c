@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * REGISTER, UNREGISTER.
- * Happy path: the memory is made, its descriptor leaves with the completion; given back, it is not
- * there for new ops, and UNREGISTER completes when the last one has ended and its contents are gone.
+ * Happy path: REGISTER creates the memory and sends its descriptor with the completion. After UNREGISTER new ops cannot
+ * use the buffer; UNREGISTER completes when the last op that uses it has ended and its contents are erased.
  * Failures: a length of 0, over a limit, no memory or descriptor; no such buffer.
  */
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
-/* One whose reply could not be sent: nobody waits for the descriptor. */
+/* The reply could not be sent: release the buffer, as no client has its descriptor. */
 static void register_cleanup(struct op *op)
 {
     if (op->passes_buffer)
@@ -72,7 +72,7 @@ int verb_register(struct op *op, const struct call *call)
     return 0;
 }
 
-/* Also a CANCEL ends it: the buffer goes all the same. */
+/* A CANCEL also ends the op; the buffer is released all the same. */
 static void unregister_stop(struct op *op)
 {
     op->unregister->unregister = NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * SHARE: a session gets a listener of its own, for other processes of its user.
- * Happy path: the server has one made, meanwhile the loop goes on; the answer is a record with its directory.
- * Failures: too many listeners, or too deep below others, no quota; the process that makes them has gone, or fails.
+ * SHARE: creates a listener for the session, for other processes of its user.
+ * Happy path: the server has a helper process create it, while the loop continues; the answer is a record with the directory.
+ * Failures: too many listeners, or too many levels; no quota; the helper process has ended, or fails.
  */
 #include "daemon/identity/identity.h"
 #include "daemon/session/complete.h"
@@ -19,7 +19,7 @@ static void share_stop(struct op *op)
 
 static const struct op_class share_class = {.name = "share", .stop = share_stop};
 
-/* 0, or why not. */
+/* 0, or the error. */
 static int check(struct op *op)
 {
     const struct session *s = op->session;

@@ -9,8 +9,8 @@
  *
  *     made --(sent to the client; ops use it)--> released --unused--> emptied, in steps --> gone
  *
- * Emptied by punching a hole over all of it: the client may keep its mapping, and then finds zeros, but
- * no memory stays charged to anybody.
+ * It is emptied by punching a hole over all of it: the client may keep its mapping and then reads zeros, but
+ * uses no more memory.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,21 +22,21 @@
 
 struct shm_buffer {
     struct worker *worker;
-    struct quota *quota; /* its slices are charged to it; NULL: nobody */
-    struct fd_pass pass; /* its descriptor, on the way to the client: a use */
-    struct list node;    /* the owner's, of those that are to be emptied */
+    struct quota *quota; /* its slices are charged to it; NULL: to none */
+    struct fd_pass pass; /* its descriptor on the way to the client; counts as a use */
+    struct list node;    /* in the owner's list of buffers to be emptied */
     uint8_t *at;
     size_t length;
     size_t emptied; /* bytes of which the contents are gone */
     uint32_t id;
     uint32_t uses; /* what refers to it */
     bool is_released;
-    void (*on_unused)(struct shm_buffer *shm); /* it is released: the owner empties it, in steps */
-    void (*on_gone)(struct shm_buffer *shm); /* its contents are gone; it goes when this returns */
+    void (*on_unused)(struct shm_buffer *shm); /* released and unused: empty it, in steps */
+    void (*on_gone)(struct shm_buffer *shm);   /* emptied; it is freed when this returns */
     void *owner;
 };
 
-/* As many as leave half of the mappings that a process may have (vm.max_map_count) to other uses. */
+/* The number of buffers that leaves half of the process's mappings (vm.max_map_count) for other uses. */
 uint64_t shm_buffer_count_most(void);
 /* A memfd without a name that matters, which can be sealed; -errno. */
 int shm_buffer_memfd(void);
@@ -76,7 +76,7 @@ int slices_gather(const struct slices *slices, struct iovec *iov, int cap, uint6
 /* The worker's spare ones. */
 void slices_free_spares(struct worker *w);
 
-/* What shm_buffer_new() would make of it; 0: too much for any address space. */
+/* The size that shm_buffer_new() would create; 0: too large for any address space. */
 uint64_t shm_buffer_rounded(uint64_t length);
 
 #endif
