@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the first byte tells the protocol -> handshake, message by message -> connect (dial.c) -> bytes both ways
+ * Happy path: the first byte selects the protocol -> handshake, message by message -> connect (dial.c) -> bytes both ways
  * (pump.c) -> end.
- * Failures: a malformed handshake or one that takes too long: the protocol's own answer where it has one, then the end. The
+ * Failures: a malformed handshake, or one that takes too long: the protocol's own answer, if it has one, then the end. The
  * program goes away: the connection is reset.
  */
 #include "gateway/client.h"
@@ -107,7 +107,7 @@ bool client_owes(const struct client *client)
         return true;
     (void)poll(&program, 1, 0);
     if (program.revents & POLLRDHUP)
-        return true; /* its end is here already: the server is owed that, too */
+        return true; /* its stream has ended, which must be passed on too */
     return client->owed > 0 && (client->owed != OWED_ALL || client->up.used > 0 || program.revents);
 }
 
@@ -355,7 +355,7 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
     else if (events & EV_READ && client->state == CLIENT_CLOSING)
         drain(client);
     else if (events & EV_READ && client->state == CLIENT_DIALING)
-        client->is_choked = true; /* it is read when it is connected */
+        client->is_choked = true; /* reading continues when the server is connected */
     client_settle(client);
 }
 
@@ -366,7 +366,7 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    /* What came while this process was stopped came in time. */
+    /* Data that arrived while this process was stopped counts as in time. */
     if (client->state == CLIENT_HANDSHAKE)
         read_handshake(client);
     if (ev_is_active(timer) || client->state == CLIENT_ENDED)

@@ -26,7 +26,7 @@ enum client_state {
 
 enum client_protocol { PROTOCOL_UNKNOWN, PROTOCOL_SOCKS, PROTOCOL_CONNECT, PROTOCOL_FORWARD };
 
-/* A program's wish while a session is being opened, or while the session has no socket left. */
+/* What a program asks for, kept while a session is being opened or the session has no socket left. */
 struct parked {
     struct session_wait wait;
     struct place_wait place;
@@ -87,18 +87,18 @@ struct client {
     asock_op *op;     /* connect, then shutdown */
     asock_op *hangup; /* tells when the connection is over */
     char *first;      /* what is sent with the connect */
-    bool has_said;    /* and it is something that the program has said */
+    bool has_said;    /* it contains data of the program */
     struct parked *parked;
     unsigned int ops;        /* in flight */
     int error;               /* receiving ended with it; an enum asock_error */
-    bool is_lost;            /* the connection is over, and not in order */
-    struct spliced *spliced; /* the daemon has lent the connection; NULL: it has not */
+    bool is_lost;            /* the connection ended with an error */
+    struct spliced *spliced; /* the lent connection; NULL: the daemon did not lend it */
     struct lane up, down;
 
     uint64_t
-        owed; /* of what the program sends this much has to be passed on yet; OWED_ALL: up to its end */
+        owed; /* bytes from the program that must still be passed on; OWED_ALL: up to its end */
 
-    bool owes_end; /* the program has gone: all counts */
+    bool owes_end; /* the program has gone: pass on everything and its end */
 
     char *out; /* what goes to the program before the slots */
     size_t out_len, out_written;
@@ -112,13 +112,13 @@ void client_new(struct gateway *gateway, int fd, bool is_tcp);
  */
 void client_adopt(struct gateway *gateway, int fd, asock_socket *socket, int lent,
                   void (*leave)(void *userdata, bool reset), void *userdata);
-/* Closes both sides, by reset where there is more to be said. */
+/* Closes both sides; a side whose stream is not complete is reset. */
 void client_abort(struct client *client);
-/* The program has sent something, or ended its stream, and the server's side does not have it yet. */
+/* True: the program has sent data or ended its stream, and this was not passed on yet. */
 bool client_owes(const struct client *client);
 /*
- * What has been sent by now is all that counts: so much is still on its way here, in the kernel. Said again later it
- * only becomes less: that the program sends more does not count.
+ * Only what the program has sent by now will be passed on; `owed` bytes of it are still in the kernel. A later call can only
+ * lower the number, because data that the program sends meanwhile does not count.
  */
 void client_owes_only(struct client *client, uint64_t coming);
 /* Closes both sides by reset, but the server's not if it has all of the program's stream. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a program wants, a connection or a name's address, from its handshake to the answer.
- * Happy path: a connect, with what the program has sent already -> the protocol's answer -> pump.c, or
- * splice.c where the daemon lends the connection.
- * Failures: it fails: the protocol's own answer. There is no session: it waits while one is being opened. The session
- * has no socket left: it waits for a while. The program
- * goes away: a look at it now and then tells, and the connect ends.
+ * From a program's handshake to the answer: it wants a connection, or the address of a name.
+ * Happy path: connect, with the data that the program has already sent -> the protocol's answer -> pump.c, or splice.c if
+ * the daemon lends the connection.
+ * Failures:
+ * - the connect fails: the program gets the protocol's own answer;
+ * - there is no session: the connect waits while one is being opened;
+ * - the session has no socket left: the connect waits for a while;
+ * - the program goes away: a periodic check notices, and the connect ends.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -82,7 +84,7 @@ static void on_connected(asock_op *op, void *userdata)
     client_settle(client);
 }
 
-/* What the program has sent behind its handshake goes with the connect. */
+/* Data that the program has sent after its handshake is sent with the connect. */
 static bool take_first(struct client *client, const char *head, size_t head_len, size_t *ret_len)
 {
     size_t rest = client->len;
@@ -120,7 +122,7 @@ static int submit(struct client *client, const struct destination *to, size_t fi
     asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
     asock_op_set_callback(client->op, on_connected, client);
     asock_op_set_buffer(client->op, client->first, first_len);
-    /* Data cannot go along, and a plain request's stream has to be read. */
+    /* A connect that lends cannot have data, and the gateway must read the response to a plain request. */
     if (first_len == 0 && client->protocol != PROTOCOL_FORWARD)
         asock_op_set_flags(client->op, ASOCK_LEND_IF_ALLOWED);
     r = asock_connect(client->socket, client->op);
@@ -128,7 +130,7 @@ static int submit(struct client *client, const struct destination *to, size_t fi
         return r == 0 ? asock_op_get_error(client->op) : ASOCK_SOCKET_ERROR;
     client->ops++;
     if (first_len == 0)
-        pump_receive(client); /* its request travels with the connect's */
+        pump_receive(client); /* the receive is sent together with the connect */
     return ASOCK_SUCCESS;
 }
 
@@ -198,8 +200,8 @@ static bool park(struct client *client, const struct destination *to, size_t fir
 }
 
 /*
- * A program that has ended its stream without a word behind the handshake waits for nothing. What it has said goes to the server,
- * whether it still wants an answer or not.
+ * A program that ends its stream without sending anything after the handshake wants nothing more. Data that it has sent goes
+ * to the server, even if the program no longer waits for an answer.
  */
 static bool has_given_up(const struct client *client)
 {
@@ -212,7 +214,7 @@ static bool has_given_up(const struct client *client)
            (!client->has_said && recv(client->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
 }
 
-/* The session's sockets are in use: those of connections that have just been closed are free in a moment. */
+/* All sockets of the session are in use. Wait: those of connections that were just closed will soon be free. */
 static bool is_full(const struct client *client, int error)
 {
     return error == ASOCK_TOO_MANY_OPEN_SOCKETS && !client->socket;

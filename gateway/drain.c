@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: nobody is accepted any more -> what each connection has to pass on is counted -> the loop runs until it has.
- * A program that has gone has closed its connection: all up to its end counts, also what has not come here because there
- * was no room. One that still has it may send for ever: what its kernel holds at this moment counts, which the table of
- * TCP sockets tells. Failures: no such table, a connection that is not in it: all counts, for as long as there is time.
+ * Happy path: stop accepting -> count the bytes that each connection still has to pass on -> run the loop until they are passed on.
+ * A program that has ended has closed its connection: everything up to the end of its stream counts, also bytes that did not fit
+ * into the buffers yet. A program that still runs may send without end: only the bytes that its kernel holds at this moment
+ * count, which the table of TCP sockets says.
+ * Failures: the table cannot be read, or lacks the connection: everything counts, until the time is over.
  */
 #include "gateway/server.h"
 
@@ -60,7 +61,7 @@ static bool get_ends(const struct client *client, struct ends *ret)
     return true;
 }
 
-/* As the table has it: words in the machine's order. */
+/* An address in the format of the table: words in the machine's byte order. */
 static bool parse_address(const char *text, struct in6_addr *ret)
 {
     size_t words = strlen(text) / 8;
@@ -96,7 +97,7 @@ static bool is_same(const struct ends *a, const struct ends *b)
            IN6_ARE_ADDR_EQUAL(&a->gateway, &b->gateway);
 }
 
-/* The program's end of it: bytes that are not here yet, or not acknowledged. No program has it any more: no inode. */
+/* The program's end of the connection: its unsent or unacknowledged bytes. Inode 0: no program holds it any more. */
 static void count_one(const struct place *place, const struct ends *ends, uint64_t unsent,
                       bool is_orphan)
 {

@@ -27,7 +27,7 @@
 #define RECLAIM_PERIOD 0.1
 /* Between two attempts to open a session. */
 #define REOPEN_SECONDS 1.0
-/* Of one turn: those that wait for a socket, and how late one may learn that there is none. */
+/* The most waiting clients that get a socket in one turn; and how late a client may learn that there is none. */
 #define PLACES_MAX 64
 #define PLACE_LOOK_SECONDS 0.1
 
@@ -89,7 +89,7 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 
     (void)events;
     if (round != listener->round + 1)
-        listener->burst = 1; /* to look for another one would cost as much as to be told of it */
+        listener->burst = 1; /* one accept(2) more would cost as much as another wake-up */
     else if (listener->burst < ACCEPTS_MAX)
         listener->burst *= 2;
     listener->round = round;
@@ -360,7 +360,7 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
     give_places(prepare->data);
 }
 
-/* That the loop wakes up is all: who has waited for too long is told then. */
+/* Only wakes the loop: give_places then rejects the clients that have waited for too long. */
 static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
     (void)loop;

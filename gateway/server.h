@@ -12,40 +12,40 @@
 
 /* Connections at a time: each has a descriptor here and a socket in the daemon. More wait in the backlog. */
 #define GATEWAY_CLIENTS_MAX 8192u
-/* In which a program has to say where it wants to go. */
+/* The time in which a program has to name its destination. */
 #define GATEWAY_HANDSHAKE_SECONDS 30.0
 /* For a connect; the daemon's own resolver gives up earlier. */
 #define GATEWAY_DIAL_MS 60000u
-/* For a socket of the session, where all that it may have are in use. */
+/* How long a client waits for a socket if the session's sockets are all in use. */
 #define GATEWAY_PLACE_SECONDS 5.0
-/* Behind an answer that ends a connection: so that it arrives, although the program has sent more. */
+/* How long input is discarded after a final answer, so that the answer arrives although the program has sent more. */
 #define GATEWAY_DRAIN_SECONDS 2.0
 
-/* For connections that the daemon has lent. */
+/* Pipes for connections that the daemon has lent. */
 #define GATEWAY_PIPES_SPARE 32u
 
 struct client;
 struct lent_watch;
 struct opening;
 
-/* Whoever needs a session while one is being opened. */
+/* Waits for a session while one is being opened. */
 struct session_wait {
     struct session_wait *next, **link; /* link NULL: it does not wait */
     /* gateway_context() has it, or there is none. */
     void (*tell)(struct session_wait *wait);
 };
 
-/* Empty ones, for the next who wants one. */
+/* Empty pipes, kept for reuse. */
 struct pipes {
     int fds[GATEWAY_PIPES_SPARE][2];
     unsigned int count;
 };
 
-/* Whoever needs a socket while the session has none left. A close gives one back when it has been answered. */
+/* Waits for a socket while the session has none left. A close frees one when the daemon has answered it. */
 struct place_wait {
     struct list node;
     ev_tstamp until;
-    /* Tries again. false: there is none yet, and it goes on waiting, unless is_last. Else it has left the list. */
+    /* Tries again. False: there is still no socket, and it stays in the list. True: it has left the list, also if is_last. */
     bool (*serve)(struct place_wait *wait, bool is_last);
 };
 
@@ -53,8 +53,8 @@ struct listener {
     struct listener *next;
     struct gateway *gateway;
     ev_io io;
-    unsigned int round; /* of the loop, in which it was accepted from last */
-    int burst;          /* how many are accepted at a time: more, where they come in every round */
+    unsigned int round; /* of the loop, in which it accepted last */
+    int burst;          /* connections accepted at a time: more if some arrive in every round */
     char *path;         /* of a Unix socket, or NULL */
 };
 
@@ -94,13 +94,13 @@ asock_context *gateway_context(struct gateway *gateway);
 bool gateway_await_session(struct gateway *gateway, struct session_wait *wait);
 /* It waits no more. Accepts one that does not wait. */
 void session_wait_end(struct session_wait *wait);
-/* Behind all others that wait for a socket. */
+/* Queues behind all others that wait for a socket. */
 void gateway_await_place(struct gateway *gateway, struct place_wait *wait);
-/* Somebody waits already: whoever comes has to wait, too. */
+/* True: others wait for a socket, so a new client has to wait too. */
 bool gateway_has_queue(const struct gateway *gateway);
-/* Blocks were short: connections that hold one without using it give it back. */
+/* Blocks are short: makes idle connections give theirs back. */
 void gateway_want_blocks(struct gateway *gateway);
-/* Connections are left in the listeners' queues. */
+/* Stops accepting: connections stay in the listeners' queues. */
 void gateway_accept_no_more(struct gateway *gateway);
 /* A client has gone. */
 void gateway_client_gone(struct gateway *gateway);

@@ -156,7 +156,8 @@ static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 
     (void)loop;
     (void)events;
-    read_packets(held->transparent); /* what came while this process was stopped came in time */
+    read_packets(
+        held->transparent); /* packets that arrived while this process was stopped count as in time */
     if (ev_is_active(timer))
         return;
     abort_socket(held);

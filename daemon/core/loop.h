@@ -117,11 +117,11 @@ struct worker {
     uint32_t hello_ms;   /* until which a session has to say Hello */
     struct quota *quota; /* the daemon's own; without limits to begin with */
     struct policy *policy;
-    uint64_t policy_changes; /* that there were so far: reloads, and restrictions of any session */
-    struct subids *subids;   /* NULL: every user id is its own */
+    uint64_t policy_changes; /* number of reloads and of restrictions of any session so far */
+    struct subids *subids;   /* NULL: no user id is subordinate */
     struct resolver *resolver;
-    struct hangups *hangups;   /* NULL: nobody is told of them */
-    struct apart *apart;       /* NULL: sockets that may be lent are watched as others are */
+    struct hangups *hangups;   /* watches for connections that are over; NULL: none is watched */
+    struct apart *apart;       /* watches lent sockets; NULL: libev watches them */
     struct services *services; /* NULL: ports are numbers */
     struct audit *audit;       /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */

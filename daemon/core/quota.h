@@ -3,7 +3,7 @@
 #define ASOCKD_QUOTA_H
 
 /*
- * Who holds how much of the daemon. A tree of counters:
+ * How much of the daemon's resources each client holds. A tree of counters:
  *
  *     daemon - listener - user - unit - session
  *
@@ -16,12 +16,12 @@
  * listener that is the only one has all that the daemon has. Clients of which no unit is known stand
  * directly below their user.
  *
- * A node lives as long as somebody holds it, something is charged to it, or a node below it lives: a
- * socket that still drains is its client's long after the client has gone. So are the connects of the
- * last second, where there is a limit to them: a user's or unit's node outlives them.
+ * A node lives as long as it is referenced, something is charged to it, or a node below it lives: a draining
+ * socket is charged to its client's nodes long after the client has gone. If connects per second are limited, the
+ * node of a user or unit also lives until its connects are a second old.
  *
- * What a user may have of the loop's time, and of what no listener has to do with, does not depend on through how many
- * listeners he comes: each user has a node directly below the daemon for that, his person.
+ * A user's share of the loop's time, and of resources that do not belong to a listener, must not grow with the number of
+ * listeners that the user connects to. So each user also has a node directly below the daemon, called the person.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,8 +39,8 @@ enum quota_resource {
     QUOTA_BUFFERS,  /* pieces of it: each has a descriptor and a mapping */
     QUOTA_LOOKUPS,  /* questions to the resolver */
     QUOTA_LINGERS,  /* sockets whose close goes on */
-    QUOTA_ATTEMPTS, /* sockets of a race beside the first */
-    QUOTA_AUDIT,    /* bytes of audit entries that nobody has taken yet */
+    QUOTA_ATTEMPTS, /* attempts of a connect that run beside the first one */
+    QUOTA_AUDIT,    /* bytes of audit entries that were not written yet */
     QUOTA_RESOURCES
 };
 
@@ -95,7 +95,7 @@ const char *quota_resource_name(enum quota_resource resource);
 /* The node of this level, from q upwards; NULL: none. */
 const struct quota *quota_at(const struct quota *q, enum quota_level level);
 struct quota_usage quota_usage(const struct quota *q, enum quota_resource resource);
-/* How often there was no room to charge it, anywhere below the daemon's own node q. */
+/* How often a charge was refused, in all nodes below q, which is the daemon's own node. */
 uint64_t quota_refusals(const struct quota *q, enum quota_resource resource);
 
 #endif

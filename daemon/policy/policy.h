@@ -194,7 +194,7 @@ struct policy_answer policy_judge_with(const struct policy_view *view,
 /* What a client is told of a destination that no rule fits: is there a file about it at all? Lives as the view's policy. */
 const char *policy_view_unmatched(const struct policy_view *view);
 
-/* Nothing that this client can ask for is allowed. No text of his is looked up then: he would learn what services there are. */
+/* True: nothing that this client can ask for is allowed. Then no service is looked up, so that it does not learn which exist. */
 bool policy_denies_all(const struct policy_view *view);
 
 #endif

@@ -160,7 +160,7 @@ static void admit(struct listener *l, int fd)
     }
     s->transport.takes_fds = l->kind == LISTENER_CONTROL;
     (*count_of(l->listeners, l->kind))++;
-    /* To look up who it is takes as long as hundreds of requests: it is his time. A sharer's step is charged anyway. */
+    /* Determining the identity takes as long as hundreds of requests: charge it to the client. A sharer's step is charged anyway. */
     if (!l->sharer)
         share_charge(&s->share, shares->clock() - began);
     log_debug("session %llu: pid %d, uid %u, listener %s", (unsigned long long)s->id,

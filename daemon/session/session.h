@@ -128,7 +128,7 @@ struct session_config {
     const char *listener;
     struct quota *quota;    /* of the listener; NULL: the daemon's. A control session has none. */
     struct session *sharer; /* whose listener it is; NULL: the daemon's own */
-    bool may_lend;          /* and whether the sharer has said so */
+    bool may_lend;          /* the sharer has permitted lending */
     dispatch_fn dispatch;
     void (*on_gone)(struct session *s); /* may be NULL */
     void *on_gone_data;

@@ -246,7 +246,7 @@ static void drain(struct sock *sock)
 static void finish(struct sock *sock, bool abort)
 {
     leave_session(sock);
-    /* Datagrams have no end that could be told. */
+    /* A datagram socket has no stream whose end could be sent. */
     if (sock->ns.fd < 0 || sock->bound || abort || sock->is_incomplete || sock->dgram) {
         close_now(sock, true);
         return;
@@ -427,8 +427,9 @@ static uint32_t prepare_linger(struct sock *sock)
 }
 
 /*
- * What its client has written is in the kernel. Asked to close, the daemon sends FIN behind it, and keeps the connection
- * until all is acknowledged: nobody else may end it earlier. A session that just ends has not said that the stream is whole.
+ * The data that the client has written to a lent socket is in the kernel. A CLOSE sends FIN behind it; the daemon keeps the
+ * connection until the peer has acknowledged everything, and no other holder can end it earlier. If the session ends
+ * without a CLOSE, the client has not declared its stream complete, and the peer is reset.
  */
 static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
 {

@@ -10,7 +10,7 @@
 
 #define MS_PER_SECOND 1000u
 
-/* 0: the policy says nothing. */
+/* The value of a limit; 0: the policy does not set it. */
 static uint64_t setting(const struct sock *sock, enum policy_limit limit)
 {
     const struct policy_limits *limits = &policy_view_settings(session_view(sock->session))->limits;
@@ -34,7 +34,7 @@ static void on_idle(struct deadline *deadline)
     sock_kill(sock);
 }
 
-/* Where the client has not said itself what it wants. It cannot fail in a way that would matter: the connection is up. */
+/* Sets KeepAlive= unless the client has set the option. Errors are ignored: the connection works without it. */
 static void keep_alive(struct sock *sock, uint64_t seconds)
 {
     const uint32_t own = UINT32_C(1) << OPTION_KEEP_ALIVE | UINT32_C(1) << OPTION_KEEP_ALIVE_TIME;
@@ -50,7 +50,7 @@ void sock_idle_begin(struct sock *sock)
     uint64_t seconds;
 
     if (sock->dgram)
-        return; /* what it is connected to does not know */
+        return; /* the socket's kind does not have the option */
     seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
     keep_alive(sock, setting(sock, POLICY_LIMIT_KEEP_ALIVE));
     if (seconds == 0 || sock->idle)

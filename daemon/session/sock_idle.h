@@ -3,9 +3,11 @@
 #define ASOCKD_SOCK_IDLE_H
 
 /*
- * IdleTimeout= and KeepAlive= of the policy. A connection is idle while no byte moves over it in either direction, whatever
- * is pending: a receive that waits, a send that the peer does not take. One that is idle for too long is ended as by the
- * administrator (S55), and its owner is told SOCK_IDLE_TEXT. What has been closed by its client has times of its own.
+ * IdleTimeout= and KeepAlive= of the policy.
+ *
+ * A connection is idle while no byte moves over it in either direction. Pending ops do not count: neither a waiting receive
+ * nor a send that the peer does not take. A connection that is idle for too long is killed as by the administrator (S55); its
+ * owner gets SOCK_IDLE_TEXT as the cause. A socket that its client has closed has the limits of that close instead.
  */
 #include <stdint.h>
 
@@ -15,16 +17,16 @@ struct sock;
 
 #define SOCK_IDLE_TEXT "idle"
 
-/* Of a connection that has such a time only: most have none. */
+/* Allocated only for connections with a time-out; most have none. */
 struct sock_idle {
     struct sock *sock;
     struct deadline deadline;
-    uint64_t active; /* when a byte moved last, by the worker's clock */
+    uint64_t active; /* when the last byte moved, by the worker's clock */
 };
 
-/* It is connected: what the policy says now holds until it ends. Without memory for it nothing ends an idle one. */
+/* The socket has connected: applies what the policy says now, until the socket ends. Without memory there is no time-out. */
 void sock_idle_begin(struct sock *sock);
-/* It is connected no more. */
+/* The connection is over. */
 void sock_idle_end(struct sock *sock);
 
 #endif

@@ -102,7 +102,7 @@ struct policy_answer sock_judge(const struct sock *sock)
     }
     if (sock->origin)
         return sock_origin_judge(sock);
-    /* One that was reset has no peer any more: nothing goes over it. */
+    /* A connection that was reset has no peer: nothing can be sent over it. */
     if (netsock_remote(&sock->ns, &remote) < 0 || netsock_sockaddr(&remote, &addr, &len) != 0)
         return answer;
     if (sock->host)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CONNECT.
- * Happy path: (a name is resolved,) its addresses he, each judged before its attempt; what is queued
- * behind runs; data that came along goes first, and the op completes when the kernel has it.
- * Failures: connected or connecting already (the connection is unharmed), policy, a record that cannot be
- * made and has to be, the resolver, every address (the last real error), no descriptor, cancel, deadline, close: nothing of it stays behind,
- * and what is queued behind ends OPERATION_ABORTED.
+ * Happy path: a name is resolved -> its addresses are tried (happy_eyeballs.h), and each is judged before its attempt -> the
+ * data of the request is sent first, and the op completes when the kernel has all of it -> the ops that are queued behind it run.
+ * Failures: connected or connecting already (the connection is not affected); policy; the audit must record it and cannot; the
+ * resolver; every address fails (the last real error); no descriptor; cancel, deadline, close. Nothing stays behind, and the ops
+ * that are queued behind it end OPERATION_ABORTED.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -46,7 +46,7 @@ struct policy_question connect_question(const struct connect *c, const struct so
     };
 }
 
-/* Of an address: one that asks for the socket, and must have it, is denied where it may not. */
+/* Judges an address. A connect that insists on lending is denied if the rules allow the address, but not lending. */
 static struct policy_answer ask(struct connect *c, const struct policy_question *question)
 {
     struct policy_answer answer = policy_judge(session_view(c->op->session), question);
@@ -82,7 +82,7 @@ static void fail(struct op *op, uint32_t error)
     complete(op, error);
 }
 
-/* ---- the race ---- */
+/* ---- attempts ---- */
 
 static struct connect *connect_of(struct happy_eyeballs *he)
 {
@@ -105,8 +105,8 @@ static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
 }
 
 /*
- * Whoever restricts a session, or reads a policy anew, judges connects in progress in steps; none that is denied by then
- * succeeds while its turn has not come.
+ * A RESTRICT or a reload judges connects in progress again, in steps. A connect whose step has not come yet is judged here,
+ * so that none succeeds that is denied now.
  */
 static uint32_t judge_again(struct happy_eyeballs *he, const struct sockaddr *addr)
 {
@@ -182,7 +182,7 @@ static void take_connection(struct connect *c, int fd)
         return;
     }
     c->lending = lending_free(c->lending);
-    /* Shutdowns of the receiving side have waited for the connection, not for what it carries. */
+    /* Shutdowns of the receiving side waited for the connection only, not for the data. */
     if (op->send.total > 0)
         list_append(shutdown_receives_end(sock), &op->node);
     else
@@ -211,8 +211,8 @@ static int connect_step(struct op *op)
 }
 
 /*
- * The kernel has the same error for its own denials: those were attempts. Who cancels, or goes, before a
- * denial could be told to him was denied all the same.
+ * Was the connect denied by policy? The kernel has the same error for its own denials, but those are failed attempts. A
+ * connect that is cancelled, or whose client goes, before the denial is reported was denied all the same.
  */
 static void tell_failed(struct op *op, bool is_denied)
 {
@@ -307,7 +307,7 @@ static int family_of(const struct sock *sock)
     return families[sock->family];
 }
 
-/* An address, however it was written: no name is involved from here on. */
+/* The destination is an address, in whatever form it was given: there is no name from here on. */
 static int take_address(struct connect *c, const struct sock *sock, const void *addr, size_t len)
 {
     union resolver_address address;
@@ -334,8 +334,7 @@ static int prepare_endpoint(struct connect *c, const struct sock *sock,
 }
 
 /*
- * Names of services and interfaces are looked up for those only who may connect to something; those of services are
- * TCP's.
+ * Names of services and interfaces are looked up only for clients that may connect to something. Services are those of TCP.
  */
 static int find_port(struct connect *c, const char *service)
 {
@@ -348,7 +347,7 @@ static int find_port(struct connect *c, const char *service)
     return c->is_unknown_port ? 0 : services_port(s->worker->services, service, &c->port);
 }
 
-/* What is denied needs no interface: the race judges it again, and says so. */
+/* A denied address needs no interface: it is judged again before its attempt, which reports the denial. */
 static int find_zone(struct connect *c)
 {
     struct policy_question question = connect_question(c, &c->host.address.any);
@@ -388,7 +387,7 @@ static int prepare(struct connect *c, const struct sock *sock, const struct requ
                         : prepare_host(c, sock, r);
 }
 
-/* A and AAAA are asked at the same time, apart from each other (RFC 8305, section 3). */
+/* A and AAAA are queried separately, at the same time (RFC 8305, section 3). */
 static int start_lookup(struct op *op, int family)
 {
     struct connect *c = op->send.connect;
@@ -476,13 +475,13 @@ static int check_connect(struct op *op, const struct call *call)
     return sock->state == SOCK_CONNECTED ? ERR_IS_CONNECTED : 0;
 }
 
-/* One of datagrams that has been used has its buffers. */
+/* A datagram socket that has been used has been charged for its buffers already. */
 static int charge_buffers(struct sock *sock)
 {
     return sock->dgram && sock->ns.fd >= 0 ? 0 : sock_charge_buffers(sock);
 }
 
-/* A socket that failed to connect may try again: nothing of the last time stays. */
+/* A socket that failed to connect may try again: resets what the last attempt left. */
 static void begin(struct op *op, uint32_t timeout_ms)
 {
     struct sock *sock = op->sock;

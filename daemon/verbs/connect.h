@@ -2,7 +2,7 @@
 #ifndef ASOCKD_VERBS_CONNECT_H
 #define ASOCKD_VERBS_CONNECT_H
 
-/* What the files of CONNECT share. */
+/* Shared by the files of CONNECT. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,28 +23,28 @@ struct connect {
     struct resolver_query queries[2]; /* A, AAAA */
     struct host host;
     bool is_by_name;
-    bool is_unknown_port;               /* of a service that is not looked up: all is denied */
-    bool is_up;                         /* connected; its data may still be going */
-    uint8_t lend;                       /* LEND_..., 0: it does not ask for that */
-    struct lending *lending;            /* of one that asks, until its reply is sent */
+    bool is_unknown_port;               /* the service was not looked up: everything is denied */
+    bool is_up;                         /* connected; its data may not all be sent yet */
+    uint8_t lend;                       /* LEND_...; 0: the request does not ask for lending */
+    struct lending *lending;            /* if it asks, until the reply is sent */
     uint16_t port;                      /* host byte order */
     uint32_t error;                     /* of a failure */
-    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a policy may go before it is told */
+    char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a copy, as the policy may be freed */
     struct endpoint local, remote;
     uint64_t began; /* ns */
     struct sock_audit audit;
-    struct happy_eyeballs he; /* last: most of it is never touched */
+    struct happy_eyeballs he; /* last, because most of it is never used */
 };
 
 struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr);
 
 /* ---- connect_lend.c ---- */
 
-/* 0, or an error: what the request asks for. */
+/* Reads what the request asks for, and allocates the lending. 0, or an error. */
 int connect_prepare_lending(struct op *op, const struct call *call);
-/* It has won an address. */
+/* Call it when an address has won. True: the rules allow lending, and it was asked for. */
 bool connect_does_lend(struct connect *c);
-/* The op completes, and what is queued behind it ends. */
+/* Lends the socket: completes the op, and ends the ops that are queued behind it. */
 void connect_lend(struct connect *c);
 struct fd_pass *connect_take_fd_pass(struct op *op);
 

@@ -91,7 +91,10 @@ static ssize_t write_some(struct transport *t)
     return n;
 }
 
-/* 1: all written, 0: the rest waits, -ENOMEM: it does, but nothing tells for what, other -errno: the other end is gone. */
+/*
+ * 1: all written; 0: the rest waits for the watcher; -ENOMEM: the rest waits, but the kernel does not say when it has memory;
+ * other -errno: the other end is gone.
+ */
 static int write_out(struct transport *t)
 {
     while (t->out_start < t->out_end) {
@@ -127,7 +130,7 @@ static void flush(struct transport *t)
         ev_io_start(t->worker->loop, &t->write_io);
     else
         ev_io_stop(t->worker->loop, &t->write_io);
-    /* Its end of the socket may be writable all the while. */
+    /* The socket may be writable all the time, so a watcher would not help: use a timer. */
     if (r == -ENOMEM)
         worker_set_deadline(t->worker, &t->retry, RETRY_MS);
     if (waits && t->out_start == before)

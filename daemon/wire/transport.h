@@ -26,15 +26,15 @@ struct transport_ops {
 };
 
 /*
- * A descriptor, or two, that travel with the first byte of a frame. They stay as they are until left() is
- * called: the frame has gone, or will never go.
+ * One or two descriptors that are sent with the first byte of a frame. They must stay open until left() is
+ * called: the frame was sent, or never will be.
  */
 struct fd_pass {
     struct list node; /* transport->passes */
     uint64_t at;      /* in bytes_out: where its frame begins */
     int fd;
     int second_fd; /* -1: none */
-    bool is_sent;  /* they are with the other end */
+    bool is_sent;  /* the kernel has passed them to the other end */
     void (*left)(struct fd_pass *pass);
 };
 
@@ -52,17 +52,19 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
-    struct list passes;     /* in the order of their frames */
-    int passed_fd;          /* that the client has sent; -1: none */
-    bool takes_fds;         /* else the kernel drops those */
-    bool in_emptied;        /* the last read took all there was */
-    bool out_lost;          /* output goes nowhere: it is dropped */
-    bool must_leave;        /* some of the output may not wait */
-    bool may_hold;          /* what is committed now may wait for company */
-    struct deadline hold;   /* until then, at most */
-    struct deadline retry;  /* the kernel had no memory: nothing says when it has */
-    struct backoff holding; /* it did not pay: what may wait goes at once */
-    bool out_waits;         /* somebody was refused room: tell when there is some */
+    struct list passes;   /* in the order of their frames */
+    int passed_fd;        /* that the client has sent; -1: none */
+    bool takes_fds;       /* else the kernel drops those */
+    bool in_emptied;      /* the last read took all there was */
+    bool out_lost;        /* output goes nowhere: it is dropped */
+    bool must_leave;      /* some of the output may not wait */
+    bool may_hold;        /* what is committed now may wait for company */
+    struct deadline hold; /* until then, at most */
+    struct deadline
+        retry; /* tries again after the kernel had no memory, which it does not announce */
+    struct backoff
+        holding;    /* after waiting in vain, output that may wait is sent at once for a while */
+    bool out_waits; /* a caller was refused room: call drained() when there is some */
     uint64_t bytes_in, bytes_out;
 };
 
@@ -102,7 +104,7 @@ static inline void transport_consume(struct transport *t, size_t len)
     t->in_start += len;
 }
 
-/* Something has arrived that fill has not read. */
+/* True: input has arrived that was not read yet. */
 bool transport_has_unread(const struct transport *t);
 
 /* After a round of reading: memory that is not needed for the rest is given back. */
@@ -115,7 +117,7 @@ void transport_trim_input(struct transport *t);
 uint8_t *transport_reserve(struct transport *t, size_t len);
 /* How much transport_reserve() would give now; memory is fetched for up to `want`. 0: drained() will tell. */
 size_t transport_room(struct transport *t, size_t want);
-/* Nothing waits to leave: drained() will not come. */
+/* True: no output waits; drained() will not be called. */
 static inline bool transport_is_idle(const struct transport *t)
 {
     return t->out_start == t->out_end;
@@ -129,7 +131,7 @@ static inline void transport_wait_room(struct transport *t)
 void transport_commit(struct transport *t, size_t len);
 /* The same; the pass's descriptors go with the first of these bytes. */
 void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass);
-/* Everything that was written has been read by the other end, or it is gone. */
+/* True: the other end has read everything that was written, or is gone. */
 bool transport_is_read(int fd);
 /* At most so many messages that were written have not been read; each descriptor is one of them. */
 uint32_t transport_unread_max(int fd);
