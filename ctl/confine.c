@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * run --confine: what a program could do with a socket that was lent to it beside using it, it cannot do any more.
+ * run --confine: lets a command use a lent socket, but not connect, bind or listen with it.
  *
- * Happy path: no new privileges; Landlock, where the kernel has it, which keeps it from other processes of the user (ptrace(2),
- * /proc/PID/mem), and denies TCP ports as far as the kernel knows of them; a filter of system calls. All of it is inherited, and
- * nothing takes it back.
- * Failures: no filter, no command. Landlock is the second lock: a kernel without it is told apart by its own error.
+ * Happy path: set "no new privileges"; load Landlock, if the kernel has it: it keeps the command from the
+ * memory of other processes of the user (ptrace(2), /proc/PID/mem), and denies the TCP ports that it knows rules for; load a
+ * filter of system calls. Children inherit all of it, and it cannot be undone.
+ * Failures: without the filter the command is not run. Landlock is only a second protection: a kernel without it is
+ * recognised by its error, and accepted.
  */
 #include "ctl/confine.h"
 
@@ -20,9 +21,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SOCKET_TYPE_MASK 0xfu /* beside it are flags */
+#define SOCKET_TYPE_MASK 0xfu /* the other bits are flags */
 
-/* ---- Landlock, of which Debian 12's headers know only the files ---- */
+/* ---- Landlock; Debian 12's headers only have its rules for files ---- */
 
 struct ruleset {
     uint64_t files;
@@ -34,8 +35,8 @@ struct ruleset {
 #define NET_SINCE_ABI 4
 
 /*
- * Without a rule that allows one, no TCP port is. An older kernel is asked for something that needs a privilege anyway: whatever
- * the rules are, who has some reaches no process that has others.
+ * No rule allows a TCP port, so none can be bound or connected to. An older kernel gets a rule about something that needs a
+ * privilege anyway: with any rules a process cannot reach into a process that has other rules.
  */
 static int restrict_with_landlock(void)
 {
@@ -62,7 +63,7 @@ static int restrict_with_landlock(void)
 
 /* ---- the filter ---- */
 
-/* With any arguments. The last ones are ways into processes that are not confined, where there is no Landlock. */
+/* Denied with any arguments. The last three lead into processes that are not confined, if there is no Landlock. */
 static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
                              SCMP_SYS(listen),         SCMP_SYS(io_uring_setup),
                              SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register),
@@ -72,7 +73,10 @@ static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
 /* The same: what is pushed into a terminal, a shell outside may read as a command. */
 static const unsigned long denied_ioctls[] = {TIOCSTI, TIOCLINUX};
 
-/* A filter does not see the address of a sendmsg(2). TCP looks at it for MSG_FASTOPEN only; of Unix sockets datagrams have one. */
+/*
+ * A filter cannot see the address of a sendmsg(2). TCP uses the address only with MSG_FASTOPEN, and Unix sockets only for
+ * datagrams; so these two are denied.
+ */
 static const struct {
     int call;
     unsigned int argument;
@@ -121,7 +125,7 @@ static int add_rules(scmp_filter_ctx filter)
     return r;
 }
 
-/* A system call of another architecture, x32 too, ends the process: its numbers mean something else. */
+/* A system call of another architecture, also x32, ends the process, because its numbers have other meanings. */
 static int load_filter(void)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The same as relay.c with the socket itself, which the daemon has lent: read(2) and write(2) go straight to the network.
+ * The same as relay.c, but with a lent socket: read(2) and write(2) go directly to the network.
  *
- * Happy path: standard input is copied to the socket, at its end the sending side is shut down; what the socket brings is
- * copied to standard output. Both over: the daemon is told to close, and waits until the peer has everything.
- * Failures: as there. Bounded: one buffer each way.
+ * Happy path: standard input is copied to the socket; at its end the sending side is shut down. The socket's data is copied to
+ * standard output. When both have ended, CLOSE makes the daemon wait until the peer has acknowledged everything.
+ * Failures: as in relay.c. Memory: one buffer each way.
  */
 #include "ctl/relay.h"
 #include "ctl/stream.h"
@@ -16,12 +16,12 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE (256u * 1024u)
-/* A close that the daemon does not confirm in this time is left to the end of the session. */
+/* If the daemon does not confirm the close in this time, the end of the session closes the socket. */
 #define CLOSE_TIMEOUT_MS 5000
 
 struct buffer {
     char *data;
-    size_t start, end; /* what is between is still to be written */
+    size_t start, end; /* bytes from start to end - 1 have not been written yet */
 };
 
 struct lent {
@@ -33,7 +33,7 @@ struct lent {
     bool up_ended;   /* the shutdown is done, or a send failed */
     bool down_ended; /* end of stream, or a receive failed */
     bool out_ended;  /* all written, and standard output closed */
-    bool is_broken;  /* nothing further makes sense */
+    bool is_broken;  /* an error ended both directions */
     struct relay_result *result;
 };
 
@@ -47,7 +47,7 @@ static void fail(struct lent *lent, enum relay_place place, int error)
         lent->is_broken = true;
 }
 
-/* As the daemon would have said it. One that it has dissolved is not connected. */
+/* The error that the daemon would report. ENOTCONN: the daemon has dissolved the connection. */
 static int error_of(int err)
 {
     switch (err) {
@@ -73,7 +73,7 @@ static bool would_wait(void)
     return errno == EAGAIN || errno == EINTR;
 }
 
-/* true: it did something. */
+/* True: it made progress. */
 static bool receive(struct lent *lent)
 {
     ssize_t n = recv(lent->fd, lent->down.data, BUFFER_SIZE, 0);
@@ -229,7 +229,7 @@ static void run(struct lent *lent)
     }
 }
 
-/* Half a stream must not look like a whole one. */
+/* Resets an incomplete stream, so that it does not look complete. */
 static void close_socket(asock_context *context, asock_socket *socket, bool is_whole)
 {
     asock_op *op;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path, each way: read into a pipe -> write out of it -> the pipe goes back; at the end of the stream the
- * other side is shut down. Both over: the daemon is told to close, and sees to it that all arrives.
- * Failures: a peer that takes no more ends only the upward direction; a reset, an unreadable program, no pipe end
- * both, by reset. A reset is told once: whichever direction hears of it, the program gets no end that looks like that of a whole
- * stream; where neither reads or writes, the kernel still tells.
+ * Happy path, for each direction: splice from one socket into a pipe -> splice from the pipe to the other socket -> return
+ * the pipe. At the end of a stream the other side is shut down. When both streams have ended, CLOSE makes the daemon wait
+ * until the peer has everything.
+ * Failures: if the peer takes no more data, only the direction to it ends. A reset, an error of the program's socket, or the
+ * lack of a pipe ends both directions, by reset.
+ * A reset is reported once: whichever direction notices it, the program never gets an end that looks like that of a
+ * complete stream. If neither direction reads or writes, lent_watch.h reports it.
  */
 #include "gateway/splice.h"
 
@@ -17,19 +19,19 @@
 
 #include "gateway/lent_watch.h"
 
-/* What a pipe takes, and one call moves. */
+/* The capacity of a pipe, and the most that one call moves. */
 #define PIPE_SIZE (256 * 1024)
-/* Calls of one direction in one wake-up; others have their turn then. */
+/* The most calls for one direction in one wake-up, so that others have their turn. */
 #define STEPS_MAX 8
 
 struct course {
     int from, to;
-    int pipe[2];    /* -1: it has none */
-    size_t pending; /* in it */
-    size_t moved;   /* out of it, in the last run */
+    int pipe[2];    /* -1: no pipe */
+    size_t pending; /* bytes in the pipe */
+    size_t moved;   /* bytes that left the pipe in the last run */
     bool waits_for_input, waits_for_room;
-    bool has_ended; /* nothing more comes in */
-    bool is_cut;    /* and that is not the end of the stream */
+    bool has_ended; /* the side that is read has ended */
+    bool is_cut;    /* and that was not the end of the stream */
     bool is_done;   /* and its end was passed on */
 };
 
@@ -57,11 +59,12 @@ static bool take_pipe(struct gateway *gateway, struct course *course)
         course->pipe[0] = course->pipe[1] = -1;
         return false;
     }
-    (void)fcntl(course->pipe[0], F_SETPIPE_SZ, PIPE_SIZE); /* a smaller one does too */
+    (void)fcntl(course->pipe[0], F_SETPIPE_SZ,
+                PIPE_SIZE); /* on failure the default size suffices */
     return true;
 }
 
-/* One that is not empty is of no use to others. */
+/* A pipe that is not empty cannot be reused: close it. */
 static void drop_pipe(struct gateway *gateway, struct course *course)
 {
     struct pipes *spare = &gateway->pipes;
@@ -91,7 +94,7 @@ static ssize_t move(int from, int to, size_t len)
     return n < 0 ? -errno : n;
 }
 
-/* 1: something came, or the end; 0: it waits; -errno. */
+/* Reads into the pipe. 1: bytes came, or the end; 0: nothing to read yet; -errno. */
 static int fill(struct gateway *gateway, struct course *course)
 {
     ssize_t n;
@@ -108,7 +111,7 @@ static int fill(struct gateway *gateway, struct course *course)
     return n == -EAGAIN ? 0 : n < 0 ? (int)n : 1;
 }
 
-/* The same of what is in the pipe. */
+/* Writes from the pipe. 1: bytes were written; 0: no room yet; -errno. */
 static int empty(struct gateway *gateway, struct course *course)
 {
     ssize_t n = move(course->pipe[0], course->to, course->pending);
@@ -125,7 +128,7 @@ static int empty(struct gateway *gateway, struct course *course)
     return 1;
 }
 
-/* -errno, and *ret_reads: whether the side that is read failed. */
+/* Runs one direction. On -errno *ret_reads says whether reading failed, not writing. */
 static int run(struct gateway *gateway, struct course *course, bool *ret_reads)
 {
     int r = 1;
@@ -145,7 +148,7 @@ static int run(struct gateway *gateway, struct course *course, bool *ret_reads)
             course->is_done = true;
         }
     }
-    /* There is more to do: the watcher fires at once. */
+    /* More is possible: the watcher fires again at once. */
     if (r > 0 && !course->is_done) {
         course->waits_for_room = course->pending > 0;
         course->waits_for_input = course->pending == 0;
@@ -290,7 +293,7 @@ struct spliced *splice_free(struct spliced *spliced, bool reset)
     lent_watch_unset(gateway->lent, &spliced->lent);
     drop_pipe(gateway, &spliced->up);
     drop_pipe(gateway, &spliced->down);
-    /* The daemon does it too, unless it has died: then close() would say FIN. */
+    /* The daemon resets the connection too, unless it has died; then close() alone would send FIN. */
     if (reset)
         (void)!connect(spliced->lent.fd, &none, sizeof(none));
     close(spliced->lent.fd);

@@ -3,20 +3,20 @@
 #define GATEWAY_SPLICE_H
 
 /*
- * Bytes between a program and a connection that the daemon has lent: splice(2) both ways, through a pipe that a
- * direction has only while something is in it. The daemon keeps the connection too, and ends it with the session.
+ * Moves bytes between a program and a connection that the daemon has lent, by splice(2) in both directions. A direction has
+ * a pipe only while the pipe contains bytes. The daemon keeps the connection too, and ends it with the session.
  */
 #include "gateway/client.h"
 
 struct spliced;
 
-/* Takes fd. First the protocol's answer goes to the program, then the stream. */
+/* Takes fd. The protocol's answer is sent to the program before the stream. */
 void splice_begin(struct client *client, int fd);
-/* reset: the peer gets RST, also when there is no daemon any more. Accepts NULL; returns it. */
+/* reset: the peer gets RST, even if the daemon has died. Accepts NULL; returns it. */
 struct spliced *splice_free(struct spliced *spliced, bool reset);
-/* Bytes of the program that the network has not taken yet. Accepts NULL. */
+/* Bytes from the program that were not written to the connection yet. Accepts NULL. */
 size_t splice_pending(const struct spliced *spliced);
-/* Something may go on: the program's side or the network's can be read, or written. */
+/* Continues both directions; call it when a side can be read or written. */
 void splice_step(struct client *client);
 /* Watches for what both directions wait for. false: the kernel has no room for that. */
 bool splice_watch(struct client *client);
