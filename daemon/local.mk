@@ -4,7 +4,7 @@
 
 noinst_LTLIBRARIES += libasockd.la
 libasockd_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
-libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -DVENDORDIR='"$(prefix)/lib"' $(CARES_CFLAGS) \
+libasockd_la_CPPFLAGS = $(AM_CPPFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -DVENDORDIR='"$(prefix)/lib"' $(CARES_CFLAGS) $(PROTOBUF_C_CFLAGS) \
 	$(SECCOMP_CFLAGS) $(SYSTEMD_CFLAGS)
 libasockd_la_SOURCES = \
 	daemon/core/backoff.h \
@@ -144,6 +144,7 @@ libasockd_la_SOURCES = \
 	daemon/session/session_end.h \
 	daemon/session/session_farewell.c \
 	daemon/session/session_farewell.h \
+	daemon/session/session_frame.h \
 	daemon/session/session_sockets.c \
 	daemon/session/session_sockets.h \
 	daemon/session/session_shm_buffer.c \
@@ -176,6 +177,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/close.c \
 	daemon/verbs/connect.c \
 	daemon/verbs/connect.h \
+	daemon/verbs/connect_carry.c \
 	daemon/verbs/connect_lend.c \
 	daemon/verbs/dgram_receive.c \
 	daemon/verbs/dgram_send.c \
@@ -201,6 +203,19 @@ libasockd_la_SOURCES = \
 	daemon/verbs/shutdown.c \
 	daemon/verbs/sync.c \
 	daemon/verbs/verbs.h \
+	daemon/state/carry.c \
+	daemon/state/counters.c \
+	daemon/state/counters.h \
+	daemon/state/image.c \
+	daemon/state/image.h \
+	daemon/state/restore.c \
+	daemon/state/restore.h \
+	daemon/state/restore_session.c \
+	daemon/state/restore_socket.c \
+	daemon/state/save.c \
+	daemon/state/state.h \
+	daemon/state/verify.c \
+	daemon/state/verify.h \
 	daemon/server/admin.c \
 	daemon/server/admin.h \
 	daemon/server/admin_denials.c \
@@ -246,6 +261,8 @@ libasockd_la_SOURCES = \
 	daemon/config_reload.c \
 	daemon/judge_files.c \
 	daemon/judge_files.h
+
+nodist_libasockd_la_SOURCES = proto/state.pb-c.c proto/state.pb-c.h
 
 # What a program with the daemon's code in it links, in this order.
 DAEMON_LIBS = libasockd.la libproto.la libbase.la \

@@ -15,7 +15,8 @@ fuzz_replays = \
 	fuzz/host.test \
 	fuzz/policy.test \
 	fuzz/proxy.test \
-	fuzz/session.test
+	fuzz/session.test \
+	fuzz/state.test
 
 check_PROGRAMS += $(fuzz_replays)
 TESTS += $(fuzz_replays)
@@ -45,6 +46,8 @@ fuzz_proxy_test_LDADD = libgateway.la
 fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h fuzz/session_memory.c
 fuzz_session_test_SOURCES = $(fuzz_session_sources) $(FUZZ_REPLAY)
 fuzz_session_test_LDADD = $(DAEMON_LIBS)
+fuzz_state_test_SOURCES = fuzz/fuzz_state.c $(FUZZ_REPLAY)
+fuzz_state_test_LDADD = $(DAEMON_LIBS)
 
 if ENABLE_FUZZERS
 fuzzers = \
@@ -57,7 +60,8 @@ fuzzers = \
 	fuzz/fuzz_host \
 	fuzz/fuzz_policy \
 	fuzz/fuzz_proxy \
-	fuzz/fuzz_session
+	fuzz/fuzz_session \
+	fuzz/fuzz_state
 noinst_PROGRAMS += $(fuzzers)
 TESTS += fuzz/coverage.test fuzz/campaign.test
 FUZZ_LINKFLAGS = $(AM_LDFLAGS) $(FUZZ_LDFLAGS)
@@ -92,6 +96,9 @@ fuzz_fuzz_proxy_LDFLAGS = $(FUZZ_LINKFLAGS)
 fuzz_fuzz_session_SOURCES = $(fuzz_session_sources) fuzz/fuzz.h
 fuzz_fuzz_session_LDADD = $(fuzz_session_test_LDADD)
 fuzz_fuzz_session_LDFLAGS = $(FUZZ_LINKFLAGS)
+fuzz_fuzz_state_SOURCES = fuzz/fuzz_state.c fuzz/fuzz.h
+fuzz_fuzz_state_LDADD = $(fuzz_state_test_LDADD)
+fuzz_fuzz_state_LDFLAGS = $(FUZZ_LINKFLAGS)
 
 endif
 

@@ -29,7 +29,15 @@ nodist_libproto_la_SOURCES = \
 	proto/asock.pb-c.h \
 	proto/fields.h
 
-EXTRA_DIST += proto/asock.proto proto/fields.awk
+# What a daemon hands on to the next one: the daemon's alone.
+proto/state.pb-c.stamp: $(srcdir)/proto/state.proto
+	$(AM_V_GEN)$(MKDIR_P) proto && \
+	$(PROTO_COMPILE_C) --proto_path=$(srcdir)/proto --c_out=proto $(srcdir)/proto/state.proto && \
+	touch $@
+proto/state.pb-c.c proto/state.pb-c.h: proto/state.pb-c.stamp
+	@test -f $@ || { rm -f $<; $(MAKE) $(AM_MAKEFLAGS) $<; }
+
+EXTRA_DIST += proto/asock.proto proto/state.proto proto/fields.awk
 
 # One compiler run makes both files, so a stamp stands for them: a rule with two
 # outputs could run twice at once in a parallel make.
@@ -45,5 +53,6 @@ proto/fields.h: $(srcdir)/proto/asock.proto $(srcdir)/proto/fields.awk
 	$(AM_V_GEN)$(MKDIR_P) proto && \
 	$(AWK) -f $(srcdir)/proto/fields.awk $(srcdir)/proto/asock.proto >$@.tmp && mv $@.tmp $@
 
-BUILT_SOURCES += proto/asock.pb-c.h proto/fields.h
+BUILT_SOURCES += proto/asock.pb-c.h proto/state.pb-c.h proto/fields.h
+CLEANFILES += proto/state.pb-c.c proto/state.pb-c.h proto/state.pb-c.stamp
 CLEANFILES += proto/fields.h proto/fields.h.tmp proto/asock.pb-c.c proto/asock.pb-c.h proto/asock.pb-c.stamp

@@ -29,6 +29,7 @@ struct quota {
         debt; /* root->debt, while nothing but connects keeps the node; of the root: those nodes */
     uint64_t now;       /* of the root: when a connect was asked for last, in ticks */
     uint64_t *refusals; /* of the root: of each resource */
+    bool is_forced;     /* of the root: quota_force() */
     unsigned int refs;
     unsigned int children, listeners; /* listeners: of the children */
     unsigned int charged;             /* resources with something in use */
@@ -286,10 +287,15 @@ uint64_t quota_room(const struct quota *q, enum quota_resource resource)
     return q ? less(most_of(q, resource), q->used[resource]) : QUOTA_NONE;
 }
 
+void quota_force(struct quota *q, bool on)
+{
+    q->is_forced = on;
+}
+
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n)
 {
     /* The share of a node is never more than its parent has room for: it is the one to look at. */
-    if (n > quota_room(q, resource)) {
+    if (n > quota_room(q, resource) && !root_of(q)->is_forced) {
         root_of(q)->refusals[resource]++;
         return -EDQUOT;
     }

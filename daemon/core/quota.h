@@ -75,6 +75,11 @@ void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most);
 uint64_t quota_room(const struct quota *q, enum quota_resource resource);
 /* 0, or -EDQUOT: nothing is charged. */
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n);
+/*
+ * While it is on, whatever is charged below this node, the daemon's own, is taken, over any limit: an earlier process
+ * has promised it (daemon/state/). quota_room() says nothing of it.
+ */
+void quota_force(struct quota *q, bool on);
 /* As much as was charged, or part of it; asserts. q may be gone when it returns. */
 void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n);
 

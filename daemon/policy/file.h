@@ -75,6 +75,11 @@ struct policy {
         *invalid; /* of one that stands for files that could not be taken: why; NULL: of no other */
 };
 
+struct policy_text {
+    size_t len;
+    char text[];
+};
+
 struct policy_view {
     const struct policy_view
         *base;             /* whose policy it has, and whose restrictions too; NULL: its own */
@@ -85,9 +90,14 @@ struct policy_view {
     char nobody[POLICY_REASON_MAX + 1]; /* no file is about the client: what it is; "": some are */
     struct policy_settings settings;
     struct policy_file *restrictions[POLICY_RESTRICTIONS_MAX];
+    struct policy_text *texts[POLICY_RESTRICTIONS_MAX]; /* as they were said */
     unsigned int restriction_count;
     size_t restriction_rules;
 };
+
+/* The text of its own restriction with this number, from 0; NULL: it has no more. */
+const char *policy_view_restriction(const struct policy_view *view, unsigned int number,
+                                    size_t *ret_len);
 
 static inline bool policy_view_has_file(const struct policy_view *view, size_t file)
 {

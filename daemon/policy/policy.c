@@ -131,8 +131,10 @@ struct policy_view *policy_view_free(struct policy_view *view)
 {
     if (!view)
         return NULL;
-    for (unsigned int i = 0; i < view->restriction_count; i++)
+    for (unsigned int i = 0; i < view->restriction_count; i++) {
         policy_file_free(view->restrictions[i]);
+        mem_free(view->texts[i]);
+    }
     policy_unref(view->policy);
     return mem_free(view);
 }
@@ -162,6 +164,28 @@ static int refuse(char *error, const char *why)
     return -E2BIG;
 }
 
+const char *policy_view_restriction(const struct policy_view *view, unsigned int number,
+                                    size_t *ret_len)
+{
+    if (number >= view->restriction_count)
+        return NULL;
+    *ret_len = view->texts[number]->len;
+    return view->texts[number]->text;
+}
+
+/* For a process that takes over the session: it reads it again. */
+static struct policy_text *keep_text(const char *text, size_t len)
+{
+    struct policy_text *kept = mem_alloc(sizeof(*kept) + len);
+
+    if (!kept)
+        return NULL;
+    kept->len = len;
+    if (len > 0)
+        memcpy(kept->text, text, len);
+    return kept;
+}
+
 int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
                          char ret_error[static POLICY_ERROR_MAX])
 {
@@ -181,6 +205,11 @@ int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
     asock_conf_close(&reader);
     if (r < 0)
         return r;
+    view->texts[view->restriction_count] = keep_text(text, len);
+    if (!view->texts[view->restriction_count]) {
+        policy_file_free(file);
+        return -ENOMEM;
+    }
     view->restriction_rules += file->rule_count;
     view->restrictions[view->restriction_count++] = file;
     return 0;

@@ -36,6 +36,7 @@ enum op_state { OP_FREE, OP_TAKEN, OP_QUEUED, OP_DONE };
 
 struct op_class {
     const char *name;
+    bool is_frame;               /* its reply is a whole frame already: op->value.bytes */
     bool leaves_with_others;     /* a send: its bytes may go to the kernel with those around it */
     int (*step)(struct op *op);  /* 1: ended, or has more to do at once; 0: waits */
     void (*stop)(struct op *op); /* nothing of it goes on: called when it ends; may be NULL */

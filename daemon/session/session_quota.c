@@ -359,6 +359,12 @@ int session_quota_raise(struct session *s, const struct ask *wanted,
     return -ENOMEM;
 }
 
+int session_quota_restore(struct session *s, const struct limits *granted)
+{
+    take_more(s, granted);
+    return session_grant(s, granted);
+}
+
 void session_quota_said_hello(struct session *s)
 {
     deadline_unset(&s->hello);

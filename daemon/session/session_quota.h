@@ -30,6 +30,8 @@ void session_quota_ceilings(const struct session *s, struct limits *ret);
  */
 int session_quota_raise(struct session *s, const struct ask *wanted,
                         char ret_why[static SESSION_WHY_MAX]);
+/* What an earlier process had granted, at least as much as it has now; while quota_force() is on. -ENOMEM. */
+int session_quota_restore(struct session *s, const struct limits *granted);
 void session_quota_said_hello(struct session *s);
 /* It has ended: what lingers stays charged, a client it is no more. */
 void session_quota_end(struct session *s);

@@ -6,7 +6,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_frame.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/window.h"
@@ -60,19 +62,92 @@ void session_fill_reply(const struct op *op, struct reply *ret)
     ret->ops_freed = op->ops_freed;
 }
 
+static bool send_frame(struct session *s, const struct bytes *frame)
+{
+    uint8_t *place = transport_reserve(&s->transport, frame->len);
+
+    if (!place)
+        return false;
+    memcpy(place, frame->data, frame->len);
+    transport_commit(&s->transport, frame->len);
+    return true;
+}
+
+static void frame_cleanup(struct op *op)
+{
+    op->value.bytes = mem_free(op->value.bytes);
+}
+
+static const struct op_class frame_class = {
+    .name = "frame", .is_frame = true, .cleanup = frame_cleanup};
+
+int session_add_frame(struct session *s, const void *frame, size_t len)
+{
+    struct bytes *bytes = mem_alloc(sizeof(*bytes) + len);
+    struct op *op = bytes ? op_new(s->worker) : NULL;
+
+    if (!op) {
+        mem_free(bytes);
+        return -ENOMEM;
+    }
+    bytes->len = len;
+    memcpy(bytes->data, frame, len);
+    op->session = s;
+    op->class = &frame_class;
+    op->value.bytes = bytes;
+    op_move(op, OP_DONE);
+    list_append(&s->done, &op->node);
+    return 0;
+}
+
+/* What is told of it, beyond error, bytes and flags. */
+static void complete_reply(const struct op *op, struct reply *reply, const void **payload,
+                           uint32_t *payload_len)
+{
+    session_fill_reply(op, reply);
+    *payload = NULL;
+    *payload_len = 0;
+    if (op->class && op->class->fill)
+        op->class->fill((struct op *)op, reply, payload, payload_len);
+    if (op->error && op->text) {
+        *payload = op->text;
+        *payload_len = (uint32_t)strnlen(op->text, CODEC_TEXT_MAX);
+    }
+}
+
+size_t session_encode_reply(const struct op *op, uint8_t *out, size_t cap)
+{
+    struct reply reply;
+    const void *payload;
+    uint32_t payload_len;
+    long n;
+
+    if (op->class && op->class->is_frame) {
+        if (op->value.bytes->len > cap)
+            return 0;
+        memcpy(out, op->value.bytes->data, op->value.bytes->len);
+        return op->value.bytes->len;
+    }
+    complete_reply(op, &reply, &payload, &payload_len);
+    if (reply.descriptors > 0 || CODEC_REPLY_MAX + (size_t)payload_len > cap)
+        return 0;
+    n = asock_codec_encode_reply(&reply, payload_len, out, CODEC_REPLY_MAX);
+    if (n <= 0)
+        return 0;
+    if (payload_len > 0)
+        memcpy(out + n, payload, payload_len);
+    return (size_t)n + payload_len;
+}
+
 static bool try_reply(struct session *s, struct op *op)
 {
     struct reply reply;
-    const void *payload = NULL;
-    uint32_t payload_len = 0;
+    const void *payload;
+    uint32_t payload_len;
 
-    session_fill_reply(op, &reply);
-    if (op->class && op->class->fill)
-        op->class->fill(op, &reply, &payload, &payload_len);
-    if (op->error && op->text) {
-        payload = op->text;
-        payload_len = (uint32_t)strnlen(op->text, CODEC_TEXT_MAX);
-    }
+    if (op->class && op->class->is_frame)
+        return send_frame(s, op->value.bytes);
+    complete_reply(op, &reply, &payload, &payload_len);
     return send_reply(s, &reply, payload, payload_len, reply.descriptors > 0 ? op : NULL);
 }
 

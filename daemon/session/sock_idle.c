@@ -45,6 +45,17 @@ static void keep_alive(struct sock *sock, uint64_t seconds)
     netsock_set_option(&sock->ns, OPTION_KEEP_ALIVE, 1);
 }
 
+static void watch(struct sock *sock, uint64_t active, uint64_t ms)
+{
+    sock->idle = mem_zalloc(1, sizeof(*sock->idle));
+    if (!sock->idle)
+        return;
+    sock->idle->sock = sock;
+    sock->idle->active = active;
+    deadline_init(&sock->idle->deadline, on_idle);
+    worker_set_deadline(sock->worker, &sock->idle->deadline, ms);
+}
+
 void sock_idle_begin(struct sock *sock)
 {
     uint64_t seconds;
@@ -53,15 +64,15 @@ void sock_idle_begin(struct sock *sock)
         return; /* the socket's kind does not have the option */
     seconds = setting(sock, POLICY_LIMIT_IDLE_TIMEOUT);
     keep_alive(sock, setting(sock, POLICY_LIMIT_KEEP_ALIVE));
-    if (seconds == 0 || sock->idle)
-        return;
-    sock->idle = mem_zalloc(1, sizeof(*sock->idle));
-    if (!sock->idle)
-        return;
-    sock->idle->sock = sock;
-    sock->idle->active = sock->worker->clock();
-    deadline_init(&sock->idle->deadline, on_idle);
-    worker_set_deadline(sock->worker, &sock->idle->deadline, MS_PER_SECOND * seconds);
+    if (seconds > 0 && !sock->idle)
+        watch(sock, sock->worker->clock(), MS_PER_SECOND * seconds);
+}
+
+/* A look that comes too early finds out how much time is left. */
+void sock_idle_restore(struct sock *sock, uint64_t active)
+{
+    if (active > 0 && setting(sock, POLICY_LIMIT_IDLE_TIMEOUT) > 0)
+        watch(sock, active, 0);
 }
 
 void sock_idle_end(struct sock *sock)

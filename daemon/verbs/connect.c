@@ -320,8 +320,7 @@ static int take_address(struct connect *c, const struct sock *sock, const void *
     return 0;
 }
 
-static int prepare_endpoint(struct connect *c, const struct sock *sock,
-                            const struct endpoint *endpoint)
+int connect_to_endpoint(struct connect *c, const struct sock *sock, const struct endpoint *endpoint)
 {
     struct sockaddr_storage addr;
     socklen_t len;
@@ -383,7 +382,7 @@ static int prepare(struct connect *c, const struct sock *sock, const struct requ
 
     if (has_endpoint == (r->connect.host != NULL) || (has_endpoint && r->connect.service))
         return ERR_INVALID_ARGUMENT;
-    return has_endpoint ? prepare_endpoint(c, sock, &r->connect.endpoint)
+    return has_endpoint ? connect_to_endpoint(c, sock, &r->connect.endpoint)
                         : prepare_host(c, sock, r);
 }
 
@@ -502,8 +501,7 @@ static bool may_connect_now(struct session *s)
     return rate == 0 || quota_may_connect(s->quota, rate, s->worker->clock());
 }
 
-/* Charged to `quota` as long as it is there. */
-static struct connect *connect_new(struct quota *quota)
+struct connect *connect_new(struct quota *quota)
 {
     struct connect *c;
 
@@ -517,6 +515,30 @@ static struct connect *connect_new(struct quota *quota)
     memset(c, 0, offsetof(struct connect, he));
     c->quota = quota;
     return c;
+}
+
+void connect_init(struct connect *c, struct op *op)
+{
+    c->op = op;
+    c->began = time_now_ns();
+    happy_eyeballs_init(&c->he, op->session->worker, op->session->quota, &happy_eyeballs_hooks);
+    c->he.is_datagram = op->sock->dgram != NULL;
+    op->send.connect = c;
+    op->class = &connect_class;
+}
+
+void connect_start(struct op *op)
+{
+    struct connect *c = op->send.connect;
+
+    if (!sock_audit_begin(op->sock, &c->audit))
+        deny_unasked(op, "audit unavailable");
+    else if (c->is_unknown_port)
+        deny_unasked(op, policy_view_unmatched(op->session->view));
+    else if (c->is_by_name)
+        start_resolving(op);
+    else
+        start_racing(c);
 }
 
 int verb_connect(struct op *op, const struct call *call)
@@ -541,12 +563,7 @@ int verb_connect(struct op *op, const struct call *call)
         op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;
     }
-    c->op = op;
-    c->began = time_now_ns();
-    happy_eyeballs_init(&c->he, op->session->worker, op->session->quota, &happy_eyeballs_hooks);
-    c->he.is_datagram = sock->dgram != NULL;
-    op->send.connect = c;
-    op->class = &connect_class;
+    connect_init(c, op);
     op->send.total = call->payload_len;
     err = connect_prepare_lending(op, call);
     if (err == 0)
@@ -561,13 +578,6 @@ int verb_connect(struct op *op, const struct call *call)
         return ERR_NO_BUFFER_SPACE;
     }
     begin(op, r->timeout_ms);
-    if (!sock_audit_begin(sock, &c->audit))
-        deny_unasked(op, "audit unavailable");
-    else if (c->is_unknown_port)
-        deny_unasked(op, policy_view_unmatched(op->session->view));
-    else if (c->is_by_name)
-        start_resolving(op);
-    else
-        start_racing(c);
+    connect_start(op);
     return 0;
 }

@@ -38,6 +38,15 @@ struct connect {
 
 struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr);
 
+/* Charged to `quota` as long as it is there. NULL: no memory. */
+struct connect *connect_new(struct quota *quota);
+void connect_init(struct connect *c, struct op *op); /* it is the op's */
+/* 0, or an error. */
+int connect_to_endpoint(struct connect *c, const struct sock *sock,
+                        const struct endpoint *endpoint);
+/* What is prepared begins; the op may have ended when it returns. */
+void connect_start(struct op *op);
+
 /* ---- connect_lend.c ---- */
 
 /* Reads what the request asks for, and allocates the lending. 0, or an error. */

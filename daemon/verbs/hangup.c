@@ -60,3 +60,15 @@ int verb_hangup(struct op *op, const struct call *call)
         hangup_step(op);
     return 0;
 }
+
+void hangup_restore(struct op *op)
+{
+    op->class = &hangup_class;
+    op->sock->hangup = op;
+}
+
+void hangup_resume(struct op *op)
+{
+    if (op->sock->state == SOCK_CONNECTED)
+        hangup_step(op);
+}

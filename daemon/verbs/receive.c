@@ -359,3 +359,8 @@ int verb_receive(struct op *op, const struct call *call)
     sock_queue_receive(op->sock, op, r->timeout_ms);
     return 0;
 }
+
+void receive_restore(struct op *op)
+{
+    op->class = &receive_class;
+}

@@ -85,6 +85,11 @@ static int reference_step(struct op *op)
 static const struct op_class reference_class = {
     .name = "send", .step = reference_step, .leaves_with_others = true};
 
+void send_restore(struct op *op)
+{
+    op->class = &send_class;
+}
+
 static bool may_gather(const struct sock *sock)
 {
     return sock->state == SOCK_CONNECTED && !sock->wants_write;

@@ -111,3 +111,11 @@ int verb_shutdown(struct op *op, const struct call *call)
     sock_queue_send(sock, op, r->timeout_ms);
     return 0;
 }
+
+void shutdown_restore(struct op *op, bool ends_receiving)
+{
+    op->class = ends_receiving ? &receive_class : &shutdown_class;
+    op->ends_sending = !ends_receiving;
+    op->has_begun = true;
+    op->sock->shutdown_count++;
+}

@@ -81,6 +81,29 @@ bool connect_judge_again(struct op *op);
 /* The same: to each of its attempts. -errno. */
 int connect_set_option(struct op *op, uint32_t option, int32_t value);
 
+/*
+ * An op that another process had, of a connected stream socket (daemon/state/): its class. A HANGUP, and a CONNECT that is in
+ * progress, begin again when *_resume() is called.
+ */
+void send_restore(struct op *op);
+void receive_restore(struct op *op);
+void shutdown_restore(struct op *op, bool ends_receiving);
+void hangup_restore(struct op *op);
+void hangup_resume(struct op *op);
+struct connect_past {
+    const char *host; /* the name; NULL: it is by address */
+    uint16_t port;
+    struct endpoint endpoint;      /* where to, of one by address */
+    struct endpoint local, remote; /* of one that is connected, and still sends its data */
+};
+/* false: the op cannot be told to another process. past->host lives as long as the op. */
+bool connect_save(const struct op *op, struct connect_past *ret);
+/* -ENOMEM; -EINVAL: no such destination. */
+int connect_restore(struct op *op, const struct connect_past *past, bool is_up);
+void connect_resume(struct op *op);
+/* Another process begins it again: here nothing is told of its end. */
+void connect_leave(struct op *op);
+
 /* Sends what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
 int send_step(struct op *op);
 

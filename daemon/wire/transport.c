@@ -282,6 +282,60 @@ void transport_deinit(struct transport *t)
     close(transport_detach(t));
 }
 
+static bool enlarge_output(struct transport *t);
+
+static int restore_input(struct transport *t, const struct transport_past *past)
+{
+    bool is_large = past->in_len > IO_SMALL;
+
+    if (past->in_len == 0)
+        return 0;
+    t->in = is_large ? worker_block_get(t->worker, t->quota) : worker_small_block_get(t->worker);
+    if (!t->in)
+        return -ENOMEM;
+    t->in_cap = is_large ? IO_BLOCK : IO_SMALL;
+    memcpy(t->in, past->in, past->in_len);
+    t->in_end = past->in_len;
+    return 0;
+}
+
+int transport_restore(struct transport *t, const struct transport_past *past)
+{
+    int r;
+
+    if (past->in_len > IO_BLOCK || past->out_len > IO_BLOCK)
+        return -E2BIG;
+    r = restore_input(t, past);
+    if (r < 0)
+        return r;
+    t->bytes_in = past->bytes_in;
+    t->bytes_out = past->bytes_out;
+    if (past->out_len == 0)
+        return 0;
+    if (past->out_len > t->out_cap && !enlarge_output(t))
+        return -ENOMEM;
+    memcpy(t->out, past->out, past->out_len);
+    t->out_end = past->out_len;
+    t->must_leave = true;
+    worker_flush_later(t->worker, &t->flush);
+    return 0;
+}
+
+int transport_leave(struct transport *t)
+{
+    int fd = t->fd;
+
+    ev_io_stop(t->worker->loop, &t->read_io);
+    ev_io_stop(t->worker->loop, &t->write_io);
+    task_cancel(&t->flush);
+    deadline_unset(&t->hold);
+    deadline_unset(&t->retry);
+    t->out_lost = true;
+    drop_output(t);
+    t->fd = -1;
+    return fd;
+}
+
 void transport_resume(struct transport *t)
 {
     ev_io_start(t->worker->loop, &t->read_io);

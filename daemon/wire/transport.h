@@ -79,6 +79,22 @@ void transport_resume(struct transport *t);
 void transport_pause(struct transport *t);
 
 /*
+ * What it had in another process, of one that is new: input that is not consumed, output that has not left. -ENOMEM;
+ * -E2BIG: more than a transport can have.
+ */
+struct transport_past {
+    const uint8_t *in, *out;
+    size_t in_len, out_len;
+    uint64_t bytes_in, bytes_out;
+};
+int transport_restore(struct transport *t, const struct transport_past *past);
+/*
+ * Another process has the connection now: not one byte more of it is read or written here, nor is it shut down. The
+ * descriptors that were on their way are dropped, its own is the caller's.
+ */
+int transport_leave(struct transport *t);
+
+/*
  * Reads once. 1: there is more input than before; 0: nothing now; -EPIPE: end of stream;
  * -ENOBUFS: no room, consume first; -ENOMEM; other -errno: lost.
  */

@@ -38,6 +38,8 @@ unit_tests += \
 	tests/unit/test_session_hold.unit \
 	tests/unit/test_lent.unit \
 	tests/unit/test_sock.unit \
+	tests/unit/test_state.unit \
+	tests/unit/test_state_refused.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_steps.unit \
 	tests/unit/test_session_idle.unit \
@@ -103,6 +105,11 @@ tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(dae
 tests_unit_test_lent_unit_SOURCES = tests/unit/test_lent.c
 tests_unit_test_sock_unit_SOURCES = tests/unit/test_sock.c $(daemon_session_sources)
 tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
+
+state_parts = tests/unit/state_parts.c tests/unit/state_parts.h $(daemon_session_sources)
+tests_unit_test_state_unit_SOURCES = tests/unit/test_state.c $(state_parts)
+tests_unit_test_state_refused_unit_SOURCES = tests/unit/test_state_refused.c $(state_parts)
+EXTRA_DIST += tests/unit/state-format-1
 
 # Daemon and library in one program, whose calls can be made to fail one by one.
 tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which sessions can go over, and how one that has gone ends here.
+ * What cannot: shared memory (the client has its descriptor, and a page that only the process that made it can mark), shared
+ * listeners and who came by them, datagrams, sockets that are bound, lent or closing, and whatever is at its end already.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "daemon/session/op.h"
+#include "daemon/session/session.h"
+#include "daemon/session/session_frame.h"
+#include "daemon/session/session_end.h"
+#include "daemon/session/sock.h"
+#include "daemon/state/state.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+static bool carries_op(const struct op *op)
+{
+    struct connect_past past;
+
+    if (op->is_reference || op->slices.count > 0 || op->state != OP_QUEUED)
+        return false;
+    switch (op->verb) {
+    case VERB_CONNECT:
+        return connect_save(op, &past);
+    case VERB_RECEIVE:
+        return !(op->receive.flags & RECEIVE_MULTISHOT);
+    case VERB_SEND:
+    case VERB_SHUTDOWN:
+    case VERB_HANGUP:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool carries_ops(const struct list *ops)
+{
+    list_for_each (ops, it) {
+        if (!carries_op(container_of(it, struct op, node)))
+            return false;
+    }
+    return true;
+}
+
+static bool carries_socket(const struct sock *sock)
+{
+    switch (sock->state) {
+    case SOCK_OPEN:
+    case SOCK_CONNECTING:
+    case SOCK_FAILED:
+    case SOCK_KILLED:
+        if (sock->ns.fd >= 0)
+            return false;
+        break;
+    case SOCK_CONNECTED:
+        if (sock->ns.fd < 0 || sock->ns.is_lent)
+            return false;
+        break;
+    default:
+        return false;
+    }
+    return !sock->dgram && !sock->bound && !sock->lending && !sock->lingers && !sock->close &&
+           !sock->is_closing && !sock->ending && (!sock->connect || carries_op(sock->connect)) &&
+           (!sock->hangup || carries_op(sock->hangup)) && carries_ops(&sock->sends) &&
+           carries_ops(&sock->receives);
+}
+
+/* A reply that carries a descriptor has no frame. */
+static bool carries_replies(const struct list *ops)
+{
+    uint8_t frame[STATE_REPLY_MAX];
+
+    list_for_each (ops, it) {
+        if (session_encode_reply(container_of(it, struct op, node), frame, sizeof(frame)) == 0)
+            return false;
+    }
+    return true;
+}
+
+static bool is_sharing(const struct session_sharing *sharing)
+{
+    return sharing->sharer || !list_is_empty(&sharing->sharees) ||
+           !list_is_empty(&sharing->listeners);
+}
+
+bool state_carries(const struct session *s)
+{
+    if (s->kind != LISTENER_CLIENT || s->has_ended || s->is_condemned || s->is_dying ||
+        s->transport.fd < 0 || s->transport.out_lost || !list_is_empty(&s->transport.passes) ||
+        s->descriptors_unread > 0 || s->buffer_count > 0 || s->status || s->shared > 0 ||
+        s->lending_count > 0 || s->lent_unread > 0 || is_sharing(&s->sharing) ||
+        !list_is_empty(&s->lingering) || !list_is_empty(&s->monitors) || s->batch_of ||
+        !carries_replies(&s->done))
+        return false;
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].accept || (s->slots[id].sock && !carries_socket(s->slots[id].sock)))
+            return false;
+    return true;
+}
+
+/* ---- gone ---- */
+
+static void leave_socket(struct sock *sock)
+{
+    struct worker *w = sock->worker;
+
+    sock->owes_end = sock->is_audited = sock->has_killed_event = false;
+    if (sock->connect)
+        connect_leave(sock->connect);
+    if (sock->hangup)
+        sock->hangup->class->stop(sock->hangup);
+    if (sock->ns.fd < 0)
+        return;
+    close(netsock_release(&sock->ns, w));
+    w->fds_used--;
+}
+
+void state_leave_session(struct session *s)
+{
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock)
+            leave_socket(s->slots[id].sock);
+    close(transport_leave(&s->transport));
+    session_end(s, ERR_SUCCESS, NULL);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/state/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "daemon/wire/shm_buffer.h"
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+#define LENGTH_BYTES 4u
+
+static void put_number(uint8_t *to, uint64_t value, unsigned int bytes)
+{
+    for (unsigned int i = 0; i < bytes; i++)
+        to[i] = (uint8_t)(value >> 8 * i);
+}
+
+static uint64_t get_number(const uint8_t *from, unsigned int bytes)
+{
+    uint64_t value = 0;
+
+    for (unsigned int i = 0; i < bytes; i++)
+        value |= (uint64_t)from[i] << 8 * i;
+    return value;
+}
+
+static uint64_t checksum(const uint8_t *data, size_t len)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ data[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+/* ---- writing ---- */
+
+int state_writer_init(struct state_writer *w)
+{
+    memset(w, 0, sizeof(*w));
+    w->cap = 64 * 1024;
+    w->data = mem_zalloc(1, w->cap);
+    w->len = STATE_HEADER;
+    return w->data ? 0 : -ENOMEM;
+}
+
+void state_writer_deinit(struct state_writer *w)
+{
+    w->data = mem_free(w->data);
+    w->descriptors = mem_free(w->descriptors);
+}
+
+static void fail(struct state_writer *w, int error)
+{
+    if (!w->error)
+        w->error = error;
+}
+
+static bool make_room(struct state_writer *w, size_t len)
+{
+    size_t cap = w->cap;
+    uint8_t *data;
+
+    if (w->error)
+        return false;
+    if (w->len + len > STATE_BYTES_MAX) {
+        fail(w, -EFBIG);
+        return false;
+    }
+    while (cap - w->len < len)
+        cap *= 2;
+    if (cap == w->cap)
+        return true;
+    data = mem_realloc(w->data, cap);
+    if (!data) {
+        fail(w, -ENOMEM);
+        return false;
+    }
+    w->data = data;
+    w->cap = cap;
+    return true;
+}
+
+void state_add(struct state_writer *w, Asockd__State__Record *record)
+{
+    size_t len = asockd__state__record__get_packed_size(record);
+
+    if (len > STATE_RECORD_MAX) {
+        fail(w, -EFBIG);
+        return;
+    }
+    if (!make_room(w, LENGTH_BYTES + len))
+        return;
+    put_number(w->data + w->len, len, LENGTH_BYTES);
+    asockd__state__record__pack(record, w->data + w->len + LENGTH_BYTES);
+    w->len += LENGTH_BYTES + len;
+    w->records++;
+}
+
+uint32_t state_add_descriptor(struct state_writer *w, int fd)
+{
+    if (fd < 0 || w->error)
+        return 0;
+    if (w->descriptor_count == w->descriptor_cap) {
+        uint32_t cap = w->descriptor_cap ? 2 * w->descriptor_cap : 64;
+        int *descriptors = cap <= STATE_DESCRIPTORS_MAX
+                               ? mem_realloc(w->descriptors, cap * sizeof(*descriptors))
+                               : NULL;
+
+        if (!descriptors) {
+            fail(w, -ENOMEM);
+            return 0;
+        }
+        w->descriptors = descriptors;
+        w->descriptor_cap = cap;
+    }
+    w->descriptors[w->descriptor_count] = fd;
+    return ++w->descriptor_count;
+}
+
+int state_finish(struct state_writer *w, const uint8_t **ret, size_t *ret_len)
+{
+    uint8_t *header = w->data;
+
+    if (w->error)
+        return w->error;
+    memcpy(header, STATE_MAGIC, 8);
+    put_number(header + 8, STATE_FORMAT, 4);
+    put_number(header + 12, STATE_HEADER, 4);
+    put_number(header + 16, w->len - STATE_HEADER, 8);
+    put_number(header + 24, checksum(w->data + STATE_HEADER, w->len - STATE_HEADER), 8);
+    put_number(header + 32, w->descriptor_count, 4);
+    put_number(header + 36, w->records, 4);
+    *ret = w->data;
+    *ret_len = w->len;
+    return 0;
+}
+
+static int write_all(int fd, const uint8_t *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int state_seal(struct state_writer *w)
+{
+    const uint8_t *data = NULL;
+    size_t len = 0;
+    int fd, r = state_finish(w, &data, &len);
+
+    if (r < 0)
+        return r;
+    fd = shm_buffer_memfd();
+    if (fd < 0)
+        return fd;
+    r = write_all(fd, data, len);
+    if (r == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        r = -errno;
+    if (r == 0)
+        return fd;
+    close(fd);
+    return r;
+}
+
+/* ---- reading ---- */
+
+int state_read(struct state_reader *r, const uint8_t *data, size_t len)
+{
+    uint64_t header, body;
+
+    memset(r, 0, sizeof(*r));
+    if (len < STATE_HEADER || memcmp(data, STATE_MAGIC, 8) != 0)
+        return -EBADMSG;
+    if (get_number(data + 8, 4) != STATE_FORMAT)
+        return -EPROTONOSUPPORT;
+    header = get_number(data + 12, 4);
+    body = get_number(data + 16, 8);
+    if (header < STATE_HEADER || header > len || body != len - header ||
+        checksum(data + header, (size_t)body) != get_number(data + 24, 8))
+        return -EBADMSG;
+    r->data = data;
+    r->len = len;
+    r->at = (size_t)header;
+    r->descriptors = (uint32_t)get_number(data + 32, 4);
+    r->records = (uint32_t)get_number(data + 36, 4);
+    return r->descriptors <= STATE_DESCRIPTORS_MAX ? 0 : -EBADMSG;
+}
+
+/* A memfd has its seals from whoever made it; what can still change is not looked at. */
+static int map(int fd, const uint8_t **ret, size_t *ret_len)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+    void *at;
+
+    if (seals < 0 || (seals & SEALS) != SEALS)
+        return -EPERM;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size < (off_t)STATE_HEADER || (uint64_t)st.st_size > STATE_BYTES_MAX)
+        return -EBADMSG;
+    at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (at == MAP_FAILED)
+        return -errno;
+    *ret = at;
+    *ret_len = (size_t)st.st_size;
+    return 0;
+}
+
+int state_open(struct state_reader *r, int fd)
+{
+    const uint8_t *data = NULL;
+    size_t len = 0;
+    int e;
+
+    memset(r, 0, sizeof(*r));
+    e = map(fd, &data, &len);
+    if (e < 0)
+        return e;
+    e = state_read(r, data, len);
+    r->data = data;
+    r->len = len;
+    r->is_mapped = true;
+    if (e < 0)
+        state_reader_deinit(r);
+    return e;
+}
+
+void state_reader_deinit(struct state_reader *r)
+{
+    if (r->is_mapped)
+        munmap((void *)(uintptr_t)r->data, r->len);
+    memset(r, 0, sizeof(*r));
+}
+
+int state_next(struct state_reader *r, Asockd__State__Record **ret)
+{
+    size_t left = r->len - r->at;
+    uint64_t len;
+
+    *ret = NULL;
+    if (left == 0)
+        return r->records == 0 ? 0 : -EBADMSG;
+    if (r->records == 0 || left < LENGTH_BYTES)
+        return -EBADMSG;
+    len = get_number(r->data + r->at, LENGTH_BYTES);
+    if (len > STATE_RECORD_MAX || len > left - LENGTH_BYTES)
+        return -EBADMSG;
+    *ret = asockd__state__record__unpack(NULL, (size_t)len, r->data + r->at + LENGTH_BYTES);
+    if (!*ret)
+        return -EBADMSG;
+    r->at += LENGTH_BYTES + (size_t)len;
+    r->records--;
+    return 1;
+}
+
+void state_record_free(Asockd__State__Record *record)
+{
+    if (record)
+        asockd__state__record__free_unpacked(record, NULL);
+}

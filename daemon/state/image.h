@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_STATE_IMAGE_H
+#define ASOCKD_STATE_IMAGE_H
+
+/*
+ * A state as bytes: a header, then records (proto/state.proto), each behind its length; and the descriptors that it names.
+ * All numbers are little-endian.
+ *
+ *     offset  0  8 bytes   STATE_MAGIC
+ *             8  uint32    STATE_FORMAT
+ *            12  uint32    bytes of the header: a later one may be longer
+ *            16  uint64    bytes of all records
+ *            24  uint64    checksum of them: FNV-1a, 64 bits
+ *            32  uint32    descriptors
+ *            36  uint32    records
+ *
+ * It lies in a memfd that nobody can change any more. The reader trusts none of it.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/state.pb-c.h"
+
+#define STATE_MAGIC "asockdS\n"
+#define STATE_FORMAT 1u
+#define STATE_HEADER 40u
+/* Of all records: what a daemon may hold for its clients is far below. */
+#define STATE_BYTES_MAX (UINT64_C(4) << 30)
+/* Of one: a session's input, output and replies, or what a send has queued. */
+#define STATE_RECORD_MAX (256u << 20)
+/* RLIMIT_NOFILE's largest value that a system has by default (fs.nr_open). */
+#define STATE_DESCRIPTORS_MAX (1u << 20)
+
+struct state_writer {
+    uint8_t *data; /* the header's place comes first */
+    size_t len, cap;
+    uint32_t records;
+    int *descriptors; /* not owned */
+    uint32_t descriptor_count, descriptor_cap;
+    int error; /* the first one, -errno: nothing more is added */
+};
+
+int state_writer_init(struct state_writer *w); /* -ENOMEM */
+void state_writer_deinit(struct state_writer *w);
+void state_add(struct state_writer *w, Asockd__State__Record *record);
+/* The place of a descriptor, as records name it; -1: 0, none. */
+uint32_t state_add_descriptor(struct state_writer *w, int fd);
+/* All of it as bytes, *ret of w's memory; -errno: what went wrong since it was begun. */
+int state_finish(struct state_writer *w, const uint8_t **ret, size_t *ret_len);
+/* The same in a sealed memfd: its descriptor, or -errno. */
+int state_seal(struct state_writer *w);
+
+struct state_reader {
+    const uint8_t *data;
+    size_t len, at;
+    uint32_t descriptors, records; /* records: that are left */
+    bool is_mapped;
+};
+
+/* -EBADMSG: not a state, or damaged; -EPROTONOSUPPORT: of another format. data stays the caller's. */
+int state_read(struct state_reader *r, const uint8_t *data, size_t len);
+/* The same of a memfd; -EPERM: it is not sealed. Other -errno. fd stays the caller's. */
+int state_open(struct state_reader *r, int fd);
+void state_reader_deinit(struct state_reader *r);
+/* The next record, for state_record_free(). 1; 0: there are no more; -EBADMSG, -ENOMEM. */
+int state_next(struct state_reader *r, Asockd__State__Record **ret);
+void state_record_free(Asockd__State__Record *record); /* accepts NULL */
+
+#endif

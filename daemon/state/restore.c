@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * From records to listeners, sessions, sockets and ops.
+ * Happy path: the daemon, its listeners, then session by session what belongs to it; each descriptor is verified, and taken
+ * once. What was charged is charged again, over any limit: it has been promised. Nothing starts.
+ * Failures: a number out of its range, a record at the wrong place, a descriptor that is something else, no memory: all of it
+ * is refused, with a text.
+ */
+#include "daemon/state/restore.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/core/quota.h"
+
+int restore_fail(struct state_restorer *r, const char *what)
+{
+    r->what = what;
+    return -EBADMSG;
+}
+
+int restore_claim(struct state_restorer *r, uint32_t number, int *ret)
+{
+    if (number == 0 || number > r->descriptor_count)
+        return restore_fail(r, "a descriptor is missing");
+    if (r->taken[number - 1])
+        return restore_fail(r, "a descriptor is named twice");
+    r->taken[number - 1] = true;
+    *ret = r->descriptors[number - 1];
+    return 0;
+}
+
+/* The next record, which must be of this kind. */
+static int next(struct state_reader *in, struct state_restorer *r,
+                Asockd__State__Record__KindCase kind, Asockd__State__Record **ret)
+{
+    int e = state_next(in, ret);
+
+    if (e > 0 && (*ret)->kind_case == kind)
+        return 0;
+    state_record_free(*ret);
+    *ret = NULL;
+    return restore_fail(r, e < 0 ? "a record is damaged" : "a record is not where it should be");
+}
+
+static int restore_listener(struct state_reader *in, struct state_restorer *r)
+{
+    Asockd__State__Record *record;
+    struct state_listener listener;
+    int fd = -1, e = next(in, r, ASOCKD__STATE__RECORD__KIND_LISTENER, &record);
+
+    if (e < 0)
+        return e;
+    e = restore_claim(r, record->listener->descriptor, &fd);
+    if (e == 0 && verify_listener(fd, record->listener->cookie, record->listener->path) < 0)
+        e = restore_fail(r, "a listener's descriptor is something else");
+    listener = (struct state_listener){record->listener->name, record->listener->path,
+                                       record->listener->is_control, fd};
+    if (e == 0)
+        e = r->listener(r->data, &listener);
+    state_record_free(record);
+    return e;
+}
+
+static int restore_socket_and_ops(struct state_reader *in, struct state_restorer *r,
+                                  struct session *s)
+{
+    Asockd__State__Record *record, *op;
+    struct sock *sock = NULL;
+    int e = next(in, r, ASOCKD__STATE__RECORD__KIND_SOCKET, &record);
+
+    if (e < 0)
+        return e;
+    e = restore_socket(r, s, record->socket, &sock);
+    for (uint32_t i = 0; e == 0 && i < record->socket->ops; i++) {
+        e = next(in, r, ASOCKD__STATE__RECORD__KIND_OP, &op);
+        if (e == 0)
+            e = restore_op(r, sock, op->op);
+        state_record_free(op);
+    }
+    if (e == 0)
+        e = restore_socket_end(r, sock, record->socket);
+    state_record_free(record);
+    return e;
+}
+
+static int restore_session_and_sockets(struct state_reader *in, struct state_restorer *r)
+{
+    Asockd__State__Record *record;
+    struct session *s = NULL;
+    int e = next(in, r, ASOCKD__STATE__RECORD__KIND_SESSION, &record);
+
+    if (e < 0)
+        return e;
+    e = restore_session(r, record->session, &s);
+    for (uint32_t i = 0; e == 0 && i < record->session->sockets; i++)
+        e = restore_socket_and_ops(in, r, s);
+    state_record_free(record);
+    return e;
+}
+
+static int restore_daemon(struct state_reader *in, struct state_restorer *r,
+                          const Asockd__State__Daemon *from)
+{
+    int e = restore_claim(r, from->lock, &r->lock);
+
+    if (e == 0 && verify_lock(r->lock) < 0)
+        e = restore_fail(r, "the lock is something else");
+    r->next_id = from->next_id;
+    if (e == 0 && r->next_id >= UINT64_MAX / 2)
+        e = restore_fail(r, "ids are used up");
+    for (uint32_t i = 0; e == 0 && i < from->listeners; i++)
+        e = restore_listener(in, r);
+    for (uint32_t i = 0; e == 0 && i < from->sessions; i++)
+        e = restore_session_and_sockets(in, r);
+    return e;
+}
+
+int state_restore(struct state_restorer *r, struct state_reader *in)
+{
+    struct worker *w = r->worker;
+    Asockd__State__Record *record, *more = NULL;
+    int e;
+
+    r->lock = -1;
+    r->what = "out of memory";
+    if (in->descriptors != r->descriptor_count)
+        return restore_fail(r, "not all descriptors have come");
+    e = next(in, r, ASOCKD__STATE__RECORD__KIND_DAEMON, &record);
+    if (e < 0)
+        return e;
+    quota_force(w->quota, true);
+    e = restore_daemon(in, r, record->daemon);
+    quota_force(w->quota, false);
+    if (e == 0 && state_next(in, &more) != 0)
+        e = restore_fail(r, "there is more behind the last record");
+    state_record_free(more);
+    /* What was made here is not new. */
+    if (e == 0) {
+        state_restore_counters(&w->stats, record->daemon);
+        w->next_id = r->next_id;
+    }
+    state_record_free(record);
+    return e;
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/core/loop.h"
+#include "daemon/core/quota.h"
+#include "daemon/policy/policy.h"
+#include "daemon/session/session.h"
+#include "daemon/session/session_frame.h"
+#include "daemon/session/session_quota.h"
+#include "daemon/session/sock.h"
+#include "daemon/state/restore.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/frame.h"
+
+/* ---- who it is ---- */
+
+static bool copy_text(char *to, size_t cap, const char *from)
+{
+    return (size_t)snprintf(to, cap, "%s", from) < cap;
+}
+
+static bool copy_texts(struct identity *identity, const Asockd__State__Identity *from)
+{
+    return copy_text(identity->unit, sizeof(identity->unit), from->unit) &&
+           copy_text(identity->user_unit, sizeof(identity->user_unit), from->user_unit) &&
+           copy_text(identity->cgroup, sizeof(identity->cgroup), from->cgroup) &&
+           copy_text(identity->comm, sizeof(identity->comm), from->comm);
+}
+
+static int copy_groups(struct identity *identity, const Asockd__State__Identity *from)
+{
+    if (from->n_gids == 0)
+        return 0;
+    identity->gids = mem_alloc(from->n_gids * sizeof(*identity->gids));
+    if (!identity->gids)
+        return -ENOMEM;
+    for (size_t i = 0; i < from->n_gids; i++)
+        identity->gids[i] = from->gids[i];
+    return 0;
+}
+
+static int restore_identity(struct state_restorer *r, const Asockd__State__Identity *from,
+                            struct identity *ret)
+{
+    int e;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->pidfd = -1;
+    if (!from || from->ownership > IDENTITY_OWNER_UNKNOWN ||
+        from->pidfd_source > IDENTITY_PIDFD_OPENED || from->gid_count > IDENTITY_GIDS_MAX ||
+        (from->n_gids > 0 && from->n_gids != from->gid_count) || from->pid < 0 ||
+        !copy_texts(ret, from))
+        return restore_fail(r, "an identity is out of range");
+    ret->uid = from->uid;
+    ret->gid = from->gid;
+    ret->ownership = from->ownership;
+    ret->owner = from->owner;
+    ret->pid = from->pid;
+    ret->gids_known = from->gids_known;
+    ret->gid_count = from->gid_count;
+    ret->pidfd_source = from->pidfd_source;
+    ret->units_known = from->units_known;
+    if (from->pidfd) {
+        e = restore_claim(r, from->pidfd, &ret->pidfd);
+        if (e < 0)
+            return e;
+        if (verify_process(ret->pidfd, ret->pid) < 0)
+            return restore_fail(r, "a process descriptor is something else");
+    }
+    return copy_groups(ret, from);
+}
+
+/* ---- what it has ---- */
+
+static bool is_within(uint64_t value, uint64_t least, uint64_t most)
+{
+    return value >= least && value <= most;
+}
+
+static int restore_limits(struct state_restorer *r, struct session *s,
+                          const Asockd__State__Session *from)
+{
+    const struct limits granted = {
+        .sockets = from->sockets_max,
+        .ops = from->ops_max,
+        .socket_ops = from->socket_ops_max,
+        .send_window = from->send_window,
+        .queued_max = from->queued_max,
+        .shared_max = from->shared_max,
+        .buffers = from->buffers_max,
+        .lingers = from->lingers_max,
+        .lookups = from->lookups_max,
+        .connects_per_second = from->connects_per_second,
+        .kernel_max = from->kernel_max,
+    };
+
+    if (!is_within(granted.sockets, PROTOCOL_SOCKETS_MIN, LIMIT_SOCKETS_MAX) ||
+        !is_within(granted.ops, PROTOCOL_OPS_MIN, LIMIT_OPS_MAX) ||
+        !is_within(granted.socket_ops, PROTOCOL_OPS_MIN, LIMIT_OPS_MAX) ||
+        !is_within(granted.send_window, PROTOCOL_WINDOW_MIN, LIMIT_WINDOW_MAX) ||
+        !is_within(granted.queued_max, PROTOCOL_WINDOW_MIN, LIMIT_QUEUED_MAX))
+        return restore_fail(r, "a limit is out of range");
+    return session_quota_restore(s, &granted);
+}
+
+static int restore_restrictions(struct state_restorer *r, struct session *s,
+                                const Asockd__State__Session *from)
+{
+    char error[POLICY_ERROR_MAX];
+
+    for (size_t i = 0; i < from->n_restrictions; i++)
+        if (policy_view_restrict(s->view, (const char *)from->restrictions[i].data,
+                                 from->restrictions[i].len, error) < 0)
+            return restore_fail(r, "a restriction of a session is not understood");
+    if (from->restrictions_memory > LIMIT_TOTAL_BYTES_MAX)
+        return restore_fail(r, "a charge is out of range");
+    if (quota_charge(s->quota, QUOTA_MEMORY, from->restrictions_memory) < 0)
+        return -EDQUOT;
+    s->restrictions = from->restrictions_memory;
+    return 0;
+}
+
+static bool is_frame(const ProtobufCBinaryData *data)
+{
+    struct frame frame;
+    long n = data->len > 0 ? asock_frame_parse(data->data, data->len, &frame) : 0;
+
+    return n > 0 && (size_t)n == data->len && data->len <= STATE_REPLY_MAX;
+}
+
+static int restore_transport(struct state_restorer *r, struct session *s,
+                             const Asockd__State__Session *from)
+{
+    const struct transport_past past = {
+        .in = from->input.data,
+        .in_len = from->input.len,
+        .out = from->output.data,
+        .out_len = from->output.len,
+        .bytes_in = from->transport_in,
+        .bytes_out = from->transport_out,
+    };
+    int e = transport_restore(&s->transport, &past);
+
+    if (e == -E2BIG || from->n_replies > 2 * (uint64_t)LIMIT_OPS_MAX)
+        return restore_fail(r, "a session has more to send or to read than it can have");
+    for (size_t i = 0; e == 0 && i < from->n_replies; i++)
+        e = is_frame(&from->replies[i])
+                ? session_add_frame(s, from->replies[i].data, from->replies[i].len)
+                : restore_fail(r, "a reply is not a frame");
+    return e;
+}
+
+static int restore_slots(struct state_restorer *r, struct session *s,
+                         const Asockd__State__Session *from)
+{
+    for (size_t i = 0; i < from->n_slots; i++) {
+        struct session_slot *slot = session_slot(s, from->slots[i]->id);
+
+        if (!slot)
+            return restore_fail(r, "a socket's id is out of range");
+        slot->dropping = from->slots[i]->dropping;
+    }
+    return 0;
+}
+
+static void restore_hello(struct session *s, const Asockd__State__Session *from)
+{
+    uint64_t now = s->worker->clock();
+
+    s->has_hello = from->has_hello;
+    if (from->has_hello)
+        session_quota_said_hello(s);
+    else if (from->hello_until)
+        worker_set_deadline(s->worker, &s->hello,
+                            from->hello_until > now ? from->hello_until - now : 0);
+}
+
+static int fill(struct state_restorer *r, struct session *s, const Asockd__State__Session *from)
+{
+    int e;
+
+    if (from->id == 0 || from->id >= r->next_id || from->sockets > from->sockets_max ||
+        !copy_text(s->name, sizeof(s->name), from->name))
+        return restore_fail(r, "a session is out of range");
+    s->id = from->id;
+    s->created = from->created;
+    s->input_ended = from->input_ended;
+    s->bytes_in = from->bytes_in;
+    s->bytes_out = from->bytes_out;
+    s->ops_done = from->ops_done;
+    restore_hello(s, from);
+    e = restore_limits(r, s, from);
+    if (e == 0)
+        e = restore_restrictions(r, s, from);
+    if (e == 0)
+        e = restore_transport(r, s, from);
+    return e == 0 ? restore_slots(r, s, from) : e;
+}
+
+static int make(struct state_restorer *r, const Asockd__State__Session *from, int fd,
+                struct identity *identity, struct session **ret)
+{
+    struct session_config config = {.worker = r->worker, .kind = LISTENER_CLIENT};
+    char why[SESSION_WHY_MAX];
+    int e;
+
+    if (strlen(from->listener) >= sizeof((*ret)->listener))
+        return restore_fail(r, "a listener's name is too long");
+    config.listener = from->listener;
+    e = r->configure(r->data, from->listener, &config);
+    if (e < 0)
+        return restore_fail(r, "a session came by a listener that is not there");
+    if (verify_client(fd, from->cookie, identity) < 0)
+        return restore_fail(r, "a client's descriptor is something else");
+    if (policy_looks_at_groups(r->worker->policy))
+        identity_read_groups(identity, fd);
+    e = session_new(&config, fd, identity, why, ret);
+    if (e == 0 && config.on_gone)
+        r->sessions++;
+    return e;
+}
+
+int restore_session(struct state_restorer *r, const Asockd__State__Session *from,
+                    struct session **ret)
+{
+    struct identity identity;
+    int fd, e = restore_claim(r, from->descriptor, &fd);
+
+    if (e < 0)
+        return e;
+    e = restore_identity(r, from->identity, &identity);
+    if (e == 0)
+        e = make(r, from, fd, &identity, ret);
+    if (e < 0) {
+        identity_deinit(&identity);
+        return e;
+    }
+    return fill(r, *ret, from);
+}
+
+/* ---- it is ours ---- */
+
+static void resume_socket(struct session *s, struct sock *sock)
+{
+    if (sock->hangup)
+        hangup_resume(sock->hangup);
+    if (sock->connect) {
+        connect_resume(sock->connect);
+        return;
+    }
+    if (sock->state != SOCK_CONNECTED)
+        return;
+    sock_idle_begin(sock);
+    if (list_is_empty(&sock->sends) && list_is_empty(&sock->receives))
+        return;
+    sock->events |= EV_READ | EV_WRITE;
+    session_ready(s, sock);
+}
+
+void state_resume(struct worker *w)
+{
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        for (uint32_t id = 1; id < s->slot_count; id++)
+            if (s->slots[id].sock)
+                resume_socket(s, s->slots[id].sock);
+        worker_flush_later(w, &s->report_task);
+        session_has_room(s);
+        session_resume_later(s);
+    }
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/core/loop.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/op.h"
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
+#include "daemon/session/window.h"
+#include "daemon/state/restore.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+#include "proto/frame.h"
+
+bool restore_endpoint(const Asockd__State__Endpoint *from, struct endpoint *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (!from || from->address.len == 0)
+        return true;
+    if ((from->address.len != 4 && from->address.len != 16) || from->port > UINT16_MAX)
+        return false;
+    memcpy(ret->address, from->address.data, from->address.len);
+    ret->address_len = (uint8_t)from->address.len;
+    ret->port = (uint16_t)from->port;
+    ret->scope_id = from->scope_id;
+    return true;
+}
+
+/* ---- sockets ---- */
+
+static int find_state(uint32_t state, uint8_t *ret)
+{
+    switch (state) {
+    case ASOCKD__STATE__SOCKET__STATE__OPEN:
+        *ret = SOCK_OPEN;
+        return 0;
+    case ASOCKD__STATE__SOCKET__STATE__CONNECTED:
+        *ret = SOCK_CONNECTED;
+        return 0;
+    case ASOCKD__STATE__SOCKET__STATE__FAILED:
+        *ret = SOCK_FAILED;
+        return 0;
+    case ASOCKD__STATE__SOCKET__STATE__KILLED:
+        *ret = SOCK_KILLED;
+        return 0;
+    case ASOCKD__STATE__SOCKET__STATE__CONNECTING:
+        *ret = SOCK_CONNECTING;
+        return 0;
+    default:
+        return -EBADMSG;
+    }
+}
+
+static bool is_in_range(const Asockd__State__Socket *from)
+{
+    return from->family <= FAMILY_INET6 && from->send_side <= SIDE_BROKEN &&
+           from->receive_side <= SIDE_BROKEN && from->receive_error < ERR_COUNT &&
+           from->lost_error < ERR_COUNT && from->port <= UINT16_MAX &&
+           strlen(from->host) <= CODEC_HOST_MAX && from->serial > 0 &&
+           from->kernel_send <= INT32_MAX && from->kernel_receive <= INT32_MAX;
+}
+
+static void set_flags(struct sock *sock, uint32_t flags)
+{
+    sock->has_small_buffers = flags & ASOCKD__STATE__SOCKET__FLAG__SMALL_BUFFERS;
+    sock->is_incomplete = flags & ASOCKD__STATE__SOCKET__FLAG__INCOMPLETE;
+    sock->has_seen_end = flags & ASOCKD__STATE__SOCKET__FLAG__SEEN_END;
+    sock->has_sent_end = flags & ASOCKD__STATE__SOCKET__FLAG__SENT_END;
+    sock->has_killed_event = flags & ASOCKD__STATE__SOCKET__FLAG__OWES_KILLED;
+    sock->is_denied_now = flags & ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW;
+    sock->is_idle = flags & ASOCKD__STATE__SOCKET__FLAG__IDLE;
+    sock->owes_end = flags & ASOCKD__STATE__SOCKET__FLAG__OWES_END;
+    sock->is_audited = sock->worker->audit && flags & ASOCKD__STATE__SOCKET__FLAG__AUDITED;
+    sock->had_more = flags & ASOCKD__STATE__SOCKET__FLAG__HAD_MORE;
+}
+
+static void copy_fields(struct sock *sock, const Asockd__State__Socket *from)
+{
+    sock->serial = from->serial;
+    sock->created = from->created;
+    sock->connected = from->connected;
+    sock->send_side = (uint8_t)from->send_side;
+    sock->receive_side = (uint8_t)from->receive_side;
+    sock->receive_error = (uint8_t)from->receive_error;
+    sock->lost_error = (uint8_t)from->lost_error;
+    sock->bytes_in = from->bytes_in;
+    sock->bytes_out = from->bytes_out;
+    sock->port = (uint16_t)from->port;
+    set_flags(sock, from->flags);
+}
+
+static int restore_options(struct sock *sock, const Asockd__State__Socket *from)
+{
+    const uint32_t known = (UINT32_C(2) << NETSOCK_OPTIONS) - 2;
+
+    if (from->options_set == 0 && from->n_options == 0)
+        return 0;
+    sock->options = mem_zalloc(1, sizeof(*sock->options));
+    if (!sock->options)
+        return -ENOMEM;
+    for (size_t i = 0; i <= NETSOCK_OPTIONS && i < from->n_options; i++) {
+        sock->options->values[i] = from->options[i];
+        sock->options->set |= from->options_set & known & UINT32_C(1) << i;
+    }
+    return 0;
+}
+
+static int restore_origin(struct state_restorer *r, struct sock *sock,
+                          const Asockd__State__Socket *from)
+{
+    if (!from->origin)
+        return 0;
+    sock->origin = mem_zalloc(1, sizeof(*sock->origin));
+    if (!sock->origin)
+        return -ENOMEM;
+    sock->origin->is_dual = from->origin->is_dual;
+    return restore_endpoint(from->origin->asked, &sock->origin->asked)
+               ? 0
+               : restore_fail(r, "an address is out of range");
+}
+
+static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__State__Socket *from)
+{
+    int fd, e = restore_claim(r, from->descriptor, &fd);
+
+    if (e < 0)
+        return e;
+    if (verify_connection(fd, from->cookie, &sock->remote) < 0)
+        return restore_fail(r, "a connection's descriptor is something else");
+    netsock_adopt(&sock->ns, fd, false);
+    sock->worker->fds_used++;
+    return 0;
+}
+
+static int charge_kernel(struct sock *sock, const Asockd__State__Socket *from)
+{
+    if (quota_charge(sock->quota, QUOTA_KERNEL,
+                     (uint64_t)from->kernel_send + from->kernel_receive) < 0)
+        return -EDQUOT;
+    sock->kernel[0] = from->kernel_send;
+    sock->kernel[1] = from->kernel_receive;
+    return 0;
+}
+
+static int fill_socket(struct state_restorer *r, struct sock *sock,
+                       const Asockd__State__Socket *from)
+{
+    int e = 0;
+
+    copy_fields(sock, from);
+    if (!restore_endpoint(from->remote, &sock->remote))
+        return restore_fail(r, "an address is out of range");
+    if (sock_set_destination(sock, from->host[0] ? from->host : NULL, (uint16_t)from->port) < 0)
+        return -ENOMEM;
+    e = restore_options(sock, from);
+    if (e == 0)
+        e = restore_origin(r, sock, from);
+    if (e == 0)
+        e = charge_kernel(sock, from);
+    if (e == 0 && sock->state == SOCK_CONNECTED)
+        e = adopt(r, sock, from);
+    else if (e == 0 && from->descriptor)
+        e = restore_fail(r, "a socket that is not connected has a descriptor");
+    if (e == 0 && sock->state == SOCK_CONNECTED)
+        sock_idle_restore(sock, from->active);
+    return e;
+}
+
+int restore_socket(struct state_restorer *r, struct session *s, const Asockd__State__Socket *from,
+                   struct sock **ret)
+{
+    struct session_slot *slot = session_slot(s, from->id);
+    uint8_t state;
+    int e;
+
+    if (!slot || slot->sock || !is_in_range(from) || find_state(from->state, &state) < 0 ||
+        from->serial >= r->next_id)
+        return restore_fail(r, "a socket is out of range");
+    e = sock_new(s, from->id, from->family, ret);
+    if (e < 0)
+        return e;
+    slot->sock = *ret;
+    slot->dropping = from->dropping;
+    s->socket_count++;
+    r->sockets++;
+    (*ret)->state = state;
+    return fill_socket(r, *ret, from);
+}
+
+int restore_socket_end(struct state_restorer *r, struct sock *sock,
+                       const Asockd__State__Socket *from)
+{
+    struct session *s = sock->session;
+
+    /* A connect that begins again has opened both sides: shutdowns that wait for it closed them. */
+    sock->send_side = (uint8_t)from->send_side;
+    sock->receive_side = (uint8_t)from->receive_side;
+    if ((sock->state == SOCK_CONNECTING) != (sock->connect != NULL))
+        return restore_fail(r, "a socket that connects has no connect");
+    if (from->chain && !sock->chain)
+        return restore_fail(r, "a chain is missing");
+    if (from->send_freed > s->limits.queued_max || from->ops_freed > s->limits.ops ||
+        s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops)
+        return restore_fail(r, "a socket has more than it can have");
+    if (from->send_freed || from->ops_freed)
+        window_free(sock, from->send_freed, from->ops_freed);
+    if (sock->has_killed_event)
+        window_report(sock);
+    return 0;
+}
+
+/* ---- ops ---- */
+
+static bool is_chain(const Asockd__State__Op *from)
+{
+    return from->received < from->total;
+}
+
+/* Only the last send may still have to come. */
+static bool has_its_bytes(const struct sock *sock, const Asockd__State__Op *from)
+{
+    return from->total <= INT64_MAX && from->received <= from->total &&
+           from->bytes <= from->received && from->data.len == from->received - from->bytes &&
+           from->data.len <= LIMIT_WINDOW_MAX && !sock->chain;
+}
+
+static bool is_receive(const Asockd__State__Op *from)
+{
+    const uint32_t known = RECEIVE_PEEK | RECEIVE_WAIT_ALL;
+    bool peeks = from->receive_flags & RECEIVE_PEEK;
+
+    return from->length <= INT64_MAX && from->bytes <= from->length &&
+           !(from->receive_flags & ~known) &&
+           (!peeks ||
+            (!(from->receive_flags & RECEIVE_WAIT_ALL) && from->length <= FRAME_PAYLOAD_MAX));
+}
+
+static bool may_be_sent(const struct sock *sock, const Asockd__State__Op *from)
+{
+    if (from->verb == VERB_SHUTDOWN)
+        return from->bytes == 0 && sock->shutdown_count < LIMIT_SHUTDOWNS;
+    if (from->verb == VERB_CONNECT)
+        return sock->state == SOCK_CONNECTED && !is_chain(from) && has_its_bytes(sock, from);
+    return from->verb == VERB_SEND && has_its_bytes(sock, from);
+}
+
+static bool is_in_place(const struct sock *sock, const Asockd__State__Op *from)
+{
+    switch (from->queue) {
+    case ASOCKD__STATE__OP__QUEUE__CONNECT:
+        return from->verb == VERB_CONNECT && !sock->connect && sock->state == SOCK_CONNECTING &&
+               from->bytes == 0 && !is_chain(from) && has_its_bytes(sock, from);
+    case ASOCKD__STATE__OP__QUEUE__SENDS:
+        return may_be_sent(sock, from);
+    case ASOCKD__STATE__OP__QUEUE__RECEIVES:
+        return from->verb == VERB_RECEIVE && is_receive(from);
+    case ASOCKD__STATE__OP__QUEUE__HANGUP:
+        return from->verb == VERB_HANGUP && !sock->hangup && from->bytes == 0;
+    default:
+        return false;
+    }
+}
+
+static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
+{
+    struct session *s = sock->session;
+    struct op *op = op_reserve_deadline(s->worker) ? op_new(s->worker) : NULL;
+
+    if (!op)
+        return NULL;
+    op->session = s;
+    op->sock = sock;
+    op->token = from->token;
+    op->verb = (uint8_t)from->verb;
+    op->socket_id = from->socket_id;
+    op->send_freed = from->send_freed;
+    op->ops_freed = from->ops_freed;
+    op->errors_only = from->flags & ASOCKD__STATE__OP__FLAG__ERRORS_ONLY;
+    op->is_counted = from->flags & ASOCKD__STATE__OP__FLAG__COUNTED;
+    op->has_begun = from->flags & ASOCKD__STATE__OP__FLAG__BEGUN;
+    if (op->is_counted) {
+        s->op_count++;
+        sock->op_count++;
+    }
+    return op;
+}
+
+/* Into its queue, and the session's table. */
+static void queue_op(struct op *op, const Asockd__State__Op *from)
+{
+    struct sock *sock = op->sock;
+    uint64_t now = sock->worker->clock();
+    uint64_t ms = from->until > now ? from->until - now : 1;
+
+    sock_hold_op(sock, op, from->until == 0 ? 0 : ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX);
+    if (from->queue == ASOCKD__STATE__OP__QUEUE__CONNECT)
+        sock->connect = op;
+    else if (from->queue == ASOCKD__STATE__OP__QUEUE__SENDS)
+        list_append(&sock->sends, &op->node);
+    else if (from->queue == ASOCKD__STATE__OP__QUEUE__RECEIVES)
+        list_append(&sock->receives, &op->node);
+}
+
+static int fill_send(struct op *op, const Asockd__State__Op *from)
+{
+    struct sock *sock = op->sock;
+
+    if (is_chain(from))
+        sock->chain = op;
+    op->send.total = from->total;
+    op->send.received = from->received;
+    op->bytes = from->bytes;
+    window_charge(sock, (uint32_t)from->data.len);
+    return op_append(sock->worker, op, from->data.data, (uint32_t)from->data.len);
+}
+
+static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__State__Op *from)
+{
+    struct connect_past past = {
+        .host = from->host[0] ? from->host : NULL,
+        .port = (uint16_t)from->port,
+    };
+    bool is_up = from->queue == ASOCKD__STATE__OP__QUEUE__SENDS;
+    int e;
+
+    if (from->port > UINT16_MAX || strlen(from->host) > CODEC_HOST_MAX ||
+        !restore_endpoint(from->endpoint, &past.endpoint) ||
+        !restore_endpoint(from->local, &past.local) ||
+        !restore_endpoint(from->remote, &past.remote))
+        return restore_fail(r, "a connect is out of range");
+    e = connect_restore(op, &past, is_up);
+    if (e < 0)
+        return e == -ENOMEM ? e : restore_fail(r, "a connect has no destination");
+    return fill_send(op, from);
+}
+
+static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State__Op *from)
+{
+    switch (op->verb) {
+    case VERB_CONNECT:
+        return fill_connect(r, op, from);
+    case VERB_SEND:
+        send_restore(op);
+        return fill_send(op, from);
+    case VERB_SHUTDOWN:
+        shutdown_restore(op, from->flags & ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING);
+        return 0;
+    case VERB_HANGUP:
+        hangup_restore(op);
+        return 0;
+    default:
+        op->receive.length = from->length;
+        op->receive.flags = from->receive_flags;
+        op->bytes = from->bytes;
+        receive_restore(op);
+        return 0;
+    }
+}
+
+int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State__Op *from)
+{
+    struct session *s = sock->session;
+    struct op *op;
+
+    if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
+        (sock->state != SOCK_CONNECTING && sock->state != SOCK_CONNECTED) ||
+        !is_in_place(sock, from))
+        return restore_fail(r, "an op is out of range");
+    op = make_op(sock, from);
+    if (!op)
+        return -ENOMEM;
+    r->ops++;
+    queue_op(op, from);
+    return fill_op(r, op, from);
+}

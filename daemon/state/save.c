@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a session is, as records.
+ * Happy path: one record for the session, one for each socket, one for each op, in the order of their queues; descriptors
+ * are counted as they come. Nothing is changed: if the new process fails all goes on here.
+ * Failures: no memory, or too much of it: the writer has the error, and nothing is handed over.
+ *
+ * What waits for an answer that only this process could get, or for room to be told, is told here: its reply goes over as a
+ * frame.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/alloc.h"
+#include "daemon/core/loop.h"
+#include "daemon/policy/file.h"
+#include "daemon/session/session.h"
+#include "daemon/session/session_frame.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
+#include "daemon/state/counters.h"
+#include "daemon/state/state.h"
+#include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
+
+#define ABORTED_TEXT "the daemon was replaced meanwhile"
+
+static uint64_t cookie_of(int fd)
+{
+    uint64_t cookie = 0;
+    socklen_t len = sizeof(cookie);
+
+    return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+static char *text(const char *s)
+{
+    return (char *)(uintptr_t)(s ? s : "");
+}
+
+/* ---- the daemon and its listeners ---- */
+
+void state_save_daemon(struct state_writer *out, const struct worker *w, int lock,
+                       uint32_t listeners, uint32_t sessions)
+{
+    Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
+    Asockd__State__Daemon daemon = ASOCKD__STATE__DAEMON__INIT;
+    struct state_counters room;
+
+    daemon.version = text(PACKAGE_VERSION);
+    daemon.next_id = w->next_id;
+    daemon.listeners = listeners;
+    daemon.sessions = sessions;
+    daemon.lock = state_add_descriptor(out, lock);
+    state_save_counters(&w->stats, &room, &daemon);
+    record.kind_case = ASOCKD__STATE__RECORD__KIND_DAEMON;
+    record.daemon = &daemon;
+    state_add(out, &record);
+}
+
+void state_save_listener(struct state_writer *out, const char *name, bool is_control,
+                         const char *path, int fd)
+{
+    Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
+    Asockd__State__Listener listener = ASOCKD__STATE__LISTENER__INIT;
+
+    listener.name = text(name);
+    listener.is_control = is_control;
+    listener.path = text(path);
+    listener.descriptor = state_add_descriptor(out, fd);
+    listener.cookie = cookie_of(fd);
+    record.kind_case = ASOCKD__STATE__RECORD__KIND_LISTENER;
+    record.listener = &listener;
+    state_add(out, &record);
+}
+
+/* ---- parts ---- */
+
+struct endpoint_room {
+    Asockd__State__Endpoint endpoint;
+    struct endpoint value;
+};
+
+static Asockd__State__Endpoint *endpoint_in(struct endpoint_room *room, const struct endpoint *e)
+{
+    asockd__state__endpoint__init(&room->endpoint);
+    room->value = *e;
+    room->endpoint.address.data = room->value.address;
+    room->endpoint.address.len = e->address_len;
+    room->endpoint.port = e->port;
+    room->endpoint.scope_id = e->scope_id;
+    return &room->endpoint;
+}
+
+static void fill_identity(struct state_writer *out, const struct identity *identity,
+                          Asockd__State__Identity *to)
+{
+    asockd__state__identity__init(to);
+    to->uid = identity->uid;
+    to->gid = identity->gid;
+    to->ownership = identity->ownership;
+    to->owner = identity->owner;
+    to->pid = identity->pid;
+    to->gids_known = identity->gids_known;
+    to->gid_count = identity->gid_count;
+    if (identity->gids) {
+        to->gids = identity->gids;
+        to->n_gids = identity->gid_count;
+    }
+    to->pidfd = state_add_descriptor(out, identity->pidfd);
+    to->pidfd_source = identity->pidfd_source;
+    to->units_known = identity->units_known;
+    to->unit = text(identity->unit);
+    to->user_unit = text(identity->user_unit);
+    to->cgroup = text(identity->cgroup);
+    to->comm = text(identity->comm);
+}
+
+/* ---- ops ---- */
+
+/* Everything that it refers to, for as long as the record is written. */
+struct op_room {
+    Asockd__State__Record record;
+    Asockd__State__Op op;
+    struct endpoint_room endpoint, local, remote;
+    struct connect_past past;
+};
+
+/* In one piece. NULL without memory. */
+static uint8_t *join_chunks(const struct op *op, size_t *ret_len)
+{
+    size_t len = 0;
+    uint8_t *data;
+
+    for (const struct chunk *c = op->send.first; c; c = c->next)
+        len += c->end - c->start;
+    *ret_len = len;
+    data = mem_alloc(len ? len : 1);
+    if (!data)
+        return NULL;
+    len = 0;
+    for (const struct chunk *c = op->send.first; c; c = c->next) {
+        memcpy(data + len, c->data + c->start, c->end - c->start);
+        len += c->end - c->start;
+    }
+    return data;
+}
+
+static void fill_connect(struct op_room *room, const struct op *op)
+{
+    connect_save(op, &room->past);
+    room->op.host = text(room->past.host);
+    room->op.port = room->past.port;
+    room->op.endpoint = endpoint_in(&room->endpoint, &room->past.endpoint);
+    room->op.local = endpoint_in(&room->local, &room->past.local);
+    room->op.remote = endpoint_in(&room->remote, &room->past.remote);
+}
+
+static uint32_t flags_of(const struct op *op)
+{
+    bool ends_receiving = op->verb == VERB_SHUTDOWN && !op->ends_sending;
+
+    return (op->errors_only ? ASOCKD__STATE__OP__FLAG__ERRORS_ONLY : 0u) |
+           (op->ends_sending ? ASOCKD__STATE__OP__FLAG__ENDS_SENDING : 0u) |
+           (op->is_counted ? ASOCKD__STATE__OP__FLAG__COUNTED : 0u) |
+           (op->has_begun ? ASOCKD__STATE__OP__FLAG__BEGUN : 0u) |
+           (ends_receiving ? ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING : 0u);
+}
+
+static void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
+{
+    bool is_send = op->verb == VERB_SEND || op->verb == VERB_CONNECT;
+    struct op_room room;
+    Asockd__State__Op *to = &room.op;
+    uint8_t *data = NULL;
+
+    asockd__state__record__init(&room.record);
+    asockd__state__op__init(to);
+    to->queue = queue;
+    to->verb = op->verb;
+    to->token = op->token;
+    to->bytes = op->bytes;
+    to->socket_id = op->socket_id;
+    to->flags = flags_of(op);
+    to->until = op->deadline ? op->deadline->deadline.timer.deadline : 0;
+    to->send_freed = op->send_freed;
+    to->ops_freed = op->ops_freed;
+    if (is_send) {
+        to->total = op->send.total;
+        to->received = op->send.received;
+        data = join_chunks(op, &to->data.len);
+        to->data.data = data;
+        if (!data)
+            out->error = -ENOMEM;
+    } else if (op->verb == VERB_RECEIVE) {
+        to->length = op->receive.length;
+        to->receive_flags = op->receive.flags;
+    }
+    if (op->verb == VERB_CONNECT)
+        fill_connect(&room, op);
+    room.record.kind_case = ASOCKD__STATE__RECORD__KIND_OP;
+    room.record.op = to;
+    state_add(out, &room.record);
+    mem_free(data);
+}
+
+/* ---- sockets ---- */
+
+static uint32_t state_of(const struct sock *sock)
+{
+    switch (sock->state) {
+    case SOCK_CONNECTING:
+        return ASOCKD__STATE__SOCKET__STATE__CONNECTING;
+    case SOCK_CONNECTED:
+        return ASOCKD__STATE__SOCKET__STATE__CONNECTED;
+    case SOCK_FAILED:
+        return ASOCKD__STATE__SOCKET__STATE__FAILED;
+    case SOCK_KILLED:
+        return ASOCKD__STATE__SOCKET__STATE__KILLED;
+    default:
+        return ASOCKD__STATE__SOCKET__STATE__OPEN;
+    }
+}
+
+static uint32_t socket_flags(const struct sock *sock)
+{
+    return (sock->has_small_buffers ? ASOCKD__STATE__SOCKET__FLAG__SMALL_BUFFERS : 0u) |
+           (sock->is_incomplete ? ASOCKD__STATE__SOCKET__FLAG__INCOMPLETE : 0u) |
+           (sock->has_seen_end ? ASOCKD__STATE__SOCKET__FLAG__SEEN_END : 0u) |
+           (sock->has_sent_end ? ASOCKD__STATE__SOCKET__FLAG__SENT_END : 0u) |
+           (sock->has_killed_event ? ASOCKD__STATE__SOCKET__FLAG__OWES_KILLED : 0u) |
+           (sock->is_denied_now ? ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW : 0u) |
+           (sock->is_idle ? ASOCKD__STATE__SOCKET__FLAG__IDLE : 0u) |
+           (sock->owes_end ? ASOCKD__STATE__SOCKET__FLAG__OWES_END : 0u) |
+           (sock->is_audited ? ASOCKD__STATE__SOCKET__FLAG__AUDITED : 0u) |
+           (sock->had_more ? ASOCKD__STATE__SOCKET__FLAG__HAD_MORE : 0u);
+}
+
+static uint32_t count(const struct list *ops)
+{
+    uint32_t n = 0;
+
+    list_for_each (ops, it)
+        n++;
+    return n;
+}
+
+static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
+{
+    to->id = sock->id;
+    to->serial = sock->serial;
+    to->created = sock->created;
+    to->connected = sock->connected;
+    to->state = state_of(sock);
+    to->family = sock->family;
+    to->send_side = sock->send_side;
+    to->receive_side = sock->receive_side;
+    to->receive_error = sock->receive_error;
+    to->lost_error = sock->lost_error;
+    to->flags = socket_flags(sock);
+    to->bytes_in = sock->bytes_in;
+    to->bytes_out = sock->bytes_out;
+    to->send_freed = sock->send_freed;
+    to->ops_freed = sock->ops_freed;
+    to->kernel_send = sock->kernel[0];
+    to->kernel_receive = sock->kernel[1];
+    to->host = text(sock->host);
+    to->port = sock->port;
+    to->active = sock->idle ? sock->idle->active : 0;
+    to->chain = sock->chain ? sock->chain->token : 0;
+    to->ops = count(&sock->sends) + count(&sock->receives) + (sock->hangup ? 1 : 0) +
+              (sock->connect ? 1 : 0);
+}
+
+static void save_ops(struct state_writer *out, const struct sock *sock)
+{
+    if (sock->connect)
+        save_op(out, sock->connect, ASOCKD__STATE__OP__QUEUE__CONNECT);
+    list_for_each (&sock->sends, it)
+        save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__SENDS);
+    list_for_each (&sock->receives, it)
+        save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__RECEIVES);
+    if (sock->hangup)
+        save_op(out, sock->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
+}
+
+static void save_socket(struct state_writer *out, const struct sock *sock, uint64_t dropping)
+{
+    Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
+    Asockd__State__Socket socket = ASOCKD__STATE__SOCKET__INIT;
+    Asockd__State__Origin origin = ASOCKD__STATE__ORIGIN__INIT;
+    struct endpoint_room remote, asked;
+
+    fill_socket(sock, &socket);
+    socket.dropping = dropping;
+    socket.remote = endpoint_in(&remote, &sock->remote);
+    if (sock->options) {
+        socket.options_set = sock->options->set;
+        socket.options = sock->options->values;
+        socket.n_options = NETSOCK_OPTIONS + 1;
+    }
+    if (sock->origin) {
+        origin.asked = endpoint_in(&asked, &sock->origin->asked);
+        origin.is_dual = sock->origin->is_dual;
+        socket.origin = &origin;
+    }
+    if (sock->ns.fd >= 0) {
+        socket.descriptor = state_add_descriptor(out, sock->ns.fd);
+        socket.cookie = cookie_of(sock->ns.fd);
+    }
+    record.kind_case = ASOCKD__STATE__RECORD__KIND_SOCKET;
+    record.socket = &socket;
+    state_add(out, &record);
+    save_ops(out, sock);
+}
+
+/* ---- sessions ---- */
+
+/* Lists of a session's record, which lie in memory of their own. */
+struct session_room {
+    ProtobufCBinaryData *restrictions, *replies;
+    size_t restriction_count, reply_count;
+    Asockd__State__Slot *slots, **slot_at;
+    size_t slot_count;
+};
+
+static void free_room(struct session_room *room)
+{
+    for (size_t i = 0; i < room->reply_count; i++)
+        mem_free(room->replies[i].data);
+    mem_free(room->replies);
+    mem_free(room->restrictions);
+    mem_free(room->slots);
+    mem_free(room->slot_at);
+}
+
+static int keep_frame(struct session_room *room, const uint8_t *frame, size_t len)
+{
+    uint8_t *copy = len > 0 ? mem_alloc(len) : NULL;
+
+    if (!copy)
+        return len > 0 ? -ENOMEM : -EINVAL;
+    memcpy(copy, frame, len);
+    room->replies[room->reply_count++] = (ProtobufCBinaryData){len, copy};
+    return 0;
+}
+
+static int keep_done(struct session_room *room, const struct list *ops)
+{
+    uint8_t frame[STATE_REPLY_MAX];
+    int r = 0;
+
+    list_for_each (ops, it) {
+        if (r == 0)
+            r = keep_frame(
+                room, frame,
+                session_encode_reply(container_of(it, struct op, node), frame, sizeof(frame)));
+    }
+    return r;
+}
+
+/* None of them has a socket; what each had done so far is told with its end. */
+static int keep_ended(struct session_room *room, const struct list *ops, uint32_t error)
+{
+    uint8_t frame[CODEC_REPLY_MAX + sizeof(ABORTED_TEXT)];
+    const char *why = error ? ABORTED_TEXT : "";
+    int r = 0;
+
+    list_for_each (ops, it) {
+        struct reply reply;
+        long n;
+
+        if (r < 0)
+            break;
+        session_fill_reply(container_of(it, struct op, node), &reply);
+        reply.error = error;
+        n = asock_codec_encode_reply(&reply, (uint32_t)strlen(why), frame, CODEC_REPLY_MAX);
+        if (n <= 0)
+            return -EINVAL;
+        memcpy(frame + n, why, strlen(why));
+        r = keep_frame(room, frame, (size_t)n + strlen(why));
+    }
+    return r;
+}
+
+static int collect_replies(const struct session *s, struct session_room *room)
+{
+    size_t most = count(&s->done) + count(&s->resolves) + count(&s->resolved) + count(&s->streams) +
+                  count(&s->restricts);
+    int r;
+
+    room->replies = mem_zalloc(most + 1, sizeof(*room->replies));
+    if (!room->replies)
+        return -ENOMEM;
+    r = keep_done(room, &s->done);
+    if (r == 0)
+        r = keep_ended(room, &s->resolves, ERR_CONNECTION_ABORTED);
+    if (r == 0)
+        r = keep_ended(room, &s->resolved, ERR_CONNECTION_ABORTED);
+    if (r == 0)
+        r = keep_ended(room, &s->streams, ERR_CONNECTION_ABORTED);
+    /* They are in force; the connects that they wait for begin again, and are judged then. */
+    return r == 0 ? keep_ended(room, &s->restricts, ERR_SUCCESS) : r;
+}
+
+static int collect_restrictions(const struct session *s, struct session_room *room)
+{
+    const char *said;
+    size_t len;
+
+    room->restrictions = mem_zalloc(POLICY_RESTRICTIONS_MAX, sizeof(*room->restrictions));
+    if (!room->restrictions)
+        return -ENOMEM;
+    while ((said = policy_view_restriction(s->view, (unsigned int)room->restriction_count, &len)))
+        room->restrictions[room->restriction_count++] = (ProtobufCBinaryData){
+            len, (uint8_t *)(uintptr_t)said};
+    return 0;
+}
+
+static int collect_slots(const struct session *s, struct session_room *room)
+{
+    size_t n = 0;
+
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        n += !s->slots[id].sock && s->slots[id].dropping;
+    room->slots = mem_zalloc(n + 1, sizeof(*room->slots));
+    room->slot_at = mem_zalloc(n + 1, sizeof(struct _Asockd__State__Slot *));
+    if (!room->slots || !room->slot_at)
+        return -ENOMEM;
+    for (uint32_t id = 1; id < s->slot_count; id++) {
+        Asockd__State__Slot *slot = &room->slots[room->slot_count];
+
+        if (s->slots[id].sock || !s->slots[id].dropping)
+            continue;
+        asockd__state__slot__init(slot);
+        slot->id = id;
+        slot->dropping = s->slots[id].dropping;
+        room->slot_at[room->slot_count++] = slot;
+    }
+    return 0;
+}
+
+static void fill_limits(const struct limits *limits, Asockd__State__Session *to)
+{
+    to->sockets_max = limits->sockets;
+    to->ops_max = limits->ops;
+    to->socket_ops_max = limits->socket_ops;
+    to->send_window = limits->send_window;
+    to->queued_max = limits->queued_max;
+    to->shared_max = limits->shared_max;
+    to->buffers_max = limits->buffers;
+    to->lingers_max = limits->lingers;
+    to->lookups_max = limits->lookups;
+    to->connects_per_second = limits->connects_per_second;
+    to->kernel_max = limits->kernel_max;
+}
+
+static void fill_transport(const struct transport *t, Asockd__State__Session *to)
+{
+    size_t len;
+    const uint8_t *input = transport_input(t, &len);
+
+    to->input.data = (uint8_t *)(uintptr_t)input;
+    to->input.len = len;
+    to->output.data = t->out + t->out_start;
+    to->output.len = t->out_end - t->out_start;
+    to->transport_in = t->bytes_in;
+    to->transport_out = t->bytes_out;
+}
+
+static void fill_session(const struct session *s, Asockd__State__Session *to)
+{
+    to->id = s->id;
+    to->created = s->created;
+    to->listener = text(s->listener);
+    to->name = text(s->name);
+    to->cookie = cookie_of(s->transport.fd);
+    to->has_hello = s->has_hello;
+    to->hello_until = deadline_is_set(&s->hello) ? s->hello.timer.deadline : 0;
+    to->input_ended = s->input_ended;
+    to->bytes_in = s->bytes_in;
+    to->bytes_out = s->bytes_out;
+    to->ops_done = s->ops_done;
+    to->restrictions_memory = s->restrictions;
+    to->sockets = s->socket_count;
+    fill_limits(&s->limits, to);
+    fill_transport(&s->transport, to);
+}
+
+void state_save_session(struct state_writer *out, const struct session *s)
+{
+    Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
+    Asockd__State__Session session = ASOCKD__STATE__SESSION__INIT;
+    Asockd__State__Identity record_identity;
+    struct session_room room = {0};
+    int r = collect_replies(s, &room);
+
+    if (r == 0)
+        r = collect_restrictions(s, &room);
+    if (r == 0)
+        r = collect_slots(s, &room);
+    if (r < 0 && !out->error)
+        out->error = r;
+    fill_session(s, &session);
+    session.descriptor = state_add_descriptor(out, s->transport.fd);
+    fill_identity(out, &s->identity, &record_identity);
+    session.identity = &record_identity;
+    session.restrictions = room.restrictions;
+    session.n_restrictions = room.restriction_count;
+    session.replies = room.replies;
+    session.n_replies = room.reply_count;
+    session.slots = room.slot_at;
+    session.n_slots = room.slot_count;
+    record.kind_case = ASOCKD__STATE__RECORD__KIND_SESSION;
+    record.session = &session;
+    state_add(out, &record);
+    free_room(&room);
+    for (uint32_t id = 1; id < s->slot_count; id++)
+        if (s->slots[id].sock)
+            save_socket(out, s->slots[id].sock, s->slots[id].dropping);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_STATE_H
+#define ASOCKD_STATE_H
+
+/*
+ * What a daemon has of its clients goes to another process, and goes on there (docs/RESTART.md).
+ *
+ *     the old one: state_carries() -> state_save_*() ... handed over ... -> state_leave_session()
+ *     the new one: state_restore() ... it is ours ... -> state_resume()
+ *
+ * Between the two nobody reads or writes a connection: until it is ours the old one may still go on with it. A session goes
+ * over whole or not at all; one that does not ends where it is, as at a stop.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/session/session.h"
+#include "daemon/state/image.h"
+
+struct worker;
+
+#define STATE_REPLY_MAX                                                                            \
+    (64u * 1024u) /* of one that waits for room: records, and texts, are far shorter */
+
+/* ---- the old one ---- */
+
+/* Nothing of it is of a kind that only this process can go on with. */
+bool state_carries(const struct session *s);
+/* The first record. lock: of the runtime directory. Counts of what follows. */
+void state_save_daemon(struct state_writer *out, const struct worker *w, int lock,
+                       uint32_t listeners, uint32_t sessions);
+void state_save_listener(struct state_writer *out, const char *name, bool is_control,
+                         const char *path, int fd);
+/* With its sockets and their ops. */
+void state_save_session(struct state_writer *out, const struct session *s);
+/*
+ * Another process has it: here it ends without a word, to its client, its peers, the audit or the log. Its memory goes in
+ * later steps.
+ */
+void state_leave_session(struct session *s);
+
+/* ---- the new one ---- */
+
+struct state_listener {
+    const char *name, *path;
+    bool is_control;
+    int fd; /* not taken: it is dup'ed by nobody, and the caller's */
+};
+
+struct state_restorer {
+    struct worker *worker;
+    const int *descriptors; /* those that came with it, in order */
+    bool *taken;            /* of each: somebody owns it now */
+    uint32_t descriptor_count;
+    /* Whose session it will be: fills config (listener's quota, dispatch, on_gone). -errno: there is no such listener. */
+    int (*configure)(void *data, const char *listener, struct session_config *config);
+    int (*listener)(void *data, const struct state_listener *listener);
+    void *data;
+    int lock;                        /* descriptor, taken; -1 */
+    const char *what;                /* that could not be restored, and why, for people */
+    uint64_t next_id;                /* so far */
+    uint32_t sessions, sockets, ops; /* so far */
+};
+
+/*
+ * All of it; nothing starts. 0, or -errno with what: then what was made stays as it is, and the process has to end without
+ * touching a connection.
+ */
+int state_restore(struct state_restorer *r, struct state_reader *in);
+/* It is ours from here on: every session that was restored goes on. */
+void state_resume(struct worker *w);
+
+#endif

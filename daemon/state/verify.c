@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/state/verify.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "proto/endpoint.h"
+
+static int option(int fd, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
+}
+
+/* The kernel gives each socket one, and none twice; 0: the one that handed it over could not tell. */
+static bool has_cookie(int fd, uint64_t cookie)
+{
+    uint64_t value = 0;
+    socklen_t len = sizeof(value);
+
+    return cookie == 0 ||
+           (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &value, &len) == 0 && value == cookie);
+}
+
+static bool is_unix(int fd, uint64_t cookie, int listens)
+{
+    return option(fd, SO_DOMAIN) == AF_UNIX && option(fd, SO_TYPE) == SOCK_STREAM &&
+           option(fd, SO_ACCEPTCONN) == listens && has_cookie(fd, cookie);
+}
+
+static int set_non_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0)
+        return -errno;
+    if (flags & O_NONBLOCK)
+        return 0;
+    return fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int verify_listener(int fd, uint64_t cookie, const char *path)
+{
+    struct sockaddr_un addr;
+    socklen_t len = sizeof(addr);
+
+    memset(&addr, 0, sizeof(addr));
+    if (!is_unix(fd, cookie, 1) || getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+        strncmp(addr.sun_path, path, sizeof(addr.sun_path)) != 0)
+        return -EBADMSG;
+    return set_non_blocking(fd);
+}
+
+int verify_client(int fd, uint64_t cookie, const struct identity *identity)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    if (!is_unix(fd, cookie, 0) || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+        return -EBADMSG;
+    if ((identity->pid != 0 && cred.pid != identity->pid) ||
+        (identity->uid != IDENTITY_ID_UNKNOWN && cred.uid != identity->uid))
+        return -EBADMSG;
+    return set_non_blocking(fd);
+}
+
+int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote)
+{
+    int domain = option(fd, SO_DOMAIN);
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+    struct endpoint found = {0};
+
+    if ((domain != AF_INET && domain != AF_INET6) || option(fd, SO_TYPE) != SOCK_STREAM ||
+        option(fd, SO_PROTOCOL) != IPPROTO_TCP || option(fd, SO_ACCEPTCONN) != 0 ||
+        !has_cookie(fd, cookie))
+        return -EBADMSG;
+    if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0)
+        return errno == ENOTCONN ? set_non_blocking(fd) : -EBADMSG;
+    if (asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0 ||
+        found.address_len != remote->address_len || found.port != remote->port ||
+        memcmp(found.address, remote->address, found.address_len) != 0)
+        return -EBADMSG;
+    return set_non_blocking(fd);
+}
+
+/* Where /proc does not tell of our own descriptors: no socket, and no memory. */
+static bool is_nothing_else(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && !S_ISSOCK(st.st_mode) && fcntl(fd, F_GET_SEALS) < 0;
+}
+
+int verify_process(int fd, pid_t pid)
+{
+    char path[64], line[128];
+    int found = 0;
+    bool is_pidfd = false;
+    FILE *info;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    info = fopen(path, "re");
+    if (!info)
+        return is_nothing_else(fd) ? 0 : -EBADMSG;
+    while (fgets(line, sizeof(line), info))
+        is_pidfd |= sscanf(line, "Pid: %d", &found) == 1;
+    fclose(info);
+    /* -1: it has ended, and been waited for. */
+    return is_pidfd && (found == pid || found == -1) ? 0 : -EBADMSG;
+}
+
+int verify_lock(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISREG(st.st_mode) && st.st_size == 0 ? 0 : -EBADMSG;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_STATE_PARTS_H
+#define ASOCK_TESTS_STATE_PARTS_H
+
+/* A state by hand: one session, one connection, some ops; and a daemon that takes it. */
+#include <stdbool.h>
+
+#include "daemon/net/tcp.h"
+#include "daemon/state/counters.h"
+#include "daemon/state/state.h"
+#include "tests/unit/daemon_session.h"
+
+enum { LOCK = 1, CLIENT, CONNECTION, DESCRIPTORS = CONNECTION };
+
+struct parts {
+    Asockd__State__Daemon daemon;
+    struct state_counters counters;
+    struct stats stats;
+    Asockd__State__Session session;
+    Asockd__State__Identity identity;
+    Asockd__State__Slot slot, *slots[1];
+    ProtobufCBinaryData restrictions[1], replies[1];
+    uint8_t reply[256], input[5];
+    Asockd__State__Socket socket;
+    Asockd__State__Endpoint remote;
+    uint8_t address[4];
+    int32_t options[NETSOCK_OPTIONS + 1];
+    Asockd__State__Op send, chain, receive;
+    bool has_more; /* a record that is not counted */
+};
+
+void parts_fill(struct parts *p);
+void parts_write(struct parts *p, struct state_writer *w);
+
+struct taker {
+    struct core *core;
+    int descriptors[64];
+    bool taken[64];
+    struct state_restorer r;
+    int client; /* the client's end */
+};
+
+void taker_init(struct taker *t);
+void taker_make_descriptors(struct taker *t); /* for what is written by hand */
+int taker_take(struct taker *t, const uint8_t *data, size_t len);
+struct session *taker_session(struct taker *t); /* that it has taken */
+void taker_free(struct taker *t);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What goes from one daemon to the next: all of it. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "daemon/core/quota.h"
+#include "daemon/policy/policy.h"
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+#include "tests/lib/suite.h"
+#include "tests/unit/state_parts.h"
+
+#define FILE_1 "/tests/unit/state-format-1"
+
+static void check_ops(const struct session *s, struct sock *sock)
+{
+    struct op *send = session_find_op((struct session *)s, 100);
+    struct op *chain = session_find_op((struct session *)s, 101);
+    struct op *receive = session_find_op((struct session *)s, 102);
+
+    ck_assert(send && chain && receive);
+    ck_assert_ptr_eq(list_first(&sock->sends, struct op, node), send);
+    ck_assert_ptr_eq(sock->chain, chain);
+    ck_assert_ptr_eq(list_first(&sock->receives, struct op, node), receive);
+    ck_assert_uint_eq(send->bytes, 6);
+    ck_assert_uint_eq(send->deadline->deadline.timer.deadline, 5000);
+    ck_assert_int_eq(memcmp(send->send.first->data + send->send.first->start, "rest", 4), 0);
+    ck_assert_uint_eq(chain->send.received, 5);
+    ck_assert_uint_eq(receive->bytes, 300);
+    ck_assert_uint_eq(receive->receive.flags, RECEIVE_WAIT_ALL);
+    ck_assert_uint_eq(sock->queued, 9);
+    ck_assert_uint_eq(s->queued, 9);
+    ck_assert_uint_eq(s->op_count, 3);
+}
+
+static void check_whole(struct taker *t)
+{
+    struct session *s = taker_session(t);
+    struct sock *sock = session_sock(s, 2);
+    size_t len;
+
+    ck_assert_uint_eq(s->id, 41);
+    ck_assert_str_eq(s->name, "carried");
+    ck_assert_str_eq(s->identity.unit, "sandbox.service");
+    ck_assert(s->has_hello && !deadline_is_set(&s->hello));
+    ck_assert_uint_eq(s->limits.sockets, 8);
+    ck_assert_uint_eq(s->limits.send_window, 1024 * 1024);
+    ck_assert_uint_eq(policy_view_restrictions(s->view), 1);
+    ck_assert_uint_eq(s->restrictions, 5000);
+    ck_assert_int_eq(memcmp(transport_input(&s->transport, &len), "\x09\0\0\0\x04", 5), 0);
+    ck_assert_uint_eq(len, 5);
+    ck_assert_uint_eq(session_slot(s, 7)->dropping, 77);
+    ck_assert_ptr_nonnull(sock);
+    ck_assert_uint_eq(sock->serial, 42);
+    ck_assert_int_eq(sock->state, SOCK_CONNECTED);
+    ck_assert_str_eq(sock->host, "example.org");
+    ck_assert_uint_eq(sock->remote.port, 443);
+    ck_assert_uint_eq(sock->bytes_in, 7000);
+    ck_assert_uint_eq(sock->kernel[0], 4096);
+    ck_assert_int_eq(sock->options->values[OPTION_NO_DELAY], 1);
+    check_ops(s, sock);
+    ck_assert_uint_eq(t->core->worker.stats.requests, 1234);
+    ck_assert_uint_eq(t->core->worker.stats.verbs[VERB_SEND], 567);
+    ck_assert_uint_eq(t->core->worker.next_id, 50);
+}
+
+START_TEST(test_all_of_it_comes_back)
+{
+    struct state_writer w;
+    struct parts p;
+    struct taker t;
+    const uint8_t *data;
+    size_t len;
+
+    parts_fill(&p);
+    parts_write(&p, &w);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    taker_init(&t);
+    taker_make_descriptors(&t);
+    ck_assert_int_eq(taker_take(&t, data, len), 0);
+    check_whole(&t);
+    taker_free(&t);
+    state_writer_deinit(&w);
+}
+END_TEST
+
+/*
+ * Of the first format, as it was written when it was made: it is read for as long as there is this program. Whoever changes
+ * what is written leaves the file as it is.
+ */
+START_TEST(test_a_state_of_format_1)
+{
+    const char *dir = getenv("ASOCK_TEST_SRCDIR");
+    static uint8_t data[65536];
+    char path[4096];
+    struct taker t;
+    size_t len;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s" FILE_1, dir ? dir : ".");
+    f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "%s", path);
+    len = fread(data, 1, sizeof(data), f);
+    fclose(f);
+    taker_init(&t);
+    taker_make_descriptors(&t);
+    ck_assert_int_eq(taker_take(&t, data, len), 0);
+    check_whole(&t);
+    taker_free(&t);
+}
+END_TEST
+
+/* ---- from one to the other ---- */
+
+/* All that `from` has, by descriptors of its own. */
+static void move(struct core *from, struct taker *to)
+{
+    struct state_writer w;
+    struct state_reader in;
+    const uint8_t *data;
+    size_t len;
+    int lock = memfd_create("lock", 0);
+
+    ck_assert(state_carries(from->session));
+    ck_assert_int_eq(state_writer_init(&w), 0);
+    state_save_daemon(&w, &from->worker, lock, 0, 1);
+    state_save_session(&w, from->session);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    for (uint32_t i = 0; i < w.descriptor_count; i++)
+        to->descriptors[i] = dup(w.descriptors[i]);
+    to->r.descriptor_count = w.descriptor_count;
+    ck_assert_int_eq(state_read(&in, data, len), 0);
+    ck_assert_int_eq(state_restore(&to->r, &in), 0);
+    state_writer_deinit(&w);
+    close(lock);
+}
+
+/* What is charged to it goes with it: there it is what it was, here nothing is left, and no peer has heard of it. */
+START_TEST(test_it_moves)
+{
+    struct core *old = core_new();
+    struct quota_usage memory, kernel;
+    struct taker t;
+    int peer = core_connected(old, 1);
+    uint64_t first, second;
+    uint8_t byte;
+
+    first = core_receive(old, 1, 100, 0, 0);
+    second = core_receive(old, 1, 6, RECEIVE_WAIT_ALL, 3000);
+    memory = quota_usage(old->session->quota, QUOTA_MEMORY);
+    kernel = quota_usage(old->session->quota, QUOTA_KERNEL);
+    taker_init(&t);
+    move(old, &t);
+    ck_assert_uint_eq(quota_usage(taker_session(&t)->quota, QUOTA_MEMORY).used, memory.used);
+    ck_assert_uint_eq(quota_usage(taker_session(&t)->quota, QUOTA_KERNEL).used, kernel.used);
+    state_leave_session(old->session);
+    core_settle(old);
+    ck_assert_ptr_null(old->session);
+    ck_assert_uint_eq(old->worker.fds_used, 0);
+    ck_assert_int_eq(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+
+    state_resume(&t.core->worker);
+    ck_assert_int_eq(write(peer, "hello", 5), 5);
+    core_settle(t.core);
+    ck_assert_uint_eq(core_completion(old, first).bytes, 5);
+    ck_assert_int_eq(write(peer, "second", 6), 6);
+    core_settle(t.core);
+    ck_assert_uint_eq(core_completion(old, second).bytes, 6);
+    taker_free(&t);
+    close(peer);
+    core_free(old);
+}
+END_TEST

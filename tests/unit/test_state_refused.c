@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What goes from one daemon to the next, damaged or made up: refused. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "daemon/session/sock.h"
+#include "proto/errors.h"
+#include "tests/lib/suite.h"
+#include "tests/unit/state_parts.h"
+
+/* ---- damaged ---- */
+
+/* All records: how many there were, or -errno. */
+static int read_all(const uint8_t *data, size_t len, uint32_t *ret_descriptors)
+{
+    Asockd__State__Record *record;
+    struct state_reader in;
+    int e = state_read(&in, data, len), n = 0;
+
+    *ret_descriptors = in.descriptors;
+    while (e == 0 && (e = state_next(&in, &record)) > 0) {
+        state_record_free(record);
+        e = 0;
+        n++;
+    }
+    return e < 0 ? e : n;
+}
+
+START_TEST(test_any_other_byte_is_noticed)
+{
+    struct state_writer w;
+    struct parts p;
+    const uint8_t *data;
+    uint32_t descriptors;
+    uint8_t *copy;
+    size_t len;
+
+    parts_fill(&p);
+    parts_write(&p, &w);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    ck_assert_int_eq(read_all(data, len, &descriptors), 6);
+    copy = malloc(len);
+    for (size_t i = 0; i < len; i++) {
+        memcpy(copy, data, len);
+        copy[i] ^= 1;
+        ck_assert_msg(read_all(copy, len, &descriptors) < 0 || descriptors != DESCRIPTORS,
+                      "byte %zu", i);
+    }
+    for (size_t cut = 0; cut < len; cut++) {
+        uint8_t *part = malloc(cut + 1); /* its own end is the end */
+
+        memcpy(part, data, cut);
+        ck_assert_int_eq(read_all(part, cut, &descriptors), -EBADMSG);
+        free(part);
+    }
+    free(copy);
+    state_writer_deinit(&w);
+}
+END_TEST
+
+START_TEST(test_a_memory_file_must_be_sealed)
+{
+    struct state_writer w;
+    struct state_reader in;
+    struct parts p;
+    int open, sealed;
+
+    parts_fill(&p);
+    parts_write(&p, &w);
+    sealed = state_seal(&w);
+    ck_assert_int_ge(sealed, 0);
+    ck_assert_int_eq(state_open(&in, sealed), 0);
+    ck_assert_uint_eq(in.descriptors, DESCRIPTORS);
+    state_reader_deinit(&in);
+    ck_assert_int_lt(ftruncate(sealed, 1), 0);
+    ck_assert_int_lt(write(sealed, "x", 1), 0);
+    open = memfd_create("open", MFD_ALLOW_SEALING);
+    ck_assert_int_eq(write(open, w.data, w.len), (ssize_t)w.len);
+    ck_assert_int_eq(state_open(&in, open), -EPERM);
+    close(open);
+    close(sealed);
+    state_writer_deinit(&w);
+}
+END_TEST
+
+/* ---- wrong ---- */
+
+static void two_lock(struct parts *p)
+{
+    p->daemon.lock = CLIENT;
+}
+static void no_lock(struct parts *p)
+{
+    p->daemon.lock = 0;
+}
+static void lock_is_socket(struct parts *p)
+{
+    p->daemon.lock = CONNECTION;
+    p->socket.descriptor = LOCK;
+}
+static void more_sessions(struct parts *p)
+{
+    p->daemon.sessions = 2;
+}
+static void fewer_sessions(struct parts *p)
+{
+    p->daemon.sessions = 0;
+}
+static void more_records(struct parts *p)
+{
+    p->has_more = true;
+}
+static void other_listener(struct parts *p)
+{
+    p->session.listener = (char *)(uintptr_t) "nobody's";
+}
+static void client_is_network(struct parts *p)
+{
+    p->session.descriptor = CONNECTION;
+    p->socket.descriptor = CLIENT;
+}
+static void other_cookie(struct parts *p)
+{
+    p->session.cookie = 1;
+}
+static void later_id(struct parts *p)
+{
+    p->session.id = 50;
+}
+static void no_identity(struct parts *p)
+{
+    p->session.identity = NULL;
+}
+static void endless_sockets(struct parts *p)
+{
+    p->session.sockets_max = UINT32_MAX;
+}
+static void endless_queue(struct parts *p)
+{
+    p->session.queued_max = UINT64_MAX;
+}
+static void bad_rules(struct parts *p)
+{
+    p->restrictions[0].len = 12;
+}
+static void half_a_reply(struct parts *p)
+{
+    p->replies[0].len--;
+}
+static void slot_too_high(struct parts *p)
+{
+    p->slot.id = 9;
+}
+static void socket_too_high(struct parts *p)
+{
+    p->socket.id = 9;
+}
+static void socket_zero(struct parts *p)
+{
+    p->socket.id = 0;
+}
+static void no_state(struct parts *p)
+{
+    p->socket.state = 99;
+}
+static void open_with_descriptor(struct parts *p)
+{
+    p->socket.state = ASOCKD__STATE__SOCKET__STATE__OPEN;
+}
+static void connected_without(struct parts *p)
+{
+    p->socket.descriptor = 0;
+}
+static void odd_address(struct parts *p)
+{
+    p->remote.address.len = 3;
+}
+static void no_side(struct parts *p)
+{
+    p->socket.send_side = 3;
+}
+static void no_error(struct parts *p)
+{
+    p->socket.lost_error = ERR_COUNT;
+}
+static void fewer_bytes(struct parts *p)
+{
+    p->send.data.len--;
+}
+static void more_taken_than_came(struct parts *p)
+{
+    p->send.bytes = 11;
+}
+static void chain_is_not_last(struct parts *p)
+{
+    p->send.total = 11;
+}
+static void same_token(struct parts *p)
+{
+    p->receive.token = 100;
+}
+static void no_token(struct parts *p)
+{
+    p->receive.token = 0;
+}
+static void other_socket(struct parts *p)
+{
+    p->receive.socket_id = 3;
+}
+static void receive_among_sends(struct parts *p)
+{
+    p->receive.queue = ASOCKD__STATE__OP__QUEUE__SENDS;
+}
+static void peek_of_much(struct parts *p)
+{
+    p->receive.receive_flags = RECEIVE_PEEK;
+    p->receive.length = 1 << 20;
+}
+static void multishot(struct parts *p)
+{
+    p->receive.receive_flags = RECEIVE_MULTISHOT;
+}
+static void more_ops(struct parts *p)
+{
+    p->socket.ops = 4;
+}
+static void chain_is_missing(struct parts *p)
+{
+    p->chain.received = p->chain.total = 5;
+}
+static void connect_of_connected(struct parts *p)
+{
+    p->receive.verb = VERB_CONNECT;
+    p->receive.queue = ASOCKD__STATE__OP__QUEUE__CONNECT;
+}
+
+static void (*const wrongs[])(struct parts *p) = {
+    two_lock,
+    no_lock,
+    lock_is_socket,
+    more_sessions,
+    fewer_sessions,
+    more_records,
+    other_listener,
+    client_is_network,
+    other_cookie,
+    later_id,
+    no_identity,
+    endless_sockets,
+    endless_queue,
+    bad_rules,
+    half_a_reply,
+    slot_too_high,
+    socket_too_high,
+    socket_zero,
+    no_state,
+    open_with_descriptor,
+    connected_without,
+    odd_address,
+    no_side,
+    no_error,
+    fewer_bytes,
+    more_taken_than_came,
+    chain_is_not_last,
+    same_token,
+    no_token,
+    other_socket,
+    receive_among_sends,
+    peek_of_much,
+    multishot,
+    more_ops,
+    chain_is_missing,
+    connect_of_connected,
+};
+
+START_LOOP_TEST(test_what_cannot_be_is_refused, 0, sizeof(wrongs) / sizeof(wrongs[0]))
+{
+    struct state_writer w;
+    struct parts p;
+    struct taker t;
+    const uint8_t *data;
+    size_t len;
+
+    parts_fill(&p);
+    wrongs[_i](&p);
+    parts_write(&p, &w);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    taker_init(&t);
+    taker_make_descriptors(&t);
+    ck_assert_int_eq(taker_take(&t, data, len), -EBADMSG);
+    ck_assert_ptr_nonnull(t.r.what);
+    taker_free(&t);
+    state_writer_deinit(&w);
+}
+END_TEST
