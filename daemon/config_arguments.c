@@ -23,6 +23,8 @@ static const char help[] =
     "\n"
     "      --runtime-dir DIR  make the sockets in DIR (default /run/asockd);\n"
     "                         not used when the service manager hands them in\n"
+    "      --take-over DIR    go on with everything that the asockd whose sockets are in DIR\n"
+    "                         has: clients, their connections and operations\n"
     "      --config FILE      read FILE instead of " CONFIG_NAME "\n"
     "      --config-dir DIR   look for " CONFIG_NAME " and " POLICY_NAME " in DIR only, not in\n"
     "                         " CONFIG_DIR ", /run/asockd and " VENDORDIR "/asockd\n"
@@ -51,6 +53,7 @@ static int misused(void)
 
 enum {
     OPT_RUNTIME_DIR = 256,
+    OPT_TAKE_OVER,
     OPT_CONFIG,
     OPT_CONFIG_DIR,
     OPT_POLICY,
@@ -95,6 +98,13 @@ static int apply_option(struct config *config, int option, const char *argument)
         if (*argument)
             return 0;
         fputs("asockd: --runtime-dir: empty\n", stderr);
+        return misused();
+    case OPT_TAKE_OVER:
+        config->server.takes_over = true;
+        config->server.runtime_dir = argument;
+        if (*argument)
+            return 0;
+        fputs("asockd: --take-over: empty\n", stderr);
         return misused();
     case OPT_CONFIG:
         config->file = argument;
@@ -190,6 +200,7 @@ int config_read_arguments(struct config *config, int argc, char **argv)
 {
     static const struct option options[] = {
         {"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
+        {"take-over", required_argument, NULL, OPT_TAKE_OVER},
         {"config", required_argument, NULL, OPT_CONFIG},
         {"config-dir", required_argument, NULL, OPT_CONFIG_DIR},
         {"policy", required_argument, NULL, OPT_POLICY},

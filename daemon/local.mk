@@ -151,6 +151,7 @@ libasockd_la_SOURCES = \
 	daemon/session/session_shm_buffer.h \
 	daemon/session/session_sharing.c \
 	daemon/session/sharing.h \
+	daemon/session/take_over.h \
 	daemon/session/sock.c \
 	daemon/session/sock.h \
 	daemon/session/sock_audit.c \
@@ -202,6 +203,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/share.c \
 	daemon/verbs/shutdown.c \
 	daemon/verbs/sync.c \
+	daemon/verbs/take_over.c \
 	daemon/verbs/verbs.h \
 	daemon/state/carry.c \
 	daemon/state/counters.c \
@@ -249,6 +251,12 @@ libasockd_la_SOURCES = \
 	daemon/server/server.h \
 	daemon/server/sharing.c \
 	daemon/server/sharing.h \
+	daemon/server/hand_over.c \
+	daemon/server/hand_over.h \
+	daemon/server/take_over.c \
+	daemon/server/take_over.h \
+	daemon/server/take_over_link.c \
+	daemon/server/take_over_link.h \
 	daemon/server/verdict.c \
 	daemon/server/verdict.h \
 	daemon/check.c \

@@ -72,7 +72,7 @@ static bool verb_is_known(uint32_t verb)
 {
     return (verb >= VERB_HELLO && verb <= VERB_ACCEPT) ||
            (verb >= VERB_LIST && verb <= VERB_LEARNED) || verb == VERB_SESSIONS ||
-           verb == VERB_DENIALS || verb == VERB_MONITOR;
+           verb == VERB_DENIALS || verb == VERB_MONITOR || verb == VERB_TAKE_OVER;
 }
 
 /* The short way, where there is one, says what protobuf-c says; the strings are the scratch's. */

@@ -252,7 +252,8 @@ static void step_plain(struct client *c, struct script *s)
 {
     static const uint8_t verbs[] = {VERB_SYNC,     VERB_LIST,    VERB_SHOW,    VERB_STATS,
                                     VERB_KILL,     VERB_RELOAD,  VERB_JUDGE,   VERB_LEARNED,
-                                    VERB_SESSIONS, VERB_DENIALS, VERB_MONITOR, VERB_LISTENER};
+                                    VERB_SESSIONS, VERB_DENIALS, VERB_MONITOR, VERB_LISTENER,
+                                    VERB_TAKE_OVER};
     struct request r = {.verb = verbs[next(s) % sizeof(verbs)]};
 
     if (r.verb == VERB_KILL)

@@ -49,6 +49,7 @@ union arm {
     Asock__V1__Bind bind;
     Asock__V1__Monitor monitor;
     Asock__V1__Listener listener;
+    Asock__V1__TakeOver take_over;
     Asock__V1__Listen listen;
     Asock__V1__Accept accept;
 };
@@ -459,6 +460,20 @@ static int put_monitor(struct encoder *e)
     return 0;
 }
 
+static int put_take_over(struct encoder *e)
+{
+    asock__v1__take_over__init(&e->arm->take_over);
+    e->head->take_over = &e->arm->take_over;
+    e->head->take_over->format = e->request->take_over.format;
+    return 0;
+}
+
+static int get_take_over(struct decoder *d)
+{
+    d->ret->take_over.format = d->head->take_over->format;
+    return 0;
+}
+
 static int put_register(struct encoder *e)
 {
     asock__v1__register__init(&e->arm->reg);
@@ -640,6 +655,7 @@ static const struct row {
     [VERB_DENIALS] = {ASOCK__V1__REQUEST__ARM_DENIALS, put_denials, get_nothing},
     [VERB_MONITOR] = {ASOCK__V1__REQUEST__ARM_MONITOR, put_monitor, get_nothing},
     [VERB_LISTENER] = {ASOCK__V1__REQUEST__ARM_LISTENER, put_listener, get_listener},
+    [VERB_TAKE_OVER] = {ASOCK__V1__REQUEST__ARM_TAKE_OVER, put_take_over, get_take_over},
 };
 
 /* NULL for a verb that this side does not know. */

@@ -45,6 +45,7 @@ enum verb {
     VERB_DENIALS = 41,
     VERB_MONITOR = 42,
     VERB_LISTENER = 43,
+    VERB_TAKE_OVER = 44,
 };
 
 enum { REQUEST_ERRORS_ONLY = 1 };
@@ -173,6 +174,9 @@ struct request {
             const char *name;
             bool remove;
         } listener;
+        struct {
+            uint32_t format;
+        } take_over;
         struct {
             bool metrics;
         } stats;

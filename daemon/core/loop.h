@@ -126,6 +126,7 @@ struct worker {
     struct audit *audit;       /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
     struct sharing *sharing;           /* makes listeners for SHARE; NULL: nobody does */
+    struct take_over *take_over;       /* hands everything over; NULL: nobody can */
     struct client_log *client_log;     /* NULL: each line for itself */
     struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
     struct recent *recent;             /* what was denied lately; NULL: likewise */
@@ -142,7 +143,6 @@ int worker_init(struct worker *w, uint64_t (*clock)(void));
 void worker_deinit(struct worker *w);
 void worker_run(struct worker *w);
 void worker_stop(struct worker *w); /* worker_run returns after this turn */
-
 /* Network sockets that are open. */
 static inline uint32_t worker_sockets(const struct worker *w)
 {

@@ -167,6 +167,22 @@ static void admit(struct listener *l, int fd)
               (int)s->identity.pid, (unsigned int)s->identity.uid, l->name);
 }
 
+int listeners_configure(struct listeners *ls, const char *name, struct session_config *ret)
+{
+    list_for_each (&ls->list, it) {
+        const struct listener *l = container_of(it, struct listener, node);
+
+        if (l->kind != LISTENER_CLIENT || strcmp(l->name, name) != 0)
+            continue;
+        ret->quota = l->quota;
+        ret->dispatch = dispatch_frame;
+        ret->on_gone = on_session_gone;
+        ret->on_gone_data = ls;
+        return 0;
+    }
+    return -ENOENT;
+}
+
 static int accept_fd(struct listener *l)
 {
     int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

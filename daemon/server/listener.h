@@ -75,6 +75,8 @@ int listeners_remove_added(struct listeners *ls, const char *name);
 void listener_init_shared(struct listener *l, struct listeners *ls, struct session *sharer, int fd,
                           void (*on_clients)(struct ev_loop *loop, struct ev_io *io, int events));
 void listener_watch(struct listener *l, bool on);
+/* For a session that came by the listener of this name in another process; counted by the caller. -ENOENT. */
+int listeners_configure(struct listeners *ls, const char *name, struct session_config *ret);
 /* One client. True: there may be more; false: none is there, or the listener rests for a while. */
 bool listener_accept(struct listener *l);
 void listener_deinit(struct listener *l); /* closes it */

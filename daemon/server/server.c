@@ -35,7 +35,9 @@
 #include "daemon/names/resolver.h"
 #include "daemon/identity/subids.h"
 #include "daemon/names/services.h"
+#include "daemon/server/hand_over.h"
 #include "daemon/server/hardening.h"
+#include "daemon/server/take_over.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/session_end.h"
@@ -53,6 +55,8 @@ struct server {
     struct loader *loader;
     struct reload reload;
     struct shared_listeners shared;
+    struct hand_over hand_over; /* to the next one */
+    struct arrival arrival;     /* from the one before; of one that takes over */
     struct ev_signal interrupt, terminate, hang_up, user;
     struct ev_timer stop; /* looks whether all has gone */
     uint64_t stop_until;  /* by the worker's clock: then what is left is reset */
@@ -77,11 +81,11 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
         worker_stop(w);
 }
 
-static void begin_stop(struct server *server, int signal_number)
+static void begin_stop(struct server *server, const char *why)
 {
     struct worker *w = &server->worker;
 
-    log_notice("asockd stops: %s", strsignal(signal_number));
+    log_notice("asockd stops: %s", why);
     w->is_stopping = true;
     server->stop_until = w->clock() + STOP_PATIENCE_MS;
     notifier_stop(&server->notifier);
@@ -101,7 +105,12 @@ static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int 
     if (server->worker.is_stopping)
         server->stop_until = server->worker.clock();
     else
-        begin_stop(server, watcher->signum);
+        begin_stop(server, strsignal(watcher->signum));
+}
+
+static void on_handed_over(struct hand_over *h)
+{
+    begin_stop(container_of(h, struct server, hand_over), "another one has taken over");
 }
 
 /* ---- other signals ---- */
@@ -363,6 +372,8 @@ static int open_listeners(struct server *server)
         log_error("asockd: /dev/null: %s", strerror(-r));
         return r;
     }
+    if (config->takes_over)
+        return take_over_connect(&server->arrival, config->runtime_dir);
     r = listeners_take_activated(ls, config->listeners, config->listener_count);
     if (r != 0)
         return r;
@@ -383,6 +394,28 @@ static int give_up_capabilities(void)
     return r;
 }
 
+/* The directories of one that is still there are not those of the dead. */
+static void begin_sharing(struct server *server)
+{
+    const struct server_config *config = server->config;
+    int r = 0;
+
+    if (!config->takes_over)
+        r = maker_begin(&server->shared.maker, &server->worker, config->runtime_dir);
+    shared_listeners_init(&server->shared, &server->listeners, r == 0);
+    if (config->takes_over)
+        shared_listeners_wait(&server->shared);
+}
+
+/* The one before has ended. */
+static void on_alone(struct arrival *a)
+{
+    struct server *server = container_of(a, struct server, arrival);
+    int r = maker_begin(&server->shared.maker, &server->worker, server->config->runtime_dir);
+
+    shared_listeners_begin(&server->shared, r == 0);
+}
+
 static int server_init(struct server *server, const struct server_config *config)
 {
     uint64_t limit = raise_descriptor_limit();
@@ -391,6 +424,7 @@ static int server_init(struct server *server, const struct server_config *config
 
     memset(server, 0, sizeof(*server));
     server->config = config;
+    server->arrival.fd = -1;
     ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
     server->stop.data = server;
     r = maker_fork(&server->shared.maker, config->without_filter);
@@ -408,14 +442,16 @@ static int server_init(struct server *server, const struct server_config *config
         return r;
     server->worker.fds_max = shares.sockets;
     set_quotas(&server->worker, config, &shares);
-    r = maker_begin(&server->shared.maker, &server->worker, config->runtime_dir);
-    shared_listeners_init(&server->shared, &server->listeners, r == 0);
+    begin_sharing(server);
+    hand_over_init(&server->hand_over, &server->listeners, on_handed_over);
     r = give_up_capabilities();
-    if (r < 0)
-        return r;
-    if (config->without_filter)
-        return 0;
-    return hardening_enter(server->listeners.lock_fd >= 0);
+    if (r >= 0 && !config->without_filter)
+        r = hardening_enter(server->listeners.lock_fd >= 0 || config->takes_over);
+    /* The other one stands still from here on: all that takes time is done. */
+    if (r >= 0 && config->takes_over)
+        r = take_over_receive(&server->arrival, &server->listeners, config->listeners,
+                              config->listener_count);
+    return r;
 }
 
 static void server_deinit(struct server *server)
@@ -430,6 +466,8 @@ static void server_deinit(struct server *server)
     notifier_deinit(&server->notifier);
     unwatch_signals(server);
     ev_timer_stop(w->loop, &server->stop);
+    take_over_deinit(&server->arrival);
+    hand_over_deinit(&server->hand_over);
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
     w->hangups = hangups_free(w->hangups);
@@ -457,6 +495,12 @@ int server_run(const struct server_config *config)
                    server.listeners.count,
                    (unsigned int)quota_usage(server.worker.quota, QUOTA_CLIENTS).most,
                    (unsigned int)server.worker.fds_max);
+        if (config->takes_over) {
+            log_notice("it has taken over %u clients, %u sockets and %u operations within %u ms",
+                       (unsigned int)server.arrival.sessions, (unsigned int)server.arrival.sockets,
+                       (unsigned int)server.arrival.ops, (unsigned int)server.arrival.paused_ms);
+            take_over_resume(&server.arrival, on_alone);
+        }
         notifier_start(&server.notifier, &server.worker, &server.listeners);
         worker_run(&server.worker);
     }

@@ -34,6 +34,7 @@ struct server_config {
     struct reload_source source; /* of a reload */
     const struct listener_spec *listeners; /* clients' listeners; none: "default" */
     unsigned int listener_count;
+    bool takes_over;              /* from the one whose sockets are in runtime_dir */
     bool without_filter;          /* --seccomp=off */
     void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
 };

@@ -23,6 +23,8 @@
 #include "proto/codec.h"
 #include "proto/errors.h"
 
+#define NO_MAKER "asockd cannot make shared listeners here; its log says why"
+
 struct shared_listener {
     struct listener listener; /* once it is made, as long as it has a sharer */
     struct list
@@ -297,7 +299,7 @@ static void on_maker_late(struct maker *maker)
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker)
 {
     shared->sharing = (struct sharing){
-        .problem = has_maker ? NULL : "asockd cannot make shared listeners here; its log says why",
+        .problem = has_maker ? NULL : NO_MAKER,
         .open = open_listener,
         .forget = forget,
         .accept = accept_client,
@@ -307,6 +309,17 @@ void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls
     shared->maker.on_lost = on_lost;
     shared->maker.on_late = on_maker_late;
     ls->worker->sharing = &shared->sharing;
+}
+
+void shared_listeners_wait(struct shared_listeners *shared)
+{
+    shared->sharing.problem =
+        "asockd makes no shared listeners yet: the one that it took over from is still there";
+}
+
+void shared_listeners_begin(struct shared_listeners *shared, bool has_maker)
+{
+    shared->sharing.problem = has_maker ? NULL : NO_MAKER;
 }
 
 void shared_listeners_deinit(struct shared_listeners *shared)

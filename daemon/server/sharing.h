@@ -13,8 +13,10 @@ struct shared_listeners {
     struct maker maker;
 };
 
-/* The maker has begun, or failed to. */
+/* The maker has begun, or failed to; or will, behind shared_listeners_wait(), when it is told so later. */
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker);
+void shared_listeners_wait(struct shared_listeners *shared);
+void shared_listeners_begin(struct shared_listeners *shared, bool has_maker);
 /* No session may be left. */
 void shared_listeners_deinit(struct shared_listeners *shared);
 

@@ -65,7 +65,6 @@ struct session {
     struct task rows_task;   /* more rows than one turn's share */
     /* There was no memory, for the next op or in the kernel; Hello is due; unread_fd is looked at. */
     struct deadline retry, hello, unread;
-
     struct limits limits;
     struct session_slot *slots; /* limits.sockets + 1 of them: slot_count; [0] is unused */
     uint32_t slot_count, slot_cap, socket_count; /* slot_cap: places that there are */
@@ -108,6 +107,7 @@ struct session {
     uint64_t shared;            /* bytes of all buffers */
 
     bool has_hello;      /* requests are allowed */
+    bool is_handed_over; /* another process is about to have it (daemon/state/) */
     bool has_ended;      /* replies go nowhere; it waits for its lingering sockets, then goes */
     bool is_condemned;   /* by the administrator: its sockets are killed in steps, then it ends */
     bool is_dying;       /* it has ended, and what it had is closed in steps */

@@ -67,6 +67,7 @@ static const struct verb_entry verbs[] = {
     [VERB_DENIALS] = {verb_list, ONLY_CONTROL | DEAR},
     [VERB_MONITOR] = {verb_monitor, ONLY_CONTROL | DEAR},
     [VERB_LISTENER] = {verb_listener, ONLY_CONTROL | DEAR},
+    [VERB_TAKE_OVER] = {verb_take_over, ONLY_CONTROL | DEAR},
 };
 
 static const struct verb_entry *find_verb(uint32_t verb)

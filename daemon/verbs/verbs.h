@@ -52,6 +52,7 @@ int verb_stats(struct op *op, const struct call *call);
 int verb_kill(struct op *op, const struct call *call);
 int verb_reload(struct op *op, const struct call *call);
 int verb_judge(struct op *op, const struct call *call);
+int verb_take_over(struct op *op, const struct call *call);
 
 /* What a session on such a listener may ask for: bit N is the verb N (Welcome.verbs). */
 uint64_t dispatch_verbs(enum listener_kind kind);

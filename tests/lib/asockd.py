@@ -2,6 +2,7 @@
 """A private asockd for tests in Python, and a check that it is afterwards what it was before."""
 
 import os
+import re
 import select
 import shutil
 import signal
@@ -45,22 +46,22 @@ class Daemon:
         self.log = open(os.path.join(self.directory, "log"), "w+b")
         # Whatever happens to the test, its daemon does not stay behind.
         wrapper = ["setpriv", "--pdeathsig", "TERM"]
-        command = [binary(program), "--runtime-dir", run, *BUILD_OPTIONS, *arguments]
+        self.binary = binary(program)
         if config is not None:
             path = os.path.join(self.directory, "asockd.conf")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(config)
             os.chmod(path, 0o644)
-            command += ["--config", path]
+            arguments += ("--config", path)
         if os.getuid() == 0:
             os.chown(run, NOBODY, NOBODY)
-            if not usable_by_nobody(command[0]):
-                command[0] = shutil.copy(command[0], self.directory)
+            if not usable_by_nobody(self.binary):
+                self.binary = shutil.copy(self.binary, self.directory)
             wrapper += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
             if capability:
                 wrapper += [f"--{which}=-all,+{capability}" for which in ("inh-caps", "ambient-caps", "bounding-set")]
-        self.process = subprocess.Popen([*prefix, *wrapper, "--", *command], stdin=subprocess.DEVNULL,
-                                        stdout=self.log, stderr=self.log, cwd=self.directory, **options)
+        self.wrapper, self.options = [*prefix, *wrapper, "--"], options
+        self.process = self._start("--runtime-dir", run, *arguments)
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
         self.control = None
@@ -72,6 +73,40 @@ class Daemon:
         except BaseException:
             self.stop(check=False)
             raise
+
+    def _start(self, *arguments):
+        return subprocess.Popen([*self.wrapper, self.binary, *BUILD_OPTIONS, *arguments], stdin=subprocess.DEVNULL,
+                                stdout=self.log, stderr=self.log, cwd=self.directory, **self.options)
+
+    def succeed(self, *arguments):
+        """Another one takes over, and is what is tested from here on: the milliseconds that it says it took.
+
+        False: it gives up, and this one is still there.
+        """
+        mark = os.path.getsize(self.log.name)
+        new = self._start("--take-over", os.path.join(self.directory, "run"), *arguments)
+        pidfd = os.pidfd_open(new.pid)
+        either = select.poll()
+        either.register(self.pidfd, select.POLLIN)
+        either.register(pidfd, select.POLLIN)
+        ready = [fd for fd, _ in either.poll(1000 * DEADLINE)]
+        if self.pidfd not in ready:
+            new.kill()
+            new.wait()
+            os.close(pidfd)
+            return False
+        status = self.process.wait(DEADLINE)
+        os.close(self.pidfd)
+        self.process, self.pid, self.pidfd = new, new.pid, pidfd
+        if status != 0:
+            raise AssertionError(f"the old one ended with {status}: {self.output()}")
+        if self.control:
+            self.control.disconnect()
+        self.control = Wire(self.control_path)
+        self.control.hello()
+        with open(self.log.name, "rb") as log:
+            log.seek(mark)
+            return int(re.search(rb"operations within (\d+) ms", log.read()).group(1)) + 1
 
     def _wait_ready(self):
         limit = time.monotonic() + DEADLINE

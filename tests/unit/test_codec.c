@@ -15,7 +15,7 @@ static const uint32_t verbs[] = {
     VERB_SHOW,    VERB_RESTRICT, VERB_STATS,      VERB_KILL,       VERB_RELOAD,  VERB_JUDGE,
     VERB_LEARNED, VERB_REGISTER, VERB_UNREGISTER, VERB_CREDIT,     VERB_RESOLVE, VERB_HANGUP,
     VERB_SHARE,   VERB_SESSIONS, VERB_DENIALS,    VERB_BIND,       VERB_MONITOR, VERB_LISTEN,
-    VERB_ACCEPT,  VERB_LISTENER,
+    VERB_ACCEPT,  VERB_LISTENER, VERB_TAKE_OVER,
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -80,23 +80,20 @@ static void fill_arm(struct request *ret)
         break;
     case VERB_CONNECT:
         fill_endpoint(&ret->connect.endpoint);
-        ret->connect.host = host_253;
-        ret->connect.service = service_32;
+        ret->connect.host = host_253, ret->connect.service = service_32;
         break;
     case VERB_SEND:
         fill_endpoint(&ret->send.endpoint);
         ret->send.total_len = UINT64_MAX, ret->send.more = ret->send.abandon = true;
         break;
     case VERB_RECEIVE:
-        ret->receive.length = UINT64_MAX;
-        ret->receive.flags = UINT32_MAX;
+        ret->receive.length = UINT64_MAX, ret->receive.flags = UINT32_MAX;
         break;
     case VERB_SHUTDOWN:
         ret->shutdown.how = UINT32_MAX;
         break;
     case VERB_CLOSE:
-        ret->close.linger_ms = UINT32_MAX;
-        ret->close.abort = true;
+        ret->close.linger_ms = UINT32_MAX, ret->close.abort = true;
         break;
     case VERB_CANCEL:
         ret->cancel.target = UINT64_MAX;
@@ -120,6 +117,9 @@ static void fill_arm(struct request *ret)
         break;
     case VERB_RELOAD:
         ret->reload.close = true;
+        break;
+    case VERB_TAKE_OVER:
+        ret->take_over.format = UINT32_MAX;
         break;
     default:
         break;

@@ -50,6 +50,8 @@ enum {
     ARM_SESSIONS = 40,
     ARM_DENIALS = 41,
     ARM_MONITOR = 42,
+    ARM_LISTENER = 43,
+    ARM_TAKE_OVER = 44,
 };
 
 static inline void wire_varint(struct wire *w, uint64_t value)

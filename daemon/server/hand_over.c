@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: TAKE_OVER -> at the end of that turn everything stands still: what can go over is written down -> the memfd,
+ * the descriptors, in packs -> the other one is ready -> it is told that all is its -> here each session that has gone ends
+ * without a word, and the daemon stops with what is left.
+ * Failures: no memory, the other one fails, goes or does not answer in time: nothing has changed, and this one goes on.
+ */
+#include "daemon/server/hand_over.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "daemon/server/take_over_link.h"
+#include "daemon/session/complete.h"
+#include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
+#include "daemon/state/state.h"
+#include "proto/errors.h"
+
+/* ---- what goes over ---- */
+
+static void save_listeners(struct state_writer *out, const struct listeners *ls)
+{
+    list_for_each (&ls->list, it) {
+        const struct listener *l = container_of(it, struct listener, node);
+
+        state_save_listener(out, l->name, l->kind == LISTENER_CONTROL, l->path, l->fd);
+    }
+}
+
+/* How many. */
+static uint32_t choose_sessions(struct worker *w)
+{
+    uint32_t count = 0;
+
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        s->is_handed_over = state_carries(s);
+        count += s->is_handed_over;
+    }
+    return count;
+}
+
+static void unchoose_sessions(struct worker *w)
+{
+    list_for_each (&w->sessions, it)
+        container_of(it, struct session, node)->is_handed_over = false;
+}
+
+/* A sealed memfd, and out's descriptors; -errno. */
+static int save(struct hand_over *h, struct state_writer *out, uint32_t *ret_sessions)
+{
+    struct listeners *ls = h->listeners;
+    struct worker *w = ls->worker;
+
+    *ret_sessions = choose_sessions(w);
+    state_save_daemon(out, w, ls->lock_fd, ls->count, *ret_sessions);
+    save_listeners(out, ls);
+    list_for_each (&w->sessions, it) {
+        const struct session *s = container_of(it, struct session, node);
+
+        if (s->is_handed_over)
+            state_save_session(out, s);
+    }
+    return state_seal(out);
+}
+
+/* ---- the way ---- */
+
+static int expect(int fd, enum link_kind kind, uint64_t until)
+{
+    int descriptors[LINK_DESCRIPTORS_MAX];
+    struct link_message message;
+    unsigned int count = 0;
+    int r = link_receive(fd, &message, descriptors, &count, until);
+
+    for (unsigned int i = 0; i < count; i++)
+        close(descriptors[i]);
+    if (r < 0)
+        return r;
+    return message.kind == kind ? 0 : message.kind == LINK_FAILED ? -ECANCELED : -EPROTO;
+}
+
+static int send_descriptors(int fd, const struct state_writer *out, uint64_t until)
+{
+    uint32_t done = 0;
+    int r = 0;
+
+    while (r == 0 && done < out->descriptor_count) {
+        uint32_t left = out->descriptor_count - done;
+        uint32_t n = left < LINK_DESCRIPTORS_MAX ? left : LINK_DESCRIPTORS_MAX;
+
+        r = link_send(fd, LINK_DESCRIPTORS, n, out->descriptors + done, n, until);
+        if (r == 0)
+            r = expect(fd, LINK_NEXT, until);
+        done += n;
+    }
+    return r;
+}
+
+static int transfer(int fd, int memfd, const struct state_writer *out, uint64_t until)
+{
+    int r = link_send(fd, LINK_STATE, out->descriptor_count, &memfd, 1, until);
+
+    if (r == 0)
+        r = send_descriptors(fd, out, until);
+    if (r == 0)
+        r = expect(fd, LINK_READY, until);
+    return r == 0 ? link_send(fd, LINK_YOURS, 0, NULL, 0, until) : r;
+}
+
+static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
+{
+    uint64_t until = time_now_ms() + TAKE_OVER_MS;
+    struct state_writer out;
+    int memfd, r = state_writer_init(&out);
+
+    if (r < 0)
+        return r;
+    memfd = save(h, &out, ret_sessions);
+    r = memfd < 0 ? memfd : transfer(fd, memfd, &out, until);
+    if (memfd >= 0)
+        close(memfd);
+    state_writer_deinit(&out);
+    return r;
+}
+
+/* ---- afterwards ---- */
+
+static const char *reason(int r)
+{
+    switch (r) {
+    case -ECANCELED:
+        return "it cannot go on with what it got; its log says why";
+    case -ETIMEDOUT:
+        return "it does not answer in time";
+    case -EPIPE:
+    case -ECONNRESET:
+        return "it has ended";
+    default:
+        return strerror(-r);
+    }
+}
+
+static void fail(struct hand_over *h, struct session *asker, int r)
+{
+    unchoose_sessions(h->listeners->worker);
+    log_warning("asockd is not replaced by process %d, and goes on: %s", (int)asker->identity.pid,
+                reason(r));
+    session_end(asker, ERR_SUCCESS, NULL);
+}
+
+/* Their files and the lock are the new one's, too. */
+static void leave_listeners(struct listeners *ls)
+{
+    list_for_each (&ls->list, it)
+        container_of(it, struct listener, node)->path[0] = '\0';
+}
+
+/* Who watches hears of no ends that are none. */
+static void end_controls(struct worker *w)
+{
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        if (s->kind == LISTENER_CONTROL)
+            session_end(s, ERR_CONNECTION_ABORTED, "the daemon stops");
+    }
+}
+
+static void succeed(struct hand_over *h, struct session *asker, uint32_t sessions)
+{
+    struct worker *w = h->listeners->worker;
+
+    log_notice("asockd has handed over %u clients to process %d", (unsigned int)sessions,
+               (int)asker->identity.pid);
+    leave_listeners(h->listeners);
+    h->link = transport_leave(&asker->transport);
+    session_end(asker, ERR_SUCCESS, NULL);
+    end_controls(w);
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        if (s->is_handed_over)
+            state_leave_session(s);
+    }
+    h->done(h);
+}
+
+/* At the end of a turn: no session is in the middle of something. */
+static void on_turn_over(struct task *task)
+{
+    struct hand_over *h = container_of(task, struct hand_over, task);
+    struct op *op = h->op;
+    struct session *asker;
+    uint32_t sessions = 0;
+    int r;
+
+    if (!op || h->listeners->worker->is_stopping)
+        return;
+    asker = op->session;
+    complete(op, ERR_SUCCESS);
+    transport_flush_now(&asker->transport);
+    r = !asker->transport.out_lost && transport_is_idle(&asker->transport)
+            ? hand_over(h, asker->transport.fd, &sessions)
+            : -EPIPE;
+    if (r < 0)
+        fail(h, asker, r);
+    else
+        succeed(h, asker, sessions);
+}
+
+/* ---- asked ---- */
+
+static const char *problem(const struct hand_over *h, const struct session *asker, uint32_t format)
+{
+    const struct listeners *ls = h->listeners;
+
+    if (asker->identity.uid != geteuid() && asker->identity.uid != 0)
+        return "only the daemon's own user, and root, can take over";
+    if (format != STATE_FORMAT)
+        return "the daemon hands over in another format: restart it";
+    if (h->op || ls->worker->is_stopping)
+        return "the daemon is being replaced, or stops, already";
+    if (ls->lock_fd < 0)
+        return "the service manager has started this daemon: restart its unit";
+    list_for_each (&ls->list, it) {
+        if (container_of(it, struct listener, node)->path[0] != '/')
+            return "the daemon was started with a directory that does not begin with /";
+    }
+    return NULL;
+}
+
+static int on_asked(struct take_over *t, struct op *op, uint32_t format)
+{
+    struct hand_over *h = container_of(t, struct hand_over, take_over);
+
+    op->text = problem(h, op->session, format);
+    if (op->text)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    h->op = op;
+    worker_flush_later(h->listeners->worker, &h->task);
+    return 0;
+}
+
+static void on_forgotten(struct take_over *t)
+{
+    container_of(t, struct hand_over, take_over)->op = NULL;
+}
+
+void hand_over_init(struct hand_over *h, struct listeners *ls, void (*done)(struct hand_over *h))
+{
+    *h = (struct hand_over){
+        .take_over = {on_asked, on_forgotten}, .listeners = ls, .link = -1, .done = done};
+    task_init(&h->task, on_turn_over);
+    ls->worker->take_over = &h->take_over;
+}
+
+void hand_over_deinit(struct hand_over *h)
+{
+    if (!h->listeners)
+        return;
+    task_deinit(&h->task);
+    h->listeners->worker->take_over = NULL;
+    if (h->link >= 0)
+        close(h->link);
+    h->link = -1;
+}

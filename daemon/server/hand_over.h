@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_HAND_OVER_H
+#define ASOCKD_HAND_OVER_H
+
+/* This daemon hands everything over to another one, which asks by TAKE_OVER (take_over.h has that one's side). */
+#include "daemon/core/loop.h"
+#include "daemon/server/listener.h"
+#include "daemon/session/take_over.h"
+
+struct hand_over {
+    struct take_over take_over; /* what the verb asks */
+    struct listeners *listeners;
+    struct op *op; /* TAKE_OVER; NULL: nobody asks */
+    struct task task;
+    int link; /* it has happened: open until nothing is left here, as the new one waits for that; -1 */
+    void (*done)(struct hand_over *h); /* what is left here has to stop */
+};
+
+void hand_over_init(struct hand_over *h, struct listeners *ls, void (*done)(struct hand_over *h));
+void hand_over_deinit(struct hand_over *h); /* also of one that was never begun */
+
+#endif

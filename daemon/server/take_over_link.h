@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_TAKE_OVER_LINK_H
+#define ASOCKD_TAKE_OVER_LINK_H
+
+/*
+ * What two daemons say to each other once TAKE_OVER has completed, on the same connection:
+ *
+ *     old                              new
+ *     STATE, with the memfd        ->
+ *     DESCRIPTORS, with up to 253  ->
+ *                                  <-  NEXT
+ *     ... until all are there ...
+ *                                  <-  READY, or FAILED
+ *     YOURS                        ->
+ *
+ * The old one goes on with everything unless YOURS has left; the new one touches nothing before YOURS has come. Every step
+ * has the same deadline: none waits without an end.
+ */
+#include <stdint.h>
+
+/* For all of it; while it lasts clients wait. */
+#define TAKE_OVER_MS 5000u
+/* SCM_MAX_FD: the kernel takes no more with one message. */
+#define LINK_DESCRIPTORS_MAX 253u
+
+enum link_kind {
+    LINK_STATE = 1,       /* number: of all descriptors that follow */
+    LINK_DESCRIPTORS = 2, /* number: of those that come with it */
+    LINK_NEXT = 3,
+    LINK_READY = 4,
+    LINK_FAILED = 5,
+    LINK_YOURS = 6,
+};
+
+struct link_message {
+    uint32_t kind, number;
+};
+
+/* until: by the monotonic clock, in milliseconds. 0, -ETIMEDOUT, -EPIPE: the other one has gone, other -errno. */
+int link_send(int fd, enum link_kind kind, uint32_t number, const int *descriptors,
+              unsigned int count, uint64_t until);
+/*
+ * One message, and the descriptors with it: at most LINK_DESCRIPTORS_MAX, close-on-exec, the caller's. -EMFILE: there was no
+ * room for all of them, and none is there; -EPROTO: it is no message.
+ */
+int link_receive(int fd, struct link_message *ret, int *ret_descriptors, unsigned int *ret_count,
+                 uint64_t until);
+/* So many bytes of what comes before all this. */
+int link_read(int fd, void *to, unsigned int bytes, uint64_t until);
+
+#endif

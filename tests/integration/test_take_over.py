@@ -1,0 +1,510 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""asockd --take-over: another process goes on with clients, connections and operations, and nobody sees more than a pause."""
+
+import fcntl
+import itertools
+import os
+import socket
+import struct
+import sys
+import termios
+import threading
+import time
+import unittest
+
+import asockd
+from asockd import DEADLINE
+from wire import Ended, Wire, pb, request
+
+BLOCK = bytes(n * n % 251 for n in range(65521))  # no power of two: pieces that are mixed up do not fit
+
+
+def stream(position, length):
+    """What a stream has there."""
+    start = position % len(BLOCK)
+    return (BLOCK[start:] + BLOCK * (length // len(BLOCK) + 1))[:length]
+
+
+class TakeOverTest(asockd.DaemonTest):
+    def succeed(self, *arguments):
+        took = self.daemon.succeed(*(arguments or self.arguments))
+        self.assertTrue(took, self.daemon.output())
+        return took - 1
+
+
+class Carried(TakeOverTest):
+    def test_a_receive_that_waits(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.receive(5, 1, 100))
+        wire.settle()
+        self.succeed()
+        peer.sendall(b"late")
+        reply, data = wire.whole(5)
+        self.assertEqual((reply.error, data), (pb.ERROR_SUCCESS, b"late"))
+
+    def test_a_frame_that_is_half_read(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        frame = wire.make_send(5, 1, b"in two parts")
+        for cut in (1, 7, 11, len(frame) - 3):
+            wire.send(frame[:cut])
+            self.daemon.wait(lambda: self.has_read(wire))
+            self.succeed()
+            wire.send(frame[cut:])
+            self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+            self.assertEqual(self.read_all(peer, 12), b"in two parts")
+
+    @staticmethod
+    def has_read(wire):
+        """The daemon has taken all that was written."""
+        return struct.unpack("i", fcntl.ioctl(wire.sock, termios.TIOCOUTQ, b"\0" * 4))[0] == 0
+
+    def test_replies_that_nobody_has_read(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        size, count = 200000, 40
+        for n in range(count):
+            wire.send(wire.receive(100 + n, 1, size, flags=pb.RECEIVE_FLAG_WAIT_ALL))
+        threading.Thread(target=peer.sendall, args=(stream(0, size * count),), daemon=True).start()
+        self.daemon.wait(lambda: self.is_stuck(wire))
+        for _ in range(3):
+            self.succeed()
+        for n in range(count):
+            reply, data = wire.whole(100 + n)
+            self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+            self.assertEqual(data, stream(n * size, size))
+
+    def is_stuck(self, wire):
+        before = self.daemon.stats()["bytes_in"]
+        time.sleep(0.05)
+        return before > 1 << 20 and self.daemon.stats()["bytes_in"] == before and wire is not None
+
+    def test_sends_that_the_peer_does_not_take(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        size, count = 250000, 60
+        for n in range(count):
+            wire.send(wire.make_send(100 + n, 1, stream(n * size, size)))
+            if sum(wire.freed.values()) + (3 << 18) < (n + 1) * size:
+                break
+        sent = n + 1
+        wire.settle()
+        wire.send(wire.shutdown(99, 1, pb.HOW_SEND))
+        wire.settle()
+        self.succeed()
+        self.succeed()
+        self.assertEqual(self.read_all(peer), stream(0, sent * size))
+        for n in range(sent):
+            self.assertEqual(wire.completion(100 + n).error, pb.ERROR_SUCCESS)
+        self.assertEqual(wire.completion(99).error, pb.ERROR_SUCCESS)
+
+    def test_a_chain_whose_pieces_still_come(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        data = stream(0, 300000)
+        wire.send(wire.make_send(5, 1, data[:100000], more=True, total_len=len(data)))
+        wire.settle()
+        self.succeed()
+        wire.send(wire.make_send(5, 1, data[100000:200000], more=True))
+        wire.settle()
+        self.succeed()
+        wire.send(wire.make_send(5, 1, data[200000:]))
+        self.assertEqual(self.read_all(peer, len(data)), data)
+        reply = wire.completion(5)
+        self.assertEqual((reply.error, reply.bytes), (pb.ERROR_SUCCESS, len(data)))
+
+    def test_halves_that_are_closed(self):
+        wire = self.wire()
+        peers = [self.pair(wire, number) for number in (1, 2)]
+        wire.send(wire.shutdown(5, 1, pb.HOW_SEND))
+        self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+        peers[1].shutdown(socket.SHUT_WR)
+        wire.send(wire.receive(6, 2, 10))
+        self.assertTrue(wire.completion(6).flags & pb.REPLY_FLAG_END_OF_STREAM)
+        self.succeed()
+        self.assertEqual(peers[0].recv(1), b"")
+        peers[0].sendall(b"one")
+        wire.send(wire.receive(7, 1, 10), wire.make_send(8, 1, b"x"), wire.receive(9, 2, 10),
+                  wire.make_send(10, 2, b"two"))
+        self.assertEqual(wire.whole(7)[1], b"one")
+        self.assertEqual(wire.completion(8).error, pb.ERROR_SHUTDOWN)
+        self.assertTrue(wire.completion(9).flags & pb.REPLY_FLAG_END_OF_STREAM)
+        self.assertEqual(wire.completion(10).error, pb.ERROR_SUCCESS)
+        self.assertEqual(peers[1].recv(10), b"two")
+
+    def test_a_deadline_counts_on(self):
+        wire = self.wire()
+        self.pair(wire)
+        began = time.monotonic()
+        wire.send(wire.receive(5, 1, 10, timeout_ms=1500))
+        wire.settle()
+        self.succeed()
+        self.assertEqual(wire.completion(5).error, pb.ERROR_TIMED_OUT)
+        self.assertGreaterEqual(time.monotonic() - began, 1.5)
+
+    def test_hangup_and_reset(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.hangup(5, 1))
+        wire.settle()
+        self.succeed()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+        self.assertEqual(wire.completion(5).error, pb.ERROR_CONNECTION_RESET)
+
+    def test_a_connect_in_progress_begins_again(self):
+        wire = self.wire()
+        full = self.listener(backlog=0)
+        fillers = []
+        for _ in range(2):
+            filler = self.hold(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+            fillers.append(filler)
+        wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"), wire.make_send(7, 1, b"second"))
+        wire.settle()
+        rows = [row for row in self.daemon.control.inspect(list=pb.List()) if row.get("state") == "connecting"]
+        self.assertEqual(len(rows), 1, rows)
+        self.succeed()
+        held = [self.accept(full) for _ in range(2)]
+        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
+        peer = self.accept(full)
+        self.assertEqual(self.read_all(peer, 11), b"firstsecond")
+        self.assertEqual(wire.completion(7).error, pb.ERROR_SUCCESS)
+        del held
+
+    def test_a_restriction_stays(self):
+        wire = self.wire()
+        listener, other = self.listener(), self.listener()
+        rule = f"[Rules]\nAllow=tcp 127.0.0.1 {listener.getsockname()[1]}\n".encode()
+        wire.send(request(pb.VERB_RESTRICT, 5, payload=rule, restriction=pb.Restrict()))
+        self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
+        self.succeed()
+        wire.send(wire.open(6, 1), wire.connect(7, 1, other.getsockname()),
+                  wire.open(8, 2), wire.connect(9, 2, listener.getsockname()))
+        self.assertEqual(wire.completion(7).error, pb.ERROR_ACCESS_DENIED)
+        self.assertEqual(wire.completion(9).error, pb.ERROR_SUCCESS)
+
+    def test_who_it_is_and_what_is_counted(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(5, 1, b"counted"))
+        self.assertEqual(self.read_all(peer, 7), b"counted")
+        wire.completion(5)
+        before, sessions = self.daemon.stats(), self.daemon.control.inspect(sessions=pb.Sessions())
+        rows = self.daemon.control.inspect(list=pb.List())
+        self.succeed()
+        after = self.daemon.stats()
+        for name in ("requests", "bytes_in", "bytes_out", "ops_done"):
+            self.assertGreaterEqual(after[name], before[name], name)
+        mine = [row for row in sessions if row["listener"] == "default"]
+        now = [row for row in self.daemon.control.inspect(sessions=pb.Sessions()) if row["listener"] == "default"]
+        for row in (*mine, *now):
+            for moving in ("age_ms", "memory", "idle_ms"):
+                row.pop(moving, None)
+        self.assertEqual(mine, now)
+        self.assertEqual([(row["id"], row["remote"], row["bytes_out"]) for row in rows],
+                         [(row["id"], row["remote"], row["bytes_out"])
+                          for row in self.daemon.control.inspect(list=pb.List())])
+
+    def test_a_client_that_has_not_said_hello(self):
+        wire = self.wire(hello=False)
+        self.daemon.wait(lambda: self.daemon.stats()["clients"] == 2)
+        self.succeed()
+        wire.hello()
+        wire.settle()
+
+    def test_new_clients_are_served(self):
+        self.succeed()
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(5, 1, b"new"))
+        self.assertEqual(self.read_all(peer, 3), b"new")
+
+
+class NotCarried(TakeOverTest):
+    """What cannot go over ends as it does at a stop: its client hears so, and what was whole looks whole."""
+
+    def test_shared_memory(self):
+        wire, other = self.wire(), self.wire()
+        wire.register(4096)
+        peer = self.pair(other)
+        other.send(other.receive(5, 1, 10))
+        other.settle()
+        self.succeed()
+        reply, _ = wire.ended()
+        self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
+        peer.sendall(b"still")
+        self.assertEqual(other.whole(5)[1], b"still")
+
+    def test_a_socket_that_listens(self):
+        wire = self.wire()
+        wire.send(wire.open(5, 1), wire.bind(6, 1, ("127.0.0.1", 0)), wire.listen(7, 1))
+        self.assertEqual(wire.completion(7).error, pb.ERROR_SUCCESS)
+        self.succeed()
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
+
+
+class GoesOn(TakeOverTest):
+    """When the new one fails the old one goes on, as if nothing had been asked."""
+
+    def check_fails(self, *arguments):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.receive(5, 1, 10))
+        wire.settle()
+        pid = self.daemon.pid
+        self.assertFalse(self.daemon.succeed(*arguments))
+        peer.sendall(b"here")
+        self.assertEqual(wire.whole(5)[1], b"here")
+        self.assertEqual(self.daemon.pid, pid)
+        self.pair(self.wire())
+
+    def test_other_listeners(self):
+        path = os.path.join(self.daemon.directory, "other.conf")
+        with open(path, "w", encoding="ascii") as conf:
+            conf.write("[Listener]\nName=another\n")
+        self.check_fails("--allow-any", "--config", path)
+        self.assertIn("listeners are not those", self.daemon.output())
+
+    def test_it_asks_and_dies(self):
+        """At each step of it; what is asked for in vain costs no descriptor."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        fds = self.daemon.fds()
+        for step in range(4):
+            asker = Wire(self.daemon.control_path)
+            asker.hello()
+            asker.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))
+            if step > 0:
+                asker.sock.settimeout(DEADLINE)
+                self.assertEqual(self.read_reply(asker).error, pb.ERROR_SUCCESS)
+            if step > 1:
+                data, got, _, _ = socket.recv_fds(asker.sock, 8, 253)
+                self.assertEqual(len(got), 1)
+                os.close(got[0])
+                del data
+            if step > 2:
+                _, got, _, _ = socket.recv_fds(asker.sock, 8, 253)
+                for fd in got:
+                    os.close(fd)
+                asker.sock.sendall(b"\4\0\0\0\0\0\0\0")  # READY, before it may be
+            asker.close()
+            wire.settle()
+        wire.send(wire.make_send(7, 1, b"unharmed"))
+        self.assertEqual(self.read_all(peer, 8), b"unharmed")
+        self.daemon.wait(lambda: self.daemon.fds() in (None, fds))
+
+    @staticmethod
+    def read_reply(wire):
+        """Not a byte more."""
+        head, payload = (int.from_bytes(wire.sock.recv(4, socket.MSG_WAITALL), "little") for _ in range(2))
+        reply = pb.Reply.FromString(wire.sock.recv(head, socket.MSG_WAITALL))
+        if payload:
+            wire.sock.recv(payload, socket.MSG_WAITALL)
+        return reply
+
+    def test_another_format(self):
+        self.daemon.control.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=2)))
+        self.assertEqual(self.daemon.control.completion(5).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
+
+    def test_a_client_cannot_ask(self):
+        wire = self.wire()
+        wire.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))
+        self.assertEqual(wire.completion(5).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
+
+
+class Talker(threading.Thread):
+    """A client with some sockets, over each of which it sends and receives all the time."""
+
+    def __init__(self, test, peers, count):
+        super().__init__()
+        self.test, self.count = test, count
+        self.wire = test.wire()
+        self.peers = [test.pair(self.wire, number) for number in range(1, count + 1)]
+        self.sent, self.got = [0] * (count + 1), [0] * (count + 1)
+        self.tokens, self.pending = itertools.count(1 << 20), {}
+        self.is_over, self.problem = False, None
+        self.readers = [threading.Thread(target=self.serve, args=(peer, index + 1)) for index, peer in enumerate(self.peers)]
+        self.writers = [threading.Thread(target=self.feed, args=(peer,)) for peer in self.peers]
+        self.served, self.fed = {}, {}
+        self.done_feeding = threading.Event()
+
+    def fail(self, text):
+        self.problem = self.problem or text
+
+    def serve(self, peer, number):
+        """The other end: what comes is the stream, to its end."""
+        position = 0
+        try:
+            while data := peer.recv(1 << 16):
+                if data != stream(position, len(data)):
+                    self.fail(f"socket {number}: other bytes at {position}")
+                position += len(data)
+        except OSError as error:
+            self.fail(f"socket {number}: {error}")
+        self.served[number] = position
+
+    def feed(self, peer):
+        position, sizes = 0, itertools.cycle((1, 1000, 70000, 13, 4096))
+        while not self.done_feeding.wait(0.002):
+            size = next(sizes)
+            peer.sendall(stream(position, size))
+            position += size
+        self.fed[peer] = position
+        peer.shutdown(socket.SHUT_WR)
+
+    def ask(self, number):
+        wire = self.wire
+        token = next(self.tokens)
+        if token % 2:
+            size = (token * 7919) % 60000 + 1
+            frame = wire.make_send(token, number, stream(self.sent[number], size), timeout_ms=60000)
+            self.pending[token] = ("send", number, size)
+            self.sent[number] += size
+        else:
+            frame = wire.receive(token, number, (token * 104729) % 100000 + 1, timeout_ms=60000)
+            self.pending[token] = ("receive", number, 0)
+        wire.send(frame)
+
+    def end(self, token, reply, data):
+        kind, number, size = self.pending.pop(token)
+        if reply.error:
+            self.fail(f"socket {number}: {kind}: {pb.Error.Name(reply.error)}")
+        elif kind == "send":
+            if reply.bytes != size:
+                self.fail(f"socket {number}: {reply.bytes} of {size} were sent")
+        else:
+            if data != stream(self.got[number], len(data)):
+                self.fail(f"socket {number}: other bytes at {self.got[number]}")
+            self.got[number] += len(data)
+        return reply.flags & pb.REPLY_FLAG_END_OF_STREAM
+
+    def hear(self):
+        reply, data = self.wire.next()
+        if reply.kind != pb.KIND_COMPLETION:
+            if reply.event.code == pb.EVENT_SESSION_ENDED:
+                raise Ended(reply, data)
+            return None
+        if reply.op not in self.pending:
+            self.fail(f"op {reply.op} is told of twice, or was never asked for")
+            return None
+        kind, number, _ = self.pending[reply.op]
+        return kind, number, self.end(reply.op, reply, data)
+
+    def run(self):
+        try:
+            for thread in (*self.readers, *self.writers):
+                thread.start()
+            for number in range(1, self.count + 1):
+                for _ in range(6):
+                    self.ask(number)
+            while not self.is_over and not self.problem:
+                heard = self.hear()
+                if heard:
+                    self.ask(heard[1])
+            self.finish()
+        except (Ended, EOFError, OSError, AssertionError) as error:
+            self.fail(repr(error))
+        self.done_feeding.set()
+
+    def finish(self):
+        """All that was asked for ends, then both directions do."""
+        self.done_feeding.set()
+        ends = set()
+        while self.pending or len(ends) < self.count:
+            for number in set(range(1, self.count + 1)) - ends - {n for k, n, _ in self.pending.values() if k == "receive"}:
+                token = next(self.tokens) | 1 << 40
+                self.pending[token] = ("receive", number, 0)
+                self.wire.send(self.wire.receive(token, number, 100000))
+            heard = self.hear()
+            if heard and heard[2]:
+                ends.add(heard[1])
+            if self.problem:
+                return
+        for number in range(1, self.count + 1):
+            token = next(self.tokens) | 1 << 41
+            self.wire.send(self.wire.shutdown(token, number, pb.HOW_SEND))
+            if self.wire.completion(token).error:
+                self.fail(f"socket {number}: shutdown")
+        for thread in (*self.readers, *self.writers):
+            thread.join(DEADLINE)
+        for number in range(1, self.count + 1):
+            if self.served.get(number) != self.sent[number]:
+                self.fail(f"socket {number}: {self.served.get(number)} bytes came of {self.sent[number]}")
+            if self.fed.get(self.peers[number - 1]) != self.got[number]:
+                self.fail(f"socket {number}: {self.got[number]} bytes came of {self.fed.get(self.peers[number - 1])}")
+
+
+class Comer(threading.Thread):
+    """Clients that come, connect, hear an echo and go, one after the other."""
+
+    def __init__(self, test):
+        super().__init__()
+        self.path, self.count, self.problem, self.is_over = test.daemon.path, 0, None, False
+        self.listener = test.listener(backlog=64)
+        self.echoes = threading.Thread(target=self.echo, daemon=True)
+
+    def echo(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            with peer:
+                peer.settimeout(DEADLINE)
+                peer.sendall(peer.recv(100))
+                peer.recv(1)
+
+    def visit(self):
+        wire = Wire(self.path)
+        wire.hello()
+        wire.send(wire.open(1, 1), wire.connect(2, 1, self.listener.getsockname(), b"knock"), wire.receive(3, 1, 5, flags=pb.RECEIVE_FLAG_WAIT_ALL))
+        reply = wire.completion(2)
+        answer, data = wire.whole(3)
+        if reply.error or answer.error or data != b"knock":
+            self.problem = f"{reply} {answer} {data}"
+        wire.send(wire.make_close(4, 1))
+        wire.close()
+
+    def run(self):
+        self.echoes.start()
+        while not self.is_over and not self.problem:
+            try:
+                self.visit()
+            except (Ended, EOFError, OSError, AssertionError) as error:
+                self.problem = repr(error)
+            self.count += 1
+
+
+class UnderLoad(TakeOverTest):
+    TAKE_OVERS, CLIENTS, SOCKETS = 20, 4, 4
+
+    def test_every_byte_through_many_take_overs(self):
+        talkers = [Talker(self, None, self.SOCKETS) for _ in range(self.CLIENTS)]
+        comer = Comer(self)
+        for thread in (*talkers, comer):
+            thread.start()
+        took = []
+        for _ in range(self.TAKE_OVERS):
+            time.sleep(0.05)  # so that there is load between two of them
+            took.append(self.succeed())
+        comer.is_over = True
+        for talker in talkers:
+            talker.is_over = True
+        for thread in (*talkers, comer):
+            thread.join(2 * DEADLINE)
+        self.assertEqual([talker.problem for talker in talkers] + [comer.problem], [None] * (self.CLIENTS + 1),
+                         self.daemon.output())
+        sent, got = (sum(sum(getattr(t, name)) for t in talkers) for name in ("sent", "got"))
+        self.assertGreater(min(min(t.sent[1:]) for t in talkers), 0)
+        took.sort()
+        print(f"{self.TAKE_OVERS} take-overs, {sent} bytes up and {got} down over {self.CLIENTS * self.SOCKETS} connections, "
+              f"{comer.count} visits; stood still for {took[len(took) // 2]} ms (median), {took[-1]} ms at most",
+              file=sys.stderr)
+        comer.listener.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
