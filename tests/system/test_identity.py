@@ -252,7 +252,7 @@ class Listeners(boxed.UnitsTest):
         must("systemctl", "start", "asockd.service")
         reaches("stop and start")
         must("systemctl", "stop", unit)
-        self.assertFalse(os.path.exists(path))
+        self.assertFalse(os.path.exists(path), run("journalctl", "--quiet", "--no-pager", "-u", unit, "-u", "asockd.service").stdout)
         self.assertEqual(prop("asockd.service", "ActiveState"), "active")
 
     def test_verified(self):
