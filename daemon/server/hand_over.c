@@ -229,7 +229,11 @@ static const char *problem(const struct hand_over *h, const struct session *aske
     if (ls->lock_fd < 0)
         return "the service manager has started this daemon: restart its unit";
     list_for_each (&ls->list, it) {
-        if (container_of(it, struct listener, node)->path[0] != '/')
+        const struct listener *l = container_of(it, struct listener, node);
+
+        if (l->is_added)
+            return "a listener was added while the daemon ran: remove it first (asockctl listener remove)";
+        if (l->path[0] != '/')
             return "the daemon was started with a directory that does not begin with /";
     }
     return NULL;

@@ -372,6 +372,10 @@ static int open_listeners(struct server *server)
         log_error("asockd: /dev/null: %s", strerror(-r));
         return r;
     }
+    if (config->takes_over && policy_is_invalid(server->worker.policy)) {
+        log_error("asockd: cannot take over with an invalid policy; the other one goes on");
+        return -EINVAL;
+    }
     if (config->takes_over)
         return take_over_connect(&server->arrival, config->runtime_dir);
     r = listeners_take_activated(ls, config->listeners, config->listener_count);

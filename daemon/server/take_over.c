@@ -233,7 +233,10 @@ static int restore(struct cargo *c)
     return e;
 }
 
-/* Until it says so nothing is ours. */
+/*
+ * Until it says so nothing is ours. Its deadline began later than ours, so it may still say so when ours is over. After the
+ * shutdown it cannot any more, and goes on; what it said before is still there.
+ */
 static int agree(struct cargo *c, uint64_t until)
 {
     int descriptors[LINK_DESCRIPTORS_MAX];
@@ -242,7 +245,10 @@ static int agree(struct cargo *c, uint64_t until)
     int r = link_send(c->arrival->fd, LINK_READY, 0, NULL, 0, until);
 
     if (r == 0)
-        r = link_receive(c->arrival->fd, &message, descriptors, &count, until);
+        r = link_receive(c->arrival->fd, &message, descriptors, &count, until + TAKE_OVER_MS);
+    if (r == -ETIMEDOUT && shutdown(c->arrival->fd, SHUT_RD) == 0)
+        r = link_receive(c->arrival->fd, &message, descriptors, &count,
+                         time_now_ms() + TAKE_OVER_MS);
     if (r == 0 && (message.kind != LINK_YOURS || count > 0))
         r = -EPROTO;
     return r;

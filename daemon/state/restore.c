@@ -75,7 +75,7 @@ static int restore_socket_and_ops(struct state_reader *in, struct state_restorer
     for (uint32_t i = 0; e == 0 && i < record->socket->ops; i++) {
         e = next(in, r, ASOCKD__STATE__RECORD__KIND_OP, &op);
         if (e == 0)
-            e = restore_op(r, sock, op->op);
+            e = restore_op(r, sock, record->socket, op->op);
         state_record_free(op);
     }
     if (e == 0)

@@ -25,7 +25,9 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
 /* Its ops are there. */
 int restore_socket_end(struct state_restorer *r, struct sock *sock,
                        const Asockd__State__Socket *from);
-int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State__Op *from);
+/* of: the record of its socket. */
+int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State__Socket *of,
+               const Asockd__State__Op *from);
 /* false: it is none. */
 bool restore_endpoint(const Asockd__State__Endpoint *from, struct endpoint *ret);
 

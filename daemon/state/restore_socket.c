@@ -203,8 +203,7 @@ int restore_socket_end(struct state_restorer *r, struct sock *sock,
         return restore_fail(r, "a socket that connects has no connect");
     if (from->chain && !sock->chain)
         return restore_fail(r, "a chain is missing");
-    if (from->send_freed > s->limits.queued_max || from->ops_freed > s->limits.ops ||
-        s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops)
+    if (s->op_count > s->limits.ops || sock->op_count > s->limits.socket_ops)
         return restore_fail(r, "a socket has more than it can have");
     if (from->send_freed || from->ops_freed)
         window_free(sock, from->send_freed, from->ops_freed);
@@ -215,17 +214,20 @@ int restore_socket_end(struct state_restorer *r, struct sock *sock,
 
 /* ---- ops ---- */
 
-static bool is_chain(const Asockd__State__Op *from)
+/* All bytes may have come while the chain's last piece, without any, has not. */
+static bool is_chain(const Asockd__State__Socket *of, const Asockd__State__Op *from)
 {
-    return from->received < from->total;
+    return of->chain == from->token;
 }
 
 /* Only the last send may still have to come. */
-static bool has_its_bytes(const struct sock *sock, const Asockd__State__Op *from)
+static bool has_its_bytes(const struct sock *sock, const Asockd__State__Socket *of,
+                          const Asockd__State__Op *from)
 {
-    return from->total <= INT64_MAX && from->received <= from->total &&
-           from->bytes <= from->received && from->data.len == from->received - from->bytes &&
-           from->data.len <= LIMIT_WINDOW_MAX && !sock->chain;
+    return (is_chain(of, from) || from->received == from->total) && from->total <= INT64_MAX &&
+           from->received <= from->total && from->bytes <= from->received &&
+           from->data.len == from->received - from->bytes && from->data.len <= LIMIT_WINDOW_MAX &&
+           !sock->chain;
 }
 
 static bool is_receive(const Asockd__State__Op *from)
@@ -239,23 +241,26 @@ static bool is_receive(const Asockd__State__Op *from)
             (!(from->receive_flags & RECEIVE_WAIT_ALL) && from->length <= FRAME_PAYLOAD_MAX));
 }
 
-static bool may_be_sent(const struct sock *sock, const Asockd__State__Op *from)
+static bool may_be_sent(const struct sock *sock, const Asockd__State__Socket *of,
+                        const Asockd__State__Op *from)
 {
     if (from->verb == VERB_SHUTDOWN)
         return from->bytes == 0 && sock->shutdown_count < LIMIT_SHUTDOWNS;
     if (from->verb == VERB_CONNECT)
-        return sock->state == SOCK_CONNECTED && !is_chain(from) && has_its_bytes(sock, from);
-    return from->verb == VERB_SEND && has_its_bytes(sock, from);
+        return sock->state == SOCK_CONNECTED && !is_chain(of, from) &&
+               has_its_bytes(sock, of, from);
+    return from->verb == VERB_SEND && has_its_bytes(sock, of, from);
 }
 
-static bool is_in_place(const struct sock *sock, const Asockd__State__Op *from)
+static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of,
+                        const Asockd__State__Op *from)
 {
     switch (from->queue) {
     case ASOCKD__STATE__OP__QUEUE__CONNECT:
         return from->verb == VERB_CONNECT && !sock->connect && sock->state == SOCK_CONNECTING &&
-               from->bytes == 0 && !is_chain(from) && has_its_bytes(sock, from);
+               from->bytes == 0 && !is_chain(of, from) && has_its_bytes(sock, of, from);
     case ASOCKD__STATE__OP__QUEUE__SENDS:
-        return may_be_sent(sock, from);
+        return may_be_sent(sock, of, from);
     case ASOCKD__STATE__OP__QUEUE__RECEIVES:
         return from->verb == VERB_RECEIVE && is_receive(from);
     case ASOCKD__STATE__OP__QUEUE__HANGUP:
@@ -309,8 +314,6 @@ static int fill_send(struct op *op, const Asockd__State__Op *from)
 {
     struct sock *sock = op->sock;
 
-    if (is_chain(from))
-        sock->chain = op;
     op->send.total = from->total;
     op->send.received = from->received;
     op->bytes = from->bytes;
@@ -361,19 +364,22 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
     }
 }
 
-int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State__Op *from)
+int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State__Socket *of,
+               const Asockd__State__Op *from)
 {
     struct session *s = sock->session;
     struct op *op;
 
     if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
         (sock->state != SOCK_CONNECTING && sock->state != SOCK_CONNECTED) ||
-        !is_in_place(sock, from))
+        !is_in_place(sock, of, from))
         return restore_fail(r, "an op is out of range");
     op = make_op(sock, from);
     if (!op)
         return -ENOMEM;
     r->ops++;
+    if (op->verb == VERB_SEND && is_chain(of, from))
+        sock->chain = op;
     queue_op(op, from);
     return fill_op(r, op, from);
 }

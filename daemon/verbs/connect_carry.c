@@ -58,8 +58,13 @@ void connect_resume(struct op *op)
 
 void connect_leave(struct op *op)
 {
-    struct sock_audit *audit = &op->send.connect->audit;
+    struct connect *connect = op->send.connect;
+    struct sock_audit *audit = &connect->audit;
 
     sock_audit_drop(audit);
     audit->is_open = audit->is_denied = false;
+    /* An attempt that succeeds here, while the other one begins again, would send the request twice. */
+    resolver_cancel(&connect->queries[0]);
+    resolver_cancel(&connect->queries[1]);
+    happy_eyeballs_stop(&connect->he);
 }

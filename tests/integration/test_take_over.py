@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """asockd --take-over: another process goes on with clients, connections and operations, and nobody sees more than a pause."""
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -26,6 +27,14 @@ def stream(position, length):
 
 
 class TakeOverTest(asockd.DaemonTest):
+    def fill(self, full):
+        """So that a connect waits until these have been accepted."""
+        fillers = [self.hold(socket.socket()) for _ in range(2)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        return fillers
+
     def succeed(self, *arguments):
         took = self.daemon.succeed(*(arguments or self.arguments))
         self.assertTrue(took, self.daemon.output())
@@ -114,6 +123,16 @@ class Carried(TakeOverTest):
         reply = wire.completion(5)
         self.assertEqual((reply.error, reply.bytes), (pb.ERROR_SUCCESS, len(data)))
 
+    def test_a_chain_that_has_all_its_bytes(self):
+        """Only its last piece, without any, has not come."""
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.make_send(5, 1, b"whole", total_len=5, more=True))
+        self.assertEqual(self.read_all(peer, 5), b"whole")
+        self.succeed()
+        wire.send(wire.make_send(5, 1, b""))
+        self.assertEqual(wire.completion(5).bytes, 5)
+
     def test_halves_that_are_closed(self):
         wire = self.wire()
         peers = [self.pair(wire, number) for number in (1, 2)]
@@ -156,12 +175,7 @@ class Carried(TakeOverTest):
     def test_a_connect_in_progress_begins_again(self):
         wire = self.wire()
         full = self.listener(backlog=0)
-        fillers = []
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-            fillers.append(filler)
+        self.fill(full)
         wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"), wire.make_send(7, 1, b"second"))
         wire.settle()
         rows = [row for row in self.daemon.control.inspect(list=pb.List()) if row.get("state") == "connecting"]
@@ -295,6 +309,39 @@ class GoesOn(TakeOverTest):
         wire.send(wire.make_send(7, 1, b"unharmed"))
         self.assertEqual(self.read_all(peer, 8), b"unharmed")
         self.daemon.wait(lambda: self.daemon.fds() in (None, fds))
+
+    def test_what_has_gone_over_is_not_done_by_the_old_one(self):
+        """A connect that succeeds while everything stands still: only the new one may send its data."""
+        daemon = asockd.Daemon("--allow-any")
+        self.addCleanup(daemon.stop)
+        wire, asker, server = self.hold(Wire(daemon.path)), self.hold(Wire(daemon.control_path)), self.listener(backlog=0)
+        wire.hello()
+        asker.hello()
+        asker.sock.settimeout(DEADLINE)
+        fillers = self.fill(server)
+        wire.send(wire.open(5, 1), wire.connect(6, 1, server.getsockname(), b"once"))
+        wire.settle()
+        asker.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))
+        self.assertEqual(self.read_reply(asker).error, pb.ERROR_SUCCESS)
+        data, fds, _, _ = socket.recv_fds(asker.sock, 8, 253)
+        while len(fds) <= struct.unpack("<II", data)[1]:
+            fds += socket.recv_fds(asker.sock, 8, 253)[1]
+            asker.sock.sendall(struct.pack("<II", 3, 0))  # NEXT
+        held = [self.accept(server) for _ in fillers]
+        peer = self.accept(server)  # its SYN came again
+        asker.sock.sendall(struct.pack("<II", 4, 0))  # READY
+        self.assertEqual(struct.unpack("<II", asker.sock.recv(8, socket.MSG_WAITALL))[0], 6)  # YOURS
+        for fd in fds:
+            os.close(fd)
+        with contextlib.suppress(ConnectionResetError):
+            self.assertEqual(self.read_all(peer), b"")
+        del held
+
+    def test_an_invalid_policy(self):
+        path = os.path.join(self.daemon.directory, "bad.policy")
+        with open(path, "w", encoding="ascii") as policy:
+            policy.write("[Rules]\nAllow=nonsense\n")
+        self.check_fails("--policy", path)
 
     @staticmethod
     def read_reply(wire):

@@ -198,7 +198,7 @@ static void more_taken_than_came(struct parts *p)
 }
 static void chain_is_not_last(struct parts *p)
 {
-    p->send.total = 11;
+    p->socket.chain = p->send.token;
 }
 static void same_token(struct parts *p)
 {
@@ -231,7 +231,7 @@ static void more_ops(struct parts *p)
 }
 static void chain_is_missing(struct parts *p)
 {
-    p->chain.received = p->chain.total = 5;
+    p->socket.chain = 177;
 }
 static void connect_of_connected(struct parts *p)
 {
