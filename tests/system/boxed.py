@@ -73,7 +73,7 @@ def put_files():
         with open(unit, encoding="utf-8") as file:
             text = file.read()
         with open(unit, "w", encoding="utf-8") as file:
-            text = re.sub(f"(Exec[A-Za-z]+=!?){re.escape(prefix)}/", r"\1/usr/local/", text)
+            text = re.sub(f"{re.escape(prefix)}/(s?bin/asock)", r"/usr/local/\1", text)
             if "/systemd/system/" in unit:
                 text = re.sub("(ExecStart=.*/asockd)$", r"\1 --config-dir /usr/local/etc/asockd", text, flags=re.M)
             file.write(text)
