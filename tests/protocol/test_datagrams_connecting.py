@@ -7,8 +7,126 @@ import subprocess
 import unittest
 
 import asockctl
-from test_datagrams import DEADLINE, Datagrams, WithPolicy, address, name
+from test_datagrams import DEADLINE, FAMILIES, Datagrams, WithPolicy, address, name
 from wire import Wire, endpoint, pb, request
+
+
+class Connecting(Datagrams):
+
+    def test_s66_connect_fixes_the_peer(self):
+        for number, family in enumerate(FAMILIES, 1):
+            with self.subTest(family=family):
+                peer, other = self.peer(family), self.peer(family)
+                self.open(number)
+                connected = self.connect(peer, number)
+                self.assertEqual(address(connected.remote), peer.getsockname()[:2])
+                self.assertEqual(name(self.send(b"hello", number=number)[0]), "SUCCESS")
+                data, own = peer.recvfrom(10)
+                self.assertEqual((data, own[:2]), (b"hello", address(connected.local)))
+                reply, _ = self.send(b"x", other.getsockname(), number)
+                self.assertEqual(name(reply), "IS_CONNECTED")
+                other.sendto(b"stranger", own)
+                peer.sendto(b"friend", own)
+                self.assertEqual(self.receive(number=number)[1], b"friend")
+
+    def test_s66_by_name_and_what_is_queued_behind(self):
+        peer = self.peer()
+        self.open(family=pb.FAMILY_INET)
+        connect = self.next_op()
+        self.client.send(self.connect_host(connect, "localhost", peer.getsockname()[1]))
+        sends = [self.submit_send(b"%d" % i) for i in range(3)]
+        receive = self.submit_receive()
+        self.assertEqual(name(self.client.completion(connect)), "SUCCESS")
+        for i, op in enumerate(sends):
+            self.assertEqual(name(self.client.completion(op)), "SUCCESS")
+            data, own = peer.recvfrom(10)
+            self.assertEqual(data, b"%d" % i)
+        peer.sendto(b"answer", own)
+        self.assertEqual(self.client.whole(receive)[1], b"answer")
+
+    @staticmethod
+    def connect_host(op, host, service, number=1):
+        return request(pb.VERB_CONNECT, op, number, connect=pb.Connect(host=host, service=str(service)))
+
+    def test_s66_a_used_socket_keeps_its_port(self):
+        first, peer = self.peer(), self.peer()
+        self.open()
+        self.send(b"x", first.getsockname())
+        own = first.recvfrom(10)[1]
+        connected = self.connect(peer)
+        self.assertEqual(address(connected.local)[1], own[1])
+        self.send(b"y")
+        self.assertEqual(peer.recvfrom(10)[1][1], own[1])
+
+    def test_s66_misuse(self):
+        peer = self.peer()
+        self.open()
+        op = self.next_op()
+        self.client.send(self.client.connect(op, 1, peer.getsockname(), b"data"))
+        self.assertEqual(name(self.client.completion(op)), "INVALID_ARGUMENT")
+        op = self.next_op()
+        self.client.send(self.connect_host(op, "localhost", "domain"))
+        self.assertEqual(name(self.client.completion(op)), "INVALID_ARGUMENT")
+        self.connect(peer)
+        op = self.next_op()
+        self.client.send(self.client.connect(op, 1, peer.getsockname()))
+        self.assertEqual(name(self.client.completion(op)), "IS_CONNECTED")
+
+    def test_s66_a_connect_that_fails_leaves_it_as_it_was(self):
+        peer = self.peer()
+        self.open()
+        connect, send, receive = (self.next_op() for _ in range(3))
+        self.client.send(self.client.connect(connect, 1, ("224.0.0.1", 9)), self.client.make_send(send, 1, b"x"),
+                         self.client.receive(receive, 1, 65535))
+        self.assertEqual(name(self.client.completion(connect)), "ACCESS_DENIED")
+        self.assertIn(name(self.client.completion(send)), ("NOT_CONNECTED", "OPERATION_ABORTED"))
+        self.send(b"hello", peer.getsockname())
+        peer.sendto(b"answer", peer.recvfrom(10)[1])
+        self.assertEqual(self.client.whole(receive)[1], b"answer")
+
+    def test_s66_what_the_network_reports_is_one_ops_error(self):
+        peer = self.peer()
+        self.open()
+        self.connect(peer)
+        receive = self.submit_receive()
+        address = peer.getsockname()
+        peer.close()
+        self.assertEqual(name(self.send(b"to nobody")[0]), "SUCCESS")
+        self.assertEqual(name(self.client.completion(receive)), "CONNECTION_REFUSED")
+        again = self.hold(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        again.settimeout(DEADLINE)
+        again.bind(address)
+        self.assertEqual(name(self.send(b"to somebody")[0]), "SUCCESS")
+        data, own = again.recvfrom(100)
+        again.sendto(b"answer", own)
+        self.assertEqual((data, self.receive()[1]), (b"to somebody", b"answer"))
+
+    def test_s66_options_and_endpoints(self):
+        peer = self.peer()
+        self.open()
+
+        def get(option):
+            op = self.next_op()
+            self.client.send(request(pb.VERB_GET_OPTION, op, 1, get_option=pb.GetOption(option=option)))
+            return self.client.completion(op)
+
+        def put(option, number):
+            op = self.next_op()
+            value = pb.OptionValue(number=number)
+            self.client.send(request(pb.VERB_SET_OPTION, op, 1, set_option=pb.SetOption(option=option, value=value)))
+            return name(self.client.completion(op))
+
+        for option in (pb.OPTION_NO_DELAY, pb.OPTION_KEEP_ALIVE, pb.OPTION_USER_TIMEOUT, pb.OPTION_LINGER):
+            self.assertEqual((put(option, 1), name(get(option))), ("PROTOCOL_OPTION", "PROTOCOL_OPTION"))
+        self.assertEqual(name(get(pb.OPTION_TCP_INFO)), "PROTOCOL_OPTION")
+        self.assertEqual((put(pb.OPTION_RECEIVE_BUFFER, 50000), get(pb.OPTION_RECEIVE_BUFFER).value.number),
+                         ("SUCCESS", 100000))
+        self.assertEqual(name(get(pb.OPTION_LOCAL_ENDPOINT)), "NOT_CONNECTED")
+        self.send(b"x", peer.getsockname())
+        own = peer.recvfrom(10)[1]
+        self.assertEqual(address(get(pb.OPTION_LOCAL_ENDPOINT).value.endpoint)[1], own[1])
+        self.assertEqual(name(get(pb.OPTION_REMOTE_ENDPOINT)), "NOT_CONNECTED")
+        self.assertEqual(get(pb.OPTION_RECEIVE_BUFFER).value.number, 100000)
 
 
 class GetsAPeer(WithPolicy):
