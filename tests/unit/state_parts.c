@@ -195,6 +195,22 @@ int taker_take(struct taker *t, const uint8_t *data, size_t len)
     return e < 0 ? e : state_restore(&t->r, &in);
 }
 
+int taker_take_parts(struct taker *t, struct parts *p)
+{
+    struct state_writer w;
+    const uint8_t *data;
+    size_t len;
+    int r;
+
+    parts_write(p, &w);
+    ck_assert_int_eq(state_finish(&w, &data, &len), 0);
+    taker_init(t);
+    taker_make_descriptors(t);
+    r = taker_take(t, data, len);
+    state_writer_deinit(&w);
+    return r;
+}
+
 void taker_free(struct taker *t)
 {
     session_end_all(&t->core->worker);

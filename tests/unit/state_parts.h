@@ -43,7 +43,8 @@ struct taker {
 void taker_init(struct taker *t);
 void taker_make_descriptors(struct taker *t); /* for what is written by hand */
 int taker_take(struct taker *t, const uint8_t *data, size_t len);
-struct session *taker_session(struct taker *t); /* that it has taken */
+int taker_take_parts(struct taker *t, struct parts *p); /* begins t, too */
+struct session *taker_session(struct taker *t);         /* that it has taken */
 void taker_free(struct taker *t);
 
 #endif
