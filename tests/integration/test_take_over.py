@@ -28,14 +28,6 @@ def stream(position, length):
 
 
 class TakeOverTest(asockd.DaemonTest):
-    def fill(self, full):
-        """So that a connect waits until these have been accepted."""
-        fillers = [self.hold(socket.socket()) for _ in range(2)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        return fillers
-
     def succeed(self, *arguments):
         took = self.daemon.succeed(*(arguments or self.arguments))
         self.assertTrue(took, self.daemon.output())
@@ -175,19 +167,16 @@ class Carried(TakeOverTest):
 
     def test_a_connect_in_progress_begins_again(self):
         wire = self.wire()
-        full = self.listener(backlog=0)
-        self.fill(full)
+        full = self.blackhole()
         wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"), wire.make_send(7, 1, b"second"))
         wire.settle()
         rows = [row for row in self.daemon.control.inspect(list=pb.List()) if row.get("state") == "connecting"]
         self.assertEqual(len(rows), 1, rows)
         self.succeed()
-        held = [self.accept(full) for _ in range(2)]
+        peer = self.accept_behind(full)
         self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
-        peer = self.accept(full)
         self.assertEqual(self.read_all(peer, 11), b"firstsecond")
         self.assertEqual(wire.completion(7).error, pb.ERROR_SUCCESS)
-        del held
 
     def test_a_restriction_stays(self):
         wire = self.wire()
@@ -315,11 +304,10 @@ class GoesOn(TakeOverTest):
         """A connect that succeeds while everything stands still: only the new one may send its data."""
         daemon = asockd.Daemon("--allow-any")
         self.addCleanup(daemon.stop)
-        wire, asker, server = self.hold(Wire(daemon.path)), self.hold(Wire(daemon.control_path)), self.listener(backlog=0)
+        wire, asker, server = self.hold(Wire(daemon.path)), self.hold(Wire(daemon.control_path)), self.blackhole()
         wire.hello()
         asker.hello()
         asker.sock.settimeout(DEADLINE)
-        fillers = self.fill(server)
         wire.send(wire.open(5, 1), wire.connect(6, 1, server.getsockname(), b"once"))
         wire.settle()
         asker.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))
@@ -328,15 +316,13 @@ class GoesOn(TakeOverTest):
         while len(fds) <= struct.unpack("<II", data)[1]:
             fds += socket.recv_fds(asker.sock, 8, 253)[1]
             asker.sock.sendall(struct.pack("<II", 3, 0))  # NEXT
-        held = [self.accept(server) for _ in fillers]
-        peer = self.accept(server)  # its SYN came again
+        peer = self.accept_behind(server)  # its SYN came again
         asker.sock.sendall(struct.pack("<II", 4, 0))  # READY
         self.assertEqual(struct.unpack("<II", asker.sock.recv(8, socket.MSG_WAITALL))[0], 6)  # YOURS
         for fd in fds:
             os.close(fd)
         with contextlib.suppress(ConnectionResetError):
             self.assertEqual(self.read_all(peer), b"")
-        del held
 
     def test_an_invalid_policy(self):
         path = os.path.join(self.daemon.directory, "bad.policy")

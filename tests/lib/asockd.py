@@ -215,7 +215,7 @@ class DaemonTest(unittest.TestCase):
 
     def setUp(self):
         self.before = self.daemon.settle(self.daemon.baseline)
-        self.held = []
+        self.held, self.fillers = [], set()
 
     def tearDown(self):
         for thing in reversed(self.held):
@@ -241,6 +241,22 @@ class DaemonTest(unittest.TestCase):
         listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
         listener.listen(backlog)
         return listener
+
+    def blackhole(self):
+        """A listener whose queue is full: the kernel drops what comes, and a connect there waits."""
+        listener = self.listener(backlog=0)
+        for _ in range(2):
+            filler = self.hold(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+            self.fillers.add(filler.getsockname())
+        return listener
+
+    def accept_behind(self, listener):
+        """Empties a blackhole, until somebody else than those that filled it has come in."""
+        while (peer := self.accept(listener)).getpeername() in self.fillers:
+            pass
+        return peer
 
     def accept(self, listener):
         peer, _ = listener.accept()

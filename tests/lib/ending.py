@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Sockets in the states that their ends depend on."""
 
-import socket
 
 from asockd import DaemonTest
 
@@ -34,15 +33,6 @@ class EndingTest(DaemonTest):
         wire.close()
         while self.daemon.stats()["clients"] == clients:
             pass
-
-    def blackhole(self):
-        """A full backlog: the kernel drops what comes, a connect goes on."""
-        listener = self.listener(backlog=0)
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        return listener
 
     def forget(self, wire):
         wire.settle()

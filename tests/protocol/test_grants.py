@@ -3,7 +3,6 @@
 
 import os
 import resource
-import socket
 import sys
 import unittest
 
@@ -205,11 +204,7 @@ class Memory(QuotaTest):
         """A lingering close holds what is queued, and its id is free for a socket that may queue as much."""
         wire = self.client(**dict.fromkeys(RAISED, 0))
         least = self.quota()["memory"][0]
-        hole = self.listener(backlog=0)
-        fillers = [self.hold(socket.socket()) for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(hole.getsockname())
+        hole = self.blackhole()
         wire.send(wire.open(1, 1), wire.connect(2, 1, hole.getsockname()), wire.make_send(3, 1, bytes(LEAST["queued_max"])))
         wire.settle()
         before = self.quota()["memory"][0]

@@ -31,14 +31,6 @@ class Items(DaemonTest):
     def says(self, error, make, *arguments, count=0, **more):
         return self.ends(self.ask(make, *arguments, **more), error, count)
 
-    def blackhole(self):
-        listener = self.listener(backlog=0)
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        return listener
-
     def refused(self):
         """An address where nobody listens, and nobody will."""
         holder = self.hold(socket.socket())

@@ -297,11 +297,7 @@ class Options(DaemonTest):
     def test_s20_while_connecting_hold_for_what_wins(self):
         """The attempt has begun when they are set; the kernel repeats its SYN after a second."""
         wire = self.wire()
-        listener = self.listener(backlog=0)
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
+        listener = self.blackhole()
         wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()))
         wire.settle()
         values = {pb.OPTION_KEEP_ALIVE: 1, pb.OPTION_KEEP_ALIVE_TIME: 77, pb.OPTION_NO_DELAY: 0,
@@ -312,7 +308,7 @@ class Options(DaemonTest):
             wire.send(request(pb.VERB_SET_OPTION, 100 + option, 1, set_option=arm))
             self.assertEqual(wire.completion(100 + option).error, pb.ERROR_SUCCESS)
         self.assertFalse([reply for reply, _ in wire.kept if reply.op == 2])
-        self.accept(listener)  # there is room in its queue again
+        self.accept_behind(listener)
         self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         for option, number in values.items():
             got = self.get(wire, 200 + option, 1, option)[0].value.number

@@ -2,7 +2,6 @@
 """Every op, at every stage it can wait in, ended in every way: one completion each (S2, S21, S30, S36, S37, S42, S55)."""
 
 import collections
-import socket
 import unittest
 
 from asockd import DaemonTest
@@ -22,16 +21,8 @@ WAYS = {
 
 class Stages(DaemonTest):
 
-    def blackhole(self):
-        listener = self.listener(backlog=0)
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        return listener.getsockname()
-
     def connecting(self, wire, timeout=0):
-        wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole(), timeout_ms=timeout))
+        wire.send(wire.open(1, 1), wire.connect(2, 1, self.blackhole().getsockname(), timeout_ms=timeout))
 
     def full(self, wire):
         """A pair whose kernel takes no more, with room for another send of a piece in the window."""
@@ -45,11 +36,11 @@ class Stages(DaemonTest):
     # ------------------------------------------------------- the stages: (wire, timeout) -> TARGET
 
     def connect(self, wire, timeout):
-        wire.send(wire.open(1, 1), wire.connect(TARGET, 1, self.blackhole(), timeout_ms=timeout))
+        wire.send(wire.open(1, 1), wire.connect(TARGET, 1, self.blackhole().getsockname(), timeout_ms=timeout))
 
     def connect_with_data(self, wire, timeout):
         wire.send(wire.open(1, 1),
-                  wire.connect(TARGET, 1, self.blackhole(), b"data", timeout_ms=timeout))
+                  wire.connect(TARGET, 1, self.blackhole().getsockname(), b"data", timeout_ms=timeout))
 
     def send_behind_connect(self, wire, timeout):
         self.connecting(wire)
