@@ -162,7 +162,7 @@ static const char *option_text(unsigned int bit)
         return "  --openmetrics      stats: counters and histograms as OpenMetrics\n"
                "  --prometheus       stats: the same in Prometheus' text format\n";
     case TAKES_GROUP:
-        return "  --group GROUP      policy: a further group of the client's, may be given again; listener: whose it is\n";
+        return "  --group GROUP      policy: another group of the client, repeatable; listener: group of the socket file\n";
     case TAKES_LISTENER:
         return "  --path PATH        listener: its socket; /run/asockd/NAME/asock.sock\n"
                "  --mode MODE        listener: who may connect, as of chmod; 0660\n";

@@ -2,8 +2,8 @@
 /*
  * What the daemon says.
  *
- * A reply is handled in two steps: its head says whose it is and where its payload goes; when the payload
- * is there, the reply takes effect. Every reply is verified: a token that is not live, more bytes than were
+ * A reply is handled in two steps: its head names the op and says where the payload goes; the reply takes
+ * effect when the payload has arrived. Every reply is verified: a token that is not live, more bytes than were
  * asked for, or an impossible success end the session with ASOCK_PROTOCOL_ERROR.
  */
 #include "client-lib/wire/reply.h"

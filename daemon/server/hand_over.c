@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: TAKE_OVER -> at the end of that turn everything stands still: what can go over is written down -> the memfd,
- * the descriptors, in packs -> the other one is ready -> it is told that all is its -> here each session that has gone ends
- * without a word, and the daemon stops with what is left.
- * Failures: no memory, the other one fails, goes or does not answer in time: nothing has changed, and this one goes on.
+ * The old daemon's side of a take-over.
+ *
+ * Happy path: TAKE_OVER comes -> at the end of that turn the daemon stops working and writes down what can go over -> it sends
+ * the memfd, then the descriptors, 253 a message -> the new daemon says READY -> this one sends YOURS, ends the sessions that
+ * have gone without touching their connections, and stops.
+ * Failures: no memory; the new daemon fails, ends, or does not answer in time. Nothing has changed then, and this daemon goes on.
  */
 #include "daemon/server/hand_over.h"
 

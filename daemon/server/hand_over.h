@@ -2,7 +2,7 @@
 #ifndef ASOCKD_HAND_OVER_H
 #define ASOCKD_HAND_OVER_H
 
-/* This daemon hands everything over to another one, which asks by TAKE_OVER (take_over.h has that one's side). */
+/* The old daemon's side of a take-over; take_over.h is the new one's. */
 #include "daemon/core/loop.h"
 #include "daemon/server/listener.h"
 #include "daemon/session/take_over.h"

@@ -13,7 +13,10 @@ struct shared_listeners {
     struct maker maker;
 };
 
-/* The maker has begun, or failed to; or will, behind shared_listeners_wait(), when it is told so later. */
+/*
+ * has_maker: the maker process has started. After shared_listeners_wait() it starts later, and shared_listeners_begin() says
+ * whether it did.
+ */
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker);
 void shared_listeners_wait(struct shared_listeners *shared);
 void shared_listeners_begin(struct shared_listeners *shared, bool has_maker);

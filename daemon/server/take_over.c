@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: connect, say Hello, see that the other one knows TAKE_OVER; when all that takes time is done ask for it ->
- * the memfd, then the descriptors -> everything is made -> ready -> it is ours -> it goes on.
- * Failures: nobody listens there, or somebody who cannot hand over (a message); what comes is damaged, names what is not
- * there, or is too much for this process (the other one is told, and this one ends without a touch).
+ * The new daemon's side of a take-over.
+ *
+ * Happy path: connect to the old daemon, send Hello, check that it knows TAKE_OVER -> after everything that takes time, send
+ * TAKE_OVER -> receive the memfd, then the descriptors -> make listeners, sessions, sockets and ops -> send READY -> receive
+ * YOURS -> serve them.
+ * Failures: no daemon listens there, or it cannot hand over: a message. The state is damaged, names a descriptor that did not
+ * come, or is too large for this process: this one sends FAILED and ends, and has touched no connection.
  */
 #include "daemon/server/take_over.h"
 

@@ -3,8 +3,8 @@
 #define ASOCKD_TAKE_OVER_H
 
 /*
- * This daemon goes on with what another one has: asockd --take-over DIR. Until take_over_receive() returns the other one
- * may still go on with everything, so nothing is read, written or closed.
+ * asockd --take-over DIR: this daemon continues with the clients and connections of another one. Until take_over_receive()
+ * returns the other one may still keep them, so nothing is read, written or closed.
  */
 #include <ev.h>
 

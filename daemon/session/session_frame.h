@@ -2,7 +2,7 @@
 #ifndef ASOCKD_SESSION_FRAME_H
 #define ASOCKD_SESSION_FRAME_H
 
-/* Replies that wait for room, as whole frames: that is how another process gets them (daemon/state/). */
+/* Replies that wait for room, as whole frames; another process gets them in this form (daemon/state/). */
 #include <stddef.h>
 #include <stdint.h>
 

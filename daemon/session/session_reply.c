@@ -100,7 +100,7 @@ int session_add_frame(struct session *s, const void *frame, size_t len)
     return 0;
 }
 
-/* What is told of it, beyond error, bytes and flags. */
+/* The whole reply of an op, with what its class adds, and its payload. */
 static void complete_reply(const struct op *op, struct reply *reply, const void **payload,
                            uint32_t *payload_len)
 {

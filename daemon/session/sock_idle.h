@@ -26,7 +26,7 @@ struct sock_idle {
 
 /* The socket has connected: applies what the policy says now, until the socket ends. Without memory there is no time-out. */
 void sock_idle_begin(struct sock *sock);
-/* The same for a socket that another process had: `active` is when its last byte moved. The kernel is told nothing yet. */
+/* The same for a socket that another process had: `active` is when its last byte moved. No socket option is set yet. */
 void sock_idle_restore(struct sock *sock, uint64_t active);
 /* The connection is over. */
 void sock_idle_end(struct sock *sock);

@@ -10,7 +10,7 @@ struct op;
 struct take_over {
     /* 0: the op, which is queued, ends later. Or an enum asock_wire_error, with op->text. */
     int (*ask)(struct take_over *take_over, struct op *op, uint32_t format);
-    /* The op has ended: nobody waits any more. */
+    /* The op has ended before the hand-over began. */
     void (*forget)(struct take_over *take_over);
 };
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which sessions can go over, and how one that has gone ends here.
- * What cannot: shared memory (the client has its descriptor, and a page that only the process that made it can mark), shared
- * listeners and who came by them, datagrams, sockets that are bound, lent or closing, and whatever is at its end already.
+ * Decides which sessions can go over, and ends here those that have gone.
+ *
+ * These cannot: sessions with shared memory (only the process that made its status page can mark that page), with a shared
+ * listener, or by one; with a datagram, bound, lent or closing socket; and sessions that are ending.
  */
 #include <errno.h>
 #include <unistd.h>

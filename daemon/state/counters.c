@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Saves and restores counters by name. A name that this version does not know is ignored. */
 #include "daemon/state/counters.h"
 
 #include <assert.h>

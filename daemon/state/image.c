@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Writes and reads a state as bytes in a sealed memfd.
+ * Failures: no memory, more than STATE_BYTES_MAX, a seal that is missing, a wrong checksum, a record that ends behind the state.
+ */
 #include "daemon/state/image.h"
 
 #include <errno.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * From records to listeners, sessions, sockets and ops.
- * Happy path: the daemon, its listeners, then session by session what belongs to it; each descriptor is verified, and taken
- * once. What was charged is charged again, over any limit: it has been promised. Nothing starts.
- * Failures: a number out of its range, a record at the wrong place, a descriptor that is something else, no memory: all of it
- * is refused, with a text.
+ * Makes listeners, sessions, sockets and ops from records.
+ *
+ * Happy path: the daemon, its listeners, then each session with its sockets and ops. Each descriptor is verified, and used
+ * once. What was charged is charged again, also over a limit, because it was promised. Nothing starts yet.
+ * Failures: a number out of range, a record in the wrong place, a descriptor of another kind, no memory. The whole state is
+ * refused then, with a text.
  */
 #include "daemon/state/restore.h"
 

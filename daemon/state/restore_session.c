@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A session from its record: identity, restrictions, grant, charges, transport.
+ * Failures: a number out of range, a restriction that this version does not understand, no memory. The whole state is refused.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a session is, as records.
- * Happy path: one record for the session, one for each socket, one for each op, in the order of their queues; descriptors
- * are counted as they come. Nothing is changed: if the new process fails all goes on here.
- * Failures: no memory, or too much of it: the writer has the error, and nothing is handed over.
+ * Writes a session as records.
  *
- * What waits for an answer that only this process could get, or for room to be told, is told here: its reply goes over as a
- * frame.
+ * Happy path: one record for the session, one for each socket, one for each op, in the order of their queues; descriptors
+ * are numbered in the order of the records. Nothing changes here, so that this process can go on if the new one fails.
+ * Failures: no memory, or a state that is too large. The writer keeps the error, and nothing is handed over.
+ *
+ * An op that only this process could finish, and a reply that waits for room, go over as the frame of the reply.
  */
 #include <errno.h>
 #include <string.h>
@@ -360,7 +360,7 @@ static int keep_done(struct session_room *room, const struct list *ops)
     return r;
 }
 
-/* None of them has a socket; what each had done so far is told with its end. */
+/* These ops have no socket. Each ends with what it had done so far. */
 static int keep_ended(struct session_room *room, const struct list *ops, uint32_t error)
 {
     uint8_t frame[CODEC_REPLY_MAX + sizeof(ABORTED_TEXT)];

@@ -3,13 +3,13 @@
 #define ASOCKD_STATE_H
 
 /*
- * What a daemon has of its clients goes to another process, and goes on there (docs/RESTART.md).
+ * Moves what a daemon has of its clients to another process (docs/RESTART.md).
  *
  *     the old one: state_carries() -> state_save_*() ... handed over ... -> state_leave_session()
  *     the new one: state_restore() ... it is ours ... -> state_resume()
  *
- * Between the two nobody reads or writes a connection: until it is ours the old one may still go on with it. A session goes
- * over whole or not at all; one that does not ends where it is, as at a stop.
+ * In between neither process reads or writes a connection, because the old one may still keep it. A session goes over whole or
+ * not at all. One that does not go over ends in the old process, as at a stop.
  */
 #include <stdbool.h>
 #include <stdint.h>

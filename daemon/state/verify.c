@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Failures: the descriptor is not what the state says (-EBADMSG), or the kernel does not say what it is (-errno). */
 #include "daemon/state/verify.h"
 
 #include <errno.h>

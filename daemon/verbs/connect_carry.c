@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A CONNECT that another process goes on with. One that is in progress begins again there, resolution and all: what is half
- * done of it here has told nobody anything. One that is up, whose data still goes, is a send.
+ * A CONNECT that another process continues. One in progress begins again there, from the resolution on, because none of its
+ * results has reached the client. One that is connected, and still sends its data, goes over as a send.
  */
 #include <errno.h>
 #include <string.h>
@@ -50,7 +50,7 @@ int connect_restore(struct op *op, const struct connect_past *past, bool is_up)
     return err != 0 ? -EINVAL : 0;
 }
 
-/* Its resolution, or its race, from the start; judged by the policy that is in force now. */
+/* Begins the resolution, or the race, again. The policy that is in force now judges it. */
 void connect_resume(struct op *op)
 {
     connect_start(op);

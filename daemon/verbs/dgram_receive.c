@@ -61,7 +61,7 @@ static uint16_t own_port(struct sock *sock)
     return sock->dgram->port;
 }
 
-/* Into *op: bytes; -ENOENT: it was not to be told, and is gone; other -errno. */
+/* Takes a datagram into *op: its bytes; -ENOENT: policy denied its sender, and it was dropped; other -errno. */
 static ssize_t take(struct op *op, const struct iovec *iov, int count)
 {
     struct datagram *datagram = &op->receive.datagram->received;
@@ -109,7 +109,7 @@ static void receive_cleanup(struct op *op)
     op->receive.datagram = mem_free(op->receive.datagram);
 }
 
-/* What is there has to be one that may be told. */
+/* Only a datagram from a sender that policy allows answers a probe. */
 static int probe(struct op *op)
 {
     ssize_t n;
@@ -139,7 +139,7 @@ static int read_inline(struct op *op)
         return wait_room(op);
     if (room < want) {
         n = udp_next_length(&sock->ns);
-        if (n < 0) /* an error is told by this call, and by no other */
+        if (n < 0) /* the kernel reports an error once, here */
             return no_datagram(op, n);
         if (n > (ssize_t)room)
             return transport_is_idle(&op->session->transport) ? wait_memory(op) : wait_room(op);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TAKE_OVER, on the control listener: another asockd wants to go on with everything.
- * Happy path: it completes, and the server hands over (server/hand_over.c) on its connection.
- * Failures: nothing can be handed over here, somebody else asks, a format that is not spoken. It is cancelled before its turn:
- * nothing has happened.
+ * TAKE_OVER, on the control listener: another asockd asks for all clients and connections.
+ * Happy path: the op completes, and the server hands over on its connection (server/hand_over.c).
+ * Failures: this daemon cannot hand over, the asker is neither its user nor root, or the format is unknown. If the op is
+ * cancelled before the end of the turn nothing is handed over.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"

@@ -97,12 +97,12 @@ struct connect_past {
     struct endpoint endpoint;      /* where to, of one by address */
     struct endpoint local, remote; /* of one that is connected, and still sends its data */
 };
-/* false: the op cannot be told to another process. past->host lives as long as the op. */
+/* false: another process cannot continue the op. past->host lives as long as the op. */
 bool connect_save(const struct op *op, struct connect_past *ret);
 /* -ENOMEM; -EINVAL: no such destination. */
 int connect_restore(struct op *op, const struct connect_past *past, bool is_up);
 void connect_resume(struct op *op);
-/* Another process begins it again: here nothing is told of its end. */
+/* Another process begins the connect again: stops the attempts here, without a reply or an audit entry. */
 void connect_leave(struct op *op);
 
 /* Sends what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
