@@ -37,6 +37,7 @@ class Session(Core, asyncio.Protocol):
         self._flush_due = False
         self._grants: collections.deque = collections.deque()  # who waits for a larger grant
         self._lost: asyncio.Future = self._loop.create_future()
+        self._opening = 0  # coroutines in socket(): they are about to have one
         self._ends_when_unused = False
         super().__init__(name)
 
@@ -152,24 +153,28 @@ class Session(Core, asyncio.Protocol):
 
     async def socket(self) -> Any:
         """A socket of the session; asks for a larger grant where there is none left."""
-        while not self.has_id() and not self.ended:
-            before = self.limits.sockets
-            asks = not self.welcomes_due  # else: the answer that comes next is to another question
-            if asks:
-                self.ask_for_sockets()
-                self._flush()
-            waiter = self._loop.create_future()
-            self._grants.append(waiter)
-            await waiter
-            if asks and not self.has_id() and self.limits.sockets == before:
-                break
-        if self.ended:
-            raise self.ended
-        return self.open()
+        self._opening += 1
+        try:
+            while not self.has_id() and not self.ended:
+                before = self.limits.sockets
+                asks = not self.welcomes_due  # else: the answer that comes next is to another question
+                if asks:
+                    self.ask_for_sockets()
+                    self._flush()
+                waiter = self._loop.create_future()
+                self._grants.append(waiter)
+                await waiter
+                if asks and not self.has_id() and self.limits.sockets == before:
+                    break
+            if self.ended:
+                raise self.ended
+            return self.open()
+        finally:
+            self._opening -= 1
 
     def unused(self) -> None:
         """A socket is gone."""
-        if self._ends_when_unused and not self.sockets and all(waiter.done() for waiter in self._grants):
+        if self._ends_when_unused and not self.sockets and not self._opening:
             self.close()
 
     def aborted(self, sock: Any) -> Op:
@@ -181,7 +186,7 @@ class Session(Core, asyncio.Protocol):
 
     def _end_behind(self, sock: Any) -> None:
         self._flush()
-        is_last = all(other is sock for other in self.sockets.values()) and all(waiter.done() for waiter in self._grants)
+        is_last = all(other is sock for other in self.sockets.values()) and not self._opening
         if is_last and not self.ended and not self.output and self._transport.get_write_buffer_size() == 0:
             self.close()
 
