@@ -115,31 +115,35 @@ static int look_at(const struct sockaddr_un *address)
     return err == ECONNREFUSED ? 1 : fail(path, "a program listens there");
 }
 
-/* Its directory, if it is all that is missing. */
+/* Its directory, if it is all that is missing; clients of any group have to enter it. */
 static int make_directory(const char *path)
 {
     char *directory = need_memory(strdup(path)), *slash = strrchr(directory, '/');
+    mode_t mask = umask(022);
     int r = 0;
 
     *slash = 0;
     if (slash != directory && mkdir(directory, 0755) < 0 && errno != EEXIST)
         r = fail(directory, strerror(errno));
+    umask(mask);
     free(directory);
     return r;
 }
 
-/* Nobody is let in before it is the group's. */
+/*
+ * Before listen(2) every connect(2) ends ECONNREFUSED, so the mode can be that of bind(2). A later chmod(2) would follow a link
+ * that the owner of the directory puts in the socket's place.
+ */
 static int bind_at(int fd, const struct place *place)
 {
     const char *path = place->address.sun_path;
-    mode_t mask = umask(0777);
+    mode_t mask = umask(0777 & ~place->mode);
     int r = bind(fd, (const struct sockaddr *)&place->address, sizeof(place->address));
 
     umask(mask);
     if (r < 0)
         return fail(path, strerror(errno));
-    if (lchown(path, (uid_t)-1, place->group) == 0 && chmod(path, place->mode) == 0 &&
-        listen(fd, BACKLOG) == 0)
+    if (lchown(path, (uid_t)-1, place->group) == 0 && listen(fd, BACKLOG) == 0)
         return 0;
     r = fail(path, strerror(errno));
     unlink(path);
