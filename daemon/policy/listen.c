@@ -92,7 +92,9 @@ static int parse_tokens(struct conf_reader *reader, char *text, struct services 
     if (r == 0)
         r = parse_address(reader, address, &listen->rule);
     if (r == 0)
-        r = parse_ports(reader, ports, services, &listen->rule);
+        /* The table of services has those of TCP. */
+        r = parse_ports(reader, ports, listen->rule.protocol == POLICY_TCP ? services : NULL,
+                        &listen->rule);
     if (r == 0 && listen->is_reserve && listen->rule.first == 0)
         return asock_conf_refuse(reader, "port 0 cannot be reserved");
     if (r < 0 || !*from)
