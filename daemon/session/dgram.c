@@ -269,7 +269,22 @@ static uint32_t denied(const char *why, char reason[static POLICY_REASON_MAX + 1
     return ERR_ACCESS_DENIED;
 }
 
-/* The first time, and when a denial may have to be told again. */
+/* A bound socket keeps its address. What it sends without having been asked must have the source that policy wants. */
+static bool has_source(const struct sock *sock, const struct endpoint *to)
+{
+    const struct policy_egress *egress = &policy_view_settings(session_view(sock->session))->egress;
+    static const uint8_t none[16];
+    struct endpoint local = {0};
+    const void *source = to->address_len == 4 ? (const void *)&egress->source4 : &egress->source6;
+
+    if (!sock->bound || !egress->has_source)
+        return true;
+    return netsock_local(&sock->ns, &local) == 0 && local.address_len == to->address_len &&
+           memcmp(source, none, to->address_len) != 0 &&
+           memcmp(source, local.address, to->address_len) == 0;
+}
+
+/* Judges a destination that is new, or whose denial has to be reported again. */
 static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, bool is_new,
                                   char reason[static POLICY_REASON_MAX + 1])
 {
@@ -289,6 +304,9 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
     if (sock->state != SOCK_CONNECTED)
         sock->port = to->port;
     answer = judge(sock, to, (const struct sockaddr *)&addr, true);
+    if (answer.is_allowed && !has_source(sock, to))
+        answer = (struct policy_answer){
+            .reason = "the socket is not bound to the source address of [Egress]"};
     if (is_new || !answer.is_allowed) {
         if (!sock_audit_begin(sock, &audit))
             answer = (struct policy_answer){.reason = "audit unavailable"};
@@ -302,29 +320,36 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
 
 /* ---- who may be heard, and answered ---- */
 
-static unsigned int row_of(const struct endpoint *endpoint)
+/* By the daemon's random keys: a sender cannot choose ports that push another peer out of its row. */
+static struct dgram_row *row_of(const struct sock *sock, const struct endpoint *endpoint)
 {
-    uint32_t hash = UINT32_C(2166136261) ^ endpoint->port; /* FNV */
+    const uint64_t *keys = sock->worker->token_keys;
+    uint64_t words[3] = {0, 0, endpoint->port}, hash = keys[0];
 
-    for (unsigned int i = 0; i < endpoint->address_len; i++)
-        hash = (hash ^ endpoint->address[i]) * UINT32_C(16777619);
-    return (hash ^ hash >> 16) % DGRAM_ANSWER_ROWS;
+    memcpy(words, endpoint->address, endpoint->address_len);
+    for (unsigned int i = 0; i < 3; i++) {
+        hash = (hash ^ words[i]) * (keys[1] | 1);
+        hash ^= hash >> 32;
+    }
+    return &sock->dgram->answers->rows[hash % DGRAM_ANSWER_ROWS];
 }
 
-static bool has_heard(const struct dgram_answers *answers, const struct endpoint *from)
+static bool has_heard(const struct sock *sock, const struct endpoint *from)
 {
+    const struct dgram_row *row = row_of(sock, from);
+
     for (unsigned int i = 0; i < DGRAM_ANSWER_WAYS; i++)
-        if (memcmp(&answers->rows[row_of(from)].at[i], from, sizeof(*from)) == 0)
+        if (memcmp(&row->at[i], from, sizeof(*from)) == 0)
             return true;
     return false;
 }
 
-static void remember(struct dgram_answers *answers, const struct endpoint *from)
+static void remember(struct sock *sock, const struct endpoint *from)
 {
-    unsigned int row = row_of(from);
+    struct dgram_row *row = row_of(sock, from);
 
-    if (!has_heard(answers, from))
-        answers->rows[row].at[answers->rows[row].next++ % DGRAM_ANSWER_WAYS] = *from;
+    if (!has_heard(sock, from))
+        row->at[row->next++ % DGRAM_ANSWER_WAYS] = *from;
 }
 
 /* What learn mode alone lets pass has to be an answer. */
@@ -365,7 +390,7 @@ uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
     bool is_known = (verdict && verdict->is_sent_to) || is_peer(sock, to);
 
     reason[0] = '\0';
-    if (sock->dgram->answers && has_heard(sock->dgram->answers, to) && is_admitted(sock, to))
+    if (sock->dgram->answers && has_heard(sock, to) && is_admitted(sock, to))
         return ERR_SUCCESS;
     if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
         return ERR_SUCCESS;
@@ -382,7 +407,7 @@ bool dgram_accepts(struct sock *sock, const struct endpoint *from)
         return false;
     }
     if (sock->dgram->answers)
-        remember(sock->dgram->answers, from);
+        remember(sock, from);
     return true;
 }
 

@@ -31,11 +31,13 @@ struct sock;
 /* Of a bound one: who sent something last, in places that his address chooses; charged. */
 #define DGRAM_ANSWER_ROWS 128u
 #define DGRAM_ANSWER_WAYS 8u
+struct dgram_row {
+    struct endpoint at[DGRAM_ANSWER_WAYS];
+    unsigned int next; /* to be replaced */
+};
+
 struct dgram_answers {
-    struct {
-        struct endpoint at[DGRAM_ANSWER_WAYS];
-        unsigned int next; /* to be replaced */
-    } rows[DGRAM_ANSWER_ROWS];
+    struct dgram_row rows[DGRAM_ANSWER_ROWS];
 };
 
 /* What policy said of an address and port, for a moment. */

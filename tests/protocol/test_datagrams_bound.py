@@ -56,6 +56,18 @@ class Bound(WithPolicy):
             self.assertEqual(name(self.send(b"x", to)[0]), "ACCESS_DENIED")
         self.assertEqual(name(self.send(b"x")[0]), "NOT_CONNECTED")
 
+    def test_s65_what_it_sends_unasked_has_policys_source(self):
+        self.set("[Egress]\nSource=127.0.0.1\n[Rules]\nListen=udp * *\nAllow=udp 127.0.0.1 * +loopback\n")
+        for number, (host, error) in enumerate((("127.0.0.1", "SUCCESS"), ("127.0.0.2", "ACCESS_DENIED"),
+                                                ("0.0.0.0", "ACCESS_DENIED")), 1):
+            self.open(number)
+            reply, _ = self.bind((host, 0), number)
+            self.assertEqual(name(reply), "SUCCESS")
+            self.assertEqual(name(self.send(b"unasked", self.peer.getsockname(), number=number)[0]), error, host)
+            self.other.sendto(b"question", ("127.0.0.1" if number == 3 else host, address(reply.connected.local)[1]))
+            self.receive(number=number)
+            self.assertEqual(name(self.send(b"answer", self.other.getsockname(), number=number)[0]), "SUCCESS", host)
+
     def test_s65_many_peers_are_remembered(self):
         own = self.start()
         peers = [self.at("127.0.0.1") for _ in range(100)]
