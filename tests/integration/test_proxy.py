@@ -231,25 +231,18 @@ class Tunnels(ProxyTest):
         self.assertEqual(proxy.stop(), 0)
 
 
-    def full_listener(self):
-        """It answers no SYN until somebody is accepted, and who that will be."""
-        listener = self.listener(backlog=0)
-        waiting = self.hold(socket.socket())
-        waiting.connect(listener.getsockname())
-        return listener
-
     def test_a_program_that_gives_up_ends_its_connect(self):
         for tcp in (True, False):
             for name, (make, *_) in TUNNELS.items():
                 with self.subTest(tunnel=name, tcp=tcp):
                     client = self.proxy.dial(tcp)
-                    client.sendall(make(self.full_listener().getsockname()[1]))
+                    client.sendall(make(self.blackhole().getsockname()[1]))
                     self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 1)
                     client.close()
                     self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 0)
 
     def test_what_it_has_said_before_it_went_arrives(self):
-        listener = self.full_listener()
+        listener = self.blackhole()
         client = self.proxy.dial()
         client.sendall(socks5(listener.getsockname()[1]))
         self.daemon.wait(lambda: self.daemon.stats()["sockets"] == 1)

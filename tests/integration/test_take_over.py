@@ -170,9 +170,10 @@ class Carried(TakeOverTest):
         full = self.blackhole()
         wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"), wire.make_send(7, 1, b"second"))
         wire.settle()
-        rows = [row for row in self.daemon.control.inspect(list=pb.List()) if row.get("state") == "connecting"]
-        self.assertEqual(len(rows), 1, rows)
+        self.assertEqual([row["state"] for row in self.daemon.control.inspect(list=pb.List())], ["connecting"])
         self.succeed()
+        self.assertEqual([row["state"] for row in self.daemon.control.inspect(list=pb.List())], ["connecting"],
+                         self.daemon.output())
         peer = self.accept_behind(full)
         self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
         self.assertEqual(self.read_all(peer, 11), b"firstsecond")

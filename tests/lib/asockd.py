@@ -243,17 +243,18 @@ class DaemonTest(unittest.TestCase):
         return listener
 
     def blackhole(self):
-        """A listener whose queue is full: the kernel drops what comes, and a connect there waits."""
+        """A listener whose queue is full: the kernel drops what comes, and a connect there waits.
+
+        One fills it, and has come in: a second one would try again together with the connect, and whose last ACK finds
+        the queue full is lost.
+        """
         listener = self.listener(backlog=0)
-        for _ in range(2):
-            filler = self.hold(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-            self.fillers.add(filler.getsockname())
+        filler = self.hold(socket.create_connection(listener.getsockname()))
+        self.fillers.add(filler.getsockname())
         return listener
 
     def accept_behind(self, listener):
-        """Empties a blackhole, until somebody else than those that filled it has come in."""
+        """Empties a blackhole, until somebody else than who filled it has come in."""
         while (peer := self.accept(listener)).getpeername() in self.fillers:
             pass
         return peer
