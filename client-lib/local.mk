@@ -42,6 +42,8 @@ libasock_sources = \
 	client-lib/shm/pool.h \
 	client-lib/shm/status.c \
 	client-lib/shm/status.h \
+	client-lib/wire/answer.c \
+	client-lib/wire/answer.h \
 	client-lib/wire/input.c \
 	client-lib/wire/input.h \
 	client-lib/wire/output.c \

@@ -275,12 +275,14 @@ static int put_cancel(struct encoder *e)
     asock__v1__cancel__init(&e->arm->cancel);
     e->head->cancel = &e->arm->cancel;
     e->head->cancel->target = e->request->cancel.target;
+    e->head->cancel->unshare = e->request->cancel.unshare;
     return 0;
 }
 
 static int get_cancel(struct decoder *d)
 {
     d->ret->cancel.target = d->head->cancel->target;
+    d->ret->cancel.unshare = d->head->cancel->unshare;
     return 0;
 }
 

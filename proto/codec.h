@@ -159,6 +159,7 @@ struct request {
         } close;
         struct {
             uint64_t target;
+            bool unshare;
         } cancel;
         struct {
             uint32_t option;

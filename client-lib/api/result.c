@@ -267,7 +267,7 @@ const char *asock_op_get_text(asock_op *op)
 
     if (r < 0)
         return NULL;
-    text = r || !op->error ? NULL : op->text;
+    text = r || !op->error || op->is_answered ? NULL : op->text;
     asock_leave(op->context);
     return text;
 }

@@ -104,7 +104,8 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
     op->deadline = 0;
     op->cursor = (struct cursor){0, 0};
     op->moved = 0;
-    op->is_cancelled = op->is_told = op->is_quiet = op->is_asked = op->is_expired = false;
+    op->is_cancelled = op->is_answered = op->is_told = op->is_quiet = op->is_asked =
+        op->is_expired = false;
     op->has_value = false;
     op->lates = 0;
     op->error = op->connect_error = 0;

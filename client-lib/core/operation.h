@@ -39,6 +39,7 @@ struct asock_op {
     bool in_callback;  /* its callback runs */
     bool is_begun;     /* made by asock_begin_*, asock_end still to come */
     bool is_cancelled; /* CANCEL is on its way, or was */
+    bool is_answered;  /* a share that has succeeded; its CANCEL's answer, still to come, ends it */
     bool is_told;      /* somebody waits for it: ERRORS_ONLY is not passed on */
     bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
     bool is_asked, is_expired; /* overdue: the daemon was asked, by a CANCEL not of the program's */

@@ -123,6 +123,11 @@ void asock_overdue_close(asock_op *op)
         watch_from(op, linger > now ? linger : now);
 }
 
+void asock_overdue_answered(asock_op *op)
+{
+    watch_from(op, time_now_ms());
+}
+
 /* Behind a close with a linger time an op ends with that. */
 void asock_overdue_cancelled(asock_op *op)
 {

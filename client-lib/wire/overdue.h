@@ -11,5 +11,7 @@ void asock_overdue_watch(asock_op *op);
 void asock_overdue_close(asock_op *op);
 /* The program has asked for the op's end. */
 void asock_overdue_cancelled(asock_op *op);
+/* It has answered, and has to say one thing more. */
+void asock_overdue_answered(asock_op *op);
 
 #endif

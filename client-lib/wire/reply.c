@@ -25,6 +25,7 @@
 #include "client-lib/shm/bounce.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/shm/pool.h"
+#include "client-lib/wire/answer.h"
 #include "client-lib/wire/session.h"
 
 /* More ids than this are not tracked, whatever the welcome says. */
@@ -128,7 +129,7 @@ static int op_head(asock_op *op, struct input *in)
 {
     bool is_more = in->reply.flags & REPLY_MORE;
 
-    if (op->state != OP_SENT && op->state != OP_PARTLY)
+    if ((op->state != OP_SENT && op->state != OP_PARTLY) || op->is_answered)
         return -EPROTO;
     if (op->state == OP_PARTLY && (in->reply.error == 0 || is_more))
         return -EPROTO;
@@ -217,6 +218,8 @@ static void cancel_answered(asock_context *context, const struct reply *reply)
     asock_op *op = op_of(context, reply->op & ~TOKEN_CANCEL);
     bool is_send = op && op->operation == ASOCK_OPERATION_SEND;
 
+    if (op && op->is_answered)
+        asock_answer_unshared(op, reply->flags & REPLY_FOUND);
     if (!op || !op->is_quiet || op->state != OP_SENT || reply->error || reply->flags & REPLY_FOUND)
         return;
     asock_quiet_finish(is_send ? &op->socket->quiet_sends : &op->socket->quiet_options, op);
@@ -431,62 +434,6 @@ static uint32_t error_of_expired(const asock_op *op, uint32_t error, uint64_t by
     return op->operation == ASOCK_OPERATION_SEND && bytes == 0 ? error : ERR_TIMED_OUT;
 }
 
-/* They came where a text would. 0, -ENOMEM, -EPROTO. */
-static int take_addresses(asock_op *op, size_t len)
-{
-    struct endpoint endpoints[CODEC_ADDRESSES_MAX];
-    long count;
-
-    if (!op->text)
-        return -ENOMEM;
-    count = asock_codec_decode_addresses((const uint8_t *)op->text, len, endpoints);
-    free(op->text);
-    op->text = NULL;
-    if (count <= 0)
-        return -EPROTO;
-    op->addresses = reallocarray(NULL, (size_t)count, sizeof(endpoints[0]));
-    if (!op->addresses)
-        return -ENOMEM;
-    memcpy(op->addresses, endpoints, (size_t)count * sizeof(endpoints[0]));
-    op->address_count = (unsigned int)count;
-    return 0;
-}
-
-struct directory {
-    bool is_there;
-    char *path; /* NULL where it is there: there was no memory */
-};
-
-static void find_directory(const struct field *fields, size_t count, void *data)
-{
-    struct directory *ret = data;
-
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(fields[i].name, "directory") != 0 || !fields[i].text || ret->is_there)
-            continue;
-        ret->is_there = true;
-        ret->path = strdup(fields[i].text);
-    }
-}
-
-/* A record came where a text would; its path takes that place. 0, -ENOMEM, -EPROTO. */
-static int take_directory(asock_op *op, size_t len)
-{
-    struct directory directory = {.is_there = false};
-    char *record = op->text;
-    int r;
-
-    op->text = NULL;
-    if (!record)
-        return -ENOMEM;
-    r = asock_codec_decode_record((const uint8_t *)record, len, find_directory, &directory);
-    free(record);
-    op->text = directory.path;
-    if (r < 0 || !directory.is_there)
-        return -EPROTO;
-    return directory.path ? 0 : -ENOMEM;
-}
-
 static void say(asock_op *op, const char *text)
 {
     free(op->text);
@@ -544,10 +491,9 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_reference)
         received(op, bytes);
     if (is_answer(op) && !error) {
-        r = op->operation == ASOCK_OPERATION_RESOLVE ? take_addresses(op, text_len)
-                                                     : take_directory(op, text_len);
-        if (r == -EPROTO)
-            return r;
+        r = asock_answer_take(op, text_len);
+        if (r == -EPROTO || r > 0)
+            return r < 0 ? r : 0;
         error = r < 0 ? (uint32_t)ERR_NO_BUFFER_SPACE : error;
     }
     if (op->text && error)

@@ -39,6 +39,7 @@ static void add_cancel(asock_op *op)
     if (op->socket && op->operation != ASOCK_OPERATION_CLOSE)
         request.socket = op->socket->id;
     request.cancel.target = op->token;
+    request.cancel.unshare = op->operation == ASOCK_OPERATION_SHARE;
     list_remove(&op->cancel_node);
     asock_output_add(&op->context->out, &request, NULL, 0);
 }

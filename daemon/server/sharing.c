@@ -32,6 +32,7 @@ struct shared_listener {
     struct shared_listeners *server;
     struct session *sharer; /* NULL: nobody's any more */
     struct op *op;          /* SHARE, until it is made */
+    uint64_t token;         /* of that; 0: a later SHARE has it */
     struct quota *quota;    /* what it is charged to */
     struct maker_job job;
     bool is_made, has_clients;
@@ -126,6 +127,26 @@ static void forget(struct op *op)
         return;
     leave_sharer(l);
     free_listener(l);
+}
+
+static struct shared_listener *made_by(struct session *s, uint64_t token)
+{
+    list_for_each (&s->sharing.listeners, it) {
+        struct shared_listener *l = container_of(it, struct shared_listener, node);
+
+        if (l->token == token && l->is_made)
+            return l;
+    }
+    return NULL;
+}
+
+static bool withdraw(struct session *s, uint64_t token)
+{
+    struct shared_listener *l = made_by(s, token);
+
+    if (l)
+        leave_sharer(l);
+    return l;
 }
 
 /* ---- clients ---- */
@@ -245,6 +266,7 @@ static int open_listener(struct sharing *sharing, struct op *op)
     struct shared_listeners *server = container_of(sharing, struct shared_listeners, sharing);
     struct shared_listener *l = mem_zalloc(1, sizeof(*l));
     struct session *s = op->session;
+    struct shared_listener *before;
 
     if (!l || make_name(l->job.name) < 0 || charge(l, s) < 0) {
         mem_free(l);
@@ -256,6 +278,10 @@ static int open_listener(struct sharing *sharing, struct op *op)
     l->sharer = s;
     l->op = op;
     op->shared = l;
+    before = made_by(s, op->token);
+    if (before)
+        before->token = 0;
+    l->token = op->token;
     list_append(&s->sharing.listeners, &l->node);
     s->sharing.listener_count++;
     l->job.whom = quota_person(l->quota);
@@ -302,6 +328,7 @@ void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls
         .problem = has_maker ? NULL : NO_MAKER,
         .open = open_listener,
         .forget = forget,
+        .withdraw = withdraw,
         .accept = accept_client,
         .close = close_all,
     };

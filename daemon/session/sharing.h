@@ -22,6 +22,8 @@ struct sharing {
     int (*open)(struct sharing *sharing, struct op *op);
     /* The op has ended early: drop its listener. */
     void (*forget)(struct op *op);
+    /* Closes the listener that the session's SHARE with that token made. False: there is none. */
+    bool (*withdraw)(struct session *s, uint64_t token);
     /* Accepts one client at the session's listeners. True: there may be more. */
     bool (*accept)(struct session *s);
     /* The session has ended: close its listeners and end pending SHAREs. */

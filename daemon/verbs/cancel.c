@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CANCEL. Its own completion comes first and only says whether the op was still live; the op's own
- * completion tells how it ended. Of a lingering close: RST (S43).
+ * completion tells how it ended. Of a lingering close: RST (S43). Of a SHARE that has succeeded: its listener closes, if the
+ * client says that this is what it means (S59).
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -19,6 +21,14 @@ static void cancel(struct op *target)
         sock_run_sends(sock);
 }
 
+/* What a SHARE that has ended with success left. */
+static bool withdraw(struct session *s, uint64_t token)
+{
+    const struct sharing *sharing = s->worker->sharing;
+
+    return sharing && sharing->withdraw(s, token);
+}
+
 int verb_cancel(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -26,7 +36,7 @@ int verb_cancel(struct op *op, const struct call *call)
 
     if (target && target->socket_id != r->socket)
         target = NULL;
-    if (target)
+    if (target || (r->cancel.unshare && withdraw(op->session, r->cancel.target)))
         op->reply_flags |= REPLY_FOUND;
     complete(op, ERR_SUCCESS);
     if (!target)

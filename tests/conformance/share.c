@@ -5,6 +5,7 @@
 #include "tests/lib/fixture.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -127,6 +128,27 @@ START_TEST(test_s59_refusals_have_a_text)
     ck_assert_ptr_null(asock_op_get_directory(ops[8]));
     for (int i = 0; i < 9; i++)
         asock_op_unref(ops[i]);
+}
+END_TEST
+
+/* The daemon has made the listener and said so, and the library has not read that. A ninth would be one too many. */
+START_TEST(test_s59_a_share_that_is_cancelled_too_late_leaves_no_listener)
+{
+    asock_op *op = new_op();
+
+    for (int i = 0; i < 9; i++) {
+        struct pollfd pollfd = {.fd = asock_context_get_fd(fixture.context), .events = POLLIN};
+
+        pending(asock_share(fixture.context, op));
+        flush();
+        ck_assert_int_eq(poll(&pollfd, 1, LIVENESS_MS), 1);
+        ck_assert_int_eq(asock_cancel(op), 0);
+        expect(op, ASOCK_OPERATION_ABORTED);
+        ck_assert_ptr_null(asock_op_get_directory(op));
+        ck_assert_ptr_null(asock_op_get_text(op));
+    }
+    asock_context_unref(join(fixture.context));
+    asock_op_unref(op);
 }
 END_TEST
 

@@ -117,8 +117,8 @@ class Wire:
         return request(pb.VERB_CLOSE, op, number, close=pb.Close(**fields))
 
     @staticmethod
-    def cancel(op, number, target):
-        return request(pb.VERB_CANCEL, op, number, cancel=pb.Cancel(target=target))
+    def cancel(op, number, target, **fields):
+        return request(pb.VERB_CANCEL, op, number, cancel=pb.Cancel(target=target, **fields))
 
     @staticmethod
     def make_register(op, length, number=0, status=False):

@@ -214,6 +214,54 @@ class Share(Sharing):
         for directory in directories:
             self.gone(directory)
 
+    def unshare(self, wire, target, unshare=True):
+        """CANCEL of a SHARE: whether it found something to end."""
+        wire.token += 1
+        wire.send(wire.cancel(wire.token, 0, target, unshare=unshare))
+        reply = wire.completion(wire.token)
+        self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+        return bool(reply.flags & pb.REPLY_FLAG_FOUND)
+
+    def test_s59_a_cancel_that_is_too_late_closes_the_listener(self):
+        wire, other = self.wire(), self.wire()
+        directory, stays = self.share(wire), self.share(wire)
+        token = wire.token
+        sharee = self.join(directory)
+        sharee.settle()
+        self.assertFalse(self.unshare(wire, token - 1, unshare=False))  # an op that has ended
+        self.assertFalse(self.unshare(other, token - 1))  # another session's
+        self.assertFalse(self.unshare(wire, token + 1000))
+        self.assertEqual(self.name(wire)["shared_listeners"], 2)
+        self.assertTrue(self.unshare(wire, token - 1))
+        self.assertEqual(self.name(wire)["shared_listeners"], 1)
+        self.gone(directory)
+        self.assertFalse(self.unshare(wire, token - 1))
+        sharee.settle()  # who is there stays
+        self.join(stays).settle()
+        for _ in range(LISTENERS_MAX - 1):
+            self.share(wire)
+        self.assertEqual(self.ask(wire)[0].error, pb.ERROR_NO_BUFFER_SPACE)
+
+    def test_s59_of_two_shares_with_one_token_the_last_one_is_closed(self):
+        wire = self.wire()
+        directories = []
+        for _ in range(2):
+            wire.send(request(pb.VERB_SHARE, 7000, share=pb.Share()))
+            reply, record = wire.whole(7000)
+            self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+            directories.append(pb.Record.FromString(record).fields[0].text)
+        self.assertTrue(self.unshare(wire, 7000))
+        self.gone(directories[1])
+        self.assertFalse(self.unshare(wire, 7000))
+        self.join(directories[0]).settle()
+
+    def test_s59_a_cancel_before_the_listener_is_made_ends_the_share(self):
+        wire = self.wire()
+        wire.send(request(pb.VERB_SHARE, 7000, share=pb.Share()), wire.cancel(7001, 0, 7000, unshare=True))
+        self.assertTrue(wire.completion(7001).flags & pb.REPLY_FLAG_FOUND)
+        self.assertEqual(wire.completion(7000).error, pb.ERROR_OPERATION_ABORTED)
+        self.daemon.wait(lambda: self.name(wire)["shared_listeners"] == 0)
+
     def test_s59_they_wait_at_several_listeners_at_once(self):
         wire = self.wire()
         directories = [self.share(wire) for _ in range(4)]

@@ -458,25 +458,102 @@ START_LOOP_TEST(test_s58_an_answer_that_is_none_ends_the_session, 0, 4)
 }
 END_TEST
 
+static struct reply share(asock_op *op)
+{
+    ck_assert_int_eq(asock_share(fake.context, op), 1);
+    return completion_of(fake_expect(VERB_SHARE));
+}
+
+static void shared(const struct reply *reply, const char *directory)
+{
+    const struct field field = {.name = "directory", .text = directory};
+    uint8_t record[100];
+    long n = asock_codec_encode_record(&field, 1, record, sizeof(record));
+
+    fake_reply(reply, record, (size_t)n);
+}
+
+/* The CANCEL of that SHARE, and its answer. */
+static struct reply unshare(const struct reply *of, uint32_t flags)
+{
+    struct reply reply = completion_of(fake_expect(VERB_CANCEL));
+
+    ck_assert_uint_eq(fake.request.cancel.target, of->op);
+    ck_assert(fake.request.cancel.unshare);
+    reply.flags = flags;
+    return reply;
+}
+
 START_TEST(test_s59_a_path_without_memory_ends_the_share_alone)
 {
-    const struct field field = {.name = "directory", .text = "/run/asockd/share/1"};
     asock_op *op = fake_op(NULL, 0);
-    uint8_t record[100];
-    struct reply reply;
-    long n = asock_codec_encode_record(&field, 1, record, sizeof(record));
+    struct reply reply, answer;
 
     fake.verbs = UINT64_MAX;
     fake_welcome(0, 0, 0, 0);
-    for (int i = 0; i < 2; i++) {
-        has_no_memory = i == 0;
-        ck_assert_int_eq(asock_share(fake.context, op), 1);
-        reply = completion_of(fake_expect(VERB_SHARE));
-        fake_reply(&reply, record, (size_t)n);
-        ck_assert_int_eq(fake_end(op), i == 0 ? ASOCK_NO_BUFFER_SPACE : ASOCK_SUCCESS);
-        ck_assert_int_eq(asock_context_get_error(fake.context), 0);
-    }
-    ck_assert_str_eq(asock_op_get_directory(op), field.text);
+    has_no_memory = true;
+    reply = share(op);
+    shared(&reply, "/run/asockd/share/1");
+    asock_context_process(fake.context);
+    answer = unshare(&reply, REPLY_FOUND); /* nobody could name the listener */
+    ck_assert_int_eq(asock_op_get_error(op), -EINPROGRESS);
+    has_no_memory = false;
+    fake_reply(&answer, NULL, 0);
+    ck_assert_int_eq(fake_end(op), ASOCK_NO_BUFFER_SPACE);
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    reply = share(op);
+    shared(&reply, "/run/asockd/share/1");
+    ck_assert_int_eq(fake_end(op), ASOCK_SUCCESS);
+    ck_assert_str_eq(asock_op_get_directory(op), "/run/asockd/share/1");
+    asock_op_unref(op);
+}
+END_TEST
+
+/* Success and CANCEL cross. An older daemon leaves the listener: then the program is told of it. */
+START_LOOP_TEST(test_s59_a_share_that_is_cancelled_too_late_ends_with_the_answer_to_that, 0, 2)
+{
+    asock_op *op = fake_op(NULL, 0);
+    struct reply reply, answer;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 0, 0, 0);
+    reply = share(op);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    answer = unshare(&reply, _i == 0 ? REPLY_FOUND : 0);
+    shared(&reply, "/run/asockd/share/1");
+    asock_context_process(fake.context);
+    ck_assert_int_eq(asock_op_get_error(op), -EINPROGRESS);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    asock_context_process(fake.context);
+    ck_assert(fake_is_silent());
+    fake_reply(&answer, NULL, 0);
+    ck_assert_int_eq(fake_end(op), _i == 0 ? ASOCK_OPERATION_ABORTED : ASOCK_SUCCESS);
+    ck_assert_ptr_null(asock_op_get_text(op));
+    ck_assert((asock_op_get_directory(op) != NULL) == (_i == 1));
+    asock_op_unref(op);
+}
+END_TEST
+
+START_LOOP_TEST(test_s59_a_share_that_waits_for_that_ends_with_the_session, 0, 2)
+{
+    asock_op *op = fake_op(NULL, 0);
+    struct reply reply;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 0, 0, 0);
+    reply = share(op);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    unshare(&reply, 0);
+    shared(&reply, "/run/asockd/share/1");
+    if (_i == 0)
+        shared(&reply, "/run/asockd/share/1"); /* twice */
+    else
+        ck_assert_int_eq(shutdown(fake.fd, SHUT_RDWR), 0);
+    ck_assert_int_eq(fake_end(op), ASOCK_CONNECTION_ABORTED);
+    ck_assert_int_eq(asock_context_get_error(fake.context),
+                     _i == 0 ? ASOCK_PROTOCOL_ERROR : ASOCK_CONNECTION_ABORTED);
+    ck_assert_ptr_null(asock_op_get_text(op));
+    ck_assert_ptr_null(asock_op_get_directory(op));
     asock_op_unref(op);
 }
 END_TEST

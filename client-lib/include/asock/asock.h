@@ -603,7 +603,7 @@ ASOCK_EXPORT int asock_resolve(asock_context *context, asock_op *op, const char 
  * returns. Any number of processes of the same user, or of subordinate ids of that user, can connect there with
  * asock_context_new(). Their sessions have the rights of this one: its policy, its restrictions, later ones too, and its
  * quotas. Each may restrict itself further, and may share again, 4 levels deep. When this session ends, they end too, and
- * the daemon removes the directory. Results:
+ * the daemon removes the directory. An op that ends in anything but success, also by asock_cancel(), leaves no listener. Results:
  *   ASOCK_NO_BUFFER_SPACE          more than 8 listeners in this session, or over the quota
  *   ASOCK_OPERATION_NOT_SUPPORTED  this is the control socket, or the daemon creates no listeners (the text says
  *                                  why), or is older than this call
