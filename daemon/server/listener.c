@@ -23,6 +23,7 @@
 #include "daemon/identity/identity.h"
 #include "daemon/identity/subids.h"
 #include "daemon/core/quota.h"
+#include "daemon/session/session_quota.h"
 #include "daemon/session/sharing.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
@@ -154,8 +155,11 @@ static void admit(struct listener *l, int fd)
         return;
     }
     if (session_new(&config, fd, &identity, why, &s) < 0) {
-        identity_deinit(&identity);
         turn_away(l, fd, ERR_NO_BUFFER_SPACE, why);
+        /* What took time is to know who it was; of a sharer's clients the sharer's step pays for that. */
+        if (l->quota)
+            session_quota_refused(config.worker, l->quota, &identity, shares->clock() - began);
+        identity_deinit(&identity);
         return;
     }
     s->transport.takes_fds = l->kind == LISTENER_CONTROL;

@@ -82,17 +82,22 @@ static const char *unit_key(const struct identity *identity, char *buf, size_t c
     return strlen(identity->cgroup) > 1 ? identity->cgroup : NULL;
 }
 
+static struct quota *user_of(const struct identity *identity, struct quota *listener)
+{
+    char uid[16];
+
+    snprintf(uid, sizeof(uid), "%u", (unsigned int)identity_user(identity));
+    return quota_child(listener, QUOTA_USER, uid);
+}
+
 static struct quota *find_place(const struct session *s, struct quota *listener)
 {
     const struct policy_limits *own = &policy_view_settings(session_view(s))->limits;
     const struct identity *identity = &s->identity;
     char key[QUOTA_KEY_MAX];
     const char *unit = unit_key(identity, key, sizeof(key));
-    char uid[16];
-    struct quota *user, *group, *place;
+    struct quota *user = user_of(identity, listener), *group, *place;
 
-    snprintf(uid, sizeof(uid), "%u", (unsigned int)identity_user(identity));
-    user = quota_child(listener, QUOTA_USER, uid);
     if (!user)
         return NULL;
     group = unit ? quota_child(user, QUOTA_UNIT, unit) : quota_ref(user);
@@ -227,6 +232,16 @@ int session_quota_enter(struct session *s, const struct session_config *config,
     if (r < 0)
         session_quota_leave(s);
     return r;
+}
+
+void session_quota_refused(struct worker *w, struct quota *listener,
+                           const struct identity *identity, uint64_t ns)
+{
+    struct quota *user = user_of(identity, listener);
+
+    if (user)
+        share_charge(quota_share(user, &w->shares.root), ns);
+    quota_unref(user);
 }
 
 static uint64_t most_of(uint64_t a, uint64_t b)

@@ -21,6 +21,12 @@ struct ask {
  */
 int session_quota_enter(struct session *s, const struct session_config *config,
                         char ret_why[static SESSION_WHY_MAX]);
+/*
+ * A client of that listener got no session. What it took is its user's time: a user who has none there, and whom others left
+ * no room for, owes nothing.
+ */
+void session_quota_refused(struct worker *w, struct quota *listener,
+                           const struct identity *identity, uint64_t ns);
 void session_quota_least(const struct session *s, struct limits *ret);
 /* To what it may be raised, however much others have. */
 void session_quota_ceilings(const struct session *s, struct limits *ret);

@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
+#include "daemon/server/listener.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/sock.h"
@@ -419,5 +421,43 @@ START_TEST(test_s52_control_sessions_share)
     for (int i = 0; i < 2; i++)
         session_end(sessions[i], ERR_SUCCESS, NULL);
     core_settle(core);
+}
+END_TEST
+
+/* A client that gets no session has taken time as well. */
+START_TEST(test_s52_a_client_that_is_refused_costs_its_user_time)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(addr.sun_family); /* the kernel chooses a name */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), client;
+    struct quota *listener, *user;
+    struct share *share;
+    struct listeners listeners;
+    char uid[16], frame[512];
+    int64_t left;
+
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, len), 0);
+    len = sizeof(addr);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_eq(listeners_init(&listeners, &core->worker), 0);
+    ck_assert_int_eq(listeners_add(&listeners, LISTENER_CLIENT, "full", fd, NULL), 0);
+    listener = quota_child(core->worker.quota, QUOTA_LISTENER, "full");
+    snprintf(uid, sizeof(uid), "%u", (unsigned int)geteuid());
+    user = quota_child(listener, QUOTA_USER, uid);
+    quota_limit(user, QUOTA_SOCKETS, 0);
+    share = quota_share(user, &core->worker.shares.root);
+    core_hurry(core); /* by this clock nothing takes no time */
+    left = share->left;
+    client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(client, (struct sockaddr *)&addr, len), 0);
+    core_settle(core);
+    ck_assert_int_gt(recv(client, frame, sizeof(frame), MSG_DONTWAIT), 0);
+    ck_assert_int_eq(recv(client, frame, sizeof(frame), MSG_DONTWAIT), 0);
+    ck_assert_int_lt(share->left, left);
+    close(client);
+    quota_unref(user);
+    quota_unref(listener);
+    listeners_deinit(&listeners);
 }
 END_TEST
