@@ -75,6 +75,7 @@ struct session {
     struct op **tokens; /* hash table, token_buckets of them, a power of two */
     uint32_t token_buckets;
     uint32_t op_count;               /* counted ops in progress */
+    uint32_t connect_count;          /* CONNECTs whose memory is part of the grant */
     struct op *spare;                /* for the next request: no request fails for want of an op */
     struct list done;                /* ops whose replies found no room */
     struct list resolves;            /* RESOLVE, RELOAD: ops that wait for their answer */

@@ -168,8 +168,8 @@ static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t window, uint6
 static uint64_t memory_left(const struct session *s)
 {
     return MEMORY_SESSION + s->slot_count * MEMORY_SLOT +
-           s->socket_count * (MEMORY_SOCKET - SOCKET_QUEUED_MIN) + s->op_count * MEMORY_OP +
-           s->queued;
+           s->socket_count * MEMORY_SOCKET_ALONE + s->connect_count * MEMORY_CONNECT +
+           s->op_count * MEMORY_OP + s->queued;
 }
 
 /* Whose share of what was too small for n more; the last one that was is what is told. */

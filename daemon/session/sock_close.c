@@ -50,7 +50,7 @@ static bool drain_step(struct share *share);
 static bool take_ending(struct sock *sock)
 {
     uint32_t queued = sock->queued < SOCKET_QUEUED_MIN ? sock->queued : SOCKET_QUEUED_MIN;
-    uint32_t memory = MEMORY_SOCKET - SOCKET_QUEUED_MIN + queued;
+    uint32_t memory = MEMORY_SOCKET_ALONE + queued;
 
     if (sock->ending)
         return true;

@@ -238,13 +238,22 @@ static void connect_stop(struct op *op)
     tell_failed(op, is_denied);
 }
 
+static void free_connect(struct session *s, struct connect *c)
+{
+    if (c->is_granted)
+        s->connect_count--;
+    else
+        quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
+    mem_free(c);
+}
+
 static void connect_cleanup(struct op *op)
 {
     audit_cancel(op->send.connect->audit.record);
     lending_free(op->send.connect->lending);
     happy_eyeballs_deinit(&op->send.connect->he);
-    quota_uncharge(op->send.connect->quota, QUOTA_MEMORY, sizeof(struct connect));
-    op->send.connect = mem_free(op->send.connect);
+    free_connect(op->session, op->send.connect);
+    op->send.connect = NULL;
 }
 
 static void connect_fill(struct op *op, struct reply *reply, const void **payload,
@@ -501,19 +510,24 @@ static bool may_connect_now(struct session *s)
     return rate == 0 || quota_may_connect(s->quota, rate, s->worker->clock());
 }
 
-struct connect *connect_new(struct quota *quota)
+_Static_assert(sizeof(struct connect) <= MEMORY_CONNECT, "a socket's grant has room for it");
+
+struct connect *connect_new(struct session *s)
 {
+    bool is_granted = s->connect_count < s->limits.sockets;
     struct connect *c;
 
-    if (quota_charge(quota, QUOTA_MEMORY, sizeof(*c)) < 0)
+    if (!is_granted && quota_charge(s->quota, QUOTA_MEMORY, sizeof(*c)) < 0)
         return NULL;
     c = mem_alloc(sizeof(*c));
     if (!c) {
-        quota_uncharge(quota, QUOTA_MEMORY, sizeof(*c));
+        if (!is_granted)
+            quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
         return NULL;
     }
     memset(c, 0, offsetof(struct connect, he));
-    c->quota = quota;
+    c->is_granted = is_granted;
+    s->connect_count += is_granted;
     return c;
 }
 
@@ -558,7 +572,7 @@ int verb_connect(struct op *op, const struct call *call)
         op->text = "too many connects within a second";
         return ERR_NO_BUFFER_SPACE;
     }
-    c = connect_new(op->session->quota);
+    c = connect_new(op->session);
     if (!c) {
         op->text = "too little memory left";
         return ERR_NO_BUFFER_SPACE;

@@ -14,12 +14,13 @@
 #include "daemon/session/sock_audit.h"
 
 struct call;
+struct session;
 struct lending;
 struct fd_pass;
 
 struct connect {
     struct op *op;
-    struct quota *quota;              /* its memory is charged to it */
+    bool is_granted; /* its memory is part of the session's grant; else it is charged */
     struct resolver_query queries[2]; /* A, AAAA */
     struct host host;
     bool is_by_name;
@@ -38,8 +39,11 @@ struct connect {
 
 struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr);
 
-/* Charged to `quota` as long as it is there. NULL: no memory. */
-struct connect *connect_new(struct quota *quota);
+/*
+ * Each socket that the session may have has room for one in the grant. Where the close of one goes on, or the client has not
+ * read how one failed, there are more of them, which are charged. NULL: no memory.
+ */
+struct connect *connect_new(struct session *s);
 void connect_init(struct connect *c, struct op *op); /* it is the op's */
 /* 0, or an error. */
 int connect_to_endpoint(struct connect *c, const struct sock *sock,

@@ -32,7 +32,7 @@ bool connect_save(const struct op *op, struct connect_past *ret)
 
 int connect_restore(struct op *op, const struct connect_past *past, bool is_up)
 {
-    struct connect *c = connect_new(op->session->quota);
+    struct connect *c = connect_new(op->session);
     int err = 0;
 
     if (!c)

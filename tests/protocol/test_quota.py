@@ -520,6 +520,30 @@ class Sockets(QuotaTest):
         self.assertEqual(second.welcome.sockets, share[1] // 2)
 
 
+class Tight(QuotaTest):
+    config = "[Limits]\nTotalMemory=2M\n"
+
+    def test_s49_a_connect_within_the_grant_needs_no_memory_that_others_may_take(self):
+        """Restrictions, in frames that need no large block, take what is left, down to less than a connect takes."""
+        wire = self.client(sockets=2)
+        filler, is_full = 1024, False
+        while not is_full:
+            rules = b"[Rules]\nAllow=tcp 127.0.0.1 1-65535 +loopback\n" + b"#\n" * filler
+            wire.token += 1
+            wire.send(request(pb.VERB_RESTRICT, wire.token, payload=rules, restriction=pb.Restrict()))
+            reply, text = wire.whole(wire.token)
+            if text:
+                self.assertEqual((pb.Error.Name(reply.error), text), ("ERROR_NO_BUFFER_SPACE", b"too little memory left"))
+                is_full = filler == 0
+                filler //= 4
+        listener = self.listener()
+        for number in (1, 2):
+            wire.send(wire.open(number, number), wire.connect(10 + number, number, listener.getsockname()))
+            self.assertEqual(wire.completion(number).error, pb.ERROR_SUCCESS)
+            reply, text = wire.whole(10 + number)
+            self.assertEqual((reply.error, text), (pb.ERROR_SUCCESS, b""))
+
+
 class Promises(QuotaTest):
     config = "[Limits]\nTotalSockets=4096\nTotalOps=100000\nTotalMemory=256M\n"
 
@@ -552,7 +576,7 @@ class Promises(QuotaTest):
         wire.hello(sockets=150, ops=150, queued_max=1 << 16)
         after = self.quota("session", wire.number)
         self.assertEqual((after["sockets"][0], after["ops"][0]), (150, 200))
-        self.assertEqual(after["memory"][0] - before["memory"][0], 50 * (32 + 65 * 1024))  # a slot each, and a socket
+        self.assertEqual(after["memory"][0] - before["memory"][0], 50 * (32 + 65 * 1024 + 4608))  # a slot each, a socket and a connect
 
     def test_s49_a_grant_never_shrinks(self):
         first = self.client(sockets=100)
