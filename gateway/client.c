@@ -41,19 +41,14 @@ static void forget(struct client *client)
 /* Everything that is queued on the socket ends; the ops tell. */
 static void drop_socket(struct client *client, bool reset)
 {
-    asock_op *close_op;
-
     dial_forget(client);
     if (!client->socket && client->op && client->ops > 0)
         (void)asock_cancel(client->op); /* a name is asked for */
 
     if (client->socket && !reset)
         (void)asock_close(client->socket, NULL, 0); /* a hang-up op would keep it open */
-    if (client->socket && reset &&
-        asock_op_new(asock_socket_get_context(client->socket), &close_op) == 0) {
-        (void)asock_close(client->socket, close_op, ASOCK_CLOSE_ABORT);
-        asock_op_unref(close_op);
-    }
+    if (client->socket && reset)
+        uplink_abort(client->socket);
     client->socket = asock_socket_unref(client->socket);
     client->op = asock_op_unref(client->op);
     client->hangup = asock_op_unref(client->hangup);

@@ -93,12 +93,8 @@ static void forget(struct held *held)
 /* Nobody wants the connection any more. */
 static void abort_socket(struct held *held)
 {
-    asock_op *op;
-
-    if (held->socket && asock_op_new(asock_socket_get_context(held->socket), &op) == 0) {
-        (void)asock_close(held->socket, op, ASOCK_CLOSE_ABORT);
-        asock_op_unref(op);
-    }
+    if (held->socket)
+        uplink_abort(held->socket);
 }
 
 static enum refusal refusal_of(int error)

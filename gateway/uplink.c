@@ -93,3 +93,13 @@ void uplink_stop(struct uplink *uplink)
     ev_prepare_stop(uplink->loop, &uplink->prepare);
     uplink->context = asock_context_unref(uplink->context);
 }
+
+/* The op makes the library notice a daemon that does not answer. Without memory for one the close is as good. */
+void uplink_abort(asock_socket *socket)
+{
+    asock_op *op = NULL;
+
+    (void)asock_op_new(asock_socket_get_context(socket), &op);
+    (void)asock_close(socket, op, ASOCK_CLOSE_ABORT);
+    asock_op_unref(op);
+}

@@ -23,5 +23,7 @@ void uplink_init(struct uplink *uplink, struct ev_loop *loop, void (*lost)(struc
 /* Takes the reference. */
 void uplink_start(struct uplink *uplink, asock_context *context);
 void uplink_stop(struct uplink *uplink);
+/* Resets the connection; every pending op of the socket ends. The socket remains the caller's. */
+void uplink_abort(asock_socket *socket);
 
 #endif
