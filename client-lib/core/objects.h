@@ -105,6 +105,7 @@ struct asock_context {
     bool is_used;              /* an op was submitted: Hello is settled */
     bool is_always_pending;
     unsigned int grace_ms; /* beyond an op's deadline, for the daemon to tell; 0: any time */
+    uint64_t moved_at;     /* when something was to be written or read before an op was given up */
     struct welcome limits;
     struct raise raise;
     char text[CODEC_TEXT_MAX + 1]; /* the daemon's last word: why the session has ended */

@@ -56,10 +56,11 @@ static void ask(asock_op *op, uint64_t now)
     asock_wheel_set(&op->context->wheel, &op->timer.timer, until);
 }
 
-/* is_moving: it was the program that held something up. */
-static void decide(asock_op *op, bool is_moving)
+static void decide(asock_op *op)
 {
     asock_context *context = op->context;
+    /* It was the program that held something up: what moved may have been found for another op that is due as well. */
+    bool is_moving = context->moved_at >= op->timer.timer.deadline;
     uint64_t now = time_now_ms();
     bool may_wait = op->is_asked ? is_moving && op->lates < LATES_MAX : op->lates == 0;
 
@@ -88,9 +89,11 @@ static void expired(struct deadline *deadline)
     op->holds++;
     has_left = asock_output_push(op->context);
     has_come = asock_input_drain(op->context);
+    if (has_left || has_come)
+        op->context->moved_at = time_now_ms();
     /* A close that has left only now has its time from here on. */
     if (is_unanswered(op) && !wheel_timer_is_set(&op->timer.timer))
-        decide(op, has_left || has_come);
+        decide(op);
     asock_op_unhold(op);
 }
 

@@ -234,6 +234,35 @@ START_TEST(test_s57_what_a_late_program_held_back_leaves_first)
 }
 END_TEST
 
+/* What there was to read is read for the first of them; it counts for all that are due. */
+START_TEST(test_s57_a_late_program_gives_the_daemon_time_for_each_op)
+{
+    asock_socket *socket = make_socket(20 * 1000);
+    asock_op *ops[2];
+
+    for (int i = 0; i < 2; i++) {
+        ops[i] = timed_receive(socket, 60 * 1000);
+        fake_expect(VERB_RECEIVE);
+    }
+    ahead_ms = 70 * 1000 + 100;
+    for (int i = 0; i < 2; i++)
+        fake_expect(VERB_CANCEL);
+    fake_reply(&(struct reply){.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SEND_ROOM},
+               NULL, 0);
+    ahead_ms += 15 * 1000;
+    fake_process();
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+    for (int i = 0; i < 2; i++)
+        ck_assert(asock_op_is_pending(ops[i]));
+    ahead_ms += 15 * 1000;
+    fake_process();
+    ck_assert_int_eq(asock_context_get_error(fake.context), ASOCK_TIMED_OUT);
+    for (int i = 0; i < 2; i++)
+        asock_op_unref(ops[i]);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 START_TEST(test_s57_an_answer_in_the_grace_is_in_time)
 {
     asock_socket *socket = make_socket(600 * 1000);
