@@ -186,9 +186,9 @@ void asock_socket_refuse(asock_socket *socket, uint32_t error)
         return;
     }
     socket->open_error = error;
-    asock_socket_uncount(socket);
     if (socket->is_opened)
-        return; /* the daemon answers what has left and will leave */
+        return; /* the daemon answers what has left and will leave; until CLOSE it keeps its id, and is counted */
+    asock_socket_uncount(socket);
     asock_socket_put(socket, PLACE_NONE);
     asock_socket_hold(socket);
     refuse_unopened(socket, error);

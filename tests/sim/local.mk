@@ -76,6 +76,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 sim_found = \
 	tests/sim/found/reset-without-memory.sim \
 	tests/sim/found/late-for-two-ops.sim \
+	tests/sim/found/id-of-a-refused-socket.sim \
 	tests/sim/found/slice-of-an-earlier-life.sim \
 	tests/sim/found/program-stopped-in-a-request.sim \
 	tests/sim/found/close-without-a-connect.sim \

@@ -186,6 +186,31 @@ START_TEST(test_s49_more_sockets_than_there_may_be_are_no_question)
 }
 END_TEST
 
+/* Its id is taken until it is closed: another socket could only wait for it. */
+START_TEST(test_s49_a_socket_that_the_daemon_refused_counts_until_it_is_closed)
+{
+    asock_socket *all[MOST_SOCKETS], *more;
+    asock_op *op;
+
+    expect_hello();
+    answer(least, NULL);
+    all[0] = fake_socket();
+    op = set_option(all[0]);
+    fake_complete(fake_expect(VERB_OPEN), ERR_NO_BUFFER_SPACE, 0);
+    fake_complete(fake_expect(VERB_SET_OPTION), ERR_NOT_SOCKET, 0);
+    ck_assert_int_eq(fake_end(op), ASOCK_NO_BUFFER_SPACE);
+    for (int i = 1; i < MOST_SOCKETS; i++)
+        all[i] = fake_socket();
+    ck_assert_int_eq(asock_socket_new(fake.context, AF_UNSPEC, &more), -EMFILE);
+    asock_socket_unref(all[0]);
+    ck_assert_int_eq(asock_socket_new(fake.context, AF_UNSPEC, &more), 0);
+    all[0] = more;
+    for (int i = 0; i < MOST_SOCKETS; i++)
+        asock_socket_unref(all[i]);
+    asock_op_unref(op);
+}
+END_TEST
+
 START_TEST(test_s49_what_the_program_asked_for_is_reserved_and_never_exceeded)
 {
     asock_socket *all[3], *more;
