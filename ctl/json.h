@@ -19,7 +19,10 @@ struct records;
 /* An array of them, one a line, with a newline. */
 void json_print_records(FILE *file, const struct records *records);
 
-/* {"name": "text", "name": 1} on one line, without a newline. */
+/*
+ * One object on one line, without a newline, as docs/asockctl.schema.json has it: the daemon's fields are flat texts and numbers, and
+ * become booleans, arrays and nested objects here.
+ */
 void json_print_record(FILE *file, const struct record *record);
 
 /* The same of the first one, with the others as an array "name" at its end if there are any. */

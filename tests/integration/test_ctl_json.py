@@ -71,6 +71,20 @@ class Json(unittest.TestCase):
         self.ask("show", socket=True)
         self.assertEqual(len(self.ask("denied")), 1)
 
+    def test_kinds_of_values(self):
+        row, = [row for row in self.ask("list") if row["state"] == "connected"]
+        self.assertIs(row["denied"], False)
+        shown = self.ask("show", str(row["id"]))
+        self.assertIs(shown["alive"], True)
+        self.assertIs(shown["options"]["no_delay"], True)
+        self.assertEqual(shown["options"]["keep_alive_time"], 7200)
+        self.assertEqual(shown["tcp"]["state"], "established")
+        self.assertEqual(shown["gid"], os.getgid())
+        session = self.ask("show", str(row["session"]))
+        self.assertEqual(session["quota"]["session"]["clients"]["used"], 1)
+        self.assertGreaterEqual(session["quota"]["session"]["sockets"]["most"], session["limits"]["sockets"])
+        self.assertIs(self.ask("stats")["policy"]["invalid"], False)
+
     def test_stats(self):
         self.ask("stats")
         self.ask("stats", socket=True)
@@ -124,7 +138,7 @@ class Json(unittest.TestCase):
         row = {"id": 1, "pid": 1, "state": "x", "bytes_in": 0, "bytes_out": 0, "age_ms": 0}
         each = self.schema["$defs"]["socket"]
         self.assertEqual(schema.check(row, each, self.schema), [])
-        for wrong in ({**row, "id": "1"}, {**row, "new": 1}, {**row, "denied": 2},
+        for wrong in ({**row, "id": "1"}, {**row, "new": 1}, {**row, "denied": 0},
                       {name: row[name] for name in row if name != "pid"}):
             self.assertEqual(len(schema.check(wrong, each, self.schema)), 1)
 

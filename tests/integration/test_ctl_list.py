@@ -14,7 +14,7 @@ import asockd
 import fake_asockd
 
 DEADLINE = asockctl.DEADLINE
-NUMBERS = {"id", "pid", "uid", "socket", "denied", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
+NUMBERS = {"id", "pid", "uid", "socket", "queued", "ops", "bytes_in", "bytes_out", "age_ms"}
 TEXTS = {"unit", "command", "state", "local", "remote", "host", "name"}
 
 
@@ -57,6 +57,7 @@ class AtWork(unittest.TestCase):
             self.assertIs(type(row.get(name)), int, name)
         for name in TEXTS & set(row):
             self.assertIs(type(row[name]), str, name)
+        self.assertIs(row["denied"], False)
         self.assertEqual((row["pid"], row["uid"]), (self.tool.pid, os.geteuid()))
         self.assertEqual(row["remote"], f"127.0.0.1:{self.port}")
         self.assertEqual(row["local"], "%s:%d" % self.peer.getpeername())
@@ -98,7 +99,7 @@ class AtWork(unittest.TestCase):
             self.assertEqual(shown[name], row[name], name)
         lines = self.ask("show", str(row["id"])).splitlines()
         told = dict(re.split(r" +", line, maxsplit=1) for line in lines)
-        self.assertEqual(set(told), set(shown))
+        self.assertEqual(set(told), set(asockctl.names_in_text(shown)))
         self.assertEqual((told["remote"], told["name"]), (row["remote"], '"asockctl"'))
 
     def test_show_own_session(self):
@@ -115,7 +116,7 @@ class AtWork(unittest.TestCase):
         told = json.loads(self.ask("stats", "--json"))
         self.assertTrue(told)
         lines = self.ask("stats").splitlines()
-        self.assertEqual([line.split()[0] for line in lines], list(told))
+        self.assertEqual([line.split()[0] for line in lines], asockctl.names_in_text(told))
 
     def test_client_socket_tells_of_itself_only(self):
         where = ("--socket", self.daemon.path)
@@ -151,6 +152,22 @@ class Says(fake_asockd.FakeTest):
         done = self.ask([], "stats")
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertIn(b"returned no data", done.stderr)
+
+    def test_what_is_not_known_is_null(self):
+        row = [("uid", "unknown"), ("groups", "unknown"), ("alive", "unknown"), ("denied", 1), ("policy_new", "x"),
+               ("quota_user", "clients=1/- sockets=2/8 odd hellos=/"), ("connect_lookups", "IPv6 nobody given-up 20"),
+               ("connect_attempts", "")]
+        self.assertEqual(json.loads(self.check_ok([row], "show", "1", "--json")),
+                         {"uid": None, "groups": None, "alive": None, "denied": 1, "policy": {"new": "x"},
+                          "quota": {"user": {"clients": {"used": 1, "most": None}, "sockets": {"used": 2, "most": 8},
+                                             "hellos": {"used": None, "most": None}}},
+                          "connect": {"lookups": [{"family": "IPv6", "source": "nobody", "server": None,
+                                                   "result": "given-up", "ms": 20}], "attempts": []}})
+        row = [("groups", "1,22,..."), ("state", "open"), ("denied", 1)]
+        self.assertEqual(json.loads(self.check_ok([row], "show", "1", "--json")),
+                         {"groups": [1, 22], "state": "open", "denied": True})
+        row = [("groups", "500 groups"), ("connect_attempts", "::1 Refused"), ("connect_lookups", ",, a")]
+        self.assertEqual(json.loads(self.check_ok([row], "show", "1", "--json"))["groups"], 500)
 
     def test_unknown_fields_are_told(self):
         row = [("id", 1), ("shiny", "new"), ("more", -5)]

@@ -156,9 +156,10 @@ class Sessions(asockd.DaemonTest):
         self.assertEqual(len(rows), 1)
         row = rows[0]
         expected = {"pid": os.getpid(), "uid": os.getuid(), "user": pwd.getpwuid(os.getuid()).pw_name, "name": "mine",
-                    "listener": "default", "state": "open", "restrictions": 0, "sockets": 1, "limit_sockets": 20,
-                    "limit_ops": 100, "bytes_in": 5, "bytes_out": 3}
+                    "listener": "default", "state": "open", "restrictions": 0, "sockets": 1,
+                    "bytes_in": 5, "bytes_out": 3}
         self.assertEqual({name: row[name] for name in expected}, expected)
+        self.assertEqual((row["limits"]["sockets"], row["limits"]["ops"]), (20, 100))
         table = asockctl.run("sessions", "listener=default", "--control", self.daemon.control_path).stdout.decode()
         self.assertEqual(table.splitlines()[0].split(),
                          ["ID", "PID", "USER", "UNIT/COMMAND", "LISTENER", "SOCKETS", "QUEUED", "AGE"])

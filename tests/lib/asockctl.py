@@ -26,6 +26,19 @@ except BlockingIOError:
 """
 
 
+# docs/asockctl.schema.json: objects of --json, and how the names of their members begin in text.
+OBJECTS = {"audit": "audit_", "connect": "connect_", "limits": "limit_", "options": "option_", "policy": "policy_", "quota": "quota_",
+           "tcp": "tcp_"}
+
+
+def names_in_text(told):
+    """The names of an object of --json, as the text has them."""
+    names = []
+    for name, value in told.items():
+        names += [OBJECTS[name] + each for each in value] if name in OBJECTS else [name]
+    return names
+
+
 def environment(**extra):
     """This process's, but for what would lead the tool elsewhere."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("ASOCK_")}

@@ -3,14 +3,14 @@
 
 import re
 
-TYPES = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+TYPES = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool, "null": type(None)}
 KNOWN = {"$schema", "$id", "$defs", "$ref", "title", "description", "type", "required", "properties", "items", "enum",
          "anyOf", "pattern"}
 
 
 def is_type(value, names):
     names = [names] if isinstance(names, str) else names
-    return any(isinstance(value, TYPES[name]) and not isinstance(value, bool) for name in names)
+    return any(isinstance(value, TYPES[name]) and (name == "boolean" or not isinstance(value, bool)) for name in names)
 
 
 def check(value, schema, root, where="$"):

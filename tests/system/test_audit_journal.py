@@ -47,7 +47,7 @@ class AuditTest(boxed.UnitsTest):
         return [entry for entry in map(json.loads, rows.splitlines()) if "ASOCK_EVENT" in entry]
 
     def queued(self):
-        return asockctl("stats")["audit_queued"]
+        return asockctl("stats")["audit"]["queued"]
 
     def fail_connects(self, count):
         """So many entries, each of a connect that is refused."""
@@ -79,7 +79,7 @@ class Entries(AuditTest):
     def test_the_journals_own_limit_is_lifted(self):
         self.fail_connects(BURST)
         await_true("nothing waits", lambda: self.queued() == 0)
-        self.assertEqual(asockctl("stats")["audit_dropped"], 0)
+        self.assertEqual(asockctl("stats")["audit"]["dropped"], 0)
         self.assertEqual(len(self.entries("ASOCK_EVENT=connect")), BURST)
 
     def test_a_file_where_the_unit_lets_it_be(self):
@@ -102,17 +102,17 @@ class Trouble(AuditTest):
         os.kill(pid, signal.SIGSTOP)
         try:
             self.fail_connects(MANY)
-            stats = asockctl("stats")
+            stats = asockctl("stats")["audit"]
         finally:
             os.kill(pid, signal.SIGCONT)
-        self.assertGreater(stats["audit_queued"], 0)
-        self.assertGreater(stats["audit_dropped"], 0)
-        self.assertEqual(stats["audit_entries"] + stats["audit_dropped"], MANY)
+        self.assertGreater(stats["queued"], 0)
+        self.assertGreater(stats["dropped"], 0)
+        self.assertEqual(stats["entries"] + stats["dropped"], MANY)
         await_true("the loss is told", lambda: self.entries("ASOCK_EVENT=lost"))
         await_true("nothing waits", lambda: self.queued() == 0)
         lost, = self.entries("ASOCK_EVENT=lost")
-        self.assertEqual(int(lost["ASOCK_COUNT"]), stats["audit_dropped"])
-        self.assertEqual(len(self.entries("ASOCK_EVENT=connect")), MANY - stats["audit_dropped"])
+        self.assertEqual(int(lost["ASOCK_COUNT"]), stats["dropped"])
+        self.assertEqual(len(self.entries("ASOCK_EVENT=connect")), MANY - stats["dropped"])
 
     def test_a_restarted_journal_gets_entries(self):
         self.fail_connects(1)

@@ -305,8 +305,8 @@ class ManPages(ExamplesTest):
         must("systemctl", "start", "example.service")
         self.addCleanup(run, "systemctl", "stop", "example.service")
         stats = units.asockctl("stats", "--control", "/run/example/control.sock")
-        self.assertEqual((stats["limit_sockets"], stats["limit_queued"]), (64, 4 << 20))
-        self.assertRegex(stats["quota_daemon"], r"\bclients=\d+/4000\b")
+        self.assertEqual((stats["limits"]["sockets"], stats["limits"]["queued"]), (64, 4 << 20))
+        self.assertEqual(stats["quota"]["daemon"]["clients"]["most"], 4000)
         status = os.stat("/srv/web/asock/asock.sock")
         self.assertEqual((grp.getgrgid(status.st_gid).gr_name, stat.S_IMODE(status.st_mode)), ("www-data", 0o660))
         web = "Environment=ASOCK_SOCKET=/srv/web/asock/asock.sock"
