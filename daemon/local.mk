@@ -91,6 +91,8 @@ libasockd_la_SOURCES = \
 	daemon/policy/show.h \
 	daemon/audit/audit.c \
 	daemon/audit/audit.h \
+	daemon/audit/connect_report.c \
+	daemon/audit/connect_report.h \
 	daemon/audit/denials.c \
 	daemon/audit/denials.h \
 	daemon/audit/entry.c \
@@ -180,6 +182,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/connect.h \
 	daemon/verbs/connect_carry.c \
 	daemon/verbs/connect_lend.c \
+	daemon/verbs/connect_report.c \
 	daemon/verbs/dgram_receive.c \
 	daemon/verbs/dgram_send.c \
 	daemon/verbs/credit.c \
@@ -219,6 +222,7 @@ libasockd_la_SOURCES = \
 	daemon/state/verify.c \
 	daemon/state/verify.h \
 	daemon/server/admin.c \
+	daemon/server/admin_connect.c \
 	daemon/server/admin.h \
 	daemon/server/admin_denials.c \
 	daemon/server/admin_denials.h \

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/text.h"
+#include "daemon/audit/connect_report.h"
 #include "daemon/core/limits.h"
 #include "daemon/identity/identity.h"
 #include "proto/codec.h"
@@ -313,6 +314,20 @@ static uint64_t time_usec(void)
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
+static void add_report(struct text *t, const struct connect_report *report)
+{
+    char texts[REPORT_TEXT_MAX];
+
+    connect_report_write_lookups(report, false, texts);
+    add_field(t, "ASOCK_LOOKUPS", texts);
+    connect_report_write_attempts(report, texts);
+    add_field(t, "ASOCK_ATTEMPTS", texts);
+    if (report->further)
+        add_number(t, "ASOCK_FURTHER_ATTEMPTS", report->further);
+    if (report->untried)
+        add_number(t, "ASOCK_UNTRIED", report->untried);
+}
+
 static void add_event(struct text *t, const struct audit_entry *e)
 {
     if (e->session)
@@ -330,6 +345,8 @@ static void add_event(struct text *t, const struct audit_entry *e)
     }
     if (e->event == AUDIT_CLOSE || e->event == AUDIT_CONNECT || e->event == AUDIT_RESOLVE)
         add_number(t, "ASOCK_DURATION_MS", e->duration_ms);
+    if (e->report)
+        add_report(t, e->report);
     if (e->count)
         add_number(t, "ASOCK_COUNT", e->count);
 }

@@ -13,6 +13,7 @@
 
 #include "base/list.h"
 
+struct connect_report;
 struct endpoint;
 struct identity;
 struct quota;
@@ -45,9 +46,10 @@ struct audit_entry {
     const struct endpoint
         *local; /* where a client listens, or may not; the remote one is a peer then */
     uint16_t port;
-    bool is_datagram; /* a UDP socket */
-    const char *rule; /* "file:line" */
-    bool is_learned;  /* no rule allowed it: learn mode did */
+    bool is_datagram;                    /* a UDP socket */
+    const char *rule;                    /* "file:line" */
+    bool is_learned;                     /* no rule allowed it: learn mode did */
+    const struct connect_report *report; /* of a connect, or a denial of one */
     const char *lent; /* "held" or "given": the client got the socket itself; else NULL */
     const char *reason;
     uint32_t error;
@@ -58,8 +60,8 @@ struct audit_entry {
 
 /* Holds every entry, all of its texts as long as they can be and escaped (test_audit). */
 #define AUDIT_ENTRY_MAX 20480u
-/* Bytes that its outcome adds to what is known before a connect: address, rule, error, twice in part. */
-#define AUDIT_OUTCOME_MAX 3072u
+/* Bytes that its outcome adds to what is known before a connect: address, rule, error, twice in part; its report. */
+#define AUDIT_OUTCOME_MAX 4608u
 /* Of a rule's text, with the NUL. */
 #define AUDIT_RULE_MAX 320u
 

@@ -217,6 +217,7 @@ bool cache_find(struct cache *cache, struct quota *quota, const char *name, int 
         return false;
     }
     ret->error = ERR_SUCCESS;
+    ret->source = RESOLVER_CACHE;
     ret->count = entry->count;
     memcpy(ret->addresses, entry->addresses, entry->count * sizeof(ret->addresses[0]));
     return true;

@@ -42,6 +42,8 @@ struct channel {
     unsigned int asked;                  /* questions that c-ares has */
     unsigned int wanted;                 /* of these, those that somebody waits for */
     unsigned int order[DNS_SERVERS_MAX]; /* of dns->servers */
+    unsigned int
+        hears; /* whose answer is being read, of the settings' servers; DNS_SERVERS_MAX: none's */
 };
 
 struct dns_socket {
@@ -49,6 +51,12 @@ struct dns_socket {
     struct channel *channel;
     struct ev_io io;
 };
+
+/* Its servers are those of the settings. */
+static bool is_current(const struct channel *channel)
+{
+    return channel->generation == channel->dns->generation;
+}
 
 /* ---- c-ares on the loop ---- */
 
@@ -95,6 +103,7 @@ static void note_heard(struct channel *channel, int fd)
     for (unsigned int i = 0; i < dns->settings.server_count; i++) {
         if (!is_same_server(&dns->settings.servers[i], &from))
             continue;
+        channel->hears = i;
         dns->servers[i].heard = time_now_ms();
         dns->servers[i].silent_until = 0;
     }
@@ -111,6 +120,7 @@ static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
     /* `io` may be gone when this returns. */
     ares_process_fd(channel->ares, events & EV_READ ? fd : ARES_SOCKET_BAD,
                     events & EV_WRITE ? fd : ARES_SOCKET_BAD);
+    channel->hears = DNS_SERVERS_MAX;
     update_timeout(channel);
 }
 
@@ -218,7 +228,7 @@ static void note_silent(const struct dns_question *question, unsigned int tries)
     struct channel *channel = question->channel;
     struct dns *dns = channel->dns;
 
-    if (channel->generation != dns->generation)
+    if (!is_current(channel))
         return;
     for (unsigned int i = 0; i < tries && i < dns->settings.server_count; i++) {
         struct server *server = &dns->servers[channel->order[i]];
@@ -288,6 +298,7 @@ static int channel_new(struct dns *dns, struct channel **ret)
     list_init(&channel->sockets);
     channel->dns = dns;
     channel->generation = dns->generation;
+    channel->hears = DNS_SERVERS_MAX;
     ev_timer_init(&channel->timeout, on_timeout, 0., 0.);
     ev_set_priority(&channel->timeout, EV_MINPRI); /* an answer that is there comes first */
     channel->timeout.data = channel;
@@ -377,6 +388,15 @@ static uint32_t ttl_of(const struct ares_addrinfo *info)
     return ttl > 0 ? (uint32_t)ttl : 0;
 }
 
+/* It ends with what has just come from a server, unless its time is over or it is given up. */
+static void note_source(const struct channel *channel, struct resolver_result *result)
+{
+    if (channel->hears == DNS_SERVERS_MAX || !is_current(channel))
+        return;
+    result->source = RESOLVER_SERVER;
+    result->server = channel->dns->settings.servers[channel->hears];
+}
+
 static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo *info)
 {
     struct dns_question *question = data;
@@ -384,6 +404,7 @@ static void on_answer(void *data, int status, int timeouts, struct ares_addrinfo
 
     if (timeouts > 0)
         note_silent(question, (unsigned int)timeouts);
+    note_source(question->channel, &result);
     question->channel->asked--;
     question->channel->wanted -= question->is_wanted;
     if (status == ARES_SUCCESS) {
@@ -446,7 +467,7 @@ void dns_want(struct dns_question *question)
 
 bool dns_is_current(const struct dns_question *question)
 {
-    return question->channel->generation == question->channel->dns->generation;
+    return is_current(question->channel);
 }
 
 /* ---- life ---- */

@@ -54,6 +54,7 @@ bool hosts_find(const struct file_table *hosts, const char *name, int family,
     if (!value)
         return false;
     ret->count = 0;
+    ret->source = RESOLVER_HOSTS;
     /* A name may stand in each line of a large file. */
     for (; value && ret->count < RESOLVER_ADDRESSES_MAX;
          value = file_table_find(hosts, name, value))

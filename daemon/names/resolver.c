@@ -268,10 +268,9 @@ static void on_answer(struct dns_question *dns, const struct resolver_result *re
     while ((lookup = list_first(&q->lookups, struct resolver_lookup, node)) != NULL) {
         list_remove(&lookup->node);
         lookup->question = NULL;
-        lookup->result.error = result->error;
-        lookup->result.count = result->count;
-        memcpy(lookup->result.addresses, result->addresses,
-               result->count * sizeof(result->addresses[0]));
+        memcpy(&lookup->result, result,
+               offsetof(struct resolver_result, addresses) +
+                   result->count * sizeof(result->addresses[0]));
         if (lookup->query->keeps && result->error == ERR_SUCCESS)
             cache_put(q->resolver->cache, lookup->quota, q->name, q->family, result);
         finish(lookup);
@@ -465,6 +464,7 @@ int resolver_start(struct resolver *resolver, struct quota *quota, struct resolv
         return 0;
     }
     memcpy(&address, &parsed.address, sizeof(parsed.address));
+    lookup->result.source = RESOLVER_LITERAL;
     if (parsed.kind == HOST_ADDRESS)
         add_address(lookup, &address);
     else

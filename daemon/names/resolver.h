@@ -37,11 +37,22 @@ union resolver_address {
     struct sockaddr_in6 in6;
 };
 
+/* Who gave an answer. */
+enum resolver_source {
+    RESOLVER_NOBODY,  /* there was none in time */
+    RESOLVER_LITERAL, /* an address, or localhost: nobody was asked */
+    RESOLVER_HOSTS,
+    RESOLVER_CACHE,
+    RESOLVER_SERVER,
+};
+
 struct resolver_result {
     /* SUCCESS, HOST_NOT_FOUND, NO_DATA, TRY_AGAIN, NO_RECOVERY, NO_BUFFER_SPACE */
     enum asock_wire_error error;
     unsigned int count; /* more than 0 on success */
-    uint32_t ttl;       /* seconds for which the answer may be kept; 0: it may not */
+    enum resolver_source source;
+    union resolver_address server; /* of RESOLVER_SERVER, with its port */
+    uint32_t ttl;                  /* seconds for which the answer may be kept; 0: it may not */
     union resolver_address addresses[RESOLVER_ADDRESSES_MAX]; /* as they came; ports are 0 */
 };
 

@@ -45,8 +45,32 @@ static bool charge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *att
     return attempt->is_charged;
 }
 
+static uint32_t now_ms(const struct happy_eyeballs *he)
+{
+    return (uint32_t)he->worker->clock(); /* only differences count */
+}
+
+static void begin_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
+{
+    attempt->outcome = REPORT_RUNS;
+    attempt->order = he->begun++;
+    attempt->ms = now_ms(he);
+}
+
+/* Only the first call for an attempt counts. */
+static void note_outcome(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt,
+                         enum report_outcome outcome, uint32_t error)
+{
+    if (attempt->outcome != REPORT_RUNS)
+        return;
+    attempt->outcome = (uint8_t)outcome;
+    attempt->error = (uint8_t)error;
+    attempt->ms = now_ms(he) - attempt->ms;
+}
+
 static void close_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
+    note_outcome(he, attempt, REPORT_GIVEN_UP, ERR_SUCCESS);
     netsock_abort(&attempt->ns, he->worker);
     uncharge(he, attempt);
 }
@@ -57,6 +81,7 @@ static int take_winner(struct happy_eyeballs *he, struct happy_eyeballs_attempt 
 
     he->is_won_polled = netsock_is_polled(&attempt->ns, he->worker);
     fd = netsock_release(&attempt->ns, he->worker);
+    note_outcome(he, attempt, REPORT_OK, ERR_SUCCESS);
     happy_eyeballs_stop(he);
     he->won = attempt->address;
     return fd;
@@ -69,10 +94,12 @@ static void win(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attemp
     he->hooks->won(he, fd);
 }
 
-static void note_failure(struct happy_eyeballs *he, int err)
+static void fail_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt, int err)
 {
     he->had_attempt = true;
     he->error = asock_error_from_errno(err);
+    note_outcome(he, attempt, REPORT_FAILED, he->error);
+    close_attempt(he, attempt);
 }
 
 /* Reports from the loop what cannot be reported from inside a call of the owner. */
@@ -116,9 +143,10 @@ static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attem
 
     if (!charge(he, attempt))
         return 1;
-    attempt->was_started = true;
+    begin_attempt(he, attempt);
     verdict = he->hooks->judge(he, &addr->any);
     if (verdict != ERR_SUCCESS) {
+        note_outcome(he, attempt, REPORT_DENIED, verdict);
         if (!he->had_attempt)
             he->error = verdict;
         uncharge(he, attempt);
@@ -134,8 +162,7 @@ static int start(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attem
     if (r == 0)
         r = connect_attempt(attempt);
     if (r < 0 && r != -EINPROGRESS) {
-        close_attempt(he, attempt);
-        note_failure(he, r);
+        fail_attempt(he, attempt, r);
         return 0;
     }
     he->running++;
@@ -154,7 +181,7 @@ static struct happy_eyeballs_attempt *next_attempt(struct happy_eyeballs *he)
     for (uint32_t i = 0; i < he->count; i++) {
         struct happy_eyeballs_attempt *attempt = &he->attempts[i];
 
-        if (attempt->was_started)
+        if (attempt->outcome != REPORT_WAITS)
             continue;
         if (attempt->address.any.sa_family != he->last_family)
             return attempt;
@@ -191,6 +218,7 @@ static int judge_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attemp
     verdict = he->hooks->judge_again(he, &attempt->address.any);
     if (verdict == ERR_SUCCESS)
         return 0;
+    note_outcome(he, attempt, REPORT_DENIED, verdict);
     close_attempt(he, attempt);
     he->running--;
     if (he->winner == attempt)
@@ -213,9 +241,8 @@ static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
         return;
     }
     if (r < 0) {
-        close_attempt(he, attempt);
+        fail_attempt(he, attempt, r);
         he->running--;
-        note_failure(he, r);
     }
     advance(he);
 }
@@ -279,7 +306,7 @@ static void sort_waiting(struct happy_eyeballs *he)
     uint32_t places[CONNECT_ADDRESSES], n = 0;
 
     for (uint32_t i = 0; i < he->count; i++) {
-        if (he->attempts[i].was_started)
+        if (he->attempts[i].outcome != REPORT_WAITS)
             continue;
         places[n] = i;
         waiting[n++] = he->attempts[i].address;
@@ -305,7 +332,7 @@ static struct happy_eyeballs_attempt *place_for(struct happy_eyeballs *he, int f
 
         if (attempt->address.any.sa_family == family)
             own++;
-        else if (!attempt->was_started)
+        else if (attempt->outcome == REPORT_WAITS)
             other = attempt;
     }
     return own < CONNECT_ADDRESSES / 2 ? other : NULL;
@@ -321,7 +348,8 @@ void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address 
             break;
         attempt->he = he;
         attempt->address = addresses[i];
-        attempt->was_started = attempt->is_charged = false;
+        attempt->is_charged = false;
+        attempt->outcome = REPORT_WAITS;
         netsock_init(&attempt->ns, on_event, attempt);
     }
     if (he->count > 1)
@@ -374,6 +402,31 @@ int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_
             r = one;
     }
     return r;
+}
+
+static const struct happy_eyeballs_attempt *attempt_of(const struct happy_eyeballs *he,
+                                                       uint32_t order)
+{
+    for (uint32_t i = 0; i < he->count; i++)
+        if (he->attempts[i].outcome != REPORT_WAITS && he->attempts[i].order == order)
+            return &he->attempts[i];
+    return NULL;
+}
+
+void happy_eyeballs_report(const struct happy_eyeballs *he, struct connect_report *report)
+{
+    for (uint32_t i = 0; i < he->begun; i++) {
+        const struct happy_eyeballs_attempt *attempt = attempt_of(he, i);
+        struct report_attempt told = {.ms = attempt->ms};
+
+        if (attempt->outcome == REPORT_RUNS)
+            told.ms = now_ms(he) - attempt->ms;
+        told.outcome = attempt->outcome;
+        told.error = attempt->error;
+        netsock_endpoint(&attempt->address.any, &told.address);
+        connect_report_attempt(report, &told);
+    }
+    report->untried = he->count - he->begun;
 }
 
 bool happy_eyeballs_is_denied(const struct happy_eyeballs *he)

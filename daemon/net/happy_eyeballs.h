@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/audit/connect_report.h"
 #include "daemon/core/loop.h"
 #include "daemon/net/tcp.h"
 #include "daemon/names/resolver.h"
@@ -34,8 +35,12 @@ struct happy_eyeballs_attempt {
     struct netsock ns;
     struct happy_eyeballs *he;
     union resolver_address address;
-    bool was_started;
     bool is_charged; /* it runs beside another one and is charged to the quota */
+    uint8_t outcome; /* enum report_outcome */
+    uint8_t error;   /* of REPORT_FAILED */
+    uint32_t order;  /* of its beginning */
+    uint32_t
+        ms; /* REPORT_RUNS: when it began, by the loop's clock; behind that, how long it took */
 };
 
 struct happy_eyeballs {
@@ -50,6 +55,7 @@ struct happy_eyeballs {
     bool is_won_polled;                    /* the kernel's epoll has its descriptor */
     uint32_t count;                        /* of addresses */
     uint32_t running;                      /* attempts in progress */
+    uint32_t begun;                        /* attempts, denied ones included */
     uint32_t error;                        /* of the last real attempt, or the judge's */
     bool had_attempt;
     bool is_datagram;  /* sockets are UDP and connect at once; set by the owner */
@@ -83,6 +89,8 @@ int happy_eyeballs_go(struct happy_eyeballs *he);
 bool happy_eyeballs_judge_again(struct happy_eyeballs *he);
 /* Sets the option of each running attempt, also of one that has connected but was not reported yet. The first -errno. */
 int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_t value);
+/* Adds what has been tried so far, and what was not. */
+void happy_eyeballs_report(const struct happy_eyeballs *he, struct connect_report *report);
 /* The last address that was judged was denied, and no attempt was made. */
 bool happy_eyeballs_is_denied(const struct happy_eyeballs *he);
 /* Closes every attempt and reports nothing more. May be called at any time, also twice. */

@@ -156,6 +156,8 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
     struct session *session = id == 0 ? s : find_session(s, id);
     struct record record;
     struct sock *sock;
+    size_t count;
+    long n;
 
     record_init(&record);
     if (session) {
@@ -169,6 +171,12 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
     record_sock_details(&record, sock);
     if (sees_all(s))
         record_sock_denial(&record, sock);
+    count = record.count;
+    record_sock_connect(&record, sock, sees_all(s));
+    n = record_encode(&record, out, cap);
+    if (n >= 0)
+        return n;
+    record.count = count; /* all texts are as long as they can be: the report has no room */
     return record_encode(&record, out, cap);
 }
 

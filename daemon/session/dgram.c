@@ -253,11 +253,11 @@ static void record(struct sock *sock, const struct dgram_verdict *verdict, struc
     sock_audit_judged(audit, answer, addr);
     if (!answer->is_allowed) {
         sock->worker->stats.connects_denied++;
-        sock_audit_denied(sock, audit, answer->reason);
+        sock_audit_denied(sock, audit, answer->reason, NULL);
     } else if (audit->is_open) {
         struct endpoint peer = sock->remote;
 
-        sock_audit_connected(sock, audit, &verdict->endpoint);
+        sock_audit_connected(sock, audit, &verdict->endpoint, NULL);
         if (sock->state == SOCK_CONNECTED)
             sock->remote = peer;
     }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/audit/connect_report.h"
 #include "daemon/core/quota.h"
 #include "daemon/core/client_log.h"
 #include "daemon/policy/policy.h"
@@ -257,6 +258,7 @@ static void on_gone(struct task *task)
         s->on_gone(s);
     op_free(w, s->spare);
     policy_view_free(s->view);
+    connect_report_forget(&s->reports);
     session_quota_leave(s);
     identity_deinit(&s->identity);
     session_leave_sharer(s);
@@ -276,6 +278,7 @@ static void init_lists(struct session *s)
     list_init(&s->resolved);
     list_init(&s->restricts);
     list_init(&s->report);
+    list_init(&s->reports);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);
     list_init(&s->ready);

@@ -71,8 +71,8 @@ struct session {
     struct quota *quota; /* what it holds is charged to; NULL: a control session */
     struct held held;
     struct list lingering; /* sockets without an id whose queued sends still go out */
-
-    struct op **tokens; /* hash table, token_buckets of them, a power of two */
+    struct list reports;   /* of connects, that its sockets keep (connect_report.h) */
+    struct op **tokens;    /* hash table, token_buckets of them, a power of two */
     uint32_t token_buckets;
     uint32_t op_count;               /* counted ops in progress */
     uint32_t connect_count;          /* CONNECTs whose memory is part of the grant */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "daemon/audit/connect_report.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
 #include "daemon/core/quota.h"
@@ -154,6 +155,7 @@ static void on_gone(struct task *task)
     assert(!list_is_linked(&sock->ready) && !sock->connect && !sock->close && sock->ns.fd < 0);
     assert(!sock->hangup && !sock->bound && !sock->lending);
     dgram_free(sock);
+    connect_report_drop(sock->connect_report);
     quota_unref(sock->quota);
     mem_free(sock->ending);
     mem_free(sock->options);

@@ -28,6 +28,7 @@
 #include "daemon/session/sock_idle.h"
 #include "daemon/session/sock_kernel.h"
 
+struct kept_report; /* audit/connect_report.h */
 struct policy_answer;
 struct quota;
 struct session;
@@ -84,7 +85,8 @@ struct sock {
     struct sock_origin *origin;      /* of an accepted one; NULL: it connects */
     struct sock_ending *ending;      /* NULL: it has none, or not yet */
     struct lending *lending;         /* its descriptor is on the way to the client; else NULL */
-    uint64_t serial;                 /* for people; never used twice */
+    struct kept_report *connect_report; /* of its last connect; NULL: none */
+    uint64_t serial;                    /* for people; never used twice */
     uint64_t created;
     uint64_t connected;     /* when, if owes_end */
     struct endpoint remote; /* where to, or from; the kernel forgets it with the connection */

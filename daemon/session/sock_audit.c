@@ -71,19 +71,39 @@ bool sock_audit_begin(struct sock *sock, struct sock_audit *a)
     return audit_reserve(audit, &known, &a->record) == 0;
 }
 
+/* Every connect has one written: without printf() that costs next to nothing. */
+static void write_rule(const struct policy_answer *answer, char out[static AUDIT_RULE_MAX])
+{
+    char digits[16];
+    size_t len = answer->file ? strlen(answer->file) : 0, n = sizeof(digits);
+    unsigned int line = answer->line;
+
+    out[0] = '\0';
+    if (!answer->file)
+        return;
+    do
+        digits[--n] = (char)('0' + line % 10);
+    while ((line /= 10) > 0);
+    digits[--n] = ':';
+    if (len > AUDIT_RULE_MAX - 1 - (sizeof(digits) - n))
+        len = AUDIT_RULE_MAX - 1 - (sizeof(digits) - n);
+    memcpy(out, answer->file, len);
+    memcpy(out + len, digits + n, sizeof(digits) - n);
+    out[len + sizeof(digits) - n] = '\0';
+}
+
 void sock_audit_judged(struct sock_audit *a, const struct policy_answer *answer,
                        const struct sockaddr *addr)
 {
-    a->rule[0] = '\0';
-    if (answer->file && (a->is_on || a->is_watched || !answer->is_allowed))
-        snprintf(a->rule, sizeof(a->rule), "%s:%u", answer->file, answer->line);
+    write_rule(answer, a->rule);
     a->is_denied = !answer->is_allowed;
     a->is_learned = answer->is_learned;
     if (addr)
         netsock_endpoint(addr, &a->remote);
 }
 
-void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct endpoint *remote)
+void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct endpoint *remote,
+                          const struct connect_report *report)
 {
     struct audit_entry entry;
 
@@ -94,6 +114,7 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
     sock->owes_end = true;
     sock->connected = sock->worker->clock();
     entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    entry.report = report;
     monitor_tell(sock->worker->monitor, "connect", &entry);
     if (!a->is_on)
         return;
@@ -103,7 +124,8 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
     sock->is_audited = true;
 }
 
-void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error)
+void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error,
+                       const struct connect_report *report)
 {
     struct audit_entry entry;
 
@@ -111,6 +133,7 @@ void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error)
         return;
     a->is_open = false;
     entry = entry_of_connect(sock, a, AUDIT_CONNECT);
+    entry.report = report;
     entry.error = error;
     monitor_tell(sock->worker->monitor, "connect", &entry);
     if (!a->is_on)
@@ -120,7 +143,8 @@ void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error)
     a->is_on = false;
 }
 
-void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason)
+void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason,
+                       const struct connect_report *report)
 {
     struct audit_entry entry;
 
@@ -129,6 +153,7 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
         return;
     a->is_open = false;
     entry = entry_of_connect(sock, a, AUDIT_DENY);
+    entry.report = report;
     entry.error = ERR_ACCESS_DENIED;
     entry.reason = reason;
     recent_note(sock->worker->recent, &entry, "connect");

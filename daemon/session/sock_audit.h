@@ -13,6 +13,7 @@
 #include "daemon/policy/policy.h"
 #include "proto/codec.h"
 
+struct connect_report;
 struct sock;
 
 /* A connect in progress. */
@@ -34,10 +35,13 @@ bool sock_audit_begin(struct sock *sock, struct sock_audit *a);
 /* addr NULL: a name was judged. */
 void sock_audit_judged(struct sock_audit *a, const struct policy_answer *answer,
                        const struct sockaddr *addr);
-/* One of these three ends it. */
-void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct endpoint *remote);
-void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error);
-void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason);
+/* One of these three ends it. report NULL: there is nothing to say beyond the outcome. */
+void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct endpoint *remote,
+                          const struct connect_report *report);
+void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error,
+                       const struct connect_report *report);
+void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason,
+                       const struct connect_report *report);
 
 /* Records a denial: the client may not listen at the socket's address, or (peer not NULL) the peer may not connect to it. */
 void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,

@@ -147,6 +147,7 @@ static uint64_t age(const struct connect *c)
 
 static void stop_lookups(struct connect *c)
 {
+    connect_note_unanswered(c);
     resolver_cancel(&c->queries[0]);
     resolver_cancel(&c->queries[1]);
 }
@@ -156,6 +157,7 @@ static void take_connection(struct connect *c, int fd)
     struct op *op = c->op;
     struct sock *sock = op->sock;
     bool lends = connect_does_lend(c);
+    struct connect_report report;
     int r = 0;
 
     stop_lookups(c);
@@ -175,7 +177,8 @@ static void take_connection(struct connect *c, int fd)
         c->audit.lent = c->lend == LEND_GIVEN ? "given" : "held";
     histogram_add(&sock->worker->stats.connects, age(c));
     PROBE3(connected, sock->session->id, sock->serial, age(c));
-    sock_audit_connected(sock, &c->audit, &c->remote);
+    connect_report_end(c, &report);
+    sock_audit_connected(sock, &c->audit, &c->remote, &report);
     sock_connect_succeeded(sock);
     if (lends) {
         connect_lend(c);
@@ -217,25 +220,32 @@ static int connect_step(struct op *op)
 static void tell_failed(struct op *op, bool is_denied)
 {
     struct connect *c = op->send.connect;
+    struct connect_report report;
 
     if (is_denied || op->error == ERR_ACCESS_DENIED)
         op->session->worker->stats.connects_denied++;
     if (is_denied || op->error == ERR_ACCESS_DENIED)
         PROBE3(denied, op->session->id, op->sock->serial, c->reason);
-    if (is_denied || (op->error == ERR_ACCESS_DENIED && c->audit.is_denied))
-        sock_audit_denied(op->sock, &c->audit, c->reason);
-    else
-        sock_audit_failed(op->sock, &c->audit, op->error);
+    connect_report_end(c, &report);
+    if (is_denied || (op->error == ERR_ACCESS_DENIED && c->audit.is_denied)) {
+        sock_audit_denied(op->sock, &c->audit, c->reason, &report);
+    } else {
+        connect_explain(op, &report);
+        sock_audit_failed(op->sock, &c->audit, op->error, &report);
+    }
 }
 
 static void connect_stop(struct op *op)
 {
-    struct happy_eyeballs *he = &op->send.connect->he;
-    bool is_denied = !op->send.connect->is_up && happy_eyeballs_is_denied(he);
+    struct connect *c = op->send.connect;
+    bool is_denied = !c->is_up && happy_eyeballs_is_denied(&c->he);
 
-    stop_lookups(op->send.connect);
-    happy_eyeballs_stop(he);
-    tell_failed(op, is_denied);
+    if (c->is_up)
+        return;
+    stop_lookups(c);
+    happy_eyeballs_stop(&c->he);
+    if (c->audit.is_open)
+        tell_failed(op, is_denied);
 }
 
 static void free_connect(struct session *s, struct connect *c)
@@ -289,6 +299,7 @@ static void on_resolved(struct connect *c, int family, const struct resolver_res
 {
     union resolver_address addresses[RESOLVER_ADDRESSES_MAX];
 
+    connect_note_answer(c, family == AF_INET6, result);
     histogram_add(&c->op->session->worker->stats.lookups, age(c));
     for (unsigned int i = 0; result->error == ERR_SUCCESS && i < result->count; i++) {
         addresses[i] = result->addresses[i];
@@ -498,6 +509,7 @@ static void begin(struct op *op, uint32_t timeout_ms)
     sock->send_side = sock->receive_side = SIDE_OPEN;
     sock->is_incomplete = sock->has_seen_end = false;
     sock->lost_error = ERR_SUCCESS;
+    sock->connect_report = connect_report_drop(sock->connect_report);
     sock->connect = op;
     op->has_begun = true;
     sock_hold_op(sock, op, timeout_ms);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/audit/connect_report.h"
 #include "daemon/names/host.h"
 #include "daemon/names/resolver.h"
 #include "daemon/net/happy_eyeballs.h"
@@ -31,6 +32,8 @@ struct connect {
     uint16_t port;                      /* host byte order */
     uint32_t error;                     /* of a failure */
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a copy, as the policy may be freed */
+    char text[REPORT_REASON_MAX];       /* of a failure that is not a denial, for the client */
+    struct report_lookup lookups[REPORT_LOOKUPS];
     struct endpoint local, remote;
     uint64_t began; /* ns */
     struct sock_audit audit;
@@ -50,6 +53,19 @@ int connect_to_endpoint(struct connect *c, const struct sock *sock,
                         const struct endpoint *endpoint);
 /* What is prepared begins; the op may have ended when it returns. */
 void connect_start(struct op *op);
+
+/* ---- connect_report.c ---- */
+
+/* i: of queries. */
+void connect_note_answer(struct connect *c, unsigned int i, const struct resolver_result *result);
+/* Lookups that have not been answered are not needed any more. Call it before they are cancelled. */
+void connect_note_unanswered(struct connect *c);
+/* As it is now: SHOW asks for it while it is in progress. */
+void connect_report_make(const struct connect *c, struct connect_report *ret);
+/* Makes the report, for the socket to keep. */
+void connect_report_end(struct connect *c, struct connect_report *ret);
+/* The text of the completion. */
+void connect_explain(struct op *op, const struct connect_report *report);
 
 /* ---- connect_lend.c ---- */
 

@@ -169,6 +169,7 @@ tests_conformance_threads_int_LDADD = $(INT_LIBS)
 
 # In a network of the test's own.
 py_tests += \
+	tests/conformance/test_connect_report.py \
 	tests/conformance/test_listen_policy.py \
 	tests/conformance/test_packets.py \
 	tests/conformance/test_policy.py \

@@ -26,6 +26,8 @@ CLIENT = {**SESSION, "ASOCK_SOCKET": int, "ASOCK_PORT": int}
 WHO = {"ASOCK_SHARER": int, "ASOCK_UNIT": str, "ASOCK_USER_UNIT": str, "ASOCK_CGROUP": str, "ASOCK_CLIENT_NAME": str}
 OPTIONAL = {**WHO, "ASOCK_HOST": str, "ASOCK_ADDRESS": str, "ASOCK_ERROR": str}
 
+REPORT = {"ASOCK_LOOKUPS": str, "ASOCK_ATTEMPTS": str, "ASOCK_FURTHER_ATTEMPTS": int, "ASOCK_UNTRIED": int}
+
 REQUIRED_OF = {
     "connect": {**COMMON, **CLIENT, "ASOCK_DURATION_MS": int},
     "resolve": {**COMMON, **SESSION, "ASOCK_HOST": str, "ASOCK_DURATION_MS": int},
@@ -38,9 +40,9 @@ REQUIRED_OF = {
 }
 
 OPTIONAL_OF = {
-    "connect": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_LENT": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
+    "connect": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_LENT": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int, **REPORT},
     "resolve": {**WHO, "ASOCK_ERROR": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
-    "deny": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int},
+    "deny": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int, **REPORT},
     "listen": {**WHO},
     "accept": {**WHO},
     "close": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_REASON": str},

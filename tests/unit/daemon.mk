@@ -6,6 +6,7 @@ unit_tests += \
 	tests/unit/test_faults.unit \
 	tests/unit/test_address_order.unit \
 	tests/unit/test_audit.unit \
+	tests/unit/test_connect_report.unit \
 	tests/unit/test_denials.unit \
 	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_loop.unit \
@@ -46,6 +47,7 @@ unit_tests += \
 	tests/unit/test_session_time.unit \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
+tests_unit_test_connect_report_unit_SOURCES = tests/unit/test_connect_report.c
 tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c
 tests_unit_test_recent_unit_SOURCES = tests/unit/test_recent.c
 tests_unit_test_policy_check_unit_SOURCES = tests/unit/test_policy_check.c

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "daemon/audit/audit.h"
+#include "daemon/audit/connect_report.h"
 #include "daemon/core/limits.h"
 #include "daemon/core/quota.h"
 #include "daemon/identity/identity.h"
@@ -54,12 +55,30 @@ static void fill(char *text, size_t size, char c)
     text[size - 1] = '\0';
 }
 
+static void fill_report(struct connect_report *report)
+{
+    memset(report, 0xff, sizeof(*report));
+    report->attempt_count = REPORT_ATTEMPTS_MAX;
+    for (unsigned int i = 0; i < REPORT_ATTEMPTS_MAX; i++) {
+        report->attempts[i].address.address_len = 16;
+        report->attempts[i].error = ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+        report->attempts[i].outcome = REPORT_FAILED;
+    }
+    for (unsigned int i = 0; i < REPORT_LOOKUPS; i++) {
+        report->lookups[i].server.address_len = 16;
+        report->lookups[i].error = ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+        report->lookups[i].outcome = REPORT_FAILED;
+        report->lookups[i].source = RESOLVER_SERVER;
+    }
+}
+
 /* Everything at its longest, of bytes that the form makes longest. */
 static size_t write_longest(enum audit_format format, char byte, char *out, size_t cap)
 {
     static char name[CODEC_NAME_MAX + 1], host[CODEC_HOST_MAX + 1], rule[AUDIT_RULE_MAX];
     static char reason[POLICY_REASON_MAX + 1], listener[32];
     struct endpoint remote = {.address_len = 16, .port = 65535, .scope_id = UINT32_MAX};
+    struct connect_report report;
     struct identity identity = {.uid = UINT32_MAX, .gid = UINT32_MAX, .pid = 4194304};
     struct audit_entry entry = {
         .event = AUDIT_CLOSE,
@@ -81,8 +100,10 @@ static size_t write_longest(enum audit_format format, char byte, char *out, size
         .bytes_out = UINT64_MAX,
         .duration_ms = UINT64_MAX,
         .count = UINT64_MAX,
+        .report = &report,
     };
 
+    fill_report(&report);
     memset(remote.address, 0xff, sizeof(remote.address));
     fill(name, sizeof(name), byte);
     fill(host, sizeof(host), byte);

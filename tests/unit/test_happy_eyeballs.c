@@ -159,6 +159,43 @@ START_TEST(test_s19_a_refused_address_is_followed_at_once)
 }
 END_TEST
 
+static void expect_report(const char *wanted, uint32_t untried)
+{
+    struct connect_report report;
+    char text[REPORT_TEXT_MAX];
+
+    connect_report_init(&report);
+    happy_eyeballs_report(&he, &report);
+    connect_report_write_attempts(&report, text);
+    ck_assert_str_eq(text, wanted);
+    ck_assert_uint_eq(report.untried, untried);
+}
+
+START_TEST(test_each_attempt_is_told_with_its_end_and_its_time)
+{
+    union resolver_address addresses[] = {black, refused, good, good};
+
+    happy_eyeballs_add(&he, addresses, 4);
+    expect_report("", 4);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
+    pass(200);
+    expect_report("127.0.0.1 running 200", 3);
+    pass(50);
+    ck_assert_int_ge(won_fd, 0);
+    expect_report("127.0.0.1 given-up 250, 127.0.0.1 ConnectionRefused 0, 127.0.0.1 Success 0", 1);
+}
+END_TEST
+
+START_TEST(test_a_denied_address_is_told_as_denied)
+{
+    verdict = ERR_ACCESS_DENIED;
+    happy_eyeballs_add(&he, &good, 1);
+    ck_assert_int_lt(happy_eyeballs_go(&he), 0);
+    turn();
+    expect_report("127.0.0.1 denied 0", 0);
+}
+END_TEST
+
 START_TEST(test_s19_a_silent_address_has_250_ms)
 {
     union resolver_address addresses[] = {black, good};
