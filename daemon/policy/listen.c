@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -124,6 +125,34 @@ int policy_listen_parse(struct conf_reader *reader, bool is_reserve, const char 
 void policy_listen_deinit(struct policy_listen *listen)
 {
     listen->from = mem_free(listen->from);
+}
+
+static void net_text(const struct policy_net *net, char ret[static INET6_ADDRSTRLEN + 8])
+{
+    size_t len;
+
+    inet_ntop(net->family, net->net, ret, INET6_ADDRSTRLEN);
+    len = strlen(ret);
+    if (net->prefix < (net->family == AF_INET ? 32 : 128))
+        snprintf(ret + len, 8, "/%u", net->prefix);
+}
+
+void policy_listen_text(const struct policy_listen *listen, char *ret, size_t cap)
+{
+    char rule[POLICY_RULE_TEXT_MAX], net[INET6_ADDRSTRLEN + 8];
+    size_t n;
+
+    policy_rule_text(&listen->rule, rule);
+    n = (size_t)snprintf(ret, cap, "%s%s%s", listen->is_reserve ? "Reserve" : "Listen",
+                         strchr(rule, '='), listen->from_count > 0 ? " from " : "");
+    for (size_t i = 0; i < listen->from_count; i++) {
+        net_text(&listen->from[i], net);
+        if (n + strlen(net) + sizeof(",...") >= cap) {
+            snprintf(ret + n, cap - n, ",...");
+            return;
+        }
+        n += (size_t)snprintf(ret + n, cap - n, "%s%s", i ? "," : "", net);
+    }
 }
 
 static bool is_same_place(const struct policy_listen *a, const struct policy_listen *b)

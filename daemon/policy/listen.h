@@ -40,6 +40,9 @@ struct policy_file;
 int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool is_reserve,
                       const char *value, struct services **services);
 
+/* "Listen=tcp 127.0.0.1 80 from 10.0.0.0/8,10.1.0.0/16". What does not fit is "...". */
+void policy_listen_text(const struct policy_listen *listen, char *ret, size_t cap);
+
 /*
  * Of a protocol: may the client listen at `local`, whose port is the one that it asks for (0: whichever the kernel gives)? And may `peer` connect
  * to it there; NULL: that is not the question. An IPv6 listener for all addresses that takes IPv4 too is two

@@ -61,6 +61,27 @@ static bool show_setting(const struct policy_file *file, uint64_t *number, struc
     return false;
 }
 
+/* What a file says of connects, then of listening. False: as show_file(). */
+static bool show_rule(const struct policy_file *file, uint64_t *number, struct policy_line *ret)
+{
+    const struct policy_listen *listen;
+
+    if (*number < file->rule_count) {
+        ret->line = file->rules[*number].line;
+        policy_rule_text(&file->rules[*number], ret->text);
+        return true;
+    }
+    *number -= file->rule_count;
+    if (*number >= file->listen_count) {
+        *number -= file->listen_count;
+        return false;
+    }
+    listen = &file->listens[*number];
+    ret->line = listen->rule.line;
+    policy_listen_text(listen, ret->text, POLICY_LINE_TEXT_MAX);
+    return true;
+}
+
 /* False: the file has so many lines less than number, which is what is left then. */
 static bool show_file(const struct policy_file *file, uint64_t *number, struct policy_line *ret)
 {
@@ -73,14 +94,8 @@ static bool show_file(const struct policy_file *file, uint64_t *number, struct p
     }
     if (show_match(file, number, ret) || show_setting(file, number, ret))
         return true;
-    if (*number >= file->rule_count) {
-        *number -= file->rule_count;
-        return false;
-    }
     ret->kind = POLICY_LINE_RULE;
-    ret->line = file->rules[*number].line;
-    policy_rule_text(&file->rules[*number], ret->text);
-    return true;
+    return show_rule(file, number, ret);
 }
 
 /* ---- restrictions ---- */
@@ -96,19 +111,16 @@ static bool show_restrictions(const struct policy_view *view, uint64_t *number,
         before = policy_view_restrictions(view->base);
     for (unsigned int i = 0; i < view->restriction_count; i++) {
         const struct policy_file *file = view->restrictions[i];
+        size_t count = file->rule_count + file->listen_count;
 
-        if (*number >= (file->rule_count ? file->rule_count : 1)) {
-            *number -= file->rule_count ? file->rule_count : 1;
+        if (*number >= (count ? count : 1)) {
+            *number -= count ? count : 1;
             continue;
         }
         ret->kind = POLICY_LINE_RESTRICTION;
         ret->file = NULL;
         ret->restriction = before + i + 1;
-        if (file->rule_count == 0)
-            return true;
-        ret->line = file->rules[*number].line;
-        policy_rule_text(&file->rules[*number], ret->text);
-        return true;
+        return count == 0 || show_rule(file, number, ret);
     }
     return false;
 }

@@ -17,6 +17,7 @@ enum policy_line_kind {
 };
 
 #define POLICY_LINE_MAX 1100u
+#define POLICY_LINE_TEXT_MAX 1000u /* with the NUL: it fits into a field of a record */
 
 struct policy_line {
     enum policy_line_kind kind;

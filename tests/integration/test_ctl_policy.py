@@ -495,7 +495,8 @@ class Show(OfFiles):
         "10-a.policy": "[Match]\nUser=54321\nUser=54322\n[Rules]\nDeny=tcp bad.test 1-9 \"no \"\n"
                        "Allow=tcp *.test https +private +local\n[Limits]\nSockets=64\nQueued=2M\n"
                        "[Audit]\nAudit=required\n[Egress]\nSource=192.0.2.1 2001:db8::1\nDevice=eth0\nOptions=HopLimit\n",
-        "20-b.policy": "[Rules]\nAllow=tcp 10.0.0.0/8 *\nAllow=tcp 2001:db8::1 22\nMode=learn\nLearnUntil=2999-12-31\n",
+        "20-b.policy": "[Rules]\nAllow=tcp 10.0.0.0/8 *\nAllow=tcp 2001:db8::1 22\nMode=learn\nLearnUntil=2999-12-31\n"
+                       "Listen=tcp * 8080 from 10.0.0.0/8,192.0.2.1,2001:db8::/32\nReserve=tcp 127.0.0.1 80-90\nListen=udp * 0\n",
     }
 
     def test_files_and_rules(self):
@@ -508,7 +509,16 @@ class Show(OfFiles):
             "       [Egress] Options=HopLimit", '    5  Deny=tcp bad.test 1-9 "no "',
             "    6  Allow=tcp *.test 443 +private +local"])
         self.assertEqual(lines[15:], ["    5  [Rules] Mode=learn LearnUntil=2999-12-31", "    2  Allow=tcp 10.0.0.0/8 *",
-                                      "    3  Allow=tcp 2001:db8::1 22"])
+                                      "    3  Allow=tcp 2001:db8::1 22",
+                                      "    6  Listen=tcp * 8080 from 10.0.0.0/8,192.0.2.1,2001:db8::/32",
+                                      "    7  Reserve=tcp 127.0.0.1 80-90", "    8  Listen=udp * 0"])
+
+    def test_a_long_list_of_networks(self):
+        nets = [f"2001:db8:1111:2222:3333:4444:5555:{i:x}" for i in range(0x1000, 0x1017)]
+        line = f"Listen=tcp ::1 0 from {','.join(nets)}"
+        self.write("policy.d/20-b.policy", f"[Rules]\n{line}\n")
+        self.assertEqual(asockctl.run("reload", "--control", self.daemon.control_path).returncode, 0)
+        self.assertEqual(self.says("show")[-1].split(maxsplit=1), ["2", line])
 
     def test_of_a_client(self):
         for who, files in ((("--user", "54321"), ["10-a", "20-b"]), (("--user", "1"), ["20-b"]),
