@@ -3,7 +3,7 @@
  * listener: one for clients comes or goes while the daemon runs.
  * Happy path: a socket is bound, with its group and mode, and listens -> the daemon takes it.
  * Failures: somebody listens at the path, something else is there, no such group, the daemon does not want it: a message,
- * and what was made is removed again.
+ * and what was made is removed again, unless the daemon has not said whether it takes it.
  */
 #include "ctl/ctl.h"
 #include "ctl/outcome.h"
@@ -185,6 +185,21 @@ static int command(struct session *session, const struct settings *settings, int
     return -r;
 }
 
+/*
+ * Whether the daemon serves the socket is not known: the request may still be before it. Without a name nobody could reach or remove
+ * what it serves; with one, the next "add" replaces what it does not.
+ */
+static void complain_unknown(const struct settings *settings, const char *path)
+{
+    fail(path, "the socket stays, because asockd may still take it");
+    fprintf(stderr, "asockctl: to be sure, once it answers: asockctl listener remove %s%s",
+            settings->args[1], settings->path ? " --path " : "\n");
+    if (settings->path) {
+        text_print_escaped(stderr, settings->path, 0);
+        fputc('\n', stderr);
+    }
+}
+
 static int add(const struct settings *settings)
 {
     struct place place;
@@ -198,7 +213,9 @@ static int add(const struct settings *settings)
         return status;
     fd = make_socket(&place);
     status = fd < 0 ? EXIT_FAILURE : command(&session, settings, fd);
-    if (fd >= 0 && status)
+    if (fd >= 0 && status == EXIT_NO_DAEMON)
+        complain_unknown(settings, place.address.sun_path);
+    else if (fd >= 0 && status)
         unlink(place.address.sun_path);
     if (fd >= 0)
         close(fd);

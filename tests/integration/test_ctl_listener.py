@@ -7,10 +7,13 @@ import os
 import socket
 import stat
 import tempfile
+import threading
 import unittest
 
 import asockctl
 import asockd
+import fake_asockd
+from wire import pb
 
 GROUP = grp.getgrgid(os.getgid()).gr_name
 
@@ -112,6 +115,24 @@ class Listener(unittest.TestCase):
                             "/nonexistent/control.sock")
         self.assertEqual(done.returncode, 8, done.stderr)
         self.assertFalse(os.path.exists(self.path))
+
+    def test_no_answer(self):
+        """The daemon may still take it: it has to keep its name."""
+        control = os.path.join(self.directory, "control.sock")
+        answers = {pb.VERB_HELLO: fake_asockd.frame(kind=pb.KIND_WELCOME, welcome=fake_asockd.WELCOME)}
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(control)
+            listener.listen()
+            server = threading.Thread(target=fake_asockd.answer, args=(listener, answers), daemon=True)
+            server.start()
+            done = asockctl.run("listener", "add", "web", "--path", self.path, "--group", GROUP, "--timeout", "1",
+                                "--control", control)
+            server.join(asockctl.DEADLINE)
+        self.assertEqual(done.returncode, 8, done.stderr)
+        self.assertTrue(stat.S_ISSOCK(os.stat(self.path).st_mode))
+        self.assertIn(f"asockctl listener remove web --path {self.path}\n".encode(), done.stderr)
+        self.add()
+        self.assertEqual(self.listener_of_a_client(), "web")
 
     def test_a_deleted_socket_is_told_at_reload(self):
         self.add()

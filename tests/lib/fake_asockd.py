@@ -32,6 +32,17 @@ def record(fields):
     return made.SerializeToString()
 
 
+def answer(listener, answers):
+    """One client, until it goes: answers has a frame for each verb; other requests get none."""
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        while prefix := stream.read(8):
+            head_len, payload_len = struct.unpack("<II", prefix)
+            request = pb.Request.FromString(stream.read(head_len))
+            stream.read(payload_len)
+            connection.sendall(answers.get(request.verb, b""))
+
+
 def serve(listener, rows, asked=None):
     """One client; asked: a list that gets (request, payload)."""
     connection, _ = listener.accept()
