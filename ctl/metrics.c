@@ -18,7 +18,18 @@ static const char *suffix_of(const char *type)
     return strcmp(type, "info") == 0 ? "_info" : "";
 }
 
-/* Escapes backslash, newline and, in a label, the quotation mark. */
+/* The daemon's names are made of these; whatever else calls itself a daemon cannot break a line, or a terminal. */
+static void print_name(FILE *file, const char *text)
+{
+    for (; *text; text++) {
+        bool is_plain = (*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+                        (*text >= '0' && *text <= '9');
+
+        fputc(is_plain ? *text : '_', file);
+    }
+}
+
+/* Escapes backslash, newline and, in a label, the quotation mark. Records have no other control characters. */
 static void print_escaped(FILE *file, const char *text, bool is_label)
 {
     for (; *text; text++) {
@@ -40,10 +51,19 @@ static void print_head(FILE *file, const struct record *record, enum metrics_for
 
     if (!is_open && strcmp(type, "info") == 0)
         type = "gauge";
-    fprintf(file, "# TYPE " PREFIX "%s%s %s\n", name, suffix, type);
-    if (is_open && *unit)
-        fprintf(file, "# UNIT " PREFIX "%s %s\n", name, unit);
-    fprintf(file, "# HELP " PREFIX "%s%s ", name, suffix);
+    fputs("# TYPE " PREFIX, file);
+    print_name(file, name);
+    fprintf(file, "%s ", suffix);
+    print_name(file, type);
+    if (is_open && *unit) {
+        fputs("\n# UNIT " PREFIX, file);
+        print_name(file, name);
+        fputc(' ', file);
+        print_name(file, unit);
+    }
+    fputs("\n# HELP " PREFIX, file);
+    print_name(file, name);
+    fprintf(file, "%s ", suffix);
     print_escaped(file, record_text(record, "help"), false);
     fputc('\n', file);
 }
@@ -65,10 +85,13 @@ static void print_sample(FILE *file, const struct record *record)
 {
     const char *label = record_text(record, "label");
 
-    fprintf(file, PREFIX "%s%s", record_text(record, "metric"),
-            suffix_of(record_text(record, "type")));
+    fputs(PREFIX, file);
+    print_name(file, record_text(record, "metric"));
+    fputs(suffix_of(record_text(record, "type")), file);
     if (*label) {
-        fprintf(file, "{%s=\"", label);
+        fputc('{', file);
+        print_name(file, label);
+        fputs("=\"", file);
         print_escaped(file, record_text(record, "of"), true);
         fputs("\"}", file);
     }
@@ -103,12 +126,18 @@ static void print_histogram(FILE *file, const struct record *record)
         if (!colon)
             break;
         count = strtoull(colon + 1, &end, 10);
-        fprintf(file, PREFIX "%s_bucket{le=\"", name);
+        fputs(PREFIX, file);
+        print_name(file, name);
+        fputs("_bucket{le=\"", file);
         print_bound(file, at);
         fprintf(file, "\"} %" PRIu64 "\n", count);
         at = end + strspn(end, " ");
     }
-    fprintf(file, PREFIX "%s_count %" PRIu64 "\n" PREFIX "%s_sum ", name, count, name);
+    fputs(PREFIX, file);
+    print_name(file, name);
+    fprintf(file, "_count %" PRIu64 "\n" PREFIX, count);
+    print_name(file, name);
+    fputs("_sum ", file);
     print_value(file, (uint64_t)record_number(record, "sum_us"), US_PER_SECOND);
 }
 

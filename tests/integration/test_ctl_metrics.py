@@ -9,6 +9,7 @@ import subprocess
 import unittest
 
 import asockctl
+import fake_asockd
 import openmetrics
 from asockd import DaemonTest
 from wire import pb
@@ -153,6 +154,21 @@ class Strict(unittest.TestCase):
                          ("# HELP", "# UNIT a bytes\n# HELP"), ("Text.", "Te\\xt.")):
             with self.subTest(new=new), self.assertRaises(ValueError):
                 openmetrics.parse(self.GOOD.replace(old, new))
+
+
+class Hostile(fake_asockd.FakeTest):
+
+    def test_nothing_breaks_a_line(self):
+        """Whoever answers."""
+        row = [("metric", "a b{"), ("type", "gauge 1"), ("unit", "s"), ("help", "x\\y"), ("label", 'l="'),
+               ("of", 'v"\\'), ("value", 5), ("per", 1)]
+        for option in ("--openmetrics", "--prometheus"):
+            text = self.check_ok([row], "stats", option)
+            self.assertIn('asockd_a_b_{l__="v\\"\\\\"} 5\n', text)
+            self.assertIn("# TYPE asockd_a_b_ gauge_1\n", text)
+            self.assertIn("# HELP asockd_a_b_ x\\\\y\n", text)
+        self.assertEqual(self.ask([[("metric", "a\nb"), ("value", 5)]], "stats", "--openmetrics").returncode, 1)
+
 
 
 if __name__ == "__main__":
