@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "ctl/restrict.h"
+#include "ctl/session.h"
 #include "ctl/text.h"
 
 #include <errno.h>
@@ -98,8 +99,8 @@ int refuse_control(const struct settings *settings)
 {
     const char *path = settings->socket, *slash;
 
-    if (!path && !getenv("ASOCK_FD"))
-        path = getenv("ASOCK_SOCKET");
+    if (!path && !session_environment("ASOCK_FD"))
+        path = session_environment("ASOCK_SOCKET");
     slash = path ? strrchr(path, '/') : NULL;
     if (!path || strcmp(slash ? slash + 1 : path, "control.sock") != 0)
         return 0;

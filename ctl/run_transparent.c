@@ -137,7 +137,8 @@ static void on_first(struct ev_loop *loop, ev_child *child, int events)
 /* Where the session of ASOCK_FD has come from; NULL: it is not known. */
 static const char *path_of_descriptor(struct sockaddr_storage *peer)
 {
-    const char *text = getenv("ASOCK_FD"), *path = ((struct sockaddr_un *)peer)->sun_path;
+    const char *text = session_environment("ASOCK_FD");
+    const char *path = ((struct sockaddr_un *)peer)->sun_path;
     socklen_t len = sizeof(*peer);
 
     memset(peer, 0, sizeof(*peer)); /* it has room behind the path for the end of the string */
@@ -152,9 +153,8 @@ static const char *socket_path(const struct settings *settings, struct sockaddr_
     const char *path = settings->socket ? settings->socket : path_of_descriptor(peer);
 
     if (!path)
-        path = getenv("ASOCK_SOCKET");
-
-    return path && path[0] ? path : CLIENT_SOCKET;
+        path = session_environment("ASOCK_SOCKET");
+    return path ? path : CLIENT_SOCKET;
 }
 
 static int start_first(struct run *run, const struct settings *settings, void (*pipe_action)(int))

@@ -19,11 +19,11 @@
 /* The first word takes no work. */
 #define WELCOME_TIMEOUT_MS 10000
 
-static const char *environment_path(const char *name)
+const char *session_environment(const char *name)
 {
-    const char *path = getenv(name);
+    const char *value = getenv(name);
 
-    return path && path[0] ? path : NULL;
+    return value && value[0] ? value : NULL;
 }
 
 /* A directory that cannot be searched hides whose socket it is. */
@@ -43,9 +43,9 @@ static void complain_about_group(const char *path)
 
 static void complain_unreachable(const struct session *session, int err)
 {
-    const char *path = session->path ? session->path : environment_path("ASOCK_SOCKET");
+    const char *path = session->path ? session->path : session_environment("ASOCK_SOCKET");
 
-    if (!session->path && environment_path("ASOCK_FD")) {
+    if (!session->path && session_environment("ASOCK_FD")) {
         complain("the connection of ASOCK_FD cannot be used: %s", strerror(err));
         return;
     }
@@ -88,7 +88,7 @@ int session_open_client(const struct settings *settings, struct session *ret)
 
 int session_open_inspector(const struct settings *settings, struct session *ret)
 {
-    const char *control = environment_path("ASOCK_CONTROL");
+    const char *control = session_environment("ASOCK_CONTROL");
 
     if (settings->control)
         return open_session(settings->control, true, ret);
@@ -96,14 +96,15 @@ int session_open_inspector(const struct settings *settings, struct session *ret)
         return open_session(settings->socket, false, ret);
     if (control)
         return open_session(control, true, ret);
-    if (environment_path("ASOCK_FD") || environment_path("ASOCK_SOCKET") || geteuid() != 0)
+    if (session_environment("ASOCK_FD") || session_environment("ASOCK_SOCKET") || geteuid() != 0)
         return open_session(NULL, false, ret);
     return open_session(CONTROL_SOCKET, true, ret);
 }
 
 int session_open_control(const struct settings *settings, struct session *ret)
 {
-    const char *control = settings->control ? settings->control : environment_path("ASOCK_CONTROL");
+    const char *control = settings->control ? settings->control
+                                            : session_environment("ASOCK_CONTROL");
 
     return open_session(control ? control : CONTROL_SOCKET, true, ret);
 }

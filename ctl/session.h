@@ -21,6 +21,9 @@ struct session {
  * -EXIT_FAILURE.
  */
 
+/* Of an environment variable, as the library sees it: NULL if it is not set, or empty. */
+const char *session_environment(const char *name);
+
 /* For connect and run: a client socket. */
 int session_open_client(const struct settings *settings, struct session *ret);
 

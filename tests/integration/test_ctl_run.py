@@ -293,10 +293,11 @@ class Run(DaemonTest):
         for options in ((), ("--policy", self.policy("[Rules]\n"))):
             self.check_own_failure(*options, "--", "echo", "ran", socket_path=self.daemon.control_path,
                                    message="is the control socket")
-        env = asockctl.environment(ASOCK_SOCKET=self.daemon.control_path)
-        done = asockctl.run("run", "--", "echo", "ran", env=env)
-        self.assertEqual((done.returncode, done.stdout), (125, b""))
-        self.assertIn(b"is the control socket", done.stderr)
+        for more in ({}, {"ASOCK_FD": ""}):
+            env = asockctl.environment(ASOCK_SOCKET=self.daemon.control_path, **more)
+            done = asockctl.run("run", "--", "echo", "ran", env=env)
+            self.assertEqual((done.returncode, done.stdout), (125, b""))
+            self.assertIn(b"is the control socket", done.stderr)
 
     def test_command_that_cannot_be_run(self):
         self.check_own_failure("--", "/nowhere/prog", message="/nowhere/prog: No such file", status=127)
