@@ -47,6 +47,7 @@ py_tests += \
 	tests/integration/test_ctl_run.py \
 	tests/integration/test_ctl_share.py \
 	tests/integration/test_ctl_top.py \
+	tests/integration/test_dashboard.py \
 	tests/integration/test_proxy.py \
 	tests/integration/test_proxy_abuse.py \
 	tests/integration/test_proxy_http.py \
