@@ -107,8 +107,8 @@ struct session {
     struct status_page *status; /* NULL: the client has not asked for it */
     uint64_t shared;            /* bytes of all buffers */
 
-    bool has_hello;      /* requests are allowed */
-    bool is_handed_over; /* another process is about to have it (daemon/state/) */
+    bool has_hello;                /* requests are allowed */
+    bool is_handed_over, is_unfit; /* to another process; from one, but not whole (daemon/state/) */
     bool has_ended;      /* replies go nowhere; it waits for its lingering sockets, then goes */
     bool is_condemned;   /* by the administrator: its sockets are killed in steps, then it ends */
     bool is_dying;       /* it has ended, and what it had is closed in steps */

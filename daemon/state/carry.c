@@ -87,12 +87,25 @@ static bool is_sharing(const struct session_sharing *sharing)
            !list_is_empty(&sharing->listeners);
 }
 
+bool state_may_carry(const struct session *s)
+{
+    if (s->kind != LISTENER_CLIENT || s->buffer_count > 0 || s->status || s->shared > 0 ||
+        is_sharing(&s->sharing))
+        return false;
+    for (uint32_t id = 1; id < s->slot_count; id++) {
+        const struct sock *sock = s->slots[id].sock;
+
+        if (sock && (sock->dgram || sock->bound || sock->lending || sock->ns.is_lent))
+            return false;
+    }
+    return true;
+}
+
 bool state_carries(const struct session *s)
 {
-    if (s->kind != LISTENER_CLIENT || s->has_ended || s->is_condemned || s->is_dying ||
+    if (!state_may_carry(s) || s->has_ended || s->is_condemned || s->is_dying ||
         s->transport.fd < 0 || s->transport.out_lost || !list_is_empty(&s->transport.passes) ||
-        s->descriptors_unread > 0 || s->buffer_count > 0 || s->status || s->shared > 0 ||
-        s->lending_count > 0 || s->lent_unread > 0 || is_sharing(&s->sharing) ||
+        s->descriptors_unread > 0 || s->lending_count > 0 || s->lent_unread > 0 ||
         !list_is_empty(&s->lingering) || !list_is_empty(&s->monitors) || s->batch_of ||
         !carries_replies(&s->done))
         return false;

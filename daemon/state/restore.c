@@ -20,15 +20,38 @@ int restore_fail(struct state_restorer *r, const char *what)
     return -EBADMSG;
 }
 
+int restore_miss(struct state_restorer *r, const char *what)
+{
+    r->what = what;
+    return r->saves_what_it_can ? -ENODATA : -EBADMSG;
+}
+
 int restore_claim(struct state_restorer *r, uint32_t number, int *ret)
 {
     if (number == 0 || number > r->descriptor_count)
-        return restore_fail(r, "a descriptor is missing");
+        return restore_miss(r, "a descriptor is missing");
     if (r->taken[number - 1])
         return restore_fail(r, "a descriptor is named twice");
     r->taken[number - 1] = true;
     *ret = r->descriptors[number - 1];
     return 0;
+}
+
+void restore_discard(struct state_restorer *r, uint32_t number)
+{
+    if (!r->saves_what_it_can || number == 0 || number > r->descriptor_count ||
+        r->taken[number - 1])
+        return;
+    r->taken[number - 1] = true;
+    state_discard(r->descriptors[number - 1]);
+}
+
+void restore_give_up(struct state_restorer *r, struct session *s, const char *what)
+{
+    if (!s->is_unfit)
+        r->lost++;
+    s->is_unfit = true;
+    r->lost_what = what;
 }
 
 /* The next record, which must be of this kind. */
@@ -63,6 +86,32 @@ static int restore_listener(struct state_reader *in, struct state_restorer *r)
     return e;
 }
 
+static int pass_over_ops(struct state_reader *in, struct state_restorer *r, uint32_t count)
+{
+    Asockd__State__Record *op;
+    int e = 0;
+
+    for (uint32_t i = 0; e == 0 && i < count; i++) {
+        e = next(in, r, ASOCKD__STATE__RECORD__KIND_OP, &op);
+        state_record_free(op);
+    }
+    return e;
+}
+
+/* Of a session that is not made. */
+static int pass_over_socket(struct state_reader *in, struct state_restorer *r)
+{
+    Asockd__State__Record *record;
+    int e = next(in, r, ASOCKD__STATE__RECORD__KIND_SOCKET, &record);
+
+    if (e < 0)
+        return e;
+    restore_discard(r, record->socket->descriptor);
+    e = pass_over_ops(in, r, record->socket->ops);
+    state_record_free(record);
+    return e;
+}
+
 static int restore_socket_and_ops(struct state_reader *in, struct state_restorer *r,
                                   struct session *s)
 {
@@ -73,14 +122,18 @@ static int restore_socket_and_ops(struct state_reader *in, struct state_restorer
     if (e < 0)
         return e;
     e = restore_socket(r, s, record->socket, &sock);
-    for (uint32_t i = 0; e == 0 && i < record->socket->ops; i++) {
-        e = next(in, r, ASOCKD__STATE__RECORD__KIND_OP, &op);
+    if (e == -ENODATA)
+        e = pass_over_ops(in, r, record->socket->ops);
+    else {
+        for (uint32_t i = 0; e == 0 && i < record->socket->ops; i++) {
+            e = next(in, r, ASOCKD__STATE__RECORD__KIND_OP, &op);
+            if (e == 0)
+                e = restore_op(r, sock, record->socket, op->op);
+            state_record_free(op);
+        }
         if (e == 0)
-            e = restore_op(r, sock, record->socket, op->op);
-        state_record_free(op);
+            e = restore_socket_end(r, sock, record->socket);
     }
-    if (e == 0)
-        e = restore_socket_end(r, sock, record->socket);
     state_record_free(record);
     return e;
 }
@@ -94,8 +147,13 @@ static int restore_session_and_sockets(struct state_reader *in, struct state_res
     if (e < 0)
         return e;
     e = restore_session(r, record->session, &s);
+    if (e == -ENODATA) {
+        r->lost++;
+        r->lost_what = r->what;
+        e = 0;
+    }
     for (uint32_t i = 0; e == 0 && i < record->session->sockets; i++)
-        e = restore_socket_and_ops(in, r, s);
+        e = s ? restore_socket_and_ops(in, r, s) : pass_over_socket(in, r);
     state_record_free(record);
     return e;
 }
@@ -103,11 +161,15 @@ static int restore_session_and_sockets(struct state_reader *in, struct state_res
 static int restore_daemon(struct state_reader *in, struct state_restorer *r,
                           const Asockd__State__Daemon *from)
 {
-    int e = restore_claim(r, from->lock, &r->lock);
+    int e = 0;
 
-    if (e == 0 && verify_lock(r->lock) < 0)
+    /* Under the service manager there is none: the listeners are its. */
+    if (from->lock || !r->saves_what_it_can)
+        e = restore_claim(r, from->lock, &r->lock);
+    if (e == 0 && from->lock && verify_lock(r->lock) < 0)
         e = restore_fail(r, "the lock is something else");
     r->next_id = from->next_id;
+    r->saved = from->saved;
     if (e == 0 && r->next_id >= UINT64_MAX / 2)
         e = restore_fail(r, "ids are used up");
     for (uint32_t i = 0; e == 0 && i < from->listeners; i++)
@@ -125,7 +187,8 @@ int state_restore(struct state_restorer *r, struct state_reader *in)
 
     r->lock = -1;
     r->what = "out of memory";
-    if (in->descriptors != r->descriptor_count)
+    if (in->descriptors != r->descriptor_count &&
+        (!r->saves_what_it_can || in->descriptors < r->descriptor_count))
         return restore_fail(r, "not all descriptors have come");
     e = next(in, r, ASOCKD__STATE__RECORD__KIND_DAEMON, &record);
     if (e < 0)

@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A session from its record: identity, restrictions, grant, charges, transport.
- * Failures: a number out of range, a restriction that this version does not understand, no memory. The whole state is refused.
+ * Failures: a number out of range, no memory: the whole state is refused. A restriction that this version does not understand:
+ * the session ends when it is ours.
  */
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "daemon/core/loop.h"
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
+#include "daemon/session/session_end.h"
 #include "daemon/session/session_frame.h"
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sock.h"
 #include "daemon/state/restore.h"
 #include "daemon/verbs/verbs.h"
+#include "proto/errors.h"
 #include "proto/frame.h"
 
 /* ---- who it is ---- */
@@ -72,7 +78,7 @@ static int restore_identity(struct state_restorer *r, const Asockd__State__Ident
         if (e < 0)
             return e;
         if (verify_process(ret->pidfd, ret->pid) < 0)
-            return restore_fail(r, "a process descriptor is something else");
+            return restore_miss(r, "a process descriptor is something else");
     }
     return copy_groups(ret, from);
 }
@@ -115,10 +121,11 @@ static int restore_restrictions(struct state_restorer *r, struct session *s,
 {
     char error[POLICY_ERROR_MAX];
 
-    for (size_t i = 0; i < from->n_restrictions; i++)
+    /* Without one of them it could do more than it may. */
+    for (size_t i = 0; i < from->n_restrictions && !s->is_unfit; i++)
         if (policy_view_restrict(s->view, (const char *)from->restrictions[i].data,
                                  from->restrictions[i].len, error) < 0)
-            return restore_fail(r, "a restriction of a session is not understood");
+            restore_give_up(r, s, "a restriction of the session is not understood");
     if (from->restrictions_memory > LIMIT_TOTAL_BYTES_MAX)
         return restore_fail(r, "a charge is out of range");
     if (quota_charge(s->quota, QUOTA_MEMORY, from->restrictions_memory) < 0)
@@ -216,9 +223,9 @@ static int make(struct state_restorer *r, const Asockd__State__Session *from, in
     config.listener = from->listener;
     e = r->configure(r->data, from->listener, &config);
     if (e < 0)
-        return restore_fail(r, "a session came by a listener that is not there");
+        return restore_miss(r, "a session came by a listener that is not there");
     if (verify_client(fd, from->cookie, identity) < 0)
-        return restore_fail(r, "a client's descriptor is something else");
+        return restore_miss(r, "a client's descriptor is something else");
     if (policy_looks_at_groups(r->worker->policy))
         identity_read_groups(identity, fd);
     e = session_new(&config, fd, identity, why, ret);
@@ -231,21 +238,35 @@ int restore_session(struct state_restorer *r, const Asockd__State__Session *from
                     struct session **ret)
 {
     struct identity identity;
-    int fd, e = restore_claim(r, from->descriptor, &fd);
+    int fd = -1, e = restore_identity(r, from->identity, &identity);
 
-    if (e < 0)
-        return e;
-    e = restore_identity(r, from->identity, &identity);
+    if (e == 0)
+        e = restore_claim(r, from->descriptor, &fd);
     if (e == 0)
         e = make(r, from, fd, &identity, ret);
     if (e < 0) {
         identity_deinit(&identity);
+        if (e == -ENODATA && fd >= 0)
+            state_discard(fd);
+        else if (e == -ENODATA)
+            restore_discard(r, from->descriptor);
         return e;
     }
     return fill(r, *ret, from);
 }
 
 /* ---- it is ours ---- */
+
+void state_discard(int fd)
+{
+    const struct linger reset = {.l_onoff = 1};
+    int protocol = 0;
+    socklen_t len = sizeof(protocol);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(fd);
+}
 
 static void resume_socket(struct session *s, struct sock *sock)
 {
@@ -272,6 +293,11 @@ void state_resume(struct worker *w)
         for (uint32_t id = 1; id < s->slot_count; id++)
             if (s->slots[id].sock)
                 resume_socket(s, s->slots[id].sock);
+        if (s->is_unfit) {
+            session_end(s, ERR_CONNECTION_ABORTED,
+                        "the daemon was replaced and could not take over all of the session");
+            continue;
+        }
         worker_flush_later(w, &s->report_task);
         session_has_room(s);
         session_resume_later(s);

@@ -133,8 +133,12 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
 
     if (e < 0)
         return e;
-    if (verify_connection(fd, from->cookie, &sock->remote) < 0)
-        return restore_fail(r, "a connection's descriptor is something else");
+    if (verify_connection(fd, from->cookie, &sock->remote) < 0) {
+        e = restore_miss(r, "a connection's descriptor is something else");
+        if (e == -ENODATA)
+            state_discard(fd);
+        return e;
+    }
     netsock_adopt(&sock->ns, fd, false);
     sock->worker->fds_used++;
     return 0;
@@ -192,7 +196,12 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
     s->socket_count++;
     r->sockets++;
     (*ret)->state = state;
-    return fill_socket(r, *ret, from);
+    e = fill_socket(r, *ret, from);
+    if (e == -ENODATA) {
+        (*ret)->state = SOCK_FAILED;
+        restore_give_up(r, s, r->what);
+    }
+    return e;
 }
 
 int restore_socket_end(struct state_restorer *r, struct sock *sock,

@@ -50,6 +50,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
 
     daemon.version = text(PACKAGE_VERSION);
     daemon.next_id = w->next_id;
+    daemon.saved = w->clock();
     daemon.listeners = listeners;
     daemon.sessions = sessions;
     daemon.lock = state_add_descriptor(out, lock);

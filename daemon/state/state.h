@@ -24,7 +24,8 @@ struct worker;
 
 /* ---- the old one ---- */
 
-/* Nothing of it is of a kind that only this process can go on with. */
+/* Nothing of it is of a kind that only this process can go on with. state_may_carry(): or it is for a moment only. */
+bool state_may_carry(const struct session *s);
 bool state_carries(const struct session *s);
 /* The first record. lock: of the runtime directory. Counts of what follows. */
 void state_save_daemon(struct state_writer *out, const struct worker *w, int lock,
@@ -56,10 +57,15 @@ struct state_restorer {
     int (*configure)(void *data, const char *listener, struct session_config *config);
     int (*listener)(void *data, const struct state_listener *listener);
     void *data;
-    int lock;                        /* descriptor, taken; -1 */
-    const char *what;                /* that could not be restored, and why, for people */
-    uint64_t next_id;                /* so far */
+    int lock;         /* descriptor, taken; -1 */
+    const char *what; /* that could not be restored, and why, for people */
+    /* Nobody else would go on: a session that lacks a descriptor, or its listener, ends alone. */
+    bool saves_what_it_can;
+    const char *lost_what; /* of a session that was lost, the last one */
+    uint64_t next_id;      /* so far */
+    uint64_t saved; /* when the state was written, by CLOCK_MONOTONIC in milliseconds; 0: unknown */
     uint32_t sessions, sockets, ops; /* so far */
+    uint32_t lost;                   /* sessions that end, or were not made */
 };
 
 /*
@@ -67,7 +73,9 @@ struct state_restorer {
  * touching a connection.
  */
 int state_restore(struct state_restorer *r, struct state_reader *in);
-/* It is ours from here on: every session that was restored goes on. */
+/* Closes what nobody else may go on with: a TCP connection is reset, because what it should carry is not known to be whole. */
+void state_discard(int fd);
+/* It is ours from here on: every session that was restored goes on, or ends if it could not be restored whole. */
 void state_resume(struct worker *w);
 
 #endif

@@ -85,6 +85,27 @@ START_TEST(test_all_of_it_comes_back)
 }
 END_TEST
 
+/* Without it the session could do more than it may: it ends, and nobody else's take-over does. */
+START_TEST(test_a_restriction_that_is_not_understood)
+{
+    struct parts p;
+    struct taker t;
+    uint8_t said[1000];
+    ssize_t len;
+
+    parts_fill(&p);
+    p.restrictions[0].len = 12;
+    ck_assert_int_eq(taker_take_parts(&t, &p), 0);
+    ck_assert_uint_eq(t.r.lost, 1);
+    state_resume(&t.core->worker);
+    core_settle(t.core);
+    len = recv(t.client, said, sizeof(said), MSG_DONTWAIT);
+    ck_assert_int_gt(len, 0);
+    ck_assert_ptr_nonnull(memmem(said, (size_t)len, "could not take over all", 23));
+    taker_free(&t);
+}
+END_TEST
+
 /* A client can have more bytes and ops freed than its window, if it overran it. That must not end the take-over for all others. */
 START_TEST(test_a_client_that_overran_its_window)
 {

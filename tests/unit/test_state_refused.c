@@ -144,10 +144,6 @@ static void endless_queue(struct parts *p)
 {
     p->session.queued_max = UINT64_MAX;
 }
-static void bad_rules(struct parts *p)
-{
-    p->restrictions[0].len = 12;
-}
 static void half_a_reply(struct parts *p)
 {
     p->replies[0].len--;
@@ -253,7 +249,6 @@ static void (*const wrongs[])(struct parts *p) = {
     no_identity,
     endless_sockets,
     endless_queue,
-    bad_rules,
     half_a_reply,
     slot_too_high,
     socket_too_high,
