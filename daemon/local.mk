@@ -256,6 +256,8 @@ libasockd_la_SOURCES = \
 	daemon/server/sharing.c \
 	daemon/server/sharing.h \
 	daemon/server/hand_over.c \
+	daemon/server/store.c \
+	daemon/server/store.h \
 	daemon/server/hand_over.h \
 	daemon/server/take_over.c \
 	daemon/server/take_over.h \

@@ -47,16 +47,14 @@ static uint32_t choose_sessions(struct worker *w)
     return count;
 }
 
-static void unchoose_sessions(struct worker *w)
+void hand_over_forget(struct worker *w)
 {
     list_for_each (&w->sessions, it)
         container_of(it, struct session, node)->is_handed_over = false;
 }
 
-/* A sealed memfd, and out's descriptors; -errno. */
-static int save(struct hand_over *h, struct state_writer *out, uint32_t *ret_sessions)
+int hand_over_save(struct listeners *ls, struct state_writer *out, uint32_t *ret_sessions)
 {
-    struct listeners *ls = h->listeners;
     struct worker *w = ls->worker;
 
     *ret_sessions = choose_sessions(w);
@@ -123,7 +121,7 @@ static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
 
     if (r < 0)
         return r;
-    memfd = save(h, &out, ret_sessions);
+    memfd = hand_over_save(h->listeners, &out, ret_sessions);
     r = memfd < 0 ? memfd : transfer(fd, memfd, &out, until);
     if (memfd >= 0)
         close(memfd);
@@ -150,7 +148,7 @@ static const char *reason(int r)
 
 static void fail(struct hand_over *h, struct session *asker, int r)
 {
-    unchoose_sessions(h->listeners->worker);
+    hand_over_forget(h->listeners->worker);
     log_warning("asockd is not replaced by process %d, and goes on: %s", (int)asker->identity.pid,
                 reason(r));
     session_end(asker, ERR_SUCCESS, NULL);
@@ -174,15 +172,8 @@ static void end_controls(struct worker *w)
     }
 }
 
-static void succeed(struct hand_over *h, struct session *asker, uint32_t sessions)
+void hand_over_leave(struct worker *w)
 {
-    struct worker *w = h->listeners->worker;
-
-    log_notice("asockd has handed over %u clients to process %d", (unsigned int)sessions,
-               (int)asker->identity.pid);
-    leave_listeners(h->listeners);
-    h->link = transport_leave(&asker->transport);
-    session_end(asker, ERR_SUCCESS, NULL);
     end_controls(w);
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
@@ -190,6 +181,16 @@ static void succeed(struct hand_over *h, struct session *asker, uint32_t session
         if (s->is_handed_over)
             state_leave_session(s);
     }
+}
+
+static void succeed(struct hand_over *h, struct session *asker, uint32_t sessions)
+{
+    log_notice("asockd has handed over %u clients to process %d", (unsigned int)sessions,
+               (int)asker->identity.pid);
+    leave_listeners(h->listeners);
+    h->link = transport_leave(&asker->transport);
+    session_end(asker, ERR_SUCCESS, NULL);
+    hand_over_leave(h->listeners->worker);
     h->done(h);
 }
 

@@ -6,6 +6,7 @@
 #include "daemon/core/loop.h"
 #include "daemon/server/listener.h"
 #include "daemon/session/take_over.h"
+#include "daemon/state/image.h"
 
 struct hand_over {
     struct take_over take_over; /* what the verb asks */
@@ -15,6 +16,16 @@ struct hand_over {
     int link; /* it has happened: open until nothing is left here, as the new one waits for that; -1 */
     void (*done)(struct hand_over *h); /* what is left here has to stop */
 };
+
+/*
+ * Writes down what can go over: a sealed memfd, and out's descriptors; -errno. Nothing changes but a mark in the sessions
+ * that go. Listeners are those that ls still has.
+ */
+int hand_over_save(struct listeners *ls, struct state_writer *out, uint32_t *ret_sessions);
+/* The marked sessions are another process's: here they end without a word, and those of administrators with one. */
+void hand_over_leave(struct worker *w);
+/* Nothing has gone over: the marks go. */
+void hand_over_forget(struct worker *w);
 
 void hand_over_init(struct hand_over *h, struct listeners *ls, void (*done)(struct hand_over *h));
 void hand_over_deinit(struct hand_over *h); /* also of one that was never begun */

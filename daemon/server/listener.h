@@ -22,6 +22,8 @@
 /* One line per cause and minute, however many clients are turned away. */
 #define LISTENER_LOG_MS 60000u
 
+struct store;
+
 /* Sessions and descriptors of the whole daemon. */
 struct listeners {
     struct list list; /* struct listener */
@@ -98,10 +100,10 @@ bool listeners_are_polled(const struct listeners *ls);
 int listeners_bind(struct listeners *ls, const char *dir, const struct listener_spec *specs,
                    unsigned int count);
 /*
- * Takes the service manager's descriptors. Their count, or -errno after a message to the log: also
+ * Takes the service manager's descriptors: what it has stored goes to store_find(), the rest are listeners. Their count, or -errno after a message to the log: also
  * when specs name what is not among them, or say what is the socket unit's to say.
  */
 int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
-                             unsigned int count);
+                             unsigned int count, struct store *store);
 
 #endif

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/server/store.h"
 
 #ifdef HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
@@ -345,31 +346,37 @@ static int check_spec(const struct listeners *ls, const struct listener_spec *sp
 }
 
 int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
-                             unsigned int count)
+                             unsigned int count, struct store *store)
 {
     char **names = NULL;
-    int fds, r = 0;
+    int fds, stored = 0, r = 0;
 
     fds = sd_listen_fds_with_names(1, &names);
     if (fds < 0)
         return fail("LISTEN_FDS", fds);
     for (int i = 0; i < fds; i++) {
-        if (r == 0)
+        if (strcmp(names[i], STORE_NAME) == 0) {
+            store_find(store, SD_LISTEN_FDS_START + i);
+            stored++;
+        } else if (r == 0) {
             r = take_one(ls, SD_LISTEN_FDS_START + i, names[i]);
+        }
         free(names[i]);
     }
     free(names);
+    fds -= stored;
     for (unsigned int i = 0; fds > 0 && r == 0 && i < count; i++)
         r = check_spec(ls, &specs[i]);
     return r < 0 ? r : fds;
 }
 #else
 int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
-                             unsigned int count)
+                             unsigned int count, struct store *store)
 {
     (void)ls;
     (void)specs;
     (void)count;
+    (void)store;
     return 0;
 }
 #endif

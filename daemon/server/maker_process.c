@@ -272,7 +272,7 @@ static int begin(bool without_filter, DIR **ret)
 
 void maker_process(bool without_filter)
 {
-    static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE};
+    static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGPIPE};
     DIR *dir = NULL;
     int r;
 

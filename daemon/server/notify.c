@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/server/notify.h"
 
+#include <errno.h>
+
 #ifdef HAVE_SYSTEMD
 
-#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "daemon/policy/policy.h"
 #include "daemon/server/reload.h"
 #include "daemon/session/sharing.h"
@@ -172,6 +176,85 @@ void notifier_stop(struct notifier *n)
     send_state(n, "STOPPING=1\nSTATUS=Stopping");
 }
 
+/* Waits for a place in the manager's queue, which poll(2) does not tell of. */
+static int send_with(const struct notifier *n, const char *state, int fd, uint64_t until)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct sockaddr_un manager;
+    struct iovec iov = {(void *)(uintptr_t)state, strlen(state)};
+    struct msghdr msg = {.msg_name = &manager,
+                         .msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *cmsg;
+
+    if (n->fd < 0 || !find_manager(&manager, &msg.msg_namelen))
+        return -ENOTCONN;
+    memset(&control, 0, sizeof(control));
+    cmsg = CMSG_FIRSTHDR(&msg);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    while (sendmsg(n->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        if (errno != EAGAIN && errno != ENOBUFS && errno != EINTR)
+            return -errno;
+        if (time_now_ms() >= until)
+            return -ETIMEDOUT;
+        poll(NULL, 0, 1);
+    }
+    return 0;
+}
+
+/* The manager closes the other end when it has got through all that was sent before. */
+static int await_barrier(int fd, uint64_t until)
+{
+    struct pollfd p = {.fd = fd};
+
+    for (;;) {
+        uint64_t now = time_now_ms();
+        int r = now < until ? poll(&p, 1, (int)(until - now)) : 0;
+
+        if (r > 0)
+            return 0;
+        if (r == 0)
+            return -ETIMEDOUT;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+int notifier_store(struct notifier *n, const char *name, int fd, uint64_t until)
+{
+    char state[128];
+    int ends[2], r;
+
+    snprintf(state, sizeof(state), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+    r = send_with(n, state, fd, until);
+    if (r < 0)
+        return r;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    r = send_with(n, "BARRIER=1", ends[1], until);
+    close(ends[1]);
+    if (r == 0)
+        r = await_barrier(ends[0], until);
+    close(ends[0]);
+    return r;
+}
+
+void notifier_forget(struct notifier *n, const char *name)
+{
+    char state[128];
+
+    snprintf(state, sizeof(state), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+    send_state(n, state); /* not taken: what is left there is empty */
+}
+
 void notifier_deinit(struct notifier *n)
 {
     if (!n->worker)
@@ -206,6 +289,21 @@ void notifier_reloaded(struct notifier *n)
 void notifier_stop(struct notifier *n)
 {
     (void)n;
+}
+
+int notifier_store(struct notifier *n, const char *name, int fd, uint64_t until)
+{
+    (void)n;
+    (void)name;
+    (void)fd;
+    (void)until;
+    return -ENOTCONN;
+}
+
+void notifier_forget(struct notifier *n, const char *name)
+{
+    (void)n;
+    (void)name;
 }
 
 void notifier_deinit(struct notifier *n)

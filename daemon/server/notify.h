@@ -36,6 +36,13 @@ void notifier_reloading(struct notifier *n);
 void notifier_reloaded(struct notifier *n);
 /* STOPPING=1. */
 void notifier_stop(struct notifier *n);
+/*
+ * Gives the manager a duplicate of fd to keep for the next process, and waits until it has dealt with that; the process is
+ * about to end. The manager does not say whether it keeps it. 0, or -errno: it may still keep it, or not.
+ */
+int notifier_store(struct notifier *n, const char *name, int fd, uint64_t until);
+/* What is kept under that name is of no use any more. */
+void notifier_forget(struct notifier *n, const char *name);
 /* Accepts one that was never started. */
 void notifier_deinit(struct notifier *n);
 

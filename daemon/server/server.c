@@ -42,10 +42,11 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/session_end.h"
 #include "daemon/server/sharing.h"
+#include "daemon/server/store.h"
 #include "daemon/wire/shm_buffer.h"
 
 #define STOP_PATIENCE_MS 700u /* the stop as a whole has a second */
-#define STOP_PERIOD 0.01      /* between two looks at what is left */
+#define STOP_PERIOD 0.002     /* between two looks at what is left */
 
 struct server {
     const struct server_config *config;
@@ -57,9 +58,13 @@ struct server {
     struct shared_listeners shared;
     struct hand_over hand_over; /* to the next one */
     struct arrival arrival;     /* from the one before; of one that takes over */
-    struct ev_signal interrupt, terminate, hang_up, user;
+    struct store store;         /* the same by way of the service manager */
+    struct ev_signal interrupt, terminate, restart, hang_up, user;
     struct ev_timer stop; /* looks whether all has gone */
     uint64_t stop_until;  /* by the worker's clock: then what is left is reset */
+    uint64_t leave_until; /* the same: then what can go over does, whatever is left */
+    struct task leave;
+    bool is_leaving; /* for a next process */
 };
 
 /* ---- stop ---- */
@@ -71,6 +76,10 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
 
     (void)loop;
     (void)events;
+    if (server->is_leaving && !w->is_stopping) {
+        worker_flush_later(w, &server->leave);
+        return;
+    }
     if (w->clock() >= server->stop_until)
         session_end_what_is_left(w);
     if (!list_is_empty(&w->sessions) || !list_is_empty(&w->drains))
@@ -81,19 +90,57 @@ static void on_stop_timer(struct ev_loop *loop, struct ev_timer *timer, int even
         worker_stop(w);
 }
 
-static void begin_stop(struct server *server, const char *why)
+static void end_all(struct server *server)
+{
+    struct worker *w = &server->worker;
+
+    w->is_stopping = true;
+    server->stop_until = w->clock() + STOP_PATIENCE_MS;
+    session_end_all(w);
+}
+
+/* Nobody is let in any more. */
+static void begin_end(struct server *server, const char *why)
 {
     struct worker *w = &server->worker;
 
     log_notice("asockd stops: %s", why);
-    w->is_stopping = true;
-    server->stop_until = w->clock() + STOP_PATIENCE_MS;
     notifier_stop(&server->notifier);
     server->reload.listeners = NULL;
     listeners_close(&server->listeners);
-    session_end_all(w);
     ev_timer_set(&server->stop, STOP_PERIOD, STOP_PERIOD);
     ev_timer_start(w->loop, &server->stop);
+}
+
+static void begin_stop(struct server *server, const char *why)
+{
+    begin_end(server, why);
+    end_all(server);
+}
+
+/*
+ * A restart: what can go over is served until the rest has ended, or its patience has, because the next process cannot begin
+ * before this one is over.
+ */
+static void begin_restart(struct server *server)
+{
+    log_notice("asockd leaves its clients to the next process");
+    store_end_others(&server->store);
+    begin_end(server, "restart");
+    server->is_leaving = true;
+    server->leave_until = server->worker.clock() + STOP_PATIENCE_MS;
+}
+
+/* At the end of a turn: no session is in the middle of something. */
+static void on_leave(struct task *task)
+{
+    struct server *server = container_of(task, struct server, leave);
+    struct worker *w = &server->worker;
+
+    if (w->is_stopping || (w->clock() < server->leave_until && !store_is_settled(&server->store)))
+        return;
+    store_put(&server->store, &server->notifier);
+    end_all(server);
 }
 
 static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
@@ -104,8 +151,20 @@ static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int 
     (void)events;
     if (server->worker.is_stopping)
         server->stop_until = server->worker.clock();
+    else if (server->is_leaving)
+        end_all(server);
     else
         begin_stop(server, strsignal(watcher->signum));
+}
+
+static void on_restart_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)
+{
+    struct server *server = watcher->data;
+
+    if (server->is_leaving || server->worker.is_stopping || !store_is_prepared(&server->store))
+        on_stop_signal(loop, watcher, events);
+    else
+        begin_restart(server);
 }
 
 static void on_handed_over(struct hand_over *h)
@@ -121,7 +180,7 @@ static void on_hang_up(struct ev_loop *loop, struct ev_signal *watcher, int even
 
     (void)loop;
     (void)events;
-    if (!server->worker.is_stopping)
+    if (!server->worker.is_stopping && !server->is_leaving)
         reload_begin(&server->reload, false, NULL); /* the log tells what becomes of it */
 }
 
@@ -159,6 +218,7 @@ static void watch_signals(struct server *server)
     sigprocmask(SIG_UNBLOCK, &alarm_only, NULL);
     watch_signal(server, &server->interrupt, SIGINT, on_stop_signal);
     watch_signal(server, &server->terminate, SIGTERM, on_stop_signal);
+    watch_signal(server, &server->restart, SIGUSR1, on_restart_signal);
     watch_signal(server, &server->hang_up, SIGHUP, on_hang_up);
     if (server->config->on_user_signal)
         watch_signal(server, &server->user, SIGUSR2, on_user_signal);
@@ -170,6 +230,7 @@ static void unwatch_signals(struct server *server)
 
     ev_signal_stop(loop, &server->interrupt);
     ev_signal_stop(loop, &server->terminate);
+    ev_signal_stop(loop, &server->restart);
     ev_signal_stop(loop, &server->hang_up);
     ev_signal_stop(loop, &server->user);
 }
@@ -378,7 +439,7 @@ static int open_listeners(struct server *server)
     }
     if (config->takes_over)
         return take_over_connect(&server->arrival, config->runtime_dir);
-    r = listeners_take_activated(ls, config->listeners, config->listener_count);
+    r = listeners_take_activated(ls, config->listeners, config->listener_count, &server->store);
     if (r != 0)
         return r;
     return listeners_bind(ls, config->runtime_dir, config->listeners, config->listener_count);
@@ -429,6 +490,8 @@ static int server_init(struct server *server, const struct server_config *config
     memset(server, 0, sizeof(*server));
     server->config = config;
     server->arrival.fd = -1;
+    store_init(&server->store);
+    task_init(&server->leave, on_leave);
     ev_timer_init(&server->stop, on_stop_timer, 0., 0.);
     server->stop.data = server;
     r = maker_fork(&server->shared.maker, config->without_filter);
@@ -448,6 +511,7 @@ static int server_init(struct server *server, const struct server_config *config
     set_quotas(&server->worker, config, &shares);
     begin_sharing(server);
     hand_over_init(&server->hand_over, &server->listeners, on_handed_over);
+    store_prepare(&server->store, &server->listeners);
     r = give_up_capabilities();
     if (r >= 0 && !config->without_filter)
         r = hardening_enter(server->listeners.lock_fd >= 0 || config->takes_over);
@@ -455,6 +519,8 @@ static int server_init(struct server *server, const struct server_config *config
     if (r >= 0 && config->takes_over)
         r = take_over_receive(&server->arrival, &server->listeners, config->listeners,
                               config->listener_count);
+    if (r >= 0)
+        store_restore(&server->store);
     return r;
 }
 
@@ -472,6 +538,8 @@ static void server_deinit(struct server *server)
     ev_timer_stop(w->loop, &server->stop);
     take_over_deinit(&server->arrival);
     hand_over_deinit(&server->hand_over);
+    store_deinit(&server->store);
+    task_deinit(&server->leave);
     listeners_deinit(&server->listeners);
     w->resolver = resolver_free(w->resolver);
     w->hangups = hangups_free(w->hangups);
@@ -506,6 +574,7 @@ int server_run(const struct server_config *config)
             take_over_resume(&server.arrival, on_alone);
         }
         notifier_start(&server.notifier, &server.worker, &server.listeners);
+        store_resume(&server.store, &server.notifier);
         worker_run(&server.worker);
     }
     server_deinit(&server);

@@ -94,7 +94,8 @@ static unsigned int take(struct msghdr *msg, int *descriptors)
     return count;
 }
 
-static int receive(int fd, struct link_message *ret, int *descriptors, unsigned int *ret_count)
+static int receive(int fd, int flags, struct link_message *ret, int *descriptors,
+                   unsigned int *ret_count)
 {
     struct iovec iov = {ret, sizeof(*ret)};
     union control control;
@@ -102,7 +103,7 @@ static int receive(int fd, struct link_message *ret, int *descriptors, unsigned 
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,
                          .msg_controllen = sizeof(control.bytes)};
-    ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | flags);
 
     if (n < 0)
         return -errno;
@@ -124,9 +125,33 @@ int link_receive(int fd, struct link_message *ret, int *ret_descriptors, unsigne
     do {
         r = await(fd, POLLIN, until);
         if (r == 0)
-            r = receive(fd, ret, ret_descriptors, ret_count);
+            r = receive(fd, 0, ret, ret_descriptors, ret_count);
     } while (r == -EAGAIN || r == -EINTR);
     return r;
+}
+
+int link_peek(int fd, struct link_message *ret, int *ret_descriptors, unsigned int *ret_count)
+{
+    int r;
+
+    do
+        r = receive(fd, MSG_PEEK, ret, ret_descriptors, ret_count);
+    while (r == -EINTR);
+    return r;
+}
+
+void link_empty(int fd)
+{
+    int descriptors[LINK_DESCRIPTORS_MAX], r;
+
+    do {
+        struct link_message message;
+        unsigned int count = 0;
+
+        r = receive(fd, 0, &message, descriptors, &count);
+        if (r == 0)
+            close_all(descriptors, count);
+    } while (r == 0 || r == -EINTR || r == -EMFILE || r == -EPROTO);
 }
 
 int link_read(int fd, void *to, unsigned int bytes, uint64_t until)

@@ -45,6 +45,13 @@ int link_send(int fd, enum link_kind kind, uint32_t number, const int *descripto
  */
 int link_receive(int fd, struct link_message *ret, int *ret_descriptors, unsigned int *ret_count,
                  uint64_t until);
+/*
+ * The next message of a SOCK_SEQPACKET socket that has SO_PEEK_OFF, which keeps it: the descriptors are duplicates. -EAGAIN,
+ * -EPIPE: there are no more.
+ */
+int link_peek(int fd, struct link_message *ret, int *ret_descriptors, unsigned int *ret_count);
+/* Takes all messages out and closes what comes with them. */
+void link_empty(int fd);
 /* So many bytes of what comes before all this. */
 int link_read(int fd, void *to, unsigned int bytes, uint64_t until);
 

@@ -13,6 +13,7 @@ include tests/integration/library.mk
 py_tests += \
 	tests/integration/test_audit.py \
 	tests/integration/test_audit_file.py \
+	tests/integration/test_fd_store.py \
 	tests/integration/test_identity.py \
 	tests/integration/test_inspection.py \
 	tests/integration/test_lend.py \
@@ -61,12 +62,14 @@ EXTRA_DIST += \
 	tests/lib/connecting.py \
 	tests/lib/fake_asockd.py \
 	tests/lib/journal.py \
+	tests/lib/managed.py \
 	tests/lib/openmetrics.py \
 	tests/lib/proxy.py \
 	tests/lib/reloading.py \
 	tests/lib/schema.py \
 	tests/lib/screen.py \
 	tests/lib/server_program.py \
+	tests/lib/talking.py \
 	tests/lib/terminal.py \
 	tests/lib/transparent.py
 

@@ -3,7 +3,6 @@
 
 import contextlib
 import fcntl
-import itertools
 import math
 import os
 import socket
@@ -16,15 +15,8 @@ import unittest
 
 import asockd
 from asockd import DEADLINE
+from talking import Talker, stream
 from wire import Ended, Wire, pb, request
-
-BLOCK = bytes(n * n % 251 for n in range(65521))  # no power of two: pieces that are mixed up do not fit
-
-
-def stream(position, length):
-    """What a stream has there."""
-    start = position % len(BLOCK)
-    return (BLOCK[start:] + BLOCK * (length // len(BLOCK) + 1))[:length]
 
 
 class TakeOverTest(asockd.DaemonTest):
@@ -350,128 +342,6 @@ class GoesOn(TakeOverTest):
         self.assertEqual(wire.completion(5).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
 
 
-class Talker(threading.Thread):
-    """A client with some sockets, over each of which it sends and receives all the time."""
-
-    def __init__(self, test, peers, count):
-        super().__init__()
-        self.test, self.count = test, count
-        self.wire = test.wire()
-        self.peers = [test.pair(self.wire, number) for number in range(1, count + 1)]
-        self.sent, self.got = [0] * (count + 1), [0] * (count + 1)
-        self.tokens, self.pending = itertools.count(1 << 20), {}
-        self.is_over, self.problem = False, None
-        self.readers = [threading.Thread(target=self.serve, args=(peer, index + 1)) for index, peer in enumerate(self.peers)]
-        self.writers = [threading.Thread(target=self.feed, args=(peer,)) for peer in self.peers]
-        self.served, self.fed = {}, {}
-        self.done_feeding = threading.Event()
-
-    def fail(self, text):
-        self.problem = self.problem or text
-
-    def serve(self, peer, number):
-        """The other end: what comes is the stream, to its end."""
-        position = 0
-        try:
-            while data := peer.recv(1 << 16):
-                if data != stream(position, len(data)):
-                    self.fail(f"socket {number}: other bytes at {position}")
-                position += len(data)
-        except OSError as error:
-            self.fail(f"socket {number}: {error}")
-        self.served[number] = position
-
-    def feed(self, peer):
-        position, sizes = 0, itertools.cycle((1, 1000, 70000, 13, 4096))
-        while not self.done_feeding.wait(0.002):
-            size = next(sizes)
-            peer.sendall(stream(position, size))
-            position += size
-        self.fed[peer] = position
-        peer.shutdown(socket.SHUT_WR)
-
-    def ask(self, number):
-        wire = self.wire
-        token = next(self.tokens)
-        if token % 2:
-            size = (token * 7919) % 60000 + 1
-            frame = wire.make_send(token, number, stream(self.sent[number], size), timeout_ms=60000)
-            self.pending[token] = ("send", number, size)
-            self.sent[number] += size
-        else:
-            frame = wire.receive(token, number, (token * 104729) % 100000 + 1, timeout_ms=60000)
-            self.pending[token] = ("receive", number, 0)
-        wire.send(frame)
-
-    def end(self, token, reply, data):
-        kind, number, size = self.pending.pop(token)
-        if reply.error:
-            self.fail(f"socket {number}: {kind}: {pb.Error.Name(reply.error)}")
-        elif kind == "send":
-            if reply.bytes != size:
-                self.fail(f"socket {number}: {reply.bytes} of {size} were sent")
-        else:
-            if data != stream(self.got[number], len(data)):
-                self.fail(f"socket {number}: other bytes at {self.got[number]}")
-            self.got[number] += len(data)
-        return reply.flags & pb.REPLY_FLAG_END_OF_STREAM
-
-    def hear(self):
-        reply, data = self.wire.next()
-        if reply.kind != pb.KIND_COMPLETION:
-            if reply.event.code == pb.EVENT_SESSION_ENDED:
-                raise Ended(reply, data)
-            return None
-        if reply.op not in self.pending:
-            self.fail(f"op {reply.op} is told of twice, or was never asked for")
-            return None
-        kind, number, _ = self.pending[reply.op]
-        return kind, number, self.end(reply.op, reply, data)
-
-    def run(self):
-        try:
-            for thread in (*self.readers, *self.writers):
-                thread.start()
-            for number in range(1, self.count + 1):
-                for _ in range(6):
-                    self.ask(number)
-            while not self.is_over and not self.problem:
-                heard = self.hear()
-                if heard:
-                    self.ask(heard[1])
-            self.finish()
-        except (Ended, EOFError, OSError, AssertionError) as error:
-            self.fail(repr(error))
-        self.done_feeding.set()
-
-    def finish(self):
-        """All that was asked for ends, then both directions do."""
-        self.done_feeding.set()
-        ends = set()
-        while self.pending or len(ends) < self.count:
-            for number in set(range(1, self.count + 1)) - ends - {n for k, n, _ in self.pending.values() if k == "receive"}:
-                token = next(self.tokens) | 1 << 40
-                self.pending[token] = ("receive", number, 0)
-                self.wire.send(self.wire.receive(token, number, 100000))
-            heard = self.hear()
-            if heard and heard[2]:
-                ends.add(heard[1])
-            if self.problem:
-                return
-        for number in range(1, self.count + 1):
-            token = next(self.tokens) | 1 << 41
-            self.wire.send(self.wire.shutdown(token, number, pb.HOW_SEND))
-            if self.wire.completion(token).error:
-                self.fail(f"socket {number}: shutdown")
-        for thread in (*self.readers, *self.writers):
-            thread.join(DEADLINE)
-        for number in range(1, self.count + 1):
-            if self.served.get(number) != self.sent[number]:
-                self.fail(f"socket {number}: {self.served.get(number)} bytes came of {self.sent[number]}")
-            if self.fed.get(self.peers[number - 1]) != self.got[number]:
-                self.fail(f"socket {number}: {self.got[number]} bytes came of {self.fed.get(self.peers[number - 1])}")
-
-
 class Comer(threading.Thread):
     """Clients that come, connect, hear an echo and go, one after the other."""
 
@@ -517,7 +387,7 @@ class UnderLoad(TakeOverTest):
     TAKE_OVERS, CLIENTS, SOCKETS = 20, 4, 4
 
     def test_every_byte_through_many_take_overs(self):
-        talkers = [Talker(self, None, self.SOCKETS) for _ in range(self.CLIENTS)]
+        talkers = [Talker(self, self.SOCKETS) for _ in range(self.CLIENTS)]
         comer = Comer(self)
         for thread in (*talkers, comer):
             thread.start()

@@ -5,6 +5,7 @@
 #   units.test  boots one box and runs test_units.py in it; clients are client.py, boxed.py is what the modules share
 #   identity.test  the same with test_identity.py
 #   examples.test  the same with test_examples.py: README's examples and the man pages'
+#   restart.test  the same with test_restart.py; ASOCK_RESTARTS="RESTARTS CLIENTS SOCKETS"
 #   audit_journal.test  the same with test_audit_journal.py
 #   packages.test  the same with test_packages.py, in a fresh Debian and from packages; only by check-packages
 #   NAME.int    a libcheck program from tests/system/NAME.c; needs
@@ -16,6 +17,7 @@ script_tests += \
 	tests/system/box.test \
 	tests/system/examples.test \
 	tests/system/identity.test \
+	tests/system/restart.test \
 	tests/system/units.test
 
 # Builds the packages and a fresh Debian: minutes, and a mirror of Debian's.
@@ -32,4 +34,5 @@ EXTRA_DIST += \
 	tests/system/test_examples.py \
 	tests/system/test_identity.py \
 	tests/system/test_packages.py \
+	tests/system/test_restart.py \
 	tests/system/test_units.py

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A restart by the service manager: the next process goes on with what the one before left in the descriptor store."""
+
+import fcntl
+import os
+import socket
+import sys
+import threading
+import time
+import unittest
+
+import asockd
+from managed import DESCRIPTORS, Managed, dies_when_ready, pack, unpack
+from talking import Talker, stream
+from wire import DEADLINE, Ended, Wire, pb, request
+
+
+class StoreTest(asockd.DaemonTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Managed(*cls.arguments)
+
+    def waiting(self, number=1):
+        """A client with a receive that waits, and the other end of its connection."""
+        wire = self.wire()
+        peer = self.pair(wire, number)
+        wire.send(wire.receive(5, number, 100))
+        wire.settle()
+        return wire, peer
+
+    def check_goes_on(self, wire, peer):
+        peer.sendall(b"late")
+        reply, data = wire.whole(5)
+        self.assertEqual((reply.error, data), (pb.ERROR_SUCCESS, b"late"))
+        wire.send(wire.receive(5, 1, 100))
+        wire.settle()
+
+    def check_lost(self, wire, peer):
+        """No word could be given; nothing that was cut looks whole."""
+        with self.assertRaises(EOFError):
+            wire.read()
+        self.assertEqual(self.reset_by(peer), b"")
+
+    def check_aborted(self, wire, peer):
+        reply, _ = wire.ended()
+        self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
+        peer.recv(100)
+
+    def mark(self):
+        return os.path.getsize(self.daemon.log.name)
+
+    def log_since(self, mark):
+        with open(self.daemon.log.name, "rb") as log:
+            log.seek(mark)
+            return log.read().decode()
+
+
+class Restarted(StoreTest):
+    def test_nothing_is_left_in_the_store(self):
+        wire, peer = self.waiting()
+        for _ in range(3):
+            self.daemon.restart()
+            self.daemon.wait(lambda: not self.daemon.manager.store)
+            self.check_goes_on(wire, peer)
+
+    def test_what_was_not_sent_goes_out(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        for n in range(16):
+            wire.send(wire.make_send(100 + n, 1, stream(n * 60000, 60000)))
+        wire.settle()
+        self.daemon.restart()
+        self.assertEqual(self.read_all(peer, 16 * 60000), stream(0, 16 * 60000))
+        for n in range(16):
+            self.assertEqual(wire.completion(100 + n).error, pb.ERROR_SUCCESS)
+
+    def test_a_client_that_comes_meanwhile_is_served(self):
+        wire, peer = self.waiting()
+        self.daemon.leave()
+        late = self.hold(Wire(self.daemon.path))
+        late.send(late.make_hello(), late.sync(7))
+        self.daemon.come()
+        self.assertEqual(late.completion(7).error, pb.ERROR_SUCCESS)
+        self.check_goes_on(wire, peer)
+
+    def test_what_cannot_go_over_ends_as_at_a_stop(self):
+        wire, peer = self.waiting()
+        bound, shared = self.wire(), self.wire()
+        bound.send(bound.open(5, 1), bound.bind(6, 1, ("127.0.0.1", 0)), bound.listen(7, 1))
+        self.assertEqual(bound.completion(7).error, pb.ERROR_SUCCESS)
+        shared.register(4096)
+        self.daemon.restart()
+        for other in (bound, shared):
+            self.assertEqual(other.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
+        self.check_goes_on(wire, peer)
+
+    def test_a_close_that_is_under_way_is_waited_for(self):
+        """Its session goes over, once the socket has gone."""
+        wire, peer = self.waiting(2)
+        self.pair(wire, 1)
+        listener = self.listener()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.send(wire.open(20, 3), wire.connect(21, 3, listener.getsockname()))
+        self.assertEqual(wire.completion(21).error, pb.ERROR_SUCCESS)
+        slow = self.accept(listener)
+        sent = 0
+        while sent < 3 << 20 and sum(wire.freed.values()) == sent:
+            wire.send(wire.make_send(30 + sent, 3, stream(sent, 200000)))
+            wire.settle()
+            sent += 200000
+        wire.send(wire.make_close(22, 3, linger_ms=20000))
+        wire.settle()
+        reader = threading.Thread(target=lambda: self.assertEqual(self.read_all(slow), stream(0, sent)))
+        timer = threading.Timer(0.1, reader.start)
+        timer.start()
+        self.daemon.restart()
+        timer.join(DEADLINE)
+        reader.join(DEADLINE)
+        self.assertEqual(wire.completion(22).error, pb.ERROR_SUCCESS)
+        peer.sendall(b"here")
+        self.assertEqual(wire.whole(5)[1], b"here")
+
+    def test_a_stop_is_a_stop(self):
+        for sig in (15, 2):
+            wire, peer = self.waiting()
+            self.daemon.control.disconnect()
+            os.kill(self.daemon.pid, sig)
+            self.check_aborted(wire, peer)
+            self.assertEqual(self.daemon.process.wait(DEADLINE), 0)
+            os.close(self.daemon.pidfd)
+            self.assertEqual(self.daemon.manager.store, [])
+            self.daemon.come()
+
+    def test_what_the_manager_keeps_is_not_polled_by_it(self):
+        wire, peer = self.waiting()
+        self.daemon.leave()
+        self.assertEqual([(told["FDNAME"], told["FDPOLL"]) for told in self.daemon.manager.told if "FDSTORE" in told][-1],
+                         ("asockd.state", "0"))
+        self.assertEqual(len(self.daemon.manager.store), 1)
+        self.daemon.come()
+        self.check_goes_on(wire, peer)
+
+
+class GoesWrong(StoreTest):
+    """What can be saved is saved; nobody is left without an end, and the log says why."""
+
+    def test_the_store_is_switched_off(self):
+        wire, peer = self.waiting()
+        mark = self.mark()
+        self.daemon.manager.room = 0
+        self.addCleanup(setattr, self.daemon.manager, "room", 16)
+        self.daemon.restart()
+        self.check_aborted(wire, peer)
+        self.assertIn("does not store them (FileDescriptorStoreMax= of the unit)", self.log_since(mark))
+
+    def test_the_manager_does_not_answer(self):
+        """It has the state all the same: the next one must not find in it what has been told to be over."""
+        wire, peer = self.waiting()
+        mark, manager = self.mark(), self.daemon.manager
+        manager.answers = False
+        self.daemon.leave()
+        self.check_aborted(wire, peer)
+        self.assertIn("the service manager does not answer in time", self.log_since(mark))
+        manager.store += [(fd, "asockd.state") for fd in manager.kept if self.is_socket(fd)]
+        self.assertEqual(len(manager.store), 1)
+        manager.kept = [fd for fd in manager.kept if not self.is_socket(fd)]
+        manager.answers = True
+        self.daemon.come()
+        self.assertEqual(self.daemon.stats()["clients"], 1)
+
+    @staticmethod
+    def is_socket(fd):
+        return os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+
+    def test_the_next_process_dies_before_it_is_ready(self):
+        """At a configuration that it does not take, and behind everything that it makes of the state."""
+        wire, peer = self.waiting()
+        for _ in range(2):
+            self.daemon.leave()
+            for _ in range(3):
+                self.assertEqual(self.daemon.fail_to_come("--no-such-option"), 2)
+                self.assertLess(self.daemon.fail_to_come(preexec_fn=dies_when_ready), 0)
+            self.daemon.come()
+            self.check_goes_on(wire, peer)
+
+    def change_store(self, change):
+        (fd, name), = self.daemon.manager.store
+        messages = unpack(fd)
+        os.close(fd)
+        self.daemon.manager.store = [(pack(change(messages)), name)]
+
+    def test_a_damaged_state(self):
+        def damage(messages):
+            kind, number, (memfd,) = messages[0]
+            data = bytearray(os.pread(memfd, 1 << 20, 0))
+            data[len(data) // 2] ^= 1
+            os.close(memfd)
+            return [(kind, number, [self.seal(data)]), *messages[1:]]
+        self.check_unreadable(damage, "cannot be read: it is damaged")
+
+    def test_a_state_that_can_still_be_changed(self):
+        def unseal(messages):
+            kind, number, (memfd,) = messages[0]
+            data = os.pread(memfd, 1 << 20, 0)
+            os.close(memfd)
+            return [(kind, number, [self.seal(data, 0)]), *messages[1:]]
+        self.check_unreadable(unseal, "cannot be read: it is damaged")
+
+    def test_a_state_of_another_format(self):
+        def change(messages):
+            kind, number, (memfd,) = messages[0]
+            data = bytearray(os.pread(memfd, 1 << 20, 0))
+            data[8] = 99
+            os.close(memfd)
+            return [(kind, number, [self.seal(data)]), *messages[1:]]
+        self.check_unreadable(change, "cannot be read: it is of another format")
+
+    def test_something_else_than_a_state(self):
+        def change(messages):
+            return [(DESCRIPTORS, len(messages[1][2]), messages[1][2])]
+        self.check_unreadable(change, "cannot be read: it is damaged", is_reset=False)
+
+    @staticmethod
+    def seal(data, seals=15):
+        fd = os.memfd_create("state", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+        os.write(fd, data)
+        fcntl.fcntl(fd, 1033, seals)  # F_ADD_SEALS
+        return fd
+
+    def check_unreadable(self, change, text, is_reset=True):
+        wire, peer = self.waiting()
+        mark = self.mark()
+        self.daemon.leave()
+        self.change_store(change)
+        self.daemon.come()
+        if is_reset:
+            self.check_lost(wire, peer)
+        else:
+            with self.assertRaises(EOFError):
+                wire.read()
+        self.assertIn(text, self.log_since(mark))
+        self.waiting()
+
+    def test_half_of_the_descriptors_are_missing(self):
+        waiting = [self.waiting() for _ in range(8)]
+        mark = self.mark()
+        self.daemon.leave()
+
+        def halve(messages):
+            (kind, number, fds), = messages[1:]
+            for fd in fds[number // 2:]:
+                os.close(fd)
+            return [messages[0], (kind, number // 2, fds[:number // 2])]
+        self.change_store(halve)
+        self.daemon.come()
+        self.assertIn("clients of the process before are disconnected: a descriptor is missing", self.log_since(mark))
+        on, off = [], []
+        for wire, peer in waiting:
+            try:
+                peer.sendall(b"late")
+                (on if wire.whole(5)[1] == b"late" else off).append(wire)
+            except (Ended, EOFError, ConnectionResetError, BrokenPipeError):
+                off.append(wire)
+        print(f"{len(on)} went on, {len(off)} are lost", file=sys.stderr)
+        self.assertGreater(min(len(on), len(off)), 2)
+
+    def test_the_connection_of_a_session_is_missing(self):
+        """Its client hears why, and its other connection is not left to look whole."""
+        wire, peer = self.waiting()
+        self.daemon.leave()
+
+        def lose(messages):
+            (kind, number, fds), = messages[1:]
+            os.close(fds[-1])
+            return [messages[0], (kind, number - 1, fds[:-1])]
+        self.change_store(lose)
+        self.daemon.come()
+        self.check_aborted(wire, peer)
+
+
+class UnderLoad(StoreTest):
+    RESTARTS, CLIENTS, SOCKETS = 8, 4, 4
+
+    def test_every_byte_through_many_restarts(self):
+        talkers = [Talker(self, self.SOCKETS) for _ in range(self.CLIENTS)]
+        for talker in talkers:
+            talker.start()
+        for _ in range(self.RESTARTS):
+            time.sleep(0.05)  # so that there is load between two of them
+            self.daemon.restart()
+        for talker in talkers:
+            talker.is_over = True
+        for talker in talkers:
+            talker.join(2 * DEADLINE)
+        self.assertEqual([talker.problem for talker in talkers], [None] * self.CLIENTS, self.daemon.output())
+        self.assertGreater(min(min(t.sent[1:]) for t in talkers), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

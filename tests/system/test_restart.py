@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""systemctl restart: clients, connections and operations stay. Runs as root inside tests/system/box, by restart.test."""
+
+import os
+import resource
+import socket
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "../lib"), os.path.join(os.environ["ASOCK_TEST_BUILDDIR"], "python")]
+import boxed
+from boxed import CLIENT_SOCKET, LIVENESS, UnitsTest, await_true, configure, journal, must, prop, run, say_nothing
+from talking import Talker
+from wire import Wire, pb
+
+# Restarts, and clients with so many sockets each.
+RESTARTS, CLIENTS, SOCKETS = map(int, (os.environ.get("ASOCK_RESTARTS") or "4 4 8").split())
+LEFT = "clients are left to the next process"
+
+
+def setUpModule():
+    boxed.setUpModule()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class RestartTest(UnitsTest):
+    def setUp(self):
+        super().setUp()
+        configure(arguments="--allow-any")
+
+    def wire(self):
+        wire = Wire(CLIENT_SOCKET)
+        self.addCleanup(wire.close)
+        wire.hello(sockets=200, ops=2000)
+        return wire
+
+    def pair(self, wire, number=1):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            base = 1000 + 2 * number
+            wire.send(wire.open(base, number), wire.connect(base + 1, number, listener.getsockname()))
+            for op in (base, base + 1):
+                self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+            peer, _ = listener.accept()
+        self.addCleanup(peer.close)
+        peer.settimeout(LIVENESS)
+        return peer
+
+    def waiting(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.receive(5, 1, 100))
+        wire.settle()
+        return wire, peer
+
+    def check_goes_on(self, wire, peer):
+        peer.sendall(b"late")
+        self.assertEqual(wire.whole(5)[1], b"late")
+        wire.send(wire.receive(5, 1, 100))
+        wire.settle()
+
+    @staticmethod
+    def texts():
+        return [row["MESSAGE"] for row in journal() if isinstance(row["MESSAGE"], str)]
+
+    def count(self, text):
+        return sum(text in line for line in self.texts())
+
+
+class Streams(RestartTest):
+    def restart(self):
+        """When it began, when it was over."""
+        began, pid = time.monotonic(), prop("asockd.service", "MainPID")
+        must("systemctl", "restart", "asockd.service")
+        self.assertNotEqual(prop("asockd.service", "MainPID"), pid)
+        await_true("an empty store", lambda: prop("asockd.service", "NFileDescriptorStore") == "0")
+        return began, time.monotonic()
+
+    @staticmethod
+    def descriptors():
+        return len(os.listdir(f"/proc/{prop('asockd.service', 'MainPID')}/fd"))
+
+    @staticmethod
+    def pause(times, window):
+        """The longest one there: from the last completion to the first one behind it, of the client that waited longest."""
+        began, ended = window
+        longest = 0
+        for heard in times:
+            inside = [t for t in heard if began - 0.1 <= t <= ended + 0.2]
+            longest = max(longest, *(b - a for a, b in zip(inside, inside[1:])), 0)
+        return 1000 * longest
+
+    def test_every_byte_through_restarts(self):
+        talkers = [Talker(self, SOCKETS) for _ in range(CLIENTS)]
+        for talker in talkers:
+            talker.start()
+        before, windows, held = self.count(LEFT), [], []
+        for _ in range(RESTARTS):
+            time.sleep(0.3)  # so that there is load between two of them
+            windows.append(self.restart())
+            held.append(self.descriptors())
+        for talker in talkers:
+            talker.is_over = True
+        for talker in talkers:
+            talker.join(4 * LIVENESS)
+        self.assertEqual([talker.problem for talker in talkers], [None] * CLIENTS, self.texts()[-30:])
+        self.assertEqual(self.count(LEFT) - before, RESTARTS)
+        self.assertEqual(held, [held[0]] * RESTARTS)
+        self.assertEqual(prop("asockd.service", "NRestarts"), "0")
+        pauses = sorted(self.pause([talker.times for talker in talkers], window) for window in windows)
+        sent, got = (sum(sum(getattr(talker, name)) for talker in talkers) for name in ("sent", "got"))
+        self.assertGreater(min(min(talker.sent[1:]) for talker in talkers), 0)
+        print(f"{RESTARTS} restarts, {sent} bytes up and {got} down over {CLIENTS * SOCKETS} connections; clients waited "
+              f"{pauses[len(pauses) // 2]:.0f} ms (median), {pauses[-1]:.0f} ms at most", file=sys.stderr)
+
+    def test_many_connections_that_wait(self):
+        """More than one message of descriptors; how long everything stood still is in the journal."""
+        wires = [self.wire() for _ in range(8)]
+        peers = [(wire, number, self.pair(wire, number)) for wire in wires for number in range(1, 126)]
+        for wire, number, _ in peers:
+            wire.send(wire.receive(5000 + number, number, 10))
+        for wire in wires:
+            wire.settle()
+        self.restart()
+        for _, number, peer in peers:
+            peer.sendall(str(number).encode())
+        for wire, number, _ in peers:
+            self.assertEqual(wire.whole(5000 + number)[1], str(number).encode())
+        line = [text for text in self.texts() if "of the process before go on" in text][-1]
+        self.assertIn("8 clients, 1000 sockets and 1000 operations", line)
+        print(line, file=sys.stderr)
+
+    def test_operations_of_the_library(self):
+        server = self.server(say_nothing)
+        context = boxed.client.Context()
+        ops, _ = self.pending_receives(context, server, sockets=4, receives=1)
+        self.restart()
+        for connection in server.accepted:
+            connection.sendall(b"here")
+        self.assertEqual([(op.wait(), op.data()) for op in ops], [("Success", b"here")] * 4)
+
+
+class GoesWrong(RestartTest):
+    def test_a_unit_without_a_store(self):
+        configure("FileDescriptorStoreMax=0", arguments="--allow-any")
+        wire, _ = self.waiting()
+        must("systemctl", "restart", "asockd.service")
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
+        self.assertIn("the service manager does not store them (FileDescriptorStoreMax= of the unit)",
+                      "".join(self.texts()[-20:]))
+        self.waiting()
+
+    def test_a_new_binary_that_dies_at_its_start(self):
+        """Until it is mended clients wait; it is started again each time."""
+        wire, peer = self.waiting()
+        configure("RestartSec=50ms", executable="/bin/false")
+        self.assertNotEqual(run("systemctl", "restart", "asockd.service").returncode, 0)
+        await_true("three attempts", lambda: int(prop("asockd.service", "NRestarts")) >= 3)
+        configure("RestartSec=50ms", arguments="--allow-any")
+        await_true("the right one", lambda: prop("asockd.service", "ActiveState") == "active")
+        self.check_goes_on(wire, peer)
+
+    def test_a_start_limit_loses_the_store(self):
+        """Which is why the unit has none. A systemd that preserves the store keeps it."""
+        wire, peer = self.waiting()
+        with open("/run/systemd/system/asockd.service.d/limit.conf", "w", encoding="utf-8") as file:
+            file.write("[Unit]\nStartLimitIntervalSec=100\nStartLimitBurst=2\n")
+        self.addCleanup(os.unlink, "/run/systemd/system/asockd.service.d/limit.conf")
+        configure("RestartSec=50ms", executable="/bin/false")
+        run("systemctl", "stop", "asockd.socket", "asockd-control.socket")  # which would start it
+        run("systemctl", "restart", "asockd.service")
+        await_true("failed", lambda: prop("asockd.service", "ActiveState") == "failed")
+        if prop("asockd.service", "FileDescriptorStorePreserve") == "yes":
+            configure(arguments="--allow-any")
+            must("systemctl", "reset-failed", "asockd.service")
+            must("systemctl", "start", "asockd.socket", "asockd-control.socket", "asockd.service")
+            self.check_goes_on(wire, peer)
+        else:
+            with self.assertRaises(EOFError):
+                wire.read()
+
+    def test_a_stop_keeps_nothing(self):
+        wire, _ = self.waiting()
+        must("systemctl", "stop", "asockd.service")
+        self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
+        self.assertEqual(prop("asockd.service", "NFileDescriptorStore"), "0")
