@@ -3,6 +3,7 @@
 
 import contextlib
 import itertools
+import queue
 import selectors
 import socket
 import threading
@@ -80,9 +81,18 @@ class Talker(threading.Thread):
         self.done_feeding = threading.Event()
         self.times = []  # of all that it heard
         self.others = Others(self)
+        # By a thread of its own: the daemon does not read from a client that does not read.
+        self.out, self.writer = queue.SimpleQueue(), threading.Thread(target=self.write)
 
     def fail(self, text):
         self.problem = self.problem or text
+
+    def write(self):
+        try:
+            while frame := self.out.get():
+                self.wire.send(frame)
+        except OSError as error:
+            self.fail(f"write: {error}")
 
     def ask(self, number):
         wire = self.wire
@@ -95,7 +105,7 @@ class Talker(threading.Thread):
         else:
             frame = wire.receive(token, number, (token * 104729) % 100000 + 1, timeout_ms=60000)
             self.pending[token] = ("receive", number, 0)
-        wire.send(frame)
+        self.out.put(frame)
 
     def end(self, token, reply, data):
         kind, number, size = self.pending.pop(token)
@@ -126,6 +136,7 @@ class Talker(threading.Thread):
     def run(self):
         try:
             self.others.start()
+            self.writer.start()
             for number in range(1, self.count + 1):
                 for _ in range(6):
                     self.ask(number)
@@ -137,6 +148,7 @@ class Talker(threading.Thread):
         except (Ended, EOFError, OSError, AssertionError) as error:
             self.fail(repr(error))
         self.done_feeding.set()
+        self.out.put(b"")
 
     def finish(self):
         """All that was asked for ends, then both directions do."""
@@ -146,7 +158,7 @@ class Talker(threading.Thread):
             for number in set(range(1, self.count + 1)) - ends - {n for k, n, _ in self.pending.values() if k == "receive"}:
                 token = next(self.tokens) | 1 << 40
                 self.pending[token] = ("receive", number, 0)
-                self.wire.send(self.wire.receive(token, number, 100000))
+                self.out.put(self.wire.receive(token, number, 100000))
             heard = self.hear()
             if heard and heard[2]:
                 ends.add(heard[1])
@@ -154,7 +166,7 @@ class Talker(threading.Thread):
                 return
         for number in range(1, self.count + 1):
             token = next(self.tokens) | 1 << 41
-            self.wire.send(self.wire.shutdown(token, number, pb.HOW_SEND))
+            self.out.put(self.wire.shutdown(token, number, pb.HOW_SEND))
             if self.wire.completion(token).error:
                 self.fail(f"socket {number}: shutdown")
         self.others.join(DEADLINE)
