@@ -16,14 +16,20 @@
 #define NUMBERS 65536u
 #define ACCEPTS_MAX 64
 #define LOOK_SECONDS 0.05
+/* Ports that are removed in a turn. */
+#define SWEEP_MAX 64
 /* No descriptor is left: connections wait in the kernel. */
 #define RETRY_SECONDS 0.1
 
 struct port {
+    struct list node; /* in ports->kept */
+    ev_tstamp since;  /* when it came there */
     struct ports *ports;
     int family;
     uint16_t number;
     unsigned int users;
+    unsigned int round; /* of the loop, in which it accepted last */
+    int burst;          /* connections accepted at a time: more if some arrive in every round */
     ev_io io;
     ev_timer retry;
 };
@@ -102,6 +108,12 @@ void ports_leave(struct passage *passage, bool reset)
 
 /* ---- accepting ---- */
 
+static void hold(struct port *port)
+{
+    list_remove(&port->node);
+    port->users++;
+}
+
 static void read_address(const struct sockaddr_storage *from, struct in6_addr *ret, uint16_t *port)
 {
     const struct sockaddr_in *in = (const struct sockaddr_in *)from;
@@ -131,7 +143,7 @@ static void take(struct port *port, int fd, const struct sockaddr_storage *peer)
     /* The listener's filter came with it. */
     (void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &(int){0}, sizeof(int));
     *passage = (struct passage){.port = port, .fd = fd};
-    port->users++;
+    hold(port);
     port->ports->passages++;
     read_address(peer, &flow.source, &flow.source_port);
     read_address(&own, &flow.target, &flow.target_port);
@@ -141,10 +153,16 @@ static void take(struct port *port, int fd, const struct sockaddr_storage *peer)
 static void on_accept(struct ev_loop *loop, ev_io *io, int events)
 {
     struct port *port = io->data;
+    unsigned int round = ev_iteration(loop);
 
     (void)events;
-    port->users++; /* it stays for this call */
-    for (int i = 0; i < ACCEPTS_MAX; i++) {
+    hold(port); /* it stays for this call */
+    if (round != port->round + 1)
+        port->burst = 1; /* one accept(2) more would cost as much as another wake-up */
+    else if (port->burst < ACCEPTS_MAX)
+        port->burst *= 2;
+    port->round = round;
+    for (int i = 0; i < port->burst; i++) {
         struct sockaddr_storage peer;
         socklen_t len = sizeof(peer);
         int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -178,17 +196,74 @@ static struct port **place_of(struct ports *ports, int family, uint16_t number)
     return &ports->by_number[family == AF_INET6][number];
 }
 
+/* Its rule stays. */
+static void free_port(struct port *port)
+{
+    struct ports *ports = port->ports;
+
+    *place_of(ports, port->family, port->number) = NULL;
+    ports->count--;
+    list_remove(&port->node);
+    ev_io_stop(ports->loop, &port->io);
+    ev_timer_stop(ports->loop, &port->retry);
+    close(port->io.fd);
+    free(port);
+}
+
+static void drop_port(struct port *port)
+{
+    network_close_port(port->ports->network, port->family, port->number);
+    free_port(port);
+}
+
+static struct port *first_kept(const struct ports *ports)
+{
+    return list_is_empty(&ports->kept) ? NULL : list_first(&ports->kept, struct port, node);
+}
+
+static void watch_kept(struct ports *ports)
+{
+    const struct port *first = first_kept(ports);
+    ev_tstamp left;
+
+    if (!first || ev_is_active(&ports->sweep))
+        return;
+    left = first->since + PORTS_KEPT_SECONDS - ev_now(ports->loop);
+    ev_timer_set(&ports->sweep, left > 0 ? left : 0, 0);
+    ev_timer_start(ports->loop, &ports->sweep);
+}
+
+static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct ports *ports = timer->data;
+    struct port *port;
+
+    (void)events;
+    for (int i = 0; i < SWEEP_MAX && (port = first_kept(ports)); i++) {
+        if (ev_now(loop) - port->since < PORTS_KEPT_SECONDS)
+            break;
+        drop_port(port);
+    }
+    watch_kept(ports);
+}
+
 static int make_port(struct ports *ports, int family, uint16_t number, struct port **ret)
 {
-    struct port *port;
+    struct port *port = first_kept(ports);
     int fd, r;
 
+    if (port && ports->count == PORTS_MAX)
+        drop_port(port); /* for this one */
     if (ports->count == PORTS_MAX)
         return -EMFILE;
     port = calloc(1, sizeof(*port));
     if (!port)
         return -ENOMEM;
     r = network_listen(ports->network, family, number, &fd);
+    if (r == -EMFILE && first_kept(ports)) {
+        drop_port(first_kept(ports));
+        r = network_listen(ports->network, family, number, &fd);
+    }
     if (r == 0) {
         r = network_open_port(ports->network, family, number);
         if (r < 0)
@@ -199,6 +274,7 @@ static int make_port(struct ports *ports, int family, uint16_t number, struct po
         return r;
     }
     port->ports = ports;
+    list_init(&port->node);
     port->family = family;
     port->number = number;
     ev_io_init(&port->io, on_accept, fd, EV_READ);
@@ -217,7 +293,7 @@ int ports_use(struct ports *ports, int family, uint16_t number, struct port **re
 
     if (r < 0)
         return r;
-    (*place)->users++;
+    hold(*place);
     *ret = *place;
     return 0;
 }
@@ -228,13 +304,9 @@ void ports_unuse(struct port *port)
 
     if (--port->users > 0)
         return;
-    *place_of(ports, port->family, port->number) = NULL;
-    ports->count--;
-    ev_io_stop(ports->loop, &port->io);
-    ev_timer_stop(ports->loop, &port->retry);
-    network_close_port(ports->network, port->family, port->number);
-    close(port->io.fd);
-    free(port);
+    port->since = ev_now(ports->loop);
+    list_append(&ports->kept, &port->node);
+    watch_kept(ports);
 }
 
 bool ports_init(struct ports *ports, struct ev_loop *loop, const struct network *network,
@@ -245,7 +317,9 @@ bool ports_init(struct ports *ports, struct ev_loop *loop, const struct network 
     *ports = (struct ports){
         .loop = loop, .network = network, .accepted = accepted, .userdata = userdata};
     ev_init(&ports->look, on_look);
-    ports->look.data = ports;
+    ev_init(&ports->sweep, on_sweep);
+    list_init(&ports->kept);
+    ports->look.data = ports->sweep.data = ports;
     for (int i = 0; i < 2; i++)
         ports->by_number[i] = calloc(NUMBERS, sizeof(struct port *));
     if (ports->by_number[0] && ports->by_number[1])
@@ -256,6 +330,8 @@ bool ports_init(struct ports *ports, struct ev_loop *loop, const struct network 
 
 void ports_deinit(struct ports *ports)
 {
+    struct port *port;
+
     ev_timer_stop(ports->loop, &ports->look);
     while (ports->leaving) {
         struct passage *passage = ports->leaving;
@@ -263,6 +339,9 @@ void ports_deinit(struct ports *ports)
         ports->leaving = passage->next;
         end_passage(passage);
     }
+    while ((port = first_kept(ports)))
+        free_port(port); /* the network ends */
+    ev_timer_stop(ports->loop, &ports->sweep);
     for (int i = 0; i < 2; i++)
         free(ports->by_number[i]);
 }

@@ -4,15 +4,19 @@
 
 /*
  * Ports at which the gateway takes the command's connections: one has a rule and a listener while somebody connects to
- * it, and until the kernel has sent and heard all of its last connection.
+ * it, until the kernel has sent and heard all of its last connection, and a little longer: to make and remove both costs
+ * more than the rest of a connect, and most programs connect to a port again.
  */
 #include <ev.h>
 #include <stdbool.h>
 
+#include "base/list.h"
 #include "gateway/network.h"
 
 /* Of both families; each has a descriptor. */
 #define PORTS_MAX 4096u
+/* How long one stays that nobody uses. */
+#define PORTS_KEPT_SECONDS 1.0
 
 struct port;
 struct passage;
@@ -25,6 +29,8 @@ struct ports {
     void *userdata;
     struct port **by_number[2]; /* IPv4, IPv6 */
     unsigned int count;
+    struct list kept; /* of struct port, which nobody uses: the first for longest */
+    ev_timer sweep;   /* while there are such */
     struct passage *leaving;
     ev_timer look;
     unsigned int passages; /* all of them, also those that leave */
@@ -35,7 +41,7 @@ bool ports_init(struct ports *ports, struct ev_loop *loop, const struct network 
                 void (*accepted)(void *userdata, int fd, const struct flow *flow,
                                  struct passage *passage),
                 void *userdata);
-/* Nobody uses a port any more, and every passage has left. */
+/* Nobody uses a port any more; passages that leave still are cut. */
 void ports_deinit(struct ports *ports);
 
 /* 0, or a negative errno; -EMFILE also when there are too many. */

@@ -264,11 +264,17 @@ say(attempt(args[0], int(args[1]), True))
 
 class Ports(TransparentTest):
 
-    def rules(self, program):
-        """How many there are in the gateway's namespace."""
+    def list_rules(self, program):
+        """Those of the gateway's namespace."""
         done = subprocess.run(["nsenter", "--target", str(program.pid), "--user", "--net", "--preserve-credentials",
                                "ip", "rule"], check=True, stdout=subprocess.PIPE)
-        return done.stdout.count(b"\n")
+        return done.stdout.decode()
+
+    def rules(self, program):
+        return self.list_rules(program).count("\n")
+
+    def has_rule(self, program, port):
+        return f"dport {port} " in self.list_rules(program)
 
     def test_a_thousand_ports(self):
         listeners = [self.hold(socket.create_server((network.OWN4, 0))) for _ in range(1000)]
@@ -296,6 +302,38 @@ sys.stdin.readline()
         self.daemon.wait(lambda: self.rules(program) == before)
         program.communicate(b"\n", DEADLINE)
         self.assertEqual(program.returncode, 0)
+
+    def test_a_port_that_is_used_again_stays(self):
+        again, other = (self.hold(socket.create_server((network.OWN4, 0))) for _ in range(2))
+        code = """
+def connect(port):
+    return socket.create_connection((args[0], port))
+again, other = (int(port) for port in args[1:])
+connect(again).close()
+sock = connect(again)
+connect(other).close()
+print("connected", flush=True)
+sys.stdin.readline()
+sock.sendall(b"still")
+say(sock.recv(5).decode())
+"""
+        ports = [listener.getsockname()[1] for listener in (again, other)]
+        program = self.start(sys.executable, "-c", PRELUDE + code, network.OWN4, *map(str, ports),
+                             stdin=subprocess.PIPE)
+        self.accept(again).close()
+        peer = self.accept(again)
+        self.accept(other).close()
+        self.assertEqual(program.stdout.readline(), b"connected\n")
+        # The port that was left last goes: if the one in use went too, it would be gone by now.
+        self.daemon.wait(lambda: not self.has_rule(program, ports[1]))
+        self.assertTrue(self.has_rule(program, ports[0]))
+        program.stdin.write(b"\n")
+        program.stdin.flush()
+        self.assertEqual(peer.recv(5), b"still")
+        peer.sendall(b"there")
+        self.assertEqual(program.communicate(timeout=DEADLINE)[0], b'"there"\n')
+        self.assertEqual(program.returncode, 0)
+        peer.close()
 
     def test_an_open_port_opens_no_other_address(self):
         """What has a listener for one address is held for another one all the same."""
