@@ -26,7 +26,9 @@
 /* Of connects that wait; more are left to the kernel's retransmission. */
 #define HELD_MAX 2048u
 #define BUCKETS 1024u
-#define PACKETS_MAX 64 /* in a turn */
+#define PACKETS_MAX 64   /* in a turn, */
+#define PACKETS_BATCH 16 /* and with one call */
+#define HEADERS_MAX 256  /* of a packet; what stands behind them is not needed */
 /* In which the program's kernel has to go on with a connection that succeeded: some retransmissions. */
 #define ACCEPT_SECONDS 10.0
 /*
@@ -59,6 +61,8 @@ struct transparent {
     struct stub stub;
     struct ports ports;
     ev_io packets, datagrams;
+    unsigned int round; /* of the loop, in which packets were read last */
+    bool is_behind;     /* and more were left */
     struct held *buckets[BUCKETS];
     unsigned int count;
 };
@@ -145,17 +149,24 @@ static void await_again(struct held *held, ev_tstamp gap)
 
 static void read_packets(struct transparent *transparent);
 
-/* A connect that is under way is over when its op says so. */
+/*
+ * Packets that arrived while this process was stopped count as in time. A connect that is under way is over when its op
+ * says so.
+ */
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct held *held = timer->data;
+    struct transparent *transparent = held->transparent;
 
-    (void)loop;
     (void)events;
-    read_packets(
-        held->transparent); /* packets that arrived while this process was stopped count as in time */
+    if (transparent->round != ev_iteration(loop))
+        read_packets(transparent);
     if (ev_is_active(timer))
         return;
+    if (transparent->is_behind) {
+        set_deadline(held, 0);
+        return;
+    }
     abort_socket(held);
     if (held->state == HELD_DIALING && held->op)
         held->state = HELD_GIVEN_UP;
@@ -329,19 +340,42 @@ static void take_packet(struct transparent *transparent, const struct packet *sy
         (void)network_put_syn(&transparent->network, syn);
 }
 
-static void read_packets(struct transparent *transparent)
+/* Up to a batch of them, each handled by the callee. False: no more are there. */
+static bool read_batch(struct transparent *transparent, int fd,
+                       void (*take)(struct transparent *transparent, const uint8_t *data,
+                                    size_t len))
 {
-    uint8_t data[256]; /* the headers; what stands behind them is not needed */
+    uint8_t data[PACKETS_BATCH][HEADERS_MAX];
+    struct mmsghdr messages[PACKETS_BATCH];
+    struct iovec places[PACKETS_BATCH];
+    int n;
+
+    for (int i = 0; i < PACKETS_BATCH; i++) {
+        places[i] = (struct iovec){data[i], HEADERS_MAX};
+        messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &places[i], .msg_iovlen = 1}};
+    }
+    n = recvmmsg(fd, messages, PACKETS_BATCH, 0, NULL);
+    for (int i = 0; i < n; i++)
+        take(transparent, data[i], messages[i].msg_len);
+    return n == PACKETS_BATCH;
+}
+
+static void take_syn(struct transparent *transparent, const uint8_t *data, size_t len)
+{
     struct packet syn;
 
-    for (int i = 0; i < PACKETS_MAX; i++) {
-        ssize_t n = recv(transparent->packets.fd, data, sizeof(data), 0);
+    if (packet_read_syn(data, len, &syn))
+        take_packet(transparent, &syn);
+}
 
-        if (n < 0)
-            return;
-        if (packet_read_syn(data, (size_t)n, &syn))
-            take_packet(transparent, &syn);
-    }
+static void read_packets(struct transparent *transparent)
+{
+    int left = PACKETS_MAX / PACKETS_BATCH;
+
+    transparent->round = ev_iteration(transparent->gateway->loop);
+    while (left > 0 && read_batch(transparent, transparent->packets.fd, take_syn))
+        left--;
+    transparent->is_behind = left == 0;
 }
 
 static void on_packets(struct ev_loop *loop, ev_io *io, int events)
@@ -352,22 +386,21 @@ static void on_packets(struct ev_loop *loop, ev_io *io, int events)
 }
 
 /* Nothing answers a datagram: who sent it learns so. */
-static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
+static void take_datagram(struct transparent *transparent, const uint8_t *data, size_t len)
 {
-    struct transparent *transparent = io->data;
-    uint8_t data[256];
     struct packet datagram;
 
+    if (packet_read_datagram(data, len, &datagram))
+        refuse(transparent, &datagram, REFUSAL_PORT);
+}
+
+static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
+{
     (void)loop;
     (void)events;
-    for (int i = 0; i < PACKETS_MAX; i++) {
-        ssize_t n = recv(io->fd, data, sizeof(data), 0);
-
-        if (n < 0)
+    for (int i = 0; i < PACKETS_MAX / PACKETS_BATCH; i++)
+        if (!read_batch(io->data, io->fd, take_datagram))
             return;
-        if (packet_read_datagram(data, (size_t)n, &datagram))
-            refuse(transparent, &datagram, REFUSAL_PORT);
-    }
 }
 
 /* ---- an accepted connection ---- */
