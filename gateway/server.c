@@ -28,7 +28,7 @@
 /* Between two attempts to open a session. */
 #define REOPEN_SECONDS 1.0
 /* The most waiting clients that get a socket in one turn; and how late a client may learn that there is none. */
-#define PLACES_MAX 64
+#define PLACES_MAX 16
 #define PLACE_LOOK_SECONDS 0.1
 
 /* ---- accepting ---- */
@@ -339,6 +339,13 @@ void session_wait_end(struct session_wait *wait)
 
 /* ---- sockets of the session ---- */
 
+static void look_in(struct gateway *gateway, ev_tstamp seconds)
+{
+    ev_timer_stop(gateway->loop, &gateway->look_at_places);
+    ev_timer_set(&gateway->look_at_places, seconds, PLACE_LOOK_SECONDS);
+    ev_timer_start(gateway->loop, &gateway->look_at_places);
+}
+
 static void give_places(struct gateway *gateway)
 {
     for (int i = 0; i < PLACES_MAX && !list_is_empty(&gateway->places); i++) {
@@ -347,8 +354,10 @@ static void give_places(struct gateway *gateway)
         if (!wait->serve(wait, ev_now(gateway->loop) >= wait->until))
             return;
     }
-    if (!list_is_empty(&gateway->places))
+    if (!list_is_empty(&gateway->places)) {
+        look_in(gateway, 0); /* others have their turn, then these */
         return;
+    }
     ev_prepare_stop(gateway->loop, &gateway->give_places);
     ev_timer_stop(gateway->loop, &gateway->look_at_places);
 }
@@ -373,10 +382,8 @@ void gateway_await_place(struct gateway *gateway, struct place_wait *wait)
     wait->until = ev_now(gateway->loop) + GATEWAY_PLACE_SECONDS;
     list_append(&gateway->places, &wait->node);
     ev_prepare_start(gateway->loop, &gateway->give_places);
-    if (!ev_is_active(&gateway->look_at_places)) {
-        ev_timer_set(&gateway->look_at_places, PLACE_LOOK_SECONDS, PLACE_LOOK_SECONDS);
-        ev_timer_start(gateway->loop, &gateway->look_at_places);
-    }
+    if (!ev_is_active(&gateway->look_at_places))
+        look_in(gateway, PLACE_LOOK_SECONDS);
 }
 
 bool gateway_has_queue(const struct gateway *gateway)
