@@ -9,6 +9,7 @@
 #include "ctl/ctl.h"
 #include "ctl/signals.h"
 #include "ctl/text.h"
+#include "ctl/witness.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,10 +66,11 @@ static pid_t start(char **args, void (*prepare)(const void *data), const void *d
     pid_t pid;
 
     fflush(NULL);
+    witness_start();
     signals_hold(&before);
     pid = fork();
     if (pid > 0)
-        signals_pass_to(pid, SIGNALS_OF_PROGRAMS);
+        signals_pass_to(pid, SIGNALS_TO_COMMAND);
     signals_release(&before);
     if (pid == 0) {
         prepare(data);

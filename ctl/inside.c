@@ -149,7 +149,7 @@ void inside_run(const struct inside *inside)
         give_up(inside, "start a process", errno);
     if (pid == 0)
         run_command(inside);
-    signals_pass_to(pid, SIGNALS_OF_OUTSIDE);
+    signals_pass_carried_to(pid);
     signals_release(&inside->signals);
     tell(inside, INSIDE_ENDED, wait_for_command(inside, pid), NULL);
     _exit(0);

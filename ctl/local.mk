@@ -73,7 +73,9 @@ libasockctl_la_SOURCES = \
 	ctl/text.c \
 	ctl/text.h \
 	ctl/top.c \
-	ctl/top.h
+	ctl/top.h \
+	ctl/witness.c \
+	ctl/witness.h
 
 bin_PROGRAMS += asockctl
 asockctl_SOURCES = ctl/main.c

@@ -11,6 +11,7 @@
 #include "ctl/proxy.h"
 #include "ctl/session.h"
 #include "ctl/signals.h"
+#include "ctl/witness.h"
 
 #include "gateway/transparent.h"
 
@@ -177,7 +178,7 @@ static int start_first(struct run *run, const struct settings *settings, void (*
         inside_run(&inside);
     }
     if (run->pid > 0)
-        signals_pass_to(run->pid, SIGNALS_OF_PROGRAMS);
+        signals_pass_to(run->pid, SIGNALS_TO_FIRST);
     signals_release(&inside.signals);
     close(pair[1]);
     run->control = pair[0];
@@ -236,6 +237,7 @@ static int start(struct run *run, const struct settings *settings, void (*pipe_a
     struct network_problem why;
     int r;
 
+    witness_start(); /* not in there */
     if (network_unshare(&why) < 0)
         return complain_of(why.what, why.error);
     r = start_first(run, settings, pipe_action);

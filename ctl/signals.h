@@ -4,14 +4,15 @@
 
 /*
  * Signals of a process that stays beside one that it has started, and is to be no more than that process to whoever signals
- * it. What the terminal sends reaches both, since they are in one group; what a program sends is passed on.
+ * it. What is sent to the group, as the terminal does, reaches both; what is sent to this process alone is passed on. The
+ * witness (witness.h) has to be started before.
  */
 #include <signal.h>
 #include <sys/types.h>
 
-enum signals_sender {
-    SIGNALS_OF_PROGRAMS, /* but not of the process itself */
-    SIGNALS_OF_OUTSIDE,  /* of the process namespace that this process is in, alone */
+enum signals_target {
+    SIGNALS_TO_COMMAND,
+    SIGNALS_TO_FIRST, /* process of a namespace, which calls signals_pass_carried_to() */
 };
 
 /*
@@ -22,7 +23,9 @@ void signals_hold(sigset_t *ret_before);
 void signals_release(const sigset_t *before);
 
 /* From now on; but not those that the caller ignores, as nohup(1) does. */
-void signals_pass_to(pid_t pid, enum signals_sender sender);
+void signals_pass_to(pid_t pid, enum signals_target kind);
+/* In the first process of a namespace: to the command. */
+void signals_pass_carried_to(pid_t pid);
 
 /* The process has been reaped: its id may be another's. */
 void signals_forget(void);

@@ -270,6 +270,9 @@ class Shared(DaemonTest):
             self.assertEqual(tool.stdout.readline(), name.encode() + b"\n")
             self.assertEqual(tool.wait(DEADLINE), 3)
 
+    def test_signals_to_the_group_come_once(self):
+        asockctl.check_signals(self, lambda *command, **options: self.tool("--", *command, stdout=subprocess.PIPE, **options))
+
     def test_it_stops_and_goes_on_with_the_command(self):
         tool = self.start("read line; echo $line")
         tool.send_signal(signal.SIGTSTP)

@@ -299,7 +299,7 @@ sys.stdin.read()
                                        str(listener.getsockname()[1]), stdin=subprocess.PIPE))
         self.accept(listener)
         self.daemon.wait(lambda: self.states() == ["lent"])
-        command = asockctl_child(tool)
+        command = asockctl.find_child(tool)
         sockets = [link for link in links(command) if link.startswith("socket:")]
         self.assertEqual(len(sockets), 1)  # to the proxy
         tool.communicate(b"", DEADLINE)
@@ -342,11 +342,6 @@ print(sent, flush=True)
         self.assertEqual(self.states(), ["connected"])
         peer.close()
         tool.communicate(b"", DEADLINE)
-
-
-def asockctl_child(tool):
-    with open(f"/proc/{tool.pid}/task/{tool.pid}/children", encoding="ascii") as file:
-        return int(file.read().split()[0])
 
 
 def links(pid):

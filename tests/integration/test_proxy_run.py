@@ -112,6 +112,10 @@ class Around(DaemonTest):
         tool.send_signal(signal.SIGTERM)
         self.assertEqual(tool.wait(DEADLINE), 9)
 
+    def test_signals_to_the_group_come_once(self):
+        asockctl.check_signals(self, lambda *command, **options: self.hold(asockctl.Tool(
+            "run", "--socket", self.daemon.path, "--proxy", "--", *command, stdout=subprocess.PIPE, **options)))
+
     def test_what_the_command_has_sent_last_arrives(self):
         """The peer reads only after the command has ended."""
         listener = self.listener()

@@ -40,6 +40,9 @@ while True:
             program.send_signal(number)
             self.assertEqual(program.wait(DEADLINE), 9)
 
+    def test_signals_to_the_group_come_once(self):
+        asockctl.check_signals(self, self.start)
+
     def test_a_signal_that_comes_before_the_command_is_not_lost(self):
         for _ in range(5):
             program = self.start("sleep", "1000")

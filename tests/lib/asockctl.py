@@ -4,7 +4,9 @@
 import contextlib
 import os
 import select
+import signal
 import subprocess
+import sys
 
 BUILDDIR = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
 SRCDIR = os.environ.get("ASOCK_TEST_SRCDIR", ".")
@@ -58,14 +60,23 @@ def run(*args, env=None, stdin=subprocess.DEVNULL, wrapper=(), **options):
                           stderr=options.pop("stderr", subprocess.PIPE), **options)
 
 
+def find_child(tool):
+    """The process of the tool's command, not that which watches for signals to the group (ctl/witness.c); None: it has ended."""
+    with open(f"/proc/{tool.pid}/task/{tool.pid}/children", encoding="ascii") as file:
+        for child in map(int, file.read().split()):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{child}/comm", "rb") as name:
+                if name.read() != b"group-witness\n":
+                    return child
+    return None
+
+
 def wait_for_child(tool):
     """Until the one child of the tool, which has begun, has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        with open(f"/proc/{tool.pid}/task/{tool.pid}/children") as file:
-            for child in file.read().split():
-                descriptor = os.pidfd_open(int(child))
-                select.select([descriptor], [], [], DEADLINE)
-                os.close(descriptor)
+        if (child := find_child(tool)) is not None:
+            descriptor = os.pidfd_open(child)
+            select.select([descriptor], [], [], DEADLINE)
+            os.close(descriptor)
 
 
 def catches(tool, number):
@@ -97,3 +108,34 @@ class Tool(subprocess.Popen):
             if stream:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+
+
+# Says each signal, and may leave the process group.
+COUNT = """
+import os, signal, sys
+if sys.argv[1] == "own":
+    os.setpgid(0, 0)
+for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda number, _: print(signal.Signals(number).name, flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def check_signals(test, start):
+    """One to the group reaches the command once, and so does one to asockctl alone. start() takes a command and options."""
+    for group in ("same", "own"):
+        tool = start(sys.executable, "-c", COUNT, group, start_new_session=True)
+        test.assertEqual(tool.stdout.readline(), b"ready\n")
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.killpg(tool.pid, number)
+            test.assertEqual(tool.stdout.readline().decode(), number.name + "\n")
+            # Another one of the first would be handled before this one.
+            tool.send_signal(signal.SIGUSR2)
+            test.assertEqual(tool.stdout.readline(), b"SIGUSR2\n")
+        # By its name: whatever else is called so, the command gets it.
+        subprocess.run(["pkill", "-USR1", "-g", str(tool.pid), "-f", "asockctl.* -- .*python"], check=True)
+        test.assertEqual(tool.stdout.readline(), b"SIGUSR1\n")
+        tool.kill()
+        test.assertEqual(tool.wait(DEADLINE), -signal.SIGKILL)
