@@ -105,6 +105,6 @@ void gateway_accept_no_more(struct gateway *gateway);
 /* A client has gone. */
 void gateway_client_gone(struct gateway *gateway);
 
-#define GATEWAY_SCRATCH 16384u
+#define GATEWAY_SCRATCH 65536u
 
 #endif
