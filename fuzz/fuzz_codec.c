@@ -44,7 +44,8 @@ static bool has_malformed(const struct request *request)
             (request->connect.endpoint.malformed || request->connect.malformed)) ||
            (request->verb == VERB_RESOLVE && request->resolve.malformed) ||
            (request->verb == VERB_BIND && request->bind.endpoint.malformed) ||
-           (request->verb == VERB_SEND && request->send.endpoint.malformed) ||
+           (request->verb == VERB_SEND &&
+            (request->send.endpoint.malformed || request->send.source.malformed)) ||
            (request->verb == VERB_SET_OPTION && request->option.value.endpoint.malformed);
 }
 

@@ -80,10 +80,12 @@ dist_man_MANS += \
 	man/asock_op_set_buffer.3 \
 	man/asock_op_set_buffers.3 \
 	man/asock_op_set_callback.3 \
+	man/asock_op_set_ecn.3 \
 	man/asock_op_set_endpoint.3 \
 	man/asock_op_set_flags.3 \
 	man/asock_op_set_host.3 \
 	man/asock_op_set_pool.3 \
+	man/asock_op_set_source.3 \
 	man/asock_op_set_timeout.3 \
 	man/asock_op_take_fd.3 \
 	man/asock_op_take_slice.3 \

@@ -58,7 +58,7 @@ struct encoder {
     const struct request *request;
     Asock__V1__Request *head;
     union arm *arm;
-    Asock__V1__Endpoint endpoint;
+    Asock__V1__Endpoint endpoint, source;
     Asock__V1__OptionValue value;
     struct segment_messages segments;
 };
@@ -201,11 +201,17 @@ static int put_send(struct encoder *e)
     m->total_len = e->request->send.total_len;
     m->more = e->request->send.more;
     m->abandon = e->request->send.abandon;
+    m->ecn = e->request->send.ecn;
     r = asock_codec_put_endpoint(&e->request->send.endpoint, &e->endpoint);
     if (r < 0)
         return r;
     if (r > 0)
         m->endpoint = &e->endpoint;
+    r = asock_codec_put_endpoint(&e->request->send.source, &e->source);
+    if (r < 0)
+        return r;
+    if (r > 0)
+        m->source = &e->source;
     return asock_codec_put_segments(&e->request->send.segments, &e->segments, &m->n_segments,
                                     &m->segments);
 }
@@ -215,7 +221,9 @@ static int get_send(struct decoder *d)
     d->ret->send.total_len = d->head->send->total_len;
     d->ret->send.more = d->head->send->more;
     d->ret->send.abandon = d->head->send->abandon;
+    d->ret->send.ecn = d->head->send->ecn;
     asock_codec_get_endpoint(d->head->send->endpoint, &d->ret->send.endpoint);
+    asock_codec_get_endpoint(d->head->send->source, &d->ret->send.source);
     return get_segments(d, d->head->send->segments, d->head->send->n_segments,
                         &d->ret->send.segments);
 }

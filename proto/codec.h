@@ -77,6 +77,12 @@ enum option {
     OPTION_TCP_INFO = 34,
 };
 
+/* Bits of Welcome.send_fields. */
+enum send_field {
+    SEND_ECN = 6,
+    SEND_SOURCE = 7,
+};
+
 #define CODEC_NAME_MAX 64u          /* bytes of Hello.name */
 #define CODEC_HOST_MAX 253u         /* bytes of a name in its text form, RFC 1035 */
 #define CODEC_SERVICE_MAX 32u       /* bytes; the longest name in /etc/services has 16 */
@@ -144,6 +150,8 @@ struct request {
             bool more, abandon;
             struct segments segments;
             struct endpoint endpoint;
+            uint32_t ecn;
+            struct endpoint source;
         } send;
         struct {
             uint64_t length;
@@ -257,7 +265,8 @@ struct welcome {
     uint64_t verbs; /* bit N: the verb N */
     uint32_t most_sockets, most_ops, most_socket_ops;
     uint64_t most_send_window, most_queued;
-    uint32_t lends; /* bit N: the Lend N */
+    uint32_t lends;       /* bit N: the Lend N */
+    uint32_t send_fields; /* bit N: Send's field N */
 };
 
 enum reply_body {

@@ -104,6 +104,7 @@ static int put_welcome(const struct reply *reply, struct body *body, Asock__V1__
     m->most_send_window = reply->welcome.most_send_window;
     m->most_queued = reply->welcome.most_queued;
     m->lends = reply->welcome.lends;
+    m->send_fields = reply->welcome.send_fields;
     return 0;
 }
 
@@ -230,6 +231,7 @@ static void get_welcome(const Asock__V1__Welcome *m, struct reply *ret)
     ret->welcome.most_send_window = m->most_send_window;
     ret->welcome.most_queued = m->most_queued;
     ret->welcome.lends = m->lends;
+    ret->welcome.send_fields = m->send_fields;
 }
 
 static struct segment get_segment(const Asock__V1__Segment *m)

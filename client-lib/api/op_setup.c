@@ -11,6 +11,8 @@
 #include "client-lib/shm/pool.h"
 #include "proto/endpoint.h"
 
+#define ECN_MAX 3 /* two bits of the header */
+
 int asock_op_new(asock_context *context, asock_op **ret)
 {
     int r;
@@ -191,6 +193,32 @@ int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t l
     if (r < 0)
         return r;
     set_destination(op, &endpoint, NULL, NULL);
+    asock_leave(op->context);
+    return 0;
+}
+
+int asock_op_set_source(asock_op *op, const struct sockaddr *addr, socklen_t len)
+{
+    struct endpoint source = {.address_len = 0};
+    int r = addr ? asock_endpoint_from(addr, len, &source) : 0;
+
+    if (r == 0)
+        r = enter_setter(op);
+    if (r < 0)
+        return r;
+    op->source = source;
+    op->source.port = 0;
+    asock_leave(op->context);
+    return 0;
+}
+
+int asock_op_set_ecn(asock_op *op, unsigned int ecn)
+{
+    int r = ecn <= ECN_MAX ? enter_setter(op) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    op->ecn = ecn;
     asock_leave(op->context);
     return 0;
 }

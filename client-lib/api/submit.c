@@ -177,6 +177,19 @@ static size_t payload_of(const asock_op *op)
     return op->memory.is_reference || asock_bounce_fits(op) ? 0 : op->total;
 }
 
+/* An error of a send that is a datagram; 0: none. What the daemon can do is unknown before the welcome. */
+static uint32_t datagram_error(const asock_op *op)
+{
+    uint32_t asked = (op->ecn ? 1u << SEND_ECN : 0) |
+                     (op->source.address_len ? 1u << SEND_SOURCE : 0);
+
+    if (op->total > DATAGRAM_MAX)
+        return ERR_MESSAGE_SIZE;
+    if (op->context->is_welcome && asked & ~op->context->limits.send_fields)
+        return ERR_OPERATION_NOT_SUPPORTED;
+    return 0;
+}
+
 /* An error if a socket of this kind cannot do the operation; 0: it can. */
 static uint32_t data_error(const asock_socket *socket, const asock_op *op, int operation, int how)
 {
@@ -186,8 +199,8 @@ static uint32_t data_error(const asock_socket *socket, const asock_op *op, int o
         return error;
     if (how == HOW_TO && !socket->is_datagram)
         return ERR_OPERATION_NOT_SUPPORTED;
-    if (operation == ASOCK_OPERATION_SEND && socket->is_datagram && op->total > DATAGRAM_MAX)
-        return ERR_MESSAGE_SIZE;
+    if (operation == ASOCK_OPERATION_SEND && socket->is_datagram)
+        return datagram_error(op);
     return 0;
 }
 

@@ -52,6 +52,8 @@ struct asock_op {
     size_t segment_count;
     size_t total;
     struct endpoint endpoint;
+    struct endpoint source; /* of datagrams; address_len 0: none is asked for */
+    unsigned int ecn;
     char *host, *service;
     unsigned int timeout_ms, flags;
     char *asked; /* resolve: the name; NULL: none */

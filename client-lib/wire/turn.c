@@ -117,6 +117,17 @@ static void fill_connect(const asock_op *op, struct request *request)
         request->connect.lend = LEND_HELD_IF_ALLOWED;
 }
 
+static void fill_send(const asock_op *op, struct request *request)
+{
+    request->verb = VERB_SEND;
+    if (!op->socket->is_datagram)
+        return;
+    if (op->how == HOW_TO)
+        request->send.endpoint = op->endpoint;
+    request->send.ecn = op->ecn;
+    request->send.source = op->source;
+}
+
 static void fill_receive(const asock_op *op, struct request *request)
 {
     request->verb = VERB_RECEIVE;
@@ -147,9 +158,7 @@ static void fill(const asock_op *op, struct request *request)
         fill_connect(op, request);
         break;
     case ASOCK_OPERATION_SEND:
-        request->verb = VERB_SEND;
-        if (op->how == HOW_TO)
-            request->send.endpoint = op->endpoint;
+        fill_send(op, request);
         break;
     case ASOCK_OPERATION_RECEIVE:
         fill_receive(op, request);

@@ -79,20 +79,68 @@ bool udp_has_option(uint32_t option)
     return option <= NETSOCK_OPTIONS && known & 1u << option;
 }
 
-ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count,
-                 const struct sockaddr *addr, socklen_t len)
+/* msg_control is a union control, and msg_controllen what is used of it. */
+static void put_control(struct msghdr *msg, int level, int type, const void *data, size_t len)
 {
+    struct cmsghdr *cmsg = (void *)((char *)msg->msg_control + msg->msg_controllen);
+
+    cmsg->cmsg_level = level;
+    cmsg->cmsg_type = type;
+    cmsg->cmsg_len = CMSG_LEN(len);
+    memcpy(CMSG_DATA(cmsg), data, len);
+    msg->msg_controllen += CMSG_SPACE(len);
+}
+
+static void put_source(struct msghdr *msg, const struct endpoint *source)
+{
+    struct in_pktinfo in = {.ipi_ifindex = 0};
+    struct in6_pktinfo in6 = {.ipi6_ifindex = 0};
+
+    if (source->address_len == 4) {
+        memcpy(&in.ipi_spec_dst, source->address, 4);
+        put_control(msg, IPPROTO_IP, IP_PKTINFO, &in, sizeof(in));
+        return;
+    }
+    memcpy(&in6.ipi6_addr, source->address, 16);
+    /* Of another address it would choose the way out, past the routes. */
+    if (IN6_IS_ADDR_LINKLOCAL(&in6.ipi6_addr))
+        in6.ipi6_ifindex = source->scope_id;
+    put_control(msg, IPPROTO_IPV6, IPV6_PKTINFO, &in6, sizeof(in6));
+}
+
+/* An IPv6 socket may have a mapped destination: then the kernel heeds IPv4's value, otherwise IPv6's. */
+static void put_traffic_class(struct netsock *ns, struct msghdr *msg, int value)
+{
+    put_control(msg, IPPROTO_IP, IP_TOS, &value, sizeof(value));
+    if (netsock_family(ns) == AF_INET6)
+        put_control(msg, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof(value));
+}
+
+ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const struct udp_way *way)
+{
+    union control control = {.bytes = {0}};
+    struct sockaddr_storage addr;
+    socklen_t len = 0;
     struct msghdr msg = {
-        .msg_name = (void *)(uintptr_t)addr,
-        .msg_namelen = addr ? len : 0,
         .msg_iov = (struct iovec *)(uintptr_t)iov,
         .msg_iovlen = (size_t)count,
+        .msg_control = control.bytes,
     };
     ssize_t n;
 
+    if (way->to && netsock_sockaddr(way->to, &addr, &len) != 0)
+        return -EINVAL;
+    msg.msg_name = way->to ? &addr : NULL;
+    msg.msg_namelen = len;
+    if (way->source)
+        put_source(&msg, way->source);
+    if (way->traffic_class >= 0)
+        put_traffic_class(ns, &msg, way->traffic_class);
     do {
         n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
+    if (n < 0 && way->source && (errno == EINVAL || errno == ENODEV))
+        return -EADDRNOTAVAIL;
     return n < 0 ? -errno : n;
 }
 

@@ -19,9 +19,19 @@ void udp_drop_errors(struct netsock *ns);
 /* False: only TCP has the option. */
 bool udp_has_option(uint32_t option);
 
-/* Sends to addr, or with NULL to the connected peer. Returns the bytes sent, always all of them, or -errno. */
-ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count,
-                 const struct sockaddr *addr, socklen_t len);
+/* How a datagram goes out. */
+struct udp_way {
+    const struct endpoint *to; /* NULL: to the connected peer */
+    const struct endpoint
+        *source;       /* NULL: the address that the socket has, or that the kernel chooses */
+    int traffic_class; /* 0 to 255; -1: the socket's */
+};
+
+/*
+ * Returns the bytes sent, always all of them, or -errno. -EADDRNOTAVAIL, or of IPv4 -ENETUNREACH: the host does not have the
+ * source.
+ */
+ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const struct udp_way *way);
 
 /*
  * Receives one datagram. Returns how many bytes were stored, or -errno. Does not change ret->segment, ret->refused and the

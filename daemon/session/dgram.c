@@ -269,21 +269,6 @@ static uint32_t denied(const char *why, char reason[static POLICY_REASON_MAX + 1
     return ERR_ACCESS_DENIED;
 }
 
-/* A bound socket keeps its address. What it sends without having been asked must have the source that policy wants. */
-static bool has_source(const struct sock *sock, const struct endpoint *to)
-{
-    const struct policy_egress *egress = &policy_view_settings(session_view(sock->session))->egress;
-    static const uint8_t none[16];
-    struct endpoint local = {0};
-    const void *source = to->address_len == 4 ? (const void *)&egress->source4 : &egress->source6;
-
-    if (!sock->bound || !egress->has_source)
-        return true;
-    return netsock_local(&sock->ns, &local) == 0 && local.address_len == to->address_len &&
-           memcmp(source, none, to->address_len) != 0 &&
-           memcmp(source, local.address, to->address_len) == 0;
-}
-
 /* Judges a destination that is new, or whose denial has to be reported again. */
 static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, bool is_new,
                                   char reason[static POLICY_REASON_MAX + 1])
@@ -304,9 +289,8 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
     if (sock->state != SOCK_CONNECTED)
         sock->port = to->port;
     answer = judge(sock, to, (const struct sockaddr *)&addr, true);
-    if (answer.is_allowed && !has_source(sock, to))
-        answer = (struct policy_answer){
-            .reason = "the socket is not bound to the source address of [Egress]"};
+    if (answer.is_allowed && !dgram_has_source(sock, to))
+        answer = (struct policy_answer){.reason = DGRAM_SOURCE_TEXT};
     if (is_new || !answer.is_allowed) {
         if (!sock_audit_begin(sock, &audit))
             answer = (struct policy_answer){.reason = "audit unavailable"};
@@ -334,11 +318,11 @@ static struct dgram_row *row_of(const struct sock *sock, const struct endpoint *
     return &sock->dgram->answers->rows[hash % DGRAM_ANSWER_ROWS];
 }
 
-static bool has_heard(const struct sock *sock, const struct endpoint *from)
+bool dgram_has_heard(const struct sock *sock, const struct endpoint *from)
 {
-    const struct dgram_row *row = row_of(sock, from);
+    const struct dgram_row *row = sock->dgram->answers ? row_of(sock, from) : NULL;
 
-    for (unsigned int i = 0; i < DGRAM_ANSWER_WAYS; i++)
+    for (unsigned int i = 0; row && i < DGRAM_ANSWER_WAYS; i++)
         if (memcmp(&row->at[i], from, sizeof(*from)) == 0)
             return true;
     return false;
@@ -348,7 +332,7 @@ static void remember(struct sock *sock, const struct endpoint *from)
 {
     struct dgram_row *row = row_of(sock, from);
 
-    if (!has_heard(sock, from))
+    if (!dgram_has_heard(sock, from))
         row->at[row->next++ % DGRAM_ANSWER_WAYS] = *from;
 }
 
@@ -390,7 +374,7 @@ uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
     bool is_known = (verdict && verdict->is_sent_to) || is_peer(sock, to);
 
     reason[0] = '\0';
-    if (sock->dgram->answers && has_heard(sock, to) && is_admitted(sock, to))
+    if (dgram_has_heard(sock, to) && is_admitted(sock, to))
         return ERR_SUCCESS;
     if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
         return ERR_SUCCESS;

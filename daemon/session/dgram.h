@@ -76,6 +76,17 @@ void dgram_connect_failed(struct sock *sock);
  */
 uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
                         char reason[static POLICY_REASON_MAX + 1]);
+/*
+ * May a datagram to `to` have that source address? ERR_SUCCESS; ERR_ACCESS_DENIED, and a static text says why;
+ * ERR_ADDRESS_FAMILY_NOT_SUPPORTED.
+ */
+uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *source,
+                              const struct endpoint *to, const char **ret_why);
+#define DGRAM_SOURCE_TEXT "the source is not the address of [Egress] Source="
+/* Has something come from there lately? Of a bound one. */
+bool dgram_has_heard(const struct sock *sock, const struct endpoint *from);
+/* May what it sends unasked go out, from the address that it is bound to? */
+bool dgram_has_source(const struct sock *sock, const struct endpoint *to);
 /* May what comes from there be told? What may not is counted. */
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
 /* What it is judged by has changed. */

@@ -127,7 +127,10 @@ struct op {
 
 /* What an op of a datagram socket has beside; its class's cleanup frees it. */
 struct op_datagram {
-    struct endpoint to;       /* where a send goes; address_len 0: the peer */
+    struct endpoint to; /* where a send goes; address_len 0: the peer */
+    struct endpoint
+        source;  /* and from where; address_len 0: the socket's address, or the kernel's choice */
+    uint8_t ecn; /* 0: the socket's */
     bool is_behind;           /* the send came while the socket connected */
     char *reason;             /* why it must not go there; NULL: none */
     struct datagram received; /* without a remote address there is none */

@@ -15,12 +15,14 @@
 #include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_policy.h"
 #include "daemon/session/sock_send.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
 /* Chunks of the longest datagram: of 32 KiB, and one that begins earlier. */
 #define SEND_IOV CODEC_SEGMENTS_MAX
+#define ECN_BITS 3 /* of a traffic class */
 
 /* What is behind op->text belongs to the op. */
 static void keep_reason(struct op *op, const char *reason)
@@ -56,6 +58,7 @@ static int find_destination(const struct op *op, struct endpoint *ret)
 /* 0, or an error. */
 static int prepare(struct op *op)
 {
+    const struct endpoint *source = &op->send.datagram->source;
     struct sock *sock = op->sock;
     char reason[POLICY_REASON_MAX + 1];
     struct sockaddr_storage addr;
@@ -73,18 +76,34 @@ static int prepare(struct op *op)
         keep_reason(op, reason);
         return (int)error;
     }
+    if (source->address_len > 0)
+        error = dgram_may_use_source(sock, source, &to, &op->text);
+    if (error != ERR_SUCCESS)
+        return (int)error;
     r = dgram_open(sock, (const struct sockaddr *)&addr);
     if (r == -ENOBUFS)
         op->text = SOCK_BUFFERS_TEXT;
     return r < 0 ? (int)asock_error_from_errno(r) : 0;
 }
 
+static struct udp_way way_of(const struct op *op)
+{
+    const struct op_datagram *datagram = op->send.datagram;
+
+    return (struct udp_way){
+        .to = datagram->to.address_len > 0 ? &datagram->to : NULL,
+        .source = datagram->source.address_len > 0 ? &datagram->source : NULL,
+        .traffic_class = datagram->ecn > 0
+                             ? (sock_traffic_class(op->sock) & ~ECN_BITS) | datagram->ecn
+                             : -1,
+    };
+}
+
 /* 1: the op has ended; 0: the kernel has no room. */
 static int transmit(struct op *op, const struct iovec *iov, int count)
 {
+    struct udp_way way = way_of(op);
     struct sock *sock = op->sock;
-    struct sockaddr_storage addr;
-    socklen_t len = 0;
     ssize_t n;
     int err = prepare(op);
 
@@ -92,9 +111,7 @@ static int transmit(struct op *op, const struct iovec *iov, int count)
         complete(op, (uint32_t)err);
         return 1;
     }
-    if (op->send.datagram->to.address_len > 0)
-        netsock_sockaddr(&op->send.datagram->to, &addr, &len);
-    n = udp_send(&sock->ns, iov, count, len > 0 ? (const struct sockaddr *)&addr : NULL, len);
+    n = udp_send(&sock->ns, iov, count, &way);
     if (n == -EAGAIN) {
         sock->wants_write = true;
         return 0;
@@ -125,6 +142,16 @@ static const struct op_class send_class = {
     .cleanup = send_cleanup,
 };
 
+/* An address alone, and not the one that means all; or nothing. */
+static bool is_source(const struct endpoint *source)
+{
+    static const uint8_t all[16];
+
+    if (source->malformed || source->port != 0)
+        return false;
+    return source->address_len == 0 || memcmp(source->address, all, source->address_len) != 0;
+}
+
 static int check(struct session *s, const struct sock *sock, const struct call *call)
 {
     const struct request *r = call->request;
@@ -136,6 +163,8 @@ static int check(struct session *s, const struct sock *sock, const struct call *
     }
     if (r->send.more || r->send.total_len > 0 || r->send.endpoint.malformed ||
         (r->send.segments.count > 0 && call->payload_len > 0))
+        return ERR_INVALID_ARGUMENT;
+    if (r->send.ecn > ECN_BITS || !is_source(&r->send.source))
         return ERR_INVALID_ARGUMENT;
     if (has_address && r->send.endpoint.port == 0)
         return ERR_INVALID_ARGUMENT;
@@ -179,6 +208,8 @@ int dgram_send(struct op *op, const struct call *call)
     op->is_reference = r->send.segments.count > 0;
     op->send.total = op->is_reference ? slices_total(&op->slices) : call->payload_len;
     op->send.datagram->to = r->send.endpoint;
+    op->send.datagram->source = r->send.source;
+    op->send.datagram->ecn = (uint8_t)r->send.ecn;
     op->send.datagram->is_behind = sock->state == SOCK_CONNECTING;
     if (op->send.total > DGRAM_MAX)
         return ERR_MESSAGE_SIZE;

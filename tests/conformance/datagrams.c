@@ -188,6 +188,60 @@ START_TEST(test_s64_errors_of_sends)
 }
 END_TEST
 
+/* Traffic class and sender of the next datagram. */
+static int take_class(int peer, struct sockaddr_storage *ret)
+{
+    char data[10], control[100];
+    struct iovec iov = {data, sizeof(data)};
+    struct msghdr msg = {.msg_name = ret,
+                         .msg_namelen = sizeof(*ret),
+                         .msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control,
+                         .msg_controllen = sizeof(control)};
+    const struct cmsghdr *cmsg;
+
+    ck_assert_int_eq(recvmsg(peer, &msg, 0), 1);
+    cmsg = CMSG_FIRSTHDR(&msg);
+    ck_assert(cmsg && cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_TOS);
+    return *CMSG_DATA(cmsg);
+}
+
+START_TEST(test_s64_ecn_and_source)
+{
+    struct sockaddr_storage to, from;
+    struct sockaddr_in any = {.sin_family = AF_INET},
+                       source = {.sin_family = AF_INET, .sin_port = htons(7)};
+    int peer = new_peer(AF_INET, &to), on = 1;
+    asock_socket *socket = new_udp(AF_INET);
+    asock_op *op = new_op(), *send = new_send("x", 1, &to);
+
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 6);
+    ck_assert_int_eq(setsockopt(peer, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)), 0);
+    ck_assert_int_eq(asock_op_set_ecn(send, 4), -EINVAL);
+    ck_assert_int_eq(asock_op_set_source(send, (struct sockaddr *)&source, 3), -EINVAL);
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&any, sizeof(any)), 0);
+    pending(asock_bind(socket, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_op_set_ecn(send, 2), 0);
+    ck_assert_int_eq(asock_op_set_source(send, (struct sockaddr *)&source, sizeof(source)), 0);
+    for (int i = 0; i < 2; i++) {
+        pending(asock_send_to(socket, send));
+        ck_assert_int_eq(asock_op_set_ecn(send, 1), -EBUSY);
+        expect_bytes(send, ASOCK_SUCCESS, 1);
+        ck_assert_int_eq(take_class(peer, &from), 2 - 2 * i);
+        ck_assert_uint_eq(ntohl(((struct sockaddr_in *)(void *)&from)->sin_addr.s_addr),
+                          INADDR_LOOPBACK + (i ? 0 : 6));
+        ck_assert_int_eq(asock_op_set_ecn(send, 0), 0);
+        ck_assert_int_eq(asock_op_set_source(send, NULL, 0), 0);
+    }
+    asock_op_unref(send);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    close(peer);
+}
+END_TEST
+
 /* Only in the daemon, or the library, would success be told otherwise: by an empty send. */
 START_TEST(test_s64_errors_only_sends_no_datagram_of_its_own)
 {

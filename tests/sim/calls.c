@@ -126,45 +126,6 @@ ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
     return send_some(fd, &iov, 1, NULL);
 }
 
-static ssize_t send_datagram(struct udp *udp, const struct msghdr *msg)
-{
-    struct sockaddr_storage to = {.ss_family = AF_UNSPEC};
-
-    if (sim_fault(FAULT_INTERRUPT, 20))
-        return calls_leave(-EINTR);
-    if (msg->msg_name)
-        memcpy(&to, msg->msg_name, msg->msg_namelen);
-    return calls_leave(
-        udp_send_file(udp, msg->msg_iov, msg->msg_iovlen, msg->msg_name ? &to : NULL));
-}
-
-/* Who sent it, and how many were dropped before. */
-static ssize_t receive_datagram(struct udp *udp, struct msghdr *msg, int flags)
-{
-    struct cmsghdr *cmsg = msg->msg_control ? CMSG_FIRSTHDR(msg) : NULL;
-    struct udp_message message = {.len = 0};
-    socklen_t room = msg->msg_namelen;
-    ssize_t n;
-
-    if (sim_fault(FAULT_INTERRUPT, 20))
-        return calls_leave(-EINTR);
-    n = udp_receive_file(udp, msg->msg_iov, msg->msg_iovlen, flags, &message);
-    msg->msg_controllen = 0;
-    if (n < 0)
-        return calls_leave(n);
-    if (msg->msg_name)
-        memcpy(msg->msg_name, &message.from,
-               room < sizeof(message.from) ? room : sizeof(message.from));
-    if (cmsg) {
-        cmsg->cmsg_level = SOL_SOCKET;
-        cmsg->cmsg_type = SO_RXQ_OVFL;
-        cmsg->cmsg_len = CMSG_LEN(sizeof(message.dropped));
-        memcpy(CMSG_DATA(cmsg), &message.dropped, sizeof(message.dropped));
-        msg->msg_controllen = CMSG_SPACE(sizeof(message.dropped));
-    }
-    return n;
-}
-
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     const struct kfile *file = fd_file(fd);
@@ -175,7 +136,7 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
     (void)flags;
     if (file && file->kind == FILE_UDP) {
         calls_enter();
-        return send_datagram(file->u.udp, msg);
+        return calls_send_datagram(file->u.udp, msg);
     }
     if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {
         passed.count = (unsigned int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -254,7 +215,7 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *msg, int flags)
 
     if (file && file->kind == FILE_UDP) {
         calls_enter();
-        return receive_datagram(file->u.udp, msg, flags);
+        return calls_receive_datagram(file->u.udp, msg, flags);
     }
     n = receive_some(fd, msg->msg_iov, msg->msg_iovlen, flags, &passed);
     msg->msg_flags = 0;

@@ -18,6 +18,10 @@ void calls_enter(void);
 /* -errno becomes errno and -1. */
 long calls_leave(long result);
 
+struct udp;
+ssize_t calls_send_datagram(struct udp *udp, const struct msghdr *msg);
+ssize_t calls_receive_datagram(struct udp *udp, struct msghdr *msg, int flags);
+
 int __wrap_socket(int family, int type, int protocol);
 int __wrap_epoll_create1(int flags);
 int __wrap_epoll_ctl(int fd, int what, int of, struct epoll_event *event);

@@ -23,7 +23,7 @@ struct flight {
     uint64_t number;
     size_t len, bytes, length; /* length: that the datagram had */
     int error;
-    unsigned int flags;
+    unsigned int flags, traffic_class;
     uint16_t port; /* of who sent it */
     uint8_t *data;
 };
@@ -118,6 +118,7 @@ static void done(asock_op *op, void *userdata)
     f->flags = asock_op_get_result_flags(op);
     if (asock_op_get_datagram(op, &datagram) == 0) {
         f->length = datagram.length;
+        f->traffic_class = datagram.traffic_class;
         SIM_MUST(asock_op_get_remote(op, &from) > 0);
         f->port = ntohs(((const struct sockaddr_in *)(const void *)&from)->sin_port);
     }
@@ -148,6 +149,9 @@ static struct flight *begin(struct datagrams *d, bool is_send, size_t len, uint3
     SIM_MUST(asock_op_set_timeout(op, timeouts[manner % 8]) == 0);
     SIM_MUST(asock_op_set_flags(op, is_send && manner / 8 % 5 == 0 ? ASOCK_ERRORS_ONLY : 0) == 0);
     SIM_MUST(asock_op_set_buffer(op, f->data, len) == 0);
+    if (is_send)
+        f->traffic_class = manner / 40 % 4;
+    SIM_MUST(asock_op_set_ecn(op, f->traffic_class) == 0);
     return f;
 }
 
@@ -288,7 +292,7 @@ static bool is_unknown(const struct flight *f)
 
 static bool is_sent_as(const struct flight *f, const struct udp_message *message)
 {
-    return f->len == message->len &&
+    return f->len == message->len && f->traffic_class == message->traffic_class &&
            sim_compare(f->number, 0, message->data, message->len) == message->len;
 }
 
@@ -375,7 +379,7 @@ static void judge_received(const struct datagrams *d, const struct udp_queue *co
         if (!f)
             return;
         n = message->len < f->len ? message->len : f->len;
-        if (f->bytes != n || f->port != d->port ||
+        if (f->bytes != n || f->port != d->port || f->traffic_class != message->traffic_class ||
             !(f->flags & ASOCK_TRUNCATED) != (message->len <= f->len))
             sim_fail("cut-datagram: %llu has %zu bytes of %zu, flags %u",
                      (unsigned long long)f->number, f->bytes, message->len, f->flags);

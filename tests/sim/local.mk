@@ -13,6 +13,7 @@ tests_sim_run_SOURCES = \
 	tests/sim/calls.c \
 	tests/sim/calls.h \
 	tests/sim/calls_files.c \
+	tests/sim/calls_udp.c \
 	tests/sim/daemon.c \
 	tests/sim/daemon.h \
 	tests/sim/datagrams.c \

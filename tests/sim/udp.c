@@ -104,6 +104,7 @@ static void answer(struct udp *udp, const struct sockaddr_storage *from, unsigne
     message->from = *from;
     message->dropped = udp->dropped;
     message->number = UINT64_C(1) << 40 | (uint64_t)udp->owner << 20 | udp->answers++;
+    message->traffic_class = (uint8_t)message->number;
     sim_pattern(message->number, 0, message->data, len);
     udp->rx.bytes += len;
     udp->due = due > udp->due ? due : udp->due; /* in their order */
@@ -111,7 +112,7 @@ static void answer(struct udp *udp, const struct sockaddr_storage *from, unsigne
 }
 
 ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
-                      const struct sockaddr_storage *to)
+                      const struct sockaddr_storage *to, const struct udp_message *with)
 {
     const struct sockaddr_storage *addr = to ? to : &udp->remote;
     size_t len = iov_total(iov, count), done = 0;
@@ -138,6 +139,7 @@ ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
     }
     udp->owner = port;
     message = append(&udp->sent, len);
+    message->traffic_class = with->traffic_class;
     for (size_t i = 0; i < count; i++) {
         if (iov[i].iov_len > 0)
             memcpy(message->data + done, iov[i].iov_base, iov[i].iov_len);
@@ -177,6 +179,7 @@ ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count,
     kept = append(&udp->consumed, first->len);
     memcpy(kept->data, first->data, first->len);
     kept->number = first->number;
+    kept->traffic_class = first->traffic_class;
     kept->is_stranger = udp->remote.ss_family != AF_UNSPEC &&
                         memcmp(&udp->remote, &first->from, sizeof(udp->remote)) != 0;
     udp->rx.bytes -= first->len;

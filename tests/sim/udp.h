@@ -11,6 +11,7 @@ struct udp_message {
     struct sockaddr_storage from;
     uint64_t number, due;
     uint32_t dropped; /* before it */
+    uint8_t traffic_class;
     bool is_stranger; /* taken when the socket had another peer */
 };
 
@@ -35,9 +36,9 @@ struct udp {
 
 int udp_open_file(int family, struct kfile **ret);
 int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len);
-/* to NULL: the peer. */
+/* to NULL: the peer; with: its traffic class. */
 ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
-                      const struct sockaddr_storage *to);
+                      const struct sockaddr_storage *to, const struct udp_message *with);
 /* Bytes that it had; ret: the message, without its data. */
 ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count, int flags,
                          struct udp_message *ret);

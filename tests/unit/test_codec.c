@@ -65,6 +65,14 @@ static void fill_segments(struct segments *ret)
     ret->count = CODEC_SEGMENTS_MAX;
 }
 
+static void fill_send(struct request *ret)
+{
+    fill_endpoint(&ret->send.endpoint);
+    fill_endpoint(&ret->send.source);
+    ret->send.ecn = UINT32_MAX;
+    ret->send.total_len = UINT64_MAX, ret->send.more = ret->send.abandon = true;
+}
+
 static void fill_arm(struct request *ret)
 {
     struct segments *segments = request_segments(ret);
@@ -83,8 +91,7 @@ static void fill_arm(struct request *ret)
         ret->connect.host = host_253, ret->connect.service = service_32;
         break;
     case VERB_SEND:
-        fill_endpoint(&ret->send.endpoint);
-        ret->send.total_len = UINT64_MAX, ret->send.more = ret->send.abandon = true;
+        fill_send(ret);
         break;
     case VERB_RECEIVE:
         ret->receive.length = UINT64_MAX, ret->receive.flags = UINT32_MAX;
@@ -283,6 +290,7 @@ static void fill_welcome(struct welcome *ret)
     ret->shared_max = ret->kernel_buffers = ret->verbs = UINT64_MAX;
     ret->most_sockets = ret->most_ops = ret->most_socket_ops = UINT32_MAX;
     ret->most_send_window = ret->most_queued = UINT64_MAX;
+    ret->lends = ret->send_fields = UINT32_MAX;
 }
 
 static void fill_reply(int body, struct reply *ret)

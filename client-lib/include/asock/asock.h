@@ -464,6 +464,21 @@ ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
  * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_send_to(asock_socket *socket, asock_op *op);
+/*
+ * What the datagrams of an op's later sends have; no effect on a stream. 0; -EINVAL; -EBUSY: the op is in progress.
+ * ecn: the two ECN bits, 1 to 3; 0: those of ASOCK_OPTION_TRAFFIC_CLASS.
+ * source: the local address that they come from; its port is ignored. NULL: the socket's own, or the kernel's choice. A
+ * socket that is bound to all addresses may use any of the host's, another socket only the one that it has.
+ * Results of the send:
+ *   ASOCK_ACCESS_DENIED                 not an address that this socket may use
+ *   ASOCK_ADDRESS_NOT_AVAILABLE,
+ *   ASOCK_NETWORK_UNREACHABLE (IPv4)    the host does not have the address
+ *   ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED  not of the destination's family
+ *   ASOCK_OPERATION_NOT_SUPPORTED       an older daemon
+ * Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_op_set_ecn(asock_op *op, unsigned int ecn);
+ASOCK_EXPORT int asock_op_set_source(asock_op *op, const struct sockaddr *source, socklen_t len);
 /* Completes with 1 byte or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
 ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
 /*
