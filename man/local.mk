@@ -85,6 +85,7 @@ dist_man_MANS += \
 	man/asock_op_set_flags.3 \
 	man/asock_op_set_host.3 \
 	man/asock_op_set_pool.3 \
+	man/asock_op_set_segment_size.3 \
 	man/asock_op_set_source.3 \
 	man/asock_op_set_timeout.3 \
 	man/asock_op_take_fd.3 \

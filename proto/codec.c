@@ -202,6 +202,7 @@ static int put_send(struct encoder *e)
     m->more = e->request->send.more;
     m->abandon = e->request->send.abandon;
     m->ecn = e->request->send.ecn;
+    m->segment_size = e->request->send.segment_size;
     r = asock_codec_put_endpoint(&e->request->send.endpoint, &e->endpoint);
     if (r < 0)
         return r;
@@ -222,6 +223,7 @@ static int get_send(struct decoder *d)
     d->ret->send.more = d->head->send->more;
     d->ret->send.abandon = d->head->send->abandon;
     d->ret->send.ecn = d->head->send->ecn;
+    d->ret->send.segment_size = d->head->send->segment_size;
     asock_codec_get_endpoint(d->head->send->endpoint, &d->ret->send.endpoint);
     asock_codec_get_endpoint(d->head->send->source, &d->ret->send.source);
     return get_segments(d, d->head->send->segments, d->head->send->n_segments,

@@ -72,6 +72,7 @@ enum option {
     OPTION_USER_TIMEOUT = 11,
     OPTION_LINGER = 12,
     OPTION_DUAL_MODE = 13,
+    OPTION_COALESCE = 14,
     OPTION_LOCAL_ENDPOINT = 32,
     OPTION_REMOTE_ENDPOINT = 33,
     OPTION_TCP_INFO = 34,
@@ -81,7 +82,10 @@ enum option {
 enum send_field {
     SEND_ECN = 6,
     SEND_SOURCE = 7,
+    SEND_SEGMENT_SIZE = 8,
 };
+
+#define SEND_FIELDS (1u << SEND_ECN | 1u << SEND_SOURCE | 1u << SEND_SEGMENT_SIZE)
 
 #define CODEC_NAME_MAX 64u          /* bytes of Hello.name */
 #define CODEC_HOST_MAX 253u         /* bytes of a name in its text form, RFC 1035 */
@@ -150,7 +154,7 @@ struct request {
             bool more, abandon;
             struct segments segments;
             struct endpoint endpoint;
-            uint32_t ecn;
+            uint32_t ecn, segment_size;
             struct endpoint source;
         } send;
         struct {
@@ -286,6 +290,7 @@ struct datagram {
     uint32_t length;    /* of all of it */
     uint32_t traffic_class;
     uint32_t dropped, refused; /* by the kernel; by policy */
+    uint32_t segment_size;     /* 0: it is one datagram */
     struct segment segment;    /* of a multishot; length 0 and buffer 0: there is none */
 };
 

@@ -96,7 +96,8 @@ static bool has_short_way(const struct request *request)
                is_sound(&request->connect.endpoint);
     case VERB_SEND:
         return request->send.segments.count == 0 && request->send.endpoint.address_len == 0 &&
-               request->send.source.address_len == 0 && request->send.ecn == 0;
+               request->send.source.address_len == 0 && request->send.ecn == 0 &&
+               request->send.segment_size == 0;
     case VERB_RECEIVE:
         return request->receive.segments.count == 0;
     case VERB_SHUTDOWN:

@@ -138,6 +138,7 @@ static int put_datagram(const struct reply *reply, struct body *body, Asock__V1_
     m->traffic_class = datagram->traffic_class;
     m->dropped = datagram->dropped;
     m->refused = datagram->refused;
+    m->segment_size = datagram->segment_size;
     r = put_endpoints(&datagram->local, &datagram->remote, body, &m->local, &m->remote);
     if (r < 0)
         return r;
@@ -248,6 +249,7 @@ static void get_datagram(const Asock__V1__Datagram *m, struct datagram *ret)
     ret->traffic_class = m->traffic_class;
     ret->dropped = m->dropped;
     ret->refused = m->refused;
+    ret->segment_size = m->segment_size;
     if (m->segment)
         ret->segment = get_segment(m->segment);
 }

@@ -11,7 +11,8 @@
 #include "client-lib/shm/pool.h"
 #include "proto/endpoint.h"
 
-#define ECN_MAX 3 /* two bits of the header */
+#define SEGMENT_SIZE_MAX 65535u /* no datagram is longer */
+#define ECN_MAX 3               /* two bits of the header */
 
 int asock_op_new(asock_context *context, asock_op **ret)
 {
@@ -219,6 +220,17 @@ int asock_op_set_ecn(asock_op *op, unsigned int ecn)
     if (r < 0)
         return r;
     op->ecn = ecn;
+    asock_leave(op->context);
+    return 0;
+}
+
+int asock_op_set_segment_size(asock_op *op, size_t bytes)
+{
+    int r = bytes <= SEGMENT_SIZE_MAX ? enter_setter(op) : -EINVAL;
+
+    if (r < 0)
+        return r;
+    op->segment_size = bytes;
     asock_leave(op->context);
     return 0;
 }

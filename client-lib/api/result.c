@@ -165,6 +165,7 @@ int asock_op_get_datagram(asock_op *op, struct asock_datagram *ret)
             .traffic_class = op->datagram.traffic_class,
             .dropped = op->datagram.dropped,
             .refused = op->datagram.refused,
+            .segment_size = op->datagram.segment_size,
         };
     asock_leave(op->context);
     return r;

@@ -181,7 +181,8 @@ static size_t payload_of(const asock_op *op)
 static uint32_t datagram_error(const asock_op *op)
 {
     uint32_t asked = (op->ecn ? 1u << SEND_ECN : 0) |
-                     (op->source.address_len ? 1u << SEND_SOURCE : 0);
+                     (op->source.address_len ? 1u << SEND_SOURCE : 0) |
+                     (op->segment_size ? 1u << SEND_SEGMENT_SIZE : 0);
 
     if (op->total > DATAGRAM_MAX)
         return ERR_MESSAGE_SIZE;

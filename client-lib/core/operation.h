@@ -54,6 +54,7 @@ struct asock_op {
     struct endpoint endpoint;
     struct endpoint source; /* of datagrams; address_len 0: none is asked for */
     unsigned int ecn;
+    size_t segment_size; /* 0: one datagram */
     char *host, *service;
     unsigned int timeout_ms, flags;
     char *asked; /* resolve: the name; NULL: none */

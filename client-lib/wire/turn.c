@@ -126,6 +126,7 @@ static void fill_send(const asock_op *op, struct request *request)
         request->send.endpoint = op->endpoint;
     request->send.ecn = op->ecn;
     request->send.source = op->source;
+    request->send.segment_size = (uint32_t)op->segment_size;
 }
 
 static void fill_receive(const asock_op *op, struct request *request)

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -34,6 +35,7 @@ static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     [OPTION_LINGER] = {-1, INT_MAX, 0, 0, SAME},
     /* The kernel's option is the opposite (IPV6_V6ONLY), and only exists for IPv6. */
     [OPTION_DUAL_MODE] = {0, 1, IPPROTO_IPV6, IPV6_V6ONLY, SAME},
+    [OPTION_COALESCE] = {0, 1, IPPROTO_UDP, UDP_GRO, SAME},
 };
 
 int netsock_check_option(uint32_t option, int64_t value)

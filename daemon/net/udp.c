@@ -3,16 +3,20 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/socket.h>
 
 /* The most reports of routers that one call of udp_drop_errors() removes. */
 #define ERRORS_MAX 64
 
+/* Chunks, or segments of shared memory, that one datagram may be made of. */
+#define UDP_IOV_MAX 64
+
 union control {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)) +
-               4 * CMSG_SPACE(sizeof(int))];
+               5 * CMSG_SPACE(sizeof(int))];
 };
 
 static void set(struct netsock *ns, int level, int name)
@@ -74,9 +78,14 @@ bool udp_has_option(uint32_t option)
 {
     static const uint32_t known = 1u << OPTION_SEND_BUFFER | 1u << OPTION_RECEIVE_BUFFER |
                                   1u << OPTION_HOP_LIMIT | 1u << OPTION_TRAFFIC_CLASS |
-                                  1u << OPTION_REUSE_ADDRESS;
+                                  1u << OPTION_REUSE_ADDRESS | 1u << OPTION_COALESCE;
 
     return option <= NETSOCK_OPTIONS && known & 1u << option;
+}
+
+bool tcp_has_option(uint32_t option)
+{
+    return option != OPTION_COALESCE;
 }
 
 /* msg_control is a union control, and msg_controllen what is used of it. */
@@ -136,12 +145,37 @@ ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const s
         put_source(&msg, way->source);
     if (way->traffic_class >= 0)
         put_traffic_class(ns, &msg, way->traffic_class);
+    if (way->segment > 0)
+        put_control(&msg, IPPROTO_UDP, UDP_SEGMENT, &way->segment, sizeof(way->segment));
     do {
         n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
-    if (n < 0 && way->source && (errno == EINVAL || errno == ENODEV))
+    if (n < 0 && way->source && (errno == EINVAL || errno == ENODEV) && way->segment == 0)
         return -EADDRNOTAVAIL;
+    if (n < 0 && way->segment > 0 && errno == EINVAL)
+        return -EMSGSIZE;
     return n < 0 ? -errno : n;
+}
+
+ssize_t udp_send_one_of(struct netsock *ns, const struct iovec *iov, int count,
+                        const struct udp_way *way, size_t done)
+{
+    struct udp_way alone = *way;
+    struct iovec part[UDP_IOV_MAX];
+    size_t left = way->segment;
+    int used = 0;
+
+    for (int i = 0; i < count && left > 0 && used < UDP_IOV_MAX; i++) {
+        size_t skip = done < iov[i].iov_len ? done : iov[i].iov_len;
+        size_t len = iov[i].iov_len - skip < left ? iov[i].iov_len - skip : left;
+
+        done -= skip;
+        left -= len;
+        if (len > 0)
+            part[used++] = (struct iovec){(char *)iov[i].iov_base + skip, len};
+    }
+    alone.segment = 0;
+    return udp_send(ns, part, used, &alone);
 }
 
 static void take_address(const void *address, uint8_t len, uint32_t index, struct datagram *ret)
@@ -175,6 +209,8 @@ static void take_control(struct msghdr *msg, struct datagram *ret)
 
         if (level == SOL_SOCKET && type == SO_RXQ_OVFL)
             memcpy(&ret->dropped, CMSG_DATA(cmsg), sizeof(ret->dropped));
+        else if (level == IPPROTO_UDP && type == UDP_GRO)
+            ret->segment_size = memcpy(&number, CMSG_DATA(cmsg), 4) ? number : 0;
         else if (level == IPPROTO_IP && type == IP_TOS)
             ret->traffic_class = *CMSG_DATA(cmsg); /* a byte, whatever its length says */
         else if (level == IPPROTO_IPV6 && type == IPV6_TCLASS)
@@ -204,6 +240,7 @@ ssize_t udp_receive(struct netsock *ns, const struct iovec *iov, int count, int 
         return n;
     ret->length = (uint32_t)n;
     ret->traffic_class = 0;
+    ret->segment_size = 0;
     netsock_endpoint((const struct sockaddr *)&from, &ret->remote);
     take_control(&msg, ret);
     for (int i = 0; i < count; i++)

@@ -18,6 +18,8 @@ void udp_drop_errors(struct netsock *ns);
 
 /* False: only TCP has the option. */
 bool udp_has_option(uint32_t option);
+/* False: only UDP has it. */
+bool tcp_has_option(uint32_t option);
 
 /* How a datagram goes out. */
 struct udp_way {
@@ -25,16 +27,23 @@ struct udp_way {
     const struct endpoint
         *source;       /* NULL: the address that the socket has, or that the kernel chooses */
     int traffic_class; /* 0 to 255; -1: the socket's */
+    uint16_t segment; /* several datagrams of so many bytes, the last one of what is left; 0: one */
 };
+
+#define UDP_SEGMENTS_MAX 64u /* the kernel's UDP_MAX_SEGMENTS, which was raised later */
 
 /*
  * Returns the bytes sent, always all of them, or -errno. -EADDRNOTAVAIL, or of IPv4 -ENETUNREACH: the host does not have the
- * source.
+ * source. Of segments: -EMSGSIZE also where one is too long for the way; -EIO: the kernel cannot make them for it.
  */
 ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const struct udp_way *way);
 
+/* Sends one segment of way->segment bytes, or what is left: the bytes from `done` on. */
+ssize_t udp_send_one_of(struct netsock *ns, const struct iovec *iov, int count,
+                        const struct udp_way *way, size_t done);
+
 /*
- * Receives one datagram. Returns how many bytes were stored, or -errno. Does not change ret->segment, ret->refused and the
+ * Receives one datagram, or several of one length where the socket has OPTION_COALESCE. Returns how many bytes were stored, or -errno. Does not change ret->segment, ret->refused and the
  * local port.
  */
 ssize_t udp_receive(struct netsock *ns, const struct iovec *iov, int count, int flags,

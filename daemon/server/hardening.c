@@ -15,6 +15,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -154,6 +155,7 @@ static const struct {
     {IPPROTO_TCP, TCP_NODELAY},
     {IPPROTO_TCP, TCP_QUICKACK},
     {IPPROTO_TCP, TCP_USER_TIMEOUT},
+    {IPPROTO_UDP, UDP_GRO},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

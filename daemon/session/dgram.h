@@ -55,6 +55,7 @@ struct dgram {
     uint32_t dropped;                           /* by the kernel, as it said last */
     uint32_t refused;                           /* by policy */
     uint16_t port;                              /* its own; 0: not known yet */
+    bool has_no_segments;                       /* the kernel cannot divide what goes its way */
     struct dgram_answers *answers;              /* BOUND; else NULL */
     struct endpoint peer; /* CONNECTED: as the kernel says who sent something */
 };

@@ -131,6 +131,7 @@ struct op_datagram {
     struct endpoint
         source;  /* and from where; address_len 0: the socket's address, or the kernel's choice */
     uint8_t ecn; /* 0: the socket's */
+    uint16_t segment;         /* of a send of several datagrams: bytes of each; 0: it is one */
     bool is_behind;           /* the send came while the socket connected */
     char *reason;             /* why it must not go there; NULL: none */
     struct datagram received; /* without a remote address there is none */

@@ -2,7 +2,8 @@
 /*
  * SEND on a datagram socket.
  * Happy path: policy admits the address, and the datagram goes to the kernel straight from the session's input, or by
- * reference from the client's memory; complete. What the kernel has no room for is copied and waits in its place.
+ * reference from the client's memory; complete. Several datagrams of one length are one call too; where the kernel cannot
+ * divide them, one call for each. What the kernel has no room for is copied and waits in its place.
  * Failures: no address and no peer, an address where there is a peer, too long (MESSAGE_SIZE), policy, over a limit, no
  * memory, the kernel's error: of this datagram alone. None is ever cut.
  */
@@ -93,16 +94,49 @@ static struct udp_way way_of(const struct op *op)
     return (struct udp_way){
         .to = datagram->to.address_len > 0 ? &datagram->to : NULL,
         .source = datagram->source.address_len > 0 ? &datagram->source : NULL,
+        .segment = datagram->segment,
         .traffic_class = datagram->ecn > 0
                              ? (sock_traffic_class(op->sock) & ~ECN_BITS) | datagram->ecn
                              : -1,
     };
 }
 
+/* Sends segment by segment, from the first that has not gone. As udp_send() of them all. */
+static ssize_t send_apart(struct op *op, const struct iovec *iov, int count,
+                          const struct udp_way *way)
+{
+    size_t done = (size_t)op->bytes;
+
+    while (done < op->send.total) {
+        ssize_t n = udp_send_one_of(&op->sock->ns, iov, count, way, done);
+
+        if (n < 0)
+            return n;
+        sock_took(op, (uint64_t)n);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+/* Bytes that have gone at once; they are the op's to note. */
+static ssize_t send_all(struct op *op, const struct iovec *iov, int count)
+{
+    struct dgram *dgram = op->sock->dgram;
+    struct udp_way way = way_of(op);
+    ssize_t n = -EIO;
+
+    if (way.segment == 0 || !dgram->has_no_segments)
+        n = udp_send(&op->sock->ns, iov, count, &way);
+    /* A tunnel, or a device without checksums: it cannot divide them. */
+    if (way.segment == 0 || n != -EIO)
+        return n;
+    dgram->has_no_segments = true;
+    return send_apart(op, iov, count, &way);
+}
+
 /* 1: the op has ended; 0: the kernel has no room. */
 static int transmit(struct op *op, const struct iovec *iov, int count)
 {
-    struct udp_way way = way_of(op);
     struct sock *sock = op->sock;
     ssize_t n;
     int err = prepare(op);
@@ -111,7 +145,7 @@ static int transmit(struct op *op, const struct iovec *iov, int count)
         complete(op, (uint32_t)err);
         return 1;
     }
-    n = udp_send(&sock->ns, iov, count, &way);
+    n = send_all(op, iov, count);
     if (n == -EAGAIN) {
         sock->wants_write = true;
         return 0;
@@ -164,7 +198,7 @@ static int check(struct session *s, const struct sock *sock, const struct call *
     if (r->send.more || r->send.total_len > 0 || r->send.endpoint.malformed ||
         (r->send.segments.count > 0 && call->payload_len > 0))
         return ERR_INVALID_ARGUMENT;
-    if (r->send.ecn > ECN_BITS || !is_source(&r->send.source))
+    if (r->send.segment_size > DGRAM_MAX || r->send.ecn > ECN_BITS || !is_source(&r->send.source))
         return ERR_INVALID_ARGUMENT;
     if (has_address && r->send.endpoint.port == 0)
         return ERR_INVALID_ARGUMENT;
@@ -176,6 +210,11 @@ static int check(struct session *s, const struct sock *sock, const struct call *
     if (sock->state == SOCK_FAILED)
         return ERR_OPERATION_ABORTED;
     return !has_address && (sock->state == SOCK_OPEN || sock->bound) ? ERR_NOT_CONNECTED : 0;
+}
+
+static bool has_too_many(const struct op *op, uint32_t segment)
+{
+    return segment > 0 && op->send.total > (uint64_t)segment * UDP_SEGMENTS_MAX;
 }
 
 static bool is_next(const struct sock *sock)
@@ -211,8 +250,10 @@ int dgram_send(struct op *op, const struct call *call)
     op->send.datagram->source = r->send.source;
     op->send.datagram->ecn = (uint8_t)r->send.ecn;
     op->send.datagram->is_behind = sock->state == SOCK_CONNECTING;
-    if (op->send.total > DGRAM_MAX)
+    if (op->send.total > DGRAM_MAX || has_too_many(op, r->send.segment_size))
         return ERR_MESSAGE_SIZE;
+    if (r->send.segment_size < op->send.total)
+        op->send.datagram->segment = (uint16_t)r->send.segment_size;
     if (!op->is_reference && is_next(sock) && send_now(op, call))
         return 0;
     if (!op->is_reference && op_append(sock->worker, op, call->payload, call->payload_len) < 0)

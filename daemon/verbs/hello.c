@@ -46,7 +46,7 @@ static void tell_welcome(struct session *s, uint64_t token, const char *why)
         .lends = s->kind == LISTENER_CLIENT
                      ? 1u << LEND_HELD | 1u << LEND_GIVEN | 1u << LEND_HELD_IF_ALLOWED
                      : 0,
-        .send_fields = s->kind == LISTENER_CLIENT ? 1u << SEND_ECN | 1u << SEND_SOURCE : 0,
+        .send_fields = s->kind == LISTENER_CLIENT ? SEND_FIELDS : 0,
     };
     session_send_reply(s, &reply, why, why ? (uint32_t)strlen(why) : 0);
 }

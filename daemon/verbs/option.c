@@ -67,6 +67,11 @@ static int apply(struct sock *sock, uint32_t option, int32_t value)
                                             : netsock_set_option(&sock->ns, option, value);
 }
 
+static bool has_option(const struct sock *sock, uint32_t option)
+{
+    return sock->dgram ? udp_has_option(option) : tcp_has_option(option);
+}
+
 int verb_set_option(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -77,7 +82,7 @@ int verb_set_option(struct op *op, const struct call *call)
     if (!r->option.value.is_set || r->option.value.endpoint.address_len > 0)
         return ERR_INVALID_ARGUMENT;
     err = netsock_check_option(r->option.option, r->option.value.number);
-    if (err == 0 && sock->dgram && !udp_has_option(r->option.option))
+    if (err == 0 && !has_option(sock, r->option.option))
         err = ERR_PROTOCOL_OPTION;
     if (err != 0)
         return err;
@@ -91,6 +96,11 @@ int verb_set_option(struct op *op, const struct call *call)
     if ((r->option.option == OPTION_RECEIVE_BUFFER || r->option.option == OPTION_SEND_BUFFER) &&
         sock->state == SOCK_LISTENING) {
         op->text = "a listener's buffers have to be set before it listens";
+        return ERR_INVALID_ARGUMENT;
+    }
+    /* The kernel's queue may have some already, which it would then give out as one datagram. */
+    if (r->option.option == OPTION_COALESCE && r->option.value.number == 0 && sock->ns.fd >= 0) {
+        op->text = "a socket that is in use cannot stop to coalesce";
         return ERR_INVALID_ARGUMENT;
     }
     options = options_of(sock);
@@ -176,7 +186,7 @@ static int get(struct op *op, uint32_t option)
 {
     const struct sock *sock = op->sock;
 
-    if (sock->dgram && option < OPTION_LOCAL_ENDPOINT && !udp_has_option(option))
+    if (option < OPTION_LOCAL_ENDPOINT && !has_option(sock, option))
         return ERR_PROTOCOL_OPTION;
     if (option >= OPTION_NO_DELAY && option <= NETSOCK_OPTIONS)
         return get_number(op, option);

@@ -242,6 +242,57 @@ START_TEST(test_s64_ecn_and_source)
 }
 END_TEST
 
+START_TEST(test_s64_segments_there_and_coalesced_back)
+{
+    static char data[6000], buf[6000];
+    struct sockaddr_storage to, own;
+    struct asock_datagram datagram;
+    asock_socket *socket = new_udp(AF_INET), *other = new_udp(AF_INET);
+    asock_op *op = new_op(), *send, *receive = new_op_with(buf, sizeof(buf));
+    int peer = new_peer(AF_INET, &to);
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (char)(i / 10);
+    send = new_send(data, sizeof(data), &to);
+    ck_assert_int_eq(asock_op_set_segment_size(send, 65536), -EINVAL);
+    ck_assert_int_eq(asock_op_set_segment_size(send, 1300), 0);
+    pending(asock_send_to(socket, send));
+    expect_bytes(send, ASOCK_SUCCESS, sizeof(data));
+    for (size_t at = 0; at < sizeof(data); at += 1300) {
+        size_t len = sizeof(data) - at < 1300 ? sizeof(data) - at : 1300;
+
+        ck_assert_int_eq(recv(peer, buf, sizeof(buf), 0), (ssize_t)len);
+        ck_assert_mem_eq(buf, data + at, len);
+    }
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&here, sizeof(here)), 0);
+    pending(asock_set_option(other, op, ASOCK_OPTION_COALESCE, 1));
+    expect(op, ASOCK_SUCCESS);
+    pending(asock_bind(other, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_gt(asock_socket_get_local(other, &own), 0);
+    ck_assert_int_eq(asock_op_set_endpoint(send, (struct sockaddr *)&own, remote_addr_len(&own)),
+                     0);
+    pending(asock_send_to(socket, send));
+    expect_bytes(send, ASOCK_SUCCESS, sizeof(data));
+    pending(asock_receive_from(other, receive));
+    expect_bytes(receive, ASOCK_SUCCESS, sizeof(data));
+    ck_assert_mem_eq(buf, data, sizeof(data));
+    ck_assert_int_eq(asock_op_get_datagram(receive, &datagram), 0);
+    ck_assert_uint_eq(datagram.segment_size, 1300);
+    ck_assert_uint_eq(datagram.length, sizeof(data));
+    ck_assert_int_eq(asock_op_set_segment_size(send, 10), 0);
+    pending(asock_send_to(socket, send));
+    expect_bytes(send, ASOCK_MESSAGE_SIZE, 0);
+    asock_op_unref(send);
+    asock_op_unref(receive);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    asock_socket_unref(other);
+    close(peer);
+}
+END_TEST
+
 /* Only in the daemon, or the library, would success be told otherwise: by an empty send. */
 START_TEST(test_s64_errors_only_sends_no_datagram_of_its_own)
 {

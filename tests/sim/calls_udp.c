@@ -2,6 +2,7 @@
 /* sendmsg() and recvmsg() of a UDP socket, with their control messages. */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <string.h>
 
 #include "tests/sim/calls.h"
@@ -17,6 +18,8 @@ static void take_control(const struct msghdr *msg, struct udp_message *ret)
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&copy); cmsg; cmsg = CMSG_NXTHDR(&copy, cmsg)) {
         int value;
 
+        if (cmsg->cmsg_level == IPPROTO_UDP && cmsg->cmsg_type == UDP_SEGMENT)
+            memcpy(&ret->segment, CMSG_DATA(cmsg), sizeof(ret->segment));
         if (cmsg->cmsg_level != IPPROTO_IP || cmsg->cmsg_type != IP_TOS)
             continue;
         memcpy(&value, CMSG_DATA(cmsg), sizeof(value));

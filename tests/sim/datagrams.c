@@ -24,7 +24,8 @@ struct flight {
     size_t len, bytes, length; /* length: that the datagram had */
     int error;
     unsigned int flags, traffic_class;
-    uint16_t port; /* of who sent it */
+    uint16_t port;  /* of who sent it */
+    size_t segment; /* of a send of several datagrams: bytes of each; 0: one */
     uint8_t *data;
 };
 
@@ -151,7 +152,10 @@ static struct flight *begin(struct datagrams *d, bool is_send, size_t len, uint3
     SIM_MUST(asock_op_set_buffer(op, f->data, len) == 0);
     if (is_send)
         f->traffic_class = manner / 40 % 4;
+    if (is_send && manner / 160 % 3)
+        f->segment = manner / 160 % 3 == 1 ? 1200 : len / 7 + 1;
     SIM_MUST(asock_op_set_ecn(op, f->traffic_class) == 0);
+    SIM_MUST(asock_op_set_segment_size(op, f->segment) == 0);
     return f;
 }
 
@@ -286,14 +290,18 @@ void datagrams_close_all(void)
 /* How it ended nobody can say: the session was lost, or the daemon did not answer. */
 static bool is_unknown(const struct flight *f)
 {
-    return f->may_be_unknown || f->error == ASOCK_CONNECTION_ABORTED ||
+    return f->may_be_unknown || f->error == ASOCK_CONNECTION_ABORTED || (f->error && f->bytes) ||
            f->error == ASOCK_TIMED_OUT || f->socket->is_blurred;
 }
 
-static bool is_sent_as(const struct flight *f, const struct udp_message *message)
+/* Is the message what f sends behind the bytes that have gone? */
+static bool is_sent_as(const struct flight *f, size_t done, const struct udp_message *message)
 {
-    return f->len == message->len && f->traffic_class == message->traffic_class &&
-           sim_compare(f->number, 0, message->data, message->len) == message->len;
+    size_t left = f->len - done;
+    size_t len = f->segment && f->segment < left ? f->segment : left;
+
+    return len == message->len && f->traffic_class == message->traffic_class &&
+           sim_compare(f->number, done, message->data, len) == len;
 }
 
 static struct flight *next_of(const struct datagrams *d, unsigned int *at, bool is_send)
@@ -308,38 +316,61 @@ static struct flight *next_of(const struct datagrams *d, unsigned int *at, bool 
     return NULL;
 }
 
+static size_t last_part(const struct flight *f)
+{
+    return f->segment ? f->len % f->segment : f->len;
+}
+
 /* One of so few bytes that it looks like others, and nobody says whether it left. */
 static bool has_ambiguous(const struct datagrams *d)
 {
     for (unsigned int i = 0; i < all.flight_count; i++)
         if (all.flights[i]->socket == d && all.flights[i]->is_send && all.flights[i]->error &&
-            is_unknown(all.flights[i]) && all.flights[i]->len < 8)
+            is_unknown(all.flights[i]) && last_part(all.flights[i]) < 8)
             return true;
     return false;
+}
+
+/* The flight that the next message is taken for, and how far it has left. */
+struct leaving {
+    struct flight *flight;
+    size_t done;
+    bool has_begun;
+};
+
+static bool is_over(const struct leaving *l)
+{
+    return !l->flight || (l->has_begun && l->done == l->flight->len);
+}
+
+static void next_leaves(const struct datagrams *d, unsigned int *at, struct leaving *l)
+{
+    if (!is_over(l) && !is_unknown(l->flight))
+        sim_fail("lost-datagram: %llu was sent with success, and not all of it left",
+                 (unsigned long long)l->flight->number);
+    *l = (struct leaving){.flight = next_of(d, at, true)};
 }
 
 /* What left is what was sent, each wholly, in order, once. */
 static void judge_sent(const struct datagrams *d, const struct udp_queue *sent)
 {
+    struct leaving l = {.flight = NULL};
     unsigned int at = 0;
-    struct flight *f;
 
     if (has_ambiguous(d))
         return;
     for (unsigned int i = 0; i < sent->count; i++) {
-        do {
-            f = next_of(d, &at, true);
-            if (!f)
+        while (is_over(&l) || !is_sent_as(l.flight, l.done, &sent->at[i])) {
+            next_leaves(d, &at, &l);
+            if (!l.flight)
                 sim_fail("stray-datagram: of port %u, %zu bytes", d->port, sent->at[i].len);
-            if (!is_sent_as(f, &sent->at[i]) && !is_unknown(f))
-                sim_fail("lost-datagram: %llu was sent with success, another one left",
-                         (unsigned long long)f->number);
-        } while (!is_sent_as(f, &sent->at[i]));
+        }
+        l.done += sent->at[i].len;
+        l.has_begun = true;
     }
-    while ((f = next_of(d, &at, true)))
-        if (!is_unknown(f))
-            sim_fail("lost-datagram: %llu was sent with success, and never left",
-                     (unsigned long long)f->number);
+    do
+        next_leaves(d, &at, &l);
+    while (l.flight);
 }
 
 static bool may_miss(const struct datagrams *d)

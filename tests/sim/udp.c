@@ -11,6 +11,7 @@
 
 #define MS UINT64_C(1000000)
 #define LONGEST 65507u
+#define SEGMENTS_MAX 64u
 
 static void find_destination(const struct sockaddr_storage *to, unsigned int *ret_host,
                              uint16_t *ret_port)
@@ -40,6 +41,7 @@ int udp_open_file(int family, struct kfile **ret)
     (*ret)->u.udp = udp;
     udp->family = family;
     udp->rx_cap = sim.faults & 1u << FAULT_SMALL_BUFFERS ? 200 + sim_random(20000) : 200000;
+    udp->has_no_segments = kernel.udp_count % 3 == 1;
     kernel.udps = sim_grow(kernel.udps, (kernel.udp_count + 1) * sizeof(*kernel.udps));
     kernel.udps[kernel.udp_count++] = udp;
     return 0;
@@ -111,12 +113,63 @@ static void answer(struct udp *udp, const struct sockaddr_storage *from, unsigne
     message->due = udp->due;
 }
 
+/* One datagram leaves. */
+static void leave(struct udp *udp, const struct sockaddr_storage *to, unsigned int host,
+                  const uint8_t *data, size_t len, const struct udp_message *with)
+{
+    struct udp_message *message = append(&udp->sent, len);
+
+    message->traffic_class = with->traffic_class;
+    memcpy(message->data, data, len);
+    if (host == HOST_ACCEPTS || host == HOST_SLOW)
+        answer(udp, to, host, len);
+    else if (host == HOST_REFUSES && udp->remote.ss_family != AF_UNSPEC)
+        udp->error = ECONNREFUSED;
+}
+
+static void leave_all(struct udp *udp, const struct sockaddr_storage *to, unsigned int host,
+                      const struct iovec *iov, size_t count, const struct udp_message *with)
+{
+    size_t len = iov_total(iov, count), done = 0, part;
+    uint8_t *data = sim_alloc(len + 1);
+
+    for (size_t i = 0; i < count; i++) {
+        if (iov[i].iov_len > 0)
+            memcpy(data + done, iov[i].iov_base, iov[i].iov_len);
+        done += iov[i].iov_len;
+    }
+    done = 0;
+    do {
+        part = with->segment && with->segment < len - done ? with->segment : len - done;
+        leave(udp, to, host, data + done, part, with);
+        done += part;
+    } while (done < len);
+    sim_free(data);
+}
+
+/* What is wrong with it; 0: nothing. */
+static int check(struct udp *udp, unsigned int host, size_t len, const struct udp_message *with)
+{
+    if (len > LONGEST)
+        return -EMSGSIZE;
+    if (with->segment && len > with->segment * (size_t)SEGMENTS_MAX)
+        return -EINVAL;
+    if (host == HOST_UNREACHABLE)
+        return -ENETUNREACH;
+    if (sim.now_ns < udp->busy_until)
+        return -EAGAIN;
+    if (sim_fault(FAULT_PARTIAL, 3)) {
+        udp->busy_until = sim.now_ns + sim_random(2) * (1 + sim_random(20)) * MS;
+        return -EAGAIN;
+    }
+    return with->segment && udp->has_no_segments ? -EIO : 0;
+}
+
 ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
                       const struct sockaddr_storage *to, const struct udp_message *with)
 {
     const struct sockaddr_storage *addr = to ? to : &udp->remote;
-    size_t len = iov_total(iov, count), done = 0;
-    struct udp_message *message;
+    size_t len = iov_total(iov, count);
     unsigned int host;
     uint16_t port;
     int error = udp->error;
@@ -127,28 +180,11 @@ ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
     if (error)
         return -error;
     find_destination(addr, &host, &port);
-    if (len > LONGEST)
-        return -EMSGSIZE;
-    if (host == HOST_UNREACHABLE)
-        return -ENETUNREACH;
-    if (sim.now_ns < udp->busy_until)
-        return -EAGAIN;
-    if (sim_fault(FAULT_PARTIAL, 3)) {
-        udp->busy_until = sim.now_ns + sim_random(2) * (1 + sim_random(20)) * MS;
-        return -EAGAIN;
-    }
+    error = check(udp, host, len, with);
+    if (error)
+        return error;
     udp->owner = port;
-    message = append(&udp->sent, len);
-    message->traffic_class = with->traffic_class;
-    for (size_t i = 0; i < count; i++) {
-        if (iov[i].iov_len > 0)
-            memcpy(message->data + done, iov[i].iov_base, iov[i].iov_len);
-        done += iov[i].iov_len;
-    }
-    if (host == HOST_ACCEPTS || host == HOST_SLOW)
-        answer(udp, addr, host, len);
-    else if (host == HOST_REFUSES && udp->remote.ss_family != AF_UNSPEC)
-        udp->error = ECONNREFUSED;
+    leave_all(udp, addr, host, iov, count, with);
     return (ssize_t)len;
 }
 

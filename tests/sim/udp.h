@@ -12,6 +12,7 @@ struct udp_message {
     uint64_t number, due;
     uint32_t dropped; /* before it */
     uint8_t traffic_class;
+    uint16_t segment; /* what was sent together: bytes of each datagram; 0: it is one */
     bool is_stranger; /* taken when the socket had another peer */
 };
 
@@ -26,8 +27,8 @@ struct udp {
     int family, error;
     struct sockaddr_storage remote; /* AF_UNSPEC: it has no peer */
     unsigned int host;
-    uint16_t owner; /* the port that it sends to */
-    bool is_closed;
+    uint16_t owner;                  /* the port that it sends to */
+    bool is_closed, has_no_segments; /* its device makes no checksums */
     struct udp_queue rx, sent, consumed;
     size_t rx_cap;
     uint32_t dropped, answers;
@@ -36,7 +37,7 @@ struct udp {
 
 int udp_open_file(int family, struct kfile **ret);
 int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len);
-/* to NULL: the peer; with: its traffic class. */
+/* to NULL: the peer; with: its traffic class and segments. */
 ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
                       const struct sockaddr_storage *to, const struct udp_message *with);
 /* Bytes that it had; ret: the message, without its data. */

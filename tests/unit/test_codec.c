@@ -69,7 +69,7 @@ static void fill_send(struct request *ret)
 {
     fill_endpoint(&ret->send.endpoint);
     fill_endpoint(&ret->send.source);
-    ret->send.ecn = UINT32_MAX;
+    ret->send.ecn = ret->send.segment_size = UINT32_MAX;
     ret->send.total_len = UINT64_MAX, ret->send.more = ret->send.abandon = true;
 }
 
@@ -327,6 +327,7 @@ static void fill_reply(int body, struct reply *ret)
         fill_endpoint(&ret->datagram.remote);
         ret->datagram.interface = ret->datagram.length = ret->datagram.traffic_class = UINT32_MAX;
         ret->datagram.dropped = ret->datagram.refused = UINT32_MAX;
+        ret->datagram.segment_size = UINT32_MAX;
         ret->datagram.segment = (struct segment){UINT32_MAX, UINT64_MAX, UINT64_MAX};
         break;
     case BODY_NONE:

@@ -402,7 +402,8 @@ struct asock_datagram {
     unsigned int traffic_class; /* type of service or traffic class, 0 to 255; lower 2 bits: ECN */
     uint32_t dropped;           /* of this socket so far, by the kernel, for lack of room */
     uint32_t refused;           /* of this socket so far, by the daemon, because of policy */
-    uint64_t reserved[4];       /* 0 */
+    size_t segment_size;  /* ASOCK_OPTION_COALESCE: of each but the last; 0: it is one datagram */
+    uint64_t reserved[3]; /* 0 */
 };
 /*
  * After a receive of a datagram, in a callback of a multishot of datagrams, and after asock_receive_next(). 0, also
@@ -469,7 +470,9 @@ ASOCK_EXPORT int asock_send_to(asock_socket *socket, asock_op *op);
  * ecn: the two ECN bits, 1 to 3; 0: those of ASOCK_OPTION_TRAFFIC_CLASS.
  * source: the local address that they come from; its port is ignored. NULL: the socket's own, or the kernel's choice. A
  * socket that is bound to all addresses may use any of the host's, another socket only the one that it has.
+ * segment size: the op's bytes are up to 64 datagrams of so many bytes, the last one of what is left; 0: one datagram.
  * Results of the send:
+ *   ASOCK_MESSAGE_SIZE                  over 64 datagrams, or over 65507 bytes in all; or one is too long for the network
  *   ASOCK_ACCESS_DENIED                 not an address that this socket may use
  *   ASOCK_ADDRESS_NOT_AVAILABLE,
  *   ASOCK_NETWORK_UNREACHABLE (IPv4)    the host does not have the address
@@ -478,6 +481,7 @@ ASOCK_EXPORT int asock_send_to(asock_socket *socket, asock_op *op);
  * Since: 0.1.0
  */
 ASOCK_EXPORT int asock_op_set_ecn(asock_op *op, unsigned int ecn);
+ASOCK_EXPORT int asock_op_set_segment_size(asock_op *op, size_t bytes);
 ASOCK_EXPORT int asock_op_set_source(asock_op *op, const struct sockaddr *source, socklen_t len);
 /* Completes with 1 byte or more; 0 with ASOCK_END_OF_STREAM. A zero-length buffer waits for readiness. */
 ASOCK_EXPORT int asock_receive(asock_socket *socket, asock_op *op);
@@ -585,7 +589,9 @@ enum asock_option {
     /* Of a close that names no linger time: -1 none, as in a new socket; 0 reset; else milliseconds. */
     ASOCK_OPTION_LINGER = 12,
     /* Bound to an IPv6 address: IPv4 too, 0 or 1; 1 on a new socket without a family, else 0. Since: 0.1.0 */
-    ASOCK_OPTION_DUAL_MODE = 13
+    ASOCK_OPTION_DUAL_MODE = 13,
+    ASOCK_OPTION_COALESCE =
+        14 /* UDP: 0 or 1; 1: a receive may return several datagrams of one sender */
 };
 /* The result of a wrong option or value is ASOCK_PROTOCOL_OPTION or ASOCK_INVALID_ARGUMENT. */
 ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option,
