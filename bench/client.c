@@ -325,9 +325,11 @@ int main(int argc, char **argv)
     }
     client.sent = pattern_new(client.o.spoil);
     client.expected = pattern_new(-1);
-    test = strcmp(client.o.way, "asock") == 0  ? asock_test(client.o.test)
-           : strcmp(client.o.way, "lent") == 0 ? lent_test(client.o.test)
-                                               : plain_test(client.o.test);
+    test = datagram_test(client.o.way, client.o.test);
+    if (test == NULL)
+        test = strcmp(client.o.way, "asock") == 0  ? asock_test(client.o.test)
+               : strcmp(client.o.way, "lent") == 0 ? lent_test(client.o.test)
+                                                   : plain_test(client.o.test);
     if (test == NULL)
         fail("--way %s has no --test %s", client.o.way, client.o.test);
     if (client.o.processes > 0)

@@ -59,6 +59,7 @@ struct test {
 const struct test *plain_test(const char *name);
 const struct test *asock_test(const char *name);
 const struct test *lent_test(const char *name);
+const struct test *datagram_test(const char *way, const char *name);
 /* For those of plain_test(): connected, and blocking. */
 int lent_connection(const struct options *o);
 

@@ -7,6 +7,7 @@ bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
 	bench/client_asock.c \
+	bench/client_datagrams.c \
 	bench/client_lent.c \
 	bench/client_plain.c \
 	bench/common.c \

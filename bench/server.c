@@ -23,6 +23,7 @@
 
 #define READ_BYTES (256u * 1024u)
 #define EVENTS 64
+#define DATAGRAMS 32 /* at a time */
 
 enum mode { MODE_NEW, MODE_ECHO, MODE_HEADER, MODE_SINK, MODE_SOURCE };
 
@@ -35,7 +36,7 @@ struct connection {
 };
 
 static struct server {
-    int epoll, listener;
+    int epoll, listener, datagrams;
     unsigned char *sent, *expected;
     unsigned char buffer[READ_BYTES];
 } server;
@@ -100,6 +101,46 @@ static bool sink(struct connection *c, const unsigned char *data, size_t len)
         return true;
     c->mode = MODE_HEADER;
     return answer(c, &c->total, sizeof c->total);
+}
+
+/* As common.h says: an echo, or a part of a stream whose last datagram is acknowledged. */
+static void serve_datagrams(void)
+{
+    struct sockaddr_in from;
+
+    for (int i = 0; i < DATAGRAMS; i++) {
+        socklen_t len = sizeof from;
+        ssize_t n = recvfrom(server.datagrams, server.buffer, sizeof server.buffer, 0,
+                             (struct sockaddr *)&from, &len);
+        uint64_t number;
+
+        if (n < (ssize_t)HEADER_BYTES)
+            return;
+        memcpy(&number, server.buffer + 1, sizeof number);
+        if (!pattern_is(server.expected, number * 64, server.buffer + HEADER_BYTES,
+                        (size_t)n - HEADER_BYTES)) {
+            fprintf(stderr, "bench-server: wrong bytes in datagram %llu\n",
+                    (unsigned long long)number);
+            continue;
+        }
+        if (server.buffer[0] != 'u')
+            sendto(server.datagrams, server.buffer,
+                   server.buffer[0] == 'e' ? (size_t)n : HEADER_BYTES, 0,
+                   (const struct sockaddr *)&from, len);
+    }
+}
+
+static void start_datagrams(struct sockaddr_in addr)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &server.datagrams};
+    int size = 4 << 20;
+
+    server.datagrams = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (server.datagrams < 0 ||
+        setsockopt(server.datagrams, SOL_SOCKET, SO_RCVBUF, &size, sizeof size) < 0 ||
+        bind(server.datagrams, (struct sockaddr *)&addr, sizeof addr) < 0 ||
+        epoll_ctl(server.epoll, EPOLL_CTL_ADD, server.datagrams, &event) < 0)
+        fail("cannot receive datagrams");
 }
 
 /* What a client has sent; false: the connection ends. */
@@ -174,6 +215,7 @@ static void start_listening(in_addr_t address)
         epoll_ctl(server.epoll, EPOLL_CTL_ADD, server.listener, &event) < 0 ||
         epoll_ctl(server.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &end) < 0)
         fail("cannot listen");
+    start_datagrams(addr);
     printf("%d\n", ntohs(addr.sin_port));
     fflush(stdout);
 }
@@ -217,6 +259,8 @@ int main(int argc, char **argv)
                 return 0;
             if (events[i].data.ptr == &server)
                 accept_one();
+            else if (events[i].data.ptr == &server.datagrams)
+                serve_datagrams();
             else
                 serve(events[i].data.ptr);
         }

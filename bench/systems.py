@@ -437,5 +437,6 @@ class SocatDante(Dante):
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
 LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
+DATAGRAMS = [Direct, Asockd]
 CROSSOVER = [Direct, AsockdInline, Asockd]
 PROXIES = [Direct, Asockd, AsockProxy, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

@@ -70,7 +70,7 @@ static const struct {
 } arms[] = {
     [VERB_OPEN] = {FIELD_REQUEST_OPEN, FIELD_OPEN_TYPE},
     [VERB_CONNECT] = {FIELD_REQUEST_CONNECT, 0},
-    [VERB_SEND] = {FIELD_REQUEST_SEND, FIELD_SEND_ABANDON},
+    [VERB_SEND] = {FIELD_REQUEST_SEND, 0},
     [VERB_RECEIVE] = {FIELD_REQUEST_RECEIVE, FIELD_RECEIVE_FLAGS},
     [VERB_SHUTDOWN] = {FIELD_REQUEST_SHUTDOWN, FIELD_SHUTDOWN_HOW},
     [VERB_CLOSE] = {FIELD_REQUEST_CLOSE, FIELD_CLOSE_ABORT},
@@ -78,9 +78,8 @@ static const struct {
 
 /* Room for the numbers of any arm, by field. */
 #define ARM_NUMBERS 4u
-_Static_assert(FIELD_SEND_ABANDON < ARM_NUMBERS && FIELD_OPEN_TYPE < ARM_NUMBERS &&
-                   FIELD_RECEIVE_FLAGS < ARM_NUMBERS && FIELD_SHUTDOWN_HOW < ARM_NUMBERS &&
-                   FIELD_CLOSE_ABORT < ARM_NUMBERS,
+_Static_assert(FIELD_OPEN_TYPE < ARM_NUMBERS && FIELD_RECEIVE_FLAGS < ARM_NUMBERS &&
+                   FIELD_SHUTDOWN_HOW < ARM_NUMBERS && FIELD_CLOSE_ABORT < ARM_NUMBERS,
                "an arm of asock.proto has more numbers than the short way knows");
 _Static_assert(FIELD_REQUEST_SHUTDOWN < 16 && FIELD_REPLY_CONNECTED < 16,
                "a key of the short way takes one byte");
@@ -95,9 +94,8 @@ static bool has_short_way(const struct request *request)
         return !request->connect.host && !request->connect.service && !request->connect.lend &&
                is_sound(&request->connect.endpoint);
     case VERB_SEND:
-        return request->send.segments.count == 0 && request->send.endpoint.address_len == 0 &&
-               request->send.source.address_len == 0 && request->send.ecn == 0 &&
-               request->send.segment_size == 0;
+        return request->send.segments.count == 0 && is_sound(&request->send.endpoint) &&
+               is_sound(&request->send.source);
     case VERB_RECEIVE:
         return request->receive.segments.count == 0;
     case VERB_SHUTDOWN:
@@ -118,7 +116,11 @@ static uint8_t *put_arm(uint8_t *at, const struct request *request)
     case VERB_SEND:
         at = put_field(at, FIELD_SEND_TOTAL_LEN, request->send.total_len);
         at = put_field(at, FIELD_SEND_MORE, request->send.more);
-        return put_field(at, FIELD_SEND_ABANDON, request->send.abandon);
+        at = put_field(at, FIELD_SEND_ABANDON, request->send.abandon);
+        at = put_endpoint(at, FIELD_SEND_ENDPOINT, &request->send.endpoint);
+        at = put_field(at, FIELD_SEND_ECN, request->send.ecn);
+        at = put_endpoint(at, FIELD_SEND_SOURCE, &request->send.source);
+        return put_field(at, FIELD_SEND_SEGMENT_SIZE, request->send.segment_size);
     case VERB_RECEIVE:
         at = put_field(at, FIELD_RECEIVE_LENGTH, request->receive.length);
         return put_field(at, FIELD_RECEIVE_FLAGS, request->receive.flags);
@@ -155,8 +157,33 @@ static uint8_t *put_connected(uint8_t *out, const struct reply *reply)
     return end_message(begin, at);
 }
 
+/* At most 126 bytes. */
+static uint8_t *put_datagram(uint8_t *out, const struct datagram *datagram)
+{
+    const struct segment *segment = &datagram->segment;
+    uint8_t *begin = begin_message(out, FIELD_REPLY_DATAGRAM), *at = begin, *inner;
+
+    at = put_endpoint(at, FIELD_DATAGRAM_REMOTE, &datagram->remote);
+    at = put_endpoint(at, FIELD_DATAGRAM_LOCAL, &datagram->local);
+    at = put_field(at, FIELD_DATAGRAM_INTERFACE, datagram->interface);
+    at = put_field(at, FIELD_DATAGRAM_LENGTH, datagram->length);
+    at = put_field(at, FIELD_DATAGRAM_TRAFFIC_CLASS, datagram->traffic_class);
+    at = put_field(at, FIELD_DATAGRAM_DROPPED, datagram->dropped);
+    at = put_field(at, FIELD_DATAGRAM_REFUSED, datagram->refused);
+    if (segment->buffer != 0 || segment->offset != 0 || segment->length != 0) {
+        inner = begin_message(at, FIELD_DATAGRAM_SEGMENT);
+        at = put_field(inner, FIELD_SEGMENT_BUFFER, segment->buffer);
+        at = put_field(at, FIELD_SEGMENT_OFFSET, segment->offset);
+        at = end_message(inner, put_field(at, FIELD_SEGMENT_LENGTH, segment->length));
+    }
+    at = put_field(at, FIELD_DATAGRAM_SEGMENT_SIZE, datagram->segment_size);
+    return end_message(begin, at);
+}
+
 static bool body_has_short_way(const struct reply *reply)
 {
+    if (reply->body == BODY_DATAGRAM)
+        return is_sound(&reply->datagram.local) && is_sound(&reply->datagram.remote);
     if (reply->body != BODY_CONNECTED)
         return reply->body == BODY_NONE;
     return reply->connected.socket == 0 && is_sound(&reply->connected.local) &&
@@ -182,6 +209,8 @@ size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out)
     at = put_field(at, FIELD_REPLY_DESCRIPTORS, reply->descriptors);
     if (reply->body == BODY_CONNECTED)
         at = put_connected(at, reply);
+    if (reply->body == BODY_DATAGRAM)
+        at = put_datagram(at, &reply->datagram);
     return (size_t)(at - out);
 }
 
@@ -248,6 +277,21 @@ static bool get_numbers(struct reader *r, uint64_t *numbers, unsigned int last)
     return got == 0;
 }
 
+/* The same where fields that are not numbers stand between; not: a bit for each of them. */
+static bool get_numbers_but(struct reader *r, uint64_t *numbers, unsigned int last, uint32_t not )
+{
+    unsigned int field;
+    uint64_t value;
+    int got;
+
+    while ((got = get_field(r, &field, &value)) > 0) {
+        if (field > last || not >> field & 1)
+            return false;
+        numbers[field] = value;
+    }
+    return got == 0;
+}
+
 /* A message of fewer than 128 bytes as field `number`. 1; 0: something else is next; -1: it is cut. */
 static int get_message(struct reader *r, unsigned int number, struct reader *ret)
 {
@@ -292,6 +336,28 @@ static bool get_connect(struct reader *r, struct request *ret)
     return get_endpoint(r, FIELD_CONNECT_ENDPOINT, &ret->connect.endpoint) && r->at == r->end;
 }
 
+/* Numbers, and the two endpoints of a datagram between them. */
+static bool get_send(struct reader *r, struct request *ret)
+{
+    /* segments, of which the short way knows nothing, has number 4 */
+    const uint32_t not = 1u << 4 | 1u << FIELD_SEND_ENDPOINT | 1u << FIELD_SEND_SOURCE;
+    uint64_t n[FIELD_SEND_SEGMENT_SIZE + 1] = {0};
+
+    if (!get_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) ||
+        !get_endpoint(r, FIELD_SEND_ENDPOINT, &ret->send.endpoint) ||
+        !get_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) ||
+        !get_endpoint(r, FIELD_SEND_SOURCE, &ret->send.source) ||
+        !get_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) || r->at != r->end)
+        return false;
+    ret->send.total_len = n[FIELD_SEND_TOTAL_LEN];
+    ret->send.more = n[FIELD_SEND_MORE] == 1;
+    ret->send.abandon = n[FIELD_SEND_ABANDON] == 1;
+    ret->send.ecn = (uint32_t)n[FIELD_SEND_ECN];
+    ret->send.segment_size = (uint32_t)n[FIELD_SEND_SEGMENT_SIZE];
+    return FITS(n, FIELD_SEND_MORE) && FITS(n, FIELD_SEND_ABANDON) && FITS(n, FIELD_SEND_ECN) &&
+           FITS(n, FIELD_SEND_SEGMENT_SIZE);
+}
+
 /* The numbers of any other arm. */
 static bool set_arm(const uint64_t *n, struct request *ret)
 {
@@ -300,11 +366,6 @@ static bool set_arm(const uint64_t *n, struct request *ret)
         ret->open.family = (uint32_t)n[FIELD_OPEN_FAMILY];
         ret->open.type = (uint32_t)n[FIELD_OPEN_TYPE];
         return FITS(n, FIELD_OPEN_FAMILY) && FITS(n, FIELD_OPEN_TYPE);
-    case VERB_SEND:
-        ret->send.total_len = n[FIELD_SEND_TOTAL_LEN];
-        ret->send.more = n[FIELD_SEND_MORE] == 1;
-        ret->send.abandon = n[FIELD_SEND_ABANDON] == 1;
-        return FITS(n, FIELD_SEND_MORE) && FITS(n, FIELD_SEND_ABANDON);
     case VERB_RECEIVE:
         ret->receive.length = n[FIELD_RECEIVE_LENGTH];
         ret->receive.flags = (uint32_t)n[FIELD_RECEIVE_FLAGS];
@@ -329,6 +390,8 @@ static bool get_arm(struct reader *r, struct request *ret)
         return false;
     if (ret->verb == VERB_CONNECT)
         return get_connect(&in, ret);
+    if (ret->verb == VERB_SEND)
+        return get_send(&in, ret);
     /* A number where the schema has none is not for this way, be it zero. */
     return get_numbers(&in, n, arms[ret->verb].last) && in.at == in.end && set_arm(n, ret);
 }
@@ -371,6 +434,50 @@ static bool get_connected(struct reader *r, struct reply *ret)
     return FITS(n, FIELD_CONNECTED_CONNECT_ERROR);
 }
 
+static bool get_segment(struct reader *r, struct segment *ret)
+{
+    uint64_t n[FIELD_SEGMENT_LENGTH + 1] = {0};
+    struct reader in;
+    int got = get_message(r, FIELD_DATAGRAM_SEGMENT, &in);
+
+    if (got <= 0)
+        return got == 0;
+    if (!get_numbers(&in, n, FIELD_SEGMENT_LENGTH) || in.at != in.end)
+        return false;
+    *ret = (struct segment){(uint32_t)n[FIELD_SEGMENT_BUFFER], n[FIELD_SEGMENT_OFFSET],
+                            n[FIELD_SEGMENT_LENGTH]};
+    return FITS(n, FIELD_SEGMENT_BUFFER);
+}
+
+static bool get_datagram(struct reader *r, struct reply *ret)
+{
+    uint64_t n[FIELD_DATAGRAM_SEGMENT_SIZE + 1] = {0};
+    struct datagram *datagram = &ret->datagram;
+    struct reader in;
+
+    if (get_message(r, FIELD_REPLY_DATAGRAM, &in) <= 0 || r->at != r->end)
+        return false;
+    if (!get_endpoint(&in, FIELD_DATAGRAM_REMOTE, &datagram->remote) ||
+        !get_endpoint(&in, FIELD_DATAGRAM_LOCAL, &datagram->local))
+        return false;
+    in.last = FIELD_DATAGRAM_LOCAL; /* be they there or not: they are no numbers */
+    if (!get_numbers_but(&in, n, FIELD_DATAGRAM_SEGMENT_SIZE, 1u << FIELD_DATAGRAM_SEGMENT) ||
+        !get_segment(&in, &datagram->segment) ||
+        !get_numbers_but(&in, n, FIELD_DATAGRAM_SEGMENT_SIZE, 1u << FIELD_DATAGRAM_SEGMENT) ||
+        in.at != in.end)
+        return false;
+    ret->body = BODY_DATAGRAM;
+    datagram->interface = (uint32_t)n[FIELD_DATAGRAM_INTERFACE];
+    datagram->length = (uint32_t)n[FIELD_DATAGRAM_LENGTH];
+    datagram->traffic_class = (uint32_t)n[FIELD_DATAGRAM_TRAFFIC_CLASS];
+    datagram->dropped = (uint32_t)n[FIELD_DATAGRAM_DROPPED];
+    datagram->refused = (uint32_t)n[FIELD_DATAGRAM_REFUSED];
+    datagram->segment_size = (uint32_t)n[FIELD_DATAGRAM_SEGMENT_SIZE];
+    return FITS(n, FIELD_DATAGRAM_INTERFACE) && FITS(n, FIELD_DATAGRAM_LENGTH) &&
+           FITS(n, FIELD_DATAGRAM_TRAFFIC_CLASS) && FITS(n, FIELD_DATAGRAM_DROPPED) &&
+           FITS(n, FIELD_DATAGRAM_REFUSED) && FITS(n, FIELD_DATAGRAM_SEGMENT_SIZE);
+}
+
 bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *ret)
 {
     struct reader r = {.at = head, .end = head + len};
@@ -392,5 +499,8 @@ bool asock_codec_plain_get_reply(const uint8_t *head, size_t len, struct reply *
     ret->send_freed = n[FIELD_REPLY_SEND_FREED];
     ret->ops_freed = (uint32_t)n[FIELD_REPLY_OPS_FREED];
     ret->descriptors = (uint32_t)n[FIELD_REPLY_DESCRIPTORS];
-    return r.at == r.end || get_connected(&r, ret);
+    if (r.at == r.end)
+        return true;
+    return *r.at == (FIELD_REPLY_DATAGRAM << 3 | WIRE_LENGTH) ? get_datagram(&r, ret)
+                                                              : get_connected(&r, ret);
 }

@@ -4,7 +4,7 @@
 
 /*
  * The frames of a connection's life, without protobuf-c: OPEN, CONNECT to an address, SEND and RECEIVE of
- * inline bytes, SHUTDOWN and CLOSE, and completions without a body or of a CONNECT. Half of what a small
+ * inline bytes, SHUTDOWN and CLOSE, and completions without a body, of a CONNECT or of a datagram. Half of what a small
  * exchange costs the daemon was protobuf-c's walk through its tables. The bytes are the same, and what is
  * in any way unusual is left to protobuf-c: fields out of order or twice, numbers that are too long,
  * fields and arms that are not known here.
@@ -17,7 +17,7 @@ struct reply;
 struct request;
 
 /* Bytes of the longest head that these encode. */
-#define PLAIN_MAX 160u
+#define PLAIN_MAX 192u
 
 /* Bytes of the head in out, which holds PLAIN_MAX; 0: not one of these. */
 size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out);

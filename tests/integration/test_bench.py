@@ -92,6 +92,12 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("| ping-pong, 400 processes | per s |", done.stdout)
 
+    def test_datagrams_beside_direct(self):
+        done = run("--datagrams")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for row in ("datagrams of 64 bytes, 64 sockets", "datagram stream of 1,200 bytes, GSO"):
+            self.assertIn(f"| {row} | per s |", done.stdout)
+
     def test_a_wrong_byte_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
         for row in ("round trip", "messages", "up 64 KiB", "down 64 KiB"):

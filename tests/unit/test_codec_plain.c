@@ -59,6 +59,10 @@ static void random_arm(struct request *ret)
         ret->send.total_len = number(64);
         ret->send.more = next() % 2;
         ret->send.abandon = next() % 2;
+        random_endpoint(&ret->send.endpoint);
+        random_endpoint(&ret->send.source);
+        ret->send.ecn = next() % 2 ? 0 : (uint32_t)number(32);
+        ret->send.segment_size = next() % 2 ? 0 : (uint32_t)number(32);
         break;
     case VERB_RECEIVE:
         ret->receive.length = number(64);
@@ -85,6 +89,20 @@ static void random_request(struct request *ret)
     random_arm(ret);
 }
 
+static void random_datagram(struct datagram *ret)
+{
+    random_endpoint(&ret->local);
+    random_endpoint(&ret->remote);
+    ret->interface = (uint32_t)number(32);
+    ret->length = (uint32_t)number(32);
+    ret->traffic_class = (uint32_t)number(32);
+    ret->dropped = (uint32_t)number(32);
+    ret->refused = (uint32_t)number(32);
+    ret->segment_size = (uint32_t)number(32);
+    if (next() % 2)
+        ret->segment = (struct segment){(uint32_t)number(32), number(64), number(64)};
+}
+
 static void random_reply(struct reply *ret)
 {
     memset(ret, 0, sizeof(*ret));
@@ -99,6 +117,11 @@ static void random_reply(struct reply *ret)
     ret->descriptors = (uint32_t)number(32);
     if (next() % 2)
         return;
+    if (next() % 2) {
+        ret->body = BODY_DATAGRAM;
+        random_datagram(&ret->datagram);
+        return;
+    }
     ret->body = BODY_CONNECTED;
     random_endpoint(&ret->connected.local);
     random_endpoint(&ret->connected.remote);
