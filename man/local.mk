@@ -114,6 +114,7 @@ dist_man_MANS += \
 	man/asock_socket_get_local.3 \
 	man/asock_socket_get_remote.3 \
 	man/asock_socket_get_userdata.3 \
+	man/asock_socket_is_connected.3 \
 	man/asock_socket_new.3 \
 	man/asock_socket_new_udp.3 \
 	man/asock_socket_ref.3 \

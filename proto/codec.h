@@ -76,6 +76,7 @@ enum option {
     OPTION_LOCAL_ENDPOINT = 32,
     OPTION_REMOTE_ENDPOINT = 33,
     OPTION_TCP_INFO = 34,
+    OPTION_AVAILABLE = 35,
 };
 
 /* Bits of Welcome.send_fields. */

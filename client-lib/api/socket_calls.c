@@ -93,6 +93,18 @@ unsigned int asock_socket_get_id(asock_socket *socket)
     return id;
 }
 
+int asock_socket_is_connected(asock_socket *socket)
+{
+    int r = asock_enter(socket ? socket->context : NULL);
+
+    if (r < 0)
+        return r;
+    r = socket->is_connected && !socket->is_over && !socket->is_closing && !socket->is_closed &&
+        !socket->is_dead;
+    asock_leave(socket->context);
+    return r;
+}
+
 int asock_socket_set_userdata(asock_socket *socket, void *userdata)
 {
     int r = asock_enter(socket ? socket->context : NULL);

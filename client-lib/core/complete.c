@@ -77,12 +77,35 @@ static void note_linger(const asock_op *op)
         op->socket->linger_default = (int)op->argument;
 }
 
+/* Does the op's end say that the connection is over? A stream of which one side has ended is none that is over. */
+static bool is_end_of_connection(const asock_op *op, uint32_t error)
+{
+    switch (op->operation) {
+    case ASOCK_OPERATION_SEND:
+    case ASOCK_OPERATION_RECEIVE:
+        break;
+    case ASOCK_OPERATION_HANGUP:
+        if (!error)
+            return true;
+        break;
+    case ASOCK_OPERATION_SHUTDOWN:
+        if (!error && op->how == ASOCK_SHUTDOWN_BOTH)
+            return true;
+        break;
+    default:
+        return false;
+    }
+    return error == ERR_CONNECTION_RESET || error == ERR_CONNECTION_ABORTED;
+}
+
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
 {
     asock_socket *socket = op->socket;
 
     if (!error)
         note_linger(op);
+    if (socket && is_end_of_connection(op, error))
+        socket->is_over = true;
     if (op->state != OP_WAITING && socket) {
         socket->connects -= op->operation == ASOCK_OPERATION_CONNECT;
         socket->receives -= op->operation == ASOCK_OPERATION_RECEIVE;

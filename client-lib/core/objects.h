@@ -48,6 +48,7 @@ struct asock_socket {
     bool is_send_broken; /* a send ended in the library (S28): CLOSE resets */
     bool is_connect_asked, is_connect_failed; /* failed: in the library; until the next one */
     bool is_connected;                        /* a connect has succeeded */
+    bool is_over;                             /* an op, or the daemon, has said that it has ended */
     struct endpoint local, remote;            /* of that connect */
     uint32_t open_error;   /* what the daemon said to OPEN, or no id was granted */
     unsigned int connects; /* that the daemon has */

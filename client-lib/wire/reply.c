@@ -256,7 +256,14 @@ static int own_answered(asock_context *context, const struct reply *reply)
 
 static void event(asock_context *context, const struct reply *reply)
 {
-    if (reply->body == BODY_EVENT && reply->event == EVENT_SESSION_ENDED)
+    asock_socket *socket;
+
+    if (reply->body != BODY_EVENT)
+        return;
+    socket = asock_ids_owner(&context->ids, reply->socket);
+    if (reply->event == EVENT_KILLED && socket)
+        socket->is_over = true;
+    if (reply->event == EVENT_SESSION_ENDED)
         asock_session_end(context, reply->error);
 }
 

@@ -206,6 +206,13 @@ int netsock_unacknowledged(const struct netsock *ns)
     return ioctl(ns->fd, SIOCOUTQ, &left) < 0 ? -errno : left;
 }
 
+int netsock_available(const struct netsock *ns)
+{
+    int waiting = 0;
+
+    return ioctl(ns->fd, SIOCINQ, &waiting) < 0 ? -errno : waiting;
+}
+
 void netsock_watch(struct netsock *ns, struct worker *w, int events)
 {
     if (netsock_watched(ns) == events)

@@ -124,6 +124,8 @@ enum netsock_use {
     NETSOCK_IS_REAIMED, /* the client uses the socket for another connection, or listens with it */
 };
 enum netsock_use netsock_use(const struct netsock *ns);
+/* Bytes that have arrived and were not received; -errno. */
+int netsock_available(const struct netsock *ns);
 int netsock_tcp_info(const struct netsock *ns, void *out, size_t *len);
 
 /* ERR_INVALID_ARGUMENT, and ret_len 0: the endpoint is invalid. */

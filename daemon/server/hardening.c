@@ -97,6 +97,8 @@ static const struct guarded_call guarded_calls[] = {
     {SCMP_SYS(ioctl), 1, LOW, SIOCOUTQ},
     /* what is still in a socket's queue */
     {SCMP_SYS(ioctl), 1, LOW, TIOCOUTQ},
+    /* what a client could receive */
+    {SCMP_SYS(ioctl), 1, LOW, SIOCINQ},
     /* if_nametoindex() */
     {SCMP_SYS(ioctl), 1, LOW, SIOCGIFINDEX},
     /* getrlimit() */

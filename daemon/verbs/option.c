@@ -182,6 +182,15 @@ static int get_tcp_info(struct op *op)
     return r < 0 ? (int)asock_error_from_errno(r) : 0;
 }
 
+/* A receiving side that has ended gives nothing more, whatever the kernel has. */
+static int get_available(struct op *op)
+{
+    int r = op->sock->receive_side == SIDE_OPEN ? netsock_available(&op->sock->ns) : 0;
+
+    op->value.number = r;
+    return r < 0 ? (int)asock_error_from_errno(r) : 0;
+}
+
 static int get(struct op *op, uint32_t option)
 {
     const struct sock *sock = op->sock;
@@ -190,14 +199,16 @@ static int get(struct op *op, uint32_t option)
         return ERR_PROTOCOL_OPTION;
     if (option >= OPTION_NO_DELAY && option <= NETSOCK_OPTIONS)
         return get_number(op, option);
-    if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_TCP_INFO ||
-        (sock->dgram && option == OPTION_TCP_INFO))
+    if (option < OPTION_LOCAL_ENDPOINT || option > OPTION_AVAILABLE ||
+        (sock->dgram && option >= OPTION_TCP_INFO))
         return ERR_PROTOCOL_OPTION;
     if (sock->dgram && option == OPTION_LOCAL_ENDPOINT && sock->ns.fd >= 0)
         return get_endpoint(op, option);
     if (sock->state != SOCK_CONNECTED && sock->state != SOCK_LENT &&
         !(sock->bound && option == OPTION_LOCAL_ENDPOINT))
         return ERR_NOT_CONNECTED;
+    if (option == OPTION_AVAILABLE)
+        return get_available(op);
     return option == OPTION_TCP_INFO ? get_tcp_info(op) : get_endpoint(op, option);
 }
 

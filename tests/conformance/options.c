@@ -4,6 +4,7 @@
 
 #include "tests/lib/fixture.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,6 +61,16 @@ static void set_and_read_all(asock_socket *sock)
         ck_assert_msg(got == cases[i].value, "option %d reads %lld, not %lld", (int)cases[i].option,
                       (long long)got, (long long)cases[i].value);
     }
+}
+
+/* Until something has arrived. */
+static void wait_readable(asock_socket *sock)
+{
+    asock_op *op = new_op_with("", 0);
+
+    submitted(asock_receive(sock, op));
+    expect_bytes(op, ASOCK_SUCCESS, 0);
+    asock_op_unref(op);
 }
 
 TEST_FIXTURE(fixture_setup, fixture_teardown);
@@ -139,6 +150,105 @@ START_TEST(test_s47_buffers_are_doubled_by_the_kernel)
     ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_RECEIVE_BUFFER), 32768);
     set_option(pair.socket, ASOCK_OPTION_SEND_BUFFER, 0, ASOCK_INVALID_ARGUMENT);
     set_option(pair.socket, ASOCK_OPTION_RECEIVE_BUFFER, -1, ASOCK_INVALID_ARGUMENT);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s48_available_counts_what_has_arrived)
+{
+    struct pair pair = new_pair(AF_INET6);
+    asock_socket *fresh = new_socket(AF_INET);
+    asock_op *op = new_op();
+    char data[8];
+
+    submitted(asock_get_option(fresh, op, ASOCK_OPTION_AVAILABLE));
+    expect(op, ASOCK_NOT_CONNECTED);
+    set_option(pair.socket, ASOCK_OPTION_AVAILABLE, 1, ASOCK_PROTOCOL_OPTION);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_AVAILABLE), 0);
+    remote_write(pair.peer, "12345678", 8);
+    wait_readable(pair.socket);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_AVAILABLE), 8);
+    receive_now(pair.socket, data, 3);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_AVAILABLE), 5);
+    submitted(asock_shutdown(pair.socket, op, ASOCK_SHUTDOWN_RECEIVE));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_AVAILABLE), 0);
+    asock_op_unref(op);
+    asock_socket_unref(fresh);
+    pair_close(&pair);
+}
+END_TEST
+
+START_TEST(test_s48_available_is_0_at_the_end_of_the_stream)
+{
+    struct pair pair = new_pair(AF_INET);
+    char data[4];
+
+    remote_write(pair.peer, "last", 4);
+    close(pair.peer);
+    pair.peer = -1;
+    wait_readable(pair.socket);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_AVAILABLE), 4);
+    receive_now(pair.socket, data, 4);
+    ck_assert_int_eq(get_option(pair.socket, ASOCK_OPTION_AVAILABLE), 0);
+    pair_close(&pair);
+}
+END_TEST
+
+static void end_with(asock_op *op, asock_socket *sock, int error)
+{
+    static char byte;
+
+    ck_assert_int_eq(asock_op_set_buffer(op, &byte, 1), 0);
+    submitted(asock_receive(sock, op));
+    expect(op, error);
+}
+
+START_TEST(test_s48_connected_until_an_operation_says_otherwise)
+{
+    struct pair reset = new_pair(AF_INET), shut = new_pair(AF_INET), ended = new_pair(AF_INET6);
+    asock_socket *fresh = new_socket(AF_INET);
+    asock_op *op = new_op();
+
+    ck_assert_int_eq(asock_socket_is_connected(NULL), -EINVAL);
+    ck_assert_int_eq(asock_socket_is_connected(fresh), 0);
+    ck_assert_int_eq(asock_socket_is_connected(reset.socket), 1);
+    remote_reset(reset.peer);
+    reset.peer = -1;
+    end_with(op, reset.socket, ASOCK_CONNECTION_RESET);
+    ck_assert_int_eq(asock_socket_is_connected(reset.socket), 0);
+    /* Half a connection is one. */
+    remote_finish(ended.peer);
+    end_with(op, ended.socket, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_socket_is_connected(ended.socket), 1);
+    submitted(asock_shutdown(shut.socket, op, ASOCK_SHUTDOWN_SEND));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_socket_is_connected(shut.socket), 1);
+    submitted(asock_shutdown(shut.socket, op, ASOCK_SHUTDOWN_BOTH));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_socket_is_connected(shut.socket), 0);
+    close_now(ended.socket, 0);
+    ck_assert_int_eq(asock_socket_is_connected(ended.socket), 0);
+    asock_op_unref(op);
+    asock_socket_unref(fresh);
+    pair_close(&reset);
+    pair_close(&shut);
+    pair_close(&ended);
+}
+END_TEST
+
+START_TEST(test_s48_connected_until_killed)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_context *control = new_control();
+    char id[24];
+    const char *args[] = {id, NULL};
+
+    snprintf(id, sizeof(id), "%lld", (long long)inspect_number(control, "list", "id"));
+    ck_assert_int_ge(asock_context_control(control, "kill", args, NULL, NULL, LIVENESS_MS), 0);
+    sync_with_daemon();
+    ck_assert_int_eq(asock_socket_is_connected(pair.socket), 0);
+    asock_context_unref(control);
     pair_close(&pair);
 }
 END_TEST

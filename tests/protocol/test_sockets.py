@@ -343,6 +343,24 @@ class Options(DaemonTest):
         self.assertEqual(info[0], 1)  # TCP_ESTABLISHED
 
 
+    def test_s48_available(self):
+        wire = self.wire()
+        peer = self.pair(wire)
+        wire.send(wire.open(1, 2))
+        self.assertEqual(self.get(wire, 2, 2, pb.OPTION_AVAILABLE)[0].error, pb.ERROR_NOT_CONNECTED)
+        wrong = pb.SetOption(option=pb.OPTION_AVAILABLE, value=pb.OptionValue(number=1))
+        wire.send(request(pb.VERB_SET_OPTION, 3, 1, set_option=wrong))
+        self.assertEqual(wire.completion(3).error, pb.ERROR_PROTOCOL_OPTION)
+        peer.sendall(b"x" * 1000)
+        wire.send(request(pb.VERB_RECEIVE, 4, 1, receive=pb.Receive(length=0)))
+        self.assertEqual(wire.completion(4).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.get(wire, 5, 1, pb.OPTION_AVAILABLE)[0].value.number, 1000)
+        wire.send(request(pb.VERB_RECEIVE, 6, 1, receive=pb.Receive(length=400)))
+        self.assertEqual(wire.completion(6).bytes, 400)
+        self.assertEqual(self.get(wire, 7, 1, pb.OPTION_AVAILABLE)[0].value.number, 600)
+        self.assertEqual(self.get(wire, 8, 1, 36)[0].error, pb.ERROR_PROTOCOL_OPTION)
+
+
 class Inspection(DaemonTest):
 
     def test_s48_client_sees_its_own_alone(self):

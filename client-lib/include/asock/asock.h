@@ -304,6 +304,14 @@ ASOCK_EXPORT unsigned int asock_socket_get_id(asock_socket *socket);
 /* Of a socket that has connected, also once it is closed: its own and the peer's address, as asock_op_get_local(). */
 ASOCK_EXPORT int asock_socket_get_local(asock_socket *socket, struct sockaddr_storage *ret);
 ASOCK_EXPORT int asock_socket_get_remote(asock_socket *socket, struct sockaddr_storage *ret);
+/*
+ * 1: a connect or an accept has made a connection, and no operation has reported its end yet. 0: not so. -EINVAL, -ECHILD. The
+ * library answers by itself. A peer that has closed or vanished is noticed by the next operation: asock_await_hangup().
+ * A connection ends here when an operation says ASOCK_CONNECTION_RESET or ASOCK_CONNECTION_ABORTED, with the success of a
+ * hang-up operation or of asock_shutdown() of both directions, when the administrator kills the socket, and with asock_close().
+ * Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_socket_is_connected(asock_socket *socket);
 ASOCK_EXPORT int asock_socket_set_userdata(asock_socket *socket, void *userdata);
 ASOCK_EXPORT void *asock_socket_get_userdata(asock_socket *socket);
 
@@ -590,8 +598,10 @@ enum asock_option {
     ASOCK_OPTION_LINGER = 12,
     /* Bound to an IPv6 address: IPv4 too, 0 or 1; 1 on a new socket without a family, else 0. Since: 0.1.0 */
     ASOCK_OPTION_DUAL_MODE = 13,
-    ASOCK_OPTION_COALESCE =
-        14 /* UDP: 0 or 1; 1: a receive may return several datagrams of one sender */
+    /* UDP: 0 or 1; 1: a receive may return several datagrams of one sender. Since: 0.1.0 */
+    ASOCK_OPTION_COALESCE = 14,
+    /* Read only: bytes of a stream that have arrived and that no receive has taken. Since: 0.1.0 */
+    ASOCK_OPTION_AVAILABLE = 35
 };
 /* The result of a wrong option or value is ASOCK_PROTOCOL_OPTION or ASOCK_INVALID_ARGUMENT. */
 ASOCK_EXPORT int asock_set_option(asock_socket *socket, asock_op *op, enum asock_option option,
