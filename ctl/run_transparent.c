@@ -18,10 +18,12 @@
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -158,6 +160,19 @@ static const char *socket_path(const struct settings *settings, struct sockaddr_
     return path ? path : CLIENT_SOCKET;
 }
 
+/*
+ * A child in a process namespace of its own. unshare(2) with CLONE_NEWPID would do for fork(), but the kernel lets a process that
+ * has called it start no thread, and opening.c needs one.
+ */
+static pid_t fork_first(void)
+{
+#ifdef __s390__
+    return (pid_t)syscall(SYS_clone, 0, CLONE_NEWPID | SIGCHLD, 0, 0, 0);
+#else
+    return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0);
+#endif
+}
+
 static int start_first(struct run *run, const struct settings *settings, void (*pipe_action)(int))
 {
     struct sockaddr_storage peer;
@@ -170,7 +185,7 @@ static int start_first(struct run *run, const struct settings *settings, void (*
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     signals_hold(&inside.signals);
-    run->pid = fork();
+    run->pid = fork_first();
     r = run->pid < 0 ? -errno : 0;
     if (run->pid == 0) {
         close(pair[0]);
@@ -242,7 +257,7 @@ static int start(struct run *run, const struct settings *settings, void (*pipe_a
         return complain_of(why.what, why.error);
     r = start_first(run, settings, pipe_action);
     if (r < 0)
-        return complain_of("start a process", -r);
+        return complain_of("make a process namespace", -r);
     raise_limit();
     r = wait_for_first(run);
     return r ? r : lay_cable(run);

@@ -106,9 +106,7 @@ int network_unshare(struct network_problem *why)
         return fail(why, "make a user namespace", -errno);
     if (map_ids(why, uid, gid) < 0)
         return -1;
-    if (unshare(CLONE_NEWNET) < 0)
-        return fail(why, "make a network namespace", -errno);
-    return unshare(CLONE_NEWPID) < 0 ? fail(why, "make a process namespace", -errno) : 0;
+    return unshare(CLONE_NEWNET) < 0 ? fail(why, "make a network namespace", -errno) : 0;
 }
 
 /*

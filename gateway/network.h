@@ -30,8 +30,8 @@ struct network_problem {
 };
 
 /*
- * For the calling process, which has one thread: a user namespace in which it has its own ids, the gateway's network
- * namespace, and a process namespace for the children that it forks from now on. Returns 0 or -1.
+ * For the calling process, which has one thread: a user namespace in which it has its own ids, and the gateway's network
+ * namespace. Returns 0 or -1.
  */
 int network_unshare(struct network_problem *why);
 /* The other end of the cable goes to the network namespace of that process. */

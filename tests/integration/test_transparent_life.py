@@ -161,6 +161,30 @@ say(sorted(os.listdir("/tmp")))
         self.assertEqual((done.returncode, done.stdout), (0, b"ping"), done.stderr.decode())
 
 
+class LostSession(TransparentTest):
+
+    def test_the_next_connection_opens_another_session(self):
+        code = """
+def ping():
+    with socket.create_connection((args[1], int(args[0]))) as sock:
+        sock.sendall(b"ping")
+        return sock.recv(4).decode()
+print(ping(), flush=True)
+sys.stdin.readline()
+while attempt(args[1], int(args[0]), True) != "connected": pass
+print(ping(), flush=True)
+"""
+        program = self.start(sys.executable, "-c", PRELUDE + code, str(self.echo.port), network.OWN4,
+                             stdin=subprocess.PIPE)
+        self.assertEqual(program.stdout.readline(), b"ping\n")
+        rows = json.loads(asockctl.run("sessions", "--json", "--control", self.daemon.control_path).stdout)
+        session = next(row["id"] for row in rows if row["listener"] == "default")
+        done = asockctl.run("kill", "--yes", "--control", self.daemon.control_path, str(session))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(program.communicate(b"\n", timeout=DEADLINE)[0], b"ping\n")
+        self.assertEqual(program.returncode, 0)
+
+
 class LostDaemon(DaemonTest):
 
     def test_connections_end_and_new_ones_are_refused(self):
