@@ -10,6 +10,7 @@
 #include "ctl/confine.h"
 #include "ctl/ctl.h"
 #include "ctl/proxy.h"
+#include "ctl/published.h"
 #include "ctl/restrict.h"
 #include "ctl/run_shared.h"
 #include "ctl/run_transparent.h"
@@ -63,6 +64,13 @@ static int run_run(const struct settings *settings)
         return complain_usage("run takes one of --proxy, --transparent and --fd"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
         return complain_usage("run takes --sandbox with --transparent only"), EXIT_OWN;
+    if (settings->publish_count > 0 && !settings->transparent)
+        return complain_usage(
+                   "--publish needs --transparent: only there does COMMAND have a network of "
+                   "its own, into which asockctl can connect"),
+               EXIT_OWN;
+    if (published_check(settings))
+        return EXIT_OWN;
     if (settings->transparent)
         return refuse_control(settings) < 0 ? EXIT_OWN : run_transparent(settings);
     if (settings->proxy)
@@ -103,10 +111,10 @@ const struct command command_run = {
         "HTTPS_PROXY and their like.\n"
         "--transparent is for any program: COMMAND has a network of its own, every connection of which goes through\n"
         "asockd, and every name of which is asockd's to resolve. --sandbox adds bubblewrap: a read-only system, a /tmp\n"
-        "of its own, this directory to write to. --timeout is for the daemon's answer.\n"
+        "of its own, this directory to write to. --publish 8080:80 lets others reach COMMAND's port 80. --timeout is for the daemon's answer.\n"
         "Exit status: COMMAND's, 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
-               TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD,
+               TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD | TAKES_PUBLISH,
     .failure = EXIT_OWN,
     .min_args = 1,
     .max_args = INT_MAX,

@@ -16,6 +16,9 @@ enum { EXIT_USAGE = 2 };
 /* list and the like: words that say which rows are meant. */
 #define ROWS_FILTERS_MAX 64
 
+/* run --transparent: ports that lead to COMMAND. */
+#define PUBLISH_MAX 16
+
 /* policy test: files in place of the daemon's. */
 #define POLICIES_MAX 64
 
@@ -51,6 +54,8 @@ struct settings {
     const char *path, *mode;        /* --path, --mode, or NULL */
     const char *listen[LISTEN_MAX]; /* --listen */
     int listen_count;
+    const char *publish[PUBLISH_MAX]; /* --publish */
+    int publish_count;
     struct client client;
     char **args; /* what follows the command */
     int arg_count;
@@ -79,7 +84,8 @@ enum option_bit {
     TAKES_METRICS = 262144, /* --openmetrics, --prometheus */
     TAKES_GROUP = 524288,
     TAKES_LISTENER = 1048576, /* --path, --mode */
-    TAKES_LAST = TAKES_LISTENER,
+    TAKES_PUBLISH = 2097152,
+    TAKES_LAST = TAKES_PUBLISH,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
 };
 

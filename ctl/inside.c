@@ -36,6 +36,32 @@ static void tell(const struct inside *inside, enum inside_kind kind, int status,
     (void)send(inside->control, &message, sizeof(message), MSG_NOSIGNAL);
 }
 
+/* INSIDE_WAITS, with this process's network namespace: asockctl cannot open that of a process that shields itself. */
+static void tell_namespace(const struct inside *inside)
+{
+    struct inside_message message = {.kind = INSIDE_WAITS};
+    struct iovec part = {&message, sizeof(message)};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                          .cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS}};
+    struct msghdr head = {.msg_iov = &part,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = sizeof(control)};
+    int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        tell(inside, INSIDE_FAILED, errno, "open a network namespace");
+        _exit(EXIT_OWN);
+    }
+    memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+    (void)sendmsg(inside->control, &head, MSG_NOSIGNAL);
+    close(fd);
+}
+
 static _Noreturn void give_up(const struct inside *inside, const char *what, int err)
 {
     tell(inside, INSIDE_FAILED, err, what);
@@ -88,7 +114,7 @@ static void make_namespaces(const struct inside *inside)
         give_up(inside, "make a mount namespace", errno);
     if (unshare(CLONE_NEWNET) < 0)
         give_up(inside, "make a network namespace", errno);
-    tell(inside, INSIDE_WAITS, 0, NULL);
+    tell_namespace(inside);
     if (recv(inside->control, &go, 1, 0) != 1)
         _exit(EXIT_OWN);
     if (network_make_inside(&why) < 0 || mounts_make(inside->socket, &why) < 0)

@@ -12,7 +12,7 @@
 #include "gateway/network.h"
 
 enum inside_kind {
-    INSIDE_WAITS,   /* its namespaces want the cable; asockctl answers with a byte */
+    INSIDE_WAITS, /* its namespaces want the cable; with a descriptor of the network's. asockctl answers with a byte */
     INSIDE_FAILED,  /* what: cannot ... */
     INSIDE_STOPPED, /* the command, by a signal */
     INSIDE_ENDED,   /* status: the command's, as a shell has it */

@@ -49,6 +49,8 @@ libasockctl_la_SOURCES = \
 	ctl/record.h \
 	ctl/proxy.c \
 	ctl/proxy.h \
+	ctl/published.c \
+	ctl/published.h \
 	ctl/relay.c \
 	ctl/relay_lent.c \
 	ctl/relay.h \

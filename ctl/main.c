@@ -33,6 +33,7 @@ enum {
     OPTION_POLICY,
     OPTION_CLOSE,
     OPTION_LISTEN,
+    OPTION_PUBLISH,
     OPTION_PROXY,
     OPTION_TRANSPARENT,
     OPTION_SANDBOX,
@@ -77,6 +78,7 @@ static const struct option long_options[] = {
     {"keep-open", no_argument, NULL, OPTION_KEEP_OPEN},
     {"ready-fd", required_argument, NULL, OPTION_READY_FD},
     {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"publish", required_argument, NULL, OPTION_PUBLISH},
     {"proxy", no_argument, NULL, OPTION_PROXY},
     {"transparent", no_argument, NULL, OPTION_TRANSPARENT},
     {"sandbox", no_argument, NULL, OPTION_SANDBOX},
@@ -120,6 +122,10 @@ static const char *run_option_text(unsigned int bit)
         return "  --proxy            run COMMAND behind a proxy on 127.0.0.1, with its variables set\n";
     case TAKES_TRANSPARENT:
         return "  --transparent      run COMMAND in a network of its own that leads to asockd\n";
+    case TAKES_PUBLISH:
+        return "  --publish [ADDRESS:]PORT:PORT\n"
+               "                     with --transparent: the second port of COMMAND's localhost is reached by the first one of\n"
+               "                     ADDRESS (else 127.0.0.1; [::1] in brackets), which a Listen=tcp rule has to allow; several\n";
     case TAKES_SANDBOX:
         return "  --sandbox          with --transparent: in bubblewrap, with only this directory to write to\n";
     default:
@@ -333,6 +339,20 @@ static int parse_listener_option(int option, struct parsed *parsed)
     return 0;
 }
 
+/* --listen, --publish */
+static int parse_place(int option, struct parsed *parsed)
+{
+    struct settings *settings = &parsed->settings;
+    bool is_listen = option == OPTION_LISTEN;
+    int *count = is_listen ? &settings->listen_count : &settings->publish_count;
+
+    parsed->given |= is_listen ? TAKES_LISTEN : TAKES_PUBLISH;
+    if (*count == (is_listen ? LISTEN_MAX : PUBLISH_MAX))
+        return complain_usage("%s: more than %d", is_listen ? "--listen" : "--publish", *count);
+    (is_listen ? settings->listen : settings->publish)[(*count)++] = optarg;
+    return 0;
+}
+
 static int parse_option(int option, struct parsed *parsed)
 {
     if (option >= OPTION_USER && option <= OPTION_ADDRESS)
@@ -345,6 +365,8 @@ static int parse_option(int option, struct parsed *parsed)
         return parse_rows_option(option, parsed);
     if (option == OPTION_PATH || option == OPTION_MODE)
         return parse_listener_option(option, parsed);
+    if (option == OPTION_LISTEN || option == OPTION_PUBLISH)
+        return parse_place(option, parsed);
 
     switch (option) {
     case OPTION_SOCKET:
@@ -372,12 +394,6 @@ static int parse_option(int option, struct parsed *parsed)
     case OPTION_NAME:
         parsed->given |= TAKES_NAME;
         parsed->settings.name = optarg;
-        return 0;
-    case OPTION_LISTEN:
-        parsed->given |= TAKES_LISTEN;
-        if (parsed->settings.listen_count == LISTEN_MAX)
-            return complain_usage("--listen: more than %d", LISTEN_MAX);
-        parsed->settings.listen[parsed->settings.listen_count++] = optarg;
         return 0;
     case OPTION_VERSION:
         parsed->version = true;
@@ -423,7 +439,8 @@ static const char *option_name(unsigned int bits)
                                         "--config-dir",
                                         "--openmetrics or the like",
                                         "--group",
-                                        "--path or the like"};
+                                        "--path or the like",
+                                        "--publish"};
 
     _Static_assert(1u << (sizeof(names) / sizeof(names[0]) - 1) == TAKES_LAST,
                    "each bit has its name");

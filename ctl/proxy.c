@@ -73,12 +73,17 @@ static int open_session(void *userdata, asock_context **ret)
     return 0;
 }
 
+int proxy_answer_timeout(const struct settings *settings)
+{
+    return settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS;
+}
+
 int proxy_make_gateway(const struct settings *settings, struct gateway **ret)
 {
     struct gateway_config config = {
         .open = open_session,
         .userdata = (void *)settings,
-        .answer_timeout_ms = settings->timeout_ms > 0 ? settings->timeout_ms : ANSWER_TIMEOUT_MS,
+        .answer_timeout_ms = proxy_answer_timeout(settings),
     };
 
     return gateway_new(ev_default_loop(EVFLAG_AUTO), &config, ret);

@@ -13,6 +13,8 @@ int proxy_run_command(const struct settings *settings);
 
 struct gateway;
 
+/* Milliseconds to wait for an answer of the daemon. */
+int proxy_answer_timeout(const struct settings *settings);
 /* A gateway with a session for the command. Complains and returns a negative number. */
 int proxy_make_gateway(const struct settings *settings, struct gateway **ret);
 

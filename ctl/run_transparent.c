@@ -9,6 +9,7 @@
 #include "ctl/inside.h"
 #include "ctl/child.h"
 #include "ctl/proxy.h"
+#include "ctl/published.h"
 #include "ctl/session.h"
 #include "ctl/signals.h"
 #include "ctl/witness.h"
@@ -31,8 +32,10 @@
 struct run {
     struct gateway *gateway; /* until transparent has it */
     struct transparent *transparent;
+    struct published published;
     int control;
-    pid_t pid; /* of the first process */
+    int inside; /* the command's network namespace; -1: not known yet */
+    pid_t pid;  /* of the first process */
     int status;
     ev_io io;
     ev_child child;
@@ -204,13 +207,26 @@ static int start_first(struct run *run, const struct settings *settings, void (*
 static int wait_for_first(struct run *run)
 {
     struct inside_message message;
+    struct iovec part = {&message, sizeof(message)};
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr head = {.msg_iov = &part,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = sizeof(control)};
+    const struct cmsghdr *rights;
     ssize_t n;
 
     do
-        n = recv(run->control, &message, sizeof(message), 0);
+        n = recvmsg(run->control, &head, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
+    rights = n == sizeof(message) ? CMSG_FIRSTHDR(&head) : NULL;
+    if (rights && rights->cmsg_type == SCM_RIGHTS && rights->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&run->inside, CMSG_DATA(rights), sizeof(int));
     if (n == sizeof(message) && message.kind == INSIDE_WAITS)
-        return 0;
+        return run->inside >= 0 ? 0 : complain_of("open a network namespace", EMFILE);
     if (n == sizeof(message))
         return complain_of(message.what, message.status);
     return complain_of("start a process", ECHILD);
@@ -236,12 +252,17 @@ static int lay_cable(struct run *run)
 
     if (network_make_outside(run->pid, &network, &why) < 0)
         return complain_of(why.what, why.error);
+    if (run->published.count > 0 && network_reach_inside(&network, run->inside, &why) < 0) {
+        network_close(&network);
+        return complain_of(why.what, why.error);
+    }
     r = transparent_new(run->gateway, &network, &run->transparent);
     run->gateway = NULL;
     if (r < 0) {
         network_close(&network);
         return complain_of("serve the command's network", -r);
     }
+    published_start(&run->published, run->transparent);
     if (send(run->control, "", 1, MSG_NOSIGNAL) != 1)
         return complain_of("start a process", errno);
     return 0;
@@ -266,13 +287,15 @@ static int start(struct run *run, const struct settings *settings, void (*pipe_a
 int run_transparent(const struct settings *settings)
 {
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
-    struct run run = {.control = -1, .status = EXIT_OWN};
+    struct run run = {.control = -1, .inside = -1, .status = EXIT_OWN};
     void (*pipe_action)(int) = signal(SIGPIPE, SIG_IGN);
     int r;
 
     if (proxy_make_gateway(settings, &run.gateway) < 0)
         return EXIT_OWN;
-    r = start(&run, settings, pipe_action);
+    r = published_open(&run.published, settings, run.gateway, proxy_answer_timeout(settings));
+    if (r == 0)
+        r = start(&run, settings, pipe_action);
     if (r == 0) {
         ev_io_init(&run.io, on_message, run.control, EV_READ);
         run.io.data = &run;
@@ -289,6 +312,8 @@ int run_transparent(const struct settings *settings)
     }
     if (run.control >= 0)
         close(run.control);
+    if (run.inside >= 0)
+        close(run.inside);
     if (run.pid > 0) {
         /* Its namespaces end with it, if it has not ended: nothing in there is left to run. */
         kill(run.pid, SIGKILL);
@@ -296,5 +321,6 @@ int run_transparent(const struct settings *settings)
     }
     transparent_free(run.transparent);
     gateway_free(run.gateway);
+    published_free(&run.published);
     return r;
 }

@@ -38,6 +38,8 @@ libgateway_la_SOURCES = \
 	gateway/packet.h \
 	gateway/ports.c \
 	gateway/ports.h \
+	gateway/publish.c \
+	gateway/publish.h \
 	gateway/pump.c \
 	gateway/splice.c \
 	gateway/splice.h \

@@ -17,6 +17,7 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -270,8 +271,12 @@ static int make_outside(pid_t command, struct network *network, struct network_p
 
 int network_make_outside(pid_t command, struct network *ret, struct network_problem *why)
 {
-    *ret = (struct network){
-        .netlink = -1, .packets = -1, .datagrams = -1, .has_ipv6 = knows_ipv6()};
+    *ret = (struct network){.netlink = -1,
+                            .packets = -1,
+                            .datagrams = -1,
+                            .own = -1,
+                            .inside = -1,
+                            .has_ipv6 = knows_ipv6()};
     if (make_outside(command, ret, why) == 0)
         return 0;
     network_close(ret);
@@ -286,7 +291,36 @@ void network_close(struct network *network)
         close(network->packets);
     if (network->datagrams >= 0)
         close(network->datagrams);
+    if (network->own >= 0)
+        close(network->own);
+    if (network->inside >= 0)
+        close(network->inside);
     network->netlink = network->packets = network->datagrams = -1;
+    network->own = network->inside = -1;
+}
+
+/* ---- sockets in the command's namespace ---- */
+
+int network_reach_inside(struct network *network, int inside, struct network_problem *why)
+{
+    network->inside = fcntl(inside, F_DUPFD_CLOEXEC, 0);
+    if (network->inside >= 0)
+        network->own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    return network->own < 0 ? fail(why, "open a network namespace", -errno) : 0;
+}
+
+/* A socket belongs to the namespace that the thread is in when it makes it. */
+int network_socket_inside(const struct network *network, int family)
+{
+    int fd;
+
+    if (setns(network->inside, CLONE_NEWNET) < 0)
+        return -errno;
+    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    fd = fd < 0 ? -errno : fd;
+    if (setns(network->own, CLONE_NEWNET) < 0)
+        abort(); /* it was this thread's a moment ago; everything else would go to the wrong network */
+    return fd;
 }
 
 /* ---- the command's namespace ---- */
@@ -316,6 +350,8 @@ int network_make_inside(struct network_problem *why)
     if (r < 0)
         return fail(why, "open a netlink socket", r);
     choose_congestion_control();
+    /* The command has no capabilities, and nobody else is there: its server may have port 80. */
+    (void)write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     r = netlink_set_up(netlink, LOOPBACK);
     if (r == 0 && knows_ipv6())
         r = netlink_no_ipv6_address(netlink, INSIDE);

@@ -20,6 +20,7 @@ struct network {
     int packets;   /* every first packet of a connection; non-blocking, like the next */
     int datagrams; /* of UDP, but for those to the gateway itself */
     unsigned int loopback, cable; /* indexes of devices */
+    int own, inside; /* the network namespaces, from network_reach_inside() on; else -1 */
     bool has_ipv6;
 };
 
@@ -38,6 +39,10 @@ int network_unshare(struct network_problem *why);
 int network_make_outside(pid_t command, struct network *ret, struct network_problem *why);
 /* In the command's network namespace, once it has the cable. */
 int network_make_inside(struct network_problem *why);
+/* For network_socket_inside(). inside: a descriptor of the command's network namespace, which stays the caller's. */
+int network_reach_inside(struct network *network, int inside, struct network_problem *why);
+/* A non-blocking TCP socket in the command's network namespace, or a negative errno. */
+int network_socket_inside(const struct network *network, int family);
 void network_close(struct network *network);
 
 /* The command's connections to that port reach a listener of ours, or not any more. 0 or a negative errno. */

@@ -65,6 +65,8 @@ struct transparent {
     bool is_behind;     /* and more were left */
     struct held *buckets[BUCKETS];
     unsigned int count;
+    struct publish *published[TRANSPARENT_PUBLISH_MAX];
+    unsigned int published_count;
 };
 
 /* ---- what is held ---- */
@@ -438,6 +440,14 @@ static void on_lost(void *userdata)
     for (unsigned int i = 0; i < BUCKETS; i++)
         while (transparent->buckets[i])
             forget(transparent->buckets[i]);
+    for (unsigned int i = 0; i < transparent->published_count; i++)
+        publish_lost(transparent->published[i]);
+}
+
+void transparent_publish(struct transparent *transparent, struct publish *publish)
+{
+    transparent->published[transparent->published_count++] = publish;
+    publish_start(publish, &transparent->network);
 }
 
 int transparent_new(struct gateway *gateway, const struct network *network,
@@ -473,6 +483,8 @@ int transparent_new(struct gateway *gateway, const struct network *network,
 
 void transparent_drain(struct transparent *transparent, double seconds)
 {
+    for (unsigned int i = 0; i < transparent->published_count; i++)
+        publish_end(transparent->published[i]);
     gateway_drain(transparent->gateway, seconds);
 }
 
@@ -488,6 +500,8 @@ void transparent_free(struct transparent *transparent)
             session_wait_end(&held->wait);
         }
     stub_stop(&transparent->stub);
+    for (unsigned int i = 0; i < transparent->published_count; i++)
+        publish_stop(transparent->published[i]);
     /* The session ends, and with it every op that has a pointer into what is held. */
     gateway_free(transparent->gateway);
     for (unsigned int i = 0; i < BUCKETS; i++) {

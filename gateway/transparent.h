@@ -8,12 +8,19 @@
  */
 #include "gateway/gateway.h"
 #include "gateway/network.h"
+#include "gateway/publish.h"
 
 struct transparent;
 
 /* Takes the gateway and, if it succeeds, the network. 0 or a negative errno; the gateway is freed then, too. */
 int transparent_new(struct gateway *gateway, const struct network *network,
                     struct transparent **ret);
+/*
+ * From now on connections of the published port reach the command, whose network has to be reached (network_reach_inside()).
+ * The port stays its caller's, who frees it after the transparent. At most TRANSPARENT_PUBLISH_MAX.
+ */
+#define TRANSPARENT_PUBLISH_MAX 16
+void transparent_publish(struct transparent *transparent, struct publish *publish);
 /* The command has ended: as gateway_drain(). */
 void transparent_drain(struct transparent *transparent, double seconds);
 /* Ends everything. Accepts NULL. */

@@ -55,7 +55,8 @@ py_tests += \
 	tests/integration/test_proxy_run.py \
 	tests/integration/test_transparent.py \
 	tests/integration/test_transparent_hidden.py \
-	tests/integration/test_transparent_life.py
+	tests/integration/test_transparent_life.py \
+	tests/integration/test_transparent_published.py
 EXTRA_DIST += \
 	tests/lib/asockctl.py \
 	tests/lib/audited.py \
