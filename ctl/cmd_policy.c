@@ -130,6 +130,8 @@ static int run_policy(const struct settings *settings)
 
     if (strcmp(what, "test") == 0)
         return policy_test(settings);
+    if (settings->listen_count > 0)
+        return complain_usage("policy %s takes no --listen", what);
     if (strcmp(what, "show") == 0)
         return policy_show(settings);
     if (strcmp(what, "check") == 0)
@@ -148,6 +150,8 @@ const struct command command_policy = {
         "                           what policy says of that connect by the client of --user and the like, and the\n"
         "                           rule that decides; nothing is connected, and nobody is asked for HOST.\n"
         "                           Exit status: 0 allowed, 1 denied, 2 could not be found out\n"
+        "policy test --listen tcp|udp ADDRESS PORT\n"
+        "                           the same of listening there, and with --address of that peer's connecting\n"
         "policy show                the files in force and their rules, of a client those that are about it\n"
         "policy check [FILE]...     look for mistakes in policy files, or in all the daemon reads, as \"asockd --check\"\n"
         "policy learned             rules that would have admitted what learn mode let pass\n"
@@ -155,7 +159,7 @@ const struct command command_policy = {
         "restricted session, test and show are about the own session, with its restrictions. With --policy or\n"
         "--config-dir, test asks files instead of the daemon.\n",
     .options = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLIENT |
-               TAKES_GROUP | TAKES_POLICY | TAKES_CONFIG_DIR,
+               TAKES_GROUP | TAKES_POLICY | TAKES_CONFIG_DIR | TAKES_LISTEN,
     .min_args = 1,
     .max_args = INT_MAX,
     .run = run_policy,

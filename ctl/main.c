@@ -155,7 +155,8 @@ static const char *option_text(unsigned int bit)
     case TAKES_CLOSE:
         return "  --close            end connections that would not be allowed any more\n";
     case TAKES_LISTEN:
-        return "  --listen WHERE     a path, or 127.0.0.1:PORT; can be repeated\n";
+        return "  --listen WHERE     proxy: a path, or 127.0.0.1:PORT; can be repeated\n"
+               "  --listen PROTOCOL  policy test: judge listening, not connecting\n";
     case TAKES_RELAY:
         return "  --exit-on-close    connect: exit when the peer has closed its sending side\n"
                "  --keep-open        connect: do not pass on the end of standard input\n"

@@ -124,9 +124,25 @@ int question_add_client(struct question *q, const struct client *client)
     return status;
 }
 
+static int add_listen(struct question *q, const struct settings *settings)
+{
+    if (settings->arg_count != 3 || settings->listen_count != 1)
+        return complain_usage(
+            "usage: asockctl policy test [OPTION]... --listen tcp|udp ADDRESS PORT");
+    add_text(q, "verb", "listen");
+    add_text(q, "address", settings->client.address);
+    add_text(q, "protocol", settings->listen[0]);
+    add_text(q, "host", settings->args[1]);
+    add_text(q, "service", settings->args[2]);
+    return 0;
+}
+
 int question_add_connect(struct question *q, const struct settings *settings)
 {
     char *host;
+
+    if (settings->listen_count > 0)
+        return add_listen(q, settings);
 
     if (settings->arg_count != 4)
         return complain_usage("usage: asockctl policy test [OPTION]... tcp|udp HOST PORT");

@@ -90,6 +90,7 @@ static bool take_text(struct question *q, const struct field *field)
         {"cgroup", q->identity.cgroup, sizeof(q->identity.cgroup), 1u << MATCH_CGROUP},
         {"listener", q->listener, sizeof(q->listener), 1u << MATCH_LISTENER},
         {"protocol", q->protocol, sizeof(q->protocol), 0},
+        {"verb", q->verb, sizeof(q->verb), 0},
         {"host", q->host, sizeof(q->host), 0},
         {"service", q->service, sizeof(q->service), 0},
         {"address", q->address, sizeof(q->address), 0},
@@ -272,6 +273,34 @@ static bool read_protocol(struct question *q, struct destination *ret)
     return question_refuse(q, "the protocol is neither tcp nor udp");
 }
 
+/* ---- the listener ---- */
+
+static bool read_literal(struct question *q, const char *text, struct host *ret)
+{
+    ret->kind = HOST_ADDRESS;
+    if (inet_pton(AF_INET, text, &ret->address.in.sin_addr) == 1)
+        ret->address.in.sin_family = AF_INET;
+    else if (inet_pton(AF_INET6, text, &ret->address.in6.sin6_addr) == 1)
+        ret->address.in6.sin6_family = AF_INET6;
+    else
+        return question_refuse(q, "\"%s\" is not an address", text);
+    return true;
+}
+
+/* As BIND takes it: a literal address, also the one of all addresses, and a number, also 0. */
+static bool read_listen(struct question *q, struct destination *ret)
+{
+    ret->is_listen = true;
+    if (!read_literal(q, q->host, &ret->host))
+        return false;
+    if (q->address[0] && !read_literal(q, q->address, &ret->address))
+        return false;
+    if (strcmp(q->service, "0") != 0 && services_port(NULL, q->service, &ret->port) < 0)
+        return question_refuse(q, "\"%s\" is not the number of a port", q->service);
+    asock_sockaddr_set_port(&ret->host.address.any, ret->port);
+    return true;
+}
+
 bool question_read(struct question *q, struct services *services, const struct policy_view *view,
                    struct destination *ret)
 {
@@ -280,6 +309,10 @@ bool question_read(struct question *q, struct services *services, const struct p
         return false;
     if (!read_protocol(q, ret))
         return false;
+    if (q->verb[0])
+        return strcmp(q->verb, "listen") == 0
+                   ? read_listen(q, ret)
+                   : question_refuse(q, "verb=%s is not one that JUDGE knows", q->verb);
     if (host_parse(q->host, &ret->host) < 0)
         return question_refuse(q, "\"%s\" is neither a name nor an address", q->host);
     return find_port(q, services, view, ret) && find_zone(q, view, ret) && read_address(q, ret);

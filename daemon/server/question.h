@@ -2,7 +2,7 @@
 #ifndef ASOCKD_QUESTION_H
 #define ASOCKD_QUESTION_H
 
-/* The question of JUDGE: a client, and a hypothetical connect. It comes from a record, or from asockd's command line. */
+/* The question of JUDGE: a client, and a hypothetical connect or listener. It comes from a record, or from asockd's command line. */
 #include <arpa/inet.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +23,7 @@ struct question {
     char host[HOST_TEXT_MAX + 2]; /* a name may have its trailing dot */
     char service[CODEC_SERVICE_MAX + 1];
     char protocol[8];
+    char verb[8]; /* "", or "listen" */
     char address[INET6_ADDRSTRLEN];
     bool has_id, has_pid, has_also, has_row, has_restriction;
     uint64_t id;           /* of a session */
@@ -48,9 +49,10 @@ bool question_no_memory(struct question *q);
 /* All fields of the client are set: checks whether such a client can exist. Reads the process, unless it has a session. */
 bool question_settle_client(struct question *q);
 
-/* The connect. */
+/* The connect; or the local address that somebody would listen at, and `address` the peer that would come. */
 struct destination {
     enum policy_protocol protocol;
+    bool is_listen;
     struct host host;
     struct host address; /* that is connected to, if it is known; its family 0: it is not */
     uint16_t port;

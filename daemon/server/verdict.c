@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/policy/address.h"
+#include "daemon/policy/listen.h"
 #include "daemon/policy/policy.h"
 #include "daemon/policy/show.h"
 #include "daemon/server/admin_record.h"
@@ -11,7 +12,7 @@
 
 struct ruling {
     struct policy_answer answer;
-    const char *about; /* "name", "address" */
+    const char *about; /* "name", "address"; of a listener "address", "peer" */
 };
 
 typedef struct policy_answer (*ask_fn)(const struct policy_view *view,
@@ -24,6 +25,23 @@ static struct policy_answer ask_as_it_is(const struct policy_view *view,
     return policy_judge(view, question);
 }
 
+/* A socket without a family is meant: at :: it takes IPv4 too. */
+static struct ruling rule_on_listener(const struct policy_view *view, const struct destination *to)
+{
+    const struct sockaddr_in6 *local = &to->host.address.in6;
+    const struct sockaddr *peer = &to->address.address.any;
+    bool is_dual = local->sin6_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&local->sin6_addr);
+    struct ruling ruling = {.about = "address"};
+
+    ruling.answer = policy_judge_listen(view, to->protocol, &to->host.address.any, is_dual, NULL);
+    if (ruling.answer.is_allowed && peer->sa_family) {
+        ruling.about = "peer";
+        ruling.answer = policy_judge_listen(view, to->protocol, &to->host.address.any, is_dual,
+                                            peer);
+    }
+    return ruling;
+}
+
 /* The name, then the address if there is one. */
 static struct ruling rule_on(const struct policy_view *view, const struct destination *to,
                              ask_fn ask, size_t file)
@@ -31,6 +49,8 @@ static struct ruling rule_on(const struct policy_view *view, const struct destin
     struct policy_question question = {.protocol = to->protocol, .port = to->port};
     struct ruling ruling = {{.is_allowed = true}, "name"};
 
+    if (to->is_listen)
+        return rule_on_listener(view, to);
     if (to->is_unknown)
         return (struct ruling){{.reason = policy_view_unmatched(view)}, "name"};
     if (to->host.kind != HOST_ADDRESS) {
@@ -94,7 +114,9 @@ void verdict_also(const struct judged *judged, const struct question *question,
                   const struct destination *to, uint64_t number, struct record *ret)
 {
     const bool is_allowed = rule_on(judged->view, to, ask_as_it_is, 0).answer.is_allowed;
-    size_t count = policy_file_count(policy_view_policy(judged->view));
+    size_t count = to->is_listen
+                       ? 0
+                       : policy_file_count(policy_view_policy(judged->view)); /* of connects only */
     char facts[POLICY_LINE_MAX];
 
     for (size_t i = 0; i < count; i++) {

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -361,6 +362,74 @@ class Others(OfFiles):
         self.assertIn(self.path("none/policy.d"), err)
         status, _, err = self.ask("test", "--config-dir", self.directory, "icmp", "a.test", "1", control=False)
         self.assertEqual((status, err), (2, "the protocol is neither tcp nor udp\n"))
+
+
+class Listening(OfFiles):
+    """policy test --listen."""
+
+    files = {
+        "10-reserve.policy": "[Match]\nListener=web\n[Rules]\nReserve=tcp 127.0.0.1 8443\n",
+        "20-all.policy": "[Rules]\nListen=tcp 127.0.0.1 8000-9000 from 127.0.0.0/8,192.0.2.0/24\nListen=tcp 0.0.0.0 *\n"
+                         "Listen=udp ::1 0\nListen=tcp :: 7000\n",
+    }
+
+    def test_addresses_and_ports(self):
+        for args, line in ((("tcp", "127.0.0.1", "8000"), 2), (("tcp", "0.0.0.0", "7000"), 3), (("tcp", "0.0.0.0", "0"), 3),
+                           (("udp", "::1", "0"), 4), (("tcp", "::", "7000"), 3)):  # of both families IPv4's is named
+            with self.subTest(args=args):
+                self.assertEqual(self.says("test", "--listen", *args), [f"allow by 20-all.policy:{line}"])
+        for args in (("tcp", "127.0.0.1", "7999"), ("udp", "127.0.0.1", "8000"), ("tcp", "0.0.0.0", "80"),
+                     ("udp", "::1", "1024"), ("tcp", "::", "7001"), ("tcp", "192.0.2.1", "8000")):
+            with self.subTest(args=args):
+                status, out, _ = self.ask("test", "--listen", *args)
+                self.assertEqual((status, out.split(":")[0]), (1, "deny"))
+
+    def test_a_reserved_port(self):
+        status, out, _ = self.ask("test", "--listen", "tcp", "127.0.0.1", "8443")
+        self.assertEqual(status, 1)
+        self.assertIn("reserved", out)
+
+    def test_a_peer(self):
+        listen = ("test", "--listen", "tcp", "127.0.0.1", "8000", "--address")
+        self.assertEqual(self.says(*listen, "192.0.2.9"), ["allow by 20-all.policy:2"])
+        status, out, _ = self.ask(*listen, "198.51.100.1", "--json")
+        answer = json.loads(out)
+        self.assertEqual((status, answer["verdict"], answer["about"]), (1, "deny", "peer"))
+
+    def test_it_is_what_the_daemon_does(self):
+        wire = self.client()
+        for n, (address, port) in enumerate((("127.0.0.1", 8100), ("127.0.0.1", 7999), ("0.0.0.0", 0)), 1):
+            wire.send(wire.open(10 * n, n), request(pb.VERB_BIND, 10 * n + 1, n, bind=pb.Bind(
+                endpoint=pb.Endpoint(address=socket.inet_aton(address), port=port))))
+            error = wire.completion(10 * n + 1).error
+            wire.send(request(pb.VERB_CLOSE, 10 * n + 2, n, close=pb.Close()))
+            wire.completion(10 * n + 2)
+            status, _, _ = self.ask("test", "--listen", "tcp", address, str(port), control=True)
+            self.assertEqual(status, 1 if error == pb.ERROR_ACCESS_DENIED else 0, (address, port))
+
+    def test_files_say_the_same(self):
+        status, out, _ = self.ask("test", "--policy", self.path("policy.d/20-all.policy"), "--listen", "tcp", "0.0.0.0", "7000",
+                                  control=False)
+        self.assertEqual(status, 0)
+        self.assertIn("20-all.policy:3", out)
+
+    def test_inside_a_restricted_session(self):
+        wire = self.client("[Rules]\nListen=tcp 127.0.0.1 8001\n")
+        self.assertEqual(self.says("test", "--id", str(wire.session), "--listen", "tcp", "127.0.0.1", "8001")[0],
+                         "allow by 20-all.policy:2")
+        status, out, _ = self.ask("test", "--id", str(wire.session), "--listen", "tcp", "127.0.0.1", "8002")
+        self.assertEqual(status, 1)
+        self.assertIn("restriction 1", out)
+
+    def test_questions_that_are_none(self):
+        for args, message in ((("tcp", "localhost", "1"), "not an address"), (("tcp", "127.0.0.1", "http"), "number of a port"),
+                              (("tcp", "127.0.0.1", "65536"), "number of a port"), (("sctp", "127.0.0.1", "1"), "neither tcp"),
+                              (("tcp", "127.0.0.1", "1", "--address", "a.test"), "not an address")):
+            status, _, err = self.ask("test", "--listen", *args)
+            self.assertEqual(status, 2, args)
+            self.assertIn(message, err)
+        for args in (("test", "--listen", "tcp", "127.0.0.1"), ("show", "--listen", "tcp")):
+            self.assertEqual(self.ask(*args)[0], 2, args)
 
 
 class Sessions(OfFiles):
