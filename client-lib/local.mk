@@ -64,6 +64,7 @@ libasock_sources = \
 	client-lib/wire/wait.h \
 	client-lib/wire/watch.c \
 	client-lib/wire/watch.h \
+	client-lib/api/accept_calls.c \
 	client-lib/api/begin_end.c \
 	client-lib/api/buffer_calls.c \
 	client-lib/api/callbacks.c \

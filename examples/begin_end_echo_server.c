@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The same echo server in begin and end style: one connection after the other. The next accept is begun before the present
- * connection is served, so its peer does not wait for the answer to its connect.
+ * The same echo server in begin and end style: one connection after the other. A multishot accept has the next one before the present
+ * one is served.
  *
  * Usage: begin_end_echo_server ADDRESS PORT [CONNECTIONS]. Exit status: 0, 1 when anything failed, 2 for misuse.
  */
 #include <asock/asock.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,24 +29,28 @@ static void serve(asock_socket *socket)
     }
 }
 
-static int run(asock_socket *listener, unsigned int count)
+static int run(asock_context *context, asock_socket *listener, unsigned int count)
 {
     asock_socket *socket;
-    asock_op *op = NULL;
-    int r = count > 0 ? asock_begin_accept(listener, NULL, NULL, &op) : 0;
+    asock_op *op;
+    int r;
 
+    if (asock_op_new(context, &op) < 0)
+        return 1;
+    r = asock_accept_multishot(listener, op);
     while (r >= 0 && count-- > 0) {
-        r = asock_end_accept(op, &socket);
-        if (r != ASOCK_SUCCESS) {
-            fprintf(stderr, "accept: %s\n", r < 0 ? strerror(-r) : asock_strerror(r));
-            return 1;
+        r = asock_accept_next(op, -1, &socket);
+        if (r == 0) {
+            fprintf(stderr, "accept: %s\n", asock_strerror(asock_op_get_error(op)));
+            r = -ECANCELED;
         }
-        if (count > 0)
-            r = asock_begin_accept(listener, NULL, NULL, &op);
+        if (r < 0)
+            break;
         serve(socket);
         asock_close(socket, NULL, 0);
         asock_socket_unref(socket);
     }
+    asock_op_unref(op);
     return r < 0;
 }
 
@@ -64,7 +69,7 @@ int main(int argc, char **argv)
         return 1;
     }
     if (echo_listen(context, argv[1], argv[2], &listener) == 0)
-        status = run(listener, argc > 3 ? (unsigned int)atoi(argv[3]) : ~0u);
+        status = run(context, listener, argc > 3 ? (unsigned int)atoi(argv[3]) : ~0u);
     asock_socket_unref(listener);
     asock_context_unref(context);
     return status;

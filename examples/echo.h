@@ -21,6 +21,7 @@ struct echo {
     asock_op *accept;
     unsigned int left; /* connections still to be accepted */
     unsigned int open; /* and those that are served */
+    bool accepts;      /* the accept has not ended */
     int status;
     void (*finished)(struct echo *echo); /* the last one has ended, or no more can be accepted */
     void *userdata;
@@ -100,7 +101,7 @@ static inline void echo_end(struct echo_connection *c)
     asock_op_unref(c->op);
     asock_socket_unref(c->socket);
     free(c);
-    if (--echo->open == 0 && echo->left == 0)
+    if (--echo->open == 0 && !echo->accepts)
         echo->finished(echo);
 }
 
@@ -152,22 +153,24 @@ static inline void echo_serve(struct echo *echo, asock_socket *socket)
     echo_receive(c);
 }
 
+/* Once for each connection, and a last time when no more come. */
 static inline void echo_accepted(asock_op *op, void *userdata)
 {
     struct echo *echo = userdata;
-    asock_socket *socket = asock_op_take_socket(op);
+    bool is_more = asock_op_get_result_flags(op) & ASOCK_MORE;
 
-    if (!socket) {
+    if (is_more && echo->left > 0) {
+        echo_serve(echo, asock_op_take_socket(op));
+        if (--echo->left == 0)
+            asock_cancel(op); /* those that come now are closed: nobody takes them */
+    } else if (!is_more && echo->left > 0) {
         fprintf(stderr, "accept: %s\n", asock_strerror(asock_op_get_error(op)));
         echo->status = 1;
         echo->left = 0;
-    } else {
-        echo->left--;
-        echo_serve(echo, socket);
     }
-    if (echo->left > 0)
-        asock_accept(echo->listener, op); /* the same op again, in its own callback */
-    else if (echo->open == 0)
+    if (!is_more)
+        echo->accepts = false;
+    if (!is_more && echo->open == 0)
         echo->finished(echo);
 }
 
@@ -176,7 +179,8 @@ static inline int echo_start(struct echo *echo)
     if (asock_op_new(echo->context, &echo->accept) < 0)
         return -1;
     asock_op_set_callback(echo->accept, echo_accepted, echo);
-    return asock_accept(echo->listener, echo->accept) < 0 ? -1 : 0;
+    echo->accepts = asock_accept_multishot(echo->listener, echo->accept) > 0;
+    return echo->accepts ? 0 : -1;
 }
 
 #endif

@@ -6,6 +6,8 @@
 dist_man_MANS += \
 	man/asock.7 \
 	man/asock_accept.3 \
+	man/asock_accept_multishot.3 \
+	man/asock_accept_next.3 \
 	man/asock_await_hangup.3 \
 	man/asock_begin_accept.3 \
 	man/asock_begin_connect.3 \

@@ -4,6 +4,7 @@
  */
 #include "client-lib/api/callbacks.h"
 
+#include "client-lib/core/accept.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
 #include "client-lib/core/op.h"
@@ -32,9 +33,13 @@ static void forget(struct due *due)
 {
     asock_op *op = due->op;
 
+    asock_socket *arrival = asock_accept_arrival(due);
+
     list_remove(&due->node);
     if (due->slice)
         asock_pool_free(due->slice);
+    if (arrival)
+        asock_accept_refuse(arrival);
     if (due != &op->due) {
         asock_op_unhold(op);
         return;
@@ -70,6 +75,8 @@ static bool drop_lost(struct due *due)
 {
     asock_op *op = due->op;
 
+    if (asock_accept_arrival(due))
+        return false;
     if (!(due->slice ? asock_buffer_is_lost(due->slice->pool->buffer) : asock_memory_is_lost(op)))
         return false;
     if (due->slice)
@@ -93,6 +100,7 @@ static void run_callback(asock_context *context, struct due *due)
     asock_callback callback = op->callback;
     void *userdata = op->userdata;
     struct shot shot = asock_shot_begin(due->slice);
+    asock_socket *arrival = asock_accept_arrival(due);
     bool is_more = due != &op->due;
     uint64_t token = op->token;
 
@@ -102,6 +110,7 @@ static void run_callback(asock_context *context, struct due *due)
     op->memory.shot = shot;
     asock_pool_tell(op, due->slice);
     op->memory.is_more = is_more;
+    asock_accept_tell(op, arrival);
     op->in_callback = true;
     if (socket)
         asock_socket_hold(socket);
@@ -114,6 +123,7 @@ static void run_callback(asock_context *context, struct due *due)
     op->memory.shot = (struct shot){0};
     op->memory.is_more = false;
     asock_shot_end(&shot);
+    asock_accept_told(op);
     /* Submitted again, its buffers are those of the new flight. */
     if (!is_more && op->token == token)
         asock_op_told(op);

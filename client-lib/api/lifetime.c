@@ -34,6 +34,7 @@ static void init_lists(asock_context *context)
     list_init(&context->ready);
     list_init(&context->stalled);
     list_init(&context->idless);
+    list_init(&context->parked);
     list_init(&context->closes);
     list_init(&context->cancels);
     list_init(&context->syncs);

@@ -106,10 +106,14 @@ asock_socket *asock_op_take_socket(asock_op *op)
 
     if (r < 0)
         return NULL;
-    if (r == 0 && op->operation == ASOCK_OPERATION_ACCEPT && !op->error)
+    if (op->memory.is_more) {
+        socket = op->arrival;
+        op->arrival = NULL;
+    } else if (r == 0 && op->operation == ASOCK_OPERATION_ACCEPT && !op->error) {
         socket = op->accepted;
-    if (socket) {
         op->accepted = NULL;
+    }
+    if (socket) {
         asock_context_add_ref(op->context);
     }
     asock_leave(op->context);

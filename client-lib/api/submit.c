@@ -381,9 +381,8 @@ int asock_listen(asock_socket *socket, asock_op *op, int backlog)
                         queue_later(op, socket, ASOCK_OPERATION_LISTEN, VERB_LISTEN));
 }
 
-int asock_accept(asock_socket *socket, asock_op *op)
+static int submit_accept(asock_socket *socket, asock_op *op, bool is_multishot)
 {
-    uint32_t error;
     int r = enter_socket(socket, op);
 
     if (r < 0)
@@ -393,10 +392,22 @@ int asock_accept(asock_socket *socket, asock_op *op)
         r = settle(op, socket, ASOCK_OPERATION_ACCEPT, ERR_OPERATION_NOT_SUPPORTED);
     else
         r = queue_later(op, socket, ASOCK_OPERATION_ACCEPT, VERB_ACCEPT);
-    error = op->state == OP_WAITING ? asock_accept_prepare(op) : ERR_SUCCESS;
-    if (error)
-        asock_op_end_waiting(op, error);
+    if (op->state == OP_WAITING) {
+        op->is_multishot_accept = is_multishot;
+        list_remove(&op->queue_node);
+        asock_accept_queue(op);
+    }
     return leave_submit(socket->context, 0, r);
+}
+
+int asock_accept(asock_socket *socket, asock_op *op)
+{
+    return submit_accept(socket, op, false);
+}
+
+int asock_accept_multishot(asock_socket *socket, asock_op *op)
+{
+    return submit_accept(socket, op, true);
 }
 
 /*

@@ -6,9 +6,30 @@
 
 /* An op that has been started gets the socket that it will fill; or the error that it ends with. */
 uint32_t asock_accept_prepare(asock_op *op);
-/* There is a connection. -EPROTO: it is not under that id. */
+/* There is a connection. 0: the op has ended; 1: it is a multishot, which goes on or has ended; -EPROTO: it is not under that id. */
 int asock_accept_done(asock_op *op, const struct reply *reply);
 /* Nobody has taken it: closed, or never used. */
 void asock_accept_drop(asock_op *op);
+
+/* ---- multishot: one ACCEPT after the other ---- */
+
+/* A multishot that waits, and is in no queue: it gets a socket and a place in its listener's queue, or is parked, or ends. */
+void asock_accept_queue(asock_op *op);
+/* It waits until a socket of the session is closed. */
+void asock_accept_park(asock_op *op);
+/* There is another socket than its listener, whose close it could wait for. */
+bool asock_accept_may_park(const asock_op *op);
+/* A socket has been closed. */
+void asock_accept_unpark(asock_context *context);
+/* NULL: the completion is not a multishot's connection. */
+asock_socket *asock_accept_arrival(const struct due *due);
+/* Makes it the op's result, for a callback or asock_accept_next(); NULL: nothing. */
+void asock_accept_tell(asock_op *op, asock_socket *arrival);
+/* The callback has returned. */
+void asock_accept_told(asock_op *op);
+/* Nobody has taken that connection. */
+void asock_accept_refuse(asock_socket *socket);
+/* Nor those that asock_accept_next() has not returned. */
+void asock_accept_forget(asock_op *op);
 
 #endif

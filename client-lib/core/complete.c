@@ -147,6 +147,21 @@ void asock_op_shot(asock_op *op, struct slice *slice)
     asock_wake(context);
 }
 
+void asock_op_arrival(asock_op *op, asock_socket *socket)
+{
+    asock_context *context = op->context;
+
+    tell_waiters(context);
+    socket->arrival.op = op;
+    if (!op->callback || context->is_ended) {
+        list_append(&op->arrived, &socket->arrival.node);
+        return;
+    }
+    op->holds++;
+    list_append(&context->done, &socket->arrival.node);
+    asock_wake(context);
+}
+
 void asock_op_frame_written(asock_op *op)
 {
     if (--op->wire_refs == 0 && op->state == OP_HELD)

@@ -10,7 +10,8 @@ void asock_op_fail_lost(asock_op *op); /* nothing that it received is there any 
 void asock_op_told(asock_op *op);      /* its callback has returned, or none will run */
 void asock_op_drop_flight(asock_op *op, asock_socket *socket);
 void asock_op_frame_written(asock_op *op);
-void asock_op_shot(asock_op *op, struct slice *slice); /* of a multishot that goes on */
+void asock_op_shot(asock_op *op, struct slice *slice);     /* of a multishot that goes on */
+void asock_op_arrival(asock_op *op, asock_socket *socket); /* the same of an accept */
 void asock_quiet_finish(struct list *quiet, const asock_op *before); /* NULL: all */
 void asock_quiet_finish_some(struct list *quiet, uint32_t count);    /* of sends, the first ones */
 

@@ -65,6 +65,7 @@ struct asock_socket {
     uint32_t held_ops;
     uint32_t bounced; /* blocks of the bounce buffer that its ops have */
 
+    struct due arrival; /* accepted by a multishot, not reported yet */
     asock_op *acceptor; /* for whose connection its id is kept; NULL: it has none to wait for */
     asock_op *close_op;
     bool close_abort, close_lingers; /* lingers: it has a linger time */
@@ -124,6 +125,8 @@ struct asock_context {
     struct list ready;   /* may have a frame to send; served in turn */
     struct list stalled; /* wait for room in the session */
     struct list idless;  /* wait for an id */
+    bool is_parking;     /* a socket that is closed now leaves no room for one of these */
+    struct list parked;  /* multishot accepts that wait until a socket is closed */
     struct list closes, cancels, syncs, inspections;
     struct list socketless; /* ops in flight that concern no socket */
     struct list done;       /* ended, callback to come */

@@ -44,6 +44,7 @@ int asock_op_make(asock_context *context, asock_op **ret)
     list_init(&op->cancel_node);
     list_init(&op->due.node);
     list_init(&op->memory.filled);
+    list_init(&op->arrived);
     list_init(&op->memory.credit_node);
     op->due.op = op;
     list_init(&op->timer.timer.node);
@@ -76,6 +77,7 @@ void asock_op_unhold(asock_op *op)
     if (op->socket)
         asock_socket_unhold(op->socket);
     asock_accept_drop(op);
+    asock_accept_forget(op);
     asock_slot_release(&op->context->slots, op->slot);
     asock_op_drop_segments(op);
     drop_fd(op);
@@ -93,6 +95,8 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
     asock_socket *before = op->socket;
 
     asock_accept_drop(op);
+    asock_accept_forget(op);
+    op->is_multishot_accept = false;
     op->socket = socket;
     if (socket)
         asock_socket_hold(socket);

@@ -68,7 +68,10 @@ struct asock_op {
     int how, option;
     int64_t argument;       /* set_option: value; inspect: id; listen: backlog */
     asock_socket *accepted; /* accept: what becomes the new socket, until the program takes it */
-    uint32_t verb;          /* of an op without a socket */
+    bool is_multishot_accept;
+    asock_socket *arrival; /* of such a one's callback that runs, until the program takes it */
+    struct list arrived;   /* of one without a callback: what asock_accept_next() will return */
+    uint32_t verb;         /* of an op without a socket */
     struct inspection *inspection; /* NULL: nobody reads the records */
     struct cursor cursor;          /* send: next byte to leave; receive: next to fill */
     size_t moved;                  /* bytes that left, or came */

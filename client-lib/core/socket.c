@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "client-lib/core/accept.h"
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
@@ -102,6 +103,7 @@ asock_socket *asock_socket_make(asock_context *context, int family, bool is_data
     list_init(&socket->quiet_options);
     list_init(&socket->close_node);
     list_init(&socket->place_node);
+    list_init(&socket->arrival.node);
     list_init(&socket->linger.timer.node);
     socket->linger.expired = asock_close_linger_over;
     socket->linger_default = -1;
@@ -160,6 +162,8 @@ void asock_socket_closed(asock_socket *socket)
     socket->id = 0;
     if (context->is_alive)
         asock_sockets_give_ids(context);
+    if (context->is_alive)
+        asock_accept_unpark(context);
     asock_socket_unhold(socket);
 }
 
@@ -180,6 +184,10 @@ static void refuse_unopened(asock_socket *socket, uint32_t error)
 
 void asock_socket_refuse(asock_socket *socket, uint32_t error)
 {
+    if (socket->acceptor && asock_accept_may_park(socket->acceptor)) {
+        asock_accept_park(socket->acceptor);
+        return;
+    }
     if (socket->acceptor) {
         asock_grant_explain(socket->acceptor);
         asock_op_end_waiting(socket->acceptor, error);

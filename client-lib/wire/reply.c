@@ -489,7 +489,7 @@ static int op_answered(asock_op *op, const struct reply *reply, size_t text_len)
         r = asock_buffer_answered(op, reply);
     else if (op->operation == ASOCK_OPERATION_ACCEPT && !reply->error)
         r = asock_accept_done(op, reply);
-    if (r < 0 || reply->flags & REPLY_MORE)
+    if (r != 0 || reply->flags & REPLY_MORE)
         return r;
     r = moved_by(op, reply, &bytes);
     if (r < 0)

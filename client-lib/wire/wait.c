@@ -87,7 +87,8 @@ static bool has_ended(const asock_op *op, uint64_t endings)
 
 static bool has_slice_or_ended(const asock_op *op, uint64_t endings)
 {
-    return has_ended(op, endings) || !list_is_empty(&op->memory.filled);
+    return has_ended(op, endings) || !list_is_empty(&op->memory.filled) ||
+           !list_is_empty(&op->arrived);
 }
 
 static int wait_for(asock_op *op, int timeout_ms, bool (*is_over)(const asock_op *, uint64_t))

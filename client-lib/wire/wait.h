@@ -11,7 +11,7 @@ void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until);
 void asock_wait_poll(asock_context *context, int timeout);
 /* Waits until the op has ended: 0 or -ETIMEDOUT. Drops the lock while it sleeps. */
 int asock_run_until(asock_op *op, int timeout_ms);
-/* The same, or until a multishot without a callback has got bytes. */
+/* The same, or until a multishot without a callback has got bytes, or a connection. */
 int asock_run_until_slice(asock_op *op, int timeout_ms);
 
 #endif

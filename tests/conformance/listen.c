@@ -257,3 +257,255 @@ START_TEST(test_s62_the_end_of_the_session_ends_accepts)
     fixture.daemon = private_daemon_release(fixture.daemon);
 }
 END_TEST
+
+/* ---- multishot ---- */
+
+struct shots {
+    asock_socket *listener, *sockets[8];
+    int count, ended, error; /* error: of the last callback */
+    bool drops, stops;       /* what it does with the next socket, or connection */
+};
+
+static void on_shot(asock_op *op, void *userdata)
+{
+    struct shots *shots = userdata;
+    struct sockaddr_storage remote, of_socket;
+
+    if (!(asock_op_get_result_flags(op) & ASOCK_MORE)) {
+        shots->error = asock_op_get_error(op);
+        ck_assert_ptr_null(asock_op_take_socket(op));
+        shots->ended++;
+        return;
+    }
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_SUCCESS);
+    ck_assert_int_eq(shots->ended, 0);
+    if (shots->drops) {
+        shots->count++;
+        return;
+    }
+    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
+    shots->sockets[shots->count] = asock_op_take_socket(op);
+    ck_assert_ptr_nonnull(shots->sockets[shots->count]);
+    ck_assert_ptr_null(asock_op_take_socket(op));
+    ck_assert_int_gt(asock_socket_get_remote(shots->sockets[shots->count], &of_socket), 0);
+    ck_assert_uint_eq(remote_port(&remote), remote_port(&of_socket));
+    shots->count++;
+    if (shots->stops)
+        ck_assert_int_eq(asock_cancel(op), 0);
+}
+
+static asock_op *start_shots(struct shots *shots)
+{
+    asock_op *op = new_op();
+
+    asock_op_set_callback(op, on_shot, shots);
+    pending(asock_accept_multishot(shots->listener, op));
+    return op;
+}
+
+START_LOOP_TEST(test_s62_multishot_accepts_until_it_is_cancelled, 0, 2)
+{
+    struct sockaddr_storage where;
+    struct shots shots = {.listener = new_listener(families[_i], &where)};
+    asock_op *op = start_shots(&shots);
+    int peers[4];
+
+    ck_assert_int_eq(asock_accept_multishot(shots.listener, op), -EBUSY);
+    for (int i = 0; i < 4; i++) {
+        peers[i] = remote_dial(&where);
+        wait_count(&shots.count, i + 1);
+        ck_assert(asock_op_is_pending(op));
+    }
+    for (int i = 0; i < 4; i++) {
+        talk(shots.sockets[i], peers[i]);
+        asock_socket_unref(shots.sockets[i]);
+        close(peers[i]);
+    }
+    ck_assert_int_eq(asock_cancel(op), 0);
+    wait_count(&shots.ended, 1);
+    ck_assert_int_eq(shots.error, ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    asock_socket_unref(shots.listener);
+}
+END_TEST
+
+START_TEST(test_s62_multishot_closes_what_nobody_takes)
+{
+    struct sockaddr_storage where;
+    struct shots shots = {.listener = new_listener(AF_INET, &where), .drops = true};
+    asock_op *op = start_shots(&shots);
+    int peer = remote_dial(&where);
+
+    ck_assert_int_eq(remote_drain(peer, NULL), REMOTE_FIN);
+    shots.drops = false;
+    shots.stops = true; /* and within its own callback */
+    close(peer);
+    peer = remote_dial(&where);
+    wait_count(&shots.ended, 1);
+    ck_assert_int_eq(shots.error, ASOCK_OPERATION_ABORTED);
+    talk(shots.sockets[1], peer);
+    asock_socket_unref(shots.sockets[1]);
+    asock_op_unref(op);
+    asock_socket_unref(shots.listener);
+    close(peer);
+}
+END_TEST
+
+START_TEST(test_s62_multishot_ends_with_its_listener_and_its_time)
+{
+    struct sockaddr_storage where;
+    struct shots shots = {.listener = new_listener(AF_INET, &where)};
+    asock_op *op = start_shots(&shots), *close_op = new_op();
+    int peer = remote_dial(&where);
+
+    wait_count(&shots.count, 1);
+    asock_socket_unref(shots.sockets[0]);
+    close(peer);
+    submitted(asock_close(shots.listener, close_op, 0));
+    expect(close_op, ASOCK_SUCCESS);
+    wait_count(&shots.ended, 1);
+    ck_assert_int_eq(shots.error, ASOCK_OPERATION_ABORTED);
+    submitted(asock_accept_multishot(shots.listener, op));
+    wait_count(&shots.ended, asock_op_get_error(op) == -EINPROGRESS ? 2 : 1);
+    ck_assert_int_eq(asock_op_get_error(op), ASOCK_NOT_SOCKET);
+    asock_socket_unref(shots.listener);
+    shots = (struct shots){.listener = new_listener(AF_INET, &where)};
+    ck_assert_int_eq(asock_op_set_timeout(op, 50), 0);
+    pending(asock_accept_multishot(shots.listener, op));
+    wait_count(&shots.ended, 1);
+    ck_assert_int_eq(shots.error, ASOCK_TIMED_OUT);
+    asock_op_unref(op);
+    asock_op_unref(close_op);
+    asock_socket_unref(shots.listener);
+}
+END_TEST
+
+START_TEST(test_s62_multishot_without_a_callback)
+{
+    struct sockaddr_storage where;
+    asock_socket *listener = new_listener(AF_INET, &where), *socket = NULL;
+    asock_op *op = new_op();
+    int peers[3];
+
+    ck_assert_int_eq(asock_accept_next(op, 0, &socket), -EINVAL);
+    pending(asock_accept_multishot(listener, op));
+    ck_assert_int_eq(asock_accept_next(op, 0, NULL), -EINVAL);
+    ck_assert_int_eq(asock_accept_next(op, 0, &socket), -ETIMEDOUT);
+    for (int i = 0; i < 3; i++)
+        peers[i] = remote_dial(&where);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(asock_accept_next(op, LIVENESS_MS, &socket), 1);
+        talk(socket, peers[i]);
+        asock_socket_unref(socket);
+    }
+    /* The third one is there already when the listener goes, and nobody asks for it. */
+    ck_assert_int_eq(asock_accept_next(op, LIVENESS_MS, &socket), 1);
+    asock_socket_unref(socket);
+    close_now(listener, 0);
+    ck_assert_int_eq(asock_accept_next(op, LIVENESS_MS, &socket), 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    asock_socket_unref(listener);
+    for (int i = 0; i < 3; i++)
+        close(peers[i]);
+}
+END_TEST
+
+START_TEST(test_s62_multishot_that_is_let_go_closes_what_was_not_asked_for)
+{
+    struct sockaddr_storage where;
+    asock_socket *listener = new_listener(AF_INET, &where);
+    asock_op *op = new_op(), *option = new_op();
+    int peer = remote_dial(&where);
+
+    pending(asock_accept_multishot(listener, op));
+    sync_with_daemon();
+    sync_with_daemon();
+    close_now(listener, 0);
+    expect(op, ASOCK_OPERATION_ABORTED);
+    asock_op_unref(op);
+    ck_assert_int_eq(remote_drain(peer, NULL), REMOTE_FIN);
+    asock_op_unref(option);
+    asock_socket_unref(listener);
+    close(peer);
+}
+END_TEST
+
+/* All sockets are in use: it waits, its listener does not, and one that is closed makes room. */
+START_TEST(test_s62_multishot_waits_for_a_socket)
+{
+    struct sockaddr_storage where;
+    struct shots shots = {0};
+    asock_op *op, *option = new_op();
+    int peers[4];
+
+    ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_SOCKETS, 3), 0);
+    shots.listener = new_listener(AF_INET, &where);
+    op = start_shots(&shots);
+    for (int i = 0; i < 4; i++)
+        peers[i] = remote_dial(&where);
+    wait_count(&shots.count, 2);
+    submitted(asock_get_option(shots.listener, option, ASOCK_OPTION_REUSE_ADDRESS));
+    expect(option, ASOCK_SUCCESS);
+    ck_assert_int_eq(shots.count, 2);
+    for (int i = 0; i < 2; i++) {
+        talk(shots.sockets[i], peers[i]);
+        asock_socket_unref(shots.sockets[i]);
+        wait_count(&shots.count, i + 3);
+    }
+    ck_assert_int_eq(shots.ended, 0);
+    ck_assert_int_eq(asock_cancel(op), 0); /* it waits again */
+    wait_count(&shots.ended, 1);
+    ck_assert_int_eq(shots.error, ASOCK_OPERATION_ABORTED);
+    for (int i = 0; i < 4; i++) {
+        if (i >= 2)
+            asock_socket_unref(shots.sockets[i]);
+        close(peers[i]);
+    }
+    asock_op_unref(op);
+    asock_op_unref(option);
+    asock_socket_unref(shots.listener);
+}
+END_TEST
+
+/* Two that wait for one socket: nobody spins, and both end. */
+START_TEST(test_s62_multishots_that_wait_end_with_the_session)
+{
+    struct sockaddr_storage where[2];
+    struct shots shots[2] = {{0}};
+    asock_op *ops[2];
+
+    ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_SOCKETS, 2), 0);
+    for (int i = 0; i < 2; i++)
+        shots[i].listener = new_listener(AF_INET, &where[i]);
+    for (int i = 0; i < 2; i++)
+        ops[i] = start_shots(&shots[i]);
+    sync_with_daemon();
+    kill(fixture.daemon->pid, SIGKILL);
+    private_daemon_wait(fixture.daemon);
+    for (int i = 0; i < 2; i++) {
+        wait_count(&shots[i].ended, 1);
+        ck_assert_int_eq(shots[i].error, ASOCK_CONNECTION_ABORTED);
+        asock_op_unref(ops[i]);
+        asock_socket_unref(shots[i].listener);
+    }
+    fixture.daemon = private_daemon_release(fixture.daemon);
+}
+END_TEST
+
+/* Nothing but the listener could be closed: that would wait without end. */
+START_TEST(test_s62_multishot_without_any_room_ends)
+{
+    struct sockaddr_storage where;
+    struct shots shots = {0};
+    asock_op *op;
+
+    ck_assert_int_eq(asock_context_set_limit(fixture.context, ASOCK_LIMIT_SOCKETS, 1), 0);
+    shots.listener = new_listener(AF_INET, &where);
+    op = start_shots(&shots);
+    wait_count(&shots.ended, 1);
+    ck_assert_int_eq(shots.error, ASOCK_TOO_MANY_OPEN_SOCKETS);
+    asock_op_unref(op);
+    asock_socket_unref(shots.listener);
+}
+END_TEST

@@ -561,7 +561,22 @@ ASOCK_EXPORT int asock_listen(asock_socket *socket, asock_op *op, int backlog);
  */
 ASOCK_EXPORT int asock_accept(asock_socket *socket, asock_op *op);
 /*
- * After an accept: returns the new, connected socket, with a reference that the caller owns. A second call, or one
+ * Accepts one connection after the other, until it ends as asock_accept() does, with an error. The callback runs once for each
+ * connection, with ASOCK_MORE in the result flags: asock_op_take_socket() returns its socket, which is closed if the callback does
+ * not take it, and the endpoints are the connection's. It runs a last time, without the flag, when the operation has ended.
+ * Where the session has no room for another socket the operation waits until one of its sockets is closed, and connections wait
+ * in the kernel; if it has no other socket than the listener, the operation ends with ASOCK_TOO_MANY_OPEN_SOCKETS.
+ * Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_accept_multishot(asock_socket *socket, asock_op *op);
+/*
+ * Of a multishot accept without a callback: waits until it has a connection, at most timeout_ms (-1: no limit). 1: *ret is its
+ * socket, with a reference that the caller owns. 0: it has ended, and no connection is left. -ETIMEDOUT. -EDEADLK: inside a
+ * callback. -EINVAL: not a multishot accept, or it has a callback. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_accept_next(asock_op *op, int timeout_ms, asock_socket **ret);
+/*
+ * After an accept, or in a callback of a multishot one: returns the new, connected socket, with a reference that the caller owns. A second call, or one
  * after anything else, returns NULL. A socket that is not taken is closed when the op is submitted again or freed.
  * Since: 0.1.0
  */
