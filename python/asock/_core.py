@@ -266,15 +266,17 @@ class Core:
 
     def fill(self):
         """A frame of each socket in turn, while windows and the output buffer allow."""
-        idle = 0  # sockets in a row that could not go on
+        idle = 0  # of those that wait, how many in a row could not go on
         while idle < len(self.ready) and len(self.output) < OUTPUT_FULL:
             sock = self.ready.popleft()
             queue = self._next(sock)
-            idle = 0 if queue else idle + 1
             if queue and self._start(sock, queue[0]):
                 queue.popleft()
             if sock.waiting or sock.receives:
                 self.ready.append(sock)
+                idle += 1
+            if queue:
+                idle = 0
 
     def _give_back(self, reply):
         self.window.take(-reply.send_freed, -reply.ops_freed)

@@ -201,6 +201,17 @@ class Client(DaemonTest):
             self.assertEqual(sock.id, 1)
             sock.close().result(30)
 
+    def test_one_that_was_closed_before_it_left_holds_up_no_other(self):
+        """Nothing of the first socket has left when it is closed; the second one takes its id."""
+        client = self.client()
+        client.sync().result(30)  # nothing else is under way
+        client.socket().close().result(30)
+        sock = client.socket()
+        listener = self.listener()
+        sock.connect(*listener.getsockname()).result(30)
+        self.accept(listener)
+        sock.close().result(30)
+
     def test_errors(self):
         client = self.client()
         sock = client.socket()
