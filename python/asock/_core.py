@@ -13,6 +13,7 @@ from ._schema import pb
 from .errors import AsockError, error_of
 
 PREFIX = struct.Struct("<II")
+DATAGRAM_MAX = 65535  # bytes; the kernel takes fewer
 OUTPUT_FULL = 64 * 1024  # no further piece of a send is made while so much waits to leave
 
 
@@ -22,6 +23,17 @@ def address_of(endpoint):
     if address.version == 4:
         return str(address), endpoint.port
     return str(address), endpoint.port, 0, endpoint.scope_id
+
+
+def endpoint_of(address):
+    """An Endpoint of (host, port) or (host, port, flow, scope): host is an address, not a name."""
+    host, _, zone = address[0].partition("%")
+    try:
+        packed = ipaddress.ip_address(host).packed
+        scope = int(address[3] if len(address) > 3 else zone or 0)
+    except ValueError:
+        raise error_of(pb.ERROR_INVALID_ARGUMENT, f"{address[0]!r} is not an address; only connect() takes a name") from None
+    return pb.Endpoint(address=packed, port=int(address[1]), scope_id=scope)
 
 
 class Op:
@@ -101,6 +113,16 @@ class Socket:
     def send(self, data, timeout_ms=0):
         return self._submit(pb.VERB_SEND, data, timeout_ms, send=pb.Send())
 
+    def bind(self, address):
+        return self._submit(pb.VERB_BIND, bind=pb.Bind(endpoint=endpoint_of(address)))
+
+    def send_datagram(self, data, address=None, timeout_ms=0):
+        """One datagram; address: (host, port) where the socket has no peer."""
+        if len(data) > DATAGRAM_MAX:
+            raise error_of(pb.ERROR_MESSAGE_SIZE)
+        arm = pb.Send() if address is None else pb.Send(endpoint=endpoint_of(address))
+        return self._submit(pb.VERB_SEND, data, timeout_ms, send=arm)
+
     def receive(self, length=256 * 1024, wait_all=False, timeout_ms=0):
         flags = pb.RECEIVE_FLAG_WAIT_ALL if wait_all else 0
         return self._submit(pb.VERB_RECEIVE, b"", timeout_ms,
@@ -125,7 +147,7 @@ class Socket:
 
 # Counted against the windows of ops; of all others only SHUTDOWN waits behind them, in its place.
 COUNTED = {pb.VERB_OPEN, pb.VERB_CONNECT, pb.VERB_SEND, pb.VERB_RECEIVE, pb.VERB_SET_OPTION,
-           pb.VERB_GET_OPTION}
+           pb.VERB_GET_OPTION, pb.VERB_BIND}
 HASTY = {pb.VERB_CANCEL, pb.VERB_CLOSE}
 WITH_DATA = {pb.VERB_SEND, pb.VERB_CONNECT}
 
@@ -165,13 +187,14 @@ class Core:
         count = 2 * self.limits.sockets
         self.hello(sockets=count, ops=4 * count, queued_max=count << 20)
 
-    def open(self, family=pb.FAMILY_UNSPECIFIED):
+    def open(self, family=pb.FAMILY_UNSPECIFIED, datagram=False):
         """A socket under the lowest free id. The daemon answers nothing unless it fails."""
         if not self.has_id():
             raise error_of(pb.ERROR_TOO_MANY_OPEN_SOCKETS)
         number = next(n for n in range(1, self.limits.sockets + 1) if n not in self.sockets)
         sock = self.sockets[number] = Socket(self, number)
-        sock._submit(pb.VERB_OPEN, open=pb.Open(family=family))
+        kind = pb.SOCKET_TYPE_DATAGRAM if datagram else pb.SOCKET_TYPE_UNSPECIFIED
+        sock._submit(pb.VERB_OPEN, open=pb.Open(family=family, type=kind))
         return sock
 
     def sync(self):
@@ -260,7 +283,7 @@ class Core:
         for queue in (sock.waiting, sock.receives):
             if queue and self._may_start(sock, queue[0]):
                 return queue
-            if queue and queue[0].request.verb in (pb.VERB_OPEN, pb.VERB_CONNECT):
+            if queue and queue[0].request.verb in (pb.VERB_OPEN, pb.VERB_CONNECT, pb.VERB_BIND):
                 return None
         return None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asyncio over asockd: open_connection() and create_connection(), as asyncio itself has them.
+"""asyncio over asockd: open_connection(), create_connection() and create_datagram_endpoint(), as asyncio itself has them.
 
     reader, writer = await asock.aio.open_connection("www.example.org", 80)
 
@@ -16,12 +16,12 @@ import ssl as _ssl
 import weakref
 from typing import Any, Callable, Optional, Tuple, Union
 
-from ._core import Core, Op, address_of
+from ._core import DATAGRAM_MAX, Core, Op, address_of
 from ._schema import pb
 from .client import connect_unix
 from .errors import AsockError, error_of
 
-__all__ = ["Session", "create_connection", "open_connection"]
+__all__ = ["Session", "create_connection", "create_datagram_endpoint", "open_connection"]
 
 _HIGH_WATER = 64 * 1024
 _LINGER_MS = 30_000  # of close(): what the peer has to take what was written
@@ -151,7 +151,7 @@ class Session(Core, asyncio.Protocol):
         """What op.outcome() gives, when there is one."""
         return (await self.future(op)).outcome()
 
-    async def socket(self) -> Any:
+    async def socket(self, datagram: bool = False) -> Any:
         """A socket of the session; asks for a larger grant where there is none left."""
         self._opening += 1
         try:
@@ -168,7 +168,7 @@ class Session(Core, asyncio.Protocol):
                     break
             if self.ended:
                 raise self.ended
-            return self.open()
+            return self.open(datagram=datagram)
         finally:
             self._opening -= 1
 
@@ -401,6 +401,149 @@ class _Transport(asyncio.Transport):
         self._when_done(closing, closed)
 
 
+# Of a receive or a send of a datagram: something that the network has said, or about one datagram alone. The socket goes on.
+_PASSING = {pb.ERROR_CONNECTION_REFUSED, pb.ERROR_HOST_UNREACHABLE, pb.ERROR_NETWORK_UNREACHABLE, pb.ERROR_NETWORK_DOWN,
+            pb.ERROR_HOST_DOWN, pb.ERROR_MESSAGE_SIZE, pb.ERROR_CONNECTION_RESET}
+_RECEIVES = 8  # that wait in the daemon: so many datagrams may come with one wake-up
+
+
+class _DatagramTransport(asyncio.DatagramTransport):
+    """A datagram socket, as asyncio.DatagramTransport describes it."""
+
+    def __init__(self, session: Session, sock: Any, protocol: Any, local: Optional[tuple], peer: Optional[tuple]) -> None:
+        super().__init__({name: address for name, address in (("sockname", local), ("peername", peer)) if address})
+        self._loop = session._loop
+        self._session = session
+        self._sock = sock
+        self._protocol = protocol
+        self._has_peer = peer is not None
+        self._size = 0   # bytes that were sent and not taken yet
+        self._sends = 0  # and datagrams: they may be empty
+        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
+        self._is_pausing = False
+        self._is_closing = False
+        self._is_lost = False
+
+    def begin(self) -> None:
+        try:
+            self._protocol.connection_made(self)
+        except BaseException:
+            self.abort()
+            raise
+        for _ in range(_RECEIVES):
+            self._receive()
+
+    def _receive(self) -> None:
+        if not self._is_closing:
+            self._when_done(self._sock.receive(DATAGRAM_MAX), self._on_received)
+
+    def _when_done(self, op: Op, callback: Callable) -> None:
+        if op.done:
+            self._loop.call_soon(callback, op)
+        else:
+            op.on_done = lambda op: self._loop.call_soon(callback, op)
+
+    def _tell(self, call: Callable, *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # pylint: disable=broad-except
+            self._loop.call_exception_handler(
+                {"message": f"a protocol failed in {call.__name__}()", "exception": error, "transport": self,
+                 "protocol": self._protocol})
+
+    def _on_received(self, op: Op) -> None:
+        if self._is_closing:
+            return
+        if op.error and op.error not in _PASSING:
+            self._force_close(error_of(op.error, op.text))
+            return
+        if op.error:
+            self._tell(self._protocol.error_received, error_of(op.error, op.text))
+        else:
+            self._tell(self._protocol.datagram_received, op.data, address_of(op.body.remote))
+        self._receive()
+
+    def sendto(self, data: Union[bytes, bytearray, memoryview], addr: Optional[tuple] = None) -> None:
+        """addr: (address, port), not a name; None where there is a peer."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
+        if self._is_closing:
+            return
+        if self._has_peer and addr is not None:
+            if tuple(addr[:2]) != self.get_extra_info("peername")[:2]:
+                raise ValueError("the address is not the peer's")
+            addr = None
+        length = len(data)
+        op = self._sock.send_datagram(bytes(data), addr)
+        self._size += length
+        self._sends += 1
+        self._when_done(op, lambda op: self._on_sent(op, length))
+        if self._size > self._high and not self._is_pausing:
+            self._is_pausing = True
+            self._protocol.pause_writing()
+
+    def _on_sent(self, op: Op, length: int) -> None:
+        self._size -= length
+        self._sends -= 1
+        if self._is_lost:
+            return
+        if op.error and self._session.ended:
+            self._force_close(error_of(op.error, op.text))
+            return
+        if op.error:
+            self._tell(self._protocol.error_received, error_of(op.error, op.text))
+        if self._is_pausing and self._size <= self._low:
+            self._is_pausing = False
+            self._protocol.resume_writing()
+        if self._is_closing and self._sends == 0 and not self._is_lost:
+            self._lose(None, self._sock.close())
+
+    def get_write_buffer_size(self) -> int:
+        return self._size
+
+    def get_write_buffer_limits(self) -> Tuple[int, int]:
+        return self._low, self._high
+
+    def get_protocol(self) -> Any:
+        return self._protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def close(self) -> None:
+        """Receives no more; what was sent goes out first."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._sends == 0:
+            self._lose(None, self._sock.close())
+
+    def abort(self) -> None:
+        self._force_close(None)
+
+    def _force_close(self, error: Optional[BaseException]) -> None:
+        self._is_closing = True
+        if not self._is_lost:
+            self._lose(error, self._session.aborted(self._sock))
+
+    def _lose(self, error: Optional[BaseException], closing: Op) -> None:
+        self._is_lost = True
+        session, protocol = self._session, self._protocol
+
+        def closed(op: Op) -> None:
+            try:
+                protocol.connection_lost(error)
+            finally:
+                session.unused()
+
+        self._when_done(closing, closed)
+
+
 class _Early(asyncio.Protocol):
     """Holds the place of a protocol during a TLS handshake; keeps what comes with the end of it."""
 
@@ -535,3 +678,33 @@ async def open_connection(host: str, port: Union[int, str], *, limit: int = 2 **
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     transport, _ = await create_connection(lambda: protocol, host, port, **options)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def create_datagram_endpoint(protocol_factory: Callable[[], Any], local_addr: Optional[tuple] = None,
+                                   remote_addr: Optional[tuple] = None, *, session: Optional[Session] = None,
+                                   timeout: Optional[float] = None) -> Tuple[Any, Any]:
+    """(transport, protocol), as loop.create_datagram_endpoint() gives them.
+
+    local_addr: (address, port) to bind, where a Listen=udp rule allows it. remote_addr: (host, port) of the only peer; the daemon
+    resolves a name. With neither, sendto() has an address each time. timeout: seconds for the name. The errors of single
+    datagrams, denials too, go to error_received(); so does what the network reports. Raises AsockError.
+    """
+    session = session or await _shared_session()
+    sock = await session.socket(datagram=True)
+    local = peer = None
+    try:
+        if local_addr is not None:
+            op = sock.bind(local_addr)
+            await session.run(op)
+            local = address_of(op.body.local)
+        if remote_addr is not None:
+            op = sock.connect(*remote_addr[:2], timeout_ms=0 if timeout is None else max(1, round(timeout * 1000)))
+            await session.run(op)
+            local, peer = address_of(op.body.local), address_of(op.body.remote)
+        protocol = protocol_factory()
+    except BaseException:
+        session.abandon(sock)
+        raise
+    transport = _DatagramTransport(session, sock, protocol, local, peer)
+    transport.begin()
+    return transport, protocol

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A socket that blocks, for programs written for socket.socket."""
+"""Sockets that block, for programs written for socket.socket."""
 
 from __future__ import annotations
 
 import io
 import socket as _socket
 import time
-from typing import Any, Optional, Union
+from typing import Any, Optional, Tuple, Union
 
-from ._core import address_of
+from ._core import DATAGRAM_MAX, address_of
 from ._schema import pb
 from .client import Client
 from .errors import error_of
 
-__all__ = ["Socket", "create_connection"]
+__all__ = ["DatagramSocket", "Socket", "create_connection"]
 
 _PIECE = 1 << 20  # of a send: what the queue takes at a time
 _HOW = {_socket.SHUT_RD: pb.HOW_RECEIVE, _socket.SHUT_WR: pb.HOW_SEND, _socket.SHUT_RDWR: pb.HOW_BOTH}
@@ -23,28 +23,17 @@ _OPTIONS = {
 }
 
 
-class Socket:
-    """A TCP socket in the daemon, in a session of its own.
+class _Base:
+    """What both kinds of socket have: a session of their own, a timeout, endpoints."""
 
-    Its methods do what those of socket.socket do, and raise AsockError, which is an OSError and, where
-    Python has one, of the class that socket.socket raises. One thread at a time may use it, but for two
-    that each have a Socket. There is no fileno(): the descriptor is the daemon's. Use asock.aio to wait
-    for many.
-
-    path: the daemon's socket; None: what ASOCK_FD or ASOCK_SOCKET say, or the system's daemon.
-    """
+    _is_datagram = False
 
     def __init__(self, path: Optional[str] = None, *, name: str = "") -> None:
         self._client = Client(path, name=name)
-        self._sock = self._client.socket()
+        self._sock = self._client.socket(datagram=self._is_datagram)
         self._timeout: Optional[float] = None
         self._connected: Any = None
-        self._ended = False     # the peer's end of stream has been seen
         self._receiving: Any = None  # a receive that an exception, KeyboardInterrupt say, left pending
-        self._rest = b""        # of what it got
-
-    def __enter__(self) -> Socket:
-        return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
@@ -76,13 +65,54 @@ class Socket:
     def _deadline(self) -> Optional[float]:
         return None if self._timeout is None else time.monotonic() + self._timeout
 
-    # ---- the calls of socket.socket
-
     def connect(self, address: tuple) -> None:
         """(host, port). The daemon resolves a name; port is a number or a service's name."""
         op = self._sock.connect(address[0], address[1], timeout_ms=self._timeout_ms())
         self._wait(op)
         self._connected = op.body
+
+    def close(self) -> None:
+        """The peer gets what was sent, and the end of the stream. Does nothing the second time."""
+        if self._client.ended:
+            return
+        try:
+            self._client.wait_for(self._sock.close(), 10)
+        except OSError:
+            pass  # the session has ended, and the socket with it
+        self._client.disconnect()
+
+    def getpeername(self) -> tuple:
+        return address_of(self._endpoints().remote)
+
+    def getsockname(self) -> tuple:
+        return address_of(self._endpoints().local)
+
+    def _endpoints(self) -> Any:
+        if self._connected is None:
+            raise error_of(pb.ERROR_NOT_CONNECTED)
+        return self._connected
+
+
+class Socket(_Base):
+    """A TCP socket in the daemon, in a session of its own.
+
+    Its methods do what those of socket.socket do, and raise AsockError, which is an OSError and, where
+    Python has one, of the class that socket.socket raises. One thread at a time may use it, but for two
+    that each have a Socket. There is no fileno(): the descriptor is the daemon's. Use asock.aio to wait
+    for many.
+
+    path: the daemon's socket; None: what ASOCK_FD or ASOCK_SOCKET say, or the system's daemon.
+    """
+
+    def __init__(self, path: Optional[str] = None, *, name: str = "") -> None:
+        super().__init__(path, name=name)
+        self._ended = False     # the peer's end of stream has been seen
+        self._rest = b""        # of what the last receive got
+
+    def __enter__(self) -> Socket:
+        return self
+
+    # ---- the calls of socket.socket
 
     def sendall(self, data: Union[bytes, bytearray, memoryview]) -> None:
         """Returns when the kernel of the daemon's network has taken all of it. A timeout breaks the stream."""
@@ -141,27 +171,6 @@ class Socket:
         """socket.SHUT_RD, SHUT_WR or SHUT_RDWR."""
         self._wait(self._sock.shutdown(_HOW[how]))
 
-    def close(self) -> None:
-        """The peer gets what was sent, and the end of the stream. Does nothing the second time."""
-        if self._client.ended:
-            return
-        try:
-            self._client.wait_for(self._sock.close(), 10)
-        except OSError:
-            pass  # the session has ended, and the socket with it
-        self._client.disconnect()
-
-    def getpeername(self) -> tuple:
-        return address_of(self._endpoints().remote)
-
-    def getsockname(self) -> tuple:
-        return address_of(self._endpoints().local)
-
-    def _endpoints(self) -> Any:
-        if self._connected is None:
-            raise error_of(pb.ERROR_NOT_CONNECTED)
-        return self._connected
-
     def setsockopt(self, level: int, option: int, value: int) -> None:
         """TCP_NODELAY and SO_KEEPALIVE."""
         known = _OPTIONS.get((level, option))
@@ -194,6 +203,63 @@ class Socket:
         else:
             stream = io.BufferedReader(raw, size) if raw.readable() else io.BufferedWriter(raw, size)
         return stream if "b" in mode else io.TextIOWrapper(stream, encoding, errors, newline)
+
+
+class DatagramSocket(_Base):
+    """A UDP socket in the daemon, in a session of its own: the methods of socket.socket, as Socket has them.
+
+    Each call sends or receives one datagram, whole or not at all. Policy judges each destination (Allow=udp). The first address
+    that it sends to, binds to or connects to decides the family.
+    """
+
+    _is_datagram = True
+
+    def __enter__(self) -> DatagramSocket:
+        return self
+
+    def bind(self, address: tuple) -> None:
+        """(address, port), port 0 for one that the kernel chooses. A Listen=udp rule has to allow it."""
+        op = self._sock.bind(address)
+        self._wait(op)
+        self._connected = op.body
+
+    def sendto(self, data: Union[bytes, bytearray, memoryview], address: tuple) -> int:
+        """address: (address, port); a name is for connect(). Returns the number of bytes: all of them."""
+        self._wait(self._sock.send_datagram(bytes(data), address, timeout_ms=self._timeout_ms()))
+        return len(data)
+
+    def send(self, data: Union[bytes, bytearray, memoryview]) -> int:
+        """To the peer that connect() has fixed."""
+        self._wait(self._sock.send_datagram(bytes(data), timeout_ms=self._timeout_ms()))
+        return len(data)
+
+    def recvfrom(self, size: int) -> Tuple[bytes, tuple]:
+        """The next datagram, cut to size bytes, and who sent it. An empty one is b"", which is no end of anything."""
+        if size <= 0:
+            raise ValueError("the size must be above 0")
+        op = self._receiving
+        if op is None:
+            op = self._receiving = self._sock.receive(min(size, DATAGRAM_MAX), timeout_ms=self._timeout_ms())
+        try:
+            data = self._wait(op)
+        finally:
+            if op.done:
+                self._receiving = None
+        return data[:size], address_of(op.body.remote)
+
+    def recv(self, size: int) -> bytes:
+        return self.recvfrom(size)[0]
+
+    def getsockname(self) -> tuple:
+        """Known from the first datagram, bind() or connect() on."""
+        op = self._sock.get_option(pb.OPTION_LOCAL_ENDPOINT)
+        self._wait(op)
+        return address_of(op.body.endpoint)
+
+    def getpeername(self) -> tuple:
+        if self._connected is None or not self._connected.HasField("remote"):
+            raise error_of(pb.ERROR_NOT_CONNECTED)
+        return address_of(self._connected.remote)
 
 
 class _Raw(io.RawIOBase):

@@ -76,13 +76,13 @@ class Client(Core):
             self.wire.close()
         super().end(error)
 
-    def socket(self, family=pb.FAMILY_UNSPECIFIED):
+    def socket(self, family=pb.FAMILY_UNSPECIFIED, datagram=False):
         """A socket; asks for a larger grant, and waits for the answer, where there is none left."""
         if not self.has_id():
             self.ask_for_sockets()
             while self.welcomes_due:
                 self.run_once()
-        return self.open(family)
+        return self.open(family, datagram)
 
     def inspect(self, **arm):
         """inspect(list=pb.List()), inspect(show=pb.Show(id=7)), inspect(stats=pb.Stats()): records."""

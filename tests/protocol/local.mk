@@ -28,6 +28,7 @@ py_tests += \
 	tests/protocol/test_python_aio.py \
 	tests/protocol/test_python_blocking.py \
 	tests/protocol/test_python_client.py \
+	tests/protocol/test_python_datagrams.py \
 	tests/protocol/test_quota.py \
 	tests/protocol/test_reference.py \
 	tests/protocol/test_session.py \
