@@ -133,6 +133,8 @@ libasockd_la_SOURCES = \
 	daemon/session/dgram_source.c \
 	daemon/session/op.c \
 	daemon/session/op.h \
+	daemon/session/send.c \
+	daemon/session/send.h \
 	daemon/session/session.c \
 	daemon/session/session.h \
 	daemon/session/session_audit.c \
@@ -171,8 +173,6 @@ libasockd_la_SOURCES = \
 	daemon/session/sock_policy.h \
 	daemon/session/sock_lend.c \
 	daemon/session/sock_lend.h \
-	daemon/session/sock_send.c \
-	daemon/session/sock_send.h \
 	daemon/session/window.c \
 	daemon/session/window.h \
 	daemon/verbs/accept.c \

@@ -99,7 +99,7 @@ void dgram_unbound(struct sock *sock); /* it may answer nobody, if it is one */
 /* What waits ends. */
 void dgram_end(struct sock *sock, uint32_t error);
 
-/* As sock_run_sends() and so on. */
+/* As send_run() and so on. */
 void dgram_run_sends(struct sock *sock);
 void dgram_run_receives(struct sock *sock);
 void dgram_run_events(struct sock *sock, int events);

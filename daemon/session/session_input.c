@@ -11,7 +11,7 @@
 #include "daemon/core/limits.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_end.h"
-#include "daemon/session/sock_send.h"
+#include "daemon/session/send.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 
@@ -35,7 +35,7 @@ enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
 
 static enum consumed broken_input(struct session *s, const char *why)
 {
-    sock_batch_end(s);
+    send_batch_end(s);
     session_end(s, ERR_PROTOCOL_ERROR, why);
     return ENDED;
 }
@@ -71,7 +71,7 @@ static enum consumed consume_frames(struct session *s, unsigned int *budget)
 
     s->last_sent = 0;
     c = consume_some(s, budget);
-    sock_batch_end(s);
+    send_batch_end(s);
     return c;
 }
 

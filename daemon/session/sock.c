@@ -5,7 +5,7 @@
  */
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
-#include "daemon/session/sock_send.h"
+#include "daemon/session/send.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -107,7 +107,7 @@ static void run_socket_events(struct sock *sock, int events)
     }
     if (events & EV_WRITE) {
         sock->wants_write = false;
-        sock_run_sends(sock);
+        send_run(sock);
     }
     if (!(events & EV_READ))
         return;
@@ -219,50 +219,12 @@ void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms)
         op_set_deadline(sock->worker, op, timeout_ms, complete_timed_out);
 }
 
-void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms)
-{
-    sock_hold_op(sock, op, timeout_ms);
-    list_append(&sock->sends, &op->node);
-    if (sock->session && sock->session->batch_of == sock)
-        return; /* more is coming */
-    if (!sock->wants_write)
-        sock_run_sends(sock);
-    else
-        sock_update_watch(sock);
-}
-
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
     list_append(&sock->receives, &op->node);
     if (!sock->wants_read && !list_is_linked(&sock->node))
         sock_run_receives(sock);
-}
-
-static bool may_send(const struct sock *sock)
-{
-    return sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING;
-}
-
-void sock_run_sends(struct sock *sock)
-{
-    unsigned int budget = TURN_SOCKET_STEPS;
-
-    if (sock->dgram) {
-        dgram_run_sends(sock);
-        return;
-    }
-    while (may_send(sock) && !list_is_empty(&sock->sends)) {
-        if (budget == 0 ||
-            (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
-            sock->wants_write = true; /* the watcher fires in the next turn */
-            break;
-        }
-        budget--;
-        if (sock_send_step(sock) == 0)
-            break;
-    }
-    sock_update_watch(sock);
 }
 
 /*
@@ -422,7 +384,7 @@ static bool is_hole(const struct sock *sock, bool has_begun)
 {
     bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
 
-    return !sock->dgram && is_accepted && (may_send(sock) || sock->state == SOCK_CONNECTING);
+    return !sock->dgram && is_accepted && (send_may_run(sock) || sock->state == SOCK_CONNECTING);
 }
 
 void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,

@@ -150,11 +150,9 @@ void sock_free_later(struct sock *sock);
 int sock_set_destination(struct sock *sock, const char *host, uint16_t port);
 
 /* Appends to the queue of its direction, arms its deadline, and lets the queue run. */
-void sock_queue_send(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
-void sock_run_sends(struct sock *sock);
 void sock_run_events(struct sock *sock);   /* what its watcher has told */
 void sock_run_receives(struct sock *sock); /* of one that listens: its accepts */
 void sock_wait_room(struct sock *sock);    /* until its session's output has some */

@@ -11,6 +11,7 @@
 #include "daemon/core/loop.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/op.h"
+#include "daemon/session/send.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"

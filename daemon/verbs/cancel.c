@@ -5,6 +5,7 @@
  * client says that this is what it means (S59).
  */
 #include "daemon/session/complete.h"
+#include "daemon/session/send.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
@@ -18,7 +19,7 @@ static void cancel(struct op *target)
     complete(target, ERR_OPERATION_ABORTED);
     /* It may have been the first, and have waited for its client: nothing else wakes those behind it. */
     if (sock && !sock->wants_write)
-        sock_run_sends(sock);
+        send_run(sock);
 }
 
 /* What a SHARE that has ended with success left. */

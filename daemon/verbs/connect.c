@@ -24,6 +24,7 @@
 #include "daemon/net/happy_eyeballs.h"
 #include "daemon/names/resolver.h"
 #include "daemon/names/services.h"
+#include "daemon/session/send.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
@@ -190,7 +191,7 @@ static void take_connection(struct connect *c, int fd)
         list_append(shutdown_receives_end(sock), &op->node);
     else
         complete(op, ERR_SUCCESS);
-    sock_run_sends(sock);
+    send_run(sock);
     sock_run_receives(sock);
 }
 

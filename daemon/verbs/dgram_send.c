@@ -14,10 +14,10 @@
 #include "daemon/net/udp.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
+#include "daemon/session/send.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_policy.h"
-#include "daemon/session/sock_send.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
@@ -112,7 +112,7 @@ static ssize_t send_apart(struct op *op, const struct iovec *iov, int count,
 
         if (n < 0)
             return n;
-        sock_took(op, (uint64_t)n);
+        send_took(op, (uint64_t)n);
         done += (size_t)n;
     }
     return 0;
@@ -155,7 +155,7 @@ static int transmit(struct op *op, const struct iovec *iov, int count)
         complete(op, asock_error_from_errno((int)n));
         return 1;
     }
-    sock_took(op, (uint64_t)n);
+    send_took(op, (uint64_t)n);
     complete(op, ERR_SUCCESS);
     return 1;
 }
@@ -165,7 +165,7 @@ static int datagram_step(struct op *op)
     struct iovec iov[SEND_IOV];
     uint64_t bytes;
     int count = op->is_reference ? slices_gather(&op->slices, iov, SEND_IOV, &bytes)
-                                 : sock_gather(op, iov, SEND_IOV, &bytes);
+                                 : send_gather(op, iov, SEND_IOV, &bytes);
 
     return transmit(op, iov, count);
 }
@@ -258,6 +258,6 @@ int dgram_send(struct op *op, const struct call *call)
         return 0;
     if (!op->is_reference && op_append(sock->worker, op, call->payload, call->payload_len) < 0)
         return ERR_NO_BUFFER_SPACE;
-    sock_queue_send(sock, op, r->timeout_ms);
+    send_queue(sock, op, r->timeout_ms);
     return 0;
 }

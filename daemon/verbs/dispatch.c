@@ -14,7 +14,7 @@
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
-#include "daemon/session/sock_send.h"
+#include "daemon/session/send.h"
 #include "daemon/session/window.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -213,7 +213,7 @@ int dispatch_frame(struct session *s, const struct frame *frame)
     if (r < 0)
         return r;
     if (s->batch_of && (request.verb != VERB_SEND || request.socket != s->batch_of->id))
-        sock_batch_end(s);
+        send_batch_end(s);
     if (request.verb == VERB_HELLO)
         return hello(s, &call);
     if (!s->has_hello)

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "daemon/session/complete.h"
+#include "daemon/session/send.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/verbs.h"
@@ -108,7 +109,7 @@ int verb_shutdown(struct op *op, const struct call *call)
     op->has_begun = op->ends_sending = true;
     sock->send_side = SIDE_SHUT;
     sock->shutdown_count++;
-    sock_queue_send(sock, op, r->timeout_ms);
+    send_queue(sock, op, r->timeout_ms);
     return 0;
 }
 

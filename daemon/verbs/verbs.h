@@ -86,7 +86,6 @@ int connect_set_option(struct op *op, uint32_t option, int32_t value);
  * An op that another process had, of a connected stream socket (daemon/state/): its class. A HANGUP, and a CONNECT that is in
  * progress, begin again when *_resume() is called.
  */
-void send_restore(struct op *op);
 void receive_restore(struct op *op);
 void shutdown_restore(struct op *op, bool ends_receiving);
 void hangup_restore(struct op *op);
@@ -104,8 +103,5 @@ int connect_restore(struct op *op, const struct connect_past *past, bool is_up);
 void connect_resume(struct op *op);
 /* Another process begins the connect again: stops the attempts here, without a reply or an audit entry. */
 void connect_leave(struct op *op);
-
-/* Sends what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
-int send_step(struct op *op);
 
 #endif
