@@ -137,6 +137,10 @@ libasockd_la_SOURCES = \
 	daemon/session/send.h \
 	daemon/session/session.c \
 	daemon/session/session.h \
+	daemon/session/session_base.c \
+	daemon/session/session_pump.c \
+	daemon/session/settle.c \
+	daemon/session/settle.h \
 	daemon/session/session_audit.c \
 	daemon/session/session_audit.h \
 	daemon/session/session_input.c \

@@ -29,6 +29,7 @@ static void expire_deadlines(struct worker *w)
         struct deadline *d = container_of(timer, struct deadline, timer);
 
         d->expired(d);
+        worker_settle(w);
         if (w->shares.clock() >= end) {
             w->has_due = true;
             return;
@@ -59,7 +60,7 @@ static bool is_late(struct worker *w)
 }
 
 /* What is added while the list runs waits for the next turn: a task may put itself back. */
-static void run_list(struct list *tasks)
+static void run_list(struct worker *w, struct list *tasks)
 {
     struct list now;
 
@@ -70,6 +71,7 @@ static void run_list(struct list *tasks)
 
         list_remove(&task->node);
         task->run(task);
+        worker_settle(w);
     }
 }
 
@@ -112,11 +114,12 @@ static void on_prepare(struct ev_loop *loop, struct ev_prepare *watcher, int eve
     (void)loop;
     (void)events;
     w->now = w->clock();
+    worker_settle(w);
     share_run(&w->shares);
     if (!is_late(w))
         expire_deadlines(w);
-    run_list(&w->tasks);
-    run_list(&w->flushes);
+    run_list(w, &w->tasks);
+    run_list(w, &w->flushes);
     arm_sleep(w);
     w->last_turn = w->now;
     w->stats.turns++;
@@ -177,6 +180,7 @@ int worker_init(struct worker *w, uint64_t (*clock)(void))
     memset(w, 0, sizeof(*w));
     shares_init(&w->shares, NULL);
     share_init(&w->controls, &w->shares.root, NULL);
+    list_init(&w->settles);
     list_init(&w->tasks);
     list_init(&w->flushes);
     list_init(&w->sessions);
@@ -220,9 +224,10 @@ void worker_deinit(struct worker *w)
     assert(list_is_empty(&w->sessions));
     assert(list_is_empty(&w->drains));
     assert(list_is_empty(&w->session_walks) && list_is_empty(&w->drain_walks));
-    run_list(&w->tasks);
+    run_list(w, &w->tasks);
     assert(!share_has_work(&w->shares));
     share_deinit(&w->controls);
+    assert(list_is_empty(&w->settles));
     assert(list_is_empty(&w->tasks) && list_is_empty(&w->flushes));
     assert(asock_wheel_is_clear(&w->wheel));
     assert(list_is_empty(&w->spare_ops) && list_is_empty(&w->spare_deadlines));
@@ -259,6 +264,22 @@ void worker_flush_later(struct worker *w, struct task *task)
 {
     if (task->run && !list_is_linked(&task->node))
         list_append(&w->flushes, &task->node);
+}
+
+void worker_settle_later(struct worker *w, struct task *task)
+{
+    if (task->run && !list_is_linked(&task->node))
+        list_append(&w->settles, &task->node);
+}
+
+void worker_settle(struct worker *w)
+{
+    struct task *task;
+
+    while ((task = list_first(&w->settles, struct task, node))) {
+        list_remove(&task->node);
+        task->run(task);
+    }
 }
 
 void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_now)

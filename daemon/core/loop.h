@@ -6,8 +6,8 @@
  * The worker: one libev loop and everything that lives on it. A turn of the loop is
  *     poll, callbacks of watchers, steps of sessions, expired deadlines, tasks, flushes
  * but one that comes late, with deadlines long overdue, leaves them to the next one, which polls first.
- * Tasks are what could not be done on the stack of its cause: sessions that have spent their share
- * of the turn, objects to be freed. Flushes come last, so that one write carries a turn's replies.
+ * What each of them leaves to be settled, because it cannot be done on its stack, runs as soon as it is over. Tasks can wait
+ * a little longer: objects to be freed. Flushes come last, so that one write carries a turn's replies.
  */
 #include <ev.h>
 #include <stdbool.h>
@@ -76,8 +76,7 @@ struct worker {
     struct ev_loop *loop;
     struct ev_prepare prepare;
     struct ev_idle idle;
-    struct ev_io
-        timer; /* of a timerfd: a wait with a time-out would set and unset a timer each time */
+    struct ev_io timer;   /* of a timerfd: libev would set and unset a timer for each wait */
     uint64_t timer_until; /* when that fires; 0: it is not set */
 
     uint64_t (*clock)(void); /* milliseconds, monotonic; tests hand in their own */
@@ -91,7 +90,7 @@ struct worker {
 
     struct shares shares;  /* of the sessions' work */
     struct share controls; /* of control sessions, all together: as much as one user */
-    struct list tasks, flushes;
+    struct list settles, tasks, flushes;
     struct list sessions, session_walks; /* struct session; struct walk through them */
     struct list drains, drain_walks;     /* struct sock without a session; likewise */
     uint32_t drain_count;
@@ -102,10 +101,8 @@ struct worker {
     uint32_t fds_used, fds_max; /* of network sockets, buffers, status pages and shared listeners */
     uint32_t buffer_count, status_count, shared_listener_count;
 
-    struct list spare_ops; /* struct op */
-    uint32_t spare_op_count;
-    struct list spare_deadlines; /* struct op_deadline */
-    uint32_t spare_deadline_count;
+    struct list spare_ops, spare_deadlines; /* struct op, struct op_deadline */
+    uint32_t spare_op_count, spare_deadline_count;
     struct chunk *spare_chunks[CHUNK_ORDERS];
     uint32_t spare_chunk_bytes;
     struct slice *spare_slices;
@@ -133,8 +130,8 @@ struct worker {
     struct monitor *monitor;           /* tells what happens; NULL: nobody can watch */
     struct reload *reload;             /* NULL: nothing to be read anew */
     struct stats stats;
-    struct histogram turns; /* the work of each between two polls, but for its watchers */
-    bool is_stopping;
+    struct histogram turns;          /* the work of each between two polls, but for its watchers */
+    bool is_stopping, is_completing; /* the second: complete() is on the stack */
 };
 
 /* clock NULL: CLOCK_MONOTONIC. 0 or -errno. */
@@ -158,6 +155,9 @@ static inline void task_init(struct task *task, void (*run)(struct task *task))
 /* Runs in this turn's task phase, or in the next turn when called from a task. Once, if set twice. */
 void worker_defer(struct worker *w, struct task *task);
 void worker_flush_later(struct worker *w, struct task *task);
+/* Runs when worker_settle() is called: at the end of each piece of work, which it is to be over with. */
+void worker_settle_later(struct worker *w, struct task *task);
+void worker_settle(struct worker *w);
 static inline void task_cancel(struct task *task)
 {
     list_remove(&task->node);

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/core/probes.h"
+/*
+ * An op ends: it leaves its queue, gives back what it held, and its reply goes into the output. What is queued behind a send
+ * that failed ends with it. Whatever else follows for the socket is left to settle.c.
+ */
 #include "daemon/session/complete.h"
 
+#include <assert.h>
+
+#include "daemon/core/probes.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_monitor.h"
 #include "daemon/session/sock.h"
@@ -137,17 +143,115 @@ static struct list *front_of(const struct op *op)
     return op->verb == VERB_SEND ? sends->prev : sends;
 }
 
+static void end(struct op *op, uint32_t error)
+{
+    detach(op, error);
+    reply(op);
+}
+
+/* ---- what it means for its socket ---- */
+
+static void settle_later(struct sock *sock)
+{
+    struct session *s = sock->session;
+
+    list_remove(&sock->ready);
+    list_append(&s->settling, &sock->ready);
+    worker_settle_later(s->worker, &s->settle);
+}
+
+static bool has_queued_shutdown(const struct sock *sock)
+{
+    list_for_each (&sock->sends, it)
+        if (container_of(it, struct op, node)->ends_sending)
+            return true;
+    return false;
+}
+
+/* One that did not come to its turn leaves the sending side as it was: open, unless an earlier one did. */
+static void shutdown_ended(struct sock *sock, uint32_t error)
+{
+    sock->shutdown_count--;
+    if (error && sock->send_side == SIDE_SHUT && !sock->has_sent_end && !has_queued_shutdown(sock))
+        sock->send_side = SIDE_OPEN;
+}
+
+static void end_behind(struct sock *sock, struct op *op)
+{
+    bool is_shutdown = op->verb == VERB_SHUTDOWN && op->has_begun;
+
+    end(op, ERR_OPERATION_ABORTED);
+    if (is_shutdown)
+        shutdown_ended(sock, ERR_OPERATION_ABORTED);
+}
+
+/*
+ * Nothing behind `front` is sent: it ends with OPERATION_ABORTED (S28). What is in front was there
+ * before the hole, and still goes out.
+ */
+static void break_sends(struct sock *sock, struct list *front)
+{
+    sock->send_side = SIDE_BROKEN;
+    sock->is_incomplete = true;
+    while (front->next != &sock->sends)
+        end_behind(sock, container_of(front->next, struct op, node));
+    /* What is still in front ends later than what was behind it: nothing will imply its success. */
+    list_for_each (&sock->sends, it)
+        container_of(it, struct op, node)->errors_only = false;
+    if (list_is_empty(&sock->sends))
+        sock->wants_write = false;
+}
+
+/* Cancelled before it began: the stream does not miss it (S30). */
+static bool was_harmless(uint32_t error, bool has_begun)
+{
+    return error == ERR_SUCCESS || (error == ERR_OPERATION_ABORTED && !has_begun);
+}
+
+/*
+ * Is a send that ended a hole in the stream? Behind a shutdown no send is accepted, and none harms; but
+ * those in front of it are still the stream, and has_begun is said of accepted ones alone.
+ */
+static bool is_hole(const struct sock *sock, bool has_begun)
+{
+    bool is_accepted = sock->send_side == SIDE_OPEN || has_begun;
+
+    return !sock->dgram && is_accepted && (sock_may_send(sock) || sock->state == SOCK_CONNECTING);
+}
+
+/* `front`: what the op stood behind in sock->sends. */
+static void note_end(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
+                     struct list *front)
+{
+    bool must_settle = sock->lingers;
+
+    if (verb == VERB_SHUTDOWN && has_begun) {
+        shutdown_ended(sock, error);
+    } else if (verb == VERB_CONNECT && has_begun && error && sock->state == SOCK_CONNECTING) {
+        sock->has_lost_connect = must_settle = true;
+    } else if ((verb == VERB_SEND || (verb == VERB_CONNECT && has_begun)) &&
+               !was_harmless(error, has_begun) && is_hole(sock, has_begun)) {
+        break_sends(sock, front);
+        must_settle = true;
+    }
+    if (must_settle)
+        settle_later(sock);
+}
+
 void complete(struct op *op, uint32_t error)
 {
+    struct worker *w = op->session->worker;
     struct sock *sock = op->sock;
     uint32_t verb = op->verb;
     bool has_begun = op->has_begun;
     struct list *front = sock ? front_of(op) : NULL;
 
-    detach(op, error);
-    reply(op);
+    assert(!w->is_completing);
+    w->is_completing = true;
+    end(op, error);
     if (sock)
-        sock_op_ended(sock, verb, error, has_begun, front);
+        note_end(sock, verb, error, has_begun, front);
+    w->is_completing = false;
 }
 
 void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)

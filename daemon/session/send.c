@@ -251,11 +251,6 @@ static int run_front(struct sock *sock)
     return 1;
 }
 
-bool send_may_run(const struct sock *sock)
-{
-    return sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING;
-}
-
 void send_run(struct sock *sock)
 {
     unsigned int budget = TURN_SOCKET_STEPS;
@@ -264,7 +259,7 @@ void send_run(struct sock *sock)
         dgram_run_sends(sock);
         return;
     }
-    while (send_may_run(sock) && !list_is_empty(&sock->sends)) {
+    while (sock_may_send(sock) && !list_is_empty(&sock->sends)) {
         if (budget == 0 ||
             (budget < TURN_SOCKET_STEPS && share_step_is_over(&sock->worker->shares))) {
             sock->wants_write = true; /* the watcher fires in the next turn */

@@ -34,8 +34,6 @@ void send_run(struct sock *sock);
 /* What waits for more sends from the session's input leaves. */
 void send_batch_end(struct session *s);
 
-/* Is the socket in a state in which the kernel takes bytes? */
-bool send_may_run(const struct sock *sock);
 /* Hands over what the op holds: 1 ended, 0 waits. Of a SEND, and of a CONNECT's data. */
 int send_step(struct op *op);
 /* An op that another process had (daemon/state/): its class. */

@@ -11,6 +11,7 @@
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/session_quota.h"
 #include "daemon/session/session_sockets.h"
+#include "daemon/session/settle.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -26,19 +27,6 @@
 #include "daemon/session/sharing.h"
 #include "daemon/session/window.h"
 #include "proto/errors.h"
-
-void session_resume_later(struct session *s)
-{
-    s->must_read = true;
-    share_wake(&s->share);
-}
-
-void session_ready(struct session *s, struct sock *sock)
-{
-    if (!list_is_linked(&sock->ready))
-        list_append(&s->ready, &sock->ready);
-    share_wake(&s->share);
-}
 
 static struct session *session_of(struct transport *t)
 {
@@ -212,6 +200,7 @@ static bool on_step(struct share *share)
     }
     if (i < STEPS)
         steps[n].run(s);
+    worker_settle(s->worker);
     s->last_step = (uint8_t)n;
     for (i = 0; i < STEPS; i++)
         if (steps[i].is_due(s))
@@ -246,10 +235,12 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->restricts));
     assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
+    assert(list_is_empty(&s->settling));
     assert(!s->batch_of && s->op_count == 0 && s->transport.fd < 0);
     assert(list_is_empty(&s->ready) && list_is_empty(&s->emptying));
     share_deinit(&s->share);
     task_deinit(&s->gone);
+    task_deinit(&s->settle);
     deadline_deinit(&s->unread);
     session_drop_status(s);
     walks_leave(&w->session_walks, &s->node);
@@ -282,9 +273,11 @@ static void init_lists(struct session *s)
     list_init(&s->room_waiters);
     list_init(&s->room_tries);
     list_init(&s->ready);
+    list_init(&s->settling);
     list_init(&s->emptying);
     session_sharing_init(&s->sharing);
     task_init(&s->gone, on_gone);
+    task_init(&s->settle, session_run_settle);
     task_init(&s->report_task, window_run);
     task_init(&s->rows_task, session_run_rows);
     deadline_init(&s->retry, on_retry);
@@ -360,134 +353,4 @@ int session_new(const struct session_config *config, int fd, struct identity *id
     transport_resume(&s->transport);
     *ret = s;
     return 0;
-}
-
-static uint32_t buckets_for(uint32_t ops)
-{
-    uint32_t n = 64;
-
-    while (n < ops && n < 65536)
-        n *= 2;
-    return n;
-}
-
-/* Twice as many at least: a client that asks for one more each time causes no more work than one that asks once. */
-static int grow_slots(struct session *s, uint32_t count)
-{
-    uint32_t cap = count > 2 * s->slot_cap ? count : 2 * s->slot_cap;
-    struct session_slot *slots;
-
-    if (count <= s->slot_cap)
-        return 0;
-    slots = mem_realloc(s->slots, (size_t)cap * sizeof(*slots));
-    if (!slots)
-        return -ENOMEM;
-    memset(slots + s->slot_cap, 0, (size_t)(cap - s->slot_cap) * sizeof(*slots));
-    s->slots = slots;
-    s->slot_cap = cap;
-    return 0;
-}
-
-static int grow_tokens(struct session *s, uint32_t buckets)
-{
-    struct op **old = s->tokens;
-    uint32_t count = s->token_buckets;
-    struct op **tokens;
-
-    if (buckets <= count)
-        return 0;
-    tokens = mem_zalloc(buckets, sizeof(struct op *));
-    if (!tokens)
-        return -ENOMEM;
-    s->tokens = tokens;
-    s->token_buckets = buckets;
-    for (uint32_t i = 0; i < count; i++)
-        while (old[i]) {
-            struct op *op = old[i];
-
-            old[i] = op->hash_next;
-            session_hash_op(s, op);
-        }
-    mem_free(old);
-    return 0;
-}
-
-int session_grant(struct session *s, const struct limits *limits)
-{
-    if (grow_slots(s, limits->sockets + 1) < 0 || grow_tokens(s, buckets_for(limits->ops)) < 0)
-        return -ENOMEM;
-    s->slot_count = limits->sockets + 1;
-    s->limits = *limits;
-    return 0;
-}
-
-struct session_slot *session_slot(struct session *s, uint32_t id)
-{
-    return id > 0 && id < s->slot_count ? &s->slots[id] : NULL;
-}
-
-struct sock *session_next_sock(const struct session *s, struct session_iterator *it)
-{
-    while (it->id + 1 < s->slot_count)
-        if (s->slots[++it->id].sock)
-            return s->slots[it->id].sock;
-    /* Sought before it is needed: the socket that is handed out now may be gone by then. */
-    if (!it->next)
-        it->next = s->lingering.next;
-    if (it->next == &s->lingering)
-        return NULL;
-    it->next = it->next->next;
-    return container_of(it->next->prev, struct sock, node);
-}
-
-struct sock *session_sock(struct session *s, uint32_t id)
-{
-    struct session_slot *slot = session_slot(s, id);
-
-    return slot ? slot->sock : NULL;
-}
-
-struct op *session_take_op(struct session *s)
-{
-    struct op *op = s->spare;
-
-    assert(op);
-    s->spare = NULL;
-    op->session = s;
-    return op;
-}
-
-/* The client chooses the tokens: without the keys it cannot choose them so that all are in one bucket. */
-static struct op **bucket_of(struct session *s, uint64_t token)
-{
-    uint64_t hash = (token ^ s->worker->token_keys[0]) * (s->worker->token_keys[1] | 1);
-
-    hash = (hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15); /* of a progression, too */
-    return &s->tokens[(hash >> 32) & (s->token_buckets - 1)];
-}
-
-struct op *session_find_op(struct session *s, uint64_t token)
-{
-    for (struct op *op = *bucket_of(s, token); op; op = op->hash_next)
-        if (op->token == token)
-            return op;
-    return NULL;
-}
-
-void session_hash_op(struct session *s, struct op *op)
-{
-    struct op **bucket = bucket_of(s, op->token);
-
-    op->hash_next = *bucket;
-    *bucket = op;
-}
-
-void session_unhash_op(struct session *s, struct op *op)
-{
-    for (struct op **at = bucket_of(s, op->token); *at; at = &(*at)->hash_next) {
-        if (*at != op)
-            continue;
-        *at = op->hash_next;
-        return;
-    }
 }

@@ -59,10 +59,10 @@ struct session {
     void *on_gone_data;
     struct share share;   /* of the loop's time */
     struct list ready;    /* sockets that something has happened to */
+    struct list settling; /* sockets that the end of an op means something to (settle.h) */
     struct list emptying; /* buffers that nobody uses any more */
-    struct task gone;
-    struct task report_task; /* SEND_ROOM is due */
-    struct task rows_task;   /* more rows than one turn's share */
+    struct task gone, settle;
+    struct task report_task, rows_task; /* SEND_ROOM is due; more rows than one turn's share */
     /* There was no memory, for the next op or in the kernel; Hello is due; unread_fd is looked at. */
     struct deadline retry, hello, unread;
     struct limits limits;
@@ -115,7 +115,6 @@ struct session {
     uint32_t next_slot;  /* of those steps */
     uint64_t judge_from; /* the place of the first connect that is still to be judged */
     bool input_ended;    /* end of stream behind what is in the transport */
-    bool is_pumping;     /* session_pump() is on the stack */
     bool has_room;       /* who waits for it may try */
     bool must_read, must_pump, must_discard, must_judge; /* what its next steps are */
     uint8_t last_step;                      /* what the last one was: kinds take turns */
@@ -187,14 +186,15 @@ unsigned int session_reply_room(struct session *s, unsigned int want);
 void session_fill_reply(const struct op *op, struct reply *ret); /* of any verb's completion */
 /* The reply of an op in OP_DONE: now, or when there is room. */
 void session_reply_op(struct session *s, struct op *op);
+/* The replies of session->done, as far as there is room, and time. false: some are left. */
+bool session_flush_done(struct session *s);
 /* Room for replies, or for another receive, may be there: everything that waits for it goes on. */
 void session_pump(struct session *s);
 /* Who waits for it tries again, in steps. */
 void session_has_room(struct session *s);
 /* More input may be taken; something has happened to a socket: in a step of its own. */
 void session_resume_later(struct session *s);
-/* Reads and dispatches requests: one share of a turn. */
-void session_run_input(struct session *s);
+void session_run_input(struct session *s); /* reads and dispatches: one share of a turn */
 void session_ready(struct session *s, struct sock *sock);
 void session_run_rows(struct task *task);
 

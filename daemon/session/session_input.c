@@ -56,6 +56,7 @@ static enum consumed consume_some(struct session *s, unsigned int *budget)
             return NEEDS_ROOM;
         if (s->dispatch(s, &frame) < 0)
             return broken_input(s, s->why);
+        worker_settle(s->worker);
         if (s->has_ended)
             return ENDED;
         transport_consume(&s->transport, (size_t)n);

@@ -4,14 +4,13 @@
  * op waits in session->done, and reading stops until the client has read.
  */
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_frame.h"
 #include "daemon/wire/shm_buffer.h"
-#include "daemon/session/sock.h"
-#include "daemon/session/window.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 
@@ -201,7 +200,7 @@ void session_commit(struct session *s, const struct reply *reply, uint8_t *place
     transport_commit(&s->transport, (size_t)n + payload_len);
 }
 
-static bool flush_done(struct session *s)
+bool session_flush_done(struct session *s)
 {
     struct op *op;
 
@@ -216,73 +215,4 @@ static bool flush_done(struct session *s)
         }
     }
     return true;
-}
-
-static bool run_streams(struct session *s)
-{
-    struct op *op;
-
-    while ((op = list_first(&s->streams, struct op, node)))
-        if (op->class->step(op) == 0)
-            return false;
-    return true;
-}
-
-/* They wait for events more than for room, and nothing waits behind them. */
-static void run_monitors(struct session *s)
-{
-    struct op *op;
-
-    while ((op = list_first(&s->monitors, struct op, node)))
-        if (op->class->step(op) == 0)
-            return;
-}
-
-void session_run_rows(struct task *task)
-{
-    struct session *s = container_of(task, struct session, rows_task);
-
-    s->rows = 0;
-    s->must_pump = true;
-    share_wake(&s->share);
-}
-
-/*
- * Each waiter has one try whenever there is room: one that still finds none waits for the next time. Those that a step
- * has no time for have theirs in the next step.
- */
-static void run_room_waiters(struct session *s)
-{
-    struct sock *sock;
-
-    if (s->has_room)
-        list_splice(&s->room_tries, &s->room_waiters);
-    s->has_room = false;
-    while ((sock = list_first(&s->room_tries, struct sock, node))) {
-        list_remove(&sock->node);
-        sock_run_receives(sock);
-        if (share_step_is_over(&s->worker->shares))
-            break;
-    }
-    s->must_pump |= !list_is_empty(&s->room_tries);
-}
-
-void session_has_room(struct session *s)
-{
-    s->must_pump = s->has_room = true;
-    share_wake(&s->share);
-}
-
-void session_pump(struct session *s)
-{
-    if (s->has_ended || s->is_pumping)
-        return;
-    s->is_pumping = true;
-    if (flush_done(s) && run_streams(s) && window_flush(s)) {
-        run_monitors(s);
-        run_room_waiters(s);
-    }
-    s->is_pumping = false;
-    /* Requests again: in a step of its own, on an empty stack. */
-    session_resume_later(s);
 }

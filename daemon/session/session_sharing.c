@@ -16,13 +16,6 @@ void session_sharing_init(struct session_sharing *sharing)
     list_init(&sharing->listeners);
 }
 
-const struct identity *session_identity(const struct session *s)
-{
-    while (s->sharing.sharer)
-        s = s->sharing.sharer;
-    return &s->identity;
-}
-
 void session_accept_later(struct session *s)
 {
     s->sharing.must_accept = true;

@@ -66,7 +66,7 @@ struct sock {
         };
         struct task gone; /* of none of them any more */
     };
-    struct list ready; /* session->ready */
+    struct list ready; /* session->ready, or ->settling */
     struct session *session;
     struct worker *worker;
     struct quota *quota; /* of its session, also when that has gone; NULL: nobody */
@@ -119,6 +119,7 @@ struct sock {
     bool is_guess : 1;                 /* wants_read is: a read that was filled has not told */
     bool had_more : 1;                 /* what the last such guess should have been */
     bool is_given : 1;                 /* LENT, and not for the daemon to end */
+    bool has_lost_connect : 1;         /* its connect has failed, and it has not settled */
 };
 
 #define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */
@@ -131,7 +132,18 @@ static inline bool sock_is_apart(const struct sock *sock)
     return sock->state == SOCK_OPEN || sock->bound;
 }
 
-const char *sock_killed_text(const struct sock *sock);
+/* In which the kernel takes bytes of its stream. */
+static inline bool sock_may_send(const struct sock *sock)
+{
+    return sock->state == SOCK_CONNECTED || sock->state == SOCK_LINGERING;
+}
+
+static inline const char *sock_killed_text(const struct sock *sock)
+{
+    if (sock->is_idle)
+        return SOCK_IDLE_TEXT;
+    return sock->is_denied_now ? SOCK_DENIED_NOW_TEXT : SOCK_KILLED_TEXT;
+}
 
 /* Its OPTION_LINGER: -1 off, 0 reset, else milliseconds. */
 int32_t sock_linger(const struct sock *sock);
@@ -164,9 +176,6 @@ void sock_update_watch(struct sock *sock);
 void sock_connect_succeeded(struct sock *sock);
 void sock_connect_failed(struct sock *sock);
 
-/* complete() tells: an op of this socket has ended; `front` is what it stood behind in `sends`. */
-void sock_op_ended(struct sock *sock, uint32_t verb, uint32_t error, bool has_begun,
-                   struct list *front);
 void sock_end_receives(struct sock *sock, uint32_t error);
 /* Every op but a close ends with error. */
 void sock_end_ops(struct sock *sock, uint32_t error);

@@ -488,13 +488,6 @@ void sock_abort(struct sock *sock)
     close_now(sock, true);
 }
 
-const char *sock_killed_text(const struct sock *sock)
-{
-    if (sock->is_idle)
-        return SOCK_IDLE_TEXT;
-    return sock->is_denied_now ? SOCK_DENIED_NOW_TEXT : SOCK_KILLED_TEXT;
-}
-
 void sock_kill(struct sock *sock)
 {
     if (sock->lingers) {

@@ -75,7 +75,7 @@ struct list *shutdown_receives_end(struct sock *sock);
 
 /*
  * A CONNECT in progress (sock->connect), by the policy of now: one by a name that may not be asked for
- * any more ends, an attempt at an address that is denied is closed. True: one of both; its socket may be gone then.
+ * any more ends, an attempt at an address that is denied is closed. True: one of both.
  */
 bool connect_judge_again(struct op *op);
 

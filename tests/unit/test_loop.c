@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,6 +102,74 @@ START_TEST(test_an_ended_object_queues_no_work)
     ck_assert(!deadline_is_set(&thing.deadline));
     turn(&w);
     ck_assert_int_eq(thing.runs, 0);
+    worker_deinit(&w);
+}
+END_TEST
+
+/* ---- what is left to be settled ---- */
+
+struct piece {
+    struct task task, flush, settle;
+    struct deadline deadline;
+    struct worker *worker;
+    char *order; /* of both */
+};
+
+static void note(struct piece *piece, char kind)
+{
+    piece->order[strlen(piece->order)] = kind;
+    if (kind != 's')
+        worker_settle_later(piece->worker, &piece->settle);
+}
+
+static void on_piece_task(struct task *task)
+{
+    note(container_of(task, struct piece, task), 't');
+}
+
+static void on_piece_flush(struct task *task)
+{
+    note(container_of(task, struct piece, flush), 'f');
+}
+
+static void on_piece_deadline(struct deadline *deadline)
+{
+    note(container_of(deadline, struct piece, deadline), 'd');
+}
+
+static void on_piece_settle(struct task *task)
+{
+    note(container_of(task, struct piece, settle), 's');
+}
+
+START_TEST(test_what_is_left_to_be_settled_runs_before_the_next_piece_of_work)
+{
+    char order[16] = "";
+    struct piece pieces[2];
+    struct worker w;
+
+    ck_assert_int_eq(worker_init(&w, read_clock), 0);
+    for (int i = 0; i < 2; i++) {
+        struct piece *piece = &pieces[i];
+
+        piece->worker = &w;
+        piece->order = order;
+        task_init(&piece->task, on_piece_task);
+        task_init(&piece->flush, on_piece_flush);
+        task_init(&piece->settle, on_piece_settle);
+        deadline_init(&piece->deadline, on_piece_deadline);
+        worker_defer(&w, &piece->task);
+        worker_flush_later(&w, &piece->flush);
+        worker_set_deadline(&w, &piece->deadline, 1);
+        worker_settle_later(&w, &piece->settle); /* as a watcher's callback does */
+        worker_settle_later(&w, &piece->settle);
+    }
+    turn(&w);
+    ck_assert_str_eq(order, "ssdsdststsfsfs");
+    task_deinit(&pieces[0].settle);
+    worker_settle_later(&w, &pieces[0].settle);
+    worker_settle(&w);
+    ck_assert_str_eq(order, "ssdsdststsfsfs");
     worker_deinit(&w);
 }
 END_TEST
