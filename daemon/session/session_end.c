@@ -30,10 +30,12 @@
  */
 static void note_cut(struct session *s)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        /* Behind a shutdown there is no more stream that could be cut. */
-        if (s->slots[id].sock && s->slots[id].sock->send_side == SIDE_OPEN)
-            s->slots[id].sock->is_incomplete = true;
+    struct sock *sock;
+
+    session_for_each_sock (s, sock)
+        /* Behind a shutdown, and a close, there is no more stream that could be cut. */
+        if (sock->id && sock->send_side == SIDE_OPEN)
+            sock->is_incomplete = true;
 }
 
 /* Bytes of the frame, which may be more than there are; 0: it cannot be read. */

@@ -134,9 +134,10 @@ static void leave_socket(struct sock *sock)
 
 void state_leave_session(struct session *s)
 {
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock)
-            leave_socket(s->slots[id].sock);
+    struct sock *sock;
+
+    session_for_each_sock (s, sock)
+        leave_socket(sock);
     close(transport_leave(&s->transport));
     session_end(s, ERR_SUCCESS, NULL);
 }

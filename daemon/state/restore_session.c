@@ -289,10 +289,10 @@ void state_resume(struct worker *w)
 {
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
+        struct sock *sock;
 
-        for (uint32_t id = 1; id < s->slot_count; id++)
-            if (s->slots[id].sock)
-                resume_socket(s, s->slots[id].sock);
+        session_for_each_sock (s, sock)
+            resume_socket(s, sock);
         if (s->is_unfit) {
             session_end(s, ERR_CONNECTION_ABORTED,
                         "the daemon was replaced and could not take over all of the session");

@@ -495,6 +495,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     Asockd__State__Session session = ASOCKD__STATE__SESSION__INIT;
     Asockd__State__Identity record_identity;
     struct session_room room = {0};
+    struct sock *sock;
     int r = collect_replies(s, &room);
 
     if (r == 0)
@@ -517,7 +518,6 @@ void state_save_session(struct state_writer *out, const struct session *s)
     record.session = &session;
     state_add(out, &record);
     free_room(&room);
-    for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].sock)
-            save_socket(out, s->slots[id].sock, s->slots[id].dropping);
+    session_for_each_sock (s, sock)
+        save_socket(out, sock, s->slots[sock->id].dropping);
 }
