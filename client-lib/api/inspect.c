@@ -6,6 +6,7 @@
 #include "client-lib/api/inspect.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,6 @@
 #include "client-lib/core/context.h"
 #include "client-lib/core/inspection.h"
 #include "client-lib/core/op.h"
-#include "client-lib/wire/output.h"
 #include "client-lib/wire/wait.h"
 
 struct visit {
@@ -171,8 +171,10 @@ static int hand_payload(asock_op *op, const struct query *query)
 
     if (query->name && !(op->asked = strdup(query->name)))
         return -ENOMEM;
-    if (query->fd >= 0)
-        return asock_output_pass_fd(op->context, query->fd);
+    if (query->fd >= 0) {
+        op->fd = fcntl(query->fd, F_DUPFD_CLOEXEC, 3);
+        return op->fd < 0 ? -errno : 0;
+    }
     if (query->payload_len == 0)
         return 0;
     segment = malloc(sizeof(*segment) + query->payload_len);

@@ -89,7 +89,7 @@ struct asock_op {
     unsigned int result_flags;
     struct endpoint local, remote;
     struct datagram datagram; /* of the last one received; of a multishot, the last one reported */
-    int fd;                   /* a lent descriptor that the program has not taken; -1: none */
+    int fd; /* a lent one that nobody has taken yet, or one for the daemon; -1: none */
     bool has_value;
     int64_t value;
     char *text;

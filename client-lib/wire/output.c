@@ -11,7 +11,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -150,18 +149,11 @@ static bool is_passing(int err)
     return err == EAGAIN || err == ENOBUFS || err == ENOMEM;
 }
 
-int asock_output_pass_fd(asock_context *context, int fd)
+void asock_output_pass_fd(asock_context *context, int fd)
 {
-    int copy;
-
-    if (context->out.has_fd)
-        return -EBUSY;
-    copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0)
-        return -errno;
-    context->out.fd = copy;
+    assert(!context->out.has_fd);
+    context->out.fd = fd;
     context->out.has_fd = true;
-    return 0;
 }
 
 void asock_output_drop_fd(asock_context *context)

@@ -9,8 +9,8 @@ bool asock_output_has_room(const struct output *out);
 /* One frame. Its payload: so many bytes at the op's cursor, which moves; op NULL: there is none. */
 int asock_output_add(struct output *out, const struct request *request, asock_op *op,
                      size_t payload_len);
-/* A duplicate of it travels with whatever is written next. -EBUSY: one waits already; -errno. */
-int asock_output_pass_fd(asock_context *context, int fd);
+/* The frame added last has a descriptor, which the output owns from now on. Only one waits at a time (out->has_fd). */
+void asock_output_pass_fd(asock_context *context, int fd);
 void asock_output_drop_fd(asock_context *context);
 /* 0: all is written; 1: some waits. */
 int asock_output_flush(asock_context *context);

@@ -115,6 +115,18 @@ static void add_socketless(asock_op *op)
     if (op->operation >= OPERATION_INSPECT && op->total > 0)
         payload = op->total;
     asock_output_add(&op->context->out, &request, op, payload);
+    if (op->fd < 0)
+        return;
+    asock_output_pass_fd(op->context, op->fd);
+    op->fd = -1;
+}
+
+/* The next one that can go. Its descriptor waits until the one before it has left. */
+static asock_op *next_inspection(const asock_context *context)
+{
+    asock_op *op = list_first(&context->inspections, asock_op, queue_node);
+
+    return op && op->fd >= 0 && context->out.has_fd ? NULL : op;
 }
 
 static bool add_memory(asock_context *context)
@@ -162,7 +174,7 @@ static bool add_urgent(asock_context *context)
         return true;
     else if (context->ids.sync_wanted)
         add_ids_sync(context);
-    else if ((op = list_first(&context->inspections, asock_op, queue_node)))
+    else if ((op = next_inspection(context)))
         add_socketless(op);
     else if ((op = list_first(&context->syncs, asock_op, queue_node)) &&
              sync_may_go(context, op->seq))
