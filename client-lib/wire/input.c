@@ -78,10 +78,10 @@ static int take_head(asock_context *context)
     struct input *in = &context->in;
     const uint8_t *at = in->buffer + in->start;
     const char *why;
-    uint32_t head_len;
+    uint32_t head_len, payload_len;
     int r;
 
-    r = asock_frame_lengths(at, available(in), &head_len, &in->payload_left);
+    r = asock_frame_lengths(at, available(in), &head_len, &payload_len);
     if (r <= 0)
         return r;
     if (available(in) < FRAME_PREFIX + head_len)
@@ -93,6 +93,7 @@ static int take_head(asock_context *context)
     in->op = NULL;
     in->sink = SINK_NONE;
     in->text_len = 0;
+    in->payload_left = payload_len;
     r = asock_reply_head(context);
     if (r < 0)
         return r;
