@@ -236,18 +236,22 @@ static void judge_order(const struct submission *s)
 
 /*
  * Where the stream of a close begins: at the connect that succeeded, or, if none is known to have, at the last one
- * that may have.
+ * that may have. If all have failed, at the last one: what was sent behind the ones before it has ended with them.
  */
 static const struct submission *stream_begin(const struct submission *close)
 {
-    const struct submission *begin = close->stream->connect, *it;
+    const struct submission *last = close->stream->first, *open = NULL;
 
-    if (begin)
-        return begin;
-    for (it = begin = close->stream->first; it != close; it = it->next_of_stream)
-        if (it->operation == ASOCK_OPERATION_CONNECT && !it->is_done)
-            begin = it;
-    return begin;
+    if (close->stream->connect)
+        return close->stream->connect;
+    for (const struct submission *it = last; it != close; it = it->next_of_stream) {
+        if (it->operation != ASOCK_OPERATION_CONNECT)
+            continue;
+        last = it;
+        if (!it->is_done)
+            open = it;
+    }
+    return open ? open : last;
 }
 
 static bool was_asked_to_connect(const struct submission *close)
