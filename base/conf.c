@@ -103,7 +103,7 @@ static bool is_masked(int dir, const char *name)
 
 static int open_and_read(struct conf_reader *reader, int dir, const char *name, int flags)
 {
-    /* A FIFO is told from a file without waiting for somebody to write. */
+    /* Opening a FIFO must not wait for a writer: it is only opened to see that it is not a file. */
     const int all = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | flags;
     int fd = openat(dir, name, all), r;
 

@@ -59,7 +59,7 @@ static uint64_t rotate_right(uint64_t value, unsigned int by)
 
 /*
  * Start of the level's first slot behind now that holds a timer; UINT64_MAX: none. A timer that was unset has left its
- * slot's bit behind: that goes here, or the caller would wake up for nobody.
+ * slot's bit behind: that goes here, or the caller would wake up for nothing.
  */
 static uint64_t next_of_level(struct wheel *wheel, unsigned int level)
 {
@@ -90,7 +90,7 @@ static uint64_t next_slot(struct wheel *wheel)
     return best;
 }
 
-/* The slots that begin at wheel->now are emptied and their timers placed anew, one level lower. */
+/* The slots that begin at wheel->now are emptied and their timers placed again, one level lower. */
 static void enter_slots(struct wheel *wheel)
 {
     for (unsigned int level = WHEEL_LEVELS; level-- > 0;) {

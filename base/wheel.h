@@ -49,7 +49,7 @@ static inline void wheel_timer_unset(struct wheel_timer *timer)
     list_remove(&timer->node);
 }
 
-/* No timer is set: nobody needs to know what time it is. */
+/* No timer is set: the time is not needed. */
 static inline bool wheel_is_empty(const struct wheel *wheel)
 {
     for (int level = 0; level < WHEEL_LEVELS; level++)
@@ -58,7 +58,7 @@ static inline bool wheel_is_empty(const struct wheel *wheel)
     return list_is_empty(&wheel->due);
 }
 
-/* No timer is set: exact, and slower. For asserting that nobody has left one behind. */
+/* No timer is set: exact, and slower. For assertions that none was left behind. */
 bool asock_wheel_is_clear(const struct wheel *wheel);
 
 /*

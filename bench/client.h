@@ -21,7 +21,7 @@ struct options {
     bool socks;       /* the proxy speaks SOCKS5 */
     bool given;       /* with --way lent: sockets that asockd lets go of; else it holds them */
     bool shared;      /* memory shared with asockd */
-    bool errors_only; /* seven of eight sends are told of when they fail only */
+    bool errors_only; /* seven of eight sends report failures only */
     size_t size;      /* bytes of a bulk operation */
     unsigned int connections;
     unsigned int

@@ -213,7 +213,7 @@ static void send_header(char what)
     check(asock_send_all(state.lines[0].socket, header, sizeof header, 30000), "asock_send_all");
 }
 
-/* The eighth one's success tells of the seven before it; the last ones are told of all the same. */
+/* The eighth one's success implies that of the seven before it; the last ones always report. */
 static bool is_quiet(const struct options *o, unsigned int index)
 {
     return o->errors_only && index % 8 != 7 &&

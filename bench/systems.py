@@ -20,7 +20,7 @@ HOST = "192.0.2.1"
 
 
 def free_port():
-    """Bound and let go: in a network of our own nobody else takes it meanwhile."""
+    """Bound and released: in a network of our own no other program takes it meanwhile."""
     with socket.socket() as s:
         s.bind((LOOPBACK, 0))
         return s.getsockname()[1]

@@ -96,7 +96,7 @@ static int read_place(const struct settings *settings, struct place *ret)
     return 0;
 }
 
-/* 1: a socket that nobody listens at; 0: nothing; -1, after a message: anything else. */
+/* 1: a socket at which no program listens; 0: nothing; -1, after a message: anything else. */
 static int look_at(const struct sockaddr_un *address)
 {
     const char *path = address->sun_path;

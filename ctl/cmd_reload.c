@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* reload: the daemon reads its configuration and its policy anew. */
+/* reload: the daemon reads its configuration and its policy again. */
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/record.h"

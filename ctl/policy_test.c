@@ -66,7 +66,7 @@ static void print_verdict(const struct record *record)
     }
 }
 
-/* What the client would be told if it were another one, too. */
+/* The answer for the same client in another place ("also"). */
 static void print_also(const struct record *record, const struct record *first)
 {
     printf("%s %s", is_allowed(first) ? "but" : "also", is_allowed(record) ? "allowed" : "denied");

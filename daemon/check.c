@@ -27,7 +27,7 @@ static bool has_listener(void *data, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* ---- the unit's sandbox ---- */
+/* ---- the unit's hardening ---- */
 
 /* Below it the shipped unit may write: LogsDirectory=. */
 #define LOGS "/var/log/asockd"

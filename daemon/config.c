@@ -266,8 +266,8 @@ static bool was_set(const struct progress *progress, const char *name)
 }
 
 /*
- * Who has more sockets has more ops: a receive that waits is one, and a client whose idle connections have
- * used them up would wait for ever. A part cannot be more than the whole, whoever of both was set.
+ * More sockets need more ops: a pending receive is one, and a client whose idle connections have used them
+ * up would wait without end. A part cannot be more than the whole, whichever of the two was set.
  */
 static void settle(struct limits *limits, const struct progress *progress)
 {

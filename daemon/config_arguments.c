@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The command line of asockd(8).
- * Failures: misuse is told on standard error, with what to do about it.
+ * Failures: misuse is reported on standard error, with what to do about it.
  */
 #include "daemon/config.h"
 

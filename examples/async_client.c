@@ -59,7 +59,7 @@ static void shut(asock_op *op, void *userdata)
 }
 
 /* Submitting from inside the op's own callback is fine: a call that has completed already runs none,
- * so the context is told to complete through callbacks always (main). */
+ * so main() makes the context always complete through callbacks. */
 static void received(asock_op *op, void *userdata)
 {
     struct client *client = userdata;

@@ -77,7 +77,7 @@ void play_say_reply(const struct reply *reply, uint32_t payload_len);
 
 /* ---- client_memory.c ---- */
 
-/* What a callback is told of lies in the pool, and is no longer than a slice. */
+/* What a callback reports lies in the pool, and is no longer than a slice. */
 void memory_see_slice(struct carrier *slot);
 /* The slot's own part of the memory that the daemon shares; false: there is none. */
 bool memory_set_shared(struct carrier *slot, size_t len);

@@ -11,8 +11,8 @@
 
 /*
  * The library against a daemon that says anything: proper answers, wrong ones, bytes of no meaning.
- * What the library says must always be well-formed; each op that was pending completes once, at the
- * latest when the daemon has gone; what comes never goes past a buffer's end, and nothing is left.
+ * What the library says must always be well-formed; each op that was pending completes once, when
+ * the daemon has gone if not before; what comes never goes past a buffer's end, and nothing is left.
  */
 
 struct play play;

@@ -11,7 +11,7 @@
 
 /*
  * Configuration files. What the reader takes out of a file, written down plainly, must be read as
- * the same items again; what it refuses must be told with file and line. Numbers and sizes: what is
+ * the same items again; what it refuses must be reported with file and line. Numbers and sizes: what is
  * taken is in range and is what the digits say.
  */
 

@@ -29,7 +29,7 @@ static void check_question(const uint8_t *data, size_t size)
     len = dns_write(&question, (enum dns_code)code, code ? NULL : address, sizeof(address), 60,
                     answer);
     MUST(len >= 12 && len <= DNS_MESSAGE_MAX && memcmp(answer, data, 2) == 0);
-    MUST(dns_read(answer, len, &again) == -1); /* nobody answers an answer */
+    MUST(dns_read(answer, len, &again) == -1); /* an answer gets no answer */
     if (code != DNS_SUCCESS)
         return;
     for (size_t cut = 0; cut < 12 + question.asked_len; cut++)

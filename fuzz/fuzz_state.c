@@ -22,7 +22,7 @@
 
 /*
  * The records of a state, behind a header that fits them, and descriptors of each kind. What is refused has a reason; what
- * is taken goes on for some turns; and all of it ends, to the last charge. Nobody may connect to anything.
+ * is taken goes on for some turns; and all of it ends, to the last charge. Policy allows no connect.
  */
 #define DESCRIPTORS 12
 

@@ -43,7 +43,7 @@ static int bind_loopback(uint16_t *ret_port)
     return fd;
 }
 
-/* Once per process: a port where somebody listens, and one where nobody does. */
+/* Once per process: a port with a listener, and one without. */
 static void make_ports(void)
 {
     int room = 4096;
@@ -346,10 +346,10 @@ static bool ends_later(const struct core *core, const struct told *op, uint32_t 
 {
     if (!op->is_done || !op->error)
         return false;
-    if (op->verb == VERB_SEND) /* S28 */
+    if (op->verb == VERB_SEND) /* after a failed send nothing is sent (S28) */
         return verb == VERB_SEND &&
                (op->error == ERR_TIMED_OUT || op->error == ERR_CONNECTION_RESET);
-    if (op->verb == VERB_CONNECT) /* S23 */
+    if (op->verb == VERB_CONNECT) /* what waits for a failed connect ends (S23) */
         return core->connections[op->connection].connects == 1 && op->len == 0 &&
                (verb == VERB_SEND || verb == VERB_RECEIVE);
     return false;
@@ -363,7 +363,7 @@ static void judge_later(const struct core *core, uint64_t token)
             MUST(core->ops[i].is_done || core->ops[i].is_errors_only);
 }
 
-/* The client has been told everything: what should have ended by now has. */
+/* Everything has been reported to the client: what should have ended by now has. */
 static void judge_now(const struct core *core)
 {
     if (core->is_hostile || core->is_ended || core->is_not_reading || core->client < 0 ||
@@ -439,7 +439,7 @@ void core_accept(struct core *core)
     }
 }
 
-/* An error is told once; what follows would look like the end of the stream. */
+/* An error is reported once; what follows would look like the end of the stream. */
 static void peer_failed(struct connection *c)
 {
     if (errno != EAGAIN)

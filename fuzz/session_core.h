@@ -28,7 +28,7 @@ struct connection {
     uint16_t local_port; /* from the completion of its connect */
     int peer;            /* the other end; -1: not accepted yet, or closed */
     bool is_accepted;
-    bool is_broken;    /* the peer was told of an error, or reset it */
+    bool is_broken;    /* the peer has sent an error, or reset it */
     bool peer_saw_end; /* FIN, and nothing but FIN */
     uint32_t connects;
     uint8_t *got; /* by the peer */

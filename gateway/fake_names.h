@@ -9,7 +9,7 @@
 
 /* Names at a time: as many as 198.19.0.0/16 has addresses, without its first and last. */
 #define FAKE_NAMES_MAX 65534u
-/* fd61:736f:636b::/48, which nobody else uses, and 198.18.0.0/15, which is for tests of networks (RFC 2544). */
+/* fd61:736f:636b::/48, which has no other use, and 198.18.0.0/15, which is for tests of networks (RFC 2544). */
 #define FAKE_PREFIX6                                                                               \
     {                                                                                              \
         0xfd, 0x61, 0x73, 0x6f, 0x63, 0x6b                                                         \

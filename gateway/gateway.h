@@ -27,7 +27,7 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
 
 /*
  * A Unix socket with mode 0600. -EEXIST: the path exists and is not a socket; -EADDRINUSE: a program listens
- * there. A socket that nobody listens on is replaced.
+ * there. A socket without a listener is replaced.
  */
 int gateway_listen_unix(struct gateway *gateway, const char *path);
 

@@ -54,7 +54,7 @@ long http_read_response(const char *buf, size_t len, char *head, size_t *head_le
         return n < 0 ? -1 : 0;
     *ret_status = read_status(&lines);
     if (*ret_status < 100 || *ret_status == 101)
-        return -1; /* nobody has asked for another protocol */
+        return -1; /* no other protocol was asked for */
     if (!is_framed_once(&lines))
         return -1;
     to = http_put(to, lines.start, lines.start_len);

@@ -26,7 +26,7 @@ struct lent_watch *lent_watch_free(struct lent_watch *watch);      /* accepts NU
 
 /* events: EPOLLIN, EPOLLOUT, both, or 0 for its end alone (EPOLLERR, EPOLLHUP). false: the kernel has no room for it. */
 bool lent_watch_set(struct lent_watch *watch, struct lent_socket *socket, uint32_t events);
-/* Nothing is told any more. Before its close. */
+/* Stops its reports. To be called before its close. */
 void lent_watch_unset(struct lent_watch *watch, struct lent_socket *socket);
 
 #endif

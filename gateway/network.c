@@ -85,7 +85,7 @@ static int map_ids(struct network_problem *why, uid_t uid, gid_t gid)
     char text[64];
     int r;
 
-    /* Without this nobody may write the other map; a kernel before 3.19 does not have it. */
+    /* Without this the other map may not be written; a kernel before 3.19 does not have it. */
     r = write_file("/proc/self/setgroups", "deny");
     if (r < 0 && r != -ENOENT)
         return fail(why, "write /proc/self/setgroups", r);
@@ -136,7 +136,7 @@ static int set_kernel(struct network_problem *why)
     return 0;
 }
 
-/* Nobody else is on the cable. What paces there, as BBR does, halves the throughput; a new namespace has the host's choice. */
+/* Nothing else is on this link. Pacing, as by BBR, halves the throughput; a new namespace has the host's choice. */
 static void choose_congestion_control(void)
 {
     (void)write_file("/proc/sys/net/ipv4/tcp_congestion_control", "reno");

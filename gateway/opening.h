@@ -4,7 +4,7 @@
 
 /*
  * Opening a session asks the daemon, and waits for its answer: a thread of its own does, so that a daemon that hangs
- * makes nobody wait who wants nothing of it.
+ * does not delay connections that do not need it.
  */
 #include "gateway/blocks.h"
 #include "gateway/gateway.h"
@@ -19,7 +19,7 @@ int opening_start(struct ev_loop *loop, const struct gateway_config *config,
                   void (*done)(void *userdata, int result, asock_context *context,
                                const struct blocks *blocks),
                   void *userdata, struct opening **ret);
-/* Nobody wants it any more; what the thread still makes, it frees. Accepts NULL. */
+/* It is not needed any more; what the thread still makes, it frees. Accepts NULL. */
 void opening_drop(struct opening *opening);
 
 /* At once, in the caller's thread. */

@@ -41,14 +41,14 @@ bool ports_init(struct ports *ports, struct ev_loop *loop, const struct network 
                 void (*accepted)(void *userdata, int fd, const struct flow *flow,
                                  struct passage *passage),
                 void *userdata);
-/* Nobody uses a port any more; passages that leave still are cut. */
+/* No port is in use any more; passages that are still leaving are cut. */
 void ports_deinit(struct ports *ports);
 
 /* 0, or a negative errno; -EMFILE also when there are too many. */
 int ports_use(struct ports *ports, int family, uint16_t number, struct port **ret);
 void ports_unuse(struct port *port);
 
-/* Closes the connection, by reset or once everything is told. */
+/* Closes the connection: with a reset, or once everything has been sent. */
 void ports_leave(struct passage *passage, bool reset);
 
 #endif

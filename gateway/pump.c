@@ -140,7 +140,7 @@ static void on_shutdown(asock_op *op, void *userdata)
     client_settle(client);
 }
 
-/* Behind the last send. A plain request's end is in its head: its server is told nothing. */
+/* Behind the last send. The head of a plain request says where it ends, so its server gets no FIN. */
 static void end_up(struct client *client)
 {
     client->up.has_ended = true;
@@ -162,7 +162,7 @@ static void end_up(struct client *client)
     maybe_finish(client);
 }
 
-/* S28: nothing more can be sent. What the peer still says is received. */
+/* Nothing more can be sent after a failed send (S28). What the peer still sends is received. */
 static void break_up(struct client *client)
 {
     client->up.has_ended = client->up.is_done = client->up.is_broken = true;
@@ -235,7 +235,7 @@ static void send_slot(struct client *client, struct slot *slot)
     break_up(client);
 }
 
-/* What is of the request; the rest is dropped: it is for nobody. */
+/* What belongs to the request; the rest has no recipient and is dropped. */
 static long of_body(struct client *client, const char *data, size_t len)
 {
     if (client->protocol != PROTOCOL_FORWARD)

@@ -131,7 +131,7 @@ static int add_listener(struct gateway *gateway, int fd, const char *path)
     return 0;
 }
 
-/* 0: nobody listens there any more, or nothing is there. */
+/* 0: no program listens there any more, or nothing is there. */
 static int clear_path(const struct sockaddr_un *address)
 {
     struct stat st;

@@ -88,8 +88,8 @@ struct gateway {
 /* The session; NULL: there is none. */
 asock_context *gateway_context(struct gateway *gateway);
 /*
- * Opens it again where it was lost, but not at once after a failure. true: the end of that is told. false: it is known
- * already what gateway_context() returns.
+ * Opens it again if it was lost, but not at once after a failure. true: `wait` is called back with the result. false: what
+ * gateway_context() returns is final.
  */
 bool gateway_await_session(struct gateway *gateway, struct session_wait *wait);
 /* It waits no more. Accepts one that does not wait. */

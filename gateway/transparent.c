@@ -5,7 +5,7 @@
  * pump.c moves the bytes, or splice.c where the daemon has lent the connection.
  * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There are too many, or no
  * memory: the packet is forgotten; the program's kernel sends it again. The program has given up: its
- * kernel does not send the packet again, or nobody accepts, and a deadline ends the connection.
+ * kernel does not send the packet again, or no program accepts, and a deadline ends the connection.
  */
 #include "gateway/transparent.h"
 
@@ -96,7 +96,7 @@ static void forget(struct held *held)
     free(held);
 }
 
-/* Nobody wants the connection any more. */
+/* The connection is not needed any more. */
 static void abort_socket(struct held *held)
 {
     if (held->socket)

@@ -70,7 +70,7 @@ static void leave_callback(asock_op *op, asock_socket *socket, bool is_more)
     asock_op_unhold(op);
 }
 
-/* Of a slice whose bytes the daemon has taken back nobody hears: the op's end says what has happened. */
+/* A slice whose bytes the daemon has taken back is not reported: the op's end says what has happened. */
 static bool drop_lost(struct due *due)
 {
     asock_op *op = due->op;

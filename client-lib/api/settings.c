@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a context can be told and asked about itself. */
+/* A context's own settings: setters and getters. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 uint32_t asock_accept_prepare(asock_op *op);
 /* There is a connection. 0: the op has ended; 1: it is a multishot, which goes on or has ended; -EPROTO: it is not under that id. */
 int asock_accept_done(asock_op *op, const struct reply *reply);
-/* Nobody has taken it: closed, or never used. */
+/* The program has not taken it: closed, or never used. */
 void asock_accept_drop(asock_op *op);
 
 /* ---- multishot: one ACCEPT after the other ---- */

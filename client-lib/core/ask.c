@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Ops whose success the daemon does not tell (ASOCK_ERRORS_ONLY), when somebody has to know after all. */
+/* Ops whose success the daemon does not report (ASOCK_ERRORS_ONLY), when it has to be known after all. */
 #include "client-lib/core/ask.h"
 
 #include "client-lib/core/close.h"
@@ -8,15 +8,15 @@
 #include "client-lib/core/socket.h"
 
 /*
- * An empty send behind the quiet ones: its end tells that they have ended (asock_quiet_finish). SYNC
- * would not do: it tells that they were taken, not that the kernel has all their bytes.
+ * An empty send behind the quiet ones: its end implies that they have ended (asock_quiet_finish). SYNC
+ * does not suffice: it implies that they were read, not that the kernel has all their bytes.
  */
 static int ask_by_send(asock_socket *socket, const asock_op *quiet)
 {
     asock_op *first = list_first(&socket->sends, asock_op, queue_node), *op = socket->barrier;
     int r;
 
-    /* One that is on its way tells of what left before it. */
+    /* One that is on its way answers for what left before it. */
     if (socket->is_closing || (op && (op->state == OP_WAITING || quiet->seq < op->seq)))
         return 0;
     r = asock_op_start_own(socket->context, socket, ASOCK_OPERATION_SEND, &op);
@@ -61,7 +61,7 @@ int asock_ask(asock_op *op)
 }
 
 /*
- * Nobody can submit anything to the socket any more whose end would tell of its quiet ops, and they keep
+ * The program can submit nothing more to the socket whose end would imply that of its quiet ops, and they keep
  * it open.
  */
 int asock_ask_all(asock_socket *socket)
@@ -89,7 +89,7 @@ int asock_ask_all(asock_socket *socket)
 }
 
 /*
- * A shutdown that was to tell of quiet sends has ended without: cancelled, or out of time. While it pended the
+ * A shutdown that was to imply the end of quiet sends was cancelled, or timed out. While it was pending the
  * daemon refused the empty send that asks.
  */
 void asock_ask_again(asock_socket *socket)
@@ -101,7 +101,7 @@ void asock_ask_again(asock_socket *socket)
         is_wanted |= container_of(it, asock_op, queue_node)->is_told;
     if (!last || !is_wanted || ask_by_send(socket, last) == 0)
         return;
-    /* Without memory to ask: the close tells. */
+    /* No memory to ask: the close will answer. */
     if (!socket->is_closing && !socket->is_closed)
         asock_close_start(socket, NULL, 0);
 }

@@ -18,7 +18,7 @@
 #define FLOW_PIECE 16384u
 /* With less a socket could not send while it receives. */
 #define FLOW_OPS 2u
-/* Of its ops a socket leaves this part to others than receives, which may pend for ever. */
+/* Of its ops a socket leaves this part to ops other than receives, which may be pending without end. */
 #define FLOW_RECEIVES(ops) ((ops) - ((ops) + 3) / 4)
 
 static uint64_t share_of(uint64_t total, uint32_t sockets)
@@ -151,7 +151,7 @@ void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops)
         asock_socket_kick(stalled);
 }
 
-/* Other limits, other shares: the sums are made anew. */
+/* Other limits, other shares: the sums are computed again. */
 void asock_flow_set_limits(asock_context *context, const struct welcome *limits)
 {
     uint64_t byte_share, op_share;

@@ -208,7 +208,7 @@ void asock_grant_limit(asock_context *context, struct welcome *limits)
     limits->send_window = smaller(limits->send_window,
                                   asock_grant_most(context, ASOCK_LIMIT_SEND_WINDOW));
     limits->queued_max = smaller(limits->queued_max, asock_grant_most(context, ASOCK_LIMIT_QUEUED));
-    /* Never fewer than before: a daemon that was told of higher limits may state more of the others. */
+    /* Never fewer than before: a daemon whose limits were raised may state more of the others. */
     limits->sockets = (uint32_t)smaller(larger(usable_sockets(context, limits), before),
                                         limits->sockets);
 }

@@ -55,7 +55,7 @@ struct input {
     struct reply reply;
     uint32_t payload_left;
     enum sink sink;
-    struct asock_op *op; /* whose reply it is; NULL: nobody's */
+    struct asock_op *op; /* whose reply it is; NULL: none's */
     char *text;          /* where SINK_TEXT goes */
     size_t text_len;
     uint8_t buffer[IN_BUFFER];

@@ -90,7 +90,7 @@ struct op_memory {
     struct list filled;               /* completions that asock_receive_next() will tell of */
     struct list credit_node;          /* memory->credits */
     uint32_t bounce_at, bounce_count; /* its blocks; count 0: none */
-    asock_buffer *made; /* REGISTER: what it is for; refs 0: nobody waits for it any more */
+    asock_buffer *made; /* REGISTER: what it is for; refs 0: it is not waited for any more */
 };
 
 /* The status page of the session's buffers, which only the daemon writes. */

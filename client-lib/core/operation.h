@@ -72,7 +72,7 @@ struct asock_op {
     asock_socket *arrival; /* of such a one's callback that runs, until the program takes it */
     struct list arrived;   /* of one without a callback: what asock_accept_next() will return */
     uint32_t verb;         /* of an op without a socket */
-    struct inspection *inspection; /* NULL: nobody reads the records */
+    struct inspection *inspection; /* NULL: the records are not read */
     struct cursor cursor;          /* send: next byte to leave; receive: next to fill */
     size_t moved;                  /* bytes that left, or came */
     unsigned int wire_refs;        /* frames in the output that refer to the segments */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Bytes that lie in shared memory are only as sound as the memory: the daemon takes it back when it has ended the
- * session and nobody has read the completions for long. Before it does it marks the session's status page. So an
+ * session and the completions were not read for long. Before it does it marks the session's status page. So an
  * operation succeeds only if the page has no mark after its bytes were copied, or, where the
  * program reads them in place, just before its completion is reported.
  *

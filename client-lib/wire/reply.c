@@ -246,7 +246,7 @@ static int own_answered(asock_context *context, const struct reply *reply)
     if (!socket)
         return 0;
     if (reply->op & TOKEN_CLOSE ? !socket->is_close_sent || socket->close_op : !socket->is_opened)
-        return -EPROTO; /* nobody asked */
+        return -EPROTO; /* not asked for */
     if (reply->op & TOKEN_CLOSE)
         asock_close_answered(socket, reply->error);
     else if (reply->error)

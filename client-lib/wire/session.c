@@ -245,7 +245,7 @@ static void drop_fd(asock_context *context)
     context->fd = -1;
 }
 
-/* A text that has not come whole is none: nobody has looked at it. */
+/* A text that has not arrived whole is dropped: it was not checked. */
 static void drop_text(struct input *in)
 {
     if (in->sink != SINK_TEXT || in->payload_left == 0)

@@ -99,7 +99,7 @@ static struct audit_sink_state look(struct audit *audit)
     return state;
 }
 
-/* Not while nothing is taken: it would be told again for what is lost after it. */
+/* Not while nothing is taken: the loss after it would be reported again. */
 static void tell_loss(struct audit *audit, bool is_last)
 {
     struct audit_entry entry = {.event = AUDIT_LOST};

@@ -20,7 +20,7 @@
 #define AUDIT_JOURNAL "/run/systemd/journal/socket"
 
 struct audit_config {
-    enum policy_audit mode; /* of clients of whom no policy file says another one */
+    enum policy_audit mode; /* of clients for which no policy file says another one */
     const char *file;       /* NULL: the journal */
     const char *journal;    /* its socket */
 };
@@ -59,7 +59,7 @@ void audit_tell(struct audit *audit, const struct audit_entry *entry, struct aud
 /* Repeats of a denial are summed up. */
 void audit_deny(struct audit *audit, const struct audit_entry *entry);
 
-/* Summaries that are not due yet are told now: the daemon ends. */
+/* Records the summaries that are not due yet: the daemon ends. */
 void audit_stop(struct audit *audit);
 /* Everything has been taken. */
 bool audit_is_idle(struct audit *audit);

@@ -19,7 +19,7 @@ struct denial {
     struct list node;    /* of its bucket */
     struct list fifo;    /* of all */
     struct user *user;   /* whose it is */
-    struct quota *quota; /* what it is charged to; NULL: nobody */
+    struct quota *quota; /* what it is charged to; NULL: nothing */
     uint64_t hash, until, repeats;
     uint32_t size, key_len;
     char key[]; /* and the description behind it */

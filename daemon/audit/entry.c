@@ -24,7 +24,7 @@ struct text {
     bool is_full; /* something did not fit */
 };
 
-/* Of these events, for ever: catalogs and filters of others know them. */
+/* The ids of these events. They never change: catalogs and filters of administrators use them. */
 static const char *const message_ids[] = {
     [AUDIT_CONNECT] = "9fc9581989f641e29d307868a84e3ee9",
     [AUDIT_RESOLVE] = "5b1a4d6e0c2f4b8fa3d97e61c4088b25",

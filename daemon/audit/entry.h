@@ -34,7 +34,7 @@ enum audit_format { AUDIT_NATIVE, AUDIT_JSON };
 struct audit_entry {
     enum audit_event event;
     const struct identity *identity; /* as whom policy sees the client */
-    struct quota *quota; /* of its person: what is kept of it is charged there; NULL: nobody's */
+    struct quota *quota; /* of its user, to which what is kept of it is charged; NULL: none */
     pid_t pid;           /* its process */
     uint64_t sharer;     /* the session by whose listener it came */
     bool is_uid_only;    /* the entry has nothing else about the client */

@@ -24,7 +24,7 @@
 struct monitor {
     struct worker *worker;
     struct list readers;
-    uint8_t *ring;         /* NULL: nobody reads */
+    uint8_t *ring;         /* NULL: no reader */
     uint64_t begin, end;   /* bytes of all events before the oldest one, and of all */
     uint64_t oldest, next; /* numbers of events */
 };

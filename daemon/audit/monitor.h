@@ -23,7 +23,7 @@ struct monitor_reader {
     struct task *news; /* deferred when there is an event */
     uint64_t at;       /* bytes of all events before its next one */
     uint64_t number;   /* of its next one */
-    uint64_t missed;   /* that it has not been told of */
+    uint64_t missed;   /* that were not reported to it */
 };
 
 struct monitor *monitor_new(struct worker *w); /* NULL without memory */

@@ -15,7 +15,7 @@ struct quota;
 
 struct audit_record {
     struct list node;
-    struct quota *quota; /* NULL: nobody's */
+    struct quota *quota; /* NULL: none */
     uint32_t charged;
     uint32_t len, cap;
     char data[];

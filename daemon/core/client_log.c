@@ -107,7 +107,7 @@ static uint32_t count_of(const struct client_log *log, uint32_t uid)
     return n;
 }
 
-/* True: it is the first one of its kind, to be told now. */
+/* True: it is the first one of its kind, to be logged now. */
 static bool note(struct client_log *log, uint64_t now, uint32_t uid, const char *cause)
 {
     struct row *row = find(log, uid, cause);

@@ -13,7 +13,7 @@
 #define CLIENT_LOG_MS 10000u
 /* Users and causes at a time; what is above them is counted together. Looked through for each such session. */
 #define CLIENT_LOG_ROWS 128u
-/* Causes of one user that are told apart; the others are one more. */
+/* Causes of one user that are counted separately; the others are counted as one. */
 #define CLIENT_LOG_ROWS_PER_UID 8u
 
 struct client_log;
@@ -22,7 +22,7 @@ struct client_log *client_log_new(struct worker *w); /* NULL without memory */
 /* Tells what is counted. Accepts NULL; returns it. */
 struct client_log *client_log_free(struct client_log *log);
 
-/* log NULL: each one is told. cause is cut at 200 bytes. */
+/* log NULL: each one is logged. cause is cut at 200 bytes. */
 void client_log_ended(struct client_log *log, uint64_t session, int pid, uint32_t uid,
                       const char *cause);
 

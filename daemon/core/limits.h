@@ -130,7 +130,7 @@
 #define BACKOFF_MAX 4096u
 
 /*
- * A multishot fills so many slices with one call, of STEP_BYTES at most: what was filled first is told while it is
+ * A multishot fills so many slices with one call, of STEP_BYTES at most: what was filled first is reported while it is
  * still in the processor's cache.
  */
 #define SHOT_SLICES 16u
@@ -151,7 +151,7 @@
 #define DRAIN_BYTES (1024u * 1024u)
 /* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
 #define LIMIT_TOTAL_LINGERS_MIN 64u
-/* The same for the attempts of races beside each one's first. */
+/* The same for the attempts of happy eyeballs beside the first one of each connect. */
 #define LIMIT_TOTAL_ATTEMPTS_MIN 32u
 
 /* The longest datagram has fewer bytes, because its headers count too. */
@@ -200,9 +200,9 @@
 #define AUDIT_RETRY_MS 1000u
 /* At the end of the daemon, for what still waits. */
 #define AUDIT_STOP_MS 1000u
-/* Repeats of a denial within it are told together. */
+/* Repeats of a denial within it are recorded as one entry. */
 #define AUDIT_PERIOD_MS 10000u
-/* Denials of one user that are told apart in a period. */
+/* Denials of one user that are recorded separately in a period. */
 #define AUDIT_DENIALS_PER_USER 64u
 
 /* Addresses tried for one name. */

@@ -122,13 +122,13 @@ struct worker {
     struct services *services; /* NULL: ports are numbers */
     struct audit *audit;       /* NULL: none */
     const struct inspect_ops *inspect; /* answers LIST, SHOW, STATS */
-    struct sharing *sharing;           /* makes listeners for SHARE; NULL: nobody does */
-    struct take_over *take_over;       /* hands everything over; NULL: nobody can */
+    struct sharing *sharing;           /* makes listeners for SHARE; NULL: SHARE is refused */
+    struct take_over *take_over;       /* hands everything over; NULL: TAKE_OVER is refused */
     struct client_log *client_log;     /* NULL: each line for itself */
-    struct learn *learn;               /* what learn mode let pass; NULL: nobody wants to know */
+    struct learn *learn;               /* what learn mode let pass; NULL: not recorded */
     struct recent *recent;             /* what was denied lately; NULL: likewise */
-    struct monitor *monitor;           /* tells what happens; NULL: nobody can watch */
-    struct reload *reload;             /* NULL: nothing to be read anew */
+    struct monitor *monitor;           /* for MONITOR; NULL: MONITOR is refused */
+    struct reload *reload;             /* NULL: reload is not possible */
     struct stats stats;
     struct histogram turns;          /* the work of each between two polls, but for its watchers */
     bool is_stopping, is_completing; /* the second: complete() is on the stack */

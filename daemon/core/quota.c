@@ -136,13 +136,13 @@ struct quota *quota_child(struct quota *parent, enum quota_level level, const ch
     return q;
 }
 
-/* Nobody holds it, or stands below it, and nothing is charged to it. */
+/* No reference, no node below it, and nothing charged to it. */
 static bool is_unused(const struct quota *q)
 {
     return q->refs == 0 && q->children == 0 && q->charged == 0;
 }
 
-/* What has no key is found by nobody again. */
+/* A node without a key cannot be found again. */
 static bool owes(struct quota *q)
 {
     return q->key[0] && q->connects_until > root_of(q)->now;
@@ -191,7 +191,7 @@ static void free_paid(struct quota *root)
     }
 }
 
-/* The daemon ends: nobody comes back. */
+/* The daemon ends: no user comes back. */
 static void forgive(struct quota *root)
 {
     root->now = UINT64_MAX;
@@ -265,7 +265,7 @@ static uint64_t share_of(const struct quota *q, uint64_t parent_most, uint64_t b
 
     if (parent_most == QUOTA_NONE)
         return QUOTA_NONE;
-    /* Whoever makes listeners makes them at the start: the only one shares with nobody. */
+    /* All listeners are made at the start, so a single one shares with no other. */
     if (q->level == QUOTA_LISTENER && q->parent->listeners == 1)
         return left;
     return left / 2 + left % 2;

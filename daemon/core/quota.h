@@ -64,14 +64,14 @@ struct quota *quota_above(const struct quota *q);
 struct quota *quota_ref(struct quota *q);
 struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
 
-/* The user's node below the daemon, of one of his nodes; NULL: nobody's. */
+/* The user's node below the daemon, of one of its nodes; NULL: none. */
 struct quota *quota_person(struct quota *q);
-/* Above which share of the loop's time a session of this node stands: its unit's or user's; nobody's: root. */
+/* Above which share of the loop's time a session of this node stands: its unit's or user's; without these: root. */
 struct share *quota_share(struct quota *q, struct share *root);
 /* Under what is used already: nothing more is charged until it is less. */
 void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most);
 
-/* What could be charged now. Nobody's (NULL) room has no end, here and in the calls below. */
+/* What could be charged now. NULL has unlimited room, here and in the calls below. */
 uint64_t quota_room(const struct quota *q, enum quota_resource resource);
 /* 0, or -EDQUOT: nothing is charged. */
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n);

@@ -49,7 +49,7 @@ void share_deinit(struct share *share);
 void share_wake(struct share *share);
 /* What was done for it outside of its steps. */
 void share_charge(struct share *share, uint64_t ns);
-/* Steps until nobody has work any more, or a slice is over. */
+/* Runs steps until no share has work, or a slice is over. */
 void share_run(struct shares *shares);
 /* Is it time to end the present step? */
 bool share_step_is_over(const struct shares *shares);

@@ -218,8 +218,7 @@ static void read_comm(struct identity *identity)
 /* The path of the "0::" line. With v1 hierarchies mounted there are others above it. */
 static void find_cgroup(struct identity *identity, const char *text)
 {
-    static const char removed[] =
-        " (deleted)"; /* of a zombie: what it is called now nobody knows */
+    static const char removed[] = " (deleted)"; /* a zombie in a group that was removed */
     const char *path, *end;
     size_t len;
 
@@ -280,7 +279,7 @@ static void forget_groups(struct identity *identity)
     identity->unit[0] = identity->user_unit[0] = identity->cgroup[0] = '\0';
 }
 
-/* Units are told by control groups, in several readings: they are of one place only if it stayed. */
+/* The units are derived from the control groups, which take several reads: these belong together only if the process stayed. */
 static void read_groups(struct identity *identity)
 {
     char before[CGROUPS_MAX], after[CGROUPS_MAX];
@@ -307,7 +306,7 @@ void identity_proc_read(struct identity *identity)
         forget_groups(identity);
     if (identity_is_alive(identity))
         return;
-    /* Whose pid it was meanwhile nobody can say. */
+    /* The pid may have belonged to another process meanwhile. */
     forget_groups(identity);
     identity->comm[0] = '\0';
 }

@@ -21,7 +21,7 @@
 #include "daemon/names/userdb.h"
 #include "daemon/core/stamp.h"
 
-/* Owners of owners: nobody has more of them, but a circle has no end. */
+/* Owners of owners: real files have fewer, but a circle would have no end. */
 #define OWNERS_MAX 8
 
 struct range {
@@ -279,7 +279,7 @@ static void add_range(struct subids *subids, const struct range *range)
         subids->ranges[subids->count++] = *range;
 }
 
-/* From edge to edge: the ids of one claim, or of more of them, whose owner nobody can tell. */
+/* From edge to edge: the ids of one claim, or of more of them, whose owner is ambiguous. */
 static void sweep(struct subids *subids, const struct claims *claims, const struct edge *edges)
 {
     size_t active = 0, sum = 0; /* of the claims' numbers: of the only one, its own */

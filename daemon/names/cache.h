@@ -3,7 +3,7 @@
 #define ASOCKD_CACHE_H
 
 /*
- * Answers of name servers that are kept for a while, each for the user that asked: nobody finds out from it what others
+ * Answers of name servers that are kept for a while, each for the user that asked: no user can find out what others
  * have asked for. An entry lives as long as its records say, a minute at most, and is charged to the user as memory.
  */
 #include <stdbool.h>

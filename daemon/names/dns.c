@@ -170,7 +170,7 @@ static void on_socket(void *data, int fd, int readable, int writable)
     if (!socket)
         socket = add_socket(channel, fd);
     if (!socket)
-        return; /* out of memory: nobody hears this socket, and c-ares' time-out tells */
+        return; /* out of memory: this socket is not watched, and c-ares' time-out ends the query */
     ev_io_stop(loop, &socket->io);
     ev_io_set(&socket->io, fd, (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
     ev_io_start(loop, &socket->io);

@@ -55,7 +55,7 @@ void dns_ask(struct dns *dns, struct dns_question *question, const char *name, i
              dns_fn answered);
 
 /*
- * Nobody waits for it any more. c-ares cannot give up a single question: it is answered ERR_OPERATION_ABORTED from
+ * It is not waited for any more. c-ares cannot give up a single question: it is answered ERR_OPERATION_ABORTED from
  * inside if the others of its channel are unwanted too, else it goes on. dns_want() takes that back.
  */
 void dns_give_up(struct dns_question *question);

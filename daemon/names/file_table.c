@@ -247,7 +247,7 @@ static int begin_reading(struct file_table *table)
     struct stat st;
     int err;
 
-    /* O_NONBLOCK: of a FIFO nobody waits for the writer. */
+    /* O_NONBLOCK: opening a FIFO does not wait for a writer. */
     r->fd = open(table->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     err = errno;
     if (r->fd < 0 && (err == EMFILE || err == ENFILE || err == ENOMEM || err == EINTR))

@@ -4,7 +4,7 @@
 
 /*
  * The names in a file like /etc/hosts, in a hash table of ours. The file is read when the table is made, and again
- * when stat(2) shows that it has changed: in steps, so that a large one holds nobody up. Until the
+ * when stat(2) shows that it has changed: in steps, so that a large one delays no session. Until the
  * last step the table says what the file said before.
  */
 #include <stdbool.h>

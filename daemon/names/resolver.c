@@ -51,7 +51,7 @@ struct question {
     struct list node;        /* resolver->questions */
     struct list lookups;
     struct resolver *resolver;
-    struct quota *quota; /* charged while nobody waits */
+    struct quota *quota; /* charged while no lookup waits */
     bool is_charged;
     int family;
     char name[HOST_TEXT_MAX + 1];
@@ -587,7 +587,7 @@ struct resolver *resolver_free(struct resolver *resolver)
     if (!resolver)
         return NULL;
     assert(list_is_empty(&resolver->finished) && list_is_empty(&resolver->due));
-    dns_free(resolver->dns); /* gives back the questions that nobody waits for */
+    dns_free(resolver->dns); /* gives back the questions that are not waited for */
     assert(resolver->lookups == 0);
     ev_timer_stop(resolver->loop, &resolver->deliver);
     ev_timer_stop(resolver->loop, &resolver->expire);

@@ -66,7 +66,7 @@ struct resolver_query {
     resolver_fn done;
 };
 
-/* Where resolv.conf does not say it. Its manual has 5 s; on today's networks who has not answered in 2 s does not. */
+/* If resolv.conf does not say it. Its manual has 5 s; on today's networks a server that has not answered in 2 s never does. */
 #define RESOLVER_TIMEOUT_MS 2000
 #define RESOLVER_TRIES 2
 /* Of a resolution as a whole. */
@@ -106,7 +106,7 @@ struct resolver *resolver_free(struct resolver *resolver);
 /*
  * family: AF_UNSPEC, AF_INET, AF_INET6. `done` is called from the loop, never from inside this call.
  * -EINVAL: host is neither a name nor an address. -EAFNOSUPPORT: an address of another family.
- * -ENOBUFS: too many lookups, of all or of whom they are charged to (NULL: nobody). After an error nothing is in progress.
+ * -ENOBUFS: too many lookups, in all or of the quota they are charged to (NULL: none). After an error nothing is in progress.
  */
 int resolver_start(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
                    const char *host, int family, resolver_fn done);

@@ -15,7 +15,7 @@
 /* A line of /etc/group with many members; a longer one is a failure, not a group that is not there. */
 #define ENTRY_MAX (256u * 1024u)
 
-/* 1: it was a number. (uid_t)-1 is nobody's. */
+/* 1: it was a number. (uid_t)-1 is no user. */
 static int parse_number(const char *name, uint32_t *ret)
 {
     uint64_t number;

@@ -252,7 +252,7 @@ static void on_attempt_delay(struct deadline *deadline)
     advance(container_of(deadline, struct happy_eyeballs, attempt_delay));
 }
 
-static void open_race(struct happy_eyeballs *he)
+static void begin_attempts(struct happy_eyeballs *he)
 {
     deadline_unset(&he->resolution_delay);
     he->is_open = true;
@@ -263,7 +263,7 @@ static void open_race(struct happy_eyeballs *he)
 
 static void on_resolution_delay(struct deadline *deadline)
 {
-    open_race(container_of(deadline, struct happy_eyeballs, resolution_delay));
+    begin_attempts(container_of(deadline, struct happy_eyeballs, resolution_delay));
 }
 
 static void on_settle(struct deadline *deadline)
@@ -363,7 +363,7 @@ void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t 
         he->error = resolver_worse(he->error, error);
     if (he->is_open || !is_resolving(he) || family == AF_INET6) {
         if (he->count > 0 || !is_resolving(he))
-            open_race(he);
+            begin_attempts(he);
         return;
     }
     /* Only A was answered so far: wait 50 ms for AAAA. */
@@ -373,7 +373,7 @@ void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t 
 
 int happy_eyeballs_go(struct happy_eyeballs *he)
 {
-    open_race(he);
+    begin_attempts(he);
     return he->winner ? take_winner(he, he->winner) : -1;
 }
 

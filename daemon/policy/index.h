@@ -46,7 +46,7 @@ void policy_index_covering(const struct policy_index *index, const struct policy
                            policy_decision_fn callback, void *data);
 /* What decides for "*"; NULL: no rule is about it. */
 const struct policy_decision *policy_index_any(const struct policy_index *index);
-/* Of all decisions; between those of two hosts there may be some of nobody, all zeros. */
+/* Of all decisions; between those of two hosts there may be unused ones, all zeros. */
 struct policy_span;
 const struct policy_span *policy_index_spans(const struct policy_index *index, uint32_t *ret_count);
 

@@ -13,7 +13,7 @@
 /* Where the question is; zero at its beginning. The policy may change between two steps. */
 struct policy_ports {
     uint32_t port;        /* of the next range; 0: the first one */
-    uint16_t denial_port; /* of the denial to be told; 0: none yet */
+    uint16_t denial_port; /* of the denial to report; 0: none yet */
     bool is_rules;        /* that is the one of a rule */
 };
 /* One step of it, which takes the longer the more files and restrictions there are. True: *ret is the answer. */

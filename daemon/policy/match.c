@@ -488,7 +488,7 @@ static enum match_result match_key(const struct policy_match *match, enum match_
     return MATCH_UNKNOWN;
 }
 
-/* What a client is told of a file that looks at what is not known of it. */
+/* The text for a client for which a file matches on an attribute that is not known. */
 static const char *const doubts[MATCH_KEY_COUNT] = {
     [MATCH_USER] = "the policy depends on the user, which could not be determined for this client",
     [MATCH_GROUP] =

@@ -57,7 +57,7 @@ struct policy *policy_new_invalid(const char *error);
 int64_t policy_loaded(const struct policy *policy); /* when, in seconds since 1970 */
 size_t policy_file_count(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
-/* Nobody but the caller has it. */
+/* The caller has the only reference. */
 bool policy_is_last(const struct policy *policy);
 bool policy_is_invalid(const struct policy *policy);
 const struct policy_nat64 *policy_nat64(const struct policy *policy);
@@ -191,7 +191,7 @@ struct policy_answer policy_judge(const struct policy_view *view,
 struct policy_answer policy_judge_with(const struct policy_view *view,
                                        const struct policy_question *question, size_t file);
 
-/* What a client is told of a destination that no rule fits: is there a file about it at all? Lives as the view's policy. */
+/* The text for a destination that no rule matches: does any file apply to the client at all? Lives as long as the view's policy. */
 const char *policy_view_unmatched(const struct policy_view *view);
 
 /* True: nothing that this client can ask for is allowed. Then no service is looked up, so that it does not learn which exist. */

@@ -183,7 +183,7 @@ bool policy_may_match(const struct policy_view *view, const struct identity *ide
         return false;
     for (enum match_key key = 0; key < MATCH_KEY_COUNT; key++)
         if (misses & 1u << key && match->keys[key].unknown == match->keys[key].count)
-            return false; /* nobody is */
+            return false; /* no client is */
     describe(match, misses, ret);
     return true;
 }

@@ -2,7 +2,7 @@
 /*
  * A LIST goes through the sessions, in each through its sockets by slot, then through those that
  * linger by serial; last come the draining ones, which have no session. Any of them may go, and new
- * ones come, between two rows: a walk is told of each that goes, all else in the cursor are numbers.
+ * ones come, between two rows: each one that goes updates the walk; everything else in the cursor is a number.
  */
 #include "daemon/server/admin.h"
 
@@ -180,7 +180,7 @@ static long show(struct session *s, uint64_t id, uint8_t *out, size_t cap)
     return record_encode(&record, out, cap);
 }
 
-/* Place 0: it has not been told yet. */
+/* Place 0: it has not been reported yet. */
 static long sessions(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap)
 {
     struct session *other = session_at(s, cursor);

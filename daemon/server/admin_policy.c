@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * JUDGE: a connect that is only thought of is judged as a real one is, of a session, of a process, or of a client that
- * is only thought of too: the name, then the address if there is one. Nobody is asked for the name. A client asks
+ * is only thought of too: the name, then the address if there is one. The name is not resolved. A client asks
  * about its own session.
  */
 #include "daemon/server/admin_policy.h"
@@ -64,7 +64,7 @@ void admin_reloaded(struct list *waiting, int r, const struct reload_report *rep
     struct op *op;
 
     while ((op = list_first(waiting, struct op, waiting))) {
-        list_remove(&op->waiting); /* what becomes of it is told by another class */
+        list_remove(&op->waiting); /* another class reports what becomes of it */
         tell_reload(op, r, report);
     }
 }

@@ -51,7 +51,7 @@ static const int plain_calls[] = {
     SCMP_SYS(accept4), SCMP_SYS(listen), SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(shutdown),
     SCMP_SYS(close), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
     SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(pidfd_open),
-    /* the loop makes itself anew when its descriptors got confused */
+    /* libev makes a new epoll when its descriptors got confused */
     SCMP_SYS(epoll_create1), SCMP_SYS(eventfd2), SCMP_SYS(pipe2), SCMP_SYS(timerfd_create),
     SCMP_SYS(timerfd_settime),
     /* files that are only read */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: readable -> accept -> who is it -> a session.
- * Failures: too many sessions (the client is told, and closed); no descriptor (the spare one is given
+ * Failures: too many sessions (the client gets an error, and is closed); no descriptor (the spare one is given
  * up for as long as it takes to accept the client and turn it away: a connection that stays in the
  * backlog would make the loop spin; a control session gets the spare one for good); not even that
  * (the listener rests for a while).
@@ -51,7 +51,7 @@ static bool may_log(const struct listeners *ls, uint64_t *last)
     return true;
 }
 
-/* A client that gets no session is told why, if its socket takes it at once. */
+/* Tells a client that gets no session why, if its socket takes the text at once. */
 static void refuse(int fd, uint32_t error, const char *text)
 {
     struct reply reply = {.kind = KIND_EVENT, .error = error, .body = BODY_EVENT};
@@ -113,7 +113,7 @@ static bool is_of_sharer(const struct identity *identity, const struct session *
            (identity->ownership == IDENTITY_SUBORDINATE && identity->owner == owner->uid);
 }
 
-/* It came, said nothing, and went: nobody needs to know who it was. */
+/* It connected, sent nothing, and closed: its identity is not needed. */
 static bool has_left(int fd)
 {
     uint8_t byte;

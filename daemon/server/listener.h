@@ -19,7 +19,7 @@
 #define LISTENER_BACKLOG 4096
 /* How long a listener rests when not even the spare descriptor helps, in seconds. */
 #define LISTENER_PAUSE 0.25
-/* One line per cause and minute, however many clients are turned away. */
+/* One line per cause and minute, however many clients are rejected. */
 #define LISTENER_LOG_MS 60000u
 
 struct store;
@@ -71,7 +71,7 @@ void listeners_mark_added(struct listeners *ls, const char *name);
 /* 0; -ESRCH: there is none of that name; -EPERM: it was there from the start. Sessions stay. */
 int listeners_remove_added(struct listeners *ls, const char *name);
 /*
- * The same for one in nobody's list, on behalf of a session. Nobody is let in but by listener_accept(); on_clients
+ * The same for one that is in no list, on behalf of a session. Clients are let in by listener_accept() only; on_clients
  * is called for as long as it has been started.
  */
 void listener_init_shared(struct listener *l, struct listeners *ls, struct session *sharer, int fd,
@@ -82,10 +82,10 @@ int listeners_configure(struct listeners *ls, const char *name, struct session_c
 /* One client. True: there may be more; false: none is there, or the listener rests for a while. */
 bool listener_accept(struct listener *l);
 void listener_deinit(struct listener *l); /* closes it */
-/* Nobody is let in any more. Sessions stay. */
+/* Lets no more clients in. Sessions stay. */
 void listeners_close(struct listeners *ls);
 /*
- * Of the first listener whose socket file is not there any more, or is another one now, so that nobody can connect: what is
+ * Of the first listener whose socket file is not there any more, or is another one now, so that no client can connect: what is
  * wrong and what helps, at most cap bytes with the NUL. Returns how many there are.
  */
 unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, size_t cap);

@@ -2,7 +2,7 @@
 /*
  * Where listening sockets come from: the service manager, or a directory of our own.
  * Failures of the latter: another daemon (it holds the lock, or somebody answers at the path) is left
- * alone; a socket that nobody answers at was left behind by one that died, and is replaced; anything
+ * alone; a socket at which no program listens was left behind by one that died, and is replaced; anything
  * else at the path is not ours to remove.
  */
 #include "daemon/server/listener.h"
@@ -180,7 +180,7 @@ static int bind_with_mode(int fd, const struct sockaddr_un *addr, mode_t mode)
     return r;
 }
 
-/* Nobody is let in before it is the group's. The directory is nobody else's to write to. */
+/* No client is let in before it is the group's. No other user can write to the directory. */
 static int give_to_group(const struct place *place)
 {
     if (lchown(place->path, (uid_t)-1, place->group) < 0 || chmod(place->path, place->mode) < 0)

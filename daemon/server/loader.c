@@ -2,7 +2,7 @@
 /*
  * Happy path: a job is appended -> the thread runs it, without the lock -> it wakes the loop, which calls done().
  * Failures: the thread cannot be made (the daemon does not start); a disk hangs (the loop goes on without what was to be
- * read; at the end nobody waits for it).
+ * read; the end of the daemon does not wait for it).
  */
 #include "daemon/server/loader.h"
 

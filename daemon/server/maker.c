@@ -231,7 +231,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     (void)events;
     if (r == 0)
         return;
-    /* Nobody asked, or there is a descriptor too many, or too few: it is not what it was. */
+    /* An answer without a request, or with a wrong number of descriptors: the maker is not sound any more. */
     if (r > 0 && (!job || (fd >= 0) != (result == 0 && !job->is_removal)))
         r = -EPROTO;
     if (r < 0) {

@@ -25,7 +25,7 @@
 struct maker_job {
     struct list node; /* of each user's first: maker->users; of his others: of that one's: */
     struct list makings, removals; /* behind it, his first ones; makings before removals */
-    const void *whom;              /* the user; NULL: nobody */
+    const void *whom;              /* the user; NULL: none */
     bool is_removal;
     char name[MAKER_NAME_DIGITS + 1];
     /* r: of a removal 0, else the listening socket, which is the callee's; or -errno. The job is in no queue then. */

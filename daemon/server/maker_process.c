@@ -4,7 +4,7 @@
  * Happy path: a path comes; it makes PATH/share its directory, empties it, gives up its rights, says 0. Then name by name:
  * mkdir, bind, listen, and the socket goes to the daemon; or unlink, rmdir. The daemon has ended when nothing more comes:
  * what is left is removed.
- * Failures: whatever fails at the beginning is told, and ends it; later the answer has the errno.
+ * Failures: whatever fails at the beginning is reported, and ends it; later the answer has the errno.
  * What it can do at most: system calls of the filter below and, where the kernel has Landlock, only below its directory.
  */
 #include "daemon/server/maker.h"
@@ -34,7 +34,7 @@
 #include "daemon/server/listener.h"
 
 #define FOLDER "share"
-/* Nobody else may list it: who is told a name may enter there. */
+/* Other users may not list it, but may enter a directory in it whose name they know. */
 #define FOLDER_MODE 0711
 /* An earlier daemon's process that has not ended yet, in a directory of the same daemon: so many looks. */
 #define LOCK_TRIES 100
@@ -47,7 +47,7 @@ static bool is_name(const char *name)
     return strspn(name, "0123456789abcdef") == MAKER_NAME_DIGITS && !name[MAKER_NAME_DIGITS];
 }
 
-/* What is ours: nobody connects by these any more. */
+/* Our own leftovers: no client connects by these any more. */
 static int remove_one(int dir, const char *name)
 {
     char path[MAKER_NAME_DIGITS + 1 + sizeof(LISTENER_SOCKET)];
@@ -233,7 +233,7 @@ static void answer(int result, int fd)
         control.head = (struct cmsghdr){CMSG_LEN(sizeof(fd)), SOL_SOCKET, SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
     }
-    /* A daemon that has gone is told nothing: the next read says so. */
+    /* If the daemon has gone, the next read says so. */
     (void)!sendmsg(MAKER_FD, &message, MSG_NOSIGNAL);
     if (fd >= 0)
         close(fd);

@@ -3,8 +3,8 @@
 #define ASOCKD_NOTIFY_H
 
 /*
- * What the service manager is told, see sd_notify(3). Nothing where there is none, or without libsystemd. sd_notify()
- * itself waits while the manager's queue is full; this does not: what is not taken is told later, or again.
+ * Messages to the service manager, see sd_notify(3). Nothing where there is none, or without libsystemd. sd_notify()
+ * itself waits while the manager's queue is full; this does not: what the manager does not take is sent again later.
  */
 #include <ev.h>
 #include <stdbool.h>

@@ -12,10 +12,10 @@
 #include "proto/endpoint.h"
 
 /*
- * What is not said of the client, it has not: values that nobody has, instead of unknown ones, which
- * policy would have to deny for.
+ * Attributes that are not given are absent: they get values that no client has. Policy would have to deny
+ * because of unknown ones.
  */
-#define NOBODYS_CGROUP "-"
+#define NO_CGROUP "-"
 
 /* The first complaint counts. */
 bool question_refuse(struct question *q, const char *format, ...)
@@ -45,7 +45,7 @@ void question_init(struct question *q, char *error)
     q->identity.gids = q->gids;
     q->identity.gids_known = q->identity.units_known = true;
     q->identity.pidfd = -1;
-    strcpy(q->identity.cgroup, NOBODYS_CGROUP);
+    strcpy(q->identity.cgroup, NO_CGROUP);
     strcpy(q->listener, "default");
 }
 
@@ -208,7 +208,7 @@ bool question_settle_client(struct question *q)
         return look_at_process(q);
     if (!check_unit(q, q->identity.unit) || !check_unit(q, q->identity.user_unit))
         return false;
-    if (*cgroup && *cgroup != '/' && strcmp(cgroup, NOBODYS_CGROUP) != 0)
+    if (*cgroup && *cgroup != '/' && strcmp(cgroup, NO_CGROUP) != 0)
         return question_refuse(q, "\"%.200s\": a cgroup's path begins with /", cgroup);
     /* Where a unit of a user is, the kernel says the manager that it belongs to as well. */
     if (q->identity.user_unit[0] && !q->identity.unit[0])

@@ -278,7 +278,7 @@ static void finish(struct reload *reload, int r)
         worker_defer(w, &reload->next);
 }
 
-/* Nobody has the policy of before any more, but for this: its memory goes where that takes no time of the loop's. */
+/* This is the last reference to the previous policy: its memory goes where that takes no time of the loop's. */
 static void let_go(struct reload *reload)
 {
     struct reload_files *f = reload->files;

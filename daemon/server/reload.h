@@ -3,7 +3,7 @@
 #define ASOCKD_RELOAD_H
 
 /*
- * Configuration and policy anew, while everything runs. All or nothing: until every file has been read
+ * Reads configuration and policy again while everything runs. All or nothing: until every file has been read
  * and found good nothing changes, and from then on nothing can fail. The loop waits for none of it.
  */
 #include <stdbool.h>
@@ -37,16 +37,16 @@ struct reload_report {
     uint32_t cancelled;               /* connects in progress that lost their name or an attempt */
     uint32_t denied;              /* connections that would not be allowed any more, and live on */
     uint32_t closed;              /* those that were ended */
-    uint32_t lost;                /* listeners that nobody can reach */
+    uint32_t lost;                /* listeners that no client can reach */
     char problem[CONF_ERROR_MAX]; /* of the first of them; "": none */
 };
 
 struct reload {
     struct worker *worker;
-    struct notifier *notifier; /* NULL: nobody is told */
+    struct notifier *notifier; /* NULL: none */
     struct reload_source source;
-    const struct server_config *began; /* with which the daemon was started; NULL: nobody knows */
-    struct listeners *listeners; /* NULL: nobody looks whether they are still there, or adds one */
+    const struct server_config *began; /* with which the daemon was started; NULL: not known */
+    struct listeners *listeners;       /* NULL: none are checked or added */
     /* Who reads the files; NULL: that is done at once. */
     void (*ask)(struct loader *loader, struct loader_job *job);
     struct loader *loader;
@@ -61,7 +61,7 @@ struct reload {
     struct share share;         /* what follows is judged in its steps */
     struct walk walk;           /* through the sessions */
     uint64_t session, place;    /* the one that it is at, and the place of its next socket */
-    struct policy *before;      /* kept until nobody has it; NULL: nothing is being judged */
+    struct policy *before;      /* kept while it is in use; NULL: nothing is being judged */
 };
 
 /* Policy of a configuration. 0, or -errno with a text. */
@@ -80,7 +80,7 @@ void reload_init(struct reload *reload, struct worker *w, const struct reload_so
 void reload_deinit(struct reload *reload);
 /*
  * Soon, or behind the one that runs, once for all that ask meanwhile. close: end the connections that would not be
- * allowed any more. waiting: of an op that is told (admin_reloaded()); it may leave before. NULL: of none.
+ * allowed any more. waiting: of an op that gets the result (admin_reloaded()); it may leave before. NULL: of none.
  */
 void reload_begin(struct reload *reload, bool close, struct list *waiting);
 

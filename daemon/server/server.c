@@ -321,7 +321,7 @@ static uint64_t buffers_of(const struct server_config *config,
 static void set_quotas(struct worker *w, const struct server_config *config,
                        const struct descriptor_shares *shares)
 {
-    /* An eighth of the descriptors is kept for sockets that nobody has an id of. */
+    /* An eighth of the descriptors is kept for sockets without an id: attempts and lingering closes. */
     uint64_t kept = shares->sockets / 8;
     uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_MIN);
     uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_MIN);
@@ -346,7 +346,7 @@ static void set_quotas(struct worker *w, const struct server_config *config,
 
 /* ---- start ---- */
 
-/* A bad file does not keep the daemon from starting: it denies, and can be told to read it again. */
+/* A bad file does not keep the daemon from starting: it denies everything until a reload succeeds. */
 static struct policy *load_policy(const struct server_config *config)
 {
     char error[POLICY_ERROR_MAX];

@@ -51,7 +51,7 @@ struct descriptor_shares {
 int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret);
 
 /*
- * Runs until it is told to stop; 0 then, or -errno after a message to the log. One per process: it
+ * Runs until a signal stops it; 0 then, or -errno after a message to the log. One per process: it
  * handles signals, takes the service manager's descriptors and raises RLIMIT_NOFILE.
  */
 int server_run(const struct server_config *config);

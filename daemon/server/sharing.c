@@ -30,7 +30,7 @@ struct shared_listener {
     struct list
         node; /* sharer->sharing.listeners, first those that clients wait at; else in none */
     struct shared_listeners *server;
-    struct session *sharer; /* NULL: nobody's any more */
+    struct session *sharer; /* NULL: its session has ended */
     struct op *op;          /* SHARE, until it is made */
     uint64_t token;         /* of that; 0: a later SHARE has it */
     struct quota *quota;    /* what it is charged to */
@@ -88,7 +88,7 @@ static void remove_directory(struct shared_listener *l)
     maker_ask(&l->server->maker, &l->job);
 }
 
-/* From here on it is nobody's. What is being made is removed when it is there. */
+/* From here on it has no owner. A directory that is being made is removed when it is there. */
 static void leave_sharer(struct shared_listener *l)
 {
     list_remove(&l->node);
@@ -206,7 +206,7 @@ static void answer(struct op *op, struct shared_listener *l)
     error = tell_record(op, record, n);
     if (!error)
         return;
-    leave_sharer(l); /* nobody knows its name */
+    leave_sharer(l); /* its name was not reported yet */
     complete(op, (uint32_t)error);
 }
 

@@ -68,7 +68,7 @@ static int fail(const char *dir, int r, const char *why)
 
 /* ---- before ---- */
 
-/* Whoever serves there made the directory; it is the daemon's user's, or root's, or it is nobody to trust. */
+/* Whoever serves there made the directory; it is the daemon's user's, or root's, or it is not to be trusted. */
 static int check_server(int fd)
 {
     struct ucred cred;
@@ -257,7 +257,7 @@ static int agree(struct cargo *c, uint64_t until)
     return r;
 }
 
-/* What nobody has taken is of a kind that this version does not know. */
+/* What is left over is of a kind that this version does not know. */
 static int check_all_taken(struct cargo *c)
 {
     for (uint32_t i = 0; i < c->count; i++) {
@@ -286,7 +286,7 @@ static int ask(struct cargo *c, uint64_t until)
     return -EOPNOTSUPP;
 }
 
-/* The descriptors of what is not ours go without a word: nobody else may touch them. */
+/* The descriptors of what was not taken are just closed: their connections still belong to the old process. */
 static _Noreturn void give_up(struct cargo *c, int r)
 {
     log_error("asockd: cannot take over: %s; the other one goes on",

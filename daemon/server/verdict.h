@@ -2,7 +2,7 @@
 #ifndef ASOCKD_VERDICT_H
 #define ASOCKD_VERDICT_H
 
-/* What policy says of a connect that nobody makes, as records. */
+/* What policy would say of a connect, as records; no connect is made. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +18,7 @@ struct judged {
     uint64_t session;    /* its id; 0: the client is only thought of */
     uint64_t sessions;   /* that its process has */
     uint64_t generation; /* of the policy: how often there was another one */
-    bool sees_files;     /* an administrator asks: names of files and of facts are told */
+    bool sees_files;     /* an administrator asks: the answer names files and facts */
     bool may_not_lend;   /* the session came by a listener that does not share lending */
 };
 

@@ -470,9 +470,9 @@ void dgram_run_events(struct sock *sock, int events)
     }
     if (!(events & EV_READ))
         return;
-    /* While it connects, or where nobody asked, the watcher must not fire for it again. */
+    /* While it connects, or while no receive is pending, the watcher must not fire for it again. */
     sock->wants_read = false;
-    /* An event, and nothing to read: of an error that was told already the kernel would tell without end. */
+    /* An event, and nothing to read: the kernel would report an error that we already have again and again. */
     if (run_receives(sock) == 0 && sock->wants_read && sock->ns.fd >= 0)
         udp_drop_errors(&sock->ns);
     sock_update_watch(sock);

@@ -88,14 +88,14 @@ uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *so
 bool dgram_has_heard(const struct sock *sock, const struct endpoint *from);
 /* May what it sends unasked go out, from the address that it is bound to? */
 bool dgram_has_source(const struct sock *sock, const struct endpoint *to);
-/* May what comes from there be told? What may not is counted. */
+/* May the client receive what comes from there? What it may not is counted. */
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
 /* What it is judged by has changed. */
 void dgram_forget(struct sock *sock);
 
 /* In front of bind(2): its buffers, and memory for whom it may answer, are charged. 0, -ENOBUFS, -ENOMEM. */
 int dgram_bound(struct sock *sock);
-void dgram_unbound(struct sock *sock); /* it may answer nobody, if it is one */
+void dgram_unbound(struct sock *sock); /* it may answer no peer, if it is bound */
 /* What waits ends. */
 void dgram_end(struct sock *sock, uint32_t error);
 

@@ -29,7 +29,7 @@ struct inspect_ops {
     /* A LIST, or LEARNED; it ends before the session goes. */
     void (*begin)(struct session *s, struct inspect_cursor *cursor);
     void (*end)(struct inspect_cursor *cursor);
-    void (*advance)(struct inspect_cursor *cursor); /* the row has been told: behind it */
+    void (*advance)(struct inspect_cursor *cursor); /* the row has been reported: behind it */
     /* The row that it is at, of those that `s` may see. Bytes written; 0: no more rows. */
     long (*list)(struct session *s, struct inspect_cursor *cursor, uint8_t *out, size_t cap);
     /* Bytes written; -ESRCH: no such id, or not one that `s` may see. */

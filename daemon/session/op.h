@@ -68,7 +68,7 @@ struct op {
     struct op_deadline *deadline; /* while QUEUED, if the client asked for one; else NULL */
     struct op *hash_next;         /* session's table of tokens */
     const struct op_class *class;
-    struct session *session; /* NULL: nobody waits for the reply any more */
+    struct session *session; /* NULL: no reply is waited for any more */
     struct sock *sock;       /* NULL: none, or gone */
     struct slices slices;    /* by reference: what is still to be sent, or filled */
     uint64_t token;

@@ -60,9 +60,10 @@ struct session {
     struct share share;   /* of the loop's time */
     struct list ready;    /* sockets that something has happened to */
     struct list settling; /* sockets that the end of an op means something to (settle.h) */
-    struct list emptying; /* buffers that nobody uses any more */
+    struct list emptying; /* buffers that are not used any more */
     struct task gone, settle;
-    struct task report_task, rows_task; /* SEND_ROOM is due; more rows than one turn's share */
+    struct task report_task; /* SEND_ROOM is due */
+    struct task rows_task;   /* more rows than one turn's share */
     /* There was no memory, for the next op or in the kernel; Hello is due; unread_fd is looked at. */
     struct deadline retry, hello, unread;
     struct limits limits;
@@ -144,7 +145,7 @@ struct session_config {
 int session_new(const struct session_config *config, int fd, struct identity *identity,
                 char ret_why[static SESSION_WHY_MAX], struct session **ret);
 
-/* Ends it: with an error the client hears why, as its last frame. Its sockets close by S42, in steps; the memory goes later. */
+/* Ends it; a last frame reports an error to the client. Its sockets close gracefully (S42), in steps; the memory goes later. */
 void session_end(struct session *s, uint32_t error, const char *text);
 
 /* A socket or a buffer has left; the last one lets a session that has ended go. */

@@ -2,7 +2,7 @@
 #ifndef ASOCKD_SESSION_AUDIT_H
 #define ASOCKD_SESSION_AUDIT_H
 
-/* What the audit is told of a name that a session resolves: once, how that ended. */
+/* Records a name that a session resolves in the audit: once, with how that ended. */
 #include "daemon/session/sock_audit.h"
 
 struct session;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The end of a session.
- * Happy path: the client hears why -> what it sent and nobody takes is noted -> the connection is left -> ops that
- * wait and sockets end, some in each step of its share -> nobody is its client any more -> when its lingering
+ * Happy path: the client hears why -> what it sent and is not read is noted -> the connection is left -> ops that
+ * wait and sockets end, some in each step of its share -> its client is not counted any more -> when its lingering
  * sockets and its buffers have left, its memory goes.
  * By the administrator: its sockets are killed first, likewise in steps.
  * Failures: none; the daemon's stop has no patience with steps in the end (session_close_rest()).
@@ -25,7 +25,7 @@
 #include "proto/frame.h"
 
 /*
- * What a client has sent and nobody will take may be the rest of a send: the stream it belongs to was
+ * What a client has sent and is never read may be the rest of a send: the stream it belongs to was
  * cut, and must not look whole (S42). Where even its socket is unknown, that holds for all of them.
  */
 static void note_cut(struct session *s)
@@ -158,7 +158,7 @@ static bool close_one(struct session *s)
 static void has_died(struct session *s)
 {
     s->is_dying = false;
-    /* What it still has is its lingering sockets: it is nobody's client any more. */
+    /* All that it still has is its lingering sockets: its client is not counted any more. */
     identity_forget_process(&s->identity);
     session_quota_end(s);
     session_part_left(s);

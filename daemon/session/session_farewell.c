@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The end of a session's connection, and of its buffers.
- * Happy path: the client has closed its end, so nobody reads what lies in the buffers. They are taken back, and
+ * Happy path: the client has closed its end, so what lies in the buffers is not read any more. They are taken back, and
  * the daemon closes its end too.
  * Where the daemon ends it the last frame says why. The sending side is shut down behind it, and what the
  * client still writes is discarded until it closes its end or a bound is reached: a client that is writing
@@ -78,7 +78,7 @@ void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
 }
 
 /*
- * Who has written that much may still have to read what is in the buffers: they stay as long as they would for a
+ * A client that has written that much may still have to read what is in the buffers: they stay as long as they would for a
  * client that says nothing, and that it closes its end is not noticed any more.
  */
 static void has_written_enough(struct session *s)

@@ -10,7 +10,7 @@
 #include "daemon/session/sharing.h"
 #include "proto/errors.h"
 
-/* It is told in a step of its share, as rows are. */
+/* Events are reported in a step of its share, as rows are. */
 static void on_news(struct task *task)
 {
     struct session *s = container_of(task, struct session_monitor, news)->session;

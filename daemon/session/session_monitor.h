@@ -13,10 +13,10 @@ struct session_monitor {
     struct session *session;
     struct monitor_reader reader;
     struct task news;
-    bool has_begun; /* it was told that it watches */
+    bool has_begun; /* its first MONITOR was answered */
 };
 
-/* s->monitor, made if there is none. -EDQUOT, -ENOMEM, -EOPNOTSUPP: nobody can watch. */
+/* s->monitor, made if there is none. -EDQUOT, -ENOMEM, -EOPNOTSUPP: MONITOR is not available. */
 int session_monitor_join(struct session *s);
 void session_monitor_leave(struct session *s); /* also where it does not watch */
 

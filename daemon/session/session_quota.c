@@ -3,7 +3,7 @@
  * What a session is promised, and whom that is charged to.
  * Happy path: a client comes in (a place below its user and unit, the least of everything) -> each Hello raises the
  * promise as far as there is room -> it ends (promises are given back) -> its last lingering socket has left.
- * Failures: somebody's share of something is used up (the client is told whose, of what), no memory. A promise never
+ * Failures: somebody's share of something is used up (the reply names whose, and of what), no memory. A promise never
  * shrinks.
  */
 #include <assert.h>
@@ -69,7 +69,7 @@ static void set_limits(struct session *s, const struct limits *most)
 
 /*
  * The unit, as narrow as it is known: one of a user's manager is below that manager. Without units the
- * control group; the one of all is nobody's.
+ * control group; the one that everything is in does not count.
  */
 static const char *unit_key(const struct identity *identity, char *buf, size_t cap)
 {
@@ -172,7 +172,7 @@ static uint64_t memory_left(const struct session *s)
            s->op_count * MEMORY_OP + s->queued;
 }
 
-/* Whose share of what was too small for n more; the last one that was is what is told. */
+/* Whose share of what was too small for n more; of several, the last one is reported. */
 static int promise_one(struct session *s, enum quota_resource resource, uint64_t *held, uint64_t n,
                        const char *what, char why[static SESSION_WHY_MAX])
 {

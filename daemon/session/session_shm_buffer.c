@@ -135,7 +135,7 @@ static int make_status(struct session *s)
     return 0;
 }
 
-/* Its page and its descriptor are charged to all above the session, beyond what the session was told. */
+/* Its page and its descriptor are charged to all above the session, beyond what the welcome states. */
 static int add_status(struct session *s)
 {
     int r;

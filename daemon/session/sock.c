@@ -69,7 +69,7 @@ static void run_readable(struct sock *sock)
         sock_run_receives(sock);
         return;
     }
-    /* Nobody asked: the data stays in the kernel, and the watcher must not fire for it again. */
+    /* No receive is pending: the data stays in the kernel, and the watcher must not fire for it again. */
     sock->had_more = was_guess;
     sock_update_watch(sock);
 }
@@ -228,7 +228,7 @@ void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
 }
 
 /*
- * All receives were filled to the last byte: whether there is more nobody knows. Asking costs the next
+ * All receives were filled to the last byte: whether there is more is not known. Asking costs the next
  * receive a call where there is none, waiting costs it a turn where there is; what was right the last
  * time decides.
  */
@@ -260,7 +260,7 @@ void sock_run_receives(struct sock *sock)
         sock_run_accepts(sock);
         return;
     }
-    /* Where its session has ended nobody hears of it: it is about to be closed. */
+    /* If its session has ended it is not reported: the socket is about to be closed. */
     if (sock->state != SOCK_CONNECTED || sock->session->has_ended)
         return;
     while (sock->state == SOCK_CONNECTED && (op = list_first(&sock->receives, struct op, node))) {
@@ -277,7 +277,7 @@ void sock_run_receives(struct sock *sock)
             break;
     }
     guess_more(sock);
-    /* Where nobody waits, what the kernel has not been told of yet may never have to be. */
+    /* While no receive waits, the watcher need not be armed; perhaps it never has to be. */
     if (list_is_empty(&sock->receives) && !netsock_is_polled(&sock->ns, sock->worker))
         sock->wants_read = sock->is_guess = false;
     sock_update_watch(sock);

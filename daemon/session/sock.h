@@ -69,7 +69,7 @@ struct sock {
     struct list ready; /* session->ready, or ->settling */
     struct session *session;
     struct worker *worker;
-    struct quota *quota; /* of its session, also when that has gone; NULL: nobody */
+    struct quota *quota; /* of its session, also when that has gone; NULL: none */
     struct netsock ns;
     struct list sends;               /* sends and shutdowns of the sending side, in order */
     struct list receives;            /* in order */
@@ -109,11 +109,11 @@ struct sock {
     bool has_seen_end : 1;           /* the peer's FIN was read */
     bool has_sent_end : 1;           /* the kernel has our FIN */
     bool lingers : 1;                /* closed by the client, with a linger time */
-    bool has_killed_event : 1;       /* the owner has not been told yet that it was killed */
+    bool has_killed_event : 1;       /* the owner still has to get the event that it was killed */
     bool is_denied_now : 1;          /* killed because policy allows it no more */
     bool is_idle : 1;                /* or because nothing moved for too long */
     bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
-    bool owes_end : 1, is_audited : 1; /* its end is to be told: to who watches; to the audit */
+    bool owes_end : 1, is_audited : 1; /* its end has to be reported: to MONITOR; to the audit */
     bool wants_read : 1;               /* the last step found the kernel's queue empty */
     bool wants_write : 1;              /* or full */
     bool is_guess : 1;                 /* wants_read is: a read that was filled has not told */
@@ -181,8 +181,8 @@ void sock_end_receives(struct sock *sock, uint32_t error);
 void sock_end_ops(struct sock *sock, uint32_t error);
 
 /*
- * Closes by S42: its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may
- * be NULL) with them; else it completes by S43. sock may be gone when it returns.
+ * Closes gracefully (S42): its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may
+ * be NULL) with them; else it completes as a close with a linger time does (S43). sock may be gone when it returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
 /* Its client has gone: it has LINGER_ORPHAN_MS at most. */

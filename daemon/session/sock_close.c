@@ -286,7 +286,7 @@ static bool is_lost(struct sock *sock)
     return netsock_shutdown(&sock->ns, SHUT_WR) == -ENOTCONN;
 }
 
-/* FIN is sent. Only the kernel knows when the peer's has all of it, and says so to nobody: it is asked. */
+/* FIN is sent. Only the kernel knows when the peer has acknowledged all of it. It gives no event for that, so we ask. */
 static bool is_acknowledged(struct sock *sock)
 {
     if (netsock_unacknowledged(&sock->ns) == 0) {

@@ -14,7 +14,7 @@
  *            32  uint32    descriptors
  *            36  uint32    records
  *
- * It lies in a memfd that nobody can change any more. The reader trusts none of it.
+ * It lies in a sealed memfd that cannot change any more. The reader trusts none of it.
  */
 #include <stdbool.h>
 #include <stddef.h>

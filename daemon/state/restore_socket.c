@@ -75,7 +75,7 @@ static void set_flags(struct sock *sock, uint32_t flags)
     sock->is_incomplete = flags & ASOCKD__STATE__SOCKET__FLAG__INCOMPLETE;
     sock->has_seen_end = flags & ASOCKD__STATE__SOCKET__FLAG__SEEN_END;
     sock->has_sent_end = flags & ASOCKD__STATE__SOCKET__FLAG__SENT_END;
-    sock->has_killed_event = flags & ASOCKD__STATE__SOCKET__FLAG__OWES_KILLED;
+    sock->has_killed_event = flags & ASOCKD__STATE__SOCKET__FLAG__KILLED_EVENT;
     sock->is_denied_now = flags & ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW;
     sock->is_idle = flags & ASOCKD__STATE__SOCKET__FLAG__IDLE;
     sock->owes_end = flags & ASOCKD__STATE__SOCKET__FLAG__OWES_END;

@@ -230,7 +230,7 @@ static uint32_t socket_flags(const struct sock *sock)
            (sock->is_incomplete ? ASOCKD__STATE__SOCKET__FLAG__INCOMPLETE : 0u) |
            (sock->has_seen_end ? ASOCKD__STATE__SOCKET__FLAG__SEEN_END : 0u) |
            (sock->has_sent_end ? ASOCKD__STATE__SOCKET__FLAG__SENT_END : 0u) |
-           (sock->has_killed_event ? ASOCKD__STATE__SOCKET__FLAG__OWES_KILLED : 0u) |
+           (sock->has_killed_event ? ASOCKD__STATE__SOCKET__FLAG__KILLED_EVENT : 0u) |
            (sock->is_denied_now ? ASOCKD__STATE__SOCKET__FLAG__DENIED_NOW : 0u) |
            (sock->is_idle ? ASOCKD__STATE__SOCKET__FLAG__IDLE : 0u) |
            (sock->owes_end ? ASOCKD__STATE__SOCKET__FLAG__OWES_END : 0u) |

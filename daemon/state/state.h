@@ -45,7 +45,7 @@ void state_leave_session(struct session *s);
 struct state_listener {
     const char *name, *path;
     bool is_control;
-    int fd; /* not taken: it is dup'ed by nobody, and the caller's */
+    int fd; /* not duplicated: it stays the caller's */
 };
 
 struct state_restorer {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CANCEL. Its own completion comes first and only says whether the op was still live; the op's own
- * completion tells how it ended. Of a lingering close: RST (S43). Of a SHARE that has succeeded: its listener closes, if the
- * client says that this is what it means (S59).
+ * completion tells how it ended. A lingering close that is cancelled sends RST (S43). A SHARE that has succeeded and is
+ * cancelled has its listener closed, if the client says that this is what it means (S59).
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/send.h"

@@ -50,7 +50,7 @@ int connect_restore(struct op *op, const struct connect_past *past, bool is_up)
     return err != 0 ? -EINVAL : 0;
 }
 
-/* Begins the resolution, or the race, again. The policy that is in force now judges it. */
+/* Begins the resolution, or happy eyeballs, again. The policy that is in force now judges it. */
 void connect_resume(struct op *op)
 {
     connect_start(op);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * KILL, on the control listener: what has the id ends, and its owner is told. The session that asks may
+ * KILL, on the control listener: ends what has the id, and reports it to the owner. The session that asks may
  * be it.
  * Failures: no such id.
  */

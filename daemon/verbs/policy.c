@@ -3,7 +3,7 @@
  * RELOAD, on the control listener, and JUDGE, which tells a client about its own session.
  * Happy path: JUDGE is done at once; RELOAD when all files have been read, and all connections judged. The answer is a record.
  * Failures: a file that cannot be taken (the old policy stays, the text names file and line), a question
- * that is none. A RELOAD that is cancelled goes on: nobody waits for it.
+ * that is none. A RELOAD that is cancelled continues: only its answer is dropped.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/inspect.h"

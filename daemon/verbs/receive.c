@@ -68,8 +68,8 @@ static int ended(struct op *op, ssize_t n)
     if (n < 0)
         return failed(op, asock_error_from_errno((int)n));
     if (sock->lost_error)
-        return failed(op,
-                      sock->lost_error); /* a send was told: the peer has not ended its stream */
+        return failed(
+            op, sock->lost_error); /* a send was reported: the peer has not ended its stream */
     sock->receive_side = SIDE_SHUT;
     sock->has_seen_end = true;
     return end_of_stream(op);
@@ -330,7 +330,7 @@ static int check_receive(const struct sock *sock, const struct request *r)
         return err;
     if (r->receive.flags & ~known || length > INT64_MAX)
         return ERR_INVALID_ARGUMENT;
-    /* What is only looked at cannot be told in pieces. */
+    /* A peek cannot be reported in pieces. */
     if (r->receive.flags & RECEIVE_PEEK &&
         (r->receive.flags & RECEIVE_WAIT_ALL || length > FRAME_PAYLOAD_MAX))
         return ERR_INVALID_ARGUMENT;

@@ -148,7 +148,7 @@ static void on_retry(struct deadline *deadline)
     flush(container_of(deadline, struct transport, retry));
 }
 
-/* Nobody came to travel with it. */
+/* No other reply came to travel with it. */
 static void on_hold_over(struct deadline *deadline)
 {
     struct transport *t = container_of(deadline, struct transport, hold);

@@ -40,7 +40,7 @@ struct fd_pass {
 
 struct transport {
     struct worker *worker;
-    struct quota *quota; /* its blocks are charged to it; NULL: nobody */
+    struct quota *quota; /* its blocks are charged to it; NULL: to nothing */
     const struct transport_ops *ops;
     int fd;
     struct ev_io read_io;

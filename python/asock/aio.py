@@ -212,7 +212,7 @@ class _Transport(asyncio.Transport):
         self._protocol = protocol
         self._size = 0               # bytes that were written and not taken yet
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
-        self._is_pausing = False     # the protocol was told to
+        self._is_pausing = False     # pause_writing() was called
         self._is_reading = True
         self._receive: Optional[Op] = None
         self._held: Optional[Op] = None  # came while reading was paused

@@ -81,7 +81,7 @@ START_TEST(test_s10_end_tells_failure)
     snprintf(service, sizeof(service), "%u", remote_port(&addr));
     pending(asock_begin_connect_host(sock, "127.0.0.1", service, NULL, NULL, &op));
     ck_assert_int_eq(asock_end(op, NULL), ASOCK_CONNECTION_REFUSED);
-    /* What the library knows already is told by end as well: a begin never returns 0. */
+    /* End also reports what the library already knows: a begin never returns 0. */
     pending(asock_begin_send(sock, "x", 1, NULL, NULL, &op));
     ck_assert_int_eq(asock_end(op, NULL), ASOCK_OPERATION_ABORTED);
     asock_socket_unref(sock);

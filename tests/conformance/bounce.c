@@ -175,7 +175,7 @@ START_TEST(test_s14_unused_it_is_given_back)
 }
 END_TEST
 
-/* A session that ends has ops under way; the next one begins anew. */
+/* A session that ends has ops in progress; the next one starts afresh. */
 /* The library's own descriptor: the only Unix stream socket with a peer that has a name. */
 static int connection(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Buffers and lists of buffers, S11 and S12. */
+/* Buffers and lists of buffers (S11, S12). */
 
 #include "tests/lib/fixture.h"
 

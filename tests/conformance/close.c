@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Shutdown and close, S39 to S45. */
+/* Shutdown and close (S39 to S45). */
 
 #include "tests/lib/fixture.h"
 

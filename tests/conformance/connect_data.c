@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Connecting with data, S22. */
+/* Connecting with data (S22). */
 
 #include "tests/lib/fixture.h"
 

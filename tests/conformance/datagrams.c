@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Datagram sockets, S64 to S67. */
+/* Datagram sockets (S64 to S67). */
 
 #include "tests/lib/fixture.h"
 
@@ -293,7 +293,7 @@ START_TEST(test_s64_segments_there_and_coalesced_back)
 }
 END_TEST
 
-/* Only in the daemon, or the library, would success be told otherwise: by an empty send. */
+/* For a stream, an empty send would report that success. */
 START_TEST(test_s64_errors_only_sends_no_datagram_of_its_own)
 {
     struct sockaddr_storage to, own;

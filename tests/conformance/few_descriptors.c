@@ -25,7 +25,7 @@ static int error_after_sync(asock_context *context)
     return asock_context_get_error(context);
 }
 
-/* Opens clients; returns how many were served. The others were told why not. */
+/* Opens clients; returns how many were served. The others got the reason as an error. */
 static size_t open_clients(asock_context **clients, size_t count)
 {
     size_t served = 0;
@@ -85,7 +85,7 @@ START_TEST(test_s49_accept_without_descriptors_does_not_spin)
     ck_assert_uint_lt(served, MANY_CLIENTS);
     control = new_control();
     ck_assert_int_eq(error_after_sync(control), 0);
-    /* One for each who was turned away, and one more to see that nobody else waits. */
+    /* One for each client that was rejected, and one more to see that no other one waits. */
     ck_assert_int_le(inspect_number(control, "stats", "accept_stalls"), 2 * MANY_CLIENTS + 2);
     ck_assert_int_ge(inspect_number(control, "stats", "accept_stalls"), MANY_CLIENTS - served);
     before = inspect_number(control, "stats", "turns");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A daemon that hangs and goes on later, S57. */
+/* A daemon that hangs and goes on later (S57). */
 
 #include "tests/lib/fixture.h"
 

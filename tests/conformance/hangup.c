@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The end of a connection, S60. */
+/* The end of a connection (S60). */
 
 #include "tests/lib/fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Flow and limits, S49, S51, S53, S54. */
+/* Flow and limits (S49, S51, S53, S54). */
 
 #include "tests/lib/fixture.h"
 

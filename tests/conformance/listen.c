@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Listeners, S61 and S62, through the library. */
+/* Listeners through the library (S61, S62). */
 
 #include "tests/lib/fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Multishot receives out of a pool of slices, S38. */
+/* Multishot receives out of a pool of slices (S38). */
 
 #include "tests/lib/fixture.h"
 #include "tests/lib/multishot.h"
@@ -303,7 +303,7 @@ START_TEST(test_s38_misuse)
 }
 END_TEST
 
-/* Who has let go of the pool can give no slice back: nobody can end the wait for one. */
+/* A program that has released the pool can give no slice back: nothing can end the wait for one. */
 START_TEST(test_s38_ends_when_no_slice_can_come_back)
 {
     struct pair pair = new_pair(AF_INET);
@@ -434,7 +434,7 @@ START_TEST(test_s38_waiting_for_the_next)
 }
 END_TEST
 
-/* What nobody has asked for is forgotten with the op, or when it is submitted again. */
+/* Slices that were not taken are given back with the op, or when it is submitted again. */
 START_TEST(test_s38_slices_that_nobody_asked_for)
 {
     struct pair pair = new_pair(AF_INET);
@@ -459,7 +459,7 @@ START_TEST(test_s38_slices_that_nobody_asked_for)
 }
 END_TEST
 
-/* ---- S46 ---- */
+/* ---- loss of the daemon (S46) ---- */
 
 START_TEST(test_s46_multishot_of_a_lost_session)
 {

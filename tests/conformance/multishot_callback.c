@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* What a callback of a multishot receive may do: S5, S6, S38. */
+/* What a callback of a multishot receive may do (S5, S6, S38). */
 
 #include "base/list.h"
 #include "tests/lib/suite.h"
@@ -96,7 +96,7 @@ START_TEST(test_s38_slice_given_back_in_its_own_callback)
 }
 END_TEST
 
-/* ---- S5, S6: inside the callback ---- */
+/* ---- inside the callback (S5, S6) ---- */
 
 static void let_go(struct seen *seen, asock_op *op)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Operation objects, S1 to S9: submit, complete once, use again, let go at any time. */
+/* Operation objects (S1 to S9): submit, complete once, use again, release at any time. */
 
 #include "tests/lib/fixture.h"
 

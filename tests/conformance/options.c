@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Options and inspection, S47 and S48. */
+/* Options and inspection (S47, S48). */
 
 #include "tests/lib/fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Peers that behave badly on purpose, and large amounts: S25, S28, S31, S42, S43. */
+/* Peers that behave badly on purpose, and large amounts (S25, S28, S31, S42, S43). */
 
 #include "tests/lib/fixture.h"
 
@@ -165,7 +165,7 @@ START_TEST(test_s28_peer_that_never_reads_and_resets)
 }
 END_TEST
 
-/* A peer that goes on sending after the close, without end: the daemon does not listen to it for ever. */
+/* A peer that keeps sending after the close: the daemon does not read from it without end. */
 START_TEST(test_s42_peer_that_floods_a_closed_socket)
 {
     struct pair pair = new_pair(AF_INET);

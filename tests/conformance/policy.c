@@ -22,7 +22,7 @@ static void expect_denied(asock_op *op)
 
 TEST_FIXTURE(fixture_setup_nothing, fixture_teardown);
 
-/* ACCESS_DENIED, and nobody hears of it: not a packet has left. */
+/* ACCESS_DENIED, and no packet has left. */
 START_TEST(test_s24_without_allow_any_everything_is_denied)
 {
     static const char *const args[] = {NULL};

@@ -61,7 +61,7 @@ static void wait_for(atomic_int *counter, int value)
         sync_with_daemon(); /* the dispatcher tells of it behind the callback */
 }
 
-/* The other side of each race: a thread that does one thing when it is told. */
+/* The other side of each race: a thread that does one thing on a signal. */
 struct rival {
     pthread_t thread;
     pthread_barrier_t start;

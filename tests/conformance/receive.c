@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Receiving, S31 to S37. */
+/* Receiving (S31 to S37). */
 
 #include "tests/lib/fixture.h"
 

@@ -155,7 +155,7 @@ START_TEST(test_s56_misuse)
     refused(asock_context_restrict(fixture.context, large, sizeof(large), 0, NULL, 0), EMSGSIZE);
     refused(restrict_to(control, "[Rules]\n"), EOPNOTSUPP);
     asock_context_unref(control);
-    /* Frozen: it is on its way, and nobody knows; then the session is not one to hand on. */
+    /* Frozen: whether the restriction arrived is unknown, so the session must not be passed on. */
     private_daemon_freeze(fixture.daemon);
     refused(asock_context_restrict(fixture.context, "[Rules]\n", 8, 10, NULL, 0), ETIMEDOUT);
     refused(asock_context_detach_fd(fixture.context, 0, &fd), EBUSY);

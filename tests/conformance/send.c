@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Sending, S25 to S30. */
+/* Sending (S25 to S30). */
 
 #include "tests/lib/fixture.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Ops in memory that client and daemon share, S13. */
+/* Ops in memory that client and daemon share (S13). */
 
 #include "tests/lib/fixture.h"
 
@@ -212,7 +212,7 @@ START_TEST(test_s13_ends_are_the_same)
 }
 END_TEST
 
-/* S30: what has not begun is cancelled without harm, what has begun takes the sending side with it. */
+/* A send that has not begun is cancelled without harm; one that has begun closes the sending side (S30). */
 static void cancel_sends(enum mode mode)
 {
     struct pair pair = new_pair_small(AF_INET);
@@ -249,7 +249,7 @@ START_TEST(test_s13_cancelled_sends_are_the_same)
 }
 END_TEST
 
-/* More segments than a request names go inline, and nobody notices. */
+/* More segments than a request names go inline, with the same result. */
 START_TEST(test_s13_any_number_of_segments)
 {
     static const size_t counts[] = {1, 63, 64, 65, 1000};

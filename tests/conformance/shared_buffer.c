@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Memory that client and daemon share: what it is, and when it goes; S14. */
+/* Memory that client and daemon share: what it is, and when it goes (S14). */
 
 #include "tests/lib/multishot.h"
 
@@ -154,7 +154,7 @@ START_TEST(test_s14_buffer_where_other_memory_was)
 }
 END_TEST
 
-/* Nobody waits for the daemon's answer any more: what it made is given back. */
+/* The daemon's answer is not waited for any more: what it made is given back. */
 struct reader {
     asock_socket *socket;
     void *buffer_data;
@@ -175,7 +175,7 @@ static void read_in_place(asock_op *op, void *userdata)
         pending(asock_receive(reader->socket, op));
 }
 
-/* Nobody but the op has it: it stays until the callback has seen what was received, also when that submits again. */
+/* Only the op has it: it stays until the callback has seen what was received, also when that submits again. */
 START_TEST(test_s14_unref_before_the_callback)
 {
     struct pair pair = new_pair(AF_INET);

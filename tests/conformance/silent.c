@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* ASOCK_ERRORS_ONLY and letting go, S8 and S42: nothing waits for itself. */
+/* ASOCK_ERRORS_ONLY and released sockets (S8, S42): nothing waits for itself. */
 
 #include "tests/lib/fixture.h"
 
@@ -57,7 +57,7 @@ START_TEST(test_s8_silent_send_that_has_left_is_let_go)
 }
 END_TEST
 
-/* The daemon holds some of it, the library the rest, and nobody reads. */
+/* The daemon holds some of it, the library the rest, and the peer does not read. */
 START_TEST(test_s8_silent_send_half_gone_is_let_go)
 {
     struct pair pair = new_pair_small(AF_INET);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The daemon ends the session while completions are unread whose bytes lie in shared memory: S14, S46. What is told as
+ * The daemon ends the session while completions are unread whose bytes lie in shared memory (S14, S46). What is reported as
  * received was received, and is there.
  */
 
@@ -52,7 +52,7 @@ static void warm_up(struct pair *pair)
     free(data);
 }
 
-/* The daemon has received them and has answered; nobody here has read the answer. */
+/* The daemon has received them and has answered; the answer was not read here. */
 static void let_come(struct pair *pair, size_t len)
 {
     int64_t before = stat_of("bytes_in");
@@ -154,7 +154,7 @@ START_TEST(test_s46_unread_receives_of_a_stopped_daemon)
 }
 END_TEST
 
-/* It was told of, and is looked at later, in place. */
+/* It was reported, and is read later, in place. */
 START_TEST(test_s46_received_bytes_of_a_stopped_daemon)
 {
     struct pair pair = new_pair(AF_INET);
@@ -195,7 +195,7 @@ START_TEST(test_s46_pieces_in_a_buffer_of_a_stopped_daemon)
     ck_assert_int_eq(asock_op_set_buffers(op, pieces, 100), 0);
     pending(asock_receive(pair.socket, op));
     let_come(&pair, BYTES);
-    /* Everything is read, and nobody looks at the op yet. */
+    /* Everything is read, and the op was not looked at yet. */
     inspect_number(fixture.context, "show", "id");
     stop_daemon();
     expect_bytes(op, ASOCK_CONNECTION_ABORTED, 0);
@@ -239,7 +239,7 @@ START_TEST(test_s46_unread_slices_of_a_killed_session)
 }
 END_TEST
 
-/* Also where the stream had ended before, and the end was to be told behind its last bytes. */
+/* Also where the stream had ended before, and the end was to be reported behind its last bytes. */
 START_TEST(test_s46_unread_slices_of_a_stopped_daemon)
 {
     struct pair pair = new_pair(AF_INET), other = new_pair(AF_INET);

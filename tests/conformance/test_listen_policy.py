@@ -14,7 +14,7 @@ from wire import DEADLINE, Wire, pb, request
 
 NONE = "no rule lets this client listen there"
 RESERVED = "this port is reserved for another client"
-OTHERS = "[Match]\nUser=4294967290\n"  # nobody's: the file is about somebody else
+OTHERS = "[Match]\nUser=4294967290\n"  # reserved for no client here: the file applies to another one
 
 
 class ListenPolicy(PolicyTest):

@@ -137,7 +137,7 @@ class Packets(DaemonTest):
         self.assertNotIn("R", self.flags())
 
     def test_s42_connect_given_up_is_silence(self):
-        """To where nobody has answered goes nothing but SYN."""
+        """Only SYN is sent to an address that has not answered."""
         capture = self.hold(network.Capture())
         self.client.send(self.client.open(1, 1),
                          self.client.connect(2, 1, (network.SILENT4, 7)))

@@ -83,7 +83,7 @@ class Policy(PolicyTest):
         return source[0]
 
     def tries(self, host, port=9):
-        """A packet leaves; nobody is there to answer."""
+        """A packet leaves; no host is there to answer."""
         capture = self.capture()
         self.begin(host, port)
         packet = capture.wait(lambda p: p.target == host and "S" in p.flags)
@@ -224,7 +224,7 @@ class Policy(PolicyTest):
         self.tries(network.SILENT6)
 
     def routed(self, *selector):
-        """SILENT4 is this host's, for what the selector of a rule says, and nobody else's."""
+        """SILENT4 is this host's, for what the selector of a rule says, and for nothing else."""
         rule = ("ip", "rule", "add", *selector, "lookup", "100")
         network.run(*rule)
         self.addCleanup(network.run, "ip", "rule", "del", *rule[3:])

@@ -191,7 +191,7 @@ class Anything(Resolving):
         self.assertEqual([(q.name, q.type) for q in self.server.questions], [("n0.kept.test", A)])
 
     def test_s58_what_policy_takes_is_the_time_of_who_asks(self):
-        """Names by the hundred, for each of which policy is asked as often as it may be: nobody else waits for that."""
+        """Names by the hundred, for each of which policy is asked as often as it may be: no other session waits for that."""
         clients, names = [self.wire() for _ in range(3)], range(10, 510)
         ports = "".join(f"Allow=tcp localhost {port} +loopback\n" for port in range(1, 500, 2))
         for client in clients:

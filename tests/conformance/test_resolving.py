@@ -161,7 +161,7 @@ class ByName(DaemonTest):
     def test_s19_late_a(self):
         """The addresses that are there have failed; the one that comes late is tried all the same."""
         self.names["late.test"] = Name(a=["127.0.0.1"], aaaa=["::1"], held=(A,))
-        listener = self.listen("127.0.0.1")  # nobody at ::1
+        listener = self.listen("127.0.0.1")  # no listener at ::1
         op = self.begin("late.test", listener.getsockname()[1])
         self.server.wait_for(lambda questions: {q.type for q in questions} == {A, AAAA})
         self.client.settle()

@@ -82,7 +82,7 @@ static void run_client(const char *name, int family)
     ck_assert_mem_eq(request, "a question\n", sizeof(request));
     remote_write(peer, answer, 1);
     remote_write(peer, answer + 1, 99);
-    /* No more than what the pipe and the kernel's buffers hold: nobody reads the output yet. */
+    /* No more than what the pipe and the kernel's buffers hold: the output is not read yet. */
     remote_write(peer, answer + 100, len - 100);
     remote_finish(peer);
     ck_assert_int_eq(finish(&program, output, len + 2), 0);

@@ -188,7 +188,7 @@ START_TEST(test_misuse_inspect_answers_in_time_or_not_at_all)
     refused(asock_context_inspect(fixture.context, "stats", ignore_record, NULL, 0), ETIMEDOUT);
     refused(asock_context_inspect(fixture.context, "stats", ignore_record, NULL, 20), ETIMEDOUT);
     private_daemon_thaw(fixture.daemon);
-    /* The late answers disturb nobody. */
+    /* The late answers have no effect. */
     ck_assert_int_eq(inspect_rows(fixture.context, "stats"), 1);
     ck_assert_int_eq(inspect_rows(fixture.context, "list"), 0);
 }

@@ -242,7 +242,7 @@ class Denied(InJournal):
 
 
 class Stopped(InJournal):
-    """Nobody reads the journal's socket for a while."""
+    """The journal's socket is not read for a while."""
 
     def test_the_loop_goes_on_and_the_loss_is_told(self):
         wire = self.wire()

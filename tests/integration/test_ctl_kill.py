@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockctl kill: the owner is told, the peer is reset, nobody else notices."""
+"""asockctl kill: the owner gets an event, the peer a reset, and others are not affected."""
 
 import json
 import os

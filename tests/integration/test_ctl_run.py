@@ -79,7 +79,7 @@ class Run(DaemonTest):
         return done.stdout.decode()
 
     def echo_once(self):
-        """A server for one connection that says what it was told; its port."""
+        """An echo server for one connection; returns its port."""
         listener = self.listener()
 
         def serve():
@@ -246,7 +246,7 @@ class Run(DaemonTest):
             greedy.send_signal(signal.SIGKILL)
 
     def test_documented_sandbox_hides_the_daemon(self):
-        """Else its program opens a session that nobody has restricted."""
+        """Otherwise its program opens a session without restrictions."""
         words = asockctl.run("run", "--help").stdout.decode().split()
         words = words[words.index("PROGRAM'") + 1:]
         sandbox = words[words.index("bwrap"):words.index("PROGRAM")]
@@ -331,7 +331,7 @@ class Run(DaemonTest):
             thread.join(DEADLINE)
 
     def test_bad_inherited_descriptor(self):
-        """One that is wrong is told, not passed over."""
+        """An invalid one is an error, not ignored."""
         for value in ("x", "987654", "0"):
             with self.subTest(value=value):
                 done = asockctl.run("connect", "127.0.0.1", "1",

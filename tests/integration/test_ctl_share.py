@@ -22,7 +22,7 @@ DEADLINE = asockctl.DEADLINE
 
 
 class Echo:
-    """A server that says what it is told, to any number."""
+    """An echo server for any number of connections."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -187,7 +187,7 @@ class Shared(DaemonTest):
         self.assertIn(b"does not exist", done.stderr)
 
     def test_documented_sandbox_hides_the_daemon(self):
-        """Else its program opens a session that nobody has restricted."""
+        """Otherwise its program opens a session without restrictions."""
         lines = asockctl.run("run", "--help").stdout.decode().split("sh -c ")[1].split("PROGRAM'")[0]
         script = " ".join(lines.strip("'").split())
         with open(os.path.join(os.environ["ASOCK_TEST_SRCDIR"], "man/asockctl.1"), encoding="utf-8") as page:

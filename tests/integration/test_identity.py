@@ -36,7 +36,7 @@ def whoami():
 
 
 class Client:
-    """A process that connects, hands the connection to us, and lives until it is told to do something else."""
+    """A process that connects, hands the connection to us, and lives until it gets another command."""
 
     def __init__(self, path, comm=None, uid=None):
         ours, theirs = socket.socketpair()

@@ -335,7 +335,7 @@ class Shutdown(fake_asockd.FakeTest):
 
 
 class Restricted(ProxyTest):
-    """--policy, and what a program is told of a denial."""
+    """--policy, and how a program sees a denial."""
 
     def setUp(self):
         with tempfile.NamedTemporaryFile("w", suffix=".policy", delete=False) as file:

@@ -270,7 +270,7 @@ class Limits(ServerTest):
         client.sync().result(DEADLINE)
 
     def test_out_of_descriptors_turns_clients_away(self):
-        """EMFILE on accept: neither a spinning loop, nor a client that waits for ever."""
+        """EMFILE on accept: neither a spinning loop, nor a client that waits without end."""
         daemon = self.start()
         control = self.control()
         control.sync().result(DEADLINE)

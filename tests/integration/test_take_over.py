@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""asockd --take-over: another process goes on with clients, connections and operations, and nobody sees more than a pause."""
+"""asockd --take-over: another process goes on with clients, connections and operations, and clients see no more than a pause."""
 
 import contextlib
 import fcntl

@@ -140,7 +140,7 @@ say([sock.recv(3).decode() for sock in socks])
         self.assertEqual(self.python(BULK, self.echo.port, "both.test"), [[64 << 20, True]])
 
     def test_connects_that_the_program_has_given_up_end(self):
-        """Nobody tells: its kernel asks no more. One that waits goes on."""
+        """There is no event for it: its kernel stops asking. One that waits goes on."""
         code = """
 socks = []
 for port in range(1000, 1020):

@@ -157,7 +157,7 @@ class Daemon:
     # --------------------------------------------------------------------------- what it holds
 
     def fds(self):
-        """None: the daemon lets nobody but root look."""
+        """None: only root may look."""
         try:
             return len(os.listdir(f"/proc/{self.pid}/fd"))
         except PermissionError:

@@ -28,7 +28,7 @@ static size_t fds_with_session(asock_context **ret)
 }
 
 /*
- * At rest it can not be told when the daemon has closed what it started with: in a turn that answers
+ * At rest it is not visible when the daemon has closed what it started with: in a turn that answers
  * it has. So two sessions are counted, and what each of them takes is subtracted.
  */
 void fixture_start(const struct private_daemon_options *options)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a hostile client does: a generator for each way. Each step says how much was done since the last.
 
-They go on for ever, whatever the daemon says to it: turned away, they come again. Used by
+They go on without end, whatever the daemon answers; after a rejection they connect again. Used by
 tests/protocol/test_hostile.py, which asks what becomes of others, and by bench/hostile, which measures it.
 """
 
@@ -25,7 +25,7 @@ NEEDLE = b"\x10" + bytes((0xf7, 0xee, 0xdd, 0x3b))  # field 2 of a Reply with th
 
 
 class Peers:
-    """Somewhere to connect to: one that talks without end, one that never reads, one that nobody listens at."""
+    """Somewhere to connect to: one that talks without end, one that never reads, one without a listener."""
 
     def __init__(self):
         self.talker, self.silent, self.dead = (socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in range(3))
@@ -59,7 +59,7 @@ class Peers:
             while True:
                 peer, _ = listener.accept()
                 peer.setblocking(False)
-                # EPOLLHUP is told unasked: what has gone is closed.
+                # EPOLLHUP needs no event mask: what has gone is closed.
                 poll.register(peer, select.EPOLLOUT if listener is self.talker else 0)
                 connections[peer.fileno()] = peer
         except OSError:
@@ -172,7 +172,7 @@ def inspections(path, peers):
 
 
 def forged(path, peers):
-    """Ids and tokens that are not there, buffers of nobody, targets of others."""
+    """Ids, tokens and buffers that do not exist, targets of others."""
     def one(op):
         number, target = random.randrange(1, 17), random.getrandbits(63) | 1
         kinds = (lambda: Wire.cancel(op, number, target), lambda: Wire.receive(op, number, 1 << 18),
@@ -191,7 +191,7 @@ def forged(path, peers):
 
 
 def connects(path, peers):
-    """A storm of connections, closed as soon as they are asked for; half of them to nobody."""
+    """A storm of connections, closed as soon as they are asked for; half of them to ports without a listener."""
     def one(number):
         address = peers.keeps if number % 2 else peers.refuses
         return (Wire.open(number, number) + Wire.connect(100 + number, number, address) +
@@ -511,7 +511,7 @@ class Hostile:
 
 
 class Quiet:
-    """One who has a connection, over which 64 bytes go there and come back."""
+    """A client with a connection over which 64 bytes go there and come back."""
 
     SIZE = 64
 
@@ -548,7 +548,7 @@ class Quiet:
 
 
 class Echo:
-    """What it is told, it says; in a process of its own."""
+    """An echo server in a process of its own."""
 
     def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0))

@@ -2,7 +2,7 @@
 """A network of the test's own, and what goes over it.
 
 enter() puts this process, and every daemon that it starts, into a network and a mount namespace: loopback, a way to
-two small networks in which nobody lives, its own /etc/hosts and /etc/resolv.conf. Capture sees every packet that is sent.
+two small networks without hosts, its own /etc/hosts and /etc/resolv.conf. Capture sees every packet that is sent.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ PACKET_OUTGOING = 4
 SO_RCVBUFFORCE = 33
 
 OWN4, OWN6 = "192.0.2.1", "2001:db8::1"
-# Nobody answers there, not even that it is unreachable: the neighbour is known, and behind the cable is nothing.
+# There is no answer from there, not even that it is unreachable: the neighbour is known, and behind the cable is nothing.
 SILENT4, SILENT6 = "192.0.2.66", "2001:db8::66"
 
 _files = {}
@@ -41,7 +41,7 @@ def enter():
     if os.getuid() != 0 or libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
         raise unittest.SkipTest("no right to make network and mount namespaces")
     run("mount", "--make-rprivate", "/")
-    # Files that go with the namespace; over one that was unlinked nobody could mount another one.
+    # Files that go with the namespace; a mount over an unlinked one would fail.
     with tempfile.TemporaryDirectory(prefix="asockd-test-files-") as folder:
         run("mount", "-t", "tmpfs", "tmpfs", folder)
         for path in ("/etc/hosts", "/etc/resolv.conf"):
@@ -71,7 +71,7 @@ def write(path, text):
 
 
 def half_open():
-    """Connects of this network that nobody has answered yet."""
+    """Connects of this network that were not answered yet."""
     count = 0
     for name in ("tcp", "tcp6"):
         with open(f"/proc/self/net/{name}", encoding="ascii") as table:

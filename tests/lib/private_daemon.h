@@ -62,7 +62,7 @@ long private_daemon_memory(struct private_daemon *daemon, const char *field);
 void private_daemon_freeze(struct private_daemon *daemon);
 void private_daemon_thaw(struct private_daemon *daemon);
 
-/* Descriptors open in a process; 0: the daemon lets nobody but root look. */
+/* Descriptors open in a process; 0: only root may look. */
 size_t count_fds(pid_t pid);
 /* ASOCK_TEST_BUILDDIR and ASOCK_TEST_SRCDIR, or the working directory. */
 const char *test_builddir(void);

@@ -17,9 +17,9 @@
 
 /* A listener on loopback at a free port; family AF_INET or AF_INET6. */
 int remote_listen(int family, struct sockaddr_storage *ret);
-/* The same with small socket buffers: little of what nobody reads fits in. */
+/* The same with small socket buffers: little fits in while it is not read. */
 int remote_listen_small(int family, struct sockaddr_storage *ret);
-/* A port where nobody listens; the descriptor keeps it reserved. */
+/* A port without a listener; the descriptor keeps it reserved. */
 int remote_closed_port(int family, struct sockaddr_storage *ret);
 /* A listener whose backlog is full: a connect is neither taken nor refused. fds: what fills it. */
 struct black_hole {

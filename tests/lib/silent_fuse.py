@@ -8,7 +8,7 @@ it. Standard input is sent over the socket whose descriptor is SOCKET, with the 
 whoever took one has the last hold of it. Says "sent" when that is done.
 
 Of what the kernel asks the server, FLUSH (every close(2) of such a file waits for its answer) and RELEASE are answered
-for this client alone, and for nobody else ever.
+for this client, and for no other one ever.
 """
 
 import array

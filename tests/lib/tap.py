@@ -65,7 +65,7 @@ class TapResult(unittest.TestResult):
         self.line(False, test)
 
     def addSubTest(self, test, subtest, err):
-        # Each failing subtest is told; its test then has no success of its own.
+        # Each failing subtest is reported; its test then has no success of its own.
         if err is not None:
             self.addFailure(subtest, err)
 

@@ -32,7 +32,7 @@ class Terminal:
             raise AssertionError(f"nothing more comes behind {self.output[-300:]}")
         try:
             data = os.read(self.master, 1 << 16)
-        except OSError:  # EIO: nobody has the terminal any more
+        except OSError:  # EIO: no process has the terminal open any more
             data = b""
         self.output += data
         return bool(data)

@@ -2,7 +2,7 @@
 """The protocol as it is on the wire: frames by hand, honest and other ones.
 
 Wire is a blocking connection to asockd for tests. It keeps no windows and obeys no rules; it counts what the daemon
-says is free again, and keeps replies that nobody has asked for yet.
+says is free again, and keeps replies that the test has not asked for yet.
 """
 
 import collections
@@ -162,7 +162,7 @@ class Wire:
         try:
             self.send(self.make_hello(**{**ROOMY, **fields}))
         except BrokenPipeError:
-            pass  # turned away: why can be read
+            pass  # rejected: the reason can be read
         reply, _ = self.take(lambda r: r.kind == pb.KIND_WELCOME)
         self.welcome = reply.welcome
         return self.welcome

@@ -177,7 +177,7 @@ class Charged(ChargedTest):
 
 
 class ChargedAudit(ChargedTest):
-    """Entries of the audit, when nobody takes them."""
+    """Entries of the audit that the journal does not take."""
 
     def prefix(self):
         if os.getuid() != 0:

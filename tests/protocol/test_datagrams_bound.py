@@ -9,7 +9,7 @@ from wire import Wire, pb, request
 
 
 class Bound(WithPolicy):
-    """Peers at 127.0.0.1 may come, those at 127.0.0.2 not; nobody may be sent to unasked."""
+    """Peers at 127.0.0.1 may send to us, those at 127.0.0.2 may not; we may send first to none."""
 
     def setUp(self):
         super().setUp()
@@ -80,7 +80,7 @@ class Bound(WithPolicy):
 
     def test_s61_tcp_and_udp_are_two(self):
         """A rule for one is none for the other, and so is a port that is in use."""
-        self.set("[Rules]\nListen=udp 127.0.61.1 *\nListen=tcp 127.0.61.1 *\n")  # nobody else has a port there
+        self.set("[Rules]\nListen=udp 127.0.61.1 *\nListen=tcp 127.0.61.1 *\n")  # no other client has a port there
         self.open(1)
         reply, _ = self.bind(("127.0.61.1", 0))
         self.assertEqual(name(reply), "SUCCESS")

@@ -169,7 +169,7 @@ class GetsAPeer(WithPolicy):
         self.assertEqual(name(self.client.completion(op)), "SUCCESS")
 
     def test_s24_a_name_allows_no_other_address(self):
-        """Not behind the connect either, where nobody knows yet that there will be a peer."""
+        """Not behind the connect either, when it is not known yet that there will be a peer."""
         connect, sends = self.next_op(), [self.next_op() for _ in range(3)]
         to = endpoint(self.other.getsockname())
         self.client.send(self.connect_by_name(connect), self.client.make_send(sends[0], 1, b"one"),

@@ -45,7 +45,7 @@ class Descriptors(DaemonTest):
             self.assertEqual(sender.completion(op).error, 0)
         self.others_are_served()
         os.set_blocking(reader, False)
-        self.assertEqual(os.read(reader, 1), b"")  # nobody holds the other end any more
+        self.assertEqual(os.read(reader, 1), b"")  # the other end is closed
         os.close(reader)
 
     def start_sender(self, sock, data, count):
@@ -62,7 +62,7 @@ class Descriptors(DaemonTest):
         self.assertEqual(sender.stdout.readline(), b"sent\n")
 
     def test_of_a_file_system_that_does_not_answer(self):
-        """close(2) of such a file waits for ever, and no signal ends that."""
+        """close(2) of such a file never returns, and no signal ends that."""
         if os.getuid() != 0:
             self.skipTest("only root may mount")
         if not os.path.exists("/dev/fuse"):

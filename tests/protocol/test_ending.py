@@ -253,7 +253,7 @@ class Close(EndingTest):
         listener.close()
 
     def test_ops_freed_of_a_whole_life(self):
-        """Every counted request is told as freed once, with the CLOSE at the latest."""
+        """Every counted request is reported as freed once, with the CLOSE if not before."""
         wire = self.wire()
         listener = self.listener()
         flags = pb.REQUEST_FLAG_ERRORS_ONLY
@@ -312,7 +312,7 @@ class ShutdownBehindOthers(EndingTest):
 
 
 class Gone(EndingTest):
-    """A client that dies: its sockets close by S42, and nothing of it stays behind."""
+    """A client that dies: its sockets close gracefully (S42), and nothing of it stays behind."""
 
     def test_s45_in_the_middle_of_a_frame(self):
         """What was cut may have been the end of a stream: no peer may take it for whole."""
@@ -333,7 +333,7 @@ class Gone(EndingTest):
         self.assertEqual(self.read_all(two), b"")  # nothing of it was cut
 
     def test_s42_behind_a_broken_frame(self):
-        """What came behind it was sent too, and nobody takes it."""
+        """What came behind it was sent too, and is not taken."""
         wire = self.wire()
         one, two = self.pair(wire, 1), self.pair(wire, 2)
         wire.send(wire.shutdown(1, 2, pb.HOW_SEND))
@@ -444,7 +444,7 @@ class LastSocket(EndingTest):
         peers, wires = [], []
         for _ in range(count):
             wire = self.wire(hello=False)
-            wire.hello(queued_max=1 << 20)  # little: all that becomes free is due to be told
+            wire.hello(queued_max=1 << 20)  # little: all that becomes free is due to be reported
             for number in range(1, sockets + 1):
                 peers.append(self.pair(wire, number))
                 data = bytes(PIECE)
@@ -489,7 +489,7 @@ class LastSocket(EndingTest):
 
 
 class Stop(EndingTest):
-    """The daemon goes: every session is told, every op has ended."""
+    """The daemon stops: every session gets the reason, every op has ended."""
 
     def test_s46_sessions_are_told(self):
         for sig in (signal.SIGTERM, signal.SIGINT):

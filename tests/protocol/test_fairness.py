@@ -100,7 +100,7 @@ class Fairness(FairnessTest):
             self.drain(wire, rest + Wire.sync(1 << 30))
 
     def test_s52_flood_of_clients(self):
-        """To look up who has come takes long: one in a turn."""
+        """Identifying a new client takes long: one in a turn."""
         spent, _ = self.measured([], [self.daemon.path] * 100)
         self.assertLessEqual(spent["turns"], TURNS)
         self.assertLessEqual(spent["clients"], TURNS)

@@ -84,7 +84,7 @@ class Chains(FlowTest):
         self.broken(make(1, 1, b"abcd", more=True, total_len=4), make(1, 1, b"e", more=True))
 
     def test_an_empty_last_piece(self):
-        """Success is told behind it, and not before."""
+        """Success is reported behind it, and not before."""
         wire = self.wire()
         peer = self.pair(wire)
         make = Wire.make_send

@@ -158,7 +158,7 @@ class Shortage(QuotaTest):
         self.assertEqual(wire.welcome.sockets, before + 1)
 
     def test_s49_the_least_is_there_for_as_many_as_there_is_room_for(self):
-        """Those who ask for nothing take one socket each; the first for whom there is none is told."""
+        """Those who ask for nothing take one socket each; the first for whom there is none gets an error."""
         wires = []
         with self.assertRaises(Ended) as caught:
             for _ in range(65):

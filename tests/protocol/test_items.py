@@ -32,7 +32,7 @@ class Items(DaemonTest):
         return self.ends(self.ask(make, *arguments, **more), error, count)
 
     def refused(self):
-        """An address where nobody listens, and nobody will."""
+        """An address without a listener, now and later."""
         holder = self.hold(socket.socket())
         holder.bind(("127.0.0.1", 0))
         return holder.getsockname()
@@ -125,7 +125,7 @@ class Items(DaemonTest):
             self.ends(op, pb.ERROR_OPERATION_ABORTED)
         self.says(pb.ERROR_OPERATION_ABORTED, c.make_send, b"x")
         self.says(pb.ERROR_OPERATION_ABORTED, c.shutdown, pb.HOW_SEND)
-        # S32: the reset is none the less told to who receives; it is no end of stream.
+        # A receive still reports the reset; it is not an end of stream (S32).
         reply = self.ends(receive, pb.ERROR_CONNECTION_RESET)
         self.assertFalse(reply.flags & pb.REPLY_FLAG_END_OF_STREAM)
         self.says(pb.ERROR_CONNECTION_RESET, c.receive, 10)
@@ -205,7 +205,7 @@ class Items(DaemonTest):
         self.fill()
         c.settle()
         self.assertNotIn(receive, {reply.op for reply, _ in c.kept})
-        # What had an error at once was told before it.
+        # What failed at once was reported before it.
         bad = self.ask(lambda op, number: request(pb.VERB_SEND, op, 99, b"x", send=pb.Send()))
         c.settle()
         self.assertIn(bad, {reply.op for reply, _ in c.kept})

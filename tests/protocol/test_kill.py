@@ -113,7 +113,7 @@ class Kill(DaemonTest):
         self.assertEqual((last.error, text), (pb.ERROR_CONNECTION_ABORTED, TEXT))
         for peer in peers:
             self.reset_by(peer)
-        other.settle()  # nobody else notices
+        other.settle()  # others are not affected
         self.assertEqual(self.row(other)["state"], "connected")
 
     def test_s55_unknown_id_is_not_found(self):

@@ -121,7 +121,7 @@ class Lend(Lending):
         self.assertEqual((name_of(reply.error), reply.descriptors), ("CONNECTION_REFUSED", 0))
 
     def crowded(self):
-        """A listener that answers nobody until somebody is accepted."""
+        """A listener that answers no connect until one is accepted."""
         listener = self.hold(socket.socket())
         listener.settimeout(DEADLINE)
         listener.bind(("127.0.0.1", 0))
@@ -147,7 +147,7 @@ class Lend(Lending):
                 lent.sendall(b"there")
                 self.assertEqual(peers[-1].recv(16), b"there")
                 turns = self.daemon.stats()["turns"]
-                peers[-1].sendall(b"and back")  # which wakes nobody but the client
+                peers[-1].sendall(b"and back")  # which wakes only the client
                 self.assertEqual(lent.recv(16), b"and back")
                 self.assertLess(self.daemon.stats()["turns"] - turns, 8)
                 self.end(wire, abort=True)

@@ -116,7 +116,7 @@ class Linger(EndingTest):
             self.reset_by(peer)
 
     def test_s43_linger_option_0_resets(self):
-        """A CLOSE that says nothing else, and one that nobody sent."""
+        """A CLOSE without a time of its own, and the one of a client that ends."""
         wire = self.wire()
         option = pb.SetOption(option=pb.OPTION_LINGER, value=pb.OptionValue(number=0))
         for number in (1, 2, 3):

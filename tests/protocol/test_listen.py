@@ -185,7 +185,7 @@ class Bind(Listening):
         self.assertEqual(self.error(self.client.bind, 3, ("127.0.0.1", port)), "SUCCESS")
 
     def test_s61_what_a_restriction_ends_holds_no_buffers(self):
-        """Set before, and charged: given back, and charged anew by the connect behind it."""
+        """Set before, and charged: given back, and charged again by the connect behind it."""
         def kernel_buffers():
             return next(word for word in self.daemon.stats()["quota_daemon"].split() if word.startswith("kernel_buffers="))
         before = kernel_buffers()

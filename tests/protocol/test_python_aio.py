@@ -21,7 +21,7 @@ DEADLINE = 30
 
 
 class Recorder(asyncio.Protocol):
-    """Writes down what it is told."""
+    """Keeps a list of its callbacks."""
 
     def __init__(self):
         loop = asyncio.get_running_loop()

@@ -87,7 +87,7 @@ class Clients(QuotaTest):
     config = "[Limits]\nClients=32\n"
 
     def fill(self, uid):
-        """As many as that user, or its unit, may have; and one over is told why."""
+        """As many as that user, or its unit, may have; one more gets the reason."""
         wires = []
         try:
             while len(wires) < 33:
@@ -356,7 +356,7 @@ class Buffers(QuotaTest):
     config = "[Limits]\nTotalBuffers=64\n"
 
     def fill(self, wire):
-        """All that the session may have; one over is told why. The ids."""
+        """All that the session may have; one more gets the reason. Returns the ids."""
         ids = []
         for op in range(1, 66):
             wire.send(wire.make_register(op, 1))

@@ -133,7 +133,7 @@ class Hello(DaemonTest):
 
 
 class BadFrames(DaemonTest):
-    """Each ends its own session with one typed error, and nobody else's."""
+    """Each ends its own session with one typed error, and no other session."""
 
     def setUp(self):
         super().setUp()
@@ -387,7 +387,7 @@ class Descriptors(DaemonTest):
             self.assertEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
             self.assertEqual(self.daemon.fds(), before)
         os.close(ends[1])
-        # Nobody else holds the writing end: it was closed when the message was read.
+        # The writing end was closed when the message was read: no other process holds it.
         self.assertEqual(os.read(ends[0], 1), b"")
         os.close(ends[0])
 

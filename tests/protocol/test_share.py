@@ -46,7 +46,7 @@ class Sharing(DaemonTest):
         return wire
 
     def refusal(self, directory):
-        """Why nobody gets a session there."""
+        """Why no client gets a session there."""
         wire = self.join(directory, hello=False)
         with self.assertRaises(Ended) as caught:
             wire.hello()

@@ -121,7 +121,7 @@ void *__wrap_malloc(size_t size)
 {
     void *p = fails() ? NULL : __real_malloc(size);
 
-    /* As MALLOC_PERTURB_ does it: nobody may count on zeros. */
+    /* As MALLOC_PERTURB_ does it: the code must not count on zeros. */
     if (p && sim.actor != ACTOR_NONE)
         memset(p, GARBAGE ^ 0xff, size < FILLED ? size : FILLED);
     return track(p, size);

@@ -127,7 +127,7 @@ void step_restrict(const struct step *step)
         client->denies |= 1u << which;
 }
 
-/* To a context of the same program: the session is the same, and so is who has ended it. */
+/* To a context of the same program: the session is the same, and so is what has ended it. */
 void step_detach(const struct step *step)
 {
     struct client *client = client_at(step->a);

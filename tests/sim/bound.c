@@ -16,7 +16,7 @@ static bool is_listed(const struct sock *sock, const struct op *op)
     return false;
 }
 
-/* An id that is kept for a connection is nobody's else, and the op that has it waits. */
+/* An id that is kept for a connection belongs to one op, which waits. */
 static void check_slots(const struct session *s)
 {
     for (uint32_t id = 1; id < s->slot_count; id++) {

@@ -222,7 +222,7 @@ static void deinit(struct worker *w)
     uint64_t used[QUOTA_RESOURCES];
 
     policies_end(w);
-    w->audit = audit_free(w->audit); /* entries that nobody has taken are charged */
+    w->audit = audit_free(w->audit); /* entries that were not taken are charged */
     w->recent = recent_free(w->recent);
     w->monitor = monitor_free(w->monitor);
     shared_listeners_deinit(&d.shared);
@@ -400,7 +400,7 @@ static void check_session(const struct session *s)
         sim_fail("too-much: %u ops of %u", s->op_count, s->limits.ops);
 }
 
-/* Of a client that reads what it is told, and writes: within so many turns it is read, whatever others do. */
+/* A client that reads its replies and writes is read within so many turns, whatever others do. */
 #define TURNS_MAX 300u
 
 static void check_turns(void)

@@ -2,7 +2,7 @@
 /*
  * Steps with datagram sockets, and what must come of them (S64 to S67). They have a model of their own: a socket sends to
  * one port, by which the kernel's socket is known. At the end the kernel's record of what was sent and received is held
- * against what was told: each datagram whole, in its order, once; none lost between the kernel and the program.
+ * against what was reported: each datagram whole, in its order, once; none lost between the kernel and the program.
  */
 #include <errno.h>
 #include <string.h>
@@ -34,7 +34,7 @@ struct datagrams {
     unsigned int generation;
     asock_socket *socket; /* NULL: no reference left */
     uint16_t port;
-    bool is_connected, is_blurred; /* is_blurred: what was told is not all there was */
+    bool is_connected, is_blurred; /* is_blurred: not all that happened was reported */
 };
 
 static struct {
@@ -65,7 +65,7 @@ static void let_go(struct datagrams *d)
             all.slots[i] = NULL;
 }
 
-/* Its context goes: nothing is told any more. */
+/* Its context goes: nothing is reported any more. */
 void datagrams_lost(const struct client *client)
 {
     for (unsigned int i = 0; i < all.flight_count; i++) {
@@ -263,7 +263,7 @@ void step_datagram_close(const struct step *step)
 
 /* ---- the end ---- */
 
-/* Nobody waits for what is there. */
+/* Nothing waits for what is there. */
 static void judge_waiting(void)
 {
     for (unsigned int i = 0; i < all.flight_count; i++) {
@@ -287,7 +287,7 @@ void datagrams_close_all(void)
     }
 }
 
-/* How it ended nobody can say: the session was lost, or the daemon did not answer. */
+/* How it ended is unknown: the session was lost, or the daemon did not answer. */
 static bool is_unknown(const struct flight *f)
 {
     return f->may_be_unknown || f->error == ASOCK_CONNECTION_ABORTED || (f->error && f->bytes) ||
@@ -321,7 +321,7 @@ static size_t last_part(const struct flight *f)
     return f->segment ? f->len % f->segment : f->len;
 }
 
-/* One of so few bytes that it looks like others, and nobody says whether it left. */
+/* One of so few bytes that it looks like others, and whether it left is unknown. */
 static bool has_ambiguous(const struct datagrams *d)
 {
     for (unsigned int i = 0; i < all.flight_count; i++)
@@ -380,7 +380,7 @@ static bool may_miss(const struct datagrams *d)
            sim.faults & (1u << FAULT_DENIES | 1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC);
 }
 
-/* What was received is told, cut only where there was no room, in order, once. */
+/* What was received is reported once, in order, and cut only where there was no room. */
 static void judge_received(const struct datagrams *d, const struct udp_queue *consumed)
 {
     unsigned int at = 0;

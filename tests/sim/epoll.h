@@ -17,7 +17,7 @@ struct epoll_file {
     unsigned int count;
 };
 
-/* The next one that is ready, and, of the daemon's, has not been told; NULL: none. */
+/* The next one that is ready, and, if it is the daemon's, was not reported yet; NULL: none. */
 struct epoll_item *epoll_next(const struct kfile *epoll);
 void epoll_forget(const struct kfile *file); /* it is closed */
 

@@ -113,7 +113,7 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_WAIT, INSIDE},
      {STEP_PEER_WRITE, ANY},
      {STEP_SETTLE, ANY}},
-    /* a slice that is filled again in the callback that gave it back, and once more before that is told */
+    /* a slice that is filled again in the callback that gave it back, and once more before that is reported */
     {{STEP_BUFFER, ANY},        {STEP_POOL, ANY},        {STEP_CONNECT, ANY},
      {STEP_SETTLE, ANY},        {STEP_MULTISHOT, FIRST}, {STEP_RECEIVE, SECOND},
      {STEP_TAKE, INSIDE},       {STEP_PEER_WRITE, ANY},  {STEP_SETTLE, ANY},
@@ -173,7 +173,7 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_SOCKET_UNREF, ANY},
      {STEP_OP_UNREF, FIRST},
      {STEP_OP_UNREF, SECOND}},
-    /* datagrams, some of which nobody has asked for yet, some that nobody has room for */
+    /* datagrams, some before a receive is pending, some too long for the receive */
     {{STEP_DATAGRAM_CLOSE, ANY},
      {STEP_DATAGRAMS, ANY},
      {STEP_DATAGRAM_RECEIVE, ANY},

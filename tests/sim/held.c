@@ -41,7 +41,7 @@ static void add_session(const struct session *s, uint64_t held[static QUOTA_RESO
         add_socket(sock, held);
 }
 
-/* Blocks, slices, connects and entries of the audit are charged too, but nobody lists them. */
+/* Blocks, slices, connects and entries of the audit are charged too, but not listed. */
 static bool is_as_charged(enum quota_resource resource, uint64_t held, uint64_t used)
 {
     switch (resource) {

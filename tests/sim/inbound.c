@@ -61,7 +61,7 @@ static bool is_the_hosts(const struct sockaddr_storage *addr)
     return is_unspecified(addr) || memcmp(&own, addr, sizeof(own)) == 0;
 }
 
-/* An IPv6 one for all addresses takes IPv4, unless it was told not to. */
+/* An IPv6 one for all addresses takes IPv4, unless IPV6_V6ONLY was set. */
 static bool is_dual(struct tcp *tcp)
 {
     return tcp->family == AF_INET6 && is_unspecified(&tcp->local) &&
@@ -138,7 +138,7 @@ int inbound_listen(struct tcp *tcp, int backlog)
     return 0;
 }
 
-/* What nobody has taken is reset. */
+/* What was not accepted is reset. */
 void inbound_closed(struct tcp *tcp)
 {
     struct backlog *backlog = tcp->in.backlog;

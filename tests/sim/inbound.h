@@ -19,7 +19,7 @@ struct inbound {
     struct tcp *listener;    /* that it has come by; NULL: it was connected to */
     unsigned int place;      /* among those that came by it; of a listener: how many came */
     bool is_waiting, is_in4; /* to be accepted; its peer comes by IPv4 */
-    int admission;           /* when it was taken: 1: policy lets it in, 0: not, -1: nobody knows */
+    int admission;           /* when it was taken: 1: policy lets it in, 0: not, -1: not known */
     bool is_taken, is_told;  /* by the daemon; to the program */
 };
 

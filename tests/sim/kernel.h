@@ -108,7 +108,7 @@ struct tcp {
         uint64_t salt; /* of the bytes that it writes */
         uint32_t to_write;
         uint32_t reads, pace; /* bytes at a time; milliseconds between them */
-        bool is_mute;         /* reads nothing until it is told to */
+        bool is_mute;         /* reads nothing until a step says so */
         bool stays_open;      /* says no FIN by itself */
         uint32_t resets_at;   /* bytes read; 0: never */
     } manner;

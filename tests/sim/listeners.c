@@ -17,7 +17,7 @@
 
 #define RESTRICTED_PEERS 8u /* client->denies: only some may connect to its listeners */
 
-/* By asock_end_accept(), whose op is told of only then; NULL: nothing. */
+/* By asock_end_accept(), which is the first to return the op; NULL: nothing. */
 static asock_socket *ended;
 
 static const unsigned int timeouts[] = {0, 0, 0, 0, 5, 300, 3000, 20000};
@@ -127,7 +127,7 @@ static bool is_lost(const struct stream *stream)
     return model_may_be_lost(stream->client) || stream->generation != stream->client->generation;
 }
 
-/* Of one that is not known yet nobody knows whose restrictions it is under. */
+/* The restrictions of a session that is not known yet are not known either. */
 void listeners_accepting(struct tcp *tcp)
 {
     const struct stream *stream = stream_of(tcp->in.listener);
@@ -308,7 +308,7 @@ static void judge_bind(const struct submission *s)
         sim_fail("denied-bound: submission %u", s->number);
 }
 
-/* It listened when the op was submitted, as far as was told. */
+/* It listened when the op was submitted, as far as completions said. */
 static bool has_listened(const struct submission *s)
 {
     bool has = false;
@@ -403,7 +403,7 @@ static bool has_waiting(const struct tcp *listener)
     return false;
 }
 
-/* Nobody lets it listen where it is bound. */
+/* Policy does not let it listen where it is bound. */
 static bool is_forbidden(const struct stream *stream)
 {
     for (const struct submission *s = stream->first; s; s = s->next_of_stream)

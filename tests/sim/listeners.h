@@ -36,9 +36,9 @@ void listeners_done(struct submission *s);
 /* asock_end() of an accept, in two parts: before and behind what is said of its end. */
 int listeners_end(struct model_op *op, uint64_t *ret_bytes);
 void listeners_ended(struct model_op *op);
-/* Nobody waits for what is there. */
+/* Nothing waits for what is there. */
 void listeners_judge_waiting(void);
-/* What was taken from the kernel was told. */
+/* What was taken from the kernel was reported. */
 void listeners_judge_all(void);
 /* It waits for a connection that may never come. */
 bool listeners_is_endless(const struct submission *s);

@@ -100,7 +100,7 @@ void submission_made(struct submission *submission, int r)
         submission_done(submission);
 }
 
-/* What was received is copied: its place may be another op's soon. What was sent nobody may read any more. */
+/* What was received is copied: its place may be another op's soon. What was sent must not be read any more. */
 static void settle_buffer(struct submission *s)
 {
     bool is_received = s->operation == ASOCK_OPERATION_RECEIVE && !s->is_multishot;
@@ -139,7 +139,7 @@ void submission_done(struct submission *s)
     sim_trace("  %u: operation %d of stream %d ends: %s, %llu of %zu bytes, flags %u", s->number,
               s->operation, s->stream ? (int)s->stream->number : -1, asock_error_name(s->error),
               (unsigned long long)s->bytes, s->len, s->result_flags);
-    /* S57: by the library, where the daemon was stopped and counts from when it has read the request. */
+    /* By the library (S57): the daemon was stopped, and counts from when it has read the request. */
     if (s->error == ASOCK_OPERATION_ABORTED && s->timeout_ms &&
         sim_now_ms() > s->submitted + s->timeout_ms && model.stopped_until > s->submitted)
         s->is_cancelled = true;
@@ -252,7 +252,7 @@ bool model_may_be_lost(const struct client *client)
     return false;
 }
 
-/* Of what is lost nobody says anything any more: the ops of a context end with it, without a callback. */
+/* What is lost is not reported: the ops of a context end with it, without a callback. */
 void model_lost(struct client *client)
 {
     for (struct submission *s = model.submissions; s; s = s->next) {

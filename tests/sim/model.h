@@ -47,7 +47,7 @@ struct stream {
     bool is_closing;                  /* CLOSE was submitted, or the last reference went */
     bool was_killed;                  /* by the administrator */
     bool is_receive_shut;             /* asked for */
-    bool is_blurred;      /* a receive was lost: nobody knows where the next one begins */
+    bool is_blurred;      /* a receive was lost: where the next one begins is not known */
     bool linger_was_told; /* a close with time for it has succeeded */
     uint64_t received;    /* bytes of the peer's that were verified */
     uint64_t sent;        /* bytes in the log that were verified */
@@ -89,8 +89,8 @@ struct submission {
     struct byte_queue shots; /* what a multishot has told of */
     bool is_multishot, is_done, is_cancelled, is_refused, is_after_close, is_counted;
     bool is_unseen;     /* what was received cannot be looked at */
-    bool is_unknown;    /* it was lost: nobody says how it ended */
-    bool is_partial;    /* nobody says how much of it went */
+    bool is_unknown;    /* it was lost: how it ended is not known */
+    bool is_partial;    /* how much of it went is not known */
     bool is_told_early; /* by asock_end(): its callback is still to come */
     bool was_connected; /* at submission a connect had succeeded */
     int error;
@@ -169,7 +169,7 @@ void oracle_done(struct submission *submission);
 void oracle_shot(struct submission *submission, const void *data, size_t len);
 /* A connection begins: nothing denies it. */
 void oracle_check_connect(const struct tcp *tcp);
-/* Nobody waits beyond his time. */
+/* No op is pending beyond its deadline. */
 void oracle_check_deadlines(void);
 /* The same of a call that waits, for so long at most. */
 void oracle_check_call(const char *name, uint64_t began, uint64_t timeout_ms);

@@ -227,7 +227,7 @@ void step_op_unref(const struct step *step)
 
     if (!op || !op->op)
         return;
-    /* Nobody could ask such an op any more whether it has ended. */
+    /* Such an op could not be asked any more whether it has ended. */
     if (!op->has_callback && model_is_pending(op))
         return;
     model.ops[step->a % OPS] = NULL;

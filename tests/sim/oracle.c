@@ -44,7 +44,7 @@ static void compare(const struct stream *stream, const struct submission *s, uin
 }
 
 /*
- * How much of a send went of which nobody says it: what is there. It was the last one then (S28), but nothing of one
+ * How much went of a send that does not report it: what is there. It was the last one then (S28), but nothing of one
  * that was submitted before the connect went.
  */
 static uint64_t part_of(const struct submission *s, uint64_t there)
@@ -262,7 +262,7 @@ static bool was_asked_to_connect(const struct submission *close)
     return false;
 }
 
-/* S43: a close with time is told as a success when the stream has gone out whole, or there was to be none. */
+/* A close with a linger time succeeds (S43) only when the stream has gone out whole, or there was to be none. */
 static void judge_close(const struct submission *s)
 {
     const struct submission *it;
@@ -281,7 +281,7 @@ static void judge_close(const struct submission *s)
     s->stream->linger_was_told = is_whole;
 }
 
-/* The kernel's socket has what the program was told it has. */
+/* The kernel's socket has what was reported to the program. */
 static void judge_options(const struct stream *stream)
 {
     static const struct {
@@ -319,7 +319,7 @@ static void freeze_buffers(const struct client *client)
     }
 }
 
-/* S57: what the daemon does later reaches no memory of the program's. */
+/* What the daemon does after the library has given up (S57) reaches no memory of the program's. */
 static void judge_buffers(void)
 {
     for (unsigned int i = 0; i < BUFFERS; i++) {
@@ -394,7 +394,7 @@ static void judge_connect(struct submission *s)
         find_connection(s);
 }
 
-/* What seams.c has to say of "n<value>.sim" (S58). */
+/* The addresses that seams.c has for "n<value>.sim" (S58). */
 static void judge_resolve(const struct submission *s)
 {
     asock_op *op = s->op->op;
@@ -416,7 +416,7 @@ static void judge_hangup(const struct submission *s)
     bool is_over;
 
     if (!tcp)
-        return; /* that it has connected is told later */
+        return; /* its connect is reported later */
     is_over = !tcp->file || tcp_events(tcp) & (POLLHUP | POLLERR);
     if (s->error == 0 && !(is_over && tcp->is_write_shut && tcp->fin_received))
         sim_fail("early-hangup: submission %u, and the connection goes on", s->number);
@@ -533,7 +533,7 @@ static void judge_stream(struct stream *stream)
                  stream->number);
 }
 
-/* A wait for the end of a connection that goes on, and nobody is left to end it. */
+/* A wait for the end of a connection that goes on, and that no side is left to end. */
 static bool is_nobodys(const struct submission *s)
 {
     return (s->operation == ASOCK_OPERATION_HANGUP || listeners_is_endless(s)) && !s->op->op;

@@ -137,7 +137,7 @@ static void on_time(struct ev_loop *loop, struct ev_io *io, int events)
         finish(job);
 }
 
-/* A job that frees a policy of before has no hurry, and nobody to wait for. */
+/* A job that frees a previous policy is not urgent, and nothing waits for it. */
 static void ask(struct loader *loader, struct loader_job *job)
 {
     (void)loader;

@@ -26,7 +26,7 @@ bool policies_may_close(void);
 /* How often the policy has changed, and which one it is. */
 unsigned int policies_changes(void);
 uint32_t policies_number(void);
-/* May one listen there; may a peer connect to who does? By IPv6 the local address and the peer; all: both families. */
+/* May a client listen there; may a peer connect there? By IPv6 the local address and the peer; all: both families. */
 bool policies_let_listen(uint32_t number, bool is_in6, bool is_all);
 bool policies_let_in(uint32_t number, bool is_in6, unsigned int host);
 

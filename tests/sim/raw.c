@@ -93,7 +93,7 @@ static struct raw_op *find_op(struct raw *raw, uint64_t token)
     return NULL;
 }
 
-/* ---- what is told ---- */
+/* ---- what the daemon says ---- */
 
 bool raw_is_counted(uint32_t verb)
 {

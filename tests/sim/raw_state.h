@@ -2,7 +2,7 @@
 #ifndef ASOCK_TESTS_SIM_RAW_STATE_H
 #define ASOCK_TESTS_SIM_RAW_STATE_H
 
-/* What a raw client knows: raw.c has how it is told, raw_steps.c what it asks for. */
+/* What a raw client knows: raw.c reads the replies, raw_steps.c makes the requests. */
 #include "proto/codec.h"
 #include "tests/sim/raw.h"
 #include "tests/sim/sim.h"
@@ -35,7 +35,7 @@ struct raw_id {
 struct raw {
     int fd; /* of one that is there */
     bool is_control;
-    struct watcher *watcher; /* NULL: it has not been told that it watches */
+    struct watcher *watcher; /* NULL: its first MONITOR has no answer yet */
     bool is_there, is_mute, is_welcome, has_broken, must_end, has_ended, may_end;
     struct byte_queue out, in;
     uint64_t token;

@@ -158,7 +158,7 @@ static void write_some(struct program_end *p)
     }
     n = unix_send(p->file, &iov, 1, NULL);
     if (n < 0 && n != -EAGAIN) {
-        p->to_write = 0; /* nobody reads it */
+        p->to_write = 0; /* it is not read */
         p->said_written = p->said_len;
         p->was_cut = true;
     } else if (n > 0 && is_data) {
@@ -397,7 +397,7 @@ static void judge_log(const struct program_end *p, const struct tcp *tcp)
                  (unsigned long long)p->written);
 }
 
-/* Nobody has ended anything, and nobody was short of memory: both streams have arrived. */
+/* No side has ended anything, and memory was never short: both streams have arrived. */
 static void judge_whole(const struct program_end *p, const struct tcp *tcp)
 {
     if (relay.may_end || is_short_of_memory() || p->was_cut || tcp->peer_reset || tcp->error ||

@@ -214,7 +214,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_RELAY_MUTE] = step_relay,
 };
 
-/* Who does not say Hello for ten seconds is turned away: so long a step may wait. */
+/* A client that sends no Hello for ten seconds is ended: a step may wait that long. */
 static void say_hello(enum step_kind kind)
 {
     bool waits = kind == STEP_WORLD || kind == STEP_WAIT || kind == STEP_NEXT || kind == STEP_END ||
@@ -348,7 +348,7 @@ static void calm_down(void)
 
 /*
  * Whoever lets go of a pool with slices of it taken cannot give them back: a multishot that waits for them is his
- * to end. So is what waits for the end of a connection that nobody ends.
+ * to end. So is what waits for the end of a connection that no side ends.
  */
 static void cancel_stranded(void)
 {

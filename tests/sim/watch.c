@@ -79,7 +79,7 @@ void step_raw_ask(const struct step *step)
     }
 }
 
-/* ---- what is told ---- */
+/* ---- what is reported ---- */
 
 struct row {
     const char *event;
@@ -195,7 +195,7 @@ void watch_told(struct raw *raw, struct raw_op *op, const struct reply *reply,
 
 /* ---- the end ---- */
 
-/* It waits for the next event: what has happened was told. */
+/* It waits for the next event: what has happened was reported. */
 static bool is_up_to_date(const struct raw *raw)
 {
     for (unsigned int i = 0; i < RAW_OPS; i++)

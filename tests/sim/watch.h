@@ -15,7 +15,7 @@ struct raw_op;
 struct reply;
 struct step;
 
-/* What was there when it was asked; what a watcher has been told. */
+/* What was there when it was asked; what was reported to a watcher. */
 struct walk_seen;
 struct watcher;
 
@@ -24,7 +24,7 @@ bool watch_is_ask(uint32_t verb);
 /* A reply to one of them. */
 void watch_told(struct raw *raw, struct raw_op *op, const struct reply *reply,
                 const struct frame *frame);
-/* At the end of all: everything was told. */
+/* At the end of everything: all was reported. */
 void watch_judge(struct raw *raw);
 void watch_forget(struct raw *raw);
 

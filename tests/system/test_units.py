@@ -95,7 +95,7 @@ class Installed(UnitsTest):
 
 @contextlib.contextmanager
 def prohibited(uid):
-    """No way leads anywhere for that user, loopback neither; None: nobody."""
+    """That user has no route anywhere, not even loopback; None: no user."""
     if uid is None:
         yield
         return
@@ -365,7 +365,7 @@ class UserInstance(unittest.TestCase):
         self.assertEqual(json.loads(rows), [])
         pid = self.prop("asockd.service", "MainPID")
         self.must("systemctl", "--user", "reload", "asockd.service")
-        # A wrong one is told with its name.
+        # An invalid one is reported with its name.
         self.must("sh", "-c", f"printf '[Log]\\nLevel=loud\\n' >{folder}/asockd.conf")
         self.assertNotEqual(self.as_user("systemctl", "--user", "reload", "asockd.service").returncode, 0)
         self.assertEqual(self.prop("asockd.service", "MainPID"), pid)

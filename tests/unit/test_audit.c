@@ -226,7 +226,7 @@ static void teardown(void)
     rmdir(directory);
 }
 
-/* Entries that the journal gets; *ret_lost: the sum of those it is told of. */
+/* Entries that the journal gets; *ret_lost: the sum of those reported to it. */
 static unsigned int read_journal(uint64_t *ret_lost)
 {
     char text[AUDIT_ENTRY_MAX + 1];
@@ -291,7 +291,7 @@ static void tell(unsigned int count)
     tell_of(7, count);
 }
 
-/* Of nobody that shares are counted of. */
+/* Of a user for which no shares are counted. */
 static void tell_of_nobody(unsigned int count)
 {
     struct identity identity = client(7);
@@ -312,7 +312,7 @@ START_TEST(test_a_stopped_journal_costs_entries_no_time)
 
     tell(1);
     ck_assert_uint_eq(audit_stats(audit).queued, 0);
-    tell(all); /* nobody reads */
+    tell(all); /* it is not read */
     ck_assert_uint_gt(audit_stats(audit).queued, 0);
     ck_assert_uint_gt(audit_stats(audit).queued, 0);
     ck_assert_uint_le(audit_stats(audit).queued, AUDIT_QUEUE_ENTRIES / 4);
@@ -334,7 +334,7 @@ START_TEST(test_entries_of_nobody_are_bounded)
 }
 END_TEST
 
-/* Nobody reads, and one user connects without end: another's entries find their places, and are not late. */
+/* Entries are not read, and one user connects without end: another's entries find their places, and are not late. */
 START_TEST(test_a_user_does_not_crowd_out_another)
 {
     uint64_t dropped, lost;
@@ -408,7 +408,7 @@ START_TEST(test_a_restarted_journal_gets_what_waits)
     tell(1);
     ck_assert_uint_eq(read_journal(&lost), 1);
     ck_assert_uint_eq(audit_stats(audit).dropped, 0);
-    close(journal); /* the socket is there, and nobody behind it */
+    close(journal); /* the socket is there, without a listener */
     tell(2);
     ck_assert_uint_eq(audit_stats(audit).queued, 2);
     unlink(path);

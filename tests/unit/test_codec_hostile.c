@@ -481,7 +481,7 @@ START_TEST(test_malformed_protobuf)
     static const char *const heads[] = {
         "\x08",                                         /* a field without a value */
         "\x08\x80",                                     /* a number that goes on */
-        "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* for ever */
+        "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", /* without end */
         "\x32\x7f",                                     /* 127 bytes, of which none is there */
         "\x32\xff\xff\xff\xff\x0f",                     /* four gigabytes */
         "\x0b\x0c",                                     /* a group */

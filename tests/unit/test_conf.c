@@ -200,7 +200,7 @@ START_TEST(test_conf_foreign_owner)
 }
 END_TEST
 
-/* A FIFO is told from a file without waiting for somebody to write. */
+/* A FIFO is recognised without waiting for a writer. */
 START_TEST(test_conf_fifo)
 {
     struct conf_reader reader;

@@ -320,8 +320,8 @@ static int read_arguments(struct config *config, const char *const *arguments)
     int argc = 1;
 
     for (; arguments[argc - 1]; argc++)
-        argv[argc] = (char *)(uintptr_t)arguments[argc - 1]; /* nobody writes to it */
-    optind = 0;                                              /* glibc: start anew */
+        argv[argc] = (char *)(uintptr_t)arguments[argc - 1]; /* it has no writer */
+    optind = 0;                                              /* glibc: start over */
     return config_read_arguments(config, argc, argv);
 }
 

@@ -76,7 +76,7 @@ START_TEST(test_repeats_become_one_entry)
     ck_assert(!has(summary, len, "ASOCK_PID", 9));
     ck_assert_uint_eq(next_summary(11000), 0);
     ck_assert(take(&identity, "a.example", 11000)); /* a new period */
-    ck_assert_uint_eq(next_summary(20000), 0);      /* nobody repeated these */
+    ck_assert_uint_eq(next_summary(20000), 0);      /* these were not repeated */
     audit_denials_deinit(&denials);
 }
 END_TEST
@@ -156,7 +156,7 @@ START_TEST(test_subordinate_ids_are_their_owners)
 }
 END_TEST
 
-/* What even the user's memory has no room for is counted, and told of nobody. */
+/* What even the user's memory has no room for is counted, without a name. */
 START_TEST(test_denials_are_charged)
 {
     struct quota *daemon = quota_new(), *user = quota_child(daemon, QUOTA_USER, "7");

@@ -47,7 +47,7 @@ static void setup_resolv_conf(struct fixture *f, const char *text)
     ck_assert_int_eq(resolver_new(f->loop, &options, &f->resolver), 0);
 }
 
-/* Nobody is at the first address: without reading the new file this would never work. */
+/* No server is at the first address: without reading the new file this would never work. */
 START_TEST(test_resolver_follows_resolv_conf)
 {
     struct asked asked = {0};
@@ -273,7 +273,7 @@ START_TEST(test_resolver_silent_server_is_asked_last)
 }
 END_TEST
 
-/* c-ares alone would ask ten times, for 51 seconds. What is told to be over is over for the server, too. */
+/* c-ares alone would ask ten times, for 51 seconds. What is reported as over is over for the server, too. */
 START_TEST(test_resolver_total_time)
 {
     const struct resolver_options options = {.timeout_ms = 50, .tries = 10, .total_ms = 120};

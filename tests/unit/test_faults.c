@@ -343,7 +343,7 @@ static void synced(struct stage *stage)
         submitted(stage, op, asock_sync(stage->context, op));
 }
 
-/* Nobody waits for the answers: daemon and library have one thread here. */
+/* The answers are not waited for: daemon and library have one thread here. */
 static void restricted(struct stage *stage)
 {
     static const char *const rules[] = {
@@ -490,7 +490,7 @@ static void stage_end(struct stage *stage)
     close(stage->listener);
 }
 
-/* Failures that the program was told of. */
+/* Failures that were reported to the program. */
 static int perform(const struct scenario *scenario)
 {
     static struct stage stage;

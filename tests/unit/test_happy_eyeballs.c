@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* S19: which addresses are tried, when, and what is left of the others. The clock is the test's. */
+/* Which addresses are tried, when, and what is left of the others (S19). The clock is the test's. */
 #include "daemon/net/happy_eyeballs.h"
 
 #include <arpa/inet.h>
@@ -338,7 +338,7 @@ START_TEST(test_s24_all_denied_is_access_denied)
 }
 END_TEST
 
-/* The kernel may have connected it already: as long as nobody has been told, it is judged. */
+/* The kernel may have connected it already: until that is reported, it is judged. */
 START_TEST(test_s24_judged_again_before_it_is_told)
 {
     happy_eyeballs_expect(&he, AF_INET);
@@ -356,7 +356,7 @@ START_TEST(test_s24_judged_again_before_it_is_told)
 }
 END_TEST
 
-/* Nobody has come to judge it again: it is, before it wins. */
+/* It was not judged again yet: that happens before it wins. */
 START_TEST(test_s56_what_has_become_denied_does_not_win)
 {
     happy_eyeballs_expect(&he, AF_INET);

@@ -85,7 +85,7 @@ static const struct {
     {"::1%1", -EINVAL, 0, NULL},
     {"fe80::1%", -EINVAL, 0, NULL},
     {"fe80::1%0", -EINVAL, 0, NULL},
-    {"fe80::1%no-such-if", 0, HOST_ADDRESS, "fe80::1"}, /* nobody is asked */
+    {"fe80::1%no-such-if", 0, HOST_ADDRESS, "fe80::1"}, /* no server is asked */
     {"fe80::1%no/if", -EINVAL, 0, NULL},
     {"fe80::1%sixteen-letters-", -EINVAL, 0, NULL},
     {"fe80::1%99999999999", -EINVAL, 0, NULL},

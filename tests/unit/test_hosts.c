@@ -65,7 +65,7 @@ static const struct {
     {"last.test", AF_UNSPEC, ERR_SUCCESS, 1, {"198.51.100.7"}},
 };
 
-/* One that has a name for one family answers for both: no name leaks, and nobody waits for a server. */
+/* One that has a name for one family answers for both: no name leaks, and no server is waited for. */
 START_LOOP_TEST(test_resolver_hosts_answers_alone, 0, sizeof(hosts) / sizeof(hosts[0]))
 {
     struct asked asked = {0};
@@ -157,7 +157,7 @@ START_TEST(test_resolver_large_hosts)
         ev_run(f.loop, EVRUN_ONCE);
     ck_assert_uint_gt(turns, 50);
     assert_address(&asked, 0, "198.51.100.99");
-    ck_assert_uint_eq(middle.calls, 1); /* all who waited were told in one turn */
+    ck_assert_uint_eq(middle.calls, 1); /* all lookups that waited ended in one turn */
     assert_address(&middle, 0, "198.51.226.64");
     ck_assert_uint_eq(cancelled.calls, 0);
     ck_assert_uint_eq(f.server.queries, 0);

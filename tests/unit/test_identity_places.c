@@ -70,7 +70,7 @@ static void become_nobody(void *data, int fd)
     (void)data;
 }
 
-/* Without SO_PEERPIDFD it might be somebody else who has got the number. */
+/* Without SO_PEERPIDFD another process may have the number by now. */
 START_TEST(test_identity_that_has_changed_its_user)
 {
     struct child child;
@@ -232,7 +232,7 @@ static int wait_for(pid_t pid)
     return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
 }
 
-/* Nobody can be started in that namespace after its first process has ended: not by this one either. */
+/* No process can be started in that namespace after its first process has ended: not by this one either. */
 static int run_in_pid_namespace(void (*fn)(void *), void *data)
 {
     pid_t pid;

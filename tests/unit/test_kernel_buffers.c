@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* S49: what sockets' buffers in the kernel may grow to is charged, and bounded where there is no room. */
+/* What sockets' buffers in the kernel may grow to is charged, and bounded where there is no room (S49). */
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -145,7 +145,7 @@ START_TEST(test_s49_a_failed_or_killed_connection_gives_its_buffers_back)
     uint16_t hole = core_hole(core);
 
     core_open(core, 1);
-    core_connect(core, 1, 1); /* nobody listens there */
+    core_connect(core, 1, 1); /* no listener there */
     core_settle(core);
     ck_assert_uint_eq(used(), 0);
     core_connect(core, 1, hole);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* S70: what a client does with a socket that was lent to it makes the daemon's calls on it wait for nobody. */
+/* Whatever a client does with a socket that was lent to it, the daemon's calls on it do not block (S70). */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>

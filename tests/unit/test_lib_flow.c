@@ -134,7 +134,7 @@ START_TEST(test_receives_leave_room_for_a_send)
 }
 END_TEST
 
-/* S51: however many are stalled, the last one moves. */
+/* However many sockets are stalled, the last one moves (S51). */
 static void stall_all_but_one(uint32_t sockets, uint64_t queued)
 {
     char *data = calloc(1, 4 * MIB);

@@ -116,7 +116,7 @@ START_TEST(test_s46_what_was_said_before_the_end_is_heard)
 }
 END_TEST
 
-/* The connection ends in the middle of a text: nobody has looked at it yet, so nobody gets to see it. */
+/* The connection ends in the middle of a text: it was not checked yet, so the program does not get it. */
 START_TEST(test_s46_half_a_text_is_none)
 {
     struct reply reply = {.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SESSION_ENDED};
@@ -202,7 +202,7 @@ START_TEST(test_hostile_lengths)
 }
 END_TEST
 
-/* More room than was ever taken gives nobody more than there is. */
+/* Giving back more room than was taken gives no socket more than there is. */
 START_TEST(test_hostile_room)
 {
     char *data = calloc(1, 8 * MIB);

@@ -105,7 +105,7 @@ static void revive(asock_op *op, void *userdata)
     reviver->reconnect = asock_context_reconnect(reviver->context);
 }
 
-/* What has ended stays so: a session that nobody could end would be the result. */
+/* What has ended stays so: otherwise there would be a session that cannot be ended. */
 START_TEST(test_s6_a_context_that_has_ended_is_not_brought_back)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};

@@ -280,7 +280,7 @@ START_TEST(test_s57_an_answer_in_the_grace_is_in_time)
 }
 END_TEST
 
-/* What the library asks for when nothing was told; the program's loop runs. */
+/* What the library asks for by default; the program's loop runs. */
 static struct request *await_request(uint32_t verb)
 {
     while (!fake_take()) {
@@ -316,7 +316,7 @@ START_TEST(test_s57_a_daemon_that_counts_late_does_not_hang)
 }
 END_TEST
 
-/* Nobody would wait so long; but whoever says it means no less. */
+/* An unlikely grace, but the program has asked for it. */
 START_TEST(test_s57_the_longest_grace_is_long)
 {
     asock_socket *socket = make_socket(UINT_MAX);

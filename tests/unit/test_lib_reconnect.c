@@ -125,7 +125,7 @@ START_TEST(test_a_context_that_ends_while_it_reconnects_stays_so)
 }
 END_TEST
 
-/* Each signal would begin the wait for a place in the queue anew. */
+/* Each signal would restart the wait for a place in the queue. */
 START_TEST(test_signals_do_not_prolong_the_wait)
 {
     sem_post(&may_go);

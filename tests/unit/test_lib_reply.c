@@ -212,7 +212,7 @@ START_TEST(test_s8_waiting_asks_the_daemon)
 }
 END_TEST
 
-/* Behind a shutdown that pends the daemon takes no send, so nobody is told before it has ended; well or not. */
+/* While a shutdown is pending the daemon takes no send, so success is reported when the shutdown has ended, with any result. */
 START_TEST(test_s8_asks_again_when_a_shutdown_has_failed)
 {
     char c = 'c';
@@ -329,7 +329,7 @@ START_TEST(test_inspection_gives_a_row_at_a_time)
     ck_assert_int_eq(asock_context_inspect(fake.context, "nothing", count_rows, &rows, -1),
                      -EINVAL);
     ck_assert_int_eq(asock_context_inspect(fake.context, "show x", count_rows, &rows, -1), -EINVAL);
-    /* The question leaves, nobody answers in time. */
+    /* The question leaves, and no answer comes in time. */
     ck_assert_int_eq(asock_context_inspect(fake.context, "show 7", count_rows, &rows, 0),
                      -ETIMEDOUT);
     ck_assert_uint_eq(fake_expect(VERB_SHOW)->show.id, 7);
@@ -339,7 +339,7 @@ START_TEST(test_inspection_gives_a_row_at_a_time)
     reply.flags = 0;
     fake_reply(&reply, NULL, 0);
     fake_process();
-    /* The answer waits already when the question is asked: tokens are told in order. */
+    /* The answer waits already when the question is asked: tokens are reported in order. */
     ck_assert_int_eq(asock_context_inspect(fake.context, "list", count_rows, &rows, 0), -ETIMEDOUT);
     fake_expect(VERB_LIST);
     reply = completion_of(&fake.request);

@@ -234,7 +234,7 @@ START_TEST(test_s52_deadlines_that_pass_together_take_turns)
 }
 END_TEST
 
-/* Nobody else has work: the loop does not sleep in front of those that are left. */
+/* No other share has work: the loop does not sleep before those that are left have run. */
 START_TEST(test_deadlines_that_are_left_keep_the_loop_awake)
 {
     static struct thing things[CROWD];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Which clients a file is about, and what becomes of those of whom it cannot be told. */
+/* Which clients a file applies to, and what becomes of those for whom that is unknown. */
 #include <stdio.h>
 #include <string.h>
 
@@ -222,7 +222,7 @@ static const struct {
     {ALLOWS("Group=51\n") "[Egress]\nDevice=eth0\n", &gone, UNKNOWN},
     {ALLOWS("Group=51\n") "[Egress]\nSource=192.0.2.1\n", &gone, UNKNOWN},
 
-    /* Users and groups that do not exist are nobody; of others it is not known. */
+    /* Users and groups that do not exist match no client; of others it is not known. */
     {ALLOWS("User=no-such-user\n"), &session, NO},
     {ALLOWS("Group=no-such-group\n"), &session, NO},
     {ALLOWS("Group=no-such-group\n"), &foreign, NO},
@@ -262,7 +262,7 @@ START_LOOP_TEST(test_policy_match, 0, sizeof(cases) / sizeof(cases[0]))
 }
 END_TEST
 
-/* A client that no file is about is told what a file would have to name. */
+/* The text for a client to which no file applies says what a file would have to name. */
 START_TEST(test_policy_reason_without_a_file)
 {
     static gid_t gids[] = {50, 60};

@@ -179,7 +179,7 @@ class Reference(unittest.TestCase):
     def compare(self, policy, name, address, port, files, protocol="tcp"):
         expected = policy.ask(name, address, port, protocol)
         got = self.probe.ask(f"ask {protocol} {name or '-'} {address or '-'} {port}")
-        # Which rule allowed is told of one of several: the one for the address as a whole.
+        # Of several rules that allow it, the verdict names the one for the address as a whole.
         self.assertEqual(got, expected, (protocol, name, address, port, files))
 
     def test_random_policies(self):

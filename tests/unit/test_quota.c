@@ -156,7 +156,7 @@ START_TEST(test_same_key_same_node_until_nothing_is_charged)
     quota_unref(unit);
     quota_unref(a);
     quota_unref(a);
-    /* Nobody holds them any more, but for what is charged. */
+    /* They are held only by what is charged. */
     ck_assert_ptr_eq(quota_child(daemon, QUOTA_USER, "1"), a);
     ck_assert_uint_eq(quota_usage(a, QUOTA_LINGERS).used, 2);
     quota_unref(a);
@@ -271,7 +271,7 @@ static uint64_t used_above(int i)
     return i < 0 ? used(root) : used(nodes[i].q);
 }
 
-/* Nobody has more than what the others beside it leave, divided by two; sums are sums. */
+/* No node has more than half of what its siblings leave; sums are sums. */
 static void check_tree(int charged)
 {
     uint64_t sums[NODES] = {0}, total = 0;

@@ -301,7 +301,7 @@ START_TEST(test_s52_connections_are_judged_in_steps)
     reload_begin(&reload, false, NULL);
     ev_run(w->loop, EVRUN_NOWAIT);
     ck_assert(reload.is_running);
-    ck_assert_int_eq(generation(), 1); /* whose rows are told from now on */
+    ck_assert_int_eq(generation(), 1); /* whose rows are reported from now on */
     ck_assert(!sock_judge(session_sock(core->session, SOCKETS)).is_allowed);
     while (reload.is_running) {
         ev_run(w->loop, EVRUN_NOWAIT);
@@ -355,7 +355,7 @@ START_TEST(test_learned_rules_are_bounded_in_number)
 }
 END_TEST
 
-/* Who learns without end leaves others half of what there is, and it is told of whom a rule is. */
+/* A client that learns without end leaves others half of the room, and each rule names its client. */
 START_TEST(test_learned_rules_are_shared)
 {
     struct learn *store = learn_new();

@@ -177,7 +177,7 @@ START_TEST(test_resolver_cancel_before_delivery)
 }
 END_TEST
 
-/* Others have their turn between those that finish together; all of them are told in the end. */
+/* Others have their turn between those that finish together; all of them end. */
 START_TEST(test_resolver_turns)
 {
     static struct asked asked[3 * RESOLVER_TURN];

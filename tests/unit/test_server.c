@@ -19,7 +19,7 @@ START_TEST(test_descriptors_for_everybody)
 }
 END_TEST
 
-/* However few there are: nothing is shared out twice, and nobody is left without. */
+/* However few there are: nothing is shared out twice, and no share is empty. */
 START_TEST(test_descriptors_never_suffice_twice)
 {
     struct descriptor_shares shares;

@@ -219,7 +219,7 @@ START_TEST(test_what_the_kernel_has_no_memory_for_is_tried_again_later)
 }
 END_TEST
 
-/* The same of what comes for a socket that closes, and while it lingers: nobody may be kept busy by it. */
+/* The same of what comes for a socket that closes, and while it lingers: it must not keep the loop busy. */
 static void expect_patience(void)
 {
     ck_assert_int_eq(write(peer, "left over", 9), 9);

@@ -99,7 +99,7 @@ START_TEST(test_s14_send_without_a_page)
 }
 END_TEST
 
-/* What went before the page that is missing is told. */
+/* What went before the page that is missing is reported. */
 START_TEST(test_s14_send_without_its_last_page)
 {
     struct shm_buffer *shm = new_buffer(1, 64 * KIB), *missing = new_buffer(2, 4 * KIB);

@@ -252,7 +252,7 @@ START_TEST(test_s52_a_restriction_judges_in_steps)
 }
 END_TEST
 
-/* It has its effect, but nobody waits for it longer than he wanted to. */
+/* It has its effect, but the op does not wait longer than its deadline. */
 START_TEST(test_s37_a_restriction_is_not_waited_for_for_ever)
 {
     struct request r = {.verb = VERB_RESTRICT, .op = 900050, .timeout_ms = 50};
@@ -340,7 +340,7 @@ START_TEST(test_s52_what_is_discarded_is_discarded_in_steps)
 }
 END_TEST
 
-/* Also while buffers are kept for it: it may have them for their time, and keeps nobody at work. */
+/* Also while buffers are kept for it: it may have them for their time, and causes no work. */
 START_TEST(test_what_is_discarded_is_bounded_while_buffers_are_kept)
 {
     struct shm_buffer *shm;

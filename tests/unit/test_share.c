@@ -42,7 +42,7 @@ static void session_init(struct worker_share *w, struct share *above, uint64_t c
     share_wake(&w->share);
 }
 
-/* Turns of the loop until nobody has work, or so many; how many there were. */
+/* Runs turns of the loop until no share has work, or so many; returns how many. */
 static int turns(struct shares *shares, int most)
 {
     int n = 0;

@@ -86,7 +86,7 @@ static const struct {
     {"alice:-1:9\n", 100000, OWN, 100000},
     {":100000:9\n", 100000, OWN, 100000},
     {"alice:1e5:9\nalice:100000:1\n", 100000, SUB, 1001},
-    /* Nobody that /etc/passwd knows: one person all the same. */
+    /* Not in /etc/passwd: one person all the same. */
     {"carol:100000:9\n", 100003, UNKNOWN, 100000},
     {"carol:200000:9\ncarol:100000:9\n", 200003, UNKNOWN, 100000},
     /* Two lines for one id, of one owner and of two. */
@@ -147,7 +147,7 @@ START_TEST(test_subids_change_is_seen)
 }
 END_TEST
 
-/* A directory and a pipe cannot be read; nobody waits for the pipe. */
+/* A directory and a pipe cannot be read; opening the pipe does not block. */
 START_TEST(test_subids_unreadable_is_unknown)
 {
     struct subids *subids = subids_new(subuid, passwd);

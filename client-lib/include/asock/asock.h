@@ -694,7 +694,7 @@ ASOCK_EXPORT int asock_buffer_new(asock_context *context, size_t size, int timeo
 ASOCK_EXPORT void *asock_buffer_data(asock_buffer *buffer);  /* aligned to a page */
 ASOCK_EXPORT size_t asock_buffer_size(asock_buffer *buffer); /* whole pages */
 /*
- * For a program that uses received bytes in place after it was told of them: copy them, ask, and use the copy. 1: what has been
+ * For a program that uses received bytes in place after their completion: copy them, ask, and use the copy. 1: what has been
  * read from the buffer before this call is what was received, or written, there. 0: the daemon has taken the memory back, or
  * the library had no memory to keep the contents; the bytes may be zeros. Stays 0. Costs no system call, and is allowed in
  * callbacks. -EINVAL: NULL; -ECHILD: in the child of a fork. Since: 0.1.0.
@@ -790,7 +790,7 @@ ASOCK_EXPORT int asock_end_receive_from(asock_op *op, uint64_t *bytes,
  *
  * These calls block. An asock_error is returned as its negative errno (asock_error_errno).
  * timeout_ms (-1: no limit) is the deadline of the op; send_all and receive_some then wait for its end, which
- * comes at the latest when asock_context_set_grace_ms() is over: no buffer stays in use. -EDEADLK inside a callback.
+ * comes when the grace (asock_context_set_grace_ms()) is over, if not before: no buffer stays in use. -EDEADLK inside a callback.
  */
 ASOCK_EXPORT int asock_dial(asock_context *context, const char *host, const char *service,
                             int timeout_ms, asock_socket **ret);
