@@ -111,7 +111,7 @@ def exceptions(path):
 
 
 def judge(found, allowed, listed_in):
-    """found: {name: problem}. What is not excepted, and the exceptions nobody needs any more."""
+    """found: {name: problem}. What is not excepted, and the exceptions that are not needed any more."""
     problems = [text for name, text in sorted(found.items()) if name not in allowed]
     for name, reason in sorted(allowed.items()):
         if name not in found:
