@@ -287,17 +287,17 @@ static int run_connect(const struct settings *settings)
 const struct command command_connect = {
     .name = "connect",
     .arguments = "HOST PORT",
-    .summary = "standard input and output through the daemon, like nc -N",
+    .summary = "connect standard input and output to HOST through asockd, like nc -N",
     .help =
-        "Connects to HOST, a name or an address, at PORT, a number or a service, through asockd.\n"
-        "Standard input goes there, standard output comes from there; the end of the one is\n"
-        "passed on while the other goes on. Ends when both have ended.\n\n"
+        "Connects to HOST (a name or an address) at PORT (a number or a service) through asockd. Sends\n"
+        "standard input and writes what it receives to standard output. Each direction ends separately;\n"
+        "asockctl exits when both have ended.\n\n"
         "  ssh -o ProxyCommand='asockctl connect %h %p' HOST\n\n"
-        "--timeout is for the connect; without it the system's own applies, and 10 seconds for the\n"
-        "daemon's first answer. --json prints a line about what has been on standard error at the end,\n"
+        "--timeout limits the time of the connect. The default is the limit of the operating system, and\n"
+        "10 seconds for asockd's first answer. --json prints a summary on standard error at the end,\n"
         "instead of a message.\n\n"
-        "Exit status: 0 both ended, 1 failure, 2 wrong call; of the connect: 3 denied by policy,\n"
-        "4 refused, 5 no such name or no address, 6 no answer in time.\n",
+        "Exit status: 0 both directions have ended, 1 failure, 2 invalid command line; of the connect:\n"
+        "3 denied by policy, 4 refused, 5 name unknown or without an address, 6 no answer in time.\n",
     .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT | TAKES_RELAY,
     .min_args = 2,
     .max_args = 2,

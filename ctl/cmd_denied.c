@@ -33,13 +33,13 @@ static int run_denied(const struct settings *settings)
 const struct command command_denied = {
     .name = "denied",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "who was denied what within the last hour, and by which rule",
+    .summary = "list what policy denied within the last hour, and by which rule",
     .help =
         "Lists the connects, names, local addresses and peers of listeners that policy denied within the last\n"
-        "hour; the latest come last. With filters, those that fit all of them:\n"
+        "hour, the latest last. With filters, lists those that match all of them:\n"
         "  asockctl denied unit=foo.service 'to=*:443'\n\n"
-        "COUNT is how often, RULE the file and line that denies, or else the reason that the client was\n"
-        "told. \"--columns all\" shows all there is. Speaks to the control socket.\n",
+        "COUNT is the number of times. RULE is the file and line that denies, or the reason that the client\n"
+        "got. \"--columns all\" prints every column. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_denied,

@@ -222,13 +222,13 @@ const struct command command_kill = {
     .arguments = "ID... | COLUMN=PATTERN...",
     .summary = "end sockets or sessions",
     .help =
-        "Ends the sockets, or sessions, with these IDs of \"asockctl list\" and \"sessions\"; or the sockets (with\n"
-        "--sessions: the sessions) that fit all filters: the peer gets a reset, the client\n"
+        "Ends the sockets or sessions with these IDs of \"asockctl list\" and \"asockctl sessions\", or the\n"
+        "sockets (with --sessions, the sessions) that match all filters. The peer gets a reset, the client\n"
         "ASOCK_CONNECTION_ABORTED.\n"
         "  asockctl kill unit=foo.service 'to=*.example.com'\n"
         "  asockctl kill --sessions user=bob\n\n"
-        "On a terminal it shows what would end, and asks. Elsewhere filters need --yes. Speaks to the\n"
-        "control socket. Exit status: 7 if there is no such socket or session.\n",
+        "On a terminal it prints what would be ended and asks for confirmation. Elsewhere filters need --yes.\n"
+        "Uses the control socket. Exit status: 7 if there is no such socket or session.\n",
     .options = TAKES_CONTROL | TAKES_TIMEOUT | TAKES_KILL,
     .min_args = 1,
     .max_args = 1024,

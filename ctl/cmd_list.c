@@ -32,14 +32,14 @@ static int run_list(const struct settings *settings)
 const struct command command_list = {
     .name = "list",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "the sockets that asockd holds, a line each",
+    .summary = "list the sockets that asockd holds",
     .help =
-        "Lists the sockets that asockd holds for its clients; with filters, those that fit all of them:\n"
+        "Lists the sockets that asockd holds for its clients; with filters, those that match all of them:\n"
         "  asockctl list user=bob 'to=*.example.com:443' 'in>1M'\n\n"
         "\"asockctl show\" takes the ID. PID, USER and UNIT are the client's. TO is the name that the client\n"
         "asked for, or the address. IN and OUT are bytes received and sent. AGE is in seconds. POLICY\n"
-        "appears where a connection would be denied today. \"--columns all\" shows every column.\n"
-        "On a client socket the list has the own session's sockets only, that is: none.\n",
+        "appears if the current policy would deny a connection. \"--columns all\" prints every column.\n"
+        "On a client socket the list is empty: it has only the sockets of asockctl's own session.\n",
     .options = INSPECTOR_OPTIONS | TAKES_ROWS,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_list,

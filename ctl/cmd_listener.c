@@ -258,14 +258,13 @@ static int run_listener(const struct settings *settings)
 const struct command command_listener = {
     .name = "listener",
     .arguments = "add|remove NAME",
-    .summary = "add a socket for clients, or remove it, while asockd runs",
+    .summary = "add or remove a socket for clients while asockd runs",
     .help =
-        "\"add\" makes /run/asockd/NAME/asock.sock (--path: another one) with mode 0660 and group asock (--mode,\n"
-        "--group), and hands it to asockd, which serves clients there until it ends. Prints the path. Policy knows\n"
-        "these clients by Listener=NAME. \"remove\" takes it away again; sessions stay. Needs root, and uses the\n"
-        "control socket.\n\n"
+        "\"add\" creates a socket and passes it to asockd, which serves clients there until it ends. Prints the\n"
+        "path of the socket. Policy matches these clients with Listener=NAME. \"remove\" removes the socket;\n"
+        "sessions continue. Needs root, and uses the control socket.\n\n"
         "  asockctl listener add web --group www-data\n"
-        "  systemctl enable --now asockd-listener@web.service    the same at each start of asockd\n",
+        "  systemctl enable --now asockd-listener@web.service    adds it at each start of asockd\n",
     .options = TAKES_CONTROL | TAKES_TIMEOUT | TAKES_GROUP | TAKES_LISTENER,
     .min_args = 2,
     .max_args = 2,

@@ -179,15 +179,15 @@ static int run_monitor(const struct settings *settings)
 const struct command command_monitor = {
     .name = "monitor",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "what happens, as it happens, a line each",
+    .summary = "print events as they happen",
     .help =
         "Prints events until a signal ends it: session, session_end, connect, resolve, listen, accept, deny,\n"
-        "close, limit, reload, reload_failed. With filters, those that fit all of them:\n"
+        "close, limit, reload, reload_failed. With filters, prints those that match all of them:\n"
         "  asockctl monitor event=deny unit=foo.service\n"
         "  asockctl monitor 'to=*:443' --json\n\n"
         "Columns: event session id pid user uid unit user_unit command listener name host remote local port\n"
-        "to rule error reason in out duration. \"missed\" says how many events came faster than they were\n"
-        "read. Speaks to the control socket.\n",
+        "to rule error reason in out duration. \"missed\" is the number of events that were lost because they\n"
+        "came faster than asockctl could print them. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_monitor,

@@ -144,20 +144,20 @@ static int run_policy(const struct settings *settings)
 const struct command command_policy = {
     .name = "policy",
     .arguments = "test|show|check|learned",
-    .summary = "what policy says, and what it would have to say",
+    .summary = "ask, print or check the policy",
     .help =
         "policy test tcp|udp HOST PORT\n"
         "                           what policy says of that connect by the client of --user and the like, and the\n"
         "                           rule that decides; nothing is connected, and nobody is asked for HOST.\n"
         "                           Exit status: 0 allowed, 1 denied, 2 could not be found out\n"
         "policy test --listen tcp|udp ADDRESS PORT\n"
-        "                           the same of listening there, and with --address of that peer's connecting\n"
-        "policy show                the files in force and their rules, of a client those that are about it\n"
-        "policy check [FILE]...     look for mistakes in policy files, or in all the daemon reads, as \"asockd --check\"\n"
-        "policy learned             rules that would have admitted what learn mode let pass\n"
-        "Learned, and test and show of another client, speak to the control socket. On a client socket, as in a\n"
-        "restricted session, test and show are about the own session, with its restrictions. With --policy or\n"
-        "--config-dir, test asks files instead of the daemon.\n",
+        "                           the same for listening there; with --address, for that peer's connect to it\n"
+        "policy show                print the files in force and their rules; for a client, those that apply to it\n"
+        "policy check [FILE]...     look for mistakes in these policy files, or in all that asockd reads\n"
+        "policy learned             print rules that would allow what learn mode has let pass\n"
+        "\"learned\", and \"test\" and \"show\" for another client, use the control socket. On a client socket, as in\n"
+        "a restricted session, \"test\" and \"show\" apply to the session itself, with its restrictions. With\n"
+        "--policy or --config-dir, \"test\" uses files instead of the daemon.\n",
     .options = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLIENT |
                TAKES_GROUP | TAKES_POLICY | TAKES_CONFIG_DIR | TAKES_LISTEN,
     .min_args = 1,

@@ -16,14 +16,14 @@ static int run_proxy(const struct settings *settings)
 const struct command command_proxy = {
     .name = "proxy",
     .arguments = "",
-    .summary = "SOCKS and HTTP proxy for programs that do not know asockd",
+    .summary = "serve a SOCKS and HTTP proxy for programs that do not know asockd",
     .help =
-        "Serves SOCKS5, SOCKS4a, HTTP CONNECT and plain HTTP requests on the sockets given with --listen, and\n"
-        "connects through asockd. Prints each socket when it is ready. Runs until SIGTERM or SIGINT.\n\n"
+        "Serves SOCKS5, SOCKS4a, HTTP CONNECT and plain HTTP requests on the sockets of --listen, and connects\n"
+        "through asockd. Prints each socket when it is ready. Runs until SIGTERM or SIGINT.\n\n"
         "  asockctl proxy --policy FILE --listen /run/user/1000/proxy.sock\n"
         "  curl --proxy socks5h://localhost/run/user/1000/proxy.sock https://example.org/\n\n"
         "A Unix socket has mode 0600. Every user of the host can use a TCP listener, with your rights.\n"
-        "With --policy it connects only where the [Rules] of FILE (asockd.policy(5)) allow it, too.\n",
+        "With --policy, the [Rules] of FILE (asockd.policy(5)) have to allow each connect as well.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_LISTEN,
     .min_args = 0,
     .max_args = 0,

@@ -81,7 +81,7 @@ const struct command command_reload = {
     .arguments = "",
     .summary = "read configuration and policy again",
     .help =
-        "The daemon reads asockd.conf and its policy again. If a file has an error, the daemon keeps its current\n"
+        "Makes asockd read asockd.conf and its policy again. If a file has an error, asockd keeps its current\n"
         "configuration, and asockctl prints file and line. Connects in progress are judged by the new policy.\n"
         "Connections stay open; --close ends those that the new policy denies. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLOSE,

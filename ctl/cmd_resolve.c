@@ -136,12 +136,12 @@ static int run_resolve(const struct settings *settings)
 const struct command command_resolve = {
     .name = "resolve",
     .arguments = "NAME",
-    .summary = "the addresses of NAME that may be connected to",
+    .summary = "print the addresses of NAME that policy allows",
     .help =
-        "Asks asockd for the addresses of NAME, and prints those to which policy lets this client\n"
-        "connect, one in a line, in the order in which \"asockctl connect\" tries them.\n\n"
-        "Exit status: 0 there are some, 1 failure, 2 wrong call, 3 denied by policy, 5 no such\n"
-        "name or no address, 6 no answer in time.\n",
+        "Prints the addresses of NAME to which policy lets this client connect, one per line, in the\n"
+        "order in which \"asockctl connect\" tries them.\n\n"
+        "Exit status: 0 success, 1 failure, 2 invalid command line, 3 denied by policy, 5 name unknown or\n"
+        "without an address, 6 no answer in time.\n",
     .options = TAKES_SOCKET | TAKES_JSON | TAKES_TIMEOUT,
     .min_args = 1,
     .max_args = 1,

@@ -94,21 +94,21 @@ static int run_run(const struct settings *settings)
 const struct command command_run = {
     .name = "run",
     .arguments = "-- COMMAND",
-    .summary = "run COMMAND with a session of its own, which may do less",
+    .summary = "run COMMAND with a session of its own, which can have fewer rights",
     .help =
-        "Opens a session and runs COMMAND [ARGUMENT]... with it: ASOCK_SOCKET names a socket where COMMAND and all processes\n"
-        "that it starts, programs of your user only, have this session's rights. ASOCK_SHARE names the directory of that\n"
-        "socket, for a sandbox. FILE contains [Rules] of asockd.policy(5): they may reach only what these rules and your own\n"
-        "policy allow. All ends with asockctl, which passes on signals and ends with COMMAND.\n\n"
+        "Opens a session and runs COMMAND [ARGUMENT]... with its rights. COMMAND and all processes that it starts as your\n"
+        "user find a socket with these rights in ASOCK_SOCKET. ASOCK_SHARE is the directory of that socket, for a sandbox.\n"
+        "With --policy they may reach only what both the [Rules] of FILE (asockd.policy(5)) and your own policy allow.\n"
+        "asockctl passes on signals and exits with COMMAND; the rights end when asockctl ends.\n\n"
         "  asockctl run --policy FILE -- sh -c 'exec bwrap --ro-bind / / --tmpfs /run --ro-bind \"$ASOCK_SHARE\"\n"
         "      \"$ASOCK_SHARE\" --dev /dev --unshare-all PROGRAM'\n\n"
-        "It is the session that is restricted: keep the daemon's own sockets, in /run, out of the sandbox.\n"
-        "--fd gives the session to one program instead: ASOCK_FD names its descriptor, and asockctl is gone then.\n\n"
+        "The session is restricted, not COMMAND: keep asockd's own sockets, in /run, out of the sandbox.\n"
+        "--fd passes the session to one program instead: ASOCK_FD is its descriptor, and COMMAND replaces asockctl.\n\n"
         "  asockctl run --fd --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
-        "--confine does that, too, and takes connecting, binding and listening away from COMMAND for good, whatever the\n"
-        "socket: so it can use one that asockd lends (+lend in a rule), and not aim it at anything else.\n"
-        "--proxy is for programs that know proxies: asockctl proxies on 127.0.0.1, and sets ALL_PROXY, HTTP_PROXY,\n"
-        "HTTPS_PROXY and their like.\n"
+        "--confine does the same, and permanently keeps COMMAND from connecting, binding and listening with any socket. It\n"
+        "can use a socket that asockd lends (+lend in a rule), but cannot connect it to another address.\n"
+        "--proxy is for programs that can use a proxy: asockctl serves one on 127.0.0.1, and sets ALL_PROXY, HTTP_PROXY,\n"
+        "HTTPS_PROXY and similar variables.\n"
         "--transparent is for any program: COMMAND has a network of its own, every connection of which goes through\n"
         "asockd, and every name of which is asockd's to resolve. --sandbox adds bubblewrap: a read-only system, a /tmp\n"
         "of its own, this directory to write to. --publish 8080:80 lets others reach COMMAND's port 80. --timeout is for the daemon's answer.\n"

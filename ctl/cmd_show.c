@@ -108,10 +108,11 @@ static int run_stats(const struct settings *settings)
 const struct command command_show = {
     .name = "show",
     .arguments = "[ID]",
-    .summary = "everything about one socket of the list",
+    .summary = "print everything about one socket or session",
     .help =
-        "Shows all that asockd knows of one socket, by its ID in \"asockctl list\"; without ID,\n"
-        "or with 0, of the session that asks: its limits and who it is to the daemon.\n",
+        "Prints all that asockd knows about the socket or session with this ID of \"asockctl list\" or\n"
+        "\"asockctl sessions\". Without ID, or with 0, prints the session of asockctl itself: its limits and\n"
+        "its identity.\n",
     .options = INSPECTOR_OPTIONS,
     .max_args = 1,
     .run = run_show,
@@ -120,10 +121,10 @@ const struct command command_show = {
 const struct command command_stats = {
     .name = "stats",
     .arguments = "",
-    .summary = "counters",
+    .summary = "print counters",
     .help =
-        "Shows the daemon's counters; on a client socket those of the own session. --openmetrics and\n"
-        "--prometheus print them, and histograms, for Prometheus and the like.\n",
+        "Prints the daemon's counters; on a client socket, those of asockctl's own session. --openmetrics\n"
+        "and --prometheus print these and histograms in formats for Prometheus and similar programs.\n",
     .options = INSPECTOR_OPTIONS | TAKES_METRICS,
     .run = run_stats,
 };

@@ -378,12 +378,17 @@ static int run_top(const struct settings *settings)
 const struct command command_top = {
     .name = "top",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "full screen: who moves how much, now",
+    .summary = "show the sockets and their rates on the whole screen",
     .help =
-        "Shows the sockets with their rates in bytes per second, every second; with filters as of list, those\n"
-        "that fit. Keys: q quit; Tab, 1, 2, 3 sockets, clients, destinations; s another order (rate, in, out,\n"
-        "sockets, name); / a filter, as of asockctl list; arrows select; k ends what is selected, after a\n"
-        "question; space stops looking. Speaks to the control socket.\n",
+        "Shows the sockets with their rates in bytes per second, every second; with filters as in \"asockctl\n"
+        "list\", those that match. Uses the control socket.\n\n"
+        "  q             quit\n"
+        "  Tab, 1, 2, 3  show sockets, clients or destinations\n"
+        "  s             sort by rate, in, out, sockets or name\n"
+        "  /             enter a filter, as in \"asockctl list\"\n"
+        "  arrows        select a line\n"
+        "  k             end what is selected, after confirmation\n"
+        "  space         pause\n",
     .options = TAKES_CONTROL | TAKES_TIMEOUT,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_top,

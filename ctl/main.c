@@ -115,22 +115,26 @@ struct parsed {
     bool help, version;
 };
 
+/* Where the description of an option begins. */
+#define OPTION_WIDTH 21
+
 static const char *run_option_text(unsigned int bit)
 {
     switch (bit) {
     case TAKES_PROXY:
-        return "  --proxy            run COMMAND behind a proxy on 127.0.0.1, with its variables set\n";
+        return "  --proxy            run: serve a proxy on 127.0.0.1 to COMMAND, and set the proxy variables\n";
     case TAKES_TRANSPARENT:
-        return "  --transparent      run COMMAND in a network of its own that leads to asockd\n";
+        return "  --transparent      run: give COMMAND a network of its own that leads to asockd\n";
     case TAKES_PUBLISH:
         return "  --publish [ADDRESS:]PORT:PORT\n"
-               "                     with --transparent: the second port of COMMAND's localhost is reached by the first one of\n"
-               "                     ADDRESS (else 127.0.0.1; [::1] in brackets), which a Listen=tcp rule has to allow; several\n";
+               "                     with --transparent: listen at the first port of ADDRESS (default: 127.0.0.1;\n"
+               "                     [::1] in brackets) for the second port of COMMAND's localhost; can be repeated.\n"
+               "                     Needs a Listen=tcp rule\n";
     case TAKES_SANDBOX:
-        return "  --sandbox          with --transparent: in bubblewrap, with only this directory to write to\n";
+        return "  --sandbox          run: with --transparent, run COMMAND in bubblewrap; only this directory is writable\n";
     default:
-        return "  --fd               give the session to COMMAND itself, as ASOCK_FD; asockctl is gone then\n"
-               "  --confine          the same, and COMMAND cannot connect, bind or listen: for sockets that are lent to it\n";
+        return "  --fd               run: execute COMMAND in place of asockctl, with the session in ASOCK_FD\n"
+               "  --confine          run: like --fd, but COMMAND cannot connect, bind or listen by itself\n";
     }
 }
 
@@ -138,22 +142,22 @@ static const char *option_text(unsigned int bit)
 {
     switch (bit) {
     case TAKES_SOCKET:
-        return "  --socket PATH      the daemon's client socket (else ASOCK_SOCKET, else the system's)\n";
+        return "  --socket PATH      asockd's client socket (default: ASOCK_SOCKET, then the system's)\n";
     case TAKES_CONTROL:
-        return "  --control PATH     its control socket (else ASOCK_CONTROL, else, for root, the system's)\n";
+        return "  --control PATH     asockd's control socket (default: ASOCK_CONTROL; for root the system's)\n";
     case TAKES_JSON:
-        return "  --json             for programs\n";
+        return "  --json             print JSON\n";
     case TAKES_HUMAN:
-        return "  --human            sizes and times in larger units\n";
+        return "  --human            print sizes and times in larger units\n";
     case TAKES_POLICY:
-        return "  --policy FILE      run, proxy: rules that the session is restricted by; policy test: judge by\n"
-               "                     this file, and further ones, instead of the policy in force\n";
+        return "  --policy FILE      run, proxy: restrict the session by the [Rules] of FILE\n"
+               "  --policy FILE      policy test: use FILE instead of the policy in force; can be repeated\n";
     case TAKES_CONFIG_DIR:
-        return "  --config-dir DIR   policy test: judge by the files below DIR instead of the policy in force\n";
+        return "  --config-dir DIR   policy test: use the files in DIR instead of the policy in force\n";
     case TAKES_NAME:
-        return "  --name NAME        what \"asockctl list\" shows\n";
+        return "  --name NAME        run, proxy: name of the session, shown by \"asockctl sessions\"\n";
     case TAKES_CLOSE:
-        return "  --close            end connections that would not be allowed any more\n";
+        return "  --close            reload: end the connections that the new policy denies\n";
     case TAKES_LISTEN:
         return "  --listen WHERE     proxy: a path, or 127.0.0.1:PORT; can be repeated\n"
                "  --listen PROTOCOL  policy test: judge listening, not connecting\n";
@@ -162,46 +166,89 @@ static const char *option_text(unsigned int bit)
                "  --keep-open        connect: do not pass on the end of standard input\n"
                "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
     case TAKES_ROWS:
-        return "  --sort COLUMN      in this order; -COLUMN: the other way round\n"
-               "  --columns NAMES    these, with commas between them; all: every one\n"
-               "  --watch[=SECONDS]  again and again, every 2 seconds\n";
+        return "  --sort COLUMN      sort by this column; -COLUMN: in reverse order\n"
+               "  --columns NAMES    print these columns, separated by commas, or \"all\"\n"
+               "  --watch[=SECONDS]  print again every 2 seconds, or every SECONDS\n";
     case TAKES_METRICS:
-        return "  --openmetrics      stats: counters and histograms as OpenMetrics\n"
-               "  --prometheus       stats: the same in Prometheus' text format\n";
+        return "  --openmetrics      stats: print counters and histograms as OpenMetrics\n"
+               "  --prometheus       stats: print them in Prometheus' text format\n";
     case TAKES_GROUP:
-        return "  --group GROUP      policy: another group of the client, repeatable; listener: group of the socket file\n";
+        return "  --group GROUP      policy: another group of the client; can be repeated\n"
+               "  --group GROUP      listener: group of the socket file (default: asock)\n";
     case TAKES_LISTENER:
-        return "  --path PATH        listener: its socket; /run/asockd/NAME/asock.sock\n"
-               "  --mode MODE        listener: who may connect, as of chmod; 0660\n";
+        return "  --path PATH        listener: path of the socket (default: /run/asockd/NAME/asock.sock)\n"
+               "  --mode MODE        listener: mode of the socket file, as in chmod (default: 0660)\n";
     case TAKES_KILL:
-        return "  --yes              kill: do not ask\n"
-               "  --dry-run          kill: show what would end, and end nothing\n"
-               "  --sessions         kill: the filters are about sessions\n";
+        return "  --yes              kill: do not ask for confirmation\n"
+               "  --dry-run          kill: print what would be ended, and end nothing\n"
+               "  --sessions         kill: apply the filters to sessions, not to sockets\n";
     case TAKES_CLIENT:
-        return "  --id ID            policy test, policy show: the client of this session\n"
-               "  --pid PID          the session of this process, else what it would be told\n"
-               "  --user USER        the client's user, with the groups that it has\n"
-               "  --unit UNIT        its systemd unit\n"
-               "  --user-unit UNIT   its unit of the user's own manager\n"
-               "  --cgroup PATH      its control group\n"
-               "  --listener NAME    the listener that it comes by; default\n"
-               "  --address ADDRESS  one that HOST is taken to have\n";
+        return "  --id ID            policy: the client of this session\n"
+               "  --pid PID          policy: the client of this process, also without a session\n"
+               "  --user USER        policy: the client's user, with all groups of this user\n"
+               "  --unit UNIT        policy: its systemd unit\n"
+               "  --user-unit UNIT   policy: its unit of the user's service manager\n"
+               "  --cgroup PATH      policy: its control group\n"
+               "  --listener NAME    policy: the listener that it uses (default: default)\n"
+               "  --address ADDRESS  policy test: assume that HOST has this address\n";
     case TAKES_TIMEOUT:
-        return "  --timeout SECONDS  do not wait longer; decimals are allowed\n";
+        return "  --timeout SECONDS  give up after this time; decimals are allowed\n";
     default:
         return run_option_text(bit);
     }
 }
 
-static void print_options(unsigned int options)
+/* "run, proxy: restrict" is for these two commands. Returns where their names end; NULL: the text is for all. */
+static const char *end_of_commands(const char *text)
 {
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz, ");
+
+    return len > 0 && text[len] == ':' ? text + len : NULL;
+}
+
+static bool is_for(const char *words, const char *end, const char *command)
+{
+    size_t len = strlen(command);
+
+    for (; words && words < end; words = strchr(words, ',') ? strchr(words, ',') + 2 : NULL) {
+        if (strncmp(words, command, len) == 0 && strchr(" ,:", words[len]))
+            return true;
+    }
+    return false;
+}
+
+/* The lines of an option; for one command those that it is for, without its name. */
+static void print_option(const char *text, const struct command *command)
+{
+    bool is_shown = true;
+
+    for (size_t len; *text; text += len) {
+        const char *said = text + OPTION_WIDTH, *end = NULL;
+
+        len = strcspn(text, "\n") + 1;
+        if (command && text[2] == '-' && len > OPTION_WIDTH && said[-1] == ' ') {
+            end = end_of_commands(said);
+            is_shown = !end || is_for(said, end, command->name);
+        }
+        if (is_shown && end)
+            printf("%.*s%.*s", OPTION_WIDTH, text, (int)(text + len - (end + 2)), end + 2);
+        else if (is_shown)
+            printf("%.*s", (int)len, text);
+    }
+}
+
+/* command NULL: of all commands. */
+static void print_options(const struct command *command)
+{
+    unsigned int options = command ? command->options : ~0u;
+
     printf("\nOptions:\n");
     for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_LAST; bit <<= 1) {
         if (options & bit)
-            fputs(option_text(bit), stdout);
+            print_option(option_text(bit), command);
     }
-    printf("  -h, --help         this text\n"
-           "  --version          the version\n");
+    printf("  -h, --help         print this help, or that of a command\n"
+           "  --version          print the version\n");
 }
 
 static int print_help(const struct command *command)
@@ -209,19 +256,19 @@ static int print_help(const struct command *command)
     if (command) {
         printf("Usage: asockctl %s [OPTION]...%s%s\n\n%s", command->name,
                command->arguments[0] ? " " : "", command->arguments, command->help);
-        print_options(command->options);
+        print_options(command);
         return finish_output();
     }
 
     printf("Usage: asockctl COMMAND [ARGUMENT]... [OPTION]...\n\n"
-           "Looks into asockd, and talks through it.\n\nCommands:\n");
+           "Inspects and controls asockd, and connects through it.\n\nCommands:\n");
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %-8s %-10s %s\n", commands[i]->name, commands[i]->arguments,
-               commands[i]->summary);
-    print_options(~0u);
+        printf("  %s %-*s %s\n", commands[i]->name, 30 - (int)strlen(commands[i]->name),
+               commands[i]->arguments, commands[i]->summary);
+    print_options(NULL);
     printf(
-        "\n\"asockctl COMMAND --help\" says more. Exit status: 0 success, 1 failure, 2 wrong call,\n"
-        "7 no such socket or session, 8 asockd cannot be reached; asockctl(1) has all of them.\n");
+        "\n\"asockctl COMMAND --help\" describes a command. Exit status: 0 success, 1 failure, 2 invalid command\n"
+        "line, 7 no such socket or session, 8 asockd cannot be reached; asockctl(1) lists all of them.\n");
     return finish_output();
 }
 

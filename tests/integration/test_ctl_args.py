@@ -92,6 +92,20 @@ class Arguments(unittest.TestCase):
         self.assertIn(b"--control", asockctl.run("list", "-h").stdout)
         self.assertNotIn(b"--control", asockctl.run("connect", "-h").stdout)
 
+    def test_help_of_a_command_is_about_it_alone(self):
+        whole = asockctl.run("--help").stdout.decode()
+        policy = asockctl.run("policy", "--help").stdout.decode()
+        listener = asockctl.run("listener", "--help").stdout.decode()
+        for text, word in ((policy, "policy"), (listener, "listener")):
+            self.assertNotRegex(text, rf"(?m)^  --[^ ]+ [^ ]* +[a-z, ]*{word}[a-z ]*: ")
+        self.assertRegex(whole, r"(?m)^  --group GROUP +policy: another group")
+        self.assertRegex(whole, r"(?m)^  --group GROUP +listener: group of the socket file")
+        self.assertRegex(policy, r"(?m)^  --group GROUP +another group")
+        self.assertNotIn("socket file", policy)
+        self.assertRegex(listener, r"(?m)^  --group GROUP +group of the socket file")
+        self.assertNotIn("another group", listener)
+        self.assertIn("  --policy FILE      restrict the session", asockctl.run("proxy", "--help").stdout.decode())
+
     def test_version(self):
         done = asockctl.run("--version")
         self.assertEqual((done.returncode, done.stderr), (0, b""))
