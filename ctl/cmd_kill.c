@@ -26,11 +26,12 @@ static int check_words(const struct settings *settings, const struct rows_view *
         if (is_id(settings->args[i]) == *ret_by_id)
             continue;
         return complain_usage(
-            "\"%s\" is not an ID of asockctl list (and ids and filters do not go together)",
+            "\"%s\" is not an ID of asockctl list (IDs and filters cannot be combined)",
             settings->args[*ret_by_id ? i : 0]);
     }
     if (*ret_by_id && settings->sessions)
-        return complain_usage("--sessions goes with filters: an ID says itself what it is of");
+        return complain_usage(
+            "--sessions is for filters only: an ID already says whether it is a socket or a session");
     return *ret_by_id ? 0 : rows_check_filters(view, settings->args, settings->arg_count);
 }
 
@@ -127,8 +128,8 @@ static int end_rows(struct session *session, const struct settings *settings,
 
 static int refuse(size_t count)
 {
-    complain("%zu %s; this is not a terminal: --yes ends %s, --dry-run shows %s", count,
-             count == 1 ? "fits" : "fit", count == 1 ? "it" : "them", count == 1 ? "it" : "them");
+    complain("%zu would be ended, but asking needs a terminal: give --yes, or --dry-run to see %s",
+             count, count == 1 ? "it" : "them");
     return EXIT_USAGE;
 }
 

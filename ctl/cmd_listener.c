@@ -56,7 +56,7 @@ static int read_path(const struct settings *settings, struct sockaddr_un *ret)
 
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (!is_name(name))
-        return complain_usage("listener: a name has letters, digits, - and _");
+        return complain_usage("listener: \"%s\" is not a name of letters, digits, - and _", name);
     if (settings->path && settings->path[0] != '/')
         return complain_usage("listener: --path has to begin with /");
     if (settings->path)
@@ -64,7 +64,7 @@ static int read_path(const struct settings *settings, struct sockaddr_un *ret)
     else
         n = snprintf(ret->sun_path, sizeof(ret->sun_path), DIRECTORY "/%s/" SOCKET_NAME, name);
     if (n < 0 || (size_t)n >= sizeof(ret->sun_path))
-        return complain_usage("listener: the path is longer than the %zu bytes of a socket's",
+        return complain_usage("listener: the path is longer than %zu bytes, the limit for a socket",
                               sizeof(ret->sun_path) - 1);
     return 0;
 }

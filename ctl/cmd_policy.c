@@ -94,8 +94,8 @@ static void tell_dropped(const struct records *records)
         int64_t dropped = record_number(&records->rows[i], "dropped");
 
         if (dropped > 0)
-            complain("%" PRId64 " further connects found no room in the daemon's list: there are "
-                     "more rules than these",
+            complain("%" PRId64
+                     " further connects are missing here, because the daemon's list was full",
                      dropped);
     }
 }

@@ -39,11 +39,12 @@ static void tell(const struct record *record)
     if (closed)
         printf("%" PRId64 " connections ended\n", closed);
     if (denied)
-        printf("%" PRId64 " connections would not be allowed any more: asockctl list shows them, "
-               "asockctl reload --close ends them\n",
-               denied);
+        printf(
+            "%" PRId64
+            " connections are no longer allowed: asockctl list shows them, asockctl reload --close ends them\n",
+            denied);
     if (*record_text(record, "restart")) {
-        fputs("changed, and in force after a restart only: ", stdout);
+        fputs("changed, but in force only after a restart: ", stdout);
         text_print_escaped(stdout, record_text(record, "restart"), 0);
         putchar('\n');
     }

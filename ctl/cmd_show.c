@@ -85,7 +85,7 @@ static int run_metrics(const struct settings *settings)
     if (rows < 0)
         status = -rows;
     else if (!session.is_control)
-        complain("stats: metrics are the administrator's: use the control socket (--control)");
+        complain("stats: metrics need the control socket (--control)");
     else if (!metrics_print(stdout, &records,
                             settings->prometheus ? METRICS_PROMETHEUS : METRICS_OPENMETRICS))
         complain("stats: this asockd is too old: it has no metrics");
@@ -99,7 +99,7 @@ static int run_metrics(const struct settings *settings)
 static int run_stats(const struct settings *settings)
 {
     if (settings->openmetrics + settings->prometheus + settings->json > 1)
-        return complain_usage("stats: one of --json, --openmetrics and --prometheus");
+        return complain_usage("stats: --json, --openmetrics and --prometheus cannot be combined");
     if (settings->openmetrics || settings->prometheus)
         return run_metrics(settings);
     return run_query(settings, "stats");

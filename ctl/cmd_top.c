@@ -345,12 +345,12 @@ static int run_top(const struct settings *settings)
     if (status)
         return status;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-        return complain_usage("top wants a terminal; asockctl list --watch does not");
+        return complain_usage("top needs a terminal; without one, use asockctl list --watch");
     r = session_open_inspector(settings, &screen.session);
     if (r < 0)
         return -r;
     if (!newterm(NULL, stdout, stdin)) {
-        complain("this terminal (TERM) cannot be used; asockctl list --watch can do without");
+        complain("the terminal type in TERM is not supported; use asockctl list --watch");
         session_close(&screen.session);
         return EXIT_FAILURE;
     }

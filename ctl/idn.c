@@ -81,7 +81,7 @@ static bool has_port(const char *text)
         return false;
     fputs("asockctl: ", stderr);
     print_part(text, strlen(text));
-    fputs(" is one word; ", stderr);
+    fputs(" contains a port; ", stderr);
     suggest(text, (size_t)(colon - text), colon + 1, strlen(colon + 1));
     return true;
 }

@@ -291,7 +291,8 @@ static int parse_descriptor(const char *text, int *ret)
     int fd = digits > 0 && digits < 10 && !text[digits] ? atoi(text) : -1;
 
     if (fd <= STDOUT_FILENO || fcntl(fd, F_GETFD) < 0)
-        return complain_usage("--ready-fd: \"%s\" is not an open descriptor from 2 on", text);
+        return complain_usage(
+            "--ready-fd: \"%s\" is not the number of an open descriptor, 2 or higher", text);
     *ret = fd;
     return 0;
 }

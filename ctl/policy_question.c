@@ -73,7 +73,7 @@ static int add_user(struct question *q, const char *text)
     } else if (user) {
         question_add(q, "uid", "%u", (unsigned int)user->pw_uid);
     } else {
-        return complain_usage("--user: no such user");
+        return complain_usage("--user: there is no user \"%s\"", text);
     }
     if (user)
         add_groups_of(q, user);
@@ -88,7 +88,7 @@ static int add_group(struct question *q, const char *text)
     if (group)
         gid = group->gr_gid;
     else if (parse_number(text, &gid) < 0)
-        return complain_usage("--group: no such group");
+        return complain_usage("--group: there is no group \"%s\"", text);
     question_add(q, "gid", "%u", gid);
     return 0;
 }

@@ -46,13 +46,13 @@ static void print_verdict(const struct record *record)
     text_print_escaped(stdout, record_text(record, "verdict"), 0);
     print_where(record);
     if (record_number(record, "learned"))
-        fputs(" (learn mode alone lets it pass)", stdout);
+        fputs(" (only because of learn mode)", stdout);
     if (strcmp(lends, "held") == 0 || strcmp(lends, "held given") == 0)
         fputs(" +lend", stdout);
     if (strcmp(lends, "given") == 0 || strcmp(lends, "held given") == 0)
         fputs(" +lend-given", stdout);
     if (strcmp(lends, "withheld") == 0)
-        fputs(" (no lending: the session that shares its rights does not share it)", stdout);
+        fputs(" (no lending: the session that shared its rights did not include it)", stdout);
     if (is_allowed(record) && strcmp(record_text(record, "about"), "name") == 0)
         fputs(" (the name; its addresses are judged when they are known)", stdout);
     if (*reason) {

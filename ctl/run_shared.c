@@ -42,7 +42,7 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
     if (!error)
         return;
     ev_io_stop(loop, io);
-    complain("asockd ended the session: %s; the command goes on without a network",
+    complain("asockd ended the session: %s; the command continues without a network",
              asock_strerror(error));
 }
 

@@ -53,7 +53,7 @@ static void complain_unreachable(const struct session *session, int err)
     if (err == ENOENT)
         complain("%s socket %s does not exist", session->is_control ? "control" : "client", path);
     else if (err == ECONNREFUSED)
-        complain("cannot reach asockd at %s: connection refused: nobody listens there", path);
+        complain("cannot reach asockd at %s: connection refused: no program listens there", path);
     else
         complain("cannot reach asockd at %s: %s", path, strerror(err));
     if (err == ENOENT || err == ECONNREFUSED)
@@ -65,7 +65,7 @@ static void complain_unreachable(const struct session *session, int err)
     else if (err == EACCES || err == EPERM)
         complain_about_group(path);
     else if (err == EAGAIN)
-        complain("it takes no connections; look at: systemctl status asockd");
+        complain("it does not accept connections; see: systemctl status asockd");
 }
 
 static int open_session(const char *path, bool is_control, struct session *ret)
@@ -129,7 +129,7 @@ static int complain_of(struct session *session, const char *about, int r)
                     asock_context_get_error(session->context) == ASOCK_CONNECTION_ABORTED);
 
     if (r == -ETIMEDOUT)
-        complain("asockd does not answer; look at: systemctl status asockd");
+        complain("asockd does not answer; see: systemctl status asockd");
     else if (r == -ESRCH)
         complain("%s: no such id (asockctl list shows the ids)", about);
     else if (r == -ECONNABORTED)
@@ -160,7 +160,7 @@ int session_complain(struct session *session, const char *query, int r)
 {
     if (r != -EOPNOTSUPP)
         return complain_of(session, query, r);
-    complain("%s is for the control socket", command_of(query));
+    complain("%s needs the control socket", command_of(query));
     return -EXIT_FAILURE;
 }
 
@@ -197,7 +197,7 @@ int session_kill(struct session *session, const struct settings *settings, const
         return 0;
     if (r != -EOPNOTSUPP)
         return complain_of(session, id, r);
-    complain("kill is for the control socket");
+    complain("kill needs the control socket");
     return -EXIT_FAILURE;
 }
 
@@ -209,7 +209,7 @@ int session_command(struct session *session, const struct settings *settings, co
     const struct asock_field *error = ret->count ? record_find(&ret->rows[0], "error") : NULL;
 
     if (r == -EOPNOTSUPP) {
-        complain("%s is for the control socket", command_of(verb));
+        complain("%s needs the control socket", command_of(verb));
     } else if (r < 0 && error && error->text) {
         fprintf(stderr, "asockctl: %s: ", command_of(verb));
         text_print_escaped(stderr, error->text, 0);

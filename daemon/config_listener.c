@@ -62,7 +62,8 @@ static int apply_group(struct listener_spec *spec, struct conf_reader *reader, c
     int r = userdb_find_group(value, &spec->group);
 
     if (r == -ENOENT || r == -EINVAL)
-        return asock_conf_refuse(reader, "Group=%s is neither a number nor in /etc/group", value);
+        return asock_conf_refuse(reader, "Group=%s is neither a number nor a group in /etc/group",
+                                 value);
     if (r < 0)
         return asock_conf_refuse(reader, "Group=%s: /etc/group: %s", value, strerror(-r));
     spec->has_group = true;
@@ -105,7 +106,7 @@ int config_listener_end(struct listener_section *section, struct conf_reader *re
     if (!section->spec || section->spec->name[0])
         return 0;
     reader->line = section->line;
-    return asock_conf_refuse(reader, "[Listener] without Name=");
+    return asock_conf_refuse(reader, "[Listener] has no Name=");
 }
 
 static int begin(struct config *config, struct listener_section *section,

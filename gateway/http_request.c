@@ -104,7 +104,7 @@ static long read_framing(const struct http_lines *lines, struct http_request *re
     struct http_body *body = &ret->body;
 
     if (two_codings || two_lengths || (coding && length))
-        return refuse(why, 400, "the request says twice how long its body is");
+        return refuse(why, 400, "the request gives the length of its body twice");
     if (coding) {
         if (coding->value_len != 7 || strncasecmp(coding->value, "chunked", 7) != 0 || ret->is_old)
             return refuse(why, 501, "the only transfer coding that works here is \"chunked\"");
@@ -165,7 +165,7 @@ static long read_absolute(const struct http_lines *lines, const struct target *t
     const char *path = authority;
 
     if (target->text_len <= scheme_len || strncasecmp(target->text, scheme, scheme_len) != 0)
-        return refuse(why, 400, "this is a proxy: ask it for http://HOST/PATH, or use CONNECT");
+        return refuse(why, 400, "this is a proxy: request http://HOST/PATH, or use CONNECT");
     if (memchr(target->text, '#', target->text_len))
         return refuse(why, 400, "the URL has a fragment");
     while (path < end && *path != '/' && *path != '?')

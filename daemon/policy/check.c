@@ -163,7 +163,7 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
             warn(c, rule->line, "%s changes nothing for these addresses", policy_flag_name(flag));
     }
     if (rule->is_allow && rule->implied == POLICY_NEVER)
-        warn(c, rule->line, "nothing can be connected to there");
+        warn(c, rule->line, "no connection to such an address is possible");
 }
 
 /* An address of the name in /etc/hosts needs a flag that the rule lacks. Other addresses of names may change. */
@@ -253,7 +253,7 @@ static void tell_behind(const struct checking *c, const struct policy_file *earl
     if (more > 0)
         snprintf(others, sizeof(others), " (and %zu more %s)", more, more > 1 ? "rules" : "rule");
     warn(c, rule->line, "not reached%s%s: %s:%u decides first%s", ports,
-         is_all ? "" : " by clients that both files are about", earlier->path, overlap->by->line,
+         is_all ? "" : " for clients that both files apply to", earlier->path, overlap->by->line,
          others);
 }
 
@@ -300,7 +300,7 @@ static void check_names(const struct checking *c)
             allow = rule;
     }
     if (allow)
-        warn(c, allow->line, "the rules admit addresses only: no name is resolved");
+        warn(c, allow->line, "the rules allow addresses only, so no name is resolved");
 }
 
 static void check_match(const struct checking *c)
@@ -317,11 +317,11 @@ static void check_match(const struct checking *c)
     }
     if (c->file->match.keys[MATCH_UNIT].count > 0 && c->file->match.keys[MATCH_USER_UNIT].count > 0)
         warn(c, c->file->match.keys[MATCH_UNIT].line,
-             "what has a user's unit has the system's unit user@UID.service");
+             "a client with a user unit always has the system unit user@UID.service");
     if (c->file->match.keys[MATCH_GROUP].count > 0 && policy_file_is_strict(c->file))
         warn(
             c, c->file->match.keys[MATCH_GROUP].line,
-            "Group= does not hold clients that can leave the group: root, users with subordinate ids");
+            "Group= does not restrict clients that can leave the group: root, users with subordinate ids");
 }
 
 static void check_learning(const struct checking *c)
@@ -330,7 +330,7 @@ static void check_learning(const struct checking *c)
 
     clock_gettime(CLOCK_REALTIME, &now);
     if (c->file->is_learning && now.tv_sec >= c->file->learn_until)
-        warn(c, c->file->learn_line, "that day is over: nothing is learned");
+        warn(c, c->file->learn_line, "that day has passed: nothing is learned");
 }
 
 static void check_rules(const struct checking *c)

@@ -73,7 +73,7 @@ static int add_rule(struct parsing *p, const struct policy_rule *rule)
     uint32_t *slot = find_seen(p, rule);
 
     if (*slot > 0)
-        return asock_conf_refuse(p->reader, "line %u is about the same host and port already",
+        return asock_conf_refuse(p->reader, "line %u already has the same host and port",
                                  p->file->rules[*slot - 1].line);
     p->file->rules[p->file->rule_count++] = *rule;
     *slot = (uint32_t)p->file->rule_count;
@@ -88,7 +88,7 @@ static int grow_rules(struct parsing *p)
     struct policy_rule *grown;
 
     if (p->file->rule_count >= p->rules_max) {
-        asock_conf_refuse(p->reader, "one rule more than there may be");
+        asock_conf_refuse(p->reader, "more rules than there may be");
         return -E2BIG;
     }
     if (p->file->rule_count < p->rules_cap)
@@ -252,8 +252,9 @@ static int refuse_at(struct parsing *p, unsigned int line, const char *why)
 static int check_whole(struct parsing *p)
 {
     if (p->section_lines[SECTION_MATCH] && p->section_keys[SECTION_MATCH] == 0)
-        return refuse_at(p, p->section_lines[SECTION_MATCH],
-                         "[Match] without a key: is the file about everybody?");
+        return refuse_at(
+            p, p->section_lines[SECTION_MATCH],
+            "[Match] has no keys: without the section the file applies to every client");
     if (p->file->is_learning && !p->file->learn_line)
         return refuse_at(p, p->mode_line, "Mode=learn without LearnUntil=");
     if (!p->file->is_learning && p->file->learn_line)

@@ -93,7 +93,7 @@ static bool admits_addresses_only(const struct judging *j)
 static struct policy_answer deny_unmatched(const struct judging *j)
 {
     if (!j->question->addr && admits_addresses_only(j))
-        return deny(NULL, 0, "the rules admit addresses only: no name is resolved");
+        return deny(NULL, 0, "the rules allow addresses only, so no name is resolved");
     return deny(NULL, 0, j->unmatched);
 }
 
@@ -187,7 +187,7 @@ static struct policy_answer judge_one(struct judging *j, const struct policy_add
     const struct policy_rule *rule;
 
     if (class == POLICY_NEVER || j->question->port == 0)
-        return deny(NULL, 0, "nothing can be connected to there");
+        return deny(NULL, 0, "no connection to such an address is possible");
     rule = first_rule(j, addr, &file);
     if (!rule)
         return judge_unmatched(j, addr, class);

@@ -57,7 +57,7 @@ static int parse_from(struct conf_reader *reader, char *text, struct policy_list
     size_t count = 0;
 
     if (!*text || text[strlen(text) - 1] == ',')
-        return asock_conf_refuse(reader, "networks stand behind \"from\", with commas between");
+        return asock_conf_refuse(reader, "\"from\" needs networks, separated by commas");
     while (*text) {
         struct policy_rule rule = {.line = reader->line};
         int r;
@@ -177,7 +177,7 @@ int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool
         return r;
     for (size_t i = 0; i < file->listen_count && r == 0; i++)
         if (is_same_place(&file->listens[i], &listen))
-            r = asock_conf_refuse(reader, "line %u is about the same address and port already",
+            r = asock_conf_refuse(reader, "line %u already has the same address and port",
                                   file->listens[i].rule.line);
     grown = r < 0 ? NULL
                   : mem_realloc(file->listens, (file->listen_count + 1) * sizeof(*file->listens));
@@ -331,7 +331,7 @@ static struct policy_answer judge_one(const struct listening *l)
     struct policy_answer answer = judge_files(l), narrower;
 
     if (policy_address_class(&l->local) == POLICY_NEVER && !is_unspecified(&l->local))
-        return deny("nothing can listen there");
+        return deny("listening at such an address is not possible");
     for (const struct policy_view *view = l->view; view; view = view->base) {
         for (unsigned int i = 0; i < view->restriction_count && answer.is_allowed; i++) {
             narrower = judge_file(l, view->restrictions[i]);

@@ -180,9 +180,9 @@ static bool tell_unknown(void *data, const char *key, const struct match_value *
     snprintf(text, sizeof(text), "%s:%u: %s=%s: no such %s: %s", t->file->path, value->line, key,
              value->text, *key == 'U' ? "user" : "group",
              policy_file_is_strict(t->file)
-                 ? "clients that the file may be about are denied everything"
-             : value->is_not ? "whom it excludes is not known, so the file applies to nobody"
-                             : "it matches nobody");
+                 ? "clients to which the file may apply are denied everything"
+             : value->is_not ? "whom it excludes is not known, so the file applies to no client"
+                             : "it matches no client");
     return t->callback(t->data, text);
 }
 

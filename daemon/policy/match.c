@@ -74,8 +74,7 @@ static int check_unit(struct conf_reader *reader, const char *text)
     if (strchr(text, '*'))
         return asock_conf_refuse(
             reader,
-            "\"%s\": a pattern begins with a part of the name and ends in .service or the "
-            "like, as foo@*.service",
+            "\"%s\": a pattern begins with a part of the name and ends with its type, such as foo@*.service",
             text);
     return asock_conf_refuse(reader, "\"%s\" is not a unit with processes, like foo.service", text);
 }
@@ -108,7 +107,7 @@ static int check_cgroup(struct conf_reader *reader, const char *text)
     if (strpbrk(text, "?[]"))
         return asock_conf_refuse(reader, "\"%s\": the only wildcard is *", text);
     if (strlen(text) >= IDENTITY_CGROUP_MAX)
-        return asock_conf_refuse(reader, "a cgroup's path longer than %d bytes",
+        return asock_conf_refuse(reader, "the cgroup's path is longer than %d bytes",
                                  IDENTITY_CGROUP_MAX - 1);
     while (r == 0 && *p) {
         size_t len = strcspn(++p, "/");

@@ -30,7 +30,7 @@ static size_t describe_groups(const struct identity *identity, char *to, size_t 
 static void describe(const struct identity *identity, const char *listener, char *to, size_t size)
 {
     const char *unit = identity->user_unit[0] ? identity->user_unit : identity->unit;
-    size_t n = (size_t)snprintf(to, size, "no policy file is about this client (listener %.31s",
+    size_t n = (size_t)snprintf(to, size, "no policy file applies to this client (listener %.31s",
                                 listener);
 
     if (identity->uid == IDENTITY_ID_UNKNOWN)

@@ -128,7 +128,7 @@ static int check_name(struct conf_reader *reader, const char *name)
     if (host_parse(name, &host) < 0 || host.kind == HOST_ADDRESS || strcmp(host.name, name) != 0)
         return asock_conf_refuse(
             reader,
-            "\"%s\" is not a name, *.suffix, address, network or * (names end without a dot)",
+            "\"%s\" is not a name, *.suffix, address, network or * (a name has no dot at its end)",
             name);
     for (const char *p = name; *p; p++) {
         if (*p >= 'A' && *p <= 'Z')
@@ -213,9 +213,9 @@ static int parse_flag(struct conf_reader *reader, const char *text, struct polic
         if (strcmp(text, flags[i].name) != 0)
             continue;
         if (!rule->is_allow)
-            return asock_conf_refuse(reader, "%s: flags are for Allow=", text);
+            return asock_conf_refuse(reader, "%s: only Allow= takes flags", text);
         if (flags[i].flag & POLICY_LENDS && rule->protocol != POLICY_TCP)
-            return asock_conf_refuse(reader, "%s: only connections of tcp can be lent", text);
+            return asock_conf_refuse(reader, "%s: only TCP connections can be lent", text);
         if (rule->flags & flags[i].flag)
             return asock_conf_refuse(reader, "%s is given twice", text);
         rule->flags |= flags[i].flag;
@@ -251,7 +251,7 @@ static int take_reason(struct conf_reader *reader, char *text, struct policy_rul
     if (!end || end[1] || begin == text || begin[-1] != ' ')
         return asock_conf_refuse(reader, "the reason is one text in \"\", and the last thing");
     if (rule->is_allow)
-        return asock_conf_refuse(reader, "reasons are for Deny=");
+        return asock_conf_refuse(reader, "only Deny= takes a reason");
     *begin = *end = '\0';
     r = check_reason(reader, begin + 1);
     if (r < 0)

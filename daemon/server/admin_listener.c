@@ -34,9 +34,9 @@ static const char *problem_of(int r)
 {
     switch (r) {
     case -EEXIST:
-        return "there is a listener of that name already";
+        return "a listener of that name already exists";
     case -E2BIG:
-        return "there are as many listeners as there may be";
+        return "there are already as many listeners as are allowed";
     default:
         return "the daemon is out of memory";
     }
@@ -49,7 +49,7 @@ static int take(struct listeners *ls, const char *name, int fd,
 
     if (fd < 0 || !is_listener(fd)) {
         snprintf(ret_text, INSPECT_TEXT_MAX, "%s",
-                 fd < 0 ? "no descriptor has come with the request"
+                 fd < 0 ? "the request came without a descriptor"
                         : "the descriptor is not a listening Unix stream socket");
         return -EINVAL;
     }
@@ -99,8 +99,7 @@ int admin_remove_listener(struct session *s, const char *name,
             ret_text, INSPECT_TEXT_MAX, "%s",
             r == -ESRCH
                 ? "there is no listener of that name"
-                : "that listener has not been added, but is the service manager's or asockd's own, "
-                  "which stays");
+                : "that listener was not added at run time: it belongs to the service manager or to asockd's configuration");
     if (r == 0)
         log_notice("listener %s has been removed", name);
     return r;

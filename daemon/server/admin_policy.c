@@ -119,7 +119,7 @@ static bool find_client(struct session *s, struct question *q, struct judged *re
     if (sees_all(s))
         found = find_session(s->worker, q, &ret->sessions);
     if (!sees_all(s) && (q->given || q->has_pid || (q->has_id && q->id != s->id)))
-        return question_refuse(q, "only the control socket tells about other clients");
+        return question_refuse(q, "only the control socket answers questions about other clients");
     if ((q->has_id || q->has_pid) && (q->given || q->has_id == q->has_pid))
         return question_refuse(q, "a session, a process, or what is said of a client: one of them");
     if (q->has_id && !found)

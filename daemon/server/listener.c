@@ -391,8 +391,8 @@ unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, siz
         const char *loss = find_path(l->fd, &addr) ? loss_of(l, addr.sun_path) : NULL;
 
         if (loss && count++ == 0)
-            snprintf(ret_text, cap, "listener %s: %s %s, so nobody can connect there; %s", l->name,
-                     addr.sun_path, loss,
+            snprintf(ret_text, cap, "listener %s: %s %s, so no client can connect there; %s",
+                     l->name, addr.sun_path, loss,
                      l->path[0] ? "restart asockd"
                      : l->is_added
                          ? "remove it and add it again (asockctl listener)"

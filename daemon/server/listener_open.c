@@ -78,8 +78,7 @@ static int check_directory(const char *path)
     if ((st.st_uid == 0 || st.st_uid == geteuid()) && !(st.st_mode & (S_IWGRP | S_IWOTH)))
         return 0;
     log_error(
-        "asockd: %s: others may write there; it must belong to root or to the daemon's user, and to nobody else "
-        "writable (chown, chmod go-w)",
+        "asockd: %s: other users may write there; make it belong to root or the daemon's user, and writable by no other (chown, chmod go-w)",
         path);
     return -EPERM;
 }
@@ -331,14 +330,14 @@ static int check_spec(const struct listeners *ls, const struct listener_spec *sp
             is_there = true;
     }
     if (!is_there) {
-        log_error("asockd: listener %s is configured, and not among the service manager's sockets",
-                  spec->name);
+        log_error(
+            "asockd: listener %s is configured, but the service manager did not pass a socket of that name; start its socket unit",
+            spec->name);
         return -ENOENT;
     }
     if (spec->directory[0] || spec->has_mode || spec->has_group) {
         log_error(
-            "asockd: listener %s: directory, mode and group of a service manager's socket are "
-            "its unit's to say",
+            "asockd: listener %s: its socket comes from the service manager: set directory, mode and group in its socket unit",
             spec->name);
         return -EINVAL;
     }

@@ -284,7 +284,7 @@ static const char *reason(int r)
     case -EACCES:
     case -EROFS:
     case -ENOENT:
-        return "it cannot be made; its place is in the tmpfiles.d(5) file that comes with asockd";
+        return "it cannot be created; the tmpfiles.d(5) file that comes with asockd creates it";
     case -EPERM:
         return "it is not asockd's own, or others may write there";
     case -EADDRINUSE:

@@ -73,7 +73,7 @@ static bool take_unknown(struct question *q, const char *fact)
     else if (strcmp(fact, "cgroup") == 0)
         identity->cgroup[0] = '\0';
     else
-        return question_refuse(q, "unknown=%.40s is not a fact of a client", fact);
+        return question_refuse(q, "unknown=%.40s is not an attribute of a client", fact);
     return true;
 }
 
@@ -107,7 +107,7 @@ static bool take_text(struct question *q, const struct field *field)
         q->given |= texts[i].given;
         return true;
     }
-    return question_refuse(q, "\"%.40s\" is not a text that JUDGE takes", field->name);
+    return question_refuse(q, "\"%.40s\" is not a text field of JUDGE", field->name);
 }
 
 /* In ascending order. */
@@ -163,7 +163,7 @@ static bool take_number(struct question *q, const struct field *field)
         q->pid = (pid_t)field->number;
         return true;
     }
-    return take_id(q, field) || question_refuse(q, "%.40s=%lld is not a number that JUDGE takes",
+    return take_id(q, field) || question_refuse(q, "%.40s=%lld is not a number field of JUDGE",
                                                 field->name, (long long)field->number);
 }
 
@@ -228,7 +228,7 @@ static bool read_address(struct question *q, struct destination *ret)
              (host_parse(q->address, &ret->address) < 0 || ret->address.kind != HOST_ADDRESS))
         return question_refuse(q, "\"%s\" is not an address", q->address);
     if (ret->host.kind == HOST_ADDRESS && q->address[0])
-        return question_refuse(q, "an address has no other address");
+        return question_refuse(q, "the host is an address already");
     asock_sockaddr_set_port(&ret->address.address.any, ret->port);
     return true;
 }

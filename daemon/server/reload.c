@@ -226,12 +226,12 @@ static void compare(const struct server_config *a, const struct server_config *b
 
 static void log_report(const struct reload_report *report)
 {
-    log_notice("reloaded: %u connects cancelled, %u connections ended, "
-               "%u that would be denied now go on",
-               (unsigned int)report->cancelled, (unsigned int)report->closed,
-               (unsigned int)report->denied);
+    log_notice(
+        "reloaded: %u connects cancelled, %u connections ended, %u continue although they would now be denied",
+        (unsigned int)report->cancelled, (unsigned int)report->closed,
+        (unsigned int)report->denied);
     if (report->restart[0])
-        log_warning("changed, and in force after a restart only: %s", report->restart);
+        log_warning("changed, but in force only after a restart: %s", report->restart);
 }
 
 /* It is no failure of the reload, which cannot help it; whoever asks for one looks at what it says. */

@@ -286,7 +286,7 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
         return r;
     }
     if (ret->clients < config->clients)
-        log_notice("%llu descriptors (RLIMIT_NOFILE) suffice for %u clients only",
+        log_notice("%llu descriptors (RLIMIT_NOFILE) are enough for only %u clients",
                    (unsigned long long)limit, (unsigned int)ret->clients);
     return 0;
 }
@@ -358,7 +358,7 @@ static struct policy *load_policy(const struct server_config *config)
         return policy;
     }
     log_error("%s", error);
-    log_error("the policy is invalid: everything is denied until a reload finds it mended");
+    log_error("the policy is invalid: everything is denied until a reload succeeds");
     return policy_new_invalid(error);
 }
 

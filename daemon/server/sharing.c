@@ -23,7 +23,7 @@
 #include "proto/codec.h"
 #include "proto/errors.h"
 
-#define NO_MAKER "asockd cannot make shared listeners here; its log says why"
+#define NO_MAKER "asockd cannot create shared listeners here; its log says why"
 
 struct shared_listener {
     struct listener listener; /* once it is made, as long as it has a sharer */
@@ -227,7 +227,7 @@ static void on_made(struct maker_job *job, int r)
         leave_sharer(l);
     if (op) {
         op->shared = NULL;
-        op->text = r == -ESHUTDOWN ? l->server->sharing.problem : "the listener cannot be made";
+        op->text = r == -ESHUTDOWN ? l->server->sharing.problem : "the listener cannot be created";
         complete(op, r == -ESHUTDOWN ? (uint32_t)ERR_OPERATION_NOT_SUPPORTED
                                      : asock_error_from_errno(r));
     }
@@ -246,7 +246,7 @@ static void on_late(struct maker_job *job)
 
     if (!op)
         return;
-    op->text = "the listener is not made in time";
+    op->text = "the listener was not created in time";
     complete(op, ERR_TIMED_OUT);
 }
 
@@ -298,8 +298,7 @@ static void on_lost(struct maker *maker, const char *why)
     struct shared_listeners *shared = container_of(maker, struct shared_listeners, maker);
 
     shared->sharing.problem =
-        "asockd makes no shared listeners any more until it is restarted: the process that did "
-        "so has gone";
+        "asockd cannot create shared listeners until it is restarted: the process for it has ended";
     log_error(
         "the process that makes shared listeners %s: SHARE, and with it \"asockctl run\", fails until asockd is "
         "restarted",
@@ -311,9 +310,9 @@ static void on_maker_late(struct maker *maker)
     struct shared_listeners *shared = container_of(maker, struct shared_listeners, maker);
 
     shared->sharing.problem =
-        maker->is_late ? "asockd makes no shared listeners at present: the process that does "
-                         "so does not answer"
-                       : NULL;
+        maker->is_late
+            ? "asockd cannot create shared listeners at present: the process for it does not answer"
+            : NULL;
     if (maker->is_late)
         log_warning(
             "the process that makes shared listeners does not answer: SHARE, and with it \"asockctl run\", "
@@ -341,7 +340,7 @@ void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls
 void shared_listeners_wait(struct shared_listeners *shared)
 {
     shared->sharing.problem =
-        "asockd makes no shared listeners yet: the one that it took over from is still there";
+        "asockd cannot create shared listeners yet: the daemon that it took over from is still running";
 }
 
 void shared_listeners_begin(struct shared_listeners *shared, bool has_maker)

@@ -91,7 +91,7 @@ static int greet(int fd, const char *dir)
     if (r < 0)
         return fail(dir, r, NULL);
     if (reply.kind != KIND_WELCOME)
-        return fail(dir, -EPROTO, text[0] ? text : "it does not welcome");
+        return fail(dir, -EPROTO, text[0] ? text : "it does not answer with a welcome");
     if (!(reply.welcome.verbs & UINT64_C(1) << VERB_TAKE_OVER))
         return fail(dir, -EOPNOTSUPP, "its version cannot hand over: stop it, and start this one");
     return 0;

@@ -293,7 +293,8 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
         answer = (struct policy_answer){.reason = DGRAM_SOURCE_TEXT};
     if (is_new || !answer.is_allowed) {
         if (!sock_audit_begin(sock, &audit))
-            answer = (struct policy_answer){.reason = "audit unavailable"};
+            answer = (struct policy_answer){
+                .reason = "the audit is unavailable, and the policy requires a record"};
     }
     verdict = place_for(sock->dgram, to, true);
     record(sock, verdict, &audit, &answer, (const struct sockaddr *)&addr);

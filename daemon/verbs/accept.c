@@ -144,7 +144,7 @@ static int fetch(struct op *op, struct sock *sock)
     int r;
 
     if (!sock_audit_begin(op->sock, &audit)) {
-        op->text = "audit unavailable";
+        op->text = "the audit is unavailable, and the policy requires a record";
         r = -EACCES;
     } else {
         r = netsock_accept(&op->sock->ns, &sock->ns, op->session->worker, &sock->remote);

@@ -156,7 +156,7 @@ static int bind_datagrams(struct op *op)
     int r;
 
     if (!sock_audit_begin(sock, &audit)) {
-        op->text = "audit unavailable";
+        op->text = "the audit is unavailable, and the policy requires a record";
         return ERR_ACCESS_DENIED;
     }
     r = dgram_bound(sock);

@@ -559,7 +559,7 @@ void connect_start(struct op *op)
     struct connect *c = op->send.connect;
 
     if (!sock_audit_begin(op->sock, &c->audit))
-        deny_unasked(op, "audit unavailable");
+        deny_unasked(op, "the audit is unavailable, and the policy requires a record");
     else if (c->is_unknown_port)
         deny_unasked(op, policy_view_unmatched(op->session->view));
     else if (c->is_by_name)

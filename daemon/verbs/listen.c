@@ -80,7 +80,7 @@ int verb_listen(struct op *op, const struct call *call)
     if (is_denied_now(op))
         return ERR_ACCESS_DENIED;
     if (sock->state == SOCK_BOUND && !sock_audit_begin(sock, &audit)) {
-        op->text = "audit unavailable";
+        op->text = "the audit is unavailable, and the policy requires a record";
         return ERR_ACCESS_DENIED;
     }
     err = listen_or_explain(op, backlog);

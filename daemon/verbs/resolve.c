@@ -305,7 +305,8 @@ static void begin(struct resolve *x)
         judge_later(x);
         return;
     }
-    snprintf(x->reason, sizeof(x->reason), "audit unavailable");
+    snprintf(x->reason, sizeof(x->reason),
+             "the audit is unavailable, and the policy requires a record");
     fail(x, ERR_ACCESS_DENIED);
 }
 
@@ -320,7 +321,7 @@ static int check(struct op *op, const struct request *r, struct host *ret)
     else if (r->resolve.family > FAMILY_INET6)
         why = "there is no such address family";
     else if (r->socket != 0)
-        why = "a name is resolved for no socket";
+        why = "RESOLVE takes no socket";
     op->text = why;
     return why ? ERR_INVALID_ARGUMENT : 0;
 }

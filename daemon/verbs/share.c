@@ -26,15 +26,15 @@ static int check(struct op *op)
     const struct sharing *sharing = s->worker->sharing;
 
     if (!sharing || sharing->problem) {
-        op->text = sharing ? sharing->problem : "this asockd makes no shared listeners";
+        op->text = sharing ? sharing->problem : "this asockd does not create shared listeners";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     if (session_identity(s)->uid == IDENTITY_ID_UNKNOWN) {
-        op->text = "asockd does not know your user, so it could not tell who may connect";
+        op->text = "asockd could not determine your user, so it would not know who may connect";
         return ERR_ACCESS_DENIED;
     }
     if (s->sharing.depth >= LIMIT_SHARE_DEPTH) {
-        op->text = "too many shared listeners one inside the other (4)";
+        op->text = "shared listeners are nested too deep (at most 4)";
         return ERR_NO_BUFFER_SPACE;
     }
     if (s->sharing.listener_count >= LIMIT_SHARED_LISTENERS) {

@@ -15,7 +15,7 @@ static void expect_denied(asock_op *op)
     ck_assert_ptr_nonnull(asock_op_get_text(op));
     /* The folder of the installed policy may be empty, or not be there. */
     ck_assert_msg(strstr(asock_op_get_text(op), "no rule") ||
-                      strstr(asock_op_get_text(op), "no policy file is about this client") ||
+                      strstr(asock_op_get_text(op), "no policy file applies to this client") ||
                       strstr(asock_op_get_text(op), "policy files are invalid"),
                   "text is %s", asock_op_get_text(op));
 }

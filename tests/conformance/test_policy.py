@@ -188,7 +188,7 @@ class Policy(PolicyTest):
     def test_s24_rules_for_addresses_admit_no_name(self):
         self.rules("Allow=tcp 127.0.0.0/8 *")
         self.names["known.test"] = Name(a=["127.0.0.1"])
-        self.assertEqual(self.denied("known.test"), "the rules admit addresses only: no name is resolved")
+        self.assertEqual(self.denied("known.test"), "the rules allow addresses only, so no name is resolved")
         self.assertEqual(self.server.questions, [])
 
     def test_s24_the_reason_is_the_rules(self):
@@ -387,7 +387,7 @@ class Policy(PolicyTest):
         star = "[Match]\nGroup=0\n[Rules]\nAllow=tcp * *\n"
         mine = "[Match]\nUnit=a.service\n[Rules]\nAllow=tcp a.test 80\nAllow=tcp 10.0.0.1 80\nAllow=tcp 10.0.0.2 80\n"
         self.assertEqual(self.warnings(star, mine),
-                         ["FILE1:5: not reached by clients that both files are about: FILE0:4 decides first (and 1 more rule)"])
+                         ["FILE1:5: not reached for clients that both files apply to: FILE0:4 decides first (and 1 more rule)"])
         self.assertEqual(self.warnings(mine, star), [])
         self.assertEqual(self.warnings("[Rules]\nDeny=tcp * 1-99\n", mine.replace("80", "80-443")),
                          ["FILE1:4: not reached for ports 80-99: FILE0:2 decides first (and 2 more rules)"])

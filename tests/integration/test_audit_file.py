@@ -253,7 +253,7 @@ class FullDisk(Audited):
 
         while (result := connect())[0] == pb.ERROR_SUCCESS:
             self.assertLess(time.monotonic(), limit, "connects go on")
-        self.assertEqual(result, (pb.ERROR_ACCESS_DENIED, b"audit unavailable"))
+        self.assertEqual(result, (pb.ERROR_ACCESS_DENIED, b"the audit is unavailable, and the policy requires a record"))
         listener.setblocking(False)
         with self.assertRaises(BlockingIOError):
             listener.accept()

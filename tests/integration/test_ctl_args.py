@@ -73,8 +73,8 @@ class Arguments(unittest.TestCase):
                             ("https://[2001:db8::1]:8443", "2001:db8::1 8443")):
             for args in (("connect", text, "443"), ("resolve", text), ("policy", "test", "tcp", text, "443")):
                 self.check_told(args, f"{text} is a URL; give host and port: {words}\n")
-        self.check_told(("connect", "example.com:443", "443"), "example.com:443 is one word; give host and port: example.com 443\n")
-        self.check_told(("connect", "[::1]:22", "22"), "[::1]:22 is one word; give host and port: ::1 22\n")
+        self.check_told(("connect", "example.com:443", "443"), "example.com:443 contains a port; give host and port: example.com 443\n")
+        self.check_told(("connect", "[::1]:22", "22"), "[::1]:22 contains a port; give host and port: ::1 22\n")
         self.check_told(("resolve", "http://a\x1b[31m"), "http://a\\x1b[31m is a URL; give host and port: a\\x1b[31m 80\n")
 
     def check_told(self, args, text):

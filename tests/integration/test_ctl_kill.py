@@ -89,10 +89,10 @@ class Kill(unittest.TestCase):
         port = peer_b.getpeername()[1]
         # Without a terminal nothing ends by a filter alone.
         done = self.control("kill", f"local=*:{port}", status=2)
-        self.assertIn(b"1 fits", done.stderr)
+        self.assertIn(b"1 would be ended", done.stderr)
         self.assertIn(b"--yes", done.stderr)
         done = self.control("kill", "user=*", status=2)
-        self.assertIn(b"2 fit;", done.stderr)
+        self.assertIn(b"2 would be ended, but asking needs a terminal: give --yes, or --dry-run to see them", done.stderr)
         done = self.control("kill", f"local=*:{port}", "--dry-run")
         self.assertEqual(len(done.stdout.splitlines()), 2)
         self.assertEqual(len(self.ids()[1]), 2)
@@ -165,7 +165,7 @@ class Kill(unittest.TestCase):
         tool, peer = self.connection()
         done = asockctl.run("kill", str(self.id_of(peer)), "--control", self.daemon.path)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(b"is for the control socket", done.stderr)
+        self.assertIn(b"needs the control socket", done.stderr)
         peer.sendall(b"more")
         self.assertEqual(tool.stdout.read(4), b"more")
 

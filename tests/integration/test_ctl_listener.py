@@ -61,7 +61,7 @@ class Listener(unittest.TestCase):
     def test_a_name_twice(self):
         self.add()
         other = os.path.join(self.directory, "other")
-        self.assertIn("there is a listener of that name already", self.add(path=other, status=1))
+        self.assertIn("a listener of that name already exists", self.add(path=other, status=1))
         self.assertFalse(os.path.exists(other))
         self.assertEqual(self.listener_of_a_client(), "web")
 
@@ -97,7 +97,7 @@ class Listener(unittest.TestCase):
         self.assertIn("a listener's name has 1 to 31 letters", said)
         self.assertFalse(os.path.exists(self.path))
         self.assertIn("there is no listener of that name", self.listener("remove", "nope", status=7))
-        self.assertIn("has not been added", self.listener("remove", "default", status=1))
+        self.assertIn("was not added at run time", self.listener("remove", "default", status=1))
 
     def test_wrong_calls(self):
         for arguments in (("add",), ("add", "a", "b"), ("sub", "a"), ("add", "a/b"), ("add", "a.b"), ("add", ""),

@@ -86,12 +86,12 @@ class Says(fake_asockd.FakeTest):
         self.assertEqual(self.verdict("tcp", "h", "1", about="name", file="/x.policy", line=7, learned=0),
                          "allow by /x.policy:7 (the name; its addresses are judged when they are known)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=2, learned=1),
-                         "allow by /x.policy:2 (learn mode alone lets it pass)\n")
+                         "allow by /x.policy:2 (only because of learn mode)\n")
         for lends, flags in (("held", "+lend"), ("given", "+lend-given"), ("held given", "+lend +lend-given")):
             self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends=lends),
                              f"allow by /x.policy:7 {flags}\n")
         self.assertEqual(self.verdict("tcp", "h", "1", about="address", file="/x.policy", line=7, lends="withheld"),
-                         "allow by /x.policy:7 (no lending: the session that shares its rights does not share it)\n")
+                         "allow by /x.policy:7 (no lending: the session that shared its rights did not include it)\n")
         self.assertEqual(self.verdict("tcp", "h", "1", status=1, verdict="deny", about="name", file="/x.policy",
                                       line=9, reason="not \u202e you"),
                          "deny by /x.policy:9: not \\u{202e} you\n")
@@ -118,12 +118,12 @@ Allow=tcp 192.0.2.7 80
     def test_learned_says_what_found_no_room(self):
         done = self.ask(RULES[1:2] + [[("dropped", 17)]], "policy", "learned")
         self.assertEqual((done.returncode, done.stdout.count(b"Allow=")), (0, 1))
-        self.assertIn(b"17 further connects found no room", done.stderr)
+        self.assertIn(b"17 further connects are missing here", done.stderr)
 
     def test_reload_says_what_needs_a_restart(self):
         row = [("cancelled", 0), ("denied", 0), ("closed", 0), ("restart", "Clients=, [Listener]")]
         self.assertEqual(self.check_ok([row], "reload"),
-                         "changed, and in force after a restart only: Clients=, [Listener]\n")
+                         "changed, but in force only after a restart: Clients=, [Listener]\n")
 
     def test_reload(self):
         row = [("cancelled", 1), ("denied", 2), ("closed", 3)]
@@ -510,7 +510,7 @@ class Sessions(OfFiles):
                        [("listener", "web")]):
             reply, text = self.judge(wire, *fields, ("protocol", "tcp"), ("host", "a.test"), ("service", "1"))
             self.assertEqual((reply.error, text), (pb.ERROR_INVALID_ARGUMENT,
-                                                   b"only the control socket tells about other clients"))
+                                                   b"only the control socket answers questions about other clients"))
         reply, text = self.judge(wire, ("protocol", "tcp"), ("host", "a.test"), ("service", "1"))
         told = {f.name: f.number if f.is_number else f.text for f in pb.Record.FromString(text).fields}
         self.assertEqual((told["verdict"], told["file"], told["line"]), ("allow", "", 0))
@@ -625,7 +625,7 @@ class AtWork(asockd.DaemonTest):
         for args, message in ((("icmp", "h.test", "1"), "neither tcp nor udp"), (("tcp", "127.1", "1"), "neither a name"),
                               (("tcp", "h.test", "0"), "neither a port"), (("tcp", "h.test", "nothing"), "neither a port"),
                               (("tcp", "h.test", "1", "--address", "x"), '"x" is not an address'),
-                              (("tcp", "::1", "1", "--address", "::1"), "no other address"),
+                              (("tcp", "::1", "1", "--address", "::1"), "is an address already"),
                               (("tcp", "h.test", "1", "--unit", "u" * 300), "unit is too long"),
                               (("tcp", "h.test", "1", "--unit", "foo"), "\"foo\" is not a unit with processes"),
                               (("tcp", "h.test", "1", "--unit", "*.service"), "is not a unit with processes"),
@@ -633,8 +633,8 @@ class AtWork(asockd.DaemonTest):
                               (("tcp", "h.test", "1", "--cgroup", "a/b"), "\"a/b\": a cgroup's path begins with /"),
                               (("tcp", "h.test", "1", "--listener", "l" * 40), "listener is too long"),
                               (("tcp", "h.test"), "usage: asockctl policy test"),
-                              (("tcp", "h.test", "1", "--user", "no such"), "no such user"),
-                              (("tcp", "h.test", "1", "--group", "no such"), "no such group")):
+                              (("tcp", "h.test", "1", "--user", "no such"), "there is no user \"no such\""),
+                              (("tcp", "h.test", "1", "--group", "no such"), "there is no group \"no such\"")):
             status, out, err = self.ask("policy", "test", *args)
             self.assertEqual((status, out), (2, ""), args)
             self.assertIn(message, err, args)
@@ -651,7 +651,7 @@ class AtWork(asockd.DaemonTest):
         for words in (("reload",), ("policy", "learned")):
             done = asockctl.run(*words, "--control", self.daemon.path)
             self.assertEqual((done.returncode, done.stdout), (1, b""))
-            self.assertEqual(done.stderr.decode(), f"asockctl: {' '.join(words[:2])} is for the control socket\n")
+            self.assertEqual(done.stderr.decode(), f"asockctl: {' '.join(words[:2])} needs the control socket\n")
 
     def test_nothing_learned(self):
         self.assertEqual(self.ask("policy", "learned"), (0, "", ""))

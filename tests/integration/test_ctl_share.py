@@ -116,7 +116,7 @@ class Shared(DaemonTest):
         self.check(self.shell(f"{run} {run} {run} echo deep"), b"deep\n")
         done = self.shell(f"{run} {run} {run} {run} echo deeper")
         self.check(done, status=125)
-        self.assertIn(b"one inside the other", done.stderr)
+        self.assertIn(b"nested too deep", done.stderr)
 
     def test_proxy_within_run(self):
         if not shutil.which("curl"):

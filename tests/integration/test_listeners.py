@@ -82,14 +82,14 @@ class Configured(ListenersTest):
             os.mkdir(directory)
             os.chmod(directory, mode)
             self.give(directory)
-            self.assertIn(f"asockd: {directory}: others may write there",
+            self.assertIn(f"asockd: {directory}: other users may write there",
                           self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")))
             self.assertEqual(os.listdir(directory), [])
 
     def test_a_runtime_directory_that_others_may_write_to(self):
         for mode in (0o775, 0o757):
             os.chmod(self.dir, mode)
-            self.assertIn(f"asockd: {self.dir}: others may write there", self.refused_by(**self.configured("")))
+            self.assertIn(f"asockd: {self.dir}: other users may write there", self.refused_by(**self.configured("")))
             self.assertEqual(os.listdir(self.dir), [])
 
     def test_a_directory_of_another_user(self):
@@ -98,7 +98,7 @@ class Configured(ListenersTest):
         directory = os.path.join(self.base, "theirs")
         os.mkdir(directory, 0o755)
         os.chown(directory, 1000, 1000)
-        self.assertIn(f"asockd: {directory}: others may write there",
+        self.assertIn(f"asockd: {directory}: other users may write there",
                       self.refused_by(**self.configured(f"[Listener]\nName=one\nDirectory={directory}\n")))
 
     def test_policy_knows_them_apart(self):
@@ -145,13 +145,13 @@ class Activated(ListenersTest):
     def test_configured_and_not_handed_in(self):
         self.assertEqual(
             self.refused(["one", "control"], "[Listener]\nName=one\n[Listener]\nName=two\n"),
-            "asockd: listener two is configured, and not among the service manager's sockets")
+            "asockd: listener two is configured, but the service manager did not pass a socket of that name; start its socket unit")
 
     def test_what_the_socket_unit_says(self):
         for line in ("Mode=0600", "Directory=/run/x", f"Group={GROUP}"):
             self.assertEqual(self.refused(["one"], f"[Listener]\nName=one\n{line}\n"),
-                             "asockd: listener one: directory, mode and group of a service manager's "
-                             "socket are its unit's to say")
+                             "asockd: listener one: its socket comes from the service manager: set directory, mode and "
+                             "group in its socket unit")
 
     def test_configured_and_handed_in(self):
         one, one_path = self.unix_listener("one")

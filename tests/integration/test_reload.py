@@ -32,7 +32,7 @@ class Restart(ReloadTest):
                            (self.config + "[Audit]\nFile=/var/log/asockd/x\n", "[Audit] File=")):
             self.write(text)
             self.assertEqual(self.reload()["restart"], told, text)
-            self.assertIn(f"changed, and in force after a restart only: {told}", self.daemon.output())
+            self.assertIn(f"changed, but in force only after a restart: {told}", self.daemon.output())
         self.write(self.config)
         self.assertNotIn("restart", self.reload())
 
@@ -188,7 +188,7 @@ class Lost(unittest.TestCase):
         os.rename(self.daemon.path, self.daemon.path + "-away")
         count, problem = self.reload()
         self.assertEqual(count, 1)
-        self.assertEqual(problem, f"listener default: {self.daemon.path} has been deleted, so nobody can connect there; restart asockd")
+        self.assertEqual(problem, f"listener default: {self.daemon.path} has been deleted, so no client can connect there; restart asockd")
         self.assertIn(problem, self.daemon.output())
         done = asockctl.run("reload", "--json", env=asockctl.environment(ASOCK_CONTROL=self.daemon.control_path))
         self.assertEqual(json.loads(done.stdout)["problem"], problem)

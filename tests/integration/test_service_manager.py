@@ -105,7 +105,7 @@ class ServiceManager(ServerTest):
         policy = self.write("[Match]\nUser=no-such-user-here\n[Rules]\nDeny=tcp * 25\n", "some.policy")
         daemon = self.spawn("--policy", policy, env={**os.environ, "NOTIFY_SOCKET": path})
         wrong = (f"{policy}:2: User=no-such-user-here: no such user: "
-                 "clients that the file may be about are denied everything")
+                 "clients to which the file may apply are denied everything")
         self.assertEqual(self.status_of(listener), f"0 clients, 0 sockets; policy: {wrong}")
         self.assertEqual(self.control().inspect(stats=pb.Stats())[0]["policy_problem"], wrong)
         _, _, err = self.end(daemon)
@@ -122,7 +122,7 @@ class ServiceManager(ServerTest):
         self.assertEqual(told["policy_problems"], 100)
         self.assertIn("User=no-such-user-0:", told["policy_problem"])
         _, _, err = self.end(daemon)
-        self.assertEqual(err.count("no such user: it matches nobody"), 16)
+        self.assertEqual(err.count("no such user: it matches no client"), 16)
         self.assertIn("84 more users and groups that do not exist", err)
 
     @unittest.skipUnless(os.getuid() == 0, "needs root, who has capabilities")

@@ -105,7 +105,7 @@ class Listener(DaemonTest):
         for descriptor in others:
             self.assertEqual(self.ask("web", descriptor), (
                 pb.ERROR_INVALID_ARGUMENT, "the descriptor is not a listening Unix stream socket"))
-        self.assertEqual(self.ask("web"), (pb.ERROR_INVALID_ARGUMENT, "no descriptor has come with the request"))
+        self.assertEqual(self.ask("web"), (pb.ERROR_INVALID_ARGUMENT, "the request came without a descriptor"))
         self.assertEqual(self.descriptors(), before)
         os.close(writer)
         self.assertEqual(os.read(reader, 1), b"")
@@ -121,7 +121,7 @@ class Listener(DaemonTest):
             error, text = self.ask(name, sock)
             self.assertEqual((error, text[:24]), (pb.ERROR_INVALID_ARGUMENT, "a listener's name has 1 "), name)
         self.assertEqual(self.ask("default", sock), (
-            pb.ERROR_ADDRESS_ALREADY_IN_USE, "there is a listener of that name already"))
+            pb.ERROR_ADDRESS_ALREADY_IN_USE, "a listener of that name already exists"))
         self.assertEqual(self.descriptors(), before)
         self.assertEqual(self.ask("n" * 31, sock)[0], pb.ERROR_SUCCESS)
 
@@ -129,7 +129,7 @@ class Listener(DaemonTest):
         self.assertEqual(self.ask("web", remove=True), (pb.ERROR_NOT_FOUND, "there is no listener of that name"))
         for name in ("default", "control"):
             error, text = self.ask(name, remove=True)
-            self.assertEqual((error, text[:32]), (pb.ERROR_ACCESS_DENIED, "that listener has not been added"))
+            self.assertEqual((error, text[:39]), (pb.ERROR_ACCESS_DENIED, "that listener was not added at run time"))
         self.wire()
 
     def test_many(self):
@@ -137,7 +137,7 @@ class Listener(DaemonTest):
         for number in range(LISTENERS - 2):
             self.assertEqual(self.ask(f"n{number}", sock)[0], pb.ERROR_SUCCESS)
         self.assertEqual(self.ask("more", sock), (
-            pb.ERROR_NO_BUFFER_SPACE, "there are as many listeners as there may be"))
+            pb.ERROR_NO_BUFFER_SPACE, "there are already as many listeners as are allowed"))
         for number in range(LISTENERS - 2):
             self.assertEqual(self.ask(f"n{number}", remove=True)[0], pb.ERROR_SUCCESS)
         self.assertEqual(self.ask("more", sock)[0], pb.ERROR_SUCCESS)

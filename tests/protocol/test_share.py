@@ -196,7 +196,7 @@ class Share(Sharing):
             wires.append(self.join(self.share(wires[-1])))
         reply, text = self.ask(wires[-1])
         self.assertEqual(reply.error, pb.ERROR_NO_BUFFER_SPACE)
-        self.assertIn(b"one inside the other", text)
+        self.assertIn(b"nested too deep", text)
         wires[-1].settle()
         self.assertEqual([self.name(wire)["sharees"] for wire in wires], [4, 3, 2, 1, 0])
 

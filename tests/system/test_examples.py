@@ -162,7 +162,7 @@ class Readme(ExamplesTest):
         """With [Service] alone the service reaches nothing; with a policy file that names it, what that allows."""
         text = example("README.md", "[Service]")
         self.start()
-        self.is_denied("page.service", "example.org", 80, reason="no policy file is about this client")
+        self.is_denied("page.service", "example.org", 80, reason="no policy file applies to this client")
         # The same unit without asockd reaches nothing either.
         output = "/run/direct.out"
         write(UNIT_DIR + "/direct.service", re.sub(
@@ -176,7 +176,7 @@ class Readme(ExamplesTest):
         self.install("20-page.policy", "[Match]\nUnit=page.service\n\n[Rules]\nAllow=tcp example.org 80\n")
         self.reaches("page.service", "example.org", 80)
         self.is_denied("page.service", "example.org", 443)
-        self.is_denied("other.service", "example.org", 80, reason="no policy file is about this client")
+        self.is_denied("other.service", "example.org", 80, reason="no policy file applies to this client")
         # Without the group the client cannot open the socket, whatever the policy says.
         status, text = self.service("page.service", "example.org", 80, "SupplementaryGroups=")
         self.assertEqual(status, 8, text)
@@ -198,13 +198,13 @@ class Readme(ExamplesTest):
                            ("elsewhere.test", 443), (NEXT_DOOR, 80), (NEXT_BUT_ONE, 873), ("127.0.0.1", 873)):
             self.is_denied("mirror.service", host, port, reason="no rule allows this destination")
         for unit in ("mirror-2.service", "other.service"):
-            self.is_denied(unit, "www.example.org", 443, reason="no policy file is about this client")
+            self.is_denied(unit, "www.example.org", 443, reason="no policy file applies to this client")
 
     def test_the_two_groups(self):
         """asock opens the socket and reaches nothing; asock-internet reaches global addresses; an empty file ends that."""
         groups = "SupplementaryGroups=asock-internet"
         self.start()
-        self.is_denied("page.service", OTHER, 80, reason="no policy file is about this client")
+        self.is_denied("page.service", OTHER, 80, reason="no policy file applies to this client")
         for host in ("example.org", OTHER):
             self.reaches("page.service", host, 80, groups)
         self.is_denied("page.service", NEXT_DOOR, 80, groups, reason="no +private")
@@ -216,7 +216,7 @@ class Readme(ExamplesTest):
         write(path, "")
         self.addCleanup(lambda: os.unlink(path) if before is None else write(path, before))
         must("systemctl", "reload", "asockd")
-        self.is_denied("page.service", OTHER, 80, groups, reason="no policy file is about this client")
+        self.is_denied("page.service", OTHER, 80, groups, reason="no policy file applies to this client")
 
     def test_order_of_names(self):
         """A file that comes before the installed one decides first, also for a member of the group."""
@@ -268,7 +268,7 @@ class ManPages(ExamplesTest):
         self.addCleanup(run, "systemctl", "stop", "asockd.service", "asockd@other.socket")
         self.start()
         self.is_denied("page.service", "example.org", 80, groups, "Environment=ASOCK_SOCKET=/run/asockd/other/asock.sock",
-                       reason="no policy file is about this client")
+                       reason="no policy file applies to this client")
 
     def test_low_ports(self):
         """Listen= with a low port needs the capability of ports.conf, which is then the daemon's only one."""
@@ -334,7 +334,7 @@ class ManPages(ExamplesTest):
         self.assertEqual(self.service("page.service", "example.org", 80, web)[0], 8)
         self.reaches("page.service", "example.org", 80, web, "SupplementaryGroups=www-data")
         self.is_denied("page.service", "example.org", 443, web, "SupplementaryGroups=www-data")
-        self.is_denied("page.service", "example.org", 80, reason="no policy file is about this client")
+        self.is_denied("page.service", "example.org", 80, reason="no policy file applies to this client")
 
     def test_listener_while_the_daemon_runs(self):
         """The command as it is printed, and the group of the drop-in."""

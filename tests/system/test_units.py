@@ -170,8 +170,8 @@ class Clients(UnitsTest):
         for group, host, status, said in (
                 ("asock-internet", "8.8.8.8", 0, name), ("asock-internet", "dns.google", 0, name),
                 ("asock-internet", "10.0.0.1", 1, "no +private"), ("asock-internet", "127.0.0.1", 1, "no +loopback"),
-                ("asock", "8.8.8.8", 1, "no policy file is about this client"),
-                ("root", "8.8.8.8", 1, "no policy file is about this client")):
+                ("asock", "8.8.8.8", 1, "no policy file applies to this client"),
+                ("root", "8.8.8.8", 1, "no policy file applies to this client")):
             done = run("asockctl", "policy", "test", "--group", group, "tcp", host, "443")
             self.assertEqual(done.returncode, status, done.stdout)
             self.assertIn(said, done.stdout)

@@ -111,21 +111,22 @@ static const struct {
     {R("Allow=\n"), "2: Allow= is empty"},
     {M("User=\n"), "2: User= is empty"},
     {"[Limits]\nSockets=\n", "2: Sockets= is empty"},
-    {M(""), "1: [Match] without a key: is the file about everybody?"},
-    {M("") R("Allow=tcp * *\n"), "1: [Match] without a key: is the file about everybody?"},
+    {M(""), "1: [Match] has no keys: without the section the file applies to every client"},
+    {M("") R("Allow=tcp * *\n"),
+     "1: [Match] has no keys: without the section the file applies to every client"},
     /* The shape of a rule. */
     {R("Allow=tcp *\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
     {R("Allow=TCP * *\n"), "2: unknown protocol \"TCP\": tcp or udp"},
     {R("Allow=udp * domain\n"), "2: \"domain\" is not a port: a number, a range or *"},
     {R("Allow=udp * 53\nAllow=tcp * 53\nDeny=udp * 53\n"),
-     "4: line 2 is about the same host and port already"},
+     "4: line 2 already has the same host and port"},
     {R("Allow=tcp * * local\n"), "2: unknown \"local\" after the port"},
     {R("Allow=tcp * * +Local\n"), "2: unknown \"+Local\" after the port"},
     {R("Allow=tcp * * +local +special +local\n"), "2: +local is given twice"},
-    {R("Deny=tcp * * +local\n"), "2: +local: flags are for Allow="},
-    {R("Allow=udp * * +lend\n"), "2: +lend: only connections of tcp can be lent"},
-    {R("Allow=udp * * +lend-given\n"), "2: +lend-given: only connections of tcp can be lent"},
-    {R("Allow=tcp * * \"why\"\n"), "2: reasons are for Deny="},
+    {R("Deny=tcp * * +local\n"), "2: +local: only Allow= takes flags"},
+    {R("Allow=udp * * +lend\n"), "2: +lend: only TCP connections can be lent"},
+    {R("Allow=udp * * +lend-given\n"), "2: +lend-given: only TCP connections can be lent"},
+    {R("Allow=tcp * * \"why\"\n"), "2: only Deny= takes a reason"},
     {R("Deny=tcp * * \"\"\n"), "2: the reason must have 1 to 200 bytes"},
     {R("Deny=tcp * * \"" A200 "a\"\n"), "2: the reason must have 1 to 200 bytes"},
     {R("Deny=tcp * * \"why\n"), "2: the reason is one text in \"\", and the last thing"},
@@ -143,28 +144,23 @@ static const struct {
     {R("Allow=tcp Example.com 80\n"), "2: \"Example.com\": names are written in lower case"},
     {R("Allow=tcp example.com. 80\n"),
      "2: \"example.com.\" is not a name, *.suffix, address, network or"
-     " * (names end without a dot)"},
+     " * (a name has no dot at its end)"},
     {R("Allow=tcp *.com. 80\n"),
-     "2: \"com.\" is not a name, *.suffix, address, network or * (names end"
-     " without a dot)"},
+     "2: \"com.\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
     {R("Allow=tcp a..com 80\n"),
-     "2: \"a..com\" is not a name, *.suffix, address, network or * (names"
-     " end without a dot)"},
+     "2: \"a..com\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
     {R("Allow=tcp *com 80\n"),
-     "2: \"*com\" is not a name, *.suffix, address, network or * (names end"
-     " without a dot)"},
+     "2: \"*com\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
     {R("Allow=tcp a.*.com 80\n"), "2: \"a.*.com\" is not a name, *.suffix, address, network or *"
-                                  " (names end without a dot)"},
+                                  " (a name has no dot at its end)"},
     {R("Allow=tcp *. 80\n"),
-     "2: \"\" is not a name, *.suffix, address, network or * (names end without"
-     " a dot)"},
-    {R("Allow=tcp *.1 80\n"), "2: \"1\" is not a name, *.suffix, address, network or * (names end"
-                              " without a dot)"},
+     "2: \"\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+    {R("Allow=tcp *.1 80\n"),
+     "2: \"1\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
     {R("Allow=tcp a.0x7f 80\n"),
-     "2: \"a.0x7f\" is not a name, *.suffix, address, network or * (names"
-     " end without a dot)"},
-    {R("Allow=tcp a/8 80\n"), "2: \"a/8\" is not a name, *.suffix, address, network or * (names end"
-                              " without a dot)"},
+     "2: \"a.0x7f\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
+    {R("Allow=tcp a/8 80\n"),
+     "2: \"a/8\" is not a name, *.suffix, address, network or * (a name has no dot at its end)"},
     {R("Allow=tcp 127.1 80\n"), "2: \"127.1\" is not an address"},
     {R("Allow=tcp 1 80\n"), "2: \"1\" is not an address"},
     {R("Allow=tcp 10.0.0.010 80\n"), "2: \"10.0.0.010\" is not an address"},
@@ -197,9 +193,8 @@ static const struct {
     {R("Allow=tcp * 80-\n"), "2: \"\" is not a port, 1 to 65535"},
     {R("Allow=tcp * -80\n"), "2: \"\" is not a port, 1 to 65535"},
     {R("Allow=tcp * 80,\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
-    {R("Allow=tcp * 80,443,80\n"), "2: line 2 is about the same host and port already"},
-    {R("Allow=tcp * 80,443\nDeny=tcp * 443\n"),
-     "3: line 2 is about the same host and port already"},
+    {R("Allow=tcp * 80,443,80\n"), "2: line 2 already has the same host and port"},
+    {R("Allow=tcp * 80,443\nDeny=tcp * 443\n"), "3: line 2 already has the same host and port"},
     {R("Allow=tcp * # 80\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
     {R("Allow=tcp * 80#x\n"), "2: \"80#x\" is neither a port nor a TCP service"},
     {R("Allow=tcp b\xc3\xbc.example 80\n"),
@@ -210,11 +205,11 @@ static const struct {
     {R("Allow=tcp * HTTP\n"), "2: \"HTTP\" is neither a port nor a TCP service"},
 
     /* Twice. */
-    {R("Allow=tcp * *\nDeny=tcp * *\n"), "3: line 2 is about the same host and port already"},
+    {R("Allow=tcp * *\nDeny=tcp * *\n"), "3: line 2 already has the same host and port"},
     {R("Allow=tcp a.b 80\n#\nAllow=tcp a.b http\n"),
-     "4: line 2 is about the same host and port already"},
+     "4: line 2 already has the same host and port"},
     {R("Allow=tcp 10.0.0.0/8 1-9\nAllow=tcp 10.0.0.0/8 1-9 +local\n"),
-     "3: line 2 is about the same host and port already"},
+     "3: line 2 already has the same host and port"},
     {M("User=0 0\n"), "2: User=0 is given twice"},
     {M("User=0\nUser=root\n"), "3: User=root is given twice"},
     {M("Unit=a.service\nUnit=a.service\n"), "3: Unit=a.service is given twice"},
@@ -248,10 +243,10 @@ static const struct {
     {M("Unit=foo.slice\n"), "2: \"foo.slice\" is not a unit with processes, like foo.service"},
     {M("Unit=foo@.service\n"),
      "2: \"foo@.service\" is not a unit with processes, like foo.service"},
-    {M("Unit=*.service\n"), "2: \"*.service\": a pattern begins with a part of the name and ends "
-                            "in .service or the like, as foo@*.service"},
-    {M("Unit=foo*\n"), "2: \"foo*\": a pattern begins with a part of the name and ends "
-                       "in .service or the like, as foo@*.service"},
+    {M("Unit=*.service\n"),
+     "2: \"*.service\": a pattern begins with a part of the name and ends with its type, such as foo@*.service"},
+    {M("Unit=foo*\n"),
+     "2: \"foo*\": a pattern begins with a part of the name and ends with its type, such as foo@*.service"},
     {M("User=!root !root\n"), "2: User=!root is given twice"},
     {M("User=!\n"), "2: User=!: no user's name behind it"},
     {M("Group=!r\n"), "2: Group=!r: only users can be excluded: a client can leave its groups"},
@@ -501,7 +496,7 @@ START_TEST(test_policy_too_many_rules)
     fclose(out);
     write_policy("a.policy", text);
     write_policy("b.policy", R("Allow=tcp * 1\n"));
-    expect_refused(-E2BIG, "/b.policy:2: one rule more than there may be");
+    expect_refused(-E2BIG, "/b.policy:2: more rules than there may be");
     free(text);
 }
 END_TEST
@@ -534,7 +529,7 @@ static const struct {
     const char *warnings; /* each behind "path:" */
 } checked[] = {
     {R("Allow=tcp * *\n"), ""},
-    {R("Allow=tcp 8.8.8.0/24 *\n"), "2: the rules admit addresses only: no name is resolved"},
+    {R("Allow=tcp 8.8.8.0/24 *\n"), "2: the rules allow addresses only, so no name is resolved"},
     {R("Deny=tcp a.b *\nAllow=tcp 8.8.8.0/24 *\nAllow=tcp c.b *\n"),
      "2: denies a name only: line 3 allows addresses, perhaps of that host"},
     {R("Deny=tcp *.b 80\nAllow=tcp * *\n"),
@@ -561,19 +556,20 @@ static const struct {
     {R("Allow=tcp 127.0.0.1 * +local\nAllow=tcp a.b *\n"),
      "2: +local changes nothing for these addresses"},
     {R("Allow=tcp 0.0.0.0/0 * +loopback +private +local\nAllow=tcp a.b * +special\n"), ""},
-    {R("Allow=tcp 224.0.0.0/8 *\nAllow=tcp a.b *\n"), "2: nothing can be connected to there"},
-    {R("Mode=learn\nLearnUntil=2001-01-01\n"), "3: that day is over: nothing is learned"},
+    {R("Allow=tcp 224.0.0.0/8 *\nAllow=tcp a.b *\n"),
+     "2: no connection to such an address is possible"},
+    {R("Mode=learn\nLearnUntil=2001-01-01\n"), "3: that day has passed: nothing is learned"},
     {R("Mode=learn\nLearnUntil=2999-01-01\n"), ""},
-    {M("User=no-one\n") R("Allow=tcp * *\n"), "2: User=no-one: no such user: it matches nobody"},
+    {M("User=no-one\n") R("Allow=tcp * *\n"), "2: User=no-one: no such user: it matches no client"},
     {M("User=!no-such-user\n") R("Allow=tcp * *\n"),
-     "2: User=!no-such-user: no such user: whom it excludes is not known, so the file applies to nobody"},
+     "2: User=!no-such-user: no such user: whom it excludes is not known, so the file applies to no client"},
     {M("User=0\nUser=no-such-user\n") "[Limits]\nClients=1\n",
-     "3: User=no-such-user: no such user: clients that the file may be about are denied everything"},
+     "3: User=no-such-user: no such user: clients to which the file may apply are denied everything"},
     {M("Group=50\n") R("Allow=tcp * *\n"), ""},
     {M("Group=50\n") R("Deny=tcp 8.8.8.8 *\nAllow=tcp * *\n"),
-     "2: Group= does not hold clients that can leave the group: root, users with subordinate ids"},
+     "2: Group= does not restrict clients that can leave the group: root, users with subordinate ids"},
     {M("Group=50\n") "[Limits]\nClients=2\n",
-     "2: Group= does not hold clients that can leave the group: root, users with subordinate ids"},
+     "2: Group= does not restrict clients that can leave the group: root, users with subordinate ids"},
     {M("Listener=control\n"), "2: the control listener serves no sockets"},
 };
 

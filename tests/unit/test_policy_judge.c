@@ -396,7 +396,7 @@ static const struct {
     {R(""), "a.example", NULL, "no rule allows this destination"},
     {R("Deny=tcp 8.8.8.8 *\n"), "a.example", NULL, "no rule allows this destination"},
     {R("Allow=tcp 8.0.0.0/8 *\nDeny=tcp b.example *\n"), "a.example", NULL,
-     "the rules admit addresses only: no name is resolved"},
+     "the rules allow addresses only, so no name is resolved"},
     {R("Allow=tcp 8.0.0.0/8 *\n"), NULL, "9.8.8.8", "no rule allows this destination"},
     {R("Allow=tcp * *\n"), NULL, "127.0.0.1",
      "a loopback address, and the rule for it has no +loopback"},
@@ -406,7 +406,7 @@ static const struct {
      "a link-local address, and the rule for it has no +linklocal"},
     {R("Allow=tcp * *\n"), NULL, "240.0.0.1",
      "an address that is not globally reachable, and the rule for it has no +special"},
-    {R("Allow=tcp * *\n"), NULL, "224.0.0.1", "nothing can be connected to there"},
+    {R("Allow=tcp * *\n"), NULL, "224.0.0.1", "no connection to such an address is possible"},
 };
 
 START_LOOP_TEST(test_policy_reasons, 0, COUNT(reasons))

@@ -299,7 +299,7 @@ START_TEST(test_policy_reason_without_a_file)
         struct policy_answer answer = policy_text_ask(view, "a.example", NULL, 80);
         char expected[256];
 
-        snprintf(expected, sizeof(expected), "no policy file is about this client %s",
+        snprintf(expected, sizeof(expected), "no policy file applies to this client %s",
                  clients[i].reason);
         ck_assert_str_eq(answer.reason, expected);
         ck_assert_str_eq(policy_view_unmatched(view), expected);
