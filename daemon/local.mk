@@ -187,6 +187,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/connect.h \
 	daemon/verbs/connect_carry.c \
 	daemon/verbs/connect_lend.c \
+	daemon/verbs/connect_memory.c \
 	daemon/verbs/connect_report.c \
 	daemon/verbs/dgram_receive.c \
 	daemon/verbs/dgram_send.c \

@@ -7,7 +7,7 @@
  * - no socket, memory or descriptor is left, or too many connections wait for the program: accepting rests for a moment, and
  *   connections wait in the kernel of asockd's host;
  * - the session is lost: it listens again with the next one, for which it asks, less and less often;
- * - policy allows the address no more, or the administrator has ended the listener: it ends, and its owner is told.
+ * - policy allows the address no more, or the administrator has ended the listener: it ends, and calls its owner.
  */
 #include "gateway/publish.h"
 

@@ -12,7 +12,7 @@
 int asock_answer_take(asock_op *op, size_t len);
 /*
  * The CANCEL of a share that had succeeded is answered. is_closed: the daemon has closed the listener. If not, it is
- * older than that, and the program is told of the listener that it has.
+ * older than that, and the program gets the listener that it has.
  */
 void asock_answer_unshared(asock_op *op, bool is_closed);
 

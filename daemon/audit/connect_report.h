@@ -88,7 +88,7 @@ struct kept_report;
 
 /*
  * kept: of one session, `list_init`ed. Returns a reference to a report that is equal, or NULL if there is no room. The address that
- * was connected to is not kept. quota may be NULL: nobody's.
+ * was connected to is not kept. quota NULL: nothing is charged.
  */
 struct kept_report *connect_report_keep(struct list *kept, struct quota *quota,
                                         const struct connect_report *report);

@@ -85,14 +85,12 @@ struct session {
     struct list streams, monitors;   /* LIST and the like, MONITOR: ops that tell records */
     struct session_monitor *monitor; /* NULL: it does not watch */
     uint32_t stream_count, rows;     /* rows: told since rows_task ran */
-
-    uint64_t queued;                      /* bytes of sends that the kernel has not taken */
-    uint64_t beyond;                      /* of these, what is above each socket's own share */
-    uint64_t restrictions;                /* bytes charged for them */
+    uint64_t queued;                 /* bytes of sends that the kernel has not taken */
+    uint64_t beyond;                 /* of these, what is above each socket's own share */
+    uint64_t restrictions;           /* bytes charged for them */
     uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet told */
     struct list report;                   /* sockets with something unreported */
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
-
     struct sock *batch_of;       /* its sends wait for the rest of the input; NULL: none do */
     uint32_t batch_bytes;        /* of them */
     uint32_t last_sent, held_id; /* sockets: of the input's last SEND; whose completion may wait */

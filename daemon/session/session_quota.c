@@ -167,9 +167,8 @@ static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t window, uint6
 /* Of one that has ended, and grants nothing any more. */
 static uint64_t memory_left(const struct session *s)
 {
-    return MEMORY_SESSION + s->slot_count * MEMORY_SLOT +
-           s->socket_count * MEMORY_SOCKET_ALONE + s->connect_count * MEMORY_CONNECT +
-           s->op_count * MEMORY_OP + s->queued;
+    return MEMORY_SESSION + s->slot_count * MEMORY_SLOT + s->socket_count * MEMORY_SOCKET_ALONE +
+           s->connect_count * MEMORY_CONNECT + s->op_count * MEMORY_OP + s->queued;
 }
 
 /* Whose share of what was too small for n more; of several, the last one is reported. */

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "base/time.h"
 #include "daemon/core/probes.h"
 #include "daemon/session/complete.h"
@@ -249,21 +248,12 @@ static void connect_stop(struct op *op)
         tell_failed(op, is_denied);
 }
 
-static void free_connect(struct session *s, struct connect *c)
-{
-    if (c->is_granted)
-        s->connect_count--;
-    else
-        quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
-    mem_free(c);
-}
-
 static void connect_cleanup(struct op *op)
 {
     audit_cancel(op->send.connect->audit.record);
     lending_free(op->send.connect->lending);
     happy_eyeballs_deinit(&op->send.connect->he);
-    free_connect(op->session, op->send.connect);
+    connect_free(op->session, op->send.connect);
     op->send.connect = NULL;
 }
 
@@ -521,27 +511,6 @@ static bool may_connect_now(struct session *s)
     uint32_t rate = s->limits.connects_per_second;
 
     return rate == 0 || quota_may_connect(s->quota, rate, s->worker->clock());
-}
-
-_Static_assert(sizeof(struct connect) <= MEMORY_CONNECT, "a socket's grant has room for it");
-
-struct connect *connect_new(struct session *s)
-{
-    bool is_granted = s->connect_count < s->limits.sockets;
-    struct connect *c;
-
-    if (!is_granted && quota_charge(s->quota, QUOTA_MEMORY, sizeof(*c)) < 0)
-        return NULL;
-    c = mem_alloc(sizeof(*c));
-    if (!c) {
-        if (!is_granted)
-            quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
-        return NULL;
-    }
-    memset(c, 0, offsetof(struct connect, he));
-    c->is_granted = is_granted;
-    s->connect_count += is_granted;
-    return c;
 }
 
 void connect_init(struct connect *c, struct op *op)

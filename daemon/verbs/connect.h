@@ -47,6 +47,7 @@ struct policy_question connect_question(const struct connect *c, const struct so
  * read how one failed, there are more of them, which are charged. NULL: no memory.
  */
 struct connect *connect_new(struct session *s);
+void connect_free(struct session *s, struct connect *c);
 void connect_init(struct connect *c, struct op *op); /* it is the op's */
 /* 0, or an error. */
 int connect_to_endpoint(struct connect *c, const struct sock *sock,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is told of a CONNECT when it has ended, or while it goes on: connect_report.h. Lookups and attempts note their times
+ * The report of a CONNECT, which has ended or goes on: connect_report.h. Lookups and attempts note their times
  * and outcomes as they end; a report is made of them when one is needed.
  */
 #include <string.h>

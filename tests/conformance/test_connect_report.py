@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is told of a connect: the completion's text, asockctl show, the audit."""
+"""The report of a connect: the completion's text, asockctl show, the audit."""
 
 import json
 import os

@@ -154,7 +154,7 @@ class GoesWrong(StoreTest):
         self.assertIn("does not store them (FileDescriptorStoreMax= of the unit)", self.log_since(mark))
 
     def test_the_manager_does_not_answer(self):
-        """It has the state all the same: the next one must not find in it what has been told to be over."""
+        """It has the state all the same: the next one must not find in it what was reported as over."""
         wire, peer = self.waiting()
         mark, manager = self.mark(), self.daemon.manager
         manager.answers = False

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What is told of a connect, and what a socket keeps of it. */
+/* The report of a connect, and what a socket keeps of it. */
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>

@@ -205,7 +205,7 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(OPTION_, USER_TIMEOUT),     N(OPTION_, LINGER),
         N(OPTION_, LOCAL_ENDPOINT),   N(OPTION_, REMOTE_ENDPOINT),
         N(OPTION_, TCP_INFO),         N(OPTION_, DUAL_MODE),
-        N(OPTION_, AVAILABLE),
+        N(OPTION_, COALESCE),         N(OPTION_, AVAILABLE),
     };
 
     SAME_NUMBERS(verb, verbs);

@@ -540,7 +540,7 @@ START_TEST(test_s59_a_path_without_memory_ends_the_share_alone)
 }
 END_TEST
 
-/* Success and CANCEL cross. An older daemon leaves the listener: then the program is told of it. */
+/* Success and CANCEL cross. An older daemon leaves the listener, and the program gets it. */
 START_LOOP_TEST(test_s59_a_share_that_is_cancelled_too_late_ends_with_the_answer_to_that, 0, 2)
 {
     asock_op *op = fake_op(NULL, 0);

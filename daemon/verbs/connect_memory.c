@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The memory of a CONNECT in progress: part of the session's grant, as long as each of its sockets has no more than one. */
+#include <stddef.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "daemon/core/limits.h"
+#include "daemon/core/quota.h"
+#include "daemon/session/session.h"
+#include "daemon/verbs/connect.h"
+
+_Static_assert(sizeof(struct connect) <= MEMORY_CONNECT, "a socket's grant has room for it");
+
+struct connect *connect_new(struct session *s)
+{
+    bool is_granted = s->connect_count < s->limits.sockets;
+    struct connect *c;
+
+    if (!is_granted && quota_charge(s->quota, QUOTA_MEMORY, sizeof(*c)) < 0)
+        return NULL;
+    c = mem_alloc(sizeof(*c));
+    if (!c) {
+        if (!is_granted)
+            quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
+        return NULL;
+    }
+    memset(c, 0, offsetof(struct connect, he));
+    c->is_granted = is_granted;
+    s->connect_count += is_granted;
+    return c;
+}
+
+void connect_free(struct session *s, struct connect *c)
+{
+    if (c->is_granted)
+        s->connect_count--;
+    else
+        quota_uncharge(s->quota, QUOTA_MEMORY, sizeof(*c));
+    mem_free(c);
+}
