@@ -24,6 +24,7 @@
 struct out_frame {
     struct asock_op *op; /* whose segments it refers to; NULL: none */
     size_t left;         /* bytes still to be written */
+    bool has_begun;      /* some were */
 };
 
 struct output {

@@ -124,6 +124,7 @@ static void written(struct output *out, size_t n)
         size_t part = n < frame->left ? n : frame->left;
 
         frame->left -= part;
+        frame->has_begun = true;
         n -= part;
         if (frame->left > 0)
             continue;
@@ -207,6 +208,18 @@ static int write_some(asock_context *context)
     asock_output_drop_fd(context);
     written(out, (size_t)n);
     return 1;
+}
+
+void asock_output_cut(asock_context *context)
+{
+    const struct output *out = &context->out;
+    uint8_t byte = 0;
+    struct iovec iov = {&byte, sizeof(byte)};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (context->is_alive && !out->is_broken &&
+        (is_empty(out) || !out->frames[out->frame_at].has_begun))
+        (void)!sendmsg(context->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 bool asock_output_is_wanted(asock_context *context)

@@ -16,6 +16,11 @@ void asock_output_drop_fd(asock_context *context);
 int asock_output_flush(asock_context *context);
 bool asock_output_push(
     asock_context *context); /* the same, but no timer runs; true: something has left */
+/*
+ * Leaves half a frame, if there is room: a daemon that goes on later then takes streams whose sending side is open as cut, and
+ * resets them. Nothing more may be written.
+ */
+void asock_output_cut(asock_context *context);
 bool asock_output_is_wanted(asock_context *context);
 
 #endif

@@ -287,5 +287,6 @@ void asock_session_end(asock_context *context, uint32_t error)
 
 void asock_session_give_up(asock_op *op)
 {
+    asock_output_cut(op->context);
     end(op->context, ERR_TIMED_OUT, op);
 }

@@ -25,6 +25,29 @@ START_TEST(test_s57_helpers_come_back_while_the_daemon_hangs)
 }
 END_TEST
 
+/* Nobody knows what the program would have sent: a stream whose sending side is open must not look whole. */
+START_LOOP_TEST(test_s57_a_daemon_that_goes_on_resets_what_is_open, 0, 2)
+{
+    struct pair pair = new_pair(AF_INET);
+    asock_op *op = new_op();
+    char buf[8];
+
+    send_now(pair.socket, "half", 4);
+    remote_read(pair.peer, buf, 4);
+    if (_i == 1) {
+        submitted(asock_shutdown(pair.socket, op, ASOCK_SHUTDOWN_SEND));
+        expect(op, ASOCK_SUCCESS);
+    }
+    ck_assert_int_eq(asock_context_set_grace_ms(fixture.context, 50), 0);
+    private_daemon_freeze(fixture.daemon);
+    ck_assert_int_eq(asock_receive_some(pair.socket, buf, sizeof(buf), 20), -ETIMEDOUT);
+    private_daemon_thaw(fixture.daemon);
+    ck_assert_int_eq(remote_drain(pair.peer, NULL), _i == 1 ? REMOTE_FIN : REMOTE_RST);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST
+
 START_TEST(test_s57_with_a_dispatcher_the_callback_runs)
 {
     struct pair pair = new_pair(AF_INET);

@@ -78,6 +78,7 @@ sim_found = \
 	tests/sim/found/reset-without-memory.sim \
 	tests/sim/found/late-for-two-ops.sim \
 	tests/sim/found/id-of-a-refused-socket.sim \
+	tests/sim/found/end-after-a-hang.sim \
 	tests/sim/found/slice-of-an-earlier-life.sim \
 	tests/sim/found/program-stopped-in-a-request.sim \
 	tests/sim/found/close-without-a-connect.sim \
