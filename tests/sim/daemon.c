@@ -27,6 +27,7 @@
 #include "tests/sim/bound.h"
 #include "tests/sim/ev.h"
 #include "tests/sim/held.h"
+#include "tests/sim/idle.h"
 #include "tests/sim/kernel.h"
 #include "tests/sim/policies.h"
 #include "tests/sim/seams.h"
@@ -440,6 +441,7 @@ void daemon_check(void)
     if (used != d.worker.fds_used)
         sim_fail("miscounted: %u descriptors, %u counted", used, d.worker.fds_used);
     held_check(&d.worker);
+    idle_check(&d.worker);
     check_turns();
 }
 

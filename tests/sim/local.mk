@@ -26,6 +26,8 @@ tests_sim_run_SOURCES = \
 	tests/sim/held.c \
 	tests/sim/held.h \
 	tests/sim/helpers.c \
+	tests/sim/idle.c \
+	tests/sim/idle.h \
 	tests/sim/inbound.c \
 	tests/sim/inbound.h \
 	tests/sim/kernel.c \

@@ -101,6 +101,8 @@ static void add_files(struct policy *policy)
     for (size_t i = 0; i < policy->file_count; i++)
         policy->files[i]->listen_count = 0; /* of --allow-any */
     policy->files[policy->file_count++] = parse(texts[p.next]);
+    if (sim.faults & 1u << FAULT_IDLE)
+        policy->files[policy->file_count++] = parse("[Limits]\nIdleTimeout=2\n");
     sim.faults = faults;
     sim_trace("policy: number %u", p.next);
     p.number = p.next;

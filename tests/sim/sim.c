@@ -85,6 +85,7 @@ const char *sim_fault_name(enum fault fault)
         [FAULT_LATE] = "late",
         [FAULT_FEW_SOCKETS] = "few-sockets",
         [FAULT_SPARSE_EVENTS] = "sparse-events",
+        [FAULT_IDLE] = "idle",
     };
 
     return names[fault];

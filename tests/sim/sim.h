@@ -28,6 +28,7 @@ enum fault {
     FAULT_LATE,        /* a turn begins late */
     FAULT_FEW_SOCKETS, /* the daemon has few of them */
     FAULT_SPARSE_EVENTS, /* a poll does not report everything that is ready */
+    FAULT_IDLE,          /* no fault: policy ends connections on which nothing moves */
     FAULT_COUNT
 };
 

@@ -150,6 +150,7 @@ ssize_t tcp_send(struct tcp *tcp, const struct iovec *iov, size_t count)
         byte_queue_append(&tcp->log, iov[i].iov_base, part);
         left -= part;
     }
+    tcp->moved = sim_now_ms();
     if (tcp->due < sim.now_ns)
         tcp->due = sim.now_ns + sim_random(50) * MS / 100;
     return (ssize_t)total;
@@ -177,6 +178,7 @@ ssize_t tcp_receive(struct tcp *tcp, const struct iovec *iov, size_t count, int 
         return (ssize_t)n;
     byte_queue_drop(&tcp->rx, n);
     tcp->consumed += n;
+    tcp->moved = sim_now_ms();
     return (ssize_t)n;
 }
 

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/sim/idle.h"
+
+#include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/session/sock_idle.h"
+#include "tests/sim/kernel.h"
+#include "tests/sim/model.h"
+#include "tests/sim/raw.h"
+#include "tests/sim/sim.h"
+
+/* A turn that was late leaves deadlines to the next one. */
+#define LATE_MS 1500u
+/* The daemon reads its clock once in a turn. */
+#define TURN_MS 100u
+
+static struct tcp *connection_of(const struct sock *sock)
+{
+    const struct kfile *file = sock->ns.fd >= 0 ? fd_file(sock->ns.fd) : NULL;
+
+    return file && file->kind == FILE_TCP ? file->u.tcp : NULL;
+}
+
+/* The last one: serials begin anew with each daemon. */
+static struct tcp *find(uint64_t serial)
+{
+    for (unsigned int i = kernel.tcp_count; i > 0; i--)
+        if (kernel.tcps[i - 1]->serial == serial)
+            return kernel.tcps[i - 1];
+    return NULL;
+}
+
+/* Who has it learns of it as of a KILL. A program may not know yet which connection it has. */
+static void note_ended(const struct tcp *tcp)
+{
+    for (struct stream *stream = model.streams; stream; stream = stream->next)
+        stream->was_killed |= !stream->tcp || stream->tcp == tcp || tcp->in.listener;
+    raw_killed();
+}
+
+static void check_ended(const struct sock *sock)
+{
+    struct tcp *tcp = find(sock->serial);
+
+    if (!tcp)
+        return;
+    tcp->serial = 0;
+    sim_trace("tcp %u: idle, ended", tcp->index);
+    if (sim_now_ms() + TURN_MS < tcp->moved + IDLE_MS)
+        sim_fail("not-idle: connection %u was ended, and something moved %llu ms ago", tcp->index,
+                 (unsigned long long)(sim_now_ms() - tcp->moved));
+    note_ended(tcp);
+}
+
+static void check_open(const struct sock *sock)
+{
+    struct tcp *tcp = connection_of(sock);
+    uint64_t from;
+
+    if (!tcp || sock->bound)
+        return;
+    if (!tcp->serial || sock->state != SOCK_CONNECTED)
+        tcp->moved = sim_now_ms();
+    tcp->serial = sock->serial;
+    from = tcp->moved > model.stopped_until ? tcp->moved : model.stopped_until;
+    if (sock->idle && sock->state == SOCK_CONNECTED && sim_now_ms() > from + IDLE_MS + LATE_MS)
+        sim_fail("idle-stays: nothing moves on connection %u for %llu ms", tcp->index,
+                 (unsigned long long)(sim_now_ms() - tcp->moved));
+}
+
+void idle_check(const struct worker *w)
+{
+    const struct sock *sock;
+
+    if (!(sim.faults & 1u << FAULT_IDLE))
+        return;
+    list_for_each (&w->sessions, it) {
+        const struct session *s = container_of(it, struct session, node);
+
+        session_for_each_sock (s, sock) {
+            if (sock->is_idle)
+                check_ended(sock);
+            else
+                check_open(sock);
+        }
+    }
+}

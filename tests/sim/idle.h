@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCK_TESTS_SIM_IDLE_H
+#define ASOCK_TESTS_SIM_IDLE_H
+
+/* IdleTimeout= of the policy: a connection on which nothing moves for so long is ended, and no other. */
+#include "daemon/core/loop.h"
+
+/* Of the simulated policy, where FAULT_IDLE is on. */
+#define IDLE_MS 2000u
+
+void idle_check(const struct worker *w);
+
+#endif
