@@ -209,6 +209,24 @@ class AsockdBatch(Asockd):
         return ["chrt", "--batch", "0", *super().command()]
 
 
+def beside(what):
+    """asockd once more, of another build or with other options, for --beside: NAME[@FOLDER][ OPTION ...]"""
+    title, *more = what.split()
+    title, _, folder = title.partition("@")
+
+    class Beside(Asockd):
+        name = f"asockd, {title}"
+
+        @classmethod
+        def find(cls, build):
+            return super().find(folder or build)
+
+        def command(self):
+            return [*super().command(), *more]
+
+    return Beside
+
+
 class AsockdHeld(Asockd):
     """Connects, and lends the connected sockets to the client: Allow=tcp 127.0.0.1 * +loopback +lend +lend-given. For --lent
     only."""

@@ -10,9 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/session/latency.h"
+
 #ifdef HAVE_INSTRUMENTS
-#define SECCOMP_HELP                                                                               \
-    "      --seccomp=off      without system call filter, and traceable: this build is for tests\n"
+#define SECCOMP_HELP                                                                                \
+    "      --seccomp=off      without system call filter, and traceable: this build is for tests\n" \
+    "      --without=NAME     without this heuristic: hold, eager, guess, gather or drain\n"
 #else
 #define SECCOMP_HELP
 #endif
@@ -64,6 +67,7 @@ enum {
     OPT_JUDGE,
     OPT_LOG_LEVEL,
     OPT_SECCOMP,
+    OPT_WITHOUT,
     OPT_HELP,
     OPT_VERSION
 };
@@ -135,6 +139,8 @@ static int apply_option(struct config *config, int option, const char *argument)
     case OPT_SECCOMP:
         config->server.without_filter = strcmp(argument, "off") == 0;
         return config->server.without_filter ? 0 : misused();
+    case OPT_WITHOUT:
+        return latency_switch_off(&config->server.without, argument) ? 0 : misused();
 #endif
     case OPT_HELP:
         fputs(help, stdout);
@@ -212,6 +218,7 @@ int config_read_arguments(struct config *config, int argc, char **argv)
         {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 #ifdef HAVE_INSTRUMENTS
         {"seccomp", required_argument, NULL, OPT_SECCOMP},
+        {"without", required_argument, NULL, OPT_WITHOUT},
 #endif
         {"help", no_argument, NULL, OPT_HELP},
         {"version", no_argument, NULL, OPT_VERSION},

@@ -131,6 +131,8 @@ libasockd_la_SOURCES = \
 	daemon/session/dgram.c \
 	daemon/session/dgram.h \
 	daemon/session/dgram_source.c \
+	daemon/session/latency.c \
+	daemon/session/latency.h \
 	daemon/session/op.c \
 	daemon/session/op.h \
 	daemon/session/send.c \

@@ -93,9 +93,9 @@ struct worker {
     struct list settles, tasks, flushes;
     struct list sessions, session_walks; /* struct session; struct walk through them */
     struct list drains, drain_walks;     /* struct sock without a session; likewise */
-    uint32_t drain_count;
-    uint64_t next_id;       /* of sessions and sockets, for people: never used twice */
-    uint64_t token_keys[2]; /* random: of the sessions' tables of tokens */
+    uint32_t drain_count, without; /* the second: heuristics that are off (session/latency.h) */
+    uint64_t next_id;              /* of sessions and sockets, for people: never used twice */
+    uint64_t token_keys[2];        /* random: of the sessions' tables of tokens */
 
     struct netsock_buffers buffers; /* of a network socket */
     uint32_t fds_used, fds_max; /* of network sockets, buffers, status pages and shared listeners */

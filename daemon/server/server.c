@@ -374,6 +374,7 @@ static int init_worker(struct server *server)
         log_error("asockd: event loop: %s", strerror(-r));
         return r;
     }
+    w->without = config->without;
     w->policy = load_policy(config);
     w->learn = learn_new();
     w->recent = recent_new(w);

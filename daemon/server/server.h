@@ -36,6 +36,7 @@ struct server_config {
     unsigned int listener_count;
     bool takes_over;              /* from the one whose sockets are in runtime_dir */
     bool without_filter;          /* --seccomp=off */
+    uint32_t without;             /* heuristics: --without (daemon/session/latency.h) */
     void (*on_user_signal)(void); /* SIGUSR2, for tests; NULL: the signal's default */
 };
 

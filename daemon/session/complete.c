@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "daemon/core/probes.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_monitor.h"
 #include "daemon/session/sock.h"
@@ -97,24 +98,6 @@ static void detach(struct op *op, uint32_t error)
         session_monitor_tell_limit(op->session, sock ? sock->serial : 0, error, op->text);
 }
 
-/* A request whose answer may be awaited: the two completions may travel together. */
-static bool may_wait(const struct op *op)
-{
-    return is_send(op) && !op->error && op->bytes > 0 && op->bytes <= HOLD_BYTES;
-}
-
-/*
- * A close that came in front of such a request has no more haste than that. Alone in its turn, or with
- * another's answer held already, it leaves at once.
- */
-static bool may_follow(const struct op *op)
-{
-    const struct transport *t = &op->session->transport;
-
-    return op->verb == VERB_CLOSE && !op->error && transport_is_idle(t) &&
-           !deadline_is_set(&t->hold);
-}
-
 static void reply(struct op *op)
 {
     struct session *s = op->session;
@@ -124,10 +107,8 @@ static void reply(struct op *op)
         return;
     }
     window_take(op);
-    if (may_wait(op) || may_follow(op)) {
-        s->held_id = op->verb == VERB_CLOSE ? 0 : op->socket_id;
+    if (latency_holds(op))
         transport_hold(&s->transport);
-    }
     op->sock = NULL;
     session_reply_op(s, op);
     transport_hold_no_more(&s->transport);

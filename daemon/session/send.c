@@ -16,6 +16,7 @@
 
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/window.h"
@@ -301,19 +302,6 @@ static bool may_gather(const struct sock *sock)
     return sock->state == SOCK_CONNECTED && !sock->wants_write;
 }
 
-/* It is not the first of this socket in this input, and there is more behind its frame. */
-static bool waits_for_more(const struct op *op, const uint8_t *end)
-{
-    struct session *s = op->session;
-
-    if (s->batch_of)
-        return true;
-    if (s->last_sent == op->socket_id)
-        return transport_has_behind(&s->transport, end);
-    s->last_sent = op->socket_id;
-    return false;
-}
-
 /* In its queue: the others are waited for, up to a bound. */
 static void wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms)
 {
@@ -369,7 +357,7 @@ int send_begin(struct op *op, const uint8_t *data, uint32_t len, uint64_t total,
 
     op->class = &send_class;
     op->send.total = total;
-    if (is_small && may_gather(sock) && waits_for_more(op, data + len)) {
+    if (is_small && may_gather(sock) && latency_gathers(op, data + len)) {
         if (op_append(sock->worker, op, data, len) < 0)
             return ERR_NO_BUFFER_SPACE;
         wait_for_more(op, len, timeout_ms);
@@ -389,7 +377,7 @@ void send_begin_reference(struct op *op, const uint8_t *end, uint32_t timeout_ms
     op->class = &reference_class;
     op->is_reference = true;
     op->send.total = slices_total(&op->slices);
-    if (may_gather(op->sock) && waits_for_more(op, end))
+    if (may_gather(op->sock) && latency_gathers(op, end))
         wait_for_more(op, op->send.total, timeout_ms);
     else
         send_queue(op->sock, op, timeout_ms);

@@ -5,6 +5,7 @@
  * share (the rest in the next turn), end of stream (every socket closes gracefully, S42), a broken rule (the
  * client gets an error, then the same), no memory for an op (a little later again).
  */
+#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_monitor.h"
 #include "daemon/session/session_end.h"
@@ -49,32 +50,20 @@ static void on_lost(struct transport *t)
     session_resume_later(session_of(t));
 }
 
-/* Where the other end shares this processor it has answered by now, and no poll is needed to hear of it. */
-static bool has_come(struct session *s, struct sock *sock)
-{
-    if (backoff_skips(&s->eager))
-        return false;
-    sock->wants_read = false;
-    sock_run_receives(sock);
-    if (s->transport.must_leave) {
-        backoff_paid(&s->eager);
-        s->eager_misses = 0;
-        return true;
-    }
-    if (s->eager.last > 0 || ++s->eager_misses == EAGER_MISSES)
-        backoff_failed(&s->eager);
-    return false;
-}
-
 /* The answer to what was sent is awaited: it may come at once, and both travel together. */
 static bool on_awaits(struct transport *t)
 {
     struct session *s = session_of(t);
-    struct sock *sock = session_sock(s, s->held_id);
+    struct sock *sock = latency_awaited(s);
 
-    if (!sock || list_is_empty(&sock->receives) || !list_is_empty(&sock->sends))
+    if (!sock)
         return false;
-    return list_is_linked(&sock->node) || !has_come(s, sock);
+    if (list_is_linked(&sock->node) || !latency_reads_at_once(s))
+        return true;
+    sock->wants_read = false;
+    sock_run_receives(sock);
+    latency_has_read(s, t->must_leave);
+    return !t->must_leave;
 }
 
 static const struct transport_ops transport_ops = {

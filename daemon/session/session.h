@@ -14,6 +14,7 @@
 
 #include "base/list.h"
 #include "daemon/core/loop.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/op.h"
 #include "daemon/session/session_shm_buffer.h"
 #include "daemon/session/sharing.h"
@@ -91,11 +92,9 @@ struct session {
     uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet told */
     struct list report;                   /* sockets with something unreported */
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
-    struct sock *batch_of;       /* its sends wait for the rest of the input; NULL: none do */
-    uint32_t batch_bytes;        /* of them */
-    uint32_t last_sent, held_id; /* sockets: of the input's last SEND; whose completion may wait */
-    uint32_t eager_misses;       /* looks in vain, in a row */
-    struct backoff eager;        /* of looking at once for an awaited answer */
+    struct sock *batch_of; /* its sends wait for the rest of the input; NULL: none do */
+    uint32_t batch_bytes;  /* of them */
+    struct latency_past latency;
     struct session_buffer *buffers;            /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */
     uint32_t lending_count, lent_unread;       /* sock_lend.h: to be sent; sent, as above */

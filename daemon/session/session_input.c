@@ -70,7 +70,7 @@ static enum consumed consume_frames(struct session *s, unsigned int *budget)
 {
     enum consumed c;
 
-    s->last_sent = 0;
+    s->latency.last_sent = 0;
     c = consume_some(s, budget);
     send_batch_end(s);
     return c;

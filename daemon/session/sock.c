@@ -4,6 +4,7 @@
  * client or for room; an event, more input or room lets it run again.
  */
 #include "daemon/session/sock.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/session/send.h"
 
@@ -70,7 +71,7 @@ static void run_readable(struct sock *sock)
         return;
     }
     /* No receive is pending: the data stays in the kernel, and the watcher must not fire for it again. */
-    sock->had_more = was_guess;
+    latency_had_more(sock, was_guess);
     sock_update_watch(sock);
 }
 
@@ -227,19 +228,6 @@ void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
         sock_run_receives(sock);
 }
 
-/*
- * All receives were filled to the last byte: whether there is more is not known. Asking costs the next
- * receive a call where there is none, waiting costs it a turn where there is; what was right the last
- * time decides.
- */
-static void guess_more(struct sock *sock)
-{
-    if (sock->state != SOCK_CONNECTED || sock->receive_side != SIDE_OPEN || sock->wants_read ||
-        sock->had_more || !list_is_empty(&sock->receives) || list_is_linked(&sock->node))
-        return;
-    sock->wants_read = sock->is_guess = true;
-}
-
 void sock_wait_room(struct sock *sock)
 {
     if (!list_is_linked(&sock->node))
@@ -276,7 +264,8 @@ void sock_run_receives(struct sock *sock)
         if (sock->wants_read)
             break;
     }
-    guess_more(sock);
+    if (latency_watches_on(sock))
+        sock->wants_read = sock->is_guess = true;
     /* While no receive waits, the watcher need not be armed; perhaps it never has to be. */
     if (list_is_empty(&sock->receives) && !netsock_is_polled(&sock->ns, sock->worker))
         sock->wants_read = sock->is_guess = false;

@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "daemon/session/complete.h"
 #include "daemon/core/quota.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
@@ -234,7 +235,7 @@ static void drain(struct sock *sock)
     list_append(&w->drains, &sock->node);
     w->drain_count++;
     sock->wants_read = sock->wants_write = false;
-    if (sock->lingers || netsock_is_polled(&sock->ns, w)) {
+    if (!latency_watches_later(sock)) {
         drain_watched(sock, patience(sock));
         return;
     }

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "daemon/session/complete.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/verbs.h"
@@ -60,7 +61,7 @@ static int ended(struct op *op, ssize_t n)
 
     if (n == -EAGAIN) {
         sock->wants_read = true;
-        sock->had_more = false;
+        latency_had_more(sock, false);
         return 0;
     }
     if (netsock_is_transient(n))

@@ -344,8 +344,11 @@ static const struct {
 #ifdef HAVE_INSTRUMENTS
     {{"--seccomp=off", NULL}, 0},
     {{"--seccomp=on", NULL}, -EINVAL},
+    {{"--without=hold", "--without=drain", NULL}, 0},
+    {{"--without=holds", NULL}, -EINVAL},
 #else
     {{"--seccomp=off", NULL}, -EINVAL},
+    {{"--without=hold", NULL}, -EINVAL},
 #endif
     {{"--log-level=loud", NULL}, -EINVAL},
     {{"word", NULL}, -EINVAL},
