@@ -19,6 +19,8 @@
 
 #define PORTS 65536u
 #define LOOK_SECONDS 0.02
+/* The table has all sockets of the host. Looks at it take a tenth of the time at most. */
+#define LOOK_SHARE 9
 /* libev asks the kernel for so many at a time. */
 #define EVENTS_OF_RUN 64u
 
@@ -142,11 +144,15 @@ static void sort_clients(struct gateway *gateway, struct place *places, struct p
     }
 }
 
-static void count_owed(struct gateway *gateway)
+/* Returns how long that took. */
+static ev_tstamp count_owed(struct gateway *gateway)
 {
     struct place **table = calloc(PORTS, sizeof(struct place *));
     struct place *places = calloc(gateway->client_count + 1, sizeof(*places));
+    ev_tstamp began;
 
+    ev_now_update(gateway->loop);
+    began = ev_now(gateway->loop);
     if (table && places) {
         sort_clients(gateway, places, table);
         read_table("/proc/self/net/tcp", table);
@@ -154,6 +160,8 @@ static void count_owed(struct gateway *gateway)
     }
     free(places);
     free(table);
+    ev_now_update(gateway->loop);
+    return ev_now(gateway->loop) - began;
 }
 
 static bool owes(const struct gateway *gateway)
@@ -164,32 +172,44 @@ static bool owes(const struct gateway *gateway)
     return false;
 }
 
+static void look_later(struct gateway *gateway, ev_timer *look, ev_tstamp took)
+{
+    ev_tstamp left = gateway->drain_end - ev_now(gateway->loop);
+    ev_tstamp after = took * LOOK_SHARE > LOOK_SECONDS ? took * LOOK_SHARE : LOOK_SECONDS;
+
+    ev_timer_set(look, after < left ? after : left > 0 ? left : 0, 0);
+    ev_timer_start(gateway->loop, look);
+}
+
 static void on_look(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct gateway *gateway = timer->data;
+    ev_tstamp took;
 
     (void)events;
-    count_owed(gateway);
+    took = count_owed(gateway);
     if (ev_now(loop) >= gateway->drain_end || !owes(gateway))
         ev_break(loop, EVBREAK_ALL);
+    else
+        look_later(gateway, timer, took);
 }
 
 void gateway_drain(struct gateway *gateway, double seconds)
 {
+    ev_tstamp took;
     ev_timer look;
 
     /* What waits at a listener, or has just been closed. */
     gateway_accept_no_more(gateway);
     for (unsigned int i = 0; i <= gateway->client_count / EVENTS_OF_RUN + 1; i++)
         ev_run(gateway->loop, EVRUN_NOWAIT);
-    count_owed(gateway);
+    took = count_owed(gateway);
     if (!owes(gateway))
         return;
-    ev_now_update(gateway->loop);
     gateway->drain_end = ev_now(gateway->loop) + seconds;
-    ev_timer_init(&look, on_look, LOOK_SECONDS, LOOK_SECONDS);
+    ev_init(&look, on_look);
     look.data = gateway;
-    ev_timer_start(gateway->loop, &look);
+    look_later(gateway, &look, took);
     ev_run(gateway->loop, 0);
     ev_timer_stop(gateway->loop, &look);
 }
