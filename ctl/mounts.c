@@ -126,7 +126,10 @@ static void hide_in(struct mirror *mirror, const char *dir, const char *name)
         mirror_change(mirror, path, NULL);
 }
 
-/* The control socket, listeners of sessions, and each listener's directory, as systemd's units and asockd's defaults have them. */
+/*
+ * The control socket, listeners of sessions, and each listener's directory, as systemd's units and asockd's defaults have them. A
+ * directory without a socket may be that of a listener which comes later: it is hidden if nothing else is in it.
+ */
 static void hide_runtime(struct mirror *mirror, const char *dir)
 {
     DIR *list = opendir(dir);
@@ -139,11 +142,11 @@ static void hide_runtime(struct mirror *mirror, const char *dir)
     hide_in(mirror, dir, LOCK_NAME);
     while (list && (entry = readdir(list))) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
-            !join(dir, entry->d_name, path) || !is_socket(path, LISTENER_SOCKET))
+            !join(dir, entry->d_name, path))
             continue;
-        if (is_only_sockets(path, 0))
+        if (entry->d_type != DT_LNK && is_only_sockets(path, 0))
             mirror_change(mirror, path, NULL);
-        else
+        else if (is_socket(path, LISTENER_SOCKET))
             hide_in(mirror, path, LISTENER_SOCKET);
     }
     if (list)

@@ -133,6 +133,17 @@ class Hidden(TransparentTest):
         self.finish(self.begin(path, options=("--socket", daemon.path)))
         shutil.rmtree(folder)
 
+    def test_nor_another_listener_that_comes_later(self):
+        """Its directory was there, and empty."""
+        daemon = self.own_daemon()
+        folder = os.path.join(daemon.directory, "run", "other")
+        os.mkdir(folder)
+        path = os.path.join(folder, "asock.sock")
+        program = self.begin(path, options=("--socket", daemon.path))
+        self.listen(path)
+        self.finish(program)
+        shutil.rmtree(folder)
+
     def test_nor_with_their_whole_directory(self):
         daemon = self.own_daemon()
         program = self.begin(daemon.path, options=("--socket", daemon.path))
@@ -203,6 +214,8 @@ say([open("/etc/resolv.conf").read().split()[1], pwd.getpwuid(os.getuid())[0], o
         beside = os.path.join(daemon.directory, "run", "beside")
         os.mkdir(beside)
         os.symlink("beside", beside + ".link")
+        with open(os.path.join(beside, "README"), "w", encoding="ascii"):
+            pass
         code = """
 with open(os.path.join(args[0], "file"), "w") as file:
     file.write("written")
