@@ -36,4 +36,18 @@ examples_op_pool_SOURCES = examples/op_pool.c
 examples_op_pool_LDFLAGS = $(EXAMPLE_LINKFLAGS)
 examples_op_pool_LDADD = $(EXAMPLE_LIBS)
 
+# With ngtcp2 and its helpers for GnuTLS, of Debian 12's version: later ones have other names.
+QUIC_SOURCES = examples/quic.c examples/quic.h
+if HAVE_NGTCP2
+noinst_PROGRAMS += examples/quic_client examples/quic_server
+examples_quic_client_SOURCES = examples/quic_client.c $(QUIC_SOURCES)
+examples_quic_client_CFLAGS = $(AM_CFLAGS) $(NGTCP2_CFLAGS)
+examples_quic_client_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_quic_client_LDADD = $(EXAMPLE_LIBS) $(NGTCP2_LIBS)
+examples_quic_server_SOURCES = examples/quic_server.c $(QUIC_SOURCES)
+examples_quic_server_CFLAGS = $(AM_CFLAGS) $(NGTCP2_CFLAGS)
+examples_quic_server_LDFLAGS = $(EXAMPLE_LINKFLAGS)
+examples_quic_server_LDADD = $(EXAMPLE_LIBS) $(NGTCP2_LIBS)
+endif
+
 EXTRA_DIST += examples/grafana-asockd.json
