@@ -78,7 +78,8 @@ bool udp_has_option(uint32_t option)
 {
     static const uint32_t known = 1u << OPTION_SEND_BUFFER | 1u << OPTION_RECEIVE_BUFFER |
                                   1u << OPTION_HOP_LIMIT | 1u << OPTION_TRAFFIC_CLASS |
-                                  1u << OPTION_REUSE_ADDRESS | 1u << OPTION_COALESCE;
+                                  1u << OPTION_REUSE_ADDRESS | 1u << OPTION_DUAL_MODE |
+                                  1u << OPTION_COALESCE;
 
     return option <= NETSOCK_OPTIONS && known & 1u << option;
 }

@@ -352,5 +352,48 @@ class Ruled(InJournal):
         self.expect_nothing_more()
 
 
+class Local(InJournal):
+    """Sockets with a local address of the client's: a listener, and one of datagrams."""
+
+    def start(self, *arguments, prefix=()):
+        directory, _ = self.configure()
+        self.file = os.path.join(directory, "local.policy")
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write("[Rules]\nListen=tcp 127.0.0.1 *\nListen=udp 127.0.0.1 *\n")
+        super().start("--policy", self.file, prefix=prefix)
+
+    def bind(self, wire, number, host, kind):
+        wire.send(wire.open(number * 10, number, type=kind), wire.bind(number * 10 + 1, number, (host, 0)))
+        return wire.completion(number * 10 + 1)
+
+    def row(self, number):
+        return next(row for row in self.daemon.control.inspect(list=pb.List()) if row["socket"] == number)
+
+    def test_a_listener_is_told_when_it_listens(self):
+        wire = self.wire()
+        reply = self.bind(wire, 1, "127.0.0.1", pb.SOCKET_TYPE_STREAM)
+        wire.send(wire.listen(1, 1))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        self.expect("listen", socket=self.row(1)["id"], local_address="127.0.0.1", local_port=reply.connected.local.port,
+                    protocol=None, uid=os.getuid(), pid=os.getpid())
+        self.expect_nothing_more()
+
+    def test_a_datagram_socket_is_told_when_it_is_bound(self):
+        wire = self.wire()
+        reply = self.bind(wire, 1, "127.0.0.1", pb.SOCKET_TYPE_DATAGRAM)
+        self.expect("listen", socket=self.row(1)["id"], local_address="127.0.0.1", local_port=reply.connected.local.port,
+                    protocol="udp", uid=os.getuid(), pid=os.getpid())
+        wire.send(wire.make_close(1, 1))
+        wire.completion(1)
+        self.expect_nothing_more()
+
+    def test_a_bind_that_is_denied(self):
+        wire = self.wire()
+        for number, (kind, protocol) in enumerate(((pb.SOCKET_TYPE_STREAM, None), (pb.SOCKET_TYPE_DATAGRAM, "udp")), 1):
+            self.assertEqual(self.bind(wire, number, "127.0.0.2", kind).error, pb.ERROR_ACCESS_DENIED)
+            self.expect("deny", local_address="127.0.0.2", local_port=0, protocol=protocol, error="AccessDenied", port=None)
+        self.expect_nothing_more()
+
+
 if __name__ == "__main__":
     unittest.main()

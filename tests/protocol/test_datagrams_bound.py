@@ -4,6 +4,7 @@
 import socket
 import unittest
 
+from asockd import Daemon
 from test_datagrams import DEADLINE, WithPolicy, address, name
 from wire import Wire, pb, request
 
@@ -99,6 +100,95 @@ class Bound(WithPolicy):
         self.assertEqual(name(self.bind(own, client=other)[0]), "ADDRESS_ALREADY_IN_USE")
         reply, _ = self.bind(client=other)
         self.assertEqual(name(reply), "SUCCESS")
+
+    def reserve(self, *reserved):
+        """Ports that are somebody else's; this client may listen everywhere."""
+        self.set("[Rules]\nListen=udp * *\nListen=tcp * *\n")
+        with open(self.file + ".others.policy", "w", encoding="utf-8") as file:
+            file.write("[Match]\nUser=4294967290\n[Rules]\n" + "".join(f"Reserve={line}\n" for line in reserved))
+        self.client.close()
+        self.own.stop()
+        self.own = Daemon("--policy", self.file, "--policy", self.file + ".others.policy")
+        self.addCleanup(self.own.stop)
+        self.client = self.hold(Wire(self.own.path))
+        self.client.hello()
+
+    @staticmethod
+    def free_port():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    def outcomes(self, *cases):
+        """Of each a socket of its own, which is bound to the address."""
+        found = []
+        for number, (host, port, family) in enumerate(cases, 1):
+            self.open(number, family=family)
+            reply, text = self.bind((host, port), number)
+            found.append(text.decode() or name(reply))
+            op = self.next_op()
+            self.client.send(self.client.make_close(op, number))
+            self.client.completion(op)
+        return found
+
+    def test_s61_a_reserved_udp_port_is_its_clients_alone(self):
+        port, text = self.free_port(), "this port is reserved for another client"
+        self.reserve(f"udp 127.0.0.1 {port}")
+        self.assertEqual(self.outcomes(("127.0.0.1", port, 0), ("0.0.0.0", port, 0), ("::", port, 0),
+                                       ("::", port, pb.FAMILY_INET6), ("127.0.0.2", port, 0)),
+                         [text, text, text, "SUCCESS", "SUCCESS"])
+        op = self.next_op()
+        self.client.send(self.client.open(op, 9))
+        self.client.completion(op)
+        self.assertEqual(name(self.bind(("127.0.0.1", port), 9)[0]), "SUCCESS")  # of TCP it is not
+
+    def test_s61_a_port_that_is_reserved_for_tcp_is_free_for_udp(self):
+        port = self.free_port()
+        self.reserve(f"tcp * {port}")
+        self.assertEqual(self.outcomes(("127.0.0.1", port, 0)), ["SUCCESS"])
+
+    def test_s61_the_kernels_choice_keeps_clear_of_reserved_udp_ports(self):
+        self.reserve("udp 127.0.0.1 *")
+        self.assertEqual(self.outcomes(("127.0.0.1", 0, 0), ("127.0.0.2", 0, 0)), ["ADDRESS_ALREADY_IN_USE", "SUCCESS"])
+
+    def set_dual(self, number, value):
+        op = self.next_op()
+        self.client.send(request(pb.VERB_SET_OPTION, op, number, set_option=pb.SetOption(
+            option=pb.OPTION_DUAL_MODE, value=pb.OptionValue(number=value))))
+        return name(self.client.whole(op)[0])
+
+    def test_s61_dual_mode_of_datagrams(self):
+        """Policy has to allow both families; each peer is judged by the rule of its own."""
+        self.set("[Rules]\nListen=udp :: *\n")
+        self.open(1)
+        self.assertEqual(name(self.bind(("::", 0))[0]), "ACCESS_DENIED")
+        self.assertEqual(self.set_dual(1, 0), "SUCCESS")
+        reply, _ = self.bind(("::", 0))
+        self.assertEqual(name(reply), "SUCCESS")
+        self.peer.sendto(b"not heard", ("127.0.0.1", reply.connected.local.port))
+        six = self.hold(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+        six.sendto(b"six", ("::1", reply.connected.local.port))
+        self.assertEqual(self.receive()[1], b"six")
+        self.assertEqual(self.set_dual(1, 1), "INVALID_ARGUMENT")
+
+    def test_s65_each_family_of_a_dual_socket_has_its_peers(self):
+        self.set("[Rules]\nListen=udp :: * from ::1\nListen=udp 0.0.0.0 * from 127.0.0.2\n")
+        self.open(1, family=pb.FAMILY_INET6)
+        self.assertEqual(self.set_dual(1, 1), "SUCCESS")
+        reply, _ = self.bind(("::", 0))
+        self.assertEqual(name(reply), "SUCCESS")
+        port = reply.connected.local.port
+        self.peer.sendto(b"stranger", ("127.0.0.1", port))
+        self.other.sendto(b"question", ("127.0.0.1", port))
+        reply, data = self.receive()
+        self.assertEqual((data, reply.datagram.refused), (b"question", 1))
+        mapped = b"\0" * 10 + b"\xff\xff" + socket.inet_aton("127.0.0.2")
+        self.assertEqual(reply.datagram.remote.address, mapped)
+        self.assertEqual(name(self.send(b"answer", endpoint=reply.datagram.remote, source=pb.Endpoint(
+            address=reply.datagram.local.address))[0]), "SUCCESS")
+        self.assertEqual(self.other.recvfrom(10), (b"answer", ("127.0.0.1", port)))
+        stranger = pb.Endpoint(address=mapped[:12] + socket.inet_aton("127.0.0.1"), port=self.peer.getsockname()[1])
+        self.assertEqual(name(self.send(b"x", endpoint=stranger)[0]), "ACCESS_DENIED")
 
     def test_s61_misuse(self):
         own = self.start()
