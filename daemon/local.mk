@@ -130,6 +130,7 @@ libasockd_la_SOURCES = \
 	daemon/session/inspect.h \
 	daemon/session/dgram.c \
 	daemon/session/dgram.h \
+	daemon/session/dgram_group.c \
 	daemon/session/dgram_source.c \
 	daemon/session/latency.c \
 	daemon/session/latency.h \

@@ -150,6 +150,10 @@ static void fill_option(const asock_op *op, struct request *request)
     request->option.option = (uint32_t)op->option;
     request->option.value.is_set = is_set;
     request->option.value.number = is_set ? op->argument : 0;
+    if (is_set && (op->option == OPTION_JOIN_GROUP || op->option == OPTION_LEAVE_GROUP)) {
+        request->option.value.endpoint = op->endpoint;
+        request->option.value.endpoint.port = 0;
+    }
 }
 
 static void fill(const asock_op *op, struct request *request)

@@ -36,6 +36,13 @@ static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     /* The kernel's option is the opposite (IPV6_V6ONLY), and only exists for IPv6. */
     [OPTION_DUAL_MODE] = {0, 1, IPPROTO_IPV6, IPV6_V6ONLY, SAME},
     [OPTION_COALESCE] = {0, 1, IPPROTO_UDP, UDP_GRO, SAME},
+    [OPTION_BROADCAST] = {0, 1, SOL_SOCKET, SO_BROADCAST, SAME},
+    [OPTION_MULTICAST_HOPS] = {0, 255, IPPROTO_IP, IP_MULTICAST_TTL, IPPROTO_IPV6,
+                               IPV6_MULTICAST_HOPS},
+    [OPTION_MULTICAST_LOOP] = {0, 1, IPPROTO_IP, IP_MULTICAST_LOOP, IPPROTO_IPV6,
+                               IPV6_MULTICAST_LOOP},
+    [OPTION_MULTICAST_INTERFACE] = {0, INT_MAX, IPPROTO_IP, IP_MULTICAST_IF, IPPROTO_IPV6,
+                                    IPV6_MULTICAST_IF},
 };
 
 int netsock_check_option(uint32_t option, int64_t value)
@@ -66,6 +73,15 @@ static void kernel_option(const struct netsock *ns, uint32_t option, int *level,
     *name = six ? e->name6 : e->name;
 }
 
+/* Of IPv4 an int would be an address. */
+static int set_interface(struct netsock *ns, int32_t index)
+{
+    struct ip_mreqn request = {.imr_ifindex = index};
+
+    return setsockopt(ns->fd, IPPROTO_IP, IP_MULTICAST_IF, &request, sizeof(request)) < 0 ? -errno
+                                                                                          : 0;
+}
+
 int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value)
 {
     int level, name;
@@ -74,6 +90,8 @@ int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value)
         return 0;
     if (option == OPTION_DUAL_MODE)
         value = !value;
+    if (option == OPTION_MULTICAST_INTERFACE && netsock_family(ns) == AF_INET)
+        return set_interface(ns, value);
     kernel_option(ns, option, &level, &name);
     return setsockopt(ns->fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
 }

@@ -31,7 +31,7 @@ struct netsock {
 };
 
 /* Options as a client sets them; kept over attempts (S20). */
-#define NETSOCK_OPTIONS 14
+#define NETSOCK_OPTIONS 18
 struct netsock_options {
     uint32_t set; /* a bit per enum option */
     int32_t values[NETSOCK_OPTIONS + 1];

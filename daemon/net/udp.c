@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "proto/endpoint.h"
+
 /* The most reports of routers that one call of udp_drop_errors() removes. */
 #define ERRORS_MAX 64
 
@@ -19,12 +21,15 @@ union control {
                5 * CMSG_SPACE(sizeof(int))];
 };
 
+static void set_to(struct netsock *ns, int level, int name, int value)
+{
+    /* If the kernel does not know the option, what it would report stays unknown. */
+    setsockopt(ns->fd, level, name, &value, sizeof(value));
+}
+
 static void set(struct netsock *ns, int level, int name)
 {
-    int one = 1;
-
-    /* If the kernel does not know the option, what it would report stays unknown. */
-    setsockopt(ns->fd, level, name, &one, sizeof(one));
+    set_to(ns, level, name, 1);
 }
 
 int udp_open(struct netsock *ns, struct worker *w, int family)
@@ -39,12 +44,15 @@ int udp_open(struct netsock *ns, struct worker *w, int family)
     set(ns, SOL_SOCKET, SO_RXQ_OVFL);
     /* An IPv6 socket may also carry IPv4, by mapped addresses. */
     set(ns, IPPROTO_IP, IP_RECVTOS);
+    /* Only groups that this socket has joined: by default what other processes have joined comes too. */
+    set_to(ns, IPPROTO_IP, IP_MULTICAST_ALL, 0);
     if (family == AF_INET) {
         set(ns, IPPROTO_IP, IP_PKTINFO);
         return 0;
     }
     set(ns, IPPROTO_IPV6, IPV6_RECVPKTINFO);
     set(ns, IPPROTO_IPV6, IPV6_RECVTCLASS);
+    set_to(ns, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
     return 0;
 }
 
@@ -79,14 +87,31 @@ bool udp_has_option(uint32_t option)
     static const uint32_t known = 1u << OPTION_SEND_BUFFER | 1u << OPTION_RECEIVE_BUFFER |
                                   1u << OPTION_HOP_LIMIT | 1u << OPTION_TRAFFIC_CLASS |
                                   1u << OPTION_REUSE_ADDRESS | 1u << OPTION_DUAL_MODE |
-                                  1u << OPTION_COALESCE;
+                                  1u << OPTION_COALESCE | 1u << OPTION_BROADCAST |
+                                  1u << OPTION_MULTICAST_HOPS | 1u << OPTION_MULTICAST_LOOP |
+                                  1u << OPTION_MULTICAST_INTERFACE;
 
     return option <= NETSOCK_OPTIONS && known & 1u << option;
 }
 
 bool tcp_has_option(uint32_t option)
 {
-    return option != OPTION_COALESCE;
+    return option < OPTION_COALESCE || option > OPTION_LEAVE_GROUP;
+}
+
+int udp_join(struct netsock *ns, const struct endpoint *group, bool join)
+{
+    int level = group->address_len == 4 ? IPPROTO_IP : IPPROTO_IPV6;
+    struct group_req request = {.gr_interface = group->scope_id};
+    struct endpoint alone = *group;
+
+    alone.port = 0;
+    alone.scope_id = 0;
+    asock_endpoint_to(&alone, &request.gr_group);
+    return setsockopt(ns->fd, level, join ? MCAST_JOIN_GROUP : MCAST_LEAVE_GROUP, &request,
+                      sizeof(request)) < 0
+               ? -errno
+               : 0;
 }
 
 /* msg_control is a union control, and msg_controllen what is used of it. */

@@ -21,6 +21,9 @@ bool udp_has_option(uint32_t option);
 /* False: only UDP has it. */
 bool tcp_has_option(uint32_t option);
 
+/* Joins or leaves a multicast group; scope_id: the interface, 0: the kernel's choice. 0 or -errno. */
+int udp_join(struct netsock *ns, const struct endpoint *group, bool join);
+
 /* How a datagram goes out. */
 struct udp_way {
     const struct endpoint *to; /* NULL: to the connected peer */

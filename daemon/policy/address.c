@@ -119,6 +119,15 @@ uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix
     return best ? best->class : 0;
 }
 
+bool policy_network_is_group(int family, const uint8_t *net, unsigned int prefix)
+{
+    static const uint8_t all[4] = {255, 255, 255, 255};
+
+    if (family == AF_INET6)
+        return prefix >= 8 && net[0] == 0xff;
+    return (prefix >= 4 && net[0] >> 4 == 0xe) || (prefix == 32 && memcmp(net, all, 4) == 0);
+}
+
 uint8_t policy_network_contains(int family, const uint8_t *net, unsigned int prefix)
 {
     uint8_t classes = 0;

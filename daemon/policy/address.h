@@ -21,7 +21,7 @@
 #define POLICY_LEND 0x20u
 #define POLICY_LEND_GIVEN 0x40u
 #define POLICY_LENDS (POLICY_LEND | POLICY_LEND_GIVEN)
-/* Unspecified, multicast, broadcast: there is nothing to connect to. */
+/* Unspecified, multicast, broadcast: there is nothing to connect to. Datagrams go to the latter two if a rule names them. */
 #define POLICY_NEVER 0x80u
 
 struct policy_nat64;
@@ -41,6 +41,8 @@ bool policy_address_within(const struct policy_address *addr, int family, const 
 
 /* One of the flags, POLICY_NEVER, or 0: globally reachable. +local is not looked at here. */
 uint8_t policy_address_class(const struct policy_address *addr);
+/* Multicast, or 255.255.255.255: several hosts at a time. */
+bool policy_network_is_group(int family, const uint8_t *net, unsigned int prefix);
 /* The same of a whole network, where all of it lies in one range of the table; else 0. */
 uint8_t policy_network_class(int family, const uint8_t *net, unsigned int prefix);
 

@@ -162,7 +162,9 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
         if ((rule->flags & flag) && !is_useful(rule, flag))
             warn(c, rule->line, "%s changes nothing for these addresses", policy_flag_name(flag));
     }
-    if (rule->is_allow && rule->implied == POLICY_NEVER)
+    if (rule->is_allow && rule->implied == POLICY_NEVER &&
+        !(rule->protocol == POLICY_UDP &&
+          policy_network_is_group(rule->family, rule->net, rule->prefix)))
         warn(c, rule->line, "no connection to such an address is possible");
 }
 

@@ -156,6 +156,8 @@ static const char *missing_flag(uint8_t flag)
         return "a private address, and the rule for it has no +private";
     case POLICY_LINKLOCAL:
         return "a link-local address, and the rule for it has no +linklocal";
+    case POLICY_NEVER:
+        return "a multicast or broadcast address, and the rule for it is not for these alone";
     case POLICY_SPECIAL:
         return "an address that is not globally reachable, and the rule for it has no +special";
     default:
@@ -180,13 +182,20 @@ static struct policy_answer judge_flags(struct judging *j, const struct policy_f
     return answer;
 }
 
+/* Of datagrams: judge_flags() wants a rule for just such addresses. */
+static bool is_group(const struct judging *j, const struct policy_address *addr)
+{
+    return j->question->protocol == POLICY_UDP &&
+           policy_network_is_group(addr->family, addr->bytes, addr->family == AF_INET ? 32 : 128);
+}
+
 static struct policy_answer judge_one(struct judging *j, const struct policy_address *addr)
 {
     uint8_t class = policy_nat64_contains(j->nat64, addr) ? 0 : policy_address_class(addr);
     const struct policy_file *file;
     const struct policy_rule *rule;
 
-    if (class == POLICY_NEVER || j->question->port == 0)
+    if ((class == POLICY_NEVER && !is_group(j, addr)) || j->question->port == 0)
         return deny(NULL, 0, "no connection to such an address is possible");
     rule = first_rule(j, addr, &file);
     if (!rule)

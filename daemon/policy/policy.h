@@ -106,13 +106,13 @@ enum policy_audit {
     POLICY_AUDIT_REQUIRED, /* what cannot be recorded is refused */
 };
 
-/* Options of a socket that clients may set where policy says so. */
+/* Options that clients may set where policy says so. */
 #define POLICY_TRAFFIC_CLASS 0x01u
 #define POLICY_HOP_LIMIT 0x02u
-
+#define POLICY_BROADCAST 0x04u
 struct policy_egress {
     bool has_options;
-    uint8_t options; /* POLICY_TRAFFIC_CLASS, POLICY_HOP_LIMIT */
+    uint8_t options; /* POLICY_TRAFFIC_CLASS and so on */
     bool has_source; /* then a family without its own has none */
     struct in_addr source4;
     struct in6_addr source6;

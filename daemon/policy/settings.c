@@ -152,14 +152,27 @@ static int parse_device(struct policy_egress *egress, struct conf_reader *reader
     return 0;
 }
 
+static const struct {
+    const char *name;
+    uint8_t option;
+} client_options[] = {
+    {"TrafficClass", POLICY_TRAFFIC_CLASS},
+    {"HopLimit", POLICY_HOP_LIMIT},
+    {"Broadcast", POLICY_BROADCAST},
+};
+
+#define CLIENT_OPTIONS (sizeof(client_options) / sizeof(client_options[0]))
+
 static int add_option(struct policy_egress *egress, struct conf_reader *reader, const char *text)
 {
-    uint8_t option = strcmp(text, "TrafficClass") == 0 ? POLICY_TRAFFIC_CLASS
-                     : strcmp(text, "HopLimit") == 0   ? POLICY_HOP_LIMIT
-                                                       : 0;
+    uint8_t option = 0;
 
+    for (size_t i = 0; i < CLIENT_OPTIONS; i++)
+        if (strcmp(text, client_options[i].name) == 0)
+            option = client_options[i].option;
     if (option == 0)
-        return asock_conf_refuse(reader, "Options=%s: TrafficClass, HopLimit, or none", text);
+        return asock_conf_refuse(reader, "Options=%s: TrafficClass, HopLimit, Broadcast, or none",
+                                 text);
     if (egress->options & option)
         return asock_conf_refuse(reader, "%s is given twice", text);
     egress->options |= option;
@@ -222,11 +235,17 @@ static void source_text(const struct policy_egress *egress, char *ret)
 
 static void options_text(const struct policy_egress *egress, char *ret)
 {
-    static const char *const texts[] = {"none", "TrafficClass", "HopLimit",
-                                        "TrafficClass HopLimit"};
+    size_t len = (size_t)snprintf(ret, POLICY_SETTING_MAX, "[Egress] Options=");
+    const char *separator = "";
 
-    snprintf(ret, POLICY_SETTING_MAX, "[Egress] Options=%s",
-             texts[egress->options & (POLICY_TRAFFIC_CLASS | POLICY_HOP_LIMIT)]);
+    for (size_t i = 0; i < CLIENT_OPTIONS; i++)
+        if (egress->options & client_options[i].option) {
+            len += (size_t)snprintf(ret + len, POLICY_SETTING_MAX - len, "%s%s", separator,
+                                    client_options[i].name);
+            separator = " ";
+        }
+    if (!*separator)
+        snprintf(ret + len, POLICY_SETTING_MAX - len, "none");
 }
 
 bool policy_settings_text(const struct policy_settings *settings, unsigned int number,

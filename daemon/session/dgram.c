@@ -303,6 +303,18 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
     return answer.is_allowed ? (uint32_t)ERR_SUCCESS : denied(answer.reason, reason);
 }
 
+bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to)
+{
+    struct sockaddr_storage addr;
+    struct policy_answer answer;
+    socklen_t len;
+
+    if (netsock_sockaddr(to, &addr, &len) != 0)
+        return false;
+    answer = judge(sock, to, (const struct sockaddr *)&addr, false);
+    return answer.is_allowed && !answer.is_learned && dgram_has_source(sock, to);
+}
+
 /* ---- who may be heard, and answered ---- */
 
 /* By the daemon's random keys: a sender cannot choose ports that push another peer out of its row. */

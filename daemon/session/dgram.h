@@ -36,8 +36,11 @@ struct dgram_row {
     unsigned int next; /* to be replaced */
 };
 
+#define DGRAM_GROUPS_MAX 16u /* the kernel's own limit of IPv4 is 20 */
 struct dgram_answers {
     struct dgram_row rows[DGRAM_ANSWER_ROWS];
+    struct endpoint groups[DGRAM_GROUPS_MAX]; /* it has joined; scope_id: by this interface */
+    unsigned int group_count;
 };
 
 /* What policy said of an address and port, for a moment. */
@@ -88,6 +91,8 @@ uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *so
 bool dgram_has_heard(const struct sock *sock, const struct endpoint *from);
 /* May what it sends unasked go out, from the address that it is bound to? */
 bool dgram_has_source(const struct sock *sock, const struct endpoint *to);
+/* Does policy let it send there today? Nothing is recorded, and what learn mode alone lets pass is not enough. */
+bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to);
 /* May the client receive what comes from there? What it may not is counted. */
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
 /* What it is judged by has changed. */
@@ -96,6 +101,15 @@ void dgram_forget(struct sock *sock);
 /* In front of bind(2): its buffers, and memory for whom it may answer, are charged. 0, -ENOBUFS, -ENOMEM. */
 int dgram_bound(struct sock *sock);
 void dgram_unbound(struct sock *sock); /* it may answer no peer, if it is bound */
+/*
+ * Joins or leaves a multicast group. Who joins must be allowed to send there, on the port that the socket has. ERR_SUCCESS or
+ * an error, with a reason as dgram_may_send().
+ */
+uint32_t dgram_join(struct sock *sock, const struct endpoint *group,
+                    char reason[static POLICY_REASON_MAX + 1]);
+uint32_t dgram_leave(struct sock *sock, const struct endpoint *group);
+/* Policy has changed: leaves what it may not be in any more. */
+void dgram_judge_groups(struct sock *sock);
 /* What waits ends. */
 void dgram_end(struct sock *sock, uint32_t error);
 

@@ -189,8 +189,10 @@ bool sock_bound_judge_again(struct sock *sock)
     if (!sock->bound || sock->state == SOCK_KILLED)
         return false;
     answer = sock_bound_judge(sock);
-    if (answer.is_allowed)
+    if (answer.is_allowed) {
+        dgram_judge_groups(sock);
         return false;
+    }
     sock_audit_listen_denied(sock, NULL, &answer);
     sock_end_accepts(sock, ERR_ACCESS_DENIED, answer.reason);
     if (sock->dgram)

@@ -36,6 +36,8 @@ bool sock_may_set(const struct sock *sock, uint32_t option)
 
     if (option == OPTION_TRAFFIC_CLASS)
         return options & POLICY_TRAFFIC_CLASS;
+    if (option == OPTION_BROADCAST)
+        return options & POLICY_BROADCAST;
     return option != OPTION_HOP_LIMIT || options & POLICY_HOP_LIMIT;
 }
 

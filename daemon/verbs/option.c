@@ -18,6 +18,7 @@
 #include "daemon/session/dgram.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_policy.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -67,9 +68,55 @@ static int apply(struct sock *sock, uint32_t option, int32_t value)
                                             : netsock_set_option(&sock->ns, option, value);
 }
 
+static bool is_multicast(const struct endpoint *group)
+{
+    return group->address_len == 16 ? group->address[0] == 0xff
+                                    : group->address_len == 4 && group->address[0] >> 4 == 0xe;
+}
+
+/* Behind op->text; the cleanup frees it. NULL without memory. */
+static const char *keep_text(struct op *op, const char *text)
+{
+    size_t size = strlen(text) + 1;
+
+    op->class = &value_class;
+    op->value.bytes = mem_alloc(sizeof(*op->value.bytes) + size);
+    return op->value.bytes ? memcpy(op->value.bytes->data, text, size) : NULL;
+}
+
 static bool has_option(const struct sock *sock, uint32_t option)
 {
     return sock->dgram ? udp_has_option(option) : tcp_has_option(option);
+}
+
+/* A multicast group. */
+static int set_group(struct op *op, const struct request *r)
+{
+    struct endpoint group = r->option.value.endpoint;
+    struct sock *sock = op->sock;
+    int64_t interface = r->option.value.number;
+    bool is_join = r->option.option == OPTION_JOIN_GROUP;
+    char reason[POLICY_REASON_MAX + 1] = "";
+    uint32_t error;
+
+    if (!sock->dgram)
+        return ERR_PROTOCOL_OPTION;
+    if (group.malformed || group.port != 0 || group.scope_id != 0 || interface < 0 ||
+        interface > INT32_MAX || !is_multicast(&group))
+        return ERR_INVALID_ARGUMENT;
+    if (!sock->dgram->answers || !sock->bound) {
+        op->text = "only a bound socket can be in a group";
+        return ERR_INVALID_ARGUMENT;
+    }
+    if (group.address_len != sock->bound->local.address_len)
+        return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
+    group.scope_id = (uint32_t)interface;
+    error = is_join ? dgram_join(sock, &group, reason) : dgram_leave(sock, &group);
+    if (reason[0])
+        op->text = keep_text(op, reason);
+    if (error == ERR_SUCCESS)
+        complete(op, ERR_SUCCESS);
+    return (int)error;
 }
 
 int verb_set_option(struct op *op, const struct call *call)
@@ -79,6 +126,9 @@ int verb_set_option(struct op *op, const struct call *call)
     struct netsock_options *options;
     int err;
 
+    if (r->option.value.is_set &&
+        (r->option.option == OPTION_JOIN_GROUP || r->option.option == OPTION_LEAVE_GROUP))
+        return set_group(op, r);
     if (!r->option.value.is_set || r->option.value.endpoint.address_len > 0)
         return ERR_INVALID_ARGUMENT;
     err = netsock_check_option(r->option.option, r->option.value.number);
@@ -149,6 +199,10 @@ static int get_number(struct op *op, uint32_t option)
         return ERR_PROTOCOL_OPTION;
     else if (option == OPTION_DUAL_MODE && sock->ns.fd < 0)
         op->value.number = sock_dual_mode(sock);
+    else if (option == OPTION_MULTICAST_INTERFACE)
+        op->value.number = sock->options && sock->options->set & UINT32_C(1) << option
+                               ? sock->options->values[option]
+                               : 0;
     else if (sock->ns.fd >= 0)
         r = netsock_get_option(&sock->ns, option, &op->value.number);
     else

@@ -293,6 +293,41 @@ START_TEST(test_s64_segments_there_and_coalesced_back)
 }
 END_TEST
 
+/* The group is the op's endpoint; --allow-any has no rule for groups. */
+START_TEST(test_s67_groups_by_the_library)
+{
+    struct sockaddr_in group = {.sin_family = AF_INET, .sin_port = htons(7)},
+                       here = {.sin_family = AF_INET};
+    asock_socket *socket = new_udp(AF_INET);
+    asock_op *op = new_op();
+    int64_t hops;
+
+    group.sin_addr.s_addr = htonl(0xef010203);
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&group, sizeof(group)), 0);
+    pending(asock_set_option(socket, op, ASOCK_OPTION_JOIN_GROUP, 0));
+    expect(op, ASOCK_INVALID_ARGUMENT);
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&here, sizeof(here)), 0);
+    pending(asock_bind(socket, op));
+    expect(op, ASOCK_SUCCESS);
+    pending(asock_set_option(socket, op, ASOCK_OPTION_JOIN_GROUP, 0));
+    expect(op, ASOCK_INVALID_ARGUMENT); /* no multicast address */
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&group, sizeof(group)), 0);
+    pending(asock_set_option(socket, op, ASOCK_OPTION_JOIN_GROUP, 0));
+    expect(op, ASOCK_ACCESS_DENIED);
+    ck_assert_ptr_nonnull(strstr(asock_op_get_text(op), "multicast"));
+    pending(asock_set_option(socket, op, ASOCK_OPTION_LEAVE_GROUP, 0));
+    expect(op, ASOCK_ADDRESS_NOT_AVAILABLE);
+    pending(asock_set_option(socket, op, ASOCK_OPTION_MULTICAST_HOPS, 7));
+    expect(op, ASOCK_SUCCESS);
+    pending(asock_get_option(socket, op, ASOCK_OPTION_MULTICAST_HOPS));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_eq(asock_op_get_value(op, &hops), 0);
+    ck_assert_int_eq(hops, 7);
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+}
+END_TEST
+
 /* For a stream, an empty send would report that success. */
 START_TEST(test_s64_errors_only_sends_no_datagram_of_its_own)
 {

@@ -108,6 +108,7 @@ class Policy:
         self.all_rules = self.rules = [rule for file in files for rule in file.rules]
         self.learns = next((file.learns for file in files if file.learns), None)
         self.local = local
+        self.protocol = "tcp"
 
     @staticmethod
     def has_name(rule, name):
@@ -135,7 +136,9 @@ class Policy:
 
     def ask_one(self, name, address, port):
         name_of_class = class_of(ipaddress.ip_network(address))
-        if name_of_class == "never" or port == 0:
+        # Of datagrams those go to several hosts, and need a rule for just such addresses.
+        is_group = self.protocol == "udp" and (address.is_multicast or str(address) == "255.255.255.255")
+        if (name_of_class == "never" and not is_group) or port == 0:
             return "deny"
         needs = {name_of_class} - {"global", None}
         if self.local(address) and name_of_class != "loopback":
@@ -164,6 +167,7 @@ class Policy:
     def ask(self, name, address, port, protocol="tcp"):
         """What the probe would say; where several things are learned or allowed, only which of it."""
         self.rules = [rule for rule in self.all_rules if rule.protocol == protocol]
+        self.protocol = protocol
         if address is None:
             return self.ask_name(name, port)
         return self.ask_address(name, ipaddress.ip_address(address), port)

@@ -39,6 +39,8 @@ static const struct {
     {R("Allow=tcp 192.0.0.0/8 80\nAllow=tcp a.b *\n"), "2: some of these addresses need +private"},
     {R("Allow=tcp 192.0.0.0/8 80 +private\nAllow=tcp a.b *\n"), ""},
     {R("Allow=tcp 0.0.0.0/0 80\nAllow=tcp a.b *\n"), ""},
+    {R("Allow=udp 239.0.0.0/8 *\nAllow=udp ff02::fb 5353\nAllow=udp 255.255.255.255 9\nAllow=tcp a.b *\n"),
+     ""},
     {R("# check: ignore\nAllow=tcp localhost 80\n"), ""},
     {R(";check: ignore\n\n# for tests\nAllow=tcp localhost 80\n"), ""},
     {R("# check: ignore\nAllow=tcp a.b 1\nAllow=tcp localhost 80\n"),

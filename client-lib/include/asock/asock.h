@@ -615,6 +615,17 @@ enum asock_option {
     ASOCK_OPTION_DUAL_MODE = 13,
     /* UDP: 0 or 1; 1: a receive may return several datagrams of one sender. Since: 0.1.0 */
     ASOCK_OPTION_COALESCE = 14,
+    /* UDP: 0 or 1; 1: sends to broadcast addresses, where policy allows it. Since: 0.1.0 */
+    ASOCK_OPTION_BROADCAST = 15,
+    /* UDP: 0 to 255; 1 on a new socket. Since: 0.1.0 */
+    ASOCK_OPTION_MULTICAST_HOPS = 16,
+    /* UDP: 0 or 1; 1 on a new socket. Since: 0.1.0 */
+    ASOCK_OPTION_MULTICAST_LOOP = 17,
+    /* UDP: index of the interface; 0: as the routes say. Since: 0.1.0 */
+    ASOCK_OPTION_MULTICAST_INTERFACE = 18,
+    /* Set only, of a bound UDP socket: the op's endpoint is the group, the value the interface's index or 0. Since: 0.1.0 */
+    ASOCK_OPTION_JOIN_GROUP = 19,
+    ASOCK_OPTION_LEAVE_GROUP = 20,
     /* Read only: bytes of a stream that have arrived and that no receive has taken. Since: 0.1.0 */
     ASOCK_OPTION_AVAILABLE = 35
 };
