@@ -54,7 +54,7 @@ int netsock_check_option(uint32_t option, int64_t value)
     return ERR_SUCCESS;
 }
 
-int netsock_family(const struct netsock *ns)
+static int family_of(const struct netsock *ns)
 {
     int family = AF_UNSPEC;
     socklen_t len = sizeof(family);
@@ -67,7 +67,7 @@ int netsock_family(const struct netsock *ns)
 static void kernel_option(const struct netsock *ns, uint32_t option, int *level, int *name)
 {
     const struct option_entry *e = &entries[option];
-    bool six = e->level6 != 0 && netsock_family(ns) == AF_INET6;
+    bool six = e->level6 != 0 && family_of(ns) == AF_INET6;
 
     *level = six ? e->level6 : e->level;
     *name = six ? e->name6 : e->name;
@@ -86,11 +86,11 @@ int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value)
 {
     int level, name;
 
-    if (option == OPTION_LINGER || (option == OPTION_DUAL_MODE && netsock_family(ns) != AF_INET6))
+    if (option == OPTION_LINGER || (option == OPTION_DUAL_MODE && family_of(ns) != AF_INET6))
         return 0;
     if (option == OPTION_DUAL_MODE)
         value = !value;
-    if (option == OPTION_MULTICAST_INTERFACE && netsock_family(ns) == AF_INET)
+    if (option == OPTION_MULTICAST_INTERFACE && family_of(ns) == AF_INET)
         return set_interface(ns, value);
     kernel_option(ns, option, &level, &name);
     return setsockopt(ns->fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;

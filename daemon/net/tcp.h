@@ -90,7 +90,6 @@ static inline int netsock_watched(const struct netsock *ns)
     return ev_is_active(&ns->io) ? ns->io.events & (EV_READ | EV_WRITE) : 0;
 }
 
-int netsock_family(const struct netsock *ns); /* AF_INET, AF_INET6; AF_UNSPEC: no descriptor */
 /* ERR_SUCCESS, ERR_PROTOCOL_OPTION (unknown, read-only), ERR_INVALID_ARGUMENT (range). */
 int netsock_check_option(uint32_t option, int64_t value);
 int netsock_set_option(struct netsock *ns, uint32_t option, int32_t value);

@@ -144,10 +144,10 @@ static void put_source(struct msghdr *msg, const struct endpoint *source)
 }
 
 /* An IPv6 socket may have a mapped destination: then the kernel heeds IPv4's value, otherwise IPv6's. */
-static void put_traffic_class(struct netsock *ns, struct msghdr *msg, int value)
+static void put_traffic_class(struct msghdr *msg, int value, bool is_ipv6)
 {
     put_control(msg, IPPROTO_IP, IP_TOS, &value, sizeof(value));
-    if (netsock_family(ns) == AF_INET6)
+    if (is_ipv6)
         put_control(msg, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof(value));
 }
 
@@ -170,7 +170,7 @@ ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const s
     if (way->source)
         put_source(&msg, way->source);
     if (way->traffic_class >= 0)
-        put_traffic_class(ns, &msg, way->traffic_class);
+        put_traffic_class(&msg, way->traffic_class, way->is_ipv6);
     if (way->segment > 0)
         put_control(&msg, IPPROTO_UDP, UDP_SEGMENT, &way->segment, sizeof(way->segment));
     do {

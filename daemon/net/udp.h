@@ -30,6 +30,7 @@ struct udp_way {
     const struct endpoint
         *source;       /* NULL: the address that the socket has, or that the kernel chooses */
     int traffic_class; /* 0 to 255; -1: the socket's */
+    bool is_ipv6;      /* the socket */
     uint16_t segment; /* several datagrams of so many bytes, the last one of what is left; 0: one */
 };
 

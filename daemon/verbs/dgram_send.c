@@ -95,6 +95,7 @@ static struct udp_way way_of(const struct op *op)
         .to = datagram->to.address_len > 0 ? &datagram->to : NULL,
         .source = datagram->source.address_len > 0 ? &datagram->source : NULL,
         .segment = datagram->segment,
+        .is_ipv6 = op->sock->family == FAMILY_INET6,
         .traffic_class = datagram->ecn > 0
                              ? (sock_traffic_class(op->sock) & ~ECN_BITS) | datagram->ecn
                              : -1,
