@@ -211,6 +211,7 @@ static void begin(struct publish *publish, asock_socket *socket)
 
 static void rest(struct publish *publish)
 {
+    ev_timer_stop(publish->loop, &publish->rest);
     ev_timer_set(&publish->rest, REST_SECONDS, 0);
     ev_timer_start(publish->loop, &publish->rest);
 }
@@ -239,11 +240,23 @@ static bool runs(const asock_op *op, int submitted, int *ret_error)
 
 static void listen_later(struct publish *publish)
 {
+    ev_timer_stop(publish->loop, &publish->again);
     ev_timer_set(&publish->again, publish->patience, 0);
     ev_timer_start(publish->loop, &publish->again);
     publish->patience *= 2;
     if (publish->patience > RELISTEN_SECONDS_MAX)
         publish->patience = RELISTEN_SECONDS_MAX;
+}
+
+/* To bind or listen: the port may still be the lost session's, or there is no room just now. */
+static void refused_again(struct publish *publish, int error)
+{
+    if (error == ASOCK_ACCESS_DENIED) {
+        end_with(publish, error, asock_op_get_text(publish->op));
+        return;
+    }
+    drop_listener(publish);
+    listen_later(publish);
 }
 
 static void refused(struct publish *publish, int error)
@@ -252,10 +265,6 @@ static void refused(struct publish *publish, int error)
     case ASOCK_NO_BUFFER_SPACE:
     case ASOCK_TOO_MANY_OPEN_SOCKETS:
         rest(publish);
-        return;
-    case ASOCK_ADDRESS_ALREADY_IN_USE:
-        drop_listener(publish); /* perhaps by the session that was lost */
-        listen_later(publish);
         return;
     case ASOCK_CONNECTION_ABORTED:
         /* By the administrator, or because the session ends: publish_lost() follows in a moment then. */
@@ -348,7 +357,11 @@ static void on_done(asock_op *op, void *userdata)
         begin(publish, asock_op_take_socket(op));
     if (!error && asock_op_get_operation(op) == ASOCK_OPERATION_BIND) {
         if (!runs(op, asock_listen(publish->listener, op, 0), &error))
-            refused(publish, error);
+            refused_again(publish, error);
+        return;
+    }
+    if (error && asock_op_get_operation(op) != ASOCK_OPERATION_ACCEPT) {
+        refused_again(publish, error);
         return;
     }
     if (error) {
