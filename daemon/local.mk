@@ -188,6 +188,7 @@ libasockd_la_SOURCES = \
 	daemon/verbs/close.c \
 	daemon/verbs/connect.c \
 	daemon/verbs/connect.h \
+	daemon/verbs/connect_address.c \
 	daemon/verbs/connect_carry.c \
 	daemon/verbs/connect_lend.c \
 	daemon/verbs/connect_memory.c \

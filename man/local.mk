@@ -60,6 +60,7 @@ dist_man_MANS += \
 	man/asock_get_option.3 \
 	man/asock_listen.3 \
 	man/asock_lookup.3 \
+	man/asock_op_add_endpoint.3 \
 	man/asock_op_get_address.3 \
 	man/asock_op_get_address_count.3 \
 	man/asock_op_get_bytes.3 \

@@ -60,7 +60,10 @@ struct encoder {
     union arm *arm;
     Asock__V1__Endpoint endpoint, source;
     Asock__V1__OptionValue value;
-    struct segment_messages segments;
+    union {
+        struct segment_messages segments;
+        struct endpoint_messages endpoints;
+    };
 };
 
 struct decoder {
@@ -173,6 +176,10 @@ static int put_connect(struct encoder *e)
         return r;
     if (r > 0)
         m->endpoint = &e->endpoint;
+    r = asock_codec_put_endpoints(&e->request->connect.others, &e->endpoints, &m->n_others,
+                                  &m->others);
+    if (r < 0)
+        return r;
     r = put_string(e->request->connect.host, CODEC_HOST_MAX, &m->host);
     if (r < 0)
         return r;
@@ -182,9 +189,15 @@ static int put_connect(struct encoder *e)
 static int get_connect(struct decoder *d)
 {
     const Asock__V1__Connect *m = d->head->connect;
+    long used = asock_codec_get_endpoints(m->others, m->n_others, d->scratch,
+                                          &d->ret->connect.others);
 
     asock_codec_get_endpoint(m->endpoint, &d->ret->connect.endpoint);
     d->ret->connect.lend = (uint32_t)m->lend;
+    if (used < 0)
+        d->ret->connect.malformed = "too many addresses";
+    else
+        d->scratch_used += (size_t)used;
     if (get_string(d, m->host, CODEC_HOST_MAX, &d->ret->connect.host) < 0 ||
         get_string(d, m->service, CODEC_SERVICE_MAX, &d->ret->connect.service) < 0)
         d->ret->connect.malformed = d->why;

@@ -102,6 +102,7 @@ enum send_field {
 #define CODEC_SEGMENTS_MAX 64u      /* of one request */
 #define CODEC_ADDRESSES_MAX 64u     /* of one answer to RESOLVE */
 #define CODEC_ADDRESSES_BYTES 2048u /* bytes of one */
+#define CODEC_OTHERS_MAX 31u        /* addresses of one CONNECT, beside the first */
 #define CODEC_SCRATCH 4096u         /* holds every string, or every segment, of one head */
 
 /*
@@ -115,6 +116,11 @@ struct endpoint {
     bool malformed;
     uint16_t port;
     uint32_t scope_id;
+};
+
+struct endpoints {
+    const struct endpoint *at;
+    uint32_t count;
 };
 
 struct option_value {
@@ -155,6 +161,7 @@ struct request {
             /* Set by decoding alone: why one of them is no string that it may be. An argument, no protocol error. */
             const char *malformed;
             uint32_t lend;
+            struct endpoints others;
         } connect;
         struct {
             uint64_t total_len;

@@ -49,3 +49,38 @@ long asock_codec_decode_addresses(const uint8_t *buf, size_t len,
     }
     return (long)m->n_endpoints;
 }
+
+/* ---- of a CONNECT ---- */
+
+int asock_codec_put_endpoints(const struct endpoints *from, struct endpoint_messages *room,
+                              size_t *ret_count, Asock__V1__Endpoint ***ret)
+{
+    if (from->count > CODEC_OTHERS_MAX)
+        return -EINVAL;
+    for (uint32_t i = 0; i < from->count; i++) {
+        if (asock_codec_put_endpoint(&from->at[i], &room->messages[i]) != 1)
+            return -EINVAL;
+        room->pointers[i] = &room->messages[i];
+    }
+    *ret_count = from->count;
+    *ret = room->pointers;
+    return 0;
+}
+
+long asock_codec_get_endpoints(Asock__V1__Endpoint *const *from, size_t count, char *scratch,
+                               struct endpoints *ret)
+{
+    size_t skip = -(uintptr_t)scratch % alignof(struct endpoint);
+    struct endpoint *to = (void *)(scratch + skip);
+
+    _Static_assert(sizeof(struct endpoint[CODEC_OTHERS_MAX]) + alignof(struct endpoint) +
+                           CODEC_HOST_MAX + CODEC_SERVICE_MAX + 2 <=
+                       CODEC_SCRATCH,
+                   "the scratch holds as many as there may be, and the strings");
+    if (count > CODEC_OTHERS_MAX)
+        return -EPROTO;
+    for (size_t i = 0; i < count; i++)
+        asock_codec_get_endpoint(from[i], &to[i]);
+    *ret = (struct endpoints){count > 0 ? to : NULL, (uint32_t)count};
+    return count > 0 ? (long)(skip + count * sizeof(*to)) : 0;
+}

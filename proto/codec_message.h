@@ -22,6 +22,19 @@ void *asock_codec_unpack(const ProtobufCMessageDescriptor *descriptor, struct ar
 int asock_codec_put_endpoint(const struct endpoint *endpoint, Asock__V1__Endpoint *message);
 void asock_codec_get_endpoint(const Asock__V1__Endpoint *message, struct endpoint *ret);
 
+/* What stands behind a repeated Endpoint while it is packed. */
+struct endpoint_messages {
+    Asock__V1__Endpoint messages[CODEC_OTHERS_MAX];
+    Asock__V1__Endpoint *pointers[CODEC_OTHERS_MAX];
+};
+
+/* -EINVAL: too many, or one that is not set. */
+int asock_codec_put_endpoints(const struct endpoints *from, struct endpoint_messages *room,
+                              size_t *ret_count, Asock__V1__Endpoint ***ret);
+/* Into the beginning of the scratch; returns how much of it is used. -EPROTO: too many. */
+long asock_codec_get_endpoints(Asock__V1__Endpoint *const *from, size_t count, char *scratch,
+                               struct endpoints *ret);
+
 /* What stands behind a repeated Segment while it is packed. */
 struct segment_messages {
     Asock__V1__Segment messages[CODEC_SEGMENTS_MAX];

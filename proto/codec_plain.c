@@ -92,7 +92,7 @@ static bool has_short_way(const struct request *request)
                request->open.type <= FIELD_OPEN_TYPE_MAX;
     case VERB_CONNECT:
         return !request->connect.host && !request->connect.service && !request->connect.lend &&
-               is_sound(&request->connect.endpoint);
+               request->connect.others.count == 0 && is_sound(&request->connect.endpoint);
     case VERB_SEND:
         return request->send.segments.count == 0 && is_sound(&request->send.endpoint) &&
                is_sound(&request->send.source);

@@ -176,6 +176,9 @@ int asock_op_set_pool(asock_op *op, asock_pool *pool)
 static void set_destination(asock_op *op, const struct endpoint *endpoint, char *host,
                             char *service)
 {
+    free(op->others);
+    op->others = NULL;
+    op->other_count = 0;
     free(op->host);
     free(op->service);
     op->host = host;
@@ -233,6 +236,38 @@ int asock_op_set_segment_size(asock_op *op, size_t bytes)
     op->segment_size = bytes;
     asock_leave(op->context);
     return 0;
+}
+
+/* The lock is held. */
+static int add_endpoint(asock_op *op, const struct endpoint *endpoint)
+{
+    struct endpoint *others;
+
+    if (!op->endpoint.address_len || endpoint->port != op->endpoint.port)
+        return -EINVAL;
+    if (op->other_count == CODEC_OTHERS_MAX)
+        return -E2BIG;
+    others = reallocarray(op->others, op->other_count + 1, sizeof(*others));
+    if (!others)
+        return -ENOMEM;
+    others[op->other_count++] = *endpoint;
+    op->others = others;
+    return 0;
+}
+
+int asock_op_add_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len)
+{
+    struct endpoint endpoint;
+    int r;
+
+    r = asock_endpoint_from(addr, len, &endpoint);
+    if (r == 0)
+        r = enter_setter(op);
+    if (r < 0)
+        return r;
+    r = add_endpoint(op, &endpoint);
+    asock_leave(op->context);
+    return r;
 }
 
 static int check_text(const char *text, size_t most)

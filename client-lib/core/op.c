@@ -82,6 +82,7 @@ void asock_op_unhold(asock_op *op)
     asock_op_drop_segments(op);
     drop_fd(op);
     free(op->memory.made);
+    free(op->others);
     free(op->host);
     free(op->service);
     free(op->text);

@@ -54,7 +54,9 @@ struct asock_op {
     struct endpoint endpoint;
     struct endpoint source; /* of datagrams; address_len 0: none is asked for */
     unsigned int ecn;
-    size_t segment_size; /* 0: one datagram */
+    size_t segment_size;     /* 0: one datagram */
+    struct endpoint *others; /* further ones to connect to; NULL: none */
+    uint32_t other_count;
     char *host, *service;
     unsigned int timeout_ms, flags;
     char *asked; /* resolve: the name; NULL: none */

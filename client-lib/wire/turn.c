@@ -107,6 +107,7 @@ static void fill_connect(const asock_op *op, struct request *request)
 {
     request->verb = VERB_CONNECT;
     request->connect.endpoint = op->endpoint;
+    request->connect.others = (struct endpoints){op->others, op->other_count};
     request->connect.host = op->host;
     request->connect.service = op->service;
     if (op->flags & ASOCK_LEND)

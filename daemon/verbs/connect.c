@@ -318,31 +318,6 @@ static int family_of(const struct sock *sock)
     return families[sock->family];
 }
 
-/* The destination is an address, in whatever form it was given: there is no name from here on. */
-static int take_address(struct connect *c, const struct sock *sock, const void *addr, size_t len)
-{
-    union resolver_address address;
-
-    memcpy(&address, addr, len);
-    asock_sockaddr_set_port(&address.any, c->port);
-    if (sock->family != FAMILY_ANY && address.any.sa_family != family_of(sock))
-        return ERR_ADDRESS_FAMILY_NOT_SUPPORTED;
-    happy_eyeballs_add(&c->he, &address, 1);
-    return 0;
-}
-
-int connect_to_endpoint(struct connect *c, const struct sock *sock, const struct endpoint *endpoint)
-{
-    struct sockaddr_storage addr;
-    socklen_t len;
-    int err = netsock_sockaddr(endpoint, &addr, &len);
-
-    if (err != 0)
-        return err;
-    c->port = endpoint->port;
-    return take_address(c, sock, &addr, len);
-}
-
 /*
  * Names of services and interfaces are looked up only for clients that may connect to something. Services are those of TCP.
  */
@@ -382,7 +357,7 @@ static int prepare_host(struct connect *c, const struct sock *sock, const struct
     if (c->host.kind == HOST_ADDRESS && find_zone(c) < 0)
         return ERR_INVALID_ARGUMENT;
     if (c->host.kind == HOST_ADDRESS)
-        return take_address(c, sock, &c->host.address, sizeof(c->host.address));
+        return connect_take_address(c, sock, &c->host.address, sizeof(c->host.address));
     c->is_by_name = true;
     return 0;
 }
@@ -391,10 +366,14 @@ static int prepare(struct connect *c, const struct sock *sock, const struct requ
 {
     bool has_endpoint = r->connect.endpoint.address_len != 0 || r->connect.endpoint.malformed;
 
-    if (has_endpoint == (r->connect.host != NULL) || (has_endpoint && r->connect.service))
+    if (has_endpoint == (r->connect.host != NULL) ||
+        (has_endpoint ? r->connect.service != NULL : r->connect.others.count > 0))
         return ERR_INVALID_ARGUMENT;
-    return has_endpoint ? connect_to_endpoint(c, sock, &r->connect.endpoint)
-                        : prepare_host(c, sock, r);
+    if (!has_endpoint)
+        return prepare_host(c, sock, r);
+    return r->connect.others.count > 0
+               ? connect_to_list(c, sock, &r->connect.endpoint, &r->connect.others)
+               : connect_to_endpoint(c, sock, &r->connect.endpoint);
 }
 
 /* A and AAAA are queried separately, at the same time (RFC 8305, section 3). */

@@ -50,8 +50,11 @@ struct connect *connect_new(struct session *s);
 void connect_free(struct session *s, struct connect *c);
 void connect_init(struct connect *c, struct op *op); /* it is the op's */
 /* 0, or an error. */
+int connect_take_address(struct connect *c, const struct sock *sock, const void *addr, size_t len);
 int connect_to_endpoint(struct connect *c, const struct sock *sock,
                         const struct endpoint *endpoint);
+int connect_to_list(struct connect *c, const struct sock *sock, const struct endpoint *first,
+                    const struct endpoints *others);
 /* What is prepared begins; the op may have ended when it returns. */
 void connect_start(struct op *op);
 

@@ -18,7 +18,7 @@ bool connect_save(const struct op *op, struct connect_past *ret)
     const struct connect *c = op->send.connect;
 
     memset(ret, 0, sizeof(*ret));
-    if (c->lend || c->lending || c->is_unknown_port || (!c->is_by_name && c->he.count == 0))
+    if (c->lend || c->lending || c->is_unknown_port || (!c->is_by_name && c->he.count != 1))
         return false;
     ret->port = c->port;
     if (c->is_by_name)

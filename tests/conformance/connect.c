@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Connecting (S15 to S17, S20, S21, S23). Names beyond localhost are in names.c. */
+/* Connecting (S15 to S17, lists of addresses of S19, S20, S21, S23). Names beyond localhost are in names.c. */
 
 #include "tests/lib/fixture.h"
 
@@ -446,5 +446,105 @@ START_TEST(test_s23_ops_behind_a_failed_connect_are_aborted)
     asock_op_unref(shut);
     asock_socket_unref(sock);
     close(reserved);
+}
+END_TEST
+
+/* ---- a list of addresses ---- */
+
+static struct sockaddr_storage address_of(const char *text, uint16_t port)
+{
+    struct sockaddr_storage addr = {.ss_family = AF_INET};
+    struct sockaddr_in *in = (void *)&addr;
+    struct sockaddr_in6 *in6 = (void *)&addr;
+
+    in->sin_port = htons(port); /* of both families */
+    if (inet_pton(AF_INET, text, &in->sin_addr) == 1)
+        return addr;
+    addr.ss_family = AF_INET6;
+    ck_assert_int_eq(inet_pton(AF_INET6, text, &in6->sin6_addr), 1);
+    return addr;
+}
+
+/* Ends with NULL. */
+static asock_op *new_list_op(uint16_t port, const char *const *texts)
+{
+    asock_op *op = NULL;
+
+    for (; *texts; texts++) {
+        struct sockaddr_storage addr = address_of(*texts, port);
+
+        if (!op)
+            op = new_connect_op(&addr);
+        else
+            ck_assert_int_eq(
+                asock_op_add_endpoint(op, (struct sockaddr *)&addr, remote_addr_len(&addr)), 0);
+    }
+    return op;
+}
+
+static void list_ends(int family, uint16_t port, const char *const *texts, int error)
+{
+    asock_socket *sock = new_socket(family);
+    asock_op *op = new_list_op(port, texts);
+
+    pending(asock_connect(sock, op));
+    expect(op, error);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+}
+
+START_TEST(test_s19_a_list_of_addresses_is_tried_in_turn)
+{
+    const char *const texts[] = {"127.0.0.3", "::1", "127.0.0.2", "127.0.0.1", NULL};
+    struct sockaddr_storage addr, remote;
+    int listener = remote_listen(AF_INET, &addr), peer;
+    asock_socket *sock = new_socket(AF_UNSPEC);
+    asock_op *op = new_list_op(remote_port(&addr), texts);
+
+    pending(asock_connect(sock, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
+    ck_assert_mem_eq(&remote, &addr, remote_addr_len(&addr));
+    peer = remote_accept(listener);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+    close(peer);
+    close(listener);
+}
+END_TEST
+
+START_TEST(test_s19_a_list_of_which_nothing_is_left)
+{
+    const char *const refused[] = {"127.0.0.2", "::1", NULL};
+    const char *const of_ipv4[] = {"127.0.0.1", "127.0.0.2", NULL};
+    struct sockaddr_storage addr;
+    int listener = remote_listen(AF_INET, &addr);
+    uint16_t port = remote_port(&addr);
+
+    list_ends(AF_UNSPEC, port, refused, ASOCK_CONNECTION_REFUSED);
+    list_ends(AF_INET6, port, of_ipv4, ASOCK_ADDRESS_FAMILY_NOT_SUPPORTED);
+    list_ends(AF_INET6, port, refused, ASOCK_CONNECTION_REFUSED);
+    ck_assert(remote_nobody_waits(listener));
+    close(listener);
+}
+END_TEST
+
+START_TEST(test_s19_what_is_no_list)
+{
+    struct sockaddr_storage addr = address_of("127.0.0.1", 80), other = address_of("127.0.0.1", 81);
+    asock_op *op = new_op();
+
+    ck_assert_int_eq(asock_op_add_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), -EINVAL);
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(asock_op_add_endpoint(op, NULL, 0), -EINVAL);
+    ck_assert_int_eq(asock_op_add_endpoint(op, (struct sockaddr *)&other, sizeof(other)), -EINVAL);
+    for (int i = 0; i < 31; i++)
+        ck_assert_int_eq(asock_op_add_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(asock_op_add_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), -E2BIG);
+    ck_assert_int_eq(asock_op_set_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(asock_op_add_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(asock_op_set_host(op, "localhost", "80"), 0);
+    ck_assert_int_eq(asock_op_add_endpoint(op, (struct sockaddr *)&addr, sizeof(addr)), -EINVAL);
+    asock_op_unref(op);
 }
 END_TEST

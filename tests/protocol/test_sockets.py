@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The honest path: connect, send, receive, options, inspection, pipelined as the protocol allows."""
 
+import ipaddress
 import os
 import socket
 import unittest
@@ -124,6 +125,54 @@ class Connect(DaemonTest):
         for op, host in enumerate(("0.0.0.0", "::"), 1):
             wire.send(wire.open(100 + op, op), connect_by_name(op, op, host, "80"))
             self.assertNotEqual(wire.completion(op).error, pb.ERROR_SUCCESS)
+
+    def connect_to_list(self, wire, number, port, *texts, **fields):
+        """The completion of a CONNECT to these addresses; the further ones have port 0."""
+        first, *others = [pb.Endpoint(address=ipaddress.ip_address(text).packed) for text in texts]
+        first.port = port
+        arm = pb.Connect(endpoint=first, others=others, **fields)
+        wire.send(wire.open(10 * number, number), request(pb.VERB_CONNECT, 10 * number + 1, number, connect=arm))
+        return wire.completion(10 * number + 1)
+
+    def test_s19_a_list_of_addresses(self):
+        wire = self.wire()
+        listener = self.listener()
+        port = listener.getsockname()[1]
+        reply = self.connect_to_list(wire, 1, port, "::1", "127.0.0.2", "127.0.0.1")
+        self.assertEqual(reply.error, pb.ERROR_SUCCESS)
+        self.assertEqual(reply.connected.remote, endpoint(listener.getsockname()))
+        self.assertEqual(reply.connected.connect_error, pb.ERROR_SUCCESS)
+
+    def test_s19_lists_that_are_none(self):
+        wire = self.wire()
+        here = pb.Endpoint(address=b"\x7f\0\0\1", port=80)
+        wrong = [pb.Connect(others=[here]),
+                 pb.Connect(host="localhost", service="80", others=[here]),
+                 pb.Connect(endpoint=here, others=[pb.Endpoint(address=here.address, port=81)]),
+                 pb.Connect(endpoint=here, others=[pb.Endpoint()]),
+                 pb.Connect(endpoint=here, others=[pb.Endpoint(address=b"\x7f", port=80)]),
+                 pb.Connect(endpoint=here, others=[here] * 32)]
+        for op, arm in enumerate(wrong, 1):
+            with self.subTest(arm=str(arm)[:100]):
+                wire.send(wire.open(1000 + op, 1), request(pb.VERB_CONNECT, op, 1, connect=arm), wire.make_close(2000 + op, 1))
+                self.assertEqual(wire.completion(op).error, pb.ERROR_INVALID_ARGUMENT)
+                wire.completion(2000 + op)
+
+    def test_s24_each_address_of_a_list_is_judged(self):
+        wire = self.wire()
+        listener = self.listener()
+        other = self.hold(socket.create_server(("127.0.0.2", listener.getsockname()[1])))
+        wire.send(request(pb.VERB_RESTRICT, 1, payload=b"[Rules]\nAllow=tcp 127.0.0.1 *\n", restriction=pb.Restrict()))
+        self.assertEqual(wire.completion(1).error, pb.ERROR_SUCCESS)
+        port = listener.getsockname()[1]
+        reply = self.connect_to_list(wire, 1, port, "127.0.0.2", "127.0.0.1")
+        self.assertEqual(reply.connected.remote, endpoint(listener.getsockname()))
+        wire.send(wire.make_close(99, 1))
+        wire.completion(99)
+        self.assertEqual(self.connect_to_list(wire, 1, port, "127.0.0.2", "127.0.0.3").error, pb.ERROR_ACCESS_DENIED)
+        other.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            other.accept()
 
     def test_s15_family_of_the_socket(self):
         wire = self.wire()

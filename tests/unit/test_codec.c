@@ -73,6 +73,24 @@ static void fill_send(struct request *ret)
     ret->send.total_len = UINT64_MAX, ret->send.more = ret->send.abandon = true;
 }
 
+static void fill_endpoints(struct endpoints *ret)
+{
+    static struct endpoint endpoints[CODEC_OTHERS_MAX];
+
+    for (size_t i = 0; i < CODEC_OTHERS_MAX; i++) {
+        fill_endpoint(&endpoints[i]);
+        endpoints[i].address[15] = (uint8_t)i;
+    }
+    *ret = (struct endpoints){endpoints, CODEC_OTHERS_MAX};
+}
+
+static void fill_connect(struct request *ret)
+{
+    fill_endpoint(&ret->connect.endpoint);
+    fill_endpoints(&ret->connect.others);
+    ret->connect.host = host_253, ret->connect.service = service_32;
+}
+
 static void fill_arm(struct request *ret)
 {
     struct segments *segments = request_segments(ret);
@@ -87,8 +105,7 @@ static void fill_arm(struct request *ret)
         ret->open.family = ret->open.type = UINT32_MAX;
         break;
     case VERB_CONNECT:
-        fill_endpoint(&ret->connect.endpoint);
-        ret->connect.host = host_253, ret->connect.service = service_32;
+        fill_connect(ret);
         break;
     case VERB_SEND:
         fill_send(ret);
@@ -184,6 +201,11 @@ static void same_request(struct request *a, struct request *b)
     if (a->verb == VERB_CONNECT) {
         same_string(a->connect.host, &b->connect.host);
         same_string(a->connect.service, &b->connect.service);
+        ck_assert_uint_eq(a->connect.others.count, b->connect.others.count);
+        for (uint32_t i = 0; i < a->connect.others.count; i++)
+            ck_assert_mem_eq(&a->connect.others.at[i], &b->connect.others.at[i],
+                             sizeof(struct endpoint));
+        a->connect.others = b->connect.others;
     }
     if (a->verb == VERB_LISTENER)
         same_string(a->listener.name, &b->listener.name);

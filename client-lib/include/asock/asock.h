@@ -334,6 +334,11 @@ ASOCK_EXPORT int asock_op_set_buffer(asock_op *op, void *data, size_t len);
 ASOCK_EXPORT int asock_op_set_buffers(asock_op *op, const struct iovec *list, size_t count);
 /* Where to connect; set_endpoint and set_host replace each other. Both copy their arguments. */
 ASOCK_EXPORT int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len);
+/*
+ * One more address to connect to, of the same port, after set_endpoint: a connect tries them as it tries the addresses of a
+ * name (asock_connect). At most 31: -E2BIG. -EINVAL: none was set, or the port is another one. Also -ENOMEM. Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_op_add_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len);
 /* host: a name or an address in text form, 1 to 253 bytes; service: a decimal port or a name, 1 to 32 bytes. */
 ASOCK_EXPORT int asock_op_set_host(asock_op *op, const char *host, const char *service);
 /* From submission; 0: none. Stays set until set again, like everything else here. Not for a close. */
