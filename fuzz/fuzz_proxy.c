@@ -15,14 +15,17 @@ static void check_socks(const uint8_t *data, size_t size)
 {
     struct socks socks = {0};
     size_t at = 0;
+    struct destination to;
+    long head = socks_read_datagram(data, size, &to);
 
+    MUST(head <= (long)size && (head < 0 || (head > 6 && strlen(to.host) > 0)));
     for (int messages = 0; messages < 4; messages++) {
         struct socks before = socks, again = socks;
         struct socks_result result, part;
         enum socks_step step = socks_read(&socks, data + at, size - at, &result);
 
         MUST(result.consumed <= size - at && result.answer_len <= SOCKS_ANSWER_MAX);
-        if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE)
+        if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE || step == SOCKS_ASSOCIATE)
             MUST(strlen(result.to.host) > 0 && strlen(result.to.host) <= DESTINATION_HOST_MAX);
         if (step == SOCKS_MORE || step == SOCKS_FAIL)
             return;
@@ -31,7 +34,7 @@ static void check_socks(const uint8_t *data, size_t size)
             MUST(socks_read(&again, data + at, cut, &part) == SOCKS_MORE);
         }
         at += result.consumed;
-        if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE)
+        if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE || step == SOCKS_ASSOCIATE)
             return;
     }
 }

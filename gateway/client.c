@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "gateway/answer.h"
+#include "gateway/associate.h"
 #include "gateway/splice.h"
 
 #define HANDSHAKE_FIRST 1024u
@@ -42,6 +43,7 @@ static void forget(struct client *client)
 static void drop_socket(struct client *client, bool reset)
 {
     dial_forget(client);
+    client->associate = associate_end(client->associate);
     if (!client->socket && client->op && client->ops > 0)
         (void)asock_cancel(client->op); /* a name is asked for */
 
@@ -194,6 +196,7 @@ void client_settle(struct client *client)
         client->is_choked = false;
     /* Between a question and its answer there is no room, and nothing comes: to stop watching costs a system call. */
     if (client->state == CLIENT_HANDSHAKE || client->state == CLIENT_CLOSING ||
+        client->state == CLIENT_ASSOCIATED ||
         (client->state == CLIENT_DIALING && is_watched && !client->is_choked) ||
         (client->state == CLIENT_RELAY && !client->spliced &&
          (pump_can_read(client) || (is_watched && !client->is_choked && !client->up.has_ended))))
@@ -241,6 +244,10 @@ static bool run_socks(struct client *client)
     case SOCKS_RESOLVE:
         consume(client, result.consumed);
         dial_resolve(client, &result.to);
+        return false;
+    case SOCKS_ASSOCIATE:
+        consume(client, result.consumed);
+        associate_begin(client);
         return false;
     default:
         client_answer(client, result.answer, result.answer_len);
@@ -347,7 +354,8 @@ static void on_io(struct ev_loop *loop, ev_io *io, int events)
         read_handshake(client);
     else if (events & EV_READ && client->state == CLIENT_RELAY)
         pump_read(client);
-    else if (events & EV_READ && client->state == CLIENT_CLOSING)
+    else if (events & EV_READ &&
+             (client->state == CLIENT_CLOSING || client->state == CLIENT_ASSOCIATED))
         drain(client);
     else if (events & EV_READ && client->state == CLIENT_DIALING)
         client->is_choked = true; /* reading continues when the server is connected */

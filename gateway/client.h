@@ -18,9 +18,12 @@ enum client_state {
     CLIENT_HANDSHAKE,
     CLIENT_DIALING,
     CLIENT_RELAY,
-    CLIENT_CLOSING, /* an answer goes out, what comes in is dropped */
-    CLIENT_ENDED,   /* closed; waits for its ops */
+    CLIENT_ASSOCIATED, /* its datagrams are relayed until this connection ends */
+    CLIENT_CLOSING,    /* an answer goes out, what comes in is dropped */
+    CLIENT_ENDED,      /* closed; waits for its ops */
 };
+
+struct associate;
 
 #define OWED_ALL UINT64_MAX
 
@@ -93,6 +96,7 @@ struct client {
     int error;               /* receiving ended with it; an enum asock_error */
     bool is_lost;            /* the connection ended with an error */
     struct spliced *spliced; /* the lent connection; NULL: the daemon did not lend it */
+    struct associate *associate;
     struct lane up, down;
 
     uint64_t

@@ -7,6 +7,8 @@ libgateway_la_CFLAGS = $(ONE_OBJECT_CFLAGS)
 libgateway_la_SOURCES = \
 	gateway/answer.c \
 	gateway/answer.h \
+	gateway/associate.c \
+	gateway/associate.h \
 	gateway/blocks.c \
 	gateway/blocks.h \
 	gateway/client.c \

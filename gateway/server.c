@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "gateway/associate.h"
 #include "gateway/client.h"
 #include "gateway/lent_watch.h"
 #include "gateway/opening.h"
@@ -253,7 +254,8 @@ static void end_clients(struct gateway *gateway, bool all)
 
     for (struct client *client = gateway->clients; client; client = next) {
         next = client->next;
-        if (!all && client->state != CLIENT_DIALING && client->state != CLIENT_RELAY)
+        if (!all && client->state != CLIENT_DIALING && client->state != CLIENT_RELAY &&
+            client->state != CLIENT_ASSOCIATED)
             continue;
         if (all)
             client_drop(client);
@@ -409,6 +411,7 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
         ev_init(&gateway->reclaim, on_reclaim);
         ev_init(&gateway->retry, on_retry);
         list_init(&gateway->places);
+        list_init(&gateway->flows);
         ev_prepare_init(&gateway->give_places, on_prepare);
         ev_init(&gateway->look_at_places, on_look);
         gateway->reclaim.data = gateway->retry.data = gateway->give_places.data = gateway;
@@ -457,6 +460,7 @@ void gateway_free(struct gateway *gateway)
         asock_context_flush(gateway->uplink.context);
         uplink_stop(&gateway->uplink);
     }
+    associate_free_flows(gateway);
     while (gateway->clients) {
         gateway->clients->ops = 0;
         client_settle(gateway->clients);

@@ -70,9 +70,11 @@ struct gateway {
     struct listener *listeners;
     struct client *clients; /* a list */
     unsigned int client_count;
-    bool is_paused;          /* listeners are not watched */
-    bool is_draining;        /* and never will be again */
-    struct opening *opening; /* a session */
+    unsigned int association_count; /* of UDP ASSOCIATE */
+    struct list flows;              /* of these */
+    bool is_paused;                 /* listeners are not watched */
+    bool is_draining;               /* and never will be again */
+    struct opening *opening;        /* a session */
     struct session_wait *waits;
     struct list places;     /* of place_wait: the first has waited for longest */
     ev_prepare give_places; /* while somebody waits; before the uplink's */

@@ -14,6 +14,7 @@
 #define METHOD_PASSWORD 0x02
 #define METHOD_NO_ACCEPTABLE 0xff
 #define COMMAND_CONNECT 1
+#define COMMAND_ASSOCIATE 3 /* of SOCKS5 */
 #define COMMAND_RESOLVE                                                                            \
     0xf0 /* Tor's socks-extensions; its RESOLVE_PTR is unknown here as others are */
 #define ADDRESS_IPV4 1
@@ -30,6 +31,8 @@ static bool is_known(uint8_t command)
 
 static enum socks_step request_of(uint8_t command)
 {
+    if (command == COMMAND_ASSOCIATE)
+        return SOCKS_ASSOCIATE;
     return command == COMMAND_RESOLVE ? SOCKS_RESOLVE : SOCKS_CONNECT;
 }
 
@@ -126,7 +129,7 @@ static enum socks_step read_request5(struct socks *socks, const uint8_t *buf, si
     if (len < 4 + n + 2)
         return SOCKS_MORE;
     ret->consumed = 4 + n + 2;
-    if (!is_known(buf[1]))
+    if (!is_known(buf[1]) && buf[1] != COMMAND_ASSOCIATE)
         return fail(socks, SOCKS_BAD_COMMAND, ret);
     port = buf + 4 + n;
     if (!set_address(&ret->to, buf[3], buf + 4, (unsigned int)port[0] << 8 | port[1]))
@@ -248,4 +251,32 @@ size_t socks_reply(const struct socks *socks, enum socks_code code,
     if (socks->version == SOCKS4_VERSION)
         return reply4(code, addr, answer);
     return reply5(code, addr, answer);
+}
+
+/* ---- datagrams ---- */
+
+long socks_read_datagram(const uint8_t *buf, size_t len, struct destination *ret)
+{
+    const uint8_t *port;
+    size_t n;
+
+    /* Two reserved bytes, then the number of a fragment: 0 is a whole one. */
+    if (len < 5 || buf[0] || buf[1] || buf[2])
+        return -1;
+    n = address_len(buf[3], buf[4]);
+    if (n == 0 || len < 4 + n + 2)
+        return -1;
+    port = buf + 4 + n;
+    if (!set_address(ret, buf[3], buf + 4, (unsigned int)port[0] << 8 | port[1]))
+        return -1;
+    return (long)(4 + n + 2);
+}
+
+size_t socks_write_datagram(const struct sockaddr_storage *from,
+                            uint8_t head[static SOCKS_DATAGRAM_HEAD_MAX])
+{
+    size_t len = reply5(SOCKS_GRANTED, from, head);
+
+    head[0] = 0; /* where an answer has the version; the rest is the same */
+    return len;
 }

@@ -40,11 +40,12 @@ struct socks {
 };
 
 enum socks_step {
-    SOCKS_MORE,    /* the message is not whole yet */
-    SOCKS_ANSWER,  /* send the answer, then go on */
-    SOCKS_CONNECT, /* the request; answer it with socks_reply() */
-    SOCKS_RESOLVE, /* likewise: the address of `to`, whose port means nothing */
-    SOCKS_FAIL,    /* send the answer, if there is one, then close */
+    SOCKS_MORE,      /* the message is not whole yet */
+    SOCKS_ANSWER,    /* send the answer, then go on */
+    SOCKS_CONNECT,   /* the request; answer it with socks_reply() */
+    SOCKS_ASSOCIATE, /* likewise; `to` is where the program says it will send from */
+    SOCKS_RESOLVE,   /* likewise: the address of `to`, whose port means nothing */
+    SOCKS_FAIL,      /* send the answer, if there is one, then close */
 };
 
 struct socks_result {
@@ -64,5 +65,15 @@ enum socks_step socks_read(struct socks *socks, const uint8_t *buf, size_t len,
  */
 size_t socks_reply(const struct socks *socks, enum socks_code code,
                    const struct sockaddr_storage *addr, uint8_t answer[static SOCKS_ANSWER_MAX]);
+
+/* ---- datagrams of UDP ASSOCIATE (RFC 1928, section 7) ---- */
+
+#define SOCKS_DATAGRAM_HEAD_MAX 22u /* of one that comes from an IPv6 address */
+
+/* The length of the head, and where it goes. -1: malformed, or a fragment. */
+long socks_read_datagram(const uint8_t *buf, size_t len, struct destination *ret);
+/* The head of one that comes from there; returns its length. */
+size_t socks_write_datagram(const struct sockaddr_storage *from,
+                            uint8_t head[static SOCKS_DATAGRAM_HEAD_MAX]);
 
 #endif

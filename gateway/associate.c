@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Happy path: a socket for datagrams at the address of the TCP connection -> a datagram of the program -> the flow of its
+ * destination, which is a datagram socket of the daemon's that is connected there, by name where the program has named it: so
+ * policy judges the name as for every connect -> send. What comes back goes to the program with the flow's address in front.
+ * Failures: a datagram is lost, as on any network: it is malformed or a fragment (which RFC 1928 lets a relay drop), not the
+ * program's, its destination is denied or cannot be reached, there is no room. Nobody is told: SOCKS has no word for that.
+ *
+ * Bounded: so many associations, flows of each, and datagrams of each flow that are under way. A flow more takes the place of the one
+ * that was used least recently.
+ */
+#include "gateway/associate.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/server.h"
+
+#define ASSOCIATIONS_MAX 64u
+#define FLOWS_MAX 16u
+#define SENDS_MAX 16u /* of a flow; also those that wait for its connect */
+#define DATAGRAM_MAX 65535u
+#define DATAGRAMS_MAX 32 /* of a program, in a turn */
+
+struct flow {
+    struct list all;  /* gateway->flows, until it is freed */
+    struct list node; /* associate->flows, in the order of use; not linked: it has ended */
+    struct associate *associate;
+    struct client *client;
+    struct destination to;
+    asock_socket *socket;
+    asock_op *connect, *receive;
+    unsigned int ops;   /* in flight */
+    unsigned int sends; /* of these */
+    struct list sendings;
+    char *buf; /* for what is received; room for a head in front */
+};
+
+/* A datagram on its way to the daemon. */
+struct sending {
+    struct list node;
+    struct flow *flow;
+    asock_op *op;
+    char data[];
+};
+
+struct associate {
+    struct session_wait wait;
+    struct client *client;
+    ev_io io;
+    struct sockaddr_storage program; /* who may send; port 0: not known yet */
+    struct list flows;
+    unsigned int flow_count;
+};
+
+/* ---- flows ---- */
+
+static void drop_sending(struct sending *sending)
+{
+    list_remove(&sending->node);
+    asock_op_unref(sending->op);
+    free(sending);
+}
+
+static void forget(struct flow *flow)
+{
+    struct sending *sending;
+
+    if (flow->ops > 0)
+        return;
+    while ((sending = list_first(&flow->sendings, struct sending, node)))
+        drop_sending(sending);
+    list_remove(&flow->all);
+    asock_op_unref(flow->connect);
+    asock_op_unref(flow->receive);
+    free(flow->buf);
+    free(flow);
+}
+
+/* An op of a flow has completed. The client may go with it. */
+static void op_done(struct flow *flow)
+{
+    struct client *client = flow->client;
+    bool has_ended = !list_is_linked(&flow->node);
+
+    flow->ops--;
+    client->ops--;
+    if (has_ended)
+        forget(flow);
+    client_settle(client);
+}
+
+static void op_begun(struct flow *flow)
+{
+    flow->ops++;
+    flow->client->ops++;
+}
+
+static void end_flow(struct flow *flow)
+{
+    list_remove(&flow->node);
+    flow->associate->flow_count--;
+    (void)asock_close(flow->socket, NULL, 0); /* its ops end */
+    flow->socket = asock_socket_unref(flow->socket);
+    forget(flow);
+}
+
+static void on_received(asock_op *op, void *userdata);
+
+static void receive(struct flow *flow)
+{
+    asock_op_set_buffer(flow->receive, flow->buf + SOCKS_DATAGRAM_HEAD_MAX, DATAGRAM_MAX);
+    if (asock_receive(flow->socket, flow->receive) == 1)
+        op_begun(flow);
+    else
+        end_flow(flow);
+}
+
+static void give(struct flow *flow, size_t len, const struct sockaddr_storage *from)
+{
+    const struct associate *associate = flow->associate;
+    uint8_t head[SOCKS_DATAGRAM_HEAD_MAX];
+    size_t head_len = socks_write_datagram(from, head);
+    char *at = flow->buf + SOCKS_DATAGRAM_HEAD_MAX - head_len;
+
+    memcpy(at, head, head_len);
+    (void)sendto(associate->io.fd, at, head_len + len, MSG_DONTWAIT,
+                 (const struct sockaddr *)&associate->program, sizeof(associate->program));
+}
+
+/* What the network reports about an earlier datagram ends nothing. */
+static bool is_passing(int error)
+{
+    return error == ASOCK_CONNECTION_REFUSED || error == ASOCK_HOST_UNREACHABLE ||
+           error == ASOCK_NETWORK_UNREACHABLE;
+}
+
+static void on_received(asock_op *op, void *userdata)
+{
+    struct flow *flow = userdata;
+    struct sockaddr_storage from;
+    int error = asock_op_get_error(op);
+
+    if (list_is_linked(&flow->node)) {
+        if (!error && asock_op_get_remote(op, &from) > 0)
+            give(flow, asock_op_get_bytes(op), &from);
+        if (!error || is_passing(error))
+            receive(flow);
+        else
+            end_flow(flow);
+    }
+    op_done(flow);
+}
+
+/* What waits behind it ends with it. The next datagram to that destination tries again. */
+static void on_connected(asock_op *op, void *userdata)
+{
+    struct flow *flow = userdata;
+
+    if (list_is_linked(&flow->node) && asock_op_get_error(op))
+        end_flow(flow);
+    op_done(flow);
+}
+
+static void on_sent(asock_op *op, void *userdata)
+{
+    struct sending *sending = userdata;
+    struct flow *flow = sending->flow;
+
+    (void)op;
+    drop_sending(sending);
+    flow->sends--;
+    op_done(flow);
+}
+
+static void send_datagram(struct flow *flow, const char *data, size_t len)
+{
+    struct sending *sending = flow->sends < SENDS_MAX ? malloc(sizeof(*sending) + len + 1) : NULL;
+
+    if (!sending)
+        return;
+    if (asock_op_new(asock_socket_get_context(flow->socket), &sending->op) < 0) {
+        free(sending);
+        return;
+    }
+    sending->flow = flow;
+    list_init(&sending->node);
+    list_append(&flow->sendings, &sending->node);
+    memcpy(sending->data, data, len);
+    asock_op_set_buffer(sending->op, sending->data, len);
+    asock_op_set_callback(sending->op, on_sent, sending);
+    if (asock_send(flow->socket, sending->op) != 1) {
+        drop_sending(sending);
+        return;
+    }
+    flow->sends++;
+    op_begun(flow);
+}
+
+static bool start_flow(struct flow *flow, asock_context *context)
+{
+    if (asock_socket_new_udp(context, AF_UNSPEC, &flow->socket) < 0)
+        return false;
+    if (asock_op_new(context, &flow->connect) < 0 || asock_op_new(context, &flow->receive) < 0 ||
+        asock_op_set_host(flow->connect, flow->to.host, flow->to.service) < 0)
+        return false;
+    asock_op_set_timeout(flow->connect, GATEWAY_DIAL_MS);
+    asock_op_set_callback(flow->connect, on_connected, flow);
+    asock_op_set_callback(flow->receive, on_received, flow);
+    return asock_connect(flow->socket, flow->connect) == 1;
+}
+
+static void on_session(struct session_wait *wait)
+{
+    (void)wait; /* the program's next datagram uses it */
+}
+
+/* NULL: there is no room, or it cannot be had. */
+static struct flow *new_flow(struct associate *associate, const struct destination *to)
+{
+    asock_context *context = gateway_context(associate->client->gateway);
+    struct flow *flow;
+
+    /* Opens one again where it was lost; this datagram is lost, too. */
+    if (!context && !associate->wait.link)
+        (void)gateway_await_session(associate->client->gateway, &associate->wait);
+    if (!context)
+        return NULL;
+    if (associate->flow_count == FLOWS_MAX)
+        end_flow(list_first(&associate->flows, struct flow, node));
+    flow = calloc(1, sizeof(*flow));
+    if (flow)
+        flow->buf = malloc(SOCKS_DATAGRAM_HEAD_MAX + DATAGRAM_MAX);
+    if (!flow || !flow->buf) {
+        free(flow);
+        return NULL;
+    }
+    flow->associate = associate;
+    flow->client = associate->client;
+    flow->to = *to;
+    list_init(&flow->node);
+    list_init(&flow->sendings);
+    list_init(&flow->all);
+    list_append(&associate->client->gateway->flows, &flow->all);
+    if (!start_flow(flow, context)) {
+        asock_socket_unref(flow->socket);
+        forget(flow);
+        return NULL;
+    }
+    list_append(&associate->flows, &flow->node);
+    associate->flow_count++;
+    op_begun(flow);
+    receive(flow);
+    return list_is_linked(&flow->node) ? flow : NULL;
+}
+
+static struct flow *flow_to(struct associate *associate, const struct destination *to)
+{
+    list_for_each (&associate->flows, it) {
+        struct flow *flow = container_of(it, struct flow, node);
+
+        if (strcmp(flow->to.host, to->host) != 0 || strcmp(flow->to.service, to->service) != 0)
+            continue;
+        list_remove(&flow->node);
+        list_append(&associate->flows, &flow->node);
+        return flow;
+    }
+    return new_flow(associate, to);
+}
+
+/* ---- the program's datagrams ---- */
+
+static bool is_same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+    const struct sockaddr_in *a4 = (const struct sockaddr_in *)a,
+                             *b4 = (const struct sockaddr_in *)b;
+    const struct sockaddr_in6 *a6 = (const struct sockaddr_in6 *)a,
+                              *b6 = (const struct sockaddr_in6 *)b;
+
+    if (a->ss_family != b->ss_family)
+        return false;
+    return a->ss_family == AF_INET ? a4->sin_addr.s_addr == b4->sin_addr.s_addr
+                                   : IN6_ARE_ADDR_EQUAL(&a6->sin6_addr, &b6->sin6_addr);
+}
+
+static in_port_t *port_of(struct sockaddr_storage *addr)
+{
+    return &((struct sockaddr_in *)addr)->sin_port; /* of both families */
+}
+
+/* The first one from the program's address is the program's; from then on only its port counts. */
+static bool is_programs(struct associate *associate, struct sockaddr_storage *from)
+{
+    if (!is_same_address(&associate->program, from))
+        return false;
+    if (*port_of(&associate->program) == 0)
+        *port_of(&associate->program) = *port_of(from);
+    return *port_of(&associate->program) == *port_of(from);
+}
+
+static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct associate *associate = io->data;
+    struct client *client = associate->client;
+    static const size_t size = SOCKS_DATAGRAM_HEAD_MAX + DATAGRAM_MAX;
+    char *data = malloc(size);
+
+    (void)loop;
+    (void)events;
+    for (int i = 0; data && i < DATAGRAMS_MAX; i++) {
+        struct sockaddr_storage from = {0};
+        socklen_t from_len = sizeof(from);
+        struct destination to;
+        struct flow *flow;
+        ssize_t n = recvfrom(io->fd, data, size, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
+        long head;
+
+        if (n < 0)
+            break;
+        if (!is_programs(associate, &from))
+            continue;
+        head = socks_read_datagram((const uint8_t *)data, (size_t)n, &to);
+        if (head < 0)
+            continue;
+        flow = flow_to(associate, &to);
+        if (flow)
+            send_datagram(flow, data + head, (size_t)(n - head));
+    }
+    free(data);
+    client_settle(client);
+}
+
+/* ---- life ---- */
+
+static struct associate *open_relay(struct client *client, struct sockaddr_storage *local)
+{
+    struct associate *associate = calloc(1, sizeof(*associate));
+    socklen_t len = sizeof(*local), peer_len = sizeof(associate->program);
+    int fd = -1;
+
+    if (!associate)
+        return NULL;
+    if (getsockname(client->io.fd, (struct sockaddr *)local, &len) == 0 &&
+        getpeername(client->io.fd, (struct sockaddr *)&associate->program, &peer_len) == 0)
+        fd = socket(local->ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    *port_of(local) = 0;
+    *port_of(&associate->program) = 0;
+    if (fd < 0 || bind(fd, (struct sockaddr *)local, len) < 0 ||
+        getsockname(fd, (struct sockaddr *)local, &len) < 0) {
+        if (fd >= 0)
+            close(fd);
+        free(associate);
+        return NULL;
+    }
+    associate->wait.tell = on_session;
+    associate->client = client;
+    list_init(&associate->flows);
+    ev_io_init(&associate->io, on_datagrams, fd, EV_READ);
+    associate->io.data = associate;
+    return associate;
+}
+
+static void refuse(struct client *client, enum socks_code code)
+{
+    uint8_t reply[SOCKS_ANSWER_MAX];
+
+    client_answer(client, reply, socks_reply(&client->socks, code, NULL, reply));
+}
+
+void associate_begin(struct client *client)
+{
+    struct gateway *gateway = client->gateway;
+    struct sockaddr_storage local = {0};
+    uint8_t reply[SOCKS_ANSWER_MAX];
+
+    /* The program of a Unix socket may be in another network, where it would not find this one's. */
+    if (!client->is_tcp) {
+        refuse(client, SOCKS_BAD_COMMAND);
+        return;
+    }
+    if (gateway->association_count == ASSOCIATIONS_MAX ||
+        !(client->associate = open_relay(client, &local))) {
+        refuse(client, SOCKS_GENERAL_FAILURE);
+        return;
+    }
+    gateway->association_count++;
+    client->state = CLIENT_ASSOCIATED;
+    ev_timer_stop(gateway->loop, &client->deadline);
+    ev_io_start(gateway->loop, &client->associate->io);
+    if (client_put(client, reply, socks_reply(&client->socks, SOCKS_GRANTED, &local, reply)))
+        pump_write(client);
+}
+
+struct associate *associate_end(struct associate *associate)
+{
+    struct flow *flow;
+
+    if (!associate)
+        return NULL;
+    session_wait_end(&associate->wait);
+    ev_io_stop(associate->client->gateway->loop, &associate->io);
+    close(associate->io.fd);
+    while ((flow = list_first(&associate->flows, struct flow, node)))
+        end_flow(flow);
+    associate->client->gateway->association_count--;
+    free(associate);
+    return NULL;
+}
+
+void associate_free_flows(struct gateway *gateway)
+{
+    struct flow *flow;
+
+    while ((flow = list_first(&gateway->flows, struct flow, all))) {
+        flow->ops = 0;
+        forget(flow);
+    }
+}
