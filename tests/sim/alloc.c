@@ -11,7 +11,7 @@
 #include "tests/sim/sim.h"
 
 #define GARBAGE 0xa5
-/* So much of a block is filled: the rest would cost more than it shows. */
+/* How much of a block is filled: filling the rest would cost more than it finds. */
 #define FILLED 4096u
 
 struct entry {
@@ -66,7 +66,7 @@ static void *track(void *p, size_t size)
     return p;
 }
 
-/* What stands behind a hole may belong into it. */
+/* An entry behind a hole may belong into the hole. */
 static void close_hole(size_t hole)
 {
     for (size_t i = (hole + 1) & (cap - 1); table[i].p; i = (i + 1) & (cap - 1)) {

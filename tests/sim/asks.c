@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Steps that ask the daemon about itself, narrow a session, and hand it on. */
+/* Steps that ask the daemon about itself, restrict a session, and pass it on. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 static const int timeouts[] = {1, 100, 2000, 20000};
 
-/* What such a call may say beside its result: the daemon's failures come as an errno. */
+/* What such a call may return besides its result: the daemon's failures come as an errno. */
 static bool is_plausible(int r)
 {
     return r >= 0 || r == -ETIMEDOUT || r == -ECONNABORTED || r == -ENOMEM || r == -ENOBUFS ||
@@ -51,7 +51,7 @@ void step_inspect(const struct step *step)
         sim_fail("other-count: %d rows, and %d were told of", r, rows);
 }
 
-/* Whatever has that id: a session, a socket, nothing. */
+/* The object with that id: a session, a socket, or none. */
 static int kill_one(asock_context *context, uint32_t id, int timeout)
 {
     char text[16];
@@ -116,7 +116,7 @@ void step_restrict(const struct step *step)
     client->may_deny = true;
     r = LIB(asock_context_restrict(client->context, rules[which], strlen(rules[which]), timeout,
                                    text, sizeof(text)));
-    /* Without memory on the way of the answer it has no text. */
+    /* If memory ran out on the way, the answer has no text. */
     if (which == 2 && r == -EINVAL &&
         (text[0] || sim.faults & (1u << FAULT_ALLOC | 1u << FAULT_LIBRARY_ALLOC)))
         r = -ETIMEDOUT; /* as it should */
@@ -147,7 +147,7 @@ void step_detach(const struct step *step)
         sim_fail("other-answer: asock_context_detach_fd() says %d", r);
     if (r < 0)
         return;
-    /* What the old context has left is of an ended session. */
+    /* The session of the old context has ended. */
     step_context_unref(step);
     if (LIB(asock_context_new_fd(fd, &context)) < 0) {
         sim.actor = ACTOR_CLIENT;

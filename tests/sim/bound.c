@@ -31,7 +31,7 @@ static void check_slots(const struct session *s)
     }
 }
 
-/* What came and was let in, or not, is what the kernel has handed out. */
+/* Connections that were let in or refused are those that the kernel has accepted. */
 static void check_counts(const struct sock *sock)
 {
     const struct kfile *file = fd_file(sock->ns.fd);
@@ -52,7 +52,7 @@ static void check_counts(const struct sock *sock)
         sim_fail("half-listening: socket %llu", (unsigned long long)sock->serial);
 }
 
-/* An accept that could be served is, or will be without anybody's help. */
+/* An accept that can be served has been served, or will be without a further event. */
 static void check_waits(const struct sock *sock)
 {
     bool waits = !list_is_empty(&sock->bound->accepts);

@@ -14,7 +14,7 @@
 #include "tests/sim/udp.h"
 #include "tests/sim/world.h"
 
-/* A call takes time; a run that makes too many spins. */
+/* A call takes time; a run with too many calls is spinning. */
 void calls_enter(void)
 {
     sim.now_ns += 1000;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* System calls on everything that is no socket: descriptors, memory, time, files. */
+/* System calls on everything but sockets: descriptors, memory, time, files. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -193,7 +193,7 @@ int __wrap_timerfd_create(int clock, int flags)
     return (int)calls_leave(fd_install(file_new(FILE_TIMER)));
 }
 
-/* For the close of a socket that a client has, too: in here no close waits. */
+/* Also for the close of a socket that a client holds: here no close blocks. */
 int __wrap_setitimer(int which, const struct itimerval *at, struct itimerval *before)
 {
     (void)which;

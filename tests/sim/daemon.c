@@ -45,7 +45,7 @@ static struct daemon {
     uint64_t stopped_until; /* ns */
 } d;
 
-/* What was reserved for a session when somebody looked last. */
+/* What was reserved for a session when it was last checked. */
 static struct seen {
     uint64_t session;
     struct limits limits;
@@ -71,7 +71,7 @@ static void set_limits(struct worker *w, const struct daemon_manner *manner)
         w->limits.kernel_max = manner->kernel;
     if (manner->shared)
         w->limits.shared_max = manner->shared;
-    /* So few that not every session can be raised to the most; the least is there for all. */
+    /* So few that not every session can be raised to the maximum; all have the minimum. */
     if (sim.faults & 1u << FAULT_FEW_SOCKETS)
         quota_limit(w->quota, QUOTA_SOCKETS, 96);
     quota_limit(w->quota, QUOTA_CLIENTS, 64);

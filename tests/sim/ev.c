@@ -231,7 +231,7 @@ static void run_ios(struct ev_loop *loop)
     }
 }
 
-/* One turn, from a poll to the next: what stands in front of a poll comes at the turn's end. */
+/* One turn, from a poll to the next: what runs before a poll runs at the turn's end. */
 int ev_run(struct ev_loop *loop, int flags)
 {
     (void)flags;

@@ -72,7 +72,7 @@ static const uint16_t weights[STEP_KIND_COUNT] = {
     [STEP_DATAGRAM_CLOSE] = 3,
 };
 
-/* What ends much at once is in few programs. */
+/* Steps that end many things at once are in few programs. */
 static bool is_rare(enum step_kind kind)
 {
     return kind == STEP_KILL_SESSION || kind == STEP_KILL_SOCKET || kind == STEP_TERMINATE ||

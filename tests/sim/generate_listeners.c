@@ -73,11 +73,11 @@ static const uint16_t scenes[][SCENE_MAX] = {
     {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_LISTEN, STEP_WORLD, STEP_RAW_MUTE, STEP_RAW_ACCEPT,
      STEP_INCOMING, STEP_INCOMING, STEP_RAW_ACCEPT, STEP_WORLD, STEP_INCOMING, STEP_RAW_ACCEPT,
      STEP_INCOMING, STEP_WORLD, STEP_RAW_MUTE, STEP_WORLD, STEP_RAW_CLOSE},
-    /* somebody looks at sessions that come and go, and is slow */
+    /* a slow client lists sessions that come and go */
     {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_ASK, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK, STEP_RAW_MUTE,
      STEP_RAW_ASK, STEP_RAW_ASK, STEP_KILL_SESSION, STEP_RECONNECT, STEP_WORLD, STEP_RAW_ASK,
      STEP_RAW_CANCEL, STEP_CONTEXT, STEP_WORLD, STEP_RAW_MUTE, STEP_RAW_ASK, STEP_WORLD},
-    /* somebody waits for events, and hears of nothing else */
+    /* a client waits for events and asks nothing else */
     {STEP_RAW_JOIN, STEP_WORLD, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK, STEP_WORLD, STEP_RAW_ASK,
      STEP_SETTLE, STEP_RECONNECT, STEP_CONTEXT, STEP_WORLD},
     /* the session goes */
@@ -140,7 +140,7 @@ static void make_scene(struct program *program, uint32_t sockets, uint32_t ops)
         if (random_of(is_rare ? 3 : 20) == 0)
             continue;
         add(program, scene[i], socket, op++);
-        /* Behind what settles they are read and written, mostly: they go into the first slots. */
+        /* Accepted sockets go into the first slots, so that the steps of the settling read and write them mostly. */
         if (scene[i] == STEP_SETTLE && !is_watching && program->count < STEPS_MAX)
             add(program, random_of(2) ? STEP_RECEIVE : STEP_SEND, random_of(8), op++);
     }

@@ -424,7 +424,7 @@ void listeners_judge_waiting(void)
             sim_fail("never-accepted: submission %u, and a connection waits", s->number);
 }
 
-/* Who would tell of it has gone, or cannot. */
+/* The session that would report it has gone, or cannot. */
 static bool may_be_untold(const struct tcp *tcp)
 {
     const struct stream *stream = stream_of(tcp->in.listener);

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* The run that is going on has failed: tells the driver, and ends the process. */
+/* The current run has failed: reports it to the driver, and ends the process. */
 void main_failed(const char *text) __attribute__((noreturn));
 /* For a message of a crash: where the program stands. */
 void main_at_step(uint32_t step);

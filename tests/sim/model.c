@@ -107,7 +107,7 @@ static void settle_buffer(struct submission *s)
 
     if (s->buffer)
         s->buffer->uses--;
-    /* Memory that the program has let go of went with this op. */
+    /* Memory that the program had released was freed with this op. */
     if (is_received && s->shared && !s->buffer->buffer)
         s->is_unseen = true;
     if (is_received && s->shared && s->buffer->buffer) {

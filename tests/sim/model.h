@@ -55,7 +55,7 @@ struct stream {
     int family;
     struct tcp *bound; /* the kernel's socket, of one that is bound; NULL: which one is not known */
     bool was_bound;    /* or asked to be: it is no stream then */
-    bool is_bound_certain; /* it is that one: another may have the same port */
+    bool is_bound_certain; /* it is that socket: another one may have the same port */
 };
 
 /* An op of the program's; its slot may have another one meanwhile. */
@@ -86,7 +86,7 @@ struct submission {
     uint8_t *shared; /* where in shared memory; NULL: in none */
     struct model_buffer *buffer;
     size_t offset;           /* in it */
-    struct byte_queue shots; /* what a multishot has told of */
+    struct byte_queue shots; /* what a multishot has reported */
     bool is_multishot, is_done, is_cancelled, is_refused, is_after_close, is_counted;
     bool is_unseen;     /* what was received cannot be looked at */
     bool is_unknown;    /* it was lost: how it ended is not known */

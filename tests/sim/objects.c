@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Steps that make and let go of contexts, sockets and ops. */
+/* Steps that create and release contexts, sockets and ops. */
 #include <errno.h>
 #include <string.h>
 

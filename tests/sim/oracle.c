@@ -448,7 +448,7 @@ void oracle_done(struct submission *s)
         return;
     }
     oracle_look();
-    /* A daemon without memory may turn a client away. */
+    /* A daemon without memory may reject a client. */
     if (s->error == ASOCK_CONNECTION_ABORTED && sim.faults & 1u << FAULT_ALLOC)
         s->stream->client->is_lost = true;
     if (s->error == ASOCK_CONNECTION_ABORTED && !s->is_multishot && !is_lost(s->stream) &&

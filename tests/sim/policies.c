@@ -17,7 +17,7 @@ static const char *const texts[POLICIES] = {
     "[Rules]\nListen=tcp * * from 10.0.0.0/30,2001:db8::/126\n",
     "[Rules]\nListen=tcp ::/0 *\n",
     "[Rules]\nListen=tcp 0.0.0.0/0 * from 10.0.0.0/30\nListen=tcp ::/0 * from 2001:db8::/126\n",
-    "[Rules]\nReserve=tcp * 1024-65535\n", /* by a file that is about everybody: it forbids nothing */
+    "[Rules]\nReserve=tcp * 1024-65535\n", /* by a file that applies to every client: it forbids nothing */
 };
 
 static struct {

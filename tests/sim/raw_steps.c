@@ -260,7 +260,7 @@ void step_raw_break(const struct step *step)
     r.accept.first = r.verb == VERB_ACCEPT ? id : 0;
     raw_request(raw, &r, NULL, 0);
     raw->has_broken = true;
-    /* One that is kept may be free meanwhile; a listener may be none any more. */
+    /* A reserved id may be free by now, and a listener may have ended. */
     raw->must_end = r.verb == VERB_OPEN && raw->ids[id].state == ID_LISTENING;
 }
 

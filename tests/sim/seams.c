@@ -265,7 +265,7 @@ static void sink_drop_all(struct sink *s)
     s->bytes = 0;
 }
 
-/* Nothing is taken for a while, and then everything. */
+/* No entry is taken for a while, and then all of them. */
 static void sink_flush(struct audit_sink *sink)
 {
     struct sink *s = container_of(sink, struct sink, sink);

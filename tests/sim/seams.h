@@ -9,7 +9,7 @@ struct resolver;
 /* With its process. */
 void seams_resolver_drop(struct resolver *resolver);
 
-/* Questions that somebody is charged for. */
+/* Name queries that are charged to a session. */
 uint64_t seams_resolver_charged(const struct resolver *resolver);
 
 #endif

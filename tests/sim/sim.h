@@ -23,7 +23,7 @@ enum fault {
     FAULT_NO_MEMORY,     /* recv and send say ENOMEM and ENOBUFS */
     FAULT_ALLOC,         /* an allocation of the daemon fails */
     FAULT_LIBRARY_ALLOC, /* one of the library fails */
-    FAULT_DENIES,        /* policy allows not everything */
+    FAULT_DENIES,        /* policy does not allow everything */
     FAULT_AUDIT,       /* connects have to be recorded, and nothing takes the records for a while */
     FAULT_LATE,        /* a turn begins late */
     FAULT_FEW_SOCKETS, /* the daemon has few of them */

@@ -329,7 +329,7 @@ void step_settle(uint64_t ms)
 
 /* ---- the end ---- */
 
-/* Everything that holds something up lets go. */
+/* Everything that delays something stops doing so. */
 static void calm_down(void)
 {
     sim.is_calm = true;

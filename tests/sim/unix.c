@@ -111,7 +111,7 @@ ssize_t unix_send(struct kfile *file, const struct iovec *iov, size_t count,
     return (ssize_t)room;
 }
 
-/* A read takes no byte behind one that came with a descriptor but in a later call. */
+/* A read ends before the byte that came with the next descriptors. */
 static size_t until_mark(const struct unix_end *end, size_t n)
 {
     for (unsigned int i = 0; i < end->mark_count; i++) {

@@ -20,7 +20,7 @@ struct walk_seen {
 };
 
 struct watcher {
-    uint64_t from; /* sessions from this one on have begun while it watched */
+    uint64_t from; /* sessions with this number or later have begun while it watched */
     uint64_t begun[SESSIONS_MAX], ended[SESSIONS_MAX];
     unsigned int begun_count, ended_count;
     uint64_t time_ms;
