@@ -19,17 +19,16 @@ struct options {
     struct sockaddr_in server, proxy; /* the proxy's port 0: none */
     const char *path; /* Unix socket of asockd, or of the proxy; NULL: it has none */
     bool socks;       /* the proxy speaks SOCKS5 */
-    bool given;       /* with --way lent: sockets that asockd lets go of; else it holds them */
+    bool given;       /* with --way lent: sockets are given; otherwise held */
     bool shared;      /* memory shared with asockd */
     bool errors_only; /* seven of eight sends report failures only */
     size_t size;      /* bytes of a bulk operation */
     unsigned int connections;
-    unsigned int
-        processes; /* that run the test at the same time, each with all of it; 0: this one */
+    unsigned int processes; /* run the whole test at the same time; 0: only this one */
     double seconds;
     long count; /* instead of seconds */
     long spoil; /* position of a wrong byte in what is sent, or -1 */
-    bool pause; /* say when it begins and ends, and wait for a line each time */
+    bool pause; /* report its begin and its end, and wait for a line each time */
     const char *pids;
 };
 
@@ -72,7 +71,7 @@ static inline uint64_t message_position(unsigned int connection, uint64_t n)
     return (uint64_t)connection * 977u + n * MESSAGE;
 }
 
-/* Nothing, or all, is there: waits until the driver has looked at the memory. */
+/* Waits until the driver has measured the memory, with nothing or with all connections there. */
 void idle_begin(void);
 void idle_ready(unsigned int connections);
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What the measurements come to: a table, JSON, a plot."""
+"""The results of the measurements: a table, JSON, a plot."""
 
 import datetime
 import json
@@ -61,7 +61,7 @@ def gigabytes(r):
 
 
 def cpu(r, amount):
-    """Of all processes for so much; None: somebody does not see them."""
+    """CPU time of all processes for each unit of amount; None: it was not measured."""
     return (r["cpu_client"] + r["cpu_others"]) / amount if "cpu_others" in r else None
 
 

@@ -71,7 +71,7 @@ static inline uint32_t next_len(struct script *s)
     return n < 200 ? n : (n - 199u) * (PAYLOAD / 56);
 }
 
-/* The daemon reads what there is; says something. */
+/* The daemon reads what there is; it sends something. */
 void play_read_requests(void);
 void play_say_reply(const struct reply *reply, uint32_t payload_len);
 

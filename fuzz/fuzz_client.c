@@ -10,8 +10,8 @@
 #include "proto/frame.h"
 
 /*
- * The library against a daemon that says anything: proper answers, wrong ones, bytes of no meaning.
- * What the library says must always be well-formed; each op that was pending completes once, when
+ * The library against a daemon that sends anything: correct answers, wrong ones, meaningless bytes.
+ * What the library sends must always be well-formed; each op that was pending completes once, when
  * the daemon has gone if not before; what comes never goes past a buffer's end, and nothing is left.
  */
 

@@ -96,7 +96,7 @@ static int file_with(const void *data, size_t size)
     int fd = memfd_create("conf", MFD_CLOEXEC);
 
     MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
-    MUST(fchmod(fd, 0600) == 0); /* a memfd may be written to by everybody: no configuration */
+    MUST(fchmod(fd, 0600) == 0); /* a memfd has mode 0777, which is refused */
     return fd;
 }
 

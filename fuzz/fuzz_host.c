@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 /*
- * What a client says it wants to reach: the first line is a host, the second a service, the rest the
- * file in which services are looked up. What is taken for an address must be one and the specified
- * one; what is taken for a name must look like one to everybody.
+ * The destination that a client asks for: the first line is a host, the second a service, the rest the
+ * file of services. A host that is read as an address must be that address; a host that is read as a name
+ * must not be an address to any other reader.
  */
 
 static void check_address(const struct host *host)

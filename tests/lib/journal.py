@@ -33,7 +33,7 @@ def parse(datagram):
 
 
 class Journal:
-    """Entries are kept until somebody asks for them: one who does not ask is a journal that is stopped."""
+    """Entries are kept until the test reads them; while it does not, the journal looks stopped."""
 
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="asockd-journal-")

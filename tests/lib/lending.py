@@ -29,7 +29,7 @@ def name_of(error):
 
 
 def fill(sock):
-    """Sends until the kernel takes no more: how much that was."""
+    """Sends until the kernel takes no more; returns how much that was."""
     sock.setblocking(False)
     sent = 0
     try:

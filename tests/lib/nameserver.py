@@ -56,7 +56,7 @@ class NameServer(threading.Thread):
 
     @staticmethod
     def open(address, port):
-        """The port that one protocol has given may be somebody's in the other: then another one."""
+        """A port that is free for one protocol may be in use for the other: then it tries another one."""
         while True:
             tcp = socket.create_server((address, port))
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

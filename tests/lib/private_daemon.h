@@ -6,7 +6,7 @@
  * The built asockd, in a directory of its own, as another user than the test where the test may change
  * users. It says it is ready through NOTIFY_SOCKET (or, built without systemd, by being connectable).
  *
- * Whatever becomes of the test, a guard process ends the daemon, prints what it logged unless it was
+ * Whatever happens to the test, a guard process ends the daemon, prints what it logged unless it was
  * stopped cleanly, and removes the directory.
  */
 

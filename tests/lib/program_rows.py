@@ -37,7 +37,7 @@ def table(document):
 
 
 def problems(wanted, document):
-    """What the table of the document says otherwise than the tests."""
+    """The differences between the document's table and the tests."""
     told = {cells[0].strip(): [cell.strip() for cell in cells[:4]] for cells in table(document)}
     found = [f"{row.test} is not in the table, or not as it is in the test" for row in wanted
              if told.pop(f"`{row.test}`", None) != row.cells()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What stands on a terminal after a program has written to it: as much of a VT100 as curses makes use of."""
+"""What stands on a terminal after a program has written to it: as much of a VT100 as curses uses."""
 
 import re
 

@@ -49,7 +49,7 @@ class Ended(Exception):
         self.text = text
 
 
-# What a service asks for, and the library comes to: enough for every test that does not say what it needs.
+# As much as a service asks for and the library reaches: enough for every test that does not set its own.
 ROOMY = {"sockets": 1024, "ops": 4096, "send_window": 1 << 20, "queued_max": 16 << 20}
 LEAST = {"sockets": 1, "ops": 8, "send_window": 1 << 16, "queued_max": 1 << 16}  # what is there in any case
 
