@@ -49,6 +49,7 @@ py_tests += \
 	tests/integration/test_ctl_share.py \
 	tests/integration/test_ctl_top.py \
 	tests/integration/test_dashboard.py \
+	tests/integration/test_python_wheel.py \
 	tests/integration/test_proxy.py \
 	tests/integration/test_proxy_abuse.py \
 	tests/integration/test_proxy_http.py \
