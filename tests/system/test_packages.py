@@ -80,7 +80,13 @@ def documented(path, command, **options):
     with tempfile.TemporaryFile("w+") as answer:
         answer.write("y\n")
         answer.seek(0)
-        return must(command, cwd=TREE, env=dict(os.environ, USER="alice"), stdin=answer, **options)
+        return must(command, env=dict(os.environ, USER="alice"), stdin=answer, **{"cwd": TREE, **options})
+
+
+def printed(path, command):
+    """The words of a command that the document prints."""
+    assert command in read(path), f"{path} does not say: {command}"
+    return command.split()
 
 
 def as_alice(*command):
@@ -137,12 +143,14 @@ class NewUser(unittest.TestCase):
 
     def test_03_the_group(self):
         documented("README.md", "sudo usermod -aG asock,asock-internet $USER")
-        self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, HELLO)
+        self.assertEqual(as_alice(*printed("README.md", "asockctl connect www.example.org 80")).stdout, HELLO)
 
     def test_04_first_denial(self):
-        done = as_alice("asockctl", "connect", "127.0.0.1", "80")
+        done = as_alice(*printed("README.md", "asockctl connect 127.0.0.1 80"))
         self.assertEqual(done.returncode, DENIED)
         self.assertIn("loopback", done.stdout)
+        said = documented("README.md", "sudo asockctl denied")
+        self.assertRegex(said, r"alice.*127\.0\.0\.1:80")
 
     def test_05_first_service(self):
         write("/etc/systemd/system/mirror.service", block("README.md", "[Service]", "PrivateNetwork=yes"))
@@ -160,6 +168,24 @@ class NewUser(unittest.TestCase):
         documented("README.md", "asockctl policy check")
         must("systemctl start mirror.service")
         self.await_journal("mirror.service", "hello from port 80")
+
+    def test_06a_monitor(self):
+        monitor = subprocess.Popen(printed("README.md", "sudo asockctl monitor"), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+        self.addCleanup(monitor.wait)
+        self.addCleanup(monitor.terminate)
+        never = threading.Timer(LIVENESS, monitor.kill)
+        never.start()
+        self.addCleanup(never.cancel)
+        self.assertIn("watching", monitor.stdout.readline())
+        as_alice("asockctl", "connect", "www.example.org", "80")
+        as_alice("asockctl", "connect", "127.0.0.1", "81")
+        said = []
+        for words in (("connect ", "alice", "www.example.org:80"), ("close ", "www.example.org:80"),
+                      ("deny ", "alice", "127.0.0.1:81")):
+            while not all(word in (said or [""])[-1] for word in words):
+                said.append(monitor.stdout.readline())
+                self.assertTrue(said[-1], said)
 
     def test_06b_python(self):
         must(f"apt-get install -y {PACKAGES}/python3-asock_*.deb")
@@ -197,6 +223,12 @@ class NewUser(unittest.TestCase):
                         "80")
         self.assertEqual(done.stdout, HELLO)
 
+    def test_07b_a_listener_while_the_daemon_runs(self):
+        before = pid_of("asockd.service")
+        documented("README.md", "sudo systemctl enable --now asockd-listener@build.service")
+        self.await_listener("build")
+        self.assertEqual(pid_of("asockd.service"), before)
+
     def test_08_upgrade_under_load(self):
         before = pid_of("asockd.service")
         self.assertNotEqual(before, "0")
@@ -210,9 +242,13 @@ class NewUser(unittest.TestCase):
         load.start()
         self.addCleanup(load.join)
         self.addCleanup(done.set)
-        must(f"apt-get install -y {PACKAGES}/next/asockd_*.deb {PACKAGES}/next/asockctl_*.deb "
-             f"{PACKAGES}/next/libasock0_*.deb")
+        with tempfile.TemporaryDirectory() as folder:  # where the next version was built
+            tree = os.path.join(folder, "asockd")
+            os.mkdir(tree)
+            must(f"cp {PACKAGES}/next/*.deb {folder}")
+            documented("README.md", "sudo apt install ../asockd_*.deb ../asockctl_*.deb ../libasock0_*.deb", cwd=tree)
         self.assertNotIn(pid_of("asockd.service"), (before, "0"))
+        self.await_listener("build")
         done.set()
         load.join()
         # The old daemon served them, or cut them off when it ended; or they waited for the new one.
@@ -224,7 +260,9 @@ class NewUser(unittest.TestCase):
 
     def test_09_remove(self):
         must("apt-get remove -y python3-asock")
-        documented("README.md", "sudo systemctl disable --now asockd@web.socket")
+        for command in ("sudo systemctl disable --now asockd@web.socket",
+                        "sudo systemctl disable --now asockd-listener@build.service"):
+            documented("README.md", command)
         documented("README.md", "sudo apt remove asockd asockctl libasock0")
         self.assertEqual(must("systemctl list-units --state=active --plain --no-legend 'asockd*'"), "")
         self.assertTrue(os.path.exists("/etc/asockd/policy.d/mirror.policy"))
@@ -236,6 +274,14 @@ class NewUser(unittest.TestCase):
         documented("README.md", "sudo apt purge asockd asockctl libasock0")
         os.unlink("/etc/systemd/system/mirror.service")
         self.assertEqual(leftovers(), [])
+
+    def await_listener(self, name):
+        """Its unit starts behind asockd's."""
+        deadline = time.monotonic() + LIVENESS
+        connect = ("asockctl", "connect", "www.example.org", "80")
+        while (done := as_alice(f"--setenv=ASOCK_SOCKET=/run/asockd/{name}/asock.sock", *connect)).stdout != HELLO:
+            self.assertLess(time.monotonic(), deadline, done.stdout)
+            time.sleep(0.02)
 
     def say_in_home(self, *words):
         """README's commands with these words, typed by alice, whose web.policy is README's too."""
