@@ -105,6 +105,8 @@ libasockd_la_SOURCES = \
 	daemon/audit/recent.h \
 	daemon/audit/record.c \
 	daemon/audit/record.h \
+	daemon/audit/rule_counts.c \
+	daemon/audit/rule_counts.h \
 	daemon/audit/sink.h \
 	daemon/net/egress.c \
 	daemon/net/apart.c \

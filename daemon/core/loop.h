@@ -80,8 +80,7 @@ struct worker {
     uint64_t timer_until; /* when that fires; 0: it is not set */
 
     uint64_t (*clock)(void); /* milliseconds, monotonic; tests hand in their own */
-    uint64_t now;            /* of this turn */
-    uint64_t started;
+    uint64_t now, started;   /* of this turn; of the worker */
     struct wheel wheel;
     bool is_late;       /* this turn leaves the deadlines to the next one */
     bool has_due;       /* the last one had no time for all of them */
@@ -127,6 +126,7 @@ struct worker {
     struct client_log *client_log;     /* NULL: each line for itself */
     struct learn *learn;               /* what learn mode let pass; NULL: not recorded */
     struct recent *recent;             /* what was denied lately; NULL: likewise */
+    struct rule_counts *rule_counts;   /* connects by rule; NULL: likewise */
     struct monitor *monitor;           /* for MONITOR; NULL: MONITOR is refused */
     struct reload *reload;             /* NULL: reload is not possible */
     struct stats stats;

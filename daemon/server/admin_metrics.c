@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The daemon's metrics, for monitoring systems: a row per sample. Each row describes itself completely, so that a new metric
- * needs no new asockctl. Names of metrics do not change. The values of labels come from enums, never from a client.
+ * needs no new asockctl. Names of metrics do not change. The values of labels come from
+ * enums, and of rules from their files, never from a client.
  */
 #include "daemon/server/admin_metrics.h"
 
@@ -12,6 +13,7 @@
 
 #include "base/log.h"
 #include "daemon/audit/audit.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/core/loop.h"
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
@@ -150,6 +152,12 @@ static bool take_result(const struct worker *w, unsigned int number, struct samp
     return true;
 }
 
+/* Named by administrators, who write files; their number has a bound. */
+static bool take_rule(const struct worker *w, unsigned int number, struct sample *ret)
+{
+    return rule_counts_at(w->rule_counts, number, &ret->label, &ret->value);
+}
+
 #define HISTOGRAM(name, member)                                                                    \
     static bool name(const struct worker *w, unsigned int number, struct sample *ret)              \
     {                                                                                              \
@@ -191,6 +199,9 @@ static const struct metric metrics[] = {
     COUNTER("sockets_opened", sockets, "Sockets that were opened."),
     {"requests", "counter", "", "verb", "Requests of clients.", take_verb, 0, VERBS_MAX, 0},
     {"results", "counter", "", "result", "Operations that completed.", take_result, 0, ERR_COUNT,
+     0},
+    {"rule_connects", "counter", "", "rule",
+     "Connects that a rule decided, since the policy is in force.", take_rule, 0, RULE_COUNTS_MAX,
      0},
     COUNTER("connects_denied", connects_denied, "Connects that policy denied."),
     COUNTER("listens_denied", listens_denied, "Local addresses that policy denied."),

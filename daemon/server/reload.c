@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "daemon/audit/monitor.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/server/admin_policy.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/notify.h"
@@ -343,6 +344,7 @@ static void put_in_force(struct reload *reload, struct policy *policy)
     w->policy = policy;
     w->stats.policies++;
     w->policy_changes++;
+    rule_counts_clear(w->rule_counts);
     reload->session = 0;
     walk_begin(&reload->walk, &w->session_walks, &w->sessions);
     share_wake(&reload->share);

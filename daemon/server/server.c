@@ -30,6 +30,7 @@
 #include "daemon/policy/learn.h"
 #include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/core/quota.h"
 #include "daemon/server/reload.h"
 #include "daemon/names/resolver.h"
@@ -362,6 +363,21 @@ static struct policy *load_policy(const struct server_config *config)
     return policy_new_invalid(error);
 }
 
+static int init_tables(struct worker *w)
+{
+    w->learn = learn_new();
+    w->recent = recent_new(w);
+    w->rule_counts = rule_counts_new();
+    w->monitor = monitor_new(w);
+    w->subids = subids_new("/etc/subuid", "/etc/passwd");
+    w->client_log = client_log_new(w);
+    if (w->policy && w->learn && w->recent && w->rule_counts && w->monitor && w->subids &&
+        w->client_log)
+        return 0;
+    log_error("asockd: out of memory");
+    return -ENOMEM;
+}
+
 static int init_worker(struct server *server)
 {
     const struct server_config *config = server->config;
@@ -376,15 +392,9 @@ static int init_worker(struct server *server)
     }
     w->without = config->without;
     w->policy = load_policy(config);
-    w->learn = learn_new();
-    w->recent = recent_new(w);
-    w->monitor = monitor_new(w);
-    w->subids = subids_new("/etc/subuid", "/etc/passwd");
-    w->client_log = client_log_new(w);
-    if (!w->policy || !w->learn || !w->recent || !w->monitor || !w->subids || !w->client_log) {
-        log_error("asockd: out of memory");
-        return -ENOMEM;
-    }
+    r = init_tables(w);
+    if (r < 0)
+        return r;
     r = loader_new(w, &server->loader);
     if (r < 0) {
         log_error("asockd: thread: %s", strerror(-r));
@@ -550,6 +560,7 @@ static void server_deinit(struct server *server)
     w->subids = subids_free(w->subids);
     w->learn = learn_free(w->learn);
     w->recent = recent_free(w->recent);
+    w->rule_counts = rule_counts_free(w->rule_counts);
     w->monitor = monitor_free(w->monitor);
     w->client_log = client_log_free(w->client_log);
     w->audit = audit_free(w->audit);

@@ -6,6 +6,7 @@
 
 #include "daemon/audit/monitor.h"
 #include "daemon/audit/recent.h"
+#include "daemon/audit/rule_counts.h"
 #include "daemon/core/quota.h"
 #include "daemon/net/tcp.h"
 #include "daemon/session/session.h"
@@ -110,6 +111,7 @@ void sock_audit_connected(struct sock *sock, struct sock_audit *a, const struct 
     if (remote->address_len > 0)
         a->remote = *remote; /* else it was reset before it could be asked */
     a->is_open = false;
+    rule_counts_add(sock->worker->rule_counts, a->rule);
     sock->remote = a->remote;
     sock->owes_end = true;
     sock->connected = sock->worker->clock();
@@ -132,6 +134,7 @@ void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error,
     if (!a->is_open)
         return;
     a->is_open = false;
+    rule_counts_add(sock->worker->rule_counts, a->rule);
     entry = entry_of_connect(sock, a, AUDIT_CONNECT);
     entry.report = report;
     entry.error = error;
@@ -152,6 +155,7 @@ void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reas
     if (!a->is_open)
         return;
     a->is_open = false;
+    rule_counts_add(sock->worker->rule_counts, a->rule);
     entry = entry_of_connect(sock, a, AUDIT_DENY);
     entry.report = report;
     entry.error = ERR_ACCESS_DENIED;

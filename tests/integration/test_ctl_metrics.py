@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 import asockctl
 import fake_asockd
 import openmetrics
-from asockd import DaemonTest
-from wire import pb
+from asockd import Daemon, DaemonTest
+from wire import Wire, pb
 
 
 class Metrics(DaemonTest):
@@ -77,6 +78,27 @@ class Metrics(DaemonTest):
         self.assertEqual(grown["asockd_network_received_bytes_total", None], 5)
         self.assertEqual(grown["asockd_sockets", None], 1)
         self.assertGreater(self.values()["asockd_quota_used", "memory"], 0)
+
+    def test_connects_are_counted_by_rule(self):
+        with tempfile.TemporaryDirectory() as directory:
+            os.chmod(directory, 0o755)
+            path = os.path.join(directory, "a.policy")
+            with open(path, "w", encoding="ascii") as file:
+                file.write("[Rules]\nDeny=tcp 127.0.0.9 *\nAllow=tcp 127.0.0.1 * +loopback\n")
+            os.chmod(path, 0o644)
+            daemon = Daemon("--policy", path)
+            self.addCleanup(daemon.stop)
+        listener = self.listener()
+        wire = self.hold(Wire(daemon.path))
+        wire.hello()
+        port = listener.getsockname()[1]
+        for number, address in enumerate(("127.0.0.1", "127.0.0.9", "127.0.0.1", "10.0.0.1"), 1):
+            wire.send(wire.open(2 * number, number), wire.connect(2 * number + 1, number, (address, port)))
+            wire.completion(2 * number + 1)
+        text = asockctl.run("stats", "--openmetrics", "--control", daemon.control_path).stdout.decode("ascii")
+        counted = {labels["rule"]: int(value) for _, labels, value in openmetrics.parse(text)["asockd_rule_connects"].samples}
+        self.assertEqual({rule: count for rule, count in counted.items() if count},
+                         {f"{path}:2": 1, f"{path}:3": 2, "none": 1})
 
     def test_a_refusal_is_counted(self):
         wire = self.wire()

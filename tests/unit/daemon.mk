@@ -15,6 +15,7 @@ unit_tests += \
 	tests/unit/test_quota.unit \
 	tests/unit/test_happy_eyeballs.unit \
 	tests/unit/test_recent.unit \
+	tests/unit/test_rule_counts.unit \
 	tests/unit/test_reload.unit \
 	tests/unit/test_list_walk.unit \
 	tests/unit/test_maker.unit \
@@ -50,6 +51,7 @@ unit_tests += \
 tests_unit_test_connect_report_unit_SOURCES = tests/unit/test_connect_report.c
 tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c
 tests_unit_test_recent_unit_SOURCES = tests/unit/test_recent.c
+tests_unit_test_rule_counts_unit_SOURCES = tests/unit/test_rule_counts.c
 tests_unit_test_policy_check_unit_SOURCES = tests/unit/test_policy_check.c
 tests_unit_test_config_unit_SOURCES = tests/unit/test_config.c
 tests_unit_test_config_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
