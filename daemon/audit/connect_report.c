@@ -110,7 +110,7 @@ static void add_server(struct text *t, const struct endpoint *server)
     add(t, server->address_len == 16 ? "]:%u" : ":%u", server->port);
 }
 
-void connect_report_write_lookups(const struct connect_report *report, bool hides_server,
+void connect_report_write_lookups(const struct connect_report *report, bool for_client,
                                   char out[static REPORT_TEXT_MAX])
 {
     static const char *const sources[] = {"nobody", "literal", "hosts", "cache", "server"};
@@ -123,13 +123,13 @@ void connect_report_write_lookups(const struct connect_report *report, bool hide
         if (lookup->outcome == REPORT_WAITS)
             continue;
         add(&t, "%sIPv%d %s", t.len > 0 ? ", " : "", i == 0 ? 4 : 6, sources[lookup->source]);
-        if (lookup->server.address_len > 0 && !hides_server)
+        if (lookup->server.address_len > 0 && !for_client)
             add_server(&t, &lookup->server);
         add(&t, " %s %" PRIu32, result_name(lookup->outcome, lookup->error), lookup->ms);
     }
 }
 
-void connect_report_write_attempts(const struct connect_report *report,
+void connect_report_write_attempts(const struct connect_report *report, bool for_client,
                                    char out[static REPORT_TEXT_MAX])
 {
     struct text t = {.out = out, .cap = REPORT_TEXT_MAX};
@@ -139,7 +139,10 @@ void connect_report_write_attempts(const struct connect_report *report,
         const struct report_attempt *attempt = &report->attempts[i];
 
         add(&t, "%s", t.len > 0 ? ", " : "");
-        add_address(&t, &attempt->address);
+        if (for_client && attempt->outcome == REPORT_DENIED)
+            add(&t, "hidden");
+        else
+            add_address(&t, &attempt->address);
         add(&t, " %s %" PRIu32, result_name(attempt->outcome, attempt->error), attempt->ms);
     }
 }
@@ -153,10 +156,6 @@ static void add_time(struct text *t, uint32_t ms)
 static void add_attempt_reason(struct text *t, const struct report_attempt *attempt, uint32_t error)
 {
     add_address(t, &attempt->address);
-    if (attempt->outcome == REPORT_DENIED) {
-        add(t, ": denied by policy");
-        return;
-    }
     if (attempt->outcome == REPORT_FAILED)
         error = attempt->error;
     add(t, ": %s", asock_error_to_text(error));
@@ -187,16 +186,22 @@ void connect_report_write_reason(const struct connect_report *report, uint32_t e
                                  char out[static REPORT_REASON_MAX])
 {
     struct text t = {.out = out, .cap = REPORT_REASON_MAX};
-    uint32_t more = report->further + report->untried;
+    uint32_t more = report->further + report->untried, denied = 0;
 
     out[0] = '\0';
     for (uint32_t i = 0; i < report->attempt_count; i++) {
-        add(&t, "%s", i > 0 ? "; " : "");
+        if (report->attempts[i].outcome == REPORT_DENIED) {
+            denied++;
+            continue;
+        }
+        add(&t, "%s", t.len > 0 ? "; " : "");
         add_attempt_reason(&t, &report->attempts[i], error);
     }
     if (report->attempt_count == 0)
         add_lookup_reason(&t, report, error);
-    else if (more > 0)
+    if (denied > 0)
+        add(&t, "%s%" PRIu32 " denied by policy", t.len > 0 ? "; " : "", denied);
+    if (report->attempt_count > 0 && more > 0)
         add(&t, "; %" PRIu32 " more %s", more, more == 1 ? "address" : "addresses");
 }
 

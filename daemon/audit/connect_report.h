@@ -67,17 +67,20 @@ void connect_report_attempt(struct connect_report *report, const struct report_a
 
 /*
  * "IPv4 server 192.0.2.53:53 Success 12, IPv6 server 192.0.2.53:53 NoData 14". Each is FAMILY SOURCE RESULT MS; the source is
- * "nobody", "literal", "hosts", "cache" or "server", which has the server's address behind it unless `hides_server`. The result
+ * "nobody", "literal", "hosts", "cache" or "server", which has the server's address behind it unless it is `for_client`. The result
  * is Success, the name of an error, "running" or "given-up". "": no name was resolved.
  */
-void connect_report_write_lookups(const struct connect_report *report, bool hides_server,
+void connect_report_write_lookups(const struct connect_report *report, bool for_client,
                                   char out[static REPORT_TEXT_MAX]);
-/* "192.0.2.1 TimedOut 5000, 2001:db8::1 Success 3": ADDRESS RESULT MS; results as above, or "denied". "": none was tried. */
-void connect_report_write_attempts(const struct connect_report *report,
+/*
+ * "192.0.2.1 TimedOut 5000, 2001:db8::1 Success 3": ADDRESS RESULT MS; results as above, or "denied". "": none was tried.
+ * for_client: the address of a denied one is "hidden", because RESOLVE does not tell it either.
+ */
+void connect_report_write_attempts(const struct connect_report *report, bool for_client,
                                    char out[static REPORT_TEXT_MAX]);
 /*
- * Why it failed, for people: "192.0.2.1: timed out after 5.0 s; 2001:db8::1: no route to host". error: of the connect. The
- * name server is not part of it: this is for the client. "": there is nothing to say.
+ * Why it failed, for people: "192.0.2.1: timed out after 5.0 s; 2001:db8::1: no route to host". error: of the connect. This is
+ * for the client: name servers and denied addresses are not part of it. "": there is nothing to say.
  */
 void connect_report_write_reason(const struct connect_report *report, uint32_t error,
                                  char out[static REPORT_REASON_MAX]);

@@ -320,7 +320,7 @@ static void add_report(struct text *t, const struct connect_report *report)
 
     connect_report_write_lookups(report, false, texts);
     add_field(t, "ASOCK_LOOKUPS", texts);
-    connect_report_write_attempts(report, texts);
+    connect_report_write_attempts(report, false, texts);
     add_field(t, "ASOCK_ATTEMPTS", texts);
     if (report->further)
         add_number(t, "ASOCK_FURTHER_ATTEMPTS", report->further);

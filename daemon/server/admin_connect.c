@@ -23,11 +23,12 @@ void record_sock_connect(struct record *record, const struct sock *sock, bool se
 
     if (!find_report(sock, &report))
         return;
-    record_format(record, "connect_rule", "%s", report.rule);
+    if (sees_all)
+        record_format(record, "connect_rule", "%s", report.rule);
     record_number(record, "connect_ms", report.ms);
     connect_report_write_lookups(&report, !sees_all, text);
     record_format(record, "connect_lookups", "%s", text);
-    connect_report_write_attempts(&report, text);
+    connect_report_write_attempts(&report, !sees_all, text);
     record_format(record, "connect_attempts", "%s", text);
     record_number(record, "connect_further", report.further);
     record_number(record, "connect_untried", report.untried);

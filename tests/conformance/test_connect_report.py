@@ -76,6 +76,11 @@ class ConnectReport(Audited):
         self.assertEqual(done.returncode, 0, done.stderr)
         return json.loads(done.stdout)["connect"]
 
+    def own(self, host):
+        """What the client itself is shown: neither files, nor name servers, nor addresses that it may not connect to."""
+        row, = [row for row in self.client.inspect(list=pb.List()) if row["host"] == host]
+        return self.client.inspect(show=pb.Show(id=row["id"]))[0]
+
     def closed_port(self):
         sock = socket.socket()
         self.addCleanup(sock.close)
@@ -86,7 +91,7 @@ class ConnectReport(Audited):
         self.names["two.test"] = Name(a=["127.0.0.1", "127.0.0.9"], aaaa=["::1"])
         text = self.connect("two.test", self.closed_port(), error=pb.ERROR_CONNECTION_REFUSED)
         self.assertEqual({part.split(" after ")[0] for part in text.split("; ")},
-                         {"::1: connection refused", "127.0.0.1: connection refused", "127.0.0.9: denied by policy"})
+                         {"::1: connection refused", "127.0.0.1: connection refused", "1 denied by policy"})
         entry = self.entry()
         self.assertEqual({attempt.rsplit(" ", 1)[0] for attempt in entry["ASOCK_ATTEMPTS"].split(", ")},
                          {"::1 ConnectionRefused", "127.0.0.1 ConnectionRefused", "127.0.0.9 denied"})
@@ -96,6 +101,9 @@ class ConnectReport(Audited):
         self.assertEqual({(each["address"], each["result"]) for each in shown["attempts"]},
                          {("::1", "ConnectionRefused"), ("127.0.0.1", "ConnectionRefused"), ("127.0.0.9", "denied")})
         self.assertEqual((shown["further"], shown["untried"]), (0, 0))
+        own = self.own("two.test")
+        self.assertRegex(own["connect_attempts"], r"hidden denied \d+")
+        self.assertNotIn("127.0.0.9", own["connect_attempts"])
 
     def test_the_winner_its_rule_and_its_name_server(self):
         self.names["one.test"] = Name(a=["127.0.0.1"], ttl=60)
@@ -107,8 +115,8 @@ class ConnectReport(Audited):
         self.assertRegex(entry["ASOCK_ATTEMPTS"], r"^127\.0\.0\.1 Success \d+$")
         self.assertEqual({each["family"]: (each["source"], each["server"], each["result"]) for each in shown["lookups"]},
                          {"IPv4": ("server", "127.0.0.1:53", "Success"), "IPv6": ("server", "127.0.0.1:53", "NoData")})
-        row, = [row for row in self.client.inspect(list=pb.List()) if row["host"] == "one.test"]
-        own, = self.client.inspect(show=pb.Show(id=row["id"]))
+        own = self.own("one.test")
+        self.assertNotIn("connect_rule", own)
         self.assertRegex(own["connect_lookups"], r"^IPv4 server Success \d+, IPv6 server NoData \d+$")
         # Answers to RESOLVE are kept.
         self.client.send(request(pb.VERB_RESOLVE, 3, resolve=pb.Resolve(host="one.test")))

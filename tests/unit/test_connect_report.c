@@ -75,7 +75,7 @@ static void expect_attempts(const char *wanted)
 {
     char text[REPORT_TEXT_MAX];
 
-    connect_report_write_attempts(&report, text);
+    connect_report_write_attempts(&report, false, text);
     ck_assert_str_eq(text, wanted);
 }
 
@@ -89,14 +89,19 @@ static void expect_lookups(bool hides_server, const char *wanted)
 
 START_TEST(test_each_address_has_its_error_and_its_time)
 {
+    char text[REPORT_TEXT_MAX];
+
     try("192.0.2.1", REPORT_FAILED, ERR_TIMED_OUT, 5049);
     try("2001:db8::1", REPORT_FAILED, ERR_HOST_UNREACHABLE, 3);
     try("10.0.0.1", REPORT_DENIED, ERR_ACCESS_DENIED, 0);
-    expect_reason(ERR_HOST_UNREACHABLE,
-                  "192.0.2.1: timed out after 5.0 s; 2001:db8::1: no route to host; "
-                  "10.0.0.1: denied by policy");
+    expect_reason(
+        ERR_HOST_UNREACHABLE,
+        "192.0.2.1: timed out after 5.0 s; 2001:db8::1: no route to host; 1 denied by policy");
     expect_attempts("192.0.2.1 TimedOut 5049, 2001:db8::1 HostUnreachable 3, 10.0.0.1 denied 0");
     expect_lookups(false, "");
+    connect_report_write_attempts(&report, true, text);
+    ck_assert_str_eq(text,
+                     "192.0.2.1 TimedOut 5049, 2001:db8::1 HostUnreachable 3, hidden denied 0");
 }
 END_TEST
 
@@ -156,7 +161,7 @@ START_TEST(test_texts_have_a_bound)
     report.untried = UINT32_MAX - 32;
     ck_assert_uint_eq(report.attempt_count, REPORT_ATTEMPTS_MAX);
     ck_assert_uint_eq(report.further, 40 - REPORT_ATTEMPTS_MAX);
-    connect_report_write_attempts(&report, text);
+    connect_report_write_attempts(&report, false, text);
     ck_assert_uint_lt(strlen(text), sizeof(text) - 1); /* none is cut */
     connect_report_write_reason(&report, ERR_TIMED_OUT, reason);
     ck_assert_uint_lt(strlen(reason), sizeof(reason));

@@ -166,7 +166,7 @@ static void expect_report(const char *wanted, uint32_t untried)
 
     connect_report_init(&report);
     happy_eyeballs_report(&he, &report);
-    connect_report_write_attempts(&report, text);
+    connect_report_write_attempts(&report, false, text);
     ck_assert_str_eq(text, wanted);
     ck_assert_uint_eq(report.untried, untried);
 }
