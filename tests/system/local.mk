@@ -7,6 +7,7 @@
 #   examples.test  the same with test_examples.py: README's examples and the man pages'
 #   restart.test  the same with test_restart.py; ASOCK_RESTARTS="RESTARTS CLIENTS SOCKETS"
 #   audit_journal.test  the same with test_audit_journal.py
+#   rpm.test       RPM packages; only by check-packages
 #   packages.test  the same with test_packages.py, in a fresh Debian and from packages; only by check-packages
 #   NAME.int    a libcheck program from tests/system/NAME.c; needs
 #               tests_system_NAME_int_LDFLAGS = $(INT_LINKFLAGS)
@@ -20,16 +21,17 @@ script_tests += \
 	tests/system/restart.test \
 	tests/system/units.test
 
-# Builds the packages and a fresh Debian: minutes, and a mirror of Debian's.
+# Builds the packages and a fresh Debian: minutes, and a mirror of Debian's. Then RPM packages.
 .PHONY: check-packages
 check-packages:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/system/packages.test
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS="tests/system/packages.test tests/system/rpm.test"
 
 EXTRA_DIST += \
 	tests/system/box \
 	tests/system/boxed.py \
 	tests/system/client.py \
 	tests/system/packages.test \
+	tests/system/rpm.test \
 	tests/system/test_audit_journal.py \
 	tests/system/test_examples.py \
 	tests/system/test_identity.py \
