@@ -279,7 +279,10 @@ int transport_detach(struct transport *t)
 
 void transport_deinit(struct transport *t)
 {
-    close(transport_detach(t));
+    int fd = transport_detach(t);
+
+    if (fd >= 0) /* not one that another process has */
+        close(fd);
 }
 
 static bool enlarge_output(struct transport *t);

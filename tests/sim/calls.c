@@ -293,8 +293,24 @@ static int tcp_get_option(struct tcp *tcp, int level, int name)
         tcp->error = 0;
     } else if (level == SOL_SOCKET && name == SO_DOMAIN) {
         value = tcp->family;
+    } else if (level == SOL_SOCKET && (name == SO_TYPE || name == SO_PROTOCOL)) {
+        value = name == SO_TYPE ? SOCK_STREAM : IPPROTO_TCP;
+    } else if (level == SOL_SOCKET && name == SO_ACCEPTCONN) {
+        value = tcp->state == TCP_LISTENING;
     }
     return value < 0 ? 0 : value;
+}
+
+/* Which socket it is, or whose. */
+static int tell_origin(const struct kfile *file, int name, void *value, socklen_t len)
+{
+    const uint64_t cookie = (uintptr_t)file;
+    const struct ucred cred = {4000, file->kind == FILE_UNIX ? file->u.unix_end->uid : 0, 0};
+
+    SIM_MUST(len >= (name == SO_COOKIE ? sizeof(cookie) : sizeof(cred)));
+    memcpy(value, name == SO_COOKIE ? (const void *)&cookie : (const void *)&cred,
+           name == SO_COOKIE ? sizeof(cookie) : sizeof(cred));
+    return 0;
 }
 
 int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
@@ -308,6 +324,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
         memset(value, 0, *len);
         return 0;
     }
+    if (level == SOL_SOCKET && (name == SO_COOKIE || name == SO_PEERCRED))
+        return tell_origin(file, name, value, *len);
     if (file->kind == FILE_TCP)
         number = tcp_get_option(file->u.tcp, level, name);
     else if (file->kind == FILE_UDP && level == SOL_SOCKET && name == SO_DOMAIN)
@@ -316,6 +334,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
         number = SOCK_STREAM;
     else if (level == SOL_SOCKET && name == SO_DOMAIN)
         number = AF_UNIX;
+    else if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
+        number = file->kind == FILE_LISTENER;
     else
         return (int)calls_leave(-ENOPROTOOPT);
     if (*len > sizeof(number))

@@ -24,6 +24,7 @@
 #include "daemon/session/session_end.h"
 #include "daemon/wire/shm_buffer.h"
 #include "daemon/session/sock.h"
+#include "daemon/state/state.h"
 #include "tests/sim/bound.h"
 #include "tests/sim/ev.h"
 #include "tests/sim/held.h"
@@ -51,9 +52,15 @@ static struct seen {
     struct limits limits;
 } seen[SEEN];
 
+/* Listeners that the daemon before has left; NULL: none. */
+static struct kfile *kept_listeners[2];
+
 static int listen_at(const char *path)
 {
-    int fd = fd_install(unix_listen(path));
+    struct kfile **kept = &kept_listeners[strcmp(path, DAEMON_CONTROL) == 0];
+    int fd = fd_install(*kept ? *kept : unix_listen(path));
+
+    *kept = NULL;
 
     SIM_MUST(fd >= 0);
     return fd;
@@ -243,16 +250,14 @@ static void deinit(struct worker *w)
                      quota_resource_name(r));
 }
 
-void daemon_terminate(void)
+/* As SIGTERM does. */
+static void end(void)
 {
     enum actor before = sim.actor;
     struct worker *w = &d.worker;
     size_t bytes;
     unsigned int fds;
 
-    if (!d.is_running)
-        return;
-    sim_trace("daemon: terminated");
     daemon_continue();
     d.is_stirred = true;
     sim.actor = ACTOR_DAEMON;
@@ -276,6 +281,137 @@ void daemon_terminate(void)
         sim_fail("leak: %zu blocks of the daemon's, %zu bytes", alloc_count(ACTOR_DAEMON, &bytes),
                  bytes);
     sim.actor = before;
+}
+
+void daemon_terminate(void)
+{
+    if (!d.is_running)
+        return;
+    sim_trace("daemon: terminated");
+    end();
+}
+
+/* ---- from one to the next ---- */
+
+/* A state, and the files behind its descriptors, on the way. */
+struct cargo {
+    struct state_writer out;
+    struct kfile **files;
+};
+
+/* What can be told about the end of it has been told: it is the next one's then. */
+static uint32_t choose_sessions(void (*lost)(const struct kfile *end))
+{
+    uint32_t count = 0;
+
+    list_for_each (&d.worker.sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        s->is_handed_over = state_carries(s);
+        count += s->is_handed_over;
+        if (!s->is_handed_over && s->transport.fd >= 0)
+            lost(fd_file(s->transport.fd));
+    }
+    return count;
+}
+
+static void load(struct cargo *c, void (*lost)(const struct kfile *end))
+{
+    struct worker *w = &d.worker;
+    uint32_t count = choose_sessions(lost);
+
+    SIM_MUST(state_writer_init(&c->out) == 0);
+    state_save_daemon(&c->out, w, -1, 0, count);
+    list_for_each (&w->sessions, it) {
+        const struct session *s = container_of(it, struct session, node);
+
+        if (s->is_handed_over)
+            state_save_session(&c->out, s);
+    }
+    c->files = sim_alloc((c->out.descriptor_count + 1) * sizeof(struct kfile *));
+    for (uint32_t i = 0; i < c->out.descriptor_count; i++) {
+        c->files[i] = fd_file(c->out.descriptors[i]);
+        c->files[i]->refs++;
+    }
+    list_for_each (&d.listeners.list, it) {
+        const struct listener *l = container_of(it, struct listener, node);
+        struct kfile *file = fd_file(l->fd);
+
+        file->refs++;
+        kept_listeners[l->kind == LISTENER_CONTROL] = file;
+    }
+    list_for_each (&w->sessions, it) {
+        struct session *s = container_of(it, struct session, node);
+
+        if (s->is_handed_over)
+            state_leave_session(s);
+    }
+    sim_trace("daemon: restarted with %u sessions", count);
+}
+
+static int configure(void *data, const char *listener, struct session_config *config)
+{
+    return listeners_configure(data, listener, config);
+}
+
+static void unload(struct cargo *c, const uint8_t *data, size_t len)
+{
+    uint32_t count = c->out.descriptor_count;
+    struct state_restorer r = {
+        .worker = &d.worker,
+        .configure = configure,
+        .saves_what_it_can = true,
+        .data = &d.listeners,
+        .descriptor_count = count,
+    };
+    int *descriptors = sim_alloc((count + 1) * sizeof(int)), e;
+    struct state_reader in;
+
+    r.taken = sim_alloc(count + 1);
+    for (uint32_t i = 0; i < count; i++)
+        SIM_MUST((descriptors[i] = fd_install(c->files[i])) >= 0);
+    r.descriptors = descriptors;
+    SIM_MUST(state_read(&in, data, len) == 0);
+    e = state_restore(&r, &in);
+    if (e < 0 || r.lost > 0)
+        sim_fail("not-restored: %s", e < 0 ? r.what : r.lost_what);
+    for (uint32_t i = 0; i < count; i++)
+        if (!r.taken[i])
+            sim_fail("not-restored: a descriptor is nobody's");
+    d.listeners.clients += r.sessions;
+    daemon_check();
+    state_resume(&d.worker);
+    sim_free(descriptors);
+    sim_free(r.taken);
+    sim_free(c->files);
+}
+
+void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struct kfile *end))
+{
+    enum actor before = sim.actor;
+    uint32_t faults = sim.faults;
+    struct cargo c = {.files = NULL};
+    const uint8_t *data;
+    uint8_t *image;
+    size_t len;
+
+    daemon_continue();
+    sim.actor = ACTOR_DAEMON;
+    sim.faults &= ~(1u << FAULT_ALLOC); /* without memory nothing goes over */
+    load(&c, lost);
+    SIM_MUST(state_finish(&c.out, &data, &len) == 0);
+    image = sim_alloc(len);
+    memcpy(image, data, len);
+    state_writer_deinit(&c.out);
+    sim.faults = faults;
+    end();
+    daemon_start(manner);
+    sim.actor = ACTOR_DAEMON;
+    sim.faults &= ~(1u << FAULT_ALLOC);
+    unload(&c, image, len);
+    sim_free(image);
+    sim.actor = before;
+    sim.faults = faults;
 }
 
 void daemon_kill(void)

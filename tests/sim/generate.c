@@ -347,7 +347,7 @@ static void make_world(struct world *ret)
     bool is_for_datagrams = sim_chance(4);
 
     memset(ret, 0, sizeof(*ret));
-    for (unsigned int i = 1; i < STEP_KIND_COUNT; i++) {
+    for (unsigned int i = 1; i < STEP_RESTART; i++) {
         bool is_left_out = is_rare((enum step_kind)i) ? !sim_chance(4) : sim_chance(6);
 
         ret->weight[i] = is_left_out ? 0 : weights[i];
@@ -395,5 +395,36 @@ void program_make(uint64_t seed, struct program *ret)
         if (sim_chance(6))
             ret->steps[ret->count].inside = 1 + sim_random(world.ops);
         ret->count++;
+    }
+}
+
+/* A session that has such a thing does not go over. */
+static bool holds_back(enum step_kind kind)
+{
+    return kind == STEP_BUFFER || kind == STEP_POOL || kind == STEP_MULTISHOT ||
+           kind == STEP_SHARE || kind == STEP_DATAGRAMS || kind == STEP_BIND;
+}
+
+void program_add_restarts(struct program *program)
+{
+    struct program before = *program;
+    uint32_t one_in;
+    bool goes_over;
+
+    sim.rng = sim_mix(program->seed, 17);
+    goes_over = sim_chance(2);
+    one_in = 3 + sim_random(40);
+    program->count = 0;
+    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
+        struct step *step = &program->steps[program->count];
+
+        if (goes_over && holds_back(before.steps[i].kind))
+            continue;
+        *step = before.steps[i];
+        program->count++;
+        if (!sim_chance(one_in) || program->count == STEPS_MAX)
+            continue;
+        program->steps[program->count++] = (struct step){.kind = STEP_RESTART,
+                                                         .salt = sim_mix(program->seed, i)};
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * sim --seed N | --seeds A..B | --seconds N [--from N] | --replay FILE
- *     [--minimise] [--keep-going] [--trace]
+ *     [--restarts] [--minimise] [--keep-going] [--trace]
  *
  * Runs programs in a child, so that whatever it dies of is a verdict. The last line says how many were
  * run; the exit status is 1 when one has failed.
@@ -30,6 +30,14 @@
 static struct verdict *verdict;
 
 static struct program program;
+static bool has_restarts;
+
+static void make(uint64_t seed)
+{
+    program_make(seed, &program);
+    if (has_restarts)
+        program_add_restarts(&program);
+}
 
 void main_failed(const char *text)
 {
@@ -110,7 +118,7 @@ static bool run_seeds(uint64_t from, uint64_t to, time_t until, uint64_t *ret_co
         for (uint64_t seed = from; seed <= to && (!until || __real_time(NULL) < until); seed++) {
             verdict->seed = seed;
             limit_time();
-            program_make(seed, &program);
+            make(seed);
             program_run(&program);
             verdict->count++;
         }
@@ -158,7 +166,7 @@ static int run_one(uint64_t seed, bool is_minimising)
 {
     char text[VERDICT_TEXT];
 
-    program_make(seed, &program);
+    make(seed);
     if (!main_fails(&program, text)) {
         printf("seed %llu passed\n", (unsigned long long)seed);
         return 0;
@@ -187,7 +195,7 @@ static int run_many(uint64_t from, uint64_t to, time_t until, bool is_minimising
         printf("seed %llu failed at step %u, after %llu programs and %ld seconds: %s\n",
                (unsigned long long)verdict->seed, verdict->step, (unsigned long long)total,
                since(began), verdict->text);
-        program_make(verdict->seed, &program);
+        make(verdict->seed);
         from = verdict->seed + 1;
         if (is_minimising || !is_greedy)
             report(is_minimising);
@@ -197,12 +205,17 @@ static int run_many(uint64_t from, uint64_t to, time_t until, bool is_minimising
     return failed > 0;
 }
 
-static const struct option options[] = {
-    {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'r'},
-    {"seconds", required_argument, NULL, 't'}, {"from", required_argument, NULL, 'f'},
-    {"replay", required_argument, NULL, 'p'},  {"minimise", no_argument, NULL, 'm'},
-    {"keep-going", no_argument, NULL, 'k'},    {"trace", no_argument, NULL, 'v'},
-    {"abort", no_argument, NULL, 'a'},         {NULL, 0, NULL, 0}};
+static const struct option options[] = {{"seed", required_argument, NULL, 's'},
+                                        {"seeds", required_argument, NULL, 'r'},
+                                        {"seconds", required_argument, NULL, 't'},
+                                        {"from", required_argument, NULL, 'f'},
+                                        {"replay", required_argument, NULL, 'p'},
+                                        {"minimise", no_argument, NULL, 'm'},
+                                        {"keep-going", no_argument, NULL, 'k'},
+                                        {"trace", no_argument, NULL, 'v'},
+                                        {"abort", no_argument, NULL, 'a'},
+                                        {"restarts", no_argument, NULL, 'R'},
+                                        {NULL, 0, NULL, 0}};
 
 int main(int argc, char **argv)
 {
@@ -231,6 +244,8 @@ int main(int argc, char **argv)
             is_greedy = true;
         else if (option == 'v')
             sim.is_tracing = true;
+        else if (option == 'R')
+            has_restarts = true;
         else if (option == 'a')
             verdict->is_abort_wanted = true;
         else if (option == 'r') {

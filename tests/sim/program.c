@@ -12,7 +12,7 @@
 
 static const char *const names[STEP_KIND_COUNT] = {
 #define X(name) [STEP_##name] = #name,
-    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X)
+    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X) ADDED_STEP_KINDS(X)
 #undef X
 };
 

@@ -78,10 +78,13 @@
     X(TERMINATE)        /* and start again */                                                      \
     X(KILL)             /* and start again */
 
+/* Behind all others: program_make() makes none, so that each seed stays the program that it is. */
+#define ADDED_STEP_KINDS(X) X(RESTART) /* another process goes on */
+
 enum step_kind {
     STEP_NONE, /* the end of a list */
 #define X(name) STEP_##name,
-    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X)
+    STEP_KINDS(X) LISTENER_STEP_KINDS(X) RAW_STEP_KINDS(X) RELAY_STEP_KINDS(X) ADDED_STEP_KINDS(X)
 #undef X
         STEP_KIND_COUNT
 };
@@ -103,6 +106,8 @@ struct program {
 };
 
 void program_make(uint64_t seed, struct program *ret);
+/* The same one, restarted now and then. */
+void program_add_restarts(struct program *program);
 void program_write(const struct program *program, FILE *to);
 bool program_read(FILE *from, struct program *ret);
 const char *step_name(enum step_kind kind);

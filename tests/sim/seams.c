@@ -336,9 +336,9 @@ int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_w
 
 int identity_read(int fd, struct identity *ret)
 {
-    (void)fd;
     memset(ret, 0, sizeof(*ret));
     ret->uid = ret->gid = 1000 + sim_random(2);
+    fd_file(fd)->u.unix_end->uid = ret->uid;
     ret->pid = 4000;
     ret->pidfd = -1;
     ret->gids_known = ret->units_known = true;

@@ -130,6 +130,33 @@ static void step_restart(const struct step *step)
         model.stopped_until = sim_now_ms();
 }
 
+/* Whose session it is hears that; it may be a client without a context here. */
+static void session_lost(const struct kfile *end)
+{
+    bool is_known = false;
+
+    for (unsigned int i = 0; i < CONTEXTS; i++) {
+        const asock_context *context = model.clients[i].context;
+        const struct kfile *file = context ? fd_file(context->fd) : NULL;
+
+        if (!file || file->u.unix_end->peer != end)
+            continue;
+        model.clients[i].is_lost = is_known = true;
+    }
+    if (!is_known)
+        raw_killed();
+}
+
+static void step_carry(const struct step *step)
+{
+    static const struct daemon_manner manner;
+
+    (void)step;
+    daemon_restart(&manner, session_lost);
+    if (model.stopped_until > sim_now_ms())
+        model.stopped_until = sim_now_ms();
+}
+
 static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_CONTEXT] = step_context,
     [STEP_JOIN] = step_join,
@@ -187,6 +214,7 @@ static void (*const steps[STEP_KIND_COUNT])(const struct step *) = {
     [STEP_KILL_SESSION] = step_kill_session,
     [STEP_KILL_SOCKET] = step_kill_socket,
     [STEP_STOP] = step_stop,
+    [STEP_RESTART] = step_carry,
     [STEP_TERMINATE] = step_restart,
     [STEP_KILL] = step_restart,
     [STEP_BIND] = step_bind,
