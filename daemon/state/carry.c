@@ -3,7 +3,7 @@
  * Decides which sessions can go over, and ends here those that have gone.
  *
  * These cannot: sessions with shared memory (only the process that made its status page can mark that page), with a shared
- * listener, or by one; with a datagram, bound, lent or closing socket; and sessions that are ending.
+ * listener, or by one; with a datagram, lent or closing socket; and sessions that are ending.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -13,6 +13,7 @@
 #include "daemon/session/session_frame.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -31,6 +32,7 @@ static bool carries_op(const struct op *op)
     case VERB_SEND:
     case VERB_SHUTDOWN:
     case VERB_HANGUP:
+    case VERB_ACCEPT:
         return true;
     default:
         return false;
@@ -56,6 +58,8 @@ static bool carries_socket(const struct sock *sock)
         if (sock->ns.fd >= 0)
             return false;
         break;
+    case SOCK_BOUND:
+    case SOCK_LISTENING:
     case SOCK_CONNECTED:
         if (sock->ns.fd < 0 || sock->ns.is_lent)
             return false;
@@ -63,10 +67,10 @@ static bool carries_socket(const struct sock *sock)
     default:
         return false;
     }
-    return !sock->dgram && !sock->bound && !sock->lending && !sock->lingers && !sock->close &&
-           !sock->is_closing && !sock->ending && (!sock->connect || carries_op(sock->connect)) &&
+    return !sock->dgram && !sock->lending && !sock->lingers && !sock->close && !sock->is_closing &&
+           !sock->ending && (!sock->connect || carries_op(sock->connect)) &&
            (!sock->hangup || carries_op(sock->hangup)) && carries_ops(&sock->sends) &&
-           carries_ops(&sock->receives);
+           carries_ops(&sock->receives) && (!sock->bound || carries_ops(&sock->bound->accepts));
 }
 
 /* A reply that carries a descriptor has no frame. */
@@ -95,7 +99,7 @@ bool state_may_carry(const struct session *s)
     for (uint32_t id = 1; id < s->slot_count; id++) {
         const struct sock *sock = s->slots[id].sock;
 
-        if (sock && (sock->dgram || sock->bound || sock->lending || sock->ns.is_lent))
+        if (sock && (sock->dgram || sock->lending || sock->ns.is_lent))
             return false;
     }
     return true;
@@ -110,7 +114,7 @@ bool state_carries(const struct session *s)
         !list_is_empty(&s->monitors) || s->batch_of || !carries_replies(&s->done))
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++)
-        if (s->slots[id].accept || (s->slots[id].sock && !carries_socket(s->slots[id].sock)))
+        if (s->slots[id].sock && !carries_socket(s->slots[id].sock))
             return false;
     return true;
 }

@@ -20,6 +20,7 @@
 #include "daemon/session/session_frame.h"
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/state/restore.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -275,6 +276,13 @@ static void resume_socket(struct session *s, struct sock *sock)
     if (sock->connect) {
         connect_resume(sock->connect);
         return;
+    }
+    /* As after a reload: what policy does not let be bound any more is not. */
+    if (sock->bound && sock_bound_judge_again(sock))
+        return;
+    if (sock->state == SOCK_LISTENING && !list_is_empty(&sock->bound->accepts)) {
+        sock->events |= EV_READ;
+        session_ready(s, sock);
     }
     if (sock->state != SOCK_CONNECTED)
         return;

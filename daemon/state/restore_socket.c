@@ -55,6 +55,12 @@ static int find_state(uint32_t state, uint8_t *ret)
     case ASOCKD__STATE__SOCKET__STATE__CONNECTING:
         *ret = SOCK_CONNECTING;
         return 0;
+    case ASOCKD__STATE__SOCKET__STATE__BOUND:
+        *ret = SOCK_BOUND;
+        return 0;
+    case ASOCKD__STATE__SOCKET__STATE__LISTENING:
+        *ret = SOCK_LISTENING;
+        return 0;
     default:
         return -EBADMSG;
     }
@@ -134,7 +140,10 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
 
     if (e < 0)
         return e;
-    if (verify_connection(fd, from->cookie, &sock->remote) < 0) {
+    e = sock->bound
+            ? verify_bound(fd, from->cookie, &sock->bound->local, sock->state == SOCK_LISTENING)
+            : verify_connection(fd, from->cookie, &sock->remote);
+    if (e < 0) {
         e = restore_miss(r, "a connection's descriptor is something else");
         if (e == -ENODATA)
             state_discard(fd);
@@ -142,6 +151,38 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
     }
     netsock_adopt(&sock->ns, fd, false);
     sock->worker->fds_used++;
+    return 0;
+}
+
+static bool is_bound(const struct sock *sock)
+{
+    return sock->state == SOCK_BOUND || sock->state == SOCK_LISTENING;
+}
+
+static int restore_bound(struct state_restorer *r, struct sock *sock,
+                         const Asockd__State__Bound *from)
+{
+    struct sock_bound *bound;
+
+    if (is_bound(sock) != (from != NULL) ||
+        (from && (from->backlog > BACKLOG_MAX || from->charged > LIMIT_TOTAL_BYTES_MAX ||
+                  (from->backlog > 0) != (sock->state == SOCK_LISTENING))))
+        return restore_fail(r, "a bound socket is out of range");
+    if (!from)
+        return 0;
+    if (sock_bound_new(sock) < 0)
+        return -ENOMEM;
+    bound = sock->bound;
+    bound->is_dual = from->is_dual;
+    bound->backlog = from->backlog;
+    bound->accepted = from->accepted;
+    bound->refused = from->refused;
+    if (!restore_endpoint(from->asked, &bound->asked) ||
+        !restore_endpoint(from->local, &bound->local))
+        return restore_fail(r, "an address is out of range");
+    if (quota_charge(sock->quota, QUOTA_KERNEL, from->charged) < 0)
+        return -EDQUOT;
+    bound->charged = from->charged;
     return 0;
 }
 
@@ -170,7 +211,9 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
         e = restore_origin(r, sock, from);
     if (e == 0)
         e = charge_kernel(sock, from);
-    if (e == 0 && sock->state == SOCK_CONNECTED)
+    if (e == 0)
+        e = restore_bound(r, sock, from->bound);
+    if (e == 0 && (sock->state == SOCK_CONNECTED || sock->bound))
         e = adopt(r, sock, from);
     else if (e == 0 && from->descriptor)
         e = restore_fail(r, "a socket that is not connected has a descriptor");
@@ -199,6 +242,7 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
     (*ret)->state = state;
     e = fill_socket(r, *ret, from);
     if (e == -ENODATA) {
+        sock_bound_drop(*ret);
         (*ret)->state = SOCK_FAILED;
         restore_give_up(r, s, r->what);
     }
@@ -277,6 +321,8 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
         return may_be_sent(sock, of, from);
     case ASOCKD__STATE__OP__QUEUE__RECEIVES:
         return from->verb == VERB_RECEIVE && is_receive(from);
+    case ASOCKD__STATE__OP__QUEUE__ACCEPTS:
+        return from->verb == VERB_ACCEPT && sock->state == SOCK_LISTENING && from->bytes == 0;
     case ASOCKD__STATE__OP__QUEUE__HANGUP:
         return from->verb == VERB_HANGUP && !sock->hangup && from->bytes == 0;
     default:
@@ -322,6 +368,8 @@ static void queue_op(struct op *op, const Asockd__State__Op *from)
         list_append(&sock->sends, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__RECEIVES)
         list_append(&sock->receives, &op->node);
+    else if (from->queue == ASOCKD__STATE__OP__QUEUE__ACCEPTS)
+        list_append(&sock->bound->accepts, &op->node);
 }
 
 static int fill_send(struct op *op, const Asockd__State__Op *from)
@@ -369,6 +417,10 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
     case VERB_HANGUP:
         hangup_restore(op);
         return 0;
+    case VERB_ACCEPT:
+        return accept_restore(op, from->first_id, from->end_id) == 0
+                   ? 0
+                   : restore_fail(r, "an accept's ids are not free");
     default:
         op->receive.length = from->length;
         op->receive.flags = from->receive_flags;
@@ -385,7 +437,8 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
     struct op *op;
 
     if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
-        (sock->state != SOCK_CONNECTING && sock->state != SOCK_CONNECTED) ||
+        (sock->state != SOCK_CONNECTING && sock->state != SOCK_CONNECTED &&
+         sock->state != SOCK_LISTENING) ||
         !is_in_place(sock, of, from))
         return restore_fail(r, "an op is out of range");
     op = make_op(sock, from);

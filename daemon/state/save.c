@@ -197,6 +197,8 @@ static void save_op(struct state_writer *out, const struct op *op, uint32_t queu
     } else if (op->verb == VERB_RECEIVE) {
         to->length = op->receive.length;
         to->receive_flags = op->receive.flags;
+    } else if (op->verb == VERB_ACCEPT) {
+        accept_save(op, &to->first_id, &to->end_id);
     }
     if (op->verb == VERB_CONNECT)
         fill_connect(&room, op);
@@ -219,6 +221,10 @@ static uint32_t state_of(const struct sock *sock)
         return ASOCKD__STATE__SOCKET__STATE__FAILED;
     case SOCK_KILLED:
         return ASOCKD__STATE__SOCKET__STATE__KILLED;
+    case SOCK_BOUND:
+        return ASOCKD__STATE__SOCKET__STATE__BOUND;
+    case SOCK_LISTENING:
+        return ASOCKD__STATE__SOCKET__STATE__LISTENING;
     default:
         return ASOCKD__STATE__SOCKET__STATE__OPEN;
     }
@@ -271,7 +277,7 @@ static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
     to->active = sock->idle ? sock->idle->active : 0;
     to->chain = sock->chain ? sock->chain->token : 0;
     to->ops = count(&sock->sends) + count(&sock->receives) + (sock->hangup ? 1 : 0) +
-              (sock->connect ? 1 : 0);
+              (sock->connect ? 1 : 0) + (sock->bound ? count(&sock->bound->accepts) : 0);
 }
 
 static void save_ops(struct state_writer *out, const struct sock *sock)
@@ -284,6 +290,28 @@ static void save_ops(struct state_writer *out, const struct sock *sock)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__RECEIVES);
     if (sock->hangup)
         save_op(out, sock->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
+    if (!sock->bound)
+        return;
+    list_for_each (&sock->bound->accepts, it)
+        save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__ACCEPTS);
+}
+
+struct bound_room {
+    Asockd__State__Bound bound;
+    struct endpoint_room asked, local;
+};
+
+static Asockd__State__Bound *bound_in(struct bound_room *room, const struct sock_bound *bound)
+{
+    asockd__state__bound__init(&room->bound);
+    room->bound.asked = endpoint_in(&room->asked, &bound->asked);
+    room->bound.local = endpoint_in(&room->local, &bound->local);
+    room->bound.is_dual = bound->is_dual;
+    room->bound.backlog = bound->backlog;
+    room->bound.charged = bound->charged;
+    room->bound.accepted = bound->accepted;
+    room->bound.refused = bound->refused;
+    return &room->bound;
 }
 
 static void save_socket(struct state_writer *out, const struct sock *sock, uint64_t dropping)
@@ -292,8 +320,12 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     Asockd__State__Socket socket = ASOCKD__STATE__SOCKET__INIT;
     Asockd__State__Origin origin = ASOCKD__STATE__ORIGIN__INIT;
     struct endpoint_room remote, asked;
+    struct bound_room bound;
 
     fill_socket(sock, &socket);
+    /* One that was killed has lost what it was bound to. */
+    if (sock->bound && sock->state != SOCK_KILLED)
+        socket.bound = bound_in(&bound, sock->bound);
     socket.dropping = dropping;
     socket.remote = endpoint_in(&remote, &sock->remote);
     if (sock->options) {

@@ -73,22 +73,46 @@ int verify_client(int fd, uint64_t cookie, const struct identity *identity)
     return set_non_blocking(fd);
 }
 
-int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote)
+static bool is_tcp(int fd, uint64_t cookie, int listens)
 {
     int domain = option(fd, SO_DOMAIN);
-    struct sockaddr_storage addr;
-    socklen_t len = sizeof(addr);
+
+    return (domain == AF_INET || domain == AF_INET6) && option(fd, SO_TYPE) == SOCK_STREAM &&
+           option(fd, SO_PROTOCOL) == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == listens &&
+           has_cookie(fd, cookie);
+}
+
+static bool is_at(const struct sockaddr_storage *addr, socklen_t len,
+                  const struct endpoint *expected)
+{
     struct endpoint found = {0};
 
-    if ((domain != AF_INET && domain != AF_INET6) || option(fd, SO_TYPE) != SOCK_STREAM ||
-        option(fd, SO_PROTOCOL) != IPPROTO_TCP || option(fd, SO_ACCEPTCONN) != 0 ||
-        !has_cookie(fd, cookie))
+    return asock_endpoint_from((const struct sockaddr *)addr, len, &found) == 0 &&
+           found.address_len == expected->address_len && found.port == expected->port &&
+           memcmp(found.address, expected->address, found.address_len) == 0;
+}
+
+int verify_bound(int fd, uint64_t cookie, const struct endpoint *local, bool listens)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+
+    if (!is_tcp(fd, cookie, listens) || getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+        !is_at(&addr, len, local))
+        return -EBADMSG;
+    return set_non_blocking(fd);
+}
+
+int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+
+    if (!is_tcp(fd, cookie, 0))
         return -EBADMSG;
     if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0)
         return errno == ENOTCONN ? set_non_blocking(fd) : -EBADMSG;
-    if (asock_endpoint_from((struct sockaddr *)&addr, len, &found) < 0 ||
-        found.address_len != remote->address_len || found.port != remote->port ||
-        memcmp(found.address, remote->address, found.address_len) != 0)
+    if (!is_at(&addr, len, remote))
         return -EBADMSG;
     return set_non_blocking(fd);
 }

@@ -16,6 +16,8 @@
 int verify_listener(int fd, uint64_t cookie, const char *path);
 /* A connection that this client has opened. */
 int verify_client(int fd, uint64_t cookie, const struct identity *identity);
+/* A TCP socket at this address, which listens or does not. */
+int verify_bound(int fd, uint64_t cookie, const struct endpoint *local, bool listens);
 /* A TCP connection with this peer, or one that was reset and has no peer any more. */
 int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote);
 /* The process with this number, or one that has ended. */

@@ -206,6 +206,33 @@ static const struct op_class accept_class = {
     .fill = accept_fill,
 };
 
+/* ---- from another process ---- */
+
+void accept_save(const struct op *op, uint32_t *ret_first, uint32_t *ret_end)
+{
+    *ret_first = op->accept->next;
+    *ret_end = op->accept->end;
+}
+
+int accept_restore(struct op *op, uint32_t first, uint32_t end)
+{
+    if (first == 0 || first >= end || end - first > ACCEPT_IDS_MAX ||
+        !session_slot(op->session, first) || !session_slot(op->session, end - 1))
+        return -EINVAL;
+    for (uint32_t id = first; id < end; id++)
+        if (session_slot(op->session, id)->sock || session_slot(op->session, id)->accept)
+            return -EINVAL;
+    op->accept = mem_zalloc(1, sizeof(*op->accept));
+    if (!op->accept)
+        return -ENOMEM;
+    op->accept->next = first;
+    op->accept->end = end;
+    for (uint32_t id = first; id < end; id++)
+        session_slot(op->session, id)->accept = op;
+    op->class = &accept_class;
+    return 0;
+}
+
 /* ---- the request ---- */
 
 static int check_state(struct op *op)

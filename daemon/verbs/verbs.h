@@ -101,6 +101,10 @@ bool connect_save(const struct op *op, struct connect_past *ret);
 /* -ENOMEM; -EINVAL: no such destination. */
 int connect_restore(struct op *op, const struct connect_past *past, bool is_up);
 void connect_resume(struct op *op);
+/* The ids that an ACCEPT has not used, from *ret_first to the one before *ret_end. */
+void accept_save(const struct op *op, uint32_t *ret_first, uint32_t *ret_end);
+int accept_restore(struct op *op, uint32_t first,
+                   uint32_t end); /* -ENOMEM; -EINVAL: they are not free */
 /* Another process begins the connect again: stops the attempts here, without a reply or an audit entry. */
 void connect_leave(struct op *op);
 

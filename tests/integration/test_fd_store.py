@@ -85,12 +85,12 @@ class Restarted(StoreTest):
 
     def test_what_cannot_go_over_ends_as_at_a_stop(self):
         wire, peer = self.waiting()
-        bound, shared = self.wire(), self.wire()
-        bound.send(bound.open(5, 1), bound.bind(6, 1, ("127.0.0.1", 0)), bound.listen(7, 1))
-        self.assertEqual(bound.completion(7).error, pb.ERROR_SUCCESS)
+        datagrams, shared = self.wire(), self.wire()
+        datagrams.send(datagrams.open(5, 1, type=pb.SOCKET_TYPE_DATAGRAM))
+        self.assertEqual(datagrams.completion(5).error, pb.ERROR_SUCCESS)
         shared.register(4096)
         self.daemon.restart()
-        for other in (bound, shared):
+        for other in (datagrams, shared):
             self.assertEqual(other.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
         self.check_goes_on(wire, peer)
 

@@ -220,6 +220,91 @@ class Carried(TakeOverTest):
         self.assertEqual(self.read_all(peer, 3), b"new")
 
 
+class Listening(TakeOverTest):
+    def listen(self, wire, number=1, port=0):
+        wire.send(wire.open(5, number), wire.bind(6, number, ("127.0.0.1", port)), wire.listen(7, number))
+        local = wire.completion(6).connected.local
+        self.assertEqual(wire.completion(7).error, pb.ERROR_SUCCESS)
+        return "127.0.0.1", local.port
+
+    def connect(self, address):
+        peer = self.hold(socket.create_connection(address))
+        peer.settimeout(DEADLINE)
+        return peer
+
+    def check_talks(self, wire, number, peer):
+        wire.send(wire.make_send(50 + number, number, b"hello"), wire.receive(60 + number, number, 10))
+        self.assertEqual(self.read_all(peer, 5), b"hello")
+        peer.sendall(b"you")
+        self.assertEqual(wire.whole(60 + number)[1], b"you")
+
+    def test_accepts_that_wait(self):
+        """Of two ids one is used before, one after; who waits in the kernel's queue stays there."""
+        wire = self.wire()
+        address = self.listen(wire)
+        wire.send(wire.accept(8, 1, 2, 2))
+        wire.settle()
+        first = self.connect(address)
+        self.assertEqual(wire.take(lambda reply: reply.op == 8)[0].connected.socket, 2)
+        self.succeed()
+        second, third = self.connect(address), self.connect(address)
+        self.assertEqual(wire.take(lambda reply: reply.op == 8)[0].connected.socket, 3)
+        self.succeed()
+        wire.send(wire.accept(9, 1, 4))
+        self.assertEqual(wire.completion(9).connected.socket, 4)
+        for number, peer in ((2, first), (3, second), (4, third)):
+            self.check_talks(wire, number, peer)
+
+    def test_ids_stay_kept_and_become_free(self):
+        wire = self.wire()
+        address = self.listen(wire)
+        wire.send(wire.accept(8, 1, 2, 2), wire.accept(9, 1, 6, timeout_ms=500))
+        wire.settle()
+        self.succeed()
+        wire.send(wire.cancel(10, 1, 8))
+        self.assertEqual(wire.completion(8).error, pb.ERROR_OPERATION_ABORTED)
+        self.assertEqual(wire.completion(9).error, pb.ERROR_TIMED_OUT)
+        wire.send(wire.open(11, 2), wire.open(12, 6), wire.accept(13, 1, 3))
+        self.assertEqual([wire.completion(op).error for op in (11, 12)], [pb.ERROR_SUCCESS] * 2)
+        peer = self.connect(address)
+        self.assertEqual(wire.completion(13).connected.socket, 3)
+        self.check_talks(wire, 3, peer)
+
+    def test_a_socket_that_is_only_bound(self):
+        wire = self.wire()
+        wire.send(wire.open(5, 1), wire.bind(6, 1, ("127.0.0.1", 0)))
+        port = wire.completion(6).connected.local.port
+        self.succeed()
+        wire.send(wire.listen(7, 1), wire.accept(8, 1, 2))
+        self.assertEqual(wire.completion(7).error, pb.ERROR_SUCCESS)
+        peer = self.connect(("127.0.0.1", port))
+        self.assertEqual(wire.completion(8).connected.socket, 2)
+        self.check_talks(wire, 2, peer)
+
+    def test_a_policy_that_does_not_let_it_listen_any_more(self):
+        wire = self.wire()
+        address = self.listen(wire)
+        wire.send(wire.accept(8, 1, 2))
+        wire.settle()
+        path = os.path.join(self.daemon.directory, "new.policy")
+        with open(path, "w", encoding="ascii") as policy:
+            policy.write("[Rules]\nAllow=tcp 127.0.0.1 *\n")
+        self.succeed("--policy", path)
+        self.assertEqual(wire.completion(8).error, pb.ERROR_ACCESS_DENIED)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(address)
+        self.succeed()
+
+    def test_a_close_frees_the_port(self):
+        wire = self.wire()
+        address = self.listen(wire)
+        self.succeed()
+        wire.send(wire.make_close(8, 1))
+        self.assertEqual(wire.completion(8).error, pb.ERROR_SUCCESS)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+
 class NotCarried(TakeOverTest):
     """What cannot go over ends as it does at a stop: its client hears so, and what was whole looks whole."""
 
@@ -235,10 +320,10 @@ class NotCarried(TakeOverTest):
         peer.sendall(b"still")
         self.assertEqual(other.whole(5)[1], b"still")
 
-    def test_a_socket_that_listens(self):
+    def test_a_datagram_socket(self):
         wire = self.wire()
-        wire.send(wire.open(5, 1), wire.bind(6, 1, ("127.0.0.1", 0)), wire.listen(7, 1))
-        self.assertEqual(wire.completion(7).error, pb.ERROR_SUCCESS)
+        wire.send(wire.open(5, 1, type=pb.SOCKET_TYPE_DATAGRAM))
+        self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
         self.succeed()
         self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
 

@@ -379,8 +379,8 @@ static void unload(struct cargo *c, const uint8_t *data, size_t len)
         if (!r.taken[i])
             sim_fail("not-restored: a descriptor is nobody's");
     d.listeners.clients += r.sessions;
-    daemon_check();
     state_resume(&d.worker);
+    daemon_check();
     sim_free(descriptors);
     sim_free(r.taken);
     sim_free(c->files);

@@ -402,7 +402,7 @@ void program_make(uint64_t seed, struct program *ret)
 static bool holds_back(enum step_kind kind)
 {
     return kind == STEP_BUFFER || kind == STEP_POOL || kind == STEP_MULTISHOT ||
-           kind == STEP_SHARE || kind == STEP_DATAGRAMS || kind == STEP_BIND;
+           kind == STEP_SHARE || kind == STEP_DATAGRAMS;
 }
 
 void program_add_restarts(struct program *program)

@@ -44,6 +44,7 @@ _context_flush = _declare("asock_context_flush", _pointer)
 _context_get_error = _declare("asock_context_get_error", _pointer)
 _context_reconnect = _declare("asock_context_reconnect", _pointer)
 _socket_new = _declare("asock_socket_new", _pointer, ctypes.c_int, _out)
+_socket_new_udp = _declare("asock_socket_new_udp", _pointer, ctypes.c_int, _out)
 _socket_unref = _declare("asock_socket_unref", _pointer, result=_pointer)
 _op_new = _declare("asock_op_new", _pointer, _out)
 _op_unref = _declare("asock_op_unref", _pointer, result=_pointer)
@@ -98,10 +99,10 @@ class Op:
 
 
 class Socket:
-    def __init__(self, context):
+    def __init__(self, context, is_udp=False):
         self.context = context
         self.handle = _pointer()
-        check(_socket_new(context.handle, socket.AF_UNSPEC, ctypes.byref(self.handle)))
+        check((_socket_new_udp if is_udp else _socket_new)(context.handle, socket.AF_UNSPEC, ctypes.byref(self.handle)))
 
     def connect(self, host, port):
         op = Op(self.context)

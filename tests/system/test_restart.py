@@ -131,6 +131,19 @@ class Streams(RestartTest):
         self.assertIn("8 clients, 1000 sockets and 1000 operations", line)
         print(line, file=sys.stderr)
 
+    def test_a_listener_of_a_client(self):
+        wire = self.wire()
+        wire.send(wire.open(5, 1), wire.bind(6, 1, ("127.0.0.1", 0)), wire.listen(7, 1), wire.accept(8, 1, 2, 2))
+        address = "127.0.0.1", wire.completion(6).connected.local.port
+        wire.settle()
+        for number in (2, 3):
+            self.restart()
+            with socket.create_connection(address) as peer:
+                reply, _ = wire.take(lambda reply: reply.op == 8)
+                self.assertEqual(reply.connected.socket, number)
+                wire.send(wire.make_send(50 + number, number, b"hello"))
+                self.assertEqual(peer.recv(5, socket.MSG_WAITALL), b"hello")
+
     def test_operations_of_the_library(self):
         server = self.server(say_nothing)
         context = boxed.client.Context()

@@ -404,13 +404,12 @@ class Life(UnitsTest):
             self.assertEqual(prop("asockd.socket", "ActiveState"), "active")
 
     def test_restart_of_a_session_that_cannot_go_over(self):
-        """It listens: it ends, and another one is served."""
+        """It has a datagram socket: it ends, and another one is served."""
         configure(arguments="--allow-any")
         server = self.server(say_nothing)
         context = boxed.client.Context()
-        sock = boxed.client.Socket(context)
-        for op in (sock.bind("127.0.0.1", 0), sock.listen()):
-            self.assertEqual(op.wait(), "Success")
+        sock = boxed.client.Socket(context, is_udp=True)
+        self.assertEqual(sock.bind("127.0.0.1", 0).wait(), "Success")
         before = prop("asockd.service", "MainPID")
         must("systemctl", "restart", "asockd.service")
         self.assertEqual(context.sync().wait(), ABORTED)
