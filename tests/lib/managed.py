@@ -153,9 +153,10 @@ class Managed(asockd.Daemon):
 
 
 def dies_when_ready():
-    """For preexec_fn: the call that says READY=1 ends the process (seccomp)."""
+    """For preexec_fn: the call that says READY=1, a sendto with an address, ends the process (seccomp)."""
     number = {"x86_64": 44, "aarch64": 206}[platform.machine()]  # sendto
-    code = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7fff0000)]
+    code = [(0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 56), (0x15, 1, 0, 0), (0x06, 0, 0, 0x80000000),
+            (0x06, 0, 0, 0x7fff0000)]
     text = b"".join(struct.pack("=HBBI", *line) for line in code)
     buffer = ctypes.create_string_buffer(text, len(text))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(code), ctypes.addressof(buffer)))
