@@ -299,7 +299,7 @@ struct cargo {
     struct kfile **files;
 };
 
-/* What can be told about the end of it has been told: it is the next one's then. */
+/* lost() is called for each that does not go over. */
 static uint32_t choose_sessions(void (*lost)(const struct kfile *end))
 {
     uint32_t count = 0;

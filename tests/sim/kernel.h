@@ -61,7 +61,7 @@ struct unix_end {
     size_t cap;
     bool is_read_shut, is_write_shut, is_connected;
     int error;
-    uid_t uid; /* of who is at the other end, as the daemon was told */
+    uid_t uid; /* whose the other end is */
 };
 
 #define BACKLOG 64
