@@ -4,7 +4,7 @@
  * destination, which is a datagram socket of the daemon's that is connected there, by name where the program has named it: so
  * policy judges the name as for every connect -> send. What comes back goes to the program with the flow's address in front.
  * Failures: a datagram is lost, as on any network: it is malformed or a fragment (which RFC 1928 lets a relay drop), not the
- * program's, its destination is denied or cannot be reached, there is no room. Nobody is told: SOCKS has no word for that.
+ * program's, its destination is denied or cannot be reached, there is no room. SOCKS has no message to report that.
  *
  * Bounded: so many associations, flows of each, and datagrams of each flow that are under way. A flow more takes the place of the one
  * that was used least recently.

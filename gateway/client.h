@@ -63,6 +63,7 @@ struct lane {
     bool has_ended; /* nothing more comes in at this lane's beginning */
     bool is_done;   /* and its end was passed on */
     bool is_broken; /* its end was not reached: the other side takes no more */
+    bool has_hole;  /* a receive has failed: what later ones bring is not what follows */
     char small[CLIENT_SMALL];
 };
 

@@ -495,6 +495,7 @@ static void take_received(struct client *client, asock_op *op, struct slot *slot
     } else if (error || is_end) {
         client->error = error;
         down->has_ended = true;
+        down->has_hole |= error != 0;
         if (is_end && !client->up.has_ended && !client->hangup &&
             client->protocol != PROTOCOL_FORWARD)
             watch(client); /* once: each receive that was asked for tells the end */
@@ -521,7 +522,7 @@ static void on_received(asock_op *op, void *userdata)
     slot->len = asock_op_get_bytes(op);
     slot->state = SLOT_FILLED;
     slot->since = ev_now(client->gateway->loop);
-    if (slot->len == 0 || client->state != CLIENT_RELAY)
+    if (slot->len == 0 || client->state != CLIENT_RELAY || client->down.has_hole)
         slot_free(&client->down, slot);
     if (client->state == CLIENT_RELAY && !client->spliced) /* of one that was lent: refused */
         take_received(client, op, slot, error);

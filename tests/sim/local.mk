@@ -77,6 +77,8 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 
 # Programs that found something once, minimised.
 sim_found = \
+	tests/sim/found/hole-in-a-relay.sim \
+	tests/sim/found/idle-since-a-late-turn.sim \
 	tests/sim/found/reset-without-memory.sim \
 	tests/sim/found/late-for-two-ops.sim \
 	tests/sim/found/id-of-a-refused-socket.sim \
