@@ -115,7 +115,7 @@ static void count_in(struct sock *sock, size_t len)
 {
     sock->bytes_in += len;
     if (sock->idle)
-        sock->idle->active = sock->worker->now;
+        sock->idle->active = sock->worker->clock();
     sock->session->bytes_in += len;
     sock->worker->stats.bytes_in += len;
 }
