@@ -98,21 +98,21 @@ struct sock {
     uint32_t kernel[2];             /* what its buffers may grow to; charged */
     uint16_t port;                  /* it connects to, last; host byte order */
     uint8_t shutdown_count;
-    uint8_t events;                  /* that its session has still to run */
-    uint8_t state;                   /* enum sock_state */
-    uint8_t family;                  /* FAMILY_* */
-    uint8_t send_side, receive_side; /* enum side */
-    uint8_t receive_error;           /* of a broken receiving side: every later receive ends so */
-    uint8_t lost_error;              /* that the kernel told a send: the connection is lost */
-    bool has_small_buffers : 1;      /* of a fixed size, where the client has set none */
-    bool is_incomplete : 1;          /* an accepted send was not wholly taken: FIN would be a lie */
-    bool has_seen_end : 1;           /* the peer's FIN was read */
-    bool has_sent_end : 1;           /* the kernel has our FIN */
-    bool lingers : 1;                /* closed by the client, with a linger time */
-    bool has_killed_event : 1;       /* the owner still has to get the event that it was killed */
-    bool is_denied_now : 1;          /* killed because policy allows it no more */
-    bool is_idle : 1;                /* or because nothing moved for too long */
-    bool is_closing : 1;             /* its close is under way: what ends now ends because of it */
+    uint8_t events;                          /* that its session has still to run */
+    uint8_t state;                           /* enum sock_state */
+    uint8_t family;                          /* FAMILY_* */
+    uint8_t send_side : 4, receive_side : 4; /* enum side */
+    uint8_t receive_error;      /* of a broken receiving side: every later receive ends so */
+    uint8_t lost_error;         /* that the kernel told a send: the connection is lost */
+    bool has_small_buffers : 1; /* of a fixed size, where the client has set none */
+    bool is_incomplete : 1;     /* an accepted send was not wholly taken: FIN would be a lie */
+    bool has_seen_end : 1;      /* the peer's FIN was read */
+    bool has_sent_end : 1;      /* the kernel has our FIN */
+    bool lingers : 1;           /* closed by the client, with a linger time */
+    bool has_killed_event : 1;  /* the owner still has to get the event that it was killed */
+    bool is_denied_now : 1;     /* killed because policy allows it no more */
+    bool is_idle : 1;           /* or because nothing moved for too long */
+    bool is_closing : 1;        /* its close is under way: what ends now ends because of it */
     bool owes_end : 1, is_audited : 1; /* its end has to be reported: to MONITOR; to the audit */
     bool wants_read : 1;               /* the last step found the kernel's queue empty */
     bool wants_write : 1;              /* or full */
