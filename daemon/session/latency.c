@@ -122,7 +122,7 @@ bool latency_gathers(const struct op *op, const uint8_t *end)
 
 /* ---- after FIN ---- */
 
-/* The peer mostly ends at once, too: epoll need not be told of a socket that it has never known. */
+/* The peer mostly ends at once, too: a socket that epoll has never watched need not be added to it. */
 bool latency_watches_later(const struct sock *sock)
 {
     return is_on(sock->worker, LATENCY_DRAIN) && !sock->lingers &&

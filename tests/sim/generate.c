@@ -374,7 +374,8 @@ void program_make(uint64_t seed, struct program *ret)
     for (unsigned int i = 0; i < FAULT_IDLE; i++)
         if (sim_chance(3))
             ret->faults |= 1u << i;
-    if (sim_mix(seed, 23) % 6 == 0) /* by itself: other programs are what they were before it came */
+    if (sim_mix(seed, 23) % 6 ==
+        0) /* by itself: other programs are what they were before it came */
         ret->faults |= 1u << FAULT_IDLE;
     make_world(&world);
     generate_listeners_begin(seed);

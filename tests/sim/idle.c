@@ -21,7 +21,7 @@ static struct tcp *connection_of(const struct sock *sock)
     return file && file->kind == FILE_TCP ? file->u.tcp : NULL;
 }
 
-/* The last one: serials begin anew with each daemon. */
+/* The last one: serials begin again with each daemon. */
 static struct tcp *find(uint64_t serial)
 {
     for (unsigned int i = kernel.tcp_count; i > 0; i--)

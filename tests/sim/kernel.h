@@ -150,9 +150,7 @@ struct kernel {
 };
 
 extern struct kernel kernel;
-
 void kernel_reset(void);
-
 /* Descriptors. -errno. */
 int fd_install(struct kfile *file); /* takes the reference */
 struct kfile *fd_file(int fd);      /* NULL: none */

@@ -146,6 +146,11 @@ static void compare_decoded_request(const uint8_t *head, size_t len)
         ck_assert_pstr_eq(a.connect.host, b.connect.host);
         ck_assert_pstr_eq(a.connect.service, b.connect.service);
         a.connect.host = a.connect.service = b.connect.host = b.connect.service = NULL;
+        ck_assert_uint_eq(a.connect.others.count, b.connect.others.count);
+        for (uint32_t i = 0; i < a.connect.others.count; i++)
+            ck_assert_mem_eq(&a.connect.others.at[i], &b.connect.others.at[i],
+                             sizeof(struct endpoint));
+        a.connect.others.at = b.connect.others.at = NULL;
     }
     ck_assert_mem_eq(&a, &b, sizeof(a));
 }

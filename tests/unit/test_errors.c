@@ -206,6 +206,9 @@ START_TEST(test_verbs_and_options_are_the_protos)
         N(OPTION_, LOCAL_ENDPOINT),   N(OPTION_, REMOTE_ENDPOINT),
         N(OPTION_, TCP_INFO),         N(OPTION_, DUAL_MODE),
         N(OPTION_, COALESCE),         N(OPTION_, AVAILABLE),
+        N(OPTION_, BROADCAST),        N(OPTION_, MULTICAST_HOPS),
+        N(OPTION_, MULTICAST_LOOP),   N(OPTION_, MULTICAST_INTERFACE),
+        N(OPTION_, JOIN_GROUP),       N(OPTION_, LEAVE_GROUP),
     };
 
     SAME_NUMBERS(verb, verbs);

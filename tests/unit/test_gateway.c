@@ -37,10 +37,8 @@ static const struct dialogue dialogues[] = {
     {BYTES("\x05\x02\x01\x80"), SOCKS_FAIL, NULL, NULL, BYTES("\x05\xff")},
     {BYTES("\x05\x00"), SOCKS_FAIL, NULL, NULL, BYTES("\x05\xff")},
     {BYTES("\x05\x01\x02\x02\x01u\x01p"), SOCKS_FAIL, NULL, NULL, BYTES("\x05\x02\x01\x01")},
-    /* BIND, UDP ASSOCIATE, and a type of address that there is not. */
+    /* BIND, and a type of address that there is not. */
     {BYTES(NO_AUTH "\x05\x02\x00\x01\x01\x02\x03\x04\x00\x01"), SOCKS_FAIL, NULL, NULL,
-     BYTES("\x05\x00\x05\x07\x00\x01\0\0\0\0\0\0")},
-    {BYTES(NO_AUTH "\x05\x03\x00\x01\x01\x02\x03\x04\x00\x01"), SOCKS_FAIL, NULL, NULL,
      BYTES("\x05\x00\x05\x07\x00\x01\0\0\0\0\0\0")},
     {BYTES(NO_AUTH "\x05\x01\x00\x05\x01"), SOCKS_FAIL, NULL, NULL,
      BYTES("\x05\x00\x05\x08\x00\x01\0\0\0\0\0\0")},
@@ -57,6 +55,9 @@ static const struct dialogue dialogues[] = {
     {BYTES("\x04\x01\x00\x50\x01\x02\x03\x04me\0"), SOCKS_CONNECT, "1.2.3.4", "80", BYTES("")},
     {BYTES("\x04\x01\x00\x50\x00\x00\x00\x01me\0example.org\0"), SOCKS_CONNECT, "example.org", "80",
      BYTES("")},
+    /* UDP ASSOCIATE */
+    {BYTES(NO_AUTH "\x05\x03\x00\x01\x01\x02\x03\x04\x00\x01"), SOCKS_ASSOCIATE, "1.2.3.4", "1",
+     BYTES("\x05\x00")},
     /* Tor's RESOLVE, and RESOLVE_PTR, which is not supported */
     {BYTES(NO_AUTH "\x05\xf0\x00\x03\x0b"
                    "example.org\x00\x00"),
@@ -95,7 +96,7 @@ static void check_dialogue(const struct dialogue *d, size_t cut)
     ck_assert_int_eq(step, d->last);
     ck_assert_uint_eq(answers_len, d->answers_len);
     ck_assert_mem_eq(answers, d->answers, answers_len);
-    if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE) {
+    if (step == SOCKS_CONNECT || step == SOCKS_RESOLVE || step == SOCKS_ASSOCIATE) {
         ck_assert_str_eq(result.to.host, d->host);
         ck_assert_str_eq(result.to.service, d->service);
         ck_assert_uint_eq(at + result.consumed, d->len);
