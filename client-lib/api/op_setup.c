@@ -233,7 +233,7 @@ int asock_op_set_segment_size(asock_op *op, size_t bytes)
 
     if (r < 0)
         return r;
-    op->segment_size = bytes;
+    op->segment_size = (uint16_t)bytes;
     asock_leave(op->context);
     return 0;
 }

@@ -76,9 +76,9 @@ struct op_class {
 
 /* Of an op. */
 struct op_memory {
+    /* How many buffers there had been when it was submitted; it uses no later one. */
+    uint64_t mapped;
     bool is_reference; /* its bytes are where both sides see them: none are in its frames */
-    uint64_t
-        mapped; /* how many buffers there had been when it was submitted; it uses no later one */
     bool is_inside;    /* a segment, or more, lies in a buffer of the program's */
     bool is_multishot; /* a receive of the pool's slices */
     bool is_more;      /* the callback that runs is not of its end */

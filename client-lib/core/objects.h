@@ -34,9 +34,9 @@ struct asock_socket {
     uint64_t token; /* of OPEN; with TOKEN_CLOSE of a CLOSE without op */
     uint32_t id;    /* 0: none yet, or no more */
     int family;
-    bool is_datagram;
     void *userdata;
 
+    bool is_datagram;
     bool is_opened;      /* OPEN has left */
     bool is_open_untold; /* OPEN is still to be among the ops that the daemon says it freed */
     bool is_closing;     /* asock_close was called, or the last reference went */
@@ -71,10 +71,10 @@ struct asock_socket {
     bool close_abort, close_lingers; /* lingers: it has a linger time */
     uint32_t close_error;            /* why lingering was given up in the library */
     int linger_default;              /* ASOCK_OPTION_LINGER */
-    struct deadline linger;
-    uint64_t close_deadline; /* of a CLOSE with a linger time that has left; 0: none */
-    struct list close_node;  /* in context->closes */
     enum place place;
+    struct deadline linger;
+    uint64_t close_deadline;  /* of a CLOSE with a linger time that has left; 0: none */
+    struct list close_node;   /* in context->closes */
     struct list place_node;   /* in the list of its place */
     struct list context_node; /* in context->sockets */
 };

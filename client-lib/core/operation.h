@@ -44,6 +44,10 @@ struct asock_op {
     bool is_quiet;     /* ERRORS_ONLY went out: success will be implied */
     bool is_asked, is_expired; /* overdue: the daemon was asked, by a CANCEL not of the program's */
     uint8_t lates;             /* its time and grace were over, but this side was late: so often */
+    bool is_multishot_accept;  /* of the submission; as what follows, here because there is room */
+    bool has_value;            /* of the results */
+    uint8_t ecn;               /* set by the program, of datagrams; 0: none */
+    uint16_t segment_size;     /* likewise; 0: one datagram */
 
     /* what the program has set */
     asock_callback callback;
@@ -52,32 +56,28 @@ struct asock_op {
     size_t segment_count;
     size_t total;
     struct endpoint endpoint;
-    struct endpoint source; /* of datagrams; address_len 0: none is asked for */
-    unsigned int ecn;
-    size_t segment_size;     /* 0: one datagram */
+    struct endpoint source;  /* of datagrams; address_len 0: none is asked for */
     struct endpoint *others; /* further ones to connect to; NULL: none */
-    uint32_t other_count;
     char *host, *service;
     unsigned int timeout_ms, flags;
     char *asked; /* resolve: the name; NULL: none */
 
     /* the submission */
     int operation;
+    uint32_t other_count;
     asock_socket *socket;  /* kept, with a hold, until the next submission */
     uint64_t token, seq;   /* seq: of submission, then of leaving */
     uint64_t deadline;     /* 0: none */
     unsigned int grace_ms; /* beyond it, for the daemon; 0: any time */
     int how, option;
+    uint32_t verb;          /* of an op without a socket */
     int64_t argument;       /* set_option: value; inspect: id; listen: backlog */
     asock_socket *accepted; /* accept: what becomes the new socket, until the program takes it */
-    bool is_multishot_accept;
-    asock_socket *arrival; /* of such a one's callback that runs, until the program takes it */
-    struct list arrived;   /* of one without a callback: what asock_accept_next() will return */
-    uint32_t verb;         /* of an op without a socket */
+    asock_socket *arrival;  /* of such a one's callback that runs, until the program takes it */
+    struct list arrived;    /* of one without a callback: what asock_accept_next() will return */
     struct inspection *inspection; /* NULL: the records are not read */
     struct cursor cursor;          /* send: next byte to leave; receive: next to fill */
     size_t moved;                  /* bytes that left, or came */
-    unsigned int wire_refs;        /* frames in the output that refer to the segments */
     struct list queue_node;        /* in a queue of the socket, or in its quiet list */
     struct list flight_node;       /* in socket->ops, or context->socketless, until it has ended */
     struct list cancel_node;
@@ -90,13 +90,13 @@ struct asock_op {
     uint64_t bytes;
     unsigned int result_flags;
     struct endpoint local, remote;
+    unsigned int wire_refs;   /* not a result: frames in the output that refer to the segments */
     struct datagram datagram; /* of the last one received; of a multishot, the last one reported */
     int fd; /* a lent one that nobody has taken yet, or one for the daemon; -1: none */
-    bool has_value;
+    unsigned int address_count;
     int64_t value;
     char *text;
     struct endpoint *addresses; /* NULL: none */
-    unsigned int address_count;
 };
 
 #endif
