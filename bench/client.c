@@ -224,6 +224,7 @@ static const struct option long_options[] = {{"way", required_argument, NULL, 'w
                                              {"connections", required_argument, NULL, 'c'},
                                              {"processes", required_argument, NULL, 'C'},
                                              {"seconds", required_argument, NULL, 'd'},
+                                             {"rate", required_argument, NULL, 'r'},
                                              {"count", required_argument, NULL, 'n'},
                                              {"spoil", required_argument, NULL, 'x'},
                                              {"pause", no_argument, NULL, 'W'},
@@ -284,6 +285,9 @@ static void parse(struct options *o, int c)
         break;
     case 'd':
         o->seconds = atof(optarg);
+        break;
+    case 'r':
+        o->rate = atof(optarg);
         break;
     case 'n':
         o->count = atol(optarg);

@@ -26,9 +26,10 @@ struct options {
     unsigned int connections;
     unsigned int processes; /* run the whole test at the same time; 0: only this one */
     double seconds;
-    long count; /* instead of seconds */
-    long spoil; /* position of a wrong byte in what is sent, or -1 */
-    bool pause; /* report its begin and its end, and wait for a line each time */
+    double rate; /* units to begin in a second, of the test "names"; 0: as fast as it goes */
+    long count;  /* instead of seconds */
+    long spoil;  /* position of a wrong byte in what is sent, or -1 */
+    bool pause;  /* report its begin and its end, and wait for a line each time */
     const char *pids;
 };
 
@@ -59,6 +60,9 @@ const struct test *plain_test(const char *name);
 const struct test *asock_test(const char *name);
 const struct test *lent_test(const char *name);
 const struct test *datagram_test(const char *way, const char *name);
+/* The test "names" of asock_test(). */
+void names_prepare(struct client *c);
+void names_run(struct client *c, long units);
 /* For those of plain_test(): connected, and blocking. */
 int lent_connection(const struct options *o);
 

@@ -494,6 +494,7 @@ static const struct test tests[] = {
     {"down", 0, prepare_down, run_down},
     {"connect", 64, prepare_connections, run_connections},
     {"dial", 64, prepare_connections, run_dials},
+    {"names", 1, names_prepare, names_run},
     {"idle", 0, prepare_idle, NULL},
 };
 

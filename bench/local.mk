@@ -2,19 +2,24 @@
 #
 # Built with everything else, not installed. `make bench` measures; the tests run it for a moment.
 
-noinst_PROGRAMS += bench/client bench/server
+noinst_PROGRAMS += bench/client bench/names bench/server
 bench_client_SOURCES = \
 	bench/client.c \
 	bench/client.h \
 	bench/client_asock.c \
 	bench/client_datagrams.c \
 	bench/client_lent.c \
+	bench/client_names.c \
 	bench/client_plain.c \
 	bench/common.c \
 	bench/common.h \
 	bench/crowd.c
 bench_client_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_client_LDADD = libasock.la
+bench_names_SOURCES = \
+	bench/common.c \
+	bench/common.h \
+	bench/names.c
 bench_server_SOURCES = \
 	bench/common.c \
 	bench/common.h \
@@ -22,9 +27,11 @@ bench_server_SOURCES = \
 
 EXTRA_DIST += \
 	bench/README.md \
+	bench/bed.py \
 	bench/hostile \
 	bench/report.py \
 	bench/run \
+	bench/scale \
 	bench/systems.py
 
 # What `make bench BENCH='--quick --only direct,asockd'` says goes to bench/run.

@@ -12,7 +12,8 @@ import unittest
 from asockd import DEADLINE
 from build import BUILD_OPTIONS, INSTRUMENTED
 
-RUN = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "bench", "run")
+BENCH = os.path.join(os.environ.get("ASOCK_TEST_SRCDIR", "."), "bench")
+RUN, SCALE = os.path.join(BENCH, "run"), os.path.join(BENCH, "scale")
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # For each of thousands: what was measured, and something for another allocator's rounding.
 IDLE_BYTES = 600
@@ -21,10 +22,11 @@ PROXY = "/lib/systemd/systemd-socket-proxyd"
 ROWS = "round trip,messages,up 64 KiB,down 64 KiB,connect,idle"
 
 
-def run(*arguments):
+def run(*arguments, program=RUN):
     build = os.environ.get("ASOCK_TEST_BUILDDIR", ".")
-    return subprocess.run([sys.executable, RUN, "--build", build, "--here", "--quick",
-                           "--only", "direct,asockd", *arguments], stdin=subprocess.DEVNULL,
+    only = ["--only", "direct,asockd"] if program == RUN else []
+    return subprocess.run([sys.executable, program, "--build", build, "--here", "--quick",
+                           *only, *arguments], stdin=subprocess.DEVNULL,
                           env={**os.environ, "ASOCK_BENCH_OPTIONS": " ".join(BUILD_OPTIONS)},
                           capture_output=True, text=True, timeout=4 * DEADLINE, check=False)
 
@@ -97,6 +99,20 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         for row in ("datagrams of 64 bytes, 64 sockets", "datagram stream of 1,200 bytes, GSO"):
             self.assertIn(f"| {row} | per s |", done.stdout)
+
+    def test_as_the_work_grows(self):
+        """A table for each thing that grows, with a figure at each of its points."""
+        done = run(program=SCALE)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        for head, counts in (("connections of one session", (1, 64)), ("processes with a session each", (1, 4)),
+                             ("rules", (10, 100)), ("new names per s", (10, 100)), ("daemons", (1, 2))):
+            at = next(i for i, line in enumerate(lines) if line.startswith(f"| {head} |"))
+            for line, count in zip(lines[at + 2:], counts):
+                cells = [cell.strip() for cell in line.split("|")]
+                self.assertEqual(cells[1], str(count), head)
+                if head != "daemons" or os.cpu_count() > 1:
+                    self.assertGreater(float(cells[2].replace(",", "")), 0, head)
 
     def test_a_wrong_byte_is_seen(self):
         """In what the client sends (round trip, up), and in what the server does (down)."""
