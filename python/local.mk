@@ -8,6 +8,7 @@ EXTRA_DIST += \
 	python/asock/__init__.py \
 	python/asock/_core.py \
 	python/asock/_schema.py \
+	python/asock/_transports.py \
 	python/asock/aio.py \
 	python/asock/blocking.py \
 	python/asock/client.py \

@@ -16,15 +16,13 @@ import ssl as _ssl
 import weakref
 from typing import Any, Callable, Optional, Tuple, Union
 
-from ._core import DATAGRAM_MAX, Core, Op, address_of
+from ._core import Core, Op, address_of
 from ._schema import pb
+from ._transports import DatagramTransport, StreamTransport, fill_buffers
 from .client import connect_unix
 from .errors import AsockError, error_of
 
 __all__ = ["Session", "create_connection", "create_datagram_endpoint", "open_connection"]
-
-_HIGH_WATER = 64 * 1024
-_LINGER_MS = 30_000  # of close(): what the peer has to take what was written
 
 
 class Session(Core, asyncio.Protocol):
@@ -199,351 +197,6 @@ class Session(Core, asyncio.Protocol):
             op.on_done = lambda op: self.unused()
 
 
-class _Transport(asyncio.Transport):
-    """A connection, as asyncio.Transport describes it."""
-
-    _start_tls_compatible = True
-
-    def __init__(self, session: Session, sock: Any, connected: Any, protocol: Any) -> None:
-        super().__init__({"peername": address_of(connected.remote), "sockname": address_of(connected.local)})
-        self._loop = session._loop
-        self._session = session
-        self._sock = sock
-        self._protocol = protocol
-        self._size = 0               # bytes that were written and not taken yet
-        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
-        self._is_pausing = False     # pause_writing() was called
-        self._is_reading = True
-        self._receive: Optional[Op] = None
-        self._held: Optional[Op] = None  # came while reading was paused
-        self._has_eof = False        # write_eof() was called
-        self._has_seen_eof = False   # the protocol knows of the peer's
-        self._is_closing = False
-        self._is_lost = False
-
-    def begin(self) -> None:
-        """Before its maker returns: whoever has the protocol may use it then."""
-        try:
-            self._protocol.connection_made(self)
-        except BaseException:
-            self.abort()
-            raise
-        self._loop.call_soon(self._read)
-
-    # ---- reading
-
-    def is_reading(self) -> bool:
-        return self._is_reading and not self._is_closing
-
-    def pause_reading(self) -> None:
-        self._is_reading = False
-
-    def resume_reading(self) -> None:
-        if self._is_reading or self._is_closing:
-            return
-        self._is_reading = True
-        held, self._held = self._held, None
-        if held is not None:
-            self._loop.call_soon(self._take, held)
-        else:
-            self._loop.call_soon(self._read)
-
-    def _read(self) -> None:
-        if self._is_closing or self._has_seen_eof or not self._is_reading or self._receive is not None or \
-                self._held is not None:
-            return
-        self._receive = self._sock.receive(self._session.limits.payload_max)
-        self._when_done(self._receive, self._on_received)
-
-    def _when_done(self, op: Op, callback: Callable) -> None:
-        if op.done:
-            self._loop.call_soon(callback, op)
-        else:
-            op.on_done = lambda op: self._loop.call_soon(callback, op)
-
-    def _on_received(self, op: Op) -> None:
-        self._receive = None
-        if self._is_closing:
-            return
-        if op.error:
-            self._force_close(error_of(op.error, op.text))
-        elif self._is_reading:
-            self._take(op)
-        else:
-            self._held = op
-
-    def _take(self, op: Op) -> None:
-        if self._is_closing:
-            return
-        if not self._is_reading:  # paused again before this callback ran
-            self._held = op
-            return
-        try:
-            if op.data:
-                self._give(op.data)
-            if op.end_of_stream and not self._is_closing:
-                self._has_seen_eof = True
-                if not self._protocol.eof_received():
-                    self.close()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # pylint: disable=broad-except
-            self._loop.call_exception_handler(
-                {"message": "a protocol failed in data_received() or eof_received()", "exception": error, "transport": self,
-                 "protocol": self._protocol})
-            self._force_close(error)
-            return
-        self._read()
-
-    def _give(self, data: bytes) -> None:
-        if isinstance(self._protocol, asyncio.BufferedProtocol):
-            _fill_buffers(self._protocol, data)
-        else:
-            self._protocol.data_received(data)
-
-    # ---- writing
-
-    def write(self, data: Union[bytes, bytearray, memoryview]) -> None:
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
-        if self._has_eof:
-            raise RuntimeError("cannot write after write_eof()")
-        if not data or self._is_closing:
-            return
-        op = self._sock.send(bytes(data))
-        length = len(op.rest)
-        self._size += length
-        self._when_done(op, lambda op: self._on_sent(op, length))
-        if self._size > self._high and not self._is_pausing:
-            self._is_pausing = True
-            self._protocol.pause_writing()
-
-    def _on_sent(self, op: Op, length: int) -> None:
-        self._size -= length
-        if self._is_lost:
-            return
-        if op.error:
-            self._force_close(error_of(op.error, op.text))
-            return
-        if self._is_pausing and self._size <= self._low:
-            self._is_pausing = False
-            self._protocol.resume_writing()
-        if self._is_closing and self._size == 0:
-            self._close_socket()
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def write_eof(self) -> None:
-        if self._has_eof or self._is_closing:
-            return
-        self._has_eof = True
-        self._sock.shutdown()
-
-    def get_write_buffer_size(self) -> int:
-        return self._size
-
-    def get_write_buffer_limits(self) -> Tuple[int, int]:
-        return self._low, self._high
-
-    def set_write_buffer_limits(self, high: Optional[int] = None, low: Optional[int] = None) -> None:
-        if high is None:
-            high = _HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high}) must be at least low ({low}), and low at least 0")
-        self._high, self._low = high, low
-
-    # ---- ending
-
-    def get_protocol(self) -> Any:
-        return self._protocol
-
-    def set_protocol(self, protocol: Any) -> None:
-        self._protocol = protocol
-
-    def is_closing(self) -> bool:
-        return self._is_closing
-
-    def close(self) -> None:
-        """Stops reading; what was written goes out, then the connection ends."""
-        if self._is_closing:
-            return
-        self._is_closing = True
-        if self._size == 0:
-            self._close_socket()
-
-    def abort(self) -> None:
-        """Ends the connection at once; what was written may be lost."""
-        self._force_close(None)
-
-    def _close_socket(self) -> None:
-        if not self._is_lost:
-            self._lose(None, self._sock.close(linger_ms=_LINGER_MS))
-
-    def _force_close(self, error: Optional[BaseException]) -> None:
-        """asyncio.sslproto calls it by this name, as it does of asyncio's own transports."""
-        self._is_closing = True
-        if not self._is_lost:
-            self._lose(error, self._session.aborted(self._sock))
-
-    def _lose(self, error: Optional[BaseException], closing: Op) -> None:
-        self._is_lost = True
-        session, protocol = self._session, self._protocol
-
-        def closed(op: Op) -> None:
-            try:
-                protocol.connection_lost(error)
-            finally:
-                session.unused()
-
-        self._when_done(closing, closed)
-
-
-# Of a receive or a send of a datagram: something that the network has said, or about one datagram alone. The socket goes on.
-_PASSING = {pb.ERROR_CONNECTION_REFUSED, pb.ERROR_HOST_UNREACHABLE, pb.ERROR_NETWORK_UNREACHABLE, pb.ERROR_NETWORK_DOWN,
-            pb.ERROR_HOST_DOWN, pb.ERROR_MESSAGE_SIZE, pb.ERROR_CONNECTION_RESET}
-_RECEIVES = 8  # that wait in the daemon: so many datagrams may come with one wake-up
-
-
-class _DatagramTransport(asyncio.DatagramTransport):
-    """A datagram socket, as asyncio.DatagramTransport describes it."""
-
-    def __init__(self, session: Session, sock: Any, protocol: Any, local: Optional[tuple], peer: Optional[tuple]) -> None:
-        super().__init__({name: address for name, address in (("sockname", local), ("peername", peer)) if address})
-        self._loop = session._loop
-        self._session = session
-        self._sock = sock
-        self._protocol = protocol
-        self._has_peer = peer is not None
-        self._size = 0   # bytes that were sent and not taken yet
-        self._sends = 0  # and datagrams: they may be empty
-        self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
-        self._is_pausing = False
-        self._is_closing = False
-        self._is_lost = False
-
-    def begin(self) -> None:
-        try:
-            self._protocol.connection_made(self)
-        except BaseException:
-            self.abort()
-            raise
-        for _ in range(_RECEIVES):
-            self._receive()
-
-    def _receive(self) -> None:
-        if not self._is_closing:
-            self._when_done(self._sock.receive(DATAGRAM_MAX), self._on_received)
-
-    def _when_done(self, op: Op, callback: Callable) -> None:
-        if op.done:
-            self._loop.call_soon(callback, op)
-        else:
-            op.on_done = lambda op: self._loop.call_soon(callback, op)
-
-    def _tell(self, call: Callable, *arguments: Any) -> None:
-        try:
-            call(*arguments)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # pylint: disable=broad-except
-            self._loop.call_exception_handler(
-                {"message": f"a protocol failed in {call.__name__}()", "exception": error, "transport": self,
-                 "protocol": self._protocol})
-
-    def _on_received(self, op: Op) -> None:
-        if self._is_closing:
-            return
-        if op.error and op.error not in _PASSING:
-            self._force_close(error_of(op.error, op.text))
-            return
-        if op.error:
-            self._tell(self._protocol.error_received, error_of(op.error, op.text))
-        else:
-            self._tell(self._protocol.datagram_received, op.data, address_of(op.body.remote))
-        self._receive()
-
-    def sendto(self, data: Union[bytes, bytearray, memoryview], addr: Optional[tuple] = None) -> None:
-        """addr: (address, port), not a name; None where there is a peer."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data must be bytes-like, not {type(data).__name__}")
-        if self._is_closing:
-            return
-        if self._has_peer and addr is not None:
-            if tuple(addr[:2]) != self.get_extra_info("peername")[:2]:
-                raise ValueError("the address is not the peer's")
-            addr = None
-        length = len(data)
-        op = self._sock.send_datagram(bytes(data), addr)
-        self._size += length
-        self._sends += 1
-        self._when_done(op, lambda op: self._on_sent(op, length))
-        if self._size > self._high and not self._is_pausing:
-            self._is_pausing = True
-            self._protocol.pause_writing()
-
-    def _on_sent(self, op: Op, length: int) -> None:
-        self._size -= length
-        self._sends -= 1
-        if self._is_lost:
-            return
-        if op.error and self._session.ended:
-            self._force_close(error_of(op.error, op.text))
-            return
-        if op.error:
-            self._tell(self._protocol.error_received, error_of(op.error, op.text))
-        if self._is_pausing and self._size <= self._low:
-            self._is_pausing = False
-            self._protocol.resume_writing()
-        if self._is_closing and self._sends == 0 and not self._is_lost:
-            self._lose(None, self._sock.close())
-
-    def get_write_buffer_size(self) -> int:
-        return self._size
-
-    def get_write_buffer_limits(self) -> Tuple[int, int]:
-        return self._low, self._high
-
-    def get_protocol(self) -> Any:
-        return self._protocol
-
-    def set_protocol(self, protocol: Any) -> None:
-        self._protocol = protocol
-
-    def is_closing(self) -> bool:
-        return self._is_closing
-
-    def close(self) -> None:
-        """Receives no more; what was sent goes out first."""
-        if self._is_closing:
-            return
-        self._is_closing = True
-        if self._sends == 0:
-            self._lose(None, self._sock.close())
-
-    def abort(self) -> None:
-        self._force_close(None)
-
-    def _force_close(self, error: Optional[BaseException]) -> None:
-        self._is_closing = True
-        if not self._is_lost:
-            self._lose(error, self._session.aborted(self._sock))
-
-    def _lose(self, error: Optional[BaseException], closing: Op) -> None:
-        self._is_lost = True
-        session, protocol = self._session, self._protocol
-
-        def closed(op: Op) -> None:
-            try:
-                protocol.connection_lost(error)
-            finally:
-                session.unused()
-
-        self._when_done(closing, closed)
-
-
 class _Early(asyncio.Protocol):
     """Holds the place of a protocol during a TLS handshake; keeps what comes with the end of it."""
 
@@ -565,25 +218,13 @@ class _Early(asyncio.Protocol):
         protocol.connection_made(transport)
         for what, value in self.calls:
             if what == "data" and isinstance(protocol, asyncio.BufferedProtocol):
-                _fill_buffers(protocol, value)
+                fill_buffers(protocol, value)
             elif what == "data":
                 protocol.data_received(value)
             elif what == "lost":
                 protocol.connection_lost(value)
             elif not protocol.eof_received():
                 transport.close()
-
-
-def _fill_buffers(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        buffer = memoryview(protocol.get_buffer(len(view))).cast("B")  # type: ignore[arg-type]
-        count = min(len(buffer), len(view))
-        if count == 0:
-            raise RuntimeError("get_buffer() returned an empty buffer")
-        buffer[:count] = view[:count]
-        protocol.buffer_updated(count)
-        view = view[count:]
 
 
 _shared: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # loop: the session of all, or its future
@@ -654,12 +295,12 @@ async def create_connection(protocol_factory: Callable[[], Any], host: str, port
         session.abandon(sock)
         raise
     if not ssl:
-        plain = _Transport(session, sock, connected, protocol)
+        plain = StreamTransport(session, sock, connected, protocol)
         plain.begin()
         return plain, protocol
     context = _ssl.create_default_context() if ssl is True else ssl
     early = _Early()
-    plain = _Transport(session, sock, connected, asyncio.Protocol())
+    plain = StreamTransport(session, sock, connected, asyncio.Protocol())
     try:
         transport = await session._loop.start_tls(
             plain, early, context, server_hostname=host if server_hostname is None else server_hostname)
@@ -705,6 +346,6 @@ async def create_datagram_endpoint(protocol_factory: Callable[[], Any], local_ad
     except BaseException:
         session.abandon(sock)
         raise
-    transport = _DatagramTransport(session, sock, protocol, local, peer)
+    transport = DatagramTransport(session, sock, protocol, local, peer)
     transport.begin()
     return transport, protocol
