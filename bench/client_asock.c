@@ -34,14 +34,6 @@ static struct asock {
     const unsigned char *sent; /* the pattern: the client's, or in shared memory */
 } state;
 
-static void check(int r, const char *what)
-{
-    if (r >= 0)
-        return;
-    errno = -r;
-    fail("%s", what);
-}
-
 static void check_op(asock_op *op, const char *what)
 {
     const char *text = asock_op_get_text(op);

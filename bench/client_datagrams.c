@@ -47,14 +47,6 @@ static bool is_segmented(void)
     return d.client->o.shared; /* --shared: what the kernel can divide goes in one piece */
 }
 
-static void check(int r, const char *what)
-{
-    if (r >= 0)
-        return;
-    errno = -r;
-    fail("%s", what);
-}
-
 static void stamp(unsigned char *datagram, char what, uint64_t number)
 {
     datagram[0] = (unsigned char)what;

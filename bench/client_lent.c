@@ -28,14 +28,6 @@ static struct lent {
     long started, done, units;
 } state;
 
-static void check(int r, const char *what)
-{
-    if (r >= 0)
-        return;
-    errno = -r;
-    fail("%s", what);
-}
-
 static asock_op *new_connect(const struct options *o)
 {
     asock_op *op;

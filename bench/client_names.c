@@ -28,14 +28,6 @@ static struct {
     unsigned long asked;          /* in this process's life: no name twice */
 } state;
 
-static void check(int r, const char *what)
-{
-    if (r >= 0)
-        return;
-    errno = -r;
-    fail("%s", what);
-}
-
 static void on_resolved(asock_op *op, void *userdata)
 {
     struct question *question = userdata;

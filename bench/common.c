@@ -66,3 +66,11 @@ void header_fill(unsigned char header[HEADER_BYTES], char what, uint64_t bytes)
     header[0] = (unsigned char)what;
     memcpy(header + 1, &bytes, sizeof bytes);
 }
+
+void check(int r, const char *what)
+{
+    if (r >= 0)
+        return;
+    errno = -r;
+    fail("%s", what);
+}

@@ -42,4 +42,7 @@ void header_fill(unsigned char header[HEADER_BYTES], char what, uint64_t bytes);
 /* Ends the program, with errno's text if there is any. */
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
+/* r: of a call of libasock; below 0 it is -errno, and the program ends. */
+void check(int r, const char *what);
+
 #endif

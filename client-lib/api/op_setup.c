@@ -186,14 +186,20 @@ static void set_destination(asock_op *op, const struct endpoint *endpoint, char 
     op->endpoint = *endpoint;
 }
 
+/* As enter_setter(), with an address that is valid. */
+static int enter_with(asock_op *op, const struct sockaddr *addr, socklen_t len,
+                      struct endpoint *ret)
+{
+    int r = asock_endpoint_from(addr, len, ret);
+
+    return r < 0 ? r : enter_setter(op);
+}
+
 int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len)
 {
     struct endpoint endpoint;
-    int r;
+    int r = enter_with(op, addr, len, &endpoint);
 
-    r = asock_endpoint_from(addr, len, &endpoint);
-    if (r == 0)
-        r = enter_setter(op);
     if (r < 0)
         return r;
     set_destination(op, &endpoint, NULL, NULL);
@@ -204,10 +210,8 @@ int asock_op_set_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t l
 int asock_op_set_source(asock_op *op, const struct sockaddr *addr, socklen_t len)
 {
     struct endpoint source = {.address_len = 0};
-    int r = addr ? asock_endpoint_from(addr, len, &source) : 0;
+    int r = addr ? enter_with(op, addr, len, &source) : enter_setter(op);
 
-    if (r == 0)
-        r = enter_setter(op);
     if (r < 0)
         return r;
     op->source = source;
@@ -258,11 +262,8 @@ static int add_endpoint(asock_op *op, const struct endpoint *endpoint)
 int asock_op_add_endpoint(asock_op *op, const struct sockaddr *addr, socklen_t len)
 {
     struct endpoint endpoint;
-    int r;
+    int r = enter_with(op, addr, len, &endpoint);
 
-    r = asock_endpoint_from(addr, len, &endpoint);
-    if (r == 0)
-        r = enter_setter(op);
     if (r < 0)
         return r;
     r = add_endpoint(op, &endpoint);
