@@ -128,7 +128,7 @@ class Talker(threading.Thread):
                 raise Ended(reply, data)
             return None
         if reply.op not in self.pending:
-            self.fail(f"op {reply.op} is told of twice, or was never asked for")
+            self.fail(f"op {reply.op} has ended twice, or was never asked for")
             return None
         kind, number, _ = self.pending[reply.op]
         return kind, number, self.end(reply.op, reply, data)

@@ -377,7 +377,7 @@ static void unload(struct cargo *c, const uint8_t *data, size_t len)
         sim_fail("not-restored: %s", e < 0 ? r.what : r.lost_what);
     for (uint32_t i = 0; i < count; i++)
         if (!r.taken[i])
-            sim_fail("not-restored: a descriptor is nobody's");
+            sim_fail("not-restored: a descriptor was not taken");
     d.listeners.clients += r.sessions;
     state_resume(&d.worker);
     daemon_check();
