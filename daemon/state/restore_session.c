@@ -299,13 +299,14 @@ void state_resume(struct worker *w)
         struct session *s = container_of(it, struct session, node);
         struct sock *sock;
 
-        session_for_each_sock (s, sock)
-            resume_socket(s, sock);
+        /* Nothing of it begins again: without a restriction it could connect where it may not. */
         if (s->is_unfit) {
             session_end(s, ERR_CONNECTION_ABORTED,
                         "the daemon was replaced and could not take over all of the session");
             continue;
         }
+        session_for_each_sock (s, sock)
+            resume_socket(s, sock);
         worker_flush_later(w, &s->report_task);
         session_has_room(s);
         session_resume_later(s);

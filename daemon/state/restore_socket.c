@@ -229,8 +229,8 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
     uint8_t state;
     int e;
 
-    if (!slot || slot->sock || !is_in_range(from) || find_state(from->state, &state) < 0 ||
-        from->serial >= r->next_id)
+    if (!slot || slot->sock || slot->accept || !is_in_range(from) ||
+        find_state(from->state, &state) < 0 || from->serial >= r->next_id)
         return restore_fail(r, "a socket is out of range");
     e = sock_new(s, from->id, from->family, ret);
     if (e < 0)
