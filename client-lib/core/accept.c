@@ -125,7 +125,8 @@ void asock_accept_park(asock_op *op)
 bool asock_accept_may_park(const asock_op *op)
 {
     /* The socket that was prepared for it counts too. */
-    return op->is_multishot_accept && op->context->open_sockets > 1 + (op->accepted != NULL);
+    return op->is_multishot_accept && !op->socket->is_closing &&
+           op->context->open_sockets > 1 + (op->accepted != NULL);
 }
 
 void asock_accept_unpark(asock_context *context)
@@ -136,6 +137,26 @@ void asock_accept_unpark(asock_context *context)
         return;
     list_remove(&op->queue_node);
     asock_accept_queue(op);
+}
+
+/* Ending one may take another one off the list. */
+static asock_op *parked_of(const asock_socket *socket)
+{
+    list_for_each (&socket->context->parked, it) {
+        asock_op *op = container_of(it, asock_op, queue_node);
+
+        if (op->socket == socket)
+            return op;
+    }
+    return NULL;
+}
+
+void asock_accept_end_parked(const asock_socket *socket)
+{
+    asock_op *op;
+
+    while ((op = parked_of(socket)))
+        asock_op_finish(op, ERR_OPERATION_ABORTED, 0);
 }
 
 asock_socket *asock_accept_arrival(const struct due *due)

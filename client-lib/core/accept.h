@@ -20,6 +20,8 @@ void asock_accept_park(asock_op *op);
 /* There is another socket than its listener, whose close it could wait for. */
 bool asock_accept_may_park(const asock_op *op);
 /* A socket has been closed. */
+/* Those of a socket that closes. */
+void asock_accept_end_parked(const asock_socket *socket);
 void asock_accept_unpark(asock_context *context);
 /* NULL: the completion is not a multishot's connection. */
 asock_socket *asock_accept_arrival(const struct due *due);

@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "base/time.h"
+#include "client-lib/core/accept.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
 #include "client-lib/core/socket.h"
@@ -46,6 +47,7 @@ static void finish_unopened(asock_socket *socket)
 static void send_close(asock_socket *socket)
 {
     asock_socket_hold(socket);
+    asock_accept_end_parked(socket);
     end_waiting(socket, &socket->controls);
     end_waiting(socket, &socket->receives_waiting);
     end_waiting(socket, &socket->sends);

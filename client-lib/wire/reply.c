@@ -218,8 +218,10 @@ static void cancel_answered(asock_context *context, const struct reply *reply)
     asock_op *op = op_of(context, reply->op & ~TOKEN_CANCEL);
     bool is_send = op && op->operation == ASOCK_OPERATION_SEND;
 
-    if (op && op->is_answered)
-        asock_answer_unshared(op, reply->flags & REPLY_FOUND);
+    if (op && op->is_answered) {
+        asock_answer_unshared(op, reply->flags & REPLY_FOUND); /* it may be gone now */
+        return;
+    }
     if (!op || !op->is_quiet || op->state != OP_SENT || reply->error || reply->flags & REPLY_FOUND)
         return;
     asock_quiet_finish(is_send ? &op->socket->quiet_sends : &op->socket->quiet_options, op);

@@ -19,6 +19,31 @@ static char byte;
 
 TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
+/* The listener is closed before anything of it has left; the accept waits for a place that the session has not. */
+START_TEST(test_s62_a_close_ends_an_accept_that_waits_for_a_place)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    asock_socket *sockets[2];
+    asock_op *bind = fake_op(NULL, 0), *listen = fake_op(NULL, 0), *accept = fake_op(NULL, 0);
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(2, 0, 0, 0);
+    for (int i = 0; i < 2; i++)
+        sockets[i] = fake_socket();
+    ck_assert_int_eq(asock_op_set_endpoint(bind, (struct sockaddr *)&any, sizeof(any)), 0);
+    ck_assert_int_eq(asock_bind(sockets[0], bind), 1);
+    ck_assert_int_eq(asock_listen(sockets[0], listen, 8), 1);
+    ck_assert_int_eq(asock_accept_multishot(sockets[0], accept), 1);
+    ck_assert_int_ge(asock_close(sockets[0], NULL, 0), 0);
+    ck_assert_int_eq(fake_end(accept), ASOCK_OPERATION_ABORTED);
+    asock_op_unref(bind);
+    asock_op_unref(listen);
+    asock_op_unref(accept);
+    for (int i = 0; i < 2; i++)
+        asock_socket_unref(sockets[i]);
+}
+END_TEST
+
 START_TEST(test_arguments)
 {
     struct iovec list[2] = {{&byte, SSIZE_MAX}, {&byte, 1}};

@@ -565,6 +565,26 @@ START_LOOP_TEST(test_s59_a_share_that_is_cancelled_too_late_ends_with_the_answer
 }
 END_TEST
 
+/* The program has let go of it: only its flight keeps it until then. */
+START_TEST(test_s59_a_share_that_nobody_keeps_ends_with_that_answer)
+{
+    asock_op *op = fake_op(NULL, 0);
+    struct reply reply, answer;
+
+    fake.verbs = UINT64_MAX;
+    fake_welcome(0, 0, 0, 0);
+    reply = share(op);
+    ck_assert_int_eq(asock_cancel(op), 0);
+    answer = unshare(&reply, REPLY_FOUND);
+    shared(&reply, "/run/asockd/share/1");
+    asock_context_process(fake.context);
+    asock_op_unref(op);
+    fake_reply(&answer, NULL, 0);
+    fake_process();
+    ck_assert_int_eq(asock_context_get_error(fake.context), 0);
+}
+END_TEST
+
 START_LOOP_TEST(test_s59_a_share_that_waits_for_that_ends_with_the_session, 0, 2)
 {
     asock_op *op = fake_op(NULL, 0);
