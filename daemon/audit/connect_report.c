@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/audit/connect_report.h"
 
+#include <assert.h>
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -216,12 +217,13 @@ struct kept_report {
 };
 
 struct packed {
-    uint8_t bytes[sizeof(struct connect_report)];
+    uint8_t bytes[sizeof(struct connect_report) + REPORT_LOOKUPS]; /* an outcome stands twice */
     uint32_t size;
 };
 
 static void pack(struct packed *p, const void *data, size_t len)
 {
+    assert(len <= sizeof(p->bytes) - p->size);
     memcpy(p->bytes + p->size, data, len);
     p->size += (uint32_t)len;
 }

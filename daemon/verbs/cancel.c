@@ -27,7 +27,8 @@ static bool withdraw(struct session *s, uint64_t token)
 {
     const struct sharing *sharing = s->worker->sharing;
 
-    return sharing && sharing->withdraw(s, token);
+    return token && sharing &&
+           sharing->withdraw(s, token); /* 0: it has lost its name to a later one */
 }
 
 int verb_cancel(struct op *op, const struct call *call)
