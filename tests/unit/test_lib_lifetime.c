@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Objects that legal calls end under the feet of others. */
+#include <stdlib.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -61,6 +62,36 @@ static void expect_refused(struct refused *r)
 }
 
 TEST_FIXTURE(fake_setup, fake_teardown);
+
+START_TEST(test_a_descriptor_stays_with_its_request)
+{
+    size_t len = 16 * 1024 * 1024;
+    char *data = calloc(1, len), number[16];
+    const char *const args[] = {"add", "web", number, NULL};
+    asock_socket *socket;
+    asock_op *large;
+    int ends[2];
+
+    fake_welcome(0, 0, 32 * 1024 * 1024, 256 * 1024 * 1024);
+    socket = fake_connected();
+    large = fake_op(data, len);
+    ck_assert_int_eq(asock_send(socket, large), 1);
+    fake_process();
+    /* The output is full of the send's frames, so the request for the listener is never written: nor is its descriptor. */
+    ck_assert_int_eq(pipe(ends), 0);
+    snprintf(number, sizeof(number), "%d", ends[1]);
+    ck_assert_int_eq(asock_context_control(fake.context, "listener", args, NULL, NULL, 0),
+                     -ETIMEDOUT);
+    close(ends[1]);
+    ck_assert_int_eq(read(ends[0], data, 1), 0);
+    close(ends[0]);
+    while (fake_drop(64) > 0)
+        fake_process();
+    asock_op_unref(large);
+    asock_socket_unref(socket);
+    free(data);
+}
+END_TEST
 
 START_TEST(test_s43_lingering_close_of_a_refused_socket_ends_once)
 {

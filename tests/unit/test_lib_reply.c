@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -352,36 +351,6 @@ START_TEST(test_inspection_gives_a_row_at_a_time)
     }
     fake_process();
     ck_assert_int_eq(asock_context_get_error(fake.context), 0);
-}
-END_TEST
-
-START_TEST(test_a_descriptor_stays_with_its_request)
-{
-    size_t len = 16 * MIB;
-    char *data = calloc(1, len), number[16];
-    const char *const args[] = {"add", "web", number, NULL};
-    asock_socket *socket;
-    asock_op *large;
-    int ends[2];
-
-    fake_welcome(0, 0, 32 * MIB, 256 * MIB);
-    socket = fake_connected();
-    large = fake_op(data, len);
-    ck_assert_int_eq(asock_send(socket, large), 1);
-    fake_process();
-    /* The output is full of the send's frames, so the request for the listener is never written: nor is its descriptor. */
-    ck_assert_int_eq(pipe(ends), 0);
-    snprintf(number, sizeof(number), "%d", ends[1]);
-    ck_assert_int_eq(asock_context_control(fake.context, "listener", args, NULL, NULL, 0),
-                     -ETIMEDOUT);
-    close(ends[1]);
-    ck_assert_int_eq(read(ends[0], data, 1), 0);
-    close(ends[0]);
-    while (fake_drop(64) > 0)
-        fake_process();
-    asock_op_unref(large);
-    asock_socket_unref(socket);
-    free(data);
 }
 END_TEST
 
