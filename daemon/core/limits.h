@@ -146,8 +146,6 @@
 
 /* After FIN: how long, and how much, input is discarded before the close may end in RST (S42). */
 #define DRAIN_MS 2000u
-/* It mostly ends at once, too: what is not watched yet is looked at after this time, and watched then. */
-#define DRAIN_LOOK_MS 2u
 #define DRAIN_BYTES (1024u * 1024u)
 /* Sockets in that phase, or lingering: at least so many are kept descriptors for. */
 #define LIMIT_TOTAL_LINGERS_MIN 64u

@@ -9,8 +9,10 @@
 #include "daemon/session/sock.h"
 
 static const char *const names[LATENCY_COUNT] = {
-    [LATENCY_HOLD] = "hold",     [LATENCY_EAGER] = "eager", [LATENCY_GUESS] = "guess",
-    [LATENCY_GATHER] = "gather", [LATENCY_DRAIN] = "drain",
+    [LATENCY_HOLD] = "hold",
+    [LATENCY_EAGER] = "eager",
+    [LATENCY_GUESS] = "guess",
+    [LATENCY_GATHER] = "gather",
 };
 
 bool latency_switch_off(uint32_t *without, const char *name)
@@ -118,13 +120,4 @@ bool latency_gathers(const struct op *op, const uint8_t *end)
         return transport_has_behind(&s->transport, end);
     s->latency.last_sent = op->socket_id;
     return false;
-}
-
-/* ---- after FIN ---- */
-
-/* The peer mostly ends at once, too: a socket that epoll has never watched need not be added to it. */
-bool latency_watches_later(const struct sock *sock)
-{
-    return is_on(sock->worker, LATENCY_DRAIN) && !sock->lingers &&
-           !netsock_is_polled(&sock->ns, sock->worker);
 }

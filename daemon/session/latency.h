@@ -21,7 +21,6 @@ enum latency {
     LATENCY_EAGER, /* meanwhile the socket is read once without a poll */
     LATENCY_GUESS, /* after a receive that was filled nobody asks the kernel whether there is more: the watcher tells */
     LATENCY_GATHER, /* several sends of a socket that arrived together leave with one call */
-    LATENCY_DRAIN, /* after FIN a socket that was never watched is looked at once, DRAIN_LOOK_MS later */
     LATENCY_COUNT,
 };
 
@@ -51,8 +50,5 @@ void latency_had_more(struct sock *sock, bool had_more);
 
 /* Is this SEND, whose frame ends at `end` in the input, to leave with those that are behind it? */
 bool latency_gathers(const struct op *op, const uint8_t *end);
-
-/* sock begins to drain. Is its watcher to be set later only, if it is needed then? */
-bool latency_watches_later(const struct sock *sock);
 
 #endif

@@ -18,7 +18,6 @@
 #include "base/alloc.h"
 #include "daemon/session/complete.h"
 #include "daemon/core/quota.h"
-#include "daemon/session/latency.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_audit.h"
@@ -201,23 +200,6 @@ static bool drain_step(struct share *share)
     return false;
 }
 
-static void drain_watched(struct sock *sock, uint64_t ms)
-{
-    set_deadline(sock, drain_expired, ms);
-    sock->wants_read = true;
-    sock_update_watch(sock);
-}
-
-static void drain_look(struct deadline *deadline)
-{
-    struct sock *sock = sock_of(deadline);
-    uint64_t end = deadline->timer.deadline + (DRAIN_MS - DRAIN_LOOK_MS);
-    uint64_t now = sock->worker->clock();
-
-    drain_watched(sock, end > now ? end - now : 0);
-    sock_close_event(sock);
-}
-
 /* What is left of a linger time is patience with a peer that still reads what its kernel has, and answers. */
 static uint64_t patience(const struct sock *sock)
 {
@@ -234,13 +216,10 @@ static void drain(struct sock *sock)
     sock_move(sock, SOCK_DRAINING);
     list_append(&w->drains, &sock->node);
     w->drain_count++;
-    sock->wants_read = sock->wants_write = false;
-    if (!latency_watches_later(sock)) {
-        drain_watched(sock, patience(sock));
-        return;
-    }
+    set_deadline(sock, drain_expired, patience(sock));
+    sock->wants_read = true;
+    sock->wants_write = false;
     sock_update_watch(sock);
-    set_deadline(sock, drain_look, DRAIN_LOOK_MS);
 }
 
 /* All sends have gone, or will never go: the kernel's side ends now. */
