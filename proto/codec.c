@@ -698,8 +698,8 @@ long asock_codec_encode_request(const struct request *request, uint32_t payload_
 {
     size_t len = 0;
 
-    if (cap >= FRAME_PREFIX + PLAIN_MAX)
-        len = asock_codec_plain_put_request(request, out + FRAME_PREFIX);
+    if (cap > FRAME_PREFIX)
+        len = asock_codec_plain_put_request(request, out + FRAME_PREFIX, cap - FRAME_PREFIX);
     if (len == 0)
         return asock_codec_encode_request_by_schema(request, payload_len, out, cap);
     asock_frame_prefix(out, (uint32_t)len, payload_len);
@@ -763,7 +763,7 @@ static int get_request(struct decoder *d)
 int asock_codec_decode_request(const uint8_t *head, size_t len, char scratch[CODEC_SCRATCH],
                                struct request *ret, const char **ret_why)
 {
-    if (asock_codec_plain_get_request(head, len, ret))
+    if (asock_codec_plain_get_request(head, len, scratch, ret))
         return 0;
     return asock_codec_decode_request_by_schema(head, len, scratch, ret, ret_why);
 }

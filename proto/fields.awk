@@ -23,7 +23,11 @@ BEGIN {
     print ""
 }
 
-# "  uint64 total_len = 1;", and the same within a oneof
+# "  uint64 total_len = 1;", the same within a oneof, and with "repeated" in front
+{
+    sub(/^ *repeated /, "")
+}
+
 message != "" && $3 == "=" && $4 ~ /^[0-9]+;/ {
     name = "FIELD_" message "_" toupper($2)
     number[name] = $4 + 0

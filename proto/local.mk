@@ -14,6 +14,9 @@ libproto_la_SOURCES = \
 	proto/codec_message.h \
 	proto/codec_plain.c \
 	proto/codec_plain.h \
+	proto/codec_plain_reply.c \
+	proto/codec_wire.c \
+	proto/codec_wire.h \
 	proto/codec_record.c \
 	proto/codec_reply.c \
 	proto/codec_segments.c \

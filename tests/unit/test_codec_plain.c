@@ -43,6 +43,18 @@ static void random_endpoint(struct endpoint *ret)
     ret->scope_id = ret->address_len ? (uint32_t)number(32) : 0;
 }
 
+/* None, few, and as many as there may be. */
+static void random_segments(struct segments *ret)
+{
+    static struct segment segments[CODEC_SEGMENTS_MAX];
+
+    ret->count = next() % 4 ? (uint32_t)(next() % 4)
+                            : (uint32_t)(next() % (CODEC_SEGMENTS_MAX + 1));
+    ret->at = ret->count > 0 ? segments : NULL;
+    for (uint32_t i = 0; i < ret->count; i++)
+        segments[i] = (struct segment){(uint32_t)number(32), number(64), number(64)};
+}
+
 static void random_arm(struct request *ret)
 {
     switch (ret->verb) {
@@ -63,10 +75,16 @@ static void random_arm(struct request *ret)
         random_endpoint(&ret->send.source);
         ret->send.ecn = next() % 2 ? 0 : (uint32_t)number(32);
         ret->send.segment_size = next() % 2 ? 0 : (uint32_t)number(32);
+        random_segments(&ret->send.segments);
         break;
     case VERB_RECEIVE:
         ret->receive.length = number(64);
         ret->receive.flags = (uint32_t)number(32);
+        random_segments(&ret->receive.segments);
+        break;
+    case VERB_CREDIT:
+        ret->credit.target = number(64);
+        random_segments(&ret->credit.segments);
         break;
     case VERB_SHUTDOWN:
         ret->shutdown.how = (uint32_t)number(32);
@@ -81,7 +99,8 @@ static void random_arm(struct request *ret)
 static void random_request(struct request *ret)
 {
     memset(ret, 0, sizeof(*ret));
-    ret->verb = VERB_OPEN + (uint32_t)(next() % (VERB_CLOSE - VERB_OPEN + 1));
+    ret->verb = next() % 8 ? VERB_OPEN + (uint32_t)(next() % (VERB_CLOSE - VERB_OPEN + 1))
+                           : VERB_CREDIT;
     ret->op = number(64);
     ret->socket = (uint32_t)number(32);
     ret->timeout_ms = (uint32_t)number(32);
@@ -117,6 +136,11 @@ static void random_reply(struct reply *ret)
     ret->descriptors = (uint32_t)number(32);
     if (next() % 2)
         return;
+    if (next() % 4 == 0) {
+        ret->body = BODY_SEGMENT;
+        ret->segment = (struct segment){(uint32_t)number(32), number(64), number(64)};
+        return;
+    }
     if (next() % 2) {
         ret->body = BODY_DATAGRAM;
         random_datagram(&ret->datagram);
@@ -136,7 +160,7 @@ static void compare_decoded_request(const uint8_t *head, size_t len)
     int r = asock_codec_decode_request(head, len, scratch_a, &a, &why);
 
     ck_assert_int_eq(asock_codec_decode_request_by_schema(head, len, scratch_b, &b, &why), r);
-    if (r < 0 || a.verb < VERB_OPEN || a.verb > VERB_CLOSE)
+    if (r < 0 || ((a.verb < VERB_OPEN || a.verb > VERB_CLOSE) && a.verb != VERB_CREDIT))
         return;
     if (request_segments(&a)) {
         ck_assert(segments_are_same(request_segments(&a), request_segments(&b)));
