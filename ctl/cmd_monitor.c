@@ -11,6 +11,9 @@
 #include <string.h>
 #include <time.h>
 
+/* From here on a line says what took how long, also if it succeeded. */
+#define SLOW_MS 100
+
 static const struct column columns[] = {
     {"event", "EVENT", "event", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
     {"session", "SESSION", "session", NULL, NULL, 'r', CELL_PLAIN, SHOWN},
@@ -34,6 +37,8 @@ static const struct column columns[] = {
     {"in", "IN", "bytes_in", NULL, NULL, 'r', CELL_SIZE, SHOWN},
     {"out", "OUT", "bytes_out", NULL, NULL, 'r', CELL_SIZE, SHOWN},
     {"duration", "DURATION", "duration_ms", NULL, NULL, 'r', CELL_AGE, SHOWN},
+    {"lookups", "LOOKUPS", "lookups", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
+    {"attempts", "ATTEMPTS", "attempts", NULL, NULL, 'l', CELL_PLAIN, SHOWN},
 };
 
 static const struct rows_view view = {columns, sizeof(columns) / sizeof(columns[0]), NULL};
@@ -108,6 +113,15 @@ static void print_end(const struct record *event)
     print_text(" (", text_of(event, "rule"), ")");
 }
 
+/* Which name server and which addresses, where that is of interest. */
+static void print_report(const struct record *event)
+{
+    if (!text_of(event, "error") && number_of(event, "duration_ms") < SLOW_MS)
+        return;
+    print_text("; lookups (ms): ", text_of(event, "lookups"), "");
+    print_text("; attempts (ms): ", text_of(event, "attempts"), "");
+}
+
 static void print_line(const struct record *event)
 {
     const char *what = text_of(event, "event");
@@ -126,6 +140,7 @@ static void print_line(const struct record *event)
         printf(", %" PRId64 ".%03d s", number_of(event, "duration_ms") / 1000,
                (int)(number_of(event, "duration_ms") % 1000));
     print_end(event);
+    print_report(event);
     putchar('\n');
 }
 
@@ -186,8 +201,9 @@ const struct command command_monitor = {
         "  asockctl monitor event=deny unit=foo.service\n"
         "  asockctl monitor 'to=*:443' --json\n\n"
         "Columns: event session id pid user uid unit user_unit command listener name host remote local port\n"
-        "to rule error reason in out duration. \"missed\" is the number of events that were lost because they\n"
-        "came faster than asockctl could print them. Uses the control socket.\n",
+        "to rule error reason in out duration lookups attempts. A connect or resolve that failed, or took\n"
+        "100 ms, says how long each name server and each address took. \"missed\" is the number of events that\n"
+        "were lost because they came faster than asockctl could print them. Uses the control socket.\n",
     .options = TAKES_CONTROL | TAKES_JSON,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_monitor,

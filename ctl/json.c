@@ -184,6 +184,7 @@ static const struct {
 } printers[] = {
     {"alive", NULL, print_if_known},
     {"applies", NULL, print_if_known},
+    {"attempts", NULL, print_attempts},
     {"connect_attempts", NULL, print_attempts},
     {"connect_lookups", NULL, print_lookups},
     {"denied", "state", print_bool}, /* in the answer to reload it is a number */
@@ -191,6 +192,7 @@ static const struct {
     {"groups", NULL, print_groups},
     {"invalid", NULL, print_bool},
     {"learned", NULL, print_bool},
+    {"lookups", NULL, print_lookups},
     {"option_keep_alive", NULL, print_bool},
     {"option_no_delay", NULL, print_bool},
     {"owner", NULL, print_if_known},

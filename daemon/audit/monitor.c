@@ -10,16 +10,17 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "daemon/audit/connect_report.h"
 #include "daemon/core/quota.h"
 #include "daemon/identity/identity.h"
 #include "proto/codec.h"
 #include "proto/errors.h"
 
-/* A record that fits into a reply (INSPECT_RECORD_MAX): the longest texts come to two thirds of it. */
+/* A record that fits into a reply (INSPECT_RECORD_MAX): the longest texts and their names come to 3200 bytes. */
 #define EVENT_MAX 3584u
 /* Of a text that quotes files, which may hold anything. */
 #define QUOTED_MAX 512u
-#define EVENT_FIELDS_MAX 24u
+#define EVENT_FIELDS_MAX 28u
 
 struct monitor {
     struct worker *worker;
@@ -194,6 +195,7 @@ static const char *write_endpoint(const struct endpoint *endpoint, uint16_t port
 struct texts {
     char remote[INET6_ADDRSTRLEN + 32], local[INET6_ADDRSTRLEN + 32];
     char rule[QUOTED_MAX + 1], reason[QUOTED_MAX + 1];
+    char lookups[REPORT_TEXT_MAX], attempts[REPORT_TEXT_MAX];
 };
 
 static const char *write_quoted(const char *text, char out[static QUOTED_MAX + 1])
@@ -227,6 +229,17 @@ static void add_what(struct event *event, const struct audit_entry *e, struct te
         add_number(event, "duration_ms", e->duration_ms);
 }
 
+static void add_report(struct event *event, const struct connect_report *report,
+                       struct texts *texts)
+{
+    connect_report_write_lookups(report, false, texts->lookups);
+    add_text(event, "lookups", texts->lookups);
+    connect_report_write_attempts(report, false, texts->attempts);
+    add_text(event, "attempts", texts->attempts);
+    add_id(event, "further", report->further);
+    add_id(event, "untried", report->untried);
+}
+
 static uint64_t time_ms(void)
 {
     struct timespec ts;
@@ -249,6 +262,8 @@ void monitor_tell(struct monitor *monitor, const char *name, const struct audit_
     add_text(&event, "event", name);
     add_client(&event, entry);
     add_what(&event, entry, &texts);
+    if (entry->report)
+        add_report(&event, entry->report, &texts);
     n = asock_codec_encode_record(event.fields, event.count, record, sizeof(record));
     if (n <= 0)
         return;

@@ -40,7 +40,7 @@ bool session_audit_begin(struct session *s, struct sock_audit *a, const char *ho
 }
 
 void session_audit_resolved(struct session *s, struct sock_audit *a, const char *host,
-                            uint32_t error, const char *reason)
+                            uint32_t error, const char *reason, const struct connect_report *report)
 {
     struct audit_entry entry = entry_of(s, host);
 
@@ -49,6 +49,7 @@ void session_audit_resolved(struct session *s, struct sock_audit *a, const char 
     entry.rule = a->rule;
     entry.is_learned = a->is_learned;
     entry.error = error;
+    entry.report = report;
     entry.duration_ms = s->worker->clock() - a->started;
     if (error != ERR_ACCESS_DENIED) {
         monitor_tell(s->worker->monitor, "resolve", &entry);

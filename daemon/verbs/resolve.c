@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/time.h"
+#include "daemon/audit/connect_report.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/address_order.h"
 #include "daemon/names/host.h"
@@ -35,6 +36,7 @@ struct resolve {
     struct quota *quota;              /* its memory is charged to it */
     struct resolver_query queries[2]; /* A, AAAA */
     bool waits_for[2];
+    struct report_lookup lookups[REPORT_LOOKUPS];
     struct host host;
     uint32_t family;
     bool is_admitted; /* policy allows the name, or the address given instead */
@@ -45,6 +47,7 @@ struct resolve {
     unsigned int count;
     union resolver_address addresses[CODEC_ADDRESSES_MAX];
     char reason[POLICY_REASON_MAX + 1]; /* of the last denial; a copy, as the policy may be freed */
+    char text[REPORT_REASON_MAX];       /* of any other failure */
     struct sock_audit audit;
     size_t answer_len;
     uint8_t answer[CODEC_ADDRESSES_BYTES];
@@ -164,9 +167,15 @@ static void finish(struct resolve *x)
         judge_later(x);
 }
 
+static uint32_t age_ms(const struct resolve *x)
+{
+    return (uint32_t)((time_now_ns() - x->began) / 1000000);
+}
+
 static void on_resolved(struct resolve *x, int i, const struct resolver_result *result)
 {
     histogram_add(&x->op->session->worker->stats.lookups, time_now_ns() - x->began);
+    connect_report_answered(&x->lookups[i], age_ms(x), result);
     x->waits_for[i] = false;
     if (result->error != ERR_SUCCESS)
         x->error = resolver_worse(x->error, result->error);
@@ -188,15 +197,40 @@ static void on_resolved_v6(struct resolver_query *query, const struct resolver_r
 
 /* ---- the op ---- */
 
+static void stop_lookups(struct resolve *x)
+{
+    for (unsigned int i = 0; i < REPORT_LOOKUPS; i++) {
+        if (x->queries[i].lookup)
+            x->lookups[i] = (struct report_lookup){.outcome = REPORT_GIVEN_UP, .ms = age_ms(x)};
+        resolver_cancel(&x->queries[i]);
+    }
+}
+
+/* As of a connect that fails. Of what the client has ended itself there is nothing to explain. */
+static void explain(struct resolve *x, const struct connect_report *report)
+{
+    struct op *op = x->op;
+
+    if (op->error == ERR_SUCCESS || op->error == ERR_ACCESS_DENIED || op->text ||
+        op->error == ERR_OPERATION_ABORTED || op->error == ERR_CONNECTION_ABORTED)
+        return;
+    connect_report_write_reason(report, op->error, x->text);
+    if (x->text[0])
+        op->text = x->text;
+}
+
 static void resolve_stop(struct op *op)
 {
     struct resolve *x = op->resolve;
+    struct connect_report report;
 
-    resolver_cancel(&x->queries[0]);
-    resolver_cancel(&x->queries[1]);
+    stop_lookups(x);
     if (op->error == ERR_ACCESS_DENIED)
         op->session->worker->stats.resolves_denied++;
-    session_audit_resolved(op->session, &x->audit, x->host.name, op->error, x->reason);
+    connect_report_init(&report);
+    memcpy(report.lookups, x->lookups, sizeof(x->lookups));
+    explain(x, &report);
+    session_audit_resolved(op->session, &x->audit, x->host.name, op->error, x->reason, &report);
 }
 
 static void resolve_cleanup(struct op *op)

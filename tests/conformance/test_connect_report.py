@@ -5,6 +5,7 @@ import json
 import os
 import select
 import socket
+import subprocess
 import time
 import unittest
 
@@ -56,13 +57,14 @@ class ConnectReport(Audited):
         self.assertEqual(pb.Error.Name(reply.error), pb.Error.Name(error))
         return bytes(text).decode()
 
-    def entry(self, event="connect"):
-        """The audit's last one about that event."""
+    def entry(self, event="connect", host=None):
+        """The audit's last one about that event, and that name."""
         limit = time.monotonic() + DEADLINE
         while time.monotonic() < limit:
             with open(self.audit, encoding="utf-8") as file:
                 entries = [json.loads(line) for line in file if line.endswith("\n")]
-            entries = [entry for entry in entries if entry["ASOCK_EVENT"] == event]
+            entries = [entry for entry in entries
+                       if entry["ASOCK_EVENT"] == event and host in (None, entry.get("ASOCK_HOST"))]
             if entries:
                 return entries[-1]
             select.select([], [], [], 0.01)
@@ -153,6 +155,59 @@ class ConnectReport(Audited):
         text = self.connect("quiet.test", timeout_ms=200, error=pb.ERROR_TIMED_OUT)
         self.assertRegex(text, r"^timed out after \d+\.\d s \(no name server has answered\)$")
         self.assertEqual({each["source"] for each in self.show()["lookups"]}, {"nobody"})
+
+    def resolve(self, host, timeout_ms=0, error=pb.ERROR_SUCCESS):
+        """The text of a RESOLVE that fails."""
+        self.client.send(request(pb.VERB_RESOLVE, 5, timeout_ms=timeout_ms, resolve=pb.Resolve(host=host)))
+        reply, text = self.client.whole(5)
+        self.assertEqual(pb.Error.Name(reply.error), pb.Error.Name(error))
+        return bytes(text).decode() if reply.error else None
+
+    def test_a_resolve_has_its_lookups(self):
+        self.names["one.test"] = Name(a=["127.0.0.1"])
+        self.resolve("one.test")
+        self.assertRegex(self.entry("resolve", "one.test")["ASOCK_LOOKUPS"],
+                         r"^IPv4 server 127\.0\.0\.1:53 Success \d+, IPv6 server 127\.0\.0\.1:53 NoData \d+$")
+        self.resolve("known.test")
+        self.assertRegex(self.entry("resolve", "known.test")["ASOCK_LOOKUPS"],
+                         r"^IPv4 hosts Success \d+, IPv6 hosts NoData \d+$")
+        self.names["never.test"] = Name(a=["127.0.0.9"])
+        self.assertEqual(self.resolve("never.test", error=pb.ERROR_ACCESS_DENIED), "a rule denies this destination")
+        self.assertIn("IPv4 server 127.0.0.1:53 Success", self.entry("deny")["ASOCK_LOOKUPS"])
+        self.resolve("192.0.2.7")
+        self.assertNotIn("ASOCK_LOOKUPS", self.entry("resolve", "192.0.2.7"))
+
+    def test_why_a_resolve_failed(self):
+        self.names.update({"no.test": Name(rcode=NXDOMAIN), "quiet.test": Name(silent=(A, AAAA))})
+        self.assertRegex(self.resolve("no.test", error=pb.ERROR_HOST_NOT_FOUND),
+                         r"^host name not found( after \d+\.\d s)? \(by a name server\)$")
+        self.assertRegex(self.resolve("quiet.test", timeout_ms=200, error=pb.ERROR_TIMED_OUT),
+                         r"^timed out after \d+\.\d s \(no name server has answered\)$")
+        self.assertRegex(self.entry("resolve", "quiet.test")["ASOCK_LOOKUPS"],
+                         r"^IPv4 nobody given-up \d{3}, IPv6 nobody given-up \d{3}$")
+
+    def monitor(self, *args):
+        tool = asockctl.Tool("monitor", "event=connect", *args, "--control", self.daemon.control_path,
+                             stdout=subprocess.PIPE)
+        self.addCleanup(tool.close)
+        self.assertIn(b"watching", tool.stdout.readline())
+        return tool
+
+    def test_monitor_has_the_report(self):
+        self.names["two.test"] = Name(a=["127.0.0.1"], aaaa=["::1"])
+        objects, lines = self.monitor("--json"), self.monitor("attempts=*Refused*")
+        self.connect("two.test")
+        event = json.loads(objects.stdout.readline())
+        self.assertEqual((event["rule"], event["remote"]), (f"{self.policy}:3", f"127.0.0.1:{self.port}"))
+        self.assertEqual([(each["address"], each["result"]) for each in event["attempts"]],
+                         [("::1", "ConnectionRefused"), ("127.0.0.1", "Success")])
+        self.assertEqual({each["server"] for each in event["lookups"]}, {"127.0.0.1:53"})
+        self.assertTrue(all(each["ms"] >= 0 for each in event["attempts"] + event["lookups"]))
+        lines.stdout.readline()  # it had a refused attempt, too
+        self.connect("two.test", self.closed_port(), error=pb.ERROR_CONNECTION_REFUSED, number=2)
+        self.assertRegex(lines.stdout.readline().decode(),
+                         r"; lookups \(ms\): IPv4 server 127\.0\.0\.1:53 Success \d+, .*"
+                         r"; attempts \(ms\): ::1 ConnectionRefused \d+, 127\.0\.0\.1 ConnectionRefused \d+$")
 
     def test_all_denied(self):
         self.names["never.test"] = Name(a=["127.0.0.9"])

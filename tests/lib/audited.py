@@ -41,7 +41,7 @@ REQUIRED_OF = {
 
 OPTIONAL_OF = {
     "connect": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_LENT": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int, **REPORT},
-    "resolve": {**WHO, "ASOCK_ERROR": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int},
+    "resolve": {**WHO, "ASOCK_ERROR": str, "ASOCK_RULE": str, "ASOCK_LEARNED": int, "ASOCK_LOOKUPS": str},
     "deny": {**OPTIONAL, "ASOCK_PROTOCOL": str, "ASOCK_SOCKET": int, "ASOCK_PORT": int, "ASOCK_LOCAL_ADDRESS": str, "ASOCK_LOCAL_PORT": int, "ASOCK_RULE": str, "ASOCK_REASON": str, "ASOCK_COUNT": int, **REPORT},
     "listen": {**WHO, "ASOCK_PROTOCOL": str},
     "accept": {**WHO},
