@@ -7,6 +7,7 @@
 #   examples.test  the same with test_examples.py: README's examples and the man pages'
 #   restart.test  the same with test_restart.py; ASOCK_RESTARTS="RESTARTS CLIENTS SOCKETS"
 #   audit_journal.test  the same with test_audit_journal.py
+#   arch.test      packages for Arch; only by check-packages
 #   rpm.test       RPM packages; only by check-packages
 #   packages.test  the same with test_packages.py, in a fresh Debian and from packages; only by check-packages
 #   NAME.int    a libcheck program from tests/system/NAME.c; needs
@@ -21,16 +22,19 @@ script_tests += \
 	tests/system/restart.test \
 	tests/system/units.test
 
-# Builds the packages and a fresh Debian: minutes, and a mirror of Debian's. Then RPM packages.
+# Builds the packages and a fresh Debian: minutes, and a mirror of Debian's. Then packages for RPM and Arch.
 .PHONY: check-packages
 check-packages:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS="tests/system/packages.test tests/system/rpm.test"
+	$(MAKE) $(AM_MAKEFLAGS) check \
+	    TESTS="tests/system/packages.test tests/system/rpm.test tests/system/arch.test"
 
 EXTRA_DIST += \
+	tests/system/arch.test \
 	tests/system/box \
 	tests/system/boxed.py \
 	tests/system/client.py \
 	tests/system/packages.test \
+	tests/system/packaging.sh \
 	tests/system/rpm.test \
 	tests/system/test_audit_journal.py \
 	tests/system/test_examples.py \
