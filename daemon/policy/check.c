@@ -52,25 +52,38 @@ static void warn(const struct checking *c, unsigned int line, const char *format
 
 /* ---- one rule behind another ---- */
 
+static void warn_of_ports(const struct checking *c, unsigned int line, uint16_t first,
+                          uint16_t last, unsigned int by)
+{
+    if (first == last)
+        warn(c, line, "not reached for port %u: line %u decides first", first, by);
+    else
+        warn(c, line, "not reached for ports %u-%u: line %u decides first", first, last, by);
+}
+
 static void check_overlap(const struct checking *c, uint32_t number)
 {
-    const struct policy_rule *rule = &c->file->rules[number];
     struct policy_overlap overlap;
 
-    if (!policy_overlap_within(c->file, number, &overlap))
-        return;
-    if (overlap.first == overlap.last)
-        warn(c, rule->line, "not reached for port %u: line %u decides first", overlap.first,
-             overlap.by->line);
-    else
-        warn(c, rule->line, "not reached for ports %u-%u: line %u decides first", overlap.first,
-             overlap.last, overlap.by->line);
+    if (policy_overlap_within(c->file, number, &overlap))
+        warn_of_ports(c, c->file->rules[number].line, overlap.first, overlap.last,
+                      overlap.by->line);
+}
+
+/* A line with a list of ports is one rule for each of them. */
+static bool has_more_ports(const struct checking *c, uint32_t number)
+{
+    const struct policy_rule *rules = c->file->rules;
+    unsigned int line = rules[number].line;
+
+    return (number > 0 && rules[number - 1].line == line) ||
+           (number + 1 < c->file->rule_count && rules[number + 1].line == line);
 }
 
 static void check_shadow(const struct checking *c, uint32_t number)
 {
     uint32_t begin = (uint32_t)c->file->begin[c->protocol], by;
-    unsigned int line = c->file->rules[number].line;
+    const struct policy_rule *rule = &c->file->rules[number];
     bool is_alone;
 
     by = policy_shadow_of(c->shadows, number - begin, &is_alone);
@@ -79,10 +92,12 @@ static void check_shadow(const struct checking *c, uint32_t number)
         return;
     }
     by = c->file->rules[begin + by].line;
-    if (is_alone)
-        warn(c, line, "never reached: line %u decides first", by);
+    if (is_alone && has_more_ports(c, number))
+        warn_of_ports(c, rule->line, rule->first, rule->last, by);
+    else if (is_alone)
+        warn(c, rule->line, "never reached: line %u decides first", by);
     else
-        warn(c, line, "never reached: line %u and lines before it decide first", by);
+        warn(c, rule->line, "never reached: line %u and lines before it decide first", by);
 }
 
 /* ---- one rule ---- */

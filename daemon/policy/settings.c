@@ -16,23 +16,30 @@
 
 static const struct limit_key {
     const char *name;
-    bool is_size;
+    enum { COUNTED, SIZED, TIMED } kind;
     uint64_t min, max;
 } limit_keys[POLICY_LIMIT_COUNT] = {
-    [POLICY_LIMIT_CLIENTS] = {"Clients", false, 1, LIMIT_CLIENTS_MAX},
-    [POLICY_LIMIT_SOCKETS] = {"Sockets", false, LIMIT_SOCKETS_MIN, LIMIT_SOCKETS_MAX},
-    [POLICY_LIMIT_OPS] = {"Ops", false, LIMIT_OPS_MIN, LIMIT_OPS_MAX},
-    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", false, LIMIT_SOCKET_OPS_MIN, LIMIT_OPS_MAX},
-    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", true, LIMIT_WINDOW_MIN, LIMIT_WINDOW_MAX},
-    [POLICY_LIMIT_QUEUED] = {"Queued", true, LIMIT_WINDOW_MIN, LIMIT_QUEUED_MAX},
-    [POLICY_LIMIT_SHARED_MEMORY] = {"SharedMemory", true, 0, UINT64_C(1) << 40},
-    [POLICY_LIMIT_BUFFERS] = {"Buffers", false, 0, LIMIT_BUFFERS},
-    [POLICY_LIMIT_KERNEL_BUFFERS] = {"KernelBuffers", true, 0, UINT64_C(1) << 40},
-    [POLICY_LIMIT_CONNECTS_PER_SECOND] = {"ConnectsPerSecond", false, 1, 1000000},
-    [POLICY_LIMIT_RESOLUTIONS] = {"Resolutions", false, 1, 65536},
-    [POLICY_LIMIT_LINGER] = {"LingerMax", false, 0, LIMIT_SOCKETS_MAX},
-    [POLICY_LIMIT_IDLE_TIMEOUT] = {"IdleTimeout", false, 1, IDLE_SECONDS_MAX},
-    [POLICY_LIMIT_KEEP_ALIVE] = {"KeepAlive", false, 1, KEEP_ALIVE_SECONDS_MAX},
+    [POLICY_LIMIT_CLIENTS] = {"Clients", COUNTED, 1, LIMIT_CLIENTS_MAX},
+    [POLICY_LIMIT_SOCKETS] = {"Sockets", COUNTED, LIMIT_SOCKETS_MIN, LIMIT_SOCKETS_MAX},
+    [POLICY_LIMIT_OPS] = {"Ops", COUNTED, LIMIT_OPS_MIN, LIMIT_OPS_MAX},
+    [POLICY_LIMIT_SOCKET_OPS] = {"SocketOps", COUNTED, LIMIT_SOCKET_OPS_MIN, LIMIT_OPS_MAX},
+    [POLICY_LIMIT_SEND_WINDOW] = {"SendWindow", SIZED, LIMIT_WINDOW_MIN, LIMIT_WINDOW_MAX},
+    [POLICY_LIMIT_QUEUED] = {"Queued", SIZED, LIMIT_WINDOW_MIN, LIMIT_QUEUED_MAX},
+    [POLICY_LIMIT_SHARED_MEMORY] = {"SharedMemory", SIZED, 0, UINT64_C(1) << 40},
+    [POLICY_LIMIT_BUFFERS] = {"Buffers", COUNTED, 0, LIMIT_BUFFERS},
+    [POLICY_LIMIT_KERNEL_BUFFERS] = {"KernelBuffers", SIZED, 0, UINT64_C(1) << 40},
+    [POLICY_LIMIT_CONNECTS_PER_SECOND] = {"ConnectsPerSecond", COUNTED, 1, 1000000},
+    [POLICY_LIMIT_RESOLUTIONS] = {"Resolutions", COUNTED, 1, 65536},
+    [POLICY_LIMIT_LINGER] = {"LingerMax", COUNTED, 0, LIMIT_SOCKETS_MAX},
+    [POLICY_LIMIT_IDLE_TIMEOUT] = {"IdleTimeout", TIMED, 1, IDLE_SECONDS_MAX},
+    [POLICY_LIMIT_KEEP_ALIVE] = {"KeepAlive", TIMED, 1, KEEP_ALIVE_SECONDS_MAX},
+};
+
+/* What a value of each kind is. */
+static const char *const limit_kinds[] = {
+    [COUNTED] = "number",
+    [SIZED] = "size (digits, then K, M, G or nothing)",
+    [TIMED] = "number of seconds",
 };
 
 static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
@@ -49,15 +56,14 @@ static int parse_limit(struct policy_limits *limits, struct conf_reader *reader,
     if (limits->set & 1u << i)
         return asock_conf_refuse(reader, "%s= is given twice", item->key);
     key = &limit_keys[i];
-    r = key->is_size ? asock_conf_size(item->value, key->min, key->max, &limits->value[i])
-                     : asock_conf_number(item->value, key->min, key->max, &limits->value[i]);
+    r = key->kind == SIZED ? asock_conf_size(item->value, key->min, key->max, &limits->value[i])
+                           : asock_conf_number(item->value, key->min, key->max, &limits->value[i]);
     if (r == -ERANGE)
         return asock_conf_refuse(reader, "%s=%s is not %" PRIu64 " to %" PRIu64, key->name,
                                  item->value, key->min, key->max);
     if (r < 0)
         return asock_conf_refuse(reader, "%s=%s is not a %s", key->name, item->value,
-                                 key->is_size ? "size (digits, then K, M, G or nothing)"
-                                              : "number");
+                                 limit_kinds[key->kind]);
     limits->set |= 1u << i;
     return 0;
 }
@@ -216,7 +222,7 @@ static void limit_text(const struct policy_limits *limits, unsigned int i, char 
     uint64_t value = limits->value[i];
     unsigned int unit = 0;
 
-    for (; limit_keys[i].is_size && value > 0 && value % 1024 == 0 && unit < 3; unit++)
+    for (; limit_keys[i].kind == SIZED && value > 0 && value % 1024 == 0 && unit < 3; unit++)
         value /= 1024;
     snprintf(ret, POLICY_SETTING_MAX, "[Limits] %s=%" PRIu64 "%s", limit_keys[i].name, value,
              units[unit]);

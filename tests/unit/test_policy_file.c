@@ -272,6 +272,7 @@ static const struct {
     /* Settings. */
     {"[Limits]\nSockets=15\n", "2: Sockets=15 is not 16 to 65536"},
     {"[Limits]\nSockets=1K\n", "2: Sockets=1K is not a number"},
+    {"[Limits]\nIdleTimeout=1h\n", "2: IdleTimeout=1h is not a number of seconds"},
     {"[Limits]\nQueued=1T\n", "2: Queued=1T is not a size (digits, then K, M, G or nothing)"},
     {"[Audit]\nAudit=maybe\n", "2: Audit=maybe: no, yes or required"},
     {"[Egress]\nDevice=a/b\n", "2: \"a/b\" cannot be a device's name"},
@@ -539,6 +540,8 @@ static const struct {
     {R("Allow=tcp * *\nDeny=tcp 10.0.0.0/8 80\n"), "3: never reached: line 2 decides first"},
     {R("Allow=tcp * 1-100\nAllow=tcp a.b 80\n"), "3: never reached: line 2 decides first"},
     {R("Allow=tcp * 1-100\nAllow=tcp a.b 80-101\n"), ""},
+    {R("Allow=tcp *.b 443\nAllow=tcp a.b 80,443\n"),
+     "3: not reached for port 443: line 2 decides first"},
     {R("Allow=tcp *.b *\nAllow=tcp a.b 80\n"), "3: never reached: line 2 decides first"},
     {R("Allow=tcp *.b *\nAllow=tcp *.a.b 80\n"), "3: never reached: line 2 decides first"},
     {R("Allow=tcp *.a.b *\nAllow=tcp *.b 80\nAllow=tcp b 80\n"), ""},
