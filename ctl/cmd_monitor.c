@@ -116,10 +116,14 @@ static void print_end(const struct record *event)
 /* Which name server and which addresses, where that is of interest. */
 static void print_report(const struct record *event)
 {
+    const char *lookups = text_of(event, "lookups"), *attempts = text_of(event, "attempts");
+
     if (!text_of(event, "error") && number_of(event, "duration_ms") < SLOW_MS)
         return;
-    print_text("; lookups (ms): ", text_of(event, "lookups"), "");
-    print_text("; attempts (ms): ", text_of(event, "attempts"), "");
+    print_text("; lookups (ms): ", lookups, "");
+    /* A single attempt at an address that was asked for has the outcome and the time of the event. */
+    if (lookups || (attempts && strchr(attempts, ',')))
+        print_text("; attempts (ms): ", attempts, "");
 }
 
 static void print_line(const struct record *event)
