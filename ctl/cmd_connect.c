@@ -21,7 +21,6 @@
 
 /* "[v6 address]:port" and its like. */
 #define ENDPOINT_MAX (INET6_ADDRSTRLEN + sizeof("[%4294967295]:65535"))
-#define MESSAGE_MAX 1024
 
 /* The destination, and everything that the final message reports. */
 struct outcome {
@@ -30,7 +29,7 @@ struct outcome {
     struct relay_result relay;
     const char *error; /* SocketError's or errno's name; NULL: success */
     int status;        /* the exit status of an error */
-    char message[MESSAGE_MAX];
+    char message[OUTCOME_MAX];
 };
 
 static void format_endpoint(const struct sockaddr_storage *addr, char buf[ENDPOINT_MAX])
@@ -77,14 +76,11 @@ static void set_errno(struct outcome *outcome, const char *where, int err)
     snprintf(outcome->message, sizeof(outcome->message), "%s: %s", where, strerror(err));
 }
 
-/* Prefers the daemon's text, which says more than the error's name. */
-static void set_error(struct outcome *outcome, const char *where, int error, const char *text)
+static void set_error(struct outcome *outcome, const char *where, int error)
 {
     outcome->error = asock_error_name(error);
     outcome->status = EXIT_FAILURE;
-    snprintf(outcome->message, sizeof(outcome->message), "%s%s%s%s%s%s", where,
-             where[0] ? ": " : "", asock_strerror(error), text ? " (" : "", text ? text : "",
-             text ? ")" : "");
+    snprintf(outcome->message, sizeof(outcome->message), "%s: %s", where, asock_strerror(error));
 }
 
 /* Detects a vanished peer within two minutes, even if nothing is sent. */
@@ -141,8 +137,11 @@ static void connect_socket(asock_socket *socket, asock_op *op, const struct sett
         return;
     }
     if (asock_op_get_error(op)) {
-        set_error(outcome, "", asock_op_get_error(op), asock_op_get_text(op));
-        outcome->status = exit_status_of(asock_op_get_error(op));
+        int error = asock_op_get_error(op);
+
+        outcome->error = asock_error_name(error);
+        outcome->status = exit_status_of(error);
+        outcome_describe(outcome->host, error, asock_op_get_text(op), outcome->message);
         return;
     }
     if (asock_op_get_local(op, &addr) >= 0)
@@ -165,10 +164,10 @@ static void judge_relay(struct outcome *outcome)
         set_errno(outcome, "standard output", relay->error);
         break;
     case RELAY_SENDING:
-        set_error(outcome, "sending", relay->error, NULL);
+        set_error(outcome, "sending", relay->error);
         break;
     case RELAY_RECEIVING:
-        set_error(outcome, "receiving", relay->error, NULL);
+        set_error(outcome, "receiving", relay->error);
         break;
     case RELAY_ITSELF:
         set_errno(outcome, "asockctl", relay->error);

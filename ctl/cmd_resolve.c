@@ -58,16 +58,13 @@ static void print_answer(const struct settings *settings, asock_op *op, int erro
 
 static void print_failure(const struct settings *settings, asock_op *op, int error)
 {
-    const char *text = asock_op_get_text(op);
+    char message[OUTCOME_MAX];
 
+    outcome_describe(settings->args[0], error, asock_op_get_text(op), message);
     fputs("asockctl: ", stderr);
     text_print_escaped(stderr, settings->args[0], 0);
-    fprintf(stderr, ": %s", asock_strerror(error));
-    if (text) {
-        fputs(" (", stderr);
-        text_print_escaped(stderr, text, 0);
-        fputc(')', stderr);
-    }
+    fputs(": ", stderr);
+    text_print_escaped(stderr, message, 0);
     fputc('\n', stderr);
 }
 

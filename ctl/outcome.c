@@ -3,7 +3,9 @@
 
 #include <asock/asock.h>
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int exit_status_of(int error)
 {
@@ -23,4 +25,20 @@ int exit_status_of(int error)
     default:
         return EXIT_FAILURE;
     }
+}
+
+void outcome_describe(const char *host, int error, const char *text, char out[static OUTCOME_MAX])
+{
+    const char *words = asock_strerror(error);
+    size_t len = strlen(host);
+
+    if (text && strncmp(text, host, len) == 0 && strncmp(text + len, ": ", 2) == 0 &&
+        !strchr(text, ';'))
+        text += len + 2;
+    if (!text || !text[0])
+        snprintf(out, OUTCOME_MAX, "%s", words);
+    else if (strstr(text, words))
+        snprintf(out, OUTCOME_MAX, "%s", text);
+    else
+        snprintf(out, OUTCOME_MAX, "%s (%s)", words, text);
 }

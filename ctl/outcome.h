@@ -15,4 +15,13 @@ enum {
 /* error: an enum asock_error; 0 is success, whatever has no status of its own EXIT_FAILURE. */
 int exit_status_of(int error);
 
+/* Of the daemon's text for a failed op, with the error's own words. */
+#define OUTCOME_MAX 640u
+
+/*
+ * "access denied by policy (no rule allows this destination)", or the text alone if it says what the error is. host is what
+ * the user asked for: a text about nothing else does not repeat it. text may be NULL.
+ */
+void outcome_describe(const char *host, int error, const char *text, char out[static OUTCOME_MAX]);
+
 #endif

@@ -214,7 +214,9 @@ class Failures(ConnectCase):
             return listener.getsockname()[1]
 
     def test_refused(self):
-        self.check_failed(4, self.free_port(), "ConnectionRefused", "connection refused")
+        port = self.free_port()
+        self.check_failed(4, port, "ConnectionRefused", "connection refused")
+        self.assertEqual(self.run_tool(port).stderr, f"asockctl: 127.0.0.1 port {port}: connection refused\n".encode())
 
     def test_unknown_service(self):
         done = self.run_tool("no-such-service")
