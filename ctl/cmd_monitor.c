@@ -6,10 +6,15 @@
 #include "ctl/session.h"
 #include "ctl/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* From here on a line says what took how long, also if it succeeded. */
 #define SLOW_MS 100
@@ -174,6 +179,29 @@ static int print_events(const struct settings *settings, struct records *events)
     return finish_output();
 }
 
+/* Ends as a write to it would, when the reader of standard output has gone: the next event may be hours away. */
+static void *await_reader_end(void *unused)
+{
+    struct pollfd output = {.fd = STDOUT_FILENO};
+
+    (void)unused;
+    while (poll(&output, 1, -1) < 0 && errno == EINTR)
+        ;
+    if (!(output.revents & (POLLERR | POLLHUP)))
+        return NULL;
+    kill(getpid(), SIGPIPE);
+    _exit(EXIT_FAILURE); /* SIGPIPE is ignored */
+}
+
+static void watch_reader(void)
+{
+    pthread_t thread;
+    int r = pthread_create(&thread, NULL, await_reader_end, NULL);
+
+    if (r == 0)
+        pthread_detach(thread);
+}
+
 static int run_monitor(const struct settings *settings)
 {
     struct session session;
@@ -184,6 +212,7 @@ static int run_monitor(const struct settings *settings)
     r = session_open_inspector(settings, &session);
     if (r < 0)
         return -r;
+    watch_reader();
     while (status == EXIT_SUCCESS) {
         struct records events = {0};
 

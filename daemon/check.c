@@ -2,6 +2,7 @@
 #include "daemon/check.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,5 +147,8 @@ int check_config(const struct config *arguments, FILE *out, FILE *err)
         status = EXIT_FAILURE;
     if (status == EXIT_SUCCESS)
         print_summary(&check);
-    return fflush(out) == 0 ? status : EXIT_FAILURE;
+    if (fflush(out) == 0 && !ferror(out))
+        return status;
+    fprintf(err, "asockd: standard output: %s\n", strerror(errno));
+    return EXIT_FAILURE;
 }

@@ -368,6 +368,10 @@ class Policy(PolicyTest):
         self.assertEqual(self.check("--config", "/dev/null"), (0, "ok: 0 files, 0 rules\n", ""))
         names = self.write("[Rules]\nDeny=tcp bad.test 80\n")
         self.assertEqual(self.check(names), (0, "ok: 1 file, 1 rule\n", ""))
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([binary(), "--check", good], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
+                                  timeout=DEADLINE, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, b"asockd: standard output: No space left on device\n"))
         self.assertEqual(self.check(names, good), (
             0, f"{names}:2: denies a name only: {good}:2 allows addresses, perhaps of that host\n"
             "2 files, 2 rules, 1 warning\n", ""))

@@ -4,6 +4,7 @@
 import json
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import unittest
@@ -231,6 +232,13 @@ class Monitor(asockd.DaemonTest):
         _, text = tool.communicate(timeout=asockctl.DEADLINE)
         self.assertEqual(tool.returncode, 8)
         self.assertIn(b"asockd ended the session", text)
+
+    def test_it_ends_with_its_reader(self):
+        """No event is needed for that."""
+        tool = self.hold(asockctl.Tool("monitor", "event=none", "--control", self.daemon.control_path, stdout=subprocess.PIPE))
+        self.assertEqual(tool.stdout.readline(), b"watching\n")
+        tool.stdout.close()
+        self.assertEqual(tool.wait(asockctl.DEADLINE), -signal.SIGPIPE)
 
     def test_wrong_filters(self):
         done = asockctl.run("monitor", "dance=1", "--control", "/nowhere")
