@@ -347,7 +347,7 @@ int relay_new(asock_context *context, asock_socket *socket, const struct relay_m
     relay->socket = asock_socket_ref(socket);
     stream_init(&relay->in, STDIN_FILENO);
     stream_init(&relay->out, STDOUT_FILENO);
-    r = relay_init(relay);
+    r = asock_context_get_fd(context) < 0 ? -EMFILE : relay_init(relay);
     if (r < 0) {
         relay_release(relay);
         relay_free(relay);

@@ -238,13 +238,15 @@ static void unwatch_signals(struct server *server)
 
 /* ---- descriptors ---- */
 
+#define FDS_KEPT (FDS_RESERVED + FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS)
+/* Of four sessions, for their connections and as many sockets. */
+#define FDS_MIN (FDS_KEPT + 4 * FDS_PER_SESSION)
+
 int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
 {
-    uint64_t kept = FDS_RESERVED + FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS;
-
-    if (limit < kept + 4 * FDS_PER_SESSION)
+    if (limit < FDS_MIN)
         return -EMFILE;
-    limit -= kept;
+    limit -= FDS_KEPT;
     ret->clients = clients;
     /* Sessions without a descriptor left for their sockets would be of no use. */
     if (clients > limit / 2 / FDS_PER_SESSION)
@@ -282,8 +284,10 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
     int r = server_share_descriptors(limit > used ? limit - used : 0, config->clients, ret);
 
     if (r < 0) {
-        log_error("asockd: %llu descriptors (RLIMIT_NOFILE) are too few",
-                  (unsigned long long)limit);
+        log_error(
+            "asockd: %llu descriptors (RLIMIT_NOFILE) are too few; %llu are needed (LimitNOFILE=, "
+            "ulimit -n)",
+            (unsigned long long)limit, (unsigned long long)(FDS_MIN + used));
         return r;
     }
     if (ret->clients < config->clients)

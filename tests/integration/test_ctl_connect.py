@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -217,6 +218,22 @@ class Failures(ConnectCase):
         port = self.free_port()
         self.check_failed(4, port, "ConnectionRefused", "connection refused")
         self.assertEqual(self.run_tool(port).stderr, f"asockctl: 127.0.0.1 port {port}: connection refused\n".encode())
+
+    def test_no_descriptor_to_wait_with_is_a_message(self):
+        """Raises the limit by one until the tool connects. (libtool's script needs more than the program itself.)"""
+        libraries = os.path.join(asockctl.BUILDDIR, ".libs")
+        program = os.path.join(libraries, "asockctl")
+        said, listener = [], self.hold(socket.create_server(("127.0.0.1", 0)))
+        for limit in range(4, 40):
+            done = subprocess.run(
+                [program if os.path.exists(program) else asockctl.TOOL, *self.args(listener.getsockname()[1])],
+                env=asockctl.environment(LD_LIBRARY_PATH=libraries), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE, timeout=DEADLINE, check=False,
+                preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            said.append((limit, done.returncode, done.stderr))
+            if done.returncode == 1 and b"asockctl: Too many open files" in done.stderr:
+                return
+        self.fail(said)
 
     def test_unknown_service(self):
         done = self.run_tool("no-such-service")
