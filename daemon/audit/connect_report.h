@@ -53,6 +53,7 @@ struct connect_report {
     uint32_t further; /* attempts beyond those below */
     uint32_t untried; /* addresses */
     uint32_t attempt_count;
+    uint32_t error; /* of the connect, such as a limit; ERR_SUCCESS also while it goes on */
     struct report_lookup lookups[REPORT_LOOKUPS];        /* A, AAAA */
     struct report_attempt attempts[REPORT_ATTEMPTS_MAX]; /* in the order of their beginnings */
     char rule[REPORT_RULE_MAX];                          /* "file:line"; "": none decided */

@@ -4,6 +4,7 @@
 #include "daemon/server/admin_record.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/connect.h"
+#include "proto/errors.h"
 
 static bool find_report(const struct sock *sock, struct connect_report *ret)
 {
@@ -25,6 +26,8 @@ void record_sock_connect(struct record *record, const struct sock *sock, bool se
         return;
     if (sees_all)
         record_format(record, "connect_rule", "%s", report.rule);
+    if (report.error != ERR_SUCCESS)
+        record_text(record, "connect_error", asock_error_to_name(report.error));
     record_number(record, "connect_ms", report.ms);
     connect_report_write_lookups(&report, !sees_all, text);
     record_format(record, "connect_lookups", "%s", text);

@@ -66,8 +66,8 @@ void connect_note_answer(struct connect *c, unsigned int i, const struct resolve
 void connect_note_unanswered(struct connect *c);
 /* As it is now: SHOW asks for it while it is in progress. */
 void connect_report_make(const struct connect *c, struct connect_report *ret);
-/* Makes the report, for the socket to keep. */
-void connect_report_end(struct connect *c, struct connect_report *ret);
+/* Makes the report, for the socket to keep. error: ERR_SUCCESS if it is connected. */
+void connect_report_end(struct connect *c, uint32_t error, struct connect_report *ret);
 /* The text of the completion. */
 void connect_explain(struct op *op, const struct connect_report *report);
 

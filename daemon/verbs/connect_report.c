@@ -48,11 +48,12 @@ void connect_report_make(const struct connect *c, struct connect_report *ret)
     strcpy(ret->rule, c->audit.rule);
 }
 
-void connect_report_end(struct connect *c, struct connect_report *ret)
+void connect_report_end(struct connect *c, uint32_t error, struct connect_report *ret)
 {
     struct sock *sock = c->op->sock;
 
     connect_report_make(c, ret);
+    ret->error = error;
     connect_report_drop(sock->connect_report);
     sock->connect_report = connect_report_keep(&sock->session->reports, sock->quota, ret);
 }

@@ -102,7 +102,7 @@ class ConnectReport(Audited):
         shown = self.show()
         self.assertEqual({(each["address"], each["result"]) for each in shown["attempts"]},
                          {("::1", "ConnectionRefused"), ("127.0.0.1", "ConnectionRefused"), ("127.0.0.9", "denied")})
-        self.assertEqual((shown["further"], shown["untried"]), (0, 0))
+        self.assertEqual((shown["further"], shown["untried"], shown["error"]), (0, 0, "ConnectionRefused"))
         own = self.own("two.test")
         self.assertRegex(own["connect_attempts"], r"hidden denied \d+")
         self.assertNotIn("127.0.0.9", own["connect_attempts"])
@@ -111,6 +111,7 @@ class ConnectReport(Audited):
         self.names["one.test"] = Name(a=["127.0.0.1"], ttl=60)
         self.assertEqual(self.connect("one.test"), "")
         shown, entry = self.show(), self.entry()
+        self.assertNotIn("error", shown)
         self.assertEqual(shown["rule"], f"{self.policy}:3")
         self.assertEqual(entry["ASOCK_RULE"], shown["rule"])
         self.assertEqual([(each["address"], each["result"]) for each in shown["attempts"]], [("127.0.0.1", "Success")])
