@@ -3,15 +3,15 @@
 
 #include <assert.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/time.h"
 
 void shares_init(struct shares *shares, uint64_t (*clock)(void))
 {
+    memset(shares, 0, sizeof(*shares));
     share_init(&shares->root, NULL, NULL);
     shares->clock = clock ? clock : time_now_ns;
-    shares->step_end = 0;
-    shares->must_look = false;
 }
 
 void share_init(struct share *share, struct share *parent, bool (*step)(struct share *share))
@@ -28,6 +28,35 @@ static bool has_work(const struct share *share)
     return !list_is_empty(&share->runnable);
 }
 
+static struct shares *shares_of(struct share *share)
+{
+    while (share->parent)
+        share = share->parent;
+    return container_of(share, struct shares, root);
+}
+
+/* ---- samples of the time in the queue ---- */
+
+static void sample_begin(struct share *share)
+{
+    struct shares *shares = shares_of(share);
+
+    if (shares->wakes++ % WAKES_PER_SAMPLE != 0 || shares->sampled)
+        return;
+    shares->sampled = share;
+    shares->sampled_at = shares->clock();
+}
+
+static void sample_end(struct shares *shares, const struct share *share, uint64_t now)
+{
+    if (shares->sampled != share)
+        return;
+    shares->sampled = NULL;
+    histogram_add(&shares->waits, now - shares->sampled_at);
+}
+
+/* ---- the queues ---- */
+
 /* Out of its parent's queue; a parent that has no other work leaves its own. */
 static void sleep_share(struct share *share)
 {
@@ -43,6 +72,8 @@ void share_deinit(struct share *share)
     if (!share->node.next)
         return;
     assert(!has_work(share));
+    if (list_is_linked(&share->node) && shares_of(share)->sampled == share)
+        shares_of(share)->sampled = NULL;
     sleep_share(share);
     share->step = NULL;
 }
@@ -51,6 +82,8 @@ void share_wake(struct share *share)
 {
     if (share->parent && !share->step && !has_work(share))
         return; /* it has ended */
+    if (share->step && !list_is_linked(&share->node))
+        sample_begin(share);
     for (; share->parent && !list_is_linked(&share->node); share = share->parent) {
         /* A slice of its own; what it owes stays. */
         share->left = share->left < 0 ? share->left + SLICE_NS : SLICE_NS;
@@ -105,6 +138,7 @@ void share_run(struct shares *shares)
         uint64_t before = now;
         bool has_more;
 
+        sample_end(shares, share, now);
         shares->step_end = now + STEP_NS;
         has_more = share->step(share);
         now = shares->clock();

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/core/histogram.h"
 
 /* Of a share, before its siblings get theirs; and of a turn, before the next poll. */
 #define SLICE_NS INT64_C(2000000)
@@ -23,6 +24,8 @@
 #define STEP_NS_MAX (50 * SLICE_NS)
 /* Work that is split into steps ends a step after this time; the last thing that it does may take as long again. */
 #define STEP_NS INT64_C(250000)
+/* One wake-up of so many is timed until its step: most requests do not read the clock for it. */
+#define WAKES_PER_SAMPLE 16u
 
 struct share {
     struct list node;     /* parent->runnable; unlinked: it has no work */
@@ -38,6 +41,10 @@ struct shares {
     uint64_t (*clock)(void); /* nanoseconds */
     uint64_t step_end;       /* of the step that runs */
     bool must_look;          /* the last request may have been slow: read the clock at once */
+    uint32_t wakes;          /* of sessions */
+    struct share *sampled;   /* a session that waits for its step since sampled_at; NULL: none */
+    uint64_t sampled_at;
+    struct histogram waits; /* of those that were sampled */
 };
 
 /* clock NULL: CLOCK_MONOTONIC. */

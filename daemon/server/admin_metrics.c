@@ -169,6 +169,7 @@ static bool take_rule(const struct worker *w, unsigned int number, struct sample
 HISTOGRAM(take_connects, stats.connects)
 HISTOGRAM(take_lookups, stats.lookups)
 HISTOGRAM(take_turns, turns)
+HISTOGRAM(take_waits, shares.waits)
 
 #define COUNTER(name, member, help)                                                                \
     {                                                                                              \
@@ -220,6 +221,8 @@ static const struct metric metrics[] = {
      "Time from a name query for one address family to its answer.", take_lookups, 0, 1, 0},
     {"turn_duration_seconds", "histogram", "seconds", "",
      "Time of work between two polls of the event loop.", take_turns, 0, 1, 0},
+    {"queue_duration_seconds", "histogram", "seconds", "",
+     "Time that a session with work waited for its turn; one of 16.", take_waits, 0, 1, 0},
     {"policy_files", "gauge", "", "", "Policy files in force.", take_policy_files, 0, 1, 0},
     {"policy_rules", "gauge", "", "", "Policy rules in force.", take_policy_rules, 0, 1, 0},
     {"policy_invalid", "gauge", "", "", "1: the policy is invalid, everything is denied.",

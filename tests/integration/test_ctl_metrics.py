@@ -72,6 +72,10 @@ class Metrics(DaemonTest):
         self.assertGreater(grown["asockd_connect_duration_seconds_sum", None], 0)
         self.assertEqual(grown["asockd_lookup_duration_seconds_count", None], 2)
         self.assertGreater(grown["asockd_turn_duration_seconds_count", None], 3)
+        for op in range(16):  # one of so many is timed
+            wire.send(wire.resolve(op + 6, "localhost"))
+            wire.completion(op + 6)
+        self.assertGreaterEqual(self.grown(before)["asockd_queue_duration_seconds_count", None], 1)
         for verb in ("OPEN", "CONNECT", "RECEIVE", "CLOSE", "RESOLVE"):
             self.assertEqual(grown["asockd_requests_total", verb], 1, verb)
         self.assertEqual(grown["asockd_results_total", "NotSocket"], 1)

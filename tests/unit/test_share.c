@@ -210,3 +210,40 @@ START_TEST(test_s52_what_is_charged_is_paid_off)
     ck_assert_uint_le(rich.spent, poor.spent + 11 * (uint64_t)SLICE_NS);
 }
 END_TEST
+
+/* The first wake-up is timed, until its step and not until the end of it; a session that ends meanwhile is forgotten. */
+START_TEST(test_the_time_in_the_queue_is_sampled)
+{
+    struct shares shares;
+    struct share user;
+    struct worker_share first, second;
+    uint64_t count = 0;
+
+    now = 1;
+    shares_init(&shares, read_clock);
+    share_init(&user, &shares.root, NULL);
+    session_init(&first, &user, 400 * US, 1);
+    now += 3000 * US;
+    session_init(&second, &user, 400 * US, 1);
+    turns(&shares, 10);
+    ck_assert_uint_eq(shares.waits.sum_us, 3000);
+    for (unsigned int i = 0; i <= HISTOGRAM_BOUNDS; i++)
+        count += shares.waits.counts[i];
+    ck_assert_uint_eq(count, 1);
+
+    for (unsigned int i = 2; i < WAKES_PER_SAMPLE; i++) {
+        share_wake(&first.share);
+        turns(&shares, 10);
+    }
+    ck_assert_ptr_null(shares.sampled);
+    share_wake(&first.share);
+    ck_assert_ptr_eq(shares.sampled, &first.share);
+    share_deinit(&first.share);
+    ck_assert_ptr_null(shares.sampled);
+    share_wake(&second.share);
+    turns(&shares, 10);
+    ck_assert_uint_eq(shares.waits.sum_us, 3000);
+    share_deinit(&second.share);
+    share_deinit(&user);
+}
+END_TEST
