@@ -131,7 +131,23 @@ static void print_report(const struct record *event)
         print_text("; attempts (ms): ", attempts, "");
 }
 
-static void print_line(const struct record *event)
+static void print_amounts(const struct record *event, bool human)
+{
+    int64_t in = number_of(event, "bytes_in"), out = number_of(event, "bytes_out");
+    int64_t ms = number_of(event, "duration_ms");
+    char text[2][TEXT_NUMBER_MAX];
+
+    if (record_find(event, "bytes_in") && human)
+        printf(", %s in, %s out", text_human_size(in, text[0]), text_human_size(out, text[1]));
+    else if (record_find(event, "bytes_in"))
+        printf(", %" PRId64 " bytes in, %" PRId64 " out", in, out);
+    if (record_find(event, "duration_ms") && human)
+        printf(", %s", text_human_ms(ms, text[0]));
+    else if (record_find(event, "duration_ms"))
+        printf(", %" PRId64 ".%03d s", ms / 1000, (int)(ms % 1000));
+}
+
+static void print_line(const struct record *event, bool human)
 {
     const char *what = text_of(event, "event");
 
@@ -142,12 +158,7 @@ static void print_line(const struct record *event)
                number_of(event, "count"));
     print_client(event);
     print_destination(event);
-    if (record_find(event, "bytes_in"))
-        printf(", %" PRId64 " bytes in, %" PRId64 " out", number_of(event, "bytes_in"),
-               number_of(event, "bytes_out"));
-    if (record_find(event, "duration_ms"))
-        printf(", %" PRId64 ".%03d s", number_of(event, "duration_ms") / 1000,
-               (int)(number_of(event, "duration_ms") % 1000));
+    print_amounts(event, human);
     print_end(event);
     print_report(event);
     putchar('\n');
@@ -173,7 +184,7 @@ static int print_events(const struct settings *settings, struct records *events)
             json_print_record(stdout, event);
             putchar('\n');
         } else {
-            print_line(event);
+            print_line(event, settings->human);
         }
     }
     return finish_output();
@@ -237,7 +248,7 @@ const struct command command_monitor = {
         "to rule error reason in out duration lookups attempts. A connect or resolve that failed, or took\n"
         "100 ms, says how long each name server and each address took. \"missed\" is the number of events that\n"
         "were lost because they came faster than asockctl could print them. Uses the control socket.\n",
-    .options = TAKES_CONTROL | TAKES_JSON,
+    .options = TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN,
     .max_args = ROWS_FILTERS_MAX,
     .run = run_monitor,
 };

@@ -132,6 +132,18 @@ class Monitor(asockd.DaemonTest):
         self.assertRegex(line, r"^\d\d:\d\d:\d\d\.\d{3} deny \S+ \(" + user + r", pid \d+\) to 127.0.0.3:443")
         self.assertIn(f"({self.policy}:3)", line)
 
+    def test_human(self):
+        tool = self.hold(asockctl.Tool("monitor", "event=close", "--human", "--control", self.daemon.control_path,
+                                       stdout=subprocess.PIPE))
+        self.assertEqual(tool.stdout.readline(), b"watching\n")
+        wire = self.wire()
+        self.pair(wire).sendall(bytes(2048))
+        wire.send(wire.receive(1, 1, 2048))
+        self.assertEqual(wire.completion(1).bytes, 2048)
+        wire.send(wire.make_close(2, 1))
+        wire.completion(2)
+        self.assertRegex(tool.stdout.readline(), rb", 2\.0K in, 0 out, \d+\.\ds$")
+
     def ask(self, wire, op, timeout_ms=0):
         wire.send(request(pb.VERB_MONITOR, op, timeout_ms=timeout_ms, monitor=pb.Monitor()))
 
