@@ -3,6 +3,7 @@
  * kill: ends sockets and sessions, by their ids or by what stands in their rows. On a terminal it shows them and asks;
  * elsewhere filters need --yes. Its own session is never meant by a filter.
  */
+#include "ctl/json.h"
 #include "ctl/outcome.h"
 #include "ctl/rows.h"
 #include "ctl/session.h"
@@ -144,6 +145,41 @@ static int end_chosen(struct session *session, const struct settings *settings,
     return status ? status : other ? other : finish_output();
 }
 
+static void print_rows(const char *name, const struct records *rows)
+{
+    json_print_string(stdout, name);
+    fputs(": [", stdout);
+    for (size_t i = 0; i < rows->count; i++) {
+        fputs(i > 0 ? ", " : "", stdout);
+        json_print_record(stdout, &rows->rows[i]);
+    }
+    fputs("], ", stdout);
+}
+
+/* Never asks. An ID that is not among the rows does not exist. */
+static int decide_json(struct session *session, const struct settings *settings, bool by_id,
+                       const struct records *sockets, const struct records *sessions)
+{
+    size_t count = sockets->count + sessions->count, ended = 0;
+    int status = EXIT_SUCCESS;
+
+    if (!by_id && !settings->dry_run && !settings->yes && count > 0)
+        return refuse(count);
+    if (count == 0 || (by_id && count < (size_t)settings->arg_count))
+        status = EXIT_NO_SUCH;
+    if (!settings->dry_run) {
+        int r = end_rows(session, settings, sockets, &ended), other;
+
+        other = end_rows(session, settings, sessions, &ended);
+        status = r ? r : other ? other : status;
+    }
+    putchar('{');
+    print_rows("sockets", sockets);
+    print_rows("sessions", sessions);
+    printf("\"ended\": %zu}\n", ended);
+    return finish_output() ? EXIT_FAILURE : status;
+}
+
 static int decide(struct session *session, const struct settings *settings,
                   const struct records *sockets, const struct records *sessions)
 {
@@ -178,7 +214,12 @@ static int look_and_kill(struct session *session, const struct settings *setting
         r = choose(session, settings, "list", &rows_of_list, by_id, &sockets);
     if (r == 0 && (by_id || settings->sessions))
         r = choose(session, settings, "sessions", &rows_of_sessions, by_id, &sessions);
-    r = r < 0 ? -r : decide(session, settings, &sockets, &sessions);
+    if (r < 0)
+        r = -r;
+    else if (settings->json)
+        r = decide_json(session, settings, by_id, &sockets, &sessions);
+    else
+        r = decide(session, settings, &sockets, &sessions);
     records_free(&sockets);
     records_free(&sessions);
     return r;
@@ -210,7 +251,7 @@ static int run_kill(const struct settings *settings)
     if (r < 0)
         return -r;
     asks = !settings->yes && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    if (by_id && !settings->dry_run && !asks)
+    if (by_id && !settings->dry_run && !settings->json && !asks)
         status = kill_ids(&session, settings);
     else
         status = look_and_kill(&session, settings, by_id);
@@ -229,8 +270,9 @@ const struct command command_kill = {
         "  asockctl kill unit=foo.service 'to=*.example.com'\n"
         "  asockctl kill --sessions user=bob\n\n"
         "On a terminal it prints what would be ended and asks for confirmation. Elsewhere filters need --yes.\n"
+        "With --json it never asks, and prints what it has ended, or would end.\n"
         "Uses the control socket. Exit status: 7 if there is no such socket or session.\n",
-    .options = TAKES_CONTROL | TAKES_TIMEOUT | TAKES_KILL,
+    .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_KILL,
     .min_args = 1,
     .max_args = 1024,
     .run = run_kill,

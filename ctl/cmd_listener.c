@@ -6,6 +6,7 @@
  * and what was made is removed again, unless the daemon has not said whether it takes it.
  */
 #include "ctl/ctl.h"
+#include "ctl/json.h"
 #include "ctl/outcome.h"
 #include "ctl/record.h"
 #include "ctl/session.h"
@@ -200,6 +201,20 @@ static void complain_unknown(const struct settings *settings, const char *path)
     }
 }
 
+static int tell(const struct settings *settings, const char *path)
+{
+    if (settings->json) {
+        fputs("{\"name\": ", stdout);
+        json_print_string(stdout, settings->args[1]);
+        fputs(", \"path\": ", stdout);
+        json_print_string(stdout, path);
+        fputs("}\n", stdout);
+    } else {
+        printf("%s\n", path);
+    }
+    return finish_output();
+}
+
 static int add(const struct settings *settings)
 {
     struct place place;
@@ -220,9 +235,7 @@ static int add(const struct settings *settings)
     if (fd >= 0)
         close(fd);
     session_close(&session);
-    if (status == 0)
-        printf("%s\n", place.address.sun_path);
-    return status ? status : finish_output();
+    return status ? status : tell(settings, place.address.sun_path);
 }
 
 static int remove_it(const struct settings *settings)
@@ -240,7 +253,7 @@ static int remove_it(const struct settings *settings)
     session_close(&session);
     if (status == 0 && look_at(&address) == 1 && unlink(address.sun_path) < 0)
         fail(address.sun_path, strerror(errno));
-    return status;
+    return status || !settings->json ? status : tell(settings, address.sun_path);
 }
 
 static int run_listener(const struct settings *settings)
@@ -265,7 +278,7 @@ const struct command command_listener = {
         "sessions continue. Needs root, and uses the control socket.\n\n"
         "  asockctl listener add web --group www-data\n"
         "  systemctl enable --now asockd-listener@web.service    adds it at each start of asockd\n",
-    .options = TAKES_CONTROL | TAKES_TIMEOUT | TAKES_GROUP | TAKES_LISTENER,
+    .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_GROUP | TAKES_LISTENER,
     .min_args = 2,
     .max_args = 2,
     .run = run_listener,

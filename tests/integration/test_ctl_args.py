@@ -212,7 +212,7 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("stats", "--h"), {"--human", "--help"})
         self.assertEqual(self.complete("connect", "--h"), {"--help"})
         self.assertEqual(self.complete("list", "--timeout", ""), set())
-        self.assertEqual(self.complete("kill", "unit=x", "--"), {"--control", "--timeout", "--yes", "--dry-run", "--sessions",
+        self.assertEqual(self.complete("kill", "unit=x", "--"), {"--control", "--json", "--timeout", "--yes", "--dry-run", "--sessions",
                                                                  "--help", "--version"})
         self.assertEqual(self.complete("policy", ""), {"test", "show", "check", "learned"})
         self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp", "udp"})

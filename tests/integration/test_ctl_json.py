@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The output of each command's --json matches docs/asockctl.schema.json."""
 
+import grp
 import json
 import os
 import re
@@ -102,6 +103,21 @@ class Json(unittest.TestCase):
         self.ask("policy", "test", "--pid", str(os.getpid()), "tcp", "127.0.0.1", "80")
         self.assertGreater(len(self.ask("policy", "show")), 4)
         self.ask("policy", "learned")
+
+    def test_kill_and_listener(self):
+        row, = [row for row in self.ask("list") if row["state"] == "connected"]
+        would = self.ask("kill", "--dry-run", "state=connected")
+        self.assertEqual(([each["id"] for each in would["sockets"]], would["sessions"], would["ended"]), ([row["id"]], [], 0))
+        done = asockctl.run("kill", "state=connected", "--json", "--control", self.daemon.control_path)
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertIn(b"give --yes", done.stderr)
+        self.assertEqual(self.ask("kill", str(row["id"]), str(row["session"]), "99999999", status=7)["ended"], 2)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "new.sock")
+            where = ("web", "--path", path)
+            added = self.ask("listener", "add", *where, "--group", grp.getgrgid(os.getgid()).gr_name)
+            self.assertEqual(added, {"name": "web", "path": path})
+            self.assertEqual(self.ask("listener", "remove", *where), added)
 
     def test_connect_and_resolve(self):
         for command, name, status in (("connect 127.0.0.3 443", "connect", 3), ("resolve localhost", "resolve", 0),
