@@ -2,13 +2,21 @@
 #include "daemon/session/sock_idle.h"
 
 #include "base/alloc.h"
+#include "daemon/core/limits.h"
 #include "daemon/policy/policy.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
 #include "daemon/session/sock_policy.h"
 #include "proto/codec.h"
 
 #define MS_PER_SECOND 1000u
+#define MALLOC_MORE 16u /* what malloc() may add to each */
+
+_Static_assert(sizeof(struct sock) + sizeof(struct sock_idle) + sizeof(struct netsock_options) +
+                       sizeof(struct sock_origin) + CODEC_HOST_MAX + 1 + 5 * MALLOC_MORE <=
+                   MEMORY_SOCKET_ALONE,
+               "a socket's grant has room for all that it may have");
 
 /* The value of a limit; 0: the policy does not set it. */
 static uint64_t setting(const struct sock *sock, enum policy_limit limit)
