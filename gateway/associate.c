@@ -7,7 +7,8 @@
  * program's, its destination is denied or cannot be reached, there is no room. SOCKS has no message to report that.
  *
  * Bounded: so many associations, flows of each, and datagrams of each flow that are under way. A flow more takes the place of the one
- * that was used least recently.
+ * that was used least recently. That one counts until the daemon has answered everything; while too many wait for that, a datagram
+ * to another destination is dropped.
  */
 #include "gateway/associate.h"
 
@@ -22,6 +23,9 @@
 
 #define ASSOCIATIONS_MAX 64u
 #define FLOWS_MAX 16u
+/* With those that have ended and wait for the daemon's answers: of a program, and of all. */
+#define FLOWS_HELD_MAX (2 * FLOWS_MAX)
+#define FLOWS_ALL_MAX (ASSOCIATIONS_MAX * FLOWS_HELD_MAX)
 #define SENDS_MAX 16u /* of a flow; also those that wait for its connect */
 #define DATAGRAM_MAX 65535u
 #define DATAGRAMS_MAX 32 /* of a program, in a turn */
@@ -75,6 +79,8 @@ static void forget(struct flow *flow)
     while ((sending = list_first(&flow->sendings, struct sending, node)))
         drop_sending(sending);
     list_remove(&flow->all);
+    flow->client->flow_count--;
+    flow->client->gateway->flow_count--;
     asock_op_unref(flow->connect);
     asock_op_unref(flow->receive);
     free(flow->buf);
@@ -232,6 +238,9 @@ static struct flow *new_flow(struct associate *associate, const struct destinati
         return NULL;
     if (associate->flow_count == FLOWS_MAX)
         end_flow(list_first(&associate->flows, struct flow, node));
+    if (associate->client->flow_count >= FLOWS_HELD_MAX ||
+        associate->client->gateway->flow_count >= FLOWS_ALL_MAX)
+        return NULL;
     flow = calloc(1, sizeof(*flow));
     if (flow)
         flow->buf = malloc(SOCKS_DATAGRAM_HEAD_MAX + DATAGRAM_MAX);
@@ -246,6 +255,8 @@ static struct flow *new_flow(struct associate *associate, const struct destinati
     list_init(&flow->sendings);
     list_init(&flow->all);
     list_append(&associate->client->gateway->flows, &flow->all);
+    flow->client->flow_count++;
+    flow->client->gateway->flow_count++;
     if (!start_flow(flow, context)) {
         asock_socket_unref(flow->socket);
         forget(flow);

@@ -98,6 +98,7 @@ struct client {
     bool is_lost;            /* the connection ended with an error */
     struct spliced *spliced; /* the lent connection; NULL: the daemon did not lend it */
     struct associate *associate;
+    unsigned int flow_count; /* of its datagrams, also those that have ended and wait for ops */
     struct lane up, down;
 
     uint64_t

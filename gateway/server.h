@@ -71,7 +71,8 @@ struct gateway {
     struct client *clients; /* a list */
     unsigned int client_count;
     unsigned int association_count; /* of UDP ASSOCIATE */
-    struct list flows;              /* of these */
+    unsigned int flow_count;        /* of these */
+    struct list flows;              /* all of them */
     bool is_paused;                 /* listeners are not watched */
     bool is_draining;               /* and never will be again */
     struct opening *opening;        /* a session */

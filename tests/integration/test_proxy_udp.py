@@ -3,6 +3,8 @@
 
 import contextlib
 import os
+import select
+import signal
 import socket
 import struct
 import tempfile
@@ -23,6 +25,13 @@ def head(host, port, fragment=0):
         with contextlib.suppress(OSError):
             return struct.pack("!HBB", 0, fragment, kind) + socket.inet_pton(family, host) + struct.pack("!H", port)
     return struct.pack("!HBBB", 0, fragment, 3, len(host)) + host.encode() + struct.pack("!H", port)
+
+
+def udp_queue(port):
+    """Bytes that the socket's program has not read."""
+    with open("/proc/net/udp", encoding="ascii") as table:
+        rows = [line.split() for line in table][1:]
+    return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].split(":")[1], 16) == port)
 
 
 class Association:
@@ -112,6 +121,21 @@ class Associate(Udp):
             self.echo(association, peer, "127.0.0.1")
         self.echo(association, peers[0], "127.0.0.1")
         self.daemon.wait(lambda: len(self.rows()) <= 16)
+
+    def test_a_daemon_that_is_stopped_bounds_them(self):
+        """What makes room for others counts until the daemon has ended it."""
+        association, last = self.association(), self.peer()
+        peers = [self.peer() for _ in range(60)]
+        self.echo(association, last, "127.0.0.1")
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        for peer in peers:
+            association.send(b"x", *peer.getsockname())
+        port = association.udp.getpeername()[1]
+        self.daemon.wait(lambda: udp_queue(port) == 0)
+        self.daemon.process.send_signal(signal.SIGCONT)
+        self.daemon.wait(lambda: len(self.rows()) <= 16)
+        self.echo(association, last, "127.0.0.1")
+        self.assertLessEqual(sum(bool(select.select([peer], [], [], 0)[0]) for peer in peers), 32)
 
     def rows(self):
         return self.daemon.control.inspect(list=pb.List())
