@@ -36,14 +36,15 @@ static void stop_with(pid_t pid)
 {
     pid_t group = getpgid(pid);
     int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    bool is_foreground = terminal >= 0 && tcgetpgrp(terminal) == group;
+    bool is_foreground = terminal >= 0 && tcgetpgrp(terminal) == group, is_continued;
 
-    raise(SIGSTOP);
+    is_continued = signals_stop();
     if (is_foreground && group != getpgrp() && tcgetpgrp(terminal) == getpgrp())
         (void)tcsetpgrp(terminal, group);
     if (terminal >= 0)
         close(terminal);
-    kill(group > 0 && group != getpgrp() ? -group : pid, SIGCONT);
+    if (!is_continued)
+        kill(group > 0 && group != getpgrp() ? -group : pid, SIGCONT);
 }
 
 /* ---- its life ---- */

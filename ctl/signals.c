@@ -18,6 +18,8 @@
 /* Signal handlers have no other way to know whose signals these are. */
 static volatile sig_atomic_t target;
 static volatile sig_atomic_t is_first; /* target: of a namespace */
+/* Of signals_stop(): this process is stopped, or about to be; the SIGCONT that ended that has reached the command, too. */
+static volatile sig_atomic_t is_stopped, is_continued;
 
 static bool has_own_group(void)
 {
@@ -31,11 +33,11 @@ static void pass_on(int number, siginfo_t *info, void *context)
     bool of_group = false;
 
     (void)context;
-    if (target > 0 && number == SIGCONT)
-        witness_continue();
-    else if (target > 0)
+    if (target > 0)
         of_group = witness_saw(number); /* also of one that is not passed on: it is over with it */
-    if (target > 0 && is_meant && is_first)
+    if (is_stopped && number == SIGCONT)
+        is_continued = of_group && !has_own_group();
+    else if (target > 0 && is_meant && is_first)
         (void)sigqueue(target, CARRIER,
                        (union sigval){.sival_int = number | (of_group ? OF_GROUP : 0)});
     else if (target > 0 && is_meant && (!of_group || has_own_group()))
@@ -94,6 +96,15 @@ void signals_pass_carried_to(pid_t pid)
 {
     target = pid;
     set_handler(CARRIER, pass_carried);
+}
+
+bool signals_stop(void)
+{
+    is_continued = 0;
+    is_stopped = 1;
+    raise(SIGSTOP);
+    is_stopped = 0;
+    return is_continued;
 }
 
 void signals_forget(void)

@@ -8,6 +8,7 @@
  * witness (witness.h) has to be started before.
  */
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 enum signals_target {
@@ -26,6 +27,12 @@ void signals_release(const sigset_t *before);
 void signals_pass_to(pid_t pid, enum signals_target kind);
 /* In the first process of a namespace: to the command. */
 void signals_pass_carried_to(pid_t pid);
+
+/*
+ * Stops this process until SIGCONT, which is not passed on meanwhile. True: it was sent to the group, so the command has got it as
+ * well.
+ */
+bool signals_stop(void);
 
 /* The process has been reaped: its id may be another's. */
 void signals_forget(void);

@@ -29,16 +29,19 @@ static volatile sig_atomic_t witness_pid;
 static uint64_t
     seen; /* what the witness had got when it was last asked, and nobody has asked for since */
 
-static uint64_t take_pending(void)
+/* Without what `asker` has sent: SIGCONT, lest the witness is stopped. */
+static uint64_t take_pending(pid_t asker)
 {
     const struct timespec now = {0};
     uint64_t numbers = 0;
+    siginfo_t info;
     sigset_t all;
     int number;
 
     sigfillset(&all);
-    while ((number = sigtimedwait(&all, NULL, &now)) > 0)
-        numbers |= UINT64_C(1) << (number - 1);
+    while ((number = sigtimedwait(&all, &info, &now)) > 0)
+        if (info.si_code > 0 || info.si_pid != asker)
+            numbers |= UINT64_C(1) << (number - 1);
     return numbers;
 }
 
@@ -80,13 +83,14 @@ static void change_name(void)
 
 static _Noreturn void witness(int fd)
 {
+    pid_t asker = getppid();
     char byte;
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     change_name();
     close_others(fd);
     while (read(fd, &byte, 1) == 1) {
-        uint64_t numbers = take_pending();
+        uint64_t numbers = take_pending(asker);
 
         if (write(fd, &numbers, sizeof(numbers)) != sizeof(numbers))
             break;
@@ -128,18 +132,14 @@ bool witness_saw(int number)
     while (recv(asked, &numbers, sizeof(numbers), MSG_DONTWAIT) > 0)
         ; /* too late for what it was asked about */
     numbers = 0;
+    if (number == SIGCONT)
+        (void)kill(witness_pid, SIGCONT); /* it may have stopped with the group */
     if (send(asked, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 && poll(&answer, 1, ANSWER_MS) == 1 &&
         recv(asked, &numbers, sizeof(numbers), MSG_DONTWAIT) == sizeof(numbers))
         seen |= numbers;
     is_seen = seen & bit;
     seen &= ~bit;
     return is_seen;
-}
-
-void witness_continue(void)
-{
-    if (asked >= 0)
-        (void)kill(witness_pid, SIGCONT);
 }
 
 void witness_end(void)

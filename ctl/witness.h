@@ -10,10 +10,8 @@
 
 /* Forks. Without it every signal counts as sent to this process alone. */
 void witness_start(void);
-/* For a signal handler. True: the signal that has come was sent to the group. Not for SIGCONT. */
+/* For a signal handler. True: the signal that has come was sent to the group. */
 bool witness_saw(int number);
-/* It may have stopped with the group. For a signal handler, too. */
-void witness_continue(void);
 void witness_end(void);
 
 #endif

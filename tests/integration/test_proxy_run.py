@@ -116,6 +116,10 @@ class Around(DaemonTest):
         asockctl.check_signals(self, lambda *command, **options: self.hold(asockctl.Tool(
             "run", "--socket", self.daemon.path, "--proxy", "--", *command, stdout=subprocess.PIPE, **options)))
 
+    def test_it_is_continued_once(self):
+        asockctl.check_continues(self, lambda *command, **options: self.hold(asockctl.Tool(
+            "run", "--socket", self.daemon.path, "--proxy", "--", *command, stdout=subprocess.PIPE, **options)))
+
     def test_what_the_command_has_sent_last_arrives(self):
         """The peer reads only after the command has ended."""
         listener = self.listener()

@@ -91,6 +91,9 @@ while True:
         program.terminate()
         self.assertEqual(program.wait(DEADLINE), -signal.SIGTERM)
 
+    def test_it_is_continued_once(self):
+        asockctl.check_continues(self, self.start)
+
     def test_it_stops_with_its_command(self):
         program = self.start("sh", "-c", "kill -STOP $$; exit 5")
         _, status = os.waitpid(program.pid, os.WUNTRACED)

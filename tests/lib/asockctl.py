@@ -110,6 +110,34 @@ class Tool(subprocess.Popen):
                     stream.close()
 
 
+# Stops itself three times, and says how often it has been continued; may leave the process group.
+CONTINUED = """
+import os, signal, sys
+if sys.argv[1] == "own":
+    os.setpgid(0, 0)
+count = 0
+def note(number, _):
+    global count
+    count += 1
+signal.signal(signal.SIGCONT, note)
+for _ in range(3):
+    os.kill(os.getpid(), signal.SIGSTOP)
+print(count, flush=True)
+"""
+
+
+def check_continues(test, start):
+    """One SIGCONT, to the group or to asockctl alone, is one for the command."""
+    for send in (os.kill, os.killpg):
+        for group in ("same", "own"):
+            tool = start(sys.executable, "-c", CONTINUED, group, start_new_session=True)
+            for _ in range(3):
+                test.assertTrue(os.WIFSTOPPED(os.waitpid(tool.pid, os.WUNTRACED)[1]))
+                send(tool.pid, signal.SIGCONT)
+            test.assertEqual(tool.stdout.readline(), b"3\n", (send, group))
+            test.assertEqual(tool.wait(DEADLINE), 0)
+
+
 # Says each signal, and may leave the process group.
 COUNT = """
 import os, signal, sys
