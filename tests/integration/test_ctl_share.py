@@ -273,6 +273,9 @@ class Shared(DaemonTest):
     def test_signals_to_the_group_come_once(self):
         asockctl.check_signals(self, lambda *command, **options: self.tool("--", *command, stdout=subprocess.PIPE, **options))
 
+    def test_it_is_continued_once(self):
+        asockctl.check_continues(self, lambda *command, **options: self.tool("--", *command, stdout=subprocess.PIPE, **options))
+
     def test_it_stops_and_goes_on_with_the_command(self):
         tool = self.start("read line; echo $line")
         tool.send_signal(signal.SIGTSTP)

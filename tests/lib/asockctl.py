@@ -165,5 +165,8 @@ def check_signals(test, start):
         # By its name: whatever else is called so, the command gets it.
         subprocess.run(["pkill", "-USR1", "-g", str(tool.pid), "-f", "asockctl.* -- .*python"], check=True)
         test.assertEqual(tool.stdout.readline(), b"SIGUSR1\n")
+        command = find_child(tool)
         tool.kill()
         test.assertEqual(tool.wait(DEADLINE), -signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(command, signal.SIGKILL)  # else it would wait for the next signal
