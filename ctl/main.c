@@ -532,9 +532,8 @@ static int parse_options(int argc, char **argv, struct parsed *parsed)
     int option, status = 0;
 
     while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
-        int r = parse_option(option, parsed);
-
-        status = status ? status : r;
+        if (!status) /* what is wrong first is enough to say */
+            status = parse_option(option, parsed);
     }
     return status;
 }

@@ -53,6 +53,11 @@ class Arguments(unittest.TestCase):
         self.check_wrong("reload", "--socket", "/a", message="reload takes no --socket")
         self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or the like")
 
+    def test_one_message_for_many_wrong_options(self):
+        for args in (("proxy", *("--listen", "./a") * 20), ("list", "--timeout", "x", "--timeout", "y")):
+            done = asockctl.run(*args)
+            self.assertEqual((done.returncode, done.stderr.count(b"\n")), (2, 2), done.stderr)
+
     def test_wrong_values(self):
         for value in ("", "x", "1x", "0", "-1", "nan", "inf", "1e99", "99999999999"):
             self.check_wrong("list", "--timeout", value, message="--timeout")
