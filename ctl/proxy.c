@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: open a session -> restrict it -> listen -> serve until a signal, or until the command has ended.
- * Failures: no daemon, a policy file that is wrong, an address that cannot be had, a command that cannot be run:
- * a message, and nothing has been served.
+ * Failures: no daemon, or none that answers, a policy file that is wrong, an address that cannot be had, a command that cannot be
+ * run: a message, and nothing has been served.
  */
 #include "ctl/child.h"
 #include "ctl/proxy.h"
@@ -52,6 +52,7 @@ static int open_session(void *userdata, asock_context **ret)
 {
     const struct settings *settings = userdata;
     const char *fallback = settings->arg_count > 0 ? settings->args[0] : "asockctl proxy";
+    int timeout_ms = settings->timeout_ms;
     struct session session;
 
     if (session_open_client(settings, &session) < 0)
@@ -59,7 +60,8 @@ static int open_session(void *userdata, asock_context **ret)
     /* A session that was inherited has its limits. */
     (void)asock_context_set_limit(session.context, ASOCK_LIMIT_SOCKETS, SOCKETS_WANTED);
     (void)asock_context_set_limit(session.context, ASOCK_LIMIT_OPS, OPS_WANTED);
-    if (name_session(&session, settings, fallback) || restrict_session(&session, settings) < 0) {
+    if (name_session(&session, settings, fallback) || restrict_session(&session, settings) < 0 ||
+        session_await(&session, &timeout_ms) < 0) {
         session_close(&session);
         return -EACCES;
     }

@@ -326,6 +326,8 @@ class Shutdown(fake_asockd.FakeTest):
                 asked.put(request)
                 if request.verb == pb.VERB_HELLO:
                     connection.sendall(fake_asockd.frame(kind=pb.KIND_WELCOME, welcome=fake_asockd.WELCOME))
+                elif request.verb == pb.VERB_SYNC:
+                    connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op))
                 elif request.verb == pb.VERB_REGISTER:
                     connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op,
                                                          error=pb.ERROR_NO_BUFFER_SPACE))

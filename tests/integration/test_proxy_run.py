@@ -47,6 +47,19 @@ class Arguments(DaemonTest):
         self.assertIn("/nonexistent/asock.sock", done.stderr.decode())
         self.assertFalse(os.path.exists("/tmp/never.sock"))
 
+    def test_a_daemon_that_does_not_answer_runs_nothing(self):
+        """It is stopped: the kernel accepts the connection for it."""
+        where = ("--socket", self.daemon.path, "--timeout", "0.3")
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            done = [asockctl.run("run", *how, *where, "--", "echo", "ran") for how in ((), ("--proxy",), ("--transparent",))]
+            done.append(asockctl.run("proxy", *where, "--listen", "127.0.0.1:0"))
+        finally:
+            self.daemon.process.send_signal(signal.SIGCONT)
+        self.assertEqual([(d.returncode, d.stdout) for d in done], [(125, b"")] * 3 + [(1, b"")])
+        for one in done:
+            self.assertIn("asockd does not answer", one.stderr.decode())
+
     def test_no_descriptor_for_the_connection_is_a_message(self):
         """Raises the limit by one until the tool runs. (libtool's script needs more than the program itself.)"""
         libraries = os.path.join(asockctl.BUILDDIR, ".libs")
