@@ -262,7 +262,7 @@ class AsockProxy(Asockd):
     descriptors = 1
 
     def launch(self):
-        self.spawn(Asockd.command(self))
+        self.spawn(self.command())
         Asockd.wait_ready(self)
         self.spawn([os.path.join(self.build, "asockctl"), "proxy", "--socket", self.path, "--listen",
                     f"{LOOPBACK}:{self.port}"])
@@ -272,6 +272,22 @@ class AsockProxy(Asockd):
 
     def client_arguments(self):
         return System.client_arguments(self)
+
+
+class AsockProxyHeld(AsockProxy):
+    """The same where the rule lends: Allow=tcp 127.0.0.1 * +loopback +lend. The data goes through asockctl alone, by splice(2). For
+    --proxies only."""
+    name = "asockctl proxy, held"
+
+    def launch(self):
+        with open(self.file("policy"), "w", encoding="ascii") as file:
+            file.write(f"[Rules]\nAllow=tcp {LOOPBACK} * +loopback +lend\n")
+        super().launch()
+
+    def command(self):
+        command = super().command()
+        at = command.index("--allow-any")
+        return [*command[:at], "--policy", self.file("policy"), *command[at + 1:]]
 
 
 class AsockTransparent(Asockd):
@@ -457,4 +473,4 @@ ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Micro
 LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
 DATAGRAMS = [Direct, Asockd]
 CROSSOVER = [Direct, AsockdInline, Asockd]
-PROXIES = [Direct, Asockd, AsockProxy, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]
+PROXIES = [Direct, Asockd, AsockProxy, AsockProxyHeld, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]
