@@ -4,7 +4,6 @@
 import json
 import os
 import select
-import shutil
 import socket
 import struct
 import subprocess
@@ -15,37 +14,10 @@ import asockctl
 from asockd import Daemon
 from nameserver import SERVFAIL, Name, NameServer
 import network
-from transparent import ASYNCIO, DEADLINE, PRELUDE, TransparentTest, setUpModule
+from transparent import DEADLINE, PRELUDE, TransparentTest, setUpModule
 from wire import pb
 
 network.enter()
-
-STATIC_C = """
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[2]))};
-    char answer[4];
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    inet_pton(AF_INET, argv[1], &to.sin_addr);
-    if (argc != 3 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 || write(fd, "ping", 4) != 4 ||
-        read(fd, answer, 4) != 4) {
-        perror("connect");
-        return 1;
-    }
-    return fwrite(answer, 1, 4, stdout) != 4;
-}
-"""
-
-NODE = """
-const s = require("net").connect(+process.argv[2], process.argv[1], () => s.write("ping"));
-s.on("data", d => { process.stdout.write(d); s.destroy(); });
-s.on("error", e => { console.error(e); process.exit(1); });
-"""
 
 # Much, to a server that sends it back; then the end.
 BULK = """
@@ -98,27 +70,6 @@ sys.stdin.read()
         self.daemon.wait(lambda: self.daemon.stats()["clients"] == 2)
         program.communicate(timeout=DEADLINE)
         self.assertEqual(program.returncode, 0)
-
-    def test_programs_of_several_kinds(self):
-        port = str(self.echo.port)
-        programs = {
-            "asyncio": [sys.executable, "-c", PRELUDE + ASYNCIO, "both.test", port],
-            "shell": ["bash", "-c", f"exec 3<>/dev/tcp/both.test/{port}; printf ping >&3; head -c 4 <&3"],
-        }
-        if shutil.which("node"):
-            programs["node"] = ["node", "-e", NODE, "both.test", port]
-        if shutil.which("busybox"):
-            programs["busybox"] = ["busybox", "sh", "-c", f"printf ping | busybox nc four.test {port} | head -c 4"]
-        with tempfile.TemporaryDirectory() as folder:
-            binary = os.path.join(folder, "static")
-            compiled = subprocess.run(["cc", "-static", "-x", "c", "-o", binary, "-"], input=STATIC_C.encode(),
-                                      check=False)
-            if compiled.returncode == 0:
-                programs["static"] = [binary, network.OWN4, port]
-            for name, command in programs.items():
-                with self.subTest(program=name):
-                    done = self.run_tool("--", *command)
-                    self.assertEqual((done.returncode, done.stdout), (0, b"ping"), done.stderr.decode())
 
     def test_two_hundred_connects_at_once(self):
         code = """
