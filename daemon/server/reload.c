@@ -317,6 +317,7 @@ static bool judge_more(struct reload *reload)
             judge_sock(sock, reload->is_closing, &reload->report);
         else
             reload->walk.next = s->node.next;
+        worker_settle(w); /* what a denied one leaves is of this step, too */
         if (share_step_is_over(&w->shares))
             return true;
     }

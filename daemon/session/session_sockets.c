@@ -71,5 +71,6 @@ void session_judge_step(struct session *s)
             sock->connect->class->judge(sock->connect);
         else
             sock_bound_judge_again(sock);
+        worker_settle(s->worker); /* what a denied one leaves is of this step, too */
     } while (!share_step_is_over(&s->worker->shares));
 }
