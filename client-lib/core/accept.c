@@ -8,8 +8,8 @@
  * socket, and it is closed.
  *
  * A multishot sends one ACCEPT after the other, each with one id: ids that it does not need yet are free for others. Each
- * connection goes to context->done, or to op->arrived. Where the session has no socket left it is parked until one is closed;
- * connections wait in the kernel. It ends as an accept does that fails, and only so.
+ * connection goes to context->done, or to op->arrived. Where the session has no socket left it is parked until one is closed,
+ * or more are granted; connections wait in the kernel. It ends as an accept does that fails, and only so.
  */
 #include "client-lib/core/accept.h"
 
@@ -131,12 +131,13 @@ bool asock_accept_may_park(const asock_op *op)
 
 void asock_accept_unpark(asock_context *context)
 {
-    asock_op *op = list_first(&context->parked, asock_op, queue_node);
+    asock_op *op;
 
-    if (!op || context->is_parking)
-        return;
-    list_remove(&op->queue_node);
-    asock_accept_queue(op);
+    while (!context->is_parking && context->open_sockets < context->limits.sockets &&
+           (op = list_first(&context->parked, asock_op, queue_node))) {
+        list_remove(&op->queue_node);
+        asock_accept_queue(op);
+    }
 }
 
 /* Ending one may take another one off the list. */

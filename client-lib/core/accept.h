@@ -22,6 +22,7 @@ bool asock_accept_may_park(const asock_op *op);
 /* A socket has been closed. */
 /* Those of a socket that closes. */
 void asock_accept_end_parked(const asock_socket *socket);
+/* As many as there is room for, those first that have waited for longest: a socket has been closed, or more are granted. */
 void asock_accept_unpark(asock_context *context);
 /* NULL: the completion is not a multishot's connection. */
 asock_socket *asock_accept_arrival(const struct due *due);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "client-lib/core/accept.h"
 #include "client-lib/core/socket.h"
 
 /* The first step is so large that most programs need no second; then twice as much each time. */
@@ -244,6 +245,7 @@ void asock_grant_answered(asock_context *context)
         context->raise.to[raised[i]] = granted(&context->limits, raised[i]);
     }
     context->raise.rests_until = is_refused ? time_now_ms() + REST_MS : 0;
+    asock_accept_unpark(context);
 }
 
 bool asock_grant_is_hopeless(const asock_context *context, uint64_t bytes)

@@ -126,7 +126,7 @@ struct asock_context {
     struct list stalled; /* wait for room in the session */
     struct list idless;  /* wait for an id */
     bool is_parking;     /* a socket that is closed now leaves no room for one of these */
-    struct list parked;  /* multishot accepts that wait until a socket is closed */
+    struct list parked;  /* multishot accepts that wait until there is a socket for them */
     struct list closes, cancels, syncs, inspections;
     struct list socketless; /* ops in flight that concern no socket */
     struct list done;       /* ended, callback to come */

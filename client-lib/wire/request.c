@@ -13,6 +13,7 @@
 
 #include "base/time.h"
 #include "client-lib/core/grant.h"
+#include "client-lib/core/socket.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/wire/output.h"
 #include "client-lib/wire/overdue.h"
@@ -55,6 +56,7 @@ static void add_close(asock_socket *socket)
     if (deadline && !socket->close_abort)
         request.close.linger_ms = deadline > now ? (uint32_t)(deadline - now) : 1;
     list_remove(&socket->close_node);
+    asock_socket_put(socket, PLACE_NONE);
     wheel_timer_unset(&socket->linger.timer);
     socket->is_close_sent = true;
     socket->close_deadline = request.close.linger_ms ? deadline : 0;

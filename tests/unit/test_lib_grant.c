@@ -32,6 +32,7 @@ static void answer(struct hello granted, const char *text)
     reply.error = text ? ERR_NO_BUFFER_SPACE : 0;
     reply.welcome = (struct welcome){
         .version = 1,
+        .verbs = fake.verbs,
         .sockets = granted.sockets,
         .ops = granted.ops,
         .socket_ops = granted.ops,
@@ -182,6 +183,62 @@ START_TEST(test_s49_more_sockets_than_there_may_be_are_no_question)
         all[i] = fake_socket();
     ck_assert_int_eq(asock_socket_new(fake.context, AF_UNSPEC, &more), -EMFILE);
     for (int i = 0; i < MOST_SOCKETS; i++)
+        asock_socket_unref(all[i]);
+}
+END_TEST
+
+static void listen_at(asock_socket *socket)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    asock_op *bind = fake_op(NULL, 0), *listen = fake_op(NULL, 0);
+
+    ck_assert_int_eq(asock_op_set_endpoint(bind, (struct sockaddr *)&any, sizeof(any)), 0);
+    ck_assert_int_eq(asock_bind(socket, bind), 1);
+    ck_assert_int_eq(asock_listen(socket, listen, 8), 1);
+    fake_complete_free(fake_expect(VERB_OPEN), 0, 0, 0, 1);
+    fake_complete_free(fake_expect(VERB_BIND), 0, 0, 0, 1);
+    fake_complete_free(fake_expect(VERB_LISTEN), 0, 0, 0, 1);
+    ck_assert_int_eq(fake_end(listen), ASOCK_SUCCESS);
+    asock_op_unref(bind);
+    asock_op_unref(listen);
+}
+
+/* All of them wait for a socket; whatever the larger grant was asked for, they go on with it, in their order. */
+START_TEST(test_s62_accepts_that_wait_for_a_socket_go_on_with_a_larger_grant)
+{
+    static const struct hello first = {3, 64, 64 * KIB, MIB}, more = {16, 64, 64 * KIB, MIB};
+    asock_socket *all[3], *another;
+    asock_op *accepts[2];
+
+    fake.verbs = UINT64_MAX;
+    expect_hello();
+    answer(first, NULL);
+    for (int i = 0; i < 3; i++)
+        all[i] = fake_socket();
+    for (int i = 0; i < 2; i++) {
+        listen_at(all[i]);
+        accepts[i] = fake_op(NULL, 0);
+    }
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(asock_accept_multishot(all[i], accepts[i]), 1);
+    expect_hello();
+    answer(first, "the unit has too few sockets left");
+    ck_assert(fake_is_silent());
+    another = fake_socket();
+    ck_assert_uint_ge(expect_hello().sockets, 4);
+    answer(more, NULL);
+    for (int i = 0; i < 2; i++) {
+        const struct request *accept = fake_expect(VERB_ACCEPT);
+
+        ck_assert_uint_eq(accept->socket, (unsigned int)i + 1);
+        ck_assert_uint_ge(accept->accept.first, 4);
+    }
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_lt(asock_op_get_error(accepts[i]), 0);
+        asock_op_unref(accepts[i]);
+    }
+    asock_socket_unref(another);
+    for (int i = 0; i < 3; i++)
         asock_socket_unref(all[i]);
 }
 END_TEST
