@@ -71,6 +71,7 @@ static void note_outcome(struct happy_eyeballs *he, struct happy_eyeballs_attemp
 static void close_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     note_outcome(he, attempt, REPORT_GIVEN_UP, ERR_SUCCESS);
+    attempt->is_ready = false;
     netsock_abort(&attempt->ns, he->worker);
     uncharge(he, attempt);
 }
@@ -102,10 +103,27 @@ static void fail_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attemp
     close_attempt(he, attempt);
 }
 
-/* Reports from the loop what cannot be reported from inside a call of the owner. */
+/* Left to happy_eyeballs_run(). False: the caller has to do it. */
+static bool leave(struct happy_eyeballs *he, bool *what)
+{
+    if (!he->hooks->wake)
+        return false;
+    *what = true;
+    he->hooks->wake(he);
+    return true;
+}
+
+/* Reports later what cannot be reported from inside a call of the owner. */
 static void settle_later(struct happy_eyeballs *he)
 {
-    worker_set_deadline(he->worker, &he->settle, 0);
+    if (!leave(he, &he->must_settle))
+        worker_set_deadline(he->worker, &he->settle, 0);
+}
+
+/* The step has been long enough, and another one will go on. */
+static bool is_step_over(const struct happy_eyeballs *he)
+{
+    return he->hooks->wake && share_step_is_over(&he->worker->shares);
 }
 
 static void on_event(struct ev_loop *loop, struct ev_io *io, int events);
@@ -191,16 +209,41 @@ static struct happy_eyeballs_attempt *next_attempt(struct happy_eyeballs *he)
     return first;
 }
 
+/* Those not yet started in RFC 6724 order; those that run keep their places. Each takes some system calls. */
+static void sort_waiting(struct happy_eyeballs *he)
+{
+    union resolver_address waiting[CONNECT_ADDRESSES];
+    uint32_t places[CONNECT_ADDRESSES], n = 0;
+
+    if (!he->is_unsorted)
+        return;
+    he->is_unsorted = false;
+    for (uint32_t i = 0; i < he->count; i++) {
+        if (he->attempts[i].outcome != REPORT_WAITS)
+            continue;
+        places[n] = i;
+        waiting[n++] = he->attempts[i].address;
+    }
+    address_order(waiting, n, NULL);
+    for (uint32_t i = 0; i < n; i++)
+        he->attempts[places[i]].address = waiting[i];
+}
+
 static void advance(struct happy_eyeballs *he)
 {
     struct happy_eyeballs_attempt *attempt;
 
+    he->must_advance = false;
     if (!he->is_open || he->winner)
         return;
     deadline_unset(&he->attempt_delay);
-    while ((attempt = next_attempt(he)))
+    sort_waiting(he);
+    while ((attempt = next_attempt(he))) {
         if (start(he, attempt))
             break;
+        if (is_step_over(he) && leave(he, &he->must_advance))
+            return;
+    }
     if (he->winner || (he->running == 0 && !is_resolving(he)))
         settle_later(he);
     else if (attempt)
@@ -228,32 +271,45 @@ static int judge_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attemp
     return 1;
 }
 
-static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
+/* True: it has won. */
+static bool look_at(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
-    struct happy_eyeballs_attempt *attempt = io->data;
-    struct happy_eyeballs *he = attempt->he;
     int r = netsock_connect_result(&attempt->ns);
 
-    (void)loop;
-    (void)events;
+    attempt->is_ready = false;
     if (r == 0 && judge_attempt(he, attempt) == 0) {
         win(he, attempt);
-        return;
+        return true;
     }
     if (r < 0) {
         fail_attempt(he, attempt, r);
         he->running--;
     }
     advance(he);
+    return false;
+}
+
+static void on_event(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    struct happy_eyeballs_attempt *attempt = io->data;
+
+    (void)loop;
+    (void)events;
+    if (!leave(attempt->he, &attempt->is_ready))
+        look_at(attempt->he, attempt);
 }
 
 static void on_attempt_delay(struct deadline *deadline)
 {
-    advance(container_of(deadline, struct happy_eyeballs, attempt_delay));
+    struct happy_eyeballs *he = container_of(deadline, struct happy_eyeballs, attempt_delay);
+
+    if (!leave(he, &he->must_advance))
+        advance(he);
 }
 
 static void begin_attempts(struct happy_eyeballs *he)
 {
+    he->must_begin = false;
     deadline_unset(&he->resolution_delay);
     he->is_open = true;
     /* A running attempt keeps its 250 ms, even if new addresses were added. */
@@ -261,16 +317,22 @@ static void begin_attempts(struct happy_eyeballs *he)
         advance(he);
 }
 
-static void on_resolution_delay(struct deadline *deadline)
+static void begin_attempts_later(struct happy_eyeballs *he)
 {
-    begin_attempts(container_of(deadline, struct happy_eyeballs, resolution_delay));
+    if (!leave(he, &he->must_begin))
+        begin_attempts(he);
 }
 
-static void on_settle(struct deadline *deadline)
+static void on_resolution_delay(struct deadline *deadline)
 {
-    struct happy_eyeballs *he = container_of(deadline, struct happy_eyeballs, settle);
+    begin_attempts_later(container_of(deadline, struct happy_eyeballs, resolution_delay));
+}
+
+static void settle(struct happy_eyeballs *he)
+{
     uint32_t error = he->error;
 
+    he->must_settle = false;
     if (!he->winner) {
         happy_eyeballs_stop(he);
         he->hooks->lost(he, error);
@@ -279,6 +341,37 @@ static void on_settle(struct deadline *deadline)
     } else {
         advance(he);
     }
+}
+
+static void on_settle(struct deadline *deadline)
+{
+    settle(container_of(deadline, struct happy_eyeballs, settle));
+}
+
+/* A step does one thing at least. */
+void happy_eyeballs_run(struct happy_eyeballs *he)
+{
+    bool has_done = he->must_begin;
+
+    if (he->must_begin)
+        begin_attempts(he);
+    for (uint32_t i = 0; i < he->count; i++) {
+        if (!he->attempts[i].is_ready)
+            continue;
+        if (has_done && is_step_over(he)) {
+            he->hooks->wake(he);
+            return;
+        }
+        if (look_at(he, &he->attempts[i]))
+            return;
+        has_done = true;
+    }
+    if (he->must_advance && has_done && is_step_over(he))
+        he->hooks->wake(he);
+    else if (he->must_advance)
+        advance(he);
+    if (he->must_settle)
+        settle(he);
 }
 
 void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quota *quota,
@@ -297,23 +390,6 @@ void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quo
 void happy_eyeballs_expect(struct happy_eyeballs *he, int family)
 {
     he->waits_for[index_of(family)] = true;
-}
-
-/* Those not yet started in RFC 6724 order; those that run keep their places. */
-static void sort_waiting(struct happy_eyeballs *he)
-{
-    union resolver_address waiting[CONNECT_ADDRESSES];
-    uint32_t places[CONNECT_ADDRESSES], n = 0;
-
-    for (uint32_t i = 0; i < he->count; i++) {
-        if (he->attempts[i].outcome != REPORT_WAITS)
-            continue;
-        places[n] = i;
-        waiting[n++] = he->attempts[i].address;
-    }
-    address_order(waiting, n, NULL);
-    for (uint32_t i = 0; i < n; i++)
-        he->attempts[places[i]].address = waiting[i];
 }
 
 /*
@@ -341,6 +417,9 @@ static struct happy_eyeballs_attempt *place_for(struct happy_eyeballs *he, int f
 void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
                         unsigned int count)
 {
+    /* Which of them give way is said by their order. */
+    if (he->count + count > CONNECT_ADDRESSES)
+        sort_waiting(he);
     for (unsigned int i = 0; i < count; i++) {
         struct happy_eyeballs_attempt *attempt = place_for(he, addresses[i].any.sa_family);
 
@@ -348,12 +427,11 @@ void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address 
             break;
         attempt->he = he;
         attempt->address = addresses[i];
-        attempt->is_charged = false;
+        attempt->is_charged = attempt->is_ready = false;
         attempt->outcome = REPORT_WAITS;
         netsock_init(&attempt->ns, on_event, attempt);
     }
-    if (he->count > 1)
-        sort_waiting(he);
+    he->is_unsorted = he->count > 1;
 }
 
 void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t error)
@@ -363,7 +441,7 @@ void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t 
         he->error = resolver_worse(he->error, error);
     if (he->is_open || !is_resolving(he) || family == AF_INET6) {
         if (he->count > 0 || !is_resolving(he))
-            begin_attempts(he);
+            begin_attempts_later(he);
         return;
     }
     /* Only A was answered so far: wait 50 ms for AAAA. */
@@ -385,6 +463,7 @@ bool happy_eyeballs_judge_again(struct happy_eyeballs *he)
         closed += judge_attempt(he, &he->attempts[i]);
     if (closed > 0 && !he->winner) {
         deadline_unset(&he->settle);
+        he->must_settle = false;
         advance(he);
     }
     return closed > 0;
@@ -443,7 +522,7 @@ void happy_eyeballs_stop(struct happy_eyeballs *he)
         close_attempt(he, &he->attempts[i]);
     he->running = 0;
     he->winner = NULL;
-    he->is_open = false;
+    he->is_open = he->must_begin = he->must_advance = he->must_settle = false;
     he->waits_for[0] = he->waits_for[1] = false;
 }
 

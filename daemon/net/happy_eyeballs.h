@@ -26,9 +26,11 @@ struct happy_eyeballs_hooks {
     uint32_t (*judge_again)(struct happy_eyeballs *he, const struct sockaddr *addr);
     /* Sets options, source and device of a new socket. -errno: this attempt has failed. */
     int (*prepare)(struct happy_eyeballs *he, struct netsock *ns, const struct sockaddr *addr);
-    /* One of the two is called once, from the loop; the object is idle again. fd is charged to the worker. */
+    /* One of the two is called once, from the loop or happy_eyeballs_run(); the object is idle again. fd is charged to the worker. */
     void (*won)(struct happy_eyeballs *he, int fd);
     void (*lost)(struct happy_eyeballs *he, uint32_t error);
+    /* Something has happened, or is left to be done: happy_eyeballs_run() is to be called soon. NULL: the loop does all of it. */
+    void (*wake)(struct happy_eyeballs *he);
 };
 
 struct happy_eyeballs_attempt {
@@ -36,6 +38,7 @@ struct happy_eyeballs_attempt {
     struct happy_eyeballs *he;
     union resolver_address address;
     bool is_charged; /* it runs beside another one and is charged to the quota */
+    bool is_ready;   /* the kernel has a result that was not looked at */
     uint8_t outcome; /* enum report_outcome */
     uint8_t error;   /* of REPORT_FAILED */
     uint32_t order;  /* of its beginning */
@@ -62,6 +65,8 @@ struct happy_eyeballs {
     bool waits_for[2]; /* more addresses of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
     bool is_apart;     /* the winner may be lent: apart.h watches the attempts */
+    bool is_unsorted;  /* those that wait are in no order yet */
+    bool must_begin, must_advance, must_settle; /* what happy_eyeballs_run() has to do */
     int last_family;
     struct happy_eyeballs_attempt
         attempts[CONNECT_ADDRESSES]; /* last: what is behind count is never touched */
@@ -82,6 +87,11 @@ void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t 
  * won() is not called), otherwise -1.
  */
 int happy_eyeballs_go(struct happy_eyeballs *he);
+/*
+ * What the owner was woken for, in a step of its session's share: looks at the attempts that have a result, begins others, and
+ * reports. When the step is over it wakes the owner again. The object may be gone when it returns.
+ */
+void happy_eyeballs_run(struct happy_eyeballs *he);
 /*
  * Policy has changed: closes each attempt that judge_again() denies, also one that has connected but was not
  * reported yet. The next address takes its place. Does not call won() or lost(). True: it closed some.

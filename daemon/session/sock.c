@@ -127,6 +127,8 @@ void sock_run_events(struct sock *sock)
     int events = sock->events;
 
     sock->events = 0;
+    if (events & SOCK_CONNECT_GOES_ON && sock->connect)
+        sock->connect->class->step(sock->connect);
     run_socket_events(sock, events);
     if (events & SOCK_HUNG_UP && sock->hangup)
         tell_hangup(sock);

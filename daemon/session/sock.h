@@ -122,7 +122,9 @@ struct sock {
     bool has_lost_connect : 1;         /* its connect has failed, and it has not settled */
 };
 
-#define SOCK_HUNG_UP 0x40 /* in sock->events, beside EV_READ and EV_WRITE */
+/* In sock->events, beside EV_READ and EV_WRITE. */
+#define SOCK_HUNG_UP 0x40
+#define SOCK_CONNECT_GOES_ON 0x20
 #define SOCK_KILLED_TEXT "ended by the administrator" /* why, for the owner */
 #define SOCK_DENIED_NOW_TEXT "policy"
 
@@ -189,10 +191,7 @@ void sock_orphan_linger(struct sock *sock);
 void sock_abort_linger(struct sock *sock, uint32_t error);
 /* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
 void sock_kill(struct sock *sock);
-/*
- * What policy says today of a connection that is up: of its name, then of its address. What is not up, or belongs to
- * no session any more, is allowed.
- */
+/* What policy says today of a connection's name, then of its address. What is not up, or has no session any more, is allowed. */
 struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);

@@ -204,13 +204,25 @@ static void lost(struct happy_eyeballs *he, uint32_t error)
     fail(connect_of(he)->op, error);
 }
 
+/* Whatever has happened: what follows takes a step of the session, which pays for it. */
+static void wake(struct happy_eyeballs *he)
+{
+    struct sock *sock = connect_of(he)->op->sock;
+
+    sock->events |= SOCK_CONNECT_GOES_ON;
+    session_ready(sock->session, sock);
+}
+
 static const struct happy_eyeballs_hooks happy_eyeballs_hooks = {judge, judge_again, prepare_socket,
-                                                                 won, lost};
+                                                                 won,   lost,        wake};
 
 /* Once connected, the op is a send. */
 static int connect_step(struct op *op)
 {
-    return send_step(op);
+    if (op->send.connect->is_up)
+        return send_step(op);
+    happy_eyeballs_run(&op->send.connect->he);
+    return 1;
 }
 
 /*

@@ -44,6 +44,7 @@ unit_tests += \
 	tests/unit/test_state_refused.unit \
 	tests/unit/test_session_memory.unit \
 	tests/unit/test_session_steps.unit \
+	tests/unit/test_connect_steps.unit \
 	tests/unit/test_session_idle.unit \
 	tests/unit/test_session_time.unit \
 	tests/unit/test_subids.unit \
@@ -102,6 +103,7 @@ tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(dae
 tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
+tests_unit_test_connect_steps_unit_SOURCES = tests/unit/test_connect_steps.c $(daemon_session_sources)
 tests_unit_test_session_steps_unit_SOURCES = tests/unit/test_session_steps.c $(daemon_session_sources)
 tests_unit_test_session_idle_unit_SOURCES = tests/unit/test_session_idle.c $(daemon_session_sources) $(policy_text_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)

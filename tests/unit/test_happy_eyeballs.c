@@ -67,7 +67,7 @@ static void lost(struct happy_eyeballs *r, uint32_t error)
     lost_error = error;
 }
 
-static const struct happy_eyeballs_hooks hooks = {judge, judge_again, prepare, won, lost};
+static const struct happy_eyeballs_hooks hooks = {judge, judge_again, prepare, won, lost, NULL};
 
 static int bound(int family, int backlog, union resolver_address *ret)
 {
