@@ -22,9 +22,13 @@ struct judging {
     size_t file_count;
     const uint64_t *matched; /* NULL: all of them */
     const struct policy_nat64 *nat64;
-    const char *unmatched;          /* what is said of a destination that no rule of theirs fits */
-    struct policy_address local_of; /* what was asked last; family 0: nothing */
-    bool is_local;
+    const char *unmatched; /* what is said of a destination that no rule of theirs fits */
+    /* What the kernel has said of the address and of those in it: each list of rules asks again. */
+    struct {
+        struct policy_address addr;
+        bool is_local;
+    } asked[1 + POLICY_EMBEDDED_MAX];
+    unsigned int asked_count;
 };
 
 static bool is_matched(const struct judging *j, size_t i)
@@ -114,11 +118,16 @@ static const struct policy_file *learning_file(const struct judging *j)
 /* Looked at last: it costs system calls. */
 static bool is_local(struct judging *j, const struct policy_address *addr)
 {
-    if (memcmp(&j->local_of, addr, sizeof(*addr)) != 0) {
-        j->local_of = *addr;
-        j->is_local = policy_route_is_local(addr, &j->way);
+    unsigned int i = 0;
+
+    while (i < j->asked_count && memcmp(&j->asked[i].addr, addr, sizeof(*addr)) != 0)
+        i++;
+    if (i == j->asked_count) {
+        j->asked[i].addr = *addr;
+        j->asked[i].is_local = policy_route_is_local(addr, &j->way);
+        j->asked_count++;
     }
-    return j->is_local;
+    return j->asked[i].is_local;
 }
 
 /* Special addresses are never learned. */

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "daemon/identity/identity.h"
 #include "tests/lib/suite.h"
@@ -459,6 +462,29 @@ START_TEST(test_policy_restriction_needs_flags_too)
     expect(view, NULL, "127.0.0.1", 80, "allow p:2");
     ck_assert_int_eq(restrict_by(view, R("Allow=tcp * *\n")), 0);
     expect(view, NULL, "127.0.0.1", 80, "deny restriction:2");
+    policy_view_free(view);
+}
+END_TEST
+
+static unsigned int netlink_sockets;
+
+int socket(int domain, int type, int protocol)
+{
+    netlink_sockets += domain == AF_NETLINK;
+    return (int)syscall(SYS_socket, domain, type, protocol);
+}
+
+/* However many lists of rules there are, the kernel is asked once about an address and what is embedded in it. */
+START_TEST(test_policy_restrictions_ask_the_kernel_once)
+{
+    static const char *const text = R("Allow=tcp * *\n");
+    struct policy_view *view = make_view(&text, 1);
+
+    for (unsigned int i = 0; i < POLICY_RESTRICTIONS_MAX; i++)
+        ck_assert_int_eq(restrict_by(view, text), 0);
+    netlink_sockets = 0;
+    expect(view, NULL, "64:ff9b::8.8.8.8", 80, "allow p:2");
+    ck_assert_uint_eq(netlink_sockets, 2);
     policy_view_free(view);
 }
 END_TEST
