@@ -126,6 +126,7 @@ libasockd_la_SOURCES = \
 	daemon/wire/status_page.c \
 	daemon/wire/status_page.h \
 	daemon/wire/transport.c \
+	daemon/wire/transport_restore.c \
 	daemon/wire/transport.h \
 	daemon/session/complete.c \
 	daemon/session/complete.h \

@@ -199,7 +199,12 @@ static bool on_step(struct share *share)
 
 static void on_retry(struct deadline *deadline)
 {
-    session_has_room(container_of(deadline, struct session, retry));
+    struct session *s = container_of(deadline, struct session, retry);
+
+    if (s->has_ended)
+        session_write_rest(s);
+    else
+        session_has_room(s);
 }
 
 static void on_no_hello(struct deadline *deadline)
@@ -230,6 +235,7 @@ static void on_gone(struct task *task)
     share_deinit(&s->share);
     task_deinit(&s->gone);
     task_deinit(&s->settle);
+    deadline_deinit(&s->retry);
     deadline_deinit(&s->unread);
     session_drop_status(s);
     walks_leave(&w->session_walks, &s->node);

@@ -18,6 +18,7 @@
 #include "daemon/session/op.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_farewell.h"
+#include "daemon/session/session_frame.h"
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sharing.h"
 #include "daemon/session/sock.h"
@@ -83,7 +84,7 @@ static void end_work(struct session *s)
     task_deinit(&s->report_task);
     task_deinit(&s->rows_task);
     session_monitor_leave(s);
-    deadline_deinit(&s->retry);
+    deadline_unset(&s->retry);
     deadline_deinit(&s->hello);
 }
 
@@ -94,7 +95,7 @@ static void tell_end(struct session *s, uint32_t error, const char *text)
     reply.event = EVENT_SESSION_ENDED;
     if (!text)
         text = asock_error_to_text(error);
-    session_send_reply(s, &reply, text, (uint32_t)strnlen(text, CODEC_TEXT_MAX));
+    session_send_last(s, &reply, text);
 }
 
 static struct sock *next_sock(struct session *s)

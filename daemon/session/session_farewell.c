@@ -5,7 +5,7 @@
  * the daemon closes its end too.
  * Where the daemon ends it the last frame says why. The sending side is shut down behind it, and what the
  * client still writes is discarded until it closes its end or a bound is reached: a client that is writing
- * would lose that frame to EPIPE. Descriptors that the client has not fetched keep the connection too: the
+ * would lose that frame to EPIPE. What the client has made no room for yet, that frame with it, is written meanwhile. Descriptors that the client has not fetched keep the connection too: the
  * kernel counts them.
  * Where the daemon ends it completions may be unread, too, whose bytes lie in the buffers. These stay, and stay
  * charged, until the client has closed its end, for BUFFERS_KEPT_MS at most; at a stop for as long as it waits.
@@ -39,7 +39,9 @@ static void part(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
     s->must_discard = false;
+    deadline_unset(&s->retry);
     deadline_unset(&s->unread);
+    transport_drop_rest(&s->transport, s->unread_fd);
     close(s->unread_fd);
     s->unread_fd = -1;
     session_quota_end(s);
@@ -54,6 +56,7 @@ static bool is_fetched(const struct session *s)
 static void stop_waiting(struct session *s)
 {
     ev_io_stop(s->worker->loop, &s->farewell_io);
+    deadline_unset(&s->retry);
     if (s->keeps_buffers)
         release(s);
     if (is_fetched(s))
@@ -72,9 +75,35 @@ void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
     struct session *s = io->data;
 
     (void)loop;
-    (void)events;
+    if (events & EV_WRITE)
+        session_write_rest(s);
+    if (!(events & EV_READ))
+        return;
     s->must_discard = true;
     share_wake(&s->share);
+}
+
+static void watch(struct session *s, int events)
+{
+    ev_io_stop(s->worker->loop, &s->farewell_io);
+    ev_io_set(&s->farewell_io, s->unread_fd, events);
+    if (events)
+        ev_io_start(s->worker->loop, &s->farewell_io);
+}
+
+static int watched(const struct session *s)
+{
+    return ev_is_active(&s->farewell_io) ? s->farewell_io.events & (EV_READ | EV_WRITE) : 0;
+}
+
+void session_write_rest(struct session *s)
+{
+    int r = transport_write_rest(&s->transport, s->unread_fd);
+    int events = watched(s);
+
+    if (r == -ENOMEM)
+        worker_set_deadline(s->worker, &s->retry, RETRY_MS);
+    watch(s, r == 0 ? events | EV_WRITE : events & ~EV_WRITE);
 }
 
 /*
@@ -84,7 +113,7 @@ void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events)
 static void has_written_enough(struct session *s)
 {
     if (s->keeps_buffers)
-        ev_io_stop(s->worker->loop, &s->farewell_io);
+        watch(s, watched(s) & ~EV_READ);
     else
         stop_waiting(s);
 }
@@ -129,8 +158,11 @@ void session_leave_transport(struct session *s, bool has_last_word)
     if (!is_unread)
         s->descriptors_unread = 0;
     s->unread_fd = transport_detach(&s->transport);
-    ev_io_set(&s->farewell_io, s->unread_fd, EV_READ);
-    ev_io_start(w->loop, &s->farewell_io);
+    watch(s, EV_READ);
+    if (has_last_word)
+        session_write_rest(s);
+    else
+        transport_drop_rest(&s->transport, s->unread_fd);
     worker_set_deadline(w, &s->unread, patience(s));
 }
 

@@ -22,6 +22,9 @@ void session_farewell_end(struct session *s); /* now, whatever the client has re
 /* A step of it: what the client has written is discarded. */
 void session_discard(struct session *s);
 
+/* What the client had not made room for when the session ended. */
+void session_write_rest(struct session *s);
+
 /* Of session->unread and session->farewell_io. */
 void session_on_unread(struct deadline *deadline);
 void session_on_farewell(struct ev_loop *loop, struct ev_io *io, int events);

@@ -47,6 +47,20 @@ bool session_send_reply(struct session *s, const struct reply *reply, const void
     return send_reply(s, reply, payload, payload_len, NULL);
 }
 
+void session_send_last(struct session *s, const struct reply *reply, const char *text)
+{
+    uint32_t len = (uint32_t)strnlen(text, CODEC_TEXT_MAX);
+    uint8_t *place = transport_reserve_last(&s->transport, CODEC_REPLY_MAX + len);
+    long n;
+
+    if (!place)
+        return;
+    n = asock_codec_encode_reply(reply, len, place, CODEC_REPLY_MAX);
+    assert(n > 0);
+    memcpy(place + n, text, len);
+    transport_commit_last(&s->transport, place, (size_t)n + len);
+}
+
 void session_fill_reply(const struct op *op, struct reply *ret)
 {
     memset(ret, 0, offsetof(struct reply, body));

@@ -18,11 +18,14 @@
 
 #include "base/alloc.h"
 
+/* The last frame may have been waiting there while the block was full. */
 static void use_small_output(struct transport *t)
 {
     t->out = t->out_small;
     t->out_cap = IO_SMALL;
-    t->out_start = t->out_end = 0;
+    t->out_start = 0;
+    t->out_end = t->last_len;
+    t->last_len = 0;
 }
 
 static void drop_fd_pass(struct fd_pass *pass)
@@ -31,18 +34,29 @@ static void drop_fd_pass(struct fd_pass *pass)
     pass->left(pass);
 }
 
-static void drop_output(struct transport *t)
+static void drop_passes(struct transport *t)
 {
     struct fd_pass *pass;
 
     while ((pass = list_first(&t->passes, struct fd_pass, node)))
         drop_fd_pass(pass);
+}
+
+static void put_output(struct transport *t)
+{
     if (t->out != t->out_small)
         worker_block_put(t->worker, t->quota, t->out);
     use_small_output(t);
 }
 
-static ssize_t send_fd_pass(struct transport *t, size_t len, const struct fd_pass *pass)
+static void drop_output(struct transport *t)
+{
+    drop_passes(t);
+    t->last_len = 0;
+    put_output(t);
+}
+
+static ssize_t send_fd_pass(struct transport *t, int fd, size_t len, const struct fd_pass *pass)
 {
     union {
         struct cmsghdr align;
@@ -62,30 +76,30 @@ static ssize_t send_fd_pass(struct transport *t, size_t len, const struct fd_pas
     cmsg->cmsg_type = SCM_RIGHTS;
     cmsg->cmsg_len = CMSG_LEN(size);
     memcpy(CMSG_DATA(cmsg), fds, size);
-    return sendmsg(t->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* One write, which ends where the next descriptor's frame begins. */
-static ssize_t write_some(struct transport *t)
+static ssize_t write_some(struct transport *t, int fd)
 {
     struct fd_pass *first = list_first(&t->passes, struct fd_pass, node), *next;
     size_t len = t->out_end - t->out_start;
     ssize_t n;
 
     if (!first)
-        return send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        return send(fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (first->at > t->bytes_out)
-        return send(t->fd, t->out + t->out_start, (size_t)(first->at - t->bytes_out),
+        return send(fd, t->out + t->out_start, (size_t)(first->at - t->bytes_out),
                     MSG_NOSIGNAL | MSG_DONTWAIT);
     if (first->node.next != &t->passes) {
         next = container_of(first->node.next, struct fd_pass, node);
         len = (size_t)(next->at - first->at);
     }
-    n = send_fd_pass(t, len, first);
+    n = send_fd_pass(t, fd, len, first);
     /* Too many are on their way, perhaps another program's of our user: the client sees that it is missing. */
     first->is_sent = n > 0;
     if (n < 0 && errno == ETOOMANYREFS)
-        n = send(t->fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = send(fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n > 0)
         drop_fd_pass(first);
     return n;
@@ -95,10 +109,10 @@ static ssize_t write_some(struct transport *t)
  * 1: all written; 0: the rest waits for the watcher; -ENOMEM: the rest waits, but the kernel does not say when it has memory;
  * other -errno: the other end is gone.
  */
-static int write_out(struct transport *t)
+static int write_out(struct transport *t, int fd)
 {
     while (t->out_start < t->out_end) {
-        ssize_t n = write_some(t);
+        ssize_t n = write_some(t, fd);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -106,6 +120,8 @@ static int write_out(struct transport *t)
             return errno == EAGAIN ? 0 : errno == ENOBUFS ? -ENOMEM : -errno;
         t->out_start += (size_t)n;
         t->bytes_out += (uint64_t)n;
+        if (t->out_start == t->out_end)
+            put_output(t);
     }
     drop_output(t);
     return 1;
@@ -122,7 +138,7 @@ static void tell_drained(struct transport *t)
 static void flush(struct transport *t)
 {
     size_t before = t->out_start;
-    int r = write_out(t);
+    int r = write_out(t, t->fd);
     bool waits = r == 0 || r == -ENOMEM;
 
     t->must_leave = false;
@@ -269,59 +285,38 @@ int transport_detach(struct transport *t)
     ev_io_stop(t->worker->loop, &t->write_io);
     drop_input(t);
     drop_passed_fd(t);
-    drop_output(t);
-    assert(list_is_empty(&t->passes));
-    t->out_small = t->out = mem_free(t->out_small);
+    drop_passes(t);
     t->fd = -1;
-    shutdown(fd, SHUT_WR);
     return fd;
+}
+
+void transport_drop_rest(struct transport *t, int fd)
+{
+    drop_output(t);
+    t->out_small = t->out = mem_free(t->out_small);
+    if (fd >= 0) /* not one that another process has */
+        shutdown(fd, SHUT_WR);
+}
+
+int transport_write_rest(struct transport *t, int fd)
+{
+    int r;
+
+    if (!t->out_small)
+        return 1;
+    r = t->out_lost ? -EPIPE : write_out(t, fd);
+    if (r != 0 && r != -ENOMEM)
+        transport_drop_rest(t, fd);
+    return r;
 }
 
 void transport_deinit(struct transport *t)
 {
     int fd = transport_detach(t);
 
-    if (fd >= 0) /* not one that another process has */
+    transport_drop_rest(t, fd);
+    if (fd >= 0)
         close(fd);
-}
-
-static bool enlarge_output(struct transport *t);
-
-static int restore_input(struct transport *t, const struct transport_past *past)
-{
-    bool is_large = past->in_len > IO_SMALL;
-
-    if (past->in_len == 0)
-        return 0;
-    t->in = is_large ? worker_block_get(t->worker, t->quota) : worker_small_block_get(t->worker);
-    if (!t->in)
-        return -ENOMEM;
-    t->in_cap = is_large ? IO_BLOCK : IO_SMALL;
-    memcpy(t->in, past->in, past->in_len);
-    t->in_end = past->in_len;
-    return 0;
-}
-
-int transport_restore(struct transport *t, const struct transport_past *past)
-{
-    int r;
-
-    if (past->in_len > IO_BLOCK || past->out_len > IO_BLOCK)
-        return -E2BIG;
-    r = restore_input(t, past);
-    if (r < 0)
-        return r;
-    t->bytes_in = past->bytes_in;
-    t->bytes_out = past->bytes_out;
-    if (past->out_len == 0)
-        return 0;
-    if (past->out_len > t->out_cap && !enlarge_output(t))
-        return -ENOMEM;
-    memcpy(t->out, past->out, past->out_len);
-    t->out_end = past->out_len;
-    t->must_leave = true;
-    worker_flush_later(t->worker, &t->flush);
-    return 0;
 }
 
 int transport_leave(struct transport *t)
@@ -544,6 +539,26 @@ void transport_commit(struct transport *t, size_t len)
         worker_flush_later(t->worker, &t->flush);
 }
 
+uint8_t *transport_reserve_last(struct transport *t, size_t len)
+{
+    uint8_t *place = transport_reserve(t, len);
+
+    assert(len <= IO_SMALL);
+    if (!place)
+        transport_flush_now(t);
+    if (!place)
+        place = transport_reserve(t, len);
+    return place || t->out == t->out_small ? place : t->out_small;
+}
+
+void transport_commit_last(struct transport *t, const uint8_t *place, size_t len)
+{
+    if (place == t->out_small && t->out != t->out_small)
+        t->last_len = (uint16_t)len;
+    else
+        transport_commit(t, len);
+}
+
 void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass)
 {
     if (t->out_lost) {
@@ -577,5 +592,5 @@ uint32_t transport_unread_max(int fd)
 void transport_flush_now(struct transport *t)
 {
     if (!t->out_lost)
-        (void)write_out(t);
+        (void)write_out(t, t->fd);
 }

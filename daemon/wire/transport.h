@@ -52,6 +52,7 @@ struct transport {
     uint8_t *out_small;              /* always there: replies need no allocation */
     uint8_t *out;                    /* out_small or a worker's block */
     size_t out_start, out_end, out_cap;
+    uint16_t last_len;    /* of the last frame, in out_small behind a block that is full; 0: none */
     struct list passes;   /* in the order of their frames */
     int passed_fd;        /* that the client has sent; -1: none */
     bool takes_fds;       /* else the kernel drops those */
@@ -72,8 +73,17 @@ struct transport {
 int transport_init(struct transport *t, struct worker *w, struct quota *quota, int fd,
                    const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
-/* The same, but the descriptor, to which nothing can be written any more, is the caller's. */
+/*
+ * The same, but the descriptor is the caller's, and output that has not left stays for transport_write_rest(); of its
+ * descriptors none goes any more.
+ */
 int transport_detach(struct transport *t);
+/*
+ * What has stayed. 1: it has left, and the descriptor's sending side is shut down; 0: the rest waits until the
+ * descriptor is writable; -ENOMEM: it waits, but the kernel does not say when it has memory; other -errno: it never will.
+ */
+int transport_write_rest(struct transport *t, int fd);
+void transport_drop_rest(struct transport *t, int fd); /* and shuts the sending side down */
 
 void transport_resume(struct transport *t);
 void transport_pause(struct transport *t);
@@ -145,6 +155,12 @@ static inline void transport_wait_room(struct transport *t)
 }
 /* len bytes of the place that was reserved last are output now; they leave at the end of the turn. */
 void transport_commit(struct transport *t, size_t len);
+/*
+ * A place for the last frame of all, of at most IO_SMALL bytes, also behind a block that is full. NULL: the small buffer
+ * itself is full.
+ */
+uint8_t *transport_reserve_last(struct transport *t, size_t len);
+void transport_commit_last(struct transport *t, const uint8_t *place, size_t len);
 /* The same; the pass's descriptors go with the first of these bytes. */
 void transport_commit_fd_pass(struct transport *t, size_t len, struct fd_pass *pass);
 /* True: the other end has read everything that was written, or is gone. */

@@ -243,8 +243,11 @@ static void read_client(struct core *core)
 {
     ssize_t n;
 
-    if (core->in_start == core->in_end)
-        core->in_start = core->in_end = 0;
+    if (core->in_start > sizeof(core->in) / 2 || core->in_start == core->in_end) {
+        memmove(core->in, core->in + core->in_start, core->in_end - core->in_start);
+        core->in_end -= core->in_start;
+        core->in_start = 0;
+    }
     n = read(core->client, core->in + core->in_end, sizeof(core->in) - core->in_end);
     if (n > 0)
         core->in_end += (size_t)n;
