@@ -236,12 +236,20 @@ void step_raw_cancel(const struct step *step)
     raw_request(raw, &cancel, NULL, 0);
 }
 
+/* The daemon is patient for half a second with a client that does not read why its session has ended. */
+static void has_missed_the_end(struct raw *raw)
+{
+    raw->may_end |= raw->is_mute && raw->has_broken;
+}
+
 void step_raw_mute(const struct step *step)
 {
     struct raw *raw = raw_at(step);
 
-    if (raw)
-        raw->is_mute = !raw->is_mute;
+    if (!raw)
+        return;
+    raw->is_mute = !raw->is_mute;
+    has_missed_the_end(raw);
 }
 
 /* An id that is in use, or kept for a connection: the session ends. */
@@ -260,6 +268,7 @@ void step_raw_break(const struct step *step)
     r.accept.first = r.verb == VERB_ACCEPT ? id : 0;
     raw_request(raw, &r, NULL, 0);
     raw->has_broken = true;
+    has_missed_the_end(raw);
     /* A reserved id may be free by now, and a listener may have ended. */
     raw->must_end = r.verb == VERB_OPEN && raw->ids[id].state == ID_LISTENING;
 }

@@ -252,6 +252,8 @@ static void say_hello(enum step_kind kind)
         step_flush(&(struct step){.a = i});
 }
 
+static unsigned int steps_run;
+
 void step_run(const struct step *step)
 {
     struct model_op *op;
@@ -266,6 +268,7 @@ void step_run(const struct step *step)
         return;
     sim_trace("%s %u %u %u %u", step_name(step->kind), step->a, step->b, step->c, step->d);
     model.depth++;
+    steps_run++;
     say_hello(step->kind);
     steps[step->kind](step);
     oracle_look();
@@ -353,6 +356,17 @@ void step_settle(uint64_t ms)
 
     while (sim.now_ns < until && go_on(until))
         ;
+}
+
+/* Also what is begun in a callback meanwhile, be it in the very end. */
+static void settle_all(void)
+{
+    unsigned int before;
+
+    do {
+        before = steps_run;
+        step_settle(25000);
+    } while (steps_run != before);
 }
 
 /* ---- the end ---- */
@@ -455,7 +469,7 @@ void step_finish(void)
     end_everything();
     unref_sockets();
     datagrams_close_all();
-    step_settle(25000);
+    settle_all();
     model_look();
     oracle_judge_all();
     datagrams_judge();

@@ -396,13 +396,24 @@ static void peer_writes(struct tcp *tcp)
         tcp->due = sim.now_ns;
 }
 
+/* Slow with much, too, but not so slow that there are more steps than a program may take. */
+#define PEER_STEPS 256u
+
+static size_t peer_takes(const struct tcp *tcp, size_t n)
+{
+    size_t reads = tcp->manner.reads;
+
+    if (reads > 0 && reads < n / PEER_STEPS)
+        reads = n / PEER_STEPS;
+    return reads > 0 && n > reads ? reads : n;
+}
+
 static void peer_works(struct tcp *tcp)
 {
     size_t n = byte_queue_len(&tcp->peer_rx);
 
     if (!tcp->manner.is_mute && n > 0) {
-        if (tcp->manner.reads && n > tcp->manner.reads)
-            n = tcp->manner.reads;
+        n = peer_takes(tcp, n);
         byte_queue_drop(&tcp->peer_rx, n);
         tcp->peer_read += n;
         if (tcp->due < sim.now_ns)
