@@ -14,16 +14,21 @@
 
 void asock_op_check(asock_op *op)
 {
-    if (op->state != OP_DONE || !op->memory.is_in_place)
+    bool is_lost;
+
+    if (op->state != OP_DONE || !(op->memory.is_in_place || op->memory.is_unseen))
         return;
-    op->memory.is_in_place = false;
-    if (asock_memory_is_lost(op))
+    is_lost = op->memory.is_in_place && asock_memory_is_lost(op);
+    is_lost |= op->memory.is_unseen && asock_op_is_behind_loss(op);
+    op->memory.is_in_place = op->memory.is_unseen = false;
+    if (is_lost)
         asock_op_fail_lost(op);
 }
 
 void asock_op_lose_shots(asock_op *op)
 {
     op->memory.is_lost = true;
+    asock_op_note_loss(op);
     asock_pool_forget(op);
     if (op->state == OP_DONE)
         asock_op_fail_lost(op);
@@ -70,14 +75,18 @@ static void leave_callback(asock_op *op, asock_socket *socket, bool is_more)
     asock_op_unhold(op);
 }
 
-/* A slice whose bytes the daemon has taken back is not reported: the op's end says what has happened. */
+/*
+ * A slice whose bytes the daemon has taken back, or those in front of it, is not reported: the op's end says what has
+ * happened.
+ */
 static bool drop_lost(struct due *due)
 {
     asock_op *op = due->op;
 
     if (asock_accept_arrival(due))
         return false;
-    if (!(due->slice ? asock_buffer_is_lost(due->slice->pool->buffer) : asock_memory_is_lost(op)))
+    if (!(due->slice ? asock_buffer_is_lost(due->slice->pool->buffer) : asock_memory_is_lost(op)) &&
+        !asock_op_is_behind_loss(op))
         return false;
     if (due->slice)
         asock_op_lose_shots(op);
@@ -106,7 +115,7 @@ static void run_callback(asock_context *context, struct due *due)
 
     list_remove(&due->node);
     if (!is_more)
-        op->is_due = op->memory.is_in_place = false;
+        op->is_due = op->memory.is_in_place = op->memory.is_unseen = false;
     op->memory.shot = shot;
     asock_pool_tell(op, due->slice);
     op->memory.is_more = is_more;

@@ -4,6 +4,7 @@
 
 #include "client-lib/api/callbacks.h"
 #include "client-lib/api/lifetime.h"
+#include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
 #include "client-lib/core/op.h"
 #include "client-lib/shm/buffer.h"
@@ -143,7 +144,7 @@ static int wait_sound_slice(asock_op *op, int timeout_ms)
 {
     int r = wait_slice(op, timeout_ms);
 
-    if (r != 1 || !asock_memory_is_lost(op))
+    if (r != 1 || !(asock_memory_is_lost(op) || asock_op_is_behind_loss(op)))
         return r;
     asock_op_lose_shots(op);
     return wait_slice(op, timeout_ms);

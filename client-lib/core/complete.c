@@ -62,9 +62,30 @@ static void conclude(asock_op *op)
     asock_op_drop_flight(op, op->socket);
 }
 
-/* Nothing that it received is there any more. */
+/* Datagrams make no stream, and who peeks takes nothing of one. */
+static bool takes_of_stream(const asock_op *op)
+{
+    return op->operation == ASOCK_OPERATION_RECEIVE && op->socket && !op->socket->is_datagram &&
+           !(op->flags & ASOCK_PEEK);
+}
+
+void asock_op_note_loss(const asock_op *op)
+{
+    asock_socket *socket = op->socket;
+
+    if (takes_of_stream(op) && (socket->lost_seq == 0 || op->seq < socket->lost_seq))
+        socket->lost_seq = op->seq;
+}
+
+bool asock_op_is_behind_loss(const asock_op *op)
+{
+    return takes_of_stream(op) && op->socket->lost_seq > 0 && op->seq > op->socket->lost_seq;
+}
+
+/* Nothing that it received is there any more, or what is in front of it is not. */
 void asock_op_fail_lost(asock_op *op)
 {
+    asock_op_note_loss(op);
     op->error = ERR_CONNECTION_ABORTED;
     op->bytes = 0;
     op->result_flags &= ~(unsigned int)ASOCK_END_OF_STREAM;
@@ -122,6 +143,7 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     /* Also what came inline: the daemon empties the whole buffer. */
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_inside && bytes > 0)
         op->memory.is_in_place = true;
+    op->memory.is_unseen = takes_of_stream(op);
     if (op->memory.is_lost)
         asock_op_fail_lost(op);
     list_remove(&op->queue_node);

@@ -83,6 +83,7 @@ struct op_memory {
     bool is_multishot; /* a receive of the pool's slices */
     bool is_more;      /* the callback that runs is not of its end */
     bool is_in_place; /* its bytes were not reported yet, and the daemon can still take them back */
+    bool is_unseen;   /* a receive of a stream: what it ended with was not reported yet */
     bool is_lost;     /* it did: the op ends CONNECTION_ABORTED, whatever the daemon said */
     asock_pool *pool; /* set by the program; NULL: none */
     struct slice *last;               /* that it ended with; NULL: with none */

@@ -49,10 +49,11 @@ struct asock_socket {
     bool is_connect_asked, is_connect_failed; /* failed: in the library; until the next one */
     bool is_connected;                        /* a connect has succeeded */
     bool is_over;                             /* an op, or the daemon, has said that it has ended */
-    struct endpoint local, remote;            /* of that connect */
-    uint32_t open_error;   /* what the daemon said to OPEN, or no id was granted */
-    unsigned int connects; /* that the daemon has */
-    unsigned int receives; /* that the daemon has */
+    uint64_t lost_seq;             /* of the first receive whose bytes were taken back; 0: none */
+    struct endpoint local, remote; /* of that connect */
+    uint32_t open_error;           /* what the daemon said to OPEN, or no id was granted */
+    unsigned int connects;         /* that the daemon has */
+    unsigned int receives;         /* that the daemon has */
     unsigned int connects_waiting;
 
     struct list sends, receives_waiting, controls; /* FIFOs of ops that wait in the library */

@@ -117,7 +117,7 @@ void asock_op_reset(asock_op *op, asock_socket *socket, int operation)
     op->bytes = 0;
     op->result_flags = 0;
     op->memory.is_reference = op->memory.is_inside = op->memory.is_multishot = false;
-    op->memory.is_in_place = op->memory.is_lost = false;
+    op->memory.is_in_place = op->memory.is_unseen = op->memory.is_lost = false;
     op->memory.last = NULL;
     op->local = op->remote = (struct endpoint){0};
     op->datagram = (struct datagram){.length = 0};

@@ -331,3 +331,114 @@ START_TEST(test_s46_what_was_taken_back_stays_lost_after_a_reconnect)
     private_daemon_release(before);
 }
 END_TEST
+
+/* Receives of one stream: what the first one got lies in shared memory, the second one's bytes and the end came inline. */
+struct behind {
+    struct pair pair;
+    asock_buffer *buffer;
+    asock_op *ops[3];
+    int errors[3], told;
+    uint64_t bytes[3];
+};
+
+#define SECOND 50u
+
+static void note_end(asock_op *op, void *userdata)
+{
+    struct behind *b = userdata;
+
+    ck_assert_ptr_eq(op, b->ops[b->told]);
+    b->errors[b->told] = asock_op_get_error(op);
+    b->bytes[b->told++] = asock_op_get_bytes(op);
+}
+
+static void begin_behind(struct behind *b, asock_callback callback)
+{
+    static char data[2][SECOND];
+
+    *b = (struct behind){.pair = new_pair(AF_INET)};
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &b->buffer), 0);
+    b->ops[0] = new_op_with(asock_buffer_data(b->buffer), BUFFER);
+    b->ops[1] = new_op_with(data[0], SECOND);
+    b->ops[2] = new_op_with(data[1], SECOND);
+    for (int i = 0; i < 3; i++) {
+        if (callback)
+            asock_op_set_callback(b->ops[i], callback, b);
+        pending(asock_receive(b->pair.socket, b->ops[i]));
+    }
+    let_come(&b->pair, BYTES);
+    let_come(&b->pair, SECOND);
+    remote_finish(b->pair.peer);
+    stop_daemon();
+}
+
+static void end_behind(struct behind *b)
+{
+    for (int i = 0; i < 3; i++)
+        asock_op_unref(b->ops[i]);
+    asock_buffer_unref(b->buffer);
+    pair_close(&b->pair);
+}
+
+START_TEST(test_s46_nothing_follows_what_was_taken_back)
+{
+    struct behind b;
+
+    begin_behind(&b, NULL);
+    for (int i = 0; i < 3; i++) {
+        expect_bytes(b.ops[i], ASOCK_CONNECTION_ABORTED, 0);
+        ck_assert_uint_eq(asock_op_get_result_flags(b.ops[i]), 0);
+    }
+    end_behind(&b);
+}
+END_TEST
+
+START_TEST(test_s46_nothing_follows_what_was_taken_back_in_callbacks)
+{
+    struct behind b;
+
+    begin_behind(&b, note_end);
+    while (b.told < 3)
+        pump_turn(-1, 0, LIVENESS_MS);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(b.errors[i], ASOCK_CONNECTION_ABORTED);
+        ck_assert_uint_eq(b.bytes[i], 0);
+    }
+    end_behind(&b);
+}
+END_TEST
+
+/* What the program has looked at stays what it was. */
+START_TEST(test_s46_what_was_looked_at_before_stays)
+{
+    struct behind b;
+
+    begin_behind(&b, NULL);
+    expect_bytes(b.ops[1], ASOCK_SUCCESS, SECOND);
+    expect_bytes(b.ops[0], ASOCK_CONNECTION_ABORTED, 0);
+    expect_bytes(b.ops[1], ASOCK_SUCCESS, SECOND);
+    expect_bytes(b.ops[2], ASOCK_CONNECTION_ABORTED, 0);
+    end_behind(&b);
+}
+END_TEST
+
+/* Copied out of the library's own memory, which was taken back: that is known as soon as the answer is read. */
+START_TEST(test_s46_nothing_follows_what_could_not_be_copied)
+{
+    struct pair pair = new_pair(AF_INET);
+    static char data[BUFFER], behind[SECOND];
+    asock_op *copied, *op = new_op_with(behind, SECOND);
+
+    warm_up(&pair);
+    copied = receive_into(&pair, data);
+    pending(asock_receive(pair.socket, op));
+    let_come(&pair, BYTES);
+    let_come(&pair, SECOND);
+    stop_daemon();
+    expect_bytes(op, ASOCK_CONNECTION_ABORTED, 0);
+    expect_bytes(copied, ASOCK_CONNECTION_ABORTED, 0);
+    asock_op_unref(copied);
+    asock_op_unref(op);
+    pair_close(&pair);
+}
+END_TEST

@@ -48,6 +48,7 @@ struct stream {
     bool was_killed;                  /* by the administrator */
     bool is_receive_shut;             /* asked for */
     bool is_blurred;      /* a receive was lost: where the next one begins is not known */
+    unsigned int gap;     /* the first receive that ended CONNECTION_ABORTED, + 1; 0: none has */
     bool linger_was_told; /* a close with time for it has succeeded */
     uint64_t received;    /* bytes of the peer's that were verified */
     uint64_t sent;        /* bytes in the log that were verified */

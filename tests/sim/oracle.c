@@ -186,8 +186,25 @@ static void judge_received(struct stream *stream)
     }
 }
 
+/* Once a receive has ended CONNECTION_ABORTED none behind it continues the stream, be it with its end (S46). */
+static void judge_gap(const struct submission *s, size_t bytes)
+{
+    struct stream *stream = s->stream;
+
+    if (s->operation != ASOCK_OPERATION_RECEIVE || s->flags & ASOCK_PEEK)
+        return;
+    if (stream->gap && s->number >= stream->gap &&
+        (bytes > 0 || (s->is_done && !s->error && s->result_flags & ASOCK_END_OF_STREAM)))
+        sim_fail("gap: submission %u goes on behind %u, which was lost", s->number,
+                 stream->gap - 1);
+    if (s->is_done && s->error == ASOCK_CONNECTION_ABORTED &&
+        (!stream->gap || s->number + 1 < stream->gap))
+        stream->gap = s->number + 1;
+}
+
 void oracle_shot(struct submission *s, const void *data, size_t len)
 {
+    judge_gap(s, len);
     byte_queue_append(&s->shots, data, len);
     judge_received(s->stream);
 }
@@ -463,6 +480,7 @@ void oracle_done(struct submission *s)
         judge_close(s);
     listeners_done(s);
     judge_sent(s->stream);
+    judge_gap(s, s->is_multishot ? 0 : s->bytes);
     judge_received(s->stream);
 }
 

@@ -698,7 +698,8 @@ ASOCK_EXPORT int asock_op_wait(asock_op *op, int timeout_ms);
  *
  * When the session ends buffers keep their contents, if the library learns of it in time (10 s; 0.7 s when the
  * daemon stops). Later the daemon empties them; a receive by reference that was not reported before then ends with
- * ASOCK_CONNECTION_ABORTED and 0 bytes. asock_buffer_is_intact() says whether that has happened.
+ * ASOCK_CONNECTION_ABORTED and 0 bytes, and so do the receives of that stream behind it that the program has not looked at.
+ * asock_buffer_is_intact() says whether that has happened.
  */
 /*
  * Memory of at least size bytes, zeroed. Waits for the daemon's answer for at most timeout_ms (-1: no
