@@ -65,8 +65,8 @@
 /*
  * What is charged as memory, beside queued bytes and blocks: the sizes of our structures, rounded up as malloc() does.
  * A session includes its buffers of IO_SMALL. An op includes its deadline and a piece of payload. A socket includes the
- * bytes that may always be queued for it, whatever the session's other sockets have queued, and one connect in progress; they
- * are part of the grant. A closing socket is charged separately.
+ * bytes that may always be queued for it, whatever the session's other sockets have queued, what it has of a datagram socket and
+ * of one that is bound, and one connect in progress; they are part of the grant. A closing socket is charged separately.
  */
 #define MEMORY_SESSION (16u * 1024u)
 #define MEMORY_SLOT 32u
@@ -75,8 +75,10 @@
 #define SOCKET_QUEUED_MIN (64u * 1024u)
 #define MEMORY_SOCKET_ALONE 1024u
 #define MEMORY_CONNECT 5632u
-#define MEMORY_SOCKET (SOCKET_QUEUED_MIN + MEMORY_SOCKET_ALONE + MEMORY_CONNECT)
-#define MEMORY_DATAGRAMS 1024u /* in addition, for a datagram socket */
+#define MEMORY_DATAGRAMS 1024u
+#define MEMORY_BOUND 256u
+#define MEMORY_SOCKET_OPEN (MEMORY_SOCKET_ALONE + MEMORY_DATAGRAMS + MEMORY_BOUND)
+#define MEMORY_SOCKET (SOCKET_QUEUED_MIN + MEMORY_SOCKET_OPEN + MEMORY_CONNECT)
 #define MEMORY_RESTRICTION 4096u
 #define MEMORY_RULE_FACTOR 8u /* a rule takes more than its text */
 #define MEMORY_RULE 256u      /* each further one of a list of ports, which has hardly any text */

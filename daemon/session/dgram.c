@@ -18,15 +18,12 @@
 #include "daemon/session/sock_policy.h"
 #include "proto/errors.h"
 
+_Static_assert(sizeof(struct dgram) < MEMORY_DATAGRAMS, "a socket's grant has room for it");
+
 int dgram_new(struct sock *sock)
 {
-    if (quota_charge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS) < 0)
-        return -EDQUOT;
     sock->dgram = mem_zalloc(1, sizeof(*sock->dgram));
-    if (sock->dgram)
-        return 0;
-    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS);
-    return -ENOMEM;
+    return sock->dgram ? 0 : -ENOMEM;
 }
 
 void dgram_free(struct sock *sock)
@@ -34,7 +31,6 @@ void dgram_free(struct sock *sock)
     if (!sock->dgram)
         return;
     dgram_unbound(sock);
-    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_DATAGRAMS);
     sock->dgram = mem_free(sock->dgram);
 }
 

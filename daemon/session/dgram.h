@@ -63,7 +63,7 @@ struct dgram {
     struct endpoint peer; /* CONNECTED: as the kernel says who sent something */
 };
 
-/* sock becomes one of datagrams. -EDQUOT, -ENOMEM. */
+/* sock becomes one of datagrams. -ENOMEM. */
 int dgram_new(struct sock *sock);
 void dgram_free(struct sock *sock); /* if it is one */
 

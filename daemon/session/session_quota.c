@@ -167,7 +167,7 @@ static uint64_t memory_of(uint64_t sockets, uint64_t ops, uint64_t window, uint6
 /* Of one that has ended, and grants nothing any more. */
 static uint64_t memory_left(const struct session *s)
 {
-    return MEMORY_SESSION + s->slot_count * MEMORY_SLOT + s->socket_count * MEMORY_SOCKET_ALONE +
+    return MEMORY_SESSION + s->slot_count * MEMORY_SLOT + s->socket_count * MEMORY_SOCKET_OPEN +
            s->connect_count * MEMORY_CONNECT + s->op_count * MEMORY_OP + s->queued;
 }
 

@@ -16,17 +16,15 @@
 #include "proto/endpoint.h"
 #include "proto/errors.h"
 
+_Static_assert(sizeof(struct sock_bound) < MEMORY_BOUND, "a socket's grant has room for it");
+
 int sock_bound_new(struct sock *sock)
 {
-    if (quota_charge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND) < 0)
-        return -EDQUOT;
     sock->bound = mem_zalloc(1, sizeof(*sock->bound));
-    if (sock->bound) {
-        list_init(&sock->bound->accepts);
-        return 0;
-    }
-    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND);
-    return -ENOMEM;
+    if (!sock->bound)
+        return -ENOMEM;
+    list_init(&sock->bound->accepts);
+    return 0;
 }
 
 void sock_bound_uncharge(struct sock *sock)
@@ -44,7 +42,6 @@ void sock_bound_drop(struct sock *sock)
     assert(list_is_empty(&sock->bound->accepts));
     sock_bound_uncharge(sock);
     sock->bound = mem_free(sock->bound);
-    quota_uncharge(sock->quota, QUOTA_MEMORY, MEMORY_BOUND);
 }
 
 static enum policy_protocol protocol_of(const struct sock *sock)

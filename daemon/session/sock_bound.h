@@ -4,7 +4,8 @@
 
 /*
  * The state of a socket that its client has bound to a local address, of a listener and its pending accepts, and what an
- * accepted socket keeps of its listener. Few sockets have it, so it is allocated separately, and charged.
+ * accepted socket keeps of its listener. Few sockets have it, so it is allocated separately; the grant of sockets has room
+ * for it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,7 +17,6 @@
 struct op;
 struct sock;
 
-#define MEMORY_BOUND 256u /* charged for one; more than malloc() takes */
 /* The kernel's old default of somaxconn; and the most, which bounds what a backlog is charged. */
 #define BACKLOG_DEFAULT 128u
 #define BACKLOG_MAX 256u     /* close(2) resets each waiting connection: some microseconds each */
@@ -38,7 +38,7 @@ struct sock_origin {
     bool is_dual;
 };
 
-/* Charged to the socket's quota. -EDQUOT, -ENOMEM. */
+/* -ENOMEM. */
 int sock_bound_new(struct sock *sock);
 void sock_bound_drop(struct sock *sock); /* if it has one */
 

@@ -576,7 +576,7 @@ class Promises(QuotaTest):
         wire.hello(sockets=150, ops=150, queued_max=1 << 16)
         after = self.quota("session", wire.number)
         self.assertEqual((after["sockets"][0], after["ops"][0]), (150, 200))
-        self.assertEqual(after["memory"][0] - before["memory"][0], 50 * (32 + 65 * 1024 + 5632))  # a slot each, a socket and a connect
+        self.assertEqual(after["memory"][0] - before["memory"][0], 50 * (32 + 65 * 1024 + 1280 + 5632))  # a slot each, a socket, bound or of datagrams, and a connect
 
     def test_s49_a_grant_never_shrinks(self):
         first = self.client(sockets=100)

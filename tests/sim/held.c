@@ -20,7 +20,6 @@ static void add_socket(const struct sock *sock, uint64_t held[static QUOTA_RESOU
     held[QUOTA_KERNEL] += sock->kernel[0] + sock->kernel[1];
     held[QUOTA_LINGERS] += sock->ending != NULL;
     held[QUOTA_MEMORY] += sock_ending_memory(sock);
-    held[QUOTA_MEMORY] += sock->bound ? MEMORY_BOUND : 0;
     held[QUOTA_KERNEL] += sock->bound ? sock->bound->charged : 0;
 }
 

@@ -38,6 +38,7 @@ unit_tests += \
 	tests/unit/test_server.unit \
 	tests/unit/test_services.unit \
 	tests/unit/test_session_farewell.unit \
+	tests/unit/test_session_grant.unit \
 	tests/unit/test_session_hold.unit \
 	tests/unit/test_lent.unit \
 	tests/unit/test_sock.unit \
@@ -101,6 +102,7 @@ tests_unit_test_tokens_unit_SOURCES = tests/unit/test_tokens.c
 tests_unit_test_maker_unit_SOURCES = tests/unit/test_maker.c $(daemon_session_sources)
 tests_unit_test_list_walk_unit_SOURCES = tests/unit/test_list_walk.c $(daemon_session_sources)
 tests_unit_test_session_farewell_unit_SOURCES = tests/unit/test_session_farewell.c $(daemon_session_sources)
+tests_unit_test_session_grant_unit_SOURCES = tests/unit/test_session_grant.c $(daemon_session_sources)
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
 tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
