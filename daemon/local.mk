@@ -249,6 +249,8 @@ libasockd_la_SOURCES = \
 	daemon/server/admin_record.h \
 	daemon/server/hardening.c \
 	daemon/server/hardening.h \
+	daemon/server/gate.c \
+	daemon/server/gate.h \
 	daemon/server/listener.c \
 	daemon/server/listener.h \
 	daemon/server/listener_open.c \

@@ -119,6 +119,18 @@ static void open_pidfd(int fd, struct identity *identity, uint64_t accepted)
         identity_forget_process(identity);
 }
 
+int identity_read_user(int fd, struct identity *ret)
+{
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->pidfd = -1;
+    r = read_credentials(fd, ret);
+    if (r == 0)
+        drop_foreign_ids(ret);
+    return r;
+}
+
 int identity_read(int fd, struct identity *ret)
 {
     uint64_t accepted = identity_proc_now();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: readable -> accept -> who is it -> a session.
+ * Happy path: readable -> accept -> (its user owes time: it waits, gate.h) -> who is it -> a session.
  * Failures: too many sessions (the client gets an error, and is closed); no descriptor (the spare one is given
  * up for as long as it takes to accept the client and turn it away: a connection that stays in the
  * backlog would make the loop spin; a control session gets the spare one for good); not even that
@@ -121,7 +121,8 @@ static bool has_left(int fd)
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-static void admit(struct listener *l, int fd)
+/* is_paid: the time that it takes is charged by whoever calls. */
+static void admit(struct listener *l, int fd, bool is_paid)
 {
     struct session_config config = {
         .worker = l->listeners->worker,
@@ -156,19 +157,48 @@ static void admit(struct listener *l, int fd)
     }
     if (session_new(&config, fd, &identity, why, &s) < 0) {
         turn_away(l, fd, ERR_NO_BUFFER_SPACE, why);
-        /* What took time is to know who it was; of a sharer's clients the sharer's step pays for that. */
-        if (l->quota)
+        /* What took time is to know who it was. */
+        if (!is_paid)
             session_quota_refused(config.worker, l->quota, &identity, shares->clock() - began);
         identity_deinit(&identity);
         return;
     }
     s->transport.takes_fds = l->kind == LISTENER_CONTROL;
     (*count_of(l->listeners, l->kind))++;
-    /* Determining the identity takes as long as hundreds of requests: charge it to the client. A sharer's step is charged anyway. */
-    if (!l->sharer)
+    /* Determining the identity takes as long as hundreds of requests: charge it to the client. */
+    if (!is_paid)
         share_charge(&s->share, shares->clock() - began);
     log_debug("session %llu: pid %d, uid %u, listener %s", (unsigned long long)s->id,
               (int)s->identity.pid, (unsigned int)s->identity.uid, l->name);
+}
+
+static void admit_in_turn(struct listener *l, int fd)
+{
+    admit(l, fd, true);
+}
+
+/* Whose time it would take; NULL: it is the administrator's client, or there is no memory. */
+static struct quota *user_of(const struct listener *l, int fd)
+{
+    struct identity identity;
+
+    if (!l->quota || identity_read_user(fd, &identity) < 0)
+        return NULL;
+    subids_mark(l->listeners->worker->subids, &identity);
+    return session_quota_user(&identity, l->quota);
+}
+
+static void let_in(struct listener *l, int fd)
+{
+    struct gates *gates = &l->listeners->gates;
+    struct quota *user = user_of(l, fd);
+
+    /* Of a sharer's clients the sharer's step pays for everything. */
+    if (!user || !gate_is_needed(gates, user))
+        admit(l, fd, !l->quota);
+    else if (gate_hold(gates, user, l, fd) < 0)
+        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "too many clients of this user wait to be let in");
+    quota_unref(user);
 }
 
 int listeners_configure(struct listeners *ls, const char *name, struct session_config *ret)
@@ -207,7 +237,7 @@ static int accept_with_spare(struct listener *l)
     close_spare(ls);
     fd = accept_fd(l);
     if (fd >= 0 && l->kind == LISTENER_CONTROL)
-        admit(l, fd);
+        admit(l, fd, true);
     else if (fd >= 0)
         refuse(fd, ERR_NO_BUFFER_SPACE, "the daemon is out of descriptors");
     open_spare(ls);
@@ -222,7 +252,7 @@ static int accept_one(struct listener *l)
     int fd = accept_fd(l);
 
     if (fd >= 0) {
-        admit(l, fd);
+        let_in(l, fd);
         /* A control session may have taken it in a time of need. */
         open_spare(l->listeners);
         return 1;
@@ -444,6 +474,7 @@ void listener_deinit(struct listener *l)
 
 static void listener_free(struct listener *l)
 {
+    gates_empty(&l->listeners->gates, l);
     if (l->path[0])
         unlink(l->path);
     listener_deinit(l);
@@ -494,6 +525,7 @@ int listeners_init(struct listeners *ls, struct worker *w)
     list_init(&ls->list);
     ls->worker = w;
     task_init(&ls->accept, on_accept);
+    gates_init(&ls->gates, w, admit_in_turn);
     ls->spare = ls->lock_fd = -1;
     open_spare(ls);
     return ls->spare < 0 ? -errno : 0;
@@ -506,6 +538,7 @@ void listeners_deinit(struct listeners *ls)
     assert(ls->clients == 0 && ls->controls == 0);
     task_deinit(&ls->accept);
     listeners_close(ls);
+    gates_deinit(&ls->gates);
     close_spare(ls);
     if (ls->lock_fd >= 0)
         close(ls->lock_fd);

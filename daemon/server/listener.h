@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/server/gate.h"
 #include "daemon/server/listener_spec.h"
 #include "daemon/core/loop.h"
 #include "daemon/session/session.h"
@@ -35,6 +36,7 @@ struct listeners {
     uint64_t full_logged, stall_logged; /* when; 0: never */
     struct task accept;                 /* one client of those who wait */
     uint64_t accepted;                  /* of those, how many there were */
+    struct gates gates;                 /* clients of users who owe time */
 };
 
 struct listener {

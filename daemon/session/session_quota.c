@@ -82,7 +82,7 @@ static const char *unit_key(const struct identity *identity, char *buf, size_t c
     return strlen(identity->cgroup) > 1 ? identity->cgroup : NULL;
 }
 
-static struct quota *user_of(const struct identity *identity, struct quota *listener)
+struct quota *session_quota_user(const struct identity *identity, struct quota *listener)
 {
     char uid[16];
 
@@ -96,7 +96,7 @@ static struct quota *find_place(const struct session *s, struct quota *listener)
     const struct identity *identity = &s->identity;
     char key[QUOTA_KEY_MAX];
     const char *unit = unit_key(identity, key, sizeof(key));
-    struct quota *user = user_of(identity, listener), *group, *place;
+    struct quota *user = session_quota_user(identity, listener), *group, *place;
 
     if (!user)
         return NULL;
@@ -236,7 +236,7 @@ int session_quota_enter(struct session *s, const struct session_config *config,
 void session_quota_refused(struct worker *w, struct quota *listener,
                            const struct identity *identity, uint64_t ns)
 {
-    struct quota *user = user_of(identity, listener);
+    struct quota *user = session_quota_user(identity, listener);
 
     if (user)
         share_charge(quota_share(user, &w->shares.root), ns);

@@ -21,6 +21,8 @@ struct ask {
  */
 int session_quota_enter(struct session *s, const struct session_config *config,
                         char ret_why[static SESSION_WHY_MAX]);
+/* The place of its user among those of a listener, referred to; NULL: no memory. */
+struct quota *session_quota_user(const struct identity *identity, struct quota *listener);
 /*
  * A client of that listener got no session. What it took is its user's time: a user who has none there, and whom others left
  * no room for, owes nothing.

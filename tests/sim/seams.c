@@ -334,11 +334,22 @@ int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_w
 
 /* ---- who it is ---- */
 
+/* Whose it is stays. */
+int identity_read_user(int fd, struct identity *ret)
+{
+    struct unix_end *end = fd_file(fd)->u.unix_end;
+
+    if (!end->uid)
+        end->uid = 1000 + sim_random(2);
+    memset(ret, 0, sizeof(*ret));
+    ret->uid = ret->gid = end->uid;
+    ret->pidfd = -1;
+    return 0;
+}
+
 int identity_read(int fd, struct identity *ret)
 {
-    memset(ret, 0, sizeof(*ret));
-    ret->uid = ret->gid = 1000 + sim_random(2);
-    fd_file(fd)->u.unix_end->uid = ret->uid;
+    identity_read_user(fd, ret);
     ret->pid = 4000;
     ret->pidfd = -1;
     ret->gids_known = ret->units_known = true;

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_GATE_H
+#define ASOCKD_GATE_H
+
+/*
+ * Clients whose user owes more than a slice of time wait here. To learn who a client is takes as long as hundreds of
+ * requests, also for one that is refused then, so the clients of such a user are let in when it is the user's turn, in
+ * the user's time (daemon/core/share.h). Where nobody else has work that is at once.
+ */
+#include <stdbool.h>
+
+#include "base/list.h"
+
+struct listener;
+struct quota;
+struct worker;
+
+/* Of one user; those beyond are refused, which takes no time worth sharing. */
+#define GATE_CLIENTS_MAX 32u
+/* Of all users, a descriptor each. */
+#define GATES_CLIENTS_MAX 256u
+
+struct gates {
+    struct list list; /* struct gate */
+    struct worker *worker;
+    unsigned int waiting;
+    void (*admit)(struct listener *l, int fd); /* its time is accounted for */
+};
+
+void gates_init(struct gates *gates, struct worker *w, void (*admit)(struct listener *l, int fd));
+/* Must its next client wait? */
+bool gate_is_needed(const struct gates *gates, struct quota *user);
+/* Takes fd on success. -ENOBUFS: too many wait; -ENOMEM. */
+int gate_hold(struct gates *gates, struct quota *user, struct listener *l, int fd);
+/* Lets those in who came by that listener; NULL: all of them. */
+void gates_empty(struct gates *gates, const struct listener *l);
+/* Nobody may wait. */
+void gates_deinit(struct gates *gates);
+
+#endif
