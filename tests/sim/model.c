@@ -96,6 +96,7 @@ void submission_made(struct submission *submission, int r)
         submission->deadline = submission->submitted + submission->timeout_ms;
     if (submission->stream)
         append(submission->stream, submission);
+    submission->is_at_once = r == 0;
     if (r == 0)
         submission_done(submission);
 }

@@ -93,6 +93,7 @@ struct submission {
     bool is_unknown;    /* it was lost: how it ended is not known */
     bool is_partial;    /* how much of it went is not known */
     bool is_told_early; /* by asock_end(): its callback is still to come */
+    bool is_at_once;    /* it ended as it was submitted: the daemon never had it */
     bool was_connected; /* at submission a connect had succeeded */
     int error;
     uint64_t bytes;

@@ -197,7 +197,7 @@ static void judge_gap(const struct submission *s, size_t bytes)
         (bytes > 0 || (s->is_done && !s->error && s->result_flags & ASOCK_END_OF_STREAM)))
         sim_fail("gap: submission %u goes on behind %u, which was lost", s->number,
                  stream->gap - 1);
-    if (s->is_done && s->error == ASOCK_CONNECTION_ABORTED &&
+    if (s->is_done && s->error == ASOCK_CONNECTION_ABORTED && !s->is_at_once &&
         (!stream->gap || s->number + 1 < stream->gap))
         stream->gap = s->number + 1;
 }
