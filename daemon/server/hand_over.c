@@ -109,20 +109,20 @@ static int transfer(int fd, int memfd, const struct state_writer *out, uint64_t 
     if (r == 0)
         r = send_descriptors(fd, out, until);
     if (r == 0)
-        r = expect(fd, LINK_READY, until);
+        r = expect(fd, LINK_READY, time_now_ms() + TAKE_OVER_MS);
     return r == 0 ? link_send(fd, LINK_YOURS, 0, NULL, 0, until) : r;
 }
 
 static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
 {
-    uint64_t until = time_now_ms() + TAKE_OVER_MS;
     struct state_writer out;
-    int memfd, r = state_writer_init(&out);
+    int memfd = -1, r = state_writer_init(&out);
 
-    if (r < 0)
-        return r;
-    memfd = hand_over_save(h->listeners, &out, ret_sessions);
-    r = memfd < 0 ? memfd : transfer(fd, memfd, &out, until);
+    if (r == 0)
+        r = memfd = hand_over_save(h->listeners, &out, ret_sessions);
+    /* Its time begins here: how long it took to write everything down depends on how much there is. */
+    if (r >= 0)
+        r = transfer(fd, memfd, &out, time_now_ms() + TAKE_OVER_MS);
     if (memfd >= 0)
         close(memfd);
     state_writer_deinit(&out);

@@ -300,12 +300,13 @@ int take_over_receive(struct arrival *a, struct listeners *ls, const struct list
 {
     struct cargo c = {
         .arrival = a, .listeners = ls, .specs = specs, .spec_count = count, .memfd = -1};
-    uint64_t began = time_now_ms(), until = began + TAKE_OVER_MS;
-    int r = ask(&c, until);
+    uint64_t began = time_now_ms(), until;
+    int r = ask(&c, began + TAKE_OVER_MS);
 
     if (r < 0)
         return fail(a->dir, r, c.what);
-    r = receive_state(&c, until);
+    r = receive_state(&c, time_now_ms() + TAKE_OVER_SAVE_MS);
+    until = time_now_ms() + TAKE_OVER_MS;
     if (r == 0)
         r = receive_descriptors(&c, until);
     if (r == 0)
@@ -313,7 +314,7 @@ int take_over_receive(struct arrival *a, struct listeners *ls, const struct list
     if (r == 0)
         r = check_all_taken(&c);
     if (r == 0)
-        r = agree(&c, until);
+        r = agree(&c, time_now_ms() + TAKE_OVER_MS);
     if (r < 0)
         give_up(&c, r);
     close(c.memfd);

@@ -13,13 +13,15 @@
  *                                  <-  READY, or FAILED
  *     YOURS                        ->
  *
- * The old one goes on with everything unless YOURS has left; the new one touches nothing before YOURS has come. Every step
- * has the same deadline: none waits without an end.
+ * The old one goes on with everything unless YOURS has left; the new one touches nothing before YOURS has come. The transfer has
+ * a deadline, and so has READY, behind it: how long the state takes to be written and read depends on its size.
  */
 #include <stdint.h>
 
-/* For all of it; while it lasts clients wait. */
+/* For all descriptors, and for READY behind them; while it lasts clients wait. */
 #define TAKE_OVER_MS 5000u
+/* For the old one to write everything down. */
+#define TAKE_OVER_SAVE_MS 30000u
 /* SCM_MAX_FD: the kernel takes no more with one message. */
 #define LINK_DESCRIPTORS_MAX 253u
 

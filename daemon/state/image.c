@@ -17,6 +17,9 @@
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 #define LENGTH_BYTES 4u
+/* By so much a state grows while it is written. */
+#define ROOM_LEAST (64u * 1024u)
+#define ROOM_MOST (4u << 20)
 
 static void put_number(uint8_t *to, uint64_t value, unsigned int bytes)
 {
@@ -44,18 +47,39 @@ static uint64_t checksum(const uint8_t *data, size_t len)
 
 /* ---- writing ---- */
 
+/* Its memory is the mapping of the memfd that it becomes: there is no second copy of what is saved. */
+static int reserve(struct state_writer *w, size_t cap)
+{
+    void *at;
+
+    /* Allocated now: without memory this fails, while a page that is touched would end the process. */
+    if (fallocate(w->fd, 0, 0, (off_t)cap) < 0)
+        return errno == ENOSPC ? -ENOMEM : -errno; /* there is no disk that could be full */
+    at = w->data ? mremap(w->data, w->cap, cap, MREMAP_MAYMOVE)
+                 : mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_SHARED, w->fd, 0);
+    if (at == MAP_FAILED)
+        return -errno;
+    w->data = at;
+    w->cap = cap;
+    return 0;
+}
+
 int state_writer_init(struct state_writer *w)
 {
     memset(w, 0, sizeof(*w));
-    w->cap = 64 * 1024;
-    w->data = mem_zalloc(1, w->cap);
     w->len = STATE_HEADER;
-    return w->data ? 0 : -ENOMEM;
+    w->fd = shm_buffer_memfd();
+    return w->fd < 0 ? w->fd : reserve(w, ROOM_LEAST);
 }
 
 void state_writer_deinit(struct state_writer *w)
 {
-    w->data = mem_free(w->data);
+    if (w->data)
+        munmap(w->data, w->cap);
+    w->data = NULL;
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
     w->descriptors = mem_free(w->descriptors);
 }
 
@@ -67,8 +91,8 @@ static void fail(struct state_writer *w, int error)
 
 static bool make_room(struct state_writer *w, size_t len)
 {
-    size_t cap = w->cap;
-    uint8_t *data;
+    size_t more = w->cap / 4;
+    int r;
 
     if (w->error)
         return false;
@@ -76,18 +100,13 @@ static bool make_room(struct state_writer *w, size_t len)
         fail(w, -EFBIG);
         return false;
     }
-    while (cap - w->len < len)
-        cap *= 2;
-    if (cap == w->cap)
+    if (w->cap - w->len >= len)
         return true;
-    data = mem_realloc(w->data, cap);
-    if (!data) {
-        fail(w, -ENOMEM);
-        return false;
-    }
-    w->data = data;
-    w->cap = cap;
-    return true;
+    more = more < ROOM_LEAST ? ROOM_LEAST : more > ROOM_MOST ? ROOM_MOST : more;
+    r = reserve(w, (w->len + len + more) & ~(size_t)(ROOM_LEAST - 1));
+    if (r < 0)
+        fail(w, r);
+    return r == 0;
 }
 
 void state_add(struct state_writer *w, Asockd__State__Record *record)
@@ -145,39 +164,21 @@ int state_finish(struct state_writer *w, const uint8_t **ret, size_t *ret_len)
     return 0;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 int state_seal(struct state_writer *w)
 {
     const uint8_t *data = NULL;
     size_t len = 0;
-    int fd, r = state_finish(w, &data, &len);
+    int fd = w->fd, r = state_finish(w, &data, &len);
 
     if (r < 0)
         return r;
-    fd = shm_buffer_memfd();
-    if (fd < 0)
-        return fd;
-    r = write_all(fd, data, len);
-    if (r == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
-        r = -errno;
-    if (r == 0)
-        return fd;
-    close(fd);
-    return r;
+    /* A mapping that could still write would forbid the seals. */
+    munmap(w->data, w->cap);
+    w->data = NULL;
+    if (ftruncate(fd, (off_t)len) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+        return -errno;
+    w->fd = -1;
+    return fd;
 }
 
 /* ---- reading ---- */

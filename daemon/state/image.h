@@ -33,7 +33,8 @@
 #define STATE_DESCRIPTORS_MAX (1u << 20)
 
 struct state_writer {
-    uint8_t *data; /* the header's place comes first */
+    int fd;        /* the memfd; -1: it was sealed */
+    uint8_t *data; /* its mapping; the header's place comes first */
     size_t len, cap;
     uint32_t records;
     int *descriptors; /* not owned */
@@ -41,14 +42,14 @@ struct state_writer {
     int error; /* the first one, -errno: nothing more is added */
 };
 
-int state_writer_init(struct state_writer *w); /* -ENOMEM */
-void state_writer_deinit(struct state_writer *w);
+int state_writer_init(struct state_writer *w);    /* -ENOMEM, -EMFILE */
+void state_writer_deinit(struct state_writer *w); /* also when init has failed */
 void state_add(struct state_writer *w, Asockd__State__Record *record);
 /* The place of a descriptor, as records name it; -1: 0, none. */
 uint32_t state_add_descriptor(struct state_writer *w, int fd);
-/* All of it as bytes, *ret of w's memory; -errno: what went wrong since it was begun. */
+/* All of it as bytes, *ret in w's mapping; -errno: what went wrong since it was begun. */
 int state_finish(struct state_writer *w, const uint8_t **ret, size_t *ret_len);
-/* The same in a sealed memfd: its descriptor, or -errno. */
+/* The sealed memfd, the caller's, or -errno; nothing more can be added. */
 int state_seal(struct state_writer *w);
 
 struct state_reader {

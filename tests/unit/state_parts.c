@@ -119,7 +119,7 @@ void parts_fill(struct parts *p)
     fill_ops(p);
 }
 
-static void add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what)
+void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what)
 {
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
 
@@ -133,14 +133,14 @@ void parts_write(struct parts *p, struct state_writer *w)
     ck_assert_int_eq(state_writer_init(w), 0);
     for (int i = 0; i < DESCRIPTORS; i++)
         ck_assert_uint_eq(state_add_descriptor(w, i), (uint32_t)i + 1);
-    add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
-    add(w, ASOCKD__STATE__RECORD__KIND_SESSION, &p->session);
-    add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->socket);
-    add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->send);
-    add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->chain);
-    add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_SESSION, &p->session);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->socket);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->send);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->chain);
+    parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
     if (p->has_more)
-        add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
 }
 
 /* ---- a daemon that takes it ---- */

@@ -31,6 +31,7 @@ struct parts {
 
 void parts_fill(struct parts *p);
 void parts_write(struct parts *p, struct state_writer *w);
+void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what);
 
 struct taker {
     struct core *core;

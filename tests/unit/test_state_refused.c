@@ -3,9 +3,13 @@
 /* What goes from one daemon to the next, damaged or made up: refused. */
 
 #include <errno.h>
+#include <malloc.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/session/sock.h"
@@ -80,11 +84,46 @@ START_TEST(test_a_memory_file_must_be_sealed)
     ck_assert_int_lt(ftruncate(sealed, 1), 0);
     ck_assert_int_lt(write(sealed, "x", 1), 0);
     open = memfd_create("open", MFD_ALLOW_SEALING);
-    ck_assert_int_eq(write(open, w.data, w.len), (ssize_t)w.len);
+    ck_assert_int_eq(write(open, "asockdS\n", 8), 8);
     ck_assert_int_eq(state_open(&in, open), -EPERM);
     close(open);
     close(sealed);
     state_writer_deinit(&w);
+}
+END_TEST
+
+/* Only the memfd has it: at a full load there may be no room for a second copy. */
+START_TEST(test_a_state_is_written_once)
+{
+    const struct rlimit least = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
+    Asockd__State__Op op = ASOCKD__STATE__OP__INIT;
+    uint8_t *bytes = calloc(1, 1 << 20);
+    size_t before = mallinfo2().uordblks;
+    struct state_writer w;
+    struct stat st;
+    int fd;
+
+    op.data = (ProtobufCBinaryData){1 << 20, bytes};
+    ck_assert_int_eq(state_writer_init(&w), 0);
+    for (int i = 0; i < 32; i++)
+        parts_add(&w, ASOCKD__STATE__RECORD__KIND_OP, &op);
+    ck_assert_uint_le(mallinfo2().uordblks, before + (1 << 20));
+    fd = state_seal(&w);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(fstat(fd, &st), 0);
+    ck_assert_int_gt(st.st_size, 32 << 20);
+    ck_assert_int_lt(st.st_size, 33 << 20);
+    ck_assert_int_le(st.st_blocks, 33 << 11);
+    close(fd);
+    state_writer_deinit(&w);
+
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &least), 0);
+    ck_assert_int_eq(state_writer_init(&w), 0);
+    parts_add(&w, ASOCKD__STATE__RECORD__KIND_OP, &op);
+    ck_assert_int_eq(state_seal(&w), -EFBIG);
+    state_writer_deinit(&w);
+    free(bytes);
 }
 END_TEST
 
