@@ -7,6 +7,9 @@
  * Failures: the store has no room or is switched off, the manager does not answer: the queue is emptied, so that nobody can
  * find anything there, and the restart becomes a stop. The state is damaged: all its connections are reset. A descriptor is
  * missing: its session ends. The next process dies before it is ready: the one after it finds the same.
+ *
+ * From when it is packed until a process goes on with it each connection is set to end in a reset (SO_LINGER): whoever loses it,
+ * the manager or a process that dies, closes nothing that looks whole.
  */
 #include "daemon/server/store.h"
 
@@ -304,19 +307,26 @@ bool store_is_settled(const struct store *s)
     return true;
 }
 
-static int pack(int fd, int memfd, const struct state_writer *out, uint64_t until)
+/* Nobody reads from the queue meanwhile: what has no room in it now never will. */
+static int pack(int fd, int memfd, const struct state_writer *out)
 {
     uint32_t done = 0;
-    int r = link_send(fd, LINK_STATE, out->descriptor_count, &memfd, 1, until);
+    int r = link_send(fd, LINK_STATE, out->descriptor_count, &memfd, 1, 0);
 
     while (r == 0 && done < out->descriptor_count) {
         uint32_t left = out->descriptor_count - done;
         uint32_t n = left < LINK_DESCRIPTORS_MAX ? left : LINK_DESCRIPTORS_MAX;
 
-        r = link_send(fd, LINK_DESCRIPTORS, n, out->descriptors + done, n, until);
+        r = link_send(fd, LINK_DESCRIPTORS, n, out->descriptors + done, n, 0);
         done += n;
     }
-    return r;
+    return r == -ETIMEDOUT ? -ENOBUFS : r;
+}
+
+static void end_in_reset(const struct state_writer *out, bool on)
+{
+    for (uint32_t i = 0; i < out->descriptor_count; i++)
+        state_end_in_reset(out->descriptors[i], on);
 }
 
 /* Closed by all, it would be gone, and the other end hung up. */
@@ -337,25 +347,37 @@ static const char *reason(int r)
         return "the service manager does not answer in time";
     case -ETOOMANYREFS:
         return "there are more descriptors than RLIMIT_NOFILE (LimitNOFILE= of the unit)";
+    case -ENOBUFS:
+        return "there are more descriptors than a socket's queue has room for (net.core.wmem_max)";
     default:
         return strerror(-r);
     }
 }
 
-static int put(struct store *s, struct notifier *n, uint32_t *ret_sessions)
+static int deliver(struct store *s, struct notifier *n, int memfd, const struct state_writer *out)
 {
-    uint64_t until = time_now_ms() + STORE_MS;
-    struct state_writer out;
-    int memfd, r = state_writer_init(&out);
+    int r;
 
-    if (r < 0)
-        return r;
-    memfd = hand_over_save(s->listeners, &out, ret_sessions);
-    r = memfd < 0 ? memfd : pack(s->pair[0], memfd, &out, until);
+    end_in_reset(out, true);
+    r = pack(s->pair[0], memfd, out);
     if (r == 0)
-        r = notifier_store(n, STORE_NAME, s->pair[1], until);
+        r = notifier_store(n, STORE_NAME, s->pair[1], time_now_ms() + STORE_MS);
     if (r == 0)
         r = check_stored(s);
+    if (r < 0)
+        end_in_reset(out, false);
+    return r;
+}
+
+static int put(struct store *s, struct notifier *n, uint32_t *ret_sessions)
+{
+    struct state_writer out;
+    int memfd = -1, r = state_writer_init(&out);
+
+    if (r == 0)
+        r = memfd = hand_over_save(s->listeners, &out, ret_sessions);
+    if (r >= 0)
+        r = deliver(s, n, memfd, &out);
     close_fd(&memfd);
     state_writer_deinit(&out);
     return r;

@@ -258,19 +258,33 @@ int restore_session(struct state_restorer *r, const Asockd__State__Session *from
 
 /* ---- it is ours ---- */
 
+static int option(int fd, int name)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
+}
+
+/* A listening socket would hand it on to what it accepts. */
+void state_end_in_reset(int fd, bool on)
+{
+    const struct linger reset = {.l_onoff = on};
+
+    if (option(fd, SO_PROTOCOL) == IPPROTO_TCP && option(fd, SO_ACCEPTCONN) == 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
 void state_discard(int fd)
 {
-    const struct linger reset = {.l_onoff = 1};
-    int protocol = 0;
-    socklen_t len = sizeof(protocol);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 && protocol == IPPROTO_TCP)
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    state_end_in_reset(fd, true);
     close(fd);
 }
 
 static void resume_socket(struct session *s, struct sock *sock)
 {
+    if (sock->ns.fd >= 0)
+        state_end_in_reset(sock->ns.fd, false);
     if (sock->hangup)
         hangup_resume(sock->hangup);
     if (sock->connect) {
@@ -293,6 +307,15 @@ static void resume_socket(struct session *s, struct sock *sock)
     session_ready(s, sock);
 }
 
+/* What its client has sent behind what the state has is lost: no stream of it may look whole. */
+static void cut_sockets(struct session *s)
+{
+    struct sock *sock;
+
+    session_for_each_sock (s, sock)
+        sock->is_incomplete |= sock->state == SOCK_CONNECTED;
+}
+
 void state_resume(struct worker *w)
 {
     list_for_each (&w->sessions, it) {
@@ -301,6 +324,7 @@ void state_resume(struct worker *w)
 
         /* Nothing of it begins again: without a restriction it could connect where it may not. */
         if (s->is_unfit) {
+            cut_sockets(s);
             session_end(s, ERR_CONNECTION_ABORTED,
                         "the daemon was replaced and could not take over all of the session");
             continue;

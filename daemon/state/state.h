@@ -39,6 +39,8 @@ void state_save_session(struct state_writer *out, const struct session *s);
  * later steps.
  */
 void state_leave_session(struct session *s);
+/* While nobody goes on with it: a TCP connection that is closed then is reset. state_resume() ends that, too. */
+void state_end_in_reset(int fd, bool on);
 
 /* ---- the new one ---- */
 

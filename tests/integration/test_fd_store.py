@@ -183,6 +183,15 @@ class GoesWrong(StoreTest):
             self.daemon.come()
             self.check_goes_on(wire, peer)
 
+    def test_the_manager_loses_what_it_keeps(self):
+        """The kernel closes it then: nothing that was cut looks whole."""
+        wire, peer = self.waiting()
+        self.daemon.leave()
+        self.daemon.manager.empty()
+        self.check_lost(wire, peer)
+        self.daemon.come()
+        self.waiting()
+
     def change_store(self, change):
         (fd, name), = self.daemon.manager.store
         messages = unpack(fd)
@@ -265,8 +274,9 @@ class GoesWrong(StoreTest):
         self.assertGreater(min(len(on), len(off)), 2)
 
     def test_the_connection_of_a_session_is_missing(self):
-        """Its client hears why, and its other connection is not left to look whole."""
+        """Its client hears why, and its connections are not left to look whole."""
         wire, peer = self.waiting()
+        other = self.pair(wire, 2)
         self.daemon.leave()
 
         def lose(messages):
@@ -275,7 +285,10 @@ class GoesWrong(StoreTest):
             return [messages[0], (kind, number - 1, fds[:-1])]
         self.change_store(lose)
         self.daemon.come()
-        self.check_aborted(wire, peer)
+        reply, _ = wire.ended()
+        self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
+        for connection in (peer, other):
+            self.assertEqual(self.reset_by(connection), b"")
 
 
 class UnderLoad(StoreTest):

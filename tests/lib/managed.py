@@ -16,9 +16,9 @@ from wire import DEADLINE, Wire
 
 STATE, DESCRIPTORS = 1, 2  # enum link_kind
 PLACE = """
-import os, sys
+import fcntl, os, sys
 fds, arguments = [int(fd) for fd in sys.argv[1].split(",")], sys.argv[2:]
-fds = [os.dup(fd) if fd < 3 + len(fds) else fd for fd in fds]
+fds = [fcntl.fcntl(fd, fcntl.F_DUPFD, 3 + len(fds)) if fd < 3 + len(fds) else fd for fd in fds]
 for place, fd in enumerate(fds):
     os.dup2(fd, 3 + place)
 os.environ["LISTEN_PID"] = str(os.getpid())
@@ -155,8 +155,11 @@ class Managed(asockd.Daemon):
 def dies_when_ready():
     """For preexec_fn: the call that says READY=1, a sendto with an address, ends the process (seccomp)."""
     number = {"x86_64": 44, "aarch64": 206}[platform.machine()]  # sendto
-    code = [(0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 56), (0x15, 1, 0, 0), (0x06, 0, 0, 0x80000000),
-            (0x06, 0, 0, 0x7fff0000)]
+    install([(0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 56), (0x15, 1, 0, 0), (0x06, 0, 0, 0x80000000),
+             (0x06, 0, 0, 0x7fff0000)])
+
+
+def install(code):
     text = b"".join(struct.pack("=HBBI", *line) for line in code)
     buffer = ctypes.create_string_buffer(text, len(text))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(code), ctypes.addressof(buffer)))

@@ -162,8 +162,10 @@ static void move(struct core *from, struct taker *to)
     state_save_daemon(&w, &from->worker, lock, 0, 1);
     state_save_session(&w, from->session);
     ck_assert_int_eq(state_finish(&w, &data, &len), 0);
-    for (uint32_t i = 0; i < w.descriptor_count; i++)
+    for (uint32_t i = 0; i < w.descriptor_count; i++) {
+        state_end_in_reset(w.descriptors[i], true);
         to->descriptors[i] = dup(w.descriptors[i]);
+    }
     to->r.descriptor_count = w.descriptor_count;
     ck_assert_int_eq(state_read(&in, data, len), 0);
     ck_assert_int_eq(state_restore(&to->r, &in), 0);
@@ -171,7 +173,6 @@ static void move(struct core *from, struct taker *to)
     close(lock);
 }
 
-/* What is charged to it goes with it: there it is what it was, here nothing is left, and no peer has heard of it. */
 /* What a socket keeps of its connect stays behind. */
 static void drop_report(struct core *core, uint32_t id)
 {
@@ -181,6 +182,17 @@ static void drop_report(struct core *core, uint32_t id)
     sock->connect_report = connect_report_drop(sock->connect_report);
 }
 
+static int would_reset(struct session *s, uint32_t id)
+{
+    struct linger linger = {0};
+    socklen_t len = sizeof(linger);
+
+    ck_assert_int_eq(getsockopt(session_sock(s, id)->ns.fd, SOL_SOCKET, SO_LINGER, &linger, &len),
+                     0);
+    return linger.l_onoff;
+}
+
+/* What is charged to it goes with it: there it is what it was, here nothing is left, and no peer has heard of it. */
 START_TEST(test_it_moves)
 {
     struct core *old = core_new();
@@ -206,7 +218,9 @@ START_TEST(test_it_moves)
     ck_assert_int_eq(recv(peer, &byte, 1, MSG_DONTWAIT), -1);
     ck_assert_int_eq(errno, EAGAIN);
 
+    ck_assert_int_eq(would_reset(taker_session(&t), 1), 1);
     state_resume(&t.core->worker);
+    ck_assert_int_eq(would_reset(taker_session(&t), 1), 0);
     ck_assert_int_eq(write(peer, "hello", 5), 5);
     core_settle(t.core);
     ck_assert_uint_eq(core_completion(old, first).bytes, 5);
