@@ -135,6 +135,7 @@ static const struct {
     {SOL_SOCKET, SO_BROADCAST},
     {SOL_SOCKET, SO_KEEPALIVE},
     {SOL_SOCKET, SO_LINGER},
+    {SOL_SOCKET, SO_PRIORITY}, /* counts who has read a state (store.c) */
     {SOL_SOCKET, SO_RCVBUF},
     {SOL_SOCKET, SO_REUSEADDR},
     {SOL_SOCKET, SO_RXQ_OVFL}, /* datagrams */

@@ -6,7 +6,8 @@
  * READY, empties the queue, goes on.
  * Failures: the store has no room or is switched off, the manager does not answer: the queue is emptied, so that nobody can
  * find anything there, and the restart becomes a stop. The state is damaged: all its connections are reset. A descriptor is
- * missing: its session ends. The next process dies before it is ready: the one after it finds the same.
+ * missing: its session ends. The next process dies before it is ready: the one after it finds the same, unless STORE_ATTEMPTS
+ * of them have died while they read it.
  *
  * From when it is packed until a process goes on with it each connection is set to end in a reset (SO_LINGER): whoever loses it,
  * the manager or a process that dies, closes nothing that looks whole.
@@ -138,6 +139,29 @@ static void peek_descriptors(struct found *f)
                                               : strerror(-r));
 }
 
+/*
+ * How many processes have begun to read it and did not get through is kept where it outlives them: in the queue's own socket,
+ * for which the kernel has no use for SO_PRIORITY. False: too many.
+ */
+static bool count_attempt(int fd)
+{
+    int count = 0;
+    socklen_t len = sizeof(count);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &count, &len) < 0 || count >= STORE_ATTEMPTS)
+        return count < STORE_ATTEMPTS;
+    count++;
+    setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &count, sizeof(count));
+    return true;
+}
+
+static void forget_attempts(int fd)
+{
+    const int none = 0;
+
+    setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &none, sizeof(none));
+}
+
 /* Without a listener of theirs they are lost; the listeners themselves are the manager's. */
 static int on_listener(void *data, const struct state_listener *listener)
 {
@@ -240,6 +264,13 @@ void store_restore(struct store *s)
 
     if (s->found < 0)
         return;
+    if (!count_attempt(s->found)) {
+        log_error("the state of the process before has ended %d processes that read it; it is "
+                  "dropped, and its clients are disconnected",
+                  STORE_ATTEMPTS);
+        discard_rest(s->found);
+        return;
+    }
     if (read_state(&f, &in, &what) < 0) {
         log_error(
             "the state of the process before cannot be read: %s; its clients are disconnected",
@@ -248,6 +279,7 @@ void store_restore(struct store *s)
     } else if (restore(&f, &in) < 0) {
         give_up(&f);
     }
+    forget_attempts(s->found);
     discard_untaken(&f);
     state_reader_deinit(&in);
     close_fd(&f.memfd);

@@ -19,6 +19,8 @@
 #define STORE_NAME "asockd.state"
 /* For the manager to store it; clients wait meanwhile. The unit's TimeoutStopSec= is longer. */
 #define STORE_MS 3000u
+/* So many processes may end while they read a state: a second one, because the first may have been short of memory. */
+#define STORE_ATTEMPTS 2
 
 struct store {
     int pair

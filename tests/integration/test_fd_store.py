@@ -10,7 +10,7 @@ import time
 import unittest
 
 import asockd
-from managed import DESCRIPTORS, Managed, dies_when_ready, pack, unpack
+from managed import DESCRIPTORS, Managed, dies_when_it_reads, dies_when_ready, pack, unpack
 from talking import Talker, stream
 from wire import DEADLINE, Ended, Wire, pb, request
 
@@ -182,6 +182,25 @@ class GoesWrong(StoreTest):
                 self.assertLess(self.daemon.fail_to_come(preexec_fn=dies_when_ready), 0)
             self.daemon.come()
             self.check_goes_on(wire, peer)
+
+    def test_a_state_that_ends_its_readers(self):
+        """The first may have been short of memory; behind the second one it is dropped."""
+        wire, peer = self.waiting()
+        for _ in range(2):
+            self.daemon.leave()
+            self.assertLess(self.daemon.fail_to_come(preexec_fn=dies_when_it_reads), 0)
+            self.daemon.come()
+            self.check_goes_on(wire, peer)
+        mark = self.mark()
+        self.daemon.leave()
+        for _ in range(2):
+            self.assertLess(self.daemon.fail_to_come(preexec_fn=dies_when_it_reads), 0)
+        self.assertNotIn("it is dropped", self.log_since(mark))
+        self.daemon.come()
+        self.assertIn("has ended 2 processes that read it; it is dropped", self.log_since(mark))
+        self.check_lost(wire, peer)
+        self.daemon.wait(lambda: not self.daemon.manager.store)
+        self.waiting()
 
     def test_the_manager_loses_what_it_keeps(self):
         """The kernel closes it then: nothing that was cut looks whole."""
