@@ -175,7 +175,7 @@ class GoesWrong(RestartTest):
         self.check_goes_on(wire, peer)
 
     def test_a_start_limit_loses_the_store(self):
-        """Which is why the unit has none. A systemd that preserves the store keeps it."""
+        """Which is why the unit has none."""
         wire, peer = self.waiting()
         with open("/run/systemd/system/asockd.service.d/limit.conf", "w", encoding="utf-8") as file:
             file.write("[Unit]\nStartLimitIntervalSec=100\nStartLimitBurst=2\n")
@@ -184,14 +184,22 @@ class GoesWrong(RestartTest):
         run("systemctl", "stop", "asockd.socket", "asockd-control.socket")  # which would start it
         run("systemctl", "restart", "asockd.service")
         await_true("failed", lambda: prop("asockd.service", "ActiveState") == "failed")
-        if prop("asockd.service", "FileDescriptorStorePreserve") == "yes":
-            configure(arguments="--allow-any")
-            must("systemctl", "reset-failed", "asockd.service")
-            must("systemctl", "start", "asockd.socket", "asockd-control.socket", "asockd.service")
-            self.check_goes_on(wire, peer)
-        else:
-            with self.assertRaises(EOFError):
-                wire.read()
+        self.check_lost(wire, peer)
+
+    def check_lost(self, wire, peer):
+        """What was cut does not look whole."""
+        with self.assertRaises(EOFError):
+            wire.read()
+        with self.assertRaises(ConnectionResetError):
+            peer.recv(1)
+
+    def test_a_stop_while_no_process_starts(self):
+        """It is a stop, whatever the store has."""
+        wire, peer = self.waiting()
+        configure("RestartSec=50ms", executable="/bin/false")
+        run("systemctl", "restart", "asockd.service")
+        run("systemctl", "stop", "asockd.socket", "asockd-control.socket", "asockd.service")
+        self.check_lost(wire, peer)
 
     def test_a_stop_keeps_nothing(self):
         wire, _ = self.waiting()
