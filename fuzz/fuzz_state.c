@@ -145,7 +145,7 @@ static uint8_t *with_header(const uint8_t *data, size_t size)
     for (size_t i = 0; i < size; i++)
         hash = (hash ^ data[i]) * UINT64_C(0x100000001b3);
     memcpy(image, STATE_MAGIC, 8);
-    put(image + 8, STATE_FORMAT, 4);
+    put(image + 8, STATE_FORMAT_LAST, 4);
     put(image + 12, STATE_HEADER, 4);
     put(image + 16, size, 8);
     put(image + 24, hash, 8);

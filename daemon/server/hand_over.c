@@ -5,7 +5,8 @@
  * Happy path: TAKE_OVER comes -> at the end of that turn the daemon stops working and writes down what can go over -> it sends
  * the memfd, then the descriptors, 253 a message -> the new daemon says READY -> this one sends YOURS, ends the sessions that
  * have gone without touching their connections, and stops.
- * Failures: no memory; the new daemon fails, ends, or does not answer in time. Nothing has changed then, and this daemon goes on.
+ * Failures: no memory; the new daemon fails, ends, does not answer in time, or is too old for what there is. Nothing has changed
+ * then: this daemon says FAILED, and goes on.
  */
 #include "daemon/server/hand_over.h"
 
@@ -120,6 +121,8 @@ static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
 
     if (r == 0)
         r = memfd = hand_over_save(h->listeners, &out, ret_sessions);
+    if (r >= 0 && out.format > h->format)
+        r = -EPROTONOSUPPORT;
     /* Its time begins here: how long it took to write everything down depends on how much there is. */
     if (r >= 0)
         r = transfer(fd, memfd, &out, time_now_ms() + TAKE_OVER_MS);
@@ -138,6 +141,8 @@ static const char *reason(int r)
         return "it cannot go on with what it got; its log says why";
     case -ETIMEDOUT:
         return "it does not answer in time";
+    case -EPROTONOSUPPORT:
+        return "it is older, and cannot read the state of a client that has a bound socket";
     case -EPIPE:
     case -ECONNRESET:
         return "it has ended";
@@ -149,6 +154,8 @@ static const char *reason(int r)
 static void fail(struct hand_over *h, struct session *asker, int r)
 {
     hand_over_forget(h->listeners->worker);
+    /* Before anything else happens here: without that word it could take this process's death for its own turn. */
+    link_send(asker->transport.fd, LINK_FAILED, 0, NULL, 0, 0);
     log_warning("asockd is not replaced by process %d, and goes on: %s", (int)asker->identity.pid,
                 reason(r));
     session_end(asker, ERR_SUCCESS, NULL);
@@ -225,7 +232,7 @@ static const char *problem(const struct hand_over *h, const struct session *aske
 
     if (asker->identity.uid != geteuid() && asker->identity.uid != 0)
         return "only the daemon's own user, and root, can take over";
-    if (format != STATE_FORMAT)
+    if (format < STATE_FORMAT_FIRST)
         return "the daemon hands over in another format: restart it";
     if (h->op || ls->worker->is_stopping)
         return "the daemon is being replaced, or stops, already";
@@ -250,6 +257,7 @@ static int on_asked(struct take_over *t, struct op *op, uint32_t format)
     if (op->text)
         return ERR_OPERATION_NOT_SUPPORTED;
     h->op = op;
+    h->format = format;
     worker_flush_later(h->listeners->worker, &h->task);
     return 0;
 }

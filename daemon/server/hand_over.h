@@ -11,7 +11,8 @@
 struct hand_over {
     struct take_over take_over; /* what the verb asks */
     struct listeners *listeners;
-    struct op *op; /* TAKE_OVER; NULL: none is pending */
+    struct op *op;   /* TAKE_OVER; NULL: none is pending */
+    uint32_t format; /* the last one that the other one reads */
     struct task task;
     int link; /* it has happened: open until nothing is left here, as the new one waits for that; -1 */
     void (*done)(struct hand_over *h); /* what is left here has to stop */

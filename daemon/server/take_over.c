@@ -6,15 +6,18 @@
  * TAKE_OVER -> receive the memfd, then the descriptors -> make listeners, sessions, sockets and ops -> send READY -> receive
  * YOURS -> serve them.
  * Failures: no daemon listens there, or it cannot hand over: a message. The state is damaged, names a descriptor that did not
- * come, or is too large for this process: this one sends FAILED and ends, and has touched no connection.
+ * come, or is too large for this process: this one sends FAILED and ends, and has touched no connection. The old daemon dies
+ * when all has come: this one goes on.
  */
 #include "daemon/server/take_over.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -26,6 +29,9 @@
 #include "proto/codec.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
+
+/* From when a process has closed its descriptors to its end. */
+#define ENDED_MS 1000
 
 /* ---- frames ---- */
 
@@ -125,6 +131,7 @@ struct cargo {
     const struct listener_spec *specs;
     unsigned int spec_count;
     int memfd, *descriptors;
+    int pidfd; /* of the old one; -1: unknown */
     bool *taken;
     uint32_t count;
     const char *what; /* is wrong */
@@ -140,6 +147,8 @@ static int receive_state(struct cargo *c, uint64_t until)
 
     if (r < 0)
         return r;
+    if (message.kind == LINK_FAILED)
+        c->what = "it cannot hand over; its log says why";
     if (message.kind != LINK_STATE || count != 1 || message.number > STATE_DESCRIPTORS_MAX)
         return -EPROTO;
     c->memfd = descriptors[0];
@@ -168,7 +177,8 @@ static int receive_descriptors(struct cargo *c, uint64_t until)
         done += count;
         r = link_send(c->arrival->fd, LINK_NEXT, 0, NULL, 0, until);
     }
-    return r;
+    /* If it has ended behind the last one that is seen below. */
+    return r == -EPIPE && done == c->count ? 0 : r;
 }
 
 static bool is_configured(const struct cargo *c, const char *name)
@@ -228,6 +238,7 @@ static int restore(struct cargo *c)
         c->what = "its listeners are not those of this configuration: restart it instead";
         e = -EINVAL;
     }
+    c->pidfd = r.pid > 0 ? (int)syscall(SYS_pidfd_open, r.pid, 0) : -1;
     c->listeners->lock_fd = r.lock;
     c->listeners->clients = r.sessions;
     c->arrival->sessions = r.sessions;
@@ -236,8 +247,17 @@ static int restore(struct cargo *c)
     return e;
 }
 
+/* Its connection is closed, perhaps a moment before the rest of it. */
+static bool has_ended(const struct cargo *c)
+{
+    struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
+
+    return c->pidfd >= 0 && poll(&p, 1, ENDED_MS) > 0;
+}
+
 /*
- * Until it says so nothing is ours. Its deadline began later than ours, so it may still say so when ours is over. After the
+ * Until it says so nothing is ours. If it has ended and has not said FAILED, it has done nothing since it wrote its state, and
+ * nobody else has the connections. Its deadline began later than ours, so it may still say so when ours is over. After the
  * shutdown it cannot any more, and goes on; what it said before is still there.
  */
 static int agree(struct cargo *c, uint64_t until)
@@ -252,6 +272,10 @@ static int agree(struct cargo *c, uint64_t until)
     if (r == -ETIMEDOUT && shutdown(c->arrival->fd, SHUT_RD) == 0)
         r = link_receive(c->arrival->fd, &message, descriptors, &count,
                          time_now_ms() + TAKE_OVER_MS);
+    if ((r == -EPIPE || r == -ECONNRESET) && has_ended(c)) {
+        log_warning("the other one has ended while it handed over; its clients go on");
+        return 0;
+    }
     if (r == 0 && (message.kind != LINK_YOURS || count > 0))
         r = -EPROTO;
     return r;
@@ -269,10 +293,10 @@ static int check_all_taken(struct cargo *c)
     return 0;
 }
 
-static int ask(struct cargo *c, uint64_t until)
+static int ask_for(struct cargo *c, uint32_t format, uint64_t until)
 {
     const struct request request = {
-        .verb = VERB_TAKE_OVER, .op = 1, .take_over = {.format = STATE_FORMAT}};
+        .verb = VERB_TAKE_OVER, .op = 1, .take_over = {.format = format}};
     struct reply reply;
     int r = say(c->arrival->fd, &request);
 
@@ -284,6 +308,17 @@ static int ask(struct cargo *c, uint64_t until)
         return 0;
     c->what = c->text[0] ? c->text : asock_error_to_text(reply.error);
     return -EOPNOTSUPP;
+}
+
+/* The first version took no format but its own. */
+static int ask(struct cargo *c, uint64_t until)
+{
+    int r = -EOPNOTSUPP;
+
+    for (uint32_t format = STATE_FORMAT_LAST; r == -EOPNOTSUPP && format >= STATE_FORMAT_FIRST;
+         format--)
+        r = ask_for(c, format, until);
+    return r;
 }
 
 /* The descriptors of what was not taken are just closed: their connections still belong to the old process. */
@@ -298,8 +333,12 @@ static _Noreturn void give_up(struct cargo *c, int r)
 int take_over_receive(struct arrival *a, struct listeners *ls, const struct listener_spec *specs,
                       unsigned int count)
 {
-    struct cargo c = {
-        .arrival = a, .listeners = ls, .specs = specs, .spec_count = count, .memfd = -1};
+    struct cargo c = {.arrival = a,
+                      .listeners = ls,
+                      .specs = specs,
+                      .spec_count = count,
+                      .memfd = -1,
+                      .pidfd = -1};
     uint64_t began = time_now_ms(), until;
     int r = ask(&c, began + TAKE_OVER_MS);
 
@@ -318,6 +357,8 @@ int take_over_receive(struct arrival *a, struct listeners *ls, const struct list
     if (r < 0)
         give_up(&c, r);
     close(c.memfd);
+    if (c.pidfd >= 0)
+        close(c.pidfd);
     mem_free(c.descriptors);
     mem_free(c.taken);
     a->worker = ls->worker;

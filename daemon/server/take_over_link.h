@@ -11,9 +11,10 @@
  *                                  <-  NEXT
  *     ... until all are there ...
  *                                  <-  READY, or FAILED
- *     YOURS                        ->
+ *     YOURS, or FAILED             ->
  *
- * The old one goes on with everything unless YOURS has left; the new one touches nothing before YOURS has come. The transfer has
+ * The old one goes on with everything unless YOURS has left, and says FAILED before it does; the new one touches nothing before
+ * YOURS has come, or the old one's end without a FAILED. The transfer has
  * a deadline, and so has READY, behind it: how long the state takes to be written and read depends on its size.
  */
 #include <stdint.h>

@@ -68,6 +68,7 @@ int state_writer_init(struct state_writer *w)
 {
     memset(w, 0, sizeof(*w));
     w->len = STATE_HEADER;
+    w->format = STATE_FORMAT_FIRST;
     w->fd = shm_buffer_memfd();
     return w->fd < 0 ? w->fd : reserve(w, ROOM_LEAST);
 }
@@ -125,6 +126,12 @@ void state_add(struct state_writer *w, Asockd__State__Record *record)
     w->records++;
 }
 
+void state_needs(struct state_writer *w, uint32_t format)
+{
+    if (w->format < format)
+        w->format = format;
+}
+
 uint32_t state_add_descriptor(struct state_writer *w, int fd)
 {
     if (fd < 0 || w->error)
@@ -153,7 +160,7 @@ int state_finish(struct state_writer *w, const uint8_t **ret, size_t *ret_len)
     if (w->error)
         return w->error;
     memcpy(header, STATE_MAGIC, 8);
-    put_number(header + 8, STATE_FORMAT, 4);
+    put_number(header + 8, w->format, 4);
     put_number(header + 12, STATE_HEADER, 4);
     put_number(header + 16, w->len - STATE_HEADER, 8);
     put_number(header + 24, checksum(w->data + STATE_HEADER, w->len - STATE_HEADER), 8);
@@ -185,12 +192,13 @@ int state_seal(struct state_writer *w)
 
 int state_read(struct state_reader *r, const uint8_t *data, size_t len)
 {
-    uint64_t header, body;
+    uint64_t format, header, body;
 
     memset(r, 0, sizeof(*r));
     if (len < STATE_HEADER || memcmp(data, STATE_MAGIC, 8) != 0)
         return -EBADMSG;
-    if (get_number(data + 8, 4) != STATE_FORMAT)
+    format = get_number(data + 8, 4);
+    if (format < STATE_FORMAT_FIRST || format > STATE_FORMAT_LAST)
         return -EPROTONOSUPPORT;
     header = get_number(data + 12, 4);
     body = get_number(data + 16, 8);

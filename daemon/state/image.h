@@ -7,7 +7,7 @@
  * All numbers are little-endian.
  *
  *     offset  0  8 bytes   STATE_MAGIC
- *             8  uint32    STATE_FORMAT
+ *             8  uint32    format
  *            12  uint32    bytes of the header: a later one may be longer
  *            16  uint64    bytes of all records
  *            24  uint64    checksum of them: FNV-1a, 64 bits
@@ -23,7 +23,10 @@
 #include "proto/state.pb-c.h"
 
 #define STATE_MAGIC "asockdS\n"
-#define STATE_FORMAT 1u
+/* Those that are read. What is written has the first that it does with: an older daemon can go on with that. */
+#define STATE_FORMAT_FIRST 1u
+#define STATE_FORMAT_LAST 2u
+#define STATE_FORMAT_BOUND 2u /* from here on: sockets that are bound or listen, and accepts */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)
@@ -36,7 +39,7 @@ struct state_writer {
     int fd;        /* the memfd; -1: it was sealed */
     uint8_t *data; /* its mapping; the header's place comes first */
     size_t len, cap;
-    uint32_t records;
+    uint32_t records, format;
     int *descriptors; /* not owned */
     uint32_t descriptor_count, descriptor_cap;
     int error; /* the first one, -errno: nothing more is added */
@@ -45,6 +48,8 @@ struct state_writer {
 int state_writer_init(struct state_writer *w);    /* -ENOMEM, -EMFILE */
 void state_writer_deinit(struct state_writer *w); /* also when init has failed */
 void state_add(struct state_writer *w, Asockd__State__Record *record);
+/* What is added can be read from this format on. */
+void state_needs(struct state_writer *w, uint32_t format);
 /* The place of a descriptor, as records name it; -1: 0, none. */
 uint32_t state_add_descriptor(struct state_writer *w, int fd);
 /* All of it as bytes, *ret in w's mapping; -errno: what went wrong since it was begun. */

@@ -170,6 +170,7 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
         e = restore_fail(r, "the lock is something else");
     r->next_id = from->next_id;
     r->saved = from->saved;
+    r->pid = from->pid;
     if (e == 0 && r->next_id >= UINT64_MAX / 2)
         e = restore_fail(r, "ids are used up");
     for (uint32_t i = 0; e == 0 && i < from->listeners; i++)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "daemon/core/loop.h"
@@ -51,6 +52,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     daemon.version = text(PACKAGE_VERSION);
     daemon.next_id = w->next_id;
     daemon.saved = w->clock();
+    daemon.pid = getpid();
     daemon.listeners = listeners;
     daemon.sessions = sessions;
     daemon.lock = state_add_descriptor(out, lock);
@@ -324,8 +326,10 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
 
     fill_socket(sock, &socket);
     /* One that was killed has lost what it was bound to. */
-    if (sock->bound && sock->state != SOCK_KILLED)
+    if (sock->bound && sock->state != SOCK_KILLED) {
         socket.bound = bound_in(&bound, sock->bound);
+        state_needs(out, STATE_FORMAT_BOUND);
+    }
     socket.dropping = dropping;
     socket.remote = endpoint_in(&remote, &sock->remote);
     if (sock->options) {

@@ -65,6 +65,7 @@ struct state_restorer {
     bool saves_what_it_can;
     const char *lost_what; /* of a session that was lost, the last one */
     uint64_t next_id;      /* so far */
+    pid_t pid;             /* of the process that wrote it; 0: unknown */
     uint64_t saved; /* when the state was written, by CLOCK_MONOTONIC in milliseconds; 0: unknown */
     uint32_t sessions, sockets, ops; /* so far */
     uint32_t lost;                   /* sessions that end, or were not made */

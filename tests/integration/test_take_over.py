@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import math
 import os
+import select
+import signal
 import socket
 import struct
 import sys
@@ -402,6 +404,27 @@ class GoesOn(TakeOverTest):
         with contextlib.suppress(ConnectionResetError):
             self.assertEqual(self.read_all(peer), b"")
 
+    def test_the_old_one_dies_behind_the_last_descriptor(self):
+        """Nobody else has the connections: the new one goes on with them."""
+        daemon = asockd.Daemon("--allow-any")
+        self.addCleanup(daemon.stop)
+        wire = self.hold(Wire(daemon.path))
+        wire.hello()
+        peer = self.pair(wire)
+        wire.send(wire.receive(5, 1, 4))
+        wire.settle()
+        between = os.path.join(daemon.directory, "between")
+        os.mkdir(between)
+        os.chmod(between, 0o755)
+        thread = Between(os.path.join(between, "control.sock"), daemon)
+        new = daemon._start("--take-over", between, "--allow-any")
+        thread.join(DEADLINE)
+        os.close(daemon.pidfd)
+        daemon.process, daemon.pid, daemon.pidfd = new, new.pid, os.pidfd_open(new.pid)
+        peer.sendall(b"here")
+        self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
+        self.assertIn("has ended while it handed over", daemon.output())
+
     def test_an_invalid_policy(self):
         path = os.path.join(self.daemon.directory, "bad.policy")
         with open(path, "w", encoding="ascii") as policy:
@@ -418,13 +441,68 @@ class GoesOn(TakeOverTest):
         return reply
 
     def test_another_format(self):
-        self.daemon.control.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=2)))
+        self.daemon.control.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=0)))
         self.assertEqual(self.daemon.control.completion(5).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
+
+    def test_an_older_one_cannot_read_it(self):
+        """It reads the first format, which has no bound sockets, and hears that before anything has gone."""
+        wire = self.wire()
+        wire.send(wire.open(5, 1), wire.bind(6, 1, ("127.0.0.1", 0)))
+        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
+        for kind in (5, 1):  # FAILED, STATE
+            asker = self.hold(Wire(self.daemon.control_path))
+            asker.hello()
+            asker.sock.settimeout(DEADLINE)
+            asker.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))
+            self.assertEqual(self.read_reply(asker).error, pb.ERROR_SUCCESS)
+            data, fds, _, _ = socket.recv_fds(asker.sock, 8, 253)
+            self.assertEqual(struct.unpack("<II", data)[0], kind, self.daemon.output())
+            for fd in fds:
+                self.assertEqual(struct.unpack("<I", os.pread(fd, 4, 8)), (1,))
+                os.close(fd)
+            asker.close()
+            wire.send(wire.make_close(7, 1))
+            wire.settle()
+        self.assertIn("it is older, and cannot read", self.daemon.output())
 
     def test_a_client_cannot_ask(self):
         wire = self.wire()
         wire.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))
         self.assertEqual(wire.completion(5).error, pb.ERROR_OPERATION_NOT_SUPPORTED)
+
+
+class Between(threading.Thread):
+    """Stands between two daemons, and kills the old one where the new one says READY."""
+
+    def __init__(self, path, daemon):
+        super().__init__(daemon=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        os.chmod(path, 0o666)
+        self.listener.listen(1)
+        self.daemon, self.problem = daemon, None
+        self.start()
+
+    def run(self):
+        new, _ = self.listener.accept()
+        with new, self.listener, socket.socket(socket.AF_UNIX) as old:
+            old.connect(self.daemon.control_path)
+            replies = 2  # to Hello, and to TAKE_OVER; behind them messages of eight bytes
+            while True:
+                for end in select.select([new, old], [], [], DEADLINE)[0]:
+                    data, fds, _, _ = socket.recv_fds(end, 65536 if end is new else 8, 253)
+                    if end is new and data.endswith(struct.pack("<II", 4, 0)):
+                        os.kill(self.daemon.pid, signal.SIGKILL)
+                        self.daemon.process.wait()
+                        return
+                    if not data:
+                        return
+                    if end is old and replies > 0:
+                        data += old.recv(sum(struct.unpack("<II", data)), socket.MSG_WAITALL)
+                        replies -= 1
+                    socket.send_fds(old if end is new else new, [data], fds)
+                    for fd in fds:
+                        os.close(fd)
 
 
 class Comer(threading.Thread):
