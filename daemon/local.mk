@@ -231,6 +231,8 @@ libasockd_la_SOURCES = \
 	daemon/state/restore_session.c \
 	daemon/state/restore_socket.c \
 	daemon/state/save.c \
+	daemon/state/shared.c \
+	daemon/state/shared.h \
 	daemon/state/state.h \
 	daemon/state/verify.c \
 	daemon/state/verify.h \

@@ -169,7 +169,7 @@ static const struct op_class reference_class = {
 
 void send_restore(struct op *op)
 {
-    op->class = &send_class;
+    op->class = op->is_reference ? &reference_class : &send_class;
 }
 
 /* ---- the queue ---- */

@@ -40,7 +40,7 @@ static void uncharge(struct session *s, uint64_t bytes)
  * An id is a place, and how often that has been used: a request that still means the buffer that was there
  * before finds none.
  */
-static struct session_buffer *buffer_at(struct session *s, uint32_t id)
+struct session_buffer *session_buffer_at(struct session *s, uint32_t id)
 {
     struct session_buffer *buffer;
 
@@ -62,7 +62,7 @@ static void next_id(struct session *s, struct session_buffer *buffer)
 
 struct session_buffer *session_buffer(struct session *s, uint32_t id)
 {
-    struct session_buffer *buffer = buffer_at(s, id);
+    struct session_buffer *buffer = session_buffer_at(s, id);
 
     return buffer && buffer->shm && !buffer->shm->is_released ? buffer : NULL;
 }
@@ -70,7 +70,7 @@ struct session_buffer *session_buffer(struct session *s, uint32_t id)
 static void on_buffer_gone(struct shm_buffer *shm)
 {
     struct session *s = shm->owner;
-    struct session_buffer *buffer = buffer_at(s, shm->id);
+    struct session_buffer *buffer = session_buffer_at(s, shm->id);
     struct op *op = buffer->unregister;
 
     uncharge(s, shm->length);
@@ -96,11 +96,16 @@ void session_empty_step(struct session *s)
     shm_buffer_empty_step(list_first(&s->emptying, struct shm_buffer, node));
 }
 
-static struct session_buffer *free_buffer(struct session *s)
+static bool has_places(struct session *s)
 {
     if (!s->buffers)
         s->buffers = mem_zalloc(LIMIT_BUFFERS, sizeof(*s->buffers));
-    for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++)
+    return s->buffers != NULL;
+}
+
+static struct session_buffer *free_buffer(struct session *s)
+{
+    for (uint32_t i = 0; has_places(s) && i < LIMIT_BUFFERS; i++)
         if (!s->buffers[i].shm)
             return &s->buffers[i];
     return NULL;
@@ -122,12 +127,12 @@ static bool may_send_descriptors(struct session *s, bool with_status)
     return s->descriptors_unread + count <= most;
 }
 
-static int make_status(struct session *s)
+static int make_status(struct session *s, int fd)
 {
-    int r = s->worker->fds_used < s->worker->fds_max ? 0 : -EMFILE;
+    int r = fd >= 0 || s->worker->fds_used < s->worker->fds_max ? 0 : -EMFILE;
 
     if (r == 0)
-        r = status_page_new(&s->status);
+        r = fd < 0 ? status_page_new(&s->status) : status_page_adopt(fd, &s->status);
     if (r < 0)
         return r;
     s->worker->fds_used++;
@@ -135,8 +140,11 @@ static int make_status(struct session *s)
     return 0;
 }
 
-/* Its page and its descriptor are charged to all above the session, beyond what the welcome states. */
-static int add_status(struct session *s)
+/*
+ * Its page and its descriptor are charged to all above the session, beyond what the welcome states. fd: of one that another
+ * process had; -1: a new one.
+ */
+static int add_status(struct session *s, int fd)
 {
     int r;
 
@@ -146,7 +154,7 @@ static int add_status(struct session *s)
     quota_limit(s->quota, QUOTA_SHARED, s->limits.shared_max + STATUS_PAGE_LENGTH);
     r = charge(s, STATUS_PAGE_LENGTH);
     if (r == 0) {
-        r = make_status(s);
+        r = make_status(s, fd);
         if (r == 0)
             return 0;
         uncharge(s, STATUS_PAGE_LENGTH);
@@ -172,19 +180,35 @@ static int make_buffer(struct session *s, uint64_t bytes, struct session_buffer 
     return *ret ? shm_buffer_new(s->worker, bytes, &(*ret)->shm) : -ENOMEM;
 }
 
+/* Its memory and its id are there. */
+static void own(struct session *s, struct session_buffer *buffer)
+{
+    struct shm_buffer *shm = buffer->shm;
+
+    s->buffer_count++;
+    s->shared += shm->length;
+    s->worker->buffer_count++;
+    buffer->unregister = NULL;
+    buffer->goes = false;
+    shm->id = buffer->id;
+    shm->owner = s;
+    shm->quota = s->quota;
+    shm->on_unused = on_buffer_unused;
+    shm->on_gone = on_buffer_gone;
+}
+
 int session_add_buffer(struct session *s, uint64_t length, bool with_status,
                        struct shm_buffer **ret)
 {
     uint64_t bytes = shm_buffer_rounded(length);
     struct session_buffer *buffer;
-    struct shm_buffer *shm;
     int r;
 
     if (bytes == 0)
         return -EDQUOT;
     if (!may_send_descriptors(s, with_status))
         return -EMFILE;
-    r = with_status ? add_status(s) : 0;
+    r = with_status ? add_status(s, -1) : 0;
     if (r == 0)
         r = charge(s, bytes);
     if (r < 0)
@@ -194,23 +218,69 @@ int session_add_buffer(struct session *s, uint64_t length, bool with_status,
         uncharge(s, bytes);
         return r;
     }
-    s->buffer_count++;
-    s->shared += bytes;
-    s->worker->buffer_count++;
-    s->descriptors_unread += with_status ? 2 : 1;
     next_id(s, buffer);
-    buffer->unregister = NULL;
-    shm = buffer->shm;
-    shm->id = buffer->id;
-    shm->owner = s;
-    shm->quota = s->quota;
-    shm->on_unused = on_buffer_unused;
-    shm->on_gone = on_buffer_gone;
+    own(s, buffer);
+    s->descriptors_unread += with_status ? 2 : 1;
     if (with_status)
-        shm->pass.second_fd = s->status->fd;
-    *ret = shm;
+        buffer->shm->pass.second_fd = s->status->fd;
+    *ret = buffer->shm;
     return 0;
 }
+
+/* ---- from one process to the next ---- */
+
+void session_leave_buffers(struct session *s)
+{
+    for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++)
+        if (s->buffers[i].shm)
+            s->buffers[i].shm->is_left = true;
+    session_drop_status(s);
+    s->descriptors_unread = 0;
+}
+
+int session_restore_status(struct session *s, int fd)
+{
+    return add_status(s, fd);
+}
+
+int session_restore_buffer(struct session *s, uint32_t id, int fd, uint64_t length)
+{
+    struct session_buffer *buffer;
+    int r;
+
+    if (!has_places(s))
+        return -ENOMEM;
+    buffer = &s->buffers[(id - 1) % LIMIT_BUFFERS];
+    if (id == 0 || buffer->id != 0)
+        return -EBADMSG;
+    if (fd >= 0) {
+        r = charge(s, length);
+        if (r < 0)
+            return r;
+        r = shm_buffer_adopt(s->worker, fd, length, &buffer->shm);
+        if (r < 0) {
+            uncharge(s, length);
+            return r;
+        }
+    }
+    buffer->id = id;
+    if (fd >= 0)
+        own(s, buffer);
+    return 0;
+}
+
+void session_resume_buffers(struct session *s)
+{
+    for (uint32_t i = 0; s->buffers && i < LIMIT_BUFFERS; i++) {
+        struct session_buffer *buffer = &s->buffers[i];
+
+        if (buffer->shm && buffer->goes && !buffer->shm->is_released)
+            shm_buffer_release(buffer->shm);
+        buffer->goes = false;
+    }
+}
+
+/* ---- their end, and their use ---- */
 
 void session_release_buffers(struct session *s)
 {

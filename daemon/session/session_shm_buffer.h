@@ -17,6 +17,7 @@ struct session_buffer {
     uint32_t id;            /* never used before in this session */
     struct shm_buffer *shm; /* NULL: the place is free */
     struct op *unregister;  /* completes when the buffer is gone; NULL: none */
+    bool goes; /* it came from another process, given back: session_resume_buffers() releases it */
 };
 
 /*
@@ -29,6 +30,18 @@ struct session_buffer *session_buffer(struct session *s, uint32_t id); /* NULL: 
 void session_release_buffers(struct session *s); /* all; marks the status page first */
 void session_drop_status(struct session *s);     /* call it when no buffer is left */
 void session_empty_step(struct session *s);      /* empties a piece of one released buffer */
+/* The same place, also of one that was given back. */
+struct session_buffer *session_buffer_at(struct session *s, uint32_t id);
+
+/*
+ * From one process to the next (daemon/state/). session_leave_buffers(): another one has them; nothing is marked or emptied.
+ * session_restore_*(): charged in any case; fd is the session's if 0 is returned. fd -1: its place, which has had that id.
+ */
+void session_leave_buffers(struct session *s);
+int session_restore_buffer(struct session *s, uint32_t id, int fd, uint64_t length);
+int session_restore_status(struct session *s, int fd);
+void session_resume_buffers(struct session *s);
+
 /* 0; ERR_INVALID_ARGUMENT: one of them is out of its range; ERR_NO_BUFFER_SPACE: no memory. */
 int session_take_slices(struct session *s, const struct segments *segments, struct slices *ret);
 

@@ -2,8 +2,7 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions with shared memory (only the process that made its status page can mark that page), with a shared
- * listener, or by one; with a datagram, lent or closing socket; and sessions that are ending.
+ * These cannot: sessions with a shared listener, or by one; with a datagram, lent or closing socket; and sessions that are ending.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/state/shared.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -22,13 +22,12 @@ static bool carries_op(const struct op *op)
 {
     struct connect_past past;
 
-    if (op->is_reference || op->slices.count > 0 || op->state != OP_QUEUED)
+    if (op->state != OP_QUEUED)
         return false;
     switch (op->verb) {
     case VERB_CONNECT:
         return connect_save(op, &past);
     case VERB_RECEIVE:
-        return !(op->receive.flags & RECEIVE_MULTISHOT);
     case VERB_SEND:
     case VERB_SHUTDOWN:
     case VERB_HANGUP:
@@ -93,8 +92,7 @@ static bool is_sharing(const struct session_sharing *sharing)
 
 bool state_may_carry(const struct session *s)
 {
-    if (s->kind != LISTENER_CLIENT || s->buffer_count > 0 || s->status || s->shared > 0 ||
-        is_sharing(&s->sharing))
+    if (s->kind != LISTENER_CLIENT || is_sharing(&s->sharing))
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++) {
         const struct sock *sock = s->slots[id].sock;
@@ -108,10 +106,10 @@ bool state_may_carry(const struct session *s)
 bool state_carries(const struct session *s)
 {
     if (!state_may_carry(s) || s->has_ended || s->is_condemned || s->is_dying ||
-        s->transport.fd < 0 || s->transport.out_lost || !list_is_empty(&s->transport.passes) ||
-        s->descriptors_unread > 0 || s->lending_count > 0 || s->lent_unread > 0 ||
-        !list_is_empty(&s->lingering) || !list_is_empty(&s->settling) ||
-        !list_is_empty(&s->monitors) || s->batch_of || !carries_replies(&s->done))
+        s->transport.fd < 0 || s->transport.out_lost || !shared_carries(s) ||
+        s->lending_count > 0 || s->lent_unread > 0 || !list_is_empty(&s->lingering) ||
+        !list_is_empty(&s->settling) || !list_is_empty(&s->monitors) || s->batch_of ||
+        !carries_replies(&s->done))
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++)
         if (s->slots[id].sock && !carries_socket(s->slots[id].sock))
@@ -142,6 +140,7 @@ void state_leave_session(struct session *s)
 
     session_for_each_sock (s, sock)
         leave_socket(sock);
+    session_leave_buffers(s);
     close(transport_leave(&s->transport));
     session_end(s, ERR_SUCCESS, NULL);
 }

@@ -26,7 +26,8 @@
 /* Those that are read. What is written has the first that it does with: an older daemon can go on with that. */
 #define STATE_FORMAT_FIRST 1u
 #define STATE_FORMAT_LAST 2u
-#define STATE_FORMAT_BOUND 2u /* from here on: sockets that are bound or listen, and accepts */
+#define STATE_FORMAT_BOUND 2u  /* from here on: sockets that are bound or listen, and accepts */
+#define STATE_FORMAT_SHARED 2u /* and shared memory */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)

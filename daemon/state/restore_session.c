@@ -22,6 +22,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/state/restore.h"
+#include "daemon/state/shared.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -209,6 +210,8 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
         e = restore_restrictions(r, s, from);
     if (e == 0)
         e = restore_transport(r, s, from);
+    if (e == 0)
+        e = shared_restore(r, s, from);
     return e == 0 ? restore_slots(r, s, from) : e;
 }
 
@@ -331,6 +334,7 @@ void state_resume(struct worker *w)
         }
         session_for_each_sock (s, sock)
             resume_socket(s, sock);
+        session_resume_buffers(s);
         worker_flush_later(w, &s->report_task);
         session_has_room(s);
         session_resume_later(s);

@@ -17,6 +17,7 @@
 #include "daemon/session/sock_bound.h"
 #include "daemon/session/window.h"
 #include "daemon/state/restore.h"
+#include "daemon/state/shared.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
@@ -278,10 +279,19 @@ static bool is_chain(const Asockd__State__Socket *of, const Asockd__State__Op *f
     return of->chain == from->token;
 }
 
+static bool is_reference(const Asockd__State__Op *from)
+{
+    return from->flags & ASOCKD__STATE__OP__FLAG__REFERENCE;
+}
+
 /* Only the last send may still have to come. */
 static bool has_its_bytes(const struct sock *sock, const Asockd__State__Socket *of,
                           const Asockd__State__Op *from)
 {
+    if (is_reference(from))
+        return !is_chain(of, from) && from->verb == VERB_SEND && from->received == 0 &&
+               from->data.len == 0 && from->bytes <= from->total && from->total <= INT64_MAX &&
+               shared_slices_total(from) == from->total - from->bytes && !sock->chain;
     return (is_chain(of, from) || from->received == from->total) && from->total <= INT64_MAX &&
            from->received <= from->total && from->bytes <= from->received &&
            from->data.len == from->received - from->bytes && from->data.len <= LIMIT_WINDOW_MAX &&
@@ -293,6 +303,11 @@ static bool is_receive(const Asockd__State__Op *from)
     const uint32_t known = RECEIVE_PEEK | RECEIVE_WAIT_ALL;
     bool peeks = from->receive_flags & RECEIVE_PEEK;
 
+    if (from->receive_flags == RECEIVE_MULTISHOT)
+        return is_reference(from) && from->n_slices > 0 && from->bytes == 0;
+    if (is_reference(from) &&
+        (from->bytes > from->length || shared_slices_total(from) != from->length - from->bytes))
+        return false;
     return from->length <= INT64_MAX && from->bytes <= from->length &&
            !(from->receive_flags & ~known) &&
            (!peeks ||
@@ -347,6 +362,7 @@ static struct op *make_op(struct sock *sock, const Asockd__State__Op *from)
     op->errors_only = from->flags & ASOCKD__STATE__OP__FLAG__ERRORS_ONLY;
     op->is_counted = from->flags & ASOCKD__STATE__OP__FLAG__COUNTED;
     op->has_begun = from->flags & ASOCKD__STATE__OP__FLAG__BEGUN;
+    op->is_reference = is_reference(from);
     if (op->is_counted) {
         s->op_count++;
         sock->op_count++;
@@ -379,6 +395,8 @@ static int fill_send(struct op *op, const Asockd__State__Op *from)
     op->send.total = from->total;
     op->send.received = from->received;
     op->bytes = from->bytes;
+    if (op->is_reference)
+        return 0;
     window_charge(sock, (uint32_t)from->data.len);
     return op_append(sock->worker, op, from->data.data, (uint32_t)from->data.len);
 }
@@ -435,10 +453,12 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
 {
     struct session *s = sock->session;
     struct op *op;
+    int e;
 
     if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
         (sock->state != SOCK_CONNECTING && sock->state != SOCK_CONNECTED &&
          sock->state != SOCK_LISTENING) ||
+        from->n_slices > CODEC_SEGMENTS_MAX || (from->n_slices > 0 && !is_reference(from)) ||
         !is_in_place(sock, of, from))
         return restore_fail(r, "an op is out of range");
     op = make_op(sock, from);
@@ -448,5 +468,6 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
     if (op->verb == VERB_SEND && is_chain(of, from))
         sock->chain = op;
     queue_op(op, from);
-    return fill_op(r, op, from);
+    e = shared_restore_slices(r, op, from);
+    return e == 0 ? fill_op(r, op, from) : e;
 }

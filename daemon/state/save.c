@@ -21,6 +21,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/state/counters.h"
+#include "daemon/state/shared.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
@@ -168,6 +169,7 @@ static uint32_t flags_of(const struct op *op)
            (op->ends_sending ? ASOCKD__STATE__OP__FLAG__ENDS_SENDING : 0u) |
            (op->is_counted ? ASOCKD__STATE__OP__FLAG__COUNTED : 0u) |
            (op->has_begun ? ASOCKD__STATE__OP__FLAG__BEGUN : 0u) |
+           (op->is_reference ? ASOCKD__STATE__OP__FLAG__REFERENCE : 0u) |
            (ends_receiving ? ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING : 0u);
 }
 
@@ -175,6 +177,7 @@ static void save_op(struct state_writer *out, const struct op *op, uint32_t queu
 {
     bool is_send = op->verb == VERB_SEND || op->verb == VERB_CONNECT;
     struct op_room room;
+    struct shared_room slices = {0};
     Asockd__State__Op *to = &room.op;
     uint8_t *data = NULL;
 
@@ -204,9 +207,12 @@ static void save_op(struct state_writer *out, const struct op *op, uint32_t queu
     }
     if (op->verb == VERB_CONNECT)
         fill_connect(&room, op);
+    if (shared_save_slices(op, &slices, to) < 0)
+        out->error = -ENOMEM;
     room.record.kind_case = ASOCKD__STATE__RECORD__KIND_OP;
     room.record.op = to;
     state_add(out, &room.record);
+    shared_free_room(&slices);
     mem_free(data);
 }
 
@@ -531,6 +537,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     Asockd__State__Session session = ASOCKD__STATE__SESSION__INIT;
     Asockd__State__Identity record_identity;
     struct session_room room = {0};
+    struct shared_room shared = {0};
     struct sock *sock;
     int r = collect_replies(s, &room);
 
@@ -538,6 +545,8 @@ void state_save_session(struct state_writer *out, const struct session *s)
         r = collect_restrictions(s, &room);
     if (r == 0)
         r = collect_slots(s, &room);
+    if (r == 0)
+        r = shared_save(out, s, &shared, &session);
     if (r < 0 && !out->error)
         out->error = r;
     fill_session(s, &session);
@@ -554,6 +563,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     record.session = &session;
     state_add(out, &record);
     free_room(&room);
+    shared_free_room(&shared);
     session_for_each_sock (s, sock)
         save_socket(out, sock, s->slots[sock->id].dropping);
 }

@@ -363,5 +363,5 @@ int verb_receive(struct op *op, const struct call *call)
 
 void receive_restore(struct op *op)
 {
-    op->class = &receive_class;
+    op->class = op->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
 }

@@ -80,6 +80,34 @@ static void unregister_stop(struct op *op)
 
 static const struct op_class unregister_class = {.name = "unregister", .stop = unregister_stop};
 
+static void queue_unregister(struct op *op, struct session_buffer *buffer)
+{
+    op->class = &unregister_class;
+    op->unregister = buffer;
+    buffer->unregister = op;
+    op_move(op, OP_QUEUED);
+    session_hash_op(op->session, op);
+}
+
+int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_t token,
+                       uint64_t until)
+{
+    struct op *op = op_reserve_deadline(s->worker) ? op_new(s->worker) : NULL;
+    uint64_t now = s->worker->clock();
+    uint64_t ms = until > now ? until - now : 1;
+
+    if (!op)
+        return -ENOMEM;
+    op->session = s;
+    op->token = token;
+    op->verb = VERB_UNREGISTER;
+    queue_unregister(op, buffer);
+    if (until > 0)
+        op_set_deadline(s->worker, op, ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX,
+                        complete_timed_out);
+    return 0;
+}
+
 int verb_unregister(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -88,11 +116,7 @@ int verb_unregister(struct op *op, const struct call *call)
 
     if (r->socket != 0 || !buffer)
         return ERR_INVALID_ARGUMENT;
-    op->class = &unregister_class;
-    op->unregister = buffer;
-    buffer->unregister = op;
-    op_move(op, OP_QUEUED);
-    session_hash_op(s, op);
+    queue_unregister(op, buffer);
     if (r->timeout_ms > 0)
         op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
     shm_buffer_release(buffer->shm);

@@ -87,6 +87,9 @@ int connect_set_option(struct op *op, uint32_t option, int32_t value);
  * progress, begin again when *_resume() is called.
  */
 void receive_restore(struct op *op);
+/* An UNREGISTER that waits until its buffer has gone; until: its deadline, 0: none. -ENOMEM. */
+int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_t token,
+                       uint64_t until);
 void shutdown_restore(struct op *op, bool ends_receiving);
 void hangup_restore(struct op *op);
 void hangup_resume(struct op *op);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -20,9 +21,6 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8U /* Linux 6.3 */
 #endif
-
-/* Not F_SEAL_WRITE: both sides write. Nobody can add a seal later. */
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 uint64_t shm_buffer_rounded(uint64_t length)
 {
@@ -63,7 +61,7 @@ static int make_memory(size_t length, uint8_t **ret)
 
     if (fd < 0)
         return fd;
-    if (ftruncate(fd, (off_t)length) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+    if (ftruncate(fd, (off_t)length) < 0 || fcntl(fd, F_ADD_SEALS, SHM_BUFFER_SEALS) < 0)
         r = -errno;
     if (r == 0)
         at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -91,10 +89,10 @@ static void go(struct shm_buffer *shm)
 bool shm_buffer_empty_step(struct shm_buffer *shm)
 {
     size_t rest = shm->length - shm->emptied;
-    size_t step = rest < SHARED_EMPTY_STEP ? rest : SHARED_EMPTY_STEP;
+    size_t step = rest < SHARED_EMPTY_STEP || shm->is_left ? rest : SHARED_EMPTY_STEP;
 
-    if (fallocate(shm->pass.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)shm->emptied,
-                  (off_t)step) < 0)
+    if (!shm->is_left && fallocate(shm->pass.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                   (off_t)shm->emptied, (off_t)step) < 0)
         log_error("shared memory is not emptied: %s", strerror(errno));
     shm->emptied += step;
     if (shm->emptied < shm->length)
@@ -106,6 +104,17 @@ bool shm_buffer_empty_step(struct shm_buffer *shm)
 static void on_sent(struct fd_pass *pass)
 {
     shm_buffer_unuse(container_of(pass, struct shm_buffer, pass));
+}
+
+static void init(struct shm_buffer *shm, struct worker *w, int fd)
+{
+    w->fds_used++;
+    shm->worker = w;
+    shm->pass.fd = fd;
+    shm->pass.second_fd = -1;
+    shm->pass.left = on_sent;
+    list_init(&shm->pass.node);
+    list_init(&shm->node);
 }
 
 int shm_buffer_new(struct worker *w, uint64_t length, struct shm_buffer **ret)
@@ -124,13 +133,41 @@ int shm_buffer_new(struct worker *w, uint64_t length, struct shm_buffer **ret)
         mem_free(shm);
         return fd;
     }
-    w->fds_used++;
-    shm->worker = w;
-    shm->pass.fd = fd;
-    shm->pass.second_fd = -1;
-    shm->pass.left = on_sent;
-    list_init(&shm->pass.node);
-    list_init(&shm->node);
+    init(shm, w, fd);
+    *ret = shm;
+    return 0;
+}
+
+int shm_buffer_check(int fd, uint64_t length)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct stat st;
+
+    return seals >= 0 && (seals & SHM_BUFFER_SEALS) == SHM_BUFFER_SEALS &&
+                   !(seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) && fstat(fd, &st) == 0 &&
+                   st.st_size >= 0 && (uint64_t)st.st_size == length
+               ? 0
+               : -EBADMSG;
+}
+
+int shm_buffer_adopt(struct worker *w, int fd, uint64_t length, struct shm_buffer **ret)
+{
+    struct shm_buffer *shm;
+    void *at;
+
+    if (length == 0 || length != shm_buffer_rounded(length) || shm_buffer_check(fd, length) < 0)
+        return -EBADMSG;
+    shm = mem_zalloc(1, sizeof(*shm));
+    if (!shm)
+        return -ENOMEM;
+    at = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (at == MAP_FAILED) {
+        mem_free(shm);
+        return -ENOMEM;
+    }
+    shm->at = at;
+    shm->length = (size_t)length;
+    init(shm, w, fd);
     *ret = shm;
     return 0;
 }

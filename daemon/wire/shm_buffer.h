@@ -12,6 +12,7 @@
  * It is emptied by punching a hole over all of it: the client may keep its mapping and then reads zeros, but
  * uses no more memory.
  */
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +32,7 @@ struct shm_buffer {
     uint32_t id;
     uint32_t uses; /* what refers to it */
     bool is_released;
+    bool is_left; /* another process has it: it goes without being emptied */
     void (*on_unused)(struct shm_buffer *shm); /* released and unused: empty it, in steps */
     void (*on_gone)(struct shm_buffer *shm);   /* emptied; it is freed when this returns */
     void *owner;
@@ -40,8 +42,14 @@ struct shm_buffer {
 uint64_t shm_buffer_count_most(void);
 /* A memfd without a name that matters, which can be sealed; -errno. */
 int shm_buffer_memfd(void);
+/* What such memory has. Not F_SEAL_WRITE: both sides write. Nobody can add a seal later. */
+#define SHM_BUFFER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+/* It is such memory, of so many bytes, and nobody can take that away: 0; -EBADMSG. */
+int shm_buffer_check(int fd, uint64_t length);
 /* Rounded up to whole pages. 0; -ENOMEM; -EMFILE; other -errno. */
 int shm_buffer_new(struct worker *w, uint64_t length, struct shm_buffer **ret);
+/* The same of memory that another process has made: fd is its if it returns 0. -EBADMSG: it is something else. */
+int shm_buffer_adopt(struct worker *w, int fd, uint64_t length, struct shm_buffer **ret);
 void shm_buffer_use(struct shm_buffer *shm);
 void shm_buffer_unuse(struct shm_buffer *shm);
 /* on_unused() is called once nothing uses it. */

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A restart by the service manager: the next process goes on with what the one before left in the descriptor store."""
 
+import contextlib
 import fcntl
+import mmap
 import os
 import socket
 import sys
@@ -85,14 +87,25 @@ class Restarted(StoreTest):
 
     def test_what_cannot_go_over_ends_as_at_a_stop(self):
         wire, peer = self.waiting()
-        datagrams, shared = self.wire(), self.wire()
+        datagrams = self.wire()
         datagrams.send(datagrams.open(5, 1, type=pb.SOCKET_TYPE_DATAGRAM))
         self.assertEqual(datagrams.completion(5).error, pb.ERROR_SUCCESS)
-        shared.register(4096)
         self.daemon.restart()
-        for other in (datagrams, shared):
-            self.assertEqual(other.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
+        self.assertEqual(datagrams.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
         self.check_goes_on(wire, peer)
+
+    def test_shared_memory(self):
+        wire, peer = self.waiting()
+        buffer, memory = wire.register(4096)
+        self.addCleanup(memory.close)
+        wire.send(wire.receive(6, 1, segments=[pb.Segment(buffer=buffer, offset=10, length=20)]))
+        wire.settle()
+        self.daemon.restart()
+        peer.sendall(b"late")
+        self.assertEqual(wire.whole(5)[1], b"late")
+        peer.sendall(b"in place")
+        self.assertEqual(wire.completion(6).bytes, 8)
+        self.assertEqual(memory[10:18], b"in place")
 
     def test_a_close_that_is_under_way_is_waited_for(self):
         """Its session goes over, once the socket has gone."""
@@ -291,6 +304,30 @@ class GoesWrong(StoreTest):
                 off.append(wire)
         print(f"{len(on)} went on, {len(off)} are lost", file=sys.stderr)
         self.assertGreater(min(len(on), len(off)), 2)
+
+    def test_shared_memory_is_missing(self):
+        """The session ends, and its client can still read what it was told of: nothing is emptied behind its back."""
+        for missing in (-1, -2):  # the status page; the buffer
+            wire = self.wire()
+            wire.send(wire.make_register(5, 4096, status=True))
+            wire.completion(5)
+            memory, page = (mmap.mmap(fd, 4096) for fd in wire.descriptors)
+            memory[:4] = b"kept"
+            self.daemon.leave()
+
+            def lose(messages):
+                (kind, number, fds), = messages[1:]
+                os.close(fds[missing])
+                fds[missing:missing + 1 or None] = []
+                return [messages[0], (kind, number - 1, fds)]
+            self.change_store(lose)
+            self.daemon.come()
+            with contextlib.suppress(Ended, EOFError, BrokenPipeError, ConnectionResetError):
+                wire.settle()
+            self.assertEqual((memory[:4], page[:4]), (b"kept", bytes(4)))
+            wire.close()
+            for mapping in (memory, page):
+                mapping.close()
 
     def test_the_connection_of_a_session_is_missing(self):
         """Its client hears why, and its connections are not left to look whole."""

@@ -4,6 +4,7 @@
 import contextlib
 import fcntl
 import math
+import mmap
 import os
 import select
 import signal
@@ -222,6 +223,115 @@ class Carried(TakeOverTest):
         self.assertEqual(self.read_all(peer, 3), b"new")
 
 
+class SharedMemory(TakeOverTest):
+    """It is the same memory: both processes map it."""
+
+    def start(self):
+        """A session with a buffer, its status page, and a connection."""
+        wire = self.wire()
+        wire.send(wire.make_register(2, 1 << 20, status=True))
+        reply = wire.completion(2)
+        self.assertEqual((reply.error, reply.descriptors), (pb.ERROR_SUCCESS, 2))
+        fds = [wire.descriptors.popleft() for _ in range(2)]
+        memory, page = mmap.mmap(fds[0], 1 << 20), mmap.mmap(fds[1], 4096, prot=mmap.PROT_READ)
+        for fd in fds:
+            os.close(fd)
+        for mapping in (memory, page):
+            self.addCleanup(mapping.close)
+        return wire, reply.segment.buffer, memory, page, self.pair(wire)
+
+    @staticmethod
+    def segment(buffer, offset, length):
+        return pb.Segment(buffer=buffer, offset=offset, length=length)
+
+    def test_receives_into_it(self):
+        wire, buffer, memory, _, peer = self.start()
+        wire.send(wire.receive(5, 1, segments=[self.segment(buffer, 100, 50)]),
+                  wire.receive(6, 1, flags=pb.RECEIVE_FLAG_WAIT_ALL,
+                               segments=[self.segment(buffer, 200, 4), self.segment(buffer, 300, 6)]))
+        wire.settle()
+        self.succeed()
+        peer.sendall(b"first")
+        self.assertEqual(wire.completion(5).bytes, 5)
+        peer.sendall(b"12345")
+        wire.settle()
+        self.succeed()  # in the middle of the second one
+        peer.sendall(b"67890")
+        self.assertEqual(wire.completion(6).bytes, 10)
+        self.assertEqual((memory[100:105], memory[200:204], memory[300:306]), (b"first", b"1234", b"567890"))
+
+    def test_a_multishot_and_its_credit(self):
+        wire, buffer, memory, _, peer = self.start()
+        slices = [self.segment(buffer, 1000 * n, 500) for n in range(3)]
+        wire.send(wire.receive(5, 1, flags=pb.RECEIVE_FLAG_MULTISHOT, segments=slices[:2]))
+        wire.settle()
+        for n in range(3):
+            self.succeed()
+            if n == 1:
+                wire.send(wire.credit(6, 1, 5, slices[2:]))
+                self.assertTrue(wire.completion(6).flags & pb.REPLY_FLAG_FOUND)
+            peer.sendall(b"shot %d" % n)
+            reply, _ = wire.take(lambda reply: reply.op == 5)
+            self.assertEqual((reply.segment.offset, reply.bytes, bool(reply.flags & pb.REPLY_FLAG_MORE)),
+                             (1000 * n, 6, n < 2))
+            self.assertEqual(memory[1000 * n:1000 * n + 6], b"shot %d" % n)
+
+    def test_a_send_out_of_it(self):
+        """The kernel has taken some of it; behind it one with bytes of its own."""
+        wire, buffer, memory, _, peer = self.start()
+        memory[:] = stream(0, 1 << 20)
+        count = 8
+        for n in range(count):
+            wire.send(wire.make_send(10 + n, 1, b"", segments=[self.segment(buffer, 0, 1 << 19),
+                                                              self.segment(buffer, 1 << 19, 1 << 19)]))
+        wire.send(wire.make_send(30, 1, b"behind"))
+        wire.settle()
+        self.succeed()
+        self.assertEqual(self.read_all(peer, (count << 20) + 6), count * stream(0, 1 << 20) + b"behind")
+        for n in range(count):
+            self.assertEqual(wire.completion(10 + n).bytes, 1 << 20)
+
+    def test_given_back(self):
+        """The buffer waits for its last op, is emptied, and its id is not used again."""
+        wire, buffer, memory, _, peer = self.start()
+        memory[:5] = b"dirty"
+        wire.send(wire.receive(5, 1, segments=[self.segment(buffer, 0, 2)]), wire.unregister(6, buffer))
+        wire.settle()
+        self.succeed()
+        wire.settle()
+        self.assertFalse([reply for reply, _ in wire.kept if reply.op == 6])
+        peer.sendall(b"no")
+        self.assertEqual(wire.completion(5).bytes, 2)
+        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
+        self.assertEqual(memory[:5], bytes(5))
+        self.succeed()
+        another, _ = wire.register(4096)
+        self.assertNotEqual(another, buffer)
+
+    def test_its_page_is_marked_by_the_next_one(self):
+        wire, buffer, memory, page, _ = self.start()
+        memory[:4] = b"kept"
+        self.succeed()
+        self.succeed()
+        self.assertEqual((page[:4], memory[:4]), (bytes(4), b"kept"))
+        wire.send(struct.pack("<II", 0, 0))
+        wire.ended()
+        self.assertEqual((page[:4], memory[:4]), (bytes(4), b"kept"))  # its completions may be unread
+        wire.close()
+        self.daemon.wait(lambda: memory[:4] == bytes(4))
+        self.assertNotEqual(page[:4], bytes(4))
+
+    def test_charges(self):
+        """A buffer counts against the session's limit, before and after."""
+        wire = self.wire()
+        most = wire.welcome.buffers
+        for _ in range(most):
+            wire.register(4096)
+        self.succeed()
+        wire.send(wire.make_register(5, 4096))
+        self.assertEqual(wire.completion(5).error, pb.ERROR_NO_BUFFER_SPACE)
+
+
 class Listening(TakeOverTest):
     def listen(self, wire, number=1, port=0):
         wire.send(wire.open(5, number), wire.bind(6, number, ("127.0.0.1", port)), wire.listen(7, number))
@@ -309,18 +419,6 @@ class Listening(TakeOverTest):
 
 class NotCarried(TakeOverTest):
     """What cannot go over ends as it does at a stop: its client hears so, and what was whole looks whole."""
-
-    def test_shared_memory(self):
-        wire, other = self.wire(), self.wire()
-        wire.register(4096)
-        peer = self.pair(other)
-        other.send(other.receive(5, 1, 10))
-        other.settle()
-        self.succeed()
-        reply, _ = wire.ended()
-        self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
-        peer.sendall(b"still")
-        self.assertEqual(other.whole(5)[1], b"still")
 
     def test_a_datagram_socket(self):
         wire = self.wire()
