@@ -19,12 +19,14 @@
 #include "daemon/session/sock.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/dispatch.h"
+#include "daemon/wire/shm_buffer.h"
 
 /*
  * The records of a state, behind a header that fits them, and descriptors of each kind. What is refused has a reason; what
  * is taken goes on for some turns; and all of it ends, to the last charge. Policy allows no connect.
  */
-#define DESCRIPTORS 12
+#define DESCRIPTORS 14
+#define MEMORY 12 /* and those behind it are shared memory of one and two pages */
 
 static uint64_t now;
 
@@ -53,6 +55,14 @@ static int on_listener(void *data, const struct state_listener *listener)
     return 0;
 }
 
+static int make_memory(off_t length)
+{
+    int fd = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    MUST(ftruncate(fd, length) == 0 && fcntl(fd, F_ADD_SEALS, SHM_BUFFER_SEALS) == 0);
+    return fd;
+}
+
 static void begin(struct daemon *d)
 {
     now = 1000;
@@ -68,6 +78,8 @@ static void begin(struct daemon *d)
 
         if (i == 0)
             pair[0] = memfd_create("lock", MFD_CLOEXEC);
+        else if (i >= MEMORY)
+            pair[0] = make_memory((i - MEMORY + 1) * 4096);
         else if (i % 2)
             MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
         else
