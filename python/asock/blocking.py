@@ -10,8 +10,8 @@ from typing import Any, Optional, Tuple, Union
 
 from ._core import DATAGRAM_MAX, address_of
 from ._schema import pb
-from .client import Client
-from .errors import error_of
+from .client import GRACE, Client
+from .errors import AsockError, error_of
 
 __all__ = ["DatagramSocket", "Socket", "create_connection"]
 
@@ -41,7 +41,10 @@ class _Base:
     # ---- waiting
 
     def settimeout(self, timeout: Optional[float]) -> None:
-        """Seconds that each following call may take; None: no limit. 0 is refused: it never does not block."""
+        """Seconds that each following call may take; None: no limit. 0 is refused: it never does not block.
+
+        The daemon keeps the time. If it does not answer for 10 seconds more, the call raises TimeoutError and the session ends.
+        """
         if timeout is not None and timeout <= 0:
             raise ValueError("the timeout must be above 0, or None")
         self._timeout = timeout
@@ -52,14 +55,18 @@ class _Base:
     def _timeout_ms(self) -> int:
         return 0 if self._timeout is None else max(1, round(self._timeout * 1000))
 
-    def _wait(self, op: Any, deadline: Optional[float] = None) -> Any:
-        left = None if deadline is None else max(0, deadline - time.monotonic())
+    def _wait(self, op: Any, is_old: bool = False) -> Any:
+        """is_old: an earlier call has left it pending, so the daemon does not know the time that this call may take."""
         try:
-            self._client.wait_for(op, left)
+            self._client.wait_for(op, None if self._timeout is None else self._timeout + (0 if is_old else GRACE))
         except TimeoutError:
             if op.done:
                 raise
-            raise error_of(pb.ERROR_TIMED_OUT, "timed out") from None
+            if is_old:
+                raise error_of(pb.ERROR_TIMED_OUT, "timed out") from None
+            error = error_of(pb.ERROR_TIMED_OUT, "the daemon does not answer")
+            self._client.end(error)
+            raise error from None
         return op.outcome()
 
     def _deadline(self) -> Optional[float]:
@@ -136,25 +143,32 @@ class Socket(_Base):
             raise ValueError("negative size")
         if size == 0:
             return b""
-        parts = []
-        while size > 0 and (not parts or flags):
-            if not self._rest and not self._fetch(size, bool(flags)):
-                break
-            parts.append(self._rest[:size])
-            self._rest = self._rest[size:]
-            size -= len(parts[-1])
+        parts: list = []
+        try:
+            while size > 0 and (not parts or flags):
+                if not self._rest and not self._fetch(size, bool(flags)):
+                    break
+                parts.append(self._rest[:size])
+                self._rest = self._rest[size:]
+                size -= len(parts[-1])
+        except AsockError as error:
+            error.partial = b"".join(parts) + error.partial
+            raise
+        except BaseException:
+            self._rest = b"".join(parts) + self._rest
+            raise
         return b"".join(parts)
 
     def _fetch(self, size: int, wait_all: bool) -> bool:
         """Puts what comes next into _rest; False: the stream has ended."""
         if self._ended:
             return False
-        op = self._receiving
+        op, is_old = self._receiving, self._receiving is not None
         if op is None:
             op = self._receiving = self._sock.receive(
                 min(size, self._client.limits.payload_max), wait_all=wait_all, timeout_ms=self._timeout_ms())
         try:
-            self._rest = self._wait(op)
+            self._rest = self._wait(op, is_old)
         finally:
             if op.done:
                 self._receiving = None
@@ -237,11 +251,11 @@ class DatagramSocket(_Base):
         """The next datagram, cut to size bytes, and who sent it. An empty one is b"", which is no end of anything."""
         if size <= 0:
             raise ValueError("the size must be above 0")
-        op = self._receiving
+        op, is_old = self._receiving, self._receiving is not None
         if op is None:
             op = self._receiving = self._sock.receive(min(size, DATAGRAM_MAX), timeout_ms=self._timeout_ms())
         try:
-            data = self._wait(op)
+            data = self._wait(op, is_old)
         finally:
             if op.done:
                 self._receiving = None

@@ -26,6 +26,7 @@ __all__ = ["AsockError", "Client", "Op", "connect_unix"]
 
 SYSTEM_SOCKET = "/run/asockd/default/asock.sock"
 READ_SIZE = 512 * 1024
+GRACE = 10  # seconds beyond a timeout, for the daemon to report it: longer than its restart takes
 
 
 def connect_unix(path=None, fd=None, timeout=10):

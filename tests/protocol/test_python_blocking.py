@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import unittest
+import unittest.mock
 
 import asock
 from asockd import Daemon, DaemonTest
@@ -90,6 +91,32 @@ class Blocking(DaemonTest):
         peer.sendall(b"late")
         self.assertEqual(sock.recv(10), b"late")
 
+    def test_a_daemon_that_hangs_does_not_hold_up_a_timeout(self):
+        sock, _ = self.connect()
+        sock.settimeout(0.05)
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+        try:
+            with unittest.mock.patch.object(asock.blocking, "GRACE", 0.05):
+                with self.assertRaises(TimeoutError) as caught:
+                    sock.recv(1)
+                self.assertEqual(caught.exception.text, "the daemon does not answer")
+                with self.assertRaises(TimeoutError):
+                    sock.sendall(b"into nothing")
+                sock.close()
+        finally:
+            os.kill(self.daemon.pid, signal.SIGCONT)
+
+    def test_wait_all_that_fails_loses_nothing(self):
+        data = os.urandom((256 << 10) + 1000)  # more than one receive gets
+        sock, peer = self.connect()
+        peer.sendall(data)
+        sock.settimeout(0.5)
+        with self.assertRaises(TimeoutError) as caught:
+            sock.recv(len(data) + 1, socket.MSG_WAITALL)
+        got = caught.exception.partial
+        sock.settimeout(DEADLINE)
+        self.assertEqual(got + sock.recv(len(data) - len(got), socket.MSG_WAITALL), data)
+
     def test_refused(self):
         address = self.server.getsockname()
         self.server.close()
@@ -142,9 +169,23 @@ class Blocking(DaemonTest):
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with self.assertRaises(KeyboardInterrupt):
             sock.recv(100)
+        sock.settimeout(0.05)
+        with unittest.mock.patch.object(asock.blocking, "GRACE", 0), self.assertRaises(TimeoutError):
+            sock.recv(100)
+        sock.settimeout(DEADLINE)
         peer.sendall(b"first")
         self.assertEqual(sock.recv(2), b"fi")
         self.assertEqual(sock.recv(100), b"rst")
+
+    def test_interrupted_between_two_pieces_loses_nothing(self):
+        sock, peer = self.connect()
+        peer.sendall(b"abcdef")
+        self.assertEqual(sock.recv(1), b"a")
+        with unittest.mock.patch.object(sock, "_fetch", side_effect=KeyboardInterrupt):
+            sock._rest = b"xy"
+            with self.assertRaises(KeyboardInterrupt):
+                sock.recv(5, socket.MSG_WAITALL)
+        self.assertEqual(sock.recv(7), b"xy")
 
 
 class Denied(unittest.TestCase):
