@@ -39,6 +39,7 @@ class _Ending:
         self._is_pausing = False  # pause_writing() was called
         self._is_closing = False
         self._is_lost = False
+        self._closing: Optional[Op] = None  # the close of the socket
 
     def _when_done(self, op: Op, callback: Callable) -> None:
         if op.done:
@@ -70,9 +71,12 @@ class _Ending:
         self._is_closing = True
         if not self._is_lost:
             self._lose(error, self._session.aborted(self._sock))
+        elif self._closing is not None and not self._closing.done:
+            self._session.hurry(self._closing)
 
     def _lose(self, error: Optional[BaseException], closing: Op) -> None:
         self._is_lost = True
+        self._closing = closing
         session, protocol = self._session, self._protocol
 
         def closed(op: Op) -> None:
@@ -245,7 +249,6 @@ class StreamTransport(_Ending, asyncio.Transport):
     def _close_socket(self) -> None:
         if not self._is_lost:
             self._lose(None, self._sock.close(linger_ms=_LINGER_MS))
-
 
 
 # Of a receive or a send of a datagram: something that the network has said, or about one datagram alone. The socket goes on.

@@ -19,10 +19,15 @@ from typing import Any, Callable, Optional, Tuple, Union
 from ._core import Core, Op, address_of
 from ._schema import pb
 from ._transports import DatagramTransport, StreamTransport, fill_buffers
-from .client import connect_unix
+from .client import GRACE, connect_unix
 from .errors import AsockError, error_of
 
 __all__ = ["Session", "create_connection", "create_datagram_endpoint", "open_connection"]
+
+
+def _fail_silent(future: asyncio.Future) -> None:
+    if not future.done():
+        future.set_exception(error_of(pb.ERROR_TIMED_OUT, "the daemon does not answer"))
 
 
 class Session(Core, asyncio.Protocol):
@@ -145,11 +150,24 @@ class Session(Core, asyncio.Protocol):
             op.on_done = done
         return future
 
-    async def run(self, op: Op) -> Any:
-        """What op.outcome() gives, when there is one."""
-        return (await self.future(op)).outcome()
+    async def run(self, op: Op, timeout: Optional[float] = None) -> Any:
+        """What op.outcome() gives, when there is one. timeout: the op's, in seconds, which the daemon keeps."""
+        return (await self._patiently(self.future(op), timeout)).outcome()
 
-    async def socket(self, datagram: bool = False) -> Any:
+    async def _patiently(self, future: asyncio.Future, timeout: Optional[float]) -> Any:
+        if timeout is None:
+            return await future
+        late = self._loop.call_later(timeout + GRACE, _fail_silent, future)
+        try:
+            return await future
+        finally:
+            late.cancel()
+
+    def has_id(self) -> bool:
+        """A transport always has a receive pending: a socket without a second op could not send."""
+        return super().has_id() and len(self.sockets) < max(1, self.limits.ops // 2)
+
+    async def socket(self, datagram: bool = False, timeout: Optional[float] = None) -> Any:
         """A socket of the session; asks for a larger grant where there is none left."""
         self._opening += 1
         try:
@@ -161,7 +179,7 @@ class Session(Core, asyncio.Protocol):
                     self._flush()
                 waiter = self._loop.create_future()
                 self._grants.append(waiter)
-                await waiter
+                await self._patiently(waiter, timeout)
                 if asks and not self.has_id() and self.limits.sockets == before:
                     break
             if self.ended:
@@ -187,6 +205,10 @@ class Session(Core, asyncio.Protocol):
         is_last = all(other is sock for other in self.sockets.values()) and not self._opening
         if is_last and not self.ended and not self.output and self._transport.get_write_buffer_size() == 0:
             self.close()
+
+    def hurry(self, closing: Op) -> None:
+        """Ends the linger time of a close. Its socket's id may be another socket's already."""
+        self._submit(None, Op(self, pb.Request(verb=pb.VERB_CANCEL, cancel=pb.Cancel(target=closing.request.op))))
 
     def abandon(self, sock: Any) -> None:
         """A socket that came to nothing."""
@@ -253,6 +275,8 @@ async def _connect_shared() -> Session:
 
 async def _shared_session() -> Session:
     loop = asyncio.get_running_loop()
+    for other in [other for other in _shared if other.is_closed()]:
+        del _shared[other]  # it was closed before its connections were
     task = _shared.get(loop)
     session = _session_of(task)
     if task is None or task.done() and (session is None or session.ended):
@@ -264,11 +288,15 @@ async def _shared_session() -> Session:
         raise
 
 
+def _milliseconds(timeout: Optional[float]) -> int:
+    return 0 if timeout is None else max(1, round(timeout * 1000))
+
+
 async def _connected(session: Session, host: str, port: Union[int, str], timeout: Optional[float]) -> Tuple[Any, Any]:
-    sock = await session.socket()
+    sock = await session.socket(timeout=timeout)
     try:
-        op = sock.connect(host, port, timeout_ms=0 if timeout is None else max(1, round(timeout * 1000)))
-        await session.run(op)
+        op = sock.connect(host, port, timeout_ms=_milliseconds(timeout))
+        await session.run(op, timeout)
     except BaseException:
         session.abandon(sock)
         raise
@@ -282,8 +310,8 @@ async def create_connection(protocol_factory: Callable[[], Any], host: str, port
     """(transport, protocol), as loop.create_connection() gives them.
 
     host: an address, or a name, which the daemon resolves. port: a number, or a service's name. timeout: seconds
-    for the connect; None: the kernel's. ssl, server_hostname: as in asyncio; TLS ends in this process. Raises
-    AsockError: PermissionError where policy denies, with the rule's reason; see asock.errors.
+    for the connect, and 10 more for a daemon that does not answer; None: the kernel's. ssl, server_hostname: as in asyncio;
+    TLS ends in this process. Raises AsockError: PermissionError where policy denies, with the rule's reason; see asock.errors.
     """
     if server_hostname is not None and not ssl:
         raise ValueError("server_hostname is only meaningful with ssl")
@@ -304,10 +332,10 @@ async def create_connection(protocol_factory: Callable[[], Any], host: str, port
     try:
         transport = await session._loop.start_tls(
             plain, early, context, server_hostname=host if server_hostname is None else server_hostname)
+        early.pass_on(protocol, transport)
     except BaseException:
         plain.abort()
         raise
-    early.pass_on(protocol, transport)
     return transport, protocol
 
 
@@ -331,16 +359,16 @@ async def create_datagram_endpoint(protocol_factory: Callable[[], Any], local_ad
     datagrams, denials too, go to error_received(); so does what the network reports. Raises AsockError.
     """
     session = session or await _shared_session()
-    sock = await session.socket(datagram=True)
+    sock = await session.socket(datagram=True, timeout=timeout)
     local = peer = None
     try:
         if local_addr is not None:
             op = sock.bind(local_addr)
-            await session.run(op)
+            await session.run(op, timeout)
             local = address_of(op.body.local)
         if remote_addr is not None:
-            op = sock.connect(*remote_addr[:2], timeout_ms=0 if timeout is None else max(1, round(timeout * 1000)))
-            await session.run(op)
+            op = sock.connect(*remote_addr[:2], timeout_ms=_milliseconds(timeout))
+            await session.run(op, timeout)
             local, peer = address_of(op.body.local), address_of(op.body.remote)
         protocol = protocol_factory()
     except BaseException:

@@ -16,6 +16,7 @@ import unittest.mock
 
 from asock import aio
 from asockd import DaemonTest
+from wire import pb
 
 DEADLINE = 30
 
@@ -300,6 +301,24 @@ class Protocols(AioTest):
                 await self.read_peer(peer)
         self.run_async(main())
 
+    def test_abort_ends_a_close_that_waits_for_the_peer(self):
+        async def main():
+            self.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            protocol, peer = await self.connected()
+            transport = protocol.transport
+            await transport._session.run(transport._sock.set_option(pb.OPTION_SEND_BUFFER, 1 << 18))
+            transport.write(bytes(64 << 10))
+            while transport.get_write_buffer_size():
+                await asyncio.sleep(0)
+            transport.close()
+            await transport._session.run(transport._session.sync())
+            self.assertFalse(protocol.lost.done())
+            transport.abort()
+            await asyncio.wait_for(protocol.lost, DEADLINE / 3)
+            with self.assertRaises(ConnectionResetError):
+                await self.read_peer(peer)
+        self.run_async(main())
+
     def test_half_open_both_ways(self):
         async def main():
             protocol, peer = await self.connected()
@@ -469,6 +488,44 @@ class Failures(AioTest):
                 filler.close()
         self.run_async(main())
         self.daemon.settle()
+
+    def test_a_daemon_that_hangs_does_not_hold_up_a_timeout(self):
+        async def main():
+            async with await aio.Session.connect() as session:
+                with self.assertRaises(TimeoutError) as caught:
+                    await aio.open_connection(*self.address, timeout=0.05, session=session)
+                self.assertEqual(caught.exception.text, "the daemon does not answer")
+                with self.assertRaises(TimeoutError):
+                    await session.socket(timeout=0.05)  # there is no answer to the question for more
+        os.kill(self.daemon.pid, signal.SIGSTOP)
+        try:
+            with unittest.mock.patch.object(aio, "GRACE", 0.05):
+                self.run_async(main())
+        finally:
+            os.kill(self.daemon.pid, signal.SIGCONT)
+
+    def test_loops_that_end_with_open_connections_leave_nothing(self):
+        async def main():
+            await aio.open_connection(*self.address)
+
+        def descriptors():
+            self.run_async(main())
+            gc.collect()
+            return len(os.listdir("/proc/self/fd"))
+
+        first = descriptors()
+        self.assertEqual([descriptors() for _ in range(3)], [first] * 3)
+        aio._shared.clear()
+        gc.collect()
+
+    def test_no_more_sockets_than_can_send_while_they_receive(self):
+        async def main():
+            session = aio.Session()
+            session._welcome(pb.Welcome(sockets=16, ops=8, socket_ops=8, send_window=1 << 16, queued_max=1 << 16))
+            self.assertEqual([session.open().id for _ in range(4)], [1, 2, 3, 4])
+            with self.assertRaises(OSError):
+                session.open()
+        self.run_async(main())
 
     def test_end_of_the_session_is_every_connections(self):
         async def main():
