@@ -2,6 +2,7 @@
 #include "daemon/net/udp.h"
 
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 union control {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)) +
-               5 * CMSG_SPACE(sizeof(int))];
+               5 * CMSG_SPACE(sizeof(int)) +
+               CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6))];
 };
 
 static void set_to(struct netsock *ns, int level, int name, int value)
@@ -151,36 +153,90 @@ static void put_traffic_class(struct msghdr *msg, int value, bool is_ipv6)
         put_control(msg, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof(value));
 }
 
+/* Where what a message points to is, while it is sent. */
+struct outgoing {
+    union control control;
+    struct sockaddr_storage addr;
+};
+
+static int prepare(struct msghdr *msg, struct outgoing *room, const struct iovec *iov, int count,
+                   const struct udp_way *way)
+{
+    socklen_t len = 0;
+
+    *msg = (struct msghdr){.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+    if (way->to && netsock_sockaddr(way->to, &room->addr, &len) != 0)
+        return -EINVAL;
+    msg->msg_name = way->to ? &room->addr : NULL;
+    msg->msg_namelen = len;
+    if (!way->source && way->traffic_class < 0 && way->segment == 0)
+        return 0;
+    memset(&room->control, 0, sizeof(room->control));
+    msg->msg_control = room->control.bytes;
+    if (way->source)
+        put_source(msg, way->source);
+    if (way->traffic_class >= 0)
+        put_traffic_class(msg, way->traffic_class, way->is_ipv6);
+    if (way->segment > 0)
+        put_control(msg, IPPROTO_UDP, UDP_SEGMENT, &way->segment, sizeof(way->segment));
+    return 0;
+}
+
+static int send_error(int err, const struct udp_way *way)
+{
+    if (way->source && (err == EINVAL || err == ENODEV) && way->segment == 0)
+        return -EADDRNOTAVAIL;
+    return way->segment > 0 && err == EINVAL ? -EMSGSIZE : -err;
+}
+
 ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const struct udp_way *way)
 {
-    union control control = {.bytes = {0}};
-    struct sockaddr_storage addr;
-    socklen_t len = 0;
-    struct msghdr msg = {
-        .msg_iov = (struct iovec *)(uintptr_t)iov,
-        .msg_iovlen = (size_t)count,
-        .msg_control = control.bytes,
-    };
+    struct outgoing room;
+    struct msghdr msg;
     ssize_t n;
+    int r = prepare(&msg, &room, iov, count, way);
 
-    if (way->to && netsock_sockaddr(way->to, &addr, &len) != 0)
-        return -EINVAL;
-    msg.msg_name = way->to ? &addr : NULL;
-    msg.msg_namelen = len;
-    if (way->source)
-        put_source(&msg, way->source);
-    if (way->traffic_class >= 0)
-        put_traffic_class(&msg, way->traffic_class, way->is_ipv6);
-    if (way->segment > 0)
-        put_control(&msg, IPPROTO_UDP, UDP_SEGMENT, &way->segment, sizeof(way->segment));
+    if (r < 0)
+        return r;
     do {
         n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
-    if (n < 0 && way->source && (errno == EINVAL || errno == ENODEV) && way->segment == 0)
-        return -EADDRNOTAVAIL;
-    if (n < 0 && way->segment > 0 && errno == EINVAL)
-        return -EMSGSIZE;
-    return n < 0 ? -errno : n;
+    return n < 0 ? send_error(errno, way) : n;
+}
+
+int udp_send_several(struct netsock *ns, const struct udp_packet *packets, unsigned int count)
+{
+    struct mmsghdr messages[UDP_TOGETHER_MAX];
+    struct outgoing rooms[UDP_TOGETHER_MAX];
+    int n;
+
+    for (unsigned int i = 0; i < count; i++) {
+        int r = prepare(&messages[i].msg_hdr, &rooms[i], packets[i].iov, packets[i].count,
+                        &packets[i].way);
+
+        if (r < 0)
+            return r;
+    }
+    do {
+        n = sendmmsg(ns->fd, messages, count, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? send_error(errno, &packets[0].way) : n;
+}
+
+int udp_take_error(struct netsock *ns)
+{
+    union control control;
+    struct msghdr msg = {.msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+    struct sock_extended_err report = {.ee_errno = 0};
+
+    if (receive(ns, &msg, MSG_ERRQUEUE) < 0)
+        return 0;
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg))
+        if ((cmsg->cmsg_level == IPPROTO_IP && cmsg->cmsg_type == IP_RECVERR) ||
+            (cmsg->cmsg_level == IPPROTO_IPV6 && cmsg->cmsg_type == IPV6_RECVERR))
+            memcpy(&report, CMSG_DATA(cmsg), sizeof(report));
+    udp_drop_errors(ns);
+    return -(int)report.ee_errno;
 }
 
 ssize_t udp_send_one_of(struct netsock *ns, const struct iovec *iov, int count,
@@ -246,32 +302,67 @@ static void take_control(struct msghdr *msg, struct datagram *ret)
     }
 }
 
+/* What a message that came points to. */
+struct incoming {
+    union control control;
+    struct sockaddr_storage from;
+};
+
+static void expect(struct msghdr *msg, struct incoming *room, struct iovec *iov, int count)
+{
+    room->from.ss_family = AF_UNSPEC;
+    *msg = (struct msghdr){
+        .msg_name = &room->from,
+        .msg_namelen = sizeof(room->from),
+        .msg_iov = iov,
+        .msg_iovlen = (size_t)count,
+        .msg_control = room->control.bytes,
+        .msg_controllen = sizeof(room->control.bytes),
+    };
+}
+
+static void take_message(struct msghdr *msg, size_t len, struct datagram *ret)
+{
+    ret->length = (uint32_t)len;
+    ret->traffic_class = 0;
+    ret->segment_size = 0;
+    netsock_endpoint(msg->msg_name, &ret->remote);
+    take_control(msg, ret);
+}
+
 ssize_t udp_receive(struct netsock *ns, const struct iovec *iov, int count, int flags,
                     struct datagram *ret)
 {
-    struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
-    union control control;
-    struct msghdr msg = {
-        .msg_name = &from,
-        .msg_namelen = sizeof(from),
-        .msg_iov = (struct iovec *)(uintptr_t)iov,
-        .msg_iovlen = (size_t)count,
-        .msg_control = control.bytes,
-        .msg_controllen = sizeof(control.bytes),
-    };
-    ssize_t n = receive(ns, &msg, flags | MSG_TRUNC);
-    size_t room = 0;
+    struct incoming room;
+    struct msghdr msg;
+    size_t len = 0;
+    ssize_t n;
 
+    expect(&msg, &room, (struct iovec *)(uintptr_t)iov, count);
+    n = receive(ns, &msg, flags | MSG_TRUNC);
     if (n < 0)
         return n;
-    ret->length = (uint32_t)n;
-    ret->traffic_class = 0;
-    ret->segment_size = 0;
-    netsock_endpoint((const struct sockaddr *)&from, &ret->remote);
-    take_control(&msg, ret);
+    take_message(&msg, (size_t)n, ret);
     for (int i = 0; i < count; i++)
-        room += iov[i].iov_len;
-    return (size_t)n < room ? n : (ssize_t)room;
+        len += iov[i].iov_len;
+    return (size_t)n < len ? n : (ssize_t)len;
+}
+
+int udp_receive_several(struct netsock *ns, struct iovec *iov, unsigned int count,
+                        struct datagram *ret)
+{
+    struct mmsghdr messages[UDP_TOGETHER_MAX];
+    struct incoming rooms[UDP_TOGETHER_MAX];
+    int n;
+
+    for (unsigned int i = 0; i < count; i++)
+        expect(&messages[i].msg_hdr, &rooms[i], &iov[i], 1);
+    do {
+        n = recvmmsg(ns->fd, messages, count, MSG_DONTWAIT | MSG_TRUNC, NULL);
+    } while (n < 0 && errno == EINTR);
+    for (int i = 0; i < n; i++)
+        take_message(&messages[i].msg_hdr, messages[i].msg_len, &ret[i]);
+    return n < 0 ? -errno : n;
 }
 
 ssize_t udp_next_length(struct netsock *ns)

@@ -46,12 +46,34 @@ ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const s
 ssize_t udp_send_one_of(struct netsock *ns, const struct iovec *iov, int count,
                         const struct udp_way *way, size_t done);
 
+#define UDP_TOGETHER_MAX 32u /* of one call */
+
+struct udp_packet {
+    const struct iovec *iov;
+    int count;
+    struct udp_way way; /* without segments */
+};
+
+/*
+ * Sends several datagrams, UDP_TOGETHER_MAX at most, with one call. Returns how many have gone, in their order, or the -errno of
+ * the first one, as udp_send(). The kernel tells nobody why another one has not gone: udp_take_error() does, if it was a report.
+ */
+int udp_send_several(struct netsock *ns, const struct udp_packet *packets, unsigned int count);
+/* What a router or the peer has reported, of a socket that reports errors; the others are dropped. -errno; 0: nothing. */
+int udp_take_error(struct netsock *ns);
+
 /*
  * Receives one datagram, or several of one length where the socket has OPTION_COALESCE. Returns how many bytes were stored, or -errno. Does not change ret->segment, ret->refused and the
  * local port.
  */
 ssize_t udp_receive(struct netsock *ns, const struct iovec *iov, int count, int flags,
                     struct datagram *ret);
+/*
+ * Receives up to count datagrams, UDP_TOGETHER_MAX at most, with one call: each into one of iov, as udp_receive(). Returns how many
+ * have come, or the -errno of the first one. Fewer than count: there are no more, or the next call fails.
+ */
+int udp_receive_several(struct netsock *ns, struct iovec *iov, unsigned int count,
+                        struct datagram *ret);
 /* The length of the next datagram, which stays in the kernel's queue; or -errno. */
 ssize_t udp_next_length(struct netsock *ns);
 

@@ -23,7 +23,10 @@ _Static_assert(sizeof(struct dgram) < MEMORY_DATAGRAMS, "a socket's grant has ro
 int dgram_new(struct sock *sock)
 {
     sock->dgram = mem_zalloc(1, sizeof(*sock->dgram));
-    return sock->dgram ? 0 : -ENOMEM;
+    if (!sock->dgram)
+        return -ENOMEM;
+    sock->dgram->burst = DGRAM_BURST;
+    return 0;
 }
 
 void dgram_free(struct sock *sock)
@@ -375,19 +378,29 @@ static bool is_admitted(struct sock *sock, const struct endpoint *from)
     return verdict->is_allowed;
 }
 
+/* A peer was counted, and recorded, by its connect. */
+static bool is_recorded(const struct sock *sock, const struct endpoint *to,
+                        const struct dgram_verdict *verdict)
+{
+    return (verdict && verdict->is_sent_to) || is_peer(sock, to);
+}
+
+bool dgram_is_known(struct sock *sock, const struct endpoint *to)
+{
+    const struct dgram_verdict *verdict = find(sock->dgram, to, true);
+
+    if (dgram_has_heard(sock, to) && is_admitted(sock, to))
+        return true;
+    return verdict && verdict->is_allowed && holds(sock, verdict) && is_recorded(sock, to, verdict);
+}
+
 uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
                         char reason[static POLICY_REASON_MAX + 1])
 {
-    const struct dgram_verdict *verdict = find(sock->dgram, to, true);
-    /* A peer was counted, and recorded, by its connect. */
-    bool is_known = (verdict && verdict->is_sent_to) || is_peer(sock, to);
-
     reason[0] = '\0';
-    if (dgram_has_heard(sock, to) && is_admitted(sock, to))
+    if (dgram_is_known(sock, to))
         return ERR_SUCCESS;
-    if (is_known && verdict && verdict->is_allowed && holds(sock, verdict))
-        return ERR_SUCCESS;
-    return judge_destination(sock, to, !is_known, reason);
+    return judge_destination(sock, to, !is_recorded(sock, to, find(sock->dgram, to, true)), reason);
 }
 
 bool dgram_accepts(struct sock *sock, const struct endpoint *from)
@@ -428,6 +441,22 @@ static bool is_spent(const struct sock *sock, unsigned int steps)
     return steps == TURN_SOCKET_STEPS || (steps > 0 && share_step_is_over(&sock->worker->shares));
 }
 
+/* The session's input goes on: what has not left is copied. */
+static void keep_borrowed(struct sock *sock)
+{
+    if (!sock->dgram->borrows)
+        return;
+    sock->dgram->borrows = false;
+    list_for_each_safe (&sock->sends, it) {
+        struct op *op = container_of(it, struct op, node);
+        const uint8_t *input = op->send.datagram->input;
+
+        op->send.datagram->input = NULL;
+        if (input && op_append(sock->worker, op, input, (uint32_t)op->send.total) < 0)
+            complete(op, ERR_NO_BUFFER_SPACE);
+    }
+}
+
 void dgram_run_sends(struct sock *sock)
 {
     unsigned int steps = 0;
@@ -441,6 +470,7 @@ void dgram_run_sends(struct sock *sock)
         if (op->class->step(op) == 0)
             break;
     }
+    keep_borrowed(sock);
     sock_update_watch(sock);
 }
 
@@ -452,6 +482,7 @@ static unsigned int run_receives(struct sock *sock)
 
     if (sock->session->has_ended)
         return 0;
+    sock->dgram->is_emptied = false;
     while (may_go_on(sock) && sock->ns.fd >= 0 &&
            (op = list_first(&sock->receives, struct op, node))) {
         if (is_spent(sock, steps++)) {
@@ -461,6 +492,10 @@ static unsigned int run_receives(struct sock *sock)
         if (op->class->step(op) == 0)
             break;
         found++;
+        if (sock->dgram->is_emptied && !list_is_empty(&sock->receives)) {
+            sock->wants_read = true;
+            break;
+        }
     }
     sock_update_watch(sock);
     return found;

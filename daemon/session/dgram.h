@@ -36,6 +36,7 @@ struct dgram_row {
     unsigned int next; /* to be replaced */
 };
 
+#define DGRAM_BURST 4u       /* of a new one */
 #define DGRAM_GROUPS_MAX 16u /* the kernel's own limit of IPv4 is 20 */
 struct dgram_answers {
     struct dgram_row rows[DGRAM_ANSWER_ROWS];
@@ -59,8 +60,11 @@ struct dgram {
     uint32_t refused;                           /* by policy */
     uint16_t port;                              /* its own; 0: not known yet */
     bool has_no_segments;                       /* the kernel cannot divide what goes its way */
-    struct dgram_answers *answers;              /* BOUND; else NULL */
-    struct endpoint peer; /* CONNECTED: as the kernel says who sent something */
+    bool borrows;                  /* sends of the queue have their bytes in the session's input */
+    bool is_emptied;               /* a step has received all that there was */
+    uint8_t burst;                 /* so many are expected to have come together */
+    struct dgram_answers *answers; /* BOUND; else NULL */
+    struct endpoint peer;          /* CONNECTED: as the kernel says who sent something */
 };
 
 /* sock becomes one of datagrams. -ENOMEM. */
@@ -80,6 +84,8 @@ void dgram_connect_failed(struct sock *sock);
  */
 uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
                         char reason[static POLICY_REASON_MAX + 1]);
+/* May it send there, by what was found a moment ago? Nothing is recorded. */
+bool dgram_is_known(struct sock *sock, const struct endpoint *to);
 /*
  * May a datagram to `to` have that source address? ERR_SUCCESS; ERR_ACCESS_DENIED, and a static text says why;
  * ERR_ADDRESS_FAMILY_NOT_SUPPORTED.

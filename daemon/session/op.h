@@ -131,9 +131,11 @@ struct op_datagram {
     struct endpoint
         source;  /* and from where; address_len 0: the socket's address, or the kernel's choice */
     uint8_t ecn; /* 0: the socket's */
-    uint16_t segment;         /* of a send of several datagrams: bytes of each; 0: it is one */
-    bool is_behind;           /* the send came while the socket connected */
-    char *reason;             /* why it must not go there; NULL: none */
+    uint16_t segment; /* of a send of several datagrams: bytes of each; 0: it is one */
+    bool is_behind;   /* the send came while the socket connected */
+    const uint8_t
+        *input;   /* the bytes are still in the session's input, for the socket is its batch_of */
+    char *reason; /* why it must not go there; NULL: none */
     struct datagram received; /* without a remote address there is none */
 };
 

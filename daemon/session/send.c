@@ -302,8 +302,7 @@ static bool may_gather(const struct sock *sock)
     return sock->state == SOCK_CONNECTED && !sock->wants_write;
 }
 
-/* In its queue: the others are waited for, up to a bound. */
-static void wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms)
+void send_wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms)
 {
     struct session *s = op->session;
 
@@ -360,7 +359,7 @@ int send_begin(struct op *op, const uint8_t *data, uint32_t len, uint64_t total,
     if (is_small && may_gather(sock) && latency_gathers(op, data + len)) {
         if (op_append(sock->worker, op, data, len) < 0)
             return ERR_NO_BUFFER_SPACE;
-        wait_for_more(op, len, timeout_ms);
+        send_wait_for_more(op, len, timeout_ms);
         return 0;
     }
     err = take_bytes(op, data, len);
@@ -378,7 +377,7 @@ void send_begin_reference(struct op *op, const uint8_t *end, uint32_t timeout_ms
     op->is_reference = true;
     op->send.total = slices_total(&op->slices);
     if (may_gather(op->sock) && latency_gathers(op, end))
-        wait_for_more(op, op->send.total, timeout_ms);
+        send_wait_for_more(op, op->send.total, timeout_ms);
     else
         send_queue(op->sock, op, timeout_ms);
 }

@@ -29,6 +29,8 @@ void send_continue(struct op *op, const uint8_t *data, uint32_t len, bool is_las
 
 /* Appends op to the queue, arms its deadline, and lets the queue run. */
 void send_queue(struct sock *sock, struct op *op, uint32_t timeout_ms);
+/* The same; it leaves with those behind it in the session's input, or when there are many. bytes: of it. */
+void send_wait_for_more(struct op *op, uint64_t bytes, uint32_t timeout_ms);
 /* The socket may be writable: the queue runs until it waits, or has had its share. Of datagrams too. */
 void send_run(struct sock *sock);
 /* What waits for more sends from the session's input leaves. */

@@ -2,8 +2,8 @@
 /*
  * RECEIVE on a datagram socket.
  * Happy path: the first in the queue takes one datagram straight into the session's output, behind the place of its own
- * reply, or by reference into the client's memory. A multishot takes one into each of its slices. What policy does not
- * admit is dropped before anybody hears of it.
+ * reply, or by reference into the client's memory. A multishot takes one into each of its slices, several with one call. What
+ * policy does not admit is dropped before anybody hears of it; its slice is filled again.
  * Failures: no room in the output (waits until the client reads; nothing is cut for want of it), no memory in the kernel
  * (waits), what a router or the peer has reported, nothing behind a reference (FAULT; that datagram is lost).
  */
@@ -61,6 +61,31 @@ static uint16_t own_port(struct sock *sock)
     return sock->dgram->port;
 }
 
+/* One has come, of which n bytes were stored: in *op's results. False: policy denied its sender. */
+static bool admit(struct op *op, size_t n)
+{
+    struct datagram *datagram = &op->receive.datagram->received;
+    struct sock *sock = op->sock;
+
+    sock->dgram->dropped = datagram->dropped;
+    if (!dgram_accepts(sock, &datagram->remote)) {
+        datagram->remote.address_len = 0;
+        return false;
+    }
+    datagram->refused = sock->dgram->refused;
+    datagram->local.port = own_port(sock);
+    if (datagram->length > n)
+        op->reply_flags |= REPLY_TRUNCATED;
+    return true;
+}
+
+static void count_bytes(struct sock *sock, size_t n)
+{
+    sock->bytes_in += n;
+    sock->session->bytes_in += n;
+    sock->worker->stats.bytes_in += n;
+}
+
 /* Takes a datagram into *op: its bytes; -ENOENT: policy denied its sender, and it was dropped; other -errno. */
 static ssize_t take(struct op *op, const struct iovec *iov, int count)
 {
@@ -74,22 +99,13 @@ static ssize_t take(struct op *op, const struct iovec *iov, int count)
     n = udp_receive(&sock->ns, iov, count, is_peek ? MSG_PEEK : 0, datagram);
     if (n < 0)
         return n;
-    sock->dgram->dropped = datagram->dropped;
-    if (!dgram_accepts(sock, &datagram->remote)) {
-        datagram->remote.address_len = 0;
+    if (!admit(op, (size_t)n)) {
         if (is_peek)
             udp_receive(&sock->ns, NULL, 0, 0, &(struct datagram){.length = 0});
         return -ENOENT;
     }
-    datagram->refused = sock->dgram->refused;
-    datagram->local.port = own_port(sock);
-    if (datagram->length > (size_t)n)
-        op->reply_flags |= REPLY_TRUNCATED;
-    if (!is_peek) {
-        sock->bytes_in += (uint64_t)n;
-        sock->session->bytes_in += (uint64_t)n;
-        sock->worker->stats.bytes_in += (uint64_t)n;
-    }
+    if (!is_peek)
+        count_bytes(sock, (size_t)n);
     return n;
 }
 
@@ -187,8 +203,8 @@ static const struct op_class receive_class = {
 
 /* ---- multishot ---- */
 
-/* The first slice has the datagram. 1: as a step returns. */
-static int tell_shot(struct op *op, size_t len)
+/* The first slice has the datagram. is_last: it is the last one of all. */
+static void tell_shot(struct op *op, size_t len, bool is_last)
 {
     const struct slice *slice = op->slices.first;
     struct datagram *datagram = &op->receive.datagram->received;
@@ -198,9 +214,9 @@ static int tell_shot(struct op *op, size_t len)
     datagram->segment = (struct segment){slice->shm->id, slice->offset, len};
     slices_drop_first(op->session->worker, &op->slices);
     op->bytes = len;
-    if (op->slices.count == 0) {
+    if (is_last) {
         complete(op, ERR_SUCCESS);
-        return 1;
+        return;
     }
     session_fill_reply(op, &reply);
     reply.flags |= REPLY_MORE;
@@ -210,22 +226,69 @@ static int tell_shot(struct op *op, size_t len)
     (void)fits;
     op->bytes = 0;
     op->reply_flags = 0;
-    memset(datagram, 0, sizeof(*datagram));
-    return 1;
+}
+
+/* How many are tried for at once, with the slices' places; what came the last time says what may come now. */
+static unsigned int shot_places(struct op *op, struct iovec *iov)
+{
+    struct dgram *dgram = op->sock->dgram;
+    unsigned int want = op->slices.count < dgram->burst ? op->slices.count : dgram->burst;
+    uint64_t room;
+
+    want = session_reply_room(op->session, want);
+    if (want == 0)
+        return 0;
+    want = (unsigned int)slices_gather(&op->slices, iov, (int)want, &room);
+    /* The last one may have been cut. */
+    return want > 1 && room >= STEP_BYTES ? want - 1 : want;
+}
+
+/* Each of the first slices has a datagram. Those of which policy denied the sender are to be filled again. */
+static void tell_shots(struct op *op, const struct iovec *iov, const struct datagram *came,
+                       unsigned int count)
+{
+    struct slices again = {.first = NULL};
+    struct sock *sock = op->sock;
+
+    for (unsigned int i = 0; i < count; i++) {
+        size_t len = came[i].length < iov[i].iov_len ? came[i].length : iov[i].iov_len;
+        bool is_last = op->slices.count == 1 && again.count == 0;
+
+        op->receive.datagram->received = came[i];
+        if (!admit(op, len)) {
+            slices_move_first(&op->slices, &again);
+            continue;
+        }
+        count_bytes(sock, len);
+        tell_shot(op, len, is_last);
+        if (is_last)
+            return;
+    }
+    memset(&op->receive.datagram->received, 0, sizeof(op->receive.datagram->received));
+    slices_splice(&again, &op->slices);
+    op->slices = again;
 }
 
 static int shot_step(struct op *op)
 {
-    struct iovec iov;
-    uint64_t room;
-    ssize_t n;
+    struct datagram came[UDP_TOGETHER_MAX];
+    struct iovec iov[UDP_TOGETHER_MAX];
+    struct dgram *dgram = op->sock->dgram;
+    unsigned int want = shot_places(op, iov);
+    int n;
 
-    if (session_reply_room(op->session, 1) == 0)
+    if (want == 0)
         return wait_room(op);
-    n = take(op, &iov, slices_gather(&op->slices, &iov, 1, &room));
-    if (n == -ENOENT)
-        return 1;
-    return n < 0 ? no_datagram(op, n) : tell_shot(op, (size_t)n);
+    memset(came, 0, want * sizeof(came[0]));
+    for (unsigned int i = 0; i < want; i++)
+        came[i].dropped = dgram->dropped;
+    n = udp_receive_several(&op->sock->ns, iov, want, came);
+    if (n < 0)
+        return no_datagram(op, n);
+    dgram->is_emptied = (unsigned int)n < want;
+    dgram->burst = (uint8_t)(n < (int)UDP_TOGETHER_MAX / 2 ? 2 * n : (int)UDP_TOGETHER_MAX);
+    tell_shots(op, iov, came, (unsigned int)n);
+    return 1;
 }
 
 static const struct op_class shot_class = {

@@ -3,7 +3,8 @@
  * SEND on a datagram socket.
  * Happy path: policy admits the address, and the datagram goes to the kernel straight from the session's input, or by
  * reference from the client's memory; complete. Several datagrams of one length are one call too; where the kernel cannot
- * divide them, one call for each. What the kernel has no room for is copied and waits in its place.
+ * divide them, one call for each. Sends of one socket that arrived together, or have waited together, leave with one call.
+ * What the kernel has no room for is copied and waits in its place.
  * Failures: no address and no peer, an address where there is a peer, too long (MESSAGE_SIZE), policy, over a limit, no
  * memory, the kernel's error: of this datagram alone. None is ever cut.
  */
@@ -14,6 +15,7 @@
 #include "daemon/net/udp.h"
 #include "daemon/session/complete.h"
 #include "daemon/session/dgram.h"
+#include "daemon/session/latency.h"
 #include "daemon/session/send.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
@@ -161,14 +163,113 @@ static int transmit(struct op *op, const struct iovec *iov, int count)
     return 1;
 }
 
-static int datagram_step(struct op *op)
+/* The bytes of op as the kernel wants them. */
+static int gather(const struct op *op, struct iovec *iov, int cap, uint64_t *ret_bytes)
+{
+    const uint8_t *input = op->send.datagram->input;
+
+    if (op->is_reference)
+        return slices_gather(&op->slices, iov, cap, ret_bytes);
+    if (!input)
+        return send_gather(op, iov, cap, ret_bytes);
+    *ret_bytes = op->send.total;
+    iov[0] = (struct iovec){(void *)(uintptr_t)input, (size_t)op->send.total};
+    return 1;
+}
+
+static int step_alone(struct op *op)
 {
     struct iovec iov[SEND_IOV];
     uint64_t bytes;
-    int count = op->is_reference ? slices_gather(&op->slices, iov, SEND_IOV, &bytes)
-                                 : send_gather(op, iov, SEND_IOV, &bytes);
+    int count = gather(op, iov, SEND_IOV, &bytes);
 
     return transmit(op, iov, count);
+}
+
+/* ---- several with one call ---- */
+
+/* Can it go without a question to policy that has consequences? */
+static bool may_join(const struct op *op)
+{
+    const struct op_datagram *datagram = op->send.datagram;
+    const char *why;
+    struct endpoint to;
+
+    if (datagram->segment > 0 || find_destination(op, &to) != 0 || !dgram_is_known(op->sock, &to))
+        return false;
+    return datagram->source.address_len == 0 ||
+           dgram_may_use_source(op->sock, &datagram->source, &to, &why) == ERR_SUCCESS;
+}
+
+/* The sends from the front on that can leave together; how many. */
+static unsigned int gather_several(const struct sock *sock, struct udp_packet *packets,
+                                   struct iovec *iov)
+{
+    unsigned int n = 0;
+    int used = 0;
+
+    list_for_each (&sock->sends, it) {
+        const struct op *op = container_of(it, struct op, node);
+        uint64_t bytes;
+        int count;
+
+        if (n == UDP_TOGETHER_MAX || used == SEND_IOV || (n > 0 && !may_join(op)))
+            break;
+        count = gather(op, iov + used, SEND_IOV - used, &bytes);
+        if (n > 0 && bytes < op->send.total)
+            break;
+        packets[n++] = (struct udp_packet){iov + used, count, way_of(op)};
+        used += count;
+    }
+    return n;
+}
+
+/* As a step. The first one can go. */
+static int transmit_several(struct sock *sock, const struct udp_packet *packets, unsigned int count)
+{
+    struct list *sends = &sock->sends;
+    int sent = udp_send_several(&sock->ns, packets, count), err = 0;
+
+    if (sent == -EAGAIN) {
+        sock->wants_write = true;
+        return 0;
+    }
+    if (sent < 0) {
+        udp_drop_errors(&sock->ns);
+        complete(list_first(sends, struct op, node), asock_error_from_errno(sent));
+        return 1;
+    }
+    for (int i = 0; i < sent; i++) {
+        struct op *op = list_first(sends, struct op, node);
+
+        send_took(op, op->send.total);
+        complete(op, ERR_SUCCESS);
+    }
+    /* The next one met an error, which has gone with it, or no room. */
+    if ((unsigned int)sent < count)
+        err = udp_take_error(&sock->ns);
+    if (err < 0)
+        complete(list_first(sends, struct op, node), asock_error_from_errno(err));
+    return 1;
+}
+
+static int datagram_step(struct op *op)
+{
+    struct udp_packet packets[UDP_TOGETHER_MAX];
+    struct iovec iov[SEND_IOV];
+    struct sock *sock = op->sock;
+    unsigned int count;
+    int err;
+
+    if (op->node.next == &sock->sends || op->send.datagram->segment > 0)
+        return step_alone(op);
+    err = prepare(op);
+    if (err != 0) {
+        complete(op, (uint32_t)err);
+        return 1;
+    }
+    count = gather_several(sock, packets, iov);
+    return transmit_several(sock, packets, count);
 }
 
 static const struct op_class send_class = {
@@ -231,6 +332,25 @@ static int send_now(struct op *op, const struct call *call)
     return transmit(op, &iov, 1);
 }
 
+/* Those that are behind it in the input are for this socket too, and it may leave with them. */
+static bool joins_others(const struct op *op, const struct call *call)
+{
+    const struct sock *sock = op->sock;
+
+    return sock->state != SOCK_CONNECTING && !sock->wants_write &&
+           op->send.datagram->segment == 0 &&
+           latency_gathers(op, (const uint8_t *)call->payload + call->payload_len);
+}
+
+static void wait_for_others(struct op *op, const struct call *call)
+{
+    if (!op->is_reference && op->send.total > 0) {
+        op->send.datagram->input = call->payload;
+        op->sock->dgram->borrows = true;
+    }
+    send_wait_for_more(op, op->send.total, call->request->timeout_ms);
+}
+
 int dgram_send(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -255,6 +375,10 @@ int dgram_send(struct op *op, const struct call *call)
         return ERR_MESSAGE_SIZE;
     if (r->send.segment_size < op->send.total)
         op->send.datagram->segment = (uint16_t)r->send.segment_size;
+    if (joins_others(op, call)) {
+        wait_for_others(op, call);
+        return 0;
+    }
     if (!op->is_reference && is_next(sock) && send_now(op, call))
         return 0;
     if (!op->is_reference && op_append(sock->worker, op, call->payload, call->payload_len) < 0)

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* sendmsg() and recvmsg() of a UDP socket, with their control messages. */
+/* sendmsg(), recvmsg() and the like of a UDP socket, with their control messages. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <time.h>
+
+#include <linux/errqueue.h> /* needs <time.h> */
 
 #include "tests/sim/calls.h"
 #include "tests/sim/udp.h"
@@ -70,6 +73,23 @@ static void put_control(const struct udp *udp, struct msghdr *msg,
         put(msg, IPPROTO_IP, IP_TOS, &message->traffic_class, 1);
 }
 
+/* What a router said, without the datagram that it was about. Once it is read, no call fails with it. */
+static ssize_t receive_report(struct udp *udp, struct msghdr *msg)
+{
+    struct sock_extended_err report = {.ee_errno = (uint32_t)udp->reported};
+    bool has_room = msg->msg_controllen >= CMSG_SPACE(sizeof(report));
+
+    msg->msg_controllen = 0;
+    if (!udp->reported)
+        return calls_leave(-EAGAIN);
+    if (has_room && udp->family == AF_INET6)
+        put(msg, IPPROTO_IPV6, IPV6_RECVERR, &report, sizeof(report));
+    else if (has_room)
+        put(msg, IPPROTO_IP, IP_RECVERR, &report, sizeof(report));
+    udp->reported = udp->error = 0;
+    return 0;
+}
+
 /* Who sent it, and what the kernel says of it. */
 ssize_t calls_receive_datagram(struct udp *udp, struct msghdr *msg, int flags)
 {
@@ -77,6 +97,8 @@ ssize_t calls_receive_datagram(struct udp *udp, struct msghdr *msg, int flags)
     socklen_t room = msg->msg_namelen;
     ssize_t n;
 
+    if (flags & MSG_ERRQUEUE)
+        return receive_report(udp, msg);
     if (sim_fault(FAULT_INTERRUPT, 20))
         return calls_leave(-EINTR);
     n = udp_receive_file(udp, msg->msg_iov, msg->msg_iovlen, flags, &message);
@@ -89,4 +111,50 @@ ssize_t calls_receive_datagram(struct udp *udp, struct msghdr *msg, int flags)
                room < sizeof(message.from) ? room : sizeof(message.from));
     put_control(udp, msg, &message);
     return n;
+}
+
+static struct udp *udp_of(int fd)
+{
+    const struct kfile *file = fd_file(fd);
+
+    SIM_MUST(file && file->kind == FILE_UDP);
+    calls_enter();
+    return file->u.udp;
+}
+
+/* Up to the first that fails. Its error is lost, if it is not the first of all. */
+int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
+{
+    struct udp *udp = udp_of(fd);
+    unsigned int i;
+
+    (void)flags;
+    for (i = 0; i < count; i++) {
+        ssize_t n = calls_send_datagram(udp, &messages[i].msg_hdr);
+
+        if (n < 0)
+            break;
+        messages[i].msg_len = (unsigned int)n;
+    }
+    return i > 0 ? (int)i : -1;
+}
+
+/* Here the next call fails with that error. */
+int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags,
+                    struct timespec *timeout)
+{
+    struct udp *udp = udp_of(fd);
+    unsigned int i;
+
+    SIM_MUST(!timeout);
+    for (i = 0; i < count; i++) {
+        ssize_t n = calls_receive_datagram(udp, &messages[i].msg_hdr, flags);
+
+        if (n < 0)
+            break;
+        messages[i].msg_len = (unsigned int)n;
+    }
+    if (i > 0 && i < count && errno != EAGAIN && errno != EINTR)
+        udp->error = errno;
+    return i > 0 ? (int)i : -1;
 }

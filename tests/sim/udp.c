@@ -124,7 +124,7 @@ static void leave(struct udp *udp, const struct sockaddr_storage *to, unsigned i
     if (host == HOST_ACCEPTS || host == HOST_SLOW)
         answer(udp, to, host, len);
     else if (host == HOST_REFUSES && udp->remote.ss_family != AF_UNSPEC)
-        udp->error = ECONNREFUSED;
+        udp->error = udp->reported = ECONNREFUSED;
 }
 
 static void leave_all(struct udp *udp, const struct sockaddr_storage *to, unsigned int host,
@@ -199,8 +199,6 @@ ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count,
     struct udp_message *first = &udp->rx.at[0], *kept;
     int error = udp->error;
 
-    if (flags & MSG_ERRQUEUE)
-        return -EAGAIN;
     udp->error = 0;
     if (error)
         return -error;

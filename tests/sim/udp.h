@@ -25,6 +25,7 @@ struct udp_queue {
 /* A UDP socket; it outlives its descriptor. */
 struct udp {
     int family, error;
+    int reported;                   /* in the queue of errors; 0: nothing */
     struct sockaddr_storage remote; /* AF_UNSPEC: it has no peer */
     unsigned int host;
     uint16_t owner;                  /* the port that it sends to */

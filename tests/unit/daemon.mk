@@ -10,6 +10,7 @@ unit_tests += \
 	tests/unit/test_denials.unit \
 	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_loop.unit \
+	tests/unit/test_udp.unit \
 	tests/unit/test_share.unit \
 	tests/unit/test_histogram.unit \
 	tests/unit/test_quota.unit \
@@ -76,6 +77,7 @@ tests_unit_test_happy_eyeballs_unit_SOURCES = tests/unit/test_happy_eyeballs.c
 tests_unit_test_kernel_buffers_unit_SOURCES = tests/unit/test_kernel_buffers.c $(daemon_session_sources)
 tests_unit_test_histogram_unit_SOURCES = tests/unit/test_histogram.c
 tests_unit_test_share_unit_SOURCES = tests/unit/test_share.c
+tests_unit_test_udp_unit_SOURCES = tests/unit/test_udp.c
 tests_unit_test_loop_unit_SOURCES = tests/unit/test_loop.c $(daemon_session_sources)
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 
