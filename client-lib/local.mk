@@ -16,6 +16,8 @@ libasock_sources = \
 	client-lib/core/complete.h \
 	client-lib/core/context.c \
 	client-lib/core/context.h \
+	client-lib/core/file.c \
+	client-lib/core/file.h \
 	client-lib/core/flow.c \
 	client-lib/core/flow.h \
 	client-lib/core/grant.c \

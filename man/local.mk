@@ -108,6 +108,7 @@ dist_man_MANS += \
 	man/asock_resolve.3 \
 	man/asock_send.3 \
 	man/asock_send_all.3 \
+	man/asock_send_file.3 \
 	man/asock_send_to.3 \
 	man/asock_set_option.3 \
 	man/asock_share.3 \

@@ -17,6 +17,7 @@
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
+#include "client-lib/core/file.h"
 #include "client-lib/core/op.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/bounce.h"
@@ -229,6 +230,28 @@ static int submit_data(asock_socket *socket, asock_op *op, int operation, int ho
 int asock_send(asock_socket *socket, asock_op *op)
 {
     return submit_data(socket, op, ASOCK_OPERATION_SEND, 0);
+}
+
+int asock_send_file(asock_socket *socket, asock_op *op, int fd, uint64_t offset, uint64_t length,
+                    const void *trailer, size_t trailer_len)
+{
+    struct iovec last = {(void *)(uintptr_t)trailer, trailer_len};
+    uint32_t error = 0;
+    int r = (trailer_len > 0 && !trailer) || fd < 0 ? -EINVAL : enter_socket(socket, op);
+
+    if (r < 0)
+        return r;
+    r = asock_file_set(op, fd, offset, length, &last);
+    if (r < 0) {
+        asock_leave(socket->context);
+        return r;
+    }
+    op->how = 0;
+    if (socket->is_datagram && !known_error(socket, ASOCK_OPERATION_SEND, 0))
+        error = ERR_OPERATION_NOT_SUPPORTED;
+    r = error ? settle(op, socket, ASOCK_OPERATION_SEND, error)
+              : queue_or_settle(op, socket, ASOCK_OPERATION_SEND, &socket->sends);
+    return leave_submit(socket->context, op->total, r);
 }
 
 int asock_send_to(asock_socket *socket, asock_op *op)

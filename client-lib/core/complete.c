@@ -12,6 +12,7 @@
 
 #include "client-lib/core/accept.h"
 #include "client-lib/core/context.h"
+#include "client-lib/core/file.h"
 #include "client-lib/core/op.h"
 #include "client-lib/core/socket.h"
 
@@ -46,6 +47,8 @@ static void conclude(asock_op *op)
     list_remove(&op->flight_node);
     if (op->class && op->class->left)
         op->class->left(op);
+    if (op->file)
+        asock_file_drop(op);
     op->due.slice = op->memory.last;
     tell_waiters(context);
     if (op->callback && !context->is_ended) {
@@ -136,6 +139,8 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
         socket->barrier = NULL;
     if (op->class && op->class->ended)
         op->class->ended(op);
+    if (op->file && op->file->has_failed && error == ERR_OPERATION_ABORTED)
+        error = ERR_FAULT;
     op->error = error;
     op->bytes = bytes;
     if (error)
@@ -186,8 +191,12 @@ void asock_op_arrival(asock_op *op, asock_socket *socket)
 
 void asock_op_frame_written(asock_op *op)
 {
-    if (--op->wire_refs == 0 && op->state == OP_HELD)
+    if (--op->wire_refs > 0)
+        return;
+    if (op->state == OP_HELD)
         conclude(op);
+    else if (op->file)
+        asock_socket_kick(op->socket);
 }
 
 void asock_quiet_finish(struct list *quiet, const asock_op *before)

@@ -76,6 +76,7 @@ struct asock_op {
     asock_socket *arrival;  /* of such a one's callback that runs, until the program takes it */
     struct list arrived;    /* of one without a callback: what asock_accept_next() will return */
     struct inspection *inspection; /* NULL: the records are not read */
+    struct file_source *file;      /* send: where its bytes come from; NULL: the buffers alone */
     struct cursor cursor;          /* send: next byte to leave; receive: next to fill */
     size_t moved;                  /* bytes that left, or came */
     struct list queue_node;        /* in a queue of the socket, or in its quiet list */

@@ -78,7 +78,7 @@ static bool is_large(const asock_op *op)
     bool is_data = op->operation == ASOCK_OPERATION_SEND ||
                    op->operation == ASOCK_OPERATION_RECEIVE;
 
-    return is_data && op->total >= LEAST && op->total <= SIZE && !op->class;
+    return is_data && op->total >= LEAST && op->total <= SIZE && !op->class && !op->file;
 }
 
 /* Where the op can go now; BOUNCE_BLOCKS: nowhere. */

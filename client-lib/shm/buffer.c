@@ -288,7 +288,7 @@ void asock_memory_use(asock_op *op)
     }
     op->memory.is_inside = inside > 0;
     op->memory.is_reference = inside > 0 && inside == count && count <= CODEC_SEGMENTS_MAX &&
-                              op->operation != ASOCK_OPERATION_CONNECT;
+                              op->operation != ASOCK_OPERATION_CONNECT && !op->file;
 }
 
 bool asock_buffer_is_lost(const asock_buffer *buffer)

@@ -6,6 +6,7 @@
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/close.h"
 #include "client-lib/core/complete.h"
+#include "client-lib/core/file.h"
 #include "client-lib/core/flow.h"
 #include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
@@ -49,6 +50,8 @@ static bool may_go(const asock_op *op, enum flow *why)
 
     /* Without a free slice it waits for one: asock_pool_free() kicks its socket. */
     if (!op || (op->memory.is_multishot && !op->memory.pool->free_count))
+        return false;
+    if (asock_file_waits(op))
         return false;
     /* The same of an id for what is accepted. */
     if (op->accepted && !op->accepted->id)
@@ -209,8 +212,11 @@ static size_t fill_payload(asock_op *op, struct request *request)
                                                   op->socket->is_datagram, &room) == FLOW_OK) {
         if (room > context->limits.payload_max)
             room = context->limits.payload_max;
+        if (op->file && room > asock_file_ready(op))
+            room = asock_file_ready(op);
         n = (size_t)room;
-        asock_bounce_passed(op, n);
+        if (!op->file)
+            asock_bounce_passed(op, n);
     }
     request->send.more = op->moved + n < op->total;
     if (request->send.more && op->state == OP_WAITING)
@@ -277,6 +283,8 @@ static void add_op(asock_op *op)
     bool is_first = op->state == OP_WAITING;
     size_t n;
 
+    if (op->file && op->total > op->moved)
+        asock_file_fill(op);
     if (is_first)
         asock_bounce_take(op);
     fill(op, &request);
@@ -301,6 +309,8 @@ static void add_op(asock_op *op)
         op->state = OP_PARTLY;
     else
         left(op);
+    if (op->state == OP_PARTLY && op->file && op->file->has_failed)
+        asock_op_abandon(op);
 }
 
 static void add_next(asock_socket *socket, asock_op *op)

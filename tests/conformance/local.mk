@@ -52,6 +52,11 @@ tests_conformance_datagrams_int_SOURCES = tests/conformance/datagrams.c
 tests_conformance_datagrams_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_datagrams_int_LDADD = $(INT_LIBS)
 
+int_tests += tests/conformance/files.int
+tests_conformance_files_int_SOURCES = tests/conformance/files.c
+tests_conformance_files_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_files_int_LDADD = $(INT_LIBS)
+
 int_tests += tests/conformance/hangup.int
 tests_conformance_hangup_int_SOURCES = tests/conformance/hangup.c
 tests_conformance_hangup_int_LDFLAGS = $(INT_LINKFLAGS)

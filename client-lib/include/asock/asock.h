@@ -468,6 +468,22 @@ ASOCK_EXPORT int asock_connect(asock_socket *socket, asock_op *op);
 /* Completes when the kernel has taken all bytes. */
 ASOCK_EXPORT int asock_send(asock_socket *socket, asock_op *op);
 /*
+ * Sends the op's buffers, if it has any, then a region of a file, then the trailer, as one send: nothing comes in between, and it
+ * has one completion. Reads up to 128 KiB at a time, in this call and where bytes leave; a read that waits for the disk delays
+ * the whole context.
+ * fd:      a regular file, open for reading. The library keeps a duplicate; the file's own position does not change.
+ * offset:  in bytes.
+ * length:  in bytes; 0: up to the end that the file has now.
+ * trailer: of trailer_len bytes, as the buffers the program's until the op has completed; NULL: none.
+ * A negative errno also: -EINVAL (not a regular file, or it does not have all of the region), -EBADF, -ENOMEM, -EMFILE.
+ * Results: those of asock_send(), and
+ *   ASOCK_FAULT                    the file became shorter, or could not be read; the sending side is closed
+ *   ASOCK_OPERATION_NOT_SUPPORTED  a datagram socket
+ * Since: 0.1.0
+ */
+ASOCK_EXPORT int asock_send_file(asock_socket *socket, asock_op *op, int fd, uint64_t offset,
+                                 uint64_t length, const void *trailer, size_t trailer_len);
+/*
  * Sends all of the op's bytes, which may be none, as one datagram to the op's endpoint (asock_op_set_endpoint).
  * Completes when the kernel has taken it. An error affects only this datagram. -EINVAL also: the op has no endpoint.
  * Results:
