@@ -80,6 +80,37 @@ START_TEST(test_s72_header_region_and_trailer_are_one_send)
 }
 END_TEST
 
+/* Its window opens a little at a time: pieces end within slices, and several go at once. */
+START_TEST(test_s72_to_a_slow_reader)
+{
+    struct pair pair = new_pair_small(AF_INET);
+    int fd = new_file(0, 2 * MIB);
+    asock_op *op = new_op(), *ask = new_op();
+    char got[70 * KIB];
+    size_t at = 0;
+
+    submitted(asock_send_file(pair.socket, op, fd, BEFORE, 2 * MIB, NULL, 0));
+    while (at < 2 * MIB) {
+        ssize_t n = recv(pair.peer, got, 1 + at * 7 % sizeof(got), MSG_DONTWAIT);
+
+        if (n > 0) {
+            ck_assert_int_eq(pattern_check(got, at, (size_t)n), -1);
+            at += (size_t)n;
+            continue;
+        }
+        ck_assert(n < 0 && errno == EAGAIN);
+        /* Any answer of this socket says how much room there is. */
+        submitted(asock_get_option(pair.socket, ask, ASOCK_OPTION_NO_DELAY));
+        expect(ask, ASOCK_SUCCESS);
+    }
+    expect_bytes(op, ASOCK_SUCCESS, 2 * MIB);
+    asock_op_unref(ask);
+    asock_op_unref(op);
+    close(fd);
+    pair_close(&pair);
+}
+END_TEST
+
 /* The op's buffers are what they were. */
 START_TEST(test_s72_the_same_op_sends_again)
 {
