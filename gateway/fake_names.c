@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "gateway/fake_names.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "gateway/destination.h"
+#include "gateway/packet.h"
 
 #define FIRST_BUCKETS 64u
 
@@ -129,4 +133,23 @@ const char *fake_names_find(const struct fake_names *names, const struct in6_add
             return NULL;
     }
     return number >= 1 && number <= names->count ? names->by_number[number - 1]->text : NULL;
+}
+
+bool fake_names_destination(const struct fake_names *names, const struct flow *flow,
+                            struct destination *ret)
+{
+    bool is_fake;
+    const char *name = fake_names_find(names, &flow->target, &is_fake);
+    char text[INET6_ADDRSTRLEN];
+
+    if (is_fake && !name)
+        return false;
+    if (!name) {
+        if (IN6_IS_ADDR_V4MAPPED(&flow->target))
+            inet_ntop(AF_INET, &flow->target.s6_addr[12], text, sizeof(text));
+        else
+            inet_ntop(AF_INET6, &flow->target, text, sizeof(text));
+        name = text;
+    }
+    return destination_set(ret, name, strlen(name), flow->target_port);
 }

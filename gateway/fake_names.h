@@ -15,7 +15,9 @@
         0xfd, 0x61, 0x73, 0x6f, 0x63, 0x6b                                                         \
     }
 
+struct destination;
 struct fake_name;
+struct flow;
 
 struct fake_names {
     struct fake_name **by_number; /* number n at n - 1 */
@@ -31,5 +33,8 @@ void fake_names_address(unsigned int number, int family, struct in6_addr *ret);
 /* address: IPv4 as ::ffff:a.b.c.d. NULL: it stands for no name; *is_fake: and never will for anything else. */
 const char *fake_names_find(const struct fake_names *names, const struct in6_addr *address,
                             bool *is_fake);
+/* Where that flow goes: to a name where its target stands for one. false: it stands for none yet. */
+bool fake_names_destination(const struct fake_names *names, const struct flow *flow,
+                            struct destination *ret);
 
 #endif

@@ -15,6 +15,8 @@ libgateway_la_SOURCES = \
 	gateway/client.h \
 	gateway/destination.c \
 	gateway/destination.h \
+	gateway/datagrams.c \
+	gateway/datagrams.h \
 	gateway/deliver.c \
 	gateway/dial.c \
 	gateway/dns.c \

@@ -31,7 +31,7 @@ static uint16_t fold(uint32_t sum)
     return htons((uint16_t)~sum);
 }
 
-/* Of TCP and ICMPv6: with the addresses that stand in the IP header. */
+/* Of TCP, UDP and ICMPv6: with the addresses that stand in the IP header. */
 static uint16_t transport_checksum(const uint8_t *packet, int family, uint8_t protocol,
                                    const void *data, size_t len)
 {
@@ -124,6 +124,9 @@ bool packet_read_datagram(const uint8_t *data, size_t len, struct packet *ret)
     if (head == 0 || len - head < sizeof(udp))
         return false;
     memcpy(&udp, data + head, sizeof(udp));
+    if (ntohs(udp.len) < sizeof(udp))
+        return false;
+    ret->payload_len = ntohs(udp.len) - sizeof(udp);
     ret->flow.source_port = ntohs(udp.source);
     ret->flow.target_port = ntohs(udp.dest);
     ret->len = head + sizeof(udp);
@@ -157,6 +160,27 @@ static size_t put_ip(const struct packet *packet, uint8_t protocol, size_t len, 
     memcpy(&ip->daddr, &packet->flow.source.s6_addr[12], 4);
     ip->check = fold(add_words(0, ip, sizeof(*ip)));
     return sizeof(*ip);
+}
+
+size_t packet_put_datagram(const struct packet *packet, uint8_t *buf, size_t len,
+                           const uint8_t **ret)
+{
+    size_t head = packet->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ip6_hdr);
+    size_t size = sizeof(struct udphdr) + len;
+    uint8_t *at = buf + PACKET_DATAGRAM_HEAD - sizeof(struct udphdr) - head;
+    struct udphdr *udp = (void *)(at + head);
+
+    if (head + size > UINT16_MAX)
+        return 0;
+    put_ip(packet, IPPROTO_UDP, size, at);
+    *udp = (struct udphdr){.source = htons(packet->flow.target_port),
+                           .dest = htons(packet->flow.source_port),
+                           .len = htons((uint16_t)size)};
+    udp->check = transport_checksum(at, packet->family, IPPROTO_UDP, udp, size);
+    if (udp->check == 0)
+        udp->check = 0xffff; /* 0 means that there is none */
+    *ret = at;
+    return head + size;
 }
 
 static size_t put_reset(const struct packet *packet, uint8_t *ret)

@@ -25,7 +25,8 @@ struct flow {
 struct packet {
     struct flow flow;
     int family;
-    uint32_t seq; /* of TCP */
+    uint32_t seq;       /* of TCP */
+    size_t payload_len; /* of UDP, as its header says */
     /*
      * The packet without what it carries. A first packet (its data is of TCP Fast Open; the program sends it again) has
      * whole checksums.
@@ -48,6 +49,14 @@ bool packet_read_syn(const uint8_t *data, size_t len, struct packet *ret);
 
 /* The same for UDP. */
 bool packet_read_datagram(const uint8_t *data, size_t len, struct packet *ret);
+
+/*
+ * Puts headers in front of the len bytes at buf + PACKET_DATAGRAM_HEAD: an answer to that datagram. Returns the length of what
+ * begins at *ret; 0: it is too long. buf: aligned to 4.
+ */
+#define PACKET_DATAGRAM_HEAD 48u
+size_t packet_put_datagram(const struct packet *packet, uint8_t *buf, size_t len,
+                           const uint8_t **ret);
 
 /* From the IP header on. Returns its length. */
 size_t packet_refuse(const struct packet *packet, enum refusal refusal,

@@ -9,15 +9,15 @@
  */
 #include "gateway/transparent.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "base/hash.h"
-#include "gateway/destination.h"
 #include "gateway/client.h"
+#include "gateway/datagrams.h"
+#include "gateway/destination.h"
 #include "gateway/fake_names.h"
 #include "gateway/packet.h"
 #include "gateway/ports.h"
@@ -60,7 +60,8 @@ struct transparent {
     struct fake_names names;
     struct stub stub;
     struct ports ports;
-    ev_io packets, datagrams;
+    struct datagrams datagrams;
+    ev_io packets;
     unsigned int round; /* of the loop, in which packets were read last */
     bool is_behind;     /* and more were left */
     struct held *buckets[BUCKETS];
@@ -209,25 +210,6 @@ static void on_connected(asock_op *op, void *userdata)
 
 /* ---- a first packet ---- */
 
-static bool find_destination(struct transparent *transparent, const struct flow *flow,
-                             struct destination *ret)
-{
-    bool is_fake;
-    const char *name = fake_names_find(&transparent->names, &flow->target, &is_fake);
-    char text[INET6_ADDRSTRLEN];
-
-    if (is_fake && !name)
-        return false;
-    if (!name) {
-        if (IN6_IS_ADDR_V4MAPPED(&flow->target))
-            inet_ntop(AF_INET, &flow->target.s6_addr[12], text, sizeof(text));
-        else
-            inet_ntop(AF_INET6, &flow->target, text, sizeof(text));
-        name = text;
-    }
-    return destination_set(ret, name, strlen(name), flow->target_port);
-}
-
 /* An enum asock_error. */
 static int dial(struct held *held, const struct destination *to)
 {
@@ -273,7 +255,7 @@ static bool on_place(struct place_wait *wait, bool is_last)
     struct destination to;
     int error = ASOCK_INVALID_ARGUMENT;
 
-    if (find_destination(held->transparent, &held->syn.flow, &to))
+    if (fake_names_destination(&held->transparent->names, &held->syn.flow, &to))
         error = dial(held, &to);
     if (error == ASOCK_TOO_MANY_OPEN_SOCKETS && !held->socket && !is_last)
         return false;
@@ -291,7 +273,7 @@ static void on_session(struct session_wait *wait)
     struct held *held = (struct held *)wait;
     struct destination to;
 
-    if (find_destination(held->transparent, &held->syn.flow, &to))
+    if (fake_names_destination(&held->transparent->names, &held->syn.flow, &to))
         dial_or_refuse(held, &to);
     else
         forget(held);
@@ -302,7 +284,7 @@ static void hold(struct transparent *transparent, const struct packet *syn)
     struct destination to;
     struct held *held;
 
-    if (!find_destination(transparent, &syn->flow, &to)) {
+    if (!fake_names_destination(&transparent->names, &syn->flow, &to)) {
         refuse(transparent, syn, REFUSAL_HOST);
         return;
     }
@@ -387,24 +369,6 @@ static void on_packets(struct ev_loop *loop, ev_io *io, int events)
     read_packets(io->data);
 }
 
-/* Nothing answers a datagram: who sent it learns so. */
-static void take_datagram(struct transparent *transparent, const uint8_t *data, size_t len)
-{
-    struct packet datagram;
-
-    if (packet_read_datagram(data, len, &datagram))
-        refuse(transparent, &datagram, REFUSAL_PORT);
-}
-
-static void on_datagrams(struct ev_loop *loop, ev_io *io, int events)
-{
-    (void)loop;
-    (void)events;
-    for (int i = 0; i < PACKETS_MAX / PACKETS_BATCH; i++)
-        if (!read_batch(io->data, io->fd, take_datagram))
-            return;
-}
-
 /* ---- an accepted connection ---- */
 
 static void leave(void *userdata, bool reset)
@@ -440,6 +404,7 @@ static void on_lost(void *userdata)
     for (unsigned int i = 0; i < BUCKETS; i++)
         while (transparent->buckets[i])
             forget(transparent->buckets[i]);
+    datagrams_lost(&transparent->datagrams);
     for (unsigned int i = 0; i < transparent->published_count; i++)
         publish_lost(transparent->published[i]);
 }
@@ -458,9 +423,16 @@ int transparent_new(struct gateway *gateway, const struct network *network,
 
     if (transparent && ports_init(&transparent->ports, gateway->loop, &transparent->network,
                                   on_accepted, transparent)) {
-        r = stub_init(&transparent->stub, gateway, &transparent->names);
-        if (r < 0)
+        transparent->network = *network;
+        r = datagrams_init(&transparent->datagrams, gateway, &transparent->network,
+                           &transparent->names);
+        if (r == 0)
+            r = stub_init(&transparent->stub, gateway, &transparent->names);
+        if (r < 0) {
+            datagrams_stop(&transparent->datagrams);
+            datagrams_deinit(&transparent->datagrams);
             ports_deinit(&transparent->ports);
+        }
     }
     if (r < 0) {
         free(transparent);
@@ -468,15 +440,12 @@ int transparent_new(struct gateway *gateway, const struct network *network,
         return r;
     }
     transparent->gateway = gateway;
-    transparent->network = *network;
     gateway->lost = on_lost;
     gateway->lost_userdata = transparent;
     fake_names_init(&transparent->names);
     ev_io_init(&transparent->packets, on_packets, network->packets, EV_READ);
-    ev_io_init(&transparent->datagrams, on_datagrams, network->datagrams, EV_READ);
-    transparent->packets.data = transparent->datagrams.data = transparent;
+    transparent->packets.data = transparent;
     ev_io_start(gateway->loop, &transparent->packets);
-    ev_io_start(gateway->loop, &transparent->datagrams);
     *ret = transparent;
     return 0;
 }
@@ -493,7 +462,7 @@ void transparent_free(struct transparent *transparent)
     if (!transparent)
         return;
     ev_io_stop(transparent->gateway->loop, &transparent->packets);
-    ev_io_stop(transparent->gateway->loop, &transparent->datagrams);
+    datagrams_stop(&transparent->datagrams);
     for (unsigned int i = 0; i < BUCKETS; i++)
         for (struct held *held = transparent->buckets[i]; held; held = held->next) {
             ev_timer_stop(transparent->gateway->loop, &held->deadline);
@@ -517,6 +486,7 @@ void transparent_free(struct transparent *transparent)
         }
     }
     stub_deinit(&transparent->stub);
+    datagrams_deinit(&transparent->datagrams);
     ports_deinit(&transparent->ports);
     fake_names_deinit(&transparent->names);
     network_close(&transparent->network);

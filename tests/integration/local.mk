@@ -58,6 +58,7 @@ py_tests += \
 	tests/integration/test_proxy_udp.py \
 	tests/integration/test_transparent.py \
 	tests/integration/test_transparent_hidden.py \
+	tests/integration/test_transparent_datagrams.py \
 	tests/integration/test_transparent_kinds.py \
 	tests/integration/test_transparent_life.py \
 	tests/integration/test_transparent_published.py

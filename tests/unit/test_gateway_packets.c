@@ -254,3 +254,41 @@ START_TEST(test_a_reset_acknowledges_the_first_packet)
     ck_assert_mem_eq(answer + 20, "\1\xbb\x9c\x40\0\0\0\0\1\2\3\5\x50\x14", 14);
 }
 END_TEST
+
+#define IP4U "\x45\0\0\x20\0\1\0\0\x40\x11\0\0\xc6\x12\0\2\xc0\0\2\1"
+#define IP6U                                                                                       \
+    "\x60\0\0\0\0\x0c\x11\x40\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
+#define UDP "\x9c\x40\1\xbb\0\x0c\0\0"
+
+START_TEST(test_a_datagram_is_answered)
+{
+    _Alignas(4) uint8_t buf[PACKET_DATAGRAM_HEAD + 65536] = {0};
+    const uint8_t *answer;
+    struct packet packet;
+    size_t len;
+
+    ck_assert(packet_read_datagram((const uint8_t *)BYTES(IP4U UDP "data"), &packet));
+    ck_assert_uint_eq(packet.len, 28);
+    ck_assert_uint_eq(packet.payload_len, 4);
+    memcpy(buf + PACKET_DATAGRAM_HEAD, "answer!", 7);
+    len = packet_put_datagram(&packet, buf, 7, &answer);
+    ck_assert_uint_eq(len, 35);
+    ck_assert_ptr_eq(answer + 28, buf + PACKET_DATAGRAM_HEAD);
+    ck_assert_mem_eq(answer + 20, "\1\xbb\x9c\x40\0\x0f", 6);
+    ck_assert_uint_eq(sum_of(answer, 20, 0), 0xffff);
+    ck_assert_uint_eq(sum_of(answer + 12, 23, 17 + 15), 0xffff);
+    ck_assert_mem_eq(answer + 12, packet.head + 16, 4);
+    ck_assert_mem_eq(answer + 16, packet.head + 12, 4);
+    ck_assert_uint_eq(packet_put_datagram(&packet, buf, 65507, &answer), 65535);
+    ck_assert_uint_eq(packet_put_datagram(&packet, buf, 65508, &answer), 0);
+
+    ck_assert(packet_read_datagram((const uint8_t *)BYTES(IP6U UDP "data"), &packet));
+    len = packet_put_datagram(&packet, buf, 7, &answer);
+    ck_assert_uint_eq(len, 55);
+    ck_assert_ptr_eq(answer + 48, buf + PACKET_DATAGRAM_HEAD);
+    ck_assert_uint_eq(sum_of(answer + 8, 47, 17 + 15), 0xffff);
+    /* A length that is shorter than the header itself. */
+    ck_assert(
+        !packet_read_datagram((const uint8_t *)BYTES(IP4U "\x9c\x40\1\xbb\0\7\0\0"), &packet));
+}
+END_TEST
