@@ -11,6 +11,7 @@ py_tests += \
 	tests/protocol/test_datagrams_control.py \
 	tests/protocol/test_datagrams_groups.py \
 	tests/protocol/test_datagrams_together.py \
+	tests/protocol/test_families.py \
 	tests/protocol/test_descriptors.py \
 	tests/protocol/test_document.py \
 	tests/protocol/test_ending.py \
