@@ -21,6 +21,13 @@ def parse(text):
             re.findall(r"^- \*\*S(\d+)\*\*( \(later\))?", text, re.M)]
 
 
+def levels(text):
+    """[(folder of tests, the numbers of the items that it owns)] of the table of levels."""
+    rows = re.findall(r"^\| `(tests/\w+)` \|.*\| (S\d[^|]*) \|$", text, re.M)
+    return [(folder, [number for first, last in re.findall(r"S(\d+)(?: to S(\d+))?", ranges)
+                      for number in range(int(first), int(last or first) + 1)]) for folder, ranges in rows]
+
+
 def number_of(test):
     """test_s25_… or Class.test_s25_…: 25; else None."""
     found = re.match(r"(?:\w+\.)?test_s(\d+)_", test)
