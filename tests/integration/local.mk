@@ -44,6 +44,7 @@ py_tests += \
 	tests/integration/test_ctl_monitor.py \
 	tests/integration/test_ctl_names.py \
 	tests/integration/test_ctl_policy.py \
+	tests/integration/test_ctl_policy_files.py \
 	tests/integration/test_ctl_rows.py \
 	tests/integration/test_ctl_run.py \
 	tests/integration/test_ctl_share.py \

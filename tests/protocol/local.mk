@@ -33,6 +33,7 @@ py_tests += \
 	tests/protocol/test_python_client.py \
 	tests/protocol/test_python_datagrams.py \
 	tests/protocol/test_quota.py \
+	tests/protocol/test_quota_buffers.py \
 	tests/protocol/test_reference.py \
 	tests/protocol/test_session.py \
 	tests/protocol/test_share.py \
@@ -40,4 +41,4 @@ py_tests += \
 	tests/protocol/test_stages.py \
 	tests/protocol/test_stalled.py \
 	tests/protocol/test_together.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/lending.py tests/lib/silent_fuse.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/lending.py tests/lib/quotas.py tests/lib/silent_fuse.py tests/lib/wire.py

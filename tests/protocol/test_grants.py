@@ -7,7 +7,7 @@ import sys
 import unittest
 
 from asockd import Daemon, DaemonTest
-from test_quota import QuotaTest
+from quotas import QuotaTest
 from wire import LEAST, ROOMY, Ended, Wire, pb, request
 
 RAISED = tuple(LEAST)

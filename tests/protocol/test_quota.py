@@ -6,81 +6,12 @@ import collections
 import os
 import signal
 import socket
-import tempfile
 import time
 import unittest
 
-from asockd import Daemon, DaemonTest
 from nameserver import A, AAAA, Name, NameServer
+from quotas import GREEDY, QUIET, RETURNING, QuotaTest, connect_as
 from wire import Ended, Wire, pb, request
-
-GREEDY, QUIET, RETURNING = 1001, 1002, 1003
-
-
-def connect_as(path, uid):
-    """A connection of that user: the credentials are those of the moment of connect(2)."""
-    if uid is None:
-        return Wire(path)
-    os.seteuid(uid)
-    try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.connect(path)
-    finally:
-        os.seteuid(0)
-    return Wire(sock=sock)
-
-
-def usage(text):
-    """{"sockets": (16, 128), ...}; no limit is None."""
-    pairs = dict(pair.split("=") for pair in text.split())
-    return {name: tuple(None if n == "-" else int(n) for n in pair.split("/"))
-            for name, pair in pairs.items()}
-
-
-@unittest.skipUnless(os.getuid() == 0, "needs root to connect as several users")
-class QuotaTest(DaemonTest):
-    """Each with a configuration of its own."""
-
-    config = ""
-    prefix = ()  # what the daemon is run by
-
-    @classmethod
-    def setUpClass(cls):
-        fd, path = tempfile.mkstemp(prefix="asockd-quota-")
-        cls.addClassCleanup(os.unlink, path)
-        with open(fd, "w", encoding="ascii") as file:
-            file.write(cls.config)
-        os.chmod(path, 0o644)
-        cls.arguments = ("--allow-any", "--config", path)
-        cls.daemon = Daemon(*cls.arguments, prefix=cls.prefix)
-
-    def tearDown(self):
-        super().tearDown()
-        # Nothing of anybody stays behind.
-        self.daemon.wait(lambda: not any(used for used, _ in self.quota().values()))
-
-    def quota(self, level="daemon", number=None):
-        """Of a session, as the administrator sees it; None: of the daemon."""
-        if number is None:
-            return usage(self.daemon.stats()["quota_daemon"])
-        return usage(self.daemon.control.inspect(show=pb.Show(id=number))[0][f"quota_{level}"])
-
-    def shown(self, wire):
-        return self.daemon.control.inspect(show=pb.Show(id=wire.number))[0]
-
-    def connect(self, uid=GREEDY):
-        return self.hold(connect_as(self.daemon.path, uid))
-
-    def client(self, uid=GREEDY, **hello):
-        wire = self.connect(uid)
-        wire.hello(**hello)
-        wire.number = wire.inspect(show=pb.Show())[0]["id"]
-        return wire
-
-    def refused(self, wire, error=pb.ERROR_NO_BUFFER_SPACE):
-        reply, text = wire.ended()
-        self.assertEqual(pb.Error.Name(reply.error), pb.Error.Name(error))
-        return text.decode()
 
 
 class Clients(QuotaTest):
@@ -348,110 +279,6 @@ class Resolutions(QuotaTest):
         self.assertEqual(self.quota()["resolutions"][0], 6)
         other.close()
         wire.close()
-
-
-class Buffers(QuotaTest):
-    """Each has a descriptor of the daemon and a mapping, however small it is."""
-
-    config = "[Limits]\nTotalBuffers=64\n"
-
-    def fill(self, wire):
-        """All that the session may have; one more gets the reason. Returns the ids."""
-        ids = []
-        for op in range(1, 66):
-            wire.send(wire.make_register(op, 1))
-            reply, text = wire.whole(op)
-            if reply.error:
-                self.assertEqual((reply.error, text), (pb.ERROR_NO_BUFFER_SPACE, b"too many buffers"))
-                self.assertEqual(reply.descriptors, 0)
-                return ids
-            os.close(wire.descriptors.popleft())
-            ids.append(reply.segment.buffer)
-        return self.fail("there is no end")
-
-    def in_use(self):
-        return self.quota()["buffers"]
-
-    def test_s49_one_client_leaves_the_others_their_share_of_buffers(self):
-        greedy = self.client()
-        count = len(self.fill(greedy))
-        self.assertIn(count, (16, 8))  # a unit has half of the user's
-        self.assertEqual(self.quota("session", greedy.number)["buffers"], (count, count))
-        self.assertEqual(self.in_use(), (count, 64))
-        beside = self.client()
-        self.assertEqual(len(self.fill(beside)), count // 2)
-        # What another user may have does not depend on how many sessions the greedy one fills.
-        for _ in range(8):
-            self.fill(self.client())
-        self.assertLessEqual(self.quota("user", greedy.number)["buffers"][0], 32)
-        self.assertGreaterEqual(len(self.fill(self.client(QUIET))), 4)
-        self.assertLessEqual(self.in_use()[0], 64)
-
-    def test_s49_one_given_back_makes_room_for_one(self):
-        wire = self.client()
-        ids = self.fill(wire)
-        wire.send(wire.unregister(100, ids[1]))
-        self.assertEqual(wire.completion(100).error, pb.ERROR_SUCCESS)
-        self.assertEqual(self.in_use()[0], len(ids) - 1)
-        again = self.fill(wire)
-        self.assertEqual(len(again), 1)
-        self.assertNotIn(again[0], ids)
-
-    def test_s45_buffers_of_a_client_that_died_are_free_again(self):
-        wire = self.client()
-        count = len(self.fill(wire))
-        wire.close()
-        self.daemon.wait(lambda: self.in_use()[0] == 0)
-        self.assertEqual(len(self.fill(self.client())), count)
-
-    def test_s49_no_memory_for_one_takes_no_place(self):
-        wire = self.client()
-        for op in range(1, 40):
-            wire.send(wire.make_register(op, wire.welcome.shared_max + 1))
-            self.assertEqual(wire.completion(op).error, pb.ERROR_NO_BUFFER_SPACE)
-        self.assertEqual(self.in_use()[0], 0)
-
-
-class FewDescriptors(QuotaTest):
-    prefix = ("prlimit", "--nofile=1024:1024")
-
-    def clients(self):
-        """Of a dozen users, each as many as it may have, up to four."""
-        for uid in range(2001, 2013):
-            try:
-                for _ in range(4):
-                    yield self.client(uid, sockets=1, ops=1, queued_max=1)
-            except Ended as end:
-                self.assertEqual(end.reply.error, pb.ERROR_NO_BUFFER_SPACE)
-
-    def test_s49_buffers_of_many_leave_sockets_the_descriptors_they_are_promised(self):
-        wires = list(self.clients())
-        for wire in wires:
-            wire.send(*(wire.make_register(op, 1) for op in range(1, 65)))
-            for op in range(1, 65):
-                wire.completion(op)
-            while wire.descriptors:
-                os.close(wire.descriptors.popleft())
-        self.assertGreaterEqual(self.quota()["buffers"][0], 16)
-        listener = self.listener(backlog=1024)
-        for wire in wires:
-            for n in range(1, wire.welcome.sockets + 1):
-                wire.send(wire.open(n, n), wire.connect(1000 + n, n, listener.getsockname()))
-                self.assertEqual(wire.completion(n).error, pb.ERROR_SUCCESS)
-                self.assertEqual(wire.completion(1000 + n).error, pb.ERROR_SUCCESS)
-
-
-class FewBuffers(QuotaTest):
-    config = "[Limits]\nBuffers=2\n"
-
-    def test_s49_the_welcome_says_how_many_buffers(self):
-        wire = self.client()
-        self.assertEqual(wire.welcome.buffers, 2)
-        wire.register(1)
-        wire.register(1)
-        wire.send(wire.make_register(1, 1))
-        self.assertEqual(wire.whole(1)[1], b"too many buffers")
-        self.assertEqual(self.quota("session", wire.number)["buffers"], (2, 2))
 
 
 class Killed(QuotaTest):
