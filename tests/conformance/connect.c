@@ -496,19 +496,10 @@ static void list_ends(int family, uint16_t port, const char *const *texts, int e
 START_TEST(test_s19_a_list_of_addresses_is_tried_in_turn)
 {
     const char *const texts[] = {"127.0.0.3", "::1", "127.0.0.2", "127.0.0.1", NULL};
-    struct sockaddr_storage addr, remote;
-    int listener = remote_listen(AF_INET, &addr), peer;
-    asock_socket *sock = new_socket(AF_UNSPEC);
-    asock_op *op = new_list_op(remote_port(&addr), texts);
+    struct sockaddr_storage addr;
+    int listener = remote_listen(AF_INET, &addr);
 
-    pending(asock_connect(sock, op));
-    expect(op, ASOCK_SUCCESS);
-    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
-    ck_assert_mem_eq(&remote, &addr, remote_addr_len(&addr));
-    peer = remote_accept(listener);
-    asock_op_unref(op);
-    asock_socket_unref(sock);
-    close(peer);
+    expect_connects_to(new_list_op(remote_port(&addr), texts), listener, &addr);
     close(listener);
 }
 END_TEST

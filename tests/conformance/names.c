@@ -70,19 +70,10 @@ static void connect_fails(const char *host, int error)
 
 static void connect_reaches(const char *host, int family)
 {
-    struct sockaddr_storage addr, remote;
-    int listener = remote_listen(family, &addr), peer;
-    asock_socket *sock = new_socket(AF_UNSPEC);
-    asock_op *op = new_name_op(host, &addr);
+    struct sockaddr_storage addr;
+    int listener = remote_listen(family, &addr);
 
-    pending(asock_connect(sock, op));
-    expect(op, ASOCK_SUCCESS);
-    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
-    ck_assert_mem_eq(&remote, &addr, remote_addr_len(&addr));
-    peer = remote_accept(listener);
-    asock_op_unref(op);
-    asock_socket_unref(sock);
-    close(peer);
+    expect_connects_to(new_name_op(host, &addr), listener, &addr);
     close(listener);
 }
 

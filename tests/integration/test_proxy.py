@@ -316,24 +316,19 @@ class Shutdown(fake_asockd.FakeTest):
 
     @staticmethod
     def serve(listener, asked):
-        """Connects whoever asks; nothing is ever received."""
-        connection, _ = listener.accept()
-        with connection, connection.makefile("rb") as stream:
-            while prefix := stream.read(8):
-                head_len, payload_len = struct.unpack("<II", prefix)
-                request = pb.Request.FromString(stream.read(head_len))
-                stream.read(payload_len)
-                asked.put(request)
-                if request.verb == pb.VERB_HELLO:
-                    connection.sendall(fake_asockd.frame(kind=pb.KIND_WELCOME, welcome=fake_asockd.WELCOME))
-                elif request.verb == pb.VERB_SYNC:
-                    connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op))
-                elif request.verb == pb.VERB_REGISTER:
-                    connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op,
-                                                         error=pb.ERROR_NO_BUFFER_SPACE))
-                elif request.verb == pb.VERB_CONNECT:
-                    connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op, socket=request.socket, ops_freed=2,
-                                                         bytes=payload_len, send_freed=payload_len, connected=pb.Connected()))
+        """Every connect succeeds; nothing is ever received."""
+        for connection, request, payload in fake_asockd.requests(listener):
+            asked.put(request)
+            if request.verb == pb.VERB_HELLO:
+                connection.sendall(fake_asockd.frame(kind=pb.KIND_WELCOME, welcome=fake_asockd.WELCOME))
+            elif request.verb == pb.VERB_SYNC:
+                connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op))
+            elif request.verb == pb.VERB_REGISTER:
+                connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op,
+                                                     error=pb.ERROR_NO_BUFFER_SPACE))
+            elif request.verb == pb.VERB_CONNECT:
+                connection.sendall(fake_asockd.frame(kind=pb.KIND_COMPLETION, op=request.op, socket=request.socket, ops_freed=2,
+                                                     bytes=len(payload), send_freed=len(payload), connected=pb.Connected()))
 
 
 class Restricted(ProxyTest):

@@ -2,28 +2,17 @@
 """Subordinate user ids: what holds for a user holds for each id that /etc/subuid gives him, and they share what is his."""
 
 import os
-import socket
 import tempfile
 import unittest
 
 from asockd import Daemon, DaemonTest
-from wire import Ended, Wire, pb, request
+from quotas import connect_as
+from wire import Ended, pb, request
 
 OWNER, FIRST, OTHER = 1001, 100000, 200000
 # Over the machine's own file, in the daemon's mount namespace.
 ENTER = 'mount --bind "$0" /etc/subuid && exec "$@"'
 REASON = "not you"
-
-
-def connect_as(path, uid):
-    """The credentials are those of the moment of connect(2)."""
-    os.seteuid(uid)
-    try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.connect(path)
-    finally:
-        os.seteuid(0)
-    return Wire(sock=sock)
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs root to connect as several users")

@@ -32,34 +32,34 @@ def record(fields):
     return made.SerializeToString()
 
 
-def answer(listener, answers):
-    """One client, until it goes: answers has a frame for each verb; other requests get none."""
+def requests(listener):
+    """(connection, request, payload) of each request of one client, until it closes."""
     connection, _ = listener.accept()
     with connection, connection.makefile("rb") as stream:
         while prefix := stream.read(8):
             head_len, payload_len = struct.unpack("<II", prefix)
             request = pb.Request.FromString(stream.read(head_len))
-            stream.read(payload_len)
-            connection.sendall(answers.get(request.verb, b""))
+            yield connection, request, stream.read(payload_len)
+
+
+def answer(listener, answers):
+    """One client: answers has a frame for each verb; other requests get none."""
+    for connection, request, _ in requests(listener):
+        connection.sendall(answers.get(request.verb, b""))
 
 
 def serve(listener, rows, asked=None):
     """One client; asked: a list that gets (request, payload)."""
-    connection, _ = listener.accept()
-    with connection, connection.makefile("rb") as stream:
-        while prefix := stream.read(8):
-            head_len, payload_len = struct.unpack("<II", prefix)
-            request = pb.Request.FromString(stream.read(head_len))
-            payload = stream.read(payload_len)
-            if request.verb == pb.VERB_HELLO:
-                connection.sendall(frame(kind=pb.KIND_WELCOME, welcome=WELCOME))
-                continue
-            if asked is not None:
-                asked.append((request, payload))
-            for row in rows:
-                connection.sendall(frame(record(row), kind=pb.KIND_COMPLETION, op=request.op,
-                                         flags=pb.REPLY_FLAG_MORE))
-            connection.sendall(frame(kind=pb.KIND_COMPLETION, op=request.op))
+    for connection, request, payload in requests(listener):
+        if request.verb == pb.VERB_HELLO:
+            connection.sendall(frame(kind=pb.KIND_WELCOME, welcome=WELCOME))
+            continue
+        if asked is not None:
+            asked.append((request, payload))
+        for row in rows:
+            connection.sendall(frame(record(row), kind=pb.KIND_COMPLETION, op=request.op,
+                                     flags=pb.REPLY_FLAG_MORE))
+        connection.sendall(frame(kind=pb.KIND_COMPLETION, op=request.op))
 
 
 class FakeTest(unittest.TestCase):

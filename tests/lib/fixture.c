@@ -130,6 +130,22 @@ asock_socket *new_socket_of(asock_context *context, int family)
     return sock;
 }
 
+void expect_connects_to(asock_op *op, int listener, const struct sockaddr_storage *addr)
+{
+    asock_socket *sock = new_socket(AF_UNSPEC);
+    struct sockaddr_storage remote;
+    int peer;
+
+    pending(asock_connect(sock, op));
+    expect(op, ASOCK_SUCCESS);
+    ck_assert_int_gt(asock_op_get_remote(op, &remote), 0);
+    ck_assert_mem_eq(&remote, addr, remote_addr_len(addr));
+    peer = remote_accept(listener);
+    asock_op_unref(op);
+    asock_socket_unref(sock);
+    close(peer);
+}
+
 asock_socket *new_socket(int family)
 {
     return new_socket_of(fixture.context, family);

@@ -46,6 +46,8 @@ void fixture_start(const struct private_daemon_options *options);
 asock_context *new_context(void); /* one more, over the client listener */
 asock_context *new_control(void); /* over the control listener */
 asock_socket *new_socket(int family);
+/* Connects by op, which it releases: the connection is to this listener, whose address is addr. */
+void expect_connects_to(asock_op *op, int listener, const struct sockaddr_storage *addr);
 asock_socket *new_socket_of(asock_context *context, int family);
 asock_op *new_op(void);
 asock_op *new_op_of(asock_context *context);

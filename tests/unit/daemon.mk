@@ -53,7 +53,7 @@ unit_tests += \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
 tests_unit_test_connect_report_unit_SOURCES = tests/unit/test_connect_report.c
-tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c
+tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c tests/unit/denied_client.h
 tests_unit_test_recent_unit_SOURCES = tests/unit/test_recent.c
 tests_unit_test_rule_counts_unit_SOURCES = tests/unit/test_rule_counts.c
 tests_unit_test_policy_check_unit_SOURCES = tests/unit/test_policy_check.c
@@ -82,8 +82,8 @@ tests_unit_test_loop_unit_SOURCES = tests/unit/test_loop.c $(daemon_session_sour
 tests_unit_test_quota_unit_SOURCES = tests/unit/test_quota.c
 
 policy_text_sources = tests/unit/policy_text.c tests/unit/policy_text.h
-tests_unit_test_policy_dirs_unit_SOURCES = tests/unit/test_policy_dirs.c $(policy_text_sources)
-tests_unit_test_policy_file_unit_SOURCES = tests/unit/test_policy_file.c $(policy_text_sources)
+tests_unit_test_policy_dirs_unit_SOURCES = tests/unit/test_policy_dirs.c tests/unit/policy_dir.h $(policy_text_sources)
+tests_unit_test_policy_file_unit_SOURCES = tests/unit/test_policy_file.c tests/unit/policy_dir.h $(policy_text_sources)
 tests_unit_test_policy_listen_unit_SOURCES = tests/unit/test_policy_listen.c $(policy_text_sources)
 tests_unit_test_policy_match_unit_SOURCES = tests/unit/test_policy_match.c $(policy_text_sources)
 tests_unit_test_policy_ports_unit_SOURCES = tests/unit/test_policy_ports.c $(policy_text_sources)
@@ -108,7 +108,7 @@ tests_unit_test_session_grant_unit_SOURCES = tests/unit/test_session_grant.c $(d
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
 tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
 	$(daemon_session_sources)
-tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c $(daemon_session_sources)
+tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c tests/unit/denied_client.h $(daemon_session_sources)
 tests_unit_test_connect_steps_unit_SOURCES = tests/unit/test_connect_steps.c $(daemon_session_sources)
 tests_unit_test_session_steps_unit_SOURCES = tests/unit/test_session_steps.c $(daemon_session_sources)
 tests_unit_test_session_idle_unit_SOURCES = tests/unit/test_session_idle.c $(daemon_session_sources) $(policy_text_sources)

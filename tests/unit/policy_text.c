@@ -26,6 +26,27 @@ int policy_text_add(struct policy *policy, const char *path, const char *text, s
     return r;
 }
 
+struct policy_view *policy_text_view(const char *const *texts, size_t count,
+                                     const struct identity *identity)
+{
+    struct policy *policy = policy_new(POLICY_DENY);
+    char error[POLICY_ERROR_MAX] = "no memory", name[] = "p";
+    struct policy_view *view = NULL;
+    int r = policy ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < count && r == 0; i++) {
+        r = policy_text_add(policy, name, texts[i], strlen(texts[i]), error);
+        name[0]++;
+    }
+    if (r == 0)
+        view = policy_view_new(policy, identity, "default");
+    policy_unref(policy);
+    if (view)
+        return view;
+    fprintf(stderr, "%s\n", error);
+    abort();
+}
+
 bool policy_text_address(const char *text, struct sockaddr_storage *ret)
 {
     struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;

@@ -14,6 +14,10 @@
 int policy_text_add(struct policy *policy, const char *path, const char *text, size_t len,
                     char error[static POLICY_ERROR_MAX]);
 
+/* What a client may do under these files, "p", "q" and so on. Aborts if one is invalid. */
+struct policy_view *policy_text_view(const char *const *texts, size_t count,
+                                     const struct identity *identity);
+
 /* "192.0.2.1", "2001:db8::1", fe80::1%2; false: no address. */
 bool policy_text_address(const char *text, struct sockaddr_storage *ret);
 

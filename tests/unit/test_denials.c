@@ -9,29 +9,7 @@
 #include "daemon/identity/identity.h"
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
-
-static struct identity client(uint32_t uid)
-{
-    struct identity identity = {.uid = uid, .gid = uid, .pid = 77, .pidfd = -1};
-
-    strcpy(identity.unit, "some.service");
-    strcpy(identity.cgroup, "/system.slice/some.service");
-    return identity;
-}
-
-static struct audit_entry denial_of(const struct identity *identity, const char *host)
-{
-    return (struct audit_entry){
-        .event = AUDIT_DENY,
-        .identity = identity,
-        .session = 3,
-        .socket = 4,
-        .listener = "default",
-        .host = host,
-        .port = 443,
-        .error = ERR_ACCESS_DENIED,
-    };
-}
+#include "tests/unit/denied_client.h"
 
 static bool has(const char *text, size_t len, const char *part, size_t part_len)
 {

@@ -9,28 +9,13 @@
 
 #include "daemon/identity/identity.h"
 #include "tests/lib/suite.h"
+#include "tests/unit/policy_dir.h"
 #include "tests/unit/policy_text.h"
 
 #define R(rules) "[Rules]\n" rules
 
 static char load_error[POLICY_ERROR_MAX];
-static char dir[32];
 static char places[3][sizeof(dir) + 8];
-
-static void make_dir(void)
-{
-    strcpy(dir, "/tmp/asock-policy-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    ck_assert_int_eq(chmod(dir, 0755), 0);
-}
-
-static void remove_dir(void)
-{
-    char command[64];
-
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    ck_assert_int_eq(system(command), 0);
-}
 
 static void write_in(const char *place, const char *name, const char *text)
 {

@@ -13,6 +13,7 @@
 #include "daemon/policy/check.h"
 #include "tests/lib/skip.h"
 #include "tests/lib/suite.h"
+#include "tests/unit/policy_dir.h"
 #include "tests/unit/policy_text.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -55,23 +56,6 @@ static const char *const accepted[] = {
     "[Egress]\nSource=2001:db8::1 192.0.2.1\n",
     "[Rules]\n[Match]\nUser=0\n[Audit]\n[Egress]\n[Limits]\n",
 };
-
-static char dir[32];
-
-static void make_dir(void)
-{
-    strcpy(dir, "/tmp/asock-policy-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-    ck_assert_int_eq(chmod(dir, 0755), 0);
-}
-
-static void remove_dir(void)
-{
-    char command[64];
-
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    ck_assert_int_eq(system(command), 0);
-}
 
 TEST_FIXTURE(make_dir, remove_dir);
 

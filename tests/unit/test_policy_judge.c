@@ -266,24 +266,6 @@ static const struct {
     {R("Mode=enforce\n"), NULL, "8.8.8.8", 80, "deny"},
 };
 
-static struct policy_view *make_view(const char *const *texts, size_t count)
-{
-    struct policy *policy = policy_new(POLICY_DENY);
-    char error[POLICY_ERROR_MAX], name[] = "p";
-    struct policy_view *view;
-
-    ck_assert_ptr_nonnull(policy);
-    for (size_t i = 0; i < count; i++) {
-        ck_assert_msg(policy_text_add(policy, name, texts[i], strlen(texts[i]), error) == 0, "%s",
-                      error);
-        name[0]++;
-    }
-    view = policy_view_new(policy, &identity, "default");
-    policy_unref(policy);
-    ck_assert_ptr_nonnull(view);
-    return view;
-}
-
 static void expect(const struct policy_view *view, const char *host, const char *address,
                    uint16_t port, const char *expected)
 {
@@ -300,7 +282,7 @@ static void expect(const struct policy_view *view, const char *host, const char 
 
 START_LOOP_TEST(test_policy_truth_table, 0, COUNT(cases))
 {
-    struct policy_view *view = make_view(&cases[_i].rules, 1);
+    struct policy_view *view = policy_text_view(&cases[_i].rules, 1, &identity);
 
     expect(view, cases[_i].host, cases[_i].address, cases[_i].port, cases[_i].answer);
     policy_view_free(view);
@@ -333,7 +315,7 @@ static const struct {
 
 START_LOOP_TEST(test_policy_of_a_translator, 0, COUNT(translated))
 {
-    struct policy_view *view = make_view(&translated[_i].rules, 1);
+    struct policy_view *view = policy_text_view(&translated[_i].rules, 1, &identity);
 
     ck_assert_int_eq(policy_nat64_parse(translated[_i].prefixes, &view->policy->nat64), 0);
     expect(view, NULL, translated[_i].address, 80, translated[_i].answer);
@@ -380,7 +362,7 @@ START_TEST(test_policy_files_in_order)
         R("Allow=tcp *.example *\n"),
         R("Deny=tcp * *\n"),
     };
-    struct policy_view *view = make_view(texts, 3);
+    struct policy_view *view = policy_text_view(texts, 3, &identity);
 
     expect(view, "a.example", NULL, 80, "deny p:2");
     expect(view, "b.example", NULL, 80, "allow p:3");
@@ -414,7 +396,7 @@ static const struct {
 
 START_LOOP_TEST(test_policy_reasons, 0, COUNT(reasons))
 {
-    struct policy_view *view = make_view(&reasons[_i].rules, 1);
+    struct policy_view *view = policy_text_view(&reasons[_i].rules, 1, &identity);
     struct policy_answer answer = policy_text_ask(view, reasons[_i].host, reasons[_i].address, 80);
 
     ck_assert(!answer.is_allowed);
@@ -435,7 +417,7 @@ static int restrict_by(struct policy_view *view, const char *text)
 START_TEST(test_policy_restrictions_only_take_away)
 {
     static const char *const text = R("Deny=tcp c.example *\nAllow=tcp * *\n");
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
 
     ck_assert_int_eq(restrict_by(view, R("Allow=tcp *.example * +loopback\n")), 0);
     expect(view, "a.example", NULL, 80, "allow p:3");
@@ -457,7 +439,7 @@ END_TEST
 START_TEST(test_policy_restriction_needs_flags_too)
 {
     static const char *const text = R("Allow=tcp * * +loopback\n");
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
 
     expect(view, NULL, "127.0.0.1", 80, "allow p:2");
     ck_assert_int_eq(restrict_by(view, R("Allow=tcp * *\n")), 0);
@@ -493,7 +475,7 @@ END_TEST
 START_TEST(test_policy_restriction_of_nothing)
 {
     static const char *const text = R("Allow=tcp * *\n");
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
 
     ck_assert_int_eq(restrict_by(view, ""), 0);
     expect(view, NULL, "8.8.8.8", 80, "deny");
@@ -507,7 +489,7 @@ START_TEST(test_policy_restriction_outlives_a_reload)
 {
     static const char *const text = R("Allow=tcp a.example *\n");
     struct policy *any = policy_new(POLICY_ANY);
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
 
     ck_assert_int_eq(restrict_by(view, R("Allow=tcp b.example *\n")), 0);
     expect(view, "a.example", NULL, 80, "deny");
@@ -536,7 +518,7 @@ static const char *const refused_restrictions[] = {
 START_LOOP_TEST(test_policy_restriction_refused, 0, COUNT(refused_restrictions))
 {
     static const char *const text = R("Allow=tcp * *\n");
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
 
     ck_assert_int_eq(restrict_by(view, refused_restrictions[_i]), -EBADMSG);
     ck_assert_uint_eq(policy_view_restrictions(view), 0);
@@ -548,7 +530,7 @@ END_TEST
 START_TEST(test_policy_restrictions_are_bounded)
 {
     static const char *const text = R("Allow=tcp * *\n");
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
     char rules[POLICY_RESTRICTION_RULES_MAX * 32], error[POLICY_ERROR_MAX];
     static char large[POLICY_RESTRICTION_TEXT_MAX + 1];
     size_t len = (size_t)snprintf(rules, sizeof(rules), "[Rules]\n");

@@ -14,24 +14,6 @@
 
 static const struct identity identity = {.pidfd = -1, .gids_known = true};
 
-static struct policy_view *make_view(const char *const *texts, size_t count)
-{
-    struct policy *policy = policy_new(POLICY_DENY);
-    char error[POLICY_ERROR_MAX], name[] = "p";
-    struct policy_view *view;
-
-    ck_assert_ptr_nonnull(policy);
-    for (size_t i = 0; i < count; i++) {
-        ck_assert_msg(policy_text_add(policy, name, texts[i], strlen(texts[i]), error) == 0, "%s",
-                      error);
-        name[0]++;
-    }
-    view = policy_view_new(policy, &identity, "default");
-    policy_unref(policy);
-    ck_assert_ptr_nonnull(view);
-    return view;
-}
-
 static int restrict_by(struct policy_view *view, const char *text)
 {
     char error[POLICY_ERROR_MAX];
@@ -112,7 +94,7 @@ START_TEST(test_policy_ports_are_judged_as_one_by_one)
 
         make_rules(&state, rules, sizeof(rules));
         make_rules(&state, more, sizeof(more));
-        view = make_view(&text, 1);
+        view = policy_text_view(&text, 1, &identity);
         if (i % 2)
             ck_assert_int_eq(restrict_by(view, more), 0);
         for (size_t h = 0; h < COUNT(hosts); h++)
@@ -135,7 +117,7 @@ START_TEST(test_policy_ports_are_bounded)
     static const char *const text = R(
         "Deny=tcp a.example 1\nDeny=tcp a.example 3\nAllow=tcp a.example 5\n");
     const struct policy_question question = {.host = "a.example"};
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
     struct policy_answer answer;
     unsigned int steps = 5;
 
