@@ -14,6 +14,7 @@ py_tests += \
 	tests/integration/test_audit.py \
 	tests/integration/test_audit_file.py \
 	tests/integration/test_fd_store.py \
+	tests/integration/test_hardening.py \
 	tests/integration/test_identity.py \
 	tests/integration/test_inspection.py \
 	tests/integration/test_lend.py \
@@ -22,7 +23,6 @@ py_tests += \
 	tests/integration/test_probes.py \
 	tests/integration/test_reload.py \
 	tests/integration/test_reload_policy.py \
-	tests/integration/test_sandbox.py \
 	tests/integration/test_server.py \
 	tests/integration/test_service_manager.py \
 	tests/integration/test_shared_memory.py \

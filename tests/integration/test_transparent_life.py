@@ -115,7 +115,7 @@ while True:
         self.assertIn("max_user_namespaces", text)
         self.assertIn("--proxy", text)
 
-    def test_options_that_do_not_go_together(self):
+    def test_options_that_exclude_each_other(self):
         for options in (("--proxy",), ("--sandbox", "--proxy")):
             self.assertEqual(self.run_tool(*options, "--", "true").returncode, 125)
         done = asockctl.run("run", "--sandbox", "--socket", self.daemon.path, "--", "true")

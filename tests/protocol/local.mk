@@ -17,6 +17,7 @@ py_tests += \
 	tests/protocol/test_ending.py \
 	tests/protocol/test_fairness.py \
 	tests/protocol/test_flow.py \
+	tests/protocol/test_gather.py \
 	tests/protocol/test_grants.py \
 	tests/protocol/test_hangup.py \
 	tests/protocol/test_hostile.py \
@@ -39,6 +40,5 @@ py_tests += \
 	tests/protocol/test_share.py \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py \
-	tests/protocol/test_stalled.py \
-	tests/protocol/test_together.py
+	tests/protocol/test_stalled.py
 EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/lending.py tests/lib/quotas.py tests/lib/silent_fuse.py tests/lib/wire.py

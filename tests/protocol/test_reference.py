@@ -107,7 +107,7 @@ class Send(ReferenceTest):
         self.assertEqual(wire.completion(1).error, pb.ERROR_INVALID_ARGUMENT)
         self.assertEqual(wire.completion(2).error, pb.ERROR_INVALID_ARGUMENT)
 
-    def test_what_goes_not_together(self):
+    def test_invalid_combinations(self):
         place = [segment(1, 0, 10)]
         for payload, fields in ((b"x", {}), (b"", {"total_len": 10}),
                                 (b"", {"total_len": 10, "more": True})):
@@ -220,7 +220,7 @@ class Receive(ReferenceTest):
         wire.send(wire.receive(1, 1, 100))
         self.assertEqual(wire.whole(1)[1], b"still there")
 
-    def test_what_goes_not_together(self):
+    def test_invalid_combinations(self):
         wire, _, _ = self.start()
         place = [segment(1, 0, 10)]
         for frame in (wire.receive(1, 1, 10, segments=place),

@@ -13,7 +13,7 @@ if INSTRUMENTED:
     raise unittest.SkipTest("the filter is off in instrumented builds")
 
 
-class Sandbox(unittest.TestCase):
+class Hardening(unittest.TestCase):
     def start(self, **options):
         daemon = Daemon("--allow-any", **options)
         self.addCleanup(daemon.stop, check=False)

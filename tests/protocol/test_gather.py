@@ -16,7 +16,7 @@ def pattern(length, seed):
     return random.Random(seed).randbytes(length)
 
 
-class Together(DaemonTest):
+class Gather(DaemonTest):
 
     def bytes_and_end(self, peer):
         data = b""
