@@ -86,7 +86,7 @@ static int check_file(struct conf_reader *reader, int fd)
     if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))
         return 0; /* /dev/null: an empty file, whoever may write to it */
     if (!S_ISREG(st.st_mode))
-        return refuse_file(reader, "no regular file");
+        return refuse_file(reader, "not a regular file");
     reader->modified = st.st_mtime;
     return asock_conf_check_owner(&st, &why) < 0 ? refuse_file(reader, why) : 0;
 }

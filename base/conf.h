@@ -49,7 +49,7 @@ struct conf_item {
 };
 
 /*
- * 0 or -errno. On failure there is nothing to close. -EPERM: no regular file, or one that somebody but
+ * 0 or -errno. On failure there is nothing to close. -EPERM: not a regular file, or one that somebody but
  * root and the reader's own user may write to: who can change what an administrator says is one.
  */
 int asock_conf_open(struct conf_reader *reader, const char *path);

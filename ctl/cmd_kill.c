@@ -32,7 +32,7 @@ static int check_words(const struct settings *settings, const struct rows_view *
     }
     if (*ret_by_id && settings->sessions)
         return complain_usage(
-            "--sessions is for filters only: an ID already says whether it is a socket or a session");
+            "--sessions needs filters: an ID already says whether it is a socket or a session");
     return *ret_by_id ? 0 : rows_check_filters(view, settings->args, settings->arg_count);
 }
 

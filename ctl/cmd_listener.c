@@ -192,7 +192,7 @@ static int command(struct session *session, const struct settings *settings, int
  */
 static void complain_unknown(const struct settings *settings, const char *path)
 {
-    fail(path, "the socket stays, because asockd may still take it");
+    fail(path, "the socket stays, because asockd may still accept it");
     fprintf(stderr, "asockctl: to be sure, once it answers: asockctl listener remove %s%s",
             settings->args[1], settings->path ? " --path " : "\n");
     if (settings->path) {

@@ -475,20 +475,20 @@ static const char *option_name(unsigned int bits)
                                         "--timeout",
                                         "--name",
                                         "--close",
-                                        "--user or the like",
+                                        "--user or other attributes of a client",
                                         "--policy",
                                         "--listen",
                                         "--proxy",
                                         "--transparent",
                                         "--sandbox",
-                                        "--exit-on-close or the like",
+                                        "--exit-on-close or other options of connect",
                                         "--fd",
-                                        "--sort or the like",
-                                        "--yes or the like",
+                                        "--sort or other options of lists",
+                                        "--yes or other options of kill",
                                         "--config-dir",
-                                        "--openmetrics or the like",
+                                        "--openmetrics or other formats of metrics",
                                         "--group",
-                                        "--path or the like",
+                                        "--path or other options of listener",
                                         "--publish"};
 
     _Static_assert(1u << (sizeof(names) / sizeof(names[0]) - 1) == TAKES_LAST,
@@ -508,7 +508,7 @@ static int check_call(const struct command *command, const struct parsed *parsed
     if (surplus)
         return complain_usage("%s takes no %s", command->name, option_name(surplus));
     if (settings->socket && settings->control)
-        return complain_usage("either --socket or --control");
+        return complain_usage("--socket and --control cannot be combined");
     if ((settings->socket && !settings->socket[0]) || (settings->control && !settings->control[0]))
         return complain_usage("the path of a socket is empty");
     if (settings->arg_count < command->min_args || settings->arg_count > command->max_args)

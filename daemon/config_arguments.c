@@ -102,14 +102,14 @@ static int apply_option(struct config *config, int option, const char *argument)
         config->server.runtime_dir = argument;
         if (*argument)
             return 0;
-        fputs("asockd: --runtime-dir: empty\n", stderr);
+        fputs("asockd: --runtime-dir needs a directory\n", stderr);
         return misused();
     case OPT_TAKE_OVER:
         config->server.takes_over = true;
         config->server.runtime_dir = argument;
         if (*argument)
             return 0;
-        fputs("asockd: --take-over: empty\n", stderr);
+        fputs("asockd: --take-over needs a directory\n", stderr);
         return misused();
     case OPT_CONFIG:
         config->file = argument;
@@ -189,7 +189,7 @@ static int take_operands(struct config *config, char **operands)
         return misused();
     }
     if (config->is_check && *operands && policy->file_count > 0) {
-        fputs("asockd: --check takes files, or --policy\n", stderr);
+        fputs("asockd: --check takes files or --policy, not both\n", stderr);
         return misused();
     }
     if (*operands && !config->is_check && !config->is_judge) {

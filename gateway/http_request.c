@@ -107,7 +107,7 @@ static long read_framing(const struct http_lines *lines, struct http_request *re
         return refuse(why, 400, "the request gives the length of its body twice");
     if (coding) {
         if (coding->value_len != 7 || strncasecmp(coding->value, "chunked", 7) != 0 || ret->is_old)
-            return refuse(why, 501, "the only transfer coding that works here is \"chunked\"");
+            return refuse(why, 501, "the only supported transfer coding is \"chunked\"");
         body->framing = HTTP_CHUNKED;
         return 0;
     }

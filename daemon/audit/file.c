@@ -244,7 +244,7 @@ static const char *fault_of(const struct stat *st)
     if (st->st_uid != 0 && st->st_uid != geteuid())
         return "it belongs to another user; chown it to the daemon's user or to root";
     if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return "others may write to it; take that away with chmod go-w";
+        return "others may write to it; run chmod go-w on it";
     return NULL;
 }
 

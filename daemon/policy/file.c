@@ -136,7 +136,7 @@ static int parse_mode(struct parsing *p, const char *value)
     if (p->mode_line)
         return asock_conf_refuse(p->reader, "Mode= is given twice");
     if (strcmp(value, "learn") != 0 && strcmp(value, "enforce") != 0)
-        return asock_conf_refuse(p->reader, "Mode=%s: learn or enforce", value);
+        return asock_conf_refuse(p->reader, "Mode=%s is neither learn nor enforce", value);
     p->mode_line = p->reader->line;
     p->file->is_learning = value[0] == 'l';
     return 0;

@@ -84,7 +84,7 @@ static struct policy_answer deny_all(const struct policy_view *view,
                                      const struct policy_ports *at)
 {
     if (!at->denial_port)
-        return (struct policy_answer){.reason = "the rules tell too many ranges of ports apart"};
+        return (struct policy_answer){.reason = "the rules distinguish too many ranges of ports"};
     return judge_at(view, question, at->denial_port);
 }
 

@@ -110,7 +110,8 @@ static int add_file(struct policy *policy, struct conf_reader *reader)
     if (policy->listen_count <= POLICY_LISTENS_MAX)
         return 0;
     snprintf(reader->error, sizeof(reader->error),
-             "%s: with it more than %u Listen= and Reserve=", reader->path, POLICY_LISTENS_MAX);
+             "%s: more than %u Listen= and Reserve= in all files", reader->path,
+             POLICY_LISTENS_MAX);
     return -E2BIG;
 }
 
@@ -181,7 +182,7 @@ static bool tell_unknown(void *data, const char *key, const struct match_value *
              value->text, *key == 'U' ? "user" : "group",
              policy_file_is_strict(t->file)
                  ? "clients to which the file may apply are denied everything"
-             : value->is_not ? "whom it excludes is not known, so the file applies to no client"
+             : value->is_not ? "it excludes an unknown user, so the file applies to no client"
                              : "it matches no client");
     return t->callback(t->data, text);
 }

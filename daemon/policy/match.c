@@ -137,7 +137,7 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
         return asock_conf_refuse(
             reader, "Group=%s: only users can be excluded: a client can leave its groups", text);
     if (value->is_not && !*text)
-        return asock_conf_refuse(reader, "User=!: no user's name behind it");
+        return asock_conf_refuse(reader, "User=! needs the name of a user behind the !");
     if (strpbrk(text, ":/,\"") || *text == '-')
         return asock_conf_refuse(reader, "%s=%s: neither a name nor a number", names[key], text);
     r = key == MATCH_USER ? userdb_find_user(text, &value->id)

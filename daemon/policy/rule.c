@@ -84,7 +84,7 @@ static int check_mapped(struct conf_reader *reader, const struct policy_rule *ru
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 
     if (rule->family == AF_INET6 && rule->prefix >= 96 && memcmp(rule->net, mapped, 12) == 0)
-        return asock_conf_refuse(reader, "an IPv4 address: write it as one");
+        return asock_conf_refuse(reader, "this is an IPv4 address in IPv6 form: write it as IPv4");
     return 0;
 }
 
@@ -249,7 +249,8 @@ static int take_reason(struct conf_reader *reader, char *text, struct policy_rul
         return 0;
     end = strchr(begin + 1, '"');
     if (!end || end[1] || begin == text || begin[-1] != ' ')
-        return asock_conf_refuse(reader, "the reason is one text in \"\", and the last thing");
+        return asock_conf_refuse(reader,
+                                 "the reason must be one text in \"\" at the end of the line");
     if (rule->is_allow)
         return asock_conf_refuse(reader, "only Deny= takes a reason");
     *begin = *end = '\0';
@@ -312,7 +313,7 @@ int policy_rule_parse_protocol(struct conf_reader *reader, const char *text,
         rule->protocol = (uint8_t)protocol;
         return 0;
     }
-    return asock_conf_refuse(reader, "unknown protocol \"%s\": tcp or udp", text);
+    return asock_conf_refuse(reader, "unknown protocol \"%s\": use tcp or udp", text);
 }
 
 static int parse_tokens(struct conf_reader *reader, char *text, struct services **services,

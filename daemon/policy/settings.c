@@ -88,7 +88,7 @@ static int parse_audit(enum policy_audit *audit, struct conf_reader *reader,
             *audit = i;
     }
     if (*audit == POLICY_AUDIT_UNSET)
-        return asock_conf_refuse(reader, "Audit=%s: no, yes or required", item->value);
+        return asock_conf_refuse(reader, "Audit=%s is not no, yes or required", item->value);
     return 0;
 }
 
@@ -177,8 +177,8 @@ static int add_option(struct policy_egress *egress, struct conf_reader *reader, 
         if (strcmp(text, client_options[i].name) == 0)
             option = client_options[i].option;
     if (option == 0)
-        return asock_conf_refuse(reader, "Options=%s: TrafficClass, HopLimit, Broadcast, or none",
-                                 text);
+        return asock_conf_refuse(
+            reader, "Options=%s is not one of TrafficClass, HopLimit and Broadcast", text);
     if (egress->options & option)
         return asock_conf_refuse(reader, "%s is given twice", text);
     egress->options |= option;

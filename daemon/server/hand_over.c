@@ -138,7 +138,7 @@ static const char *reason(int r)
 {
     switch (r) {
     case -ECANCELED:
-        return "it cannot go on with what it got; its log says why";
+        return "it cannot continue with the data that it got; its log says why";
     case -ETIMEDOUT:
         return "it does not answer in time";
     case -EPROTONOSUPPORT:
@@ -156,8 +156,8 @@ static void fail(struct hand_over *h, struct session *asker, int r)
     hand_over_forget(h->listeners->worker);
     /* Before anything else happens here: without that word it could take this process's death for its own turn. */
     link_send(asker->transport.fd, LINK_FAILED, 0, NULL, 0, 0);
-    log_warning("asockd is not replaced by process %d, and goes on: %s", (int)asker->identity.pid,
-                reason(r));
+    log_warning("asockd was not replaced by process %d, and continues: %s",
+                (int)asker->identity.pid, reason(r));
     session_end(asker, ERR_SUCCESS, NULL);
 }
 
@@ -235,7 +235,7 @@ static const char *problem(const struct hand_over *h, const struct session *aske
     if (format < STATE_FORMAT_FIRST)
         return "the daemon hands over in another format: restart it";
     if (h->op || ls->worker->is_stopping)
-        return "the daemon is being replaced, or stops, already";
+        return "the daemon is already being replaced, or is stopping";
     if (ls->lock_fd < 0)
         return "the service manager has started this daemon: restart its unit";
     list_for_each (&ls->list, it) {

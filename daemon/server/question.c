@@ -185,7 +185,7 @@ static bool look_at_process(struct question *q)
     int r;
 
     if (q->given & ~(1u << MATCH_LISTENER))
-        return question_refuse(q, "a process, or what is said of a client: one of them");
+        return question_refuse(q, "give a process or attributes of a client, not both");
     r = identity_read_process(q->pid, &q->identity);
     if (r == -ENOMEM)
         return question_no_memory(q);
@@ -312,7 +312,7 @@ bool question_read(struct question *q, struct services *services, const struct p
     if (q->verb[0])
         return strcmp(q->verb, "listen") == 0
                    ? read_listen(q, ret)
-                   : question_refuse(q, "verb=%s is not one that JUDGE knows", q->verb);
+                   : question_refuse(q, "verb=%s is not a verb that JUDGE knows", q->verb);
     if (host_parse(q->host, &ret->host) < 0)
         return question_refuse(q, "\"%s\" is neither a name nor an address", q->host);
     return find_port(q, services, view, ret) && find_zone(q, view, ret) && read_address(q, ret);

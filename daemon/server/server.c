@@ -125,7 +125,7 @@ static void begin_stop(struct server *server, const char *why)
  */
 static void begin_restart(struct server *server)
 {
-    log_notice("asockd leaves its clients to the next process");
+    log_notice("asockd passes its clients on to the next process");
     store_end_others(&server->store);
     begin_end(server, "restart");
     server->is_leaving = true;
@@ -449,7 +449,7 @@ static int open_listeners(struct server *server)
         return r;
     }
     if (config->takes_over && policy_is_invalid(server->worker.policy)) {
-        log_error("asockd: cannot take over with an invalid policy; the other one goes on");
+        log_error("asockd: cannot take over with an invalid policy; the other daemon continues");
         return -EINVAL;
     }
     if (config->takes_over)

@@ -133,7 +133,7 @@ static void peek_descriptors(struct found *f)
         }
     }
     if (f->count < f->expected)
-        log_error("the state of the process before lacks %u of %u descriptors: %s",
+        log_error("the state of the previous process lacks %u of %u descriptors: %s",
                   (unsigned int)(f->expected - f->count), (unsigned int)f->expected,
                   r == -EAGAIN || r == -EPIPE ? "they are not in the service manager's store"
                                               : strerror(-r));
@@ -186,7 +186,7 @@ static void note(struct store *s, const struct state_restorer *r)
     s->paused_ms = r->saved && r->saved < now ? now - r->saved : 0;
     s->listeners->clients += r->sessions;
     if (r->lost > 0)
-        log_error("%u clients of the process before are disconnected: %s", (unsigned int)r->lost,
+        log_error("%u clients of the previous process are disconnected: %s", (unsigned int)r->lost,
                   r->lost_what);
 }
 
@@ -199,7 +199,7 @@ static int read_state(struct found *f, struct state_reader *in, const char **ret
         peek_descriptors(f);
         r = state_open(in, f->memfd);
     }
-    *ret_what = r == -EPROTONOSUPPORT                          ? "it is of another format"
+    *ret_what = r == -EPROTONOSUPPORT                          ? "it has another format"
                 : r == -EBADMSG || r == -EPERM || r == -EPROTO ? "it is damaged"
                                                                : strerror(-r);
     return r;
@@ -242,7 +242,7 @@ static int restore(struct found *f, struct state_reader *in)
         note(s, &r);
     else
         log_error(
-            "the state of the process before cannot be used: %s; its clients are disconnected",
+            "the state of the previous process cannot be used: %s; its clients are disconnected",
             r.what);
     return e;
 }
@@ -273,7 +273,7 @@ void store_restore(struct store *s)
     }
     if (read_state(&f, &in, &what) < 0) {
         log_error(
-            "the state of the process before cannot be read: %s; its clients are disconnected",
+            "the state of the previous process cannot be read: %s; its clients are disconnected",
             what);
         discard_rest(s->found);
     } else if (restore(&f, &in) < 0) {
@@ -291,9 +291,10 @@ void store_resume(struct store *s, struct notifier *n)
 {
     if (s->found < 0)
         return;
-    log_notice("%u clients, %u sockets and %u operations of the process before go on, after %u ms",
-               (unsigned int)s->sessions, (unsigned int)s->sockets, (unsigned int)s->ops,
-               (unsigned int)s->paused_ms);
+    log_notice(
+        "%u clients, %u sockets and %u operations of the previous process continue, after %u ms",
+        (unsigned int)s->sessions, (unsigned int)s->sockets, (unsigned int)s->ops,
+        (unsigned int)s->paused_ms);
     link_empty(s->found);
     close_fd(&s->found);
     notifier_forget(n, STORE_NAME);
@@ -421,14 +422,14 @@ int store_put(struct store *s, struct notifier *n)
     int r = put(s, n, &sessions);
 
     if (r == 0) {
-        log_notice("%u clients are left to the next process", (unsigned int)sessions);
+        log_notice("%u clients are passed on to the next process", (unsigned int)sessions);
         hand_over_leave(s->listeners->worker);
         return 0;
     }
     if (s->pair[1] >= 0)
         link_empty(s->pair[1]);
     hand_over_forget(s->listeners->worker);
-    log_error("the clients cannot be left to the next process, and are disconnected: %s",
+    log_error("the clients cannot be passed on to the next process, and are disconnected: %s",
               reason(r));
     return r;
 }

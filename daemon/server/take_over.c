@@ -227,7 +227,7 @@ static int restore(struct cargo *c)
     int e = state_open(&in, c->memfd);
 
     if (e < 0) {
-        c->what = e == -EPROTONOSUPPORT ? "its state is of another format" : "its state is damaged";
+        c->what = e == -EPROTONOSUPPORT ? "its state has another format" : "its state is damaged";
         return e;
     }
     e = state_restore(&r, &in);
@@ -287,7 +287,7 @@ static int check_all_taken(struct cargo *c)
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->taken[i])
             continue;
-        c->what = "it hands over what this version does not know";
+        c->what = "it hands over data that this version does not know";
         return -EPROTO;
     }
     return 0;
@@ -324,7 +324,7 @@ static int ask(struct cargo *c, uint64_t until)
 /* The descriptors of what was not taken are just closed: their connections still belong to the old process. */
 static _Noreturn void give_up(struct cargo *c, int r)
 {
-    log_error("asockd: cannot take over: %s; the other one goes on",
+    log_error("asockd: cannot take over: %s; the other daemon continues",
               c->what ? c->what : strerror(-r));
     link_send(c->arrival->fd, LINK_FAILED, 0, NULL, 0, time_now_ms() + 1);
     _exit(EXIT_FAILURE);

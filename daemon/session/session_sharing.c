@@ -29,7 +29,7 @@ void session_accept_step(struct session *s)
 
 void session_end_with_sharer(struct session *s)
 {
-    session_end(s, ERR_CONNECTION_ABORTED, "the session that it was shared by has ended");
+    session_end(s, ERR_CONNECTION_ABORTED, "the session that shared it has ended");
 }
 
 void session_join(struct session *s, struct session *sharer, bool may_lend)

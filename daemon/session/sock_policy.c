@@ -76,10 +76,9 @@ bool sock_may_lend(const struct sock *sock, bool give, const struct policy_answe
 void sock_deny_lending(const struct sock *sock, struct policy_answer *answer)
 {
     answer->is_allowed = answer->is_learned = false;
-    answer->reason =
-        sock->session->sharing.may_not_lend
-            ? "the session that shares its rights does not share lending"
-            : "the rule for it has no +lend, or no +lend-given, whichever was asked for";
+    answer->reason = sock->session->sharing.may_not_lend
+                         ? "the session that shares its rights does not share lending"
+                         : "the rule for this address lacks the flag for it (+lend or +lend-given)";
 }
 
 struct policy_answer sock_judge(const struct sock *sock)
@@ -99,7 +98,7 @@ struct policy_answer sock_judge(const struct sock *sock)
         return answer;
     if (sock->state == SOCK_LENT && netsock_use(&sock->ns) == NETSOCK_IS_REAIMED) {
         answer.is_allowed = false;
-        answer.reason = "its client listens with it, or makes another connection of it";
+        answer.reason = "its client listens with it, or has connected it again";
         return answer;
     }
     if (sock->origin)

@@ -240,7 +240,7 @@ static int check_state(struct op *op)
     const struct sock *sock = op->sock;
 
     if (sock->dgram) {
-        op->text = "datagrams have no connections";
+        op->text = "a datagram socket has no connections";
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     if (sock->state == SOCK_FAILED)

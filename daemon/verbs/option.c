@@ -145,12 +145,12 @@ int verb_set_option(struct op *op, const struct call *call)
     /* Waiting connections keep the sizes that were set when they arrived. */
     if ((r->option.option == OPTION_RECEIVE_BUFFER || r->option.option == OPTION_SEND_BUFFER) &&
         sock->state == SOCK_LISTENING) {
-        op->text = "a listener's buffers have to be set before it listens";
+        op->text = "set a listener's buffers before it listens";
         return ERR_INVALID_ARGUMENT;
     }
     /* The kernel's queue may have some already, which it would then give out as one datagram. */
     if (r->option.option == OPTION_COALESCE && r->option.value.number == 0 && sock->ns.fd >= 0) {
-        op->text = "a socket that is in use cannot stop to coalesce";
+        op->text = "coalescing cannot be turned off on a socket that is in use";
         return ERR_INVALID_ARGUMENT;
     }
     options = options_of(sock);

@@ -30,7 +30,7 @@ static int check(struct op *op)
         return ERR_OPERATION_NOT_SUPPORTED;
     }
     if (session_identity(s)->uid == IDENTITY_ID_UNKNOWN) {
-        op->text = "asockd could not determine your user, so it would not know who may connect";
+        op->text = "asockd could not determine your user, so it cannot tell who may connect";
         return ERR_ACCESS_DENIED;
     }
     if (s->sharing.depth >= LIMIT_SHARE_DEPTH) {

@@ -93,7 +93,7 @@ bool shm_buffer_empty_step(struct shm_buffer *shm)
 
     if (!shm->is_left && fallocate(shm->pass.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                    (off_t)shm->emptied, (off_t)step) < 0)
-        log_error("shared memory is not emptied: %s", strerror(errno));
+        log_error("cannot empty shared memory: %s", strerror(errno));
     shm->emptied += step;
     if (shm->emptied < shm->length)
         return true;

@@ -44,14 +44,14 @@ class Arguments(unittest.TestCase):
         self.check_wrong("list", "--socket", message="requires an argument")
         self.check_wrong("list", "--json=yes", message="doesn't allow an argument")
         self.check_wrong("list", "--socket", "", message="empty")
-        self.check_wrong("list", "--socket", "/a", "--control", "/b", message="either")
+        self.check_wrong("list", "--socket", "/a", "--control", "/b", message="cannot be combined")
         self.check_wrong("connect", "h", "1", "--control", "/a", message="client socket")
         self.check_wrong("connect", "h", "1", "--human", message="--human")
         self.check_wrong("resolve", "h", "--keep-open", message="resolve takes no --exit-on-close")
         self.check_wrong("list", "--close", message="list takes no --close")
         self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
         self.check_wrong("reload", "--socket", "/a", message="reload takes no --socket")
-        self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or the like")
+        self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or other formats of metrics")
 
     def test_one_message_for_many_wrong_options(self):
         for args in (("proxy", *("--listen", "./a") * 20), ("list", "--timeout", "x", "--timeout", "y")):

@@ -254,7 +254,7 @@ class GoesWrong(StoreTest):
             data[8] = 99
             os.close(memfd)
             return [(kind, number, [self.seal(data)]), *messages[1:]]
-        self.check_unreadable(change, "cannot be read: it is of another format")
+        self.check_unreadable(change, "cannot be read: it has another format")
 
     def test_something_else_than_a_state(self):
         def change(messages):
@@ -294,7 +294,7 @@ class GoesWrong(StoreTest):
             return [messages[0], (kind, number // 2, fds[:number // 2])]
         self.change_store(halve)
         self.daemon.come()
-        self.assertIn("clients of the process before are disconnected: a descriptor is missing", self.log_since(mark))
+        self.assertIn("clients of the previous process are disconnected: a descriptor is missing", self.log_since(mark))
         on, off = [], []
         for wire, peer in waiting:
             try:

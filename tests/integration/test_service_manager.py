@@ -77,7 +77,7 @@ class ServiceManager(ServerTest):
     def test_status_tells_that_an_invalid_policy_denies_everything(self):
         listener, path = self.notify_socket()
         policy = self.write("[Rules]\nAllow=tcp * 80\nAllow=icmp * *\n", "some.policy")
-        wrong = f'{policy}:3: unknown protocol "icmp": tcp or udp'
+        wrong = f'{policy}:3: unknown protocol "icmp": use tcp or udp'
         daemon = self.spawn("--policy", policy, env={**os.environ, "NOTIFY_SOCKET": path})
         self.assertEqual(self.status_of(listener), f"0 clients, 0 sockets; everything is denied: {wrong}")
         control = self.control()

@@ -153,7 +153,7 @@ START_TEST(test_conf_unreadable)
     ck_assert_str_eq(reader.error, "/nonexistent/x: No such file or directory");
     ck_assert_int_eq(asock_conf_open(&reader, "/"), -EISDIR);
     ck_assert_int_eq(asock_conf_open(&reader, "/dev/zero"), -EPERM);
-    ck_assert_str_eq(reader.error, "/dev/zero: no regular file");
+    ck_assert_str_eq(reader.error, "/dev/zero: not a regular file");
     ck_assert_int_eq(asock_conf_open(&reader, "/dev/null"), 0);
     asock_conf_close(&reader);
 }
@@ -208,7 +208,7 @@ START_TEST(test_conf_fifo)
     unlink(path);
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     ck_assert_int_eq(asock_conf_open(&reader, path), -EPERM);
-    ck_assert_str_eq(reader.error + strlen(path), ": no regular file");
+    ck_assert_str_eq(reader.error + strlen(path), ": not a regular file");
 }
 END_TEST
 

@@ -100,7 +100,7 @@ static const struct {
      "1: [Match] has no keys: without the section the file applies to every client"},
     /* The shape of a rule. */
     {R("Allow=tcp *\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
-    {R("Allow=TCP * *\n"), "2: unknown protocol \"TCP\": tcp or udp"},
+    {R("Allow=TCP * *\n"), "2: unknown protocol \"TCP\": use tcp or udp"},
     {R("Allow=udp * domain\n"), "2: \"domain\" is not a port: a number, a range or *"},
     {R("Allow=udp * 53\nAllow=tcp * 53\nDeny=udp * 53\n"),
      "4: line 2 already has the same host and port"},
@@ -113,10 +113,12 @@ static const struct {
     {R("Allow=tcp * * \"why\"\n"), "2: only Deny= takes a reason"},
     {R("Deny=tcp * * \"\"\n"), "2: the reason must have 1 to 200 bytes"},
     {R("Deny=tcp * * \"" A200 "a\"\n"), "2: the reason must have 1 to 200 bytes"},
-    {R("Deny=tcp * * \"why\n"), "2: the reason is one text in \"\", and the last thing"},
-    {R("Deny=tcp * * \"why\" not\n"), "2: the reason is one text in \"\", and the last thing"},
-    {R("Deny=tcp * * \"a\" \"b\"\n"), "2: the reason is one text in \"\", and the last thing"},
-    {R("Deny=tcp * *\"why\"\n"), "2: the reason is one text in \"\", and the last thing"},
+    {R("Deny=tcp * * \"why\n"), "2: the reason must be one text in \"\" at the end of the line"},
+    {R("Deny=tcp * * \"why\" not\n"),
+     "2: the reason must be one text in \"\" at the end of the line"},
+    {R("Deny=tcp * * \"a\" \"b\"\n"),
+     "2: the reason must be one text in \"\" at the end of the line"},
+    {R("Deny=tcp * *\"why\"\n"), "2: the reason must be one text in \"\" at the end of the line"},
     {R("Deny=tcp * \"why\"\n"), "2: a rule is: protocol host port [flags] [\"reason\"]"},
     {R("Deny=tcp * * \"\xff\"\n"), "2: the reason is not UTF-8 text"},
     {R("Deny=tcp * * \"\xc3\"\n"), "2: the reason is not UTF-8 text"},
@@ -165,8 +167,10 @@ static const struct {
     {R("Allow=tcp 0:0:0:0:0:0:0:1 80\n"), "2: \"0:0:0:0:0:0:0:1\" is written ::1"},
     {R("Allow=tcp [::1] 80\n"), "2: \"[::1]\" is not an address"},
     {R("Allow=tcp fe80::1%eth0 80\n"), "2: \"fe80::1%eth0\" is not an address"},
-    {R("Allow=tcp ::ffff:192.0.2.1 80\n"), "2: an IPv4 address: write it as one"},
-    {R("Allow=tcp ::ffff:0.0.0.0/96 80\n"), "2: an IPv4 address: write it as one"},
+    {R("Allow=tcp ::ffff:192.0.2.1 80\n"),
+     "2: this is an IPv4 address in IPv6 form: write it as IPv4"},
+    {R("Allow=tcp ::ffff:0.0.0.0/96 80\n"),
+     "2: this is an IPv4 address in IPv6 form: write it as IPv4"},
 
     /* Ports. */
     {R("Allow=tcp * 0\n"), "2: \"0\" is not a port, 1 to 65535"},
@@ -206,7 +210,7 @@ static const struct {
     {R("Mode=learn\n"), "2: Mode=learn without LearnUntil="},
     {R("LearnUntil=2999-12-31\n"), "2: LearnUntil= without Mode=learn"},
     {R("Mode=enforce\nLearnUntil=2999-12-31\n"), "3: LearnUntil= without Mode=learn"},
-    {R("Mode=Learn\n"), "2: Mode=Learn: learn or enforce"},
+    {R("Mode=Learn\n"), "2: Mode=Learn is neither learn nor enforce"},
     {R("Mode=learn\nMode=learn\n"), "3: Mode= is given twice"},
     {R("LearnUntil=2999-12-31\nLearnUntil=2999-12-31\n"), "3: LearnUntil= is given twice"},
     {R("LearnUntil=tomorrow\n"), "2: LearnUntil=tomorrow is not a day like 2030-12-31"},
@@ -232,7 +236,7 @@ static const struct {
     {M("Unit=foo*\n"),
      "2: \"foo*\": a pattern begins with a part of the name and ends with its type, such as foo@*.service"},
     {M("User=!root !root\n"), "2: User=!root is given twice"},
-    {M("User=!\n"), "2: User=!: no user's name behind it"},
+    {M("User=!\n"), "2: User=! needs the name of a user behind the !"},
     {M("Group=!r\n"), "2: Group=!r: only users can be excluded: a client can leave its groups"},
     {M("User=!root\nUserUnit=foo.service\n"),
      "3: UserUnit= without User=: users name their units themselves"},
@@ -258,7 +262,7 @@ static const struct {
     {"[Limits]\nSockets=1K\n", "2: Sockets=1K is not a number"},
     {"[Limits]\nIdleTimeout=1h\n", "2: IdleTimeout=1h is not a number of seconds"},
     {"[Limits]\nQueued=1T\n", "2: Queued=1T is not a size (digits, then K, M, G or nothing)"},
-    {"[Audit]\nAudit=maybe\n", "2: Audit=maybe: no, yes or required"},
+    {"[Audit]\nAudit=maybe\n", "2: Audit=maybe is not no, yes or required"},
     {"[Egress]\nDevice=a/b\n", "2: \"a/b\" cannot be a device's name"},
     {"[Egress]\nDevice=aaaaaaaaaaaaaaaa\n", "2: \"aaaaaaaaaaaaaaaa\" cannot be a device's name"},
     {"[Egress]\nDevice=..\n", "2: \"..\" cannot be a device's name"},
@@ -439,7 +443,7 @@ START_TEST(test_policy_no_regular_file)
 
     snprintf(path, sizeof(path), "%s/a.policy", dir);
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    expect_refused(-EPERM, "/a.policy: no regular file");
+    expect_refused(-EPERM, "/a.policy: not a regular file");
     unlink(path);
     ck_assert_int_eq(symlink("/etc/passwd", path), 0);
     expect_refused(-ELOOP, "/a.policy: a symbolic link");
@@ -549,7 +553,7 @@ static const struct {
     {R("Mode=learn\nLearnUntil=2999-01-01\n"), ""},
     {M("User=no-one\n") R("Allow=tcp * *\n"), "2: User=no-one: no such user: it matches no client"},
     {M("User=!no-such-user\n") R("Allow=tcp * *\n"),
-     "2: User=!no-such-user: no such user: whom it excludes is not known, so the file applies to no client"},
+     "2: User=!no-such-user: no such user: it excludes an unknown user, so the file applies to no client"},
     {M("User=0\nUser=no-such-user\n") "[Limits]\nClients=1\n",
      "3: User=no-such-user: no such user: clients to which the file may apply are denied everything"},
     {M("Group=50\n") R("Allow=tcp * *\n"), ""},
