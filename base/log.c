@@ -34,7 +34,7 @@ static bool is_journal(const struct stat *st)
 }
 
 /*
- * A pipe that nobody reads, or a terminal that is stopped, must not stop the daemon. O_NONBLOCK belongs to the open
+ * A pipe that is not read, or a terminal that is stopped, must not stop the daemon. O_NONBLOCK belongs to the open
  * file, which other processes share: so a pipe or terminal is opened once more. One of another user cannot be; poll(2)
  * tells whether it takes a line, which is no longer than PIPE_BUF.
  */

@@ -148,8 +148,8 @@ const struct command command_policy = {
     .help =
         "policy test tcp|udp HOST PORT\n"
         "                           what policy says of that connect by the client of --user and the like, and the\n"
-        "                           rule that decides; nothing is connected, and nobody is asked for HOST.\n"
-        "                           Exit status: 0 allowed, 1 denied, 2 could not be found out\n"
+        "                           rule that decides; nothing is connected, and HOST is not resolved.\n"
+        "                           Exit status: 0 allowed, 1 denied, 2 could not be determined\n"
         "policy test --listen tcp|udp ADDRESS PORT\n"
         "                           the same for listening there; with --address, for that peer's connect to it\n"
         "policy show                print the files in force and their rules; for a client, those that apply to it\n"

@@ -86,7 +86,7 @@ static void close_foreign(const struct inside *inside)
 }
 
 /*
- * Over its namespaces; nothing that it runs gets them back. Root keeps one: without CAP_SETFCAP nobody may map root in a
+ * Over its namespaces; nothing that it runs gets them back. Root keeps one: without CAP_SETFCAP no process may map root in a
  * user namespace of his own, as bubblewrap does. It gives root nothing that its user id does not give.
  */
 static void drop_rights(const struct inside *inside)

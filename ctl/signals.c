@@ -45,7 +45,7 @@ static void pass_on(int number, siginfo_t *info, void *context)
     errno = err;
 }
 
-/* In the first process of a namespace. Nobody in there has the number of a process outside. */
+/* In the first process of a namespace. No process in there has the number of a process outside. */
 static void pass_carried(int number, siginfo_t *info, void *context)
 {
     int err = errno, carried = info->si_value.sival_int;

@@ -6,7 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-/* Told in one wake-up; the rest is still there in the next one. */
+/* Reported in one wake-up; the rest is still there in the next one. */
 #define EVENTS_MAX 32
 
 struct lent_watch {
@@ -14,7 +14,7 @@ struct lent_watch {
     ev_io io;
 };
 
-/* One after the other: what one causes may be the end of another. The kernel puts one that it has told behind the others. */
+/* One after the other: what one causes may be the end of another. The kernel puts one that it has reported behind the others. */
 static void on_io(struct ev_loop *loop, ev_io *io, int events)
 {
     const struct lent_socket *first = NULL;

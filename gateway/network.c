@@ -350,7 +350,7 @@ int network_make_inside(struct network_problem *why)
     if (r < 0)
         return fail(why, "open a netlink socket", r);
     choose_congestion_control();
-    /* The command has no capabilities, and nobody else is there: its server may have port 80. */
+    /* The command has no capabilities, and there are no other users: its server may have port 80. */
     (void)write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     r = netlink_set_up(netlink, LOOPBACK);
     if (r == 0 && knows_ipv6())

@@ -15,7 +15,7 @@
 
 /* Of both families; each has a descriptor. */
 #define PORTS_MAX 4096u
-/* How long one stays that nobody uses. */
+/* How long an unused one stays. */
 #define PORTS_KEPT_SECONDS 1.0
 
 struct port;
@@ -29,7 +29,7 @@ struct ports {
     void *userdata;
     struct port **by_number[2]; /* IPv4, IPv6 */
     unsigned int count;
-    struct list kept; /* of struct port, which nobody uses: the first for longest */
+    struct list kept; /* of unused struct port: the first for longest */
     ev_timer sweep;   /* while there are such */
     struct passage *leaving;
     ev_timer look;

@@ -3,7 +3,7 @@
  * Happy path: bind and listen, before the command runs -> accept -> connect to the program's localhost, 127.0.0.1 first, then
  * ::1 -> both connections are a client's, whose bytes pump.c moves -> accept again.
  * Failures:
- * - nobody listens at the program's port, or it does not answer in time: the peer gets RST;
+ * - no server listens at the program's port, or it does not answer in time: the peer gets RST;
  * - no socket, memory or descriptor is left, or too many connections wait for the program: accepting rests for a moment, and
  *   connections wait in the kernel of asockd's host;
  * - the session is lost: it listens again with the next one, for which it asks, less and less often;

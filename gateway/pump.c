@@ -518,7 +518,7 @@ static void on_received(asock_op *op, void *userdata)
 
     client->ops--;
     if (client->state == CLIENT_DIALING && !error)
-        client_abort(client); /* before the connect has told? Never a hole in the stream */
+        client_abort(client); /* before the connect has completed? Never a hole in the stream */
     slot->len = asock_op_get_bytes(op);
     slot->state = SLOT_FILLED;
     slot->since = ev_now(client->gateway->loop);

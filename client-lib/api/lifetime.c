@@ -210,7 +210,7 @@ void asock_context_drop_ref(asock_context *context)
 
 /*
  * Another thread may have been in the middle of anything when the process forked, so of what the
- * context holds only the descriptors are let go; the rest is a copy of memory that nobody will use.
+ * context holds only the descriptors are let go; the rest is a copy of memory that is no longer used.
  */
 void asock_context_drop_in_child(asock_context *context)
 {

@@ -30,7 +30,7 @@ asock_socket *asock_accept_arrival(const struct due *due);
 void asock_accept_tell(asock_op *op, asock_socket *arrival);
 /* The callback has returned. */
 void asock_accept_told(asock_op *op);
-/* Nobody has taken that connection. */
+/* The program has not taken that connection. */
 void asock_accept_refuse(asock_socket *socket);
 /* Nor those that asock_accept_next() has not returned. */
 void asock_accept_forget(asock_op *op);

@@ -94,7 +94,7 @@ void asock_op_fail_lost(asock_op *op)
     op->result_flags &= ~(unsigned int)ASOCK_END_OF_STREAM;
 }
 
-/* Also of one whose success is not told: a close that names no linger time goes by it. */
+/* Also of one whose success is not reported: a close that names no linger time goes by it. */
 static void note_linger(const asock_op *op)
 {
     if (op->operation == ASOCK_OPERATION_SET_OPTION && op->option == ASOCK_OPTION_LINGER)

@@ -4,7 +4,7 @@
  *
  * A socket's own limits come from the welcome. The session's are shared so that no number of stalled
  * sockets can stop another one: half of each is dealt out in equal shares, one for every socket the
- * session may have, and nobody else can use a share; the other half is a pool from which a socket
+ * session may have, and no other socket can use a share; the other half is a pool from which a socket
  * takes at most two thirds of what the others have left, or all of it while it is the only one. So the
  * session holds at least a third of its limit when a socket waits for its room, and the daemon tells
  * what it has freed from a quarter on.

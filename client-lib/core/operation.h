@@ -93,7 +93,7 @@ struct asock_op {
     struct endpoint local, remote;
     unsigned int wire_refs;   /* not a result: frames in the output that refer to the segments */
     struct datagram datagram; /* of the last one received; of a multishot, the last one reported */
-    int fd; /* a lent one that nobody has taken yet, or one for the daemon; -1: none */
+    int fd; /* a lent one that the program has not taken yet, or one for the daemon; -1: none */
     unsigned int address_count;
     int64_t value;
     char *text;

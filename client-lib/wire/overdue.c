@@ -11,7 +11,7 @@
  * A close without a linger time, and an op that the program has cancelled, are to end at once: that is their deadline, also
  * where their request cannot leave because the daemon reads nothing.
  *
- * The success of an ASOCK_ERRORS_ONLY op is not told. Of such an op CANCEL tells whether the daemon has it still.
+ * The success of an ASOCK_ERRORS_ONLY op is not reported. CANCEL says whether the daemon still has such an op.
  *
  * A program may have been late itself, stopped for a while perhaps: before it decides, all that can leave is written
  * and all that is there is read. If the daemon has taken or said something meanwhile it may have waited for that: it

@@ -2,7 +2,7 @@
 /*
  * Happy path: an entry is written into a record, queued, and flushed at the end of the turn.
  * Failures: the queue is full, or nothing could take entries, or there is no memory: the entry is dropped,
- * counted, and the number told as an entry as soon as there is room.
+ * counted, and an entry with their number follows as soon as there is room.
  *
  * Whose an entry is has half of what others leave of the queue; half of that is for entries that need not be
  * recorded: who connects more than the journal takes locks out himself, and not where he has to be recorded.
@@ -41,7 +41,7 @@ static bool has_room(const struct audit_sink_state *state)
            state->bytes < AUDIT_QUEUE_BYTES;
 }
 
-/* Told to the log once, and by an entry, a second later at the earliest: not one by one. */
+/* Reported in the log once, and by one entry, a second later at the earliest. */
 static void drop(struct audit *audit, uint64_t count)
 {
     struct audit_sink_state state = audit->sink->ops->state(audit->sink);

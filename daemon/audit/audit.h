@@ -5,7 +5,7 @@
 /*
  * The record of who was connected to what: an entry for each connect that ended, each denial, each
  * close. Entries go to the journal or to a file; neither makes the loop wait. What finds no place is
- * counted, and told once entries are taken again.
+ * counted, and reported once entries are accepted again.
  *
  * What is recorded has a place in the daemon's queue: it leaves with this turn of the loop where it is
  * taken, and is lost if the daemon is killed before.

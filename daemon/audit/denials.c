@@ -8,7 +8,7 @@
 
 #define DESCRIPTION_MAX 640u
 
-/* Of one user, told apart. */
+/* Different denials of one user. */
 struct user {
     struct list node;
     uint32_t id;

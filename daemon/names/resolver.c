@@ -4,7 +4,7 @@
  * family, which is asked if it is the first one. The answer (on_answer) moves the question's lookups to `finished`,
  * and the next turn of the loop calls back (on_deliver).
  * Failures: the hosts file is being read (the lookup waits until it has been); no answer in total_ms (TRY_AGAIN). A
- * question that nobody waits for any more may have to stay with c-ares: it keeps the charge of its last lookup until
+ * question for which no op waits any more may have to stay with c-ares: it keeps the charge of its last lookup until
  * it is answered, or until somebody asks for the same.
  */
 #include "daemon/names/resolver.h"

@@ -28,7 +28,7 @@ struct resolver_query;
  * each server of each channel, whoever asks: 8 MiB at most, and a few kilobytes mostly.
  */
 #define MEMORY_LOOKUP 3072u
-/* Told in a turn of the loop: each may bring dozens of addresses, which are judged one after the other. */
+/* Completed in a turn of the loop: each may bring dozens of addresses, which are judged one after the other. */
 #define RESOLVER_TURN 16
 
 union resolver_address {
@@ -40,7 +40,7 @@ union resolver_address {
 /* Who gave an answer. */
 enum resolver_source {
     RESOLVER_NOBODY,  /* there was none in time */
-    RESOLVER_LITERAL, /* an address, or localhost: nobody was asked */
+    RESOLVER_LITERAL, /* an address, or localhost: no query was needed */
     RESOLVER_HOSTS,
     RESOLVER_CACHE,
     RESOLVER_SERVER,

@@ -23,7 +23,7 @@ struct notifier {
     struct ev_timer watchdog;
     struct task proof;         /* of a whole turn */
     unsigned int turns_to_go;  /* before WATCHDOG=1 */
-    uint32_t clients, sockets; /* told last */
+    uint32_t clients, sockets; /* reported last */
     const char *problem;       /* of shared listeners, likewise */
     int fd;                    /* -1: there is no service manager */
     bool owes_ready;           /* READY=1 was not taken */

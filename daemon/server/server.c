@@ -100,7 +100,7 @@ static void end_all(struct server *server)
     session_end_all(w);
 }
 
-/* Nobody is let in any more. */
+/* No client is accepted any more. */
 static void begin_end(struct server *server, const char *why)
 {
     struct worker *w = &server->worker;

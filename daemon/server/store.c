@@ -4,7 +4,7 @@
  * descriptors go into the queue of a socket pair -> the manager stores one end of that -> this process closes its own, and the
  * other end tells by not being hung up that the manager has it -> the next process looks at the queue, makes everything, says
  * READY, empties the queue, goes on.
- * Failures: the store has no room or is switched off, the manager does not answer: the queue is emptied, so that nobody can
+ * Failures: the store has no room or is switched off, the manager does not answer: the queue is emptied, so that no process can
  * find anything there, and the restart becomes a stop. The state is damaged: all its connections are reset. A descriptor is
  * missing: its session ends. The next process dies before it is ready: the one after it finds the same, unless STORE_ATTEMPTS
  * of them have died while they read it.

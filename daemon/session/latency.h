@@ -19,7 +19,7 @@ struct sock;
 enum latency {
     LATENCY_HOLD,  /* a small send's completion waits for the receive's, HOLD_MS at most */
     LATENCY_EAGER, /* meanwhile the socket is read once without a poll */
-    LATENCY_GUESS, /* after a receive that was filled nobody asks the kernel whether there is more: the watcher tells */
+    LATENCY_GUESS, /* after a filled receive the watcher says whether there is more, not another call */
     LATENCY_GATHER, /* several sends of a socket that arrived together leave with one call */
     LATENCY_COUNT,
 };

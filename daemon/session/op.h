@@ -74,9 +74,9 @@ struct op {
     uint64_t token;
     uint64_t bytes;      /* moved so far; the result */
     const char *text;    /* why it failed, for people; static or the cleanup's */
-    uint32_t send_freed; /* told in the reply */
-    uint32_t ops_freed;  /* told in the reply */
-    uint32_t socket_id;  /* told in the reply */
+    uint32_t send_freed; /* for the reply */
+    uint32_t ops_freed;  /* for the reply */
+    uint32_t socket_id;  /* for the reply */
     uint8_t verb;
     uint8_t state; /* enum op_state */
     uint8_t error;

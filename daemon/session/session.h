@@ -56,7 +56,7 @@ struct session {
     uint64_t id, created; /* id: never used twice */
     struct session_sharing sharing;
     dispatch_fn dispatch;
-    void (*on_gone)(struct session *s); /* the server's: told before the memory goes */
+    void (*on_gone)(struct session *s); /* the server's: called before the memory is freed */
     void *on_gone_data;
     struct share share;   /* of the loop's time */
     struct list ready;    /* sockets that something has happened to */
@@ -85,11 +85,11 @@ struct session {
     struct list restricts;           /* RESTRICT: ops that wait until connects are judged */
     struct list streams, monitors;   /* LIST and the like, MONITOR: ops that tell records */
     struct session_monitor *monitor; /* NULL: it does not watch */
-    uint32_t stream_count, rows;     /* rows: told since rows_task ran */
+    uint32_t stream_count, rows;     /* rows: sent since rows_task ran */
     uint64_t queued;                 /* bytes of sends that the kernel has not taken */
     uint64_t beyond;                 /* of these, what is above each socket's own share */
     uint64_t restrictions;           /* bytes charged for them */
-    uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet told */
+    uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet reported */
     struct list report;                   /* sockets with something unreported */
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
     struct sock *batch_of; /* its sends wait for the rest of the input; NULL: none do */

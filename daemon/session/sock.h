@@ -92,7 +92,7 @@ struct sock {
     struct endpoint remote; /* where to, or from; the kernel forgets it with the connection */
     uint64_t bytes_in, bytes_out;
     uint32_t queued;                /* bytes of sends that the kernel has not taken */
-    uint32_t send_freed, ops_freed; /* not yet told */
+    uint32_t send_freed, ops_freed; /* not yet reported */
     uint32_t id;                    /* 0: none any more */
     uint32_t op_count;              /* counted ops in progress */
     uint32_t kernel[2];             /* what its buffers may grow to; charged */
@@ -103,7 +103,7 @@ struct sock {
     uint8_t family;                          /* FAMILY_* */
     uint8_t send_side : 4, receive_side : 4; /* enum side */
     uint8_t receive_error;      /* of a broken receiving side: every later receive ends so */
-    uint8_t lost_error;         /* that the kernel told a send: the connection is lost */
+    uint8_t lost_error;         /* that a send got from the kernel: the connection is lost */
     bool has_small_buffers : 1; /* of a fixed size, where the client has set none */
     bool is_incomplete : 1;     /* an accepted send was not wholly taken: FIN would be a lie */
     bool has_seen_end : 1;      /* the peer's FIN was read */
@@ -116,10 +116,10 @@ struct sock {
     bool owes_end : 1, is_audited : 1; /* its end has to be reported: to MONITOR; to the audit */
     bool wants_read : 1;               /* the last step found the kernel's queue empty */
     bool wants_write : 1;              /* or full */
-    bool is_guess : 1;                 /* wants_read is: a read that was filled has not told */
-    bool had_more : 1;                 /* what the last such guess should have been */
-    bool is_given : 1;                 /* LENT, and not for the daemon to end */
-    bool has_lost_connect : 1;         /* its connect has failed, and it has not settled */
+    bool is_guess : 1;         /* wants_read is: a filled read does not say whether there is more */
+    bool had_more : 1;         /* what the last such guess should have been */
+    bool is_given : 1;         /* LENT, and not for the daemon to end */
+    bool has_lost_connect : 1; /* its connect has failed, and it has not settled */
 };
 
 /* In sock->events, beside EV_READ and EV_WRITE. */
@@ -165,7 +165,7 @@ int sock_set_destination(struct sock *sock, const char *host, uint16_t port);
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
-void sock_run_events(struct sock *sock);   /* what its watcher has told */
+void sock_run_events(struct sock *sock);   /* of its watcher */
 void sock_run_receives(struct sock *sock); /* of one that listens: its accepts */
 void sock_wait_room(struct sock *sock);    /* until its session's output has some */
 void sock_hung_up(struct netsock *ns);     /* hangup.h's callback */

@@ -61,7 +61,7 @@ struct state_restorer {
     void *data;
     int lock;         /* descriptor, taken; -1 */
     const char *what; /* that could not be restored, and why, for people */
-    /* Nobody else would go on: a session that lacks a descriptor, or its listener, ends alone. */
+    /* No other process would continue: a session that lacks a descriptor, or its listener, ends alone. */
     bool saves_what_it_can;
     const char *lost_what; /* of a session that was lost, the last one */
     uint64_t next_id;      /* so far */
@@ -76,7 +76,7 @@ struct state_restorer {
  * touching a connection.
  */
 int state_restore(struct state_restorer *r, struct state_reader *in);
-/* Closes what nobody else may go on with: a TCP connection is reset, because what it should carry is not known to be whole. */
+/* Closes what no other process may continue: a TCP connection is reset, because what it should carry is not known to be whole. */
 void state_discard(int fd);
 /* It is ours from here on: every session that was restored goes on, or ends if it could not be restored whole. */
 void state_resume(struct worker *w);
