@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINE_MAX_OCTETS 1024
+#define LINE_BYTES_MAX 1024
 
 /* Process-wide, all of it: a log line has to be possible where no worker is at hand. */
 static _Atomic enum log_level log_most = LOG_LEVEL_NOTICE; /* a thread may log, too */
@@ -127,7 +127,7 @@ static size_t escape(char *out, size_t cap, const char *text)
 
 void asock_log(enum log_level level, const char *format, ...)
 {
-    char text[LINE_MAX_OCTETS], line[LINE_MAX_OCTETS + 8];
+    char text[LINE_BYTES_MAX], line[LINE_BYTES_MAX + 8];
     size_t n;
     va_list args;
 

@@ -25,7 +25,7 @@ libasock_sources = \
 	client-lib/core/inspection.c \
 	client-lib/core/inspection.h \
 	client-lib/core/io.h \
-	client-lib/core/memory.h \
+	client-lib/core/shm.h \
 	client-lib/core/objects.h \
 	client-lib/core/operation.h \
 	client-lib/core/op.c \

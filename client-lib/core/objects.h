@@ -16,7 +16,7 @@
 #include "base/list.h"
 #include "base/wheel.h"
 #include "client-lib/core/io.h"
-#include "client-lib/core/memory.h"
+#include "client-lib/core/shm.h"
 #include "client-lib/core/operation.h"
 #include "client-lib/core/slots.h"
 #include "proto/codec.h"

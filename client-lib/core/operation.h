@@ -6,7 +6,7 @@
 #include <asock/asock.h>
 
 #include "base/list.h"
-#include "client-lib/core/memory.h"
+#include "client-lib/core/shm.h"
 #include "proto/codec.h"
 
 /* Not in enum asock_operation: what the library asks for itself. */

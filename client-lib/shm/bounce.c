@@ -21,7 +21,7 @@
 #define BLOCK 4096u
 #define SIZE ((size_t)BOUNCE_BLOCKS * BLOCK)
 /* Shorter ones are cheaper through the socket (docs/PERFORMANCE.md). */
-#define LEAST 8192u
+#define BOUNCE_MIN 8192u
 /* Of what the session may have, at most this part. */
 #define PART 8u
 /* So much in large pieces has to have come first. */
@@ -78,7 +78,7 @@ static bool is_large(const asock_op *op)
     bool is_data = op->operation == ASOCK_OPERATION_SEND ||
                    op->operation == ASOCK_OPERATION_RECEIVE;
 
-    return is_data && op->total >= LEAST && op->total <= SIZE && !op->class && !op->file;
+    return is_data && op->total >= BOUNCE_MIN && op->total <= SIZE && !op->class && !op->file;
 }
 
 /* Where the op can go now; BOUNCE_BLOCKS: nowhere. */

@@ -81,7 +81,7 @@ static socklen_t length_of(const union resolver_address *address)
     return address->any.sa_family == AF_INET ? sizeof(address->in) : sizeof(address->in6);
 }
 
-bool order_kernel_source(const union resolver_address *to, union resolver_address *ret)
+bool address_order_kernel_source(const union resolver_address *to, union resolver_address *ret)
 {
     socklen_t len = sizeof(*ret);
     union resolver_address probe = *to;
@@ -170,7 +170,7 @@ void address_order(union resolver_address *addresses, size_t count, order_source
         struct candidate c = {.address = addresses[i]};
         union resolver_address from;
 
-        c.has_source = (source ? source : order_kernel_source)(&addresses[i], &from);
+        c.has_source = (source ? source : address_order_kernel_source)(&addresses[i], &from);
         to_in6(&addresses[i], &c.to);
         if (c.has_source)
             to_in6(&from, &c.from);

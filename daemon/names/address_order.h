@@ -19,7 +19,7 @@
 /* Finds the source address for `to`. False: there is none, the destination cannot be reached. */
 typedef bool (*order_source_fn)(const union resolver_address *to, union resolver_address *ret);
 
-bool order_kernel_source(const union resolver_address *to, union resolver_address *ret);
+bool address_order_kernel_source(const union resolver_address *to, union resolver_address *ret);
 
 /* Sorts; stable. source NULL: the kernel's. At most ORDER_MAX addresses, more are left behind as they are. */
 #define ORDER_MAX 64

@@ -41,7 +41,7 @@ static void tell_reload(struct op *op, int r, const struct reload_report *report
     int error;
 
     if (r < 0) {
-        error = tell_failure(op, r == -ENOMEM ? r : -EINVAL, report->error);
+        error = verb_send_failure(op, r == -ENOMEM ? r : -EINVAL, report->error);
     } else {
         record_init(&record);
         record_number(&record, "cancelled", report->cancelled);
@@ -53,7 +53,7 @@ static void tell_reload(struct op *op, int r, const struct reload_report *report
             record_number(&record, "listeners_lost", report->lost);
             record_format(&record, "problem", "%.512s", report->problem);
         }
-        error = tell_record(op, out, record_encode(&record, out, sizeof(out)));
+        error = verb_send_record(op, out, record_encode(&record, out, sizeof(out)));
     }
     if (error)
         complete(op, (uint32_t)error);

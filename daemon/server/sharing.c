@@ -203,7 +203,7 @@ static void answer(struct op *op, struct shared_listener *l)
     snprintf(path, sizeof(path), "%s/%s", l->server->maker.directory, l->job.name);
     n = asock_codec_encode_record(&field, 1, record, sizeof(record));
     op->shared = NULL;
-    error = tell_record(op, record, n);
+    error = verb_send_record(op, record, n);
     if (!error)
         return;
     leave_sharer(l); /* its name was not reported yet */

@@ -124,7 +124,7 @@ static void begin_record(struct op *op)
     op->value.bytes = NULL;
 }
 
-int tell_record(struct op *op, const uint8_t *record, long n)
+int verb_send_record(struct op *op, const uint8_t *record, long n)
 {
     begin_record(op);
     if (n == -ESRCH)
@@ -147,7 +147,7 @@ static void make_valid(char *text)
             *text = '?';
 }
 
-int tell_failure(struct op *op, long error, const char *text)
+int verb_send_failure(struct op *op, long error, const char *text)
 {
     begin_record(op);
     /* Without memory the number has to do. */
@@ -163,8 +163,8 @@ int verb_show(struct op *op, const struct call *call)
     struct session *s = op->session;
     uint8_t record[INSPECT_RECORD_MAX];
 
-    return tell_record(op, record,
-                       s->worker->inspect->show(s, call->request->show.id, record, sizeof(record)));
+    return verb_send_record(
+        op, record, s->worker->inspect->show(s, call->request->show.id, record, sizeof(record)));
 }
 
 int verb_stats(struct op *op, const struct call *call)
@@ -174,5 +174,5 @@ int verb_stats(struct op *op, const struct call *call)
 
     if (call->request->stats.metrics)
         return verb_list(op, call);
-    return tell_record(op, record, s->worker->inspect->stats(s, record, sizeof(record)));
+    return verb_send_record(op, record, s->worker->inspect->stats(s, record, sizeof(record)));
 }

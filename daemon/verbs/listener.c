@@ -25,7 +25,7 @@ int verb_listener(struct op *op, const struct call *call)
     else
         error = s->worker->inspect->add_listener(s, name, transport_take_fd(&s->transport), text);
     if (error < 0) {
-        int told = tell_failure(op, error, text);
+        int told = verb_send_failure(op, error, text);
 
         return error == -ESRCH ? ERR_NOT_FOUND : told;
     }

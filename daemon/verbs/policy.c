@@ -45,5 +45,5 @@ int verb_judge(struct op *op, const struct call *call)
     long n = s->worker->inspect->judge(s, call->payload, call->payload_len, record, sizeof(record),
                                        text);
 
-    return n < 0 ? tell_failure(op, n, text) : tell_record(op, record, n);
+    return n < 0 ? verb_send_failure(op, n, text) : verb_send_record(op, record, n);
 }

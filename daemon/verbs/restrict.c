@@ -32,7 +32,7 @@ static int refuse(struct op *op, int r, const char *error)
         snprintf(text, sizeof(text), "line %u:%s", line, error + end);
     else
         snprintf(text, sizeof(text), "%s", error);
-    return tell_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
+    return verb_send_failure(op, r == -EBADMSG ? -EINVAL : -ENOBUFS, text);
 }
 
 /* Each port of a list becomes a rule of its own, with its own copy of the name. */
@@ -62,7 +62,7 @@ int verb_restrict(struct op *op, const struct call *call)
     int r;
 
     if (quota_charge(s->quota, QUOTA_MEMORY, memory) < 0)
-        return tell_failure(op, -ENOBUFS, "too little memory left");
+        return verb_send_failure(op, -ENOBUFS, "too little memory left");
     r = policy_view_restrict(s->view, (const char *)call->payload, call->payload_len, error);
     if (r < 0) {
         quota_uncharge(s->quota, QUOTA_MEMORY, memory);

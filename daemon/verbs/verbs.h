@@ -66,9 +66,9 @@ int hello(struct session *s, const struct call *call);
 int send_piece(struct session *s, const struct call *call);
 
 /* The op ends with a record of n bytes; n may be -errno. As a verb_fn. */
-int tell_record(struct op *op, const uint8_t *record, long n);
+int verb_send_record(struct op *op, const uint8_t *record, long n);
 /* error: -errno. text is copied. */
-int tell_failure(struct op *op, long error, const char *text);
+int verb_send_failure(struct op *op, long error, const char *text);
 
 /* Behind the SHUTDOWNs of the receiving side that wait for the connect, at the front of sock->sends. */
 struct list *shutdown_receives_end(struct sock *sock);

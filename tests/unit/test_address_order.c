@@ -115,7 +115,7 @@ START_TEST(test_the_kernel_knows_the_source)
     union resolver_address to, from;
 
     parse("127.0.0.1", &to);
-    ck_assert(order_kernel_source(&to, &from));
+    ck_assert(address_order_kernel_source(&to, &from));
     ck_assert_uint_eq(from.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
 }
 END_TEST

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef ASOCK_LIB_CORE_MEMORY_H
-#define ASOCK_LIB_CORE_MEMORY_H
+#ifndef ASOCK_LIB_CORE_SHM_H
+#define ASOCK_LIB_CORE_SHM_H
 
 /*
  * Memory that the daemon shares: buffers, and pools of slices of one buffer for multishot receives.
