@@ -193,6 +193,18 @@ class NoDaemon(unittest.TestCase):
         self.assertIn(b"asockd ended the session", text)
 
 
+class Manual(unittest.TestCase):
+
+    def test_every_command_has_an_example(self):
+        with open(os.path.join(asockctl.SRCDIR, "man/asockctl.1"), encoding="utf-8") as file:
+            commands = re.search(r"^\.SH COMMANDS\n(.*?)^\.SH ", file.read(), re.M | re.S).group(1)
+        sections = re.findall(r"^\.SS ([^\n]*)\n(.*?)(?=^\.SS |\Z)", commands, re.M | re.S)
+        self.assertEqual({title.split()[0] for title, _ in sections}, set(COMMANDS))
+        for title, text in sections:
+            for name in title.split(", "):
+                self.assertRegex(text, rf"(?m)^(\.B |\$ )?asockctl {name}\b", name)
+
+
 class Completion(unittest.TestCase):
 
     SCRIPT = os.path.join(asockctl.SRCDIR, "ctl/completion/asockctl")
