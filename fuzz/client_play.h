@@ -75,7 +75,7 @@ static inline uint32_t next_len(struct script *s)
 void play_read_requests(void);
 void play_say_reply(const struct reply *reply, uint32_t payload_len);
 
-/* ---- client_memory.c ---- */
+/* ---- client_shm.c ---- */
 
 /* What a callback reports lies in the pool, and is no longer than a slice. */
 void memory_see_slice(struct carrier *slot);

@@ -23,7 +23,7 @@ TESTS += $(fuzz_replays)
 
 FUZZ_REPLAY = fuzz/replay.c fuzz/fuzz.h
 
-fuzz_client_sources = fuzz/fuzz_client.c fuzz/client_memory.c fuzz/client_play.h fuzz/descriptors.h
+fuzz_client_sources = fuzz/fuzz_client.c fuzz/client_shm.c fuzz/client_play.h fuzz/descriptors.h
 fuzz_client_test_SOURCES = $(fuzz_client_sources) $(FUZZ_REPLAY)
 fuzz_client_test_LDADD = libasock-internal.la libproto.la libbase.la $(PROTOBUF_C_LIBS) $(PTHREAD_LIBS)
 fuzz_codec_test_SOURCES = fuzz/fuzz_codec.c $(FUZZ_REPLAY)
@@ -43,7 +43,7 @@ fuzz_policy_test_SOURCES = $(fuzz_policy_sources) $(FUZZ_REPLAY)
 fuzz_policy_test_LDADD = $(DAEMON_LIBS)
 fuzz_proxy_test_SOURCES = fuzz/fuzz_proxy.c $(FUZZ_REPLAY)
 fuzz_proxy_test_LDADD = libgateway.la
-fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h fuzz/session_memory.c
+fuzz_session_sources = fuzz/fuzz_session.c fuzz/session_core.c fuzz/session_core.h fuzz/session_shm.c
 fuzz_session_test_SOURCES = $(fuzz_session_sources) $(FUZZ_REPLAY)
 fuzz_session_test_LDADD = $(DAEMON_LIBS)
 fuzz_state_test_SOURCES = fuzz/fuzz_state.c $(FUZZ_REPLAY)

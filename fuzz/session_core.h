@@ -107,7 +107,7 @@ void core_raw(struct core *core, const void *data, size_t len);
 void core_accept(struct core *core);
 void core_hang_up(struct core *core); /* the client goes */
 
-/* Memory (session_memory.c). What comes with bytes is kept; what a REGISTER got becomes a buffer. */
+/* Memory (session_shm.c). What comes with bytes is kept; what a REGISTER got becomes a buffer. */
 ssize_t core_memory_recv(struct core *core, void *data, size_t len);
 void core_memory_made(struct core *core, const struct segment *segment);
 void core_memory_released(struct core *core, uint32_t id);

@@ -142,20 +142,20 @@ tests_conformance_share_int_SOURCES = tests/conformance/share.c
 tests_conformance_share_int_LDFLAGS = $(INT_LINKFLAGS)
 tests_conformance_share_int_LDADD = $(INT_LIBS)
 
-int_tests += tests/conformance/shared.int
-tests_conformance_shared_int_SOURCES = tests/conformance/shared.c
-tests_conformance_shared_int_LDFLAGS = $(INT_LINKFLAGS)
-tests_conformance_shared_int_LDADD = $(INT_LIBS)
+int_tests += tests/conformance/shm.int
+tests_conformance_shm_int_SOURCES = tests/conformance/shm.c
+tests_conformance_shm_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_shm_int_LDADD = $(INT_LIBS)
 
-int_tests += tests/conformance/shared_buffer.int
-tests_conformance_shared_buffer_int_SOURCES = tests/conformance/shared_buffer.c
-tests_conformance_shared_buffer_int_LDFLAGS = $(INT_LINKFLAGS)
-tests_conformance_shared_buffer_int_LDADD = $(INT_LIBS)
+int_tests += tests/conformance/shm_buffer.int
+tests_conformance_shm_buffer_int_SOURCES = tests/conformance/shm_buffer.c
+tests_conformance_shm_buffer_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_shm_buffer_int_LDADD = $(INT_LIBS)
 
-int_tests += tests/conformance/shared_threads.int
-tests_conformance_shared_threads_int_SOURCES = tests/conformance/shared_threads.c
-tests_conformance_shared_threads_int_LDFLAGS = $(INT_LINKFLAGS)
-tests_conformance_shared_threads_int_LDADD = $(INT_LIBS)
+int_tests += tests/conformance/shm_threads.int
+tests_conformance_shm_threads_int_SOURCES = tests/conformance/shm_threads.c
+tests_conformance_shm_threads_int_LDFLAGS = $(INT_LINKFLAGS)
+tests_conformance_shm_threads_int_LDADD = $(INT_LIBS)
 
 int_tests += tests/conformance/silent.int
 tests_conformance_silent_int_SOURCES = tests/conformance/silent.c
@@ -186,5 +186,5 @@ EXTRA_DIST += tests/lib/nameserver.py tests/lib/network.py tests/lib/policies.py
 # What uses the library's threads.
 tsan_tests += \
 	tests/conformance/races.int \
-	tests/conformance/shared_threads.int \
+	tests/conformance/shm_threads.int \
 	tests/conformance/threads.int

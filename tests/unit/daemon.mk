@@ -45,7 +45,7 @@ unit_tests += \
 	tests/unit/test_sock.unit \
 	tests/unit/test_state.unit \
 	tests/unit/test_state_refused.unit \
-	tests/unit/test_session_memory.unit \
+	tests/unit/test_session_shm.unit \
 	tests/unit/test_session_steps.unit \
 	tests/unit/test_connect_steps.unit \
 	tests/unit/test_session_idle.unit \
@@ -106,7 +106,7 @@ tests_unit_test_list_walk_unit_SOURCES = tests/unit/test_list_walk.c $(daemon_se
 tests_unit_test_session_farewell_unit_SOURCES = tests/unit/test_session_farewell.c $(daemon_session_sources)
 tests_unit_test_session_grant_unit_SOURCES = tests/unit/test_session_grant.c $(daemon_session_sources)
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
-tests_unit_test_session_memory_unit_SOURCES = tests/unit/test_session_memory.c \
+tests_unit_test_session_shm_unit_SOURCES = tests/unit/test_session_shm.c \
 	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c tests/unit/denied_client.h $(daemon_session_sources)
 tests_unit_test_connect_steps_unit_SOURCES = tests/unit/test_connect_steps.c $(daemon_session_sources)
