@@ -2,6 +2,8 @@
 """Small programs that many people use, in a sandbox without a network."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import unittest
@@ -228,6 +230,25 @@ class Transparent(Programs, programs.ProgramTest):
     """With asockctl run --transparent; all as they are."""
 
     mode = "transparent"
+
+
+class SshInASandbox(programs.ProgramTest):
+    """What README says of ssh: no proxy, only the directory of a shared session."""
+
+    wanted = (servers.sshd,) if servers.find("sshd") else ()
+
+    def test_as_readme_says(self):
+        if not servers.find("sshd") or not servers.find("ssh"):
+            self.skipTest("no ssh")
+        with open(os.path.join(asockctl.SRCDIR, "README.md"), encoding="utf-8") as readme:
+            command = re.search(r"`(ssh -o ProxyCommand='asockctl connect .*?) host`", readme.read()).group(1)
+        shutil.copy(os.path.join(self.directory, "user"), self.home)
+        script = (command.replace("asockctl", asockctl.TOOL).replace("ssh ", SSH, 1) + ' shell.test "echo far away"')
+        sandbox = " ".join(map(shlex.quote, self.sandbox())) + ' --ro-bind "$ASOCK_SHARE" "$ASOCK_SHARE" '
+        done = asockctl.run("run", "--socket", self.daemon.path, "--policy", self.directory + "/rules.policy", "--",
+                            "sh", "-c", "exec " + sandbox + "sh -c " + shlex.quote(script),
+                            env={"PATH": os.environ["PATH"], "HOME": self.home}, stderr=subprocess.STDOUT, cwd=self.home)
+        self.assertEqual((done.stdout, done.returncode), (b"far away\n", 0))
 
 
 if __name__ == "__main__":

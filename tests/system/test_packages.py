@@ -187,6 +187,10 @@ class NewUser(unittest.TestCase):
                 said.append(monitor.stdout.readline())
                 self.assertTrue(said[-1], said)
 
+    def test_06a_what_there_is(self):
+        self.assertIn("STATE", documented("README.md", "sudo asockctl list"))
+        self.assertIn("/etc/asockd/policy.d/mirror.policy", documented("README.md", "asockctl policy show"))
+
     def test_06b_python(self):
         must(f"apt-get install -y {PACKAGES}/python3-asock_*.deb")
         code = re.search(r"```python\n(import asyncio.*?)```", read("README.md"), re.S).group(1)
