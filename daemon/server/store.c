@@ -265,7 +265,7 @@ void store_restore(struct store *s)
     if (s->found < 0)
         return;
     if (!count_attempt(s->found)) {
-        log_error("the state of the process before has ended %d processes that read it; it is "
+        log_error("the state of the previous process has ended %d processes that read it; it is "
                   "dropped, and its clients are disconnected",
                   STORE_ATTEMPTS);
         discard_rest(s->found);

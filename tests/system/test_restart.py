@@ -127,7 +127,7 @@ class Streams(RestartTest):
             peer.sendall(str(number).encode())
         for wire, number, _ in peers:
             self.assertEqual(wire.whole(5000 + number)[1], str(number).encode())
-        line = [text for text in self.texts() if "of the process before go on" in text][-1]
+        line = [text for text in self.texts() if "of the previous process continue" in text][-1]
         self.assertIn("8 clients, 1000 sockets and 1000 operations", line)
         print(line, file=sys.stderr)
 
