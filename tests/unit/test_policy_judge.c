@@ -460,7 +460,7 @@ int socket(int domain, int type, int protocol)
 START_TEST(test_policy_restrictions_ask_the_kernel_once)
 {
     static const char *const text = R("Allow=tcp * *\n");
-    struct policy_view *view = make_view(&text, 1);
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
 
     for (unsigned int i = 0; i < POLICY_RESTRICTIONS_MAX; i++)
         ck_assert_int_eq(restrict_by(view, text), 0);
