@@ -18,8 +18,8 @@
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 #define LENGTH_BYTES 4u
 /* By so much a state grows while it is written. */
-#define ROOM_LEAST (64u * 1024u)
-#define ROOM_MOST (4u << 20)
+#define ROOM_MIN (64u * 1024u)
+#define ROOM_MAX (4u << 20)
 
 static void put_number(uint8_t *to, uint64_t value, unsigned int bytes)
 {
@@ -70,7 +70,7 @@ int state_writer_init(struct state_writer *w)
     w->len = STATE_HEADER;
     w->format = STATE_FORMAT_FIRST;
     w->fd = shm_buffer_memfd();
-    return w->fd < 0 ? w->fd : reserve(w, ROOM_LEAST);
+    return w->fd < 0 ? w->fd : reserve(w, ROOM_MIN);
 }
 
 void state_writer_deinit(struct state_writer *w)
@@ -103,8 +103,8 @@ static bool make_room(struct state_writer *w, size_t len)
     }
     if (w->cap - w->len >= len)
         return true;
-    more = more < ROOM_LEAST ? ROOM_LEAST : more > ROOM_MOST ? ROOM_MOST : more;
-    r = reserve(w, (w->len + len + more) & ~(size_t)(ROOM_LEAST - 1));
+    more = more < ROOM_MIN ? ROOM_MIN : more > ROOM_MAX ? ROOM_MAX : more;
+    r = reserve(w, (w->len + len + more) & ~(size_t)(ROOM_MIN - 1));
     if (r < 0)
         fail(w, r);
     return r == 0;

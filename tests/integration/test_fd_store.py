@@ -306,7 +306,7 @@ class GoesWrong(StoreTest):
         self.assertGreater(min(len(on), len(off)), 2)
 
     def test_shared_memory_is_missing(self):
-        """The session ends, and its client can still read what it was told of: nothing is emptied behind its back."""
+        """The session ends, and its client can still read what was reported to it: the daemon empties nothing before that."""
         for missing in (-1, -2):  # the status page; the buffer
             wire = self.wire()
             wire.send(wire.make_register(5, 4096, status=True))

@@ -46,6 +46,7 @@ unit_tests += \
 	tests/unit/test_state.unit \
 	tests/unit/test_state_refused.unit \
 	tests/unit/test_session_shm.unit \
+	tests/unit/test_session_refused.unit \
 	tests/unit/test_session_steps.unit \
 	tests/unit/test_connect_steps.unit \
 	tests/unit/test_session_idle.unit \
@@ -110,6 +111,7 @@ tests_unit_test_session_shm_unit_SOURCES = tests/unit/test_session_shm.c \
 	$(daemon_session_sources)
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c tests/unit/denied_client.h $(daemon_session_sources)
 tests_unit_test_connect_steps_unit_SOURCES = tests/unit/test_connect_steps.c $(daemon_session_sources)
+tests_unit_test_session_refused_unit_SOURCES = tests/unit/test_session_refused.c $(daemon_session_sources)
 tests_unit_test_session_steps_unit_SOURCES = tests/unit/test_session_steps.c $(daemon_session_sources)
 tests_unit_test_session_idle_unit_SOURCES = tests/unit/test_session_idle.c $(daemon_session_sources) $(policy_text_sources)
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)

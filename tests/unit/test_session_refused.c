@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Clients that get no session, of a user who may have none: they cost that user time, and wait for it. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/core/quota.h"
+#include "daemon/server/listener.h"
+#include "tests/lib/suite.h"
+#include "tests/unit/daemon_session.h"
+
+#define BACKLOG 48
+
+static struct core *core;
+
+static struct {
+    struct listeners listeners;
+    struct sockaddr_un addr;
+    socklen_t len;
+    struct quota *listener, *user;
+    struct share *share, other;
+    unsigned int steps; /* of the other one */
+} full;
+
+static void turn(void)
+{
+    ev_run(core->worker.loop, EVRUN_NOWAIT);
+}
+
+static bool other_step(struct share *share)
+{
+    (void)share;
+    full.steps++;
+    return true;
+}
+
+static void setup(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    char uid[16];
+
+    core = core_new();
+    full.addr.sun_family = AF_UNIX;
+    full.len = sizeof(full.addr.sun_family); /* the kernel chooses a name */
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&full.addr, full.len), 0);
+    full.len = sizeof(full.addr);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&full.addr, &full.len), 0);
+    ck_assert_int_eq(listen(fd, BACKLOG), 0);
+    ck_assert_int_eq(listeners_init(&full.listeners, &core->worker), 0);
+    ck_assert_int_eq(listeners_add(&full.listeners, LISTENER_CLIENT, "full", fd, NULL), 0);
+    full.listener = quota_child(core->worker.quota, QUOTA_LISTENER, "full");
+    snprintf(uid, sizeof(uid), "%u", (unsigned int)geteuid());
+    full.user = quota_child(full.listener, QUOTA_USER, uid);
+    quota_limit(full.user, QUOTA_SOCKETS, 0);
+    full.share = quota_share(full.user, &core->worker.shares.root);
+    share_init(&full.other, &core->worker.shares.root, other_step);
+    core_hurry(core);
+}
+
+static void teardown(void)
+{
+    share_deinit(&full.other);
+    quota_unref(full.user);
+    quota_unref(full.listener);
+    listeners_deinit(&full.listeners);
+    core_free(core);
+}
+
+TEST_FIXTURE(setup, teardown);
+
+/* It is accepted. */
+static int new_client(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint64_t before = full.listeners.accepted;
+
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&full.addr, full.len), 0);
+    while (full.listeners.accepted == before)
+        turn();
+    return fd;
+}
+
+static bool is_refused(int client)
+{
+    char frame[512];
+
+    return recv(client, frame, sizeof(frame), MSG_DONTWAIT) > 0;
+}
+
+/* They have taken time as well. */
+START_TEST(test_s52_a_client_that_is_refused_costs_its_user_time)
+{
+    int64_t left = full.share->left;
+    int client = new_client();
+
+    core_settle(core);
+    ck_assert(is_refused(client));
+    ck_assert_int_lt(full.share->left, left);
+    close(client);
+}
+END_TEST
+
+/* The user owes much, and another one has work: it goes on until the debt is paid, a slice for a slice. */
+START_TEST(test_s52_clients_of_a_user_who_owes_time_wait_for_their_turn)
+{
+    int clients[2];
+
+    full.share->left = -10 * SLICE_NS;
+    share_wake(&full.other);
+    for (int i = 0; i < 2; i++)
+        clients[i] = new_client();
+    ck_assert_uint_eq(full.listeners.gates.waiting, 2);
+    ck_assert(!is_refused(clients[0]));
+    while (!is_refused(clients[1]))
+        turn();
+    ck_assert(is_refused(clients[0]));
+    ck_assert_uint_ge(full.steps, 8);
+    for (int i = 0; i < 2; i++)
+        close(clients[i]);
+}
+END_TEST
+
+/* Nobody else has work. */
+START_TEST(test_s52_clients_of_a_user_who_owes_time_need_not_wait_alone)
+{
+    int client;
+
+    full.share->left = -10 * SLICE_NS;
+    client = new_client();
+    turn();
+    ck_assert(is_refused(client));
+    ck_assert_uint_eq(full.listeners.gates.waiting, 0);
+    close(client);
+}
+END_TEST
+
+START_TEST(test_s52_not_more_clients_wait_than_may)
+{
+    int clients[GATE_CLIENTS_MAX + 1];
+
+    full.share->left = -1000 * SLICE_NS;
+    share_wake(&full.other);
+    for (unsigned int i = 0; i <= GATE_CLIENTS_MAX; i++)
+        clients[i] = new_client();
+    ck_assert_uint_eq(full.listeners.gates.waiting, GATE_CLIENTS_MAX);
+    ck_assert(is_refused(clients[GATE_CLIENTS_MAX]));
+    /* The listener goes: they learn at once what becomes of them. */
+    listeners_close(&full.listeners);
+    ck_assert_uint_eq(full.listeners.gates.waiting, 0);
+    for (unsigned int i = 0; i < GATE_CLIENTS_MAX; i++)
+        ck_assert(is_refused(clients[i]));
+    for (unsigned int i = 0; i <= GATE_CLIENTS_MAX; i++)
+        close(clients[i]);
+}
+END_TEST
