@@ -7,6 +7,7 @@ Runs as root inside tests/system/box, by packages.test. Each step goes on where 
 import glob
 import os
 import re
+import select
 import socket
 import subprocess
 import tempfile
@@ -31,14 +32,32 @@ def answer(peer, port):
         peer.shutdown(socket.SHUT_WR)
         while peer.recv(4096):
             pass
-def serve(port):
+def echo(peer):
+    with peer:
+        while data := peer.recv(4096):
+            peer.sendall(data)
+def serve(port, answer=answer):
     server = socket.create_server(("0.0.0.0", port))
     while True:
-        threading.Thread(target=answer, args=(server.accept()[0], port)).start()
+        peer = server.accept()[0]
+        threading.Thread(target=answer, args=(peer, port) if answer is not echo else (peer,)).start()
+threading.Thread(target=serve, args=(7, echo)).start()
 threading.Thread(target=serve, args=(443,)).start()
 threading.Thread(target=serve, args=(873,)).start()
 print("ready", flush=True)
 serve(80)
+"""
+
+
+# One connection: a line before the upgrade, and one behind it.
+HOLDER = """
+import asyncio, sys, asock.aio
+async def main():
+    reader, writer = await asock.aio.open_connection("www.example.org", 7)
+    for line in sys.stdin:
+        writer.write(line.encode())
+        print((await reader.readline()).decode(), end="", flush=True)
+asyncio.run(main())
 """
 
 
@@ -89,10 +108,12 @@ def printed(path, command):
     return command.split()
 
 
+UNIT_OF_ALICE = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--uid=alice", f"--working-directory={HOME}"]
+
+
 def as_alice(*command):
     """In a unit, as a user's sessions are."""
-    return run(["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--uid=alice",
-                f"--working-directory={HOME}", *command])
+    return run([*UNIT_OF_ALICE, *command])
 
 
 def write(path, text):
@@ -242,6 +263,12 @@ class NewUser(unittest.TestCase):
             while not done.is_set():
                 said.append(as_alice("asockctl", "connect", "www.example.org", "80").stdout)
 
+        holder = subprocess.Popen([*UNIT_OF_ALICE, "python3", "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  text=True, bufsize=1)
+        self.addCleanup(holder.wait)
+        self.addCleanup(holder.stdin.close)
+        self.assertEqual(self.echoed(holder, "before\n"), "before\n")
+
         load = threading.Thread(target=connect_again_and_again)
         load.start()
         self.addCleanup(load.join)
@@ -259,6 +286,7 @@ class NewUser(unittest.TestCase):
         self.assertIn(HELLO, said)
         for text in said:
             self.assertRegex(text, f"^{HELLO}$|aborted|ended the session")
+        self.assertEqual(self.echoed(holder, "behind\n"), "behind\n")
         self.assertIn("0.1.0-2", must(["dpkg-query", "--showformat=${Version}", "--show", "asockd"]))
         self.assertEqual(as_alice("asockctl", "connect", "www.example.org", "80").stdout, HELLO)
 
@@ -278,6 +306,11 @@ class NewUser(unittest.TestCase):
         documented("README.md", "sudo apt purge asockd asockctl libasock0")
         os.unlink("/etc/systemd/system/mirror.service")
         self.assertEqual(leftovers(), [])
+
+    def echoed(self, holder, line):
+        holder.stdin.write(line)
+        self.assertTrue(select.select([holder.stdout], [], [], LIVENESS)[0], line)
+        return holder.stdout.readline()
 
     def await_listener(self, name):
         """Its unit starts behind asockd's."""
