@@ -259,9 +259,10 @@ int __wrap_getsockname(int fd, struct sockaddr *addr, socklen_t *len)
     if (file && file->kind == FILE_TCP)
         return copy_address(&file->u.tcp->local, addr, len);
     if (file && file->kind == FILE_UDP) {
-        struct sockaddr_storage local;
+        struct sockaddr_storage local = file->u.udp->local;
 
-        tcp_source(file->u.udp->family, &local);
+        if (!local.ss_family)
+            tcp_source(file->u.udp->family, &local);
         return copy_address(&local, addr, len);
     }
     return (int)calls_leave(file ? -EOPNOTSUPP : r);

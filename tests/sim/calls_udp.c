@@ -76,9 +76,11 @@ static void put_control(const struct udp *udp, struct msghdr *msg,
 /* What a router said, without the datagram that it was about. Once it is read, no call fails with it. */
 static ssize_t receive_report(struct udp *udp, struct msghdr *msg)
 {
-    struct sock_extended_err report = {.ee_errno = (uint32_t)udp->reported};
+    struct sock_extended_err report = {.ee_errno = 0};
     bool has_room = msg->msg_controllen >= CMSG_SPACE(sizeof(report));
 
+    udp_look_for_error(udp);
+    report.ee_errno = (uint32_t)udp->reported;
     msg->msg_controllen = 0;
     if (!udp->reported)
         return calls_leave(-EAGAIN);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "tests/sim/inbound.h"
 #include "tests/sim/steps.h"
 #include "tests/sim/udp.h"
 
@@ -239,6 +240,35 @@ void step_datagram_connect(const struct step *step)
     else
         SIM_MUST(asock_op_set_endpoint(f->op, (const struct sockaddr *)&to.addr, to.len) == 0);
     made(f, LIB(asock_connect(d->socket, f->op)));
+}
+
+/* To a port of its own, by which the kernel's socket is known; what hosts send comes from that port too. */
+void step_datagram_bind(const struct step *step)
+{
+    struct datagrams *d = find(step);
+    struct sockaddr_storage local;
+    struct flight *f;
+
+    if (!d || d->is_connected)
+        return;
+    f = begin(d, false, 0, 0);
+    if (!f)
+        return;
+    f->len = SIZE_MAX;
+    SIM_MUST(asock_op_set_endpoint(f->op, (const struct sockaddr *)&local,
+                                   inbound_local(step->b % 4, d->port, &local)) == 0);
+    made(f, LIB(asock_bind(d->socket, f->op)));
+}
+
+/* Of one that is bound: nobody else is sent what nobody asked for. */
+void step_datagram_arrives(const struct step *step)
+{
+    struct datagrams *d = find(step);
+    struct udp *udp = d ? udp_by_port(d->port) : NULL;
+    size_t len = step_length(step->c);
+
+    for (uint32_t i = 0; udp && udp->local.ss_family && i <= step->d % 4; i++)
+        udp_arrive(udp, 1 + (step->b + i) % 5, len < LEN_MAX - 5000 ? len : LEN_MAX - 5000);
 }
 
 void step_datagram_cancel(const struct step *step)

@@ -362,6 +362,41 @@ static void make_world(struct world *ret)
     ret->scenes = sim_chance(3) ? 4 : 30;
 }
 
+static void add_step(struct program *program, enum step_kind kind, uint64_t salt)
+{
+    if (program->count < STEPS_MAX)
+        program->steps[program->count++] = (struct step){.kind = kind,
+                                                         .a = (uint32_t)salt,
+                                                         .b = (uint32_t)(salt >> 16) % 100,
+                                                         .c = (uint32_t)(salt >> 32) % 1000000,
+                                                         .d = (uint32_t)(salt >> 52),
+                                                         .salt = salt};
+}
+
+/* In every other program with datagram sockets these are bound, and hosts send to them. */
+static void add_arrivals(struct program *program)
+{
+    struct program before = *program;
+
+    if (sim_mix(program->seed, 29) % 2)
+        return;
+    program->count = 0;
+    for (uint32_t i = 0; i < before.count && program->count < STEPS_MAX; i++) {
+        const struct step *step = &before.steps[i];
+        uint64_t salt = sim_mix(program->seed, 1000 + i);
+
+        program->steps[program->count++] = *step;
+        if (step->inside)
+            continue;
+        if (step->kind == STEP_DATAGRAMS && salt % 4) {
+            add_step(program, STEP_DATAGRAM_BIND, salt / 4);
+            program->steps[program->count - 1].a = step->a;
+        } else if (step->kind == STEP_DATAGRAM_RECEIVE && salt % 2) {
+            add_step(program, STEP_DATAGRAM_ARRIVES, salt / 4);
+        }
+    }
+}
+
 void program_make(uint64_t seed, struct program *ret)
 {
     static const uint32_t paces[] = {1, 3, 12, 12, 40};
@@ -397,6 +432,7 @@ void program_make(uint64_t seed, struct program *ret)
             ret->steps[ret->count].inside = 1 + sim_random(world.ops);
         ret->count++;
     }
+    add_arrivals(ret);
 }
 
 /* A session that has such a thing does not go over. */

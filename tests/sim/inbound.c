@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/sim/inbound.h"
+#include "tests/sim/udp.h"
 #include "tests/sim/kernel.h"
 
 #include <arpa/inet.h>
@@ -288,6 +289,8 @@ int __wrap_bind(int fd, const struct sockaddr *addr, socklen_t len)
     struct kfile *file = fd_file(fd);
 
     calls_enter();
+    if (file && file->kind == FILE_UDP)
+        return (int)calls_leave(udp_bind_file(file->u.udp, addr, len));
     if (!file || file->kind != FILE_TCP)
         return (int)calls_leave(-EADDRNOTAVAIL);
     return (int)calls_leave(inbound_bind(file->u.tcp, addr, len));

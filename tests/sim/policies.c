@@ -11,13 +11,18 @@
 #include "daemon/server/server.h"
 #include "tests/sim/kernel.h"
 
+/* Of datagrams none forbids anything. */
+#define UDP "Listen=udp * *\n"
+
 /* What policies_let_listen() and policies_let_in() know too. */
 static const char *const texts[POLICIES] = {
-    "[Rules]\nListen=tcp * *\n",
-    "[Rules]\nListen=tcp * * from 10.0.0.0/30,2001:db8::/126\n",
-    "[Rules]\nListen=tcp ::/0 *\n",
-    "[Rules]\nListen=tcp 0.0.0.0/0 * from 10.0.0.0/30\nListen=tcp ::/0 * from 2001:db8::/126\n",
-    "[Rules]\nReserve=tcp * 1024-65535\n", /* by a file that applies to every client: it forbids nothing */
+    "[Rules]\n" UDP "Listen=tcp * *\n",
+    "[Rules]\n" UDP "Listen=tcp * * from 10.0.0.0/30,2001:db8::/126\n",
+    "[Rules]\n" UDP "Listen=tcp ::/0 *\n",
+    "[Rules]\n" UDP
+    "Listen=tcp 0.0.0.0/0 * from 10.0.0.0/30\nListen=tcp ::/0 * from 2001:db8::/126\n",
+    "[Rules]\n" UDP
+    "Reserve=tcp * 1024-65535\n", /* by a file that applies to every client: it forbids nothing */
 };
 
 static struct {

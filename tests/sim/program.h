@@ -78,8 +78,11 @@
     X(TERMINATE)        /* and start again */                                                      \
     X(KILL)             /* and start again */
 
-/* Behind all others: program_make() makes none, so that each seed stays the program that it is. */
-#define ADDED_STEP_KINDS(X) X(RESTART) /* another process goes on */
+/* Behind all others: the chance that makes a program knows none of them, so that each seed stays what it is. */
+#define ADDED_STEP_KINDS(X)                                                                        \
+    X(RESTART)          /* another process goes on */                                              \
+    X(DATAGRAM_BIND)    /* slot, where */                                                          \
+    X(DATAGRAM_ARRIVES) /* slot, from which host, length, how many */
 
 enum step_kind {
     STEP_NONE, /* the end of a list */

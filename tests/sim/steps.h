@@ -84,6 +84,8 @@ void step_datagram_receive(const struct step *step);
 void step_datagram_connect(const struct step *step);
 void step_datagram_cancel(const struct step *step);
 void step_datagram_close(const struct step *step);
+void step_datagram_bind(const struct step *step);
+void step_datagram_arrives(const struct step *step);
 /* Of a context that goes; at the end; of all. */
 void datagrams_lost(const struct client *client);
 void datagrams_close_all(void);

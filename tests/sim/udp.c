@@ -27,7 +27,8 @@ static void find_destination(const struct sockaddr_storage *to, unsigned int *re
 struct udp *udp_by_port(uint16_t port)
 {
     for (unsigned int i = 0; i < kernel.udp_count; i++)
-        if (kernel.udps[i]->owner == port && kernel.udps[i]->sent.count > 0)
+        if (kernel.udps[i]->owner == port &&
+            (kernel.udps[i]->sent.count > 0 || kernel.udps[i]->local.ss_family))
             return kernel.udps[i];
     return NULL;
 }
@@ -79,6 +80,17 @@ static struct udp_message *append(struct udp_queue *queue, size_t len)
     return message;
 }
 
+int udp_bind_file(struct udp *udp, const struct sockaddr *addr, socklen_t len)
+{
+    unsigned int host;
+
+    if (udp->local.ss_family || udp->remote.ss_family)
+        return -EINVAL;
+    memcpy(&udp->local, addr, len < sizeof(udp->local) ? len : sizeof(udp->local));
+    find_destination(&udp->local, &host, &udp->owner);
+    return 0;
+}
+
 int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len)
 {
     uint16_t port;
@@ -91,26 +103,81 @@ int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len
     return 0;
 }
 
+/* With a slow net they overtake each other. */
+static struct udp_message *insert(struct udp *udp, size_t len, uint64_t due)
+{
+    struct udp_message *message = append(&udp->rx, len), found = *message;
+    unsigned int at = udp->rx.count - 1;
+
+    for (; at > 0 && udp->rx.at[at - 1].due > due; at--)
+        udp->rx.at[at] = udp->rx.at[at - 1];
+    udp->rx.at[at] = found;
+    return &udp->rx.at[at];
+}
+
 /* The answer is on its way: one pattern after the other, of the length of what was sent. */
 static void answer(struct udp *udp, const struct sockaddr_storage *from, unsigned int host,
                    size_t len)
 {
     struct udp_message *message;
     uint64_t due = sim.now_ns + sim_random(host == HOST_SLOW ? 300 : 3) * MS;
+    bool is_slow = sim.faults & 1u << FAULT_SLOW_NET;
 
+    if (sim_fault(FAULT_SLOW_NET, 8))
+        return; /* lost */
+    if (is_slow)
+        due += sim_random(40) * MS;
+    else if (due < udp->due)
+        due = udp->due; /* in their order */
     if (udp->rx.bytes + len > udp->rx_cap) {
         udp->dropped++;
         return;
     }
-    message = append(&udp->rx, len);
+    message = insert(udp, len, due);
     message->from = *from;
     message->dropped = udp->dropped;
     message->number = UINT64_C(1) << 40 | (uint64_t)udp->owner << 20 | udp->answers++;
     message->traffic_class = (uint8_t)message->number;
     sim_pattern(message->number, 0, message->data, len);
     udp->rx.bytes += len;
-    udp->due = due > udp->due ? due : udp->due; /* in their order */
-    message->due = udp->due;
+    udp->due = due > udp->due ? due : udp->due;
+    message->due = due;
+}
+
+void udp_arrive(struct udp *udp, unsigned int host, size_t len)
+{
+    struct sockaddr_storage from;
+    struct sockaddr_in *in = (void *)&from;
+    struct sockaddr_in6 *in6 = (void *)&from;
+
+    if (udp->is_closed || udp->remote.ss_family)
+        return;
+    tcp_source(udp->family, &from);
+    if (udp->family == AF_INET) {
+        in->sin_addr.s_addr = htonl(0x0a000000 | host);
+        in->sin_port = htons(udp->owner);
+    } else {
+        in6->sin6_addr.s6_addr[15] = (uint8_t)host;
+        in6->sin6_port = htons(udp->owner);
+    }
+    answer(udp, &from, host, len);
+}
+
+/* What the network says of an earlier datagram may come later, and of a host that had answered. */
+static void fail_later(struct udp *udp, unsigned int host)
+{
+    udp->icmp = host == HOST_REFUSES ? ECONNREFUSED : EHOSTUNREACH;
+    udp->icmp_due = sim.now_ns;
+    if (sim.faults & 1u << FAULT_SLOW_NET)
+        udp->icmp_due += sim_random(50) * MS;
+}
+
+void udp_look_for_error(struct udp *udp)
+{
+    if (!udp->icmp || udp->icmp_due > sim.now_ns)
+        return;
+    udp->error = udp->reported = udp->icmp;
+    udp->icmp = 0;
 }
 
 /* One datagram leaves. */
@@ -123,8 +190,9 @@ static void leave(struct udp *udp, const struct sockaddr_storage *to, unsigned i
     memcpy(message->data, data, len);
     if (host == HOST_ACCEPTS || host == HOST_SLOW)
         answer(udp, to, host, len);
-    else if (host == HOST_REFUSES && udp->remote.ss_family != AF_UNSPEC)
-        udp->error = udp->reported = ECONNREFUSED;
+    if (udp->remote.ss_family != AF_UNSPEC &&
+        (host == HOST_REFUSES || (host == HOST_SLOW && sim_fault(FAULT_SLOW_NET, 4))))
+        fail_later(udp, host);
 }
 
 static void leave_all(struct udp *udp, const struct sockaddr_storage *to, unsigned int host,
@@ -172,8 +240,10 @@ ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
     size_t len = iov_total(iov, count);
     unsigned int host;
     uint16_t port;
-    int error = udp->error;
+    int error;
 
+    udp_look_for_error(udp);
+    error = udp->error;
     if (addr->ss_family == AF_UNSPEC)
         return -EDESTADDRREQ;
     udp->error = 0;
@@ -183,7 +253,8 @@ ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
     error = check(udp, host, len, with);
     if (error)
         return error;
-    udp->owner = port;
+    if (!udp->local.ss_family)
+        udp->owner = port;
     leave_all(udp, addr, host, iov, count, with);
     return (ssize_t)len;
 }
@@ -197,8 +268,10 @@ ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count,
                          struct udp_message *ret)
 {
     struct udp_message *first = &udp->rx.at[0], *kept;
-    int error = udp->error;
+    int error;
 
+    udp_look_for_error(udp);
+    error = udp->error;
     udp->error = 0;
     if (error)
         return -error;
@@ -206,6 +279,10 @@ ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count,
         return -EAGAIN;
     if (sim_fault(FAULT_NO_MEMORY, 6))
         return -ENOMEM;
+    /* The kernel counts up. */
+    if (first->dropped > udp->told)
+        udp->told = first->dropped;
+    first->dropped = udp->told;
     *ret = *first;
     iov_fill(iov, count, first->data, first->len);
     if (flags & MSG_PEEK)
@@ -224,7 +301,8 @@ ssize_t udp_receive_file(struct udp *udp, const struct iovec *iov, size_t count,
 
 int udp_events(const struct udp *udp)
 {
-    int events = udp->error ? POLLERR | POLLIN | POLLOUT : 0;
+    bool has_error = udp->error || (udp->icmp && udp->icmp_due <= sim.now_ns);
+    int events = has_error ? POLLERR | POLLIN | POLLOUT : 0;
 
     if (sim.now_ns >= udp->busy_until)
         events |= POLLOUT;
@@ -239,6 +317,8 @@ uint64_t udp_due(const struct udp *udp)
         return due;
     if (udp->busy_until > sim.now_ns)
         due = udp->busy_until;
+    if (udp->icmp && udp->icmp_due > sim.now_ns && udp->icmp_due < due)
+        due = udp->icmp_due;
     if (udp->rx.count > 0 && udp->rx.at[0].due > sim.now_ns && udp->rx.at[0].due < due)
         due = udp->rx.at[0].due;
     return due;

@@ -26,17 +26,25 @@ struct udp_queue {
 struct udp {
     int family, error;
     int reported;                   /* in the queue of errors; 0: nothing */
+    int icmp;                       /* an error that the network will report; 0: none */
+    uint64_t icmp_due;              /* then it becomes the socket's */
+    struct sockaddr_storage local;  /* AF_UNSPEC: it is not bound */
     struct sockaddr_storage remote; /* AF_UNSPEC: it has no peer */
     unsigned int host;
     uint16_t owner;                  /* the port that it sends to */
     bool is_closed, has_no_segments; /* its device makes no checksums */
     struct udp_queue rx, sent, consumed;
     size_t rx_cap;
-    uint32_t dropped, answers;
-    uint64_t due, busy_until; /* due: of the last answer */
+    uint32_t dropped, told, answers; /* told: of those dropped */
+    uint64_t due, busy_until;        /* due: of the last answer */
 };
 
 int udp_open_file(int family, struct kfile **ret);
+int udp_bind_file(struct udp *udp, const struct sockaddr *addr, socklen_t len);
+/* An error whose time has come is the socket's. */
+void udp_look_for_error(struct udp *udp);
+/* A host sends something that nobody asked for. */
+void udp_arrive(struct udp *udp, unsigned int host, size_t len);
 int udp_connect_file(struct udp *udp, const struct sockaddr *addr, socklen_t len);
 /* to NULL: the peer; with: its traffic class and segments. */
 ssize_t udp_send_file(struct udp *udp, const struct iovec *iov, size_t count,
@@ -48,6 +56,6 @@ void udp_closed(struct udp *udp);
 int udp_events(const struct udp *udp);
 void udp_free(struct udp *udp);
 uint64_t udp_due(const struct udp *udp);
-struct udp *udp_by_port(uint16_t port); /* that sends there; NULL: none */
+struct udp *udp_by_port(uint16_t port); /* that sends there, or is bound to it; NULL: none */
 
 #endif
