@@ -86,7 +86,9 @@ void step_accept(const struct step *step)
         return;
     s = submission_new(op, stream, ASOCK_OPERATION_ACCEPT);
     set_common(s, step->c);
-    submission_made(s, LIB(asock_accept(stream->socket, op->op)));
+    s->accepts_on = op->has_callback && step->d % 4 == 0;
+    submission_made(s, s->accepts_on ? LIB(asock_accept_multishot(stream->socket, op->op))
+                                     : LIB(asock_accept(stream->socket, op->op)));
 }
 
 void step_accept_begin(const struct step *step)
@@ -184,7 +186,7 @@ void step_take_socket(const struct step *step)
     struct submission *s = op ? op->submission : NULL;
 
     if (s && op->op && s->operation == ASOCK_OPERATION_ACCEPT && s->is_done && !s->is_told_early &&
-        s->accepted && !s->is_taken && s->generation == op->client->generation)
+        s->accepted && !s->is_taken && !s->accepts_on && s->generation == op->client->generation)
         take(s, step->b);
 }
 
@@ -224,8 +226,11 @@ static void judge_order(const struct submission *s)
     for (it = s->stream->first; it != s; it = it->next_of_stream) {
         if (it->operation != ASOCK_OPERATION_ACCEPT || !it->op->has_callback || it->is_told_early)
             continue;
-        if (!it->is_done)
+        /* One that goes on stands behind the others for its next connection. */
+        if (!it->is_done && !it->accepts_on)
             sim_fail("overtaken: accept %u by %u", it->number, s->number);
+        if (it->accepts_on)
+            continue;
         if (it->accepted && it->accepted->in.place > s->accepted->in.place)
             sim_fail("overtaken: connection %u of a listener by %u", s->accepted->in.place,
                      it->accepted->in.place);
@@ -236,6 +241,9 @@ static void judge_accepted(struct submission *s)
 {
     struct tcp *tcp = find_accepted(s);
 
+    if (s->accepted && s->accepted->in.place > tcp->in.place)
+        sim_fail("overtaken: connection %u of a listener by %u", tcp->in.place,
+                 s->accepted->in.place);
     if (tcp->in.is_told)
         sim_fail("told-twice: connection %u of a listener", tcp->in.place);
     if (tcp->in.admission == 0)
@@ -249,6 +257,11 @@ static void judge_accepted(struct submission *s)
     judge_order(s);
     if (sim_mix(s->number, 9) % 4)
         take(s, (uint32_t)(sim_mix(s->number, 8) % 8));
+}
+
+void listeners_arrival(struct submission *s)
+{
+    judge_accepted(s);
 }
 
 /* ---- how they end ---- */
@@ -337,6 +350,8 @@ static bool may_have_ended(const struct submission *s)
 
 static void judge_accept(struct submission *s)
 {
+    if (s->error == 0 && s->accepts_on)
+        sim_fail("ended: submission %u goes on until it fails", s->number);
     if (s->error == 0)
         judge_accepted(s);
     if (s->error == ASOCK_INVALID_ARGUMENT && has_listened(s) && !may_have_ended(s))
@@ -412,6 +427,15 @@ static bool is_forbidden(const struct stream *stream)
     return model_denies(stream->client) & ~RESTRICTED_PEERS;
 }
 
+/* One that goes on waits for a socket of a session that has none left, as another op has found. */
+static bool may_be_parked(const struct submission *s)
+{
+    for (const struct submission *it = model.submissions; s->accepts_on && it; it = it->next)
+        if (it->error == ASOCK_TOO_MANY_OPEN_SOCKETS && it->op->client == s->op->client)
+            return true;
+    return false;
+}
+
 void listeners_judge_waiting(void)
 {
     for (const struct submission *s = model.submissions; s; s = s->next)
@@ -420,7 +444,8 @@ void listeners_judge_waiting(void)
             sim_fail("forbidden-waits: submission %u", s->number);
     for (const struct submission *s = model.submissions; s; s = s->next)
         if (!s->is_done && s->operation == ASOCK_OPERATION_ACCEPT && s->stream->bound &&
-            s->stream->bound->file && !is_lost(s->stream) && has_waiting(s->stream->bound))
+            s->stream->bound->file && !is_lost(s->stream) && has_waiting(s->stream->bound) &&
+            !may_be_parked(s))
             sim_fail("never-accepted: submission %u, and a connection waits", s->number);
 }
 

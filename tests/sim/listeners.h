@@ -31,6 +31,8 @@ void step_incoming(const struct step *step);
 void step_reload(const struct step *step);
 void step_restrict_peers(const struct step *step);
 
+/* A multishot accept tells of a connection, in its callback. */
+void listeners_arrival(struct submission *s);
 /* An op of a listener has ended. */
 void listeners_done(struct submission *s);
 /* asock_end() of an accept, in two parts: before and behind what is said of its end. */

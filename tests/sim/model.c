@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/sim/calls.h"
+#include "tests/sim/listeners.h"
 
 /* A program whose callbacks submit ops that end at once would never end. */
 #define REPEATS_MAX 12
@@ -188,7 +189,9 @@ void model_callback(asock_op *raw, void *userdata)
 
         oracle_shot(s, data, len);
     }
-    if (s->is_told_early)
+    if (s->accepts_on && asock_op_get_result_flags(raw) & ASOCK_MORE)
+        listeners_arrival(s);
+    else if (s->is_told_early)
         s->is_told_early = false;
     else if (!s->is_multishot || !(asock_op_get_result_flags(raw) & ASOCK_MORE))
         submission_done(s);

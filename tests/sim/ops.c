@@ -118,9 +118,19 @@ static int set_destination(struct submission *s, uint32_t how)
 {
     struct destination to = step_destination(how, s->intent);
 
+    uint32_t others = how >> 16 & 3;
+    int r;
+
     if (to.is_name)
         return LIB(asock_op_set_host(s->op->op, to.name, to.service));
-    return asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&to.addr, to.len);
+    r = asock_op_set_endpoint(s->op->op, (const struct sockaddr *)&to.addr, to.len);
+    /* A list, of both families. */
+    for (uint32_t i = 0; r == 0 && others > 1 && i < others; i++) {
+        to = step_destination((how + i * 7) | 16, s->intent);
+        to = to.is_name ? step_destination((how + i * 7) | 48, s->intent) : to;
+        r = LIB(asock_op_add_endpoint(s->op->op, (const struct sockaddr *)&to.addr, to.len));
+    }
+    return r;
 }
 
 bool step_intent(struct submission *s, const struct step *step)
