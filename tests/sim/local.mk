@@ -79,6 +79,7 @@ tests_sim_run_LDFLAGS = $(AM_LDFLAGS) -no-install \
 sim_found = \
 	tests/sim/found/last-frame-without-room.sim \
 	tests/sim/found/refused-receive-is-no-gap.sim \
+	tests/sim/found/old-pool-is-no-gap.sim \
 	tests/sim/found/slow-peer-of-much.sim \
 	tests/sim/found/asked-in-the-last-callback.sim \
 	tests/sim/found/hole-in-a-relay.sim \

@@ -186,6 +186,12 @@ static void judge_received(struct stream *stream)
     }
 }
 
+/* Its memory may be no daemon's any more: nothing was taken of the stream. */
+static bool has_old_pool(const struct submission *s)
+{
+    return s->is_multishot && s->stream->client->generation > 0;
+}
+
 /* Once a receive has ended CONNECTION_ABORTED none behind it continues the stream, be it with its end (S46). */
 static void judge_gap(const struct submission *s, size_t bytes)
 {
@@ -197,8 +203,8 @@ static void judge_gap(const struct submission *s, size_t bytes)
         (bytes > 0 || (s->is_done && !s->error && s->result_flags & ASOCK_END_OF_STREAM)))
         sim_fail("gap: submission %u goes on behind %u, which was lost", s->number,
                  stream->gap - 1);
-    if (s->is_done && s->error == ASOCK_CONNECTION_ABORTED && !s->is_at_once &&
-        (!stream->gap || s->number + 1 < stream->gap))
+    if (s->is_done && s->error == ASOCK_CONNECTION_ABORTED && !s->is_at_once && is_lost(stream) &&
+        !has_old_pool(s) && (!stream->gap || s->number + 1 < stream->gap))
         stream->gap = s->number + 1;
 }
 
