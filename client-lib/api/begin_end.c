@@ -14,6 +14,8 @@ static int make(asock_socket *socket, asock_callback callback, void *userdata, a
 {
     int r;
 
+    if (ret)
+        *ret = NULL;
     if (!socket || !ret)
         return -EINVAL;
     r = asock_op_new(socket->context, ret);

@@ -384,11 +384,12 @@ START_TEST(test_misuse_begin_and_helpers)
 {
     asock_socket *sock = new_socket(AF_INET), *dialed;
     struct sockaddr_in addr = some_addr();
-    asock_op *op;
     char byte = 'x';
+    asock_op *op = (asock_op *)(void *)&byte;
 
     refused(asock_begin_connect(NULL, (struct sockaddr *)&addr, sizeof(addr), NULL, NULL, &op),
             EINVAL);
+    ck_assert_ptr_null(op);
     refused(asock_begin_connect(sock, NULL, 0, NULL, NULL, &op), EINVAL);
     refused(asock_begin_connect(sock, (struct sockaddr *)&addr, 3, NULL, NULL, &op), EINVAL);
     refused(asock_begin_connect(sock, (struct sockaddr *)&addr, sizeof(addr), NULL, NULL, NULL),
