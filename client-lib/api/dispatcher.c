@@ -104,13 +104,13 @@ void asock_dispatcher_join(asock_context *context)
 
     if (!context->has_dispatcher || context->is_joining)
         return;
-    context->is_stopping = true;
+    context->is_stopping = context->is_joining = true;
+    /* It is joining for good: a program that refers to the context once more in the callback could join it a second time. */
     if (asock_is_dispatcher(context)) {
         pthread_detach(thread);
         return;
     }
     asock_wake(context);
-    context->is_joining = true;
     asock_leave(context);
     pthread_join(thread, NULL);
     pthread_mutex_lock(&context->lock);

@@ -168,7 +168,7 @@ struct inside {
     asock_socket *socket;
     asock_op *other; /* pending, until it is cancelled */
     char never[NEVER];
-    sem_t done;
+    sem_t done, go;
     int failures;
 };
 
@@ -233,6 +233,38 @@ START_TEST(test_s6_the_last_reference_goes_in_the_dispatcher)
     pthread_join(server, NULL); /* the connection has ended */
     pthread_create(&server, NULL, serve, NULL);
     sem_destroy(&inside.done);
+}
+END_TEST
+
+static void release_and_refer_again(asock_op *op, void *userdata)
+{
+    struct inside *inside = userdata;
+    asock_context *same = context;
+
+    asock_op_unref(op);
+    asock_socket_unref(inside->socket);
+    asock_context_unref(context);
+    context = asock_context_ref(same);
+    sem_post(&inside->done);
+    sem_wait(&inside->go);
+}
+
+/* The thread that runs this callback ends by itself: nobody may join it. */
+START_TEST(test_s6_a_context_that_has_ended_is_referred_to_again)
+{
+    struct inside inside = {.socket = new_socket()};
+    asock_op *op = new_op(release_and_refer_again, &inside);
+
+    sem_init(&inside.done, 0, 0);
+    sem_init(&inside.go, 0, 0);
+    ck_assert_int_eq(asock_connect(inside.socket, op), 1);
+    sem_wait(&inside.done);
+    ck_assert_int_eq(asock_context_stop_dispatcher(context), -ENOENT);
+    ck_assert_int_eq(asock_context_start_dispatcher(context), -ESHUTDOWN);
+    sem_post(&inside.go);
+    context = asock_context_unref(context);
+    pthread_join(server, NULL);
+    pthread_create(&server, NULL, serve, NULL);
 }
 END_TEST
 
