@@ -268,8 +268,9 @@ static void end(asock_context *context, uint32_t error, asock_op *late)
     context->is_alive = false;
     context->error = error ? error : ERR_CONNECTION_ABORTED;
     context->ids.sync_wanted = context->ids.sync_sent = context->ids.close_since = false;
-    drop_output(context);
+    /* Before the output, which forgets whose the text is. */
     drop_text(&context->in);
+    drop_output(context);
     if (late)
         asock_op_finish(late, ERR_TIMED_OUT, 0);
     while ((socket = list_first(&context->sockets, asock_socket, context_node)))

@@ -139,6 +139,26 @@ START_TEST(test_s46_half_a_text_is_none)
 }
 END_TEST
 
+START_TEST(test_s46_half_a_text_of_an_op_is_none)
+{
+    struct reply reply = {.kind = KIND_COMPLETION, .error = ERR_ACCESS_DENIED, .ops_freed = 1};
+    uint8_t head[CODEC_REPLY_MAX];
+    asock_op *op = fake_op(NULL, 0);
+    long n;
+
+    fake_welcome(0, 0, 0, 0);
+    ck_assert_int_eq(asock_sync(fake.context, op), 1);
+    reply.op = fake_expect(VERB_SYNC)->op;
+    n = asock_codec_encode_reply(&reply, 20, head, sizeof(head));
+    ck_assert_int_eq(write(fake.fd, head, (size_t)n), n);
+    ck_assert_int_eq(write(fake.fd, "half", 4), 4);
+    shutdown(fake.fd, SHUT_RDWR);
+    ck_assert_int_eq(fake_end(op), ASOCK_CONNECTION_ABORTED);
+    ck_assert_ptr_null(asock_op_get_text(op));
+    asock_op_unref(op);
+}
+END_TEST
+
 /* It ends in the middle of the head that follows a text: the text was whole, and stays what the program has. */
 START_TEST(test_s46_a_whole_text_stays)
 {
