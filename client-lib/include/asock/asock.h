@@ -592,8 +592,8 @@ ASOCK_EXPORT int asock_accept(asock_socket *socket, asock_op *op);
 ASOCK_EXPORT int asock_accept_multishot(asock_socket *socket, asock_op *op);
 /*
  * Of a multishot accept without a callback: waits until it has a connection, at most timeout_ms (-1: no limit). 1: *ret is its
- * socket, with a reference that the caller owns. 0: it has ended, and no connection is left. -ETIMEDOUT. -EDEADLK: inside a
- * callback. -EINVAL: not a multishot accept, or it has a callback. Since: 0.1.0
+ * socket, with a reference that the caller owns. 0: it has ended, and no connection is left. -ETIMEDOUT. -EDEADLK as
+ * asock_op_wait(). -EINVAL: not a multishot accept, or it has a callback. Since: 0.1.0
  */
 ASOCK_EXPORT int asock_accept_next(asock_op *op, int timeout_ms, asock_socket **ret);
 /*
