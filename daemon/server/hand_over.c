@@ -58,6 +58,8 @@ int hand_over_save(struct listeners *ls, struct state_writer *out, uint32_t *ret
 {
     struct worker *w = ls->worker;
 
+    /* Who waits to be let in has been accepted: nobody else will serve it. */
+    gates_empty(&ls->gates, NULL);
     *ret_sessions = choose_sessions(w);
     state_save_daemon(out, w, ls->lock_fd, ls->count, *ret_sessions);
     save_listeners(out, ls);

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "daemon/core/quota.h"
+#include "daemon/server/hand_over.h"
 #include "daemon/server/listener.h"
+#include "daemon/state/state.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/daemon_session.h"
 
@@ -153,5 +155,32 @@ START_TEST(test_s52_not_more_clients_wait_than_may)
         ck_assert(is_refused(clients[i]));
     for (unsigned int i = 0; i <= GATE_CLIENTS_MAX; i++)
         close(clients[i]);
+}
+END_TEST
+
+/* Another process takes the listener over: who was accepted goes with it. */
+START_TEST(test_clients_who_wait_are_handed_over)
+{
+    struct state_writer out;
+    uint32_t sessions = 0;
+    int client, memfd;
+
+    quota_limit(full.user, QUOTA_SOCKETS, UINT64_MAX);
+    full.share->left = -1000 * SLICE_NS;
+    share_wake(&full.other);
+    client = new_client();
+    ck_assert_uint_eq(full.listeners.gates.waiting, 1);
+    ck_assert_int_eq(state_writer_init(&out), 0);
+    memfd = hand_over_save(&full.listeners, &out, &sessions);
+    ck_assert_int_ge(memfd, 0);
+    ck_assert_uint_eq(full.listeners.gates.waiting, 0);
+    ck_assert_uint_eq(sessions, 2); /* and the core's own */
+    hand_over_forget(&core->worker);
+    close(memfd);
+    state_writer_deinit(&out);
+    close(client);
+    full.share->left = 0;
+    while (full.listeners.clients > 0)
+        turn();
 }
 END_TEST
