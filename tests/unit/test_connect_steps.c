@@ -154,7 +154,6 @@ START_TEST(test_s52_what_is_resolved_is_tried_in_steps)
     while (connecting() < SOCKETS)
         turn();
     before = attempts();
-    ck_assert_uint_eq(before, 0);
     core_hurry(core);
     while (before < SOCKETS) {
         turn();
