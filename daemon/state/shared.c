@@ -47,6 +47,7 @@ static void fill_buffer(struct state_writer *out, const struct session_buffer *b
     to->length = shm->length;
     to->released = shm->is_released || buffer->goes;
     to->unregister = op ? op->token : 0;
+    to->errors_only = op && op->errors_only;
     to->until = op && op->deadline ? op->deadline->deadline.timer.deadline : 0;
 }
 
@@ -118,7 +119,7 @@ static int restore_unregister(struct state_restorer *r, struct session *s,
         return 0;
     if (session_find_op(s, from->unregister))
         return restore_fail(r, "an op is out of range");
-    return unregister_restore(s, buffer, from->unregister, from->until);
+    return unregister_restore(s, buffer, from->unregister, from->until, from->errors_only);
 }
 
 static int restore_buffer(struct state_restorer *r, struct session *s,
@@ -128,7 +129,7 @@ static int restore_buffer(struct state_restorer *r, struct session *s,
     int fd = -1, e = 0;
 
     if (from->id == 0 || (from->descriptor == 0 && (from->length || from->unregister)) ||
-        (from->unregister && !from->released))
+        (from->unregister && !from->released) || from->length > LIMIT_TOTAL_BYTES_MAX)
         return restore_fail(r, "a buffer is out of range");
     if (from->descriptor)
         e = restore_claim(r, from->descriptor, &fd);

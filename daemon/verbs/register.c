@@ -90,7 +90,7 @@ static void queue_unregister(struct op *op, struct session_buffer *buffer)
 }
 
 int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_t token,
-                       uint64_t until)
+                       uint64_t until, bool errors_only)
 {
     struct op *op = op_reserve_deadline(s->worker) ? op_new(s->worker) : NULL;
     uint64_t now = s->worker->clock();
@@ -101,6 +101,7 @@ int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_
     op->session = s;
     op->token = token;
     op->verb = VERB_UNREGISTER;
+    op->errors_only = errors_only;
     queue_unregister(op, buffer);
     if (until > 0)
         op_set_deadline(s->worker, op, ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX,

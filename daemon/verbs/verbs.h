@@ -89,7 +89,7 @@ int connect_set_option(struct op *op, uint32_t option, int32_t value);
 void receive_restore(struct op *op);
 /* An UNREGISTER that waits until its buffer has gone; until: its deadline, 0: none. -ENOMEM. */
 int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_t token,
-                       uint64_t until);
+                       uint64_t until, bool errors_only);
 void shutdown_restore(struct op *op, bool ends_receiving);
 void hangup_restore(struct op *op);
 void hangup_resume(struct op *op);
