@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -26,6 +27,8 @@
 
 /* Lines of one writev(). */
 #define BATCH 64
+/* So long half a line must stay as it is, at the start, to be one that nobody ends. */
+#define HALF_MS 50
 
 struct file {
     struct audit_sink sink;
@@ -248,11 +251,32 @@ static const char *fault_of(const struct stat *st)
     return NULL;
 }
 
+static bool ends_in_half(const struct file *f, off_t *ret_size)
+{
+    struct stat st;
+    char last;
+
+    if (fstat(f->fd, &st) < 0)
+        return false;
+    *ret_size = st.st_size;
+    return st.st_size > 0 && pread(f->fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+}
+
+/* A process that is taken over may be in the middle of a write: it goes on meanwhile. */
+static bool stays_half(const struct file *f)
+{
+    off_t before = 0, after = 0;
+
+    if (!ends_in_half(f, &before))
+        return false;
+    poll(NULL, 0, HALF_MS);
+    return ends_in_half(f, &after) && before == after;
+}
+
 /* O_NONBLOCK: opening a device does not wait. */
 static int open_file(struct file *f, const char *path, const char **ret_why)
 {
     struct stat st;
-    char last;
 
     f->fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
     if (f->fd < 0 || fstat(f->fd, &st) < 0) {
@@ -262,7 +286,7 @@ static int open_file(struct file *f, const char *path, const char **ret_why)
     *ret_why = fault_of(&st);
     if (*ret_why)
         return -EPERM;
-    f->has_half = st.st_size > 0 && pread(f->fd, &last, 1, st.st_size - 1) == 1 && last != '\n';
+    f->has_half = stays_half(f);
     if (f->has_half)
         log_warning("audit: %s ends in the middle of a line; the next entry begins a new one",
                     path);
