@@ -140,8 +140,14 @@ static void on_leave(struct task *task)
 
     if (w->is_stopping || (w->clock() < server->leave_until && !store_is_settled(&server->store)))
         return;
-    store_put(&server->store, &server->notifier);
+    if (store_put(&server->store, &server->notifier) < 0) {
+        end_all(server);
+        return;
+    }
+    /* Those who go over wait for the end of this process: what is left has had its patience. */
     end_all(server);
+    server->stop_until = w->clock();
+    ev_feed_event(w->loop, &server->stop, EV_TIMER);
 }
 
 static void on_stop_signal(struct ev_loop *loop, struct ev_signal *watcher, int events)

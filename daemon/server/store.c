@@ -319,8 +319,7 @@ void store_end_others(struct store *s)
     list_for_each (&s->listeners->worker->sessions, it) {
         struct session *session = container_of(it, struct session, node);
 
-        if (session->kind == LISTENER_CLIENT &&
-            (!state_may_carry(session) || !is_at_lasting_listener(s, session)))
+        if (!state_may_carry(session) || !is_at_lasting_listener(s, session))
             session_end(session, ERR_CONNECTION_ABORTED, "the daemon stops");
     }
 }
@@ -332,9 +331,7 @@ bool store_is_settled(const struct store *s)
     if (!list_is_empty(&w->drains))
         return false;
     list_for_each (&w->sessions, it) {
-        const struct session *session = container_of(it, struct session, node);
-
-        if (session->kind == LISTENER_CLIENT && !state_carries(session))
+        if (!state_carries(container_of(it, struct session, node)))
             return false;
     }
     return true;

@@ -52,7 +52,10 @@ static inline bool store_is_prepared(const struct store *s)
 {
     return s->pair[0] >= 0;
 }
-/* Ends the sessions that cannot go over; clients of a listener that will not be there are among them. Listeners are still open. */
+/*
+ * Ends the sessions that cannot go over: those of administrators, and clients of a listener that will not be there, are among
+ * them. Listeners are still open.
+ */
 void store_end_others(struct store *s);
 /* All that is left can go over. */
 bool store_is_settled(const struct store *s);

@@ -14,6 +14,7 @@ static const struct {
     {                                                                                              \
 #field, offsetof(struct stats, field), 1                                                   \
     }
+    ONE(turns),
     ONE(sessions),
     ONE(sockets),
     ONE(requests),
