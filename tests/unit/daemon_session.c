@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -310,6 +311,28 @@ int core_connected(struct core *core, uint32_t id)
     peer = accept4(core->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     ck_assert_int_ge(peer, 0);
     return peer;
+}
+
+void core_connect_by_name(struct core *core, uint32_t id, uint16_t port)
+{
+    struct request request = {.verb = VERB_CONNECT, .socket = id};
+    char service[8];
+
+    snprintf(service, sizeof(service), "%u", port);
+    request.connect.host = "localhost";
+    request.connect.service = service;
+    core_request(core, &request, NULL, 0);
+}
+
+uint32_t core_failed(struct core *core)
+{
+    uint32_t count = 0;
+    struct sock *sock;
+
+    if (core->session)
+        session_for_each_sock (core->session, sock)
+            count += sock->state == SOCK_FAILED;
+    return count;
 }
 
 uint16_t core_hole(struct core *core)

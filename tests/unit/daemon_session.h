@@ -61,6 +61,10 @@ bool core_reply(struct core *core, struct reply *ret, const uint8_t **ret_payloa
 bool core_has_reply(struct core *core, uint64_t token, struct reply *ret);
 /* The completion of `token`; every other reply before it is dropped. Fails the test where it is not there. */
 struct reply core_completion(struct core *core, uint64_t token);
+/* To localhost: a policy that denies the name ends it at once. */
+void core_connect_by_name(struct core *core, uint32_t id, uint16_t port);
+/* Sockets whose connect has failed. */
+uint32_t core_failed(struct core *core);
 /* A port of 127.0.0.1 that answers no SYN. */
 uint16_t core_hole(struct core *core);
 /* Id 1 connected; the peer's end is returned. */

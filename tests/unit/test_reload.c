@@ -325,34 +325,10 @@ START_TEST(test_s52_connections_are_judged_in_steps)
 }
 END_TEST
 
-/* What is denied is the name: the connect ends at once. */
-static void connect_by_name(uint32_t id, uint16_t port)
-{
-    struct request request = {.verb = VERB_CONNECT, .socket = id};
-    char service[8];
-
-    snprintf(service, sizeof(service), "%u", port);
-    request.connect.host = "localhost";
-    request.connect.service = service;
-    core_request(core, &request, NULL, 0);
-}
-
-static uint32_t failed(void)
-{
-    uint32_t count = 0;
-
-    for (uint32_t id = 1; id <= SOCKETS; id++) {
-        const struct sock *sock = core->session ? session_sock(core->session, id) : NULL;
-
-        count += sock && sock->state == SOCK_FAILED;
-    }
-    return count;
-}
-
 /* A judgement takes no time, but to take a connect apart that it denies takes as long as a turn may. */
 static uint64_t clock_by_failed(void)
 {
-    return failed() * (uint64_t)SLICE_NS;
+    return core_failed(core) * (uint64_t)SLICE_NS;
 }
 
 START_TEST(test_s52_what_a_reload_ends_is_of_the_step_that_judges)
@@ -362,15 +338,15 @@ START_TEST(test_s52_what_a_reload_ends_is_of_the_step_that_judges)
 
     for (uint32_t id = 1; id <= SOCKETS; id++) {
         core_open(core, id);
-        connect_by_name(id, hole);
+        core_connect_by_name(core, id, hole);
     }
     deny();
     core->worker.shares.clock = clock_by_failed;
     reload_begin(&reload, false, NULL);
     while (before < SOCKETS || reload.is_running) {
         ev_run(core->worker.loop, EVRUN_NOWAIT);
-        ck_assert_uint_le(failed() - before, 1);
-        before = failed();
+        ck_assert_uint_le(core_failed(core) - before, 1);
+        before = core_failed(core);
     }
     ck_assert_uint_eq(reload.report.cancelled, SOCKETS);
 }

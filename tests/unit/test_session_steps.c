@@ -250,34 +250,10 @@ START_TEST(test_s52_a_restriction_judges_in_steps)
 }
 END_TEST
 
-/* What is denied is the name: the connect ends at once. */
-static void connect_by_name(uint32_t id, uint16_t port)
-{
-    struct request request = {.verb = VERB_CONNECT, .socket = id};
-    char service[8];
-
-    snprintf(service, sizeof(service), "%u", port);
-    request.connect.host = "localhost";
-    request.connect.service = service;
-    core_request(core, &request, NULL, 0);
-}
-
-static uint32_t failed(void)
-{
-    uint32_t count = 0;
-
-    for (uint32_t id = 1; id <= SOCKETS; id++) {
-        const struct sock *sock = core->session ? session_sock(core->session, id) : NULL;
-
-        count += sock && sock->state == SOCK_FAILED;
-    }
-    return count;
-}
-
 /* A judgement takes no time, but to take a connect apart that it denies takes as long as a turn may. */
 static uint64_t clock_by_failed(void)
 {
-    return failed() * (uint64_t)SLICE_NS;
+    return core_failed(core) * (uint64_t)SLICE_NS;
 }
 
 START_TEST(test_s52_what_a_restriction_ends_is_of_the_step_that_judges)
@@ -291,7 +267,7 @@ START_TEST(test_s52_what_a_restriction_ends_is_of_the_step_that_judges)
 
     for (uint32_t id = 1; id <= SOCKETS; id++) {
         core_open(core, id);
-        connect_by_name(id, hole);
+        core_connect_by_name(core, id, hole);
     }
     core->worker.shares.clock = clock_by_failed;
     n = asock_codec_encode_request(&restrict_it, sizeof(rules) - 1, head, sizeof(head));
@@ -299,8 +275,8 @@ START_TEST(test_s52_what_a_restriction_ends_is_of_the_step_that_judges)
     ck_assert_int_eq(write(core->client, rules, sizeof(rules) - 1), sizeof(rules) - 1);
     while (before < SOCKETS) {
         turn();
-        ck_assert_uint_le(failed() - before, 1);
-        before = failed();
+        ck_assert_uint_le(core_failed(core) - before, 1);
+        before = core_failed(core);
     }
     core_settle(core);
     ck_assert_uint_eq(core_completion(core, 900001).error, ERR_SUCCESS);
