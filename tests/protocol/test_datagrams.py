@@ -231,7 +231,7 @@ class Receiving(Datagrams):
         peer = self.peer()
         self.open()
         op = self.submit_receive()
-        self.send(b"hello", peer.getsockname())
+        self.send(bytes(5000), peer.getsockname())  # after a small one the daemon looks for an answer at once
         peer.sendto(b"answer", peer.recvfrom(10)[1])
         self.assertEqual(self.client.whole(op)[1], b"answer")
 
