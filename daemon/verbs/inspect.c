@@ -36,6 +36,18 @@ static long next_row(struct op *op, uint8_t *out, size_t cap)
     }
 }
 
+bool verb_may_send_row(struct session *s)
+{
+    if (s->rows++ == 0)
+        worker_defer(s->worker, &s->rows_task);
+    if (share_step_is_over(&s->worker->shares)) {
+        s->must_pump = true;
+        share_wake(&s->share);
+        return false;
+    }
+    return s->rows < TURN_ROWS;
+}
+
 static int list_step(struct op *op)
 {
     struct session *s = op->session;
@@ -54,8 +66,8 @@ static int list_step(struct op *op)
         if (!session_send_reply(s, &reply, record, (uint32_t)n))
             return 0;
         s->worker->inspect->advance(&op->inspect.cursor);
-        if (s->rows++ == 0)
-            worker_defer(s->worker, &s->rows_task);
+        if (!verb_may_send_row(s))
+            return 0;
     }
     return 0;
 }

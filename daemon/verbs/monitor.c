@@ -61,8 +61,8 @@ static int monitor_step(struct op *op)
             return 0;
         }
         op->inspect.cursor.place++;
-        if (s->rows++ == 0)
-            worker_defer(s->worker, &s->rows_task);
+        if (!verb_may_send_row(s))
+            return 0;
     }
     return 0;
 }

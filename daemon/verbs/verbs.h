@@ -65,6 +65,8 @@ int hello(struct session *s, const struct call *call);
  */
 int send_piece(struct session *s, const struct call *call);
 
+/* Another row of a list is on its way. False: the next one is for another step, which will come. */
+bool verb_may_send_row(struct session *s);
 /* The op ends with a record of n bytes; n may be -errno. As a verb_fn. */
 int verb_send_record(struct op *op, const uint8_t *record, long n);
 /* error: -errno. text is copied. */

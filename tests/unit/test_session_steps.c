@@ -12,6 +12,7 @@
 
 #include "daemon/core/quota.h"
 #include "daemon/policy/policy.h"
+#include "daemon/server/admin.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/sock.h"
@@ -120,6 +121,33 @@ START_TEST(test_the_rest_of_a_session_is_closed_at_once)
     session_close_rest(core->session);
     ck_assert_uint_eq(core->session->socket_count, 0);
     leave();
+}
+END_TEST
+
+/* A row may have to ask the policy, and what a client has restricted it by: it takes as long as other requests. */
+START_TEST(test_s52_rows_are_sent_in_steps)
+{
+    struct request list = {.verb = VERB_LIST, .op = 900300};
+    uint8_t head[CODEC_REQUEST_MAX];
+    const uint8_t *payload;
+    struct reply reply;
+    uint32_t sent = 0;
+    size_t len;
+    long n;
+
+    core->worker.inspect = &admin_inspect_ops;
+    connect_all();
+    core_hurry(core);
+    n = asock_codec_encode_request(&list, 0, head, sizeof(head));
+    ck_assert_int_eq(write(core->client, head, (size_t)n), n);
+    do {
+        uint32_t before = sent;
+
+        turn();
+        while (core_reply(core, &reply, &payload, &len) && reply.op == list.op)
+            sent++;
+        ck_assert_uint_le(sent - before, CORE_HURRIED_STEPS + 1);
+    } while (sent < SOCKETS + 1);
 }
 END_TEST
 
