@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int exec_command(char **args)
+int child_exec(char **args)
 {
     int err;
 
@@ -75,7 +75,7 @@ static pid_t start(char **args, void (*prepare)(const void *data), const void *d
     signals_release(&before);
     if (pid == 0) {
         prepare(data);
-        _exit(exec_command(args));
+        _exit(child_exec(args));
     }
     return pid;
 }
@@ -88,7 +88,7 @@ int child_run(struct ev_loop *loop, char **args, void (*prepare)(const void *dat
 
     pid = start(args, prepare, data);
     if (pid < 0) {
-        complain("cannot start a process: %s", strerror(errno));
+        report_error("cannot start a process: %s", strerror(errno));
         return EXIT_OWN;
     }
     ev_child_init(&child, on_change, pid, 1);

@@ -9,7 +9,7 @@
 enum { EXIT_OWN = 125, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 
 /* exec, in its place. Returns the exit status when that fails. */
-int exec_command(char **args);
+int child_exec(char **args);
 
 /*
  * Runs it, while the loop runs; prepare is called in the new process. Returns its exit status, 128 + n where signal n ended

@@ -59,11 +59,11 @@ static int check_target(const char *host, const char *service)
     size_t digits = strspn(service, "0123456789");
 
     if (!host[0] || strlen(host) > HOST_MAX)
-        return complain_usage("the host has 1 to %u characters", HOST_MAX);
+        return report_usage("the host has 1 to %u characters", HOST_MAX);
     if (!service[0] || strlen(service) > SERVICE_MAX)
-        return complain_usage("the port has 1 to %u characters", SERVICE_MAX);
+        return report_usage("the port has 1 to %u characters", SERVICE_MAX);
     if (!service[digits] && (strtoul(service, NULL, 10) < 1 || strtoul(service, NULL, 10) > 65535))
-        return complain_usage("port %s is not between 1 and 65535", service);
+        return report_usage("port %s is not between 1 and 65535", service);
     return 0;
 }
 
@@ -140,7 +140,7 @@ static void connect_socket(asock_socket *socket, asock_op *op, const struct sett
         int error = asock_op_get_error(op);
 
         outcome->error = asock_error_name(error);
-        outcome->status = exit_status_of(error);
+        outcome->status = outcome_exit_status(error);
         outcome_describe(outcome->host, error, asock_op_get_text(op), outcome->message);
         return;
     }

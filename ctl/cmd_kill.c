@@ -26,12 +26,12 @@ static int check_words(const struct settings *settings, const struct rows_view *
     for (int i = 0; i < settings->arg_count; i++) {
         if (is_id(settings->args[i]) == *ret_by_id)
             continue;
-        return complain_usage(
+        return report_usage(
             "\"%s\" is not an ID of asockctl list (IDs and filters cannot be combined)",
             settings->args[*ret_by_id ? i : 0]);
     }
     if (*ret_by_id && settings->sessions)
-        return complain_usage(
+        return report_usage(
             "--sessions needs filters: an ID already says whether it is a socket or a session");
     return *ret_by_id ? 0 : rows_check_filters(view, settings->args, settings->arg_count);
 }
@@ -93,7 +93,7 @@ static void show(const struct rows_view *view, const struct settings *settings,
                  const struct records *rows)
 {
     if (rows->count > 0)
-        rows_print(view, settings, rows, terminal_width());
+        rows_print(view, settings, rows, rows_terminal_width());
 }
 
 static bool is_yes(void)
@@ -129,8 +129,9 @@ static int end_rows(struct session *session, const struct settings *settings,
 
 static int refuse(size_t count)
 {
-    complain("%zu would be ended, but asking needs a terminal: give --yes, or --dry-run to see %s",
-             count, count == 1 ? "it" : "them");
+    report_error(
+        "%zu would be ended, but asking needs a terminal: give --yes, or --dry-run to see %s",
+        count, count == 1 ? "it" : "them");
     return EXIT_USAGE;
 }
 
@@ -142,7 +143,7 @@ static int end_chosen(struct session *session, const struct settings *settings,
 
     other = end_rows(session, settings, sessions, &ended);
     printf("%zu ended\n", ended);
-    return status ? status : other ? other : finish_output();
+    return status ? status : other ? other : report_finish_output();
 }
 
 static void print_rows(const char *name, const struct records *rows)
@@ -177,7 +178,7 @@ static int decide_json(struct session *session, const struct settings *settings,
     print_rows("sockets", sockets);
     print_rows("sessions", sessions);
     printf("\"ended\": %zu}\n", ended);
-    return finish_output() ? EXIT_FAILURE : status;
+    return report_finish_output() ? EXIT_FAILURE : status;
 }
 
 static int decide(struct session *session, const struct settings *settings,
@@ -186,7 +187,7 @@ static int decide(struct session *session, const struct settings *settings,
     bool is_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
     if (sockets->count + sessions->count == 0) {
-        complain(
+        report_error(
             "there is no such socket or session (asockctl list and sessions show what there is)");
         return EXIT_NO_SUCH;
     }
@@ -197,9 +198,9 @@ static int decide(struct session *session, const struct settings *settings,
         show(&rows_of_sessions, settings, sessions);
     }
     if (settings->dry_run)
-        return finish_output();
+        return report_finish_output();
     if (!settings->yes && !is_yes()) {
-        complain("nothing was ended");
+        report_error("nothing was ended");
         return EXIT_FAILURE;
     }
     return end_chosen(session, settings, sockets, sessions);

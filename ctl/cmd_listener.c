@@ -57,16 +57,16 @@ static int read_path(const struct settings *settings, struct sockaddr_un *ret)
 
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (!is_name(name))
-        return complain_usage("listener: \"%s\" is not a name of letters, digits, - and _", name);
+        return report_usage("listener: \"%s\" is not a name of letters, digits, - and _", name);
     if (settings->path && settings->path[0] != '/')
-        return complain_usage("listener: --path has to begin with /");
+        return report_usage("listener: --path has to begin with /");
     if (settings->path)
         n = snprintf(ret->sun_path, sizeof(ret->sun_path), "%s", settings->path);
     else
         n = snprintf(ret->sun_path, sizeof(ret->sun_path), DIRECTORY "/%s/" SOCKET_NAME, name);
     if (n < 0 || (size_t)n >= sizeof(ret->sun_path))
-        return complain_usage("listener: the path is longer than %zu bytes, the limit for a socket",
-                              sizeof(ret->sun_path) - 1);
+        return report_usage("listener: the path is longer than %zu bytes, the limit for a socket",
+                            sizeof(ret->sun_path) - 1);
     return 0;
 }
 
@@ -82,10 +82,10 @@ static int read_place(const struct settings *settings, struct place *ret)
     if (r)
         return r;
     if (settings->client.group_count > 1)
-        return complain_usage("listener: more than one --group");
+        return report_usage("listener: more than one --group");
     ret->mode = (mode_t)strtoul(mode, &end, 8);
     if (strspn(mode, "01234567") != strlen(mode) || end == mode || ret->mode > 0777)
-        return complain_usage("listener: --mode is an octal number up to 0777");
+        return report_usage("listener: --mode is an octal number up to 0777");
     group = getgrnam(name);
     if (!group) {
         fputs("asockctl: listener: there is no group ", stderr);
@@ -119,7 +119,7 @@ static int look_at(const struct sockaddr_un *address)
 /* Its directory, if it is all that is missing; clients of any group have to enter it. */
 static int make_directory(const char *path)
 {
-    char *directory = need_memory(strdup(path)), *slash = strrchr(directory, '/');
+    char *directory = report_need_memory(strdup(path)), *slash = strrchr(directory, '/');
     mode_t mask = umask(022);
     int r = 0;
 
@@ -212,7 +212,7 @@ static int tell(const struct settings *settings, const char *path)
     } else {
         printf("%s\n", path);
     }
-    return finish_output();
+    return report_finish_output();
 }
 
 static int add(const struct settings *settings)
@@ -263,7 +263,7 @@ static int run_listener(const struct settings *settings)
     if (strcmp(settings->args[0], "remove") == 0 && !settings->mode &&
         settings->client.group_count == 0)
         return remove_it(settings);
-    return complain_usage(
+    return report_usage(
         "usage: asockctl listener add|remove NAME [--path PATH]; add takes --group and "
         "--mode, too");
 }

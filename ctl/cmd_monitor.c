@@ -187,7 +187,7 @@ static int print_events(const struct settings *settings, struct records *events)
             print_line(event, settings->human);
         }
     }
-    return finish_output();
+    return report_finish_output();
 }
 
 /* Ends as a write to it would, when the reader of standard output has gone: the next event may be hours away. */

@@ -23,14 +23,14 @@
 static int run_check(const struct settings *settings)
 {
     const char *named = getenv("ASOCKD"), *program = named && *named ? named : SBINDIR "/asockd";
-    char **args = need_memory(calloc((size_t)settings->arg_count + 2, sizeof(char *)));
+    char **args = report_need_memory(calloc((size_t)settings->arg_count + 2, sizeof(char *)));
 
     args[0] = (char *)(uintptr_t) "asockd";
     args[1] = (char *)(uintptr_t) "--check";
     for (int i = 1; i < settings->arg_count; i++)
         args[i + 1] = settings->args[i];
     execv(program, args);
-    complain("%s: %s", program, strerror(errno));
+    report_error("%s: %s", program, strerror(errno));
     free(args);
     return EXIT_FAILURE;
 }
@@ -94,9 +94,9 @@ static void tell_dropped(const struct records *records)
         int64_t dropped = record_number(&records->rows[i], "dropped");
 
         if (dropped > 0)
-            complain("%" PRId64
-                     " further connects are missing here, because the daemon's list was full",
-                     dropped);
+            report_error("%" PRId64
+                         " further connects are missing here, because the daemon's list was full",
+                         dropped);
     }
 }
 
@@ -107,7 +107,7 @@ static int run_learned(const struct settings *settings)
     int status = EXIT_FAILURE;
 
     if (settings->arg_count != 1)
-        return complain_usage("usage: asockctl policy learned [OPTION]...");
+        return report_usage("usage: asockctl policy learned [OPTION]...");
     if (session_open_control(settings, &session) < 0)
         return EXIT_FAILURE;
     if (session_inspect(&session, settings, "learned", records_add, &records) >= 0) {
@@ -115,7 +115,7 @@ static int run_learned(const struct settings *settings)
             json_print_records(stdout, &records);
         else
             print_rules(&records);
-        status = finish_output();
+        status = report_finish_output();
         if (!settings->json)
             tell_dropped(&records);
     }
@@ -131,14 +131,14 @@ static int run_policy(const struct settings *settings)
     if (strcmp(what, "test") == 0)
         return policy_test(settings);
     if (settings->listen_count > 0)
-        return complain_usage("policy %s takes no --listen", what);
+        return report_usage("policy %s takes no --listen", what);
     if (strcmp(what, "show") == 0)
         return policy_show(settings);
     if (strcmp(what, "check") == 0)
         return run_check(settings);
     if (strcmp(what, "learned") == 0)
         return run_learned(settings);
-    return complain_usage("policy: test, show, check or learned");
+    return report_usage("policy: test, show, check or learned");
 }
 
 const struct command command_policy = {

@@ -7,8 +7,8 @@
 static int run_proxy(const struct settings *settings)
 {
     if (settings->listen_count == 0)
-        return complain_usage("proxy needs --listen PATH or --listen 127.0.0.1:PORT");
-    if (refuse_control(settings) < 0)
+        return report_usage("proxy needs --listen PATH or --listen 127.0.0.1:PORT");
+    if (restrict_refuse_control(settings) < 0)
         return EXIT_FAILURE;
     return proxy_serve(settings);
 }

@@ -70,7 +70,7 @@ static int run_reload(const struct settings *settings)
         } else {
             tell(&records.rows[0]);
         }
-        status = finish_output();
+        status = report_finish_output();
     }
     records_free(&records);
     session_close(&session);

@@ -73,10 +73,10 @@ static int tell(const struct settings *settings, asock_op *op, int error)
     int status;
 
     print_answer(settings, op, error);
-    status = finish_output();
+    status = report_finish_output();
     if (error && !settings->json)
         print_failure(settings, op, error);
-    return status ? status : exit_status_of(error);
+    return status ? status : outcome_exit_status(error);
 }
 
 static int ask(asock_context *context, const struct settings *settings, const char *host,
@@ -90,13 +90,12 @@ static int ask(asock_context *context, const struct settings *settings, const ch
     if (r >= 0)
         r = asock_resolve(context, op, host, AF_UNSPEC);
     if (r == -EINVAL) {
-        status = complain_usage(
-            "the name has 1 to 253 characters, none of them a control character");
+        status = report_usage("the name has 1 to 253 characters, none of them a control character");
     } else {
         if (r > 0)
             r = asock_op_wait(op, -1);
         if (r < 0)
-            complain("resolve: %s", strerror(-r));
+            report_error("resolve: %s", strerror(-r));
         else
             status = tell(settings, op, asock_op_get_error(op));
     }

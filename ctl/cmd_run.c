@@ -33,7 +33,7 @@ static int hand_on(struct session *session, const struct settings *settings)
     snprintf(number, sizeof(number), "%d", fd);
     if (fcntl(fd, F_SETFD, 0) == 0 && setenv("ASOCK_FD", number, 1) == 0)
         return 0;
-    complain("ASOCK_FD: %s", strerror(errno));
+    report_error("ASOCK_FD: %s", strerror(errno));
     return -1;
 }
 
@@ -46,9 +46,9 @@ static int run_one(struct session *session, const struct settings *settings)
     if (r == 0 && settings->confine) {
         r = confine();
         if (r < 0)
-            complain("--confine: %s; COMMAND was not run", strerror(-r));
+            report_error("--confine: %s; COMMAND was not run", strerror(-r));
     }
-    return r < 0 ? EXIT_OWN : exec_command(settings->args);
+    return r < 0 ? EXIT_OWN : child_exec(settings->args);
 }
 
 static int run_run(const struct settings *settings)
@@ -59,27 +59,27 @@ static int run_run(const struct settings *settings)
     bool is_for_one = settings->fd || settings->confine;
 
     if (settings->confine && (settings->proxy || settings->transparent))
-        return complain_usage("run takes --confine without --proxy and --transparent"), EXIT_OWN;
+        return report_usage("run takes --confine without --proxy and --transparent"), EXIT_OWN;
     if (settings->proxy + settings->transparent + settings->fd > 1)
-        return complain_usage("run takes one of --proxy, --transparent and --fd"), EXIT_OWN;
+        return report_usage("run takes one of --proxy, --transparent and --fd"), EXIT_OWN;
     if (settings->sandbox && !settings->transparent)
-        return complain_usage("run takes --sandbox with --transparent only"), EXIT_OWN;
+        return report_usage("run takes --sandbox with --transparent only"), EXIT_OWN;
     if (settings->publish_count > 0 && !settings->transparent)
-        return complain_usage(
+        return report_usage(
                    "--publish needs --transparent: only there does COMMAND have a network of "
                    "its own, into which asockctl can connect"),
                EXIT_OWN;
     if (published_check(settings))
         return EXIT_OWN;
     if (settings->transparent)
-        return refuse_control(settings) < 0 ? EXIT_OWN : run_transparent(settings);
+        return restrict_refuse_control(settings) < 0 ? EXIT_OWN : run_transparent(settings);
     if (settings->proxy)
-        return refuse_control(settings) < 0 ? EXIT_OWN : proxy_run_command(settings);
-    if (refuse_control(settings) < 0 || session_open_client(settings, &session) < 0)
+        return restrict_refuse_control(settings) < 0 ? EXIT_OWN : proxy_run_command(settings);
+    if (restrict_refuse_control(settings) < 0 || session_open_client(settings, &session) < 0)
         return EXIT_OWN;
     if (!is_for_one)
         session_want_few(&session); /* it opens none itself */
-    if (name_session(&session, settings, settings->args[0]) ||
+    if (restrict_name_session(&session, settings, settings->args[0]) ||
         restrict_session(&session, settings) < 0) {
         session_close(&session);
         return EXIT_OWN;

@@ -18,7 +18,7 @@ static void print_all(const struct records *records, const struct settings *sett
             json_print_record(stdout, &records->rows[i]);
             fputc('\n', stdout);
         } else {
-            record_print(&records->rows[i], settings->human, terminal_width());
+            record_print(&records->rows[i], settings->human, rows_terminal_width());
         }
     }
 }
@@ -34,10 +34,10 @@ static int run_query(const struct settings *settings, const char *query)
         return -rows;
     rows = session_inspect(&session, settings, query, records_add, &records);
     if (rows == 0) {
-        complain("%s: asockd returned no data", query);
+        report_error("%s: asockd returned no data", query);
     } else if (rows > 0) {
         print_all(&records, settings);
-        status = finish_output();
+        status = report_finish_output();
     } else {
         status = -rows;
     }
@@ -53,7 +53,7 @@ static int parse_id(const char *text, uint64_t *ret)
     errno = 0;
     *ret = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end || errno)
-        return complain_usage("\"%s\" is not an ID of asockctl list", text);
+        return report_usage("\"%s\" is not an ID of asockctl list", text);
     return 0;
 }
 
@@ -85,12 +85,12 @@ static int run_metrics(const struct settings *settings)
     if (rows < 0)
         status = -rows;
     else if (!session.is_control)
-        complain("stats: metrics need the control socket (--control)");
+        report_error("stats: metrics need the control socket (--control)");
     else if (!metrics_print(stdout, &records,
                             settings->prometheus ? METRICS_PROMETHEUS : METRICS_OPENMETRICS))
-        complain("stats: this asockd is too old: it has no metrics");
+        report_error("stats: this asockd is too old: it has no metrics");
     else
-        status = finish_output();
+        status = report_finish_output();
     records_free(&records);
     session_close(&session);
     return status;
@@ -99,7 +99,7 @@ static int run_metrics(const struct settings *settings)
 static int run_stats(const struct settings *settings)
 {
     if (settings->openmetrics + settings->prometheus + settings->json > 1)
-        return complain_usage("stats: --json, --openmetrics and --prometheus cannot be combined");
+        return report_usage("stats: --json, --openmetrics and --prometheus cannot be combined");
     if (settings->openmetrics || settings->prometheus)
         return run_metrics(settings);
     return run_query(settings, "stats");

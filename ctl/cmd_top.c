@@ -96,17 +96,17 @@ static void put_text(const char *text, int width, bool is_last)
 
     if (width < 1)
         return;
-    file = need_memory(open_memstream(&escaped, &len));
+    file = report_need_memory(open_memstream(&escaped, &len));
     columns = text_print_escaped(file, text, 0);
-    need_memory(fclose(file) == 0 ? escaped : NULL);
+    report_need_memory(fclose(file) == 0 ? escaped : NULL);
     if (columns <= (size_t)width) {
         addstr(escaped);
         for (; columns < (size_t)width && !is_last; columns++)
             addch(' ');
     } else {
-        file = need_memory(open_memstream(&cut, &len));
+        file = report_need_memory(open_memstream(&cut, &len));
         text_print_cut(file, escaped, (size_t)width);
-        need_memory(fclose(file) == 0 ? cut : NULL);
+        report_need_memory(fclose(file) == 0 ? cut : NULL);
         addstr(cut);
         free(cut);
     }
@@ -345,12 +345,12 @@ static int run_top(const struct settings *settings)
     if (status)
         return status;
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-        return complain_usage("top needs a terminal; without one, use asockctl list --watch");
+        return report_usage("top needs a terminal; without one, use asockctl list --watch");
     r = session_open_inspector(settings, &screen.session);
     if (r < 0)
         return -r;
     if (!newterm(NULL, stdout, stdin)) {
-        complain("the terminal type in TERM is not supported; use asockctl list --watch");
+        report_error("the terminal type in TERM is not supported; use asockctl list --watch");
         session_close(&screen.session);
         return EXIT_FAILURE;
     }
@@ -368,7 +368,7 @@ static int run_top(const struct settings *settings)
 static int run_top(const struct settings *settings)
 {
     (void)settings;
-    complain(
+    report_error(
         "this asockctl was built without ncurses; use asockctl list --watch --sort -in, or build it with "
         "libncurses-dev");
     return EXIT_FAILURE;

@@ -117,15 +117,15 @@ extern const struct command command_proxy;
 extern const struct command command_listener;
 
 /* Prints "asockctl: ..." on standard error. Text from elsewhere must have been escaped. */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void report_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* For a wrong call: prints the message and where to find help; returns EXIT_USAGE. */
-int complain_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int report_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Ends the program when p is NULL; else returns it. */
-void *need_memory(void *p);
+void *report_need_memory(void *p);
 
 /* Writes out what standard output still holds. Returns the exit status. */
-int finish_output(void);
+int report_finish_output(void);
 
 #endif

@@ -99,11 +99,11 @@ int rows_check_filters(const struct rows_view *view, char *const *filters, int c
     for (int i = 0; i < count; i++)
         switch (examine(view, filters[i], name, &filter)) {
         case NOT_A_FILTER:
-            return complain_usage("\"%s\" is not a filter such as unit=foo.service", filters[i]);
+            return report_usage("\"%s\" is not a filter such as unit=foo.service", filters[i]);
         case NO_SUCH_COLUMN:
-            return complain_usage("there is no column \"%s\" to filter by", filter.field);
+            return report_usage("there is no column \"%s\" to filter by", filter.field);
         case NOT_A_NUMBER:
-            return complain_usage("\"%s\": \"%s\" is not a number", filters[i], filter.value);
+            return report_usage("\"%s\": \"%s\" is not a number", filters[i], filter.value);
         case FINE:
             break;
         }

@@ -18,7 +18,7 @@ static bool is_ascii(const char *text)
 /* The text, or its first len bytes: it came from a command line, and goes to a terminal. */
 static void print_part(const char *text, size_t len)
 {
-    char *part = need_memory(strndup(text, len));
+    char *part = report_need_memory(strndup(text, len));
 
     text_print_escaped(stderr, part, 0);
     free(part);
@@ -94,15 +94,15 @@ int idn_to_ascii(const char *host, char **ret)
     if (is_url(host) || has_port(host))
         return -1;
     if (is_ascii(host)) {
-        *ret = need_memory(strdup(host));
+        *ret = report_need_memory(strdup(host));
         return 0;
     }
     r = idn2_to_ascii_8z(host, &name, IDN2_NONTRANSITIONAL);
     if (r != IDN2_OK) {
-        complain("the host is not a name: %s", idn2_strerror(r));
+        report_error("the host is not a name: %s", idn2_strerror(r));
         return -1;
     }
-    *ret = need_memory(strdup(name));
+    *ret = report_need_memory(strdup(name));
     idn2_free(name);
     return 0;
 }

@@ -134,9 +134,9 @@ static _Noreturn void run_command(const struct inside *inside)
     unsetenv("ASOCK_SOCKET");
     unsetenv("ASOCK_CONTROL");
     unsetenv("LOCALDOMAIN"); /* search domains: names are whole here */
-    status = exec_command(args);
+    status = child_exec(args);
     if (inside->has_sandbox)
-        complain("--sandbox needs bubblewrap");
+        report_error("--sandbox needs bubblewrap");
     _exit(inside->has_sandbox ? EXIT_OWN : status);
 }
 

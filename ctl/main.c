@@ -257,7 +257,7 @@ static int print_help(const struct command *command)
         printf("Usage: asockctl %s [OPTION]...%s%s\n\n%s", command->name,
                command->arguments[0] ? " " : "", command->arguments, command->help);
         print_options(command);
-        return finish_output();
+        return report_finish_output();
     }
 
     printf("Usage: asockctl COMMAND [ARGUMENT]... [OPTION]...\n\n"
@@ -269,7 +269,7 @@ static int print_help(const struct command *command)
     printf(
         "\n\"asockctl COMMAND --help\" describes a command. Exit status: 0 success, 1 failure, 2 invalid command\n"
         "line, 7 no such socket or session, 8 asockd cannot be reached; asockctl(1) lists all of them.\n");
-    return finish_output();
+    return report_finish_output();
 }
 
 /* Converts seconds, with decimals, to milliseconds; 0 seconds is invalid. */
@@ -279,8 +279,8 @@ static int parse_seconds(const char *option, const char *text, int *ret)
     double seconds = strtod(text, &end);
 
     if (end == text || *end || !(seconds >= 0.001 && seconds <= INT_MAX / 1000))
-        return complain_usage("%s: \"%s\" is not a number of seconds from 0.001 to %d", option,
-                              text, INT_MAX / 1000);
+        return report_usage("%s: \"%s\" is not a number of seconds from 0.001 to %d", option, text,
+                            INT_MAX / 1000);
     *ret = (int)(seconds * 1000 + 0.5);
     return 0;
 }
@@ -291,7 +291,7 @@ static int parse_descriptor(const char *text, int *ret)
     int fd = digits > 0 && digits < 10 && !text[digits] ? atoi(text) : -1;
 
     if (fd <= STDOUT_FILENO || fcntl(fd, F_GETFD) < 0)
-        return complain_usage(
+        return report_usage(
             "--ready-fd: \"%s\" is not the number of an open descriptor, 2 or higher", text);
     *ret = fd;
     return 0;
@@ -317,7 +317,7 @@ static int parse_client_option(int option, struct parsed *parsed)
     else if (client->group_count < CLIENT_GROUPS_MAX)
         client->groups[client->group_count++] = optarg;
     else
-        return complain_usage("--group: more than %d", CLIENT_GROUPS_MAX);
+        return report_usage("--group: more than %d", CLIENT_GROUPS_MAX);
     return 0;
 }
 
@@ -397,7 +397,7 @@ static int parse_place(int option, struct parsed *parsed)
 
     parsed->given |= is_listen ? TAKES_LISTEN : TAKES_PUBLISH;
     if (*count == (is_listen ? LISTEN_MAX : PUBLISH_MAX))
-        return complain_usage("%s: more than %d", is_listen ? "--listen" : "--publish", *count);
+        return report_usage("%s: more than %d", is_listen ? "--listen" : "--publish", *count);
     (is_listen ? settings->listen : settings->publish)[(*count)++] = optarg;
     return 0;
 }
@@ -433,7 +433,7 @@ static int parse_option(int option, struct parsed *parsed)
         parsed->given |= TAKES_POLICY;
         parsed->settings.policy = optarg;
         if (parsed->settings.policy_count == POLICIES_MAX)
-            return complain_usage("--policy: more than %d", POLICIES_MAX);
+            return report_usage("--policy: more than %d", POLICIES_MAX);
         parsed->settings.policies[parsed->settings.policy_count++] = optarg;
         return 0;
     case OPTION_CONFIG_DIR:
@@ -503,17 +503,17 @@ static int check_call(const struct command *command, const struct parsed *parsed
     const struct settings *settings = &parsed->settings;
 
     if (surplus & TAKES_CONTROL)
-        return complain_usage("%s goes through a client socket: --socket, not --control",
-                              command->name);
+        return report_usage("%s goes through a client socket: --socket, not --control",
+                            command->name);
     if (surplus)
-        return complain_usage("%s takes no %s", command->name, option_name(surplus));
+        return report_usage("%s takes no %s", command->name, option_name(surplus));
     if (settings->socket && settings->control)
-        return complain_usage("--socket and --control cannot be combined");
+        return report_usage("--socket and --control cannot be combined");
     if ((settings->socket && !settings->socket[0]) || (settings->control && !settings->control[0]))
-        return complain_usage("the path of a socket is empty");
+        return report_usage("the path of a socket is empty");
     if (settings->arg_count < command->min_args || settings->arg_count > command->max_args)
-        return complain_usage("usage: asockctl %s [OPTION]...%s%s", command->name,
-                              command->arguments[0] ? " " : "", command->arguments);
+        return report_usage("usage: asockctl %s [OPTION]...%s%s", command->name,
+                            command->arguments[0] ? " " : "", command->arguments);
     return 0;
 }
 
@@ -561,16 +561,16 @@ int main(int argc, char **argv)
     if (status)
         return wrong_call(command, status);
     if (optind < argc && !command)
-        return complain_usage("unknown command \"%s\"", argv[optind]);
+        return report_usage("unknown command \"%s\"", argv[optind]);
     optind++;
     if (parsed.version) {
         printf("asockctl %s (libasock %s)\n", VERSION, asock_version());
-        return finish_output();
+        return report_finish_output();
     }
     if (parsed.help)
         return print_help(command);
     if (!command)
-        return complain_usage("no command");
+        return report_usage("no command");
 
     parsed.settings.args = argv + optind;
     parsed.settings.arg_count = argc - optind;

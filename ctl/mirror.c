@@ -52,13 +52,13 @@ static bool is_changed(const struct mirror *mirror, const char *path)
 
 static void add_own(struct mirror *mirror, const char *path, size_t len)
 {
-    char *dir = need_memory(strndup(path, len)), **own;
+    char *dir = report_need_memory(strndup(path, len)), **own;
 
     if (is_own(mirror, dir)) {
         free(dir);
         return;
     }
-    own = need_memory(realloc(mirror->own, (mirror->own_count + 1) * sizeof(*own)));
+    own = report_need_memory(realloc(mirror->own, (mirror->own_count + 1) * sizeof(*own)));
     mirror->own = own;
     own[mirror->own_count++] = dir;
 }
@@ -69,9 +69,10 @@ void mirror_change(struct mirror *mirror, const char *path, const char *source)
 
     if (is_changed(mirror, path))
         return;
-    changes = need_memory(realloc(changes, (mirror->change_count + 1) * sizeof(*changes)));
+    changes = report_need_memory(realloc(changes, (mirror->change_count + 1) * sizeof(*changes)));
     mirror->changes = changes;
-    changes[mirror->change_count++] = (struct mirror_change){need_memory(strdup(path)), source};
+    changes[mirror->change_count++] = (struct mirror_change){report_need_memory(strdup(path)),
+                                                             source};
     for (const char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/'))
         add_own(mirror, path, (size_t)(p - path));
 }

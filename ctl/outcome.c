@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int exit_status_of(int error)
+int outcome_exit_status(int error)
 {
     switch (error) {
     case ASOCK_SUCCESS:

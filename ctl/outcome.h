@@ -13,7 +13,7 @@ enum {
 };
 
 /* error: an enum asock_error; 0 is success, whatever has no status of its own EXIT_FAILURE. */
-int exit_status_of(int error);
+int outcome_exit_status(int error);
 
 /* Of the daemon's text for a failed op, with the error's own words. */
 #define OUTCOME_MAX 640u

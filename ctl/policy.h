@@ -31,7 +31,7 @@ int question_add_client(struct question *q, const struct client *client);
 /* The connect of args: test PROTOCOL HOST PORT. */
 int question_add_connect(struct question *q, const struct settings *settings);
 /* Is anything said of the client? */
-bool client_is_given(const struct client *client);
+bool question_has_client(const struct client *client);
 
 /* The socket that is about this client. Complains and returns -1 without a daemon. */
 int policy_open(const struct settings *settings, struct session *ret);

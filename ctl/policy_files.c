@@ -21,7 +21,7 @@ static char *next_text(FILE *file, char **buf, size_t *size)
 {
     ssize_t n = getdelim(buf, size, '\0', file);
 
-    return n > 0 && (*buf)[n - 1] == '\0' ? need_memory(strdup(*buf)) : NULL;
+    return n > 0 && (*buf)[n - 1] == '\0' ? report_need_memory(strdup(*buf)) : NULL;
 }
 
 /* 1: a field; 0: the record's end; -1: the output's. */
@@ -77,7 +77,7 @@ static int run(char **args, struct records *ret)
     pid_t pid;
 
     if (pipe2(fds, O_CLOEXEC) < 0) {
-        complain("pipe: %s", strerror(errno));
+        report_error("pipe: %s", strerror(errno));
         return -1;
     }
     posix_spawn_file_actions_init(&actions);
@@ -87,10 +87,10 @@ static int run(char **args, struct records *ret)
     close(fds[1]);
     if (r != 0) {
         close(fds[0]);
-        complain("%s: %s", args[0], strerror(r));
+        report_error("%s: %s", args[0], strerror(r));
         return -1;
     }
-    file = need_memory(fdopen(fds[0], "r"));
+    file = report_need_memory(fdopen(fds[0], "r"));
     read_records(file, ret);
     fclose(file);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -103,7 +103,7 @@ int policy_judge_files(const struct settings *settings, const struct question *q
 {
     const char *named = getenv("ASOCKD");
     size_t count = 0, most = 2 * (size_t)settings->policy_count + q->count + 5;
-    char **args = need_memory(calloc(most, sizeof(char *)));
+    char **args = report_need_memory(calloc(most, sizeof(char *)));
     int r;
 
     args[count++] = (char *)(uintptr_t)(named && *named ? named : SBINDIR "/asockd");

@@ -27,7 +27,7 @@ void question_add(struct question *q, const char *name, const char *format, ...)
     n = vasprintf(&value, format, args);
     va_end(args);
     if (n < 0 || asprintf(&q->args[q->count], "%s=%s", name, value) < 0)
-        need_memory(NULL);
+        report_need_memory(NULL);
     free(value);
     q->count++;
 }
@@ -73,7 +73,7 @@ static int add_user(struct question *q, const char *text)
     } else if (user) {
         question_add(q, "uid", "%u", (unsigned int)user->pw_uid);
     } else {
-        return complain_usage("--user: there is no user \"%s\"", text);
+        return report_usage("--user: there is no user \"%s\"", text);
     }
     if (user)
         add_groups_of(q, user);
@@ -88,7 +88,7 @@ static int add_group(struct question *q, const char *text)
     if (group)
         gid = group->gr_gid;
     else if (parse_number(text, &gid) < 0)
-        return complain_usage("--group: there is no group \"%s\"", text);
+        return report_usage("--group: there is no group \"%s\"", text);
     question_add(q, "gid", "%u", gid);
     return 0;
 }
@@ -99,7 +99,7 @@ static void add_text(struct question *q, const char *name, const char *text)
         question_add(q, name, "%s", text);
 }
 
-bool client_is_given(const struct client *client)
+bool question_has_client(const struct client *client)
 {
     return client->id || client->pid || client->user || client->unit || client->user_unit ||
            client->cgroup || client->listener || client->group_count > 0;
@@ -113,9 +113,9 @@ int question_add_client(struct question *q, const struct client *client)
     for (int i = 0; !status && i < client->group_count; i++)
         status = add_group(q, client->groups[i]);
     if (client->id && (!*client->id || client->id[strspn(client->id, "0123456789")]))
-        return complain_usage("--id: not the id of a session");
+        return report_usage("--id: not the id of a session");
     if (client->pid && (parse_number(client->pid, &pid) < 0 || pid == 0))
-        return complain_usage("--pid: not the number of a process");
+        return report_usage("--pid: not the number of a process");
     add_text(q, "pid", client->pid);
     add_text(q, "unit", client->unit);
     add_text(q, "user_unit", client->user_unit);
@@ -127,7 +127,7 @@ int question_add_client(struct question *q, const struct client *client)
 static int add_listen(struct question *q, const struct settings *settings)
 {
     if (settings->arg_count != 3 || settings->listen_count != 1)
-        return complain_usage(
+        return report_usage(
             "usage: asockctl policy test [OPTION]... --listen tcp|udp ADDRESS PORT");
     add_text(q, "verb", "listen");
     add_text(q, "address", settings->client.address);
@@ -145,7 +145,7 @@ int question_add_connect(struct question *q, const struct settings *settings)
         return add_listen(q, settings);
 
     if (settings->arg_count != 4)
-        return complain_usage("usage: asockctl policy test [OPTION]... tcp|udp HOST PORT");
+        return report_usage("usage: asockctl policy test [OPTION]... tcp|udp HOST PORT");
     if (idn_to_ascii(settings->args[2], &host) < 0)
         return EXIT_UNKNOWN;
     add_text(q, "address", settings->client.address);
@@ -158,7 +158,7 @@ int question_add_connect(struct question *q, const struct settings *settings)
 
 int policy_open(const struct settings *settings, struct session *ret)
 {
-    if (client_is_given(&settings->client) && !settings->socket)
+    if (question_has_client(&settings->client) && !settings->socket)
         return session_open_control(settings, ret);
     return session_open_inspector(settings, ret);
 }

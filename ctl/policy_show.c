@@ -94,7 +94,7 @@ static int read_rows(struct session *session, const struct settings *settings, s
     question_add(q, "row", "0");
     r = session_command(session, settings, "judge", (const char *const *)q->args, &after);
     if (r == 0 && !is_unchanged(ret, &after)) {
-        complain("the policy was reloaded meanwhile: ask again");
+        report_error("the policy was reloaded meanwhile: ask again");
         r = -1;
     }
     records_free(&after);
@@ -115,7 +115,7 @@ static int show(const struct settings *settings, struct question *q)
         else
             for (size_t i = 0; i < records.count; i++)
                 print_row(&records.rows[i]);
-        status = finish_output();
+        status = report_finish_output();
     }
     records_free(&records);
     session_close(&session);
@@ -129,7 +129,7 @@ int policy_show(const struct settings *settings)
 
     if (settings->arg_count != 1 || settings->client.address || settings->policy_count > 0 ||
         settings->config_dir)
-        return complain_usage(
+        return report_usage(
             "usage: asockctl policy show [--id ID | --pid PID | --user USER ...] [--json]");
     status = question_add_client(&q, &settings->client);
     if (status == 0) {

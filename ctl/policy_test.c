@@ -123,7 +123,7 @@ static int tell(const struct settings *settings, const struct records *records)
     } else {
         print_all(records);
     }
-    if (finish_output() != EXIT_SUCCESS)
+    if (report_finish_output() != EXIT_SUCCESS)
         return EXIT_UNKNOWN;
     return is_allowed(first) ? EXIT_ALLOWED : EXIT_DENIED;
 }
@@ -179,7 +179,7 @@ static int add_groups(struct question *q, const char *groups)
         size_t len = strcspn(groups, ",");
 
         if (*groups < '0' || *groups > '9') {
-            complain("--id: the session has more groups than can be passed on");
+            report_error("--id: the session has more groups than can be passed on");
             return -1;
         }
         question_add(q, "gid", "%.*s", (int)len, groups);
@@ -212,7 +212,7 @@ static void add_restrictions(struct question *q, const struct records *rows)
 
     for (size_t i = 0; i < rows->count;) {
         int64_t number = record_number(&rows->rows[i], "restriction");
-        FILE *file = need_memory(open_memstream(&text, &len));
+        FILE *file = report_need_memory(open_memstream(&text, &len));
 
         fputs("[Rules]\n", file);
         for (; i < rows->count && record_number(&rows->rows[i], "restriction") == number; i++)
@@ -237,7 +237,7 @@ static int add_session(const struct settings *settings, struct question *q)
     question_add(&about, "id", "%s", settings->client.id);
     r = session_inspect(&session, settings, query, records_add, &rows) > 0 ? 0 : -1;
     if (r == 0 && !record_find(&rows.rows[0], "listener")) {
-        complain("--id: not the id of a session");
+        report_error("--id: not the id of a session");
         r = -1;
     }
     if (r == 0)

@@ -60,14 +60,15 @@ static int open_session(void *userdata, asock_context **ret)
     /* A session that was inherited has its limits. */
     (void)asock_context_set_limit(session.context, ASOCK_LIMIT_SOCKETS, SOCKETS_WANTED);
     (void)asock_context_set_limit(session.context, ASOCK_LIMIT_OPS, OPS_WANTED);
-    if (name_session(&session, settings, fallback) || restrict_session(&session, settings) < 0 ||
-        session_await(&session, &timeout_ms) < 0) {
+    if (restrict_name_session(&session, settings, fallback) ||
+        restrict_session(&session, settings) < 0 || session_await(&session, &timeout_ms) < 0) {
         session_close(&session);
         return -EACCES;
     }
     /* The loop has nothing else to watch. */
     if (asock_context_get_fd(session.context) < 0) {
-        complain("no descriptor is left for the connection to asockd (ulimit -n raises the limit)");
+        report_error(
+            "no descriptor is left for the connection to asockd (ulimit -n raises the limit)");
         session_close(&session);
         return -EMFILE;
     }
@@ -168,7 +169,7 @@ static int serve(struct gateway *gateway, const struct settings *settings)
     ev_signal_init(&stops[1], on_stop, SIGINT);
     ev_signal_start(loop, &stops[0]);
     ev_signal_start(loop, &stops[1]);
-    if (finish_output())
+    if (report_finish_output())
         return EXIT_FAILURE;
     ev_run(loop, 0);
     return EXIT_SUCCESS;
@@ -192,7 +193,7 @@ int proxy_serve(const struct settings *settings)
 static void set(const char *name, const char *value)
 {
     if (setenv(name, value, 1) < 0)
-        need_memory(NULL);
+        report_need_memory(NULL);
 }
 
 /* One more setting for git(1), behind those that the environment has already. */

@@ -83,10 +83,9 @@ int published_check(const struct settings *settings)
 
     for (int i = 0; i < settings->publish_count; i++)
         if (!parse(settings->publish[i], &publication))
-            return complain_usage(
-                       "--publish: \"%s\" is not [ADDRESS:]PORT:PORT, such as 8080:80 or "
-                       "[::1]:8080:80",
-                       settings->publish[i]),
+            return report_usage("--publish: \"%s\" is not [ADDRESS:]PORT:PORT, such as 8080:80 or "
+                                "[::1]:8080:80",
+                                settings->publish[i]),
                    EXIT_OWN;
     return 0;
 }
@@ -132,7 +131,8 @@ int published_open(struct published *published, const struct settings *settings,
         published->count++;
         if (ntohs(((struct sockaddr_in *)&publication.address)->sin_port) ==
             0) /* of both families */
-            complain("--publish %s: port %u", settings->publish[i], publish_port(published->at[i]));
+            report_error("--publish %s: port %u", settings->publish[i],
+                         publish_port(published->at[i]));
     }
     return 0;
 }

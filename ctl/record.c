@@ -14,15 +14,15 @@ void records_add(const struct asock_field *fields, size_t count, void *userdata)
 
     if (records->count == records->room) {
         records->room = records->room ? records->room * 2 : 16;
-        records->rows = need_memory(
+        records->rows = report_need_memory(
             reallocarray(records->rows, records->room, sizeof(records->rows[0])));
     }
     row = &records->rows[records->count++];
     row->count = count;
-    row->fields = need_memory(calloc(count ? count : 1, sizeof(row->fields[0])));
+    row->fields = report_need_memory(calloc(count ? count : 1, sizeof(row->fields[0])));
     for (size_t i = 0; i < count; i++) {
-        row->fields[i].name = need_memory(strdup(fields[i].name));
-        row->fields[i].text = fields[i].text ? need_memory(strdup(fields[i].text)) : NULL;
+        row->fields[i].name = report_need_memory(strdup(fields[i].name));
+        row->fields[i].text = fields[i].text ? report_need_memory(strdup(fields[i].text)) : NULL;
         row->fields[i].number = fields[i].number;
     }
 }
@@ -97,7 +97,7 @@ static char *value_of(const struct asock_field *field, bool human)
     bool quoted = strcmp(field->name, "name") == 0; /* the client's own word for itself */
     char *value;
     size_t len;
-    FILE *file = need_memory(open_memstream(&value, &len));
+    FILE *file = report_need_memory(open_memstream(&value, &len));
 
     if (!field->text)
         print_number(file, field, human);
@@ -107,7 +107,7 @@ static char *value_of(const struct asock_field *field, bool human)
         text_print_escaped(file, field->text, quoted ? '"' : 0);
     if (quoted && field->text)
         fputc('"', file);
-    return need_memory(fclose(file) == 0 ? value : NULL);
+    return report_need_memory(fclose(file) == 0 ? value : NULL);
 }
 
 /* How much of it goes into a line of this many bytes: up to a space or a comma where there is one. */

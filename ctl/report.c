@@ -16,7 +16,7 @@ static void print_complaint(const char *format, va_list args)
     fputc('\n', stderr);
 }
 
-void complain(const char *format, ...)
+void report_error(const char *format, ...)
 {
     va_list args;
 
@@ -25,7 +25,7 @@ void complain(const char *format, ...)
     va_end(args);
 }
 
-int complain_usage(const char *format, ...)
+int report_usage(const char *format, ...)
 {
     va_list args;
 
@@ -36,19 +36,19 @@ int complain_usage(const char *format, ...)
     return EXIT_USAGE;
 }
 
-void *need_memory(void *p)
+void *report_need_memory(void *p)
 {
     if (!p) {
-        complain("out of memory");
+        report_error("out of memory");
         exit(EXIT_FAILURE);
     }
     return p;
 }
 
-int finish_output(void)
+int report_finish_output(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return EXIT_SUCCESS;
-    complain("standard output: %s", strerror(errno));
+    report_error("standard output: %s", strerror(errno));
     return EXIT_FAILURE;
 }

@@ -34,7 +34,7 @@ static int read_policy(const struct settings *settings, char **ret, size_t *ret_
 
     if (!file)
         return complain_of_file(settings, strerror(errno));
-    text = need_memory(malloc(POLICY_MAX + 1));
+    text = report_need_memory(malloc(POLICY_MAX + 1));
     errno = 0;
     *ret_len = fread(text, 1, POLICY_MAX + 1, file);
     if (ferror(file) || *ret_len > POLICY_MAX) {
@@ -80,12 +80,13 @@ int restrict_session(struct session *session, const struct settings *settings)
 }
 
 /* What asockctl list shows, unless the program says another name. One that is not valid is not said. */
-int name_session(struct session *session, const struct settings *settings, const char *fallback)
+int restrict_name_session(struct session *session, const struct settings *settings,
+                          const char *fallback)
 {
     const char *slash = strrchr(fallback, '/');
 
     if (settings->name && asock_context_set_name(session->context, settings->name) < 0)
-        return complain_usage("--name: at most 64 bytes of UTF-8 without control characters");
+        return report_usage("--name: at most 64 bytes of UTF-8 without control characters");
     if (!settings->name)
         (void)asock_context_set_name(session->context, slash ? slash + 1 : fallback);
     return 0;
@@ -95,7 +96,7 @@ int name_session(struct session *session, const struct settings *settings, const
  * Whoever has a connection to the control socket sees and ends everything: no program is given that by
  * mistake. It is known by its name, which is always that.
  */
-int refuse_control(const struct settings *settings)
+int restrict_refuse_control(const struct settings *settings)
 {
     const char *path = settings->socket, *slash;
 
@@ -104,6 +105,7 @@ int refuse_control(const struct settings *settings)
     slash = path ? strrchr(path, '/') : NULL;
     if (!path || strcmp(slash ? slash + 1 : path, "control.sock") != 0)
         return 0;
-    complain("%s is the control socket, which must not be passed on: use a client socket", path);
+    report_error("%s is the control socket, which must not be passed on: use a client socket",
+                 path);
     return -1;
 }

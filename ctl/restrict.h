@@ -8,8 +8,9 @@
 /* By the rules in the file of --policy, if there is one. Complains and returns -1. */
 int restrict_session(struct session *session, const struct settings *settings);
 /* The name of --name, else the last part of fallback. Complains and returns an exit status. */
-int name_session(struct session *session, const struct settings *settings, const char *fallback);
+int restrict_name_session(struct session *session, const struct settings *settings,
+                          const char *fallback);
 /* Complains and returns -1 if it is the control socket that the settings name. */
-int refuse_control(const struct settings *settings);
+int restrict_refuse_control(const struct settings *settings);
 
 #endif

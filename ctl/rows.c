@@ -16,7 +16,7 @@
 
 #define COLUMNS_MAX 64
 
-size_t terminal_width(void)
+size_t rows_terminal_width(void)
 {
     struct winsize size = {0};
 
@@ -108,12 +108,12 @@ int rows_check(const struct rows_view *view, const struct settings *settings)
     size_t len;
 
     if (settings->columns && chosen_columns(view, settings->columns, columns, &wrong, &len) == 0) {
-        complain("--columns: there is no column \"%.*s\"", (int)len, wrong);
+        report_error("--columns: there is no column \"%.*s\"", (int)len, wrong);
         list_columns(view);
         return EXIT_USAGE;
     }
     if (sort && !find_column(view, sort + (*sort == '-'), strlen(sort + (*sort == '-')))) {
-        complain("--sort: there is no column \"%s\"", sort);
+        report_error("--sort: there is no column \"%s\"", sort);
         list_columns(view);
         return EXIT_USAGE;
     }
@@ -124,10 +124,10 @@ int rows_check(const struct rows_view *view, const struct settings *settings)
 
 static void add_text(struct record *record, const char *name, const char *text)
 {
-    record->fields = need_memory(
+    record->fields = report_need_memory(
         reallocarray(record->fields, record->count + 1, sizeof(record->fields[0])));
-    record->fields[record->count++] = (struct asock_field){need_memory(strdup(name)),
-                                                           need_memory(strdup(text)), 0};
+    record->fields[record->count++] = (struct asock_field){report_need_memory(strdup(name)),
+                                                           report_need_memory(strdup(text)), 0};
 }
 
 /* Asked once for each that comes after another one: rows of one user stand together mostly. */
@@ -332,8 +332,8 @@ static int print_once(const struct rows_view *view, const struct settings *setti
         if (settings->json)
             json_print_records(stdout, &records);
         else
-            rows_print(view, settings, &records, terminal_width());
-        status = finish_output();
+            rows_print(view, settings, &records, rows_terminal_width());
+        status = report_finish_output();
     }
     records_free(&records);
     return status;
@@ -358,7 +358,7 @@ int rows_run(const struct rows_view *view, const struct settings *settings, cons
         status = print_once(view, settings, &session, query);
     }
     if (status == EXIT_SUCCESS && note && !settings->json && !session.is_control)
-        complain("%s", note);
+        report_error("%s", note);
     session_close(&session);
     return status;
 }

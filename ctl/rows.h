@@ -82,6 +82,6 @@ int rows_run(const struct rows_view *view, const struct settings *settings, cons
 extern const struct rows_view rows_of_list, rows_of_sessions;
 
 /* The width of the terminal in columns; 0: standard output is not a terminal. */
-size_t terminal_width(void);
+size_t rows_terminal_width(void);
 
 #endif

@@ -20,12 +20,12 @@
 static void set_environment(const void *data)
 {
     const char *directory = data;
-    char *path = need_memory(malloc(strlen(directory) + sizeof(LISTENER_SOCKET)));
+    char *path = report_need_memory(malloc(strlen(directory) + sizeof(LISTENER_SOCKET)));
 
     strcpy(path, directory);
     strcat(path, LISTENER_SOCKET);
     if (setenv("ASOCK_SOCKET", path, 1) < 0 || setenv("ASOCK_SHARE", directory, 1) < 0)
-        need_memory(NULL);
+        report_need_memory(NULL);
     free(path);
     unsetenv("ASOCK_FD");
 }
@@ -42,8 +42,8 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
     if (!error)
         return;
     ev_io_stop(loop, io);
-    complain("asockd ended the session: %s; the command continues without a network",
-             asock_strerror(error));
+    report_error("asockd ended the session: %s; the command continues without a network",
+                 asock_strerror(error));
 }
 
 static int run(struct session *session, const struct settings *settings, asock_op *op)
@@ -69,7 +69,7 @@ int run_shared(struct session *session, const struct settings *settings)
     int status;
 
     if (asock_op_new(session->context, &op) < 0)
-        need_memory(NULL);
+        report_need_memory(NULL);
     status = run(session, settings, op);
     asock_op_unref(op);
     return status;

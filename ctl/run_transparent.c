@@ -76,10 +76,10 @@ static int complain_of(const char *what, int err)
     const char *why = remedy(err);
 
     if (err == 0)
-        complain("--transparent: cannot %s; asockctl run --proxy needs none of this", what);
+        report_error("--transparent: cannot %s; asockctl run --proxy needs none of this", what);
     else
-        complain("--transparent: cannot %s: %s%s%s; asockctl run --proxy needs none of this", what,
-                 strerror(err), why ? "; " : "", why ? why : "");
+        report_error("--transparent: cannot %s: %s%s%s; asockctl run --proxy needs none of this",
+                     what, strerror(err), why ? "; " : "", why ? why : "");
     return EXIT_OWN;
 }
 

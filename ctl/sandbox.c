@@ -33,7 +33,7 @@ static const char *const first[] = {"bwrap",
 
 static char *copy(const char *text)
 {
-    return need_memory(strdup(text));
+    return report_need_memory(strdup(text));
 }
 
 static size_t put_bind(char **ret, size_t at, const char *how, const char *path)
@@ -51,7 +51,7 @@ char **sandbox_arguments(char **args)
 
     while (args[count])
         count++;
-    ret = need_memory(calloc(FIRST_COUNT + MORE_MAX + count, sizeof(*ret)));
+    ret = report_need_memory(calloc(FIRST_COUNT + MORE_MAX + count, sizeof(*ret)));
     for (size_t i = 0; i < FIRST_COUNT; i++)
         ret[at++] = copy(first[i]);
     /* It may be a link to below /run, which is empty in there. */

@@ -34,11 +34,12 @@ static void complain_about_group(const char *path)
 
     group = stat(path, &st) == 0 && (st.st_mode & S_IWGRP) ? getgrgid(st.st_gid) : NULL;
     if (group)
-        complain("only members of group %s may open it; add the user (usermod -aG %s USER), who "
-                 "then has to log in again",
-                 group->gr_name, group->gr_name);
+        report_error(
+            "only members of group %s may open it; add the user (usermod -aG %s USER), who "
+            "then has to log in again",
+            group->gr_name, group->gr_name);
     else
-        complain("the user may not open that path");
+        report_error("the user may not open that path");
 }
 
 static void complain_unreachable(const struct session *session, int err)
@@ -46,26 +47,29 @@ static void complain_unreachable(const struct session *session, int err)
     const char *path = session->path ? session->path : session_environment("ASOCK_SOCKET");
 
     if (!session->path && session_environment("ASOCK_FD")) {
-        complain("the connection of ASOCK_FD cannot be used: %s", strerror(err));
+        report_error("the connection of ASOCK_FD cannot be used: %s", strerror(err));
         return;
     }
     path = path ? path : CLIENT_SOCKET;
     if (err == ENOENT)
-        complain("%s socket %s does not exist", session->is_control ? "control" : "client", path);
+        report_error("%s socket %s does not exist", session->is_control ? "control" : "client",
+                     path);
     else if (err == ECONNREFUSED)
-        complain("cannot reach asockd at %s: connection refused: no program listens there", path);
+        report_error("cannot reach asockd at %s: connection refused: no program listens there",
+                     path);
     else
-        complain("cannot reach asockd at %s: %s", path, strerror(err));
+        report_error("cannot reach asockd at %s: %s", path, strerror(err));
     if (err == ENOENT || err == ECONNREFUSED)
-        complain("is it running? Start it (systemctl start asockd.socket), or name the socket of "
-                 "another one: %s",
-                 session->is_control ? "--control or ASOCK_CONTROL" : "--socket or ASOCK_SOCKET");
+        report_error(
+            "is it running? Start it (systemctl start asockd.socket), or name the socket of "
+            "another one: %s",
+            session->is_control ? "--control or ASOCK_CONTROL" : "--socket or ASOCK_SOCKET");
     else if ((err == EACCES || err == EPERM) && session->is_control)
-        complain("the control socket is for root and the daemon's own user: try sudo");
+        report_error("the control socket is for root and the daemon's own user: try sudo");
     else if (err == EACCES || err == EPERM)
         complain_about_group(path);
     else if (err == EAGAIN)
-        complain("it does not accept connections; see: systemctl status asockd");
+        report_error("it does not accept connections; see: systemctl status asockd");
 }
 
 static int open_session(const char *path, bool is_control, struct session *ret)
@@ -129,13 +133,13 @@ static int complain_of(struct session *session, const char *about, int r)
                     asock_context_get_error(session->context) == ASOCK_CONNECTION_ABORTED);
 
     if (r == -ETIMEDOUT)
-        complain("asockd does not answer; see: systemctl status asockd");
+        report_error("asockd does not answer; see: systemctl status asockd");
     else if (r == -ESRCH)
-        complain("%s: no such id (asockctl list shows the ids)", about);
+        report_error("%s: no such id (asockctl list shows the ids)", about);
     else if (r == -ECONNABORTED)
         complain_ended(session->context);
     else
-        complain("%s: %s", about, strerror(-r));
+        report_error("%s: %s", about, strerror(-r));
     return is_lost ? -EXIT_NO_DAEMON : r == -ESRCH ? -EXIT_NO_SUCH : -EXIT_FAILURE;
 }
 
@@ -160,7 +164,7 @@ int session_complain(struct session *session, const char *query, int r)
 {
     if (r != -EOPNOTSUPP)
         return complain_of(session, query, r);
-    complain("%s needs the control socket", command_of(query));
+    report_error("%s needs the control socket", command_of(query));
     return -EXIT_FAILURE;
 }
 
@@ -197,7 +201,7 @@ int session_kill(struct session *session, const struct settings *settings, const
         return 0;
     if (r != -EOPNOTSUPP)
         return complain_of(session, id, r);
-    complain("kill needs the control socket");
+    report_error("kill needs the control socket");
     return -EXIT_FAILURE;
 }
 
@@ -209,7 +213,7 @@ int session_command(struct session *session, const struct settings *settings, co
     const struct asock_field *error = ret->count ? record_find(&ret->rows[0], "error") : NULL;
 
     if (r == -EOPNOTSUPP) {
-        complain("%s needs the control socket", command_of(verb));
+        report_error("%s needs the control socket", command_of(verb));
     } else if (r < 0 && error && error->text) {
         fprintf(stderr, "asockctl: %s: ", command_of(verb));
         text_print_escaped(stderr, error->text, 0);

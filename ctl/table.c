@@ -22,11 +22,11 @@ struct table {
 
 struct table *table_new(const char *align)
 {
-    struct table *table = need_memory(calloc(1, sizeof(*table)));
+    struct table *table = report_need_memory(calloc(1, sizeof(*table)));
 
     table->align = align;
     table->columns = strlen(align);
-    table->widths = need_memory(calloc(table->columns, sizeof(table->widths[0])));
+    table->widths = report_need_memory(calloc(table->columns, sizeof(table->widths[0])));
     return table;
 }
 
@@ -47,18 +47,18 @@ void table_add(struct table *table, const char *text, bool quoted)
     size_t column = table->count % table->columns;
     struct cell cell = {0};
     size_t len;
-    FILE *file = need_memory(open_memstream(&cell.text, &len));
+    FILE *file = report_need_memory(open_memstream(&cell.text, &len));
 
     if (quoted)
         fputc('"', file);
     cell.width = text_print_escaped(file, text, quoted ? '"' : 0) + (quoted ? 2 : 0);
     if (quoted)
         fputc('"', file);
-    need_memory(fclose(file) == 0 ? cell.text : NULL);
+    report_need_memory(fclose(file) == 0 ? cell.text : NULL);
 
     if (table->count == table->room) {
         table->room = table->room ? table->room * 2 : 64;
-        table->cells = need_memory(reallocarray(table->cells, table->room, sizeof(cell)));
+        table->cells = report_need_memory(reallocarray(table->cells, table->room, sizeof(cell)));
     }
     table->cells[table->count++] = cell;
     if (cell.width > table->widths[column])

@@ -18,7 +18,7 @@ static char *text_of(const struct record *row, const char *name, const char *oth
 
     if ((!field || !field->text || !field->text[0]) && otherwise)
         field = record_find(row, otherwise);
-    return need_memory(strdup(field && field->text && field->text[0] ? field->text : "-"));
+    return report_need_memory(strdup(field && field->text && field->text[0] ? field->text : "-"));
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -57,7 +57,7 @@ static void free_sockets(struct top_socket *sockets, size_t count)
 
 void top_take(struct top *top, const struct records *rows)
 {
-    struct top_socket *sockets = need_memory(calloc(rows->count + 1, sizeof(*sockets)));
+    struct top_socket *sockets = report_need_memory(calloc(rows->count + 1, sizeof(*sockets)));
 
     for (size_t i = 0; i < rows->count; i++) {
         const struct record *row = &rows->rows[i];
@@ -163,11 +163,11 @@ static void add(struct top_line *line, const struct top_socket *socket)
 
 void top_arrange(struct top *top, enum top_view view, enum top_order order)
 {
-    const struct top_socket **sorted = need_memory(calloc(top->count + 1, sizeof(*sorted)));
+    const struct top_socket **sorted = report_need_memory(calloc(top->count + 1, sizeof(*sorted)));
     struct order by = {view, order};
 
     free(top->lines);
-    top->lines = need_memory(calloc(top->count + 1, sizeof(*top->lines)));
+    top->lines = report_need_memory(calloc(top->count + 1, sizeof(*top->lines)));
     top->line_count = 0;
     for (size_t i = 0; i < top->count; i++)
         sorted[i] = &top->sockets[i];
