@@ -49,8 +49,9 @@ struct conf_item {
 };
 
 /*
- * 0 or -errno. On failure there is nothing to close. -EPERM: not a regular file, or one that somebody but
- * root and the reader's own user may write to: who can change what an administrator says is one.
+ * 0 or -errno. On failure there is nothing to close. -EPERM: not a regular file, or one that
+ * somebody but root and the reader's own user may write to: who can change what an administrator
+ * says is one.
  */
 int asock_conf_open(struct conf_reader *reader, const char *path);
 /* A file of an open directory; a symbolic link is refused (-ELOOP). path is for messages. */

@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /*
- * FNV-1a. It is not keyed: whoever chooses the bytes can make them collide. Use it where the number of
- * keys is bounded, and compare the keys.
+ * FNV-1a. It is not keyed: whoever chooses the bytes can make them collide. Use it where the number
+ * of keys is bounded, and compare the keys.
  */
 static inline uint64_t hash_bytes(const void *data, size_t len)
 {

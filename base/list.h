@@ -69,8 +69,8 @@ static inline void list_splice(struct list *to, struct list *from)
 }
 
 /*
- * A walk through a list whose nodes come and go meanwhile: it stands before `next`, or at the end of the list. Whoever
- * removes a node says so first, by walks_leave().
+ * A walk through a list whose nodes come and go meanwhile: it stands before `next`, or at the end
+ * of the list. Whoever removes a node says so first, by walks_leave().
  */
 struct walk {
     struct list node; /* among the walks through that list */

@@ -23,7 +23,9 @@ static enum { BY_WRITE, BY_SEND, BY_POLL } log_way;
 static int log_fd = STDERR_FILENO;
 static atomic_ullong log_lost, log_untold; /* lines */
 
-/* Standard error may have been redirected since the service manager connected it, systemd.exec(5). */
+/*
+ * Standard error may have been redirected since the service manager connected it, systemd.exec(5).
+ */
 static bool is_journal(const struct stat *st)
 {
     const char *text = getenv("JOURNAL_STREAM");
@@ -34,9 +36,10 @@ static bool is_journal(const struct stat *st)
 }
 
 /*
- * A pipe that is not read, or a terminal that is stopped, must not stop the daemon. O_NONBLOCK belongs to the open
- * file, which other processes share: so a pipe or terminal is opened once more. One of another user cannot be; poll(2)
- * tells whether it takes a line, which is no longer than PIPE_BUF.
+ * A pipe that is not read, or a terminal that is stopped, must not stop the daemon. O_NONBLOCK
+ * belongs to the open file, which other processes share: so a pipe or terminal is opened once more.
+ * One of another user cannot be; poll(2) tells whether it takes a line, which is no longer than
+ * PIPE_BUF.
  */
 static void choose_way(const struct stat *st)
 {

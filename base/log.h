@@ -4,9 +4,10 @@
 
 /*
  * The daemon's log: a line per event on standard error, with the "<N>" prefix of sd-daemon(3) when
- * standard error is the journal (JOURNAL_STREAM is set). A pipe, a terminal or a socket that takes no line now does not
- * make the caller wait: the line is lost, and the next line is preceded by the number of lost ones. What does not
- * fit into a line is cut. Control characters in the text are escaped.
+ * standard error is the journal (JOURNAL_STREAM is set). A pipe, a terminal or a socket that takes
+ * no line now does not make the caller wait: the line is lost, and the next line is preceded by the
+ * number of lost ones. What does not fit into a line is cut. Control characters in the text are
+ * escaped.
  */
 enum log_level {
     LOG_LEVEL_ERROR = 3,

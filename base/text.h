@@ -24,8 +24,9 @@ static inline bool text_is_control(uint32_t point)
 }
 
 /*
- * The same, as it stands between the quotes of a JSON string: out gets a string. Control characters and line separators
- * are escaped, so that the result is safe on a terminal; a byte that is not UTF-8 becomes the text \xHH.
+ * The same, as it stands between the quotes of a JSON string: out gets a string. Control characters
+ * and line separators are escaped, so that the result is safe on a terminal; a byte that is not
+ * UTF-8 becomes the text \xHH.
  */
 #define TEXT_JSON_MAX 8
 size_t asock_text_to_json(const char *text, size_t len, char out[static TEXT_JSON_MAX]);

@@ -58,8 +58,8 @@ static uint64_t rotate_right(uint64_t value, unsigned int by)
 }
 
 /*
- * Start of the level's first slot behind now that holds a timer; UINT64_MAX: none. A timer that was unset has left its
- * slot's bit behind: that goes here, or the caller would wake up for nothing.
+ * Start of the level's first slot behind now that holds a timer; UINT64_MAX: none. A timer that was
+ * unset has left its slot's bit behind: that goes here, or the caller would wake up for nothing.
  */
 static uint64_t next_of_level(struct wheel *wheel, unsigned int level)
 {

@@ -71,8 +71,8 @@ struct wheel_timer *asock_wheel_pop(struct wheel *wheel, uint64_t now);
 bool asock_wheel_is_overdue(struct wheel *wheel, uint64_t now, uint64_t ms);
 
 /*
- * Milliseconds from now until wheel_pop may have work: -1 no timer is set, 0 at once. May be early (a slot
- * of a higher level has to be sorted in), never late.
+ * Milliseconds from now until wheel_pop may have work: -1 no timer is set, 0 at once. May be early
+ * (a slot of a higher level has to be sorted in), never late.
  */
 int64_t asock_wheel_next(struct wheel *wheel, uint64_t now);
 

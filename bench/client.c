@@ -2,11 +2,12 @@
 /*
  * bench-client: one measurement of one system, its result as a line of JSON.
  *
- *   bench-client --way plain|asock|lent --test TEST --server PORT [--proxy PORT [--socks]] [--path SOCKET] [--host ADDRESS] ...
+ *   bench-client --way plain|asock|lent --test TEST --server PORT [--proxy PORT [--socks]] [--path
+ *   SOCKET] [--host ADDRESS] ...
  *
- * A test runs a fixed number of units to warm up and to learn its speed, then as many as fill the time.
- * The CPU time of the processes --pids names, and of their children, is read before and after those: a
- * proxy's children live as long as the connections, and these stay open.
+ * A test runs a fixed number of units to warm up and to learn its speed, then as many as fill the
+ * time. The CPU time of the processes --pids names, and of their children, is read before and after
+ * those: a proxy's children live as long as the connections, and these stay open.
  */
 #include <dirent.h>
 #include <errno.h>

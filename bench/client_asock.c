@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tests over asockd, as a program with an event loop of its own does it: operations with callbacks,
- * poll(), asock_context_process(). Every completion is waited for.
+ * The tests over asockd, as a program with an event loop of its own does it: operations with
+ * callbacks, poll(), asock_context_process(). Every completion is waited for.
  */
 #include <asock/asock.h>
 #include <errno.h>
@@ -58,7 +58,9 @@ static void turn(void)
 {
     struct pollfd fd = {.fd = asock_context_get_fd(state.context)};
 
-    /* What was queued leaves before the sleep, not after it: poll() need not wait for room first. */
+    /*
+     * What was queued leaves before the sleep, not after it: poll() need not wait for room first.
+     */
     check(asock_context_flush(state.context), "asock_context_flush");
     fd.events = (short)asock_context_get_events(state.context);
     poll(&fd, 1, asock_context_get_timeout(state.context));
@@ -423,7 +425,10 @@ static void run_connections(struct client *c, long units)
         turn();
 }
 
-/* ---- idle: a receive pending on each; several sessions where one may not have so many sockets ---- */
+/*
+ * ---- idle: a receive pending on each; several sessions where one may not have so many sockets
+ * ----
+ */
 
 #define OTHER_OPS 64u /* beside the receives that are pending */
 

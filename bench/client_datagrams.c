@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tests with datagrams, over the kernel's sockets and over asockd. As many are on their way as no buffer drops: 64 that
- * are echoed, 128 of a stream, of which the server acknowledges every 32nd. Each is looked at, as are the bytes of a stream.
+ * The tests with datagrams, over the kernel's sockets and over asockd. As many are on their way as
+ * no buffer drops: 64 that are echoed, 128 of a stream, of which the server acknowledges every
+ * 32nd. Each is looked at, as are the bytes of a stream.
  */
 #include <asock/asock.h>
 #include <errno.h>

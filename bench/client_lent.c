@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tests over sockets that asockd connects and lends: from the connect on they are the kernel's own, and the tests those of
- * client_plain.c. Here is what has to do with asockd: connecting, and closing.
+ * The tests over sockets that asockd connects and lends: from the connect on they are the kernel's
+ * own, and the tests those of client_plain.c. Here is what has to do with asockd: connecting, and
+ * closing.
  */
 #include <asock/asock.h>
 #include <errno.h>

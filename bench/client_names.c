@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The test "names": resolves names that nobody has asked for before, --rate of them a second whether or not those before
- * them are known (an open loop); without --rate, --connections at a time. Each one's time counts from when it was due.
+ * The test "names": resolves names that nobody has asked for before, --rate of them a second
+ * whether or not those before them are known (an open loop); without --rate, --connections at a
+ * time. Each one's time counts from when it was due.
  */
 #include <asock/asock.h>
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The tests over the kernel's own sockets: direct, lent by asockd, or through a proxy, with SOCKS5 if it speaks that. */
+/*
+ * The tests over the kernel's own sockets: direct, lent by asockd, or through a proxy, with SOCKS5
+ * if it speaks that.
+ */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>

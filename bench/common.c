@@ -44,7 +44,9 @@ unsigned char *pattern_new(long spoil)
     return table;
 }
 
-/* By periods: the table stays in the cache, which costs the same whatever the size of an operation. */
+/*
+ * By periods: the table stays in the cache, which costs the same whatever the size of an operation.
+ */
 bool pattern_is(const unsigned char *table, uint64_t position, const void *data, size_t len)
 {
     const unsigned char *p = data;

@@ -9,13 +9,15 @@
  *   'u' and a 64-bit n     n bytes of the pattern follow; the server looks at each, then answers n
  *   'd' and a 64-bit n     the server sends n bytes of the pattern
  *
- * A datagram to the same port begins with such a byte and a 64-bit n; bytes of the pattern from 64 n on follow:
+ * A datagram to the same port begins with such a byte and a 64-bit n; bytes of the pattern from 64
+ * n on follow:
  *
  *   'e'                    it is echoed
  *   'u', 'U'               the server looks at it; 'U' is answered with its first 9 bytes
  *
- * The last two of a connection may follow each other there. The byte at a position is the pattern's at that
- * position: its period is a prime, so that pieces that change places, or are missing, are seen.
+ * The last two of a connection may follow each other there. The byte at a position is the pattern's
+ * at that position: its period is a prime, so that pieces that change places, or are missing, are
+ * seen.
  */
 #include <stdbool.h>
 #include <stddef.h>

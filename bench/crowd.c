@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A test run by many processes at the same time, each with a connection of its own, and a session with asockd where there is one.
- * A round begins when each has got its number of units, and ends when the last one has reported that it is done.
+ * A test run by many processes at the same time, each with a connection of its own, and a session
+ * with asockd where there is one. A round begins when each has got its number of units, and ends
+ * when the last one has reported that it is done.
  */
 #include <signal.h>
 #include <stdio.h>

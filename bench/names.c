@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bench-names: a name server that knows every name: its A record is 127.0.0.1, and it has no AAAA record.
+ * bench-names: a name server that knows every name: its A record is 127.0.0.1, and it has no AAAA
+ * record.
  *
  * Prints its UDP port on 127.0.0.1 and answers until its standard input ends.
  */

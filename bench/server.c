@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bench-server [--spoil POSITION]: the far end of every measurement: echo, sink and source (common.h).
+ * bench-server [--spoil POSITION]: the far end of every measurement: echo, sink and source
+ * (common.h).
  *
- * Prints its port on 127.0.0.1 (--any: on every address) and serves until its standard input ends. One thread and epoll, so that
- * a connection costs little and no path is served otherwise than another. A sink that gets a wrong byte
- * says so and closes. --spoil makes the source send a wrong one.
+ * Prints its port on 127.0.0.1 (--any: on every address) and serves until its standard input ends.
+ * One thread and epoll, so that a connection costs little and no path is served otherwise than
+ * another. A sink that gets a wrong byte says so and closes. --spoil makes the source send a wrong
+ * one.
  */
 #include <arpa/inet.h>
 #include <errno.h>

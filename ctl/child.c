@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: fork -> signals of the caller's are passed on -> it ends, and so does the loop.
- * It is in asockctl's process group: what the terminal sends reaches both. One that makes groups of its own, as a shell does,
- * gets the terminal back when asockctl is continued.
- * Failures: no process (a message), no such command (its process says so, and ends with 126 or 127).
+ * It is in asockctl's process group: what the terminal sends reaches both. One that makes groups of
+ * its own, as a shell does, gets the terminal back when asockctl is continued.
+ * Failures: no process (a message), no such command (its process says so, and ends with 126 or
+ * 127).
  */
 #include "ctl/child.h"
 #include "ctl/ctl.h"

@@ -53,7 +53,10 @@ static void format_endpoint(const struct sockaddr_storage *addr, char buf[ENDPOI
     }
 }
 
-/* Converts the arguments for the library, and rejects those that need no round trip to be found invalid. */
+/*
+ * Converts the arguments for the library, and rejects those that need no round trip to be found
+ * invalid.
+ */
 static int check_target(const char *host, const char *service)
 {
     size_t digits = strspn(service, "0123456789");
@@ -175,7 +178,10 @@ static void judge_relay(struct outcome *outcome)
     }
 }
 
-/* Afterwards the context has no reference left but the session's. Returns the relay for relay_free(). */
+/*
+ * Afterwards the context has no reference left but the session's. Returns the relay for
+ * relay_free().
+ */
 static struct relay *talk(asock_context *context, const struct settings *settings, int timeout_ms,
                           struct outcome *outcome)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * kill: ends sockets and sessions, by their ids or by what stands in their rows. On a terminal it shows them and asks;
- * elsewhere filters need --yes. Its own session is never meant by a filter.
+ * kill: ends sockets and sessions, by their ids or by what stands in their rows. On a terminal it
+ * shows them and asks; elsewhere filters need --yes. Its own session is never meant by a filter.
  */
 #include "ctl/json.h"
 #include "ctl/outcome.h"

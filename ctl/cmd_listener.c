@@ -2,8 +2,9 @@
 /*
  * listener: one for clients comes or goes while the daemon runs.
  * Happy path: a socket is bound, with its group and mode, and listens -> the daemon takes it.
- * Failures: somebody listens at the path, something else is there, no such group, the daemon does not want it: a message,
- * and what was made is removed again, unless the daemon has not said whether it takes it.
+ * Failures: somebody listens at the path, something else is there, no such group, the daemon does
+ * not want it: a message, and what was made is removed again, unless the daemon has not said
+ * whether it takes it.
  */
 #include "ctl/ctl.h"
 #include "ctl/json.h"
@@ -132,8 +133,8 @@ static int make_directory(const char *path)
 }
 
 /*
- * Before listen(2) every connect(2) ends ECONNREFUSED, so the mode can be that of bind(2). A later chmod(2) would follow a link
- * that the owner of the directory puts in the socket's place.
+ * Before listen(2) every connect(2) ends ECONNREFUSED, so the mode can be that of bind(2). A later
+ * chmod(2) would follow a link that the owner of the directory puts in the socket's place.
  */
 static int bind_at(int fd, const struct place *place)
 {
@@ -187,8 +188,9 @@ static int command(struct session *session, const struct settings *settings, int
 }
 
 /*
- * Whether the daemon serves the socket is not known: the request may still be before it. Without a name nobody could reach or remove
- * what it serves; with one, the next "add" replaces what it does not.
+ * Whether the daemon serves the socket is not known: the request may still be before it. Without a
+ * name nobody could reach or remove what it serves; with one, the next "add" replaces what it does
+ * not.
  */
 static void complain_unknown(const struct settings *settings, const char *path)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* monitor: prints events as they happen, a line each. The daemon keeps events that happen between two requests. */
+/*
+ * monitor: prints events as they happen, a line each. The daemon keeps events that happen between
+ * two requests.
+ */
 #include "ctl/json.h"
 #include "ctl/outcome.h"
 #include "ctl/rows.h"
@@ -126,7 +129,9 @@ static void print_report(const struct record *event)
     if (!text_of(event, "error") && number_of(event, "duration_ms") < SLOW_MS)
         return;
     print_text("; lookups (ms): ", lookups, "");
-    /* A single attempt at an address that was asked for has the outcome and the time of the event. */
+    /*
+     * A single attempt at an address that was asked for has the outcome and the time of the event.
+     */
     if (lookups || (attempts && strchr(attempts, ',')))
         print_text("; attempts (ms): ", attempts, "");
 }
@@ -190,7 +195,10 @@ static int print_events(const struct settings *settings, struct records *events)
     return report_finish_output();
 }
 
-/* Ends as a write to it would, when the reader of standard output has gone: the next event may be hours away. */
+/*
+ * Ends as a write to it would, when the reader of standard output has gone: the next event may be
+ * hours away.
+ */
 static void *await_reader_end(void *unused)
 {
     struct pollfd output = {.fd = STDOUT_FILENO};

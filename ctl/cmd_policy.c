@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy check runs asockd's own check. policy learned prints rules for what learn mode has allowed. The other policy
- * commands have their own files.
+ * policy check runs asockd's own check. policy learned prints rules for what learn mode has
+ * allowed. The other policy commands have their own files.
  */
 #include "ctl/policy.h"
 #include "ctl/json.h"

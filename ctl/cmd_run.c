@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * run: a command gets a session of its own instead of the daemon's socket.
- * Happy path: connect, Hello, FILE restricts the session; then all processes of COMMAND share it (run_shared.c), or a proxy uses
- * it for them (proxy.c), or (--fd) its descriptor goes into ASOCK_FD, exec: asockctl is gone.
- * Failures: it is the control socket, FILE cannot be read or is wrong, the daemon does not answer, COMMAND
- * cannot be run; nothing of it has run then.
+ * Happy path: connect, Hello, FILE restricts the session; then all processes of COMMAND share it
+ * (run_shared.c), or a proxy uses it for them (proxy.c), or (--fd) its descriptor goes into
+ * ASOCK_FD, exec: asockctl is gone.
+ * Failures: it is the control socket, FILE cannot be read or is wrong, the daemon does not answer,
+ * COMMAND cannot be run; nothing of it has run then.
  */
 #include "ctl/child.h"
 #include "ctl/confine.h"

@@ -2,11 +2,12 @@
 /*
  * run --confine: lets a command use a lent socket, but not connect, bind or listen with it.
  *
- * Happy path: set "no new privileges"; load Landlock, if the kernel has it: it keeps the command from the
- * memory of other processes of the user (ptrace(2), /proc/PID/mem), and denies the TCP ports that it knows rules for; load a
- * filter of system calls. Children inherit all of it, and it cannot be undone.
- * Failures: without the filter the command is not run. Landlock is only a second protection: a kernel without it is
- * recognised by its error, and accepted.
+ * Happy path: set "no new privileges"; load Landlock, if the kernel has it: it keeps the command
+ * from the memory of other processes of the user (ptrace(2), /proc/PID/mem), and denies the TCP
+ * ports that it knows rules for; load a filter of system calls. Children inherit all of it, and it
+ * cannot be undone.
+ * Failures: without the filter the command is not run. Landlock is only a second protection: a
+ * kernel without it is recognised by its error, and accepted.
  */
 #include "ctl/confine.h"
 
@@ -35,8 +36,9 @@ struct ruleset {
 #define NET_SINCE_ABI 4
 
 /*
- * No rule allows a TCP port, so none can be bound or connected to. An older kernel gets a rule about something that needs a
- * privilege anyway: with any rules a process cannot reach into a process that has other rules.
+ * No rule allows a TCP port, so none can be bound or connected to. An older kernel gets a rule
+ * about something that needs a privilege anyway: with any rules a process cannot reach into a
+ * process that has other rules.
  */
 static int restrict_with_landlock(void)
 {
@@ -63,7 +65,10 @@ static int restrict_with_landlock(void)
 
 /* ---- the filter ---- */
 
-/* Denied with any arguments. The last three lead into processes that are not confined, if there is no Landlock. */
+/*
+ * Denied with any arguments. The last three lead into processes that are not confined, if there is
+ * no Landlock.
+ */
 static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
                              SCMP_SYS(listen),         SCMP_SYS(io_uring_setup),
                              SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register),
@@ -74,8 +79,8 @@ static const int denied[] = {SCMP_SYS(connect),        SCMP_SYS(bind),
 static const unsigned long denied_ioctls[] = {TIOCSTI, TIOCLINUX};
 
 /*
- * A filter cannot see the address of a sendmsg(2). TCP uses the address only with MSG_FASTOPEN, and Unix sockets only for
- * datagrams; so these two are denied.
+ * A filter cannot see the address of a sendmsg(2). TCP uses the address only with MSG_FASTOPEN, and
+ * Unix sockets only for datagrams; so these two are denied.
  */
 static const struct {
     int call;
@@ -83,8 +88,8 @@ static const struct {
 } fast_open[] = {{SCMP_SYS(sendto), 3}, {SCMP_SYS(sendmsg), 2}, {SCMP_SYS(sendmmsg), 3}};
 
 /*
- * Some protocols connect without connect(2): SCTP by setsockopt(2) and by sendmsg(2), as TIPC and others do. Sockets of Unix and of
- * Netlink, which tells of interfaces, are left.
+ * Some protocols connect without connect(2): SCTP by setsockopt(2) and by sendmsg(2), as TIPC and
+ * others do. Sockets of Unix and of Netlink, which tells of interfaces, are left.
  */
 static int deny_families(scmp_filter_ctx filter)
 {
@@ -125,7 +130,10 @@ static int add_rules(scmp_filter_ctx filter)
     return r;
 }
 
-/* A system call of another architecture, also x32, ends the process, because its numbers have other meanings. */
+/*
+ * A system call of another architecture, also x32, ends the process, because its numbers have other
+ * meanings.
+ */
 static int load_filter(void)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);

@@ -3,8 +3,8 @@
 #define ASOCKCTL_CONFINE_H
 
 /*
- * From here on this process, and every program that it runs, cannot connect, bind or listen with any socket, including one
- * that asockd has lent to it. -errno: the process is not confined.
+ * From here on this process, and every program that it runs, cannot connect, bind or listen with
+ * any socket, including one that asockd has lent to it. -errno: the process is not confined.
  */
 int confine(void);
 

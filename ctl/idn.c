@@ -37,7 +37,10 @@ static void suggest(const char *host, size_t len, const char *port, size_t port_
     fputc('\n', stderr);
 }
 
-/* "scheme://[user@]host[:port][/...]": what people copy from elsewhere. asockd would only say that it is no name. */
+/*
+ * "scheme://[user@]host[:port][/...]": what people copy from elsewhere. asockd would only say that
+ * it is no name.
+ */
 static bool is_url(const char *text)
 {
     const char *host = strstr(text, "://"), *at, *colon, *port = text;

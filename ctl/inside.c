@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: new mount and network namespace -> asockctl lays the cable -> network, mounts -> rights are dropped -> the
- * command -> its end, which is everybody's in here.
- * Failures: something cannot be had: asockctl says so, and nothing has run. asockctl ends: so does this process.
+ * Happy path: new mount and network namespace -> asockctl lays the cable -> network, mounts ->
+ * rights are dropped -> the command -> its end, which is everybody's in here.
+ * Failures: something cannot be had: asockctl says so, and nothing has run. asockctl ends: so does
+ * this process.
  */
 #include "ctl/inside.h"
 #include "ctl/child.h"
@@ -36,7 +37,10 @@ static void tell(const struct inside *inside, enum inside_kind kind, int status,
     (void)send(inside->control, &message, sizeof(message), MSG_NOSIGNAL);
 }
 
-/* INSIDE_WAITS, with this process's network namespace: asockctl cannot open that of a process that shields itself. */
+/*
+ * INSIDE_WAITS, with this process's network namespace: asockctl cannot open that of a process that
+ * shields itself.
+ */
 static void tell_namespace(const struct inside *inside)
 {
     struct inside_message message = {.kind = INSIDE_WAITS};
@@ -86,8 +90,9 @@ static void close_foreign(const struct inside *inside)
 }
 
 /*
- * Over its namespaces; nothing that it runs gets them back. Root keeps one: without CAP_SETFCAP no process may map root in a
- * user namespace of his own, as bubblewrap does. It gives root nothing that its user id does not give.
+ * Over its namespaces; nothing that it runs gets them back. Root keeps one: without CAP_SETFCAP no
+ * process may map root in a user namespace of his own, as bubblewrap does. It gives root nothing
+ * that its user id does not give.
  */
 static void drop_rights(const struct inside *inside)
 {

@@ -3,8 +3,9 @@
 #define CTL_INSIDE_H
 
 /*
- * The first process of the command's namespaces: makes them ready, starts the command without rights over them, passes
- * on signals, and reaps. It ends with asockctl, and with it ends every process in there.
+ * The first process of the command's namespaces: makes them ready, starts the command without
+ * rights over them, passes on signals, and reaps. It ends with asockctl, and with it ends every
+ * process in there.
  */
 #include <signal.h>
 #include <stdbool.h>
@@ -38,7 +39,10 @@ _Noreturn void inside_run(const struct inside *inside);
 
 /* ---- mounts.c ---- */
 
-/* In a mount namespace of the command's: its name server, a /proc of its processes, and no socket of asockd. */
+/*
+ * In a mount namespace of the command's: its name server, a /proc of its processes, and no socket
+ * of asockd.
+ */
 int mounts_make(const char *socket, struct network_problem *why);
 
 /* ---- sandbox.c ---- */

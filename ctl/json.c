@@ -127,7 +127,10 @@ static void print_quota(FILE *file, const struct asock_field *field)
     fputc('}', file);
 }
 
-/* "IPv4 server 192.0.2.53:53 Success 12, ...": words by these names; the last is a number, the optional one may be missing. */
+/*
+ * "IPv4 server 192.0.2.53:53 Success 12, ...": words by these names; the last is a number, the
+ * optional one may be missing.
+ */
 static void print_items(FILE *file, const char *text, const char *const *names, size_t count,
                         size_t optional)
 {

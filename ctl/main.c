@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * asockctl: inspects asockd, and connects through it. Parses the arguments and runs the command; options may
- * stand anywhere on the line.
+ * asockctl: inspects asockd, and connects through it. Parses the arguments and runs the command;
+ * options may stand anywhere on the line.
  */
 #include "ctl/ctl.h"
 
@@ -198,7 +198,10 @@ static const char *option_text(unsigned int bit)
     }
 }
 
-/* "run, proxy: restrict" is for these two commands. Returns where their names end; NULL: the text is for all. */
+/*
+ * "run, proxy: restrict" is for these two commands. Returns where their names end; NULL: the text
+ * is for all.
+ */
 static const char *end_of_commands(const char *text)
 {
     size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz, ");

@@ -10,7 +10,10 @@
 #define PREFIX "asockd_"
 #define US_PER_SECOND 1000000
 
-/* The suffix of a metric's name in its samples. In Prometheus' format it is part of the metric's name. */
+/*
+ * The suffix of a metric's name in its samples. In Prometheus' format it is part of the metric's
+ * name.
+ */
 static const char *suffix_of(const char *type)
 {
     if (strcmp(type, "counter") == 0)
@@ -18,7 +21,10 @@ static const char *suffix_of(const char *type)
     return strcmp(type, "info") == 0 ? "_info" : "";
 }
 
-/* The daemon's names are made of these; whatever else calls itself a daemon cannot break a line, or a terminal. */
+/*
+ * The daemon's names are made of these; whatever else calls itself a daemon cannot break a line, or
+ * a terminal.
+ */
 static void print_name(FILE *file, const char *text)
 {
     for (; *text; text++) {
@@ -29,7 +35,10 @@ static void print_name(FILE *file, const char *text)
     }
 }
 
-/* Escapes backslash, newline and, in a label, the quotation mark. Records have no other control characters. */
+/*
+ * Escapes backslash, newline and, in a label, the quotation mark. Records have no other control
+ * characters.
+ */
 static void print_escaped(FILE *file, const char *text, bool is_label)
 {
     for (; *text; text++) {

@@ -14,7 +14,10 @@ enum metrics_format {
     METRICS_PROMETHEUS,  /* Prometheus' own, version 0.0.4 */
 };
 
-/* Prints the records of STATS with `metrics`. False: they are not metrics, because the daemon is older. */
+/*
+ * Prints the records of STATS with `metrics`. False: they are not metrics, because the daemon is
+ * older.
+ */
 bool metrics_print(FILE *file, const struct records *records, enum metrics_format format);
 
 #endif

@@ -103,13 +103,18 @@ static bool follow_link(char path[static PATH_MAX])
     return true;
 }
 
-/* Moves the last part of head to the front of tail. false: it is one that leads nowhere, or the only one. */
+/*
+ * Moves the last part of head to the front of tail. false: it is one that leads nowhere, or the
+ * only one.
+ */
 static bool move_part(char head[static PATH_MAX], char tail[static PATH_MAX])
 {
     char *slash = strrchr(head, '/');
     size_t len = slash ? strlen(slash) : 0, tail_len = strlen(tail);
 
-    /* A relative path's directory is there, as asockctl is; "..", where nothing is, leads nowhere. */
+    /*
+     * A relative path's directory is there, as asockctl is; "..", where nothing is, leads nowhere.
+     */
     if (!slash || strcmp(slash, "/..") == 0 || strcmp(slash, "/.") == 0 ||
         len + tail_len >= PATH_MAX)
         return false;
@@ -190,7 +195,10 @@ static int copy_link(const char *from, const char *to)
     return symlink(target, to) < 0 ? -errno : 0;
 }
 
-/* One that cannot be had, or has gone since, is left out; no more mounts, or no memory, is an error. */
+/*
+ * One that cannot be had, or has gone since, is left out; no more mounts, or no memory, is an
+ * error.
+ */
 static int take_entry(const char *from, const char *to)
 {
     struct stat st;
@@ -210,7 +218,10 @@ static int take_entry(const char *from, const char *to)
     return r == -ENOSPC || r == -ENOMEM ? r : 0;
 }
 
-/* What is written there is lost in the end: no loss where files do not last anyway, or are for one program. */
+/*
+ * What is written there is lost in the end: no loss where files do not last anyway, or are for one
+ * program.
+ */
 static bool does_not_last(const char *dir, const struct stat *st)
 {
     struct statfs fs;
@@ -273,7 +284,10 @@ static int take_entries(const struct mirror *mirror, DIR *list, const char *dir,
     return 0;
 }
 
-/* One that is not there does not come. Of one that cannot be listed nothing is known but what is needed. */
+/*
+ * One that is not there does not come. Of one that cannot be listed nothing is known but what is
+ * needed.
+ */
 static int make_directory(const struct mirror *mirror, const char *dir, const char *to)
 {
     struct stat st;

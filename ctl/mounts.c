@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Mounts of "asockctl run --transparent". Files are written in a tmpfs that stands on /proc for a while: a directory that
- * is always there, and gets the command's own /proc in the end.
+ * Mounts of "asockctl run --transparent". Files are written in a tmpfs that stands on /proc for a
+ * while: a directory that is always there, and gets the command's own /proc in the end.
  */
 #include "ctl/ctl.h"
 #include "ctl/inside.h"
@@ -25,7 +25,10 @@
 #define LOCK_NAME "asockd.lock"
 #define RUNTIME_LEVELS 2 /* DIR/share/NUMBER */
 
-/* asockd's own, and whom the C library asks for names before it asks a name server: they know another network's. */
+/*
+ * asockd's own, and whom the C library asks for names before it asks a name server: they know
+ * another network's.
+ */
 static const char *const hidden[] = {
     "/run/asockd",
     "/run/nscd",
@@ -41,7 +44,10 @@ static int fail(struct network_problem *why, const char *what, int err)
     return -1;
 }
 
-/* The lines of /etc/hosts that are about the host itself. Other names are asked for, so that policy sees them. */
+/*
+ * The lines of /etc/hosts that are about the host itself. Other names are asked for, so that policy
+ * sees them.
+ */
 static void copy_own_lines(FILE *from, FILE *to)
 {
     char *line = NULL;
@@ -127,8 +133,9 @@ static void hide_in(struct mirror *mirror, const char *dir, const char *name)
 }
 
 /*
- * The control socket, listeners of sessions, and each listener's directory, as systemd's units and asockd's defaults have them. A
- * directory without a socket may be that of a listener which comes later: it is hidden if nothing else is in it.
+ * The control socket, listeners of sessions, and each listener's directory, as systemd's units and
+ * asockd's defaults have them. A directory without a socket may be that of a listener which comes
+ * later: it is hidden if nothing else is in it.
  */
 static void hide_runtime(struct mirror *mirror, const char *dir)
 {
@@ -153,7 +160,10 @@ static void hide_runtime(struct mirror *mirror, const char *dir)
         closedir(list);
 }
 
-/* The directories of "/" itself are not replaced, so one of the daemon's own could be made again there. */
+/*
+ * The directories of "/" itself are not replaced, so one of the daemon's own could be made again
+ * there.
+ */
 static bool can_come_back(const char *socket)
 {
     char top[PATH_MAX];
@@ -205,8 +215,8 @@ static void hide_path(struct mirror *mirror, const char *path)
 /* ---- the command's own files ---- */
 
 /*
- * A host that has another network now replaces them. Where the command may make files in /etc itself, that is of more use to it,
- * and these are covered as they are.
+ * A host that has another network now replaces them. Where the command may make files in /etc
+ * itself, that is of more use to it, and these are covered as they are.
  */
 static int replace_file(struct mirror *mirror, const char *path, const char *by)
 {
@@ -275,8 +285,8 @@ static int enter_descriptor(int fd)
 }
 
 /*
- * The directory that this process is in, and those that it has inherited open, are still what was there before: from them
- * ".." and names lead past everything that is hidden.
+ * The directory that this process is in, and those that it has inherited open, are still what was
+ * there before: from them ".." and names lead past everything that is hidden.
  */
 static int enter_again(void)
 {

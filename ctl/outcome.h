@@ -2,7 +2,10 @@
 #ifndef CTL_OUTCOME_H
 #define CTL_OUTCOME_H
 
-/* Exit statuses, documented: what an operation's end is, of connect and resolve alike; and what asking came to. */
+/*
+ * Exit statuses, documented: what an operation's end is, of connect and resolve alike; and what
+ * asking came to.
+ */
 enum {
     EXIT_DENIED = 3,    /* policy */
     EXIT_REFUSED = 4,   /* the peer does not want it */
@@ -19,8 +22,9 @@ int outcome_exit_status(int error);
 #define OUTCOME_MAX 640u
 
 /*
- * "access denied by policy (no rule allows this destination)", or the text alone if it says what the error is. host is what
- * the user asked for: a text about nothing else does not repeat it. text may be NULL.
+ * "access denied by policy (no rule allows this destination)", or the text alone if it says what
+ * the error is. host is what the user asked for: a text about nothing else does not repeat it. text
+ * may be NULL.
  */
 void outcome_describe(const char *host, int error, const char *text, char out[static OUTCOME_MAX]);
 

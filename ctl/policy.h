@@ -36,8 +36,9 @@ bool question_has_client(const struct client *client);
 /* The socket that is about this client. Complains and returns -1 without a daemon. */
 int policy_open(const struct settings *settings, struct session *ret);
 /*
- * Asks for "also", "row" or "restriction", one number after the other, beside what q asks, until there are no more; ret gets
- * the answers behind what it has. Answers without the field `needs` end it too. Returns -1 after a complaint.
+ * Asks for "also", "row" or "restriction", one number after the other, beside what q asks, until
+ * there are no more; ret gets the answers behind what it has. Answers without the field `needs` end
+ * it too. Returns -1 after a complaint.
  */
 int policy_ask_all(struct session *session, const struct settings *settings, struct question *q,
                    const char *name, const char *needs, struct records *ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Files that are not in force are asked by asockd itself, which reads them as it would as a daemon: its answer is records
- * of texts with a NUL behind each (asockd --judge).
+ * Files that are not in force are asked by asockd itself, which reads them as it would as a daemon:
+ * its answer is records of texts with a NUL behind each (asockd --judge).
  */
 #include "ctl/policy.h"
 #include "ctl/record.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the daemon, or files that it does not have, are asked for a verdict; then for the verdicts that other
- * facts would give, or for the restrictions of the session that is judged.
+ * Happy path: the daemon, or files that it does not have, are asked for a verdict; then for the
+ * verdicts that other facts would give, or for the restrictions of the session that is judged.
  * Failures: a client that cannot be, no daemon, files that are refused: nothing is found out.
  */
 #include "ctl/json.h"

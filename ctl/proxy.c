@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: open a session -> restrict it -> listen -> serve until a signal, or until the command has ended.
- * Failures: no daemon, or none that answers, a policy file that is wrong, an address that cannot be had, a command that cannot be
- * run: a message, and nothing has been served.
+ * Happy path: open a session -> restrict it -> listen -> serve until a signal, or until the command
+ * has ended.
+ * Failures: no daemon, or none that answers, a policy file that is wrong, an address that cannot be
+ * had, a command that cannot be run: a message, and nothing has been served.
  */
 #include "ctl/child.h"
 #include "ctl/proxy.h"
@@ -22,7 +23,10 @@
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_MS 30000
-/* As many as the gateway serves, with an op for each way and its end; the daemon gives what its configuration has. */
+/*
+ * As many as the gateway serves, with an op for each way and its end; the daemon gives what its
+ * configuration has.
+ */
 #define SOCKETS_WANTED 8192
 #define OPS_WANTED (4 * SOCKETS_WANTED)
 

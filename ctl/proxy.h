@@ -8,7 +8,9 @@
 /* Listens at settings->listen until a signal ends it. Returns the exit status. */
 int proxy_serve(const struct settings *settings);
 
-/* Runs the command behind a proxy. Returns its exit status, or 125 to 127 as "asockctl run" does. */
+/*
+ * Runs the command behind a proxy. Returns its exit status, or 125 to 127 as "asockctl run" does.
+ */
 int proxy_run_command(const struct settings *settings);
 
 struct gateway;

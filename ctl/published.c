@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: read each --publish -> asockd listens, before anything else has happened -> the command's network is there: accept.
- * Failures: a malformed option, policy denies the address, it is in use: a message, and the command has not run.
+ * Happy path: read each --publish -> asockd listens, before anything else has happened -> the
+ * command's network is there: accept.
+ * Failures: a malformed option, policy denies the address, it is in use: a message, and the command
+ * has not run.
  */
 #include "ctl/published.h"
 #include "ctl/child.h"

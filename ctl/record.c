@@ -110,7 +110,9 @@ static char *value_of(const struct asock_field *field, bool human)
     return report_need_memory(fclose(file) == 0 ? value : NULL);
 }
 
-/* How much of it goes into a line of this many bytes: up to a space or a comma where there is one. */
+/*
+ * How much of it goes into a line of this many bytes: up to a space or a comma where there is one.
+ */
 static size_t line_length(const char *value, size_t room)
 {
     size_t len = strlen(value);

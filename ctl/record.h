@@ -2,7 +2,9 @@
 #ifndef CTL_RECORD_H
 #define CTL_RECORD_H
 
-/* The daemon's records, kept: the library's live only as long as the callback that is given them. */
+/*
+ * The daemon's records, kept: the library's live only as long as the callback that is given them.
+ */
 #include <asock/asock.h>
 
 #include <stdbool.h>
@@ -32,8 +34,8 @@ const char *record_text(const struct record *record, const char *name);
 int64_t record_number(const struct record *record, const char *name);
 
 /*
- * "name   value" in lines. human: sizes and times in larger units. width: longer lines go on below their value, 0: they
- * are as long as they are.
+ * "name   value" in lines. human: sizes and times in larger units. width: longer lines go on below
+ * their value, 0: they are as long as they are.
  */
 void record_print(const struct record *record, bool human, size_t width);
 

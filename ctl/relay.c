@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: up, standard input is read into free slots and each is submitted as a send; at its end a
- * shutdown goes behind them. Down, every free slot is submitted as a receive; the filled ones are written
- * out in order, then submitted again; at the end of stream standard output is closed. Both over: close. On request
- * the end of stream alone is enough (exit_on_close), or the end of standard input is kept here (keep_open).
+ * Happy path: up, standard input is read into free slots and each is submitted as a send; at its
+ * end a shutdown goes behind them. Down, every free slot is submitted as a receive; the filled ones
+ * are written out in order, then submitted again; at the end of stream standard output is closed.
+ * Both over: close. On request the end of stream alone is enough (exit_on_close), or the end of
+ * standard input is kept here (keep_open).
  *
- * Failures: a send that fails ends the upward direction; what the peer still has to say is received. A
- * receive that fails ends both, when what came before it has been written. Standard input that can't be read and
- * standard output that can't be written end all at once, by RST unless the upward direction was over.
+ * Failures: a send that fails ends the upward direction; what the peer still has to say is
+ * received. A receive that fails ends both, when what came before it has been written. Standard
+ * input that can't be read and standard output that can't be written end all at once, by RST unless
+ * the upward direction was over.
  *
  * Bounded: SLOTS buffers each way. A slow reader of standard output leaves no slot to receive into,
  * and the daemon reads from the network only for a receive; a slow peer leaves no slot to read

@@ -2,7 +2,10 @@
 #ifndef CTL_RELAY_H
 #define CTL_RELAY_H
 
-/* Copies standard input to a connected socket, and the socket to standard output, until both have ended. */
+/*
+ * Copies standard input to a connected socket, and the socket to standard output, until both have
+ * ended.
+ */
 #include <asock/asock.h>
 
 #include <stdbool.h>
@@ -41,13 +44,19 @@ int relay_new(asock_context *context, asock_socket *socket, const struct relay_m
  */
 void relay_run(struct relay *relay, struct relay_result *ret);
 
-/* The whole relay over a lent socket; blocks until it ends. Takes fd. Closes the socket afterwards, as above. */
+/*
+ * The whole relay over a lent socket; blocks until it ends. Takes fd. Closes the socket afterwards,
+ * as above.
+ */
 void relay_lent(asock_context *context, asock_socket *socket, int fd,
                 const struct relay_manner *manner, struct relay_result *ret);
 
 /* Releases the library's objects, except the buffers. Accepts NULL. */
 void relay_release(struct relay *relay);
-/* Frees the rest, after the context is gone: until then an op that the daemon never answered used the buffers. */
+/*
+ * Frees the rest, after the context is gone: until then an op that the daemon never answered used
+ * the buffers.
+ */
 struct relay *relay_free(struct relay *relay);
 
 #endif

@@ -2,8 +2,9 @@
 /*
  * The same as relay.c, but with a lent socket: read(2) and write(2) go directly to the network.
  *
- * Happy path: standard input is copied to the socket; at its end the sending side is shut down. The socket's data is copied to
- * standard output. When both have ended, CLOSE makes the daemon wait until the peer has acknowledged everything.
+ * Happy path: standard input is copied to the socket; at its end the sending side is shut down. The
+ * socket's data is copied to standard output. When both have ended, CLOSE makes the daemon wait
+ * until the peer has acknowledged everything.
  * Failures: as in relay.c. Memory: one buffer each way.
  */
 #include "ctl/relay.h"
@@ -16,7 +17,9 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE (256u * 1024u)
-/* If the daemon does not confirm the close in this time, the end of the session closes the socket. */
+/*
+ * If the daemon does not confirm the close in this time, the end of the session closes the socket.
+ */
 #define CLOSE_TIMEOUT_MS 5000
 
 struct buffer {
@@ -181,7 +184,10 @@ static bool is_over(const struct lent *lent)
            (lent->manner.keep_open && lent->in_ended && is_empty(&lent->up));
 }
 
-/* Behind the peer's end of stream no receive would tell that the connection is over, and standard input may be silent. */
+/*
+ * Behind the peer's end of stream no receive would tell that the connection is over, and standard
+ * input may be silent.
+ */
 static void note_lost(struct lent *lent)
 {
     int err = 0;

@@ -79,7 +79,10 @@ int restrict_session(struct session *session, const struct settings *settings)
     return r > 0 ? complain_of_rules(settings, text) : r;
 }
 
-/* What asockctl list shows, unless the program says another name. One that is not valid is not said. */
+/*
+ * What asockctl list shows, unless the program says another name. One that is not valid is not
+ * said.
+ */
 int restrict_name_session(struct session *session, const struct settings *settings,
                           const char *fallback)
 {
@@ -93,8 +96,8 @@ int restrict_name_session(struct session *session, const struct settings *settin
 }
 
 /*
- * Whoever has a connection to the control socket sees and ends everything: no program is given that by
- * mistake. It is known by its name, which is always that.
+ * Whoever has a connection to the control socket sees and ends everything: no program is given that
+ * by mistake. It is known by its name, which is always that.
  */
 int restrict_refuse_control(const struct settings *settings)
 {

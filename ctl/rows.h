@@ -3,9 +3,9 @@
 #define CTL_ROWS_H
 
 /*
- * Shared by list, sessions and denied: shows records as a table of chosen columns, filtered and sorted. Each record also gets
- * the fields "user" (the name of its uid) and "to" (host or address, and port), which filters and columns may name like any
- * other field.
+ * Shared by list, sessions and denied: shows records as a table of chosen columns, filtered and
+ * sorted. Each record also gets the fields "user" (the name of its uid) and "to" (host or address,
+ * and port), which filters and columns may name like any other field.
  */
 #include "ctl/ctl.h"
 #include "ctl/record.h"
@@ -47,7 +47,10 @@ struct rows_view {
     const char *sort; /* without --sort; NULL: as they come */
 };
 
-/* 0: --columns, --sort and the filters among the arguments are valid. Otherwise an exit status, after a message. */
+/*
+ * 0: --columns, --sort and the filters among the arguments are valid. Otherwise an exit status,
+ * after a message.
+ */
 int rows_check(const struct rows_view *view, const struct settings *settings);
 
 /* Adds "user" and "to", then filters and sorts. */
@@ -72,8 +75,9 @@ bool rows_are_filters(const struct rows_view *view, char *const *filters, int co
 int rows_check_filters(const struct rows_view *view, char *const *filters, int count);
 
 /*
- * Prints the query's rows as a table or as JSON, once or, with --watch, repeatedly. Returns the exit status. On a client's
- * socket, which only reports its own session, note is printed on standard error.
+ * Prints the query's rows as a table or as JSON, once or, with --watch, repeatedly. Returns the
+ * exit status. On a client's socket, which only reports its own session, note is printed on
+ * standard error.
  */
 int rows_run(const struct rows_view *view, const struct settings *settings, const char *query,
              const char *note);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a session, narrowed, with a listener of its own; the command and all of its processes find that by
- * ASOCK_SOCKET. asockctl stays, because the listener goes with its session.
- * Failures: no daemon, a file that is wrong, a daemon that makes no listeners: nothing has run. A daemon that ends
- * later: a message, and the command goes on without it.
+ * Happy path: a session, narrowed, with a listener of its own; the command and all of its processes
+ * find that by ASOCK_SOCKET. asockctl stays, because the listener goes with its session.
+ * Failures: no daemon, a file that is wrong, a daemon that makes no listeners: nothing has run. A
+ * daemon that ends later: a message, and the command goes on without it.
  */
 #include "ctl/child.h"
 #include "ctl/restrict.h"

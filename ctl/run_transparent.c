@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * run --transparent: the gateway's side.
- * Happy path: session -> namespaces -> a child that is their first process (inside.c) -> cable, packet socket, name server
- * -> the loop, until the command has ended.
- * Failures: the message names the feature that the kernel lacks, and the option that does without it; nothing has run then.
+ * Happy path: session -> namespaces -> a child that is their first process (inside.c) -> cable,
+ * packet socket, name server -> the loop, until the command has ended.
+ * Failures: the message names the feature that the kernel lacks, and the option that does without
+ * it; nothing has run then.
  */
 #include "ctl/run_transparent.h"
 #include "ctl/inside.h"
@@ -85,7 +86,10 @@ static int complain_of(const char *what, int err)
 
 /* ---- messages ---- */
 
-/* The command was stopped: asockctl stops too, so that its shell notices, and both continue together. */
+/*
+ * The command was stopped: asockctl stops too, so that its shell notices, and both continue
+ * together.
+ */
 static void stop_together(const struct run *run)
 {
     if (run->pid == 0)
@@ -164,8 +168,8 @@ static const char *socket_path(const struct settings *settings, struct sockaddr_
 }
 
 /*
- * A child in a process namespace of its own. unshare(2) with CLONE_NEWPID would do for fork(), but the kernel lets a process that
- * has called it start no thread, and opening.c needs one.
+ * A child in a process namespace of its own. unshare(2) with CLONE_NEWPID would do for fork(), but
+ * the kernel lets a process that has called it start no thread, and opening.c needs one.
  */
 static pid_t fork_first(void)
 {

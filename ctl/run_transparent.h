@@ -4,7 +4,10 @@
 
 #include "ctl/ctl.h"
 
-/* Runs the command in a network that leads to asockd. Returns its exit status, or 125 to 127 as "asockctl run" does. */
+/*
+ * Runs the command in a network that leads to asockd. Returns its exit status, or 125 to 127 as
+ * "asockctl run" does.
+ */
 int run_transparent(const struct settings *settings);
 
 #endif

@@ -17,8 +17,8 @@ struct session {
 };
 
 /*
- * All of these complain when they fail, and return an exit status, negative: -EXIT_NO_DAEMON, -EXIT_NO_SUCH, or
- * -EXIT_FAILURE.
+ * All of these complain when they fail, and return an exit status, negative: -EXIT_NO_DAEMON,
+ * -EXIT_NO_SUCH, or -EXIT_FAILURE.
  */
 
 /* Of an environment variable, as the library sees it: NULL if it is not set, or empty. */
@@ -55,13 +55,16 @@ int session_timeout(const struct settings *settings);
 /* The complaint of asock_context_inspect(), where the caller had something to do before it. */
 int session_complain(struct session *session, const char *query, int r);
 
-/* Ends a socket or a session. 1: there is none of that id, which is no failure where it may have gone. */
+/*
+ * Ends a socket or a session. 1: there is none of that id, which is no failure where it may have
+ * gone.
+ */
 int session_kill(struct session *session, const struct settings *settings, const char *id,
                  bool may_be_gone);
 
 /*
- * By these rules, of settings->policy. 1: they are refused, text says why; -1 when there was no answer, after
- * a complaint.
+ * By these rules, of settings->policy. 1: they are refused, text says why; -1 when there was no
+ * answer, after a complaint.
  */
 int session_restrict(struct session *session, const struct settings *settings, const char *rules,
                      size_t len, char *text, size_t text_size);
@@ -69,10 +72,16 @@ int session_restrict(struct session *session, const struct settings *settings, c
 /* The connection, for another program to go on with; complains and returns -1 without an answer. */
 int session_detach(struct session *session, const struct settings *settings, int *ret);
 
-/* Waits for the daemon's first word, and takes the time off *timeout_ms (0: none is set); complains when none comes. */
+/*
+ * Waits for the daemon's first word, and takes the time off *timeout_ms (0: none is set); complains
+ * when none comes.
+ */
 int session_await(struct session *session, int *timeout_ms);
 
-/* A listener of its own, by op; complains, with what the daemon says, when there is none. Returns -1 then. */
+/*
+ * A listener of its own, by op; complains, with what the daemon says, when there is none. Returns
+ * -1 then.
+ */
 int session_share(struct session *session, const struct settings *settings, asock_op *op);
 
 /* Before the first op: few sockets are wanted, so that many such sessions of a unit find room. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * asockctl passes on what was sent to itself alone: the terminal, and whoever signals the group, reach the command too, unless
- * it has a group of its own. To the first process of a namespace the number goes as the value of another signal: that one
- * gets the group's signals as well, and could not tell them apart.
+ * asockctl passes on what was sent to itself alone: the terminal, and whoever signals the group,
+ * reach the command too, unless it has a group of its own. To the first process of a namespace the
+ * number goes as the value of another signal: that one gets the group's signals as well, and could
+ * not tell them apart.
  */
 #include "ctl/signals.h"
 
@@ -18,7 +19,10 @@
 /* Signal handlers have no other way to know whose signals these are. */
 static volatile sig_atomic_t target;
 static volatile sig_atomic_t is_first; /* target: of a namespace */
-/* Of signals_stop(): this process is stopped, or about to be; the SIGCONT that ended that has reached the command, too. */
+/*
+ * Of signals_stop(): this process is stopped, or about to be; the SIGCONT that ended that has
+ * reached the command, too.
+ */
 static volatile sig_atomic_t is_stopped, is_continued;
 
 static bool has_own_group(void)

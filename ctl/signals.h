@@ -3,9 +3,10 @@
 #define CTL_SIGNALS_H
 
 /*
- * Signals of a process that stays beside one that it has started, and is to be no more than that process to whoever signals
- * it. What is sent to the group, as the terminal does, reaches both; what is sent to this process alone is passed on. The
- * witness (witness.h) has to be started before.
+ * Signals of a process that stays beside one that it has started, and is to be no more than that
+ * process to whoever signals it. What is sent to the group, as the terminal does, reaches both;
+ * what is sent to this process alone is passed on. The witness (witness.h) has to be started
+ * before.
  */
 #include <signal.h>
 #include <stdbool.h>
@@ -17,8 +18,9 @@ enum signals_target {
 };
 
 /*
- * Around fork(): all signals wait, in both processes, until it is known whose they are. The new one may hold them for longer: the
- * first process of a namespace loses what comes before it has handlers.
+ * Around fork(): all signals wait, in both processes, until it is known whose they are. The new one
+ * may hold them for longer: the first process of a namespace loses what comes before it has
+ * handlers.
  */
 void signals_hold(sigset_t *ret_before);
 void signals_release(const sigset_t *before);
@@ -29,8 +31,8 @@ void signals_pass_to(pid_t pid, enum signals_target kind);
 void signals_pass_carried_to(pid_t pid);
 
 /*
- * Stops this process until SIGCONT, which is not passed on meanwhile. True: it was sent to the group, so the command has got it as
- * well.
+ * Stops this process until SIGCONT, which is not passed on meanwhile. True: it was sent to the
+ * group, so the command has got it as well.
  */
 bool signals_stop(void);
 

@@ -3,14 +3,14 @@
 #define CTL_STREAM_H
 
 /*
- * Standard input or output, whatever it is, without ever waiting in a read or write that poll did not
- * promise. O_NONBLOCK is not set on it: the file description is shared with whoever started us.
+ * Standard input or output, whatever it is, without ever waiting in a read or write that poll did
+ * not promise. O_NONBLOCK is not set on it: the file description is shared with whoever started us.
  *
  *   regular file     read and write at once: they wait for the disk alone
  *   socket           MSG_DONTWAIT
- *   pipe, terminal   opened once more by /proc/self/fd: a file description of our own, with O_NONBLOCK
- *   any, if that     poll first, then one read; or one write of what fits if poll said that there is room
- *   is not possible
+ *   pipe, terminal   opened once more by /proc/self/fd: a file description of our own, with
+ *   O_NONBLOCK any, if that     poll first, then one read; or one write of what fits if poll said
+ *   that there is room is not possible
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,8 +38,8 @@ ssize_t stream_read(struct stream *stream, void *data, size_t len);
 ssize_t stream_write(struct stream *stream, const void *data, size_t len);
 
 /*
- * Output: tells the reader that this was all. The descriptor's number stays taken. Returns 0 or what
- * close had to say.
+ * Output: tells the reader that this was all. The descriptor's number stays taken. Returns 0 or
+ * what close had to say.
  */
 int stream_end(struct stream *stream);
 

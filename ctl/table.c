@@ -68,7 +68,10 @@ void table_add(struct table *table, const char *text, bool quoted)
 /* Below this a text says nothing any more. */
 #define WIDTH_MIN 4
 
-/* The widest of those that may be cut; SIZE_MAX: none. Numbers are not: a part of one would be another number. */
+/*
+ * The widest of those that may be cut; SIZE_MAX: none. Numbers are not: a part of one would be
+ * another number.
+ */
 static size_t widest(const struct table *table)
 {
     size_t found = SIZE_MAX;

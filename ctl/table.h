@@ -15,7 +15,10 @@ struct table *table_free(struct table *table);
 /* The next cell; rows fill up by themselves. Escapes text; quotes it if asked to. */
 void table_add(struct table *table, const char *text, bool quoted);
 
-/* width: lines of no more columns than these, where that can be; 0: no limit. What is cut ends in an ellipsis. */
+/*
+ * width: lines of no more columns than these, where that can be; 0: no limit. What is cut ends in
+ * an ellipsis.
+ */
 void table_print(struct table *table, size_t width);
 
 #endif

@@ -8,7 +8,10 @@
 #include <wchar.h>
 #include <wctype.h>
 
-/* Characters that change how others look, or cannot be seen: of no use in a name, and of some in a forged one. */
+/*
+ * Characters that change how others look, or cannot be seen: of no use in a name, and of some in a
+ * forged one.
+ */
 static bool is_formatting(uint32_t point)
 {
     return point == 0xad || point == 0x61c || point == 0xfeff ||

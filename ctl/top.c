@@ -28,7 +28,10 @@ static int compare_ids(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Between two looks by the same clock as the bytes are counted; where no time has passed, what it was. */
+/*
+ * Between two looks by the same clock as the bytes are counted; where no time has passed, what it
+ * was.
+ */
 static void set_rates(struct top_socket *socket, const struct top_socket *before)
 {
     double seconds = before ? (double)(socket->age_ms - before->age_ms) / 1000 : 0;

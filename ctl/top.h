@@ -2,7 +2,10 @@
 #ifndef CTL_TOP_H
 #define CTL_TOP_H
 
-/* What "asockctl top" shows: sockets with their rates, by themselves or summed up by client or destination. */
+/*
+ * What "asockctl top" shows: sockets with their rates, by themselves or summed up by client or
+ * destination.
+ */
 #include "ctl/record.h"
 #include "ctl/rows.h"
 
@@ -34,7 +37,10 @@ struct top {
     size_t line_count;
 };
 
-/* Rates are between this look and the last one, by the daemon's own clock. The rows must have been completed and filtered. */
+/*
+ * Rates are between this look and the last one, by the daemon's own clock. The rows must have been
+ * completed and filtered.
+ */
 void top_take(struct top *top, const struct records *rows);
 void top_arrange(struct top *top, enum top_view view, enum top_order order);
 /* Does the line sum up this socket? */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a byte asks the witness -> it takes what is pending, and answers with a set of numbers. The kernel signals the
- * youngest process of a group first, so the witness has the signal when this process asks.
- * Failures: there is no witness, or it does not answer, because somebody has stopped or killed it: the signal counts as sent to
- * this process alone. It ends with this process.
+ * Happy path: a byte asks the witness -> it takes what is pending, and answers with a set of
+ * numbers. The kernel signals the youngest process of a group first, so the witness has the signal
+ * when this process asks.
+ * Failures: there is no witness, or it does not answer, because somebody has stopped or killed it:
+ * the signal counts as sent to this process alone. It ends with this process.
  */
 #include "ctl/witness.h"
 

@@ -3,8 +3,8 @@
 #define CTL_WITNESS_H
 
 /*
- * Whether a signal was sent to this process or to its whole process group, which the kernel does not say: a small process
- * in the group, which blocks all signals, has got it as well or not.
+ * Whether a signal was sent to this process or to its whole process group, which the kernel does
+ * not say: a small process in the group, which blocks all signals, has got it as well or not.
  */
 #include <stdbool.h>
 

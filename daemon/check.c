@@ -13,7 +13,9 @@
 
 /* ---- listeners ---- */
 
-/* Those of the configuration, or, without any, "default"; and what the service manager listens at. */
+/*
+ * Those of the configuration, or, without any, "default"; and what the service manager listens at.
+ */
 static bool has_listener(void *data, const char *name)
 {
     const struct config *config = data;

@@ -266,8 +266,9 @@ static bool was_set(const struct progress *progress, const char *name)
 }
 
 /*
- * More sockets need more ops: a pending receive is one, and a client whose idle connections have used them
- * up would wait without end. A part cannot be more than the whole, whichever of the two was set.
+ * More sockets need more ops: a pending receive is one, and a client whose idle connections have
+ * used them up would wait without end. A part cannot be more than the whole, whichever of the two
+ * was set.
  */
 static void settle(struct limits *limits, const struct progress *progress)
 {

@@ -41,7 +41,9 @@ struct reload_source config_source_init(struct config_source *source,
 #define CONFIG_NAME "asockd.conf"
 #define POLICY_NAME "policy.d"
 
-/* The administrator's, those until the next boot, and what came with the package: the first wins. */
+/*
+ * The administrator's, those until the next boot, and what came with the package: the first wins.
+ */
 #define CONFIG_DIRS                                                                                \
     {                                                                                              \
         CONFIG_DIR, "/run/asockd", VENDORDIR "/asockd"                                             \
@@ -57,7 +59,9 @@ void config_init(struct config *config);
 /* A level by its name: 0 or -EINVAL. */
 int config_parse_level(const char *text, enum log_level *ret);
 
-/* 0: go on; 1: all that was asked for has been printed; -EINVAL: misuse, and a message was printed. */
+/*
+ * 0: go on; 1: all that was asked for has been printed; -EINVAL: misuse, and a message was printed.
+ */
 int config_read_arguments(struct config *config, int argc, char **argv);
 
 /* 0, or -errno with a message that names the file, and the line if there is one. */

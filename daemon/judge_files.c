@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the policy is loaded as a daemon would, the question is read, and judged by a view of its own.
+ * Happy path: the policy is loaded as a daemon would, the question is read, and judged by a view of
+ * its own.
  * Failures: a file that is refused, a question that is none: one line on standard error.
  */
 #include "daemon/judge_files.h"

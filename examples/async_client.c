@@ -58,8 +58,8 @@ static void shut(asock_op *op, void *userdata)
     asock_close(client->socket, op, 0);
 }
 
-/* Submitting from inside the op's own callback is fine: a call that has completed already runs none,
- * so main() makes the context always complete through callbacks. */
+/* Submitting from inside the op's own callback is fine: a call that has completed already runs
+ * none, so main() makes the context always complete through callbacks. */
 static void received(asock_op *op, void *userdata)
 {
     struct client *client = userdata;

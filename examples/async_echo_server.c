@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The companion of the asynchronous client: sends back what comes, for any number of connections at a time. Everything
- * happens in callbacks (echo.h), in the library's dispatcher thread; main only waits.
+ * The companion of the asynchronous client: sends back what comes, for any number of connections at
+ * a time. Everything happens in callbacks (echo.h), in the library's dispatcher thread; main only
+ * waits.
  *
- * Usage: async_echo_server ADDRESS PORT [CONNECTIONS]. With port 0 the kernel chooses one; the program says which.
- * The policy has to allow it: Listen=tcp ADDRESS PORT. Exit status: 0, 1 when anything failed, 2 for misuse.
+ * Usage: async_echo_server ADDRESS PORT [CONNECTIONS]. With port 0 the kernel chooses one; the
+ * program says which. The policy has to allow it: Listen=tcp ADDRESS PORT. Exit status: 0, 1 when
+ * anything failed, 2 for misuse.
  */
 #include <asock/asock.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The same client in begin and end style: each begin gives an operation, each end waits for it. Between
- * the two the program could do something else; here the first receive is begun before the send has
- * ended.
+ * The same client in begin and end style: each begin gives an operation, each end waits for it.
+ * Between the two the program could do something else; here the first receive is begun before the
+ * send has ended.
  *
  * Usage: begin_end_client HOST PORT [PATH|TEXT]. What comes is written to standard output.
  * Exit status: 0, 1 when anything failed, 2 for misuse.

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The same echo server in begin and end style: one connection after the other. A multishot accept has the next one before the present
- * one is served.
+ * The same echo server in begin and end style: one connection after the other. A multishot accept
+ * has the next one before the present one is served.
  *
- * Usage: begin_end_echo_server ADDRESS PORT [CONNECTIONS]. Exit status: 0, 1 when anything failed, 2 for misuse.
+ * Usage: begin_end_echo_server ADDRESS PORT [CONNECTIONS]. Exit status: 0, 1 when anything failed,
+ * 2 for misuse.
  */
 #include <asock/asock.h>
 

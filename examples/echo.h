@@ -3,8 +3,8 @@
 #define ASOCK_EXAMPLES_ECHO_H
 
 /*
- * What the echo servers with callbacks have in common: a listener, and per connection one op that receives, sends back
- * what came, and receives again, until the peer has ended its stream.
+ * What the echo servers with callbacks have in common: a listener, and per connection one op that
+ * receives, sends back what came, and receives again, until the peer has ended its stream.
  */
 #include <asock/asock.h>
 

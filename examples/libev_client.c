@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The same client inside an event loop of the program's own, here libev: no thread. Before the loop
- * sleeps (ev_prepare) it asks the library what to wait for; when it has slept (ev_check) it lets the
- * library work.
+ * sleeps (ev_prepare) it asks the library what to wait for; when it has slept (ev_check) it lets
+ * the library work.
  *
  * Usage: libev_client HOST PORT [PATH|TEXT]. What comes is written to standard output.
  * Exit status: 0, 1 when anything failed, 2 for misuse.

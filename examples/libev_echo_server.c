@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The same echo server inside an event loop of the program's own, here libev: no thread. libev_client.c says how the
- * library lives in the loop.
+ * The same echo server inside an event loop of the program's own, here libev: no thread.
+ * libev_client.c says how the library lives in the loop.
  *
- * Usage: libev_echo_server ADDRESS PORT [CONNECTIONS]. Exit status: 0, 1 when anything failed, 2 for misuse.
+ * Usage: libev_echo_server ADDRESS PORT [CONNECTIONS]. Exit status: 0, 1 when anything failed, 2
+ * for misuse.
  */
 #include <asock/asock.h>
 

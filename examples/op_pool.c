@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Ten sends outstanding, from a pool of ten operation objects: each is submitted again, with the next
- * line, as soon as it has completed. Sends of a socket go out whole and in the order in which they were
- * submitted, so the lines arrive in order.
+ * Ten sends outstanding, from a pool of ten operation objects: each is submitted again, with the
+ * next line, as soon as it has completed. Sends of a socket go out whole and in the order in which
+ * they were submitted, so the lines arrive in order.
  *
- * Usage: op_pool HOST PORT [TEXT]. Sends 100 numbered lines with TEXT, then reads to the end of stream.
- * Standard output: "sent 100 lines, N bytes; received M bytes".
+ * Usage: op_pool HOST PORT [TEXT]. Sends 100 numbered lines with TEXT, then reads to the end of
+ * stream. Standard output: "sent 100 lines, N bytes; received M bytes".
  * Exit status: 0, 1 when anything failed, 2 for misuse.
  */
 #include <asock/asock.h>

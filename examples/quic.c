@@ -313,7 +313,10 @@ static size_t next_packet(struct quic *q, uint8_t *dest, size_t room, unsigned i
     return (size_t)n;
 }
 
-/* Packets of one length, of which the last may be shorter, leave together. Two operations: a longer one begins the next. */
+/*
+ * Packets of one length, of which the last may be shorter, leave together. Two operations: a longer
+ * one begins the next.
+ */
 static void write_packets(struct quic *q)
 {
     size_t room = ngtcp2_conn_get_max_tx_udp_payload_size(q->conn), len = 0, segment = 0, n;

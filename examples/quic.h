@@ -3,8 +3,9 @@
 #define EXAMPLES_QUIC_H
 
 /*
- * What the QUIC client and server share: datagrams between ngtcp2, which does no input or output itself, and a socket of
- * asockd. Packets of one length leave as one send (segment size), and arrive as one receive (coalesce), with ECN.
+ * What the QUIC client and server share: datagrams between ngtcp2, which does no input or output
+ * itself, and a socket of asockd. Packets of one length leave as one send (segment size), and
+ * arrive as one receive (coalesce), with ECN.
  */
 #include <asock/asock.h>
 #include <gnutls/gnutls.h>
@@ -38,7 +39,10 @@ struct quic {
     ngtcp2_conn *conn; /* NULL: of a server that nobody has come to */
     ngtcp2_crypto_conn_ref ref;
     struct sockaddr_storage local, remote;
-    /* the stream, and what is sent on it: `total` bytes of data, which repeats itself after `period` */
+    /*
+     * the stream, and what is sent on it: `total` bytes of data, which repeats itself after
+     * `period`
+     */
     int64_t stream;
     const uint8_t *data;
     uint64_t period, total, offset;
@@ -46,7 +50,10 @@ struct quic {
     uint64_t received; /* bytes of the peer's */
     bool is_over;
     const char *problem; /* why it is over; NULL: it went well */
-    /* Bytes of the peer's stream at `received`; called again for the end, with is_end. False: not what was expected. */
+    /*
+     * Bytes of the peer's stream at `received`; called again for the end, with is_end. False: not
+     * what was expected.
+     */
     bool (*take)(struct quic *q, const uint8_t *data, size_t len, bool is_end);
     /* Of a server: makes its conn for the first datagram of a client. */
     void (*accept)(struct quic *q, const ngtcp2_path *path, const uint8_t *packet, size_t len);

@@ -2,9 +2,9 @@
 /*
  * A QUIC client: sends so many bytes on a stream, and waits until the server has counted them.
  *
- * Usage: quic_client HOST PORT CERTIFICATE BYTES. The daemon resolves the name, and the client accepts the server if the
- * certificate (PEM; an authority's, or the server's own) says that it has it.
- * Exit status: 0, 1 when anything failed, 2 for misuse.
+ * Usage: quic_client HOST PORT CERTIFICATE BYTES. The daemon resolves the name, and the client
+ * accepts the server if the certificate (PEM; an authority's, or the server's own) says that it has
+ * it. Exit status: 0, 1 when anything failed, 2 for misuse.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
 /*
  * A QUIC server: takes a stream from one client, looks at each byte, and answers with their number.
  *
- * Usage: quic_server ADDRESS PORT CERTIFICATE KEY. The files are PEM. Port 0: one of the kernel's choice; the one that it has
- * is written to standard output. The policy needs Listen=udp for it.
+ * Usage: quic_server ADDRESS PORT CERTIFICATE KEY. The files are PEM. Port 0: one of the kernel's
+ * choice; the one that it has is written to standard output. The policy needs Listen=udp for it.
  * Exit status: 0, 1 when anything failed, 2 for misuse.
  */
 #include <arpa/inet.h>

@@ -12,7 +12,8 @@
 /*
  * The library against a daemon that sends anything: correct answers, wrong ones, meaningless bytes.
  * What the library sends must always be well-formed; each op that was pending completes once, when
- * the daemon has gone if not before; what comes never goes past a buffer's end, and nothing is left.
+ * the daemon has gone if not before; what comes never goes past a buffer's end, and nothing is
+ * left.
  */
 
 struct play play;
@@ -22,7 +23,10 @@ static struct carrier *next_slot(struct script *s)
     return &play.slots[next(s) % OPS];
 }
 
-/* ------------------------------------------------------------------------------- the library's side */
+/*
+ * ------------------------------------------------------------------------------- the library's
+ * side
+ */
 
 static void on_done(asock_op *op, void *userdata);
 
@@ -148,7 +152,10 @@ static void step_wait(struct script *s)
     MUST(r == 0 || r == -ETIMEDOUT || r == -EINVAL);
 }
 
-/* -------------------------------------------------------------------------------- the daemon's side */
+/*
+ * -------------------------------------------------------------------------------- the daemon's
+ * side
+ */
 
 static void see(const struct frame *frame)
 {
@@ -390,7 +397,10 @@ static void (*const steps[])(struct script *s) = {
     step_process, step_stall,   step_inspect, step_restrict, memory_step_buffer, memory_step_give,
 };
 
-/* ---------------------------------------------------------------------------------------- all of it */
+/*
+ * ---------------------------------------------------------------------------------------- all of
+ * it
+ */
 
 static void begin(bool is_always_pending)
 {

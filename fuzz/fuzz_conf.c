@@ -11,8 +11,8 @@
 
 /*
  * Configuration files. What the reader takes out of a file, written down plainly, must be read as
- * the same items again; what it refuses must be reported with file and line. Numbers and sizes: what is
- * taken is in range and is what the digits say.
+ * the same items again; what it refuses must be reported with file and line. Numbers and sizes:
+ * what is taken is in range and is what the digits say.
  */
 
 #define ITEMS_MAX 4096

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 /*
- * asockd.conf: whatever it says, it is refused with a line of it, or leaves limits that the daemon can
- * work with; read again on top of the same command line it says the same.
+ * asockd.conf: whatever it says, it is refused with a line of it, or leaves limits that the daemon
+ * can work with; read again on top of the same command line it says the same.
  */
 
 static void check_limits(const struct limits *limits)

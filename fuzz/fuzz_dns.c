@@ -7,8 +7,9 @@
 #include <string.h>
 
 /*
- * What a command sends into its network: 'd' a question to its name server, 's' the first packet of a connection, 'u' a
- * datagram. An answer has its question and fits into 512 bytes; a refusal is for whoever sent the packet.
+ * What a command sends into its network: 'd' a question to its name server, 's' the first packet of
+ * a connection, 'u' a datagram. An answer has its question and fits into 512 bytes; a refusal is
+ * for whoever sent the packet.
  */
 
 static void check_question(const uint8_t *data, size_t size)

@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 /*
- * The destination that a client asks for: the first line is a host, the second a service, the rest the
- * file of services. A host that is read as an address must be that address; a host that is read as a name
- * must not be an address to any other reader.
+ * The destination that a client asks for: the first line is a host, the second a service, the rest
+ * the file of services. A host that is read as an address must be that address; a host that is read
+ * as a name must not be an address to any other reader.
  */
 
 static void check_address(const struct host *host)

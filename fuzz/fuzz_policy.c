@@ -7,10 +7,10 @@
 #include <string.h>
 
 /*
- * A policy file, a line "?", and questions, one per line: a host or "-", an address or "-", a port. A file
- * that is accepted judges the questions. A special address is allowed only by its flag, and an address that
- * cannot be connected to by nothing. Each answer names a line that can have decided so. The same text
- * again, as a restriction, never allows more.
+ * A policy file, a line "?", and questions, one per line: a host or "-", an address or "-", a port.
+ * A file that is accepted judges the questions. A special address is allowed only by its flag, and
+ * an address that cannot be connected to by nothing. Each answer names a line that can have decided
+ * so. The same text again, as a restriction, never allows more.
  */
 #define QUESTIONS_MAX 32
 

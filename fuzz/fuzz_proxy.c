@@ -6,9 +6,9 @@
 #include <string.h>
 
 /*
- * What a program says to the proxy, and what a server answers: the first byte chooses the reader, the rest is
- * the stream. Cut anywhere, a reader says the same of it; a head that is passed on is one head, for one server,
- * and read again it says the same.
+ * What a program says to the proxy, and what a server answers: the first byte chooses the reader,
+ * the rest is the stream. Cut anywhere, a reader says the same of it; a head that is passed on is
+ * one head, for one server, and read again it says the same.
  */
 
 static void check_socks(const uint8_t *data, size_t size)

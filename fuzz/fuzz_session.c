@@ -7,10 +7,10 @@
 #include "proto/frame.h"
 
 /*
- * A client's life as the input tells it: byte by byte a step with its arguments, of the client (three
- * sockets), of the peers behind it, of time. Each request must be answered once, what arrives must be
- * what was sent, a stream may end cleanly only when it is whole, and nothing may be left at the end.
- * The first byte says what kind of client it is (session_core.h).
+ * A client's life as the input tells it: byte by byte a step with its arguments, of the client
+ * (three sockets), of the peers behind it, of time. Each request must be answered once, what
+ * arrives must be what was sent, a stream may end cleanly only when it is whole, and nothing may be
+ * left at the end. The first byte says what kind of client it is (session_core.h).
  */
 
 #define SOCKETS 3
@@ -83,7 +83,9 @@ static struct told *request_with_data(struct client *c, struct request *r, uint3
     return op;
 }
 
-/* ------------------------------------------------------------------------------------------ steps */
+/*
+ * ------------------------------------------------------------------------------------------ steps
+ */
 
 static void step_open(struct client *c, struct script *s)
 {
@@ -269,7 +271,9 @@ static void step_plain(struct client *c, struct script *s)
     request(c, &r, "q", r.verb == VERB_JUDGE ? next(s) & 1 : 0);
 }
 
-/* ----------------------------------------------------------------------------------- shared memory */
+/*
+ * ----------------------------------------------------------------------------------- shared memory
+ */
 
 static void step_register(struct client *c, struct script *s)
 {
@@ -360,7 +364,9 @@ static void step_credit(struct client *c, struct script *s)
         c->core.ops[r.credit.target].len += len;
 }
 
-/* --------------------------------------------------------------------------------------- the rest */
+/*
+ * --------------------------------------------------------------------------------------- the rest
+ */
 
 static void step_restrict(struct client *c, struct script *s)
 {

@@ -22,8 +22,9 @@
 #include "daemon/wire/shm_buffer.h"
 
 /*
- * The records of a state, behind a header that fits them, and descriptors of each kind. What is refused has a reason; what
- * is taken goes on for some turns; and all of it ends, to the last charge. Policy allows no connect.
+ * The records of a state, behind a header that fits them, and descriptors of each kind. What is
+ * refused has a reason; what is taken goes on for some turns; and all of it ends, to the last
+ * charge. Policy allows no connect.
  */
 #define DESCRIPTORS 14
 #define MEMORY 12 /* and those behind it are shared memory of one and two pages */

@@ -29,7 +29,9 @@ static uint64_t read_clock(void)
     return now;
 }
 
-/* ------------------------------------------------------------------------------ what stands around */
+/*
+ * ------------------------------------------------------------------------------ what stands around
+ */
 
 static int bind_loopback(uint16_t *ret_port)
 {
@@ -184,7 +186,9 @@ void core_start(struct core *core, uint8_t manner)
     core->is_hostile = manner & (CORE_HOSTILE | CORE_SILENT);
 }
 
-/* ---------------------------------------------------------------------------------------- replies */
+/*
+ * ---------------------------------------------------------------------------------------- replies
+ */
 
 /* What was received is the next of what the peer wrote; what was peeked at, too. */
 static void judge_bytes(struct core *core, const struct told *op, const struct reply *reply,
@@ -293,7 +297,9 @@ static bool read_replies(struct core *core)
     return true;
 }
 
-/* --------------------------------------------------------------------------------------- requests */
+/*
+ * --------------------------------------------------------------------------------------- requests
+ */
 
 static bool write_requests(struct core *core)
 {
@@ -339,7 +345,9 @@ struct told *core_request(struct core *core, struct request *request, const void
     return op;
 }
 
-/* ------------------------------------------------------------------------------------------- time */
+/*
+ * ------------------------------------------------------------------------------------------- time
+ */
 
 /* What this op's end means for those behind it. */
 static bool ends_later(const struct core *core, const struct told *op, uint32_t verb)
@@ -401,7 +409,9 @@ void core_pass(struct core *core, uint64_t ms)
     core_settle(core);
 }
 
-/* ------------------------------------------------------------------------------------------ peers */
+/*
+ * ------------------------------------------------------------------------------------------ peers
+ */
 
 static struct connection *connection_of_port(struct core *core, uint16_t port)
 {
@@ -493,7 +503,9 @@ void core_peer_reset(struct connection *c)
     c->peer = -1;
 }
 
-/* ---------------------------------------------------------------------------------------- the end */
+/*
+ * ---------------------------------------------------------------------------------------- the end
+ */
 
 static bool carries_data(const struct told *op)
 {
@@ -501,8 +513,9 @@ static bool carries_data(const struct told *op)
 }
 
 /*
- * Half a stream never looks like a whole one (S42): behind a clean end no send was cut, and none that was
- * accepted was dropped. (After several connects it is hard to say which of them a send was for.)
+ * Half a stream never looks like a whole one (S42): behind a clean end no send was cut, and none
+ * that was accepted was dropped. (After several connects it is hard to say which of them a send was
+ * for.)
  */
 static void judge_clean_end(const struct connection *c, const struct told *op)
 {

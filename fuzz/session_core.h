@@ -3,9 +3,9 @@
 #define ASOCK_FUZZ_SESSION_CORE_H
 
 /*
- * The daemon's core in this process: a worker whose clock stands still until it is turned, a session
- * over a socketpair, peers on loopback; and what is known of every request, so that its answers can
- * be judged.
+ * The daemon's core in this process: a worker whose clock stands still until it is turned, a
+ * session over a socketpair, peers on loopback; and what is known of every request, so that its
+ * answers can be judged.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -112,7 +112,10 @@ ssize_t core_memory_recv(struct core *core, void *data, size_t len);
 void core_memory_made(struct core *core, const struct segment *segment);
 void core_memory_released(struct core *core, uint32_t id);
 void core_memory_forget(struct core *core);
-/* A part of a buffer that was never used, full of that byte; shorter, or nothing, at the buffer's end. */
+/*
+ * A part of a buffer that was never used, full of that byte; shorter, or nothing, at the buffer's
+ * end.
+ */
 void core_memory_take(struct core *core, uint32_t index, uint64_t length, uint8_t byte,
                       struct segment *ret);
 /* So many bytes of what the peer wrote lie there, from that position on. */

@@ -13,8 +13,8 @@
 enum socks_code answer_socks(int error);
 
 /*
- * A whole response, with Proxy-Status (RFC 9209) and the reason as its body; text may be NULL. Returns its
- * length.
+ * A whole response, with Proxy-Status (RFC 9209) and the reason as its body; text may be NULL.
+ * Returns its length.
  */
 size_t answer_http(int error, const char *text, char buf[static ANSWER_HTTP_MAX]);
 /* The same for a request that was not taken. */

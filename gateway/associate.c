@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a socket for datagrams at the address of the TCP connection -> a datagram of the program -> the flow of its
- * destination, which is a datagram socket of the daemon's that is connected there, by name where the program has named it: so
- * policy judges the name as for every connect -> send. What comes back goes to the program with the flow's address in front.
- * Failures: a datagram is lost, as on any network: it is malformed or a fragment (which RFC 1928 lets a relay drop), not the
- * program's, its destination is denied or cannot be reached, there is no room. SOCKS has no message to report that.
+ * Happy path: a socket for datagrams at the address of the TCP connection -> a datagram of the
+ * program -> the flow of its destination, which is a datagram socket of the daemon's that is
+ * connected there, by name where the program has named it: so policy judges the name as for every
+ * connect -> send. What comes back goes to the program with the flow's address in front.
+ * Failures: a datagram is lost, as on any network: it is malformed or a fragment (which RFC 1928
+ * lets a relay drop), not the program's, its destination is denied or cannot be reached, there is
+ * no room. SOCKS has no message to report that.
  *
- * Bounded: so many associations, flows of each, and datagrams of each flow that are under way. A flow more takes the place of the one
- * that was used least recently. That one counts until the daemon has answered everything; while too many wait for that, a datagram
- * to another destination is dropped.
+ * Bounded: so many associations, flows of each, and datagrams of each flow that are under way. A
+ * flow more takes the place of the one that was used least recently. That one counts until the
+ * daemon has answered everything; while too many wait for that, a datagram to another destination
+ * is dropped.
  */
 #include "gateway/associate.h"
 
@@ -388,7 +391,9 @@ void associate_begin(struct client *client)
     struct sockaddr_storage local = {0};
     uint8_t reply[SOCKS_ANSWER_MAX];
 
-    /* The program of a Unix socket may be in another network, where it would not find this one's. */
+    /*
+     * The program of a Unix socket may be in another network, where it would not find this one's.
+     */
     if (!client->is_tcp) {
         refuse(client, SOCKS_BAD_COMMAND);
         return;

@@ -3,8 +3,8 @@
 #define GATEWAY_ASSOCIATE_H
 
 /*
- * SOCKS5's UDP ASSOCIATE (RFC 1928, section 7): datagrams of a program through the daemon, for as long as the TCP connection that
- * asked for it lasts.
+ * SOCKS5's UDP ASSOCIATE (RFC 1928, section 7): datagrams of a program through the daemon, for as
+ * long as the TCP connection that asked for it lasts.
  */
 #include "gateway/client.h"
 

@@ -3,8 +3,8 @@
 #define GATEWAY_BLOCKS_H
 
 /*
- * Memory shared with the daemon, in blocks that connections take for bulk data. A connection that finds none
- * goes on with the little memory of its own.
+ * Memory shared with the daemon, in blocks that connections take for bulk data. A connection that
+ * finds none goes on with the little memory of its own.
  */
 #include <asock/asock.h>
 
@@ -12,8 +12,9 @@
 #include <stddef.h>
 
 /*
- * A round through program, proxy, daemon and peer costs some 50 us of wake-ups on one core, whatever it carries: of 1 GB,
- * 128 KiB at a time took 610 ms of processor time, 256 KiB 500, 512 KiB 430, 1 MiB 410.
+ * A round through program, proxy, daemon and peer costs some 50 us of wake-ups on one core,
+ * whatever it carries: of 1 GB, 128 KiB at a time took 610 ms of processor time, 256 KiB 500, 512
+ * KiB 430, 1 MiB 410.
  */
 #define BLOCK_SIZE (512u * 1024u)
 #define BLOCKS_MAX 64u /* 32 MiB: two for each way of 16 busy connections */
@@ -31,7 +32,10 @@ void blocks_deinit(struct blocks *blocks);
 /* NULL: all are taken. */
 char *blocks_get(struct blocks *blocks);
 void blocks_put(struct blocks *blocks, char *block);
-/* What was read from them before this call is what was received: the daemon has not taken them back. */
+/*
+ * What was read from them before this call is what was received: the daemon has not taken them
+ * back.
+ */
 bool blocks_are_intact(const struct blocks *blocks);
 
 #endif

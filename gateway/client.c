@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the first byte selects the protocol -> handshake, message by message -> connect (dial.c) -> bytes both ways
- * (pump.c) -> end.
- * Failures: a malformed handshake, or one that takes too long: the protocol's own answer, if it has one, then the end. The
- * program goes away: the connection is reset.
+ * Happy path: the first byte selects the protocol -> handshake, message by message -> connect
+ * (dial.c) -> bytes both ways (pump.c) -> end.
+ * Failures: a malformed handshake, or one that takes too long: the protocol's own answer, if it has
+ * one, then the end. The program goes away: the connection is reset.
  */
 #include "gateway/client.h"
 
@@ -142,7 +142,10 @@ void client_finish(struct client *client)
         end(client, false);
         return;
     }
-    /* What the program still sends, or has sent in vain, must not make the kernel drop the response. */
+    /*
+     * What the program still sends, or has sent in vain, must not make the kernel drop the
+     * response.
+     */
     client->state = CLIENT_CLOSING;
     drop_socket(client, client->up.is_broken || (is_plain && !client->body.is_done));
     client_set_deadline(client, GATEWAY_DRAIN_SECONDS);
@@ -194,7 +197,10 @@ void client_settle(struct client *client)
         return;
     if (client->state == CLIENT_RELAY && pump_can_read(client))
         client->is_choked = false;
-    /* Between a question and its answer there is no room, and nothing comes: to stop watching costs a system call. */
+    /*
+     * Between a question and its answer there is no room, and nothing comes: to stop watching costs
+     * a system call.
+     */
     if (client->state == CLIENT_HANDSHAKE || client->state == CLIENT_CLOSING ||
         client->state == CLIENT_ASSOCIATED ||
         (client->state == CLIENT_DIALING && is_watched && !client->is_choked) ||

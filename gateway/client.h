@@ -29,7 +29,9 @@ struct associate;
 
 enum client_protocol { PROTOCOL_UNKNOWN, PROTOCOL_SOCKS, PROTOCOL_CONNECT, PROTOCOL_FORWARD };
 
-/* What a program asks for, kept while a session is being opened or the session has no socket left. */
+/*
+ * What a program asks for, kept while a session is being opened or the session has no socket left.
+ */
 struct parked {
     struct session_wait wait;
     struct place_wait place;
@@ -113,8 +115,8 @@ struct client {
 /* Takes fd. */
 void client_new(struct gateway *gateway, int fd, bool is_tcp);
 /*
- * A connection of a program (TCP) and the one that it leads to. Takes the socket and what the daemon has lent of it (lent, < 0:
- * nothing), and fd, which ends with a call of leave().
+ * A connection of a program (TCP) and the one that it leads to. Takes the socket and what the
+ * daemon has lent of it (lent, < 0: nothing), and fd, which ends with a call of leave().
  */
 void client_adopt(struct gateway *gateway, int fd, asock_socket *socket, int lent,
                   void (*leave)(void *userdata, bool reset), void *userdata);
@@ -123,8 +125,9 @@ void client_abort(struct client *client);
 /* True: the program has sent data or ended its stream, and this was not passed on yet. */
 bool client_owes(const struct client *client);
 /*
- * Only what the program has sent by now will be passed on; `owed` bytes of it are still in the kernel. A later call can only
- * lower the number, because data that the program sends meanwhile does not count.
+ * Only what the program has sent by now will be passed on; `owed` bytes of it are still in the
+ * kernel. A later call can only lower the number, because data that the program sends meanwhile
+ * does not count.
  */
 void client_owes_only(struct client *client, uint64_t coming);
 /* Closes both sides by reset, but the server's not if it has all of the program's stream. */
@@ -136,8 +139,8 @@ void client_answer(struct client *client, const void *data, size_t len);
 /* Appends to what goes out first. false: no memory; the client has been aborted. */
 bool client_put(struct client *client, const void *data, size_t len);
 /*
- * The last thing that every callback does: watches for what the state needs, or frees a client that has ended and
- * whose ops have completed.
+ * The last thing that every callback does: watches for what the state needs, or frees a client that
+ * has ended and whose ops have completed.
  */
 void client_settle(struct client *client);
 
@@ -163,7 +166,10 @@ void dial_forget(struct client *client);
 /* ---- pump.c: the bytes ---- */
 
 bool pump_init(struct client *client); /* false: no memory */
-/* What goes to the program before the stream. 1: it has all; 0: it takes no more for now; -1: it is gone. */
+/*
+ * What goes to the program before the stream. 1: it has all; 0: it takes no more for now; -1: it is
+ * gone.
+ */
 int pump_write_first(struct client *client);
 void pump_receive(struct client *client); /* asks for what the server says */
 void pump_read(struct client *client);    /* the program has sent something */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a datagram of the command, whole, with its headers -> the flow of its two addresses: a socket that is connected, by
- * name where the address stands for one -> send. What comes back goes into the cable, from the address that the command had
- * sent to.
- * Failures: policy has no datagrams for that address, or the daemon has none at all: a packet that says that nothing listens there,
- * as to each datagram of the next second, so that programs fall back to TCP. The network reports an error: the packet that
- * fits. There is no room: the datagram is lost, as on any network.
+ * Happy path: a datagram of the command, whole, with its headers -> the flow of its two addresses:
+ * a socket that is connected, by name where the address stands for one -> send. What comes back
+ * goes into the cable, from the address that the command had sent to.
+ * Failures: policy has no datagrams for that address, or the daemon has none at all: a packet that
+ * says that nothing listens there, as to each datagram of the next second, so that programs fall
+ * back to TCP. The network reports an error: the packet that fits. There is no room: the datagram
+ * is lost, as on any network.
  *
  * Bounded: so many flows, and datagrams of each that are under way, and a time without use.
  */

@@ -3,8 +3,8 @@
 #define GATEWAY_DATAGRAMS_H
 
 /*
- * The datagrams of a command that does not know of a gateway: for each of its sockets and each address that it sends to a flow,
- * which is a datagram socket of the daemon's.
+ * The datagrams of a command that does not know of a gateway: for each of its sockets and each
+ * address that it sends to a flow, which is a datagram socket of the daemon's.
  */
 #include <ev.h>
 

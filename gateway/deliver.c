@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bytes to the program. Those in a block are there for as long as the daemon keeps the session's memory: one that has
- * ended takes it back while a slow program has still to read.
+ * Bytes to the program. Those in a block are there for as long as the daemon keeps the session's
+ * memory: one that has ended takes it back while a slow program has still to read.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,7 +9,10 @@
 
 #include "gateway/client.h"
 
-/* What a block has for longer may be taken back at any moment: a daemon that stops keeps it for 0.7 s, else it is 10 s. */
+/*
+ * What a block has for longer may be taken back at any moment: a daemon that stops keeps it for 0.7
+ * s, else it is 10 s.
+ */
 #define LATE_SECONDS 0.3
 
 int deliver(struct client *client, const char *data, size_t len, size_t *written)

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The daemon decides what a name is. This keeps out what would end a text or play with a terminal. */
+/*
+ * The daemon decides what a name is. This keeps out what would end a text or play with a terminal.
+ */
 static bool is_host_byte(unsigned char byte)
 {
     return byte > ' ' && byte != 0x7f;

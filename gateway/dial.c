@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * From a program's handshake to the answer: it wants a connection, or the address of a name.
- * Happy path: connect, with the data that the program has already sent -> the protocol's answer -> pump.c, or splice.c if
- * the daemon lends the connection.
+ * Happy path: connect, with the data that the program has already sent -> the protocol's answer ->
+ * pump.c, or splice.c if the daemon lends the connection.
  * Failures:
  * - the connect fails: the program gets the protocol's own answer;
  * - there is no session: the connect waits while one is being opened;
@@ -122,7 +122,10 @@ static int submit(struct client *client, const struct destination *to, size_t fi
     asock_op_set_timeout(client->op, GATEWAY_DIAL_MS);
     asock_op_set_callback(client->op, on_connected, client);
     asock_op_set_buffer(client->op, client->first, first_len);
-    /* A connect that lends cannot have data, and the gateway must read the response to a plain request. */
+    /*
+     * A connect that lends cannot have data, and the gateway must read the response to a plain
+     * request.
+     */
     if (first_len == 0 && client->protocol != PROTOCOL_FORWARD)
         asock_op_set_flags(client->op, ASOCK_LEND_IF_ALLOWED);
     r = asock_connect(client->socket, client->op);
@@ -200,8 +203,8 @@ static bool park(struct client *client, const struct destination *to, size_t fir
 }
 
 /*
- * A program that ends its stream without sending anything after the handshake wants nothing more. Data that it has sent goes
- * to the server, even if the program no longer waits for an answer.
+ * A program that ends its stream without sending anything after the handshake wants nothing more.
+ * Data that it has sent goes to the server, even if the program no longer waits for an answer.
  */
 static bool has_given_up(const struct client *client)
 {
@@ -214,7 +217,10 @@ static bool has_given_up(const struct client *client)
            (!client->has_said && recv(client->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0);
 }
 
-/* All sockets of the session are in use. Wait: those of connections that were just closed will soon be free. */
+/*
+ * All sockets of the session are in use. Wait: those of connections that were just closed will soon
+ * be free.
+ */
 static bool is_full(const struct client *client, int error)
 {
     return error == ASOCK_TOO_MANY_OPEN_SOCKETS && !client->socket;

@@ -36,8 +36,8 @@ static char name_byte(uint8_t byte)
 }
 
 /*
- * Returns where it ends; 0: malformed. A question's name is not compressed: there is nothing in front of it.
- * *is_host: it may be a host's; no other one is anybody's here.
+ * Returns where it ends; 0: malformed. A question's name is not compressed: there is nothing in
+ * front of it. *is_host: it may be a host's; no other one is anybody's here.
  */
 static size_t read_name(const uint8_t *data, size_t len, char name[static DNS_NAME_MAX + 1],
                         bool *is_host)

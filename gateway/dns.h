@@ -3,8 +3,8 @@
 #define GATEWAY_DNS_H
 
 /*
- * What a name server on one machine reads and writes (RFC 1035): one question, one address. Reads bytes, writes
- * bytes, and does nothing else. Strict: what it does not understand has no name.
+ * What a name server on one machine reads and writes (RFC 1035): one question, one address. Reads
+ * bytes, writes bytes, and does nothing else. Strict: what it does not understand has no name.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -34,11 +34,15 @@ struct dns_question {
 };
 
 /*
- * An enum dns_code: DNS_SUCCESS, else what to answer without asking anybody. -1: no answer, it is not a query.
+ * An enum dns_code: DNS_SUCCESS, else what to answer without asking anybody. -1: no answer, it is
+ * not a query.
  */
 int dns_read(const uint8_t *data, size_t len, struct dns_question *ret);
 
-/* address: of 4 or 16 bytes, for the question's type; NULL: there is none. Returns the answer's length. */
+/*
+ * address: of 4 or 16 bytes, for the question's type; NULL: there is none. Returns the answer's
+ * length.
+ */
 size_t dns_write(const struct dns_question *question, enum dns_code code, const void *address,
                  size_t address_len, uint32_t ttl, uint8_t ret[static DNS_MESSAGE_MAX]);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: stop accepting -> count the bytes that each connection still has to pass on -> run the loop until they are passed on.
- * A program that has ended has closed its connection: everything up to the end of its stream counts, also bytes that did not fit
- * into the buffers yet. A program that still runs may send without end: only the bytes that its kernel holds at this moment
- * count, which the table of TCP sockets says.
- * Failures: the table cannot be read, or lacks the connection: everything counts, until the time is over.
+ * Happy path: stop accepting -> count the bytes that each connection still has to pass on -> run
+ * the loop until they are passed on. A program that has ended has closed its connection: everything
+ * up to the end of its stream counts, also bytes that did not fit into the buffers yet. A program
+ * that still runs may send without end: only the bytes that its kernel holds at this moment count,
+ * which the table of TCP sockets says.
+ * Failures: the table cannot be read, or lacks the connection: everything counts, until the time is
+ * over.
  */
 #include "gateway/server.h"
 
@@ -20,7 +22,9 @@
 
 #define PORTS 65536u
 #define LOOK_SECONDS 0.02
-/* The table has all sockets of the host. Looks at it take a tenth of the processor's time at most. */
+/*
+ * The table has all sockets of the host. Looks at it take a tenth of the processor's time at most.
+ */
 #define LOOK_SHARE 9
 /* libev asks the kernel for so many at a time. */
 #define EVENTS_OF_RUN 64u
@@ -100,7 +104,10 @@ static bool is_same(const struct ends *a, const struct ends *b)
            IN6_ARE_ADDR_EQUAL(&a->gateway, &b->gateway);
 }
 
-/* The program's end of the connection: its unsent or unacknowledged bytes. Inode 0: no program holds it any more. */
+/*
+ * The program's end of the connection: its unsent or unacknowledged bytes. Inode 0: no program
+ * holds it any more.
+ */
 static void count_one(const struct place *place, const struct ends *ends, uint64_t unsent,
                       bool is_orphan)
 {

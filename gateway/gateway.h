@@ -3,10 +3,12 @@
 #define GATEWAY_GATEWAY_H
 
 /*
- * A proxy for programs that know proxies: SOCKS5, SOCKS4a and HTTP on local sockets, everything through one
- * session with asockd. An ordinary program on libasock: it runs with the rights of whoever started it.
+ * A proxy for programs that know proxies: SOCKS5, SOCKS4a and HTTP on local sockets, everything
+ * through one session with asockd. An ordinary program on libasock: it runs with the rights of
+ * whoever started it.
  *
- * One thread; a call that opens a session waits for the daemon, everything else is driven by the loop.
+ * One thread; a call that opens a session waits for the daemon, everything else is driven by the
+ * loop.
  */
 #include <asock/asock.h>
 
@@ -16,7 +18,10 @@
 struct gateway;
 
 struct gateway_config {
-    /* A new session, named and restricted as it has to be. 0, or a negative errno after a complaint. */
+    /*
+     * A new session, named and restricted as it has to be. 0, or a negative errno after a
+     * complaint.
+     */
     int (*open)(void *userdata, asock_context **ret);
     void *userdata;
     int answer_timeout_ms; /* for the daemon's answers */
@@ -26,21 +31,22 @@ struct gateway_config {
 int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struct gateway **ret);
 
 /*
- * A Unix socket with mode 0600. -EEXIST: the path exists and is not a socket; -EADDRINUSE: a program listens
- * there. A socket without a listener is replaced.
+ * A Unix socket with mode 0600. -EEXIST: the path exists and is not a socket; -EADDRINUSE: a
+ * program listens there. A socket without a listener is replaced.
  */
 int gateway_listen_unix(struct gateway *gateway, const char *path);
 
 /*
- * "127.0.0.1" or another loopback address. port 0: any; *ret_port (may be NULL) is the one it has. Every user of
- * the host can connect to it. -EINVAL: it is not a loopback address.
+ * "127.0.0.1" or another loopback address. port 0: any; *ret_port (may be NULL) is the one it has.
+ * Every user of the host can connect to it. -EINVAL: it is not a loopback address.
  */
 int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
                        uint16_t *ret_port);
 
 /*
- * The programs have ended: runs the loop until what they have sent is with asockd, but not longer than that. No connection is
- * accepted any more, and of one that a program still has only what it has sent by now counts.
+ * The programs have ended: runs the loop until what they have sent is with asockd, but not longer
+ * than that. No connection is accepted any more, and of one that a program still has only what it
+ * has sent by now counts.
  */
 void gateway_drain(struct gateway *gateway, double seconds);
 

@@ -3,11 +3,12 @@
 #define GATEWAY_HTTP_H
 
 /*
- * What an HTTP/1 proxy reads and writes (RFC 9110, RFC 9112): the head of a request, the head of a response,
- * and where a request's body ends. Strict: what two readers could take for different things is refused.
+ * What an HTTP/1 proxy reads and writes (RFC 9110, RFC 9112): the head of a request, the head of a
+ * response, and where a request's body ends. Strict: what two readers could take for different
+ * things is refused.
  *
- * A plain request is forwarded on a connection of its own, which closes behind the response. So each request is
- * judged by its own destination, and nothing that follows it can reach that server.
+ * A plain request is forwarded on a connection of its own, which closes behind the response. So
+ * each request is judged by its own destination, and nothing that follows it can reach that server.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,8 +49,9 @@ struct http_refusal {
 };
 
 /*
- * A request's head. Returns its length; 0: it is not whole; -1: refused, see *why. HTTP_FORWARD: what goes to the
- * server is put into head, which has room for the length of the head and HTTP_ADDED_MAX.
+ * A request's head. Returns its length; 0: it is not whole; -1: refused, see *why. HTTP_FORWARD:
+ * what goes to the server is put into head, which has room for the length of the head and
+ * HTTP_ADDED_MAX.
  */
 long http_read_request(const char *buf, size_t len, struct http_request *ret, char *head,
                        size_t *head_len, struct http_refusal *why);

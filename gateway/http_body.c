@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where a request's body ends (RFC 9112, 6 and 7). The bytes go through as they are, so a chunked body is read
- * as strictly as any server could: no chunk extensions, no line that ends with LF alone, a size of at most 15
- * digits.
+ * Where a request's body ends (RFC 9112, 6 and 7). The bytes go through as they are, so a chunked
+ * body is read as strictly as any server could: no chunk extensions, no line that ends with LF
+ * alone, a size of at most 15 digits.
  */
 #include "gateway/http.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The lines of a head. Every line ends with CRLF, and CR and LF stand nowhere else; a name is a token with the
- * colon directly behind it; a value has no control characters but tabs; no line continues the one before
- * (RFC 9112, 5.2).
+ * The lines of a head. Every line ends with CRLF, and CR and LF stand nowhere else; a name is a
+ * token with the colon directly behind it; a value has no control characters but tabs; no line
+ * continues the one before (RFC 9112, 5.2).
  */
 #include "gateway/http.h"
 

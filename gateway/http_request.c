@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: split into lines -> method, target, version -> destination -> how the body ends -> for a plain
- * request, the head for the server: the target's path, Host from the target, without what is for this hop
- * only, with Via and "Connection: close".
- * Failures: malformed lines, a target that is not for a proxy, framing that is given twice or unknown.
+ * Happy path: split into lines -> method, target, version -> destination -> how the body ends ->
+ * for a plain request, the head for the server: the target's path, Host from the target, without
+ * what is for this hop only, with Via and "Connection: close".
+ * Failures: malformed lines, a target that is not for a proxy, framing that is given twice or
+ * unknown.
  */
 #include "gateway/http.h"
 

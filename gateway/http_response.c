@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A response's head on its way to the client: without what is for this hop only, with "Connection: close", since
- * the connection ends behind it. What follows the head goes through as it is.
+ * A response's head on its way to the client: without what is for this hop only, with "Connection:
+ * close", since the connection ends behind it. What follows the head goes through as it is.
  */
 #include "gateway/http.h"
 

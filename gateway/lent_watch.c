@@ -14,7 +14,10 @@ struct lent_watch {
     ev_io io;
 };
 
-/* One after the other: what one causes may be the end of another. The kernel puts one that it has reported behind the others. */
+/*
+ * One after the other: what one causes may be the end of another. The kernel puts one that it has
+ * reported behind the others.
+ */
 static void on_io(struct ev_loop *loop, ev_io *io, int events)
 {
     const struct lent_socket *first = NULL;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A message is put together in a buffer that is larger than any of them, and answered by an error code, 0 for success. */
+/*
+ * A message is put together in a buffer that is larger than any of them, and answered by an error
+ * code, 0 for success.
+ */
 #include "gateway/netlink.h"
 
 #include <arpa/inet.h>

@@ -3,8 +3,8 @@
 #define GATEWAY_NETLINK_H
 
 /*
- * Links, addresses, routes, neighbours and rules of the network namespace that the socket was made in. Each call
- * waits for the kernel's answer, which is there at once. 0 or a negative errno.
+ * Links, addresses, routes, neighbours and rules of the network namespace that the socket was made
+ * in. Each call waits for the kernel's answer, which is there at once. 0 or a negative errno.
  */
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -42,7 +42,9 @@ int netlink_open(int *ret);
 int netlink_add_veth(int fd, const char *name, const uint8_t mac[6], const char *peer,
                      const uint8_t peer_mac[6], pid_t peer_of, uint32_t mtu);
 int netlink_set_up(int fd, const char *dev);
-/* None that it makes itself when it is set up: its network would be a way past the default route. */
+/*
+ * None that it makes itself when it is set up: its network would be a way past the default route.
+ */
 int netlink_no_ipv6_address(int fd, const char *dev);
 int netlink_add_address(int fd, const char *dev, const struct prefix *address);
 int netlink_add_neighbour(int fd, const char *dev, const struct prefix *address,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The gateway's namespace has no route but the one back to the command, and a table that makes every address its own.
- * That table is asked for ports somebody listens at, and for what the gateway itself sends by its loopback. Everything
- * else is dropped by the kernel without a word; a packet socket has seen it: so a first packet is held, and a datagram
- * refused. (The kernel itself refuses no datagram to an address that is in no other table.)
+ * The gateway's namespace has no route but the one back to the command, and a table that makes
+ * every address its own. That table is asked for ports somebody listens at, and for what the
+ * gateway itself sends by its loopback. Everything else is dropped by the kernel without a word; a
+ * packet socket has seen it: so a first packet is held, and a datagram refused. (The kernel itself
+ * refuses no datagram to an address that is in no other table.)
  */
 #include "gateway/network.h"
 
@@ -111,8 +112,9 @@ int network_unshare(struct network_problem *why)
 }
 
 /*
- * The first ones a new namespace inherits from the host: a router's would answer, and a strict one drop, what is to be
- * held. With TCP Fast Open a program could send before its connection is decided about.
+ * The first ones a new namespace inherits from the host: a router's would answer, and a strict one
+ * drop, what is to be held. With TCP Fast Open a program could send before its connection is
+ * decided about.
  */
 static int set_kernel(struct network_problem *why)
 {
@@ -136,7 +138,10 @@ static int set_kernel(struct network_problem *why)
     return 0;
 }
 
-/* Nothing else is on this link. Pacing, as by BBR, halves the throughput; a new namespace has the host's choice. */
+/*
+ * Nothing else is on this link. Pacing, as by BBR, halves the throughput; a new namespace has the
+ * host's choice.
+ */
 static void choose_congestion_control(void)
 {
     (void)write_file("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
@@ -171,8 +176,8 @@ static int route_outside(int netlink, const struct ends *ends)
 }
 
 /*
- * By protocol, IPv4 and IPv6, and not to the gateway itself. Of TCP the first packet of a connection only. For UDP the
- * byte of the flags is not looked at.
+ * By protocol, IPv4 and IPv6, and not to the gateway itself. Of TCP the first packet of a
+ * connection only. For UDP the byte of the flags is not looked at.
  */
 static int filter_packets(int fd, uint8_t protocol)
 {
@@ -350,7 +355,9 @@ int network_make_inside(struct network_problem *why)
     if (r < 0)
         return fail(why, "open a netlink socket", r);
     choose_congestion_control();
-    /* The command has no capabilities, and there are no other users: its server may have port 80. */
+    /*
+     * The command has no capabilities, and there are no other users: its server may have port 80.
+     */
     (void)write_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
     r = netlink_set_up(netlink, LOOPBACK);
     if (r == 0 && knows_ipv6())

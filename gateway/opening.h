@@ -3,8 +3,8 @@
 #define GATEWAY_OPENING_H
 
 /*
- * Opening a session asks the daemon, and waits for its answer: a thread of its own does, so that a daemon that hangs
- * does not delay connections that do not need it.
+ * Opening a session asks the daemon, and waits for its answer: a thread of its own does, so that a
+ * daemon that hangs does not delay connections that do not need it.
  */
 #include "gateway/blocks.h"
 #include "gateway/gateway.h"
@@ -12,8 +12,8 @@
 struct opening;
 
 /*
- * done is called in the loop, once, with a session and its blocks, or with a negative errno; not after opening_drop(). 0 or a
- * negative errno.
+ * done is called in the loop, once, with a session and its blocks, or with a negative errno; not
+ * after opening_drop(). 0 or a negative errno.
  */
 int opening_start(struct ev_loop *loop, const struct gateway_config *config,
                   void (*done)(void *userdata, int result, asock_context *context,

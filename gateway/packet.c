@@ -136,7 +136,9 @@ bool packet_read_datagram(const uint8_t *data, size_t len, struct packet *ret)
 
 /* ---- writing ---- */
 
-/* An IP header for an answer: from where the program wanted to connect, to it. Returns its length. */
+/*
+ * An IP header for an answer: from where the program wanted to connect, to it. Returns its length.
+ */
 static size_t put_ip(const struct packet *packet, uint8_t protocol, size_t len, uint8_t *ret)
 {
     struct iphdr *ip = (void *)ret;

@@ -3,8 +3,8 @@
 #define GATEWAY_PACKET_H
 
 /*
- * The first packet of a TCP connection, or a datagram, and the packets that refuse them. Reads and writes bytes, and does nothing
- * else.
+ * The first packet of a TCP connection, or a datagram, and the packets that refuse them. Reads and
+ * writes bytes, and does nothing else.
  */
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -28,8 +28,8 @@ struct packet {
     uint32_t seq;       /* of TCP */
     size_t payload_len; /* of UDP, as its header says */
     /*
-     * The packet without what it carries. A first packet (its data is of TCP Fast Open; the program sends it again) has
-     * whole checksums.
+     * The packet without what it carries. A first packet (its data is of TCP Fast Open; the program
+     * sends it again) has whole checksums.
      */
     _Alignas(4) uint8_t head[HEAD_MAX];
     size_t len;
@@ -51,8 +51,8 @@ bool packet_read_syn(const uint8_t *data, size_t len, struct packet *ret);
 bool packet_read_datagram(const uint8_t *data, size_t len, struct packet *ret);
 
 /*
- * Puts headers in front of the len bytes at buf + PACKET_DATAGRAM_HEAD: an answer to that datagram. Returns the length of what
- * begins at *ret; 0: it is too long. buf: aligned to 4.
+ * Puts headers in front of the len bytes at buf + PACKET_DATAGRAM_HEAD: an answer to that datagram.
+ * Returns the length of what begins at *ret; 0: it is too long. buf: aligned to 4.
  */
 #define PACKET_DATAGRAM_HEAD 48u
 size_t packet_put_datagram(const struct packet *packet, uint8_t *buf, size_t len,

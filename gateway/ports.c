@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A connection that has been closed has mostly more to do: bytes that the program has not read yet, the last FIN. Without
- * its rule the kernel would not hear the program's answers. So its descriptor is kept until the kernel says that it has
- * ended.
+ * A connection that has been closed has mostly more to do: bytes that the program has not read yet,
+ * the last FIN. Without its rule the kernel would not hear the program's answers. So its descriptor
+ * is kept until the kernel says that it has ended.
  */
 #include "gateway/ports.h"
 

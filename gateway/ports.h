@@ -3,9 +3,10 @@
 #define GATEWAY_PORTS_H
 
 /*
- * Ports at which the gateway takes the command's connections: one has a rule and a listener while somebody connects to
- * it, until the kernel has sent and heard all of its last connection, and a little longer: to make and remove both costs
- * more than the rest of a connect, and most programs connect to a port again.
+ * Ports at which the gateway takes the command's connections: one has a rule and a listener while
+ * somebody connects to it, until the kernel has sent and heard all of its last connection, and a
+ * little longer: to make and remove both costs more than the rest of a connect, and most programs
+ * connect to a port again.
  */
 #include <ev.h>
 #include <stdbool.h>

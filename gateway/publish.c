@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: bind and listen, before the command runs -> accept -> connect to the program's localhost, 127.0.0.1 first, then
- * ::1 -> both connections are a client's, whose bytes pump.c moves -> accept again.
+ * Happy path: bind and listen, before the command runs -> accept -> connect to the program's
+ * localhost, 127.0.0.1 first, then ::1 -> both connections are a client's, whose bytes pump.c moves
+ * -> accept again.
  * Failures:
  * - no server listens at the program's port, or it does not answer in time: the peer gets RST;
- * - no socket, memory or descriptor is left, or too many connections wait for the program: accepting rests for a moment, and
- *   connections wait in the kernel of asockd's host;
- * - the session is lost: it listens again with the next one, for which it asks, less and less often;
- * - policy allows the address no more, or the administrator has ended the listener: it ends, and calls its owner.
+ * - no socket, memory or descriptor is left, or too many connections wait for the program:
+ *   accepting rests for a moment, and connections wait in the kernel of asockd's host;
+ * - the session is lost: it listens again with the next one, for which it asks, less and less
+ *   often;
+ * - policy allows the address no more, or the administrator has ended the listener: it ends, and
+ *   calls its owner.
  */
 #include "gateway/publish.h"
 
@@ -21,7 +24,10 @@
 
 #include "gateway/client.h"
 
-/* Connections that the program has not answered yet. Its kernel does that at once, unless the program's backlog is full. */
+/*
+ * Connections that the program has not answered yet. Its kernel does that at once, unless the
+ * program's backlog is full.
+ */
 #define INBOUND_MAX 256u
 #define ANSWER_SECONDS 10.0
 #define REST_SECONDS 0.1
@@ -267,7 +273,10 @@ static void refused(struct publish *publish, int error)
         rest(publish);
         return;
     case ASOCK_CONNECTION_ABORTED:
-        /* By the administrator, or because the session ends: publish_lost() follows in a moment then. */
+        /*
+         * By the administrator, or because the session ends: publish_lost() follows in a moment
+         * then.
+         */
         if (publish->is_aborted)
             break;
         publish->is_aborted = true;

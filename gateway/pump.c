@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Bytes between a program and its connection.
- * Happy path, up: read into a free slot -> send -> the slot is free again; at the program's end of stream a
- * shutdown goes behind the sends. Down: receive into a free slot -> write -> free; at the peer's end of stream
- * the program's side is shut down. Both over: close.
- * Failures: a send that fails, or a reset behind the peer's end of stream, ends only the upward direction. A receive
- * that fails, an unreadable program, a malformed body end both, by reset. A response whose head is malformed is
- * answered for the server. The daemon has ended, and has taken its memory back while a slow program still had to read what
- * lies there: both end, by reset.
+ * Happy path, up: read into a free slot -> send -> the slot is free again; at the program's end of
+ * stream a shutdown goes behind the sends. Down: receive into a free slot -> write -> free; at the
+ * peer's end of stream the program's side is shut down. Both over: close.
+ * Failures: a send that fails, or a reset behind the peer's end of stream, ends only the upward
+ * direction. A receive that fails, an unreadable program, a malformed body end both, by reset. A
+ * response whose head is malformed is answered for the server. The daemon has ended, and has taken
+ * its memory back while a slow program still had to read what lies there: both end, by reset.
  *
- * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to read into. While
- * little is said at a time a slot is of the client's own small memory; a piece that fills it makes the lane bulk,
- * and bulk takes blocks of shared memory, which the daemon's kernel reads and writes in place.
+ * Bounded: two slots each way. A slow program leaves no slot to receive into, a slow peer none to
+ * read into. While little is said at a time a slot is of the client's own small memory; a piece
+ * that fills it makes the lane bulk, and bulk takes blocks of shared memory, which the daemon's
+ * kernel reads and writes in place.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -94,7 +95,9 @@ static void slot_free(struct lane *lane, struct slot *slot)
         lane->first = lane->next = 0; /* one op serves a lane that has one at a time */
 }
 
-/* A piece that filled the small memory makes the lane bulk, one that would have fitted ends that. */
+/*
+ * A piece that filled the small memory makes the lane bulk, one that would have fitted ends that.
+ */
 static void note_size(struct lane *lane, const struct slot *slot, size_t n)
 {
     if (!slot->is_block && n == slot->size)
@@ -140,7 +143,9 @@ static void on_shutdown(asock_op *op, void *userdata)
     client_settle(client);
 }
 
-/* Behind the last send. The head of a plain request says where it ends, so its server gets no FIN. */
+/*
+ * Behind the last send. The head of a plain request says where it ends, so its server gets no FIN.
+ */
 static void end_up(struct client *client)
 {
     client->up.has_ended = true;
@@ -189,7 +194,10 @@ static void on_hangup(asock_op *op, void *userdata)
     client_settle(client);
 }
 
-/* The peer has ended its stream while the program goes on: no receive would tell that the connection is lost. */
+/*
+ * The peer has ended its stream while the program goes on: no receive would tell that the
+ * connection is lost.
+ */
 static void watch(struct client *client)
 {
     if (asock_op_new(client->gateway->uplink.context, &client->hangup) < 0)
@@ -324,8 +332,9 @@ bool pump_can_read(const struct client *client)
 static void on_received(asock_op *op, void *userdata);
 
 /*
- * Where little is said at a time one receive is in flight when another one has been answered. That is not asked for again until
- * the other one has been, too, or until something is sent, with which it travels.
+ * Where little is said at a time one receive is in flight when another one has been answered. That
+ * is not asked for again until the other one has been, too, or until something is sent, with which
+ * it travels.
  */
 static void receive_more(struct client *client, bool is_company)
 {

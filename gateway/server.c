@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Listeners, the session, and what connections share.
- * Failures: no descriptor for a connection (accepting pauses), the daemon is lost (connections end; the next one
- * opens a session again), memory to share is short (idle receives give theirs back).
+ * Failures: no descriptor for a connection (accepting pauses), the daemon is lost (connections end;
+ * the next one opens a session again), memory to share is short (idle receives give theirs back).
  */
 #include "gateway/server.h"
 
@@ -28,7 +28,10 @@
 #define RECLAIM_PERIOD 0.1
 /* Between two attempts to open a session. */
 #define REOPEN_SECONDS 1.0
-/* The most waiting clients that get a socket in one turn; and how late a client may learn that there is none. */
+/*
+ * The most waiting clients that get a socket in one turn; and how late a client may learn that
+ * there is none.
+ */
 #define PLACES_MAX 16
 #define PLACE_LOOK_SECONDS 0.1
 
@@ -455,7 +458,10 @@ void gateway_free(struct gateway *gateway)
     }
     gateway->lent = lent_watch_free(gateway->lent);
     blocks_deinit(&gateway->blocks);
-    /* The context ends, and with it every op that has a pointer into a client. A stream that is cut must not look whole. */
+    /*
+     * The context ends, and with it every op that has a pointer into a client. A stream that is cut
+     * must not look whole.
+     */
     if (gateway->uplink.context) {
         asock_context_flush(gateway->uplink.context);
         uplink_stop(&gateway->uplink);

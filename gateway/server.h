@@ -10,7 +10,10 @@
 
 #include <stdbool.h>
 
-/* Connections at a time: each has a descriptor here and a socket in the daemon. More wait in the backlog. */
+/*
+ * Connections at a time: each has a descriptor here and a socket in the daemon. More wait in the
+ * backlog.
+ */
 #define GATEWAY_CLIENTS_MAX 8192u
 /* The time in which a program has to name its destination. */
 #define GATEWAY_HANDSHAKE_SECONDS 30.0
@@ -18,7 +21,10 @@
 #define GATEWAY_DIAL_MS 60000u
 /* How long a client waits for a socket if the session's sockets are all in use. */
 #define GATEWAY_PLACE_SECONDS 5.0
-/* How long input is discarded after a final answer, so that the answer arrives although the program has sent more. */
+/*
+ * How long input is discarded after a final answer, so that the answer arrives although the program
+ * has sent more.
+ */
 #define GATEWAY_DRAIN_SECONDS 2.0
 
 /* Pipes for connections that the daemon has lent. */
@@ -41,11 +47,17 @@ struct pipes {
     unsigned int count;
 };
 
-/* Waits for a socket while the session has none left. A close frees one when the daemon has answered it. */
+/*
+ * Waits for a socket while the session has none left. A close frees one when the daemon has
+ * answered it.
+ */
 struct place_wait {
     struct list node;
     ev_tstamp until;
-    /* Tries again. False: there is still no socket, and it stays in the list. True: it has left the list, also if is_last. */
+    /*
+     * Tries again. False: there is still no socket, and it stays in the list. True: it has left the
+     * list, also if is_last.
+     */
     bool (*serve)(struct place_wait *wait, bool is_last);
 };
 
@@ -91,8 +103,8 @@ struct gateway {
 /* The session; NULL: there is none. */
 asock_context *gateway_context(struct gateway *gateway);
 /*
- * Opens it again if it was lost, but not at once after a failure. true: `wait` is called back with the result. false: what
- * gateway_context() returns is final.
+ * Opens it again if it was lost, but not at once after a failure. true: `wait` is called back with
+ * the result. false: what gateway_context() returns is final.
  */
 bool gateway_await_session(struct gateway *gateway, struct session_wait *wait);
 /* It waits no more. Accepts one that does not wait. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: SOCKS5: greeting -> method (-> user and password, any are accepted) -> request. SOCKS4: request.
- * Failures: no method that we have, a command other than CONNECT and RESOLVE, an unknown address type, a name or user id
- * that is too long or malformed. Each gets the protocol's own answer where there is one.
+ * Happy path: SOCKS5: greeting -> method (-> user and password, any are accepted) -> request.
+ * SOCKS4: request.
+ * Failures: no method that we have, a command other than CONNECT and RESOLVE, an unknown address
+ * type, a name or user id that is too long or malformed. Each gets the protocol's own answer where
+ * there is one.
  */
 #include "gateway/socks.h"
 
@@ -70,7 +72,9 @@ static enum socks_step read_greeting(struct socks *socks, const uint8_t *buf, si
     return answer(ret, SOCKS_FAIL, SOCKS5_VERSION, METHOD_NO_ACCEPTABLE);
 }
 
-/* RFC 1929. Whatever they are, they are right: who may connect is decided by the kernel's identity. */
+/*
+ * RFC 1929. Whatever they are, they are right: who may connect is decided by the kernel's identity.
+ */
 static enum socks_step read_password(struct socks *socks, const uint8_t *buf, size_t len,
                                      struct socks_result *ret)
 {

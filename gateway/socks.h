@@ -3,8 +3,8 @@
 #define GATEWAY_SOCKS_H
 
 /*
- * The SOCKS handshakes: SOCKS5 (RFC 1928, with RFC 1929), SOCKS4 and SOCKS4a, both with Tor's RESOLVE. Reads bytes, writes bytes,
- * and does nothing else.
+ * The SOCKS handshakes: SOCKS5 (RFC 1928, with RFC 1929), SOCKS4 and SOCKS4a, both with Tor's
+ * RESOLVE. Reads bytes, writes bytes, and does nothing else.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -60,8 +60,8 @@ enum socks_step socks_read(struct socks *socks, const uint8_t *buf, size_t len,
                            struct socks_result *ret);
 
 /*
- * The answer to the request. addr (may be NULL): the connection's own address, or the one that was asked for. Returns
- * its length.
+ * The answer to the request. addr (may be NULL): the connection's own address, or the one that was
+ * asked for. Returns its length.
  */
 size_t socks_reply(const struct socks *socks, enum socks_code code,
                    const struct sockaddr_storage *addr, uint8_t answer[static SOCKS_ANSWER_MAX]);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path, for each direction: splice from one socket into a pipe -> splice from the pipe to the other socket -> return
- * the pipe. At the end of a stream the other side is shut down. When both streams have ended, CLOSE makes the daemon wait
- * until the peer has everything.
- * Failures: if the peer takes no more data, only the direction to it ends. A reset, an error of the program's socket, or the
- * lack of a pipe ends both directions, by reset.
- * A reset is reported once: whichever direction notices it, the program never gets an end that looks like that of a
- * complete stream. If neither direction reads or writes, lent_watch.h reports it.
+ * Happy path, for each direction: splice from one socket into a pipe -> splice from the pipe to the
+ * other socket -> return the pipe. At the end of a stream the other side is shut down. When both
+ * streams have ended, CLOSE makes the daemon wait until the peer has everything.
+ * Failures: if the peer takes no more data, only the direction to it ends. A reset, an error of the
+ * program's socket, or the lack of a pipe ends both directions, by reset.
+ * A reset is reported once: whichever direction notices it, the program never gets an end that
+ * looks like that of a complete stream. If neither direction reads or writes, lent_watch.h reports
+ * it.
  */
 #include "gateway/splice.h"
 
@@ -19,7 +20,10 @@
 
 #include "gateway/lent_watch.h"
 
-/* The capacity of a pipe, and the most that one call moves: 256 KiB have .56 of direct up, 512 KiB .66, 1 MiB .65. */
+/*
+ * The capacity of a pipe, and the most that one call moves: 256 KiB have .56 of direct up, 512 KiB
+ * .66, 1 MiB .65.
+ */
 #define PIPE_SIZE (512 * 1024)
 /* The most calls for one direction in one wake-up, so that others have their turn. */
 #define STEPS_MAX 8
@@ -189,7 +193,10 @@ static void run_both(struct client *client)
         return;
     }
     if (r < 0) {
-        /* Behind the peer's FIN it would be EPIPE. What has come before is still there to be read, the error is not. */
+        /*
+         * Behind the peer's FIN it would be EPIPE. What has come before is still there to be read,
+         * the error is not.
+         */
         spliced->down.is_cut = r != -EPIPE;
         break_up(client, &spliced->up);
     }
@@ -219,7 +226,9 @@ bool splice_watch(struct client *client)
 
     watch(client->gateway->loop, &client->io,
           (up->waits_for_input ? EV_READ : 0) | (down->waits_for_room ? EV_WRITE : 0));
-    /* Its end alone, unless there is something left in it: the kernel would tell again and again. */
+    /*
+     * Its end alone, unless there is something left in it: the kernel would tell again and again.
+     */
     if (events || down->is_done)
         return lent_watch_set(client->gateway->lent, &spliced->lent, events);
     lent_watch_unset(client->gateway->lent, &spliced->lent);
@@ -293,7 +302,9 @@ struct spliced *splice_free(struct spliced *spliced, bool reset)
     lent_watch_unset(gateway->lent, &spliced->lent);
     drop_pipe(gateway, &spliced->up);
     drop_pipe(gateway, &spliced->down);
-    /* The daemon resets the connection too, unless it has died; then close() alone would send FIN. */
+    /*
+     * The daemon resets the connection too, unless it has died; then close() alone would send FIN.
+     */
     if (reset)
         (void)!connect(spliced->lent.fd, &none, sizeof(none));
     close(spliced->lent.fd);

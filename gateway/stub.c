@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a question -> asockd says that there is such a name -> the address that stands for it.
- * Failures: there is none, or no name server says so: that is the answer. Policy denies the name: it gets an address, and
- * its connects the errno that says so. There are too many questions: no answer, and whoever asked asks again.
+ * Happy path: a question -> asockd says that there is such a name -> the address that stands for
+ * it.
+ * Failures: there is none, or no name server says so: that is the answer. Policy denies the name:
+ * it gets an address, and its connects the errno that says so. There are too many questions: no
+ * answer, and whoever asked asks again.
  */
 #include "gateway/stub.h"
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the first packet of a connection is held -> connect, by name where its address stands for one -> a
- * listener for the port -> the packet is put in front of it -> accepted: the program's connect(2) succeeds, and
- * pump.c moves the bytes, or splice.c where the daemon has lent the connection.
- * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There are too many, or no
- * memory: the packet is forgotten; the program's kernel sends it again. The program has given up: its
- * kernel does not send the packet again, or no program accepts, and a deadline ends the connection.
+ * Happy path: the first packet of a connection is held -> connect, by name where its address stands
+ * for one -> a listener for the port -> the packet is put in front of it -> accepted: the program's
+ * connect(2) succeeds, and pump.c moves the bytes, or splice.c where the daemon has lent the
+ * connection.
+ * Failures: the connect fails: a packet that makes connect(2) fail with the errno that fits. There
+ * are too many, or no memory: the packet is forgotten; the program's kernel sends it again. The
+ * program has given up: its kernel does not send the packet again, or no program accepts, and a
+ * deadline ends the connection.
  */
 #include "gateway/transparent.h"
 
@@ -29,11 +31,14 @@
 #define PACKETS_MAX 64   /* in a turn, */
 #define PACKETS_BATCH 16 /* and with one call */
 #define HEADERS_MAX 256  /* of a packet; what stands behind them is not needed */
-/* In which the program's kernel has to go on with a connection that succeeded: some retransmissions. */
+/*
+ * In which the program's kernel has to go on with a connection that succeeded: some
+ * retransmissions.
+ */
 #define ACCEPT_SECONDS 10.0
 /*
- * While a connect waits the program's kernel sends the packet again: after a second, then in the same or twice the time. A
- * program that has given up does not. So much later than that it has.
+ * While a connect waits the program's kernel sends the packet again: after a second, then in the
+ * same or twice the time. A program that has given up does not. So much later than that it has.
  */
 #define AGAIN_SECONDS 1.0
 #define LATE_SECONDS 3.0
@@ -153,8 +158,8 @@ static void await_again(struct held *held, ev_tstamp gap)
 static void read_packets(struct transparent *transparent);
 
 /*
- * Packets that arrived while this process was stopped count as in time. A connect that is under way is over when its op
- * says so.
+ * Packets that arrived while this process was stopped count as in time. A connect that is under way
+ * is over when its op says so.
  */
 static void on_deadline(struct ev_loop *loop, ev_timer *timer, int events)
 {

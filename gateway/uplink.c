@@ -94,7 +94,10 @@ void uplink_stop(struct uplink *uplink)
     uplink->context = asock_context_unref(uplink->context);
 }
 
-/* The op makes the library notice a daemon that does not answer. Without memory for one the close is as good. */
+/*
+ * The op makes the library notice a daemon that does not answer. Without memory for one the close
+ * is as good.
+ */
 void uplink_abort(asock_socket *socket)
 {
     asock_op *op = NULL;

@@ -3,9 +3,9 @@
 #define ASOCK_PROTO_CODEC_H
 
 /*
- * Heads as plain structs. Decoding uses a bump allocator on the stack: a head costs no heap, however
- * it is made, and one that would need more than the allocator has is a protocol error. Strings of a
- * decoded struct point into the caller's scratch, as do segments.
+ * Heads as plain structs. Decoding uses a bump allocator on the stack: a head costs no heap,
+ * however it is made, and one that would need more than the allocator has is a protocol error.
+ * Strings of a decoded struct point into the caller's scratch, as do segments.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -158,7 +158,10 @@ struct request {
         struct {
             struct endpoint endpoint;
             const char *host, *service;
-            /* Set by decoding alone: why one of them is no string that it may be. An argument, no protocol error. */
+            /*
+             * Set by decoding alone: why one of them is no string that it may be. An argument, no
+             * protocol error.
+             */
             const char *malformed;
             uint32_t lend;
             struct endpoints others;
@@ -348,8 +351,8 @@ bool asock_codec_text_is_valid(const char *text, size_t len);
 /*
  * Encoding writes prefix and head of a frame whose payload has payload_len bytes; the payload is
  * sent behind it by the caller. Returns the bytes written, -ENOBUFS when cap is too small,
- * -EINVAL when a string is too long or not valid, a verb is not known or an endpoint's length wrong.
- * CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
+ * -EINVAL when a string is too long or not valid, a verb is not known or an endpoint's length
+ * wrong. CODEC_REPLY_MAX and CODEC_REQUEST_MAX always suffice.
  */
 #define CODEC_REPLY_MAX 256u
 #define CODEC_REQUEST_MAX 2176u
@@ -370,8 +373,8 @@ int asock_codec_decode_reply(const uint8_t *head, size_t len, struct reply *ret,
                              const char **ret_why);
 
 /*
- * The same by protobuf-c alone: the measure of the short ways that the four above have for the frames
- * that carry data. Tests compare both.
+ * The same by protobuf-c alone: the measure of the short ways that the four above have for the
+ * frames that carry data. Tests compare both.
  */
 long asock_codec_encode_request_by_schema(const struct request *request, uint32_t payload_len,
                                           uint8_t *out, size_t cap);
@@ -387,8 +390,8 @@ int asock_codec_decode_reply_by_schema(const uint8_t *head, size_t len, struct r
 const char *asock_codec_verb_name(uint32_t verb);
 
 /*
- * The answer to RESOLVE. Encoding returns bytes written, -ENOBUFS, or -EINVAL: too many, or one that is not set.
- * Decoding returns their count, or -EPROTO.
+ * The answer to RESOLVE. Encoding returns bytes written, -ENOBUFS, or -EINVAL: too many, or one
+ * that is not set. Decoding returns their count, or -EPROTO.
  */
 long asock_codec_encode_addresses(const struct endpoint *endpoints, size_t count, uint8_t *out,
                                   size_t cap);

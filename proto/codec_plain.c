@@ -9,8 +9,8 @@
 #include "proto/fields.h" /* FIELD_MESSAGE_NAME and its _MAX: made from asock.proto */
 
 /*
- * The arms that go the short way. last: the last of their fields that are numbers, if these stand in front of all others;
- * segments: the field of a list that may follow.
+ * The arms that go the short way. last: the last of their fields that are numbers, if these stand
+ * in front of all others; segments: the field of a list that may follow.
  */
 static const struct {
     uint8_t arm, last, segments;

@@ -3,11 +3,11 @@
 #define ASOCK_PROTO_CODEC_PLAIN_H
 
 /*
- * The frames of a connection's life, without protobuf-c: OPEN, CONNECT to an address, SEND, RECEIVE and CREDIT, SHUTDOWN
- * and CLOSE, and completions without a body, of a CONNECT, of a datagram or with a segment. Half of what a small
- * exchange costs the daemon was protobuf-c's walk through its tables. The bytes are the same, and what is
- * in any way unusual is left to protobuf-c: fields out of order or twice, numbers that are too long,
- * fields and arms that are not known here.
+ * The frames of a connection's life, without protobuf-c: OPEN, CONNECT to an address, SEND, RECEIVE
+ * and CREDIT, SHUTDOWN and CLOSE, and completions without a body, of a CONNECT, of a datagram or
+ * with a segment. Half of what a small exchange costs the daemon was protobuf-c's walk through its
+ * tables. The bytes are the same, and what is in any way unusual is left to protobuf-c: fields out
+ * of order or twice, numbers that are too long, fields and arms that are not known here.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,8 +25,8 @@ size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out
 size_t asock_codec_plain_put_reply(const struct reply *reply, uint8_t *out);
 
 /*
- * True: *ret is what protobuf-c would have made of it. False: not one of these; *ret is undefined. Segments go into the scratch,
- * CODEC_SCRATCH bytes.
+ * True: *ret is what protobuf-c would have made of it. False: not one of these; *ret is undefined.
+ * Segments go into the scratch, CODEC_SCRATCH bytes.
  */
 bool asock_codec_plain_get_request(const uint8_t *head, size_t len, char *scratch,
                                    struct request *ret);

@@ -38,8 +38,8 @@ static inline uint8_t *asock_wire_put(uint8_t *out, unsigned int number, uint64_
 }
 
 /*
- * A message of fewer than 16,384 bytes. Its fields begin where the first function says, and the message ends where the second
- * one says: one byte later if its length takes two.
+ * A message of fewer than 16,384 bytes. Its fields begin where the first function says, and the
+ * message ends where the second one says: one byte later if its length takes two.
  */
 uint8_t *asock_wire_begin(uint8_t *out, unsigned int number);
 uint8_t *asock_wire_end(uint8_t *begin, uint8_t *end);
@@ -105,7 +105,9 @@ bool asock_wire_numbers(struct wire_reader *r, uint64_t *numbers, unsigned int l
 bool asock_wire_numbers_but(struct wire_reader *r, uint64_t *numbers, unsigned int last,
                             uint32_t not );
 
-/* A message as field `number`. 1; 0: something else is next; -1: it is cut, or of an unusual form. */
+/*
+ * A message as field `number`. 1; 0: something else is next; -1: it is cut, or of an unusual form.
+ */
 int asock_wire_message(struct wire_reader *r, unsigned int number, struct wire_reader *ret);
 
 /* False: not one of the usual form. Without one *ret stays as it is. */

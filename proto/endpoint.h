@@ -7,7 +7,9 @@
 
 #include "proto/codec.h"
 
-/* 0; -EINVAL: no address, or one cut short; -EAFNOSUPPORT: of another family. *ret is not set then. */
+/*
+ * 0; -EINVAL: no address, or one cut short; -EAFNOSUPPORT: of another family. *ret is not set then.
+ */
 int asock_endpoint_from(const struct sockaddr *addr, socklen_t len, struct endpoint *ret);
 
 /* Bytes of the address; 0: the endpoint is not set, or malformed. */

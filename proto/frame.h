@@ -7,7 +7,10 @@
 
 #define PROTOCOL_VERSION 1u
 
-/* What a session may count on before its welcome, and what is reserved for one that asks for nothing (docs/PROTOCOL.md). */
+/*
+ * What a session may count on before its welcome, and what is reserved for one that asks for
+ * nothing (docs/PROTOCOL.md).
+ */
 #define PROTOCOL_SOCKETS_MIN 1u
 #define PROTOCOL_OPS_MIN 8u
 #define PROTOCOL_SOCKET_OPS_MIN 8u

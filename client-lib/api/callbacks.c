@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reports ended operations: callbacks run here, and each result is checked before the program sees it.
+ * Reports ended operations: callbacks run here, and each result is checked before the program sees
+ * it.
  */
 #include "client-lib/api/callbacks.h"
 
@@ -76,8 +77,8 @@ static void leave_callback(asock_op *op, asock_socket *socket, bool is_more)
 }
 
 /*
- * A slice whose bytes the daemon has taken back, or those in front of it, is not reported: the op's end says what has
- * happened.
+ * A slice whose bytes the daemon has taken back, or those in front of it, is not reported: the op's
+ * end says what has happened.
  */
 static bool drop_lost(struct due *due)
 {
@@ -101,7 +102,9 @@ static bool drop_lost(struct due *due)
     return true;
 }
 
-/* The op may be submitted again in its callback, to another socket: what this flight held is kept. */
+/*
+ * The op may be submitted again in its callback, to another socket: what this flight held is kept.
+ */
 static void run_callback(asock_context *context, struct due *due)
 {
     asock_op *op = due->op, *outer = context->callback_op;

@@ -3,9 +3,9 @@
  * The dispatcher: a thread that writes, reads and runs callbacks.
  *
  * It sleeps in poll(2) on the connection and on an eventfd, by which others wake it when they have
- * queued something. When it has been stopped, one of those that wait takes its place in poll(2). It holds
- * the context, so the last reference may go in one of its callbacks: then it detaches itself, and frees
- * the context when it leaves.
+ * queued something. When it has been stopped, one of those that wait takes its place in poll(2). It
+ * holds the context, so the last reference may go in one of its callbacks: then it detaches itself,
+ * and frees the context when it leaves.
  */
 #include "client-lib/api/dispatcher.h"
 
@@ -46,7 +46,9 @@ static void *dispatch(void *data)
 
 static int start_thread(asock_context *context)
 {
-    /* A fault of a callback stays a fault of that thread: blocked, it would kill without a handler. */
+    /*
+     * A fault of a callback stays a fault of that thread: blocked, it would kill without a handler.
+     */
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     sigset_t blocked, before;
     int r;
@@ -105,7 +107,10 @@ void asock_dispatcher_join(asock_context *context)
     if (!context->has_dispatcher || context->is_joining)
         return;
     context->is_stopping = context->is_joining = true;
-    /* It is joining for good: a program that refers to the context once more in the callback could join it a second time. */
+    /*
+     * It is joining for good: a program that refers to the context once more in the callback could
+     * join it a second time.
+     */
     if (asock_is_dispatcher(context)) {
         pthread_detach(thread);
         return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * One call for a whole exchange, for programs that have nothing else to do meanwhile. They are made
- * of public calls. The time that a call has is its op's deadline; where the caller has lent a buffer it waits for
- * the op's end, so that the buffer is never in use once it has returned.
+ * of public calls. The time that a call has is its op's deadline; where the caller has lent a
+ * buffer it waits for the op's end, so that the buffer is never in use once it has returned.
  */
 #include <errno.h>
 #include <fcntl.h>

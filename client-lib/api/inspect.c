@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Queries about sockets and sessions. Records are collected as they arrive (perhaps in the dispatcher). When all
- * are there, the caller's function gets them in the caller's thread, without a lock.
+ * Queries about sockets and sessions. Records are collected as they arrive (perhaps in the
+ * dispatcher). When all are there, the caller's function gets them in the caller's thread, without
+ * a lock.
  */
 #include "client-lib/api/inspect.h"
 

@@ -3,8 +3,8 @@
  * The context: made, held, let go.
  *
  * The last reference may go anywhere: in another thread, in a callback of the dispatcher, in one of
- * process(). Ending (everything is dropped, the descriptor closed) happens at once; the memory stays
- * until whoever is inside the library has left (holds).
+ * process(). Ending (everything is dropped, the descriptor closed) happens at once; the memory
+ * stays until whoever is inside the library has left (holds).
  */
 #include "client-lib/api/lifetime.h"
 
@@ -210,7 +210,8 @@ void asock_context_drop_ref(asock_context *context)
 
 /*
  * Another thread may have been in the middle of anything when the process forked, so of what the
- * context holds only the descriptors are let go; the rest is a copy of memory that is no longer used.
+ * context holds only the descriptors are let go; the rest is a copy of memory that is no longer
+ * used.
  */
 void asock_context_drop_in_child(asock_context *context)
 {

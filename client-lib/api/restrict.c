@@ -2,10 +2,10 @@
 /*
  * A session that narrows itself.
  *
- * Happy path: the rules are copied, so that the caller may have his back whatever becomes of the answer; the
- * request goes in front of all data; the answer is waited for. It settles no Hello: the launcher that
- * restricts is not the program that will use the session. Failures: what the daemon says of the rules (its
- * text is passed on), no answer in time.
+ * Happy path: the rules are copied, so that the caller may have his back whatever becomes of the
+ * answer; the request goes in front of all data; the answer is waited for. It settles no Hello: the
+ * launcher that restricts is not the program that will use the session. Failures: what the daemon
+ * says of the rules (its text is passed on), no answer in time.
  */
 #include <errno.h>
 #include <stdio.h>

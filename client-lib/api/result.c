@@ -120,7 +120,10 @@ asock_socket *asock_op_take_socket(asock_op *op)
     return socket;
 }
 
-/* The same; also 0 for a multishot that is in flight, for the datagram that asock_receive_next() has returned. */
+/*
+ * The same; also 0 for a multishot that is in flight, for the datagram that asock_receive_next()
+ * has returned.
+ */
 static int enter_address(asock_op *op)
 {
     int r = enter_results(op);

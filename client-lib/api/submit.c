@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Submitting: puts an op into a queue of its socket. It never blocks. It allocates nothing but the copy of a name, and, once
- * for each pool, room for the datagrams that are received into it.
+ * Submitting: puts an op into a queue of its socket. It never blocks. It allocates nothing but the
+ * copy of a name, and, once for each pool, room for the datagrams that are received into it.
  *
  * Happy path: the op is checked, started, put into a queue; its frame is made when the output has
  * room and the session's limits allow (request.c). Failures that the library knows already (socket
@@ -130,7 +130,10 @@ static int queue_or_settle(asock_op *op, asock_socket *socket, int operation, st
     return 1;
 }
 
-/* An error of a connect that asks for lending; 0: none. Before the welcome it is unknown, and the daemon decides. */
+/*
+ * An error of a connect that asks for lending; 0: none. Before the welcome it is unknown, and the
+ * daemon decides.
+ */
 static uint32_t lend_error(const asock_op *op)
 {
     const asock_context *context = op->context;
@@ -178,7 +181,10 @@ static size_t payload_of(const asock_op *op)
     return op->memory.is_reference || asock_bounce_fits(op) ? 0 : op->total;
 }
 
-/* An error of a send that is a datagram; 0: none. What the daemon can do is unknown before the welcome. */
+/*
+ * An error of a send that is a datagram; 0: none. What the daemon can do is unknown before the
+ * welcome.
+ */
 static uint32_t datagram_error(const asock_op *op)
 {
     uint32_t asked = (op->ecn ? 1u << SEND_ECN : 0) |
@@ -321,8 +327,8 @@ int asock_receive_multishot(asock_socket *socket, asock_op *op)
 }
 
 /*
- * Shutting down the receiving side waits for no data and for no limit, only for a connect and for shutdowns that
- * were submitted before it.
+ * Shutting down the receiving side waits for no data and for no limit, only for a connect and for
+ * shutdowns that were submitted before it.
  */
 static void queue_behind_connects(asock_socket *socket, asock_op *op)
 {
@@ -434,8 +440,8 @@ int asock_accept_multishot(asock_socket *socket, asock_op *op)
 }
 
 /*
- * CLOSE is sent as soon as the callback has returned, or by the dispatcher, and can only succeed: there is no need
- * to wait for its answer.
+ * CLOSE is sent as soon as the callback has returned, or by the dispatcher, and can only succeed:
+ * there is no need to wait for its answer.
  */
 static bool may_close_at_once(const asock_socket *socket, int linger_ms)
 {

@@ -2,14 +2,15 @@
 /*
  * The socket of an accept, and multishot accepts.
  *
- * Happy path: made when the op is submitted, so that it has an id to name; it waits in the op. With the answer it is
- * connected, and the program takes it out of the op.
- * Failures: the accept fails, and it goes unused; the program submits the op again or lets go of it without having taken the
- * socket, and it is closed.
+ * Happy path: made when the op is submitted, so that it has an id to name; it waits in the op. With
+ * the answer it is connected, and the program takes it out of the op.
+ * Failures: the accept fails, and it goes unused; the program submits the op again or lets go of it
+ * without having taken the socket, and it is closed.
  *
- * A multishot sends one ACCEPT after the other, each with one id: ids that it does not need yet are free for others. Each
- * connection goes to context->done, or to op->arrived. Where the session has no socket left it is parked until one is closed,
- * or more are granted; connections wait in the kernel. It ends as an accept does that fails, and only so.
+ * A multishot sends one ACCEPT after the other, each with one id: ids that it does not need yet are
+ * free for others. Each connection goes to context->done, or to op->arrived. Where the session has
+ * no socket left it is parked until one is closed, or more are granted; connections wait in the
+ * kernel. It ends as an accept does that fails, and only so.
  */
 #include "client-lib/core/accept.h"
 

@@ -6,14 +6,20 @@
 
 /* An op that has been started gets the socket that it will fill; or the error that it ends with. */
 uint32_t asock_accept_prepare(asock_op *op);
-/* There is a connection. 0: the op has ended; 1: it is a multishot, which goes on or has ended; -EPROTO: it is not under that id. */
+/*
+ * There is a connection. 0: the op has ended; 1: it is a multishot, which goes on or has ended;
+ * -EPROTO: it is not under that id.
+ */
 int asock_accept_done(asock_op *op, const struct reply *reply);
 /* The program has not taken it: closed, or never used. */
 void asock_accept_drop(asock_op *op);
 
 /* ---- multishot: one ACCEPT after the other ---- */
 
-/* A multishot that waits, and is in no queue: it gets a socket and a place in its listener's queue, or is parked, or ends. */
+/*
+ * A multishot that waits, and is in no queue: it gets a socket and a place in its listener's queue,
+ * or is parked, or ends.
+ */
 void asock_accept_queue(asock_op *op);
 /* It waits until a socket of the session is closed. */
 void asock_accept_park(asock_op *op);
@@ -22,7 +28,10 @@ bool asock_accept_may_park(const asock_op *op);
 /* A socket has been closed. */
 /* Those of a socket that closes. */
 void asock_accept_end_parked(const asock_socket *socket);
-/* As many as there is room for, those first that have waited for longest: a socket has been closed, or more are granted. */
+/*
+ * As many as there is room for, those first that have waited for longest: a socket has been closed,
+ * or more are granted.
+ */
 void asock_accept_unpark(asock_context *context);
 /* NULL: the completion is not a multishot's connection. */
 asock_socket *asock_accept_arrival(const struct due *due);

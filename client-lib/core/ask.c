@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Ops whose success the daemon does not report (ASOCK_ERRORS_ONLY), when it has to be known after all. */
+/*
+ * Ops whose success the daemon does not report (ASOCK_ERRORS_ONLY), when it has to be known after
+ * all.
+ */
 #include "client-lib/core/ask.h"
 
 #include "client-lib/core/close.h"
@@ -8,8 +11,8 @@
 #include "client-lib/core/socket.h"
 
 /*
- * An empty send behind the quiet ones: its end implies that they have ended (asock_quiet_finish). SYNC
- * does not suffice: it implies that they were read, not that the kernel has all their bytes.
+ * An empty send behind the quiet ones: its end implies that they have ended (asock_quiet_finish).
+ * SYNC does not suffice: it implies that they were read, not that the kernel has all their bytes.
  */
 static int ask_by_send(asock_socket *socket, const asock_op *quiet)
 {
@@ -61,8 +64,8 @@ int asock_ask(asock_op *op)
 }
 
 /*
- * The program can submit nothing more to the socket whose end would imply that of its quiet ops, and they keep
- * it open.
+ * The program can submit nothing more to the socket whose end would imply that of its quiet ops,
+ * and they keep it open.
  */
 int asock_ask_all(asock_socket *socket)
 {
@@ -89,8 +92,8 @@ int asock_ask_all(asock_socket *socket)
 }
 
 /*
- * A shutdown that was to imply the end of quiet sends was cancelled, or timed out. While it was pending the
- * daemon refused the empty send that asks.
+ * A shutdown that was to imply the end of quiet sends was cancelled, or timed out. While it was
+ * pending the daemon refused the empty send that asks.
  */
 void asock_ask_again(asock_socket *socket)
 {

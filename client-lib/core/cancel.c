@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The early end of an op: asked for by the program, or its time is over while it waits in the library.
+ * The early end of an op: asked for by the program, or its time is over while it waits in the
+ * library.
  *
  * An op of which nothing has left ends here. One that the daemon has seen gets CANCEL, and ends by
  * the daemon's answer; of a chain no further piece leaves but the empty last one. Either end can

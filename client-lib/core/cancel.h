@@ -9,7 +9,10 @@ int asock_cancel_locked(asock_op *op);
 void asock_cancel_sent(asock_op *op);                    /* asks the daemon for its end */
 void asock_op_end_waiting(asock_op *op, uint32_t error); /* nothing of it has left */
 void asock_op_expired(struct deadline *deadline);        /* the same: its time is over */
-/* A connect that never left has failed: so has what waits for it (S17, S23). seq: of its submission. */
+/*
+ * A connect that never left has failed: so has what waits for it (S17, S23). seq: of its
+ * submission.
+ */
 void asock_connect_failed(asock_socket *socket, uint64_t seq);
 void asock_op_abandon(asock_op *op); /* a chain of which no further piece will leave */
 

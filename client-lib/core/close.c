@@ -3,9 +3,11 @@
  * The end of a socket.
  *
  * Happy path: what still waits in the library is aborted, CLOSE goes out in front of all data, its
- * answer is the socket's last completion. With a linger time a connect and queued sends leave first.
- * Failures: a send of which not everything has left is a hole in the stream, so CLOSE then says abort
- * and the peer gets RST (S42), and a close with a linger time fails; the linger time runs out: the same.
+ * answer is the socket's last completion. With a linger time a connect and queued sends leave
+ * first.
+ * Failures: a send of which not everything has left is a hole in the stream, so CLOSE then says
+ * abort and the peer gets RST (S42), and a close with a linger time fails; the linger time runs
+ * out: the same.
  */
 #include "client-lib/core/close.h"
 
@@ -73,7 +75,10 @@ bool asock_close_is_certain(const asock_socket *socket)
            socket->linger_default <= 0 && list_is_empty(&socket->ops);
 }
 
-/* What the daemon goes by when it reads CLOSE: an option that has left it has by then, answered or not. */
+/*
+ * What the daemon goes by when it reads CLOSE: an option that has left it has by then, answered or
+ * not.
+ */
 static int64_t default_linger(const asock_socket *socket)
 {
     int64_t linger = socket->linger_default;
@@ -172,7 +177,9 @@ static asock_op *first_without_result(asock_socket *socket)
     return NULL;
 }
 
-/* There was no socket to close; but what was to go out before a close with a linger time has not. */
+/*
+ * There was no socket to close; but what was to go out before a close with a linger time has not.
+ */
 static uint32_t error_of_refused(const asock_socket *socket)
 {
     if (!socket->close_lingers || socket->close_error)

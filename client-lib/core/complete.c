@@ -3,8 +3,8 @@
  * The only way out of an op.
  *
  * Happy path: finish -> (a frame still refers to its buffers: held until that is written) -> done,
- * and in context->done where it has a callback (api/callbacks.c). In flight an op holds itself and uses its socket,
- * until the callback has returned.
+ * and in context->done where it has a callback (api/callbacks.c). In flight an op holds itself and
+ * uses its socket, until the callback has returned.
  *
  * A multishot comes this way once for each slice that has got bytes, and once more when it ends.
  */
@@ -101,7 +101,10 @@ static void note_linger(const asock_op *op)
         op->socket->linger_default = (int)op->argument;
 }
 
-/* Does the op's end say that the connection is over? A stream of which one side has ended is none that is over. */
+/*
+ * Does the op's end say that the connection is over? A stream of which one side has ended is none
+ * that is over.
+ */
 static bool is_end_of_connection(const asock_op *op, uint32_t error)
 {
     switch (op->operation) {

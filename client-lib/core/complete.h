@@ -7,7 +7,10 @@
 
 void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes);
 void asock_op_fail_lost(asock_op *op); /* nothing that it received is there any more */
-/* Of a stream: what it received was taken back; one that was submitted before it has lost its bytes. */
+/*
+ * Of a stream: what it received was taken back; one that was submitted before it has lost its
+ * bytes.
+ */
 void asock_op_note_loss(const asock_op *op);
 bool asock_op_is_behind_loss(const asock_op *op);
 void asock_op_told(asock_op *op); /* its callback has returned, or none will run */

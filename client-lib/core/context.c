@@ -20,7 +20,10 @@ bool asock_is_in_callback(const asock_context *context)
     return context->in_callback && pthread_equal(context->callback_thread, pthread_self());
 }
 
-/* One that has ended can still be referred to, in the callback that ended it: that keeps the memory. */
+/*
+ * One that has ended can still be referred to, in the callback that ended it: that keeps the
+ * memory.
+ */
 void asock_context_add_ref(asock_context *context)
 {
     if (context->refs++ == 0)

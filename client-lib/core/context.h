@@ -2,8 +2,8 @@
 #ifndef ASOCK_LIB_CORE_CONTEXT_H
 #define ASOCK_LIB_CORE_CONTEXT_H
 
-/* The lock of a context, and who is woken by what was done under it. Unless it says otherwise a function of the
- * library wants the lock held, and keeps it. */
+/* The lock of a context, and who is woken by what was done under it. Unless it says otherwise a
+ * function of the library wants the lock held, and keeps it. */
 #include "client-lib/core/objects.h"
 
 static inline bool asock_is_forked(const asock_context *context)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: set -> a slice is filled from header, file and trailer, in this order -> it leaves in frames of the chain -> the
- * next one -> the op has ended, and no frame refers to the slice: all of it goes.
- * Failures: the file is shorter than it was, or cannot be read: an empty piece of the chain leaves, then its early end, whose
- * answer is reported as FAULT. The daemon closes the sending side.
+ * Happy path: set -> a slice is filled from header, file and trailer, in this order -> it leaves in
+ * frames of the chain -> the next one -> the op has ended, and no frame refers to the slice: all of
+ * it goes.
+ * Failures: the file is shorter than it was, or cannot be read: an empty piece of the chain leaves,
+ * then its early end, whose answer is reported as FAULT. The daemon closes the sending side.
  */
 #include "client-lib/core/file.h"
 

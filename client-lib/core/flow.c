@@ -2,12 +2,12 @@
 /*
  * Who may have how much outstanding in the daemon (S49, S51).
  *
- * A socket's own limits come from the welcome. The session's are shared so that no number of stalled
- * sockets can stop another one: half of each is dealt out in equal shares, one for every socket the
- * session may have, and no other socket can use a share; the other half is a pool from which a socket
- * takes at most two thirds of what the others have left, or all of it while it is the only one. So the
- * session holds at least a third of its limit when a socket waits for its room, and the daemon tells
- * what it has freed from a quarter on.
+ * A socket's own limits come from the welcome. The session's are shared so that no number of
+ * stalled sockets can stop another one: half of each is dealt out in equal shares, one for every
+ * socket the session may have, and no other socket can use a share; the other half is a pool from
+ * which a socket takes at most two thirds of what the others have left, or all of it while it is
+ * the only one. So the session holds at least a third of its limit when a socket waits for its
+ * room, and the daemon tells what it has freed from a quarter on.
  */
 #include "client-lib/core/flow.h"
 
@@ -18,7 +18,10 @@
 #define FLOW_PIECE 16384u
 /* With less a socket could not send while it receives. */
 #define FLOW_OPS 2u
-/* Of its ops a socket leaves this part to ops other than receives, which may be pending without end. */
+/*
+ * Of its ops a socket leaves this part to ops other than receives, which may be pending without
+ * end.
+ */
 #define FLOW_RECEIVES(ops) ((ops) - ((ops) + 3) / 4)
 
 static uint64_t share_of(uint64_t total, uint32_t sockets)
@@ -31,7 +34,9 @@ static uint64_t rest_of(uint64_t total, uint64_t part)
     return total > part ? total - part : 0;
 }
 
-/* The most that one who holds `held` may hold; never less than `least`, so that it can move at all. */
+/*
+ * The most that one who holds `held` may hold; never less than `least`, so that it can move at all.
+ */
 static uint64_t allowed(uint64_t total, uint32_t sockets, uint64_t all_excess, uint64_t held,
                         uint64_t least, bool is_generous)
 {

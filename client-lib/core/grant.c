@@ -2,11 +2,13 @@
 /*
  * What the daemon reserves for this session, and how it comes to be more.
  *
- * Happy path: the session begins with the least; what needs more (a socket without an id, an op or bytes that find the
- * limit) says so here, the next Hello asks for it, and the welcome that answers sets other limits, so that whatever
- * waits goes on. Nothing waits for a Hello that is not answered: more may be asked for behind it.
- * Failures: the daemon has less than was asked for. Sockets that got no id end, as does a connect whose data will
- * never fit; other ops and bytes go on within what there is. For a while nothing more is asked for.
+ * Happy path: the session begins with the least; what needs more (a socket without an id, an op or
+ * bytes that find the limit) says so here, the next Hello asks for it, and the welcome that answers
+ * sets other limits, so that whatever waits goes on. Nothing waits for a Hello that is not
+ * answered: more may be asked for behind it.
+ * Failures: the daemon has less than was asked for. Sockets that got no id end, as does a connect
+ * whose data will never fit; other ops and bytes go on within what there is. For a while nothing
+ * more is asked for.
  */
 #include "client-lib/core/grant.h"
 
@@ -185,7 +187,10 @@ void asock_grant_want_window(asock_context *context)
 
 /* ---- the answer ---- */
 
-/* So many sockets that each has its part of the ops and bytes, where these could not be raised with them. */
+/*
+ * So many sockets that each has its part of the ops and bytes, where these could not be raised with
+ * them.
+ */
 static uint32_t usable_sockets(const asock_context *context, const struct welcome *limits)
 {
     uint64_t count = limits->sockets;
@@ -219,7 +224,10 @@ static bool is_answered(const asock_context *context)
     return context->welcomes_due == 0 && !context->is_hello_wanted;
 }
 
-/* Those that wait for an id and will get none: over what there may be, or over what there is when that was the answer. */
+/*
+ * Those that wait for an id and will get none: over what there may be, or over what there is when
+ * that was the answer.
+ */
 static void refuse_sockets(asock_context *context)
 {
     uint64_t most = asock_grant_most(context, ASOCK_LIMIT_SOCKETS);

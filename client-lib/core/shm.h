@@ -64,8 +64,8 @@ struct bounce {
 };
 
 /*
- * What happens to the shared memory of an op; set by the module that puts its bytes there. Each call may be
- * NULL. The class is NULL for an op all of whose bytes are in its frames.
+ * What happens to the shared memory of an op; set by the module that puts its bytes there. Each
+ * call may be NULL. The class is NULL for an op all of whose bytes are in its frames.
  */
 struct op_class {
     void (*ended)(asock_op *op);   /* it has a result */
@@ -101,7 +101,8 @@ struct status {
 };
 
 /*
- * The most descriptors that wait for their replies. Descriptors come with the last bytes of one read, so two reads bring no more.
+ * The most descriptors that wait for their replies. Descriptors come with the last bytes of one
+ * read, so two reads bring no more.
  */
 #define MEMORY_DESCRIPTORS_MAX 8u
 

@@ -9,8 +9,8 @@
 /*
  * Tokens: bit 63 a CANCEL of the op below it; bit 62 the CLOSE of a socket that has no op for it;
  * bit 61 the SYNC that frees ids, with a count below it an UNREGISTER; bit 60 a CREDIT for
- * the op below it; bits 32 to 59 a count that makes each use of a slot another token; bits 0 to 31 the
- * slot + 1.
+ * the op below it; bits 32 to 59 a count that makes each use of a slot another token; bits 0 to 31
+ * the slot + 1.
  */
 #define TOKEN_CANCEL (UINT64_C(1) << 63)
 #define TOKEN_CLOSE (UINT64_C(1) << 62)
@@ -33,7 +33,9 @@ struct slots {
 int asock_slot_take(struct slots *slots, void *object, bool is_socket, uint32_t *ret);
 void asock_slot_release(struct slots *slots, uint32_t slot);
 uint64_t asock_slot_token(struct slots *slots, uint32_t slot); /* a new one */
-/* NULL: no such slot, or it is free. The object's own token tells whether it is still the same use. */
+/*
+ * NULL: no such slot, or it is free. The object's own token tells whether it is still the same use.
+ */
 const struct slot *asock_slot_find(const struct slots *slots, uint64_t token);
 
 struct id {

@@ -2,9 +2,9 @@
 /*
  * Sockets: made without a word to the daemon; OPEN leaves with the first op.
  *
- * Ids. A socket has one from the start, or waits for one: before the welcome more sockets may be made
- * than the guaranteed ids, and an id is not used again before the daemon has let it go (the answer to
- * CLOSE, or to a SYNC behind it where the close lingers).
+ * Ids. A socket has one from the start, or waits for one: before the welcome more sockets may be
+ * made than the guaranteed ids, and an id is not used again before the daemon has let it go (the
+ * answer to CLOSE, or to a SYNC behind it where the close lingers).
  */
 #include "client-lib/core/socket.h"
 

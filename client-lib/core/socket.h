@@ -6,7 +6,10 @@
 #include "client-lib/core/objects.h"
 
 asock_socket *asock_socket_make(asock_context *context, int family, bool is_datagram);
-/* With an id, or waiting for one; refs, which are 1, are the caller's to count. -ENOTCONN, -EMFILE, -ENOMEM. */
+/*
+ * With an id, or waiting for one; refs, which are 1, are the caller's to count. -ENOTCONN, -EMFILE,
+ * -ENOMEM.
+ */
 int asock_socket_enter(asock_context *context, int family, bool is_datagram, asock_socket **ret);
 void asock_socket_hold(asock_socket *socket);
 void asock_socket_unhold(asock_socket *socket);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bounce buffer: large sends and receives of ordinary memory travel by reference too, copied in or
- * out by this side. Through the Unix socket each byte is copied twice, and buffers are made and freed for it.
+ * The bounce buffer: large sends and receives of ordinary memory travel by reference too, copied in
+ * or out by this side. Through the Unix socket each byte is copied twice, and buffers are made and
+ * freed for it.
  *
- * Happy path: when so much has gone through the socket that it pays, memory is asked for; from its answer
- * on an op that fits takes blocks in a row, first the lowest, which the processor's cache has; when it
- * has ended they are free. Unused for a while it is given back.
- * Failures: the daemon grants none, there is no room: through the socket, as before. The program's own
- * buffers come first: what they lack is given back, and not asked for again.
+ * Happy path: when so much has gone through the socket that it pays, memory is asked for; from its
+ * answer on an op that fits takes blocks in a row, first the lowest, which the processor's cache
+ * has; when it has ended they are free. Unused for a while it is given back.
+ * Failures: the daemon grants none, there is no room: through the socket, as before. The program's
+ * own buffers come first: what they lack is given back, and not asked for again.
  */
 #include "client-lib/shm/bounce.h"
 

@@ -2,12 +2,12 @@
 /*
  * Memory that the daemon shares.
  *
- * Happy path: REGISTER is sent; the descriptor that comes with its completion is mapped and closed; an op all
- * of whose segments lie in such memory goes by reference; when the last reference and the last use are gone, the
- * buffer is unmapped and UNREGISTER is sent.
- * Failures: the daemon grants no buffer, the descriptor could not be received, no address space; the daemon
- * violates the protocol (the session ends). If the caller has stopped waiting when the answer arrives, the buffer
- * is given back.
+ * Happy path: REGISTER is sent; the descriptor that comes with its completion is mapped and closed;
+ * an op all of whose segments lie in such memory goes by reference; when the last reference and the
+ * last use are gone, the buffer is unmapped and UNREGISTER is sent.
+ * Failures: the daemon grants no buffer, the descriptor could not be received, no address space;
+ * the daemon violates the protocol (the session ends). If the caller has stopped waiting when the
+ * answer arrives, the buffer is given back.
  */
 #include "client-lib/shm/buffer.h"
 
@@ -77,8 +77,9 @@ static bool make_private(const asock_buffer *buffer)
 }
 
 /*
- * The daemon marks the status page before it empties anything, so the page is read after the copies. Without
- * memory for a copy the buffer counts as lost, because the daemon may empty it later.
+ * The daemon marks the status page before it empties anything, so the page is read after the
+ * copies. Without memory for a copy the buffer counts as lost, because the daemon may empty it
+ * later.
  */
 static void keep_contents(struct memory *memory)
 {
@@ -131,9 +132,9 @@ static void forget_descriptors(struct memory *memory, unsigned int count)
 }
 
 /*
- * A descriptor may be missing: the kernel drops it if the program has no free descriptor, and the daemon sends none for a
- * socket that has ended. The next descriptor may then belong to another reply, so the local address is compared:
- * no two sockets share one.
+ * A descriptor may be missing: the kernel drops it if the program has no free descriptor, and the
+ * daemon sends none for a socket that has ended. The next descriptor may then belong to another
+ * reply, so the local address is compared: no two sockets share one.
  */
 int asock_memory_take_socket(asock_context *context, const struct endpoint *local)
 {
@@ -255,7 +256,10 @@ static void unuse(asock_op *op)
 
         if (op->segments[i].iov_len > 0)
             buffer = find(memory, &op->segments[i]);
-        /* The program may have let go of other memory that was there, once it knew that the op had ended. */
+        /*
+         * The program may have let go of other memory that was there, once it knew that the op had
+         * ended.
+         */
         if (buffer && buffer->number <= op->memory.mapped)
             asock_buffer_unuse(buffer);
     }
@@ -362,7 +366,10 @@ static void fill_register(asock_context *context, asock_op *op, struct request *
     context->memory.registering = op;
 }
 
-/* A REGISTER waits until the daemon has answered every UNREGISTER, because it may need the quota that these free. */
+/*
+ * A REGISTER waits until the daemon has answered every UNREGISTER, because it may need the quota
+ * that these free.
+ */
 static asock_op *next_register(const asock_context *context)
 {
     const struct memory *memory = &context->memory;
@@ -466,7 +473,9 @@ static bool is_answer(const struct memory *memory, const struct reply *reply, ui
            length >= least && length <= SSIZE_MAX;
 }
 
-/* Both are mapped, or neither. The kernel drops a descriptor for which the program has none left. */
+/*
+ * Both are mapped, or neither. The kernel drops a descriptor for which the program has none left.
+ */
 static int take_descriptors(asock_context *context, asock_buffer *buffer)
 {
     struct memory *memory = &context->memory;

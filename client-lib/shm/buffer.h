@@ -2,7 +2,9 @@
 #ifndef ASOCK_LIB_SHM_BUFFER_H
 #define ASOCK_LIB_SHM_BUFFER_H
 
-/* Memory that the daemon shares: buffers, the segments of ops in them, and the requests about them. */
+/*
+ * Memory that the daemon shares: buffers, the segments of ops in them, and the requests about them.
+ */
 #include "client-lib/core/objects.h"
 
 struct asock_buffer {
@@ -24,18 +26,25 @@ void asock_memory_deinit(struct memory *memory);
 void asock_memory_end(asock_context *context);
 /* Keeps the oldest descriptors that no reply has taken yet; closes the others. */
 void asock_memory_add_descriptor(asock_context *context, int fd);
-/* Returns the next descriptor, which the caller owns, if it is the socket with this local address. -1: it is missing. */
+/*
+ * Returns the next descriptor, which the caller owns, if it is the socket with this local address.
+ * -1: it is missing.
+ */
 int asock_memory_take_socket(asock_context *context, const struct endpoint *local);
 void asock_memory_drop_descriptors(asock_context *context);
 /*
- * False: bytes that were read from the buffer before this call are what was received. True: the daemon has taken
- * the memory back, and they may be zeros. The answer belongs to the buffer and stays, also in a later session.
+ * False: bytes that were read from the buffer before this call are what was received. True: the
+ * daemon has taken the memory back, and they may be zeros. The answer belongs to the buffer and
+ * stays, also in a later session.
  */
 bool asock_buffer_is_lost(const asock_buffer *buffer);
 /* The same for all buffers in which the op's segments or slices lie. */
 bool asock_memory_is_lost(const asock_op *op);
 
-/* Keeps the buffers in which the op's segments lie, until its callback has returned. Sets op->is_reference. */
+/*
+ * Keeps the buffers in which the op's segments lie, until its callback has returned. Sets
+ * op->is_reference.
+ */
 void asock_memory_use(asock_op *op);
 /* The segments of an op that goes by reference. room: for CODEC_SEGMENTS_MAX. */
 void asock_memory_segments(const asock_op *op, struct segment *room, struct segments *ret);

@@ -2,9 +2,10 @@
 /*
  * Pools of slices, and multishot receives out of them.
  *
- * Happy path: the RECEIVE leaves with all free slices as its credit, as many as fit; each completion names
- * one that is filled; when its callback has returned it is free, and with some others goes out again as
- * CREDIT, while the multishot lasts. It waits in the library for as long as no slice is free.
+ * Happy path: the RECEIVE leaves with all free slices as its credit, as many as fit; each
+ * completion names one that is filled; when its callback has returned it is free, and with some
+ * others goes out again as CREDIT, while the multishot lasts. It waits in the library for as long
+ * as no slice is free.
  * Failures: the daemon names a slice that it was not given (the session ends).
  */
 #include "client-lib/shm/pool.h"

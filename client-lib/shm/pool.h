@@ -26,7 +26,10 @@ void asock_pool_unhold(asock_pool *pool);
 void asock_pool_spend(asock_pool *pool, uint32_t most, struct segment *room, struct segments *ret);
 /* The request; false: there is nothing to add. */
 bool asock_pool_fill_credit(asock_op *op, struct request *ret, struct segment *room);
-/* A completion of the op names a slice, which becomes filled. 0, or -EPROTO: also a stream's completion without bytes. */
+/*
+ * A completion of the op names a slice, which becomes filled. 0, or -EPROTO: also a stream's
+ * completion without bytes.
+ */
 int asock_pool_fill(asock_op *op, const struct reply *reply, struct slice **ret);
 /* Allocates room for a struct datagram per slice, once. -ENOMEM. */
 int asock_pool_take_datagrams(asock_pool *pool);
@@ -35,12 +38,21 @@ void asock_pool_tell(asock_op *op, const struct slice *slice);
 void asock_pool_free(struct slice *slice);
 /* The program holds all slices and has released the pool: none can come back. */
 bool asock_pool_is_stranded(const asock_pool *pool);
-/* A slice was taken, or the pool was released: ends the op if it waits for a slice that cannot come back. */
+/*
+ * A slice was taken, or the pool was released: ends the op if it waits for a slice that cannot come
+ * back.
+ */
 void asock_pool_check_stranded(asock_pool *pool);
-/* For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool stays. */
+/*
+ * For a callback; until asock_shot_end(), which frees what the callback has not taken, the pool
+ * stays.
+ */
 struct shot asock_shot_begin(struct slice *slice);
 void asock_shot_end(const struct shot *shot);
-/* The slice that the callback was given; NULL: it had none, or the slice has been given back meanwhile. */
+/*
+ * The slice that the callback was given; NULL: it had none, or the slice has been given back
+ * meanwhile.
+ */
 struct slice *asock_shot_slice(const struct shot *shot);
 void *asock_slice_address(const struct slice *slice);
 void *asock_slice_take(struct slice *slice);         /* it is the program's */

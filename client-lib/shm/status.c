@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Bytes that lie in shared memory are only as sound as the memory: the daemon takes it back when it has ended the
- * session and the completions were not read for long. Before it does it marks the session's status page. So an
- * operation succeeds only if the page has no mark after its bytes were copied, or, where the
- * program reads them in place, just before its completion is reported.
+ * Bytes that lie in shared memory are only as sound as the memory: the daemon takes it back when it
+ * has ended the session and the completions were not read for long. Before it does it marks the
+ * session's status page. So an operation succeeds only if the page has no mark after its bytes were
+ * copied, or, where the program reads them in place, just before its completion is reported.
  *
- * When this side learns that the session has ended, its connection is still open, so that the daemon has not yet emptied
- * anything, unless the mark is there. The buffers become private memory with the same contents (buffer.c).
+ * When this side learns that the session has ended, its connection is still open, so that the
+ * daemon has not yet emptied anything, unless the mark is there. The buffers become private memory
+ * with the same contents (buffer.c).
  */
 #include "client-lib/shm/status.h"
 

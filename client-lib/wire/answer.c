@@ -3,8 +3,9 @@
  * Answers that came where a text would: the addresses of a name, the directory of a listener.
  *
  * Happy path: parsed, and the op ends.
- * Failures: no memory, no sense. Of a listener that the program does not want any more, or whose directory is lost, nobody
- * would ever know: the op waits until the daemon says that it has closed it.
+ * Failures: no memory, no sense. Of a listener that the program does not want any more, or whose
+ * directory is lost, nobody would ever know: the op waits until the daemon says that it has closed
+ * it.
  */
 #include "client-lib/wire/answer.h"
 
@@ -77,8 +78,8 @@ static int take_directory(asock_op *op, size_t len)
 }
 
 /*
- * Of a listener that the program does not want, or whose directory there was no memory for, nobody would ever know: it is
- * closed, and the op ends when that is certain. True: so it is.
+ * Of a listener that the program does not want, or whose directory there was no memory for, nobody
+ * would ever know: it is closed, and the op ends when that is certain. True: so it is.
  */
 static bool withdraw(asock_op *op, int r)
 {

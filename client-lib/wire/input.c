@@ -26,8 +26,8 @@
 /* The library never asks for more than two at a time; more are received only to be closed. */
 #define INPUT_DESCRIPTORS 4
 /*
- * After a large payload the read asks for no more than a head: payload behind that head would have to be
- * copied, while the next read puts it directly in its place.
+ * After a large payload the read asks for no more than a head: payload behind that head would have
+ * to be copied, while the next read puts it directly in its place.
  */
 #define INPUT_LARGE 16384
 #define INPUT_BEHIND 128
@@ -208,8 +208,8 @@ static ssize_t receive(const asock_context *context, struct msghdr *msg)
 }
 
 /*
- * 1: something came, and there may be more; 2: that was all there is; 0: nothing is there; -errno: the
- * connection is over.
+ * 1: something came, and there may be more; 2: that was all there is; 0: nothing is there; -errno:
+ * the connection is over.
  */
 static int read_some(asock_context *context)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Frames on their way into the Unix socket. Small payload is copied behind its head, so that small frames
- * are one piece. Other payload is not: the output holds pointers into the program's segments, and an op
- * that has ended stays until no frame refers to it.
+ * Frames on their way into the Unix socket. Small payload is copied behind its head, so that small
+ * frames are one piece. Other payload is not: the output holds pointers into the program's
+ * segments, and an op that has ended stays until no frame refers to it.
  *
- * Every frame is whole, however many pieces its payload is in: the pieces of the last frame that find no
- * room in the list follow when those before them have been written (out->rest).
+ * Every frame is whole, however many pieces its payload is in: the pieces of the last frame that
+ * find no room in the list follow when those before them have been written (out->rest).
  */
 #include "client-lib/wire/output.h"
 

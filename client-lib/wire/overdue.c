@@ -2,20 +2,21 @@
 /*
  * A daemon that does not answer.
  *
- * Happy path: the daemon keeps an op's deadline, and tells of its end in time. It counts from when it reads the
- * request, so one that was stopped for a while keeps it late: when half of the grace is over CANCEL asks for the op's
- * end. Where the daemon does not answer that either, because it is stopped, swapped out or gone from its loop, the
- * library gives up when all of the grace is over: the op has timed out, the session ends, and no memory of the
- * program's is shared any more.
+ * Happy path: the daemon keeps an op's deadline, and tells of its end in time. It counts from when
+ * it reads the request, so one that was stopped for a while keeps it late: when half of the grace
+ * is over CANCEL asks for the op's end. Where the daemon does not answer that either, because it is
+ * stopped, swapped out or gone from its loop, the library gives up when all of the grace is over:
+ * the op has timed out, the session ends, and no memory of the program's is shared any more.
  *
- * A close without a linger time, and an op that the program has cancelled, are to end at once: that is their deadline, also
- * where their request cannot leave because the daemon reads nothing.
+ * A close without a linger time, and an op that the program has cancelled, are to end at once: that
+ * is their deadline, also where their request cannot leave because the daemon reads nothing.
  *
- * The success of an ASOCK_ERRORS_ONLY op is not reported. CANCEL says whether the daemon still has such an op.
+ * The success of an ASOCK_ERRORS_ONLY op is not reported. CANCEL says whether the daemon still has
+ * such an op.
  *
- * A program may have been late itself, stopped for a while perhaps: before it decides, all that can leave is written
- * and all that is there is read. If the daemon has taken or said something meanwhile it may have waited for that: it
- * has more time, but not without end.
+ * A program may have been late itself, stopped for a while perhaps: before it decides, all that can
+ * leave is written and all that is there is read. If the daemon has taken or said something
+ * meanwhile it may have waited for that: it has more time, but not without end.
  */
 #include "client-lib/wire/overdue.h"
 
@@ -31,13 +32,19 @@
 /* So often a program that is late itself gives the daemon more time, of one op. */
 #define LATES_MAX 4u
 
-/* How long the daemon has from here on: half of the grace until it is asked, the other half to answer. */
+/*
+ * How long the daemon has from here on: half of the grace until it is asked, the other half to
+ * answer.
+ */
 static unsigned int patience(const asock_op *op)
 {
     return op->grace_ms - op->grace_ms / 2;
 }
 
-/* A silent one that has not left whole cannot have succeeded; one behind CLOSE has no other answer than that. */
+/*
+ * A silent one that has not left whole cannot have succeeded; one behind CLOSE has no other answer
+ * than that.
+ */
 static void ask(asock_op *op, uint64_t now)
 {
     const asock_socket *socket = op->socket;
@@ -59,7 +66,10 @@ static void ask(asock_op *op, uint64_t now)
 static void decide(asock_op *op)
 {
     asock_context *context = op->context;
-    /* It was the program that held something up: what moved may have been found for another op that is due as well. */
+    /*
+     * It was the program that held something up: what moved may have been found for another op that
+     * is due as well.
+     */
     bool is_moving = context->moved_at >= op->timer.timer.deadline;
     uint64_t now = time_now_ms();
     bool may_wait = op->is_asked ? is_moving && op->lates < LATES_MAX : op->lates == 0;

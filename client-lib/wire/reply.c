@@ -2,9 +2,10 @@
 /*
  * What the daemon says.
  *
- * A reply is handled in two steps: its head names the op and says where the payload goes; the reply takes
- * effect when the payload has arrived. Every reply is verified: a token that is not live, more bytes than were
- * asked for, or an impossible success end the session with ASOCK_PROTOCOL_ERROR.
+ * A reply is handled in two steps: its head names the op and says where the payload goes; the reply
+ * takes effect when the payload has arrived. Every reply is verified: a token that is not live,
+ * more bytes than were asked for, or an impossible success end the session with
+ * ASOCK_PROTOCOL_ERROR.
  */
 #include "client-lib/wire/reply.h"
 
@@ -210,8 +211,8 @@ static void free_asked_ids(asock_context *context)
 }
 
 /*
- * CANCEL did not find the op: it has ended, with success, because a failure would have been reported before. Silent ops that
- * were sent before it have ended too, in the order of sending.
+ * CANCEL did not find the op: it has ended, with success, because a failure would have been
+ * reported before. Silent ops that were sent before it have ended too, in the order of sending.
  */
 static void cancel_answered(asock_context *context, const struct reply *reply)
 {
@@ -270,9 +271,10 @@ static void event(asock_context *context, const struct reply *reply)
 }
 
 /*
- * An empty send after silent ones was refused, because the sending side is broken. The daemon refused it as soon
- * as it read it. Of the ops that the socket had outstanding then, those that the library cannot account for are the
- * silent ones still in progress; the daemon will report them. All other silent ones have succeeded.
+ * An empty send after silent ones was refused, because the sending side is broken. The daemon
+ * refused it as soon as it read it. Of the ops that the socket had outstanding then, those that the
+ * library cannot account for are the silent ones still in progress; the daemon will report them.
+ * All other silent ones have succeeded.
  */
 static void barrier_refused(asock_socket *socket, const asock_op *barrier)
 {
@@ -297,7 +299,10 @@ static void barrier_refused(asock_socket *socket, const asock_op *barrier)
                                                       : 0);
 }
 
-/* Sends end in order: a success, or bytes that went, implies the success of all silent sends before it (PROTOCOL.md). */
+/*
+ * Sends end in order: a success, or bytes that went, implies the success of all silent sends before
+ * it (PROTOCOL.md).
+ */
 static void send_answered(asock_op *op, const struct reply *reply)
 {
     asock_socket *socket = op->socket;
@@ -432,9 +437,9 @@ static void received(asock_op *op, uint64_t bytes)
 }
 
 /*
- * The library's own CANCEL of an overdue op is reported as a time-out, because the program has set a time and cancelled
- * nothing. A send of which nothing went stays cancelled: its stream continues (S30), which it could not after a time-out
- * (S28).
+ * The library's own CANCEL of an overdue op is reported as a time-out, because the program has set
+ * a time and cancelled nothing. A send of which nothing went stays cancelled: its stream continues
+ * (S30), which it could not after a time-out (S28).
  */
 static uint32_t error_of_expired(const asock_op *op, uint32_t error, uint64_t bytes)
 {
@@ -450,8 +455,8 @@ static void say(asock_op *op, const char *text)
 }
 
 /*
- * The success of a connect that lends must bring a descriptor. Returns the error with which the op ends if there is none: the
- * program then cannot use the socket, whatever its state in the daemon.
+ * The success of a connect that lends must bring a descriptor. Returns the error with which the op
+ * ends if there is none: the program then cannot use the socket, whatever its state in the daemon.
  */
 static uint32_t take_lent(asock_op *op, const struct reply *reply)
 {

@@ -2,12 +2,13 @@
 /*
  * What leaves next.
  *
- * In front of all data: Hello, then CANCEL, CLOSE, what concerns memory and the library's own questions; they are never
- * counted and wait for no limit. Then the sockets in turn, one frame each: OPEN with the first, then
- * what controls the socket, receives, sends. Each of the three is a queue, so that a stalled send
- * holds up no receive; order between them is kept only where it matters, around a connect and behind
- * options. A socket with nothing to send, or over a limit, leaves the round until something changes.
- * SYNC goes when what was submitted before it and can leave has left.
+ * In front of all data: Hello, then CANCEL, CLOSE, what concerns memory and the library's own
+ * questions; they are never counted and wait for no limit. Then the sockets in turn, one frame
+ * each: OPEN with the first, then what controls the socket, receives, sends. Each of the three is a
+ * queue, so that a stalled send holds up no receive; order between them is kept only where it
+ * matters, around a connect and behind options. A socket with nothing to send, or over a limit,
+ * leaves the round until something changes. SYNC goes when what was submitted before it and can
+ * leave has left.
  */
 #include "client-lib/wire/request.h"
 

@@ -29,7 +29,9 @@
 
 /* A queue of connections that stays full for so long belongs to a daemon that hangs. */
 #define DIAL_MS 2000u
-/* Asked for; the kernel grants what net.core.wmem_max allows. Large payloads cost fewer wake-ups. */
+/*
+ * Asked for; the kernel grants what net.core.wmem_max allows. Large payloads cost fewer wake-ups.
+ */
 #define SOCKET_BUFFER (1024 * 1024)
 
 static int set_nonblocking(int fd)

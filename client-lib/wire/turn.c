@@ -244,8 +244,9 @@ static void left(asock_op *op)
 }
 
 /*
- * Can the op be sent with errors_only? A later op of the socket must be able to imply its success, or an empty send must be
- * able to ask for it. On a datagram socket an empty send would be a datagram.
+ * Can the op be sent with errors_only? A later op of the socket must be able to imply its success,
+ * or an empty send must be able to ask for it. On a datagram socket an empty send would be a
+ * datagram.
  */
 static bool may_be_quiet(const asock_op *op)
 {
@@ -323,7 +324,10 @@ static void add_next(asock_socket *socket, asock_op *op)
         add_op(op);
 }
 
-/* The data of a connect does not fit into the grant, which cannot be raised: the connect fails instead of waiting. */
+/*
+ * The data of a connect does not fit into the grant, which cannot be raised: the connect fails
+ * instead of waiting.
+ */
 static asock_op *hopeless(const asock_socket *socket)
 {
     asock_op *op = list_first(&socket->controls, asock_op, queue_node);

@@ -62,8 +62,8 @@ void asock_wait_poll(asock_context *context, int timeout)
 }
 
 /*
- * Several that waited when the dispatcher was stopped: one of them is in poll(2) for all. It would not come
- * back for what another one has read.
+ * Several that waited when the dispatcher was stopped: one of them is in poll(2) for all. It would
+ * not come back for what another one has read.
  */
 void asock_wait_fd(asock_context *context, uint64_t now, uint64_t until)
 {
@@ -97,7 +97,10 @@ static int wait_for(asock_op *op, int timeout_ms, bool (*is_over)(const asock_op
     uint64_t now = time_now_ms();
     uint64_t until = timeout_ms < 0 ? UINT64_MAX : now + (uint64_t)timeout_ms;
     uint64_t endings = op->endings;
-    /* What is asked now is not answered yet: to look for the answer before poll(2) would be in vain. */
+    /*
+     * What is asked now is not answered yet: to look for the answer before poll(2) would be in
+     * vain.
+     */
     bool has_asked = timeout_ms != 0 && !context->has_dispatcher && asock_output_is_wanted(context);
 
     for (;; has_asked = false) {

@@ -2,9 +2,10 @@
 /*
  * The descriptor that the program's event loop watches.
  *
- * It is not the connection: a connection that has hung up would wake every poll(2) on it, and one that is
- * closed would leave the loop's set in silence. It is an epoll instance with the connection in it, made when
- * the program first asks, and it stays until the context goes: empty, and so never ready, between sessions.
+ * It is not the connection: a connection that has hung up would wake every poll(2) on it, and one
+ * that is closed would leave the loop's set in silence. It is an epoll instance with the connection
+ * in it, made when the program first asks, and it stays until the context goes: empty, and so never
+ * ready, between sessions.
  */
 #include "client-lib/wire/watch.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: an entry is written into a record, queued, and flushed at the end of the turn.
- * Failures: the queue is full, or nothing could take entries, or there is no memory: the entry is dropped,
- * counted, and an entry with their number follows as soon as there is room.
+ * Failures: the queue is full, or nothing could take entries, or there is no memory: the entry is
+ * dropped, counted, and an entry with their number follows as soon as there is room.
  *
- * Whose an entry is has half of what others leave of the queue; half of that is for entries that need not be
- * recorded: who connects more than the journal takes locks out himself, and not where he has to be recorded.
+ * Whose an entry is has half of what others leave of the queue; half of that is for entries that
+ * need not be recorded: who connects more than the journal takes locks out himself, and not where
+ * he has to be recorded.
  */
 #include "daemon/audit/audit.h"
 

@@ -4,11 +4,11 @@
 
 /*
  * The record of who was connected to what: an entry for each connect that ended, each denial, each
- * close. Entries go to the journal or to a file; neither makes the loop wait. What finds no place is
- * counted, and reported once entries are accepted again.
+ * close. Entries go to the journal or to a file; neither makes the loop wait. What finds no place
+ * is counted, and reported once entries are accepted again.
  *
- * What is recorded has a place in the daemon's queue: it leaves with this turn of the loop where it is
- * taken, and is lost if the daemon is killed before.
+ * What is recorded has a place in the daemon's queue: it leaves with this turn of the loop where it
+ * is taken, and is lost if the daemon is killed before.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,9 +46,9 @@ void audit_set_mode(struct audit *audit, enum policy_audit mode);
 enum policy_audit audit_mode(const struct audit *audit, enum policy_audit setting);
 
 /*
- * Before the first packet of a connect that has to be recorded: memory for its entry, which finds a place
- * however many others wait then. `known` is what is known of it. -EAGAIN: the queue is full, or nothing
- * is being taken; -ENOMEM.
+ * Before the first packet of a connect that has to be recorded: memory for its entry, which finds a
+ * place however many others wait then. `known` is what is known of it. -EAGAIN: the queue is full,
+ * or nothing is being taken; -ENOMEM.
  */
 int audit_reserve(struct audit *audit, const struct audit_entry *known, struct audit_record **ret);
 /* It is not needed. Accepts NULL; returns it. */

@@ -12,7 +12,10 @@
 #include "daemon/core/quota.h"
 #include "proto/errors.h"
 
-/* New reports are compared with as many as were used last: most connections of a client are made alike. */
+/*
+ * New reports are compared with as many as were used last: most connections of a client are made
+ * alike.
+ */
 #define REPORTS_COMPARED 8u
 /* An attempt's time is worth a word from here on. */
 #define SLOW_MS 100u

@@ -3,9 +3,10 @@
 #define ASOCKD_CONNECT_REPORT_H
 
 /*
- * How a connect went: the rule that decided, who resolved the name, the addresses that were tried, how long each took.
- * The audit has all of it, the failed completion a short form, and SHOW what a socket keeps of its last connect.
- * A session keeps reports that are equal only once, so an ordinary idle connection has a pointer and no memory of its own.
+ * How a connect went: the rule that decided, who resolved the name, the addresses that were tried,
+ * how long each took. The audit has all of it, the failed completion a short form, and SHOW what a
+ * socket keeps of its last connect. A session keeps reports that are equal only once, so an
+ * ordinary idle connection has a pointer and no memory of its own.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,21 +68,24 @@ void connect_report_answered(struct report_lookup *lookup, uint32_t ms,
 void connect_report_attempt(struct connect_report *report, const struct report_attempt *attempt);
 
 /*
- * "IPv4 server 192.0.2.53:53 Success 12, IPv6 server 192.0.2.53:53 NoData 14". Each is FAMILY SOURCE RESULT MS; the source is
- * "nobody", "literal", "hosts", "cache" or "server", which has the server's address behind it unless it is `for_client`. The result
- * is Success, the name of an error, "running" or "given-up". "": no name was resolved.
+ * "IPv4 server 192.0.2.53:53 Success 12, IPv6 server 192.0.2.53:53 NoData 14". Each is FAMILY
+ * SOURCE RESULT MS; the source is "nobody", "literal", "hosts", "cache" or "server", which has the
+ * server's address behind it unless it is `for_client`. The result is Success, the name of an
+ * error, "running" or "given-up". "": no name was resolved.
  */
 void connect_report_write_lookups(const struct connect_report *report, bool for_client,
                                   char out[static REPORT_TEXT_MAX]);
 /*
- * "192.0.2.1 TimedOut 5000, 2001:db8::1 Success 3": ADDRESS RESULT MS; results as above, or "denied". "": none was tried.
- * for_client: the address of a denied one is "hidden", because RESOLVE does not tell it either.
+ * "192.0.2.1 TimedOut 5000, 2001:db8::1 Success 3": ADDRESS RESULT MS; results as above, or
+ * "denied". "": none was tried. for_client: the address of a denied one is "hidden", because
+ * RESOLVE does not tell it either.
  */
 void connect_report_write_attempts(const struct connect_report *report, bool for_client,
                                    char out[static REPORT_TEXT_MAX]);
 /*
- * Why it failed, for people: "192.0.2.1: timed out after 5.0 s; 2001:db8::1: no route to host". error: of the connect. This is
- * for the client: name servers and denied addresses are not part of it. "": there is nothing to say.
+ * Why it failed, for people: "192.0.2.1: timed out after 5.0 s; 2001:db8::1: no route to host".
+ * error: of the connect. This is for the client: name servers and denied addresses are not part of
+ * it. "": there is nothing to say.
  */
 void connect_report_write_reason(const struct connect_report *report, uint32_t error,
                                  char out[static REPORT_REASON_MAX]);
@@ -91,8 +95,8 @@ void connect_report_write_reason(const struct connect_report *report, uint32_t e
 struct kept_report;
 
 /*
- * kept: of one session, `list_init`ed. Returns a reference to a report that is equal, or NULL if there is no room. The address that
- * was connected to is not kept. quota NULL: nothing is charged.
+ * kept: of one session, `list_init`ed. Returns a reference to a report that is equal, or NULL if
+ * there is no room. The address that was connected to is not kept. quota NULL: nothing is charged.
  */
 struct kept_report *connect_report_keep(struct list *kept, struct quota *quota,
                                         const struct connect_report *report);

@@ -165,7 +165,10 @@ static enum taken take(struct audit_denials *d, const struct audit_entry *entry,
     return IS_NEW;
 }
 
-/* The entry for a user with too many denials: by user id, or by the person's if the person has too many user ids. */
+/*
+ * The entry for a user with too many denials: by user id, or by the person's if the person has too
+ * many user ids.
+ */
 static enum taken take_id(struct audit_denials *d, struct audit_entry *entry, uint64_t now)
 {
     struct audit_entry only = {.event = AUDIT_DENY,

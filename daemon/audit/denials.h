@@ -3,12 +3,13 @@
 #define ASOCKD_AUDIT_DENIALS_H
 
 /*
- * Denials that were recorded within the last AUDIT_PERIOD_MS. A repeat of one is counted here, and recorded as
- * one summary at the end of its period.
+ * Denials that were recorded within the last AUDIT_PERIOD_MS. A repeat of one is counted here, and
+ * recorded as one summary at the end of its period.
  *
- * A limited number of each user's denials are kept separately. Those above the limit are counted by user id, or, for a
- * person with too many (subordinate) user ids, by the person's own id. Each entry is charged to its user's memory; denials
- * for which even that has no room are counted in one number.
+ * A limited number of each user's denials are kept separately. Those above the limit are counted by
+ * user id, or, for a person with too many (subordinate) user ids, by the person's own id. Each
+ * entry is charged to its user's memory; denials for which even that has no room are counted in one
+ * number.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -75,7 +75,10 @@ static void add_escaped(struct text *t, const char *value)
     }
 }
 
-/* A newline in a value would end it, and start a field of the client's: such a value has its length in front. */
+/*
+ * A newline in a value would end it, and start a field of the client's: such a value has its length
+ * in front.
+ */
 static void add_native(struct text *t, const char *value)
 {
     size_t len = strlen(value);

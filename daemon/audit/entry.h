@@ -60,7 +60,10 @@ struct audit_entry {
 
 /* Holds every entry, all of its texts as long as they can be and escaped (test_audit). */
 #define AUDIT_ENTRY_MAX 20480u
-/* Bytes that its outcome adds to what is known before a connect: address, rule, error, twice in part; its report. */
+/*
+ * Bytes that its outcome adds to what is known before a connect: address, rule, error, twice in
+ * part; its report.
+ */
 #define AUDIT_OUTCOME_MAX 4608u
 /* Of a rule's text, with the NUL. */
 #define AUDIT_RULE_MAX 320u

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A file of JSON lines. A write to a disk that hangs cannot be made not to wait: O_NONBLOCK means nothing
- * to a regular file. So a thread writes. It shares the queue with the loop and nothing else, never
- * holds the lock while it writes, and takes no signals.
+ * A file of JSON lines. A write to a disk that hangs cannot be made not to wait: O_NONBLOCK means
+ * nothing to a regular file. So a thread writes. It shares the queue with the loop and nothing
+ * else, never holds the lock while it writes, and takes no signals.
  *
  * Happy path: the entries of a turn wake the thread once; it writes them with one writev().
- * Failures: the disk is full (the rest of the batch is tried again every AUDIT_RETRY_MS, no line is left
- * half written), the write does not return (the queue fills, audit.c drops and counts).
+ * Failures: the disk is full (the rest of the batch is tried again every AUDIT_RETRY_MS, no line is
+ * left half written), the write does not return (the queue fills, audit.c drops and counts).
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The journal, as systemd's "Native Journal Protocol" has it: a datagram per entry. sd_journal_send()
- * would wait while journald is stopped; this does not.
+ * The journal, as systemd's "Native Journal Protocol" has it: a datagram per entry.
+ * sd_journal_send() would wait while journald is stopped; this does not.
  *
  * Happy path: the entries of a turn leave in one sendmmsg().
- * Failures: the socket's queue is full (a watcher tells when there is room), the journal is restarted
- * and its socket another one (connected again, once at once, then once per AUDIT_RETRY_MS), there is
- * none (entries are refused until there is).
+ * Failures: the socket's queue is full (a watcher tells when there is room), the journal is
+ * restarted and its socket another one (connected again, once at once, then once per
+ * AUDIT_RETRY_MS), there is none (entries are refused until there is).
  */
 #include <errno.h>
 #include <ev.h>

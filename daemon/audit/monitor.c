@@ -16,7 +16,10 @@
 #include "proto/codec.h"
 #include "proto/errors.h"
 
-/* A record that fits into a reply (INSPECT_RECORD_MAX): the longest texts and their names come to 3200 bytes. */
+/*
+ * A record that fits into a reply (INSPECT_RECORD_MAX): the longest texts and their names come to
+ * 3200 bytes.
+ */
 #define EVENT_MAX 3584u
 /* Of a text that quotes files, which may hold anything. */
 #define QUOTED_MAX 512u

@@ -3,8 +3,9 @@
 #define ASOCKD_AUDIT_MONITOR_H
 
 /*
- * Events as they happen, for those who watch: a ring of records that all readers share, charged to the daemon, and
- * there only while somebody reads. What a reader has not taken when the ring comes round is lost to it, and counted.
+ * Events as they happen, for those who watch: a ring of records that all readers share, charged to
+ * the daemon, and there only while somebody reads. What a reader has not taken when the ring comes
+ * round is lost to it, and counted.
  */
 #include <stdbool.h>
 #include <stddef.h>

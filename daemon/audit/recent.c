@@ -105,7 +105,10 @@ static bool is_address(const struct endpoint *kept, const struct endpoint *endpo
            memcmp(kept->address, e.address, e.address_len) == 0;
 }
 
-/* The port that the client asked for. A peer's port does not count: it differs with each connection. */
+/*
+ * The port that the client asked for. A peer's port does not count: it differs with each
+ * connection.
+ */
 static uint16_t port_of(const struct audit_entry *entry)
 {
     return entry->local ? entry->local->port : entry->port;
@@ -139,7 +142,10 @@ static struct recent_denial *find(const struct recent *recent, const struct what
     return NULL;
 }
 
-/* Drops the person's oldest entry if the person has too many; otherwise the oldest of all if there are too many. */
+/*
+ * Drops the person's oldest entry if the person has too many; otherwise the oldest of all if there
+ * are too many.
+ */
 static void make_place(struct recent *recent, uint32_t person)
 {
     struct recent_denial *own = NULL;

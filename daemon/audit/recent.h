@@ -3,9 +3,10 @@
 #define ASOCKD_AUDIT_RECENT_H
 
 /*
- * Who was denied what within the last hour, and how often, for the administrator (DENIALS), with or without an audit.
- * Denials that differ only in process and time are one entry. Each person has at most RECENT_PER_PERSON entries, charged to
- * the person's memory. Beyond that limit, or RECENT_MAX, the entry whose last denial is oldest is dropped.
+ * Who was denied what within the last hour, and how often, for the administrator (DENIALS), with or
+ * without an audit. Denials that differ only in process and time are one entry. Each person has at
+ * most RECENT_PER_PERSON entries, charged to the person's memory. Beyond that limit, or RECENT_MAX,
+ * the entry whose last denial is oldest is dropped.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,9 @@
 #define ASOCKD_AUDIT_RECORD_H
 
 /*
- * An entry in its written form, on its way to the journal or the file. It is charged to the person whom it is about
- * until it has been taken: as memory, and of the audit's queue, of which each may have half of what others leave.
+ * An entry in its written form, on its way to the journal or the file. It is charged to the person
+ * whom it is about until it has been taken: as memory, and of the audit's queue, of which each may
+ * have half of what others leave.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,10 @@ struct audit_record {
     char data[];
 };
 
-/* For cap bytes. quota may be NULL. share: one of so many parts of what the person may have. -EDQUOT, -ENOMEM. */
+/*
+ * For cap bytes. quota may be NULL. share: one of so many parts of what the person may have.
+ * -EDQUOT, -ENOMEM.
+ */
 int audit_record_new(struct quota *quota, size_t cap, unsigned int share,
                      struct audit_record **ret);
 /* It is len bytes long, and needs no more. Returns it; it may have moved, and is in no list. */

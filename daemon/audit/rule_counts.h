@@ -3,8 +3,9 @@
 #define ASOCKD_RULE_COUNTS_H
 
 /*
- * How many connects each rule of the policy in force has decided, for monitoring systems. The number of rules that are counted apart has
- * a bound; all others are "other". Rules of sessions' own restrictions are "restriction", and what no rule decided is "none".
+ * How many connects each rule of the policy in force has decided, for monitoring systems. The
+ * number of rules that are counted apart has a bound; all others are "other". Rules of sessions'
+ * own restrictions are "restriction", and what no rule decided is "none".
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 #define ASOCKD_AUDIT_SINK_H
 
 /*
- * Where written entries go: the journal's socket, or a file. Neither makes the loop wait; what is not
- * taken stays in the sink's queue, whose bound audit.c keeps.
+ * Where written entries go: the journal's socket, or a file. Neither makes the loop wait; what is
+ * not taken stays in the sink's queue, whose bound audit.c keeps.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,7 +30,9 @@ struct audit_sink_ops {
     /* What can be done without waiting. */
     void (*flush)(struct audit_sink *sink);
     struct audit_sink_state (*state)(struct audit_sink *sink);
-    /* Gives up what still waits; a write that does not return is left behind after AUDIT_STOP_MS. */
+    /*
+     * Gives up what still waits; a write that does not return is left behind after AUDIT_STOP_MS.
+     */
     void (*free)(struct audit_sink *sink);
 };
 
@@ -42,9 +44,10 @@ struct audit_sink {
 int audit_journal_new(struct worker *w, const char *path, struct audit_sink **ret);
 
 /*
- * Lines of JSON at the end of a regular file, made with mode 0600 if there is none. -errno, and why: it cannot be
- * opened for reading and writing, or it is not a file that root or the daemon's user alone may write. Starts a
- * thread: to be called before the filter of system calls is loaded, which is loaded into all threads.
+ * Lines of JSON at the end of a regular file, made with mode 0600 if there is none. -errno, and
+ * why: it cannot be opened for reading and writing, or it is not a file that root or the daemon's
+ * user alone may write. Starts a thread: to be called before the filter of system calls is loaded,
+ * which is loaded into all threads.
  */
 int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_why);
 

@@ -3,8 +3,8 @@
 #define ASOCKD_BACKOFF_H
 
 /*
- * Something that mostly pays, or mostly does not: after it did not pay it is left out a number of times,
- * twice as many after each further failure.
+ * Something that mostly pays, or mostly does not: after it did not pay it is left out a number of
+ * times, twice as many after each further failure.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -38,10 +38,16 @@ int capabilities_drop(void)
     /* Nothing to give up. The filter of the shipped unit does not even allow the call. */
     if (!had)
         return 0;
-    /* Given alone, it was given on purpose: low ports, for clients whom the policy lets listen there. */
+    /*
+     * Given alone, it was given on purpose: low ports, for clients whom the policy lets listen
+     * there.
+     */
     if (has_only(data, CAP_NET_BIND_SERVICE))
         return 0;
-    /* Without CAP_SETPCAP the bounding set stays; no new privileges (hardening.c) make it worthless. */
+    /*
+     * Without CAP_SETPCAP the bounding set stays; no new privileges (hardening.c) make it
+     * worthless.
+     */
     for (unsigned long capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;
          capability++)
         ;

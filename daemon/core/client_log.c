@@ -21,7 +21,9 @@ struct row {
 struct client_log {
     struct worker *worker;
     struct deadline due;
-    /* In the order in which they were added: all periods are the same, so the first one ends first. */
+    /*
+     * In the order in which they were added: all periods are the same, so the first one ends first.
+     */
     struct row rows[CLIENT_LOG_ROWS];
     uint32_t count;
     uint64_t others; /* that found no row */

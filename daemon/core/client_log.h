@@ -3,15 +3,19 @@
 #define ASOCKD_CLIENT_LOG_H
 
 /*
- * What the log says of clients whose sessions the daemon had to end: the first one of each user and cause at once, those
- * of the next CLIENT_LOG_MS as one line with their number. A client fills no disk.
+ * What the log says of clients whose sessions the daemon had to end: the first one of each user and
+ * cause at once, those of the next CLIENT_LOG_MS as one line with their number. A client fills no
+ * disk.
  */
 #include <stdint.h>
 
 #include "daemon/core/loop.h"
 
 #define CLIENT_LOG_MS 10000u
-/* Users and causes at a time; what is above them is counted together. Looked through for each such session. */
+/*
+ * Users and causes at a time; what is above them is counted together. Looked through for each such
+ * session.
+ */
 #define CLIENT_LOG_ROWS 128u
 /* Causes of one user that are counted separately; the others are counted as one. */
 #define CLIENT_LOG_ROWS_PER_UID 8u

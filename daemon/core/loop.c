@@ -13,7 +13,8 @@
 #include "daemon/core/quota.h"
 
 /*
- * If a deadline is overdue by more than this, the daemon was stopped or got no processor: no turn takes so long.
+ * If a deadline is overdue by more than this, the daemon was stopped or got no processor: no turn
+ * takes so long.
  */
 #define TURN_LATE_MS 50u
 #define TURN_LATE_MAX 64u /* the most turns that deadlines then wait for pending work */
@@ -37,7 +38,10 @@ static void expire_deadlines(struct worker *w)
     }
 }
 
-/* Deadlines that an earlier turn had no time for do not count as overdue: the loop has not slept since. */
+/*
+ * Deadlines that an earlier turn had no time for do not count as overdue: the loop has not slept
+ * since.
+ */
 static bool is_overdue(struct worker *w)
 {
     if (w->has_due)
@@ -46,8 +50,8 @@ static bool is_overdue(struct worker *w)
 }
 
 /*
- * After a stop of the whole daemon (SIGSTOP, swapped out, starved), deadlines have passed, but what they wait for may have
- * arrived too: all sockets are looked at once before a deadline expires.
+ * After a stop of the whole daemon (SIGSTOP, swapped out, starved), deadlines have passed, but what
+ * they wait for may have arrived too: all sockets are looked at once before a deadline expires.
  */
 static bool is_late(struct worker *w)
 {
@@ -76,8 +80,9 @@ static void run_list(struct worker *w, struct list *tasks)
 }
 
 /*
- * The timer fires at this time or earlier. It is set again only if it would be late, or after it has fired. A deadline
- * that is unset meanwhile costs one turn without work, which is cheaper than setting the timer.
+ * The timer fires at this time or earlier. It is set again only if it would be late, or after it
+ * has fired. A deadline that is unset meanwhile costs one turn without work, which is cheaper than
+ * setting the timer.
  */
 static void set_timer(struct worker *w, uint64_t ms_from_now)
 {
@@ -99,7 +104,9 @@ static void arm_sleep(struct worker *w)
         ev_idle_start(w->loop, &w->idle);
     else
         ev_idle_stop(w->loop, &w->idle);
-    /* One more millisecond: the timer's time is finer than the wheel's, and early is a lost turn. */
+    /*
+     * One more millisecond: the timer's time is finer than the wheel's, and early is a lost turn.
+     */
     if (next >= 0)
         set_timer(w, (uint64_t)next + 1);
 }

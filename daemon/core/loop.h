@@ -5,9 +5,10 @@
 /*
  * The worker: one libev loop and everything that lives on it. A turn of the loop is
  *     poll, callbacks of watchers, steps of sessions, expired deadlines, tasks, flushes
- * but one that comes late, with deadlines long overdue, leaves them to the next one, which polls first.
- * What each of them leaves to be settled, because it cannot be done on its stack, runs as soon as it is over. Tasks can wait
- * a little longer: objects to be freed. Flushes come last, so that one write carries a turn's replies.
+ * but one that comes late, with deadlines long overdue, leaves them to the next one, which polls
+ * first. What each of them leaves to be settled, because it cannot be done on its stack, runs as
+ * soon as it is over. Tasks can wait a little longer: objects to be freed. Flushes come last, so
+ * that one write carries a turn's replies.
  */
 #include <ev.h>
 #include <stdbool.h>
@@ -152,10 +153,15 @@ static inline void task_init(struct task *task, void (*run)(struct task *task))
     task->run = run;
 }
 
-/* Runs in this turn's task phase, or in the next turn when called from a task. Once, if set twice. */
+/*
+ * Runs in this turn's task phase, or in the next turn when called from a task. Once, if set twice.
+ */
 void worker_defer(struct worker *w, struct task *task);
 void worker_flush_later(struct worker *w, struct task *task);
-/* Runs when worker_settle() is called: at the end of each piece of work, which it is to be over with. */
+/*
+ * Runs when worker_settle() is called: at the end of each piece of work, which it is to be over
+ * with.
+ */
 void worker_settle_later(struct worker *w, struct task *task);
 void worker_settle(struct worker *w);
 static inline void task_cancel(struct task *task)

@@ -3,8 +3,9 @@
 #define ASOCKD_PROBES_H
 
 /*
- * Static probes for bpftrace, perf and similar tools, if the build found <sys/sdt.h>. Each is a nop and an ELF note that says
- * where its arguments are. asockd(8) documents them; tests/integration/test_probes.py compares the two.
+ * Static probes for bpftrace, perf and similar tools, if the build found <sys/sdt.h>. Each is a nop
+ * and an ELF note that says where its arguments are. asockd(8) documents them;
+ * tests/integration/test_probes.py compares the two.
  */
 #ifdef HAVE_SDT
 #include <sys/sdt.h>

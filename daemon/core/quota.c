@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the share of a node is computed from the daemon downwards, and what fits into it is added
- * to the node and to each above it.
+ * Happy path: the share of a node is computed from the daemon downwards, and what fits into it is
+ * added to the node and to each above it.
  * Failures: no room (nothing is charged, the caller says whose share it was), no memory for a node.
- * A user or unit whose connects of the last second are not paid off stays when its last session has gone:
- * who comes back would have them for nothing. It goes when somebody connects later.
+ * A user or unit whose connects of the last second are not paid off stays when its last session has
+ * gone: who comes back would have them for nothing. It goes when somebody connects later.
  */
 #include "daemon/core/quota.h"
 
@@ -177,7 +177,10 @@ static void free_unused(struct quota *q)
     }
 }
 
-/* The first one has been there for longest: none behind it waits more than the second that can be owed. */
+/*
+ * The first one has been there for longest: none behind it waits more than the second that can be
+ * owed.
+ */
 static void free_paid(struct quota *root)
 {
     struct quota *q;

@@ -7,21 +7,22 @@
  *
  *     daemon - listener - user - unit - session
  *
- * What a session holds is charged to it and to everything above it, before it is allocated. A node may
- * have at most half of what its parent has left beside it,
+ * What a session holds is charged to it and to everything above it, before it is allocated. A node
+ * may have at most half of what its parent has left beside it,
  *
  *     used + n <= (most of the parent - used by its other children) / 2      (rounded up)
  *
- * and its own limit at most. So k greedy children have 1/(k+1) each, and the next one finds as much. A
- * listener that is the only one has all that the daemon has. Clients of which no unit is known stand
- * directly below their user.
+ * and its own limit at most. So k greedy children have 1/(k+1) each, and the next one finds as
+ * much. A listener that is the only one has all that the daemon has. Clients of which no unit is
+ * known stand directly below their user.
  *
- * A node lives as long as it is referenced, something is charged to it, or a node below it lives: a draining
- * socket is charged to its client's nodes long after the client has gone. If connects per second are limited, the
- * node of a user or unit also lives until its connects are a second old.
+ * A node lives as long as it is referenced, something is charged to it, or a node below it lives: a
+ * draining socket is charged to its client's nodes long after the client has gone. If connects per
+ * second are limited, the node of a user or unit also lives until its connects are a second old.
  *
- * A user's share of the loop's time, and of resources that do not belong to a listener, must not grow with the number of
- * listeners that the user connects to. So each user also has a node directly below the daemon, called the person.
+ * A user's share of the loop's time, and of resources that do not belong to a listener, must not
+ * grow with the number of listeners that the user connects to. So each user also has a node
+ * directly below the daemon, called the person.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -66,7 +67,10 @@ struct quota *quota_unref(struct quota *q); /* accepts NULL; returns it */
 
 /* The user's node below the daemon, of one of its nodes; NULL: none. */
 struct quota *quota_person(struct quota *q);
-/* Above which share of the loop's time a session of this node stands: its unit's or user's; without these: root. */
+/*
+ * Above which share of the loop's time a session of this node stands: its unit's or user's; without
+ * these: root.
+ */
 struct share *quota_share(struct quota *q, struct share *root);
 /* Under what is used already: nothing more is charged until it is less. */
 void quota_limit(struct quota *q, enum quota_resource resource, uint64_t most);
@@ -76,16 +80,16 @@ uint64_t quota_room(const struct quota *q, enum quota_resource resource);
 /* 0, or -EDQUOT: nothing is charged. */
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n);
 /*
- * While it is on, whatever is charged below this node, the daemon's own, is taken, over any limit: an earlier process
- * has promised it (daemon/state/). quota_room() says nothing of it.
+ * While it is on, whatever is charged below this node, the daemon's own, is taken, over any limit:
+ * an earlier process has promised it (daemon/state/). quota_room() says nothing of it.
  */
 void quota_force(struct quota *q, bool on);
 /* As much as was charged, or part of it; asserts. q may be gone when it returns. */
 void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n);
 
 /*
- * One connect, of `rate` a second: a session may do as many, those of one unit together twice, of one
- * user four times, each saved up for a second at most; 0: any number. false: too many.
+ * One connect, of `rate` a second: a session may do as many, those of one unit together twice, of
+ * one user four times, each saved up for a second at most; 0: any number. false: too many.
  */
 bool quota_may_connect(struct quota *q, uint32_t rate, uint64_t now_ms);
 

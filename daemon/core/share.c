@@ -118,8 +118,8 @@ static struct share *next_leaf(struct shares *shares)
 }
 
 /*
- * If the daemon was stopped or starved within a step, that time looks like the step's own. The limit keeps the
- * session from paying for all of it.
+ * If the daemon was stopped or starved within a step, that time looks like the step's own. The
+ * limit keeps the session from paying for all of it.
  */
 void share_charge(struct share *share, uint64_t ns)
 {

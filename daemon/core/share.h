@@ -7,10 +7,11 @@
  *
  *     all - user - unit - session
  *
- * Readiness only wakes a session's share; share_run() runs the sessions' steps. The time that a step took is
- * charged to the session and to each share above it. A share that has used up its slice goes to the end of the
- * queue of its siblings. So a share that wakes up starts after at most one slice of each other user that has work, however
- * many sessions those have and whatever their requests cost.
+ * Readiness only wakes a session's share; share_run() runs the sessions' steps. The time that a
+ * step took is charged to the session and to each share above it. A share that has used up its
+ * slice goes to the end of the queue of its siblings. So a share that wakes up starts after at most
+ * one slice of each other user that has work, however many sessions those have and whatever their
+ * requests cost.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,7 +23,10 @@
 #define SLICE_NS INT64_C(2000000)
 /* What one step is charged at most. */
 #define STEP_NS_MAX (50 * SLICE_NS)
-/* Work that is split into steps ends a step after this time; the last thing that it does may take as long again. */
+/*
+ * Work that is split into steps ends a step after this time; the last thing that it does may take
+ * as long again.
+ */
 #define STEP_NS INT64_C(250000)
 /* One wake-up of so many is timed until its step: most requests do not read the clock for it. */
 #define WAKES_PER_SAMPLE 16u

@@ -6,8 +6,9 @@
 #include <time.h>
 
 /*
- * The kernel's file times advance with its ticks, every 10 ms at most: a second change within one tick
- * leaves no trace. A file that had just changed when its stamp was taken is therefore read again.
+ * The kernel's file times advance with its ticks, every 10 ms at most: a second change within one
+ * tick leaves no trace. A file that had just changed when its stamp was taken is therefore read
+ * again.
  */
 #define SETTLED_MS 50
 

@@ -16,7 +16,10 @@ struct stamp {
 
 /* To be taken before the file is read: a change meanwhile shows the next time. */
 void stamp_take(struct stamp *stamp, const char *path);
-/* False for a stamp that was never taken (all zero). A file that is missing is the same while it is. */
+/*
+ * False for a stamp that was never taken (all zero). A file that is missing is the same while it
+ * is.
+ */
 bool stamp_is_current(const struct stamp *stamp, const char *path);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: credentials and groups from the socket, a pidfd, then /proc by pid (identity/identity_proc.c), then
- * the pidfd once more: alive means that the pid still was that process's while /proc was read.
+ * Happy path: credentials and groups from the socket, a pidfd, then /proc by pid
+ * (identity/identity_proc.c), then the pidfd once more: alive means that the pid still was that
+ * process's while /proc was read.
  * Failures: without a pidfd, with a dead one, or with one that may be of another process, all that
  * came from /proc is dropped.
  */
@@ -60,7 +61,10 @@ static void forget_groups(struct identity *identity)
     identity->gids_known = false;
 }
 
-/* The kernel says how much room they take, and they are those of one moment: asked twice they are the same. */
+/*
+ * The kernel says how much room they take, and they are those of one moment: asked twice they are
+ * the same.
+ */
 static void read_groups(int fd, struct identity *identity)
 {
     socklen_t len = 0;

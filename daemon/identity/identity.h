@@ -9,12 +9,12 @@
  * truncated. The identity belongs to the connection: it stays when the process execs or passes the
  * socket on.
  *
- * /proc describes a pid, and pids are reused. SO_PEERPIDFD refers to the process itself: if it still
- * lives after /proc was read, the pid was its own all the time. Kernels before 6.5 lack SO_PEERPIDFD.
- * There the pidfd is opened by pid, and used only if its process has the client's user id and had
- * started when the connection was accepted. One gap remains: the client ends before its connection is
- * accepted, and its pid goes to another process of the same user. For that the kernel must have used
- * all of its pids (kernel.pid_max) while the connection was waiting.
+ * /proc describes a pid, and pids are reused. SO_PEERPIDFD refers to the process itself: if it
+ * still lives after /proc was read, the pid was its own all the time. Kernels before 6.5 lack
+ * SO_PEERPIDFD. There the pidfd is opened by pid, and used only if its process has the client's
+ * user id and had started when the connection was accepted. One gap remains: the client ends before
+ * its connection is accepted, and its pid goes to another process of the same user. For that the
+ * kernel must have used all of its pids (kernel.pid_max) while the connection was waiting.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -65,17 +65,21 @@ struct identity {
 };
 
 /*
- * Call it as soon as fd has been accepted. 0, or -errno if fd is not a connected Unix socket; *ret is then as
- * after identity_deinit().
+ * Call it as soon as fd has been accepted. 0, or -errno if fd is not a connected Unix socket; *ret
+ * is then as after identity_deinit().
  */
 int identity_read(int fd, struct identity *ret);
 
-/* The same, of its user and process ids alone, which takes hardly any time: nothing of it needs identity_deinit(). */
+/*
+ * The same, of its user and process ids alone, which takes hardly any time: nothing of it needs
+ * identity_deinit().
+ */
 int identity_read_user(int fd, struct identity *ret);
 
 /*
- * The identity that an existing process would have if it connected now, by its effective ids. 0; -ESRCH: no process with
- * that pid is visible; other -errno. On failure *ret is as after identity_deinit().
+ * The identity that an existing process would have if it connected now, by its effective ids. 0;
+ * -ESRCH: no process with that pid is visible; other -errno. On failure *ret is as after
+ * identity_deinit().
  */
 int identity_read_process(pid_t pid, struct identity *ret);
 
@@ -85,12 +89,17 @@ static inline uid_t identity_user(const struct identity *identity)
     return identity->ownership == IDENTITY_OWN_ID ? identity->uid : identity->owner;
 }
 
-/* Closes the pidfd. The process may have ended, and its pid may belong to another one from now on. */
+/*
+ * Closes the pidfd. The process may have ended, and its pid may belong to another one from now on.
+ */
 void identity_forget_process(struct identity *identity);
 /* Frees the groups as well; may be called twice. */
 void identity_deinit(struct identity *identity);
 
-/* Many groups are not kept with a session; they are read again from its socket, while there is one (fd >= 0). */
+/*
+ * Many groups are not kept with a session; they are read again from its socket, while there is one
+ * (fd >= 0).
+ */
 void identity_drop_groups(struct identity *identity);
 void identity_read_groups(struct identity *identity, int fd);
 /* Are they known, and here? */

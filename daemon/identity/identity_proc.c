@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the pidfd's number in this /proc is the pid; control groups, units, control groups once
- * more; the pidfd's process lives, so all of it was said about that process.
- * Failures: /proc is of another pid namespace, or hides the process; the process moved meanwhile, is
- * a zombie or has ended; its control group is outside of our cgroup namespace, removed, or too long.
- * Then the facts concerned stay unknown.
+ * Happy path: the pidfd's number in this /proc is the pid; control groups, units, control groups
+ * once more; the pidfd's process lives, so all of it was said about that process.
+ * Failures: /proc is of another pid namespace, or hides the process; the process moved meanwhile,
+ * is a zombie or has ended; its control group is outside of our cgroup namespace, removed, or too
+ * long. Then the facts concerned stay unknown.
  */
 #include "daemon/identity/identity_proc.h"
 
@@ -93,7 +93,9 @@ struct process_stat {
     uint64_t started;
 };
 
-/* The name in parentheses may hold anything, parentheses too; behind the last one there are none. */
+/*
+ * The name in parentheses may hold anything, parentheses too; behind the last one there are none.
+ */
 static bool read_stat(const struct identity *identity, struct process_stat *ret)
 {
     char text[STAT_MAX], *at;
@@ -279,7 +281,10 @@ static void forget_groups(struct identity *identity)
     identity->unit[0] = identity->user_unit[0] = identity->cgroup[0] = '\0';
 }
 
-/* The units are derived from the control groups, which take several reads: these belong together only if the process stayed. */
+/*
+ * The units are derived from the control groups, which take several reads: these belong together
+ * only if the process stayed.
+ */
 static void read_groups(struct identity *identity)
 {
     char before[CGROUPS_MAX], after[CGROUPS_MAX];
@@ -301,7 +306,10 @@ void identity_proc_read(struct identity *identity)
         return;
     read_comm(identity);
     read_groups(identity);
-    /* A thread group whose first thread has ended lives on, but its leader's groups do not move with it. */
+    /*
+     * A thread group whose first thread has ended lives on, but its leader's groups do not move
+     * with it.
+     */
     if (!read_stat(identity, &stat) || strchr("ZXx", stat.state))
         forget_groups(identity);
     if (identity_is_alive(identity))

@@ -8,7 +8,9 @@
 
 struct identity;
 
-/* Fills in unit, user_unit, cgroup and comm; each of them only if it is the client's for certain. */
+/*
+ * Fills in unit, user_unit, cgroup and comm; each of them only if it is the client's for certain.
+ */
 void identity_proc_read(struct identity *identity);
 
 /* Its effective ids, and its groups in any order. 0, or -errno; -ESRCH: it cannot be seen. */
@@ -18,12 +20,14 @@ int identity_proc_read_ids(struct identity *identity);
 uint64_t identity_proc_now(void);
 
 /*
- * Has the process that pidfd was opened for by number the client's user id, and had it begun at `when`?
- * False also when that cannot be read.
+ * Has the process that pidfd was opened for by number the client's user id, and had it begun at
+ * `when`? False also when that cannot be read.
  */
 bool identity_proc_fits(const struct identity *identity, uint64_t when);
 
-/* Do numbers of our user namespace stand for all there are? If not, 65534 says "not one of ours". */
+/*
+ * Do numbers of our user namespace stand for all there are? If not, 65534 says "not one of ours".
+ */
 bool identity_proc_maps_all(const char *map);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the lines of the file, with their owners' ids from /etc/passwd, become ranges that do not
- * overlap, in order; an id is found in them by binary search, and its owner's owner after it.
- * Failures: a line that newuidmap(1) would skip gives nobody anything, and is skipped here too. An owner
- * that is no user of /etc/passwd, two owners of one id, a file that cannot be read: the owner is unknown.
+ * Happy path: the lines of the file, with their owners' ids from /etc/passwd, become ranges that do
+ * not overlap, in order; an id is found in them by binary search, and its owner's owner after it.
+ * Failures: a line that newuidmap(1) would skip gives nobody anything, and is skipped here too. An
+ * owner that is no user of /etc/passwd, two owners of one id, a file that cannot be read: the owner
+ * is unknown.
  */
 #include "daemon/identity/subids.h"
 

@@ -3,9 +3,9 @@
 #define ASOCKD_SUBIDS_H
 
 /*
- * The owners of subordinate user ids, subuid(5). A user may run programs as any id of the user's ranges
- * (newuidmap, rootless containers), so rules about the user apply to them too. Ranges that only NSS knows
- * ("subid:" in nsswitch.conf) are not found.
+ * The owners of subordinate user ids, subuid(5). A user may run programs as any id of the user's
+ * ranges (newuidmap, rootless containers), so rules about the user apply to them too. Ranges that
+ * only NSS knows ("subid:" in nsswitch.conf) are not found.
  */
 #include <sys/types.h>
 
@@ -20,9 +20,10 @@ struct subids *subids_new(const char *subuid, const char *passwd);
 struct subids *subids_free(struct subids *subids); /* accepts NULL; returns it */
 
 /*
- * The files are read again when they have changed; a look-up is a binary search. IDENTITY_OWNER_UNKNOWN:
- * the range belongs to a name that /etc/passwd lacks, or to several users, or the file cannot be read;
- * *ret is then the id that stands for the owner where shares are counted.
+ * The files are read again when they have changed; a look-up is a binary search.
+ * IDENTITY_OWNER_UNKNOWN: the range belongs to a name that /etc/passwd lacks, or to several users,
+ * or the file cannot be read; *ret is then the id that stands for the owner where shares are
+ * counted.
  */
 enum identity_ownership subids_find(struct subids *subids, uid_t uid, uid_t *ret);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: cache_put() copies an answer into an entry of its user, cache_find() gives it back until it is too old.
- * A timer drops what is older than any entry may be; what has ended earlier is dropped when somebody asks for it.
+ * Happy path: cache_put() copies an answer into an entry of its user, cache_find() gives it back
+ * until it is too old. A timer drops what is older than any entry may be; what has ended earlier is
+ * dropped when somebody asks for it.
  * Failures: no memory, none left for the user, too many entries: the answer is not kept.
  */
 #include "daemon/names/cache.h"

@@ -3,8 +3,9 @@
 #define ASOCKD_CACHE_H
 
 /*
- * Answers of name servers that are kept for a while, each for the user that asked: no user can find out what others
- * have asked for. An entry lives as long as its records say, a minute at most, and is charged to the user as memory.
+ * Answers of name servers that are kept for a while, each for the user that asked: no user can find
+ * out what others have asked for. An entry lives as long as its records say, a minute at most, and
+ * is charged to the user as memory.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,8 +26,8 @@ struct cache *cache_free(struct cache *cache); /* accepts NULL; returns it */
 void cache_clear(struct cache *cache);
 
 /*
- * quota: whoever asks; what counts is the user above it, and without one nothing is kept. name: in lower case.
- * What does not fit is not kept. result: a success.
+ * quota: whoever asks; what counts is the user above it, and without one nothing is kept. name: in
+ * lower case. What does not fit is not kept. result: a success.
  */
 void cache_put(struct cache *cache, struct quota *quota, const char *name, int family,
                const struct resolver_result *result);

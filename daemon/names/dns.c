@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a question takes an idle channel, or a new one, or shares the least busy one; c-ares tells of its sockets
- * (on_socket) and gets their events (on_io) and the time (on_timeout); its answer (on_answer) goes up.
- * Failures: a server that did not answer is noted (on_answer, dns_note_late), and comes last in what channels
- * are given next. A channel with other settings than today's ends with its questions.
+ * Happy path: a question takes an idle channel, or a new one, or shares the least busy one; c-ares
+ * tells of its sockets (on_socket) and gets their events (on_io) and the time (on_timeout); its
+ * answer (on_answer) goes up.
+ * Failures: a server that did not answer is noted (on_answer, dns_note_late), and comes last in
+ * what channels are given next. A channel with other settings than today's ends with its questions.
  */
 #include "daemon/names/dns.h"
 

@@ -3,9 +3,10 @@
 #define ASOCKD_DNS_H
 
 /*
- * Questions to name servers, with c-ares on the worker's loop. Each question has a c-ares channel of its own while
- * there are few, so it leaves from a UDP port that the kernel has just chosen at random, with an id that c-ares takes
- * from a stream keyed by /dev/urandom. A server that did not answer in time is asked last for a while.
+ * Questions to name servers, with c-ares on the worker's loop. Each question has a c-ares channel
+ * of its own while there are few, so it leaves from a UDP port that the kernel has just chosen at
+ * random, with an id that c-ares takes from a stream keyed by /dev/urandom. A server that did not
+ * answer in time is asked last for a while.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +20,10 @@ struct dns_question;
 struct ev_loop;
 
 #define DNS_SERVERS_MAX 8u /* resolv.conf(5) has three */
-/* With questions at the same time. Each takes 72 KB, and a descriptor for each server that is asked. */
+/*
+ * With questions at the same time. Each takes 72 KB, and a descriptor for each server that is
+ * asked.
+ */
 #define DNS_CHANNELS_MAX 16u
 /* A server that did not answer in time is asked last for so long. */
 #define DNS_SILENT_MS 60000u
@@ -47,7 +51,10 @@ struct dns_question {
 int dns_new(struct ev_loop *loop, const struct dns_settings *settings, struct dns **ret);
 struct dns *dns_free(struct dns *dns); /* gives up all questions; accepts NULL; returns it */
 
-/* From the next question on; the others end with the servers that they were asked of. -ENOMEM, -EIO: as before. */
+/*
+ * From the next question on; the others end with the servers that they were asked of. -ENOMEM,
+ * -EIO: as before.
+ */
 int dns_configure(struct dns *dns, const struct dns_settings *settings);
 
 /* `answered` may be called from inside. */
@@ -55,8 +62,9 @@ void dns_ask(struct dns *dns, struct dns_question *question, const char *name, i
              dns_fn answered);
 
 /*
- * It is not waited for any more. c-ares cannot give up a single question: it is answered ERR_OPERATION_ABORTED from
- * inside if the others of its channel are unwanted too, else it goes on. dns_want() takes that back.
+ * It is not waited for any more. c-ares cannot give up a single question: it is answered
+ * ERR_OPERATION_ABORTED from inside if the others of its channel are unwanted too, else it goes on.
+ * dns_want() takes that back.
  */
 void dns_give_up(struct dns_question *question);
 void dns_want(struct dns_question *question);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: file_table_is_current() sees that the file is another one and opens it; each step reads a
- * piece and adds its lines to new names; the last one puts these in the place of the old ones.
- * Failures: no file, or one that cannot be read: no names. No memory, no descriptor: the old names stay,
- * and the next look tries again.
+ * Happy path: file_table_is_current() sees that the file is another one and opens it; each step
+ * reads a piece and adds its lines to new names; the last one puts these in the place of the old
+ * ones.
+ * Failures: no file, or one that cannot be read: no names. No memory, no descriptor: the old names
+ * stay, and the next look tries again.
  */
 #include "daemon/names/file_table.h"
 

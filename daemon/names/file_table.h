@@ -3,9 +3,9 @@
 #define ASOCKD_FILE_TABLE_H
 
 /*
- * The names in a file like /etc/hosts, in a hash table of ours. The file is read when the table is made, and again
- * when stat(2) shows that it has changed: in steps, so that a large one delays no session. Until the
- * last step the table says what the file said before.
+ * The names in a file like /etc/hosts, in a hash table of ours. The file is read when the table is
+ * made, and again when stat(2) shows that it has changed: in steps, so that a large one delays no
+ * session. Until the last step the table says what the file said before.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,14 +40,19 @@ struct file_table *file_table_free(struct file_table *table); /* accepts NULL; r
 void file_table_add(struct file_table_names *names, const char *name,
                     const union file_table_value *value);
 
-/* Looks at the file. False: it has changed, and file_table_step() has to be called until it returns true. */
+/*
+ * Looks at the file. False: it has changed, and file_table_step() has to be called until it returns
+ * true.
+ */
 bool file_table_is_current(struct file_table *table);
 bool file_table_step(struct file_table *table);
 
 /* There is no such file, or it says nothing. */
 bool file_table_is_empty(const struct file_table *table);
 
-/* The values of a name, in the file's order. previous NULL: the first one; NULL: there are no more. */
+/*
+ * The values of a name, in the file's order. previous NULL: the first one; NULL: there are no more.
+ */
 const union file_table_value *file_table_find(const struct file_table *table, const char *name,
                                               const union file_table_value *previous);
 

@@ -26,13 +26,17 @@ struct host {
         struct sockaddr_in in;
         struct sockaddr_in6 in6;
     } address; /* HOST_ADDRESS; port 0 */
-    /* The zone of a link-local address where it is an interface's name; "": it is a number, or there is none. */
+    /*
+     * The zone of a link-local address where it is an interface's name; "": it is a number, or
+     * there is none.
+     */
     char zone[IF_NAMESIZE];
 };
 
 /*
- * 0, or -EINVAL: neither an address nor a name, or the unspecified address. Looks at the text alone: whether there
- * is an interface of the zone's name is not for a client that may not connect there.
+ * 0, or -EINVAL: neither an address nor a name, or the unspecified address. Looks at the text
+ * alone: whether there is an interface of the zone's name is not for a client that may not connect
+ * there.
  */
 int host_parse(const char *text, struct host *ret);
 /* Asks the kernel for the interface of the zone, if there is a name. -EINVAL: there is none. */

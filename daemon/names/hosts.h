@@ -10,8 +10,8 @@
 int hosts_new(const char *path, struct file_table **ret);
 
 /*
- * name: in lower case. False: the file does not have it. Otherwise `ret` has the result: its addresses of that
- * family (AF_UNSPEC: of both), or NO_DATA where it has only others.
+ * name: in lower case. False: the file does not have it. Otherwise `ret` has the result: its
+ * addresses of that family (AF_UNSPEC: of both), or NO_DATA where it has only others.
  */
 bool hosts_find(const struct file_table *hosts, const char *name, int family,
                 struct resolver_result *ret);

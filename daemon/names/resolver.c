@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: resolver_start() makes a lookup. The hosts file or the cache answers it, or it joins a question for its name and
- * family, which is asked if it is the first one. The answer (on_answer) moves the question's lookups to `finished`,
- * and the next turn of the loop calls back (on_deliver).
- * Failures: the hosts file is being read (the lookup waits until it has been); no answer in total_ms (TRY_AGAIN). A
- * question for which no op waits any more may have to stay with c-ares: it keeps the charge of its last lookup until
- * it is answered, or until somebody asks for the same.
+ * Happy path: resolver_start() makes a lookup. The hosts file or the cache answers it, or it joins
+ * a question for its name and family, which is asked if it is the first one. The answer (on_answer)
+ * moves the question's lookups to `finished`, and the next turn of the loop calls back
+ * (on_deliver).
+ * Failures: the hosts file is being read (the lookup waits until it has been); no answer in
+ * total_ms (TRY_AGAIN). A question for which no op waits any more may have to stay with c-ares: it
+ * keeps the charge of its last lookup until it is answered, or until somebody asks for the same.
  */
 #include "daemon/names/resolver.h"
 
@@ -193,8 +194,8 @@ static void add_loopback(struct resolver_lookup *lookup)
 /* ---- settings ---- */
 
 /*
- * What `options` says, and what it leaves to resolv.conf from there. However the two go together, each server is
- * asked before the time of the whole is over.
+ * What `options` says, and what it leaves to resolv.conf from there. However the two go together,
+ * each server is asked before the time of the whole is over.
  */
 static int read_settings(const struct resolver *resolver, const struct resolver_options *options,
                          struct dns_settings *ret)

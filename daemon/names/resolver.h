@@ -3,10 +3,11 @@
 #define ASOCKD_RESOLVER_H
 
 /*
- * Names to addresses: /etc/hosts first, then the servers of /etc/resolv.conf. Both files are read again when they have
- * changed. A name that the hosts file has for one family is answered by it for both. No search domains, no aliases: a
- * client gets the name that it asked for, and policy has judged that name. Literal addresses and localhost are
- * answered without asking anybody. Whoever asks what others are asking for already joins their question.
+ * Names to addresses: /etc/hosts first, then the servers of /etc/resolv.conf. Both files are read
+ * again when they have changed. A name that the hosts file has for one family is answered by it for
+ * both. No search domains, no aliases: a client gets the name that it asked for, and policy has
+ * judged that name. Literal addresses and localhost are answered without asking anybody. Whoever
+ * asks what others are asking for already joins their question.
  */
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -21,14 +22,20 @@ struct resolver_lookup;
 struct resolver_query;
 
 #define RESOLVER_ADDRESSES_MAX 32 /* of one answer; what is behind them is dropped */
-/* Lookups at a time, given-up questions that c-ares still has included: each costs two kilobytes. */
+/*
+ * Lookups at a time, given-up questions that c-ares still has included: each costs two kilobytes.
+ */
 #define RESOLVER_LOOKUPS_MAX 4096
 /*
- * A question as memory: ours, and c-ares' own of it (some 600 bytes). What c-ares has for answers over TCP is one buffer for
- * each server of each channel, whoever asks: 8 MiB at most, and a few kilobytes mostly.
+ * A question as memory: ours, and c-ares' own of it (some 600 bytes). What c-ares has for answers
+ * over TCP is one buffer for each server of each channel, whoever asks: 8 MiB at most, and a few
+ * kilobytes mostly.
  */
 #define MEMORY_LOOKUP 3072u
-/* Completed in a turn of the loop: each may bring dozens of addresses, which are judged one after the other. */
+/*
+ * Completed in a turn of the loop: each may bring dozens of addresses, which are judged one after
+ * the other.
+ */
 #define RESOLVER_TURN 16
 
 union resolver_address {
@@ -66,7 +73,10 @@ struct resolver_query {
     resolver_fn done;
 };
 
-/* If resolv.conf does not say it. Its manual has 5 s; on today's networks a server that has not answered in 2 s never does. */
+/*
+ * If resolv.conf does not say it. Its manual has 5 s; on today's networks a server that has not
+ * answered in 2 s never does.
+ */
 #define RESOLVER_TIMEOUT_MS 2000
 #define RESOLVER_TRIES 2
 /* Of a resolution as a whole. */
@@ -95,8 +105,8 @@ int resolver_new(struct ev_loop *loop, const struct resolver_options *options,
                  struct resolver **ret);
 
 /*
- * Servers and times, from the next lookup on; those in progress end with the servers that they were asked of. Paths and
- * port stay. -EINVAL, -ENOMEM, -EIO: nothing has changed.
+ * Servers and times, from the next lookup on; those in progress end with the servers that they were
+ * asked of. Paths and port stay. -EINVAL, -ENOMEM, -EIO: nothing has changed.
  */
 int resolver_configure(struct resolver *resolver, const struct resolver_options *options);
 
@@ -104,14 +114,18 @@ int resolver_configure(struct resolver *resolver, const struct resolver_options 
 struct resolver *resolver_free(struct resolver *resolver);
 
 /*
- * family: AF_UNSPEC, AF_INET, AF_INET6. `done` is called from the loop, never from inside this call.
- * -EINVAL: host is neither a name nor an address. -EAFNOSUPPORT: an address of another family.
- * -ENOBUFS: too many lookups, in all or of the quota they are charged to (NULL: none). After an error nothing is in progress.
+ * family: AF_UNSPEC, AF_INET, AF_INET6. `done` is called from the loop, never from inside this
+ * call. -EINVAL: host is neither a name nor an address. -EAFNOSUPPORT: an address of another
+ * family. -ENOBUFS: too many lookups, in all or of the quota they are charged to (NULL: none).
+ * After an error nothing is in progress.
  */
 int resolver_start(struct resolver *resolver, struct quota *quota, struct resolver_query *query,
                    const char *host, int family, resolver_fn done);
 
-/* Of the errors of two questions for one name, the one that says most: an answer may still come, the name exists. */
+/*
+ * Of the errors of two questions for one name, the one that says most: an answer may still come,
+ * the name exists.
+ */
 static inline uint32_t resolver_worse(uint32_t a, uint32_t b)
 {
     static const uint32_t order[] = {ERR_TRY_AGAIN, ERR_NO_RECOVERY, ERR_NO_BUFFER_SPACE,

@@ -93,7 +93,9 @@ int services_port(struct services *services, const char *service, uint16_t *ret)
         return parse_port(service, ret);
     if (!services)
         return -ENOENT;
-    /* A file of one step, as they are, is known at once; the steps of a larger one are shared out. */
+    /*
+     * A file of one step, as they are, is known at once; the steps of a larger one are shared out.
+     */
     if (!file_table_is_current(services->table))
         file_table_step(services->table);
     value = file_table_find(services->table, service, NULL);

@@ -12,8 +12,9 @@ int services_new(const char *path, struct services **ret);
 struct services *services_free(struct services *services); /* accepts NULL; returns it */
 
 /*
- * The port of a service: decimal 1 to 65535, or a name or alias of a TCP service. services NULL: no name
- * is known. 0, -EINVAL for a number out of range or an empty text, -ENOENT for an unknown name.
+ * The port of a service: decimal 1 to 65535, or a name or alias of a TCP service. services NULL: no
+ * name is known. 0, -EINVAL for a number out of range or an empty text, -ENOENT for an unknown
+ * name.
  */
 int services_port(struct services *services, const char *service, uint16_t *ret);
 /* Why a service is not known, for people. */

@@ -12,7 +12,9 @@
 #include "base/alloc.h"
 #include "base/conf.h"
 
-/* A line of /etc/group with many members; a longer one is a failure, not a group that is not there. */
+/*
+ * A line of /etc/group with many members; a longer one is a failure, not a group that is not there.
+ */
 #define ENTRY_MAX (256u * 1024u)
 
 /* 1: it was a number. (uid_t)-1 is no user. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Where a connection leaves the host, [Egress] of the policy; and a local address of the client's, where others come in.
+ * Where a connection leaves the host, [Egress] of the policy; and a local address of the client's,
+ * where others come in.
  * Happy path: the device, then the source address, before connect(2).
  * Failures: what cannot be had ends the attempt; there is no other way out instead.
  */

@@ -15,7 +15,10 @@ struct hangups {
     struct ev_io io;
 };
 
-/* What is called only makes a note for its session, so none of the sockets of this batch can have gone. */
+/*
+ * What is called only makes a note for its session, so none of the sockets of this batch can have
+ * gone.
+ */
 static void on_io(struct ev_loop *loop, struct ev_io *io, int events)
 {
     struct hangups *h = io->data;

@@ -3,9 +3,10 @@
 #define ASOCKD_HANGUP_H
 
 /*
- * Tells of connections that are over for both sides: reset, timed out, or with both FINs. The worker's loop cannot: it
- * is level-triggered, so a watcher for no event but that would fire for data that is not read, or for room that is not
- * filled. An epoll of its own asks for no event, gets EPOLLHUP and EPOLLERR all the same, and each once.
+ * Tells of connections that are over for both sides: reset, timed out, or with both FINs. The
+ * worker's loop cannot: it is level-triggered, so a watcher for no event but that would fire for
+ * data that is not read, or for room that is not filled. An epoll of its own asks for no event,
+ * gets EPOLLHUP and EPOLLERR all the same, and each once.
  */
 #include "daemon/net/tcp.h"
 

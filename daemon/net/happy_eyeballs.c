@@ -36,7 +36,10 @@ static void uncharge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *a
     attempt->is_charged = false;
 }
 
-/* The first attempt uses the descriptor that is reserved for the client's socket. Each one beside it has to be charged. */
+/*
+ * The first attempt uses the descriptor that is reserved for the client's socket. Each one beside
+ * it has to be charged.
+ */
 static bool charge(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt)
 {
     if (he->running == 0)
@@ -136,8 +139,9 @@ static bool is_loopback(const union resolver_address *addr)
 }
 
 /*
- * On loopback the whole handshake happens inside connect(2), which still returns EINPROGRESS because the
- * socket was locked meanwhile. A second call returns the result, without a turn of the loop.
+ * On loopback the whole handshake happens inside connect(2), which still returns EINPROGRESS
+ * because the socket was locked meanwhile. A second call returns the result, without a turn of the
+ * loop.
  */
 static int connect_attempt(struct happy_eyeballs_attempt *attempt)
 {
@@ -209,7 +213,10 @@ static struct happy_eyeballs_attempt *next_attempt(struct happy_eyeballs *he)
     return first;
 }
 
-/* Those not yet started in RFC 6724 order; those that run keep their places. Each takes some system calls. */
+/*
+ * Those not yet started in RFC 6724 order; those that run keep their places. Each takes some system
+ * calls.
+ */
 static void sort_waiting(struct happy_eyeballs *he)
 {
     union resolver_address waiting[CONNECT_ADDRESSES];
@@ -393,8 +400,8 @@ void happy_eyeballs_expect(struct happy_eyeballs *he, int family)
 }
 
 /*
- * If the table is full, each family may have half of it: returns the last address of the other family that
- * has not been tried, to be replaced. NULL: there is none.
+ * If the table is full, each family may have half of it: returns the last address of the other
+ * family that has not been tried, to be replaced. NULL: there is none.
  */
 static struct happy_eyeballs_attempt *place_for(struct happy_eyeballs *he, int family)
 {

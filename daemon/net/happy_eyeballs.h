@@ -4,9 +4,9 @@
 
 /*
  * Connects to one of several addresses (RFC 8305, Happy Eyeballs). Addresses are added as they are
- * resolved. Attempts start one after the other and the families take turns. An attempt starts 250 ms after the
- * previous one, or at once when that one failed. The first that connects wins. The others are closed before
- * the owner learns of it.
+ * resolved. Attempts start one after the other and the families take turns. An attempt starts 250
+ * ms after the previous one, or at once when that one failed. The first that connects wins. The
+ * others are closed before the owner learns of it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,14 +22,22 @@ struct happy_eyeballs;
 struct happy_eyeballs_hooks {
     /* 0: the address may be tried. Otherwise the error to report if no attempt is made at all. */
     uint32_t (*judge)(struct happy_eyeballs *he, const struct sockaddr *addr);
-    /* The same for a running attempt, and once more before it wins: policy may have changed since. */
+    /*
+     * The same for a running attempt, and once more before it wins: policy may have changed since.
+     */
     uint32_t (*judge_again)(struct happy_eyeballs *he, const struct sockaddr *addr);
     /* Sets options, source and device of a new socket. -errno: this attempt has failed. */
     int (*prepare)(struct happy_eyeballs *he, struct netsock *ns, const struct sockaddr *addr);
-    /* One of the two is called once, from the loop or happy_eyeballs_run(); the object is idle again. fd is charged to the worker. */
+    /*
+     * One of the two is called once, from the loop or happy_eyeballs_run(); the object is idle
+     * again. fd is charged to the worker.
+     */
     void (*won)(struct happy_eyeballs *he, int fd);
     void (*lost)(struct happy_eyeballs *he, uint32_t error);
-    /* Something has happened, or is left to be done: happy_eyeballs_run() is to be called soon. NULL: the loop does all of it. */
+    /*
+     * Something has happened, or is left to be done: happy_eyeballs_run() is to be called soon.
+     * NULL: the loop does all of it.
+     */
     void (*wake)(struct happy_eyeballs *he);
 };
 
@@ -77,27 +85,35 @@ void happy_eyeballs_init(struct happy_eyeballs *he, struct worker *w, struct quo
                          const struct happy_eyeballs_hooks *hooks);
 void happy_eyeballs_expect(struct happy_eyeballs *he,
                            int family); /* its addresses are being resolved */
-/* Beyond CONNECT_ADDRESSES an address is dropped, or replaces one of the other family if that has more than half. */
+/*
+ * Beyond CONNECT_ADDRESSES an address is dropped, or replaces one of the other family if that has
+ * more than half.
+ */
 void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
                         unsigned int count);
 /* error: why there are no addresses of this family; ERR_SUCCESS when there are. */
 void happy_eyeballs_family_done(struct happy_eyeballs *he, int family, uint32_t error);
 /*
- * All addresses are known: attempts may start. Returns a descriptor if one connected at once (the object is idle again,
- * won() is not called), otherwise -1.
+ * All addresses are known: attempts may start. Returns a descriptor if one connected at once (the
+ * object is idle again, won() is not called), otherwise -1.
  */
 int happy_eyeballs_go(struct happy_eyeballs *he);
 /*
- * What the owner was woken for, in a step of its session's share: looks at the attempts that have a result, begins others, and
- * reports. When the step is over it wakes the owner again. The object may be gone when it returns.
+ * What the owner was woken for, in a step of its session's share: looks at the attempts that have a
+ * result, begins others, and reports. When the step is over it wakes the owner again. The object
+ * may be gone when it returns.
  */
 void happy_eyeballs_run(struct happy_eyeballs *he);
 /*
- * Policy has changed: closes each attempt that judge_again() denies, also one that has connected but was not
- * reported yet. The next address takes its place. Does not call won() or lost(). True: it closed some.
+ * Policy has changed: closes each attempt that judge_again() denies, also one that has connected
+ * but was not reported yet. The next address takes its place. Does not call won() or lost(). True:
+ * it closed some.
  */
 bool happy_eyeballs_judge_again(struct happy_eyeballs *he);
-/* Sets the option of each running attempt, also of one that has connected but was not reported yet. The first -errno. */
+/*
+ * Sets the option of each running attempt, also of one that has connected but was not reported yet.
+ * The first -errno.
+ */
 int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_t value);
 /* Adds what has been tried so far, and what was not. */
 void happy_eyeballs_report(const struct happy_eyeballs *he, struct connect_report *report);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the kernel knows about a connection that another process uses, and how to close its socket. */
+/*
+ * What the kernel knows about a connection that another process uses, and how to close its socket.
+ */
 #include <linux/tcp.h> /* has more fields than glibc's header; the two cannot be included together */
 #include <string.h>
 #include <sys/time.h>
@@ -34,10 +36,10 @@ static struct tcp_info info_of(const struct netsock *ns)
 }
 
 /*
- * Options belong to the socket, not to the descriptor: the client can set SO_LINGER at any moment, and close its own
- * descriptor. The last close() then waits, non-blocking or not, until the peer has acknowledged everything or the client's
- * linger time is over. A signal interrupts that wait. The timer repeats, because its first signal may come before the wait
- * begins.
+ * Options belong to the socket, not to the descriptor: the client can set SO_LINGER at any moment,
+ * and close its own descriptor. The last close() then waits, non-blocking or not, until the peer
+ * has acknowledged everything or the client's linger time is over. A signal interrupts that wait.
+ * The timer repeats, because its first signal may come before the wait begins.
  */
 void netsock_close_lent(int fd)
 {
@@ -55,7 +57,10 @@ void netsock_bytes(const struct netsock *ns, uint64_t *ret_in, uint64_t *ret_out
 
     *ret_in = info.tcpi_bytes_received;
     *ret_out = info.tcpi_bytes_sent - info.tcpi_bytes_retrans;
-    /* The kernel counts the peer's FIN as a byte. A connection that has ended is assumed to have had one. */
+    /*
+     * The kernel counts the peer's FIN as a byte. A connection that has ended is assumed to have
+     * had one.
+     */
     if (*ret_in > 0 && info.tcpi_state >= TIME_WAIT && info.tcpi_state != LISTEN)
         *ret_in -= 1;
 }

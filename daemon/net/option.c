@@ -19,7 +19,10 @@ struct option_entry {
 
 #define SAME 0, 0
 
-/* The daemon implements OPTION_LINGER itself: with SO_LINGER, close(2) would block or drop the rest (socket(7)). */
+/*
+ * The daemon implements OPTION_LINGER itself: with SO_LINGER, close(2) would block or drop the rest
+ * (socket(7)).
+ */
 static const struct option_entry entries[NETSOCK_OPTIONS + 1] = {
     [OPTION_NO_DELAY] = {0, 1, IPPROTO_TCP, TCP_NODELAY, SAME},
     [OPTION_KEEP_ALIVE] = {0, 1, SOL_SOCKET, SO_KEEPALIVE, SAME},
@@ -130,8 +133,8 @@ int netsock_apply_options(struct netsock *ns, const struct netsock_options *opti
 #define RECEIVE_START (128u * 1024u)
 
 /*
- * Reads the second of the file's three numbers (the initial size of a buffer) and the third (the most that autotuning may
- * use). On failure both stay as they are.
+ * Reads the second of the file's three numbers (the initial size of a buffer) and the third (the
+ * most that autotuning may use). On failure both stay as they are.
  */
 static void read_autotuned(const char *path, uint64_t *start, uint64_t *most)
 {
@@ -147,7 +150,10 @@ static void read_autotuned(const char *path, uint64_t *start, uint64_t *most)
     fclose(file);
 }
 
-/* The largest size that a process without a capability gets, doubled as the kernel does; found by asking for more. */
+/*
+ * The largest size that a process without a capability gets, doubled as the kernel does; found by
+ * asking for more.
+ */
 static uint64_t probe_most(int fd, int name)
 {
     int value = INT_MAX / 2;

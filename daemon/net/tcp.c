@@ -69,7 +69,10 @@ void netsock_close(struct netsock *ns, struct worker *w)
         close_descriptor(ns, w);
 }
 
-/* The client has set one, perhaps. If it does so again before the close, that ends a millisecond later. */
+/*
+ * The client has set one, perhaps. If it does so again before the close, that ends a millisecond
+ * later.
+ */
 static void forget_linger(int fd)
 {
     const struct linger off = {0};
@@ -82,8 +85,9 @@ void netsock_revoke(struct netsock *ns, struct worker *w)
     const struct sockaddr none = {.sa_family = AF_UNSPEC};
 
     /*
-     * Some kernels refuse while a thread waits in a call on it, and of one to which the client has given TLS of the kernel's
-     * (TCP_ULP). Then the waiting ends, and the stream with FIN; what the peer still sends is answered with RST.
+     * Some kernels refuse while a thread waits in a call on it, and of one to which the client has
+     * given TLS of the kernel's (TCP_ULP). Then the waiting ends, and the stream with FIN; what the
+     * peer still sends is answered with RST.
      */
     if (connect(ns->fd, &none, sizeof(none)) < 0) {
         shutdown(ns->fd, SHUT_RDWR);

@@ -3,9 +3,9 @@
 #define ASOCKD_NETSOCK_H
 
 /*
- * The kernel side of a socket: a descriptor, its watcher, its options. A system call is tried first; the
- * watcher is armed when it answers EAGAIN. libev is level-triggered, so the owner disarms the watcher when
- * it has no work.
+ * The kernel side of a socket: a descriptor, its watcher, its options. A system call is tried
+ * first; the watcher is armed when it answers EAGAIN. libev is level-triggered, so the owner
+ * disarms the watcher when it has no work.
  */
 #include <errno.h>
 #include <ev.h>
@@ -46,18 +46,27 @@ void netsock_close(struct netsock *ns, struct worker *w);
 int netsock_release(struct netsock *ns, struct worker *w);
 void netsock_adopt(struct netsock *ns, int fd, bool is_polled);
 /*
- * Ends a lent connection for all its holders, which close() alone would not do, and closes the daemon's descriptor. The peer
- * gets RST, unless both sides have sent FIN. netsock_close() and netsock_abort() call it if the socket is_lent.
+ * Ends a lent connection for all its holders, which close() alone would not do, and closes the
+ * daemon's descriptor. The peer gets RST, unless both sides have sent FIN. netsock_close() and
+ * netsock_abort() call it if the socket is_lent.
  */
 void netsock_revoke(struct netsock *ns, struct worker *w);
-/* Closes the daemon's descriptor of a socket that was given to its client; the connection goes on. */
+/*
+ * Closes the daemon's descriptor of a socket that was given to its client; the connection goes on.
+ */
 void netsock_give(struct netsock *ns, struct worker *w);
-/* close(2) of a socket that another process has or had: never waits for a linger time that it has set. SIGALRM needs a handler. */
+/*
+ * close(2) of a socket that another process has or had: never waits for a linger time that it has
+ * set. SIGALRM needs a handler.
+ */
 void netsock_close_lent(int fd);
 /* The peer gets RST. */
 void netsock_abort(struct netsock *ns, struct worker *w);
 
-/* Call it before a connect that data follows at once: the last acknowledgement of the handshake travels with the data. */
+/*
+ * Call it before a connect that data follows at once: the last acknowledgement of the handshake
+ * travels with the data.
+ */
 void netsock_expect_data(struct netsock *ns);
 /* 0: connected, -EINPROGRESS, other -errno. */
 int netsock_connect(struct netsock *ns, const struct sockaddr *addr, socklen_t len);
@@ -65,7 +74,10 @@ int netsock_connect_result(struct netsock *ns); /* 0 or -errno, once writable */
 ssize_t netsock_send(struct netsock *ns, const struct iovec *iov, int count);
 ssize_t netsock_receive(struct netsock *ns, void *buf, size_t len, int flags);
 ssize_t netsock_receive_list(struct netsock *ns, const struct iovec *iov, int count, int flags);
-/* True: the kernel has no memory for now. After any other error the connection is lost; the kernel reports it once. */
+/*
+ * True: the kernel has no memory for now. After any other error the connection is lost; the kernel
+ * reports it once.
+ */
 static inline bool netsock_is_transient(ssize_t err)
 {
     return err == -ENOMEM || err == -ENOBUFS;
@@ -76,9 +88,15 @@ int netsock_shutdown(struct netsock *ns, int how);
 /* Bytes that the peer's kernel has not acknowledged, a FIN counts as one; or -errno. */
 int netsock_unacknowledged(const struct netsock *ns);
 
-/* events: EV_READ, EV_WRITE, both or 0. A watch that stops in the turn in which it started costs no system call. */
+/*
+ * events: EV_READ, EV_WRITE, both or 0. A watch that stops in the turn in which it started costs no
+ * system call.
+ */
 void netsock_watch(struct netsock *ns, struct worker *w, int events);
-/* True: the kernel's epoll has the descriptor, so it reports errors and hang-ups even if no event is watched. */
+/*
+ * True: the kernel's epoll has the descriptor, so it reports errors and hang-ups even if no event
+ * is watched.
+ */
 static inline bool netsock_is_polled(const struct netsock *ns, const struct worker *w)
 {
     return ns->is_polled || (ev_is_active(&ns->io) && ns->turn != (uint32_t)w->stats.turns);
@@ -99,7 +117,10 @@ void netsock_buffer_limits(struct netsock_buffers *ret);
 int netsock_get_option(const struct netsock *ns, uint32_t option, int64_t *ret);
 /* Applies all that are set; returns the first error, -errno. */
 int netsock_apply_options(struct netsock *ns, const struct netsock_options *options);
-/* Sets the source and device that policy prescribes, before a connect to `to`. -EADDRNOTAVAIL: they do not exist. */
+/*
+ * Sets the source and device that policy prescribes, before a connect to `to`. -EADDRNOTAVAIL: they
+ * do not exist.
+ */
 int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
                          const struct sockaddr *to);
 
@@ -107,7 +128,10 @@ int netsock_apply_egress(struct netsock *ns, const struct policy_egress *egress,
 int netsock_apply_device(struct netsock *ns, const struct policy_egress *egress);
 int netsock_bind(struct netsock *ns, const struct sockaddr *addr, socklen_t len); /* -errno */
 int netsock_listen(struct netsock *ns, int backlog);                              /* -errno */
-/* Accepts the next connection into ret, which has no descriptor; charged to the worker. -EAGAIN, -EMFILE, other -errno. */
+/*
+ * Accepts the next connection into ret, which has no descriptor; charged to the worker. -EAGAIN,
+ * -EMFILE, other -errno.
+ */
 int netsock_accept(struct netsock *listener, struct netsock *ret, struct worker *w,
                    struct endpoint *ret_peer);
 

@@ -46,7 +46,10 @@ int udp_open(struct netsock *ns, struct worker *w, int family)
     set(ns, SOL_SOCKET, SO_RXQ_OVFL);
     /* An IPv6 socket may also carry IPv4, by mapped addresses. */
     set(ns, IPPROTO_IP, IP_RECVTOS);
-    /* Only groups that this socket has joined: by default what other processes have joined comes too. */
+    /*
+     * Only groups that this socket has joined: by default what other processes have joined comes
+     * too.
+     */
     set_to(ns, IPPROTO_IP, IP_MULTICAST_ALL, 0);
     if (family == AF_INET) {
         set(ns, IPPROTO_IP, IP_PKTINFO);
@@ -145,7 +148,10 @@ static void put_source(struct msghdr *msg, const struct endpoint *source)
     put_control(msg, IPPROTO_IPV6, IPV6_PKTINFO, &in6, sizeof(in6));
 }
 
-/* An IPv6 socket may have a mapped destination: then the kernel heeds IPv4's value, otherwise IPv6's. */
+/*
+ * An IPv6 socket may have a mapped destination: then the kernel heeds IPv4's value, otherwise
+ * IPv6's.
+ */
 static void put_traffic_class(struct msghdr *msg, int value, bool is_ipv6)
 {
     put_control(msg, IPPROTO_IP, IP_TOS, &value, sizeof(value));

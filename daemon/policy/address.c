@@ -23,8 +23,8 @@ struct range {
     }
 
 /*
- * The smallest range that contains an address tells its class; asockd.policy(5) has the same table. IPv6
- * outside of 2000::/3 has not been given out: special, as far as nothing else is said.
+ * The smallest range that contains an address tells its class; asockd.policy(5) has the same table.
+ * IPv6 outside of 2000::/3 has not been given out: special, as far as nothing else is said.
  */
 static const struct range ranges[] = {
     V4(0, 0, 0, 0, 8, POLICY_SPECIAL), /* "this network" */
@@ -159,8 +159,8 @@ static unsigned int take_teredo(const uint8_t *o, struct policy_address *ret)
 }
 
 /*
- * RFC 8215 leaves the length of the prefix open. All that RFC 6052 knows are looked at; an address of 0.0.0.0/8 is what
- * the wrong ones read, and no host has one.
+ * RFC 8215 leaves the length of the prefix open. All that RFC 6052 knows are looked at; an address
+ * of 0.0.0.0/8 is what the wrong ones read, and no host has one.
  */
 static unsigned int take_local_nat64(const uint8_t *o, struct policy_address *ret)
 {

@@ -3,8 +3,8 @@
 #define ASOCKD_POLICY_ADDRESS_H
 
 /*
- * Which addresses are special: what IANA's registries for special purposes (RFC 6890) say, and what is
- * no unicast address at all.
+ * Which addresses are special: what IANA's registries for special purposes (RFC 6890) say, and what
+ * is no unicast address at all.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,7 +21,10 @@
 #define POLICY_LEND 0x20u
 #define POLICY_LEND_GIVEN 0x40u
 #define POLICY_LENDS (POLICY_LEND | POLICY_LEND_GIVEN)
-/* Unspecified, multicast, broadcast: there is nothing to connect to. Datagrams go to the latter two if a rule names them. */
+/*
+ * Unspecified, multicast, broadcast: there is nothing to connect to. Datagrams go to the latter two
+ * if a rule names them.
+ */
 #define POLICY_NEVER 0x80u
 
 struct policy_nat64;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the files are read as the daemon reads them; then the check warns about lines that are valid but hardly do
- * what their author meant.
+ * Happy path: the files are read as the daemon reads them; then the check warns about lines that
+ * are valid but hardly do what their author meant.
  * Failures: files that the daemon rejects.
  */
 #include "daemon/policy/check.h"
@@ -132,7 +132,10 @@ static const struct policy_rule *find_rule(const struct policy *policy, uint32_t
     return &policy->files[i]->rules[number];
 }
 
-/* If a client gives the name's address instead of the name, the rules for addresses of all files judge it. */
+/*
+ * If a client gives the name's address instead of the name, the rules for addresses of all files
+ * judge it.
+ */
 static void check_denied_name(const struct checking *c, const struct policy_rule *rule)
 {
     const struct policy_file *file;
@@ -155,7 +158,9 @@ static void check_denied_name(const struct checking *c, const struct policy_rule
     }
 }
 
-/* Can the flag matter for the rule? Only if its network may contain addresses that need the flag. */
+/*
+ * Can the flag matter for the rule? Only if its network may contain addresses that need the flag.
+ */
 static bool is_useful(const struct policy_rule *rule, uint8_t flag)
 {
     uint8_t class = policy_network_class(rule->family, rule->net, rule->prefix);
@@ -183,7 +188,10 @@ static void check_flags(const struct checking *c, const struct policy_rule *rule
         warn(c, rule->line, "no connection to such an address is possible");
 }
 
-/* An address of the name in /etc/hosts needs a flag that the rule lacks. Other addresses of names may change. */
+/*
+ * An address of the name in /etc/hosts needs a flag that the rule lacks. Other addresses of names
+ * may change.
+ */
 static void check_hosts(const struct checking *c, const struct policy_rule *rule)
 {
     struct resolver_result result;

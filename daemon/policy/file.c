@@ -44,7 +44,10 @@ struct parsing {
 
 /* ---- [Rules] ---- */
 
-/* The slot of a rule about the same host and ports, or the free one (0) where its number + 1 belongs. */
+/*
+ * The slot of a rule about the same host and ports, or the free one (0) where its number + 1
+ * belongs.
+ */
 static uint32_t *find_seen(const struct parsing *p, const struct policy_rule *rule)
 {
     for (size_t at = rule->hash;; at++) {

@@ -45,8 +45,9 @@ struct policy_file *policy_file_free(struct policy_file *file); /* accepts NULL;
 bool policy_file_ignores(const struct policy_file *file, unsigned int line);
 
 /*
- * Can the file take something from a client: does it deny, or limit, or say how connections are recorded
- * or leave? If not, a client that it may be about loses nothing by being treated as one that it is not.
+ * Can the file take something from a client: does it deny, or limit, or say how connections are
+ * recorded or leave? If not, a client that it may be about loses nothing by being treated as one
+ * that it is not.
  */
 bool policy_file_is_strict(const struct policy_file *file);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: each rule gets the key of its host; then the rules of each key, in order, claim the ports
- * that none before them has claimed.
+ * Happy path: each rule gets the key of its host; then the rules of each key, in order, claim the
+ * ports that none before them has claimed.
  * Failures: no memory.
  */
 #include "daemon/policy/index.h"
@@ -44,7 +44,9 @@ struct net {
     uint32_t outer; /* the longest other prefix that contains it; NONE: there is none */
 };
 
-/* All addresses of a family, in order: from one begin to the next the longest prefix is the same. */
+/*
+ * All addresses of a family, in order: from one begin to the next the longest prefix is the same.
+ */
 struct ranges {
     uint64_t *high, *low; /* of where they begin */
     uint32_t *net;        /* NONE: no rule is about them */
@@ -206,7 +208,9 @@ static void begin_range(struct ranges *ranges, struct place at, uint32_t net)
     ranges->net[ranges->count++] = net;
 }
 
-/* Prefixes that the next one does not lie in end before it; rules: of each prefix, by its number. */
+/*
+ * Prefixes that the next one does not lie in end before it; rules: of each prefix, by its number.
+ */
 static uint32_t end_nets(struct policy_index *index, const struct policy_rule *const *rules,
                          uint32_t open, const struct policy_rule *next)
 {

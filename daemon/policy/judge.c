@@ -2,9 +2,10 @@
 /*
  * The order of judgement, asockd.policy(5).
  * A name: the first rule with that name, or "*", and that port says whether it is resolved.
- * An address: the first rule with the name that led to it, or the address itself, and that port; if it
- * allows, a special address needs its flags on top. What is embedded in an IPv6 address is judged too.
- * The administrator's files come first; then each restriction of the session must allow it as well.
+ * An address: the first rule with the name that led to it, or the address itself, and that port; if
+ * it allows, a special address needs its flags on top. What is embedded in an IPv6 address is
+ * judged too. The administrator's files come first; then each restriction of the session must allow
+ * it as well.
  */
 #include <stdio.h>
 #include <string.h>

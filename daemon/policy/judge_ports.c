@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A question without a port. Between two ports at which a rule about the name or the address begins or ends all ports
- * are alike, so one of each such range is asked for, until one is allowed.
+ * A question without a port. Between two ports at which a rule about the name or the address begins
+ * or ends all ports are alike, so one of each such range is asked for, until one is allowed.
  */
 #include "daemon/policy/file.h"
 #include "daemon/policy/judge_ports.h"
@@ -78,7 +78,10 @@ static void note_denial(struct policy_ports *at, const struct policy_answer *ans
     at->is_rules = answer->file != NULL;
 }
 
-/* All have been asked for. Its texts are those of the policy of now: it may be another one than before. */
+/*
+ * All have been asked for. Its texts are those of the policy of now: it may be another one than
+ * before.
+ */
 static struct policy_answer deny_all(const struct policy_view *view,
                                      const struct policy_question *question,
                                      const struct policy_ports *at)

@@ -3,9 +3,10 @@
 #define ASOCKD_POLICY_LEARN_H
 
 /*
- * What learn mode has allowed: the rules that would have allowed it, each once per user id, with the file that they belong
- * into. Clients decide how much there is, so the memory is bounded: each person may use half of what others leave. Connects
- * for whose rules there is no room are only counted.
+ * What learn mode has allowed: the rules that would have allowed it, each once per user id, with
+ * the file that they belong into. Clients decide how much there is, so the memory is bounded: each
+ * person may use half of what others leave. Connects for whose rules there is no room are only
+ * counted.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,7 +38,10 @@ struct policy_nat64;
 struct learn *learn_new(void);                 /* NULL without memory */
 struct learn *learn_free(struct learn *learn); /* accepts NULL; returns it */
 
-/* Notes an address that this client may try, because of an answer with is_learned. learn may be NULL. */
+/*
+ * Notes an address that this client may try, because of an answer with is_learned. learn may be
+ * NULL.
+ */
 void learn_note(struct learn *learn, const struct identity *identity,
                 const struct policy_nat64 *nat64, const struct policy_question *question,
                 const struct policy_answer *answer);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a file that applies to the client has a rule with the address and the port, and the peer is in one of the
- * rule's networks; no file that does not apply to the client has reserved them; each restriction of the session has such a
- * rule too.
+ * Happy path: a file that applies to the client has a rule with the address and the port, and the
+ * peer is in one of the rule's networks; no file that does not apply to the client has reserved
+ * them; each restriction of the session has such a rule too.
  * Failures: everything else is denied.
  */
 #include "daemon/policy/listen.h"
@@ -237,8 +237,8 @@ static bool has_peer(const struct policy_listen *listen, const struct policy_add
  * Does listening at addr collide with the reservation of rule? It does
  * - if addr is a reserved address;
  * - if addr is the unspecified address, because a listener there takes the reserved address too;
- * - if the unspecified address is reserved, which stands for every address of its family. That of IPv6 also stands for every
- *   address of IPv4, which a listener in dual mode takes.
+ * - if the unspecified address is reserved, which stands for every address of its family. That of
+ *   IPv6 also stands for every address of IPv4, which a listener in dual mode takes.
  */
 static bool overlaps(const struct policy_rule *rule, const struct policy_address *addr)
 {

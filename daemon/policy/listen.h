@@ -3,8 +3,9 @@
 #define ASOCKD_POLICY_LISTEN_H
 
 /*
- * Who may listen where, and whom such a listener may hear: Listen= and Reserve= of asockd.policy(5). Nothing is allowed
- * that no Listen= is about. A Reserve= keeps what it is about from every client that its file is not about.
+ * Who may listen where, and whom such a listener may hear: Listen= and Reserve= of
+ * asockd.policy(5). Nothing is allowed that no Listen= is about. A Reserve= keeps what it is about
+ * from every client that its file is not about.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -44,9 +45,10 @@ int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool
 void policy_listen_text(const struct policy_listen *listen, char *ret, size_t cap);
 
 /*
- * Of a protocol: may the client listen at `local`, whose port is the one that it asks for (0: whichever the kernel gives)? And may `peer` connect
- * to it there; NULL: that is not the question. An IPv6 listener for all addresses that takes IPv4 too is two
- * questions, unless there is a peer: then its family says which of them it is.
+ * Of a protocol: may the client listen at `local`, whose port is the one that it asks for (0:
+ * whichever the kernel gives)? And may `peer` connect to it there; NULL: that is not the question.
+ * An IPv6 listener for all addresses that takes IPv4 too is two questions, unless there is a peer:
+ * then its family says which of them it is.
  */
 struct policy_answer policy_judge_listen(const struct policy_view *view,
                                          enum policy_protocol protocol,

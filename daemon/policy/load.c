@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: the names in the directory, sorted; each file is read and parsed; a policy.
- * Failures: a directory that cannot be read or that others may write to, one file that is refused: no
- * policy at all, for what is missing might be what denies.
+ * Failures: a directory that cannot be read or that others may write to, one file that is refused:
+ * no policy at all, for what is missing might be what denies.
  */
 #include <assert.h>
 #include <dirent.h>
@@ -329,7 +329,10 @@ static const char *next_name(const struct listing *listing)
     return listing->next < listing->count ? listing->entries[listing->next]->d_name : NULL;
 }
 
-/* Which directory has the first of the names that are left, and the first one that does; -1: none is left. */
+/*
+ * Which directory has the first of the names that are left, and the first one that does; -1: none
+ * is left.
+ */
 static int find_next(const struct listing *listings, unsigned int count)
 {
     const char *first = NULL;

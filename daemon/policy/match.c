@@ -53,7 +53,10 @@ bool policy_match_is_unit(const char *text)
     return false;
 }
 
-/* Anchored: it begins with something, and says of what kind the units are; '*' stands for any characters between. */
+/*
+ * Anchored: it begins with something, and says of what kind the units are; '*' stands for any
+ * characters between.
+ */
 static bool is_unit_pattern(const char *text)
 {
     char literal[IDENTITY_UNIT_MAX];
@@ -301,7 +304,8 @@ static enum match_result has_text(const struct match_values *values, const char 
     return MATCH_NO;
 }
 
-/* Whoever is excluded is, whatever else is said. A name that does not exist may have been somebody's: who is meant by its
+/* Whoever is excluded is, whatever else is said. A name that does not exist may have been
+ * somebody's: who is meant by its
    exclusion is not known. */
 static enum match_result match_excluded(const struct match_values *values,
                                         const struct identity *identity)
@@ -405,8 +409,9 @@ static bool is_in_manager_of(const struct identity *identity, uid_t uid)
 }
 
 /*
- * The unit of the client's own manager, or of its owner's. In another user's manager that user says what
- * units are called, and may have something there that runs with this client's uid (a set-user-ID program).
+ * The unit of the client's own manager, or of its owner's. In another user's manager that user says
+ * what units are called, and may have something there that runs with this client's uid (a
+ * set-user-ID program).
  */
 static enum match_result match_user_unit(const struct match_values *values,
                                          const struct identity *identity)
@@ -428,8 +433,8 @@ static bool is_component(const char *pattern, size_t pattern_len, const char *te
 }
 
 /*
- * Component by component. What is below anything but a slice is for somebody else to fill and to name
- * (a delegated unit, a container): there the pattern has to say the same, letter by letter.
+ * Component by component. What is below anything but a slice is for somebody else to fill and to
+ * name (a delegated unit, a container): there the pattern has to say the same, letter by letter.
  */
 static bool matches_path(const char *pattern, const char *path)
 {

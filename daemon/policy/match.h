@@ -73,8 +73,9 @@ unsigned int policy_match_misses(const struct policy_match *match, const struct 
                                  const char *listener);
 
 /*
- * Calls back for each user and group that does not exist, until the callback returns false. Such a value matches no client. For
- * a client that matches no other value of the key, the result is MATCH_UNKNOWN.
+ * Calls back for each user and group that does not exist, until the callback returns false. Such a
+ * value matches no client. For a client that matches no other value of the key, the result is
+ * MATCH_UNKNOWN.
  */
 bool policy_match_each_unknown(const struct policy_match *match,
                                bool (*callback)(void *data, const char *key,

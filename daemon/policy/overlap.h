@@ -3,8 +3,9 @@
 #define ASOCKD_POLICY_OVERLAP_H
 
 /*
- * Finds rules that decide less than they say, because an earlier rule about more hosts decides otherwise. An earlier rule
- * about fewer hosts, or about some ports of the same hosts, is an intended exception.
+ * Finds rules that decide less than they say, because an earlier rule about more hosts decides
+ * otherwise. An earlier rule about fewer hosts, or about some ports of the same hosts, is an
+ * intended exception.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +20,10 @@ struct policy_overlap {
     bool is_whole;        /* nothing is left, perhaps by other rules too */
 };
 
-/* Compares rule `number` of the file with those before it. False: none overlaps it, or they hide it completely. */
+/*
+ * Compares rule `number` of the file with those before it. False: none overlaps it, or they hide it
+ * completely.
+ */
 bool policy_overlap_within(const struct policy_file *file, uint32_t number,
                            struct policy_overlap *ret);
 

@@ -3,9 +3,9 @@
 #define ASOCKD_POLICY_H
 
 /*
- * Who may reach what, asockd.policy(5). Every connect asks: a name before it is resolved, an address before
- * it is tried. A policy is made once and never changed; a view is what it says about one client, and what
- * that client has said about itself (restrictions).
+ * Who may reach what, asockd.policy(5). Every connect asks: a name before it is resolved, an
+ * address before it is tried. A policy is made once and never changed; a view is what it says about
+ * one client, and what that client has said about itself (restrictions).
  */
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -40,19 +40,24 @@ struct policy_source {
     enum policy_base base;
     const char *const *files; /* --policy; none: those of dir */
     size_t file_count;
-    /* Every *.policy in them, in name order; of two with one name the one in the earlier directory. */
+    /*
+     * Every *.policy in them, in name order; of two with one name the one in the earlier directory.
+     */
     const char *dirs[POLICY_DIRS_MAX];
     unsigned int dir_count;
     struct policy_nat64 nat64;
 };
 
 /*
- * 0: *ret is a policy, with as many files as policy_file_count() says. Else -errno, and the error says
- * which file and line it was: one bad file is the end of all of them.
+ * 0: *ret is a policy, with as many files as policy_file_count() says. Else -errno, and the error
+ * says which file and line it was: one bad file is the end of all of them.
  */
 int policy_load(const struct policy_source *source, char ret_error[static POLICY_ERROR_MAX],
                 struct policy **ret);
-/* What is in force when the files at the start are invalid: everything is denied, and the error is the reason. */
+/*
+ * What is in force when the files at the start are invalid: everything is denied, and the error is
+ * the reason.
+ */
 struct policy *policy_new_invalid(const char *error);
 int64_t policy_loaded(const struct policy *policy); /* when, in seconds since 1970 */
 size_t policy_file_count(const struct policy *policy);
@@ -64,8 +69,8 @@ const struct policy_nat64 *policy_nat64(const struct policy *policy);
 bool policy_looks_at_groups(const struct policy *policy);
 
 /*
- * What an administrator has to know of a policy in force: why it is invalid; users and groups that do not
- * exist. One text each, "path:line: what is wrong".
+ * What an administrator has to know of a policy in force: why it is invalid; users and groups that
+ * do not exist. One text each, "path:line: what is wrong".
  */
 #define POLICY_PROBLEM_MAX (POLICY_ERROR_MAX + 128u)
 /* Until callback returns false. */
@@ -131,12 +136,15 @@ struct policy_settings {
 struct policy_view *policy_view_new(struct policy *policy, const struct identity *identity,
                                     const char *listener);
 /*
- * A view that has the policy and the restrictions of base, as they are at any time, and further restrictions of
- * its own. base outlives it. NULL without memory.
+ * A view that has the policy and the restrictions of base, as they are at any time, and further
+ * restrictions of its own. base outlives it. NULL without memory.
  */
 struct policy_view *policy_view_new_below(const struct policy_view *base);
 struct policy_view *policy_view_free(struct policy_view *view); /* accepts NULL; returns it */
-/* After a reload, with the same client; not of one below another. Cannot fail; its restrictions stay. */
+/*
+ * After a reload, with the same client; not of one below another. Cannot fail; its restrictions
+ * stay.
+ */
 void policy_view_replace(struct policy_view *view, struct policy *policy,
                          const struct identity *identity, const char *listener);
 /* Is it this one that it has? Not of a view below another. */
@@ -148,9 +156,9 @@ const struct policy_settings *policy_view_settings(const struct policy_view *vie
 #define POLICY_RESTRICTION_TEXT_MAX 32768u
 
 /*
- * From now on nothing is allowed that text does not allow too. It is a policy file with a [Rules] section
- * and nothing else; ports are numbers. 0; -EBADMSG: the error says at which line; -E2BIG: over one of the
- * limits above; -ENOMEM. On failure the view is as before.
+ * From now on nothing is allowed that text does not allow too. It is a policy file with a [Rules]
+ * section and nothing else; ports are numbers. 0; -EBADMSG: the error says at which line; -E2BIG:
+ * over one of the limits above; -ENOMEM. On failure the view is as before.
  */
 int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
                          char ret_error[static POLICY_ERROR_MAX]);
@@ -187,14 +195,23 @@ struct policy_answer {
 
 struct policy_answer policy_judge(const struct policy_view *view,
                                   const struct policy_question *question);
-/* The same if this file, by its number, were about the client too; of a view that is below no other. */
+/*
+ * The same if this file, by its number, were about the client too; of a view that is below no
+ * other.
+ */
 struct policy_answer policy_judge_with(const struct policy_view *view,
                                        const struct policy_question *question, size_t file);
 
-/* The text for a destination that no rule matches: does any file apply to the client at all? Lives as long as the view's policy. */
+/*
+ * The text for a destination that no rule matches: does any file apply to the client at all? Lives
+ * as long as the view's policy.
+ */
 const char *policy_view_unmatched(const struct policy_view *view);
 
-/* True: nothing that this client can ask for is allowed. Then no service is looked up, so that it does not learn which exist. */
+/*
+ * True: nothing that this client can ask for is allowed. Then no service is looked up, so that it
+ * does not learn which exist.
+ */
 bool policy_denies_all(const struct policy_view *view);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A segment tree: node 1 has all ports, node n has nodes 2n and 2n + 1, node PORTS + p has port p alone. */
+/*
+ * A segment tree: node 1 has all ports, node n has nodes 2n and 2n + 1, node PORTS + p has port p
+ * alone.
+ */
 #include "daemon/policy/port_tree.h"
 
 #include <string.h>

@@ -2,7 +2,10 @@
 #ifndef ASOCKD_POLICY_PORT_TREE_H
 #define ASOCKD_POLICY_PORT_TREE_H
 
-/* Ranges of ports with a number each, and the least number of those that share a port with another range. */
+/*
+ * Ranges of ports with a number each, and the least number of those that share a port with another
+ * range.
+ */
 #include <stdint.h>
 
 #define PORT_TREE_NONE UINT32_MAX

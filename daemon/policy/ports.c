@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The rules of a host, in order, claim the ports that none before them has claimed; what each has got is
- * a few ranges, in which a port is found by binary search.
+ * The rules of a host, in order, claim the ports that none before them has claimed; what each has
+ * got is a few ranges, in which a port is found by binary search.
  */
 #include "daemon/policy/ports.h"
 
@@ -10,7 +10,9 @@
 
 #include "daemon/policy/index.h"
 
-/* Pieces of the range of ports that are free, or decided: next[i] is the first free one from i on. */
+/*
+ * Pieces of the range of ports that are free, or decided: next[i] is the first free one from i on.
+ */
 static uint32_t next_free(uint32_t *next, uint32_t at)
 {
     while (next[at] != at) {

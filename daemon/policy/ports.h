@@ -13,8 +13,8 @@ struct policy_span {
 };
 
 /*
- * It stands where the host is found, so that a judgement touches as little memory as it can: with many
- * rules each line of it that is not in a cache costs more than all the rest.
+ * It stands where the host is found, so that a judgement touches as little memory as it can: with
+ * many rules each line of it that is not in a cache costs more than all the rest.
  */
 struct policy_decision {
     struct policy_span span; /* the only one; else .rule is the first rule of all */
@@ -23,8 +23,8 @@ struct policy_decision {
 };
 
 /*
- * Divides the ports among the rules with these numbers. Room for six numbers and two spans per rule; returns
- * the count of the spans.
+ * Divides the ports among the rules with these numbers. Room for six numbers and two spans per
+ * rule; returns the count of the spans.
  */
 uint32_t policy_ports_divide(const struct policy_rule *rules, const uint32_t *numbers,
                              uint32_t rule_count, uint32_t *room, struct policy_span *ret);
@@ -33,7 +33,9 @@ uint32_t policy_ports_divide(const struct policy_rule *rules, const uint32_t *nu
 uint32_t policy_ports_first(const struct policy_span *spans, const struct policy_decision *decision,
                             uint16_t port, uint32_t best);
 
-/* The last port from this one on, until at most, for which the host's rules decide in the same way. */
+/*
+ * The last port from this one on, until at most, for which the host's rules decide in the same way.
+ */
 uint16_t policy_ports_until(const struct policy_span *spans, const struct policy_decision *decision,
                             uint16_t port, uint16_t until);
 

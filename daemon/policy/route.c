@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: RTM_GETROUTE with all that the routing of a TCP connection looks at; the kernel answers
- * before send(2) returns, with the type of the route.
+ * Happy path: RTM_GETROUTE with all that the routing of a TCP connection looks at; the kernel
+ * answers before send(2) returns, with the type of the route.
  * Failures: no socket, an answer that is none: the address counts as the host's own.
  */
 #include "daemon/policy/route.h"

@@ -19,10 +19,10 @@ struct policy_way {
 };
 
 /*
- * Do packets to it stay on this host? It may be an address of an interface or in a prefix that is routed
- * to the host; the same address may be somebody else's for another protocol, port, traffic class, source
- * or device. Needs a socket for netlink, and sends no packet. What cannot be found out stays; to what has
- * no route nothing gets.
+ * Do packets to it stay on this host? It may be an address of an interface or in a prefix that is
+ * routed to the host; the same address may be somebody else's for another protocol, port, traffic
+ * class, source or device. Needs a socket for netlink, and sends no packet. What cannot be found
+ * out stays; to what has no route nothing gets.
  */
 bool policy_route_is_local(const struct policy_address *addr, const struct policy_way *way);
 

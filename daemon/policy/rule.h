@@ -40,19 +40,24 @@ struct policy_rule {
 };
 
 /*
- * Parses the value of "Allow=" or "Deny=". services NULL: ports must be numbers; otherwise *services is loaded when the
- * first name of a service occurs. 0; -EBADMSG: invalid, see reader; -ENOMEM. On failure there is nothing to deinit.
+ * Parses the value of "Allow=" or "Deny=". services NULL: ports must be numbers; otherwise
+ * *services is loaded when the first name of a service occurs. 0; -EBADMSG: invalid, see reader;
+ * -ENOMEM. On failure there is nothing to deinit.
  */
 int policy_rule_parse(struct conf_reader *reader, bool is_allow, const char *value,
                       struct services **services, struct policy_rule *ret);
 /*
- * A line may have several ranges of ports ("80,443"), each of which becomes a rule. Copies the value to ret with only one of
- * them, range `number`, from 0 on. 1: done; 0: there are fewer ranges.
+ * A line may have several ranges of ports ("80,443"), each of which becomes a rule. Copies the
+ * value to ret with only one of them, range `number`, from 0 on. 1: done; 0: there are fewer
+ * ranges.
  */
 int policy_rule_take(const char *value, unsigned int number, char ret[static CONF_LINE_MAX + 1]);
 void policy_rule_deinit(struct policy_rule *rule);
 
-/* Parse the parts of a rule, also for other kinds of rules. They change text. 0; -EBADMSG: invalid; -ENOMEM. */
+/*
+ * Parse the parts of a rule, also for other kinds of rules. They change text. 0; -EBADMSG: invalid;
+ * -ENOMEM.
+ */
 int policy_rule_parse_protocol(struct conf_reader *reader, const char *text,
                                struct policy_rule *rule);
 int policy_rule_parse_network(struct conf_reader *reader, char *text, struct policy_rule *rule);
@@ -66,7 +71,10 @@ void policy_rule_text(const struct policy_rule *rule, char ret[static POLICY_RUL
 /* True: both have the same host and the same ports. */
 bool policy_rule_equals(const struct policy_rule *a, const struct policy_rule *b);
 
-/* A name with a hash of each of its tails, by which the rules for it and for its suffixes are found. */
+/*
+ * A name with a hash of each of its tails, by which the rules for it and for its suffixes are
+ * found.
+ */
 struct policy_name {
     bool is_there;
     size_t len;                        /* 0: no rule is about it but those for all */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The index knows of each host who decides for which ports, in spans. A rule is not reached where the spans of a host
- * that covers its own leave no gap in its ports, and none of them is its own or a later rule's: whether there are gaps
- * say sums of the spans' lengths, who is last among them a tree of maxima.
+ * The index knows of each host who decides for which ports, in spans. A rule is not reached where
+ * the spans of a host that covers its own leave no gap in its ports, and none of them is its own or
+ * a later rule's: whether there are gaps say sums of the spans' lengths, who is last among them a
+ * tree of maxima.
  */
 #include "daemon/policy/shadow.h"
 

@@ -2,7 +2,10 @@
 #ifndef ASOCKD_POLICY_SHOW_H
 #define ASOCKD_POLICY_SHOW_H
 
-/* A policy in force as lines, for people; and what it would say of a client that is known in part only. */
+/*
+ * A policy in force as lines, for people; and what it would say of a client that is known in part
+ * only.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,15 +35,15 @@ struct policy_line {
 };
 
 /*
- * The number-th line, from 0 on, of the files that are about a client, and of its restrictions; view NULL: of all files.
- * False: there are less. restrictions_only: nothing of the files.
+ * The number-th line, from 0 on, of the files that are about a client, and of its restrictions;
+ * view NULL: of all files. False: there are less. restrictions_only: nothing of the files.
  */
 bool policy_show_line(const struct policy *policy, const struct policy_view *view,
                       bool restrictions_only, uint64_t number, struct policy_line *ret);
 
 /*
- * Could this file, by its number, be about the client if the keys of [Match] that are not in given (1u << key) were
- * other than view has them? ret: what it asks for, "Group=wheel".
+ * Could this file, by its number, be about the client if the keys of [Match] that are not in given
+ * (1u << key) were other than view has them? ret: what it asks for, "Group=wheel".
  */
 bool policy_may_match(const struct policy_view *view, const struct identity *identity,
                       const char *listener, unsigned int given, size_t file,

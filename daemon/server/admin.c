@@ -2,7 +2,8 @@
 /*
  * A LIST goes through the sessions, in each through its sockets by slot, then through those that
  * linger by serial; last come the draining ones, which have no session. Any of them may go, and new
- * ones come, between two rows: each one that goes updates the walk; everything else in the cursor is a number.
+ * ones come, between two rows: each one that goes updates the walk; everything else in the cursor
+ * is a number.
  */
 #include "daemon/server/admin.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Listeners that come and go while the daemon runs. Whoever adds one has bound its socket: the daemon has no rights to
- * make one, and unlinks nothing.
+ * Listeners that come and go while the daemon runs. Whoever adds one has bound its socket: the
+ * daemon has no rights to make one, and unlinks nothing.
  */
 #include "daemon/server/admin_listener.h"
 

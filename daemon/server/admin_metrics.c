@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The daemon's metrics, for monitoring systems: a row per sample. Each row describes itself completely, so that a new metric
- * needs no new asockctl. Names of metrics do not change. The values of labels come from
- * enums, and of rules from their files, never from a client.
+ * The daemon's metrics, for monitoring systems: a row per sample. Each row describes itself
+ * completely, so that a new metric needs no new asockctl. Names of metrics do not change. The
+ * values of labels come from enums, and of rules from their files, never from a client.
  */
 #include "daemon/server/admin_metrics.h"
 
@@ -33,7 +33,10 @@ struct sample {
 
 struct metric {
     const char *name, *type, *unit, *label, *help;
-    /* Fills in sample number `number`; false: there is none. NULL: the metric is the counter at offset in struct stats. */
+    /*
+     * Fills in sample number `number`; false: there is none. NULL: the metric is the counter at
+     * offset in struct stats.
+     */
     bool (*take)(const struct worker *w, unsigned int number, struct sample *ret);
     size_t offset;
     unsigned int samples;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * JUDGE: a connect that is only thought of is judged as a real one is, of a session, of a process, or of a client that
- * is only thought of too: the name, then the address if there is one. The name is not resolved. A client asks
- * about its own session.
+ * JUDGE: a connect that is only thought of is judged as a real one is, of a session, of a process,
+ * or of a client that is only thought of too: the name, then the address if there is one. The name
+ * is not resolved. A client asks about its own session.
  */
 #include "daemon/server/admin_policy.h"
 
@@ -108,7 +108,9 @@ static const struct session *find_session(const struct worker *w, const struct q
     return found;
 }
 
-/* The view of a session, which stays its own, or one that is made here. False: the text says why. */
+/*
+ * The view of a session, which stays its own, or one that is made here. False: the text says why.
+ */
 static bool find_client(struct session *s, struct question *q, struct judged *ret,
                         struct policy_view **ret_made)
 {

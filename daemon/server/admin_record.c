@@ -112,7 +112,10 @@ static void add_peer(struct record *record, const struct session *s)
         record_number(record, "sharer", s->sharing.sharer->id);
 }
 
-/* The session by whose listener it came, for the administrator only, and the sessions that came by its own listeners. */
+/*
+ * The session by whose listener it came, for the administrator only, and the sessions that came by
+ * its own listeners.
+ */
 static void add_sharing(struct record *record, const struct session *s, bool sees_all)
 {
     if (s->sharing.sharer && sees_all) {
@@ -273,8 +276,8 @@ void record_session_stats(struct record *record, const struct session *s)
 #define TCP_STATE_CLOSE 7u /* <linux/tcp.h> has no names for states */
 
 /*
- * The state of a connection that the kernel has given up, before the client learns of it. The error itself is not read,
- * because the kernel reports it only once, and it belongs to the client.
+ * The state of a connection that the kernel has given up, before the client learns of it. The error
+ * itself is not read, because the kernel reports it only once, and it belongs to the client.
  */
 static const char *lost_state(const struct sock *sock)
 {

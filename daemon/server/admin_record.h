@@ -43,7 +43,10 @@ long record_encode(const struct record *record, uint8_t *out, size_t cap);
 void record_sock(struct record *record, const struct sock *sock);
 /* What SHOW adds to it. */
 void record_sock_details(struct record *record, const struct sock *sock);
-/* And of its last connect, also of one in progress. sees_all: with the rule, and addresses of name servers and of what was denied. */
+/*
+ * And of its last connect, also of one in progress. sees_all: with the rule, and addresses of name
+ * servers and of what was denied.
+ */
 void record_sock_connect(struct record *record, const struct sock *sock, bool sees_all);
 /* And to the administrator, of a connection that policy would not allow any more: why. */
 void record_sock_denial(struct record *record, const struct sock *sock);

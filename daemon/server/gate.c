@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a client of a user who owes time -> it waits, in order -> the user's turn -> it is let in, or refused.
- * Failures: too many of the user's clients wait, or there is no memory: the next one is refused. The listener goes: its
- * clients are let in before.
+ * Happy path: a client of a user who owes time -> it waits, in order -> the user's turn -> it is
+ * let in, or refused.
+ * Failures: too many of the user's clients wait, or there is no memory: the next one is refused.
+ * The listener goes: its clients are let in before.
  */
 #include "daemon/server/gate.h"
 

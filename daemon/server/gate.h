@@ -3,9 +3,10 @@
 #define ASOCKD_GATE_H
 
 /*
- * Clients whose user owes more than a slice of time wait here. To learn who a client is takes as long as hundreds of
- * requests, also for one that is refused then, so the clients of such a user are let in when it is the user's turn, in
- * the user's time (daemon/core/share.h). Where nobody else has work that is at once.
+ * Clients whose user owes more than a slice of time wait here. To learn who a client is takes as
+ * long as hundreds of requests, also for one that is refused then, so the clients of such a user
+ * are let in when it is the user's turn, in the user's time (daemon/core/share.h). Where nobody
+ * else has work that is at once.
  */
 #include <stdbool.h>
 

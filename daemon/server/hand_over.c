@@ -2,11 +2,12 @@
 /*
  * The old daemon's side of a take-over.
  *
- * Happy path: TAKE_OVER comes -> at the end of that turn the daemon stops working and writes down what can go over -> it sends
- * the memfd, then the descriptors, 253 a message -> the new daemon says READY -> this one sends YOURS, ends the sessions that
- * have gone without touching their connections, and stops.
- * Failures: no memory; the new daemon fails, ends, does not answer in time, or is too old for what there is. Nothing has changed
- * then: this daemon says FAILED, and goes on.
+ * Happy path: TAKE_OVER comes -> at the end of that turn the daemon stops working and writes down
+ * what can go over -> it sends the memfd, then the descriptors, 253 a message -> the new daemon
+ * says READY -> this one sends YOURS, ends the sessions that have gone without touching their
+ * connections, and stops.
+ * Failures: no memory; the new daemon fails, ends, does not answer in time, or is too old for what
+ * there is. Nothing has changed then: this daemon says FAILED, and goes on.
  */
 #include "daemon/server/hand_over.h"
 
@@ -125,7 +126,9 @@ static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
         r = memfd = hand_over_save(h->listeners, &out, ret_sessions);
     if (r >= 0 && out.format > h->format)
         r = -EPROTONOSUPPORT;
-    /* Its time begins here: how long it took to write everything down depends on how much there is. */
+    /*
+     * Its time begins here: how long it took to write everything down depends on how much there is.
+     */
     if (r >= 0)
         r = transfer(fd, memfd, &out, time_now_ms() + TAKE_OVER_MS);
     if (memfd >= 0)
@@ -156,7 +159,10 @@ static const char *reason(int r)
 static void fail(struct hand_over *h, struct session *asker, int r)
 {
     hand_over_forget(h->listeners->worker);
-    /* Before anything else happens here: without that word it could take this process's death for its own turn. */
+    /*
+     * Before anything else happens here: without that word it could take this process's death for
+     * its own turn.
+     */
     link_send(asker->transport.fd, LINK_FAILED, 0, NULL, 0, 0);
     log_warning("asockd was not replaced by process %d, and continues: %s",
                 (int)asker->identity.pid, reason(r));

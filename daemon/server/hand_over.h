@@ -19,11 +19,14 @@ struct hand_over {
 };
 
 /*
- * Writes down what can go over: a sealed memfd, and out's descriptors; -errno. Nothing changes but a mark in the sessions
- * that go. Listeners are those that ls still has.
+ * Writes down what can go over: a sealed memfd, and out's descriptors; -errno. Nothing changes but
+ * a mark in the sessions that go. Listeners are those that ls still has.
  */
 int hand_over_save(struct listeners *ls, struct state_writer *out, uint32_t *ret_sessions);
-/* The marked sessions are another process's: here they end without a word, and those of administrators with one. */
+/*
+ * The marked sessions are another process's: here they end without a word, and those of
+ * administrators with one.
+ */
 void hand_over_leave(struct worker *w);
 /* Nothing has gone over: the marks go. */
 void hand_over_forget(struct worker *w);

@@ -38,8 +38,8 @@
 /*
  * Allowed with any argument. Names that this machine's architecture lacks are passed over. Besides
  * what our own code calls, there is what glibc makes of it in one version or the other (stat is
- * newfstatat, open is openat), what c-ares and libsystemd do, and what an assertion that fails needs
- * for its message.
+ * newfstatat, open is openat), what c-ares and libsystemd do, and what an assertion that fails
+ * needs for its message.
  */
 static const int plain_calls[] = {
     /* every turn of the loop */

@@ -12,9 +12,10 @@
 int hardening_close_inherited(void);
 
 /*
- * Once descriptors and configuration are there, and permanently: no new privileges, no core dump, no
- * tracing by a process of the same user, and a system call filter that kills. removes_sockets: it has made
- * its sockets itself, and unlinks them at the end. 0, or -errno after a message to the log.
+ * Once descriptors and configuration are there, and permanently: no new privileges, no core dump,
+ * no tracing by a process of the same user, and a system call filter that kills. removes_sockets:
+ * it has made its sockets itself, and unlinks them at the end. 0, or -errno after a message to the
+ * log.
  */
 int hardening_enter(bool removes_sockets);
 

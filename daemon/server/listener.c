@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: readable -> accept -> (its user owes time: it waits, gate.h) -> who is it -> a session.
- * Failures: too many sessions (the client gets an error, and is closed); no descriptor (the spare one is given
- * up for as long as it takes to accept the client and turn it away: a connection that stays in the
- * backlog would make the loop spin; a control session gets the spare one for good); not even that
- * (the listener rests for a while).
+ * Happy path: readable -> accept -> (its user owes time: it waits, gate.h) -> who is it -> a
+ * session.
+ * Failures: too many sessions (the client gets an error, and is closed); no descriptor (the spare
+ * one is given up for as long as it takes to accept the client and turn it away: a connection that
+ * stays in the backlog would make the loop spin; a control session gets the spare one for good);
+ * not even that (the listener rests for a while).
  */
 #include "daemon/server/listener.h"
 
@@ -80,7 +81,10 @@ static void on_session_gone(struct session *s)
     (*count_of(ls, s->kind))--;
 }
 
-/* Before anybody looks who it is: the administrator's few places, and what a flood leaves of the clients'. */
+/*
+ * Before anybody looks who it is: the administrator's few places, and what a flood leaves of the
+ * clients'.
+ */
 static bool has_room(const struct listener *l)
 {
     if (l->kind == LISTENER_CONTROL)
@@ -102,7 +106,10 @@ static void turn_away(struct listener *l, int fd, uint32_t error, const char *wh
     refuse(fd, error, why);
 }
 
-/* The rights of a session are its user's: processes of that user may have them, also with a subordinate id. */
+/*
+ * The rights of a session are its user's: processes of that user may have them, also with a
+ * subordinate id.
+ */
 static bool is_of_sharer(const struct identity *identity, const struct session *sharer)
 {
     const struct identity *owner = session_identity(sharer);
@@ -287,9 +294,9 @@ bool listener_accept(struct listener *l)
 }
 
 /*
- * One client for a turn, of all listeners: requests of others need not wait for a whole flood of clients, and another
- * turn costs next to nothing beside it. The listener whose turn was longest ago comes first; those that are left tell
- * again in the next turn.
+ * One client for a turn, of all listeners: requests of others need not wait for a whole flood of
+ * clients, and another turn costs next to nothing beside it. The listener whose turn was longest
+ * ago comes first; those that are left tell again in the next turn.
  */
 static void on_accept(struct task *task)
 {
@@ -376,7 +383,9 @@ static struct listener *find_name(const struct listeners *ls, const char *name)
     return NULL;
 }
 
-/* The path that it is bound to, as whoever made it wrote it. False: none, or not one from the root. */
+/*
+ * The path that it is bound to, as whoever made it wrote it. False: none, or not one from the root.
+ */
 static bool find_path(int fd, struct sockaddr_un *ret)
 {
     socklen_t len = sizeof(*ret);

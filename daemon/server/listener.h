@@ -73,13 +73,16 @@ void listeners_mark_added(struct listeners *ls, const char *name);
 /* 0; -ESRCH: there is none of that name; -EPERM: it was there from the start. Sessions stay. */
 int listeners_remove_added(struct listeners *ls, const char *name);
 /*
- * The same for one that is in no list, on behalf of a session. Clients are let in by listener_accept() only; on_clients
- * is called for as long as it has been started.
+ * The same for one that is in no list, on behalf of a session. Clients are let in by
+ * listener_accept() only; on_clients is called for as long as it has been started.
  */
 void listener_init_shared(struct listener *l, struct listeners *ls, struct session *sharer, int fd,
                           void (*on_clients)(struct ev_loop *loop, struct ev_io *io, int events));
 void listener_watch(struct listener *l, bool on);
-/* For a session that came by the listener of this name in another process; counted by the caller. -ENOENT. */
+/*
+ * For a session that came by the listener of this name in another process; counted by the caller.
+ * -ENOENT.
+ */
 int listeners_configure(struct listeners *ls, const char *name, struct session_config *ret);
 /* One client. True: there may be more; false: none is there, or the listener rests for a while. */
 bool listener_accept(struct listener *l);
@@ -87,23 +90,25 @@ void listener_deinit(struct listener *l); /* closes it */
 /* Lets no more clients in. Sessions stay. */
 void listeners_close(struct listeners *ls);
 /*
- * Of the first listener whose socket file is not there any more, or is another one now, so that no client can connect: what is
- * wrong and what helps, at most cap bytes with the NUL. Returns how many there are.
+ * Of the first listener whose socket file is not there any more, or is another one now, so that no
+ * client can connect: what is wrong and what helps, at most cap bytes with the NUL. Returns how
+ * many there are.
  */
 unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, size_t cap);
 /* Each of them is being polled, or rests for a reason. */
 bool listeners_are_polled(const struct listeners *ls);
 
 /*
- * Makes the clients' listeners and DIR/control.sock, under a lock on DIR/asockd.lock. Without any specs
- * the one clients' listener is "default". 0, or -errno after a message to the log: -EADDRINUSE when
- * another daemon has them.
+ * Makes the clients' listeners and DIR/control.sock, under a lock on DIR/asockd.lock. Without any
+ * specs the one clients' listener is "default". 0, or -errno after a message to the log:
+ * -EADDRINUSE when another daemon has them.
  */
 int listeners_bind(struct listeners *ls, const char *dir, const struct listener_spec *specs,
                    unsigned int count);
 /*
- * Takes the service manager's descriptors: what it has stored goes to store_find(), the rest are listeners. Their count, or -errno after a message to the log: also
- * when specs name what is not among them, or say what is the socket unit's to say.
+ * Takes the service manager's descriptors: what it has stored goes to store_find(), the rest are
+ * listeners. Their count, or -errno after a message to the log: also when specs name what is not
+ * among them, or say what is the socket unit's to say.
  */
 int listeners_take_activated(struct listeners *ls, const struct listener_spec *specs,
                              unsigned int count, struct store *store);

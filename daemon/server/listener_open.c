@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Where listening sockets come from: the service manager, or a directory of our own.
- * Failures of the latter: another daemon (it holds the lock, or somebody answers at the path) is left
- * alone; a socket at which no program listens was left behind by one that died, and is replaced; anything
- * else at the path is not ours to remove.
+ * Failures of the latter: another daemon (it holds the lock, or somebody answers at the path) is
+ * left alone; a socket at which no program listens was left behind by one that died, and is
+ * replaced; anything else at the path is not ours to remove.
  */
 #include "daemon/server/listener.h"
 
@@ -115,7 +115,10 @@ static bool is_init(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid == 1;
 }
 
-/* 1: somebody listens there, *ret_is_init: the service manager; 0: a socket that was left behind; -errno. */
+/*
+ * 1: somebody listens there, *ret_is_init: the service manager; 0: a socket that was left behind;
+ * -errno.
+ */
 static int probe(const struct sockaddr_un *addr, bool *ret_is_init)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -171,7 +174,9 @@ static int clear_path(const struct sockaddr_un *addr)
 
 static int bind_with_mode(int fd, const struct sockaddr_un *addr, mode_t mode)
 {
-    /* From its first moment with the right mode; nothing else runs yet that the mask could touch. */
+    /*
+     * From its first moment with the right mode; nothing else runs yet that the mask could touch.
+     */
     mode_t mask = umask(0777 & ~mode);
     int r = bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: a job is appended -> the thread runs it, without the lock -> it wakes the loop, which calls done().
- * Failures: the thread cannot be made (the daemon does not start); a disk hangs (the loop goes on without what was to be
- * read; the end of the daemon does not wait for it).
+ * Happy path: a job is appended -> the thread runs it, without the lock -> it wakes the loop, which
+ * calls done().
+ * Failures: the thread cannot be made (the daemon does not start); a disk hangs (the loop goes on
+ * without what was to be read; the end of the daemon does not wait for it).
  */
 #include "daemon/server/loader.h"
 
@@ -131,7 +132,10 @@ static bool await(struct loader *l, const bool *flag)
     return is_set;
 }
 
-/* Signals are the loop's. What glibc does at a thread's start the filter does not allow: it has begun when this returns. */
+/*
+ * Signals are the loop's. What glibc does at a thread's start the filter does not allow: it has
+ * begun when this returns.
+ */
 static int start_thread(struct loader *l)
 {
     sigset_t all, before;

@@ -3,8 +3,8 @@
 #define ASOCKD_LOADER_H
 
 /*
- * A thread that reads files for the loop: a large policy takes a second or two, and a disk may hang. It begins before the
- * filter, which lets no thread begin. Jobs are done one after the other.
+ * A thread that reads files for the loop: a large policy takes a second or two, and a disk may
+ * hang. It begins before the filter, which lets no thread begin. Jobs are done one after the other.
  */
 #include "base/list.h"
 #include "daemon/core/loop.h"
@@ -25,7 +25,10 @@ struct loader_job {
 
 /* 0 or -errno. */
 int loader_new(struct worker *w, struct loader **ret);
-/* Waits for the job that is being done; one that does not end goes with the process. Accepts NULL; returns it. */
+/*
+ * Waits for the job that is being done; one that does not end goes with the process. Accepts NULL;
+ * returns it.
+ */
 struct loader *loader_free(struct loader *loader);
 void loader_ask(struct loader *loader, struct loader_job *job);
 

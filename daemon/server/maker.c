@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Happy path: fork, the process begins, jobs are asked for one by one as the answers come.
- * Failures: it ends: every job fails, and so does each later one; the daemon goes on. It does not answer in time: whatever is
- * to be made fails, until it answers.
+ * Failures: it ends: every job fails, and so does each later one; the daemon goes on. It does not
+ * answer in time: whatever is to be made fails, until it answers.
  */
 #include "daemon/server/maker.h"
 
@@ -231,7 +231,10 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     (void)events;
     if (r == 0)
         return;
-    /* An answer without a request, or with a wrong number of descriptors: the maker is not sound any more. */
+    /*
+     * An answer without a request, or with a wrong number of descriptors: the maker is not sound
+     * any more.
+     */
     if (r > 0 && (!job || (fd >= 0) != (result == 0 && !job->is_removal)))
         r = -EPROTO;
     if (r < 0) {

@@ -3,10 +3,11 @@
 #define ASOCKD_MAKER_H
 
 /*
- * A process that makes listening sockets for SHARE, and removes them: the daemon's own filter lets nothing listen.
- * It is forked before there are threads, works in DIR/share alone, and ends when the daemon does. The loop never
- * waits for it: jobs are done one after the other, those of each user in turn with those of others. While one takes too
- * long nothing new is made; it is not given up before it ends.
+ * A process that makes listening sockets for SHARE, and removes them: the daemon's own filter lets
+ * nothing listen. It is forked before there are threads, works in DIR/share alone, and ends when
+ * the daemon does. The loop never waits for it: jobs are done one after the other, those of each
+ * user in turn with those of others. While one takes too long nothing new is made; it is not given
+ * up before it ends.
  */
 #include <ev.h>
 #include <stdbool.h>
@@ -17,9 +18,15 @@
 #include "daemon/server/listener_spec.h"
 
 #define MAKER_NAME_DIGITS 32u /* of a directory's name, hexadecimal */
-/* Longer than mkdir, bind and listen take on a slow machine: it has stopped, or the directory's disk has, for a while. */
+/*
+ * Longer than mkdir, bind and listen take on a slow machine: it has stopped, or the directory's
+ * disk has, for a while.
+ */
 #define MAKER_PATIENCE_MS 10000u
-/* A session that ends removes its listeners; when the daemon ends the process removes all that are left. */
+/*
+ * A session that ends removes its listeners; when the daemon ends the process removes all that are
+ * left.
+ */
 #define MAKER_FAREWELL_MS 1000
 
 struct maker_job {
@@ -28,7 +35,10 @@ struct maker_job {
     const void *whom;              /* the user; NULL: none */
     bool is_removal;
     char name[MAKER_NAME_DIGITS + 1];
-    /* r: of a removal 0, else the listening socket, which is the callee's; or -errno. The job is in no queue then. */
+    /*
+     * r: of a removal 0, else the listening socket, which is the callee's; or -errno. The job is in
+     * no queue then.
+     */
     void (*done)(struct maker_job *job, int r);
     /* It takes too long, and may still be done. */
     void (*late)(struct maker_job *job);
@@ -51,8 +61,9 @@ struct maker {
 /* Before the first thread, and before anything is opened. 0 or -errno. */
 int maker_fork(struct maker *maker, bool without_filter);
 /*
- * It makes DIR/share, if need be, removes what is left there of earlier daemons, and gives up all rights but those it
- * needs. Waits for that. 0, or -errno after a message to the log: it has ended then.
+ * It makes DIR/share, if need be, removes what is left there of earlier daemons, and gives up all
+ * rights but those it needs. Waits for that. 0, or -errno after a message to the log: it has ended
+ * then.
  */
 int maker_begin(struct maker *maker, struct worker *w, const char *dir);
 /* Done in its turn, never within this call. */

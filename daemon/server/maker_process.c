@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The process that makes listeners.
- * Happy path: a path comes; it makes PATH/share its directory, empties it, gives up its rights, says 0. Then name by name:
- * mkdir, bind, listen, and the socket goes to the daemon; or unlink, rmdir. The daemon has ended when nothing more comes:
- * what is left is removed.
- * Failures: whatever fails at the beginning is reported, and ends it; later the answer has the errno.
- * What it can do at most: system calls of the filter below and, where the kernel has Landlock, only below its directory.
+ * Happy path: a path comes; it makes PATH/share its directory, empties it, gives up its rights,
+ * says 0. Then name by name: mkdir, bind, listen, and the socket goes to the daemon; or unlink,
+ * rmdir. The daemon has ended when nothing more comes: what is left is removed.
+ * Failures: whatever fails at the beginning is reported, and ends it; later the answer has the
+ * errno. What it can do at most: system calls of the filter below and, where the kernel has
+ * Landlock, only below its directory.
  */
 #include "daemon/server/maker.h"
 
@@ -36,7 +37,10 @@
 #define FOLDER "share"
 /* Other users may not list it, but may enter a directory in it whose name they know. */
 #define FOLDER_MODE 0711
-/* An earlier daemon's process that has not ended yet, in a directory of the same daemon: so many looks. */
+/*
+ * An earlier daemon's process that has not ended yet, in a directory of the same daemon: so many
+ * looks.
+ */
 #define LOCK_TRIES 100
 #define LOCK_PAUSE_NS 50000000
 

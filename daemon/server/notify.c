@@ -101,9 +101,9 @@ static void on_status(struct ev_loop *loop, struct ev_timer *timer, int events)
 }
 
 /*
- * A sign of life has to prove that a whole turn was got through: first the rest of the turn in which
- * the timer fired, then one more, that polls every listener, calls back and runs its queue. A flush
- * task comes last in a turn, and keeps the loop from sleeping before the next one.
+ * A sign of life has to prove that a whole turn was got through: first the rest of the turn in
+ * which the timer fired, then one more, that polls every listener, calls back and runs its queue. A
+ * flush task comes last in a turn, and keeps the loop from sleeping before the next one.
  */
 static void on_proof(struct task *task)
 {

@@ -3,8 +3,9 @@
 #define ASOCKD_NOTIFY_H
 
 /*
- * Messages to the service manager, see sd_notify(3). Nothing where there is none, or without libsystemd. sd_notify()
- * itself waits while the manager's queue is full; this does not: what the manager does not take is sent again later.
+ * Messages to the service manager, see sd_notify(3). Nothing where there is none, or without
+ * libsystemd. sd_notify() itself waits while the manager's queue is full; this does not: what the
+ * manager does not take is sent again later.
  */
 #include <ev.h>
 #include <stdbool.h>
@@ -37,8 +38,9 @@ void notifier_reloaded(struct notifier *n);
 /* STOPPING=1. */
 void notifier_stop(struct notifier *n);
 /*
- * Gives the manager a duplicate of fd to keep for the next process, and waits until it has dealt with that; the process is
- * about to end. The manager does not say whether it keeps it. 0, or -errno: it may still keep it, or not.
+ * Gives the manager a duplicate of fd to keep for the next process, and waits until it has dealt
+ * with that; the process is about to end. The manager does not say whether it keeps it. 0, or
+ * -errno: it may still keep it, or not.
  */
 int notifier_store(struct notifier *n, const char *name, int fd, uint64_t until);
 /* What is kept under that name is of no use any more. */

@@ -12,8 +12,8 @@
 #include "proto/endpoint.h"
 
 /*
- * Attributes that are not given are absent: they get values that no client has. Policy would have to deny
- * because of unknown ones.
+ * Attributes that are not given are absent: they get values that no client has. Policy would have
+ * to deny because of unknown ones.
  */
 #define NO_CGROUP "-"
 
@@ -233,7 +233,10 @@ static bool read_address(struct question *q, struct destination *ret)
     return true;
 }
 
-/* As a connect does it: names of services and interfaces are for those who may reach something. The services are TCP's. */
+/*
+ * As a connect does it: names of services and interfaces are for those who may reach something. The
+ * services are TCP's.
+ */
 static bool find_port(struct question *q, struct services *services, const struct policy_view *view,
                       struct destination *ret)
 {

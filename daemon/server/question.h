@@ -2,7 +2,10 @@
 #ifndef ASOCKD_QUESTION_H
 #define ASOCKD_QUESTION_H
 
-/* The question of JUDGE: a client, and a hypothetical connect or listener. It comes from a record, or from asockd's command line. */
+/*
+ * The question of JUDGE: a client, and a hypothetical connect or listener. It comes from a record,
+ * or from asockd's command line.
+ */
 #include <arpa/inet.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,10 +49,16 @@ bool question_refuse(struct question *q, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* As question_refuse(), but because of lack of memory: the question is valid. */
 bool question_no_memory(struct question *q);
-/* All fields of the client are set: checks whether such a client can exist. Reads the process, unless it has a session. */
+/*
+ * All fields of the client are set: checks whether such a client can exist. Reads the process,
+ * unless it has a session.
+ */
 bool question_settle_client(struct question *q);
 
-/* The connect; or the local address that somebody would listen at, and `address` the peer that would come. */
+/*
+ * The connect; or the local address that somebody would listen at, and `address` the peer that
+ * would come.
+ */
 struct destination {
     enum policy_protocol protocol;
     bool is_listen;

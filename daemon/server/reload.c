@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the loader's thread reads the files and builds the policy while the loop continues -> the new configuration and
- * policy are in force for every judgement from now on -> connects in progress are judged again, in steps of the control
- * sessions' share; established connections that are denied now are counted, or ended if that was asked for -> the reload is
- * reported, and the loader frees the old policy. Requests that arrive meanwhile are combined into one reload after it.
- * Failures: a file that cannot be read or is invalid, no memory: the old configuration stays, and the requester
- * gets the reason.
+ * Happy path: the loader's thread reads the files and builds the policy while the loop continues ->
+ * the new configuration and policy are in force for every judgement from now on -> connects in
+ * progress are judged again, in steps of the control sessions' share; established connections that
+ * are denied now are counted, or ended if that was asked for -> the reload is reported, and the
+ * loader frees the old policy. Requests that arrive meanwhile are combined into one reload after
+ * it.
+ * Failures: a file that cannot be read or is invalid, no memory: the old configuration stays, and
+ * the requester gets the reason.
  */
 #include "daemon/server/reload.h"
 
@@ -61,7 +63,10 @@ int reload_load_policy(const struct server_config *config, char ret_error[static
     return policy_load(&config->policy, ret_error, ret);
 }
 
-/* The most similar problems that are reported one by one; "asockctl policy check" reports all of them. */
+/*
+ * The most similar problems that are reported one by one; "asockctl policy check" reports all of
+ * them.
+ */
 #define PROBLEMS_LOGGED 16u
 
 static bool log_problem(void *data, const char *text)
@@ -235,7 +240,9 @@ static void log_report(const struct reload_report *report)
         log_warning("changed, but in force only after a restart: %s", report->restart);
 }
 
-/* It is no failure of the reload, which cannot help it; whoever asks for one looks at what it says. */
+/*
+ * It is no failure of the reload, which cannot help it; whoever asks for one looks at what it says.
+ */
 static void look_at_listeners(const struct reload *reload, struct reload_report *report)
 {
     if (!reload->listeners)
@@ -279,7 +286,10 @@ static void finish(struct reload *reload, int r)
         worker_defer(w, &reload->next);
 }
 
-/* This is the last reference to the previous policy: its memory goes where that takes no time of the loop's. */
+/*
+ * This is the last reference to the previous policy: its memory goes where that takes no time of
+ * the loop's.
+ */
 static void let_go(struct reload *reload)
 {
     struct reload_files *f = reload->files;
@@ -336,7 +346,10 @@ static bool judge_step(struct share *share)
     return false;
 }
 
-/* What is judged from now on is judged by it, whoever's turn of these steps has not come yet: session_view(). */
+/*
+ * What is judged from now on is judged by it, whoever's turn of these steps has not come yet:
+ * session_view().
+ */
 static void put_in_force(struct reload *reload, struct policy *policy)
 {
     struct worker *w = reload->worker;

@@ -3,8 +3,9 @@
 #define ASOCKD_RELOAD_H
 
 /*
- * Reads configuration and policy again while everything runs. All or nothing: until every file has been read
- * and found good nothing changes, and from then on nothing can fail. The loop waits for none of it.
+ * Reads configuration and policy again while everything runs. All or nothing: until every file has
+ * been read and found good nothing changes, and from then on nothing can fail. The loop waits for
+ * none of it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -79,8 +80,9 @@ void reload_init(struct reload *reload, struct worker *w, const struct reload_so
 /* Behind the loader, and with no session left. Accepts one that is all zeros. */
 void reload_deinit(struct reload *reload);
 /*
- * Soon, or behind the one that runs, once for all that ask meanwhile. close: end the connections that would not be
- * allowed any more. waiting: of an op that gets the result (admin_reloaded()); it may leave before. NULL: of none.
+ * Soon, or behind the one that runs, once for all that ask meanwhile. close: end the connections
+ * that would not be allowed any more. waiting: of an op that gets the result (admin_reloaded()); it
+ * may leave before. NULL: of none.
  */
 void reload_begin(struct reload *reload, bool close, struct list *waiting);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: raise the descriptor limit, share it out, open the listeners, give up every right that
- * is not needed any more, say READY, run; on a signal close the listeners, end the sessions, wait
- * until their sockets have closed, return.
+ * Happy path: raise the descriptor limit, share it out, open the listeners, give up every right
+ * that is not needed any more, say READY, run; on a signal close the listeners, end the sessions,
+ * wait until their sockets have closed, return.
  * Failures: whatever cannot be had at the start ends it with a message; sockets that are not closed
  * STOP_PATIENCE_MS after the signal, or at a second one, are reset.
  */
@@ -120,8 +120,8 @@ static void begin_stop(struct server *server, const char *why)
 }
 
 /*
- * A restart: what can go over is served until the rest has ended, or its patience has, because the next process cannot begin
- * before this one is over.
+ * A restart: what can go over is served until the rest has ended, or its patience has, because the
+ * next process cannot begin before this one is over.
  */
 static void begin_restart(struct server *server)
 {
@@ -208,7 +208,10 @@ static void watch_signal(struct server *server, struct ev_signal *watcher, int n
     ev_signal_start(server->worker.loop, watcher);
 }
 
-/* That it comes is all that it is for: a close() that waits does so no longer (netsock_close_lent()). */
+/*
+ * That it comes is all that it is for: a close() that waits does so no longer
+ * (netsock_close_lent()).
+ */
 static void on_alarm(int number)
 {
     (void)number;
@@ -304,7 +307,10 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
 
 /* ---- quotas ---- */
 
-/* A quarter of the machine's memory: ours, and as much that is shared with clients, leaves it a half. */
+/*
+ * A quarter of the machine's memory: ours, and as much that is shared with clients, leaves it a
+ * half.
+ */
 static uint64_t memory_share(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
@@ -332,7 +338,10 @@ static uint64_t buffers_of(const struct server_config *config,
 static void set_quotas(struct worker *w, const struct server_config *config,
                        const struct descriptor_shares *shares)
 {
-    /* An eighth of the descriptors is kept for sockets without an id: attempts and lingering closes. */
+    /*
+     * An eighth of the descriptors is kept for sockets without an id: attempts and lingering
+     * closes.
+     */
     uint64_t kept = shares->sockets / 8;
     uint64_t attempts = at_least(kept / 4, LIMIT_TOTAL_ATTEMPTS_MIN);
     uint64_t lingers = at_least(kept - kept / 4, LIMIT_TOTAL_LINGERS_MIN);
@@ -357,7 +366,9 @@ static void set_quotas(struct worker *w, const struct server_config *config,
 
 /* ---- start ---- */
 
-/* A bad file does not keep the daemon from starting: it denies everything until a reload succeeds. */
+/*
+ * A bad file does not keep the daemon from starting: it denies everything until a reload succeeds.
+ */
 static struct policy *load_policy(const struct server_config *config)
 {
     char error[POLICY_ERROR_MAX];

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: charged -> made by the maker -> the op is answered, clients come in steps of the sharer, at whose cost
- * they are -> the sharer ends, the socket is closed -> its directory is removed -> not charged any more.
- * Failures: no quota, no memory; the maker fails (the op ends), or has gone (each later SHARE says so, what listens goes
- * on), or does not answer (so it is until it does); the sharer ends or cancels before its turn has come (nothing is made), or
- * while it is being made (what was made is removed at once).
+ * Happy path: charged -> made by the maker -> the op is answered, clients come in steps of the
+ * sharer, at whose cost they are -> the sharer ends, the socket is closed -> its directory is
+ * removed -> not charged any more.
+ * Failures: no quota, no memory; the maker fails (the op ends), or has gone (each later SHARE says
+ * so, what listens goes on), or does not answer (so it is until it does); the sharer ends or
+ * cancels before its turn has come (nothing is made), or while it is being made (what was made is
+ * removed at once).
  */
 #include "daemon/server/sharing.h"
 
@@ -114,8 +116,8 @@ static void close_all(struct session *s)
 }
 
 /*
- * Its turn had not come: it is gone. While it is being made it is the session's, so that who asks and cancels has no more
- * of them than others.
+ * Its turn had not come: it is gone. While it is being made it is the session's, so that who asks
+ * and cancels has no more of them than others.
  */
 static void forget(struct op *op)
 {

@@ -2,7 +2,10 @@
 #ifndef ASOCKD_SERVER_SHARING_H
 #define ASOCKD_SERVER_SHARING_H
 
-/* The listeners that SHARE makes (session/sharing.h), with the process that makes and removes them (maker.h). */
+/*
+ * The listeners that SHARE makes (session/sharing.h), with the process that makes and removes them
+ * (maker.h).
+ */
 #include "daemon/server/listener.h"
 #include "daemon/server/maker.h"
 #include "daemon/session/sharing.h"
@@ -14,8 +17,8 @@ struct shared_listeners {
 };
 
 /*
- * has_maker: the maker process has started. After shared_listeners_wait() it starts later, and shared_listeners_begin() says
- * whether it did.
+ * has_maker: the maker process has started. After shared_listeners_wait() it starts later, and
+ * shared_listeners_begin() says whether it did.
  */
 void shared_listeners_init(struct shared_listeners *shared, struct listeners *ls, bool has_maker);
 void shared_listeners_wait(struct shared_listeners *shared);

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: at a restart, sessions that cannot go over end as at a stop, while the others are served -> the state and the
- * descriptors go into the queue of a socket pair -> the manager stores one end of that -> this process closes its own, and the
- * other end tells by not being hung up that the manager has it -> the next process looks at the queue, makes everything, says
- * READY, empties the queue, goes on.
- * Failures: the store has no room or is switched off, the manager does not answer: the queue is emptied, so that no process can
- * find anything there, and the restart becomes a stop. The state is damaged: all its connections are reset. A descriptor is
- * missing: its session ends. The next process dies before it is ready: the one after it finds the same, unless STORE_ATTEMPTS
- * of them have died while they read it.
+ * Happy path: at a restart, sessions that cannot go over end as at a stop, while the others are
+ * served -> the state and the descriptors go into the queue of a socket pair -> the manager stores
+ * one end of that -> this process closes its own, and the other end tells by not being hung up that
+ * the manager has it -> the next process looks at the queue, makes everything, says READY, empties
+ * the queue, goes on.
+ * Failures: the store has no room or is switched off, the manager does not answer: the queue is
+ * emptied, so that no process can find anything there, and the restart becomes a stop. The state is
+ * damaged: all its connections are reset. A descriptor is missing: its session ends. The next
+ * process dies before it is ready: the one after it finds the same, unless STORE_ATTEMPTS of them
+ * have died while they read it.
  *
- * From when it is packed until a process goes on with it each connection is set to end in a reset (SO_LINGER): whoever loses it,
- * the manager or a process that dies, closes nothing that looks whole.
+ * From when it is packed until a process goes on with it each connection is set to end in a reset
+ * (SO_LINGER): whoever loses it, the manager or a process that dies, closes nothing that looks
+ * whole.
  */
 #include "daemon/server/store.h"
 
@@ -140,8 +143,8 @@ static void peek_descriptors(struct found *f)
 }
 
 /*
- * How many processes have begun to read it and did not get through is kept where it outlives them: in the queue's own socket,
- * for which the kernel has no use for SO_PRIORITY. False: too many.
+ * How many processes have begun to read it and did not get through is kept where it outlives them:
+ * in the queue's own socket, for which the kernel has no use for SO_PRIORITY. False: too many.
  */
 static bool count_attempt(int fd)
 {

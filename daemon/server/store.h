@@ -3,11 +3,13 @@
 #define ASOCKD_STORE_H
 
 /*
- * What one process of the unit leaves to the next, by way of the service manager's descriptor store (sd_notify(3), FDSTORE=1).
+ * What one process of the unit leaves to the next, by way of the service manager's descriptor store
+ * (sd_notify(3), FDSTORE=1).
  *
- * All of it is one descriptor there: the end of a socket pair in whose queue the state and all other descriptors lie, as the
- * messages of take_over_link.h. The next process looks at them without taking them out, so that the store is whole if it
- * dies before it is ready; then it takes them out, and only then goes on with a connection. An empty queue says nothing.
+ * All of it is one descriptor there: the end of a socket pair in whose queue the state and all
+ * other descriptors lie, as the messages of take_over_link.h. The next process looks at them
+ * without taking them out, so that the store is whole if it dies before it is ready; then it takes
+ * them out, and only then goes on with a connection. An empty queue says nothing.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,7 +21,10 @@
 #define STORE_NAME "asockd.state"
 /* For the manager to store it; clients wait meanwhile. The unit's TimeoutStopSec= is longer. */
 #define STORE_MS 3000u
-/* So many processes may end while they read a state: a second one, because the first may have been short of memory. */
+/*
+ * So many processes may end while they read a state: a second one, because the first may have been
+ * short of memory.
+ */
 #define STORE_ATTEMPTS 2
 
 struct store {
@@ -34,14 +39,21 @@ struct store {
 
 void store_init(struct store *s);
 void store_deinit(struct store *s);
-/* A descriptor that the manager has kept under STORE_NAME; taken, or closed if there is nothing in it. */
+/*
+ * A descriptor that the manager has kept under STORE_NAME; taken, or closed if there is nothing in
+ * it.
+ */
 void store_find(struct store *s, int fd);
-/* Before the system call filter. Without a manager, or where the listeners are not its, there will be no next process. */
+/*
+ * Before the system call filter. Without a manager, or where the listeners are not its, there will
+ * be no next process.
+ */
 void store_prepare(struct store *s, struct listeners *ls);
 
 /*
- * Makes sessions of what was found, without touching a connection; the listeners are there. What cannot be read is lost, its
- * connections are reset. If it can be read, and not be restored, the process ends.
+ * Makes sessions of what was found, without touching a connection; the listeners are there. What
+ * cannot be read is lost, its connections are reset. If it can be read, and not be restored, the
+ * process ends.
  */
 void store_restore(struct store *s);
 /* READY=1 has been sent: what was restored goes on, and the store is emptied. */
@@ -53,13 +65,15 @@ static inline bool store_is_prepared(const struct store *s)
     return s->pair[0] >= 0;
 }
 /*
- * Ends the sessions that cannot go over: those of administrators, and clients of a listener that will not be there, are among
- * them. Listeners are still open.
+ * Ends the sessions that cannot go over: those of administrators, and clients of a listener that
+ * will not be there, are among them. Listeners are still open.
  */
 void store_end_others(struct store *s);
 /* All that is left can go over. */
 bool store_is_settled(const struct store *s);
-/* Leaves everything to the next process. 0; -errno after a message to the log: nothing has changed. */
+/*
+ * Leaves everything to the next process. 0; -errno after a message to the log: nothing has changed.
+ */
 int store_put(struct store *s, struct notifier *n);
 
 #endif

@@ -2,12 +2,12 @@
 /*
  * The new daemon's side of a take-over.
  *
- * Happy path: connect to the old daemon, send Hello, check that it knows TAKE_OVER -> after everything that takes time, send
- * TAKE_OVER -> receive the memfd, then the descriptors -> make listeners, sessions, sockets and ops -> send READY -> receive
- * YOURS -> serve them.
- * Failures: no daemon listens there, or it cannot hand over: a message. The state is damaged, names a descriptor that did not
- * come, or is too large for this process: this one sends FAILED and ends, and has touched no connection. The old daemon dies
- * when all has come: this one goes on.
+ * Happy path: connect to the old daemon, send Hello, check that it knows TAKE_OVER -> after
+ * everything that takes time, send TAKE_OVER -> receive the memfd, then the descriptors -> make
+ * listeners, sessions, sockets and ops -> send READY -> receive YOURS -> serve them.
+ * Failures: no daemon listens there, or it cannot hand over: a message. The state is damaged, names
+ * a descriptor that did not come, or is too large for this process: this one sends FAILED and ends,
+ * and has touched no connection. The old daemon dies when all has come: this one goes on.
  */
 #include "daemon/server/take_over.h"
 
@@ -45,7 +45,10 @@ static int say(int fd, const struct request *request)
     return send(fd, frame, (size_t)n, MSG_NOSIGNAL) == n ? 0 : -errno;
 }
 
-/* Not one byte more than the frame is read: what comes behind it has descriptors. text: its payload. */
+/*
+ * Not one byte more than the frame is read: what comes behind it has descriptors. text: its
+ * payload.
+ */
 static int hear(int fd, struct reply *ret, char text[static CODEC_TEXT_MAX + 1], uint64_t until)
 {
     uint8_t frame[FRAME_PREFIX + FRAME_HEAD_MAX];
@@ -74,7 +77,10 @@ static int fail(const char *dir, int r, const char *why)
 
 /* ---- before ---- */
 
-/* Whoever serves there made the directory; it is the daemon's user's, or root's, or it is not to be trusted. */
+/*
+ * Whoever serves there made the directory; it is the daemon's user's, or root's, or it is not to be
+ * trusted.
+ */
 static int check_server(int fd)
 {
     struct ucred cred;
@@ -256,9 +262,10 @@ static bool has_ended(const struct cargo *c)
 }
 
 /*
- * Until it says so nothing is ours. If it has ended and has not said FAILED, it has done nothing since it wrote its state, and
- * nobody else has the connections. Its deadline began later than ours, so it may still say so when ours is over. After the
- * shutdown it cannot any more, and goes on; what it said before is still there.
+ * Until it says so nothing is ours. If it has ended and has not said FAILED, it has done nothing
+ * since it wrote its state, and nobody else has the connections. Its deadline began later than
+ * ours, so it may still say so when ours is over. After the shutdown it cannot any more, and goes
+ * on; what it said before is still there.
  */
 static int agree(struct cargo *c, uint64_t until)
 {
@@ -321,7 +328,10 @@ static int ask(struct cargo *c, uint64_t until)
     return r;
 }
 
-/* The descriptors of what was not taken are just closed: their connections still belong to the old process. */
+/*
+ * The descriptors of what was not taken are just closed: their connections still belong to the old
+ * process.
+ */
 static _Noreturn void give_up(struct cargo *c, int r)
 {
     log_error("asockd: cannot take over: %s; the other daemon continues",

@@ -3,8 +3,9 @@
 #define ASOCKD_TAKE_OVER_H
 
 /*
- * asockd --take-over DIR: this daemon continues with the clients and connections of another one. Until take_over_receive()
- * returns the other one may still keep them, so nothing is read, written or closed.
+ * asockd --take-over DIR: this daemon continues with the clients and connections of another one.
+ * Until take_over_receive() returns the other one may still keep them, so nothing is read, written
+ * or closed.
  */
 #include <ev.h>
 
@@ -20,12 +21,15 @@ struct arrival {
     uint64_t paused_ms;              /* from when it was asked */
 };
 
-/* Connects to DIR/control.sock, in front of everything that takes time. 0, or -errno after a message to the log. */
+/*
+ * Connects to DIR/control.sock, in front of everything that takes time. 0, or -errno after a
+ * message to the log.
+ */
 int take_over_connect(struct arrival *a, const char *dir);
 /*
- * Everything comes, and is ours when it returns 0: listeners into ls, sessions into its worker. -errno after a message to
- * the log: nothing has come. When something that has come cannot be gone on with the process ends at once: the other one
- * goes on.
+ * Everything comes, and is ours when it returns 0: listeners into ls, sessions into its worker.
+ * -errno after a message to the log: nothing has come. When something that has come cannot be gone
+ * on with the process ends at once: the other one goes on.
  */
 int take_over_receive(struct arrival *a, struct listeners *ls, const struct listener_spec *specs,
                       unsigned int count);

@@ -13,9 +13,10 @@
  *                                  <-  READY, or FAILED
  *     YOURS, or FAILED             ->
  *
- * The old one goes on with everything unless YOURS has left, and says FAILED before it does; the new one touches nothing before
- * YOURS has come, or the old one's end without a FAILED. The transfer has
- * a deadline, and so has READY, behind it: how long the state takes to be written and read depends on its size.
+ * The old one goes on with everything unless YOURS has left, and says FAILED before it does; the
+ * new one touches nothing before YOURS has come, or the old one's end without a FAILED. The
+ * transfer has a deadline, and so has READY, behind it: how long the state takes to be written and
+ * read depends on its size.
  */
 #include <stdint.h>
 
@@ -39,18 +40,22 @@ struct link_message {
     uint32_t kind, number;
 };
 
-/* until: by the monotonic clock, in milliseconds. 0, -ETIMEDOUT, -EPIPE: the other one has gone, other -errno. */
+/*
+ * until: by the monotonic clock, in milliseconds. 0, -ETIMEDOUT, -EPIPE: the other one has gone,
+ * other -errno.
+ */
 int link_send(int fd, enum link_kind kind, uint32_t number, const int *descriptors,
               unsigned int count, uint64_t until);
 /*
- * One message, and the descriptors with it: at most LINK_DESCRIPTORS_MAX, close-on-exec, the caller's. -EMFILE: there was no
- * room for all of them, and none is there; -EPROTO: it is no message.
+ * One message, and the descriptors with it: at most LINK_DESCRIPTORS_MAX, close-on-exec, the
+ * caller's. -EMFILE: there was no room for all of them, and none is there; -EPROTO: it is no
+ * message.
  */
 int link_receive(int fd, struct link_message *ret, int *ret_descriptors, unsigned int *ret_count,
                  uint64_t until);
 /*
- * The next message of a SOCK_SEQPACKET socket that has SO_PEEK_OFF, which keeps it: the descriptors are duplicates. -EAGAIN,
- * -EPIPE: there are no more.
+ * The next message of a SOCK_SEQPACKET socket that has SO_PEEK_OFF, which keeps it: the descriptors
+ * are duplicates. -EAGAIN, -EPIPE: there are no more.
  */
 int link_peek(int fd, struct link_message *ret, int *ret_descriptors, unsigned int *ret_count);
 /* Takes all messages out and closes what comes with them. */

@@ -70,7 +70,10 @@ static const char *verdict_of(const struct policy_answer *answer)
     return answer->is_allowed ? "allow" : "deny";
 }
 
-/* The kinds of lending (S68) that the rules allow to an address; a session that was shared without lending has none (S71). */
+/*
+ * The kinds of lending (S68) that the rules allow to an address; a session that was shared without
+ * lending has none (S71).
+ */
 static const char *lends_of(const struct judged *judged, const struct policy_answer *answer)
 {
     static const char *const kinds[] = {"", "held", "given", "held given"};

@@ -26,13 +26,15 @@ struct judged {
 void verdict_record(const struct judged *judged, const struct destination *to, struct record *ret);
 
 /*
- * The number-th answer that the client would get if facts that question has not given were others. Without fields:
- * there are less.
+ * The number-th answer that the client would get if facts that question has not given were others.
+ * Without fields: there are less.
  */
 void verdict_also(const struct judged *judged, const struct question *question,
                   const struct destination *to, uint64_t number, struct record *ret);
 
-/* A line of the policy, from 0 on; without fields: there are less. judged->view NULL: of all files. */
+/*
+ * A line of the policy, from 0 on; without fields: there are less. judged->view NULL: of all files.
+ */
 void verdict_row(const struct policy *policy, const struct judged *judged, uint64_t number,
                  struct record *ret);
 /* A rule of the session's restrictions, likewise. */

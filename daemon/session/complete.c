@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An op ends: it leaves its queue, gives back what it held, and its reply goes into the output. What is queued behind a send
- * that failed ends with it. Whatever else follows for the socket is left to settle.c.
+ * An op ends: it leaves its queue, gives back what it held, and its reply goes into the output.
+ * What is queued behind a send that failed ends with it. Whatever else follows for the socket is
+ * left to settle.c.
  */
 #include "daemon/session/complete.h"
 
@@ -114,7 +115,10 @@ static void reply(struct op *op)
     transport_hold_no_more(&s->transport);
 }
 
-/* What it stands behind in its socket's sends: a SEND that was refused behind all, a CONNECT before all. */
+/*
+ * What it stands behind in its socket's sends: a SEND that was refused behind all, a CONNECT before
+ * all.
+ */
 static struct list *front_of(const struct op *op)
 {
     struct list *sends = &op->sock->sends;
@@ -149,7 +153,10 @@ static bool has_queued_shutdown(const struct sock *sock)
     return false;
 }
 
-/* One that did not come to its turn leaves the sending side as it was: open, unless an earlier one did. */
+/*
+ * One that did not come to its turn leaves the sending side as it was: open, unless an earlier one
+ * did.
+ */
 static void shutdown_ended(struct sock *sock, uint32_t error)
 {
     sock->shutdown_count--;
@@ -190,8 +197,8 @@ static bool was_harmless(uint32_t error, bool has_begun)
 }
 
 /*
- * Is a send that ended a hole in the stream? Behind a shutdown no send is accepted, and none harms; but
- * those in front of it are still the stream, and has_begun is said of accepted ones alone.
+ * Is a send that ended a hole in the stream? Behind a shutdown no send is accepted, and none harms;
+ * but those in front of it are still the stream, and has_begun is said of accepted ones alone.
  */
 static bool is_hole(const struct sock *sock, bool has_begun)
 {

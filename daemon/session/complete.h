@@ -7,10 +7,10 @@
 #include "daemon/session/op.h"
 
 /*
- * The only way out of an op: success, error, cancel, timeout, close, denial. Takes it out of its queue, gives back what it
- * held, and sends its reply or leaves it for when there is room. The op is gone for the caller, and so are those behind a send
- * that failed; its socket and its session are not. It is never called while it is at work: an op class's stop() and cleanup()
- * end no op.
+ * The only way out of an op: success, error, cancel, timeout, close, denial. Takes it out of its
+ * queue, gives back what it held, and sends its reply or leaves it for when there is room. The op
+ * is gone for the caller, and so are those behind a send that failed; its socket and its session
+ * are not. It is never called while it is at work: an op class's stop() and cleanup() end no op.
  */
 void complete(struct op *op, uint32_t error);
 

@@ -140,7 +140,10 @@ static void end_sends_behind(struct sock *sock)
     }
 }
 
-/* What waited for a peer ends; what was in front of it goes on, and receives do where something may come. */
+/*
+ * What waited for a peer ends; what was in front of it goes on, and receives do where something may
+ * come.
+ */
 void dgram_connect_failed(struct sock *sock)
 {
     bool was_used = sock->ns.fd >= 0;
@@ -188,8 +191,8 @@ static struct dgram_verdict *find(struct dgram *dgram, const struct endpoint *en
 }
 
 /*
- * The one that has been there for longest gives way: of destinations, or of addresses that something came from, for
- * strangers must not push out whom the client talks to.
+ * The one that has been there for longest gives way: of destinations, or of addresses that
+ * something came from, for strangers must not push out whom the client talks to.
  */
 static struct dgram_verdict *place_for(struct dgram *dgram, const struct endpoint *endpoint,
                                        bool is_destination)
@@ -316,7 +319,9 @@ bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to)
 
 /* ---- who may be heard, and answered ---- */
 
-/* By the daemon's random keys: a sender cannot choose ports that push another peer out of its row. */
+/*
+ * By the daemon's random keys: a sender cannot choose ports that push another peer out of its row.
+ */
 static struct dgram_row *row_of(const struct sock *sock, const struct endpoint *endpoint)
 {
     const uint64_t *keys = sock->worker->token_keys;
@@ -516,7 +521,10 @@ void dgram_run_events(struct sock *sock, int events)
         return;
     /* While it connects, or while no receive is pending, the watcher must not fire for it again. */
     sock->wants_read = false;
-    /* An event, and nothing to read: the kernel would report an error that we already have again and again. */
+    /*
+     * An event, and nothing to read: the kernel would report an error that we already have again
+     * and again.
+     */
     if (run_receives(sock) == 0 && sock->wants_read && sock->ns.fd >= 0)
         udp_drop_errors(&sock->ns);
     sock_update_watch(sock);

@@ -11,12 +11,13 @@
  *
  * OPEN --bind--> BOUND --policy has changed--> FAILED
  *
- * In OPEN it sends to the addresses that its sends name; the first one decides the family, and the kernel's socket
- * is made for it. In CONNECTED it has one peer; only what is left from before goes elsewhere, and what has come from
- * elsewhere is dropped. Each send is judged by policy, and so is each datagram that comes: taken is what comes from where
- * the socket may send to, and in BOUND from where its Listen= rule lets something come; whoever sent something may be
- * answered, as long as the socket remembers him. Nothing breaks it: an error is its op's alone. It has no
- * end of stream, and its close has nothing to wait for.
+ * In OPEN it sends to the addresses that its sends name; the first one decides the family, and the
+ * kernel's socket is made for it. In CONNECTED it has one peer; only what is left from before goes
+ * elsewhere, and what has come from elsewhere is dropped. Each send is judged by policy, and so is
+ * each datagram that comes: taken is what comes from where the socket may send to, and in BOUND
+ * from where its Listen= rule lets something come; whoever sent something may be answered, as long
+ * as the socket remembers him. Nothing breaks it: an error is its op's alone. It has no end of
+ * stream, and its close has nothing to wait for.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -71,24 +72,30 @@ struct dgram {
 int dgram_new(struct sock *sock);
 void dgram_free(struct sock *sock); /* if it is one */
 
-/* The kernel's socket, if there is none yet, of the family of to. 0 or -errno; -ENOBUFS: no room for its buffers. */
+/*
+ * The kernel's socket, if there is none yet, of the family of to. 0 or -errno; -ENOBUFS: no room
+ * for its buffers.
+ */
 int dgram_open(struct sock *sock, const struct sockaddr *to);
-/* fd is connected to addr, and charged to the worker: it becomes the socket's, or the one that it has does the same. */
+/*
+ * fd is connected to addr, and charged to the worker: it becomes the socket's, or the one that it
+ * has does the same.
+ */
 int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr);
 /* It is as it was before. */
 void dgram_connect_failed(struct sock *sock);
 
 /*
- * May it send there? ERR_SUCCESS; ERR_ACCESS_DENIED; ERR_NO_BUFFER_SPACE: too many new destinations in a second.
- * reason: for the client, "" if there is none.
+ * May it send there? ERR_SUCCESS; ERR_ACCESS_DENIED; ERR_NO_BUFFER_SPACE: too many new destinations
+ * in a second. reason: for the client, "" if there is none.
  */
 uint32_t dgram_may_send(struct sock *sock, const struct endpoint *to,
                         char reason[static POLICY_REASON_MAX + 1]);
 /* May it send there, by what was found a moment ago? Nothing is recorded. */
 bool dgram_is_known(struct sock *sock, const struct endpoint *to);
 /*
- * May a datagram to `to` have that source address? ERR_SUCCESS; ERR_ACCESS_DENIED, and a static text says why;
- * ERR_ADDRESS_FAMILY_NOT_SUPPORTED.
+ * May a datagram to `to` have that source address? ERR_SUCCESS; ERR_ACCESS_DENIED, and a static
+ * text says why; ERR_ADDRESS_FAMILY_NOT_SUPPORTED.
  */
 uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *source,
                               const struct endpoint *to, const char **ret_why);
@@ -97,19 +104,25 @@ uint32_t dgram_may_use_source(const struct sock *sock, const struct endpoint *so
 bool dgram_has_heard(const struct sock *sock, const struct endpoint *from);
 /* May what it sends unasked go out, from the address that it is bound to? */
 bool dgram_has_source(const struct sock *sock, const struct endpoint *to);
-/* Does policy let it send there today? Nothing is recorded, and what learn mode alone lets pass is not enough. */
+/*
+ * Does policy let it send there today? Nothing is recorded, and what learn mode alone lets pass is
+ * not enough.
+ */
 bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to);
 /* May the client receive what comes from there? What it may not is counted. */
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
 /* What it is judged by has changed. */
 void dgram_forget(struct sock *sock);
 
-/* In front of bind(2): its buffers, and memory for whom it may answer, are charged. 0, -ENOBUFS, -ENOMEM. */
+/*
+ * In front of bind(2): its buffers, and memory for whom it may answer, are charged. 0, -ENOBUFS,
+ * -ENOMEM.
+ */
 int dgram_bound(struct sock *sock);
 void dgram_unbound(struct sock *sock); /* it may answer no peer, if it is bound */
 /*
- * Joins or leaves a multicast group. Who joins must be allowed to send there, on the port that the socket has. ERR_SUCCESS or
- * an error, with a reason as dgram_may_send().
+ * Joins or leaves a multicast group. Who joins must be allowed to send there, on the port that the
+ * socket has. ERR_SUCCESS or an error, with a reason as dgram_may_send().
  */
 uint32_t dgram_join(struct sock *sock, const struct endpoint *group,
                     char reason[static POLICY_REASON_MAX + 1]);

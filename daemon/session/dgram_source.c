@@ -26,7 +26,10 @@ static bool is_policys(const struct policy_egress *egress, const struct endpoint
            memcmp(address, source->address, source->address_len) == 0;
 }
 
-/* A bound socket keeps its address. What it sends without having been asked must have the source that policy wants. */
+/*
+ * A bound socket keeps its address. What it sends without having been asked must have the source
+ * that policy wants.
+ */
 bool dgram_has_source(const struct sock *sock, const struct endpoint *to)
 {
     const struct policy_egress *egress = egress_of(sock);
@@ -38,7 +41,10 @@ bool dgram_has_source(const struct sock *sock, const struct endpoint *to)
            is_policys(egress, &local);
 }
 
-/* An address of the socket's own; of a socket that is bound to all addresses any one, which the kernel checks. */
+/*
+ * An address of the socket's own; of a socket that is bound to all addresses any one, which the
+ * kernel checks.
+ */
 static bool is_own(const struct sock *sock, const struct endpoint *source)
 {
     struct endpoint local = {0};

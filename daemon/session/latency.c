@@ -40,8 +40,8 @@ static bool may_wait(const struct op *op)
 }
 
 /*
- * A close that came in front of such a request has no more haste than that. Alone in its turn, or with
- * another's answer held already, it leaves at once.
+ * A close that came in front of such a request has no more haste than that. Alone in its turn, or
+ * with another's answer held already, it leaves at once.
  */
 static bool may_follow(const struct op *op)
 {
@@ -68,7 +68,10 @@ struct sock *latency_awaited(struct session *s)
     return sock && !list_is_empty(&sock->receives) && list_is_empty(&sock->sends) ? sock : NULL;
 }
 
-/* Where the other end shares this processor it has answered by now, and no poll is needed to hear of it. */
+/*
+ * Where the other end shares this processor it has answered by now, and no poll is needed to hear
+ * of it.
+ */
 bool latency_reads_at_once(struct session *s)
 {
     return is_on(s->worker, LATENCY_EAGER) && !backoff_skips(&s->latency.eager);
@@ -89,9 +92,9 @@ void latency_has_read(struct session *s, bool has_come)
 /* ---- is there more? ---- */
 
 /*
- * All receives were filled to the last byte: whether there is more is not known. Asking costs the next
- * receive a call where there is none, waiting costs it a turn where there is; what was right the last
- * time decides.
+ * All receives were filled to the last byte: whether there is more is not known. Asking costs the
+ * next receive a call where there is none, waiting costs it a turn where there is; what was right
+ * the last time decides.
  */
 bool latency_watches_on(const struct sock *sock)
 {

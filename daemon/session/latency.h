@@ -3,9 +3,10 @@
 #define ASOCKD_LATENCY_H
 
 /*
- * Heuristics: what is done only because it is mostly faster. The questions are decided here and nowhere else; who asks acts.
- * Each can be switched off (worker->without; asockd --without=NAME in builds with --enable-instruments), to be measured beside
- * the others: nothing but time and the number of system calls depends on them.
+ * Heuristics: what is done only because it is mostly faster. The questions are decided here and
+ * nowhere else; who asks acts. Each can be switched off (worker->without; asockd --without=NAME in
+ * builds with --enable-instruments), to be measured beside the others: nothing but time and the
+ * number of system calls depends on them.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -180,8 +180,8 @@ static struct chunk *chunk_new(struct worker *w, uint32_t bytes)
 }
 
 /*
- * Pieces of a chain go into the last chunk as long as it has room; the next one has twice its size, so that what is
- * held stays below twice what has come, however small the pieces are.
+ * Pieces of a chain go into the last chunk as long as it has room; the next one has twice its size,
+ * so that what is held stays below twice what has come, however small the pieces are.
  */
 static struct chunk *chunk_for(struct worker *w, struct op *op, uint32_t len)
 {

@@ -10,8 +10,8 @@
  *                       |                                    ^
  *                       +-------------complete---------------+
  *
- * step() is called when the op is first in its queue and something may go on; it completes the op, or
- * returns 0 and leaves word what it waits for (sock_want_*).
+ * step() is called when the op is first in its queue and something may go on; it completes the op,
+ * or returns 0 and leaves word what it waits for (sock_want_*).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,7 +45,9 @@ struct op_class {
     bool (*judge)(struct op *op);
     /* What the reply holds beyond error, bytes and flags; may be NULL. */
     void (*fill)(struct op *op, struct reply *reply, const void **payload, uint32_t *payload_len);
-    /* Where fill() says that descriptors go with the reply: they are the transport's from here on. */
+    /*
+     * Where fill() says that descriptors go with the reply: they are the transport's from here on.
+     */
     struct fd_pass *(*take_fd_pass)(struct op *op);
 };
 
@@ -166,8 +168,8 @@ static inline struct op *op_of_deadline(struct deadline *deadline)
 }
 
 /*
- * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. -ENOMEM: part of it may be
- * there; the op has to end.
+ * The chunks of a send, or of a connect's data, from and back to the worker's spare ones. -ENOMEM:
+ * part of it may be there; the op has to end.
  */
 int op_append(struct worker *w, struct op *op, const uint8_t *data, uint32_t len);
 void op_drop_chunks(struct worker *w, struct op *op);

@@ -2,13 +2,15 @@
 /*
  * The engine of the sending side (send.h).
  *
- * Happy path: the first in the queue goes to the kernel straight from the session's input; what the kernel does not take is
- * copied, and goes when the socket is writable; the op is complete when all has gone. By reference the kernel takes the bytes
- * from the client's own memory. Several sends of one socket that arrived together leave with one call, as do those that have
- * waited for the kernel: what it has taken is shared out among them in their order. The first is tried at once, those behind it
- * when the input has no more of them.
- * Failures: an error of the connection ends the first one, as if it had been alone; over a limit, no memory for the copy,
- * nothing behind a reference (FAULT), the deadline: the op that it is due to ends, and the sending side with it (S28).
+ * Happy path: the first in the queue goes to the kernel straight from the session's input; what the
+ * kernel does not take is copied, and goes when the socket is writable; the op is complete when all
+ * has gone. By reference the kernel takes the bytes from the client's own memory. Several sends of
+ * one socket that arrived together leave with one call, as do those that have waited for the
+ * kernel: what it has taken is shared out among them in their order. The first is tried at once,
+ * those behind it when the input has no more of them.
+ * Failures: an error of the connection ends the first one, as if it had been alone; over a limit,
+ * no memory for the copy, nothing behind a reference (FAULT), the deadline: the op that it is due
+ * to ends, and the sending side with it (S28).
  */
 #include "daemon/session/send.h"
 
@@ -33,8 +35,9 @@
 /* ---- one op ---- */
 
 /*
- * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any other
- * error the kernel tells once, and then it has an end of stream for receives, which would be a lie.
+ * EPIPE is the kernel's word for "reset earlier": this side's own shutdown was checked before. Any
+ * other error the kernel tells once, and then it has an end of stream for receives, which would be
+ * a lie.
  */
 static uint32_t send_error(struct sock *sock, ssize_t err)
 {

@@ -2,8 +2,8 @@
 /*
  * Happy path: readable -> fill -> frame by frame to the dispatcher -> replies -> flush.
  * Failures: no room for replies (reading pauses until the client reads), more input than a turn's
- * share (the rest in the next turn), end of stream (every socket closes gracefully, S42), a broken rule (the
- * client gets an error, then the same), no memory for an op (a little later again).
+ * share (the rest in the next turn), end of stream (every socket closes gracefully, S42), a broken
+ * rule (the client gets an error, then the same), no memory for an op (a little later again).
  */
 #include "daemon/session/latency.h"
 #include "daemon/session/session.h"

@@ -65,7 +65,9 @@ struct session {
     struct task gone, settle;
     struct task report_task; /* SEND_ROOM is due */
     struct task rows_task;   /* more rows than one turn's share */
-    /* There was no memory, for the next op or in the kernel; Hello is due; unread_fd is looked at. */
+    /*
+     * There was no memory, for the next op or in the kernel; Hello is due; unread_fd is looked at.
+     */
     struct deadline retry, hello, unread;
     struct limits limits;
     struct session_slot *slots; /* limits.sockets + 1 of them: slot_count; [0] is unused */
@@ -136,13 +138,16 @@ struct session_config {
 #define SESSION_WHY_MAX 256u
 
 /*
- * Takes fd (non-blocking) and what identity holds, on success. -ENOMEM, or -EDQUOT: ret_why says whose share
- * of what is used up. The session frees itself when it has ended.
+ * Takes fd (non-blocking) and what identity holds, on success. -ENOMEM, or -EDQUOT: ret_why says
+ * whose share of what is used up. The session frees itself when it has ended.
  */
 int session_new(const struct session_config *config, int fd, struct identity *identity,
                 char ret_why[static SESSION_WHY_MAX], struct session **ret);
 
-/* Ends it; a last frame reports an error to the client. Its sockets close gracefully (S42), in steps; the memory goes later. */
+/*
+ * Ends it; a last frame reports an error to the client. Its sockets close gracefully (S42), in
+ * steps; the memory goes later.
+ */
 void session_end(struct session *s, uint32_t error, const char *text);
 
 /* A socket or a buffer has left; the last one lets a session that has ended go. */
@@ -152,7 +157,8 @@ void session_part_left(struct session *s);
 int session_grant(struct session *s, const struct limits *limits);
 
 /*
- * Each socket of the session: those with an id, then those whose close goes on. The body may end the socket it is at.
+ * Each socket of the session: those with an id, then those whose close goes on. The body may end
+ * the socket it is at.
  */
 struct session_iterator {
     uint32_t id;
@@ -171,7 +177,9 @@ struct op *session_find_op(struct session *s, uint64_t token);
 void session_hash_op(struct session *s, struct op *op);
 void session_unhash_op(struct session *s, struct op *op);
 
-/* The same place as transport_reserve() for a receive of up to `want` bytes; NULL: wait for room. */
+/*
+ * The same place as transport_reserve() for a receive of up to `want` bytes; NULL: wait for room.
+ */
 uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret_len);
 /* A reply whose payload_len bytes lie behind `gap` bytes of the reserved place. */
 void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,

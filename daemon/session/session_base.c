@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a session is asked for by everything that is part of it: its sockets by id, its ops by token, and to wake its share.
- * Nothing here calls any of them.
+ * What a session is asked for by everything that is part of it: its sockets by id, its ops by
+ * token, and to wake its share. Nothing here calls any of them.
  */
 #include <assert.h>
 #include <errno.h>
@@ -33,7 +33,10 @@ static uint32_t buckets_for(uint32_t ops)
     return n;
 }
 
-/* Twice as many at least: a client that asks for one more each time causes no more work than one that asks once. */
+/*
+ * Twice as many at least: a client that asks for one more each time causes no more work than one
+ * that asks once.
+ */
 static int grow_slots(struct session *s, uint32_t count)
 {
     uint32_t cap = count > 2 * s->slot_cap ? count : 2 * s->slot_cap;
@@ -119,7 +122,10 @@ struct op *session_take_op(struct session *s)
     return op;
 }
 
-/* The client chooses the tokens: without the keys it cannot choose them so that all are in one bucket. */
+/*
+ * The client chooses the tokens: without the keys it cannot choose them so that all are in one
+ * bucket.
+ */
 static struct op **bucket_of(struct session *s, uint64_t token)
 {
     uint64_t hash = (token ^ s->worker->token_keys[0]) * (s->worker->token_keys[1] | 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The end of a session.
- * Happy path: the client hears why -> what it sent and is not read is noted -> the connection is left -> ops that
- * wait and sockets end, some in each step of its share -> its client is not counted any more -> when its lingering
- * sockets and its buffers have left, its memory goes.
+ * Happy path: the client hears why -> what it sent and is not read is noted -> the connection is
+ * left -> ops that wait and sockets end, some in each step of its share -> its client is not
+ * counted any more -> when its lingering sockets and its buffers have left, its memory goes.
  * By the administrator: its sockets are killed first, likewise in steps.
  * Failures: none; the daemon's stop has no patience with steps in the end (session_close_rest()).
  */
@@ -77,7 +77,9 @@ static void note_cut_input(struct session *s)
     }
 }
 
-/* It takes no more requests and tells nothing more; what still lingers for it causes no work of it. */
+/*
+ * It takes no more requests and tells nothing more; what still lingers for it causes no work of it.
+ */
 static void end_work(struct session *s)
 {
     s->must_read = s->must_pump = s->sharing.must_accept = s->sharing.must_end = false;

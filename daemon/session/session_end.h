@@ -6,12 +6,18 @@
 struct session;
 struct worker;
 
-/* Kills its sockets, in steps, then ends it: their owner hears what ended them first. It reads no more. */
+/*
+ * Kills its sockets, in steps, then ends it: their owner hears what ended them first. It reads no
+ * more.
+ */
 void session_kill(struct session *s);
 /* Of one that has ended: all steps of it that are left, at once. */
 void session_close_rest(struct session *s);
 
-/* The daemon stops: every session ends; then, when its patience does, what is left of them and of sockets. */
+/*
+ * The daemon stops: every session ends; then, when its patience does, what is left of them and of
+ * sockets.
+ */
 void session_end_all(struct worker *w);
 void session_end_what_is_left(struct worker *w);
 

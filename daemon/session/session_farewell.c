@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The end of a session's connection, and of its buffers.
- * Happy path: the client has closed its end, so what lies in the buffers is not read any more. They are taken back, and
- * the daemon closes its end too.
- * Where the daemon ends it the last frame says why. The sending side is shut down behind it, and what the
- * client still writes is discarded until it closes its end or a bound is reached: a client that is writing
- * would lose that frame to EPIPE. What the client has made no room for yet, that frame with it, is written meanwhile. Descriptors that the client has not fetched keep the connection too: the
- * kernel counts them.
- * Where the daemon ends it completions may be unread, too, whose bytes lie in the buffers. These stay, and stay
- * charged, until the client has closed its end, for BUFFERS_KEPT_MS at most; at a stop for as long as it waits.
- * As long as it lasts the session counts as a client: who ends sessions by the thousand gets no more.
+ * Happy path: the client has closed its end, so what lies in the buffers is not read any more. They
+ * are taken back, and the daemon closes its end too.
+ * Where the daemon ends it the last frame says why. The sending side is shut down behind it, and
+ * what the client still writes is discarded until it closes its end or a bound is reached: a client
+ * that is writing would lose that frame to EPIPE. What the client has made no room for yet, that
+ * frame with it, is written meanwhile. Descriptors that the client has not fetched keep the
+ * connection too: the kernel counts them. Where the daemon ends it completions may be unread, too,
+ * whose bytes lie in the buffers. These stay, and stay charged, until the client has closed its
+ * end, for BUFFERS_KEPT_MS at most; at a stop for as long as it waits. As long as it lasts the
+ * session counts as a client: who ends sessions by the thousand gets no more.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -20,8 +21,8 @@
 #include "daemon/session/session_quota.h"
 
 /*
- * Behind the last frame of a session: how long, and how much, a client that is writing may go on before it
- * reads. The daemon's stop is patient for 0.7 s in all.
+ * Behind the last frame of a session: how long, and how much, a client that is writing may go on
+ * before it reads. The daemon's stop is patient for 0.7 s in all.
  */
 #define FAREWELL_MS 500u
 #define FAREWELL_STOP_MS 100u
@@ -107,8 +108,9 @@ void session_write_rest(struct session *s)
 }
 
 /*
- * A client that has written that much may still have to read what is in the buffers: they stay as long as they would for a
- * client that says nothing, and that it closes its end is not noticed any more.
+ * A client that has written that much may still have to read what is in the buffers: they stay as
+ * long as they would for a client that says nothing, and that it closes its end is not noticed any
+ * more.
  */
 static void has_written_enough(struct session *s)
 {

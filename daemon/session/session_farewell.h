@@ -9,7 +9,10 @@
 struct deadline;
 struct session;
 
-/* For a client that has still to read what lies in the buffers of a session that the daemon has ended. */
+/*
+ * For a client that has still to read what lies in the buffers of a session that the daemon has
+ * ended.
+ */
 #define BUFFERS_KEPT_MS 10000u
 
 /*

@@ -2,9 +2,10 @@
 /*
  * The requests of a session.
  *
- * Happy path: a read -> each whole frame is dispatched -> the next read, until there is no more, or the session has had
- * its share of the turn.
- * Failures: a frame that is not one ends the session; no room for a reply or no memory for an op pauses reading.
+ * Happy path: a read -> each whole frame is dispatched -> the next read, until there is no more, or
+ * the session has had its share of the turn.
+ * Failures: a frame that is not one ends the session; no room for a reply or no memory for an op
+ * pauses reading.
  */
 #include <errno.h>
 
@@ -97,7 +98,10 @@ void session_run_input(struct session *s)
         }
         reads--;
         r = transport_fill(&s->transport);
-        /* The client reads no more replies. All that it sent before has been read, so this is the end. */
+        /*
+         * The client reads no more replies. All that it sent before has been read, so this is the
+         * end.
+         */
         if (r == 0 && s->transport.out_lost)
             r = -EPIPE;
         if (r == 0)
@@ -119,7 +123,10 @@ void session_run_input(struct session *s)
         return;
     }
     transport_resume(&s->transport);
-    /* If the client reads no more replies, nothing else may wake the session: the next read finds the end. */
+    /*
+     * If the client reads no more replies, nothing else may wake the session: the next read finds
+     * the end.
+     */
     if (c == SPENT || s->transport.out_lost)
         session_resume_later(s);
 }

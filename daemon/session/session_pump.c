@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The output has room: what waits for it goes on, in this order: replies, records of lists, reports of free bytes, events for
- * who watches, receives.
+ * The output has room: what waits for it goes on, in this order: replies, records of lists, reports
+ * of free bytes, events for who watches, receives.
  */
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
@@ -37,8 +37,8 @@ void session_run_rows(struct task *task)
 }
 
 /*
- * Each waiter has one try whenever there is room: one that still finds none waits for the next time. Those that a step
- * has no time for have theirs in the next step.
+ * Each waiter has one try whenever there is room: one that still finds none waits for the next
+ * time. Those that a step has no time for have theirs in the next step.
  */
 static void run_room_waiters(struct session *s)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a session is promised, and whom that is charged to.
- * Happy path: a client comes in (a place below its user and unit, the least of everything) -> each Hello raises the
- * promise as far as there is room -> it ends (promises are given back) -> its last lingering socket has left.
- * Failures: somebody's share of something is used up (the reply names whose, and of what), no memory. A promise never
- * shrinks.
+ * Happy path: a client comes in (a place below its user and unit, the least of everything) -> each
+ * Hello raises the promise as far as there is room -> it ends (promises are given back) -> its last
+ * lingering socket has left.
+ * Failures: somebody's share of something is used up (the reply names whose, and of what), no
+ * memory. A promise never shrinks.
  */
 #include <assert.h>
 #include <errno.h>
@@ -68,8 +69,8 @@ static void set_limits(struct session *s, const struct limits *most)
 /* ---- its place ---- */
 
 /*
- * The unit, as narrow as it is known: one of a user's manager is below that manager. Without units the
- * control group; the one that everything is in does not count.
+ * The unit, as narrow as it is known: one of a user's manager is below that manager. Without units
+ * the control group; the one that everything is in does not count.
  */
 static const char *unit_key(const struct identity *identity, char *buf, size_t cap)
 {
@@ -151,7 +152,10 @@ static void give_back_promises(struct session *s)
     give_back(s, QUOTA_MEMORY, &s->held.memory, 0);
 }
 
-/* What each socket may queue anyway is counted with it: of use is more than that to larger windows alone. */
+/*
+ * What each socket may queue anyway is counted with it: of use is more than that to larger windows
+ * alone.
+ */
 static uint64_t queue_of(uint64_t window, uint64_t queued)
 {
     return window > SOCKET_QUEUED_MIN ? queued : 0;
@@ -281,7 +285,10 @@ static uint64_t within(uint64_t now, uint64_t asked, uint64_t most)
     return most_of(now, least_of(asked, most));
 }
 
-/* The window is raised when all that may be queued then can be paid for, be it what is granted already. */
+/*
+ * The window is raised when all that may be queued then can be paid for, be it what is granted
+ * already.
+ */
 static void plan_queue(const struct limits *now, const struct ask *ask, uint64_t memory,
                        struct limits *next)
 {
@@ -297,8 +304,8 @@ static void plan_queue(const struct limits *now, const struct ask *ask, uint64_t
 }
 
 /*
- * From what it has to what it asks for, as far as there is room. Of memory half is left for its blocks, and what else it
- * takes beside.
+ * From what it has to what it asks for, as far as there is room. Of memory half is left for its
+ * blocks, and what else it takes beside.
  */
 static void plan_raise(const struct session *s, const struct ask *ask, struct limits *next)
 {
@@ -395,7 +402,10 @@ void session_quota_end(struct session *s)
     give_back(s, QUOTA_SOCKETS, &s->held.sockets, s->socket_count);
     give_back(s, QUOTA_OPS, &s->held.ops, s->op_count);
     give_back(s, QUOTA_MEMORY, &s->held.memory, memory_left(s));
-    /* Its descriptor is still there, as are its buffers or descriptors that are on the way to the client; or its sockets. */
+    /*
+     * Its descriptor is still there, as are its buffers or descriptors that are on the way to the
+     * client; or its sockets.
+     */
     if (s->unread_fd >= 0 || s->is_dying)
         return;
     if (s->held.is_client)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Replies of a session. A reply goes into the transport's output at once where it has room; else its
- * op waits in session->done, and reading stops until the client has read.
+ * Replies of a session. A reply goes into the transport's output at once where it has room; else
+ * its op waits in session->done, and reading stops until the client has read.
  */
 #include <assert.h>
 #include <errno.h>
@@ -14,7 +14,9 @@
 #include "proto/errors.h"
 #include "proto/frame.h"
 
-/* Below this much room a receive waits: small pieces would cost more messages than they save time. */
+/*
+ * Below this much room a receive waits: small pieces would cost more messages than they save time.
+ */
 #define RECEIVE_ROOM (16u * 1024u)
 
 /* op NULL: no descriptor goes with it. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a session that shares has to do with those who come by its listeners.
- * They are linked to it as long as they live, and it lives as long: their views and shares are below its own.
+ * They are linked to it as long as they live, and it lives as long: their views and shares are
+ * below its own.
  */
 #include "daemon/identity/identity.h"
 #include "daemon/session/session.h"

@@ -2,9 +2,9 @@
 /*
  * A session's buffers: shared memory by id.
  *
- * Happy path: charged, made, sent with the reply; released by the client or with the session, emptied
- * when no op uses it, and only then not charged any more. Before the buffers of a session are taken from a client that
- * may still have to read what is in them, its status page says so.
+ * Happy path: charged, made, sent with the reply; released by the client or with the session,
+ * emptied when no op uses it, and only then not charged any more. Before the buffers of a session
+ * are taken from a client that may still have to read what is in them, its status page says so.
  * Failures: over the session's limits, the client leaves its descriptors unread, no memory.
  */
 #include <assert.h>
@@ -37,8 +37,8 @@ static void uncharge(struct session *s, uint64_t bytes)
 }
 
 /*
- * An id is a place, and how often that has been used: a request that still means the buffer that was there
- * before finds none.
+ * An id is a place, and how often that has been used: a request that still means the buffer that
+ * was there before finds none.
  */
 struct session_buffer *session_buffer_at(struct session *s, uint32_t id)
 {
@@ -112,8 +112,8 @@ static struct session_buffer *free_buffer(struct session *s)
 }
 
 /*
- * The kernel counts descriptors in flight for all sessions together: those that a client does not fetch
- * must not use up what others need.
+ * The kernel counts descriptors in flight for all sessions together: those that a client does not
+ * fetch must not use up what others need.
  */
 static bool may_send_descriptors(struct session *s, bool with_status)
 {
@@ -141,8 +141,8 @@ static int make_status(struct session *s, int fd)
 }
 
 /*
- * Its page and its descriptor are charged to all above the session, beyond what the welcome states. fd: of one that another
- * process had; -1: a new one.
+ * Its page and its descriptor are charged to all above the session, beyond what the welcome states.
+ * fd: of one that another process had; -1: a new one.
  */
 static int add_status(struct session *s, int fd)
 {

@@ -21,8 +21,8 @@ struct session_buffer {
 };
 
 /*
- * Charges and creates a buffer, and the session's status page if that is wanted; sends neither. 0; -EDQUOT: too many
- * bytes; -EMFILE: too many buffers; -ENOMEM; other -errno.
+ * Charges and creates a buffer, and the session's status page if that is wanted; sends neither. 0;
+ * -EDQUOT: too many bytes; -EMFILE: too many buffers; -ENOMEM; other -errno.
  */
 int session_add_buffer(struct session *s, uint64_t length, bool with_status,
                        struct shm_buffer **ret);
@@ -34,8 +34,9 @@ void session_empty_step(struct session *s);      /* empties a piece of one relea
 struct session_buffer *session_buffer_at(struct session *s, uint32_t id);
 
 /*
- * From one process to the next (daemon/state/). session_leave_buffers(): another one has them; nothing is marked or emptied.
- * session_restore_*(): charged in any case; fd is the session's if 0 is returned. fd -1: its place, which has had that id.
+ * From one process to the next (daemon/state/). session_leave_buffers(): another one has them;
+ * nothing is marked or emptied. session_restore_*(): charged in any case; fd is the session's if 0
+ * is returned. fd -1: its place, which has had that id.
  */
 void session_leave_buffers(struct session *s);
 int session_restore_buffer(struct session *s, uint32_t id, int fd, uint64_t length);

@@ -11,8 +11,9 @@ struct sock;
 #define SESSION_PLACE_LINGERING (UINT64_C(1) << 32) /* and a serial; slots come first */
 
 /*
- * Its connects in progress, and those of sessions that came by listeners of its own, are judged by the rules of now, in
- * steps of each session's share. Once they are, the ops in session->restricts end.
+ * Its connects in progress, and those of sessions that came by listeners of its own, are judged by
+ * the rules of now, in steps of each session's share. Once they are, the ops in session->restricts
+ * end.
  */
 void session_judge_connects(struct session *s);
 void session_judge_step(struct session *s);

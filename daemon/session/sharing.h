@@ -3,8 +3,9 @@
 #define ASOCKD_SHARING_H
 
 /*
- * How SHARE creates a listener and how a sharing session serves it: the session asks, the server does the work. Sessions
- * that come by such a listener are judged and charged as the sharer, and end with it.
+ * How SHARE creates a listener and how a sharing session serves it: the session asks, the server
+ * does the work. Sessions that come by such a listener are judged and charged as the sharer, and
+ * end with it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +19,10 @@ struct session;
 struct sharing {
     /* Why the server cannot create listeners; NULL: it can. */
     const char *problem;
-    /* Creates a listener for op->session. 0: the queued op ends later. Otherwise an enum asock_wire_error, with op->text. */
+    /*
+     * Creates a listener for op->session. 0: the queued op ends later. Otherwise an enum
+     * asock_wire_error, with op->text.
+     */
     int (*open)(struct sharing *sharing, struct op *op);
     /* The op has ended early: drop its listener. */
     void (*forget)(struct op *op);
@@ -33,7 +37,10 @@ struct sharing {
 /* ---- the session's side (session_sharing.c) ---- */
 
 struct session_sharing {
-    /* The session by whose listener it came, and as which it counts; NULL: none. The sharer outlives it. */
+    /*
+     * The session by whose listener it came, and as which it counts; NULL: none. The sharer
+     * outlives it.
+     */
     struct session *sharer;
     struct list place;       /* in the sharer's sharees */
     struct list sharees;     /* sessions that came by its listeners */
@@ -52,7 +59,10 @@ void session_sharing_init(struct session_sharing *sharing);
 const struct identity *session_identity(const struct session *s);
 /* Clients wait at one of its shared listeners. */
 void session_accept_later(struct session *s);
-/* One step of the session each: accepts one such client; ends the session, because its sharer has ended. */
+/*
+ * One step of the session each: accepts one such client; ends the session, because its sharer has
+ * ended.
+ */
 void session_accept_step(struct session *s), session_end_with_sharer(struct session *s);
 /* Call it when the sharer is set. */
 void session_join(struct session *s, struct session *sharer, bool may_lend);

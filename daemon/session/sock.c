@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The two queues of a socket. Each direction runs its first op until it waits for the kernel, for the
- * client or for room; an event, more input or room lets it run again.
+ * The two queues of a socket. Each direction runs its first op until it waits for the kernel, for
+ * the client or for room; an event, more input or room lets it run again.
  */
 #include "daemon/session/sock.h"
 #include "daemon/session/latency.h"
@@ -70,12 +70,17 @@ static void run_readable(struct sock *sock)
         sock_run_receives(sock);
         return;
     }
-    /* No receive is pending: the data stays in the kernel, and the watcher must not fire for it again. */
+    /*
+     * No receive is pending: the data stays in the kernel, and the watcher must not fire for it
+     * again.
+     */
     latency_had_more(sock, was_guess);
     sock_update_watch(sock);
 }
 
-/* The kernel tells an error once: a receive or a send may have heard it, or would have wanted to. */
+/*
+ * The kernel tells an error once: a receive or a send may have heard it, or would have wanted to.
+ */
 static void tell_hangup(struct sock *sock)
 {
     int r = netsock_connect_result(&sock->ns);
@@ -317,7 +322,10 @@ void sock_connect_failed(struct sock *sock)
         dgram_connect_failed(sock);
         return;
     }
-    /* Given up just when it was answered: RST, the peer must not see an empty stream that looks whole. */
+    /*
+     * Given up just when it was answered: RST, the peer must not see an empty stream that looks
+     * whole.
+     */
     netsock_abort(&sock->ns, sock->worker);
     sock_uncharge_buffers(sock);
     sock->wants_read = sock->wants_write = false;

@@ -5,12 +5,12 @@
 /*
  * A client's socket.
  *
- *   OPEN --connect--> CONNECTING --ok--> CONNECTED --close--> LINGERING --all acknowledged--> DRAINING --> CLOSED
- *                        | ^                 |                                            ^
+ *   OPEN --connect--> CONNECTING --ok--> CONNECTED --close--> LINGERING --all acknowledged-->
+ *   DRAINING --> CLOSED | ^                 |                                            ^
  *                        v | connect         +-------------close without linger-----------+
  *                       FAILED
- *   OPEN --bind--> BOUND --listen--> LISTENING; both --a change of policy--> FAILED; OPEN --accepted--> CONNECTED
- *   CONNECTED --lent to its client--> LENT --close--> LINGERING
+ *   OPEN --bind--> BOUND --listen--> LISTENING; both --a change of policy--> FAILED; OPEN
+ *   --accepted--> CONNECTED CONNECTED --lent to its client--> LENT --close--> LINGERING
  *   every state --close or abort--> CLOSED; those with an id --kill--> KILLED --close--> CLOSED
  *
  * CONNECTED has two sides that end apart from each other (enum side). LINGERING has no id any more
@@ -153,7 +153,9 @@ int32_t sock_linger(const struct sock *sock);
 const char *sock_state_name(enum sock_state state);
 void sock_move(struct sock *sock, enum sock_state to);
 
-/* Within the session's grant, which is charged. -ENOMEM. The session's slot is the caller's to set. */
+/*
+ * Within the session's grant, which is charged. -ENOMEM. The session's slot is the caller's to set.
+ */
 int sock_new(struct session *s, uint32_t id, uint32_t family, struct sock **ret);
 /* It is closed: its memory goes in a later task. */
 void sock_free_later(struct sock *sock);
@@ -181,8 +183,9 @@ void sock_end_receives(struct sock *sock, uint32_t error);
 void sock_end_ops(struct sock *sock, uint32_t error);
 
 /*
- * Closes gracefully (S42): its id, if it has one, is free afterwards. linger_ms 0: pending ops end now, and `op` (may
- * be NULL) with them; else it completes as a close with a linger time does (S43). sock may be gone when it returns.
+ * Closes gracefully (S42): its id, if it has one, is free afterwards. linger_ms 0: pending ops end
+ * now, and `op` (may be NULL) with them; else it completes as a close with a linger time does
+ * (S43). sock may be gone when it returns.
  */
 void sock_close(struct sock *sock, struct op *op, uint32_t linger_ms, bool abort);
 /* Its client has gone: it has LINGER_ORPHAN_MS at most. */
@@ -191,7 +194,10 @@ void sock_orphan_linger(struct sock *sock);
 void sock_abort_linger(struct sock *sock, uint32_t error);
 /* By the administrator: RST, every op but CLOSE ends with CONNECTION_ABORTED from now on (S55). */
 void sock_kill(struct sock *sock);
-/* What policy says today of a connection's name, then of its address. What is not up, or has no session any more, is allowed. */
+/*
+ * What policy says today of a connection's name, then of its address. What is not up, or has no
+ * session any more, is allowed.
+ */
 struct policy_answer sock_judge(const struct sock *sock);
 /* The daemon ends: RST at once, or nothing where all was said. */
 void sock_abort(struct sock *sock);

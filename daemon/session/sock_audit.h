@@ -3,8 +3,9 @@
 #define ASOCKD_SOCK_AUDIT_H
 
 /*
- * What the audit records about a socket: once how its connect ended, and, if it was connected, once its end.
- * A client with Audit=no costs nothing here, except for its denials, which are kept for the administrator.
+ * What the audit records about a socket: once how its connect ended, and, if it was connected, once
+ * its end. A client with Audit=no costs nothing here, except for its denials, which are kept for
+ * the administrator.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -43,7 +44,10 @@ void sock_audit_failed(struct sock *sock, struct sock_audit *a, uint32_t error,
 void sock_audit_denied(struct sock *sock, struct sock_audit *a, const char *reason,
                        const struct connect_report *report);
 
-/* Records a denial: the client may not listen at the socket's address, or (peer not NULL) the peer may not connect to it. */
+/*
+ * Records a denial: the client may not listen at the socket's address, or (peer not NULL) the peer
+ * may not connect to it.
+ */
 void sock_audit_listen_denied(struct sock *sock, const struct endpoint *peer,
                               const struct policy_answer *answer);
 

@@ -3,9 +3,9 @@
 #define ASOCKD_SOCK_BOUND_H
 
 /*
- * The state of a socket that its client has bound to a local address, of a listener and its pending accepts, and what an
- * accepted socket keeps of its listener. Few sockets have it, so it is allocated separately; the grant of sockets has room
- * for it.
+ * The state of a socket that its client has bound to a local address, of a listener and its pending
+ * accepts, and what an accepted socket keeps of its listener. Few sockets have it, so it is
+ * allocated separately; the grant of sockets has room for it.
  */
 #include <stdbool.h>
 #include <stdint.h>

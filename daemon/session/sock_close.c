@@ -4,12 +4,13 @@
  *
  * Happy path: pending ops end; every accepted send has been taken, so FIN is sent; the CLOSE
  * completes; input that still comes is discarded, without a session, until the peer's FIN.
- * With a linger time a connect in progress and the queued sends come first, FIN follows, and the CLOSE
- * completes when the peer's kernel has acknowledged all of it; input is discarded all the while.
+ * With a linger time a connect in progress and the queued sends come first, FIN follows, and the
+ * CLOSE completes when the peer's kernel has acknowledged all of it; input is discarded all the
+ * while.
  * Failures: a send was not wholly taken (RST: half a stream must not look whole), the linger time
- * is over or the client gives it up (RST), the connect that it waited for fails, the connection is lost,
- * too many closes go on already (nothing is waited for), the peer does not end (closed after 2 s or 1 MiB;
- * input after that makes the kernel answer RST).
+ * is over or the client gives it up (RST), the connect that it waited for fails, the connection is
+ * lost, too many closes go on already (nothing is waited for), the peer does not end (closed after
+ * 2 s or 1 MiB; input after that makes the kernel answer RST).
  */
 #include <assert.h>
 #include <errno.h>
@@ -44,8 +45,8 @@ static void read_again(struct deadline *deadline);
 static bool drain_step(struct share *share);
 
 /*
- * From here on it has no id, and its descriptor is none of those promised to its client. False: there is no
- * room for one more of those.
+ * From here on it has no id, and its descriptor is none of those promised to its client. False:
+ * there is no room for one more of those.
  */
 static bool take_ending(struct sock *sock)
 {
@@ -200,7 +201,10 @@ static bool drain_step(struct share *share)
     return false;
 }
 
-/* What is left of a linger time is patience with a peer that still reads what its kernel has, and answers. */
+/*
+ * What is left of a linger time is patience with a peer that still reads what its kernel has, and
+ * answers.
+ */
 static uint64_t patience(const struct sock *sock)
 {
     uint64_t now = sock->worker->clock(), until = sock->ending->linger_until;
@@ -266,7 +270,10 @@ static bool is_lost(struct sock *sock)
     return netsock_shutdown(&sock->ns, SHUT_WR) == -ENOTCONN;
 }
 
-/* FIN is sent. Only the kernel knows when the peer has acknowledged all of it. It gives no event for that, so we ask. */
+/*
+ * FIN is sent. Only the kernel knows when the peer has acknowledged all of it. It gives no event
+ * for that, so we ask.
+ */
 static bool is_acknowledged(struct sock *sock)
 {
     if (netsock_unacknowledged(&sock->ns) == 0) {
@@ -392,8 +399,8 @@ static void linger(struct sock *sock, uint32_t linger_ms)
 }
 
 /*
- * ERR_SUCCESS: it can. Success of a close with a linger time says that the peer has everything, so where
- * that can not come true any more it ends with an error at once.
+ * ERR_SUCCESS: it can. Success of a close with a linger time says that the peer has everything, so
+ * where that can not come true any more it ends with an error at once.
  */
 static uint32_t prepare_linger(struct sock *sock)
 {
@@ -407,9 +414,10 @@ static uint32_t prepare_linger(struct sock *sock)
 }
 
 /*
- * The data that the client has written to a lent socket is in the kernel. A CLOSE sends FIN behind it; the daemon keeps the
- * connection until the peer has acknowledged everything, and no other holder can end it earlier. If the session ends
- * without a CLOSE, the client has not declared its stream complete, and the peer is reset.
+ * The data that the client has written to a lent socket is in the kernel. A CLOSE sends FIN behind
+ * it; the daemon keeps the connection until the peer has acknowledged everything, and no other
+ * holder can end it earlier. If the session ends without a CLOSE, the client has not declared its
+ * stream complete, and the peer is reset.
  */
 static void close_lent(struct sock *sock, uint32_t linger_ms, bool abort)
 {

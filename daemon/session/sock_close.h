@@ -6,7 +6,9 @@
 
 struct sock;
 
-/* What sock_close.c does when a closing socket has an event, or its queue of sends becomes empty. */
+/*
+ * What sock_close.c does when a closing socket has an event, or its queue of sends becomes empty.
+ */
 void sock_close_event(struct sock *sock);
 void sock_linger_input(struct sock *sock);
 void sock_close_continue(struct sock *sock);

@@ -42,7 +42,10 @@ static void on_idle(struct deadline *deadline)
     sock_kill(sock);
 }
 
-/* Sets KeepAlive= unless the client has set the option. Errors are ignored: the connection works without it. */
+/*
+ * Sets KeepAlive= unless the client has set the option. Errors are ignored: the connection works
+ * without it.
+ */
 static void keep_alive(struct sock *sock, uint64_t seconds)
 {
     const uint32_t own = UINT32_C(1) << OPTION_KEEP_ALIVE | UINT32_C(1) << OPTION_KEEP_ALIVE_TIME;

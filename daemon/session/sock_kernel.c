@@ -2,11 +2,11 @@
 /*
  * What a socket's buffers in the kernel may grow to, and who is charged for it.
  *
- * Happy path: before a connect both directions are charged with what the kernel's autotuning may take,
- * as long as less than half of the session's share is in use.
- * Failures: beyond that the buffers are set to a small size, which ends the autotuning, and charged as
- * that; no room for that either: the connect ends. A size that the client has set is charged instead;
- * the kernel doubles it for its own bookkeeping.
+ * Happy path: before a connect both directions are charged with what the kernel's autotuning may
+ * take, as long as less than half of the session's share is in use.
+ * Failures: beyond that the buffers are set to a small size, which ends the autotuning, and charged
+ * as that; no room for that either: the connect ends. A size that the client has set is charged
+ * instead; the kernel doubles it for its own bookkeeping.
  */
 #include <errno.h>
 

@@ -9,8 +9,8 @@
 struct sock;
 
 /*
- * The buffers in the kernel of the connection that is to be made. -ENOBUFS: there is no room. They are
- * given back when the connection has gone; at any time, also twice.
+ * The buffers in the kernel of the connection that is to be made. -ENOBUFS: there is no room. They
+ * are given back when the connection has gone; at any time, also twice.
  */
 int sock_charge_buffers(struct sock *sock);
 void sock_uncharge_buffers(struct sock *sock);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: the socket connects and becomes LENT -> the completion is in the output, with the descriptor -> both are
- * written. Held: nothing more happens until the socket ends. Given: the daemon closes its own descriptor and uncharges the
- * buffers.
+ * Happy path: the socket connects and becomes LENT -> the completion is in the output, with the
+ * descriptor -> both are written. Held: nothing more happens until the socket ends. Given: the
+ * daemon closes its own descriptor and uncharges the buffers.
  * Failures, in which the descriptor is not sent and the client finds it missing:
  * - the socket ends before its descriptor was sent;
- * - the session ends first, or the kernel has too many descriptors in flight. A socket that was to be given is then reset,
- *   like one whose client has gone.
+ * - the session ends first, or the kernel has too many descriptors in flight. A socket that was to
+ *   be given is then reset, like one whose client has gone.
  */
 #include "daemon/session/sock_lend.h"
 
@@ -28,14 +28,16 @@ struct lending {
 };
 
 /*
- * The kernel counts the descriptors in flight of all sessions together, so each session is limited: it may have as many as its
- * grant has sockets.
+ * The kernel counts the descriptors in flight of all sessions together, so each session is limited:
+ * it may have as many as its grant has sockets.
  */
 static bool may_send_one_more(struct session *s)
 {
     uint32_t count = s->lending_count, unread;
 
-    /* The kernel says how much was not fetched, and not what: it is asked long before that decides. */
+    /*
+     * The kernel says how much was not fetched, and not what: it is asked long before that decides.
+     */
     if (s->lent_unread > 0 && count + s->lent_unread >= s->limits.sockets / 2) {
         unread = transport_unread_max(s->transport.fd);
         s->lent_unread = unread < s->lent_unread ? unread : s->lent_unread;

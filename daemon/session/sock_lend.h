@@ -3,7 +3,8 @@
 #define ASOCKD_SOCK_LEND_H
 
 /*
- * Lends a connected socket to its client: a descriptor of it is sent with the completion of CONNECT.
+ * Lends a connected socket to its client: a descriptor of it is sent with the completion of
+ * CONNECT.
  *   Held: the daemon keeps its own descriptor, and ends the connection for both.
  *   Given: the daemon closes its own descriptor when the other one has been sent.
  */
@@ -17,8 +18,8 @@ struct session;
 struct sock;
 
 /*
- * A lending for a connect that may lend, charged to its session. ERR_NO_BUFFER_SPACE, with a text: no memory, or the client
- * has not fetched the descriptors that were sent before.
+ * A lending for a connect that may lend, charged to its session. ERR_NO_BUFFER_SPACE, with a text:
+ * no memory, or the client has not fetched the descriptors that were sent before.
  */
 int lending_new(struct op *op, struct lending **ret);
 /* For one that was not passed to the transport. Accepts NULL; returns NULL. */

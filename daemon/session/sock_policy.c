@@ -14,7 +14,10 @@ static bool is_up(const struct sock *sock)
             sock->state == SOCK_LENT);
 }
 
-/* After a reload each view is replaced when it is first needed, or by the reload's own steps (server/reload.c). */
+/*
+ * After a reload each view is replaced when it is first needed, or by the reload's own steps
+ * (server/reload.c).
+ */
 struct policy_view *session_view(const struct session *s)
 {
     struct session *first = (struct session *)s;

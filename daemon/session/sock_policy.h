@@ -2,7 +2,10 @@
 #ifndef ASOCKD_SOCK_POLICY_H
 #define ASOCKD_SOCK_POLICY_H
 
-/* What policy says about a session, about the options that it controls (traffic class and hop limit), and about lending. */
+/*
+ * What policy says about a session, about the options that it controls (traffic class and hop
+ * limit), and about lending.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -93,8 +93,9 @@ static bool report(struct session *s, struct sock *sock)
 }
 
 /*
- * A client that shares its session's room among sockets gives each at most half of what is free, so it stops when a
- * third of the room is in use, or later. From a quarter on, what is free is reported while the client may wait for it.
+ * A client that shares its session's room among sockets gives each at most half of what is free, so
+ * it stops when a third of the room is in use, or later. From a quarter on, what is free is
+ * reported while the client may wait for it.
  */
 static bool is_tight(const struct session *s)
 {

@@ -3,10 +3,11 @@
 #define ASOCKD_WINDOW_H
 
 /*
- * What a client may send (S49, S51): the bytes of its sends that the kernel has not taken count against the window of
- * their socket and of their session. Bytes and ops that are free again are reported to the client: with the next reply
- * of their socket, or with an event SEND_ROOM once the client may be waiting for them. window.c is the only writer of
- * the counts: queued, beyond, unreported and unreported_ops of a session; queued, send_freed and ops_freed of a socket.
+ * What a client may send (S49, S51): the bytes of its sends that the kernel has not taken count
+ * against the window of their socket and of their session. Bytes and ops that are free again are
+ * reported to the client: with the next reply of their socket, or with an event SEND_ROOM once the
+ * client may be waiting for them. window.c is the only writer of the counts: queued, beyond,
+ * unreported and unreported_ops of a session; queued, send_freed and ops_freed of a socket.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +19,9 @@ struct task;
 
 /* Bytes of a send have arrived. */
 void window_charge(struct sock *sock, uint32_t bytes);
-/* More than the socket's window, or more than the session may queue beside each socket's own share? */
+/*
+ * More than the socket's window, or more than the session may queue beside each socket's own share?
+ */
 bool window_is_over(const struct sock *sock);
 /* The kernel has taken these bytes, or they were dropped: the client may send as many more. */
 void window_uncharge(struct sock *sock, uint64_t bytes);

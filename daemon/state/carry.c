@@ -2,7 +2,8 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions with a shared listener, or by one; with a datagram, lent or closing socket; and sessions that are ending.
+ * These cannot: sessions with a shared listener, or by one; with a datagram, lent or closing
+ * socket; and sessions that are ending.
  */
 #include <errno.h>
 #include <unistd.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Writes and reads a state as bytes in a sealed memfd.
- * Failures: no memory, more than STATE_BYTES_MAX, a seal that is missing, a wrong checksum, a record that ends behind the state.
+ * Failures: no memory, more than STATE_BYTES_MAX, a seal that is missing, a wrong checksum, a
+ * record that ends behind the state.
  */
 #include "daemon/state/image.h"
 
@@ -47,12 +48,16 @@ static uint64_t checksum(const uint8_t *data, size_t len)
 
 /* ---- writing ---- */
 
-/* Its memory is the mapping of the memfd that it becomes: there is no second copy of what is saved. */
+/*
+ * Its memory is the mapping of the memfd that it becomes: there is no second copy of what is saved.
+ */
 static int reserve(struct state_writer *w, size_t cap)
 {
     void *at;
 
-    /* Allocated now: without memory this fails, while a page that is touched would end the process. */
+    /*
+     * Allocated now: without memory this fails, while a page that is touched would end the process.
+     */
     if (fallocate(w->fd, 0, 0, (off_t)cap) < 0)
         return errno == ENOSPC ? -ENOMEM : -errno; /* there is no disk that could be full */
     at = w->data ? mremap(w->data, w->cap, cap, MREMAP_MAYMOVE)

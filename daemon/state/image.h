@@ -3,8 +3,8 @@
 #define ASOCKD_STATE_IMAGE_H
 
 /*
- * A state as bytes: a header, then records (proto/state.proto), each behind its length; and the descriptors that it names.
- * All numbers are little-endian.
+ * A state as bytes: a header, then records (proto/state.proto), each behind its length; and the
+ * descriptors that it names. All numbers are little-endian.
  *
  *     offset  0  8 bytes   STATE_MAGIC
  *             8  uint32    format
@@ -23,7 +23,10 @@
 #include "proto/state.pb-c.h"
 
 #define STATE_MAGIC "asockdS\n"
-/* Those that are read. What is written has the first that it does with: an older daemon can go on with that. */
+/*
+ * Those that are read. What is written has the first that it does with: an older daemon can go on
+ * with that.
+ */
 #define STATE_FORMAT_FIRST 1u
 #define STATE_FORMAT_LAST 2u
 #define STATE_FORMAT_BOUND 2u  /* from here on: sockets that are bound or listen, and accepts */
@@ -65,7 +68,9 @@ struct state_reader {
     bool is_mapped;
 };
 
-/* -EBADMSG: not a state, or damaged; -EPROTONOSUPPORT: of another format. data stays the caller's. */
+/*
+ * -EBADMSG: not a state, or damaged; -EPROTONOSUPPORT: of another format. data stays the caller's.
+ */
 int state_read(struct state_reader *r, const uint8_t *data, size_t len);
 /* The same of a memfd; -EPERM: it is not sealed. Other -errno. fd stays the caller's. */
 int state_open(struct state_reader *r, int fd);

@@ -2,10 +2,11 @@
 /*
  * Makes listeners, sessions, sockets and ops from records.
  *
- * Happy path: the daemon, its listeners, then each session with its sockets and ops. Each descriptor is verified, and used
- * once. What was charged is charged again, also over a limit, because it was promised. Nothing starts yet.
- * Failures: a number out of range, a record in the wrong place, a descriptor of another kind, no memory. The whole state is
- * refused then, with a text.
+ * Happy path: the daemon, its listeners, then each session with its sockets and ops. Each
+ * descriptor is verified, and used once. What was charged is charged again, also over a limit,
+ * because it was promised. Nothing starts yet.
+ * Failures: a number out of range, a record in the wrong place, a descriptor of another kind, no
+ * memory. The whole state is refused then, with a text.
  */
 #include "daemon/state/restore.h"
 

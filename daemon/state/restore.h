@@ -10,9 +10,15 @@
 struct sock;
 
 int restore_fail(struct state_restorer *r, const char *what); /* -EBADMSG */
-/* What one session needs is not there, or something else. -ENODATA: that session alone is lost; -EBADMSG: all of it. */
+/*
+ * What one session needs is not there, or something else. -ENODATA: that session alone is lost;
+ * -EBADMSG: all of it.
+ */
 int restore_miss(struct state_restorer *r, const char *what);
-/* The descriptor that a record names. No other record can name it too. As restore_miss(), if it has not come. */
+/*
+ * The descriptor that a record names. No other record can name it too. As restore_miss(), if it has
+ * not come.
+ */
 int restore_claim(struct state_restorer *r, uint32_t number, int *ret);
 /* It has come, but what it is for has not: state_discard(). */
 void restore_discard(struct state_restorer *r, uint32_t number);

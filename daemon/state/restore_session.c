@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A session from its record: identity, restrictions, grant, charges, transport.
- * Failures: a number out of range, no memory: the whole state is refused. A restriction that this version does not understand:
- * the session ends when it is ours.
+ * Failures: a number out of range, no memory: the whole state is refused. A restriction that this
+ * version does not understand: the session ends when it is ours.
  */
 #include <errno.h>
 #include <netinet/in.h>

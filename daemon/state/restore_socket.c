@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A socket and its ops from their records: descriptor, options, counters, queues, deadlines.
- * Failures: a number out of range, an op that cannot be in its queue, no memory. The whole state is refused.
+ * Failures: a number out of range, an op that cannot be in its queue, no memory. The whole state is
+ * refused.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -2,11 +2,14 @@
 /*
  * Writes a session as records.
  *
- * Happy path: one record for the session, one for each socket, one for each op, in the order of their queues; descriptors
- * are numbered in the order of the records. Nothing changes here, so that this process can go on if the new one fails.
- * Failures: no memory, or a state that is too large. The writer keeps the error, and nothing is handed over.
+ * Happy path: one record for the session, one for each socket, one for each op, in the order of
+ * their queues; descriptors are numbered in the order of the records. Nothing changes here, so that
+ * this process can go on if the new one fails.
+ * Failures: no memory, or a state that is too large. The writer keeps the error, and nothing is
+ * handed over.
  *
- * An op that only this process could finish, and a reply that waits for room, go over as the frame of the reply.
+ * An op that only this process could finish, and a reply that waits for room, go over as the frame
+ * of the reply.
  */
 #include <errno.h>
 #include <string.h>

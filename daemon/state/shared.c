@@ -2,10 +2,11 @@
 /*
  * Shared memory from one process to the next: both map it, and nobody looks into it.
  *
- * Happy path: the descriptors of the buffers and of the status page travel with their session. The new process maps them, and
- * charges them; a buffer that was given back is emptied there. The old one unmaps them and leaves their contents alone.
- * Failures: a descriptor is missing, or something else: its session ends. Without its status page the client could not learn that
- * its buffers are emptied: they are not.
+ * Happy path: the descriptors of the buffers and of the status page travel with their session. The
+ * new process maps them, and charges them; a buffer that was given back is emptied there. The old
+ * one unmaps them and leaves their contents alone.
+ * Failures: a descriptor is missing, or something else: its session ends. Without its status page
+ * the client could not learn that its buffers are emptied: they are not.
  */
 #include "daemon/state/shared.h"
 

@@ -8,8 +8,9 @@
  *     the old one: state_carries() -> state_save_*() ... handed over ... -> state_leave_session()
  *     the new one: state_restore() ... it is ours ... -> state_resume()
  *
- * In between neither process reads or writes a connection, because the old one may still keep it. A session goes over whole or
- * not at all. One that does not go over ends in the old process, as at a stop.
+ * In between neither process reads or writes a connection, because the old one may still keep it. A
+ * session goes over whole or not at all. One that does not go over ends in the old process, as at a
+ * stop.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +25,10 @@ struct worker;
 
 /* ---- the old one ---- */
 
-/* Nothing of it is of a kind that only this process can go on with. state_may_carry(): or it is for a moment only. */
+/*
+ * Nothing of it is of a kind that only this process can go on with. state_may_carry(): or it is for
+ * a moment only.
+ */
 bool state_may_carry(const struct session *s);
 bool state_carries(const struct session *s);
 /* The first record. lock: of the runtime directory. Counts of what follows. */
@@ -35,11 +39,14 @@ void state_save_listener(struct state_writer *out, const char *name, bool is_con
 /* With its sockets and their ops. */
 void state_save_session(struct state_writer *out, const struct session *s);
 /*
- * Another process has it: here it ends without a word, to its client, its peers, the audit or the log. Its memory goes in
- * later steps.
+ * Another process has it: here it ends without a word, to its client, its peers, the audit or the
+ * log. Its memory goes in later steps.
  */
 void state_leave_session(struct session *s);
-/* While nobody goes on with it: a TCP connection that is closed then is reset. state_resume() ends that, too. */
+/*
+ * While nobody goes on with it: a TCP connection that is closed then is reset. state_resume() ends
+ * that, too.
+ */
 void state_end_in_reset(int fd, bool on);
 
 /* ---- the new one ---- */
@@ -55,13 +62,19 @@ struct state_restorer {
     const int *descriptors; /* those that came with it, in order */
     bool *taken;            /* of each: somebody owns it now */
     uint32_t descriptor_count;
-    /* Whose session it will be: fills config (listener's quota, dispatch, on_gone). -errno: there is no such listener. */
+    /*
+     * Whose session it will be: fills config (listener's quota, dispatch, on_gone). -errno: there
+     * is no such listener.
+     */
     int (*configure)(void *data, const char *listener, struct session_config *config);
     int (*listener)(void *data, const struct state_listener *listener);
     void *data;
     int lock;         /* descriptor, taken; -1 */
     const char *what; /* that could not be restored, and why, for people */
-    /* No other process would continue: a session that lacks a descriptor, or its listener, ends alone. */
+    /*
+     * No other process would continue: a session that lacks a descriptor, or its listener, ends
+     * alone.
+     */
     bool saves_what_it_can;
     const char *lost_what; /* of a session that was lost, the last one */
     uint64_t next_id;      /* so far */
@@ -72,13 +85,19 @@ struct state_restorer {
 };
 
 /*
- * All of it; nothing starts. 0, or -errno with what: then what was made stays as it is, and the process has to end without
- * touching a connection.
+ * All of it; nothing starts. 0, or -errno with what: then what was made stays as it is, and the
+ * process has to end without touching a connection.
  */
 int state_restore(struct state_restorer *r, struct state_reader *in);
-/* Closes what no other process may continue: a TCP connection is reset, because what it should carry is not known to be whole. */
+/*
+ * Closes what no other process may continue: a TCP connection is reset, because what it should
+ * carry is not known to be whole.
+ */
 void state_discard(int fd);
-/* It is ours from here on: every session that was restored goes on, or ends if it could not be restored whole. */
+/*
+ * It is ours from here on: every session that was restored goes on, or ends if it could not be
+ * restored whole.
+ */
 void state_resume(struct worker *w);
 
 #endif

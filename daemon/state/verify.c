@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Failures: the descriptor is not what the state says (-EBADMSG), or the kernel does not say what it is (-errno). */
+/*
+ * Failures: the descriptor is not what the state says (-EBADMSG), or the kernel does not say what
+ * it is (-errno).
+ */
 #include "daemon/state/verify.h"
 
 #include <errno.h>
@@ -21,7 +24,9 @@ static int option(int fd, int name)
     return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
 }
 
-/* The kernel gives each socket one, and none twice; 0: the one that handed it over could not tell. */
+/*
+ * The kernel gives each socket one, and none twice; 0: the one that handed it over could not tell.
+ */
 static bool has_cookie(int fd, uint64_t cookie)
 {
     uint64_t value = 0;

@@ -3,8 +3,9 @@
 #define ASOCKD_STATE_VERIFY_H
 
 /*
- * Checks that a descriptor is what the state says, before it is used. All return 0, -EBADMSG if it is something else, or another
- * -errno. The receiver has made each descriptor close-on-exec; these make it non-blocking.
+ * Checks that a descriptor is what the state says, before it is used. All return 0, -EBADMSG if it
+ * is something else, or another -errno. The receiver has made each descriptor close-on-exec; these
+ * make it non-blocking.
  */
 #include <stdbool.h>
 #include <stdint.h>

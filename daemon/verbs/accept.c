@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * ACCEPT: turns connections of a listener into sockets with ids that the client chose, one connection for each id.
- * Happy path: the ids are reserved for the op. The first op in the listener's queue creates and charges a socket, accepts a
- * connection, judges its peer, and reports it. It ends with its last id.
+ * ACCEPT: turns connections of a listener into sockets with ids that the client chose, one
+ * connection for each id.
+ * Happy path: the ids are reserved for the op. The first op in the listener's queue creates and
+ * charges a socket, accepts a connection, judges its peer, and reports it. It ends with its last
+ * id.
  * Failures:
- * - a peer that policy denies is reset and counted, but not reported; the next connection is accepted;
- * - no room for a socket or its buffers, no descriptor, or the audit must record it and cannot: the op ends before it accepts
- *   anything, and the connections wait in the kernel;
+ * - a peer that policy denies is reset and counted, but not reported; the next connection is
+ *   accepted;
+ * - no room for a socket or its buffers, no descriptor, or the audit must record it and cannot: the
+ *   op ends before it accepts anything, and the connections wait in the kernel;
  * - no room in the output: the op waits until the client reads;
- * - cancel, deadline, close, a policy that no longer allows the listener: the op ends, and its unused ids are free.
+ * - cancel, deadline, close, a policy that no longer allows the listener: the op ends, and its
+ *   unused ids are free.
  */
 #include <assert.h>
 #include <errno.h>
@@ -251,7 +255,10 @@ static int check_state(struct op *op)
     return ERR_INVALID_ARGUMENT;
 }
 
-/* -EPROTO: as for an OPEN of a live id, the requests that are pipelined behind it would reach the wrong peer. */
+/*
+ * -EPROTO: as for an OPEN of a live id, the requests that are pipelined behind it would reach the
+ * wrong peer.
+ */
 static int keep_ids(struct op *op, uint32_t first, uint32_t count)
 {
     struct session *s = op->session;

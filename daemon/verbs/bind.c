@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * BIND: binds a socket to a local address of the client's choice.
- * Happy path: policy allows listening there -> a kernel socket with the socket's options is bound -> the completion reports
- * the address and port.
- * Failures, which leave the socket unchanged: it is bound, connecting or connected already; the address is of another family
- * or not the host's; policy; the port is in use or reserved for another client; no capability for a low port; no descriptor.
+ * Happy path: policy allows listening there -> a kernel socket with the socket's options is bound
+ * -> the completion reports the address and port.
+ * Failures, which leave the socket unchanged: it is bound, connecting or connected already; the
+ * address is of another family or not the host's; policy; the port is in use or reserved for
+ * another client; no capability for a low port; no descriptor.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -100,7 +101,10 @@ static int prepare_socket(struct sock *sock, struct netsock *ns)
         r = netsock_apply_device(ns, egress);
     if (r == 0 && sock->dgram)
         r = sock_fix_buffers(sock, ns);
-    /* A restarted server must not wait for its old connections in TIME_WAIT. Two UDP sockets would share the port. */
+    /*
+     * A restarted server must not wait for its old connections in TIME_WAIT. Two UDP sockets would
+     * share the port.
+     */
     if (r == 0 && !is_reuse_set && !sock->dgram)
         r = netsock_set_option(ns, OPTION_REUSE_ADDRESS, 1);
     if (r == 0)
@@ -108,7 +112,10 @@ static int prepare_socket(struct sock *sock, struct netsock *ns)
     return r == 0 ? netsock_apply_options(ns, sock->options) : r;
 }
 
-/* One attempt. -EADDRINUSE: also if the kernel has chosen a port that is reserved for another client. */
+/*
+ * One attempt. -EADDRINUSE: also if the kernel has chosen a port that is reserved for another
+ * client.
+ */
 static int bind_socket(struct sock *sock)
 {
     struct sock_bound *bound = sock->bound;
@@ -148,7 +155,10 @@ static bool is_dual(const struct sock *sock, const struct endpoint *endpoint)
     return endpoint->address_len == 16 && sock_dual_mode(sock);
 }
 
-/* A datagram socket is at work from here on: its buffers are there, and whoever may know of it does. */
+/*
+ * A datagram socket is at work from here on: its buffers are there, and whoever may know of it
+ * does.
+ */
 static int bind_datagrams(struct op *op)
 {
     struct sock *sock = op->sock;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CANCEL. Its own completion comes first and only says whether the op was still live; the op's own
- * completion tells how it ended. A lingering close that is cancelled sends RST (S43). A SHARE that has succeeded and is
- * cancelled has its listener closed, if the client says that this is what it means (S59).
+ * completion tells how it ended. A lingering close that is cancelled sends RST (S43). A SHARE that
+ * has succeeded and is cancelled has its listener closed, if the client says that this is what it
+ * means (S59).
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/send.h"
@@ -17,7 +18,10 @@ static void cancel(struct op *target)
     struct sock *sock = target->sock;
 
     complete(target, ERR_OPERATION_ABORTED);
-    /* It may have been the first, and have waited for its client: nothing else wakes those behind it. */
+    /*
+     * It may have been the first, and have waited for its client: nothing else wakes those behind
+     * it.
+     */
     if (sock && !sock->wants_write)
         send_run(sock);
 }

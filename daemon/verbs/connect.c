@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * CONNECT.
- * Happy path: a name is resolved -> its addresses are tried (happy_eyeballs.h), and each is judged before its attempt -> the
- * data of the request is sent first, and the op completes when the kernel has all of it -> the ops that are queued behind it run.
- * Failures: connected or connecting already (the connection is not affected); policy; the audit must record it and cannot; the
- * resolver; every address fails (the last real error); no descriptor; cancel, deadline, close. Nothing stays behind, and the ops
- * that are queued behind it end OPERATION_ABORTED.
+ * Happy path: a name is resolved -> its addresses are tried (happy_eyeballs.h), and each is judged
+ * before its attempt -> the data of the request is sent first, and the op completes when the kernel
+ * has all of it -> the ops that are queued behind it run.
+ * Failures: connected or connecting already (the connection is not affected); policy; the audit
+ * must record it and cannot; the resolver; every address fails (the last real error); no
+ * descriptor; cancel, deadline, close. Nothing stays behind, and the ops that are queued behind it
+ * end OPERATION_ABORTED.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -46,7 +48,10 @@ struct policy_question connect_question(const struct connect *c, const struct so
     };
 }
 
-/* Judges an address. A connect that insists on lending is denied if the rules allow the address, but not lending. */
+/*
+ * Judges an address. A connect that insists on lending is denied if the rules allow the address,
+ * but not lending.
+ */
 static struct policy_answer ask(struct connect *c, const struct policy_question *question)
 {
     struct policy_answer answer = policy_judge(session_view(c->op->session), question);
@@ -105,8 +110,8 @@ static uint32_t judge(struct happy_eyeballs *he, const struct sockaddr *addr)
 }
 
 /*
- * A RESTRICT or a reload judges connects in progress again, in steps. A connect whose step has not come yet is judged here,
- * so that none succeeds that is denied now.
+ * A RESTRICT or a reload judges connects in progress again, in steps. A connect whose step has not
+ * come yet is judged here, so that none succeeds that is denied now.
  */
 static uint32_t judge_again(struct happy_eyeballs *he, const struct sockaddr *addr)
 {
@@ -226,8 +231,9 @@ static int connect_step(struct op *op)
 }
 
 /*
- * Was the connect denied by policy? The kernel has the same error for its own denials, but those are failed attempts. A
- * connect that is cancelled, or whose client goes, before the denial is reported was denied all the same.
+ * Was the connect denied by policy? The kernel has the same error for its own denials, but those
+ * are failed attempts. A connect that is cancelled, or whose client goes, before the denial is
+ * reported was denied all the same.
  */
 static void tell_failed(struct op *op, bool is_denied)
 {
@@ -331,7 +337,8 @@ static int family_of(const struct sock *sock)
 }
 
 /*
- * Names of services and interfaces are looked up only for clients that may connect to something. Services are those of TCP.
+ * Names of services and interfaces are looked up only for clients that may connect to something.
+ * Services are those of TCP.
  */
 static int find_port(struct connect *c, const char *service)
 {
@@ -344,7 +351,10 @@ static int find_port(struct connect *c, const char *service)
     return c->is_unknown_port ? 0 : services_port(s->worker->services, service, &c->port);
 }
 
-/* A denied address needs no interface: it is judged again before its attempt, which reports the denial. */
+/*
+ * A denied address needs no interface: it is judged again before its attempt, which reports the
+ * denial.
+ */
 static int find_zone(struct connect *c)
 {
     struct policy_question question = connect_question(c, &c->host.address.any);

@@ -43,8 +43,9 @@ struct connect {
 struct policy_question connect_question(const struct connect *c, const struct sockaddr *addr);
 
 /*
- * Each socket that the session may have has room for one in the grant. Where the close of one goes on, or the client has not
- * read how one failed, there are more of them, which are charged. NULL: no memory.
+ * Each socket that the session may have has room for one in the grant. Where the close of one goes
+ * on, or the client has not read how one failed, there are more of them, which are charged. NULL:
+ * no memory.
  */
 struct connect *connect_new(struct session *s);
 void connect_free(struct session *s, struct connect *c);
@@ -62,7 +63,9 @@ void connect_start(struct op *op);
 
 /* i: of queries. */
 void connect_note_answer(struct connect *c, unsigned int i, const struct resolver_result *result);
-/* Lookups that have not been answered are not needed any more. Call it before they are cancelled. */
+/*
+ * Lookups that have not been answered are not needed any more. Call it before they are cancelled.
+ */
 void connect_note_unanswered(struct connect *c);
 /* As it is now: SHOW asks for it while it is in progress. */
 void connect_report_make(const struct connect *c, struct connect_report *ret);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A CONNECT to literal addresses: one, or a list of them, which is tried as the addresses of a name are. */
+/*
+ * A CONNECT to literal addresses: one, or a list of them, which is tried as the addresses of a name
+ * are.
+ */
 #include <string.h>
 
 #include "daemon/net/happy_eyeballs.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A CONNECT that another process continues. One in progress begins again there, from the resolution on, because none of its
- * results has reached the client. One that is connected, and still sends its data, goes over as a send.
+ * A CONNECT that another process continues. One in progress begins again there, from the resolution
+ * on, because none of its results has reached the client. One that is connected, and still sends
+ * its data, goes over as a send.
  */
 #include <errno.h>
 #include <string.h>
@@ -63,7 +64,10 @@ void connect_leave(struct op *op)
 
     sock_audit_drop(audit);
     audit->is_open = audit->is_denied = false;
-    /* An attempt that succeeds here, while the other one begins again, would send the request twice. */
+    /*
+     * An attempt that succeeds here, while the other one begins again, would send the request
+     * twice.
+     */
     resolver_cancel(&connect->queries[0]);
     resolver_cancel(&connect->queries[1]);
     happy_eyeballs_stop(&connect->he);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The part of CONNECT that lends the socket to its client.
- * Happy path: the request asks for it, the rules for the address that won allow it, and the descriptor is sent with the
- * completion. Ops that were queued behind the connect end.
+ * Happy path: the request asks for it, the rules for the address that won allow it, and the
+ * descriptor is sent with the completion. Ops that were queued behind the connect end.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"
@@ -30,7 +30,10 @@ int connect_prepare_lending(struct op *op, const struct call *call)
     return lending_new(op, &c->lending);
 }
 
-/* The rules in force decide, for the address that won. A socket that was closed meanwhile (linger time) is not lent. */
+/*
+ * The rules in force decide, for the address that won. A socket that was closed meanwhile (linger
+ * time) is not lent.
+ */
 bool connect_does_lend(struct connect *c)
 {
     struct policy_question question = connect_question(c, &c->he.won.any);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The memory of a CONNECT in progress: part of the session's grant, as long as each of its sockets has no more than one. */
+/*
+ * The memory of a CONNECT in progress: part of the session's grant, as long as each of its sockets
+ * has no more than one.
+ */
 #include <stddef.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The report of a CONNECT, which has ended or goes on: connect_report.h. Lookups and attempts note their times
- * and outcomes as they end; a report is made of them when one is needed.
+ * The report of a CONNECT, which has ended or goes on: connect_report.h. Lookups and attempts note
+ * their times and outcomes as they end; a report is made of them when one is needed.
  */
 #include <string.h>
 

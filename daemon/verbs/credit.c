@@ -2,8 +2,8 @@
 /*
  * CREDIT.
  * Happy path: the slices go behind those that the multishot has left.
- * Failures: the target has ended (success, but not found: the slices are the client's), is no multishot,
- * a slice is empty or out of its range, more slices than one may have.
+ * Failures: the target has ended (success, but not found: the slices are the client's), is no
+ * multishot, a slice is empty or out of its range, more slices than one may have.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"

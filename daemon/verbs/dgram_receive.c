@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * RECEIVE on a datagram socket.
- * Happy path: the first in the queue takes one datagram straight into the session's output, behind the place of its own
- * reply, or by reference into the client's memory. A multishot takes one into each of its slices, several with one call. What
- * policy does not admit is dropped before anybody hears of it; its slice is filled again.
- * Failures: no room in the output (waits until the client reads; nothing is cut for want of it), no memory in the kernel
- * (waits), what a router or the peer has reported, nothing behind a reference (FAULT; that datagram is lost).
+ * Happy path: the first in the queue takes one datagram straight into the session's output, behind
+ * the place of its own reply, or by reference into the client's memory. A multishot takes one into
+ * each of its slices, several with one call. What policy does not admit is dropped before anybody
+ * hears of it; its slice is filled again.
+ * Failures: no room in the output (waits until the client reads; nothing is cut for want of it), no
+ * memory in the kernel (waits), what a router or the peer has reported, nothing behind a reference
+ * (FAULT; that datagram is lost).
  */
 #include <assert.h>
 #include <errno.h>
@@ -86,7 +88,10 @@ static void count_bytes(struct sock *sock, size_t n)
     sock->worker->stats.bytes_in += n;
 }
 
-/* Takes a datagram into *op: its bytes; -ENOENT: policy denied its sender, and it was dropped; other -errno. */
+/*
+ * Takes a datagram into *op: its bytes; -ENOENT: policy denied its sender, and it was dropped;
+ * other -errno.
+ */
 static ssize_t take(struct op *op, const struct iovec *iov, int count)
 {
     struct datagram *datagram = &op->receive.datagram->received;
@@ -228,7 +233,10 @@ static void tell_shot(struct op *op, size_t len, bool is_last)
     op->reply_flags = 0;
 }
 
-/* How many are tried for at once, with the slices' places; what came the last time says what may come now. */
+/*
+ * How many are tried for at once, with the slices' places; what came the last time says what may
+ * come now.
+ */
 static unsigned int shot_places(struct op *op, struct iovec *iov)
 {
     struct dgram *dgram = op->sock->dgram;
@@ -243,7 +251,10 @@ static unsigned int shot_places(struct op *op, struct iovec *iov)
     return want > 1 && room >= STEP_BYTES ? want - 1 : want;
 }
 
-/* Each of the first slices has a datagram. Those of which policy denied the sender are to be filled again. */
+/*
+ * Each of the first slices has a datagram. Those of which policy denied the sender are to be filled
+ * again.
+ */
 static void tell_shots(struct op *op, const struct iovec *iov, const struct datagram *came,
                        unsigned int count)
 {

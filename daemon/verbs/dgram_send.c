@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SEND on a datagram socket.
- * Happy path: policy admits the address, and the datagram goes to the kernel straight from the session's input, or by
- * reference from the client's memory; complete. Several datagrams of one length are one call too; where the kernel cannot
- * divide them, one call for each. Sends of one socket that arrived together, or have waited together, leave with one call.
- * What the kernel has no room for is copied and waits in its place.
- * Failures: no address and no peer, an address where there is a peer, too long (MESSAGE_SIZE), policy, over a limit, no
- * memory, the kernel's error: of this datagram alone. None is ever cut.
+ * Happy path: policy admits the address, and the datagram goes to the kernel straight from the
+ * session's input, or by reference from the client's memory; complete. Several datagrams of one
+ * length are one call too; where the kernel cannot divide them, one call for each. Sends of one
+ * socket that arrived together, or have waited together, leave with one call. What the kernel has
+ * no room for is copied and waits in its place.
+ * Failures: no address and no peer, an address where there is a peer, too long (MESSAGE_SIZE),
+ * policy, over a limit, no memory, the kernel's error: of this datagram alone. None is ever cut.
  */
 #include <errno.h>
 #include <string.h>
@@ -46,7 +47,10 @@ static void send_cleanup(struct op *op)
     op->send.datagram = mem_free(op->send.datagram);
 }
 
-/* The peer where the op has no address. One that was in front of the connect still goes where it should. */
+/*
+ * The peer where the op has no address. One that was in front of the connect still goes where it
+ * should.
+ */
 static int find_destination(const struct op *op, struct endpoint *ret)
 {
     const struct op_datagram *datagram = op->send.datagram;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * HANGUP: tells when a connection is over for both sides, and touches nothing of it.
- * Happy path: it waits for a connect in progress, then for the kernel's word; both sides have sent FIN.
- * Failures: not connected, or the connect fails; another one is pending; the connection is reset, or times out: that
- * is the result. The kernel tells an error once, so it is kept for receives and sends.
+ * Happy path: it waits for a connect in progress, then for the kernel's word; both sides have sent
+ * FIN.
+ * Failures: not connected, or the connect fails; another one is pending; the connection is reset,
+ * or times out: that is the result. The kernel tells an error once, so it is kept for receives and
+ * sends.
  */
 #include "daemon/net/hangup.h"
 #include "daemon/session/complete.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * HELLO: the client states its name and its needs; the welcome states what is reserved for it and the most that this can be
- * raised to. Another HELLO, at any time, asks for more.
- * Failures: a payload or flags (nothing changes); no common version (the session ends); less room than the client asked
- * for (the welcome has an error, a text, and what is available).
+ * HELLO: the client states its name and its needs; the welcome states what is reserved for it and
+ * the most that this can be raised to. Another HELLO, at any time, asks for more.
+ * Failures: a payload or flags (nothing changes); no common version (the session ends); less room
+ * than the client asked for (the welcome has an error, a text, and what is available).
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * LIST, SESSIONS, DENIALS, LEARNED, SHOW, STATS (also with `metrics`).
- * Happy path: each record is made when there is room for its reply. SHOW and STATS have one record. The others send one
- * after the other, a few in each turn of the loop, and end with a reply without a record.
- * Failures: too many LISTs at a time; LEARNED or DENIALS on a client's socket; SHOW of an id that does not exist, or that
- * the session may not see.
+ * Happy path: each record is made when there is room for its reply. SHOW and STATS have one record.
+ * The others send one after the other, a few in each turn of the loop, and end with a reply without
+ * a record.
+ * Failures: too many LISTs at a time; LEARNED or DENIALS on a client's socket; SHOW of an id that
+ * does not exist, or that the session may not see.
  */
 #include <errno.h>
 #include <string.h>

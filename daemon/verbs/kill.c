@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * KILL, on the control listener: ends what has the id, and reports it to the owner. The session that asks may
- * be it.
+ * KILL, on the control listener: ends what has the id, and reports it to the owner. The session
+ * that asks may be it.
  * Failures: no such id.
  */
 #include "daemon/session/complete.h"

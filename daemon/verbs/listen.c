@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LISTEN: the kernel accepts up to `backlog` connections for a bound socket; they wait until ACCEPT fetches them.
- * Happy path: the kernel buffers of the backlog are charged, the kernel listens, the audit records it. On a socket that
- * listens already, LISTEN changes the backlog.
- * Failures: not bound; no longer allowed (the socket is then unbound); no room for the backlog's buffers, or the audit must
- * record it and cannot (the socket is unchanged).
+ * LISTEN: the kernel accepts up to `backlog` connections for a bound socket; they wait until ACCEPT
+ * fetches them.
+ * Happy path: the kernel buffers of the backlog are charged, the kernel listens, the audit records
+ * it. On a socket that listens already, LISTEN changes the backlog.
+ * Failures: not bound; no longer allowed (the socket is then unbound); no room for the backlog's
+ * buffers, or the audit must record it and cannot (the socket is unchanged).
  */
 #include <errno.h>
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LISTENER, on the control listener: adds a listener for clients, whose descriptor came with the request, or removes one.
- * Failures: the descriptor is not a listening Unix stream socket, the name is invalid or in use. The descriptor is closed, and
- * the reply has a text.
+ * LISTENER, on the control listener: adds a listener for clients, whose descriptor came with the
+ * request, or removes one.
+ * Failures: the descriptor is not a listening Unix stream socket, the name is invalid or in use.
+ * The descriptor is closed, and the reply has a text.
  */
 #include <errno.h>
 

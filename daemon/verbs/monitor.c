@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * MONITOR, on the control listener.
- * Happy path: the session's first one makes it watch, and is answered at once; each later one waits for an event, reports what
- * there is, at most MONITOR_ROWS of them, and ends. What happens between two of them waits in the ring.
- * Failures: no memory for the ring; too many at a time; a time-out, or a cancel: nothing is lost by it.
+ * Happy path: the session's first one makes it watch, and is answered at once; each later one waits
+ * for an event, reports what there is, at most MONITOR_ROWS of them, and ends. What happens between
+ * two of them waits in the ring.
+ * Failures: no memory for the ring; too many at a time; a time-out, or a cancel: nothing is lost by
+ * it.
  */
 #include <errno.h>
 

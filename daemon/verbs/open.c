@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * OPEN: creates a socket with the id that the client chose. CONNECT, or the first SEND of a datagram, creates the
- * kernel's socket, because they know the family.
- * Failures: the id is above the limit, no memory; an id that is live ends the session, because the requests that
- * are pipelined behind it would reach the wrong peer.
+ * OPEN: creates a socket with the id that the client chose. CONNECT, or the first SEND of a
+ * datagram, creates the kernel's socket, because they know the family.
+ * Failures: the id is above the limit, no memory; an id that is live ends the session, because the
+ * requests that are pipelined behind it would reach the wrong peer.
  */
 #include <errno.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SET_OPTION, GET_OPTION.
- * Happy path: a value that is set is stored with the socket and applied to the kernel's socket, to each attempt of
- * a connect in progress, and to each attempt that a later connect makes. While there is no kernel socket, values are read
- * from one that is created for the answer.
- * Failures: unknown option, value out of range, read-only, an endpoint of a socket that has none, the
- * kernel's refusal, no descriptor, no memory.
+ * Happy path: a value that is set is stored with the socket and applied to the kernel's socket, to
+ * each attempt of a connect in progress, and to each attempt that a later connect makes. While
+ * there is no kernel socket, values are read from one that is created for the answer.
+ * Failures: unknown option, value out of range, read-only, an endpoint of a socket that has none,
+ * the kernel's refusal, no descriptor, no memory.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -170,7 +170,10 @@ int verb_set_option(struct op *op, const struct call *call)
     return 0;
 }
 
-/* Before the first connect the socket has no kernel socket: a new one of the same kind has the default value. */
+/*
+ * Before the first connect the socket has no kernel socket: a new one of the same kind has the
+ * default value.
+ */
 static int ask_probe(struct sock *sock, uint32_t option, int64_t *ret)
 {
     int family = sock->family == FAMILY_INET6 ? AF_INET6 : AF_INET, r;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * RELOAD, on the control listener, and JUDGE, which tells a client about its own session.
- * Happy path: JUDGE is done at once; RELOAD when all files have been read, and all connections judged. The answer is a record.
- * Failures: a file that cannot be taken (the old policy stays, the text names file and line), a question
- * that is none. A RELOAD that is cancelled continues: only its answer is dropped.
+ * Happy path: JUDGE is done at once; RELOAD when all files have been read, and all connections
+ * judged. The answer is a record.
+ * Failures: a file that cannot be taken (the old policy stays, the text names file and line), a
+ * question that is none. A RELOAD that is cancelled continues: only its answer is dropped.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/inspect.h"

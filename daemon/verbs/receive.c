@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * RECEIVE.
- * Happy path: the first in the queue reads from the kernel straight into the session's output, behind
- * the place of its own reply. A wait-all goes on with its next piece; a length of 0 only looks. By
- * reference it reads into the client's memory, and the reply says how much. A multishot stays the first
- * in the queue and tells of each slice that has bytes, until it has filled the last one.
+ * Happy path: the first in the queue reads from the kernel straight into the session's output,
+ * behind the place of its own reply. A wait-all goes on with its next piece; a length of 0 only
+ * looks. By reference it reads into the client's memory, and the reply says how much. A multishot
+ * stays the first in the queue and tells of each slice that has bytes, until it has filled the last
+ * one.
  * Failures: not connected (at once), end of stream (0 bytes; every later one too), the peer's
- * reset (every later one too), no room in the output (waits until the client reads), no memory in the
- * kernel (waits), nothing behind a reference (FAULT; nothing is lost).
+ * reset (every later one too), no room in the output (waits until the client reads), no memory in
+ * the kernel (waits), nothing behind a reference (FAULT; nothing is lost).
  */
 #include <assert.h>
 #include <errno.h>

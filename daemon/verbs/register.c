@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * REGISTER, UNREGISTER.
- * Happy path: REGISTER creates the memory and sends its descriptor with the completion. After UNREGISTER new ops cannot
- * use the buffer; UNREGISTER completes when the last op that uses it has ended and its contents are erased.
+ * Happy path: REGISTER creates the memory and sends its descriptor with the completion. After
+ * UNREGISTER new ops cannot use the buffer; UNREGISTER completes when the last op that uses it has
+ * ended and its contents are erased.
  * Failures: a length of 0, over a limit, no memory or descriptor; no such buffer.
  */
 #include <errno.h>

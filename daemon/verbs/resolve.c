@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * RESOLVE: returns the addresses of a name to a client that could connect to them.
- * Happy path: policy allows the name on some port -> A and AAAA are queried at the same time -> policy judges each address on
- * the ports on which it allows the name -> the client gets the allowed ones, in the order in which CONNECT would try them.
- * Judging takes time; it is charged to the session, and done in its steps.
- * Failures: not a name; policy denies the name (before any query) or all addresses; the audit must record it and cannot; the
- * resolver's errors; cancel, deadline, the session's end. The name is judged again when the answer arrives, because policy
- * may have changed.
+ * Happy path: policy allows the name on some port -> A and AAAA are queried at the same time ->
+ * policy judges each address on the ports on which it allows the name -> the client gets the
+ * allowed ones, in the order in which CONNECT would try them. Judging takes time; it is charged to
+ * the session, and done in its steps.
+ * Failures: not a name; policy denies the name (before any query) or all addresses; the audit must
+ * record it and cannot; the resolver's errors; cancel, deadline, the session's end. The name is
+ * judged again when the answer arrives, because policy may have changed.
  */
 #include <assert.h>
 #include <errno.h>
@@ -76,8 +77,8 @@ static bool ask(struct resolve *x, const struct policy_question *question,
 }
 
 /*
- * Judges addr, or with NULL the name. Undecided: the step is over. One protocol that is allowed suffices. If both are
- * denied, a denial by a rule counts, otherwise TCP's.
+ * Judges addr, or with NULL the name. Undecided: the step is over. One protocol that is allowed
+ * suffices. If both are denied, a denial by a rule counts, otherwise TCP's.
  */
 static enum verdict judge(struct resolve *x, const struct sockaddr *addr)
 {

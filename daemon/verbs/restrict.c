@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * RESTRICT: a session narrows what it may reach, permanently.
- * Happy path: the rules are added to the session's view, and apply to every judgement from now on. Connects in progress are
- * judged again, in steps; then the op completes. Connects of sessions that came by its listeners are judged again in the
- * steps of those sessions, and before they win. Established connections continue, as after a reload.
- * Failures: an invalid rule (the text names its line), too many rules, no memory; nothing has changed then. A RESTRICT that is
- * cancelled or times out meanwhile takes effect all the same.
+ * Happy path: the rules are added to the session's view, and apply to every judgement from now on.
+ * Connects in progress are judged again, in steps; then the op completes. Connects of sessions that
+ * came by its listeners are judged again in the steps of those sessions, and before they win.
+ * Established connections continue, as after a reload.
+ * Failures: an invalid rule (the text names its line), too many rules, no memory; nothing has
+ * changed then. A RESTRICT that is cancelled or times out meanwhile takes effect all the same.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SEND: the request is checked here; session/send.c runs it.
- * Happy path: the bytes of the frame, or the slices that it refers to, are handed to the engine. A chain is one op whose bytes
- * arrive in several frames.
- * Failures: not connected, shut down or broken (at once); lengths or pieces that contradict each other; what the engine finds.
+ * Happy path: the bytes of the frame, or the slices that it refers to, are handed to the engine. A
+ * chain is one op whose bytes arrive in several frames.
+ * Failures: not connected, shut down or broken (at once); lengths or pieces that contradict each
+ * other; what the engine finds.
  */
 #include <errno.h>
 

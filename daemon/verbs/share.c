@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SHARE: creates a listener for the session, for other processes of its user.
- * Happy path: the server has a helper process create it, while the loop continues; the answer is a record with the directory.
- * Failures: too many listeners, or too many levels; no quota; the helper process has ended, or fails.
+ * Happy path: the server has a helper process create it, while the loop continues; the answer is a
+ * record with the directory.
+ * Failures: too many listeners, or too many levels; no quota; the helper process has ended, or
+ * fails.
  */
 #include "daemon/identity/identity.h"
 #include "daemon/session/complete.h"

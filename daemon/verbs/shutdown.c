@@ -61,7 +61,10 @@ struct list *shutdown_receives_end(struct sock *sock)
     return place;
 }
 
-/* Behind a connect in progress: in front of the queued sends, which it has nothing to do with (S23). */
+/*
+ * Behind a connect in progress: in front of the queued sends, which it has nothing to do with
+ * (S23).
+ */
 static int wait_for_connect(struct op *op, uint32_t timeout_ms)
 {
     struct sock *sock = op->sock;

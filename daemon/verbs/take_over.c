@@ -2,8 +2,8 @@
 /*
  * TAKE_OVER, on the control listener: another asockd asks for all clients and connections.
  * Happy path: the op completes, and the server hands over on its connection (server/hand_over.c).
- * Failures: this daemon cannot hand over, the asker is neither its user nor root, or the format is unknown. If the op is
- * cancelled before the end of the turn nothing is handed over.
+ * Failures: this daemon cannot hand over, the asker is neither its user nor root, or the format is
+ * unknown. If the op is cancelled before the end of the turn nothing is handed over.
  */
 #include "daemon/session/complete.h"
 #include "daemon/session/session.h"

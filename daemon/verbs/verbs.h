@@ -17,8 +17,8 @@ struct call {
 
 /*
  * Takes an op whose socket (where the verb has one) exists and whose limits were checked.
- * 0: queued or completed; an enum asock_wire_error: to be completed with it; -EPROTO: a broken rule,
- * session->why is set.
+ * 0: queued or completed; an enum asock_wire_error: to be completed with it; -EPROTO: a broken
+ * rule, session->why is set.
  */
 typedef int (*verb_fn)(struct op *op, const struct call *call);
 
@@ -72,12 +72,15 @@ int verb_send_record(struct op *op, const uint8_t *record, long n);
 /* error: -errno. text is copied. */
 int verb_send_failure(struct op *op, long error, const char *text);
 
-/* Behind the SHUTDOWNs of the receiving side that wait for the connect, at the front of sock->sends. */
+/*
+ * Behind the SHUTDOWNs of the receiving side that wait for the connect, at the front of
+ * sock->sends.
+ */
 struct list *shutdown_receives_end(struct sock *sock);
 
 /*
- * A CONNECT in progress (sock->connect), by the policy of now: one by a name that may not be asked for
- * any more ends, an attempt at an address that is denied is closed. True: one of both.
+ * A CONNECT in progress (sock->connect), by the policy of now: one by a name that may not be asked
+ * for any more ends, an attempt at an address that is denied is closed. True: one of both.
  */
 bool connect_judge_again(struct op *op);
 
@@ -85,8 +88,8 @@ bool connect_judge_again(struct op *op);
 int connect_set_option(struct op *op, uint32_t option, int32_t value);
 
 /*
- * An op that another process had, of a connected stream socket (daemon/state/): its class. A HANGUP, and a CONNECT that is in
- * progress, begin again when *_resume() is called.
+ * An op that another process had, of a connected stream socket (daemon/state/): its class. A
+ * HANGUP, and a CONNECT that is in progress, begin again when *_resume() is called.
  */
 void receive_restore(struct op *op);
 /* An UNREGISTER that waits until its buffer has gone; until: its deadline, 0: none. -ENOMEM. */
@@ -110,7 +113,10 @@ void connect_resume(struct op *op);
 void accept_save(const struct op *op, uint32_t *ret_first, uint32_t *ret_end);
 int accept_restore(struct op *op, uint32_t first,
                    uint32_t end); /* -ENOMEM; -EINVAL: they are not free */
-/* Another process begins the connect again: stops the attempts here, without a reply or an audit entry. */
+/*
+ * Another process begins the connect again: stops the attempts here, without a reply or an audit
+ * entry.
+ */
 void connect_leave(struct op *op);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: create a memfd, set its size, seal and map it; at the end punch a hole over all of it, unmap and close it.
+ * Happy path: create a memfd, set its size, seal and map it; at the end punch a hole over all of
+ * it, unmap and close it.
  * Failures: no descriptor, no memory, no address space: nothing is left behind.
  */
 #include "daemon/wire/shm_buffer.h"

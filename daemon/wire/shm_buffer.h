@@ -4,13 +4,14 @@
 
 /*
  * Memory that a client and the daemon both have mapped. Only the kernel reads and writes it on the
- * daemon's side, in sendmsg(2) and recvmsg(2): what the client does to it changes that client's bytes
- * and nothing else. It cannot be made shorter, so touching it never fails for want of a page behind it.
+ * daemon's side, in sendmsg(2) and recvmsg(2): what the client does to it changes that client's
+ * bytes and nothing else. It cannot be made shorter, so touching it never fails for want of a page
+ * behind it.
  *
  *     made --(sent to the client; ops use it)--> released --unused--> emptied, in steps --> gone
  *
- * It is emptied by punching a hole over all of it: the client may keep its mapping and then reads zeros, but
- * uses no more memory.
+ * It is emptied by punching a hole over all of it: the client may keep its mapping and then reads
+ * zeros, but uses no more memory.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -38,7 +39,10 @@ struct shm_buffer {
     void *owner;
 };
 
-/* The number of buffers that leaves half of the process's mappings (vm.max_map_count) for other uses. */
+/*
+ * The number of buffers that leaves half of the process's mappings (vm.max_map_count) for other
+ * uses.
+ */
 uint64_t shm_buffer_count_most(void);
 /* A memfd without a name that matters, which can be sealed; -errno. */
 int shm_buffer_memfd(void);
@@ -48,7 +52,10 @@ int shm_buffer_memfd(void);
 int shm_buffer_check(int fd, uint64_t length);
 /* Rounded up to whole pages. 0; -ENOMEM; -EMFILE; other -errno. */
 int shm_buffer_new(struct worker *w, uint64_t length, struct shm_buffer **ret);
-/* The same of memory that another process has made: fd is its if it returns 0. -EBADMSG: it is something else. */
+/*
+ * The same of memory that another process has made: fd is its if it returns 0. -EBADMSG: it is
+ * something else.
+ */
 int shm_buffer_adopt(struct worker *w, int fd, uint64_t length, struct shm_buffer **ret);
 void shm_buffer_use(struct shm_buffer *shm);
 void shm_buffer_unuse(struct shm_buffer *shm);

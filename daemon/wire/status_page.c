@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: memfd, size, mapped, sealed against another size. A later process maps it again (daemon/state/), which is why it
- * is not sealed against writing: the daemon never reads it, so that a client that writes to it deceives itself alone.
+ * Happy path: memfd, size, mapped, sealed against another size. A later process maps it again
+ * (daemon/state/), which is why it is not sealed against writing: the daemon never reads it, so
+ * that a client that writes to it deceives itself alone.
  * Failures: no descriptor, no memory: nothing is left behind.
  */
 #include "daemon/wire/status_page.h"

@@ -3,8 +3,9 @@
 #define ASOCKD_STATUS_PAGE_H
 
 /*
- * A page in which the daemon says that it takes a session's buffers back. It writes there and never reads. What a client has copied out of a buffer is what
- * was received as long as the mark, looked at after the copy, is not set.
+ * A page in which the daemon says that it takes a session's buffers back. It writes there and never
+ * reads. What a client has copied out of a buffer is what was received as long as the mark, looked
+ * at after the copy, is not set.
  */
 #include <stdint.h>
 
@@ -17,7 +18,10 @@ struct status_page {
 
 /* 0 or -errno. */
 int status_page_new(struct status_page **ret);
-/* Of another process (daemon/state/): fd is the page's if it returns 0. -EBADMSG: it is something else. */
+/*
+ * Of another process (daemon/state/): fd is the page's if it returns 0. -EBADMSG: it is something
+ * else.
+ */
 int status_page_adopt(int fd, struct status_page **ret);
 struct status_page *status_page_free(struct status_page *page); /* NULL, which it accepts too */
 void status_page_mark(struct status_page *page);

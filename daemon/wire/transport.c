@@ -96,7 +96,10 @@ static ssize_t write_some(struct transport *t, int fd)
         len = (size_t)(next->at - first->at);
     }
     n = send_fd_pass(t, fd, len, first);
-    /* Too many are on their way, perhaps another program's of our user: the client sees that it is missing. */
+    /*
+     * Too many are on their way, perhaps another program's of our user: the client sees that it is
+     * missing.
+     */
     first->is_sent = n > 0;
     if (n < 0 && errno == ETOOMANYREFS)
         n = send(fd, t->out + t->out_start, len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -106,8 +109,8 @@ static ssize_t write_some(struct transport *t, int fd)
 }
 
 /*
- * 1: all written; 0: the rest waits for the watcher; -ENOMEM: the rest waits, but the kernel does not say when it has memory;
- * other -errno: the other end is gone.
+ * 1: all written; 0: the rest waits for the watcher; -ENOMEM: the rest waits, but the kernel does
+ * not say when it has memory; other -errno: the other end is gone.
  */
 static int write_out(struct transport *t, int fd)
 {
@@ -577,7 +580,10 @@ bool transport_is_read(int fd)
     return ioctl(fd, SIOCOUTQ, &unread) == 0 && unread == 0;
 }
 
-/* What the kernel charges for a message is what it occupies: head, buffer and what describes both, never less than this. */
+/*
+ * What the kernel charges for a message is what it occupies: head, buffer and what describes both,
+ * never less than this.
+ */
 #define MESSAGE_CHARGED_MIN (64 * sizeof(void *))
 
 uint32_t transport_unread_max(int fd)

@@ -26,8 +26,8 @@ struct transport_ops {
 };
 
 /*
- * One or two descriptors that are sent with the first byte of a frame. They must stay open until left() is
- * called: the frame was sent, or never will be.
+ * One or two descriptors that are sent with the first byte of a frame. They must stay open until
+ * left() is called: the frame was sent, or never will be.
  */
 struct fd_pass {
     struct list node; /* transport->passes */
@@ -74,13 +74,14 @@ int transport_init(struct transport *t, struct worker *w, struct quota *quota, i
                    const struct transport_ops *ops);
 void transport_deinit(struct transport *t); /* closes */
 /*
- * The same, but the descriptor is the caller's, and output that has not left stays for transport_write_rest(); of its
- * descriptors none goes any more.
+ * The same, but the descriptor is the caller's, and output that has not left stays for
+ * transport_write_rest(); of its descriptors none goes any more.
  */
 int transport_detach(struct transport *t);
 /*
- * What has stayed. 1: it has left, and the descriptor's sending side is shut down; 0: the rest waits until the
- * descriptor is writable; -ENOMEM: it waits, but the kernel does not say when it has memory; other -errno: it never will.
+ * What has stayed. 1: it has left, and the descriptor's sending side is shut down; 0: the rest
+ * waits until the descriptor is writable; -ENOMEM: it waits, but the kernel does not say when it
+ * has memory; other -errno: it never will.
  */
 int transport_write_rest(struct transport *t, int fd);
 void transport_drop_rest(struct transport *t, int fd); /* and shuts the sending side down */
@@ -89,8 +90,8 @@ void transport_resume(struct transport *t);
 void transport_pause(struct transport *t);
 
 /*
- * What it had in another process, of one that is new: input that is not consumed, output that has not left. -ENOMEM;
- * -E2BIG: more than a transport can have.
+ * What it had in another process, of one that is new: input that is not consumed, output that has
+ * not left. -ENOMEM; -E2BIG: more than a transport can have.
  */
 struct transport_past {
     const uint8_t *in, *out;
@@ -99,8 +100,8 @@ struct transport_past {
 };
 int transport_restore(struct transport *t, const struct transport_past *past);
 /*
- * Another process has the connection now: not one byte more of it is read or written here, nor is it shut down. The
- * descriptors that were on their way are dropped, its own is the caller's.
+ * Another process has the connection now: not one byte more of it is read or written here, nor is
+ * it shut down. The descriptors that were on their way are dropped, its own is the caller's.
  */
 int transport_leave(struct transport *t);
 
@@ -141,7 +142,10 @@ void transport_trim_input(struct transport *t);
  * the small buffer's size it is refused only while older output waits.
  */
 uint8_t *transport_reserve(struct transport *t, size_t len);
-/* How much transport_reserve() would give now; memory is fetched for up to `want`. 0: drained() will tell. */
+/*
+ * How much transport_reserve() would give now; memory is fetched for up to `want`. 0: drained()
+ * will tell.
+ */
 size_t transport_room(struct transport *t, size_t want);
 /* True: no output waits; drained() will not be called. */
 static inline bool transport_is_idle(const struct transport *t)
@@ -153,11 +157,13 @@ static inline void transport_wait_room(struct transport *t)
 {
     t->out_waits = true;
 }
-/* len bytes of the place that was reserved last are output now; they leave at the end of the turn. */
+/*
+ * len bytes of the place that was reserved last are output now; they leave at the end of the turn.
+ */
 void transport_commit(struct transport *t, size_t len);
 /*
- * A place for the last frame of all, of at most IO_SMALL bytes, also behind a block that is full. NULL: the small buffer
- * itself is full.
+ * A place for the last frame of all, of at most IO_SMALL bytes, also behind a block that is full.
+ * NULL: the small buffer itself is full.
  */
 uint8_t *transport_reserve_last(struct transport *t, size_t len);
 void transport_commit_last(struct transport *t, const uint8_t *place, size_t len);
@@ -169,8 +175,8 @@ bool transport_is_read(int fd);
 uint32_t transport_unread_max(int fd);
 /*
  * Between these, output that is committed need not leave at the end of the turn: it may wait up to
- * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first and
- * more with each time.
+ * HOLD_MS for more to travel with. Where that was in vain the next ones go at once, a few at first
+ * and more with each time.
  */
 static inline void transport_hold(struct transport *t)
 {

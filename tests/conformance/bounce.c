@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Large operations of ordinary memory once the library sends them by reference too (S13): the same bytes,
- * the same results, and what the library takes for it comes back.
+ * Large operations of ordinary memory once the library sends them by reference too (S13): the same
+ * bytes, the same results, and what the library takes for it comes back.
  */
 
 #include "tests/lib/fixture.h"

@@ -286,7 +286,9 @@ START_TEST(test_s42_last_unref_is_a_close_without_linger)
 }
 END_TEST
 
-/* A client that dies: a child with a context of its own, killed with its sends done or half done. */
+/*
+ * A client that dies: a child with a context of its own, killed with its sends done or half done.
+ */
 static void kill_client(size_t len, enum remote_end how)
 {
     struct sockaddr_storage addr;

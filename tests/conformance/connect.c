@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Connecting (S15 to S17, lists of addresses of S19, S20, S21, S23). Names beyond localhost are in names.c. */
+/*
+ * Connecting (S15 to S17, lists of addresses of S19, S20, S21, S23). Names beyond localhost are in
+ * names.c.
+ */
 
 #include "tests/lib/fixture.h"
 
@@ -236,7 +239,9 @@ START_TEST(test_s17_never_connected_is_not_connected)
 }
 END_TEST
 
-/* The kernel's own error, sooner because of the user timeout: options apply to the attempt (S20). */
+/*
+ * The kernel's own error, sooner because of the user timeout: options apply to the attempt (S20).
+ */
 START_TEST(test_s17_s20_user_timeout_ends_connect_with_timed_out)
 {
     struct black_hole hole;

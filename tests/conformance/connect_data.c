@@ -92,7 +92,9 @@ START_TEST(test_s22_data_of_connect_travels_with_the_end_of_the_handshake)
 }
 END_TEST
 
-/* Connects with data in pieces of piece bytes, none beside another, and checks what the peer gets. */
+/*
+ * Connects with data in pieces of piece bytes, none beside another, and checks what the peer gets.
+ */
 static void connect_with_pieces(size_t count, size_t piece)
 {
     struct sockaddr_storage addr;

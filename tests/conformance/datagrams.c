@@ -517,7 +517,10 @@ START_TEST(test_s67_begin_end_and_close)
 }
 END_TEST
 
-/* A send that waits in the library behind a connect that never leaves ends with it; a receive, and the socket, go on. */
+/*
+ * A send that waits in the library behind a connect that never leaves ends with it; a receive, and
+ * the socket, go on.
+ */
 START_TEST(test_s66_a_connect_that_is_cancelled_leaves_it_as_it_was)
 {
     struct sockaddr_storage to, own;

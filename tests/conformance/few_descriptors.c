@@ -69,8 +69,8 @@ START_TEST(test_s49_clients_over_the_limit_are_told)
 END_TEST
 
 /*
- * The limit is lowered behind the daemon's back, so that accept itself fails. Counted in turns of the
- * loop and in failures of accept, it does not spin; the control listener still answers.
+ * The limit is lowered behind the daemon's back, so that accept itself fails. Counted in turns of
+ * the loop and in failures of accept, it does not spin; the control listener still answers.
  */
 START_TEST(test_s49_accept_without_descriptors_does_not_spin)
 {

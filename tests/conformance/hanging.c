@@ -25,7 +25,10 @@ START_TEST(test_s57_helpers_come_back_while_the_daemon_hangs)
 }
 END_TEST
 
-/* Nobody knows what the program would have sent: a stream whose sending side is open must not look whole. */
+/*
+ * Nobody knows what the program would have sent: a stream whose sending side is open must not look
+ * whole.
+ */
 START_LOOP_TEST(test_s57_a_daemon_that_goes_on_resets_what_is_open, 0, 2)
 {
     struct pair pair = new_pair(AF_INET);

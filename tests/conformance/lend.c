@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Sockets that are lent, through the library (S68 to S71). What it means is on the wire: tests/protocol/test_lend.py and
- * test_lend_end.py.
+ * Sockets that are lent, through the library (S68 to S71). What it means is on the wire:
+ * tests/protocol/test_lend.py and test_lend_end.py.
  */
 
 #include "tests/lib/fixture.h"

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Connect by name (S15, S17, S18, S21, S24) and resolving (S58), in a network of the test's own with a name server in it. */
+/*
+ * Connect by name (S15, S17, S18, S21, S24) and resolving (S58), in a network of the test's own
+ * with a name server in it.
+ */
 
 #include "tests/lib/dns.h"
 #include "tests/lib/fixture.h"

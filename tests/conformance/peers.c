@@ -105,7 +105,10 @@ START_TEST(test_s31_peer_that_trickles)
 }
 END_TEST
 
-/* A close with 100 MB pending, of which the peer has read some: RST, and every send is accounted for. */
+/*
+ * A close with 100 MB pending, of which the peer has read some: RST, and every send is accounted
+ * for.
+ */
 START_TEST(test_s42_close_with_100_mb_pending)
 {
     struct pair pair = new_pair_small(AF_INET);
@@ -138,7 +141,10 @@ START_TEST(test_s42_close_with_100_mb_pending)
 }
 END_TEST
 
-/* A peer that reads nothing and then resets: the sends end, with what went of them, and nothing hangs. */
+/*
+ * A peer that reads nothing and then resets: the sends end, with what went of them, and nothing
+ * hangs.
+ */
 START_TEST(test_s28_peer_that_never_reads_and_resets)
 {
     struct pair pair = new_pair_small(AF_INET);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What happens at the same moment, many times: cancel against completion, close against submit, a callback
- * that releases everything. The library's dispatcher runs; the moment is another one in each round.
- * ASOCK_TEST_ROUNDS: how many (200 if it is not set).
+ * What happens at the same moment, many times: cancel against completion, close against submit, a
+ * callback that releases everything. The library's dispatcher runs; the moment is another one in
+ * each round. ASOCK_TEST_ROUNDS: how many (200 if it is not set).
  */
 
 #include "tests/lib/fixture.h"
@@ -162,7 +162,10 @@ static bool is_end_by_close(int error)
     return error == ASOCK_SUCCESS || error == ASOCK_OPERATION_ABORTED || error == ASOCK_NOT_SOCKET;
 }
 
-/* Sends and receives are submitted while another thread closes their socket: each ends once, cleanly. */
+/*
+ * Sends and receives are submitted while another thread closes their socket: each ends once,
+ * cleanly.
+ */
 START_TEST(test_s2_close_races_with_submit)
 {
     struct server *server = server_start(SERVER_ECHO, AF_INET, 0);
@@ -244,7 +247,10 @@ START_TEST(test_s21_cancel_races_with_connect)
 }
 END_TEST
 
-/* A queued send is cancelled while the peer reads: the stream has all of it, or it broke behind what went. */
+/*
+ * A queued send is cancelled while the peer reads: the stream has all of it, or it broke behind
+ * what went.
+ */
 START_TEST(test_s30_cancel_races_with_a_queued_send)
 {
     int broken = 0, n = rounds() / 4 + 1;
@@ -269,7 +275,9 @@ START_TEST(test_s30_cancel_races_with_a_queued_send)
         }
         if (asock_op_get_error(ops[1]) != ASOCK_SUCCESS)
             broken++;
-        /* On a healthy socket nothing of a small send goes without the rest: the third is unharmed. */
+        /*
+         * On a healthy socket nothing of a small send goes without the rest: the third is unharmed.
+         */
         ck_assert_int_eq(asock_op_get_error(ops[2]), ASOCK_SUCCESS);
         close_now(pair.socket, 0);
         ck_assert_int_eq(remote_drain(pair.peer, &bytes), REMOTE_FIN);
@@ -324,7 +332,10 @@ static bool fds_are_back(void *userdata)
     return count_fds(getpid()) <= *(size_t *)userdata;
 }
 
-/* The last references go in a callback, with an op in flight and the dispatcher running, many times over. */
+/*
+ * The last references go in a callback, with an op in flight and the dispatcher running, many times
+ * over.
+ */
 START_TEST(test_s6_callback_releases_everything)
 {
     struct server *server = server_start(SERVER_ECHO, AF_INET, 0);

@@ -66,7 +66,10 @@ START_TEST(test_s56_outside_is_denied)
 }
 END_TEST
 
-/* Whoever has it: a launcher restricts, and says its Hello before and after; the program says another. */
+/*
+ * Whoever has it: a launcher restricts, and says its Hello before and after; the program says
+ * another.
+ */
 START_TEST(test_s56_goes_with_the_connection)
 {
     asock_context *launcher = new_context(), *program;

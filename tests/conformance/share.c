@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A session that shares itself, through the library (S59). What it means is on the wire: tests/protocol/test_share.py. */
+/*
+ * A session that shares itself, through the library (S59). What it means is on the wire:
+ * tests/protocol/test_share.py.
+ */
 
 #include "tests/lib/fixture.h"
 
@@ -131,7 +134,10 @@ START_TEST(test_s59_refusals_have_a_text)
 }
 END_TEST
 
-/* The daemon has made the listener and said so, and the library has not read that. A ninth would be one too many. */
+/*
+ * The daemon has made the listener and said so, and the library has not read that. A ninth would be
+ * one too many.
+ */
 START_TEST(test_s59_a_share_that_is_cancelled_too_late_leaves_no_listener)
 {
     asock_op *op = new_op();

@@ -212,7 +212,10 @@ START_TEST(test_s13_ends_are_the_same)
 }
 END_TEST
 
-/* A send that has not begun is cancelled without harm; one that has begun closes the sending side (S30). */
+/*
+ * A send that has not begun is cancelled without harm; one that has begun closes the sending side
+ * (S30).
+ */
 static void cancel_sends(enum mode mode)
 {
     struct pair pair = new_pair_small(AF_INET);

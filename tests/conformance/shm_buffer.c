@@ -120,8 +120,9 @@ START_TEST(test_s14_unref_while_ops_use_it)
 END_TEST
 
 /*
- * Of an op that lay in a buffer and beside it. It has ended, so the memory beside is the program's to let go, and a new buffer
- * may be where it was before the callback has run: the op has never used that one.
+ * Of an op that lay in a buffer and beside it. It has ended, so the memory beside is the program's
+ * to let go, and a new buffer may be where it was before the callback has run: the op has never
+ * used that one.
  */
 START_TEST(test_s14_buffer_where_other_memory_was)
 {
@@ -175,7 +176,10 @@ static void read_in_place(asock_op *op, void *userdata)
         pending(asock_receive(reader->socket, op));
 }
 
-/* Only the op has it: it stays until the callback has seen what was received, also when that submits again. */
+/*
+ * Only the op has it: it stays until the callback has seen what was received, also when that
+ * submits again.
+ */
 START_TEST(test_s14_unref_before_the_callback)
 {
     struct pair pair = new_pair(AF_INET);

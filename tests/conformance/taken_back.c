@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The daemon ends the session while completions are unread whose bytes lie in shared memory (S14, S46). What is reported as
- * received was received, and is there.
+ * The daemon ends the session while completions are unread whose bytes lie in shared memory (S14,
+ * S46). What is reported as received was received, and is there.
  */
 
 #include "tests/lib/multishot.h"
@@ -179,7 +179,10 @@ START_TEST(test_s46_received_bytes_of_a_stopped_daemon)
 }
 END_TEST
 
-/* More pieces than go by reference: the bytes came through the socket, but lie in memory that is taken back. */
+/*
+ * More pieces than go by reference: the bytes came through the socket, but lie in memory that is
+ * taken back.
+ */
 START_TEST(test_s46_pieces_in_a_buffer_of_a_stopped_daemon)
 {
     struct pair pair = new_pair(AF_INET);
@@ -332,7 +335,10 @@ START_TEST(test_s46_what_was_taken_back_stays_lost_after_a_reconnect)
 }
 END_TEST
 
-/* Receives of one stream: what the first one got lies in shared memory, the second one's bytes and the end came inline. */
+/*
+ * Receives of one stream: what the first one got lies in shared memory, the second one's bytes and
+ * the end came inline.
+ */
 struct behind {
     struct pair pair;
     asock_buffer *buffer;
@@ -422,7 +428,10 @@ START_TEST(test_s46_what_was_looked_at_before_stays)
 }
 END_TEST
 
-/* Copied out of the library's own memory, which was taken back: that is known as soon as the answer is read. */
+/*
+ * Copied out of the library's own memory, which was taken back: that is known as soon as the answer
+ * is read.
+ */
 START_TEST(test_s46_nothing_follows_what_could_not_be_copied)
 {
     struct pair pair = new_pair(AF_INET);

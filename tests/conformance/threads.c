@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The dispatcher thread: callbacks there, calls from every thread. ThreadSanitizer runs this one. */
+/*
+ * The dispatcher thread: callbacks there, calls from every thread. ThreadSanitizer runs this one.
+ */
 
 #include "tests/lib/fixture.h"
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A session that a launcher opens and another program goes on with: asock_context_detach_fd(), ASOCK_FD. */
+/*
+ * A session that a launcher opens and another program goes on with: asock_context_detach_fd(),
+ * ASOCK_FD.
+ */
 
 #include "tests/lib/fixture.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The examples do what their heads say; their process has no network where root may take it away. */
+/*
+ * The examples do what their heads say; their process has no network where root may take it away.
+ */
 
 #include "tests/lib/fixture.h"
 

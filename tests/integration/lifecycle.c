@@ -32,7 +32,9 @@ static void assert_clean_exit(void)
 
 /* -------------------------------------------------------------------------------------- stop */
 
-/* Ops pending of every kind; the signal ends them, the daemon exits with 0, the peer sees the end. */
+/*
+ * Ops pending of every kind; the signal ends them, the daemon exits with 0, the peer sees the end.
+ */
 static void stop_by(int signal)
 {
     static char data[16 * MIB];

@@ -160,7 +160,9 @@ START_TEST(test_loop_process_inside_a_callback_is_refused)
 }
 END_TEST
 
-/* A timeout is the daemon's once the op has left, the library's before: it counts from submission. */
+/*
+ * A timeout is the daemon's once the op has left, the library's before: it counts from submission.
+ */
 START_TEST(test_loop_timeout_of_an_op_that_never_left)
 {
     struct pair pair = new_pair(AF_INET);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Preloaded into a daemon: counts its calls of malloc and its like, in the first eight bytes of the file
- * that ASOCK_TEST_COUNTER names, where a test reads them while the daemon runs.
+ * Preloaded into a daemon: counts its calls of malloc and its like, in the first eight bytes of the
+ * file that ASOCK_TEST_COUNTER names, where a test reads them while the daemon runs.
  */
 #include <errno.h>
 #include <fcntl.h>

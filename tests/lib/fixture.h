@@ -3,9 +3,9 @@
 #define ASOCK_TESTS_FIXTURE_H
 
 /*
- * What the integration tests stand on: a private daemon per test, a context to it, and short forms of
- * the public calls that assert what every test takes for granted. libcheck runs each test in a process
- * of its own; around it the descriptors of the test and of the daemon are counted.
+ * What the integration tests stand on: a private daemon per test, a context to it, and short forms
+ * of the public calls that assert what every test takes for granted. libcheck runs each test in a
+ * process of its own; around it the descriptors of the test and of the daemon are counted.
  */
 
 #include <stdbool.h>
@@ -97,9 +97,9 @@ void send_now(asock_socket *socket, const void *data, size_t len);
 void receive_now(asock_socket *socket, void *data, size_t len);
 void close_now(asock_socket *socket, int linger_ms);
 /*
- * Submits a send that stays pending because the peer, of new_pair_small(), does not read. The daemon
- * holds one of IN_DAEMON bytes whole, and what is queued behind it; one of IN_LIBRARY bytes fills its
- * window, and the rest waits in the library with all that is behind it.
+ * Submits a send that stays pending because the peer, of new_pair_small(), does not read. The
+ * daemon holds one of IN_DAEMON bytes whole, and what is queued behind it; one of IN_LIBRARY bytes
+ * fills its window, and the rest waits in the library with all that is behind it.
  */
 #define IN_DAEMON (512 * KIB)
 #define IN_LIBRARY (16 * MIB)

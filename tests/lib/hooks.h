@@ -3,8 +3,8 @@
 #define ASOCKD_HOOKS_H
 
 /*
- * For asockd-hooks, which is built for tests and never installed: what SIGUSR2 makes it do. It hangs,
- * or does what ASOCKD_TEST_HOOK names.
+ * For asockd-hooks, which is built for tests and never installed: what SIGUSR2 makes it do. It
+ * hangs, or does what ASOCKD_TEST_HOOK names.
  */
 void (*hooks_find(void))(void);
 

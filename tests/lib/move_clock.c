@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Preloaded into a program: its clocks are ahead by as many seconds as the first eight bytes of the file that
- * ASOCK_TEST_CLOCK names say. A test moves them while the program runs.
+ * Preloaded into a program: its clocks are ahead by as many seconds as the first eight bytes of the
+ * file that ASOCK_TEST_CLOCK names say. A test moves them while the program runs.
  */
 #include <fcntl.h>
 #include <stdatomic.h>

@@ -3,11 +3,12 @@
 #define ASOCK_TESTS_PRIVATE_DAEMON_H
 
 /*
- * The built asockd, in a directory of its own, as another user than the test where the test may change
- * users. It says it is ready through NOTIFY_SOCKET (or, built without systemd, by being connectable).
+ * The built asockd, in a directory of its own, as another user than the test where the test may
+ * change users. It says it is ready through NOTIFY_SOCKET (or, built without systemd, by being
+ * connectable).
  *
- * Whatever happens to the test, a guard process ends the daemon, prints what it logged unless it was
- * stopped cleanly, and removes the directory.
+ * Whatever happens to the test, a guard process ends the daemon, prints what it logged unless it
+ * was stopped cleanly, and removes the directory.
  */
 
 #include <stdbool.h>

@@ -3,15 +3,16 @@
 #define ASOCK_TESTS_SUITE_H
 
 /*
- * Tests that register themselves. A test program is a file of START_TEST(test_x) { ... } END_TEST and no
- * main(), which is suite.c's: it runs them in the order in which they stand, each in a process of its own.
- * ASOCK_TEST_ONLY: the names of those to run, with commas between them.
+ * Tests that register themselves. A test program is a file of START_TEST(test_x) { ... } END_TEST
+ * and no main(), which is suite.c's: it runs them in the order in which they stand, each in a
+ * process of its own. ASOCK_TEST_ONLY: the names of those to run, with commas between them.
  */
 #include <check.h>
 
 /*
- * An assertion that holds writes its place to a file, for the report of a test that crashes after it. In a loop
- * of a million assertions that takes most of the time: each place does it only so often.
+ * An assertion that holds writes its place to a file, for the report of a test that crashes after
+ * it. In a loop of a million assertions that takes most of the time: each place does it only so
+ * often.
  */
 #define MARKS_MAX 100
 #define _mark_point(file, line)                                                                    \
@@ -54,8 +55,8 @@ void suite_add(struct suite_entry *entry);
 #define START_TEST(name) START_LOOP_TEST(name, 0, 1)
 
 /*
- * Around each test from here on, in its process; NULL: nothing. TEST_FIXTURE_TIMEOUT: for tests that may take
- * so many seconds.
+ * Around each test from here on, in its process; NULL: nothing. TEST_FIXTURE_TIMEOUT: for tests
+ * that may take so many seconds.
  */
 #define TEST_FIXTURE(before, after) TEST_FIXTURE_TIMEOUT(before, after, 0)
 #define TEST_FIXTURE_TIMEOUT(before_each, after_each, limit)                                       \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Allocations of the daemon and the library: counted, failing when the program says so, filled with a
- * pattern when they are freed, and all gone at once when a process is killed.
+ * Allocations of the daemon and the library: counted, failing when the program says so, filled with
+ * a pattern when they are freed, and all gone at once when a process is killed.
  */
 #include <errno.h>
 #include <malloc.h>

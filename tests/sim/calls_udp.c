@@ -73,7 +73,10 @@ static void put_control(const struct udp *udp, struct msghdr *msg,
         put(msg, IPPROTO_IP, IP_TOS, &message->traffic_class, 1);
 }
 
-/* What a router said, without the datagram that it was about. Once it is read, no call fails with it. */
+/*
+ * What a router said, without the datagram that it was about. Once it is read, no call fails with
+ * it.
+ */
 static ssize_t receive_report(struct udp *udp, struct msghdr *msg)
 {
     struct sock_extended_err report = {.ee_errno = 0};

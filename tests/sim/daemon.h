@@ -28,8 +28,8 @@ void daemon_terminate(void);
 void daemon_kill(void);
 struct kfile;
 /*
- * Another process goes on with what can be carried (daemon/state/). lost is called with the daemon's end of each client whose
- * session ends; listeners stay, with who waits there.
+ * Another process goes on with what can be carried (daemon/state/). lost is called with the
+ * daemon's end of each client whose session ends; listeners stay, with who waits there.
  */
 void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struct kfile *end));
 /* SIGSTOP, and SIGCONT after so long. Until then it does nothing. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Steps with datagram sockets, and what must come of them (S64 to S67). They have a model of their own: a socket sends to
- * one port, by which the kernel's socket is known. At the end the kernel's record of what was sent and received is held
- * against what was reported: each datagram whole, in its order, once; none lost between the kernel and the program.
+ * Steps with datagram sockets, and what must come of them (S64 to S67). They have a model of their
+ * own: a socket sends to one port, by which the kernel's socket is known. At the end the kernel's
+ * record of what was sent and received is held against what was reported: each datagram whole, in
+ * its order, once; none lost between the kernel and the program.
  */
 #include <errno.h>
 #include <string.h>
@@ -242,7 +243,10 @@ void step_datagram_connect(const struct step *step)
     made(f, LIB(asock_connect(d->socket, f->op)));
 }
 
-/* To a port of its own, by which the kernel's socket is known; what hosts send comes from that port too. */
+/*
+ * To a port of its own, by which the kernel's socket is known; what hosts send comes from that port
+ * too.
+ */
 void step_datagram_bind(const struct step *step)
 {
     struct datagrams *d = find(step);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* As much of epoll as the daemon has of its own beside libev's (no events asked for, EPOLLONESHOT), and the library. */
+/*
+ * As much of epoll as the daemon has of its own beside libev's (no events asked for, EPOLLONESHOT),
+ * and the library.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>

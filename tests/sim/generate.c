@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Programs made by chance. Each leaves out some kinds of steps and has more of others, and some kinds of faults
- * (swarm testing): what is always there hides what it ends. Small worlds find more: few sockets and ops, so
- * that steps meet. Scenes are steps that belong together, on one socket; chance leaves some of them out.
+ * Programs made by chance. Each leaves out some kinds of steps and has more of others, and some
+ * kinds of faults (swarm testing): what is always there hides what it ends. Small worlds find more:
+ * few sockets and ops, so that steps meet. Scenes are steps that belong together, on one socket;
+ * chance leaves some of them out.
  */
 #include <string.h>
 
@@ -85,7 +86,10 @@ struct world {
     uint32_t total, sockets, ops, scenes; /* scenes: one in so many steps begins one */
 };
 
-/* What a step of a scene is about: two ops of its own, and one without a callback; INSIDE: run in the callback of the first. */
+/*
+ * What a step of a scene is about: two ops of its own, and one without a callback; INSIDE: run in
+ * the callback of the first.
+ */
 enum about { ANY, FIRST, SECOND, SILENT, INSIDE };
 struct scene_step {
     enum step_kind kind;
@@ -113,7 +117,10 @@ static const struct scene_step scenes[][SCENE_MAX] = {
      {STEP_WAIT, INSIDE},
      {STEP_PEER_WRITE, ANY},
      {STEP_SETTLE, ANY}},
-    /* a slice that is filled again in the callback that gave it back, and once more before that is reported */
+    /*
+     * a slice that is filled again in the callback that gave it back, and once more before that is
+     * reported
+     */
     {{STEP_BUFFER, ANY},        {STEP_POOL, ANY},        {STEP_CONNECT, ANY},
      {STEP_SETTLE, ANY},        {STEP_MULTISHOT, FIRST}, {STEP_RECEIVE, SECOND},
      {STEP_TAKE, INSIDE},       {STEP_PEER_WRITE, ANY},  {STEP_SETTLE, ANY},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Programs with listeners: in some of them (swarm testing), with chance of its own, so that other programs stay what they
- * are.
+ * Programs with listeners: in some of them (swarm testing), with chance of its own, so that other
+ * programs stay what they are.
  */
 #include <string.h>
 
@@ -140,7 +140,10 @@ static void make_scene(struct program *program, uint32_t sockets, uint32_t ops)
         if (random_of(is_rare ? 3 : 20) == 0)
             continue;
         add(program, scene[i], socket, op++);
-        /* Accepted sockets go into the first slots, so that the steps of the settling read and write them mostly. */
+        /*
+         * Accepted sockets go into the first slots, so that the steps of the settling read and
+         * write them mostly.
+         */
         if (scene[i] == STEP_SETTLE && !is_watching && program->count < STEPS_MAX)
             add(program, random_of(2) ? STEP_RECEIVE : STEP_SEND, random_of(8), op++);
     }

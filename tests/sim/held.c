@@ -10,7 +10,10 @@
 #include "tests/sim/seams.h"
 #include "tests/sim/sim.h"
 
-/* Of the daemon's memory, beside what its clients are charged for: its own, and what it keeps for the next one. */
+/*
+ * Of the daemon's memory, beside what its clients are charged for: its own, and what it keeps for
+ * the next one.
+ */
 #define OWN_BYTES (8u << 20)
 
 static void add_socket(const struct sock *sock, uint64_t held[static QUOTA_RESOURCES])

@@ -46,7 +46,10 @@ static void end_call(struct submission *s, ssize_t r)
     s->error = r >= 0 ? 0 : last > 0 ? last : ASOCK_NO_BUFFER_SPACE;
     if (s->operation == ASOCK_OPERATION_SEND) {
         s->bytes = r < 0 ? 0 : s->len;
-        /* One that was aborted has sent nothing: its time was over before its turn (asock_send_all(3)). */
+        /*
+         * One that was aborted has sent nothing: its time was over before its turn
+         * (asock_send_all(3)).
+         */
         s->is_partial = r < 0 && last > 0 && last != ASOCK_OPERATION_ABORTED;
     } else if (s->operation == ASOCK_OPERATION_RECEIVE && r >= 0) {
         s->bytes = (uint64_t)r;

@@ -2,7 +2,10 @@
 #ifndef ASOCK_TESTS_SIM_IDLE_H
 #define ASOCK_TESTS_SIM_IDLE_H
 
-/* IdleTimeout= of the policy: a connection on which nothing moves for so long is ended, and no other. */
+/*
+ * IdleTimeout= of the policy: a connection on which nothing moves for so long is ended, and no
+ * other.
+ */
 #include "daemon/core/loop.h"
 
 /* Of the simulated policy, where FAULT_IDLE is on. */

@@ -3,8 +3,8 @@
 #define ASOCK_TESTS_SIM_INBOUND_H
 
 /*
- * TCP sockets of the simulated kernel that are bound and listen. What comes is a connection as any other, with a peer that
- * sends and resets while it waits to be accepted.
+ * TCP sockets of the simulated kernel that are bound and listen. What comes is a connection as any
+ * other, with a peer that sends and resets while it waits to be accepted.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,7 +42,9 @@ struct tcp *inbound_arrive(struct tcp *listener, bool is_in6, unsigned int host,
                            unsigned int intent);
 /* tcp.c: NULL: there are too many. */
 struct tcp *tcp_new(int family);
-/* The program's: sets the manner of the peer of a connect; and the daemon takes one that has come. */
+/*
+ * The program's: sets the manner of the peer of a connect; and the daemon takes one that has come.
+ */
 void peers_assign(struct tcp *tcp);
 void peer_set_manner(struct tcp *tcp, uint64_t salt); /* what it does by itself */
 void listeners_accepting(struct tcp *tcp);

@@ -3,8 +3,9 @@
 #define ASOCK_TESTS_SIM_KERNEL_H
 
 /*
- * The simulated kernel: descriptors, Unix and TCP streams, shared memory, event and timer descriptors.
- * calls.c has the system calls themselves, which look at a file's kind and call what is below.
+ * The simulated kernel: descriptors, Unix and TCP streams, shared memory, event and timer
+ * descriptors. calls.c has the system calls themselves, which look at a file's kind and call what
+ * is below.
  */
 #include <netinet/in.h>
 #include <poll.h>

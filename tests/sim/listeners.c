@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Listeners. The op of an accept is an op as any other (model.c), and so is the socket that comes of it a stream: its connect
- * is one that was never submitted. The kernel's listener of a stream is known by its port, or by what has come of it.
+ * Listeners. The op of an accept is an op as any other (model.c), and so is the socket that comes
+ * of it a stream: its connect is one that was never submitted. The kernel's listener of a stream is
+ * known by its port, or by what has come of it.
  */
 #include "tests/sim/listeners.h"
 

@@ -2,7 +2,10 @@
 #ifndef ASOCK_TESTS_SIM_LISTENERS_H
 #define ASOCK_TESTS_SIM_LISTENERS_H
 
-/* Listeners of the program's: steps, what must come of them (S61 to S63), and the scenes that they are in. */
+/*
+ * Listeners of the program's: steps, what must come of them (S61 to S63), and the scenes that they
+ * are in.
+ */
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -3,8 +3,8 @@
  * sim --seed N | --seeds A..B | --seconds N [--from N] | --replay FILE
  *     [--restarts] [--minimise] [--keep-going] [--trace]
  *
- * Runs programs in a child, so that whatever it dies of is a verdict. The last line says how many were
- * run; the exit status is 1 when one has failed.
+ * Runs programs in a child, so that whatever it dies of is a verdict. The last line says how many
+ * were run; the exit status is 1 when one has failed.
  */
 #include "tests/sim/main.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* In place of the process that makes listeners (daemon/server/maker.h): it takes its time, fails, or is gone. */
+/*
+ * In place of the process that makes listeners (daemon/server/maker.h): it takes its time, fails,
+ * or is gone.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

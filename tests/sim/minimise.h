@@ -19,7 +19,10 @@ struct verdict {
 /* main.c: in a child. */
 bool main_fails(const struct program *candidate, char ret_text[VERDICT_TEXT]);
 
-/* Leaves out of a program whatever it fails without, in the same way: by the first word of the text. */
+/*
+ * Leaves out of a program whatever it fails without, in the same way: by the first word of the
+ * text.
+ */
 void minimise(struct program *program, char text[VERDICT_TEXT]);
 
 #endif

@@ -102,7 +102,10 @@ void submission_made(struct submission *submission, int r)
         submission_done(submission);
 }
 
-/* What was received is copied: its place may be another op's soon. What was sent must not be read any more. */
+/*
+ * What was received is copied: its place may be another op's soon. What was sent must not be read
+ * any more.
+ */
 static void settle_buffer(struct submission *s)
 {
     bool is_received = s->operation == ASOCK_OPERATION_RECEIVE && !s->is_multishot;
@@ -141,7 +144,9 @@ void submission_done(struct submission *s)
     sim_trace("  %u: operation %d of stream %d ends: %s, %llu of %zu bytes, flags %u", s->number,
               s->operation, s->stream ? (int)s->stream->number : -1, asock_error_name(s->error),
               (unsigned long long)s->bytes, s->len, s->result_flags);
-    /* By the library (S57): the daemon was stopped, and counts from when it has read the request. */
+    /*
+     * By the library (S57): the daemon was stopped, and counts from when it has read the request.
+     */
     if (s->error == ASOCK_OPERATION_ABORTED && s->timeout_ms &&
         sim_now_ms() > s->submitted + s->timeout_ms && model.stopped_until > s->submitted)
         s->is_cancelled = true;
@@ -212,7 +217,10 @@ void model_look(void)
             submission_done(op->submission);
 }
 
-/* Who comes as another user. Where calls are short or interrupted the daemon says so, at most, in part. */
+/*
+ * Who comes as another user. Where calls are short or interrupted the daemon says so, at most, in
+ * part.
+ */
 static bool is_refused(const struct client *client)
 {
     bool is_cut = sim.faults & (1u << FAULT_PARTIAL | 1u << FAULT_INTERRUPT);

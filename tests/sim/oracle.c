@@ -44,8 +44,8 @@ static void compare(const struct stream *stream, const struct submission *s, uin
 }
 
 /*
- * How much went of a send that does not report it: what is there. It was the last one then (S28), but nothing of one
- * that was submitted before the connect went.
+ * How much went of a send that does not report it: what is there. It was the last one then (S28),
+ * but nothing of one that was submitted before the connect went.
  */
 static uint64_t part_of(const struct submission *s, uint64_t there)
 {
@@ -192,7 +192,10 @@ static bool has_old_pool(const struct submission *s)
     return s->is_multishot && s->stream->client->generation > 0;
 }
 
-/* Once a receive has ended CONNECTION_ABORTED none behind it continues the stream, be it with its end (S46). */
+/*
+ * Once a receive has ended CONNECTION_ABORTED none behind it continues the stream, be it with its
+ * end (S46).
+ */
 static void judge_gap(const struct submission *s, size_t bytes)
 {
     struct stream *stream = s->stream;
@@ -258,8 +261,9 @@ static void judge_order(const struct submission *s)
 }
 
 /*
- * Where the stream of a close begins: at the connect that succeeded, or, if none is known to have, at the last one
- * that may have. If all have failed, at the last one: what was sent behind the ones before it has ended with them.
+ * Where the stream of a close begins: at the connect that succeeded, or, if none is known to have,
+ * at the last one that may have. If all have failed, at the last one: what was sent behind the ones
+ * before it has ended with them.
  */
 static const struct submission *stream_begin(const struct submission *close)
 {
@@ -285,7 +289,10 @@ static bool was_asked_to_connect(const struct submission *close)
     return false;
 }
 
-/* A close with a linger time succeeds (S43) only when the stream has gone out whole, or there was to be none. */
+/*
+ * A close with a linger time succeeds (S43) only when the stream has gone out whole, or there was
+ * to be none.
+ */
 static void judge_close(const struct submission *s)
 {
     const struct submission *it;
@@ -447,7 +454,10 @@ static void judge_hangup(const struct submission *s)
         sim_fail("early-reset: submission %u, and the connection goes on", s->number);
 }
 
-/* The library keeps within what is reserved for its session, and what is within it is never refused. */
+/*
+ * The library keeps within what is reserved for its session, and what is within it is never
+ * refused.
+ */
 static void judge_refusal(const struct submission *s)
 {
     bool is_within = s->operation == ASOCK_OPERATION_SEND ||

@@ -3,9 +3,9 @@
 #define ASOCK_TESTS_SIM_PROGRAM_H
 
 /*
- * A program: which faults are on, how the daemon is made, and a list of steps. A step's numbers choose
- * among the objects that there are, so that a program without some of its steps is still one; each has
- * a salt of its own for what chance decides until the next step.
+ * A program: which faults are on, how the daemon is made, and a list of steps. A step's numbers
+ * choose among the objects that there are, so that a program without some of its steps is still
+ * one; each has a salt of its own for what chance decides until the next step.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -78,7 +78,10 @@
     X(TERMINATE)        /* and start again */                                                      \
     X(KILL)             /* and start again */
 
-/* Behind all others: the chance that makes a program knows none of them, so that each seed stays what it is. */
+/*
+ * Behind all others: the chance that makes a program knows none of them, so that each seed stays
+ * what it is.
+ */
 #define ADDED_STEP_KINDS(X)                                                                        \
     X(RESTART)          /* another process goes on */                                              \
     X(DATAGRAM_BIND)    /* slot, where */                                                          \

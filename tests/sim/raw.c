@@ -173,7 +173,10 @@ static void received(struct raw *raw, const struct raw_op *op, const struct fram
     id->received += frame->payload_len;
 }
 
-/* The life of the id that a reply belongs to: until the answer to its CLOSE it is the earlier one (docs/PROTOCOL.md, "Windows"). */
+/*
+ * The life of the id that a reply belongs to: until the answer to its CLOSE it is the earlier one
+ * (docs/PROTOCOL.md, "Windows").
+ */
 static struct raw_id *life_of(struct raw *raw, uint32_t id)
 {
     return raw->before[id].has_closed ? &raw->before[id] : &raw->ids[id];

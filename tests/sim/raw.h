@@ -3,8 +3,9 @@
 #define ASOCK_TESTS_SIM_RAW_H
 
 /*
- * Clients without the library, which speak the protocol as a runtime of another language would: an ACCEPT with a range of
- * ids, ids that are used again at once, answers that are read late. They keep the rules until they break one.
+ * Clients without the library, which speak the protocol as a runtime of another language would: an
+ * ACCEPT with a range of ids, ids that are used again at once, answers that are read late. They
+ * keep the rules until they break one.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -236,7 +236,10 @@ void step_raw_cancel(const struct step *step)
     raw_request(raw, &cancel, NULL, 0);
 }
 
-/* The daemon is patient for half a second with a client that does not read why its session has ended. */
+/*
+ * The daemon is patient for half a second with a client that does not read why its session has
+ * ended.
+ */
 static void has_missed_the_end(struct raw *raw)
 {
     raw->may_end |= raw->is_mute && raw->has_broken;

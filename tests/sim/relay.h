@@ -3,8 +3,9 @@
 #define ASOCK_TESTS_SIM_RELAY_H
 
 /*
- * The gateway, an ordinary program on the library and on a loop of its own, between programs that speak SOCKS or HTTP and
- * peers of the network. Programs write, read late, end their stream, go away.
+ * The gateway, an ordinary program on the library and on a loop of its own, between programs that
+ * speak SOCKS or HTTP and peers of the network. Programs write, read late, end their stream, go
+ * away.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -22,7 +23,10 @@ struct step;
 void step_relay_program(const struct step *step);
 void step_relay(const struct step *step);
 
-/* The gateway or a program runs, if it can; whether one could; when the gateway's next timer is due (ns). */
+/*
+ * The gateway or a program runs, if it can; whether one could; when the gateway's next timer is due
+ * (ns).
+ */
 bool relay_run(void);
 bool relay_has_work(void);
 uint64_t relay_due(void);
@@ -32,7 +36,10 @@ void relay_killed(void);
 void relay_calm_down(void);
 void relay_judge(void);
 void relay_end(void);
-/* The gateway's thread is run at once: the world goes on meanwhile. EAGAIN: it is none of the gateway's. */
+/*
+ * The gateway's thread is run at once: the world goes on meanwhile. EAGAIN: it is none of the
+ * gateway's.
+ */
 int relay_thread(void *(*run)(void *), void *data);
 
 #endif

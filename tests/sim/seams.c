@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is replaced as a whole: names (resolver.h), where the audit's entries go (audit_sink.h), and who
- * the client is (identity.h).
+ * What is replaced as a whole: names (resolver.h), where the audit's entries go (audit_sink.h), and
+ * who the client is (identity.h).
  */
 #include "tests/sim/seams.h"
 

@@ -3,8 +3,9 @@
 #define ASOCK_TESTS_SIM_H
 
 /*
- * Deterministic simulation: the daemon and the library in one thread, over a simulated kernel. A seed
- * decides everything. This header is what all parts share: chance, time, who runs, and how a run fails.
+ * Deterministic simulation: the daemon and the library in one thread, over a simulated kernel. A
+ * seed decides everything. This header is what all parts share: chance, time, who runs, and how a
+ * run fails.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -60,7 +61,10 @@ const char *sim_fault_name(enum fault fault);
 
 uint64_t sim_now_ms(void);
 
-/* The run has shown a fault of the project: prints, and ends the process. The first word names its kind. */
+/*
+ * The run has shown a fault of the project: prints, and ends the process. The first word names its
+ * kind.
+ */
 void sim_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void sim_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
 #define SIM_MUST(condition)                                                                        \

@@ -391,8 +391,8 @@ static void calm_down(void)
 }
 
 /*
- * Whoever lets go of a pool with slices of it taken cannot give them back: a multishot that waits for them is his
- * to end. So is what waits for the end of a connection that no side ends.
+ * Whoever lets go of a pool with slices of it taken cannot give them back: a multishot that waits
+ * for them is his to end. So is what waits for the end of a connection that no side ends.
  */
 static void cancel_stranded(void)
 {

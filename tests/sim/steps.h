@@ -36,7 +36,10 @@ struct destination {
     socklen_t len;
 };
 struct destination step_destination(uint32_t how, unsigned int intent);
-/* A number for the connect, by which its connection and its peer are known; false: there is none left. */
+/*
+ * A number for the connect, by which its connection and its peer are known; false: there is none
+ * left.
+ */
 bool step_intent(struct submission *submission, const struct step *step);
 
 void step_context(const struct step *step);

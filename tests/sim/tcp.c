@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * TCP as tcp(7) has it, seen from the daemon's end: what send(2) takes waits until the peer's kernel
- * has it, data stays readable after a reset, a close with unread data resets.
+ * TCP as tcp(7) has it, seen from the daemon's end: what send(2) takes waits until the peer's
+ * kernel has it, data stays readable after a reset, a close with unread data resets.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * UDP: a socket, and hosts that answer each datagram with one of their own, in the order in which they got them. What was
- * sent, and what was received, is kept for the oracle.
+ * UDP: a socket, and hosts that answer each datagram with one of their own, in the order in which
+ * they got them. What was sent, and what was received, is kept for the oracle.
  */
 #include <arpa/inet.h>
 #include <errno.h>

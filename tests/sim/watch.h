@@ -3,8 +3,9 @@
 #define ASOCK_TESTS_SIM_WATCH_H
 
 /*
- * LIST, SESSIONS, DENIALS, LEARNED, STATS and MONITOR, by raw clients: on the control socket of everybody, else of their own
- * session. They are asked many at a time, cancelled, read late, while sessions come and go.
+ * LIST, SESSIONS, DENIALS, LEARNED, STATS and MONITOR, by raw clients: on the control socket of
+ * everybody, else of their own session. They are asked many at a time, cancelled, read late, while
+ * sessions come and go.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Who is next: chance chooses among the parties that have something to do; if none has, time jumps. */
+/*
+ * Who is next: chance chooses among the parties that have something to do; if none has, time jumps.
+ */
 #include "tests/sim/world.h"
 
 #include "tests/sim/daemon.h"

@@ -3,8 +3,8 @@
 #define ASOCK_TESTS_DAEMON_SESSION_H
 
 /*
- * The daemon's core in the test's own process: a worker whose clock the test turns, a session over a
- * socketpair, requests and replies by the codec. For what no process from outside can see: delays
+ * The daemon's core in the test's own process: a worker whose clock the test turns, a session over
+ * a socketpair, requests and replies by the codec. For what no process from outside can see: delays
  * without waiting, turns, memory.
  */
 #include <stdbool.h>
@@ -39,8 +39,8 @@ void core_settle(struct core *core);
 void core_pass(struct core *core, uint64_t ms);
 
 /*
- * From now on every look at the clock of the shares takes so long that each step is over, and that a turn has
- * time for CORE_HURRIED_STEPS at most.
+ * From now on every look at the clock of the shares takes so long that each step is over, and that
+ * a turn has time for CORE_HURRIED_STEPS at most.
  */
 #define CORE_HURRIED_STEPS 2u
 void core_hurry(struct core *core);
@@ -59,7 +59,10 @@ uint64_t core_close(struct core *core, uint32_t id, uint32_t linger_ms);
 bool core_reply(struct core *core, struct reply *ret, const uint8_t **ret_payload, size_t *ret_len);
 /* Whether there is a reply of `token` by now; every other one before it is dropped. */
 bool core_has_reply(struct core *core, uint64_t token, struct reply *ret);
-/* The completion of `token`; every other reply before it is dropped. Fails the test where it is not there. */
+/*
+ * The completion of `token`; every other reply before it is dropped. Fails the test where it is not
+ * there.
+ */
 struct reply core_completion(struct core *core, uint64_t token);
 /* To localhost: a policy that denies the name ends it at once. */
 void core_connect_by_name(struct core *core, uint32_t id, uint16_t port);

@@ -13,7 +13,10 @@
 
 struct fake fake;
 
-/* Where a thread of the test is the daemon there is no context, and libcheck's asserts are not for it. */
+/*
+ * Where a thread of the test is the daemon there is no context, and libcheck's asserts are not for
+ * it.
+ */
 #define MUST(condition)                                                                            \
     do {                                                                                           \
         if (fake.context)                                                                          \

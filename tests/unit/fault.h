@@ -3,9 +3,9 @@
 #define ASOCK_TESTS_FAULT_H
 
 /*
- * Makes the N-th call of one function fail, once. The calls are those of the project's own objects (the
- * program is linked with --wrap), told apart by the side that runs when they are made; the test's own
- * calls never fail and are not counted.
+ * Makes the N-th call of one function fail, once. The calls are those of the project's own objects
+ * (the program is linked with --wrap), told apart by the side that runs when they are made; the
+ * test's own calls never fail and are not counted.
  */
 #include <stdbool.h>
 

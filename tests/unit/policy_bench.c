@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What a judgement costs with 10 rules and with many (100,000 unless the first argument says another
- * number), in one run: rounds of both alternate, and a row has the fastest of each and their ratio. No question
- * is asked twice. Not a test.
+ * What a judgement costs with 10 rules and with many (100,000 unless the first argument says
+ * another number), in one run: rounds of both alternate, and a row has the fastest of each and
+ * their ratio. No question is asked twice. Not a test.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,10 @@
 
 static const struct identity identity = {.pidfd = -1, .gids_known = true};
 
-/* Half of them names and suffixes, half of them prefixes of all lengths; the last one is for everything. */
+/*
+ * Half of them names and suffixes, half of them prefixes of all lengths; the last one is for
+ * everything.
+ */
 static char *make_rules(unsigned int count)
 {
     char *text = NULL;

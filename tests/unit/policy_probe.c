@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Policies and questions on standard input, answers on standard output, for tests in other languages:
+ * Policies and questions on standard input, answers on standard output, for tests in other
+ * languages:
  *
  *     file NAME       what follows, up to a line ".", is one more file; answer: "ok", or why not
  *     restrict        what follows, up to a line ".", narrows it; likewise
- *     ask PROTOCOL HOST ADDRESS PORT    "-" for none; answer: "allow FILE:LINE", "deny FILE:LINE", "deny", "learn …"
- *     reset           no file, no restriction; no answer
+ *     ask PROTOCOL HOST ADDRESS PORT    "-" for none; answer: "allow FILE:LINE", "deny FILE:LINE",
+ *     "deny", "learn …" reset           no file, no restriction; no answer
  *
  * The client is uid 0 with nothing else known but its groups.
  */

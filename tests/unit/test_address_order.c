@@ -9,7 +9,10 @@
 
 #define MOST 6
 
-/* The examples of RFC 6724, section 10.2, and what it says in words: destinations, each with its source. */
+/*
+ * The examples of RFC 6724, section 10.2, and what it says in words: destinations, each with its
+ * source.
+ */
 struct order_case {
     const char *what;
     const char *pairs[MOST][2]; /* destination, source ("": none), as resolved */

@@ -311,7 +311,10 @@ START_TEST(test_entries_of_nobody_are_bounded)
 }
 END_TEST
 
-/* Entries are not read, and one user connects without end: another's entries find their places, and are not late. */
+/*
+ * Entries are not read, and one user connects without end: another's entries find their places, and
+ * are not late.
+ */
 START_TEST(test_a_user_does_not_crowd_out_another)
 {
     uint64_t dropped, lost;
@@ -464,7 +467,10 @@ START_TEST(test_a_reserved_entry_finds_its_place)
 }
 END_TEST
 
-/* One user whose connects have to be recorded has as many of them under way as he can: another's are not denied. */
+/*
+ * One user whose connects have to be recorded has as many of them under way as he can: another's
+ * are not denied.
+ */
 START_TEST(test_a_user_does_not_make_another_s_connects_fail)
 {
     static struct audit_record *records[AUDIT_QUEUE_ENTRIES];

@@ -187,7 +187,10 @@ static void same_string(const char *a, const char **b)
     *b = a;
 }
 
-/* Both were zeroed as a whole, so they may be compared as a whole once the strings and segments are. */
+/*
+ * Both were zeroed as a whole, so they may be compared as a whole once the strings and segments
+ * are.
+ */
 static void same_request(struct request *a, struct request *b)
 {
     struct segments *segments = request_segments(a);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What happens to connects goes on in steps of their session's share, whoever tells of it: by a clock of which each look ends a
- * step, counted in turns of the loop.
+ * What happens to connects goes on in steps of their session's share, whoever tells of it: by a
+ * clock of which each look ends a step, counted in turns of the loop.
  */
 #include <stdio.h>
 #include <sys/socket.h>

@@ -112,7 +112,10 @@ START_TEST(test_each_user_has_a_place_for_denials)
 }
 END_TEST
 
-/* One person with thousands of ids has the places of a person, and beside them one entry for all the others. */
+/*
+ * One person with thousands of ids has the places of a person, and beside them one entry for all
+ * the others.
+ */
 START_TEST(test_subordinate_ids_are_their_owners)
 {
     unsigned int told = 0;

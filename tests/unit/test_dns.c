@@ -133,7 +133,10 @@ static uint64_t charged(const struct quota *quota)
     return lookups;
 }
 
-/* Each is charged for its own waiting; who goes last leaves the charge as long as c-ares has the question. */
+/*
+ * Each is charged for its own waiting; who goes last leaves the charge as long as c-ares has the
+ * question.
+ */
 START_TEST(test_resolver_charges_of_one_question)
 {
     struct quota *daemon = quota_new(), *a, *b;
@@ -273,7 +276,10 @@ START_TEST(test_resolver_silent_server_is_asked_last)
 }
 END_TEST
 
-/* c-ares alone would ask ten times, for 51 seconds. What is reported as over is over for the server, too. */
+/*
+ * c-ares alone would ask ten times, for 51 seconds. What is reported as over is over for the
+ * server, too.
+ */
 START_TEST(test_resolver_total_time)
 {
     const struct resolver_options options = {.timeout_ms = 50, .tries = 10, .total_ms = 120};

@@ -103,7 +103,10 @@ START_TEST(test_names_are_alike)
 }
 END_TEST
 
-/* Every errno has an error, in both signs; and an error's errno leads back, or to no particular one. */
+/*
+ * Every errno has an error, in both signs; and an error's errno leads back, or to no particular
+ * one.
+ */
 START_TEST(test_errno_is_total)
 {
     enum asock_wire_error error;
@@ -166,7 +169,10 @@ START_TEST(test_public_header)
 }
 END_TEST
 
-/* As many names on both sides, each with the same number. unset: the proto's value 0 has no name here. */
+/*
+ * As many names on both sides, each with the same number. unset: the proto's value 0 has no name
+ * here.
+ */
 static void same_numbers(const ProtobufCEnumDescriptor *proto, const struct number *numbers,
                          size_t count)
 {

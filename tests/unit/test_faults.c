@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Daemon and library in one process, and one call that fails: the N-th allocation, the N-th system call,
- * for every N that a scenario reaches on either side. Whatever fails, each op that was accepted
- * completes exactly once, nothing leaks, no descriptor stays open, and the next client is served.
+ * Daemon and library in one process, and one call that fails: the N-th allocation, the N-th system
+ * call, for every N that a scenario reaches on either side. Whatever fails, each op that was
+ * accepted completes exactly once, nothing leaks, no descriptor stays open, and the next client is
+ * served.
  */
 #include <arpa/inet.h>
 #include <asock/asock.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a command sends into its own network: questions for names, first packets; and what it is answered. */
+/*
+ * What a command sends into its own network: questions for names, first packets; and what it is
+ * answered.
+ */
 #include "tests/lib/suite.h"
 #include "gateway/dns.h"
 #include "gateway/fake_names.h"
@@ -201,7 +204,10 @@ START_LOOP_TEST(test_a_first_packet_is_told_from_others, 0, COUNT(packets))
 }
 END_TEST
 
-/* Ones' complement sum of an IP header, or of what TCP and ICMPv6 cover: 0xffff where the checksum is right. */
+/*
+ * Ones' complement sum of an IP header, or of what TCP and ICMPv6 cover: 0xffff where the checksum
+ * is right.
+ */
 static unsigned int sum_of(const uint8_t *data, size_t len, unsigned int sum)
 {
     for (size_t i = 0; i < len; i++)

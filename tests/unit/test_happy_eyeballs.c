@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Which addresses are tried, when, and what is left of the others (S19). The clock is the test's. */
+/*
+ * Which addresses are tried, when, and what is left of the others (S19). The clock is the test's.
+ */
 #include "daemon/net/happy_eyeballs.h"
 
 #include <arpa/inet.h>
@@ -467,7 +469,10 @@ START_TEST(test_s21_a_stopped_race_leaves_nothing)
 }
 END_TEST
 
-/* Without room for a second one at a time the first goes on alone, and the next is tried once there is room. */
+/*
+ * Without room for a second one at a time the first goes on alone, and the next is tried once there
+ * is room.
+ */
 START_TEST(test_s49_attempts_beside_the_first_are_charged)
 {
     union resolver_address addresses[] = {black, black, good};

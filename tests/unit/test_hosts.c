@@ -65,7 +65,9 @@ static const struct {
     {"last.test", AF_UNSPEC, ERR_SUCCESS, 1, {"198.51.100.7"}},
 };
 
-/* One that has a name for one family answers for both: no name leaks, and no server is waited for. */
+/*
+ * One that has a name for one family answers for both: no name leaks, and no server is waited for.
+ */
 START_LOOP_TEST(test_resolver_hosts_answers_alone, 0, sizeof(hosts) / sizeof(hosts[0]))
 {
     struct asked asked = {0};
@@ -137,7 +139,10 @@ static void write_many_hosts(unsigned int lines, const char *last)
     ck_assert_int_eq(fclose(file), 0);
 }
 
-/* A large file is read by the loop, piece by piece: who asks meanwhile waits, and who asks for no name does not. */
+/*
+ * A large file is read by the loop, piece by piece: who asks meanwhile waits, and who asks for no
+ * name does not.
+ */
 START_TEST(test_resolver_large_hosts)
 {
     struct asked asked = {0}, cancelled = {0}, quick = {0}, middle = {0};

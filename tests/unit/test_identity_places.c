@@ -232,7 +232,10 @@ static int wait_for(pid_t pid)
     return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
 }
 
-/* No process can be started in that namespace after its first process has ended: not by this one either. */
+/*
+ * No process can be started in that namespace after its first process has ended: not by this one
+ * either.
+ */
 static int run_in_pid_namespace(void (*fn)(void *), void *data)
 {
     pid_t pid;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What sockets' buffers in the kernel may grow to is charged, and bounded where there is no room (S49). */
+/*
+ * What sockets' buffers in the kernel may grow to is charged, and bounded where there is no room
+ * (S49).
+ */
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Whatever a client does with a socket that was lent to it, the daemon's calls on it do not block (S70). */
+/*
+ * Whatever a client does with a socket that was lent to it, the daemon's calls on it do not block
+ * (S70).
+ */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -51,7 +54,10 @@ START_TEST(test_s70_a_linger_time_that_comes_right_before_the_close_stops_nobody
 }
 END_TEST
 
-/* A kernel that does not dissolve it, as with TLS in it: the stream ends, whoever else has a descriptor. */
+/*
+ * A kernel that does not dissolve it, as with TLS in it: the stream ends, whoever else has a
+ * descriptor.
+ */
 START_TEST(test_s70_what_cannot_be_dissolved_is_shut_down)
 {
     struct worker worker = {.fds_used = 1};

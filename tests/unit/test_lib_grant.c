@@ -154,7 +154,10 @@ START_TEST(test_s49_a_refused_raise_ends_the_socket_that_needed_it_with_the_text
 }
 END_TEST
 
-/* Sixteen ids, and ops for two of them: with more open sockets one that waits could keep another from moving. */
+/*
+ * Sixteen ids, and ops for two of them: with more open sockets one that waits could keep another
+ * from moving.
+ */
 START_TEST(test_s51_sockets_without_their_part_of_the_ops_are_not_used)
 {
     asock_socket *all[3] = {begin(), fake_socket(), fake_socket()};
@@ -203,7 +206,10 @@ static void listen_at(asock_socket *socket)
     asock_op_unref(listen);
 }
 
-/* All of them wait for a socket; whatever the larger grant was asked for, they go on with it, in their order. */
+/*
+ * All of them wait for a socket; whatever the larger grant was asked for, they go on with it, in
+ * their order.
+ */
 START_TEST(test_s62_accepts_that_wait_for_a_socket_go_on_with_a_larger_grant)
 {
     static const struct hello first = {3, 64, 64 * KIB, MIB}, more = {16, 64, 64 * KIB, MIB};

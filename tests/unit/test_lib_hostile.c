@@ -116,7 +116,10 @@ START_TEST(test_s46_what_was_said_before_the_end_is_heard)
 }
 END_TEST
 
-/* The connection ends in the middle of a text: it was not checked yet, so the program does not get it. */
+/*
+ * The connection ends in the middle of a text: it was not checked yet, so the program does not get
+ * it.
+ */
 START_TEST(test_s46_half_a_text_is_none)
 {
     struct reply reply = {.kind = KIND_EVENT, .body = BODY_EVENT, .event = EVENT_SESSION_ENDED};
@@ -159,7 +162,10 @@ START_TEST(test_s46_half_a_text_of_an_op_is_none)
 }
 END_TEST
 
-/* It ends in the middle of the head that follows a text: the text was whole, and stays what the program has. */
+/*
+ * It ends in the middle of the head that follows a text: the text was whole, and stays what the
+ * program has.
+ */
 START_TEST(test_s46_a_whole_text_stays)
 {
     struct reply reply = {.kind = KIND_COMPLETION, .error = ERR_ACCESS_DENIED, .ops_freed = 1};

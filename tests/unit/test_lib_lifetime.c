@@ -77,7 +77,10 @@ START_TEST(test_a_descriptor_stays_with_its_request)
     large = fake_op(data, len);
     ck_assert_int_eq(asock_send(socket, large), 1);
     fake_process();
-    /* The output is full of the send's frames, so the request for the listener is never written: nor is its descriptor. */
+    /*
+     * The output is full of the send's frames, so the request for the listener is never written:
+     * nor is its descriptor.
+     */
     ck_assert_int_eq(pipe(ends), 0);
     snprintf(number, sizeof(number), "%d", ends[1]);
     ck_assert_int_eq(asock_context_control(fake.context, "listener", args, NULL, NULL, 0),

@@ -19,7 +19,10 @@ static char byte;
 
 TEST_FIXTURE_TIMEOUT(fake_setup, fake_teardown, 120);
 
-/* The listener is closed before anything of it has left; the accept waits for a place that the session has not. */
+/*
+ * The listener is closed before anything of it has left; the accept waits for a place that the
+ * session has not.
+ */
 START_TEST(test_s62_a_close_ends_an_accept_that_waits_for_a_place)
 {
     struct sockaddr_in any = {.sin_family = AF_INET};

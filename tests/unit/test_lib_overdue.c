@@ -292,7 +292,10 @@ static struct request *await_request(uint32_t verb)
     return &fake.request;
 }
 
-/* It counts from when it read the request: if it was stopped before that, it keeps the deadline too late. */
+/*
+ * It counts from when it read the request: if it was stopped before that, it keeps the deadline too
+ * late.
+ */
 START_TEST(test_s57_a_daemon_that_counts_late_does_not_hang)
 {
     asock_socket *socket = make_socket(20 * 1000);
@@ -302,7 +305,10 @@ START_TEST(test_s57_a_daemon_that_counts_late_does_not_hang)
     await_request(VERB_CANCEL);
     fake_complete(&told, ERR_OPERATION_ABORTED, 0);
     ck_assert_int_eq(fake_end(receive), ASOCK_TIMED_OUT);
-    /* Behind a send that timed out nothing may be sent; but nothing of this one was, and the stream goes on. */
+    /*
+     * Behind a send that timed out nothing may be sent; but nothing of this one was, and the stream
+     * goes on.
+     */
     ck_assert_int_eq(asock_op_set_timeout(send, 60 * 1000), 0);
     ck_assert_int_eq(asock_send(socket, send), 1);
     told = *fake_expect(VERB_SEND);

@@ -211,7 +211,10 @@ START_TEST(test_s8_waiting_asks_the_daemon)
 }
 END_TEST
 
-/* While a shutdown is pending the daemon takes no send, so success is reported when the shutdown has ended, with any result. */
+/*
+ * While a shutdown is pending the daemon takes no send, so success is reported when the shutdown
+ * has ended, with any result.
+ */
 START_TEST(test_s8_asks_again_when_a_shutdown_has_failed)
 {
     char c = 'c';

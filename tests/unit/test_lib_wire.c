@@ -341,8 +341,9 @@ static struct request set_linger(asock_socket *socket, asock_op *op, int64_t ms,
 }
 
 /*
- * The daemon has the option when it reads the CLOSE, also where it has not said so yet, or never will. The last one
- * counts, whoever hears of it first. So the library waits for as long, and tells no success before.
+ * The daemon has the option when it reads the CLOSE, also where it has not said so yet, or never
+ * will. The last one counts, whoever hears of it first. So the library waits for as long, and tells
+ * no success before.
  */
 START_LOOP_TEST(test_s43_close_goes_by_an_option_that_has_left, 0, 4)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * LIST while what it lists comes and goes between two rows: each socket that is there all the time is listed once, and
- * none that has gone. The core runs in the test's own process.
+ * LIST while what it lists comes and goes between two rows: each socket that is there all the time
+ * is listed once, and none that has gone. The core runs in the test's own process.
  */
 #include <string.h>
 #include <unistd.h>

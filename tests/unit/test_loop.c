@@ -201,7 +201,10 @@ static int count_runs(const struct thing *things)
     return runs;
 }
 
-/* A turn takes as many as it has time for, each the next ones; nor does it think that it is late because of them. */
+/*
+ * A turn takes as many as it has time for, each the next ones; nor does it think that it is late
+ * because of them.
+ */
 START_TEST(test_s52_deadlines_that_pass_together_take_turns)
 {
     static struct thing things[CROWD];

@@ -149,7 +149,10 @@ static void check_order(const unsigned int *order, size_t count)
     ck_assert_int_eq(asked(), -1);
 }
 
-/* However many one user has asked for before: another one waits for the one that is being done and for one more. */
+/*
+ * However many one user has asked for before: another one waits for the one that is being done and
+ * for one more.
+ */
 START_TEST(test_s52_users_take_turns)
 {
     static const unsigned int order[] = {0, 1, 10, 20, 2, 11, 3, 12, 4};

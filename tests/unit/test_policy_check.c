@@ -73,8 +73,9 @@ START_LOOP_TEST(test_policy_check_of_a_rule, 0, (int)(sizeof(checked) / sizeof(c
 END_TEST
 
 /*
- * As many rules as there may be, of the kinds that are compared with each other: about one host, and denied names beside
- * allowed addresses. Compared two by two they would take longer than a test may.
+ * As many rules as there may be, of the kinds that are compared with each other: about one host,
+ * and denied names beside allowed addresses. Compared two by two they would take longer than a test
+ * may.
  */
 START_LOOP_TEST(test_policy_check_of_many_rules, 0, 2)
 {

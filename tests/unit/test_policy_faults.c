@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A policy is loaded, looked at and narrowed while one call after the other fails: whole, or not at all. */
+/*
+ * A policy is loaded, looked at and narrowed while one call after the other fails: whole, or not at
+ * all.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

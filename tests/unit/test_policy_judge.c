@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The order of judgement of asockd.policy(5), case by case: a list of rules, a question, the answer. */
+/*
+ * The order of judgement of asockd.policy(5), case by case: a list of rules, a question, the
+ * answer.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -456,7 +459,10 @@ int socket(int domain, int type, int protocol)
     return (int)syscall(SYS_socket, domain, type, protocol);
 }
 
-/* However many lists of rules there are, the kernel is asked once about an address and what is embedded in it. */
+/*
+ * However many lists of rules there are, the kernel is asked once about an address and what is
+ * embedded in it.
+ */
 START_TEST(test_policy_restrictions_ask_the_kernel_once)
 {
     static const char *const text = R("Allow=tcp * *\n");

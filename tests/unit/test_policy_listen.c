@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* How Listen= and Reserve= are written, and what is refused, with its line. What they mean: tests/conformance/test_listen_policy.py. */
+/*
+ * How Listen= and Reserve= are written, and what is refused, with its line. What they mean:
+ * tests/conformance/test_listen_policy.py.
+ */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Reload is all or nothing, whichever call in it fails; and what learn mode remembers is bounded. The core
- * runs in the test's own process.
+ * Reload is all or nothing, whichever call in it fails; and what learn mode remembers is bounded.
+ * The core runs in the test's own process.
  */
 #include "daemon/core/quota.h"
 #include "daemon/server/reload.h"
@@ -114,7 +114,10 @@ static int begin(uint64_t *ret_connect)
 
 TEST_FIXTURE(setup, teardown);
 
-/* The report of a connect that ends is not kept then: for want of memory it would not be kept either, and nothing fails. */
+/*
+ * The report of a connect that ends is not kept then: for want of memory it would not be kept
+ * either, and nothing fails.
+ */
 static void leave_no_room(void)
 {
     struct quota *quota = core->session->quota;
@@ -296,7 +299,10 @@ static int64_t generation(void)
     return number;
 }
 
-/* One connection is judged in a step. Those that are not yet are judged by the new policy all the same. */
+/*
+ * One connection is judged in a step. Those that are not yet are judged by the new policy all the
+ * same.
+ */
 START_TEST(test_s52_connections_are_judged_in_steps)
 {
     struct worker *w = &core->worker;
@@ -325,7 +331,10 @@ START_TEST(test_s52_connections_are_judged_in_steps)
 }
 END_TEST
 
-/* A judgement takes no time, but to take a connect apart that it denies takes as long as a turn may. */
+/*
+ * A judgement takes no time, but to take a connect apart that it denies takes as long as a turn
+ * may.
+ */
 static uint64_t clock_by_failed(void)
 {
     return core_failed(core) * (uint64_t)SLICE_NS;
@@ -392,7 +401,9 @@ START_TEST(test_learned_rules_are_bounded_in_number)
 }
 END_TEST
 
-/* A client that learns without end leaves others half of the room, and each rule names its client. */
+/*
+ * A client that learns without end leaves others half of the room, and each rule names its client.
+ */
 START_TEST(test_learned_rules_are_shared)
 {
     struct learn *store = learn_new();

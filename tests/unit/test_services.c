@@ -117,7 +117,10 @@ static void write_text(const char *file_path, const char *content)
     ck_assert_int_eq(fclose(file), 0);
 }
 
-/* Within one tick of the kernel's clock, of the same size, in place: as hard to see as a change can be. */
+/*
+ * Within one tick of the kernel's clock, of the same size, in place: as hard to see as a change can
+ * be.
+ */
 START_TEST(test_services_follow_the_file)
 {
     char changing[] = "/tmp/asock-services-XXXXXX";

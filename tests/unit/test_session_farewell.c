@@ -100,7 +100,9 @@ START_LOOP_TEST(test_the_last_frame_waits_for_room, 0, 2)
 }
 END_TEST
 
-/* Room for what waits is the client's affair, and its time is bounded; what it costs is given back. */
+/*
+ * Room for what waits is the client's affair, and its time is bounded; what it costs is given back.
+ */
 START_LOOP_TEST(test_a_client_that_makes_no_room_is_left, 0, 2)
 {
     const struct quota *all = core->worker.quota;

@@ -199,7 +199,10 @@ START_TEST(test_completion_of_a_close_alone_is_not_held)
 }
 END_TEST
 
-/* The socket is writable all the while: it is tried again a little later, and does not keep the loop busy. */
+/*
+ * The socket is writable all the while: it is tried again a little later, and does not keep the
+ * loop busy.
+ */
 START_TEST(test_what_the_kernel_has_no_memory_for_is_tried_again_later)
 {
     struct request sync = {.verb = VERB_SYNC};
@@ -219,7 +222,10 @@ START_TEST(test_what_the_kernel_has_no_memory_for_is_tried_again_later)
 }
 END_TEST
 
-/* The same of what comes for a socket that closes, and while it lingers: it must not keep the loop busy. */
+/*
+ * The same of what comes for a socket that closes, and while it lingers: it must not keep the loop
+ * busy.
+ */
 static void expect_patience(void)
 {
     ck_assert_int_eq(write(peer, "left over", 9), 9);

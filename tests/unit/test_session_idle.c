@@ -100,7 +100,10 @@ START_TEST(test_s55_idle_although_a_send_waits)
 }
 END_TEST
 
-/* A reload that takes the limit away holds for what is connected; and nothing ends what is closed twice. */
+/*
+ * A reload that takes the limit away holds for what is connected; and nothing ends what is closed
+ * twice.
+ */
 START_TEST(test_s55_idle_ends_with_the_limit)
 {
     int peer, other;

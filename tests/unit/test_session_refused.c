@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Clients that get no session, of a user who may have none: they cost that user time, and wait for it. */
+/*
+ * Clients that get no session, of a user who may have none: they cost that user time, and wait for
+ * it.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -104,7 +107,10 @@ START_TEST(test_s52_a_client_that_is_refused_costs_its_user_time)
 }
 END_TEST
 
-/* The user owes much, and another one has work: it goes on until the debt is paid, a slice for a slice. */
+/*
+ * The user owes much, and another one has work: it goes on until the debt is paid, a slice for a
+ * slice.
+ */
 START_TEST(test_s52_clients_of_a_user_who_owes_time_wait_for_their_turn)
 {
     int clients[2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Shared memory in a session, where no client can look: what comes of it when the kernel has no page for
- * a reference, and how it is emptied.
+ * Shared memory in a session, where no client can look: what comes of it when the kernel has no
+ * page for a reference, and how it is emptied.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +79,10 @@ static void expect(uint64_t token, uint32_t error, uint64_t bytes)
 
 TEST_FIXTURE_TIMEOUT(setup, teardown, 60);
 
-/* The stream has a hole where it would have been: what is behind is aborted (S28), receiving goes on. */
+/*
+ * The stream has a hole where it would have been: what is behind is aborted (S28), receiving goes
+ * on.
+ */
 START_TEST(test_s14_send_without_a_page)
 {
     struct shm_buffer *shm = new_buffer(1, 64 * KIB);
@@ -268,7 +271,10 @@ START_TEST(test_chunks_are_used_again)
 }
 END_TEST
 
-/* However small the pieces are in which a send comes: what is held is less than twice what has come. */
+/*
+ * However small the pieces are in which a send comes: what is held is less than twice what has
+ * come.
+ */
 START_LOOP_TEST(test_pieces_are_put_together, 0, 4)
 {
     static const uint32_t lengths[] = {1, 63, 1000, 40000};

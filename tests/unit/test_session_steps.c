@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Work that one client causes goes on in steps of its share, however much there is of it at once: by a clock of which
- * each look ends a step, counted in turns of the loop.
+ * Work that one client causes goes on in steps of its share, however much there is of it at once:
+ * by a clock of which each look ends a step, counted in turns of the loop.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -124,7 +124,10 @@ START_TEST(test_the_rest_of_a_session_is_closed_at_once)
 }
 END_TEST
 
-/* A row may have to ask the policy, and what a client has restricted it by: it takes as long as other requests. */
+/*
+ * A row may have to ask the policy, and what a client has restricted it by: it takes as long as
+ * other requests.
+ */
 START_TEST(test_s52_rows_are_sent_in_steps)
 {
     struct request list = {.verb = VERB_LIST, .op = 900300};
@@ -151,7 +154,10 @@ START_TEST(test_s52_rows_are_sent_in_steps)
 }
 END_TEST
 
-/* A close may reset what waits at a listener, which takes the kernel as long as many other requests. */
+/*
+ * A close may reset what waits at a listener, which takes the kernel as long as many other
+ * requests.
+ */
 START_TEST(test_s52_sockets_are_closed_in_steps)
 {
     struct request request = {.verb = VERB_CLOSE, .op = 900100};
@@ -278,7 +284,10 @@ START_TEST(test_s52_a_restriction_judges_in_steps)
 }
 END_TEST
 
-/* A judgement takes no time, but to take a connect apart that it denies takes as long as a turn may. */
+/*
+ * A judgement takes no time, but to take a connect apart that it denies takes as long as a turn
+ * may.
+ */
 static uint64_t clock_by_failed(void)
 {
     return core_failed(core) * (uint64_t)SLICE_NS;

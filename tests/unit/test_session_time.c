@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Delays of the daemon, by a clock that the test turns: no test waits, none depends on the machine. */
+/*
+ * Delays of the daemon, by a clock that the test turns: no test waits, none depends on the machine.
+ */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -44,7 +46,9 @@ static uint64_t send_more_than_fits(uint32_t id, uint32_t timeout_ms)
     return 0;
 }
 
-/* On a busy machine the kernel's packets may take their time: what is read for ends, or is reset. */
+/*
+ * On a busy machine the kernel's packets may take their time: what is read for ends, or is reset.
+ */
 static ssize_t read_all(int peer, int *ret_err)
 {
     static char buf[65536];
@@ -324,7 +328,10 @@ START_TEST(test_s43_timeout_of_the_close_shortens_its_linger_time)
 }
 END_TEST
 
-/* It reads what its kernel has acknowledged, and writes now and then: it is not reset within the time. */
+/*
+ * It reads what its kernel has acknowledged, and writes now and then: it is not reset within the
+ * time.
+ */
 START_TEST(test_s43_a_slow_peer_is_not_reset_within_the_time)
 {
     uint64_t token;

@@ -83,7 +83,10 @@ START_LOOP_TEST(test_s52_a_quiet_user_waits_for_one_slice_of_each_other, 0, 3)
 }
 END_TEST
 
-/* One user has as much as another, one unit as another of its user, one session as another of its unit. */
+/*
+ * One user has as much as another, one unit as another of its user, one session as another of its
+ * unit.
+ */
 START_TEST(test_s52_users_then_units_then_sessions)
 {
     struct worker_share many[30], two[2], one;
@@ -168,7 +171,9 @@ START_TEST(test_who_has_ended_does_not_work)
 }
 END_TEST
 
-/* A daemon that was stopped within a step cannot tell: whoever had it does not pay for all of that. */
+/*
+ * A daemon that was stopped within a step cannot tell: whoever had it does not pay for all of that.
+ */
 START_TEST(test_s52_a_step_that_slept_costs_little)
 {
     struct worker_share sleeper, other;
@@ -211,7 +216,10 @@ START_TEST(test_s52_what_is_charged_is_paid_off)
 }
 END_TEST
 
-/* The first wake-up is timed, until its step and not until the end of it; a session that ends meanwhile is forgotten. */
+/*
+ * The first wake-up is timed, until its step and not until the end of it; a session that ends
+ * meanwhile is forgotten.
+ */
 START_TEST(test_the_time_in_the_queue_is_sampled)
 {
     struct shares shares;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* States of a socket that only a kernel without memory, or a turn's end in a certain place, brings about. */
+/*
+ * States of a socket that only a kernel without memory, or a turn's end in a certain place, brings
+ * about.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>

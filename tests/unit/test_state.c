@@ -106,7 +106,10 @@ START_TEST(test_a_restriction_that_is_not_understood)
 }
 END_TEST
 
-/* A client can have more bytes and ops freed than its window, if it overran it. That must not end the take-over for all others. */
+/*
+ * A client can have more bytes and ops freed than its window, if it overran it. That must not end
+ * the take-over for all others.
+ */
 START_TEST(test_a_client_that_overran_its_window)
 {
     struct parts p;
@@ -121,8 +124,8 @@ START_TEST(test_a_client_that_overran_its_window)
 END_TEST
 
 /*
- * Of the first format, as it was written when it was made: it is read for as long as there is this program. Whoever changes
- * what is written leaves the file as it is.
+ * Of the first format, as it was written when it was made: it is read for as long as there is this
+ * program. Whoever changes what is written leaves the file as it is.
  */
 START_TEST(test_a_state_of_format_1)
 {
@@ -192,7 +195,10 @@ static int would_reset(struct session *s, uint32_t id)
     return linger.l_onoff;
 }
 
-/* What is charged to it goes with it: there it is what it was, here nothing is left, and no peer has heard of it. */
+/*
+ * What is charged to it goes with it: there it is what it was, here nothing is left, and no peer
+ * has heard of it.
+ */
 START_TEST(test_it_moves)
 {
     struct core *old = core_new();

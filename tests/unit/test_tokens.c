@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The session's table of tokens: a client that chooses them well for itself must not make it slow for others. */
+/*
+ * The session's table of tokens: a client that chooses them well for itself must not make it slow
+ * for others.
+ */
 #include "daemon/core/loop.h"
 #include "daemon/session/op.h"
 #include "tests/lib/suite.h"
