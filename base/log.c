@@ -99,7 +99,7 @@ static bool tell_loss(void)
     char line[64];
     size_t n = begin_line(line, sizeof(line), LOG_LEVEL_WARNING);
 
-    n += (size_t)snprintf(line + n, sizeof(line) - n, "log: %llu lines are lost here\n", untold);
+    n += (size_t)snprintf(line + n, sizeof(line) - n, "log: %llu lines were lost here\n", untold);
     if (put(line, n))
         return true;
     log_untold += untold;

@@ -188,7 +188,7 @@ static int decide(struct session *session, const struct settings *settings,
 
     if (sockets->count + sessions->count == 0) {
         report_error(
-            "there is no such socket or session (asockctl list and sessions show what there is)");
+            "there is no such socket or session (see asockctl list and asockctl sessions)");
         return EXIT_NO_SUCH;
     }
     if (!settings->dry_run && !settings->yes && !is_terminal)

@@ -35,14 +35,15 @@ static void tell(const struct record *record)
     int64_t closed = number(record, "closed");
 
     if (cancelled)
-        printf("%" PRId64 " connects in progress lost a name or an address\n", cancelled);
+        printf("%" PRId64 " %s in progress lost a name or an address\n", cancelled,
+               cancelled == 1 ? "connect" : "connects");
     if (closed)
-        printf("%" PRId64 " connections ended\n", closed);
+        printf("%" PRId64 " %s ended\n", closed, closed == 1 ? "connection" : "connections");
     if (denied)
-        printf(
-            "%" PRId64
-            " connections are no longer allowed: asockctl list shows them, asockctl reload --close ends them\n",
-            denied);
+        printf("%" PRId64
+               " %s no longer allowed: asockctl list shows %s, asockctl reload --close ends %s\n",
+               denied, denied == 1 ? "connection is" : "connections are",
+               denied == 1 ? "it" : "them", denied == 1 ? "it" : "them");
     if (*record_text(record, "restart")) {
         fputs("changed, but in force only after a restart: ", stdout);
         text_print_escaped(stdout, record_text(record, "restart"), 0);

@@ -110,10 +110,10 @@ const struct command command_run = {
         "can use a socket that asockd lends (+lend in a rule), but cannot connect it to another address.\n"
         "--proxy is for programs that can use a proxy: asockctl serves one on 127.0.0.1, and sets ALL_PROXY, HTTP_PROXY,\n"
         "HTTPS_PROXY and similar variables.\n"
-        "--transparent is for any program: COMMAND has a network of its own, every connection of which goes through\n"
-        "asockd, and every name of which is asockd's to resolve. --sandbox adds bubblewrap: a read-only system, a /tmp\n"
+        "--transparent is for any program: COMMAND has a network of its own. All its connections go through\n"
+        "asockd, which also resolves its names. --sandbox adds bubblewrap: a read-only system, a /tmp\n"
         "of its own, this directory to write to. --publish 8080:80 lets others reach COMMAND's port 80. --timeout is for the daemon's answer.\n"
-        "Exit status: COMMAND's, 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND cannot be run, 127 there is none.\n",
+        "Exit status: COMMAND's, 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND cannot be run, 127 not found.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
                TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD | TAKES_PUBLISH,
     .failure = EXIT_OWN,

@@ -141,7 +141,7 @@ static _Noreturn void run_command(const struct inside *inside)
     unsetenv("LOCALDOMAIN"); /* search domains: names are whole here */
     status = child_exec(args);
     if (inside->has_sandbox)
-        report_error("--sandbox needs bubblewrap");
+        report_error("--sandbox needs bwrap (package bubblewrap)");
     _exit(inside->has_sandbox ? EXIT_OWN : status);
 }
 

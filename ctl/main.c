@@ -320,7 +320,7 @@ static int parse_client_option(int option, struct parsed *parsed)
     else if (client->group_count < CLIENT_GROUPS_MAX)
         client->groups[client->group_count++] = optarg;
     else
-        return report_usage("--group: more than %d", CLIENT_GROUPS_MAX);
+        return report_usage("--group: more than %d groups", CLIENT_GROUPS_MAX);
     return 0;
 }
 
@@ -400,7 +400,8 @@ static int parse_place(int option, struct parsed *parsed)
 
     parsed->given |= is_listen ? TAKES_LISTEN : TAKES_PUBLISH;
     if (*count == (is_listen ? LISTEN_MAX : PUBLISH_MAX))
-        return report_usage("%s: more than %d", is_listen ? "--listen" : "--publish", *count);
+        return report_usage("%s: given more than %d times", is_listen ? "--listen" : "--publish",
+                            *count);
     (is_listen ? settings->listen : settings->publish)[(*count)++] = optarg;
     return 0;
 }
@@ -436,7 +437,7 @@ static int parse_option(int option, struct parsed *parsed)
         parsed->given |= TAKES_POLICY;
         parsed->settings.policy = optarg;
         if (parsed->settings.policy_count == POLICIES_MAX)
-            return report_usage("--policy: more than %d", POLICIES_MAX);
+            return report_usage("--policy: more than %d files", POLICIES_MAX);
         parsed->settings.policies[parsed->settings.policy_count++] = optarg;
         return 0;
     case OPTION_CONFIG_DIR:
@@ -506,8 +507,7 @@ static int check_call(const struct command *command, const struct parsed *parsed
     const struct settings *settings = &parsed->settings;
 
     if (surplus & TAKES_CONTROL)
-        return report_usage("%s goes through a client socket: --socket, not --control",
-                            command->name);
+        return report_usage("%s uses a client socket: give --socket, not --control", command->name);
     if (surplus)
         return report_usage("%s takes no %s", command->name, option_name(surplus));
     if (settings->socket && settings->control)

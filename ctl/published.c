@@ -106,7 +106,7 @@ static void complain_of(const char *what, int error, const char *text, const cha
 
 static void on_ended(void *userdata, int error, const char *text)
 {
-    complain_of(userdata, error, text, "the port is not published any more");
+    complain_of(userdata, error, text, "asockctl no longer publishes the port");
 }
 
 int published_open(struct published *published, const struct settings *settings,

@@ -65,9 +65,9 @@ static const char *remedy(int err)
     if (has_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1'))
         return "AppArmor restricts user namespaces: load asockctl's profile (see asockctl(1))";
     if (has_number("/proc/sys/kernel/unprivileged_userns_clone", '0'))
-        return "the sysctl kernel.unprivileged_userns_clone is 0";
+        return "the sysctl kernel.unprivileged_userns_clone is 0: set it to 1";
     if (has_number("/proc/sys/user/max_user_namespaces", '0'))
-        return "the sysctl user.max_user_namespaces is 0";
+        return "the sysctl user.max_user_namespaces is 0: raise it";
     return "a container's seccomp filter or a kernel without the feature may be why";
 }
 

@@ -36,7 +36,7 @@ static const char help[] =
     "      --allow-public     without policy files, let every client connect to\n"
     "                         globally reachable addresses\n"
     "      --allow-any        without policy files, let every client connect to every\n"
-    "                         address, also to this host's own\n"
+    "                         address, including this host's own\n"
     "      --check [FILE]...  look for mistakes in policy files and exit; without FILE,\n"
     "                         in all files that the daemon would read\n"
     "      --judge NAME=VALUE...\n"

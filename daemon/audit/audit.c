@@ -49,8 +49,9 @@ static void drop(struct audit *audit, uint64_t count)
 
     if (audit->untold == 0) {
         worker_set_deadline(audit->worker, &audit->loss, AUDIT_RETRY_MS);
-        log_notice("audit: entries are lost: %s",
-                   state.is_absent ? "no journal" : "too many entries wait");
+        log_notice("audit: entries are being lost: %s",
+                   state.is_absent ? "the journal's socket does not exist"
+                                   : "too many entries are waiting to be written");
     }
     audit->dropped += count;
     audit->untold += count;
@@ -302,7 +303,7 @@ struct audit *audit_free(struct audit *audit)
         return NULL;
     state = look(audit);
     if (state.count + audit->untold > 0)
-        log_warning("audit: %llu entries could not be recorded before the stop",
+        log_warning("audit: %llu entries could not be recorded before asockd stopped",
                     (unsigned long long)(state.count + audit->untold));
     task_deinit(&audit->flush);
     deadline_deinit(&audit->loss);

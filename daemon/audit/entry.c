@@ -412,7 +412,7 @@ size_t audit_entry_write_summary(const char *key, size_t key_len, const char *de
     struct text t = begin(format, out, cap);
     char message[MESSAGE_MAX];
 
-    snprintf(message, sizeof(message), "denied %" PRIu64 " times more within %u s: %s", count,
+    snprintf(message, sizeof(message), "denied %" PRIu64 " more times within %u s: %s", count,
              AUDIT_PERIOD_MS / 1000, description);
     add_head(&t, message);
     add(&t, key, key_len);

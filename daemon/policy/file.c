@@ -91,7 +91,7 @@ static int grow_rules(struct parsing *p)
     struct policy_rule *grown;
 
     if (p->file->rule_count >= p->rules_max) {
-        asock_conf_refuse(p->reader, "more rules than there may be");
+        asock_conf_refuse(p->reader, "too many rules");
         return -E2BIG;
     }
     if (p->file->rule_count < p->rules_cap)

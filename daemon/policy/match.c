@@ -90,8 +90,9 @@ static int check_component(struct conf_reader *reader, const char *text, size_t 
         return asock_conf_refuse(reader, "a cgroup's path has no empty, . or .. components");
     if (memchr(text, '*', len)) {
         if (*below_unit)
-            return asock_conf_refuse(reader, "* reaches below slices only: write out \"%.*s\"",
-                                     (int)len, text);
+            return asock_conf_refuse(
+                reader, "* works only below slices: give the full name instead of \"%.*s\"",
+                (int)len, text);
         return 0;
     }
     if (len <= 6 || strncmp(text + len - 6, ".slice", 6) != 0)
@@ -140,7 +141,7 @@ static int check_account(struct conf_reader *reader, enum match_key key, struct 
         return asock_conf_refuse(
             reader, "Group=%s: only users can be excluded: a client can leave its groups", text);
     if (value->is_not && !*text)
-        return asock_conf_refuse(reader, "User=! needs the name of a user behind the !");
+        return asock_conf_refuse(reader, "User=! needs the name of a user after the !");
     if (strpbrk(text, ":/,\"") || *text == '-')
         return asock_conf_refuse(reader, "%s=%s: neither a name nor a number", names[key], text);
     r = key == MATCH_USER ? userdb_find_user(text, &value->id)

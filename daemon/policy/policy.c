@@ -194,7 +194,7 @@ int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
     int r;
 
     if (view->restriction_count == POLICY_RESTRICTIONS_MAX)
-        return refuse(ret_error, "more than a session may have");
+        return refuse(ret_error, "the session already has as many as are allowed");
     if (len > POLICY_RESTRICTION_TEXT_MAX)
         return refuse(ret_error, "the text is too long");
     r = asock_conf_open_text(&reader, "restriction", text, len);

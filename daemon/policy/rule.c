@@ -102,7 +102,7 @@ int policy_rule_parse_network(struct conf_reader *reader, char *text, struct pol
         return asock_conf_refuse(reader, "\"%s\" is not an address", text);
     inet_ntop(rule->family, rule->net, canonical, sizeof(canonical));
     if (strcmp(text, canonical) != 0)
-        return asock_conf_refuse(reader, "\"%s\" is written %s", text, canonical);
+        return asock_conf_refuse(reader, "write \"%s\" as %s", text, canonical);
     if (slash)
         r = parse_prefix(reader, slash, rule);
     if (r == 0)

@@ -183,7 +183,7 @@ static void end_controls(struct worker *w)
         struct session *s = container_of(it, struct session, node);
 
         if (s->kind == LISTENER_CONTROL)
-            session_end(s, ERR_CONNECTION_ABORTED, "the daemon stops");
+            session_end(s, ERR_CONNECTION_ABORTED, "the daemon is stopping");
     }
 }
 

@@ -278,7 +278,7 @@ int hardening_enter(bool removes_sockets)
     if (r == 0)
         r = load_filter(removes_sockets);
     if (r < 0)
-        log_error("asockd: the system call filter: %s", strerror(-r));
+        log_error("asockd: cannot install the system call filter: %s", strerror(-r));
     return r;
 }
 

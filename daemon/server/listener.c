@@ -149,7 +149,7 @@ static void admit(struct listener *l, int fd, bool is_paid)
     struct identity identity;
 
     if (!has_room(l)) {
-        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has as many clients as it may have");
+        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has reached its limit of clients");
         return;
     }
     if (has_left(fd) || identity_read(fd, &identity) < 0) {
@@ -204,7 +204,8 @@ static void let_in(struct listener *l, int fd)
     if (!user || !gate_is_needed(gates, user))
         admit(l, fd, !l->quota);
     else if (gate_hold(gates, user, l, fd) < 0)
-        turn_away(l, fd, ERR_NO_BUFFER_SPACE, "too many clients of this user wait to be let in");
+        turn_away(l, fd, ERR_NO_BUFFER_SPACE,
+                  "too many clients of this user are waiting to be accepted");
     quota_unref(user);
 }
 
@@ -286,7 +287,7 @@ bool listener_accept(struct listener *l)
     if (r >= 0)
         return r > 0;
     if (may_log(l->listeners, &l->listeners->stall_logged))
-        log_warning("listener %s: accept: %s", l->name, strerror(-r));
+        log_warning("listener %s: cannot accept a client: %s", l->name, strerror(-r));
     ev_io_stop(loop, &l->io);
     ev_timer_set(&l->pause, LISTENER_PAUSE, 0.);
     ev_timer_start(loop, &l->pause);
@@ -417,7 +418,7 @@ static const char *loss_of(const struct listener *l, const char *path)
         return errno == ENOENT || errno == ENOTDIR ? "has been deleted" : NULL;
     return l->file[0] == (uint64_t)st.st_dev && l->file[1] == (uint64_t)st.st_ino
                ? NULL
-               : "is another file now";
+               : "has been replaced by another file";
 }
 
 unsigned int listeners_find_lost(const struct listeners *ls, char *ret_text, size_t cap)

@@ -240,7 +240,7 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events)
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        lose(m, r == -EPROTO ? "gives wrong answers" : "has ended");
+        lose(m, r == -EPROTO ? "has sent an invalid answer" : "has ended");
         return;
     }
     set_late(m, false);
@@ -289,11 +289,11 @@ static const char *reason(int r)
     case -ENOENT:
         return "it cannot be created; the tmpfiles.d(5) file that comes with asockd creates it";
     case -EPERM:
-        return "it is not asockd's own, or others may write there";
+        return "it does not belong to asockd, or others may write there";
     case -EADDRINUSE:
         return "another asockd uses it";
     case -ETIMEDOUT:
-        return "it takes too long";
+        return "it could not be created in time";
     default:
         return strerror(-r);
     }

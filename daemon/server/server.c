@@ -176,7 +176,7 @@ static void on_restart_signal(struct ev_loop *loop, struct ev_signal *watcher, i
 
 static void on_handed_over(struct hand_over *h)
 {
-    begin_stop(container_of(h, struct server, hand_over), "another one has taken over");
+    begin_stop(container_of(h, struct server, hand_over), "another asockd has taken over");
 }
 
 /* ---- other signals ---- */
@@ -408,7 +408,7 @@ static int init_worker(struct server *server)
 
     r = worker_init(w, NULL);
     if (r < 0) {
-        log_error("asockd: event loop: %s", strerror(-r));
+        log_error("asockd: cannot create the event loop: %s", strerror(-r));
         return r;
     }
     w->without = config->without;
@@ -418,7 +418,7 @@ static int init_worker(struct server *server)
         return r;
     r = loader_new(w, &server->loader);
     if (r < 0) {
-        log_error("asockd: thread: %s", strerror(-r));
+        log_error("asockd: cannot start the thread that reads files: %s", strerror(-r));
         return r;
     }
     reload_init(&server->reload, w, &config->source);
@@ -443,14 +443,14 @@ static int init_worker(struct server *server)
     if (r == 0)
         r = apart_new(w, &w->apart);
     if (r < 0) {
-        log_error("asockd: epoll: %s", strerror(-r));
+        log_error("asockd: cannot create an epoll instance: %s", strerror(-r));
         return r;
     }
     r = resolver_new(w->loop, &options, &w->resolver);
     if (r == -EINVAL)
         log_error("asockd: name servers \"%s\": not \"address[:port],...\"", config->servers);
     else if (r < 0)
-        log_error("asockd: resolver: %s", strerror(-r));
+        log_error("asockd: cannot start the resolver: %s", strerror(-r));
     return r;
 }
 
@@ -462,7 +462,7 @@ static int open_listeners(struct server *server)
 
     r = listeners_init(ls, &server->worker);
     if (r < 0) {
-        log_error("asockd: /dev/null: %s", strerror(-r));
+        log_error("asockd: cannot open /dev/null: %s", strerror(-r));
         return r;
     }
     if (config->takes_over && policy_is_invalid(server->worker.policy)) {
@@ -483,7 +483,7 @@ static int give_up_capabilities(void)
     int r = capabilities_drop();
 
     if (r < 0)
-        log_error("asockd: capabilities: %s", strerror(-r));
+        log_error("asockd: cannot drop capabilities: %s", strerror(-r));
     if (r > 0)
         log_notice(
             "asockd was started with capabilities and has given up all of them; its unit starts it as "
@@ -528,7 +528,7 @@ static int server_init(struct server *server, const struct server_config *config
     server->stop.data = server;
     r = maker_fork(&server->shared.maker, config->without_filter);
     if (r < 0)
-        log_warning("fork: %s", strerror(-r));
+        log_warning("cannot start the process that makes shared listeners: %s", strerror(-r));
     r = init_worker(server);
     /* Whoever sees the sockets may signal: it is heard when the loop runs. */
     if (r >= 0)
@@ -601,9 +601,10 @@ int server_run(const struct server_config *config)
                    (unsigned int)quota_usage(server.worker.quota, QUOTA_CLIENTS).most,
                    (unsigned int)server.worker.fds_max);
         if (config->takes_over) {
-            log_notice("it has taken over %u clients, %u sockets and %u operations within %u ms",
-                       (unsigned int)server.arrival.sessions, (unsigned int)server.arrival.sockets,
-                       (unsigned int)server.arrival.ops, (unsigned int)server.arrival.paused_ms);
+            log_notice(
+                "asockd has taken over %u clients, %u sockets and %u operations within %u ms",
+                (unsigned int)server.arrival.sessions, (unsigned int)server.arrival.sockets,
+                (unsigned int)server.arrival.ops, (unsigned int)server.arrival.paused_ms);
             take_over_resume(&server.arrival, on_alone);
         }
         notifier_start(&server.notifier, &server.worker, &server.listeners);

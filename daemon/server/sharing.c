@@ -300,7 +300,8 @@ static void on_lost(struct maker *maker, const char *why)
     struct shared_listeners *shared = container_of(maker, struct shared_listeners, maker);
 
     shared->sharing.problem =
-        "asockd cannot create shared listeners until it is restarted: the process for it has ended";
+        "asockd cannot create shared listeners until it is restarted: the process that makes them "
+        "has ended";
     log_error(
         "the process that makes shared listeners %s: SHARE, and with it \"asockctl run\", fails until asockd is "
         "restarted",
@@ -313,7 +314,8 @@ static void on_maker_late(struct maker *maker)
 
     shared->sharing.problem =
         maker->is_late
-            ? "asockd cannot create shared listeners at present: the process for it does not answer"
+            ? "asockd cannot create shared listeners at present: the process that makes them does "
+              "not answer"
             : NULL;
     if (maker->is_late)
         log_warning(

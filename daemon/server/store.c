@@ -268,9 +268,10 @@ void store_restore(struct store *s)
     if (s->found < 0)
         return;
     if (!count_attempt(s->found)) {
-        log_error("the state of the previous process has ended %d processes that read it; it is "
-                  "dropped, and its clients are disconnected",
-                  STORE_ATTEMPTS);
+        log_error(
+            "the state of the previous process is dropped, and its clients are disconnected: %d "
+            "processes ended while they read it",
+            STORE_ATTEMPTS);
         discard_rest(s->found);
         return;
     }
@@ -323,7 +324,7 @@ void store_end_others(struct store *s)
         struct session *session = container_of(it, struct session, node);
 
         if (!state_may_carry(session) || !is_at_lasting_listener(s, session))
-            session_end(session, ERR_CONNECTION_ABORTED, "the daemon stops");
+            session_end(session, ERR_CONNECTION_ABORTED, "the daemon is stopping");
     }
 }
 

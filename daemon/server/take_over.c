@@ -103,7 +103,7 @@ static int greet(int fd, const char *dir)
     if (r < 0)
         return fail(dir, r, NULL);
     if (reply.kind != KIND_WELCOME)
-        return fail(dir, -EPROTO, text[0] ? text : "it does not answer with a welcome");
+        return fail(dir, -EPROTO, text[0] ? text : "its answer is not a Welcome");
     if (!(reply.welcome.verbs & UINT64_C(1) << VERB_TAKE_OVER))
         return fail(dir, -EOPNOTSUPP, "its version cannot hand over: stop it, and start this one");
     return 0;
@@ -280,7 +280,7 @@ static int agree(struct cargo *c, uint64_t until)
         r = link_receive(c->arrival->fd, &message, descriptors, &count,
                          time_now_ms() + TAKE_OVER_MS);
     if ((r == -EPIPE || r == -ECONNRESET) && has_ended(c)) {
-        log_warning("the other one has ended while it handed over; its clients go on");
+        log_warning("the other asockd ended while it handed over its clients; they continue");
         return 0;
     }
     if (r == 0 && (message.kind != LINK_YOURS || count > 0))

@@ -251,7 +251,7 @@ void session_end_all(struct worker *w)
 {
     list_for_each (&w->sessions, it) {
         session_end(container_of(it, struct session, node), ERR_CONNECTION_ABORTED,
-                    "the daemon stops");
+                    "the daemon is stopping");
     }
 }
 

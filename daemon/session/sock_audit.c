@@ -242,7 +242,7 @@ void sock_audit_accepted(struct sock *sock, struct sock_audit *a,
 static const char *reason_of(const struct sock *sock)
 {
     if (sock->worker->is_stopping)
-        return "the daemon stops";
+        return "the daemon is stopping";
     return sock->session->has_ended ? "its session has ended" : NULL;
 }
 

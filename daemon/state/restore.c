@@ -78,7 +78,7 @@ static int restore_listener(struct state_reader *in, struct state_restorer *r)
         return e;
     e = restore_claim(r, record->listener->descriptor, &fd);
     if (e == 0 && verify_listener(fd, record->listener->cookie, record->listener->path) < 0)
-        e = restore_fail(r, "a listener's descriptor is something else");
+        e = restore_fail(r, "a listener's descriptor is not what the state says");
     listener = (struct state_listener){record->listener->name, record->listener->path,
                                        record->listener->is_control, fd};
     if (e == 0)
@@ -168,7 +168,7 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
     if (from->lock || !r->saves_what_it_can)
         e = restore_claim(r, from->lock, &r->lock);
     if (e == 0 && from->lock && verify_lock(r->lock) < 0)
-        e = restore_fail(r, "the lock is something else");
+        e = restore_fail(r, "the lock is not what the state says");
     r->next_id = from->next_id;
     r->saved = from->saved;
     r->pid = from->pid;
@@ -191,7 +191,7 @@ int state_restore(struct state_restorer *r, struct state_reader *in)
     r->what = "out of memory";
     if (in->descriptors != r->descriptor_count &&
         (!r->saves_what_it_can || in->descriptors < r->descriptor_count))
-        return restore_fail(r, "not all descriptors have come");
+        return restore_fail(r, "not all descriptors arrived");
     e = next(in, r, ASOCKD__STATE__RECORD__KIND_DAEMON, &record);
     if (e < 0)
         return e;
@@ -199,7 +199,7 @@ int state_restore(struct state_restorer *r, struct state_reader *in)
     e = restore_daemon(in, r, record->daemon);
     quota_force(w->quota, false);
     if (e == 0 && state_next(in, &more) != 0)
-        e = restore_fail(r, "there is more behind the last record");
+        e = restore_fail(r, "there is data after the last record");
     state_record_free(more);
     /* What was made here is not new. */
     if (e == 0) {

@@ -80,7 +80,7 @@ static int restore_identity(struct state_restorer *r, const Asockd__State__Ident
         if (e < 0)
             return e;
         if (verify_process(ret->pidfd, ret->pid) < 0)
-            return restore_miss(r, "a process descriptor is something else");
+            return restore_miss(r, "a process descriptor is not what the state says");
     }
     return copy_groups(ret, from);
 }
@@ -227,9 +227,9 @@ static int make(struct state_restorer *r, const Asockd__State__Session *from, in
     config.listener = from->listener;
     e = r->configure(r->data, from->listener, &config);
     if (e < 0)
-        return restore_miss(r, "a session came by a listener that is not there");
+        return restore_miss(r, "a session's listener does not exist");
     if (verify_client(fd, from->cookie, identity) < 0)
-        return restore_miss(r, "a client's descriptor is something else");
+        return restore_miss(r, "a client's descriptor is not what the state says");
     if (policy_looks_at_groups(r->worker->policy))
         identity_read_groups(identity, fd);
     e = session_new(&config, fd, identity, why, ret);

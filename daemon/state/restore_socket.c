@@ -146,7 +146,7 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
             ? verify_bound(fd, from->cookie, &sock->bound->local, sock->state == SOCK_LISTENING)
             : verify_connection(fd, from->cookie, &sock->remote);
     if (e < 0) {
-        e = restore_miss(r, "a connection's descriptor is something else");
+        e = restore_miss(r, "a connection's descriptor is not what the state says");
         if (e == -ENODATA)
             state_discard(fd);
         return e;

@@ -137,7 +137,7 @@ static int restore_buffer(struct state_restorer *r, struct session *s,
     if (e == 0)
         e = session_restore_buffer(s, from->id, fd, from->length);
     if (e < 0)
-        return lost(r, s, fd, e, "shared memory is something else");
+        return lost(r, s, fd, e, "shared memory is not what the state says");
     buffer = session_buffer_at(s, from->id);
     if (!buffer || !buffer->shm)
         return 0;
@@ -161,7 +161,7 @@ static int restore_status(struct state_restorer *r, struct session *s, uint32_t 
     if (e == 0)
         return 0;
     keep_contents(s);
-    return lost(r, s, fd, e, "a status page is something else");
+    return lost(r, s, fd, e, "a status page is not what the state says");
 }
 
 int shared_restore(struct state_restorer *r, struct session *s, const Asockd__State__Session *from)
@@ -203,7 +203,7 @@ int shared_restore_slices(struct state_restorer *r, struct op *op, const Asockd_
             slice->length <= buffer->shm->length - slice->offset)
             e = slices_append(s->worker, &op->slices, buffer->shm, slice->offset, slice->length);
         else if (!s->is_unfit)
-            e = restore_fail(r, "an op refers to memory that is not there");
+            e = restore_fail(r, "an op refers to memory that does not exist");
     }
     return e;
 }

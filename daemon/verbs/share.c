@@ -36,11 +36,11 @@ static int check(struct op *op)
         return ERR_ACCESS_DENIED;
     }
     if (s->sharing.depth >= LIMIT_SHARE_DEPTH) {
-        op->text = "shared listeners are nested too deep (at most 4)";
+        op->text = "shared listeners are nested too deeply (at most 4)";
         return ERR_NO_BUFFER_SPACE;
     }
     if (s->sharing.listener_count >= LIMIT_SHARED_LISTENERS) {
-        op->text = "the session has as many shared listeners as it may have (8)";
+        op->text = "the session has reached its limit of shared listeners (8)";
         return ERR_NO_BUFFER_SPACE;
     }
     return 0;

@@ -138,7 +138,7 @@ class Socket(_Base):
     def recv(self, size: int, flags: int = 0) -> bytes:
         """1 to size bytes; none at the peer's end of stream. Only MSG_WAITALL is known of the flags."""
         if flags & ~_socket.MSG_WAITALL:
-            raise ValueError("only MSG_WAITALL is known")
+            raise ValueError("MSG_WAITALL is the only supported flag")
         if size < 0:
             raise ValueError("negative size")
         if size == 0:

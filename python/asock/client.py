@@ -99,7 +99,7 @@ class Client(Core):
         while not op.done:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                raise TimeoutError(f"op {op.request.op} goes on")
+                raise TimeoutError(f"op {op.request.op} is still in progress")
             self.run_once(left)
 
     def run_once(self, timeout=None):

@@ -169,7 +169,7 @@ class Connections(InJournal):
         def stop(wire, peer, _):
             self.daemon.control.disconnect()
             self.daemon.process.send_signal(signal.SIGTERM)
-        self.end(stop, error="ConnectionAborted", reason="the daemon stops")
+        self.end(stop, error="ConnectionAborted", reason="the daemon is stopping")
         self.expect_nothing_more()
 
     def test_linger_that_is_killed(self):

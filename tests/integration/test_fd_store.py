@@ -207,9 +207,9 @@ class GoesWrong(StoreTest):
         self.daemon.leave()
         for _ in range(2):
             self.assertLess(self.daemon.fail_to_come(preexec_fn=dies_when_it_reads), 0)
-        self.assertNotIn("it is dropped", self.log_since(mark))
+        self.assertNotIn("is dropped, and its clients", self.log_since(mark))
         self.daemon.come()
-        self.assertIn("has ended 2 processes that read it; it is dropped", self.log_since(mark))
+        self.assertIn("is dropped, and its clients are disconnected: 2 processes ended while they read it", self.log_since(mark))
         self.check_lost(wire, peer)
         self.daemon.wait(lambda: not self.daemon.manager.store)
         self.waiting()

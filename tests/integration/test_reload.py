@@ -201,7 +201,7 @@ class Lost(unittest.TestCase):
         os.rename(self.daemon.path, self.daemon.path + "-away")
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(self.daemon.path)
-            self.assertIn("is another file now", self.reload()[1])
+            self.assertIn("has been replaced by another file", self.reload()[1])
 
     def test_a_deleted_directory(self):
         away = os.path.dirname(self.daemon.path) + "-away"

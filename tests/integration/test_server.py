@@ -232,7 +232,7 @@ class Limits(ServerTest):
         clients.pop()
         error, text = session_end(self.connect())
         self.assertEqual(error, pb.ERROR_NO_BUFFER_SPACE)
-        self.assertIn("as many clients", text)
+        self.assertIn("limit of clients", text)
         controls = [self.control() for _ in range(8)]
         for control in controls:
             control.sync().result(DEADLINE)
@@ -337,7 +337,7 @@ class Signals(ServerTest):
             with self.assertRaises(AsockError) as raised:
                 op.result(DEADLINE)
             self.assertEqual(raised.exception.number, pb.ERROR_CONNECTION_ABORTED)
-            self.assertEqual(session_end(idle), (pb.ERROR_CONNECTION_ABORTED, "the daemon stops"))
+            self.assertEqual(session_end(idle), (pb.ERROR_CONNECTION_ABORTED, "the daemon is stopping"))
             peer2.close()
             self.assertEqual(self.end(daemon)[0], 0)
 

@@ -521,7 +521,7 @@ class GoesOn(TakeOverTest):
         daemon.process, daemon.pid, daemon.pidfd = new, new.pid, os.pidfd_open(new.pid)
         peer.sendall(b"here")
         self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
-        self.assertIn("has ended while it handed over", daemon.output())
+        self.assertIn("ended while it handed over", daemon.output())
 
     def test_an_invalid_policy(self):
         path = os.path.join(self.daemon.directory, "bad.policy")

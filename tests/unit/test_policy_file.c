@@ -162,9 +162,9 @@ static const struct {
     {R("Allow=tcp 2001:db8::1/32 80\n"),
      "2: bits are set after the prefix: did you mean 2001:db8::/32?"},
     {R("Allow=tcp ::/129 80\n"), "2: \"/129\" is not a prefix length, 0 to 128"},
-    {R("Allow=tcp 2001:DB8::1 80\n"), "2: \"2001:DB8::1\" is written 2001:db8::1"},
-    {R("Allow=tcp 2001:0db8::1 80\n"), "2: \"2001:0db8::1\" is written 2001:db8::1"},
-    {R("Allow=tcp 0:0:0:0:0:0:0:1 80\n"), "2: \"0:0:0:0:0:0:0:1\" is written ::1"},
+    {R("Allow=tcp 2001:DB8::1 80\n"), "2: write \"2001:DB8::1\" as 2001:db8::1"},
+    {R("Allow=tcp 2001:0db8::1 80\n"), "2: write \"2001:0db8::1\" as 2001:db8::1"},
+    {R("Allow=tcp 0:0:0:0:0:0:0:1 80\n"), "2: write \"0:0:0:0:0:0:0:1\" as ::1"},
     {R("Allow=tcp [::1] 80\n"), "2: \"[::1]\" is not an address"},
     {R("Allow=tcp fe80::1%eth0 80\n"), "2: \"fe80::1%eth0\" is not an address"},
     {R("Allow=tcp ::ffff:192.0.2.1 80\n"),
@@ -236,7 +236,7 @@ static const struct {
     {M("Unit=foo*\n"),
      "2: \"foo*\": a pattern begins with a part of the name and ends with its type, such as foo@*.service"},
     {M("User=!root !root\n"), "2: User=!root is given twice"},
-    {M("User=!\n"), "2: User=! needs the name of a user behind the !"},
+    {M("User=!\n"), "2: User=! needs the name of a user after the !"},
     {M("Group=!r\n"), "2: Group=!r: only users can be excluded: a client can leave its groups"},
     {M("User=!root\nUserUnit=foo.service\n"),
      "3: UserUnit= without User=: users name their units themselves"},
@@ -251,10 +251,11 @@ static const struct {
     {M("Cgroup=/a/../b\n"), "2: a cgroup's path has no empty, . or .. components"},
     {M("Cgroup=/a?\n"), "2: \"/a?\": the only wildcard is *"},
     {M("Cgroup=/[ab]\n"), "2: \"/[ab]\": the only wildcard is *"},
-    {M("Cgroup=/a.slice/b.service/*\n"), "2: * reaches below slices only: write out \"*\""},
-    {M("Cgroup=/docker/*\n"), "2: * reaches below slices only: write out \"*\""},
+    {M("Cgroup=/a.slice/b.service/*\n"),
+     "2: * works only below slices: give the full name instead of \"*\""},
+    {M("Cgroup=/docker/*\n"), "2: * works only below slices: give the full name instead of \"*\""},
     {M("Cgroup=/user.slice/user-1.slice/user@1.service/app.slice/x*\n"),
-     "2: * reaches below slices only: write out \"x*\""},
+     "2: * works only below slices: give the full name instead of \"x*\""},
     {M("Listener=a/b\n"), "2: \"a/b\" cannot be a listener's name"},
 
     /* Settings. */
@@ -485,7 +486,7 @@ START_TEST(test_policy_too_many_rules)
     fclose(out);
     write_policy("a.policy", text);
     write_policy("b.policy", R("Allow=tcp * 1\n"));
-    expect_refused(-E2BIG, "/b.policy:2: more rules than there may be");
+    expect_refused(-E2BIG, "/b.policy:2: too many rules");
     free(text);
 }
 END_TEST
