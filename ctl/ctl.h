@@ -95,7 +95,7 @@ struct command {
     const char *summary;   /* a line in the list of commands */
     const char *help;      /* the rest of its own help */
     unsigned int options;  /* enum option_bit */
-    int failure;           /* exit status of a wrong call; 0: EXIT_USAGE */
+    int failure;           /* exit status of a wrong call or loop; 0: the usual ones */
     int min_args, max_args;
     int (*run)(const struct settings *settings); /* returns the exit status */
 };

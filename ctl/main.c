@@ -7,6 +7,8 @@
 
 #include <asock/asock.h>
 
+#include <errno.h>
+#include <ev.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
@@ -546,6 +548,25 @@ static int wrong_call(const struct command *command, int status)
     return command && command->failure ? command->failure : status;
 }
 
+static int loop_failure = EXIT_FAILURE;
+
+/* Instead of libev's abort(3). */
+static void on_loop_error(const char *what)
+{
+    if (errno == EMFILE)
+        report_error("no descriptor is left for the event loop (ulimit -n raises the limit)");
+    else
+        report_error("%s: %s", what, strerror(errno));
+    exit(loop_failure);
+}
+
+static int run_command(const struct command *command, const struct settings *settings)
+{
+    loop_failure = wrong_call(command, EXIT_FAILURE);
+    ev_set_syserr_cb(on_loop_error);
+    return command->run(settings);
+}
+
 int main(int argc, char **argv)
 {
     static char program_name[] = "asockctl";
@@ -578,5 +599,5 @@ int main(int argc, char **argv)
     parsed.settings.args = argv + optind;
     parsed.settings.arg_count = argc - optind;
     status = check_call(command, &parsed);
-    return status ? wrong_call(command, status) : command->run(&parsed.settings);
+    return status ? wrong_call(command, status) : run_command(command, &parsed.settings);
 }

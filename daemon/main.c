@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "daemon/check.h"
 #include "daemon/config.h"
 #include "daemon/judge_files.h"
@@ -25,6 +27,18 @@ static int judge(const struct config *arguments)
         return EXIT_FAILURE;
     }
     return judge_files(&config.server.policy, config.operands) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* Instead of libev's abort(3). */
+static void on_loop_error(const char *what)
+{
+    if (errno == EMFILE)
+        log_error(
+            "asockd: no descriptor is left for the event loop: raise RLIMIT_NOFILE (LimitNOFILE=, "
+            "ulimit -n)");
+    else
+        log_error("asockd: %s: %s", what, strerror(errno));
+    exit(EXIT_FAILURE);
 }
 
 int main(int argc, char **argv)
@@ -58,6 +72,7 @@ int main(int argc, char **argv)
     }
     /* Behind that: it may have a descriptor of its own. */
     asock_log_setup(config.log_level);
+    ev_set_syserr_cb(on_loop_error);
 #ifdef ASOCKD_TEST_HOOKS
     config.server.on_user_signal = hooks_find();
 #endif

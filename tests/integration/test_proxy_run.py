@@ -78,6 +78,24 @@ class Arguments(DaemonTest):
             said[limit] = (tool.returncode, "no descriptor is left for the connection to asockd" in text)
         self.assertIn((1, True), said.values(), said)
 
+    def test_no_descriptor_for_the_loop_is_a_message(self):
+        """At none of the lowest limits a signal ends it, as libev's abort() would."""
+        libraries = os.path.join(asockctl.BUILDDIR, ".libs")
+        program = os.path.join(libraries, "asockctl")
+        for command, own in ((("run", "--proxy", "--", "true"), 125), (("proxy", "--listen", "127.0.0.1:0"), 1)):
+            said = {}
+            for limit in range(4, 16):
+                done = subprocess.run(
+                    [program if os.path.exists(program) else asockctl.TOOL, command[0], "--socket", self.daemon.path, *command[1:]],
+                    env=asockctl.environment(LD_LIBRARY_PATH=libraries), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE, timeout=DEADLINE, check=False,
+                    preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+                said[limit] = (done.returncode, done.stderr)
+                if b"for the connection to asockd" in done.stderr:
+                    break
+            self.assertIn((own, b"asockctl: no descriptor is left for the event loop (ulimit -n raises the limit)\n"), said.values())
+            self.assertEqual([one for one in said.items() if one[1][0] < 0 or b"libev" in one[1][1]], [])
+
     def test_the_unix_socket_is_the_users_alone(self):
         proxy = self.hold(Proxy(self.daemon))
         self.assertEqual(stat.S_IMODE(os.stat(proxy.path).st_mode), 0o600)

@@ -189,6 +189,16 @@ class Limits(ServerTest):
         needed = int(re.search(r"; (\d+) are", err).group(1))
         self.start("--allow-any", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed)))
 
+    def test_hardly_any_descriptors_are_a_message(self):
+        """At none of the lowest limits a signal ends it, as libev's abort() would."""
+        said = {}
+        for limit in range(4, 24):
+            said[limit] = self.run_to_end(
+                preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+        self.assertEqual([one for one in said.items() if one[1][0] not in (1, 127) or "libev" in one[1][2]], [])
+        self.assertIn("asockd: no descriptor is left for the event loop: raise RLIMIT_NOFILE (LimitNOFILE=, ulimit -n)\n",
+                      "".join(err for _, _, err in said.values()))
+
     def test_a_small_machine_is_enough_for_a_client(self):
         """What 1024 descriptors leave of the default: granted as it is asked for, and kept."""
         self.start("--allow-any", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024)))
