@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy check runs asockd's own check. policy learned prints rules for what learn mode has
- * allowed. The other policy commands have their own files.
+ * policy learned prints rules for what learn mode has allowed. The other policy commands have
+ * their own files.
  */
 #include "ctl/policy.h"
 #include "ctl/json.h"
@@ -9,31 +9,12 @@
 #include "ctl/session.h"
 #include "ctl/text.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
-
-/* ---- check ---- */
-
-static int run_check(const struct settings *settings)
-{
-    const char *named = getenv("ASOCKD"), *program = named && *named ? named : SBINDIR "/asockd";
-    char **args = report_need_memory(calloc((size_t)settings->arg_count + 2, sizeof(char *)));
-
-    args[0] = (char *)(uintptr_t) "asockd";
-    args[1] = (char *)(uintptr_t) "--check";
-    for (int i = 1; i < settings->arg_count; i++)
-        args[i + 1] = settings->args[i];
-    execv(program, args);
-    report_error("%s: %s", program, strerror(errno));
-    free(args);
-    return EXIT_FAILURE;
-}
 
 /* ---- learned ---- */
 
@@ -135,7 +116,7 @@ static int run_policy(const struct settings *settings)
     if (strcmp(what, "show") == 0)
         return policy_show(settings);
     if (strcmp(what, "check") == 0)
-        return run_check(settings);
+        return policy_check(settings);
     if (strcmp(what, "learned") == 0)
         return run_learned(settings);
     return report_usage("policy: test, show, check or learned");

@@ -39,6 +39,7 @@ libasockctl_la_SOURCES = \
 	ctl/mirror.h \
 	ctl/mounts.c \
 	ctl/policy.h \
+	ctl/policy_check.c \
 	ctl/policy_files.c \
 	ctl/policy_question.c \
 	ctl/policy_show.c \

@@ -56,5 +56,7 @@ void policy_print_restriction(const struct record *row);
 
 int policy_test(const struct settings *settings);
 int policy_show(const struct settings *settings);
+/* By asockd --check; without --json asockd takes asockctl's place. */
+int policy_check(const struct settings *settings);
 
 #endif

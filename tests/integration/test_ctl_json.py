@@ -104,6 +104,42 @@ class Json(unittest.TestCase):
         self.assertGreater(len(self.ask("policy", "show")), 4)
         self.ask("policy", "learned")
 
+    def test_policy_check(self):
+        env = asockctl.environment(ASOCKD=os.path.join(asockctl.BUILDDIR, "asockd"))
+
+        def look(*files, status=0):
+            done = asockctl.run("policy", "check", "--json", *files, env=env)
+            self.assertEqual((done.returncode, done.stderr), (status, b""))
+            return self.check("policy check", done.stdout)
+
+        def write(name, text):
+            path = os.path.join(folder, name)
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+            return path
+
+        with tempfile.TemporaryDirectory() as folder:
+            good = write("good.policy", "[Rules]\nAllow=tcp example.com 443\n")
+            twice = write("twice.policy", "[Rules]\nAllow=tcp *.example 443\nAllow=tcp a.example 443\n"
+                          "# check: ignore\nAllow=tcp b.example 443\n")
+            bad, absent = write("bad.policy", "[Rules]\n\nnonsense\n"), os.path.join(folder, "absent.policy")
+            self.assertEqual(look(good), {"ok": True, "files": 1, "rules": 1, "findings": []})
+            self.assertEqual(look(good, twice), {"ok": False, "files": 2, "rules": 4, "findings": [
+                {"kind": "warning", "file": twice, "line": 3, "text": "never reached: line 2 decides first"}]})
+            found = look(twice, bad, absent, status=1)
+            self.assertEqual((found["ok"], found["files"], found["rules"]), (False, None, None))
+            self.assertEqual([(each["kind"], each["file"], each["line"]) for each in found["findings"]],
+                             [("error", bad, 3), ("error", absent, None), ("warning", twice, 3)])
+            self.assertEqual(found["findings"][1]["text"], "No such file or directory")
+        for program, status in (("/bin/false", 1), ("/nonexistent", 1)):
+            done = asockctl.run("policy", "check", "--json", env=asockctl.environment(ASOCKD=program))
+            self.assertEqual(done.returncode, status)
+            self.assertNotIn(b'"ok": true', done.stdout)
+        self.assertIn(b"/nonexistent: No such file", done.stderr)
+        done = asockctl.run("policy", "check", "--json", "--", "--nonsense", env=env)
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertIn(b"nonsense", done.stderr)
+
     def test_kill_and_listener(self):
         row, = [row for row in self.ask("list") if row["state"] == "connected"]
         would = self.ask("kill", "--dry-run", "state=connected")
