@@ -34,7 +34,7 @@ struct policy_file {
 
 enum policy_file_kind {
     POLICY_FILE,
-    POLICY_RESTRICTION, /* [Rules] with Allow= and Deny= only; ports are numbers */
+    POLICY_RESTRICTION, /* [Rules] with Allow=, Deny= and Listen= only; ports are numbers */
 };
 
 /* Reads what reader was opened for. 0, or -errno with a message in reader->error. */
