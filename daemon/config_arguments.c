@@ -15,7 +15,7 @@
 #ifdef HAVE_INSTRUMENTS
 #define SECCOMP_HELP                                                                                \
     "      --seccomp=off      without system call filter, and traceable: this build is for tests\n" \
-    "      --without=NAME     without this heuristic: hold, eager, guess, gather or drain\n"
+    "      --without=NAME     without this heuristic: hold, eager, guess or gather\n"
 #else
 #define SECCOMP_HELP
 #endif

@@ -344,7 +344,7 @@ static const struct {
 #ifdef HAVE_INSTRUMENTS
     {{"--seccomp=off", NULL}, 0},
     {{"--seccomp=on", NULL}, -EINVAL},
-    {{"--without=hold", "--without=drain", NULL}, 0},
+    {{"--without=hold", "--without=gather", NULL}, 0},
     {{"--without=holds", NULL}, -EINVAL},
 #else
     {{"--seccomp=off", NULL}, -EINVAL},
