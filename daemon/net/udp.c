@@ -17,7 +17,7 @@
 #define UDP_IOV_MAX 64
 
 union control {
-    struct cmsghdr align;
+    size_t align; /* what a cmsghdr begins with */
     char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)) +
                5 * CMSG_SPACE(sizeof(int)) +
                CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6))];
