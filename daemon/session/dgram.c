@@ -115,6 +115,7 @@ int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr
 {
     int r = 0;
 
+    sock->dgram->hears_peer_alone = sock->ns.fd < 0;
     if (sock->ns.fd >= 0)
         r = connect_own(sock, fd, addr);
     else
@@ -420,6 +421,12 @@ bool dgram_accepts(struct sock *sock, const struct endpoint *from)
     if (sock->dgram->answers)
         remember(sock, from);
     return true;
+}
+
+bool dgram_accepts_all(struct sock *sock)
+{
+    return sock->state == SOCK_CONNECTED && sock->dgram->hears_peer_alone &&
+           is_admitted(sock, &sock->dgram->peer);
 }
 
 /* ---- the two queues ---- */

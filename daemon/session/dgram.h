@@ -66,6 +66,7 @@ struct dgram {
     uint8_t burst;                 /* so many are expected to have come together */
     struct dgram_answers *answers; /* BOUND; else NULL */
     struct endpoint peer;          /* CONNECTED: as the kernel says who sent something */
+    bool hears_peer_alone; /* CONNECTED: no one else's is in the kernel's queue, from before that */
 };
 
 /* sock becomes one of datagrams. -ENOMEM. */
@@ -111,6 +112,8 @@ bool dgram_has_source(const struct sock *sock, const struct endpoint *to);
 bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to);
 /* May the client receive what comes from there? What it may not is counted. */
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
+/* Nothing can come that the client may not receive. */
+bool dgram_accepts_all(struct sock *sock);
 /* What it is judged by has changed. */
 void dgram_forget(struct sock *sock);
 

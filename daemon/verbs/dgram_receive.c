@@ -176,13 +176,38 @@ static int read_inline(struct op *op)
     return 1;
 }
 
+/*
+ * The client sees what is written to memory that it shares, whatever is reported of it: who has
+ * sent the next datagram is asked before it goes there. 1: policy denied its sender, and it was
+ * dropped; 0: it may go there; -errno.
+ */
+static int drop_denied(struct sock *sock)
+{
+    struct datagram next = {.dropped = sock->dgram->dropped};
+    ssize_t n;
+
+    if (dgram_accepts_all(sock))
+        return 0;
+    n = udp_receive(&sock->ns, NULL, 0, MSG_PEEK, &next);
+    if (n < 0)
+        return (int)n;
+    if (dgram_accepts(sock, &next.remote))
+        return 0;
+    udp_receive(&sock->ns, NULL, 0, 0, &next);
+    return 1;
+}
+
 static int read_reference(struct op *op)
 {
     struct iovec iov[CODEC_SEGMENTS_MAX];
     uint64_t room;
     int count = slices_gather(&op->slices, iov, CODEC_SEGMENTS_MAX, &room);
-    ssize_t n = take(op, iov, count);
+    int denied = drop_denied(op->sock);
+    ssize_t n;
 
+    if (denied != 0)
+        return denied > 0 ? 1 : no_datagram(op, denied);
+    n = take(op, iov, count);
     if (n == -ENOENT)
         return 1;
     if (n < 0)
@@ -290,6 +315,12 @@ static int shot_step(struct op *op)
 
     if (want == 0)
         return wait_room(op);
+    if (!dgram_accepts_all(op->sock)) {
+        n = drop_denied(op->sock);
+        if (n != 0)
+            return n > 0 ? 1 : no_datagram(op, n);
+        want = 1;
+    }
     memset(came, 0, want * sizeof(came[0]));
     for (unsigned int i = 0; i < want; i++)
         came[i].dropped = dgram->dropped;

@@ -110,6 +110,27 @@ class TogetherWithPolicy(WithPolicy):
             self.assertEqual(bool(reply.flags & pb.REPLY_FLAG_MORE), i < 3)
         self.assertEqual((sorted(places), reply.datagram.refused), ([0, 64, 128, 192], 3))
         self.assertEqual(self.receive()[1], b"4")
+        self.assertNotIn(b"tranger", memory[:])
+
+    def test_s65_what_is_dropped_is_never_in_the_clients_memory(self):
+        """Of receives by reference, too, and of what had come from others before there was a peer."""
+        self.open()
+        self.send(b"x", self.friend.getsockname())
+        own = self.friend.recvfrom(10)[1]
+        buffer, memory = self.client.register(4096)
+        for flags in (0, pb.RECEIVE_FLAG_MULTISHOT):
+            for data in (b"stranger", b"1", b"stranger"):
+                (self.stranger if data == b"stranger" else self.friend).sendto(data, own)
+            op = self.submit_receive(0, flags=flags, segments=[segment(buffer, 0, 64)])
+            self.client.completion(op)
+            self.assertEqual(memory[:2], b"1\0")
+            self.assertNotIn(b"tranger", memory[:])
+        self.friend.sendto(b"2", own)
+        self.connect(self.friend)
+        op = self.submit_receive(0, flags=pb.RECEIVE_FLAG_MULTISHOT, segments=[segment(buffer, 0, 64)])
+        self.client.completion(op)
+        self.assertEqual(memory[:2], b"2\0")
+        self.assertNotIn(b"tranger", memory[:])
 
     def test_s24_each_of_them_is_judged(self):
         self.open()
