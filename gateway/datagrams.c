@@ -84,6 +84,7 @@ static void forget(struct exchange *exchange)
     while ((sending = list_first(&exchange->sendings, struct sending, node)))
         drop_sending(sending);
     list_remove(&exchange->all);
+    exchange->datagrams->held--;
     asock_op_unref(exchange->connect);
     asock_op_unref(exchange->receive);
     free(exchange->buf);
@@ -227,7 +228,8 @@ static void on_sent(asock_op *op, void *userdata)
 
     drop_sending(sending);
     exchange->sends--;
-    if (error)
+    exchange->datagrams->gateway->datagrams_sent--;
+    if (error && error != ASOCK_NO_BUFFER_SPACE) /* lost, as on any network */
         failed(exchange, error);
     op_done(exchange);
 }
@@ -259,6 +261,7 @@ static void send_datagram(struct exchange *exchange, const uint8_t *data, size_t
         return;
     }
     exchange->sends++;
+    datagrams->gateway->datagrams_sent++;
     exchange->ops++;
 }
 
@@ -284,10 +287,12 @@ static int connect_to(struct exchange *exchange, const struct destination *to)
     return 0;
 }
 
-/* NULL: no memory. */
+/* NULL: no memory, or the daemon is too slow to end those that have ended. */
 static struct exchange *new_exchange(struct datagrams *datagrams, const struct packet *datagram)
 {
-    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    struct exchange *exchange = datagrams->held < DATAGRAM_FLOWS_HELD_MAX
+                                    ? calloc(1, sizeof(*exchange))
+                                    : NULL;
 
     if (exchange)
         exchange->buf = malloc(PACKET_DATAGRAM_HEAD + DATAGRAM_MAX);
@@ -303,6 +308,7 @@ static struct exchange *new_exchange(struct datagrams *datagrams, const struct p
     list_init(&exchange->node);
     list_init(&exchange->sendings);
     list_append(&datagrams->all, &exchange->all);
+    datagrams->held++;
     if (datagrams->count++ == 0)
         ev_timer_again(datagrams->gateway->loop, &datagrams->sweep);
     *place_of(datagrams, &datagram->flow) = exchange;

@@ -14,6 +14,8 @@
 
 /* Of a command. One more takes the place of the one that was used least recently. */
 #define DATAGRAM_FLOWS_MAX 256u
+/* With those that have ended, until the daemon says so. */
+#define DATAGRAM_FLOWS_HELD_MAX (2 * DATAGRAM_FLOWS_MAX)
 /* A flow in which nothing has moved for so long ends. */
 #define DATAGRAM_IDLE_SECONDS 120.0
 
@@ -27,11 +29,11 @@ struct datagrams {
     const struct network *network;
     const struct fake_names *names;
     struct exchange *buckets[DATAGRAM_BUCKETS];
-    struct list used; /* in the order of use */
-    struct list all;  /* also those that have ended, until their ops have */
-    unsigned int count;
-    size_t queued;   /* bytes on their way to the daemon */
-    uint8_t *packet; /* that is read */
+    struct list used;         /* in the order of use */
+    struct list all;          /* also those that have ended, until their ops have */
+    unsigned int count, held; /* held: of `all` */
+    size_t queued;            /* bytes on their way to the daemon */
+    uint8_t *packet;          /* that is read */
     ev_io io;
     ev_timer sweep; /* while there are flows */
 };

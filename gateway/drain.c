@@ -181,6 +181,8 @@ static ev_tstamp count_owed(struct gateway *gateway)
 
 static bool owes(const struct gateway *gateway)
 {
+    if (gateway->datagrams_sent > 0)
+        return true;
     for (const struct client *client = gateway->clients; client; client = client->next)
         if (client_owes(client))
             return true;

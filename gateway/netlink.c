@@ -147,6 +147,8 @@ static void put_link(struct message *message, const char *name, const uint8_t ma
     put_text(message, IFLA_IFNAME, name);
     put_attribute(message, IFLA_ADDRESS, mac, 6);
     put_u32(message, IFLA_MTU, mtu);
+    /* The kernel divides what is sent with UDP_SEGMENT: a packet socket would see it whole. */
+    put_u32(message, IFLA_GSO_MAX_SEGS, 1);
 }
 
 int netlink_add_veth(int fd, const char *name, const uint8_t mac[6], const char *peer,

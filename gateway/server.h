@@ -85,6 +85,7 @@ struct gateway {
     unsigned int association_count; /* of UDP ASSOCIATE */
     unsigned int flow_count;        /* of these */
     struct list flows;              /* all of them */
+    unsigned int datagrams_sent;    /* of a transparent network, on their way to the daemon */
     bool is_paused;                 /* listeners are not watched */
     bool is_draining;               /* and never will be again */
     struct opening *opening;        /* a session */

@@ -88,6 +88,17 @@ say("done")
         self.assertEqual(self.python(code, self.server.port, network.OWN4), ["done"])
         self.assertGreater(len(self.server.sources), 270)
 
+    def test_segments(self):
+        """What a program leaves to the kernel to divide (UDP_SEGMENT, as QUIC does) comes divided."""
+        code = UDP + """
+for address in args[1:]:
+    sock = udp(address)
+    sock.setsockopt(socket.IPPROTO_UDP, 103, 1200) # UDP_SEGMENT
+    sock.sendto(b"".join(bytes([i]) * 1200 for i in range(10)), (address, int(args[0])))
+    say(sorted((len(data), data[0]) for data in (sock.recv(65535) for _ in range(10))))
+"""
+        self.assertEqual(self.python(code, self.server.port, network.OWN4, network.OWN6), [[[1200, i] for i in range(10)]] * 2)
+
     def test_a_burst(self):
         """Of which a few may be lost as on any network, and none is changed."""
         code = UDP + """
