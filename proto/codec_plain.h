@@ -17,7 +17,7 @@ struct reply;
 struct request;
 
 /* Bytes of the longest head that these encode, without segments of a request. */
-#define PLAIN_MAX 192u
+#define PLAIN_MAX 208u
 
 /* Bytes of the head in out, which holds `room`; 0: not one of these, or it might not fit. */
 size_t asock_codec_plain_put_request(const struct request *request, uint8_t *out, size_t room);

@@ -254,7 +254,7 @@ class StreamTransport(_Ending, asyncio.Transport):
 # Of a receive or a send of a datagram: something that the network has said, or about one datagram alone. The socket goes on.
 _PASSING = {pb.ERROR_CONNECTION_REFUSED, pb.ERROR_HOST_UNREACHABLE, pb.ERROR_NETWORK_UNREACHABLE, pb.ERROR_NETWORK_DOWN,
             pb.ERROR_HOST_DOWN, pb.ERROR_MESSAGE_SIZE, pb.ERROR_CONNECTION_RESET}
-_RECEIVES = 8  # that wait in the daemon: so many datagrams may come with one wake-up
+_RECEIVES = 1  # that wait in the daemon; has_id() counts on one for each transport
 
 
 class DatagramTransport(_Ending, asyncio.DatagramTransport):

@@ -172,15 +172,18 @@ class Session(Core, asyncio.Protocol):
         self._opening += 1
         try:
             while not self.has_id() and not self.ended:
-                before = self.limits.sockets
+                before = self.limits.sockets, self.limits.ops
                 asks = not self.welcomes_due  # else: the answer that comes next is to another question
                 if asks:
-                    self.ask_for_sockets()
+                    if super().has_id():  # operations are short, not sockets
+                        self.hello(ops=4 * (len(self.sockets) + 1))
+                    else:
+                        self.ask_for_sockets()
                     self._flush()
                 waiter = self._loop.create_future()
                 self._grants.append(waiter)
                 await self._patiently(waiter, timeout)
-                if asks and not self.has_id() and self.limits.sockets == before:
+                if asks and not self.has_id() and (self.limits.sockets, self.limits.ops) == before:
                     break
             if self.ended:
                 raise self.ended
