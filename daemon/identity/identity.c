@@ -137,7 +137,11 @@ int identity_read_user(int fd, struct identity *ret)
 
 int identity_read(int fd, struct identity *ret)
 {
-    uint64_t accepted = identity_proc_now();
+    return identity_read_since(fd, identity_proc_now(), ret);
+}
+
+int identity_read_since(int fd, uint64_t accepted, struct identity *ret)
+{
     int r;
 
     memset(ret, 0, sizeof(*ret));

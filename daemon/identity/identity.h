@@ -69,6 +69,8 @@ struct identity {
  * is then as after identity_deinit().
  */
 int identity_read(int fd, struct identity *ret);
+/* The same later: fd was accepted at that moment of identity_proc_now(). */
+int identity_read_since(int fd, uint64_t accepted, struct identity *ret);
 
 /*
  * The same, of its user and process ids alone, which takes hardly any time: nothing of it needs

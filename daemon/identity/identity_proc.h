@@ -2,7 +2,7 @@
 #ifndef ASOCKD_PEER_PROC_H
 #define ASOCKD_PEER_PROC_H
 
-/* What /proc says about the process that client->pidfd holds; identity/identity.c's own. */
+/* What /proc says about the process that client->pidfd holds: for identity.c, but for the clock. */
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -13,10 +13,12 @@
 #include "base/alloc.h"
 #include "daemon/core/loop.h"
 #include "daemon/core/quota.h"
+#include "daemon/identity/identity_proc.h"
 
 struct waiting {
     struct listener *listener;
     int fd;
+    uint64_t accepted;
 };
 
 struct gate {
@@ -47,7 +49,7 @@ static bool on_turn(struct share *share)
     while (gate->count > 0) {
         struct waiting client = take_first(gate);
 
-        gates->admit(client.listener, client.fd);
+        gates->admit(client.listener, client.fd, client.accepted);
         if (share_step_is_over(&gates->worker->shares))
             break;
     }
@@ -105,7 +107,8 @@ static struct gate *make(struct gates *gates, struct quota *user)
     return gate;
 }
 
-void gates_init(struct gates *gates, struct worker *w, void (*admit)(struct listener *l, int fd))
+void gates_init(struct gates *gates, struct worker *w,
+                void (*admit)(struct listener *l, int fd, uint64_t accepted))
 {
     list_init(&gates->list);
     gates->worker = w;
@@ -133,7 +136,8 @@ int gate_hold(struct gates *gates, struct quota *user, struct listener *l, int f
         gate = make(gates, user);
     if (!gate)
         return -ENOMEM;
-    gate->clients[(gate->first + gate->count) % GATE_CLIENTS_MAX] = (struct waiting){l, fd};
+    gate->clients[(gate->first + gate->count) % GATE_CLIENTS_MAX] = (struct waiting){
+        l, fd, identity_proc_now()};
     gate->count++;
     gates->waiting++;
     share_wake(&gate->share);
@@ -147,7 +151,7 @@ static void empty(struct gate *gate, const struct listener *l)
         struct waiting client = take_first(gate);
 
         if (!l || client.listener == l) {
-            gate->gates->admit(client.listener, client.fd);
+            gate->gates->admit(client.listener, client.fd, client.accepted);
             continue;
         }
         gate->clients[(gate->first + gate->count) % GATE_CLIENTS_MAX] = client;

@@ -9,6 +9,7 @@
  * else has work that is at once.
  */
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/list.h"
 
@@ -25,10 +26,12 @@ struct gates {
     struct list list; /* struct gate */
     struct worker *worker;
     unsigned int waiting;
-    void (*admit)(struct listener *l, int fd); /* its time is accounted for */
+    /* Its time is accounted for. accepted: when, by identity_proc_now(). */
+    void (*admit)(struct listener *l, int fd, uint64_t accepted);
 };
 
-void gates_init(struct gates *gates, struct worker *w, void (*admit)(struct listener *l, int fd));
+void gates_init(struct gates *gates, struct worker *w,
+                void (*admit)(struct listener *l, int fd, uint64_t accepted));
 /* Must its next client wait? */
 bool gate_is_needed(const struct gates *gates, struct quota *user);
 /* Takes fd on success. -ENOBUFS: too many wait; -ENOMEM. */

@@ -22,6 +22,7 @@
 #include "daemon/audit/monitor.h"
 #include "daemon/verbs/dispatch.h"
 #include "daemon/identity/identity.h"
+#include "daemon/identity/identity_proc.h"
 #include "daemon/identity/subids.h"
 #include "daemon/core/quota.h"
 #include "daemon/session/session_quota.h"
@@ -129,7 +130,7 @@ static bool has_left(int fd)
 }
 
 /* is_paid: the time that it takes is charged by whoever calls. */
-static void admit(struct listener *l, int fd, bool is_paid)
+static void admit(struct listener *l, int fd, uint64_t accepted, bool is_paid)
 {
     struct session_config config = {
         .worker = l->listeners->worker,
@@ -152,7 +153,7 @@ static void admit(struct listener *l, int fd, bool is_paid)
         turn_away(l, fd, ERR_NO_BUFFER_SPACE, "the listener has reached its limit of clients");
         return;
     }
-    if (has_left(fd) || identity_read(fd, &identity) < 0) {
+    if (has_left(fd) || identity_read_since(fd, accepted, &identity) < 0) {
         close(fd);
         return;
     }
@@ -179,9 +180,9 @@ static void admit(struct listener *l, int fd, bool is_paid)
               (int)s->identity.pid, (unsigned int)s->identity.uid, l->name);
 }
 
-static void admit_in_turn(struct listener *l, int fd)
+static void admit_in_turn(struct listener *l, int fd, uint64_t accepted)
 {
-    admit(l, fd, true);
+    admit(l, fd, accepted, true);
 }
 
 /* Whose time it would take; NULL: it is the administrator's client, or there is no memory. */
@@ -202,7 +203,7 @@ static void let_in(struct listener *l, int fd)
 
     /* Of a sharer's clients the sharer's step pays for everything. */
     if (!user || !gate_is_needed(gates, user))
-        admit(l, fd, !l->quota);
+        admit(l, fd, identity_proc_now(), !l->quota);
     else if (gate_hold(gates, user, l, fd) < 0)
         turn_away(l, fd, ERR_NO_BUFFER_SPACE,
                   "too many clients of this user are waiting to be accepted");
@@ -245,7 +246,7 @@ static int accept_with_spare(struct listener *l)
     close_spare(ls);
     fd = accept_fd(l);
     if (fd >= 0 && l->kind == LISTENER_CONTROL)
-        admit(l, fd, true);
+        admit(l, fd, identity_proc_now(), true);
     else if (fd >= 0)
         refuse(fd, ERR_NO_BUFFER_SPACE, "the daemon is out of descriptors");
     open_spare(ls);

@@ -126,6 +126,7 @@ static void begin_stop(struct server *server, const char *why)
 static void begin_restart(struct server *server)
 {
     log_notice("asockd passes its clients on to the next process");
+    gates_empty(&server->listeners.gates, NULL); /* so that they, too, are ended or passed on */
     store_end_others(&server->store);
     begin_end(server, "restart");
     server->is_leaving = true;

@@ -137,7 +137,8 @@ struct cargo {
     const struct listener_spec *specs;
     unsigned int spec_count;
     int memfd, *descriptors;
-    int pidfd; /* of the old one; -1: unknown */
+    int pidfd;    /* of the old one; -1: unknown */
+    bool is_gone; /* it had ended, and was waited for, before that could be opened */
     bool *taken;
     uint32_t count;
     const char *what; /* is wrong */
@@ -245,6 +246,7 @@ static int restore(struct cargo *c)
         e = -EINVAL;
     }
     c->pidfd = r.pid > 0 ? (int)syscall(SYS_pidfd_open, r.pid, 0) : -1;
+    c->is_gone = r.pid > 0 && c->pidfd < 0 && errno == ESRCH;
     c->listeners->lock_fd = r.lock;
     c->listeners->clients = r.sessions;
     c->arrival->sessions = r.sessions;
@@ -258,7 +260,7 @@ static bool has_ended(const struct cargo *c)
 {
     struct pollfd p = {.fd = c->pidfd, .events = POLLIN};
 
-    return c->pidfd >= 0 && poll(&p, 1, ENDED_MS) > 0;
+    return c->is_gone || (c->pidfd >= 0 && poll(&p, 1, ENDED_MS) > 0);
 }
 
 /*
@@ -274,7 +276,8 @@ static int agree(struct cargo *c, uint64_t until)
     unsigned int count = 0;
     int r = link_send(c->arrival->fd, LINK_READY, 0, NULL, 0, until);
 
-    if (r == 0)
+    /* It may have said FAILED, and closed its end, before READY was sent. */
+    if (r == 0 || r == -EPIPE)
         r = link_receive(c->arrival->fd, &message, descriptors, &count, until + TAKE_OVER_MS);
     if (r == -ETIMEDOUT && shutdown(c->arrival->fd, SHUT_RD) == 0)
         r = link_receive(c->arrival->fd, &message, descriptors, &count,

@@ -58,8 +58,9 @@ static int reserve(struct state_writer *w, size_t cap)
     /*
      * Allocated now: without memory this fails, while a page that is touched would end the process.
      */
-    if (fallocate(w->fd, 0, 0, (off_t)cap) < 0)
-        return errno == ENOSPC ? -ENOMEM : -errno; /* there is no disk that could be full */
+    while (fallocate(w->fd, 0, (off_t)w->cap, (off_t)(cap - w->cap)) < 0)
+        if (errno != EINTR)
+            return errno == ENOSPC ? -ENOMEM : -errno; /* there is no disk that could be full */
     at = w->data ? mremap(w->data, w->cap, cap, MREMAP_MAYMOVE)
                  : mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_SHARED, w->fd, 0);
     if (at == MAP_FAILED)

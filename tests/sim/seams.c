@@ -14,6 +14,7 @@
 #include "daemon/audit/sink.h"
 #include "daemon/names/host.h"
 #include "daemon/identity/identity.h"
+#include "daemon/identity/identity_proc.h"
 #include "daemon/core/quota.h"
 #include "daemon/names/resolver.h"
 #include "tests/sim/calls.h"
@@ -355,6 +356,17 @@ int identity_read(int fd, struct identity *ret)
     ret->gids_known = ret->units_known = true;
     strcpy(ret->comm, "program");
     return 0;
+}
+
+int identity_read_since(int fd, uint64_t accepted, struct identity *ret)
+{
+    (void)accepted;
+    return identity_read(fd, ret);
+}
+
+uint64_t identity_proc_now(void)
+{
+    return sim.now_ns;
 }
 
 void identity_forget_process(struct identity *identity)
