@@ -277,8 +277,8 @@ static unsigned int shot_places(struct op *op, struct iovec *iov)
 }
 
 /*
- * Each of the first slices has a datagram. Those of which policy denied the sender are to be filled
- * again.
+ * Each of the first slices has a datagram, which the client may receive (drop_denied()). If one is
+ * not the peer's all the same, its slice is filled again.
  */
 static void tell_shots(struct op *op, const struct iovec *iov, const struct datagram *came,
                        unsigned int count)

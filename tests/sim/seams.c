@@ -335,7 +335,7 @@ int audit_file_new(const char *path, struct audit_sink **ret, const char **ret_w
 
 /* ---- who it is ---- */
 
-/* Whose it is stays. */
+/* A client keeps its user. */
 int identity_read_user(int fd, struct identity *ret)
 {
     struct unix_end *end = fd_file(fd)->u.unix_end;

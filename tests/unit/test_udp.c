@@ -81,7 +81,7 @@ START_TEST(test_s64_up_to_the_one_that_fails)
 
     connect_to(port(&peer));
     ck_assert_int_eq(send_three(70000), 1);
-    ck_assert_int_eq(udp_take_error(&ns), 0); /* it is nobody's report */
+    ck_assert_int_eq(udp_take_error(&ns), 0); /* it is not about a send */
     close(peer);
 }
 END_TEST
