@@ -193,6 +193,24 @@ class Asyncio(WithPeer):
             self.assertEqual((await of_client.lost, await of_server.lost), (None, None))
         self.run_test(test)
 
+    def test_many_endpoints_of_a_session(self):
+        """Each of them has receives pending, and can send nevertheless; and each close ends."""
+        async def test(session):
+            peer = self.peer()
+            ends = [await aio.create_datagram_endpoint(Recorder, session=session) for _ in range(16)]
+            # The second round is sent while receives wait in the daemon.
+            for _ in range(2):
+                for number, (transport, protocol) in enumerate(ends):
+                    transport.sendto(b"%d" % number, peer.getsockname())
+                    data, sender = await self.receive(peer)
+                    self.assertEqual(data, b"%d" % number)
+                    peer.sendto(data, sender)
+                    self.assertEqual((await protocol.datagrams.get())[0], data)
+            for transport, protocol in ends:
+                transport.close()
+                self.assertIsNone(await protocol.lost)
+        self.run_test(test)
+
     def test_errors_end_nothing(self):
         async def test(session):
             peer = self.peer()
