@@ -239,11 +239,11 @@ static struct flow *new_flow(struct associate *associate, const struct destinati
         (void)gateway_await_session(associate->client->gateway, &associate->wait);
     if (!context)
         return NULL;
-    if (associate->flow_count == FLOWS_MAX)
-        end_flow(list_first(&associate->flows, struct flow, node));
     if (associate->client->flow_count >= FLOWS_HELD_MAX ||
         associate->client->gateway->flow_count >= FLOWS_ALL_MAX)
         return NULL;
+    if (associate->flow_count == FLOWS_MAX)
+        end_flow(list_first(&associate->flows, struct flow, node));
     flow = calloc(1, sizeof(*flow));
     if (flow)
         flow->buf = malloc(SOCKS_DATAGRAM_HEAD_MAX + DATAGRAM_MAX);
