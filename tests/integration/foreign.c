@@ -187,27 +187,44 @@ static int talk(const char *service)
     return 0;
 }
 
+/* Its first line; the server may begin after the program. */
+static void read_line(int fd, char *line, size_t size)
+{
+    size_t len = 0;
+
+    while (len + 1 < size && read(fd, line + len, 1) == 1 && line[len] != '\n')
+        len++;
+    line[len] = '\0';
+}
+
 START_TEST(test_sandboxed_program_uses_the_session_that_it_inherits)
 {
     struct server *server;
     asock_context *launcher;
-    char number[16];
-    int fd, status;
+    char number[16], service[16];
+    int fd, status, to_program[2];
     pid_t pid;
 
     fixture_start(NULL);
-    server = server_start(SERVER_ECHO, AF_INET, 0);
     launcher = new_context();
     ck_assert_int_eq(asock_context_detach_fd(launcher, LIVENESS_MS, &fd), 0);
     asock_context_unref(launcher);
+    ck_assert_int_eq(pipe2(to_program, O_CLOEXEC), 0);
+    /* Before the server's thread: a lock that this holds would stay locked in the child. */
     pid = fork();
     if (pid == 0) {
+        close(to_program[1]);
+        read_line(to_program[0], service, sizeof(service));
         snprintf(number, sizeof(number), "%d", fd);
         setenv("ASOCK_FD", number, 1);
         fcntl(fd, F_SETFD, 0); /* as exec would have left it */
-        _exit(talk(server_service(server)));
+        _exit(talk(service));
     }
     close(fd);
+    close(to_program[0]);
+    server = server_start(SERVER_ECHO, AF_INET, 0);
+    dprintf(to_program[1], "%s\n", server_service(server));
+    close(to_program[1]);
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFEXITED(status));
     server_stop(server);
