@@ -312,7 +312,7 @@ END_TEST
 /* path and expected are names in directory; expected NULL: it cannot be known. */
 static void expect_resolved(const char *directory, const char *path, const char *expected)
 {
-    char whole[4096], is[4096], wanted[4096];
+    char whole[8192], is[4096], wanted[8192];
 
     snprintf(whole, sizeof(whole), "%s/%s", directory, path);
     snprintf(wanted, sizeof(wanted), "%s/%s", directory, expected ? expected : "");
