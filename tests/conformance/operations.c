@@ -169,7 +169,7 @@ START_TEST(test_s2_ops_complete_when_the_daemon_is_lost)
         pending(asock_receive(pair.socket, ops[i]));
     }
     sync_with_daemon();
-    kill(fixture.daemon->pid, SIGSTOP);
+    private_daemon_freeze(fixture.daemon);
     pending(asock_sync(fixture.context, sync));
     flush();
     kill(fixture.daemon->pid, SIGKILL);

@@ -17,6 +17,7 @@ import unittest
 
 import asockctl
 from asockd import DaemonTest
+from suspend import suspend
 
 DEADLINE = asockctl.DEADLINE
 
@@ -233,7 +234,7 @@ class Shared(DaemonTest):
     def test_a_daemon_without_a_maker_runs_nothing(self):
         with open(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children", encoding="ascii") as file:
             maker = int(file.read())
-        os.kill(maker, signal.SIGSTOP)
+        suspend(maker)
         self.addCleanup(os.kill, maker, signal.SIGCONT)
         done = self.run_tool("--timeout", "0.2", "--", "echo", "ran")
         self.check(done, status=125)

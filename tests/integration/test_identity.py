@@ -11,6 +11,7 @@ import subprocess
 import unittest
 
 import server_program as base
+from suspend import suspend
 from wire import Wire, pb
 
 DEADLINE = base.DEADLINE
@@ -166,7 +167,7 @@ class Identity(base.ServerTest):
 
     def test_a_client_that_ended_before_it_was_accepted(self):
         """The daemon is stopped meanwhile."""
-        self.daemon.send_signal(signal.SIGSTOP)
+        suspend(self.daemon.pid)
         try:
             peer = self.peer()
             peer.end()

@@ -14,6 +14,7 @@ import unittest
 import asockctl
 import test_proxy
 from asockd import Daemon, DaemonTest
+from suspend import suspend
 from wire import pb
 
 DEADLINE = asockctl.DEADLINE
@@ -137,7 +138,7 @@ class Proxy(Lent):
         client, peer = self.tunnel()
         peer.sendall(b"half")
         self.assertEqual(test_proxy.exactly(client, 4), b"half")
-        os.kill(self.proxy.pid, signal.SIGSTOP)
+        suspend(self.proxy.pid)
         try:
             client.sendall(b"x")
             self.reset(peer)

@@ -14,6 +14,7 @@ import asockctl
 from asockd import Daemon, DaemonTest
 from build import INSTRUMENTED
 from proxy import LOOPBACK, Proxy, ProxyTest, connect, exactly, socks4a, socks5
+from suspend import suspend
 
 DEADLINE = asockctl.DEADLINE
 CLOCK = os.path.join(asockctl.BUILDDIR, "tests", "lib", ".libs", "move-clock.so")
@@ -348,8 +349,7 @@ class Endless(Crowd):
         client = self.hold(self.proxy.dial())
         client.sendall(b"\x05\x01\x00")
         self.assertEqual(exactly(client, 2), b"\x05\x00")
-        self.proxy.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.proxy.pid, os.WSTOPPED | os.WNOWAIT)
+        suspend(self.proxy.pid)
         client.sendall(socks5(self.server.getsockname()[1])[3:])
         self.move(HANDSHAKE_SECONDS + 10)
         self.proxy.send_signal(signal.SIGCONT)

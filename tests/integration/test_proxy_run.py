@@ -16,6 +16,7 @@ import threading
 import asockctl
 from asockd import DaemonTest
 from proxy import DEADLINE, Proxy
+from suspend import suspend
 
 # Connects through the proxy to a port of this machine.
 CONNECT = '''
@@ -50,7 +51,7 @@ class Arguments(DaemonTest):
     def test_a_daemon_that_does_not_answer_runs_nothing(self):
         """It is stopped: the kernel accepts the connection for it."""
         where = ("--socket", self.daemon.path, "--timeout", "0.3")
-        self.daemon.process.send_signal(signal.SIGSTOP)
+        suspend(self.daemon.pid)
         try:
             done = [asockctl.run("run", *how, *where, "--", "echo", "ran") for how in ((), ("--proxy",), ("--transparent",))]
             done.append(asockctl.run("proxy", *where, "--listen", "127.0.0.1:0"))
@@ -211,9 +212,10 @@ socks[0].recv(1)
         """Many connections that are neither accepted nor read when the command ends."""
         listener = self.listener(backlog=200)
         code = '''
-import os, signal, socket, sys
+import os, socket, sys
+from suspend import suspend
 proxy = ("127.0.0.1", int(os.environ["ALL_PROXY"].rpartition(":")[2]))
-os.kill(os.getppid(), signal.SIGSTOP)
+suspend(os.getppid())
 for number in range(150):
     sock = socket.create_connection(proxy)
     sock.sendall(b"CONNECT 127.0.0.1:%s HTTP/1.0\\r\\n\\r\\n%c" % (sys.argv[1].encode(), number))

@@ -12,6 +12,7 @@ import tempfile
 import asockctl
 from asockd import DaemonTest
 from proxy import DEADLINE, Proxy, exactly
+from suspend import suspend
 from wire import pb
 
 GREETING = b"\x05\x01\x00"
@@ -127,15 +128,25 @@ class Associate(Udp):
         association, last = self.association(), self.peer()
         peers = [self.peer() for _ in range(60)]
         self.echo(association, last, "127.0.0.1")
-        self.daemon.process.send_signal(signal.SIGSTOP)
+        suspend(self.daemon.pid)
         for peer in peers:
             association.send(b"x", *peer.getsockname())
         port = association.udp.getpeername()[1]
         self.daemon.wait(lambda: udp_queue(port) == 0)
         self.daemon.process.send_signal(signal.SIGCONT)
+        # Until the proxy has heard of enough ends, a datagram to another destination is dropped.
+        last.setblocking(False)
+        self.daemon.wait(lambda: self.arrives(association, last))
         self.daemon.wait(lambda: len(self.rows()) <= 16)
-        self.echo(association, last, "127.0.0.1")
         self.assertLessEqual(sum(bool(select.select([peer], [], [], 0)[0]) for peer in peers), 32)
+
+    @staticmethod
+    def arrives(association, peer):
+        """A datagram that may be dropped, as on any network; its program sends it again."""
+        association.send(b"again", *peer.getsockname())
+        with contextlib.suppress(BlockingIOError):
+            return peer.recv(100) == b"again"
+        return False
 
     def rows(self):
         return self.daemon.control.inspect(list=pb.List())
@@ -197,13 +208,8 @@ class Associate(Udp):
         again = self.association()
         peer.setblocking(False)
 
-        def arrives():  # datagrams are lost until there is another session
-            again.send(b"again", *peer.getsockname())
-            with contextlib.suppress(BlockingIOError):
-                return peer.recv(100) == b"again"
-            return False
-
-        self.daemon.wait(arrives)
+        # Datagrams are lost until there is another session.
+        self.daemon.wait(lambda: self.arrives(again, peer))
 
     def test_the_proxy_ends_in_the_middle(self):
         association, peer = self.association(), self.peer()

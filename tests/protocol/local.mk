@@ -41,4 +41,4 @@ py_tests += \
 	tests/protocol/test_sockets.py \
 	tests/protocol/test_stages.py \
 	tests/protocol/test_stalled.py
-EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/lending.py tests/lib/quotas.py tests/lib/silent_fuse.py tests/lib/wire.py
+EXTRA_DIST += tests/lib/asockd.py tests/lib/build.py tests/lib/ending.py tests/lib/flow.py tests/lib/hostile.py tests/lib/http_body.py tests/lib/lending.py tests/lib/quotas.py tests/lib/silent_fuse.py tests/lib/suspend.py tests/lib/wire.py

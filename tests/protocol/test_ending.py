@@ -8,6 +8,7 @@ import unittest
 
 from asockd import Daemon
 from ending import PIECE, EndingTest
+from suspend import suspend
 from wire import Wire, pb, request
 
 class Cancel(EndingTest):
@@ -514,7 +515,7 @@ class Stop(EndingTest):
         wire.hello()
         peers = self.pair(wire, 1), self.pair(wire, 2)
         if paused:
-            os.kill(daemon.pid, signal.SIGSTOP)
+            suspend(daemon.pid)
             wire.send(*frames)
             os.kill(daemon.pid, signal.SIGTERM)
             os.kill(daemon.pid, signal.SIGCONT)

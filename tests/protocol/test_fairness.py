@@ -7,6 +7,7 @@ import threading
 import unittest
 
 from asockd import Daemon, DaemonTest
+from suspend import suspend
 from wire import Wire, pb, request
 
 PIECE = 256 * 1024
@@ -18,10 +19,7 @@ TURNS = 4
 class FairnessTest(DaemonTest):
 
     def freeze(self):
-        os.kill(self.daemon.pid, signal.SIGSTOP)
-        with open(f"/proc/{self.daemon.pid}/stat", encoding="ascii") as stat:
-            while stat.read().rsplit(")", 1)[1].split()[0] != "T":
-                stat.seek(0)
+        suspend(self.daemon.pid)
 
     def thaw(self):
         os.kill(self.daemon.pid, signal.SIGCONT)

@@ -16,6 +16,7 @@ import unittest.mock
 
 from asock import aio
 from asockd import DaemonTest
+from suspend import suspend
 from wire import pb
 
 DEADLINE = 30
@@ -440,7 +441,7 @@ class Failures(AioTest):
 
         gc.disable()
         self.addCleanup(gc.enable)
-        os.kill(self.daemon.pid, signal.SIGSTOP)  # no answer comes before the loop has ended
+        suspend(self.daemon.pid)  # no answer comes before the loop has ended
         try:
             before = len(os.listdir("/proc/self/fd"))
             self.run_async(main())
@@ -497,7 +498,7 @@ class Failures(AioTest):
                 self.assertEqual(caught.exception.text, "the daemon does not answer")
                 with self.assertRaises(TimeoutError):
                     await session.socket(timeout=0.05)  # there is no answer to the question for more
-        os.kill(self.daemon.pid, signal.SIGSTOP)
+        suspend(self.daemon.pid)
         try:
             with unittest.mock.patch.object(aio, "GRACE", 0.05):
                 self.run_async(main())

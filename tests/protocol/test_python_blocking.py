@@ -11,8 +11,9 @@ import unittest
 import unittest.mock
 
 import asock
-from asockd import Daemon, DaemonTest
 from asock import client
+from asockd import Daemon, DaemonTest
+from suspend import suspend
 
 DEADLINE = 30
 
@@ -94,7 +95,7 @@ class Blocking(DaemonTest):
     def test_a_daemon_that_hangs_does_not_hold_up_a_timeout(self):
         sock, _ = self.connect()
         sock.settimeout(0.05)
-        os.kill(self.daemon.pid, signal.SIGSTOP)
+        suspend(self.daemon.pid)
         try:
             with unittest.mock.patch.object(asock.blocking, "GRACE", 0.05):
                 with self.assertRaises(TimeoutError) as caught:

@@ -9,6 +9,7 @@ import stat
 import unittest
 
 from asockd import NOBODY, Daemon, DaemonTest
+from suspend import suspend
 from wire import DEADLINE, Ended, Wire, pb, request
 
 LISTENERS_MAX, DEPTH_MAX, SHAREES_MAX = 8, 4, 256
@@ -385,7 +386,7 @@ class Maker(Sharing):
         wire.close()
 
     def test_s59_one_that_dies_at_work_fails_what_waits(self):
-        os.kill(self.maker, signal.SIGSTOP)
+        suspend(self.maker)
         wire = self.wire()
         wire.send(*(request(pb.VERB_SHARE, op, share=pb.Share()) for op in (1, 2)))
         wire.settle()
@@ -398,7 +399,7 @@ class Maker(Sharing):
     def test_s59_one_that_is_cancelled_in_the_queue_is_gone_at_once(self):
         """And leaves its place to another one, although the maker has not got so far."""
         wire = self.wire()
-        os.kill(self.maker, signal.SIGSTOP)
+        suspend(self.maker)
         self.addCleanup(os.kill, self.maker, signal.SIGCONT)
 
         def share(*tokens):
@@ -418,7 +419,7 @@ class Maker(Sharing):
 
     def test_s59_the_loop_does_not_wait_for_it(self):
         """Stopped in the middle: others are served, and whoever waits may stop waiting."""
-        os.kill(self.maker, signal.SIGSTOP)
+        suspend(self.maker)
         wire, leaver = self.wire(), self.wire()
         wire.send(request(pb.VERB_SHARE, 1, share=pb.Share()), request(pb.VERB_SHARE, 2, share=pb.Share(), timeout_ms=1),
                   request(pb.VERB_SHARE, 3, share=pb.Share()))

@@ -12,6 +12,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import boxed
 from boxed import asockctl, await_true, configure, must, prop
+from suspend import suspend
 
 JOURNALD = "systemd-journald.service"
 BURST = 1000
@@ -99,7 +100,7 @@ class Entries(AuditTest):
 class Trouble(AuditTest):
     def test_a_stopped_journal_holds_up_nobody_and_the_loss_is_told(self):
         pid = int(prop(JOURNALD, "MainPID"))
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
         try:
             self.fail_connects(MANY)
             stats = asockctl("stats")["audit"]

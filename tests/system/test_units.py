@@ -22,6 +22,7 @@ from boxed import (
     await_true, configure, descriptor_of, echo_once, hold_client, journal, must, prop, run, run_client,
     said_by_daemon, say_nothing, setUpModule
 )
+from suspend import suspend
 
 ABORTED = "ConnectionAborted"
 
@@ -451,7 +452,7 @@ class Life(UnitsTest):
         with descriptor_of(int(prop("asockd.service", "MainPID")), 2) as log:
             log.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0)  # the least there is
         pid = int(prop("systemd-journald.service", "MainPID"))
-        os.kill(pid, signal.SIGSTOP)
+        suspend(pid)
         try:
             for _ in range(100):
                 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
