@@ -3,9 +3,8 @@
 
 #include <errno.h>
 
-void blocks_init(struct blocks *blocks, asock_context *context, int timeout_ms)
+void blocks_init(struct blocks *blocks, asock_context *context, unsigned int count, int timeout_ms)
 {
-    unsigned int count = BLOCKS_MAX;
     int r = -ENOBUFS;
 
     *blocks = (struct blocks){0};

@@ -25,8 +25,8 @@ struct blocks {
     unsigned int free_count;
 };
 
-/* As much of it as the session's quota has; none is no error. */
-void blocks_init(struct blocks *blocks, asock_context *context, int timeout_ms);
+/* As much of it as the session's quota has, and at most `count`; none is no error. */
+void blocks_init(struct blocks *blocks, asock_context *context, unsigned int count, int timeout_ms);
 /* No op may be in flight with one of them. */
 void blocks_deinit(struct blocks *blocks);
 /* NULL: all are taken. */

@@ -25,6 +25,7 @@ struct gateway_config {
     int (*open)(void *userdata, asock_context **ret);
     void *userdata;
     int answer_timeout_ms; /* for the daemon's answers */
+    unsigned int blocks;   /* of shared memory at most (gateway/blocks.h); 0: BLOCKS_MAX */
 };
 
 /* Opens the first session. 0 or a negative errno. */

@@ -26,11 +26,13 @@ struct opening {
 
 int opening_run(const struct gateway_config *config, asock_context **ret, struct blocks *ret_blocks)
 {
+    unsigned int count = config->blocks && config->blocks < BLOCKS_MAX ? config->blocks
+                                                                       : BLOCKS_MAX;
     int r = config->open(config->userdata, ret);
 
     if (r < 0)
         return r;
-    blocks_init(ret_blocks, *ret, config->answer_timeout_ms);
+    blocks_init(ret_blocks, *ret, count, config->answer_timeout_ms);
     return 0;
 }
 
