@@ -4,7 +4,6 @@
 import collections
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -174,15 +173,14 @@ class Connections(InJournal):
 
     def test_linger_that_is_killed(self):
         wire = self.wire()
-        self.pair(wire)
+        peer = self.pair(wire)
         entry = self.expect("connect")
-        block = b"z" * 262144
-        for token in range(100, 400):
-            wire.send(wire.make_send(token, 1, block))
-            if not select.select([wire.sock], [], [], 0.2)[0]:
-                break  # the kernel takes no more
-            wire.completion(token)
-        wire.send(wire.make_close(3, 1, linger_ms=60000))
+        # Both buffers as small as can be: most of it waits in the daemon, because the peer does not read.
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        least = pb.SetOption(option=pb.OPTION_SEND_BUFFER, value=pb.OptionValue(number=1))
+        wire.send(request(pb.VERB_SET_OPTION, 2, 1, set_option=least), wire.make_send(100, 1, bytes(262144)),
+                  wire.make_close(3, 1, linger_ms=60000))
+        self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
         wire.settle()
         self.kill_id(entry["ASOCK_SOCKET"])
         self.expect("close", socket=entry["ASOCK_SOCKET"], error="ConnectionAborted",

@@ -14,6 +14,7 @@ import asock
 from asock import client
 from asockd import Daemon, DaemonTest
 from suspend import suspend
+from wire import pb
 
 DEADLINE = 30
 
@@ -167,9 +168,17 @@ class Blocking(DaemonTest):
         sock, peer = self.connect()
         previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGALRM, previous)
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+        def interrupt():
+            """When the receive is with the daemon."""
+            self.daemon.wait(lambda: any(row["ops"] for row in self.daemon.control.inspect(list=pb.List())))
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+        interrupter = threading.Thread(target=interrupt)
         with self.assertRaises(KeyboardInterrupt):
+            interrupter.start()
             sock.recv(100)
+        interrupter.join()
         sock.settimeout(0.05)
         with unittest.mock.patch.object(asock.blocking, "GRACE", 0), self.assertRaises(TimeoutError):
             sock.recv(100)

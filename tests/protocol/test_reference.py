@@ -435,8 +435,8 @@ class Multishot(ReferenceTest):
 
         def run(end, error, flags=0, **fields):
             wire, memory, peer = self.start(PAGE)
+            peer.sendall(b"data")  # before a receive that times out begins
             wire.send(wire.receive(1, 1, flags=MULTISHOT, segments=slices, **fields))
-            peer.sendall(b"data")
             self.assertEqual(self.data_of(memory, self.shot(wire, 1)), b"data")
             end(wire, peer)
             reply = self.shot(wire, 1)
