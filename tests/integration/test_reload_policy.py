@@ -184,7 +184,7 @@ class Connects(PolicyTest):
     def test_s24_a_name_that_is_being_resolved(self):
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
-        self.server.wait_for(lambda questions: len(questions) == 2)
+        self.server.wait_for(lambda questions: len(questions) >= 2)
         told = self.take_rules('Deny=tcp *.test * "no such names"', *self.rules)
         self.assertEqual(told["cancelled"], 1)
         self.assertEqual(self.failure(wire, token), ("ERROR_ACCESS_DENIED", "no such names"))
@@ -197,14 +197,14 @@ class Connects(PolicyTest):
         """The name is denied although its address is allowed."""
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
-        self.server.wait_for(lambda questions: len(questions) == 2)
+        self.server.wait_for(lambda questions: len(questions) >= 2)
         self.take_rules("Allow=tcp 127.0.0.1 *")
         self.assertEqual(self.failure(wire, token)[0], "ERROR_ACCESS_DENIED")
 
     def test_s24_a_name_that_stays_allowed_goes_on(self):
         wire, listener = self.wire(), self.listener()
         token = self.begin(wire, 1, "held.test", listener.getsockname()[1])
-        self.server.wait_for(lambda questions: len(questions) == 2)
+        self.server.wait_for(lambda questions: len(questions) >= 2)
         self.assertEqual(self.take_rules("Allow=tcp held.test * +loopback")["cancelled"], 0)
         self.server.release("held.test", A)
         self.server.release("held.test", AAAA)
@@ -213,7 +213,7 @@ class Connects(PolicyTest):
     def test_s24_addresses_that_come_later_are_judged_by_the_new_one(self):
         wire = self.wire()
         token = self.begin(wire, 1, "held.test", 7)
-        self.server.wait_for(lambda questions: len(questions) == 2)
+        self.server.wait_for(lambda questions: len(questions) >= 2)
         self.assertEqual(self.take_rules("Allow=tcp held.test *")["cancelled"], 0)  # without +loopback
         self.server.release("held.test", A)
         self.server.release("held.test", AAAA)

@@ -10,7 +10,7 @@ from transparent import PRELUDE, TransparentTest, setUpModule  # noqa: F401
 network.enter()
 
 UDP = """
-def udp(address="", timeout=20):
+def udp(address="", timeout=30):
     sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(timeout)
     return sock

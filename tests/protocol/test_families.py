@@ -45,7 +45,7 @@ class Families(Listening):
             self.assertEqual(self.error(self.client.listen, number), "SUCCESS")
             for host in (FOUR, SIX):
                 peer = self.hold(socket.socket(family_of(host)))
-                peer.settimeout(20)
+                peer.settimeout(30)
                 if host not in through:
                     self.assertRaises(ConnectionRefusedError, peer.connect, (host, port))
                     continue
@@ -59,7 +59,7 @@ class Families(Listening):
         for number, port, through in self.each(type=pb.SOCKET_TYPE_DATAGRAM):
             for host in (FOUR, SIX):
                 peer = self.hold(socket.socket(family_of(host), socket.SOCK_DGRAM))
-                peer.settimeout(20)
+                peer.settimeout(30)
                 peer.connect((host, port))
                 peer.send(host.encode())
                 if host not in through:
@@ -83,7 +83,7 @@ class Families(Listening):
                     self.assertEqual(self.set_option(number, pb.OPTION_DUAL_MODE, dual), "SUCCESS")
                 for host, wanted in zip((FOUR, SIX, MAPPED), results):
                     peer = self.hold(socket.socket(family_of(host if host != MAPPED else FOUR), socket.SOCK_DGRAM))
-                    peer.settimeout(20)
+                    peer.settimeout(30)
                     peer.bind((host if host != MAPPED else FOUR, 0))
                     to = endpoint((host, peer.getsockname()[1]))
                     self.assertEqual(self.error(self.client.make_send, number, b"hello", endpoint=to), wanted, host)
@@ -115,7 +115,7 @@ class FirstSend(Listening):
     def test_s67_a_send_binds_a_denied_one_does_not(self):
         """.NET's SendTo: a local address comes with the first datagram that goes."""
         peer = self.hold(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        peer.settimeout(20)
+        peer.settimeout(30)
         peer.bind((FOUR, 0))
         self.open(1, type=pb.SOCKET_TYPE_DATAGRAM)
         send = self.client.make_send
