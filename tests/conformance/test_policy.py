@@ -10,7 +10,7 @@ import unittest
 
 import network
 from asockd import binary
-from nameserver import A, AAAA, Name, NameServer
+from nameserver import A, AAAA, PATIENT, Name, NameServer
 from policies import PolicyTest
 from wire import DEADLINE, pb, request
 
@@ -21,7 +21,7 @@ ROUTED6 = "2001:db8:5::1"   # of no interface: its prefix is routed to this host
 
 
 def setUpModule():
-    network.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n")
+    network.write("/etc/resolv.conf", PATIENT)
     network.write("/etc/hosts", "127.0.0.1 localhost\n")
     network.run("ip", "address", "add", SECOND4 + "/24", "dev", "out")
     network.run("ip", "-6", "route", "add", "local", "2001:db8:5::/64", "dev", "lo")

@@ -7,10 +7,10 @@ import unittest
 
 import network
 from asockd import Daemon, DaemonTest
-from nameserver import A, AAAA, NXDOMAIN, SERVFAIL, Name, NameServer
+from nameserver import A, AAAA, HURRIED, NXDOMAIN, PATIENT, SERVFAIL, Name, NameServer
 from wire import pb, request
 
-RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\nsearch example.test\ndomain test\n"
+RESOLV_CONF = PATIENT + "search example.test\ndomain test\n"
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 known.hosts.test\n"
 
 network.enter()
@@ -30,6 +30,10 @@ class ByName(DaemonTest):
         self.server = self.hold(NameServer(self.names))
         self.client = self.wire()
         self.op = 0
+
+    def hurry(self):
+        network.write("/etc/resolv.conf", HURRIED)
+        self.addCleanup(network.write, "/etc/resolv.conf", RESOLV_CONF)
 
     def next(self):
         self.op += 1
@@ -74,6 +78,7 @@ class ByName(DaemonTest):
 
     def test_s18_no_answer_is_try_again(self):
         self.names["quiet.test"] = Name(silent=(A, AAAA))
+        self.hurry()
         self.fails("quiet.test", pb.ERROR_TRY_AGAIN)
         kinds = self.server.asked("quiet.test")
         self.assertEqual({kind for kind, _ in kinds}, {A, AAAA})
@@ -133,6 +138,7 @@ class ByName(DaemonTest):
 
     def test_s19_one_family_does_not_answer(self):
         """The other one is enough."""
+        self.hurry()
         self.names.update({"a.test": Name(a=["127.0.0.1"], silent=(AAAA,)),
                            "aaaa.test": Name(aaaa=["::1"], silent=(A,))})
         self.reaches("a.test", self.listen("127.0.0.1"))

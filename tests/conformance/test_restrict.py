@@ -7,10 +7,9 @@ import sys
 
 import network
 from asockd import DaemonTest
-from nameserver import A, AAAA, Name, NameServer
+from nameserver import A, AAAA, PATIENT, Name, NameServer
 from wire import Wire, pb, request
 
-RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
 RESTRICTIONS_MAX = 16
 
 network.enter()
@@ -28,7 +27,7 @@ class Restrict(DaemonTest):
 
     @classmethod
     def setUpClass(cls):
-        network.write("/etc/resolv.conf", RESOLV_CONF)
+        network.write("/etc/resolv.conf", PATIENT)
         super().setUpClass()
 
     def setUp(self):

@@ -13,6 +13,10 @@ from wire import DEADLINE
 A, CNAME, AAAA = 1, 5, 28
 OK, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
 
+# resolv.conf. On a busy machine an answer takes its time: a daemon asks once and waits. Only a test of silence is in a hurry.
+PATIENT = "nameserver 127.0.0.1\noptions timeout:10 attempts:1\n"
+HURRIED = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
+
 Question = collections.namedtuple("Question", "name type over_tcp")
 
 

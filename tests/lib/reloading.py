@@ -9,9 +9,8 @@ import time
 
 import asockd
 import network
+from nameserver import PATIENT
 from wire import DEADLINE, pb, request
-
-RESOLV_CONF = "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n"
 
 
 class ReloadTest(asockd.DaemonTest):
@@ -22,7 +21,7 @@ class ReloadTest(asockd.DaemonTest):
 
     @classmethod
     def setUpClass(cls):
-        network.write("/etc/resolv.conf", RESOLV_CONF)
+        network.write("/etc/resolv.conf", PATIENT)
         cls.directory = tempfile.mkdtemp(prefix="asockd-reload-")
         cls.addClassCleanup(shutil.rmtree, cls.directory)
         os.chmod(cls.directory, 0o755)
