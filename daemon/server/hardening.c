@@ -62,7 +62,8 @@ static const int plain_calls[] = {
     SCMP_SYS(lseek), SCMP_SYS(pread64),
     /* memory */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(memfd_create),
-    SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(getrandom), SCMP_SYS(sysinfo),
+    SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(pwrite64), SCMP_SYS(getrandom),
+    SCMP_SYS(sysinfo),
     /* itself; the first steps of a thread, which was made before the filter (audit/file.c) */
     SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid),
     SCMP_SYS(getegid), SCMP_SYS(uname), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),

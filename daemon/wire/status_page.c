@@ -1,38 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Happy path: memfd, size, mapped, sealed against another size. A later process maps it again
- * (daemon/state/), which is why it is not sealed against writing: the daemon never reads it, so
- * that a client that writes to it deceives itself alone.
- * Failures: no descriptor, no memory: nothing is left behind.
+ * Happy path: memfd, size and memory, sealed against another size -> marked by a write, which can
+ * fail where a store would end the daemon. A later process writes to it as well (daemon/state/),
+ * which is why it is not sealed against writing: the daemon never reads it, so that a client that
+ * writes to it deceives itself alone.
+ * Failures: no descriptor, no memory: nothing is left behind. A client has punched a hole into it,
+ * and there is no memory to mark it: that client sees no mark.
  */
 #include "daemon/wire/status_page.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "daemon/wire/shm_buffer.h"
-
-static int map_page(struct status_page *page)
-{
-    void *at = mmap(NULL, STATUS_PAGE_LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, page->fd, 0);
-    if (at == MAP_FAILED)
-        return -errno;
-    page->mark = at;
-    return 0;
-}
 
 static int open_page(struct status_page *page)
 {
     page->fd = shm_buffer_memfd();
     if (page->fd < 0)
         return page->fd;
-    if (ftruncate(page->fd, STATUS_PAGE_LENGTH) < 0 ||
+    if (fallocate(page->fd, 0, 0, STATUS_PAGE_LENGTH) < 0 ||
         fcntl(page->fd, F_ADD_SEALS, SHM_BUFFER_SEALS) < 0)
         return -errno;
-    return map_page(page);
+    return 0;
 }
 
 int status_page_new(struct status_page **ret)
@@ -60,19 +54,14 @@ int status_page_adopt(int fd, struct status_page **ret)
     if (!page)
         return -ENOMEM;
     page->fd = fd;
-    r = map_page(page);
-    if (r < 0)
-        page = mem_free(page);
     *ret = page;
-    return r;
+    return 0;
 }
 
 struct status_page *status_page_free(struct status_page *page)
 {
     if (!page)
         return NULL;
-    if (page->mark)
-        munmap(page->mark, STATUS_PAGE_LENGTH);
     if (page->fd >= 0)
         close(page->fd);
     return mem_free(page);
@@ -80,5 +69,8 @@ struct status_page *status_page_free(struct status_page *page)
 
 void status_page_mark(struct status_page *page)
 {
-    __atomic_store_n(page->mark, 1, __ATOMIC_SEQ_CST);
+    const uint32_t mark = 1;
+
+    if (pwrite(page->fd, &mark, sizeof(mark), 0) < 0)
+        log_error("cannot mark a status page: %s", strerror(errno));
 }

@@ -3,17 +3,16 @@
 #define ASOCKD_STATUS_PAGE_H
 
 /*
- * A page in which the daemon says that it takes a session's buffers back. It writes there and never
- * reads. What a client has copied out of a buffer is what was received as long as the mark, looked
- * at after the copy, is not set.
+ * A page in which the daemon says that it takes a session's buffers back: its first four bytes are
+ * 0 until then. The daemon writes there and never reads. What a client has copied out of a buffer
+ * is what was received as long as the mark, looked at after the copy, is not set.
  */
 #include <stdint.h>
 
 #define STATUS_PAGE_LENGTH 4096u
 
 struct status_page {
-    int fd;         /* for a client that asks for it again */
-    uint32_t *mark; /* 0 until the buffers are taken back */
+    int fd; /* also for a client that asks for it again */
 };
 
 /* 0 or -errno. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Shared memory on the wire: made, sealed, sent, given back."""
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -15,6 +16,7 @@ from wire import DEADLINE, Wire, pb, request
 PAGE = mmap.PAGESIZE
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 MEBI = 1 << 20
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def size_of(descriptor):
@@ -305,6 +307,25 @@ class StatusPage(MemoryTest):
             each.close()
         os.close(descriptor)
         os.close(other)
+
+    def test_s14_its_memory_is_there_from_the_start(self):
+        """To mark it, and to look at the mark, takes no more, so neither can fail when the machine has none left."""
+        wire = self.wire()
+        memory, descriptor = self.fetch_both(wire)
+        self.assertGreaterEqual(os.fstat(descriptor).st_blocks * 512, 4096)
+        memory.close()
+        os.close(descriptor)
+
+    def test_s14_marked_where_a_client_has_made_a_hole(self):
+        wire = self.wire()
+        memory, descriptor = self.fetch_both(wire)
+        # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+        self.assertEqual(LIBC.fallocate(descriptor, 3, ctypes.c_long(0), ctypes.c_long(4096)), 0)
+        wire.close()
+        self.daemon.settle(self.before)
+        self.assertNotEqual(os.pread(descriptor, 4, 0), bytes(4))
+        memory.close()
+        os.close(descriptor)
 
     def test_s14_marked_before_the_buffers_are_emptied(self):
         wire = self.wire()

@@ -119,6 +119,11 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t length)
     return __real_fallocate(memory_file(fd)->u.memory.fd, mode, offset, length);
 }
 
+ssize_t __wrap_pwrite(int fd, const void *buf, size_t n, off_t offset)
+{
+    return __real_pwrite(memory_file(fd)->u.memory.fd, buf, n, offset);
+}
+
 /* Standard error is a regular file, whatever it is outside: a program does the same everywhere. */
 int __wrap_fstat(int fd, struct stat *st)
 {
