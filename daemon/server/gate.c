@@ -24,7 +24,7 @@ struct waiting {
 struct gate {
     struct list node; /* gates->list */
     struct gates *gates;
-    struct quota *user;
+    struct quota *user; /* below the daemon: of all listeners */
     struct share share; /* below the user's */
     struct task gone;   /* nobody waits any more */
     struct waiting clients[GATE_CLIENTS_MAX];
@@ -113,27 +113,38 @@ void gates_init(struct gates *gates, struct worker *w,
     list_init(&gates->list);
     gates->worker = w;
     gates->waiting = 0;
+    gates->most = GATES_CLIENTS_MAX;
     gates->admit = admit;
 }
 
 /* Nobody overtakes those who wait. */
 bool gate_is_needed(const struct gates *gates, struct quota *user)
 {
-    const struct gate *gate = find(gates, user);
+    const struct gate *gate = find(gates, quota_person(user));
 
     if (gate && gate->count > 0)
         return true;
     return quota_share(user, &gates->worker->shares.root)->left < -SLICE_NS;
 }
 
+/* How many of one may wait: as with a quota, half of what the others leave. */
+static unsigned int share_of(const struct gates *gates, const struct gate *gate)
+{
+    unsigned int others = gates->waiting - (gate ? gate->count : 0);
+    unsigned int half = others < gates->most ? (gates->most - others + 1) / 2 : 0;
+
+    return half < GATE_CLIENTS_MAX ? half : GATE_CLIENTS_MAX;
+}
+
 int gate_hold(struct gates *gates, struct quota *user, struct listener *l, int fd)
 {
-    struct gate *gate = find(gates, user);
+    struct quota *person = quota_person(user);
+    struct gate *gate = find(gates, person);
 
-    if (gates->waiting >= GATES_CLIENTS_MAX || (gate && gate->count >= GATE_CLIENTS_MAX))
+    if ((gate ? gate->count : 0) >= share_of(gates, gate))
         return -ENOBUFS;
     if (!gate)
-        gate = make(gates, user);
+        gate = make(gates, person);
     if (!gate)
         return -ENOMEM;
     gate->clients[(gate->first + gate->count) % GATE_CLIENTS_MAX] = (struct waiting){

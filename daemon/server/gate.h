@@ -17,24 +17,29 @@ struct listener;
 struct quota;
 struct worker;
 
-/* Of one user; those beyond are refused, which takes no time worth sharing. */
+/*
+ * Of one user, by whichever listeners; those beyond are refused, which takes no time worth sharing.
+ */
 #define GATE_CLIENTS_MAX 32u
-/* Of all users, a descriptor each. */
+/* Of all users together, a descriptor each: the plan of descriptors may leave fewer (server.h). */
 #define GATES_CLIENTS_MAX 256u
 
 struct gates {
     struct list list; /* struct gate */
     struct worker *worker;
-    unsigned int waiting;
+    unsigned int waiting, most; /* most: of all users together */
     /* Its time is accounted for. accepted: when, by identity_proc_now(). */
     void (*admit)(struct listener *l, int fd, uint64_t accepted);
 };
 
 void gates_init(struct gates *gates, struct worker *w,
                 void (*admit)(struct listener *l, int fd, uint64_t accepted));
-/* Must its next client wait? */
+/* Must its next client wait? user: at whichever listener. */
 bool gate_is_needed(const struct gates *gates, struct quota *user);
-/* Takes fd on success. -ENOBUFS: too many wait; -ENOMEM. */
+/*
+ * Takes fd on success. -ENOBUFS: too many of the user's wait, or half of the places that other
+ * users leave are taken; -ENOMEM.
+ */
 int gate_hold(struct gates *gates, struct quota *user, struct listener *l, int fd);
 /* Lets those in who came by that listener; NULL: all of them. */
 void gates_empty(struct gates *gates, const struct listener *l);

@@ -249,14 +249,19 @@ static void unwatch_signals(struct server *server)
 /* ---- descriptors ---- */
 
 #define FDS_KEPT (FDS_RESERVED + FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS)
-/* Of four sessions, for their connections and as many sockets. */
-#define FDS_MIN (FDS_KEPT + 4 * FDS_PER_SESSION)
+/* Of four sessions, for their connections and as many sockets; and one that waits. */
+#define FDS_MIN (FDS_KEPT + 4 * FDS_PER_SESSION + 1)
+#define FDS_WAITING_PART 16u /* for those that wait, until there may not be more */
 
 int server_share_descriptors(uint64_t limit, uint32_t clients, struct descriptor_shares *ret)
 {
     if (limit < FDS_MIN)
         return -EMFILE;
     limit -= FDS_KEPT;
+    ret->waiting = GATES_CLIENTS_MAX;
+    if (limit / FDS_WAITING_PART < GATES_CLIENTS_MAX)
+        ret->waiting = (uint32_t)(limit / FDS_WAITING_PART) + 1;
+    limit -= ret->waiting;
     ret->clients = clients;
     /* Sessions without a descriptor left for their sockets would be of no use. */
     if (clients > limit / 2 / FDS_PER_SESSION)
@@ -308,10 +313,7 @@ static int plan_descriptors(const struct server *server, uint64_t limit,
 
 /* ---- quotas ---- */
 
-/*
- * A quarter of the machine's memory: ours, and as much that is shared with clients, leaves it a
- * half.
- */
+/* A quarter of the machine's memory. As much may be shared with clients: it keeps a half. */
 static uint64_t memory_share(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
@@ -541,6 +543,7 @@ static int server_init(struct server *server, const struct server_config *config
     if (r < 0)
         return r;
     server->worker.fds_max = shares.sockets;
+    server->listeners.gates.most = shares.waiting;
     set_quotas(&server->worker, config, &shares);
     begin_sharing(server);
     hand_over_init(&server->hand_over, &server->listeners, on_handed_over);

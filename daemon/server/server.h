@@ -45,6 +45,7 @@ struct server_config {
 
 struct descriptor_shares {
     uint32_t clients; /* sessions on client listeners */
+    uint32_t waiting; /* connections that are no sessions yet (gate.h) */
     uint32_t sockets; /* network sockets, and buffers */
 };
 

@@ -6,6 +6,7 @@
 
 #include "tests/lib/suite.h"
 #include "daemon/core/limits.h"
+#include "daemon/server/gate.h"
 
 #define CONTROL (FDS_PER_SESSION * LIMIT_CONTROL_SESSIONS)
 
@@ -15,7 +16,9 @@ START_TEST(test_descriptors_for_everybody)
 
     ck_assert_int_eq(server_share_descriptors(20000, 256, &shares), 0);
     ck_assert_uint_eq(shares.clients, 256);
-    ck_assert_uint_eq(shares.sockets, 20000 - FDS_RESERVED - CONTROL - 256 * FDS_PER_SESSION);
+    ck_assert_uint_eq(shares.waiting, GATES_CLIENTS_MAX);
+    ck_assert_uint_eq(shares.sockets,
+                      20000 - FDS_RESERVED - CONTROL - GATES_CLIENTS_MAX - 256 * FDS_PER_SESSION);
 }
 END_TEST
 
@@ -30,9 +33,11 @@ START_TEST(test_descriptors_never_suffice_twice)
             continue;
         }
         ck_assert_uint_ge(shares.clients, 1);
+        ck_assert_uint_ge(shares.waiting, 1);
         ck_assert_uint_ge(shares.sockets, FDS_PER_SESSION * shares.clients);
-        ck_assert_uint_eq(
-            FDS_RESERVED + CONTROL + shares.clients * FDS_PER_SESSION + shares.sockets, limit);
+        ck_assert_uint_eq(FDS_RESERVED + CONTROL + shares.waiting +
+                              shares.clients * FDS_PER_SESSION + shares.sockets,
+                          limit);
     }
     ck_assert_uint_eq(shares.clients, 256);
 }
