@@ -65,24 +65,25 @@ static void conclude(asock_op *op)
     asock_op_drop_flight(op, op->socket);
 }
 
-/* Datagrams make no stream, and who peeks takes nothing of one. */
-static bool takes_of_stream(const asock_op *op)
+/* Datagrams make no stream. */
+static bool reads_stream(const asock_op *op)
 {
-    return op->operation == ASOCK_OPERATION_RECEIVE && op->socket && !op->socket->is_datagram &&
-           !(op->flags & ASOCK_PEEK);
+    return op->operation == ASOCK_OPERATION_RECEIVE && op->socket && !op->socket->is_datagram;
 }
 
+/* Who peeks takes nothing of the stream, so that nothing of it is lost with him. */
 void asock_op_note_loss(const asock_op *op)
 {
     asock_socket *socket = op->socket;
 
-    if (takes_of_stream(op) && (socket->lost_seq == 0 || op->seq < socket->lost_seq))
+    if (reads_stream(op) && !(op->flags & ASOCK_PEEK) &&
+        (socket->lost_seq == 0 || op->seq < socket->lost_seq))
         socket->lost_seq = op->seq;
 }
 
 bool asock_op_is_behind_loss(const asock_op *op)
 {
-    return takes_of_stream(op) && op->socket->lost_seq > 0 && op->seq > op->socket->lost_seq;
+    return reads_stream(op) && op->socket->lost_seq > 0 && op->seq > op->socket->lost_seq;
 }
 
 /* Nothing that it received is there any more, or what is in front of it is not. */
@@ -151,7 +152,7 @@ void asock_op_finish(asock_op *op, uint32_t error, uint64_t bytes)
     /* Also what came inline: the daemon empties the whole buffer. */
     if (op->operation == ASOCK_OPERATION_RECEIVE && op->memory.is_inside && bytes > 0)
         op->memory.is_in_place = true;
-    op->memory.is_unseen = takes_of_stream(op);
+    op->memory.is_unseen = reads_stream(op);
     if (op->memory.is_lost)
         asock_op_fail_lost(op);
     list_remove(&op->queue_node);

@@ -414,6 +414,32 @@ START_TEST(test_s46_nothing_follows_what_was_taken_back_in_callbacks)
 }
 END_TEST
 
+/* A peek does not show it either. */
+START_TEST(test_s46_no_peek_shows_what_follows)
+{
+    struct pair pair = new_pair(AF_INET);
+    static char data[SECOND], other[SECOND];
+    asock_buffer *buffer;
+    asock_op *lost, *peek = new_op_with(data, SECOND);
+
+    ck_assert_int_eq(asock_buffer_new(fixture.context, BUFFER, LIVENESS_MS, &buffer), 0);
+    lost = receive_into(&pair, asock_buffer_data(buffer));
+    ck_assert_int_eq(asock_op_set_flags(peek, ASOCK_PEEK), 0);
+    pending(asock_receive(pair.socket, peek));
+    let_come(&pair, BYTES);
+    write_pattern(pair.peer, 0, SECOND);
+    /* This one's answer comes behind both. */
+    receive_now(pair.socket, other, SECOND);
+    stop_daemon();
+    expect_bytes(lost, ASOCK_CONNECTION_ABORTED, 0);
+    expect_bytes(peek, ASOCK_CONNECTION_ABORTED, 0);
+    asock_op_unref(lost);
+    asock_op_unref(peek);
+    asock_buffer_unref(buffer);
+    pair_close(&pair);
+}
+END_TEST
+
 /* What the program has looked at stays what it was. */
 START_TEST(test_s46_what_was_looked_at_before_stays)
 {
