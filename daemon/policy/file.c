@@ -35,6 +35,7 @@ struct parsing {
     size_t rules_max, rules_cap;
     uint32_t *seen; /* numbers of rules + 1, by hash */
     size_t seen_mask;
+    struct policy_listen_set listens_seen;
     enum section section;
     unsigned int section_lines[SECTION_COUNT]; /* 0: not seen */
     unsigned int section_keys[SECTION_COUNT];
@@ -85,15 +86,27 @@ static int add_rule(struct parsing *p, const struct policy_rule *rule)
     return 0;
 }
 
+/* Of a restriction, each Listen= is one of its rules. */
+static int check_room(const struct parsing *p)
+{
+    size_t count = p->file->rule_count;
+
+    if (p->kind == POLICY_RESTRICTION)
+        count += p->file->listen_count;
+    if (count < p->rules_max)
+        return 0;
+    asock_conf_refuse(p->reader, "too many rules");
+    return -E2BIG;
+}
+
 static int grow_rules(struct parsing *p)
 {
     size_t cap = p->rules_cap ? p->rules_cap * 2 : 8; /* a power of two */
     struct policy_rule *grown;
+    int r = check_room(p);
 
-    if (p->file->rule_count >= p->rules_max) {
-        asock_conf_refuse(p->reader, "too many rules");
-        return -E2BIG;
-    }
+    if (r < 0)
+        return r;
     if (p->file->rule_count < p->rules_cap)
         return 0;
     grown = mem_realloc(p->file->rules, cap * sizeof(*grown));
@@ -173,6 +186,16 @@ static int parse_learn_until(struct parsing *p, const char *value)
     return 0;
 }
 
+static int parse_listen(struct parsing *p, bool is_reserve, const char *value)
+{
+    int r = p->kind == POLICY_RESTRICTION ? check_room(p) : 0;
+
+    if (r < 0)
+        return r;
+    return policy_listen_add(p->file, &p->listens_seen, p->reader, is_reserve, value,
+                             p->kind == POLICY_FILE ? &p->services : NULL);
+}
+
 static int parse_rules_key(struct parsing *p, const struct conf_item *item)
 {
     if (strcmp(item->key, "Allow") == 0)
@@ -180,10 +203,9 @@ static int parse_rules_key(struct parsing *p, const struct conf_item *item)
     if (strcmp(item->key, "Deny") == 0)
         return parse_rule(p, false, item->value);
     if (strcmp(item->key, "Listen") == 0)
-        return policy_listen_add(p->file, p->reader, false, item->value,
-                                 p->kind == POLICY_FILE ? &p->services : NULL);
+        return parse_listen(p, false, item->value);
     if (p->kind == POLICY_FILE && strcmp(item->key, "Reserve") == 0)
-        return policy_listen_add(p->file, p->reader, true, item->value, &p->services);
+        return parse_listen(p, true, item->value);
     if (p->kind == POLICY_FILE && strcmp(item->key, "Mode") == 0)
         return parse_mode(p, item->value);
     if (p->kind == POLICY_FILE && strcmp(item->key, "LearnUntil") == 0)
@@ -334,6 +356,7 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     if (p.file && p.file->path)
         r = parse(&p);
     mem_free(p.seen);
+    policy_listen_set_deinit(&p.listens_seen);
     services_free(p.services);
     if (r == 0) {
         *ret = p.file;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "daemon/policy/file.h"
 
 /* The lowest port of "*"; lower ones must be written out. */
@@ -164,30 +165,86 @@ static bool is_same_place(const struct policy_listen *a, const struct policy_lis
            x->prefix == y->prefix && memcmp(x->net, y->net, sizeof(x->net)) == 0;
 }
 
-int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool is_reserve,
-                      const char *value, struct services **services)
+static uint64_t hash_place(const struct policy_listen *listen)
 {
-    struct policy_listen listen, *grown;
+    const struct policy_rule *rule = &listen->rule;
+    struct {
+        uint8_t net[16], kind[5];
+        uint16_t ports[2];
+    } key;
+
+    memset(&key, 0, sizeof(key));
+    memcpy(key.net, rule->net, sizeof(key.net));
+    key.kind[0] = listen->is_reserve;
+    key.kind[1] = rule->protocol;
+    key.kind[2] = (uint8_t)rule->host;
+    key.kind[3] = (uint8_t)rule->family;
+    key.kind[4] = rule->prefix;
+    key.ports[0] = rule->first;
+    key.ports[1] = rule->last;
+    return hash_bytes(&key, sizeof(key));
+}
+
+/* The slot of one with the same place, or the free one where its number + 1 belongs. */
+static uint16_t *find_slot(const struct policy_listen_set *set, const struct policy_file *file,
+                           const struct policy_listen *listen)
+{
+    for (uint64_t at = hash_place(listen);; at++) {
+        uint16_t *slot = &set->slots[at % POLICY_LISTEN_SLOTS];
+
+        if (*slot == 0 || is_same_place(&file->listens[*slot - 1], listen))
+            return slot;
+    }
+}
+
+static int grow(struct policy_file *file, struct policy_listen_set *set)
+{
+    size_t count = file->listen_count;
+    struct policy_listen *grown;
+
+    if (!set->slots)
+        set->slots = mem_zalloc(POLICY_LISTEN_SLOTS, sizeof(*set->slots));
+    if (!set->slots)
+        return -ENOMEM;
+    if (count & (count - 1)) /* neither 0 nor a power of two: there is room */
+        return 0;
+    grown = mem_realloc(file->listens, (count ? 2 * count : 1) * sizeof(*grown));
+    if (!grown)
+        return -ENOMEM;
+    file->listens = grown;
+    return 0;
+}
+
+int policy_listen_add(struct policy_file *file, struct policy_listen_set *set,
+                      struct conf_reader *reader, bool is_reserve, const char *value,
+                      struct services **services)
+{
+    struct policy_listen listen;
+    uint16_t *slot;
     int r;
 
     if (file->listen_count == POLICY_LISTENS_MAX)
         return asock_conf_refuse(reader, "more than %u Listen= and Reserve=", POLICY_LISTENS_MAX);
+    r = grow(file, set);
+    if (r < 0)
+        return r;
     r = policy_listen_parse(reader, is_reserve, value, services, &listen);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < file->listen_count && r == 0; i++)
-        if (is_same_place(&file->listens[i], &listen))
-            r = asock_conf_refuse(reader, "line %u already has the same address and port",
-                                  file->listens[i].rule.line);
-    grown = r < 0 ? NULL
-                  : mem_realloc(file->listens, (file->listen_count + 1) * sizeof(*file->listens));
-    if (!grown) {
+    slot = find_slot(set, file, &listen);
+    if (*slot > 0) {
         policy_listen_deinit(&listen);
-        return r < 0 ? r : -ENOMEM;
+        return asock_conf_refuse(reader, "line %u already has the same address and port",
+                                 file->listens[*slot - 1].rule.line);
     }
-    file->listens = grown;
     file->listens[file->listen_count++] = listen;
+    *slot = (uint16_t)file->listen_count;
     return 0;
+}
+
+void policy_listen_set_deinit(struct policy_listen_set *set)
+{
+    set->slots = mem_free(set->slots);
 }
 
 /* ---- judging ---- */

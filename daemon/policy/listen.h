@@ -36,10 +36,21 @@ struct policy_listen {
 int policy_listen_parse(struct conf_reader *reader, bool is_reserve, const char *value,
                         struct services **services, struct policy_listen *ret);
 void policy_listen_deinit(struct policy_listen *listen);
-/* The same of one file, one behind the other. 0, -EBADMSG, -E2BIG, -ENOMEM. */
+/* Those of a file that have been added, by their places. Zeroes: none. */
+#define POLICY_LISTEN_SLOTS (2u * POLICY_LISTENS_MAX)
+struct policy_listen_set {
+    uint16_t *slots; /* numbers + 1, by hash; NULL until the first one */
+};
+
+/*
+ * The same of one file, one behind the other. 0, -EBADMSG, -ENOMEM; then what was added so far
+ * stays.
+ */
 struct policy_file;
-int policy_listen_add(struct policy_file *file, struct conf_reader *reader, bool is_reserve,
-                      const char *value, struct services **services);
+int policy_listen_add(struct policy_file *file, struct policy_listen_set *set,
+                      struct conf_reader *reader, bool is_reserve, const char *value,
+                      struct services **services);
+void policy_listen_set_deinit(struct policy_listen_set *set);
 
 /* "Listen=tcp 127.0.0.1 80 from 10.0.0.0/8,10.1.0.0/16". What does not fit is "...". */
 void policy_listen_text(const struct policy_listen *listen, char *ret, size_t cap);

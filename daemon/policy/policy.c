@@ -210,7 +210,7 @@ int policy_view_restrict(struct policy_view *view, const char *text, size_t len,
         policy_file_free(file);
         return -ENOMEM;
     }
-    view->restriction_rules += file->rule_count;
+    view->restriction_rules += file->rule_count + file->listen_count;
     view->restrictions[view->restriction_count++] = file;
     return 0;
 }

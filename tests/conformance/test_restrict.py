@@ -246,7 +246,7 @@ class Restrict(DaemonTest):
         """In number; in rules; in bytes. A flood of them costs what those cost that were taken."""
         before = self.daemon.memory("VmHWM")
         line = f"Allow=tcp 127.0.0.1 {self.port} +loopback"
-        for text in (allow(*range(1, 300)), rules(*["# " + "x" * 200] * 300), bytes(256 * 1024)):
+        for text in (allow(*range(1, 300)), rules(*[f"Listen=tcp * {port}" for port in range(1, 300)]), rules(*["# " + "x" * 200] * 300), bytes(256 * 1024)):
             self.restrict(text, error=pb.ERROR_NO_BUFFER_SPACE)
         for _ in range(RESTRICTIONS_MAX):
             self.restrict(rules(line))

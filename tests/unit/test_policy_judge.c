@@ -533,6 +533,24 @@ START_LOOP_TEST(test_policy_restriction_refused, 0, COUNT(refused_restrictions))
 }
 END_TEST
 
+/* What is allowed to listen is a rule as well. */
+START_TEST(test_policy_listens_of_restrictions_are_bounded)
+{
+    static const char *const text = R("Allow=tcp * *\n");
+    struct policy_view *view = policy_text_view(&text, 1, &identity);
+    char rules[POLICY_RESTRICTION_RULES_MAX * 32], error[POLICY_ERROR_MAX];
+    size_t len = (size_t)snprintf(rules, sizeof(rules), R("Allow=tcp * *\n"));
+
+    for (unsigned int i = 1; i < POLICY_RESTRICTION_RULES_MAX; i++)
+        len += (size_t)snprintf(rules + len, sizeof(rules) - len, "Listen=tcp * %u\n", i);
+    ck_assert_int_eq(policy_view_restrict(view, rules, len, error), 0);
+    ck_assert_int_eq(restrict_by(view, R("Listen=tcp * 1\n")), -E2BIG);
+    ck_assert_int_eq(restrict_by(view, R("Allow=tcp * 1\n")), -E2BIG);
+    ck_assert_int_eq(restrict_by(view, "[Rules]\n"), 0);
+    policy_view_free(view);
+}
+END_TEST
+
 START_TEST(test_policy_restrictions_are_bounded)
 {
     static const char *const text = R("Allow=tcp * *\n");
@@ -548,6 +566,7 @@ START_TEST(test_policy_restrictions_are_bounded)
         len += (size_t)snprintf(rules + len, sizeof(rules) - len, "Allow=tcp * %u\n", i + 1);
     ck_assert_int_eq(policy_view_restrict(view, rules, len, error), 0);
     ck_assert_int_eq(restrict_by(view, R("Allow=tcp * 1\n")), -E2BIG);
+    ck_assert_int_eq(restrict_by(view, R("Listen=tcp * 1\n")), -E2BIG);
     for (unsigned int i = 2; i < POLICY_RESTRICTIONS_MAX; i++)
         ck_assert_int_eq(restrict_by(view, "[Rules]\n"), 0);
     ck_assert_int_eq(restrict_by(view, "[Rules]\n"), -E2BIG);

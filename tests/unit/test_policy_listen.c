@@ -55,6 +55,29 @@ START_LOOP_TEST(test_lines, 0, COUNT(texts))
 }
 END_TEST
 
+/* However many there are, each is compared with those before it. */
+START_TEST(test_twins_are_found_among_many)
+{
+    static const unsigned int twins[] = {1, 500, POLICY_LISTENS_MAX - 1};
+    static char text[(POLICY_LISTENS_MAX + 1) * 40];
+    char error[POLICY_ERROR_MAX], expected[POLICY_ERROR_MAX];
+
+    for (size_t i = 0; i < COUNT(twins); i++) {
+        struct policy *policy = policy_new(POLICY_DENY);
+        size_t n = (size_t)sprintf(text, "[Rules]\n");
+
+        for (unsigned int port = 1; port < POLICY_LISTENS_MAX; port++)
+            n += (size_t)sprintf(text + n, "Listen=tcp 127.0.0.%u %u\n", port % 250, port);
+        n += (size_t)sprintf(text + n, "Listen=tcp 127.0.0.%u %u\n", twins[i] % 250, twins[i]);
+        snprintf(expected, sizeof(expected),
+                 "p:1025: line %u already has the same address and port", twins[i] + 1);
+        ck_assert_int_lt(policy_text_add(policy, "p", text, n, error), 0);
+        ck_assert_str_eq(error, expected);
+        policy_unref(policy);
+    }
+}
+END_TEST
+
 START_TEST(test_no_more_than_there_may_be)
 {
     static char text[(POLICY_LISTENS_MAX + 1) * 40];
