@@ -169,6 +169,8 @@
 #define TURN_READS 2u
 /* Rows of LIST: each is judged by policy, and asks the kernel half a dozen times. */
 #define TURN_ROWS 32u
+/* Sockets whose free room is reported with the replies of a turn; the others in further steps. */
+#define TURN_REPORTS 8u
 /* Receives, and sends, of one socket per wake-up. */
 #define TURN_SOCKET_STEPS 16u
 

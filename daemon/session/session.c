@@ -227,7 +227,8 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->monitors) && !s->monitor);
     assert(list_is_empty(&s->resolves) && list_is_empty(&s->resolved));
     assert(list_is_empty(&s->restricts));
-    assert(list_is_empty(&s->report) && list_is_empty(&s->room_waiters));
+    assert(list_is_empty(&s->report) && list_is_empty(&s->report_tries));
+    assert(list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
     assert(list_is_empty(&s->settling));
     assert(!s->batch_of && s->op_count == 0 && s->transport.fd < 0);
@@ -264,6 +265,7 @@ static void init_lists(struct session *s)
     list_init(&s->resolved);
     list_init(&s->restricts);
     list_init(&s->report);
+    list_init(&s->report_tries);
     list_init(&s->reports);
     list_init(&s->room_waiters);
     list_init(&s->room_tries);

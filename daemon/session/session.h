@@ -92,7 +92,7 @@ struct session {
     uint64_t beyond;                 /* of these, what is above each socket's own share */
     uint64_t restrictions;           /* bytes charged for them */
     uint64_t unreported, unreported_ops;  /* of the freed bytes and ops, not yet reported */
-    struct list report;                   /* sockets with something unreported */
+    struct list report, report_tries;     /* sockets with something unreported; whose turn it is */
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
     struct sock *batch_of; /* its sends wait for the rest of the input; NULL: none do */
     uint32_t batch_bytes;  /* of them */

@@ -62,7 +62,7 @@ struct sock {
     union {
         struct {
             struct list node;   /* session->room_waiters; later ->lingering, worker->drains */
-            struct list report; /* session->report */
+            struct list report; /* session->report, report_tries */
         };
         struct task gone; /* of none of them any more */
     };

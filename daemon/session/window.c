@@ -118,17 +118,33 @@ static bool all_are_due(const struct session *s)
     return s->unreported >= s->limits.queued_max / 4 || s->unreported_ops >= s->limits.ops / 4;
 }
 
+/* What is not due yet waits for the next time. false: there is no room. */
+static bool try_report(struct session *s, struct sock *sock)
+{
+    if (sock->id != 0 && (all_are_due(s) || is_due(s, sock)))
+        return report(s, sock);
+    list_remove(&sock->report);
+    list_append(&s->report, &sock->report);
+    return true;
+}
+
+static struct sock *next_try(struct session *s)
+{
+    return list_first(&s->report_tries, struct sock, report);
+}
+
 bool window_flush(struct session *s)
 {
-    if (!list_is_empty(&s->done))
-        return false;
-    list_for_each_safe (&s->report, it) {
-        struct sock *sock = container_of(it, struct sock, report);
+    struct sock *sock;
 
-        if (sock->id != 0 && (all_are_due(s) || is_due(s, sock)) && !report(s, sock))
+    while (list_is_empty(&s->done) && (sock = next_try(s))) {
+        if (!try_report(s, sock))
             return false;
+        if (share_step_is_over(&s->worker->shares))
+            break;
     }
-    return true;
+    s->must_pump |= next_try(s) != NULL;
+    return list_is_empty(&s->done);
 }
 
 void window_free(struct sock *sock, uint64_t bytes, uint32_t ops)
@@ -156,6 +172,15 @@ void window_run(struct task *task)
 {
     struct session *s = container_of(task, struct session, report_task);
 
-    if (!window_flush(s))
+    list_splice(&s->report_tries, &s->report);
+    for (unsigned int i = 0; i < TURN_REPORTS && next_try(s); i++) {
+        if (list_is_empty(&s->done) && try_report(s, next_try(s)))
+            continue;
         transport_wait_room(&s->transport);
+        return;
+    }
+    if (!next_try(s))
+        return;
+    s->must_pump = true;
+    share_wake(&s->share);
 }

@@ -35,9 +35,12 @@ void window_take(struct op *op);
 /* sock leaves its session: what it has not reported is not reported any more. */
 void window_leave(struct sock *sock);
 
-/* Sends the reports that are due. false: there is no room for one. */
+/*
+ * In a step of the session: sends the reports that are due, as far as there is time. false: there
+ * is no room for one.
+ */
 bool window_flush(struct session *s);
-/* session->report_task */
+/* session->report_task: something is due. */
 void window_run(struct task *task);
 
 #endif

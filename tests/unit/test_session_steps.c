@@ -16,6 +16,7 @@
 #include "daemon/session/session_end.h"
 #include "daemon/session/session_farewell.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/window.h"
 #include "daemon/wire/shm_buffer.h"
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
@@ -181,6 +182,29 @@ START_TEST(test_s52_sockets_are_closed_in_steps)
         left = core->session->socket_count;
         ck_assert_uint_le(before - left, CORE_HURRIED_STEPS);
     }
+}
+END_TEST
+
+/* A few with the replies of the turn, of which there are none here. */
+START_TEST(test_s52_free_room_is_reported_in_steps)
+{
+    const uint8_t *payload;
+    struct reply reply;
+    uint32_t told = 0;
+    size_t len;
+
+    connect_all();
+    core_hurry(core);
+    for (uint32_t id = 1; id <= SOCKETS; id++)
+        window_free(session_sock(core->session, id), 0, core->session->limits.socket_ops / 2);
+    do {
+        uint32_t before = told;
+
+        turn();
+        while (core_reply(core, &reply, &payload, &len))
+            told += reply.kind == KIND_EVENT && reply.event == EVENT_SEND_ROOM;
+        ck_assert_uint_le(told - before, TURN_REPORTS + CORE_HURRIED_STEPS);
+    } while (told < SOCKETS);
 }
 END_TEST
 
