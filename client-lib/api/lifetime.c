@@ -20,6 +20,7 @@
 #include "client-lib/api/callbacks.h"
 #include "client-lib/api/dispatcher.h"
 #include "client-lib/core/context.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/shm/buffer.h"
 #include "client-lib/wire/output.h"
 #include "client-lib/wire/session.h"
@@ -42,6 +43,7 @@ static void init_lists(asock_context *context)
     list_init(&context->socketless);
     list_init(&context->done);
     asock_memory_init(&context->memory);
+    asock_grant_init(context);
 }
 
 static void init_locks(asock_context *context)

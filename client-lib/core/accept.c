@@ -18,6 +18,7 @@
 
 #include "client-lib/core/cancel.h"
 #include "client-lib/core/complete.h"
+#include "client-lib/core/grant.h"
 #include "client-lib/core/op.h"
 #include "client-lib/core/socket.h"
 
@@ -121,6 +122,7 @@ void asock_accept_park(asock_op *op)
     context->is_parking = false;
     list_remove(&op->queue_node);
     list_append(&context->parked, &op->queue_node);
+    asock_grant_wait(context);
 }
 
 bool asock_accept_may_park(const asock_op *op)

@@ -8,7 +8,8 @@
  * answered: more may be asked for behind it.
  * Failures: the daemon has less than was asked for. Sockets that got no id end, as does a connect
  * whose data will never fit; other ops and bytes go on within what there is. For a while nothing
- * more is asked for.
+ * more is asked for. The library itself asks again only for accepts that are parked, since nothing
+ * says when the daemon has sockets again.
  */
 #include "client-lib/core/grant.h"
 
@@ -28,6 +29,8 @@
 #define BYTES_PER_SOCKET 16384u
 /* What is used up is not free again at once, and each question costs the daemon a little. */
 #define REST_MS 1000u
+/* The same for an accept that is parked, doubled each time. */
+#define PARKED_MS_MAX 32000u
 
 static const uint64_t least[ASOCK_LIMIT_PAYLOAD + 1] = {
     [ASOCK_LIMIT_SOCKETS] = PROTOCOL_SOCKETS_MIN,
@@ -119,6 +122,7 @@ void asock_grant_start(asock_context *context)
     memcpy(context->raise.to, least, sizeof(least));
     context->raise.rests_until = 0;
     context->raise.text[0] = '\0';
+    context->raise.pause_ms = REST_MS;
     raise_sockets(context, asked[ASOCK_LIMIT_SOCKETS]);
     raise_to(context, ASOCK_LIMIT_OPS, asked[ASOCK_LIMIT_OPS]);
     raise_to(context, ASOCK_LIMIT_SEND_WINDOW, asked[ASOCK_LIMIT_SEND_WINDOW]);
@@ -183,6 +187,38 @@ void asock_grant_want_window(asock_context *context)
 {
     want(context, ASOCK_LIMIT_SEND_WINDOW, FIRST_BYTES);
     raise_to(context, ASOCK_LIMIT_QUEUED, context->raise.to[ASOCK_LIMIT_SEND_WINDOW]);
+}
+
+static void set_again(asock_context *context)
+{
+    struct raise *raise = &context->raise;
+
+    asock_wheel_set(&context->wheel, &raise->again.timer, time_now_ms() + raise->pause_ms);
+    if (raise->pause_ms < PARKED_MS_MAX)
+        raise->pause_ms *= 2;
+}
+
+static void ask_again(struct deadline *deadline)
+{
+    asock_context *context = container_of(deadline, asock_context, raise.again);
+
+    if (!context->is_alive || list_is_empty(&context->parked))
+        return;
+    if (!is_asked(context, ASOCK_LIMIT_SOCKETS))
+        raise_sockets(context, 2 * granted(&context->limits, ASOCK_LIMIT_SOCKETS));
+    set_again(context);
+}
+
+void asock_grant_wait(asock_context *context)
+{
+    if (!wheel_timer_is_set(&context->raise.again.timer))
+        set_again(context);
+}
+
+void asock_grant_init(asock_context *context)
+{
+    wheel_timer_init(&context->raise.again.timer);
+    context->raise.again.expired = ask_again;
 }
 
 /* ---- the answer ---- */
@@ -253,6 +289,8 @@ void asock_grant_answered(asock_context *context)
         context->raise.to[raised[i]] = granted(&context->limits, raised[i]);
     }
     context->raise.rests_until = is_refused ? time_now_ms() + REST_MS : 0;
+    if (!is_refused)
+        context->raise.pause_ms = REST_MS;
     asock_accept_unpark(context);
 }
 

@@ -7,6 +7,7 @@
 
 /* The most that a limit may be raised to, by daemon and program. */
 uint64_t asock_grant_most(const asock_context *context, enum asock_limit limit);
+void asock_grant_init(asock_context *context);
 /* A session begins, or the program asks for something else before its first op. */
 void asock_grant_start(asock_context *context);
 void asock_grant_ask(const asock_context *context, struct request *hello);
@@ -15,6 +16,10 @@ void asock_grant_want_sockets(asock_context *context);
 void asock_grant_want_ops(asock_context *context);
 void asock_grant_want_window(asock_context *context);
 void asock_grant_want_queued(asock_context *context);
+/*
+ * An accept is parked: more sockets are asked for again, less and less often, until one comes free.
+ */
+void asock_grant_wait(asock_context *context);
 /* What a welcome says becomes what this side goes by. */
 void asock_grant_limit(asock_context *context, struct welcome *limits);
 /* The new limits are in force: sockets that will get no id end. */

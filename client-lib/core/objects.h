@@ -86,6 +86,8 @@ struct raise {
     uint64_t
         rests_until; /* there was less than was asked for: until then nothing more is; 0: does not rest */
     char text[CODEC_TEXT_MAX + 1]; /* what the daemon said about that */
+    struct deadline again; /* accepts are parked: when sockets for them are asked for again */
+    unsigned int pause_ms; /* before that */
 };
 
 struct asock_context {

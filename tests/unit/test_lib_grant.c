@@ -2,6 +2,7 @@
 
 /* A session begins with the least, and the library asks for more when something needs it (S49). */
 
+#include "tests/unit/clock_ahead.h"
 #include "tests/unit/fake_daemon.h"
 
 #include <arpa/inet.h>
@@ -246,6 +247,37 @@ START_TEST(test_s62_accepts_that_wait_for_a_socket_go_on_with_a_larger_grant)
     asock_socket_unref(another);
     for (int i = 0; i < 3; i++)
         asock_socket_unref(all[i]);
+}
+END_TEST
+
+/* Nothing else of this session needs a socket, and none of its sockets is closed. */
+START_TEST(test_s62_an_accept_that_waits_for_a_socket_asks_again)
+{
+    static const struct hello first = {2, 64, 64 * KIB, MIB}, more = {4, 64, 64 * KIB, MIB};
+    asock_socket *listener, *other;
+    asock_op *accept;
+
+    fake.verbs = UINT64_MAX;
+    expect_hello();
+    answer(first, NULL);
+    listener = fake_socket();
+    other = fake_socket();
+    listen_at(listener);
+    accept = fake_op(NULL, 0);
+    ck_assert_int_eq(asock_accept_multishot(listener, accept), 1);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_gt(expect_hello().sockets, 2);
+        answer(first, "the unit has too few sockets left");
+        ck_assert(fake_is_silent());
+        ahead_ms += 1000 << i;
+        fake_process();
+    }
+    ck_assert_uint_gt(expect_hello().sockets, 2);
+    answer(more, NULL);
+    ck_assert_uint_eq(fake_expect(VERB_ACCEPT)->accept.first, 3);
+    asock_op_unref(accept);
+    asock_socket_unref(other);
+    asock_socket_unref(listener);
 }
 END_TEST
 

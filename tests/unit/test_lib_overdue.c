@@ -1,31 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A daemon that does not answer (S57). */
 #include <limits.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "tests/lib/suite.h"
+#include "tests/unit/clock_ahead.h"
 #include "tests/unit/fake_daemon.h"
 
 #define WAIT_MS 30000
 
 static char byte, other_byte;
-static int ahead_ms; /* the clock of this program stands ahead of the kernel's */
-
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-    int r = (int)syscall(SYS_clock_gettime, id, ts);
-
-    ts->tv_sec += ahead_ms / 1000;
-    ts->tv_nsec += ahead_ms % 1000 * 1000000L;
-    if (ts->tv_nsec >= 1000000000) {
-        ts->tv_sec++;
-        ts->tv_nsec -= 1000000000;
-    }
-    return r;
-}
-
 static asock_op *timed_receive(asock_socket *socket, unsigned int timeout_ms)
 {
     asock_op *op = fake_op(&byte, 1);
