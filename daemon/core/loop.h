@@ -114,7 +114,7 @@ struct worker {
     uint32_t hello_ms;   /* until which a session has to say Hello */
     struct quota *quota; /* the daemon's own; without limits to begin with */
     struct policy *policy;
-    uint64_t policy_changes; /* number of reloads and of restrictions of any session so far */
+    uint64_t policy_changes; /* number of reloads so far */
     struct subids *subids;   /* NULL: no user id is subordinate */
     struct resolver *resolver;
     struct hangups *hangups;   /* watches for connections that are over; NULL: none is watched */

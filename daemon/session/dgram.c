@@ -163,10 +163,15 @@ void dgram_connect_failed(struct sock *sock)
 
 /* ---- policy ---- */
 
+/* Of reloads and of restrictions that its session is subject to. Both only become more. */
+static uint64_t count_changes(const struct sock *sock)
+{
+    return sock->worker->policy_changes + policy_view_restrictions(sock->session->view);
+}
+
 static bool holds(const struct sock *sock, const struct dgram_verdict *verdict)
 {
-    return sock->worker->now < verdict->until &&
-           verdict->policy_changes == sock->worker->policy_changes;
+    return sock->worker->now < verdict->until && verdict->policy_changes == count_changes(sock);
 }
 
 /* What it says holds from now on. */
@@ -174,7 +179,7 @@ static void decide(const struct sock *sock, struct dgram_verdict *verdict, bool 
 {
     verdict->is_allowed = is_allowed;
     verdict->until = sock->worker->now + DGRAM_VERDICT_MS;
-    verdict->policy_changes = sock->worker->policy_changes;
+    verdict->policy_changes = count_changes(sock);
 }
 
 /* A bound one may hear whom it may not send to. */

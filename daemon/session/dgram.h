@@ -49,7 +49,7 @@ struct dgram_answers {
 struct dgram_verdict {
     struct endpoint endpoint; /* address_len 0: none */
     uint64_t until;           /* worker->now */
-    uint64_t policy_changes;  /* the worker's, when it was judged: it holds as long as these are */
+    uint64_t policy_changes;  /* reloads and restrictions before it: it holds until the next one */
     bool is_allowed;
     bool is_sent_to; /* recorded as a destination; counted among the connects per second */
 };

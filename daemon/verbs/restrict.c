@@ -70,7 +70,6 @@ int verb_restrict(struct op *op, const struct call *call)
         return refuse(op, r, error);
     }
     s->restrictions += memory;
-    s->worker->policy_changes++;
     op->class = &restrict_class;
     op_move(op, OP_QUEUED);
     session_hash_op(s, op);

@@ -8,7 +8,7 @@ import unittest
 
 import asockctl
 from test_datagrams import DEADLINE, FAMILIES, Datagrams, WithPolicy, address, name
-from wire import Wire, endpoint, pb, request
+from wire import endpoint, pb, request
 
 
 class Connecting(Datagrams):
@@ -157,11 +157,11 @@ class GetsAPeer(WithPolicy):
         return self.friend.recvfrom(10)[1]
 
     def forget(self):
-        """Somebody's restriction ends what the daemon remembers of everybody's destinations."""
-        other = self.hold(Wire(self.own.path))
-        other.hello()
-        other.send(request(pb.VERB_RESTRICT, 1, payload=b"[Rules]\nAllow=tcp * *\n", restriction=pb.Restrict()))
-        self.assertEqual(name(other.completion(1)), "SUCCESS")
+        """A restriction ends what the daemon remembers of the session's destinations."""
+        op = self.next_op()
+        self.client.send(request(pb.VERB_RESTRICT, op, payload=b"[Rules]\nAllow=udp * * +loopback\n",
+                                 restriction=pb.Restrict()))
+        self.assertEqual(name(self.client.completion(op)), "SUCCESS")
 
     def get_peer(self):
         op = self.next_op()

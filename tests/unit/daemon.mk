@@ -8,6 +8,7 @@ unit_tests += \
 	tests/unit/test_audit.unit \
 	tests/unit/test_connect_report.unit \
 	tests/unit/test_denials.unit \
+	tests/unit/test_dgram_verdicts.unit \
 	tests/unit/test_kernel_buffers.unit \
 	tests/unit/test_loop.unit \
 	tests/unit/test_udp.unit \
@@ -54,6 +55,8 @@ unit_tests += \
 	tests/unit/test_subids.unit \
 	tests/unit/test_tokens.unit
 tests_unit_test_connect_report_unit_SOURCES = tests/unit/test_connect_report.c
+tests_unit_test_dgram_verdicts_unit_SOURCES = tests/unit/test_dgram_verdicts.c $(daemon_session_sources)
+tests_unit_test_dgram_verdicts_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=policy_judge
 tests_unit_test_denials_unit_SOURCES = tests/unit/test_denials.c tests/unit/denied_client.h
 tests_unit_test_recent_unit_SOURCES = tests/unit/test_recent.c
 tests_unit_test_rule_counts_unit_SOURCES = tests/unit/test_rule_counts.c
