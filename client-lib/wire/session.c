@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -135,21 +136,45 @@ int asock_session_adopt(int fd)
     return set_nonblocking(fd);
 }
 
+/* What came through exec has not the mark close-on-exec; what was taken here has. */
+static int take_inherited(int fd)
+{
+    int flags = fcntl(fd, F_GETFD);
+
+    if (flags < 0)
+        return -errno;
+    return flags & FD_CLOEXEC ? -EBUSY : asock_session_adopt(fd);
+}
+
+/*
+ * The process in which a thread takes an inherited descriptor, of which there is one for all
+ * threads; 0: none does. The kernel cannot look at the mark and set it in one call. In the child of
+ * a fork it may be the parent, whose thread is not there to go on.
+ */
+static atomic_int taking;
+
+static bool begin_taking(void)
+{
+    int self = (int)getpid(), who = 0;
+
+    while (!atomic_compare_exchange_strong(&taking, &who, self))
+        if (who == self)
+            return false;
+    return true;
+}
+
 int asock_session_inherit(const char *text, int *ret)
 {
     char *end;
     long fd = strtol(text, &end, 10);
-    int flags, r;
+    int r;
 
     if (*text < '0' || *text > '9' || *end || fd > INT_MAX)
         return -EINVAL;
-    flags = fcntl((int)fd, F_GETFD);
-    if (flags < 0)
-        return -errno;
-    /* What came through exec has not this mark; what was taken here has. */
-    if (flags & FD_CLOEXEC)
+    if (!begin_taking())
         return -EBUSY;
-    r = asock_session_adopt((int)fd);
+    r = take_inherited((int)fd);
+    atomic_store(&taking, 0);
     if (r == 0)
         *ret = (int)fd;
     return r;

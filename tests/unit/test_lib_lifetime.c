@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Objects that legal calls end under the feet of others. */
-#include <stdlib.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -163,5 +166,55 @@ START_TEST(test_s6_a_context_that_has_ended_is_not_brought_back)
     asock_context_unref(reviver.context);
     close(listener);
     unlink(addr.sun_path);
+}
+END_TEST
+
+static struct {
+    int fd;         /* that a program has inherited */
+    int in_between; /* the result of a second call, made when the first one had looked at it */
+} inherited = {.fd = -1};
+
+int fcntl(int fd, int command, ...)
+{
+    asock_context *second;
+    va_list args;
+    long argument;
+    int r;
+
+    va_start(args, command);
+    argument = va_arg(args, long);
+    va_end(args);
+    r = (int)syscall(SYS_fcntl, fd, command, argument);
+    if (fd != inherited.fd || command != F_GETFD)
+        return r;
+    inherited.fd = -1;
+    inherited.in_between = asock_context_new(NULL, &second);
+    if (inherited.in_between == 0)
+        asock_context_unref(second);
+    return r;
+}
+
+START_TEST(test_an_inherited_descriptor_is_taken_once)
+{
+    asock_context *context;
+    char number[16];
+    int pair[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    snprintf(number, sizeof(number), "%d", pair[0]);
+    ck_assert_int_eq(setenv("ASOCK_FD", number, 1), 0);
+    inherited.fd = pair[0];
+    ck_assert_int_eq(asock_context_new(NULL, &context), 0);
+    ck_assert_int_eq(inherited.in_between, -EBUSY);
+    asock_context_unref(context);
+    close(pair[1]);
+    /* The next one may be taken. */
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    snprintf(number, sizeof(number), "%d", pair[0]);
+    ck_assert_int_eq(setenv("ASOCK_FD", number, 1), 0);
+    ck_assert_int_eq(asock_context_new(NULL, &context), 0);
+    ck_assert_int_eq(unsetenv("ASOCK_FD"), 0);
+    asock_context_unref(context);
+    close(pair[1]);
 }
 END_TEST
