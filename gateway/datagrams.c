@@ -177,11 +177,17 @@ static void failed(struct exchange *exchange, int error)
 
 /* ---- from the network ---- */
 
-static void receive(struct exchange *exchange)
+/* 0, or why it cannot hear: an enum asock_error. */
+static int receive(struct exchange *exchange)
 {
+    int r;
+
     asock_op_set_buffer(exchange->receive, exchange->buf + PACKET_DATAGRAM_HEAD, DATAGRAM_MAX);
-    if (asock_receive(exchange->socket, exchange->receive) == 1)
-        exchange->ops++;
+    r = asock_receive(exchange->socket, exchange->receive);
+    if (r != 1)
+        return r == 0 ? asock_op_get_error(exchange->receive) : ASOCK_NO_BUFFER_SPACE;
+    exchange->ops++;
+    return 0;
 }
 
 static void give(struct exchange *exchange, size_t len)
@@ -203,8 +209,11 @@ static void on_received(asock_op *op, void *userdata)
         give(exchange, (size_t)asock_op_get_bytes(op));
     else
         failed(exchange, error);
-    if (!has_ended(exchange) && exchange->socket && (!error || is_passing(error)))
-        receive(exchange);
+    if (!has_ended(exchange) && exchange->socket && (!error || is_passing(error))) {
+        error = receive(exchange);
+        if (error)
+            deny(exchange, error);
+    }
     op_done(exchange);
 }
 
@@ -283,8 +292,7 @@ static int connect_to(struct exchange *exchange, const struct destination *to)
     if (r != 1)
         return r == 0 ? asock_op_get_error(exchange->connect) : ASOCK_NETWORK_DOWN;
     exchange->ops++;
-    receive(exchange);
-    return 0;
+    return receive(exchange);
 }
 
 /* NULL: no memory, or the daemon is too slow to end those that have ended. */

@@ -15,3 +15,9 @@ tests_unit_test_gateway_unit_LDFLAGS = $(AM_LDFLAGS) -no-install
 unit_tests += tests/unit/test_gateway_packets.unit
 tests_unit_test_gateway_packets_unit_SOURCES = tests/unit/test_gateway_packets.c
 tests_unit_test_gateway_packets_unit_LDADD = libgateway.la $(SUITE_LIBS)
+
+unit_tests += tests/unit/test_gateway_datagrams.unit
+tests_unit_test_gateway_datagrams_unit_SOURCES = tests/unit/test_gateway_datagrams.c $(FAKE_DAEMON)
+tests_unit_test_gateway_datagrams_unit_LDADD = libgateway.la $(LIB_TEST_LIBS) $(EV_LIBS)
+tests_unit_test_gateway_datagrams_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=asock_receive \
+	-Wl,--wrap=network_put_answer
