@@ -171,29 +171,37 @@ class Session(Core, asyncio.Protocol):
         """A socket of the session; asks for a larger grant where there is none left."""
         self._opening += 1
         try:
-            while not self.has_id() and not self.ended:
-                before = self.limits.sockets, self.limits.ops
-                asks = not self.welcomes_due  # else: the answer that comes next is to another question
-                if asks:
-                    if super().has_id():  # operations are short, not sockets
-                        self.hello(ops=4 * (len(self.sockets) + 1))
-                    else:
-                        self.ask_for_sockets()
-                    self._flush()
-                waiter = self._loop.create_future()
-                self._grants.append(waiter)
-                await self._patiently(waiter, timeout)
-                if asks and not self.has_id() and (self.limits.sockets, self.limits.ops) == before:
-                    break
-            if self.ended:
-                raise self.ended
-            return self.open(datagram=datagram)
-        finally:
+            await self._wait_for_id(timeout)
+            sock = self.open(datagram=datagram)
+        except BaseException:
             self._opening -= 1
+            self.unused()  # nobody else may be left to end it
+            raise
+        self._opening -= 1
+        return sock
+
+    async def _wait_for_id(self, timeout: Optional[float]) -> None:
+        """Or until the daemon has said that there is none."""
+        while not self.has_id() and not self.ended:
+            before = self.limits.sockets, self.limits.ops
+            asks = not self.welcomes_due  # else: the answer that comes next is to another question
+            if asks:
+                if super().has_id():  # operations are short, not sockets
+                    self.hello(ops=4 * (len(self.sockets) + 1))
+                else:
+                    self.ask_for_sockets()
+                self._flush()
+            waiter = self._loop.create_future()
+            self._grants.append(waiter)
+            await self._patiently(waiter, timeout)
+            if asks and not self.has_id() and (self.limits.sockets, self.limits.ops) == before:
+                break
+        if self.ended:
+            raise self.ended
 
     def unused(self) -> None:
-        """A socket is gone."""
-        if self._ends_when_unused and not self.sockets and not self._opening:
+        """A socket is gone, or came to nothing."""
+        if self._ends_when_unused and not self.ended and not self.sockets and not self._opening:
             self.close()
 
     def aborted(self, sock: Any) -> Op:

@@ -30,7 +30,11 @@ class _Base:
 
     def __init__(self, path: Optional[str] = None, *, name: str = "") -> None:
         self._client = Client(path, name=name)
-        self._sock = self._client.socket(datagram=self._is_datagram)
+        try:
+            self._sock = self._client.socket(datagram=self._is_datagram)
+        except BaseException:
+            self._client.disconnect()
+            raise
         self._timeout: Optional[float] = None
         self._connected: Any = None
         self._receiving: Any = None  # a receive that an exception, KeyboardInterrupt say, left pending

@@ -457,6 +457,17 @@ class Failures(AioTest):
         self.run_async(main())
         self.daemon.settle()
 
+    def test_a_session_without_a_socket_ends_with_the_last_who_wanted_one(self):
+        async def main():
+            session = await aio._shared_session()
+            with unittest.mock.patch.object(aio.Session, "has_id", lambda session: False):
+                with self.assertRaises(OSError):
+                    await aio.open_connection(*self.address)
+            self.assertTrue(session.ended)
+            await session.wait_closed()
+        self.run_async(main())
+        self.daemon.settle()
+
     def test_denied_by_a_restriction(self):
         async def main():
             async with await aio.Session.connect(name="narrow") as session:

@@ -29,6 +29,15 @@ class Blocking(DaemonTest):
         sock = self.hold(asock.create_connection(self.server.getsockname(), path=self.daemon.path, **options))
         return sock, self.accept(self.server)
 
+    def test_a_session_without_a_socket_ends(self):
+        with unittest.mock.patch.object(client.Client, "socket", side_effect=OSError("none is left")):
+            try:
+                asock.Socket(self.daemon.path)
+            except OSError as error:
+                kept = error  # its traceback has the session
+        self.daemon.settle()
+        del kept
+
     def test_both_directions_and_both_ends(self):
         sock, peer = self.connect()
         sock.sendall(b"there")
