@@ -150,20 +150,30 @@ static bool get_segments(struct wire_reader *r, unsigned int number, char *scrat
     return true;
 }
 
-/* Numbers, and between them what is sent by reference and the two endpoints of a datagram. */
+#define SEND_NOT_NUMBERS                                                                           \
+    (1u << FIELD_SEND_SEGMENTS | 1u << FIELD_SEND_ENDPOINT | 1u << FIELD_SEND_SOURCE)
+
+static bool get_send_numbers(struct wire_reader *r, uint64_t *n)
+{
+    return asock_wire_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, SEND_NOT_NUMBERS);
+}
+
+/* Behind the first numbers: what is sent by reference, the two endpoints of a datagram, numbers. */
+static bool get_send_rest(struct wire_reader *r, uint64_t *n, char *scratch, struct request *ret)
+{
+    return get_segments(r, FIELD_SEND_SEGMENTS, scratch, &ret->send.segments) &&
+           get_send_numbers(r, n) &&
+           asock_wire_get_endpoint(r, FIELD_SEND_ENDPOINT, &ret->send.endpoint) &&
+           get_send_numbers(r, n) &&
+           asock_wire_get_endpoint(r, FIELD_SEND_SOURCE, &ret->send.source) &&
+           get_send_numbers(r, n) && r->at == r->end;
+}
+
 static bool get_send(struct wire_reader *r, char *scratch, struct request *ret)
 {
-    const uint32_t not = 1u << FIELD_SEND_SEGMENTS | 1u << FIELD_SEND_ENDPOINT |
-                         1u << FIELD_SEND_SOURCE;
     uint64_t n[FIELD_SEND_SEGMENT_SIZE + 1] = {0};
 
-    if (!asock_wire_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) ||
-        !get_segments(r, FIELD_SEND_SEGMENTS, scratch, &ret->send.segments) ||
-        !asock_wire_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) ||
-        !asock_wire_get_endpoint(r, FIELD_SEND_ENDPOINT, &ret->send.endpoint) ||
-        !asock_wire_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) ||
-        !asock_wire_get_endpoint(r, FIELD_SEND_SOURCE, &ret->send.source) ||
-        !asock_wire_numbers_but(r, n, FIELD_SEND_SEGMENT_SIZE, not ) || r->at != r->end)
+    if (!get_send_numbers(r, n) || (r->at < r->end && !get_send_rest(r, n, scratch, ret)))
         return false;
     ret->send.total_len = n[FIELD_SEND_TOTAL_LEN];
     ret->send.more = n[FIELD_SEND_MORE] == 1;

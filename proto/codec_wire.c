@@ -58,33 +58,62 @@ uint8_t *asock_wire_put_segment(uint8_t *out, unsigned int number, const struct 
     return asock_wire_end(begin, at);
 }
 
+/* What is behind it; NULL: it is cut short, or longer than a 64-bit number can be. */
+static inline const uint8_t *get_varint(const uint8_t *at, const uint8_t *end, uint64_t *ret)
+{
+    uint64_t value = 0;
+
+    if (at < end && *at < 0x80) { /* most are short */
+        *ret = *at;
+        return at + 1;
+    }
+    for (unsigned int shift = 0; shift < 63 && at < end; shift += 7) {
+        uint64_t byte = *at++;
+
+        value |= (byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *ret = value;
+            return at;
+        }
+    }
+    if (at >= end || *at != 1)
+        return NULL;
+    *ret = value | UINT64_C(1) << 63;
+    return at + 1;
+}
+
+/* Up to the end, or to something that is not a number. The place stays in registers. */
+static inline bool get_numbers(struct wire_reader *r, uint64_t *numbers, unsigned int last,
+                               uint32_t not )
+{
+    const uint8_t *at = r->at, *end = r->end;
+    unsigned int before = r->last;
+
+    while (at < end && (*at & 7) != WIRE_LENGTH) {
+        unsigned int key = *at, field = key >> 3;
+
+        if (key >= 0x80 || (key & 7) != WIRE_VARINT || field <= before || field > last ||
+            not >> field & 1)
+            return false;
+        at = get_varint(at + 1, end, &numbers[field]);
+        if (!at)
+            return false;
+        before = field;
+    }
+    r->at = at;
+    r->last = before;
+    return true;
+}
+
 bool asock_wire_numbers(struct wire_reader *r, uint64_t *numbers, unsigned int last)
 {
-    unsigned int field;
-    uint64_t value;
-    int got;
-
-    while ((got = asock_wire_get(r, &field, &value)) > 0) {
-        if (field > last)
-            return false;
-        numbers[field] = value;
-    }
-    return got == 0;
+    return get_numbers(r, numbers, last, 0);
 }
 
 bool asock_wire_numbers_but(struct wire_reader *r, uint64_t *numbers, unsigned int last,
                             uint32_t not )
 {
-    unsigned int field;
-    uint64_t value;
-    int got;
-
-    while ((got = asock_wire_get(r, &field, &value)) > 0) {
-        if (field > last || not >> field & 1)
-            return false;
-        numbers[field] = value;
-    }
-    return got == 0;
+    return get_numbers(r, numbers, last, not );
 }
 
 /* At most two bytes, and as few as there can be. */
@@ -103,14 +132,27 @@ static bool get_length(struct wire_reader *r, size_t *ret)
     return *ret <= (size_t)(r->end - r->at);
 }
 
+/* One byte, or two. */
+static bool skip_key(struct wire_reader *r, unsigned int key)
+{
+    size_t left = (size_t)(r->end - r->at);
+
+    if (key < 0x80 && left > 0 && r->at[0] == key) {
+        r->at++;
+        return true;
+    }
+    if (key < 0x80 || left < 2 || r->at[0] != (uint8_t)(key | 0x80) || r->at[1] != key >> 7)
+        return false;
+    r->at += 2;
+    return true;
+}
+
 int asock_wire_message(struct wire_reader *r, unsigned int number, struct wire_reader *ret)
 {
-    uint8_t key[2], bytes = (uint8_t)(asock_wire_put_varint(key, number << 3 | WIRE_LENGTH) - key);
     size_t len;
 
-    if ((size_t)(r->end - r->at) < bytes || memcmp(r->at, key, bytes) != 0)
+    if (!skip_key(r, number << 3 | WIRE_LENGTH))
         return 0;
-    r->at += bytes;
     if (!get_length(r, &len))
         return -1;
     *ret = (struct wire_reader){.at = r->at, .end = r->at + len};

@@ -61,45 +61,10 @@ struct wire_reader {
     unsigned int last; /* number of the field before */
 };
 
-/* False: cut short, or longer than a 64-bit number can be. */
-static inline bool asock_wire_get_varint(struct wire_reader *r, uint64_t *ret)
-{
-    uint64_t value = 0;
-
-    for (unsigned int shift = 0; shift < 63 && r->at < r->end; shift += 7) {
-        uint8_t byte = *r->at++;
-
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *ret = value;
-            return true;
-        }
-    }
-    if (r->at >= r->end || *r->at != 1)
-        return false;
-    r->at++;
-    *ret = value | UINT64_C(1) << 63;
-    return true;
-}
-
-/* 1: a number of field *ret_field; 0: the end, or something that is not a number; -1: unusual. */
-static inline int asock_wire_get(struct wire_reader *r, unsigned int *ret_field, uint64_t *ret)
-{
-    unsigned int key;
-
-    if (r->at >= r->end)
-        return 0;
-    key = *r->at;
-    if ((key & 7) == WIRE_LENGTH)
-        return 0;
-    if (key >= 0x80 || (key & 7) != WIRE_VARINT || key >> 3 <= r->last)
-        return -1;
-    r->at++;
-    r->last = *ret_field = key >> 3;
-    return asock_wire_get_varint(r, ret) ? 1 : -1;
-}
-
-/* The fields of a message that has numbers only, in a table by field, up to the last one. */
+/*
+ * The fields of a message that has numbers only, in a table by field, up to the last one. False:
+ * one is not of the usual form.
+ */
 bool asock_wire_numbers(struct wire_reader *r, uint64_t *numbers, unsigned int last);
 /* The same where fields that are not numbers stand between; not: a bit for each of them. */
 bool asock_wire_numbers_but(struct wire_reader *r, uint64_t *numbers, unsigned int last,
