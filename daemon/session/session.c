@@ -73,20 +73,10 @@ static const struct transport_ops transport_ops = {
     .lost = on_lost,
 };
 
-static bool must_pump(const struct session *s)
-{
-    return s->must_pump;
-}
-
 static void step_pump(struct session *s)
 {
     s->must_pump = false;
     session_pump(s);
-}
-
-static bool has_ready(const struct session *s)
-{
-    return !list_is_empty(&s->ready);
 }
 
 static void step_ready(struct session *s)
@@ -99,50 +89,10 @@ static void step_ready(struct session *s)
         sock_run_events(sock);
 }
 
-static bool must_read(const struct session *s)
-{
-    return s->must_read && !s->is_condemned && !s->sharing.must_end;
-}
-
 static void step_read(struct session *s)
 {
     s->must_read = false;
     session_run_input(s);
-}
-
-static bool must_accept(const struct session *s)
-{
-    return s->sharing.must_accept && !s->is_condemned;
-}
-
-static bool must_end(const struct session *s)
-{
-    return s->sharing.must_end;
-}
-
-static bool must_discard(const struct session *s)
-{
-    return s->must_discard;
-}
-
-static bool must_judge(const struct session *s)
-{
-    return s->must_judge;
-}
-
-static bool is_condemned(const struct session *s)
-{
-    return s->is_condemned && !s->has_ended;
-}
-
-static bool is_dying(const struct session *s)
-{
-    return s->is_dying;
-}
-
-static bool has_resolved(const struct session *s)
-{
-    return !list_is_empty(&s->resolved);
 }
 
 static void step_resolved(struct session *s)
@@ -152,49 +102,65 @@ static void step_resolved(struct session *s)
     op->class->step(op);
 }
 
-static bool has_to_empty(const struct session *s)
-{
-    return !list_is_empty(&s->emptying);
-}
-
-/* What a step can be: each kind that there is work of has its turn. */
-static const struct {
-    bool (*is_due)(const struct session *s);
-    void (*run)(struct session *s);
-} steps[] = {
-    {must_pump, step_pump},
-    {has_ready, step_ready},
-    {must_read, step_read},
-    {must_accept, session_accept_step},
-    {must_end, session_end_with_sharer},
-    {must_discard, session_discard},
-    {has_resolved, step_resolved},
-    {must_judge, session_judge_step},
-    {is_condemned, session_kill_step},
-    {is_dying, session_close_step},
-    {has_to_empty, session_empty_step},
+enum step {
+    STEP_PUMP,
+    STEP_READY,
+    STEP_READ,
+    STEP_ACCEPT,
+    STEP_END,
+    STEP_DISCARD,
+    STEP_RESOLVED,
+    STEP_JUDGE,
+    STEP_KILL,
+    STEP_CLOSE,
+    STEP_EMPTY,
+    STEPS,
 };
 
-#define STEPS (sizeof(steps) / sizeof(steps[0]))
+static void (*const steps[STEPS])(struct session *s) = {
+    [STEP_PUMP] = step_pump,
+    [STEP_READY] = step_ready,
+    [STEP_READ] = step_read,
+    [STEP_ACCEPT] = session_accept_step,
+    [STEP_END] = session_end_with_sharer,
+    [STEP_DISCARD] = session_discard,
+    [STEP_RESOLVED] = step_resolved,
+    [STEP_JUDGE] = session_judge_step,
+    [STEP_KILL] = session_kill_step,
+    [STEP_CLOSE] = session_close_step,
+    [STEP_EMPTY] = session_empty_step,
+};
 
+/* A bit for each kind of step that there is work for. */
+static unsigned int due_steps(const struct session *s)
+{
+    bool may_read = !s->is_condemned && !s->sharing.must_end;
+
+    return (unsigned int)s->must_pump << STEP_PUMP |
+           (unsigned int)!list_is_empty(&s->ready) << STEP_READY |
+           (unsigned int)(s->must_read && may_read) << STEP_READ |
+           (unsigned int)(s->sharing.must_accept && !s->is_condemned) << STEP_ACCEPT |
+           (unsigned int)s->sharing.must_end << STEP_END |
+           (unsigned int)s->must_discard << STEP_DISCARD |
+           (unsigned int)!list_is_empty(&s->resolved) << STEP_RESOLVED |
+           (unsigned int)s->must_judge << STEP_JUDGE |
+           (unsigned int)(s->is_condemned && !s->has_ended) << STEP_KILL |
+           (unsigned int)s->is_dying << STEP_CLOSE |
+           (unsigned int)!list_is_empty(&s->emptying) << STEP_EMPTY;
+}
+
+/* Each kind that there is work of has its turn: the first one behind the last that ran. */
 static bool on_step(struct share *share)
 {
     struct session *s = container_of(share, struct session, share);
-    size_t i, n = s->last_step;
+    unsigned int due = due_steps(s), behind = due & ~0u << (s->last_step + 1);
 
-    for (i = 0; i < STEPS; i++) {
-        n = (n + 1) % STEPS;
-        if (steps[n].is_due(s))
-            break;
+    if (due) {
+        s->last_step = (uint8_t)__builtin_ctz(behind ? behind : due);
+        steps[s->last_step](s);
     }
-    if (i < STEPS)
-        steps[n].run(s);
     worker_settle(s->worker);
-    s->last_step = (uint8_t)n;
-    for (i = 0; i < STEPS; i++)
-        if (steps[i].is_due(s))
-            return true;
-    return false;
+    return due_steps(s) != 0;
 }
 
 static void on_retry(struct deadline *deadline)
