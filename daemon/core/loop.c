@@ -22,13 +22,15 @@
 /* However many have passed at once: for a slice, then the next poll comes. */
 static void expire_deadlines(struct worker *w)
 {
-    uint64_t end = w->shares.clock() + SLICE_NS;
     struct wheel_timer *timer;
+    uint64_t end = 0;
 
     w->has_due = false;
     while ((timer = asock_wheel_pop(&w->wheel, w->now))) {
         struct deadline *d = container_of(timer, struct deadline, timer);
 
+        if (end == 0)
+            end = w->shares.clock() + SLICE_NS;
         d->expired(d);
         worker_settle(w);
         if (w->shares.clock() >= end) {
