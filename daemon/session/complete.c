@@ -70,10 +70,11 @@ static void detach(struct op *op, uint32_t error)
     struct sock *sock = op->sock;
     struct worker *w = op->session->worker;
 
+    if (op->state == OP_QUEUED)
+        session_unhash_op(op->session, op);
     op_move(op, OP_DONE);
     list_remove(&op->node);
     op_unset_deadline(w, op);
-    session_unhash_op(op->session, op);
     op->error = (uint8_t)error;
     if (op->class && op->class->stop)
         op->class->stop(op);
@@ -242,7 +243,8 @@ void complete(struct op *op, uint32_t error)
     w->is_completing = false;
 }
 
-void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)
+void complete_receive(struct op *op, const struct reply *guess, uint8_t *place, size_t gap,
+                      size_t len)
 {
     struct session *s = op->session;
     struct reply head;
@@ -252,7 +254,7 @@ void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len)
     session_fill_reply(op, &head);
     if (op->class->fill)
         op->class->fill(op, &head, NULL, NULL);
-    session_commit(s, &head, place, gap, len);
+    session_commit(s, &head, guess, place, gap, len);
     op_free(s->worker, op);
 }
 

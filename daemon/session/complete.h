@@ -16,8 +16,10 @@ void complete(struct op *op, uint32_t error);
 
 /*
  * The same for a receive whose len bytes were read behind `gap` bytes of session_reserve()'s place.
+ * guess: as in session_commit().
  */
-void complete_receive(struct op *op, uint8_t *place, size_t gap, size_t len);
+void complete_receive(struct op *op, const struct reply *guess, uint8_t *place, size_t gap,
+                      size_t len);
 
 /* The deadline of every op ends here. */
 void complete_timed_out(struct deadline *deadline);

@@ -368,6 +368,11 @@ int send_begin(struct op *op, const uint8_t *data, uint32_t len, uint64_t total,
     err = take_bytes(op, data, len);
     if (err != 0)
         return err;
+    /* Nothing of it is left to wait in the queue. */
+    if (len > 0 && op->bytes == total && !has_pieces) {
+        complete(op, ERR_SUCCESS);
+        return 0;
+    }
     if (has_pieces)
         sock->chain = op;
     send_queue(sock, op, timeout_ms);

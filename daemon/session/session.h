@@ -181,9 +181,12 @@ void session_unhash_op(struct session *s, struct op *op);
  * The same place as transport_reserve() for a receive of up to `want` bytes; NULL: wait for room.
  */
 uint8_t *session_reserve(struct session *s, size_t want, size_t gap, size_t *ret_len);
-/* A reply whose payload_len bytes lie behind `gap` bytes of the reserved place. */
-void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
-                    size_t payload_len);
+/*
+ * A reply whose payload_len bytes lie behind `gap` bytes of the reserved place. guess: the head
+ * that was written there, for as many bytes; NULL: none was.
+ */
+void session_commit(struct session *s, const struct reply *reply, const struct reply *guess,
+                    uint8_t *place, size_t gap, size_t payload_len);
 /* Sends now, or false: no room. Payload is copied. */
 bool session_send_reply(struct session *s, const struct reply *reply, const void *payload,
                         uint32_t payload_len);

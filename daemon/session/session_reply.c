@@ -203,16 +203,25 @@ unsigned int session_reply_room(struct session *s, unsigned int want)
     return room < want ? (unsigned int)room : want;
 }
 
-void session_commit(struct session *s, const struct reply *reply, uint8_t *place, size_t gap,
-                    size_t payload_len)
+static bool has_same_head(const struct reply *a, const struct reply *b)
+{
+    return a->body == BODY_NONE && b->body == BODY_NONE &&
+           memcmp(a, b, offsetof(struct reply, body)) == 0;
+}
+
+void session_commit(struct session *s, const struct reply *reply, const struct reply *guess,
+                    uint8_t *place, size_t gap, size_t payload_len)
 {
     uint8_t head[CODEC_REPLY_MAX];
-    long n = asock_codec_encode_reply(reply, (uint32_t)payload_len, head, sizeof(head));
+    long n = (long)gap;
 
-    assert(n > 0);
-    if ((size_t)n != gap)
-        memmove(place + n, place + gap, payload_len);
-    memcpy(place, head, (size_t)n);
+    if (!guess || !has_same_head(reply, guess)) {
+        n = asock_codec_encode_reply(reply, (uint32_t)payload_len, head, sizeof(head));
+        assert(n > 0);
+        if ((size_t)n != gap)
+            memmove(place + n, place + gap, payload_len);
+        memcpy(place, head, (size_t)n);
+    }
     transport_commit(&s->transport, (size_t)n + payload_len);
 }
 

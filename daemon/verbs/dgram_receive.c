@@ -172,7 +172,7 @@ static int read_inline(struct op *op)
     if (n < 0)
         return no_datagram(op, n);
     op->bytes = (uint64_t)n;
-    complete_receive(op, place, gap, (size_t)n);
+    complete_receive(op, NULL, place, gap, (size_t)n);
     return 1;
 }
 

@@ -88,17 +88,16 @@ static int probe(struct op *op)
     return 1;
 }
 
-/* Bytes of the head that will stand in front of `want` bytes; a guess that is mostly right. */
-static size_t guess_gap(struct op *op, size_t want)
+/* Writes the head that the reply will have if the op ends with `room` more bytes, as most do. */
+static size_t guess_head(const struct op *op, size_t room, uint8_t *place, struct reply *ret)
 {
-    uint8_t head[CODEC_REPLY_MAX];
-    struct reply reply;
     long n;
 
-    session_fill_reply(op, &reply);
-    reply.bytes = want;
-    reply.ops_freed = 1;
-    n = asock_codec_encode_reply(&reply, (uint32_t)want, head, sizeof(head));
+    session_fill_reply(op, ret);
+    ret->bytes += room;
+    ret->send_freed += op->sock->send_freed;
+    ret->ops_freed += op->sock->ops_freed + 1;
+    n = asock_codec_encode_reply(ret, (uint32_t)room, place, CODEC_REPLY_MAX);
     return n > 0 ? (size_t)n : CODEC_REPLY_MAX;
 }
 
@@ -109,7 +108,7 @@ static void tell_piece(struct op *op, uint8_t *place, size_t gap, size_t len)
     session_fill_reply(op, &reply);
     reply.flags |= REPLY_MORE;
     reply.bytes = len;
-    session_commit(op->session, &reply, place, gap, len);
+    session_commit(op->session, &reply, NULL, place, gap, len);
 }
 
 static void count_in(struct sock *sock, size_t len)
@@ -127,12 +126,14 @@ static int read_some(struct op *op)
     bool peek = op->receive.flags & RECEIVE_PEEK;
     uint64_t rest = op->receive.length - op->bytes;
     size_t want = rest < FRAME_PAYLOAD_MAX ? (size_t)rest : FRAME_PAYLOAD_MAX;
-    size_t gap = guess_gap(op, want), room;
+    size_t gap, room;
     uint8_t *place = session_reserve(op->session, want, CODEC_REPLY_MAX, &room);
+    struct reply guess;
     ssize_t n;
 
     if (!place)
         return wait_room(op);
+    gap = guess_head(op, room, place, &guess);
     n = netsock_receive(&sock->ns, place + gap, room, peek ? MSG_PEEK : 0);
     if (n <= 0)
         return ended(op, n);
@@ -145,7 +146,7 @@ static int read_some(struct op *op)
         tell_piece(op, place, gap, (size_t)n);
         return sock->wants_read ? 0 : 2;
     }
-    complete_receive(op, place, gap, (size_t)n);
+    complete_receive(op, &guess, place, gap, (size_t)n);
     return 1;
 }
 
