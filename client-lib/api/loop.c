@@ -19,7 +19,9 @@ int asock_context_get_fd(asock_context *context)
         return -1;
     if (context->watch_fd < 0 && !context->is_ended)
         context->watch_fd = epoll_create1(EPOLL_CLOEXEC);
-    asock_watch_update(context);
+    /* Later get_events() does it: output that waits now has mostly left by then. */
+    if (!context->watched)
+        asock_watch_update(context);
     fd = context->watch_fd;
     asock_leave(context);
     return fd;
