@@ -173,7 +173,7 @@ static bool add_urgent(asock_context *context)
         add_cancel(op);
     else if ((socket = list_first(&context->closes, asock_socket, close_node)))
         add_close(socket);
-    else if (add_memory(context))
+    else if (asock_memory_is_wanted(context) && add_memory(context))
         return true;
     else if (context->ids.sync_wanted)
         add_ids_sync(context);
