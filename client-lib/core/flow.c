@@ -24,11 +24,6 @@
  */
 #define FLOW_RECEIVES(ops) ((ops) - ((ops) + 3) / 4)
 
-static uint64_t share_of(uint64_t total, uint32_t sockets)
-{
-    return total / 2 / sockets;
-}
-
 static uint64_t rest_of(uint64_t total, uint64_t part)
 {
     return total > part ? total - part : 0;
@@ -36,13 +31,13 @@ static uint64_t rest_of(uint64_t total, uint64_t part)
 
 /*
  * The most that one who holds `held` may hold; never less than `least`, so that it can move at all.
+ * total: without the shares of the others.
  */
-static uint64_t allowed(uint64_t total, uint32_t sockets, uint64_t all_excess, uint64_t held,
+static uint64_t allowed(uint64_t total, uint64_t share, uint64_t all_excess, uint64_t held,
                         uint64_t least, bool is_generous)
 {
-    uint64_t share = share_of(total, sockets);
     uint64_t others = all_excess - rest_of(held, share);
-    uint64_t pool = rest_of(total - share * sockets, others);
+    uint64_t pool = rest_of(total, others);
     uint64_t most = share + (is_generous ? pool : pool / 3 * 2);
 
     return most > least ? most : least;
@@ -57,7 +52,8 @@ static enum flow check_op(const asock_socket *socket, int operation)
 {
     const asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
-    uint64_t most = allowed(limits->ops, limits->sockets, context->excess_ops, socket->held_ops,
+    uint64_t pool = limits->ops - (uint64_t)context->op_share * limits->sockets;
+    uint64_t most = allowed(pool, context->op_share, context->excess_ops, socket->held_ops,
                             FLOW_OPS, is_alone(context));
 
     if (socket->held_ops >= limits->socket_ops)
@@ -89,8 +85,9 @@ enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_wh
 {
     asock_context *context = socket->context;
     const struct welcome *limits = &context->limits;
-    uint64_t most = allowed(limits->queued_max, limits->sockets, context->excess_bytes,
-                            socket->held_bytes, FLOW_PIECE, is_whole || is_alone(context));
+    uint64_t pool = limits->queued_max - context->byte_share * limits->sockets;
+    uint64_t most = allowed(pool, context->byte_share, context->excess_bytes, socket->held_bytes,
+                            FLOW_PIECE, is_whole || is_alone(context));
     uint64_t window = rest_of(limits->send_window, socket->held_bytes);
     uint64_t session = rest_of(limits->queued_max, context->held_bytes);
     uint64_t least = is_whole || want < FLOW_PIECE ? want : FLOW_PIECE;
@@ -116,17 +113,15 @@ enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_wh
 static void change(asock_socket *socket, uint64_t bytes, uint32_t ops)
 {
     asock_context *context = socket->context;
-    uint64_t byte_share = share_of(context->limits.queued_max, context->limits.sockets);
-    uint64_t op_share = share_of(context->limits.ops, context->limits.sockets);
 
-    context->excess_bytes -= rest_of(socket->held_bytes, byte_share);
-    context->excess_ops -= (uint32_t)rest_of(socket->held_ops, op_share);
+    context->excess_bytes -= rest_of(socket->held_bytes, context->byte_share);
+    context->excess_ops -= (uint32_t)rest_of(socket->held_ops, context->op_share);
     context->held_bytes += bytes - socket->held_bytes;
     context->held_ops += ops - socket->held_ops;
     socket->held_bytes = bytes;
     socket->held_ops = ops;
-    context->excess_bytes += rest_of(bytes, byte_share);
-    context->excess_ops += (uint32_t)rest_of(ops, op_share);
+    context->excess_bytes += rest_of(bytes, context->byte_share);
+    context->excess_ops += (uint32_t)rest_of(ops, context->op_share);
 }
 
 void asock_flow_take(asock_socket *socket, uint64_t bytes, uint32_t ops)
@@ -156,21 +151,26 @@ void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops)
         asock_socket_kick(stalled);
 }
 
+void asock_flow_share(asock_context *context)
+{
+    const struct welcome *limits = &context->limits;
+
+    context->byte_share = limits->queued_max / 2 / limits->sockets;
+    context->op_share = limits->ops / 2 / limits->sockets;
+}
+
 /* Other limits, other shares: the sums are computed again. */
 void asock_flow_set_limits(asock_context *context, const struct welcome *limits)
 {
-    uint64_t byte_share, op_share;
-
     context->limits = *limits;
-    byte_share = share_of(limits->queued_max, limits->sockets);
-    op_share = share_of(limits->ops, limits->sockets);
+    asock_flow_share(context);
     context->excess_bytes = 0;
     context->excess_ops = 0;
     list_for_each (&context->sockets, it) {
         asock_socket *socket = container_of(it, asock_socket, context_node);
 
-        context->excess_bytes += rest_of(socket->held_bytes, byte_share);
-        context->excess_ops += (uint32_t)rest_of(socket->held_ops, op_share);
+        context->excess_bytes += rest_of(socket->held_bytes, context->byte_share);
+        context->excess_ops += (uint32_t)rest_of(socket->held_ops, context->op_share);
         asock_socket_kick(socket);
     }
 }

@@ -17,5 +17,6 @@ enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_wh
 void asock_flow_take(asock_socket *socket, uint64_t bytes, uint32_t ops);
 void asock_flow_give(asock_socket *socket, uint64_t bytes, uint32_t ops);
 void asock_flow_set_limits(asock_context *context, const struct welcome *limits);
+void asock_flow_share(asock_context *context); /* the guessed limits of a new session */
 
 #endif

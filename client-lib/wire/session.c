@@ -22,6 +22,7 @@
 #include "base/time.h"
 #include "client-lib/core/complete.h"
 #include "client-lib/core/context.h"
+#include "client-lib/core/flow.h"
 #include "client-lib/core/grant.h"
 #include "client-lib/core/socket.h"
 #include "client-lib/shm/buffer.h"
@@ -203,6 +204,7 @@ static void guess(asock_context *context)
         .payload_max = FRAME_PAYLOAD_MAX,
         .head_max = FRAME_HEAD_MAX,
     };
+    asock_flow_share(context);
 }
 
 void asock_session_start(asock_context *context, int fd)
