@@ -11,7 +11,7 @@ static int slots_grow(struct slots *slots)
     uint32_t count = slots->count ? slots->count * 2 : SLOTS_FIRST;
     struct slot *at;
 
-    if (count <= slots->count || count > INT32_MAX)
+    if (count > SLOTS_MAX)
         return -ENOMEM;
     at = reallocarray(slots->at, count, sizeof(*at));
     if (!at)
@@ -51,12 +51,12 @@ uint64_t asock_slot_token(struct slots *slots, uint32_t slot)
     struct slot *s = &slots->at[slot];
 
     s->uses = (s->uses + 1) & TOKEN_USES_MASK;
-    return (uint64_t)s->uses << 32 | (slot + 1);
+    return (uint64_t)s->uses << TOKEN_SLOT_BITS | (slot + 1);
 }
 
 const struct slot *asock_slot_find(const struct slots *slots, uint64_t token)
 {
-    uint32_t index = (uint32_t)token;
+    uint32_t index = (uint32_t)(token & ((UINT32_C(1) << TOKEN_SLOT_BITS) - 1));
 
     if (index == 0 || index > slots->count || !slots->at[index - 1].object)
         return NULL;

@@ -9,14 +9,16 @@
 /*
  * Tokens: bit 63 a CANCEL of the op below it; bit 62 the CLOSE of a socket that has no op for it;
  * bit 61 the SYNC that frees ids, with a count below it an UNREGISTER; bit 60 a CREDIT for
- * the op below it; bits 32 to 59 a count that makes each use of a slot another token; bits 0 to 31
- * the slot + 1.
+ * the op below it; bits 24 to 51 a count that makes each use of a slot another token; bits 0 to 23
+ * the slot + 1. The frames that carry a token are shorter the lower its bits are.
  */
 #define TOKEN_CANCEL (UINT64_C(1) << 63)
 #define TOKEN_CLOSE (UINT64_C(1) << 62)
 #define TOKEN_IDS (UINT64_C(1) << 61)
 #define TOKEN_CREDIT (UINT64_C(1) << 60)
 #define TOKEN_USES_MASK ((UINT32_C(1) << 28) - 1)
+#define TOKEN_SLOT_BITS 24
+#define SLOTS_MAX (UINT32_C(1) << (TOKEN_SLOT_BITS - 1))
 
 struct slot {
     void *object; /* NULL: free */
