@@ -65,6 +65,7 @@ libasockd_la_SOURCES = \
 	daemon/policy/judge.c \
 	daemon/policy/judge_ports.c \
 	daemon/policy/judge_ports.h \
+	daemon/policy/kept.h \
 	daemon/policy/learn.c \
 	daemon/policy/learn.h \
 	daemon/policy/listen.c \
@@ -226,6 +227,8 @@ libasockd_la_SOURCES = \
 	daemon/state/counters.h \
 	daemon/state/image.c \
 	daemon/state/image.h \
+	daemon/state/policy.c \
+	daemon/state/policy.h \
 	daemon/state/restore.c \
 	daemon/state/restore.h \
 	daemon/state/restore_session.c \

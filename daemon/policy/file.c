@@ -341,6 +341,17 @@ static char *copy_path(const char *path)
     return copy ? memcpy(copy, path, len) : NULL;
 }
 
+static int keep_text(struct policy_file *file, const struct conf_reader *reader)
+{
+    file->text = mem_alloc(reader->len + 1);
+    if (!file->text)
+        return -ENOMEM;
+    if (reader->len > 0)
+        memcpy(file->text, reader->text, reader->len);
+    file->len = reader->len;
+    return 0;
+}
+
 int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, size_t rules_max,
                       struct policy_file **ret)
 {
@@ -355,6 +366,8 @@ int policy_file_parse(struct conf_reader *reader, enum policy_file_kind kind, si
     }
     if (p.file && p.file->path)
         r = parse(&p);
+    if (r == 0 && kind == POLICY_FILE)
+        r = keep_text(p.file, reader);
     mem_free(p.seen);
     policy_listen_set_deinit(&p.listens_seen);
     services_free(p.services);
@@ -404,6 +417,7 @@ struct policy_file *policy_file_free(struct policy_file *file)
     mem_free(file->rules);
     policy_match_deinit(&file->match);
     mem_free(file->ignored);
+    mem_free(file->text);
     mem_free(file->path);
     return mem_free(file);
 }

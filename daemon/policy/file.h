@@ -13,6 +13,8 @@
 
 struct policy_file {
     char *path;
+    char *text; /* as it was read, for another process; NULL: of a restriction */
+    size_t len;
     int64_t modified; /* when, in seconds since 1970; 0: it is no file */
     struct policy_match match;
     struct policy_rule *rules; /* by protocol, those of each in the order of the file */
@@ -74,6 +76,7 @@ struct policy {
     struct policy_nat64 nat64;
     char
         *invalid; /* of one that stands for files that could not be taken: why; NULL: of no other */
+    char *instead; /* of one that is in force instead of such files: why; NULL: of no other */
 };
 
 struct policy_text {

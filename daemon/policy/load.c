@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "daemon/policy/file.h"
+#include "daemon/policy/kept.h"
 
 static const char any[] = "[Rules]\n"
                           "Allow=tcp * * +loopback +private +linklocal +local +special\n"
@@ -47,6 +48,7 @@ struct policy *policy_unref(struct policy *policy)
     for (size_t i = 0; i < policy->file_count; i++)
         policy_file_free(policy->files[i]);
     mem_free(policy->invalid);
+    mem_free(policy->instead);
     return mem_free(policy);
 }
 
@@ -151,18 +153,23 @@ struct policy *policy_new(enum policy_base base)
     return r < 0 ? policy_unref(policy) : policy;
 }
 
-struct policy *policy_new_invalid(const char *error)
+static char *copy_text(const char *text)
+{
+    size_t len = strlen(text) + 1;
+    char *copy = mem_alloc(len);
+
+    return copy ? memcpy(copy, text, len) : NULL;
+}
+
+struct policy *policy_new_invalid(const struct policy_source *source, const char *error)
 {
     struct policy *policy = new_empty();
-    size_t len = strlen(error) + 1;
 
     if (!policy)
         return NULL;
-    policy->invalid = mem_alloc(len);
-    if (!policy->invalid)
-        return policy_unref(policy);
-    memcpy(policy->invalid, error, len);
-    return policy;
+    policy->nat64 = source->nat64;
+    policy->invalid = copy_text(error);
+    return policy->invalid ? policy : policy_unref(policy);
 }
 
 /* ---- what is wrong with it ---- */
@@ -191,7 +198,15 @@ void policy_each_problem(const struct policy *policy,
                          bool (*callback)(void *data, const char *text), void *data)
 {
     bool goes_on = !policy->invalid || callback(data, policy->invalid);
+    char text[POLICY_PROBLEM_MAX];
 
+    if (policy->instead) {
+        snprintf(text, sizeof(text),
+                 "the policy of the previous process stays in force, because the files are "
+                 "invalid: %s",
+                 policy->instead);
+        goes_on = callback(data, text);
+    }
     for (size_t i = 0; goes_on && i < policy->file_count; i++) {
         struct telling t = {policy->files[i], callback, data};
 
@@ -207,7 +222,7 @@ static bool keep_first(void *data, const char *text)
 
 size_t policy_problems(const struct policy *policy, char ret_first[static POLICY_PROBLEM_MAX])
 {
-    size_t count = policy->unknown_count + (policy->invalid ? 1 : 0);
+    size_t count = policy->unknown_count + (policy->invalid || policy->instead ? 1 : 0);
 
     ret_first[0] = '\0';
     if (count > 0)
@@ -403,4 +418,49 @@ int policy_load(const struct policy_source *source, char ret_error[static POLICY
     }
     *ret = policy;
     return 0;
+}
+
+/* ---- of another process ---- */
+
+struct policy_kept policy_keep(const struct policy *policy, size_t i)
+{
+    const struct policy_file *file = policy->files[i];
+
+    return (struct policy_kept){file->path, file->text, file->len, file->modified};
+}
+
+static int add_kept(struct policy *policy, const struct policy_kept *kept, char *error)
+{
+    struct conf_reader reader;
+    int r = asock_conf_open_text(&reader, kept->path, kept->text, kept->len);
+
+    reader.modified = kept->modified;
+    if (r == 0)
+        r = add_file(policy, &reader);
+    snprintf(error, POLICY_ERROR_MAX, "%s", reader.error);
+    asock_conf_close(&reader);
+    return r;
+}
+
+int policy_load_kept(const struct policy *invalid, const struct policy_kept *files, size_t count,
+                     int64_t loaded, char ret_error[static POLICY_ERROR_MAX], struct policy **ret)
+{
+    struct policy *policy = count <= POLICY_FILES_MAX ? new_empty() : NULL;
+    int r = policy ? 0 : count <= POLICY_FILES_MAX ? -ENOMEM : -E2BIG;
+
+    snprintf(ret_error, POLICY_ERROR_MAX, "%s", r < 0 ? strerror(-r) : "");
+    if (policy) {
+        policy->nat64 = invalid->nat64;
+        policy->loaded = loaded;
+        policy->instead = copy_text(invalid->invalid);
+    }
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = add_kept(policy, &files[i], ret_error);
+    if (r == 0 && !policy->instead)
+        r = -ENOMEM;
+    if (r == 0)
+        *ret = policy;
+    else
+        policy_unref(policy);
+    return r;
 }

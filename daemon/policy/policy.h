@@ -33,7 +33,7 @@ struct policy *policy_unref(struct policy *policy); /* accepts NULL; returns it 
 #define POLICY_ERROR_MAX 512u /* bytes with the NUL: "path:line: what is wrong" */
 #define POLICY_DIRS_MAX 3u
 #define POLICY_FILES_MAX 256u    /* files of a policy: a view has a bit for each */
-#define POLICY_RULES_MAX 262144u /* rules of a policy: some 50 MB, twice that during a reload */
+#define POLICY_RULES_MAX 262144u /* rules of a policy: some 60 MB, twice that during a reload */
 
 /* What there is to be read; base ANY and PUBLIC have no files. */
 struct policy_source {
@@ -58,7 +58,7 @@ int policy_load(const struct policy_source *source, char ret_error[static POLICY
  * What is in force when the files at the start are invalid: everything is denied, and the error is
  * the reason.
  */
-struct policy *policy_new_invalid(const char *error);
+struct policy *policy_new_invalid(const struct policy_source *source, const char *error);
 int64_t policy_loaded(const struct policy *policy); /* when, in seconds since 1970 */
 size_t policy_file_count(const struct policy *policy);
 size_t policy_rule_count(const struct policy *policy);
@@ -69,8 +69,8 @@ const struct policy_nat64 *policy_nat64(const struct policy *policy);
 bool policy_looks_at_groups(const struct policy *policy);
 
 /*
- * What an administrator has to know of a policy in force: why it is invalid; users and groups that
- * do not exist. One text each, "path:line: what is wrong".
+ * What an administrator has to know of a policy in force: why it is invalid, or in force instead of
+ * one that is; users and groups that do not exist. One text each, "path:line: what is wrong".
  */
 #define POLICY_PROBLEM_MAX (POLICY_ERROR_MAX + 128u)
 /* Until callback returns false. */

@@ -370,7 +370,8 @@ static void set_quotas(struct worker *w, const struct server_config *config,
 /* ---- start ---- */
 
 /*
- * A bad file does not keep the daemon from starting: it denies everything until a reload succeeds.
+ * A bad file does not keep the daemon from starting: unless the process before has left its policy,
+ * everything is denied until a reload succeeds.
  */
 static struct policy *load_policy(const struct server_config *config)
 {
@@ -383,8 +384,7 @@ static struct policy *load_policy(const struct server_config *config)
         return policy;
     }
     log_error("%s", error);
-    log_error("the policy is invalid: everything is denied until a reload succeeds");
-    return policy_new_invalid(error);
+    return policy_new_invalid(&config->policy, error);
 }
 
 static int init_tables(struct worker *w)
@@ -557,6 +557,8 @@ static int server_init(struct server *server, const struct server_config *config
                               config->listener_count);
     if (r >= 0)
         store_restore(&server->store);
+    if (r >= 0 && policy_is_invalid(server->worker.policy))
+        log_error("the policy is invalid: everything is denied until a reload succeeds");
     return r;
 }
 

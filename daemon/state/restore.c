@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "daemon/core/quota.h"
+#include "daemon/state/policy.h"
 
 int restore_fail(struct state_restorer *r, const char *what)
 {
@@ -174,6 +175,8 @@ static int restore_daemon(struct state_reader *in, struct state_restorer *r,
     r->pid = from->pid;
     if (e == 0 && r->next_id >= UINT64_MAX / 2)
         e = restore_fail(r, "ids are used up");
+    if (e == 0)
+        state_restore_policy(r->worker, from);
     for (uint32_t i = 0; e == 0 && i < from->listeners; i++)
         e = restore_listener(in, r);
     for (uint32_t i = 0; e == 0 && i < from->sessions; i++)

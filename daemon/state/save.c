@@ -24,6 +24,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/state/counters.h"
+#include "daemon/state/policy.h"
 #include "daemon/state/shared.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
@@ -52,6 +53,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
     Asockd__State__Daemon daemon = ASOCKD__STATE__DAEMON__INIT;
     struct state_counters room;
+    struct state_policy policy;
 
     daemon.version = text(PACKAGE_VERSION);
     daemon.next_id = w->next_id;
@@ -61,6 +63,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     daemon.sessions = sessions;
     daemon.lock = state_add_descriptor(out, lock);
     state_save_counters(&w->stats, &room, &daemon);
+    state_save_policy(w->policy, &policy, &daemon);
     record.kind_case = ASOCKD__STATE__RECORD__KIND_DAEMON;
     record.daemon = &daemon;
     state_add(out, &record);

@@ -7,10 +7,12 @@ import mmap
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
+import asockctl
 import asockd
 from managed import DESCRIPTORS, Managed, dies_when_it_reads, dies_when_ready, pack, unpack
 from talking import Talker, stream
@@ -344,6 +346,96 @@ class GoesWrong(StoreTest):
         self.assertEqual(reply.error, pb.ERROR_CONNECTION_ABORTED)
         for connection in (peer, other):
             self.assertEqual(self.reset_by(connection), b"")
+
+
+class InvalidPolicy(StoreTest):
+    """The files are invalid at the restart: what was in force stays in force, and everybody who asks hears so."""
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory(prefix="asockd-test-")
+        cls.addClassCleanup(directory.cleanup)
+        os.chmod(directory.name, 0o755)
+        cls.path = os.path.join(directory.name, "some.policy")
+        cls.write("[Rules]\n")
+        cls.daemon = Managed("--policy", cls.path)
+
+    @classmethod
+    def write(cls, text):
+        with open(cls.path, "w", encoding="ascii") as file:
+            file.write(text)
+        os.chmod(cls.path, 0o644)
+
+    def allow(self, listener):
+        self.write(f"[Rules]\nAllow=tcp 127.0.0.1 {listener.getsockname()[1]}\n")
+        self.reload()
+
+    def reload(self):
+        self.daemon.control.inspect(reload=pb.Reload())
+
+    def status(self):
+        """The last STATUS= that came with READY=1."""
+        return [told["STATUS"] for told in self.daemon.manager.told if "READY" in told][-1]
+
+    def connect(self, wire, number, listener):
+        wire.send(wire.open(2 * number, number), wire.connect(2 * number + 1, number, listener.getsockname()))
+        return wire.completion(2 * number + 1).error
+
+    def check_in_force(self, allowed, other):
+        """Of new clients, and of those that came before."""
+        wrong = f'{self.path}:2: unknown protocol "icmp": use tcp or udp'
+        problem = f"the policy of the previous process stays in force, because the files are invalid: {wrong}"
+        wire = self.wire()
+        self.assertEqual(self.connect(wire, 1, allowed), pb.ERROR_SUCCESS)
+        self.assertEqual(self.connect(wire, 2, other), pb.ERROR_ACCESS_DENIED)
+        self.assertIn(f"; policy: {problem}", self.status())
+        stats = self.daemon.stats()
+        self.assertEqual((stats["policy_invalid"], stats["policy_problem"]), (0, problem))
+        shown = asockctl.run("policy", "show", "--control", self.daemon.control_path).stdout.decode()
+        self.assertIn(f"# {problem}\n", shown)
+        self.assertIn(f"Allow=tcp 127.0.0.1 {allowed.getsockname()[1]}", shown)
+
+    def test_the_last_good_one_stays_in_force(self):
+        allowed, other = self.listener(), self.listener()
+        self.allow(allowed)
+        wire = self.wire()
+        self.assertEqual(self.connect(wire, 1, allowed), pb.ERROR_SUCCESS)
+        self.write("[Rules]\nAllow=icmp * *\n")
+        for number in (2, 4):  # it goes over again
+            self.daemon.restart()
+            self.assertEqual(self.connect(wire, number, allowed), pb.ERROR_SUCCESS)
+            self.assertEqual(self.connect(wire, number + 1, other), pb.ERROR_ACCESS_DENIED)
+            self.check_in_force(allowed, other)
+        self.allow(other)
+        self.assertEqual(self.connect(wire, 6, allowed), pb.ERROR_ACCESS_DENIED)
+        self.assertEqual(self.connect(wire, 7, other), pb.ERROR_SUCCESS)
+        self.assertNotIn("policy", self.status())
+        self.assertEqual(self.daemon.stats()["policy_problems"], 0)
+
+    def test_a_valid_one_is_read(self):
+        allowed, other = self.listener(), self.listener()
+        self.allow(allowed)
+        self.write(f"[Rules]\nAllow=tcp 127.0.0.1 {other.getsockname()[1]}\n")
+        self.daemon.restart()
+        wire = self.wire()
+        self.assertEqual(self.connect(wire, 1, allowed), pb.ERROR_ACCESS_DENIED)
+        self.assertEqual(self.connect(wire, 2, other), pb.ERROR_SUCCESS)
+
+    def test_nothing_good_was_in_force(self):
+        """As behind a start: everything is denied."""
+        listener = self.listener()
+        self.allow(listener)
+        self.write("[Rules]\nAllow=icmp * *\n")
+        self.daemon.manager.room = 0  # nothing goes over
+        self.daemon.restart()
+        self.daemon.manager.room = 16
+        for _ in range(2):
+            wire = self.wire()
+            self.assertEqual(self.connect(wire, 1, listener), pb.ERROR_ACCESS_DENIED)
+            self.assertIn("; everything is denied: ", self.status())
+            self.assertEqual(self.daemon.stats()["policy_invalid"], 1)
+            self.daemon.restart()
+        self.allow(listener)
 
 
 class UnderLoad(StoreTest):

@@ -386,11 +386,24 @@ static void unload(struct cargo *c, const uint8_t *data, size_t len)
     sim_free(c->files);
 }
 
+/* As if the files were invalid now: what comes with the state takes their place. */
+static void invalidate_policy(void)
+{
+    const struct policy_source source = {.base = POLICY_DENY};
+
+    policy_unref(d.worker.policy);
+    d.worker.policy = policy_new_invalid(&source, "sim.policy:1: it is wrong");
+    SIM_MUST(d.worker.policy);
+    sim_trace("policy: invalid");
+}
+
 void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struct kfile *end))
 {
     enum actor before = sim.actor;
     uint32_t faults = sim.faults;
     struct cargo c = {.files = NULL};
+    bool is_invalid = sim.work % 3 == 0; /* not random: what was found stays as it is */
+    uint32_t number = policies_number();
     const uint8_t *data;
     uint8_t *image;
     size_t len;
@@ -408,7 +421,11 @@ void daemon_restart(const struct daemon_manner *manner, void (*lost)(const struc
     daemon_start(manner);
     sim.actor = ACTOR_DAEMON;
     sim.faults &= ~(1u << FAULT_ALLOC);
+    if (is_invalid)
+        invalidate_policy();
     unload(&c, image, len);
+    if (is_invalid)
+        policies_kept(number);
     sim_free(image);
     sim.actor = before;
     sim.faults = faults;

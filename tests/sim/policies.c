@@ -89,6 +89,13 @@ static struct policy_file *parse(const char *text)
     return file;
 }
 
+static void forget_any(struct policy *policy)
+{
+    for (size_t i = 0; i < policy->file_count; i++)
+        if (strcmp(policy->files[i]->path, "--allow-any") == 0)
+            policy->files[i]->listen_count = 0; /* texts[] say who may listen */
+}
+
 /* Whoever reads files has memory for it. */
 static void add_files(struct policy *policy)
 {
@@ -103,8 +110,7 @@ static void add_files(struct policy *policy)
         made->file_count = 0;
         policy_unref(made);
     }
-    for (size_t i = 0; i < policy->file_count; i++)
-        policy->files[i]->listen_count = 0; /* of --allow-any */
+    forget_any(policy);
     policy->files[policy->file_count++] = parse(texts[p.next]);
     if (sim.faults & 1u << FAULT_IDLE)
         policy->files[policy->file_count++] = parse("[Limits]\nIdleTimeout=2\n");
@@ -186,6 +192,14 @@ void policies_begin(struct worker *w, struct policy *(*make)(void))
     ev_io_init(&p.io, on_time, p.fd, EV_READ);
     ev_io_start(w->loop, &p.io);
     add_files(w->policy);
+}
+
+void policies_kept(uint32_t number)
+{
+    if (policy_is_invalid(p.worker->policy))
+        sim_fail("not-restored: the policy");
+    forget_any(p.worker->policy);
+    p.number = number;
 }
 
 void policies_end(struct worker *w)

@@ -195,7 +195,7 @@ int taker_take(struct taker *t, const uint8_t *data, size_t len)
     return e < 0 ? e : state_restore(&t->r, &in);
 }
 
-int taker_take_parts(struct taker *t, struct parts *p)
+int taker_take_prepared(struct taker *t, struct parts *p)
 {
     struct state_writer w;
     const uint8_t *data;
@@ -204,11 +204,21 @@ int taker_take_parts(struct taker *t, struct parts *p)
 
     parts_write(p, &w);
     ck_assert_int_eq(state_finish(&w, &data, &len), 0);
-    taker_init(t);
-    taker_make_descriptors(t);
     r = taker_take(t, data, len);
     state_writer_deinit(&w);
     return r;
+}
+
+void taker_prepare(struct taker *t)
+{
+    taker_init(t);
+    taker_make_descriptors(t);
+}
+
+int taker_take_parts(struct taker *t, struct parts *p)
+{
+    taker_prepare(t);
+    return taker_take_prepared(t, p);
 }
 
 void taker_free(struct taker *t)

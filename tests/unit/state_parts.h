@@ -44,7 +44,9 @@ struct taker {
 void taker_init(struct taker *t);
 void taker_make_descriptors(struct taker *t); /* for what is written by hand */
 int taker_take(struct taker *t, const uint8_t *data, size_t len);
-int taker_take_parts(struct taker *t, struct parts *p); /* begins t, too */
+void taker_prepare(struct taker *t); /* both of them */
+int taker_take_prepared(struct taker *t, struct parts *p);
+int taker_take_parts(struct taker *t, struct parts *p); /* prepares t, too */
 struct session *taker_session(struct taker *t);         /* that it has taken */
 void taker_free(struct taker *t);
 

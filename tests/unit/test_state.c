@@ -12,7 +12,7 @@
 
 #include "daemon/audit/connect_report.h"
 #include "daemon/core/quota.h"
-#include "daemon/policy/policy.h"
+#include "daemon/policy/kept.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "proto/errors.h"
@@ -145,6 +145,69 @@ START_TEST(test_a_state_of_format_1)
     taker_make_descriptors(&t);
     ck_assert_int_eq(taker_take(&t, data, len), 0);
     check_whole(&t);
+    taker_free(&t);
+}
+END_TEST
+
+/* ---- the policy ---- */
+
+static char problem[POLICY_PROBLEM_MAX];
+
+/* What a daemon whose files are invalid makes of that text; its problems are in problem. */
+static bool is_invalid_with(const char *text)
+{
+    const struct policy_source source = {.nat64 = {.count = 1}};
+    Asockd__State__PolicyFile file = ASOCKD__STATE__POLICY_FILE__INIT, *files = &file;
+    Asockd__State__Policy policy = ASOCKD__STATE__POLICY__INIT;
+    bool is_invalid;
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    file.path = (char *)(uintptr_t) "kept.policy";
+    file.text = (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
+    file.modified = 12;
+    policy.files = &files;
+    policy.n_files = 1;
+    policy.loaded = 34;
+    p.daemon.policy = &policy;
+    taker_prepare(&t);
+    policy_unref(t.core->worker.policy);
+    t.core->worker.policy = policy_new_invalid(&source, "disk.policy:1: it is wrong");
+    ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
+    is_invalid = policy_is_invalid(t.core->worker.policy);
+    policy_problems(t.core->worker.policy, problem);
+    if (!is_invalid) {
+        ck_assert_int_eq(policy_loaded(t.core->worker.policy), 34);
+        ck_assert_int_eq(policy_keep(t.core->worker.policy, 0).modified, 12);
+        ck_assert_uint_eq(policy_nat64(t.core->worker.policy)->count, 1);
+        ck_assert(policy_view_has(taker_session(&t)->view, t.core->worker.policy));
+    }
+    taker_free(&t);
+    return is_invalid;
+}
+
+/* It judges the session that comes with it. One that this version cannot read is no policy. */
+START_TEST(test_the_last_good_policy)
+{
+    ck_assert(!is_invalid_with("[Rules]\nAllow=tcp 127.0.0.1 *\n"));
+    ck_assert_ptr_nonnull(strstr(
+        problem, "stays in force, because the files are invalid: disk.policy:1: it is wrong"));
+    ck_assert(is_invalid_with("[Rules]\nAllow=later 127.0.0.1 *\n"));
+    ck_assert_str_eq(problem, "disk.policy:1: it is wrong");
+}
+END_TEST
+
+START_TEST(test_a_valid_policy_is_not_replaced)
+{
+    Asockd__State__Policy policy = ASOCKD__STATE__POLICY__INIT;
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    p.daemon.policy = &policy;
+    ck_assert_int_eq(taker_take_parts(&t, &p), 0);
+    ck_assert_uint_eq(policy_file_count(t.core->worker.policy), 1); /* --allow-any */
     taker_free(&t);
 }
 END_TEST
