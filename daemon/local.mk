@@ -229,11 +229,15 @@ libasockd_la_SOURCES = \
 	daemon/state/image.h \
 	daemon/state/policy.c \
 	daemon/state/policy.h \
+	daemon/state/questions.c \
+	daemon/state/questions.h \
 	daemon/state/restore.c \
 	daemon/state/restore.h \
 	daemon/state/restore_session.c \
 	daemon/state/restore_socket.c \
 	daemon/state/save.c \
+	daemon/state/save.h \
+	daemon/state/save_op.c \
 	daemon/state/shared.c \
 	daemon/state/shared.h \
 	daemon/state/state.h \

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/names/address_order.h"
 #include "daemon/core/quota.h"
@@ -421,6 +422,37 @@ static struct happy_eyeballs_attempt *place_for(struct happy_eyeballs *he, int f
     return own < CONNECT_ADDRESSES / 2 ? other : NULL;
 }
 
+static bool is_same(const union resolver_address *a, const union resolver_address *b)
+{
+    return a->any.sa_family == b->any.sa_family &&
+           (a->any.sa_family == AF_INET
+                ? a->in.sin_addr.s_addr == b->in.sin_addr.s_addr
+                : memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof(a->in6.sin6_addr)) == 0 &&
+                      a->in6.sin6_scope_id == b->in6.sin6_scope_id);
+}
+
+/* At an address that is not waiting for its turn; NULL: none. */
+static struct happy_eyeballs_attempt *find_attempt(struct happy_eyeballs *he,
+                                                   const union resolver_address *address,
+                                                   bool is_waiting)
+{
+    for (uint32_t i = 0; i < he->count; i++)
+        if ((he->attempts[i].outcome == REPORT_WAITS) == is_waiting &&
+            is_same(&he->attempts[i].address, address))
+            return &he->attempts[i];
+    return NULL;
+}
+
+static void init_attempt(struct happy_eyeballs *he, struct happy_eyeballs_attempt *attempt,
+                         const union resolver_address *address)
+{
+    attempt->he = he;
+    attempt->address = *address;
+    attempt->is_charged = attempt->is_ready = false;
+    attempt->outcome = REPORT_WAITS;
+    netsock_init(&attempt->ns, on_event, attempt);
+}
+
 void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address *addresses,
                         unsigned int count)
 {
@@ -428,15 +460,15 @@ void happy_eyeballs_add(struct happy_eyeballs *he, const union resolver_address 
     if (he->count + count > CONNECT_ADDRESSES)
         sort_waiting(he);
     for (unsigned int i = 0; i < count; i++) {
-        struct happy_eyeballs_attempt *attempt = place_for(he, addresses[i].any.sa_family);
+        struct happy_eyeballs_attempt *attempt;
 
+        /* One that another process has begun. */
+        if (he->has_adopted && find_attempt(he, &addresses[i], false))
+            continue;
+        attempt = place_for(he, addresses[i].any.sa_family);
         if (!attempt)
             break;
-        attempt->he = he;
-        attempt->address = addresses[i];
-        attempt->is_charged = attempt->is_ready = false;
-        attempt->outcome = REPORT_WAITS;
-        netsock_init(&attempt->ns, on_event, attempt);
+        init_attempt(he, attempt, &addresses[i]);
     }
     he->is_unsorted = he->count > 1;
 }
@@ -490,6 +522,36 @@ int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_
     return r;
 }
 
+bool happy_eyeballs_adopt(struct happy_eyeballs *he, const union resolver_address *address, int fd)
+{
+    struct happy_eyeballs_attempt *attempt = find_attempt(he, address, true);
+
+    if (!attempt) {
+        attempt = place_for(he, address->any.sa_family);
+        if (!attempt)
+            return false;
+        init_attempt(he, attempt, address);
+    }
+    if (!charge(he, attempt))
+        return false;
+    begin_attempt(he, attempt);
+    netsock_adopt(&attempt->ns, fd, false);
+    he->last_family = address->any.sa_family;
+    he->has_adopted = true;
+    he->running++;
+    return true;
+}
+
+void happy_eyeballs_resume(struct happy_eyeballs *he)
+{
+    if (he->running == 0)
+        return;
+    for (uint32_t i = 0; i < he->count; i++)
+        if (he->attempts[i].ns.fd >= 0)
+            netsock_watch(&he->attempts[i].ns, he->worker, EV_WRITE);
+    worker_set_deadline(he->worker, &he->attempt_delay, ATTEMPT_DELAY_MS);
+}
+
 static const struct happy_eyeballs_attempt *attempt_of(const struct happy_eyeballs *he,
                                                        uint32_t order)
 {
@@ -531,6 +593,20 @@ void happy_eyeballs_stop(struct happy_eyeballs *he)
     he->winner = NULL;
     he->is_open = he->must_begin = he->must_advance = he->must_settle = false;
     he->waits_for[0] = he->waits_for[1] = false;
+}
+
+void happy_eyeballs_leave(struct happy_eyeballs *he)
+{
+    for (uint32_t i = 0; i < he->count; i++) {
+        struct netsock *ns = &he->attempts[i].ns;
+
+        if (ns->fd < 0)
+            continue;
+        /* Not aborted: the socket is the other one's, too. */
+        close(netsock_release(ns, he->worker));
+        he->worker->fds_used--;
+    }
+    happy_eyeballs_stop(he);
 }
 
 void happy_eyeballs_deinit(struct happy_eyeballs *he)

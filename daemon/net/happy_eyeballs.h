@@ -69,6 +69,7 @@ struct happy_eyeballs {
     uint32_t begun;                        /* attempts, denied ones included */
     uint32_t error;                        /* of the last real attempt, or the judge's */
     bool had_attempt;
+    bool has_adopted;  /* attempts of another process */
     bool is_datagram;  /* sockets are UDP and connect at once; set by the owner */
     bool waits_for[2]; /* more addresses of AF_INET, AF_INET6 may come */
     bool is_open;      /* attempts may start */
@@ -119,6 +120,15 @@ int happy_eyeballs_set_option(struct happy_eyeballs *he, uint32_t option, int32_
 void happy_eyeballs_report(const struct happy_eyeballs *he, struct connect_report *report);
 /* The last address that was judged was denied, and no attempt was made. */
 bool happy_eyeballs_is_denied(const struct happy_eyeballs *he);
+/*
+ * An attempt that another process has begun, before anything starts here: it takes the place of its
+ * address, or a new one. Takes fd, which the caller charges to the worker. False: no place is left.
+ */
+bool happy_eyeballs_adopt(struct happy_eyeballs *he, const union resolver_address *address, int fd);
+/* They go on; the next attempt begins after the usual time. */
+void happy_eyeballs_resume(struct happy_eyeballs *he);
+/* Another process goes on with the attempts: closes the descriptors here, and stops. */
+void happy_eyeballs_leave(struct happy_eyeballs *he);
 /* Closes every attempt and reports nothing more. May be called at any time, also twice. */
 void happy_eyeballs_stop(struct happy_eyeballs *he);
 /* The same, before the object is freed. */

@@ -122,6 +122,7 @@ static int hand_over(struct hand_over *h, int fd, uint32_t *ret_sessions)
     struct state_writer out;
     int memfd = -1, r = state_writer_init(&out);
 
+    out.most = h->format;
     if (r == 0)
         r = memfd = hand_over_save(h->listeners, &out, ret_sessions);
     if (r >= 0 && out.format > h->format)
@@ -147,7 +148,7 @@ static const char *reason(int r)
     case -ETIMEDOUT:
         return "it does not answer in time";
     case -EPROTONOSUPPORT:
-        return "it is older, and cannot read the state of a client that has a bound socket";
+        return "it is older, and cannot read the state of all clients";
     case -EPIPE:
     case -ECONNRESET:
         return "it has ended";

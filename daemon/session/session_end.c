@@ -255,15 +255,20 @@ void session_end_all(struct worker *w)
     }
 }
 
+void session_end_lingering(struct session *s)
+{
+    list_for_each_safe (&s->lingering, it) {
+        sock_abort_linger(container_of(it, struct sock, node), ERR_CONNECTION_ABORTED);
+    }
+}
+
 void session_end_what_is_left(struct worker *w)
 {
     list_for_each (&w->sessions, it) {
         struct session *s = container_of(it, struct session, node);
 
         session_close_rest(s);
-        list_for_each_safe (&s->lingering, sock) {
-            sock_abort_linger(container_of(sock, struct sock, node), ERR_CONNECTION_ABORTED);
-        }
+        session_end_lingering(s);
         session_farewell_end(s);
     }
     list_for_each_safe (&w->drains, sock) {

@@ -13,6 +13,8 @@ struct worker;
 void session_kill(struct session *s);
 /* Of one that has ended: all steps of it that are left, at once. */
 void session_close_rest(struct session *s);
+/* The same: its closes that go on are given up. */
+void session_end_lingering(struct session *s);
 
 /*
  * The daemon stops: every session ends; then, when its patience does, what is left of them and of

@@ -44,17 +44,8 @@ static void linger_look(struct deadline *deadline);
 static void read_again(struct deadline *deadline);
 static bool drain_step(struct share *share);
 
-/*
- * From here on it has no id, and its descriptor is none of those promised to its client. False:
- * there is no room for one more of those.
- */
-static bool take_ending(struct sock *sock)
+static bool make_ending(struct sock *sock, uint32_t memory)
 {
-    uint32_t queued = sock->queued < SOCKET_QUEUED_MIN ? sock->queued : SOCKET_QUEUED_MIN;
-    uint32_t memory = MEMORY_SOCKET_ALONE + queued;
-
-    if (sock->ending)
-        return true;
     if (quota_charge(sock->quota, QUOTA_LINGERS, 1) < 0)
         return false;
     if (quota_charge(sock->quota, QUOTA_MEMORY, memory) == 0) {
@@ -74,6 +65,17 @@ static bool take_ending(struct sock *sock)
     share_init(&sock->ending->share, quota_share(sock->quota, &sock->worker->shares.root),
                drain_step);
     return true;
+}
+
+/*
+ * From here on it has no id, and its descriptor is none of those promised to its client. False:
+ * there is no room for one more of those.
+ */
+static bool take_ending(struct sock *sock)
+{
+    uint32_t queued = sock->queued < SOCKET_QUEUED_MIN ? sock->queued : SOCKET_QUEUED_MIN;
+
+    return sock->ending || make_ending(sock, MEMORY_SOCKET_ALONE + queued);
 }
 
 /* Its memory goes with the socket's: it may be at work in a step of its share. */
@@ -354,6 +356,38 @@ void sock_orphan_linger(struct sock *sock)
         return;
     sock->ending->linger_until = latest;
     worker_set_deadline(sock->worker, &sock->ending->deadline, LINGER_ORPHAN_MS);
+}
+
+uint64_t sock_linger_until(const struct sock *sock)
+{
+    return sock->ending->linger_until;
+}
+
+int sock_linger_restore(struct sock *sock, uint64_t until, uint32_t memory)
+{
+    uint64_t now = sock->worker->clock();
+
+    if (!make_ending(sock, memory))
+        return -ENOMEM;
+    sock->lingers = true;
+    sock->ending->linger_until = until;
+    list_append(&sock->session->lingering, &sock->node);
+    set_deadline(sock, linger_expired, until > now ? until - now : 0);
+    return 0;
+}
+
+void sock_linger_resume(struct sock *sock)
+{
+    if (sock->state != SOCK_LINGERING)
+        return;
+    sock->wants_read = !sock->has_seen_end;
+    sock_update_watch(sock);
+    if (list_is_empty(&sock->sends)) {
+        sock_close_continue(sock);
+        return;
+    }
+    sock->events |= EV_WRITE;
+    session_ready(sock->session, sock);
 }
 
 /* Bytes that were accepted and have not gone. */

@@ -16,4 +16,13 @@ void sock_close_continue(struct sock *sock);
 /* The memory that a closing socket is charged once its id is free. */
 uint32_t sock_ending_memory(const struct sock *sock);
 
+/*
+ * A close with a linger time that goes on in another process: when it is given up, by the worker's
+ * clock. The restored socket has its state, and no id; it begins when sock_linger_resume() is
+ * called, and may be gone when that returns. -ENOMEM.
+ */
+uint64_t sock_linger_until(const struct sock *sock);
+int sock_linger_restore(struct sock *sock, uint64_t until, uint32_t memory);
+void sock_linger_resume(struct sock *sock);
+
 #endif

@@ -2,8 +2,8 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions with a shared listener, or by one; with a datagram, lent or closing
- * socket; and sessions that are ending.
+ * These cannot: sessions with a shared listener, or by one; with a datagram or lent socket; and
+ * sessions that are ending.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -14,6 +14,7 @@
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/state/questions.h"
 #include "daemon/state/shared.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
@@ -33,6 +34,7 @@ static bool carries_op(const struct op *op)
     case VERB_SHUTDOWN:
     case VERB_HANGUP:
     case VERB_ACCEPT:
+    case VERB_CLOSE:
         return true;
     default:
         return false;
@@ -46,6 +48,24 @@ static bool carries_ops(const struct list *ops)
             return false;
     }
     return true;
+}
+
+static bool carries_all_ops(const struct sock *sock)
+{
+    return (!sock->connect || carries_op(sock->connect)) &&
+           (!sock->close || carries_op(sock->close)) &&
+           (!sock->hangup || carries_op(sock->hangup)) && carries_ops(&sock->sends) &&
+           carries_ops(&sock->receives) && (!sock->bound || carries_ops(&sock->bound->accepts));
+}
+
+/* Its close goes on. */
+static bool carries_lingering(const struct sock *sock)
+{
+    bool has_descriptor = sock->ns.fd >= 0;
+
+    return (sock->state == SOCK_LINGERING ? has_descriptor
+                                          : sock->state == SOCK_CONNECTING && !has_descriptor) &&
+           !sock->ns.is_lent && !sock->lending && !sock->is_closing && carries_all_ops(sock);
 }
 
 static bool carries_socket(const struct sock *sock)
@@ -68,9 +88,7 @@ static bool carries_socket(const struct sock *sock)
         return false;
     }
     return !sock->dgram && !sock->lending && !sock->lingers && !sock->close && !sock->is_closing &&
-           !sock->ending && (!sock->connect || carries_op(sock->connect)) &&
-           (!sock->hangup || carries_op(sock->hangup)) && carries_ops(&sock->sends) &&
-           carries_ops(&sock->receives) && (!sock->bound || carries_ops(&sock->bound->accepts));
+           !sock->ending && carries_all_ops(sock);
 }
 
 /* A reply that carries a descriptor has no frame. */
@@ -108,13 +126,16 @@ bool state_carries(const struct session *s)
 {
     if (!state_may_carry(s) || s->has_ended || s->is_condemned || s->is_dying ||
         s->transport.fd < 0 || s->transport.out_lost || !shared_carries(s) ||
-        s->lending_count > 0 || s->lent_unread > 0 || !list_is_empty(&s->lingering) ||
-        !list_is_empty(&s->settling) || !list_is_empty(&s->monitors) || s->batch_of ||
-        !carries_replies(&s->done))
+        s->lending_count > 0 || s->lent_unread > 0 || !list_is_empty(&s->settling) ||
+        !list_is_empty(&s->monitors) || s->batch_of || !carries_replies(&s->done))
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++)
         if (s->slots[id].sock && !carries_socket(s->slots[id].sock))
             return false;
+    list_for_each (&s->lingering, it) {
+        if (!carries_lingering(container_of(it, struct sock, node)))
+            return false;
+    }
     return true;
 }
 
@@ -142,6 +163,8 @@ void state_leave_session(struct session *s)
     session_for_each_sock (s, sock)
         leave_socket(sock);
     session_leave_buffers(s);
+    questions_leave(s);
     close(transport_leave(&s->transport));
     session_end(s, ERR_SUCCESS, NULL);
+    session_end_lingering(s);
 }

@@ -75,6 +75,7 @@ int state_writer_init(struct state_writer *w)
     memset(w, 0, sizeof(*w));
     w->len = STATE_HEADER;
     w->format = STATE_FORMAT_FIRST;
+    w->most = STATE_FORMAT_LAST;
     w->fd = shm_buffer_memfd();
     return w->fd < 0 ? w->fd : reserve(w, ROOM_MIN);
 }

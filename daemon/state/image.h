@@ -28,9 +28,12 @@
  * with that.
  */
 #define STATE_FORMAT_FIRST 1u
-#define STATE_FORMAT_LAST 2u
-#define STATE_FORMAT_BOUND 2u  /* from here on: sockets that are bound or listen, and accepts */
-#define STATE_FORMAT_SHARED 2u /* and shared memory */
+#define STATE_FORMAT_LAST 3u
+#define STATE_FORMAT_BOUND 2u   /* from here on: sockets that are bound or listen, and accepts */
+#define STATE_FORMAT_SHARED 2u  /* and shared memory */
+#define STATE_FORMAT_LINGER 3u  /* closes that go on */
+#define STATE_FORMAT_LIST 3u    /* connects to lists of addresses */
+#define STATE_FORMAT_ATTEMPT 3u /* attempts of a connect; an older one begins them again */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)
@@ -44,6 +47,7 @@ struct state_writer {
     uint8_t *data; /* its mapping; the header's place comes first */
     size_t len, cap;
     uint32_t records, format;
+    uint32_t most;    /* the last format that its reader knows, as far as that is known */
     int *descriptors; /* not owned */
     uint32_t descriptor_count, descriptor_cap;
     int error; /* the first one, -errno: nothing more is added */

@@ -21,6 +21,7 @@
 #include "daemon/session/session_quota.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/state/questions.h"
 #include "daemon/state/restore.h"
 #include "daemon/state/shared.h"
 #include "daemon/verbs/verbs.h"
@@ -159,7 +160,7 @@ static int restore_transport(struct state_restorer *r, struct session *s,
 
     if (e == -E2BIG || from->n_replies > 2 * (uint64_t)LIMIT_OPS_MAX)
         return restore_fail(r, "a session has more to send or to read than it can have");
-    for (size_t i = 0; e == 0 && i < from->n_replies; i++)
+    for (size_t i = 0; e == 0 && i + from->replies_instead < from->n_replies; i++)
         e = is_frame(&from->replies[i])
                 ? session_add_frame(s, from->replies[i].data, from->replies[i].len)
                 : restore_fail(r, "a reply is not a frame");
@@ -195,7 +196,8 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
 {
     int e;
 
-    if (from->id == 0 || from->id >= r->next_id || from->sockets > from->sockets_max ||
+    if (from->id == 0 || from->id >= r->next_id || from->lingering > from->sockets ||
+        from->sockets - from->lingering > from->sockets_max ||
         !copy_text(s->name, sizeof(s->name), from->name))
         return restore_fail(r, "a session is out of range");
     s->id = from->id;
@@ -212,6 +214,8 @@ static int fill(struct state_restorer *r, struct session *s, const Asockd__State
         e = restore_transport(r, s, from);
     if (e == 0)
         e = shared_restore(r, s, from);
+    if (e == 0)
+        e = questions_restore(r, s, from);
     return e == 0 ? restore_slots(r, s, from) : e;
 }
 
@@ -284,6 +288,16 @@ void state_discard(int fd)
     close(fd);
 }
 
+static void resume_connect(struct op *op)
+{
+    struct connect_past past;
+
+    connect_save(op, &past);
+    for (uint32_t i = 0; i < past.attempt_count; i++)
+        state_end_in_reset(past.attempts[i].fd, false);
+    connect_resume(op);
+}
+
 static void resume_socket(struct session *s, struct sock *sock)
 {
     if (sock->ns.fd >= 0)
@@ -291,7 +305,11 @@ static void resume_socket(struct session *s, struct sock *sock)
     if (sock->hangup)
         hangup_resume(sock->hangup);
     if (sock->connect) {
-        connect_resume(sock->connect);
+        resume_connect(sock->connect);
+        return;
+    }
+    if (sock->lingers) {
+        sock_linger_resume(sock);
         return;
     }
     /* As after a reload: what policy does not let be bound any more is not. */
@@ -330,11 +348,13 @@ void state_resume(struct worker *w)
             cut_sockets(s);
             session_end(s, ERR_CONNECTION_ABORTED,
                         "the daemon was replaced and could not take over all of the session");
+            session_end_lingering(s);
             continue;
         }
         session_for_each_sock (s, sock)
             resume_socket(s, sock);
         session_resume_buffers(s);
+        questions_resume(s);
         worker_flush_later(w, &s->report_task);
         session_has_room(s);
         session_resume_later(s);

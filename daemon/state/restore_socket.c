@@ -63,6 +63,9 @@ static int find_state(uint32_t state, uint8_t *ret)
     case ASOCKD__STATE__SOCKET__STATE__LISTENING:
         *ret = SOCK_LISTENING;
         return 0;
+    case ASOCKD__STATE__SOCKET__STATE__LINGERING:
+        *ret = SOCK_LINGERING;
+        return 0;
     default:
         return -EBADMSG;
     }
@@ -188,6 +191,20 @@ static int restore_bound(struct state_restorer *r, struct sock *sock,
     return 0;
 }
 
+/* Which has no id, and no more than this can be charged to it. */
+static bool is_lingering(const Asockd__State__Socket *from, uint8_t state)
+{
+    const Asockd__State__Linger *linger = from->linger;
+    bool lingers = from->flags & ASOCKD__STATE__SOCKET__FLAG__LINGERS;
+
+    if (!lingers)
+        return !linger && from->id > 0 && state != SOCK_LINGERING;
+    return linger && from->id == 0 && (state == SOCK_LINGERING || state == SOCK_CONNECTING) &&
+           linger->charged >= MEMORY_SOCKET_ALONE &&
+           linger->charged <= MEMORY_SOCKET_ALONE + SOCKET_QUEUED_MIN && linger->until > 0 &&
+           from->chain == 0;
+}
+
 static int charge_kernel(struct sock *sock, const Asockd__State__Socket *from)
 {
     if (quota_charge(sock->quota, QUOTA_KERNEL,
@@ -215,7 +232,9 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
         e = charge_kernel(sock, from);
     if (e == 0)
         e = restore_bound(r, sock, from->bound);
-    if (e == 0 && (sock->state == SOCK_CONNECTED || sock->bound))
+    if (e == 0 && from->linger)
+        e = sock_linger_restore(sock, from->linger->until, from->linger->charged);
+    if (e == 0 && (sock_may_send(sock) || sock->bound))
         e = adopt(r, sock, from);
     else if (e == 0 && from->descriptor)
         e = restore_fail(r, "a socket that is not connected has a descriptor");
@@ -231,15 +250,17 @@ int restore_socket(struct state_restorer *r, struct session *s, const Asockd__St
     uint8_t state;
     int e;
 
-    if (!slot || slot->sock || slot->accept || !is_in_range(from) ||
-        find_state(from->state, &state) < 0 || from->serial >= r->next_id)
+    if (!is_in_range(from) || find_state(from->state, &state) < 0 || from->serial >= r->next_id ||
+        !is_lingering(from, state) || (from->id > 0 && (!slot || slot->sock || slot->accept)))
         return restore_fail(r, "a socket is out of range");
     e = sock_new(s, from->id, from->family, ret);
     if (e < 0)
         return e;
-    slot->sock = *ret;
-    slot->dropping = from->dropping;
-    s->socket_count++;
+    if (slot) {
+        slot->sock = *ret;
+        slot->dropping = from->dropping;
+        s->socket_count++;
+    }
     r->sockets++;
     (*ret)->state = state;
     e = fill_socket(r, *ret, from);
@@ -321,8 +342,7 @@ static bool may_be_sent(const struct sock *sock, const Asockd__State__Socket *of
     if (from->verb == VERB_SHUTDOWN)
         return from->bytes == 0 && sock->shutdown_count < LIMIT_SHUTDOWNS;
     if (from->verb == VERB_CONNECT)
-        return sock->state == SOCK_CONNECTED && !is_chain(of, from) &&
-               has_its_bytes(sock, of, from);
+        return sock_may_send(sock) && !is_chain(of, from) && has_its_bytes(sock, of, from);
     return from->verb == VERB_SEND && has_its_bytes(sock, of, from);
 }
 
@@ -336,11 +356,13 @@ static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of
     case ASOCKD__STATE__OP__QUEUE__SENDS:
         return may_be_sent(sock, of, from);
     case ASOCKD__STATE__OP__QUEUE__RECEIVES:
-        return from->verb == VERB_RECEIVE && is_receive(from);
+        return from->verb == VERB_RECEIVE && is_receive(from) && !sock->lingers;
     case ASOCKD__STATE__OP__QUEUE__ACCEPTS:
         return from->verb == VERB_ACCEPT && sock->state == SOCK_LISTENING && from->bytes == 0;
     case ASOCKD__STATE__OP__QUEUE__HANGUP:
-        return from->verb == VERB_HANGUP && !sock->hangup && from->bytes == 0;
+        return from->verb == VERB_HANGUP && !sock->hangup && from->bytes == 0 && !sock->lingers;
+    case ASOCKD__STATE__OP__QUEUE__CLOSE:
+        return from->verb == VERB_CLOSE && !sock->close && from->bytes == 0 && sock->lingers;
     default:
         return false;
     }
@@ -387,6 +409,8 @@ static void queue_op(struct op *op, const Asockd__State__Op *from)
         list_append(&sock->receives, &op->node);
     else if (from->queue == ASOCKD__STATE__OP__QUEUE__ACCEPTS)
         list_append(&sock->bound->accepts, &op->node);
+    else if (from->queue == ASOCKD__STATE__OP__QUEUE__CLOSE)
+        sock->close = op;
 }
 
 static int fill_send(struct op *op, const Asockd__State__Op *from)
@@ -402,6 +426,40 @@ static int fill_send(struct op *op, const Asockd__State__Op *from)
     return op_append(sock->worker, op, from->data.data, (uint32_t)from->data.len);
 }
 
+static bool take_addresses(const Asockd__State__Op *from, struct connect_past *past)
+{
+    bool is_right = from->n_others < CONNECT_ADDRESSES &&
+                    restore_endpoint(from->endpoint, &past->addresses[0]);
+
+    for (size_t i = 0; is_right && i < from->n_others; i++)
+        is_right = restore_endpoint(from->others[i], &past->addresses[i + 1]);
+    past->address_count = (uint32_t)from->n_others + 1;
+    return is_right;
+}
+
+/* Without its descriptor an attempt begins again. */
+static int restore_attempt(struct state_restorer *r, struct op *op,
+                           const Asockd__State__Attempt *from)
+{
+    struct endpoint address;
+    int fd, e;
+
+    if (!restore_endpoint(from->address, &address) || address.address_len == 0)
+        return restore_fail(r, "an attempt is out of range");
+    e = restore_claim(r, from->descriptor, &fd);
+    if (e < 0)
+        return e == -ENODATA ? 0 : e;
+    if (verify_connection(fd, from->cookie, &address) == 0 &&
+        connect_restore_attempt(op, &address, fd)) {
+        op->sock->worker->fds_used++;
+        return 0;
+    }
+    e = restore_miss(r, "an attempt's descriptor is not what the state says");
+    if (e == -ENODATA)
+        state_discard(fd);
+    return e == -ENODATA ? 0 : e;
+}
+
 static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__State__Op *from)
 {
     struct connect_past past = {
@@ -412,14 +470,15 @@ static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__S
     int e;
 
     if (from->port > UINT16_MAX || strlen(from->host) > CODEC_HOST_MAX ||
-        !restore_endpoint(from->endpoint, &past.endpoint) ||
-        !restore_endpoint(from->local, &past.local) ||
-        !restore_endpoint(from->remote, &past.remote))
+        !take_addresses(from, &past) || !restore_endpoint(from->local, &past.local) ||
+        !restore_endpoint(from->remote, &past.remote) || from->n_attempts > CONNECT_ADDRESSES)
         return restore_fail(r, "a connect is out of range");
     e = connect_restore(op, &past, is_up);
     if (e < 0)
         return e == -ENOMEM ? e : restore_fail(r, "a connect has no destination");
-    return fill_send(op, from);
+    for (size_t i = 0; e == 0 && i < from->n_attempts; i++)
+        e = restore_attempt(r, op, from->attempts[i]);
+    return e == 0 ? fill_send(op, from) : e;
 }
 
 static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State__Op *from)
@@ -435,6 +494,9 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         return 0;
     case VERB_HANGUP:
         hangup_restore(op);
+        return 0;
+    case VERB_CLOSE:
+        close_restore(op);
         return 0;
     case VERB_ACCEPT:
         return accept_restore(op, from->first_id, from->end_id) == 0
@@ -457,8 +519,7 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
     int e;
 
     if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
-        (sock->state != SOCK_CONNECTING && sock->state != SOCK_CONNECTED &&
-         sock->state != SOCK_LISTENING) ||
+        (sock->state != SOCK_CONNECTING && !sock_may_send(sock) && sock->state != SOCK_LISTENING) ||
         from->n_slices > CODEC_SEGMENTS_MAX || (from->n_slices > 0 && !is_reference(from)) ||
         !is_in_place(sock, of, from))
         return restore_fail(r, "an op is out of range");

@@ -8,8 +8,7 @@
  * Failures: no memory, or a state that is too large. The writer keeps the error, and nothing is
  * handed over.
  *
- * An op that only this process could finish, and a reply that waits for room, go over as the frame
- * of the reply.
+ * A reply that waits for room goes over as its frame.
  */
 #include <errno.h>
 #include <string.h>
@@ -25,25 +24,14 @@
 #include "daemon/session/sock_bound.h"
 #include "daemon/state/counters.h"
 #include "daemon/state/policy.h"
+#include "daemon/state/questions.h"
+#include "daemon/state/save.h"
 #include "daemon/state/shared.h"
 #include "daemon/state/state.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 
 #define ABORTED_TEXT "the daemon was replaced meanwhile"
-
-static uint64_t cookie_of(int fd)
-{
-    uint64_t cookie = 0;
-    socklen_t len = sizeof(cookie);
-
-    return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
-}
-
-static char *text(const char *s)
-{
-    return (char *)(uintptr_t)(s ? s : "");
-}
 
 /* ---- the daemon and its listeners ---- */
 
@@ -55,7 +43,7 @@ void state_save_daemon(struct state_writer *out, const struct worker *w, int loc
     struct state_counters room;
     struct state_policy policy;
 
-    daemon.version = text(PACKAGE_VERSION);
+    daemon.version = save_text(PACKAGE_VERSION);
     daemon.next_id = w->next_id;
     daemon.saved = w->clock();
     daemon.pid = getpid();
@@ -75,33 +63,17 @@ void state_save_listener(struct state_writer *out, const char *name, bool is_con
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
     Asockd__State__Listener listener = ASOCKD__STATE__LISTENER__INIT;
 
-    listener.name = text(name);
+    listener.name = save_text(name);
     listener.is_control = is_control;
-    listener.path = text(path);
+    listener.path = save_text(path);
     listener.descriptor = state_add_descriptor(out, fd);
-    listener.cookie = cookie_of(fd);
+    listener.cookie = save_cookie(fd);
     record.kind_case = ASOCKD__STATE__RECORD__KIND_LISTENER;
     record.listener = &listener;
     state_add(out, &record);
 }
 
 /* ---- parts ---- */
-
-struct endpoint_room {
-    Asockd__State__Endpoint endpoint;
-    struct endpoint value;
-};
-
-static Asockd__State__Endpoint *endpoint_in(struct endpoint_room *room, const struct endpoint *e)
-{
-    asockd__state__endpoint__init(&room->endpoint);
-    room->value = *e;
-    room->endpoint.address.data = room->value.address;
-    room->endpoint.address.len = e->address_len;
-    room->endpoint.port = e->port;
-    room->endpoint.scope_id = e->scope_id;
-    return &room->endpoint;
-}
 
 static void fill_identity(struct state_writer *out, const struct identity *identity,
                           Asockd__State__Identity *to)
@@ -121,105 +93,10 @@ static void fill_identity(struct state_writer *out, const struct identity *ident
     to->pidfd = state_add_descriptor(out, identity->pidfd);
     to->pidfd_source = identity->pidfd_source;
     to->units_known = identity->units_known;
-    to->unit = text(identity->unit);
-    to->user_unit = text(identity->user_unit);
-    to->cgroup = text(identity->cgroup);
-    to->comm = text(identity->comm);
-}
-
-/* ---- ops ---- */
-
-/* Everything that it refers to, for as long as the record is written. */
-struct op_room {
-    Asockd__State__Record record;
-    Asockd__State__Op op;
-    struct endpoint_room endpoint, local, remote;
-    struct connect_past past;
-};
-
-/* In one piece. NULL without memory. */
-static uint8_t *join_chunks(const struct op *op, size_t *ret_len)
-{
-    size_t len = 0;
-    uint8_t *data;
-
-    for (const struct chunk *c = op->send.first; c; c = c->next)
-        len += c->end - c->start;
-    *ret_len = len;
-    data = mem_alloc(len ? len : 1);
-    if (!data)
-        return NULL;
-    len = 0;
-    for (const struct chunk *c = op->send.first; c; c = c->next) {
-        memcpy(data + len, c->data + c->start, c->end - c->start);
-        len += c->end - c->start;
-    }
-    return data;
-}
-
-static void fill_connect(struct op_room *room, const struct op *op)
-{
-    connect_save(op, &room->past);
-    room->op.host = text(room->past.host);
-    room->op.port = room->past.port;
-    room->op.endpoint = endpoint_in(&room->endpoint, &room->past.endpoint);
-    room->op.local = endpoint_in(&room->local, &room->past.local);
-    room->op.remote = endpoint_in(&room->remote, &room->past.remote);
-}
-
-static uint32_t flags_of(const struct op *op)
-{
-    bool ends_receiving = op->verb == VERB_SHUTDOWN && !op->ends_sending;
-
-    return (op->errors_only ? ASOCKD__STATE__OP__FLAG__ERRORS_ONLY : 0u) |
-           (op->ends_sending ? ASOCKD__STATE__OP__FLAG__ENDS_SENDING : 0u) |
-           (op->is_counted ? ASOCKD__STATE__OP__FLAG__COUNTED : 0u) |
-           (op->has_begun ? ASOCKD__STATE__OP__FLAG__BEGUN : 0u) |
-           (op->is_reference ? ASOCKD__STATE__OP__FLAG__REFERENCE : 0u) |
-           (ends_receiving ? ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING : 0u);
-}
-
-static void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
-{
-    bool is_send = op->verb == VERB_SEND || op->verb == VERB_CONNECT;
-    struct op_room room;
-    struct shared_room slices = {0};
-    Asockd__State__Op *to = &room.op;
-    uint8_t *data = NULL;
-
-    asockd__state__record__init(&room.record);
-    asockd__state__op__init(to);
-    to->queue = queue;
-    to->verb = op->verb;
-    to->token = op->token;
-    to->bytes = op->bytes;
-    to->socket_id = op->socket_id;
-    to->flags = flags_of(op);
-    to->until = op->deadline ? op->deadline->deadline.timer.deadline : 0;
-    to->send_freed = op->send_freed;
-    to->ops_freed = op->ops_freed;
-    if (is_send) {
-        to->total = op->send.total;
-        to->received = op->send.received;
-        data = join_chunks(op, &to->data.len);
-        to->data.data = data;
-        if (!data)
-            out->error = -ENOMEM;
-    } else if (op->verb == VERB_RECEIVE) {
-        to->length = op->receive.length;
-        to->receive_flags = op->receive.flags;
-    } else if (op->verb == VERB_ACCEPT) {
-        accept_save(op, &to->first_id, &to->end_id);
-    }
-    if (op->verb == VERB_CONNECT)
-        fill_connect(&room, op);
-    if (shared_save_slices(op, &slices, to) < 0)
-        out->error = -ENOMEM;
-    room.record.kind_case = ASOCKD__STATE__RECORD__KIND_OP;
-    room.record.op = to;
-    state_add(out, &room.record);
-    shared_free_room(&slices);
-    mem_free(data);
+    to->unit = save_text(identity->unit);
+    to->user_unit = save_text(identity->user_unit);
+    to->cgroup = save_text(identity->cgroup);
+    to->comm = save_text(identity->comm);
 }
 
 /* ---- sockets ---- */
@@ -239,6 +116,8 @@ static uint32_t state_of(const struct sock *sock)
         return ASOCKD__STATE__SOCKET__STATE__BOUND;
     case SOCK_LISTENING:
         return ASOCKD__STATE__SOCKET__STATE__LISTENING;
+    case SOCK_LINGERING:
+        return ASOCKD__STATE__SOCKET__STATE__LINGERING;
     default:
         return ASOCKD__STATE__SOCKET__STATE__OPEN;
     }
@@ -255,7 +134,8 @@ static uint32_t socket_flags(const struct sock *sock)
            (sock->is_idle ? ASOCKD__STATE__SOCKET__FLAG__IDLE : 0u) |
            (sock->owes_end ? ASOCKD__STATE__SOCKET__FLAG__OWES_END : 0u) |
            (sock->is_audited ? ASOCKD__STATE__SOCKET__FLAG__AUDITED : 0u) |
-           (sock->had_more ? ASOCKD__STATE__SOCKET__FLAG__HAD_MORE : 0u);
+           (sock->had_more ? ASOCKD__STATE__SOCKET__FLAG__HAD_MORE : 0u) |
+           (sock->lingers ? ASOCKD__STATE__SOCKET__FLAG__LINGERS : 0u);
 }
 
 static uint32_t count(const struct list *ops)
@@ -286,12 +166,13 @@ static void fill_socket(const struct sock *sock, Asockd__State__Socket *to)
     to->ops_freed = sock->ops_freed;
     to->kernel_send = sock->kernel[0];
     to->kernel_receive = sock->kernel[1];
-    to->host = text(sock->host);
+    to->host = save_text(sock->host);
     to->port = sock->port;
     to->active = sock->idle ? sock->idle->active : 0;
     to->chain = sock->chain ? sock->chain->token : 0;
     to->ops = count(&sock->sends) + count(&sock->receives) + (sock->hangup ? 1 : 0) +
-              (sock->connect ? 1 : 0) + (sock->bound ? count(&sock->bound->accepts) : 0);
+              (sock->connect ? 1 : 0) + (sock->close ? 1 : 0) +
+              (sock->bound ? count(&sock->bound->accepts) : 0);
 }
 
 static void save_ops(struct state_writer *out, const struct sock *sock)
@@ -304,6 +185,8 @@ static void save_ops(struct state_writer *out, const struct sock *sock)
         save_op(out, container_of(it, struct op, node), ASOCKD__STATE__OP__QUEUE__RECEIVES);
     if (sock->hangup)
         save_op(out, sock->hangup, ASOCKD__STATE__OP__QUEUE__HANGUP);
+    if (sock->close)
+        save_op(out, sock->close, ASOCKD__STATE__OP__QUEUE__CLOSE);
     if (!sock->bound)
         return;
     list_for_each (&sock->bound->accepts, it)
@@ -318,8 +201,8 @@ struct bound_room {
 static Asockd__State__Bound *bound_in(struct bound_room *room, const struct sock_bound *bound)
 {
     asockd__state__bound__init(&room->bound);
-    room->bound.asked = endpoint_in(&room->asked, &bound->asked);
-    room->bound.local = endpoint_in(&room->local, &bound->local);
+    room->bound.asked = save_endpoint(&room->asked, &bound->asked);
+    room->bound.local = save_endpoint(&room->local, &bound->local);
     room->bound.is_dual = bound->is_dual;
     room->bound.backlog = bound->backlog;
     room->bound.charged = bound->charged;
@@ -333,6 +216,7 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
     Asockd__State__Socket socket = ASOCKD__STATE__SOCKET__INIT;
     Asockd__State__Origin origin = ASOCKD__STATE__ORIGIN__INIT;
+    Asockd__State__Linger linger = ASOCKD__STATE__LINGER__INIT;
     struct endpoint_room remote, asked;
     struct bound_room bound;
 
@@ -342,21 +226,27 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
         socket.bound = bound_in(&bound, sock->bound);
         state_needs(out, STATE_FORMAT_BOUND);
     }
+    if (sock->lingers) {
+        linger.until = sock_linger_until(sock);
+        linger.charged = sock_ending_memory(sock);
+        socket.linger = &linger;
+        state_needs(out, STATE_FORMAT_LINGER);
+    }
     socket.dropping = dropping;
-    socket.remote = endpoint_in(&remote, &sock->remote);
+    socket.remote = save_endpoint(&remote, &sock->remote);
     if (sock->options) {
         socket.options_set = sock->options->set;
         socket.options = sock->options->values;
         socket.n_options = NETSOCK_OPTIONS + 1;
     }
     if (sock->origin) {
-        origin.asked = endpoint_in(&asked, &sock->origin->asked);
+        origin.asked = save_endpoint(&asked, &sock->origin->asked);
         origin.is_dual = sock->origin->is_dual;
         socket.origin = &origin;
     }
     if (sock->ns.fd >= 0) {
         socket.descriptor = state_add_descriptor(out, sock->ns.fd);
-        socket.cookie = cookie_of(sock->ns.fd);
+        socket.cookie = save_cookie(sock->ns.fd);
     }
     record.kind_case = ASOCKD__STATE__RECORD__KIND_SOCKET;
     record.socket = &socket;
@@ -369,7 +259,7 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
 /* Lists of a session's record, which lie in memory of their own. */
 struct session_room {
     ProtobufCBinaryData *restrictions, *replies;
-    size_t restriction_count, reply_count;
+    size_t restriction_count, reply_count, before_questions;
     Asockd__State__Slot *slots, **slot_at;
     size_t slot_count;
 };
@@ -409,7 +299,7 @@ static int keep_done(struct session_room *room, const struct list *ops)
     return r;
 }
 
-/* These ops have no socket. Each ends with what it had done so far. */
+/* These ops have no socket. */
 static int keep_ended(struct session_room *room, const struct list *ops, uint32_t error)
 {
     uint8_t frame[CODEC_REPLY_MAX + sizeof(ABORTED_TEXT)];
@@ -443,14 +333,16 @@ static int collect_replies(const struct session *s, struct session_room *room)
     if (!room->replies)
         return -ENOMEM;
     r = keep_done(room, &s->done);
+    /* They are in force; the connects that they wait for begin again, and are judged then. */
+    if (r == 0)
+        r = keep_ended(room, &s->restricts, ERR_SUCCESS);
+    room->before_questions = room->reply_count;
+    /* For a reader that does not know Session.questions. */
     if (r == 0)
         r = keep_ended(room, &s->resolves, ERR_CONNECTION_ABORTED);
     if (r == 0)
         r = keep_ended(room, &s->resolved, ERR_CONNECTION_ABORTED);
-    if (r == 0)
-        r = keep_ended(room, &s->streams, ERR_CONNECTION_ABORTED);
-    /* They are in force; the connects that they wait for begin again, and are judged then. */
-    return r == 0 ? keep_ended(room, &s->restricts, ERR_SUCCESS) : r;
+    return r == 0 ? keep_ended(room, &s->streams, ERR_CONNECTION_ABORTED) : r;
 }
 
 static int collect_restrictions(const struct session *s, struct session_room *room)
@@ -522,9 +414,9 @@ static void fill_session(const struct session *s, Asockd__State__Session *to)
 {
     to->id = s->id;
     to->created = s->created;
-    to->listener = text(s->listener);
-    to->name = text(s->name);
-    to->cookie = cookie_of(s->transport.fd);
+    to->listener = save_text(s->listener);
+    to->name = save_text(s->name);
+    to->cookie = save_cookie(s->transport.fd);
     to->has_hello = s->has_hello;
     to->hello_until = deadline_is_set(&s->hello) ? s->hello.timer.deadline : 0;
     to->input_ended = s->input_ended;
@@ -532,7 +424,8 @@ static void fill_session(const struct session *s, Asockd__State__Session *to)
     to->bytes_out = s->bytes_out;
     to->ops_done = s->ops_done;
     to->restrictions_memory = s->restrictions;
-    to->sockets = s->socket_count;
+    to->lingering = count(&s->lingering);
+    to->sockets = s->socket_count + to->lingering;
     fill_limits(&s->limits, to);
     fill_transport(&s->transport, to);
 }
@@ -544,6 +437,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     Asockd__State__Identity record_identity;
     struct session_room room = {0};
     struct shared_room shared = {0};
+    struct questions_room questions = {0};
     struct sock *sock;
     int r = collect_replies(s, &room);
 
@@ -553,6 +447,8 @@ void state_save_session(struct state_writer *out, const struct session *s)
         r = collect_slots(s, &room);
     if (r == 0)
         r = shared_save(out, s, &shared, &session);
+    if (r == 0)
+        r = questions_save(s, &questions, &session);
     if (r < 0 && !out->error)
         out->error = r;
     fill_session(s, &session);
@@ -563,6 +459,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     session.n_restrictions = room.restriction_count;
     session.replies = room.replies;
     session.n_replies = room.reply_count;
+    session.replies_instead = (uint32_t)(room.reply_count - room.before_questions);
     session.slots = room.slot_at;
     session.n_slots = room.slot_count;
     record.kind_case = ASOCKD__STATE__RECORD__KIND_SESSION;
@@ -570,6 +467,7 @@ void state_save_session(struct state_writer *out, const struct session *s)
     state_add(out, &record);
     free_room(&room);
     shared_free_room(&shared);
+    questions_free_room(&questions);
     session_for_each_sock (s, sock)
-        save_socket(out, sock, s->slots[sock->id].dropping);
+        save_socket(out, sock, sock->id ? s->slots[sock->id].dropping : 0);
 }

@@ -5,6 +5,11 @@
 
 static const struct op_class close_class = {.name = "close"};
 
+void close_restore(struct op *op)
+{
+    op->class = &close_class;
+}
+
 int verb_close(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;

@@ -81,6 +81,24 @@ static void list_stop(struct op *op)
 
 static const struct op_class list_class = {.name = "list", .step = list_step, .stop = list_stop};
 
+static void queue(struct op *op)
+{
+    struct session *s = op->session;
+
+    s->stream_count++;
+    op->class = &list_class;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    s->worker->inspect->begin(s, &op->inspect.cursor);
+    list_append(&s->streams, &op->node);
+}
+
+void list_restore(struct op *op, uint64_t place)
+{
+    queue(op);
+    op->inspect.cursor.place = place;
+}
+
 int verb_list(struct op *op, const struct call *call)
 {
     struct session *s = op->session;
@@ -88,12 +106,7 @@ int verb_list(struct op *op, const struct call *call)
     (void)call;
     if (s->stream_count >= LIMIT_STREAMS)
         return ERR_NO_BUFFER_SPACE;
-    s->stream_count++;
-    op->class = &list_class;
-    op_move(op, OP_QUEUED);
-    session_hash_op(s, op);
-    s->worker->inspect->begin(s, &op->inspect.cursor);
-    list_append(&s->streams, &op->node);
+    queue(op);
     if (op->node.prev == &s->streams)
         list_step(op);
     return 0;

@@ -376,6 +376,20 @@ static struct resolve *resolve_new(struct quota *quota)
     return x;
 }
 
+static void queue(struct op *op, struct resolve *x, const struct host *host, uint32_t family)
+{
+    struct session *s = op->session;
+
+    x->op = op;
+    x->host = *host;
+    x->family = family;
+    op->resolve = x;
+    op->class = &resolve_class;
+    op_move(op, OP_QUEUED);
+    session_hash_op(s, op);
+    list_append(&s->resolves, &op->node);
+}
+
 int verb_resolve(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -392,16 +406,44 @@ int verb_resolve(struct op *op, const struct call *call)
         return ERR_NO_BUFFER_SPACE;
     }
     s->worker->stats.resolves++;
-    x->op = op;
-    x->host = host;
-    x->family = r->resolve.family;
-    op->resolve = x;
-    op->class = &resolve_class;
-    op_move(op, OP_QUEUED);
-    session_hash_op(s, op);
-    list_append(&s->resolves, &op->node);
+    queue(op, x, &host, r->resolve.family);
     if (r->timeout_ms > 0)
         op_set_deadline(s->worker, op, r->timeout_ms, complete_timed_out);
     begin(x);
     return 0;
+}
+
+/* ---- from one process to the next ---- */
+
+const char *resolve_save(const struct op *op, uint32_t *ret_family)
+{
+    *ret_family = op->resolve->family;
+    return op->resolve->host.name;
+}
+
+int resolve_restore(struct op *op, const char *name, uint32_t family)
+{
+    struct host host;
+    struct resolve *x;
+
+    if (host_parse(name, &host) < 0 || family > FAMILY_INET6)
+        return -EINVAL;
+    x = resolve_new(op->session->quota);
+    if (!x)
+        return -ENOMEM;
+    queue(op, x, &host, family);
+    return 0;
+}
+
+void resolve_resume(struct op *op)
+{
+    begin(op->resolve);
+}
+
+void resolve_leave(struct op *op)
+{
+    struct sock_audit *audit = &op->resolve->audit;
+
+    sock_audit_drop(audit);
+    audit->is_watched = false;
 }

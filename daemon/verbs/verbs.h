@@ -95,27 +95,47 @@ void receive_restore(struct op *op);
 /* An UNREGISTER that waits until its buffer has gone; until: its deadline, 0: none. -ENOMEM. */
 int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_t token,
                        uint64_t until, bool errors_only);
+/*
+ * A RESOLVE: what it asks for. It begins again when resolve_resume() is called, and may be gone
+ * when that returns. -ENOMEM; -EINVAL: not a name.
+ */
+const char *resolve_save(const struct op *op, uint32_t *ret_family);
+int resolve_restore(struct op *op, const char *host, uint32_t family);
+void resolve_resume(struct op *op);
+/* Another process begins it again: it ends here without an audit entry. */
+void resolve_leave(struct op *op);
+/* A LIST, SESSIONS, or STATS with metrics, at its next record. */
+void list_restore(struct op *op, uint64_t place);
 void shutdown_restore(struct op *op, bool ends_receiving);
+void close_restore(struct op *op);
 void hangup_restore(struct op *op);
 void hangup_resume(struct op *op);
 struct connect_past {
     const char *host; /* the name; NULL: it is by address */
     uint16_t port;
-    struct endpoint endpoint;      /* where to, of one by address */
-    struct endpoint local, remote; /* of one that is connected, and still sends its data */
+    struct endpoint local, remote;                /* if it is connected, and still sends its data */
+    struct endpoint addresses[CONNECT_ADDRESSES]; /* where to, if it is by address */
+    uint32_t address_count;
+    struct {
+        struct endpoint address;
+        int fd;
+    } attempts[CONNECT_ADDRESSES]; /* that have begun, and not ended */
+    uint32_t attempt_count;
 };
 /* false: another process cannot continue the op. past->host lives as long as the op. */
 bool connect_save(const struct op *op, struct connect_past *ret);
-/* -ENOMEM; -EINVAL: no such destination. */
+/* Attempts are not looked at. -ENOMEM; -EINVAL: no such destination. */
 int connect_restore(struct op *op, const struct connect_past *past, bool is_up);
+/* One of its attempts goes on; takes fd. False: the connect has no place for it. */
+bool connect_restore_attempt(struct op *op, const struct endpoint *address, int fd);
 void connect_resume(struct op *op);
 /* The ids that an ACCEPT has not used, from *ret_first to the one before *ret_end. */
 void accept_save(const struct op *op, uint32_t *ret_first, uint32_t *ret_end);
 int accept_restore(struct op *op, uint32_t first,
                    uint32_t end); /* -ENOMEM; -EINVAL: they are not free */
 /*
- * Another process begins the connect again: stops the attempts here, without a reply or an audit
- * entry.
+ * Another process continues the connect: closes the descriptors of the attempts here, without a
+ * reply or an audit entry.
  */
 void connect_leave(struct op *op);
 

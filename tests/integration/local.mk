@@ -27,7 +27,8 @@ py_tests += \
 	tests/integration/test_service_manager.py \
 	tests/integration/test_shared_memory.py \
 	tests/integration/test_subordinate.py \
-	tests/integration/test_take_over.py
+	tests/integration/test_take_over.py \
+	tests/integration/test_take_over_pending.py
 
 # asockctl
 py_tests += \

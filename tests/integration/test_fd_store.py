@@ -8,12 +8,12 @@ import os
 import socket
 import sys
 import tempfile
-import threading
 import time
 import unittest
 
 import asockctl
 import asockd
+from asockd import attempts_at
 from managed import DESCRIPTORS, Managed, dies_when_it_reads, dies_when_ready, pack, unpack
 from talking import Talker, stream
 from wire import DEADLINE, Ended, Wire, pb, request
@@ -32,12 +32,18 @@ class StoreTest(asockd.DaemonTest):
         wire.settle()
         return wire, peer
 
-    def check_goes_on(self, wire, peer):
+    def check_goes_on(self, wire, peer, number=1):
         peer.sendall(b"late")
         reply, data = wire.whole(5)
         self.assertEqual((reply.error, data), (pb.ERROR_SUCCESS, b"late"))
-        wire.send(wire.receive(5, 1, 100))
+        wire.send(wire.receive(5, number, 100))
         wire.settle()
+
+    def change_store(self, change):
+        (fd, name), = self.daemon.manager.store
+        messages = unpack(fd)
+        os.close(fd)
+        self.daemon.manager.store = [(pack(change(messages)), name)]
 
     def check_lost(self, wire, peer):
         """No word could be given; nothing that was cut looks whole."""
@@ -109,30 +115,49 @@ class Restarted(StoreTest):
         self.assertEqual(wire.completion(6).bytes, 8)
         self.assertEqual(memory[10:18], b"in place")
 
-    def test_a_close_that_is_under_way_is_waited_for(self):
-        """Its session goes over, once the socket has gone."""
+    def test_a_close_that_is_under_way_goes_on(self):
+        """Its peer reads nothing meanwhile."""
         wire, peer = self.waiting(2)
-        self.pair(wire, 1)
-        listener = self.listener()
-        wire.send(wire.open(20, 3), wire.connect(21, 3, listener.getsockname()))
-        self.assertEqual(wire.completion(21).error, pb.ERROR_SUCCESS)
-        slow = self.accept(listener)
-        sent = 0
-        while sent < 3 << 20 and sum(wire.freed.values()) == sent:
+        slow, sent = self.pair(wire, 3), 0
+        while sum(wire.freed.values()) == sent:
             wire.send(wire.make_send(30 + sent, 3, stream(sent, 200000)))
             wire.settle()
             sent += 200000
-        wire.send(wire.make_close(22, 3, linger_ms=20000))
+        wire.send(wire.make_close(22, 3, linger_ms=60000))
         wire.settle()
-        reader = threading.Thread(target=lambda: self.assertEqual(self.read_all(slow), stream(0, sent)))
-        timer = threading.Timer(0.02, reader.start)
-        timer.start()
         self.daemon.restart()
-        timer.join(DEADLINE)
-        reader.join(DEADLINE)
+        self.assertEqual(self.read_all(slow), stream(0, sent))
         self.assertEqual(wire.completion(22).error, pb.ERROR_SUCCESS)
-        peer.sendall(b"here")
-        self.assertEqual(wire.whole(5)[1], b"here")
+        self.check_goes_on(wire, peer, 2)
+
+    def test_attempts_of_a_connect_go_on(self):
+        wire, full = self.wire(), self.blackhole()
+        wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"))
+        self.daemon.wait(lambda: attempts_at(full.getsockname()))
+        ports = attempts_at(full.getsockname())
+        self.daemon.restart()
+        self.assertEqual(attempts_at(full.getsockname()), ports)
+        peer = self.accept_behind(full)
+        self.assertEqual([peer.getpeername()[1]], ports)
+        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
+        wire.send(wire.make_close(7, 1))
+        self.assertEqual(self.read_all(peer), b"first")  # not reset
+
+    def test_an_attempt_whose_descriptor_is_missing_begins_again(self):
+        wire, full = self.wire(), self.blackhole()
+        wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"))
+        self.daemon.wait(lambda: attempts_at(full.getsockname()))
+        self.daemon.leave()
+
+        def lose(messages):
+            (kind, number, fds), = messages[1:]
+            os.close(fds[-1])
+            return [messages[0], (kind, number - 1, fds[:-1])]
+        self.change_store(lose)
+        self.daemon.come()
+        peer = self.accept_behind(full)
+        self.assertEqual(wire.completion(6).error, pb.ERROR_SUCCESS)
+        self.assertEqual(self.read_all(peer, 5), b"first")
 
     def test_a_stop_is_a_stop(self):
         for sig in (15, 2):
@@ -224,12 +249,6 @@ class GoesWrong(StoreTest):
         self.check_lost(wire, peer)
         self.daemon.come()
         self.waiting()
-
-    def change_store(self, change):
-        (fd, name), = self.daemon.manager.store
-        messages = unpack(fd)
-        os.close(fd)
-        self.daemon.manager.store = [(pack(change(messages)), name)]
 
     def test_a_damaged_state(self):
         def damage(messages):

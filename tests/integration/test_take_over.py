@@ -160,7 +160,7 @@ class Carried(TakeOverTest):
         peer.close()
         self.assertEqual(wire.completion(5).error, pb.ERROR_CONNECTION_RESET)
 
-    def test_a_connect_in_progress_begins_again(self):
+    def test_a_connect_in_progress(self):
         wire = self.wire()
         full = self.blackhole()
         wire.send(wire.open(5, 1), wire.connect(6, 1, full.getsockname(), b"first"), wire.make_send(7, 1, b"second"))

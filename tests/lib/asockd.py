@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,14 @@ def usable_by_nobody(path):
     """The build directory may be readable only for its owner."""
     return subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", "test", "-x", path],
                           check=False).returncode == 0
+
+
+def attempts_at(address):
+    """The local ports of the kernel's attempts to connect there, over IPv4."""
+    remote = f"{struct.unpack('=I', socket.inet_aton(address[0]))[0]:08X}:{address[1]:04X}"
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in list(table)[1:]]
+    return [int(row[1].partition(":")[2], 16) for row in rows if row[2] == remote and row[3] == "02"]  # SYN_SENT
 
 
 class Daemon:

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef ASOCKD_STATE_SAVE_H
+#define ASOCKD_STATE_SAVE_H
+
+/* Shared by save*.c. */
+#include "daemon/state/state.h"
+
+struct op;
+
+/* Room that an endpoint lies in while its record is written. */
+struct endpoint_room {
+    Asockd__State__Endpoint endpoint;
+    struct endpoint value;
+};
+
+Asockd__State__Endpoint *save_endpoint(struct endpoint_room *room, const struct endpoint *e);
+/* Of a socket; 0: the kernel does not tell. */
+uint64_t save_cookie(int fd);
+/* NULL: "". */
+char *save_text(const char *s);
+void save_op(struct state_writer *out, const struct op *op, uint32_t queue);
+
+#endif
