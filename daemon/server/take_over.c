@@ -310,6 +310,7 @@ static int ask_for(struct cargo *c, uint32_t format, uint64_t until)
     struct reply reply;
     int r = say(c->arrival->fd, &request);
 
+    c->what = NULL; /* that was said of a later format */
     if (r == 0)
         r = hear(c->arrival->fd, &reply, c->text, until);
     if (r < 0)

@@ -563,6 +563,43 @@ class GoesOn(TakeOverTest):
             wire.settle()
         self.assertIn("it is older, and cannot read", self.daemon.output())
 
+    def test_an_old_one_that_knows_only_the_first_format_and_ends(self):
+        """The reason is not what it said of later formats."""
+        older = os.path.join(self.daemon.directory, "older")
+        os.mkdir(older)
+        os.chmod(older, 0o755)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.settimeout(DEADLINE)
+            listener.bind(os.path.join(older, "control.sock"))
+            os.chmod(os.path.join(older, "control.sock"), 0o666)
+            listener.listen(1)
+            new = self.daemon._start("--take-over", older, *self.arguments)
+            end, _ = listener.accept()
+        with end:
+            end.settimeout(DEADLINE)
+            asked = []
+            while asked[-1:] != [1]:
+                asker = self.read_request(end)
+                asked.append(asker.take_over.format)
+                if asker.verb == pb.VERB_HELLO:
+                    self.say(end, pb.Reply(kind=pb.KIND_WELCOME, welcome=pb.Welcome(version=1, verbs=1 << pb.VERB_TAKE_OVER)))
+                elif asker.take_over.format > 1:
+                    self.say(end, pb.Reply(kind=pb.KIND_COMPLETION, op=1, error=pb.ERROR_OPERATION_NOT_SUPPORTED), b"no")
+                else:
+                    self.say(end, pb.Reply(kind=pb.KIND_COMPLETION, op=1))
+        self.assertEqual(new.wait(DEADLINE), 1)
+        self.assertIn("asockd: cannot take over: Broken pipe; the other daemon continues", self.daemon.output())
+
+    @staticmethod
+    def read_request(end):
+        head, _ = struct.unpack("<II", end.recv(8, socket.MSG_WAITALL))
+        return pb.Request.FromString(end.recv(head, socket.MSG_WAITALL))
+
+    @staticmethod
+    def say(end, reply, text=b""):
+        head = reply.SerializeToString()
+        end.sendall(struct.pack("<II", len(head), len(text)) + head + text)
+
     def test_a_client_cannot_ask(self):
         wire = self.wire()
         wire.send(request(pb.VERB_TAKE_OVER, 5, take_over=pb.TakeOver(format=1)))

@@ -126,7 +126,7 @@ tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
 state_parts = tests/unit/state_parts.c tests/unit/state_parts.h $(daemon_session_sources)
 tests_unit_test_state_unit_SOURCES = tests/unit/test_state.c $(state_parts)
 tests_unit_test_state_refused_unit_SOURCES = tests/unit/test_state_refused.c $(state_parts)
-EXTRA_DIST += tests/unit/state-format-1
+EXTRA_DIST += tests/unit/state-format-1 tests/unit/state-format-2
 
 # Daemon and library in one program, whose calls can be made to fail one by one.
 tests_unit_test_faults_unit_SOURCES = tests/unit/test_faults.c tests/unit/fault.c tests/unit/fault.h

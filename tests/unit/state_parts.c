@@ -3,6 +3,8 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -11,6 +13,8 @@
 #include "daemon/session/session_end.h"
 #include "daemon/session/sock.h"
 #include "daemon/verbs/dispatch.h"
+#include "daemon/wire/shm_buffer.h"
+#include "daemon/wire/status_page.h"
 #include "proto/errors.h"
 
 static const char rules[] = "[Rules]\nAllow=tcp 127.0.0.1 1-65535\n";
@@ -119,6 +123,51 @@ void parts_fill(struct parts *p)
     fill_ops(p);
 }
 
+void parts_fill_format_2(struct parts *p)
+{
+    p->has_format_2 = true;
+    asockd__state__buffer__init(&p->buffer);
+    p->buffer.id = 1;
+    p->buffer.descriptor = BUFFER;
+    p->buffer.length = 4096;
+    p->buffers[0] = &p->buffer;
+    p->session.buffers = p->buffers;
+    p->session.n_buffers = 1;
+    p->session.shared_max = 1 << 20;
+    p->session.buffers_max = 4;
+    p->session.status = STATUS;
+    p->session.sockets = 2;
+    asockd__state__slice__init(&p->slice);
+    p->slice.buffer = 1;
+    p->slice.offset = 100;
+    p->slice.length = 700;
+    p->slices[0] = &p->slice;
+    p->receive.flags |= ASOCKD__STATE__OP__FLAG__REFERENCE;
+    p->receive.slices = p->slices;
+    p->receive.n_slices = 1;
+    asockd__state__endpoint__init(&p->local);
+    memcpy(p->local_address, PARTS_ADDRESS, 4);
+    p->local.address = (ProtobufCBinaryData){4, p->local_address};
+    p->local.port = PARTS_PORT;
+    asockd__state__bound__init(&p->bound);
+    p->bound.asked = p->bound.local = &p->local;
+    p->bound.backlog = 5;
+    p->bound.charged = 3000;
+    p->bound.accepted = 2;
+    asockd__state__socket__init(&p->listener);
+    p->listener.id = 3;
+    p->listener.serial = 43;
+    p->listener.state = ASOCKD__STATE__SOCKET__STATE__LISTENING;
+    p->listener.descriptor = BOUND;
+    p->listener.bound = &p->bound;
+    p->listener.ops = 1;
+    asockd__state__op__init(&p->accept);
+    fill_op(&p->accept, ASOCKD__STATE__OP__QUEUE__ACCEPTS, VERB_ACCEPT, 103);
+    p->accept.socket_id = 3;
+    p->accept.first_id = 4;
+    p->accept.end_id = 6;
+}
+
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what)
 {
     Asockd__State__Record record = ASOCKD__STATE__RECORD__INIT;
@@ -131,7 +180,7 @@ void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, voi
 void parts_write(struct parts *p, struct state_writer *w)
 {
     ck_assert_int_eq(state_writer_init(w), 0);
-    for (int i = 0; i < DESCRIPTORS; i++)
+    for (int i = 0; i < (p->has_format_2 ? STATUS : DESCRIPTORS); i++)
         ck_assert_uint_eq(state_add_descriptor(w, i), (uint32_t)i + 1);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_DAEMON, &p->daemon);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_SESSION, &p->session);
@@ -139,6 +188,11 @@ void parts_write(struct parts *p, struct state_writer *w)
     parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->send);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->chain);
     parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
+    if (p->has_format_2) {
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_SOCKET, &p->listener);
+        parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->accept);
+        state_needs(w, 2);
+    }
     if (p->has_more)
         parts_add(w, ASOCKD__STATE__RECORD__KIND_OP, &p->receive);
 }
@@ -185,6 +239,32 @@ void taker_make_descriptors(struct taker *t)
     t->descriptors[CLIENT - 1] = pair[0];
     t->descriptors[CONNECTION - 1] = socket(AF_INET, SOCK_STREAM, 0);
     t->r.descriptor_count = DESCRIPTORS;
+}
+
+static int make_memory(off_t length)
+{
+    int fd = memfd_create("memory", MFD_ALLOW_SEALING);
+
+    ck_assert_int_eq(ftruncate(fd, length), 0);
+    ck_assert_int_eq(fcntl(fd, F_ADD_SEALS, SHM_BUFFER_SEALS), 0);
+    return fd;
+}
+
+/* Others that run this test may listen at the same port. */
+void taker_make_format_2(struct taker *t)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(PARTS_PORT)};
+    const int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    memcpy(&addr.sin_addr, PARTS_ADDRESS, 4);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    t->descriptors[BOUND - 1] = fd;
+    t->descriptors[BUFFER - 1] = make_memory(4096);
+    t->descriptors[STATUS - 1] = make_memory(STATUS_PAGE_LENGTH);
+    t->r.descriptor_count = STATUS;
 }
 
 int taker_take(struct taker *t, const uint8_t *data, size_t len)

@@ -10,7 +10,8 @@
 #include "daemon/state/state.h"
 #include "tests/unit/daemon_session.h"
 
-enum { LOCK = 1, CLIENT, CONNECTION, DESCRIPTORS = CONNECTION };
+/* BOUND and those behind it are of format 2. */
+enum { LOCK = 1, CLIENT, CONNECTION, BOUND, BUFFER, STATUS, DESCRIPTORS = CONNECTION };
 
 struct parts {
     Asockd__State__Daemon daemon;
@@ -27,9 +28,21 @@ struct parts {
     int32_t options[NETSOCK_OPTIONS + 1];
     Asockd__State__Op send, chain, receive;
     bool has_more; /* a record that is not counted */
+    bool has_format_2;
+    Asockd__State__Buffer buffer, *buffers[1];
+    Asockd__State__Slice slice, *slices[1];
+    Asockd__State__Socket listener;
+    Asockd__State__Bound bound;
+    Asockd__State__Endpoint local;
+    uint8_t local_address[4];
+    Asockd__State__Op accept;
 };
 
 void parts_fill(struct parts *p);
+/* Behind that: what format 2 has beside. It listens at PARTS_ADDRESS, port PARTS_PORT. */
+void parts_fill_format_2(struct parts *p);
+#define PARTS_ADDRESS "\177\123\103\2"
+#define PARTS_PORT 20083
 void parts_write(struct parts *p, struct state_writer *w);
 void parts_add(struct state_writer *w, Asockd__State__Record__KindCase kind, void *what);
 
@@ -43,6 +56,7 @@ struct taker {
 
 void taker_init(struct taker *t);
 void taker_make_descriptors(struct taker *t); /* for what is written by hand */
+void taker_make_format_2(struct taker *t);    /* behind those */
 int taker_take(struct taker *t, const uint8_t *data, size_t len);
 void taker_prepare(struct taker *t); /* both of them */
 int taker_take_prepared(struct taker *t, struct parts *p);

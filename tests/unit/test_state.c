@@ -15,11 +15,11 @@
 #include "daemon/policy/kept.h"
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
+#include "daemon/session/sock_bound.h"
+#include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
 #include "tests/unit/state_parts.h"
-
-#define FILE_1 "/tests/unit/state-format-1"
 
 static void check_ops(const struct session *s, struct sock *sock)
 {
@@ -123,28 +123,88 @@ START_TEST(test_a_client_that_overran_its_window)
 }
 END_TEST
 
+/* Of what format 2 has beside. */
+static void check_format_2(struct taker *t)
+{
+    struct session *s = taker_session(t);
+    struct sock *sock = session_sock(s, 3);
+    struct op *receive = session_find_op(s, 102);
+    uint32_t first, end;
+
+    ck_assert_ptr_nonnull(sock);
+    ck_assert_int_eq(sock->state, SOCK_LISTENING);
+    ck_assert_uint_eq(sock->bound->backlog, 5);
+    ck_assert_uint_eq(sock->bound->accepted, 2);
+    ck_assert_uint_eq(sock->bound->local.port, PARTS_PORT);
+    accept_save(session_find_op(s, 103), &first, &end);
+    ck_assert_uint_eq(first, 4);
+    ck_assert_uint_eq(end, 6);
+    ck_assert_uint_eq(s->buffer_count, 1);
+    ck_assert_uint_eq(s->shared, 4096);
+    ck_assert_ptr_nonnull(s->status);
+    ck_assert(receive->is_reference);
+    ck_assert_uint_eq(receive->slices.first->offset, 100);
+    ck_assert_uint_eq(receive->slices.first->length, 700);
+    s->op_count--; /* check_whole() knows nothing of the accept */
+    check_whole(t);
+    s->op_count++;
+}
+
+START_TEST(test_all_of_format_2_comes_back)
+{
+    struct parts p;
+    struct taker t;
+
+    parts_fill(&p);
+    parts_fill_format_2(&p);
+    taker_prepare(&t);
+    taker_make_format_2(&t);
+    ck_assert_int_eq(taker_take_prepared(&t, &p), 0);
+    check_format_2(&t);
+    taker_free(&t);
+}
+END_TEST
+
 /*
- * Of the first format, as it was written when it was made: it is read for as long as there is this
- * program. Whoever changes what is written leaves the file as it is.
+ * Of each format, as it was written when that was the last one: it is read for as long as there is
+ * this program. Whoever changes what is written leaves the files as they are.
  */
-START_TEST(test_a_state_of_format_1)
+static void take_file(struct taker *t, unsigned int format)
 {
     const char *dir = getenv("ASOCK_TEST_SRCDIR");
     static uint8_t data[65536];
     char path[4096];
-    struct taker t;
     size_t len;
     FILE *f;
 
-    snprintf(path, sizeof(path), "%s" FILE_1, dir ? dir : ".");
+    snprintf(path, sizeof(path), "%s/tests/unit/state-format-%u", dir ? dir : ".", format);
     f = fopen(path, "rb");
     ck_assert_msg(f != NULL, "%s", path);
     len = fread(data, 1, sizeof(data), f);
     fclose(f);
-    taker_init(&t);
-    taker_make_descriptors(&t);
-    ck_assert_int_eq(taker_take(&t, data, len), 0);
+    ck_assert_uint_eq(data[8], format);
+    ck_assert_int_eq(taker_take(t, data, len), 0);
+}
+
+START_TEST(test_a_state_of_format_1)
+{
+    struct taker t;
+
+    taker_prepare(&t);
+    take_file(&t, 1);
     check_whole(&t);
+    taker_free(&t);
+}
+END_TEST
+
+START_TEST(test_a_state_of_format_2)
+{
+    struct taker t;
+
+    taker_prepare(&t);
+    taker_make_format_2(&t);
+    take_file(&t, 2);
+    check_format_2(&t);
     taker_free(&t);
 }
 END_TEST
