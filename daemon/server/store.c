@@ -8,8 +8,8 @@
  * Failures: the store has no room or is switched off, the manager does not answer: the queue is
  * emptied, so that no process can find anything there, and the restart becomes a stop. The state is
  * damaged: all its connections are reset. A descriptor is missing: its session ends. The next
- * process dies before it is ready: the one after it finds the same, unless STORE_ATTEMPTS of them
- * have died while they read it.
+ * process dies before it is ready, or has no memory for the state: the one after it finds the same,
+ * unless STORE_ATTEMPTS of them have died while they read it.
  *
  * From when it is packed until a process goes on with it each connection is set to end in a reset
  * (SO_LINGER): whoever loses it, the manager or a process that dies, closes nothing that looks
@@ -243,11 +243,18 @@ static int restore(struct found *f, struct state_reader *in)
 
     if (e == 0)
         note(s, &r);
-    else
+    else if (e != -ENOMEM)
         log_error(
             "the state of the previous process cannot be used: %s; its clients are disconnected",
             r.what);
     return e;
+}
+
+/* It is all there for the next process, which may have more memory: count_attempt(). */
+static _Noreturn void leave_to_next(void)
+{
+    log_error("no memory for the state of the previous process: the next process tries again");
+    _exit(EXIT_FAILURE);
 }
 
 /* What was made so far is not freed. The manager starts another process, which finds nothing. */
@@ -264,6 +271,7 @@ void store_restore(struct store *s)
     struct found f = {.store = s, .memfd = -1};
     struct state_reader in = {0};
     const char *what;
+    int r;
 
     if (s->found < 0)
         return;
@@ -275,13 +283,19 @@ void store_restore(struct store *s)
         discard_rest(s->found);
         return;
     }
-    if (read_state(&f, &in, &what) < 0) {
+    r = read_state(&f, &in, &what);
+    if (r == 0) {
+        r = restore(&f, &in);
+        if (r < 0 && r != -ENOMEM)
+            give_up(&f);
+    }
+    if (r == -ENOMEM)
+        leave_to_next();
+    if (r < 0) {
         log_error(
             "the state of the previous process cannot be read: %s; its clients are disconnected",
             what);
         discard_rest(s->found);
-    } else if (restore(&f, &in) < 0) {
-        give_up(&f);
     }
     forget_attempts(s->found);
     discard_untaken(&f);

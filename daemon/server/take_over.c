@@ -286,6 +286,8 @@ static int agree(struct cargo *c, uint64_t until)
         log_warning("the other asockd ended while it handed over its clients; they continue");
         return 0;
     }
+    if (r == 0 && message.kind == LINK_FAILED)
+        c->what = "it took too long";
     if (r == 0 && (message.kind != LINK_YOURS || count > 0))
         r = -EPROTO;
     return r;

@@ -267,8 +267,26 @@ void state_reader_deinit(struct state_reader *r)
     memset(r, 0, sizeof(*r));
 }
 
+/* protobuf-c has one result for a record that is damaged and for one that finds no memory. */
+static void *allocate(void *is_short, size_t size)
+{
+    void *p = mem_alloc(size);
+
+    if (!p)
+        *(bool *)is_short = true;
+    return p;
+}
+
+static void release(void *is_short, void *p)
+{
+    (void)is_short;
+    mem_free(p);
+}
+
 int state_next(struct state_reader *r, Asockd__State__Record **ret)
 {
+    bool is_short = false;
+    ProtobufCAllocator allocator = {allocate, release, &is_short};
     size_t left = r->len - r->at;
     uint64_t len;
 
@@ -280,9 +298,9 @@ int state_next(struct state_reader *r, Asockd__State__Record **ret)
     len = get_number(r->data + r->at, LENGTH_BYTES);
     if (len > STATE_RECORD_MAX || len > left - LENGTH_BYTES)
         return -EBADMSG;
-    *ret = asockd__state__record__unpack(NULL, (size_t)len, r->data + r->at + LENGTH_BYTES);
+    *ret = asockd__state__record__unpack(&allocator, (size_t)len, r->data + r->at + LENGTH_BYTES);
     if (!*ret)
-        return -EBADMSG;
+        return is_short ? -ENOMEM : -EBADMSG;
     r->at += LENGTH_BYTES + (size_t)len;
     r->records--;
     return 1;
@@ -290,6 +308,8 @@ int state_next(struct state_reader *r, Asockd__State__Record **ret)
 
 void state_record_free(Asockd__State__Record *record)
 {
+    ProtobufCAllocator allocator = {allocate, release, NULL};
+
     if (record)
-        asockd__state__record__free_unpacked(record, NULL);
+        asockd__state__record__free_unpacked(record, &allocator);
 }

@@ -66,6 +66,8 @@ static int next(struct state_reader *in, struct state_restorer *r,
         return 0;
     state_record_free(*ret);
     *ret = NULL;
+    if (e == -ENOMEM)
+        return e;
     return restore_fail(r, e < 0 ? "a record is damaged" : "a record is not where it should be");
 }
 

@@ -125,10 +125,15 @@ static int restore_restrictions(struct state_restorer *r, struct session *s,
     char error[POLICY_ERROR_MAX];
 
     /* Without one of them it could do more than it may. */
-    for (size_t i = 0; i < from->n_restrictions && !s->is_unfit; i++)
-        if (policy_view_restrict(s->view, (const char *)from->restrictions[i].data,
-                                 from->restrictions[i].len, error) < 0)
+    for (size_t i = 0; i < from->n_restrictions && !s->is_unfit; i++) {
+        int e = policy_view_restrict(s->view, (const char *)from->restrictions[i].data,
+                                     from->restrictions[i].len, error);
+
+        if (e == -ENOMEM)
+            return e;
+        if (e < 0)
             restore_give_up(r, s, "a restriction of the session is not understood");
+    }
     if (from->restrictions_memory > LIMIT_TOTAL_BYTES_MAX)
         return restore_fail(r, "a charge is out of range");
     if (quota_charge(s->quota, QUOTA_MEMORY, from->restrictions_memory) < 0)

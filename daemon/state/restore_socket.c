@@ -483,6 +483,8 @@ static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__S
 
 static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State__Op *from)
 {
+    int e;
+
     switch (op->verb) {
     case VERB_CONNECT:
         return fill_connect(r, op, from);
@@ -499,9 +501,8 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         close_restore(op);
         return 0;
     case VERB_ACCEPT:
-        return accept_restore(op, from->first_id, from->end_id) == 0
-                   ? 0
-                   : restore_fail(r, "an accept's ids are not free");
+        e = accept_restore(op, from->first_id, from->end_id);
+        return e == -EINVAL ? restore_fail(r, "an accept's ids are not free") : e;
     default:
         op->receive.length = from->length;
         op->receive.flags = from->receive_flags;

@@ -5,7 +5,9 @@ import contextlib
 import fcntl
 import mmap
 import os
+import resource
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -367,8 +369,10 @@ class GoesWrong(StoreTest):
             self.assertEqual(self.reset_by(connection), b"")
 
 
-class InvalidPolicy(StoreTest):
-    """The files are invalid at the restart: what was in force stays in force, and everybody who asks hears so."""
+class PolicyTest(StoreTest):
+    """A daemon with a policy that the test writes."""
+
+    text = "[Rules]\n"
 
     @classmethod
     def setUpClass(cls):
@@ -376,7 +380,7 @@ class InvalidPolicy(StoreTest):
         cls.addClassCleanup(directory.cleanup)
         os.chmod(directory.name, 0o755)
         cls.path = os.path.join(directory.name, "some.policy")
-        cls.write("[Rules]\n")
+        cls.write(cls.text)
         cls.daemon = Managed("--policy", cls.path)
 
     @classmethod
@@ -384,6 +388,46 @@ class InvalidPolicy(StoreTest):
         with open(cls.path, "w", encoding="ascii") as file:
             file.write(text)
         os.chmod(cls.path, 0o644)
+
+
+@unittest.skipUnless(os.environ.get("ASOCK_TEST_SANITIZERS", "no") == "no", "a sanitizer takes all of the address space")
+class NoMemory(PolicyTest):
+    """The limit is of the address space."""
+
+    text = "[Rules]\nAllow=tcp * * +loopback\n" + ("#" * 1000 + "\n") * 12000  # it goes over as it is
+
+    def test_to_save(self):
+        wire, peer = self.waiting()
+        mark = self.mark()
+        subprocess.run([*self.daemon.wrapper, "prlimit", "--pid", str(self.daemon.pid), "--as=1:1"], check=True)  # it keeps what it has
+        self.daemon.restart()
+        self.check_aborted(wire, peer)
+        self.assertIn("cannot be passed on to the next process, and are disconnected: Cannot allocate memory",
+                      self.log_since(mark))
+        self.waiting()
+
+    def test_to_restore(self):
+        """Another process tries again, which may have more; the third one drops it."""
+        most = self.daemon.memory("VmPeak")
+        for rooms in ([4], [14], [4, 14]):  # MiB: the state itself does not fit into it; what is made of it does not
+            wire, peer = self.waiting()
+            self.daemon.leave()
+            for room in rooms:
+                mark = self.mark()
+                limit = most + (room << 20), resource.RLIM_INFINITY
+                status = self.daemon.fail_to_come(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit))
+                self.assertEqual(status, 1)
+                self.assertIn("no memory for the state of the previous process: the next process tries again",
+                              self.log_since(mark))
+            self.daemon.come()
+            if len(rooms) == 1:
+                self.check_goes_on(wire, peer)
+            else:
+                self.check_lost(wire, peer)
+
+
+class InvalidPolicy(PolicyTest):
+    """The files are invalid at the restart: what was in force stays in force, and everybody who asks hears so."""
 
     def allow(self, listener):
         self.write(f"[Rules]\nAllow=tcp 127.0.0.1 {listener.getsockname()[1]}\n")

@@ -523,6 +523,55 @@ class GoesOn(TakeOverTest):
         self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
         self.assertIn("ended while it handed over", daemon.output())
 
+    def behind_the_last(self, do):
+        """A daemon with a receive that waits, and one that takes over from it, with do() between them: wire, peer, both."""
+        daemon = asockd.Daemon("--allow-any")
+        self.addCleanup(daemon.stop, check=False)
+        wire = self.hold(Wire(daemon.path))
+        wire.hello()
+        peer = self.pair(wire)
+        wire.send(wire.receive(5, 1, 4))
+        wire.settle()
+        between = os.path.join(daemon.directory, "between")
+        os.mkdir(between)
+        os.chmod(between, 0o755)
+        thread = Between(os.path.join(between, "control.sock"), daemon, do)
+        new = daemon._start("--take-over", between, "--allow-any")
+        thread.join(DEADLINE)
+        return wire, peer, daemon, new
+
+    def test_the_old_one_refuses_and_ends_while_the_new_one_reads(self):
+        """It has gone on meanwhile: what the new one has is of before. READY finds nobody, and FAILED lies behind that."""
+        def refuse(daemon):
+            daemon.process.kill()
+            daemon.process.wait()
+            return struct.pack("<II", 5, 0)  # FAILED
+        wire, peer, daemon, new = self.behind_the_last(refuse)
+        self.assertEqual(new.wait(DEADLINE), 1)
+        self.assertIn("cannot take over: it took too long", daemon.output())
+        with self.assertRaises((EOFError, ConnectionResetError)):
+            wire.read()
+
+    def test_the_old_one_has_ended_and_was_waited_for(self):
+        """No process has its id any more."""
+        def end(daemon):
+            daemon.process.kill()
+            daemon.process.wait()
+            return b""
+        wire, peer, daemon, new = self.behind_the_last(end)
+        os.close(daemon.pidfd)
+        daemon.process, daemon.pid, daemon.pidfd = new, new.pid, os.pidfd_open(new.pid)
+        peer.sendall(b"here")
+        self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
+        self.assertIn("ended while it handed over", daemon.output())
+
+    def test_the_new_one_loses_the_old_one_which_goes_on(self):
+        wire, peer, daemon, new = self.behind_the_last(lambda daemon: b"")
+        self.assertEqual(new.wait(DEADLINE), 1)
+        peer.sendall(b"here")
+        self.assertEqual(wire.whole(5)[1], b"here", daemon.output())
+        self.assertIn("was not replaced", daemon.output())
+
     def test_an_invalid_policy(self):
         path = os.path.join(self.daemon.directory, "bad.policy")
         with open(path, "w", encoding="ascii") as policy:
@@ -607,10 +656,14 @@ class GoesOn(TakeOverTest):
 
 
 class Between(threading.Thread):
-    """Stands between two daemons, and kills the old one where the new one says READY."""
+    """Stands between two daemons, and kills the old one where the new one says READY.
 
-    def __init__(self, path, daemon):
+    With behind_last: calls that instead where the last descriptors come, sends them, what it returns behind them, and goes.
+    """
+
+    def __init__(self, path, daemon, behind_last=None):
         super().__init__(daemon=True)
+        self.behind_last, self.left = behind_last, None
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         os.chmod(path, 0o666)
@@ -635,9 +688,17 @@ class Between(threading.Thread):
                     if end is old and replies > 0:
                         data += old.recv(sum(struct.unpack("<II", data)), socket.MSG_WAITALL)
                         replies -= 1
+                    elif end is old:
+                        kind, number = struct.unpack("<II", data)
+                        self.left = number if kind == 1 else self.left - number  # STATE, DESCRIPTORS
+                    is_last = self.behind_last and self.left == 0
+                    behind = self.behind_last(self.daemon) if is_last else b""
                     socket.send_fds(old if end is new else new, [data], fds)
                     for fd in fds:
                         os.close(fd)
+                    if is_last:
+                        new.sendall(behind)
+                        return
 
 
 class Comer(threading.Thread):

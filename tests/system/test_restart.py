@@ -3,6 +3,7 @@
 
 import os
 import resource
+import shutil
 import socket
 import sys
 import time
@@ -197,6 +198,22 @@ class GoesWrong(RestartTest):
             wire.read()
         with self.assertRaises(ConnectionResetError):
             peer.recv(1)
+
+    def test_a_stop_that_takes_too_long(self):
+        """It is killed then, which is a crash: nothing is left, and the next process serves new clients."""
+        hooks = os.environ["ASOCK_HOOKS"]
+        if not os.path.exists(hooks):
+            self.skipTest("no asockd-hooks was built")
+        shutil.copy(hooks, "/usr/local/sbin/asockd-hooks")
+        configure("TimeoutStopSec=1", executable="/usr/local/sbin/asockd-hooks", arguments="--allow-any")
+        wire, _ = self.waiting()
+        must("systemctl", "kill", "--kill-whom=main", "--signal=SIGUSR2", "asockd.service")  # it hangs
+        run("systemctl", "restart", "asockd.service")
+        with self.assertRaises(EOFError):
+            wire.read()
+        self.assertIn("timed out. Killing.", "".join(self.texts()[-20:]))
+        self.assertNotIn("continue, after", "".join(self.texts()[-5:]))
+        self.waiting()
 
     def test_a_stop_while_no_process_starts(self):
         """It is a stop, whatever the store has."""

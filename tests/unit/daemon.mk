@@ -45,6 +45,7 @@ unit_tests += \
 	tests/unit/test_lent.unit \
 	tests/unit/test_sock.unit \
 	tests/unit/test_state.unit \
+	tests/unit/test_state_faults.unit \
 	tests/unit/test_state_refused.unit \
 	tests/unit/test_session_shm.unit \
 	tests/unit/test_session_refused.unit \
@@ -140,6 +141,9 @@ tests_unit_test_reload_unit_SOURCES = tests/unit/test_reload.c tests/unit/fault.
 	$(daemon_session_sources)
 tests_unit_test_reload_unit_CPPFLAGS = $(libasockd_la_CPPFLAGS)
 tests_unit_test_reload_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)
+tests_unit_test_state_faults_unit_SOURCES = tests/unit/test_state_faults.c tests/unit/fault.c tests/unit/fault.h \
+	$(state_parts)
+tests_unit_test_state_faults_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)
 tests_unit_test_policy_faults_unit_SOURCES = tests/unit/test_policy_faults.c tests/unit/fault.c \
 	tests/unit/fault.h $(policy_text_sources)
 tests_unit_test_policy_faults_unit_LDFLAGS = $(AM_LDFLAGS) $(fault_ldflags)

@@ -16,6 +16,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
+#include "daemon/verbs/connect.h"
 #include "daemon/verbs/verbs.h"
 #include "proto/errors.h"
 #include "tests/lib/suite.h"
@@ -308,14 +309,18 @@ static void drop_report(struct core *core, uint32_t id)
     sock->connect_report = connect_report_drop(sock->connect_report);
 }
 
-static int would_reset(struct session *s, uint32_t id)
+static int would_fd_reset(int fd)
 {
     struct linger linger = {0};
     socklen_t len = sizeof(linger);
 
-    ck_assert_int_eq(getsockopt(session_sock(s, id)->ns.fd, SOL_SOCKET, SO_LINGER, &linger, &len),
-                     0);
+    ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len), 0);
     return linger.l_onoff;
+}
+
+static int would_reset(struct session *s, uint32_t id)
+{
+    return would_fd_reset(session_sock(s, id)->ns.fd);
 }
 
 /*
@@ -358,6 +363,37 @@ START_TEST(test_it_moves)
     ck_assert_uint_eq(core_completion(old, second).bytes, 6);
     taker_free(&t);
     close(peer);
+    core_free(old);
+}
+END_TEST
+
+/* The old process leaves it alone, also when the new one goes on before that has ended. */
+START_TEST(test_an_attempt_moves)
+{
+    struct core *old = core_new();
+    const struct happy_eyeballs *he;
+    struct taker t;
+    uint64_t token;
+
+    core_open(old, 1);
+    token = core_connect(old, 1, core_hole(old));
+    core_settle(old);
+    taker_init(&t);
+    move(old, &t);
+    he = &session_sock(taker_session(&t), 1)->connect->send.connect->he;
+    ck_assert_uint_eq(he->running, 1);
+    ck_assert_uint_eq(t.core->worker.fds_used, 1);
+    ck_assert_int_eq(would_fd_reset(he->attempts[0].ns.fd), 1);
+    state_resume(&t.core->worker);
+    state_leave_session(old->session);
+    core_settle(old);
+    ck_assert_uint_eq(old->worker.fds_used, 0);
+    core_settle(t.core);
+    ck_assert_ptr_nonnull(session_find_op(taker_session(&t), token));
+    ck_assert_int_eq(would_fd_reset(he->attempts[0].ns.fd), 0);
+    ck_assert_uint_eq(he->count, 1);
+    ck_assert_uint_eq(he->begun, 1);
+    taker_free(&t);
     core_free(old);
 }
 END_TEST
