@@ -225,6 +225,8 @@ libasockd_la_SOURCES = \
 	daemon/state/carry.c \
 	daemon/state/counters.c \
 	daemon/state/counters.h \
+	daemon/state/datagrams.c \
+	daemon/state/datagrams.h \
 	daemon/state/image.c \
 	daemon/state/image.h \
 	daemon/state/policy.c \

@@ -26,8 +26,9 @@
  * refused has a reason; what is taken goes on for some turns; and all of it ends, to the last
  * charge. Policy allows no connect.
  */
-#define DESCRIPTORS 14
-#define MEMORY 12 /* and those behind it are shared memory of one and two pages */
+#define DESCRIPTORS 15
+#define MEMORY 12 /* and the one behind it are shared memory of one and two pages */
+#define UDP 14
 
 static uint64_t now;
 
@@ -79,6 +80,8 @@ static void begin(struct daemon *d)
 
         if (i == 0)
             pair[0] = memfd_create("lock", MFD_CLOEXEC);
+        else if (i == UDP)
+            pair[0] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         else if (i >= MEMORY)
             pair[0] = make_memory((i - MEMORY + 1) * 4096);
         else if (i % 2)

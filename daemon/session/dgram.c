@@ -37,19 +37,24 @@ void dgram_free(struct sock *sock)
     sock->dgram = mem_free(sock->dgram);
 }
 
+int dgram_new_answers(struct sock *sock)
+{
+    if (quota_charge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers)) < 0)
+        return -ENOBUFS;
+    sock->dgram->answers = mem_zalloc(1, sizeof(*sock->dgram->answers));
+    if (!sock->dgram->answers) {
+        quota_uncharge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers));
+        return -ENOMEM;
+    }
+    memcpy(sock->dgram->answers->keys, sock->worker->token_keys, sizeof(sock->worker->token_keys));
+    return 0;
+}
+
 int dgram_bound(struct sock *sock)
 {
     int r = sock_charge_buffers(sock);
 
-    if (r < 0)
-        return r;
-    if (quota_charge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers)) < 0)
-        return -ENOBUFS;
-    sock->dgram->answers = mem_zalloc(1, sizeof(*sock->dgram->answers));
-    if (sock->dgram->answers)
-        return 0;
-    quota_uncharge(sock->quota, QUOTA_MEMORY, sizeof(*sock->dgram->answers));
-    return -ENOMEM;
+    return r < 0 ? r : dgram_new_answers(sock);
 }
 
 void dgram_unbound(struct sock *sock)
@@ -311,6 +316,11 @@ static uint32_t judge_destination(struct sock *sock, const struct endpoint *to, 
     return answer.is_allowed ? (uint32_t)ERR_SUCCESS : denied(answer.reason, reason);
 }
 
+void dgram_has_sent(struct sock *sock, const struct endpoint *to)
+{
+    place_for(sock->dgram, to, true)->is_sent_to = true;
+}
+
 bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to)
 {
     struct sockaddr_storage addr;
@@ -330,7 +340,7 @@ bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to)
  */
 static struct dgram_row *row_of(const struct sock *sock, const struct endpoint *endpoint)
 {
-    const uint64_t *keys = sock->worker->token_keys;
+    const uint64_t *keys = sock->dgram->answers->keys;
     uint64_t words[3] = {0, 0, endpoint->port}, hash = keys[0];
 
     memcpy(words, endpoint->address, endpoint->address_len);
@@ -351,7 +361,7 @@ bool dgram_has_heard(const struct sock *sock, const struct endpoint *from)
     return false;
 }
 
-static void remember(struct sock *sock, const struct endpoint *from)
+void dgram_remember(struct sock *sock, const struct endpoint *from)
 {
     struct dgram_row *row = row_of(sock, from);
 
@@ -424,7 +434,7 @@ bool dgram_accepts(struct sock *sock, const struct endpoint *from)
         return false;
     }
     if (sock->dgram->answers)
-        remember(sock, from);
+        dgram_remember(sock, from);
     return true;
 }
 

@@ -40,6 +40,7 @@ struct dgram_row {
 #define DGRAM_BURST 4u       /* of a new one */
 #define DGRAM_GROUPS_MAX 16u /* the kernel's own limit of IPv4 is 20 */
 struct dgram_answers {
+    uint64_t keys[2]; /* random: who is in which row */
     struct dgram_row rows[DGRAM_ANSWER_ROWS];
     struct endpoint groups[DGRAM_GROUPS_MAX]; /* it has joined; scope_id: by this interface */
     unsigned int group_count;
@@ -112,6 +113,13 @@ bool dgram_has_source(const struct sock *sock, const struct endpoint *to);
 bool dgram_is_allowed(const struct sock *sock, const struct endpoint *to);
 /* May the client receive what comes from there? What it may not is counted. */
 bool dgram_accepts(struct sock *sock, const struct endpoint *from);
+/* Something has come from there that the client may receive, which a bound one may answer. */
+void dgram_remember(struct sock *sock, const struct endpoint *from);
+/*
+ * In another process it was allowed to send there, which is recorded and counted: policy judges it
+ * again, as it does after a while.
+ */
+void dgram_has_sent(struct sock *sock, const struct endpoint *to);
 /* Nothing can come that the client may not receive. */
 bool dgram_accepts_all(struct sock *sock);
 /* What it is judged by has changed. */
@@ -122,6 +130,8 @@ void dgram_forget(struct sock *sock);
  * -ENOMEM.
  */
 int dgram_bound(struct sock *sock);
+/* The memory alone, in which it may answer nobody yet. 0, -ENOBUFS, -ENOMEM. */
+int dgram_new_answers(struct sock *sock);
 void dgram_unbound(struct sock *sock); /* it may answer no peer, if it is bound */
 /*
  * Joins or leaves a multicast group. Who joins must be allowed to send there, on the port that the

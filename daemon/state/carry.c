@@ -2,12 +2,13 @@
 /*
  * Decides which sessions can go over, and ends here those that have gone.
  *
- * These cannot: sessions with a shared listener, or by one; with a datagram or lent socket; and
- * sessions that are ending.
+ * These cannot: sessions with a shared listener, or by one; with a lent socket; and sessions that
+ * are ending.
  */
 #include <errno.h>
 #include <unistd.h>
 
+#include "daemon/session/dgram.h"
 #include "daemon/session/op.h"
 #include "daemon/session/session.h"
 #include "daemon/session/session_frame.h"
@@ -65,30 +66,33 @@ static bool carries_lingering(const struct sock *sock)
 
     return (sock->state == SOCK_LINGERING ? has_descriptor
                                           : sock->state == SOCK_CONNECTING && !has_descriptor) &&
-           !sock->ns.is_lent && !sock->lending && !sock->is_closing && carries_all_ops(sock);
+           !sock->dgram && !sock->ns.is_lent && !sock->lending && !sock->is_closing &&
+           carries_all_ops(sock);
 }
 
-static bool carries_socket(const struct sock *sock)
+static bool carries_descriptor(const struct sock *sock)
 {
     switch (sock->state) {
     case SOCK_OPEN:
     case SOCK_CONNECTING:
+        return sock->dgram || sock->ns.fd < 0;
     case SOCK_FAILED:
     case SOCK_KILLED:
-        if (sock->ns.fd >= 0)
-            return false;
-        break;
+        return sock->ns.fd < 0;
     case SOCK_BOUND:
     case SOCK_LISTENING:
     case SOCK_CONNECTED:
-        if (sock->ns.fd < 0 || sock->ns.is_lent)
-            return false;
-        break;
+        return sock->ns.fd >= 0 && !sock->ns.is_lent;
     default:
         return false;
     }
-    return !sock->dgram && !sock->lending && !sock->lingers && !sock->close && !sock->is_closing &&
-           !sock->ending && carries_all_ops(sock);
+}
+
+static bool carries_socket(const struct sock *sock)
+{
+    return carries_descriptor(sock) && !(sock->dgram && sock->dgram->borrows) && !sock->lending &&
+           !sock->lingers && !sock->close && !sock->is_closing && !sock->ending &&
+           carries_all_ops(sock);
 }
 
 /* A reply that carries a descriptor has no frame. */
@@ -116,7 +120,7 @@ bool state_may_carry(const struct session *s)
     for (uint32_t id = 1; id < s->slot_count; id++) {
         const struct sock *sock = s->slots[id].sock;
 
-        if (sock && (sock->dgram || sock->lending || sock->ns.is_lent))
+        if (sock && (sock->lending || sock->ns.is_lent))
             return false;
     }
     return true;

@@ -29,11 +29,12 @@
  */
 #define STATE_FORMAT_FIRST 1u
 #define STATE_FORMAT_LAST 3u
-#define STATE_FORMAT_BOUND 2u   /* from here on: sockets that are bound or listen, and accepts */
-#define STATE_FORMAT_SHARED 2u  /* and shared memory */
-#define STATE_FORMAT_LINGER 3u  /* closes that go on */
-#define STATE_FORMAT_LIST 3u    /* connects to lists of addresses */
-#define STATE_FORMAT_ATTEMPT 3u /* attempts of a connect; an older one begins them again */
+#define STATE_FORMAT_BOUND 2u     /* from here on: sockets that are bound or listen, and accepts */
+#define STATE_FORMAT_SHARED 2u    /* and shared memory */
+#define STATE_FORMAT_LINGER 3u    /* closes that go on */
+#define STATE_FORMAT_LIST 3u      /* connects to lists of addresses */
+#define STATE_FORMAT_ATTEMPT 3u   /* attempts of a connect; an older one begins them again */
+#define STATE_FORMAT_DATAGRAMS 3u /* datagram sockets */
 #define STATE_HEADER 40u
 /* Of all records: what a daemon may hold for its clients is far below. */
 #define STATE_BYTES_MAX (UINT64_C(4) << 30)

@@ -324,9 +324,10 @@ static void resume_socket(struct session *s, struct sock *sock)
         sock->events |= EV_READ;
         session_ready(s, sock);
     }
-    if (sock->state != SOCK_CONNECTED)
+    if (sock->state == SOCK_CONNECTED)
+        sock_idle_begin(sock);
+    else if (!sock->dgram)
         return;
-    sock_idle_begin(sock);
     if (list_is_empty(&sock->sends) && list_is_empty(&sock->receives))
         return;
     sock->events |= EV_READ | EV_WRITE;

@@ -17,6 +17,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/session/window.h"
+#include "daemon/state/datagrams.h"
 #include "daemon/state/restore.h"
 #include "daemon/state/shared.h"
 #include "daemon/verbs/verbs.h"
@@ -139,15 +140,23 @@ static int restore_origin(struct state_restorer *r, struct sock *sock,
                : restore_fail(r, "an address is out of range");
 }
 
+/* Is it what the record says? */
+static int verify(const struct sock *sock, int fd, uint64_t cookie)
+{
+    if (sock->dgram)
+        return datagrams_verify(sock, fd, cookie);
+    if (sock->bound)
+        return verify_bound(fd, cookie, &sock->bound->local, sock->state == SOCK_LISTENING);
+    return verify_connection(fd, cookie, &sock->remote);
+}
+
 static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__State__Socket *from)
 {
     int fd, e = restore_claim(r, from->descriptor, &fd);
 
     if (e < 0)
         return e;
-    e = sock->bound
-            ? verify_bound(fd, from->cookie, &sock->bound->local, sock->state == SOCK_LISTENING)
-            : verify_connection(fd, from->cookie, &sock->remote);
+    e = verify(sock, fd, from->cookie);
     if (e < 0) {
         e = restore_miss(r, "a connection's descriptor is not what the state says");
         if (e == -ENODATA)
@@ -156,7 +165,17 @@ static int adopt(struct state_restorer *r, struct sock *sock, const Asockd__Stat
     }
     netsock_adopt(&sock->ns, fd, false);
     sock->worker->fds_used++;
+    if (sock->dgram)
+        datagrams_adopted(sock);
     return 0;
+}
+
+/* Of a datagram socket: also in front of its first peer, once it has sent. */
+static bool must_adopt(const struct sock *sock, const Asockd__State__Socket *from)
+{
+    bool may_have_sent = sock->state == SOCK_OPEN || sock->state == SOCK_CONNECTING;
+
+    return sock_may_send(sock) || sock->bound || (sock->dgram && may_have_sent && from->descriptor);
 }
 
 static bool is_bound(const struct sock *sock)
@@ -199,7 +218,8 @@ static bool is_lingering(const Asockd__State__Socket *from, uint8_t state)
 
     if (!lingers)
         return !linger && from->id > 0 && state != SOCK_LINGERING;
-    return linger && from->id == 0 && (state == SOCK_LINGERING || state == SOCK_CONNECTING) &&
+    return linger && !from->datagrams && from->id == 0 &&
+           (state == SOCK_LINGERING || state == SOCK_CONNECTING) &&
            linger->charged >= MEMORY_SOCKET_ALONE &&
            linger->charged <= MEMORY_SOCKET_ALONE + SOCKET_QUEUED_MIN && linger->until > 0 &&
            from->chain == 0;
@@ -234,11 +254,13 @@ static int fill_socket(struct state_restorer *r, struct sock *sock,
         e = restore_bound(r, sock, from->bound);
     if (e == 0 && from->linger)
         e = sock_linger_restore(sock, from->linger->until, from->linger->charged);
-    if (e == 0 && (sock_may_send(sock) || sock->bound))
+    if (e == 0)
+        e = datagrams_restore(r, sock, from);
+    if (e == 0 && must_adopt(sock, from))
         e = adopt(r, sock, from);
     else if (e == 0 && from->descriptor)
         e = restore_fail(r, "a socket that is not connected has a descriptor");
-    if (e == 0 && sock->state == SOCK_CONNECTED)
+    if (e == 0 && sock->state == SOCK_CONNECTED && !sock->dgram)
         sock_idle_restore(sock, from->active);
     return e;
 }
@@ -349,6 +371,8 @@ static bool may_be_sent(const struct sock *sock, const Asockd__State__Socket *of
 static bool is_in_place(const struct sock *sock, const Asockd__State__Socket *of,
                         const Asockd__State__Op *from)
 {
+    if (sock->dgram)
+        return datagrams_is_in_place(sock, from);
     switch (from->queue) {
     case ASOCKD__STATE__OP__QUEUE__CONNECT:
         return from->verb == VERB_CONNECT && !sock->connect && sock->state == SOCK_CONNECTING &&
@@ -422,7 +446,8 @@ static int fill_send(struct op *op, const Asockd__State__Op *from)
     op->bytes = from->bytes;
     if (op->is_reference)
         return 0;
-    window_charge(sock, (uint32_t)from->data.len);
+    /* All that has come and not gone: of a datagram that goes in segments, less than there is. */
+    window_charge(sock, (uint32_t)(from->received - from->bytes));
     return op_append(sock->worker, op, from->data.data, (uint32_t)from->data.len);
 }
 
@@ -483,13 +508,17 @@ static int fill_connect(struct state_restorer *r, struct op *op, const Asockd__S
 
 static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State__Op *from)
 {
+    const struct sock *sock = op->sock;
     int e;
 
     switch (op->verb) {
     case VERB_CONNECT:
         return fill_connect(r, op, from);
     case VERB_SEND:
-        send_restore(op);
+        if (!sock->dgram)
+            send_restore(op);
+        else if ((e = datagrams_restore_op(r, op, from)) < 0)
+            return e;
         return fill_send(op, from);
     case VERB_SHUTDOWN:
         shutdown_restore(op, from->flags & ASOCKD__STATE__OP__FLAG__ENDS_RECEIVING);
@@ -507,8 +536,26 @@ static int fill_op(struct state_restorer *r, struct op *op, const Asockd__State_
         op->receive.length = from->length;
         op->receive.flags = from->receive_flags;
         op->bytes = from->bytes;
+        if (sock->dgram)
+            return datagrams_restore_op(r, op, from);
         receive_restore(op);
         return 0;
+    }
+}
+
+static bool has_ops(const struct sock *sock)
+{
+    switch (sock->state) {
+    case SOCK_CONNECTING:
+    case SOCK_CONNECTED:
+    case SOCK_LINGERING:
+    case SOCK_LISTENING:
+        return true;
+    case SOCK_OPEN:
+    case SOCK_BOUND:
+        return sock->dgram;
+    default:
+        return false;
     }
 }
 
@@ -520,9 +567,8 @@ int restore_op(struct state_restorer *r, struct sock *sock, const Asockd__State_
     int e;
 
     if (from->token == 0 || session_find_op(s, from->token) || from->socket_id != sock->id ||
-        (sock->state != SOCK_CONNECTING && !sock_may_send(sock) && sock->state != SOCK_LISTENING) ||
-        from->n_slices > CODEC_SEGMENTS_MAX || (from->n_slices > 0 && !is_reference(from)) ||
-        !is_in_place(sock, of, from))
+        !has_ops(sock) || from->n_slices > CODEC_SEGMENTS_MAX ||
+        (from->n_slices > 0 && !is_reference(from)) || !is_in_place(sock, of, from))
         return restore_fail(r, "an op is out of range");
     op = make_op(sock, from);
     if (!op)

@@ -23,6 +23,7 @@
 #include "daemon/session/sock.h"
 #include "daemon/session/sock_bound.h"
 #include "daemon/state/counters.h"
+#include "daemon/state/datagrams.h"
 #include "daemon/state/policy.h"
 #include "daemon/state/questions.h"
 #include "daemon/state/save.h"
@@ -219,8 +220,14 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     Asockd__State__Linger linger = ASOCKD__STATE__LINGER__INIT;
     struct endpoint_room remote, asked;
     struct bound_room bound;
+    struct datagrams_room datagrams = {.parts = NULL};
 
     fill_socket(sock, &socket);
+    if (sock->dgram) {
+        state_needs(out, STATE_FORMAT_DATAGRAMS);
+        if (datagrams_save(sock, &datagrams, &socket) < 0)
+            out->error = -ENOMEM;
+    }
     /* One that was killed has lost what it was bound to. */
     if (sock->bound && sock->state != SOCK_KILLED) {
         socket.bound = bound_in(&bound, sock->bound);
@@ -251,6 +258,7 @@ static void save_socket(struct state_writer *out, const struct sock *sock, uint6
     record.kind_case = ASOCKD__STATE__RECORD__KIND_SOCKET;
     record.socket = &socket;
     state_add(out, &record);
+    datagrams_free_room(&datagrams);
     save_ops(out, sock);
 }
 

@@ -10,6 +10,8 @@
 #include "base/alloc.h"
 #include "daemon/session/op.h"
 #include "daemon/session/session.h"
+#include "daemon/session/sock.h"
+#include "daemon/state/datagrams.h"
 #include "daemon/state/save.h"
 #include "daemon/state/shared.h"
 #include "daemon/verbs/verbs.h"
@@ -52,6 +54,7 @@ struct op_room {
     struct attempt_room attempts[CONNECT_ADDRESSES];
     Asockd__State__Attempt *attempt_at[CONNECT_ADDRESSES];
     struct connect_past past;
+    struct datagram_room datagram;
 };
 
 /* In one piece. NULL without memory. */
@@ -164,6 +167,8 @@ void save_op(struct state_writer *out, const struct op *op, uint32_t queue)
     }
     if (op->verb == VERB_CONNECT)
         fill_connect(out, &room, op);
+    else if (is_send && op->sock->dgram)
+        datagrams_save_send(op, &room.datagram, to);
     if (shared_save_slices(op, &slices, to) < 0)
         out->error = -ENOMEM;
     room.record.kind_case = ASOCKD__STATE__RECORD__KIND_OP;

@@ -122,6 +122,25 @@ int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote)
     return set_non_blocking(fd);
 }
 
+int verify_datagrams(int fd, uint64_t cookie, int family, const struct endpoint *local,
+                     const struct endpoint *peer)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+
+    if (option(fd, SO_DOMAIN) != family || option(fd, SO_TYPE) != SOCK_DGRAM ||
+        option(fd, SO_PROTOCOL) != IPPROTO_UDP || !has_cookie(fd, cookie))
+        return -EBADMSG;
+    if (local && (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 || !is_at(&addr, len, local)))
+        return -EBADMSG;
+    len = sizeof(addr);
+    if (getpeername(fd, (struct sockaddr *)&addr, &len) < 0)
+        return errno == ENOTCONN ? set_non_blocking(fd) : -EBADMSG;
+    if (!peer || !is_at(&addr, len, peer))
+        return -EBADMSG;
+    return set_non_blocking(fd);
+}
+
 /* Where /proc does not tell of our own descriptors: no socket, and no memory. */
 static bool is_nothing_else(int fd)
 {

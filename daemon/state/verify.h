@@ -21,6 +21,12 @@ int verify_client(int fd, uint64_t cookie, const struct identity *identity);
 int verify_bound(int fd, uint64_t cookie, const struct endpoint *local, bool listens);
 /* A TCP connection with this peer, or one that was reset and has no peer any more. */
 int verify_connection(int fd, uint64_t cookie, const struct endpoint *remote);
+/*
+ * A UDP socket of this family, at this local address, with this peer; NULL: at any address, without
+ * a peer. Somebody may have taken its peer from it.
+ */
+int verify_datagrams(int fd, uint64_t cookie, int family, const struct endpoint *local,
+                     const struct endpoint *peer);
 /* The process with this number, or one that has ended. */
 int verify_process(int fd, pid_t pid);
 /* A regular file; empty, and locked: it is the lock of a directory. */

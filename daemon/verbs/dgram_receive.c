@@ -342,6 +342,13 @@ static const struct op_class shot_class = {
 
 /* ---- the request ---- */
 
+int dgram_receive_restore(struct op *op)
+{
+    op->class = op->receive.flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
+    op->receive.datagram = mem_zalloc(1, sizeof(*op->receive.datagram));
+    return op->receive.datagram ? 0 : -ENOMEM;
+}
+
 int dgram_receive(struct op *op, const struct call *call)
 {
     const struct request *r = call->request;
@@ -354,13 +361,11 @@ int dgram_receive(struct op *op, const struct call *call)
     err = session_take_slices(op->session, &r->receive.segments, &op->slices);
     if (err != 0)
         return err;
-    op->class = flags & RECEIVE_MULTISHOT ? &shot_class : &receive_class;
-    op->receive.datagram = mem_zalloc(1, sizeof(*op->receive.datagram));
-    if (!op->receive.datagram)
+    op->receive.flags = flags;
+    if (dgram_receive_restore(op) < 0)
         return ERR_NO_BUFFER_SPACE;
     op->is_reference = r->receive.segments.count > 0;
     op->receive.length = op->is_reference ? slices_total(&op->slices) : r->receive.length;
-    op->receive.flags = flags;
     sock_queue_receive(sock, op, r->timeout_ms);
     return 0;
 }

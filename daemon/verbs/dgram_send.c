@@ -282,6 +282,13 @@ static const struct op_class send_class = {
     .cleanup = send_cleanup,
 };
 
+int dgram_send_restore(struct op *op)
+{
+    op->class = &send_class;
+    op->send.datagram = mem_zalloc(1, sizeof(*op->send.datagram));
+    return op->send.datagram ? 0 : -ENOMEM;
+}
+
 /* An address alone, and not the one that means all; or nothing. */
 static bool is_source(const struct endpoint *source)
 {

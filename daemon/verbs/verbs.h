@@ -92,6 +92,9 @@ int connect_set_option(struct op *op, uint32_t option, int32_t value);
  * HANGUP, and a CONNECT that is in progress, begin again when *_resume() is called.
  */
 void receive_restore(struct op *op);
+/* The same of a datagram socket: without their datagram, which the caller fills. -ENOMEM. */
+int dgram_send_restore(struct op *op);
+int dgram_receive_restore(struct op *op);
 /* An UNREGISTER that waits until its buffer has gone; until: its deadline, 0: none. -ENOMEM. */
 int unregister_restore(struct session *s, struct session_buffer *buffer, uint64_t token,
                        uint64_t until, bool errors_only);

@@ -28,6 +28,7 @@ py_tests += \
 	tests/integration/test_shared_memory.py \
 	tests/integration/test_subordinate.py \
 	tests/integration/test_take_over.py \
+	tests/integration/test_take_over_datagrams.py \
 	tests/integration/test_take_over_pending.py
 
 # asockctl
@@ -74,6 +75,7 @@ EXTRA_DIST += \
 	tests/lib/openmetrics.py \
 	tests/lib/proxy.py \
 	tests/lib/reloading.py \
+	tests/lib/taking_over.py \
 	tests/lib/schema.py \
 	tests/lib/screen.py \
 	tests/lib/server_program.py \

@@ -97,11 +97,11 @@ class Restarted(StoreTest):
 
     def test_what_cannot_go_over_ends_as_at_a_stop(self):
         wire, peer = self.waiting()
-        datagrams = self.wire()
-        datagrams.send(datagrams.open(5, 1, type=pb.SOCKET_TYPE_DATAGRAM))
-        self.assertEqual(datagrams.completion(5).error, pb.ERROR_SUCCESS)
+        sharer = self.wire()
+        sharer.send(request(pb.VERB_SHARE, 5, share=pb.Share()))
+        self.assertEqual(sharer.completion(5).error, pb.ERROR_SUCCESS)
         self.daemon.restart()
-        self.assertEqual(datagrams.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
+        self.assertEqual(sharer.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)
         self.check_goes_on(wire, peer)
 
     def test_shared_memory(self):

@@ -18,15 +18,9 @@ import unittest
 
 import asockd
 from asockd import DEADLINE
+from taking_over import TakeOverTest
 from talking import Talker, stream
 from wire import Ended, Wire, pb, request
-
-
-class TakeOverTest(asockd.DaemonTest):
-    def succeed(self, *arguments):
-        took = self.daemon.succeed(*(arguments or self.arguments))
-        self.assertTrue(took, self.daemon.output())
-        return took - 1
 
 
 class Carried(TakeOverTest):
@@ -420,9 +414,9 @@ class Listening(TakeOverTest):
 class NotCarried(TakeOverTest):
     """What cannot go over ends as it does at a stop: its client hears so, and what was whole looks whole."""
 
-    def test_a_datagram_socket(self):
+    def test_a_shared_listener(self):
         wire = self.wire()
-        wire.send(wire.open(5, 1, type=pb.SOCKET_TYPE_DATAGRAM))
+        wire.send(request(pb.VERB_SHARE, 5, share=pb.Share()))
         self.assertEqual(wire.completion(5).error, pb.ERROR_SUCCESS)
         self.succeed()
         self.assertEqual(wire.ended()[0].error, pb.ERROR_CONNECTION_ABORTED)

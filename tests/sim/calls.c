@@ -302,6 +302,23 @@ static int tcp_get_option(struct tcp *tcp, int level, int name)
     return value < 0 ? 0 : value;
 }
 
+/* -1: not known here. */
+static int udp_get_option(const struct udp *udp, int level, int name)
+{
+    if (level != SOL_SOCKET)
+        return -1;
+    switch (name) {
+    case SO_DOMAIN:
+        return udp->family;
+    case SO_TYPE:
+        return SOCK_DGRAM;
+    case SO_PROTOCOL:
+        return IPPROTO_UDP;
+    default:
+        return -1;
+    }
+}
+
 /* Which socket it is, or whose. */
 static int tell_origin(const struct kfile *file, int name, void *value, socklen_t len)
 {
@@ -329,8 +346,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
         return tell_origin(file, name, value, *len);
     if (file->kind == FILE_TCP)
         number = tcp_get_option(file->u.tcp, level, name);
-    else if (file->kind == FILE_UDP && level == SOL_SOCKET && name == SO_DOMAIN)
-        number = file->u.udp->family;
+    else if (file->kind == FILE_UDP)
+        number = udp_get_option(file->u.udp, level, name);
     else if (level == SOL_SOCKET && name == SO_TYPE)
         number = SOCK_STREAM;
     else if (level == SOL_SOCKET && name == SO_DOMAIN)
@@ -338,6 +355,8 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
     else if (level == SOL_SOCKET && name == SO_ACCEPTCONN)
         number = file->kind == FILE_LISTENER;
     else
+        number = -1;
+    if (number < 0)
         return (int)calls_leave(-ENOPROTOOPT);
     if (*len > sizeof(number))
         *len = sizeof(number);

@@ -445,8 +445,7 @@ void program_make(uint64_t seed, struct program *ret)
 /* A session that has such a thing does not go over. */
 static bool holds_back(enum step_kind kind)
 {
-    return kind == STEP_BUFFER || kind == STEP_POOL || kind == STEP_MULTISHOT ||
-           kind == STEP_SHARE || kind == STEP_DATAGRAMS;
+    return kind == STEP_BUFFER || kind == STEP_POOL || kind == STEP_MULTISHOT || kind == STEP_SHARE;
 }
 
 void program_add_restarts(struct program *program)

@@ -27,6 +27,8 @@ TIMEOUT_MS = 30000
 OPTION_NO_DELAY = 1
 
 _lib = ctypes.CDLL("libasock.so.0", use_errno=True)
+LEND = 8  # ASOCK_LEND
+
 _pointer = ctypes.c_void_p
 _out = ctypes.POINTER(_pointer)
 
@@ -51,6 +53,7 @@ _op_unref = _declare("asock_op_unref", _pointer, result=_pointer)
 _op_set_buffer = _declare("asock_op_set_buffer", _pointer, ctypes.c_void_p, ctypes.c_size_t)
 _op_set_host = _declare("asock_op_set_host", _pointer, ctypes.c_char_p, ctypes.c_char_p)
 _op_set_endpoint = _declare("asock_op_set_endpoint", _pointer, ctypes.c_char_p, ctypes.c_uint)
+_op_set_flags = _declare("asock_op_set_flags", _pointer, ctypes.c_uint)
 _op_wait = _declare("asock_op_wait", _pointer, ctypes.c_int)
 _op_get_error = _declare("asock_op_get_error", _pointer)
 _op_get_bytes = _declare("asock_op_get_bytes", _pointer, result=ctypes.c_uint64)
@@ -104,9 +107,10 @@ class Socket:
         self.handle = _pointer()
         check((_socket_new_udp if is_udp else _socket_new)(context.handle, socket.AF_UNSPEC, ctypes.byref(self.handle)))
 
-    def connect(self, host, port):
+    def connect(self, host, port, flags=0):
         op = Op(self.context)
         check(_op_set_host(op.handle, host.encode(), str(port).encode()))
+        check(_op_set_flags(op.handle, flags))
         check(_connect(self.handle, op.handle))
         return op
 

@@ -405,12 +405,15 @@ class Life(UnitsTest):
             self.assertEqual(prop("asockd.socket", "ActiveState"), "active")
 
     def test_restart_of_a_session_that_cannot_go_over(self):
-        """It has a datagram socket: it ends, and another one is served."""
-        configure(arguments="--allow-any")
+        """It has lent a connection: it ends, and another one is served."""
+        with open("/run/lend.policy", "w", encoding="utf-8") as file:
+            file.write("[Rules]\nAllow=tcp * * +loopback +lend\n")
+        self.addCleanup(os.unlink, "/run/lend.policy")
+        configure(arguments="--policy /run/lend.policy")
         server = self.server(say_nothing)
         context = boxed.client.Context()
-        sock = boxed.client.Socket(context, is_udp=True)
-        self.assertEqual(sock.bind("127.0.0.1", 0).wait(), "Success")
+        sock = boxed.client.Socket(context)
+        self.assertEqual(sock.connect("127.0.0.1", server.port, boxed.client.LEND).wait(), "Success")
         before = prop("asockd.service", "MainPID")
         must("systemctl", "restart", "asockd.service")
         self.assertEqual(context.sync().wait(), ABORTED)
