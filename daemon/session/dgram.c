@@ -103,6 +103,15 @@ int dgram_open(struct sock *sock, const struct sockaddr *to)
     return r;
 }
 
+/*
+ * The kernel gives a socket its port before its peer. What a stranger has sent to it in between is
+ * in the queue.
+ */
+static bool hears_peer_alone(struct sock *sock)
+{
+    return udp_next_length(&sock->ns) == -EAGAIN;
+}
+
 /* The one that has sent already keeps its port, and what has come. */
 static int connect_own(struct sock *sock, int fd, const struct sockaddr *addr)
 {
@@ -118,19 +127,20 @@ static int connect_own(struct sock *sock, int fd, const struct sockaddr *addr)
 
 int dgram_take_connection(struct sock *sock, int fd, const struct sockaddr *addr)
 {
+    bool is_new = sock->ns.fd < 0;
     int r = 0;
 
-    sock->dgram->hears_peer_alone = sock->ns.fd < 0;
-    if (sock->ns.fd >= 0)
-        r = connect_own(sock, fd, addr);
-    else
+    if (is_new)
         netsock_adopt(&sock->ns, fd, false);
+    else
+        r = connect_own(sock, fd, addr);
     if (r < 0)
         return r;
     udp_report_errors(&sock->ns);
     netsock_endpoint(addr, &sock->remote);
     if (netsock_remote(&sock->ns, &sock->dgram->peer) < 0)
         sock->dgram->peer = sock->remote;
+    sock->dgram->hears_peer_alone = is_new && hears_peer_alone(sock);
     dgram_forget(sock); /* its name may allow what its address alone did not */
     sock->family = addr->sa_family == AF_INET6 ? FAMILY_INET6 : FAMILY_INET;
     return 0;

@@ -4,7 +4,7 @@
  * Happy path: the first in the queue takes one datagram straight into the session's output, behind
  * the place of its own reply, or by reference into the client's memory. A multishot takes one into
  * each of its slices, several with one call. What policy does not admit is dropped before anybody
- * hears of it; its slice is filled again.
+ * hears of it, or sees it in shared memory.
  * Failures: no room in the output (waits until the client reads; nothing is cut for want of it), no
  * memory in the kernel (waits), what a router or the peer has reported, nothing behind a reference
  * (FAULT; that datagram is lost).
@@ -63,21 +63,31 @@ static uint16_t own_port(struct sock *sock)
     return sock->dgram->port;
 }
 
+/* The op's results have one that the client may receive, of which n bytes were stored. */
+static void report(struct op *op, size_t n)
+{
+    struct datagram *datagram = &op->receive.datagram->received;
+    struct sock *sock = op->sock;
+
+    sock->dgram->dropped = datagram->dropped;
+    datagram->refused = sock->dgram->refused;
+    datagram->local.port = own_port(sock);
+    if (datagram->length > n)
+        op->reply_flags |= REPLY_TRUNCATED;
+}
+
 /* One has come, of which n bytes were stored: in *op's results. False: policy denied its sender. */
 static bool admit(struct op *op, size_t n)
 {
     struct datagram *datagram = &op->receive.datagram->received;
     struct sock *sock = op->sock;
 
-    sock->dgram->dropped = datagram->dropped;
     if (!dgram_accepts(sock, &datagram->remote)) {
+        sock->dgram->dropped = datagram->dropped;
         datagram->remote.address_len = 0;
         return false;
     }
-    datagram->refused = sock->dgram->refused;
-    datagram->local.port = own_port(sock);
-    if (datagram->length > n)
-        op->reply_flags |= REPLY_TRUNCATED;
+    report(op, n);
     return true;
 }
 
@@ -276,33 +286,22 @@ static unsigned int shot_places(struct op *op, struct iovec *iov)
     return want > 1 && room >= STEP_BYTES ? want - 1 : want;
 }
 
-/*
- * Each of the first slices has a datagram, which the client may receive (drop_denied()). If one is
- * not the peer's all the same, its slice is filled again.
- */
+/* Each of the first slices has a datagram, which the client may receive (drop_denied()). */
 static void tell_shots(struct op *op, const struct iovec *iov, const struct datagram *came,
                        unsigned int count)
 {
-    struct slices again = {.first = NULL};
-    struct sock *sock = op->sock;
-
     for (unsigned int i = 0; i < count; i++) {
         size_t len = came[i].length < iov[i].iov_len ? came[i].length : iov[i].iov_len;
-        bool is_last = op->slices.count == 1 && again.count == 0;
+        bool is_last = op->slices.count == 1;
 
         op->receive.datagram->received = came[i];
-        if (!admit(op, len)) {
-            slices_move_first(&op->slices, &again);
-            continue;
-        }
-        count_bytes(sock, len);
+        report(op, len);
+        count_bytes(op->sock, len);
         tell_shot(op, len, is_last);
         if (is_last)
             return;
     }
     memset(&op->receive.datagram->received, 0, sizeof(op->receive.datagram->received));
-    slices_splice(&again, &op->slices);
-    op->slices = again;
 }
 
 static int shot_step(struct op *op)

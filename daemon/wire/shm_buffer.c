@@ -237,23 +237,6 @@ void slices_splice(struct slices *slices, struct slices *more)
     *more = (struct slices){0};
 }
 
-void slices_move_first(struct slices *from, struct slices *to)
-{
-    struct slice *slice = from->first;
-
-    from->first = slice->next;
-    if (!from->first)
-        from->last = NULL;
-    from->count--;
-    slice->next = NULL;
-    if (to->last)
-        to->last->next = slice;
-    else
-        to->first = slice;
-    to->last = slice;
-    to->count++;
-}
-
 void slices_drop_first(struct worker *w, struct slices *slices)
 {
     struct slice *slice = slices->first;

@@ -81,8 +81,6 @@ int slices_append(struct worker *w, struct slices *slices, struct shm_buffer *sh
                   uint64_t length);
 /* All of `more` goes to the end; `more` is empty then. */
 void slices_splice(struct slices *slices, struct slices *more);
-/* The first of `from` becomes the last of `to`. */
-void slices_move_first(struct slices *from, struct slices *to);
 void slices_drop_first(struct worker *w, struct slices *slices);
 void slices_drop(struct worker *w, struct slices *slices);
 /* So many bytes at the front have been used. */

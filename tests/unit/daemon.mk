@@ -114,6 +114,7 @@ tests_unit_test_session_grant_unit_SOURCES = tests/unit/test_session_grant.c $(d
 tests_unit_test_session_hold_unit_SOURCES = tests/unit/test_session_hold.c $(daemon_session_sources)
 tests_unit_test_session_shm_unit_SOURCES = tests/unit/test_session_shm.c \
 	$(daemon_session_sources)
+tests_unit_test_session_shm_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=connect
 tests_unit_test_audit_unit_SOURCES = tests/unit/test_audit.c tests/unit/denied_client.h $(daemon_session_sources)
 tests_unit_test_connect_steps_unit_SOURCES = tests/unit/test_connect_steps.c $(daemon_session_sources)
 tests_unit_test_session_refused_unit_SOURCES = tests/unit/test_session_refused.c $(daemon_session_sources)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Shared memory in a session, where no client can look: what comes of it when the kernel has no
- * page for a reference, and how it is emptied.
+ * page for a reference, how it is emptied, and what a stranger cannot put there.
  */
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -360,5 +361,78 @@ START_TEST(test_slices_are_used_again)
         ck_assert_int_eq(read(peer, got, sizeof(got)), 20);
     }
     ck_assert_uint_eq(core->worker.spare_slice_count, 2);
+}
+END_TEST
+
+/* ---- datagrams ---- */
+
+/* Between the two steps of connect(2) of a datagram socket: it has a port, and no peer yet. */
+static void (*between)(int fd);
+
+int __real_connect(int fd, const struct sockaddr *addr, socklen_t len);
+int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len);
+
+int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+    if (between) {
+        ck_assert_int_eq(bind(fd, (struct sockaddr *)&local, sizeof(local)), 0);
+        between(fd);
+    }
+    return __real_connect(fd, addr, len);
+}
+
+static void stranger_sends(int fd)
+{
+    int stranger = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in to;
+    socklen_t len = sizeof(to);
+
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&to, &len), 0);
+    ck_assert_int_eq(sendto(stranger, "stranger", 8, 0, (struct sockaddr *)&to, len), 8);
+    close(stranger);
+}
+
+static int datagram_peer(struct sockaddr_in *ret)
+{
+    socklen_t len = sizeof(*ret);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    *ret = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)ret, len), 0);
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)ret, &len), 0);
+    return fd;
+}
+
+/* Without it (0) and with it (1): the first slice is the first datagram's of the peer. */
+START_LOOP_TEST(test_s65_a_stranger_while_the_kernel_connects, 0, 2)
+{
+    struct request open = {.verb = VERB_OPEN, .socket = 2, .open = {.type = SOCKET_TYPE_DATAGRAM}};
+    struct segment slices[] = {{1, 0, 64}, {1, 64, 64}};
+    struct request shots = {.verb = VERB_RECEIVE,
+                            .socket = 2,
+                            .receive = {.flags = RECEIVE_MULTISHOT, .segments = {slices, 2}}};
+    struct shm_buffer *shm = new_buffer(1, 4 * KIB);
+    struct sockaddr_in at, from;
+    socklen_t len = sizeof(from);
+    int far = datagram_peer(&at);
+    struct reply reply;
+    uint64_t token;
+    char got[8];
+
+    expect(core_request(core, &open, NULL, 0), ERR_SUCCESS, 0);
+    between = _i == 1 ? stranger_sends : NULL;
+    expect(core_connect(core, 2, ntohs(at.sin_port)), ERR_SUCCESS, 0);
+    between = NULL;
+    token = core_request(core, &shots, NULL, 0);
+    core_send(core, 2, "hello", 5, 0);
+    ck_assert_int_eq(recvfrom(far, got, sizeof(got), 0, (struct sockaddr *)&from, &len), 5);
+    ck_assert_int_eq(sendto(far, "peer", 4, 0, (struct sockaddr *)&from, len), 4);
+    ck_assert(core_has_reply(core, token, &reply));
+    ck_assert_uint_eq(reply.datagram.segment.offset, 0);
+    ck_assert_mem_eq(shm->at, "peer\0\0\0\0", 8);
+    ck_assert_uint_eq(reply.datagram.refused, (unsigned int)_i);
+    close(far);
 }
 END_TEST
