@@ -8,10 +8,10 @@
  * lets a relay drop), not the program's, its destination is denied or cannot be reached, there is
  * no room. SOCKS has no message to report that.
  *
- * Bounded: so many associations, flows of each, and datagrams of each flow that are under way. A
- * flow more takes the place of the one that was used least recently. That one counts until the
- * daemon has answered everything; while too many wait for that, a datagram to another destination
- * is dropped.
+ * Bounded: so many associations, flows of each, datagrams of each flow that are under way, and bytes
+ * of all of these. A flow more takes the place of the one that was used least recently. That one
+ * counts until the daemon has answered everything; while too many wait for that, a datagram to
+ * another destination is dropped.
  */
 #include "gateway/associate.h"
 
@@ -29,7 +29,9 @@
 /* With those that have ended and wait for the daemon's answers: of a program, and of all. */
 #define FLOWS_HELD_MAX (2 * FLOWS_MAX)
 #define FLOWS_ALL_MAX (ASSOCIATIONS_MAX * FLOWS_HELD_MAX)
-#define SENDS_MAX 16u /* of a flow; also those that wait for its connect */
+/* Under way; also those that wait for their connects. Of a flow, and bytes of all. */
+#define SENDS_MAX 128u
+#define QUEUED_MAX (4u * 1024u * 1024u)
 #define DATAGRAM_MAX 65535u
 #define DATAGRAMS_MAX 32 /* of a program, in a turn */
 
@@ -52,6 +54,7 @@ struct sending {
     struct list node;
     struct flow *flow;
     asock_op *op;
+    size_t len;
     char data[];
 };
 
@@ -68,6 +71,7 @@ struct associate {
 
 static void drop_sending(struct sending *sending)
 {
+    sending->flow->client->gateway->datagram_bytes -= sending->len;
     list_remove(&sending->node);
     asock_op_unref(sending->op);
     free(sending);
@@ -188,8 +192,12 @@ static void on_sent(asock_op *op, void *userdata)
 
 static void send_datagram(struct flow *flow, const char *data, size_t len)
 {
-    struct sending *sending = flow->sends < SENDS_MAX ? malloc(sizeof(*sending) + len + 1) : NULL;
+    struct gateway *gateway = flow->client->gateway;
+    struct sending *sending;
 
+    if (flow->sends == SENDS_MAX || gateway->datagram_bytes + len > QUEUED_MAX)
+        return;
+    sending = malloc(sizeof(*sending) + len + 1);
     if (!sending)
         return;
     if (asock_op_new(asock_socket_get_context(flow->socket), &sending->op) < 0) {
@@ -197,6 +205,8 @@ static void send_datagram(struct flow *flow, const char *data, size_t len)
         return;
     }
     sending->flow = flow;
+    sending->len = len;
+    gateway->datagram_bytes += len;
     list_init(&sending->node);
     list_append(&flow->sendings, &sending->node);
     memcpy(sending->data, data, len);

@@ -84,6 +84,7 @@ struct gateway {
     unsigned int client_count;
     unsigned int association_count; /* of UDP ASSOCIATE */
     unsigned int flow_count;        /* of these */
+    size_t datagram_bytes;          /* of these, on their way to the daemon */
     struct list flows;              /* all of them */
     unsigned int datagrams_sent;    /* of a transparent network, on their way to the daemon */
     bool is_paused;                 /* listeners are not watched */
