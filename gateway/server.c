@@ -23,6 +23,13 @@
 #include "gateway/opening.h"
 
 #define BACKLOG 1024
+/*
+ * Of a program's connection by TCP: what the kernel holds of its data. It makes room for twice as
+ * much, for its own records. Left to itself it makes room for up to 32 MiB, and a program that
+ * sends more than the daemon takes then fills them: nothing is in the processor's cache any more
+ * when it is read.
+ */
+#define PROGRAM_BUFFER (384 * 1024)
 #define ACCEPTS_MAX 16
 #define RETRY_SECONDS 0.1
 #define RECLAIM_PERIOD 0.1
@@ -203,6 +210,30 @@ static int parse_loopback(const char *text, uint16_t port, struct sockaddr_stora
     return 0;
 }
 
+/*
+ * A size that was set no longer grows, so one that net.core.rmem_max cuts would be worse than none.
+ */
+static bool allows_buffer(int size)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), got = 0;
+    socklen_t len = sizeof(got);
+
+    if (fd < 0)
+        return false;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+    (void)getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &len);
+    close(fd);
+    return got >= 2 * size;
+}
+
+/* For those that are accepted. */
+static void set_options(int fd)
+{
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (allows_buffer(PROGRAM_BUFFER))
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){PROGRAM_BUFFER}, sizeof(int));
+}
+
 int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
                        uint16_t *ret_port)
 {
@@ -216,8 +247,7 @@ int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t po
     if (fd < 0)
         return -errno;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1},
-                     sizeof(int)); /* for those that are accepted */
+    set_options(fd);
     if (bind(fd, (struct sockaddr *)&addr, len) < 0 || listen(fd, BACKLOG) < 0 ||
         getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
         r = -errno;
