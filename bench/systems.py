@@ -36,6 +36,7 @@ class System:
     has_idle = True
     sees_processes = True  # its client does: what time they take
     descriptors = 2    # for a connection
+    idle_most = 1 << 30  # connections
     needs = ()         # files beside the binary
     configuration = None
 
@@ -169,6 +170,7 @@ class Asockd(System):
     connections a session may have more sockets, and all the descriptors are for sockets."""
     name = "asockd"
     configuration = "[Limits]\nSockets=16384\nTotalSockets=19000\n"
+    idle_most = 4500  # a single unit may have a quarter of the sockets
     roomy = False  # with the configuration
 
     @classmethod
