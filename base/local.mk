@@ -4,6 +4,8 @@
 
 noinst_LTLIBRARIES += libbase.la
 libbase_la_SOURCES = \
+	base/address_port.c \
+	base/address_port.h \
 	base/alloc.h \
 	base/conf.c \
 	base/conf.h \

@@ -5,6 +5,7 @@
  * Failures: no daemon, or none that answers, a policy file that is wrong, an address that cannot be
  * had, a command that cannot be run: a message, and nothing has been served.
  */
+#include "base/address_port.h"
 #include "ctl/child.h"
 #include "ctl/proxy.h"
 #include "ctl/restrict.h"
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_MS 30000
@@ -114,28 +116,23 @@ static int complain_listen(const char *where, int err)
     return -1;
 }
 
-/* 127.0.0.1:1080 or [::1]:1080. false: it is neither. */
-static bool split_address(const char *where, char address[static 64], unsigned long *port)
+/* 127.0.0.1:1080 or [::1]:1080 */
+static int listen_at_port(struct gateway *gateway, const char *where, uint16_t *ret_port)
 {
-    const char *colon = strrchr(where, ':');
-    size_t len = colon ? (size_t)(colon - where) : 0;
-    char *end;
+    struct sockaddr_storage address;
+    struct address_port parts;
+    uint16_t port;
 
-    if (len > 2 && where[0] == '[' && where[len - 1] == ']')
-        where++, len -= 2;
-    if (!colon || len == 0 || len >= 64 || colon[1] < '0' || colon[1] > '9')
-        return false;
-    memcpy(address, where, len);
-    address[len] = 0;
-    *port = strtoul(colon + 1, &end, 10);
-    return !*end && *port <= 65535;
+    if (!asock_address_port_split(where, strlen(where), &parts) ||
+        !asock_address_port_number(&parts, 0, &port) ||
+        !asock_address_port_numeric(&parts, port, &address))
+        return -EINVAL;
+    return gateway_listen_tcp(gateway, &address, ret_port);
 }
 
 static int listen_at(struct gateway *gateway, const char *where)
 {
-    char address[64];
-    unsigned long port;
-    uint16_t given;
+    uint16_t port;
     int r;
 
     if (strchr(where, '/')) {
@@ -144,11 +141,9 @@ static int listen_at(struct gateway *gateway, const char *where)
             printf("%s\n", where);
         return r < 0 ? complain_listen(where, -r) : 0;
     }
-    if (!split_address(where, address, &port))
-        return complain_listen(where, EINVAL);
-    r = gateway_listen_tcp(gateway, address, (uint16_t)port, &given);
+    r = listen_at_port(gateway, where, &port);
     if (r == 0)
-        printf(strchr(address, ':') ? "[%s]:%u\n" : "%s:%u\n", address, given);
+        printf("%.*s:%u\n", (int)(strrchr(where, ':') - where), where, port);
     return r < 0 ? complain_listen(where, -r) : 0;
 }
 
@@ -261,7 +256,7 @@ int proxy_run_command(const struct settings *settings)
 
     if (prepare(&proxied.inherited) < 0 || proxy_make_gateway(settings, &gateway) < 0)
         return EXIT_OWN;
-    r = gateway_listen_tcp(gateway, "127.0.0.1", 0, &proxied.port);
+    r = listen_at_port(gateway, "127.0.0.1:0", &proxied.port);
     if (r < 0) {
         complain_listen("127.0.0.1:0", -r);
     } else {

@@ -6,6 +6,7 @@
  * has not run.
  */
 #include "ctl/published.h"
+#include "base/address_port.h"
 #include "ctl/child.h"
 #include "ctl/text.h"
 
@@ -14,69 +15,37 @@
 
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TEXT_MAX 513
+#define LOCALHOST "127.0.0.1"
 
 struct publication {
     struct sockaddr_storage address;
     socklen_t len;
-    unsigned int to;
+    uint16_t to;
 };
-
-/* A decimal number up to 65535 that ends before the byte at end. */
-static bool parse_port(const char *text, const char *end, unsigned int least, unsigned int *ret)
-{
-    size_t len = (size_t)(end - text);
-
-    if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
-        return false;
-    *ret = (unsigned int)strtoul(text, NULL, 10);
-    return *ret >= least && *ret <= 65535;
-}
-
-static bool parse_address(const char *text, size_t len, unsigned int port, struct publication *ret)
-{
-    struct sockaddr_in *in = (struct sockaddr_in *)&ret->address;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ret->address;
-    char address[INET6_ADDRSTRLEN];
-    bool is_ipv6 = len > 2 && text[0] == '[' && text[len - 1] == ']';
-
-    if (is_ipv6)
-        text++, len -= 2;
-    if (len == 0 || len >= sizeof(address))
-        return false;
-    memcpy(address, text, len);
-    address[len] = 0;
-    if (is_ipv6) {
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons((uint16_t)port);
-        ret->len = sizeof(*in6);
-        return inet_pton(AF_INET6, address, &in6->sin6_addr) == 1;
-    }
-    in->sin_family = AF_INET;
-    in->sin_port = htons((uint16_t)port);
-    ret->len = sizeof(*in);
-    return inet_pton(AF_INET, address, &in->sin_addr) == 1;
-}
 
 /* [ADDRESS:]PORT:PORT */
 static bool parse(const char *text, struct publication *ret)
 {
-    const char *inner = strrchr(text, ':'), *outer = inner;
-    unsigned int port;
+    const char *inner = strrchr(text, ':');
+    struct address_port local, to;
+    uint16_t port;
 
-    memset(ret, 0, sizeof(*ret));
-    if (!inner || !parse_port(inner + 1, strchr(inner, 0), 1, &ret->to))
+    if (!inner || !asock_address_port_split(text, (size_t)(inner - text), &local))
         return false;
-    while (outer > text && outer[-1] != ':')
-        outer--;
-    if (!parse_port(outer, inner, 0, &port))
+    if (!local.port)
+        local = (struct address_port){.address = LOCALHOST,
+                                      .address_len = strlen(LOCALHOST),
+                                      .port = text,
+                                      .port_len = (size_t)(inner - text)};
+    to = (struct address_port){.port = inner + 1, .port_len = strlen(inner + 1)};
+    if (!asock_address_port_number(&local, 0, &port) ||
+        !asock_address_port_number(&to, 1, &ret->to))
         return false;
-    if (outer == text)
-        return parse_address("127.0.0.1", strlen("127.0.0.1"), port, ret);
-    return parse_address(text, (size_t)(outer - 1 - text), port, ret);
+    ret->len = (socklen_t)asock_address_port_numeric(&local, port, &ret->address);
+    return ret->len > 0;
 }
 
 int published_check(const struct settings *settings)
@@ -124,7 +93,7 @@ int published_open(struct published *published, const struct settings *settings,
         if (!parse(settings->publish[i], &publication))
             return EXIT_OWN;
         config.address_len = publication.len;
-        config.port = (uint16_t)publication.to;
+        config.port = publication.to;
         error = publish_new(gateway, &config, &published->at[i], text, sizeof(text));
         if (error) {
             complain_of(settings->publish[i], error, text, "COMMAND was not run");

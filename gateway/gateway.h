@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct gateway;
+struct sockaddr_storage;
 
 struct gateway_config {
     /*
@@ -38,10 +39,10 @@ int gateway_new(struct ev_loop *loop, const struct gateway_config *config, struc
 int gateway_listen_unix(struct gateway *gateway, const char *path);
 
 /*
- * "127.0.0.1" or another loopback address. port 0: any; *ret_port (may be NULL) is the one it has.
+ * At a loopback address of IPv4 or IPv6. Port 0: any; *ret_port (may be NULL) is the one it has.
  * Every user of the host can connect to it. -EINVAL: it is not a loopback address.
  */
-int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
+int gateway_listen_tcp(struct gateway *gateway, const struct sockaddr_storage *address,
                        uint16_t *ret_port);
 
 /*

@@ -6,6 +6,7 @@
  * Failures: malformed lines, a target that is not for a proxy, framing that is given twice or
  * unknown.
  */
+#include "base/address_port.h"
 #include "gateway/http.h"
 
 #include <stdlib.h>
@@ -52,47 +53,15 @@ static bool split_start(const struct http_lines *lines, struct target *ret)
     return true;
 }
 
-/* 1 to 65535; 0: it is no port. */
-static unsigned int read_port(const char *text, size_t len)
-{
-    unsigned int port = 0;
-
-    if (len == 0 || len > 5)
-        return 0;
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return 0;
-        port = port * 10 + (unsigned int)(text[i] - '0');
-    }
-    return port <= 65535 ? port : 0;
-}
-
 /* host, host:port, [address], [address]:port; port 0: there has to be one. */
-static bool read_authority(const char *text, size_t len, unsigned int port, struct destination *to)
+static bool read_authority(const char *text, size_t len, uint16_t port, struct destination *to)
 {
-    const char *colon = memrchr(text, ':', len), *host = text;
-    size_t host_len = len;
+    struct address_port parts;
 
-    if (memchr(text, '@', len))
+    if (memchr(text, '@', len) || !asock_address_port_split(text, len, &parts) ||
+        (parts.port && !asock_address_port_number(&parts, 1, &port)))
         return false;
-    if (len > 0 && text[0] == '[') {
-        const char *end = memchr(text, ']', len);
-
-        if (!end || (end + 1 != text + len && end[1] != ':'))
-            return false;
-        host = text + 1;
-        host_len = (size_t)(end - host);
-        colon = end + 1 < text + len ? end + 1 : NULL;
-        if (!memchr(host, ':', host_len))
-            return false;
-    } else if (colon) {
-        host_len = (size_t)(colon - text);
-        if (memchr(host, ':', host_len))
-            return false;
-    }
-    if (colon)
-        port = read_port(colon + 1, (size_t)(text + len - colon - 1));
-    return port != 0 && destination_set(to, host, host_len, port);
+    return port != 0 && destination_set(to, parts.address, parts.address_len, port);
 }
 
 /* How the body ends. Two answers to that are refused, also when they agree. */

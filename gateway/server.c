@@ -189,25 +189,12 @@ int gateway_listen_unix(struct gateway *gateway, const char *path)
     return add_listener(gateway, fd, path);
 }
 
-static int parse_loopback(const char *text, uint16_t port, struct sockaddr_storage *ret,
-                          socklen_t *ret_len)
+static bool is_loopback(const struct sockaddr_storage *address)
 {
-    struct sockaddr_in *in = (struct sockaddr_in *)ret;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
-
-    memset(ret, 0, sizeof(*ret));
-    if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-        in->sin_family = AF_INET;
-        in->sin_port = htons(port);
-        *ret_len = sizeof(*in);
-        return ntohl(in->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET ? 0 : -EINVAL;
-    }
-    if (inet_pton(AF_INET6, text, &in6->sin6_addr) != 1 || !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr))
-        return -EINVAL;
-    in6->sin6_family = AF_INET6;
-    in6->sin6_port = htons(port);
-    *ret_len = sizeof(*in6);
-    return 0;
+    if (address->ss_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 ==
+               IN_LOOPBACKNET;
+    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
 }
 
 /*
@@ -234,15 +221,16 @@ static void set_options(int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){PROGRAM_BUFFER}, sizeof(int));
 }
 
-int gateway_listen_tcp(struct gateway *gateway, const char *address, uint16_t port,
+int gateway_listen_tcp(struct gateway *gateway, const struct sockaddr_storage *address,
                        uint16_t *ret_port)
 {
-    struct sockaddr_storage addr;
-    socklen_t len;
-    int fd, r = parse_loopback(address, port, &addr, &len);
+    struct sockaddr_storage addr = *address;
+    socklen_t len = addr.ss_family == AF_INET ? sizeof(struct sockaddr_in)
+                                              : sizeof(struct sockaddr_in6);
+    int fd, r;
 
-    if (r < 0)
-        return r;
+    if (!is_loopback(address))
+        return -EINVAL;
     fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;

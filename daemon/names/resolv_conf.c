@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/address_port.h"
 #include "base/conf.h"
 
 /* More of the file is not looked at: it has a dozen lines. */
@@ -33,25 +34,18 @@ static bool set_address(const char *text, uint16_t port, union resolver_address 
 
 bool resolv_conf_server(const char *text, uint16_t default_port, union resolver_address *ret)
 {
-    char address[INET6_ADDRSTRLEN + 2];
-    const char *port = strrchr(text, ':');
-    uint64_t number;
-    size_t len;
+    struct sockaddr_storage address;
+    struct address_port parts;
+    uint16_t port;
 
     if (set_address(text, default_port, ret))
         return true;
-    len = port ? (size_t)(port - text) : 0;
-    if (len == 0 || len >= sizeof(address) ||
-        asock_conf_number(port + 1, 1, UINT16_MAX, &number) < 0)
+    if (!asock_address_port_split(text, strlen(text), &parts) ||
+        !asock_address_port_number(&parts, 1, &port) ||
+        !asock_address_port_numeric(&parts, port, &address))
         return false;
-    memcpy(address, text, len);
-    address[len] = '\0';
-    if (*address != '[')
-        return set_address(address, (uint16_t)number, ret) && ret->any.sa_family == AF_INET;
-    if (address[len - 1] != ']')
-        return false;
-    address[len - 1] = '\0';
-    return set_address(address + 1, (uint16_t)number, ret) && ret->any.sa_family == AF_INET6;
+    memcpy(ret, &address, sizeof(*ret));
+    return true;
 }
 
 int resolv_conf_servers(const char *text, uint16_t default_port, struct dns_settings *ret)

@@ -9,7 +9,7 @@ tests_unit_test_ctl_unit_LDFLAGS = $(AM_LDFLAGS) -no-install
 
 unit_tests += tests/unit/test_gateway.unit
 tests_unit_test_gateway_unit_SOURCES = tests/unit/test_gateway.c
-tests_unit_test_gateway_unit_LDADD = libgateway.la libasock.la $(SUITE_LIBS) $(EV_LIBS)
+tests_unit_test_gateway_unit_LDADD = libgateway.la libasock.la libbase.la $(SUITE_LIBS) $(EV_LIBS)
 tests_unit_test_gateway_unit_LDFLAGS = $(AM_LDFLAGS) -no-install
 
 unit_tests += tests/unit/test_gateway_packets.unit
