@@ -292,7 +292,7 @@ static int run_connect(const struct settings *settings)
 const struct command command_connect = {
     .name = "connect",
     .arguments = "HOST PORT",
-    .summary = "connect standard input and output to HOST through asockd, like nc -N",
+    .summary = "connect standard input and output to HOST through asockd",
     .help =
         "Connects to HOST (a name or an address) at PORT (a number or a service) through asockd. Sends\n"
         "standard input and writes what it receives to standard output. Each direction ends separately;\n"

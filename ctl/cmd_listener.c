@@ -258,17 +258,16 @@ static int remove_it(const struct settings *settings)
     return status || !settings->json ? status : tell(settings, address.sun_path);
 }
 
-static int run_listener(const struct settings *settings)
-{
-    if (strcmp(settings->args[0], "add") == 0)
-        return add(settings);
-    if (strcmp(settings->args[0], "remove") == 0 && !settings->mode &&
-        settings->client.group_count == 0)
-        return remove_it(settings);
-    return report_usage(
-        "usage: asockctl listener add|remove NAME [--path PATH]; add takes --group and "
-        "--mode, too");
-}
+enum {
+    REMOVE_OPTIONS = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_PATH,
+    ADD_OPTIONS = REMOVE_OPTIONS | TAKES_GROUP | TAKES_MODE,
+};
+
+static const struct subcommand subcommands[] = {
+    {"add", ADD_OPTIONS, add},
+    {"remove", REMOVE_OPTIONS, remove_it},
+    {0},
+};
 
 const struct command command_listener = {
     .name = "listener",
@@ -280,8 +279,8 @@ const struct command command_listener = {
         "sessions continue. Needs root, and uses the control socket.\n\n"
         "  asockctl listener add web --group www-data\n"
         "  systemctl enable --now asockd-listener@web.service    adds it at each start of asockd\n",
-    .options = TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_GROUP | TAKES_LISTENER,
+    .options = ADD_OPTIONS,
     .min_args = 2,
     .max_args = 2,
-    .run = run_listener,
+    .subcommands = subcommands,
 };

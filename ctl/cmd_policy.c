@@ -105,43 +105,44 @@ static int run_learned(const struct settings *settings)
     return status;
 }
 
-static int run_policy(const struct settings *settings)
-{
-    const char *what = settings->args[0];
+enum {
+    SHOW_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLIENT |
+                   TAKES_GROUP,
+    FILE_OPTIONS = TAKES_POLICY | TAKES_POLICIES | TAKES_CONFIG_DIR,
+};
 
-    if (strcmp(what, "test") == 0)
-        return policy_test(settings);
-    if (settings->listen_count > 0)
-        return report_usage("policy %s takes no --listen", what);
-    if (strcmp(what, "show") == 0)
-        return policy_show(settings);
-    if (strcmp(what, "check") == 0)
-        return policy_check(settings);
-    if (strcmp(what, "learned") == 0)
-        return run_learned(settings);
-    return report_usage("policy: test, show, check or learned");
-}
+static const struct subcommand subcommands[] = {
+    {"test", SHOW_OPTIONS | FILE_OPTIONS | TAKES_ADDRESS | TAKES_LISTEN, policy_test},
+    {"show", SHOW_OPTIONS, policy_show},
+    {"check", FILE_OPTIONS | TAKES_JSON, policy_check},
+    {"learned", TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT, run_learned},
+    {0},
+};
 
 const struct command command_policy = {
     .name = "policy",
     .arguments = "test|show|check|learned",
-    .summary = "ask, print or check the policy",
+    .summary = "ask about the policy, print it, or check it",
     .help =
         "policy test tcp|udp HOST PORT\n"
-        "                           what policy says of that connect by the client of --user and the like, and the\n"
-        "                           rule that decides; nothing is connected, and HOST is not resolved.\n"
-        "                           Exit status: 0 allowed, 1 denied, 2 could not be determined\n"
+        "    Prints whether policy allows this connect to the client that --user and similar options\n"
+        "    describe, and which rule decides. Does not connect, and does not resolve HOST.\n"
+        "    Exit status: 0 allowed, 1 denied, 2 could not be determined.\n"
         "policy test --listen tcp|udp ADDRESS PORT\n"
-        "                           the same for listening there; with --address, for that peer's connect to it\n"
-        "policy show                print the files in force and their rules; for a client, those that apply to it\n"
-        "policy check [FILE]...     look for mistakes in these policy files, or in all that asockd reads\n"
-        "policy learned             print rules that would allow what learn mode has let pass\n"
-        "\"learned\", and \"test\" and \"show\" for another client, use the control socket. On a client socket, as in\n"
-        "a restricted session, \"test\" and \"show\" apply to the session itself, with its restrictions. With\n"
-        "--policy or --config-dir, \"test\" uses files instead of the daemon.\n",
-    .options = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_TIMEOUT | TAKES_CLIENT |
-               TAKES_GROUP | TAKES_POLICY | TAKES_CONFIG_DIR | TAKES_LISTEN,
+        "    The same for listening there; with --address, for a connect from that peer.\n"
+        "policy show\n"
+        "    Prints the files in force and their rules; for a client, those that apply to it.\n"
+        "policy check [FILE]...\n"
+        "    Looks for mistakes in these policy files, or in all files that asockd reads.\n"
+        "policy learned\n"
+        "    Prints rules that would allow what learn mode has let pass.\n\n"
+        "\"test\" and \"show\" take the options that describe a client. \"test\" also takes --address and\n"
+        "--listen. \"test\" and \"check\" take --policy and --config-dir.\n\n"
+        "\"learned\" uses the control socket, and so do \"test\" and \"show\" for another client. On a client\n"
+        "socket, as in a restricted session, \"test\" and \"show\" are about the session itself, with its\n"
+        "restrictions.\n",
+    .options = SHOW_OPTIONS | FILE_OPTIONS | TAKES_ADDRESS | TAKES_LISTEN,
     .min_args = 1,
     .max_args = INT_MAX,
-    .run = run_policy,
+    .subcommands = subcommands,
 };

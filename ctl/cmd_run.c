@@ -97,23 +97,28 @@ const struct command command_run = {
     .arguments = "-- COMMAND",
     .summary = "run COMMAND with a session of its own, which can have fewer rights",
     .help =
-        "Opens a session and runs COMMAND [ARGUMENT]... with its rights. COMMAND and all processes that it starts as your\n"
-        "user find a socket with these rights in ASOCK_SOCKET. ASOCK_SHARE is the directory of that socket, for a sandbox.\n"
-        "With --policy they may reach only what both the [Rules] of FILE (asockd.policy(5)) and your own policy allow.\n"
-        "asockctl passes on signals and exits with COMMAND; the rights end when asockctl ends.\n\n"
-        "  asockctl run --policy FILE -- sh -c 'exec bwrap --ro-bind / / --tmpfs /run --ro-bind \"$ASOCK_SHARE\"\n"
-        "      \"$ASOCK_SHARE\" --dev /dev --unshare-all PROGRAM'\n\n"
-        "The session is restricted, not COMMAND: keep asockd's own sockets, in /run, out of the sandbox.\n"
-        "--fd passes the session to one program instead: ASOCK_FD is its descriptor, and COMMAND replaces asockctl.\n\n"
+        "Opens a session and runs COMMAND [ARGUMENT]... with its rights. COMMAND, and each process that it\n"
+        "starts as your user, finds a socket with these rights in ASOCK_SOCKET. ASOCK_SHARE is the directory\n"
+        "of that socket, for a sandbox. With --policy, they can reach only what both the [Rules] of FILE\n"
+        "(asockd.policy(5)) and your own policy allow. asockctl passes signals on to COMMAND, and exits when\n"
+        "COMMAND exits. The rights end when asockctl ends.\n\n"
+        "  asockctl run --policy FILE -- sh -c 'exec bwrap --ro-bind / / --tmpfs /run --dev /dev \\\n"
+        "      --ro-bind \"$ASOCK_SHARE\" \"$ASOCK_SHARE\" --unshare-all PROGRAM'\n\n"
+        "This restricts the session, not COMMAND: keep asockd's own sockets, in /run, out of the sandbox.\n\n"
+        "--fd passes the session to one program. ASOCK_FD is its descriptor, and COMMAND replaces asockctl.\n\n"
         "  asockctl run --fd --policy FILE -- bwrap --ro-bind / / --tmpfs /run --dev /dev --unshare-all PROGRAM\n\n"
-        "--confine does the same, and permanently keeps COMMAND from connecting, binding and listening with any socket. It\n"
-        "can use a socket that asockd lends (+lend in a rule), but cannot connect it to another address.\n"
-        "--proxy is for programs that can use a proxy: asockctl serves one on 127.0.0.1, and sets ALL_PROXY, HTTP_PROXY,\n"
-        "HTTPS_PROXY and similar variables.\n"
-        "--transparent is for any program: COMMAND has a network of its own. All its connections go through\n"
-        "asockd, which also resolves its names. --sandbox adds bubblewrap: a read-only system, a /tmp\n"
-        "of its own, this directory to write to. --publish 8080:80 lets others reach COMMAND's port 80. --timeout is for the daemon's answer.\n"
-        "Exit status: COMMAND's, 128 + n if signal n killed it; 125 asockctl failed, 126 COMMAND cannot be run, 127 not found.\n",
+        "--confine does the same, and permanently keeps COMMAND from connecting, binding and listening with\n"
+        "any socket. COMMAND can use a socket that asockd lends (+lend in a rule), but cannot connect it to\n"
+        "another address.\n\n"
+        "--proxy is for programs that can use a proxy. asockctl serves one on 127.0.0.1, and sets ALL_PROXY,\n"
+        "HTTP_PROXY, HTTPS_PROXY and similar variables.\n\n"
+        "--transparent is for any program. COMMAND has a network of its own, whose connections all go\n"
+        "through asockd, which also resolves names. --sandbox adds bubblewrap: the system is read-only, /tmp\n"
+        "is empty, and only this directory can be written to. --publish 8080:80 lets others reach COMMAND's\n"
+        "port 80.\n\n"
+        "--timeout limits how long to wait for asockd's answers.\n\n"
+        "Exit status: COMMAND's, or 128 + n if signal n killed it. 125: asockctl failed. 126: COMMAND cannot\n"
+        "be run. 127: COMMAND was not found.\n",
     .options = TAKES_SOCKET | TAKES_POLICY | TAKES_NAME | TAKES_TIMEOUT | TAKES_PROXY |
                TAKES_TRANSPARENT | TAKES_SANDBOX | TAKES_FD | TAKES_PUBLISH,
     .failure = EXIT_OWN,

@@ -378,16 +378,16 @@ static int run_top(const struct settings *settings)
 const struct command command_top = {
     .name = "top",
     .arguments = "[COLUMN=PATTERN]...",
-    .summary = "show the sockets and their rates on the whole screen",
+    .summary = "show sockets and their transfer rates, full screen",
     .help =
-        "Shows the sockets with their rates in bytes per second, every second; with filters as in \"asockctl\n"
-        "list\", those that match. Uses the control socket.\n\n"
+        "Shows the sockets, with the bytes per second that each receives and sends, and updates them every\n"
+        "second. With filters, as in \"asockctl list\", shows those that match. Uses the control socket.\n\n"
         "  q             quit\n"
         "  Tab, 1, 2, 3  show sockets, clients or destinations\n"
         "  s             sort by rate, in, out, sockets or name\n"
         "  /             enter a filter, as in \"asockctl list\"\n"
         "  arrows        select a line\n"
-        "  k             end what is selected, after confirmation\n"
+        "  k             end the selected sockets, after confirmation\n"
         "  space         pause\n",
     .options = TAKES_CONTROL | TAKES_TIMEOUT,
     .max_args = ROWS_FILTERS_MAX,

@@ -83,10 +83,20 @@ enum option_bit {
     TAKES_CONFIG_DIR = 131072,
     TAKES_METRICS = 262144, /* --openmetrics, --prometheus */
     TAKES_GROUP = 524288,
-    TAKES_LISTENER = 1048576, /* --path, --mode */
+    TAKES_PATH = 1048576,
     TAKES_PUBLISH = 2097152,
-    TAKES_LAST = TAKES_PUBLISH,
+    TAKES_POLICIES = 4194304, /* --policy more than once */
+    TAKES_ADDRESS = 8388608,
+    TAKES_MODE = 16777216,
+    TAKES_LAST = TAKES_MODE,
     INSPECTOR_OPTIONS = TAKES_SOCKET | TAKES_CONTROL | TAKES_JSON | TAKES_HUMAN | TAKES_TIMEOUT,
+};
+
+/* What the first argument of a command selects, such as policy check. */
+struct subcommand {
+    const char *name;
+    unsigned int options; /* enum option_bit */
+    int (*run)(const struct settings *settings);
 };
 
 struct command {
@@ -98,6 +108,7 @@ struct command {
     int failure;           /* exit status of a wrong call or loop; 0: the usual ones */
     int min_args, max_args;
     int (*run)(const struct settings *settings); /* returns the exit status */
+    const struct subcommand *subcommands;        /* instead of run; the last one has no name */
 };
 
 extern const struct command command_list;

@@ -27,6 +27,8 @@ libasockctl_la_SOURCES = \
 	ctl/child.h \
 	ctl/ctl.h \
 	ctl/filter.c \
+	ctl/help.c \
+	ctl/help.h \
 	ctl/idn.c \
 	ctl/idn.h \
 	ctl/inside.c \

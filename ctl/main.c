@@ -4,6 +4,7 @@
  * options may stand anywhere on the line.
  */
 #include "ctl/ctl.h"
+#include "ctl/help.h"
 
 #include <asock/asock.h>
 
@@ -117,166 +118,6 @@ struct parsed {
     bool help, version;
 };
 
-/* Where the description of an option begins. */
-#define OPTION_WIDTH 21
-
-static const char *run_option_text(unsigned int bit)
-{
-    switch (bit) {
-    case TAKES_PROXY:
-        return "  --proxy            run: serve a proxy on 127.0.0.1 to COMMAND, and set the proxy variables\n";
-    case TAKES_TRANSPARENT:
-        return "  --transparent      run: give COMMAND a network of its own that leads to asockd\n";
-    case TAKES_PUBLISH:
-        return "  --publish [ADDRESS:]PORT:PORT\n"
-               "                     with --transparent: listen at the first port of ADDRESS (default: 127.0.0.1;\n"
-               "                     [::1] in brackets) for the second port of COMMAND's localhost; can be repeated.\n"
-               "                     Needs a Listen=tcp rule\n";
-    case TAKES_SANDBOX:
-        return "  --sandbox          run: with --transparent, run COMMAND in bubblewrap; only this directory is writable\n";
-    default:
-        return "  --fd               run: execute COMMAND in place of asockctl, with the session in ASOCK_FD\n"
-               "  --confine          run: like --fd, but COMMAND cannot connect, bind or listen by itself\n";
-    }
-}
-
-static const char *option_text(unsigned int bit)
-{
-    switch (bit) {
-    case TAKES_SOCKET:
-        return "  --socket PATH      asockd's client socket (default: ASOCK_SOCKET, then the system's)\n";
-    case TAKES_CONTROL:
-        return "  --control PATH     asockd's control socket (default: ASOCK_CONTROL; for root the system's)\n";
-    case TAKES_JSON:
-        return "  --json             print JSON\n";
-    case TAKES_HUMAN:
-        return "  --human            print sizes and times in larger units\n";
-    case TAKES_POLICY:
-        return "  --policy FILE      run, proxy: restrict the session by the [Rules] of FILE\n"
-               "  --policy FILE      policy test: use FILE instead of the policy in force; can be repeated\n";
-    case TAKES_CONFIG_DIR:
-        return "  --config-dir DIR   policy test: use the files in DIR instead of the policy in force\n";
-    case TAKES_NAME:
-        return "  --name NAME        run, proxy: name of the session, shown by \"asockctl sessions\"\n";
-    case TAKES_CLOSE:
-        return "  --close            reload: end the connections that the new policy denies\n";
-    case TAKES_LISTEN:
-        return "  --listen WHERE     proxy: a path, or 127.0.0.1:PORT; can be repeated\n"
-               "  --listen PROTOCOL  policy test: judge listening, not connecting\n";
-    case TAKES_RELAY:
-        return "  --exit-on-close    connect: exit when the peer has closed its sending side\n"
-               "  --keep-open        connect: do not pass on the end of standard input\n"
-               "  --ready-fd N       connect: when connected, write a newline to descriptor N and close it\n";
-    case TAKES_ROWS:
-        return "  --sort COLUMN      sort by this column; -COLUMN: in reverse order\n"
-               "  --columns NAMES    print these columns, separated by commas, or \"all\"\n"
-               "  --watch[=SECONDS]  print again every 2 seconds, or every SECONDS\n";
-    case TAKES_METRICS:
-        return "  --openmetrics      stats: print counters and histograms as OpenMetrics\n"
-               "  --prometheus       stats: print them in Prometheus' text format\n";
-    case TAKES_GROUP:
-        return "  --group GROUP      policy: another group of the client; can be repeated\n"
-               "  --group GROUP      listener: group of the socket file (default: asock)\n";
-    case TAKES_LISTENER:
-        return "  --path PATH        listener: path of the socket (default: /run/asockd/NAME/asock.sock)\n"
-               "  --mode MODE        listener: mode of the socket file, as in chmod (default: 0660)\n";
-    case TAKES_KILL:
-        return "  --yes              kill: do not ask for confirmation\n"
-               "  --dry-run          kill: print what would be ended, and end nothing\n"
-               "  --sessions         kill: apply the filters to sessions, not to sockets\n";
-    case TAKES_CLIENT:
-        return "  --id ID            policy: the client of this session\n"
-               "  --pid PID          policy: the client of this process, also without a session\n"
-               "  --user USER        policy: the client's user, with all groups of this user\n"
-               "  --unit UNIT        policy: its systemd unit\n"
-               "  --user-unit UNIT   policy: its unit of the user's service manager\n"
-               "  --cgroup PATH      policy: its control group\n"
-               "  --listener NAME    policy: the listener that it uses (default: default)\n"
-               "  --address ADDRESS  policy test: assume that HOST has this address\n";
-    case TAKES_TIMEOUT:
-        return "  --timeout SECONDS  give up after this time; decimals are allowed\n";
-    default:
-        return run_option_text(bit);
-    }
-}
-
-/*
- * "run, proxy: restrict" is for these two commands. Returns where their names end; NULL: the text
- * is for all.
- */
-static const char *end_of_commands(const char *text)
-{
-    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyz, ");
-
-    return len > 0 && text[len] == ':' ? text + len : NULL;
-}
-
-static bool is_for(const char *words, const char *end, const char *command)
-{
-    size_t len = strlen(command);
-
-    for (; words && words < end; words = strchr(words, ',') ? strchr(words, ',') + 2 : NULL) {
-        if (strncmp(words, command, len) == 0 && strchr(" ,:", words[len]))
-            return true;
-    }
-    return false;
-}
-
-/* The lines of an option; for one command those that it is for, without its name. */
-static void print_option(const char *text, const struct command *command)
-{
-    bool is_shown = true;
-
-    for (size_t len; *text; text += len) {
-        const char *said = text + OPTION_WIDTH, *end = NULL;
-
-        len = strcspn(text, "\n") + 1;
-        if (command && text[2] == '-' && len > OPTION_WIDTH && said[-1] == ' ') {
-            end = end_of_commands(said);
-            is_shown = !end || is_for(said, end, command->name);
-        }
-        if (is_shown && end)
-            printf("%.*s%.*s", OPTION_WIDTH, text, (int)(text + len - (end + 2)), end + 2);
-        else if (is_shown)
-            printf("%.*s", (int)len, text);
-    }
-}
-
-/* command NULL: of all commands. */
-static void print_options(const struct command *command)
-{
-    unsigned int options = command ? command->options : ~0u;
-
-    printf("\nOptions:\n");
-    for (unsigned int bit = TAKES_SOCKET; bit <= TAKES_LAST; bit <<= 1) {
-        if (options & bit)
-            print_option(option_text(bit), command);
-    }
-    printf("  -h, --help         print this help, or that of a command\n"
-           "  --version          print the version\n");
-}
-
-static int print_help(const struct command *command)
-{
-    if (command) {
-        printf("Usage: asockctl %s [OPTION]...%s%s\n\n%s", command->name,
-               command->arguments[0] ? " " : "", command->arguments, command->help);
-        print_options(command);
-        return report_finish_output();
-    }
-
-    printf("Usage: asockctl COMMAND [ARGUMENT]... [OPTION]...\n\n"
-           "Inspects and controls asockd, and connects through it.\n\nCommands:\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        printf("  %s %-*s %s\n", commands[i]->name, 30 - (int)strlen(commands[i]->name),
-               commands[i]->arguments, commands[i]->summary);
-    print_options(NULL);
-    printf(
-        "\n\"asockctl COMMAND --help\" describes a command. Exit status: 0 success, 1 failure, 2 invalid command\n"
-        "line, 7 no such socket or session, 8 asockd cannot be reached; asockctl(1) lists all of them.\n");
-    return report_finish_output();
-}
-
 /* Converts seconds, with decimals, to milliseconds; 0 seconds is invalid. */
 static int parse_seconds(const char *option, const char *text, int *ret)
 {
@@ -316,7 +157,9 @@ static int parse_client_option(int option, struct parsed *parsed)
         [OPTION_ADDRESS - OPTION_USER] = &client->address,
     };
 
-    parsed->given |= option == OPTION_GROUP ? TAKES_GROUP : TAKES_CLIENT;
+    parsed->given |= option == OPTION_GROUP     ? TAKES_GROUP
+                     : option == OPTION_ADDRESS ? TAKES_ADDRESS
+                                                : TAKES_CLIENT;
     if (option != OPTION_GROUP)
         *texts[option - OPTION_USER] = optarg;
     else if (client->group_count < CLIENT_GROUPS_MAX)
@@ -388,7 +231,7 @@ static int parse_rows_option(int option, struct parsed *parsed)
 
 static int parse_listener_option(int option, struct parsed *parsed)
 {
-    parsed->given |= TAKES_LISTENER;
+    parsed->given |= option == OPTION_PATH ? TAKES_PATH : TAKES_MODE;
     *(option == OPTION_PATH ? &parsed->settings.path : &parsed->settings.mode) = optarg;
     return 0;
 }
@@ -436,7 +279,7 @@ static int parse_option(int option, struct parsed *parsed)
         parsed->given |= TAKES_TIMEOUT;
         return parse_seconds("--timeout", optarg, &parsed->settings.timeout_ms);
     case OPTION_POLICY:
-        parsed->given |= TAKES_POLICY;
+        parsed->given |= parsed->settings.policy ? TAKES_POLICIES : TAKES_POLICY;
         parsed->settings.policy = optarg;
         if (parsed->settings.policy_count == POLICIES_MAX)
             return report_usage("--policy: more than %d files", POLICIES_MAX);
@@ -471,54 +314,63 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-/* Of the first one among them. */
-static const char *option_name(unsigned int bits)
+static int report_wrong_arguments(const struct command *command)
 {
-    static const char *const names[] = {"--socket",
-                                        "--control",
-                                        "--json",
-                                        "--human",
-                                        "--timeout",
-                                        "--name",
-                                        "--close",
-                                        "--user or other attributes of a client",
-                                        "--policy",
-                                        "--listen",
-                                        "--proxy",
-                                        "--transparent",
-                                        "--sandbox",
-                                        "--exit-on-close or other options of connect",
-                                        "--fd",
-                                        "--sort or other options of lists",
-                                        "--yes or other options of kill",
-                                        "--config-dir",
-                                        "--openmetrics or other formats of metrics",
-                                        "--group",
-                                        "--path or other options of listener",
-                                        "--publish"};
+    return report_usage("usage: asockctl %s [OPTION]...%s%s", command->name,
+                        command->arguments[0] ? " " : "", command->arguments);
+}
 
-    _Static_assert(1u << (sizeof(names) / sizeof(names[0]) - 1) == TAKES_LAST,
-                   "each bit has its name");
+/* part: the name of a subcommand, or "". */
+static int check_options(const char *name, const char *part, unsigned int options,
+                         unsigned int given)
+{
+    const char *space = part[0] ? " " : "";
+    unsigned int surplus = given & ~options;
 
-    return names[__builtin_ctz(bits)];
+    if ((surplus & TAKES_CONTROL) && (options & TAKES_SOCKET))
+        return report_usage("%s%s%s uses a client socket: give --socket, not --control", name,
+                            space, part);
+    if ((surplus & TAKES_SOCKET) && (options & TAKES_CONTROL))
+        return report_usage("%s%s%s uses the control socket: give --control, not --socket", name,
+                            space, part);
+    if (surplus)
+        return report_usage("%s%s%s takes no %s", name, space, part, help_option_name(surplus));
+    return 0;
+}
+
+/* NULL: its arguments name none. */
+static const struct subcommand *find_subcommand(const struct command *command,
+                                                const struct settings *settings)
+{
+    for (const struct subcommand *at = command->subcommands; settings->arg_count > 0 && at->name;
+         at++) {
+        if (strcmp(at->name, settings->args[0]) == 0)
+            return at;
+    }
+    return NULL;
 }
 
 static int check_call(const struct command *command, const struct parsed *parsed)
 {
-    unsigned int surplus = parsed->given & ~command->options;
     const struct settings *settings = &parsed->settings;
+    const struct subcommand *part = NULL;
+    int status;
 
-    if (surplus & TAKES_CONTROL)
-        return report_usage("%s uses a client socket: give --socket, not --control", command->name);
-    if (surplus)
-        return report_usage("%s takes no %s", command->name, option_name(surplus));
+    if (command->subcommands) {
+        part = find_subcommand(command, settings);
+        if (!part)
+            return report_wrong_arguments(command);
+    }
+    status = check_options(command->name, part ? part->name : "",
+                           part ? part->options : command->options, parsed->given);
+    if (status)
+        return status;
     if (settings->socket && settings->control)
         return report_usage("--socket and --control cannot be combined");
     if ((settings->socket && !settings->socket[0]) || (settings->control && !settings->control[0]))
         return report_usage("the path of a socket is empty");
     if (settings->arg_count < command->min_args || settings->arg_count > command->max_args)
-        return report_usage("usage: asockctl %s [OPTION]...%s%s", command->name,
-                            command->arguments[0] ? " " : "", command->arguments);
+        return report_wrong_arguments(command);
     return 0;
 }
 
@@ -564,7 +416,8 @@ static int run_command(const struct command *command, const struct settings *set
 {
     loop_failure = wrong_call(command, EXIT_FAILURE);
     ev_set_syserr_cb(on_loop_error);
-    return command->run(settings);
+    return command->subcommands ? find_subcommand(command, settings)->run(settings)
+                                : command->run(settings);
 }
 
 int main(int argc, char **argv)
@@ -592,7 +445,7 @@ int main(int argc, char **argv)
         return report_finish_output();
     }
     if (parsed.help)
-        return print_help(command);
+        return help_print(command, commands, COMMAND_COUNT);
     if (!command)
         return report_usage("no command");
 

@@ -43,6 +43,10 @@ int policy_open(const struct settings *settings, struct session *ret);
 int policy_ask_all(struct session *session, const struct settings *settings, struct question *q,
                    const char *name, const char *needs, struct records *ret);
 
+/* Adds --policy and --config-dir to the arguments of asockd; returns how many it has added. */
+#define POLICY_FILES_ARGS (2 * (POLICIES_MAX + 1))
+size_t policy_add_files(const struct settings *settings, char **args);
+
 /* By the files of --policy or --config-dir: fills in ret. Returns -1 after a complaint. */
 int policy_judge_files(const struct settings *settings, const struct question *q,
                        struct records *ret);

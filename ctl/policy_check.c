@@ -79,10 +79,17 @@ static char *find_number(char *line)
 /* In "FILE: TEXT" the colon, where FILE is one that was named, or an absolute path. */
 static char *find_file(char *line, const struct settings *settings)
 {
-    for (int i = 1; i < settings->arg_count; i++) {
-        size_t len = strlen(settings->args[i]);
+    const char *const *named = settings->policies;
+    int count = settings->policy_count;
 
-        if (strncmp(line, settings->args[i], len) == 0 && strncmp(line + len, ": ", 2) == 0)
+    if (count == 0) {
+        named = (const char *const *)settings->args + 1;
+        count = settings->arg_count - 1;
+    }
+    for (int i = 0; i < count; i++) {
+        size_t len = strlen(named[i]);
+
+        if (strncmp(line, named[i], len) == 0 && strncmp(line + len, ": ", 2) == 0)
             return line + len;
     }
     return *line == '/' ? strstr(line, ": ") : NULL;
@@ -191,13 +198,21 @@ static int check_beside(const char *program, char **args, const struct settings 
 int policy_check(const struct settings *settings)
 {
     const char *named = getenv("ASOCKD"), *program = named && *named ? named : SBINDIR "/asockd";
-    char **args = report_need_memory(calloc((size_t)settings->arg_count + 2, sizeof(char *)));
+    char **args = report_need_memory(
+        calloc((size_t)settings->arg_count + POLICY_FILES_ARGS + 2, sizeof(char *)));
     int status = EXIT_FAILURE;
+    size_t count = 2;
+
+    if (settings->arg_count > 1 && (settings->policy_count > 0 || settings->config_dir)) {
+        free(args);
+        return report_usage("policy check takes files, or --policy and --config-dir, not both");
+    }
 
     args[0] = (char *)(uintptr_t) "asockd";
     args[1] = (char *)(uintptr_t) "--check";
+    count += policy_add_files(settings, args + count);
     for (int i = 1; i < settings->arg_count; i++)
-        args[i + 1] = settings->args[i];
+        args[count++] = settings->args[i];
     if (settings->json) {
         status = check_beside(program, args, settings);
     } else {

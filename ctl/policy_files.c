@@ -98,16 +98,10 @@ static int run(char **args, struct records *ret)
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 && ret->count > 0 ? 0 : -1;
 }
 
-int policy_judge_files(const struct settings *settings, const struct question *q,
-                       struct records *ret)
+size_t policy_add_files(const struct settings *settings, char **args)
 {
-    const char *named = getenv("ASOCKD");
-    size_t count = 0, most = 2 * (size_t)settings->policy_count + q->count + 5;
-    char **args = report_need_memory(calloc(most, sizeof(char *)));
-    int r;
+    size_t count = 0;
 
-    args[count++] = (char *)(uintptr_t)(named && *named ? named : SBINDIR "/asockd");
-    args[count++] = (char *)(uintptr_t) "--judge";
     for (int i = 0; i < settings->policy_count; i++) {
         args[count++] = (char *)(uintptr_t) "--policy";
         args[count++] = (char *)(uintptr_t)settings->policies[i];
@@ -116,6 +110,20 @@ int policy_judge_files(const struct settings *settings, const struct question *q
         args[count++] = (char *)(uintptr_t) "--config-dir";
         args[count++] = (char *)(uintptr_t)settings->config_dir;
     }
+    return count;
+}
+
+int policy_judge_files(const struct settings *settings, const struct question *q,
+                       struct records *ret)
+{
+    const char *named = getenv("ASOCKD");
+    char **args = report_need_memory(calloc(POLICY_FILES_ARGS + q->count + 3, sizeof(char *)));
+    size_t count = 0;
+    int r;
+
+    args[count++] = (char *)(uintptr_t)(named && *named ? named : SBINDIR "/asockd");
+    args[count++] = (char *)(uintptr_t) "--judge";
+    count += policy_add_files(settings, args + count);
     for (size_t i = 0; i < q->count; i++)
         args[count++] = q->args[i];
     r = run(args, ret);

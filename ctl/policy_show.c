@@ -127,8 +127,7 @@ int policy_show(const struct settings *settings)
     struct question q = {0};
     int status;
 
-    if (settings->arg_count != 1 || settings->client.address || settings->policy_count > 0 ||
-        settings->config_dir)
+    if (settings->arg_count != 1)
         return report_usage(
             "usage: asockctl policy show [--id ID | --pid PID | --user USER ...] [--json]");
     status = question_add_client(&q, &settings->client);

@@ -260,13 +260,28 @@ static int test_files(const struct settings *settings, struct question *q, struc
     return policy_judge_files(settings, q, ret);
 }
 
+/* Of files the daemon is asked nothing, but who the client of --id is. */
+static int check_sockets(const struct settings *settings, bool is_of_files)
+{
+    bool has_no_id = !settings->client.id;
+
+    if (is_of_files && settings->socket)
+        return report_usage("policy test takes no --socket with --policy or --config-dir");
+    if (is_of_files && has_no_id && (settings->control || settings->timeout_ms >= 0))
+        return report_usage("policy test with --policy or --config-dir asks asockd nothing, "
+                            "except about --id: it takes no --control and no --timeout");
+    return 0;
+}
+
 int policy_test(const struct settings *settings)
 {
     bool is_of_files = settings->policy_count > 0 || settings->config_dir;
     struct records records = {0};
     struct question q = {0};
-    int status = question_add_client(&q, &settings->client);
+    int status = check_sockets(settings, is_of_files);
 
+    if (status == 0)
+        status = question_add_client(&q, &settings->client);
     if (status == 0)
         status = question_add_connect(&q, settings);
     if (status == 0) {

@@ -188,8 +188,9 @@ static int take_operands(struct config *config, char **operands)
         fputs("asockd: --check cannot be combined with --allow-any or --allow-public\n", stderr);
         return misused();
     }
-    if (config->is_check && *operands && policy->file_count > 0) {
-        fputs("asockd: --check takes files or --policy, not both\n", stderr);
+    if (config->is_check && *operands && (policy->file_count > 0 || config->dir)) {
+        fprintf(stderr, "asockd: --check takes files or %s, not both\n",
+                policy->file_count > 0 ? "--policy" : "--config-dir");
         return misused();
     }
     if (*operands && !config->is_check && !config->is_judge) {

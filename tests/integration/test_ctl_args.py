@@ -50,8 +50,28 @@ class Arguments(unittest.TestCase):
         self.check_wrong("resolve", "h", "--keep-open", message="resolve takes no --exit-on-close")
         self.check_wrong("list", "--close", message="list takes no --close")
         self.check_wrong("reload", "--unit", "a.service", message="reload takes no --user")
-        self.check_wrong("reload", "--socket", "/a", message="reload takes no --socket")
+        self.check_wrong("reload", "--socket", "/a", message="reload uses the control socket: give --control, not --socket")
         self.check_wrong("list", "--prometheus", message="list takes no --openmetrics or other formats of metrics")
+
+    def test_options_of_subcommands(self):
+        check = ("policy", "check")
+        for option, value in (("--socket", "/a"), ("--control", "/a"), ("--timeout", "1"), ("--group", "0"), ("--id", "1"),
+                              ("--address", "::1"), ("--listen", "tcp")):
+            self.check_wrong(*check, option, value, message="policy check takes no " + option.replace("id", "user"))
+        for option in ("--policy", "--config-dir"):
+            self.check_wrong(*check, "f", option, "a", message="policy check takes files, or --policy and --config-dir, not both")
+            self.check_wrong("policy", "show", option, "a", message="policy show takes no " + option)
+        self.check_wrong("policy", "show", "--address", "::1", message="policy show takes no --address")
+        self.check_wrong("policy", "show", "--listen", "tcp", message="policy show takes no --listen")
+        self.check_wrong("policy", "learned", "--socket", "/a", message="policy learned uses the control socket")
+        self.check_wrong("policy", "learned", "--user", "0", message="policy learned takes no --user")
+        for option in ("--socket", "--control"):
+            self.check_wrong("policy", "test", "--policy", "a", option, "/a", "tcp", "h", "1", message="no " + option)
+        self.check_wrong("policy", "frobnicate", message="usage: asockctl policy [OPTION]... test|show|check|learned")
+        self.check_wrong("listener", "remove", "web", "--mode", "600", message="listener remove takes no --mode")
+        self.check_wrong("listener", "remove", "web", "--group", "0", message="listener remove takes no --group")
+        self.check_wrong("listener", "frobnicate", "web", message="usage: asockctl listener [OPTION]... add|remove NAME")
+        self.check_wrong("proxy", "--policy", "a", "--policy", "b", message="proxy takes no second --policy")
 
     def test_one_message_for_many_wrong_options(self):
         for args in (("proxy", *("--listen", "./a") * 20), ("list", "--timeout", "x", "--timeout", "y")):
@@ -233,12 +253,26 @@ class Completion(unittest.TestCase):
                                                                  "--help", "--version"})
         self.assertEqual(self.complete("policy", ""), {"test", "show", "check", "learned"})
         self.assertEqual(self.complete("policy", "--unit", "x.service", "test", ""), {"tcp", "udp"})
+        self.assertEqual(self.complete("policy", "check", "--"), {"--json", "--policy", "--config-dir", "--help", "--version"})
+        self.assertEqual(self.complete("listener", "remove", "--"), {"--control", "--json", "--timeout", "--path", "--help", "--version"})
 
     def test_every_option_of_the_help_is_offered(self):
         for command in COMMANDS:
             text = asockctl.run(command, "--help").stdout.decode()
             told = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.M))
             self.assertEqual(self.complete(command, "--"), told, command)
+
+    def test_every_other_option_is_refused(self):
+        """Never accepted and ignored."""
+        takes_value = set(re.findall(r"^  (--[a-z-]+) [A-Z[]", asockctl.run("--help").stdout.decode(), re.M))
+        everything = set().union(*(self.complete(command, "--") for command in COMMANDS))
+        plain = [(command,) for command in COMMANDS if command not in ("policy", "listener")]
+        parts = [("policy", word) for word in ("test", "show", "check", "learned")]
+        for call in (*plain, *parts, ("listener", "add"), ("listener", "remove")):
+            for option in everything - self.complete(*call, "--"):
+                done = asockctl.run(*call, option, *(["2"] if option in takes_value else []))
+                self.assertEqual((done.returncode, done.stdout), (125 if call == ("run",) else 2, b""), (call, option))
+                self.assertRegex(done.stderr.decode(), "takes no --|uses (a client|the control) socket", (call, option))
 
     def test_every_option_is_in_the_manual(self):
         with open(os.path.join(asockctl.SRCDIR, "man/asockctl.1"), encoding="utf-8") as page:
@@ -272,6 +306,8 @@ class ZshCompletion(unittest.TestCase):
         self.assertEqual(self.complete("policy", ""), bash.complete("policy", ""))
         for command in COMMANDS:
             self.assertEqual(self.complete(command, "-"), bash.complete(command, "-"), command)
+        for call in (*(("policy", word) for word in ("test", "show", "check", "learned")), ("listener", "remove")):
+            self.assertEqual(self.complete(*call, "-"), bash.complete(*call, "-"), call)
         for command in ("list", "sessions", "denied", "monitor", "top"):
             self.assertEqual({word + "=" for word in self.complete(command, "")}, bash.complete(command, ""))
             self.assertEqual(self.complete(command, "--columns", ""), bash.complete(command, "--columns", ""))

@@ -143,6 +143,9 @@ class Check(unittest.TestCase):
         self.assertIn(b"no-such-program: No such file", done.stderr)
         done = asockctl.run("policy", "check", "a", "b c", env=asockctl.environment(ASOCKD="/bin/echo"))
         self.assertEqual((done.returncode, done.stdout), (0, b"--check a b c\n"))
+        options = ("--policy", "a", "--config-dir", "c", "--policy", "b")
+        done = asockctl.run("policy", "check", *options, env=asockctl.environment(ASOCKD="/bin/echo"))
+        self.assertEqual((done.returncode, done.stdout), (0, b"--check --policy a --policy b --config-dir c\n"))
         done = asockctl.run("policy", "check", env=asockctl.environment(ASOCKD="/bin/false"))
         self.assertEqual(done.returncode, 1)
 
@@ -213,6 +216,18 @@ class Policy(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         bad = self.write("bad.policy", "[Rules]\nAllow=nothing\n")
         done = asockctl.run("policy", "check", self.files[0], bad, env=env)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{bad}:2: ".encode(), done.stdout + done.stderr)
+        missing = os.path.join(self.directory, "missing.policy")
+        for args in ((missing,), ("--policy", missing)):
+            done = asockctl.run("policy", "check", "--json", *args, env=env)
+            self.assertEqual([found["file"] for found in json.loads(done.stdout)["findings"]], [missing])
+
+    def test_check_of_a_directory(self):
+        env = asockctl.environment(ASOCKD=asockd.binary())
+        os.makedirs(os.path.join(self.directory, "etc", "policy.d"))
+        bad = self.write("etc/policy.d/bad.policy", "[Rules]\nAllow=nothing\n")
+        done = asockctl.run("policy", "check", "--config-dir", os.path.join(self.directory, "etc"), env=env)
         self.assertEqual(done.returncode, 1)
         self.assertIn(f"{bad}:2: ".encode(), done.stdout + done.stderr)
 
