@@ -6,11 +6,11 @@
  * Standard input or output, whatever it is, without ever waiting in a read or write that poll did
  * not promise. O_NONBLOCK is not set on it: the file description is shared with whoever started us.
  *
- *   regular file     read and write at once: they wait for the disk alone
- *   socket           MSG_DONTWAIT
- *   pipe, terminal   opened once more by /proc/self/fd: a file description of our own, with
- *   O_NONBLOCK any, if that     poll first, then one read; or one write of what fits if poll said
- *   that there is room is not possible
+ *   regular file        read and write at once: they wait for the disk alone
+ *   socket              MSG_DONTWAIT
+ *   pipe, terminal      opened again by /proc/self/fd: a file description of our own, O_NONBLOCK
+ *   any, if that fails  poll first, then one read; or one write of what fits if poll has said that
+ *                       there is room
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,8 +6,9 @@
  *
  *     file NAME       what follows, up to a line ".", is one more file; answer: "ok", or why not
  *     restrict        what follows, up to a line ".", narrows it; likewise
- *     ask PROTOCOL HOST ADDRESS PORT    "-" for none; answer: "allow FILE:LINE", "deny FILE:LINE",
- *     "deny", "learn …" reset           no file, no restriction; no answer
+ *     ask PROTOCOL HOST ADDRESS PORT
+ *                     "-" for none; answer: "allow FILE:LINE", "deny FILE:LINE", "deny", "learn …"
+ *     reset           no file, no restriction; no answer
  *
  * The client is uid 0 with nothing else known but its groups.
  */
