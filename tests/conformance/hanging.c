@@ -84,7 +84,8 @@ START_TEST(test_s57_buffers_are_not_shared_any_more)
     memset(data, 'm', asock_buffer_size(buffer));
     op = new_op_with(data, 4096);
     ck_assert_int_eq(asock_context_set_grace_ms(fixture.context, 50), 0);
-    ck_assert_int_eq(asock_op_set_timeout(op, 1000), 0);
+    /* It stops within that time, also on a busy machine. */
+    ck_assert_int_eq(asock_op_set_timeout(op, 3000), 0);
     pending(asock_receive(pair.socket, op));
     sync_with_daemon();
     private_daemon_freeze(fixture.daemon);
