@@ -297,22 +297,33 @@ void worker_set_deadline(struct worker *w, struct deadline *d, uint64_t ms_from_
         asock_wheel_set(&w->wheel, &d->timer, w->clock() + ms_from_now);
 }
 
-void *worker_block_get(struct worker *w, struct quota *quota)
+/* One that is charged. */
+static void *get_block(struct worker *w, struct quota *quota)
 {
-    void *block;
+    void *block = w->block_count > 0 ? w->blocks[--w->block_count] : mem_alloc(IO_BLOCK);
 
-    if (quota_charge(quota, QUOTA_MEMORY, IO_BLOCK) < 0)
-        return NULL;
-    block = w->block_count > 0 ? w->blocks[--w->block_count] : mem_alloc(IO_BLOCK);
     if (!block)
         quota_uncharge(quota, QUOTA_MEMORY, IO_BLOCK);
     return block;
+}
+
+void *worker_block_get(struct worker *w, struct quota *quota)
+{
+    return quota_charge(quota, QUOTA_MEMORY, IO_BLOCK) < 0 ? NULL : get_block(w, quota);
+}
+
+void *worker_block_get_last(struct worker *w, struct quota *quota)
+{
+    void **last = quota ? quota_charge_last(quota, QUOTA_MEMORY, IO_BLOCK) : NULL;
+
+    return last ? *last = get_block(w, quota) : NULL;
 }
 
 void worker_block_put(struct worker *w, struct quota *quota, void *block)
 {
     if (!block)
         return;
+    quota_last_returned(quota, block);
     quota_uncharge(quota, QUOTA_MEMORY, IO_BLOCK);
     if (w->block_count < IO_BLOCKS_KEPT)
         w->blocks[w->block_count++] = block;

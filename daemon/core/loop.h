@@ -198,6 +198,12 @@ static inline void deadline_deinit(struct deadline *d)
 
 /* A block of IO_BLOCK bytes, charged; NULL: no memory, or none left for `quota`. */
 void *worker_block_get(struct worker *w, struct quota *quota);
+/*
+ * The same where nothing goes on without it: if there is no room for it, one session of a user has
+ * one all the same. A quota's limits may be so small, or its memory so much promised, that none
+ * would ever be had.
+ */
+void *worker_block_get_last(struct worker *w, struct quota *quota);
 void worker_block_put(struct worker *w, struct quota *quota, void *block);
 /* The same of IO_SMALL bytes. */
 void *worker_small_block_get(struct worker *w);

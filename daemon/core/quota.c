@@ -38,6 +38,7 @@ struct quota {
     uint64_t used[QUOTA_RESOURCES];
     uint64_t limits[QUOTA_RESOURCES];
     struct quota *person;    /* of a user below a listener: the same user, below the daemon */
+    void *last;              /* of a user below the daemon: quota_charge_last(); NULL: none */
     struct share share;      /* of a user below the daemon, or of a unit: of the loop's time */
     uint64_t connects_until; /* when the connects so far are paid off, in ticks */
     char key[];
@@ -295,6 +296,14 @@ void quota_force(struct quota *q, bool on)
     q->is_forced = on;
 }
 
+static void add(struct quota *q, enum quota_resource resource, uint64_t n)
+{
+    for (; q && n > 0; q = q->parent) {
+        q->charged += q->used[resource] == 0;
+        q->used[resource] += n;
+    }
+}
+
 int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n)
 {
     /* The share of a node is never more than its parent has room for: it is the one to look at. */
@@ -302,11 +311,26 @@ int quota_charge(struct quota *q, enum quota_resource resource, uint64_t n)
         root_of(q)->refusals[resource]++;
         return -EDQUOT;
     }
-    for (; q && n > 0; q = q->parent) {
-        q->charged += q->used[resource] == 0;
-        q->used[resource] += n;
-    }
+    add(q, resource, n);
     return 0;
+}
+
+void **quota_charge_last(struct quota *q, enum quota_resource resource, uint64_t n)
+{
+    struct quota *person = quota_person(q);
+
+    if (person->last)
+        return NULL;
+    add(q, resource, n);
+    return &person->last;
+}
+
+void quota_last_returned(struct quota *q, const void *piece)
+{
+    struct quota *person = quota_person(q);
+
+    if (person && person->last == piece)
+        person->last = NULL;
 }
 
 void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n)

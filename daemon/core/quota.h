@@ -88,6 +88,15 @@ void quota_force(struct quota *q, bool on);
 void quota_uncharge(struct quota *q, enum quota_resource resource, uint64_t n);
 
 /*
+ * As quota_charge(), over any limit, for a piece of which a user has one at a time: without it he
+ * could not go on at all. Its place, empty until the caller fills it; NULL: there is one already,
+ * and nothing is charged. Of a node below a user.
+ */
+void **quota_charge_last(struct quota *q, enum quota_resource resource, uint64_t n);
+/* It is given back: whoever uncharges it says so first. Does nothing for another piece. */
+void quota_last_returned(struct quota *q, const void *piece);
+
+/*
  * One connect, of `rate` a second: a session may do as many, those of one unit together twice, of
  * one user four times, each saved up for a second at most; 0: any number. false: too many.
  */

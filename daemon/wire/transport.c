@@ -347,7 +347,7 @@ void transport_pause(struct transport *t)
     ev_io_stop(t->worker->loop, &t->read_io);
 }
 
-/* Without memory for a block small frames go on. */
+/* Without room for a block small frames go on; so do large ones, of one session of a user. */
 static int prepare_small_input(struct transport *t)
 {
     size_t len = t->in_end - t->in_start;
@@ -383,8 +383,12 @@ static int prepare_input(struct transport *t)
         return t->in_end < t->in_cap ? 0 : -ENOBUFS;
     }
     block = worker_block_get(t->worker, t->quota);
+    if (!block && prepare_small_input(t) == 0)
+        return 0;
     if (!block)
-        return prepare_small_input(t);
+        block = worker_block_get_last(t->worker, t->quota);
+    if (!block)
+        return -ENOMEM;
     if (len > 0)
         memcpy(block, t->in + t->in_start, len);
     worker_small_block_put(t->worker, t->in);

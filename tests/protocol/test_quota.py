@@ -371,6 +371,24 @@ class Tight(QuotaTest):
             self.assertEqual((reply.error, text), (pb.ERROR_SUCCESS, b""))
 
 
+class Short(QuotaTest):
+    """A session has room for what it was granted, and for no block of 512 KiB."""
+    config = "[Limits]\nTotalMemory=2M\n"
+
+    def test_s49_a_large_send_of_the_grant_needs_no_memory_that_there_is_not(self):
+        for wire in [self.client(sockets=1) for _ in range(2)]:
+            used, most = self.quota("session", wire.number)["memory"]
+            self.assertLess(most - used, 1 << 19)
+            listener = self.listener()
+            wire.send(wire.open(1, 1), wire.connect(2, 1, listener.getsockname()))
+            self.assertEqual(wire.completion(2).error, pb.ERROR_SUCCESS)
+            peer = self.accept(listener)
+            data = os.urandom(wire.welcome.send_window)
+            wire.send(wire.make_send(3, 1, data))
+            self.assertEqual(wire.completion(3).bytes, len(data))
+            self.assertEqual(self.read_all(peer, len(data)), data)
+
+
 class Promises(QuotaTest):
     config = "[Limits]\nTotalSockets=4096\nTotalOps=100000\nTotalMemory=256M\n"
 
