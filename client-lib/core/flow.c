@@ -81,6 +81,14 @@ enum flow asock_flow_op(const asock_socket *socket, int operation)
     return r;
 }
 
+uint64_t asock_flow_most(const asock_context *context, uint64_t queued)
+{
+    uint32_t sockets = context->limits.sockets;
+    uint64_t share = queued / 2 / sockets;
+
+    return is_alone(context) ? queued : allowed(queued - share * sockets, share, 0, 0, 0, true);
+}
+
 enum flow asock_flow_bytes(const asock_socket *socket, uint64_t want, bool is_whole, uint64_t *ret)
 {
     asock_context *context = socket->context;

@@ -18,6 +18,7 @@
 
 #include "base/time.h"
 #include "client-lib/core/accept.h"
+#include "client-lib/core/flow.h"
 #include "client-lib/core/socket.h"
 
 /* The first step is so large that most programs need no second; then twice as much each time. */
@@ -294,14 +295,21 @@ void asock_grant_answered(asock_context *context)
     asock_accept_unpark(context);
 }
 
+/* Of data that goes whole: the other sockets may never be closed, and their shares are theirs. */
+static uint64_t whole_most(const asock_context *context, uint64_t window, uint64_t queued)
+{
+    return smaller(window, asock_flow_most(context, queued));
+}
+
 bool asock_grant_is_hopeless(const asock_context *context, uint64_t bytes)
 {
     const struct welcome *limits = &context->limits;
 
-    if (!context->is_welcome || bytes <= smaller(limits->send_window, limits->queued_max))
+    if (!context->is_welcome ||
+        bytes <= whole_most(context, limits->send_window, limits->queued_max))
         return false;
-    if (bytes > smaller(asock_grant_most(context, ASOCK_LIMIT_SEND_WINDOW),
-                        asock_grant_most(context, ASOCK_LIMIT_QUEUED)))
+    if (bytes > whole_most(context, asock_grant_most(context, ASOCK_LIMIT_SEND_WINDOW),
+                           asock_grant_most(context, ASOCK_LIMIT_QUEUED)))
         return true;
     return is_answered(context) && rests(context);
 }

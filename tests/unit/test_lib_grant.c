@@ -435,6 +435,29 @@ START_TEST(test_s49_a_connect_whose_data_will_not_fit_fails_and_what_waits_for_i
 }
 END_TEST
 
+/* The other socket's share is not for it, and may never be free. */
+START_TEST(test_s49_a_connect_whose_data_fits_only_alone_fails_beside_another_socket)
+{
+    static const struct hello granted = {2, 64, MIB, 96 * KIB};
+    static char data[90 * KIB];
+    asock_socket *other, *socket;
+    asock_op *op;
+
+    expect_hello();
+    answer(granted, NULL);
+    other = fake_connected();
+    socket = fake_socket();
+    op = connect_with(socket, data, sizeof(data));
+    ck_assert_uint_gt(expect_hello().queued_max, 96 * KIB);
+    answer(granted, "the user has too little memory left");
+    ck_assert_int_eq(fake_end(op), ASOCK_NO_BUFFER_SPACE);
+    is_text(op, "the user has too little memory left");
+    asock_op_unref(op);
+    asock_socket_unref(socket);
+    asock_socket_unref(other);
+}
+END_TEST
+
 START_TEST(test_s49_a_connect_whose_data_fits_after_a_raise_goes_out)
 {
     static char data[100 * KIB];
