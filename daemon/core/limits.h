@@ -162,6 +162,9 @@
  * reported while it is still in the processor's cache.
  */
 #define SHOT_SLICES 16u
+/* Likewise receives of at most so many bytes each: a larger one is worth a call of its own. */
+#define RECEIVES_TOGETHER 16u
+#define RECEIVE_SMALL 8192u
 
 /* Work of one session per turn, before others get theirs. */
 #define TURN_REQUESTS 256u

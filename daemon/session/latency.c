@@ -108,7 +108,7 @@ void latency_had_more(struct sock *sock, bool had_more)
     sock->had_more = had_more;
 }
 
-/* ---- sends that arrived together ---- */
+/* ---- requests that arrived together ---- */
 
 /* It is not the first of this socket in this input, and there is more behind its frame. */
 bool latency_gathers(const struct op *op, const uint8_t *end)
@@ -123,4 +123,14 @@ bool latency_gathers(const struct op *op, const uint8_t *end)
         return transport_has_behind(&s->transport, end);
     s->latency.last_sent = op->socket_id;
     return false;
+}
+
+bool latency_gathers_receives(const struct op *op, const uint8_t *end)
+{
+    struct session *s = op->session;
+    bool is_first = s->latency.last_received != op->socket_id;
+
+    s->latency.last_received = op->socket_id;
+    return is_on(s->worker, LATENCY_GATHER) && !is_first && !op->sock->wants_read &&
+           transport_has_behind(&s->transport, end);
 }

@@ -21,15 +21,16 @@ enum latency {
     LATENCY_HOLD,  /* a small send's completion waits for the receive's, HOLD_MS at most */
     LATENCY_EAGER, /* meanwhile the socket is read once without a poll */
     LATENCY_GUESS, /* after a filled receive the watcher says whether there is more, not another call */
-    LATENCY_GATHER, /* several sends of a socket that arrived together leave with one call */
+    LATENCY_GATHER, /* sends, or receives, of a socket that arrived together have one call */
     LATENCY_COUNT,
 };
 
 /* Of a session. */
 struct latency_past {
-    uint32_t last_sent;    /* socket of the last SEND of this input; 0: none */
-    uint32_t held_id;      /* socket whose completion waits */
-    uint32_t eager_misses; /* looks in vain, in a row */
+    uint32_t last_sent;     /* socket of the last SEND of this input; 0: none */
+    uint32_t last_received; /* and of the last RECEIVE */
+    uint32_t held_id;       /* socket whose completion waits */
+    uint32_t eager_misses;  /* looks in vain, in a row */
     struct backoff eager;
 };
 
@@ -51,5 +52,7 @@ void latency_had_more(struct sock *sock, bool had_more);
 
 /* Is this SEND, whose frame ends at `end` in the input, to leave with those that are behind it? */
 bool latency_gathers(const struct op *op, const uint8_t *end);
+/* Is this RECEIVE to be filled together with those that are behind it? */
+bool latency_gathers_receives(const struct op *op, const uint8_t *end);
 
 #endif

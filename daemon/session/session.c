@@ -197,7 +197,7 @@ static void on_gone(struct task *task)
     assert(list_is_empty(&s->room_waiters));
     assert(list_is_empty(&s->room_tries));
     assert(list_is_empty(&s->settling));
-    assert(!s->batch_of && s->op_count == 0 && s->transport.fd < 0);
+    assert(!s->batch_of && !s->reads_of && s->op_count == 0 && s->transport.fd < 0);
     assert(list_is_empty(&s->ready) && list_is_empty(&s->emptying));
     share_deinit(&s->share);
     task_deinit(&s->gone);

@@ -96,6 +96,7 @@ struct session {
     struct list room_waiters, room_tries; /* sockets whose receive waits for room; may try now */
     struct sock *batch_of; /* its sends wait for the rest of the input; NULL: none do */
     uint32_t batch_bytes;  /* of them */
+    struct sock *reads_of; /* likewise its receives */
     struct latency_past latency;
     struct session_buffer *buffers;            /* LIMIT_BUFFERS places; NULL: there never was one */
     uint32_t buffer_count, descriptors_unread; /* unread: sent, and perhaps not yet fetched */

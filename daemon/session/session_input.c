@@ -13,6 +13,7 @@
 #include "daemon/session/session.h"
 #include "daemon/session/session_end.h"
 #include "daemon/session/send.h"
+#include "daemon/session/sock.h"
 #include "proto/errors.h"
 #include "proto/frame.h"
 
@@ -34,9 +35,16 @@ static bool can_take(struct session *s)
 
 enum consumed { NEEDS_INPUT, NEEDS_ROOM, SPENT, ENDED };
 
-static enum consumed broken_input(struct session *s, const char *why)
+/* What was to have one call has all that it can have. */
+static void end_batches(struct session *s)
 {
     send_batch_end(s);
+    sock_end_reads(s);
+}
+
+static enum consumed broken_input(struct session *s, const char *why)
+{
+    end_batches(s);
     session_end(s, ERR_PROTOCOL_ERROR, why);
     return ENDED;
 }
@@ -71,9 +79,9 @@ static enum consumed consume_frames(struct session *s, unsigned int *budget)
 {
     enum consumed c;
 
-    s->latency.last_sent = 0;
+    s->latency.last_sent = s->latency.last_received = 0;
     c = consume_some(s, budget);
-    send_batch_end(s);
+    end_batches(s);
     return c;
 }
 

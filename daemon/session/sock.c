@@ -227,12 +227,28 @@ void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms)
         op_set_deadline(sock->worker, op, timeout_ms, complete_timed_out);
 }
 
+static void run_queued(struct sock *sock)
+{
+    if (!sock->wants_read && !list_is_linked(&sock->node))
+        sock_run_receives(sock);
+}
+
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms)
 {
     sock_hold_op(sock, op, timeout_ms);
     list_append(&sock->receives, &op->node);
-    if (!sock->wants_read && !list_is_linked(&sock->node))
-        sock_run_receives(sock);
+    if (sock->session->reads_of == sock)
+        return; /* more are coming */
+    run_queued(sock);
+}
+
+void sock_end_reads(struct session *s)
+{
+    struct sock *sock = s->reads_of;
+
+    s->reads_of = NULL;
+    if (sock)
+        run_queued(sock);
 }
 
 void sock_wait_room(struct sock *sock)

@@ -163,8 +163,12 @@ void sock_free_later(struct sock *sock);
 /* What it is about to connect to; host is copied, NULL: an address. -ENOMEM: as before. */
 int sock_set_destination(struct sock *sock, const char *host, uint16_t port);
 
-/* Appends to the queue of its direction, arms its deadline, and lets the queue run. */
+/*
+ * Appends to the queue of its direction, arms its deadline, and lets the queue run; at the end of
+ * the batch if it is the session's reads_of.
+ */
 void sock_queue_receive(struct sock *sock, struct op *op, uint32_t timeout_ms);
+void sock_end_reads(struct session *s);
 /* The same for an op that is in no queue: a connect in progress, a close that waits. */
 void sock_hold_op(struct sock *sock, struct op *op, uint32_t timeout_ms);
 void sock_run_events(struct sock *sock);   /* of its watcher */

@@ -129,6 +129,8 @@ static void leave_session(struct sock *sock)
     sock->events = 0;
     if (s->batch_of == sock)
         s->batch_of = NULL;
+    if (s->reads_of == sock)
+        s->reads_of = NULL;
     sock->session = NULL;
     session_part_left(s);
 }

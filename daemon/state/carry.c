@@ -131,7 +131,7 @@ bool state_carries(const struct session *s)
     if (!state_may_carry(s) || s->has_ended || s->is_condemned || s->is_dying ||
         s->transport.fd < 0 || s->transport.out_lost || !shared_carries(s) ||
         s->lending_count > 0 || s->lent_unread > 0 || !list_is_empty(&s->settling) ||
-        !list_is_empty(&s->monitors) || s->batch_of || !carries_replies(&s->done))
+        !list_is_empty(&s->monitors) || s->batch_of || s->reads_of || !carries_replies(&s->done))
         return false;
     for (uint32_t id = 1; id < s->slot_count; id++)
         if (s->slots[id].sock && !carries_socket(s->slots[id].sock))

@@ -214,6 +214,8 @@ int dispatch_frame(struct session *s, const struct frame *frame)
         return r;
     if (s->batch_of && (request.verb != VERB_SEND || request.socket != s->batch_of->id))
         send_batch_end(s);
+    if (s->reads_of && (request.verb != VERB_RECEIVE || request.socket != s->reads_of->id))
+        sock_end_reads(s);
     if (request.verb == VERB_HELLO)
         return hello(s, &call);
     if (!s->has_hello)

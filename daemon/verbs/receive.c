@@ -2,10 +2,10 @@
 /*
  * RECEIVE.
  * Happy path: the first in the queue reads from the kernel straight into the session's output,
- * behind the place of its own reply. A wait-all goes on with its next piece; a length of 0 only
- * looks. By reference it reads into the client's memory, and the reply says how much. A multishot
- * stays the first in the queue and tells of each slice that has bytes, until it has filled the last
- * one.
+ * behind the place of its own reply. Small ones that arrive or wait together are filled with one
+ * call. A wait-all goes on with its next piece; a length of 0 only looks. By reference it reads
+ * into the client's memory, and the reply says how much. A multishot stays the first in the queue
+ * and tells of each slice that has bytes, until it has filled the last one.
  * Failures: not connected (at once), end of stream (0 bytes; every later one too), the peer's
  * reset (every later one too), no room in the output (waits until the client reads), no memory in
  * the kernel (waits), nothing behind a reference (FAULT; nothing is lost).
@@ -88,15 +88,22 @@ static int probe(struct op *op)
     return 1;
 }
 
-/* Writes the head that the reply will have if the op ends with `room` more bytes, as most do. */
-static size_t guess_head(const struct op *op, size_t room, uint8_t *place, struct reply *ret)
+/*
+ * Writes the head that the reply will have if the op ends with `room` more bytes, as most do.
+ * is_first: what is still to be reported of the socket goes with it.
+ */
+static size_t guess_head(const struct op *op, size_t room, bool is_first, uint8_t *place,
+                         struct reply *ret)
 {
     long n;
 
     session_fill_reply(op, ret);
     ret->bytes += room;
-    ret->send_freed += op->sock->send_freed;
-    ret->ops_freed += op->sock->ops_freed + 1;
+    ret->ops_freed++;
+    if (is_first) {
+        ret->send_freed += op->sock->send_freed;
+        ret->ops_freed += op->sock->ops_freed;
+    }
     n = asock_codec_encode_reply(ret, (uint32_t)room, place, CODEC_REPLY_MAX);
     return n > 0 ? (size_t)n : CODEC_REPLY_MAX;
 }
@@ -133,7 +140,7 @@ static int read_some(struct op *op)
 
     if (!place)
         return wait_room(op);
-    gap = guess_head(op, room, place, &guess);
+    gap = guess_head(op, room, true, place, &guess);
     n = netsock_receive(&sock->ns, place + gap, room, peek ? MSG_PEEK : 0);
     if (n <= 0)
         return ended(op, n);
@@ -149,6 +156,97 @@ static int read_some(struct op *op)
     complete_receive(op, &guess, place, gap, (size_t)n);
     return 1;
 }
+
+/* ---- several with one call ---- */
+
+static bool is_small(const struct op *op)
+{
+    return op->class == &receive_class && !op->is_reference && op->receive.flags == 0 &&
+           op->receive.length > 0 && op->receive.length <= RECEIVE_SMALL;
+}
+
+/* How many of the first receives may be filled by one call, and their bytes. */
+static unsigned int count_together(const struct sock *sock, size_t *ret_bytes)
+{
+    unsigned int count = 0;
+
+    *ret_bytes = 0;
+    list_for_each (&sock->receives, it) {
+        const struct op *op = container_of(it, struct op, node);
+
+        if (count == RECEIVES_TOGETHER || !is_small(op))
+            break;
+        *ret_bytes += op->receive.length;
+        count++;
+    }
+    return count;
+}
+
+/* Where their bytes go: each behind the head that its reply has if it is filled. */
+static void lay_out(const struct sock *sock, uint8_t *place, unsigned int count, struct iovec *iov,
+                    struct reply *guesses)
+{
+    const struct list *it = sock->receives.next;
+
+    for (unsigned int i = 0; i < count; i++, it = it->next) {
+        const struct op *op = container_of(it, struct op, node);
+        size_t len = op->receive.length;
+
+        iov[i].iov_base = place + guess_head(op, len, i == 0, place, &guesses[i]);
+        iov[i].iov_len = len;
+        place = (uint8_t *)iov[i].iov_base + len;
+    }
+}
+
+/* The last one that has bytes may have fewer than it asked for; those behind it wait on. */
+static void complete_filled(struct sock *sock, uint8_t *place, const struct iovec *iov,
+                            const struct reply *guesses, size_t bytes)
+{
+    for (; bytes > 0; iov++, guesses++) {
+        struct op *op = list_first(&sock->receives, struct op, node);
+        uint8_t *data = iov->iov_base;
+        size_t len = bytes < iov->iov_len ? bytes : iov->iov_len;
+
+        op->bytes = len;
+        bytes -= len;
+        complete_receive(op, guesses, place, (size_t)(data - place), len);
+        place = data + len;
+    }
+}
+
+static int read_together(struct op *op, unsigned int count, size_t bytes)
+{
+    struct reply guesses[RECEIVES_TOGETHER];
+    struct iovec iov[RECEIVES_TOGETHER];
+    struct sock *sock = op->sock;
+    size_t room;
+    uint8_t *place = session_reserve(op->session, bytes, count * CODEC_REPLY_MAX, &room);
+    ssize_t n;
+
+    if (!place)
+        return wait_room(op);
+    if (room < bytes)
+        return read_some(op);
+    lay_out(sock, place, count, iov, guesses);
+    n = netsock_receive_list(&sock->ns, iov, (int)count, 0);
+    if (n <= 0)
+        return ended(op, n);
+    count_in(sock, (size_t)n);
+    if ((size_t)n < bytes)
+        sock->wants_read = true;
+    complete_filled(sock, place, iov, guesses, (size_t)n);
+    return 1;
+}
+
+static int read_first(struct op *op)
+{
+    size_t bytes;
+    unsigned int count = count_together(op->sock, &bytes);
+
+    return count > 1 ? read_together(op, count, bytes) : read_some(op);
+}
+
+/* ---- by reference ---- */
 
 /* Bytes, 0 at the end of the stream, -errno; of -EFAULT the op has ended. */
 static ssize_t read_into(struct op *op, const struct iovec *iov, int count)
@@ -205,7 +303,7 @@ static int receive_step(struct op *op)
     if (op->receive.length == 0)
         return probe(op);
     do {
-        r = op->is_reference ? read_reference(op) : read_some(op);
+        r = op->is_reference ? read_reference(op) : read_first(op);
     } while (r == 2);
     return r;
 }
@@ -359,6 +457,8 @@ int verb_receive(struct op *op, const struct call *call)
     op->receive.flags = r->receive.flags;
     if (op->sock->receive_side != SIDE_OPEN)
         op->sock->wants_read = false;
+    else if (is_small(op) && latency_gathers_receives(op, call->payload))
+        op->session->reads_of = op->sock;
     sock_queue_receive(op->sock, op, r->timeout_ms);
     return 0;
 }

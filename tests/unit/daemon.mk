@@ -43,6 +43,7 @@ unit_tests += \
 	tests/unit/test_session_grant.unit \
 	tests/unit/test_session_hold.unit \
 	tests/unit/test_lent.unit \
+	tests/unit/test_receives.unit \
 	tests/unit/test_sock.unit \
 	tests/unit/test_state.unit \
 	tests/unit/test_state_datagrams.unit \
@@ -123,6 +124,8 @@ tests_unit_test_session_idle_unit_SOURCES = tests/unit/test_session_idle.c $(dae
 tests_unit_test_session_time_unit_SOURCES = tests/unit/test_session_time.c $(daemon_session_sources)
 
 tests_unit_test_lent_unit_SOURCES = tests/unit/test_lent.c
+tests_unit_test_receives_unit_SOURCES = tests/unit/test_receives.c $(daemon_session_sources)
+tests_unit_test_receives_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv -Wl,--wrap=recvmsg
 tests_unit_test_sock_unit_SOURCES = tests/unit/test_sock.c $(daemon_session_sources)
 tests_unit_test_sock_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=recv
 
