@@ -6,6 +6,7 @@
 #   identity.test  the same with test_identity.py
 #   examples.test  the same with test_examples.py: README's examples and the man pages'
 #   restart.test  the same with test_restart.py; ASOCK_RESTARTS="RESTARTS CLIENTS SOCKETS"
+#   upgrade.test  the same with test_upgrade.py, and with the version before; only by ./check --long
 #   audit_journal.test  the same with test_audit_journal.py
 #   arch.test      packages for Arch; only by check-packages
 #   rpm.test       RPM packages; only by check-packages
@@ -42,4 +43,6 @@ EXTRA_DIST += \
 	tests/system/test_identity.py \
 	tests/system/test_packages.py \
 	tests/system/test_restart.py \
-	tests/system/test_units.py
+	tests/system/test_units.py \
+	tests/system/test_upgrade.py \
+	tests/system/upgrade.test
