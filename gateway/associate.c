@@ -8,9 +8,9 @@
  * lets a relay drop), not the program's, its destination is denied or cannot be reached, there is
  * no room. SOCKS has no message to report that.
  *
- * Bounded: so many associations, flows of each, datagrams of each flow that are under way, and bytes
- * of all of these. A flow more takes the place of the one that was used least recently. That one
- * counts until the daemon has answered everything; while too many wait for that, a datagram to
+ * Bounded: so many associations, flows of each, datagrams of each flow that are under way, and
+ * bytes of all of these. A flow more takes the place of the one that was used least recently. That
+ * one counts until the daemon has answered everything; while too many wait for that, a datagram to
  * another destination is dropped.
  */
 #include "gateway/associate.h"
@@ -33,7 +33,8 @@
 #define SENDS_MAX 128u
 #define QUEUED_MAX (4u * 1024u * 1024u)
 #define DATAGRAM_MAX 65535u
-#define DATAGRAMS_MAX 32 /* of a program, in a turn */
+#define DATAGRAMS_MAX 32     /* of a program, in a turn */
+#define ROOM_BYTES (1 << 20) /* asked for: a burst of SENDS_MAX ordinary ones */
 
 struct flow {
     struct list all;  /* gateway->flows, until it is freed */
@@ -364,7 +365,7 @@ static struct associate *open_relay(struct client *client, struct sockaddr_stora
 {
     struct associate *associate = calloc(1, sizeof(*associate));
     socklen_t len = sizeof(*local), peer_len = sizeof(associate->program);
-    int fd = -1;
+    int fd = -1, room = ROOM_BYTES;
 
     if (!associate)
         return NULL;
@@ -380,6 +381,7 @@ static struct associate *open_relay(struct client *client, struct sockaddr_stora
         free(associate);
         return NULL;
     }
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     associate->wait.tell = on_session;
     associate->client = client;
     list_init(&associate->flows);
