@@ -195,17 +195,25 @@ static int send_error(int err, const struct udp_way *way)
     return way->segment > 0 && err == EINVAL ? -EMSGSIZE : -err;
 }
 
+/* To the peer, in one piece, with nothing to tell the kernel: it has no message to copy first. */
+static bool is_simple(int count, const struct udp_way *way)
+{
+    return count == 1 && !way->to && !way->source && way->traffic_class < 0 && way->segment == 0;
+}
+
 ssize_t udp_send(struct netsock *ns, const struct iovec *iov, int count, const struct udp_way *way)
 {
     struct outgoing room;
     struct msghdr msg;
+    bool simple = is_simple(count, way);
     ssize_t n;
-    int r = prepare(&msg, &room, iov, count, way);
+    int r = simple ? 0 : prepare(&msg, &room, iov, count, way);
 
     if (r < 0)
         return r;
     do {
-        n = sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = simple ? send(ns->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                   : sendmsg(ns->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     return n < 0 ? send_error(errno, way) : n;
 }

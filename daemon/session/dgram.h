@@ -38,6 +38,7 @@ struct dgram_row {
 };
 
 #define DGRAM_BURST 4u       /* of a new one */
+#define DGRAM_ALONE 8u       /* so often one came alone: only every 8th time is more looked for */
 #define DGRAM_GROUPS_MAX 16u /* the kernel's own limit of IPv4 is 20 */
 struct dgram_answers {
     uint64_t keys[2]; /* random: who is in which row */
@@ -65,6 +66,7 @@ struct dgram {
     bool borrows;                  /* sends of the queue have their bytes in the session's input */
     bool is_emptied;               /* a step has received all that there was */
     uint8_t burst;                 /* so many are expected to have come together */
+    uint8_t alone;                 /* so often in a row one has come alone */
     struct dgram_answers *answers; /* BOUND; else NULL */
     struct endpoint peer;          /* CONNECTED: as the kernel says who sent something */
     bool hears_peer_alone; /* CONNECTED: no one else's is in the kernel's queue, from before that */

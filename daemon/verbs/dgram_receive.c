@@ -268,14 +268,21 @@ static void tell_shot(struct op *op, size_t len, bool is_last)
     op->reply_flags = 0;
 }
 
+/* Only now and then it looks for more than the one that has come alone so often. */
+static bool expects_one(const struct dgram *dgram)
+{
+    return dgram->alone >= DGRAM_ALONE && dgram->alone % DGRAM_ALONE != 0;
+}
+
 /*
- * How many are tried for at once, with the slices' places; what came the last time says what may
+ * How many are tried for at once, with the slices' places; what came the last times says what may
  * come now.
  */
 static unsigned int shot_places(struct op *op, struct iovec *iov)
 {
     struct dgram *dgram = op->sock->dgram;
-    unsigned int want = op->slices.count < dgram->burst ? op->slices.count : dgram->burst;
+    unsigned int most = expects_one(dgram) ? 1 : dgram->burst;
+    unsigned int want = op->slices.count < most ? op->slices.count : most;
     uint64_t room;
 
     want = session_reply_room(op->session, want);
@@ -304,30 +311,55 @@ static void tell_shots(struct op *op, const struct iovec *iov, const struct data
     memset(&op->receive.datagram->received, 0, sizeof(op->receive.datagram->received));
 }
 
+/* How many have come; or -errno. */
+static int receive_shots(struct op *op, struct iovec *iov, unsigned int want, struct datagram *came)
+{
+    struct netsock *ns = &op->sock->ns;
+    ssize_t n;
+
+    memset(came, 0, want * sizeof(came[0]));
+    for (unsigned int i = 0; i < want; i++)
+        came[i].dropped = op->sock->dgram->dropped;
+    if (want > 1)
+        return udp_receive_several(ns, iov, want, came);
+    n = udp_receive(ns, iov, 1, 0, came);
+    return n < 0 ? (int)n : 1;
+}
+
+/* The watcher knows whether there is more than the one that was expected. */
+static void learn_burst(struct dgram *dgram, unsigned int came, unsigned int want)
+{
+    dgram->is_emptied = came < want || expects_one(dgram);
+    if (want > 1)
+        dgram->burst = (uint8_t)(came < UDP_TOGETHER_MAX / 2 ? 2 * came : UDP_TOGETHER_MAX);
+    if (came > 1)
+        dgram->alone = 0;
+    else if (want > 1 || expects_one(dgram))
+        dgram->alone = dgram->alone < UINT8_MAX ? dgram->alone + 1 : (int)DGRAM_ALONE;
+}
+
 static int shot_step(struct op *op)
 {
     struct datagram came[UDP_TOGETHER_MAX];
     struct iovec iov[UDP_TOGETHER_MAX];
     struct dgram *dgram = op->sock->dgram;
     unsigned int want = shot_places(op, iov);
+    bool has_judged = !dgram_accepts_all(op->sock);
     int n;
 
     if (want == 0)
         return wait_room(op);
-    if (!dgram_accepts_all(op->sock)) {
+    if (has_judged) {
         n = drop_denied(op->sock);
         if (n != 0)
             return n > 0 ? 1 : no_datagram(op, n);
         want = 1;
     }
-    memset(came, 0, want * sizeof(came[0]));
-    for (unsigned int i = 0; i < want; i++)
-        came[i].dropped = dgram->dropped;
-    n = udp_receive_several(&op->sock->ns, iov, want, came);
+    n = receive_shots(op, iov, want, came);
     if (n < 0)
         return no_datagram(op, n);
-    dgram->is_emptied = (unsigned int)n < want;
-    dgram->burst = (uint8_t)(n < (int)UDP_TOGETHER_MAX / 2 ? 2 * n : (int)UDP_TOGETHER_MAX);
+    if (!has_judged)
+        learn_burst(dgram, (unsigned int)n, want);
     tell_shots(op, iov, came, (unsigned int)n);
     return 1;
 }

@@ -89,6 +89,26 @@ class Together(Datagrams):
             self.assertEqual(bool(reply.flags & pb.REPLY_FLAG_MORE), i < 63)
         self.assertEqual([self.receive()[1] for _ in range(6)], [b"%d" % i for i in range(64, 70)])
 
+    def test_s65_many_behind_those_that_came_alone(self):
+        """One at a time for long, then many at once, then one at a time again."""
+        peer = self.peer()
+        self.open()
+        self.connect(peer)
+        self.send(b"hello")
+        own = peer.recvfrom(10)[1]
+        buffer, memory = self.client.register(65536)
+        op = self.submit_receive(0, flags=pb.RECEIVE_FLAG_MULTISHOT,
+                                 segments=[segment(buffer, i * 64, 64) for i in range(64)])
+        sent = 0
+        for count in [1] * 12 + [40] + [1] * 12:
+            for i in range(sent, sent + count):
+                peer.sendto(b"%d" % i, own)
+            for i in range(sent, sent + count):
+                place = self.client.take(lambda r: r.op == op)[0].datagram.segment
+                self.assertEqual(place.offset, i * 64)
+                self.assertEqual(bytes(memory[place.offset:place.offset + place.length]), b"%d" % i)
+            sent += count
+
 
 class TogetherWithPolicy(WithPolicy):
 

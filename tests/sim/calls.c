@@ -121,8 +121,11 @@ static ssize_t send_some(int fd, const struct iovec *iov, size_t count, const st
 ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
 {
     struct iovec iov = {(void *)(uintptr_t)data, len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+    const struct kfile *file = fd_file(fd);
 
-    (void)flags;
+    if (file && file->kind == FILE_UDP)
+        return __wrap_sendmsg(fd, &msg, flags);
     return send_some(fd, &iov, 1, NULL);
 }
 
