@@ -19,5 +19,5 @@ tests_unit_test_gateway_packets_unit_LDADD = libgateway.la $(SUITE_LIBS)
 unit_tests += tests/unit/test_gateway_datagrams.unit
 tests_unit_test_gateway_datagrams_unit_SOURCES = tests/unit/test_gateway_datagrams.c $(FAKE_DAEMON)
 tests_unit_test_gateway_datagrams_unit_LDADD = libgateway.la $(LIB_TEST_LIBS) $(EV_LIBS)
-tests_unit_test_gateway_datagrams_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=asock_receive \
+tests_unit_test_gateway_datagrams_unit_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=ev_now -Wl,--wrap=asock_receive \
 	-Wl,--wrap=network_put_answer
