@@ -8,6 +8,8 @@ has answered the close.
 from __future__ import annotations
 
 import asyncio
+import asyncio.constants
+import asyncio.transports
 from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple, Union
 
 from ._core import DATAGRAM_MAX, Op, address_of
@@ -36,7 +38,7 @@ class _Ending:
         self._protocol = protocol
         self._size = 0            # bytes that were written and not taken yet
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
-        self._is_pausing = False  # pause_writing() was called
+        self._protocol_paused = False  # pause_writing() was called; asyncio's sendfile() reads it by this name
         self._is_closing = False
         self._is_lost = False
         self._closing: Optional[Op] = None  # the close of the socket
@@ -100,13 +102,14 @@ def fill_buffers(protocol: asyncio.BufferedProtocol, data: bytes) -> None:
         view = view[count:]
 
 
-class StreamTransport(_Ending, asyncio.Transport):
-    """A connection, as asyncio.Transport describes it."""
+class StreamTransport(_Ending, asyncio.transports._FlowControlMixin):
+    """A connection, as asyncio.Transport describes it. loop.start_tls() and loop.sendfile() take it."""
 
     _start_tls_compatible = True
+    _sendfile_compatible = asyncio.constants._SendfileMode.FALLBACK
 
     def __init__(self, session: Session, sock: Any, connected: Any, protocol: Any) -> None:
-        super().__init__({"peername": address_of(connected.remote), "sockname": address_of(connected.local)})
+        super().__init__({"peername": address_of(connected.remote), "sockname": address_of(connected.local)}, session._loop)
         self._attach(session, sock, protocol)
         self._is_reading = True
         self._receive: Optional[Op] = None
@@ -201,8 +204,8 @@ class StreamTransport(_Ending, asyncio.Transport):
         length = len(op.rest)
         self._size += length
         self._when_done(op, lambda op: self._on_sent(op, length))
-        if self._size > self._high and not self._is_pausing:
-            self._is_pausing = True
+        if self._size > self._high and not self._protocol_paused:
+            self._protocol_paused = True
             self._protocol.pause_writing()
 
     def _on_sent(self, op: Op, length: int) -> None:
@@ -212,8 +215,8 @@ class StreamTransport(_Ending, asyncio.Transport):
         if op.error:
             self._force_close(error_of(op.error, op.text))
             return
-        if self._is_pausing and self._size <= self._low:
-            self._is_pausing = False
+        if self._protocol_paused and self._size <= self._low:
+            self._protocol_paused = False
             self._protocol.resume_writing()
         if self._is_closing and self._size == 0:
             self._close_socket()
@@ -316,8 +319,8 @@ class DatagramTransport(_Ending, asyncio.DatagramTransport):
         self._size += length
         self._sends += 1
         self._when_done(op, lambda op: self._on_sent(op, length))
-        if self._size > self._high and not self._is_pausing:
-            self._is_pausing = True
+        if self._size > self._high and not self._protocol_paused:
+            self._protocol_paused = True
             self._protocol.pause_writing()
 
     def _on_sent(self, op: Op, length: int) -> None:
@@ -330,8 +333,8 @@ class DatagramTransport(_Ending, asyncio.DatagramTransport):
             return
         if op.error:
             self._tell(self._protocol.error_received, error_of(op.error, op.text))
-        if self._is_pausing and self._size <= self._low:
-            self._is_pausing = False
+        if self._protocol_paused and self._size <= self._low:
+            self._protocol_paused = False
             self._protocol.resume_writing()
         if self._is_closing and self._sends == 0 and not self._is_lost:
             self._lose(None, self._sock.close())

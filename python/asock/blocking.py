@@ -139,6 +139,34 @@ class Socket(_Base):
         self.sendall(view)
         return len(view)
 
+    def sendfile(self, file: Any, offset: int = 0, count: Optional[int] = None) -> int:
+        """Sends a file that was opened in binary mode, from offset on: count bytes, or up to its end. Returns how many.
+
+        Behind the call, and where it raises, the file's position is after the last byte that was sent. A timeout is that of all
+        of them, and breaks the stream.
+        """
+        if "b" not in getattr(file, "mode", "b"):
+            raise ValueError("the file must be opened in binary mode")
+        if count is not None and count <= 0:
+            raise ValueError("count must be above 0, or None")
+        deadline = self._deadline()
+        total = 0
+        file.seek(offset)
+        try:
+            while count is None or total < count:
+                data = file.read(_PIECE if count is None else min(_PIECE, count - total))
+                if not data:
+                    break
+                left = 0 if deadline is None else max(1, round((deadline - time.monotonic()) * 1000))
+                op = self._sock.send(data, timeout_ms=left)
+                try:
+                    self._wait(op)
+                finally:
+                    total += op.bytes
+        finally:
+            file.seek(offset + total)
+        return total
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """1 to size bytes; none at the peer's end of stream. Only MSG_WAITALL is known of the flags."""
         if flags & ~_socket.MSG_WAITALL:

@@ -135,6 +135,32 @@ class Streams(AioTest):
             self.assertEqual(hashlib.sha256(got).digest(), hashlib.sha256(data).digest())
         self.run_async(main())
 
+    def test_sendfile(self):
+        """More than the transport buffers; what comes meanwhile waits."""
+        data = os.urandom(3 << 20)
+
+        async def main():
+            reader, writer = await aio.open_connection(*self.address)
+            peer = await self.accept_one()
+            peer.sendall(b"early")
+            loop = asyncio.get_running_loop()
+            got = loop.create_task(self.read_peer(peer))
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                file.seek(0)
+                writer.write(b"head")
+                self.assertEqual(await loop.sendfile(writer.transport, file), len(data))
+                self.assertEqual(await loop.sendfile(writer.transport, file, 100, 1_000_000), 1_000_000)
+                self.assertEqual(file.tell(), 1_000_100)
+            self.assertEqual(await reader.readexactly(5), b"early")
+            writer.write(b"tail")
+            writer.write_eof()
+            self.assertEqual(await got, b"head" + data + data[100:1_000_100] + b"tail")
+            peer.close()
+            writer.close()
+            await writer.wait_closed()
+        self.run_async(main())
+
     def test_a_hundred_at_once_in_one_session(self):
         """More than the first grant; the session ends with the last of them."""
         async def echo(number):

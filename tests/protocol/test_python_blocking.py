@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import tempfile
 import threading
 import unittest
 import unittest.mock
@@ -67,6 +68,54 @@ class Blocking(DaemonTest):
         sock.close()
         reader.join(DEADLINE)
         self.assertEqual(hashlib.sha256(got[0]).digest(), hashlib.sha256(data).digest())
+
+    def file(self, data):
+        file = self.hold(tempfile.TemporaryFile())
+        file.write(data)
+        return file
+
+    def test_sendfile(self):
+        data = os.urandom(3 << 20)
+        file = self.file(data)
+        sock, peer = self.connect()
+        got = []
+        reader = threading.Thread(target=lambda: got.append(self.read_all(peer)))
+        reader.start()
+        sock.sendall(b"head")
+        self.assertEqual((sock.sendfile(file), file.tell()), (len(data), len(data)))
+        self.assertEqual((sock.sendfile(file, 100, 2_000_000), file.tell()), (2_000_000, 2_000_100))
+        self.assertEqual((sock.sendfile(file, len(data) - 7, 100), file.tell()), (7, len(data)))
+        self.assertEqual((sock.sendfile(file, len(data)), file.tell()), (0, len(data)))
+        sock.sendall(b"tail")
+        sock.close()
+        reader.join(DEADLINE)
+        self.assertEqual(got[0], b"head" + data + data[100:2_000_100] + data[-7:] + b"tail")
+
+    def test_sendfile_that_fails_says_how_far_it_came(self):
+        """The peer resets the connection when it has read so much."""
+        file = self.file(bytes(32 << 20))
+        sock, peer = self.connect()
+
+        def read_some():
+            self.read_all(peer, 2 << 20)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+
+        reader = threading.Thread(target=read_some)
+        reader.start()
+        with self.assertRaises(ConnectionResetError):
+            sock.sendfile(file)
+        reader.join(DEADLINE)
+        self.assertGreaterEqual(file.tell(), 1 << 20)
+        self.assertLess(file.tell(), 32 << 20)
+
+    def test_sendfile_of_what_it_does_not_take(self):
+        sock, _ = self.connect()
+        with tempfile.TemporaryFile("w+") as text, self.assertRaises(ValueError):
+            sock.sendfile(text)
+        for count in (0, -1):
+            with self.assertRaises(ValueError):
+                sock.sendfile(self.file(b"x"), 0, count)
 
     def test_wait_all_over_many_pieces(self):
         data = os.urandom(3 << 20)
