@@ -30,8 +30,9 @@
 #define FLOWS_HELD_MAX (2 * FLOWS_MAX)
 #define FLOWS_ALL_MAX (ASSOCIATIONS_MAX * FLOWS_HELD_MAX)
 /* Under way; also those that wait for their connects. Of a flow, and bytes of all. */
-#define SENDS_MAX 128u
+#define SENDS_MAX 512u
 #define QUEUED_MAX (4u * 1024u * 1024u)
+#define SENDING_BYTES 512u /* of one beside its data, about */
 #define DATAGRAM_MAX 65535u
 #define DATAGRAMS_MAX 32     /* of a program, in a turn */
 #define ROOM_BYTES (1 << 20) /* asked for: a burst of SENDS_MAX ordinary ones */
@@ -55,7 +56,7 @@ struct sending {
     struct list node;
     struct flow *flow;
     asock_op *op;
-    size_t len;
+    size_t bytes; /* of QUEUED_MAX */
     char data[];
 };
 
@@ -72,7 +73,7 @@ struct associate {
 
 static void drop_sending(struct sending *sending)
 {
-    sending->flow->client->gateway->datagram_bytes -= sending->len;
+    sending->flow->client->gateway->datagram_bytes -= sending->bytes;
     list_remove(&sending->node);
     asock_op_unref(sending->op);
     free(sending);
@@ -196,7 +197,7 @@ static void send_datagram(struct flow *flow, const char *data, size_t len)
     struct gateway *gateway = flow->client->gateway;
     struct sending *sending;
 
-    if (flow->sends == SENDS_MAX || gateway->datagram_bytes + len > QUEUED_MAX)
+    if (flow->sends == SENDS_MAX || gateway->datagram_bytes + len + SENDING_BYTES > QUEUED_MAX)
         return;
     sending = malloc(sizeof(*sending) + len + 1);
     if (!sending)
@@ -206,8 +207,8 @@ static void send_datagram(struct flow *flow, const char *data, size_t len)
         return;
     }
     sending->flow = flow;
-    sending->len = len;
-    gateway->datagram_bytes += len;
+    sending->bytes = len + SENDING_BYTES;
+    gateway->datagram_bytes += sending->bytes;
     list_init(&sending->node);
     list_append(&flow->sendings, &sending->node);
     memcpy(sending->data, data, len);

@@ -23,8 +23,9 @@
 #include "gateway/server.h"
 
 /* Under way; also those that wait for their connects. Of a flow, and bytes of all. */
-#define SENDS_MAX 128u
+#define SENDS_MAX 512u
 #define QUEUED_MAX (4u * 1024u * 1024u)
+#define SENDING_BYTES 512u /* of one beside its data, about */
 #define DATAGRAM_MAX 65535u
 #define DATAGRAMS_MAX 64 /* in a turn */
 #define SWEEP_SECONDS 10.0
@@ -51,7 +52,7 @@ struct sending {
     struct list node;
     struct exchange *exchange;
     asock_op *op;
-    size_t len;
+    size_t bytes; /* of QUEUED_MAX */
     uint8_t data[];
 };
 
@@ -69,7 +70,7 @@ static struct exchange **place_of(struct datagrams *datagrams, const struct flow
 
 static void drop_sending(struct sending *sending)
 {
-    sending->exchange->datagrams->queued -= sending->len;
+    sending->exchange->datagrams->queued -= sending->bytes;
     list_remove(&sending->node);
     asock_op_unref(sending->op);
     free(sending);
@@ -248,7 +249,7 @@ static void send_datagram(struct exchange *exchange, const uint8_t *data, size_t
     struct datagrams *datagrams = exchange->datagrams;
     struct sending *sending;
 
-    if (exchange->sends == SENDS_MAX || datagrams->queued + len > QUEUED_MAX)
+    if (exchange->sends == SENDS_MAX || datagrams->queued + len + SENDING_BYTES > QUEUED_MAX)
         return;
     sending = malloc(sizeof(*sending) + len + 1);
     if (!sending)
@@ -258,8 +259,8 @@ static void send_datagram(struct exchange *exchange, const uint8_t *data, size_t
         return;
     }
     sending->exchange = exchange;
-    sending->len = len;
-    datagrams->queued += len;
+    sending->bytes = len + SENDING_BYTES;
+    datagrams->queued += sending->bytes;
     list_init(&sending->node);
     list_append(&exchange->sendings, &sending->node);
     memcpy(sending->data, data, len);

@@ -472,7 +472,7 @@ class InvalidPolicy(PolicyTest):
         self.allow(other)
         self.assertEqual(self.connect(wire, 6, allowed), pb.ERROR_ACCESS_DENIED)
         self.assertEqual(self.connect(wire, 7, other), pb.ERROR_SUCCESS)
-        self.assertNotIn("policy", self.status())
+        self.daemon.wait(lambda: "policy" not in self.status())
         self.assertEqual(self.daemon.stats()["policy_problems"], 0)
 
     def test_a_valid_one_is_read(self):

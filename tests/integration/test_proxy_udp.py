@@ -116,17 +116,18 @@ class Associate(Udp):
         self.assertEqual([peer.recv(10) for _ in range(10)], [b"%d" % i for i in range(10)])
 
     def test_a_burst_waits_for_the_daemon(self):
-        """A hundred datagrams, of which the daemon has taken none yet."""
+        """Of which it has taken nothing yet."""
         association, peer = self.association(), self.peer()
         self.echo(association, peer, "127.0.0.1")
         self.addCleanup(self.daemon.process.send_signal, signal.SIGCONT)
         self.daemon.process.send_signal(signal.SIGSTOP)
-        for i in range(100):
-            association.send(b"%d" % i, *peer.getsockname())
         port = association.udp.getpeername()[1]
-        self.daemon.wait(lambda: udp_queue(port) == 0)
+        for i in range(200):
+            association.send(b"%d" % i, *peer.getsockname())
+            if i % 50 == 49:
+                self.daemon.wait(lambda: udp_queue(port) == 0)
         self.daemon.process.send_signal(signal.SIGCONT)
-        self.assertEqual([peer.recv(10) for _ in range(100)], [b"%d" % i for i in range(100)])
+        self.assertEqual([peer.recv(10) for _ in range(200)], [b"%d" % i for i in range(200)])
 
     def test_many_destinations_take_turns(self):
         association = self.association()

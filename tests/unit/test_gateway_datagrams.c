@@ -205,3 +205,13 @@ START_TEST(test_expiry_is_looked_for_while_there_are_flows)
     ck_assert(t.datagrams.sweep.repeat <= DATAGRAM_IDLE_SECONDS / 4);
 }
 END_TEST
+
+/* What the daemon has not answered waits. */
+START_TEST(test_a_burst_waits_for_the_daemon)
+{
+    begin_flow(1);
+    for (int i = 0; i < 500; i++)
+        command_sends(1);
+    ck_assert_uint_eq(t.gateway.datagrams_sent, 500);
+}
+END_TEST
