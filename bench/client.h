@@ -66,6 +66,9 @@ void names_run(struct client *c, long units);
 /* For those of plain_test(): connected, and blocking. */
 int lent_connection(const struct options *o);
 
+/* Where the proxy takes datagrams, each behind a header; until the process ends. */
+struct sockaddr_in socks_associate(const struct options *o);
+
 /* With o.processes: prints the result. */
 void crowd_measure(struct client *c, const struct test *test);
 

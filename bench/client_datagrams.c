@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The tests with datagrams, over the kernel's sockets and over asockd. As many are on their way as
- * no buffer drops: 64 that are echoed, 128 of a stream, of which the server acknowledges every
- * 32nd. Each is looked at, as are the bytes of a stream.
+ * The tests with datagrams, over the kernel's sockets, through a SOCKS5 proxy, and over asockd. As
+ * many are on their way as no buffer drops: 64 that are echoed, 128 of a stream, of which the
+ * server acknowledges every 32nd. Each is looked at, as are the bytes of a stream.
  */
 #include <asock/asock.h>
 #include <errno.h>
@@ -16,11 +16,14 @@
 
 #include "bench/client.h"
 
-#define ECHOED 64u     /* on their way, of all sockets together */
-#define GROUP 32u      /* of a stream: the last one is acknowledged */
-#define GROUPS 4u      /* on their way */
-#define PATIENCE 10000 /* ms: then one was lost */
+#define SOCKS_HEADER 10u /* of a datagram: to or from an IPv4 address */
+#define ECHOED 64u       /* on their way, of all sockets together */
+#define GROUP 32u        /* of a stream: the last one is acknowledged */
+#define GROUPS 4u        /* on their way */
+#define PATIENCE 10000   /* ms: then one was lost */
 #define SOCKETS_MAX 64u
+#define SEND_ROOM                                                                                  \
+    (4 << 20) /* where what was sent waits for a process, and not in its peer's queue */
 #define POOL_BYTES (256u * 1024u)
 
 struct link {
@@ -33,7 +36,8 @@ struct link {
 static struct datagrams {
     struct client *client;
     struct link links[SOCKETS_MAX];
-    unsigned char *group; /* of a stream: GROUP datagrams */
+    unsigned char *group; /* of a stream: GROUP datagrams, each behind its prefix */
+    size_t prefix;        /* bytes of the proxy's header in front of each; 0: there is no proxy */
     long started, done, units;
     int epoll;
     /* asock */
@@ -73,19 +77,42 @@ static void take(struct link *link, const unsigned char *data, size_t len, bool 
 
 /* ---- plain sockets ---- */
 
+static unsigned char *group_at(unsigned int i)
+{
+    return d.group + i * (d.prefix + d.client->o.size);
+}
+
+/* Nothing in front of the data but the server's address, where a proxy forwards it. */
+static void prepare_group(const struct sockaddr_in *server)
+{
+    static const unsigned char head[] = {0, 0, 0, 1};
+
+    d.group = malloc((d.prefix + d.client->o.size) * GROUP);
+    if (d.group == NULL)
+        fail("no memory");
+    for (unsigned int i = 0; i < GROUP && d.prefix > 0; i++) {
+        memcpy(group_at(i), head, sizeof head);
+        memcpy(group_at(i) + 4, &server->sin_addr, 4);
+        memcpy(group_at(i) + 8, &server->sin_port, 2);
+    }
+}
+
 static void plain_prepare(struct client *c)
 {
     d.client = c;
     d.epoll = epoll_create1(EPOLL_CLOEXEC);
-    d.group = malloc(c->o.size * GROUP);
+    d.prefix = c->o.socks ? SOCKS_HEADER : 0;
+    prepare_group(&c->o.server);
     for (unsigned int i = 0; i < c->o.connections; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
+        struct sockaddr_in to = c->o.socks ? socks_associate(&c->o) : c->o.server;
         struct link *link = &d.links[i];
+        int room = SEND_ROOM;
 
         link->index = i;
         link->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (link->fd < 0 || d.group == NULL ||
-            connect(link->fd, (const struct sockaddr *)&c->o.server, sizeof c->o.server) < 0 ||
+        if (link->fd < 0 || setsockopt(link->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) < 0 ||
+            connect(link->fd, (const struct sockaddr *)&to, sizeof to) < 0 ||
             epoll_ctl(d.epoll, EPOLL_CTL_ADD, link->fd, &event) < 0)
             fail("a datagram socket");
     }
@@ -93,8 +120,8 @@ static void plain_prepare(struct client *c)
 
 static void plain_send(struct link *link)
 {
-    stamp(d.group, 'e', link->sent++);
-    if (send(link->fd, d.group, d.client->o.size, 0) < 0)
+    stamp(d.group + d.prefix, 'e', link->sent++);
+    if (send(link->fd, d.group, d.prefix + d.client->o.size, 0) < 0)
         fail("send");
     d.started++;
 }
@@ -105,7 +132,9 @@ static void plain_receive(struct link *link, bool is_echo)
     ssize_t n;
 
     while ((n = recv(link->fd, data, sizeof data, 0)) >= 0) {
-        take(link, data, (size_t)n, is_echo);
+        if ((size_t)n < d.prefix)
+            fail("a datagram without the proxy's header");
+        take(link, data + d.prefix, (size_t)n - d.prefix, is_echo);
         if (is_echo && d.started < d.units)
             plain_send(link);
     }
@@ -141,13 +170,14 @@ static void plain_echo(struct client *c, long units)
 
 static void plain_send_group(struct link *link)
 {
-    size_t size = d.client->o.size;
+    size_t size = d.prefix + d.client->o.size;
     uint64_t first = link->sent;
 
     for (unsigned int i = 0; i < GROUP; i++)
-        stamp(d.group + i * size, i == GROUP - 1 ? 'U' : 'u', i == GROUP - 1 ? first : first + i);
+        stamp(group_at(i) + d.prefix, i == GROUP - 1 ? 'U' : 'u',
+              i == GROUP - 1 ? first : first + i);
     for (unsigned int i = 0; i < GROUP && !is_segmented(); i++)
-        if (send(link->fd, d.group + i * size, size, 0) < 0)
+        if (send(link->fd, group_at(i), size, 0) < 0)
             fail("send");
     if (is_segmented() && send(link->fd, d.group, size * GROUP, 0) < 0)
         fail("send of segments");
@@ -158,7 +188,7 @@ static void plain_send_group(struct link *link)
 static void plain_stream(struct client *c, long units)
 {
     struct link *link = &d.links[0];
-    int size = (int)c->o.size;
+    int size = (int)(d.prefix + c->o.size);
 
     begin(units - units % GROUP + GROUP);
     if (is_segmented() && setsockopt(link->fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size) < 0)

@@ -51,35 +51,46 @@ static void receive_whole(int fd, void *data, size_t len)
     }
 }
 
-/* ---- SOCKS5: no authentication, CONNECT to an IPv4 address ---- */
+/* ---- SOCKS5: no authentication, IPv4 addresses ---- */
 
 static const unsigned char socks_greeting[] = {5, 1, 0};
 #define SOCKS_CHOICE 2u
 #define SOCKS_REQUEST 10u
 #define SOCKS_REPLY 10u
+#define SOCKS_CONNECT 1
+#define SOCKS_UDP_ASSOCIATE 3
 
-static void socks_request(const struct sockaddr_in *to, unsigned char request[SOCKS_REQUEST])
+static void socks_request(unsigned char command, const struct sockaddr_in *to,
+                          unsigned char request[SOCKS_REQUEST])
 {
-    static const unsigned char head[] = {5, 1, 0, 1};
+    const unsigned char head[] = {5, command, 0, 1};
 
     memcpy(request, head, sizeof head);
     memcpy(request + 4, &to->sin_addr, 4);
     memcpy(request + 8, &to->sin_port, 2);
 }
 
-static void socks_connect(int fd, const struct sockaddr_in *to)
+static void socks_ask(int fd, unsigned char command, const struct sockaddr_in *to,
+                      unsigned char reply[SOCKS_REPLY])
 {
-    unsigned char request[SOCKS_REQUEST], reply[SOCKS_REPLY];
+    unsigned char request[SOCKS_REQUEST];
 
     send_whole(fd, socks_greeting, sizeof socks_greeting);
     receive_whole(fd, reply, SOCKS_CHOICE);
     if (reply[0] != 5 || reply[1] != 0)
         fail("the proxy wants a password");
-    socks_request(to, request);
+    socks_request(command, to, request);
     send_whole(fd, request, sizeof request);
-    receive_whole(fd, reply, sizeof reply);
+    receive_whole(fd, reply, SOCKS_REPLY);
     if (reply[1] != 0)
         fail("the proxy refuses: %d", reply[1]);
+}
+
+static void socks_connect(int fd, const struct sockaddr_in *to)
+{
+    unsigned char reply[SOCKS_REPLY];
+
+    socks_ask(fd, SOCKS_CONNECT, to, reply);
 }
 
 static int unix_connect(const char *path)
@@ -111,6 +122,17 @@ static int tcp_connect(const struct options *o)
 static int first_connect(const struct options *o)
 {
     return o->path != NULL ? unix_connect(o->path) : tcp_connect(o);
+}
+
+struct sockaddr_in socks_associate(const struct options *o)
+{
+    const struct sockaddr_in any = {.sin_family = AF_INET};
+    struct sockaddr_in relay = o->proxy;
+    unsigned char reply[SOCKS_REPLY];
+
+    socks_ask(first_connect(o), SOCKS_UDP_ASSOCIATE, &any, reply);
+    memcpy(&relay.sin_port, reply + 8, 2);
+    return relay;
 }
 
 static int open_connection(const struct options *o)
@@ -279,7 +301,7 @@ static long step_connection(struct client *c, unsigned int i)
     switch (steps[i]) {
     case STEP_GREETING:
         receive_whole(fd, data, SOCKS_CHOICE);
-        socks_request(&c->o.server, data);
+        socks_request(SOCKS_CONNECT, &c->o.server, data);
         send_whole(fd, data, SOCKS_REQUEST);
         steps[i] = STEP_REQUEST;
         return 0;

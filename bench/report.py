@@ -14,6 +14,8 @@ BEGIN_PROXIES = "<!-- begin: bench/run --proxies --write -->"
 END_PROXIES = "<!-- end: bench/run --proxies --write -->"
 BEGIN_LENT = "<!-- begin: bench/run --lent --write -->"
 END_LENT = "<!-- end: bench/run --lent --write -->"
+BEGIN_DATAGRAMS = "<!-- begin: bench/run --datagrams --write -->"
+END_DATAGRAMS = "<!-- end: bench/run --datagrams --write -->"
 BEGIN_CROSSOVER = "<!-- begin: bench/run --crossover --write -->"
 END_CROSSOVER = "<!-- end: bench/run --crossover --write -->"
 BULK_CPU = "256 KiB"
@@ -107,7 +109,7 @@ def figures(data):
         if name.startswith(("up " + BULK_CPU, "down " + BULK_CPU)):
             yield Figure(f"processor time, {name}", name, "ms per GB",
                          lambda r: cpu(r, r["bytes"] / 1e12), "{:.0f}", plain_row(name))
-        elif name.startswith("messages"):
+        elif name.startswith(("messages", "datagram")):
             yield Figure(f"processor time, {name}", name, "s per million", lambda r: cpu(r, r["units"] / 1e6),
                          "{:.1f}")
 
@@ -269,6 +271,10 @@ def write_lent(data, here):
     put(os.path.join(here, "README.md"), BEGIN_LENT, END_LENT, f"{heading(data)}\n\n{table(data)}")
 
 
+def write_datagrams(data, here):
+    put(os.path.join(here, "README.md"), BEGIN_DATAGRAMS, END_DATAGRAMS, f"{heading(data)}\n\n{table(data)}")
+
+
 def write_readme(data, here):
     put(os.path.join(here, "README.md"), BEGIN.replace("--write", f"--write --cores {data['cores']}"), END,
         f"{heading(data)}\n\n{table(data)}")
@@ -286,5 +292,7 @@ def show(data, options, here):
         write_proxies(data, here)
     elif options.write and options.lent:
         write_lent(data, here)
+    elif options.write and options.datagrams:
+        write_datagrams(data, here)
     elif options.write:
         write_readme(data, here)

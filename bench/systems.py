@@ -438,6 +438,48 @@ socks pass {{
         return [self.find(self.build), "-f", self.file("conf"), "-p", self.file("pid")]
 
 
+class DanteDatagrams(Dante):
+    """The same, with room in its sockets for all datagrams that are in flight. For --datagrams only."""
+    room = "internal.socket.so_rcvbuf: 4194304\nexternal.socket.so_rcvbuf: 4194304\n"
+    configuration = room + Dante.configuration
+
+
+class Slirp4netns(System):
+    """A network namespace whose tap device slirp4netns serves, as rootless containers have it. MTU 65520 instead of 1500, as in
+    the examples of its manual."""
+    name = "slirp4netns"
+    binary = package = "slirp4netns"
+    has_idle = False
+    gateway = "10.0.2.2"  # the loopback of where slirp4netns runs
+
+    def launch(self):
+        # It lives until its input ends, and has a namespace when it says so.
+        self.inside = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE)
+        self.inside.stdout.readline()
+        ready, told = os.pipe()
+        with open(ready, "rb") as file:
+            self.spawn([self.find(self.build), "--configure", "--mtu=65520", f"--ready-fd={told}", str(self.inside.pid), "tap0"],
+                       pass_fds=(told,))
+            os.close(told)
+            self.is_ready = file.read() == b"1"
+
+    def listens(self):
+        return self.is_ready
+
+    def client_command(self, command):
+        return ["nsenter", f"--net=/proc/{self.inside.pid}/ns/net", *command]
+
+    def client_arguments(self):
+        return ["--way", "plain", "--host", self.gateway]
+
+    def stop(self):
+        super().stop()
+        self.inside.stdin.close()
+        self.inside.wait(20)
+        self.inside.stdout.close()
+
+
 class Microsocks(System):
     """SOCKS5 without authentication, a thread for each connection; what it logs goes to /dev/null."""
     name = "microsocks"
@@ -473,6 +515,6 @@ class SocatDante(Dante):
 
 ALL = [Direct, Asockd, Haproxy, HaproxySplice, Nginx, SocketProxyd, Socat, Microsocks, Dante]
 LENT = [Direct, Asockd, AsockdHeld, AsockdGiven]
-DATAGRAMS = [Direct, Asockd]
+DATAGRAMS = [Direct, Asockd, AsockProxy, AsockTransparent, DanteDatagrams, Slirp4netns]
 CROSSOVER = [Direct, AsockdInline, Asockd]
 PROXIES = [Direct, Asockd, AsockProxy, AsockProxyHeld, AsockTransparent, Haproxy, HaproxySplice, Microsocks, Dante, SocatDante]

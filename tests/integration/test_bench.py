@@ -76,6 +76,14 @@ class Bench(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("| systemd-socket-proxyd, Unix |", done.stdout)
 
+    def test_datagrams_by_the_proxy(self):
+        """As by any proxy that knows UDP ASSOCIATE."""
+        done = run("--datagrams", "--only", "direct,asockctl proxy")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for line in done.stdout.splitlines():
+            if line.startswith("| datagram"):
+                self.assertIn("**", line.split("|")[4])
+
     def test_the_proxy_beside_direct(self):
         done = run("--proxies", "--only", "direct,asockctl", "--rows", "round trip,64 KiB,at once,alone")
         self.assertEqual(done.returncode, 0, done.stderr)
