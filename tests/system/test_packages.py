@@ -4,13 +4,17 @@
 Runs as root inside tests/system/box, by packages.test. Each step goes on where the one before it ended.
 """
 
+import fcntl
 import glob
 import os
+import pty
 import re
 import select
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -207,6 +211,35 @@ class NewUser(unittest.TestCase):
             while not all(word in (said or [""])[-1] for word in words):
                 said.append(monitor.stdout.readline())
                 self.assertTrue(said[-1], said)
+
+    def test_06a_top(self):
+        client = subprocess.Popen([*UNIT_OF_ALICE, "asockctl", "connect", "www.example.org", "7"], stdin=subprocess.PIPE)
+        self.addCleanup(client.wait)
+        self.addCleanup(client.stdin.close)
+        screen, terminal = pty.openpty()
+        self.addCleanup(os.close, screen)
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        top = subprocess.Popen(printed("README.md", "sudo asockctl top"), stdin=terminal, stdout=terminal, stderr=terminal,
+                               env=dict(os.environ, TERM="xterm"), start_new_session=True)
+        self.addCleanup(top.wait)
+        self.addCleanup(top.kill)
+        os.close(terminal)
+        shown = b""
+        while b"www.example.org:7" not in shown:
+            self.assertTrue(select.select([screen], [], [], LIVENESS)[0], shown)
+            shown += os.read(screen, 65536)
+        os.write(screen, b"q")
+        while self.read_to_the_end(screen):
+            pass
+        self.assertEqual(top.wait(LIVENESS), 0)
+
+    @staticmethod
+    def read_to_the_end(screen):
+        """Of a terminal: EIO when no program has it any more."""
+        try:
+            return os.read(screen, 65536)
+        except OSError:
+            return b""
 
     def test_06a_what_there_is(self):
         self.assertIn("STATE", documented("README.md", "sudo asockctl list"))
