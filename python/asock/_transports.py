@@ -64,6 +64,29 @@ class _Ending:
     def is_closing(self) -> bool:
         return self._is_closing
 
+    def close(self) -> None:
+        """Receives no more; what was written goes out, then the socket closes. Does nothing the second time."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._close_if_sent()
+
+    def _close_if_sent(self) -> None:
+        if self._is_closing and self._is_all_sent() and not self._is_lost:
+            self._lose(None, self._close_socket())
+
+    def _is_all_sent(self) -> bool:
+        raise NotImplementedError
+
+    def _close_socket(self) -> Op:
+        raise NotImplementedError
+
+    def _go_on(self) -> None:
+        """Something was sent."""
+        if self._protocol_paused and self._size <= self._low:
+            self._protocol_paused = False
+            self._protocol.resume_writing()
+        self._close_if_sent()
+
     def abort(self) -> None:
         """Ends the socket at once; what was written may be lost."""
         self._force_close(None)
@@ -215,11 +238,7 @@ class StreamTransport(_Ending, asyncio.transports._FlowControlMixin):
         if op.error:
             self._force_close(error_of(op.error, op.text))
             return
-        if self._protocol_paused and self._size <= self._low:
-            self._protocol_paused = False
-            self._protocol.resume_writing()
-        if self._is_closing and self._size == 0:
-            self._close_socket()
+        self._go_on()
 
     def can_write_eof(self) -> bool:
         return True
@@ -241,17 +260,11 @@ class StreamTransport(_Ending, asyncio.transports._FlowControlMixin):
 
     # ---- ending
 
-    def close(self) -> None:
-        """Stops reading; what was written goes out, then the connection ends."""
-        if self._is_closing:
-            return
-        self._is_closing = True
-        if self._size == 0:
-            self._close_socket()
+    def _is_all_sent(self) -> bool:
+        return self._size == 0
 
-    def _close_socket(self) -> None:
-        if not self._is_lost:
-            self._lose(None, self._sock.close(linger_ms=_LINGER_MS))
+    def _close_socket(self) -> Op:
+        return self._sock.close(linger_ms=_LINGER_MS)
 
 
 # Of a receive or a send of a datagram: something that the network has said, or about one datagram alone. The socket goes on.
@@ -333,16 +346,10 @@ class DatagramTransport(_Ending, asyncio.DatagramTransport):
             return
         if op.error:
             self._tell(self._protocol.error_received, error_of(op.error, op.text))
-        if self._protocol_paused and self._size <= self._low:
-            self._protocol_paused = False
-            self._protocol.resume_writing()
-        if self._is_closing and self._sends == 0 and not self._is_lost:
-            self._lose(None, self._sock.close())
+        self._go_on()
 
-    def close(self) -> None:
-        """Receives no more; what was sent goes out first."""
-        if self._is_closing:
-            return
-        self._is_closing = True
-        if self._sends == 0:
-            self._lose(None, self._sock.close())
+    def _is_all_sent(self) -> bool:
+        return self._sends == 0
+
+    def _close_socket(self) -> Op:
+        return self._sock.close()
